@@ -1,8 +1,10 @@
-//! Access log: the file in which a measured program writes a line for each request, and how much it has written.
+//! Access log: the file in which a measured program writes a line for each request, and how much it
+//! has written.
 //!
 //! In:    a file that the program keeps open.
 //! Out:   the bytes written since the last look; room for more.
-//! Never: lets a log fill the disk, and never lets a program that should write one get away without.
+//! Never: lets a log fill the disk, and never lets a program that should write one get away
+//!        without.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -31,8 +33,9 @@ impl AccessLog {
         file.with_context(|| format!("creating {}", self.0.display()))
     }
 
-    /// Bytes that were written since the last look, in whole blocks of the disk. Afterwards the file is empty: a writer that
-    /// appends begins anew, and one that goes on at its old place leaves a hole in front, which takes no room.
+    /// Bytes that were written since the last look, in whole blocks of the disk. Afterwards the
+    /// file is empty: a writer that appends begins anew, and one that goes on at its old place
+    /// leaves a hole in front, which takes no room.
     pub(crate) fn take(&self) -> Result<u64> {
         const BLOCK_BYTES: u64 = 512; // stat(2): the unit of st_blocks, whatever the disk's own is
         let file = OpenOptions::new().write(true).open(&self.0);
@@ -59,7 +62,10 @@ mod tests {
     fn a_writer_that_appends_begins_anew_in_the_emptied_file() {
         let dir = tempfile::tempdir().unwrap();
         let log = AccessLog::new(dir.path(), "peer");
-        assert!(log.take().is_err(), "a log that was never written is not an empty one");
+        assert!(
+            log.take().is_err(),
+            "a log that was never written is not an empty one"
+        );
         let mut writer = log.create().unwrap();
         for _ in 0..2 {
             writer.write_all(LARGE).unwrap();

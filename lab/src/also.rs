@@ -22,15 +22,22 @@ impl FromStr for Also {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (name, program) =
-            text.split_once('=').context("a name for its rows is missing: NAME=FILE, for example old=old/byway")?;
+        let (name, program) = text
+            .split_once('=')
+            .context("a name for its rows is missing: NAME=FILE, for example old=old/byway")?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         ensure!(
             !name.is_empty() && name.bytes().all(plain),
             "`{name}` is no name for a row: letters, digits and dashes only"
         );
-        ensure!(!program.is_empty(), "`{name}` has no program: NAME=FILE, for example {name}=old/byway");
-        Ok(Self { name: name.to_owned(), program: program.into() })
+        ensure!(
+            !program.is_empty(),
+            "`{name}` has no program: NAME=FILE, for example {name}=old/byway"
+        );
+        Ok(Self {
+            name: name.to_owned(),
+            program: program.into(),
+        })
     }
 }
 
@@ -39,16 +46,28 @@ impl Also {
     ///
     /// # Errors
     ///
-    /// A name that comes twice, since its rows could not be told apart; a program that cannot be found.
+    /// A name that comes twice, since its rows could not be told apart; a program that cannot be
+    /// found.
     pub(crate) fn found(all: &[Self]) -> Result<Vec<Self>> {
         for (place, also) in all.iter().enumerate() {
-            let twice = all.iter().take(place).any(|earlier| earlier.name == also.name);
-            ensure!(!twice, "--also names `{}` twice: give each byway a name of its own", also.name);
+            let twice = all
+                .iter()
+                .take(place)
+                .any(|earlier| earlier.name == also.name);
+            ensure!(
+                !twice,
+                "--also names `{}` twice: give each byway a name of its own",
+                also.name
+            );
         }
         let there = |also: &Self| {
             let program = also.program.canonicalize();
-            let program = program.with_context(|| format!("--also {}: {}", also.name, also.program.display()))?;
-            Ok(Self { name: also.name.clone(), program })
+            let program = program
+                .with_context(|| format!("--also {}: {}", also.name, also.program.display()))?;
+            Ok(Self {
+                name: also.name.clone(),
+                program,
+            })
         };
         all.iter().map(there).collect()
     }
@@ -65,13 +84,22 @@ mod tests {
     #[test]
     fn a_name_ends_at_the_first_equals_sign() {
         let also: Also = "guided-2=a=b/byway".parse().unwrap();
-        assert_eq!((also.name.as_str(), also.program), ("guided-2", PathBuf::from("a=b/byway")));
+        assert_eq!(
+            (also.name.as_str(), also.program),
+            ("guided-2", PathBuf::from("a=b/byway"))
+        );
     }
 
     #[test]
     fn a_name_that_could_be_no_file_name_is_refused_and_so_is_none() {
-        assert_eq!(said("../up=byway"), "`../up` is no name for a row: letters, digits and dashes only");
-        assert_eq!(said("=byway"), "`` is no name for a row: letters, digits and dashes only");
+        assert_eq!(
+            said("../up=byway"),
+            "`../up` is no name for a row: letters, digits and dashes only"
+        );
+        assert_eq!(
+            said("=byway"),
+            "`` is no name for a row: letters, digits and dashes only"
+        );
         assert!(said("a|b=byway").contains("letters, digits and dashes"));
         assert!(said("old/byway").starts_with("a name for its rows is missing: NAME=FILE"));
         assert!(said("old=").starts_with("`old` has no program"));
@@ -79,10 +107,23 @@ mod tests {
 
     #[test]
     fn one_name_for_two_programs_is_an_error_and_so_is_a_program_that_is_not_there() {
-        let all = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Also>>();
+        let all = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect::<Vec<Also>>()
+        };
         let found = |texts: &[&str]| Also::found(&all(texts)).map_err(|error| format!("{error:#}"));
         assert_eq!(found(&["a=/", "b=/"]).unwrap().len(), 2);
-        assert!(found(&["a=/", "b=/", "a=/dev/null"]).unwrap_err().contains("names `a` twice"));
-        assert!(found(&["gone=/no/such/byway"]).unwrap_err().starts_with("--also gone: /no/such/byway: "));
+        assert!(
+            found(&["a=/", "b=/", "a=/dev/null"])
+                .unwrap_err()
+                .contains("names `a` twice")
+        );
+        assert!(
+            found(&["gone=/no/such/byway"])
+                .unwrap_err()
+                .starts_with("--also gone: /no/such/byway: ")
+        );
     }
 }

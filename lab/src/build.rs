@@ -17,19 +17,40 @@ use crate::statistics::Spread;
 
 /// Builds into an empty folder, which goes afterwards.
 pub(crate) async fn measure() -> Result<Section> {
-    let target = TempDir::with_prefix("byway-lab-build-").context("making an empty target folder")?;
+    let target =
+        TempDir::with_prefix("byway-lab-build-").context("making an empty target folder")?;
     let (begun, before) = (Instant::now(), children_cpu_time()?);
     let byway = setting::build(target.path())?;
     let (wall, cpu) = (begun.elapsed(), children_cpu_time()? - before);
-    let bytes = byway.metadata().context("looking at the built program")?.len();
-    let mut section = Section::new("Release build", "How long does a cold release build take, and how large is byway?");
+    let bytes = byway
+        .metadata()
+        .context("looking at the built program")?
+        .len();
+    let mut section = Section::new(
+        "Release build",
+        "How long does a cold release build take, and how large is byway?",
+    );
     section.head(["what", "value"]);
     section.row(["wall time".into(), format!("{:.0} s", wall.as_secs_f64())]);
-    section.row(["CPU time of compiler and linker".into(), format!("{:.0} s", cpu.total().as_secs_f64())]);
-    section.row(["size of the program, with line tables".into(), format!("{:.1} MiB", bytes as f64 / 1_048_576.0)]);
+    section.row([
+        "CPU time of compiler and linker".into(),
+        format!("{:.0} s", cpu.total().as_secs_f64()),
+    ]);
+    section.row([
+        "size of the program, with line tables".into(),
+        format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    ]);
     let mut chart = Chart::new(section.title(), "seconds; less is better");
-    for (label, seconds) in [("wall time", wall.as_secs_f64()), ("CPU time", cpu.total().as_secs_f64())] {
-        chart.bar(label, Tone::Ours, Spread::single(seconds), format!("{seconds:.0}"));
+    for (label, seconds) in [
+        ("wall time", wall.as_secs_f64()),
+        ("CPU time", cpu.total().as_secs_f64()),
+    ] {
+        chart.bar(
+            label,
+            Tone::Ours,
+            Spread::single(seconds),
+            format!("{seconds:.0}"),
+        );
     }
     section.chart(chart);
     section.note("`cargo build --release -p byway` into an empty folder; the sources of dependencies were at hand.");

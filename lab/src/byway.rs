@@ -31,9 +31,14 @@ pub(crate) struct Byway {
 }
 
 impl Byway {
-    /// Starts `program` from a config file, and waits for its ready line. `name` names its files. An older byway that cannot
-    /// log starts without.
-    pub(crate) async fn start(setting: &Setting, program: &Path, name: &str, logs: Logs) -> Result<Self> {
+    /// Starts `program` from a config file, and waits for its ready line. `name` names its files.
+    /// An older byway that cannot log starts without.
+    pub(crate) async fn start(
+        setting: &Setting,
+        program: &Path,
+        name: &str,
+        logs: Logs,
+    ) -> Result<Self> {
         let file = setting.dir().join(format!("{name}.toml"));
         let log = AccessLog::new(setting.dir(), name);
         let access_log = (logs == Logs::On && can_log(program)).then_some(log);
@@ -41,14 +46,25 @@ impl Byway {
         fs::write(&file, config(listen, setting.origin())).context("writing its config")?;
         let file = file.display().to_string();
         let mut arguments = vec!["run", "-c", &file];
-        let log = access_log.as_ref().map(|log| log.path().display().to_string()).unwrap_or_default();
+        let log = access_log
+            .as_ref()
+            .map(|log| log.path().display().to_string())
+            .unwrap_or_default();
         if access_log.is_some() {
             arguments.extend(["--access-log", &log, "--access-log-format", "combined"]);
         }
         let (process, ready) = start(setting, program, name, &arguments).await?;
-        let address = |role| listener(&ready, role).with_context(|| format!("no {role} in the ready line {ready:?}"));
+        let address = |role| {
+            listener(&ready, role).with_context(|| format!("no {role} in the ready line {ready:?}"))
+        };
         let (edge, proxy, tcp) = (address("edge")?, address("proxy")?, address("tcp")?);
-        Ok(Self { process, edge, proxy, tcp, access_log })
+        Ok(Self {
+            process,
+            edge,
+            proxy,
+            tcp,
+            access_log,
+        })
     }
 }
 
@@ -58,40 +74,69 @@ fn can_log(program: &Path) -> bool {
     help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--access-log "))
 }
 
-/// Starts `byway` with these arguments and waits for its ready line, which is returned. `log` names its log file.
-pub(crate) async fn start_verb(setting: &Setting, log: &str, arguments: &[&str]) -> Result<(Process, String)> {
+/// Starts `byway` with these arguments and waits for its ready line, which is returned. `log` names
+/// its log file.
+pub(crate) async fn start_verb(
+    setting: &Setting,
+    log: &str,
+    arguments: &[&str],
+) -> Result<(Process, String)> {
     start(setting, &setting.byway, log, arguments).await
 }
 
-async fn start(setting: &Setting, program: &Path, log: &str, arguments: &[&str]) -> Result<(Process, String)> {
+async fn start(
+    setting: &Setting,
+    program: &Path,
+    log: &str,
+    arguments: &[&str],
+) -> Result<(Process, String)> {
     let mut command = Command::new(program);
-    command.args(arguments).arg("--state").arg(setting.dir().join(format!("state of {log}")));
+    command
+        .args(arguments)
+        .arg("--state")
+        .arg(setting.dir().join(format!("state of {log}")));
     let mut process = Process::spawn(command, log, setting.cores, setting.dir())?;
-    let ready = process.until(async |process| ready_line(&process.log())).await;
-    ready.with_context(|| format!("byway {}", arguments.join(" "))).map(|ready| (process, ready))
+    let ready = process
+        .until(async |process| ready_line(&process.log()))
+        .await;
+    ready
+        .with_context(|| format!("byway {}", arguments.join(" ")))
+        .map(|ready| (process, ready))
 }
 
-/// Where a node that is ready keeps its join string for this purpose: `serve` or `exit`. Earlier versions have one file
-/// for both.
+/// Where a node that is ready keeps its join string for this purpose: `serve` or `exit`. Earlier
+/// versions have one file for both.
 pub(crate) fn join_file(state: &Path, purpose: &str) -> PathBuf {
     let file = state.join(format!("join-{purpose}"));
-    if file.exists() { file } else { state.join("join") }
+    if file.exists() {
+        file
+    } else {
+        state.join("join")
+    }
 }
 
 fn ready_line(log: &str) -> Option<String> {
     // A line without its end may still be growing.
     let whole = log.rsplit_once('\n')?.0;
-    whole.lines().find(|line| line.starts_with("ready")).map(str::to_owned)
+    whole
+        .lines()
+        .find(|line| line.starts_with("ready"))
+        .map(str::to_owned)
 }
 
-/// The address of the first listener of a role: `ready: edge on 127.0.0.1:1, proxy NAME on 127.0.0.1:2`.
+/// The address of the first listener of a role:
+/// `ready: edge on 127.0.0.1:1, proxy NAME on 127.0.0.1:2`.
 fn listener(ready: &str, role: &str) -> Option<SocketAddr> {
     let listeners = ready.strip_prefix("ready:")?;
-    let of_role = listeners.split(", ").map(str::trim).find(|text| text.split(' ').next() == Some(role))?;
+    let of_role = listeners
+        .split(", ")
+        .map(str::trim)
+        .find(|text| text.split(' ').next() == Some(role))?;
     of_role.rsplit(' ').next()?.parse().ok()
 }
 
-/// Each listener has a port of its own: byway tells listeners apart by the address that is written in the config.
+/// Each listener has a port of its own: byway tells listeners apart by the address that is written
+/// in the config.
 fn config([edge, proxy, tcp]: [SocketAddr; 3], origin: SocketAddr) -> String {
     format!(
         r#"workers = 1
@@ -146,13 +191,19 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         assert_eq!(join_file(state.path(), "exit"), state.path().join("join"));
         fs::write(state.path().join("join-exit"), "").unwrap();
-        assert_eq!(join_file(state.path(), "exit"), state.path().join("join-exit"));
+        assert_eq!(
+            join_file(state.path(), "exit"),
+            state.path().join("join-exit")
+        );
         assert_eq!(join_file(state.path(), "serve"), state.path().join("join"));
     }
 
     #[test]
     fn half_a_ready_line_is_not_read() {
         assert_eq!(ready_line("warning\nready: edge on 127.0.0.1:8"), None);
-        assert_eq!(ready_line("warning\nready: edge on 127.0.0.1:80\n").unwrap(), "ready: edge on 127.0.0.1:80");
+        assert_eq!(
+            ready_line("warning\nready: edge on 127.0.0.1:80\n").unwrap(),
+            "ready: edge on 127.0.0.1:80"
+        );
     }
 }

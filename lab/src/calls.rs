@@ -23,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 pub(crate) enum Counter {
     /// The kernel's own tracepoint: the program hardly notices.
     Perf,
-    /// Stops the program twice a call: it works at a fraction of its speed, and its batches may be of another size.
+    /// Stops the program twice a call: it works at a fraction of its speed, and its batches may be
+    /// of another size.
     Strace,
 }
 
@@ -32,10 +33,17 @@ impl Counter {
     pub(crate) fn choose() -> Option<Self> {
         let works = |program: &str, arguments: &[&str]| {
             let mut command = Command::new(program);
-            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
-        if works("perf", &["stat", "-e", "raw_syscalls:sys_enter", "--", "true"]) {
+        if works(
+            "perf",
+            &["stat", "-e", "raw_syscalls:sys_enter", "--", "true"],
+        ) {
             return Some(Self::Perf);
         }
         works("strace", &["-c", "-f", "true"]).then_some(Self::Strace)
@@ -62,16 +70,33 @@ impl Counter {
 async fn perf(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
     let report = dir.join("perf.txt");
     let mut command = Command::new("perf");
-    command.args(["stat", "-e", "raw_syscalls:sys_enter", "-p", &pid.as_raw_nonzero().to_string(), "-o"]);
-    command.arg(&report).args(["--", "sleep", &WINDOW.as_secs_f64().to_string()]).env("LC_ALL", "C");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args([
+        "stat",
+        "-e",
+        "raw_syscalls:sys_enter",
+        "-p",
+        &pid.as_raw_nonzero().to_string(),
+        "-o",
+    ]);
+    command
+        .arg(&report)
+        .args(["--", "sleep", &WINDOW.as_secs_f64().to_string()])
+        .env("LC_ALL", "C");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let (begun, before) = (Instant::now(), work());
     let mut child = Attached(command.spawn().context("starting perf")?);
     child.ended().await?;
     let rate = (work() - before) / begun.elapsed().as_secs_f64();
     let text = std::fs::read_to_string(&report).context("reading what perf has counted")?;
-    let (calls, seconds) = parse_perf(&text).with_context(|| format!("perf counted nothing: {text:?}"))?;
-    ensure!(rate > 0.0, "nothing was done while system calls were counted");
+    let (calls, seconds) =
+        parse_perf(&text).with_context(|| format!("perf counted nothing: {text:?}"))?;
+    ensure!(
+        rate > 0.0,
+        "nothing was done while system calls were counted"
+    );
     Ok(calls / seconds / rate)
 }
 
@@ -79,12 +104,20 @@ async fn perf(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
 async fn strace(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
     let (report, said) = (dir.join("strace.txt"), dir.join("strace.log"));
     let mut command = Command::new("strace");
-    command.args(["-c", "-f", "-p", &pid.as_raw_nonzero().to_string(), "-o"]).arg(&report);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&said)?);
+    command
+        .args(["-c", "-f", "-p", &pid.as_raw_nonzero().to_string(), "-o"])
+        .arg(&report);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(&said)?);
     let mut child = Attached(command.spawn().context("starting strace")?);
     let deadline = Instant::now() + PATIENCE;
     while !std::fs::read_to_string(&said)?.contains("attached") {
-        ensure!(Instant::now() < deadline, "strace did not attach within {PATIENCE:?}");
+        ensure!(
+            Instant::now() < deadline,
+            "strace did not attach within {PATIENCE:?}"
+        );
         sleep(Duration::from_millis(5)).await;
     }
     let before = work();
@@ -94,7 +127,10 @@ async fn strace(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
     child.ended().await?;
     let text = std::fs::read_to_string(&report).context("reading what strace has counted")?;
     let calls = parse_strace(&text).with_context(|| format!("strace counted nothing: {text:?}"))?;
-    ensure!(done > 0.0, "nothing was done while system calls were counted");
+    ensure!(
+        done > 0.0,
+        "nothing was done while system calls were counted"
+    );
     Ok(calls / done)
 }
 
@@ -122,9 +158,16 @@ impl Drop for Attached {
     }
 }
 
-/// The count and the seconds of `perf stat`: `  109,200  raw_syscalls:sys_enter` and `  1.00123 seconds time elapsed`.
+/// The count and the seconds of `perf stat`: `  109,200  raw_syscalls:sys_enter` and
+/// `  1.00123 seconds time elapsed`.
 fn parse_perf(text: &str) -> Option<(f64, f64)> {
-    let number = |line: &str| line.split_whitespace().next()?.replace(',', "").parse::<f64>().ok();
+    let number = |line: &str| {
+        line.split_whitespace()
+            .next()?
+            .replace(',', "")
+            .parse::<f64>()
+            .ok()
+    };
     let of = |words: &str| number(text.lines().find(|line| line.contains(words))?);
     let (calls, seconds) = (of("raw_syscalls:sys_enter")?, of("seconds time elapsed")?);
     (seconds > 0.0).then_some((calls, seconds))

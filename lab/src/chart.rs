@@ -1,7 +1,8 @@
 //! Chart: horizontal bars with whiskers, as an SVG of a few lines.
 //!
 //! In:    a title, a unit, and a median with its spread for each subject.
-//! Out:   one file that stands alone: readable in light and dark, by a screen reader, and without any font of its own.
+//! Out:   one file that stands alone: readable in light and dark, by a screen reader, and without
+//!        any font of its own.
 //! Never: cuts an axis: every bar begins at zero.
 
 use std::fmt::Write;
@@ -57,14 +58,30 @@ const THICK: f64 = 16.0;
 const BOTTOM: f64 = 12.0;
 
 impl Chart {
-    /// A chart without bars. `unit` says what a bar's length is and which direction is the better one.
+    /// A chart without bars. `unit` says what a bar's length is and which direction is the better
+    /// one.
     pub(crate) fn new(title: &str, unit: &str) -> Self {
-        Self { title: title.to_owned(), unit: unit.to_owned(), bars: Vec::new() }
+        Self {
+            title: title.to_owned(),
+            unit: unit.to_owned(),
+            bars: Vec::new(),
+        }
     }
 
     /// One more bar below the others. `value` is the median as the table writes it.
-    pub(crate) fn bar(&mut self, label: &str, tone: Tone, spread: Spread, value: impl Into<String>) {
-        self.bars.push(Bar { label: label.to_owned(), tone, spread, value: value.into() });
+    pub(crate) fn bar(
+        &mut self,
+        label: &str,
+        tone: Tone,
+        spread: Spread,
+        value: impl Into<String>,
+    ) {
+        self.bars.push(Bar {
+            label: label.to_owned(),
+            tone,
+            spread,
+            value: value.into(),
+        });
     }
 
     /// Whether there is anything to draw.
@@ -74,15 +91,27 @@ impl Chart {
 
     /// All of it in one line, for readers that cannot see it.
     pub(crate) fn text(&self) -> String {
-        let bars: Vec<String> = self.bars.iter().map(|bar| format!("{} {}", bar.label, bar.value)).collect();
+        let bars: Vec<String> = self
+            .bars
+            .iter()
+            .map(|bar| format!("{} {}", bar.label, bar.value))
+            .collect();
         format!("{}, {}: {}", self.title, self.unit, bars.join("; "))
     }
 
     /// The file.
     pub(crate) fn svg(&self) -> String {
         let height = self.bars.len() as f64 * STEP + TOP + BOTTOM;
-        let most = self.bars.iter().map(|bar| bar.spread.most).fold(0.0, f64::max);
-        let scale = if most > 0.0 { (WIDTH - LEFT - RIGHT) / most } else { 0.0 };
+        let most = self
+            .bars
+            .iter()
+            .map(|bar| bar.spread.most)
+            .fold(0.0, f64::max);
+        let scale = if most > 0.0 {
+            (WIDTH - LEFT - RIGHT) / most
+        } else {
+            0.0
+        };
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
              height=\"{height}\" role=\"img\" aria-labelledby=\"t d\">\n<title id=\"t\">{}</title>\n\
@@ -102,15 +131,21 @@ impl Chart {
     }
 }
 
-/// One bar from the axis on, its whiskers from the least to the most, its median in words behind both.
+/// One bar from the axis on, its whiskers from the least to the most, its median in words behind
+/// both.
 fn draw(svg: &mut String, bar: &Bar, top: f64, scale: f64) {
     let (middle, text) = (top + THICK / 2.0, top + THICK / 2.0 + 4.5);
-    let [least, end, most] = [bar.spread.least, bar.spread.median, bar.spread.most].map(|value| LEFT + value * scale);
+    let [least, end, most] =
+        [bar.spread.least, bar.spread.median, bar.spread.most].map(|value| LEFT + value * scale);
     let class = bar.tone.class();
     let (label, value) = (escaped(&bar.label), escaped(&bar.value));
     let behind = most.max(end) + 7.0;
     // Writing to a String cannot fail.
-    let _ = writeln!(svg, "<text class=\"label {class}\" x=\"{:.0}\" y=\"{text:.1}\">{label}</text>", LEFT - 10.0);
+    let _ = writeln!(
+        svg,
+        "<text class=\"label {class}\" x=\"{:.0}\" y=\"{text:.1}\">{label}</text>",
+        LEFT - 10.0
+    );
     let width = (end - LEFT).max(1.0);
     let _ = writeln!(
         svg,
@@ -123,10 +158,14 @@ fn draw(svg: &mut String, bar: &Bar, top: f64, scale: f64) {
             "<path class=\"whisker\" d=\"M{least:.1} {middle:.1}H{most:.1}M{least:.1} {up:.1}V{down:.1}M{most:.1} {up:.1}V{down:.1}\"/>"
         );
     }
-    let _ = writeln!(svg, "<text class=\"value\" x=\"{behind:.1}\" y=\"{text:.1}\">{value}</text>");
+    let _ = writeln!(
+        svg,
+        "<text class=\"value\" x=\"{behind:.1}\" y=\"{text:.1}\">{value}</text>"
+    );
 }
 
-/// The page is part of the picture: text and ground change together, whatever the site around it does.
+/// The page is part of the picture: text and ground change together, whatever the site around it
+/// does.
 const STYLE: &str = "\
 text { font: 13px system-ui, -apple-system, 'Segoe UI', sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 }
@@ -171,14 +210,26 @@ mod tests {
 
     fn chart() -> Chart {
         let mut chart = Chart::new("A & B <1 KiB>", "requests per CPU-s, more is better");
-        chart.bar("byway", Tone::Ours, Spread { least: 90.0, median: 100.0, most: 110.0 }, "100");
+        chart.bar(
+            "byway",
+            Tone::Ours,
+            Spread {
+                least: 90.0,
+                median: 100.0,
+                most: 110.0,
+            },
+            "100",
+        );
         chart.bar("peer", Tone::Peer, Spread::single(55.0), "55");
         chart
     }
 
     /// The value of `name="…"` in the first tag that begins with `tag` and holds `with`.
     fn attribute(svg: &str, tag: &str, with: &str, name: &str) -> f64 {
-        let line = svg.lines().find(|line| line.starts_with(tag) && line.contains(with)).unwrap();
+        let line = svg
+            .lines()
+            .find(|line| line.starts_with(tag) && line.contains(with))
+            .unwrap();
         let value = line.split_once(&format!(" {name}=\"")).unwrap().1;
         value.split('"').next().unwrap().parse().unwrap()
     }
@@ -186,8 +237,10 @@ mod tests {
     #[test]
     fn bars_begin_at_zero_and_the_longest_whisker_fills_the_width() {
         let svg = chart().svg();
-        let (ours, peer) =
-            (attribute(&svg, "<rect", "bar ours", "width"), attribute(&svg, "<rect", "bar peer", "width"));
+        let (ours, peer) = (
+            attribute(&svg, "<rect", "bar ours", "width"),
+            attribute(&svg, "<rect", "bar peer", "width"),
+        );
         assert!((peer / ours - 0.55).abs() < 0.005, "{ours} {peer}");
         let full = WIDTH - LEFT - RIGHT;
         assert!((ours - full / 1.1).abs() < 0.1, "{ours} of {full}");
@@ -203,16 +256,23 @@ mod tests {
         let svg = chart().svg();
         assert!(svg.contains("A &amp; B &lt;1 KiB&gt;"), "{svg}");
         for tag in ["svg", "title", "desc", "style", "text"] {
-            let opened = svg.matches(&format!("<{tag} ")).count() + svg.matches(&format!("<{tag}>")).count();
+            let opened =
+                svg.matches(&format!("<{tag} ")).count() + svg.matches(&format!("<{tag}>")).count();
             assert_eq!(opened, svg.matches(&format!("</{tag}>")).count(), "{tag}");
         }
         assert!(svg.contains("prefers-color-scheme: dark"));
-        assert!(!svg.contains("url(") && !svg.contains("@import"), "it loads something");
+        assert!(
+            !svg.contains("url(") && !svg.contains("@import"),
+            "it loads something"
+        );
     }
 
     #[test]
     fn the_text_says_what_the_bars_show() {
-        assert_eq!(chart().text(), "A & B <1 KiB>, requests per CPU-s, more is better: byway 100; peer 55");
+        assert_eq!(
+            chart().text(),
+            "A & B <1 KiB>, requests per CPU-s, more is better: byway 100; peer 55"
+        );
     }
 
     #[test]

@@ -23,15 +23,24 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The wished cores, else the first two that the lab may use. On a machine with one core both are the same.
+    /// The wished cores, else the first two that the lab may use. On a machine with one core both
+    /// are the same.
     pub(crate) fn choose(subject: Option<usize>, load: Option<usize>) -> Result<Self> {
         let set = sched_getaffinity(None).context("asking which cores may be used")?;
         let set = *ALL_CORES.get_or_init(|| set);
-        let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect();
+        let usable: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|core| set.is_set(*core))
+            .collect();
         let first = *usable.first().context("no core may be used")?;
         let second = usable.get(1).copied().unwrap_or(first);
-        let cores = Self { subject: subject.unwrap_or(first), load: load.unwrap_or(second) };
-        match [cores.subject, cores.load].into_iter().find(|core| !usable.contains(core)) {
+        let cores = Self {
+            subject: subject.unwrap_or(first),
+            load: load.unwrap_or(second),
+        };
+        match [cores.subject, cores.load]
+            .into_iter()
+            .find(|core| !usable.contains(core))
+        {
             Some(core) => bail!("core {core} may not be used here; these may: {usable:?}"),
             None => Ok(cores),
         }
@@ -50,12 +59,17 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("pinning a thread to core {core}"))
 }
 
-/// Lets the calling thread, and what it starts from now on, run on every core that the lab was given.
+/// Lets the calling thread, and what it starts from now on, run on every core that the lab was
+/// given.
 pub(crate) fn unpin() -> Result<()> {
-    ALL_CORES.get().map_or(Ok(()), |all| sched_setaffinity(None, all)).context("letting a thread use every core")
+    ALL_CORES
+        .get()
+        .map_or(Ok(()), |all| sched_setaffinity(None, all))
+        .context("letting a thread use every core")
 }
 
-/// Runs `work` on every core that the lab was given when it began: what is built for it need not share its core.
+/// Runs `work` on every core that the lab was given when it began: what is built for it need not
+/// share its core.
 pub(crate) fn unpinned<T>(work: impl FnOnce() -> T) -> T {
     let before = sched_getaffinity(None).ok();
     if let Some(all) = ALL_CORES.get() {
@@ -72,14 +86,20 @@ pub(crate) fn unpinned<T>(work: impl FnOnce() -> T) -> T {
 /// What the lab was given when it began.
 static ALL_CORES: OnceLock<CpuSet> = OnceLock::new();
 
-/// Lets the lab and its children hold some ten thousand connections. No more than that: some programs size their tables
-/// by this limit.
+/// Lets the lab and its children hold some ten thousand connections. No more than that: some
+/// programs size their tables by this limit.
 pub(crate) fn raise_descriptors() -> Result<()> {
     const WANTED: u64 = 65_536;
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(WANTED, |most| most.min(WANTED));
-    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })
-        .context("raising the limit of open descriptors")
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        },
+    )
+    .context("raising the limit of open descriptors")
 }
 
 /// How many descriptors the lab and each of its children may open.
@@ -91,9 +111,17 @@ pub(crate) fn descriptors() -> u64 {
 pub(crate) fn busy(core: usize) -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
     let name = format!("cpu{core} ");
-    let line = stat.lines().find_map(|line| line.strip_prefix(&name)).context("the core is not in /proc/stat")?;
-    // user nice system idle iowait irq softirq steal: all but idle and iowait. Steal is time of somebody else, too.
-    let fields: Vec<u64> = line.split_whitespace().map_while(|field| field.parse().ok()).take(8).collect();
+    let line = stat
+        .lines()
+        .find_map(|line| line.strip_prefix(&name))
+        .context("the core is not in /proc/stat")?;
+    // user nice system idle iowait irq softirq steal: all but idle and iowait. Steal is time of
+    // somebody else, too.
+    let fields: Vec<u64> = line
+        .split_whitespace()
+        .map_while(|field| field.parse().ok())
+        .take(8)
+        .collect();
     let idle: u64 = fields.iter().skip(3).take(2).sum();
     Ok(ticks(fields.iter().sum::<u64>() - idle))
 }
@@ -107,16 +135,29 @@ pub(crate) fn ticks(count: u64) -> Duration {
 pub(crate) fn facts() -> Vec<(&'static str, String)> {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = value_of(&cpus, "model name").unwrap_or("unknown");
-    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let count = cpus
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory = value_of(&memory, "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    let memory =
+        value_of(&memory, "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("Linux");
+    let system = release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+        .unwrap_or("Linux");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     vec![
         ("processor", format!("{count} cores, {model}")),
-        ("memory", format!("{:.1} GiB", memory.unwrap_or_default() as f64 / 1_048_576.0)),
-        ("system", format!("{}, kernel {}", system.trim_matches('"'), kernel.trim())),
+        (
+            "memory",
+            format!("{:.1} GiB", memory.unwrap_or_default() as f64 / 1_048_576.0),
+        ),
+        (
+            "system",
+            format!("{}, kernel {}", system.trim_matches('"'), kernel.trim()),
+        ),
     ]
 }
 
@@ -127,7 +168,10 @@ pub(crate) fn load_average() -> String {
 }
 
 fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    text.lines().find(|line| line.starts_with(key))?.split_once(':').map(|(_, value)| value.trim())
+    text.lines()
+        .find(|line| line.starts_with(key))?
+        .split_once(':')
+        .map(|(_, value)| value.trim())
 }
 
 /// The first line that a program prints about its version, on either stream.
@@ -135,17 +179,28 @@ pub(crate) fn version_line(program: &str, arguments: &[&str]) -> Option<String> 
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    text.lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .map(str::to_owned)
 }
 
 /// The time now, in UTC: `2026-11-20 11:41`.
 pub(crate) fn now_utc() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let (year, month, day) = date_of(seconds / 86_400);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}",
+        seconds / 3600 % 24,
+        seconds / 60 % 60
+    )
 }
 
-/// The Gregorian date of a day counted from 1970-01-01: years are counted from March on, so that the leap day is last.
+/// The Gregorian date of a day counted from 1970-01-01: years are counted from March on, so that
+/// the leap day is last.
 fn date_of(day: u64) -> (u64, u64, u64) {
     const DAYS_OF_400_YEARS: u64 = 146_097;
     let since_march_0 = day + 719_468;
@@ -165,7 +220,12 @@ mod tests {
 
     #[test]
     fn days_since_the_epoch_become_dates() {
-        for (day, date) in [(0, (1970, 1, 1)), (59, (1970, 3, 1)), (11_016, (2000, 2, 29)), (20_777, (2026, 11, 20))] {
+        for (day, date) in [
+            (0, (1970, 1, 1)),
+            (59, (1970, 3, 1)),
+            (11_016, (2000, 2, 29)),
+            (20_777, (2026, 11, 20)),
+        ] {
             assert_eq!(date_of(day), date);
         }
     }

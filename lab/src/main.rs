@@ -1,10 +1,10 @@
 //! The lab: Byway beside the programs that it wants to replace, on one machine, in one run.
 //!
 //! In:    which questions to ask, how long and how often.
-//! Out:   Markdown on stdout and in `lab/results/` (or where `--into` says), with a chart a question: figures, ratios within
-//!        the run, who wins.
-//! Never: compares figures of different runs, leaves a process, a folder or a namespace behind, or talks to
-//!        anything but 127.0.0.1 and namespaces of its own.
+//! Out:   Markdown on stdout and in `lab/results/` (or where `--into` says), with a chart a
+//!        question: figures, ratios within the run, who wins.
+//! Never: compares figures of different runs, leaves a process, a folder or a namespace behind, or
+//!        talks to anything but 127.0.0.1 and namespaces of its own.
 
 mod access_log;
 mod also;
@@ -41,8 +41,12 @@ fn main() -> ExitCode {
     if let Some(Verb::SpliceRelay { listen, to }) = options.verb {
         return exit(peers::splice::relay(listen, to));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ran = runtime.context("the lab's own runtime").and_then(|runtime| runtime.block_on(until_signal(&options)));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ran = runtime
+        .context("the lab's own runtime")
+        .and_then(|runtime| runtime.block_on(until_signal(&options)));
     exit(ran)
 }
 
@@ -76,7 +80,10 @@ async fn run(options: &Options) -> Result<()> {
     }
     let cases = options.cases();
     if cases.is_empty() {
-        anyhow::ensure!(options.build_time(), "no question is left: `--only` names none of these groups");
+        anyhow::ensure!(
+            options.build_time(),
+            "no question is left: `--only` names none of these groups"
+        );
         return report.finish(options);
     }
     let setting = Setting::prepare(options).await?;
@@ -86,7 +93,11 @@ async fn run(options: &Options) -> Result<()> {
         for section in case.run(&setting).await? {
             report.add(section);
         }
-        eprintln!("lab: {} took {:.0} s", case.name(), begun.elapsed().as_secs_f64());
+        eprintln!(
+            "lab: {} took {:.0} s",
+            case.name(),
+            begun.elapsed().as_secs_f64()
+        );
     }
     report.finish(options)
 }

@@ -12,8 +12,8 @@ use crate::case::{Case, Group};
 use crate::setting::workspace;
 use std::net::SocketAddr;
 
-/// Measures byway beside the programs and libraries that do the same. Everything runs on 127.0.0.1, or between network
-/// namespaces of its own (`paths`).
+/// Measures byway beside the programs and libraries that do the same. Everything runs on 127.0.0.1,
+/// or between network namespaces of its own (`paths`).
 #[derive(Debug, Parser)]
 #[command(name = "lab", bin_name = "cargo xtask bench", version)]
 pub(crate) struct Options {
@@ -23,8 +23,8 @@ pub(crate) struct Options {
     /// Only the questions of these groups
     #[arg(value_name = "GROUP")]
     groups: Vec<Group>,
-    /// Length of one HTTP measurement in seconds, after a warm-up of a sixth of it (default 3); of a download over a
-    /// simulated path (default 10)
+    /// Length of one HTTP measurement in seconds, after a warm-up of a sixth of it (default 3); of
+    /// a download over a simulated path (default 10)
     #[arg(long, value_name = "SECONDS")]
     pub(crate) seconds: Option<f64>,
     /// How often each subject gets its turn; the median is reported
@@ -48,10 +48,12 @@ pub(crate) struct Options {
     /// A byway that is built already. Default: a release build of this workspace
     #[arg(long, value_name = "FILE")]
     pub(crate) byway: Option<PathBuf>,
-    /// Another byway that gets its turns in the same rounds of edges and relays, as a row with this name; may be repeated
+    /// Another byway that gets its turns in the same rounds of edges and relays, as a row with this
+    /// name; may be repeated
     #[arg(long, value_name = "NAME=FILE")]
     pub(crate) also: Vec<Also>,
-    /// Beside byway only who has one of these words in its name, for example `nginx,floor`. Default: everybody
+    /// Beside byway only who has one of these words in its name, for example `nginx,floor`.
+    /// Default: everybody
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     pub(crate) beside: Vec<String>,
     /// Installs the missing peers first: by apt-get, which needs root, by cargo, by go and by npm
@@ -79,7 +81,8 @@ pub(crate) enum Verb {
 }
 
 impl Options {
-    /// The questions of this run, in their order: those of the groups, less those that `--only` does not name.
+    /// The questions of this run, in their order: those of the groups, less those that `--only`
+    /// does not name.
     pub(crate) fn cases(&self) -> Vec<Case> {
         let of_group = |case: &Case| match self.groups.is_empty() {
             // Paths need root, peers that are not asked for elsewhere, and an hour of their own.
@@ -87,7 +90,11 @@ impl Options {
             false => self.groups.contains(&case.group()),
         };
         let named = |case: &Case| self.only.is_empty() || self.only.contains(case);
-        Case::all().iter().copied().filter(|case| of_group(case) && named(case)).collect()
+        Case::all()
+            .iter()
+            .copied()
+            .filter(|case| of_group(case) && named(case))
+            .collect()
     }
 
     /// Whether a cold build is to be timed.
@@ -107,7 +114,11 @@ impl Options {
 
     fn length(&self, default: f64, quick: f64) -> Duration {
         let seconds = self.seconds.unwrap_or(default);
-        let seconds = if self.quick { seconds.min(quick) } else { seconds };
+        let seconds = if self.quick {
+            seconds.min(quick)
+        } else {
+            seconds
+        };
         Duration::from_secs_f64(seconds.clamp(0.1, 600.0))
     }
 
@@ -123,17 +134,27 @@ impl Options {
 
     /// After this no further round is begun.
     pub(crate) fn budget(&self) -> Duration {
-        Duration::from_secs(if self.quick { self.budget.min(30) } else { self.budget })
+        Duration::from_secs(if self.quick {
+            self.budget.min(30)
+        } else {
+            self.budget
+        })
     }
 
     /// The folder of the report.
     pub(crate) fn folder(&self) -> PathBuf {
-        self.into.clone().unwrap_or_else(|| workspace().join("lab").join("results"))
+        self.into
+            .clone()
+            .unwrap_or_else(|| workspace().join("lab").join("results"))
     }
 
     /// The name of the report's file.
     pub(crate) fn name(&self, now: &str) -> String {
-        let default = if self.quick { "quick".to_owned() } else { now.replace(':', "").replace(' ', "-") };
+        let default = if self.quick {
+            "quick".to_owned()
+        } else {
+            now.replace(':', "").replace(' ', "-")
+        };
         self.name.clone().unwrap_or(default)
     }
 }
@@ -143,14 +164,25 @@ mod tests {
     use super::*;
 
     fn cases(words: &[&str]) -> Vec<Case> {
-        Options::try_parse_from([&["lab"], words].concat()).unwrap().cases()
+        Options::try_parse_from([&["lab"], words].concat())
+            .unwrap()
+            .cases()
     }
 
     #[test]
     fn a_group_asks_its_questions_and_only_picks_among_them() {
-        assert_eq!(cases(&["agent"]), [Case::AgentSmall, Case::AgentOrigins, Case::AgentCheckout]);
-        assert_eq!(cases(&["edge", "--only", "edge-idle,relay"]), [Case::EdgeIdle]);
-        assert_eq!(cases(&["--only", "edge-small,link"]), [Case::EdgeSmall, Case::Link]);
+        assert_eq!(
+            cases(&["agent"]),
+            [Case::AgentSmall, Case::AgentOrigins, Case::AgentCheckout]
+        );
+        assert_eq!(
+            cases(&["edge", "--only", "edge-idle,relay"]),
+            [Case::EdgeIdle]
+        );
+        assert_eq!(
+            cases(&["--only", "edge-small,link"]),
+            [Case::EdgeSmall, Case::Link]
+        );
         let paths = cases(&["paths"]);
         assert_eq!(cases(&[]).len(), Case::all().len() - paths.len());
         assert_eq!(cases(&["--only", "path-loss1"]), [Case::PathLoss1]);
@@ -159,13 +191,34 @@ mod tests {
 
     #[test]
     fn other_byways_come_by_name_and_a_report_goes_where_it_is_sent() {
-        let words = ["lab", "--also", "guided=a/byway", "--also", "old=b/byway", "--into", "scratch"];
+        let words = [
+            "lab",
+            "--also",
+            "guided=a/byway",
+            "--also",
+            "old=b/byway",
+            "--into",
+            "scratch",
+        ];
         let options = Options::try_parse_from(words).unwrap();
         let names: Vec<_> = options.also.iter().map(|also| also.name.as_str()).collect();
-        assert_eq!((names, options.folder()), (vec!["guided", "old"], PathBuf::from("scratch")));
-        assert!(Options::try_parse_from(["lab"]).unwrap().folder().ends_with("lab/results"));
-        let wrong = Options::try_parse_from(["lab", "--also", "a/byway"]).unwrap_err().to_string();
-        assert!(wrong.contains("--also") && wrong.contains("NAME=FILE"), "{wrong}");
+        assert_eq!(
+            (names, options.folder()),
+            (vec!["guided", "old"], PathBuf::from("scratch"))
+        );
+        assert!(
+            Options::try_parse_from(["lab"])
+                .unwrap()
+                .folder()
+                .ends_with("lab/results")
+        );
+        let wrong = Options::try_parse_from(["lab", "--also", "a/byway"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            wrong.contains("--also") && wrong.contains("NAME=FILE"),
+            "{wrong}"
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Origin: the HTTP/1.1 service behind every measured program; as little work a request as it can do.
+//! Origin: the HTTP/1.1 service behind every measured program; as little work a request as it can
+//! do.
 //!
-//! In:    `GET /N` (N bytes are answered; behind `Connection: close` the connection ends), `GET /ws` (a WebSocket that echoes), and `PUT /` or `POST /` with a
-//!        Content-Length (the body is swallowed).
+//! In:    `GET /N` (N bytes are answered; behind `Connection: close` the connection ends),
+//!        `GET /ws` (a WebSocket that echoes), and `PUT /` or `POST /` with a Content-Length (the
+//!        body is swallowed).
 //! Out:   correct keep-alive responses with the few fields that an ordinary origin sends.
 //! Never: reads a request that the lab itself would not send; anything else closes the connection.
 
@@ -19,7 +21,8 @@ use tokio::task::JoinSet;
 
 use crate::load::{scratch, websocket};
 
-/// A running origin, on the same thread as the load generator: neither ever has to wake the other. Dropping it ends it.
+/// A running origin, on the same thread as the load generator: neither ever has to wake the other.
+/// Dropping it ends it.
 pub(crate) struct Origin {
     addresses: Vec<SocketAddr>,
     counts: Arc<Counts>,
@@ -56,7 +59,11 @@ impl Origin {
     }
 
     fn start_on(address: Ipv4Addr, count: usize) -> Result<Self> {
-        let answers: Answers = Arc::new([1024, 64 << 10, 1 << 20].map(|length| (length, answer(length))).into());
+        let answers: Answers = Arc::new(
+            [1024, 64 << 10, 1 << 20]
+                .map(|length| (length, answer(length)))
+                .into(),
+        );
         let counts = Arc::new(Counts::default());
         let (mut addresses, mut accepting) = (Vec::with_capacity(count), JoinSet::new());
         for _ in 0..count {
@@ -64,12 +71,19 @@ impl Origin {
             addresses.push(listener.local_addr()?);
             accepting.spawn(accept(listener, Arc::clone(&answers), Arc::clone(&counts)));
         }
-        Ok(Self { addresses, counts, _accepting: accepting })
+        Ok(Self {
+            addresses,
+            counts,
+            _accepting: accepting,
+        })
     }
 
     /// Where it listens; with several ports, the first.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.addresses.first().copied().unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        self.addresses
+            .first()
+            .copied()
+            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
 
     /// Every place where it listens.
@@ -149,13 +163,21 @@ enum Request {
     Echo,
 }
 
-/// Reads one request, body included. `None`: the connection has ended, or this is no request of ours.
-async fn next_request(stream: &mut TcpStream, head: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
+/// Reads one request, body included. `None`: the connection has ended, or this is no request of
+/// ours.
+async fn next_request(
+    stream: &mut TcpStream,
+    head: &mut Vec<u8>,
+) -> std::io::Result<Option<Request>> {
     head.clear();
     loop {
         // A body may stand in the same read; only its length matters.
         let n = scratch::read(stream, |bytes| {
-            let found = if head.is_empty() { memmem::find(bytes, b"\r\n\r\n") } else { None };
+            let found = if head.is_empty() {
+                memmem::find(bytes, b"\r\n\r\n")
+            } else {
+                None
+            };
             if found.is_none_or(|end| end + 4 < bytes.len()) || !bytes.starts_with(b"GET ") {
                 head.extend_from_slice(bytes);
                 return Seen::Kept(bytes.len());
@@ -173,17 +195,24 @@ async fn next_request(stream: &mut TcpStream, head: &mut Vec<u8>) -> std::io::Re
     }
 }
 
-/// What one read has shown: a whole GET (the usual case, nothing is copied), or bytes that were kept for later.
+/// What one read has shown: a whole GET (the usual case, nothing is copied), or bytes that were
+/// kept for later.
 enum Seen {
     Get(Option<Request>),
     Kept(usize),
 }
 
-async fn finish_request(stream: &mut TcpStream, head: &[u8], end: usize) -> std::io::Result<Option<Request>> {
+async fn finish_request(
+    stream: &mut TcpStream,
+    head: &[u8],
+    end: usize,
+) -> std::io::Result<Option<Request>> {
     if head.starts_with(b"GET ") {
         return Ok(get_request(head));
     }
-    let Some(length) = content_length(head.get(..end).unwrap_or_default()) else { return Ok(None) };
+    let Some(length) = content_length(head.get(..end).unwrap_or_default()) else {
+        return Ok(None);
+    };
     let mut left = length.saturating_sub((head.len() - end) as u64);
     while left > 0 {
         match scratch::read(stream, |bytes| bytes.len() as u64).await? {
@@ -201,7 +230,9 @@ fn get_request(head: &[u8]) -> Option<Request> {
         let last = memmem::find(head, b"\r\nConnection: close\r\n").is_some();
         return Some(Request::Get { length, last });
     }
-    let target = head.strip_prefix(b"GET ")?.strip_prefix(websocket::PATH.as_bytes())?;
+    let target = head
+        .strip_prefix(b"GET ")?
+        .strip_prefix(websocket::PATH.as_bytes())?;
     target.starts_with(b" ").then_some(Request::Echo)
 }
 
@@ -216,7 +247,8 @@ fn get_length(head: &[u8]) -> Option<u64> {
 pub(crate) fn content_length(head: &[u8]) -> Option<u64> {
     let value = head.split(|byte| *byte == b'\n').find_map(|line| {
         let (name, value) = line.split_at_checked(15)?;
-        name.eq_ignore_ascii_case(b"content-length:").then_some(value)
+        name.eq_ignore_ascii_case(b"content-length:")
+            .then_some(value)
     })?;
     std::str::from_utf8(value).ok()?.trim().parse().ok()
 }
@@ -253,7 +285,13 @@ mod tests {
 
     #[test]
     fn a_content_length_is_found_in_any_case() {
-        assert_eq!(content_length(b"HTTP/1.1 200 OK\r\nA: b\r\ncontent-LENGTH: 17\r\n\r\n"), Some(17));
-        assert_eq!(content_length(b"HTTP/1.1 200 OK\r\nX-Content-Length: 17\r\n\r\n"), None);
+        assert_eq!(
+            content_length(b"HTTP/1.1 200 OK\r\nA: b\r\ncontent-LENGTH: 17\r\n\r\n"),
+            Some(17)
+        );
+        assert_eq!(
+            content_length(b"HTTP/1.1 200 OK\r\nX-Content-Length: 17\r\n\r\n"),
+            None
+        );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In:    a command, a core and a folder for its log.
 //! Out:   CPU time, memory, its log; an end by its own id.
-//! Never: signals a process that the lab has not started, and never outlives the lab's interest in it.
+//! Never: signals a process that the lab has not started, and never outlives the lab's interest in
+//!        it.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -23,7 +24,8 @@ pub(crate) struct Process {
     log: PathBuf,
 }
 
-/// Time that a program has spent on the processor, all of its threads together, ended ones included.
+/// Time that a program has spent on the processor, all of its threads together, ended ones
+/// included.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CpuTime {
     /// In the program itself.
@@ -43,7 +45,10 @@ impl Sub for CpuTime {
     type Output = Self;
 
     fn sub(self, earlier: Self) -> Self {
-        Self { user: self.user.saturating_sub(earlier.user), system: self.system.saturating_sub(earlier.system) }
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
     }
 }
 
@@ -59,29 +64,47 @@ pub(crate) struct Memory {
 }
 
 impl Process {
-    /// Starts `command` on whatever core is free. For programs at both ends of a path, which is what limits them.
+    /// Starts `command` on whatever core is free. For programs at both ends of a path, which is
+    /// what limits them.
     pub(crate) fn spawn_unpinned(mut command: Command, name: &str, dir: &Path) -> Result<Self> {
         let log = log_of(&mut command, name, dir)?;
         command.stdout(Stdio::null());
         let child = unpinned(|| command.spawn());
-        Ok(Self { child: child.with_context(|| format!("starting {name}"))?, log })
+        Ok(Self {
+            child: child.with_context(|| format!("starting {name}"))?,
+            log,
+        })
     }
 
-    /// Starts `command` on the subject's core. Standard error goes to `NAME.log` in `dir`. The calling thread is on the
-    /// load generator's core afterwards.
-    pub(crate) fn spawn(mut command: Command, name: &str, cores: Cores, dir: &Path) -> Result<Self> {
+    /// Starts `command` on the subject's core. Standard error goes to `NAME.log` in `dir`. The
+    /// calling thread is on the load generator's core afterwards.
+    pub(crate) fn spawn(
+        mut command: Command,
+        name: &str,
+        cores: Cores,
+        dir: &Path,
+    ) -> Result<Self> {
         command.stdout(Stdio::null());
         Self::spawn_as_it_is(command, name, cores, dir)
     }
 
     /// The same for a program whose standard output is asked for: it goes where `command` says.
-    pub(crate) fn spawn_as_it_is(mut command: Command, name: &str, cores: Cores, dir: &Path) -> Result<Self> {
+    pub(crate) fn spawn_as_it_is(
+        mut command: Command,
+        name: &str,
+        cores: Cores,
+        dir: &Path,
+    ) -> Result<Self> {
         let log = log_of(&mut command, name, dir)?;
-        // A child inherits the affinity of the thread that starts it, and so do its own threads from the first one on.
+        // A child inherits the affinity of the thread that starts it, and so do its own threads
+        // from the first one on.
         pin(cores.subject)?;
         let child = command.spawn();
         pin(cores.load)?;
-        Ok(Self { child: child.with_context(|| format!("starting {name}"))?, log })
+        Ok(Self {
+            child: child.with_context(|| format!("starting {name}"))?,
+            log,
+        })
     }
 
     /// Its id.
@@ -94,7 +117,8 @@ impl Process {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Polls `ready` until it gives a value; fails when the program ends or takes longer than ten seconds.
+    /// Polls `ready` until it gives a value; fails when the program ends or takes longer than ten
+    /// seconds.
     pub(crate) async fn until<T>(&mut self, ready: impl AsyncFn(&Self) -> Option<T>) -> Result<T> {
         const PATIENCE: Duration = Duration::from_secs(10);
         let deadline = Instant::now() + PATIENCE;
@@ -103,10 +127,16 @@ impl Process {
                 return Ok(value);
             }
             if let Some(status) = self.child.try_wait()? {
-                bail!("it ended before it was ready ({status}): {}", last_line(&self.log()));
+                bail!(
+                    "it ended before it was ready ({status}): {}",
+                    last_line(&self.log())
+                );
             }
             if Instant::now() > deadline {
-                bail!("it was not ready within {PATIENCE:?}: {}", last_line(&self.log()));
+                bail!(
+                    "it was not ready within {PATIENCE:?}: {}",
+                    last_line(&self.log())
+                );
             }
             sleep(Duration::from_millis(5)).await;
         }
@@ -162,19 +192,29 @@ pub(crate) fn thread_cpu_time(thread: i32) -> Result<CpuTime> {
 }
 
 fn times_in(path: &str) -> Result<CpuTime> {
-    let stat = fs::read_to_string(path).with_context(|| format!("reading {path}: has the program ended?"))?;
-    let (user, system) = parse_times(&stat, UTIME).with_context(|| format!("reading {path}: unknown form"))?;
-    Ok(CpuTime { user: ticks(user), system: ticks(system) })
+    let stat = fs::read_to_string(path)
+        .with_context(|| format!("reading {path}: has the program ended?"))?;
+    let (user, system) =
+        parse_times(&stat, UTIME).with_context(|| format!("reading {path}: unknown form"))?;
+    Ok(CpuTime {
+        user: ticks(user),
+        system: ticks(system),
+    })
 }
 
 /// CPU time of all children that this process has waited for.
 pub(crate) fn children_cpu_time() -> Result<CpuTime> {
     let stat = fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
-    let (user, system) = parse_times(&stat, CUTIME).context("reading /proc/self/stat: unknown form")?;
-    Ok(CpuTime { user: ticks(user), system: ticks(system) })
+    let (user, system) =
+        parse_times(&stat, CUTIME).context("reading /proc/self/stat: unknown form")?;
+    Ok(CpuTime {
+        user: ticks(user),
+        system: ticks(system),
+    })
 }
 
-/// Positions behind the name in `/proc/PID/stat` (proc(5): fields 14 and 16, the first behind the name is 3).
+/// Positions behind the name in `/proc/PID/stat` (proc(5): fields 14 and 16, the first behind the
+/// name is 3).
 const UTIME: usize = 11;
 const CUTIME: usize = 13;
 
@@ -187,23 +227,31 @@ fn parse_times(stat: &str, at: usize) -> Option<(u64, u64)> {
 /// Memory of a process now.
 pub(crate) fn memory(pid: Pid) -> Result<Memory> {
     let path = format!("/proc/{}/status", pid.as_raw_nonzero());
-    let status = fs::read_to_string(&path).with_context(|| format!("reading {path}: has the program ended?"))?;
+    let status = fs::read_to_string(&path)
+        .with_context(|| format!("reading {path}: has the program ended?"))?;
     let number = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         line.split_whitespace().find_map(|word| word.parse().ok())
     };
     let field = |key| number(key).with_context(|| format!("{path} has no {key}"));
-    Ok(Memory { rss_kib: field("VmRSS:")?, anonymous_kib: field("RssAnon:")?, threads: field("Threads:")? })
+    Ok(Memory {
+        rss_kib: field("VmRSS:")?,
+        anonymous_kib: field("RssAnon:")?,
+        threads: field("Threads:")?,
+    })
 }
 
-/// How many network sockets a process has open, connecting ones included. Unix sockets, which runtimes use to wake
-/// themselves, are not counted.
+/// How many network sockets a process has open, connecting ones included. Unix sockets, which
+/// runtimes use to wake themselves, are not counted.
 pub(crate) fn network_sockets(pid: Pid) -> Result<usize> {
     let path = format!("/proc/{}/fd", pid.as_raw_nonzero());
-    let entries = fs::read_dir(&path).with_context(|| format!("reading {path}: has the program ended?"))?;
+    let entries =
+        fs::read_dir(&path).with_context(|| format!("reading {path}: has the program ended?"))?;
     // What was closed since the folder was read has no target any more.
     let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    let all: Vec<u64> = targets.filter_map(|target| socket_inode(target.to_str()?)).collect();
+    let all: Vec<u64> = targets
+        .filter_map(|target| socket_inode(target.to_str()?))
+        .collect();
     let unix = fs::read_to_string("/proc/net/unix").context("reading /proc/net/unix")?;
     let unix: HashSet<u64> = unix.lines().filter_map(unix_inode).collect();
     Ok(all.iter().filter(|inode| !unix.contains(inode)).count())
@@ -211,7 +259,11 @@ pub(crate) fn network_sockets(pid: Pid) -> Result<usize> {
 
 /// The N of `socket:[N]`.
 fn socket_inode(target: &str) -> Option<u64> {
-    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    target
+        .strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
 }
 
 /// The seventh column of a line of `/proc/net/unix`; its head has a word there.
@@ -220,7 +272,10 @@ fn unix_inode(line: &str) -> Option<u64> {
 }
 
 fn last_line(log: &str) -> &str {
-    log.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it said nothing")
+    log.lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty())
+        .unwrap_or("it said nothing")
 }
 
 #[cfg(test)]

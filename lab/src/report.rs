@@ -1,7 +1,9 @@
-//! Report: what was asked, what was measured, on what, and what it means; as Markdown with a chart a question.
+//! Report: what was asked, what was measured, on what, and what it means; as Markdown with a chart
+//! a question.
 //!
 //! In:    sections.
-//! Out:   the report on stdout and as `NAME.md` in its folder, `lab/results` as a rule; its charts in `NAME/` there.
+//! Out:   the report on stdout and as `NAME.md` in its folder, `lab/results` as a rule; its charts
+//!        in `NAME/` there.
 //! Never: a figure without the machine and the command that it comes from.
 
 use std::env;
@@ -32,7 +34,14 @@ impl Section {
     /// A question without an answer yet.
     pub(crate) fn new(title: &str, asks: &str) -> Self {
         let (table, answers, notes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { title: title.to_owned(), asks: asks.to_owned(), table, answers, notes, chart: None }
+        Self {
+            title: title.to_owned(),
+            asks: asks.to_owned(),
+            table,
+            answers,
+            notes,
+            chart: None,
+        }
     }
 
     /// Its title.
@@ -42,7 +51,8 @@ impl Section {
 
     /// The heads of the columns.
     pub(crate) fn head<'a>(&mut self, head: impl IntoIterator<Item = &'a str>) {
-        self.table.insert(0, head.into_iter().map(str::to_owned).collect());
+        self.table
+            .insert(0, head.into_iter().map(str::to_owned).collect());
     }
 
     /// One more row.
@@ -78,8 +88,16 @@ impl Section {
                 text += &format!("|{}\n", "---|".repeat(row.len()));
             }
         }
-        let items = |items: &[String]| items.iter().map(|item| format!("- {item}\n")).collect::<String>();
-        for list in [&self.answers, &self.notes].into_iter().filter(|list| !list.is_empty()) {
+        let items = |items: &[String]| {
+            items
+                .iter()
+                .map(|item| format!("- {item}\n"))
+                .collect::<String>()
+        };
+        for list in [&self.answers, &self.notes]
+            .into_iter()
+            .filter(|list| !list.is_empty())
+        {
             text += &format!("\n{}", items(list));
         }
         text
@@ -98,22 +116,54 @@ impl Report {
     /// Notes the time and the machine.
     pub(crate) fn begin() -> Self {
         let facts = machine::facts();
-        Self { date: machine::now_utc(), facts, load_before: machine::load_average(), sections: Vec::new() }
+        Self {
+            date: machine::now_utc(),
+            facts,
+            load_before: machine::load_average(),
+            sections: Vec::new(),
+        }
     }
 
     /// Notes how the run is set up, and the versions of everybody.
     pub(crate) fn describe(&mut self, setting: &Setting) {
         let cores = setting.cores;
-        let shared = if cores.shared() { " (**the same core: rates say nothing, CPU time little**)" } else { "" };
+        let shared = if cores.shared() {
+            " (**the same core: rates say nothing, CPU time little**)"
+        } else {
+            ""
+        };
         let byway = machine::version_line(&setting.byway.display().to_string(), &["--version"]);
-        let built =
-            [(Package::Pingora, "pingora"), (Package::RustClients, "hyper-util"), (Package::RustClients, "reqwest")];
-        let built = built.into_iter().filter_map(|(package, name)| package.version_of(name));
-        let peers = Program::ALL.into_iter().filter_map(Program::version).chain(built).chain(node::versions());
-        let revision = if setting.built_here { revision() } else { String::new() };
-        let versions: Vec<String> = byway.into_iter().map(|byway| byway + &revision).chain(peers).collect();
+        let built = [
+            (Package::Pingora, "pingora"),
+            (Package::RustClients, "hyper-util"),
+            (Package::RustClients, "reqwest"),
+        ];
+        let built = built
+            .into_iter()
+            .filter_map(|(package, name)| package.version_of(name));
+        let peers = Program::ALL
+            .into_iter()
+            .filter_map(Program::version)
+            .chain(built)
+            .chain(node::versions());
+        let revision = if setting.built_here {
+            revision()
+        } else {
+            String::new()
+        };
+        let versions: Vec<String> = byway
+            .into_iter()
+            .map(|byway| byway + &revision)
+            .chain(peers)
+            .collect();
         self.facts.extend([
-            ("cores", format!("subjects on {}, generator and origin on {}{shared}", cores.subject, cores.load)),
+            (
+                "cores",
+                format!(
+                    "subjects on {}, generator and origin on {}{shared}",
+                    cores.subject, cores.load
+                ),
+            ),
             ("versions", versions.join("; ")),
             (
                 "rounds",
@@ -124,7 +174,10 @@ impl Report {
                     setting.path_window()
                 ),
             ),
-            ("descriptors", format!("{} a process at most", machine::descriptors())),
+            (
+                "descriptors",
+                format!("{} a process at most", machine::descriptors()),
+            ),
         ]);
     }
 
@@ -150,7 +203,9 @@ impl Report {
 
     /// Writes the charts, and removes those of an earlier run of this name.
     fn draw(&self, folder: &Path) -> Result<()> {
-        for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        for entry in
+            fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?
+        {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "svg") {
                 fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
@@ -159,7 +214,8 @@ impl Report {
         for section in &self.sections {
             if let Some(chart) = &section.chart {
                 let file = folder.join(file_name(&section.title));
-                fs::write(&file, chart.svg()).with_context(|| format!("writing {}", file.display()))?;
+                fs::write(&file, chart.svg())
+                    .with_context(|| format!("writing {}", file.display()))?;
             }
         }
         Ok(())
@@ -172,7 +228,10 @@ impl Report {
             text += &format!("- {name}: {fact}\n");
         }
         let after = machine::load_average();
-        text += &format!("- load average (1, 5, 15 min): {} before, {after} after the run\n", self.load_before);
+        text += &format!(
+            "- load average (1, 5, 15 min): {} before, {after} after the run\n",
+            self.load_before
+        );
         text += "\nEverything runs on one machine, on loopback or between two network namespaces. Compare figures within this run only; a shared machine disturbs rates more \
                  than CPU time.\nGenerator and origin share a thread that never sleeps while it measures, so that nobody's \
                  figures hold the price of waking it.\n`byway ÷ it` is the median over the rounds of byway's work per CPU-second divided by \
@@ -186,19 +245,27 @@ impl Report {
 
 /// The file of the chart of a question: `Edge, 1 KiB` becomes `edge-1-kib.svg`.
 fn file_name(title: &str) -> String {
-    let words = title.split(|character: char| !character.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let words = title
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-").to_ascii_lowercase() + ".svg"
 }
 
 /// The command that gives this report.
 fn command() -> String {
     let arguments = env::args().skip(1).map(|argument| shown(&argument));
-    ["cargo xtask bench".to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+    ["cargo xtask bench".to_owned()]
+        .into_iter()
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// An argument without paths of this machine, which are of no use to anybody else: `guided=FILE`.
 fn shown(argument: &str) -> String {
-    let (before, path) = argument.split_once('=').map_or(("", argument), |(name, path)| (name, path));
+    let (before, path) = argument
+        .split_once('=')
+        .map_or(("", argument), |(name, path)| (name, path));
     match path.contains('/') {
         true if before.is_empty() => "FILE".to_owned(),
         true => format!("{before}=FILE"),
@@ -209,7 +276,8 @@ fn shown(argument: &str) -> String {
 /// The commit that byway was built from, as far as git knows.
 fn revision() -> String {
     let root = workspace().display().to_string();
-    let git = |arguments: &[&str]| machine::version_line("git", &[&["-C", &root], arguments].concat());
+    let git =
+        |arguments: &[&str]| machine::version_line("git", &[&["-C", &root], arguments].concat());
     match git(&["rev-parse", "--short", "HEAD"]) {
         Some(commit) if git(&["status", "--porcelain", "crates", "Cargo.lock"]).is_some() => {
             format!(" ({commit}, changed)")
@@ -248,23 +316,50 @@ mod tests {
     fn a_chart_stands_between_question_and_table_with_its_words() {
         let mut section = Section::new("T", "Q?");
         let mut chart = Chart::new("T", "pieces");
-        chart.bar("a", crate::chart::Tone::Ours, crate::statistics::Spread::single(1.0), "1");
+        chart.bar(
+            "a",
+            crate::chart::Tone::Ours,
+            crate::statistics::Spread::single(1.0),
+            "1",
+        );
         section.chart(chart);
         section.head(["a"]);
-        assert_eq!(section.markdown(Some("run/t.svg")), "\n## T\nQ?\n\n![T, pieces: a 1](run/t.svg)\n\n| a |\n|---|\n");
+        assert_eq!(
+            section.markdown(Some("run/t.svg")),
+            "\n## T\nQ?\n\n![T, pieces: a 1](run/t.svg)\n\n| a |\n|---|\n"
+        );
     }
 
     #[test]
     fn paths_of_this_machine_are_left_out_of_the_command_and_names_are_not() {
-        let arguments =
-            ["edge", "--byway", "target/x/byway", "guided=target/guided/byway", "--byway=a/b", "--rounds=5"];
+        let arguments = [
+            "edge",
+            "--byway",
+            "target/x/byway",
+            "guided=target/guided/byway",
+            "--byway=a/b",
+            "--rounds=5",
+        ];
         let shown = arguments.map(shown);
-        assert_eq!(shown, ["edge", "--byway", "FILE", "guided=FILE", "--byway=FILE", "--rounds=5"]);
+        assert_eq!(
+            shown,
+            [
+                "edge",
+                "--byway",
+                "FILE",
+                "guided=FILE",
+                "--byway=FILE",
+                "--rounds=5"
+            ]
+        );
     }
 
     #[test]
     fn titles_become_file_names_without_spaces_or_commas() {
-        assert_eq!(file_name("Edge, 1 KiB, access logs on"), "edge-1-kib-access-logs-on.svg");
+        assert_eq!(
+            file_name("Edge, 1 KiB, access logs on"),
+            "edge-1-kib-access-logs-on.svg"
+        );
     }
 
     #[test]
@@ -274,6 +369,9 @@ mod tests {
         section.row(["1".into(), "2".into()]);
         section.answer("yes");
         section.note("but");
-        assert_eq!(section.markdown(None), "\n## T\nQ?\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- yes\n\n- but\n");
+        assert_eq!(
+            section.markdown(None),
+            "\n## T\nQ?\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- yes\n\n- but\n"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Setting: what every case of a run shares: cores, origin, scratch folder, byway, how long and how often.
+//! Setting: what every case of a run shares: cores, origin, scratch folder, byway, how long and how
+//! often.
 //!
 //! In:    the options.   Out: a prepared machine.   Never: measures.
 
@@ -55,7 +56,9 @@ impl Setting {
     pub(crate) async fn prepare(options: &Options) -> Result<Self> {
         let also = Also::found(&options.also)?;
         let byway = match &options.byway {
-            Some(path) => path.canonicalize().with_context(|| format!("--byway {}", path.display()))?,
+            Some(path) => path
+                .canonicalize()
+                .with_context(|| format!("--byway {}", path.display()))?,
             None => build(&target_dir()?)?,
         };
         let cores = Cores::choose(options.subject_core, options.load_core)?;
@@ -95,7 +98,8 @@ impl Setting {
         self.origin.counts()
     }
 
-    /// Whether somebody beside byway takes part. That others do not was asked for, and needs no note.
+    /// Whether somebody beside byway takes part. That others do not was asked for, and needs no
+    /// note.
     pub(crate) fn takes(&self, name: &str) -> bool {
         self.beside.is_empty() || self.beside.iter().any(|word| name.contains(word.as_str()))
     }
@@ -136,7 +140,11 @@ pub(crate) fn cargo() -> OsString {
 /// The target folder that the lab itself was built into: the folder above `release`.
 pub(crate) fn target_dir() -> Result<PathBuf> {
     let lab = env::current_exe().context("asking where the lab itself is")?;
-    Ok(lab.ancestors().nth(2).context("the lab is not in a target folder; use --byway FILE")?.to_owned())
+    Ok(lab
+        .ancestors()
+        .nth(2)
+        .context("the lab is not in a target folder; use --byway FILE")?
+        .to_owned())
 }
 
 /// The root of the workspace.

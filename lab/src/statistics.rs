@@ -1,6 +1,8 @@
 //! Statistics: medians, spreads and quantiles of what was measured.
 //!
-//! In:    numbers in any order.   Out: one number of them, or between two of them.   Never: a mean, which one bad round moves.
+//! In:    numbers in any order.
+//! Out:   one number of them, or between two of them.
+//! Never: a mean, which one bad round moves.
 
 use std::time::Duration;
 
@@ -8,7 +10,10 @@ use std::time::Duration;
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
-    let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+    let (low, high) = (
+        values.get(values.len().checked_sub(1)? / 2)?,
+        values.get(values.len() / 2)?,
+    );
     Some((low + high) / 2.0)
 }
 
@@ -29,12 +34,20 @@ impl Spread {
         let values: Vec<f64> = values.into_iter().collect();
         let least = values.iter().copied().reduce(f64::min)?;
         let most = values.iter().copied().reduce(f64::max)?;
-        Some(Self { least, median: median(values)?, most })
+        Some(Self {
+            least,
+            median: median(values)?,
+            most,
+        })
     }
 
     /// One value that was measured once.
     pub(crate) const fn single(value: f64) -> Self {
-        Self { least: value, median: value, most: value }
+        Self {
+            least: value,
+            median: value,
+            most: value,
+        }
     }
 }
 
@@ -51,7 +64,10 @@ impl Quantiles {
     /// Of these durations; none of none.
     pub(crate) fn of(mut took: Vec<Duration>) -> Option<Self> {
         took.sort_unstable();
-        Some(Self { p50: quantile(&took, 50)?, p99: quantile(&took, 99)? })
+        Some(Self {
+            p50: quantile(&took, 50)?,
+            p99: quantile(&took, 99)?,
+        })
     }
 }
 
@@ -74,15 +90,29 @@ mod tests {
 
     #[test]
     fn a_spread_holds_the_ends_and_the_middle() {
-        assert_eq!(Spread::of([3.0, 1.0, 10.0]), Some(Spread { least: 1.0, median: 3.0, most: 10.0 }));
+        assert_eq!(
+            Spread::of([3.0, 1.0, 10.0]),
+            Some(Spread {
+                least: 1.0,
+                median: 3.0,
+                most: 10.0
+            })
+        );
         assert_eq!(Spread::of([]), None);
     }
 
     #[test]
     fn quantiles_are_values_that_occurred_at_the_nearest_rank() {
-        let took = |count: u64| (1..=count).rev().map(Duration::from_micros).collect::<Vec<_>>();
-        let of =
-            |count| Quantiles::of(took(count)).map(|quantiles| (quantiles.p50.as_micros(), quantiles.p99.as_micros()));
+        let took = |count: u64| {
+            (1..=count)
+                .rev()
+                .map(Duration::from_micros)
+                .collect::<Vec<_>>()
+        };
+        let of = |count| {
+            Quantiles::of(took(count))
+                .map(|quantiles| (quantiles.p50.as_micros(), quantiles.p99.as_micros()))
+        };
         assert_eq!(of(100), Some((50, 99)));
         assert_eq!(of(1000), Some((500, 990)));
         assert_eq!(of(1), Some((1, 1)));

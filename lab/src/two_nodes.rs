@@ -43,31 +43,79 @@ impl TwoNodes {
     /// Starts both, and waits until a connection gets through.
     pub(crate) async fn start(setting: &Setting, road: Road, carrier: &str) -> Result<Self> {
         let (link, entry) = (free_address()?, free_address()?);
-        let folder = |name: &str| setting.dir().join(format!("{name}-{}", link.port())).display().to_string();
+        let folder = |name: &str| {
+            setting
+                .dir()
+                .join(format!("{name}-{}", link.port()))
+                .display()
+                .to_string()
+        };
         let (accepting_state, dialling_state) = (folder("accepting"), folder("dialling"));
-        let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let (link_text, entry_text, port) = (link.to_string(), entry.to_string(), entry.port().to_string());
+        let text = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let (link_text, entry_text, port) = (
+            link.to_string(),
+            entry.to_string(),
+            entry.port().to_string(),
+        );
         let origin = setting.origin().to_string();
         let accepting = match road {
             Road::Expose => text(&["serve", "--listen", &link_text, "--state", &accepting_state]),
-            Road::Egress => {
-                text(&["proxy", "serve", "--listen", &link_text, "--allow", "127.0.0.0/8", "--state", &accepting_state])
-            }
+            Road::Egress => text(&[
+                "proxy",
+                "serve",
+                "--listen",
+                &link_text,
+                "--allow",
+                "127.0.0.0/8",
+                "--state",
+                &accepting_state,
+            ]),
         };
         let acceptor = start(setting, "accepting", &accepting).await?;
-        let purpose = if road == Road::Expose { "serve" } else { "exit" };
-        let join = join_file(Path::new(&accepting_state), purpose).display().to_string();
-        let shared = ["--join-file", &join, "--carrier", carrier, "--state", &dialling_state];
+        let purpose = if road == Road::Expose {
+            "serve"
+        } else {
+            "exit"
+        };
+        let join = join_file(Path::new(&accepting_state), purpose)
+            .display()
+            .to_string();
+        let shared = [
+            "--join-file",
+            &join,
+            "--carrier",
+            carrier,
+            "--state",
+            &dialling_state,
+        ];
         let dialling = match road {
             Road::Expose => text(&[&["tcp", &origin, "--port", &port], shared.as_slice()].concat()),
-            Road::Egress => text(&[&["proxy", "join", "--listen", &entry_text], shared.as_slice()].concat()),
+            Road::Egress => text(
+                &[
+                    &["proxy", "join", "--listen", &entry_text],
+                    shared.as_slice(),
+                ]
+                .concat(),
+            ),
         };
         let dialler = start(setting, "dialling", &dialling).await?;
         let (near, far, reach) = match road {
             Road::Expose => (acceptor, dialler, Reach::Plain(entry)),
             Road::Egress => (dialler, acceptor, Reach::Socks5(entry)),
         };
-        let mut nodes = Self { near, far, reach, road, accepting, dialling };
+        let mut nodes = Self {
+            near,
+            far,
+            reach,
+            road,
+            accepting,
+            dialling,
+        };
         nodes.until_open(setting.origin()).await?;
         Ok(nodes)
     }
@@ -75,20 +123,31 @@ impl TwoNodes {
     /// Waits until a connection gets through to the origin.
     pub(crate) async fn until_open(&mut self, origin: SocketAddr) -> Result<TcpStream> {
         let reach = self.reach;
-        self.near.until(async |_| reach.answers(origin).await).await.context("no connection gets through the link")
+        self.near
+            .until(async |_| reach.answers(origin).await)
+            .await
+            .context("no connection gets through the link")
     }
 
     /// Kills the node that dialled the link, and starts it again.
     pub(crate) async fn restart_dialler(&mut self, setting: &Setting) -> Result<()> {
         let arguments = self.dialling.clone();
-        let place = if self.road == Road::Expose { &mut self.far } else { &mut self.near };
+        let place = if self.road == Road::Expose {
+            &mut self.far
+        } else {
+            &mut self.near
+        };
         restart(setting, place, "dialling", &arguments).await
     }
 
     /// Kills the node that accepted the link, and starts it again.
     pub(crate) async fn restart_acceptor(&mut self, setting: &Setting) -> Result<()> {
         let arguments = self.accepting.clone();
-        let place = if self.road == Road::Expose { &mut self.near } else { &mut self.far };
+        let place = if self.road == Road::Expose {
+            &mut self.near
+        } else {
+            &mut self.far
+        };
         restart(setting, place, "accepting", &arguments).await
     }
 
@@ -99,7 +158,12 @@ impl TwoNodes {
     }
 }
 
-async fn restart(setting: &Setting, place: &mut Process, log: &str, arguments: &[String]) -> Result<()> {
+async fn restart(
+    setting: &Setting,
+    place: &mut Process,
+    log: &str,
+    arguments: &[String],
+) -> Result<()> {
     place.kill();
     *place = start(setting, log, arguments).await?;
     Ok(())
@@ -109,7 +173,9 @@ async fn start(setting: &Setting, log: &str, arguments: &[String]) -> Result<Pro
     let mut command = Command::new(&setting.byway);
     command.args(arguments).args(["--log-level", "warn"]);
     let mut process = Process::spawn(command, log, setting.cores, setting.dir())?;
-    let ready = process.until(async |process| process.log().contains("ready: ").then_some(())).await;
+    let ready = process
+        .until(async |process| process.log().contains("ready: ").then_some(()))
+        .await;
     ready.with_context(|| format!("byway {}", arguments.first().map_or("", String::as_str)))?;
     Ok(process)
 }

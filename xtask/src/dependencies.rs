@@ -24,7 +24,9 @@ pub(crate) fn check() -> anyhow::Result<Ended> {
 pub(crate) fn advisories() -> anyhow::Result<Ended> {
     let tool = tools::from_crates_io("cargo-deny", VERSION)?;
     if let Err(error) = step::run(deny(&tool).args(["fetch", "db"])) {
-        return Ok(Ended::Skipped(format!("the advisory database cannot be fetched: {error:#}")));
+        return Ok(Ended::Skipped(format!(
+            "the advisory database cannot be fetched: {error:#}"
+        )));
     }
     step::run(deny(&tool).args(["check", "--disable-fetch", "advisories"]))?;
     Ok(Ended::Passed)

@@ -1,4 +1,5 @@
-//! Docs: the API documents build without a warning, and every link between the written documents leads somewhere.
+//! Docs: the API documents build without a warning, and every link between the written documents
+//! leads somewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,13 @@ use crate::step;
 /// Builds the API documents and checks the links.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut doc = step::cargo_command();
-    doc.args(["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
+    doc.args([
+        "doc",
+        "--locked",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ]);
     step::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     let mut broken = Vec::new();
     for page in pages(&step::root())? {
@@ -22,7 +29,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
                 .map(|link| format!("{}: {link}", page.display())),
         );
     }
-    ensure!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+    ensure!(
+        broken.is_empty(),
+        "links that lead nowhere:\n{}",
+        broken.join("\n")
+    );
     Ok(())
 }
 
@@ -30,9 +41,18 @@ pub(crate) fn run() -> anyhow::Result<()> {
 fn pages(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut pages = Vec::new();
     let of_the_crate = ["crates/byway-agent", "crates/byway-agent/docs"];
-    let folders = ["", "docs", "lab", "lab/results", "examples", "examples/from-the-sources"];
+    let folders = [
+        "",
+        "docs",
+        "lab",
+        "lab/results",
+        "examples",
+        "examples/from-the-sources",
+    ];
     for folder in folders.into_iter().chain(of_the_crate) {
-        let Ok(entries) = fs::read_dir(root.join(folder)) else { continue };
+        let Ok(entries) = fs::read_dir(root.join(folder)) else {
+            continue;
+        };
         for entry in entries {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "md") {
@@ -46,7 +66,9 @@ fn pages(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// The targets of `[text](target)`, outside of code blocks.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let prose = text.split("```").step_by(2);
-    prose.flat_map(|part| part.split("](").skip(1)).filter_map(|rest| rest.split(')').next())
+    prose
+        .flat_map(|part| part.split("](").skip(1))
+        .filter_map(|rest| rest.split(')').next())
 }
 
 fn leads_somewhere(folder: &Path, link: &str) -> bool {

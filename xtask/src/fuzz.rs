@@ -35,14 +35,17 @@ pub(crate) fn run(args: &[&str]) -> anyhow::Result<()> {
         [target, seconds] => (vec![*target], *seconds),
         _ => bail!("usage: cargo xtask fuzz [TARGET] [SECONDS]"),
     };
-    seconds.parse::<u32>().with_context(|| format!("`{seconds}` is no number of seconds"))?;
+    seconds
+        .parse::<u32>()
+        .with_context(|| format!("`{seconds}` is no number of seconds"))?;
     fuzz(&targets, seconds)
 }
 
 /// Every target, for so many seconds each; skipped without a nightly toolchain.
 pub(crate) fn each(seconds: &str) -> anyhow::Result<Ended> {
     if !has_nightly() {
-        let why = "fuzzing needs a nightly toolchain: rustup toolchain install nightly --profile minimal";
+        let why =
+            "fuzzing needs a nightly toolchain: rustup toolchain install nightly --profile minimal";
         return Ok(Ended::Skipped(why.to_owned()));
     }
     fuzz(&TARGETS, seconds)?;
@@ -52,7 +55,11 @@ pub(crate) fn each(seconds: &str) -> anyhow::Result<Ended> {
 /// Asks rustup, which installs nothing for that; `cargo +nightly` might.
 fn has_nightly() -> bool {
     let listed = Command::new("rustup").args(["toolchain", "list"]).output();
-    listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).lines().any(|line| line.starts_with("nightly")))
+    listed.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .any(|line| line.starts_with("nightly"))
+    })
 }
 
 fn fuzz(targets: &[&str], seconds: &str) -> anyhow::Result<()> {
@@ -66,13 +73,21 @@ fn fuzz(targets: &[&str], seconds: &str) -> anyhow::Result<()> {
         let limit = format!("-max_total_time={seconds}");
         let mut fuzz = Command::new(&tool);
         // As `cargo +nightly` would start it: the cargo that it calls is nightly's.
-        fuzz.env("RUSTUP_TOOLCHAIN", "nightly").env("CARGO", "cargo").env_remove("RUSTC");
+        fuzz.env("RUSTUP_TOOLCHAIN", "nightly")
+            .env("CARGO", "cargo")
+            .env_remove("RUSTC");
         fuzz.args(["run", target]).arg(scratch).arg(corpus);
-        if let Err(error) = step::run(fuzz.args(["--", &limit, "-print_final_stats=1", "-max_len=8192"])) {
+        if let Err(error) =
+            step::run(fuzz.args(["--", &limit, "-print_final_stats=1", "-max_len=8192"]))
+        {
             eprintln!("{error:#}");
             failed.push(*target);
         }
     }
-    ensure!(failed.is_empty(), "fuzz targets that failed: {}", failed.join(", "));
+    ensure!(
+        failed.is_empty(),
+        "fuzz targets that failed: {}",
+        failed.join(", ")
+    );
     Ok(())
 }

@@ -1,9 +1,10 @@
-//! Guided: a release build of byway whose compiler knows which paths are hot (profile-guided optimisation, PGO).
+//! Guided: a release build of byway whose compiler knows which paths are hot (profile-guided
+//! optimisation, PGO).
 //!
 //! In:    this workspace, the toolchain that runs this, the user's RUSTFLAGS.
 //! Out:   `guided/byway` in the target folder; its path is all that goes to stdout.
-//! Never: merges with another toolchain's llvm-profdata, keeps a profile of an earlier training, or leaves a report in
-//!        `lab/results`.
+//! Never: merges with another toolchain's llvm-profdata, keeps a profile of an earlier training, or
+//!        leaves a report in `lab/results`.
 
 use std::env::{self, VarError};
 use std::ffi::OsString;
@@ -16,9 +17,10 @@ use anyhow::{Context, ensure};
 
 use crate::step;
 
-/// What byway is trained by: a question of the lab for each thing that it is used for, each for about as long as the others,
-/// so that none of them is taken for the only one. The same questions judge it afterwards, but no figure of theirs is used:
-/// a profile holds how often a branch was taken, and not how long that took.
+/// What byway is trained by: a question of the lab for each thing that it is used for, each for
+/// about as long as the others, so that none of them is taken for the only one. The same questions
+/// judge it afterwards, but no figure of theirs is used: a profile holds how often a branch was
+/// taken, and not how long that took.
 const TRAINING: [&str; 10] = [
     "edge-small",     // keep-alive, the access log
     "edge-medium",    // bodies at the size where splice begins to pay
@@ -46,8 +48,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "the training has left no profile in {}: byway writes it when it ends in order",
         raw.display()
     );
-    step::run(Command::new(&toolchain.profdata).arg("merge").arg("-o").arg(&merged).arg(&raw))?;
-    // Cargo sees the name of the profile and not what is in it: what was built by an earlier one would be taken as it is.
+    step::run(
+        Command::new(&toolchain.profdata)
+            .arg("merge")
+            .arg("-o")
+            .arg(&merged)
+            .arg(&raw),
+    )?;
+    // Cargo sees the name of the profile and not what is in it: what was built by an earlier one
+    // would be taken as it is.
     let folder = place.join("optimised");
     emptied(&folder)?;
     let built = toolchain.build(&folder, &format!("-Cprofile-use={}", merged.display()))?;
@@ -63,7 +72,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// The folder of all that this makes: beside `debug`, where this program itself is.
 fn place() -> anyhow::Result<PathBuf> {
     let this = env::current_exe().context("asking where xtask itself is")?;
-    let target = this.ancestors().nth(2).context("xtask is not in a target folder: run it as `cargo xtask guided`")?;
+    let target = this
+        .ancestors()
+        .nth(2)
+        .context("xtask is not in a target folder: run it as `cargo xtask guided`")?;
     Ok(target.join("guided"))
 }
 
@@ -80,8 +92,25 @@ fn emptied(folder: &Path) -> anyhow::Result<()> {
 /// Has the lab ask the questions of the training. Its report stays beside the profiles.
 fn train(instrumented: &Path, place: &Path) -> anyhow::Result<()> {
     let mut lab = step::cargo_command();
-    lab.args(["run", "--release", "--locked", "--package", "lab", "--", "--quick", "--beside", "nobody"]);
-    lab.args(["--only", &TRAINING.join(","), "--name", "training", "--into"]).arg(place);
+    lab.args([
+        "run",
+        "--release",
+        "--locked",
+        "--package",
+        "lab",
+        "--",
+        "--quick",
+        "--beside",
+        "nobody",
+    ]);
+    lab.args([
+        "--only",
+        &TRAINING.join(","),
+        "--name",
+        "training",
+        "--into",
+    ])
+    .arg(place);
     lab.arg("--byway").arg(instrumented);
     // It would send the profiles elsewhere.
     lab.env_remove("LLVM_PROFILE_FILE");
@@ -90,7 +119,8 @@ fn train(instrumented: &Path, place: &Path) -> anyhow::Result<()> {
 
 /// The compiler that cargo uses here, and what belongs to it.
 struct Toolchain {
-    /// Its own platform, which is built for by name: without that, build scripts would be instrumented, too.
+    /// Its own platform, which is built for by name: without that, build scripts would be
+    /// instrumented, too.
     host: String,
     /// Its llvm-profdata.
     profdata: PathBuf,
@@ -101,8 +131,11 @@ impl Toolchain {
     fn found() -> anyhow::Result<Self> {
         let rustc = || Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
         let version = step::output(rustc().arg("-vV")).context("asking rustc for its platform")?;
-        let host = host(&version).context("`rustc -vV` names no host")?.to_owned();
-        let sysroot = step::output(rustc().args(["--print", "sysroot"])).context("asking rustc for its folder")?;
+        let host = host(&version)
+            .context("`rustc -vV` names no host")?
+            .to_owned();
+        let sysroot = step::output(rustc().args(["--print", "sysroot"]))
+            .context("asking rustc for its folder")?;
         let profdata = profdata(Path::new(sysroot.trim_end()), &host)?;
         Ok(Self { host, profdata })
     }
@@ -112,7 +145,16 @@ impl Toolchain {
         let of_the_user = [variable("CARGO_ENCODED_RUSTFLAGS")?, variable("RUSTFLAGS")?];
         let (name, value) = rustflags(of_the_user.each_ref().map(Option::as_deref), flag);
         let mut build = step::cargo_command();
-        build.args(["build", "--release", "--locked", "--package", "byway", "--target", &self.host, "--target-dir"]);
+        build.args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "byway",
+            "--target",
+            &self.host,
+            "--target-dir",
+        ]);
         step::run(build.arg(target_dir).env(name, value))?;
         Ok(target_dir.join(&self.host).join("release").join("byway"))
     }
@@ -123,11 +165,20 @@ fn host(version: &str) -> Option<&str> {
     version.lines().find_map(|line| line.strip_prefix("host: "))
 }
 
-/// The llvm-profdata of this very toolchain: the form of a profile changes with LLVM, so no other is looked for.
+/// The llvm-profdata of this very toolchain: the form of a profile changes with LLVM, so no other
+/// is looked for.
 fn profdata(sysroot: &Path, host: &str) -> anyhow::Result<PathBuf> {
-    let tool = sysroot.join("lib/rustlib").join(host).join("bin/llvm-profdata");
-    let of_rustup = sysroot.parent().is_some_and(|folder| folder.ends_with("toolchains"));
-    let toolchain = sysroot.file_name().filter(|_| of_rustup).map(|name| name.to_string_lossy());
+    let tool = sysroot
+        .join("lib/rustlib")
+        .join(host)
+        .join("bin/llvm-profdata");
+    let of_rustup = sysroot
+        .parent()
+        .is_some_and(|folder| folder.ends_with("toolchains"));
+    let toolchain = sysroot
+        .file_name()
+        .filter(|_| of_rustup)
+        .map(|name| name.to_string_lossy());
     let which = toolchain.map_or_else(String::new, |name| format!(" --toolchain {name}"));
     ensure!(
         tool.is_file(),
@@ -147,18 +198,29 @@ fn variable(name: &str) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// The variable that gives the compiler one flag behind the user's, who has set CARGO_ENCODED_RUSTFLAGS and RUSTFLAGS to
-/// these. Of the two cargo reads the first alone, whose flags may hold spaces, and which is therefore used if this one does.
+/// The variable that gives the compiler one flag behind the user's, who has set
+/// CARGO_ENCODED_RUSTFLAGS and RUSTFLAGS to these. Of the two cargo reads the first alone, whose
+/// flags may hold spaces, and which is therefore used if this one does.
 fn rustflags(of_the_user: [Option<&str>; 2], flag: &str) -> (&'static str, OsString) {
     const BETWEEN: &str = "\u{1f}";
     let (name, flags, between) = match of_the_user {
         [Some(encoded), _] => ("CARGO_ENCODED_RUSTFLAGS", vec![encoded], BETWEEN),
-        [None, plain] if flag.contains(char::is_whitespace) => {
-            ("CARGO_ENCODED_RUSTFLAGS", plain.unwrap_or_default().split_whitespace().collect(), BETWEEN)
-        }
+        [None, plain] if flag.contains(char::is_whitespace) => (
+            "CARGO_ENCODED_RUSTFLAGS",
+            plain.unwrap_or_default().split_whitespace().collect(),
+            BETWEEN,
+        ),
         [None, plain] => ("RUSTFLAGS", plain.into_iter().collect(), " "),
     };
-    (name, flags.into_iter().chain([flag]).collect::<Vec<_>>().join(between).into())
+    (
+        name,
+        flags
+            .into_iter()
+            .chain([flag])
+            .collect::<Vec<_>>()
+            .join(between)
+            .into(),
+    )
 }
 
 #[cfg(test)]

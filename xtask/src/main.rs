@@ -1,6 +1,8 @@
 //! The project's own commands: `cargo xtask test | bench | guided | docs | fuzz`.
 //!
-//! In:    a verb.   Out: its steps, one after the other, and a line that counts them.   Never: does what a person could not type.
+//! In:    a verb.
+//! Out:   its steps, one after the other, and a line that counts them.
+//! Never: does what a person could not type.
 
 mod dependencies;
 mod docs;
@@ -30,9 +32,13 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", rest @ ..] => test::run(rest),
-        ["bench", rest @ ..] => {
-            step::cargo(&[&["run", "--release", "--locked", "--package", "lab", "--"], rest].concat())
-        }
+        ["bench", rest @ ..] => step::cargo(
+            &[
+                &["run", "--release", "--locked", "--package", "lab", "--"],
+                rest,
+            ]
+            .concat(),
+        ),
         ["guided"] => guided::run(),
         ["docs"] => docs::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest),

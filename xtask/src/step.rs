@@ -25,7 +25,10 @@ pub(crate) fn cargo_command() -> Command {
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = format!("{command:?}").replace('"', "");
     eprintln!("$ {shown}");
-    let status = command.current_dir(root()).status().with_context(|| format!("cannot start: {shown}"))?;
+    let status = command
+        .current_dir(root())
+        .status()
+        .with_context(|| format!("cannot start: {shown}"))?;
     ensure!(status.success(), "failed ({status}): {shown}");
     Ok(())
 }
@@ -33,6 +36,10 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 /// What `command` prints on stdout.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command.current_dir(root()).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -25,29 +25,84 @@ struct Step {
 
 /// What CI runs.
 const STEPS: [Step; 7] = [
-    Step { name: "tools", run: || passed(tools::install()) },
-    Step { name: "format", run: || cargo(&["fmt", "--all", "--check"]) },
+    Step {
+        name: "tools",
+        run: || passed(tools::install()),
+    },
+    Step {
+        name: "format",
+        run: || cargo(&["fmt", "--all", "--check"]),
+    },
     Step {
         name: "lints",
-        run: || cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+        run: || {
+            cargo(&[
+                "clippy",
+                "--locked",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "--deny",
+                "warnings",
+            ])
+        },
     },
-    Step { name: "tests", run: || cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]) },
-    Step { name: "documents", run: || passed(docs::run()) },
-    Step { name: "provider", run: || passed(one_provider()) },
+    Step {
+        name: "tests",
+        run: || cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
+    },
+    Step {
+        name: "documents",
+        run: || passed(docs::run()),
+    },
+    Step {
+        name: "provider",
+        run: || passed(one_provider()),
+    },
     Step {
         name: "journeys",
-        run: || cargo(&["run", "--locked", "--package", "byway", "--", "--log-level", "warn", "demo", "--check"]),
+        run: || {
+            cargo(&[
+                "run",
+                "--locked",
+                "--package",
+                "byway",
+                "--",
+                "--log-level",
+                "warn",
+                "demo",
+                "--check",
+            ])
+        },
     },
 ];
 
 /// What `--all` adds.
 const LONGER: [Step; 6] = [
-    Step { name: "dependencies", run: dependencies::check },
-    Step { name: "advisories", run: dependencies::advisories },
-    Step { name: "properties", run: || passed(properties()) },
-    Step { name: "soak", run: || passed(soak()) },
-    Step { name: "browser", run: browser },
-    Step { name: "fuzz", run: || fuzz::each(FUZZ_SECONDS) },
+    Step {
+        name: "dependencies",
+        run: dependencies::check,
+    },
+    Step {
+        name: "advisories",
+        run: dependencies::advisories,
+    },
+    Step {
+        name: "properties",
+        run: || passed(properties()),
+    },
+    Step {
+        name: "soak",
+        run: || passed(soak()),
+    },
+    Step {
+        name: "browser",
+        run: browser,
+    },
+    Step {
+        name: "fuzz",
+        run: || fuzz::each(FUZZ_SECONDS),
+    },
 ];
 
 /// Property tests run so many times their usual number of cases.
@@ -64,7 +119,10 @@ pub(crate) fn run(args: &[&str]) -> anyhow::Result<()> {
     let steps: Vec<&Step> = match args {
         [] => STEPS.iter().collect(),
         ["--all"] => STEPS.iter().chain(&LONGER).collect(),
-        names => names.iter().map(|name| named(name)).collect::<anyhow::Result<_>>()?,
+        names => names
+            .iter()
+            .map(|name| named(name))
+            .collect::<anyhow::Result<_>>()?,
     };
     let (mut skipped, mut failed) = (Vec::new(), Vec::new());
     for step in &steps {
@@ -76,7 +134,11 @@ pub(crate) fn run(args: &[&str]) -> anyhow::Result<()> {
             Ok(Ended::Skipped(_)) => "SKIPPED",
             Err(_) => "FAILED",
         };
-        eprintln!("== {}: {word} in {:.0} s", step.name, begun.elapsed().as_secs_f32());
+        eprintln!(
+            "== {}: {word} in {:.0} s",
+            step.name,
+            begun.elapsed().as_secs_f32()
+        );
         match ended {
             Ok(Ended::Passed) => {}
             Ok(Ended::Skipped(why)) => {
@@ -90,7 +152,11 @@ pub(crate) fn run(args: &[&str]) -> anyhow::Result<()> {
         }
     }
     let passed = steps.len() - failed.len() - skipped.len();
-    eprintln!("\nsteps: {passed} passed, {} failed, {} skipped", failed.len(), skipped.len());
+    eprintln!(
+        "\nsteps: {passed} passed, {} failed, {} skipped",
+        failed.len(),
+        skipped.len()
+    );
     if !skipped.is_empty() {
         eprintln!("skipped: {}", skipped.join(", "));
     }
@@ -104,7 +170,10 @@ fn named(name: &str) -> anyhow::Result<&'static Step> {
     let mut all = STEPS.iter().chain(&LONGER);
     all.find(|step| step.name == name).with_context(|| {
         let names: Vec<_> = STEPS.iter().chain(&LONGER).map(|step| step.name).collect();
-        format!("there is no step `{name}`; the steps are: {}", names.join(", "))
+        format!(
+            "there is no step `{name}`; the steps are: {}",
+            names.join(", ")
+        )
     })
 }
 
@@ -116,10 +185,19 @@ fn cargo(args: &[&str]) -> anyhow::Result<Ended> {
     passed(step::cargo(args))
 }
 
-/// aws-lc-rs is the one crypto provider; `ring` beside it would be a second implementation to watch and update.
+/// aws-lc-rs is the one crypto provider; `ring` beside it would be a second implementation to watch
+/// and update.
 fn one_provider() -> anyhow::Result<()> {
     let mut tree = step::cargo_command();
-    tree.args(["tree", "--locked", "--workspace", "--edges", "normal", "--prefix", "none"]);
+    tree.args([
+        "tree",
+        "--locked",
+        "--workspace",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+    ]);
     let tree = step::output(tree.args(["--target", "x86_64-unknown-linux-gnu"]))?;
     ensure!(
         !tree.lines().any(|line| line.starts_with("ring v")),
@@ -156,15 +234,38 @@ const PROPERTIES: [&[&str]; 6] = [
 
 /// Ignored elsewhere, as it takes more than a minute and needs the machine for itself.
 fn soak() -> anyhow::Result<()> {
-    step::cargo(&["test", "--locked", "--package", "byway", "--test", "soak", "--", "--ignored", "--nocapture"])
+    step::cargo(&[
+        "test",
+        "--locked",
+        "--package",
+        "byway",
+        "--test",
+        "soak",
+        "--",
+        "--ignored",
+        "--nocapture",
+    ])
 }
 
 /// Ignored elsewhere, as it needs a browser.
 fn browser() -> anyhow::Result<Ended> {
     if let Err(error) = tools::install_browser() {
-        return Ok(Ended::Skipped(format!("there is no Chromium, and it cannot be installed: {error:#}")));
+        return Ok(Ended::Skipped(format!(
+            "there is no Chromium, and it cannot be installed: {error:#}"
+        )));
     }
-    cargo(&["test", "--locked", "--package", "byway", "--test", "browser", "--", "--ignored", "--exact", BROWSER])
+    cargo(&[
+        "test",
+        "--locked",
+        "--package",
+        "byway",
+        "--test",
+        "browser",
+        "--",
+        "--ignored",
+        "--exact",
+        BROWSER,
+    ])
 }
 
 const BROWSER: &str = "a_page_in_chromium_works_through_every_way_in";

@@ -1,4 +1,5 @@
-//! Tools: the third-party programs that the tests drive as a user would; installed when they are missing.
+//! Tools: the third-party programs that the tests drive as a user would; installed when they are
+//! missing.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -32,7 +33,8 @@ pub(crate) fn install_browser() -> anyhow::Result<()> {
     install_missing(&BROWSER)
 }
 
-/// A program of crates.io in this version, installed below `target/tools`; the path of its executable.
+/// A program of crates.io in this version, installed below `target/tools`; the path of its
+/// executable.
 pub(crate) fn from_crates_io(name: &str, version: &str) -> anyhow::Result<PathBuf> {
     let folder = step::root().join("target/tools");
     let executable = folder.join("bin").join(name);
@@ -43,31 +45,57 @@ pub(crate) fn from_crates_io(name: &str, version: &str) -> anyhow::Result<PathBu
     });
     if !is_installed {
         let mut install = step::cargo_command();
-        install.args(["install", "--locked", "--force", "--version", version, "--root"]).arg(&folder);
+        install
+            .args([
+                "install",
+                "--locked",
+                "--force",
+                "--version",
+                version,
+                "--root",
+            ])
+            .arg(&folder);
         step::run(install.arg(name))?;
     }
     Ok(executable)
 }
 
 fn install_missing(tools: &[(&str, &str)]) -> anyhow::Result<()> {
-    let missing: Vec<_> = tools.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
+    let missing: Vec<_> = tools
+        .iter()
+        .filter(|(program, _)| !is_there(program))
+        .map(|(_, package)| *package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !is_there("apt-get") || !is_root() {
-        bail!("the tests need programs that are not here; install the Debian packages: {}", missing.join(" "));
+        bail!(
+            "the tests need programs that are not here; install the Debian packages: {}",
+            missing.join(" ")
+        );
     }
     step::run(Command::new("apt-get").args(["update", "-qq"]))?;
     let install = ["install", "-y", "-qq", "--no-install-recommends"];
-    step::run(Command::new("apt-get").args(install).args(missing).env("DEBIAN_FRONTEND", "noninteractive"))
+    step::run(
+        Command::new("apt-get")
+            .args(install)
+            .args(missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
 }
 
 fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(Into::into);
-    std::env::split_paths(&path).chain(system).any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&path)
+        .chain(system)
+        .any(|folder| folder.join(program).is_file())
 }
 
 fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout.trim_ascii() == b"0")
 }

@@ -1,8 +1,10 @@
 //! Checkout: what one loan costs, and who is served when there is not enough for all.
 //!
 //! In:    nothing; `cargo bench -p byway-agent --bench checkout`.
-//! Out:   ns per acquire and release, minimum and median of some rounds, and the grants of four shards at the cap.
-//! Never: sockets, or a verdict: numbers of a shared machine are noisy, so the targets are printed beside them.
+//! Out:   ns per acquire and release, minimum and median of some rounds, and the grants of four
+//!        shards at the cap.
+//! Never: sockets, or a verdict: numbers of a shared machine are noisy, so the targets are printed
+//!        beside them.
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // a program that prints, and may fail
 
@@ -49,12 +51,18 @@ fn main() {
     at_the_cap(4);
 }
 
-/// ns per acquire and release of a kept connection. One shard is measured, whose neighbours are there.
+/// ns per acquire and release of a kept connection. One shard is measured, whose neighbours are
+/// there.
 fn lend(shards: usize, origins: usize) -> f64 {
     let long = Duration::from_secs(3600);
-    let limits = Limits { idle_timeout: long, ..Limits::capped(origins.max(shards), origins.max(shards)) };
+    let limits = Limits {
+        idle_timeout: long,
+        ..Limits::capped(origins.max(shards), origins.max(shards))
+    };
     let pool: Pool<Arc<str>, Line> = Pool::sharded(limits, shards).expect("sound limits");
-    let mut keys: Vec<Arc<str>> = (0..origins).map(|n| format!("https://origin-{n}.example:443").into()).collect();
+    let mut keys: Vec<Arc<str>> = (0..origins)
+        .map(|n| format!("https://origin-{n}.example:443").into())
+        .collect();
     let leases: Vec<_> = keys.iter().map(|key| now(&pool, key)).collect();
     leases.into_iter().for_each(|lease| lease.release(KEEP));
     shuffle(&mut keys);
@@ -84,7 +92,9 @@ fn now(pool: &Pool<Arc<str>, Line>, key: &Arc<str>) -> Lease<Arc<str>, Line> {
 fn shuffle<T>(values: &mut [T]) {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     for n in (1..values.len()).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         values.swap(n, (state >> 33) as usize % (n + 1));
     }
 }
@@ -97,13 +107,17 @@ fn clock() -> f64 {
     begun.elapsed().as_nanos() as f64 / 1e6
 }
 
-/// Four shards, each with eight users, share four connections to one origin, each user always in want of one. On one
-/// thread it is the pool alone that says who is next; on four it is the system, too, which may stop any of them.
+/// Four shards, each with eight users, share four connections to one origin, each user always in
+/// want of one. On one thread it is the pool alone that says who is next; on four it is the system,
+/// too, which may stop any of them.
 fn at_the_cap(threads: usize) {
     const SHARDS: usize = 4;
     const USERS: usize = 8;
     const GRANTS: u64 = 200_000;
-    let limits = Limits { queue_wait: Duration::from_secs(60), ..Limits::capped(SHARDS, SHARDS) };
+    let limits = Limits {
+        queue_wait: Duration::from_secs(60),
+        ..Limits::capped(SHARDS, SHARDS)
+    };
     let pool: Pool<Arc<str>, Line> = Pool::sharded(limits, SHARDS).expect("sound limits");
     let key: Arc<str> = "https://origin.example:443".into();
     let grants: Arc<Vec<AtomicU64>> = Arc::new((0..SHARDS).map(|_| AtomicU64::new(0)).collect());
@@ -114,20 +128,34 @@ fn at_the_cap(threads: usize) {
         let (pool, key, grants) = (pool.clone(), key.clone(), grants.clone());
         let (ended, widest) = (ended.clone(), widest.clone());
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .expect("a runtime");
             let users = tokio::task::LocalSet::new();
-            for number in (0..SHARDS).filter(|number| number % threads == thread).flat_map(|number| [number; USERS]) {
+            for number in (0..SHARDS)
+                .filter(|number| number % threads == thread)
+                .flat_map(|number| [number; USERS])
+            {
                 let (pool, key, grants) = (pool.shard(number), key.clone(), grants.clone());
                 let (ended, widest) = (ended.clone(), widest.clone());
                 users.spawn_local(async move {
                     loop {
-                        let lease = match pool.acquire(&key).await.expect("a wait of a minute is a lost wake-up") {
+                        let lease = match pool
+                            .acquire(&key)
+                            .await
+                            .expect("a wait of a minute is a lost wake-up")
+                        {
                             Acquired::Lease(lease) => lease,
                             Acquired::Open(permit) => permit.install(line()),
                         };
                         grants[number].fetch_add(1, Ordering::Relaxed);
-                        let counts: Vec<u64> = grants.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-                        let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());
+                        let counts: Vec<u64> = grants
+                            .iter()
+                            .map(|count| count.load(Ordering::Relaxed))
+                            .collect();
+                        let (least, most) =
+                            (counts.iter().min().copied(), counts.iter().max().copied());
                         widest.fetch_max(most.unwrap_or(0) - least.unwrap_or(0), Ordering::Relaxed);
                         tokio::task::yield_now().await;
                         lease.release(KEEP);
@@ -142,18 +170,31 @@ fn at_the_cap(threads: usize) {
         })
     };
     let running: Vec<_> = (0..threads).map(run).collect();
-    running.into_iter().for_each(|thread| thread.join().expect("a user"));
+    running
+        .into_iter()
+        .for_each(|thread| thread.join().expect("a user"));
     let took = begun.elapsed().as_nanos() as f64;
-    let counts: Vec<u64> = grants.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+    let counts: Vec<u64> = grants
+        .iter()
+        .map(|count| count.load(Ordering::Relaxed))
+        .collect();
     let stats = pool.stats();
-    println!("at the cap, four shards of eight users for four connections of one origin, {threads} threads:");
+    println!(
+        "at the cap, four shards of eight users for four connections of one origin, {threads} threads:"
+    );
     println!(
         "       {:6.0} ns a grant, {} grants by shard {counts:?}",
         took / counts.iter().sum::<u64>() as f64,
         counts.iter().sum::<u64>()
     );
-    println!("       widest difference between two shards at any moment: {}", widest.load(Ordering::Relaxed));
-    println!("       reused {}, opened {}", stats.reused_total, stats.opened_total);
+    println!(
+        "       widest difference between two shards at any moment: {}",
+        widest.load(Ordering::Relaxed)
+    );
+    println!(
+        "       reused {}, opened {}",
+        stats.reused_total, stats.opened_total
+    );
     println!(
         "       users who ended {} of {}, waits in vain {}",
         ended.load(Ordering::Relaxed),

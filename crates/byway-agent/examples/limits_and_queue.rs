@@ -30,8 +30,12 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     })
     .await?;
 
-    let agent =
-        Agent::builder().max_per_origin(2).max_total(64).queue_len(3).queue_wait(Duration::from_secs(5)).build()?;
+    let agent = Agent::builder()
+        .max_per_origin(2)
+        .max_total(64)
+        .queue_len(3)
+        .queue_wait(Duration::from_secs(5))
+        .build()?;
     let mut requests = JoinSet::new();
     for n in 1..=6 {
         let (agent, url) = (agent.clone(), origin.url(&format!("/{n}")));
@@ -40,7 +44,10 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     // The first to end is the one for which there was no place.
     match requests.join_next().await {
         Some(Ok(Err(error @ Error::QueueFull { .. }))) => {
-            println!("one of six: {error}; try again later: {}", error.is_retryable())
+            println!(
+                "one of six: {error}; try again later: {}",
+                error.is_retryable()
+            )
         }
         other => return Err(format!("the queue should be full: {other:?}").into()),
     }
@@ -50,6 +57,10 @@ pub(crate) async fn run() -> Result<(), BoxError> {
         println!("{}", ended??);
     }
     println!("{}", agent.stats());
-    assert_eq!(agent.stats().counters().opened, 2, "five requests were served over two connections");
+    assert_eq!(
+        agent.stats().counters().opened,
+        2,
+        "five requests were served over two connections"
+    );
     Ok(())
 }

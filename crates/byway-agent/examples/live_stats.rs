@@ -19,7 +19,12 @@ fn tell(event: &Event<'_>) {
     match event {
         Event::Opened { group, took, .. } => println!("  + {group} opened in {took:.1?}"),
         Event::Reused { group, requests } => println!("  = {group} carries request {requests}"),
-        Event::Closed { group, reason, requests, .. } => println!("  - {group} closed after {requests}: {reason:?}"),
+        Event::Closed {
+            group,
+            reason,
+            requests,
+            ..
+        } => println!("  - {group} closed after {requests}: {reason:?}"),
         Event::QueueRejected { group, error } => println!("  ! {group}: {error}"),
         _ => {}
     }
@@ -40,7 +45,11 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     })
     .await?;
 
-    let agent = Agent::builder().max_total(4).max_per_origin(3).on_event(tell).build()?;
+    let agent = Agent::builder()
+        .max_total(4)
+        .max_per_origin(3)
+        .on_event(tell)
+        .build()?;
     let mut requests = JoinSet::new();
     for _ in 0..5 {
         let (agent, url) = (agent.clone(), origin.url("/"));
@@ -54,7 +63,10 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     }
     println!("afterwards: {}", agent.stats());
     println!("evicted: {}", agent.evict(|conn| conn.requests() > 1));
-    println!("left at shutdown: {}", agent.shutdown(Duration::from_secs(5)).await);
+    println!(
+        "left at shutdown: {}",
+        agent.shutdown(Duration::from_secs(5)).await
+    );
     println!("in all: {:?}", agent.stats().counters());
     Ok(())
 }

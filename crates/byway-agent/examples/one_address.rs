@@ -1,5 +1,5 @@
-//! Everything to one address, as one does in Node by overriding `createConnection`: once by an option, once by a connector
-//! of your own. `cargo run -p byway-agent --example one_address`
+//! Everything to one address, as one does in Node by overriding `createConnection`: once by an
+//! option, once by a connector of your own. `cargo run -p byway-agent --example one_address`
 #![allow(clippy::print_stdout)]
 
 mod origin;
@@ -13,10 +13,21 @@ async fn main() -> Result<(), BoxError> {
 }
 
 pub(crate) async fn run() -> Result<(), BoxError> {
-    let origin = origin::Origin::start(async |asked| format!("asked for http://{}{}", asked.host, asked.path)).await?;
+    let origin = origin::Origin::start(async |asked| {
+        format!("asked for http://{}{}", asked.host, asked.path)
+    })
+    .await?;
 
     let agent = Agent::builder().one_address(origin.address()).build()?;
-    println!("{}", agent.get("http://xxx.com/").await?.into_body().text().await?);
+    println!(
+        "{}",
+        agent
+            .get("http://xxx.com/")
+            .await?
+            .into_body()
+            .text()
+            .await?
+    );
 
     // A connector sees what was asked for and may return anything that reads and writes.
     let address = origin.address();
@@ -28,6 +39,10 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     for url in ["http://yyy.com/", "http://yyy.com/again"] {
         println!("{}", agent.get(url).await?.into_body().text().await?);
     }
-    assert_eq!(agent.stats().counters().opened, 1, "the connector does not pool; the agent does");
+    assert_eq!(
+        agent.stats().counters().opened,
+        1,
+        "the connector does not pool; the agent does"
+    );
     Ok(())
 }

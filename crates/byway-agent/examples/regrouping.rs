@@ -1,5 +1,6 @@
-//! Grouping by a rule of your own, as one does in Node by overriding `getName`: hosts that share their connections, paths
-//! that have limits of their own. `cargo run -p byway-agent --example regrouping`
+//! Grouping by a rule of your own, as one does in Node by overriding `getName`: hosts that share
+//! their connections, paths that have limits of their own.
+//! `cargo run -p byway-agent --example regrouping`
 #![allow(clippy::print_stdout)]
 
 mod origin;
@@ -12,8 +13,8 @@ async fn main() -> Result<(), BoxError> {
     run().await
 }
 
-/// `/search` is served by a cluster of its own, whatever the host; the shards of the shop share theirs; everything else
-/// is grouped by its origin, as usual.
+/// `/search` is served by a cluster of its own, whatever the host; the shards of the shop share
+/// theirs; everything else is grouped by its origin, as usual.
 fn cluster(request: &Parts) -> Option<&'static str> {
     let host = request.uri.host().unwrap_or_default();
     match request.uri.path() {
@@ -24,9 +25,13 @@ fn cluster(request: &Parts) -> Option<&'static str> {
 }
 
 pub(crate) async fn run() -> Result<(), BoxError> {
-    let origin = origin::Origin::start(async |asked| format!("{}{}", asked.host, asked.path)).await?;
+    let origin =
+        origin::Origin::start(async |asked| format!("{}{}", asked.host, asked.path)).await?;
     // In this example every name leads to the same small origin.
-    let agent = Agent::builder().group_by(cluster).one_address(origin.address()).build()?;
+    let agent = Agent::builder()
+        .group_by(cluster)
+        .one_address(origin.address())
+        .build()?;
     for url in [
         "http://eu.shop.example/cart",
         "http://us.shop.example/cart",
@@ -35,7 +40,10 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     ] {
         let response = agent.get(url).await?;
         let reused = response.body().reused();
-        println!("{:<32} reused: {reused}", response.into_body().text().await?);
+        println!(
+            "{:<32} reused: {reused}",
+            response.into_body().text().await?
+        );
     }
     println!("{}", agent.stats());
     assert_eq!(agent.stats().groups().len(), 3);

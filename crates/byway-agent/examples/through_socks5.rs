@@ -1,10 +1,13 @@
-//! Through a SOCKS 5 proxy, which alone knows where the name leads. Two requests, one stream through the proxy: a
-//! connection is kept, whatever lies between. `cargo run -p byway-agent --example through_socks5`
+//! Through a SOCKS 5 proxy, which alone knows where the name leads. Two requests, one stream
+//! through the proxy: a connection is kept, whatever lies between.
+//! `cargo run -p byway-agent --example through_socks5`
 #![allow(clippy::print_stdout)]
 
 mod origin;
 
-use byway_agent::dial::socks::{Command, Greeting, Method, MethodChoice, Parsed, Reply, ReplyCode, Request};
+use byway_agent::dial::socks::{
+    Command, Greeting, Method, MethodChoice, Parsed, Reply, ReplyCode, Request,
+};
 use byway_agent::dial::{AsIo, Read, Stream};
 use byway_agent::{Agent, BoxError, Proxy};
 use tokio::io::copy_bidirectional;
@@ -17,7 +20,8 @@ async fn main() -> Result<(), BoxError> {
 }
 
 pub(crate) async fn run() -> Result<(), BoxError> {
-    let origin = origin::Origin::start(async |asked| format!("{} of {}", asked.path, asked.host)).await?;
+    let origin =
+        origin::Origin::start(async |asked| format!("{} of {}", asked.path, asked.host)).await?;
     let proxy = TcpListener::bind("127.0.0.1:0").await?;
     let at = proxy.local_addr()?.to_string();
     let mut serving = JoinSet::new();
@@ -25,8 +29,14 @@ pub(crate) async fn run() -> Result<(), BoxError> {
 
     let agent = Agent::builder().proxy(Proxy::socks5h(&at)?).build()?;
     for path in ["first", "second"] {
-        let response = agent.get(format!("http://only-the-proxy-knows.example/{path}")).await?;
-        println!("{}, reused: {}", response.status(), response.body().reused());
+        let response = agent
+            .get(format!("http://only-the-proxy-knows.example/{path}"))
+            .await?;
+        println!(
+            "{}, reused: {}",
+            response.status(),
+            response.body().reused()
+        );
         println!("  {}", response.into_body().text().await?);
     }
     println!("{}", agent.stats());
@@ -52,14 +62,23 @@ async fn relay(mut stream: Stream, origin: String) -> Result<(), BoxError> {
     if !greeting.offers(Method::Open) {
         return say(&mut stream, |out| MethodChoice::NoneAcceptable.encode(out)).await;
     }
-    say(&mut stream, |out| MethodChoice::Use(Method::Open).encode(out)).await?;
+    say(&mut stream, |out| {
+        MethodChoice::Use(Method::Open).encode(out)
+    })
+    .await?;
     let request = hear(&mut stream, Request::parse).await?;
     println!("the proxy was asked for {}", request.target());
     if request.command() != Command::Connect {
-        return say(&mut stream, |out| Reply::new(ReplyCode::CommandNotSupported).encode(out)).await;
+        return say(&mut stream, |out| {
+            Reply::new(ReplyCode::CommandNotSupported).encode(out)
+        })
+        .await;
     }
     let mut upstream = TcpStream::connect(origin).await?;
-    say(&mut stream, |out| Reply::new(ReplyCode::Succeeded).encode(out)).await?;
+    say(&mut stream, |out| {
+        Reply::new(ReplyCode::Succeeded).encode(out)
+    })
+    .await?;
     copy_bidirectional(&mut AsIo(stream), &mut upstream).await?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! HTTP over a Unix socket, as Docker and many daemons speak it. `cargo run -p byway-agent --example unix_socket`
+//! HTTP over a Unix socket, as Docker and many daemons speak it.
+//! `cargo run -p byway-agent --example unix_socket`
 #![allow(clippy::print_stdout)]
 
 mod origin;
@@ -13,13 +14,19 @@ async fn main() -> Result<(), BoxError> {
 pub(crate) async fn run() -> Result<(), BoxError> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("daemon.sock");
-    let _daemon = origin::Origin::start_unix(&path, async |asked| format!("{} says {}", asked.host, asked.path))?;
+    let _daemon = origin::Origin::start_unix(&path, async |asked| {
+        format!("{} says {}", asked.host, asked.path)
+    })?;
 
     // The URL's host is only what the Host field says; where to dial is the socket's path.
     let agent = Agent::builder().unix_socket(&path).build()?;
     for request in ["/version", "/info"] {
         let response = agent.get(format!("http://daemon{request}")).await?;
-        println!("{}, reused: {}", response.status(), response.body().reused());
+        println!(
+            "{}, reused: {}",
+            response.status(),
+            response.body().reused()
+        );
         println!("  {}", response.into_body().text().await?);
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! A connection that leaves HTTP by 101, as a WebSocket does. `cargo run -p byway-agent --example upgrade`
+//! A connection that leaves HTTP by 101, as a WebSocket does.
+//! `cargo run -p byway-agent --example upgrade`
 #![allow(clippy::print_stdout)]
 
 mod origin;
@@ -16,10 +17,15 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     let origin = origin::Origin::start(async |_| "no upgrade was asked for".to_owned()).await?;
     let agent = Agent::new();
 
-    let request = Request::get(origin.url("/chat")).header("connection", "Upgrade").header("upgrade", "echo");
+    let request = Request::get(origin.url("/chat"))
+        .header("connection", "Upgrade")
+        .header("upgrade", "echo");
     let response = agent.request(request.body(Body::empty())?).await?;
     println!("{}", response.status());
-    let mut chat = response.into_body().upgraded().ok_or("the origin did not switch")?;
+    let mut chat = response
+        .into_body()
+        .upgraded()
+        .ok_or("the origin did not switch")?;
     println!("{}", agent.stats().totals());
 
     chat.write_all(b"hello, echo").await?;

@@ -1,4 +1,5 @@
-//! Sets `cfg(loom)` for this package alone: as a compiler flag for all it would reach tokio, too, and rebuild everything.
+//! Sets `cfg(loom)` for this package alone: as a compiler flag for all it would reach tokio, too,
+//! and rebuild everything.
 
 #![allow(clippy::print_stdout)] // how a build script speaks
 

@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 fn read(path: impl AsRef<Path>) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the file is there")
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+        .expect("the file is there")
 }
 
 /// The files that options are in.
@@ -28,16 +29,26 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn the_table_of_nodes_behaviours_has_every_row_and_every_test_that_it_names_exists() {
     let (table, mut files) = (read("docs/node.md"), Vec::new());
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut files);
+    sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"),
+        &mut files,
+    );
     let tests: String = files.iter().map(read).collect();
     for row in 1..=48 {
-        assert!(table.contains(&format!("\n| {row} |")), "row {row} is missing");
+        assert!(
+            table.contains(&format!("\n| {row} |")),
+            "row {row} is missing"
+        );
     }
     for hole in 1..=8 {
-        assert!(table.contains(&format!("\n| N{hole} |")), "N{hole} is missing");
+        assert!(
+            table.contains(&format!("\n| N{hole} |")),
+            "N{hole} is missing"
+        );
     }
-    let names =
-        table.split('`').filter(|name| name.len() > 30 && name.chars().all(|c| c.is_alphanumeric() || c == '_'));
+    let names = table
+        .split('`')
+        .filter(|name| name.len() > 30 && name.chars().all(|c| c.is_alphanumeric() || c == '_'));
     let mut named = 0;
     for name in names {
         assert!(tests.contains(&format!("fn {name}()")), "{name} is no test");
@@ -45,11 +56,18 @@ fn the_table_of_nodes_behaviours_has_every_row_and_every_test_that_it_names_exis
     }
     assert!(named > 50, "only {named} tests are named");
     // And no row's test is left out of the table.
-    for line in tests.lines().filter_map(|line| line.trim_start().trim_start_matches("async ").strip_prefix("fn ")) {
+    for line in tests.lines().filter_map(|line| {
+        line.trim_start()
+            .trim_start_matches("async ")
+            .strip_prefix("fn ")
+    }) {
         let name = line.split('(').next().unwrap_or_default();
-        let of_row =
-            name.starts_with("row_") || name.starts_with('n') && name[1..].starts_with(|c: char| c.is_ascii_digit());
-        assert!(!of_row || table.contains(&format!("`{name}`")), "{name} is not in docs/node.md");
+        let of_row = name.starts_with("row_")
+            || name.starts_with('n') && name[1..].starts_with(|c: char| c.is_ascii_digit());
+        assert!(
+            !of_row || table.contains(&format!("`{name}`")),
+            "{name} is not in docs/node.md"
+        );
     }
 }
 
@@ -66,7 +84,9 @@ fn every_option_that_the_migration_table_names_exists() {
         for name in ours.split('`').skip(1).step_by(2) {
             let name = name.split('(').next().unwrap_or_default();
             let name = name.rsplit("::").next().unwrap_or_default();
-            let known = [&builder, &agent].iter().any(|source| source.contains(&format!("fn {name}")));
+            let known = [&builder, &agent]
+                .iter()
+                .any(|source| source.contains(&format!("fn {name}")));
             assert!(known || name == "OnInterim", "{name} is no option");
         }
     }
@@ -92,6 +112,9 @@ fn the_names_that_people_search_for_lead_to_our_options() {
         "createConnection",
         "socketPath",
     ] {
-        assert!(builder.contains(&format!("#[doc(alias = \"{name}\")]")), "{name} leads nowhere");
+        assert!(
+            builder.contains(&format!("#[doc(alias = \"{name}\")]")),
+            "{name} leads nowhere"
+        );
     }
 }

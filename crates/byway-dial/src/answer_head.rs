@@ -1,8 +1,11 @@
-//! Answer head: the head of an HTTP proxy's answer to CONNECT, read strictly (RFC 9112 sections 4 and 5).
+//! Answer head: the head of an HTTP proxy's answer to CONNECT, read strictly (RFC 9112 sections 4
+//! and 5).
 //!
 //! In:    the bytes of the head so far.
-//! Out:   how many bytes it lacks at least, whether it can still become one, and in the end its status.
-//! Never: looks at a body; what follows a 2xx belongs to the target, whatever the fields say (RFC 9110 section 9.3.6).
+//! Out:   how many bytes it lacks at least, whether it can still become one, and in the end its
+//!        status.
+//! Never: looks at a body; what follows a 2xx belongs to the target, whatever the fields say (RFC
+//!        9110 section 9.3.6).
 
 /// The longest head that is read, all interim answers together.
 pub(crate) const MAX_BYTES: usize = 16 * 1024;
@@ -19,7 +22,8 @@ pub enum BadHead {
     /// The status line is malformed.
     #[error("the status line of its answer is malformed")]
     StatusLine,
-    /// A field line is malformed: no name, blanks before the colon, a folded line, a bare CR, LF or NUL.
+    /// A field line is malformed: no name, blanks before the colon, a folded line, a bare CR, LF or
+    /// NUL.
     #[error("a field line of its answer is malformed")]
     Field,
     /// The head is longer than 16 KiB.
@@ -29,14 +33,21 @@ pub enum BadHead {
 
 /// How many bytes `head` lacks at least; 0 if it is complete.
 pub(crate) fn missing(head: &[u8]) -> usize {
-    let matched = (0..=END.len()).rev().find(|len| END.get(..*len).is_some_and(|part| head.ends_with(part)));
+    let matched = (0..=END.len())
+        .rev()
+        .find(|len| END.get(..*len).is_some_and(|part| head.ends_with(part)));
     END.len() - matched.unwrap_or(0)
 }
 
-/// Whether `head` begins as an answer does, as far as it goes: what speaks another protocol is noticed at once.
+/// Whether `head` begins as an answer does, as far as it goes: what speaks another protocol is
+/// noticed at once.
 pub(crate) fn plausible(head: &[u8]) -> Result<(), BadHead> {
     let len = head.len().min(START.len());
-    if head.get(..len) == START.get(..len) { Ok(()) } else { Err(BadHead::NotHttp) }
+    if head.get(..len) == START.get(..len) {
+        Ok(())
+    } else {
+        Err(BadHead::NotHttp)
+    }
 }
 
 /// The status of a complete head, every line of which must be well formed.
@@ -44,14 +55,24 @@ pub(crate) fn status(head: &[u8]) -> Result<u16, BadHead> {
     plausible(head)?;
     let lines = head.strip_suffix(END).ok_or(BadHead::Field)?;
     let mut lines = Lines(Some(lines));
-    let status = lines.next().and_then(status_line).ok_or(BadHead::StatusLine)?;
-    if lines.all(is_field) { Ok(status) } else { Err(BadHead::Field) }
+    let status = lines
+        .next()
+        .and_then(status_line)
+        .ok_or(BadHead::StatusLine)?;
+    if lines.all(is_field) {
+        Ok(status)
+    } else {
+        Err(BadHead::Field)
+    }
 }
 
-/// `HTTP/1.0 200 reason` or `HTTP/1.1 200 reason`; the reason may be empty, and its space may be missing.
+/// `HTTP/1.0 200 reason` or `HTTP/1.1 200 reason`; the reason may be empty, and its space may be
+/// missing.
 fn status_line(line: &[u8]) -> Option<u16> {
     let rest = line.strip_prefix(START)?;
-    let (b'0' | b'1', [b' ', rest @ ..]) = rest.split_first()? else { return None };
+    let (b'0' | b'1', [b' ', rest @ ..]) = rest.split_first()? else {
+        return None;
+    };
     let (code, reason) = rest.split_at_checked(3)?;
     let reason = reason.is_empty() || reason.starts_with(b" ") && is_text(reason);
     let code = code.iter().all(u8::is_ascii_digit).then_some(code)?;
@@ -60,7 +81,9 @@ fn status_line(line: &[u8]) -> Option<u16> {
 }
 
 fn is_field(line: &[u8]) -> bool {
-    let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+        return false;
+    };
     let (name, value) = line.split_at(colon);
     !name.is_empty() && name.iter().all(is_token) && is_text(value)
 }
@@ -71,10 +94,12 @@ fn is_token(byte: &u8) -> bool {
 
 /// Visible bytes, blanks, tabs and bytes above ASCII; no other control characters.
 fn is_text(text: &[u8]) -> bool {
-    text.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control())
+    text.iter()
+        .all(|byte| *byte == b'\t' || !byte.is_ascii_control())
 }
 
-/// The lines between CRLFs. A bare CR or LF stays in its line, where it is refused as a control character.
+/// The lines between CRLFs. A bare CR or LF stays in its line, where it is refused as a control
+/// character.
 struct Lines<'a>(Option<&'a [u8]>);
 
 impl<'a> Iterator for Lines<'a> {
@@ -82,7 +107,9 @@ impl<'a> Iterator for Lines<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.0.take()?;
-        let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else { return Some(rest) };
+        let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else {
+            return Some(rest);
+        };
         self.0 = rest.get(end + 2..);
         rest.get(..end)
     }
@@ -113,7 +140,10 @@ mod tests {
     fn the_end_is_never_read_past_wherever_it_stands() {
         let head = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n";
         for len in 0..head.len() {
-            assert!((1..=head.len() - len).contains(&missing(&head[..len])), "at {len}");
+            assert!(
+                (1..=head.len() - len).contains(&missing(&head[..len])),
+                "at {len}"
+            );
         }
     }
 
@@ -147,15 +177,27 @@ mod tests {
             "HTTP/1.1 200 a\rb",
             "HTTP/1.",
         ] {
-            assert_eq!(status(format!("{line}\r\n\r\n").as_bytes()), Err(BadHead::StatusLine), "{line:?}");
+            assert_eq!(
+                status(format!("{line}\r\n\r\n").as_bytes()),
+                Err(BadHead::StatusLine),
+                "{line:?}"
+            );
         }
     }
 
     #[test]
     fn malformed_field_lines_are_refused() {
-        for line in
-            ["no colon", ": no name", "a : b", " folded: x", "\tfolded", "a: b\nc: d", "a: b\rc", "a\0: b", "a: \0"]
-        {
+        for line in [
+            "no colon",
+            ": no name",
+            "a : b",
+            " folded: x",
+            "\tfolded",
+            "a: b\nc: d",
+            "a: b\rc",
+            "a\0: b",
+            "a: \0",
+        ] {
             let head = format!("HTTP/1.1 200 OK\r\nok: yes\r\n{line}\r\n\r\n");
             assert_eq!(status(head.as_bytes()), Err(BadHead::Field), "{line:?}");
         }

@@ -4,8 +4,9 @@
 //! Out:   what it is, in words, if it is anything but a public unicast address.
 //! Never: knows a rule or a listener; that is `rules`.
 //!
-//! The ranges are those of IANA's special-purpose registries (RFC 6890 and its updates), with the metadata services of
-//! the large clouds named first, because what they answer is worth more than what the rest of their range does.
+//! The ranges are those of IANA's special-purpose registries (RFC 6890 and its updates), with the
+//! metadata services of the large clouds named first, because what they answer is worth more than
+//! what the rest of their range does.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,27 +18,40 @@ pub(crate) fn reason(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The port that is closed by default, whatever the address: 25, where mail servers take mail from each other. An open
-/// way there is used to send spam. Mail programs hand their mail in at 465 and 587, which stay open.
+/// The port that is closed by default, whatever the address: 25, where mail servers take mail from
+/// each other. An open way there is used to send spam. Mail programs hand their mail in at 465 and
+/// 587, which stay open.
 pub(crate) const CLOSED_PORT: u16 = 25;
 
-/// The IPv4 address that an IPv6 address carries in itself: IPv4-compatible, SIIT, NAT64, 6to4 and Teredo.
-/// IPv4-mapped addresses do not come here; they *are* IPv4 addresses.
+/// The IPv4 address that an IPv6 address carries in itself: IPv4-compatible, SIIT, NAT64, 6to4 and
+/// Teredo. IPv4-mapped addresses do not come here; they *are* IPv4 addresses.
 pub(crate) fn carried_ipv4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = ip.to_bits();
-    let carrier = CARRIERS.iter().find(|carrier| carrier.range.contains(bits))?;
+    let carrier = CARRIERS
+        .iter()
+        .find(|carrier| carrier.range.contains(bits))?;
     let inner = (bits >> carrier.shift) as u32;
-    Some(Ipv4Addr::from_bits(if carrier.inverted { !inner } else { inner }))
+    Some(Ipv4Addr::from_bits(if carrier.inverted {
+        !inner
+    } else {
+        inner
+    }))
 }
 
 fn reason_v4(ip: Ipv4Addr) -> Option<&'static str> {
     let bits = u128::from(ip.to_bits());
-    V4.iter().find(|(range, _)| range.contains(bits)).map(|(_, kind)| *kind)
+    V4.iter()
+        .find(|(range, _)| range.contains(bits))
+        .map(|(_, kind)| *kind)
 }
 
-/// An address that carries IPv4 is first called what the inner address is, because that is what it would reach.
+/// An address that carries IPv4 is first called what the inner address is, because that is what it
+/// would reach.
 fn reason_v6(ip: Ipv6Addr) -> Option<&'static str> {
-    let outer = V6.iter().find(|(range, _)| range.contains(ip.to_bits())).map(|(_, kind)| *kind);
+    let outer = V6
+        .iter()
+        .find(|(range, _)| range.contains(ip.to_bits()))
+        .map(|(_, kind)| *kind);
     match carried_ipv4(ip) {
         Some(inner) if !is_bare(ip) => reason_v4(inner).or(outer),
         _ => outer,
@@ -63,12 +77,18 @@ impl Range {
 }
 
 const fn v4(octets: [u8; 4], len: u32) -> Range {
-    Range { base: u32::from_be_bytes(octets) as u128, free: 32 - len }
+    Range {
+        base: u32::from_be_bytes(octets) as u128,
+        free: 32 - len,
+    }
 }
 
 const fn v6(segments: [u16; 8], len: u32) -> Range {
     let [a, b, c, d, e, f, g, h] = segments;
-    Range { base: Ipv6Addr::new(a, b, c, d, e, f, g, h).to_bits(), free: 128 - len }
+    Range {
+        base: Ipv6Addr::new(a, b, c, d, e, f, g, h).to_bits(),
+        free: 128 - len,
+    }
 }
 
 const METADATA: &str = "the address of a cloud metadata service";
@@ -102,21 +122,63 @@ const V6: &[(Range, &str)] = &[
     (v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), METADATA),
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "an unspecified address"),
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "a loopback address"),
-    (v6([0, 0, 0, 0, 0, 0, 0, 0], 96), "an IPv4-compatible address"),
-    (v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96), "a translated (SIIT) address"),
-    (v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96), "a translated (NAT64) address"),
-    (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), "a translated (NAT64) address"),
-    (v6([0x100, 0, 0, 0, 0, 0, 0, 0], 32), "a discard-only address"),
-    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), "a tunnelled (Teredo) address"),
+    (
+        v6([0, 0, 0, 0, 0, 0, 0, 0], 96),
+        "an IPv4-compatible address",
+    ),
+    (
+        v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96),
+        "a translated (SIIT) address",
+    ),
+    (
+        v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96),
+        "a translated (NAT64) address",
+    ),
+    (
+        v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),
+        "a translated (NAT64) address",
+    ),
+    (
+        v6([0x100, 0, 0, 0, 0, 0, 0, 0], 32),
+        "a discard-only address",
+    ),
+    (
+        v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),
+        "a tunnelled (Teredo) address",
+    ),
     (v6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48), "a benchmark address"),
-    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "an IETF protocol address"),
-    (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "a documentation address"),
-    (v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), "a documentation address"),
-    (v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), "a tunnelled (6to4) address"),
-    (v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), "a segment-routing address"),
-    (v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), "a unique-local address"),
-    (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "a link-local address"),
-    (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), "a site-local address"),
+    (
+        v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
+        "an IETF protocol address",
+    ),
+    (
+        v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
+        "a documentation address",
+    ),
+    (
+        v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
+        "a documentation address",
+    ),
+    (
+        v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),
+        "a tunnelled (6to4) address",
+    ),
+    (
+        v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16),
+        "a segment-routing address",
+    ),
+    (
+        v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),
+        "a unique-local address",
+    ),
+    (
+        v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+        "a link-local address",
+    ),
+    (
+        v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),
+        "a site-local address",
+    ),
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "a multicast address"),
 ];
 
@@ -130,7 +192,11 @@ struct Carrier {
 }
 
 const fn carrier(range: Range, shift: u32, inverted: bool) -> Carrier {
-    Carrier { range, shift, inverted }
+    Carrier {
+        range,
+        shift,
+        inverted,
+    }
 }
 
 const CARRIERS: &[Carrier] = &[
@@ -157,8 +223,20 @@ mod tests {
     fn every_default_denial_covers_its_range_from_first_to_last_and_no_more() {
         // First, last, what it is called, and the neighbours on both sides where those are public.
         let table = [
-            ("0.0.0.0", "0.255.255.255", "an unspecified address", None, Some("1.0.0.0")),
-            ("10.0.0.0", "10.255.255.255", "a private address", Some("9.255.255.255"), Some("11.0.0.0")),
+            (
+                "0.0.0.0",
+                "0.255.255.255",
+                "an unspecified address",
+                None,
+                Some("1.0.0.0"),
+            ),
+            (
+                "10.0.0.0",
+                "10.255.255.255",
+                "a private address",
+                Some("9.255.255.255"),
+                Some("11.0.0.0"),
+            ),
             (
                 "100.64.0.0",
                 "100.127.255.255",
@@ -166,24 +244,132 @@ mod tests {
                 Some("100.63.255.255"),
                 Some("100.128.0.0"),
             ),
-            ("127.0.0.0", "127.255.255.255", "a loopback address", Some("126.255.255.255"), Some("128.0.0.0")),
-            ("169.254.0.0", "169.254.255.255", "a link-local address", Some("169.253.255.255"), Some("169.255.0.0")),
-            ("172.16.0.0", "172.31.255.255", "a private address", Some("172.15.255.255"), Some("172.32.0.0")),
-            ("192.0.0.0", "192.0.0.255", "an IETF protocol address", Some("191.255.255.255"), Some("192.0.1.0")),
-            ("192.0.2.0", "192.0.2.255", "a documentation address", Some("192.0.1.255"), Some("192.0.3.0")),
-            ("192.88.99.0", "192.88.99.255", "a 6to4 relay address", Some("192.88.98.255"), Some("192.88.100.0")),
-            ("192.168.0.0", "192.168.255.255", "a private address", Some("192.167.255.255"), Some("192.169.0.0")),
-            ("198.18.0.0", "198.19.255.255", "a benchmark address", Some("198.17.255.255"), Some("198.20.0.0")),
-            ("198.51.100.0", "198.51.100.255", "a documentation address", Some("198.51.99.255"), Some("198.51.101.0")),
-            ("203.0.113.0", "203.0.113.255", "a documentation address", Some("203.0.112.255"), Some("203.0.114.0")),
-            ("224.0.0.0", "239.255.255.255", "a multicast address", Some("223.255.255.255"), None),
-            ("240.0.0.0", "255.255.255.254", "a reserved address", None, None),
-            ("255.255.255.255", "255.255.255.255", "the broadcast address", None, None),
-            ("64:ff9b::808:808", "64:ff9b::808:808", "a translated (NAT64) address", None, Some("64:ff9b::1:0:0")),
-            ("64:ff9b:1::808:808", "64:ff9b:1:ffff:ffff:ffff:808:808", "a translated (NAT64) address", None, None),
-            ("::808:808", "::808:808", "an IPv4-compatible address", None, Some("::1:0:0")),
-            ("::ffff:0:808:808", "::ffff:0:808:808", "a translated (SIIT) address", None, None),
-            ("100::", "100:0:ffff:ffff:ffff:ffff:ffff:ffff", "a discard-only address", None, None),
+            (
+                "127.0.0.0",
+                "127.255.255.255",
+                "a loopback address",
+                Some("126.255.255.255"),
+                Some("128.0.0.0"),
+            ),
+            (
+                "169.254.0.0",
+                "169.254.255.255",
+                "a link-local address",
+                Some("169.253.255.255"),
+                Some("169.255.0.0"),
+            ),
+            (
+                "172.16.0.0",
+                "172.31.255.255",
+                "a private address",
+                Some("172.15.255.255"),
+                Some("172.32.0.0"),
+            ),
+            (
+                "192.0.0.0",
+                "192.0.0.255",
+                "an IETF protocol address",
+                Some("191.255.255.255"),
+                Some("192.0.1.0"),
+            ),
+            (
+                "192.0.2.0",
+                "192.0.2.255",
+                "a documentation address",
+                Some("192.0.1.255"),
+                Some("192.0.3.0"),
+            ),
+            (
+                "192.88.99.0",
+                "192.88.99.255",
+                "a 6to4 relay address",
+                Some("192.88.98.255"),
+                Some("192.88.100.0"),
+            ),
+            (
+                "192.168.0.0",
+                "192.168.255.255",
+                "a private address",
+                Some("192.167.255.255"),
+                Some("192.169.0.0"),
+            ),
+            (
+                "198.18.0.0",
+                "198.19.255.255",
+                "a benchmark address",
+                Some("198.17.255.255"),
+                Some("198.20.0.0"),
+            ),
+            (
+                "198.51.100.0",
+                "198.51.100.255",
+                "a documentation address",
+                Some("198.51.99.255"),
+                Some("198.51.101.0"),
+            ),
+            (
+                "203.0.113.0",
+                "203.0.113.255",
+                "a documentation address",
+                Some("203.0.112.255"),
+                Some("203.0.114.0"),
+            ),
+            (
+                "224.0.0.0",
+                "239.255.255.255",
+                "a multicast address",
+                Some("223.255.255.255"),
+                None,
+            ),
+            (
+                "240.0.0.0",
+                "255.255.255.254",
+                "a reserved address",
+                None,
+                None,
+            ),
+            (
+                "255.255.255.255",
+                "255.255.255.255",
+                "the broadcast address",
+                None,
+                None,
+            ),
+            (
+                "64:ff9b::808:808",
+                "64:ff9b::808:808",
+                "a translated (NAT64) address",
+                None,
+                Some("64:ff9b::1:0:0"),
+            ),
+            (
+                "64:ff9b:1::808:808",
+                "64:ff9b:1:ffff:ffff:ffff:808:808",
+                "a translated (NAT64) address",
+                None,
+                None,
+            ),
+            (
+                "::808:808",
+                "::808:808",
+                "an IPv4-compatible address",
+                None,
+                Some("::1:0:0"),
+            ),
+            (
+                "::ffff:0:808:808",
+                "::ffff:0:808:808",
+                "a translated (SIIT) address",
+                None,
+                None,
+            ),
+            (
+                "100::",
+                "100:0:ffff:ffff:ffff:ffff:ffff:ffff",
+                "a discard-only address",
+                None,
+                None,
+            ),
             (
                 "2001:1::",
                 "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff",
@@ -191,7 +377,13 @@ mod tests {
                 None,
                 Some("2001:200::"),
             ),
-            ("2001:2::", "2001:2:0:ffff:ffff:ffff:ffff:ffff", "a benchmark address", None, None),
+            (
+                "2001:2::",
+                "2001:2:0:ffff:ffff:ffff:ffff:ffff",
+                "a benchmark address",
+                None,
+                None,
+            ),
             (
                 "2001:db8::",
                 "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
@@ -213,14 +405,48 @@ mod tests {
                 None,
                 Some("2003::"),
             ),
-            ("5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "a segment-routing address", None, None),
-            ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "a unique-local address", None, None),
-            ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "a link-local address", None, None),
-            ("fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "a site-local address", None, None),
-            ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "a multicast address", None, None),
+            (
+                "5f00::",
+                "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+                "a segment-routing address",
+                None,
+                None,
+            ),
+            (
+                "fc00::",
+                "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+                "a unique-local address",
+                None,
+                None,
+            ),
+            (
+                "fe80::",
+                "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+                "a link-local address",
+                None,
+                None,
+            ),
+            (
+                "fec0::",
+                "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+                "a site-local address",
+                None,
+                None,
+            ),
+            (
+                "ff00::",
+                "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+                "a multicast address",
+                None,
+                None,
+            ),
         ];
         for (first, last, kind, below, above) in table {
-            assert_eq!((why(first), why(last)), (Some(kind), Some(kind)), "{first} to {last}");
+            assert_eq!(
+                (why(first), why(last)),
+                (Some(kind), Some(kind)),
+                "{first} to {last}"
+            );
             for neighbour in [below, above].into_iter().flatten() {
                 assert_eq!(why(neighbour), None, "{neighbour} is public");
             }
@@ -229,7 +455,13 @@ mod tests {
 
     #[test]
     fn the_metadata_services_of_the_clouds_are_named() {
-        for text in ["169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254"] {
+        for text in [
+            "169.254.169.254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+        ] {
             assert_eq!(why(text), Some(METADATA), "{text}");
         }
     }

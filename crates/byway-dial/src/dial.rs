@@ -2,7 +2,8 @@
 //!
 //! In:    a target and the address rules of whoever asks.
 //! Out:   an open stream to an address that was checked, or the most telling of the failures.
-//! Never: connects to an address that it has not checked, and never resolves a name a second time after the check.
+//! Never: connects to an address that it has not checked, and never resolves a name a second time
+//!        after the check.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -59,15 +60,18 @@ impl From<IpAddr> for LocalAddress {
 pub struct Options {
     /// Which address families are used. Default: both, IPv6 first.
     pub family: Family,
-    /// The address to connect from, bound with any free port before each attempt. Default: the system chooses.
+    /// The address to connect from, bound with any free port before each attempt. Default: the
+    /// system chooses.
     pub local_address: Option<LocalAddress>,
-    /// For connecting, all addresses of a name together; resolving has its own deadline. Default: 10 s.
+    /// For connecting, all addresses of a name together; resolving has its own deadline. Default:
+    /// 10 s.
     pub connect_timeout: Duration,
-    /// Before the next address is tried beside one that has not answered, 10 ms to 2 s. Default: 250 ms (RFC 8305).
+    /// Before the next address is tried beside one that has not answered, 10 ms to 2 s. Default:
+    /// 250 ms (RFC 8305).
     pub attempt_delay: Duration,
-    /// How long a connection is silent before the kernel probes it, so that a peer that vanished is noticed; 1 s to
-    /// 32,767 s, in whole seconds. `None` turns the probes off. Default: 60 s, well within what NATs remember. Four probes
-    /// without an answer, 15 s apart, end the connection.
+    /// How long a connection is silent before the kernel probes it, so that a peer that vanished is
+    /// noticed; 1 s to 32,767 s, in whole seconds. `None` turns the probes off. Default: 60 s, well
+    /// within what NATs remember. Four probes without an answer, 15 s apart, end the connection.
     pub keepalive: Option<Duration>,
 }
 
@@ -105,7 +109,8 @@ struct ParentTls {
 pub struct Dialled {
     /// The stream, with TCP_NODELAY and the keepalive of the options.
     pub stream: Stream,
-    /// The address that was connected to (a parent proxy's, if one stands between); none for a Unix socket.
+    /// The address that was connected to (a parent proxy's, if one stands between); none for a Unix
+    /// socket.
     pub peer: Option<SocketAddr>,
     /// Our own address on that connection.
     pub local: Option<SocketAddr>,
@@ -116,34 +121,50 @@ impl Dialler {
     pub fn new(resolver: Resolver, options: Options) -> Self {
         let spare = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let parent_tls = ParentTls::lazy(TlsOptions::default());
-        Self { resolver, asker: Asker::Own, options, segment_bytes: None, spare, parent_tls }
+        Self {
+            resolver,
+            asker: Asker::Own,
+            options,
+            segment_bytes: None,
+            spare,
+            parent_tls,
+        }
     }
 
-    /// The same dialler, whose connections send no segments of more than `bytes` bytes, options included, and ask their peers
-    /// for the same (`TCP_MAXSEG`). Default: as large as the path is said to carry. A system that refuses it is not an error.
+    /// The same dialler, whose connections send no segments of more than `bytes` bytes, options
+    /// included, and ask their peers for the same (`TCP_MAXSEG`). Default: as large as the path is
+    /// said to carry. A system that refuses it is not an error.
     #[must_use]
     pub fn with_segments_of(self, bytes: Option<u32>) -> Self {
-        Self { segment_bytes: bytes, ..self }
+        Self {
+            segment_bytes: bytes,
+            ..self
+        }
     }
 
-    /// The same dialler, whose dials take a permit of `spare` for each attempt beyond the first that is open at once.
-    /// Default: no bound but that of each dial ([`happy::ATTEMPTS_MAX`]).
+    /// The same dialler, whose dials take a permit of `spare` for each attempt beyond the first
+    /// that is open at once. Default: no bound but that of each dial ([`happy::ATTEMPTS_MAX`]).
     pub fn with_spare_attempts(self, spare: Arc<Semaphore>) -> Self {
         Self { spare, ..self }
     }
 
-    /// The same dialler for targets that `asker` has named: their look-ups count against its share. Default: the program
-    /// itself.
+    /// The same dialler for targets that `asker` has named: their look-ups count against its share.
+    /// Default: the program itself.
     pub fn on_behalf_of(self, asker: Asker) -> Self {
         Self { asker, ..self }
     }
 
-    /// The same dialler, which speaks TLS with `https` parents under the policy of `tls`; its application protocols are
-    /// not looked at, since `http/1.1` is what a parent is asked for. Default: whom the system trusts.
+    /// The same dialler, which speaks TLS with `https` parents under the policy of `tls`; its
+    /// application protocols are not looked at, since `http/1.1` is what a parent is asked for.
+    /// Default: whom the system trusts.
     ///
-    /// The system's roots are read from disk when the first such parent is dialled, and not if there is none.
+    /// The system's roots are read from disk when the first such parent is dialled, and not if
+    /// there is none.
     pub fn with_parent_tls(self, tls: TlsOptions) -> Self {
-        Self { parent_tls: ParentTls::lazy(tls), ..self }
+        Self {
+            parent_tls: ParentTls::lazy(tls),
+            ..self
+        }
     }
 
     /// Who is asked for the addresses of names.
@@ -156,14 +177,17 @@ impl Dialler {
         &self.options
     }
 
-    /// Opens a stream to `target`. A name is resolved once and every address checked against `rules`; what is denied
-    /// is left out, and the race runs between the checked addresses only. Rules say nothing about Unix sockets.
+    /// Opens a stream to `target`. A name is resolved once and every address checked against
+    /// `rules`; what is denied is left out, and the race runs between the checked addresses only.
+    /// Rules say nothing about Unix sockets.
     ///
-    /// Cancel safe: dropping the future closes every half-made connection. Nothing was sent on any of them.
+    /// Cancel safe: dropping the future closes every half-made connection. Nothing was sent on any
+    /// of them.
     ///
     /// # Errors
     /// [`DialError`]: [`DialError::Denied`] if no address is left after the check; of several failures the most
-    /// telling (refused, then unreachable, then no answer), with the number of addresses that were tried.
+    /// telling (refused, then unreachable, then no answer), with the number of addresses that were
+    /// tried.
     pub async fn open(&self, target: &Target, rules: &AddressRules) -> Result<Dialled, DialError> {
         match target {
             Target::Unix(path) => self.open_unix(path).await,
@@ -171,26 +195,41 @@ impl Dialler {
         }
     }
 
-    /// The addresses that [`Dialler::open`] would race for, in that order, for [`Dialler::connect`]: resolved once, each checked against `rules`.
-    /// None for a Unix socket. Cancel safe.
+    /// The addresses that [`Dialler::open`] would race for, in that order, for
+    /// [`Dialler::connect`]: resolved once, each checked against `rules`. None for a Unix socket.
+    /// Cancel safe.
     ///
     /// # Errors
     /// As [`Dialler::open`], but for what only connecting can tell.
-    pub async fn addresses(&self, target: &Target, rules: &AddressRules) -> Result<Vec<CheckedAddr>, DialError> {
+    pub async fn addresses(
+        &self,
+        target: &Target,
+        rules: &AddressRules,
+    ) -> Result<Vec<CheckedAddr>, DialError> {
         let found = match target {
             Target::Unix(_) => return Ok(Vec::new()),
             Target::Addr(addr) => vec![*addr],
             Target::Host { name, port } => self.resolve(name, *port).await?,
         };
         let family = self.family();
-        let usable: Vec<_> = found.into_iter().filter(|addr| self.may_use(*addr)).collect();
+        let usable: Vec<_> = found
+            .into_iter()
+            .filter(|addr| self.may_use(*addr))
+            .collect();
         if usable.is_empty() {
-            return Err(DialError::WrongFamily { target: target.clone(), family });
+            return Err(DialError::WrongFamily {
+                target: target.clone(),
+                family,
+            });
         }
         Ok(happy::order(&check_all(&usable, rules)?))
     }
 
-    pub(crate) async fn resolve(&self, name: &HostName, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+    pub(crate) async fn resolve(
+        &self,
+        name: &HostName,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, DialError> {
         match self.resolver.resolve_for(name, &self.asker).await {
             Ok(found) => Ok(found.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
             Err(error) => Err(unresolved(name.clone(), error)),
@@ -200,7 +239,10 @@ impl Dialler {
     /// Whether both the family option and the local address admit `addr` in its plain form.
     fn may_use(&self, addr: SocketAddr) -> bool {
         let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        let local = self.options.local_address.is_none_or(|local| local.towards(plain).is_some());
+        let local = self
+            .options
+            .local_address
+            .is_none_or(|local| local.towards(plain).is_some());
         local && self.options.family.admits(plain)
     }
 
@@ -223,14 +265,25 @@ impl Dialler {
         }
     }
 
-    /// Connects to one of `addrs`, which [`Dialler::addresses`] has found. Cancel safe, as [`Dialler::open`].
+    /// Connects to one of `addrs`, which [`Dialler::addresses`] has found. Cancel safe, as
+    /// [`Dialler::open`].
     ///
     /// # Errors
     /// Of several failures the most telling, with the number of addresses that were tried.
     pub async fn connect(&self, addrs: &[CheckedAddr]) -> Result<Dialled, DialError> {
-        let Options { connect_timeout, attempt_delay, .. } = self.options;
-        let timing = Timing { attempt_delay, connect_timeout };
-        match happy::race(addrs, timing, &self.spare, |addr| connect_tcp(addr, self.options, self.segment_bytes)).await
+        let Options {
+            connect_timeout,
+            attempt_delay,
+            ..
+        } = self.options;
+        let timing = Timing {
+            attempt_delay,
+            connect_timeout,
+        };
+        match happy::race(addrs, timing, &self.spare, |addr| {
+            connect_tcp(addr, self.options, self.segment_bytes)
+        })
+        .await
         {
             Ok((addr, socket)) => Ok(dialled(addr, socket)),
             Err(lost) => Err(most_telling(lost, connect_timeout)),
@@ -240,7 +293,13 @@ impl Dialler {
     async fn open_unix(&self, path: &Path) -> Result<Dialled, DialError> {
         let after = self.options.connect_timeout;
         let source = match timeout(after, UnixStream::connect(path)).await {
-            Ok(Ok(socket)) => return Ok(Dialled { stream: Stream::unix(socket), peer: None, local: None }),
+            Ok(Ok(socket)) => {
+                return Ok(Dialled {
+                    stream: Stream::unix(socket),
+                    peer: None,
+                    local: None,
+                });
+            }
             Ok(Err(source)) => source,
             Err(_) => return Err(DialError::ConnectTimeout { after, tried: 1 }),
         };
@@ -255,8 +314,14 @@ impl Dialler {
 
 impl ParentTls {
     fn lazy(tls: TlsOptions) -> Arc<Self> {
-        let options = TlsOptions { alpn: vec![b"http/1.1".to_vec()], ..tls };
-        Arc::new(Self { options, client: OnceLock::new() })
+        let options = TlsOptions {
+            alpn: vec![b"http/1.1".to_vec()],
+            ..tls
+        };
+        Arc::new(Self {
+            options,
+            client: OnceLock::new(),
+        })
     }
 }
 
@@ -270,14 +335,20 @@ fn unresolved(name: HostName, error: ResolveError) -> DialError {
     }
 }
 
-/// Those of `addrs` that pass; if none does, the denial of the first, or of one that may pass the next time.
-pub(crate) fn check_all(addrs: &[SocketAddr], rules: &AddressRules) -> Result<Vec<CheckedAddr>, Denied> {
+/// Those of `addrs` that pass; if none does, the denial of the first, or of one that may pass the
+/// next time.
+pub(crate) fn check_all(
+    addrs: &[SocketAddr],
+    rules: &AddressRules,
+) -> Result<Vec<CheckedAddr>, Denied> {
     let mut refused: Option<Denied> = None;
     let mut checked = Vec::with_capacity(addrs.len());
     for addr in addrs {
         match rules.check(*addr) {
             Ok(addr) => checked.push(addr),
-            Err(denied) if refused.is_none() || matches!(denied.reason, Reason::Unchecked(_)) => refused = Some(denied),
+            Err(denied) if refused.is_none() || matches!(denied.reason, Reason::Unchecked(_)) => {
+                refused = Some(denied)
+            }
             Err(_) => {}
         }
     }
@@ -288,9 +359,17 @@ pub(crate) fn check_all(addrs: &[SocketAddr], rules: &AddressRules) -> Result<Ve
 }
 
 /// One attempt. The connector takes nothing but checked addresses.
-async fn connect_tcp(addr: CheckedAddr, options: Options, segment_bytes: Option<u32>) -> io::Result<TcpStream> {
+async fn connect_tcp(
+    addr: CheckedAddr,
+    options: Options,
+    segment_bytes: Option<u32>,
+) -> io::Result<TcpStream> {
     let addr = addr.addr();
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if addr.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     if let Some(delay) = options.keepalive {
         keepalive::set(&socket, delay)?;
     }
@@ -298,12 +377,14 @@ async fn connect_tcp(addr: CheckedAddr, options: Options, segment_bytes: Option<
         socket.bind(SocketAddr::new(local, 0))?;
     }
     if let Some(bytes) = segment_bytes {
-        // What a peer is asked for travels with the first packet. A larger segment is no failure here.
+        // What a peer is asked for travels with the first packet. A larger segment is no failure
+        // here.
         let _ = limit_segments(&socket, bytes);
     }
     let stream = socket.connect(addr).await?;
     if stream.local_addr().ok() == Some(addr) {
-        // On loopback the kernel may choose the very port we dial as our own and connect the socket to itself.
+        // On loopback the kernel may choose the very port we dial as our own and connect the socket
+        // to itself.
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
@@ -321,13 +402,20 @@ fn limit_segments(_: &TcpSocket, _: u32) -> io::Result<()> {
 
 fn dialled(addr: CheckedAddr, socket: TcpStream) -> Dialled {
     let local = socket.local_addr().ok();
-    Dialled { stream: Stream::tcp(socket), peer: Some(addr.addr()), local }
+    Dialled {
+        stream: Stream::tcp(socket),
+        peer: Some(addr.addr()),
+        local,
+    }
 }
 
 /// One error for all attempts.
 fn most_telling(lost: Lost, after: Duration) -> DialError {
     let tried = lost.failures.len() + lost.unanswered;
-    let told = lost.failures.into_iter().map(|(addr, source)| (Telling::of(&source), addr, source));
+    let told = lost
+        .failures
+        .into_iter()
+        .map(|(addr, source)| (Telling::of(&source), addr, source));
     match told.min_by_key(|(telling, ..)| *telling) {
         Some((telling, addr, source)) if lost.unanswered == 0 || telling < Telling::TimedOut => {
             telling.error(Target::Addr(addr), source, tried, after)

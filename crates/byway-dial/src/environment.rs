@@ -1,8 +1,10 @@
-//! Environment: the proxies that the variables `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
+//! Environment: the proxies that the variables `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
+//! `NO_PROXY` name.
 //!
 //! In:    variables as pairs of text, or those of this process.
 //! Out:   the route to a target.
-//! Never: reads the process's variables unless asked to, and never lets a web server's visitor choose the proxy.
+//! Never: reads the process's variables unless asked to, and never lets a web server's visitor
+//!        choose the proxy.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,13 +24,14 @@ const CGI: &str = "REQUEST_METHOD";
 
 /// The proxies of an environment, by the rules that curl, Go and Python share:
 ///
-/// - `http_proxy` is for `http://`, `https_proxy` for `https://`, `all_proxy` for whatever has none of its own. The
-///   lower-case spelling wins over the upper-case one.
+/// - `http_proxy` is for `http://`, `https_proxy` for `https://`, `all_proxy` for whatever has none
+///   of its own. The lower-case spelling wins over the upper-case one.
 /// - A variable that is set and empty means "no proxy", also where `all_proxy` names one.
-/// - With `REQUEST_METHOD` set, `HTTP_PROXY` is not looked at: a CGI program gets its visitor's field `Proxy` by that
-///   name ("httpoxy", CVE-2016-5385 and its kin). `http_proxy` still counts.
+/// - With `REQUEST_METHOD` set, `HTTP_PROXY` is not looked at: a CGI program gets its visitor's
+///   field `Proxy` by that name ("httpoxy", CVE-2016-5385 and its kin). `http_proxy` still counts.
 /// - A value is a URL as [`Parent`] reads it; without a scheme, `http://` is meant.
-/// - `no_proxy` names what is reached directly: see [`NoProxy`]. Loopback is not among it unless it is named.
+/// - `no_proxy` names what is reached directly: see [`NoProxy`]. Loopback is not among it unless it
+///   is named.
 ///
 /// ```
 /// use byway_dial::{Environment, Purpose, Route};
@@ -58,7 +61,13 @@ impl Environment {
         K: AsRef<str>,
         V: AsRef<str>,
     {
-        let known = |name: &str| [HTTP, HTTPS, ALL, NO].into_iter().flatten().chain([CGI]).find(|known| *known == name);
+        let known = |name: &str| {
+            [HTTP, HTTPS, ALL, NO]
+                .into_iter()
+                .flatten()
+                .chain([CGI])
+                .find(|known| *known == name)
+        };
         let mut found = HashMap::new();
         for (name, value) in variables {
             if let Some(name) = known(name.as_ref()) {
@@ -72,10 +81,17 @@ impl Environment {
         let or_all = |own: Option<Option<Arc<Parent>>>| own.unwrap_or_else(|| all.clone());
         let (http, https) = (or_all(proxy(&found, HTTP)?), or_all(proxy(&found, HTTPS)?));
         let no_proxy = match first(&found, NO) {
-            Some((variable, value)) => value.parse().map_err(|error: BadEntry| bad(variable, error))?,
+            Some((variable, value)) => value
+                .parse()
+                .map_err(|error: BadEntry| bad(variable, error))?,
             None => NoProxy::default(),
         };
-        Ok(Self { http, https, all, no_proxy })
+        Ok(Self {
+            http,
+            https,
+            all,
+            no_proxy,
+        })
     }
 
     /// From the variables of this process, as they are now.
@@ -102,7 +118,9 @@ impl Environment {
             Purpose::Other => &self.all,
         };
         match parent {
-            Some(parent) if !self.no_proxy.covers(target) => Route::through(parent, purpose, target),
+            Some(parent) if !self.no_proxy.covers(target) => {
+                Route::through(parent, purpose, target)
+            }
             _ => Route::Direct,
         }
     }
@@ -111,22 +129,38 @@ impl Environment {
 type Found = HashMap<&'static str, String>;
 
 fn first<'a>(found: &'a Found, names: [&'static str; 2]) -> Option<(&'static str, &'a str)> {
-    names.into_iter().find_map(|name| found.get(name).map(|value| (name, value.as_str())))
+    names
+        .into_iter()
+        .find_map(|name| found.get(name).map(|value| (name, value.as_str())))
 }
 
 /// The proxy that a variable names; `Some(None)` if it is set to say that there is none.
-fn proxy(found: &Found, names: [&'static str; 2]) -> Result<Option<Option<Arc<Parent>>>, BadVariable> {
-    let Some((variable, value)) = first(found, names) else { return Ok(None) };
+fn proxy(
+    found: &Found,
+    names: [&'static str; 2],
+) -> Result<Option<Option<Arc<Parent>>>, BadVariable> {
+    let Some((variable, value)) = first(found, names) else {
+        return Ok(None);
+    };
     if value.is_empty() {
         return Ok(Some(None));
     }
-    let url = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
-    let parent: Parent = url.parse().map_err(|error: BadParent| bad(variable, error))?;
+    let url = if value.contains("://") {
+        value.to_owned()
+    } else {
+        format!("http://{value}")
+    };
+    let parent: Parent = url
+        .parse()
+        .map_err(|error: BadParent| bad(variable, error))?;
     Ok(Some(Some(Arc::new(parent))))
 }
 
 fn bad(variable: &'static str, source: impl Into<BadValue>) -> BadVariable {
-    BadVariable { variable, source: source.into() }
+    BadVariable {
+        variable,
+        source: source.into(),
+    }
 }
 
 /// A variable of the environment that cannot be used, and what to write instead.
@@ -172,63 +206,126 @@ mod tests {
 
     fn ways(variables: &[(&str, &str)]) -> [String; 3] {
         let environment = environment(variables);
-        [Purpose::Http, Purpose::Https, Purpose::Other].map(|purpose| way(&environment, purpose, "a.example:80"))
+        [Purpose::Http, Purpose::Https, Purpose::Other]
+            .map(|purpose| way(&environment, purpose, "a.example:80"))
     }
 
     #[test]
     fn without_variables_every_way_is_direct() {
         assert_eq!(ways(&[]), ["direct", "direct", "direct"]);
-        assert_eq!(ways(&[("PATH", "/bin"), ("FTP_PROXY", "h:1")]), ["direct", "direct", "direct"]);
+        assert_eq!(
+            ways(&[("PATH", "/bin"), ("FTP_PROXY", "h:1")]),
+            ["direct", "direct", "direct"]
+        );
     }
 
     #[test]
     fn each_scheme_has_its_variable_and_all_proxy_is_for_the_rest() {
-        assert_eq!(ways(&[("http_proxy", "http://p:1")]), ["absolute http://p:1", "direct", "direct"]);
-        assert_eq!(ways(&[("HTTPS_PROXY", "http://p:1")]), ["direct", "tunnel http://p:1", "direct"]);
+        assert_eq!(
+            ways(&[("http_proxy", "http://p:1")]),
+            ["absolute http://p:1", "direct", "direct"]
+        );
+        assert_eq!(
+            ways(&[("HTTPS_PROXY", "http://p:1")]),
+            ["direct", "tunnel http://p:1", "direct"]
+        );
         assert_eq!(
             ways(&[("ALL_PROXY", "socks5://p"), ("https_proxy", "https://q")]),
-            ["tunnel socks5://p:1080", "tunnel https://q:443", "tunnel socks5://p:1080"]
+            [
+                "tunnel socks5://p:1080",
+                "tunnel https://q:443",
+                "tunnel socks5://p:1080"
+            ]
         );
         assert_eq!(
             ways(&[("all_proxy", "http://p")]),
-            ["absolute http://p:80", "tunnel http://p:80", "tunnel http://p:80"]
+            [
+                "absolute http://p:80",
+                "tunnel http://p:80",
+                "tunnel http://p:80"
+            ]
         );
     }
 
     #[test]
     fn lower_case_wins_and_a_value_without_a_scheme_means_http() {
-        assert_eq!(ways(&[("HTTP_PROXY", "up:1"), ("http_proxy", " low:2 ")])[0], "absolute http://low:2");
+        assert_eq!(
+            ways(&[("HTTP_PROXY", "up:1"), ("http_proxy", " low:2 ")])[0],
+            "absolute http://low:2"
+        );
         assert_eq!(ways(&[("HTTP_PROXY", "up:1")])[0], "absolute http://up:1");
-        assert_eq!(ways(&[("http_proxy", "me:key@up")])[0], "absolute http://me:***@up:80");
+        assert_eq!(
+            ways(&[("http_proxy", "me:key@up")])[0],
+            "absolute http://me:***@up:80"
+        );
     }
 
     #[test]
     fn a_variable_that_is_set_and_empty_means_no_proxy_even_where_all_proxy_names_one() {
-        let set = [("all_proxy", "http://p:1"), ("https_proxy", ""), ("HTTPS_PROXY", "http://q:1")];
-        assert_eq!(ways(&set), ["absolute http://p:1", "direct", "tunnel http://p:1"]);
-        assert_eq!(ways(&[("all_proxy", " "), ("ALL_PROXY", "http://p:1")]), ["direct", "direct", "direct"]);
+        let set = [
+            ("all_proxy", "http://p:1"),
+            ("https_proxy", ""),
+            ("HTTPS_PROXY", "http://q:1"),
+        ];
+        assert_eq!(
+            ways(&set),
+            ["absolute http://p:1", "direct", "tunnel http://p:1"]
+        );
+        assert_eq!(
+            ways(&[("all_proxy", " "), ("ALL_PROXY", "http://p:1")]),
+            ["direct", "direct", "direct"]
+        );
     }
 
     #[test]
     fn a_cgi_program_does_not_take_its_visitors_word_for_its_proxy() {
-        let visitor = [("HTTP_PROXY", "http://evil.example:1"), ("REQUEST_METHOD", "GET")];
+        let visitor = [
+            ("HTTP_PROXY", "http://evil.example:1"),
+            ("REQUEST_METHOD", "GET"),
+        ];
         assert_eq!(ways(&visitor), ["direct", "direct", "direct"]);
         let both = [visitor[0], visitor[1], ("http_proxy", "http://p:1")];
         assert_eq!(ways(&both)[0], "absolute http://p:1");
-        let others = [visitor[0], ("REQUEST_METHOD", ""), ("HTTPS_PROXY", "http://p:1"), ("ALL_PROXY", "socks5h://q")];
-        assert_eq!(ways(&others), ["tunnel socks5h://q:1080", "tunnel http://p:1", "tunnel socks5h://q:1080"]);
+        let others = [
+            visitor[0],
+            ("REQUEST_METHOD", ""),
+            ("HTTPS_PROXY", "http://p:1"),
+            ("ALL_PROXY", "socks5h://q"),
+        ];
+        assert_eq!(
+            ways(&others),
+            [
+                "tunnel socks5h://q:1080",
+                "tunnel http://p:1",
+                "tunnel socks5h://q:1080"
+            ]
+        );
     }
 
     #[test]
     fn what_no_proxy_covers_is_reached_directly_and_loopback_is_not_covered_by_itself() {
-        let set = environment(&[("http_proxy", "p:1"), ("NO_PROXY", "ignored.example"), ("no_proxy", "a.example")]);
+        let set = environment(&[
+            ("http_proxy", "p:1"),
+            ("NO_PROXY", "ignored.example"),
+            ("no_proxy", "a.example"),
+        ]);
         assert_eq!(way(&set, Purpose::Http, "a.example:80"), "direct");
-        assert_eq!(way(&set, Purpose::Http, "ignored.example:80"), "absolute http://p:1");
+        assert_eq!(
+            way(&set, Purpose::Http, "ignored.example:80"),
+            "absolute http://p:1"
+        );
         for loopback in ["localhost:80", "127.0.0.1:80", "[::1]:80"] {
-            assert_eq!(way(&set, Purpose::Http, loopback), "absolute http://p:1", "{loopback}");
+            assert_eq!(
+                way(&set, Purpose::Http, loopback),
+                "absolute http://p:1",
+                "{loopback}"
+            );
         }
         let none = environment(&[("http_proxy", "p:1"), ("no_proxy", ""), ("NO_PROXY", "*")]);
-        assert_eq!(way(&none, Purpose::Http, "a.example:80"), "absolute http://p:1");
+        assert_eq!(
+            way(&none, Purpose::Http, "a.example:80"),
+            "absolute http://p:1"
+        );
     }
 
     /// Runs itself once more for each row, in a process whose variables are set.
@@ -246,14 +343,27 @@ mod tests {
         let text = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
         let table: [(&[u8], &str); 3] = [
             (b"socks5h://p", "tunnel socks5h://p:1080"),
-            (b"ftp://p", "the variable HTTPS_PROXY: `ftp://` is no scheme of a proxy"),
-            (b"http://\xff", "the variable HTTPS_PROXY: it is not UTF-8 text"),
+            (
+                b"ftp://p",
+                "the variable HTTPS_PROXY: `ftp://` is no scheme of a proxy",
+            ),
+            (
+                b"http://\xff",
+                "the variable HTTPS_PROXY: it is not UTF-8 text",
+            ),
         ];
         for (value, said) in table {
             let mut child = std::process::Command::new(std::env::current_exe().unwrap());
             let this = "environment::tests::the_variables_of_this_process_are_read_when_asked_for";
-            child.args(["--exact", this, "--nocapture"]).env_clear().env(CHILD, "1");
-            let told = child.env("HTTPS_PROXY", text(value)).env("NO_PROXY", "b.example").output().unwrap();
+            child
+                .args(["--exact", this, "--nocapture"])
+                .env_clear()
+                .env(CHILD, "1");
+            let told = child
+                .env("HTTPS_PROXY", text(value))
+                .env("NO_PROXY", "b.example")
+                .output()
+                .unwrap();
             let told = String::from_utf8(told.stdout).unwrap();
             assert!(told.contains(&format!("said: {said}")), "{told}");
         }
@@ -261,20 +371,37 @@ mod tests {
 
     #[test]
     fn a_unix_socket_never_goes_through_a_proxy() {
-        assert_eq!(way(&environment(&[("all_proxy", "p:1")]), Purpose::Http, "unix:/run/app.sock"), "direct");
+        assert_eq!(
+            way(
+                &environment(&[("all_proxy", "p:1")]),
+                Purpose::Http,
+                "unix:/run/app.sock"
+            ),
+            "direct"
+        );
     }
 
     #[test]
     fn a_bad_variable_is_named_with_what_to_write_and_without_its_password() {
-        let error = |set: &[(&str, &str)]| Environment::of(set.iter().copied()).unwrap_err().to_string();
+        let error = |set: &[(&str, &str)]| {
+            Environment::of(set.iter().copied())
+                .unwrap_err()
+                .to_string()
+        };
         assert_eq!(
             error(&[("HTTPS_PROXY", "ftp://u:secret@h:1")]),
             "the variable HTTPS_PROXY: `ftp://` is no scheme of a proxy: \
              write http, https, socks4, socks4a, socks5 or socks5h before ://"
         );
         let told = error(&[("http_proxy", "http://u:secret@h:1/x")]);
-        assert_eq!(told, "the variable http_proxy: a proxy is a host and a port, with nothing behind them");
+        assert_eq!(
+            told,
+            "the variable http_proxy: a proxy is a host and a port, with nothing behind them"
+        );
         let told = error(&[("no_proxy", "10.0.0.0/33")]);
-        assert!(told.starts_with("the variable no_proxy: `10.0.0.0/33` is no "), "{told}");
+        assert!(
+            told.starts_with("the variable no_proxy: `10.0.0.0/33` is no "),
+            "{told}"
+        );
     }
 }

@@ -1,9 +1,10 @@
-//! Happy Eyeballs: several addresses of one name, tried so that a dead one costs a quarter of a second (RFC 8305).
+//! Happy Eyeballs: several addresses of one name, tried so that a dead one costs a quarter of a
+//! second (RFC 8305).
 //!
 //! In:    checked addresses, a way to connect to one, and how long to wait.
 //! Out:   the first connection that stands, or what became of every attempt.
-//! Never: leaves an attempt behind. All of them live in the calling future and end with it. Never has more than
-//! [`ATTEMPTS_MAX`] sockets open.
+//! Never: leaves an attempt behind. All of them live in the calling future and end with it. Never
+//!        has more than [`ATTEMPTS_MAX`] sockets open.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -77,9 +78,15 @@ pub struct Lost {
     pub unanswered: usize,
 }
 
-/// The order to try `addrs` in: the families take turns, IPv6 first; within a family the order given (RFC 8305 section 4).
+/// The order to try `addrs` in: the families take turns, IPv6 first; within a family the order
+/// given (RFC 8305 section 4).
 pub fn order(addrs: &[CheckedAddr]) -> Vec<CheckedAddr> {
-    let of = |v6: bool| addrs.iter().copied().filter(move |checked| checked.addr().is_ipv6() == v6);
+    let of = |v6: bool| {
+        addrs
+            .iter()
+            .copied()
+            .filter(move |checked| checked.addr().is_ipv6() == v6)
+    };
     let (mut v6, mut v4) = (of(true), of(false));
     let mut ordered = Vec::with_capacity(addrs.len());
     loop {
@@ -92,10 +99,11 @@ pub fn order(addrs: &[CheckedAddr]) -> Vec<CheckedAddr> {
     }
 }
 
-/// Connects to the first [`ADDRESSES_MAX`] of `addrs` in their order until one answers. The next attempt starts when one
-/// has failed, or after `attempt_delay` beside those that have not answered. Each attempt beyond the first takes a permit
-/// of `spare`. When [`ATTEMPTS_MAX`] are open, or no permit is free, the oldest attempt is closed before the next one
-/// starts, but not before it is `ATTEMPTS_MAX` delays old. The losers are dropped when a winner is found.
+/// Connects to the first [`ADDRESSES_MAX`] of `addrs` in their order until one answers. The next
+/// attempt starts when one has failed, or after `attempt_delay` beside those that have not
+/// answered. Each attempt beyond the first takes a permit of `spare`. When [`ATTEMPTS_MAX`] are
+/// open, or no permit is free, the oldest attempt is closed before the next one starts, but not
+/// before it is `ATTEMPTS_MAX` delays old. The losers are dropped when a winner is found.
 ///
 /// Cancel safe: dropping the future drops every attempt.
 ///
@@ -114,13 +122,21 @@ where
     let delay = timing.attempt_delay.clamp(ATTEMPT_DELAY.0, ATTEMPT_DELAY.1);
     let mut deadline = std::pin::pin!(sleep(timing.connect_timeout));
     let mut waiting = addrs.iter().copied().take(ADDRESSES_MAX);
-    let mut attempts = Attempts { open: VecDeque::new(), spare, permits: Vec::new() };
+    let mut attempts = Attempts {
+        open: VecDeque::new(),
+        spare,
+        permits: Vec::new(),
+    };
     let mut lost = Lost::default();
     loop {
         if waiting.len() > 0 {
             let has_room = attempts.make_room(delay * ATTEMPTS_MAX as u32, &mut lost);
             if has_room && let Some(addr) = waiting.next() {
-                attempts.open.push_back(Attempt { addr, began: Instant::now(), connect: Box::pin(connect(addr)) });
+                attempts.open.push_back(Attempt {
+                    addr,
+                    began: Instant::now(),
+                    connect: Box::pin(connect(addr)),
+                });
             }
         }
         let more = waiting.len() > 0;
@@ -155,9 +171,12 @@ struct Attempts<'a, Fut> {
 }
 
 impl<T, Fut: Future<Output = io::Result<T>>> Attempts<'_, Fut> {
-    /// Whether another attempt may start now. Closes the oldest if there is no other way and it is older than `patience`.
+    /// Whether another attempt may start now. Closes the oldest if there is no other way and it is
+    /// older than `patience`.
     fn make_room(&mut self, patience: Duration, lost: &mut Lost) -> bool {
-        let Some(oldest) = self.open.front() else { return true };
+        let Some(oldest) = self.open.front() else {
+            return true;
+        };
         if self.open.len() < ATTEMPTS_MAX
             && let Ok(permit) = self.spare.try_acquire()
         {
@@ -179,7 +198,9 @@ impl<T, Fut: Future<Output = io::Result<T>>> Attempts<'_, Fut> {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(CheckedAddr, io::Result<T>)>> {
         for index in 0..self.open.len() {
-            let Some(attempt) = self.open.get_mut(index) else { break };
+            let Some(attempt) = self.open.get_mut(index) else {
+                break;
+            };
             if let Poll::Ready(result) = attempt.connect.as_mut().poll(cx) {
                 let addr = attempt.addr;
                 self.open.remove(index);
@@ -187,7 +208,11 @@ impl<T, Fut: Future<Output = io::Result<T>>> Attempts<'_, Fut> {
                 return Poll::Ready(Some((addr, result)));
             }
         }
-        if self.open.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+        if self.open.is_empty() {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
+        }
     }
 }
 
@@ -200,19 +225,29 @@ mod tests {
     use super::*;
     use crate::rules::AddressRules;
 
-    const TIMING: Timing =
-        Timing { attempt_delay: Duration::from_millis(250), connect_timeout: Duration::from_secs(10) };
+    const TIMING: Timing = Timing {
+        attempt_delay: Duration::from_millis(250),
+        connect_timeout: Duration::from_secs(10),
+    };
 
     fn checked(texts: &[&str]) -> Vec<CheckedAddr> {
-        let check = |text: &&str| AddressRules::open().check(SocketAddr::new(text.parse().unwrap(), 80)).unwrap();
+        let check = |text: &&str| {
+            AddressRules::open()
+                .check(SocketAddr::new(text.parse().unwrap(), 80))
+                .unwrap()
+        };
         texts.iter().map(check).collect()
     }
 
     fn hosts(addrs: &[CheckedAddr]) -> Vec<String> {
-        addrs.iter().map(|addr| addr.addr().ip().to_string()).collect()
+        addrs
+            .iter()
+            .map(|addr| addr.addr().ip().to_string())
+            .collect()
     }
 
-    /// What an address does when it is connected to: after how many milliseconds, and whether it works.
+    /// What an address does when it is connected to: after how many milliseconds, and whether it
+    /// works.
     type Script = [(&'static str, u64, Result<(), io::ErrorKind>)];
 
     struct Race {
@@ -259,7 +294,14 @@ mod tests {
             Ok((addr, ())) => (Some(addr.addr().ip().to_string()), None),
             Err(lost) => (None, Some(lost)),
         };
-        Race { winner, took, tried: tried.take(), lost, left: open.get(), most: most.get() }
+        Race {
+            winner,
+            took,
+            tried: tried.take(),
+            lost,
+            left: open.get(),
+            most: most.get(),
+        }
     }
 
     const REFUSED: Result<(), io::ErrorKind> = Err(io::ErrorKind::ConnectionRefused);
@@ -268,7 +310,10 @@ mod tests {
     #[test]
     fn families_take_turns_and_ipv6_goes_first() {
         let given = checked(&["1.0.0.1", "1.0.0.2", "1.0.0.3", "2a00::1", "2a00::2"]);
-        assert_eq!(hosts(&order(&given)), ["2a00::1", "1.0.0.1", "2a00::2", "1.0.0.2", "1.0.0.3"]);
+        assert_eq!(
+            hosts(&order(&given)),
+            ["2a00::1", "1.0.0.1", "2a00::2", "1.0.0.2", "1.0.0.3"]
+        );
         assert_eq!(hosts(&order(&given[..2])), ["1.0.0.1", "1.0.0.2"]);
         assert!(order(&[]).is_empty());
     }
@@ -290,29 +335,59 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_starts_the_next_attempt_at_once() {
-        let race = run(&[("2a00::1", 5, REFUSED), ("1.0.0.1", 5, REFUSED), ("2a00::2", 5, Ok(()))]).await;
+        let race = run(&[
+            ("2a00::1", 5, REFUSED),
+            ("1.0.0.1", 5, REFUSED),
+            ("2a00::2", 5, Ok(())),
+        ])
+        .await;
         assert_eq!(race.winner.as_deref(), Some("2a00::2"));
-        assert_eq!(race.tried.iter().map(|t| t.1).collect::<Vec<_>>(), [0, 5, 10]);
+        assert_eq!(
+            race.tried.iter().map(|t| t.1).collect::<Vec<_>>(),
+            [0, 5, 10]
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_early_attempt_may_still_win() {
         let race = run(&[("2a00::1", 300, Ok(())), ("1.0.0.1", FOREVER, Ok(()))]).await;
-        assert_eq!((race.winner.as_deref(), race.took.as_millis()), (Some("2a00::1"), 300));
+        assert_eq!(
+            (race.winner.as_deref(), race.took.as_millis()),
+            (Some("2a00::1"), 300)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn when_all_fail_every_failure_is_told() {
-        let race = run(&[("2a00::1", 400, REFUSED), ("1.0.0.1", 50, Err(io::ErrorKind::HostUnreachable))]).await;
+        let race = run(&[
+            ("2a00::1", 400, REFUSED),
+            ("1.0.0.1", 50, Err(io::ErrorKind::HostUnreachable)),
+        ])
+        .await;
         let lost = race.lost.unwrap();
-        let kinds: Vec<_> = lost.failures.iter().map(|(_, error)| error.kind()).collect();
-        assert_eq!(kinds, [io::ErrorKind::HostUnreachable, io::ErrorKind::ConnectionRefused]);
+        let kinds: Vec<_> = lost
+            .failures
+            .iter()
+            .map(|(_, error)| error.kind())
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                io::ErrorKind::HostUnreachable,
+                io::ErrorKind::ConnectionRefused
+            ]
+        );
         assert_eq!((lost.unanswered, race.took.as_millis()), (0, 400));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_whole_race_ends_at_the_connect_timeout() {
-        let race = run(&[("2a00::1", FOREVER, Ok(())), ("1.0.0.1", FOREVER, Ok(())), ("2a00::2", 1, REFUSED)]).await;
+        let race = run(&[
+            ("2a00::1", FOREVER, Ok(())),
+            ("1.0.0.1", FOREVER, Ok(())),
+            ("2a00::2", 1, REFUSED),
+        ])
+        .await;
         let lost = race.lost.unwrap();
         assert_eq!((lost.unanswered, lost.failures.len()), (2, 1));
         assert_eq!((race.took.as_secs(), race.left), (10, 0));
@@ -336,16 +411,28 @@ mod tests {
                 second.set(began.elapsed());
                 Ok(())
             };
-            let timing = Timing { attempt_delay: Duration::from_millis(asked), ..TIMING };
-            assert!(race(&checked(&["2a00::1", "1.0.0.1"]), timing, &Semaphore::new(100), connect).await.is_ok());
+            let timing = Timing {
+                attempt_delay: Duration::from_millis(asked),
+                ..TIMING
+            };
+            assert!(
+                race(
+                    &checked(&["2a00::1", "1.0.0.1"]),
+                    timing,
+                    &Semaphore::new(100),
+                    connect
+                )
+                .await
+                .is_ok()
+            );
             assert_eq!(second.get().as_millis(), kept);
         }
     }
 
     const SILENT: [&str; 20] = [
-        "1.0.0.1", "1.0.0.2", "1.0.0.3", "1.0.0.4", "1.0.0.5", "1.0.0.6", "1.0.0.7", "1.0.0.8", "1.0.0.9", "1.0.0.10",
-        "1.0.0.11", "1.0.0.12", "1.0.0.13", "1.0.0.14", "1.0.0.15", "1.0.0.16", "1.0.0.17", "1.0.0.18", "1.0.0.19",
-        "1.0.0.20",
+        "1.0.0.1", "1.0.0.2", "1.0.0.3", "1.0.0.4", "1.0.0.5", "1.0.0.6", "1.0.0.7", "1.0.0.8",
+        "1.0.0.9", "1.0.0.10", "1.0.0.11", "1.0.0.12", "1.0.0.13", "1.0.0.14", "1.0.0.15",
+        "1.0.0.16", "1.0.0.17", "1.0.0.18", "1.0.0.19", "1.0.0.20",
     ];
 
     #[tokio::test(start_paused = true)]
@@ -353,25 +440,46 @@ mod tests {
         let script = SILENT.map(|addr| (addr, FOREVER, Ok(())));
         let spare = Semaphore::new(100);
         let race = run_with(&script, &spare).await;
-        assert_eq!((race.most, race.tried.len(), race.left), (ATTEMPTS_MAX, ADDRESSES_MAX, 0));
-        assert_eq!(race.tried.iter().map(|tried| tried.1).collect::<Vec<_>>()[3..6], [750, 1000, 1250]);
-        assert_eq!((race.lost.unwrap().unanswered, race.took.as_secs()), (ADDRESSES_MAX, 10));
+        assert_eq!(
+            (race.most, race.tried.len(), race.left),
+            (ATTEMPTS_MAX, ADDRESSES_MAX, 0)
+        );
+        assert_eq!(
+            race.tried.iter().map(|tried| tried.1).collect::<Vec<_>>()[3..6],
+            [750, 1000, 1250]
+        );
+        assert_eq!(
+            (race.lost.unwrap().unanswered, race.took.as_secs()),
+            (ADDRESSES_MAX, 10)
+        );
         assert_eq!(spare.available_permits(), 100);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_spare_permits_a_dial_has_one_attempt_at_a_time_and_still_comes_to_the_next_address() {
+    async fn without_spare_permits_a_dial_has_one_attempt_at_a_time_and_still_comes_to_the_next_address()
+     {
         let spare = Semaphore::new(0);
-        let script = [("1.0.0.1", FOREVER, Ok(())), ("1.0.0.2", FOREVER, Ok(())), ("1.0.0.3", 1, Ok(()))];
+        let script = [
+            ("1.0.0.1", FOREVER, Ok(())),
+            ("1.0.0.2", FOREVER, Ok(())),
+            ("1.0.0.3", 1, Ok(())),
+        ];
         let race = run_with(&script, &spare).await;
         assert_eq!((race.winner.as_deref(), race.most), (Some("1.0.0.3"), 1));
-        assert_eq!(race.tried.iter().map(|tried| tried.1).collect::<Vec<_>>(), [0, 1000, 2000]);
+        assert_eq!(
+            race.tried.iter().map(|tried| tried.1).collect::<Vec<_>>(),
+            [0, 1000, 2000]
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_that_failed_gives_its_permit_back() {
         let spare = Semaphore::new(1);
-        let script = [("1.0.0.1", 300, REFUSED), ("1.0.0.2", FOREVER, Ok(())), ("1.0.0.3", 500, Ok(()))];
+        let script = [
+            ("1.0.0.1", 300, REFUSED),
+            ("1.0.0.2", FOREVER, Ok(())),
+            ("1.0.0.3", 500, Ok(())),
+        ];
         let race = run_with(&script, &spare).await;
         assert_eq!((race.winner.as_deref(), race.most), (Some("1.0.0.3"), 2));
         assert_eq!(spare.available_permits(), 1);

@@ -1,14 +1,15 @@
 //! Kernel route: what the routing table of this machine says about an address.
 //!
 //! In:    an address that may be dialled.
-//! Out:   whether the kernel delivers packets to it on this machine; an error if the kernel cannot be asked.
+//! Out:   whether the kernel delivers packets to it on this machine; an error if the kernel cannot
+//!        be asked.
 //! Never: sends a packet, blocks, or takes an error for an answer.
 
 use std::io;
 use std::net::IpAddr;
 
-/// What `ip` is if its packets do not leave this machine by a unicast route; `None` if they do, or if no route leads
-/// there (to connect fails then).
+/// What `ip` is if its packets do not leave this machine by a unicast route; `None` if they do, or
+/// if no route leads there (to connect fails then).
 ///
 /// # Errors
 /// The kernel could not be asked. Nothing is known about the address then.
@@ -18,15 +19,18 @@ pub(crate) fn local_kind(ip: IpAddr) -> io::Result<Option<&'static str>> {
 
 const OF_THIS_MACHINE: &str = "an address of this machine";
 
-/// One `RTM_GETROUTE` request on a netlink socket (rtnetlink(7)). The answer covers secondary addresses, AnyIP routes
-/// (`ip route add local`) and policy routing. The kernel has queued the answer when `send` returns.
+/// One `RTM_GETROUTE` request on a netlink socket (rtnetlink(7)). The answer covers secondary
+/// addresses, AnyIP routes (`ip route add local`) and policy routing. The kernel has queued the
+/// answer when `send` returns.
 #[cfg(target_os = "linux")]
 mod system {
     use std::io;
     use std::net::IpAddr;
 
     use rustix::io::Errno;
-    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+    use rustix::net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+    };
 
     use super::OF_THIS_MACHINE;
 
@@ -80,8 +84,16 @@ mod system {
     }
 
     fn kind_in(answer: &[u8]) -> io::Result<Option<&'static str>> {
-        let malformed = || io::Error::new(io::ErrorKind::InvalidData, "netlink gave no answer that can be read");
-        let kind = answer.get(4..6).and_then(|kind| kind.try_into().ok()).map(u16::from_ne_bytes);
+        let malformed = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "netlink gave no answer that can be read",
+            )
+        };
+        let kind = answer
+            .get(4..6)
+            .and_then(|kind| kind.try_into().ok())
+            .map(u16::from_ne_bytes);
         match kind.ok_or_else(malformed)? {
             RTM_NEWROUTE => Ok(match *answer.get(TYPE_AT).ok_or_else(malformed)? {
                 RTN_UNICAST => None,
@@ -90,19 +102,32 @@ mod system {
                 _ => Some("an address without a unicast route"),
             }),
             NLMSG_ERROR => {
-                let code = answer.get(HEADER..HEADER + 4).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes);
+                let code = answer
+                    .get(HEADER..HEADER + 4)
+                    .and_then(|code| code.try_into().ok())
+                    .map(i32::from_ne_bytes);
                 let code = code.and_then(i32::checked_neg).ok_or_else(malformed)?;
-                if no_route(code) { Ok(None) } else { Err(io::Error::from_raw_os_error(code)) }
+                if no_route(code) {
+                    Ok(None)
+                } else {
+                    Err(io::Error::from_raw_os_error(code))
+                }
             }
             _ => Err(malformed()),
         }
     }
 
-    /// The answers of a routing table that leads nowhere: no route, an `unreachable`, `prohibit` or `blackhole` route,
-    /// or a kernel without IPv6.
+    /// The answers of a routing table that leads nowhere: no route, an `unreachable`, `prohibit` or
+    /// `blackhole` route, or a kernel without IPv6.
     fn no_route(code: i32) -> bool {
-        let codes =
-            [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS, Errno::INVAL, Errno::OPNOTSUPP, Errno::AFNOSUPPORT];
+        let codes = [
+            Errno::NETUNREACH,
+            Errno::HOSTUNREACH,
+            Errno::ACCESS,
+            Errno::INVAL,
+            Errno::OPNOTSUPP,
+            Errno::AFNOSUPPORT,
+        ];
         codes.iter().any(|errno| errno.raw_os_error() == code)
     }
 
@@ -111,17 +136,34 @@ mod system {
         use super::*;
 
         fn error(code: i32) -> Vec<u8> {
-            let head = [&36_u32.to_ne_bytes()[..], &NLMSG_ERROR.to_ne_bytes(), &[0; 10], &(-code).to_ne_bytes()];
+            let head = [
+                &36_u32.to_ne_bytes()[..],
+                &NLMSG_ERROR.to_ne_bytes(),
+                &[0; 10],
+                &(-code).to_ne_bytes(),
+            ];
             [&head.concat()[..], &[0; 16]].concat()
         }
 
         #[test]
         fn an_error_of_the_kernel_is_an_error_unless_it_says_that_there_is_no_route() {
-            for errno in [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS, Errno::INVAL, Errno::OPNOTSUPP] {
-                assert_eq!(kind_in(&error(errno.raw_os_error())).unwrap(), None, "{errno}");
+            for errno in [
+                Errno::NETUNREACH,
+                Errno::HOSTUNREACH,
+                Errno::ACCESS,
+                Errno::INVAL,
+                Errno::OPNOTSUPP,
+            ] {
+                assert_eq!(
+                    kind_in(&error(errno.raw_os_error())).unwrap(),
+                    None,
+                    "{errno}"
+                );
             }
             for errno in [Errno::NOBUFS, Errno::NOMEM, Errno::PERM] {
-                let code = kind_in(&error(errno.raw_os_error())).unwrap_err().raw_os_error();
+                let code = kind_in(&error(errno.raw_os_error()))
+                    .unwrap_err()
+                    .raw_os_error();
                 assert_eq!(code, Some(errno.raw_os_error()));
             }
             assert!(kind_in(&error(0)).is_err() && kind_in(&error(i32::MIN + 1)).is_err());
@@ -152,7 +194,12 @@ mod system {
     pub(super) fn local_kind(ip: IpAddr) -> io::Result<Option<&'static str>> {
         match UdpSocket::bind((ip, 0)) {
             Ok(_) => Ok(Some(OF_THIS_MACHINE)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+                ) =>
+            {
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -168,7 +215,10 @@ mod tests {
 
     #[test]
     fn the_kernel_knows_its_own_addresses() {
-        assert_eq!(local_kind(Ipv4Addr::LOCALHOST.into()).unwrap(), Some(OF_THIS_MACHINE));
+        assert_eq!(
+            local_kind(Ipv4Addr::LOCALHOST.into()).unwrap(),
+            Some(OF_THIS_MACHINE)
+        );
         assert_eq!(local_kind(Ipv4Addr::new(8, 8, 8, 8).into()).unwrap(), None);
         let public = Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888);
         assert_eq!(local_kind(public.into()).unwrap(), None);
@@ -184,7 +234,10 @@ mod tests {
         use crate::rules::{AddressRules, Reason};
 
         fn reason(text: &str) -> Option<Reason> {
-            AddressRules::guarded().check(text.parse().unwrap()).err().map(|denied| denied.reason)
+            AddressRules::guarded()
+                .check(text.parse().unwrap())
+                .err()
+                .map(|denied| denied.reason)
         }
 
         fn ip(words: &str) {
@@ -193,17 +246,32 @@ mod tests {
         }
 
         #[test]
-        fn a_secondary_address_and_an_anyip_route_are_this_machine_whatever_source_the_kernel_would_choose() {
-            let Some(network) = Network::new() else { return };
+        fn a_secondary_address_and_an_anyip_route_are_this_machine_whatever_source_the_kernel_would_choose()
+         {
+            let Some(network) = Network::new() else {
+                return;
+            };
             network.near(|| {
                 ip("address add 20.0.0.1/24 dev way");
                 ip("address add 20.0.0.7/24 dev way");
                 ip("route add local 31.0.0.0/24 dev lo src 20.0.0.1");
                 ip("route add blackhole 32.0.0.0/24");
-                for own in ["20.0.0.1:80", "20.0.0.7:80", "31.0.0.9:80", "[::ffff:20.0.0.7]:80"] {
-                    assert_eq!(reason(own), Some(Reason::Guard("an address of this machine")), "{own}");
+                for own in [
+                    "20.0.0.1:80",
+                    "20.0.0.7:80",
+                    "31.0.0.9:80",
+                    "[::ffff:20.0.0.7]:80",
+                ] {
+                    assert_eq!(
+                        reason(own),
+                        Some(Reason::Guard("an address of this machine")),
+                        "{own}"
+                    );
                 }
-                assert_eq!(reason("20.0.0.255:80"), Some(Reason::Guard("a broadcast address")));
+                assert_eq!(
+                    reason("20.0.0.255:80"),
+                    Some(Reason::Guard("a broadcast address"))
+                );
                 for other in ["20.0.0.8:80", "31.0.1.1:80", "32.0.0.1:80", "8.8.8.8:80"] {
                     assert_eq!(reason(other), None, "{other}");
                 }
@@ -212,7 +280,9 @@ mod tests {
 
         #[test]
         fn an_anyip_route_of_ipv6_is_this_machine() {
-            let Some(network) = Network::new() else { return };
+            let Some(network) = Network::new() else {
+                return;
+            };
             network.near(|| {
                 if !std::path::Path::new("/proc/net/if_inet6").exists() {
                     return;
@@ -220,7 +290,11 @@ mod tests {
                 ip("-6 address add 2a00:1::1/64 dev way nodad");
                 ip("-6 route add local 2a00:2::/64 dev lo src 2a00:1::1");
                 for own in ["[2a00:1::1]:80", "[2a00:2::9]:80"] {
-                    assert_eq!(reason(own), Some(Reason::Guard("an address of this machine")), "{own}");
+                    assert_eq!(
+                        reason(own),
+                        Some(Reason::Guard("an address of this machine")),
+                        "{own}"
+                    );
                 }
                 assert_eq!(reason("[2a00:1::2]:80"), None);
                 assert_eq!(reason("[2a00:3::2]:80"), None);
@@ -242,7 +316,14 @@ mod tests {
                 return;
             }
             let before = getrlimit(Resource::Nofile);
-            setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..before }).unwrap();
+            setrlimit(
+                Resource::Nofile,
+                Rlimit {
+                    current: Some(0),
+                    ..before
+                },
+            )
+            .unwrap();
             let found = reason("8.8.8.8:80");
             setrlimit(Resource::Nofile, before).unwrap();
             assert!(matches!(found, Some(Reason::Unchecked(_))), "{found:?}");

@@ -1,10 +1,11 @@
 //! From a target to an open stream: names, addresses, Happy Eyeballs, TLS and parent proxies.
 //!
-//! One dialler for the Agent and for the program, so that there is one place where a name becomes an address and one
-//! place where an address is checked.
+//! One dialler for the Agent and for the program, so that there is one place where a name becomes
+//! an address and one place where an address is checked.
 //!
-//! A [`Target`] is what was asked for. The [`Dialler`] resolves it with a [`Resolver`], lets [`AddressRules`] check
-//! every address, races the [`CheckedAddr`]s that are left and gives an open [`Stream`]:
+//! A [`Target`] is what was asked for. The [`Dialler`] resolves it with a [`Resolver`], lets
+//! [`AddressRules`] check every address, races the [`CheckedAddr`]s that are left and gives an open
+//! [`Stream`]:
 //!
 //! ```
 //! use byway_dial::{AddressRules, DialError, Dialler, Options, Resolver, Target};
@@ -49,15 +50,20 @@ pub use error::DialError;
 pub use happy::Family;
 pub use no_proxy::{BadEntry, NoProxy};
 pub use parent::{BadParent, Parent, ParentError, Scheme};
-pub use resolve::{Addresses, Asker, DnsFiles, Lookup, ResolveError, Resolved, Resolver, Turn, system_only_modules};
+pub use resolve::{
+    Addresses, Asker, DnsFiles, Lookup, ResolveError, Resolved, Resolver, Turn, system_only_modules,
+};
 pub use route::{NoRoute, Purpose, Route, Routing};
-pub use rules::{AddressRule, AddressRules, CheckedAddr, Denied, Reason, closed_port, covered_closed_port, names_port};
+pub use rules::{
+    AddressRule, AddressRules, CheckedAddr, Denied, Reason, closed_port, covered_closed_port,
+    names_port,
+};
 pub use stream::{AsIo, Broken, Pipe, Read, Stream};
 pub use target::{BadTarget, HostName, Target};
 pub use text::{PeerText, peer_text};
 pub use tls::{
-    Identity, KeyLog, Roots, ServerName, TlsClient, TlsError, TlsOptions, TlsVersion, certificates_from_pem,
-    plain_words,
+    Identity, KeyLog, Roots, ServerName, TlsClient, TlsError, TlsOptions, TlsVersion,
+    certificates_from_pem, plain_words,
 };
 
 /// What fuzz targets drive and no program uses.

@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use crate::rules::plain;
 use crate::target::{BadTarget, HostName, Target, parse_port};
 
-/// The targets that are reached directly. Entries stand between commas, blanks or both; case does not matter.
+/// The targets that are reached directly. Entries stand between commas, blanks or both; case does
+/// not matter.
 ///
 /// | entry | covers |
 /// |---|---|
@@ -61,7 +62,9 @@ impl NoProxy {
     }
 
     fn any(&self, port: u16, has: impl Fn(&Hosts) -> bool) -> bool {
-        self.0.iter().any(|entry| entry.port.is_none_or(|only| only == port) && has(&entry.hosts))
+        self.0
+            .iter()
+            .any(|entry| entry.port.is_none_or(|only| only == port) && has(&entry.hosts))
     }
 }
 
@@ -82,7 +85,9 @@ impl Hosts {
             Self::Domain(_) | Self::Under(_) => false,
             Self::Net(net) => net.contains(&ip),
             // Across families, addresses compare by family alone; hence the first check.
-            Self::Range(first, last) => first.is_ipv4() == ip.is_ipv4() && (*first..=*last).contains(&ip),
+            Self::Range(first, last) => {
+                first.is_ipv4() == ip.is_ipv4() && (*first..=*last).contains(&ip)
+            }
         }
     }
 }
@@ -91,8 +96,13 @@ impl FromStr for NoProxy {
     type Err = BadEntry;
 
     fn from_str(text: &str) -> Result<Self, BadEntry> {
-        let entries = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
-        entries.map(Entry::parse).collect::<Result<_, _>>().map(Self)
+        let entries = text
+            .split(|c: char| c == ',' || c.is_whitespace())
+            .filter(|entry| !entry.is_empty());
+        entries
+            .map(Entry::parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 }
 
@@ -105,12 +115,23 @@ impl Entry {
         if let Some(hosts) = addresses(text)? {
             return Ok(Self { hosts, port: None });
         }
-        let Some((host, port)) = text.rsplit_once(':') else { return Ok(Self { hosts: named(text)?, port: None }) };
-        let port = Some(parse_port(port).map_err(|source| BadEntry::Target { entry: text.into(), source })?);
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Ok(Self {
+                hosts: named(text)?,
+                port: None,
+            });
+        };
+        let port = Some(parse_port(port).map_err(|source| BadEntry::Target {
+            entry: text.into(),
+            source,
+        })?);
         let hosts = addresses(host)?.filter(|_| !host.contains(':'));
         match hosts {
             Some(hosts) => Ok(Self { hosts, port }),
-            None => Ok(Self { hosts: named(host)?, port }),
+            None => Ok(Self {
+                hosts: named(host)?,
+                port,
+            }),
         }
     }
 
@@ -118,16 +139,27 @@ impl Entry {
     fn bracketed(text: &str, rest: &str) -> Result<Self, BadEntry> {
         let bad = || BadEntry::Address(text.into());
         let (inner, behind) = rest.split_once(']').ok_or_else(bad)?;
-        let IpAddr::V6(ip) = inner.parse().map_err(|_| bad())? else { return Err(bad()) };
+        let IpAddr::V6(ip) = inner.parse().map_err(|_| bad())? else {
+            return Err(bad());
+        };
         if behind.starts_with('/') {
-            return Ok(Self { hosts: network(&format!("{ip}{behind}"), text)?, port: None });
+            return Ok(Self {
+                hosts: network(&format!("{ip}{behind}"), text)?,
+                port: None,
+            });
         }
         let port = match behind.strip_prefix(':') {
             None if behind.is_empty() => None,
             None => return Err(bad()),
-            Some(port) => Some(parse_port(port).map_err(|source| BadEntry::Target { entry: text.into(), source })?),
+            Some(port) => Some(parse_port(port).map_err(|source| BadEntry::Target {
+                entry: text.into(),
+                source,
+            })?),
         };
-        Ok(Self { hosts: one(ip.into()), port })
+        Ok(Self {
+            hosts: one(ip.into()),
+            port,
+        })
     }
 }
 
@@ -139,7 +171,9 @@ fn addresses(text: &str) -> Result<Option<Hosts>, BadEntry> {
     if text.contains('/') {
         return network(text, text).map(Some);
     }
-    let ends = text.split_once('-').and_then(|(first, last)| Some((plain_ip(first)?, plain_ip(last)?)));
+    let ends = text
+        .split_once('-')
+        .and_then(|(first, last)| Some((plain_ip(first)?, plain_ip(last)?)));
     match ends {
         Some((first, last)) if first.is_ipv4() == last.is_ipv4() && first <= last => {
             Ok(Some(Hosts::Range(first, last)))
@@ -158,19 +192,25 @@ fn one(ip: IpAddr) -> Hosts {
 }
 
 fn network(text: &str, entry: &str) -> Result<Hosts, BadEntry> {
-    text.parse().map(|net| Hosts::Net(plain(net))).map_err(|_| BadEntry::Network(entry.into()))
+    text.parse()
+        .map(|net| Hosts::Net(plain(net)))
+        .map_err(|_| BadEntry::Network(entry.into()))
 }
 
 fn named(text: &str) -> Result<Hosts, BadEntry> {
     if text == "*" {
         return Ok(Hosts::All);
     }
-    let (name, hosts): (_, fn(HostName) -> Hosts) = match (text.strip_prefix("*."), text.strip_prefix('.')) {
-        (Some(name), _) => (name, Hosts::Under),
-        (_, Some(name)) => (name, Hosts::Domain),
-        _ => (text, Hosts::Domain),
-    };
-    name.parse().map(hosts).map_err(|source| BadEntry::Target { entry: text.into(), source })
+    let (name, hosts): (_, fn(HostName) -> Hosts) =
+        match (text.strip_prefix("*."), text.strip_prefix('.')) {
+            (Some(name), _) => (name, Hosts::Under),
+            (_, Some(name)) => (name, Hosts::Domain),
+            _ => (text, Hosts::Domain),
+        };
+    name.parse().map(hosts).map_err(|source| BadEntry::Target {
+        entry: text.into(),
+        source,
+    })
 }
 
 /// An entry that covers nothing that anybody could mean.
@@ -180,13 +220,17 @@ pub enum BadEntry {
     #[error("`{0}` is no network: write one such as 10.0.0.0/8 or fd00::/8")]
     Network(String),
     /// A range.
-    #[error("`{0}` is no range: write the lower address first, and two of one family, such as 192.0.2.1-192.0.2.9")]
+    #[error(
+        "`{0}` is no range: write the lower address first, and two of one family, such as 192.0.2.1-192.0.2.9"
+    )]
     Range(String),
     /// An address in brackets.
     #[error("`{0}` is no IPv6 address in brackets: write [2001:db8::1] or [2001:db8::1]:443")]
     Address(String),
     /// A name or a port.
-    #[error("the entry `{entry}`: {source}; other entries are *, .example.com, *.example.com, 10.0.0.0/8")]
+    #[error(
+        "the entry `{entry}`: {source}; other entries are *, .example.com, *.example.com, 10.0.0.0/8"
+    )]
     Target {
         /// The entry.
         entry: String,
@@ -200,32 +244,102 @@ mod tests {
     use super::*;
 
     fn covers(list: &str, target: &str) -> bool {
-        list.parse::<NoProxy>().unwrap().covers(&target.parse().unwrap())
+        list.parse::<NoProxy>()
+            .unwrap()
+            .covers(&target.parse().unwrap())
     }
 
     /// What each entry covers, and what it does not.
     const TABLE: [(&str, &[&str], &[&str]); 21] = [
         ("*", &["a.example:1", "192.0.2.1:1", "[::1]:1"], &[]),
         ("*:80", &["a.example:80", "[::1]:80"], &["a.example:81"]),
-        ("a.example", &["a.example:80", "b.a.example:443"], &["ba.example:80", "example:80", "192.0.2.1:80"]),
-        ("A.Example.", &["a.EXAMPLE:80", "A.example.:80"], &["b.example:80"]),
-        (".a.example.", &["a.example:80", "b.a.example.:80"], &["ba.example:80"]),
-        ("*.a.example.:80", &["b.a.example:80", "b.a.example.:80"], &["a.example.:80", "b.a.example:81"]),
-        (".a.example", &["b.a.example:80", "c.b.a.example:80", "a.example:80"], &["ba.example:80"]),
-        ("*.a.example", &["b.a.example:80", "c.b.a.example:80"], &["a.example:80", "ba.example:80"]),
-        ("a.example:8080", &["a.example:8080", "b.a.example:8080"], &["a.example:80"]),
-        ("*.a.example:8080", &["b.a.example:8080"], &["b.a.example:80", "a.example:8080"]),
-        ("localhost", &["localhost:80"], &["127.0.0.1:80", "[::1]:80"]),
+        (
+            "a.example",
+            &["a.example:80", "b.a.example:443"],
+            &["ba.example:80", "example:80", "192.0.2.1:80"],
+        ),
+        (
+            "A.Example.",
+            &["a.EXAMPLE:80", "A.example.:80"],
+            &["b.example:80"],
+        ),
+        (
+            ".a.example.",
+            &["a.example:80", "b.a.example.:80"],
+            &["ba.example:80"],
+        ),
+        (
+            "*.a.example.:80",
+            &["b.a.example:80", "b.a.example.:80"],
+            &["a.example.:80", "b.a.example:81"],
+        ),
+        (
+            ".a.example",
+            &["b.a.example:80", "c.b.a.example:80", "a.example:80"],
+            &["ba.example:80"],
+        ),
+        (
+            "*.a.example",
+            &["b.a.example:80", "c.b.a.example:80"],
+            &["a.example:80", "ba.example:80"],
+        ),
+        (
+            "a.example:8080",
+            &["a.example:8080", "b.a.example:8080"],
+            &["a.example:80"],
+        ),
+        (
+            "*.a.example:8080",
+            &["b.a.example:8080"],
+            &["b.a.example:80", "a.example:8080"],
+        ),
+        (
+            "localhost",
+            &["localhost:80"],
+            &["127.0.0.1:80", "[::1]:80"],
+        ),
         ("my-host", &["my-host:80"], &["my-hosts:80"]),
-        ("192.0.2.1", &["192.0.2.1:80", "[::ffff:192.0.2.1]:80"], &["192.0.2.10:80", "a.example:80"]),
+        (
+            "192.0.2.1",
+            &["192.0.2.1:80", "[::ffff:192.0.2.1]:80"],
+            &["192.0.2.10:80", "a.example:80"],
+        ),
         ("192.0.2.1:80", &["192.0.2.1:80"], &["192.0.2.1:81"]),
-        ("2001:db8::1", &["[2001:db8:0::1]:443"], &["[2001:db8::2]:443"]),
-        ("[2001:db8::1]", &["[2001:db8::1]:443", "[2001:DB8::1]:80"], &["[2001:db8::2]:443"]),
-        ("[2001:db8::1]:443", &["[2001:db8::1]:443"], &["[2001:db8::1]:80"]),
-        ("10.0.0.0/8", &["10.255.0.1:80", "[::ffff:10.0.0.1]:80"], &["11.0.0.1:80", "[::1]:80", "a.example:80"]),
-        ("[fd00::]/8", &["[fdff::1]:80"], &["[fe80::1]:80", "10.0.0.1:80"]),
-        ("192.0.2.3-192.0.2.20", &["192.0.2.3:1", "192.0.2.20:1", "192.0.2.9:1"], &["192.0.2.2:1", "192.0.2.21:1"]),
-        ("fd00::1-fd00::ff", &["[fd00::a]:80"], &["[fd00::100]:80", "192.0.2.1:80"]),
+        (
+            "2001:db8::1",
+            &["[2001:db8:0::1]:443"],
+            &["[2001:db8::2]:443"],
+        ),
+        (
+            "[2001:db8::1]",
+            &["[2001:db8::1]:443", "[2001:DB8::1]:80"],
+            &["[2001:db8::2]:443"],
+        ),
+        (
+            "[2001:db8::1]:443",
+            &["[2001:db8::1]:443"],
+            &["[2001:db8::1]:80"],
+        ),
+        (
+            "10.0.0.0/8",
+            &["10.255.0.1:80", "[::ffff:10.0.0.1]:80"],
+            &["11.0.0.1:80", "[::1]:80", "a.example:80"],
+        ),
+        (
+            "[fd00::]/8",
+            &["[fdff::1]:80"],
+            &["[fe80::1]:80", "10.0.0.1:80"],
+        ),
+        (
+            "192.0.2.3-192.0.2.20",
+            &["192.0.2.3:1", "192.0.2.20:1", "192.0.2.9:1"],
+            &["192.0.2.2:1", "192.0.2.21:1"],
+        ),
+        (
+            "fd00::1-fd00::ff",
+            &["[fd00::a]:80"],
+            &["[fd00::100]:80", "192.0.2.1:80"],
+        ),
     ];
 
     #[test]
@@ -243,7 +357,11 @@ mod tests {
     #[test]
     fn entries_stand_between_commas_and_blanks_and_empty_ones_mean_nothing() {
         let list = " a.example,\tb.example ,, c.example:80\n, ";
-        assert!(["a.example:1", "b.example:1", "c.example:80"].iter().all(|target| covers(list, target)));
+        assert!(
+            ["a.example:1", "b.example:1", "c.example:80"]
+                .iter()
+                .all(|target| covers(list, target))
+        );
         assert!(!covers(list, "c.example:81"));
         assert!(!covers("", "a.example:1") && !covers(" , ", "a.example:1"));
     }
@@ -285,17 +403,39 @@ mod tests {
     #[test]
     fn an_entry_that_covers_nothing_is_told_with_what_to_write() {
         let error = |list: &str| list.parse::<NoProxy>().unwrap_err();
-        assert_eq!(error("10.0.0.0/33"), BadEntry::Network("10.0.0.0/33".into()));
+        assert_eq!(
+            error("10.0.0.0/33"),
+            BadEntry::Network("10.0.0.0/33".into())
+        );
         assert_eq!(error("a/8"), BadEntry::Network("a/8".into()));
-        assert_eq!(error("192.0.2.9-192.0.2.1"), BadEntry::Range("192.0.2.9-192.0.2.1".into()));
-        assert_eq!(error("192.0.2.9-::1"), BadEntry::Range("192.0.2.9-::1".into()));
+        assert_eq!(
+            error("192.0.2.9-192.0.2.1"),
+            BadEntry::Range("192.0.2.9-192.0.2.1".into())
+        );
+        assert_eq!(
+            error("192.0.2.9-::1"),
+            BadEntry::Range("192.0.2.9-::1".into())
+        );
         for bad in ["[::1", "[192.0.2.1]", "[::1]x", "[a]"] {
             assert_eq!(error(bad), BadEntry::Address(bad.into()));
         }
-        for bad in
-            ["a*", "*a.example", "<local>", "a;b", "a:0", "a:b", "[::1]:0", "..a", "127.1", "fd00::1-fd00::9:80x"]
-        {
-            assert!(matches!(error(bad), BadEntry::Target { .. }), "{bad}: {:?}", error(bad));
+        for bad in [
+            "a*",
+            "*a.example",
+            "<local>",
+            "a;b",
+            "a:0",
+            "a:b",
+            "[::1]:0",
+            "..a",
+            "127.1",
+            "fd00::1-fd00::9:80x",
+        ] {
+            assert!(
+                matches!(error(bad), BadEntry::Target { .. }),
+                "{bad}: {:?}",
+                error(bad)
+            );
         }
         assert_eq!(
             error("ok.example <local>").to_string(),

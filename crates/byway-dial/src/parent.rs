@@ -26,18 +26,27 @@ pub enum Scheme {
     Socks4,
     /// `socks4a`: SOCKS 4 with the extension 4a. Names travel to the parent; IPv6 addresses cannot.
     Socks4a,
-    /// `socks5`: SOCKS 5 (RFC 1928, with RFC 1929 if there are credentials). Names are resolved on this side.
+    /// `socks5`: SOCKS 5 (RFC 1928, with RFC 1929 if there are credentials). Names are resolved on
+    /// this side.
     Socks5,
     /// `socks5h`: the same, but names travel to the parent.
     Socks5h,
-    /// `http`: HTTP/1.1 CONNECT (RFC 9110 section 9.3.6), with Basic credentials if there are any (RFC 7617).
+    /// `http`: HTTP/1.1 CONNECT (RFC 9110 section 9.3.6), with Basic credentials if there are any
+    /// (RFC 7617).
     Http,
     /// `https`: the same, but in TLS; the parent must prove its name.
     Https,
 }
 
 impl Scheme {
-    const ALL: [Self; 6] = [Self::Socks4, Self::Socks4a, Self::Socks5, Self::Socks5h, Self::Http, Self::Https];
+    const ALL: [Self; 6] = [
+        Self::Socks4,
+        Self::Socks4a,
+        Self::Socks5,
+        Self::Socks5h,
+        Self::Http,
+        Self::Https,
+    ];
 
     /// The name in a URL, without `://`.
     pub fn name(self) -> &'static str {
@@ -71,11 +80,14 @@ impl Scheme {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scheme| scheme.name().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|scheme| scheme.name().eq_ignore_ascii_case(name))
     }
 }
 
-/// A parent proxy, as the operator wrote it down. Made from its parts, or from a URL with [`str::parse`]:
+/// A parent proxy, as the operator wrote it down. Made from its parts, or from a URL with
+/// [`str::parse`]:
 ///
 /// ```
 /// use byway_dial::{Parent, Scheme};
@@ -97,9 +109,10 @@ pub struct Parent {
 }
 
 impl Parent {
-    /// Whether what is told about us fits the protocol, so that it is known before the first stream: SOCKS carries 255
-    /// bytes of user and of password, SOCKS 4 no NUL, Basic credentials no user with a colon, and the name of an `https`
-    /// parent must be one that a certificate can prove.
+    /// Whether what is told about us fits the protocol, so that it is known before the first
+    /// stream: SOCKS carries 255 bytes of user and of password, SOCKS 4 no NUL, Basic credentials
+    /// no user with a colon, and the name of an `https` parent must be one that a certificate can
+    /// prove.
     ///
     /// # Errors
     /// [`ParentError::Request`].
@@ -111,19 +124,27 @@ impl Parent {
         dialogue::Dialogue::new(self, &anywhere).map(drop)
     }
 
-    /// What an HTTP proxy is told in the field `Proxy-Authorization`: Basic credentials, if there are any. Tunnels say
-    /// it by themselves; it is for whoever writes requests in absolute form. None for SOCKS.
+    /// What an HTTP proxy is told in the field `Proxy-Authorization`: Basic credentials, if there
+    /// are any. Tunnels say it by themselves; it is for whoever writes requests in absolute form.
+    /// None for SOCKS.
     ///
     /// # Errors
-    /// [`ParentError::Request`] if the user has a colon, which Basic credentials cannot carry (RFC 7617 section 2).
+    /// [`ParentError::Request`] if the user has a colon, which Basic credentials cannot carry (RFC
+    /// 7617 section 2).
     pub fn authorization(&self) -> Result<Option<String>, ParentError> {
-        let Some((user, password)) = self.credentials.as_ref().filter(|_| self.scheme.is_http()) else {
+        let Some((user, password)) = self.credentials.as_ref().filter(|_| self.scheme.is_http())
+        else {
             return Ok(None);
         };
         if user.contains(':') {
-            return Err(ParentError::Request("a user with a `:` does not fit Basic credentials".into()));
+            return Err(ParentError::Request(
+                "a user with a `:` does not fit Basic credentials".into(),
+            ));
         }
-        Ok(Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))))
+        Ok(Some(format!(
+            "Basic {}",
+            STANDARD.encode(format!("{user}:{password}"))
+        )))
     }
 }
 

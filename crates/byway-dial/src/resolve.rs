@@ -4,9 +4,9 @@
 //! Out:   its addresses, or why there are none.
 //! Never: judges an address (that is `rules`), and never asks twice at once for the same name.
 //!
-//! `dns` asks the servers of `resolv.conf` (`conf`, `files`, `message`, `question`,
-//! `server`) · `system` asks `getaddrinfo` ·
-//! `turns` shares running look-ups out between users · `cache` keeps answers · `fuzzing` is what the fuzz target runs.
+//! `dns` asks the servers of `resolv.conf` (`conf`, `files`, `message`, `question`, `server`) ·
+//! `system` asks `getaddrinfo` · `turns` shares running look-ups out between users · `cache` keeps
+//! answers · `fuzzing` is what the fuzz target runs.
 
 mod cache;
 mod conf;
@@ -43,7 +43,8 @@ pub use self::turns::{Asker, Turn};
 
 /// How long one look-up may take, its wait for a turn included.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How long the servers may take before addresses beyond their lifetime are used (RFC 8767 section 5).
+/// How long the servers may take before addresses beyond their lifetime are used (RFC 8767 section
+/// 5).
 const STALE_AFTER: Duration = Duration::from_millis(1800);
 /// How many addresses of one name are used.
 const ADDRESSES_MAX: usize = 64;
@@ -53,18 +54,23 @@ pub type Addresses = Arc<[IpAddr]>;
 
 /// A source of addresses: DNS servers, the system, or a table in a test.
 pub trait Lookup: Send + Sync {
-    /// Looks `name` up. It need not keep a deadline or a cache; the [`Resolver`] does. Dropping the future gives up.
+    /// Looks `name` up. It need not keep a deadline or a cache; the [`Resolver`] does. Dropping the
+    /// future gives up.
     ///
     /// `turn` is the place of this look-up among those that run: keep it until the work has ended.
-    fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>>;
+    fn lookup(
+        &self,
+        name: HostName,
+        turn: Turn,
+    ) -> BoxFuture<'static, Result<Resolved, ResolveError>>;
 
     /// A number that moves when earlier answers no longer count, because settings have changed.
     fn version(&self) -> u64 {
         0
     }
 
-    /// Whether names of [`Asker::Own`] are searched for (`search` of `resolv.conf`) and those of others are absolute, so
-    /// that one name may have two answers.
+    /// Whether names of [`Asker::Own`] are searched for (`search` of `resolv.conf`) and those of
+    /// others are absolute, so that one name may have two answers.
     fn searches(&self) -> bool {
         false
     }
@@ -91,7 +97,10 @@ pub struct Resolved {
 
 impl From<Vec<IpAddr>> for Resolved {
     fn from(addresses: Vec<IpAddr>) -> Self {
-        Self { addresses, ttl: None }
+        Self {
+            addresses,
+            ttl: None,
+        }
     }
 }
 
@@ -104,11 +113,12 @@ pub enum ResolveError {
     /// No answer came in time.
     #[error("the name was not resolved within {} seconds", DEADLINE.as_secs())]
     Timeout,
-    /// This machine has run out of descriptors or memory for the look-up; the text is the system's own.
+    /// This machine has run out of descriptors or memory for the look-up; the text is the system's
+    /// own.
     #[error("the name was not looked up: {0}")]
     Exhausted(String),
-    /// The user has too many look-ups: as many wait as may, or this one waited for 5 s while others of the same user
-    /// ran. The name was not looked up.
+    /// The user has too many look-ups: as many wait as may, or this one waited for 5 s while others
+    /// of the same user ran. The name was not looked up.
     #[error("too many look-ups of one user at once")]
     Busy,
     /// The servers or the system's resolver failed; the text is their own.
@@ -116,57 +126,78 @@ pub enum ResolveError {
     Failed(String),
 }
 
-/// Resolves names, with a cache of 4,096 names, one query at a time for each name and a deadline of 5 s. Cheap to clone;
-/// clones share everything.
+/// Resolves names, with a cache of 4,096 names, one query at a time for each name and a deadline of
+/// 5 s. Cheap to clone; clones share everything.
 ///
-/// Running look-ups are shared out between users ([`Asker`]): each has an eighth of them at most, and the next place
-/// goes to the user with the fewest, so that unanswered names delay only the user that asked for them. When the cache is
-/// full, the user with the most names in it loses the oldest of them.
+/// Running look-ups are shared out between users ([`Asker`]): each has an eighth of them at most,
+/// and the next place goes to the user with the fewest, so that unanswered names delay only the
+/// user that asked for them. When the cache is full, the user with the most names in it loses the
+/// oldest of them.
 ///
 /// While no server answers, addresses whose lifetime is over are used for another hour.
 #[derive(Clone)]
 pub struct Resolver(Arc<Inner>);
 
 impl Resolver {
-    /// Asks DNS servers as `/etc/resolv.conf` says, after `/etc/hosts`; both are read again when they change. Its sockets
-    /// and timers belong to `runtime`, which must have them enabled; it starts no thread, and a task only for a
-    /// look-up whose askers were given addresses beyond their lifetime; it ends with the look-up.
+    /// Asks DNS servers as `/etc/resolv.conf` says, after `/etc/hosts`; both are read again when
+    /// they change. Its sockets and timers belong to `runtime`, which must have them enabled; it
+    /// starts no thread, and a task only for a look-up whose askers were given addresses beyond
+    /// their lifetime; it ends with the look-up.
     ///
-    /// At most 128 look-ups run at once, with up to four sockets for each address family. They end at their deadline.
+    /// At most 128 look-ups run at once, with up to four sockets for each address family. They end
+    /// at their deadline.
     pub fn dns(runtime: Handle) -> Self {
         Self::dns_from(DnsFiles::default(), runtime)
     }
 
-    /// The same with at most `sockets` open at once, but at least two. One look-up takes two at least, so that fewer
-    /// than 128 look-ups run at once where `sockets` is less than 512.
+    /// The same with at most `sockets` open at once, but at least two. One look-up takes two at
+    /// least, so that fewer than 128 look-ups run at once where `sockets` is less than 512.
     pub fn dns_within(sockets: usize, runtime: Handle) -> Self {
-        Self::with_lookup(Arc::new(dns::DnsLookup::new(DnsFiles::default(), sockets)), runtime)
+        Self::with_lookup(
+            Arc::new(dns::DnsLookup::new(DnsFiles::default(), sockets)),
+            runtime,
+        )
     }
 
     /// The same with other files, or another port.
     pub fn dns_from(files: DnsFiles, runtime: Handle) -> Self {
-        Self::with_lookup(Arc::new(dns::DnsLookup::new(files, dns::SOCKETS_MAX)), runtime)
+        Self::with_lookup(
+            Arc::new(dns::DnsLookup::new(files, dns::SOCKETS_MAX)),
+            runtime,
+        )
     }
 
-    /// Asks the operating system (`getaddrinfo`, so that every module of `/etc/nsswitch.conf` counts), on the blocking
-    /// threads of `runtime`, at most 64 at a time. A thread that waits for a silent server cannot be ended: it keeps the
-    /// place of its user until the system gives up.
+    /// Asks the operating system (`getaddrinfo`, so that every module of `/etc/nsswitch.conf`
+    /// counts), on the blocking threads of `runtime`, at most 64 at a time. A thread that waits for
+    /// a silent server cannot be ended: it keeps the place of its user until the system gives up.
     pub fn system(runtime: Handle) -> Self {
         Self::system_within(usize::MAX, runtime)
     }
 
     /// The same with as many look-ups at once as have room in `sockets`, two for each.
     pub fn system_within(sockets: usize, runtime: Handle) -> Self {
-        Self::with_lookup(Arc::new(system::SystemLookup { runtime: runtime.clone(), sockets }), runtime)
+        Self::with_lookup(
+            Arc::new(system::SystemLookup {
+                runtime: runtime.clone(),
+                sockets,
+            }),
+            runtime,
+        )
     }
 
     /// Asks `lookup`. `runtime` drives sockets and deadlines and must outlive every query.
     pub fn with_lookup(lookup: Arc<dyn Lookup>, runtime: Handle) -> Self {
         let turns = Turns::new(lookup.at_once(), lookup.ends_when_dropped());
-        Self(Arc::new(Inner { lookup, runtime, turns, state: Mutex::default() }))
+        Self(Arc::new(Inner {
+            lookup,
+            runtime,
+            turns,
+            state: Mutex::default(),
+        }))
     }
 
-    /// The addresses of `name`, at least one, looked up for the program itself. See [`Resolver::resolve_for`].
+    /// The addresses of `name`, at least one, looked up for the program itself. See
+    /// [`Resolver::resolve_for`].
     ///
     /// # Errors
     /// [`ResolveError`].
@@ -174,18 +205,27 @@ impl Resolver {
         self.resolve_for(name, &Asker::Own).await
     }
 
-    /// The addresses of `name`, at least one. Answers are kept as long as their records say, at least 1 s and at most
-    /// 1 h, or 30 s where the lifetime is unknown; "no such name" is kept for 5 s.
+    /// The addresses of `name`, at least one. Answers are kept as long as their records say, at
+    /// least 1 s and at most 1 h, or 30 s where the lifetime is unknown; "no such name" is kept for
+    /// 5 s.
     ///
-    /// `localhost` and the names under it are loopback, whatever the system says (RFC 6761 section 6.3).
+    /// `localhost` and the names under it are loopback, whatever the system says (RFC 6761 section
+    /// 6.3).
     ///
     /// Cancel safe: others who wait for the same name still get the answer.
     ///
     /// # Errors
     /// [`ResolveError`], which everybody gets who waits for the same query.
-    pub async fn resolve_for(&self, name: &HostName, asker: &Asker) -> Result<Addresses, ResolveError> {
+    pub async fn resolve_for(
+        &self,
+        name: &HostName,
+        asker: &Asker,
+    ) -> Result<Addresses, ResolveError> {
         if is_localhost(name) {
-            return Ok(Arc::new([IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)]));
+            return Ok(Arc::new([
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ]));
         }
         let key = self.0.key(name, asker);
         match self.0.find(&key) {
@@ -240,7 +280,9 @@ struct UnderWay {
 
 impl State {
     fn flight(&self, key: &Key) -> Option<Flight> {
-        self.flights.get(key).and_then(|under_way| under_way.flight.upgrade())
+        self.flights
+            .get(key)
+            .and_then(|under_way| under_way.flight.upgrade())
     }
 }
 
@@ -258,7 +300,10 @@ enum Known {
 
 impl Inner {
     fn key(&self, name: &HostName, asker: &Asker) -> Key {
-        Key { name: name.clone(), is_absolute: self.lookup.searches() && *asker != Asker::Own }
+        Key {
+            name: name.clone(),
+            is_absolute: self.lookup.searches() && *asker != Asker::Own,
+        }
     }
 
     fn find(&self, key: &Key) -> Found {
@@ -271,14 +316,16 @@ impl Inner {
         state.cache.find(key, Instant::now())
     }
 
-    /// Joins the query for `name` that is under way, or begins one when it is this asker's turn. Only what runs is shared
-    /// between askers: no asker waits in the queue of another. Takes [`DEADLINE`] at most.
+    /// Joins the query for `name` that is under way, or begins one when it is this asker's turn.
+    /// Only what runs is shared between askers: no asker waits in the queue of another. Takes
+    /// [`DEADLINE`] at most.
     async fn ask(self: &Arc<Self>, key: &Key, asker: &Asker) -> Answer {
         // Whether a turn of this asker was ended; those of others say nothing of it.
         let (mut has_turn, mut was_ended) = (false, false);
         let deadline = Instant::now() + DEADLINE;
         let mut without_turn = match asker {
-            // There is no limit for the program itself: what it waits for are names that are not answered.
+            // There is no limit for the program itself: what it waits for are names that are not
+            // answered.
             Asker::Own => ResolveError::Timeout,
             Asker::User(_) | Asker::Peer(_) => ResolveError::Busy,
         };
@@ -299,25 +346,39 @@ impl Inner {
                     }
                 }
             };
-            let seat = Seat { inner: self, key, flight: Some(flight.clone()) };
-            let answer = timeout_at(deadline, flight).await.unwrap_or(Err(ResolveError::Timeout));
+            let seat = Seat {
+                inner: self,
+                key,
+                flight: Some(flight.clone()),
+            };
+            let answer = timeout_at(deadline, flight)
+                .await
+                .unwrap_or(Err(ResolveError::Timeout));
             drop(seat);
             if answer != Err(ResolveError::Busy) {
                 return answer;
             }
-            // It was ended for the sake of another asker: each who waits for it queues again, in its own turn.
+            // It was ended for the sake of another asker: each who waits for it queues again, in
+            // its own turn.
             was_ended = has_turn;
             // The name was asked for, and not answered up to now.
             without_turn = ResolveError::Timeout;
         }
     }
 
-    /// Has a task run the query for `key` to its end, which is at its deadline at the latest, so that a slow server still
-    /// renews an answer. There are never more such tasks than look-ups at once.
+    /// Has a task run the query for `key` to its end, which is at its deadline at the latest, so
+    /// that a slow server still renews an answer. There are never more such tasks than look-ups at
+    /// once.
     fn let_finish(&self, key: &Key) {
         let mut state = self.state.lock();
-        let Some(flight) = state.flight(key) else { return };
-        if let Some(under_way) = state.flights.get_mut(key).filter(|under_way| !under_way.has_task) {
+        let Some(flight) = state.flight(key) else {
+            return;
+        };
+        if let Some(under_way) = state
+            .flights
+            .get_mut(key)
+            .filter(|under_way| !under_way.has_task)
+        {
             under_way.has_task = true;
             drop(self.runtime.spawn(flight));
         }
@@ -332,16 +393,29 @@ impl Inner {
         if let Some(flight) = state.flight(key) {
             return Known::Flight(flight);
         }
-        let flight = Arc::clone(self).query(key.clone(), turn, state.version).shared();
+        let flight = Arc::clone(self)
+            .query(key.clone(), turn, state.version)
+            .shared();
         if let Some(weak) = flight.downgrade() {
-            state.flights.insert(key.clone(), UnderWay { flight: weak, has_task: false });
+            state.flights.insert(
+                key.clone(),
+                UnderWay {
+                    flight: weak,
+                    has_task: false,
+                },
+            );
         }
         Known::Flight(flight)
     }
 
-    /// One query, deadline and bookkeeping included. Its waiters poll it. [`ResolveError::Busy`]: it was ended for the sake
-    /// of another asker.
-    fn query(self: Arc<Self>, key: Key, mut turn: Turn, version: u64) -> BoxFuture<'static, Answer> {
+    /// One query, deadline and bookkeeping included. Its waiters poll it. [`ResolveError::Busy`]:
+    /// it was ended for the sake of another asker.
+    fn query(
+        self: Arc<Self>,
+        key: Key,
+        mut turn: Turn,
+        version: u64,
+    ) -> BoxFuture<'static, Answer> {
         let runtime = self.runtime.clone();
         let asker = turn.asker().clone();
         let query = Box::pin(async move {
@@ -358,7 +432,13 @@ impl Inner {
         Box::pin(Within { runtime, query })
     }
 
-    fn settle(&self, key: &Key, asker: &Asker, found: Result<Resolved, ResolveError>, version: u64) -> Answer {
+    fn settle(
+        &self,
+        key: &Key,
+        asker: &Asker,
+        found: Result<Resolved, ResolveError>,
+        version: u64,
+    ) -> Answer {
         let ttl = found.as_ref().ok().and_then(|found| found.ttl);
         let answer = found.and_then(usable);
         let mut state = self.state.lock();
@@ -382,11 +462,15 @@ fn usable(found: Resolved) -> Answer {
             addresses.push(ip);
         }
     }
-    if addresses.is_empty() { Err(ResolveError::NotFound) } else { Ok(addresses.into()) }
+    if addresses.is_empty() {
+        Err(ResolveError::NotFound)
+    } else {
+        Ok(addresses.into())
+    }
 }
 
-/// A query whose sockets and timers belong to the resolver's runtime and not to the task that polls it: the first asker's own runtime may
-/// end earlier.
+/// A query whose sockets and timers belong to the resolver's runtime and not to the task that polls
+/// it: the first asker's own runtime may end earlier.
 struct Within {
     runtime: Handle,
     query: BoxFuture<'static, Answer>,
@@ -402,7 +486,8 @@ impl Future for Within {
     }
 }
 
-/// One asker's place at a query. The last who leaves before the answer takes the query's entry along.
+/// One asker's place at a query. The last who leaves before the answer takes the query's entry
+/// along.
 struct Seat<'a> {
     inner: &'a Inner,
     key: &'a Key,

@@ -1,8 +1,10 @@
 //! Route: the way that a stream to a target takes.
 //!
-//! In:    a target, what will travel to it, and whatever decides: one proxy for all, the environment, a script.
+//! In:    a target, what will travel to it, and whatever decides: one proxy for all, the
+//!        environment, a script.
 //! Out:   routes, the best first, and a stream by the first of them that opens.
-//! Never: turns a denial into a detour: a target that address rules forbid is not tried by another route.
+//! Never: turns a denial into a detour: a target that address rules forbid is not tried by another
+//!        route.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,8 +32,8 @@ pub enum Purpose {
     Other,
 }
 
-/// The way that a stream takes. Equal routes lead through equal parents with equal credentials, so a pool may make a
-/// route a part of its key.
+/// The way that a stream takes. Equal routes lead through equal parents with equal credentials, so
+/// a pool may make a route a part of its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Route {
     /// To the target itself.
@@ -39,14 +41,15 @@ pub enum Route {
     Direct,
     /// Through a tunnel of the parent; what travels is between us and the target.
     Tunnel(Arc<Parent>),
-    /// To the parent, an HTTP proxy, which reads the requests: they are written in absolute form (RFC 9112 section 3.2.2)
-    /// with [`Parent::authorization`] as `Proxy-Authorization`. One connection could serve any number of targets.
+    /// To the parent, an HTTP proxy, which reads the requests: they are written in absolute form
+    /// (RFC 9112 section 3.2.2) with [`Parent::authorization`] as `Proxy-Authorization`. One
+    /// connection could serve any number of targets.
     Absolute(Arc<Parent>),
 }
 
 impl Route {
-    /// Through `parent`: in absolute form if it is an HTTP proxy and plain HTTP will travel, by a tunnel otherwise. A
-    /// Unix socket is on this machine and reached directly.
+    /// Through `parent`: in absolute form if it is an HTTP proxy and plain HTTP will travel, by a
+    /// tunnel otherwise. A Unix socket is on this machine and reached directly.
     pub fn through(parent: &Arc<Parent>, purpose: Purpose, target: &Target) -> Self {
         match (target, purpose) {
             (Target::Unix(_), _) => Self::Direct,
@@ -55,7 +58,8 @@ impl Route {
         }
     }
 
-    /// The same way as a tunnel, for requests that no proxy shall read or that turn into other bytes (an upgrade).
+    /// The same way as a tunnel, for requests that no proxy shall read or that turn into other
+    /// bytes (an upgrade).
     pub fn tunnelled(self) -> Self {
         match self {
             Self::Absolute(parent) => Self::Tunnel(parent),
@@ -82,14 +86,15 @@ impl fmt::Display for Route {
     }
 }
 
-/// Why nobody could say which way to take: the words of whoever decides, such as a script that failed.
+/// Why nobody could say which way to take: the words of whoever decides, such as a script that
+/// failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NoRoute(pub String);
 
-/// Decides which way a stream takes, by the target and what will travel there. It may take its time (a script, a remote
-/// policy), so it is asked once before a connection is looked for, and a failure of its own is an answer: it must never
-/// become "direct".
+/// Decides which way a stream takes, by the target and what will travel there. It may take its time
+/// (a script, a remote policy), so it is asked once before a connection is looked for, and a
+/// failure of its own is an answer: it must never become "direct".
 pub trait Routing: Send + Sync {
     /// The routes to `target`, the best first. An empty list means that there is none.
     ///
@@ -97,7 +102,11 @@ pub trait Routing: Send + Sync {
     ///
     /// # Errors
     /// [`NoRoute`] if it cannot be decided.
-    fn routes<'a>(&'a self, purpose: Purpose, target: &'a Target) -> BoxFuture<'a, Result<Vec<Route>, NoRoute>>;
+    fn routes<'a>(
+        &'a self,
+        purpose: Purpose,
+        target: &'a Target,
+    ) -> BoxFuture<'a, Result<Vec<Route>, NoRoute>>;
 }
 
 /// Anything that decides at once.
@@ -105,27 +114,42 @@ impl<F> Routing for F
 where
     F: Fn(Purpose, &Target) -> Result<Vec<Route>, NoRoute> + Send + Sync,
 {
-    fn routes<'a>(&'a self, purpose: Purpose, target: &'a Target) -> BoxFuture<'a, Result<Vec<Route>, NoRoute>> {
+    fn routes<'a>(
+        &'a self,
+        purpose: Purpose,
+        target: &'a Target,
+    ) -> BoxFuture<'a, Result<Vec<Route>, NoRoute>> {
         Box::pin(std::future::ready(self(purpose, target)))
     }
 }
 
 /// The one way that the variables name.
 impl Routing for Environment {
-    fn routes<'a>(&'a self, purpose: Purpose, target: &'a Target) -> BoxFuture<'a, Result<Vec<Route>, NoRoute>> {
+    fn routes<'a>(
+        &'a self,
+        purpose: Purpose,
+        target: &'a Target,
+    ) -> BoxFuture<'a, Result<Vec<Route>, NoRoute>> {
         Box::pin(std::future::ready(Ok(vec![self.route(purpose, target)])))
     }
 }
 
 impl Dialler {
-    /// Opens a stream by `route`: to `target`, or for [`Route::Absolute`] to the parent, with which the caller speaks.
-    /// `rules` are about the target's addresses wherever they are looked up here, never about a parent's.
+    /// Opens a stream by `route`: to `target`, or for [`Route::Absolute`] to the parent, with which
+    /// the caller speaks. `rules` are about the target's addresses wherever they are looked up
+    /// here, never about a parent's.
     ///
-    /// Cancel safe, as the calls that it stands for: [`Dialler::open`], [`Dialler::open_via`], [`Dialler::open_parent`].
+    /// Cancel safe, as the calls that it stands for: [`Dialler::open`], [`Dialler::open_via`],
+    /// [`Dialler::open_parent`].
     ///
     /// # Errors
     /// Those of these calls.
-    pub async fn open_route(&self, route: &Route, target: &Target, rules: &AddressRules) -> Result<Dialled, DialError> {
+    pub async fn open_route(
+        &self,
+        route: &Route,
+        target: &Target,
+        rules: &AddressRules,
+    ) -> Result<Dialled, DialError> {
         match route {
             Route::Direct => self.open(target, rules).await,
             Route::Tunnel(parent) => self.open_via(parent, target, rules).await,
@@ -133,12 +157,12 @@ impl Dialler {
         }
     }
 
-    /// Opens a stream by the first of `routes` that works, and says which it was. Eight are tried at most, one after
-    /// another, each with its own deadlines. Cancel safe.
+    /// Opens a stream by the first of `routes` that works, and says which it was. Eight are tried
+    /// at most, one after another, each with its own deadlines. Cancel safe.
     ///
     /// # Errors
-    /// [`DialError::NoRoute`] if `routes` is empty, [`DialError::Denied`] as soon as `rules` forbid the target, and
-    /// otherwise what the last route failed with.
+    /// [`DialError::NoRoute`] if `routes` is empty, [`DialError::Denied`] as soon as `rules` forbid
+    /// the target, and otherwise what the last route failed with.
     pub async fn open_by<'a>(
         &self,
         routes: &'a [Route],
@@ -153,7 +177,9 @@ impl Dialler {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| DialError::NoRoute { target: target.clone() }))
+        Err(last.unwrap_or_else(|| DialError::NoRoute {
+            target: target.clone(),
+        }))
     }
 }
 

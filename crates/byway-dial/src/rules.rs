@@ -1,8 +1,10 @@
 //! Address rules: which addresses may be dialled at all.
 //!
 //! In:    an address, and the operator's rules.
-//! Out:   a [`CheckedAddr`], the proof that the connector demands, or a [`Denied`] that names the remedy.
-//! Never: judges an IPv4 address by its spelling. `::ffff:127.0.0.1` is loopback, whatever the family says.
+//! Out:   a [`CheckedAddr`], the proof that the connector demands, or a [`Denied`] that names the
+//!        remedy.
+//! Never: judges an IPv4 address by its spelling. `::ffff:127.0.0.1` is loopback, whatever the
+//!        family says.
 
 use std::fmt;
 use std::io;
@@ -18,8 +20,9 @@ use crate::{denials, kernel_route};
 /// One rule about addresses. The first rule that matches decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressRule {
-    /// The addresses it is about. An IPv4 range also matches the same addresses in their IPv4-mapped spelling; an
-    /// IPv4 range that denies also matches them inside NAT64, 6to4, Teredo and IPv4-compatible addresses.
+    /// The addresses it is about. An IPv4 range also matches the same addresses in their
+    /// IPv4-mapped spelling; an IPv4 range that denies also matches them inside NAT64, 6to4, Teredo
+    /// and IPv4-compatible addresses.
     pub cidr: IpNet,
     /// The ports it is about; empty means all of them.
     pub ports: Vec<RangeInclusive<u16>>,
@@ -31,7 +34,8 @@ pub struct AddressRule {
 
 impl AddressRule {
     fn matches(&self, addr: SocketAddr) -> bool {
-        let port = self.ports.is_empty() || self.ports.iter().any(|ports| ports.contains(&addr.port()));
+        let port =
+            self.ports.is_empty() || self.ports.iter().any(|ports| ports.contains(&addr.port()));
         port && (self.covers(addr.ip()) || (!self.allow && self.covers_carried(addr.ip())))
     }
 
@@ -45,8 +49,8 @@ impl AddressRule {
     }
 }
 
-/// Whether the ports of a rule name `port` by its own number. A range of several ports does not name those inside it,
-/// so `1-1023` does not open a port that is closed by default.
+/// Whether the ports of a rule name `port` by its own number. A range of several ports does not
+/// name those inside it, so `1-1023` does not open a port that is closed by default.
 pub fn names_port(ports: &[RangeInclusive<u16>], port: u16) -> bool {
     ports.contains(&(port..=port))
 }
@@ -57,11 +61,16 @@ pub fn covered_closed_port(ports: &[RangeInclusive<u16>]) -> Option<u16> {
     (ports.iter().any(|range| range.contains(&port)) && !names_port(ports, port)).then_some(port)
 }
 
-/// A range inside ::ffff:0:0/96 as the IPv4 range that it means, because addresses are compared in their plain form.
+/// A range inside ::ffff:0:0/96 as the IPv4 range that it means, because addresses are compared in
+/// their plain form.
 pub(crate) fn plain(cidr: IpNet) -> IpNet {
     let IpNet::V6(v6) = cidr else { return cidr };
     let inner = v6.addr().to_ipv4_mapped();
-    let v4 = v6.prefix_len().checked_sub(96).zip(inner).and_then(|(len, ip)| Ipv4Net::new(ip, len).ok());
+    let v4 = v6
+        .prefix_len()
+        .checked_sub(96)
+        .zip(inner)
+        .and_then(|(len, ip)| Ipv4Net::new(ip, len).ok());
     v4.map_or(cidr, IpNet::V4)
 }
 
@@ -70,33 +79,48 @@ pub(crate) fn plain(cidr: IpNet) -> IpNet {
 pub struct AddressRules {
     /// The operator's rules, in order.
     pub rules: Vec<AddressRule>,
-    /// Whether the default denials are on: addresses of this machine and of the network around it, metadata services,
-    /// and everything that is no plain public unicast address. On at every exit unless the operator says otherwise.
+    /// Whether the default denials are on: addresses of this machine and of the network around it,
+    /// metadata services, and everything that is no plain public unicast address. On at every exit
+    /// unless the operator says otherwise.
     pub guard: bool,
     /// What happens to an address that no rule matches and the guard lets pass.
     pub otherwise_allow: bool,
-    /// Our own listeners, the admin port among them: denied while `guard` is on, unless a rule allows them.
+    /// Our own listeners, the admin port among them: denied while `guard` is on, unless a rule
+    /// allows them.
     pub own: Arc<[SocketAddr]>,
-    /// A port that the guard denies by default (25, mail) and that a rule about names has opened by its number.
+    /// A port that the guard denies by default (25, mail) and that a rule about names has opened by
+    /// its number.
     pub opened_port: Option<u16>,
 }
 
 impl AddressRules {
-    /// Everything may be dialled. For addresses that the operator wrote down as such: an edge's upstreams, a parent.
+    /// Everything may be dialled. For addresses that the operator wrote down as such: an edge's
+    /// upstreams, a parent.
     pub fn open() -> Self {
-        Self { rules: Vec::new(), guard: false, otherwise_allow: true, own: Arc::default(), opened_port: None }
+        Self {
+            rules: Vec::new(),
+            guard: false,
+            otherwise_allow: true,
+            own: Arc::default(),
+            opened_port: None,
+        }
     }
 
     /// The default denials and nothing else: every public address may be dialled.
     pub fn guarded() -> Self {
-        Self { guard: true, ..Self::open() }
+        Self {
+            guard: true,
+            ..Self::open()
+        }
     }
 
-    /// Checks one address. What comes back is in its plain form (an IPv4-mapped address as IPv4) and is what to dial.
+    /// Checks one address. What comes back is in its plain form (an IPv4-mapped address as IPv4)
+    /// and is what to dial.
     ///
-    /// With the guard on and no rule that decides, this asks the kernel (without sending anything) whether the address
-    /// delivers packets to the address on this machine. An address that is mapped to this machine by NAT is not found
-    /// that way; deny it by a rule. If the kernel cannot be asked, the address is refused ([`Reason::Unchecked`]).
+    /// With the guard on and no rule that decides, this asks the kernel (without sending anything)
+    /// whether the address delivers packets to the address on this machine. An address that is
+    /// mapped to this machine by NAT is not found that way; deny it by a rule. If the kernel cannot
+    /// be asked, the address is refused ([`Reason::Unchecked`]).
     ///
     /// # Errors
     /// [`Denied`] says which rule or which default denial spoke, and what would open the address.
@@ -114,21 +138,26 @@ impl AddressRules {
         if let Some(rule) = rule.filter(|rule| !rule.allow) {
             return Some(Reason::Rule(rule.number));
         }
-        if self.keeps_port(plain.port()) && !rule.is_some_and(|rule| names_port(&rule.ports, plain.port())) {
+        if self.keeps_port(plain.port())
+            && !rule.is_some_and(|rule| names_port(&rule.ports, plain.port()))
+        {
             return Some(Reason::Port);
         }
         if rule.is_some() {
             return None;
         }
         if self.guard
-            && let Some(reason) = self.refused_by_guard(plain).or_else(|| mapped_kind(addr).map(Reason::Guard))
+            && let Some(reason) = self
+                .refused_by_guard(plain)
+                .or_else(|| mapped_kind(addr).map(Reason::Guard))
         {
             return Some(reason);
         }
         (!self.otherwise_allow).then_some(Reason::Default)
     }
 
-    /// Whether the guard denies `port` and no rule about names has opened it ([`AddressRules::opened_port`]).
+    /// Whether the guard denies `port` and no rule about names has opened it
+    /// ([`AddressRules::opened_port`]).
     pub fn keeps_port(&self, port: u16) -> bool {
         self.guard && port == denials::CLOSED_PORT && self.opened_port != Some(port)
     }
@@ -148,11 +177,14 @@ impl AddressRules {
     }
 
     fn is_own_listener(&self, addr: SocketAddr) -> bool {
-        self.own.iter().any(|own| own.port() == addr.port() && own.ip().to_canonical() == addr.ip())
+        self.own
+            .iter()
+            .any(|own| own.port() == addr.port() && own.ip().to_canonical() == addr.ip())
     }
 }
 
-/// An IPv4-mapped address as the IPv4 address that it is; any other as it stands, its interface included.
+/// An IPv4-mapped address as the IPv4 address that it is; any other as it stands, its interface
+/// included.
 fn plain_form(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
@@ -196,17 +228,23 @@ pub enum Reason {
     Port,
     /// No rule allows it, and what no rule allows is denied here.
     Default,
-    /// Nothing denied it, but the kernel could not be asked whether it is an address of this machine. This says nothing
-    /// about the address: the machine is short of descriptors or memory, or the process may not use netlink sockets.
-    /// The number is that of the system's error, if it gave one.
+    /// Nothing denied it, but the kernel could not be asked whether it is an address of this
+    /// machine. This says nothing about the address: the machine is short of descriptors or memory,
+    /// or the process may not use netlink sockets. The number is that of the system's error, if it
+    /// gave one.
     Unchecked(Option<i32>),
 }
 
 impl Reason {
     /// The error of the system that [`Reason::Unchecked`] carries.
     pub(crate) fn unchecked(self) -> Option<io::Error> {
-        let Self::Unchecked(code) = self else { return None };
-        Some(code.map_or_else(|| io::Error::other("the kernel gave no answer"), io::Error::from_raw_os_error))
+        let Self::Unchecked(code) = self else {
+            return None;
+        };
+        Some(code.map_or_else(
+            || io::Error::other("the kernel gave no answer"),
+            io::Error::from_raw_os_error,
+        ))
     }
 }
 
@@ -217,11 +255,17 @@ impl fmt::Display for Denied {
         let host = IpNet::from(plain);
         match self.reason {
             Reason::Rule(number) => {
-                write!(f, "{ip} port {port} is denied by rule {number}; an `allow` rule before it opens the address")
+                write!(
+                    f,
+                    "{ip} port {port} is denied by rule {number}; an `allow` rule before it opens the address"
+                )
             }
             Reason::Port => f.write_str(&closed_port(port)),
             Reason::Guard(kind) => {
-                write!(f, "{ip} is {kind}; an `allow` rule with cidr = \"{host}\" (--allow {plain}) opens it")
+                write!(
+                    f,
+                    "{ip} is {kind}; an `allow` rule with cidr = \"{host}\" (--allow {plain}) opens it"
+                )
             }
             Reason::Default => {
                 write!(
@@ -240,12 +284,15 @@ impl fmt::Display for Denied {
 impl std::error::Error for Denied {}
 
 impl Denied {
-    /// The same for the user of a proxy who asked for `target` by name: it says what kind of address the name leads to
-    /// and not which one, because names of the network around an exit are not for its users to read.
+    /// The same for the user of a proxy who asked for `target` by name: it says what kind of
+    /// address the name leads to and not which one, because names of the network around an exit are
+    /// not for its users to read.
     pub fn without_address(&self, target: &Target) -> String {
         const REST: &str = "`byway explain` on the node that dials says which, and what opens it";
         match self.reason {
-            Reason::Rule(number) => format!("{target} leads to an address that rule {number} denies; {REST}"),
+            Reason::Rule(number) => {
+                format!("{target} leads to an address that rule {number} denies; {REST}")
+            }
             Reason::Port => closed_port(self.addr.port()),
             Reason::Guard(kind) => format!("{target} leads to {kind}; {REST}"),
             Reason::Default => format!("{target} leads to an address that no rule allows; {REST}"),
@@ -256,8 +303,13 @@ impl Denied {
 
 /// What the machine lacks.
 fn unchecked(reason: Reason) -> String {
-    let error = reason.unchecked().map(|error| format!(" ({error})")).unwrap_or_default();
-    format!("the kernel could not be asked whether it is an address of this machine{error}; see SECURITY.md")
+    let error = reason
+        .unchecked()
+        .map(|error| format!(" ({error})"))
+        .unwrap_or_default();
+    format!(
+        "the kernel could not be asked whether it is an address of this machine{error}; see SECURITY.md"
+    )
 }
 
 /// Why a port is denied by default, and the remedy.
@@ -276,11 +328,19 @@ mod tests {
     }
 
     fn rule(cidr: &str, allow: bool, number: usize) -> AddressRule {
-        AddressRule { cidr: cidr.parse().unwrap(), ports: Vec::new(), allow, number }
+        AddressRule {
+            cidr: cidr.parse().unwrap(),
+            ports: Vec::new(),
+            allow,
+            number,
+        }
     }
 
     fn guarded(rules: Vec<AddressRule>) -> AddressRules {
-        AddressRules { rules, ..AddressRules::guarded() }
+        AddressRules {
+            rules,
+            ..AddressRules::guarded()
+        }
     }
 
     fn reason(rules: &AddressRules, text: &str) -> Option<Reason> {
@@ -289,56 +349,107 @@ mod tests {
 
     #[test]
     fn open_rules_let_everything_pass() {
-        for text in ["127.0.0.1", "169.254.169.254", "::1", "64:ff9b::1", "8.8.8.8"] {
+        for text in [
+            "127.0.0.1",
+            "169.254.169.254",
+            "::1",
+            "64:ff9b::1",
+            "8.8.8.8",
+        ] {
             assert!(AddressRules::open().check(addr(text)).is_ok(), "{text}");
         }
     }
 
     #[test]
     fn the_guard_denies_what_is_not_public_and_lets_public_addresses_pass() {
-        assert_eq!(reason(&AddressRules::guarded(), "10.0.0.5"), Some(Reason::Guard("a private address")));
+        assert_eq!(
+            reason(&AddressRules::guarded(), "10.0.0.5"),
+            Some(Reason::Guard("a private address"))
+        );
         assert_eq!(reason(&AddressRules::guarded(), "8.8.8.8"), None);
         assert_eq!(reason(&AddressRules::guarded(), "2606:4700::1111"), None);
     }
 
     #[test]
     fn the_first_rule_that_matches_decides() {
-        let rules = guarded(vec![rule("10.1.0.0/16", false, 1), rule("10.0.0.0/8", true, 2)]);
+        let rules = guarded(vec![
+            rule("10.1.0.0/16", false, 1),
+            rule("10.0.0.0/8", true, 2),
+        ]);
         assert_eq!(reason(&rules, "10.1.2.3"), Some(Reason::Rule(1)));
         assert_eq!(reason(&rules, "10.2.2.3"), None);
-        assert_eq!(reason(&rules, "192.168.0.1"), Some(Reason::Guard("a private address")));
+        assert_eq!(
+            reason(&rules, "192.168.0.1"),
+            Some(Reason::Guard("a private address"))
+        );
     }
 
     #[test]
     fn a_rule_with_ports_is_about_those_ports_only() {
         let ports = vec![80..=80, 8000..=8999];
-        let rules = guarded(vec![AddressRule { ports, ..rule("127.0.0.0/8", true, 1) }]);
-        for (port, allowed) in [(80, true), (81, false), (7999, false), (8000, true), (8999, true), (9000, false)] {
-            assert_eq!(rules.check(SocketAddr::from(([127, 0, 0, 1], port))).is_ok(), allowed, "{port}");
+        let rules = guarded(vec![AddressRule {
+            ports,
+            ..rule("127.0.0.0/8", true, 1)
+        }]);
+        for (port, allowed) in [
+            (80, true),
+            (81, false),
+            (7999, false),
+            (8000, true),
+            (8999, true),
+            (9000, false),
+        ] {
+            assert_eq!(
+                rules
+                    .check(SocketAddr::from(([127, 0, 0, 1], port)))
+                    .is_ok(),
+                allowed,
+                "{port}"
+            );
         }
     }
 
     #[test]
     fn a_mapped_address_is_judged_and_dialled_as_the_ipv4_address_it_is() {
-        let rules = guarded(vec![rule("127.0.0.1/32", true, 1), rule("8.8.8.0/24", false, 2)]);
-        assert_eq!(rules.check(addr("::ffff:127.0.0.1")).unwrap().addr(), addr("127.0.0.1"));
+        let rules = guarded(vec![
+            rule("127.0.0.1/32", true, 1),
+            rule("8.8.8.0/24", false, 2),
+        ]);
+        assert_eq!(
+            rules.check(addr("::ffff:127.0.0.1")).unwrap().addr(),
+            addr("127.0.0.1")
+        );
         assert_eq!(reason(&rules, "::ffff:8.8.8.8"), Some(Reason::Rule(2)));
-        assert_eq!(reason(&rules, "::ffff:127.0.0.2"), Some(Reason::Guard("a loopback address")));
+        assert_eq!(
+            reason(&rules, "::ffff:127.0.0.2"),
+            Some(Reason::Guard("a loopback address"))
+        );
     }
 
     #[test]
     fn the_guard_denies_the_mapped_spelling_of_a_public_address_as_such() {
-        let denied = AddressRules::guarded().check(addr("::ffff:8.8.8.8")).unwrap_err();
+        let denied = AddressRules::guarded()
+            .check(addr("::ffff:8.8.8.8"))
+            .unwrap_err();
         assert_eq!(denied.reason, Reason::Guard("an IPv4-mapped address"));
-        assert!(denied.to_string().contains("cidr = \"8.8.8.8/32\""), "{denied}");
+        assert!(
+            denied.to_string().contains("cidr = \"8.8.8.8/32\""),
+            "{denied}"
+        );
         let rules = guarded(vec![rule("8.8.8.8/32", true, 1)]);
-        assert_eq!(rules.check(addr("::ffff:8.8.8.8")).unwrap().addr(), addr("8.8.8.8"));
+        assert_eq!(
+            rules.check(addr("::ffff:8.8.8.8")).unwrap().addr(),
+            addr("8.8.8.8")
+        );
     }
 
     #[test]
     fn a_rule_for_all_of_ipv6_does_not_open_ipv4_in_its_mapped_spelling() {
         let rules = guarded(vec![rule("::/0", true, 1)]);
-        assert_eq!(reason(&rules, "::ffff:127.0.0.1"), Some(Reason::Guard("a loopback address")));
+        assert_eq!(
+            reason(&rules, "::ffff:127.0.0.1"),
+            Some(Reason::Guard("a loopback address"))
+        );
         assert_eq!(reason(&rules, "::1"), None);
     }
 
@@ -348,22 +459,39 @@ mod tests {
         assert_eq!(reason(&rules, "10.9.9.9"), None);
         assert_eq!(reason(&rules, "::ffff:10.9.9.9"), None);
         assert_eq!(reason(&rules, "11.0.0.1"), None);
-        assert_eq!(reason(&rules, "192.168.0.1"), Some(Reason::Guard("a private address")));
+        assert_eq!(
+            reason(&rules, "192.168.0.1"),
+            Some(Reason::Guard("a private address"))
+        );
     }
 
     #[test]
     fn a_denial_of_an_ipv4_range_reaches_into_translated_forms_but_an_allowance_does_not() {
-        let deny = AddressRules { guard: false, ..guarded(vec![rule("10.0.0.0/8", false, 7)]) };
+        let deny = AddressRules {
+            guard: false,
+            ..guarded(vec![rule("10.0.0.0/8", false, 7)])
+        };
         let allow = guarded(vec![rule("10.0.0.0/8", true, 7)]);
-        for text in ["64:ff9b::10.0.0.1", "2002:0a00:0001::1", "::10.0.0.1", "2001::f5ff:fffe"] {
+        for text in [
+            "64:ff9b::10.0.0.1",
+            "2002:0a00:0001::1",
+            "::10.0.0.1",
+            "2001::f5ff:fffe",
+        ] {
             assert_eq!(reason(&deny, text), Some(Reason::Rule(7)), "{text}");
-            assert!(matches!(reason(&allow, text), Some(Reason::Guard(_))), "{text}");
+            assert!(
+                matches!(reason(&allow, text), Some(Reason::Guard(_))),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_no_rule_names_is_denied_where_the_last_word_is_no() {
-        let rules = AddressRules { otherwise_allow: false, ..guarded(vec![rule("8.8.8.8/32", true, 1)]) };
+        let rules = AddressRules {
+            otherwise_allow: false,
+            ..guarded(vec![rule("8.8.8.8/32", true, 1)])
+        };
         assert_eq!(reason(&rules, "8.8.8.8"), None);
         assert_eq!(reason(&rules, "8.8.4.4"), Some(Reason::Default));
     }
@@ -371,18 +499,44 @@ mod tests {
     #[test]
     fn our_own_listeners_are_denied_unless_a_rule_allows_them() {
         let own: Arc<[SocketAddr]> = Arc::new([SocketAddr::from(([8, 8, 8, 8], 80))]);
-        let closed = AddressRules { own: Arc::clone(&own), ..guarded(Vec::new()) };
-        let opened = AddressRules { own, ..guarded(vec![rule("8.8.8.8/32", true, 1)]) };
-        assert_eq!(reason(&closed, "8.8.8.8"), Some(Reason::Guard("one of our own listeners")));
-        assert_eq!(reason(&closed, "::ffff:8.8.8.8"), Some(Reason::Guard("one of our own listeners")));
+        let closed = AddressRules {
+            own: Arc::clone(&own),
+            ..guarded(Vec::new())
+        };
+        let opened = AddressRules {
+            own,
+            ..guarded(vec![rule("8.8.8.8/32", true, 1)])
+        };
+        assert_eq!(
+            reason(&closed, "8.8.8.8"),
+            Some(Reason::Guard("one of our own listeners"))
+        );
+        assert_eq!(
+            reason(&closed, "::ffff:8.8.8.8"),
+            Some(Reason::Guard("one of our own listeners"))
+        );
         assert!(closed.check(SocketAddr::from(([8, 8, 8, 8], 81))).is_ok());
         assert_eq!(reason(&opened, "8.8.8.8"), None);
-        assert_eq!(reason(&AddressRules { guard: false, ..closed }, "8.8.8.8"), None);
+        assert_eq!(
+            reason(
+                &AddressRules {
+                    guard: false,
+                    ..closed
+                },
+                "8.8.8.8"
+            ),
+            None
+        );
     }
 
     #[test]
     fn the_interface_of_a_link_local_address_is_kept() {
-        let addr = SocketAddr::V6(std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 3));
+        let addr = SocketAddr::V6(std::net::SocketAddrV6::new(
+            "fe80::1".parse().unwrap(),
+            80,
+            0,
+            3,
+        ));
         assert_eq!(AddressRules::open().check(addr).unwrap().addr(), addr);
     }
 
@@ -398,7 +552,13 @@ mod tests {
             "8.8.8.8 port 80 is denied by rule 3; an `allow` rule before it opens the address"
         );
         assert_eq!(
-            text(&AddressRules { otherwise_allow: false, ..AddressRules::open() }, "2606::1"),
+            text(
+                &AddressRules {
+                    otherwise_allow: false,
+                    ..AddressRules::open()
+                },
+                "2606::1"
+            ),
             "no rule allows 2606::1 port 80; an `allow` rule with cidr = \"2606::1/128\" (--allow 2606::1) opens it"
         );
     }
@@ -406,32 +566,68 @@ mod tests {
     #[test]
     fn port_25_is_closed_unless_a_rule_names_it() {
         let mail = |text: &str| SocketAddr::new(text.parse().unwrap(), 25);
-        let check = |rules: &AddressRules, text: &str| rules.check(mail(text)).err().map(|denied| denied.reason);
+        let check = |rules: &AddressRules, text: &str| {
+            rules.check(mail(text)).err().map(|denied| denied.reason)
+        };
         let closed = AddressRules::guarded();
         assert_eq!(check(&closed, "8.8.8.8"), Some(Reason::Port));
         assert_eq!(check(&closed, "2606:4700::1111"), Some(Reason::Port));
-        assert_eq!(closed.check(mail("8.8.8.8")).unwrap_err().to_string(), closed_port(25));
-        assert_eq!(check(&guarded(vec![rule("8.8.0.0/16", true, 1)]), "8.8.8.8"), Some(Reason::Port));
-        let named = guarded(vec![AddressRule { ports: vec![80..=80, 25..=25], ..rule("8.8.0.0/16", true, 1) }]);
+        assert_eq!(
+            closed.check(mail("8.8.8.8")).unwrap_err().to_string(),
+            closed_port(25)
+        );
+        assert_eq!(
+            check(&guarded(vec![rule("8.8.0.0/16", true, 1)]), "8.8.8.8"),
+            Some(Reason::Port)
+        );
+        let named = guarded(vec![AddressRule {
+            ports: vec![80..=80, 25..=25],
+            ..rule("8.8.0.0/16", true, 1)
+        }]);
         assert_eq!(check(&named, "8.8.8.8"), None);
         assert_eq!(check(&named, "8.9.0.1"), Some(Reason::Port));
-        let by_name = AddressRules { opened_port: Some(25), ..AddressRules::guarded() };
+        let by_name = AddressRules {
+            opened_port: Some(25),
+            ..AddressRules::guarded()
+        };
         assert_eq!(check(&by_name, "8.8.8.8"), None);
-        assert_eq!(check(&by_name, "10.0.0.1"), Some(Reason::Guard("a private address")));
+        assert_eq!(
+            check(&by_name, "10.0.0.1"),
+            Some(Reason::Guard("a private address"))
+        );
         assert_eq!(check(&AddressRules::open(), "8.8.8.8"), None);
     }
 
     #[test]
     fn a_range_of_ports_that_covers_port_25_does_not_open_it() {
-        let rules =
-            |ports: Vec<RangeInclusive<u16>>| guarded(vec![AddressRule { ports, ..rule("8.8.0.0/16", true, 1) }]);
+        let rules = |ports: Vec<RangeInclusive<u16>>| {
+            guarded(vec![AddressRule {
+                ports,
+                ..rule("8.8.0.0/16", true, 1)
+            }])
+        };
         let reason = |ports: Vec<RangeInclusive<u16>>, port: u16| {
-            rules(ports).check(SocketAddr::from(([8, 8, 8, 8], port))).err().map(|denied| denied.reason)
+            rules(ports)
+                .check(SocketAddr::from(([8, 8, 8, 8], port)))
+                .err()
+                .map(|denied| denied.reason)
         };
         for range in [1..=30, 25..=26, 24..=25, 1..=65535] {
-            assert_eq!(reason(vec![range.clone()], 25), Some(Reason::Port), "{range:?}");
-            assert_eq!(covered_closed_port(std::slice::from_ref(&range)), Some(25), "{range:?}");
-            assert_eq!(reason(vec![range.clone(), 25..=25], 25), None, "{range:?} and 25");
+            assert_eq!(
+                reason(vec![range.clone()], 25),
+                Some(Reason::Port),
+                "{range:?}"
+            );
+            assert_eq!(
+                covered_closed_port(std::slice::from_ref(&range)),
+                Some(25),
+                "{range:?}"
+            );
+            assert_eq!(
+                reason(vec![range.clone(), 25..=25], 25),
+                None,
+                "{range:?} and 25"
+            );
             assert_eq!(covered_closed_port(&[range, 25..=25]), None);
         }
         assert_eq!(reason(vec![1..=30], 26), None);
@@ -445,20 +641,42 @@ mod tests {
         let cases = [
             AddressRules::guarded(),
             guarded(vec![rule("10.0.0.0/8", false, 3)]),
-            AddressRules { guard: false, otherwise_allow: false, ..AddressRules::open() },
+            AddressRules {
+                guard: false,
+                otherwise_allow: false,
+                ..AddressRules::open()
+            },
         ];
         for rules in cases {
-            let text = rules.check(addr("10.0.0.5")).unwrap_err().without_address(&target);
-            assert!(text.contains("db.corp.example:80") && !text.contains("10.0.0.5"), "{text}");
+            let text = rules
+                .check(addr("10.0.0.5"))
+                .unwrap_err()
+                .without_address(&target);
+            assert!(
+                text.contains("db.corp.example:80") && !text.contains("10.0.0.5"),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn following_the_remedy_opens_the_address() {
-        for text in ["10.0.0.5", "::1", "::ffff:10.0.0.5", "64:ff9b::808:808", "fe80::1", "224.0.0.1", "2002::1"] {
+        for text in [
+            "10.0.0.5",
+            "::1",
+            "::ffff:10.0.0.5",
+            "64:ff9b::808:808",
+            "fe80::1",
+            "224.0.0.1",
+            "2002::1",
+        ] {
             let denied = AddressRules::guarded().check(addr(text)).unwrap_err();
             let cidr = denied.to_string().split('"').nth(1).unwrap().to_owned();
-            assert_eq!(reason(&guarded(vec![rule(&cidr, true, 1)]), text), None, "{text}");
+            assert_eq!(
+                reason(&guarded(vec![rule(&cidr, true, 1)]), text),
+                None,
+                "{text}"
+            );
         }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! In:    bytes, as few or as many as have arrived.
 //! Out:   a message and how many bytes it took, a wish for more, or what is wrong with them.
-//! Never: reads past its message, reads or writes a socket, or lets a name through that is no valid host name.
+//! Never: reads past its message, reads or writes a socket, or lets a name through that is no valid
+//!        host name.
 //!
-//! Every `parse` is a pure function of the bytes so far: `Ok(None)` means that all of them fit a message that is not
-//! complete yet. The longest message is bounded by its own format (at most 520 bytes), so a buffer needs no other bound.
+//! Every `parse` is a pure function of the bytes so far: `Ok(None)` means that all of them fit a
+//! message that is not complete yet. The longest message is bounded by its own format (at most 520
+//! bytes), so a buffer needs no other bound.
 
 mod v4;
 mod v5;
@@ -50,7 +52,8 @@ pub enum SocksError {
     /// A reply code that no standard knows.
     #[error("the SOCKS peer answered with the unknown code {0}")]
     Code(u8),
-    /// The target's name or port is not valid; the text is the name with unprintable bytes escaped, or the port.
+    /// The target's name or port is not valid; the text is the name with unprintable bytes escaped,
+    /// or the port.
     #[error("the SOCKS request names `{}`, which is no valid host name, address or port", peer_text(.0))]
     Target(String),
     /// A text is longer than its format allows.
@@ -64,7 +67,8 @@ pub enum SocksError {
 /// The unspecified address, which replies carry when there is nothing to say.
 const NO_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// A target from a name on the wire. A name that is an address becomes one, so that policy sees it as one.
+/// A target from a name on the wire. A name that is an address becomes one, so that policy sees it
+/// as one.
 fn named_target(name: &[u8], port: u16) -> Result<Target, SocksError> {
     let bad = || SocksError::Target(name.escape_ascii().to_string());
     let text = std::str::from_utf8(name).map_err(|_| bad())?;
@@ -120,7 +124,11 @@ impl<'a> Cursor<'a> {
     }
 
     /// Bytes up to a NUL, which is taken too; at most `max` of them.
-    fn until_nul(&mut self, what: &'static str, max: usize) -> Result<Option<&'a [u8]>, SocksError> {
+    fn until_nul(
+        &mut self,
+        what: &'static str,
+        max: usize,
+    ) -> Result<Option<&'a [u8]>, SocksError> {
         let rest = self.bytes.get(self.taken..).unwrap_or_default();
         match rest.iter().take(max + 1).position(|byte| *byte == 0) {
             Some(len) => {

@@ -1,9 +1,10 @@
 //! Stream: one ordered byte pipe, open in both directions, that keeps its three ends apart.
 //!
-//! In:    a connected socket, a TLS session over another stream, or somebody else's [`Pipe`] (a link's stream, a test's).
+//! In:    a connected socket, a TLS session over another stream, or somebody else's [`Pipe`] (a
+//!        link's stream, a test's).
 //! Out:   bytes, and how each direction ended: FIN, reset or session loss.
-//! Never: turns a drop into a FIN. A stream that is dropped before [`Stream::finish`] resets its peer, so that a
-//!        cancelled task can never look like a finished upload.
+//! Never: turns a drop into a FIN. A stream that is dropped before [`Stream::finish`] resets its
+//!        peer, so that a cancelled task can never look like a finished upload.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -25,7 +26,8 @@ mod unacknowledged;
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// This many bytes (at least one, unless the buffer was empty) stand at the front of the buffer.
+    /// This many bytes (at least one, unless the buffer was empty) stand at the front of the
+    /// buffer.
     Data(usize),
     /// The peer has finished sending; the other direction goes on.
     Fin,
@@ -72,7 +74,8 @@ impl From<Broken> for io::Error {
     }
 }
 
-/// What a stream must be able to say. Implemented here for sockets and TLS, elsewhere for link streams and test doubles.
+/// What a stream must be able to say. Implemented here for sockets and TLS, elsewhere for link
+/// streams and test doubles.
 ///
 /// Every `poll_*` is cancel safe: nothing is lost when the caller stops polling.
 pub trait Pipe: Send {
@@ -80,7 +83,11 @@ pub trait Pipe: Send {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>>;
 
     /// Writes some of `bufs`, in order, and says how many bytes were taken.
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>>;
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>>;
 
     /// Pushes out what the pipe itself still buffers. Sockets buffer nothing.
     fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
@@ -90,24 +97,28 @@ pub trait Pipe: Send {
     /// Says FIN behind everything that was written. The other direction stays open.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>;
 
-    /// Resolves once the peer has reset or the session is lost, *even while nobody reads and unread bytes wait*.
-    /// A FIN never resolves it. It is for the direction that is held back; a reader hears of a reset by reading.
+    /// Resolves once the peer has reset or the session is lost, *even while nobody reads and unread
+    /// bytes wait*. A FIN never resolves it. It is for the direction that is held back; a reader
+    /// hears of a reset by reading.
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken>;
 
-    /// Gives the stream up without a FIN: the peer sees a reset, with `code` where the wire carries codes. Idempotent;
-    /// dropping does the same with code 0.
+    /// Gives the stream up without a FIN: the peer sees a reset, with `code` where the wire carries
+    /// codes. Idempotent; dropping does the same with code 0.
     fn reset(&mut self, code: u32);
 
-    /// Makes the coming drop an orderly close (what was written leaves, then FIN) instead of a reset.
+    /// Makes the coming drop an orderly close (what was written leaves, then FIN) instead of a
+    /// reset.
     fn close_on_drop(&mut self);
 
-    /// Asked after a write or [`Pipe::poll_broken`] has failed: whether reads still return everything that the peer sent
-    /// before the failure, and after that `Fin` only if the peer's FIN came before the failure.
+    /// Asked after a write or [`Pipe::poll_broken`] has failed: whether reads still return
+    /// everything that the peer sent before the failure, and after that `Fin` only if the peer's
+    /// FIN came before the failure.
     fn is_still_readable(&self) -> bool {
         false
     }
 
-    /// Whether the peer has acknowledged everything that was written, the FIN included. `None` if that is not known.
+    /// Whether the peer has acknowledged everything that was written, the FIN included. `None` if
+    /// that is not known.
     fn is_acknowledged(&self) -> Option<bool> {
         None
     }
@@ -126,7 +137,8 @@ pub trait Pipe: Send {
 /// One open byte stream, whatever carries it. See [`Pipe`] for the meaning of each operation.
 pub struct Stream(Kind);
 
-/// The closed set is matched directly, so that the mover may ask for the socket beneath (splice); the open arm is boxed.
+/// The closed set is matched directly, so that the mover may ask for the socket beneath (splice);
+/// the open arm is boxed.
 enum Kind {
     Tcp(Tcp),
     Unix(Unix),
@@ -135,32 +147,50 @@ enum Kind {
 }
 
 impl Stream {
-    /// A connected TCP socket. Sets TCP_NODELAY: whoever relays must not add Nagle's delay to the peer's own.
+    /// A connected TCP socket. Sets TCP_NODELAY: whoever relays must not add Nagle's delay to the
+    /// peer's own.
     pub fn tcp(socket: TcpStream) -> Self {
-        // A socket that refuses the option is still a socket; it fails by itself at the first read if it is dead.
+        // A socket that refuses the option is still a socket; it fails by itself at the first read
+        // if it is dead.
         let _ = socket.set_nodelay(true);
         Self::of_tcp(socket)
     }
 
-    /// A TCP socket that was accepted from a listener with TCP_NODELAY. On Linux it has the option from there, which saves a
-    /// system call for each connection; elsewhere it is set here.
+    /// A TCP socket that was accepted from a listener with TCP_NODELAY. On Linux it has the option
+    /// from there, which saves a system call for each connection; elsewhere it is set here.
     pub fn accepted_tcp(socket: TcpStream) -> Self {
-        if cfg!(target_os = "linux") { Self::of_tcp(socket) } else { Self::tcp(socket) }
+        if cfg!(target_os = "linux") {
+            Self::of_tcp(socket)
+        } else {
+            Self::tcp(socket)
+        }
     }
 
     fn of_tcp(socket: TcpStream) -> Self {
         let failure = Failure::None;
-        Self(Kind::Tcp(Tcp { io: Arc::new(socket), watch: None, broken: false, failure, ending: Ending::Open }))
+        Self(Kind::Tcp(Tcp {
+            io: Arc::new(socket),
+            watch: None,
+            broken: false,
+            failure,
+            ending: Ending::Open,
+        }))
     }
 
     /// A connected Unix socket. It cannot carry a reset: a drop before FIN is a plain close there.
     pub fn unix(socket: UnixStream) -> Self {
-        Self(Kind::Unix(Unix { io: socket, ending: Ending::Open }))
+        Self(Kind::Unix(Unix {
+            io: socket,
+            ending: Ending::Open,
+        }))
     }
 
     /// A TLS session, in either role, whose records travel over another stream.
     pub fn tls(session: TlsStream<AsIo>) -> Self {
-        Self(Kind::Tls(Box::new(Tls { io: session, finished: false })))
+        Self(Kind::Tls(Box::new(Tls {
+            io: session,
+            finished: false,
+        })))
     }
 
     /// Anybody else's pipe.
@@ -173,7 +203,8 @@ impl Stream {
         poll_fn(|cx| self.poll_read(cx, buf)).await
     }
 
-    /// Writes all of `bytes` and flushes. Not cancel safe: a cancelled call may have written a part.
+    /// Writes all of `bytes` and flushes. Not cancel safe: a cancelled call may have written a
+    /// part.
     pub async fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
         while !bytes.is_empty() {
             let written = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(bytes)])).await?;
@@ -198,8 +229,9 @@ impl Stream {
         }
     }
 
-    /// The plain TCP socket beneath, for a caller that reads it by other means ([`Stream::as_tcp`] otherwise): it then
-    /// hears of a reset by reading, as [`Pipe::poll_read`] does. `None` also once the stream is broken.
+    /// The plain TCP socket beneath, for a caller that reads it by other means ([`Stream::as_tcp`]
+    /// otherwise): it then hears of a reset by reading, as [`Pipe::poll_read`] does. `None` also
+    /// once the stream is broken.
     pub fn tcp_to_read(&mut self) -> Option<&TcpStream> {
         match &mut self.0 {
             Kind::Tcp(tcp) if !tcp.broken => {
@@ -210,7 +242,8 @@ impl Stream {
         }
     }
 
-    /// A meter of the plain TCP socket beneath, if that is all there is. It does not keep the socket open.
+    /// A meter of the plain TCP socket beneath, if that is all there is. It does not keep the
+    /// socket open.
     pub fn tcp_meter(&self) -> Option<meter::TcpMeter> {
         match &self.0 {
             Kind::Tcp(tcp) => Some(meter::TcpMeter::new(&tcp.io)),
@@ -218,7 +251,8 @@ impl Stream {
         }
     }
 
-    /// The application protocol that the TLS handshake agreed on (ALPN, RFC 7301), if this is TLS and one was agreed on.
+    /// The application protocol that the TLS handshake agreed on (ALPN, RFC 7301), if this is TLS
+    /// and one was agreed on.
     pub fn alpn(&self) -> Option<&[u8]> {
         match &self.0 {
             Kind::Tls(tls) => tls.io.get_ref().1.alpn_protocol(),
@@ -226,10 +260,11 @@ impl Stream {
         }
     }
 
-    /// Looks, without waiting, whether the peer has sent a byte or a FIN or has reset. For a connection that should be
-    /// silent (idle in a pool) and must not be used again if it was not.
+    /// Looks, without waiting, whether the peer has sent a byte or a FIN or has reset. For a
+    /// connection that should be silent (idle in a pool) and must not be used again if it was not.
     ///
-    /// A TLS session digests what is its own (tickets, key updates) and reports only what is meant for the application.
+    /// A TLS session digests what is its own (tickets, key updates) and reports only what is meant
+    /// for the application.
     pub fn has_news(&mut self) -> bool {
         match &mut self.0 {
             Kind::Tcp(tcp) => peek_has_news(SockRef::from(&*tcp.io)),
@@ -239,9 +274,10 @@ impl Stream {
         }
     }
 
-    /// Whether [`Stream::has_news`] could find anything, without asking the kernel: for a TCP socket, whether the reactor
-    /// has announced something since the socket was found empty. Worth something only if the reactor has turned since:
-    /// whatever came before its turn is announced by then. Of other streams it is not known: yes.
+    /// Whether [`Stream::has_news`] could find anything, without asking the kernel: for a TCP
+    /// socket, whether the reactor has announced something since the socket was found empty. Worth
+    /// something only if the reactor has turned since: whatever came before its turn is announced
+    /// by then. Of other streams it is not known: yes.
     pub fn may_have_news(&self) -> bool {
         match &self.0 {
             Kind::Tcp(tcp) => raw::is_announced(&tcp.io),
@@ -267,7 +303,11 @@ impl Pipe for Stream {
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
         match &mut self.0 {
             Kind::Tcp(tcp) => tcp.poll_write(cx, bufs),
             _ => self.pipe().poll_write(cx, bufs),
@@ -358,32 +398,39 @@ enum Ending {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Failure {
     None,
-    /// The peer's FIN came first, or the kernel keeps the error behind the bytes: reads tell the truth.
+    /// The peer's FIN came first, or the kernel keeps the error behind the bytes: reads tell the
+    /// truth.
     Readable,
     Other,
 }
 
-/// A TCP socket. It stands in an `Arc` because the watch for a reset must own what it watches; only a watch ever holds a
-/// second reference, and only from one `poll_broken` to the next `poll_read`.
+/// A TCP socket. It stands in an `Arc` because the watch for a reset must own what it watches; only
+/// a watch ever holds a second reference, and only from one `poll_broken` to the next `poll_read`.
 struct Tcp {
     io: Arc<TcpStream>,
     watch: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send>>>,
-    /// The socket's error was taken out of it. Without this note the next read would look like a FIN.
+    /// The socket's error was taken out of it. Without this note the next read would look like a
+    /// FIN.
     broken: bool,
     failure: Failure,
     ending: Ending,
 }
 
 impl Tcp {
-    /// Notes the first failure. On Linux a reset behind the peer's FIN is `EPIPE` and any other one is `ECONNRESET`
-    /// (`tcp_reset` in the kernel). A socket whose error was taken says `EPIPE` too, so only the first failure counts;
-    /// and so does one that has sent its own FIN, so that one is not judged here.
+    /// Notes the first failure. On Linux a reset behind the peer's FIN is `EPIPE` and any other one
+    /// is `ECONNRESET` (`tcp_reset` in the kernel). A socket whose error was taken says `EPIPE`
+    /// too, so only the first failure counts; and so does one that has sent its own FIN, so that
+    /// one is not judged here.
     fn note_failure(&mut self, error: &io::Error) {
         if self.failure == Failure::None {
             let is_behind_fin = cfg!(target_os = "linux")
                 && error.kind() == io::ErrorKind::BrokenPipe
                 && self.ending != Ending::Finished;
-            self.failure = if is_behind_fin { Failure::Readable } else { Failure::Other };
+            self.failure = if is_behind_fin {
+                Failure::Readable
+            } else {
+                Failure::Other
+            };
         }
     }
 
@@ -401,7 +448,8 @@ impl Pipe for Tcp {
         if self.broken {
             return Poll::Ready(Err(Broken::Reset(0)));
         }
-        // A reader hears of a reset by reading: no watch is needed, and without it the socket is ours alone.
+        // A reader hears of a reset by reading: no watch is needed, and without it the socket is
+        // ours alone.
         self.watch = None;
         let read = raw::poll_read(&self.io, cx, buf);
         if matches!(read, Poll::Ready(Err(_))) {
@@ -410,7 +458,11 @@ impl Pipe for Tcp {
         read
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
         raw::poll_write(&self.io, cx, bufs).map_err(|error| {
             self.note_failure(&error);
             error.into()
@@ -430,7 +482,9 @@ impl Pipe for Tcp {
 
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         let io = &self.io;
-        let watch = self.watch.get_or_insert_with(|| Box::pin(wait_for_error(Arc::clone(io))));
+        let watch = self
+            .watch
+            .get_or_insert_with(|| Box::pin(wait_for_error(Arc::clone(io))));
         let watched = ready!(watch.as_mut().poll(cx));
         self.watch = None;
         if let Err(error) = watched {
@@ -438,8 +492,8 @@ impl Pipe for Tcp {
             return Poll::Ready(error.into());
         }
         if cfg!(target_os = "linux") && self.ending == Ending::Finished && !self.broken {
-            // Behind our own FIN the error does not say whether the peer's came first. It stays where it is: a read says
-            // FIN if that came first, and the error if not.
+            // Behind our own FIN the error does not say whether the peer's came first. It stays
+            // where it is: a read says FIN if that came first, and the error if not.
             self.failure = Failure::Readable;
             return Poll::Ready(Broken::Reset(0));
         }
@@ -478,20 +532,23 @@ impl Drop for Tcp {
     }
 }
 
-/// Waits until the kernel reports an error on the socket (a reset raises EPOLLERR even while unread bytes wait).
+/// Waits until the kernel reports an error on the socket (a reset raises EPOLLERR even while unread
+/// bytes wait).
 async fn wait_for_error(io: Arc<TcpStream>) -> io::Result<()> {
     io.ready(Interest::ERROR).await.map(|_| ())
 }
 
-/// One poll for a byte. Nobody else waits on an idle stream, so a waker that does nothing takes no one's place; and the
-/// task's budget must not make a stream with news look silent.
+/// One poll for a byte. Nobody else waits on an idle stream, so a waker that does nothing takes no
+/// one's place; and the task's budget must not make a stream with news look silent.
 fn poll_has_news(pipe: &mut dyn Pipe) -> bool {
     let mut byte = [0];
     let read = std::pin::pin!(unconstrained(poll_fn(|cx| pipe.poll_read(cx, &mut byte))));
-    read.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    read.poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready()
 }
 
-/// One non-blocking look into the receive queue: a byte, a FIN or an error is news; an empty queue is not.
+/// One non-blocking look into the receive queue: a byte, a FIN or an error is news; an empty queue
+/// is not.
 fn peek_has_news(socket: SockRef<'_>) -> bool {
     let mut byte = [std::mem::MaybeUninit::<u8>::uninit()];
     match socket.peek(&mut byte) {
@@ -510,8 +567,14 @@ impl Pipe for Unix {
         poll_async_read(&mut self.io, cx, buf)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs).map_err(Broken::from)
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
+        Pin::new(&mut self.io)
+            .poll_write_vectored(cx, bufs)
+            .map_err(Broken::from)
     }
 
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
@@ -523,7 +586,8 @@ impl Pipe for Unix {
     }
 
     fn poll_broken(&mut self, _cx: &mut Context<'_>) -> Poll<Broken> {
-        // A Unix socket knows no reset: a peer that goes away is a FIN to its reader and a broken pipe to its writer.
+        // A Unix socket knows no reset: a peer that goes away is a FIN to its reader and a broken
+        // pipe to its writer.
         Poll::Pending
     }
 
@@ -555,10 +619,11 @@ impl Tls {
         &mut self.io.get_mut().0.0
     }
 
-    /// Digests what is TLS's own. Bytes that are still on the wire afterwards (the reactor has not announced them yet)
-    /// count as news, because nobody has looked at them.
+    /// Digests what is TLS's own. Bytes that are still on the wire afterwards (the reactor has not
+    /// announced them yet) count as news, because nobody has looked at them.
     fn has_news(&mut self) -> bool {
-        poll_has_news(self) || (!matches!(self.wire().0, Kind::Other(_)) && self.wire_mut().has_news())
+        poll_has_news(self)
+            || (!matches!(self.wire().0, Kind::Other(_)) && self.wire_mut().has_news())
     }
 }
 
@@ -567,8 +632,14 @@ impl Pipe for Tls {
         poll_async_read(&mut self.io, cx, buf)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs).map_err(Broken::from)
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
+        Pin::new(&mut self.io)
+            .poll_write_vectored(cx, bufs)
+            .map_err(Broken::from)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
@@ -597,12 +668,16 @@ impl Pipe for Tls {
     }
 }
 
-/// A stream as tokio's plain reader and writer, for a layer that can say no more than that (TLS records).
-/// A reset or a lost session reads as an error, never as an end.
+/// A stream as tokio's plain reader and writer, for a layer that can say no more than that (TLS
+/// records). A reset or a lost session reads as an error, never as an end.
 pub struct AsIo(pub Stream);
 
 impl AsyncRead for AsIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let space = buf.initialize_unfilled();
         if let Read::Data(n) = ready!(self.get_mut().0.poll_read(cx, space))? {
             buf.advance(n);
@@ -612,8 +687,15 @@ impl AsyncRead for AsIo {
 }
 
 impl AsyncWrite for AsIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().0.poll_write(cx, &[IoSlice::new(bytes)]).map_err(io::Error::from)
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .0
+            .poll_write(cx, &[IoSlice::new(bytes)])
+            .map_err(io::Error::from)
     }
 
     fn poll_write_vectored(
@@ -621,7 +703,10 @@ impl AsyncWrite for AsIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().0.poll_write(cx, bufs).map_err(io::Error::from)
+        self.get_mut()
+            .0
+            .poll_write(cx, bufs)
+            .map_err(io::Error::from)
     }
 
     fn is_write_vectored(&self) -> bool {

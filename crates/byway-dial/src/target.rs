@@ -29,7 +29,8 @@ pub enum Target {
 }
 
 impl Target {
-    /// From a host as it stands in a URI or a CONNECT line (`name`, `192.0.2.1`, `[2001:db8::1]`) and a port.
+    /// From a host as it stands in a URI or a CONNECT line (`name`, `192.0.2.1`, `[2001:db8::1]`)
+    /// and a port.
     ///
     /// # Errors
     /// [`BadTarget`] says what is wrong with the host or with the port.
@@ -38,13 +39,18 @@ impl Target {
             return Err(BadTarget::Port("0".into()));
         }
         if let Some(inner) = host.strip_prefix('[') {
-            let inner = inner.strip_suffix(']').ok_or_else(|| BadTarget::Host(host.into()))?;
+            let inner = inner
+                .strip_suffix(']')
+                .ok_or_else(|| BadTarget::Host(host.into()))?;
             let ip: Ipv6Addr = inner.parse().map_err(|_| BadTarget::Host(host.into()))?;
             return Ok(Self::Addr(SocketAddr::new(ip.into(), port)));
         }
         match host.parse::<IpAddr>() {
             Ok(ip) => Ok(Self::Addr(SocketAddr::new(ip, port))),
-            Err(_) => Ok(Self::Host { name: host.parse()?, port }),
+            Err(_) => Ok(Self::Host {
+                name: host.parse()?,
+                port,
+            }),
         }
     }
 
@@ -72,7 +78,9 @@ impl FromStr for Target {
         if text.starts_with('/') {
             return Err(BadTarget::SocketPath(text.into()));
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| BadTarget::NoPort(text.into()))?;
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| BadTarget::NoPort(text.into()))?;
         if host.contains(':') && !host.starts_with('[') {
             return Err(BadTarget::NoPort(text.into()));
         }
@@ -99,11 +107,12 @@ pub fn parse_port(text: &str) -> Result<u16, BadTarget> {
     }
 }
 
-/// A host name: letters, digits, `-` and `_` in labels of 1 to 63 bytes, at most 253 in all (RFC 1123, with the `_` that
-/// is met in practice); kept in lower case and without a trailing dot, so that equal names are equal.
+/// A host name: letters, digits, `-` and `_` in labels of 1 to 63 bytes, at most 253 in all (RFC
+/// 1123, with the `_` that is met in practice); kept in lower case and without a trailing dot, so
+/// that equal names are equal.
 ///
-/// Names made of digits and dots alone are refused: resolvers read `127.1` or `0x7f.1` as addresses, and policy
-/// must see an address as an address.
+/// Names made of digits and dots alone are refused: resolvers read `127.1` or `0x7f.1` as
+/// addresses, and policy must see an address as an address.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostName(Arc<str>);
 
@@ -127,7 +136,10 @@ impl FromStr for HostName {
 
     fn from_str(text: &str) -> Result<Self, BadTarget> {
         let name = without_trailing_dot(text);
-        let valid = !name.is_empty() && name.len() <= 253 && name.split('.').all(valid_label) && !reads_as_number(name);
+        let valid = !name.is_empty()
+            && name.len() <= 253
+            && name.split('.').all(valid_label)
+            && !reads_as_number(name);
         match valid {
             true => Ok(Self(name.to_ascii_lowercase().into())),
             false => Err(BadTarget::Host(text.into())),
@@ -135,8 +147,9 @@ impl FromStr for HostName {
     }
 }
 
-/// A host name without the dot at its end, which stands for the root of all names: `example.com.` is the host
-/// `example.com`. A single dot is taken, so that `example.com..` stays the bad name that it is.
+/// A host name without the dot at its end, which stands for the root of all names: `example.com.`
+/// is the host `example.com`. A single dot is taken, so that `example.com..` stays the bad name
+/// that it is.
 pub fn without_trailing_dot(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
@@ -144,16 +157,20 @@ pub fn without_trailing_dot(host: &str) -> &str {
 fn valid_label(label: &str) -> bool {
     let bytes = label.as_bytes();
     (1..=63).contains(&bytes.len())
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         && bytes.first() != Some(&b'-')
         && bytes.last() != Some(&b'-')
 }
 
-/// The last label decides, as in the URL standard: all digits, or `0x` and hex digits, makes the whole an IPv4 spelling.
+/// The last label decides, as in the URL standard: all digits, or `0x` and hex digits, makes the
+/// whole an IPv4 spelling.
 fn reads_as_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
-    last.bytes().all(|b| b.is_ascii_digit()) || hex.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    last.bytes().all(|b| b.is_ascii_digit())
+        || hex.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 impl fmt::Display for HostName {
@@ -197,7 +214,13 @@ mod tests {
 
     #[test]
     fn every_form_of_a_target_is_read_and_printed_alike() {
-        for text in ["127.0.0.1:80", "[::1]:443", "example.com:8080", "unix:/run/app.sock", "_srv.example.com:1"] {
+        for text in [
+            "127.0.0.1:80",
+            "[::1]:443",
+            "example.com:8080",
+            "unix:/run/app.sock",
+            "_srv.example.com:1",
+        ] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
     }
@@ -213,20 +236,45 @@ mod tests {
 
     #[test]
     fn what_a_resolver_would_read_as_an_address_is_no_name() {
-        for text in ["127.1:80", "2130706433:80", "0x7f.1:80", "a.0x7f:80", "127.0.0.1.:80", "1.2.3.4.5:80"] {
+        for text in [
+            "127.1:80",
+            "2130706433:80",
+            "0x7f.1:80",
+            "a.0x7f:80",
+            "127.0.0.1.:80",
+            "1.2.3.4.5:80",
+        ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn bad_targets_say_what_is_wrong() {
-        assert_eq!("example.com".parse::<Target>(), Err(BadTarget::NoPort("example.com".into())));
-        assert_eq!("::1:80".parse::<Target>(), Err(BadTarget::NoPort("::1:80".into())));
-        assert_eq!("/x:1".parse::<Target>(), Err(BadTarget::SocketPath("/x:1".into())));
-        assert_eq!("a:+80".parse::<Target>(), Err(BadTarget::Port("+80".into())));
+        assert_eq!(
+            "example.com".parse::<Target>(),
+            Err(BadTarget::NoPort("example.com".into()))
+        );
+        assert_eq!(
+            "::1:80".parse::<Target>(),
+            Err(BadTarget::NoPort("::1:80".into()))
+        );
+        assert_eq!(
+            "/x:1".parse::<Target>(),
+            Err(BadTarget::SocketPath("/x:1".into()))
+        );
+        assert_eq!(
+            "a:+80".parse::<Target>(),
+            Err(BadTarget::Port("+80".into()))
+        );
         assert_eq!("a:0".parse::<Target>(), Err(BadTarget::Port("0".into())));
-        assert_eq!("a b:80".parse::<Target>(), Err(BadTarget::Host("a b".into())));
-        assert_eq!("-a.com:80".parse::<Target>(), Err(BadTarget::Host("-a.com".into())));
+        assert_eq!(
+            "a b:80".parse::<Target>(),
+            Err(BadTarget::Host("a b".into()))
+        );
+        assert_eq!(
+            "-a.com:80".parse::<Target>(),
+            Err(BadTarget::Host("-a.com".into()))
+        );
         assert_eq!(":80".parse::<Target>(), Err(BadTarget::Host(String::new())));
         assert_eq!("unix:".parse::<Target>(), Err(BadTarget::Path));
     }

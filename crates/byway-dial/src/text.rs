@@ -1,7 +1,9 @@
 //! Text of a peer inside a line or an error of ours.
 //!
-//! In:    bytes that a peer chose: a target, a host name, a user name, the reason for which a peer closed.
-//! Out:   printable text that stays in its line, steers no terminal and shows in the order in which it stands.
+//! In:    bytes that a peer chose: a target, a host name, a user name, the reason for which a peer
+//!        closed.
+//! Out:   printable text that stays in its line, steers no terminal and shows in the order in which
+//!        it stands.
 //! Never: more than [`MOST_BYTES`]; `...` says that the rest was left out.
 
 use std::fmt::{self, Display, Formatter};
@@ -11,9 +13,10 @@ pub const MOST_BYTES: usize = 200;
 
 /// Shows a text of a peer, escaped and cut.
 ///
-/// Control characters, line ends, the escape character, and characters that change the direction of writing or cannot be
-/// seen are written as in a Rust string (`\n`, `\u{202e}`), bytes that are not UTF-8 as `\xff`. Backslashes and quotes stay
-/// as they are, so that text which was escaped already does not change.
+/// Control characters, line ends, the escape character, and characters that change the direction of
+/// writing or cannot be seen are written as in a Rust string (`\n`, `\u{202e}`), bytes that are not
+/// UTF-8 as `\xff`. Backslashes and quotes stay as they are, so that text which was escaped already
+/// does not change.
 ///
 /// ```
 /// use byway_dial::peer_text;
@@ -22,7 +25,10 @@ pub const MOST_BYTES: usize = 200;
 /// assert_eq!(peer_text(b"\xff\x1b[31m").to_string(), r"\xff\u{1b}[31m");
 /// ```
 pub fn peer_text<T: AsRef<[u8]> + ?Sized>(text: &T) -> PeerText<'_> {
-    PeerText { text: text.as_ref(), most_bytes: MOST_BYTES }
+    PeerText {
+        text: text.as_ref(),
+        most_bytes: MOST_BYTES,
+    }
 }
 
 /// See [`peer_text`].
@@ -36,7 +42,10 @@ impl PeerText<'_> {
     /// The same with another limit, for a sentence that has several texts in it.
     #[must_use]
     pub const fn at_most(self, bytes: usize) -> Self {
-        Self { most_bytes: bytes, ..self }
+        Self {
+            most_bytes: bytes,
+            ..self
+        }
     }
 }
 
@@ -48,7 +57,11 @@ impl Display for PeerText<'_> {
             for character in chunk.valid().chars() {
                 let escaped = character.escape_debug();
                 let plain = escaped.len() == 1 || matches!(character, '\\' | '\'' | '"');
-                if !fits(if plain { character.len_utf8() } else { escaped.len() }) {
+                if !fits(if plain {
+                    character.len_utf8()
+                } else {
+                    escaped.len()
+                }) {
                     return f.write_str("...");
                 }
                 match plain {
@@ -84,7 +97,10 @@ mod tests {
             ("a\r\nb\tc\0", r"a\r\nb\tc\0"),
             ("\x1b[31mred\x7f\u{9b}1m", r"\u{1b}[31mred\u{7f}\u{9b}1m"),
             ("\u{85}\u{2028}\u{2029}", r"\u{85}\u{2028}\u{2029}"),
-            ("\u{202e}txt\u{2066}\u{200f}\u{61c}", r"\u{202e}txt\u{2066}\u{200f}\u{61c}"),
+            (
+                "\u{202e}txt\u{2066}\u{200f}\u{61c}",
+                r"\u{202e}txt\u{2066}\u{200f}\u{61c}",
+            ),
             ("\u{200b}\u{feff}\u{e0041}", r"\u{200b}\u{feff}\u{e0041}"),
         ] {
             assert_eq!(shown(text.as_bytes()), expected);
@@ -97,7 +113,10 @@ mod tests {
         assert_eq!(shown(&[b'a'; 200]), "a".repeat(200));
         assert_eq!(shown(&[b'a'; 201]), format!("{}...", "a".repeat(200)));
         assert_eq!(shown(&[0xff; 51]), format!("{}...", r"\xff".repeat(50)));
-        assert_eq!(shown("é".repeat(101).as_bytes()), format!("{}...", "é".repeat(100)));
+        assert_eq!(
+            shown("é".repeat(101).as_bytes()),
+            format!("{}...", "é".repeat(100))
+        );
         assert_eq!(peer_text("abc").at_most(2).to_string(), "ab...");
     }
 

@@ -1,8 +1,11 @@
 //! TLS client: a TLS session over an open stream, towards a peer that must prove its name.
 //!
-//! In:    an open stream, the name to verify, and the policy of one client: roots, identity, versions, protocols.
-//! Out:   a stream whose bytes are encrypted, or what is wrong with the peer's certificate and what to do.
-//! Never: skips verification, sends early data, or resumes a session that another policy has verified.
+//! In:    an open stream, the name to verify, and the policy of one client: roots, identity,
+//!        versions, protocols.
+//! Out:   a stream whose bytes are encrypted, or what is wrong with the peer's certificate and what
+//!        to do.
+//! Never: skips verification, sends early data, or resumes a session that another policy has
+//!        verified.
 
 mod error;
 mod identity;
@@ -47,7 +50,8 @@ pub enum ServerName {
 }
 
 impl ServerName {
-    /// The host of `target`. None for a Unix socket, which has no name that a certificate could prove.
+    /// The host of `target`. None for a Unix socket, which has no name that a certificate could
+    /// prove.
     pub fn of(target: &Target) -> Option<Self> {
         match target {
             Target::Addr(addr) => Some(Self::Ip(addr.ip())),
@@ -66,11 +70,12 @@ impl fmt::Display for ServerName {
     }
 }
 
-/// Makes TLS sessions (1.3 and 1.2) as the connecting side, all under one policy. Cheap to clone; clones share the memory
-/// of past sessions, with which later ones are resumed. Never sends early data.
+/// Makes TLS sessions (1.3 and 1.2) as the connecting side, all under one policy. Cheap to clone;
+/// clones share the memory of past sessions, with which later ones are resumed. Never sends early
+/// data.
 ///
-/// Each client has a memory of its own: what one policy has verified, no other one trusts. Two are equal if one is a
-/// clone of the other, so a pool may make a client a part of its key.
+/// Each client has a memory of its own: what one policy has verified, no other one trusts. Two are
+/// equal if one is a clone of the other, so a pool may make a client a part of its key.
 #[derive(Clone)]
 pub struct TlsClient(Arc<Inner>);
 
@@ -102,22 +107,26 @@ impl fmt::Debug for TlsClient {
 }
 
 impl TlsClient {
-    /// A client that trusts `roots` and offers `alpn`, the first the most preferred; an empty list offers nothing.
-    /// Everything else is as in [`TlsOptions::default`].
+    /// A client that trusts `roots` and offers `alpn`, the first the most preferred; an empty list
+    /// offers nothing. Everything else is as in [`TlsOptions::default`].
     ///
     /// # Errors
     /// [`TlsError::Setup`] if a root is no certificate, or there is none at all.
     pub fn new(roots: Roots, alpn: &[&[u8]]) -> Result<Self, TlsError> {
         let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        Self::with_options(TlsOptions { roots, alpn, ..TlsOptions::default() })
+        Self::with_options(TlsOptions {
+            roots,
+            alpn,
+            ..TlsOptions::default()
+        })
     }
 
-    /// A client under the policy of `options`. Reads the system's roots from disk if they are asked for, so make one for
-    /// each policy and clone it.
+    /// A client under the policy of `options`. Reads the system's roots from disk if they are asked
+    /// for, so make one for each policy and clone it.
     ///
     /// # Errors
-    /// [`TlsError::Setup`] if a root is no certificate, if there is none at all, or if the identity's key does not fit
-    /// its certificate.
+    /// [`TlsError::Setup`] if a root is no certificate, if there is none at all, or if the
+    /// identity's key does not fit its certificate.
     pub fn with_options(options: TlsOptions) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verified = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -127,45 +136,61 @@ impl TlsClient {
             .with_custom_certificate_verifier(options.roots.verifier(provider)?);
         let mut config = match options.identity {
             None => verified.with_no_client_auth(),
-            Some(identity) => verified.with_client_auth_cert(identity.chain(), identity.key()).map_err(setup)?,
+            Some(identity) => verified
+                .with_client_auth_cert(identity.chain(), identity.key())
+                .map_err(setup)?,
         };
         config.alpn_protocols = options.alpn;
         if let Some(key_log) = options.key_log {
             config.key_log = Arc::new(key_log);
         }
-        let sessions = (options.remembered_servers > 0)
-            .then(|| Arc::new(ClientSessionMemoryCache::new(options.remembered_servers.saturating_mul(TICKETS))));
+        let sessions = (options.remembered_servers > 0).then(|| {
+            Arc::new(ClientSessionMemoryCache::new(
+                options.remembered_servers.saturating_mul(TICKETS),
+            ))
+        });
         config.resumption = match &sessions {
-            Some(sessions) => Resumption::store(Arc::clone(sessions) as Arc<dyn ClientSessionStore>),
+            Some(sessions) => {
+                Resumption::store(Arc::clone(sessions) as Arc<dyn ClientSessionStore>)
+            }
             None => Resumption::disabled(),
         };
         let connector = TlsConnector::from(Arc::new(config));
-        Ok(Self(Arc::new(Inner { connector, sessions, handshake_timeout: options.handshake_timeout })))
+        Ok(Self(Arc::new(Inner {
+            connector,
+            sessions,
+            handshake_timeout: options.handshake_timeout,
+        })))
     }
 
-    /// Runs the handshake over `stream`; the peer must prove that it is `name`, which need not be the name that was
-    /// dialled. Takes at most the handshake time-out. [`Stream::alpn`] of the result says which protocol was agreed on.
-    /// A handshake that fails is not resumed later: what was remembered of the peer is forgotten.
+    /// Runs the handshake over `stream`; the peer must prove that it is `name`, which need not be
+    /// the name that was dialled. Takes at most the handshake time-out. [`Stream::alpn`] of the
+    /// result says which protocol was agreed on. A handshake that fails is not resumed later: what
+    /// was remembered of the peer is forgotten.
     ///
-    /// Not cancel safe for the stream, which is reset if the future is dropped or fails; nothing else is lost.
+    /// Not cancel safe for the stream, which is reset if the future is dropped or fails; nothing
+    /// else is lost.
     ///
     /// # Errors
-    /// [`DialError::Tls`], whose text says what is wrong and what to do. That the peer does not accept our own
-    /// certificate may show only at the first read (TLS 1.3).
+    /// [`DialError::Tls`], whose text says what is wrong and what to do. That the peer does not
+    /// accept our own certificate may show only at the first read (TLS 1.3).
     pub async fn connect(&self, stream: Stream, name: &ServerName) -> Result<Stream, DialError> {
         let (inner, pki) = (&self.0, pki_name(name)?);
         let after = inner.handshake_timeout;
         let error = match timeout(after, inner.connector.connect(pki.clone(), AsIo(stream))).await {
             Ok(Ok(session)) => return Ok(Stream::tls(session.into())),
             Ok(Err(error)) => error::told(name, error),
-            Err(_) => TlsError::Timeout { name: name.clone(), after },
+            Err(_) => TlsError::Timeout {
+                name: name.clone(),
+                after,
+            },
         };
         inner.forget(&pki);
         Err(error.into())
     }
 
-    /// Forgets the sessions with `name`: the next handshake with it is a whole one. For a connection that broke in a way
-    /// that may lie in its session.
+    /// Forgets the sessions with `name`: the next handshake with it is a whole one. For a
+    /// connection that broke in a way that may lie in its session.
     pub fn forget(&self, name: &ServerName) {
         if let Ok(pki) = pki_name(name) {
             self.0.forget(&pki);
@@ -186,7 +211,11 @@ impl Inner {
 
 fn versions(min: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
     let (old, new) = (&rustls::version::TLS12, &rustls::version::TLS13);
-    if min == TlsVersion::V1_3 { vec![new] } else { vec![new, old] }
+    if min == TlsVersion::V1_3 {
+        vec![new]
+    } else {
+        vec![new, old]
+    }
 }
 
 fn pki_name(name: &ServerName) -> Result<pki_types::ServerName<'static>, TlsError> {

@@ -1,7 +1,8 @@
 //! Body: tells which bytes behind a head are the body, without touching them.
 //!
-//! In:    the unread bytes of a connection, in whatever pieces they come.   Out:   how many are data, how many framing,
-//! and where the message ends.   Never: reads past the message, copies data, or ends a message that was cut short.
+//! In:    the unread bytes of a connection, in whatever pieces they come.
+//! Out:   how many are data, how many framing, and where the message ends.
+//! Never: reads past the message, copies data, or ends a message that was cut short.
 
 use crate::chunked::Chunked;
 use crate::error::{Malformed, Truncated};
@@ -9,7 +10,8 @@ use crate::framing::Framed;
 use crate::limits::Limits;
 use crate::trailer::Trailers;
 
-/// What to do with the unread bytes of a message's body. Each answer makes progress, or asks for more.
+/// What to do with the unread bytes of a message's body. Each answer makes progress, or asks for
+/// more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The first so many unread bytes (at least one) are data. Move as many on as you like, tell
@@ -17,11 +19,12 @@ pub enum Step {
     Data(usize),
     /// The first so many unread bytes (at least one) are framing: drop them and step again.
     Skip(usize),
-    /// Nothing can be said before more bytes are there. Keep the unread ones: a trailer section must be in the buffer as a
-    /// whole, which takes at most [`Limits::head_bytes`].
+    /// Nothing can be said before more bytes are there. Keep the unread ones: a trailer section
+    /// must be in the buffer as a whole, which takes at most [`Limits::head_bytes`].
     More,
-    /// The message has ended. The first so many unread bytes are its trailer section (0 if it has none): read
-    /// [`BodyDecoder::trailers`], then drop them. What follows belongs to the next message.
+    /// The message has ended. The first so many unread bytes are its trailer section (0 if it has
+    /// none): read [`BodyDecoder::trailers`], then drop them. What follows belongs to the next
+    /// message.
     End(usize),
 }
 
@@ -41,7 +44,8 @@ enum Kind {
 }
 
 impl BodyDecoder {
-    /// A decoder at the body's first byte. With [`Framed::None`] and a length of 0 it is done already.
+    /// A decoder at the body's first byte. With [`Framed::None`] and a length of 0 it is done
+    /// already.
     pub fn new(framed: Framed, limits: &Limits) -> Self {
         let kind = match framed {
             Framed::None => Kind::Length(0),
@@ -52,12 +56,12 @@ impl BodyDecoder {
         Self { kind }
     }
 
-    /// Looks at the unread bytes and says what they are. Done decoders say `End(0)`. The data and the end do not depend on
-    /// how the bytes were split.
+    /// Looks at the unread bytes and says what they are. Done decoders say `End(0)`. The data and
+    /// the end do not depend on how the bytes were split.
     ///
     /// # Errors
-    /// Sins against the chunked coding (RFC 9112 section 7.1). The same error comes back from then on: nothing behind it
-    /// can be trusted, and the connection must be closed.
+    /// Sins against the chunked coding (RFC 9112 section 7.1). The same error comes back from then
+    /// on: nothing behind it can be trusted, and the connection must be closed.
     pub fn step(&mut self, unread: &[u8]) -> Result<Step, Malformed> {
         match &mut self.kind {
             Kind::Length(0) | Kind::Closed => Ok(Step::End(0)),
@@ -67,8 +71,8 @@ impl BodyDecoder {
         }
     }
 
-    /// Notes that the first `bytes` of the last [`Step::Data`] were moved on, and are no longer part of the unread bytes.
-    /// More than there are count as all.
+    /// Notes that the first `bytes` of the last [`Step::Data`] were moved on, and are no longer
+    /// part of the unread bytes. More than there are count as all.
     pub fn taken(&mut self, bytes: usize) {
         match &mut self.kind {
             Kind::Length(left) => *left = left.saturating_sub(bytes as u64),
@@ -77,8 +81,8 @@ impl BodyDecoder {
         }
     }
 
-    /// The trailer fields, once [`Step::End`] was said and while its bytes are still in `unread`; without those that must
-    /// not be trailers (RFC 9110 section 6.5.1).
+    /// The trailer fields, once [`Step::End`] was said and while its bytes are still in `unread`;
+    /// without those that must not be trailers (RFC 9110 section 6.5.1).
     pub fn trailers<'a>(&'a self, unread: &'a [u8]) -> Trailers<'a> {
         match &self.kind {
             Kind::Chunked(chunked) => chunked.trailers(unread),
@@ -86,7 +90,8 @@ impl BodyDecoder {
         }
     }
 
-    /// Notes that the connection's incoming side has ended in good order (a reset is a truncation for every framing).
+    /// Notes that the connection's incoming side has ended in good order (a reset is a truncation
+    /// for every framing).
     ///
     /// # Errors
     /// [`Truncated`] if the message had not ended.
@@ -96,13 +101,16 @@ impl BodyDecoder {
                 self.kind = Kind::Closed;
                 Ok(())
             }
-            Kind::Length(left @ 1..) => Err(Truncated { missing: Some(*left) }),
+            Kind::Length(left @ 1..) => Err(Truncated {
+                missing: Some(*left),
+            }),
             Kind::Chunked(chunked) if !chunked.is_done() => Err(Truncated { missing: None }),
             _ => Ok(()),
         }
     }
 
-    /// How many bytes of data are still to come, where that is known: always with a length, and at the end.
+    /// How many bytes of data are still to come, where that is known: always with a length, and at
+    /// the end.
     pub fn remaining(&self) -> Option<u64> {
         match &self.kind {
             Kind::Length(left) => Some(*left),

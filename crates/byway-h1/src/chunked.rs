@@ -1,7 +1,9 @@
 //! Chunked: the chunked transfer coding (RFC 9112 section 7.1), strictly.
 //!
-//! In:    unread bytes.   Out:   steps.   Never: accepts LF for CRLF, a size that others could read differently, or
-//! extensions without bound.
+//! In:    unread bytes.
+//! Out:   steps.
+//! Never: accepts LF for CRLF, a size that others could read differently, or extensions without
+//!        bound.
 
 use crate::body::{Step, data};
 use crate::error::Malformed;
@@ -35,7 +37,8 @@ enum Phase {
     /// After a chunk's data.
     DataCr,
     DataLf,
-    /// After the last chunk: an empty line ends the message, anything else starts the trailer section.
+    /// After the last chunk: an empty line ends the message, anything else starts the trailer
+    /// section.
     AfterLast,
     FinalLf,
     Trailers,
@@ -70,7 +73,11 @@ impl Chunked {
     }
 
     pub(crate) fn trailers<'a>(&'a self, unread: &'a [u8]) -> Trailers<'a> {
-        if self.is_done() { Trailers::new(&self.section, unread) } else { Trailers::none() }
+        if self.is_done() {
+            Trailers::new(&self.section, unread)
+        } else {
+            Trailers::none()
+        }
     }
 
     pub(crate) fn step(&mut self, unread: &[u8]) -> Result<Step, Malformed> {
@@ -133,7 +140,9 @@ impl Chunked {
                 self.phase = Phase::Trailers;
                 return Ok(false);
             }
-            (Phase::Data | Phase::Trailers | Phase::Done | Phase::Broken(_), _) => return Ok(false),
+            (Phase::Data | Phase::Trailers | Phase::Done | Phase::Broken(_), _) => {
+                return Ok(false);
+            }
         };
         Ok(true)
     }
@@ -166,7 +175,11 @@ impl Chunked {
     fn count_extension_byte(&mut self, byte: u8) -> Result<(), Malformed> {
         let limit = self.limits.chunk_extension_bytes;
         self.extension_bytes += usize::from(byte != b'\r');
-        if self.extension_bytes > limit { Err(Malformed::ChunkExtensionsTooLong { limit }) } else { Ok(()) }
+        if self.extension_bytes > limit {
+            Err(Malformed::ChunkExtensionsTooLong { limit })
+        } else {
+            Ok(())
+        }
     }
 
     fn step_in_trailers(&mut self, unread: &[u8]) -> Result<Step, Malformed> {
@@ -177,7 +190,9 @@ impl Chunked {
                 self.phase = Phase::Done;
                 Ok(Step::End(lf + 1))
             }
-            None if unread.len() >= most => Err(Malformed::TrailersTooLarge { limit: self.limits.head_bytes }),
+            None if unread.len() >= most => Err(Malformed::TrailersTooLarge {
+                limit: self.limits.head_bytes,
+            }),
             None => Ok(Step::More),
         }
     }

@@ -1,14 +1,17 @@
 //! Errors: every way a message can be refused, each with a name.
 //!
-//! In:    nothing; made by the parser, the body decoder and the writer.   Out:   text for people, a status for the peer,
-//! a class for logs.   Never: repeats bytes of the message beyond the single offending one.
+//! In:    nothing; made by the parser, the body decoder and the writer.
+//! Out:   text for people, a status for the peer, a class for logs.
+//! Never: repeats bytes of the message beyond the single offending one.
 
 use thiserror::Error;
 
-/// Why a message was refused. Each sin has its own variant, so that logs and tests can tell them apart.
+/// Why a message was refused. Each sin has its own variant, so that logs and tests can tell them
+/// apart.
 ///
-/// `at` counts bytes from the start of the buffer that was parsed. Nothing is ever repaired: after one of these the
-/// connection cannot be trusted to agree with us on where the next message starts, and must be closed.
+/// `at` counts bytes from the start of the buffer that was parsed. Nothing is ever repaired: after
+/// one of these the connection cannot be trusted to agree with us on where the next message starts,
+/// and must be closed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Malformed {
@@ -18,7 +21,8 @@ pub enum Malformed {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// More field lines than [`Limits::fields`](crate::Limits::fields), in a head or in a trailer section.
+    /// More field lines than [`Limits::fields`](crate::Limits::fields), in a head or in a trailer
+    /// section.
     #[error("more than {limit} field lines")]
     TooManyFields {
         /// The limit, in lines.
@@ -56,7 +60,8 @@ pub enum Malformed {
         /// Where the CR is.
         at: usize,
     },
-    /// More than two empty lines before a request line (RFC 9112 section 2.2 asks for at least one to be ignored).
+    /// More than two empty lines before a request line (RFC 9112 section 2.2 asks for at least one
+    /// to be ignored).
     #[error("byte {at}: too many empty lines before the request line")]
     EmptyLines {
         /// Where the line that was one too many starts.
@@ -99,8 +104,8 @@ pub enum Malformed {
     /// The target of CONNECT is not `host:port` (RFC 9112 section 3.2.3).
     #[error("the target of CONNECT is not host:port")]
     ConnectTarget,
-    /// CONNECT with Transfer-Encoding or a Content-Length above 0: it has no content (RFC 9110 section 9.3.6), so the
-    /// bytes after it would be body to one reader and tunnel to another.
+    /// CONNECT with Transfer-Encoding or a Content-Length above 0: it has no content (RFC 9110
+    /// section 9.3.6), so the bytes after it would be body to one reader and tunnel to another.
     #[error("CONNECT with a body")]
     ConnectBody,
     /// The request line names no version, as HTTP/0.9 did.
@@ -120,7 +125,8 @@ pub enum Malformed {
         /// The digit after the point.
         minor: u8,
     },
-    /// The status is not three digits from 100 to 999 between a space and a space or the line's end.
+    /// The status is not three digits from 100 to 999 between a space and a space or the line's
+    /// end.
     #[error("byte {at}: not a status code of three digits")]
     StatusCode {
         /// Where the status should start.
@@ -192,7 +198,8 @@ pub enum Malformed {
     #[error("the value of Host is not a host with an optional port")]
     HostInvalid,
 
-    /// Content-Length and Transfer-Encoding in one head (RFC 9112 section 6.1: a sign of request smuggling).
+    /// Content-Length and Transfer-Encoding in one head (RFC 9112 section 6.1: a sign of request
+    /// smuggling).
     #[error("both Content-Length and Transfer-Encoding")]
     LengthAndCoding,
     /// More than one Content-Length field, equal or not.
@@ -222,11 +229,13 @@ pub enum Malformed {
     /// A request uses a transfer coding other than `chunked` alone.
     #[error("a transfer coding other than chunked")]
     CodingUnknown,
-    /// A response uses a transfer coding other than `chunked` alone, which no request of ours asked for.
+    /// A response uses a transfer coding other than `chunked` alone, which no request of ours asked
+    /// for.
     #[error("the response uses a transfer coding that was not asked for")]
     CodingUnasked,
 
-    /// A chunk starts without a hexadecimal size, or something that is neither digit, extension nor CRLF follows it.
+    /// A chunk starts without a hexadecimal size, or something that is neither digit, extension nor
+    /// CRLF follows it.
     #[error("{byte:#04x} cannot stand in a chunk size")]
     ChunkSizeByte {
         /// The byte.
@@ -262,7 +271,8 @@ pub enum Malformed {
     },
 }
 
-/// The peer closed before the message had ended. What was received must not be presented as complete.
+/// The peer closed before the message had ended. What was received must not be presented as
+/// complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the connection ended before the message did")]
 pub struct Truncated {
@@ -271,12 +281,14 @@ pub struct Truncated {
 }
 
 impl Malformed {
-    /// The status that answers a request with this sin: 400, 414, 431, 501 or 505. (Of a response it says nothing: the
-    /// answer to a malformed response is 502.)
+    /// The status that answers a request with this sin: 400, 414, 431, 501 or 505. (Of a response
+    /// it says nothing: the answer to a malformed response is 502.)
     pub fn status(&self) -> u16 {
         match self {
             Self::TargetTooLong { .. } => 414,
-            Self::HeadTooLarge { .. } | Self::TooManyFields { .. } | Self::TrailersTooLarge { .. } => 431,
+            Self::HeadTooLarge { .. }
+            | Self::TooManyFields { .. }
+            | Self::TrailersTooLarge { .. } => 431,
             Self::CodingUnknown | Self::MethodTooLong { .. } => 501,
             Self::VersionUnsupported { .. } => 505,
             _ => 400,

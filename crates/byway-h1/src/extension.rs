@@ -1,6 +1,9 @@
-//! Extension: the grammar of chunk extensions (RFC 9112 section 7.1.1), to know where they end. What they say is dropped.
+//! Extension: the grammar of chunk extensions (RFC 9112 section 7.1.1), to know where they end.
+//! What they say is dropped.
 //!
-//! In:    the bytes after a chunk size, one at a time.   Out:   whether the line may go on so.   Never: keeps anything.
+//! In:    the bytes after a chunk size, one at a time.
+//! Out:   whether the line may go on so.
+//! Never: keeps anything.
 
 use crate::error::Malformed;
 use crate::octets::{first_non_value, is_ows, is_token_byte};
@@ -28,7 +31,11 @@ pub(crate) enum Extension {
 impl Extension {
     /// `byte` is the first one after the size: `;` or white space.
     pub(crate) fn start(byte: u8) -> Self {
-        if byte == b';' { Self::BeforeName } else { Self::BeforeSemicolon }
+        if byte == b';' {
+            Self::BeforeName
+        } else {
+            Self::BeforeSemicolon
+        }
     }
 
     /// Goes one byte on; `None` at the CR that ends the line.
@@ -39,14 +46,26 @@ impl Extension {
         if byte == b'\r' && matches!(self, Self::Name | Self::Token | Self::AfterQuoted) {
             return Ok(None);
         }
-        self.within(byte).map(Some).ok_or(Malformed::ChunkExtensionByte { byte })
+        self.within(byte)
+            .map(Some)
+            .ok_or(Malformed::ChunkExtensionByte { byte })
     }
 
     fn within(self, byte: u8) -> Option<Self> {
         let token = is_token_byte(byte);
         Some(match self {
-            Self::BeforeSemicolon | Self::BeforeName | Self::AfterName | Self::BeforeValue if is_ows(byte) => self,
-            Self::BeforeSemicolon | Self::Name | Self::AfterName | Self::Token | Self::AfterQuoted if byte == b';' => {
+            Self::BeforeSemicolon | Self::BeforeName | Self::AfterName | Self::BeforeValue
+                if is_ows(byte) =>
+            {
+                self
+            }
+            Self::BeforeSemicolon
+            | Self::Name
+            | Self::AfterName
+            | Self::Token
+            | Self::AfterQuoted
+                if byte == b';' =>
+            {
                 Self::BeforeName
             }
             Self::BeforeName | Self::Name if token => Self::Name,

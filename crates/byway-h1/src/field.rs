@@ -1,6 +1,8 @@
 //! Field: one name with its value, and the ways to walk over many.
 //!
-//! In:    the index of a section and its bytes.   Out:   names and values as they were sent.   Never: copies or joins values.
+//! In:    the index of a section and its bytes.
+//! Out:   names and values as they were sent.
+//! Never: copies or joins values.
 
 use std::fmt;
 use std::slice;
@@ -8,7 +10,8 @@ use std::slice;
 use crate::octets::trim_ows;
 use crate::section::{Entry, Section};
 
-/// One field line as it was sent: the name in its own case, the value without the white space around it.
+/// One field line as it was sent: the name in its own case, the value without the white space
+/// around it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
     /// The name; a token, never empty. Compare it with [`Field::is`].
@@ -17,16 +20,17 @@ pub struct Field<'a> {
     pub value: &'a [u8],
 }
 
-/// All fields of a section in the order of the wire. Made by [`Request::fields`](crate::Request::fields) and
-/// [`Response::fields`](crate::Response::fields).
+/// All fields of a section in the order of the wire. Made by
+/// [`Request::fields`](crate::Request::fields) and [`Response::fields`](crate::Response::fields).
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     entries: slice::Iter<'a, Entry>,
     buf: &'a [u8],
 }
 
-/// A field together with the bytes that it was sent as. Only the parser makes one, so that those bytes are known to be an
-/// honest line, and [`write::line`](crate::write::line) may pass them on by one copy.
+/// A field together with the bytes that it was sent as. Only the parser makes one, so that those
+/// bytes are known to be an honest line, and [`write::line`](crate::write::line) may pass them on
+/// by one copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     field: Field<'a>,
@@ -46,8 +50,8 @@ impl<'a> Line<'a> {
     }
 }
 
-/// All field lines of a section in the order of the wire. Made by [`Request::lines`](crate::Request::lines) and
-/// [`Response::lines`](crate::Response::lines).
+/// All field lines of a section in the order of the wire. Made by
+/// [`Request::lines`](crate::Request::lines) and [`Response::lines`](crate::Response::lines).
 #[derive(Clone, Debug)]
 pub struct Lines<'a>(Fields<'a>);
 
@@ -57,12 +61,20 @@ impl<'a> Iterator for Lines<'a> {
     fn next(&mut self) -> Option<Line<'a>> {
         let entry = self.0.entries.next()?;
         let buf = self.0.buf;
-        let field = Field { name: entry.name.of(buf), value: entry.value.of(buf) };
+        let field = Field {
+            name: entry.name.of(buf),
+            value: entry.value.of(buf),
+        };
         let sent = entry.line().of(buf);
         let is_plain = sent.len() == field.name.len() + field.value.len() + b": \r\n".len()
-            && sent.get(field.name.len()..).is_some_and(|rest| rest.starts_with(b": "))
+            && sent
+                .get(field.name.len()..)
+                .is_some_and(|rest| rest.starts_with(b": "))
             && sent.ends_with(b"\r\n");
-        Some(Line { field, sent: if is_plain { sent } else { &[] } })
+        Some(Line {
+            field,
+            sent: if is_plain { sent } else { &[] },
+        })
     }
 }
 
@@ -73,8 +85,8 @@ pub struct FieldsNamed<'a, 'n> {
     name: &'n str,
 }
 
-/// The elements of a comma-separated list that may be spread over several fields, without white space around them and
-/// without empty ones.
+/// The elements of a comma-separated list that may be spread over several fields, without white
+/// space around them and without empty ones.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
     fields: FieldsNamed<'a, 'static>,
@@ -90,13 +102,21 @@ impl Field<'_> {
 
 impl fmt::Debug for Field<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name.escape_ascii(), self.value.escape_ascii())
+        write!(
+            f,
+            "{}: {}",
+            self.name.escape_ascii(),
+            self.value.escape_ascii()
+        )
     }
 }
 
 impl<'a> Fields<'a> {
     pub(crate) fn new(section: &'a Section, buf: &'a [u8]) -> Self {
-        Self { entries: section.entries().iter(), buf }
+        Self {
+            entries: section.entries().iter(),
+            buf,
+        }
     }
 
     pub(crate) fn lines(self) -> Lines<'a> {
@@ -113,7 +133,10 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn options(self, name: &'static str) -> Options<'a> {
-        Options { fields: self.named(name), rest: &[] }
+        Options {
+            fields: self.named(name),
+            rest: &[],
+        }
     }
 }
 
@@ -122,7 +145,10 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Field<'a>> {
         let entry = self.entries.next()?;
-        Some(Field { name: entry.name.of(self.buf), value: entry.value.of(self.buf) })
+        Some(Field {
+            name: entry.name.of(self.buf),
+            value: entry.value.of(self.buf),
+        })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -137,7 +163,9 @@ impl<'a> Iterator for FieldsNamed<'a, '_> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let name = self.name;
-        self.fields.find(|field| field.is(name)).map(|field| field.value)
+        self.fields
+            .find(|field| field.is(name))
+            .map(|field| field.value)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Framing: where a message's body ends, decided once and from the whole head.
 //!
-//! In:    version, Content-Length, Transfer-Encoding; for a response also its status and the request's method.
-//! Out:   one [`Framed`], or a refusal.   Never: chooses between two answers (RFC 9112 section 6.3 would let us).
+//! In:    version, Content-Length, Transfer-Encoding; for a response also its status and the
+//!        request's method.
+//! Out:   one [`Framed`], or a refusal.
+//! Never: chooses between two answers (RFC 9112 section 6.3 would let us).
 
 use crate::error::Malformed;
 use crate::message::Version;
@@ -54,8 +56,13 @@ impl<V> Seen<V> {
     }
 }
 
-/// What the fields of a head say of its body; [`Framed::None`] if nothing. This is the whole of a request's framing.
-pub(crate) fn declared(version: Version, length: Seen<&[u8]>, coding: Seen<&[u8]>) -> Result<Framed, Malformed> {
+/// What the fields of a head say of its body; [`Framed::None`] if nothing. This is the whole of a
+/// request's framing.
+pub(crate) fn declared(
+    version: Version,
+    length: Seen<&[u8]>,
+    coding: Seen<&[u8]>,
+) -> Result<Framed, Malformed> {
     match (length, coding) {
         (Seen::Never, Seen::Never) => Ok(Framed::None),
         (Seen::Once(value), Seen::Never) => decimal(value).map(Framed::Length),
@@ -67,7 +74,8 @@ pub(crate) fn declared(version: Version, length: Seen<&[u8]>, coding: Seen<&[u8]
     }
 }
 
-/// A response's framing, from what its fields declare, its status, and the method it answers (RFC 9112 section 6.3).
+/// A response's framing, from what its fields declare, its status, and the method it answers (RFC
+/// 9112 section 6.3).
 pub(crate) fn of_response(
     declared: &Result<Framed, Malformed>,
     status: u16,
@@ -94,7 +102,9 @@ fn decimal(digits: &[u8]) -> Result<u64, Malformed> {
         return Err(Malformed::LengthInvalid);
     }
     let value = digits.iter().try_fold(0u64, |sum, digit| {
-        sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')).filter(|&sum| sum <= i64::MAX as u64)
+        sum.checked_mul(10)?
+            .checked_add(u64::from(digit - b'0'))
+            .filter(|&sum| sum <= i64::MAX as u64)
     });
     value.ok_or(Malformed::LengthTooLarge)
 }

@@ -1,11 +1,12 @@
 //! Byway's HTTP/1 codec: strict, incremental, without sockets and without a clock.
 //!
-//! In:    bytes as they arrive, in whatever pieces.   Out:   heads as an index over those bytes, bodies as steps over
-//! them, and bytes to send.   Never: repairs a message, copies a body, or accepts what two readers could read in two ways.
+//! In:    bytes as they arrive, in whatever pieces.
+//! Out:   heads as an index over those bytes, bodies as steps over them, and bytes to send.
+//! Never: repairs a message, copies a body, or accepts what two readers could read in two ways.
 //!
-//! A message is framed once, from its whole head ([`Framed`]); one that has no single honest framing is refused
-//! ([`Malformed`]). What goes out is written from the parsed structure only ([`mod@write`]), so that nothing of the sender's
-//! own spelling of lines survives.
+//! A message is framed once, from its whole head ([`Framed`]); one that has no single honest
+//! framing is refused ([`Malformed`]). What goes out is written from the parsed structure only
+//! ([`mod@write`]), so that nothing of the sender's own spelling of lines survives.
 //!
 //! ```
 //! use byway_h1::{BodyDecoder, Framed, Limits, Parsed, RequestHead, Step};

@@ -1,6 +1,7 @@
 //! Message: what requests and responses have in common.
 //!
-//! In:    the index of a head's fields.   Out:   the few facts that framing and the connection hang on, from one pass.
+//! In:    the index of a head's fields.
+//! Out:   the few facts that framing and the connection hang on, from one pass.
 //! Never: judges the head; that is the request's and the response's part.
 
 use crate::error::Malformed;
@@ -22,7 +23,8 @@ pub enum Version {
 /// How far parsing a head has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// The head is the first so many bytes of the buffer; what follows belongs to the body or to the next message.
+    /// The head is the first so many bytes of the buffer; what follows belongs to the body or to
+    /// the next message.
     Complete(usize),
     /// The head has not ended yet: read more behind what is there, and parse the same buffer again.
     Partial,
@@ -52,9 +54,19 @@ impl Version {
         match bytes {
             b"HTTP/1.1" => Ok(Self::Http11),
             b"HTTP/1.0" => Ok(Self::Http10),
-            [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] => {
-                Err(Malformed::VersionUnsupported { major: major - b'0', minor: minor - b'0' })
-            }
+            [
+                b'H',
+                b'T',
+                b'T',
+                b'P',
+                b'/',
+                major @ b'0'..=b'9',
+                b'.',
+                minor @ b'0'..=b'9',
+            ] => Err(Malformed::VersionUnsupported {
+                major: major - b'0',
+                minor: minor - b'0',
+            }),
             _ => Err(Malformed::VersionInvalid { at }),
         }
     }
@@ -69,12 +81,19 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Whether the connection may carry another message after this one (RFC 9112 section 9.3), as far as the fields say.
+    /// Whether the connection may carry another message after this one (RFC 9112 section 9.3), as
+    /// far as the fields say.
     pub(crate) fn keep_alive(&self, version: Version) -> bool {
         !self.lists_close && (version == Version::Http11 || self.lists_keep_alive)
     }
 
-    fn note(&mut self, name: &[u8], value: Span, buf: &[u8], limits: &Limits) -> Result<(), Malformed> {
+    fn note(
+        &mut self,
+        name: &[u8],
+        value: Span,
+        buf: &[u8],
+        limits: &Limits,
+    ) -> Result<(), Malformed> {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
             4 if is("host") => self.host.note(value),
@@ -94,7 +113,9 @@ impl Survey {
             list = rest;
             self.connection_options += 1;
             if self.connection_options > limits.connection_options {
-                return Err(Malformed::TooManyConnectionOptions { limit: limits.connection_options });
+                return Err(Malformed::TooManyConnectionOptions {
+                    limit: limits.connection_options,
+                });
             }
             match option {
                 [] => {}
@@ -111,7 +132,9 @@ impl Survey {
 /// The error or the wish for more of a head that has not ended in `buf`.
 pub(crate) fn unfinished(buf: &[u8], limits: &Limits) -> Result<Parsed, Malformed> {
     if buf.len() >= limits.head_window() {
-        return Err(Malformed::HeadTooLarge { limit: limits.head_bytes });
+        return Err(Malformed::HeadTooLarge {
+            limit: limits.head_bytes,
+        });
     }
     Ok(Parsed::Partial)
 }
@@ -126,7 +149,13 @@ pub(crate) struct Listed<'a>(pub(crate) Fields<'a>);
 
 impl std::fmt::Debug for Listed<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.clone().map(|field| field.name.escape_ascii().to_string())).finish()
+        f.debug_list()
+            .entries(
+                self.0
+                    .clone()
+                    .map(|field| field.name.escape_ascii().to_string()),
+            )
+            .finish()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Octets: the byte classes that the grammar of HTTP/1 is made of.
 //!
-//! In:    bytes.   Out:   the place of the first byte that does not belong, if any.   Never: changes or decodes anything.
+//! In:    bytes.
+//! Out:   the place of the first byte that does not belong, if any.
+//! Never: changes or decodes anything.
 
 /// Token characters (RFC 9110 section 5.6.2), by byte.
 static TOKEN: [bool; 256] = {
@@ -28,14 +30,20 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && first_non_token(bytes).is_none()
 }
 
-/// The first byte that no field value may hold: all controls but HTAB. Bytes from 0x80 up are allowed (obs-text).
+/// The first byte that no field value may hold: all controls but HTAB. Bytes from 0x80 up are
+/// allowed (obs-text).
 pub(crate) fn first_non_value(bytes: &[u8]) -> Option<usize> {
-    first_bad(bytes, |byte| ((byte < 0x20) & (byte != b'\t')) | (byte == 0x7f))
+    first_bad(bytes, |byte| {
+        ((byte < 0x20) & (byte != b'\t')) | (byte == 0x7f)
+    })
 }
 
-/// The first byte that no request target may hold: controls, space, `#` and everything from 0x7f up.
+/// The first byte that no request target may hold: controls, space, `#` and everything from 0x7f
+/// up.
 pub(crate) fn first_non_target(bytes: &[u8]) -> Option<usize> {
-    first_bad(bytes, |byte| (byte <= 0x20) | (byte >= 0x7f) | (byte == b'#'))
+    first_bad(bytes, |byte| {
+        (byte <= 0x20) | (byte >= 0x7f) | (byte == b'#')
+    })
 }
 
 pub(crate) fn is_ows(byte: u8) -> bool {
@@ -57,8 +65,8 @@ pub(crate) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Looks at all bytes without branching, so that the compiler can take many at once; looks for the place only if there
-/// is one to find.
+/// Looks at all bytes without branching, so that the compiler can take many at once; looks for the
+/// place only if there is one to find.
 fn first_bad(bytes: &[u8], bad: impl Fn(u8) -> bool) -> Option<usize> {
     if !bytes.iter().fold(false, |any, &byte| any | bad(byte)) {
         return None;

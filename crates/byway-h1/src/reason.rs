@@ -1,6 +1,8 @@
 //! Reason: the usual phrase for each registered status.
 //!
-//! In:    a status.   Out:   its phrase, empty if it has none.   Never: fails; the phrase has no meaning on the wire.
+//! In:    a status.
+//! Out:   its phrase, empty if it has none.
+//! Never: fails; the phrase has no meaning on the wire.
 
 /// The reason phrase of a status as the IANA registry has it; empty for one that is not registered.
 pub fn reason_phrase(status: u16) -> &'static str {

@@ -1,12 +1,19 @@
-//! Repeat: whether a request may be sent a second time when it is not known what became of the first.
+//! Repeat: whether a request may be sent a second time when it is not known what became of the
+//! first.
 //!
-//! In:    its method and the values of its `Idempotency-Key` fields.   Out:   yes or no.   Never: counts attempts.
+//! In:    its method and the values of its `Idempotency-Key` fields.
+//! Out:   yes or no.
+//! Never: counts attempts.
 
-/// Whether a request may be served twice: its method is idempotent (RFC 9110 section 9.2.2), or its sender has given it
-/// exactly one `Idempotency-Key`, by which a server can recognise the second one. An empty key identifies nothing, and of
-/// several keys it is not known which one the server looks at.
+/// Whether a request may be served twice: its method is idempotent (RFC 9110 section 9.2.2), or its
+/// sender has given it exactly one `Idempotency-Key`, by which a server can recognise the second
+/// one. An empty key identifies nothing, and of several keys it is not known which one the server
+/// looks at.
 pub fn is_repeatable<'k>(method: &[u8], keys: impl IntoIterator<Item = &'k [u8]>) -> bool {
-    if matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE") {
+    if matches!(
+        method,
+        b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
+    ) {
         return true;
     }
     let mut keys = keys.into_iter();
@@ -32,7 +39,11 @@ mod tests {
             ("get", &[], false),
         ] {
             let values = keys.iter().map(|key| key.as_bytes());
-            assert_eq!(is_repeatable(method.as_bytes(), values), repeatable, "{method} {keys:?}");
+            assert_eq!(
+                is_repeatable(method.as_bytes(), values),
+                repeatable,
+                "{method} {keys:?}"
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Request: the head of a request, as an index over the bytes that came in.
 //!
-//! In:    a buffer that only grows at its end.   Out:   an index that a view reads method, target, fields and framing from.
-//! Never: copies, repairs or normalises; never accepts a head that two readers could take for two different ones.
+//! In:    a buffer that only grows at its end.
+//! Out:   an index that a view reads method, target, fields and framing from.
+//! Never: copies, repairs or normalises; never accepts a head that two readers could take for two
+//!        different ones.
 
 use std::fmt;
 
@@ -19,8 +21,8 @@ const METHOD_BYTES: usize = 64;
 /// RFC 9112 section 2.2 asks for one; some clients send two after a body.
 const EMPTY_LINES: u8 = 2;
 
-/// The index of a request's head. Make one per connection and reuse it: after [`clear`](Self::clear) it keeps its memory,
-/// so that a steady state allocates nothing.
+/// The index of a request's head. Make one per connection and reuse it: after
+/// [`clear`](Self::clear) it keeps its memory, so that a steady state allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     cursor: Cursor,
@@ -51,18 +53,24 @@ enum Stage {
 }
 
 impl RequestHead {
-    /// Parses the head at the start of `buf`, going on from where the call before stopped: between calls `buf` may only
-    /// grow at its end, until [`clear`](Self::clear). The result does not depend on how the bytes were split.
+    /// Parses the head at the start of `buf`, going on from where the call before stopped: between
+    /// calls `buf` may only grow at its end, until [`clear`](Self::clear). The result does not
+    /// depend on how the bytes were split.
     ///
     /// After an error the message is lost and so is the connection; a complete head stays complete.
     ///
     /// # Errors
-    /// Everything that [`Malformed`] names of a request, as soon as the line that holds it has ended or earlier.
+    /// Everything that [`Malformed`] names of a request, as soon as the line that holds it has
+    /// ended or earlier.
     pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Parsed, Malformed> {
         let window = window(buf, limits);
         while self.stage == Stage::StartLine {
             let Some(lf) = self.cursor.find_end(window) else {
-                scan_start(window.get(self.cursor.line()..).unwrap_or_default(), self.cursor.line(), limits)?;
+                scan_start(
+                    window.get(self.cursor.line()..).unwrap_or_default(),
+                    self.cursor.line(),
+                    limits,
+                )?;
                 return unfinished(buf, limits);
             };
             self.start_line(window, lf, limits)?;
@@ -83,7 +91,10 @@ impl RequestHead {
     pub fn clear(&mut self) {
         let mut section = std::mem::take(&mut self.section);
         section.clear();
-        *self = Self { section, ..Self::default() };
+        *self = Self {
+            section,
+            ..Self::default()
+        };
     }
 
     /// The request in `buf`, which must be the buffer that [`parse`](Self::parse) called complete.
@@ -97,7 +108,11 @@ impl RequestHead {
         let line = &window[at..lf];
         if line == b"\r" {
             self.empty_lines += 1;
-            return if self.empty_lines > EMPTY_LINES { Err(Malformed::EmptyLines { at }) } else { Ok(()) };
+            return if self.empty_lines > EMPTY_LINES {
+                Err(Malformed::EmptyLines { at })
+            } else {
+                Ok(())
+            };
         }
         let start = scan_start(line, at, limits)?;
         let line = without_cr(line, at)?;
@@ -119,11 +134,15 @@ impl RequestHead {
         match self.survey.host {
             Seen::Never if self.version == Version::Http11 => return Err(Malformed::HostMissing),
             Seen::Often => return Err(Malformed::HostRepeated),
-            Seen::Once(host) if Authority::parse(host.of(buf)).is_none() => return Err(Malformed::HostInvalid),
+            Seen::Once(host) if Authority::parse(host.of(buf)).is_none() => {
+                return Err(Malformed::HostInvalid);
+            }
             _ => {}
         }
-        let (length, coding) =
-            (self.survey.length.map(|span| span.of(buf)), self.survey.coding.map(|span| span.of(buf)));
+        let (length, coding) = (
+            self.survey.length.map(|span| span.of(buf)),
+            self.survey.coding.map(|span| span.of(buf)),
+        );
         self.framed = declared(self.version, length, coding)?;
         if matches!(self.form, Form::Authority) && self.framed.has_body() {
             return Err(Malformed::ConnectBody);
@@ -149,7 +168,11 @@ impl<'a> Request<'a> {
             Form::Origin => TargetForm::Origin,
             Form::Authority => TargetForm::Authority,
             Form::Asterisk => TargetForm::Asterisk,
-            Form::Absolute { scheme, authority, path_and_query } => TargetForm::Absolute {
+            Form::Absolute {
+                scheme,
+                authority,
+                path_and_query,
+            } => TargetForm::Absolute {
                 scheme: scheme.of(self.buf),
                 authority: authority.of(self.buf),
                 path_and_query: path_and_query.map_or(b"/", |span| span.of(self.buf)),
@@ -157,10 +180,18 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Path and query as sent, not decoded: `*` for the asterisk, empty for CONNECT. For an absolute URI without a path
-    /// it is `/`, or `*` if the method is OPTIONS, which then asks about the whole host (RFC 9112 section 3.2.4).
+    /// Path and query as sent, not decoded: `*` for the asterisk, empty for CONNECT. For an
+    /// absolute URI without a path it is `/`, or `*` if the method is OPTIONS, which then asks
+    /// about the whole host (RFC 9112 section 3.2.4).
     pub fn path_and_query(self) -> &'a [u8] {
-        if matches!(self.head.form, Form::Absolute { path_and_query: None, .. }) && self.method() == b"OPTIONS" {
+        if matches!(
+            self.head.form,
+            Form::Absolute {
+                path_and_query: None,
+                ..
+            }
+        ) && self.method() == b"OPTIONS"
+        {
             return b"*";
         }
         match self.target_form() {
@@ -207,9 +238,10 @@ impl<'a> Request<'a> {
         self.fields().named(name)
     }
 
-    /// The host that is asked for, with its port: from the target where that has one (absolute form, CONNECT), since RFC
-    /// 9112 section 3.2.2 then has Host ignored; else from Host. `None` only in HTTP/1.0. Whoever forwards the request
-    /// writes this as Host, not the field that came in. [`Authority::parse`] takes it apart and never fails on it.
+    /// The host that is asked for, with its port: from the target where that has one (absolute
+    /// form, CONNECT), since RFC 9112 section 3.2.2 then has Host ignored; else from Host. `None`
+    /// only in HTTP/1.0. Whoever forwards the request writes this as Host, not the field that came
+    /// in. [`Authority::parse`] takes it apart and never fails on it.
     pub fn host(self) -> Option<&'a [u8]> {
         match (self.target_form(), self.head.survey.host) {
             (TargetForm::Absolute { authority, .. }, _) => Some(authority),
@@ -224,23 +256,26 @@ impl<'a> Request<'a> {
         self.head.framed
     }
 
-    /// The elements of all Connection fields: names of fields that concern this connection alone (RFC 9110 section 7.6.1).
+    /// The elements of all Connection fields: names of fields that concern this connection alone
+    /// (RFC 9110 section 7.6.1).
     pub fn connection_options(self) -> Options<'a> {
         self.fields().options("connection")
     }
 
-    /// Whether Connection lists anything that could be a field: something else than `close`, `keep-alive` and `upgrade`.
+    /// Whether Connection lists anything that could be a field: something else than `close`,
+    /// `keep-alive` and `upgrade`.
     pub fn connection_lists_fields(self) -> bool {
         self.head.survey.lists_fields
     }
 
-    /// Whether the connection may carry another request after this one: by default in 1.1, if asked for in 1.0, and never
-    /// with `Connection: close` (RFC 9112 section 9.3).
+    /// Whether the connection may carry another request after this one: by default in 1.1, if asked
+    /// for in 1.0, and never with `Connection: close` (RFC 9112 section 9.3).
     pub fn keep_alive(self) -> bool {
         self.head.survey.keep_alive(self.head.version)
     }
 
-    /// Whether the downstream waits for 100 (Continue) before it sends the body. Never in 1.0 (RFC 9110 section 10.1.1).
+    /// Whether the downstream waits for 100 (Continue) before it sends the body. Never in 1.0 (RFC
+    /// 9110 section 10.1.1).
     pub fn expects_continue(self) -> bool {
         self.head.version == Version::Http11 && self.head.survey.expects_continue
     }
@@ -248,7 +283,11 @@ impl<'a> Request<'a> {
     /// The value of Upgrade, if Connection lists it too. Never in 1.0 (RFC 9110 section 7.8).
     pub fn upgrade(self) -> Option<&'a [u8]> {
         let asked = self.head.version == Version::Http11 && self.head.survey.lists_upgrade;
-        self.head.survey.upgrade.filter(|_| asked).map(|span| span.of(self.buf))
+        self.head
+            .survey
+            .upgrade
+            .filter(|_| asked)
+            .map(|span| span.of(self.buf))
     }
 }
 
@@ -265,20 +304,29 @@ impl fmt::Debug for Request<'_> {
     }
 }
 
-/// Looks at a request line, ended or not, for the ends of method and target: `None` while they are not there, an error as
-/// soon as they cannot come any more. A line and every longer one that starts with it get the same error.
-fn scan_start(line: &[u8], at: usize, limits: &Limits) -> Result<Option<(usize, usize)>, Malformed> {
+/// Looks at a request line, ended or not, for the ends of method and target: `None` while they are
+/// not there, an error as soon as they cannot come any more. A line and every longer one that
+/// starts with it get the same error.
+fn scan_start(
+    line: &[u8],
+    at: usize,
+    limits: &Limits,
+) -> Result<Option<(usize, usize)>, Malformed> {
     match line {
         [] | b"\r" => return Ok(None),
         [b'\r', ..] => return Err(Malformed::BareCr { at }),
         _ => {}
     }
-    let Some(method_len) = method_len(line, at)? else { return Ok(None) };
+    let Some(method_len) = method_len(line, at)? else {
+        return Ok(None);
+    };
     let rest = &line[method_len + 1..];
     let most = rest.len().min(limits.target_bytes.saturating_add(1));
     match memchr::memchr(b' ', &rest[..most]) {
         Some(target_len) => Ok(Some((method_len, target_len))),
-        None if rest.len() > limits.target_bytes => Err(Malformed::TargetTooLong { limit: limits.target_bytes }),
+        None if rest.len() > limits.target_bytes => Err(Malformed::TargetTooLong {
+            limit: limits.target_bytes,
+        }),
         None => Ok(None),
     }
 }
@@ -287,8 +335,13 @@ fn method_len(line: &[u8], at: usize) -> Result<Option<usize>, Malformed> {
     let method = &line[..line.len().min(METHOD_BYTES + 1)];
     match method.iter().position(|&byte| !is_token_byte(byte)) {
         Some(len) if len > 0 && method[len] == b' ' => Ok(Some(len)),
-        Some(len) => Err(Malformed::MethodByte { at: at + len, byte: method[len] }),
-        None if method.len() > METHOD_BYTES => Err(Malformed::MethodTooLong { limit: METHOD_BYTES }),
+        Some(len) => Err(Malformed::MethodByte {
+            at: at + len,
+            byte: method[len],
+        }),
+        None if method.len() > METHOD_BYTES => Err(Malformed::MethodTooLong {
+            limit: METHOD_BYTES,
+        }),
         None => Ok(None),
     }
 }
@@ -298,7 +351,10 @@ fn refuse_bad_target(target: &[u8], at: usize) -> Result<(), Malformed> {
         return Err(Malformed::TargetEmpty { at });
     }
     match first_non_target(target) {
-        Some(n) => Err(Malformed::TargetByte { at: at + n, byte: target[n] }),
+        Some(n) => Err(Malformed::TargetByte {
+            at: at + n,
+            byte: target[n],
+        }),
         None => Ok(()),
     }
 }

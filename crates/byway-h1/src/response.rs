@@ -1,6 +1,7 @@
 //! Response: the head of a response, as an index over the bytes that came in.
 //!
-//! In:    a buffer that only grows at its end.   Out:   an index that a view reads status, fields and framing from.
+//! In:    a buffer that only grows at its end.
+//! Out:   an index that a view reads status, fields and framing from.
 //! Never: copies or repairs; never guesses where the body ends.
 
 use std::fmt;
@@ -19,8 +20,8 @@ const VERSION_BYTES: usize = 8;
 /// `HTTP/1.1 200`.
 const STATUS_END: usize = 12;
 
-/// The index of a response's head. Make one per connection and reuse it: after [`clear`](Self::clear) it keeps its memory,
-/// so that a steady state allocates nothing.
+/// The index of a response's head. Make one per connection and reuse it: after
+/// [`clear`](Self::clear) it keeps its memory, so that a steady state allocates nothing.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
     cursor: Cursor,
@@ -63,13 +64,15 @@ impl Default for ResponseHead {
 }
 
 impl ResponseHead {
-    /// Parses the head at the start of `buf`, going on from where the call before stopped: between calls `buf` may only
-    /// grow at its end, until [`clear`](Self::clear). The result does not depend on how the bytes were split.
+    /// Parses the head at the start of `buf`, going on from where the call before stopped: between
+    /// calls `buf` may only grow at its end, until [`clear`](Self::clear). The result does not
+    /// depend on how the bytes were split.
     ///
     /// Interim responses (1xx) are heads of their own: clear, and parse the next one.
     ///
     /// # Errors
-    /// Everything that [`Malformed`] names of a response's lines. Sins of framing come out of [`Response::framing`].
+    /// Everything that [`Malformed`] names of a response's lines. Sins of framing come out of
+    /// [`Response::framing`].
     pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Parsed, Malformed> {
         let window = window(buf, limits);
         if self.stage == Stage::StartLine {
@@ -96,7 +99,10 @@ impl ResponseHead {
     pub fn clear(&mut self) {
         let mut section = std::mem::take(&mut self.section);
         section.clear();
-        *self = Self { section, ..Self::default() };
+        *self = Self {
+            section,
+            ..Self::default()
+        };
     }
 
     /// The response in `buf`, which must be the buffer that [`parse`](Self::parse) called complete.
@@ -112,23 +118,37 @@ impl ResponseHead {
         self.version = Version::parse(version, 0)?;
         let (status, reason_at) = match rest {
             [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => ([a, b, c], STATUS_END),
-            [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] => ([a, b, c], STATUS_END + 1),
+            [
+                b' ',
+                a @ b'1'..=b'9',
+                b @ b'0'..=b'9',
+                c @ b'0'..=b'9',
+                b' ',
+                ..,
+            ] => ([a, b, c], STATUS_END + 1),
             _ => return Err(Malformed::StatusCode { at: VERSION_BYTES }),
         };
-        self.status = status.iter().fold(0, |sum, digit| sum * 10 + u16::from(*digit - b'0'));
+        self.status = status
+            .iter()
+            .fold(0, |sum, digit| sum * 10 + u16::from(*digit - b'0'));
         self.reason = Span::new(reason_at, line.len());
         let reason = &line[reason_at..];
         match first_non_value(reason) {
             Some(n) if reason[n] == b'\r' => Err(Malformed::BareCr { at: reason_at + n }),
-            Some(n) => Err(Malformed::ReasonByte { at: reason_at + n, byte: reason[n] }),
+            Some(n) => Err(Malformed::ReasonByte {
+                at: reason_at + n,
+                byte: reason[n],
+            }),
             None => Ok(()),
         }
     }
 
     fn complete(&mut self, buf: &[u8], limits: &Limits) -> Result<(), Malformed> {
         self.survey = Survey::of(&self.section, buf, limits)?;
-        let (length, coding) =
-            (self.survey.length.map(|span| span.of(buf)), self.survey.coding.map(|span| span.of(buf)));
+        let (length, coding) = (
+            self.survey.length.map(|span| span.of(buf)),
+            self.survey.coding.map(|span| span.of(buf)),
+        );
         self.declared = declared(self.version, length, coding);
         Ok(())
     }
@@ -170,24 +190,28 @@ impl<'a> Response<'a> {
         self.fields().named(name)
     }
 
-    /// The elements of all Connection fields: names of fields that concern this connection alone (RFC 9110 section 7.6.1).
+    /// The elements of all Connection fields: names of fields that concern this connection alone
+    /// (RFC 9110 section 7.6.1).
     pub fn connection_options(self) -> Options<'a> {
         self.fields().options("connection")
     }
 
-    /// Whether Connection lists anything that could be a field: something else than `close`, `keep-alive` and `upgrade`.
+    /// Whether Connection lists anything that could be a field: something else than `close`,
+    /// `keep-alive` and `upgrade`.
     pub fn connection_lists_fields(self) -> bool {
         self.head.survey.lists_fields
     }
 
-    /// Whether the connection may carry another exchange after this one, as far as version and Connection say (RFC 9112
-    /// section 9.3); a body that is [`Framed::UntilClose`] ends it all the same.
+    /// Whether the connection may carry another exchange after this one, as far as version and
+    /// Connection say (RFC 9112 section 9.3); a body that is [`Framed::UntilClose`] ends it all the
+    /// same.
     pub fn keep_alive(self) -> bool {
         self.head.survey.keep_alive(self.head.version)
     }
 
-    /// Whether the fields announce a body, or are not readable as framing, although the status permits none (1xx, 204).
-    /// Some senders then write one: the connection has no certain boundary behind the head and must not be used again.
+    /// Whether the fields announce a body, or are not readable as framing, although the status
+    /// permits none (1xx, 204). Some senders then write one: the connection has no certain boundary
+    /// behind the head and must not be used again.
     pub fn announces_impossible_body(self) -> bool {
         let announces = !matches!(self.head.declared, Ok(Framed::None | Framed::Length(0)));
         announces && matches!(self.head.status, 100..=199 | 204)
@@ -201,11 +225,16 @@ impl<'a> Response<'a> {
     /// The value of Upgrade, if Connection lists it too: what a 101 switches to.
     pub fn upgrade(self) -> Option<&'a [u8]> {
         let asked = self.head.version == Version::Http11 && self.head.survey.lists_upgrade;
-        self.head.survey.upgrade.filter(|_| asked).map(|span| span.of(self.buf))
+        self.head
+            .survey
+            .upgrade
+            .filter(|_| asked)
+            .map(|span| span.of(self.buf))
     }
 
-    /// How the body is delimited, given the method of the request that this answers: nothing follows an answer to HEAD,
-    /// a 1xx, 204 or 304, or a 2xx to CONNECT, whatever the fields say (RFC 9112 section 6.3).
+    /// How the body is delimited, given the method of the request that this answers: nothing
+    /// follows an answer to HEAD, a 1xx, 204 or 304, or a 2xx to CONNECT, whatever the fields say
+    /// (RFC 9112 section 6.3).
     ///
     /// # Errors
     /// If the fields do not say one single length: the response and its connection must be dropped.
@@ -225,7 +254,8 @@ impl fmt::Debug for Response<'_> {
     }
 }
 
-/// Whoever does not start with `HTTP/` speaks something else; there is no need to wait for the line's end.
+/// Whoever does not start with `HTTP/` speaks something else; there is no need to wait for the
+/// line's end.
 fn refuse_other_protocol(line: &[u8]) -> Result<(), Malformed> {
     let known = b"HTTP/";
     let len = line.len().min(known.len());

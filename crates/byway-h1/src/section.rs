@@ -1,7 +1,8 @@
 //! Section: the field lines of a head or of a trailer section, read line by line as they arrive.
 //!
 //! In:    a buffer that only grows at its end.   Out:   an index of names and values.
-//! Never: copies bytes, looks at a byte twice for a line end, or keeps an index entry for a line that it refused.
+//! Never: copies bytes, looks at a byte twice for a line end, or keeps an index entry for a line
+//!        that it refused.
 
 use memchr::{memchr, memrchr};
 
@@ -41,12 +42,16 @@ pub(crate) struct Section {
 impl Span {
     /// Callers keep offsets below [`Limits::head_window`], which fits 32 bits.
     pub(crate) fn new(start: usize, end: usize) -> Self {
-        Self { start: start as u32, end: end as u32 }
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
     }
 
     /// The bytes meant; none if `buf` is not the buffer that was indexed but a shorter one.
     pub(crate) fn of(self, buf: &[u8]) -> &[u8] {
-        buf.get(self.start as usize..self.end as usize).unwrap_or_default()
+        buf.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -66,14 +71,20 @@ impl Cursor {
 
     /// Moves on to the line after the one that ends at `lf`.
     pub(crate) fn pass(&mut self, lf: usize) {
-        *self = Self { line: lf + 1, seen: lf + 1 };
+        *self = Self {
+            line: lf + 1,
+            seen: lf + 1,
+        };
     }
 }
 
 impl Entry {
     /// From the name to the line end behind the value, if nothing else stands there.
     pub(crate) fn line(&self) -> Span {
-        Span { start: self.name.start, end: self.value.end.saturating_add(2) }
+        Span {
+            start: self.name.start,
+            end: self.value.end.saturating_add(2),
+        }
     }
 }
 
@@ -86,7 +97,8 @@ impl Section {
         &self.entries
     }
 
-    /// Reads field lines up to the empty one; says where the LF of that is, with the cursor still before it.
+    /// Reads field lines up to the empty one; says where the LF of that is, with the cursor still
+    /// before it.
     pub(crate) fn read(
         &mut self,
         cursor: &mut Cursor,
@@ -101,18 +113,25 @@ impl Section {
             }
             self.refuse_indent(line, start)?;
             if self.entries.len() >= limits.fields {
-                return Err(Malformed::TooManyFields { limit: limits.fields });
+                return Err(Malformed::TooManyFields {
+                    limit: limits.fields,
+                });
             }
             self.entries.push(field_line(line, start)?);
             cursor.pass(lf);
         }
-        self.refuse_indent(window.get(cursor.line()..).unwrap_or_default(), cursor.line())?;
+        self.refuse_indent(
+            window.get(cursor.line()..).unwrap_or_default(),
+            cursor.line(),
+        )?;
         Ok(None)
     }
 
     fn refuse_indent(&self, line: &[u8], at: usize) -> Result<(), Malformed> {
         match line.first() {
-            Some(&byte) if is_ows(byte) && self.entries.is_empty() => Err(Malformed::LeadingWhitespace { at }),
+            Some(&byte) if is_ows(byte) && self.entries.is_empty() => {
+                Err(Malformed::LeadingWhitespace { at })
+            }
             Some(&byte) if is_ows(byte) => Err(Malformed::ObsFold { at }),
             _ => Ok(()),
         }
@@ -121,7 +140,9 @@ impl Section {
 
 /// Takes the CR off a line whose LF is off already.
 pub(crate) fn without_cr(line: &[u8], at: usize) -> Result<&[u8], Malformed> {
-    line.strip_suffix(b"\r").ok_or(Malformed::BareLf { at: at + line.len() })
+    line.strip_suffix(b"\r").ok_or(Malformed::BareLf {
+        at: at + line.len(),
+    })
 }
 
 /// `line` still has its CR; `at` is its place in the buffer.
@@ -136,10 +157,16 @@ fn field_line(line: &[u8], at: usize) -> Result<Entry, Malformed> {
     if let Some(n) = first_non_value(raw) {
         return Err(bad_value(raw[n], at + colon + 1 + n));
     }
-    let value_end = raw.iter().rposition(|&byte| !is_ows(byte)).map_or(0, |n| n + 1);
+    let value_end = raw
+        .iter()
+        .rposition(|&byte| !is_ows(byte))
+        .map_or(0, |n| n + 1);
     let value_len = trim_ows(&raw[..value_end]).len();
     let value_at = at + colon + 1 + value_end;
-    Ok(Entry { name: Span::new(at, at + colon), value: Span::new(value_at - value_len, value_at) })
+    Ok(Entry {
+        name: Span::new(at, at + colon),
+        value: Span::new(value_at - value_len, value_at),
+    })
 }
 
 /// Names the sin of a line whose byte `n` is no token character and no colon in its place.

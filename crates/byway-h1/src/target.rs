@@ -53,8 +53,9 @@ pub(crate) enum Form {
 }
 
 impl<'a> Authority<'a> {
-    /// Reads `uri-host [ ":" port ]` (RFC 9110 section 7.2) strictly: `None` if the host is empty or holds anything but
-    /// reg-name characters, if brackets hold no IPv6 address, if the port is empty or over 65535, or with userinfo.
+    /// Reads `uri-host [ ":" port ]` (RFC 9110 section 7.2) strictly: `None` if the host is empty
+    /// or holds anything but reg-name characters, if brackets hold no IPv6 address, if the port is
+    /// empty or over 65535, or with userinfo.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (host, after) = if bytes.first() == Some(&b'[') {
             bytes.split_at(memchr::memchr(b']', bytes)? + 1)
@@ -74,7 +75,9 @@ impl<'a> Authority<'a> {
 pub(crate) fn form(method: &[u8], target: &[u8], at: usize) -> Result<Form, Malformed> {
     if method == b"CONNECT" {
         return match Authority::parse(target) {
-            Some(Authority { port: Some(1..), .. }) => Ok(Form::Authority),
+            Some(Authority {
+                port: Some(1..), ..
+            }) => Ok(Form::Authority),
             _ => Err(Malformed::ConnectTarget),
         };
     }
@@ -92,8 +95,10 @@ fn absolute(target: &[u8], at: usize) -> Option<Form> {
     let after = after.strip_prefix(b"://")?;
     let authority_len = memchr::memchr2(b'/', b'?', after).unwrap_or(after.len());
     let (authority, path) = after.split_at(authority_len);
-    // `http://host?query` has no path to put before its query; nobody sends it, and we do not invent one.
-    let valid = is_scheme(scheme) && Authority::parse(authority).is_some() && path.first() != Some(&b'?');
+    // `http://host?query` has no path to put before its query; nobody sends it, and we do not
+    // invent one.
+    let valid =
+        is_scheme(scheme) && Authority::parse(authority).is_some() && path.first() != Some(&b'?');
     let authority_at = at + colon + 3;
     let path_at = authority_at + authority_len;
     valid.then_some(Form::Absolute {
@@ -105,13 +110,17 @@ fn absolute(target: &[u8], at: usize) -> Option<Form> {
 
 fn is_scheme(scheme: &[u8]) -> bool {
     scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && scheme.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+        && scheme
+            .iter()
+            .all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
 fn is_host(host: &[u8]) -> bool {
     match host {
         [] => false,
-        [b'[', address @ .., b']'] => std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()),
+        [b'[', address @ .., b']'] => {
+            std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+        }
         _ => is_reg_name(host),
     }
 }
@@ -121,7 +130,9 @@ fn is_reg_name(mut host: &[u8]) -> bool {
     loop {
         host = match host {
             [] => return true,
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest
+            }
             [byte, rest @ ..] if is_reg_name_byte(*byte) => rest,
             _ => return false,
         };
@@ -130,13 +141,19 @@ fn is_reg_name(mut host: &[u8]) -> bool {
 
 fn is_reg_name_byte(byte: u8) -> bool {
     let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    unreserved || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+    unreserved
+        || matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+        )
 }
 
 fn port(digits: &[u8]) -> Option<u16> {
     if digits.is_empty() || digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value = digits.iter().fold(0u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    let value = digits
+        .iter()
+        .fold(0u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
     u16::try_from(value).ok()
 }

@@ -1,14 +1,17 @@
 //! Trailer: fields after the body, and which of them must be ignored there.
 //!
-//! In:    a parsed trailer section.   Out:   the fields that may be trailers.   Never: lets a trailer change framing,
-//! routing or authentication after the fact (RFC 9110 section 6.5.1).
+//! In:    a parsed trailer section.
+//! Out:   the fields that may be trailers.
+//! Never: lets a trailer change framing, routing or authentication after the fact (RFC 9110 section
+//!        6.5.1).
 
 use crate::field::{Field, Fields};
 use crate::forwarding::{is_alias, is_forwarding};
 use crate::hop::is_hop_by_hop;
 use crate::section::Section;
 
-/// The trailer fields of a message. Made by [`BodyDecoder::trailers`](crate::BodyDecoder::trailers).
+/// The trailer fields of a message. Made by
+/// [`BodyDecoder::trailers`](crate::BodyDecoder::trailers).
 #[derive(Clone, Debug, Default)]
 pub struct Trailers<'a> {
     fields: Option<Fields<'a>>,
@@ -20,7 +23,9 @@ impl<'a> Trailers<'a> {
     }
 
     pub(crate) fn new(section: &'a Section, unread: &'a [u8]) -> Self {
-        Self { fields: Some(Fields::new(section, unread)) }
+        Self {
+            fields: Some(Fields::new(section, unread)),
+        }
     }
 }
 
@@ -28,21 +33,29 @@ impl<'a> Iterator for Trailers<'a> {
     type Item = Field<'a>;
 
     fn next(&mut self) -> Option<Field<'a>> {
-        self.fields.as_mut()?.find(|field| may_be_trailer(field.name))
+        self.fields
+            .as_mut()?
+            .find(|field| may_be_trailer(field.name))
     }
 }
 
-/// Whether a field of that name may stand in a trailer section: not if it frames, routes, says who asked, authenticates,
-/// modifies the request, controls the response, or says how to read the content. `_` and `.` count as `-`, since to many an
-/// application they are: `X_Forwarded_For` behind the body would otherwise be what `X-Forwarded-For` may not.
+/// Whether a field of that name may stand in a trailer section: not if it frames, routes, says who
+/// asked, authenticates, modifies the request, controls the response, or says how to read the
+/// content. `_` and `.` count as `-`, since to many an application they are: `X_Forwarded_For`
+/// behind the body would otherwise be what `X-Forwarded-For` may not.
 pub fn may_be_trailer(name: &[u8]) -> bool {
     if is_alias(name) {
-        let plain: Vec<u8> = name.iter().map(|byte| if is_alias(&[*byte]) { b'-' } else { *byte }).collect();
+        let plain: Vec<u8> = name
+            .iter()
+            .map(|byte| if is_alias(&[*byte]) { b'-' } else { *byte })
+            .collect();
         return may_be_trailer(&plain);
     }
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-    let starts =
-        |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
+    let starts = |prefix: &str| {
+        name.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
     // A digest of the content can only be known after it (RFC 9530).
     let digest = is("content-digest");
     let barred = is_hop_by_hop(name)

@@ -1,8 +1,9 @@
 //! Write: puts messages on the wire, always as HTTP/1.1.
 //!
-//! In:    the parts of a message, from wherever: HTTP/1, HTTP/2, configuration.   Out:   bytes appended to a buffer.
-//! Never: writes a byte that would end a line early or make a name no name. Each function checks what it is given, whoever
-//! checked it before, and on an error leaves the buffer as it was.
+//! In:    the parts of a message, from wherever: HTTP/1, HTTP/2, configuration.
+//! Out:   bytes appended to a buffer.
+//! Never: writes a byte that would end a line early or make a name no name. Each function checks
+//!        what it is given, whoever checked it before, and on an error leaves the buffer as it was.
 
 use crate::error::Malformed;
 use crate::field::{Field, Line};
@@ -19,13 +20,19 @@ const CRLF: &[u8] = b"\r\n";
 /// If the method is no token, or the target is empty or holds a byte that no target may hold.
 pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8]) -> Result<(), Malformed> {
     if let Some(at) = first_non_token(method) {
-        return Err(Malformed::MethodByte { at, byte: method[at] });
+        return Err(Malformed::MethodByte {
+            at,
+            byte: method[at],
+        });
     }
     if method.is_empty() {
         return Err(Malformed::MethodByte { at: 0, byte: b' ' });
     }
     if let Some(at) = first_non_target(target) {
-        return Err(Malformed::TargetByte { at, byte: target[at] });
+        return Err(Malformed::TargetByte {
+            at,
+            byte: target[at],
+        });
     }
     if target.is_empty() {
         return Err(Malformed::TargetEmpty { at: 0 });
@@ -34,7 +41,8 @@ pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8]) -> Result<(
     Ok(())
 }
 
-/// `HTTP/1.1 SP status SP reason CRLF`. The reason may be empty; see [`reason_phrase`](crate::reason_phrase).
+/// `HTTP/1.1 SP status SP reason CRLF`. The reason may be empty; see
+/// [`reason_phrase`](crate::reason_phrase).
 ///
 /// # Errors
 /// If the status is not of three digits, or the reason holds a control byte.
@@ -43,10 +51,22 @@ pub fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) -> Result<(), 
         return Err(Malformed::StatusCode { at: 0 });
     }
     if let Some(at) = first_non_value(reason) {
-        return Err(Malformed::ReasonByte { at, byte: reason[at] });
+        return Err(Malformed::ReasonByte {
+            at,
+            byte: reason[at],
+        });
     }
     let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
-    append(out, &[b"HTTP/1.1 ", &[digit(100), digit(10), digit(1)], b" ", reason, CRLF]);
+    append(
+        out,
+        &[
+            b"HTTP/1.1 ",
+            &[digit(100), digit(10), digit(1)],
+            b" ",
+            reason,
+            CRLF,
+        ],
+    );
     Ok(())
 }
 
@@ -62,13 +82,17 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Malform
         return Err(Malformed::NameEmpty { at: 0 });
     }
     if let Some(at) = first_non_value(value) {
-        return Err(Malformed::ValueByte { at, byte: value[at] });
+        return Err(Malformed::ValueByte {
+            at,
+            byte: value[at],
+        });
     }
     append(out, &[name, b": ", value, CRLF]);
     Ok(())
 }
 
-/// A field as it was sent. What the parser has taken for an honest line is one; it is copied and not looked at again.
+/// A field as it was sent. What the parser has taken for an honest line is one; it is copied and
+/// not looked at again.
 ///
 /// # Errors
 /// As [`field`], if it has to be written anew.
@@ -86,7 +110,11 @@ pub fn line(out: &mut Vec<u8>, line: Line<'_>) -> Result<(), Malformed> {
 ///
 /// # Errors
 /// As [`field`], for the first element that cannot be written.
-pub fn list<'a>(out: &mut Vec<u8>, name: &[u8], elements: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Malformed> {
+pub fn list<'a>(
+    out: &mut Vec<u8>,
+    name: &[u8],
+    elements: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(), Malformed> {
     let start = out.len();
     for element in elements {
         if out.len() == start {
@@ -95,7 +123,10 @@ pub fn list<'a>(out: &mut Vec<u8>, name: &[u8], elements: impl IntoIterator<Item
         }
         if let Some(at) = first_non_value(element) {
             out.truncate(start);
-            return Err(Malformed::ValueByte { at, byte: element[at] });
+            return Err(Malformed::ValueByte {
+                at,
+                byte: element[at],
+            });
         }
         out.truncate(out.len() - CRLF.len());
         append(out, &[b", ", element, CRLF]);
@@ -123,8 +154,8 @@ pub fn end_of_head(out: &mut Vec<u8>) {
     out.extend_from_slice(CRLF);
 }
 
-/// `hex(len) CRLF`, before a chunk's data; [`CHUNK_SUFFIX`] follows them. A length of 0 would end the body
-/// ([`last_chunk`] does that), so for 0 nothing is written: write no suffix either.
+/// `hex(len) CRLF`, before a chunk's data; [`CHUNK_SUFFIX`] follows them. A length of 0 would end
+/// the body ([`last_chunk`] does that), so for 0 nothing is written: write no suffix either.
 pub fn chunk_prefix(out: &mut Vec<u8>, len: usize) {
     if len == 0 {
         return;
@@ -132,7 +163,11 @@ pub fn chunk_prefix(out: &mut Vec<u8>, len: usize) {
     let digits = (usize::BITS - len.leading_zeros()).div_ceil(4);
     for place in (0..digits).rev() {
         let digit = (len >> (place * 4) & 0xf) as u8;
-        out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+        out.push(if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' + digit - 10
+        });
     }
     out.extend_from_slice(CRLF);
 }
@@ -141,7 +176,10 @@ pub fn chunk_prefix(out: &mut Vec<u8>, len: usize) {
 ///
 /// # Errors
 /// As [`field`], for the first trailer that cannot be written.
-pub fn last_chunk<'a>(out: &mut Vec<u8>, trailers: impl IntoIterator<Item = Field<'a>>) -> Result<(), Malformed> {
+pub fn last_chunk<'a>(
+    out: &mut Vec<u8>,
+    trailers: impl IntoIterator<Item = Field<'a>>,
+) -> Result<(), Malformed> {
     let start = out.len();
     out.extend_from_slice(b"0\r\n");
     for trailer in trailers {

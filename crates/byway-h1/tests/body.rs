@@ -1,4 +1,5 @@
-//! Bodies: what they decode to, and the name of each sin against the chunked coding. Every case runs at every split.
+//! Bodies: what they decode to, and the name of each sin against the chunked coding. Every case
+//! runs at every split.
 
 mod common;
 
@@ -46,7 +47,10 @@ fn a_body_until_close_ends_honestly_with_the_connection() {
     decoder.taken(3);
     assert_eq!((decoder.remaining(), decoder.is_done()), (None, false));
     assert_eq!(decoder.eof(), Ok(()));
-    assert_eq!((decoder.step(b""), decoder.remaining()), (Ok(Step::End(0)), Some(0)));
+    assert_eq!(
+        (decoder.step(b""), decoder.remaining()),
+        (Ok(Step::End(0)), Some(0))
+    );
     assert!(decoder.is_done());
 }
 
@@ -78,14 +82,26 @@ fn chunks_decode_to_their_data_and_end_before_the_next_message() {
     for (sent, data, len) in [
         ("0\r\n\r\n", "", 5),
         ("5\r\nhello\r\n0\r\n\r\nGET / ", "hello", 15),
-        ("a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789", 35),
+        (
+            "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n",
+            "01234567890123456789",
+            35,
+        ),
         ("0000000000000001\r\nx\r\n0000\r\n\r\n", "x", 29),
         ("2\r\n\r\n\r\n0\r\n\r\n0\r\n\r\n", "\r\n", 12),
         ("1;a\r\nx\r\n0\r\n\r\n", "x", 13),
-        ("1 ;\ta =\tb ;c=\"d; \\\" \t\u{e9}\";e\r\nx\r\n0;z\r\n\r\n", "x", 38),
+        (
+            "1 ;\ta =\tb ;c=\"d; \\\" \t\u{e9}\";e\r\nx\r\n0;z\r\n\r\n",
+            "x",
+            38,
+        ),
     ] {
         let body = chunked(sent.as_bytes()).unwrap();
-        assert_eq!((body.data, body.len), (data.as_bytes().to_vec(), Some(len)), "{sent:?}");
+        assert_eq!(
+            (body.data, body.len),
+            (data.as_bytes().to_vec(), Some(len)),
+            "{sent:?}"
+        );
     }
 }
 
@@ -170,9 +186,24 @@ fn an_extension_of_another_shape_is_refused() {
 
 #[test]
 fn extensions_are_counted_over_the_whole_message() {
-    let limits = Limits { chunk_extension_bytes: 4, ..Limits::default() };
-    assert!(decode(Framed::Chunked, b"1;a\r\nx\r\n1;a\r\nx\r\n0\r\n\r\n", &limits).is_ok());
-    let sin = decode(Framed::Chunked, b"1;a\r\nx\r\n1;ab\r\nx\r\n0\r\n\r\n", &limits).unwrap_err();
+    let limits = Limits {
+        chunk_extension_bytes: 4,
+        ..Limits::default()
+    };
+    assert!(
+        decode(
+            Framed::Chunked,
+            b"1;a\r\nx\r\n1;a\r\nx\r\n0\r\n\r\n",
+            &limits
+        )
+        .is_ok()
+    );
+    let sin = decode(
+        Framed::Chunked,
+        b"1;a\r\nx\r\n1;ab\r\nx\r\n0\r\n\r\n",
+        &limits,
+    )
+    .unwrap_err();
     assert_eq!(sin, Malformed::ChunkExtensionsTooLong { limit: 4 });
 }
 
@@ -181,7 +212,8 @@ fn trailers_are_read_like_fields_and_belong_to_the_message() {
     let sent = b"1\r\nx\r\n0\r\nGrpc-Status: 0 \r\nX-Sum:\tabc\r\n\r\nGET /";
     let body = chunked(sent).unwrap();
     assert_eq!(body.len, Some(sent.len() - 5));
-    let trailers = [("Grpc-Status", "0"), ("X-Sum", "abc")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+    let trailers =
+        [("Grpc-Status", "0"), ("X-Sum", "abc")].map(|(n, v)| (n.to_owned(), v.to_owned()));
     assert_eq!(body.trailers, trailers);
 }
 
@@ -221,11 +253,22 @@ fn trailers_that_must_not_be_trailers_are_dropped() {
         "Location",
     ];
     for name in names {
-        let body = chunked(format!("0\r\n{name}: 1\r\nKept: 2\r\n{name}: 3\r\n\r\n").as_bytes()).unwrap();
-        assert_eq!(body.trailers, [("Kept".to_owned(), "2".to_owned())], "{name}");
+        let body =
+            chunked(format!("0\r\n{name}: 1\r\nKept: 2\r\n{name}: 3\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(
+            body.trailers,
+            [("Kept".to_owned(), "2".to_owned())],
+            "{name}"
+        );
         assert!(!may_be_trailer(name.to_uppercase().as_bytes()), "{name}");
     }
-    for name in ["Grpc-Status", "ETag", "Content-Digest", "Server-Timing", "X-Amz-Checksum-Crc32"] {
+    for name in [
+        "Grpc-Status",
+        "ETag",
+        "Content-Digest",
+        "Server-Timing",
+        "X-Amz-Checksum-Crc32",
+    ] {
         assert!(may_be_trailer(name.as_bytes()), "{name}");
     }
 }
@@ -247,12 +290,35 @@ fn trailers_with_a_sin_are_refused_like_fields() {
 
 #[test]
 fn a_trailer_section_is_held_to_the_limits_of_a_head() {
-    let limits = Limits { head_bytes: 12, fields: 2, ..Limits::default() };
-    assert!(decode(Framed::Chunked, b"0\r\nA: b\r\nC:\r\n\r\n", &Limits { head_bytes: 13, ..limits }).is_ok());
+    let limits = Limits {
+        head_bytes: 12,
+        fields: 2,
+        ..Limits::default()
+    };
+    assert!(
+        decode(
+            Framed::Chunked,
+            b"0\r\nA: b\r\nC:\r\n\r\n",
+            &Limits {
+                head_bytes: 13,
+                ..limits
+            }
+        )
+        .is_ok()
+    );
     for (body, sin) in [
-        (&b"0\r\nA: b\r\nC: d\r\n\r\n"[..], Malformed::TrailersTooLarge { limit: 12 }),
-        (b"0\r\nA: bbbbbbbbbbbbbbbbbbbbbb", Malformed::TrailersTooLarge { limit: 12 }),
-        (b"0\r\nA:\r\nB:\r\nC:\r\n", Malformed::TooManyFields { limit: 2 }),
+        (
+            &b"0\r\nA: b\r\nC: d\r\n\r\n"[..],
+            Malformed::TrailersTooLarge { limit: 12 },
+        ),
+        (
+            b"0\r\nA: bbbbbbbbbbbbbbbbbbbbbb",
+            Malformed::TrailersTooLarge { limit: 12 },
+        ),
+        (
+            b"0\r\nA:\r\nB:\r\nC:\r\n",
+            Malformed::TooManyFields { limit: 2 },
+        ),
     ] {
         assert_eq!(decode(Framed::Chunked, body, &limits).unwrap_err(), sin);
         assert_eq!(sin.status(), 431);
@@ -276,7 +342,11 @@ fn a_chunked_body_cut_short_anywhere_is_truncated() {
                 Step::End(_) => panic!("ended at {cut}"),
             }
         }
-        assert_eq!(decoder.eof(), Err(Truncated { missing: None }), "cut at {cut}");
+        assert_eq!(
+            decoder.eof(),
+            Err(Truncated { missing: None }),
+            "cut at {cut}"
+        );
     }
 }
 

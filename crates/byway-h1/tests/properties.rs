@@ -141,7 +141,13 @@ proptest! {
 }
 
 fn trimmed(value: &[u8]) -> &[u8] {
-    let start = value.iter().position(|b| !b" \t".contains(b)).unwrap_or(value.len());
-    let end = value.iter().rposition(|b| !b" \t".contains(b)).map_or(start, |n| n + 1);
+    let start = value
+        .iter()
+        .position(|b| !b" \t".contains(b))
+        .unwrap_or(value.len());
+    let end = value
+        .iter()
+        .rposition(|b| !b" \t".contains(b))
+        .map_or(start, |n| n + 1);
     &value[start..end]
 }

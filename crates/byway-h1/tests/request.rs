@@ -1,4 +1,5 @@
-//! Request heads: what is read from a good one, and the name of each sin of a bad one. Every case runs at every split.
+//! Request heads: what is read from a good one, and the name of each sin of a bad one. Every case
+//! runs at every split.
 
 mod common;
 
@@ -13,16 +14,30 @@ fn a_plain_request_is_read_as_it_was_sent() {
     assert_eq!(view.method(), b"GET");
     assert_eq!(view.target(), b"/a/b?c=d");
     assert_eq!(view.target_form(), TargetForm::Origin);
-    assert_eq!((view.path(), view.query()), (&b"/a/b"[..], Some(&b"c=d"[..])));
+    assert_eq!(
+        (view.path(), view.query()),
+        (&b"/a/b"[..], Some(&b"c=d"[..]))
+    );
     assert_eq!(view.version(), Version::Http11);
     assert_eq!(view.host(), Some(&b"example.com:8080"[..]));
     assert_eq!(view.framing(), Framed::None);
-    let fields: Vec<_> = view.fields().map(|f| (text(f.name), text(f.value))).collect();
-    let sent = [("Host", "example.com:8080"), ("X-Two", "one"), ("x-two", "two"), ("Empty", "")];
+    let fields: Vec<_> = view
+        .fields()
+        .map(|f| (text(f.name), text(f.value)))
+        .collect();
+    let sent = [
+        ("Host", "example.com:8080"),
+        ("X-Two", "one"),
+        ("x-two", "two"),
+        ("Empty", ""),
+    ];
     assert_eq!(fields, sent.map(|(n, v)| (n.to_owned(), v.to_owned())));
     assert_eq!(view.fields().len(), 4);
     assert_eq!(view.field("x-TWO"), Some(&b"one"[..]));
-    assert_eq!(view.fields_named("X-TWO").collect::<Vec<_>>(), [b"one", b"two"]);
+    assert_eq!(
+        view.fields_named("X-TWO").collect::<Vec<_>>(),
+        [b"one", b"two"]
+    );
     assert_eq!(view.field("three"), None);
 }
 
@@ -37,8 +52,14 @@ fn the_head_ends_where_the_body_starts() {
 fn a_complete_head_stays_complete() {
     let buf = b"GET / HTTP/1.0\r\n\r\n";
     let mut head = RequestHead::default();
-    assert_eq!(head.parse(buf, &Limits::default()), Ok(Parsed::Complete(buf.len())));
-    assert_eq!(head.parse(buf, &Limits::default()), Ok(Parsed::Complete(buf.len())));
+    assert_eq!(
+        head.parse(buf, &Limits::default()),
+        Ok(Parsed::Complete(buf.len()))
+    );
+    assert_eq!(
+        head.parse(buf, &Limits::default()),
+        Ok(Parsed::Complete(buf.len()))
+    );
 }
 
 #[test]
@@ -47,9 +68,15 @@ fn a_cleared_index_reads_the_next_request_from_its_own_start() {
     let second = b"GET /2 HTTP/1.0\r\n\r\n";
     let mut head = request(first);
     head.clear();
-    assert_eq!(head.parse(second, &Limits::default()), Ok(Parsed::Complete(second.len())));
+    assert_eq!(
+        head.parse(second, &Limits::default()),
+        Ok(Parsed::Complete(second.len()))
+    );
     let view = head.view(second);
-    assert_eq!((view.path(), view.framing(), view.host()), (&b"/2"[..], Framed::None, None));
+    assert_eq!(
+        (view.path(), view.framing(), view.host()),
+        (&b"/2"[..], Framed::None, None)
+    );
     assert_eq!(view.fields().count(), 0);
 }
 
@@ -57,7 +84,10 @@ fn a_cleared_index_reads_the_next_request_from_its_own_start() {
 fn a_view_of_a_buffer_that_is_too_short_is_empty_and_does_not_panic() {
     let head = request(b"GET /abc HTTP/1.1\r\nHost: a\r\n\r\n");
     let view = head.view(b"GET");
-    assert_eq!((view.method(), view.target(), view.path()), (&b"GET"[..], &b""[..], &b""[..]));
+    assert_eq!(
+        (view.method(), view.target(), view.path()),
+        (&b"GET"[..], &b""[..], &b""[..])
+    );
     assert_eq!(view.fields().count(), 1);
 }
 
@@ -71,7 +101,10 @@ fn two_empty_lines_before_a_request_line_are_skipped() {
 
 #[test]
 fn three_empty_lines_before_a_request_line_are_refused() {
-    assert_eq!(refused(b"\r\n\r\n\r\nGET / HTTP/1.1\r\n"), Malformed::EmptyLines { at: 4 });
+    assert_eq!(
+        refused(b"\r\n\r\n\r\nGET / HTTP/1.1\r\n"),
+        Malformed::EmptyLines { at: 4 }
+    );
 }
 
 #[test]
@@ -87,7 +120,10 @@ fn a_start_line_that_cannot_become_one_is_refused_before_it_ends() {
     ] {
         assert_eq!(refused(start).class(), class, "{}", start.escape_ascii());
     }
-    assert_eq!(refused("M".repeat(65).as_bytes()), Malformed::MethodTooLong { limit: 64 });
+    assert_eq!(
+        refused("M".repeat(65).as_bytes()),
+        Malformed::MethodTooLong { limit: 64 }
+    );
 }
 
 #[test]
@@ -156,33 +192,79 @@ fn a_field_line_with_a_sin_is_refused_by_its_name() {
 
 #[test]
 fn white_space_before_the_first_field_is_refused() {
-    assert_eq!(refused(b"GET / HTTP/1.1\r\n Host: a\r\n\r\n"), Malformed::LeadingWhitespace { at: 16 });
-    assert_eq!(refused(b"GET / HTTP/1.1\r\n\tHost: a\r\n\r\n"), Malformed::LeadingWhitespace { at: 16 });
+    assert_eq!(
+        refused(b"GET / HTTP/1.1\r\n Host: a\r\n\r\n"),
+        Malformed::LeadingWhitespace { at: 16 }
+    );
+    assert_eq!(
+        refused(b"GET / HTTP/1.1\r\n\tHost: a\r\n\r\n"),
+        Malformed::LeadingWhitespace { at: 16 }
+    );
 }
 
 #[test]
 fn the_error_says_where_the_byte_is() {
-    assert_eq!(refused(b"GET /ab\x01 HTTP/1.1\r\n"), Malformed::TargetByte { at: 7, byte: 1 });
-    assert_eq!(refused(b"GET / HTTP/1.1\r\nA: b\0\r\n"), Malformed::ValueByte { at: 20, byte: 0 });
-    assert_eq!(refused(b"GET / HTTP/1.1\r\nA: b\n"), Malformed::BareLf { at: 20 });
-    assert_eq!(refused(b"GET / HTTP/1.1\r\nA: b\0\r\n").to_string(), "byte 20: 0x00 cannot stand in a field value");
+    assert_eq!(
+        refused(b"GET /ab\x01 HTTP/1.1\r\n"),
+        Malformed::TargetByte { at: 7, byte: 1 }
+    );
+    assert_eq!(
+        refused(b"GET / HTTP/1.1\r\nA: b\0\r\n"),
+        Malformed::ValueByte { at: 20, byte: 0 }
+    );
+    assert_eq!(
+        refused(b"GET / HTTP/1.1\r\nA: b\n"),
+        Malformed::BareLf { at: 20 }
+    );
+    assert_eq!(
+        refused(b"GET / HTTP/1.1\r\nA: b\0\r\n").to_string(),
+        "byte 20: 0x00 cannot stand in a field value"
+    );
 }
 
 #[test]
 fn tabs_and_high_bytes_are_allowed_in_values() {
     let buf = b"GET / HTTP/1.1\r\nHost: a\r\nX: \tone\ttwo \xff\xe9\t\r\n\r\n";
-    assert_eq!(request(buf).view(buf).field("x"), Some(&b"one\ttwo \xff\xe9"[..]));
+    assert_eq!(
+        request(buf).view(buf).field("x"),
+        Some(&b"one\ttwo \xff\xe9"[..])
+    );
 }
 
 #[test]
 fn heads_at_a_limit_pass_and_heads_over_it_are_refused() {
     let buf = b"GET /1234 HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n";
-    let exact = Limits { head_bytes: buf.len(), fields: 2, target_bytes: 5, ..Limits::default() };
-    assert!(matches!(parse_request(buf, &exact), Ok((_, Parsed::Complete(_)))));
+    let exact = Limits {
+        head_bytes: buf.len(),
+        fields: 2,
+        target_bytes: 5,
+        ..Limits::default()
+    };
+    assert!(matches!(
+        parse_request(buf, &exact),
+        Ok((_, Parsed::Complete(_)))
+    ));
     for (limits, sin) in [
-        (Limits { head_bytes: buf.len() - 1, ..exact }, Malformed::HeadTooLarge { limit: buf.len() - 1 }),
-        (Limits { fields: 1, ..exact }, Malformed::TooManyFields { limit: 1 }),
-        (Limits { target_bytes: 4, ..exact }, Malformed::TargetTooLong { limit: 4 }),
+        (
+            Limits {
+                head_bytes: buf.len() - 1,
+                ..exact
+            },
+            Malformed::HeadTooLarge {
+                limit: buf.len() - 1,
+            },
+        ),
+        (
+            Limits { fields: 1, ..exact },
+            Malformed::TooManyFields { limit: 1 },
+        ),
+        (
+            Limits {
+                target_bytes: 4,
+                ..exact
+            },
+            Malformed::TargetTooLong { limit: 4 },
+        ),
     ] {
         assert_eq!(parse_request(buf, &limits).unwrap_err(), sin);
     }
@@ -194,36 +276,72 @@ fn connection_options_are_limited_over_all_connection_fields_together() {
     let list = |n: usize| vec!["x"; n].join(",");
     for fields in [
         format!("Connection: {}\r\n", list(64)),
-        format!("Connection: {}\r\nX: y\r\nCONNECTION: {}\r\n", list(60), list(4)),
+        format!(
+            "Connection: {}\r\nX: y\r\nCONNECTION: {}\r\n",
+            list(60),
+            list(4)
+        ),
         format!("Connection: x{}\r\n", ",".repeat(63)),
         "Connection: close\r\n".repeat(64),
         format!("Keep-Alive: {}\r\nTE: {}\r\n", list(1000), list(1000)),
     ] {
-        assert!(matches!(parse_request(&head(&fields), &Limits::default()), Ok((_, Parsed::Complete(_)))), "{fields}");
+        assert!(
+            matches!(
+                parse_request(&head(&fields), &Limits::default()),
+                Ok((_, Parsed::Complete(_)))
+            ),
+            "{fields}"
+        );
     }
     let sin = Malformed::TooManyConnectionOptions { limit: 64 };
-    assert_eq!((sin.status(), sin.class()), (400, "too-many-connection-options"));
+    assert_eq!(
+        (sin.status(), sin.class()),
+        (400, "too-many-connection-options")
+    );
     for fields in [
         format!("Connection: {}\r\n", list(65)),
-        format!("Connection: {}\r\nX: y\r\nCONNECTION: {}\r\n", list(60), list(5)),
+        format!(
+            "Connection: {}\r\nX: y\r\nCONNECTION: {}\r\n",
+            list(60),
+            list(5)
+        ),
         format!("Connection: x{}\r\n", ",".repeat(65)),
         format!("Connection: {}\r\n", ",".repeat(65)),
         "Connection: close\r\n".repeat(65),
     ] {
-        assert_eq!(parse_request(&head(&fields), &Limits::default()).unwrap_err(), sin, "{fields}");
+        assert_eq!(
+            parse_request(&head(&fields), &Limits::default()).unwrap_err(),
+            sin,
+            "{fields}"
+        );
     }
 }
 
 #[test]
 fn a_target_without_end_is_refused_before_its_line_ends() {
-    let limits = Limits { target_bytes: 8, ..Limits::default() };
-    assert_eq!(parse_request(b"GET /12345678", &limits).unwrap_err().status(), 414);
+    let limits = Limits {
+        target_bytes: 8,
+        ..Limits::default()
+    };
+    assert_eq!(
+        parse_request(b"GET /12345678", &limits)
+            .unwrap_err()
+            .status(),
+        414
+    );
 }
 
 #[test]
 fn a_head_without_end_is_refused_at_the_limit() {
-    let limits = Limits { head_bytes: 32, ..Limits::default() };
-    let sin = parse_request(b"GET / HTTP/1.1\r\nA: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", &limits).unwrap_err();
+    let limits = Limits {
+        head_bytes: 32,
+        ..Limits::default()
+    };
+    let sin = parse_request(
+        b"GET / HTTP/1.1\r\nA: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        &limits,
+    )
+    .unwrap_err();
     assert_eq!((sin.status(), sin.class()), (431, "head-too-large"));
 }
 
@@ -232,9 +350,18 @@ fn each_kind_of_refusal_has_its_status() {
     for (head, status) in [
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/3.0\r\n", 505),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", 501),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+            501,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            501,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
+            501,
+        ),
     ] {
         assert_eq!(refused(head.as_bytes()).status(), status, "{head:?}");
     }
@@ -246,7 +373,10 @@ fn a_length_is_one_plain_decimal_number() {
         ("", Framed::None),
         ("Content-Length: 0\r\n", Framed::Length(0)),
         ("content-length:12 \r\n", Framed::Length(12)),
-        ("CONTENT-LENGTH: 9223372036854775807\r\n", Framed::Length(i64::MAX as u64)),
+        (
+            "CONTENT-LENGTH: 9223372036854775807\r\n",
+            Framed::Length(i64::MAX as u64),
+        ),
         ("Transfer-Encoding: chunked\r\n", Framed::Chunked),
         ("transfer-encoding:\tCHUNKED\r\n", Framed::Chunked),
     ] {
@@ -256,13 +386,27 @@ fn a_length_is_one_plain_decimal_number() {
 
 #[test]
 fn a_target_is_sorted_by_its_form() {
-    let absolute = |authority, path_and_query| TargetForm::Absolute { scheme: b"HTTP", authority, path_and_query };
+    let absolute = |authority, path_and_query| TargetForm::Absolute {
+        scheme: b"HTTP",
+        authority,
+        path_and_query,
+    };
     for (line, form, path, query) in [
         ("GET //a HTTP/1.1", TargetForm::Origin, "//a", None),
         ("GET /? HTTP/1.1", TargetForm::Origin, "/", Some("")),
         ("GET HTTP://b HTTP/1.1", absolute(b"b", b"/"), "/", None),
-        ("GET HTTP://b:1/x?y HTTP/1.1", absolute(b"b:1", b"/x?y"), "/x", Some("y")),
-        ("GET HTTP://[::1]:1/ HTTP/1.1", absolute(b"[::1]:1", b"/"), "/", None),
+        (
+            "GET HTTP://b:1/x?y HTTP/1.1",
+            absolute(b"b:1", b"/x?y"),
+            "/x",
+            Some("y"),
+        ),
+        (
+            "GET HTTP://[::1]:1/ HTTP/1.1",
+            absolute(b"[::1]:1", b"/"),
+            "/",
+            None,
+        ),
         ("OPTIONS * HTTP/1.1", TargetForm::Asterisk, "*", None),
         ("CONNECT b:443 HTTP/1.1", TargetForm::Authority, "", None),
     ] {
@@ -270,7 +414,11 @@ fn a_target_is_sorted_by_its_form() {
         let head = request(&buf);
         let view = head.view(&buf);
         assert_eq!(view.target_form(), form, "{line}");
-        assert_eq!((text(view.path()), view.query().map(text)), (path.to_owned(), query.map(str::to_owned)), "{line}");
+        assert_eq!(
+            (text(view.path()), view.query().map(text)),
+            (path.to_owned(), query.map(str::to_owned)),
+            "{line}"
+        );
     }
 }
 
@@ -317,8 +465,20 @@ fn a_host_is_a_name_or_an_address_with_an_optional_port() {
         assert_eq!(request(&buf).view(&buf).host(), Some(host.as_bytes()));
         assert!(Authority::parse(host.as_bytes()).is_some());
     }
-    assert_eq!(Authority::parse(b"[::1]:80"), Some(Authority { host: b"[::1]", port: Some(80) }));
-    assert_eq!(Authority::parse(b"a"), Some(Authority { host: b"a", port: None }));
+    assert_eq!(
+        Authority::parse(b"[::1]:80"),
+        Some(Authority {
+            host: b"[::1]",
+            port: Some(80)
+        })
+    );
+    assert_eq!(
+        Authority::parse(b"a"),
+        Some(Authority {
+            host: b"a",
+            port: None
+        })
+    );
 }
 
 #[test]
@@ -361,7 +521,10 @@ fn a_host_of_another_shape_is_refused() {
 fn an_old_request_needs_no_host_but_may_not_have_two() {
     let buf = b"GET / HTTP/1.0\r\n\r\n";
     assert_eq!(request(buf).view(buf).host(), None);
-    assert_eq!(refused(b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"), Malformed::HostRepeated);
+    assert_eq!(
+        refused(b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"),
+        Malformed::HostRepeated
+    );
 }
 
 #[test]
@@ -383,7 +546,11 @@ fn the_connection_is_kept_by_version_and_connection() {
         ("1.0", "Proxy-Connection: keep-alive\r\n", false),
     ] {
         let buf = format!("GET / HTTP/{version}\r\nHost: a\r\n{connection}\r\n").into_bytes();
-        assert_eq!(request(&buf).view(&buf).keep_alive(), keep, "{version} {connection:?}");
+        assert_eq!(
+            request(&buf).view(&buf).keep_alive(),
+            keep,
+            "{version} {connection:?}"
+        );
     }
 }
 
@@ -391,7 +558,10 @@ fn the_connection_is_kept_by_version_and_connection() {
 fn connection_options_are_gathered_from_all_connection_fields() {
     let buf = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: ,a , B,,\r\nX: y\r\nconnection:c\r\nConnection:\r\n\r\n";
     let head = request(buf);
-    assert_eq!(head.view(buf).connection_options().collect::<Vec<_>>(), [b"a", b"B", b"c"]);
+    assert_eq!(
+        head.view(buf).connection_options().collect::<Vec<_>>(),
+        [b"a", b"B", b"c"]
+    );
 }
 
 #[test]
@@ -404,20 +574,32 @@ fn continue_is_expected_only_in_a_new_request_that_says_so() {
         ("1.0", "Expect: 100-continue\r\n", false),
     ] {
         let buf = format!("POST / HTTP/{version}\r\nHost: a\r\n{line}\r\n").into_bytes();
-        assert_eq!(request(&buf).view(&buf).expects_continue(), expects, "{version} {line:?}");
+        assert_eq!(
+            request(&buf).view(&buf).expects_continue(),
+            expects,
+            "{version} {line:?}"
+        );
     }
 }
 
 #[test]
 fn an_upgrade_counts_only_if_connection_lists_it() {
     for (version, lines, upgrade) in [
-        ("1.1", "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n", Some("websocket")),
+        (
+            "1.1",
+            "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
+            Some("websocket"),
+        ),
         ("1.1", "Upgrade: websocket\r\n", None),
         ("1.1", "Connection: upgrade\r\n", None),
         ("1.0", "Connection: upgrade\r\nUpgrade: websocket\r\n", None),
     ] {
         let buf = format!("GET / HTTP/{version}\r\nHost: a\r\n{lines}\r\n").into_bytes();
-        assert_eq!(request(&buf).view(&buf).upgrade().map(text).as_deref(), upgrade, "{version} {lines:?}");
+        assert_eq!(
+            request(&buf).view(&buf).upgrade().map(text).as_deref(),
+            upgrade,
+            "{version} {lines:?}"
+        );
     }
 }
 

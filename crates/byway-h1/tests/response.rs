@@ -1,5 +1,5 @@
-//! Response heads: what is read from a good one, the name of each sin of a bad one, and where its body ends. Every case
-//! runs at every split.
+//! Response heads: what is read from a good one, the name of each sin of a bad one, and where its
+//! body ends. Every case runs at every split.
 
 mod common;
 
@@ -11,8 +11,14 @@ fn a_plain_response_is_read_as_it_was_sent() {
     let buf = b"HTTP/1.1 404 Not \xe9\tFound\r\nSet-Cookie: a\r\nset-cookie: b\r\nConnection: x\r\n\r\nrest";
     let head = response(buf);
     let view = head.view(buf);
-    assert_eq!((view.version(), view.status(), view.reason()), (Version::Http11, 404, &b"Not \xe9\tFound"[..]));
-    assert_eq!(view.fields_named("set-cookie").collect::<Vec<_>>(), [b"a", b"b"]);
+    assert_eq!(
+        (view.version(), view.status(), view.reason()),
+        (Version::Http11, 404, &b"Not \xe9\tFound"[..])
+    );
+    assert_eq!(
+        view.fields_named("set-cookie").collect::<Vec<_>>(),
+        [b"a", b"b"]
+    );
     assert_eq!(view.field("Set-Cookie"), Some(&b"a"[..]));
     assert_eq!(view.connection_options().collect::<Vec<_>>(), [b"x"]);
     assert_eq!(view.fields().count(), 3);
@@ -23,7 +29,10 @@ fn the_reason_may_be_empty_or_missing() {
     for line in ["HTTP/1.0 200 \r\n\r\n", "HTTP/1.0 200\r\n\r\n"] {
         let head = response(line.as_bytes());
         let view = head.view(line.as_bytes());
-        assert_eq!((view.version(), view.status(), view.reason()), (Version::Http10, 200, &b""[..]));
+        assert_eq!(
+            (view.version(), view.status(), view.reason()),
+            (Version::Http10, 200, &b""[..])
+        );
     }
 }
 
@@ -58,7 +67,10 @@ fn a_status_line_with_a_sin_is_refused_by_its_name() {
 fn too_many_connection_options_are_refused_in_a_response_too() {
     let list = vec!["x"; 65].join(", ");
     let buf = format!("HTTP/1.1 200 OK\r\nConnection: {list}\r\n\r\n");
-    assert_eq!(refused_response(buf.as_bytes()), Malformed::TooManyConnectionOptions { limit: 64 });
+    assert_eq!(
+        refused_response(buf.as_bytes()),
+        Malformed::TooManyConnectionOptions { limit: 64 }
+    );
 }
 
 #[test]
@@ -76,7 +88,11 @@ fn a_body_is_impossible_only_behind_a_status_that_permits_none() {
     ] {
         let buf = format!("HTTP/1.1 {status} X\r\n{fields}\r\n");
         let head = response(buf.as_bytes());
-        assert_eq!(head.view(buf.as_bytes()).announces_impossible_body(), impossible, "{buf:?}");
+        assert_eq!(
+            head.view(buf.as_bytes()).announces_impossible_body(),
+            impossible,
+            "{buf:?}"
+        );
     }
 }
 
@@ -98,11 +114,21 @@ fn field_lines_of_responses_are_as_strict_as_those_of_requests() {
 
 #[test]
 fn a_head_without_end_is_refused_at_the_limit() {
-    let limits = Limits { head_bytes: 24, fields: 1, ..Limits::default() };
+    let limits = Limits {
+        head_bytes: 24,
+        fields: 1,
+        ..Limits::default()
+    };
     let long = b"HTTP/1.1 200 OK\r\nA: bbbbbbbbbbbbbb";
-    assert_eq!(parse_response(long, &limits).unwrap_err(), Malformed::HeadTooLarge { limit: 24 });
+    assert_eq!(
+        parse_response(long, &limits).unwrap_err(),
+        Malformed::HeadTooLarge { limit: 24 }
+    );
     let many = b"HTTP/1.1 200 \r\nA:\r\nB:\r\n";
-    assert_eq!(parse_response(many, &limits).unwrap_err(), Malformed::TooManyFields { limit: 1 });
+    assert_eq!(
+        parse_response(many, &limits).unwrap_err(),
+        Malformed::TooManyFields { limit: 1 }
+    );
 }
 
 #[test]
@@ -111,7 +137,12 @@ fn the_body_ends_where_head_method_and_status_say() {
         ("GET", 200, "", Framed::UntilClose),
         ("GET", 200, "Content-Length: 5\r\n", Framed::Length(5)),
         ("GET", 200, "Content-Length: 0\r\n", Framed::Length(0)),
-        ("GET", 200, "Transfer-Encoding: chunked\r\n", Framed::Chunked),
+        (
+            "GET",
+            200,
+            "Transfer-Encoding: chunked\r\n",
+            Framed::Chunked,
+        ),
         ("HEAD", 200, "Content-Length: 5\r\n", Framed::None),
         ("HEAD", 200, "Transfer-Encoding: chunked\r\n", Framed::None),
         ("HEAD", 200, "", Framed::None),
@@ -122,38 +153,66 @@ fn the_body_ends_where_head_method_and_status_say() {
         ("GET", 304, "Content-Length: 5\r\n", Framed::None),
         ("GET", 205, "Content-Length: 0\r\n", Framed::Length(0)),
         ("CONNECT", 200, "Content-Length: 5\r\n", Framed::None),
-        ("CONNECT", 200, "Transfer-Encoding: chunked\r\n", Framed::None),
+        (
+            "CONNECT",
+            200,
+            "Transfer-Encoding: chunked\r\n",
+            Framed::None,
+        ),
         ("CONNECT", 407, "Content-Length: 5\r\n", Framed::Length(5)),
         ("CONNECT", 502, "", Framed::UntilClose),
         ("head", 200, "Content-Length: 5\r\n", Framed::Length(5)),
     ] {
         let buf = format!("HTTP/1.1 {status} \r\n{lines}\r\n").into_bytes();
         let head = response(&buf);
-        assert_eq!(head.view(&buf).framing(method.as_bytes()), Ok(framed), "{method} {status} {lines:?}");
+        assert_eq!(
+            head.view(&buf).framing(method.as_bytes()),
+            Ok(framed),
+            "{method} {status} {lines:?}"
+        );
     }
 }
 
 #[test]
 fn a_response_with_no_single_length_is_refused_whatever_it_answers() {
     for (lines, class) in [
-        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "length-and-coding"),
-        ("Content-Length: 5\r\nContent-Length: 5\r\n", "length-repeated"),
+        (
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "length-and-coding",
+        ),
+        (
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "length-repeated",
+        ),
         ("Content-Length: 5, 5\r\n", "length-invalid"),
         ("Content-Length:\r\n", "length-invalid"),
         ("Transfer-Encoding: gzip\r\n", "coding-unasked"),
         ("Transfer-Encoding: gzip, chunked\r\n", "coding-unasked"),
-        ("Transfer-Encoding: chunked, chunked\r\n", "chunked-repeated"),
-        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "coding-repeated"),
+        (
+            "Transfer-Encoding: chunked, chunked\r\n",
+            "chunked-repeated",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "coding-repeated",
+        ),
     ] {
         let buf = format!("HTTP/1.1 200 OK\r\n{lines}\r\n").into_bytes();
         let head = response(&buf);
         for method in ["GET", "HEAD", "CONNECT"] {
             let sin = head.view(&buf).framing(method.as_bytes()).unwrap_err();
-            assert_eq!((sin.class(), sin.status()), (class, 400), "{method} {lines:?}");
+            assert_eq!(
+                (sin.class(), sin.status()),
+                (class, 400),
+                "{method} {lines:?}"
+            );
         }
     }
     let old = b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert_eq!(response(old).view(old).framing(b"GET"), Err(Malformed::CodingOnHttp10));
+    assert_eq!(
+        response(old).view(old).framing(b"GET"),
+        Err(Malformed::CodingOnHttp10)
+    );
 }
 
 #[test]
@@ -165,7 +224,11 @@ fn the_connection_is_kept_by_version_and_connection() {
         ("1.0", "Connection: keep-alive\r\n", true),
     ] {
         let buf = format!("HTTP/{version} 200 OK\r\n{connection}\r\n").into_bytes();
-        assert_eq!(response(&buf).view(&buf).keep_alive(), keep, "{version} {connection:?}");
+        assert_eq!(
+            response(&buf).view(&buf).keep_alive(),
+            keep,
+            "{version} {connection:?}"
+        );
     }
 }
 
@@ -175,7 +238,10 @@ fn an_interim_response_is_a_head_of_its_own() {
     let (mut head, parsed) = parse_response(buf, &Limits::default()).unwrap();
     assert_eq!(parsed, Parsed::Complete(25));
     head.clear();
-    assert_eq!(head.parse(&buf[25..], &Limits::default()), Ok(Parsed::Complete(19)));
+    assert_eq!(
+        head.parse(&buf[25..], &Limits::default()),
+        Ok(Parsed::Complete(19))
+    );
     assert_eq!(head.view(&buf[25..]).status(), 200);
 }
 
@@ -193,9 +259,13 @@ fn each_registered_status_has_its_phrase_and_others_have_none() {
         (308, "Permanent Redirect"),
         (431, "Request Header Fields Too Large"),
     ];
-    for (status, phrase) in
-        phrases.into_iter().chain([(504, "Gateway Timeout"), (299, ""), (999, ""), (0, ""), (418, "")])
-    {
+    for (status, phrase) in phrases.into_iter().chain([
+        (504, "Gateway Timeout"),
+        (299, ""),
+        (999, ""),
+        (0, ""),
+        (418, ""),
+    ]) {
         assert_eq!(reason_phrase(status), phrase, "{status}");
     }
 }
@@ -213,9 +283,21 @@ fn the_fields_of_one_hop_are_known_in_any_case() {
         "Transfer-Encoding",
         "Upgrade",
     ] {
-        assert!(is_hop_by_hop(name.as_bytes()) && is_hop_by_hop(name.to_uppercase().as_bytes()), "{name}");
+        assert!(
+            is_hop_by_hop(name.as_bytes()) && is_hop_by_hop(name.to_uppercase().as_bytes()),
+            "{name}"
+        );
     }
-    for name in ["Host", "Content-Length", "Via", "Cookie", "T", "", "Trailers", "Sec-WebSocket-Key"] {
+    for name in [
+        "Host",
+        "Content-Length",
+        "Via",
+        "Cookie",
+        "T",
+        "",
+        "Trailers",
+        "Sec-WebSocket-Key",
+    ] {
         assert!(!is_hop_by_hop(name.as_bytes()), "{name}");
     }
 }

@@ -1,5 +1,5 @@
-//! Smuggling: the known ways to make two readers disagree on where a message ends, each refused. Named after the advisories
-//! that other programs had to publish. Every case runs at every split.
+//! Smuggling: the known ways to make two readers disagree on where a message ends, each refused.
+//! Named after the advisories that other programs had to publish. Every case runs at every split.
 
 mod common;
 
@@ -17,14 +17,19 @@ fn cl_te_is_refused_in_either_order_cve_2026_2835() {
         "Content-Length:\r\nTransfer-Encoding:",
         "content-length: 4\r\nTRANSFER-ENCODING: chunked",
     ] {
-        assert_eq!(refused_fields(lines), Malformed::LengthAndCoding, "{lines:?}");
+        assert_eq!(
+            refused_fields(lines),
+            Malformed::LengthAndCoding,
+            "{lines:?}"
+        );
     }
 }
 
 #[test]
 fn transfer_encoding_on_http_1_0_is_refused_cve_2026_2835() {
     for connection in ["", "Connection: keep-alive\r\n"] {
-        let head = format!("POST / HTTP/1.0\r\nHost: a\r\n{connection}Transfer-Encoding: chunked\r\n\r\n");
+        let head =
+            format!("POST / HTTP/1.0\r\nHost: a\r\n{connection}Transfer-Encoding: chunked\r\n\r\n");
         assert_eq!(refused(head.as_bytes()), Malformed::CodingOnHttp10);
     }
 }
@@ -77,7 +82,11 @@ fn white_space_that_hides_a_transfer_encoding_is_refused() {
 fn several_transfer_encodings_are_refused() {
     for second in ["chunked", "identity", "x", ""] {
         let lines = format!("Transfer-Encoding: chunked\r\nTransfer-Encoding: {second}");
-        assert_eq!(refused_fields(&lines), Malformed::CodingRepeated, "{second:?}");
+        assert_eq!(
+            refused_fields(&lines),
+            Malformed::CodingRepeated,
+            "{second:?}"
+        );
     }
 }
 
@@ -85,44 +94,71 @@ fn several_transfer_encodings_are_refused() {
 fn several_content_lengths_are_refused_even_if_equal() {
     for second in ["5", "6", "", "05"] {
         let lines = format!("Content-Length: 5\r\ncontent-length: {second}");
-        assert_eq!(refused_fields(&lines), Malformed::LengthRepeated, "{second:?}");
+        assert_eq!(
+            refused_fields(&lines),
+            Malformed::LengthRepeated,
+            "{second:?}"
+        );
     }
 }
 
 #[test]
 fn a_content_length_that_is_not_a_plain_number_is_refused() {
     for value in [
-        "", "+5", "-5", "-0", "0x5", "5 5", "5, 5", "5,5", "5,", ",5", "5.0", "5e1", "5;", "five", "0b1", "5_0",
-        "\u{664}", "'5'", "\"5\"",
+        "", "+5", "-5", "-0", "0x5", "5 5", "5, 5", "5,5", "5,", ",5", "5.0", "5e1", "5;", "five",
+        "0b1", "5_0", "\u{664}", "'5'", "\"5\"",
     ] {
-        assert_eq!(refused_fields(&format!("Content-Length: {value}")), Malformed::LengthInvalid, "{value:?}");
+        assert_eq!(
+            refused_fields(&format!("Content-Length: {value}")),
+            Malformed::LengthInvalid,
+            "{value:?}"
+        );
     }
 }
 
 #[test]
 fn an_empty_content_length_is_refused_cve_2023_40225() {
     assert_eq!(refused_fields("Content-Length:"), Malformed::LengthInvalid);
-    assert_eq!(refused_fields("Content-Length: \t"), Malformed::LengthInvalid);
+    assert_eq!(
+        refused_fields("Content-Length: \t"),
+        Malformed::LengthInvalid
+    );
 }
 
 #[test]
 fn a_content_length_that_overflows_is_refused() {
-    for value in
-        ["9223372036854775808", "18446744073709551616", "18446744073709551621", "99999999999999999999999999999999"]
-    {
-        assert_eq!(refused_fields(&format!("Content-Length: {value}")), Malformed::LengthTooLarge, "{value}");
+    for value in [
+        "9223372036854775808",
+        "18446744073709551616",
+        "18446744073709551621",
+        "99999999999999999999999999999999",
+    ] {
+        assert_eq!(
+            refused_fields(&format!("Content-Length: {value}")),
+            Malformed::LengthTooLarge,
+            "{value}"
+        );
     }
 }
 
 #[test]
 fn an_empty_header_name_is_refused_and_not_the_end_of_the_head_cve_2023_25725() {
-    assert_eq!(refused_fields(": x\r\nContent-Length: 5").class(), "name-empty");
-    assert_eq!(refused_fields(":\r\nTransfer-Encoding: chunked").class(), "name-empty");
+    assert_eq!(
+        refused_fields(": x\r\nContent-Length: 5").class(),
+        "name-empty"
+    );
+    assert_eq!(
+        refused_fields(":\r\nTransfer-Encoding: chunked").class(),
+        "name-empty"
+    );
 }
 
 #[test]
 fn a_header_name_too_long_for_small_integers_is_still_that_name_cve_2021_40346() {
-    let lines = format!("Content-Length0{}: 5\r\nContent-Length: 3\r\n", "a".repeat(256));
+    let lines = format!(
+        "Content-Length0{}: 5\r\nContent-Length: 3\r\n",
+        "a".repeat(256)
+    );
     assert_eq!(framing(&lines), Framed::Length(3));
     let lines = format!("{}Content-Length: 5\r\n", "a".repeat(65_536 - 14));
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
@@ -131,14 +167,24 @@ fn a_header_name_too_long_for_small_integers_is_still_that_name_cve_2021_40346()
 
 #[test]
 fn names_that_only_look_like_framing_are_not_framing() {
-    for line in ["Content_Length: 5", "Content-Length-X: 5", "X-Content-Length: 5", "Transfer_Encoding: chunked"] {
+    for line in [
+        "Content_Length: 5",
+        "Content-Length-X: 5",
+        "X-Content-Length: 5",
+        "Transfer_Encoding: chunked",
+    ] {
         assert_eq!(framing(&format!("{line}\r\n")), Framed::None, "{line}");
     }
 }
 
 #[test]
 fn obs_fold_is_refused_and_never_joined() {
-    for fold in ["Content-Length: 1\r\n 2", "X: y\r\n\tz", "X:\r\n z", "X: y\r\n \r\n"] {
+    for fold in [
+        "Content-Length: 1\r\n 2",
+        "X: y\r\n\tz",
+        "X:\r\n z",
+        "X: y\r\n \r\n",
+    ] {
         assert_eq!(refused_fields(fold).class(), "obs-fold", "{fold:?}");
     }
 }
@@ -164,7 +210,10 @@ fn bare_lf_in_the_chunked_coding_is_refused() {
         "0\r\n\n",
     ] {
         assert!(
-            matches!(chunked(body.as_bytes()).map_err(|sin| sin.class()), Err("chunk-line-end" | "bare-lf")),
+            matches!(
+                chunked(body.as_bytes()).map_err(|sin| sin.class()),
+                Err("chunk-line-end" | "bare-lf")
+            ),
             "{body:?}"
         );
     }
@@ -179,19 +228,32 @@ fn a_newline_in_a_quoted_extension_is_no_way_out_of_it() {
 
 #[test]
 fn a_chunk_size_that_overflows_is_refused() {
-    for size in ["10000000000000000", "fffffffffffffffff", "8000000000000000", "000000000000000005"] {
-        assert_eq!(chunked(format!("{size}\r\nhello").as_bytes()), Err(Malformed::ChunkSizeTooLarge), "{size}");
+    for size in [
+        "10000000000000000",
+        "fffffffffffffffff",
+        "8000000000000000",
+        "000000000000000005",
+    ] {
+        assert_eq!(
+            chunked(format!("{size}\r\nhello").as_bytes()),
+            Err(Malformed::ChunkSizeTooLarge),
+            "{size}"
+        );
     }
 }
 
 #[test]
 fn chunk_data_longer_than_its_size_is_refused() {
-    assert_eq!(chunked(b"3\r\nhello\r\n0\r\n\r\n").unwrap_err().class(), "chunk-line-end");
+    assert_eq!(
+        chunked(b"3\r\nhello\r\n0\r\n\r\n").unwrap_err().class(),
+        "chunk-line-end"
+    );
 }
 
 #[test]
 fn a_length_or_coding_in_the_trailers_frames_nothing_and_is_dropped() {
-    let body = chunked(b"0\r\nContent-Length: 9\r\nTransfer-Encoding: x\r\nHost: b\r\n\r\nGET /").unwrap();
+    let body =
+        chunked(b"0\r\nContent-Length: 9\r\nTransfer-Encoding: x\r\nHost: b\r\n\r\nGET /").unwrap();
     assert!(body.trailers.is_empty());
     assert_eq!(body.len, Some(55));
 }
@@ -200,14 +262,22 @@ fn a_length_or_coding_in_the_trailers_frames_nothing_and_is_dropped() {
 fn several_hosts_are_refused_even_if_equal() {
     for second in ["a", "b", ""] {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\nhost: {second}\r\n\r\n");
-        assert_eq!(refused(head.as_bytes()), Malformed::HostRepeated, "{second:?}");
+        assert_eq!(
+            refused(head.as_bytes()),
+            Malformed::HostRepeated,
+            "{second:?}"
+        );
     }
 }
 
 #[test]
 fn a_missing_host_is_refused_whatever_the_target_says() {
     for start in ["GET /", "GET http://a/", "OPTIONS *", "CONNECT a:1"] {
-        assert_eq!(refused(format!("{start} HTTP/1.1\r\n\r\n").as_bytes()), Malformed::HostMissing, "{start}");
+        assert_eq!(
+            refused(format!("{start} HTTP/1.1\r\n\r\n").as_bytes()),
+            Malformed::HostMissing,
+            "{start}"
+        );
     }
 }
 
@@ -221,8 +291,14 @@ fn the_authority_of_an_absolute_target_wins_over_host() {
 
 #[test]
 fn an_invalid_host_is_refused_even_where_the_target_wins() {
-    assert_eq!(refused(b"GET http://real/ HTTP/1.1\r\nHost: a/b\r\n\r\n"), Malformed::HostInvalid);
-    assert_eq!(refused(b"GET http://real/ HTTP/1.1\r\nHost: a@b\r\n\r\n"), Malformed::HostInvalid);
+    assert_eq!(
+        refused(b"GET http://real/ HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+        Malformed::HostInvalid
+    );
+    assert_eq!(
+        refused(b"GET http://real/ HTTP/1.1\r\nHost: a@b\r\n\r\n"),
+        Malformed::HostInvalid
+    );
 }
 
 #[test]
@@ -246,7 +322,11 @@ fn a_connect_target_is_host_and_port_and_nothing_else() {
         "a:+1",
     ] {
         let head = format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(refused(head.as_bytes()), Malformed::ConnectTarget, "{target}");
+        assert_eq!(
+            refused(head.as_bytes()),
+            Malformed::ConnectTarget,
+            "{target}"
+        );
     }
     for target in ["a:1", "[::1]:443", "1.2.3.4:65535"] {
         let buf = format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
@@ -285,10 +365,19 @@ fn an_alias_of_a_barred_trailer_is_barred_too() {
 
 #[test]
 fn an_options_for_a_whole_host_in_absolute_form_asks_about_the_asterisk() {
-    for (target, path) in [("http://a", "*"), ("http://a:80", "*"), ("http://a/", "/"), ("http://a/x", "/x")] {
+    for (target, path) in [
+        ("http://a", "*"),
+        ("http://a:80", "*"),
+        ("http://a/", "/"),
+        ("http://a/x", "/x"),
+    ] {
         let text = format!("OPTIONS {target} HTTP/1.1\r\nHost: b\r\n\r\n");
         let mut head = byway_h1::RequestHead::default();
         head.parse(text.as_bytes(), &Limits::default()).unwrap();
-        assert_eq!(head.view(text.as_bytes()).path_and_query(), path.as_bytes(), "{target}");
+        assert_eq!(
+            head.view(text.as_bytes()).path_and_query(),
+            path.as_bytes(),
+            "{target}"
+        );
     }
 }

@@ -9,7 +9,10 @@ fn a_request_is_written_line_by_line() {
     write::field(&mut out, b"Host", b"example.com").unwrap();
     write::field(&mut out, b"Empty", b"").unwrap();
     write::end_of_head(&mut out);
-    assert_eq!(out, b"GET /a?b HTTP/1.1\r\nHost: example.com\r\nEmpty: \r\n\r\n");
+    assert_eq!(
+        out,
+        b"GET /a?b HTTP/1.1\r\nHost: example.com\r\nEmpty: \r\n\r\n"
+    );
 }
 
 #[test]
@@ -22,9 +25,15 @@ fn a_status_line_is_written_with_or_without_a_reason() {
 
 #[test]
 fn a_chunk_is_its_size_its_data_and_a_line_end() {
-    for (len, prefix) in
-        [(1, "1"), (9, "9"), (10, "a"), (16, "10"), (255, "ff"), (65_536, "10000"), (usize::MAX, "ffffffffffffffff")]
-    {
+    for (len, prefix) in [
+        (1, "1"),
+        (9, "9"),
+        (10, "a"),
+        (16, "10"),
+        (255, "ff"),
+        (65_536, "10000"),
+        (usize::MAX, "ffffffffffffffff"),
+    ] {
         let mut out = Vec::new();
         write::chunk_prefix(&mut out, len);
         assert_eq!(out, format!("{prefix}\r\n").into_bytes());
@@ -45,7 +54,14 @@ fn the_last_chunk_carries_the_trailers() {
     write::last_chunk(&mut out, []).unwrap();
     assert_eq!(out, b"0\r\n\r\n");
     out.clear();
-    write::last_chunk(&mut out, [Field { name: b"A", value: b"b" }]).unwrap();
+    write::last_chunk(
+        &mut out,
+        [Field {
+            name: b"A",
+            value: b"b",
+        }],
+    )
+    .unwrap();
     assert_eq!(out, b"0\r\nA: b\r\n\r\n");
 }
 
@@ -65,12 +81,24 @@ fn a_field_that_would_end_its_line_early_is_not_written() {
         (b"", b"a", "name-empty"),
     ] {
         let mut out = b"kept".to_vec();
-        assert_eq!(write::field(&mut out, name, value).unwrap_err().class(), class);
+        assert_eq!(
+            write::field(&mut out, name, value).unwrap_err().class(),
+            class
+        );
         assert_eq!(out, b"kept");
         assert_eq!(
-            write::last_chunk(&mut out, [Field { name: b"Ok", value: b"" }, Field { name, value }])
-                .unwrap_err()
-                .class(),
+            write::last_chunk(
+                &mut out,
+                [
+                    Field {
+                        name: b"Ok",
+                        value: b""
+                    },
+                    Field { name, value }
+                ]
+            )
+            .unwrap_err()
+            .class(),
             class
         );
         assert_eq!(out, b"kept");
@@ -89,11 +117,25 @@ fn a_start_line_that_would_end_early_is_not_written() {
         (b"GET", b"/a b", "target-byte"),
         (b"GET", b"/\xff", "target-byte"),
     ] {
-        assert_eq!(write::request_line(&mut out, method, target).unwrap_err().class(), class);
+        assert_eq!(
+            write::request_line(&mut out, method, target)
+                .unwrap_err()
+                .class(),
+            class
+        );
     }
-    assert_eq!(write::status_line(&mut out, 99, b""), Err(Malformed::StatusCode { at: 0 }));
-    assert_eq!(write::status_line(&mut out, 1000, b""), Err(Malformed::StatusCode { at: 0 }));
-    assert_eq!(write::status_line(&mut out, 200, b"O\r\nK"), Err(Malformed::ReasonByte { at: 1, byte: b'\r' }));
+    assert_eq!(
+        write::status_line(&mut out, 99, b""),
+        Err(Malformed::StatusCode { at: 0 })
+    );
+    assert_eq!(
+        write::status_line(&mut out, 1000, b""),
+        Err(Malformed::StatusCode { at: 0 })
+    );
+    assert_eq!(
+        write::status_line(&mut out, 200, b"O\r\nK"),
+        Err(Malformed::ReasonByte { at: 1, byte: b'\r' })
+    );
     assert_eq!(out, b"kept");
 }
 
@@ -101,13 +143,19 @@ fn a_start_line_that_would_end_early_is_not_written() {
 fn a_line_is_passed_on_as_it_was_sent_or_written_anew_where_it_had_other_white_space() {
     let buf = b"GET / HTTP/1.1\r\nHost: a\r\nPlain: a value\r\nTight:x\r\nWide:  y \t\r\nEmpty:\r\nSpaced: \r\n\r\n";
     let mut head = byway_h1::RequestHead::default();
-    assert!(matches!(head.parse(buf, &byway_h1::Limits::default()), Ok(byway_h1::Parsed::Complete(_))));
+    assert!(matches!(
+        head.parse(buf, &byway_h1::Limits::default()),
+        Ok(byway_h1::Parsed::Complete(_))
+    ));
     let mut out = Vec::new();
     for line in head.view(buf).lines() {
         write::line(&mut out, line).unwrap();
     }
     let text = String::from_utf8(out).unwrap();
-    assert_eq!(text, "Host: a\r\nPlain: a value\r\nTight: x\r\nWide: y\r\nEmpty: \r\nSpaced: \r\n");
+    assert_eq!(
+        text,
+        "Host: a\r\nPlain: a value\r\nTight: x\r\nWide: y\r\nEmpty: \r\nSpaced: \r\n"
+    );
 }
 
 #[test]

@@ -1,13 +1,13 @@
-//! Hostile peer: does to a link port what a stranger or a member may try, and holds it, so that the memory of the server can
-//! be measured. For nodes of your own, on loopback.
+//! Hostile peer: does to a link port what a stranger or a member may try, and holds it, so that the
+//! memory of the server can be measured. For nodes of your own, on loopback.
 //!
 //! ```text
 //! cargo run --release -p byway-link --example hostile_peer -- ADDRESS WHAT [COUNT] [SECONDS] [JOIN-STRING-FILE]
 //! ```
 //!
-//! WHAT is one of `tls-open`, `quic-open` (a stranger opens streams of 32 KiB before its hello), `quic-idle` (connections
-//! that say nothing), `quic-initials` (first packets whose answers are thrown away) and `announce` (a member opens streams
-//! that announce 64 KiB and never send them).
+//! WHAT is one of `tls-open`, `quic-open` (a stranger opens streams of 32 KiB before its hello),
+//! `quic-idle` (connections that say nothing), `quic-initials` (first packets whose answers are
+//! thrown away) and `announce` (a member opens streams that announce 64 KiB and never send them).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 #[path = "../tests/common/mod.rs"]
@@ -31,11 +31,21 @@ const TRY: Duration = Duration::from_secs(3);
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut words = std::env::args().skip(1);
-    let address: SocketAddr = words.next().expect("an address").parse().expect("an address");
+    let address: SocketAddr = words
+        .next()
+        .expect("an address")
+        .parse()
+        .expect("an address");
     let what = words.next().expect("what to do");
     let count: usize = words.next().map_or(4, |count| count.parse().unwrap());
     let seconds: u64 = words.next().map_or(5, |seconds| seconds.parse().unwrap());
-    let join = words.next().map(|path| std::fs::read_to_string(path).unwrap().trim().parse::<JoinString>().unwrap());
+    let join = words.next().map(|path| {
+        std::fs::read_to_string(path)
+            .unwrap()
+            .trim()
+            .parse::<JoinString>()
+            .unwrap()
+    });
     match what.as_str() {
         "tls-open" => tls_open(address, count, seconds).await,
         "quic-open" => quic_open(address, count, seconds).await,
@@ -52,7 +62,11 @@ async fn hold(seconds: u64) {
 }
 
 async fn dial(address: SocketAddr) -> RawPeer {
-    RawPeer::dialled(Stream::tcp(TcpStream::connect(address).await.unwrap()), &RawKey::generate()).await
+    RawPeer::dialled(
+        Stream::tcp(TcpStream::connect(address).await.unwrap()),
+        &RawKey::generate(),
+    )
+    .await
 }
 
 async fn tls_open(address: SocketAddr, count: usize, seconds: u64) {
@@ -61,7 +75,9 @@ async fn tls_open(address: SocketAddr, count: usize, seconds: u64) {
         let mut peer = dial(address).await;
         let _ = timeout(TRY, async {
             for place in 0..8192 {
-                peer.says.frame(Kind::Open, 2 * place + 1, &[0; 32 * 1024]).await?;
+                peer.says
+                    .frame(Kind::Open, 2 * place + 1, &[0; 32 * 1024])
+                    .await?;
                 taken += 32 * 1024;
             }
             std::io::Result::Ok(())
@@ -124,7 +140,10 @@ async fn quic_initials(address: SocketAddr, count: usize, seconds: u64) {
         }
     };
     println!("{count} first packets, holding for {seconds} s");
-    let _ = timeout(Duration::from_secs(seconds), async { tokio::join!(relaying).0 }).await;
+    let _ = timeout(Duration::from_secs(seconds), async {
+        tokio::join!(relaying).0
+    })
+    .await;
 }
 
 async fn udp() -> tokio::net::UdpSocket {
@@ -136,9 +155,18 @@ async fn announce(address: SocketAddr, join: &JoinString, count: usize, seconds:
     for _ in 0..count {
         let mut peer = dial(address).await;
         let (grant, secret) = (join.id.as_bytes().to_vec(), join.secret.expose().to_vec());
-        peer.says.say(Said::Hello(Hello { grant, secret, purpose: 1, ..hello() })).await;
+        peer.says
+            .say(Said::Hello(Hello {
+                grant,
+                secret,
+                purpose: 1,
+                ..hello()
+            }))
+            .await;
         peer.hears.welcome().await;
-        let opens: Vec<u8> = (0..8190).flat_map(|place| frame(Kind::Open, 2 * place + 1, &[0, 1, 0, 0])).collect();
+        let opens: Vec<u8> = (0..8190)
+            .flat_map(|place| frame(Kind::Open, 2 * place + 1, &[0, 1, 0, 0]))
+            .collect();
         println!("{} bytes are sent", opens.len());
         let _ = timeout(TRY, peer.says.bytes(&opens)).await;
         peers.push(peer);

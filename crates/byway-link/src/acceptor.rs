@@ -1,7 +1,9 @@
-//! Acceptor: the side of links that is dialled: from a connection to a hello that somebody has to judge.
+//! Acceptor: the side of links that is dialled: from a connection to a hello that somebody has to
+//! judge.
 //!
 //! In:    TCP connections and QUIC handshakes, from anybody who can reach the port.
-//! Out:   [`Pending`] sessions with a proven key and an unproven claim; carriers attached to sessions that are there.
+//! Out:   [`Pending`] sessions with a proven key and an unproven claim; carriers attached to
+//!        sessions that are there.
 //! Never: waits for a peer without a deadline, and never welcomes a peer by itself.
 
 use std::fmt;
@@ -78,12 +80,19 @@ impl Acceptor {
             config.alpn_protocols.push(tls::BUNDLE_ALPN.to_vec());
         }
         let (tls, settings) = (TlsAcceptor::from(Arc::new(config)), RwLock::new(settings));
-        Ok(Self { key, tls, settings, runtime, sessions: Arc::default() })
+        Ok(Self {
+            key,
+            tls,
+            settings,
+            runtime,
+            sessions: Arc::default(),
+        })
     }
 
     /// Connections that come from now on have these; those that are there keep theirs.
     pub fn set_limits(&self, streams: u32, congestion: Congestion) {
-        let is_set = |settings: &Settings| (settings.streams, settings.congestion) == (streams, congestion);
+        let is_set =
+            |settings: &Settings| (settings.streams, settings.congestion) == (streams, congestion);
         if !is_set(&self.settings.read()) {
             let mut settings = self.settings.write();
             (settings.streams, settings.congestion) = (streams, congestion);
@@ -113,11 +122,18 @@ impl Acceptor {
         let _inside = self.runtime.enter();
         let congestion = self.settings.read().congestion;
         let (endpoint, config) = quic::listen(socket, &self.key, congestion)?;
-        let config = QuicConfig { current: Mutex::new((congestion, Arc::new(config))) };
-        Ok(QuicListener { endpoint, unproven: Arc::default(), config: Arc::new(config) })
+        let config = QuicConfig {
+            current: Mutex::new((congestion, Arc::new(config))),
+        };
+        Ok(QuicListener {
+            endpoint,
+            unproven: Arc::default(),
+            config: Arc::new(config),
+        })
     }
 
-    /// A TCP connection: TLS, then its first message, both within [`HANDSHAKE_TIMEOUT`]. The carrier is driven on `runtime`.
+    /// A TCP connection: TLS, then its first message, both within [`HANDSHAKE_TIMEOUT`]. The
+    /// carrier is driven on `runtime`.
     ///
     /// # Errors
     /// [`LinkError`]; the connection is closed.
@@ -145,7 +161,11 @@ impl Acceptor {
             {
                 report(Progress::Spoke);
             }
-            let session = self.tls.accept(AsIo(stream)).await.map_err(|error| no_tls(peer, error))?;
+            let session = self
+                .tls
+                .accept(AsIo(stream))
+                .await
+                .map_err(|error| no_tls(peer, error))?;
             let (_, connection) = session.get_ref();
             let identity = tls::identity(connection.peer_certificates());
             let identity = identity.ok_or_else(|| stranger(peer, "it showed no key"))?;
@@ -159,9 +179,19 @@ impl Acceptor {
             if is_part {
                 return self.greet_part(tls, peer, identity, runtime).await;
             }
-            self.greet(over_tls(tls, peer, identity, Side::Acceptor, &settings, runtime)).await
+            self.greet(over_tls(
+                tls,
+                peer,
+                identity,
+                Side::Acceptor,
+                &settings,
+                runtime,
+            ))
+            .await
         };
-        timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
+        timeout(HANDSHAKE_TIMEOUT, arrived)
+            .await
+            .unwrap_or_else(|_| Err(too_slow()))
     }
 
     /// A QUIC handshake, then its first message, both within [`HANDSHAKE_TIMEOUT`].
@@ -186,7 +216,9 @@ impl Acceptor {
             let settings = self.settings();
             let connection = shake_hands(incoming, settings.congestion).await?;
             let quic = Quic::accepted(connection);
-            let identity = quic.identity().ok_or_else(|| stranger(peer, "it showed no key"))?;
+            let identity = quic
+                .identity()
+                .ok_or_else(|| stranger(peer, "it showed no key"))?;
             report(Progress::Proven);
             let tasks = TaskTracker::new();
             let accepted = quic
@@ -194,12 +226,23 @@ impl Acceptor {
                 .await
                 .map_err(|error| left_or_lost(peer, QuicError::from(error).to_string()))?;
             Quic::favour(&accepted);
-            self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &settings, &self.runtime)).await
+            self.greet(over_quic(
+                quic,
+                LinkStream::quic(accepted),
+                identity,
+                tasks,
+                &settings,
+                &self.runtime,
+            ))
+            .await
         };
-        timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
+        timeout(HANDSHAKE_TIMEOUT, arrived)
+            .await
+            .unwrap_or_else(|_| Err(too_slow()))
     }
 
-    /// The session of that id, if it is of this peer's: only the key that was welcomed may add a carrier.
+    /// The session of that id, if it is of this peer's: only the key that was welcomed may add a
+    /// carrier.
     fn session(&self, id: &[u8], identity: Fingerprint) -> Option<Link> {
         let id = SessionId::try_from(id).ok()?;
         let link = self.sessions.lock().get(&id).cloned();
@@ -222,8 +265,18 @@ impl Acceptor {
             return Err(gathering::refuse(tls, Refusal::Gone, "that session is over".into()).await);
         };
         let (settings, runtime) = (self.settings(), runtime.clone());
-        let part = Box::new(ArrivedPart { tls, part, peer, identity, settings, runtime });
-        Ok(Arrival::Attach(Box::new(Attaching { arrived: Arrived::Part(part), link })))
+        let part = Box::new(ArrivedPart {
+            tls,
+            part,
+            peer,
+            identity,
+            settings,
+            runtime,
+        });
+        Ok(Arrival::Attach(Box::new(Attaching {
+            arrived: Arrived::Part(part),
+            link,
+        })))
     }
 
     /// The first message decides: a new session, or one more carrier of an old one.
@@ -233,7 +286,13 @@ impl Acceptor {
                 hello.epoch = epoch::capped(hello.epoch, epoch::clock_ms());
                 let sessions = Arc::clone(&self.sessions);
                 let (settings, runtime) = (self.settings(), self.runtime.clone());
-                let pending = Pending { arrived, hello, sessions, settings, runtime };
+                let pending = Pending {
+                    arrived,
+                    hello,
+                    sessions,
+                    settings,
+                    runtime,
+                };
                 if pending.version().is_none() {
                     let (from, to) = VERSIONS;
                     let detail = format!(
@@ -249,26 +308,47 @@ impl Acceptor {
                 let link = self.session(&attach.session, arrived.identity);
                 drop(attach);
                 match link {
-                    Some(link) => Ok(Arrival::Attach(Box::new(Attaching { arrived: Arrived::Carrier(arrived), link }))),
-                    None => Err(say_no(arrived, Refusal::Gone, "that session is over".into()).await),
+                    Some(link) => Ok(Arrival::Attach(Box::new(Attaching {
+                        arrived: Arrived::Carrier(arrived),
+                        link,
+                    }))),
+                    None => {
+                        Err(say_no(arrived, Refusal::Gone, "that session is over".into()).await)
+                    }
                 }
             }
             Ok(other) => {
                 // The refusal may take a while. The message is not kept for it.
                 drop(other);
-                Err(say_no(arrived, Refusal::Protocol, "the first message must be a hello".into()).await)
+                Err(say_no(
+                    arrived,
+                    Refusal::Protocol,
+                    "the first message must be a hello".into(),
+                )
+                .await)
             }
             Err(error) => Err(ended_early(arrived, error).await),
         }
     }
 }
 
-async fn shake_hands(incoming: QuicIncoming, congestion: Congestion) -> Result<quinn::Connection, LinkError> {
+async fn shake_hands(
+    incoming: QuicIncoming,
+    congestion: Congestion,
+) -> Result<quinn::Connection, LinkError> {
     let peer = Some(incoming.peer());
     // It counts as long as the handshake lasts.
-    let QuicIncoming { incoming, unproven: _unproven, config } = incoming;
-    let config = config.with(congestion).map_err(|error| LinkError::Here(error.to_string()))?;
-    let connecting = incoming.accept_with(config).map_err(|error| no_quic(peer, error))?;
+    let QuicIncoming {
+        incoming,
+        unproven: _unproven,
+        config,
+    } = incoming;
+    let config = config
+        .with(congestion)
+        .map_err(|error| LinkError::Here(error.to_string()))?;
+    let connecting = incoming
+        .accept_with(config)
+        .map_err(|error| no_quic(peer, error))?;
     connecting.await.map_err(|error| no_quic(peer, error))
 }
 
@@ -283,7 +363,11 @@ async fn ended_early(arrived: Authenticated, error: ControlError) -> LinkError {
 
 /// An end in order before the first message, or the loss of the connection.
 fn left_or_lost(peer: Option<SocketAddr>, reason: String) -> LinkError {
-    if reason.starts_with(CLOSED) { left(peer) } else { LinkError::Unreachable(reason) }
+    if reason.starts_with(CLOSED) {
+        left(peer)
+    } else {
+        LinkError::Unreachable(reason)
+    }
 }
 
 /// A UDP port on which QUIC is accepted.
@@ -303,7 +387,10 @@ impl QuicConfig {
     fn with(&self, congestion: Congestion) -> io::Result<Arc<ServerConfig>> {
         let mut current = self.current.lock();
         if current.0 != congestion {
-            *current = (congestion, Arc::new(quic::with_congestion(&current.1, congestion)?));
+            *current = (
+                congestion,
+                Arc::new(quic::with_congestion(&current.1, congestion)?),
+            );
         }
         Ok(Arc::clone(&current.1))
     }
@@ -318,8 +405,9 @@ pub struct QuicIncoming {
 }
 
 impl QuicListener {
-    /// The next handshake; none once the listener is closed. Cancel safe. A peer whose address is not proven yet is asked to
-    /// prove it first when 64 such handshakes are under way (RFC 9000 section 8.1.2).
+    /// The next handshake; none once the listener is closed. Cancel safe. A peer whose address is
+    /// not proven yet is asked to prove it first when 64 such handshakes are under way (RFC 9000
+    /// section 8.1.2).
     pub async fn accept(&self) -> Option<QuicIncoming> {
         self.accept_proven_if(|| false).await
     }
@@ -335,7 +423,11 @@ impl QuicListener {
                 continue;
             }
             let unproven = (!proven).then(|| Counted::new(&self.unproven));
-            return Some(QuicIncoming { incoming, unproven, config: Arc::clone(&self.config) });
+            return Some(QuicIncoming {
+                incoming,
+                unproven,
+                config: Arc::clone(&self.config),
+            });
         }
     }
 
@@ -359,12 +451,13 @@ impl QuicListener {
 
     /// Ends every connection of it.
     pub fn close(&self, reason: &str) {
-        self.endpoint.close(quinn::VarInt::from_u32(0), reason.as_bytes());
+        self.endpoint
+            .close(quinn::VarInt::from_u32(0), reason.as_bytes());
     }
 }
 
-/// Handshakes of one endpoint that may be under way from addresses that are not proven: beyond that, an address has to be
-/// proven before anything is kept for it.
+/// Handshakes of one endpoint that may be under way from addresses that are not proven: beyond
+/// that, an address has to be proven before anything is kept for it.
 const UNPROVEN: usize = 64;
 
 impl QuicIncoming {
@@ -375,7 +468,11 @@ impl QuicIncoming {
 
     /// What it has achieved: whether its address is proven.
     pub fn progress(&self) -> Progress {
-        if self.incoming.remote_address_validated() { Progress::Spoke } else { Progress::Silent }
+        if self.incoming.remote_address_validated() {
+            Progress::Spoke
+        } else {
+            Progress::Silent
+        }
     }
 
     /// Refuses it without a handshake.
@@ -386,11 +483,16 @@ impl QuicIncoming {
 
 fn stranger(peer: Option<SocketAddr>, detail: impl fmt::Display) -> LinkError {
     let detail = peer_text(&plain_words(&detail.to_string())).to_string();
-    LinkError::Stranger { peer: address_of(peer), detail }
+    LinkError::Stranger {
+        peer: address_of(peer),
+        detail,
+    }
 }
 
 fn left(peer: Option<SocketAddr>) -> LinkError {
-    LinkError::Left { peer: address_of(peer) }
+    LinkError::Left {
+        peer: address_of(peer),
+    }
 }
 
 fn address_of(peer: Option<SocketAddr>) -> String {
@@ -401,11 +503,16 @@ fn address_of(peer: Option<SocketAddr>) -> String {
 fn no_tls(peer: Option<SocketAddr>, error: io::Error) -> LinkError {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
 
-    match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => stranger(
-            peer,
-            "it sent something that is not TLS, as a browser does for http://; visitors come to the HTTP listener",
-        ),
+    match error
+        .get_ref()
+        .and_then(|source| source.downcast_ref::<rustls::Error>())
+    {
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+            stranger(
+                peer,
+                "it sent something that is not TLS, as a browser does for http://; visitors come to the HTTP listener",
+            )
+        }
         Some(
             rustls::Error::NoApplicationProtocol
             | rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol),
@@ -418,17 +525,24 @@ fn no_tls(peer: Option<SocketAddr>, error: io::Error) -> LinkError {
     }
 }
 
-/// Why a QUIC handshake did not succeed. Within it, an end in order is reported as an error of the transport (RFC 9000
-/// section 10.2.3).
+/// Why a QUIC handshake did not succeed. Within it, an end in order is reported as an error of the
+/// transport (RFC 9000 section 10.2.3).
 fn no_quic(peer: Option<SocketAddr>, error: ConnectionError) -> LinkError {
     let is_end = match &error {
         ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => true,
         ConnectionError::ConnectionClosed(close) => {
-            matches!(close.error_code, TransportErrorCode::APPLICATION_ERROR | TransportErrorCode::NO_ERROR)
+            matches!(
+                close.error_code,
+                TransportErrorCode::APPLICATION_ERROR | TransportErrorCode::NO_ERROR
+            )
         }
         _ => false,
     };
-    if is_end { left(peer) } else { stranger(peer, QuicError::from(error)) }
+    if is_end {
+        left(peer)
+    } else {
+        stranger(peer, QuicError::from(error))
+    }
 }
 
 fn too_slow() -> LinkError {

@@ -1,13 +1,16 @@
-//! Allowance: how many streams the peer of a QUIC carrier may have open at once: few at first, more with use.
+//! Allowance: how many streams the peer of a QUIC carrier may have open at once: few at first, more
+//! with use.
 //!
-//! In:    each stream that has said what it is for, how many of those are open, the time and the round trip.
+//! In:    each stream that has said what it is for, how many of those are open, the time and the
+//!        round trip.
 //! Out:   the new limit, when it has to rise.
-//! Never: lowers a limit that was announced to the peer, or raises it beyond what the settings allow.
+//! Never: lowers a limit that was announced to the peer, or raises it beyond what the settings
+//!        allow.
 //!
-//! QUIC keeps state for every stream that a peer may open, whether it opens it or not (RFC 9000 section 4.6). The limit
-//! doubles when half of it is in use. A stream that has not said what it is for does not count. The others count as
-//! they are open, and then for two round trips more: QUIC gives the place of a stream back only when its end was
-//! acknowledged.
+//! QUIC keeps state for every stream that a peer may open, whether it opens it or not (RFC 9000
+//! section 4.6). The limit doubles when half of it is in use. A stream that has not said what it is
+//! for does not count. The others count as they are open, and then for two round trips more: QUIC
+//! gives the place of a stream back only when its end was acknowledged.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +33,12 @@ pub(crate) struct Allowance {
 impl Allowance {
     /// The limit at the beginning of a session; it never exceeds `most`.
     pub(crate) fn new(most: u32, now: Instant) -> Self {
-        Self { allowed: FIRST_STREAMS.min(most), most, recent: [0; 2], since: now }
+        Self {
+            allowed: FIRST_STREAMS.min(most),
+            most,
+            recent: [0; 2],
+            since: now,
+        }
     }
 
     /// The limit that was announced to the peer.
@@ -38,12 +46,17 @@ impl Allowance {
         self.allowed
     }
 
-    /// One more stream has said what it is for; `open` of the peer's streams that have are open. Returns the new limit if it rises.
+    /// One more stream has said what it is for; `open` of the peer's streams that have are open.
+    /// Returns the new limit if it rises.
     pub(crate) fn said(&mut self, open: usize, now: Instant, round_trip: Duration) -> Option<u32> {
         let period = round_trip * 2 + SLACK;
         let passed = now.saturating_duration_since(self.since);
         if passed >= period {
-            let before = if passed < period * 2 { self.recent[0] } else { 0 };
+            let before = if passed < period * 2 {
+                self.recent[0]
+            } else {
+                0
+            };
             (self.recent, self.since) = ([0, before], now);
         }
         self.recent[0] += 1;
@@ -68,7 +81,10 @@ mod tests {
         let mut allowance = Allowance::new(8192, now);
         assert_eq!(allowance.allowed(), FIRST_STREAMS);
         for open in 1..=8192 {
-            assert!(open <= allowance.allowed() as usize, "the peer waits at {open}");
+            assert!(
+                open <= allowance.allowed() as usize,
+                "the peer waits at {open}"
+            );
             allowance.said(open, now, ROUND_TRIP);
             assert!(allowance.allowed() <= 8192);
         }
@@ -90,7 +106,8 @@ mod tests {
     fn short_streams_on_a_long_path_raise_the_limit_though_few_are_open() {
         let mut now = Instant::now();
         let mut allowance = Allowance::new(8192, now);
-        // A thousand a second with a round trip of 500 ms: as many wait for the acknowledgement of their end.
+        // A thousand a second with a round trip of 500 ms: as many wait for the acknowledgement of
+        // their end.
         for _ in 0..4000 {
             now += Duration::from_millis(1);
             allowance.said(1, now, Duration::from_millis(500));

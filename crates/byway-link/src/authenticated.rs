@@ -1,7 +1,9 @@
-//! Authenticated: a carrier whose peer has proven its key, from what it travels over; it belongs to no session yet.
+//! Authenticated: a carrier whose peer has proven its key, from what it travels over; it belongs to
+//! no session yet.
 //!
 //! In:    a TLS session, a bundle of them, or a QUIC connection.
-//! Out:   a carrier with its control stream, driven by tasks of its own; handed to a session, or refused in words.
+//! Out:   a carrier with its control stream, driven by tasks of its own; handed to a session, or
+//!        refused in words.
 //! Never: lets the other side open a stream.
 
 use std::net::SocketAddr;
@@ -40,8 +42,9 @@ const REFUSAL_LINGERS: Duration = Duration::from_secs(2);
 /// How long the end of a carrier over TLS may take to be said.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// Bytes that were sent and are not acknowledged for this long end the connection, whatever the kernel's own patience is.
-/// Longer than the pings of a session give it, see [`liveness`](crate::liveness::STREAMS_SURVIVE).
+/// Bytes that were sent and are not acknowledged for this long end the connection, whatever the
+/// kernel's own patience is. Longer than the pings of a session give it, see
+/// [`liveness`](crate::liveness::STREAMS_SURVIVE).
 const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A carrier that is authenticated and belongs to no session yet.
@@ -58,7 +61,10 @@ pub(crate) struct Authenticated {
 
 impl Authenticated {
     /// Why no message came: what ended the carrier says more than the end of its control stream.
-    pub(crate) fn why(&self, error: ControlError) -> impl Future<Output = LinkError> + Send + use<> {
+    pub(crate) fn why(
+        &self,
+        error: ControlError,
+    ) -> impl Future<Output = LinkError> + Send + use<> {
         let carrier = self.carrier.watch();
         async move { LinkError::Unreachable(error.with_reason_of(&carrier).await) }
     }
@@ -70,7 +76,11 @@ pub(crate) fn adopt(link: &Link, place: Place, arrived: Authenticated) -> Attach
     let share = arrived.node_budget.share(link.holder());
     arrived.budget.assign(&share.streams);
     arrived.carrier.assign(&share.connections);
-    link.attach(place, arrived.carrier.admit(arrived.streams), arrived.control);
+    link.attach(
+        place,
+        arrived.carrier.admit(arrived.streams),
+        arrived.control,
+    );
     Attached { kind, watch }
 }
 
@@ -98,7 +108,15 @@ pub(crate) fn over_bundle(
 ) -> Authenticated {
     let connections = Connections::new(parts.iter().map(meter), settings.congestion);
     connections.bound_unsent(PART_UNSENT_BYTES);
-    over_streams(Bundle::new(parts), connections, peer, identity, side, settings, runtime)
+    over_streams(
+        Bundle::new(parts),
+        connections,
+        peer,
+        identity,
+        side,
+        settings,
+        runtime,
+    )
 }
 
 fn over_streams<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -125,7 +143,14 @@ fn over_streams<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     tasks.spawn_on(driving, runtime);
     let control = ControlStream::new(LinkStream::mux(control));
     let node_budget = settings.budget.clone();
-    Authenticated { identity, carrier, control, streams: settings.streams, budget, node_budget }
+    Authenticated {
+        identity,
+        carrier,
+        control,
+        streams: settings.streams,
+        budget,
+        node_budget,
+    }
 }
 
 /// A meter of the TCP connection that a TLS session travels over.
@@ -145,9 +170,19 @@ pub(crate) fn over_quic(
     let (budget, node_budget) = (Budget::unassigned(SESSION_BYTES), settings.budget.clone());
     let carrier = PendingCarrier::quic(quic.clone(), &budget, &tasks);
     let watched: Watch = carrier.watch();
-    tasks.spawn_on(async move { watched.end(quic.closed().await.to_string()) }, runtime);
+    tasks.spawn_on(
+        async move { watched.end(quic.closed().await.to_string()) },
+        runtime,
+    );
     let (control, streams) = (ControlStream::new(control), settings.streams);
-    Authenticated { identity, carrier, control, streams, budget, node_budget }
+    Authenticated {
+        identity,
+        carrier,
+        control,
+        streams,
+        budget,
+        node_budget,
+    }
 }
 
 /// What the kernel holds unsent of a carrier's bytes: what is written later waits behind it.
@@ -161,7 +196,8 @@ const PART_UNSENT_BYTES: u32 = 16 * 1024;
 pub(crate) fn tune(stream: &Stream, congestion: Congestion) {
     #[cfg(target_os = "linux")]
     if let Some(tcp) = stream.as_tcp() {
-        // A control message waits for what the kernel holds unsent. If it takes more, control is slower, not wrong.
+        // A control message waits for what the kernel holds unsent. If it takes more, control is
+        // slower, not wrong.
         let _ = byway_dial::unsent::bound(tcp, UNSENT_BYTES);
         let socket = SockRef::from(tcp);
         let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
@@ -171,7 +207,12 @@ pub(crate) fn tune(stream: &Stream, congestion: Congestion) {
 
 /// Says why not, and gives the other side the time to read it.
 pub(crate) async fn say_no(mut arrived: Authenticated, why: Refusal, detail: String) -> LinkError {
-    if arrived.control.say(Said::Refused(Refused::cut(why, detail.clone()))).await.is_ok() {
+    if arrived
+        .control
+        .say(Said::Refused(Refused::cut(why, detail.clone())))
+        .await
+        .is_ok()
+    {
         arrived.control.linger(REFUSAL_LINGERS).await;
     }
     arrived.carrier.end(detail.clone());

@@ -2,22 +2,24 @@
 //!
 //! In:    the time, what became of each try, and a random number.
 //! Out:   how long to wait, and how long one try may take.
-//! Never: lets many who lost the same server come back in step: every wait but the first is full jitter.
+//! Never: lets many who lost the same server come back in step: every wait but the first is full
+//!        jitter.
 
 use std::time::{Duration, Instant};
 
 /// A session that lived this long resets everything.
 const HEALTH: Duration = Duration::from_secs(30);
 
-/// A session that lived this long begins a new outage when it is lost: the path works at times, and the first retries are
-/// quick. A server that welcomes and drops at once never gets that far, so the waits between its sessions grow.
+/// A session that lived this long begins a new outage when it is lost: the path works at times, and
+/// the first retries are quick. A server that welcomes and drops at once never gets that far, so
+/// the waits between its sessions grow.
 const USEFUL: Duration = Duration::from_secs(1);
 
 /// The first minute of an outage, in which visitors wait.
 const FRESH_OUTAGE: Duration = Duration::from_secs(60);
 
-/// While no packet is answered, waits stay short for this long: tries of a path that is down cost the server nothing, and
-/// a path that returns is used within seconds.
+/// While no packet is answered, waits stay short for this long: tries of a path that is down cost
+/// the server nothing, and a path that returns is used within seconds.
 const SILENT_OUTAGE: Duration = Duration::from_secs(600);
 
 /// The longest wait in those times.
@@ -29,12 +31,12 @@ const CAP: Duration = Duration::from_secs(15);
 /// What the second wait is drawn from; each later one from 1.7 times as much.
 const BASE: Duration = Duration::from_millis(200);
 
-/// What is final for a person (a refused grant, a key that is not the pinned one) is tried again by a daemon this rarely:
-/// an operator may put it right on the other side.
+/// What is final for a person (a refused grant, a key that is not the pinned one) is tried again by
+/// a daemon this rarely: an operator may put it right on the other side.
 pub const DAEMON_WAITS: Duration = Duration::from_secs(60);
 
-/// One try in the first minute, to begin with: short enough that a network which comes back is noticed within seconds, long
-/// enough for three round trips of 900 ms.
+/// One try in the first minute, to begin with: short enough that a network which comes back is
+/// noticed within seconds, long enough for three round trips of 900 ms.
 const FRESH_TRY: Duration = Duration::from_secs(3);
 
 /// One try after it, to begin with.
@@ -43,7 +45,8 @@ const TRY: Duration = Duration::from_secs(10);
 /// Tries that took all their time before the next ones get twice as much, each.
 const SHORT_TRIES: u32 = 2;
 
-/// The longest try: enough for three round trips of 6 s. TCP and QUIC repeat their first packets meanwhile.
+/// The longest try: enough for three round trips of 6 s. TCP and QUIC repeat their first packets
+/// meanwhile.
 const LONGEST_TRY: Duration = Duration::from_secs(20);
 
 /// How a try has failed.
@@ -76,8 +79,8 @@ impl Backoff {
         self.connected = Some(now);
     }
 
-    /// It was lost, or a try has failed. Says how long to wait; `random` is from 0 to 1. How a session that was welcomed
-    /// ended does not matter: the other side has answered.
+    /// It was lost, or a try has failed. Says how long to wait; `random` is from 0 to 1. How a
+    /// session that was welcomed ended does not matter: the other side has answered.
     pub fn lost(&mut self, now: Instant, failure: Failure, random: f64) -> Duration {
         if self.connected.is_none() && self.try_until.take().is_some_and(|until| now >= until) {
             self.timeouts = self.timeouts.saturating_add(1);
@@ -85,7 +88,8 @@ impl Backoff {
         let welcomed = self.connected.take();
         match welcomed.map(|since| now.saturating_duration_since(since)) {
             Some(lived) if lived >= HEALTH => *self = Self::default(),
-            // The next wait is drawn again, from a third of a second: the server may have lost many sessions at once.
+            // The next wait is drawn again, from a third of a second: the server may have lost many
+            // sessions at once.
             Some(lived) if lived >= USEFUL => {
                 (self.outage, self.timeouts, self.tries) = (Some(now), 0, self.tries.min(1));
             }
@@ -102,19 +106,29 @@ impl Backoff {
             Failure::Silence if welcomed.is_none() => SILENT_OUTAGE,
             _ => FRESH_OUTAGE,
         };
-        let cap = if self.began_within(quick, now) { FRESH_CAP } else { CAP };
+        let cap = if self.began_within(quick, now) {
+            FRESH_CAP
+        } else {
+            CAP
+        };
         let most = BASE.as_secs_f64() * 1.7_f64.powi(tries.min(32).cast_signed());
-        cap.min(Duration::from_secs_f64(most)).mul_f64(random.clamp(0.0, 1.0))
+        cap.min(Duration::from_secs_f64(most))
+            .mul_f64(random.clamp(0.0, 1.0))
     }
 
-    /// How often a session was lost, or a try has failed, since the last session that lived for 30 s.
+    /// How often a session was lost, or a try has failed, since the last session that lived for 30
+    /// s.
     pub const fn failures(&self) -> u32 {
         self.failures
     }
 
     /// How long the try that begins now may take.
     pub fn try_for(&mut self, now: Instant) -> Duration {
-        let first = if self.began_within(FRESH_OUTAGE, now) { FRESH_TRY } else { TRY };
+        let first = if self.began_within(FRESH_OUTAGE, now) {
+            FRESH_TRY
+        } else {
+            TRY
+        };
         let doublings = (self.timeouts + 1).saturating_sub(SHORT_TRIES).min(8);
         let most = (first * (1 << doublings)).min(LONGEST_TRY);
         self.try_until = Some(now + most);
@@ -122,7 +136,8 @@ impl Backoff {
     }
 
     fn began_within(&self, time: Duration, now: Instant) -> bool {
-        self.outage.is_none_or(|since| now.saturating_duration_since(since) < time)
+        self.outage
+            .is_none_or(|since| now.saturating_duration_since(since) < time)
     }
 }
 
@@ -194,7 +209,10 @@ mod tests {
         assert!(backoff.lost(start + 2 * SECOND, Failure::Answer, 1.0) > Duration::ZERO);
         assert_eq!(backoff.failures(), 2);
         backoff.connected(start + 3 * SECOND);
-        assert_eq!(backoff.lost(start + 33 * SECOND, Failure::Answer, 1.0), Duration::ZERO);
+        assert_eq!(
+            backoff.lost(start + 33 * SECOND, Failure::Answer, 1.0),
+            Duration::ZERO
+        );
         assert_eq!(backoff.failures(), 1);
     }
 
@@ -207,12 +225,18 @@ mod tests {
             backoff.connected(now);
             now += 6 * SECOND;
             let wait = backoff.lost(now, Failure::Silence, 1.0);
-            assert!(wait <= SECOND / 2, "the first retry after a loss waits {wait:?}");
+            assert!(
+                wait <= SECOND / 2,
+                "the first retry after a loss waits {wait:?}"
+            );
             now += wait;
             while backoff.lost(now + FRESH_TRY, Failure::Silence, 1.0) < SECOND {}
             now += 9 * SECOND;
         }
-        assert!(backoff.failures() > 100, "lines in the log become rare all the same");
+        assert!(
+            backoff.failures() > 100,
+            "lines in the log become rare all the same"
+        );
     }
 
     #[test]
@@ -239,6 +263,9 @@ mod tests {
             assert!(wait <= SECOND, "{wait:?} after {:?}", now - start);
             now += wait;
         }
-        assert_eq!(backoff.lost(start + 700 * SECOND, Failure::Silence, 1.0), CAP);
+        assert_eq!(
+            backoff.lost(start + 700 * SECOND, Failure::Silence, 1.0),
+            CAP
+        );
     }
 }

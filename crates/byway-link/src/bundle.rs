@@ -1,14 +1,16 @@
-//! Bundle: one byte stream over several connections, for paths that lose packets: a loss slows one of them down, and the
-//! others go on.
+//! Bundle: one byte stream over several connections, for paths that lose packets: a loss slows one
+//! of them down, and the others go on.
 //!
 //! In:    two to [`MOST_CONNECTIONS`] connections of one peer; bytes to send.
-//! Out:   the bytes that the other side has sent, in order; its end, or an error of any of the connections.
-//! Never: waits for one connection to write while another one takes bytes; never reads further from a connection whose
-//!        next chunk there is no room for, so a peer that sends out of order is slowed down by TCP.
+//! Out:   the bytes that the other side has sent, in order; its end, or an error of any of the
+//!        connections.
+//! Never: waits for one connection to write while another one takes bytes; never reads further from
+//!        a connection whose next chunk there is no room for, so a peer that sends out of order is
+//!        slowed down by TCP.
 //!
-//! The bytes are cut into numbered chunks. Each goes to a connection that has sent all that it was given, so a connection
-//! with more losses gets fewer of them. On each connection the numbers rise; the one with the next chunk is always read, so
-//! that it can never wait for one behind it.
+//! The bytes are cut into numbered chunks. Each goes to a connection that has sent all that it was
+//! given, so a connection with more losses gets fewer of them. On each connection the numbers rise;
+//! the one with the next chunk is always read, so that it can never wait for one behind it.
 
 mod order;
 #[cfg(test)]
@@ -63,7 +65,10 @@ enum Reading {
 }
 
 impl Reading {
-    const START: Self = Self::Header { bytes: [0; HEADER_BYTES], have: 0 };
+    const START: Self = Self::Header {
+        bytes: [0; HEADER_BYTES],
+        have: 0,
+    };
 }
 
 /// What reading from one connection has led to.
@@ -79,10 +84,16 @@ enum Step {
 impl<T: AsyncRead + AsyncWrite + Unpin> Bundle<T> {
     pub(crate) fn new(connections: Vec<T>) -> Self {
         let connections = connections.into_iter().map(Connection::new).collect();
-        Self { connections, next: 0, turn: 0, order: Order::default() }
+        Self {
+            connections,
+            next: 0,
+            turn: 0,
+            order: Order::default(),
+        }
     }
 
-    /// The first connection, from the one whose turn it is on, that has sent all that it was given. Each of them goes on.
+    /// The first connection, from the one whose turn it is on, that has sent all that it was given.
+    /// Each of them goes on.
     fn poll_free(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let turn = self.turn.min(self.connections.len());
         let (before, from) = self.connections.split_at_mut(turn);
@@ -99,8 +110,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Bundle<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Bundle<T> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { connections, order, .. } = self.get_mut();
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self {
+            connections, order, ..
+        } = self.get_mut();
         loop {
             if order.is_ready() || buf.remaining() == 0 {
                 order.hand_on(buf);
@@ -133,7 +150,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Bundle<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Bundle<T> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
@@ -143,12 +164,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Bundle<T> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let length = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(MOST_CHUNK_BYTES);
+        let length = bufs
+            .iter()
+            .map(|buf| buf.len())
+            .sum::<usize>()
+            .min(MOST_CHUNK_BYTES);
         if length == 0 {
             return Poll::Ready(Ok(0));
         }
         let free = ready!(this.poll_free(cx))?;
-        let header = Header { number: this.next, length };
+        let header = Header {
+            number: this.next,
+            length,
+        };
         this.next += 1;
         this.turn = (free + 1) % this.connections.len();
         if let Some(connection) = this.connections.get_mut(free) {
@@ -192,7 +220,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Bundle<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     const fn new(io: T) -> Self {
-        Self { io, output: Vec::new(), written: 0, is_shut: false, reading: Reading::START, last: None }
+        Self {
+            io,
+            output: Vec::new(),
+            written: 0,
+            is_shut: false,
+            reading: Reading::START,
+            last: None,
+        }
     }
 
     /// Takes the next chunk, once it has sent the one before.
@@ -210,7 +245,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// Ready when all that it was given has left this process.
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self
+            .output
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
             match ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 n => self.written += n,
@@ -232,7 +271,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn poll_step(&mut self, cx: &mut Context<'_>, order: &mut Order) -> Poll<io::Result<Step>> {
         match &mut self.reading {
             Reading::Header { bytes, have } => {
-                let n = ready!(poll_read(&mut self.io, cx, bytes.get_mut(*have..).unwrap_or_default()))?;
+                let n = ready!(poll_read(
+                    &mut self.io,
+                    cx,
+                    bytes.get_mut(*have..).unwrap_or_default()
+                ))?;
                 if n == 0 && *have == 0 {
                     self.reading = Reading::Ended;
                     return Poll::Ready(Ok(Step::Ended));
@@ -255,11 +298,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 if !order.admit(*header)? {
                     return Poll::Ready(Ok(Step::Waits));
                 }
-                self.reading = Reading::Chunk { number: header.number, bytes: vec![0; header.length], have: 0 };
+                self.reading = Reading::Chunk {
+                    number: header.number,
+                    bytes: vec![0; header.length],
+                    have: 0,
+                };
                 Poll::Ready(Ok(Step::Went))
             }
-            Reading::Chunk { number, bytes, have } => {
-                let n = ready!(poll_read(&mut self.io, cx, bytes.get_mut(*have..).unwrap_or_default()))?;
+            Reading::Chunk {
+                number,
+                bytes,
+                have,
+            } => {
+                let n = ready!(poll_read(
+                    &mut self.io,
+                    cx,
+                    bytes.get_mut(*have..).unwrap_or_default()
+                ))?;
                 if n == 0 {
                     return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                 }
@@ -282,7 +337,11 @@ impl From<BadChunk> for io::Error {
     }
 }
 
-fn poll_read(io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+fn poll_read(
+    io: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    room: &mut [u8],
+) -> Poll<io::Result<usize>> {
     let mut buf = ReadBuf::new(room);
     ready!(Pin::new(io).poll_read(cx, &mut buf))?;
     Poll::Ready(Ok(buf.filled().len()))

@@ -1,4 +1,5 @@
-//! Carrier: what one session runs over: a QUIC connection, or a mux over TLS; the session sees one type.
+//! Carrier: what one session runs over: a QUIC connection, or a mux over TLS; the session sees one
+//! type.
 //!
 //! In:    an authenticated connection of either kind.
 //! Out:   streams opened and accepted, the first of them for control; the end, with its reason.
@@ -81,8 +82,8 @@ enum Over {
     Quic(Quic, Credits, Mutex<Allowance>),
 }
 
-/// A carrier that is authenticated and belongs to no session yet: its control stream is all that exists. Dropping it ends
-/// it, unless it was admitted: its own tasks would keep it.
+/// A carrier that is authenticated and belongs to no session yet: its control stream is all that
+/// exists. Dropping it ends it, unless it was admitted: its own tasks would keep it.
 pub(crate) struct PendingCarrier {
     carrier: Carrier,
     admitted: bool,
@@ -99,13 +100,19 @@ impl PendingCarrier {
     }
 
     pub(crate) fn quic(quic: Quic, budget: &Arc<Budget>, tasks: &TaskTracker) -> Self {
-        let (peer, credits) = (Some(quic.peer()), Credits::new(quic.side(), Arc::clone(budget)));
+        let (peer, credits) = (
+            Some(quic.peer()),
+            Credits::new(quic.side(), Arc::clone(budget)),
+        );
         let allowance = Mutex::new(Allowance::new(0, Instant::now()));
         Self::new(Over::Quic(quic, credits, allowance), peer, tasks)
     }
 
     fn new(over: Over, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
-        Self { carrier: Carrier::new(over, peer, tasks), admitted: false }
+        Self {
+            carrier: Carrier::new(over, peer, tasks),
+            admitted: false,
+        }
     }
 
     /// Ends it when it fails, and resolves when it has ended.
@@ -139,7 +146,8 @@ impl PendingCarrier {
         }
     }
 
-    /// It belongs to a session now: each side may open streams on it, the peer at most `streams` at once.
+    /// It belongs to a session now: each side may open streams on it, the peer at most `streams` at
+    /// once.
     pub(crate) fn admit(mut self, streams: u32) -> Carrier {
         self.admitted = true;
         match &self.carrier.0.over {
@@ -204,8 +212,8 @@ impl Unsaid {
 pub(crate) struct Unanswered(Carrier);
 
 impl Unanswered {
-    /// The stream is answered with success, and the peer may send on it. To be called before the answer is written; what
-    /// is returned lives as long as the stream.
+    /// The stream is answered with success, and the peer may send on it. To be called before the
+    /// answer is written; what is returned lives as long as the stream.
     pub(crate) fn succeeds(self) -> Counted {
         let carrier = self.0;
         let counted = Counted::new(&carrier.0.answered);
@@ -227,7 +235,8 @@ pub(crate) struct Sent {
     pub(crate) packets: u64,
     /// Those that were lost.
     pub(crate) lost: u64,
-    /// Bytes that were delivered: acknowledged on TLS, where the kernel says, and sent and not lost on QUIC.
+    /// Bytes that were delivered: acknowledged on TLS, where the kernel says, and sent and not lost
+    /// on QUIC.
     pub(crate) bytes: u64,
     /// Bytes that streams have written.
     pub(crate) written: u64,
@@ -241,7 +250,8 @@ pub(crate) struct Sent {
     pub(crate) round_trip: Option<Duration>,
     /// How many bytes may be under way at the moment, where it is known.
     pub(crate) congestion_window: Option<u64>,
-    /// TLS: the round trip is longer than the path alone makes it, so packets may be lost because a queue is full.
+    /// TLS: the round trip is longer than the path alone makes it, so packets may be lost because a
+    /// queue is full.
     pub(crate) is_queued: bool,
 }
 
@@ -281,7 +291,8 @@ impl Carrier {
         self.0.peer
     }
 
-    /// Bytes that were written to TCP and are not acknowledged; nothing on QUIC and once it is closed.
+    /// Bytes that were written to TCP and are not acknowledged; nothing on QUIC and once it is
+    /// closed.
     pub(crate) fn unacknowledged_bytes(&self) -> Option<u64> {
         match &self.0.over {
             Over::Mux(_, connections) => connections.unacknowledged_bytes(),
@@ -302,16 +313,19 @@ impl Carrier {
         self.0.dialled.get()
     }
 
-    /// Opens a stream whose first bytes are `first`. Cancel safe: a stream that nobody waits for any more is reset.
+    /// Opens a stream whose first bytes are `first`. Cancel safe: a stream that nobody waits for
+    /// any more is reset.
     pub(crate) async fn open(&self, first: &[u8]) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
             Over::Mux(mux, _) => {
                 let stream = mux.open(first).map_err(|error| self.not_opened(error))?;
                 LinkStream::mux(stream)
             }
-            Over::Quic(quic, credits, _) => {
-                LinkStream::quic(quic.open(first, Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
-            }
+            Over::Quic(quic, credits, _) => LinkStream::quic(
+                quic.open(first, Some(credits), &self.0.tasks)
+                    .await
+                    .map_err(|_| Gone)?,
+            ),
         };
         Ok(stream.adding_to(&self.0.written).counted(&self.0.open))
     }
@@ -328,23 +342,32 @@ impl Carrier {
     pub(crate) async fn accept(&self) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
             Over::Mux(mux, _) => LinkStream::mux(mux.accept().await.ok_or(Gone)?),
-            Over::Quic(quic, credits, _) => {
-                LinkStream::quic(quic.accept(Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
-            }
+            Over::Quic(quic, credits, _) => LinkStream::quic(
+                quic.accept(Some(credits), &self.0.tasks)
+                    .await
+                    .map_err(|_| Gone)?,
+            ),
         };
         Ok(stream.adding_to(&self.0.written).counted(&self.0.open))
     }
 
     /// One of the peer's streams that was accepted and has not said what it is for.
     pub(crate) fn unsaid(&self) -> Unsaid {
-        Unsaid { carrier: self.clone(), counted: Counted::new(&self.0.unsaid) }
+        Unsaid {
+            carrier: self.clone(),
+            counted: Counted::new(&self.0.unsaid),
+        }
     }
 
     /// One more of the peer's streams has said what it is for: the peer may have more of them.
     fn said(&self) {
-        let Over::Quic(quic, _, allowance) = &self.0.over else { return };
+        let Over::Quic(quic, _, allowance) = &self.0.over else {
+            return;
+        };
         let said = quic.theirs().saturating_sub(self.0.unsaid.load(Relaxed));
-        let more = allowance.lock().said(said, Instant::now(), quic.round_trip());
+        let more = allowance
+            .lock()
+            .said(said, Instant::now(), quic.round_trip());
         if let Some(more) = more {
             quic.allow(more);
         }
@@ -400,7 +423,10 @@ impl Carrier {
 
     /// The round trip, as the session's pings have measured it.
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
-        self.0.round_trip_us.store(u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.0.round_trip_us.store(
+            u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX),
+            Relaxed,
+        );
         match &self.0.over {
             Over::Mux(mux, _) => mux.set_round_trip(round_trip),
             Over::Quic(_, credits, _) => credits.set_round_trip(round_trip),
@@ -410,8 +436,13 @@ impl Carrier {
     /// What was sent on it so far.
     pub(crate) fn sent(&self) -> Sent {
         match &self.0.over {
-            Over::Mux(mux, connections) => connections.sent(self.0.written.load(Relaxed), mux.queued_bytes()),
-            Over::Quic(quic, ..) => Sent { written: self.0.written.load(Relaxed), ..quic.sent() },
+            Over::Mux(mux, connections) => {
+                connections.sent(self.0.written.load(Relaxed), mux.queued_bytes())
+            }
+            Over::Quic(quic, ..) => Sent {
+                written: self.0.written.load(Relaxed),
+                ..quic.sent()
+            },
         }
     }
 
@@ -450,7 +481,8 @@ impl Carrier {
         (us > 0).then(|| Duration::from_micros(us))
     }
 
-    /// Credit that has to be told by a control message; never any on a carrier that has frames for it. Cancel safe.
+    /// Credit that has to be told by a control message; never any on a carrier that has frames for
+    /// it. Cancel safe.
     pub(crate) async fn credit_to_tell(&self) -> Credit {
         match &self.0.over {
             Over::Mux(..) => std::future::pending().await,
@@ -493,6 +525,10 @@ impl Carrier {
 
     /// Why it has ended.
     pub(crate) fn reason(&self) -> String {
-        self.0.reason.lock().clone().unwrap_or_else(|| "it has not ended".to_owned())
+        self.0
+            .reason
+            .lock()
+            .clone()
+            .unwrap_or_else(|| "it has not ended".to_owned())
     }
 }

@@ -25,9 +25,16 @@ const QUEUED: Duration = Duration::from_millis(10);
 
 impl Connections {
     /// Each connection with its meter, if it has one.
-    pub(crate) fn new(meters: impl IntoIterator<Item = Option<TcpMeter>>, congestion: Congestion) -> Self {
+    pub(crate) fn new(
+        meters: impl IntoIterator<Item = Option<TcpMeter>>,
+        congestion: Congestion,
+    ) -> Self {
         let meters: Vec<_> = meters.into_iter().collect();
-        Self { count: meters.len(), meters: meters.into_iter().flatten().collect(), congestion }
+        Self {
+            count: meters.len(),
+            meters: meters.into_iter().flatten().collect(),
+            congestion,
+        }
     }
 
     /// How many there are.
@@ -45,22 +52,36 @@ impl Connections {
 
     /// What would make the kernel give BBR, if that is set and the kernel refuses it.
     pub(crate) fn lacks_bbr(&self) -> Option<String> {
-        let missing = |meter: &TcpMeter| meter.with_socket(|socket| Congestion::Bbr.missing(&socket)).flatten();
-        (self.congestion == Congestion::Bbr).then(|| self.meters.first().and_then(missing)).flatten()
+        let missing = |meter: &TcpMeter| {
+            meter
+                .with_socket(|socket| Congestion::Bbr.missing(&socket))
+                .flatten()
+        };
+        (self.congestion == Congestion::Bbr)
+            .then(|| self.meters.first().and_then(missing))
+            .flatten()
     }
 
     #[cfg(test)]
     pub(crate) fn break_one(&self) {
         let meter = self.meters.last().unwrap();
-        meter.with_socket(|socket| socket.shutdown(std::net::Shutdown::Both)).unwrap().unwrap();
+        meter
+            .with_socket(|socket| socket.shutdown(std::net::Shutdown::Both))
+            .unwrap()
+            .unwrap();
     }
 
-    /// The figures of all together, with the bytes that streams have written, of which `queued` were not given to the
-    /// kernel yet. What is unknown of one is unknown of all.
+    /// The figures of all together, with the bytes that streams have written, of which `queued`
+    /// were not given to the kernel yet. What is unknown of one is unknown of all.
     pub(crate) fn sent(&self, written: u64, queued: u64) -> Sent {
         let figures: Option<Vec<TcpFigures>> = self.meters.iter().map(TcpMeter::figures).collect();
         let Some(figures) = figures.filter(|figures| figures.len() == self.count.max(1)) else {
-            return Sent { bytes: written.saturating_sub(queued), written, queued, ..Sent::default() };
+            return Sent {
+                bytes: written.saturating_sub(queued),
+                written,
+                queued,
+                ..Sent::default()
+            };
         };
         let sum = |of: fn(&TcpFigures) -> u64| figures.iter().map(of).sum();
         let is_queued = |one: &TcpFigures| one.round_trip > one.least_round_trip * 5 / 4 + QUEUED;
@@ -81,12 +102,18 @@ impl Connections {
 
     /// Where they come from: all of them from one address.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        self.meters.first()?.with_socket(|socket| socket.local_addr().ok()?.as_socket())?
+        self.meters
+            .first()?
+            .with_socket(|socket| socket.local_addr().ok()?.as_socket())?
     }
 
-    /// Bytes that were written and are not acknowledged; none once all are closed, or where the system does not say.
+    /// Bytes that were written and are not acknowledged; none once all are closed, or where the
+    /// system does not say.
     pub(crate) fn unacknowledged_bytes(&self) -> Option<u64> {
-        self.meters.iter().filter_map(TcpMeter::unacknowledged_bytes).reduce(|sum, more| sum + more)
+        self.meters
+            .iter()
+            .filter_map(TcpMeter::unacknowledged_bytes)
+            .reduce(|sum, more| sum + more)
     }
 }
 
@@ -98,7 +125,14 @@ mod tests {
     fn where_cubic_is_asked_for_bbr_is_not_missed() {
         let none = |congestion| Connections::new([None, None], congestion);
         assert_eq!(none(Congestion::Cubic).lacks_bbr(), None);
-        assert_eq!((none(Congestion::Bbr).lacks_bbr(), none(Congestion::Bbr).count()), (None, 2), "no socket is known");
+        assert_eq!(
+            (
+                none(Congestion::Bbr).lacks_bbr(),
+                none(Congestion::Bbr).count()
+            ),
+            (None, 2),
+            "no socket is known"
+        );
         assert_eq!(none(Congestion::Bbr).sent(7, 0).congestion_window, None);
     }
 }

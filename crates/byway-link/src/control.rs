@@ -1,9 +1,12 @@
-//! Control: the messages on the first stream of a carrier, and the questions that show whether the other side lives.
+//! Control: the messages on the first stream of a carrier, and the questions that show whether the
+//! other side lives.
 //!
 //! In:    the control stream; what this side has to say.
-//! Out:   what the other side says, one message at a time; the round trip; the end, with its reason.
-//! Never: waits without end: a message that cannot be written within [`WRITE_TIMEOUT`] ends the carrier. A message that cannot be
-//!        written delays neither what the other side says nor the deadlines of its replies.
+//! Out:   what the other side says, one message at a time; the round trip; the end, with its
+//!        reason.
+//! Never: waits without end: a message that cannot be written within [`WRITE_TIMEOUT`] ends the
+//!        carrier. A message that cannot be written delays neither what the other side says nor the
+//!        deadlines of its replies.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -39,7 +42,8 @@ const SPARE_BYTES: usize = 2 * READ_BYTES;
 /// Bytes that a peer may send after it was refused. An honest one sends none.
 const LINGER_BYTES: usize = 16 * 1024;
 
-/// Bytes of messages that may wait to be written. At this many nothing more is read, since it may call for an answer.
+/// Bytes of messages that may wait to be written. At this many nothing more is read, since it may
+/// call for an answer.
 const UNWRITTEN_BYTES: usize = 16 * 1024;
 
 /// Messages written at a time.
@@ -127,7 +131,8 @@ pub(crate) struct Urgency {
 /// What the carriers of a session have in common.
 #[derive(Default)]
 pub(crate) struct Standing {
-    /// Moves when a carrier is attached or ends, when it becomes silent or answers again, and with the preference.
+    /// Moves when a carrier is attached or ends, when it becomes silent or answers again, and with
+    /// the preference.
     pub(crate) changes: watch::Sender<()>,
     /// This side prefers TLS for new streams.
     prefers_tls: AtomicBool,
@@ -140,15 +145,18 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// Whether either side prefers TLS for new streams. A side that sends little has measured nothing and prefers nothing,
-    /// so the sender of most bytes decides for the streams of both.
+    /// Whether either side prefers TLS for new streams. A side that sends little has measured
+    /// nothing and prefers nothing, so the sender of most bytes decides for the streams of both.
     pub(crate) fn is_tls_preferred(&self) -> bool {
         self.prefers_tls.load(Relaxed) || self.peer_prefers_tls.load(Relaxed)
     }
 
     /// Whether this side prefers TLS, and whether the other one does.
     pub(crate) fn preferences(&self) -> (bool, bool) {
-        (self.prefers_tls.load(Relaxed), self.peer_prefers_tls.load(Relaxed))
+        (
+            self.prefers_tls.load(Relaxed),
+            self.peer_prefers_tls.load(Relaxed),
+        )
     }
 
     /// This side prefers TLS, or not.
@@ -181,7 +189,13 @@ impl Standing {
 impl Urgency {
     pub(crate) fn new(shared: Arc<Standing>) -> Self {
         let (wake, doubted, suspected, overdue) = Default::default();
-        Self { wake, doubted, suspected, overdue, shared }
+        Self {
+            wake,
+            doubted,
+            suspected,
+            overdue,
+            shared,
+        }
     }
 
     /// Whether a reply of the other side is overdue.
@@ -204,7 +218,8 @@ impl Urgency {
         self.wake.notify_one();
     }
 
-    /// Resolves when the other side was doubted and has not answered soon. Cancel safe; only a waiter is notified.
+    /// Resolves when the other side was doubted and has not answered soon. Cancel safe; only a
+    /// waiter is notified.
     pub(crate) async fn suspected(&self) {
         self.suspected.notified().await;
     }
@@ -248,7 +263,11 @@ impl ControlError {
 
 impl ControlStream {
     pub(crate) fn new(stream: LinkStream) -> Self {
-        Self { stream: stream.into_stream(), unread: Vec::new(), unwritten: Unwritten::default() }
+        Self {
+            stream: stream.into_stream(),
+            unread: Vec::new(),
+            unwritten: Unwritten::default(),
+        }
     }
 
     /// Whether no byte waits for the rest of its message.
@@ -256,7 +275,8 @@ impl ControlStream {
         self.unread.is_empty()
     }
 
-    /// The first message of a carrier, which is short. No byte behind it is read. Cancel safe: what was read stays.
+    /// The first message of a carrier, which is short. No byte behind it is read. Cancel safe: what
+    /// was read stays.
     pub(crate) async fn hear_first(&mut self) -> Result<Said, ControlError> {
         loop {
             if let Some((said, _)) = self.decode(wire::MOST_FIRST_BYTES)? {
@@ -266,16 +286,23 @@ impl ControlStream {
         }
     }
 
-    /// Writes what waits to be written, and hears the next message unless `may_hear` is false or too much waits. Cancel safe:
-    /// what was read stays, and what was not written.
+    /// Writes what waits to be written, and hears the next message unless `may_hear` is false or
+    /// too much waits. Cancel safe: what was read stays, and what was not written.
     async fn exchange(&mut self, may_hear: bool) -> Result<Happened, ControlError> {
         poll_fn(|cx| self.poll_exchange(cx, may_hear)).await
     }
 
-    fn poll_exchange(&mut self, cx: &mut Context<'_>, may_hear: bool) -> Poll<Result<Happened, ControlError>> {
+    fn poll_exchange(
+        &mut self,
+        cx: &mut Context<'_>,
+        may_hear: bool,
+    ) -> Poll<Result<Happened, ControlError>> {
         let had_output = !self.unwritten.is_empty();
         while !self.unwritten.is_empty() {
-            let Poll::Ready(written) = self.stream.poll_write(cx, &[IoSlice::new(self.unwritten.left())]) else {
+            let Poll::Ready(written) = self
+                .stream
+                .poll_write(cx, &[IoSlice::new(self.unwritten.left())])
+            else {
                 break;
             };
             match written? {
@@ -334,20 +361,25 @@ impl ControlStream {
         poll_fn(|cx| self.poll_read_some(cx, most)).await
     }
 
-    fn poll_read_some(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<(), ControlError>> {
+    fn poll_read_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Result<(), ControlError>> {
         let mut room = [0; READ_BYTES];
         let room = room.get_mut(..most.min(READ_BYTES)).unwrap_or_default();
         Poll::Ready(match ready!(self.stream.poll_read(cx, room))? {
             Read::Fin => Err(ControlError::Fin),
             Read::Data(n) => {
-                self.unread.extend_from_slice(room.get(..n).unwrap_or_default());
+                self.unread
+                    .extend_from_slice(room.get(..n).unwrap_or_default());
                 Ok(())
             }
         })
     }
 
-    /// Says one of the messages that come before a carrier belongs to a session. Not cancel safe: half of it may have been
-    /// written.
+    /// Says one of the messages that come before a carrier belongs to a session. Not cancel safe:
+    /// half of it may have been written.
     pub(crate) async fn say(&mut self, said: Said) -> Result<(), ControlError> {
         let mut bytes = Vec::new();
         wire::encode(&Control::from(said), &mut bytes);
@@ -357,8 +389,8 @@ impl ControlStream {
         }
     }
 
-    /// Waits until the other side has closed, at most that long, so that the last message arrives. What comes meanwhile is
-    /// discarded, and more than [`LINGER_BYTES`] of it ends the wait.
+    /// Waits until the other side has closed, at most that long, so that the last message arrives.
+    /// What comes meanwhile is discarded, and more than [`LINGER_BYTES`] of it ends the wait.
     pub(crate) async fn linger(&mut self, patience: Duration) {
         self.unread = Vec::new();
         let _ = timeout(patience, async {
@@ -396,13 +428,15 @@ impl Backlog {
     }
 }
 
-/// What this side has to say on a carrier. Reports have a queue of their own, so that they take no other message's place.
+/// What this side has to say on a carrier. Reports have a queue of their own, so that they take no
+/// other message's place.
 pub(crate) struct Outgoing {
     pub(crate) to_say: mpsc::Receiver<Said>,
     pub(crate) reports: mpsc::Receiver<Box<Visited>>,
 }
 
-/// Serves the control stream of a carrier until it or the carrier ends; then the carrier has ended, with a reason.
+/// Serves the control stream of a carrier until it or the carrier ends; then the carrier has ended,
+/// with a reason.
 pub(crate) async fn serve(
     stream: ControlStream,
     carrier: Carrier,
@@ -457,7 +491,8 @@ async fn exchange(
             }
         };
         let is_written = stream.is_written();
-        // Each arm is cancel safe: a message half read or half written stays in `stream`, a message to say in its channel.
+        // Each arm is cancel safe: a message half read or half written stays in `stream`, a message
+        // to say in its channel.
         let turn = tokio::select! {
             happened = stream.exchange(backlog.has_room()) => match happened {
                 Ok(Happened::Written) => Ok(()),
@@ -484,7 +519,8 @@ async fn exchange(
                     urgency.shared.note(&urgency.shared.peer_wants_bundle, wants != 0);
                     Ok(())
                 }
-                // An attach that came too late: the carrier was not taken, which is nothing to the session.
+                // An attach that came too late: the carrier was not taken, which is nothing to the
+                // session.
                 Ok(Happened::Heard(Said::Refused(refused), _)) => {
                     if Refusal::from_number(refused.why) == Refusal::Gone {
                         carrier.note_gone();
@@ -542,12 +578,22 @@ mod tests {
     fn control() -> (ControlStream, Stream) {
         let (near, far) = pipe::pair_of(1 << 20);
         let unwritten = Unwritten::default();
-        (ControlStream { stream: near.into_stream(), unread: Vec::new(), unwritten }, far.into_stream())
+        (
+            ControlStream {
+                stream: near.into_stream(),
+                unread: Vec::new(),
+                unwritten,
+            },
+            far.into_stream(),
+        )
     }
 
     fn message(detail_bytes: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let away = GoAway { detail: "x".repeat(detail_bytes), ..GoAway::default() };
+        let away = GoAway {
+            detail: "x".repeat(detail_bytes),
+            ..GoAway::default()
+        };
         wire::encode(&Control::from(Said::GoAway(away)), &mut bytes);
         bytes
     }
@@ -556,12 +602,18 @@ mod tests {
     async fn a_long_message_leaves_no_long_buffer_behind() {
         let (mut control, mut peer) = control();
         let long = message(60_000);
-        peer.write_all(&[&long[..], &message(1)[..1]].concat()).await.unwrap();
+        peer.write_all(&[&long[..], &message(1)[..1]].concat())
+            .await
+            .unwrap();
         let Happened::Heard(_, bytes) = control.exchange(true).await.unwrap() else {
             panic!("nothing was to be written")
         };
         assert_eq!(bytes, long.len());
-        assert!(control.unread.capacity() <= SPARE_BYTES, "{} bytes", control.unread.capacity());
+        assert!(
+            control.unread.capacity() <= SPARE_BYTES,
+            "{} bytes",
+            control.unread.capacity()
+        );
     }
 
     #[tokio::test]
@@ -573,9 +625,14 @@ mod tests {
         control.hear_first().await.unwrap();
 
         let (mut control, mut peer) = self::control();
-        peer.write_all(&message(wire::MOST_FIRST_BYTES)).await.unwrap();
+        peer.write_all(&message(wire::MOST_FIRST_BYTES))
+            .await
+            .unwrap();
         let error = control.hear_first().await.unwrap_err();
-        assert!(matches!(error, ControlError::Bad(wire::BadMessage::TooLong { .. })), "{error}");
+        assert!(
+            matches!(error, ControlError::Bad(wire::BadMessage::TooLong { .. })),
+            "{error}"
+        );
         assert_eq!(control.unread.len(), wire::LENGTH_BYTES);
     }
 
@@ -583,7 +640,11 @@ mod tests {
     async fn a_message_that_the_other_side_did_not_take_kept_its_own_messages_from_being_heard() {
         let (near, far) = pipe::pair_of(64);
         let unwritten = Unwritten::default();
-        let mut control = ControlStream { stream: near.into_stream(), unread: Vec::new(), unwritten };
+        let mut control = ControlStream {
+            stream: near.into_stream(),
+            unread: Vec::new(),
+            unwritten,
+        };
         let mut peer = far.into_stream();
         for number in 0..100 {
             control.queue(Said::Ping(number));
@@ -591,14 +652,26 @@ mod tests {
         let mut pong = Vec::new();
         wire::encode(&Control::from(Said::Pong(7)), &mut pong);
         peer.write_all(&pong).await.unwrap();
-        assert!(matches!(control.exchange(true).await, Ok(Happened::Heard(Said::Pong(7), _))));
+        assert!(matches!(
+            control.exchange(true).await,
+            Ok(Happened::Heard(Said::Pong(7), _))
+        ));
         assert!(!control.is_written() && control.stuck_at().is_some());
         // It takes them at last, all of them in order.
         let reading = async {
-            let mut peer = ControlStream { stream: peer, unread: Vec::new(), unwritten: Unwritten::default() };
+            let mut peer = ControlStream {
+                stream: peer,
+                unread: Vec::new(),
+                unwritten: Unwritten::default(),
+            };
             for number in 0..100 {
-                let Happened::Heard(said, _) = peer.exchange(true).await.unwrap() else { panic!("it wrote") };
-                assert!(matches!(said, Said::Ping(n) if n == number), "{said:?} instead of ping {number}");
+                let Happened::Heard(said, _) = peer.exchange(true).await.unwrap() else {
+                    panic!("it wrote")
+                };
+                assert!(
+                    matches!(said, Said::Ping(n) if n == number),
+                    "{said:?} instead of ping {number}"
+                );
             }
         };
         let (written, ()) = tokio::join!(control.exchange(false), reading);
@@ -613,7 +686,11 @@ mod tests {
             let left = unwritten.left().len();
             unwritten.take(left - 1, now);
         }
-        assert!(unwritten.bytes.capacity() <= 4 * READ_BYTES, "{} bytes", unwritten.bytes.capacity());
+        assert!(
+            unwritten.bytes.capacity() <= 4 * READ_BYTES,
+            "{} bytes",
+            unwritten.bytes.capacity()
+        );
         assert!(unwritten.stuck_at().is_some());
         unwritten.take(1, now);
         assert!(unwritten.is_empty() && unwritten.stuck_at().is_none());
@@ -629,7 +706,12 @@ mod tests {
         assert!(control.unread.capacity() <= SPARE_BYTES);
         // What it has sent is still there, but for the limit.
         let mut rest = vec![0; 512 * 1024];
-        let Ok(Read::Data(left)) = control.stream.read(&mut rest).await else { panic!("nothing is left") };
-        assert!(left >= 512 * 1024 - LINGER_BYTES - READ_BYTES, "{left} bytes are left");
+        let Ok(Read::Data(left)) = control.stream.read(&mut rest).await else {
+            panic!("nothing is left")
+        };
+        assert!(
+            left >= 512 * 1024 - LINGER_BYTES - READ_BYTES,
+            "{left} bytes are left"
+        );
     }
 }

@@ -1,12 +1,15 @@
-//! Credit: what may be sent on each stream of a QUIC carrier, by the windows that the mux has, told by control messages.
+//! Credit: what may be sent on each stream of a QUIC carrier, by the windows that the mux has, told
+//! by control messages.
 //!
 //! In:    what streams send and consume; grants that the other side has told.
 //! Out:   when a stream may send; grants to tell.
-//! Never: lets a stream that nobody reads hold more than its [`Window`], or take from what another one may send.
+//! Never: lets a stream that nobody reads hold more than its [`Window`], or take from what another
+//!        one may send.
 //!
-//! QUIC's own windows cannot do this: a stream's is fixed when the connection begins, so it is either too small for a long
-//! path or, a thousand times over, too much for a node; and the connection's, if it is less than all streams' together, lets
-//! paused readers stall the others. Here they only bound what a peer may do that breaks these rules.
+//! QUIC's own windows cannot do this: a stream's is fixed when the connection begins, so it is
+//! either too small for a long path or, a thousand times over, too much for a node; and the
+//! connection's, if it is less than all streams' together, lets paused readers stall the others.
+//! Here they only bound what a peer may do that breaks these rules.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,7 +52,8 @@ struct Streams {
     early: HashMap<u64, u64>,
     /// Streams that the peer may have open, and so the most that `early` may hold.
     allowed: usize,
-    /// Streams of the peer are accepted in the order of their ids; this is the first one that was not.
+    /// Streams of the peer are accepted in the order of their ids; this is the first one that was
+    /// not.
     next: u64,
 }
 
@@ -93,11 +97,20 @@ impl Credits {
             streams.next = streams.next.max(id + 1);
             left += streams.early.remove(&id).unwrap_or_default();
         }
-        let sending = Arc::new(Sending { left: AtomicU64::new(left), ..Sending::default() });
+        let sending = Arc::new(Sending {
+            left: AtomicU64::new(left),
+            ..Sending::default()
+        });
         streams.known.insert(id, Arc::clone(&sending));
         drop(streams);
         let granted = Arc::new(AtomicU64::new(INITIAL_BYTES.into()));
-        StreamCredits { credits: self.clone(), id, sending, granted, window: Window::new(Arc::clone(&self.0.budget)) }
+        StreamCredits {
+            credits: self.clone(),
+            id,
+            sending,
+            granted,
+            window: Window::new(Arc::clone(&self.0.budget)),
+        }
     }
 
     fn is_theirs(&self, id: u64) -> bool {
@@ -131,12 +144,17 @@ impl Credits {
             if !self.is_theirs(grant.stream) || grant.stream < streams.next {
                 return Ok(());
             }
-            if streams.early.len() >= streams.allowed && !streams.early.contains_key(&grant.stream) {
+            if streams.early.len() >= streams.allowed && !streams.early.contains_key(&grant.stream)
+            {
                 return Err(Overflow);
             }
             let early = streams.early.entry(grant.stream).or_default();
             *early += u64::from(grant.bytes);
-            return if *early > u64::from(u32::MAX - INITIAL_BYTES) { Err(Overflow) } else { Ok(()) };
+            return if *early > u64::from(u32::MAX - INITIAL_BYTES) {
+                Err(Overflow)
+            } else {
+                Ok(())
+            };
         };
         drop(streams);
         let before = sending.left.fetch_add(grant.bytes.into(), Ordering::AcqRel);
@@ -228,7 +246,11 @@ impl StreamCredits {
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
     pub(crate) fn widen(&mut self) {
-        if let Some(grant) = self.credits.round_trip().and_then(|round_trip| self.window.widen(round_trip)) {
+        if let Some(grant) = self
+            .credits
+            .round_trip()
+            .and_then(|round_trip| self.window.widen(round_trip))
+        {
             self.tell(grant);
         }
     }
@@ -273,7 +295,9 @@ mod tests {
     }
 
     fn grant(stream: u64, bytes: u32) -> Credit {
-        Credit { grants: vec![StreamCredit { stream, bytes }] }
+        Credit {
+            grants: vec![StreamCredit { stream, bytes }],
+        }
     }
 
     #[test]
@@ -297,7 +321,13 @@ mod tests {
             assert!(stream.consume(INITIAL_BYTES as usize / 2));
         }
         let told = credits.to_tell().await;
-        assert_eq!(told.grants.iter().map(|grant| grant.bytes).collect::<Vec<_>>(), [INITIAL_BYTES; 3]);
+        assert_eq!(
+            told.grants
+                .iter()
+                .map(|grant| grant.bytes)
+                .collect::<Vec<_>>(),
+            [INITIAL_BYTES; 3]
+        );
         drop(streams);
         assert_eq!(credits.count(), 0);
     }
@@ -320,7 +350,11 @@ mod tests {
     #[test]
     fn credit_for_streams_that_never_come_is_kept_for_as_many_as_there_can_be() {
         let credits = Credits::new(Side::Dialler, Budget::new(0));
-        assert_eq!(credits.granted(&grant(1, 1)), Err(Overflow), "the peer may open none yet");
+        assert_eq!(
+            credits.granted(&grant(1, 1)),
+            Err(Overflow),
+            "the peer may open none yet"
+        );
         credits.allow(100);
         for number in 0..100 {
             credits.granted(&grant(number * 4 + 1, 1)).unwrap();

@@ -1,13 +1,15 @@
-//! Dialler: the side of links that dials: from a join string to a session, by whichever carrier gets through.
+//! Dialler: the side of links that dials: from a join string to a session, by whichever carrier
+//! gets through.
 //!
 //! In:    a join string, our key, the epoch of this process and the number of the try.
 //! Out:   a session, or why there is none and whether waiting helps.
-//! Never: sends the grant's secret before the pinned key was proven; never waits for QUIC longer than [`TLS_STARTS`] before
-//!        TLS is tried beside it.
+//! Never: sends the grant's secret before the pinned key was proven; never waits for QUIC longer
+//!        than [`TLS_STARTS`] before TLS is tried beside it.
 //!
-//! While a try is not answered, new connections start beside the old ones every 1.5 s (`attempts::NEXT_ROUND`): the old ones serve a
-//! path that is slow, the new ones a path that comes back, whose next packet would else be seconds away (RFC 6298 section
-//! 5.5, RFC 9002 section 6.2: each retransmission waits twice as long as the one before).
+//! While a try is not answered, new connections start beside the old ones every 1.5 s
+//! (`attempts::NEXT_ROUND`): the old ones serve a path that is slow, the new ones a path that comes
+//! back, whose next packet would else be seconds away (RFC 6298 section 5.5, RFC 9002 section 6.2:
+//! each retransmission waits twice as long as the one before).
 
 mod attempts;
 mod bundle;
@@ -77,13 +79,15 @@ pub struct Dialler {
     report: Option<Report>,
 }
 
-/// Takes the failure of TLS while QUIC is still being tried. The other way round it is no news: TLS is there for it.
+/// Takes the failure of TLS while QUIC is still being tried. The other way round it is no news: TLS
+/// is there for it.
 type Report = Arc<dyn Fn(&LinkError) + Send + Sync>;
 
 type Authenticating = Pin<Box<dyn Future<Output = Result<Authenticated, LinkError>> + Send>>;
 
 impl Dialler {
-    /// A dialler for `join`, for that purpose, that proves `key`. Names are resolved and TCP is dialled by `dial`; sessions live on `runtime`.
+    /// A dialler for `join`, for that purpose, that proves `key`. Names are resolved and TCP is
+    /// dialled by `dial`; sessions live on `runtime`.
     pub fn new(
         key: Key,
         join: JoinString,
@@ -93,13 +97,25 @@ impl Dialler {
         settings: Settings,
         runtime: Handle,
     ) -> Self {
-        Self { key, join, purpose, carriers, dial, settings, runtime, report: None }
+        Self {
+            key,
+            join,
+            purpose,
+            carriers,
+            dial,
+            settings,
+            runtime,
+            report: None,
+        }
     }
 
     /// The same, and `report` takes the failure of TLS while [`Dialler::connect`] still tries QUIC.
     #[must_use]
     pub fn reporting(self, report: impl Fn(&LinkError) + Send + Sync + 'static) -> Self {
-        Self { report: Some(Arc::new(report)), ..self }
+        Self {
+            report: Some(Arc::new(report)),
+            ..self
+        }
     }
 
     /// The join string; it prints without its secret.
@@ -107,11 +123,17 @@ impl Dialler {
         &self.join
     }
 
-    /// Makes a session, within `patience`. `epoch` is this process's, `attempt` rises with every call.
+    /// Makes a session, within `patience`. `epoch` is this process's, `attempt` rises with every
+    /// call.
     ///
     /// # Errors
     /// [`LinkError`]; of several carriers' errors one that is final, or else the last.
-    pub async fn connect(&self, epoch: u64, attempt: u64, patience: Duration) -> Result<(Link, Inbox), LinkError> {
+    pub async fn connect(
+        &self,
+        epoch: u64,
+        attempt: u64,
+        patience: Duration,
+    ) -> Result<(Link, Inbox), LinkError> {
         let mut failure = None;
         match timeout(patience, self.race(epoch, attempt, &mut failure)).await {
             Ok(raced) => raced,
@@ -158,12 +180,16 @@ impl Dialler {
                 }
             }
         }
-        Err(failure.take().unwrap_or_else(|| LinkError::Here("no carrier may be used".into())))
+        Err(failure
+            .take()
+            .unwrap_or_else(|| LinkError::Here("no carrier may be used".into())))
     }
 
     /// Makes an authenticated carrier one of the session's.
     async fn attach(&self, link: &Link, mut authenticated: Authenticated) {
-        let attach = Said::Attach(Attach { session: link.id().to_vec() });
+        let attach = Said::Attach(Attach {
+            session: link.id().to_vec(),
+        });
         let Ok(place) = link.reserve() else { return };
         match authenticated.control.say(attach).await {
             Ok(()) => {
@@ -209,7 +235,9 @@ impl Dialler {
                 if self.carriers != Carriers::Auto {
                     link.keep_to_one_kind();
                 }
-                let place = link.reserve().map_err(|error| LinkError::Here(error.to_string()))?;
+                let place = link
+                    .reserve()
+                    .map_err(|error| LinkError::Here(error.to_string()))?;
                 adopt(&link, place, authenticated);
                 Ok((link, inbox))
             }
@@ -217,7 +245,11 @@ impl Dialler {
                 let why = Refusal::from_number(refused.why);
                 Err(LinkError::Refused {
                     why,
-                    detail: format!("{} refuses: {}", self.join.address, peer_text(&refused.detail)),
+                    detail: format!(
+                        "{} refuses: {}",
+                        self.join.address,
+                        peer_text(&refused.detail)
+                    ),
                 })
             }
             _ => Err(self.no_byway("it answered a hello with something else")),
@@ -226,46 +258,68 @@ impl Dialler {
 
     /// How large the segments of new TCP connections may be.
     fn segment_size(&self) -> SegmentSize {
-        self.settings.segments.size(&self.join.address.to_string(), Instant::now())
+        self.settings
+            .segments
+            .size(&self.join.address.to_string(), Instant::now())
     }
 
     /// Over TLS, with segments of this size.
     async fn by_tls(&self, size: SegmentSize) -> Result<Authenticated, LinkError> {
         let (tls, peer) = self.tls_to(&self.join.address, tls::ALPN, size).await?;
-        let over = over_tls(tls, peer, self.join.pin, Side::Dialler, &self.settings, &self.runtime);
+        let over = over_tls(
+            tls,
+            peer,
+            self.join.pin,
+            Side::Dialler,
+            &self.settings,
+            &self.runtime,
+        );
         over.carrier.set_dialled(self.dialled(size));
         Ok(over)
     }
 
     /// How a connection with segments of this size was dialled.
     fn dialled(&self, size: SegmentSize) -> Dialled {
-        let (address, segments) = (self.join.address.to_string().into(), Arc::clone(&self.settings.segments));
-        Dialled { address, size, segments }
+        let (address, segments) = (
+            self.join.address.to_string().into(),
+            Arc::clone(&self.settings.segments),
+        );
+        Dialled {
+            address,
+            size,
+            segments,
+        }
     }
 
-    /// A TLS session with `address` for the application protocol `alpn`, with segments of this size.
+    /// A TLS session with `address` for the application protocol `alpn`, with segments of this
+    /// size.
     async fn tls_to(
         &self,
         address: &Target,
         alpn: &[u8],
         size: SegmentSize,
     ) -> Result<(Tls, Option<SocketAddr>), LinkError> {
-        let mut config = tls::dialler(&self.key, self.join.pin).map_err(|error| LinkError::Here(error.to_string()))?;
+        let mut config = tls::dialler(&self.key, self.join.pin)
+            .map_err(|error| LinkError::Here(error.to_string()))?;
         config.alpn_protocols = vec![alpn.to_vec()];
         let dial = self.dial.clone().with_segments_of(size.bytes());
-        let dialled = dial.open(address, &AddressRules::open()).await.map_err(unreachable)?;
+        let dialled = dial
+            .open(address, &AddressRules::open())
+            .await
+            .map_err(unreachable)?;
         tune(&dialled.stream, self.settings.congestion);
         let connector = TlsConnector::from(Arc::new(config));
-        let session = connector.connect(no_name(), AsIo(dialled.stream)).await.map_err(|error| match error
-            .downcast::<rustls::Error>()
-        {
-            Ok(error) => self.told(&error),
-            Err(error) => LinkError::Unreachable(format!(
-                "{} broke off the handshake: {}",
-                self.join.address,
-                peer_text(&error.to_string())
-            )),
-        })?;
+        let session = connector
+            .connect(no_name(), AsIo(dialled.stream))
+            .await
+            .map_err(|error| match error.downcast::<rustls::Error>() {
+                Ok(error) => self.told(&error),
+                Err(error) => LinkError::Unreachable(format!(
+                    "{} broke off the handshake: {}",
+                    self.join.address,
+                    peer_text(&error.to_string())
+                )),
+            })?;
         if session.get_ref().1.alpn_protocol() != Some(alpn) {
             return Err(self.no_byway("it did not agree on byway/1"));
         }
@@ -275,15 +329,23 @@ impl Dialler {
     fn by_quic(&self) -> Authenticating {
         let this = self.clone();
         Box::pin(async move {
-            let found = this.dial.addresses(&this.join.address, &AddressRules::open()).await.map_err(unreachable)?;
-            let tries = found.iter().take(MOST_ADDRESSES).enumerate().map(|(place, address)| {
-                let (this, address) = (this.clone(), address.addr());
-                let wait = NEXT_ADDRESS * u32::try_from(place).unwrap_or(u32::MAX);
-                Box::pin(async move {
-                    sleep(wait).await;
-                    this.quic_to(address).await
-                })
-            });
+            let found = this
+                .dial
+                .addresses(&this.join.address, &AddressRules::open())
+                .await
+                .map_err(unreachable)?;
+            let tries = found
+                .iter()
+                .take(MOST_ADDRESSES)
+                .enumerate()
+                .map(|(place, address)| {
+                    let (this, address) = (this.clone(), address.addr());
+                    let wait = NEXT_ADDRESS * u32::try_from(place).unwrap_or(u32::MAX);
+                    Box::pin(async move {
+                        sleep(wait).await;
+                        this.quic_to(address).await
+                    })
+                });
             Ok(select_ok(tries).await?.0)
         })
     }
@@ -298,7 +360,14 @@ impl Dialler {
             .map_err(|error| LinkError::Unreachable(QuicError::from(error).to_string()))?;
         Quic::favour(&control);
         let control = LinkStream::quic(control);
-        Ok(over_quic(quic, control, self.join.pin, tasks, &self.settings, &self.runtime))
+        Ok(over_quic(
+            quic,
+            control,
+            self.join.pin,
+            tasks,
+            &self.settings,
+            &self.runtime,
+        ))
     }
 
     fn quic_told(&self, error: &QuicError) -> LinkError {
@@ -309,10 +378,16 @@ impl Dialler {
                 return self.told(&rustls::Error::General(tls::WRONG_PIN.into()));
             }
             if text.contains("BadSignature") || text.contains("bad signature") {
-                return LinkError::Unproven { at: self.join.address.to_string() };
+                return LinkError::Unproven {
+                    at: self.join.address.to_string(),
+                };
             }
         }
-        LinkError::Unreachable(format!("{} by QUIC: {}", self.join.address, plain_words(&error.to_string())))
+        LinkError::Unreachable(format!(
+            "{} by QUIC: {}",
+            self.join.address,
+            plain_words(&error.to_string())
+        ))
     }
 
     fn told(&self, error: &rustls::Error) -> LinkError {
@@ -325,7 +400,10 @@ impl Dialler {
     }
 
     fn no_byway(&self, detail: &str) -> LinkError {
-        LinkError::NoByway { at: self.join.address.to_string(), detail: peer_text(detail).to_string() }
+        LinkError::NoByway {
+            at: self.join.address.to_string(),
+            detail: peer_text(detail).to_string(),
+        }
     }
 }
 

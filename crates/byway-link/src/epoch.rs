@@ -2,8 +2,9 @@
 //!
 //! In:    the state folder, the clock.
 //! Out:   the number, stored before anybody is dialled.
-//! Never: the same number twice, also if two processes start at once or the clock runs backwards. Where a full disk does not
-//!        allow the number to be stored, it is the clock, if that is ahead of the stored number; else there is none.
+//! Never: the same number twice, also if two processes start at once or the clock runs backwards.
+//!        Where a full disk does not allow the number to be stored, it is the clock, if that is
+//!        ahead of the stored number; else there is none.
 
 use std::io;
 use std::path::Path;
@@ -22,12 +23,15 @@ pub(crate) fn capped(epoch: u64, clock_ms: u64) -> u64 {
 
 /// The clock, in milliseconds.
 pub(crate) fn clock_ms() -> u64 {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let clock = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
     u64::try_from(clock).unwrap_or(u64::MAX)
 }
 
-/// Takes the next epoch: the stored one and one more, or the clock in milliseconds if that is higher. The clock keeps a
-/// folder that was restored from a backup ahead of what it has told others.
+/// Takes the next epoch: the stored one and one more, or the clock in milliseconds if that is
+/// higher. The clock keeps a folder that was restored from a backup ahead of what it has told
+/// others.
 ///
 /// # Errors
 /// What the system says.
@@ -40,7 +44,8 @@ pub fn take(folder: &Path) -> io::Result<Taken> {
 pub struct Taken {
     /// The number.
     pub epoch: u64,
-    /// Why it could not be stored. Then it is the clock, so the next process has a higher one even so.
+    /// Why it could not be stored. Then it is the clock, so the next process has a higher one even
+    /// so.
     pub unstored: Option<io::Error>,
 }
 
@@ -54,19 +59,29 @@ fn take_with(
 ) -> io::Result<Taken> {
     let _lock = store::lock(&folder.join("epoch.lock"))?;
     let path = folder.join("epoch");
-    let stored = store::read(&path)?.and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u64>().ok());
+    let stored = store::read(&path)?
+        .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u64>().ok());
     let epoch = next(stored, clock());
     let Err(error) = replace(&path, format!("{epoch}\n").as_bytes()) else {
-        return Ok(Taken { epoch, unstored: None });
+        return Ok(Taken {
+            epoch,
+            unstored: None,
+        });
     };
     let epoch = clock();
     if stored.is_none_or(|stored| epoch <= stored) {
         return Err(error);
     }
     // Under the lock: a process that waits for it takes a later moment.
-    #[expect(clippy::disallowed_methods, reason = "2 ms, once at the start of a process whose disk is full")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "2 ms, once at the start of a process whose disk is full"
+    )]
     std::thread::sleep(CLOCK_STEP);
-    Ok(Taken { epoch, unstored: Some(error) })
+    Ok(Taken {
+        epoch,
+        unstored: Some(error),
+    })
 }
 
 fn next(stored: Option<u64>, clock_ms: u64) -> u64 {
@@ -84,11 +99,24 @@ mod tests {
     #[test]
     fn a_full_disk_does_not_keep_a_process_from_starting_whose_clock_is_ahead() {
         let folder = tempfile::tempdir().unwrap();
-        let full = |clock_ms: u64| take_with(folder.path(), || clock_ms, |_, _| Err(io::ErrorKind::StorageFull.into()));
-        assert_eq!(full(1000).unwrap_err().kind(), io::ErrorKind::StorageFull, "nothing is known of earlier numbers");
+        let full = |clock_ms: u64| {
+            take_with(
+                folder.path(),
+                || clock_ms,
+                |_, _| Err(io::ErrorKind::StorageFull.into()),
+            )
+        };
+        assert_eq!(
+            full(1000).unwrap_err().kind(),
+            io::ErrorKind::StorageFull,
+            "nothing is known of earlier numbers"
+        );
         take_at(folder.path(), 1000).unwrap();
         let taken = full(2000).unwrap();
-        assert_eq!((taken.epoch, taken.unstored.unwrap().kind()), (2000, io::ErrorKind::StorageFull));
+        assert_eq!(
+            (taken.epoch, taken.unstored.unwrap().kind()),
+            (2000, io::ErrorKind::StorageFull)
+        );
         assert!(full(1000).is_err(), "another process may have the number");
         assert!(full(999).is_err());
         assert!(take_at(folder.path(), 2001).unwrap() > 2000);
@@ -108,8 +136,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let taken: Vec<u64> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| take(path).unwrap().epoch)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            let threads: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| take(path).unwrap().epoch))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         let distinct: std::collections::HashSet<_> = taken.iter().collect();
         assert_eq!(distinct.len(), taken.len());

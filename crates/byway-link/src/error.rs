@@ -1,4 +1,5 @@
-//! Link error: why there is no session, in words that say whose side it is, what to do, and whether waiting helps.
+//! Link error: why there is no session, in words that say whose side it is, what to do, and whether
+//! waiting helps.
 
 use crate::wire::Refusal;
 
@@ -20,7 +21,9 @@ pub enum LinkError {
         at: String,
     },
     /// The other side shows the pinned key and cannot prove that it is its own.
-    #[error("{at} shows the pinned key and could not prove that it has its private half: somebody stands in between")]
+    #[error(
+        "{at} shows the pinned key and could not prove that it has its private half: somebody stands in between"
+    )]
     Unproven {
         /// Where it was dialled.
         at: String,
@@ -43,7 +46,8 @@ pub enum LinkError {
         /// What was seen.
         detail: String,
     },
-    /// The peer that dialled this node ended the connection before its hello, as the slower carrier of a dialler does.
+    /// The peer that dialled this node ended the connection before its hello, as the slower carrier
+    /// of a dialler does.
     #[error("{peer} ended the connection before its hello")]
     Left {
         /// Where it came from.

@@ -1,8 +1,11 @@
-//! Gathering: the connections of a bundle, which arrive one by one: the last one makes them a carrier of their session.
+//! Gathering: the connections of a bundle, which arrive one by one: the last one makes them a
+//! carrier of their session.
 //!
-//! In:    connections whose peer has proven the key of a session and names that session, a bundle and its part of it.
+//! In:    connections whose peer has proven the key of a session and names that session, a bundle
+//!        and its part of it.
 //! Out:   one carrier that is attached to the session, or a refusal that the other side can read.
-//! Never: more than one unfinished bundle of a session, longer than [`GATHER_TIMEOUT`], or parts of which one was given up.
+//! Never: more than one unfinished bundle of a session, longer than [`GATHER_TIMEOUT`], or parts of
+//!        which one was given up.
 
 use std::time::Duration;
 
@@ -20,7 +23,9 @@ use crate::key::Fingerprint;
 use crate::link::{Link, NoPlace, Place, Settings};
 use crate::mux::core::Side;
 use crate::pending::Attached;
-use crate::wire::{self, Control, MOST_FIRST_BYTES, Part, Refusal, Refused, Said, VERSIONS, Welcome};
+use crate::wire::{
+    self, Control, MOST_FIRST_BYTES, Part, Refusal, Refused, Said, VERSIONS, Welcome,
+};
 
 /// How long the first connection of a bundle waits for the last one.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,7 +96,8 @@ impl Drop for Waiting {
 impl Waiting {
     /// Gives the bundle up, unless all of its parts were there before.
     fn give_up(&self) -> bool {
-        let is_ours = |gathering: &mut Gathering| gathering.attached.subscribe().same_channel(&self.attached);
+        let is_ours =
+            |gathering: &mut Gathering| gathering.attached.subscribe().same_channel(&self.attached);
         let mut gathering = self.link.gathering().lock();
         let given_up = gathering.take_if(is_ours);
         // Its end takes another lock.
@@ -108,31 +114,58 @@ impl Waiting {
     /// The carrier, once it is attached.
     async fn for_the_others(mut self) -> Result<Attached, LinkError> {
         if timeout(GATHER_TIMEOUT, self.end()).await.is_err() && !self.give_up() {
-            // The last part came at the last moment: this connection is of a carrier that is about to be attached.
+            // The last part came at the last moment: this connection is of a carrier that is about
+            // to be attached.
             self.end().await;
         }
         let attached = self.attached.borrow().clone();
         match attached {
-            Some(watch) => Ok(Attached { kind: CarrierKind::Tls, watch }),
-            None => Err(LinkError::Unreachable("the other connections of its bundle did not come".into())),
+            Some(watch) => Ok(Attached {
+                kind: CarrierKind::Tls,
+                watch,
+            }),
+            None => Err(LinkError::Unreachable(
+                "the other connections of its bundle did not come".into(),
+            )),
         }
     }
 }
 
 impl ArrivedPart {
-    /// Waits until all parts are there; then they are one carrier of `link`. Cancel safe: the bundle is given up.
+    /// Waits until all parts are there; then they are one carrier of `link`. Cancel safe: the
+    /// bundle is given up.
     pub(crate) async fn accept(self, link: Link) -> Result<Attached, LinkError> {
-        let Self { tls, part, peer, identity, settings, runtime } = self;
+        let Self {
+            tls,
+            part,
+            peer,
+            identity,
+            settings,
+            runtime,
+        } = self;
         let gathering = match take(&link, &part, tls) {
             Ok(Taken::Waits(waiting)) => return waiting.for_the_others().await,
             Ok(Taken::Last(gathering)) => gathering,
             Err((why, tls)) => return Err(refuse(*tls, why.refusal(), why.to_string()).await),
         };
-        let Gathering { parts, place, attached: others, .. } = gathering;
-        let (mut parts, session) = (parts.into_iter().flatten().collect::<Vec<_>>(), link.id().to_vec());
+        let Gathering {
+            parts,
+            place,
+            attached: others,
+            ..
+        } = gathering;
+        let (mut parts, session) = (
+            parts.into_iter().flatten().collect::<Vec<_>>(),
+            link.id().to_vec(),
+        );
         for tls in &mut parts {
             let program = settings.program.clone();
-            let welcome = Welcome { version: VERSIONS.1, features: 0, session: session.clone(), program };
+            let welcome = Welcome {
+                version: VERSIONS.1,
+                features: 0,
+                session: session.clone(),
+                program,
+            };
             say(tls, Said::Welcome(welcome)).await?;
         }
         let authenticated = over_bundle(parts, peer, identity, Side::Acceptor, &settings, &runtime);
@@ -155,18 +188,34 @@ fn take(link: &Link, part: &Part, tls: Tls) -> Result<Taken, (NotTaken, Box<Tls>
             Err(why) => return Err((why.into(), Box::new(tls))),
         };
         let parts = std::iter::repeat_with(|| None).take(count).collect();
-        *gathering = Some(Gathering { bundle: part.bundle, parts, place, attached: watch::Sender::new(None) });
+        *gathering = Some(Gathering {
+            bundle: part.bundle,
+            parts,
+            place,
+            attached: watch::Sender::new(None),
+        });
     }
-    let there = gathering.as_mut().filter(|there| there.bundle == part.bundle);
-    let Some(there) = there else { return Err((NotTaken::Another, Box::new(tls))) };
+    let there = gathering
+        .as_mut()
+        .filter(|there| there.bundle == part.bundle);
+    let Some(there) = there else {
+        return Err((NotTaken::Another, Box::new(tls)));
+    };
     let is_of_these = there.parts.len() == count;
-    match there.parts.get_mut(index).filter(|there| is_of_these && there.is_none()) {
+    match there
+        .parts
+        .get_mut(index)
+        .filter(|there| is_of_these && there.is_none())
+    {
         Some(free) => *free = Some(tls),
         None => return Err((NotTaken::NoPart, Box::new(tls))),
     }
     if there.parts.iter().any(Option::is_none) {
         let attached = there.attached.subscribe();
-        return Ok(Taken::Waits(Waiting { link: link.clone(), attached }));
+        return Ok(Taken::Waits(Waiting {
+            link: link.clone(),
+            attached,
+        }));
     }
     match gathering.take() {
         Some(whole) => Ok(Taken::Last(whole)),
@@ -177,7 +226,10 @@ fn take(link: &Link, part: &Part, tls: Tls) -> Result<Taken, (NotTaken, Box<Tls>
 
 /// Says why not, and closes the connection in order.
 pub(crate) async fn refuse(mut tls: Tls, why: Refusal, detail: String) -> LinkError {
-    if say(&mut tls, Said::Refused(Refused::cut(why, detail.clone()))).await.is_ok() {
+    if say(&mut tls, Said::Refused(Refused::cut(why, detail.clone())))
+        .await
+        .is_ok()
+    {
         // A connection that is gone needs no end.
         let _ = timeout(SAY_TIMEOUT, tls.shutdown()).await;
     }
@@ -199,11 +251,13 @@ pub(crate) async fn say(tls: &mut Tls, said: Said) -> Result<(), LinkError> {
     }
 }
 
-/// The first message of a connection that carries no frames yet, and no byte behind it. Under a deadline of the caller's.
+/// The first message of a connection that carries no frames yet, and no byte behind it. Under a
+/// deadline of the caller's.
 pub(crate) async fn hear(tls: &mut Tls) -> Result<Said, LinkError> {
     let mut bytes = Vec::new();
     loop {
-        let decoded = wire::decode_control(&bytes, MOST_FIRST_BYTES).map_err(|bad| broken(&bad.to_string()))?;
+        let decoded = wire::decode_control(&bytes, MOST_FIRST_BYTES)
+            .map_err(|bad| broken(&bad.to_string()))?;
         match decoded {
             Some((Control { said: Some(said) }, _)) => return Ok(said),
             Some((Control { said: None }, _)) => return Err(broken("it said something unknown")),
@@ -212,12 +266,17 @@ pub(crate) async fn hear(tls: &mut Tls) -> Result<Said, LinkError> {
         let (have, missing) = (bytes.len(), wire::missing(&bytes));
         bytes.resize(have + missing, 0);
         let room = bytes.get_mut(have..).unwrap_or_default();
-        tls.read_exact(room).await.map_err(|error| broken(&error.to_string()))?;
+        tls.read_exact(room)
+            .await
+            .map_err(|error| broken(&error.to_string()))?;
     }
 }
 
 fn broken(why: &str) -> LinkError {
-    LinkError::Unreachable(format!("a connection of a bundle broke: {}", byway_dial::plain_words(why)))
+    LinkError::Unreachable(format!(
+        "a connection of a bundle broke: {}",
+        byway_dial::plain_words(why)
+    ))
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
-//! Join string: all that a node needs to join another: where it is, which key it must prove, and a grant.
+//! Join string: all that a node needs to join another: where it is, which key it must prove, and a
+//! grant.
 //!
 //! In:    `by1.` and 66 bytes in base64url, `@`, HOST:PORT.
 //! Out:   the pin, the grant and the address; or which part of the text is wrong.
 //! Never: prints its secret, but through [`JoinString::expose`].
 //!
-//! The bytes are the pin (32), the grant's id (6), its secret (24), and a check sum: the first 4 bytes of the SHA-256 of all
-//! of these and of `:PORT`. A string that was cut short or mistyped is refused before anything is dialled. The host is not in
-//! the sum, so that it can be edited by hand where a node has another name or address for those who join. Strings whose sum
-//! is over the whole address, as earlier builds wrote them, are still read.
+//! The bytes are the pin (32), the grant's id (6), its secret (24), and a check sum: the first 4
+//! bytes of the SHA-256 of all of these and of `:PORT`. A string that was cut short or mistyped is
+//! refused before anything is dialled. The host is not in the sum, so that it can be edited by hand
+//! where a node has another name or address for those who join. Strings whose sum is over the whole
+//! address, as earlier builds wrote them, are still read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +27,8 @@ const ID: usize = 6;
 const SECRET: usize = 24;
 const CHECK: usize = 4;
 
-/// Names a grant, so that it can be listed and revoked without showing its secret: twelve hex digits.
+/// Names a grant, so that it can be listed and revoked without showing its secret: twelve hex
+/// digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GrantId([u8; ID]);
 
@@ -51,7 +54,11 @@ impl FromStr for GrantId {
 
     fn from_str(text: &str) -> Result<Self, BadJoin> {
         let mut bytes = [0; ID];
-        if unhex(text, &mut bytes) { Ok(Self(bytes)) } else { Err(BadJoin::Id(text.into())) }
+        if unhex(text, &mut bytes) {
+            Ok(Self(bytes))
+        } else {
+            Err(BadJoin::Id(text.into()))
+        }
     }
 }
 
@@ -103,16 +110,26 @@ pub struct JoinString {
 }
 
 impl JoinString {
-    /// The whole text, secret included: for stdout and for the file with mode 0600, never for a log.
+    /// The whole text, secret included: for stdout and for the file with mode 0600, never for a
+    /// log.
     pub fn expose(&self) -> String {
         let mut bytes = self.body();
         let check = checksum(&bytes, &port_of(&self.address));
         bytes.extend_from_slice(&check);
-        format!("{PREFIX}{}@{}", BASE64_URL_SAFE_NO_PAD.encode(bytes), self.address)
+        format!(
+            "{PREFIX}{}@{}",
+            BASE64_URL_SAFE_NO_PAD.encode(bytes),
+            self.address
+        )
     }
 
     fn body(&self) -> Vec<u8> {
-        [self.pin.as_bytes().as_slice(), self.id.as_bytes(), self.secret.expose()].concat()
+        [
+            self.pin.as_bytes().as_slice(),
+            self.id.as_bytes(),
+            self.secret.expose(),
+        ]
+        .concat()
     }
 }
 
@@ -132,7 +149,9 @@ impl fmt::Debug for JoinString {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadJoin {
     /// Nothing there.
-    #[error("the join string is empty: copy the line that `byway serve` or `byway proxy serve` prints")]
+    #[error(
+        "the join string is empty: copy the line that `byway serve` or `byway proxy serve` prints"
+    )]
     Empty,
     /// It begins otherwise.
     #[error(
@@ -143,7 +162,9 @@ pub enum BadJoin {
     #[error("this join string is of a newer format than this version of Byway reads: update Byway")]
     Newer,
     /// The address behind `@` is missing or wrong.
-    #[error("the join string has no whole address behind its `@`: it was cut short; copy it again, whole")]
+    #[error(
+        "the join string has no whole address behind its `@`: it was cut short; copy it again, whole"
+    )]
     Address,
     /// The bytes are too few, too many, or changed.
     #[error(
@@ -152,7 +173,9 @@ pub enum BadJoin {
     )]
     Damaged,
     /// The id of a grant is twelve hex digits.
-    #[error("`{0}` is no id of a grant: it has twelve hex digits; `byway token list` shows those there are")]
+    #[error(
+        "`{0}` is no id of a grant: it has twelve hex digits; `byway token list` shows those there are"
+    )]
     Id(String),
 }
 
@@ -169,25 +192,41 @@ impl FromStr for JoinString {
         let Some(rest) = text.strip_prefix(PREFIX) else {
             let digit = text.strip_prefix("by").and_then(|rest| rest.bytes().next());
             let newer = digit.is_some_and(|digit| digit.is_ascii_digit()) && text.contains('.');
-            return Err(if newer { BadJoin::Newer } else { BadJoin::NoJoinString });
+            return Err(if newer {
+                BadJoin::Newer
+            } else {
+                BadJoin::NoJoinString
+            });
         };
         let (encoded, address) = rest.split_once('@').ok_or(BadJoin::Damaged)?;
         let target = match address.parse::<Target>() {
             Ok(Target::Unix(_)) | Err(_) => return Err(BadJoin::Address),
             Ok(target) => target,
         };
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| BadJoin::Damaged)?;
-        let bytes: [u8; PIN + ID + SECRET + CHECK] = bytes.try_into().map_err(|_| BadJoin::Damaged)?;
+        let bytes = BASE64_URL_SAFE_NO_PAD
+            .decode(encoded)
+            .map_err(|_| BadJoin::Damaged)?;
+        let bytes: [u8; PIN + ID + SECRET + CHECK] =
+            bytes.try_into().map_err(|_| BadJoin::Damaged)?;
         let (body, check) = bytes.split_at(PIN + ID + SECRET);
-        let is_whole = [port_of(&target), target.to_string()].iter().any(|rest| check == checksum(body, rest));
+        let is_whole = [port_of(&target), target.to_string()]
+            .iter()
+            .any(|rest| check == checksum(body, rest));
         if !is_whole {
             return Err(BadJoin::Damaged);
         }
         let (pin, rest) = body.split_at(PIN);
         let (id, secret) = rest.split_at(ID);
         let whole = (pin.try_into(), id.try_into(), secret.try_into());
-        let (Ok(pin), Ok(id), Ok(secret)) = whole else { return Err(BadJoin::Damaged) };
-        Ok(Self { pin: Fingerprint::from_bytes(pin), id: GrantId(id), secret: GrantSecret(secret), address: target })
+        let (Ok(pin), Ok(id), Ok(secret)) = whole else {
+            return Err(BadJoin::Damaged);
+        };
+        Ok(Self {
+            pin: Fingerprint::from_bytes(pin),
+            id: GrantId(id),
+            secret: GrantSecret(secret),
+            address: target,
+        })
     }
 }
 
@@ -229,9 +268,15 @@ mod tests {
             let text = join.expose();
             assert_eq!(text.parse::<JoinString>().unwrap(), join);
             assert_eq!(format!(" {text}\n").parse::<JoinString>().unwrap(), join);
-            assert_eq!(format!("join {text}\n").parse::<JoinString>().unwrap(), join);
+            assert_eq!(
+                format!("join {text}\n").parse::<JoinString>().unwrap(),
+                join
+            );
             assert!(!format!("{join} {join:?}").contains(&text[..40]));
-            assert_eq!(join.to_string(), format!("by1.***@{address} (grant 070707070707)"));
+            assert_eq!(
+                join.to_string(),
+                format!("by1.***@{address} (grant 070707070707)")
+            );
         }
     }
 
@@ -239,23 +284,54 @@ mod tests {
     fn the_host_of_a_join_string_can_be_edited_and_nothing_else() {
         let text = join("t.example.com:7000").expose();
         let encoded = text.split_once('@').unwrap().0;
-        for address in ["other.example:7000", "192.0.2.1:7000", "[2001:db8::1]:7000", "T.EXAMPLE.COM:7000"] {
-            assert_eq!(format!("{encoded}@{address}").parse::<JoinString>().unwrap(), join(address));
+        for address in [
+            "other.example:7000",
+            "192.0.2.1:7000",
+            "[2001:db8::1]:7000",
+            "T.EXAMPLE.COM:7000",
+        ] {
+            assert_eq!(
+                format!("{encoded}@{address}")
+                    .parse::<JoinString>()
+                    .unwrap(),
+                join(address)
+            );
         }
-        for address in ["t.example.com:700", "t.example.com:70000", "t.example.com:7001", "192.0.2.1:443"] {
-            assert!(format!("{encoded}@{address}").parse::<JoinString>().is_err(), "{address}");
+        for address in [
+            "t.example.com:700",
+            "t.example.com:70000",
+            "t.example.com:7001",
+            "192.0.2.1:443",
+        ] {
+            assert!(
+                format!("{encoded}@{address}")
+                    .parse::<JoinString>()
+                    .is_err(),
+                "{address}"
+            );
         }
     }
 
     #[test]
     fn a_join_string_with_the_check_sum_of_earlier_builds_is_read() {
-        // Pin 1, 2, … 32, the id of six 7s, the secret of 24 9s, and the sum over all of it and `t.example.com:7000`.
+        // Pin 1, 2, … 32, the id of six 7s, the secret of 24 9s, and the sum over all of it and
+        // `t.example.com:7000`.
         let body: Vec<u8> = (1..=32).chain([7; ID]).chain([9; SECRET]).collect();
-        let encoded = |check: [u8; CHECK]| BASE64_URL_SAFE_NO_PAD.encode([body.as_slice(), &check].concat());
-        let old = format!("by1.{}@t.example.com:7000", encoded(checksum(&body, "t.example.com:7000")));
+        let encoded =
+            |check: [u8; CHECK]| BASE64_URL_SAFE_NO_PAD.encode([body.as_slice(), &check].concat());
+        let old = format!(
+            "by1.{}@t.example.com:7000",
+            encoded(checksum(&body, "t.example.com:7000"))
+        );
         let read = old.parse::<JoinString>().unwrap();
-        assert_eq!((read.id, read.address.to_string()), (GrantId([7; ID]), "t.example.com:7000".to_owned()));
-        assert_eq!(old.replace("t.example", "u.example").parse::<JoinString>(), Err(BadJoin::Damaged));
+        assert_eq!(
+            (read.id, read.address.to_string()),
+            (GrantId([7; ID]), "t.example.com:7000".to_owned())
+        );
+        assert_eq!(
+            old.replace("t.example", "u.example").parse::<JoinString>(),
+            Err(BadJoin::Damaged)
+        );
     }
 
     #[test]
@@ -263,7 +339,10 @@ mod tests {
         let text = join("127.0.0.1:7000").expose();
         for end in 0..text.len() {
             let error = text[..end].parse::<JoinString>().unwrap_err();
-            assert!(!error.to_string().contains(&text[4..12]), "{error} repeats the secret");
+            assert!(
+                !error.to_string().contains(&text[4..12]),
+                "{error} repeats the secret"
+            );
         }
     }
 
@@ -275,7 +354,10 @@ mod tests {
         assert_eq!("by1.AAAA".parse::<JoinString>(), Err(BadJoin::Damaged));
         assert_eq!("by1.AAAA@h:1".parse::<JoinString>(), Err(BadJoin::Damaged));
         assert_eq!("by1.AAAA@h".parse::<JoinString>(), Err(BadJoin::Address));
-        assert_eq!("by1.AAAA@unix:/x".parse::<JoinString>(), Err(BadJoin::Address));
+        assert_eq!(
+            "by1.AAAA@unix:/x".parse::<JoinString>(),
+            Err(BadJoin::Address)
+        );
         assert_eq!("xyz".parse::<GrantId>(), Err(BadJoin::Id("xyz".into())));
         assert_eq!("070707070707".parse::<GrantId>(), Ok(GrantId([7; ID])));
     }

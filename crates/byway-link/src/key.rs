@@ -1,7 +1,9 @@
-//! Key: who a node is: an Ed25519 key pair that survives restarts, and the fingerprint by which others know it.
+//! Key: who a node is: an Ed25519 key pair that survives restarts, and the fingerprint by which
+//! others know it.
 //!
 //! In:    a file in the state folder, made at the first start.
-//! Out:   the key for TLS, and the SHA-256 of its SubjectPublicKeyInfo: *pin* to whoever dials, *identity* to whoever accepts.
+//! Out:   the key for TLS, and the SHA-256 of its SubjectPublicKeyInfo: *pin* to whoever dials,
+//!        *identity* to whoever accepts.
 //! Never: prints or sends the private half.
 
 use std::fmt;
@@ -20,8 +22,8 @@ use rustls::sign::CertifiedKey;
 
 use crate::store;
 
-/// The SHA-256 of a public key's SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): what a join string pins, and what an
-/// identity is.
+/// The SHA-256 of a public key's SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): what a join
+/// string pins, and what an identity is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
 
@@ -75,10 +77,15 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// Fills `bytes` from exactly as many pairs of hex digits.
 pub(crate) fn unhex(text: &str, bytes: &mut [u8]) -> bool {
     let fits = text.len() == bytes.len() * 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let pairs = text.as_bytes().chunks_exact(2).filter_map(|pair| std::str::from_utf8(pair).ok());
+    let pairs = text
+        .as_bytes()
+        .chunks_exact(2)
+        .filter_map(|pair| std::str::from_utf8(pair).ok());
     let mut filled = 0;
     for (byte, pair) in bytes.iter_mut().zip(pairs) {
-        let Ok(value) = u8::from_str_radix(pair, 16) else { return false };
+        let Ok(value) = u8::from_str_radix(pair, 16) else {
+            return false;
+        };
         *byte = value;
         filled += 1;
     }
@@ -121,7 +128,10 @@ impl Key {
     /// # Errors
     /// [`KeyError`]: nothing is overwritten.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
-        let file = |source| KeyError::File { path: path.to_owned(), source };
+        let file = |source| KeyError::File {
+            path: path.to_owned(),
+            source,
+        };
         let pkcs8 = match store::read(path).map_err(file)? {
             Some(bytes) => bytes,
             None => {
@@ -135,7 +145,9 @@ impl Key {
                 }
             }
         };
-        Self::from_pkcs8(&pkcs8).ok_or_else(|| KeyError::NoKey { path: path.to_owned() })
+        Self::from_pkcs8(&pkcs8).ok_or_else(|| KeyError::NoKey {
+            path: path.to_owned(),
+        })
     }
 
     /// A new key that is kept nowhere.
@@ -147,7 +159,8 @@ impl Key {
     }
 
     fn new_pkcs8() -> Result<Vec<u8>, KeyError> {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::Random)?;
+        let document =
+            Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::Random)?;
         Ok(document.as_ref().to_vec())
     }
 
@@ -155,9 +168,16 @@ impl Key {
         let signing = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.to_vec())).ok()?;
         let spki = signing.public_key()?.as_ref().to_vec();
         let fingerprint = Fingerprint::of_spki(&spki);
-        let reset_key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, pkcs8), b"byway quic stateless reset");
+        let reset_key = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, pkcs8),
+            b"byway quic stateless reset",
+        );
         let certified = Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signing));
-        Some(Self { certified, fingerprint, reset_key: reset_key.as_ref().into() })
+        Some(Self {
+            certified,
+            fingerprint,
+            reset_key: reset_key.as_ref().into(),
+        })
     }
 
     /// The SHA-256 of the public half.
@@ -170,26 +190,39 @@ impl Key {
         Arc::clone(&self.certified)
     }
 
-    /// Seeds QUIC's stateless resets (RFC 9000 section 10.3) at one address: the same after a restart, so that a peer of the
-    /// dead process learns of it with its next packet. Each endpoint has a seed of its own: otherwise one of them could be made to
-    /// say the tokens that end connections of another (section 21.11).
+    /// Seeds QUIC's stateless resets (RFC 9000 section 10.3) at one address: the same after a
+    /// restart, so that a peer of the dead process learns of it with its next packet. Each endpoint
+    /// has a seed of its own: otherwise one of them could be made to say the tokens that end
+    /// connections of another (section 21.11).
     pub(crate) fn reset_key(&self, at: SocketAddr) -> hmac::Key {
-        let seed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.reset_key), at.to_string().as_bytes());
+        let seed = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, &self.reset_key),
+            at.to_string().as_bytes(),
+        );
         hmac::Key::new(hmac::HMAC_SHA256, seed.as_ref())
     }
 
-    /// By what the endpoint at that address recognises connection ids that an earlier process gave out there; only those are
-    /// worth a reset.
+    /// By what the endpoint at that address recognises connection ids that an earlier process gave
+    /// out there; only those are worth a reset.
     pub(crate) fn cid_key(&self, at: SocketAddr) -> u64 {
         let tag = hmac::sign(&self.reset_key(at), b"byway quic connection ids");
-        tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+        tag.as_ref()
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
-    /// A key that shows `self`'s public half and signs with `other`'s private one, as whoever copied a public key would.
+    /// A key that shows `self`'s public half and signs with `other`'s private one, as whoever
+    /// copied a public key would.
     #[cfg(test)]
     pub(crate) fn with_stolen_public_half(&self, other: &Self) -> Self {
-        let certified = CertifiedKey::new(self.certified.cert.clone(), Arc::clone(&other.certified.key));
-        Self { certified: Arc::new(certified), ..self.clone() }
+        let certified = CertifiedKey::new(
+            self.certified.cert.clone(),
+            Arc::clone(&other.certified.key),
+        );
+        Self {
+            certified: Arc::new(certified),
+            ..self.clone()
+        }
     }
 }
 
@@ -206,8 +239,15 @@ mod tests {
     #[test]
     fn a_stateless_reset_of_one_endpoint_says_nothing_of_another_and_survives_a_restart() {
         let key = Key::generate().unwrap();
-        let (one, other) = ("192.0.2.1:7000".parse().unwrap(), "192.0.2.1:7001".parse().unwrap());
-        let token = |at| hmac::sign(&key.clone().reset_key(at), b"connection id").as_ref().to_vec();
+        let (one, other) = (
+            "192.0.2.1:7000".parse().unwrap(),
+            "192.0.2.1:7001".parse().unwrap(),
+        );
+        let token = |at| {
+            hmac::sign(&key.clone().reset_key(at), b"connection id")
+                .as_ref()
+                .to_vec()
+        };
         assert_eq!(token(one), token(one));
         assert_ne!(token(one), token(other));
         assert_ne!(key.cid_key(one), key.cid_key(other));
@@ -221,7 +261,10 @@ mod tests {
         let first = Key::load_or_create(&path).unwrap();
         let second = Key::load_or_create(&path).unwrap();
         assert_eq!(first.fingerprint(), second.fingerprint());
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_ne!(first.fingerprint(), Key::generate().unwrap().fingerprint());
     }
 
@@ -238,7 +281,10 @@ mod tests {
     #[test]
     fn a_fingerprint_reads_back_from_its_hex_digits() {
         let fingerprint = Fingerprint::of_spki(b"x");
-        assert_eq!(Fingerprint::from_hex(&fingerprint.to_string()), Some(fingerprint));
+        assert_eq!(
+            Fingerprint::from_hex(&fingerprint.to_string()),
+            Some(fingerprint)
+        );
         assert_eq!(Fingerprint::from_hex("abcd"), None);
         assert_eq!(Fingerprint::from_hex(&"g".repeat(64)), None);
     }

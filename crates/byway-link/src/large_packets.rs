@@ -1,11 +1,13 @@
-//! Large packets: what a TLS carrier that does not answer says of the packets of full size on its path.
+//! Large packets: what a TLS carrier that does not answer says of the packets of full size on its
+//! path.
 //!
 //! In:    how many of its bytes are unacknowledged while other connections come up.
 //! Out:   smaller segments for the next connections where this side dials, and a warning.
 //! Never: warns more than once an hour of connections that were accepted.
 //!
-//! A router that drops packets above its MTU without an ICMP error lets every handshake through and then nothing (an MTU
-//! hole). The side that dials asks for smaller segments, which limits both directions. The side that is dialled cannot.
+//! A router that drops packets above its MTU without an ICMP error lets every handshake through and
+//! then nothing (an MTU hole). The side that dials asks for smaller segments, which limits both
+//! directions. The side that is dialled cannot.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +21,8 @@ use crate::segments::{SegmentSize, Segments};
 /// The reason of a carrier that ended because no ping was answered.
 pub(crate) const NO_ANSWER: &str = "the other side does not answer any more";
 
-/// The reason of a carrier that was replaced, which may happen to a silent one before it is given up.
+/// The reason of a carrier that was replaced, which may happen to a silent one before it is given
+/// up.
 pub(crate) const REPLACED: &str = "a newer connection has replaced it";
 
 /// The reason of a silent carrier whose place another one needs.
@@ -44,17 +47,21 @@ pub(crate) struct Dialled {
     pub(crate) segments: Arc<Segments>,
 }
 
-/// The size of segments that may be too large, if this carrier is silent: when a large packet is unacknowledged, or when none
-/// is, since then the other side has received all, and its own packets may be lost.
+/// The size of segments that may be too large, if this carrier is silent: when a large packet is
+/// unacknowledged, or when none is, since then the other side has received all, and its own packets
+/// may be lost.
 pub(crate) fn suspected(carrier: &Carrier) -> Option<SegmentSize> {
     is_large_or_none(carrier.unacknowledged_bytes()?).then_some(carrier.dialled()?.size)
 }
 
-/// A carrier over TLS is silent with `unacknowledged` bytes under way, while another one of the same session answers.
+/// A carrier over TLS is silent with `unacknowledged` bytes under way, while another one of the
+/// same session answers.
 pub(crate) fn note_loss(carrier: &Carrier, unacknowledged: u64) {
     match carrier.dialled() {
         Some(dialled) if is_large_or_none(unacknowledged) => dialled.note_loss(unacknowledged),
-        None if unacknowledged >= LARGE_BYTES => warn_where_accepted(carrier.peer().map(|peer| peer.ip())),
+        None if unacknowledged >= LARGE_BYTES => {
+            warn_where_accepted(carrier.peer().map(|peer| peer.ip()))
+        }
         _ => {}
     }
 }
@@ -65,8 +72,15 @@ const fn is_large_or_none(unacknowledged: u64) -> bool {
 
 impl Dialled {
     fn note_loss(&self, unacknowledged: u64) {
-        let Some((size, kept)) = self.segments.lost(&self.address, self.size, Instant::now()) else { return };
-        let (address, bytes, hours) = (&self.address, size.bytes().unwrap_or_default(), kept.as_secs() / 3600);
+        let Some((size, kept)) = self.segments.lost(&self.address, self.size, Instant::now())
+        else {
+            return;
+        };
+        let (address, bytes, hours) = (
+            &self.address,
+            size.bytes().unwrap_or_default(),
+            kept.as_secs() / 3600,
+        );
         let how = match unacknowledged {
             0 => "brought nothing more".to_owned(),
             bytes => format!("stopped with {bytes} bytes unacknowledged"),
@@ -108,7 +122,9 @@ mod tests {
     #[test]
     fn where_connections_are_accepted_there_is_one_warning_an_hour() {
         let (mut warned, start) = (None, Instant::now());
-        let due: Vec<u32> = (0..300).filter(|n| is_due(&mut warned, start + Duration::from_secs(20) * *n)).collect();
+        let due: Vec<u32> = (0..300)
+            .filter(|n| is_due(&mut warned, start + Duration::from_secs(20) * *n))
+            .collect();
         assert_eq!(due, [0, 180]);
     }
 

@@ -2,12 +2,13 @@
 //!
 //! In:    claims and releases, in whatever order the network brings them.
 //! Out:   who holds a name; whom a claim has replaced; why it was refused.
-//! Never: waits for an old session before a new one may have its name, and never gives one tenant's name to another.
+//! Never: waits for an old session before a new one may have its name, and never gives one tenant's
+//!        name to another.
 //!
-//! A lease is per (identity, name). The higher (epoch, attempt) of one identity takes over at once, in one step under the
-//! table's lock: whatever the old session does afterwards is fenced by its age, and it is notified. A name that was ever
-//! held belongs to the tenant (the grant) that held it, across restarts, until it was not held for [`RESERVED_S`]; or until
-//! the grant is revoked.
+//! A lease is per (identity, name). The higher (epoch, attempt) of one identity takes over at once,
+//! in one step under the table's lock: whatever the old session does afterwards is fenced by its
+//! age, and it is notified. A name that was ever held belongs to the tenant (the grant) that held
+//! it, across restarts, until it was not held for [`RESERVED_S`]; or until the grant is revoked.
 
 mod record;
 #[cfg(test)]
@@ -47,7 +48,8 @@ impl fmt::Display for Name {
     }
 }
 
-/// What happens when another identity of the same tenant holds the name: as the claimant's grant says.
+/// What happens when another identity of the same tenant holds the name: as the claimant's grant
+/// says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Conflict {
     /// The claim is refused.
@@ -89,7 +91,8 @@ impl Claimant {
 /// A claim that was granted.
 #[derive(Debug)]
 pub struct Claimed {
-    /// Sessions that have the name no more. A session of the same process (a reconnect) needs not be told.
+    /// Sessions that have the name no more. A session of the same process (a reconnect) needs not
+    /// be told.
     pub replaced: Vec<Replaced>,
     /// What [`Leases::undo`] needs.
     pub undo: Undo,
@@ -140,16 +143,22 @@ pub enum Denied {
         held_s: u64,
     },
     /// A newer process of the same identity has it, or had it.
-    #[error("a newer process with the same key has taken it over; stop one of the two, or give them different names")]
+    #[error(
+        "a newer process with the same key has taken it over; stop one of the two, or give them different names"
+    )]
     Superseded,
     /// Another identity has taken it, as its grant allows.
-    #[error("another node of the same grant has taken it over; give one of the two another name, or stop it")]
+    #[error(
+        "another node of the same grant has taken it over; give one of the two another name, or stop it"
+    )]
     Taken,
     /// The tenant has its share of names.
     #[error("this grant has {NAMES_A_TENANT} names already, and no more are kept for one")]
     TooMany,
     /// The file of names is full.
-    #[error("the server holds as many names as it can keep; ask its operator to revoke grants that are not used")]
+    #[error(
+        "the server holds as many names as it can keep; ask its operator to revoke grants that are not used"
+    )]
     Full,
     /// The session has said that it leaves, or its grant was revoked.
     #[error("the session is over")]
@@ -213,37 +222,68 @@ impl Leases {
     ///
     /// # Errors
     /// [`Denied`]; nothing has changed then.
-    pub fn claim(&mut self, name: &Name, label: &str, who: Claimant, now_s: u64) -> Result<Claimed, Denied> {
+    pub fn claim(
+        &mut self,
+        name: &Name,
+        label: &str,
+        who: Claimant,
+        now_s: u64,
+    ) -> Result<Claimed, Denied> {
         let elsewhere = self.elsewhere(name, label, &who)?;
         let Some(entry) = self.names.get(elsewhere.as_ref().unwrap_or(name)) else {
             return self.claim_new(name, label, who, now_s);
         };
         let Some(replaced) = replaced(entry, &who, now_s)? else {
-            return Ok(Claimed { replaced: Vec::new(), undo: Undo(Before::Same) });
+            return Ok(Claimed {
+                replaced: Vec::new(),
+                undo: Undo(Before::Same),
+            });
         };
         let was = elsewhere.unwrap_or_else(|| name.clone());
         let past = entry.past.clone();
         self.rename(&was, name);
-        let Some(entry) = self.names.get_mut(name) else { return Err(Denied::Gone) };
-        entry.holders.retain(|holder| replaced.iter().all(|gone| gone.session != holder.who.session));
-        entry.holders.push(Holder { who, since_s: now_s });
-        let new =
-            Past { last: who.identity, fence: who.age(), label: label.to_owned(), last_held_s: now_s, given_up: false };
+        let Some(entry) = self.names.get_mut(name) else {
+            return Err(Denied::Gone);
+        };
+        entry.holders.retain(|holder| {
+            replaced
+                .iter()
+                .all(|gone| gone.session != holder.who.session)
+        });
+        entry.holders.push(Holder {
+            who,
+            since_s: now_s,
+        });
+        let new = Past {
+            last: who.identity,
+            fence: who.age(),
+            label: label.to_owned(),
+            last_held_s: now_s,
+            given_up: false,
+        };
         self.set_past(name, new);
-        Ok(Claimed { replaced, undo: Undo(Before::Reserved(was, past)) })
+        Ok(Claimed {
+            replaced,
+            undo: Undo(Before::Reserved(was, past)),
+        })
     }
 
-    /// The name under which the port of `name` is known, if it is another one: a port on all addresses of the machine is
-    /// the same port on each of them, and a port moves with its tenant's service when the node listens elsewhere.
+    /// The name under which the port of `name` is known, if it is another one: a port on all
+    /// addresses of the machine is the same port on each of them, and a port moves with its
+    /// tenant's service when the node listens elsewhere.
     fn elsewhere(&self, name: &Name, label: &str, who: &Claimant) -> Result<Option<Name>, Denied> {
-        let Name::Tcp(address) = name else { return Ok(None) };
+        let Name::Tcp(address) = name else {
+            return Ok(None);
+        };
         if self.names.contains_key(name) {
             return Ok(None);
         }
         let mut moved = None;
         for other in self.ports.get(&address.port()).into_iter().flatten() {
             let known = Name::Tcp(SocketAddr::new(*other, address.port()));
-            let Some(entry) = self.names.get(&known) else { continue };
+            let Some(entry) = self.names.get(&known) else {
+                continue;
+            };
             let overlaps = other.is_unspecified() || address.ip().is_unspecified();
             if entry.tenant != who.tenant {
                 if overlaps {
@@ -258,27 +298,57 @@ impl Leases {
         Ok(moved)
     }
 
-    fn claim_new(&mut self, name: &Name, label: &str, who: Claimant, now_s: u64) -> Result<Claimed, Denied> {
+    fn claim_new(
+        &mut self,
+        name: &Name,
+        label: &str,
+        who: Claimant,
+        now_s: u64,
+    ) -> Result<Claimed, Denied> {
         if !self.has_room(who.tenant) {
             return Err(Denied::TooMany);
         }
-        let past =
-            Past { last: who.identity, fence: who.age(), label: label.to_owned(), last_held_s: now_s, given_up: false };
-        if self.bytes + record::HEAD_BYTES + record::most_bytes(name, &past.label) > store::MOST_BYTES as usize {
+        let past = Past {
+            last: who.identity,
+            fence: who.age(),
+            label: label.to_owned(),
+            last_held_s: now_s,
+            given_up: false,
+        };
+        if self.bytes + record::HEAD_BYTES + record::most_bytes(name, &past.label)
+            > store::MOST_BYTES as usize
+        {
             return Err(Denied::Full);
         }
-        let entry = Entry { tenant: who.tenant, past, turn: 0, holders: vec![Holder { who, since_s: now_s }] };
+        let entry = Entry {
+            tenant: who.tenant,
+            past,
+            turn: 0,
+            holders: vec![Holder {
+                who,
+                since_s: now_s,
+            }],
+        };
         self.insert(name.clone(), entry);
-        Ok(Claimed { replaced: Vec::new(), undo: Undo(Before::Unknown) })
+        Ok(Claimed {
+            replaced: Vec::new(),
+            undo: Undo(Before::Unknown),
+        })
     }
 
-    /// Takes a claim back that came to nothing: the name is what it was before. Not for a claim that replaced sessions.
+    /// Takes a claim back that came to nothing: the name is what it was before. Not for a claim
+    /// that replaced sessions.
     pub fn undo(&mut self, name: &Name, session: SessionKey, undo: Undo) {
-        let Some(entry) = self.names.get_mut(name) else { return };
+        let Some(entry) = self.names.get_mut(name) else {
+            return;
+        };
         match undo.0 {
             Before::Same => {}
             Before::Unknown | Before::Reserved(..)
-                if entry.holders.iter().any(|holder| holder.who.session != session) =>
+                if entry
+                    .holders
+                    .iter()
+                    .any(|holder| holder.who.session != session) =>
             {
                 // Shared meanwhile.
                 entry.holders.retain(|holder| holder.who.session != session);
@@ -294,22 +364,32 @@ impl Leases {
 
     /// Whether `tenant` may have another name.
     pub fn has_room(&self, tenant: GrantId) -> bool {
-        self.tenants.get(&tenant).is_none_or(|names| names.len() < NAMES_A_TENANT)
+        self.tenants
+            .get(&tenant)
+            .is_none_or(|names| names.len() < NAMES_A_TENANT)
     }
 
     fn insert(&mut self, name: Name, entry: Entry) {
         self.remove(&name);
         self.bytes += record::most_bytes(&name, &entry.past.label);
-        self.tenants.entry(entry.tenant).or_default().insert(name.clone());
+        self.tenants
+            .entry(entry.tenant)
+            .or_default()
+            .insert(name.clone());
         if let Name::Tcp(address) = &name {
-            self.ports.entry(address.port()).or_default().push(address.ip());
+            self.ports
+                .entry(address.port())
+                .or_default()
+                .push(address.ip());
         }
         self.names.insert(name, entry);
     }
 
     fn remove(&mut self, name: &Name) -> Option<Entry> {
         let entry = self.names.remove(name)?;
-        self.bytes = self.bytes.saturating_sub(record::most_bytes(name, &entry.past.label));
+        self.bytes = self
+            .bytes
+            .saturating_sub(record::most_bytes(name, &entry.past.label));
         if let Some(names) = self.tenants.get_mut(&entry.tenant) {
             names.remove(name);
             if names.is_empty() {
@@ -344,7 +424,9 @@ impl Leases {
 
     /// `session` has `name` no more. Says whether it had.
     pub fn release(&mut self, name: &Name, session: SessionKey, now_s: u64) -> bool {
-        let Some(entry) = self.names.get_mut(name) else { return false };
+        let Some(entry) = self.names.get_mut(name) else {
+            return false;
+        };
         let before = entry.holders.len();
         entry.holders.retain(|holder| holder.who.session != session);
         let released = entry.holders.len() < before;
@@ -354,17 +436,25 @@ impl Leases {
         released
     }
 
-    /// `session` gives `name` up in words: unless another session has it, too, no visitor waits for it.
+    /// `session` gives `name` up in words: unless another session has it, too, no visitor waits for
+    /// it.
     pub fn give_up(&mut self, name: &Name, session: SessionKey, now_s: u64) {
         let released = self.release(name, session, now_s);
-        if let Some(entry) = self.names.get_mut(name).filter(|entry| released && entry.holders.is_empty()) {
+        if let Some(entry) = self
+            .names
+            .get_mut(name)
+            .filter(|entry| released && entry.holders.is_empty())
+        {
             entry.past.given_up = true;
         }
     }
 
     /// `session` is gone. The names that it had.
     pub fn release_all(&mut self, session: SessionKey, now_s: u64) -> Vec<Name> {
-        let had = self.names.iter().filter(|(_, entry)| entry.holders.iter().any(|h| h.who.session == session));
+        let had = self
+            .names
+            .iter()
+            .filter(|(_, entry)| entry.holders.iter().any(|h| h.who.session == session));
         let names: Vec<Name> = had.map(|(name, _)| name.clone()).collect();
         for name in &names {
             self.release(name, session, now_s);
@@ -374,7 +464,11 @@ impl Leases {
 
     /// The sessions that have `name` now.
     pub fn holders(&self, name: &Name) -> impl Iterator<Item = SessionKey> {
-        self.names.get(name).into_iter().flat_map(|entry| &entry.holders).map(|holder| holder.who.session)
+        self.names
+            .get(name)
+            .into_iter()
+            .flat_map(|entry| &entry.holders)
+            .map(|holder| holder.who.session)
     }
 
     /// The session that the next visitor of `name` goes to.
@@ -386,9 +480,16 @@ impl Leases {
         Some(holder.who.session)
     }
 
-    /// The names of `tenant`, held or not, belong to no tenant any more: its grant was revoked. Which ones they were.
+    /// The names of `tenant`, held or not, belong to no tenant any more: its grant was revoked.
+    /// Which ones they were.
     pub fn forget_tenant(&mut self, tenant: GrantId) -> Vec<Name> {
-        let names: Vec<Name> = self.tenants.get(&tenant).into_iter().flatten().cloned().collect();
+        let names: Vec<Name> = self
+            .tenants
+            .get(&tenant)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         for name in &names {
             self.remove(name);
         }
@@ -407,16 +508,29 @@ impl Leases {
 
     /// Whether a session has the name, or may be back with it.
     pub fn is_expected(&self, name: &Name) -> bool {
-        self.names.get(name).is_some_and(|entry| !entry.past.given_up)
+        self.names
+            .get(name)
+            .is_some_and(|entry| !entry.past.given_up)
     }
 
     /// The port that belongs to the service `label` of that identity, best the one on `ip`.
-    pub fn port_of(&self, tenant: GrantId, identity: Fingerprint, label: &str, ip: IpAddr) -> Option<u16> {
-        let names = self.tenants.get(&tenant)?.iter().filter_map(|name| match name {
-            Name::Tcp(address) => Some((address, self.names.get(name)?)),
-            Name::Http(_) => None,
-        });
-        let its = names.filter(|(_, entry)| entry.past.last == identity && entry.past.label == label);
+    pub fn port_of(
+        &self,
+        tenant: GrantId,
+        identity: Fingerprint,
+        label: &str,
+        ip: IpAddr,
+    ) -> Option<u16> {
+        let names = self
+            .tenants
+            .get(&tenant)?
+            .iter()
+            .filter_map(|name| match name {
+                Name::Tcp(address) => Some((address, self.names.get(name)?)),
+                Name::Http(_) => None,
+            });
+        let its =
+            names.filter(|(_, entry)| entry.past.last == identity && entry.past.label == label);
         // On another address only if it is not held there.
         let usable = its.filter(|(address, entry)| address.ip() == ip || entry.holders.is_empty());
         usable
@@ -426,10 +540,15 @@ impl Leases {
 
     /// Forgets names that were not held for [`RESERVED_S`].
     pub fn expire(&mut self, now_s: u64) {
-        let over =
-            |entry: &Entry| entry.holders.is_empty() && now_s.saturating_sub(entry.past.last_held_s) >= RESERVED_S;
-        let names: Vec<Name> =
-            self.names.iter().filter(|(_, entry)| over(entry)).map(|(name, _)| name.clone()).collect();
+        let over = |entry: &Entry| {
+            entry.holders.is_empty() && now_s.saturating_sub(entry.past.last_held_s) >= RESERVED_S
+        };
+        let names: Vec<Name> = self
+            .names
+            .iter()
+            .filter(|(_, entry)| over(entry))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in &names {
             self.remove(name);
         }
@@ -457,11 +576,17 @@ fn replaced(entry: &Entry, who: &Claimant, now_s: u64) -> Result<Option<Vec<Repl
         let goes = same_identity || who.conflict == Conflict::Take;
         if !goes && who.conflict == Conflict::Refuse {
             let held_s = now_s.saturating_sub(holder.since_s);
-            return Err(Denied::Held { by: theirs.identity.short(), held_s });
+            return Err(Denied::Held {
+                by: theirs.identity.short(),
+                held_s,
+            });
         }
         if goes {
             let same_process = same_identity && theirs.epoch == who.epoch;
-            replaced.push(Replaced { session: theirs.session, same_process });
+            replaced.push(Replaced {
+                session: theirs.session,
+                same_process,
+            });
         }
     }
     Ok(Some(replaced))

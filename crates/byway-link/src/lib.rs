@@ -1,14 +1,16 @@
-//! Link: one authenticated, multiplexed session between two Byways, on which either side opens streams.
+//! Link: one authenticated, multiplexed session between two Byways, on which either side opens
+//! streams.
 //!
 //! ```text
 //! join string ─▶ Dialler ─▶ carrier (QUIC | mux over TLS) ─▶ hello ⇄ welcome ─▶ Link ⇄ streams, messages
 //!                Acceptor ◀─ carrier                          Pending ──────────▶ Link
 //! ```
 //!
-//! In the order of that line: [`join`] and [`key`] say who and where, [`dialler`] and [`acceptor`] make sessions, over the
-//! carriers [`quic`] and [`mux`], with [`tls`] under both; [`link`] is the session, [`stream`] one pipe of it, [`wire`] what
-//! is said. [`lease`] says who has a public name. What decides without a socket or a clock is pure and tested with a clock
-//! of its own: [`mux`]'s core, [`window`], [`liveness`], [`backoff`], [`preference`], [`lease`].
+//! In the order of that line: [`join`] and [`key`] say who and where, [`dialler`] and [`acceptor`]
+//! make sessions, over the carriers [`quic`] and [`mux`], with [`tls`] under both; [`link`] is the
+//! session, [`stream`] one pipe of it, [`wire`] what is said. [`lease`] says who has a public name.
+//! What decides without a socket or a clock is pure and tested with a clock of its own: [`mux`]'s
+//! core, [`window`], [`liveness`], [`backoff`], [`preference`], [`lease`].
 
 pub mod acceptor;
 mod allowance;

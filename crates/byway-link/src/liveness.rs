@@ -2,33 +2,39 @@
 //!
 //! In:    the time, replies, and urgency (somebody waits for an answer that does not come).
 //! Out:   when to ask, when to look again, and when to give up.
-//! Never: takes a write that succeeded, or anything but a reply to its own question, for a sign of life.
+//! Never: takes a write that succeeded, or anything but a reply to its own question, for a sign of
+//!        life.
 //!
 //! The health of a carrier, from best to worst:
-//! - *overdue*: a reply is later than usual. New streams go elsewhere. A link is *silent* when all of its carriers are.
-//! - *doubted*: a caller has reason to think that the other side is gone (a newer session has come, say): one question is
-//!   asked anew.
-//! - *suspected*: it was doubted, and has not answered soon. Opens that wait are given back to their callers.
+//! - *overdue*: a reply is later than usual. New streams go elsewhere. A link is *silent* when all
+//!   of its carriers are.
+//! - *doubted*: a caller has reason to think that the other side is gone (a newer session has come,
+//!   say): one question is asked anew.
+//! - *suspected*: it was doubted, and has not answered soon. Opens that wait are given back to
+//!   their callers.
 //! - given up: the carrier ends, with its streams.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How often whoever dialled asks: it is the one that has to come back. A QUIC server that has restarted answers the
-/// first packet with a stateless reset, so an outage is noticed within this time.
+/// How often whoever dialled asks: it is the one that has to come back. A QUIC server that has
+/// restarted answers the first packet with a stateless reset, so an outage is noticed within this
+/// time.
 pub const DIALLER_ASKS: Duration = Duration::from_secs(1);
 
-/// How often whoever accepted asks: it may have thousands of sessions, and all it does is let one go.
+/// How often whoever accepted asks: it may have thousands of sessions, and all it does is let one
+/// go.
 pub const ACCEPTOR_ASKS: Duration = Duration::from_secs(5);
 
 /// A reply may take this long, or three round trips if they are longer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Without a reply for this long, or three round trips if they are longer, a side that is doubted is suspected to be gone.
+/// Without a reply for this long, or three round trips if they are longer, a side that is doubted
+/// is suspected to be gone.
 const DOUBTING_PATIENCE: Duration = Duration::from_millis(300);
 
-/// A reply that is later than this, or than three round trips if they are longer, is overdue: new streams go to another
-/// carrier that answers. Open streams are not touched.
+/// A reply that is later than this, or than three round trips if they are longer, is overdue: new
+/// streams go to another carrier that answers. Open streams are not touched.
 const OVERDUE: Duration = Duration::from_millis(500);
 
 /// The same while the round trip is not known.
@@ -43,12 +49,13 @@ const MOST_PATIENCE: Duration = Duration::from_secs(10);
 /// Questions in a row without a reply.
 const MISSES: u32 = 2;
 
-/// While streams are in use, silence is no reason to give up before this. After 10 s without packets TCP may send its next
-/// one up to 10 s later: each of its retransmissions waits twice as long as the one before.
+/// While streams are in use, silence is no reason to give up before this. After 10 s without
+/// packets TCP may send its next one up to 10 s later: each of its retransmissions waits twice as
+/// long as the one before.
 pub const STREAMS_SURVIVE: Duration = Duration::from_secs(24);
 
-/// If nobody asked for the time for so much longer than was agreed on, this process itself stood still (a stopped process,
-/// a sleeping laptop), and the silence says nothing of the other side.
+/// If nobody asked for the time for so much longer than was agreed on, this process itself stood
+/// still (a stopped process, a sleeping laptop), and the silence says nothing of the other side.
 const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// What to do now.
@@ -58,7 +65,8 @@ pub enum Do {
     Ask(u64),
     /// Nothing until then.
     WaitUntil(Instant),
-    /// It was doubted and has not replied yet: a caller that can use another session should. Open streams go on waiting.
+    /// It was doubted and has not replied yet: a caller that can use another session should. Open
+    /// streams go on waiting.
     Suspect,
     /// The other side is gone.
     GiveUp,
@@ -133,11 +141,17 @@ impl Liveness {
             }
             let late = asked.at + self.patience();
             if now < late {
-                return self.wait(if self.doubted == Some(Doubt::Asking) { suspect } else { late });
+                return self.wait(if self.doubted == Some(Doubt::Asking) {
+                    suspect
+                } else {
+                    late
+                });
             }
             self.waiting = false;
             self.misses += 1;
-            let silent = self.silent_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+            let silent = self
+                .silent_since
+                .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             let survives = self.in_use && silent < STREAMS_SURVIVE;
             if self.doubted.is_some() || (self.misses >= MISSES && !survives) {
                 return Do::GiveUp;
@@ -151,15 +165,19 @@ impl Liveness {
         if self.asked.len() >= OPEN_QUESTIONS {
             self.asked.pop_front();
         }
-        self.asked.push_back(Asked { at: now, number: self.number });
+        self.asked.push_back(Asked {
+            at: now,
+            number: self.number,
+        });
         self.silent_since.get_or_insert(now);
         self.waiting = true;
         self.agreed = now + self.patience();
         Do::Ask(self.number)
     }
 
-    /// A reply has come. Returns the round trip if it answers an open question, however late: the other side lives. Later
-    /// questions stay open; without one, the next is asked after the usual time.
+    /// A reply has come. Returns the round trip if it answers an open question, however late: the
+    /// other side lives. Later questions stay open; without one, the next is asked after the usual
+    /// time.
     pub fn reply(&mut self, number: u64, now: Instant) -> Option<Duration> {
         let place = self.asked.iter().position(|asked| asked.number == number)?;
         let asked = self.asked.drain(..=place).next_back()?;
@@ -172,7 +190,9 @@ impl Liveness {
             self.agreed = self.next;
         }
         // A smoothed round trip, as TCP has it (RFC 6298 section 2).
-        let smooth = self.round_trip.map_or(round_trip, |known| (known * 7 + round_trip) / 8);
+        let smooth = self
+            .round_trip
+            .map_or(round_trip, |known| (known * 7 + round_trip) / 8);
         self.round_trip = Some(smooth);
         Some(smooth)
     }
@@ -184,7 +204,11 @@ impl Liveness {
 
     /// When the oldest open question is overdue, or was; none without an open question.
     pub fn overdue_at(&self) -> Option<Instant> {
-        let least = if self.round_trip.is_some() { OVERDUE } else { FIRST_OVERDUE };
+        let least = if self.round_trip.is_some() {
+            OVERDUE
+        } else {
+            FIRST_OVERDUE
+        };
         Some(self.asked.front()?.at + self.patience_from(least))
     }
 
@@ -194,8 +218,9 @@ impl Liveness {
         self.agreed = now;
     }
 
-    /// There is reason to think that the other side is gone: ask anew, and wait for one answer alone. Only an answer to this
-    /// question takes the doubt away: those to older ones may have been under way when it died.
+    /// There is reason to think that the other side is gone: ask anew, and wait for one answer
+    /// alone. Only an answer to this question takes the doubt away: those to older ones may have
+    /// been under way when it died.
     pub fn doubt(&mut self, now: Instant) {
         self.asked.clear();
         (self.waiting, self.doubted) = (false, Some(Doubt::Asking));
@@ -207,7 +232,9 @@ impl Liveness {
     }
 
     fn patience_from(&self, least: Duration) -> Duration {
-        let known = self.round_trip.map_or(Duration::ZERO, |round_trip| round_trip * 3);
+        let known = self
+            .round_trip
+            .map_or(Duration::ZERO, |round_trip| round_trip * 3);
         known.max(self.latest * 2).clamp(least, MOST_PATIENCE)
     }
 
@@ -248,7 +275,10 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(DIALLER_ASKS, start);
         let first = ask(&mut liveness, start);
-        assert_eq!(liveness.poll(start + SECOND), Do::WaitUntil(start + 3 * SECOND));
+        assert_eq!(
+            liveness.poll(start + SECOND),
+            Do::WaitUntil(start + 3 * SECOND)
+        );
         let second = ask(&mut liveness, start + 3 * SECOND);
         assert_ne!(first, second);
         assert_eq!(liveness.poll(start + 6 * SECOND), Do::GiveUp);
@@ -273,7 +303,10 @@ mod tests {
         let number = ask(&mut liveness, start);
         assert_eq!(liveness.reply(number, start + 2 * SECOND), Some(2 * SECOND));
         ask(&mut liveness, start + 3 * SECOND);
-        assert_eq!(liveness.poll(start + 3 * SECOND), Do::WaitUntil(start + 9 * SECOND));
+        assert_eq!(
+            liveness.poll(start + 3 * SECOND),
+            Do::WaitUntil(start + 9 * SECOND)
+        );
     }
 
     #[test]
@@ -297,15 +330,27 @@ mod tests {
         liveness.doubt(start + SECOND);
         let new = ask(&mut liveness, start + SECOND);
         assert_eq!(liveness.reply(old, start + SECOND), None);
-        assert_eq!(liveness.poll(start + SECOND), Do::WaitUntil(start + SECOND + DOUBTING_PATIENCE));
+        assert_eq!(
+            liveness.poll(start + SECOND),
+            Do::WaitUntil(start + SECOND + DOUBTING_PATIENCE)
+        );
         // An answer takes the doubt away.
         assert!(liveness.reply(new, start + SECOND).is_some());
         ask(&mut liveness, start + 6 * SECOND);
-        assert_eq!(liveness.poll(start + 6 * SECOND), Do::WaitUntil(start + 9 * SECOND));
+        assert_eq!(
+            liveness.poll(start + 6 * SECOND),
+            Do::WaitUntil(start + 9 * SECOND)
+        );
         liveness.doubt(start + 7 * SECOND);
         ask(&mut liveness, start + 7 * SECOND);
-        assert_eq!(liveness.poll(start + 7 * SECOND + DOUBTING_PATIENCE), Do::Suspect);
-        assert_eq!(liveness.poll(start + 8 * SECOND), Do::WaitUntil(start + 10 * SECOND));
+        assert_eq!(
+            liveness.poll(start + 7 * SECOND + DOUBTING_PATIENCE),
+            Do::Suspect
+        );
+        assert_eq!(
+            liveness.poll(start + 8 * SECOND),
+            Do::WaitUntil(start + 10 * SECOND)
+        );
         assert_eq!(liveness.poll(start + 10 * SECOND), Do::GiveUp);
     }
 
@@ -317,9 +362,15 @@ mod tests {
         liveness.reply(number, start + SECOND / 20);
         liveness.doubt(start + SECOND);
         let number = ask(&mut liveness, start + SECOND);
-        assert_eq!(liveness.poll(start + SECOND + DOUBTING_PATIENCE), Do::Suspect);
+        assert_eq!(
+            liveness.poll(start + SECOND + DOUBTING_PATIENCE),
+            Do::Suspect
+        );
         assert!(liveness.reply(number, start + 3 * SECOND).is_some());
-        assert!(matches!(liveness.poll(start + 3 * SECOND), Do::WaitUntil(_)));
+        assert!(matches!(
+            liveness.poll(start + 3 * SECOND),
+            Do::WaitUntil(_)
+        ));
     }
 
     #[test]
@@ -336,7 +387,10 @@ mod tests {
                     && at <= now
                 {
                     replies.pop_front();
-                    assert!(liveness.reply(number, now).is_some(), "a late reply was thrown away");
+                    assert!(
+                        liveness.reply(number, now).is_some(),
+                        "a late reply was thrown away"
+                    );
                 }
                 let wake = match liveness.poll(now) {
                     Do::Ask(number) => {
@@ -346,7 +400,10 @@ mod tests {
                     Do::WaitUntil(at) => at,
                     other => panic!("{other:?} after {:?}", now - start),
                 };
-                now = replies.front().map_or(wake, |(at, _)| wake.min(*at)).max(now);
+                now = replies
+                    .front()
+                    .map_or(wake, |(at, _)| wake.min(*at))
+                    .max(now);
             }
             assert!(now > start + 600 * SECOND);
             assert!(liveness.round_trip.is_some_and(|known| known > 3 * SECOND));
@@ -375,7 +432,8 @@ mod tests {
         assert!(liveness.reply(number, woken + SECOND).is_some());
     }
 
-    /// Polls through a silence that begins with `liveness` polled at `now`; says when it was given up.
+    /// Polls through a silence that begins with `liveness` polled at `now`; says when it was given
+    /// up.
     fn given_up_after(liveness: &mut Liveness, mut now: Instant) -> Duration {
         let begun = now;
         loop {
@@ -388,7 +446,8 @@ mod tests {
     }
 
     #[test]
-    fn streams_were_cut_after_seven_seconds_of_silence_and_now_outlive_ten_and_the_retransmission_after_it() {
+    fn streams_were_cut_after_seven_seconds_of_silence_and_now_outlive_ten_and_the_retransmission_after_it()
+     {
         for every in [DIALLER_ASKS, ACCEPTOR_ASKS] {
             let start = Instant::now();
             let mut liveness = Liveness::new(every, start);
@@ -396,12 +455,18 @@ mod tests {
             liveness.reply(number, start + SECOND / 20);
             liveness.set_in_use(true);
             let lasted = given_up_after(&mut liveness, start + SECOND / 20);
-            assert!(lasted >= STREAMS_SURVIVE && lasted <= STREAMS_SURVIVE + 10 * SECOND, "{lasted:?}");
+            assert!(
+                lasted >= STREAMS_SURVIVE && lasted <= STREAMS_SURVIVE + 10 * SECOND,
+                "{lasted:?}"
+            );
             // A carrier without streams ends as early as before.
             let mut liveness = Liveness::new(every, start);
             let number = ask(&mut liveness, start);
             liveness.reply(number, start + SECOND / 20);
-            assert_eq!(given_up_after(&mut liveness, start + SECOND / 20), every + 6 * SECOND);
+            assert_eq!(
+                given_up_after(&mut liveness, start + SECOND / 20),
+                every + 6 * SECOND
+            );
         }
     }
 

@@ -1,9 +1,12 @@
-//! Lossy path: whether the path loses what this side sends over TCP, so that several connections would move more.
+//! Lossy path: whether the path loses what this side sends over TCP, so that several connections
+//! would move more.
 //!
-//! In:    once a window, the segments that were sent and those of them that were lost; whether they met a queue.
+//! In:    once a window, the segments that were sent and those of them that were lost; whether they
+//!        met a queue.
 //! Out:   the share that is lost, once several windows have shown it.
-//! Never: takes the losses of a full queue for those of the path: congestion control without BBR fills a queue until it
-//!        loses, so the round trip grows with it; nor one burst of losses, which is where slow start ends.
+//! Never: takes the losses of a full queue for those of the path: congestion control without BBR
+//!        fills a queue until it loses, so the round trip grows with it; nor one burst of losses,
+//!        which is where slow start ends.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -43,17 +46,32 @@ impl Window {
 }
 
 impl LossyPath {
-    /// Takes a window of traffic that has ended `now`. The share that was lost in the last windows, in thousandths, if
-    /// the path is lossy.
-    pub(crate) fn measured(&mut self, segments: u64, lost: u64, is_queued: bool, now: Instant) -> Option<u64> {
+    /// Takes a window of traffic that has ended `now`. The share that was lost in the last windows,
+    /// in thousandths, if the path is lossy.
+    pub(crate) fn measured(
+        &mut self,
+        segments: u64,
+        lost: u64,
+        is_queued: bool,
+        now: Instant,
+    ) -> Option<u64> {
         if segments >= ENOUGH_SEGMENTS && !is_queued {
-            self.windows.push_back(Window { ended: now, segments, lost });
+            self.windows.push_back(Window {
+                ended: now,
+                segments,
+                lost,
+            });
         }
-        self.windows.retain(|window| now.saturating_duration_since(window.ended) < REMEMBERED);
+        self.windows
+            .retain(|window| now.saturating_duration_since(window.ended) < REMEMBERED);
         while self.windows.len() > WINDOWS {
             self.windows.pop_front();
         }
-        let lossy = self.windows.iter().filter(|window| window.is_lossy()).count();
+        let lossy = self
+            .windows
+            .iter()
+            .filter(|window| window.is_lossy())
+            .count();
         if lossy < LOSSY_WINDOWS || 2 * lossy < self.windows.len() {
             return None;
         }
@@ -81,14 +99,25 @@ mod tests {
     /// In which of these seconds, from 1, the path is found to be lossy.
     fn found(windows: impl IntoIterator<Item = (u64, u64, bool)>) -> Option<u32> {
         let (mut path, start) = (LossyPath::default(), Instant::now());
-        (1..).zip(windows).find_map(|(second, (segments, lost, is_queued))| {
-            path.measured(segments, lost, is_queued, start + second * SECOND).map(|_| second)
-        })
+        (1..)
+            .zip(windows)
+            .find_map(|(second, (segments, lost, is_queued))| {
+                path.measured(segments, lost, is_queued, start + second * SECOND)
+                    .map(|_| second)
+            })
     }
 
     #[test]
     fn one_connection_at_one_percent_of_loss_is_found_in_three_seconds_and_its_share_is_named() {
-        assert_eq!(found([(110, 1, false), (100, 0, false), (110, 2, false), (110, 1, false)]), Some(4));
+        assert_eq!(
+            found([
+                (110, 1, false),
+                (100, 0, false),
+                (110, 2, false),
+                (110, 1, false)
+            ]),
+            Some(4)
+        );
         let (mut path, start) = (LossyPath::default(), Instant::now());
         for second in 0..2 {
             assert_eq!(path.measured(100, 1, false, start + second * SECOND), None);
@@ -116,7 +145,10 @@ mod tests {
         let mut path = LossyPath::default();
         let start = Instant::now();
         for minute in 0..10 {
-            assert_eq!(path.measured(100, 10, false, start + minute * REMEMBERED), None);
+            assert_eq!(
+                path.measured(100, 10, false, start + minute * REMEMBERED),
+                None
+            );
         }
     }
 

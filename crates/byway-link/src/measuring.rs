@@ -1,7 +1,8 @@
 //! Measuring: what each carrier of a session moves and loses, and which one new streams prefer.
 //!
 //! In:    the carriers of a session, looked at once a window.
-//! Out:   a figure of each for metrics; the preference of this side, which the other side is informed of.
+//! Out:   a figure of each for metrics; the preference of this side, which the other side is
+//!        informed of.
 //! Never: sends traffic of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -33,12 +34,14 @@ pub struct Measured {
     pub kind: CarrierKind,
     /// Whether no reply to a ping is overdue.
     pub answers: bool,
-    /// By the session's pings; none before the first reply. It includes what waits at the sender: on TLS a ping waits behind
-    /// what the kernel has been given.
+    /// By the session's pings; none before the first reply. It includes what waits at the sender:
+    /// on TLS a ping waits behind what the kernel has been given.
     pub round_trip: Option<Duration>,
-    /// The share of packets that was lost, on TLS by the kernel; none where no packet was sent or it is not known.
+    /// The share of packets that was lost, on TLS by the kernel; none where no packet was sent or
+    /// it is not known.
     pub loss: Option<f64>,
-    /// Bytes delivered per second: acknowledged on TLS, where the kernel says, and sent and not lost on QUIC.
+    /// Bytes delivered per second: acknowledged on TLS, where the kernel says, and sent and not
+    /// lost on QUIC.
     pub rate: u64,
     /// Bytes that may be under way, where it is known.
     pub congestion_window: Option<u64>,
@@ -47,7 +50,12 @@ pub struct Measured {
 }
 
 /// What a window of traffic changes: nothing on a link that has no choice.
-fn judged(link: &Link, preference: &mut Preference, traffic: &Traffic, now: Instant) -> Option<Change> {
+fn judged(
+    link: &Link,
+    preference: &mut Preference,
+    traffic: &Traffic,
+    now: Instant,
+) -> Option<Change> {
     if !link.has_choice() {
         return None;
     }
@@ -70,14 +78,22 @@ struct Announced {
 
 impl Announcer {
     pub(crate) const fn new(message: fn(u32) -> Said) -> Self {
-        Self { message, last: None }
+        Self {
+            message,
+            last: None,
+        }
     }
 
-    /// Announces the decision if it has changed, if the last attempt failed, or if the carriers have changed since:
-    /// one that has ended may have lost the message, and one that was silent may have delivered an older one after it.
-    /// Without any announcement the other side assumes no.
+    /// Announces the decision if it has changed, if the last attempt failed, or if the carriers
+    /// have changed since: one that has ended may have lost the message, and one that was silent
+    /// may have delivered an older one after it. Without any announcement the other side assumes
+    /// no.
     pub(crate) fn announce(&mut self, link: &Link, decided: bool) {
-        let carriers = link.measurable().into_iter().map(|(number, ..)| number).collect();
+        let carriers = link
+            .measurable()
+            .into_iter()
+            .map(|(number, ..)| number)
+            .collect();
         let now = Announced { decided, carriers };
         let is_due = self.last.as_ref().map_or(decided, |last| *last != now);
         if is_due && link.say((self.message)(u32::from(decided))) {
@@ -89,8 +105,8 @@ impl Announcer {
 /// Whether the log has said that a bundle is used, and why.
 static SAID: AtomicBool = AtomicBool::new(false);
 
-/// Whether new streams should use a bundle: the path loses what this side sends, by TLS, without BBR. `lacks_bbr` says
-/// why the kernel does not give BBR, with the remedy, if it does not.
+/// Whether new streams should use a bundle: the path loses what this side sends, by TLS, without
+/// BBR. `lacks_bbr` says why the kernel does not give BBR, with the remedy, if it does not.
 fn wants_bundle(
     link: &Link,
     lossy: &mut LossyPath,
@@ -99,7 +115,11 @@ fn wants_bundle(
     now: Instant,
     lacks_bbr: impl FnOnce() -> Option<String>,
 ) -> bool {
-    if !link.has(FEATURE_BUNDLE) || is_trial || link.best_kind() != Some(CarrierKind::Tls) || link.has_bundle() {
+    if !link.has(FEATURE_BUNDLE)
+        || is_trial
+        || link.best_kind() != Some(CarrierKind::Tls)
+        || link.has_bundle()
+    {
         lossy.forget();
         return false;
     }
@@ -134,7 +154,11 @@ pub(crate) async fn measure(link: Link) {
         loop {
             sleep(wait).await;
             let traffic = measurer.window(&link, Instant::now());
-            wait = if traffic.quic.bytes + traffic.tls.bytes >= TRAFFIC_BYTES { WINDOW } else { IDLE_WINDOW };
+            wait = if traffic.quic.bytes + traffic.tls.bytes >= TRAFFIC_BYTES {
+                WINDOW
+            } else {
+                IDLE_WINDOW
+            };
         }
     };
     tokio::select! {
@@ -157,34 +181,57 @@ struct Measurer {
 impl Measurer {
     fn new(now: Instant) -> Self {
         let (preference, lossy, unlogged) = Default::default();
-        let (preferring, wanting) = (Announcer::new(Said::PreferTls), Announcer::new(Said::WantBundle));
-        Self { sampler: Sampler::new(now), preference, lossy, preferring, wanting, unlogged }
+        let (preferring, wanting) = (
+            Announcer::new(Said::PreferTls),
+            Announcer::new(Said::WantBundle),
+        );
+        Self {
+            sampler: Sampler::new(now),
+            preference,
+            lossy,
+            preferring,
+            wanting,
+            unlogged,
+        }
     }
 
-    /// Takes a window that ends `now`: writes the figures of each carrier, and announces what it changes.
+    /// Takes a window that ends `now`: writes the figures of each carrier, and announces what it
+    /// changes.
     fn window(&mut self, link: &Link, now: Instant) -> Traffic {
         let carriers = link.measurable();
-        let counters = carriers.iter().map(|(number, carrier, _)| (*number, carrier.kind(), carrier.sent()));
+        let counters = carriers
+            .iter()
+            .map(|(number, carrier, _)| (*number, carrier.kind(), carrier.sent()));
         let (traffic, figures) = self.sampler.sample(now, counters);
         for ((_, _, to), (_, figures)) in carriers.iter().zip(figures) {
             *to.lock() = figures;
         }
         let change = judged(link, &mut self.preference, &traffic, now);
-        let tls = carriers.iter().map(|(_, carrier, _)| carrier).rfind(|carrier| carrier.kind() == CarrierKind::Tls);
+        let tls = carriers
+            .iter()
+            .map(|(_, carrier, _)| carrier)
+            .rfind(|carrier| carrier.kind() == CarrierKind::Tls);
         self.log(link, change, tls.is_some());
         let is_tls = self.preference.is_tls();
         link.prefer_tls(is_tls);
         self.preferring.announce(link, is_tls);
         let is_trial = self.preference.is_trial();
         let lacks_bbr = || tls.and_then(Carrier::lacks_bbr);
-        let wants = wants_bundle(link, &mut self.lossy, &traffic.tls, is_trial, now, lacks_bbr);
+        let wants = wants_bundle(
+            link,
+            &mut self.lossy,
+            &traffic.tls,
+            is_trial,
+            now,
+            lacks_bbr,
+        );
         link.want_bundle(wants);
         self.wanting.announce(link, wants);
         traffic
     }
 
-    /// Says a change that concerns new streams. Without a TLS carrier none does, and a dialler that uses QUIC alone never
-    /// attaches one: the begin of a trial is said when TLS is there.
+    /// Says a change that concerns new streams. Without a TLS carrier none does, and a dialler that
+    /// uses QUIC alone never attaches one: the begin of a trial is said when TLS is there.
     fn log(&mut self, link: &Link, change: Option<Change>, has_tls: bool) {
         match (change, has_tls) {
             (Some(change @ Change::TryTls(_)), false) => self.unlogged = Some(change),
@@ -192,7 +239,9 @@ impl Measurer {
             (Some(change), true) => link.log(change),
             (None, true) => {
                 if let Some(Change::TryTls(why)) = self.unlogged.take() {
-                    link.log(format_args!("tls is attached beside quic, for a trial: {why}"));
+                    link.log(format_args!(
+                        "tls is attached beside quic, for a trial: {why}"
+                    ));
                 }
             }
             (None, false) => {}
@@ -218,11 +267,22 @@ mod tests {
         let peer = Fingerprint::of_spki(b"a server");
         let (link, _inbox) = Link::new([1; 16], peer, None, Side::Dialler, Handle::current());
         let (packets, bytes) = (1000, 1_000_000);
-        let quic = Moved { packets, lost: 100, bytes, payload: bytes, ..Moved::default() };
-        let lossy = Traffic { lasted: WINDOW, quic, ..Traffic::default() };
+        let quic = Moved {
+            packets,
+            lost: 100,
+            bytes,
+            payload: bytes,
+            ..Moved::default()
+        };
+        let lossy = Traffic {
+            lasted: WINDOW,
+            quic,
+            ..Traffic::default()
+        };
         let begins_trial = |preference: &mut Preference| {
             let start = Instant::now();
-            (0..10).any(|second| judged(&link, preference, &lossy, start + second * WINDOW).is_some())
+            (0..10)
+                .any(|second| judged(&link, preference, &lossy, start + second * WINDOW).is_some())
         };
         assert!(begins_trial(&mut Preference::default()));
         link.keep_to_one_kind();
@@ -233,10 +293,21 @@ mod tests {
     /// In which of ten windows, from 1, this side of `link` wants a bundle.
     fn wants(link: &Link, lost: u64, is_trial: bool, gives_bbr: bool) -> Option<u32> {
         let (mut lossy, start) = (LossyPath::default(), Instant::now());
-        let tls = Moved { packets: 110, lost, ..Moved::default() };
+        let tls = Moved {
+            packets: 110,
+            lost,
+            ..Moved::default()
+        };
         (1..=10).find(|window| {
             let lacks_bbr = || (!gives_bbr).then(|| "advice".to_owned());
-            wants_bundle(link, &mut lossy, &tls, is_trial, start + *window * WINDOW, lacks_bbr)
+            wants_bundle(
+                link,
+                &mut lossy,
+                &tls,
+                is_trial,
+                start + *window * WINDOW,
+                lacks_bbr,
+            )
         })
     }
 
@@ -249,9 +320,17 @@ mod tests {
             assert_eq!(wants(link, 2, false, true), None, "the kernel gives BBR");
             assert_eq!(wants(link, 2, true, false), None, "QUIC may be back soon");
             link.agree(0);
-            assert_eq!(wants(link, 2, false, false), None, "the other side knows no bundles");
+            assert_eq!(
+                wants(link, 2, false, false),
+                None,
+                "the other side knows no bundles"
+            );
         }
         let quic = Pair::new(Carriers::Quic).await;
-        assert_eq!(wants(&quic.dialler.link, 2, false, false), None, "QUIC is in use");
+        assert_eq!(
+            wants(&quic.dialler.link, 2, false, false),
+            None,
+            "QUIC is in use"
+        );
     }
 }

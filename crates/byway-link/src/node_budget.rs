@@ -1,9 +1,11 @@
-//! Node budget: what the windows of all links of a node may grow by, and the share of it that one grant has.
+//! Node budget: what the windows of all links of a node may grow by, and the share of it that one
+//! grant has.
 //!
-//! In:    whose carrier it is: the grant that it was welcomed by, or the key of the server that was dialled.
+//! In:    whose carrier it is: the grant that it was welcomed by, or the key of the server that was
+//!        dialled.
 //! Out:   a budget for the windows of its streams, and one for the windows of its QUIC connections.
-//! Never: lets one grant take what the others need, however many sessions it has: a grant has at most as much as is left
-//!        after it, so half of everything if it is the only one.
+//! Never: lets one grant take what the others need, however many sessions it has: a grant has at
+//!        most as much as is left after it, so half of everything if it is the only one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -14,8 +16,8 @@ use crate::join::GrantId;
 use crate::key::Fingerprint;
 use crate::window::{Budget, NODE_BYTES};
 
-/// What the windows of all QUIC connections of a node may be wider than at first, all together: 1 GiB. It is memory only
-/// where a peer sends what is not read.
+/// What the windows of all QUIC connections of a node may be wider than at first, all together: 1
+/// GiB. It is memory only where a peer sends what is not read.
 pub const WIDENED_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Whose carriers have a share together.
@@ -49,7 +51,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Shares {
-    /// Those of holders without a carrier are removed once there are twice as many entries as holders with one.
+    /// Those of holders without a carrier are removed once there are twice as many entries as
+    /// holders with one.
     by_holder: HashMap<Holder, [Weak<Budget>; 2]>,
     prune_at: usize,
 }
@@ -64,10 +67,15 @@ impl Default for NodeBudget {
 }
 
 impl NodeBudget {
-    /// `streams` bytes for the windows of streams, `connections` bytes for those of QUIC connections.
+    /// `streams` bytes for the windows of streams, `connections` bytes for those of QUIC
+    /// connections.
     pub fn of(streams: u64, connections: u64) -> Self {
         let (streams, connections) = (Budget::new(streams), Budget::new(connections));
-        Self(Arc::new(Inner { streams, connections, shares: Mutex::default() }))
+        Self(Arc::new(Inner {
+            streams,
+            connections,
+            shares: Mutex::default(),
+        }))
     }
 
     /// What the windows of streams have taken.
@@ -79,17 +87,25 @@ impl NodeBudget {
     pub(crate) fn share(&self, holder: Holder) -> Share {
         let mut shares = self.0.shares.lock();
         let known = shares.by_holder.get(&holder);
-        let [streams, connections] = [(0, &self.0.streams), (1, &self.0.connections)].map(|(nth, of)| {
-            let in_use = known.and_then(|known| known.get(nth)?.upgrade());
-            in_use.unwrap_or_else(|| Budget::share_of(of))
-        });
-        shares.by_holder.insert(holder, [&streams, &connections].map(Arc::downgrade));
+        let [streams, connections] =
+            [(0, &self.0.streams), (1, &self.0.connections)].map(|(nth, of)| {
+                let in_use = known.and_then(|known| known.get(nth)?.upgrade());
+                in_use.unwrap_or_else(|| Budget::share_of(of))
+            });
+        shares
+            .by_holder
+            .insert(holder, [&streams, &connections].map(Arc::downgrade));
         if shares.by_holder.len() >= shares.prune_at {
-            shares.by_holder.retain(|_, known| known.iter().any(|known| known.strong_count() > 0));
+            shares
+                .by_holder
+                .retain(|_, known| known.iter().any(|known| known.strong_count() > 0));
             shares.prune_at = shares.by_holder.len() * 2 + FEW;
         }
         drop(shares);
-        Share { streams, connections }
+        Share {
+            streams,
+            connections,
+        }
     }
 }
 
@@ -113,13 +129,16 @@ mod tests {
 
     /// Takes as long as there is some, in steps of 1 byte.
     fn take_all(budget: &Budget) -> u64 {
-        std::iter::repeat_with(|| budget.take(1)).take_while(|taken| *taken).count() as u64
+        std::iter::repeat_with(|| budget.take(1))
+            .take_while(|taken| *taken)
+            .count() as u64
     }
 
     #[test]
     fn one_grant_took_all_that_windows_may_grow_by() {
         let node = NodeBudget::of(100, 0);
-        let [first, again, second, third] = [1, 1, 2, 3].map(|number| carrier(&node, grant(number)));
+        let [first, again, second, third] =
+            [1, 1, 2, 3].map(|number| carrier(&node, grant(number)));
         assert_eq!(take_all(&first), 50);
         assert_eq!(take_all(&again), 0, "another carrier of the same grant");
         assert_eq!((take_all(&second), take_all(&third)), (25, 12));
@@ -137,7 +156,11 @@ mod tests {
             windows.filter_map(wide).collect::<Vec<_>>()
         };
         let held = [grant(1), grant(1), grant(2)].map(widened);
-        assert_eq!(held.each_ref().map(Vec::len), [6, 0, 3], "a quarter is for streams that are read");
+        assert_eq!(
+            held.each_ref().map(Vec::len),
+            [6, 0, 3],
+            "a quarter is for streams that are read"
+        );
     }
 
     #[test]

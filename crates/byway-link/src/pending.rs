@@ -1,4 +1,5 @@
-//! Pending: what a carrier has asked for and what is not answered yet: a session, or to be one more carrier of an old one.
+//! Pending: what a carrier has asked for and what is not answered yet: a session, or to be one more
+//! carrier of an old one.
 //!
 //! In:    an authenticated carrier and its first message, from the acceptor.
 //! Out:   a session, a carrier of one, or a refusal that the other side can read.
@@ -64,21 +65,31 @@ impl Pending {
         (best >= self.hello.version_from.max(from)).then_some(best)
     }
 
-    /// Welcomes the peer: the session begins. Lasts as long as one message may take. Cancel safe: a session that has no
-    /// carrier yet ends.
+    /// Welcomes the peer: the session begins. Lasts as long as one message may take. Cancel safe: a
+    /// session that has no carrier yet ends.
     ///
     /// # Errors
     /// The peer went away meanwhile, or no random numbers could be had.
     pub async fn welcome(self) -> Result<(Link, Inbox), LinkError> {
         let Some(version) = self.version() else {
-            return Err(LinkError::Here("there is no version that both sides speak".into()));
+            return Err(LinkError::Here(
+                "there is no version that both sides speak".into(),
+            ));
         };
         let mut arrived = self.arrived;
         let mut id: SessionId = [0; 16];
-        SystemRandom::new().fill(&mut id).map_err(|_| LinkError::Here("no random numbers could be had".into()))?;
+        SystemRandom::new()
+            .fill(&mut id)
+            .map_err(|_| LinkError::Here("no random numbers could be had".into()))?;
         let program = self.settings.program.clone();
         let grant = GrantId::from_slice(&self.hello.grant);
-        let (link, inbox) = Link::new(id, arrived.identity, grant, Side::Acceptor, self.runtime.clone());
+        let (link, inbox) = Link::new(
+            id,
+            arrived.identity,
+            grant,
+            Side::Acceptor,
+            self.runtime.clone(),
+        );
         // Known before it is welcomed: its next carrier may be faster than we are.
         self.sessions.lock().insert(id, link.clone());
         let sessions = Arc::clone(&self.sessions);
@@ -88,14 +99,22 @@ impl Pending {
             sessions.lock().remove(&id);
         });
         let unfinished = EndOnDrop(Some(link.clone()));
-        let place = link.reserve().map_err(|error| LinkError::Here(error.to_string()))?;
+        let place = link
+            .reserve()
+            .map_err(|error| LinkError::Here(error.to_string()))?;
         let features = self.hello.features & self.settings.features;
         link.agree(features);
-        // The dialler never attaches a carrier of the other kind: a trial of it would change nothing.
+        // The dialler never attaches a carrier of the other kind: a trial of it would change
+        // nothing.
         if self.hello.one_kind {
             link.keep_to_one_kind();
         }
-        let welcome = Welcome { version, features, session: id.to_vec(), program };
+        let welcome = Welcome {
+            version,
+            features,
+            session: id.to_vec(),
+            program,
+        };
         if let Err(error) = arrived.control.say(Said::Welcome(welcome)).await {
             return Err(arrived.why(error).await);
         }
@@ -133,7 +152,8 @@ impl Drop for EndOnDrop {
     }
 }
 
-/// A carrier whose key and session id are those of a session here. Dropping it closes the connection.
+/// A carrier whose key and session id are those of a session here. Dropping it closes the
+/// connection.
 #[must_use = "somebody waits for an answer"]
 pub struct Attaching {
     pub(crate) arrived: Arrived,
@@ -161,11 +181,13 @@ impl Attaching {
         self.link.grant()
     }
 
-    /// Makes it a carrier of its session, unless that has enough of them. The check and the use are one step. A connection
-    /// of a bundle waits for the others first, for at most 10 s; all of them are one carrier. Cancel safe.
+    /// Makes it a carrier of its session, unless that has enough of them. The check and the use are
+    /// one step. A connection of a bundle waits for the others first, for at most 10 s; all of them
+    /// are one carrier. Cancel safe.
     ///
     /// # Errors
-    /// The session has its carriers, or is over; the other side was informed. Or the other connections did not come.
+    /// The session has its carriers, or is over; the other side was informed. Or the other
+    /// connections did not come.
     pub async fn accept(self) -> Result<Attached, LinkError> {
         let arrived = match self.arrived {
             Arrived::Carrier(arrived) => arrived,

@@ -1,15 +1,17 @@
-//! Preference: whether new streams use QUIC or TLS, decided by what the traffic of this side has measured.
+//! Preference: whether new streams use QUIC or TLS, decided by what the traffic of this side has
+//! measured.
 //!
 //! In:    one window of traffic after the other; the time.
 //! Out:   a change with its reason, or none.
-//! Never: moves an open stream; begins a trial of TLS on less than two windows of payload in a row in which QUIC has lost
-//!        much; keeps TLS on less than `TRIAL_WINDOWS` windows, or for its best one; takes a trial with less traffic for
-//!        a result.
+//! Never: moves an open stream; begins a trial of TLS on less than two windows of payload in a row
+//!        in which QUIC has lost much; keeps TLS on less than `TRIAL_WINDOWS` windows, or for its
+//!        best one; takes a trial with less traffic for a result.
 //!
-//! Loss alone does not decide: QUIC's congestion control may use a lossy path better than TCP does. It only begins a trial,
-//! in which new streams use TLS, and the rates and round trips of both decide. A result holds for a time, which doubles
-//! while the results are the same, and only for the carriers that it was found on: that TLS is no better is void once QUIC
-//! has become much worse, and that TLS is better once it is slower than QUIC was.
+//! Loss alone does not decide: QUIC's congestion control may use a lossy path better than TCP does.
+//! It only begins a trial, in which new streams use TLS, and the rates and round trips of both
+//! decide. A result holds for a time, which doubles while the results are the same, and only for
+//! the carriers that it was found on: that TLS is no better is void once QUIC has become much
+//! worse, and that TLS is better once it is slower than QUIC was.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -34,7 +36,8 @@ const LONGER: u32 = 3;
 /// See [`LONGER`].
 const LONGER_BY: Duration = Duration::from_millis(50);
 
-/// Windows of TLS that decide a trial. The first one with traffic is not among them: TCP has to find its rate.
+/// Windows of TLS that decide a trial. The first one with traffic is not among them: TCP has to
+/// find its rate.
 const TRIAL_WINDOWS: u32 = 3;
 
 /// A trial without enough traffic ends after this.
@@ -72,14 +75,21 @@ impl Lossy {
     /// What a window with payload and heavy loss shows.
     fn of(quic: &Moved, lasted: Duration) -> Option<Self> {
         let loss = quic.lost.saturating_mul(1000) / quic.packets.max(1);
-        let seen = Self { rate: per_second(quic.payload, lasted), loss: (loss, loss), round_trip: quic.round_trip };
+        let seen = Self {
+            rate: per_second(quic.payload, lasted),
+            loss: (loss, loss),
+            round_trip: quic.round_trip,
+        };
         (loss >= HEAVY_LOSS).then_some(seen)
     }
 
     fn and(self, earlier: Self) -> Self {
         Self {
             rate: self.rate.max(earlier.rate),
-            loss: (self.loss.0.min(earlier.loss.0), self.loss.1.max(earlier.loss.1)),
+            loss: (
+                self.loss.0.min(earlier.loss.0),
+                self.loss.1.max(earlier.loss.1),
+            ),
             round_trip: self.round_trip.max(earlier.round_trip),
         }
     }
@@ -137,13 +147,22 @@ pub struct Compared {
 
 impl Compared {
     fn new(quic: &Lossy, tls: &Tally) -> Self {
-        let much_longer = |(quic, tls): &(Duration, Duration)| *tls > *quic * LONGER && *tls > *quic + LONGER_BY;
+        let much_longer =
+            |(quic, tls): &(Duration, Duration)| *tls > *quic * LONGER && *tls > *quic + LONGER_BY;
         let round_trips = quic.round_trip.zip(tls.round_trip()).filter(much_longer);
-        Self { quic: quic.rate, tls: tls.rate(), round_trips }
+        Self {
+            quic: quic.rate,
+            tls: tls.rate(),
+            round_trips,
+        }
     }
 
     const fn is_tls_better(&self) -> bool {
-        let (more, than) = if self.round_trips.is_some() { MUCH_BETTER } else { BETTER };
+        let (more, than) = if self.round_trips.is_some() {
+            MUCH_BETTER
+        } else {
+            BETTER
+        };
         self.tls.saturating_mul(than) >= self.quic.saturating_mul(more)
     }
 }
@@ -159,7 +178,12 @@ pub struct Loses {
 
 impl fmt::Display for Loses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "quic loses {} % of its packets at {} Mbit/s", (self.loss + 5) / 10, Megabits(self.rate))
+        write!(
+            f,
+            "quic loses {} % of its packets at {} Mbit/s",
+            (self.loss + 5) / 10,
+            Megabits(self.rate)
+        )
     }
 }
 
@@ -190,13 +214,29 @@ impl fmt::Display for Change {
         match self {
             Self::TryTls(why) => write!(f, "new streams use tls, for a trial: {why}"),
             Self::KeepTls(Compared { quic, tls, .. }) => {
-                write!(f, "tls is kept: {} Mbit/s, quic had {}", Megabits(*tls), Megabits(*quic))
+                write!(
+                    f,
+                    "tls is kept: {} Mbit/s, quic had {}",
+                    Megabits(*tls),
+                    Megabits(*quic)
+                )
             }
-            Self::Quic(Compared { quic, tls, round_trips: None }) => {
+            Self::Quic(Compared {
+                quic,
+                tls,
+                round_trips: None,
+            }) => {
                 let (quic, tls) = (Megabits(*quic), Megabits(*tls));
-                write!(f, "new streams use quic: tls was tried and was no better: {tls} Mbit/s, quic had {quic}")
+                write!(
+                    f,
+                    "new streams use quic: tls was tried and was no better: {tls} Mbit/s, quic had {quic}"
+                )
             }
-            Self::Quic(Compared { quic, tls, round_trips: Some(round_trips) }) => {
+            Self::Quic(Compared {
+                quic,
+                tls,
+                round_trips: Some(round_trips),
+            }) => {
                 let (quic, tls) = (Megabits(*quic), Megabits(*tls));
                 let (short, long) = (round_trips.0.as_millis(), round_trips.1.as_millis());
                 write!(
@@ -205,8 +245,12 @@ impl fmt::Display for Change {
                      quic had {quic} with {short} ms"
                 )
             }
-            Self::NoResult => f.write_str("new streams use quic: the trial of tls had too little traffic for a result"),
-            Self::TryQuic => f.write_str("new streams use quic: it is tried again after a time with tls"),
+            Self::NoResult => f.write_str(
+                "new streams use quic: the trial of tls had too little traffic for a result",
+            ),
+            Self::TryQuic => {
+                f.write_str("new streams use quic: it is tried again after a time with tls")
+            }
             Self::TlsIsSlow { quic, tls } => {
                 let (quic, tls) = (Megabits(*quic), Megabits(*tls));
                 write!(
@@ -278,7 +322,13 @@ pub struct Preference {
 
 impl Default for Preference {
     fn default() -> Self {
-        Self { state: State::Quic { lossy: None, pause: None }, last: None }
+        Self {
+            state: State::Quic {
+                lossy: None,
+                pause: None,
+            },
+            last: None,
+        }
     }
 }
 
@@ -297,7 +347,12 @@ impl Preference {
     pub fn measured(&mut self, traffic: &Traffic, now: Instant) -> Option<Change> {
         match self.state {
             State::Quic { lossy, pause } => self.with_quic(traffic, now, lossy, pause),
-            State::Trial { since, quic, has_begun, tls } => self.in_trial(traffic, now, since, quic, has_begun, tls),
+            State::Trial {
+                since,
+                quic,
+                has_begun,
+                tls,
+            } => self.in_trial(traffic, now, since, quic, has_begun, tls),
             State::Tls { until, quic, slow } => self.with_tls(&traffic.tls, now, until, quic, slow),
         }
     }
@@ -318,8 +373,16 @@ impl Preference {
         if pause.is_some_and(|pause| pause.holds(&both, now)) {
             return None;
         }
-        self.state = State::Trial { since: now, quic: both, has_begun: false, tls: Tally::default() };
-        Some(Change::TryTls(Loses { loss: both.loss.1, rate: both.rate }))
+        self.state = State::Trial {
+            since: now,
+            quic: both,
+            has_begun: false,
+            tls: Tally::default(),
+        };
+        Some(Change::TryTls(Loses {
+            loss: both.loss.1,
+            rate: both.rate,
+        }))
     }
 
     fn in_trial(
@@ -335,7 +398,12 @@ impl Preference {
         if counts && has_begun {
             tls.add(&traffic.tls);
         }
-        self.state = State::Trial { since, quic, has_begun: has_begun || counts, tls };
+        self.state = State::Trial {
+            since,
+            quic,
+            has_begun: has_begun || counts,
+            tls,
+        };
         let is_over = now.saturating_duration_since(since) >= TRIAL_ENDS;
         if tls.windows < TRIAL_WINDOWS {
             return is_over.then(|| {
@@ -346,25 +414,49 @@ impl Preference {
         let compared = Compared::new(&quic, &tls);
         let until = now + self.holds_for(compared.is_tls_better());
         if compared.is_tls_better() {
-            self.state = State::Tls { until, quic: quic.rate, slow: Tally::default() };
+            self.state = State::Tls {
+                until,
+                quic: quic.rate,
+                slow: Tally::default(),
+            };
             return Some(Change::KeepTls(compared));
         }
         self.state = back_to_quic(quic, until);
         Some(Change::Quic(compared))
     }
 
-    fn with_tls(&mut self, tls: &Moved, now: Instant, until: Instant, quic: u64, mut slow: Tally) -> Option<Change> {
+    fn with_tls(
+        &mut self,
+        tls: &Moved,
+        now: Instant,
+        until: Instant,
+        quic: u64,
+        mut slow: Tally,
+    ) -> Option<Change> {
         if counts(tls) {
             slow.add(tls);
             let is_slow = per_second(tls.payload, tls.busy) < quic;
-            self.state = State::Tls { until, quic, slow: if is_slow { slow } else { Tally::default() } };
+            self.state = State::Tls {
+                until,
+                quic,
+                slow: if is_slow { slow } else { Tally::default() },
+            };
             if is_slow && slow.windows >= SLOW_WINDOWS {
-                self.state = State::Quic { lossy: None, pause: None };
-                return Some(Change::TlsIsSlow { quic, tls: slow.rate() });
+                self.state = State::Quic {
+                    lossy: None,
+                    pause: None,
+                };
+                return Some(Change::TlsIsSlow {
+                    quic,
+                    tls: slow.rate(),
+                });
             }
         }
         (now >= until).then(|| {
-            self.state = State::Quic { lossy: None, pause: None };
+            self.state = State::Quic {
+                lossy: None,
+                pause: None,
+            };
             Change::TryQuic
         })
     }
@@ -372,7 +464,9 @@ impl Preference {
     /// How long a result holds.
     fn holds_for(&mut self, is_tls_better: bool) -> Duration {
         let pause = match self.last {
-            Some((was_better, pause)) if was_better == is_tls_better => (pause * 2).min(LONGEST_PAUSE),
+            Some((was_better, pause)) if was_better == is_tls_better => {
+                (pause * 2).min(LONGEST_PAUSE)
+            }
             _ => FIRST_PAUSE,
         };
         self.last = Some((is_tls_better, pause));
@@ -381,7 +475,10 @@ impl Preference {
 }
 
 const fn back_to_quic(of: Lossy, until: Instant) -> State {
-    State::Quic { lossy: None, pause: Some(Pause { until, of }) }
+    State::Quic {
+        lossy: None,
+        pause: Some(Pause { until, of }),
+    }
 }
 
 #[cfg(test)]

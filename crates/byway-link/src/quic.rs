@@ -2,7 +2,8 @@
 //!
 //! In:    a UDP socket, our key; as dialler the pin and the address.
 //! Out:   authenticated connections whose streams keep FIN, reset(code) and session loss apart.
-//! Never: early data, datagrams, streams in one direction, or a stream that ends in order because it was dropped.
+//! Never: early data, datagrams, streams in one direction, or a stream that ends in order because
+//!        it was dropped.
 
 mod gate;
 mod pump;
@@ -21,8 +22,8 @@ use byway_dial::{Broken, Read, peer_text, plain_words};
 use parking_lot::Mutex;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ReadError, RecvStream,
-    SendStream, ServerConfig, TokioRuntime, TransportConfig, VarInt, WriteError,
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ReadError,
+    RecvStream, SendStream, ServerConfig, TokioRuntime, TransportConfig, VarInt, WriteError,
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use rustls::pki_types::CertificateDer;
@@ -44,14 +45,15 @@ use crate::stream::Counted;
 use crate::tls;
 use crate::window::{Budget, MOST_BYTES};
 
-/// A connection on which no packet comes back for this long is dead. The session's own pings give up sooner; this is for
-/// the handshake and for a session that cannot ask.
+/// A connection on which no packet comes back for this long is dead. The session's own pings give
+/// up sooner; this is for the handshake and for a session that cannot ask.
 const IDLE_TIMEOUT_MS: u32 = 40_000;
 
 /// Bytes sent and not acknowledged, all streams of a connection together.
 const SEND_WINDOW: u64 = 16 * 1024 * 1024;
 
-/// What a stream writes first is written at once: what it is for, or the answer, and the head of a request.
+/// What a stream writes first is written at once: what it is for, or the answer, and the head of a
+/// request.
 const FIRST_BYTES: u64 = 8 * 1024;
 
 /// Handshakes that one endpoint has under way at once; more wait for a Retry, then are refused.
@@ -60,12 +62,14 @@ const HANDSHAKES: usize = 1024;
 /// What a peer may send before it belongs to a session, unread.
 const PENDING_BYTES: u32 = 64 * 1024;
 
-/// What the window of a connection has beyond what those of its streams can add up to: for the control stream, and so that
-/// it is never the one that a peer waits for. It grows in steps of this size, too.
+/// What the window of a connection has beyond what those of its streams can add up to: for the
+/// control stream, and so that it is never the one that a peer waits for. It grows in steps of this
+/// size, too.
 const WINDOW_STEP_BYTES: u64 = 1024 * 1024;
 
-/// The window has room for the first bytes of so many streams that were not answered with success, 4 MiB: until then an
-/// honest peer sends no more than what the stream is for, which is at most 4 KiB.
+/// The window has room for the first bytes of so many streams that were not answered with success,
+/// 4 MiB: until then an honest peer sends no more than what the stream is for, which is at most 4
+/// KiB.
 const UNANSWERED_WINDOW_STREAMS: u64 = 128;
 
 /// The window grows by the first bytes of so many streams at once, 1 MiB.
@@ -80,17 +84,20 @@ const ALL_INCOMING_BYTES: u64 = 1024 * 1024;
 /// What the kernel is asked to hold of datagrams each way; it gives what it allows.
 const SOCKET_BYTES: usize = 4 * 1024 * 1024;
 
-/// The guess before a round trip was measured. A third of RFC 9002's, so that a lost first packet costs 300 ms.
+/// The guess before a round trip was measured. A third of RFC 9002's, so that a lost first packet
+/// costs 300 ms.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
-/// Packets that may overtake one before it counts as lost; what is late by an eighth of a round trip does, in any case.
-/// Links that spread packets over several queues or radio frames reorder by more than the usual three.
+/// Packets that may overtake one before it counts as lost; what is late by an eighth of a round
+/// trip does, in any case. Links that spread packets over several queues or radio frames reorder by
+/// more than the usual three.
 const REORDERED_PACKETS: u32 = 32;
 
 /// How often a stream is looked at for a reset that nothing announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How long a stream that was closed in order is still listened to, for a peer that has not finished.
+/// How long a stream that was closed in order is still listened to, for a peer that has not
+/// finished.
 const LINGER: Duration = Duration::from_secs(60);
 
 /// Binds a UDP socket with room for a burst.
@@ -98,7 +105,11 @@ const LINGER: Duration = Duration::from_secs(60);
 /// # Errors
 /// What the system says.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     if address.is_ipv6() {
         // A system without it serves IPv6 alone.
         let _ = socket.set_only_v6(!address.ip().is_unspecified());
@@ -111,8 +122,8 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// An endpoint that accepts links on `socket`, and the config with which it does. Must be called inside a runtime, which then
-/// drives it.
+/// An endpoint that accepts links on `socket`, and the config with which it does. Must be called
+/// inside a runtime, which then drives it.
 ///
 /// # Errors
 /// What the system or rustls says.
@@ -121,7 +132,8 @@ pub(crate) fn listen(
     key: &Key,
     congestion: Congestion,
 ) -> io::Result<(Endpoint, ServerConfig)> {
-    let crypto = QuicServerConfig::try_from(tls::acceptor(key).map_err(io::Error::other)?).map_err(io::Error::other)?;
+    let crypto = QuicServerConfig::try_from(tls::acceptor(key).map_err(io::Error::other)?)
+        .map_err(io::Error::other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config
         .transport_config(Arc::new(transport(Side::Acceptor, congestion)?))
@@ -134,13 +146,17 @@ pub(crate) fn listen(
 }
 
 /// The same config with another congestion control.
-pub(crate) fn with_congestion(config: &ServerConfig, congestion: Congestion) -> io::Result<ServerConfig> {
+pub(crate) fn with_congestion(
+    config: &ServerConfig,
+    congestion: Congestion,
+) -> io::Result<ServerConfig> {
     let mut config = config.clone();
     config.transport_config(Arc::new(transport(Side::Acceptor, congestion)?));
     Ok(config)
 }
 
-/// Connects to `address` from a socket of its own, so that a change of network never leaves us on a dead one.
+/// Connects to `address` from a socket of its own, so that a change of network never leaves us on a
+/// dead one.
 pub(crate) async fn dial(
     address: SocketAddr,
     key: &Key,
@@ -155,13 +171,20 @@ pub(crate) async fn dial(
     let crypto = QuicClientConfig::try_from(tls::dialler(key, pin).map_err(io::Error::other)?);
     let mut config = ClientConfig::new(Arc::new(crypto.map_err(io::Error::other)?));
     config.transport_config(Arc::new(transport(Side::Dialler, congestion)?));
-    let endpoint = Endpoint::new(endpoint_config(key, socket.local_addr()?), None, socket, Arc::new(TokioRuntime))?;
-    let connecting = endpoint.connect_with(config, address, NO_NAME).map_err(io::Error::other)?;
+    let endpoint = Endpoint::new(
+        endpoint_config(key, socket.local_addr()?),
+        None,
+        socket,
+        Arc::new(TokioRuntime),
+    )?;
+    let connecting = endpoint
+        .connect_with(config, address, NO_NAME)
+        .map_err(io::Error::other)?;
     Ok(Quic::new(connecting.await?, Side::Dialler, Some(endpoint)))
 }
 
-/// An endpoint whose stateless resets are good for connections of an earlier process of this node: the peer of a process
-/// that was killed is told at its next packet.
+/// An endpoint whose stateless resets are good for connections of an earlier process of this node:
+/// the peer of a process that was killed is told at its next packet.
 fn endpoint_config(key: &Key, at: SocketAddr) -> EndpointConfig {
     let mut config = EndpointConfig::new(Arc::new(key.reset_key(at)));
     let cid_key = key.cid_key(at);
@@ -172,15 +195,16 @@ fn endpoint_config(key: &Key, at: SocketAddr) -> EndpointConfig {
 /// The pin says who is meant, and no name is sent; rustls wants one all the same.
 const NO_NAME: &str = "byway.invalid";
 
-/// What a connection begins with: the control stream, which the dialler opens, and room for what is said on it. See
-/// [`Quic::allow`].
+/// What a connection begins with: the control stream, which the dialler opens, and room for what is
+/// said on it. See [`Quic::allow`].
 fn transport(side: Side, congestion: Congestion) -> io::Result<TransportConfig> {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(side.control_streams().into())
         .max_concurrent_uni_streams(0_u8.into())
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
-        // What a peer that keeps to its credit never reaches; for one that does not, this is the bound.
+        // What a peer that keeps to its credit never reaches; for one that does not, this is the
+        // bound.
         .stream_receive_window(MOST_BYTES.into())
         .receive_window(PENDING_BYTES.into())
         .send_window(SEND_WINDOW)
@@ -246,7 +270,15 @@ impl Quic {
 
     fn new(connection: Connection, side: Side, endpoint: Option<Endpoint>) -> Self {
         let (theirs, ours, windows, gate) = Default::default();
-        Self { connection, side, theirs, ours, windows, gate, _endpoint: endpoint }
+        Self {
+            connection,
+            side,
+            theirs,
+            ours,
+            windows,
+            gate,
+            _endpoint: endpoint,
+        }
     }
 
     /// Which end of it we are.
@@ -254,33 +286,37 @@ impl Quic {
         self.side
     }
 
-    /// From now on the peer may have `streams` streams open besides the one for control. Before the first call there is
-    /// none: the connection belongs to no session yet.
+    /// From now on the peer may have `streams` streams open besides the one for control. Before the
+    /// first call there is none: the connection belongs to no session yet.
     pub(crate) fn allow(&self, streams: u32) {
-        self.connection.set_max_concurrent_bi_streams(streams.saturating_add(self.side.control_streams()).into());
+        self.connection.set_max_concurrent_bi_streams(
+            streams.saturating_add(self.side.control_streams()).into(),
+        );
     }
 
-    /// What the window is wider than at first is taken of `budget`, from now on. Before the first call it stays as it is.
+    /// What the window is wider than at first is taken of `budget`, from now on. Before the first
+    /// call it stays as it is.
     pub(crate) fn assign(&self, budget: &Arc<Budget>) {
         self.windows.lock().assign(budget);
     }
 
-    /// Widens the window for `answered` streams of the peer that were answered with success, beside the others. What waits
-    /// on the latter is within [`UNANSWERED_WINDOW_STREAMS`], so a peer cannot widen the window by streams that are refused,
-    /// whether it finishes them or not.
+    /// Widens the window for `answered` streams of the peer that were answered with success, beside
+    /// the others. What waits on the latter is within [`UNANSWERED_WINDOW_STREAMS`], so a peer
+    /// cannot widen the window by streams that are refused, whether it finishes them or not.
     pub(crate) fn make_room(&self, answered: usize) {
         let streams = (answered as u64).next_multiple_of(STEP_STREAMS) + UNANSWERED_WINDOW_STREAMS;
         self.widen(|windows| windows.theirs = windows.theirs.max(streams));
     }
 
-    /// The windows of the streams have grown by `bytes`, all together. To be called before it is announced to the peer.
+    /// The windows of the streams have grown by `bytes`, all together. To be called before it is
+    /// announced to the peer.
     pub(crate) fn grown(&self, bytes: u64) {
         let bytes = bytes.next_multiple_of(WINDOW_STEP_BYTES);
         self.widen(|windows| windows.grown_bytes = windows.grown_bytes.max(bytes));
     }
 
-    /// The window of the connection never keeps the peer from what those of its streams allow, as long as there is room for
-    /// it; see [`Widened`].
+    /// The window of the connection never keeps the peer from what those of its streams allow, as
+    /// long as there is room for it; see [`Widened`].
     fn widen(&self, change: impl FnOnce(&mut Windows)) {
         if let Some(bytes) = self.windows.lock().change(change) {
             self.connection.set_receive_window(bytes);
@@ -313,7 +349,11 @@ impl Quic {
 
     /// Whose key was proven.
     pub(crate) fn identity(&self) -> Option<Fingerprint> {
-        let shown = self.connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+        let shown = self
+            .connection
+            .peer_identity()?
+            .downcast::<Vec<CertificateDer<'static>>>()
+            .ok()?;
         tls::identity(Some(&shown))
     }
 
@@ -321,7 +361,8 @@ impl Quic {
         self.connection.remote_address()
     }
 
-    /// Opens a stream whose first bytes are `first`. Without `credits` it is the one for control, on which they are told.
+    /// Opens a stream whose first bytes are `first`. Without `credits` it is the one for control,
+    /// on which they are told.
     pub(crate) async fn open(
         &self,
         first: &[u8],
@@ -376,7 +417,8 @@ impl Quic {
 
     /// Says goodbye with a reason for people.
     pub(crate) fn close(&self, reason: &str) {
-        self.connection.close(VarInt::from_u32(0), reason.as_bytes());
+        self.connection
+            .close(VarInt::from_u32(0), reason.as_bytes());
     }
 
     /// Waits for the end.
@@ -476,11 +518,17 @@ impl QuicStream {
         }
     }
 
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<Result<Read, Broken>> {
         if let Some(code) = self.broken {
             return Poll::Ready(Err(Broken::Reset(code)));
         }
-        let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) else { return Poll::Ready(Ok(Read::Fin)) };
+        let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) else {
+            return Poll::Ready(Ok(Read::Fin));
+        };
         let wanted = !buf.is_empty();
         let read = match recv {
             Receiving::Ordered(recv) => match ready!(recv.poll_read(cx, buf)) {
@@ -495,8 +543,15 @@ impl QuicStream {
             Ok(Read::Fin) => self.read_fin = true,
             Ok(Read::Data(n)) => {
                 self.read += *n as u64;
-                if self.credits.as_mut().is_some_and(|credits| !credits.consume(*n)) {
-                    self.connection.close(VarInt::from_u32(0), b"more bytes than a stream had credit for");
+                if self
+                    .credits
+                    .as_mut()
+                    .is_some_and(|credits| !credits.consume(*n))
+                {
+                    self.connection.close(
+                        VarInt::from_u32(0),
+                        b"more bytes than a stream had credit for",
+                    );
                     return Poll::Ready(Err(Broken::SessionLost));
                 }
                 self.pump_if_large();
@@ -509,17 +564,33 @@ impl QuicStream {
 
     /// Hands a stream whose window holds more packets than quinn accepts gaps to a pump.
     fn pump_if_large(&mut self) {
-        let Some(credits) = self.credits.as_ref().filter(|credits| credits.window() > ORDERED_BYTES) else { return };
+        let Some(credits) = self
+            .credits
+            .as_ref()
+            .filter(|credits| credits.window() > ORDERED_BYTES)
+        else {
+            return;
+        };
         self.recv = match self.recv.take() {
             Some(Receiving::Ordered(recv)) => {
                 let from = Reassembly::new(self.read);
-                Some(Receiving::Pumped(Pumped::start(recv, from, credits.granted(), &self.connection, &self.tasks)))
+                Some(Receiving::Pumped(Pumped::start(
+                    recv,
+                    from,
+                    credits.granted(),
+                    &self.connection,
+                    &self.tasks,
+                )))
             }
             other => other,
         };
     }
 
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
         if let Some(code) = self.broken {
             return Poll::Ready(Err(Broken::Reset(code)));
         }
@@ -533,11 +604,15 @@ impl QuicStream {
                 Some(Poll::Ready(left)) => left,
                 Some(Poll::Pending) => 0,
             };
-            let Some(part) = buf.get(..buf.len().min(left)).filter(|part| !part.is_empty()) else {
+            let Some(part) = buf
+                .get(..buf.len().min(left))
+                .filter(|part| !part.is_empty())
+            else {
                 if written > 0 {
                     break;
                 }
-                // Without credit nothing is written, and so nobody says that the peer wants no more: a look tells.
+                // Without credit nothing is written, and so nobody says that the peer wants no
+                // more: a look tells.
                 return self.poll_stopped(cx).map(Err);
             };
             match Pin::new(&mut self.send).poll_write(cx, part) {
@@ -561,7 +636,9 @@ impl QuicStream {
                     }
                     return Poll::Pending;
                 }
-                Poll::Ready(Err(WriteError::Stopped(code))) => return Poll::Ready(Err(self.note(code))),
+                Poll::Ready(Err(WriteError::Stopped(code))) => {
+                    return Poll::Ready(Err(self.note(code)));
+                }
                 Poll::Ready(Err(WriteError::ClosedStream)) => {
                     return Poll::Ready(Err(Broken::Io(io::ErrorKind::BrokenPipe.into())));
                 }
@@ -609,9 +686,14 @@ impl QuicStream {
         if !unread {
             return Poll::Pending;
         }
-        // All that was ours to send is acknowledged, so the peer has nothing to stop; and as bytes of its wait to be read,
-        // nobody wakes us for its reset. What is left is to look again.
-        ready!(self.tick.get_or_insert_with(|| Box::pin(sleep(LOOK_AGAIN))).as_mut().poll(cx));
+        // All that was ours to send is acknowledged, so the peer has nothing to stop; and as bytes
+        // of its wait to be read, nobody wakes us for its reset. What is left is to look again.
+        ready!(
+            self.tick
+                .get_or_insert_with(|| Box::pin(sleep(LOOK_AGAIN)))
+                .as_mut()
+                .poll(cx)
+        );
         self.tick = None;
         cx.waker().wake_by_ref();
         match self.connection.close_reason() {
@@ -622,9 +704,13 @@ impl QuicStream {
 
     /// Whether the peer has stopped our half, or the connection is gone.
     fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
-        let Some(stopped) = &mut self.stopped else { return Poll::Pending };
+        let Some(stopped) = &mut self.stopped else {
+            return Poll::Pending;
+        };
         match ready!(stopped.as_mut().poll(cx)) {
-            Some(Broken::Reset(code)) => Poll::Ready(Broken::Reset(*self.broken.get_or_insert(code))),
+            Some(Broken::Reset(code)) => {
+                Poll::Ready(Broken::Reset(*self.broken.get_or_insert(code)))
+            }
             Some(broken) => Poll::Ready(broken),
             None => {
                 self.stopped = None;
@@ -635,9 +721,12 @@ impl QuicStream {
         }
     }
 
-    /// Whether bytes wait to be read; takes none of them. If there are none, the reader's waker is set.
+    /// Whether bytes wait to be read; takes none of them. If there are none, the reader's waker is
+    /// set.
     fn look(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
-        let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) else { return Ok(false) };
+        let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) else {
+            return Ok(false);
+        };
         let recv = match recv {
             Receiving::Ordered(recv) => recv,
             Receiving::Pumped(pumped) => {
@@ -693,9 +782,11 @@ impl Drop for QuicStream {
             return self.reset(0);
         }
         let _ = self.finish();
-        let Some(recv) = self.recv.take().filter(|_| !self.read_fin) else { return };
-        // As with TCP, the peer hears that nobody reads any more when it goes on sending, and not before: a STOP now would
-        // overtake what was written.
+        let Some(recv) = self.recv.take().filter(|_| !self.read_fin) else {
+            return;
+        };
+        // As with TCP, the peer hears that nobody reads any more when it goes on sending, and not
+        // before: a STOP now would overtake what was written.
         if tokio::runtime::Handle::try_current().is_ok() {
             let counted = self.counted.take();
             self.tasks.spawn(async move {
@@ -713,19 +804,34 @@ mod tests {
     #[test]
     fn an_end_in_order_is_told_without_its_code() {
         let shown = |reason: &'static str| {
-            let close = quinn::ApplicationClose { error_code: VarInt::from_u32(0), reason: reason.into() };
+            let close = quinn::ApplicationClose {
+                error_code: VarInt::from_u32(0),
+                reason: reason.into(),
+            };
             QuicError::from(ConnectionError::ApplicationClosed(close)).to_string()
         };
         assert_eq!(shown(""), "the other side closed the connection");
-        assert_eq!(shown("the node is leaving"), "the other side closed the connection: the node is leaving");
+        assert_eq!(
+            shown("the node is leaving"),
+            "the other side closed the connection: the node is leaving"
+        );
     }
 
     #[test]
     fn the_reason_for_which_a_peer_closes_is_one_line_of_bounded_length() {
         let reason = "bye\n2026 INFO forged\u{1b}[31m\u{202e}".repeat(50).into();
-        let closed = quinn::ApplicationClose { error_code: VarInt::from_u32(1), reason };
+        let closed = quinn::ApplicationClose {
+            error_code: VarInt::from_u32(1),
+            reason,
+        };
         let shown = QuicError::from(ConnectionError::ApplicationClosed(closed)).to_string();
-        assert!(shown.contains(r"bye\n2026 INFO forged\u{1b}[31m\u{202e}"), "{shown}");
-        assert!(shown.len() <= 203 && !shown.chars().any(char::is_control), "{shown}");
+        assert!(
+            shown.contains(r"bye\n2026 INFO forged\u{1b}[31m\u{202e}"),
+            "{shown}"
+        );
+        assert!(
+            shown.len() <= 203 && !shown.chars().any(char::is_control),
+            "{shown}"
+        );
     }
 }

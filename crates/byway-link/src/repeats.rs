@@ -1,12 +1,13 @@
-//! Repeats: which events of one kind get a line of their own in the log, so that no flood of them fills a disk.
+//! Repeats: which events of one kind get a line of their own in the log, so that no flood of them
+//! fills a disk.
 //!
 //! In:    an event that a peer can cause as often as it likes.
 //! Out:   whether it gets a line, and how many before it got none.
 //! Never: waits or allocates.
 //!
-//! The first events of a kind (a hundred, unless another number was given) get a line, and after that those whose number is
-//! a power of two. The numbers begin again after ten minutes without an event of that kind, so that the next outage is
-//! reported from its beginning.
+//! The first events of a kind (a hundred, unless another number was given) get a line, and after
+//! that those whose number is a power of two. The numbers begin again after ten minutes without an
+//! event of that kind, so that the next outage is reported from its beginning.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,7 +34,8 @@ pub struct Repeats {
 /// That an event gets a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// How many events of its kind got none since the last line; `None` for none, which the log leaves out.
+    /// How many events of its kind got none since the last line; `None` for none, which the log
+    /// leaves out.
     pub left_out: Option<u64>,
 }
 
@@ -51,7 +53,12 @@ impl Repeats {
 
     /// The same with another number of first events that get a line each.
     pub const fn with_first(first: u64) -> Self {
-        Self { first, events: AtomicU64::new(0), left_out: AtomicU64::new(0), last_s: AtomicU64::new(0) }
+        Self {
+            first,
+            events: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+            last_s: AtomicU64::new(0),
+        }
     }
 
     /// Counts an event. What comes out says that it gets a line.
@@ -67,7 +74,9 @@ impl Repeats {
         let number = self.events.fetch_add(1, Relaxed) + 1;
         if number <= self.first || number.is_power_of_two() {
             let left_out = self.left_out.swap(0, Relaxed);
-            return Some(Line { left_out: Some(left_out).filter(|count| *count > 0) });
+            return Some(Line {
+                left_out: Some(left_out).filter(|count| *count > 0),
+            });
         }
         self.left_out.fetch_add(1, Relaxed);
         None
@@ -83,27 +92,57 @@ mod tests {
     #[test]
     fn a_flood_gets_few_lines_and_a_trickle_gets_all() {
         let repeats = Repeats::default();
-        let lines: Vec<Line> = (0..1_000_000).filter_map(|_| repeats.count_at(NOW_S)).collect();
+        let lines: Vec<Line> = (0..1_000_000)
+            .filter_map(|_| repeats.count_at(NOW_S))
+            .collect();
         assert_eq!(lines.len(), 113);
-        assert_eq!(lines[99..102].iter().map(|line| line.left_out).collect::<Vec<_>>(), [None, Some(27), Some(127)]);
+        assert_eq!(
+            lines[99..102]
+                .iter()
+                .map(|line| line.left_out)
+                .collect::<Vec<_>>(),
+            [None, Some(27), Some(127)]
+        );
         let left_out: u64 = lines.iter().filter_map(|line| line.left_out).sum();
-        assert_eq!(left_out + lines.len() as u64, 1 << 19, "the count of what was left out is complete");
+        assert_eq!(
+            left_out + lines.len() as u64,
+            1 << 19,
+            "the count of what was left out is complete"
+        );
     }
 
     #[test]
     fn the_next_outage_is_reported_from_its_beginning() {
         let repeats = Repeats::default();
-        assert_eq!((0..1000).filter_map(|_| repeats.count_at(NOW_S)).count(), 103);
-        assert_eq!(repeats.count_at(NOW_S + QUIET_S), None, "it has not been quiet for long enough");
+        assert_eq!(
+            (0..1000).filter_map(|_| repeats.count_at(NOW_S)).count(),
+            103
+        );
+        assert_eq!(
+            repeats.count_at(NOW_S + QUIET_S),
+            None,
+            "it has not been quiet for long enough"
+        );
         let line = repeats.count_at(NOW_S + 2 * QUIET_S + 1);
-        assert_eq!(line, Some(Line { left_out: Some(1000 - 512 + 1) }));
-        assert_eq!(repeats.count_at(NOW_S + 2 * QUIET_S + 1), Some(Line { left_out: None }));
+        assert_eq!(
+            line,
+            Some(Line {
+                left_out: Some(1000 - 512 + 1)
+            })
+        );
+        assert_eq!(
+            repeats.count_at(NOW_S + 2 * QUIET_S + 1),
+            Some(Line { left_out: None })
+        );
     }
 
     #[test]
     fn a_clock_that_is_set_back_silences_nothing_for_longer() {
         let repeats = Repeats::default();
-        assert_eq!((0..1000).filter_map(|_| repeats.count_at(NOW_S)).count(), 103);
+        assert_eq!(
+            (0..1000).filter_map(|_| repeats.count_at(NOW_S)).count(),
+            103
+        );
         repeats.count_at(NOW_S - 86_400);
         assert!(repeats.count_at(NOW_S - 86_400 + QUIET_S + 1).is_some());
     }

@@ -1,4 +1,5 @@
-//! Segments: how large the segments of TCP connections to each address may be, by what connections before have shown.
+//! Segments: how large the segments of TCP connections to each address may be, by what connections
+//! before have shown.
 //!
 //! In:    connections whose full segments were lost on the path.
 //! Out:   the size to ask for with the next connection.
@@ -10,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The most bytes of a segment, TCP options included, one step below the other. With the headers of IPv6, 1,200 bytes fit into
-/// its least MTU, and 536 into what every host takes (RFC 9293 section 3.7.1).
+/// The most bytes of a segment, TCP options included, one step below the other. With the headers of
+/// IPv6, 1,200 bytes fit into its least MTU, and 536 into what every host takes (RFC 9293 section
+/// 3.7.1).
 const STEPS: [Option<u32>; 3] = [None, Some(1200), Some(536)];
 
 /// How long a limit is kept at first. Then a connection is tried without it.
@@ -64,15 +66,27 @@ impl Segments {
     /// What a connection to `address` is to ask for at `now`.
     pub(crate) fn size(&self, address: &str, now: Instant) -> SegmentSize {
         let limits = self.0.lock();
-        limits.get(address).filter(|limit| now < limit.until).map(|limit| limit.size).unwrap_or_default()
+        limits
+            .get(address)
+            .filter(|limit| now < limit.until)
+            .map(|limit| limit.size)
+            .unwrap_or_default()
     }
 
-    /// Full segments of a connection to `address` that asked for `size` were lost. Returns what the next ones ask for and for
-    /// how long, unless that was known.
-    pub(crate) fn lost(&self, address: &Arc<str>, size: SegmentSize, now: Instant) -> Option<(SegmentSize, Duration)> {
+    /// Full segments of a connection to `address` that asked for `size` were lost. Returns what the
+    /// next ones ask for and for how long, unless that was known.
+    pub(crate) fn lost(
+        &self,
+        address: &Arc<str>,
+        size: SegmentSize,
+        now: Instant,
+    ) -> Option<(SegmentSize, Duration)> {
         let mut limits = self.0.lock();
         let before = limits.get(address).copied();
-        let known = before.filter(|limit| now < limit.until).map(|limit| limit.size).unwrap_or_default();
+        let known = before
+            .filter(|limit| now < limit.until)
+            .map(|limit| limit.size)
+            .unwrap_or_default();
         let size = size.smaller().and(known);
         if size == known {
             return None;
@@ -83,10 +97,20 @@ impl Segments {
             None => KEPT,
         };
         if before.is_none() && limits.len() >= ADDRESSES {
-            let first = limits.iter().min_by_key(|(_, limit)| limit.until).map(|(address, _)| Arc::clone(address));
+            let first = limits
+                .iter()
+                .min_by_key(|(_, limit)| limit.until)
+                .map(|(address, _)| Arc::clone(address));
             first.and_then(|first| limits.remove(&first));
         }
-        limits.insert(Arc::clone(address), Limit { size, until: now + kept, kept });
+        limits.insert(
+            Arc::clone(address),
+            Limit {
+                size,
+                until: now + kept,
+                kept,
+            },
+        );
         Some((size, kept))
     }
 }
@@ -102,20 +126,42 @@ mod tests {
         let (segments, start) = (Segments::default(), Instant::now());
         let address: Arc<str> = "192.0.2.1:7000".into();
         let (one, two) = (FULL.smaller(), FULL.smaller().smaller());
-        assert_eq!([FULL, one, two].map(SegmentSize::bytes), [None, Some(1200), Some(536)]);
+        assert_eq!(
+            [FULL, one, two].map(SegmentSize::bytes),
+            [None, Some(1200), Some(536)]
+        );
         assert_eq!(two.smaller(), two);
         assert_eq!(segments.size(&address, start), FULL);
         assert_eq!(segments.lost(&address, FULL, start), Some((one, KEPT)));
         assert_eq!(segments.lost(&address, FULL, start), None, "it is known");
         assert_eq!(segments.size(&address, start), one);
-        assert_eq!(segments.size("192.0.2.2:7000", start), FULL, "another address");
-        assert_eq!(segments.lost(&address, one, start), Some((two, KEPT)), "smaller ones are lost, too");
-        assert_eq!(segments.lost(&address, two, start), None, "nothing is smaller");
+        assert_eq!(
+            segments.size("192.0.2.2:7000", start),
+            FULL,
+            "another address"
+        );
+        assert_eq!(
+            segments.lost(&address, one, start),
+            Some((two, KEPT)),
+            "smaller ones are lost, too"
+        );
+        assert_eq!(
+            segments.lost(&address, two, start),
+            None,
+            "nothing is smaller"
+        );
         let mut now = start;
         for doubled in [2, 4, 8, 16, 24, 24] {
             now += LONGEST;
-            assert_eq!(segments.size(&address, now), FULL, "it is tried without a limit");
-            assert_eq!(segments.lost(&address, FULL, now), Some((one, KEPT * doubled)));
+            assert_eq!(
+                segments.size(&address, now),
+                FULL,
+                "it is tried without a limit"
+            );
+            assert_eq!(
+                segments.lost(&address, FULL, now),
+                Some((one, KEPT * doubled))
+            );
         }
     }
 

@@ -9,8 +9,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// No file of the folder is longer: what is longer is neither read nor written. This bounds what a wrong path such as
-/// `/dev/zero` can cost.
+/// No file of the folder is longer: what is longer is neither read nor written. This bounds what a
+/// wrong path such as `/dev/zero` can cost.
 pub const MOST_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The content of `path`, or none if there is no such file.
@@ -53,7 +53,8 @@ pub fn create_new(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Replaces the content of `path`, or makes it.
 ///
 /// # Errors
-/// `FileTooLarge` above [`MOST_BYTES`]; else what the system says. The old content is then still there.
+/// `FileTooLarge` above [`MOST_BYTES`]; else what the system says. The old content is then still
+/// there.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let scratch = scratch_of(path);
     let replaced = write_whole(&scratch, content).and_then(|()| fs::rename(&scratch, path));
@@ -69,23 +70,31 @@ pub fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => "free some space on its disk",
         io::ErrorKind::QuotaExceeded => "free some space, or raise the quota",
-        io::ErrorKind::ReadOnlyFilesystem => "its file system is mounted read-only: mount it for writing",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "its file system is mounted read-only: mount it for writing"
+        }
         _ => "look at the folder's owner and permissions",
     }
 }
 
-/// How old a scratch file is before it is taken for one that a process has left behind when it was killed.
+/// How old a scratch file is before it is taken for one that a process has left behind when it was
+/// killed.
 const SCRATCH_AGE: Duration = Duration::from_secs(600);
 
-/// Removes the scratch files in `folder` that processes have left behind when they were killed. What cannot be removed stays.
+/// Removes the scratch files in `folder` that processes have left behind when they were killed.
+/// What cannot be removed stays.
 pub fn remove_scratch(folder: &Path) {
-    let Ok(files) = fs::read_dir(folder) else { return };
+    let Ok(files) = fs::read_dir(folder) else {
+        return;
+    };
     for file in files.flatten() {
         let is_old = || {
             let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
             metadata.modified().ok()?.elapsed().ok()
         };
-        if file.file_name().to_str().is_some_and(is_scratch) && is_old().is_some_and(|age| age > SCRATCH_AGE) {
+        if file.file_name().to_str().is_some_and(is_scratch)
+            && is_old().is_some_and(|age| age > SCRATCH_AGE)
+        {
             let _ = fs::remove_file(file.path());
         }
     }
@@ -95,18 +104,27 @@ pub fn remove_scratch(folder: &Path) {
 fn is_scratch(name: &str) -> bool {
     let mut parts = name.rsplit('.');
     let (end, random, process) = (parts.next(), parts.next(), parts.next());
-    let is_random = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_random =
+        |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_process = |part: &str| part.parse::<u32>().is_ok();
-    end == Some("new") && random.is_some_and(is_random) && process.is_some_and(is_process) && parts.next().is_some()
+    end == Some("new")
+        && random.is_some_and(is_random)
+        && process.is_some_and(is_process)
+        && parts.next().is_some()
 }
 
-/// Holds a lock that only one process of this machine can hold, for as long as the file lives. Waits for it.
+/// Holds a lock that only one process of this machine can hold, for as long as the file lives.
+/// Waits for it.
 ///
 /// # Errors
 /// What the system says.
 pub fn lock(path: &Path) -> io::Result<File> {
     make_folder_of(path)?;
-    let file = private().create(true).truncate(false).write(true).open(path)?;
+    let file = private()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
     file.lock()?;
     Ok(file)
 }
@@ -114,7 +132,11 @@ pub fn lock(path: &Path) -> io::Result<File> {
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     check_length(content)?;
     make_folder_of(path)?;
-    let mut file = private().create(true).truncate(true).write(true).open(path)?;
+    let mut file = private()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(path)?;
     file.write_all(content)?;
     file.sync_all()
 }
@@ -127,7 +149,10 @@ fn private() -> OpenOptions {
 }
 
 fn make_folder_of(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    match path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         Some(folder) => make_folder(folder),
         None => Ok(()),
     }
@@ -147,7 +172,11 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
 
 fn scratch_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.{:08x}.new", std::process::id(), fastrand::u32(..)));
+    name.push(format!(
+        ".{}.{:08x}.new",
+        std::process::id(),
+        fastrand::u32(..)
+    ));
     path.with_file_name(name)
 }
 
@@ -174,8 +203,15 @@ mod tests {
         replace(&path, &most).unwrap();
         assert_eq!(read(&path).unwrap().unwrap().len(), most.len());
         let more = [&most[..], b"y"].concat();
-        assert_eq!(replace(&path, &more).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        assert_eq!(read(&path).unwrap().unwrap().len(), most.len(), "the old content is still there");
+        assert_eq!(
+            replace(&path, &more).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
+        assert_eq!(
+            read(&path).unwrap().unwrap().len(),
+            most.len(),
+            "the old content is still there"
+        );
         fs::write(&path, &more).unwrap();
         assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -197,12 +233,19 @@ mod tests {
             ("names", Some(old)),
         ] {
             fs::write(folder.path().join(name), "x").unwrap();
-            let file = File::options().write(true).open(folder.path().join(name)).unwrap();
-            modified.into_iter().for_each(|modified| file.set_modified(modified).unwrap());
+            let file = File::options()
+                .write(true)
+                .open(folder.path().join(name))
+                .unwrap();
+            modified
+                .into_iter()
+                .for_each(|modified| file.set_modified(modified).unwrap());
         }
         remove_scratch(folder.path());
-        let mut left: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        let mut left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
         left.sort();
         assert_eq!(left, ["b", "mine.new", "names", "names.13.0123abcd.new"]);
     }
@@ -212,7 +255,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("b");
         create_new(&path, b"one").unwrap();
-        assert_eq!(create_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            create_new(&path, b"two").unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(read(&path).unwrap().unwrap(), b"one");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

@@ -31,7 +31,12 @@ enum Kind {
 
 impl LinkStream {
     const fn new(kind: Kind) -> Self {
-        Self { kind, _open: None, _answered: None, written: None }
+        Self {
+            kind,
+            _open: None,
+            _answered: None,
+            written: None,
+        }
     }
 
     pub(crate) fn mux(stream: MuxStream) -> Self {
@@ -63,8 +68,8 @@ impl LinkStream {
         self
     }
 
-    /// Lets the peer send more at once than a stream starts with, on a path whose round trip is long enough to matter. Not
-    /// before the stream has said what it is for.
+    /// Lets the peer send more at once than a stream starts with, on a path whose round trip is
+    /// long enough to matter. Not before the stream has said what it is for.
     pub(crate) fn widen(&mut self) {
         match &mut self.kind {
             Kind::Mux(stream) => stream.widen(),
@@ -86,7 +91,11 @@ impl Pipe for LinkStream {
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
         let written = match &mut self.kind {
             Kind::Mux(stream) => stream.poll_write(cx, bufs),
             Kind::Quic(stream) => stream.poll_write(cx, bufs),

@@ -1,10 +1,12 @@
 //! TLS: mutual TLS 1.3 with raw public keys (RFC 7250), the same for every carrier.
 //!
 //! In:    our key; as dialler the pin that the other side's key must have.
-//! Out:   rustls configs, for TLS over TCP and for QUIC alike; the identity of whoever has proven its key.
+//! Out:   rustls configs, for TLS over TCP and for QUIC alike; the identity of whoever has proven
+//!        its key.
 //! Never: an older TLS, early data, resumption, a certificate authority, or a peer without a key.
 //!
-//! The pin is checked when the key is shown, and CertificateVerify afterwards: whoever copies a public key fails there.
+//! The pin is checked when the key is shown, and CertificateVerify afterwards: whoever copies a
+//! public key fails there.
 
 use std::sync::Arc;
 
@@ -15,8 +17,8 @@ use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, Uni
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, ServerConfig, SignatureScheme,
-    version::TLS13,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, ServerConfig,
+    SignatureScheme, version::TLS13,
 };
 
 use crate::key::{Fingerprint, Key};
@@ -24,17 +26,23 @@ use crate::key::{Fingerprint, Key};
 /// The application protocol of links (RFC 7301): with it they can share a port with others.
 pub const ALPN: &[u8] = b"byway/1";
 
-/// That of the connections of a bundle, over TCP alone. An older acceptor does not know it and ends the handshake.
+/// That of the connections of a bundle, over TCP alone. An older acceptor does not know it and ends
+/// the handshake.
 pub const BUNDLE_ALPN: &[u8] = b"byway/1-bundle";
 
 /// The dialling side: proves `key`, and accepts the one peer whose key has the fingerprint `pin`.
 pub(crate) fn dialler(key: &Key, pin: Fingerprint) -> Result<ClientConfig, Error> {
-    let verifier = Arc::new(PinVerifier { pin, keys: RawKeys::new() });
+    let verifier = Arc::new(PinVerifier {
+        pin,
+        keys: RawKeys::new(),
+    });
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .dangerous() // The name only means "own verifier": this one trusts a single key.
         .with_custom_certificate_verifier(verifier)
-        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(key.certified())));
+        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
+            key.certified(),
+        )));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     // The pin says whom we want; a name on the wire would only tell others.
@@ -42,12 +50,17 @@ pub(crate) fn dialler(key: &Key, pin: Fingerprint) -> Result<ClientConfig, Error
     Ok(config)
 }
 
-/// The accepting side: proves `key`, and accepts whoever proves a key of its own; what it may do is asked later.
+/// The accepting side: proves `key`, and accepts whoever proves a key of its own; what it may do is
+/// asked later.
 pub(crate) fn acceptor(key: &Key) -> Result<ServerConfig, Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(Arc::new(AnyKeyVerifier { keys: RawKeys::new() }))
-        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key.certified())));
+        .with_client_cert_verifier(Arc::new(AnyKeyVerifier {
+            keys: RawKeys::new(),
+        }))
+        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(
+            key.certified(),
+        )));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -55,7 +68,8 @@ pub(crate) fn acceptor(key: &Key) -> Result<ServerConfig, Error> {
     Ok(config)
 }
 
-/// The identity in what a handshake brought; none if the peer showed no key, which our verifiers do not let happen.
+/// The identity in what a handshake brought; none if the peer showed no key, which our verifiers do
+/// not let happen.
 pub(crate) fn identity(shown: Option<&[CertificateDer<'_>]>) -> Option<Fingerprint> {
     Some(Fingerprint::of_spki(shown?.first()?))
 }
@@ -67,17 +81,29 @@ pub(crate) fn is_wrong_pin(error: &Error) -> bool {
 
 /// Whether the handshake failed at CertificateVerify: the key was shown and not proven.
 pub(crate) fn is_unproven(error: &Error) -> bool {
-    matches!(error, Error::InvalidCertificate(rustls::CertificateError::BadSignature))
+    matches!(
+        error,
+        Error::InvalidCertificate(rustls::CertificateError::BadSignature)
+    )
 }
 
 pub(crate) const WRONG_PIN: &str = "the other side's key is not the pinned one";
 
-/// AES-128 goes first, as in most TLS stacks: it costs three quarters of AES-256, and nobody breaks either. Keys are renewed
-/// before they are worn out (RFC 8446 section 5.5), by rustls and by QUIC.
+/// AES-128 goes first, as in most TLS stacks: it costs three quarters of AES-256, and nobody breaks
+/// either. Keys are renewed before they are worn out (RFC 8446 section 5.5), by rustls and by QUIC.
 fn provider() -> Arc<CryptoProvider> {
-    use aws_lc_rs::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
-    let cipher_suites = vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
-    Arc::new(CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() })
+    use aws_lc_rs::cipher_suite::{
+        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    let cipher_suites = vec![
+        TLS13_AES_128_GCM_SHA256,
+        TLS13_AES_256_GCM_SHA384,
+        TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    Arc::new(CryptoProvider {
+        cipher_suites,
+        ..aws_lc_rs::default_provider()
+    })
 }
 
 /// Checks signatures with raw public keys.
@@ -96,7 +122,12 @@ impl RawKeys {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let spki = SubjectPublicKeyInfoDer::from(shown.as_ref());
-        verify_tls13_signature_with_raw_key(message, &spki, signed, &self.0.signature_verification_algorithms)
+        verify_tls13_signature_with_raw_key(
+            message,
+            &spki,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 }
 
@@ -173,7 +204,8 @@ impl ClientCertVerifier for AnyKeyVerifier {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        // Whoever it is: its fingerprint is its identity, and the hello says by which grant it is here.
+        // Whoever it is: its fingerprint is its identity, and the hello says by which grant it is
+        // here.
         Ok(ClientCertVerified::assertion())
     }
 

@@ -4,8 +4,9 @@
 //! Out:   what QUIC and TLS have delivered in it, and how much of that was payload of streams.
 //! Never: I/O, or a clock of its own.
 //!
-//! A side that only receives sends acknowledgements and credit, which may be many packets. They say little about how fast
-//! the carrier is, so payload is counted apart: it is never more than streams have written and not more than was delivered.
+//! A side that only receives sends acknowledgements and credit, which may be many packets. They say
+//! little about how fast the carrier is, so payload is counted apart: it is never more than streams
+//! have written and not more than was delivered.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -91,11 +92,15 @@ impl Before {
         let before = std::mem::replace(&mut self.sent, *now);
         let bytes = now.bytes.saturating_sub(before.bytes);
         let frames = now.stream_frames.zip(before.stream_frames);
-        let most = frames.map_or(u64::MAX, |(now, before)| now.saturating_sub(before).saturating_mul(DATAGRAM_BYTES));
+        let most = frames.map_or(u64::MAX, |(now, before)| {
+            now.saturating_sub(before).saturating_mul(DATAGRAM_BYTES)
+        });
         self.pending += now.written.saturating_sub(before.written);
         let payload = self.pending.min(bytes).min(most);
         self.pending -= payload;
-        let busy = now.busy.zip(before.busy).map_or(lasted, |(now, before)| now.saturating_sub(before).min(lasted));
+        let busy = now.busy.zip(before.busy).map_or(lasted, |(now, before)| {
+            now.saturating_sub(before).min(lasted)
+        });
         let packets = now.packets.saturating_sub(before.packets);
         Moved {
             packets,
@@ -121,22 +126,31 @@ pub(crate) struct Sampler {
 impl Sampler {
     /// The first window begins `now`.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { before: HashMap::new(), at: now }
+        Self {
+            before: HashMap::new(),
+            at: now,
+        }
     }
 
-    /// The window that ends `now`: of each carrier its number, its kind and its counters. A carrier that is new begins its
-    /// first window now.
+    /// The window that ends `now`: of each carrier its number, its kind and its counters. A carrier
+    /// that is new begins its first window now.
     pub(crate) fn sample(
         &mut self,
         now: Instant,
         carriers: impl IntoIterator<Item = (u64, CarrierKind, Sent)>,
     ) -> (Traffic, Vec<(u64, Figures)>) {
-        let mut traffic = Traffic { lasted: now - self.at, ..Traffic::default() };
+        let mut traffic = Traffic {
+            lasted: now - self.at,
+            ..Traffic::default()
+        };
         self.at = now;
         let (mut after, mut figures) = (HashMap::new(), Vec::new());
         for (number, kind, sent) in carriers {
             // What was written before is counted as pending.
-            let new = Before { sent, pending: sent.written.saturating_sub(sent.bytes) };
+            let new = Before {
+                sent,
+                pending: sent.written.saturating_sub(sent.bytes),
+            };
             let mut before = self.before.get(&number).copied().unwrap_or(new);
             let moved = before.until(&sent, traffic.lasted);
             match kind {
@@ -145,7 +159,13 @@ impl Sampler {
             }
             #[expect(clippy::cast_precision_loss, reason = "packets of a second are few")]
             let loss = (moved.packets > 0).then(|| moved.lost as f64 / moved.packets as f64);
-            figures.push((number, Figures { loss, rate: per_second(moved.bytes, traffic.lasted) }));
+            figures.push((
+                number,
+                Figures {
+                    loss,
+                    rate: per_second(moved.bytes, traffic.lasted),
+                },
+            ));
             after.insert(number, before);
         }
         self.before = after;
@@ -189,16 +209,32 @@ mod tests {
 
     #[test]
     fn acknowledgements_of_a_download_were_taken_for_traffic_of_this_side() {
-        // A desk that downloads: acknowledgements, and some credit, which travels on the control stream.
-        let windows = windows(CarrierKind::Quic, (0..10).map(|second| quic(second, 700, 30_000, 0, 20)));
-        assert!(windows[1..].iter().all(|moved| (moved.packets, moved.bytes, moved.payload) == (700, 30_000, 0)));
+        // A desk that downloads: acknowledgements, and some credit, which travels on the control
+        // stream.
+        let windows = windows(
+            CarrierKind::Quic,
+            (0..10).map(|second| quic(second, 700, 30_000, 0, 20)),
+        );
+        assert!(
+            windows[1..]
+                .iter()
+                .all(|moved| (moved.packets, moved.bytes, moved.payload) == (700, 30_000, 0))
+        );
     }
 
     #[test]
     fn acknowledgements_are_no_payload_of_a_stream_that_was_reset_either() {
-        let after_reset = |second| Sent { written: 4 * MIB, ..quic(second, 700, 30_000, 0, 2) };
+        let after_reset = |second| Sent {
+            written: 4 * MIB,
+            ..quic(second, 700, 30_000, 0, 2)
+        };
         let windows = windows(CarrierKind::Quic, (0..10).map(after_reset));
-        assert!(windows[1..].iter().all(|moved| moved.payload <= 2 * DATAGRAM_BYTES), "{windows:?}");
+        assert!(
+            windows[1..]
+                .iter()
+                .all(|moved| moved.payload <= 2 * DATAGRAM_BYTES),
+            "{windows:?}"
+        );
     }
 
     #[test]
@@ -210,8 +246,14 @@ mod tests {
             ..Sent::default()
         };
         let windows = windows(CarrierKind::Quic, (0..=20).map(delivering));
-        assert!(windows[1..=16].iter().all(|moved| moved.payload == 125_000), "{windows:?}");
-        assert_eq!(windows.iter().map(|moved| moved.payload).sum::<u64>(), 2 * MIB);
+        assert!(
+            windows[1..=16].iter().all(|moved| moved.payload == 125_000),
+            "{windows:?}"
+        );
+        assert_eq!(
+            windows.iter().map(|moved| moved.payload).sum::<u64>(),
+            2 * MIB
+        );
     }
 
     #[test]
@@ -226,16 +268,29 @@ mod tests {
         };
         let windows = windows(CarrierKind::Tls, (0..5).map(sent));
         for moved in &windows[1..] {
-            assert_eq!((moved.payload, moved.busy, moved.is_backlogged), (130_000, SECOND, true));
+            assert_eq!(
+                (moved.payload, moved.busy, moved.is_backlogged),
+                (130_000, SECOND, true)
+            );
         }
     }
 
     #[test]
     fn more_packets_were_lost_in_the_window_after_a_silence_than_were_sent_in_it() {
-        let sent = |packets, lost| Sent { packets, lost, ..Sent::default() };
-        let windows = windows(CarrierKind::Quic, [sent(0, 0), sent(100, 0), sent(108, 33), sent(208, 33)]);
+        let sent = |packets, lost| Sent {
+            packets,
+            lost,
+            ..Sent::default()
+        };
+        let windows = windows(
+            CarrierKind::Quic,
+            [sent(0, 0), sent(100, 0), sent(108, 33), sent(208, 33)],
+        );
         assert_eq!(
-            windows.iter().map(|moved| (moved.packets, moved.lost)).collect::<Vec<_>>(),
+            windows
+                .iter()
+                .map(|moved| (moved.packets, moved.lost))
+                .collect::<Vec<_>>(),
             [(0, 0), (100, 0), (8, 8), (100, 0)]
         );
     }
@@ -244,13 +299,42 @@ mod tests {
     fn carriers_of_one_kind_add_up_and_those_that_ended_are_forgotten() {
         let start = Instant::now();
         let mut sampler = Sampler::new(start);
-        let sent = |bytes| Sent { bytes, written: bytes, packets: bytes / 1000, ..Sent::default() };
-        sampler.sample(start + SECOND, [(1, CarrierKind::Tls, sent(0)), (2, CarrierKind::Tls, sent(5000))]);
-        let both = [(1, CarrierKind::Tls, sent(20_000)), (2, CarrierKind::Tls, sent(15_000))];
+        let sent = |bytes| Sent {
+            bytes,
+            written: bytes,
+            packets: bytes / 1000,
+            ..Sent::default()
+        };
+        sampler.sample(
+            start + SECOND,
+            [
+                (1, CarrierKind::Tls, sent(0)),
+                (2, CarrierKind::Tls, sent(5000)),
+            ],
+        );
+        let both = [
+            (1, CarrierKind::Tls, sent(20_000)),
+            (2, CarrierKind::Tls, sent(15_000)),
+        ];
         let (traffic, figures) = sampler.sample(start + 3 * SECOND, both);
-        assert_eq!((traffic.lasted, traffic.tls.bytes, traffic.tls.payload), (2 * SECOND, 30_000, 30_000));
-        assert_eq!(figures[0], (1, Figures { loss: Some(0.0), rate: 10_000 }));
-        let (traffic, _) = sampler.sample(start + 4 * SECOND, [(3, CarrierKind::Quic, sent(1_000_000))]);
+        assert_eq!(
+            (traffic.lasted, traffic.tls.bytes, traffic.tls.payload),
+            (2 * SECOND, 30_000, 30_000)
+        );
+        assert_eq!(
+            figures[0],
+            (
+                1,
+                Figures {
+                    loss: Some(0.0),
+                    rate: 10_000
+                }
+            )
+        );
+        let (traffic, _) = sampler.sample(
+            start + 4 * SECOND,
+            [(3, CarrierKind::Quic, sent(1_000_000))],
+        );
         assert_eq!((traffic.tls, traffic.quic.bytes), (Moved::default(), 0));
         assert_eq!(sampler.before.len(), 1);
     }

@@ -1,13 +1,16 @@
-//! Window: how much a peer may send on one stream before somebody has taken it away; and the budgets that windows grow from.
+//! Window: how much a peer may send on one stream before somebody has taken it away; and the
+//! budgets that windows grow from.
 //!
 //! In:    bytes received, bytes consumed, the time and the round trip.
 //! Out:   credit to grant, or that the peer has overrun it.
-//! Never: takes back what was granted, and never grows beyond its stream's, session's or node's budget.
+//! Never: takes back what was granted, and never grows beyond its stream's, session's or node's
+//!        budget.
 //!
-//! A window begins with [`INITIAL_BYTES`], so that a stream that stalls holds little. It doubles when half of it is consumed
-//! within two round trips, since the last grant or since the first bytes were consumed: that is when a peer on this path
-//! would have to wait for credit. On a path with a long round trip a stream that is known to be wanted starts with
-//! [`WIDE_BYTES`], while at least a quarter of the budgets is free. What one grant may take of a node's budget is decided in
+//! A window begins with [`INITIAL_BYTES`], so that a stream that stalls holds little. It doubles
+//! when half of it is consumed within two round trips, since the last grant or since the first
+//! bytes were consumed: that is when a peer on this path would have to wait for credit. On a path
+//! with a long round trip a stream that is known to be wanted starts with [`WIDE_BYTES`], while at
+//! least a quarter of the budgets is free. What one grant may take of a node's budget is decided in
 //! [`node_budget`](crate::node_budget).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,10 +20,12 @@ use std::time::{Duration, Instant};
 /// What every stream starts with; part of the protocol, both sides know it.
 pub const INITIAL_BYTES: u32 = 32 * 1024;
 
-/// What a stream starts with on a long path, once it is known to be wanted: about what the sender's first round trips carry.
+/// What a stream starts with on a long path, once it is known to be wanted: about what the sender's
+/// first round trips carry.
 pub const WIDE_BYTES: u32 = 256 * 1024;
 
-/// From this round trip on a path is long: below it, the first bytes of credit are back before they are used up.
+/// From this round trip on a path is long: below it, the first bytes of credit are back before they
+/// are used up.
 pub(crate) const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
 
 /// What a stream's window grows to at most: 1 Gbit/s at 128 ms.
@@ -51,7 +56,12 @@ enum Outer {
 
 impl Budget {
     fn with(limit: u64, leaves: u64, outer: Outer) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0), leaves, outer })
+        Arc::new(Self {
+            limit,
+            used: AtomicU64::new(0),
+            leaves,
+            outer,
+        })
     }
 
     /// A budget of its own.
@@ -69,7 +79,8 @@ impl Budget {
         Self::with(u64::MAX, 1, Outer::Of(OnceLock::from(Arc::clone(outer))))
     }
 
-    /// A budget of a carrier that belongs to no session yet: nothing can be taken before [`Budget::assign`].
+    /// A budget of a carrier that belongs to no session yet: nothing can be taken before
+    /// [`Budget::assign`].
     pub(crate) fn unassigned(limit: u64) -> Arc<Self> {
         Self::with(limit, 0, Outer::Of(OnceLock::new()))
     }
@@ -91,32 +102,43 @@ impl Budget {
         self.take_below(bytes, |limit| limit, 0)
     }
 
-    /// The same for what is of use early and can be done without: only while no more than three quarters are taken. One
-    /// grant has half of a node's budget at most, so that there is some for others.
+    /// The same for what is of use early and can be done without: only while no more than three
+    /// quarters are taken. One grant has half of a node's budget at most, so that there is some for
+    /// others.
     pub fn take_early(&self, bytes: u64) -> bool {
         self.take_below(bytes, |limit| limit / 4 * 3, 0)
     }
 
-    /// Takes `bytes`, or half of them, or half of that, but no less than `least`: as many as there are left. How many.
+    /// Takes `bytes`, or half of them, or half of that, but no less than `least`: as many as there
+    /// are left. How many.
     pub(crate) fn take_some(&self, bytes: u64, least: u64) -> u64 {
         let mut some = bytes;
         while some > 0 && !self.take(some) {
-            some = if some > least { (some / 2).max(least) } else { 0 };
+            some = if some > least {
+                (some / 2).max(least)
+            } else {
+                0
+            };
         }
         some
     }
 
-    /// Up to what `part` is of each limit; `left` is what must be left of that in the outermost budget.
+    /// Up to what `part` is of each limit; `left` is what must be left of that in the outermost
+    /// budget.
     fn take_below(&self, bytes: u64, part: fn(u64) -> u64, left: u64) -> bool {
         let more = |used: u64| {
             let sum = used.checked_add(bytes)?;
             (sum.checked_add(left)? <= part(self.limit)).then_some(sum)
         };
-        let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, more) else { return false };
+        let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, more) else {
+            return false;
+        };
         let left = left.max(self.leaves.saturating_mul(before + bytes));
         let granted = match &self.outer {
             Outer::None => true,
-            Outer::Of(outer) => outer.get().is_some_and(|outer| outer.take_below(bytes, part, left)),
+            Outer::Of(outer) => outer
+                .get()
+                .is_some_and(|outer| outer.take_below(bytes, part, left)),
         };
         if !granted {
             self.used.fetch_sub(bytes, Relaxed);
@@ -156,13 +178,21 @@ pub struct Window {
 impl Window {
     /// A window of [`INITIAL_BYTES`] that grows from `budget`.
     pub fn new(budget: Arc<Budget>) -> Self {
-        Self { budget, size: INITIAL_BYTES, open: INITIAL_BYTES, owed: 0, since: None }
+        Self {
+            budget,
+            size: INITIAL_BYTES,
+            open: INITIAL_BYTES,
+            owed: 0,
+            since: None,
+        }
     }
 
     /// `bytes` have come. `false`: the peer had no credit for them.
     #[must_use]
     pub fn receive(&mut self, bytes: usize) -> bool {
-        let left = u32::try_from(bytes).ok().and_then(|bytes| self.open.checked_sub(bytes));
+        let left = u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| self.open.checked_sub(bytes));
         if let Some(left) = left {
             self.open = left;
         }
@@ -171,26 +201,37 @@ impl Window {
 
     /// `bytes` of what has come have left for good. Says what to grant now, if anything.
     pub fn consume(&mut self, bytes: usize, now: Instant, round_trip: Duration) -> Option<u32> {
-        self.owed = self.owed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX)).min(self.size - self.open);
+        self.owed = self
+            .owed
+            .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX))
+            .min(self.size - self.open);
         let since = self.since.replace(self.since.unwrap_or(now));
         if self.owed < self.size / 2 {
             return None;
         }
-        let hurried = since.is_some_and(|since| now.saturating_duration_since(since) < round_trip * 2);
+        let hurried =
+            since.is_some_and(|since| now.saturating_duration_since(since) < round_trip * 2);
         self.since = Some(now);
-        let growth =
-            if hurried && self.size < MOST_BYTES && self.budget.take(self.size.into()) { self.size } else { 0 };
+        let growth = if hurried && self.size < MOST_BYTES && self.budget.take(self.size.into()) {
+            self.size
+        } else {
+            0
+        };
         Some(self.grant(growth))
     }
 
-    /// Makes it [`WIDE_BYTES`], if it is smaller, the round trip is long and the budget has room. Says what to grant.
+    /// Makes it [`WIDE_BYTES`], if it is smaller, the round trip is long and the budget has room.
+    /// Says what to grant.
     pub fn widen(&mut self, round_trip: Duration) -> Option<u32> {
-        let growth = WIDE_BYTES.checked_sub(self.size).filter(|growth| *growth > 0)?;
+        let growth = WIDE_BYTES
+            .checked_sub(self.size)
+            .filter(|growth| *growth > 0)?;
         let taken = round_trip >= LONG_ROUND_TRIP && self.budget.take_early(growth.into());
         taken.then(|| self.grant(growth))
     }
 
-    /// Nobody will consume any more: what has come is void. Says what to grant now, if the peer may be short of credit.
+    /// Nobody will consume any more: what has come is void. Says what to grant now, if the peer may
+    /// be short of credit.
     pub fn forgo(&mut self) -> Option<u32> {
         self.owed = self.size - self.open;
         (self.owed >= self.size / 2).then(|| self.grant(0))
@@ -234,7 +275,10 @@ mod tests {
         let now = Instant::now();
         assert!(window.receive(INITIAL_BYTES as usize));
         assert!(!window.receive(1), "the window is used up");
-        assert_eq!(window.consume(INITIAL_BYTES as usize / 2 - 1, now, ROUND_TRIP), None);
+        assert_eq!(
+            window.consume(INITIAL_BYTES as usize / 2 - 1, now, ROUND_TRIP),
+            None
+        );
         assert_eq!(window.consume(1, now, ROUND_TRIP), Some(INITIAL_BYTES / 2));
         assert!(window.receive(INITIAL_BYTES as usize / 2));
         assert!(!window.receive(1));
@@ -273,20 +317,27 @@ mod tests {
             let mut window = window(&budget);
             assert!(window.receive(INITIAL_BYTES as usize / 2));
             assert_eq!(window.consume(1, now, ROUND_TRIP), None);
-            window.consume(INITIAL_BYTES as usize / 2 - 1, now + gap, ROUND_TRIP).unwrap();
+            window
+                .consume(INITIAL_BYTES as usize / 2 - 1, now + gap, ROUND_TRIP)
+                .unwrap();
             assert_eq!(window.size() > INITIAL_BYTES, grown, "after {gap:?}");
         }
         // Bytes that came all at once say nothing about the path.
         let mut window = window(&budget);
         assert!(window.receive(INITIAL_BYTES as usize));
-        window.consume(INITIAL_BYTES as usize, now, ROUND_TRIP).unwrap();
+        window
+            .consume(INITIAL_BYTES as usize, now, ROUND_TRIP)
+            .unwrap();
         assert_eq!(window.size(), INITIAL_BYTES);
     }
 
     #[test]
     fn an_exhausted_budget_keeps_windows_small_and_stalls_nobody() {
         let node = Budget::new(u64::from(INITIAL_BYTES));
-        let (one, other) = (Budget::within(1 << 30, &node), Budget::within(1 << 30, &node));
+        let (one, other) = (
+            Budget::within(1 << 30, &node),
+            Budget::within(1 << 30, &node),
+        );
         let (mut first, mut second) = (window(&one), window(&other));
         let now = Instant::now();
         for window in [&mut first, &mut second] {
@@ -296,15 +347,35 @@ mod tests {
                 assert!(window.consume(half, now, ROUND_TRIP).is_some());
             }
         }
-        assert_eq!((first.size(), second.size()), (2 * INITIAL_BYTES, INITIAL_BYTES));
-        assert_eq!((one.used(), other.used(), node.used()), (u64::from(INITIAL_BYTES), 0, u64::from(INITIAL_BYTES)));
+        assert_eq!(
+            (first.size(), second.size()),
+            (2 * INITIAL_BYTES, INITIAL_BYTES)
+        );
+        assert_eq!(
+            (one.used(), other.used(), node.used()),
+            (u64::from(INITIAL_BYTES), 0, u64::from(INITIAL_BYTES))
+        );
     }
 
     #[test]
     fn a_budget_hands_out_a_part_where_the_whole_is_not_left() {
         let budget = Budget::new(100);
-        assert_eq!([budget.take_some(64, 10), budget.take_some(64, 10), budget.take_some(64, 10)], [64, 32, 0]);
-        assert_eq!((budget.take_some(4, 10), budget.take_some(4, 10), budget.used()), (4, 0, 100));
+        assert_eq!(
+            [
+                budget.take_some(64, 10),
+                budget.take_some(64, 10),
+                budget.take_some(64, 10)
+            ],
+            [64, 32, 0]
+        );
+        assert_eq!(
+            (
+                budget.take_some(4, 10),
+                budget.take_some(4, 10),
+                budget.used()
+            ),
+            (4, 0, 100)
+        );
     }
 
     #[test]
@@ -315,7 +386,10 @@ mod tests {
         assert_eq!(window.forgo(), None, "the peer can go on with what it has");
         assert!(window.receive(INITIAL_BYTES as usize / 2 + 1));
         assert_eq!(window.forgo(), Some(INITIAL_BYTES));
-        assert_eq!((window.forgo(), window.size(), window.open), (None, INITIAL_BYTES, INITIAL_BYTES));
+        assert_eq!(
+            (window.forgo(), window.size(), window.open),
+            (None, INITIAL_BYTES, INITIAL_BYTES)
+        );
     }
 
     #[test]
@@ -324,7 +398,10 @@ mod tests {
         let mut near = window(&budget);
         assert_eq!(near.widen(Duration::from_millis(1)), None);
         let mut far: Vec<Window> = (0..4).map(|_| window(&budget)).collect();
-        let widened = far.iter_mut().filter_map(|window| window.widen(ROUND_TRIP)).count();
+        let widened = far
+            .iter_mut()
+            .filter_map(|window| window.widen(ROUND_TRIP))
+            .count();
         assert_eq!(widened, 3, "the rest is for streams that are read");
         assert_eq!(far[0].size(), WIDE_BYTES);
         assert_eq!(far[0].widen(ROUND_TRIP), None, "once");

@@ -1,11 +1,14 @@
-//! Wire: what two nodes say to each other besides the bytes of streams: protobuf messages, each behind its length.
+//! Wire: what two nodes say to each other besides the bytes of streams: protobuf messages, each
+//! behind its length.
 //!
 //! In:    bytes in any split.
 //! Out:   whole messages; or that the other side breaks the rules.
-//! Never: a message longer than [`MOST_MESSAGE_BYTES`], and never an error over a field that a newer version has added.
+//! Never: a message longer than [`MOST_MESSAGE_BYTES`], and never an error over a field that a
+//!        newer version has added.
 //!
-//! [`Control`] messages travel on the first stream of each carrier, in both directions, for as long as it lives. [`Open`] is
-//! the first message of every other stream, [`Answer`] the first one back; behind them stand the bytes of the stream.
+//! [`Control`] messages travel on the first stream of each carrier, in both directions, for as long
+//! as it lives. [`Open`] is the first message of every other stream, [`Answer`] the first one back;
+//! behind them stand the bytes of the stream.
 
 use std::fmt;
 
@@ -16,13 +19,16 @@ use prost::{DecodeError, Message};
 /// The longest message, its length not counted.
 pub const MOST_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// The longest first message of a carrier, either way, its length not counted. Neither side is trusted before it.
+/// The longest first message of a carrier, either way, its length not counted. Neither side is
+/// trusted before it.
 pub const MOST_FIRST_BYTES: usize = 4 * 1024;
 
-/// The longest [`Open`] or [`Answer`], its length not counted: there is one of each for every stream.
+/// The longest [`Open`] or [`Answer`], its length not counted: there is one of each for every
+/// stream.
 pub const MOST_ASK_BYTES: usize = 4 * 1024;
 
-/// What an [`Answer`] says of a fault, or a [`Refused`] of its reason, is cut to so many bytes for each text.
+/// What an [`Answer`] says of a fault, or a [`Refused`] of its reason, is cut to so many bytes for
+/// each text.
 const FAULT_TEXT_BYTES: usize = 1024;
 
 /// Bytes of the length in front of a message, big endian.
@@ -47,7 +53,10 @@ pub const FEATURES: u64 = FEATURE_HOST | FEATURE_REPORTS | FEATURE_BUNDLE;
 #[derive(Clone, PartialEq, Message)]
 pub struct Control {
     /// Empty if a newer version says something that this one does not know; it is passed over.
-    #[prost(oneof = "Said", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(
+        oneof = "Said",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+    )]
     pub said: Option<Said>,
 }
 
@@ -93,18 +102,22 @@ pub enum Said {
     /// Acceptor: a request of one of your HTTP services has ended.
     #[prost(message, tag = "13")]
     Visited(Box<Visited>),
-    /// Either: whether new streams should use TLS where it is attached (1) or not (0), by what I have measured.
+    /// Either: whether new streams should use TLS where it is attached (1) or not (0), by what I
+    /// have measured.
     #[prost(uint32, tag = "14")]
     PreferTls(u32),
-    /// Either: whether new streams should use a bundle (1) or not (0), since the path loses what I send over TLS.
+    /// Either: whether new streams should use a bundle (1) or not (0), since the path loses what I
+    /// send over TLS.
     #[prost(uint32, tag = "15")]
     WantBundle(u32),
-    /// Dialler, on each connection of a bundle: it belongs to that one. Nothing else is said before the answer.
+    /// Dialler, on each connection of a bundle: it belongs to that one. Nothing else is said before
+    /// the answer.
     #[prost(message, tag = "16")]
     Part(Part),
 }
 
-/// See [`Said::Visited`]: what the access log of the acceptor has of the request. Bytes are as the visitor sent them, cut.
+/// See [`Said::Visited`]: what the access log of the acceptor has of the request. Bytes are as the
+/// visitor sent them, cut.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Visited {
     /// Which service.
@@ -172,8 +185,9 @@ pub struct Visited {
     pub end_phase: String,
 }
 
-/// See [`Said::Credit`]. A grant takes two bytes on the wire and sixteen in memory, so [`Message`] is written by hand here:
-/// decoding keeps at most one grant more than [`MOST_GRANTS`], which shows that there were too many.
+/// See [`Said::Credit`]. A grant takes two bytes on the wire and sixteen in memory, so [`Message`]
+/// is written by hand here: decoding keeps at most one grant more than [`MOST_GRANTS`], which shows
+/// that there were too many.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Credit {
     /// Field 1, repeated. Each stream once.
@@ -243,7 +257,8 @@ pub struct Hello {
     /// Its secret. It travels inside TLS, to a peer that has proven the pinned key.
     #[prost(bytes = "vec", tag = "5")]
     pub secret: Vec<u8>,
-    /// The process: taken once at its start, higher than that of any earlier process of this identity.
+    /// The process: taken once at its start, higher than that of any earlier process of this
+    /// identity.
     #[prost(uint64, tag = "6")]
     pub epoch: u64,
     /// How many sessions the process has tried to make; a later one replaces an earlier one.
@@ -255,7 +270,8 @@ pub struct Hello {
     /// What it wants the session for: a [`Purpose`].
     #[prost(uint32, tag = "9")]
     pub purpose: u32,
-    /// The dialler's config allows carriers of one kind alone: that of this one. An older dialler leaves it out.
+    /// The dialler's config allows carriers of one kind alone: that of this one. An older dialler
+    /// leaves it out.
     #[prost(bool, tag = "10")]
     pub one_kind: bool,
 }
@@ -322,7 +338,8 @@ pub struct Attach {
     pub session: Vec<u8>,
 }
 
-/// See [`Said::Part`]. The answer is a [`Welcome`] once all parts are there; the bundle is a carrier of the session then.
+/// See [`Said::Part`]. The answer is a [`Welcome`] once all parts are there; the bundle is a
+/// carrier of the session then.
 #[derive(Clone, PartialEq, Message)]
 pub struct Part {
     /// The session that the bundle belongs to.
@@ -385,12 +402,18 @@ impl Refusal {
 
     /// The number on the wire.
     pub fn number(self) -> u32 {
-        Self::ALL.iter().find(|(_, refusal)| *refusal == self).map_or(0, |(number, _)| *number)
+        Self::ALL
+            .iter()
+            .find(|(_, refusal)| *refusal == self)
+            .map_or(0, |(number, _)| *number)
     }
 
     /// From the wire; what a newer version refuses with reads as [`Refusal::Denied`].
     pub fn from_number(number: u32) -> Self {
-        Self::ALL.iter().find(|(known, _)| *known == number).map_or(Self::Denied, |(_, refusal)| *refusal)
+        Self::ALL
+            .iter()
+            .find(|(known, _)| *known == number)
+            .map_or(Self::Denied, |(_, refusal)| *refusal)
     }
 
     /// Whether asking again cannot help, as long as nobody changes anything.
@@ -458,8 +481,8 @@ pub struct GoAway {
     /// No stream of the session is open here, and none will be opened: everything was received.
     #[prost(bool, tag = "2")]
     pub idle: bool,
-    /// It answers the GoAway of the other side: that was heard, and the one with `idle` follows once no stream is open here.
-    /// This side does not leave by it.
+    /// It answers the GoAway of the other side: that was heard, and the one with `idle` follows
+    /// once no stream is open here. This side does not leave by it.
     #[prost(bool, tag = "3")]
     pub heard: bool,
 }
@@ -612,17 +635,26 @@ impl Code {
 
     /// The number on the wire.
     pub fn number(self) -> u32 {
-        Self::ALL.iter().find(|(_, code, _)| *code == self).map_or(0, |(number, ..)| *number)
+        Self::ALL
+            .iter()
+            .find(|(_, code, _)| *code == self)
+            .map_or(0, |(number, ..)| *number)
     }
 
     /// From the wire; one that a newer version has added reads as [`Code::Broken`].
     pub fn from_number(number: u32) -> Self {
-        Self::ALL.iter().find(|(known, ..)| *known == number).map_or(Self::Broken, |(_, code, _)| *code)
+        Self::ALL
+            .iter()
+            .find(|(known, ..)| *known == number)
+            .map_or(Self::Broken, |(_, code, _)| *code)
     }
 
     /// Its name in logs.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, code, _)| *code == self).map_or("NONE", |(.., name)| *name)
+        Self::ALL
+            .iter()
+            .find(|(_, code, _)| *code == self)
+            .map_or("NONE", |(.., name)| *name)
     }
 }
 
@@ -671,38 +703,58 @@ pub fn decode<M: Message + Default>(bytes: &[u8]) -> Result<Option<(M, usize)>, 
 ///
 /// # Errors
 /// [`BadMessage`], as soon as it is certain.
-pub fn decode_within<M: Message + Default>(bytes: &[u8], most: usize) -> Result<Option<(M, usize)>, BadMessage> {
-    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+pub fn decode_within<M: Message + Default>(
+    bytes: &[u8],
+    most: usize,
+) -> Result<Option<(M, usize)>, BadMessage> {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
+        return Ok(None);
+    };
     let length = u32::from_be_bytes(*length) as usize;
     if length > most {
-        return Err(BadMessage::TooLong { bytes: length, most });
+        return Err(BadMessage::TooLong {
+            bytes: length,
+            most,
+        });
     }
-    let Some(body) = rest.get(..length) else { return Ok(None) };
+    let Some(body) = rest.get(..length) else {
+        return Ok(None);
+    };
     match M::decode(body) {
         Ok(message) => Ok(Some((message, LENGTH_BYTES + length))),
         Err(error) => Err(BadMessage::Malformed(error.to_string())),
     }
 }
 
-/// The [`Control`] message at the front of `bytes`, of at most `most` bytes, and how many bytes it took.
+/// The [`Control`] message at the front of `bytes`, of at most `most` bytes, and how many bytes it
+/// took.
 ///
 /// # Errors
 /// [`BadMessage`], as soon as it is certain.
-pub(crate) fn decode_control(bytes: &[u8], most: usize) -> Result<Option<(Control, usize)>, BadMessage> {
+pub(crate) fn decode_control(
+    bytes: &[u8],
+    most: usize,
+) -> Result<Option<(Control, usize)>, BadMessage> {
     let decoded = decode_within::<Control>(bytes, most)?;
     match &decoded {
-        Some((Control { said: Some(Said::Credit(credit)) }, _)) if credit.grants.len() > MOST_GRANTS => {
-            Err(BadMessage::TooManyGrants)
-        }
+        Some((
+            Control {
+                said: Some(Said::Credit(credit)),
+            },
+            _,
+        )) if credit.grants.len() > MOST_GRANTS => Err(BadMessage::TooManyGrants),
         _ => Ok(decoded),
     }
 }
 
-/// How many bytes of the message at the front of `bytes` have not come yet, as far as is known: those of its length first.
+/// How many bytes of the message at the front of `bytes` have not come yet, as far as is known:
+/// those of its length first.
 pub(crate) fn missing(bytes: &[u8]) -> usize {
     match bytes.first_chunk::<LENGTH_BYTES>() {
         None => LENGTH_BYTES - bytes.len(),
-        Some(length) => (LENGTH_BYTES + u32::from_be_bytes(*length) as usize).saturating_sub(bytes.len()),
+        Some(length) => {
+            (LENGTH_BYTES + u32::from_be_bytes(*length) as usize).saturating_sub(bytes.len())
+        }
     }
 }
 
@@ -720,7 +772,10 @@ impl Refused {
     /// A refusal whose text fits into a first message.
     pub(crate) fn cut(why: Refusal, mut detail: String) -> Self {
         detail.truncate(detail.floor_char_boundary(FAULT_TEXT_BYTES));
-        Self { why: why.number(), detail }
+        Self {
+            why: why.number(),
+            detail,
+        }
     }
 }
 
@@ -732,7 +787,9 @@ impl From<Said> for Control {
 
 impl From<Answered> for Answer {
     fn from(answered: Answered) -> Self {
-        Self { answered: Some(answered) }
+        Self {
+            answered: Some(answered),
+        }
     }
 }
 
@@ -750,7 +807,11 @@ mod tests {
 
     #[test]
     fn a_message_is_whole_at_its_last_byte_and_not_before() {
-        let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
+        let open = Open {
+            host: "example.com".into(),
+            port: 80,
+            ..Open::default()
+        };
         let bytes = encoded(&open);
         for end in 0..bytes.len() {
             assert_eq!(decode::<Open>(&bytes[..end]).unwrap(), None);
@@ -761,8 +822,17 @@ mod tests {
 
     #[test]
     fn a_length_that_lies_is_refused_before_anything_is_waited_for() {
-        assert_eq!(decode::<Open>(&[0, 1, 0, 1]), Err(BadMessage::TooLong { bytes: 65_537, most: MOST_MESSAGE_BYTES }));
-        let get = BadMessage::TooLong { bytes: 0x4745_5420, most: MOST_MESSAGE_BYTES };
+        assert_eq!(
+            decode::<Open>(&[0, 1, 0, 1]),
+            Err(BadMessage::TooLong {
+                bytes: 65_537,
+                most: MOST_MESSAGE_BYTES
+            })
+        );
+        let get = BadMessage::TooLong {
+            bytes: 0x4745_5420,
+            most: MOST_MESSAGE_BYTES,
+        };
         assert_eq!(decode::<Open>(b"GET / HTTP/1.1\r\n"), Err(get));
         assert_eq!(decode::<Open>(&[0, 1, 0, 0]), Ok(None));
     }
@@ -771,7 +841,10 @@ mod tests {
     fn what_a_newer_version_says_is_passed_over() {
         // Field 99 of a control message, and field 77 of an Open.
         let control: Vec<u8> = vec![0, 0, 0, 4, 0x9a, 0x06, 0x01, 0x00];
-        assert_eq!(decode::<Control>(&control).unwrap().unwrap().0, Control { said: None });
+        assert_eq!(
+            decode::<Control>(&control).unwrap().unwrap().0,
+            Control { said: None }
+        );
         let open: Vec<u8> = vec![0, 0, 0, 5, 0x20, 80, 0xe8, 0x04, 7];
         assert_eq!(decode::<Open>(&open).unwrap().unwrap().0.port, 80);
     }
@@ -779,30 +852,57 @@ mod tests {
     #[test]
     fn every_code_and_refusal_reads_back_from_its_number() {
         for (number, code, name) in Code::ALL {
-            assert_eq!((Code::from_number(number), code.number(), code.name()), (code, number, name));
+            assert_eq!(
+                (Code::from_number(number), code.number(), code.name()),
+                (code, number, name)
+            );
         }
         for (number, refusal) in Refusal::ALL {
-            assert_eq!((Refusal::from_number(number), refusal.number()), (refusal, number));
+            assert_eq!(
+                (Refusal::from_number(number), refusal.number()),
+                (refusal, number)
+            );
         }
-        assert_eq!((Code::from_number(77), Refusal::from_number(77)), (Code::Broken, Refusal::Denied));
+        assert_eq!(
+            (Code::from_number(77), Refusal::from_number(77)),
+            (Code::Broken, Refusal::Denied)
+        );
     }
 
     #[test]
     fn a_credit_keeps_no_more_grants_in_memory_than_the_most_however_many_it_has() {
         let credit = |count: usize| {
-            let grants = (0..count as u64).map(|stream| StreamCredit { stream, bytes: 7 }).collect();
+            let grants = (0..count as u64)
+                .map(|stream| StreamCredit { stream, bytes: 7 })
+                .collect();
             Control::from(Said::Credit(Credit { grants }))
         };
         let whole = encoded(&credit(MOST_GRANTS));
-        assert_eq!(decode_control(&whole, MOST_MESSAGE_BYTES), Ok(Some((credit(MOST_GRANTS), whole.len()))));
+        assert_eq!(
+            decode_control(&whole, MOST_MESSAGE_BYTES),
+            Ok(Some((credit(MOST_GRANTS), whole.len())))
+        );
         // Empty grants: two bytes each.
         let grants = vec![StreamCredit::default(); 32_000];
         let many = encoded(&Control::from(Said::Credit(Credit { grants })));
-        assert_eq!(decode_control(&many, MOST_MESSAGE_BYTES), Err(BadMessage::TooManyGrants));
-        let Some((Control { said: Some(Said::Credit(kept)) }, _)) = decode::<Control>(&many).unwrap() else {
+        assert_eq!(
+            decode_control(&many, MOST_MESSAGE_BYTES),
+            Err(BadMessage::TooManyGrants)
+        );
+        let Some((
+            Control {
+                said: Some(Said::Credit(kept)),
+            },
+            _,
+        )) = decode::<Control>(&many).unwrap()
+        else {
             panic!("no credit");
         };
-        assert!(kept.grants.capacity() <= 2 * MOST_GRANTS, "room for {} grants", kept.grants.capacity());
+        assert!(
+            kept.grants.capacity() <= 2 * MOST_GRANTS,
+            "room for {} grants",
+            kept.grants.capacity()
+        );
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! Bad path: a link whose datagrams are lost and reordered as on a simulated path, with seeded random numbers.
+//! Bad path: a link whose datagrams are lost and reordered as on a simulated path, with seeded
+//! random numbers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -30,12 +31,20 @@ impl Across {
         let settings = Settings::default();
         let listening = Listening::new(Key::generate().unwrap(), settings.clone()).await;
         let path = ShapedPath::to(listening.address, seed, changes).await;
-        let join = JoinString { address: byway_dial::Target::Addr(path.address), ..listening.join() };
+        let join = JoinString {
+            address: byway_dial::Target::Addr(path.address),
+            ..listening.join()
+        };
         let dialler = dialler(join, Carriers::Quic, Key::generate().unwrap(), settings);
         let welcoming = async { listening.pending().await.welcome().await.unwrap() };
         let (dialled, accepted) = tokio::join!(dialler.connect(1, 1, PATIENCE), welcoming);
         let (dialler, acceptor) = (Side::new(dialled.unwrap()), Side::new(accepted));
-        Self { dialler, acceptor, path, _listening: listening }
+        Self {
+            dialler,
+            acceptor,
+            path,
+            _listening: listening,
+        }
     }
 
     /// Sends so many bytes from the acceptor to the dialler and checks each of them.
@@ -45,7 +54,10 @@ impl Across {
         let body: Vec<u8> = (0..length).map(|at| (at ^ (at >> 9)) as u8).collect();
         let (sent, received) = tokio::join!(send(&mut far, &body), read_to_end(&mut near));
         sent.unwrap();
-        assert!(received.unwrap() == body, "the body is not the one that was sent");
+        assert!(
+            received.unwrap() == body,
+            "the body is not the one that was sent"
+        );
     }
 }
 
@@ -56,23 +68,36 @@ async fn send(stream: &mut Stream, body: &[u8]) -> Result<(), byway_dial::Broken
 
 #[tokio::test]
 async fn every_byte_crosses_a_path_that_loses_and_reorders() {
-    let shape = Shape { delay: Duration::from_millis(2), ..Shape::default() };
-    let shape = shape.losing(0.03).reordering(0.03, Duration::from_millis(3));
+    let shape = Shape {
+        delay: Duration::from_millis(2),
+        ..Shape::default()
+    };
+    let shape = shape
+        .losing(0.03)
+        .reordering(0.03, Duration::from_millis(3));
     let across = Across::new(7, &[(0, shape)]).await;
-    timeout(PATIENCE, across.carries(2_000_000)).await.expect("the stream came to a stop");
+    timeout(PATIENCE, across.carries(2_000_000))
+        .await
+        .expect("the stream came to a stop");
     // Few packets travel from the dialler, so that a side of its own may be spared by chance.
     let counted = across.path.counted();
     let dropped: u64 = counted.iter().map(|side| side.dropped(Cause::Loss)).sum();
     let late: u64 = counted.iter().map(|side| side.late).sum();
     let words: Vec<String> = counted.iter().map(|side| side.words()).collect();
-    assert!(dropped > 0 && late > 0, "the path was clean: {}", words.join("; "));
+    assert!(
+        dropped > 0 && late > 0,
+        "the path was clean: {}",
+        words.join("; ")
+    );
 }
 
-/// Streams that have always more to write than the path takes: together, more than the send window of a connection.
+/// Streams that have always more to write than the path takes: together, more than the send window
+/// of a connection.
 const UPLOADS: usize = 120;
 
 impl Across {
-    /// Begins [`UPLOADS`] from the dialler to the acceptor, which reads them. They end with the tasks.
+    /// Begins [`UPLOADS`] from the dialler to the acceptor, which reads them. They end with the
+    /// tasks.
     async fn uploads(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for _ in 0..UPLOADS {
@@ -93,7 +118,11 @@ impl Across {
 
 /// A slow line.
 fn megabits(rate: u64) -> Shape {
-    Shape::clean(Duration::from_millis(20), rate * 1_000_000, Queue::Time(Duration::from_millis(200)))
+    Shape::clean(
+        Duration::from_millis(20),
+        rate * 1_000_000,
+        Queue::Time(Duration::from_millis(200)),
+    )
 }
 
 #[tokio::test]

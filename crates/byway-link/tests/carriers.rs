@@ -1,4 +1,5 @@
-//! Carriers: one suite, every test on each carrier: what a stream of a link promises, whatever it travels on.
+//! Carriers: one suite, every test on each carrier: what a stream of a link promises, whatever it
+//! travels on.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -299,5 +300,8 @@ async fn the_loss_and_the_congestion_window_of_a_carrier_over_tls_were_not_known
         }
     }))
     .await;
-    assert!((0.0..=1.0).contains(&loss) && window >= 1000, "loss {loss}, {window} bytes");
+    assert!(
+        (0.0..=1.0).contains(&loss) && window >= 1000,
+        "loss {loss}, {window} bytes"
+    );
 }

@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 
 use byway_dial::{Broken, Pipe};
 use byway_link::wire::{Attach, Hello, Refused, Said};
-use byway_link::{CarrierKind, Carriers, Fingerprint, JoinString, Key, LinkError, Refusal, Settings};
+use byway_link::{
+    CarrierKind, Carriers, Fingerprint, JoinString, Key, LinkError, Refusal, Settings,
+};
 use common::raw::{RawKey, RawPeer, connect, dialling_without_a_key, hello};
-use common::{Listening, PATIENCE, Pair, Side, dial, dialler, listening, raw_session, read_to_end, within};
+use common::{
+    Listening, PATIENCE, Pair, Side, dial, dialler, listening, raw_session, read_to_end, within,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -17,21 +21,42 @@ const EACH: [Carriers; 3] = [Carriers::Quic, Carriers::Tls, Carriers::Auto];
 
 /// What somebody hears who dials by `carriers`.
 async fn refusal(join: JoinString, carriers: Carriers) -> LinkError {
-    let dialler = dialler(join, carriers, Key::generate().unwrap(), Settings::default());
-    within(dialler.connect(1, 1, PATIENCE)).await.map(|_| ()).expect_err("a session")
+    let dialler = dialler(
+        join,
+        carriers,
+        Key::generate().unwrap(),
+        Settings::default(),
+    );
+    within(dialler.connect(1, 1, PATIENCE))
+        .await
+        .map(|_| ())
+        .expect_err("a session")
 }
 
 #[tokio::test]
 async fn another_key_than_the_pinned_one_is_final_on_every_carrier() {
     for carriers in EACH {
         let listening = listening().await;
-        let join = JoinString { pin: Fingerprint::of_spki(b"somebody else"), ..listening.join() };
+        let join = JoinString {
+            pin: Fingerprint::of_spki(b"somebody else"),
+            ..listening.join()
+        };
         let error = refusal(join, carriers).await;
-        assert!(matches!(error, LinkError::WrongPin { .. }) && error.is_final(), "{carriers:?}: {error:?}");
-        assert!(error.to_string().starts_with(&listening.address.to_string()));
+        assert!(
+            matches!(error, LinkError::WrongPin { .. }) && error.is_final(),
+            "{carriers:?}: {error:?}"
+        );
+        assert!(
+            error
+                .to_string()
+                .starts_with(&listening.address.to_string())
+        );
         // Who dialled has said nothing, its secret least of all.
         let arrived = listening.next().await;
-        assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{carriers:?}: {arrived:?}");
+        assert!(
+            matches!(arrived, Err(LinkError::Stranger { .. })),
+            "{carriers:?}: {arrived:?}"
+        );
     }
 }
 
@@ -47,14 +72,27 @@ async fn a_refused_hello_is_told_why_in_words_on_every_carrier() {
         let listening = listening().await;
         let refusing = async {
             for _ in 0..hellos {
-                let said = listening.pending().await.refuse(why, "the grant was revoked on Tuesday").await;
-                assert!(matches!(said, LinkError::Refused { why: said, .. } if said == why), "{said:?}");
+                let said = listening
+                    .pending()
+                    .await
+                    .refuse(why, "the grant was revoked on Tuesday")
+                    .await;
+                assert!(
+                    matches!(said, LinkError::Refused { why: said, .. } if said == why),
+                    "{said:?}"
+                );
             }
         };
         let (error, ()) = tokio::join!(refusal(listening.join(), carriers), refusing);
-        assert!(matches!(error, LinkError::Refused { why: heard, .. } if heard == why), "{carriers:?}: {error:?}");
+        assert!(
+            matches!(error, LinkError::Refused { why: heard, .. } if heard == why),
+            "{carriers:?}: {error:?}"
+        );
         assert_eq!(error.is_final(), is_final);
-        let words = format!("{} refuses: the grant was revoked on Tuesday", listening.address);
+        let words = format!(
+            "{} refuses: the grant was revoked on Tuesday",
+            listening.address
+        );
         assert_eq!(error.to_string(), words);
         assert_eq!(listening.acceptor.sessions(), 0);
     }
@@ -66,7 +104,10 @@ async fn a_hello_that_nobody_answers_ends_when_it_is_dropped() {
         let listening = listening().await;
         let dropping = async { drop(listening.pending().await) };
         let (error, ()) = tokio::join!(refusal(listening.join(), carriers), dropping);
-        assert!(matches!(error, LinkError::Unreachable(_)), "{carriers:?}: {error:?}");
+        assert!(
+            matches!(error, LinkError::Unreachable(_)),
+            "{carriers:?}: {error:?}"
+        );
     }
 }
 
@@ -93,18 +134,44 @@ async fn a_hello_of_another_version_is_told_which_ones_are_spoken() {
     let listening = listening().await;
     for (version_from, version_to) in [(2, 9), (0, 0), (9, 2)] {
         let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-        peer.says.say(Said::Hello(Hello { version_from, version_to, ..hello() })).await;
-        let Said::Refused(Refused { why, detail }) = peer.hears.said().await.unwrap() else { panic!("not refused") };
+        peer.says
+            .say(Said::Hello(Hello {
+                version_from,
+                version_to,
+                ..hello()
+            }))
+            .await;
+        let Said::Refused(Refused { why, detail }) = peer.hears.said().await.unwrap() else {
+            panic!("not refused")
+        };
         assert_eq!(Refusal::from_number(why), Refusal::Version);
-        let words = format!("versions 1 to 1 of the link protocol, the other one {version_from} to {version_to}");
+        let words = format!(
+            "versions 1 to 1 of the link protocol, the other one {version_from} to {version_to}"
+        );
         assert!(detail.contains(&words), "{detail}");
         drop(peer);
         let arrived = listening.next().await;
-        assert!(matches!(arrived, Err(LinkError::Refused { why: Refusal::Version, .. })), "{arrived:?}");
+        assert!(
+            matches!(
+                arrived,
+                Err(LinkError::Refused {
+                    why: Refusal::Version,
+                    ..
+                })
+            ),
+            "{arrived:?}"
+        );
     }
     // A range that holds ours is met, and so is one with fields that we do not know.
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says.say(Said::Hello(Hello { version_from: 0, version_to: 9, features: u64::MAX, ..hello() })).await;
+    peer.says
+        .say(Said::Hello(Hello {
+            version_from: 0,
+            version_to: 9,
+            features: u64::MAX,
+            ..hello()
+        }))
+        .await;
     let _session = listening.pending().await.welcome().await.unwrap();
     assert_eq!(peer.hears.welcome().await.len(), 16);
 }
@@ -114,22 +181,37 @@ async fn a_first_message_that_is_no_hello_is_refused() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     peer.says.say(Said::Ping(1)).await;
-    let Said::Refused(refused) = peer.hears.said().await.unwrap() else { panic!("not refused") };
+    let Said::Refused(refused) = peer.hears.said().await.unwrap() else {
+        panic!("not refused")
+    };
     assert_eq!(Refusal::from_number(refused.why), Refusal::Protocol);
     drop(peer);
-    assert!(matches!(listening.next().await, Err(LinkError::Refused { why: Refusal::Protocol, .. })));
+    assert!(matches!(
+        listening.next().await,
+        Err(LinkError::Refused {
+            why: Refusal::Protocol,
+            ..
+        })
+    ));
 }
 
 #[tokio::test]
 async fn whoever_speaks_something_else_is_an_error_and_is_closed() {
     let listening = listening().await;
-    let said: [&[u8]; 3] = [b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", &[0; 64], &[0xff; 300]];
+    let said: [&[u8]; 3] = [
+        b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n",
+        &[0; 64],
+        &[0xff; 300],
+    ];
     for bytes in said {
         let mut socket = TcpStream::connect(listening.address).await.unwrap();
         socket.write_all(bytes).await.unwrap();
         socket.shutdown().await.unwrap();
         let arrived = listening.next().await;
-        assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{bytes:?}: {arrived:?}");
+        assert!(
+            matches!(arrived, Err(LinkError::Stranger { .. })),
+            "{bytes:?}: {arrived:?}"
+        );
         // It is told (an alert of TLS) or not, and then it is over.
         let _ = within(socket.read_to_end(&mut Vec::new())).await;
     }
@@ -143,7 +225,10 @@ async fn a_dialler_that_leaves_before_its_hello_is_not_taken_for_a_stranger() {
     let listening = listening().await;
     let left = async |when: &str| {
         let arrived = listening.next().await;
-        assert!(matches!(arrived, Err(LinkError::Left { .. })), "{when}: {arrived:?}");
+        assert!(
+            matches!(arrived, Err(LinkError::Left { .. })),
+            "{when}: {arrived:?}"
+        );
     };
     drop(TcpStream::connect(listening.address).await.unwrap());
     left("without a byte").await;
@@ -155,7 +240,8 @@ async fn a_dialler_that_leaves_before_its_hello_is_not_taken_for_a_stranger() {
     peer.says.finish().await;
     left("behind TLS").await;
     let quic = common::quic::RawQuic::dialled(listening.address, &RawKey::generate()).await;
-    quic.connection.close(0_u32.into(), b"another carrier was faster");
+    quic.connection
+        .close(0_u32.into(), b"another carrier was faster");
     left("behind the handshake of QUIC").await;
 }
 
@@ -163,11 +249,19 @@ async fn a_dialler_that_leaves_before_its_hello_is_not_taken_for_a_stranger() {
 async fn a_browser_at_the_port_of_links_is_called_one_and_told_where_visitors_come() {
     let listening = listening().await;
     let told = async |how: &str| {
-        let Err(LinkError::Stranger { detail, .. }) = listening.next().await else { panic!("no stranger") };
-        assert!(detail.contains(how) && detail.contains("visitors come to the HTTP listener"), "{detail}");
+        let Err(LinkError::Stranger { detail, .. }) = listening.next().await else {
+            panic!("no stranger")
+        };
+        assert!(
+            detail.contains(how) && detail.contains("visitors come to the HTTP listener"),
+            "{detail}"
+        );
     };
     let mut socket = TcpStream::connect(listening.address).await.unwrap();
-    socket.write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n").await.unwrap();
+    socket
+        .write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+        .await
+        .unwrap();
     told("as a browser does for http://").await;
     let config = RawKey::generate().dialling(&["h2", "http/1.1"]);
     let tls = connect(dial(&listening).await, config).await;
@@ -181,7 +275,10 @@ async fn tls_without_a_key_or_without_our_protocol_is_an_error_on_both_sides() {
     let configs = [
         ("no key", dialling_without_a_key()),
         ("no protocol", RawKey::generate().dialling(&[])),
-        ("another protocol", RawKey::generate().dialling(&["h2", "http/1.1"])),
+        (
+            "another protocol",
+            RawKey::generate().dialling(&["h2", "http/1.1"]),
+        ),
     ];
     for (what, config) in configs {
         // In TLS 1.3 a dialler may believe that all is well until it reads.
@@ -190,7 +287,10 @@ async fn tls_without_a_key_or_without_our_protocol_is_an_error_on_both_sides() {
             assert!(matches!(read, Err(_) | Ok(0)), "{what}: {read:?}");
         }
         let arrived = listening.next().await;
-        assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{what}: {arrived:?}");
+        assert!(
+            matches!(arrived, Err(LinkError::Stranger { .. })),
+            "{what}: {arrived:?}"
+        );
     }
 }
 
@@ -206,18 +306,31 @@ async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
     for (key, session) in [unknown, too_short, stolen] {
         let mut peer = RawPeer::dialled(dial(&listening).await, &key).await;
         peer.says.say(Said::Attach(Attach { session })).await;
-        let Said::Refused(refused) = peer.hears.said().await.unwrap() else { panic!("not refused") };
+        let Said::Refused(refused) = peer.hears.said().await.unwrap() else {
+            panic!("not refused")
+        };
         assert_eq!(
             (Refusal::from_number(refused.why), refused.detail.as_str()),
             (Refusal::Gone, "that session is over")
         );
         drop(peer);
-        assert!(matches!(listening.next().await, Err(LinkError::Refused { why: Refusal::Gone, .. })));
+        assert!(matches!(
+            listening.next().await,
+            Err(LinkError::Refused {
+                why: Refusal::Gone,
+                ..
+            })
+        ));
         assert_eq!(link.carriers(), [CarrierKind::Tls]);
     }
 
     let mut second = RawPeer::dialled(dial(&listening).await, &key).await;
-    second.says.say(Said::Attach(Attach { session: session.clone() })).await;
+    second
+        .says
+        .say(Said::Attach(Attach {
+            session: session.clone(),
+        }))
+        .await;
     assert_eq!(listening.attached().await.carrier(), CarrierKind::Tls);
     assert_eq!(link.carriers(), [CarrierKind::Tls; 2]);
     // The session outlives either, and ends with the last.
@@ -245,7 +358,10 @@ async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
 
 #[tokio::test]
 async fn a_dialler_that_meets_no_byway_says_what_it_met() {
-    let answers: [(&str, &[u8]); 2] = [("http", b"HTTP/1.1 400 Bad Request\r\n\r\n"), ("nothing", b"")];
+    let answers: [(&str, &[u8]); 2] = [
+        ("http", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        ("nothing", b""),
+    ];
     for (what, answer) in answers {
         let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = tcp.local_addr().unwrap();
@@ -254,25 +370,49 @@ async fn a_dialler_that_meets_no_byway_says_what_it_met() {
             let _ = socket.read(&mut [0; 1024]).await;
             let _ = socket.write_all(answer).await;
         };
-        let join = JoinString { address: byway_dial::Target::Addr(address), ..listening().await.join() };
+        let join = JoinString {
+            address: byway_dial::Target::Addr(address),
+            ..listening().await.join()
+        };
         let (error, ()) = tokio::join!(refusal(join, Carriers::Tls), answering);
-        assert!(!error.is_final() && error.to_string().contains(&address.to_string()), "{what}: {error}");
-        assert_eq!(matches!(error, LinkError::NoByway { .. }), what == "http", "{error:?}");
+        assert!(
+            !error.is_final() && error.to_string().contains(&address.to_string()),
+            "{what}: {error}"
+        );
+        assert_eq!(
+            matches!(error, LinkError::NoByway { .. }),
+            what == "http",
+            "{error:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn where_udp_is_silent_tls_serves_until_it_heals_and_after_it_dies() {
-    let settings = Settings { quic_probe: Duration::from_millis(50), ..Settings::default() };
+    let settings = Settings {
+        quic_probe: Duration::from_millis(50),
+        ..Settings::default()
+    };
     let mut listening = Listening::by_tcp_alone(Key::generate().unwrap(), settings.clone()).await;
     let silent = UdpSocket::bind(listening.address).await.unwrap();
-    let dialler = dialler(listening.join(), Carriers::Auto, Key::generate().unwrap(), settings);
+    let dialler = dialler(
+        listening.join(),
+        Carriers::Auto,
+        Key::generate().unwrap(),
+        settings,
+    );
     let begun = Instant::now();
     let welcoming = async { listening.pending().await.welcome().await.unwrap() };
     let (dialled, accepted) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), welcoming);
     let (near, far) = (Side::new(dialled.unwrap()), Side::new(accepted));
-    assert!(begun.elapsed() >= byway_link::dialler::TLS_STARTS, "TLS did not wait for QUIC");
-    assert_eq!((near.link.carriers(), far.link.carriers()), (vec![CarrierKind::Tls], vec![CarrierKind::Tls]));
+    assert!(
+        begun.elapsed() >= byway_link::dialler::TLS_STARTS,
+        "TLS did not wait for QUIC"
+    );
+    assert_eq!(
+        (near.link.carriers(), far.link.carriers()),
+        (vec![CarrierKind::Tls], vec![CarrierKind::Tls])
+    );
     let (opened, (_, mut old_far)) = near.open_to(&far).await;
     let mut old = opened.stream;
 
@@ -314,14 +454,27 @@ async fn where_udp_is_silent_tls_serves_until_it_heals_and_after_it_dies() {
 #[tokio::test]
 async fn quic_goes_first_where_it_gets_through() {
     // Nobody answers over TCP: QUIC gets through first, however long the machine takes over it.
-    let (mut listening, tcp) = Listening::by_nothing(Key::generate().unwrap(), Settings::default()).await;
+    let (mut listening, tcp) =
+        Listening::by_nothing(Key::generate().unwrap(), Settings::default()).await;
     listening.listen_quic();
-    let dialler = dialler(listening.join(), Carriers::Auto, Key::generate().unwrap(), Settings::default());
+    let dialler = dialler(
+        listening.join(),
+        Carriers::Auto,
+        Key::generate().unwrap(),
+        Settings::default(),
+    );
     let begun = Instant::now();
     let welcoming = async { listening.pending().await.welcome().await.unwrap() };
-    let (dialled, (accepted, _inbox)) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), welcoming);
+    let (dialled, (accepted, _inbox)) =
+        tokio::join!(within(dialler.connect(1, 1, PATIENCE)), welcoming);
     let is_tls_under_way = tcp.into_std().unwrap().accept().is_ok();
-    assert!(!is_tls_under_way || begun.elapsed() >= byway_link::dialler::TLS_STARTS, "TLS did not wait for QUIC");
+    assert!(
+        !is_tls_under_way || begun.elapsed() >= byway_link::dialler::TLS_STARTS,
+        "TLS did not wait for QUIC"
+    );
     assert_eq!(dialled.unwrap().0.carriers(), [CarrierKind::Quic]);
-    assert_eq!(accepted.peer_addr().map(|peer| peer.ip()), Some(listening.address.ip()));
+    assert_eq!(
+        accepted.peer_addr().map(|peer| peer.ip()),
+        Some(listening.address.ip())
+    );
 }

@@ -1,5 +1,6 @@
-//! Hostile: peers that have proven a key and mean no good. Each ends in one clear error, or is bounded and costs the others
-//! nothing. In memory, so that a clock that jumps may stand for minutes.
+//! Hostile: peers that have proven a key and mean no good. Each ends in one clear error, or is
+//! bounded and costs the others nothing. In memory, so that a clock that jumps may stand for
+//! minutes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -27,19 +28,30 @@ fn acceptor(settings: Settings) -> Acceptor {
 }
 
 /// What comes of a connection to an acceptor, while `peer` does something on the other end of it.
-async fn arrival<T>(pipe_bytes: usize, peer: impl AsyncFnOnce(Stream) -> T) -> (Result<Arrival, LinkError>, T) {
+async fn arrival<T>(
+    pipe_bytes: usize,
+    peer: impl AsyncFnOnce(Stream) -> T,
+) -> (Result<Arrival, LinkError>, T) {
     let (near, far) = pipe::pair_of(pipe_bytes);
     let acceptor = acceptor(Settings::default());
     let here = Handle::current();
-    tokio::join!(acceptor.tcp(near.into_stream(), &here), peer(far.into_stream()))
+    tokio::join!(
+        acceptor.tcp(near.into_stream(), &here),
+        peer(far.into_stream())
+    )
 }
 
-/// A session whose other side is a test. It has a window of `INITIAL_BYTES` for our control messages.
+/// A session whose other side is a test. It has a window of `INITIAL_BYTES` for our control
+/// messages.
 async fn session(settings: Settings, pipe_bytes: usize) -> (Link, Inbox, RawPeer) {
     let (near, far) = pipe::pair_of(pipe_bytes);
     let (acceptor, key) = (acceptor(settings), RawKey::generate());
     let greeting = async {
-        match acceptor.tcp(near.into_stream(), &Handle::current()).await.unwrap() {
+        match acceptor
+            .tcp(near.into_stream(), &Handle::current())
+            .await
+            .unwrap()
+        {
             Arrival::Hello(pending) => pending.welcome().await.unwrap(),
             other => panic!("{other:?}"),
         }
@@ -72,7 +84,10 @@ async fn answers(peer: &mut RawPeer, number: u64) {
 #[tokio::test(start_paused = true)]
 async fn whoever_says_nothing_at_all_is_let_go_of_in_ten_seconds() {
     let begun = Instant::now();
-    let (arrived, closed) = arrival(PIPE, async |mut far: Stream| far.read(&mut [0; 8]).await.is_err()).await;
+    let (arrived, closed) = arrival(PIPE, async |mut far: Stream| {
+        far.read(&mut [0; 8]).await.is_err()
+    })
+    .await;
     assert_eq!(arrived.unwrap_err().to_string(), "no hello within 10 s");
     assert!(closed && begun.elapsed() < Duration::from_secs(11));
 }
@@ -83,7 +98,10 @@ async fn whoever_proves_a_key_and_says_no_hello_is_let_go_of_and_not_only_forgot
     let (arrived, ()) = arrival(PIPE, async |far| {
         let mut peer = RawPeer::dialled(far, &RawKey::generate()).await;
         // Half a hello.
-        peer.says.frame(Kind::Data, CONTROL, &[0, 0, 0, 50, 1]).await.unwrap();
+        peer.says
+            .frame(Kind::Data, CONTROL, &[0, 0, 0, 50, 1])
+            .await
+            .unwrap();
         peer.hears.closed().await;
     })
     .await;
@@ -96,7 +114,8 @@ async fn a_handshake_that_crawls_is_let_go_of_wherever_it_stops() {
     // What a dialler says first, one byte a second.
     let mut first = Vec::new();
     let config = std::sync::Arc::new(dialling_without_a_key());
-    let mut tls = rustls::ClientConnection::new(config, "byway.invalid".try_into().unwrap()).unwrap();
+    let mut tls =
+        rustls::ClientConnection::new(config, "byway.invalid".try_into().unwrap()).unwrap();
     tls.write_tls(&mut first).unwrap();
     let (arrived, written) = arrival(PIPE, async |mut far: Stream| {
         for (place, byte) in first.iter().enumerate() {
@@ -123,12 +142,18 @@ async fn a_handshake_and_a_hello_arrive_through_eight_bytes() {
 async fn a_first_message_of_a_gibibyte_is_refused_before_it_is_waited_for() {
     let (arrived, ()) = arrival(PIPE, async |far| {
         let mut peer = RawPeer::dialled(far, &RawKey::generate()).await;
-        peer.says.frame(Kind::Data, CONTROL, &GIBIBYTE).await.unwrap();
+        peer.says
+            .frame(Kind::Data, CONTROL, &GIBIBYTE)
+            .await
+            .unwrap();
         peer.hears.closed().await;
     })
     .await;
     let error = arrived.unwrap_err().to_string();
-    assert!(error.contains("a message of 1073741824 bytes was announced; the most is 4096"), "{error}");
+    assert!(
+        error.contains("a message of 1073741824 bytes was announced; the most is 4096"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -157,7 +182,10 @@ async fn whoever_leaves_within_the_handshake_is_an_error() {
         let _ = timeout(Duration::ZERO, connect(far, dialling_without_a_key())).await;
     })
     .await;
-    assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{arrived:?}");
+    assert!(
+        matches!(arrived, Err(LinkError::Stranger { .. })),
+        "{arrived:?}"
+    );
 }
 
 // ---- in a session ----
@@ -168,7 +196,10 @@ async fn end_of(bytes: &[u8]) -> String {
     peer.says.bytes(bytes).await.unwrap();
     let reason = within(link.ended()).await.to_string();
     peer.hears.closed().await;
-    assert!(matches!(link.open(&Open::default(), Duration::from_secs(1)).await, Err(NotOpened::Lost)));
+    assert!(matches!(
+        link.open(&Open::default(), Duration::from_secs(1)).await,
+        Err(NotOpened::Lost)
+    ));
     reason
 }
 
@@ -178,25 +209,61 @@ async fn each_way_to_break_the_rules_ends_the_session_with_its_own_words() {
     let window = vec![0; INITIAL_BYTES as usize + 1];
     let broke = "the other side broke the protocol";
     let cases = [
-        (b"GET / HTTP/1.1\r\n".to_vec(), format!("{broke}: a frame of the unknown kind 71")),
-        (frame(Kind::Data, 1, b"x"), format!("{broke}: a Data frame for a stream that it may not be for")),
-        (frame(Kind::Fin, 2, b""), format!("{broke}: a Fin frame for a stream that it may not be for")),
-        (frame(Kind::Credit, 77, &one), format!("{broke}: a Credit frame for a stream that it may not be for")),
-        (frame(Kind::Open, 2, b""), format!("{broke}: a Open frame for a stream that it may not be for")),
-        (frame(Kind::Open, 1, &window), format!("{broke}: more bytes than the stream had credit for")),
-        (frame(Kind::Credit, CONTROL, &[255; 4]), format!("{broke}: more credit than a stream can have")),
+        (
+            b"GET / HTTP/1.1\r\n".to_vec(),
+            format!("{broke}: a frame of the unknown kind 71"),
+        ),
+        (
+            frame(Kind::Data, 1, b"x"),
+            format!("{broke}: a Data frame for a stream that it may not be for"),
+        ),
+        (
+            frame(Kind::Fin, 2, b""),
+            format!("{broke}: a Fin frame for a stream that it may not be for"),
+        ),
+        (
+            frame(Kind::Credit, 77, &one),
+            format!("{broke}: a Credit frame for a stream that it may not be for"),
+        ),
+        (
+            frame(Kind::Open, 2, b""),
+            format!("{broke}: a Open frame for a stream that it may not be for"),
+        ),
+        (
+            frame(Kind::Open, 1, &window),
+            format!("{broke}: more bytes than the stream had credit for"),
+        ),
+        (
+            frame(Kind::Credit, CONTROL, &[255; 4]),
+            format!("{broke}: more credit than a stream can have"),
+        ),
         (
             frame(Kind::Data, CONTROL, &GIBIBYTE),
             format!("{broke}: a message of 1073741824 bytes was announced; the most is 65536"),
         ),
-        (frame(Kind::Fin, CONTROL, b""), "the other side closed the link".to_owned()),
-        (frame(Kind::Reset, CONTROL, &one), "the link was lost: ".to_owned()),
-        (frame(Kind::Stop, CONTROL, &one), "the link was lost: ".to_owned()),
-        (frame(Kind::Data, CONTROL, &[0, 0, 0, 2, 0x0a, 0x7f]), format!("{broke}: a message that cannot be read: ")),
+        (
+            frame(Kind::Fin, CONTROL, b""),
+            "the other side closed the link".to_owned(),
+        ),
+        (
+            frame(Kind::Reset, CONTROL, &one),
+            "the link was lost: ".to_owned(),
+        ),
+        (
+            frame(Kind::Stop, CONTROL, &one),
+            "the link was lost: ".to_owned(),
+        ),
+        (
+            frame(Kind::Data, CONTROL, &[0, 0, 0, 2, 0x0a, 0x7f]),
+            format!("{broke}: a message that cannot be read: "),
+        ),
     ];
     for (bytes, expected) in cases {
         let reason = end_of(&bytes).await;
-        assert!(reason.starts_with(&expected), "{reason:?} instead of {expected:?}");
+        assert!(
+            reason.starts_with(&expected),
+            "{reason:?} instead of {expected:?}"
+        );
     }
 }
 
@@ -204,9 +271,14 @@ async fn each_way_to_break_the_rules_ends_the_session_with_its_own_words() {
 async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on() {
     const MOST: usize = 10;
     const OPENED: usize = 2000;
-    let settings = Settings { streams: MOST as u32, ..Settings::default() };
+    let settings = Settings {
+        streams: MOST as u32,
+        ..Settings::default()
+    };
     let (link, mut inbox, mut peer) = session(settings, PIPE).await;
-    let opens: Vec<u8> = (0..OPENED as u32).flat_map(|place| frame(Kind::Open, 2 * place + 1, b"x")).collect();
+    let opens: Vec<u8> = (0..OPENED as u32)
+        .flat_map(|place| frame(Kind::Open, 2 * place + 1, b"x"))
+        .collect();
     let (said, refused) = tokio::join!(peer.says.bytes(&opens), async {
         let mut refused = 0;
         while refused < OPENED - MOST {
@@ -228,7 +300,10 @@ async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on(
     // Those that are let go of make room for as many.
     drop(arrived);
     for place in 0..MOST as u32 {
-        peer.says.frame(Kind::Open, 100_001 + 2 * place, b"").await.unwrap();
+        peer.says
+            .frame(Kind::Open, 100_001 + 2 * place, b"")
+            .await
+            .unwrap();
         within(inbox.streams.recv()).await.unwrap();
     }
     assert!(!link.is_over());
@@ -238,13 +313,20 @@ async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on(
 async fn streams_that_nobody_serves_wait_in_a_bounded_inbox() {
     let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
     for place in 0..5000 {
-        peer.says.frame(Kind::Open, 2 * place + 1, b"x").await.unwrap();
+        peer.says
+            .frame(Kind::Open, 2 * place + 1, b"x")
+            .await
+            .unwrap();
     }
     answers(&mut peer, 1).await;
-    // 64 in the inbox and one in the hands of whoever puts them there; the others wait on their carrier.
+    // 64 in the inbox and one in the hands of whoever puts them there; the others wait on their
+    // carrier.
     assert_eq!((inbox.streams.len(), link.streams()), (64, 65));
     drop(inbox);
-    assert_eq!(&*within(link.ended()).await, "nobody serves the session any more");
+    assert_eq!(
+        &*within(link.ended()).await,
+        "nobody serves the session any more"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,7 +334,10 @@ async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
     let (link, inbox, mut peer) = session(Settings::default(), 64 * 1024).await;
     let mut message = Vec::new();
     wire::encode(
-        &wire::Control::from(Said::GoAway(GoAway { detail: "x".repeat(1000), ..GoAway::default() })),
+        &wire::Control::from(Said::GoAway(GoAway {
+            detail: "x".repeat(1000),
+            ..GoAway::default()
+        })),
         &mut message,
     );
     let message = frame(Kind::Data, CONTROL, &message);
@@ -267,13 +352,16 @@ async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
                 sent += message.len();
             }
             match peer.hears.frame().await {
-                Ok((Kind::Credit, CONTROL, more)) => credit += u32::from_be_bytes(more.try_into().unwrap()) as usize,
+                Ok((Kind::Credit, CONTROL, more)) => {
+                    credit += u32::from_be_bytes(more.try_into().unwrap()) as usize
+                }
                 Ok((kind, stream, _)) => assert_eq!((kind, stream), (Kind::Data, CONTROL)),
                 Err(_) => break,
             }
         }
     };
-    // The replies to its questions are behind the messages, so the session ends as if there were none.
+    // The replies to its questions are behind the messages, so the session ends as if there were
+    // none.
     within(flooding).await;
     assert_eq!(inbox.said.len(), 64);
     // The window of a stream that is read fast has grown.
@@ -328,7 +416,10 @@ async fn a_peer_that_never_reads_is_given_up_in_seconds() {
             wire::encode(&wire::Control::from(Said::Ping(7)), &mut ping);
             frame(Kind::Data, CONTROL, &ping)
         }),
-        ("streams that are stopped", [frame(Kind::Open, 1, b"x"), frame(Kind::Fin, 1, b"")].concat()),
+        (
+            "streams that are stopped",
+            [frame(Kind::Open, 1, b"x"), frame(Kind::Fin, 1, b"")].concat(),
+        ),
     ];
     for (what, bytes) in questions {
         let (link, _inbox, mut peer) = session(Settings::default(), 4096).await;
@@ -345,10 +436,20 @@ async fn a_peer_that_never_reads_is_given_up_in_seconds() {
             reason = link.ended() => reason,
             () = asking => unreachable!(),
         };
-        let told = ["the other side does not answer any more", "the other side takes no messages"];
+        let told = [
+            "the other side does not answer any more",
+            "the other side takes no messages",
+        ];
         let broke = "the other side broke the protocol: more bytes than the stream had credit for";
-        assert!(told.contains(&&*reason) || (what == "pings" && &*reason == broke), "{what}: {reason}");
-        assert!(begun.elapsed() < Duration::from_secs(25), "{what}: after {:?}", begun.elapsed());
+        assert!(
+            told.contains(&&*reason) || (what == "pings" && &*reason == broke),
+            "{what}: {reason}"
+        );
+        assert!(
+            begun.elapsed() < Duration::from_secs(25),
+            "{what}: after {:?}",
+            begun.elapsed()
+        );
     }
 }
 
@@ -357,7 +458,10 @@ async fn a_flood_of_pings_is_answered_in_order_and_delays_nobody_else() {
     const PINGS: u64 = 20_000;
     let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
     peer.says.credit(CONTROL, 10_000_000).await;
-    let RawPeer { mut says, mut hears } = peer;
+    let RawPeer {
+        mut says,
+        mut hears,
+    } = peer;
     let (grant, mut granted) = tokio::sync::mpsc::unbounded_channel();
     let flooding = async {
         let mut credit = INITIAL_BYTES as usize - 1000;
@@ -379,7 +483,9 @@ async fn a_flood_of_pings_is_answered_in_order_and_delays_nobody_else() {
         while next < PINGS {
             match hears.frame().await.unwrap() {
                 (Kind::Credit, CONTROL, more) => {
-                    grant.send(u32::from_be_bytes(more.try_into().unwrap()) as usize).unwrap();
+                    grant
+                        .send(u32::from_be_bytes(more.try_into().unwrap()) as usize)
+                        .unwrap();
                 }
                 (Kind::Data, CONTROL, bytes) => control.extend_from_slice(&bytes),
                 other => panic!("{other:?}"),
@@ -402,14 +508,26 @@ async fn a_flood_of_pings_is_answered_in_order_and_delays_nobody_else() {
 async fn a_stream_that_asks_for_nonsense_is_reset_alone() {
     let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
     let cases: [(&[u8], &str); 3] = [
-        (&GIBIBYTE, "a message of 1073741824 bytes was announced; the most is 4096"),
+        (
+            &GIBIBYTE,
+            "a message of 1073741824 bytes was announced; the most is 4096",
+        ),
         (&[0, 0, 0, 2, 0x1a, 0x7f], "a message that cannot be read: "),
-        (&[0xff; 300], "a message of 4294967295 bytes was announced; the most is 4096"),
+        (
+            &[0xff; 300],
+            "a message of 4294967295 bytes was announced; the most is 4096",
+        ),
     ];
     for (place, (bytes, words)) in cases.into_iter().enumerate() {
         let stream = 2 * place as u32 + 1;
         peer.says.frame(Kind::Open, stream, bytes).await.unwrap();
-        let error = within(inbox.streams.recv()).await.unwrap().asked().await.map(|_| ()).unwrap_err();
+        let error = within(inbox.streams.recv())
+            .await
+            .unwrap()
+            .asked()
+            .await
+            .map(|_| ())
+            .unwrap_err();
         assert!(error.starts_with(words), "{error}");
         let code = loop {
             if let (Kind::Reset, reset, code) = peer.hears.frame().await.unwrap() {
@@ -427,10 +545,26 @@ async fn a_stream_that_asks_for_nonsense_is_reset_alone() {
 async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothing() {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
     let answers_given: [(Kind, &[u8], &str); 6] = [
-        (Kind::Data, &GIBIBYTE, "Bad(\"a message of 1073741824 bytes was announced; the most is 4096\")"),
-        (Kind::Data, &[0, 0, 0, 0], "Bad(\"an answer of an unknown kind\")"),
-        (Kind::Data, &[0, 0, 0, 2, 0x0a, 0x7f], "Bad(\"a message that cannot be read: "),
-        (Kind::Fin, b"", "Bad(\"the far side closed the stream without an answer\")"),
+        (
+            Kind::Data,
+            &GIBIBYTE,
+            "Bad(\"a message of 1073741824 bytes was announced; the most is 4096\")",
+        ),
+        (
+            Kind::Data,
+            &[0, 0, 0, 0],
+            "Bad(\"an answer of an unknown kind\")",
+        ),
+        (
+            Kind::Data,
+            &[0, 0, 0, 2, 0x0a, 0x7f],
+            "Bad(\"a message that cannot be read: ",
+        ),
+        (
+            Kind::Fin,
+            b"",
+            "Bad(\"the far side closed the stream without an answer\")",
+        ),
         (
             Kind::Reset,
             &[0, 0, 0, 3],
@@ -443,7 +577,11 @@ async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothi
         ),
     ];
     for (kind, bytes, words) in answers_given {
-        let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
+        let open = Open {
+            host: "example.com".into(),
+            port: 80,
+            ..Open::default()
+        };
         let answering = async {
             let stream = loop {
                 if let (Kind::Open, stream, _) = peer.hears.frame().await.unwrap() {
@@ -452,7 +590,8 @@ async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothi
             };
             peer.says.frame(kind, stream, bytes).await.unwrap();
         };
-        let (opened, ()) = tokio::join!(within(link.open(&open, Duration::from_secs(5))), answering);
+        let (opened, ()) =
+            tokio::join!(within(link.open(&open, Duration::from_secs(5))), answering);
         let error = format!("{:?}", opened.map(|_| ()).unwrap_err());
         assert!(error.starts_with(words), "{error}");
     }
@@ -464,11 +603,16 @@ async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothi
 async fn a_peer_that_stops_answering_is_given_up_by_whoever_accepted() {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
     for _ in 0..5 {
-        let Said::Ping(number) = peer.hears.said().await.unwrap() else { panic!("no question") };
+        let Said::Ping(number) = peer.hears.said().await.unwrap() else {
+            panic!("no question")
+        };
         peer.says.say(Said::Pong(number)).await;
     }
     let stopped = Instant::now();
-    assert_eq!(&*within(link.ended()).await, "the other side does not answer any more");
+    assert_eq!(
+        &*within(link.ended()).await,
+        "the other side does not answer any more"
+    );
     let lasted = stopped.elapsed();
     assert!((10..13).contains(&lasted.as_secs()), "after {lasted:?}");
     peer.hears.closed().await;
@@ -477,10 +621,16 @@ async fn a_peer_that_stops_answering_is_given_up_by_whoever_accepted() {
 #[tokio::test(start_paused = true)]
 async fn an_open_that_is_not_answered_makes_the_session_ask_at_once() {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
-    let Said::Ping(number) = peer.hears.said().await.unwrap() else { panic!("no question") };
+    let Said::Ping(number) = peer.hears.said().await.unwrap() else {
+        panic!("no question")
+    };
     peer.says.say(Said::Pong(number)).await;
     let begun = Instant::now();
-    let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
+    let open = Open {
+        host: "example.com".into(),
+        port: 80,
+        ..Open::default()
+    };
     let asked = async {
         assert!(matches!(peer.hears.said().await.unwrap(), Said::Ping(_)));
         begun.elapsed()
@@ -489,14 +639,20 @@ async fn an_open_that_is_not_answered_makes_the_session_ask_at_once() {
     // Else it would have asked after five.
     assert!((250..1000).contains(&asked.as_millis()), "after {asked:?}");
     assert!(matches!(opened, Err(NotOpened::Lost)), "{opened:?}");
-    assert!(begun.elapsed() < Duration::from_secs(9), "after {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(9),
+        "after {:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn streams_that_announce_an_open_and_never_say_it_are_bounded_and_hold_what_they_sent() {
     let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
     // The longest open, announced and not sent, 8,190 times.
-    let opens: Vec<u8> = (0..8190).flat_map(|place| frame(Kind::Open, 2 * place + 1, &[0, 0, 16, 0])).collect();
+    let opens: Vec<u8> = (0..8190)
+        .flat_map(|place| frame(Kind::Open, 2 * place + 1, &[0, 0, 16, 0]))
+        .collect();
     let sending = async { peer.says.bytes(&opens).await.unwrap() };
     let (mut asking, mut most) = (Vec::new(), 0);
     let serving = async {
@@ -520,10 +676,18 @@ async fn a_fault_with_a_long_story_still_fits_into_an_answer() {
     let refusing = async {
         let (_, asked) = pair.acceptor.next_asked().await;
         let (class, detail) = ("long".to_owned(), "\u{fc}".repeat(10_000));
-        asked.refused(wire::Fault { code: Code::Denied.number(), class, detail }).await;
+        asked
+            .refused(wire::Fault {
+                code: Code::Denied.number(),
+                class,
+                detail,
+            })
+            .await;
     };
     let (opened, ()) = tokio::join!(pair.dialler.open(), refusing);
-    let Err(NotOpened::Fault(fault)) = opened.map(|_| ()) else { panic!("no fault") };
+    let Err(NotOpened::Fault(fault)) = opened.map(|_| ()) else {
+        panic!("no fault")
+    };
     assert!(fault.code == Code::Denied.number() && fault.detail.starts_with("\u{fc}\u{fc}"));
 }
 
@@ -536,7 +700,9 @@ async fn what_waits_to_be_accepted_is_bounded_in_bytes() {
     let kept = 65 + 4 * 1024 * 1024 / FIRST;
     let sending = async {
         for place in 0..1000 {
-            says.frame(Kind::Open, 2 * place + 1, &[0; FIRST]).await.unwrap();
+            says.frame(Kind::Open, 2 * place + 1, &[0; FIRST])
+                .await
+                .unwrap();
         }
     };
     let refused = async {

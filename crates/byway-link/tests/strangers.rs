@@ -1,4 +1,5 @@
-//! Strangers: what a peer gets before it belongs to a session: one stream and a small window, on every carrier.
+//! Strangers: what a peer gets before it belongs to a session: one stream and a small window, on
+//! every carrier.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -6,7 +7,9 @@ mod common;
 use std::time::Duration;
 
 use byway_link::mux::frame::Kind;
-use byway_link::wire::{Attach, Control, Credit, Fault, LENGTH_BYTES, MOST_FIRST_BYTES, Open, Said, StreamCredit};
+use byway_link::wire::{
+    Attach, Control, Credit, Fault, LENGTH_BYTES, MOST_FIRST_BYTES, Open, Said, StreamCredit,
+};
 use byway_link::{Arrival, Carriers, Key, Settings};
 use common::quic::RawQuic;
 use common::raw::{RawKey, RawPeer, hello};
@@ -18,14 +21,23 @@ async fn a_stream_that_a_stranger_opens_before_its_hello_ends_the_carrier_and_is
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     let opening = async {
         let mut sent = 0;
-        while sent < 100_000 && peer.says.frame(Kind::Open, 2 * sent + 1, &[0; 32 * 1024]).await.is_ok() {
+        while sent < 100_000
+            && peer
+                .says
+                .frame(Kind::Open, 2 * sent + 1, &[0; 32 * 1024])
+                .await
+                .is_ok()
+        {
             sent += 1;
         }
         peer.hears.closed().await;
     };
     let (arrived, ()) = tokio::join!(listening.next(), within(opening));
     let error = arrived.unwrap_err().to_string();
-    assert_eq!(error, "the other side broke the protocol: a stream was opened before the session was established");
+    assert_eq!(
+        error,
+        "the other side broke the protocol: a stream was opened before the session was established"
+    );
 }
 
 #[tokio::test]
@@ -33,18 +45,28 @@ async fn a_first_message_that_decodes_to_much_memory_is_refused_at_its_length() 
     let listening = listening().await;
     let grants = vec![StreamCredit::default(); 32_700];
     let mut message = Vec::new();
-    byway_link::wire::encode(&Control::from(Said::Credit(Credit { grants })), &mut message);
-    let expected =
-        format!("a message of {} bytes was announced; the most is {MOST_FIRST_BYTES}", message.len() - LENGTH_BYTES);
+    byway_link::wire::encode(
+        &Control::from(Said::Credit(Credit { grants })),
+        &mut message,
+    );
+    let expected = format!(
+        "a message of {} bytes was announced; the most is {MOST_FIRST_BYTES}",
+        message.len() - LENGTH_BYTES
+    );
 
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says.frame(Kind::Data, 0, &message[..LENGTH_BYTES]).await.unwrap();
+    peer.says
+        .frame(Kind::Data, 0, &message[..LENGTH_BYTES])
+        .await
+        .unwrap();
     let error = listening.next().await.unwrap_err().to_string();
     assert!(error.contains(&expected), "by TLS: {error}");
     within(peer.hears.closed()).await;
 
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
-    within(peer.send.write_all(&message[..LENGTH_BYTES])).await.unwrap();
+    within(peer.send.write_all(&message[..LENGTH_BYTES]))
+        .await
+        .unwrap();
     let error = listening.next().await.unwrap_err().to_string();
     assert!(error.contains(&expected), "by QUIC: {error}");
 }
@@ -55,10 +77,14 @@ async fn a_first_message_that_is_no_hello_is_refused_and_what_comes_behind_it_is
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     peer.says.say(Said::Ping(1)).await;
     assert!(matches!(peer.hears.said().await.unwrap(), Said::Refused(_)));
-    // No message is read any more: a length that would end the carrier with its own words does nothing.
+    // No message is read any more: a length that would end the carrier with its own words does
+    // nothing.
     peer.says.frame(Kind::Data, 0, &[0xff; 8]).await.unwrap();
     peer.says.finish().await;
-    assert_eq!(listening.next().await.unwrap_err().to_string(), "the first message must be a hello");
+    assert_eq!(
+        listening.next().await.unwrap_err().to_string(),
+        "the first message must be a hello"
+    );
     within(peer.hears.closed()).await;
 }
 
@@ -76,7 +102,11 @@ async fn a_stream_that_is_opened_right_behind_a_hello_waits_until_somebody_has_j
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     peer.says.say(Said::Hello(hello())).await;
     peer.says.frame(Kind::Open, 1, b"early").await.unwrap();
-    let error = listening.pending().await.refuse(byway_link::Refusal::Grant, "no").await;
+    let error = listening
+        .pending()
+        .await
+        .refuse(byway_link::Refusal::Grant, "no")
+        .await;
     assert_eq!(error.to_string(), "no");
     assert!(matches!(peer.hears.said().await.unwrap(), Said::Refused(_)));
 }
@@ -88,12 +118,16 @@ async fn a_stranger_by_quic_has_one_stream_and_64_kib_until_it_is_welcomed() {
     // One byte of a message, so that the server has read it and the windows are what they will be.
     let mut hello_bytes = Vec::new();
     byway_link::wire::encode(&Control::from(Said::Hello(hello())), &mut hello_bytes);
-    within(peer.send.write_all(&hello_bytes[..1])).await.unwrap();
+    within(peer.send.write_all(&hello_bytes[..1]))
+        .await
+        .unwrap();
     let second = peer.connection.open_bi();
     let mut second = std::pin::pin!(second);
     let early = tokio::time::timeout(Duration::from_millis(300), second.as_mut()).await;
     assert!(early.is_err(), "a second stream was granted to a stranger");
-    within(peer.send.write_all(&hello_bytes[1..])).await.unwrap();
+    within(peer.send.write_all(&hello_bytes[1..]))
+        .await
+        .unwrap();
     // More than the window, behind a hello that is not answered: it is not taken.
     let pending = listening.pending().await;
     let flooded = tokio::time::timeout(Duration::from_millis(300), async {
@@ -122,16 +156,27 @@ async fn a_carrier_that_is_attached_gets_its_streams_only_then() {
     let mut first = RawQuic::dialled(listening.address, &key).await;
     first.say(Said::Hello(hello())).await;
     let (link, mut inbox) = listening.pending().await.welcome().await.unwrap();
-    let Said::Welcome(welcome) = first.hear().await else { panic!("no welcome") };
+    let Said::Welcome(welcome) = first.hear().await else {
+        panic!("no welcome")
+    };
 
     let mut by_tls = RawPeer::dialled(dial(&listening).await, &key).await;
-    by_tls.says.say(Said::Attach(Attach { session: welcome.session.clone() })).await;
+    by_tls
+        .says
+        .say(Said::Attach(Attach {
+            session: welcome.session.clone(),
+        }))
+        .await;
     by_tls.says.frame(Kind::Open, 1, b"by tls").await.unwrap();
     listening.attached().await;
     within(inbox.streams.recv()).await.unwrap();
 
     let mut by_quic = RawQuic::dialled(listening.address, &key).await;
-    by_quic.say(Said::Attach(Attach { session: welcome.session })).await;
+    by_quic
+        .say(Said::Attach(Attach {
+            session: welcome.session,
+        }))
+        .await;
     listening.attached().await;
     let (mut send, _recv) = within(by_quic.connection.open_bi()).await.unwrap();
     within(send.write_all(b"by quic")).await.unwrap();
@@ -148,7 +193,14 @@ async fn streams_that_do_not_say_what_they_are_for_do_not_raise_the_limits_of_qu
     let (_link, mut inbox) = listening.pending().await.welcome().await.unwrap();
     assert!(matches!(peer.hear().await, Said::Welcome(_)));
     let mut message = Vec::new();
-    byway_link::wire::encode(&Open { host: "a".into(), port: 1, ..Open::default() }, &mut message);
+    byway_link::wire::encode(
+        &Open {
+            host: "a".into(),
+            port: 1,
+            ..Open::default()
+        },
+        &mut message,
+    );
     let (mut sending, mut arrived) = (Vec::new(), Vec::new());
     for _ in 0..FIRST {
         let (mut send, recv) = within(peer.connection.open_bi()).await.unwrap();
@@ -159,7 +211,10 @@ async fn streams_that_do_not_say_what_they_are_for_do_not_raise_the_limits_of_qu
     {
         let another = peer.connection.open_bi();
         let early = tokio::time::timeout(Duration::from_millis(300), another).await;
-        assert!(early.is_err(), "a stream was granted though none has said what it is for");
+        assert!(
+            early.is_err(),
+            "a stream was granted though none has said what it is for"
+        );
     }
     let mut asked = Vec::new();
     for ((send, _), arrived) in sending.iter_mut().zip(arrived) {
@@ -172,7 +227,8 @@ async fn streams_that_do_not_say_what_they_are_for_do_not_raise_the_limits_of_qu
 #[tokio::test]
 async fn streams_that_were_refused_and_are_not_finished_do_not_widen_the_window_of_quic() {
     const REFUSED: usize = 512;
-    // 4 MiB for streams that were not answered with success, 1 MiB beside them, and the control stream.
+    // 4 MiB for streams that were not answered with success, 1 MiB beside them, and the control
+    // stream.
     const MOST_BYTES: usize = 6 * 1024 * 1024;
     let listening = listening().await;
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
@@ -180,12 +236,20 @@ async fn streams_that_were_refused_and_are_not_finished_do_not_widen_the_window_
     let (_link, mut inbox) = listening.pending().await.welcome().await.unwrap();
     assert!(matches!(peer.hear().await, Said::Welcome(_)));
     let mut message = Vec::new();
-    byway_link::wire::encode(&Open { service: 77, ..Open::default() }, &mut message);
+    byway_link::wire::encode(
+        &Open {
+            service: 77,
+            ..Open::default()
+        },
+        &mut message,
+    );
     let mut refused = Vec::new();
     for _ in 0..REFUSED {
         let (mut send, mut recv) = within(peer.connection.open_bi()).await.unwrap();
         within(send.write_all(&message)).await.unwrap();
-        let (_, asked) = within(within(inbox.streams.recv()).await.unwrap().asked()).await.unwrap();
+        let (_, asked) = within(within(inbox.streams.recv()).await.unwrap().asked())
+            .await
+            .unwrap();
         within(asked.refused(Fault::default())).await;
         within(recv.read_to_end(1024)).await.unwrap();
         refused.push((send, recv));
@@ -204,7 +268,10 @@ async fn streams_that_were_refused_and_are_not_finished_do_not_widen_the_window_
     let blocked = async {
         let mut before = usize::MAX;
         let mut filling = std::pin::pin!(filling);
-        while tokio::time::timeout(Duration::from_millis(500), filling.as_mut()).await.is_err() {
+        while tokio::time::timeout(Duration::from_millis(500), filling.as_mut())
+            .await
+            .is_err()
+        {
             let sent = peer.connection.stats().udp_tx.bytes as usize;
             if sent == before {
                 return;
@@ -213,7 +280,10 @@ async fn streams_that_were_refused_and_are_not_finished_do_not_widen_the_window_
         }
     };
     within(blocked).await;
-    assert!(bytes <= MOST_BYTES, "{bytes} bytes were taken on streams that do not say what they are for");
+    assert!(
+        bytes <= MOST_BYTES,
+        "{bytes} bytes were taken on streams that do not say what they are for"
+    );
     drop(refused);
 }
 
@@ -222,7 +292,10 @@ async fn thousands_of_streams_are_open_at_once_on_a_link_that_began_with_few() {
     const MANY: usize = 3000;
     for carriers in [Carriers::Quic, Carriers::Tls] {
         let pair = Pair::new(carriers).await;
-        for (near, far) in [(&pair.dialler, &pair.acceptor), (&pair.acceptor, &pair.dialler)] {
+        for (near, far) in [
+            (&pair.dialler, &pair.acceptor),
+            (&pair.acceptor, &pair.dialler),
+        ] {
             let opening = futures_util::future::join_all((0..MANY).map(|_| near.open()));
             let answering = async {
                 let mut streams = Vec::new();
@@ -234,15 +307,21 @@ async fn thousands_of_streams_are_open_at_once_on_a_link_that_began_with_few() {
             };
             let (opened, answered) = tokio::join!(opening, answering);
             assert!(opened.iter().all(Result::is_ok), "{carriers:?}");
-            assert_eq!((near.link.streams(), far.link.streams(), answered.len()), (MANY, MANY, MANY), "{carriers:?}");
+            assert_eq!(
+                (near.link.streams(), far.link.streams(), answered.len()),
+                (MANY, MANY, MANY),
+                "{carriers:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others_have_to_come_back() {
+async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others_have_to_come_back()
+{
     const CALLERS: usize = 200;
-    let mut listening = Listening::by_tcp_alone(Key::generate().unwrap(), Settings::default()).await;
+    let mut listening =
+        Listening::by_tcp_alone(Key::generate().unwrap(), Settings::default()).await;
     let quic = listening.listen_quic();
     // A relay that throws every answer away, as if the sender's address was made up.
     let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -250,7 +329,9 @@ async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others
     let relay_address = relay.local_addr().unwrap();
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let key = RawKey::generate();
-    let _calling: Vec<_> = (0..CALLERS).map(|_| common::quic::call(&endpoint, relay_address, &key)).collect();
+    let _calling: Vec<_> = (0..CALLERS)
+        .map(|_| common::quic::call(&endpoint, relay_address, &key))
+        .collect();
     let (mut answered, mut room) = (std::collections::HashSet::new(), [0; 2048]);
     let relaying = async {
         let mut packet = [0; 2048];
@@ -260,7 +341,8 @@ async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others
                     far.send_to(&packet[..came.unwrap()], listening.address).await.unwrap();
                 }
                 came = far.recv(&mut room) => {
-                    // A long header names the connection of the caller that it is for (RFC 9000 section 17.2).
+                    // A long header names the connection of the caller that it is for (RFC 9000
+                    // section 17.2).
                     let packet = &room[..came.unwrap()];
                     if packet[0] & 0x80 != 0 {
                         let length = usize::from(packet[5]);
@@ -271,7 +353,11 @@ async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others
         }
     };
     within(relaying).await;
-    assert!(quic.connections() <= 64, "{} connections are kept for addresses that may be made up", quic.connections());
+    assert!(
+        quic.connections() <= 64,
+        "{} connections are kept for addresses that may be made up",
+        quic.connections()
+    );
     // A client that is really there gets through.
     let mut peer = RawQuic::dialled(listening.address, &key).await;
     peer.say(Said::Hello(hello())).await;
@@ -299,7 +385,11 @@ async fn carriers_that_attach_at_the_same_moment_are_four_at_most() {
         let (mut kept, mut attaching) = (vec![here.spawn(keep(first))], Vec::new());
         for _ in 0..8 {
             let mut peer = RawPeer::dialled(dial(&listening).await, &key).await;
-            peer.says.say(Said::Attach(Attach { session: session.clone() })).await;
+            peer.says
+                .say(Said::Attach(Attach {
+                    session: session.clone(),
+                }))
+                .await;
             match listening.next().await {
                 Ok(Arrival::Attach(asks)) => attaching.push(asks),
                 other => panic!("{other:?}"),
@@ -315,7 +405,13 @@ async fn carriers_that_attach_at_the_same_moment_are_four_at_most() {
             })
         });
         let accepted = futures_util::future::join_all(accepting.collect::<Vec<_>>()).await;
-        assert_eq!(accepted.into_iter().filter(|accepted| *accepted.as_ref().unwrap()).count(), 3);
+        assert_eq!(
+            accepted
+                .into_iter()
+                .filter(|accepted| *accepted.as_ref().unwrap())
+                .count(),
+            3
+        );
         link.end("enough");
         kept.iter().for_each(tokio::task::JoinHandle::abort);
     }
@@ -340,10 +436,22 @@ async fn an_attached_carrier_can_be_waited_for_until_it_ends() {
 async fn an_epoch_that_no_clock_reaches_keeps_nobody_out_for_longer_than_a_day() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says.say(Said::Hello(byway_link::wire::Hello { epoch: u64::MAX, ..hello() })).await;
+    peer.says
+        .say(Said::Hello(byway_link::wire::Hello {
+            epoch: u64::MAX,
+            ..hello()
+        }))
+        .await;
     let pending = listening.pending().await;
-    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    assert!(pending.hello().epoch <= clock + 24 * 3600 * 1000, "{}", pending.hello().epoch);
+    let clock = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_millis() as u64;
+    assert!(
+        pending.hello().epoch <= clock + 24 * 3600 * 1000,
+        "{}",
+        pending.hello().epoch
+    );
 }
 
 #[tokio::test]

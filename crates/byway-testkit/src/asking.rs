@@ -1,6 +1,8 @@
 //! Asking: the words by which a visitor asks an egress for a target, in every dialect.
 //!
-//! In:    a target.   Out: the bytes of a request, or a visitor whose request was granted.   Never: more than CONNECT.
+//! In:    a target.
+//! Out:   the bytes of a request, or a visitor whose request was granted.
+//! Never: more than CONNECT.
 
 use std::net::SocketAddr;
 
@@ -11,24 +13,52 @@ pub const GREETING: &[u8] = &[5, 1, 0];
 
 /// SOCKS5: CONNECT to an IPv4 address.
 pub fn socks5(to: SocketAddr) -> Vec<u8> {
-    let SocketAddr::V4(to) = to else { panic!("tests live on IPv4") };
-    [&[5, 1, 0, 1][..], &to.ip().octets(), &to.port().to_be_bytes()].concat()
+    let SocketAddr::V4(to) = to else {
+        panic!("tests live on IPv4")
+    };
+    [
+        &[5, 1, 0, 1][..],
+        &to.ip().octets(),
+        &to.port().to_be_bytes(),
+    ]
+    .concat()
 }
 
 /// SOCKS5: CONNECT to a name.
 pub fn socks5_name(name: &str, port: u16) -> Vec<u8> {
-    [&[5, 1, 0, 3, name.len() as u8][..], name.as_bytes(), &port.to_be_bytes()].concat()
+    [
+        &[5, 1, 0, 3, name.len() as u8][..],
+        name.as_bytes(),
+        &port.to_be_bytes(),
+    ]
+    .concat()
 }
 
 /// SOCKS4: CONNECT to an address for nobody in particular.
 pub fn socks4(to: SocketAddr) -> Vec<u8> {
-    let SocketAddr::V4(to) = to else { panic!("SOCKS4 knows IPv4 only") };
-    [&[4, 1][..], &to.port().to_be_bytes(), &to.ip().octets(), b"someone\0"].concat()
+    let SocketAddr::V4(to) = to else {
+        panic!("SOCKS4 knows IPv4 only")
+    };
+    [
+        &[4, 1][..],
+        &to.port().to_be_bytes(),
+        &to.ip().octets(),
+        b"someone\0",
+    ]
+    .concat()
 }
 
 /// SOCKS4a: CONNECT to a name.
 pub fn socks4a(name: &str, port: u16) -> Vec<u8> {
-    [&[4, 1][..], &port.to_be_bytes(), &[0, 0, 0, 1], b"\0", name.as_bytes(), b"\0"].concat()
+    [
+        &[4, 1][..],
+        &port.to_be_bytes(),
+        &[0, 0, 0, 1],
+        b"\0",
+        name.as_bytes(),
+        b"\0",
+    ]
+    .concat()
 }
 
 /// HTTP: CONNECT.
@@ -40,7 +70,12 @@ pub fn connect(to: impl std::fmt::Display) -> Vec<u8> {
 #[track_caller]
 pub fn through_socks5(egress: SocketAddr, to: SocketAddr) -> Visitor {
     let mut visitor = Visitor::connect(egress);
-    visitor.send(GREETING).expect([5, 0]).send(socks5(to)).expect([5, 0, 0, 1]).exactly(6);
+    visitor
+        .send(GREETING)
+        .expect([5, 0])
+        .send(socks5(to))
+        .expect([5, 0, 0, 1])
+        .exactly(6);
     visitor
 }
 

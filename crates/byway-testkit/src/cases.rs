@@ -1,16 +1,19 @@
 //! Cases: how many cases a property test runs that has a usual number of its own.
 //!
 //! In:    the usual number, and `PROPTEST_CASES` of the environment.
-//! Out:   the number for this run: the usual one where `PROPTEST_CASES` is 256 or not set, else in proportion.
+//! Out:   the number for this run: the usual one where `PROPTEST_CASES` is 256 or not set, else in
+//!        proportion.
 //! Never: 0: such a test could not fail.
 
 /// What proptest runs where neither a test nor the environment says otherwise.
 const USUAL: u64 = 256;
 
-/// `usual`, in proportion to `PROPTEST_CASES`. So that one variable makes every property test run longer: proptest reads it
-/// for those tests alone that state no number.
+/// `usual`, in proportion to `PROPTEST_CASES`. So that one variable makes every property test run
+/// longer: proptest reads it for those tests alone that state no number.
 pub fn cases(usual: u32) -> u32 {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let asked = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
     in_proportion(usual, asked)
 }
 

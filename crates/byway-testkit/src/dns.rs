@@ -66,8 +66,15 @@ impl DnsServer {
     pub fn at(address: SocketAddr, table: &[(&str, Says)], otherwise: Says) -> Self {
         let (udp, tcp) = sockets(address);
         let address = udp.local_addr().expect("it is bound");
-        let table = table.iter().map(|(name, says)| ((*name).to_owned(), says.clone())).collect();
-        let state = Arc::new(State { table: Mutex::new(table), otherwise, asked: Mutex::default() });
+        let table = table
+            .iter()
+            .map(|(name, says)| ((*name).to_owned(), says.clone()))
+            .collect();
+        let state = Arc::new(State {
+            table: Mutex::new(table),
+            otherwise,
+            asked: Mutex::default(),
+        });
         let (over_udp, over_tcp) = (Arc::clone(&state), Arc::clone(&state));
         std::thread::spawn(move || over_udp.serve_udp(&udp));
         std::thread::spawn(move || {
@@ -95,7 +102,8 @@ impl DnsServer {
     }
 }
 
-/// UDP and TCP at one port; a free port of one may be taken for the other, then another one is tried.
+/// UDP and TCP at one port; a free port of one may be taken for the other, then another one is
+/// tried.
 fn sockets(address: SocketAddr) -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
         let udp = UdpSocket::bind(address).expect("an address for UDP");
@@ -132,16 +140,26 @@ impl State {
     }
 
     fn replies(&self, question: &[u8], tcp: bool) -> Vec<Vec<u8>> {
-        let Some((name, kind)) = read(question) else { return Vec::new() };
+        let Some((name, kind)) = read(question) else {
+            return Vec::new();
+        };
         let before = {
             let mut asked = self.asked.lock();
-            let before = asked.iter().filter(|asked| asked.name == name && asked.kind == kind).count();
-            asked.push(Asked { name: name.clone(), kind, tcp });
+            let before = asked
+                .iter()
+                .filter(|asked| asked.name == name && asked.kind == kind)
+                .count();
+            asked.push(Asked {
+                name: name.clone(),
+                kind,
+                tcp,
+            });
             before
         };
         let table = self.table.lock();
         let says = table.get(&name).unwrap_or(&self.otherwise);
-        let answer = |code, truncated, records: &[Record]| vec![reply(question, code, truncated, records)];
+        let answer =
+            |code, truncated, records: &[Record]| vec![reply(question, code, truncated, records)];
         match says {
             Says::Silence => Vec::new(),
             Says::SilenceOnce(_) if before == 0 => Vec::new(),
@@ -155,21 +173,37 @@ impl State {
                 records => answer(0, false, &records),
             },
             Says::Alias(target) => {
-                let mut records = vec![Record { owner: name.clone(), kind: 5, ttl: 60, data: encode(target) }];
+                let mut records = vec![Record {
+                    owner: name.clone(),
+                    kind: 5,
+                    ttl: 60,
+                    data: encode(target),
+                }];
                 if let Some(Says::Addresses(ips, ttl)) = table.get(*target) {
                     records.extend(addresses(target, kind, ips, *ttl));
                 }
                 answer(0, false, &records)
             }
             Says::AfterForgeries(forged, ip) => {
-                let mut other_number = reply(question, 0, false, &addresses(&name, kind, &[*forged], 60));
+                let mut other_number =
+                    reply(question, 0, false, &addresses(&name, kind, &[*forged], 60));
                 other_number[0] ^= 0x55;
-                let of_another = reply(question, 0, false, &addresses("another.example", kind, &[*forged], 60));
+                let of_another = reply(
+                    question,
+                    0,
+                    false,
+                    &addresses("another.example", kind, &[*forged], 60),
+                );
                 // The number is right and the question is another one.
                 let mut other_question = of_another;
                 other_question[13] ^= 1;
                 let mut replies = vec![other_number, other_question];
-                replies.push(reply(question, 0, false, &addresses(&name, kind, &[*ip], 60)));
+                replies.push(reply(
+                    question,
+                    0,
+                    false,
+                    &addresses(&name, kind, &[*ip], 60),
+                ));
                 replies
             }
         }
@@ -189,7 +223,14 @@ fn addresses(owner: &str, kind: u16, ips: &[IpAddr], ttl: u32) -> Vec<Record> {
         (IpAddr::V6(ip), 28) => Some(Ipv6Addr::octets(ip).to_vec()),
         _ => None,
     });
-    of_kind.map(|data| Record { owner: owner.to_owned(), kind, ttl, data }).collect()
+    of_kind
+        .map(|data| Record {
+            owner: owner.to_owned(),
+            kind,
+            ttl,
+            data,
+        })
+        .collect()
 }
 
 /// The name and the type of a question.
@@ -209,13 +250,20 @@ fn read(message: &[u8]) -> Option<(String, u16)> {
 }
 
 fn encode(name: &str) -> Vec<u8> {
-    let labels = name.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+    let labels = name
+        .split('.')
+        .flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
     labels.chain([0]).collect()
 }
 
 /// Answers `question` with its own name, so that its case comes back as it was.
 fn reply(question: &[u8], code: u8, truncated: bool, records: &[Record]) -> Vec<u8> {
-    let end = 12 + question[12..].iter().position(|byte| *byte == 0).expect("a name ends") + 5;
+    let end = 12
+        + question[12..]
+            .iter()
+            .position(|byte| *byte == 0)
+            .expect("a name ends")
+        + 5;
     let mut reply = question[..2].to_vec();
     // A response to a question that wants recursion, from a server that offers it.
     reply.extend([0x81 | u8::from(truncated) << 1, 0x80 | code, 0, 1]);

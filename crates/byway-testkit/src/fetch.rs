@@ -28,11 +28,20 @@ pub struct Fetched {
     pub said: String,
 }
 
-/// Runs curl with its own config file, proxies from the environment and progress meter switched off.
+/// Runs curl with its own config file, proxies from the environment and progress meter switched
+/// off.
 pub fn curl(args: &[&str]) -> Fetched {
     const TAIL: &str = "%{stderr}\n%{http_code} %{http_connect}";
     let mut child = Command::new("curl")
-        .args(["--disable", "--silent", "--show-error", "--max-time", "120", "--write-out", TAIL])
+        .args([
+            "--disable",
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "120",
+            "--write-out",
+            TAIL,
+        ])
         .args(args)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -44,7 +53,12 @@ pub fn curl(args: &[&str]) -> Fetched {
     let (body, sum) = drain(&mut child.stdout.take().unwrap());
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let mut codes = said.lines().last().unwrap_or_default().split(' ').map(|code| code.parse().unwrap_or_default());
+    let mut codes = said
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .split(' ')
+        .map(|code| code.parse().unwrap_or_default());
     Fetched {
         exit: output.status.code().unwrap_or(-1),
         status: codes.next().unwrap_or_default(),

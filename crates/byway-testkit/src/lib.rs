@@ -1,9 +1,11 @@
-//! Testkit: what the tests of the program stand on: origins that misbehave, visitors that send any bytes, the built
-//! program itself, programs of others, and pipes of eight bytes.
+//! Testkit: what the tests of the program stand on: origins that misbehave, visitors that send any
+//! bytes, the built program itself, programs of others, and pipes of eight bytes.
 //!
 //! In:    what a test wants to happen.
-//! Out:   what happened, or a panic that says what was waited for; a failed expectation is a failed test.
-//! Never: published, never a part of the program, and never a sleep: every wait is for a signal, with a limit.
+//! Out:   what happened, or a panic that says what was waited for; a failed expectation is a failed
+//!        test.
+//! Never: published, never a part of the program, and never a sleep: every wait is for a signal,
+//!        with a limit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 pub mod asking;
@@ -33,7 +35,8 @@ pub use program::{Finished, Launch, Program};
 pub use visitor::Visitor;
 pub use wire::{Ending, Wire};
 
-/// How long anything that must happen may take before the test says that it did not. No test passes by waiting it out.
+/// How long anything that must happen may take before the test says that it did not. No test passes
+/// by waiting it out.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks at a condition that gives no signal (a refused connect, a number in /proc) until it holds.
@@ -41,7 +44,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < deadline, "within {PATIENCE:?} it never held that {what}");
+        assert!(
+            Instant::now() < deadline,
+            "within {PATIENCE:?} it never held that {what}"
+        );
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }

@@ -30,7 +30,11 @@ impl Message {
     /// The status of a response.
     #[track_caller]
     pub fn status(&self) -> u16 {
-        let status = self.line().split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = self
+            .line()
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok());
         status.unwrap_or_else(|| panic!("no status in {:?}", self.head))
     }
 
@@ -44,7 +48,11 @@ impl Message {
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.fields(name);
         let value = values.next();
-        assert!(values.next().is_none(), "{name} stands there twice:\n{}", self.head);
+        assert!(
+            values.next().is_none(),
+            "{name} stands there twice:\n{}",
+            self.head
+        );
         value
     }
 
@@ -65,12 +73,20 @@ impl Message {
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &self.body[..self.body.len().min(200)];
-        write!(f, "{}\n\n{} ({} bytes)\n{}", self.head, shown.escape_ascii(), self.body.len(), self.trailers)
+        write!(
+            f,
+            "{}\n\n{} ({} bytes)\n{}",
+            self.head,
+            shown.escape_ascii(),
+            self.body.len(),
+            self.trailers
+        )
     }
 }
 
 impl Wire {
-    /// Reads a head, up to and with its empty line. `None` if the stream ended before its first byte.
+    /// Reads a head, up to and with its empty line. `None` if the stream ended before its first
+    /// byte.
     #[track_caller]
     pub fn head(&mut self) -> Option<Message> {
         if !self.fill() {
@@ -78,7 +94,10 @@ impl Wire {
         }
         let head = self.until(b"\r\n\r\n");
         let head = String::from_utf8_lossy(&head[..head.len() - 4]).into_owned();
-        Some(Message { head, ..Message::default() })
+        Some(Message {
+            head,
+            ..Message::default()
+        })
     }
 
     /// Reads the body that belongs to a request's head; a request without framing has none.
@@ -87,7 +106,9 @@ impl Wire {
         let mut body = Vec::new();
         match Framing::of(message) {
             Framing::Chunked => message.trailers = self.chunks(|data| body.extend_from_slice(data)),
-            Framing::Length(length) => self.exactly_each(length, |data| body.extend_from_slice(data)),
+            Framing::Length(length) => {
+                self.exactly_each(length, |data| body.extend_from_slice(data))
+            }
             Framing::Open => {}
         }
         message.body = body;
@@ -107,7 +128,9 @@ impl Wire {
     #[track_caller]
     pub fn response_to(&mut self, method: &str) -> Message {
         loop {
-            let mut message = self.head().expect("the connection ended, and no response had come");
+            let mut message = self
+                .head()
+                .expect("the connection ended, and no response had come");
             let status = message.status();
             if (100..200).contains(&status) && status != 101 {
                 continue;
@@ -126,7 +149,10 @@ impl Wire {
         }
         match self.to_end() {
             (body, Ending::Fin) => message.body = body,
-            (body, Ending::Reset) => panic!("reset within a body that ends with the connection, after {}", body.len()),
+            (body, Ending::Reset) => panic!(
+                "reset within a body that ends with the connection, after {}",
+                body.len()
+            ),
         }
     }
 
@@ -135,8 +161,14 @@ impl Wire {
     fn chunks(&mut self, mut take: impl FnMut(&[u8])) -> String {
         loop {
             let line = self.until(b"\r\n");
-            let digits = String::from_utf8_lossy(&line).trim().split(';').next().unwrap_or_default().to_owned();
-            let size = u64::from_str_radix(&digits, 16).unwrap_or_else(|_| panic!("{digits:?} is no chunk size"));
+            let digits = String::from_utf8_lossy(&line)
+                .trim()
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            let size = u64::from_str_radix(&digits, 16)
+                .unwrap_or_else(|_| panic!("{digits:?} is no chunk size"));
             if size == 0 {
                 return self.trailers();
             }
@@ -171,10 +203,16 @@ impl Framing {
         let length = message.field("Content-Length");
         match message.field("Transfer-Encoding") {
             Some(coding) => {
-                assert!(length.is_none() && coding == "chunked", "no single honest framing:\n{}", message.head);
+                assert!(
+                    length.is_none() && coding == "chunked",
+                    "no single honest framing:\n{}",
+                    message.head
+                );
                 Self::Chunked
             }
-            None => length.map_or(Self::Open, |length| Self::Length(length.parse().expect("a length"))),
+            None => length.map_or(Self::Open, |length| {
+                Self::Length(length.parse().expect("a length"))
+            }),
         }
     }
 }

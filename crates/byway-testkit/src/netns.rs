@@ -1,6 +1,8 @@
-//! Netns: two places with a router between them, in network namespaces, so that a test can block a way and heal it.
+//! Netns: two places with a router between them, in network namespaces, so that a test can block a
+//! way and heal it.
 //!
-//! In:    what to run in which place; which packets the router shall not forward, and how it says so.
+//! In:    what to run in which place; which packets the router shall not forward, and how it says
+//!        so.
 //! Out:   what was run; or the reason why this machine cannot have namespaces, said loudly.
 //! Never: changes anything of the network that the test itself runs in.
 
@@ -55,21 +57,45 @@ impl Network {
         let missing = why_not();
         if let Some(why) = missing {
             // Not by eprintln: a test that passes shows nothing of that.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {}: {why}", thread::current().name().unwrap_or_default());
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: {}: {why}",
+                thread::current().name().unwrap_or_default()
+            );
             return None;
         }
         let [near, router, far] = ["n", "r", "f"].map(Namespace::new);
         for (place, side) in [(&near, "1"), (&far, "2")] {
             let (peer, net) = (format!("to{side}"), format!("10.77.{side}"));
-            ip(&["link", "add", "way", "netns", &place.0, "type", "veth", "peer", "name", &peer, "netns", &router.0]);
+            ip(&[
+                "link", "add", "way", "netns", &place.0, "type", "veth", "peer", "name", &peer,
+                "netns", &router.0,
+            ]);
             for (space, link, host) in [(place, "way", 2), (&router, peer.as_str(), 1)] {
-                ip(&["-n", &space.0, "address", "add", &format!("{net}.{host}/24"), "dev", link]);
+                ip(&[
+                    "-n",
+                    &space.0,
+                    "address",
+                    "add",
+                    &format!("{net}.{host}/24"),
+                    "dev",
+                    link,
+                ]);
                 ip(&["-n", &space.0, "link", "set", link, "up"]);
             }
             ip(&["-n", &place.0, "link", "set", "lo", "up"]);
-            ip(&["-n", &place.0, "route", "add", "default", "via", &format!("{net}.1")]);
+            ip(&[
+                "-n",
+                &place.0,
+                "route",
+                "add",
+                "default",
+                "via",
+                &format!("{net}.1"),
+            ]);
         }
-        router.inside(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("a router forwards"));
+        router
+            .inside(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("a router forwards"));
         Some(Self { near, router, far })
     }
 
@@ -97,14 +123,38 @@ impl Network {
         self.rule(&["add", "pref", PREFERENCE, Block::Drop.word()]);
     }
 
-    /// From now on the router drops IP packets of more than about `bytes` bytes between the two places without an ICMP
-    /// message: an MTU hole.
+    /// From now on the router drops IP packets of more than about `bytes` bytes between the two
+    /// places without an ICMP message: an MTU hole.
     #[track_caller]
     pub fn drop_larger_than(&self, bytes: u32) {
-        self.rule(&["add", "pref", PREFERENCE, "ipproto", "icmp", Block::Drop.word()]);
-        // A veth drops what is larger than the MTU of its other end, but not what is still to be cut into packets.
-        ip(&["-n", &self.near.0, "link", "set", "way", "gso_max_segs", "1"]);
-        ip(&["-n", &self.router.0, "link", "set", "to1", "mtu", &bytes.to_string()]);
+        self.rule(&[
+            "add",
+            "pref",
+            PREFERENCE,
+            "ipproto",
+            "icmp",
+            Block::Drop.word(),
+        ]);
+        // A veth drops what is larger than the MTU of its other end, but not what is still to be
+        // cut into packets.
+        ip(&[
+            "-n",
+            &self.near.0,
+            "link",
+            "set",
+            "way",
+            "gso_max_segs",
+            "1",
+        ]);
+        ip(&[
+            "-n",
+            &self.router.0,
+            "link",
+            "set",
+            "to1",
+            "mtu",
+            &bytes.to_string(),
+        ]);
     }
 
     /// Takes an address from the near place and gives it another one of the same network.
@@ -137,7 +187,11 @@ impl Namespace {
     fn new(place: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // The lab removes those whose process is gone.
-        let name = format!("byway-{}-{}-{place}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
+        let name = format!(
+            "byway-{}-{}-{place}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Relaxed)
+        );
         ip(&["netns", "add", &name]);
         Self(name)
     }
@@ -147,16 +201,20 @@ impl Namespace {
     fn inside<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/run/netns/{}", self.0)).expect("the namespace is there");
         let inside = || {
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may go there");
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("root may go there");
             what()
         };
-        thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread::scope(|scope| scope.spawn(inside).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "delete", &self.0]).status();
+        let _ = Command::new("ip")
+            .args(["netns", "delete", &self.0])
+            .status();
     }
 }
 
@@ -167,13 +225,23 @@ fn why_not() -> Option<String> {
     }
     match Command::new("ip").args(["netns", "list"]).output() {
         Err(error) => Some(format!("`ip` cannot be run ({error}): install iproute2")),
-        Ok(output) if !output.status.success() => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Ok(output) if !output.status.success() => {
+            Some(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
         Ok(_) => None,
     }
 }
 
 #[track_caller]
 fn ip(args: &[&str]) {
-    let output = Command::new("ip").args(args).output().expect("`ip` is there");
-    assert!(output.status.success(), "ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ip")
+        .args(args)
+        .output()
+        .expect("`ip` is there");
+    assert!(
+        output.status.success(),
+        "ip {}: {}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -1,4 +1,5 @@
-//! Origin: what stands behind the program under test, as well or as badly behaved as a test wants it.
+//! Origin: what stands behind the program under test, as well or as badly behaved as a test wants
+//! it.
 //!
 //! In:    a script: a function that is run for each connection, on a thread of its own.
 //! Out:   the requests that came, the number of connections, and how many of them have ended.
@@ -48,12 +49,16 @@ pub struct Served {
 }
 
 impl Origin {
-    /// An origin that runs `script` for each connection; the connection closes when the script returns.
+    /// An origin that runs `script` for each connection; the connection closes when the script
+    /// returns.
     pub fn scripted(script: impl Fn(&mut Served) + Send + Sync + 'static) -> Self {
         let listener = listen_deeply();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
-        let origin = Self { address, seen: Arc::clone(&seen) };
+        let origin = Self {
+            address,
+            seen: Arc::clone(&seen),
+        };
         std::thread::spawn(move || accept(&listener, &seen, &Arc::new(script)));
         origin
     }
@@ -74,8 +79,8 @@ impl Origin {
         })
     }
 
-    /// Sends to every visitor until it resets: more than any spill and every buffer takes, so that the origin is in the
-    /// middle of sending when the reset comes.
+    /// Sends to every visitor until it resets: more than any spill and every buffer takes, so that
+    /// the origin is in the middle of sending when the reset comes.
     pub fn sending_until_reset() -> Self {
         Self::scripted(|visitor| {
             let block = vec![1; 1024 * 1024];
@@ -100,8 +105,14 @@ impl Origin {
     /// Answers a request for `/N` with the Nth of `responses`, and closes the connection.
     pub fn by_number(responses: &'static [&'static str]) -> Self {
         Self::scripted(move |visitor| {
-            let Some(request) = visitor.request() else { return };
-            let number: usize = request.target().trim_start_matches('/').parse().expect("the target is a number");
+            let Some(request) = visitor.request() else {
+                return;
+            };
+            let number: usize = request
+                .target()
+                .trim_start_matches('/')
+                .parse()
+                .expect("the target is a number");
             visitor.send(responses[number]);
         })
     }
@@ -121,23 +132,30 @@ impl Origin {
         })
     }
 
-    /// What tests ask for most: `/bytes/N` and `/chunked/N` give N bytes of the pattern, `/head` gives the request's head
-    /// back, `/sum` the length and SHA-256 of its body, anything else a greeting.
+    /// What tests ask for most: `/bytes/N` and `/chunked/N` give N bytes of the pattern, `/head`
+    /// gives the request's head back, `/sum` the length and SHA-256 of its body, anything else a
+    /// greeting.
     pub fn useful() -> Self {
         Self::scripted(|visitor| {
             while let Some(request) = visitor.request_head() {
                 serve_useful(visitor, &request);
-                if request.fields("Connection").any(|value| value.eq_ignore_ascii_case("close")) {
+                if request
+                    .fields("Connection")
+                    .any(|value| value.eq_ignore_ascii_case("close"))
+                {
                     break;
                 }
             }
         })
     }
 
-    /// An address that refuses connections for as long as the socket lives: bound, and never listened on.
+    /// An address that refuses connections for as long as the socket lives: bound, and never
+    /// listened on.
     pub fn refusing() -> (SocketAddr, Socket) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
         (socket.local_addr().unwrap().as_socket().unwrap(), socket)
     }
 
@@ -181,7 +199,11 @@ impl Origin {
         let mut so_far = self.seen.so_far.lock();
         while count(&so_far) < n {
             let late = self.seen.more.wait_until(&mut so_far, deadline).timed_out();
-            assert!(!late || count(&so_far) >= n, "waited for {n} {what}, there were {}", count(&so_far));
+            assert!(
+                !late || count(&so_far) >= n,
+                "waited for {n} {what}, there were {}",
+                count(&so_far)
+            );
         }
     }
 }
@@ -217,10 +239,15 @@ impl Served {
         self.to_end();
     }
 
-    /// Reads to the end and remembers what came as one more request: a head that says how it ended, and the bytes.
+    /// Reads to the end and remembers what came as one more request: a head that says how it ended,
+    /// and the bytes.
     pub fn remember_to_end(&mut self) {
         let (body, ending) = self.to_end();
-        self.remember(Message { head: format!("{ending:?}"), body, ..Message::default() });
+        self.remember(Message {
+            head: format!("{ending:?}"),
+            body,
+            ..Message::default()
+        });
     }
 
     /// Resets the connection; the script should return behind it.
@@ -260,10 +287,14 @@ impl Drop for Served {
 
 /// A 200 with a text body.
 pub fn ok(text: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Type: text/plain\r\n\r\n{text}", text.len())
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Type: text/plain\r\n\r\n{text}",
+        text.len()
+    )
 }
 
-/// A backlog as deep as the system gives, so that a crowd that connects at once is not refused by the test itself.
+/// A backlog as deep as the system gives, so that a crowd that connects at once is not refused by
+/// the test itself.
 fn listen_deeply() -> TcpListener {
     listen(4096)
 }
@@ -275,33 +306,54 @@ pub fn listen_shallowly() -> TcpListener {
 
 fn listen(backlog: i32) -> TcpListener {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
     socket.listen(backlog).unwrap();
     socket.into()
 }
 
-fn accept<S: Fn(&mut Served) + Send + Sync + 'static>(listener: &TcpListener, seen: &Arc<Seen>, script: &Arc<S>) {
+fn accept<S: Fn(&mut Served) + Send + Sync + 'static>(
+    listener: &TcpListener,
+    seen: &Arc<Seen>,
+    script: &Arc<S>,
+) {
     for stream in listener.incoming() {
         if seen.closing.load(Relaxed) {
             return;
         }
         let number = seen.so_far.lock().connections;
-        let mut served = Served { wire: Wire::new(stream.unwrap()), number, seen: Arc::clone(seen) };
+        let mut served = Served {
+            wire: Wire::new(stream.unwrap()),
+            number,
+            seen: Arc::clone(seen),
+        };
         let script = Arc::clone(script);
         seen.so_far.lock().connections += 1;
         seen.more.notify_all();
-        std::thread::Builder::new().stack_size(256 * 1024).spawn(move || script(&mut served)).unwrap();
+        std::thread::Builder::new()
+            .stack_size(256 * 1024)
+            .spawn(move || script(&mut served))
+            .unwrap();
     }
 }
 
 /// Answers one request as [`Origin::useful`] does.
 pub fn serve_useful(visitor: &mut Served, request: &Message) {
     let target = request.target();
-    let length = target.rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or_default();
+    let length = target
+        .rsplit('/')
+        .next()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_default();
     if request.line().starts_with("HEAD ") {
-        visitor.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+        visitor.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
+        ));
     } else if target.starts_with("/bytes/") {
-        visitor.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+        visitor.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
+        ));
         send_pattern(visitor, length, false);
     } else if target.starts_with("/chunked/") {
         visitor.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -316,7 +368,11 @@ pub fn serve_useful(visitor: &mut Served, request: &Message) {
         visitor.send(ok(&text));
     } else {
         visitor.request_body_each(request, |_| {});
-        visitor.send(ok(if target == "/head" { &request.head } else { "hello" }));
+        visitor.send(ok(if target == "/head" {
+            &request.head
+        } else {
+            "hello"
+        }));
     }
 }
 

@@ -1,4 +1,5 @@
-//! Pattern: bytes that look random, are the same in every run, and are never twice the same megabyte.
+//! Pattern: bytes that look random, are the same in every run, and are never twice the same
+//! megabyte.
 //!
 //! In:    a length.
 //! Out:   the bytes, block by block, and the SHA-256 of the whole.
@@ -24,7 +25,11 @@ impl Pattern {
     pub fn new(bytes: u64) -> Self {
         // The first eight bytes are a stamp, so that there are always at least as many.
         let len = bytes.clamp(8, MIB) as usize;
-        Self { block: BLOCK[..len].to_vec(), number: 0, left: bytes }
+        Self {
+            block: BLOCK[..len].to_vec(),
+            number: 0,
+            left: bytes,
+        }
     }
 
     /// The next block, stamped with its number; `None` at the end.
@@ -82,7 +87,10 @@ impl Default for Sum {
 impl Sum {
     /// Of nothing yet.
     pub fn new() -> Self {
-        Self { context: Context::new(&SHA256), bytes: 0 }
+        Self {
+            context: Context::new(&SHA256),
+            bytes: 0,
+        }
     }
 
     /// Adds bytes.
@@ -98,10 +106,14 @@ impl Sum {
 
     /// The sum in hex.
     pub fn hex(self) -> String {
-        self.context.finish().as_ref().iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        self.context
+            .finish()
+            .as_ref()
+            .iter()
+            .fold(String::new(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
     }
 }
 

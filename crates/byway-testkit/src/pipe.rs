@@ -1,7 +1,8 @@
 //! Pipe: the two ends of a byte pipe in memory, so small that every write blocks sooner or later.
 //!
 //! In:    bytes, FINs, resets with their codes and lost sessions, said by a test.
-//! Out:   the same on the other end, exactly: a FIN behind the data, a reset or a lost session ahead of it.
+//! Out:   the same on the other end, exactly: a FIN behind the data, a reset or a lost session
+//!        ahead of it.
 //! Never: touches a socket, a clock or a thread of its own.
 
 use std::collections::VecDeque;
@@ -27,8 +28,19 @@ pub fn pair_of(capacity_bytes: usize) -> (MemoryPipe, MemoryPipe) {
         ends: [End::default(), End::default()],
         lanes: [Lane::new(capacity_bytes), Lane::new(capacity_bytes)],
     }));
-    let other = MemoryPipe { wire: Arc::clone(&wire), me: 1, closing: false };
-    (MemoryPipe { wire, me: 0, closing: false }, other)
+    let other = MemoryPipe {
+        wire: Arc::clone(&wire),
+        me: 1,
+        closing: false,
+    };
+    (
+        MemoryPipe {
+            wire,
+            me: 0,
+            closing: false,
+        },
+        other,
+    )
 }
 
 /// Two connected streams of [`pair`].
@@ -54,7 +66,10 @@ impl MemoryPipe {
 
     /// A remote control of this end, which outlives the move of the end into a [`Stream`].
     pub fn control(&self) -> Control {
-        Control { wire: Arc::clone(&self.wire), me: self.me }
+        Control {
+            wire: Arc::clone(&self.wire),
+            me: self.me,
+        }
     }
 
     /// This end as a stream.
@@ -87,7 +102,8 @@ impl Control {
         wire.ends.iter_mut().for_each(End::wake_all);
     }
 
-    /// From now on this end finds nothing to read, whatever has arrived, until [`Control::resume_reads`].
+    /// From now on this end finds nothing to read, whatever has arrived, until
+    /// [`Control::resume_reads`].
     pub fn pause_reads(&self) {
         self.wire.lock().ends[self.me].paused = true;
     }
@@ -159,7 +175,9 @@ impl Wire {
         if self.lost {
             return Err(Broken::SessionLost);
         }
-        self.ends[end].reset.map_or(Ok(()), |code| Err(Broken::Reset(code)))
+        self.ends[end]
+            .reset
+            .map_or(Ok(()), |code| Err(Broken::Reset(code)))
     }
 
     /// Moves what `end` holds onto its lane; true once nothing is held.
@@ -190,7 +208,13 @@ impl End {
 
 impl Lane {
     fn new(capacity_bytes: usize) -> Self {
-        Self { bytes: VecDeque::new(), capacity_bytes, held: VecDeque::new(), held_limit: 0, fin: false }
+        Self {
+            bytes: VecDeque::new(),
+            capacity_bytes,
+            held: VecDeque::new(),
+            held_limit: 0,
+            fin: false,
+        }
     }
 
     fn room(&self) -> usize {
@@ -220,7 +244,11 @@ impl Pipe for MemoryPipe {
         Poll::Ready(Ok(Read::Data(n)))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
         let mut wire = self.wire.lock();
         wire.check(self.me)?;
         if wire.ends[1 - self.me].gone || wire.lanes[self.me].fin {
@@ -231,12 +259,20 @@ impl Pipe for MemoryPipe {
             wire.release(self.me);
         }
         let lane = &mut wire.lanes[self.me];
-        let room = if held_limit > 0 { held_limit.saturating_sub(lane.held.len()) } else { lane.room() };
+        let room = if held_limit > 0 {
+            held_limit.saturating_sub(lane.held.len())
+        } else {
+            lane.room()
+        };
         if room == 0 {
             wire.ends[self.me].writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let to = if held_limit > 0 { &mut lane.held } else { &mut lane.bytes };
+        let to = if held_limit > 0 {
+            &mut lane.held
+        } else {
+            &mut lane.bytes
+        };
         let before = to.len();
         to.extend(bufs.iter().flat_map(|buf| buf.iter()).take(room));
         let written = to.len() - before;
@@ -296,7 +332,8 @@ impl Drop for MemoryPipe {
         if !self.closing {
             wire.reset_by(self.me, 0);
         }
-        // An orderly close: what was written leaves, then the FIN; who writes here from now on is told by a reset.
+        // An orderly close: what was written leaves, then the FIN; who writes here from now on is
+        // told by a reset.
         let lane = &mut wire.lanes[self.me];
         let held = std::mem::take(&mut lane.held);
         lane.bytes.extend(held);
@@ -339,8 +376,14 @@ mod tests {
         let control = near.control();
         let (mut near, mut far) = (near.into_stream(), far.into_stream());
         control.lose_session();
-        assert!(matches!(std::future::poll_fn(|cx| near.poll_broken(cx)).await, Broken::SessionLost));
-        assert!(matches!(far.read(&mut [0; 8]).await, Err(Broken::SessionLost)));
+        assert!(matches!(
+            std::future::poll_fn(|cx| near.poll_broken(cx)).await,
+            Broken::SessionLost
+        ));
+        assert!(matches!(
+            far.read(&mut [0; 8]).await,
+            Err(Broken::SessionLost)
+        ));
     }
 
     #[tokio::test]
@@ -363,12 +406,18 @@ mod tests {
         let (mut near, mut far) = pair();
         let mut cx = Context::from_waker(Waker::noop());
         let control = far.control();
-        assert!(near.poll_write(&mut cx, &[IoSlice::new(b"123456789")]).is_ready());
+        assert!(
+            near.poll_write(&mut cx, &[IoSlice::new(b"123456789")])
+                .is_ready()
+        );
         control.pause_reads();
         assert!(far.poll_read(&mut cx, &mut [0; 8]).is_pending());
         assert!(control.is_full() && control.unread_bytes() == 8);
         control.resume_reads();
-        assert!(matches!(far.poll_read(&mut cx, &mut [0; 8]), Poll::Ready(Ok(Read::Data(8)))));
+        assert!(matches!(
+            far.poll_read(&mut cx, &mut [0; 8]),
+            Poll::Ready(Ok(Read::Data(8)))
+        ));
     }
 
     #[test]
@@ -376,7 +425,10 @@ mod tests {
         let (near, far) = pair();
         let (mut near, control) = (near.holding_until_flush(32), far.control());
         let mut cx = Context::from_waker(Waker::noop());
-        assert!(near.poll_write(&mut cx, &[IoSlice::new(b"twelve bytes")]).is_ready());
+        assert!(
+            near.poll_write(&mut cx, &[IoSlice::new(b"twelve bytes")])
+                .is_ready()
+        );
         assert_eq!(control.unread_bytes(), 0);
         assert!(near.poll_flush(&mut cx).is_pending());
         assert_eq!(control.unread_bytes(), 8);

@@ -1,7 +1,8 @@
 //! Program: the built binary, as a person starts and stops it.
 //!
 //! In:    arguments or a config, and signals.
-//! Out:   the addresses that its readiness line names, what it logs, how it ends, and what it costs.
+//! Out:   the addresses that its readiness line names, what it logs, how it ends, and what it
+//!        costs.
 //! Never: starts before its line `ready: …` has come, and never leaves a process behind.
 
 use std::io::{BufRead, BufReader};
@@ -47,9 +48,17 @@ pub struct Finished {
 impl Launch {
     /// `executable` with `args`. Every launch has a folder of its own, with the state in it.
     pub fn new(executable: &str, args: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("byway-test-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("byway-test-")
+            .tempdir()
+            .unwrap();
         let args = args.iter().map(ToString::to_string).collect();
-        Self { executable: executable.into(), args, descriptors: None, folder }
+        Self {
+            executable: executable.into(),
+            args,
+            descriptors: None,
+            folder,
+        }
     }
 
     /// `executable run` with a config of this text.
@@ -97,9 +106,17 @@ impl Launch {
         let ready = output.wait_for_stderr(|line| line.contains("ready: "));
         let Some(ready) = ready else {
             let _ = child.kill();
-            panic!("the program did not become ready:\n{}", output.finished(&mut child).stderr);
+            panic!(
+                "the program did not become ready:\n{}",
+                output.finished(&mut child).stderr
+            );
         };
-        Program { child, listening: addresses(&ready), output, launch: self }
+        Program {
+            child,
+            listening: addresses(&ready),
+            output,
+            launch: self,
+        }
     }
 
     /// Runs to the end.
@@ -115,15 +132,25 @@ impl Launch {
             None => Command::new(&self.executable),
             Some(most) => {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\" \"$@\"")).arg(&self.executable);
+                shell
+                    .arg("-c")
+                    .arg(format!("ulimit -n {most}; exec \"$0\" \"$@\""))
+                    .arg(&self.executable);
                 shell
             }
         };
         command.args(&self.args).current_dir(self.folder.path());
         // Nothing of the person who runs the tests may leak in.
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.folder.path()).env("BYWAY_STATE", self.folder.path().join("state"));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .env("HOME", self.folder.path())
+            .env("BYWAY_STATE", self.folder.path().join("state"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 }
@@ -144,20 +171,33 @@ impl Program {
     /// The address of the first listener.
     #[track_caller]
     pub fn address(&self) -> SocketAddr {
-        *self.addresses().first().expect("the program listens nowhere")
+        *self
+            .addresses()
+            .first()
+            .expect("the program listens nowhere")
     }
 
     /// The TCP addresses of all listeners, in their order.
     #[track_caller]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listening.iter().filter_map(|(_, address)| address.parse().ok()).collect()
+        self.listening
+            .iter()
+            .filter_map(|(_, address)| address.parse().ok())
+            .collect()
     }
 
     /// The address of the listener whose label ends with `name`.
     #[track_caller]
     pub fn address_of(&self, name: &str) -> SocketAddr {
-        let found = self.listening.iter().find(|(label, _)| label.split(' ').next_back() == Some(name));
-        found.unwrap_or_else(|| panic!("no {name} among {:?}", self.listening)).1.parse().expect("an address")
+        let found = self
+            .listening
+            .iter()
+            .find(|(label, _)| label.split(' ').next_back() == Some(name));
+        found
+            .unwrap_or_else(|| panic!("no {name} among {:?}", self.listening))
+            .1
+            .parse()
+            .expect("an address")
     }
 
     /// The folder of this program.
@@ -168,19 +208,24 @@ impl Program {
     /// Ends it by SIGKILL, and starts it again in its folder, with this config.
     #[track_caller]
     pub fn kill_and_start_again(&mut self, config: &str) {
-        self.child.kill().expect("the program is there to be killed");
+        self.child
+            .kill()
+            .expect("the program is there to be killed");
         self.child.wait().expect("a killed program ends");
         std::fs::write(self.launch.config(), config).unwrap();
         *self = Arc::clone(&self.launch).started();
     }
 
-    /// Writes another config, asks for a reload and waits until the log says that it was done or refused.
+    /// Writes another config, asks for a reload and waits until the log says that it was done or
+    /// refused.
     #[track_caller]
     pub fn reload(&self, config: &str) -> String {
         std::fs::write(self.launch.config(), config).unwrap();
         let before = self.output.stderr_lines();
         self.signal(Signal::HUP);
-        let said = self.output.wait_for_stderr_from(before, |line| line.contains("reload"));
+        let said = self
+            .output
+            .wait_for_stderr_from(before, |line| line.contains("reload"));
         said.expect("the program said nothing about its reload")
     }
 
@@ -200,7 +245,12 @@ impl Program {
     #[track_caller]
     pub fn wait_for_stdout(&self, start: &str) -> String {
         let line = self.output.wait_for_stdout(start);
-        line.unwrap_or_else(|| panic!("no line on stdout began with {start:?}; stderr:\n{}", self.stderr()))
+        line.unwrap_or_else(|| {
+            panic!(
+                "no line on stdout began with {start:?}; stderr:\n{}",
+                self.stderr()
+            )
+        })
     }
 
     /// What stood on stderr so far.
@@ -234,28 +284,45 @@ impl Program {
     /// A number in /proc/PID/status.
     fn status(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field in /proc");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .expect("the field in /proc");
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("a number")
     }
 
     /// Processor time so far, user and system together, in steps of 10 ms.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         // The name in brackets may hold spaces; utime and stime are fields 14 and 15.
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let fields: Vec<_> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
     }
 
     /// How many sockets it has open.
     pub fn sockets(&self) -> usize {
-        self.open_files().iter().filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+        self.open_files()
+            .iter()
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
     }
 
     /// What its descriptors lead to, as /proc names it.
     pub fn open_files(&self) -> Vec<PathBuf> {
-        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("its descriptors in /proc");
-        files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok()).collect()
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .expect("its descriptors in /proc");
+        files
+            .filter_map(|file| std::fs::read_link(file.ok()?.path()).ok())
+            .collect()
     }
 
     /// The id of the process.
@@ -274,12 +341,18 @@ impl Drop for Program {
     }
 }
 
-/// `ready: edge on 127.0.0.1:8080, proxy out on 127.0.0.1:1080` → labels and addresses. A node that only dials has none.
+/// `ready: edge on 127.0.0.1:8080, proxy out on 127.0.0.1:1080` → labels and addresses. A node that
+/// only dials has none.
 fn addresses(ready: &str) -> Vec<(String, String)> {
     // In JSON the line ends with the message's quote.
-    let line = ready.split_once("ready: ").and_then(|(_, line)| line.split('"').next()).unwrap_or_default();
+    let line = ready
+        .split_once("ready: ")
+        .and_then(|(_, line)| line.split('"').next())
+        .unwrap_or_default();
     let listening = line.split(", ").filter_map(|one| one.split_once(" on "));
-    listening.map(|(label, address)| (label.to_owned(), address.to_owned())).collect()
+    listening
+        .map(|(label, address)| (label.to_owned(), address.to_owned()))
+        .collect()
 }
 
 /// What a program writes, read by two threads so that it never blocks on a full pipe.
@@ -332,17 +405,33 @@ impl Output {
 
     /// The first line from `from` on that is wanted; none if stderr ended or the time is over.
     fn wait_for_stderr_from(&self, from: usize, wanted: impl Fn(&str) -> bool) -> Option<String> {
-        let find = |lines: &Lines| lines.stderr.iter().skip(from).find(|line| wanted(line)).cloned();
-        let lines = self.0.wait(|lines| find(lines).is_some() || lines.ended == 2);
+        let find = |lines: &Lines| {
+            lines
+                .stderr
+                .iter()
+                .skip(from)
+                .find(|line| wanted(line))
+                .cloned()
+        };
+        let lines = self
+            .0
+            .wait(|lines| find(lines).is_some() || lines.ended == 2);
         find(&lines)
     }
 
     fn wait_for_stdout(&self, start: &str) -> Option<String> {
         let find = |lines: &Lines| {
-            let mut whole = lines.stdout.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-            whole.find(|line| line.starts_with(start)).map(ToOwned::to_owned)
+            let mut whole = lines
+                .stdout
+                .split_inclusive('\n')
+                .filter_map(|line| line.strip_suffix('\n'));
+            whole
+                .find(|line| line.starts_with(start))
+                .map(ToOwned::to_owned)
         };
-        let lines = self.0.wait(|lines| find(lines).is_some() || lines.ended == 2);
+        let lines = self
+            .0
+            .wait(|lines| find(lines).is_some() || lines.ended == 2);
         find(&lines)
     }
 
@@ -351,11 +440,18 @@ impl Output {
         let ended = self.0.wait(|lines| lines.ended == 2).ended == 2;
         if !ended {
             let _ = child.kill();
-            panic!("the program did not end within {PATIENCE:?}:\n{}", self.0.lines.lock().stderr.join("\n"));
+            panic!(
+                "the program did not end within {PATIENCE:?}:\n{}",
+                self.0.lines.lock().stderr.join("\n")
+            );
         }
         let status: ExitStatus = child.wait().unwrap();
         let lines = self.0.lines.lock();
-        Finished { code: status.code(), stdout: lines.stdout.clone(), stderr: lines.stderr.join("\n") }
+        Finished {
+            code: status.code(),
+            stdout: lines.stdout.clone(),
+            stderr: lines.stderr.join("\n"),
+        }
     }
 }
 

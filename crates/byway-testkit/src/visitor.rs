@@ -1,6 +1,8 @@
 //! Visitor: whoever connects to the program under test, and sends what it likes.
 //!
-//! In:    an address and bytes.   Out: what a `Wire` shows, and responses.   Never: corrects what a test wants to send.
+//! In:    an address and bytes.
+//! Out:   what a `Wire` shows, and responses.
+//! Never: corrects what a test wants to send.
 
 use std::net::{SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
@@ -15,13 +17,17 @@ impl Visitor {
     /// Connects.
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        Self(Wire::new(TcpStream::connect(address).unwrap_or_else(|error| panic!("connecting to {address}: {error}"))))
+        Self(Wire::new(TcpStream::connect(address).unwrap_or_else(
+            |error| panic!("connecting to {address}: {error}"),
+        )))
     }
 
     /// A GET for `path`, with a Host, and its response.
     #[track_caller]
     pub fn get(&mut self, path: &str) -> Message {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n"))
+        self.ask(&format!(
+            "GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n"
+        ))
     }
 
     /// Sends a request as it stands and reads its response.

@@ -33,12 +33,19 @@ impl Wire {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, unread: Vec::new() }
+        Self {
+            stream,
+            unread: Vec::new(),
+        }
     }
 
     /// A wire that leads nowhere, to leave behind when the real one is taken away.
     pub(crate) fn unconnected() -> Self {
-        Self::new(Socket::new(Domain::IPV4, Type::STREAM, None).unwrap().into())
+        Self::new(
+            Socket::new(Domain::IPV4, Type::STREAM, None)
+                .unwrap()
+                .into(),
+        )
     }
 
     /// Sends all of `bytes`.
@@ -85,14 +92,20 @@ impl Wire {
 
     /// Resets the connection.
     pub fn reset(self) {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
     }
 
     /// Reads exactly `n` bytes.
     #[track_caller]
     pub fn exactly(&mut self, n: usize) -> Vec<u8> {
         while self.unread.len() < n {
-            assert!(self.more(), "the stream ended after {:?}, {n} bytes were due", self.shown());
+            assert!(
+                self.more(),
+                "the stream ended after {:?}, {n} bytes were due",
+                self.shown()
+            );
         }
         self.unread.drain(..n).collect()
     }
@@ -103,7 +116,10 @@ impl Wire {
         let mut left = n;
         while left > 0 {
             assert!(self.fill(), "the stream ended {left} bytes early");
-            let len = self.unread.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let len = self
+                .unread
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
             take(&self.unread[..len]);
             self.unread.drain(..len);
             left -= len as u64;
@@ -114,10 +130,19 @@ impl Wire {
     #[track_caller]
     pub fn until(&mut self, mark: &[u8]) -> Vec<u8> {
         loop {
-            if let Some(at) = self.unread.windows(mark.len()).position(|window| window == mark) {
+            if let Some(at) = self
+                .unread
+                .windows(mark.len())
+                .position(|window| window == mark)
+            {
                 return self.unread.drain(..at + mark.len()).collect();
             }
-            assert!(self.more(), "the stream ended after {:?}, {:?} was due", self.shown(), mark.escape_ascii());
+            assert!(
+                self.more(),
+                "the stream ended after {:?}, {:?} was due",
+                self.shown(),
+                mark.escape_ascii()
+            );
         }
     }
 
@@ -126,7 +151,10 @@ impl Wire {
     pub fn expect(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let bytes = bytes.as_ref();
         let came = self.exactly(bytes.len());
-        assert_eq!(came.escape_ascii().to_string(), bytes.escape_ascii().to_string());
+        assert_eq!(
+            came.escape_ascii().to_string(),
+            bytes.escape_ascii().to_string()
+        );
         self
     }
 
@@ -146,7 +174,11 @@ impl Wire {
     #[track_caller]
     pub fn ended(&mut self) -> Ending {
         let (rest, ending) = self.to_end();
-        assert!(rest.is_empty(), "before the end came {:?}", rest.escape_ascii().to_string());
+        assert!(
+            rest.is_empty(),
+            "before the end came {:?}",
+            rest.escape_ascii().to_string()
+        );
         ending
     }
 
@@ -188,14 +220,19 @@ impl Wire {
                 Ok(n)
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("nothing came within {PATIENCE:?}; so far: {:?}", self.shown())
+                panic!(
+                    "nothing came within {PATIENCE:?}; so far: {:?}",
+                    self.shown()
+                )
             }
             Err(_) => Err(Reset),
         }
     }
 
     fn shown(&self) -> String {
-        self.unread[..self.unread.len().min(500)].escape_ascii().to_string()
+        self.unread[..self.unread.len().min(500)]
+            .escape_ascii()
+            .to_string()
     }
 }
 

@@ -1,21 +1,29 @@
 //! Calendar: days as dates, for whoever writes one down.
 //!
-//! In:    days since 1970.   Out:   year, month and day, and their digits.   Never: reads a clock, or knows a time zone.
+//! In:    days since 1970.
+//! Out:   year, month and day, and their digits.
+//! Never: reads a clock, or knows a time zone.
 
 /// The months as HTTP and access logs write them, January first.
-const MONTHS: [&[u8; 3]; 12] =
-    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
 
-/// Year, month (1 to 12) and day (1 to 31) of the proleptic Gregorian calendar. Years begin in March here, so that the leap
-/// day comes last and months have a regular length: 153 days in five.
+/// Year, month (1 to 12) and day (1 to 31) of the proleptic Gregorian calendar. Years begin in
+/// March here, so that the leap day comes last and months have a regular length: 153 days in five.
 pub fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 

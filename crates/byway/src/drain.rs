@@ -6,13 +6,15 @@
 
 use crate::node::Node;
 
-/// Watches for SIGTERM and SIGINT from the call on, and resolves with the name of the first that comes. Call it inside a
-/// runtime, and before saying "ready": a signal that nobody watches for kills the process.
+/// Watches for SIGTERM and SIGINT from the call on, and resolves with the name of the first that
+/// comes. Call it inside a runtime, and before saying "ready": a signal that nobody watches for
+/// kills the process.
 pub fn wait_for_stop_signal() -> impl Future<Output = &'static str> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let watched = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+        let watched = signal(SignalKind::terminate())
+            .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
         async move {
             let Ok((mut terminate, mut interrupt)) = watched else {
                 tracing::error!("signals cannot be watched; stop this program by killing it");
@@ -37,7 +39,11 @@ pub async fn drain(nodes: &[&Node], why: &str) {
     let again = wait_for_stop_signal();
     // A node also leaves because its link has ended.
     let is_second = why.starts_with("SIG") || why == "Ctrl-C";
-    let signal = if is_second { "a second signal" } else { "a signal" };
+    let signal = if is_second {
+        "a second signal"
+    } else {
+        "a signal"
+    };
     tracing::info!("{why}: draining; {signal} ends at once");
     let draining = async {
         let mut cut = 0;
@@ -59,7 +65,8 @@ pub async fn drain(nodes: &[&Node], why: &str) {
     }
 }
 
-/// Watches for SIGHUP from the call on, and calls `reload` at each for as long as the future is polled.
+/// Watches for SIGHUP from the call on, and calls `reload` at each for as long as the future is
+/// polled.
 pub fn on_reload_signal(mut reload: impl FnMut()) -> impl Future<Output = ()> {
     #[cfg(unix)]
     let watched = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
@@ -74,8 +81,9 @@ pub fn on_reload_signal(mut reload: impl FnMut()) -> impl Future<Output = ()> {
     }
 }
 
-/// Watches for SIGUSR1 from the call on, which log rotation sends, and calls `reopen` at each for as long as the future is
-/// polled. It is watched for also where there is no access log: unwatched, it kills.
+/// Watches for SIGUSR1 from the call on, which log rotation sends, and calls `reopen` at each for
+/// as long as the future is polled. It is watched for also where there is no access log: unwatched,
+/// it kills.
 pub fn on_reopen_signal(mut reopen: impl FnMut()) -> impl Future<Output = ()> {
     #[cfg(unix)]
     let watched = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1());
@@ -97,7 +105,8 @@ mod tests {
     #[tokio::test]
     async fn a_signal_before_the_first_poll_is_not_missed() {
         let stop = wait_for_stop_signal();
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM)
+            .unwrap();
         assert_eq!(stop.await, "SIGTERM");
     }
 }

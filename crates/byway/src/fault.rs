@@ -1,7 +1,8 @@
 //! Fault: whose side failed and how; and the one table that turns it into the answer on each wire.
 //!
 //! In:    errors of the codec, the dialler, the pool, policy and deadlines.
-//! Out:   an HTTP status, a SOCKS reply, a link reset, a Proxy-Status error, and one line for people.
+//! Out:   an HTTP status, a SOCKS reply, a link reset, a Proxy-Status error, and one line for
+//!        people.
 //! Never: improvises. Whatever is not in the table is our own fault.
 
 use std::borrow::Cow;
@@ -153,27 +154,45 @@ pub struct Fault {
 impl Fault {
     /// A fault with its sentence.
     pub fn new(who: Who, kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { who, kind, detail: detail.into(), wait: None, for_log: None }
+        Self {
+            who,
+            kind,
+            detail: detail.into(),
+            wait: None,
+            for_log: None,
+        }
     }
 
     /// The same, with how long to wait before asking again.
     #[must_use]
     pub fn worth_asking_again_after(self, wait: Duration) -> Self {
-        Self { wait: Some(wait), ..self }
+        Self {
+            wait: Some(wait),
+            ..self
+        }
     }
 
-    /// Why `target` was not dialled. If it is a name, the text for the peer leaves its addresses out.
+    /// Why `target` was not dialled. If it is a name, the text for the peer leaves its addresses
+    /// out.
     pub fn dialling(target: &Target, error: DialError) -> Self {
         let detail = match &error {
             _ if !matches!(target, Target::Host { .. }) => return error.into(),
-            DialError::Denied(denied) | DialError::Unchecked(denied) => denied.without_address(target),
-            DialError::Refused { .. } => format!("{target} refused the connection; nothing listens there"),
+            DialError::Denied(denied) | DialError::Unchecked(denied) => {
+                denied.without_address(target)
+            }
+            DialError::Refused { .. } => {
+                format!("{target} refused the connection; nothing listens there")
+            }
             DialError::Unreachable { .. } => format!("{target} cannot be reached"),
             DialError::Io { .. } => format!("the connection to {target} failed"),
             _ => return error.into(),
         };
         let for_log = Some(format!("{target}: {error}").into());
-        Self { detail: detail.into(), for_log, ..Self::from(error) }
+        Self {
+            detail: detail.into(),
+            for_log,
+            ..Self::from(error)
+        }
     }
 
     /// The part of the reason that the peer may see, escaped and cut as in a line of the log.
@@ -186,7 +205,11 @@ impl Fault {
         match (self.who, self.kind) {
             (
                 Who::Upstream,
-                Kind::Malformed(_) | Kind::HeadTooLarge | Kind::TooManyFields | Kind::Version | Kind::Unsupported(_),
+                Kind::Malformed(_)
+                | Kind::HeadTooLarge
+                | Kind::TooManyFields
+                | Kind::Version
+                | Kind::Unsupported(_),
             ) => 502,
             (_, Kind::Malformed(_)) => 400,
             (_, Kind::TargetTooLarge) => 414,
@@ -203,7 +226,14 @@ impl Fault {
             (Who::Downstream, Kind::Deadline(_) | Kind::ClosedEarly) => 408,
             (Who::Us, Kind::Deadline(_)) | (Who::Link, Kind::Deadline(Deadline::Parked)) => 503,
             (_, Kind::Deadline(_)) => 504,
-            (_, Kind::NameNotFound | Kind::Unreachable | Kind::Refused | Kind::ClosedEarly | Kind::Tls) => 502,
+            (
+                _,
+                Kind::NameNotFound
+                | Kind::Unreachable
+                | Kind::Refused
+                | Kind::ClosedEarly
+                | Kind::Tls,
+            ) => 502,
             (_, Kind::Lost) => 502,
             (_, Kind::Overloaded(_) | Kind::Draining) => 503,
             (_, Kind::Internal) => 500,
@@ -228,7 +258,9 @@ impl Fault {
     /// The code that a link stream ends with.
     pub fn link_code(&self) -> Code {
         match (self.who, self.kind) {
-            (Who::Downstream, _) if self.status() < 500 && !matches!(self.kind, Kind::Denied | Kind::NoRoute) => {
+            (Who::Downstream, _)
+                if self.status() < 500 && !matches!(self.kind, Kind::Denied | Kind::NoRoute) =>
+            {
                 Code::Protocol
             }
             (_, Kind::NoRoute) => Code::NotFound,
@@ -245,15 +277,24 @@ impl Fault {
     /// As it travels to the other side of a link, which answers its own downstream with it.
     pub fn to_link(&self) -> wire::Fault {
         let (class, detail) = (self.class().to_owned(), self.detail.clone().into_owned());
-        wire::Fault { code: self.link_code().number(), class, detail }
+        wire::Fault {
+            code: self.link_code().number(),
+            class,
+            detail,
+        }
     }
 
-    /// As it came from the other side of a link: the answer here is the one that it would have been there.
+    /// As it came from the other side of a link: the answer here is the one that it would have been
+    /// there.
     pub fn from_link(error: NotOpened) -> Self {
         let fault = match error {
             NotOpened::Fault(fault) => fault,
             NotOpened::Lost => {
-                return Self::new(Who::Link, Kind::Lost, "the link was lost before the far side answered");
+                return Self::new(
+                    Who::Link,
+                    Kind::Lost,
+                    "the link was lost before the far side answered",
+                );
             }
             NotOpened::Timeout => {
                 let detail = "the far side of the link did not answer in time, though it is there";
@@ -288,8 +329,12 @@ impl Fault {
     /// The error type of the Proxy-Status field (RFC 9209 section 2.3).
     pub fn proxy_status(&self) -> &'static str {
         match (self.who, self.kind) {
-            (Who::Upstream, Kind::Malformed(_) | Kind::Version | Kind::Unsupported(_)) => "http_protocol_error",
-            (Who::Upstream, Kind::HeadTooLarge | Kind::TooManyFields) => "http_response_header_section_size",
+            (Who::Upstream, Kind::Malformed(_) | Kind::Version | Kind::Unsupported(_)) => {
+                "http_protocol_error"
+            }
+            (Who::Upstream, Kind::HeadTooLarge | Kind::TooManyFields) => {
+                "http_response_header_section_size"
+            }
             (_, Kind::Denied) => "destination_ip_prohibited",
             (_, Kind::Unauthorized) => "http_request_denied",
             (_, Kind::NoRoute) => "destination_not_found",
@@ -340,7 +385,9 @@ impl Fault {
 
     /// Seconds for Retry-After, where trying again makes sense: 1 to 60.
     pub fn retry_after_seconds(&self) -> Option<u64> {
-        let seconds = self.wait.map_or(1, |wait| wait.as_millis().div_ceil(1000).clamp(1, 60) as u64);
+        let seconds = self.wait.map_or(1, |wait| {
+            wait.as_millis().div_ceil(1000).clamp(1, 60) as u64
+        });
         (self.status() == 503).then_some(seconds)
     }
 }
@@ -348,11 +395,15 @@ impl Fault {
 /// The longest sentence of a fault that is shown.
 const MOST_SENTENCE_BYTES: usize = 1000;
 
-/// The whole reason, for the log and for the operator; [`Fault::for_peer`] is the part for the peer.
+/// The whole reason, for the log and for the operator; [`Fault::for_peer`] is the part for the
+/// peer.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Each text of a peer in the sentence was escaped where it was added; this catches one that was not.
-        peer_text(self.for_log.as_deref().unwrap_or(&self.detail)).at_most(MOST_SENTENCE_BYTES).fmt(f)
+        // Each text of a peer in the sentence was escaped where it was added; this catches one that
+        // was not.
+        peer_text(self.for_log.as_deref().unwrap_or(&self.detail))
+            .at_most(MOST_SENTENCE_BYTES)
+            .fmt(f)
     }
 }
 
@@ -383,9 +434,14 @@ impl From<DialError> for Fault {
             DialError::Tls(_) => (Who::Upstream, Kind::Tls),
             _ => (Who::Upstream, Kind::Unreachable),
         };
-        let DialError::Parent { source, .. } = &error else { return Self::new(who, kind, error.to_string()) };
+        let DialError::Parent { source, .. } = &error else {
+            return Self::new(who, kind, error.to_string());
+        };
         let for_log = Some(error.to_string().into());
-        Self { for_log, ..Self::new(who, kind, through_parent(source)) }
+        Self {
+            for_log,
+            ..Self::new(who, kind, through_parent(source))
+        }
     }
 }
 
@@ -394,13 +450,16 @@ fn own_limit(error: &DialError) -> Option<Kind> {
     match error {
         DialError::Exhausted(_) | DialError::Unchecked(_) => Some(Kind::Overloaded("descriptors")),
         DialError::TooManyLookups { .. } => Some(Kind::Overloaded("lookups")),
-        DialError::Parent { source: ParentError::Dial(source), .. } => own_limit(source),
+        DialError::Parent {
+            source: ParentError::Dial(source),
+            ..
+        } => own_limit(source),
         _ => None,
     }
 }
 
-/// What a user reads of a parent that opened no stream: what it says of the target, and nothing of the parent itself or
-/// of the way to it, which are the operator's business.
+/// What a user reads of a parent that opened no stream: what it says of the target, and nothing of
+/// the parent itself or of the way to it, which are the operator's business.
 fn through_parent(error: &ParentError) -> String {
     match error {
         ParentError::Denied
@@ -423,31 +482,145 @@ mod tests {
         use Kind::*;
         use Who::*;
         let rows = [
-            (Downstream, Malformed("x"), 400, Reply::GeneralFailure, "PROTOCOL"),
-            (Downstream, TargetTooLarge, 414, Reply::GeneralFailure, "PROTOCOL"),
-            (Downstream, HeadTooLarge, 431, Reply::GeneralFailure, "PROTOCOL"),
-            (Downstream, TooManyFields, 431, Reply::GeneralFailure, "PROTOCOL"),
-            (Downstream, Misdirected, 421, Reply::GeneralFailure, "PROTOCOL"),
-            (Downstream, Deadline(RequestRate), 408, Reply::GeneralFailure, "PROTOCOL"),
-            (Upstream, TooManyFields, 502, Reply::ConnectionRefused, "BROKEN"),
-            (Downstream, BodyTooLarge, 413, Reply::GeneralFailure, "PROTOCOL"),
-            (Downstream, Deadline(RequestHead), 408, Reply::GeneralFailure, "PROTOCOL"),
+            (
+                Downstream,
+                Malformed("x"),
+                400,
+                Reply::GeneralFailure,
+                "PROTOCOL",
+            ),
+            (
+                Downstream,
+                TargetTooLarge,
+                414,
+                Reply::GeneralFailure,
+                "PROTOCOL",
+            ),
+            (
+                Downstream,
+                HeadTooLarge,
+                431,
+                Reply::GeneralFailure,
+                "PROTOCOL",
+            ),
+            (
+                Downstream,
+                TooManyFields,
+                431,
+                Reply::GeneralFailure,
+                "PROTOCOL",
+            ),
+            (
+                Downstream,
+                Misdirected,
+                421,
+                Reply::GeneralFailure,
+                "PROTOCOL",
+            ),
+            (
+                Downstream,
+                Deadline(RequestRate),
+                408,
+                Reply::GeneralFailure,
+                "PROTOCOL",
+            ),
+            (
+                Upstream,
+                TooManyFields,
+                502,
+                Reply::ConnectionRefused,
+                "BROKEN",
+            ),
+            (
+                Downstream,
+                BodyTooLarge,
+                413,
+                Reply::GeneralFailure,
+                "PROTOCOL",
+            ),
+            (
+                Downstream,
+                Deadline(RequestHead),
+                408,
+                Reply::GeneralFailure,
+                "PROTOCOL",
+            ),
             (Downstream, NoRoute, 404, Reply::NotAllowed, "NOT_FOUND"),
             (Downstream, Denied, 403, Reply::NotAllowed, "DENIED"),
-            (Upstream, NameNotFound, 502, Reply::HostUnreachable, "UNREACHABLE"),
-            (Upstream, Unreachable, 502, Reply::NetworkUnreachable, "UNREACHABLE"),
+            (
+                Upstream,
+                NameNotFound,
+                502,
+                Reply::HostUnreachable,
+                "UNREACHABLE",
+            ),
+            (
+                Upstream,
+                Unreachable,
+                502,
+                Reply::NetworkUnreachable,
+                "UNREACHABLE",
+            ),
             (Upstream, Refused, 502, Reply::ConnectionRefused, "REFUSED"),
-            (Upstream, Deadline(Connect), 504, Reply::HostUnreachable, "TIMEOUT"),
-            (Upstream, Deadline(FirstByte), 504, Reply::HostUnreachable, "TIMEOUT"),
-            (Upstream, Deadline(ResponseBody), 504, Reply::HostUnreachable, "TIMEOUT"),
-            (Upstream, Malformed("x"), 502, Reply::ConnectionRefused, "BROKEN"),
+            (
+                Upstream,
+                Deadline(Connect),
+                504,
+                Reply::HostUnreachable,
+                "TIMEOUT",
+            ),
+            (
+                Upstream,
+                Deadline(FirstByte),
+                504,
+                Reply::HostUnreachable,
+                "TIMEOUT",
+            ),
+            (
+                Upstream,
+                Deadline(ResponseBody),
+                504,
+                Reply::HostUnreachable,
+                "TIMEOUT",
+            ),
+            (
+                Upstream,
+                Malformed("x"),
+                502,
+                Reply::ConnectionRefused,
+                "BROKEN",
+            ),
             (Upstream, Tls, 502, Reply::ConnectionRefused, "BROKEN"),
-            (Upstream, ClosedEarly, 502, Reply::ConnectionRefused, "BROKEN"),
+            (
+                Upstream,
+                ClosedEarly,
+                502,
+                Reply::ConnectionRefused,
+                "BROKEN",
+            ),
             (Link, Lost, 502, Reply::GeneralFailure, "LOST"),
             (Link, Deadline(Parked), 503, Reply::GeneralFailure, "LOST"),
-            (Us, Overloaded("queue-full"), 503, Reply::GeneralFailure, "BUSY"),
-            (Us, Overloaded("lookups"), 503, Reply::GeneralFailure, "BUSY"),
-            (Us, Overloaded("max-per-origin"), 503, Reply::GeneralFailure, "BUSY"),
+            (
+                Us,
+                Overloaded("queue-full"),
+                503,
+                Reply::GeneralFailure,
+                "BUSY",
+            ),
+            (
+                Us,
+                Overloaded("lookups"),
+                503,
+                Reply::GeneralFailure,
+                "BUSY",
+            ),
+            (
+                Us,
+                Overloaded("max-per-origin"),
+                503,
+                Reply::GeneralFailure,
+                "BUSY",
+            ),
             (Us, Draining, 503, Reply::GeneralFailure, "BUSY"),
         ];
         for (who, kind, status, socks, link) in rows {
@@ -482,10 +655,15 @@ mod tests {
 
     #[test]
     fn a_sentence_of_the_far_side_is_one_line_of_bounded_length() {
-        let there = wire::Fault { code: 0, class: String::new(), detail: "no\n2026 INFO forged\u{1b}[2J".repeat(1000) };
+        let there = wire::Fault {
+            code: 0,
+            class: String::new(),
+            detail: "no\n2026 INFO forged\u{1b}[2J".repeat(1000),
+        };
         let shown = Fault::from_link(NotOpened::Fault(there)).to_string();
         assert!(
-            shown.starts_with(r"no\n2026 INFO forged\u{1b}[2J") && shown.len() <= MOST_SENTENCE_BYTES + 3,
+            shown.starts_with(r"no\n2026 INFO forged\u{1b}[2J")
+                && shown.len() <= MOST_SENTENCE_BYTES + 3,
             "{shown}"
         );
         assert!(!shown.chars().any(char::is_control), "{shown}");
@@ -495,11 +673,16 @@ mod tests {
     fn a_limit_of_this_node_that_a_dial_reaches_is_not_the_upstreams_fault() {
         use crate::outbound::pooled::is_worth_another_upstream;
         let target: Target = "a.example:80".parse().unwrap();
-        let lookups = || DialError::TooManyLookups { name: "a.example".parse().unwrap() };
+        let lookups = || DialError::TooManyLookups {
+            name: "a.example".parse().unwrap(),
+        };
         let descriptors = || DialError::Exhausted(std::io::Error::from_raw_os_error(24));
         let by_parent = |error| {
             let source = ParentError::Dial(Box::new(error));
-            DialError::Parent { parent: "parent.example:3128".parse().unwrap(), source }
+            DialError::Parent {
+                parent: "parent.example:3128".parse().unwrap(),
+                source,
+            }
         };
         for (error, limit) in [
             (lookups(), "lookups"),
@@ -508,11 +691,19 @@ mod tests {
             (by_parent(descriptors()), "descriptors"),
         ] {
             let fault = Fault::dialling(&target, error);
-            let told = (fault.who, fault.class(), fault.status(), fault.retry_after_seconds());
+            let told = (
+                fault.who,
+                fault.class(),
+                fault.status(),
+                fault.retry_after_seconds(),
+            );
             assert_eq!(told, (Who::Us, limit, 503, Some(1)), "{fault}");
             assert!(!is_worth_another_upstream(&fault), "{fault}");
         }
-        let refused = DialError::Refused { addr: target.clone(), tried: 1 };
+        let refused = DialError::Refused {
+            addr: target.clone(),
+            tried: 1,
+        };
         let fault = Fault::dialling(&target, by_parent(refused));
         assert_eq!((fault.who, fault.status()), (Who::Upstream, 502));
     }
@@ -522,9 +713,14 @@ mod tests {
         let overloaded = Fault::new(Who::Us, Kind::Overloaded("queue-full"), "");
         assert_eq!(overloaded.retry_after_seconds(), Some(1));
         for (millis, seconds) in [(1, 1), (1000, 1), (1001, 2), (5000, 5), (3_600_000, 60)] {
-            let fault = overloaded.clone().worth_asking_again_after(Duration::from_millis(millis));
+            let fault = overloaded
+                .clone()
+                .worth_asking_again_after(Duration::from_millis(millis));
             assert_eq!(fault.retry_after_seconds(), Some(seconds));
         }
-        assert_eq!(Fault::new(Who::Upstream, Kind::Refused, "").retry_after_seconds(), None);
+        assert_eq!(
+            Fault::new(Who::Upstream, Kind::Refused, "").retry_after_seconds(),
+            None
+        );
     }
 }

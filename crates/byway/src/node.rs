@@ -15,7 +15,9 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use crate::config::Diff;
-use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, ResolverKind, Role, RoleKind, Serves, SpillMode};
+use crate::config::{
+    self, Bind, ListenerKey, ListenerPlan, Plan, ResolverKind, Role, RoleKind, Serves, SpillMode,
+};
 use crate::exchange::budget::Budget;
 use crate::inbound::admission::Admission;
 use crate::inbound::bind::{self, BindError, Bound, Socket, SocketFile};
@@ -104,11 +106,16 @@ impl Node {
         Self::start_for(plan, inherited, false)
     }
 
-    /// The same; with `person`, what waiting cannot help about a link ends it and is told ([`Links::news`]).
+    /// The same; with `person`, what waiting cannot help about a link ends it and is told
+    /// ([`Links::news`]).
     ///
     /// # Errors
     /// As [`Node::start`].
-    pub fn start_for(plan: Plan, inherited: &mut Inherited, person: bool) -> Result<Self, NodeError> {
+    pub fn start_for(
+        plan: Plan,
+        inherited: &mut Inherited,
+        person: bool,
+    ) -> Result<Self, NodeError> {
         note_lowered(&plan);
         splice::allow(plan.descriptors.shares.pipes / plan.workers);
         // With sockets of an earlier process of this node, it may still be there.
@@ -118,8 +125,15 @@ impl Node {
         let stop = Stop::default();
         let workers = Workers::start(plan.workers, &stop, &counters)?;
         let shared = Arc::new(share(plan, &workers, counters)?);
-        let node = Self { shared, workers, stop, serving: Mutex::default(), person };
-        // What links need is made before anything is served; if it cannot be, everything is let go of again.
+        let node = Self {
+            shared,
+            workers,
+            stop,
+            serving: Mutex::default(),
+            person,
+        };
+        // What links need is made before anything is served; if it cannot be, everything is let go
+        // of again.
         let ready = node.prepare_links(&node.shared.plan.load(), bound, follows);
         let ready = ready.and_then(|bound| node.begin_access_log().map(|()| bound));
         let bound = match ready {
@@ -138,7 +152,10 @@ impl Node {
 
     fn begin_access_log(&self) -> Result<(), NodeError> {
         let access = &self.shared.access;
-        Ok(access.begin(access.prepare(&self.shared.plan.load().log)?, &self.shared.stations)?)
+        Ok(access.begin(
+            access.prepare(&self.shared.plan.load().log)?,
+            &self.shared.stations,
+        )?)
     }
 
     /// Opens the access log again by its name, after a rename.
@@ -167,8 +184,8 @@ impl Node {
         self.workers.shared().runtime()
     }
 
-    /// Applies a new Plan: binds what is new, drains what is gone, and leaves alone what both have. Connections see the
-    /// new Plan with their next request. Returns what changed.
+    /// Applies a new Plan: binds what is new, drains what is gone, and leaves alone what both have.
+    /// Connections see the new Plan with their next request. Returns what changed.
     ///
     /// # Errors
     /// [`BindError`], [`AccessLogError`]; the old Plan then stays in force, whole.
@@ -177,10 +194,15 @@ impl Node {
         let old = self.shared.plan.load_full();
         plan.generation = old.generation + 1;
         let diff = Diff::between(&old, &plan);
-        let new = plan.keyed_listeners().filter(|(key, _)| !serving.iter().any(|s| *s.key == *key));
+        let new = plan
+            .keyed_listeners()
+            .filter(|(key, _)| !serving.iter().any(|s| *s.key == *key));
         let mut bound = bind_all(new, self.workers.count(), &mut Inherited::default())?;
         for s in serving.iter() {
-            if let Some(listener) = plan.listener(&s.key).filter(|listener| listener.role.kind() != s.role) {
+            if let Some(listener) = plan
+                .listener(&s.key)
+                .filter(|listener| listener.role.kind() != s.role)
+            {
                 bound.push(ToServe::kept(s, listener)?);
             }
         }
@@ -197,7 +219,9 @@ impl Node {
         };
         self.share_descriptors(&plan);
         let spare = Arc::clone(self.shared.admission.attempts());
-        self.shared.dialler.store(Arc::new(dialler(&plan, resolver).with_spare_attempts(spare)));
+        self.shared.dialler.store(Arc::new(
+            dialler(&plan, resolver).with_spare_attempts(spare),
+        ));
         self.shared.plan.store(Arc::clone(&plan));
         serving.retain(|s| {
             let kept = plan.listener(&s.key).is_some();
@@ -212,27 +236,35 @@ impl Node {
         self.shared.links.follow(&plan);
         self.forget_upstreams(&plan);
         for station in &self.shared.stations {
-            station.retain(|name| plan.listeners.iter().any(|listener| *listener.name == *name));
+            station.retain(|name| {
+                plan.listeners
+                    .iter()
+                    .any(|listener| *listener.name == *name)
+            });
         }
         warn_of_restart(&old, &plan);
         Ok(diff)
     }
 
-    /// The shares of descriptors as a start with `plan` would have them, but for those of the pool and of name look-ups.
+    /// The shares of descriptors as a start with `plan` would have them, but for those of the pool
+    /// and of name look-ups.
     fn share_descriptors(&self, plan: &Plan) {
         splice::allow(plan.descriptors.shares.pipes / plan.workers);
         for excess in self.shared.admission.apply(&plan.descriptors.shares) {
             let scope = self.workers.shared().clone();
-            self.workers.shared().spawn("excess connections", async move {
-                tokio::select! {
-                    () = excess.retire() => {}
-                    () = scope.drained() => {}
-                }
-            });
+            self.workers
+                .shared()
+                .spawn("excess connections", async move {
+                    tokio::select! {
+                        () = excess.retire() => {}
+                        () = scope.drained() => {}
+                    }
+                });
         }
     }
 
-    /// Upstream connections go when no route leads to them any more; those in use go when they come back.
+    /// Upstream connections go when no route leads to them any more; those in use go when they come
+    /// back.
     fn forget_upstreams(&self, plan: &Plan) {
         let kept = |origin: &Origin| match origin {
             Origin::Upstream(id) => upstream_ids(plan).any(|kept| kept == id),
@@ -248,14 +280,30 @@ impl Node {
     }
 
     fn serve(&self, serving: &mut Vec<Serving>, bound: Vec<ToServe>) {
-        for ToServe { key, plan, address, sockets, quic, .. } in bound {
+        for ToServe {
+            key,
+            plan,
+            address,
+            sockets,
+            quic,
+            ..
+        } in bound
+        {
             let (key, address) = (Arc::new(key), Arc::new(address));
             let role = plan.role.kind();
             if plan.role == Role::Metrics && !address.is_local() {
-                tracing::warn!("metrics can be read from other machines, without a password, at {address}");
+                tracing::warn!(
+                    "metrics can be read from other machines, without a password, at {address}"
+                );
             }
-            let admit = self.shared.admission.of(&plan.role, plan.limits.connections);
-            self.shared.listening.lock().insert(ListenerKey::clone(&key), Arc::clone(&address));
+            let admit = self
+                .shared
+                .admission
+                .of(&plan.role, plan.limits.connections);
+            self.shared
+                .listening
+                .lock()
+                .insert(ListenerKey::clone(&key), Arc::clone(&address));
             let peers = Peers::default();
             let mut quic = quic;
             let doors = self.workers.scopes().enumerate().map(|(worker, scope)| {
@@ -273,14 +321,26 @@ impl Node {
                 })
             });
             let doors: Vec<_> = doors.collect();
-            if let (Role::Link(_), Bind::Tcp(udp), Some(door)) = (&plan.role, &*address, doors.first()) {
-                self.shared.links_scope.spawn("quic listener", serve_udp(quic.take(), *udp, Arc::clone(door)));
+            if let (Role::Link(_), Bind::Tcp(udp), Some(door)) =
+                (&plan.role, &*address, doors.first())
+            {
+                self.shared.links_scope.spawn(
+                    "quic listener",
+                    serve_udp(quic.take(), *udp, Arc::clone(door)),
+                );
             }
             let name = Arc::clone(&plan.name);
             match sockets {
                 Some((sockets, file)) => {
                     let listener = Opened::new(sockets, doors);
-                    serving.push(Serving { key, address, name, role, listener, _file: file });
+                    serving.push(Serving {
+                        key,
+                        address,
+                        name,
+                        role,
+                        listener,
+                        _file: file,
+                    });
                 }
                 None => {
                     if let Some(kept) = serving.iter_mut().find(|s| s.key == key) {
@@ -293,20 +353,31 @@ impl Node {
         self.shared.note_own();
     }
 
-    /// Makes what the links of `plan` need: the key, the epoch if any is dialled, QUIC for every listener of links among
-    /// `bound`; and writes down how to join those.
-    fn prepare_links(&self, plan: &Plan, bound: Vec<ToServe>, follows: bool) -> Result<Vec<ToServe>, NodeError> {
+    /// Makes what the links of `plan` need: the key, the epoch if any is dialled, QUIC for every
+    /// listener of links among `bound`; and writes down how to join those.
+    fn prepare_links(
+        &self,
+        plan: &Plan,
+        bound: Vec<ToServe>,
+        follows: bool,
+    ) -> Result<Vec<ToServe>, NodeError> {
         let links = &self.shared.links;
         if !plan.joins.is_empty() {
             links.key()?;
             links.epoch()?;
         }
-        let purposes: Vec<Purpose> = plan.listeners.iter().filter_map(|listener| purpose_of(&listener.role)).collect();
+        let purposes: Vec<Purpose> = plan
+            .listeners
+            .iter()
+            .filter_map(|listener| purpose_of(&listener.role))
+            .collect();
         let prepared = bound.into_iter().map(|mut serve| {
             let (Role::Link(link), Bind::Tcp(address)) = (&serve.plan.role, &serve.address) else {
                 return Ok(serve);
             };
-            let Some(purpose) = purpose_of(&serve.plan.role) else { return Ok(serve) };
+            let Some(purpose) = purpose_of(&serve.plan.role) else {
+                return Ok(serve);
+            };
             links.writer.lock_state(purpose, follows)?;
             let acceptor = links.acceptor(&plan.link)?;
             let udp = serve.udp.take();
@@ -314,9 +385,21 @@ impl Node {
             serve.quic = quic.map_err(|source| BindError::udp(*address, source))?;
             let several = purposes.iter().filter(|other| **other == purpose).count() > 1;
             let file = JoinFile::new(links.state(), purpose, several.then_some(address.port()));
-            let (listener, address) = (Arc::clone(&serve.plan.name), link.advertise.target(address.port()));
-            let request = JoinRequest { listener, file, purpose, pin: acceptor.pin(), address };
-            links.writer.prepare_join(&request).map_err(LinkSetupError::from)?;
+            let (listener, address) = (
+                Arc::clone(&serve.plan.name),
+                link.advertise.target(address.port()),
+            );
+            let request = JoinRequest {
+                listener,
+                file,
+                purpose,
+                pin: acceptor.pin(),
+                address,
+            };
+            links
+                .writer
+                .prepare_join(&request)
+                .map_err(LinkSetupError::from)?;
             Ok(serve)
         });
         prepared.collect()
@@ -326,12 +409,14 @@ impl Node {
     fn begin_joins(&self, plan: &Plan) {
         let (shared, person) = (&self.shared, self.person);
         shared.links.begin(plan, |joined: Arc<Joined>| {
-            shared.links_scope.spawn("link", joined.run(Arc::clone(shared), person));
+            shared
+                .links_scope
+                .spawn("link", joined.run(Arc::clone(shared), person));
         });
     }
 
-    /// Closes pooled connections whose idle time is over, and public ports whose hold is; notices revoked grants, and that
-    /// an earlier process has left.
+    /// Closes pooled connections whose idle time is over, and public ports whose hold is; notices
+    /// revoked grants, and that an earlier process has left.
     fn keep_house(&self) {
         let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
         self.workers.shared().spawn("grants", async move {
@@ -370,14 +455,18 @@ impl Node {
         });
     }
 
-    /// Stops accepting, lets what is under way finish for as long as the Plan allows, then cuts. Returns how many
-    /// connections were cut.
+    /// Stops accepting, lets what is under way finish for as long as the Plan allows, then cuts.
+    /// Returns how many connections were cut.
     pub async fn drain(&self) -> usize {
         self.stop.draining.raise();
         self.shared.links.writer.hand_over().await;
         let patience = self.shared.plan.load().drain;
         let ended = timeout(patience, self.workers.ended()).await;
-        let left = if ended.is_err() { self.workers.running() } else { 0 };
+        let left = if ended.is_err() {
+            self.workers.running()
+        } else {
+            0
+        };
         self.cut();
         // Cut tasks end at their next poll; this only waits for that.
         let _ = timeout(CUT_PATIENCE, self.workers.ended()).await;
@@ -399,7 +488,8 @@ impl Node {
     }
 }
 
-/// A default that is lowered is worth a line of the log only if it becomes less than what one address may hold by default.
+/// A default that is lowered is worth a line of the log only if it becomes less than what one
+/// address may hold by default.
 const FEW: usize = 1024;
 
 /// Says which limits the process has too few descriptors for.
@@ -418,7 +508,10 @@ fn warn_of_restart(old: &Plan, new: &Plan) {
         ("workers", old.workers != new.workers),
         ("[pool]", old.pool != new.pool),
         ("[spill]", old.spill != new.spill),
-        ("limits.connections", old.limits.connections != new.limits.connections),
+        (
+            "limits.connections",
+            old.limits.connections != new.limits.connections,
+        ),
     ];
     for (what, _) in unapplied.iter().filter(|(_, changed)| *changed) {
         tracing::warn!("{what} has changed: it takes effect at the next start");
@@ -451,8 +544,18 @@ impl ToServe {
             (Role::Link(_), Bind::Tcp(address)) => bind_udp(*address)?,
             _ => None,
         };
-        let (key, address) = (ListenerKey::clone(&serving.key), Bind::clone(&serving.address));
-        Ok(Self { key, plan: Arc::clone(plan), address, sockets: None, udp, quic: None })
+        let (key, address) = (
+            ListenerKey::clone(&serving.key),
+            Bind::clone(&serving.address),
+        );
+        Ok(Self {
+            key,
+            plan: Arc::clone(plan),
+            address,
+            sockets: None,
+            udp,
+            quic: None,
+        })
     }
 }
 
@@ -466,22 +569,40 @@ fn bind_all<'p>(
             Role::Link(_) => bind_with_udp(&plan.bind, workers, inherited)?,
             _ => (bind::bind(&plan.bind, workers, inherited)?, None),
         };
-        let Bound { address, sockets, file } = bound;
-        Ok(ToServe { key, plan: Arc::clone(plan), address, sockets: Some((sockets, file)), udp, quic: None })
+        let Bound {
+            address,
+            sockets,
+            file,
+        } = bound;
+        Ok(ToServe {
+            key,
+            plan: Arc::clone(plan),
+            address,
+            sockets: Some((sockets, file)),
+            udp,
+            quic: None,
+        })
     });
     bound.collect()
 }
 
-/// TCP, and UDP on the same port. A port that the system chose for TCP may be somebody's for UDP: then another is taken.
+/// TCP, and UDP on the same port. A port that the system chose for TCP may be somebody's for UDP:
+/// then another is taken.
 fn bind_with_udp(
     bind: &Bind,
     workers: usize,
     inherited: &mut Inherited,
 ) -> Result<(Bound, Option<UdpSocket>), BindError> {
-    let mut tries = if matches!(bind, Bind::Tcp(address) if address.port() == 0) { PORT_TRIES } else { 1 };
+    let mut tries = if matches!(bind, Bind::Tcp(address) if address.port() == 0) {
+        PORT_TRIES
+    } else {
+        1
+    };
     loop {
         let bound = bind::bind(bind, workers, inherited)?;
-        let Bind::Tcp(address) = bound.address else { return Ok((bound, None)) };
+        let Bind::Tcp(address) = bound.address else {
+            return Ok((bound, None));
+        };
         tries -= 1;
         let udp = bind_udp(address)?;
         if udp.is_some() || tries == 0 {
@@ -490,8 +611,8 @@ fn bind_with_udp(
     }
 }
 
-/// `None`: the port is in use over UDP. An earlier process of this node, or an earlier role of the listener, may still be
-/// leaving: `wait_for_udp` goes on.
+/// `None`: the port is in use over UDP. An earlier process of this node, or an earlier role of the
+/// listener, may still be leaving: `wait_for_udp` goes on.
 fn bind_udp(address: SocketAddr) -> Result<Option<UdpSocket>, BindError> {
     match byway_link::quic::bind(address) {
         Ok(udp) => Ok(Some(udp)),
@@ -519,7 +640,11 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         spill: spill(&plan)?,
         links: Links::new(&plan.state, workers.shared().runtime().clone()),
         links_scope: workers.shared().child(),
-        stations: workers.scopes().chain([workers.shared()]).map(|scope| Arc::clone(scope.station())).collect(),
+        stations: workers
+            .scopes()
+            .chain([workers.shared()])
+            .map(|scope| Arc::clone(scope.station()))
+            .collect(),
         access: AccessLog::default(),
         scopes: workers.scopes().cloned().collect(),
         loads: Loads::new(workers.count()),
@@ -531,7 +656,8 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
     })
 }
 
-/// One for the node: all workers share its cache and its places. Sockets and timers belong to `runtime`.
+/// One for the node: all workers share its cache and its places. Sockets and timers belong to
+/// `runtime`.
 pub(crate) fn resolver(plan: &Plan, runtime: &tokio::runtime::Handle) -> Resolver {
     let sockets = plan.descriptors.shares.names;
     match plan.dial.resolver {
@@ -555,7 +681,8 @@ pub(crate) fn dialler(plan: &Plan, resolver: Resolver) -> Dialler {
     Dialler::new(resolver, options)
 }
 
-/// A Plan without visitors has limits of the pool that were not lowered, and a reload may add visitors.
+/// A Plan without visitors has limits of the pool that were not lowered, and a reload may add
+/// visitors.
 fn pool_limits(plan: &Plan) -> byway_agent::Limits {
     let pool = &plan.pool;
     let max_total = pool.max_total.min(plan.descriptors.shares.pooled);
@@ -610,11 +737,17 @@ fn purpose_of(role: &Role) -> Option<Purpose> {
 }
 
 fn upstream_ids(plan: &Plan) -> impl Iterator<Item = &Arc<str>> {
-    let edges = plan.listeners.iter().filter_map(|listener| match &listener.role {
-        Role::Edge(edge) => Some(edge),
-        _ => None,
-    });
-    edges.flat_map(|edge| &edge.routes).flat_map(|route| &route.upstreams).map(|upstream| &upstream.id)
+    let edges = plan
+        .listeners
+        .iter()
+        .filter_map(|listener| match &listener.role {
+            Role::Edge(edge) => Some(edge),
+            _ => None,
+        });
+    edges
+        .flat_map(|edge| &edge.routes)
+        .flat_map(|route| &route.upstreams)
+        .map(|upstream| &upstream.id)
 }
 
 pub(crate) fn tcp_address(bind: &Bind) -> Option<SocketAddr> {

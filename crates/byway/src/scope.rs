@@ -2,8 +2,8 @@
 //!
 //! In:    futures that serve a connection, a listener or a timer.
 //! Out:   their end, awaited by whoever drains the scope.
-//! Never: lets a task outlive its owner, lets a panic reach more than the task that panicked, or costs a task that is
-//!        polled more than one look at a flag.
+//! Never: lets a task outlive its owner, lets a panic reach more than the task that panicked, or
+//!        costs a task that is polled more than one look at a flag.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -31,8 +31,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// A scope on `runtime` that obeys the two signals of `stop`. `runtime` has one thread that polls its tasks: what they
-    /// count in the scope's station, they count alone.
+    /// A scope on `runtime` that obeys the two signals of `stop`. `runtime` has one thread that
+    /// polls its tasks: what they count in the scope's station, they count alone.
     pub fn new(runtime: Handle, stop: &Stop, counters: Arc<Counters>) -> Self {
         let scope = Self {
             runtime,
@@ -57,13 +57,17 @@ impl Scope {
         scope
     }
 
-    /// A scope for one listener on the same runtime: it drains with its parent, or alone when the listener goes.
-    /// Its tasks count as the parent's.
+    /// A scope for one listener on the same runtime: it drains with its parent, or alone when the
+    /// listener goes. Its tasks count as the parent's.
     pub fn child(&self) -> Self {
-        Self { draining: self.draining.child(), ..self.clone() }
+        Self {
+            draining: self.draining.child(),
+            ..self.clone()
+        }
     }
 
-    /// Runs `task` until it ends or the scope is cut. A panic ends this task only; it is logged under `name` and counted.
+    /// Runs `task` until it ends or the scope is cut. A panic ends this task only; it is logged
+    /// under `name` and counted.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         // Boxed, because each wrapper would else hold its own copy of the room for the whole task.
         let owned = Owned {
@@ -82,10 +86,15 @@ impl Scope {
         self.draining.raised().await;
     }
 
-    /// The same for a task of this scope that waits often: it costs a look at a flag. The task itself is polled when
-    /// draining begins, so this may be used only where its own waker is the one in `cx` (not inside of a set of futures).
+    /// The same for a task of this scope that waits often: it costs a look at a flag. The task
+    /// itself is polled when draining begins, so this may be used only where its own waker is the
+    /// one in `cx` (not inside of a set of futures).
     pub fn poll_drained(&self, _cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_draining() { Poll::Ready(()) } else { Poll::Pending }
+        if self.is_draining() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Whether draining has begun.
@@ -160,7 +169,13 @@ impl<F: Future<Output = ()>> Future for Owned<F> {
                 let id = this.counters.panics.add(1);
                 if let Some(line) = this.counters.repeats.panics.count() {
                     let left_out = line.left_out;
-                    tracing::error!(task = this.name, panic_id = id, left_out, "panicked: {}", panic_text(&*panic));
+                    tracing::error!(
+                        task = this.name,
+                        panic_id = id,
+                        left_out,
+                        "panicked: {}",
+                        panic_text(&*panic)
+                    );
                 }
             }
         }
@@ -179,7 +194,8 @@ impl<F> Drop for Owned<F> {
     }
 }
 
-/// The wakers of all tasks of a scope and its children. A task keeps the one of its first poll: it is its own for life.
+/// The wakers of all tasks of a scope and its children. A task keeps the one of its first poll: it
+/// is its own for life.
 #[derive(Default)]
 struct Wakers(Mutex<Places>);
 
@@ -256,7 +272,9 @@ mod tests {
         let (one, other) = (scope.child(), scope.child());
         for child in [&one, &other] {
             let own = child.clone();
-            child.spawn("waiting", async move { std::future::poll_fn(|cx| own.poll_drained(cx)).await });
+            child.spawn("waiting", async move {
+                std::future::poll_fn(|cx| own.poll_drained(cx)).await
+            });
         }
         tokio::task::yield_now().await;
         assert_eq!(scope.running(), 2);
@@ -270,7 +288,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_scope_remembers_of_a_task_goes_with_it() {
-        let scope = Scope::new(Handle::current(), &Stop::default(), Arc::new(Counters::default()));
+        let scope = Scope::new(
+            Handle::current(),
+            &Stop::default(),
+            Arc::new(Counters::default()),
+        );
         for _ in 0..100 {
             scope.spawn("short", async {});
             while scope.running() > 0 {

@@ -71,9 +71,16 @@ pub struct Shared {
 impl Shared {
     /// Makes `own` what this node listens on now.
     pub fn note_own(&self) {
-        let planned =
-            self.listening.lock().values().filter_map(|bind| crate::node::tcp_address(bind)).collect::<Vec<_>>();
-        let own: Arc<[SocketAddr]> = planned.into_iter().chain(self.links.public.addresses()).collect();
+        let planned = self
+            .listening
+            .lock()
+            .values()
+            .filter_map(|bind| crate::node::tcp_address(bind))
+            .collect::<Vec<_>>();
+        let own: Arc<[SocketAddr]> = planned
+            .into_iter()
+            .chain(self.links.public.addresses())
+            .collect();
         self.own.store(Arc::new(own));
     }
 
@@ -86,7 +93,11 @@ impl Shared {
             return Ok(tls);
         }
         let made = TlsClient::new(Roots::Platform, &[b"http/1.1"]).map_err(|error| {
-            Fault::new(Who::Us, Kind::Internal, format!("cannot read the system's certificates: {error}"))
+            Fault::new(
+                Who::Us,
+                Kind::Internal,
+                format!("cannot read the system's certificates: {error}"),
+            )
         })?;
         Ok(self.tls.get_or_init(|| made))
     }

@@ -23,8 +23,11 @@ struct Inner {
 impl Signal {
     /// One that is raised with this one, or alone.
     pub fn child(&self) -> Self {
-        let inner =
-            Inner { raised: AtomicBool::new(false), token: self.0.token.child_token(), parent: Some(self.clone()) };
+        let inner = Inner {
+            raised: AtomicBool::new(false),
+            token: self.0.token.child_token(),
+            parent: Some(self.clone()),
+        };
         Self(Arc::new(inner))
     }
 

@@ -38,7 +38,12 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The Plan of a config that is right.
 pub(crate) fn plan(text: &str) -> Plan {
-    parse_with(text, "byway.toml", &Surroundings::without_files(Path::new("/state"))).unwrap()
+    parse_with(
+        text,
+        "byway.toml",
+        &Surroundings::without_files(Path::new("/state")),
+    )
+    .unwrap()
 }
 
 /// One listener of a node, without its socket.
@@ -55,12 +60,16 @@ impl Bench {
 
     /// An edge in front of `upstream`; `lines` stand before it.
     pub(crate) fn edge_to(upstream: &str, lines: &str) -> Self {
-        Self::new(&format!("{lines}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{upstream}\"\n"))
+        Self::new(&format!(
+            "{lines}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{upstream}\"\n"
+        ))
     }
 
     /// An egress; `lines` belong to it.
     pub(crate) fn egress(lines: &str) -> Self {
-        Self::new(&format!("spill.mode = \"off\"\n[[proxy]]\nlisten = \"127.0.0.1:0\"\n{lines}\n"))
+        Self::new(&format!(
+            "spill.mode = \"off\"\n[[proxy]]\nlisten = \"127.0.0.1:0\"\n{lines}\n"
+        ))
     }
 
     /// The first listener of the config.
@@ -130,7 +139,13 @@ impl Bench {
 
     /// Serves a connection as the listener would.
     pub(crate) fn serve(&self, stream: Stream) {
-        let (accepted, door) = (Accepted { stream, visit: Visit::default() }, self.door.clone());
+        let (accepted, door) = (
+            Accepted {
+                stream,
+                visit: Visit::default(),
+            },
+            self.door.clone(),
+        );
         let (plan, listener) = door.plan().unwrap();
         self.door.scope.spawn("connection", async move {
             match &listener.role {
@@ -150,24 +165,43 @@ impl Bench {
     /// Puts a connection to the edge's upstream into the pool.
     pub(crate) async fn lend_to_edge(&self, stream: Stream) {
         let plan = self.door.shared.plan.load_full();
-        let Role::Edge(edge) = &plan.listeners[0].role else { panic!("an edge") };
-        self.lend(Origin::Upstream(Arc::clone(&edge.routes[0].upstreams[0].id)), stream).await;
+        let Role::Edge(edge) = &plan.listeners[0].role else {
+            panic!("an edge")
+        };
+        self.lend(
+            Origin::Upstream(Arc::clone(&edge.routes[0].upstreams[0].id)),
+            stream,
+        )
+        .await;
     }
 
-    /// The origin's end of a connection to `target` that stands idle in the pool, for an egress without users.
+    /// The origin's end of a connection to `target` that stands idle in the pool, for an egress
+    /// without users.
     pub(crate) async fn origin(&self, target: &str) -> Peer {
         let (near, far) = pipe::pair();
         let listener = Arc::clone(&self.door.key);
         let target = target.parse().unwrap();
-        self.lend(Origin::Egress { generation: 1, listener, user: None, target }, near.into_stream()).await;
+        self.lend(
+            Origin::Egress {
+                generation: 1,
+                listener,
+                user: None,
+                target,
+            },
+            near.into_stream(),
+        )
+        .await;
         Peer::new(far)
     }
 
     async fn lend(&self, origin: Origin, stream: Stream) {
-        let Acquired::Open(permit) = self.door.shared.pool.acquire_fresh(&origin).await.unwrap() else {
+        let Acquired::Open(permit) = self.door.shared.pool.acquire_fresh(&origin).await.unwrap()
+        else {
             panic!("a permit")
         };
-        permit.install(Conn::new(stream)).release(Release::Keep { idle: None });
+        permit
+            .install(Conn::new(stream))
+            .release(Release::Keep { idle: None });
     }
 }
 
@@ -180,7 +214,11 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(pipe: MemoryPipe) -> Self {
-        Self { control: pipe.control(), stream: pipe.into_stream(), unread: Vec::new() }
+        Self {
+            control: pipe.control(),
+            stream: pipe.into_stream(),
+            unread: Vec::new(),
+        }
     }
 
     /// Says all of it; it must be taken.
@@ -204,7 +242,11 @@ impl Peer {
                 return String::from_utf8(head).unwrap();
             }
             let more = self.read().await.expect("the rest of a head");
-            assert!(more, "an end within a head: {:?}", String::from_utf8_lossy(&self.unread));
+            assert!(
+                more,
+                "an end within a head: {:?}",
+                String::from_utf8_lossy(&self.unread)
+            );
         }
     }
 
@@ -213,10 +255,17 @@ impl Peer {
         let expected = expected.as_ref();
         while self.unread.len() < expected.len() {
             let more = self.read().await.expect("more bytes");
-            assert!(more, "an end behind {:?}", String::from_utf8_lossy(&self.unread));
+            assert!(
+                more,
+                "an end behind {:?}",
+                String::from_utf8_lossy(&self.unread)
+            );
         }
         let heard: Vec<u8> = self.unread.drain(..expected.len()).collect();
-        assert_eq!(String::from_utf8_lossy(&heard), String::from_utf8_lossy(expected));
+        assert_eq!(
+            String::from_utf8_lossy(&heard),
+            String::from_utf8_lossy(expected)
+        );
     }
 
     /// Some bytes, whatever they are; false for a FIN.
@@ -241,22 +290,34 @@ impl Peer {
         let (stream, unread) = (&mut self.stream, &mut self.unread);
         let conversing = std::future::poll_fn(|cx| {
             while !bytes.is_empty() {
-                let Poll::Ready(written) = stream.poll_write(cx, &[std::io::IoSlice::new(bytes)]) else { break };
+                let Poll::Ready(written) = stream.poll_write(cx, &[std::io::IoSlice::new(bytes)])
+                else {
+                    break;
+                };
                 bytes = &bytes[written.unwrap()..];
             }
             let mut space = [0; 64];
             while unread.len() < heard_bytes {
-                let Poll::Ready(read) = stream.poll_read(cx, &mut space) else { break };
-                let Read::Data(n) = read.unwrap() else { panic!("a FIN after {} bytes", unread.len()) };
+                let Poll::Ready(read) = stream.poll_read(cx, &mut space) else {
+                    break;
+                };
+                let Read::Data(n) = read.unwrap() else {
+                    panic!("a FIN after {} bytes", unread.len())
+                };
                 unread.extend_from_slice(&space[..n]);
             }
-            if bytes.is_empty() && unread.len() >= heard_bytes { Poll::Ready(()) } else { Poll::Pending }
+            if bytes.is_empty() && unread.len() >= heard_bytes {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         });
         within(conversing).await;
         self.unread.drain(..heard_bytes).collect()
     }
 
-    /// Waits until the other side has let go of the connection, in whatever way. For a paused clock.
+    /// Waits until the other side has let go of the connection, in whatever way. For a paused
+    /// clock.
     pub(crate) async fn wait_until_left(&mut self) {
         while matches!(self.read().await, Ok(true)) {}
         within(async {

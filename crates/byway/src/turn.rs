@@ -1,9 +1,10 @@
 //! Turn: how often the reactor of the calling thread has been asked what is new.
 //!
 //! In:    one call from the runtime, each time after its thread has waited for events.
-//! Out:   a number that differs from an earlier one only if what had come by then was announced since; where more sockets
-//!        had news at once than one look brings, the oldest news first.
-//! Never: counts a turn too many; one that the runtime makes between tasks, without waiting, is not told and not counted.
+//! Out:   a number that differs from an earlier one only if what had come by then was announced
+//!        since; where more sockets had news at once than one look brings, the oldest news first.
+//! Never: counts a turn too many; one that the runtime makes between tasks, without waiting, is not
+//!        told and not counted.
 
 use std::cell::Cell;
 

@@ -1,8 +1,10 @@
-//! Worker: a thread with a current-thread runtime of its own; and the one small runtime that all of them share.
+//! Worker: a thread with a current-thread runtime of its own; and the one small runtime that all of
+//! them share.
 //!
 //! In:    how many workers the Plan asks for.
 //! Out:   scopes to spawn on: connections on the workers, names and timers on the shared runtime.
-//! Never: moves a task from one worker to another. A connection lives and dies where it was accepted.
+//! Never: moves a task from one worker to another. A connection lives and dies where it was
+//!        accepted.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -37,11 +39,20 @@ impl Workers {
     /// # Errors
     /// When the system gives no thread or no epoll descriptor.
     pub fn start(count: NonZeroUsize, stop: &Stop, counters: &Arc<Counters>) -> io::Result<Self> {
-        let shared = Builder::new_multi_thread().worker_threads(1).thread_name("byway-shared").enable_all().build()?;
+        let shared = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("byway-shared")
+            .enable_all()
+            .build()?;
         let shared_scope = Scope::new(shared.handle().clone(), stop, Arc::clone(counters));
-        let workers =
-            (0..count.get()).map(|index| Worker::start(index, stop, counters)).collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { workers, shared, shared_scope })
+        let workers = (0..count.get())
+            .map(|index| Worker::start(index, stop, counters))
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(Self {
+            workers,
+            shared,
+            shared_scope,
+        })
     }
 
     /// One scope a worker, in order.
@@ -78,14 +89,16 @@ impl Workers {
         self.shared_scope.ended().await;
     }
 
-    /// Ends the runtimes. All tasks have ended or been cut before; only then may a reactor go that another worker's
-    /// pooled connection might be registered with.
+    /// Ends the runtimes. All tasks have ended or been cut before; only then may a reactor go that
+    /// another worker's pooled connection might be registered with.
     pub fn join(mut self) {
         for worker in &mut self.workers {
             drop(worker.quit.take());
         }
         for worker in &mut self.workers {
-            let Some(thread) = worker.thread.take() else { continue };
+            let Some(thread) = worker.thread.take() else {
+                continue;
+            };
             if thread.join().is_err() {
                 tracing::error!("a worker thread panicked outside of any task");
             }
@@ -94,13 +107,14 @@ impl Workers {
     }
 }
 
-/// The most events that one look at the reactor brings. What it says of a socket is still in the cache when that socket is
-/// read: with 2,000 busy sockets, tokio's 1,024 cost up to a quarter more time than this.
+/// The most events that one look at the reactor brings. What it says of a socket is still in the
+/// cache when that socket is read: with 2,000 busy sockets, tokio's 1,024 cost up to a quarter more
+/// time than this.
 const EVENTS_PER_TURN: usize = 256;
 
-/// How many tasks run before the reactor is asked again, if that many can: more than one look wakes. So what it brought is
-/// done before the next, each look is a turn (one between tasks would be none, see [`turn`]), and connections that have
-/// rested over one need no look at their sockets.
+/// How many tasks run before the reactor is asked again, if that many can: more than one look
+/// wakes. So what it brought is done before the next, each look is a turn (one between tasks would
+/// be none, see [`turn`]), and connections that have rested over one need no look at their sockets.
 const TASKS_PER_TURN: u32 = 1024;
 
 impl Worker {
@@ -113,11 +127,17 @@ impl Worker {
             .build()?;
         let scope = Scope::new(runtime.handle().clone(), stop, Arc::clone(counters));
         let (quit, quitting) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new().name(format!("byway-{index}")).spawn(move || {
-            // Resolves with an error when `quit` is dropped, which is the signal.
-            let _ = runtime.block_on(quitting);
-        })?;
-        Ok(Self { scope, thread: Some(thread), quit: Some(quit) })
+        let thread = std::thread::Builder::new()
+            .name(format!("byway-{index}"))
+            .spawn(move || {
+                // Resolves with an error when `quit` is dropped, which is the signal.
+                let _ = runtime.block_on(quitting);
+            })?;
+        Ok(Self {
+            scope,
+            thread: Some(thread),
+            quit: Some(quit),
+        })
     }
 }
 
@@ -138,7 +158,8 @@ mod tests {
         for scope in workers.scopes() {
             let seen = seen.clone();
             scope.spawn("name", async move {
-                seen.send(std::thread::current().name().map(str::to_owned)).unwrap();
+                seen.send(std::thread::current().name().map(str::to_owned))
+                    .unwrap();
             });
         }
         let mut names: Vec<_> = names.iter().take(3).flatten().collect();

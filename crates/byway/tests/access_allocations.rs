@@ -1,5 +1,5 @@
-//! Access allocations: a line of the access log, and everything that is counted of a request, costs no allocation. In a
-//! program of its own, because the allocator counts.
+//! Access allocations: a line of the access log, and everything that is counted of a request, costs
+//! no allocation. In a program of its own, because the allocator counts.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::hint::black_box;
@@ -15,7 +15,12 @@ use byway::observe::station::Station;
 use byway_h1::Version;
 
 /// A request from its head to its line.
-fn one_request(station: &Station, upstream: &Arc<str>, tally: &byway::observe::ledger::Tally, agent: &[u8]) {
+fn one_request(
+    station: &Station,
+    upstream: &Arc<str>,
+    tally: &byway::observe::ledger::Tally,
+    agent: &[u8],
+) {
     let mut course = Course::begun(Instant::now());
     course.upstream = Some(Arc::clone(upstream));
     course.lent(true);
@@ -54,16 +59,27 @@ fn one_request(station: &Station, upstream: &Arc<str>, tally: &byway::observe::l
 #[test]
 fn a_hundred_thousand_requests_are_counted_and_logged_without_one_allocation() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, format) in [("combined", AccessFormat::Combined), ("json", AccessFormat::Json)] {
+    for (name, format) in [
+        ("combined", AccessFormat::Combined),
+        ("json", AccessFormat::Json),
+    ] {
         let (log, station) = (AccessLog::default(), Arc::new(Station::default()));
-        let plan = LogPlan { access: AccessPlace::File(folder.path().join(name)), format };
-        log.begin(log.prepare(&plan).unwrap(), &[Arc::clone(&station)]).unwrap();
+        let plan = LogPlan {
+            access: AccessPlace::File(folder.path().join(name)),
+            format,
+        };
+        log.begin(log.prepare(&plan).unwrap(), &[Arc::clone(&station)])
+            .unwrap();
         let tally = station.tally(&Arc::from("site"));
         let upstream: Arc<str> = Arc::from("http://127.0.0.1:9001");
         let hostile: Vec<u8> = (0..=255).cycle().take(8192).collect();
         let counted = allocation_counter::measure(|| {
             for turn in 0..100_000 {
-                let agent: &[u8] = if turn % 1000 == 0 { &hostile } else { b"curl/8.14.1" };
+                let agent: &[u8] = if turn % 1000 == 0 {
+                    &hostile
+                } else {
+                    b"curl/8.14.1"
+                };
                 one_request(black_box(&station), &upstream, &tally, agent);
             }
         });

@@ -1,7 +1,7 @@
 //! Allocations: what a request costs the allocator once the worker is warm. Nothing.
 //!
-//! The node, its origin and its visitor live in this process; the last two read and write within fixed memory, so that
-//! every allocation that is counted is the node's.
+//! The node, its origin and its visitor live in this process; the last two read and write within
+//! fixed memory, so that every allocation that is counted is the node's.
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::System;
@@ -43,31 +43,51 @@ fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing_with_the_access
         "workers = 1\nlimits.requests_per_connection = 1_000_000\nlog.access = {log:?}\nlog.access_format = \"json\"\n\
          [[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{origin}\"\n"
     );
-    let node =
-        Node::start(parse(&text, "byway.toml", Path::new("/nowhere")).unwrap(), &mut Inherited::default()).unwrap();
-    let Bind::Tcp(edge) = node.listening()[0].address else { panic!("a TCP listener") };
+    let node = Node::start(
+        parse(&text, "byway.toml", Path::new("/nowhere")).unwrap(),
+        &mut Inherited::default(),
+    )
+    .unwrap();
+    let Bind::Tcp(edge) = node.listening()[0].address else {
+        panic!("a TCP listener")
+    };
 
     make_parking_lot_ready();
     let mut visitor = Visitor::new(edge);
     (0..WARM_UP).for_each(|_| visitor.ask());
-    let mut written = Written { file: File::open(&log).unwrap(), lines: 0, buffer: [0; 4096] };
+    let mut written = Written {
+        file: File::open(&log).unwrap(),
+        lines: 0,
+        buffer: [0; 4096],
+    };
     let region = Region::new(ALLOCATOR);
     for asked in WARM_UP + 1..=WARM_UP + REQUESTS {
         visitor.ask();
         written.wait_for(asked.saturating_sub(MOST_UNWRITTEN));
     }
     let change = region.change();
-    assert_eq!((change.allocations, change.reallocations), (0, 0), "{change:?}");
+    assert_eq!(
+        (change.allocations, change.reallocations),
+        (0, 0),
+        "{change:?}"
+    );
     written.wait_for(WARM_UP + REQUESTS);
     node.cut();
     node.join();
     let text = std::fs::read_to_string(&log).unwrap();
-    assert!(text.len() / text.lines().count() * MOST_UNWRITTEN < PAGE_BYTES / 4 * 3, "a page has no room for so many");
-    assert_eq!(text.lines().count(), WARM_UP + REQUESTS, "every request has its line");
+    assert!(
+        text.len() / text.lines().count() * MOST_UNWRITTEN < PAGE_BYTES / 4 * 3,
+        "a page has no room for so many"
+    );
+    assert_eq!(
+        text.lines().count(),
+        WARM_UP + REQUESTS,
+        "every request has its line"
+    );
 }
 
-/// What has arrived in the access log: the page of a worker drops lines when their writer is held up, as it should, and
-/// whoever wants every line has to wait for it.
+/// What has arrived in the access log: the page of a worker drops lines when their writer is held
+/// up, as it should, and whoever wants every line has to wait for it.
 struct Written {
     file: File,
     lines: usize,
@@ -83,14 +103,18 @@ impl Written {
 
     fn look(&mut self) -> usize {
         while let n @ 1.. = self.file.read(&mut self.buffer).unwrap() {
-            self.lines += self.buffer[..n].iter().filter(|byte| **byte == b'\n').count();
+            self.lines += self.buffer[..n]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count();
         }
         self.lines
     }
 }
 
-/// The first wait for a contended lock makes a table for the whole process, and every thread that waits for the first time
-/// may make it grow, whenever that happens: let it be now, for more threads than there are. It never shrinks.
+/// The first wait for a contended lock makes a table for the whole process, and every thread that
+/// waits for the first time may make it grow, whenever that happens: let it be now, for more
+/// threads than there are. It never shrinks.
 fn make_parking_lot_ready() {
     const THREADS: usize = 64;
     let all_have_waited = Barrier::new(THREADS);
@@ -113,7 +137,10 @@ struct Visitor {
 
 impl Visitor {
     fn new(edge: SocketAddr) -> Self {
-        Self { connection: TcpStream::connect(edge).unwrap(), buffer: [0; 4096] }
+        Self {
+            connection: TcpStream::connect(edge).unwrap(),
+            buffer: [0; 4096],
+        }
     }
 
     fn ask(&mut self) {
@@ -121,7 +148,11 @@ impl Visitor {
         let mut len = 0;
         while !self.buffer[..len].ends_with(b"Hello, world!\n") {
             let n = self.connection.read(&mut self.buffer[len..]).unwrap();
-            assert!(n > 0, "closed: {}", String::from_utf8_lossy(&self.buffer[..len]));
+            assert!(
+                n > 0,
+                "closed: {}",
+                String::from_utf8_lossy(&self.buffer[..len])
+            );
             len += n;
         }
         assert!(self.buffer.starts_with(b"HTTP/1.1 200 "));

@@ -8,12 +8,25 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 
-/// Starts `byway edge` with the descriptor as its first inherited one; bash, as it redirects descriptors above 9.
+/// Starts `byway edge` with the descriptor as its first inherited one; bash, as it redirects
+/// descriptors above 9.
 fn start_with(listener: &TcpListener, from: &str) -> (Child, String) {
     rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).unwrap();
-    let script = format!("exec 3<&{}; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"", listener.as_raw_fd());
+    let script = format!(
+        "exec 3<&{}; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"",
+        listener.as_raw_fd()
+    );
     let mut child = Command::new("bash")
-        .args(["-c", &script, env!("CARGO_BIN_EXE_byway"), "edge", "--from", from, "--to", "127.0.0.1:1"])
+        .args([
+            "-c",
+            &script,
+            env!("CARGO_BIN_EXE_byway"),
+            "edge",
+            "--from",
+            from,
+            "--to",
+            "127.0.0.1:1",
+        ])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -21,7 +34,11 @@ fn start_with(listener: &TcpListener, from: &str) -> (Child, String) {
     let mut ready = String::new();
     while !ready.contains("ready: ") {
         ready.clear();
-        assert_ne!(lines.read_line(&mut ready).unwrap(), 0, "ended before it was ready");
+        assert_ne!(
+            lines.read_line(&mut ready).unwrap(),
+            0,
+            "ended before it was ready"
+        );
     }
     // Whatever it logs later shall not block it.
     std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
@@ -33,7 +50,9 @@ fn a_visitor_that_came_before_the_process_is_served_by_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut early = TcpStream::connect(&address).unwrap();
-    early.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    early
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .unwrap();
 
     let (mut child, ready) = start_with(&listener, &address);
     assert!(ready.contains(&address), "{ready}");
@@ -46,12 +65,26 @@ fn a_visitor_that_came_before_the_process_is_served_by_it() {
 }
 
 /// A program with the descriptor as its first inherited one, and what it writes to stderr.
-fn serve_with(listener: &TcpListener, state: &std::path::Path) -> (Child, std::sync::mpsc::Receiver<String>) {
+fn serve_with(
+    listener: &TcpListener,
+    state: &std::path::Path,
+) -> (Child, std::sync::mpsc::Receiver<String>) {
     rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).unwrap();
-    let script = format!("exec 3<&{}; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"", listener.as_raw_fd());
+    let script = format!(
+        "exec 3<&{}; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"",
+        listener.as_raw_fd()
+    );
     let address = listener.local_addr().unwrap().to_string();
     let mut child = Command::new("bash")
-        .args(["-c", &script, env!("CARGO_BIN_EXE_byway"), "serve", "--listen", &address, "--state"])
+        .args([
+            "-c",
+            &script,
+            env!("CARGO_BIN_EXE_byway"),
+            "serve",
+            "--listen",
+            &address,
+            "--state",
+        ])
         .arg(state)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -59,13 +92,20 @@ fn serve_with(listener: &TcpListener, state: &std::path::Path) -> (Child, std::s
         .unwrap();
     let (line, lines) = std::sync::mpsc::channel();
     let stderr = BufReader::new(child.stderr.take().unwrap());
-    std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|said| line.send(said)));
+    std::thread::spawn(move || {
+        stderr
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|said| line.send(said))
+    });
     (child, lines)
 }
 
 fn wait_for(lines: &std::sync::mpsc::Receiver<String>, text: &str) -> String {
     loop {
-        let line = lines.recv_timeout(std::time::Duration::from_secs(60)).expect(text);
+        let line = lines
+            .recv_timeout(std::time::Duration::from_secs(60))
+            .expect(text);
         if line.contains(text) {
             return line;
         }
@@ -73,13 +113,17 @@ fn wait_for(lines: &std::sync::mpsc::Receiver<String>, text: &str) -> String {
 }
 
 #[test]
-fn the_next_process_of_a_server_starts_beside_the_old_one_and_writes_its_state_once_that_has_left() {
+fn the_next_process_of_a_server_starts_beside_the_old_one_and_writes_its_state_once_that_has_left()
+{
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (mut old, old_lines) = serve_with(&listener, folder.path());
     wait_for(&old_lines, "ready: ");
     let (mut new, new_lines) = serve_with(&listener, folder.path());
-    wait_for(&new_lines, &format!("process {} (byway serve) still writes to", old.id()));
+    wait_for(
+        &new_lines,
+        &format!("process {} (byway serve) still writes to", old.id()),
+    );
     wait_for(&new_lines, "ready: ");
     // Without the sockets of the old one it is another node, and refused.
     let stranger = Command::new(env!("CARGO_BIN_EXE_byway"))
@@ -88,8 +132,15 @@ fn the_next_process_of_a_server_starts_beside_the_old_one_and_writes_its_state_o
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&stranger.stderr);
-    assert!(said.contains(&format!("in use by process {}", old.id())), "{said}");
-    rustix::process::kill_process(rustix::process::Pid::from_child(&old), rustix::process::Signal::TERM).unwrap();
+    assert!(
+        said.contains(&format!("in use by process {}", old.id())),
+        "{said}"
+    );
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&old),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
     wait_for(&new_lines, "the earlier process has left");
     old.wait().unwrap();
     assert!(folder.path().join("names").exists());
@@ -100,7 +151,10 @@ fn the_next_process_of_a_server_starts_beside_the_old_one_and_writes_its_state_o
 #[test]
 fn the_next_process_of_a_server_only_reads_its_state_until_the_old_one_has_left() {
     let folder = tempfile::tempdir().unwrap();
-    let (join, grants) = (folder.path().join("join-serve"), folder.path().join("grants"));
+    let (join, grants) = (
+        folder.path().join("join-serve"),
+        folder.path().join("grants"),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (mut old, old_lines) = serve_with(&listener, folder.path());
     wait_for(&old_lines, "ready: ");
@@ -108,9 +162,20 @@ fn the_next_process_of_a_server_only_reads_its_state_until_the_old_one_has_left(
     std::fs::remove_file(&join).unwrap();
     let (mut new, new_lines) = serve_with(&listener, folder.path());
     wait_for(&new_lines, "ready: ");
-    assert!(!join.exists(), "it has written the join string of the process that still serves");
-    assert_eq!(std::fs::read_dir(&grants).unwrap().count(), 1, "it has made a grant");
-    rustix::process::kill_process(rustix::process::Pid::from_child(&old), rustix::process::Signal::TERM).unwrap();
+    assert!(
+        !join.exists(),
+        "it has written the join string of the process that still serves"
+    );
+    assert_eq!(
+        std::fs::read_dir(&grants).unwrap().count(),
+        1,
+        "it has made a grant"
+    );
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&old),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
     wait_for(&new_lines, "the earlier process has left");
     assert!(join.exists(), "nobody can join the process that serves now");
     old.wait().unwrap();

@@ -10,12 +10,18 @@ use byway::os::inherit::Inherited;
 use byway_testkit::Visitor;
 
 fn node(text: &str) -> Node {
-    Node::start(parse(text, "byway.toml", Path::new("/state")).unwrap(), &mut Inherited::default()).unwrap()
+    Node::start(
+        parse(text, "byway.toml", Path::new("/state")).unwrap(),
+        &mut Inherited::default(),
+    )
+    .unwrap()
 }
 
 /// An edge on any port: its one route matches `path` only and leads nowhere.
 fn edge(path: &str) -> String {
-    format!("[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\npath = \"{path}\"\nto = \"127.0.0.1:1\"\n")
+    format!(
+        "[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\npath = \"{path}\"\nto = \"127.0.0.1:1\"\n"
+    )
 }
 
 fn addresses(node: &Node) -> Vec<SocketAddr> {
@@ -44,15 +50,45 @@ fn listeners_on_port_0_are_told_apart_also_over_a_reload() {
     let settings = "drain.deadline = \"1s\"\nspill.mode = \"off\"\n";
     let node = node(&format!("{settings}{}{}", edge("^/none"), edge("^/")));
     let first = addresses(&node);
-    assert_eq!(first.iter().map(|address| status(*address)).collect::<Vec<_>>(), [404, 502]);
+    assert_eq!(
+        first
+            .iter()
+            .map(|address| status(*address))
+            .collect::<Vec<_>>(),
+        [404, 502]
+    );
 
-    let more = format!("{settings}{}{}{}", edge("^/"), edge("^/none"), edge("^/none"));
-    node.apply(parse(&more, "byway.toml", Path::new("/state")).unwrap()).unwrap();
+    let more = format!(
+        "{settings}{}{}{}",
+        edge("^/"),
+        edge("^/none"),
+        edge("^/none")
+    );
+    node.apply(parse(&more, "byway.toml", Path::new("/state")).unwrap())
+        .unwrap();
     let second = addresses(&node);
-    assert_eq!(second[..2], first, "those that were there stay where they are");
-    assert_eq!(second.iter().map(|address| status(*address)).collect::<Vec<_>>(), [502, 404, 404]);
+    assert_eq!(
+        second[..2],
+        first,
+        "those that were there stay where they are"
+    );
+    assert_eq!(
+        second
+            .iter()
+            .map(|address| status(*address))
+            .collect::<Vec<_>>(),
+        [502, 404, 404]
+    );
 
-    node.apply(parse(&format!("{settings}{}", edge("^/none")), "byway.toml", Path::new("/state")).unwrap()).unwrap();
+    node.apply(
+        parse(
+            &format!("{settings}{}", edge("^/none")),
+            "byway.toml",
+            Path::new("/state"),
+        )
+        .unwrap(),
+    )
+    .unwrap();
     assert_eq!(addresses(&node), first[..1]);
     assert_eq!(status(first[0]), 404);
     stop(node);
@@ -60,7 +96,10 @@ fn listeners_on_port_0_are_told_apart_also_over_a_reload() {
 
 #[test]
 fn a_worker_without_visitors_keeps_no_permit_from_the_others() {
-    let node = node(&format!("workers = 4\nlimits.connections = 1\n{}", edge("^/none")));
+    let node = node(&format!(
+        "workers = 4\nlimits.connections = 1\n{}",
+        edge("^/none")
+    ));
     let address = addresses(&node)[0];
     // Enough for the kernel to choose each worker several times.
     for _ in 0..64 {
@@ -73,7 +112,10 @@ fn a_worker_without_visitors_keeps_no_permit_from_the_others() {
 fn shares(node: &Node) -> [usize; 3] {
     let (admission, plan) = (&node.shared().admission, node.shared().plan.load());
     let of = |is_link: bool| {
-        let listener = plan.listeners.iter().find(|listener| matches!(listener.role, Role::Link(_)) == is_link);
+        let listener = plan
+            .listeners
+            .iter()
+            .find(|listener| matches!(listener.role, Role::Link(_)) == is_link);
         listener.map_or(0, |listener| admission.of(&listener.role, 1).free_of_node())
     };
     [of(true), of(false), admission.public_ports(1)]
@@ -83,7 +125,10 @@ fn shares(node: &Node) -> [usize; 3] {
 fn a_reload_that_adds_the_first_link_listener_shares_the_descriptors_out_anew() {
     let folder = tempfile::tempdir().unwrap();
     let plan = |text: &str| -> Plan {
-        let around = Surroundings { descriptors: Some(1024), ..Surroundings::here(folder.path(), folder.path()) };
+        let around = Surroundings {
+            descriptors: Some(1024),
+            ..Surroundings::here(folder.path(), folder.path())
+        };
         parse_with(text, "byway.toml", &around).unwrap()
     };
     let start = |text: &str| Node::start(plan(text), &mut Inherited::default()).unwrap();
@@ -94,7 +139,10 @@ fn a_reload_that_adds_the_first_link_listener_shares_the_descriptors_out_anew() 
     assert_eq!(ports, 1);
     node.apply(plan(&after)).unwrap();
     let reloaded = shares(&node);
-    assert!(reloaded[0] > 50 && reloaded[1] < visitors && reloaded[2] > 50, "{reloaded:?} of {visitors}");
+    assert!(
+        reloaded[0] > 50 && reloaded[1] < visitors && reloaded[2] > 50,
+        "{reloaded:?} of {visitors}"
+    );
     assert_eq!(status(addresses(&node)[0]), 404);
     stop(node);
     let started = start(&after);

@@ -14,7 +14,14 @@ const CROWD: usize = 2000;
 /// The tests hold both ends of every connection.
 fn raise_descriptors() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )
+    .unwrap();
     let enough = 2 * CROWD as u64 + 500;
     assert!(
         maximum.is_none_or(|most| most >= enough),
@@ -30,9 +37,14 @@ fn two_thousand_tunnels_through_the_egress_are_open_at_once_and_all_of_them_work
     let _alone = ALONE.lock();
     raise_descriptors();
     let origin = Origin::echo();
-    let program = Program::start(BYWAY, &["proxy", "--listen", "127.0.0.1:0", "--allow", "127.0.0.0/8"]);
+    let program = Program::start(
+        BYWAY,
+        &["proxy", "--listen", "127.0.0.1:0", "--allow", "127.0.0.0/8"],
+    );
     let empty = program.rss_kib();
-    let mut visitors: Vec<_> = (0..CROWD).map(|n| tunnel(n, program.address(), origin.address())).collect();
+    let mut visitors: Vec<_> = (0..CROWD)
+        .map(|n| tunnel(n, program.address(), origin.address()))
+        .collect();
     origin.wait_for_connections(CROWD);
     let idle = program.rss_kib();
     for round in 0..2 {
@@ -75,7 +87,9 @@ fn two_thousand_clients_are_kept_alive_on_the_edge_and_share_few_connections_to_
     let to = origin.address().to_string();
     let program = Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &to]);
     let empty = program.rss_kib();
-    let mut visitors: Vec<_> = (0..CROWD).map(|_| Visitor::connect(program.address())).collect();
+    let mut visitors: Vec<_> = (0..CROWD)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     for round in 0..3 {
         // A hundred at a time, so that nobody is told to come back.
         for some in visitors.chunks_mut(100) {
@@ -84,13 +98,21 @@ fn two_thousand_clients_are_kept_alive_on_the_edge_and_share_few_connections_to_
             }
             for visitor in some {
                 let answer = visitor.response();
-                assert_eq!((answer.status(), answer.body.len()), (200, 2000), "round {round}");
+                assert_eq!(
+                    (answer.status(), answer.body.len()),
+                    (200, 2000),
+                    "round {round}"
+                );
             }
         }
     }
     let idle = program.rss_kib();
     report("clients kept alive on the edge", &program, empty, idle);
-    assert!(origin.connections() <= 128 * 3, "{} connections to the origin", origin.connections());
+    assert!(
+        origin.connections() <= 128 * 3,
+        "{} connections to the origin",
+        origin.connections()
+    );
     drop(visitors);
     assert_eq!(program.stop().code, Some(0));
 }
@@ -112,7 +134,9 @@ fn a_crowd_that_asks_all_at_once_is_answered_or_told_to_come_back() {
     let origin = Origin::useful();
     let to = origin.address().to_string();
     let program = Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &to]);
-    let mut visitors: Vec<_> = (0..CROWD).map(|_| Visitor::connect(program.address())).collect();
+    let mut visitors: Vec<_> = (0..CROWD)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     for visitor in &mut visitors {
         visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     }
@@ -124,37 +148,63 @@ fn a_crowd_that_asks_all_at_once_is_answered_or_told_to_come_back() {
         }
     }
     eprintln!("{answered} of {CROWD} were answered, the others told to come back");
-    assert_eq!(answered, CROWD, "the pool has a connection for each of them");
+    assert_eq!(
+        answered, CROWD,
+        "the pool has a connection for each of them"
+    );
     assert_eq!(visitors[0].get("/").status(), 200);
 }
 
-/// Lowers the limit of a program that runs, so that descriptors run out although some were reserved.
+/// Lowers the limit of a program that runs, so that descriptors run out although some were
+/// reserved.
 fn take_descriptors(program: &Program, most: u64) {
-    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
     rustix::process::prlimit(Some(program.pid()), Resource::Nofile, limit).unwrap();
 }
 
 #[test]
 fn idle_connections_do_not_take_the_descriptors_that_requests_on_the_accepted_ones_need() {
     let _alone = ALONE.lock();
-    let origin = Origin::answering("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    let origin =
+        Origin::answering("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
     let to = origin.address().to_string();
     for args in [
         &["edge", "--from", "127.0.0.1:0", "--to", &to][..],
         &["proxy", "--listen", "127.0.0.1:0", "--allow", "127.0.0.0/8"],
     ] {
         let program = Launch::new(BYWAY, args).with_descriptors(256).start();
-        let target = if args[0] == "edge" { "/".to_owned() } else { format!("http://{to}/") };
-        let mut crowd: Vec<_> = (0..400).map(|_| Visitor::connect(program.address())).collect();
+        let target = if args[0] == "edge" {
+            "/".to_owned()
+        } else {
+            format!("http://{to}/")
+        };
+        let mut crowd: Vec<_> = (0..400)
+            .map(|_| Visitor::connect(program.address()))
+            .collect();
         for visitor in &mut crowd {
-            visitor.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+            visitor.send(format!(
+                "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            ));
         }
         // Each leaves once it is answered, and so makes room for one that waits to be accepted.
-        let refused =
-            crowd.iter_mut().map(|visitor| visitor.response().status()).filter(|status| *status != 200).count();
+        let refused = crowd
+            .iter_mut()
+            .map(|visitor| visitor.response().status())
+            .filter(|status| *status != 200)
+            .count();
         let log = program.stderr();
-        assert_eq!((refused, log.contains("cannot accept")), (0, false), "{args:?}: {log}");
-        assert!(log.contains("limits.connections is lowered from 10000 to "), "{log}");
+        assert_eq!(
+            (refused, log.contains("cannot accept")),
+            (0, false),
+            "{args:?}: {log}"
+        );
+        assert!(
+            log.contains("limits.connections is lowered from 10000 to "),
+            "{log}"
+        );
     }
 }
 
@@ -162,14 +212,23 @@ fn idle_connections_do_not_take_the_descriptors_that_requests_on_the_accepted_on
 fn all_accepted_tunnels_find_a_descriptor_for_their_target() {
     let _alone = ALONE.lock();
     let origin = Origin::echo();
-    let program = Launch::new(BYWAY, &["proxy", "--listen", "127.0.0.1:0", "--allow", "127.0.0.0/8"])
-        .with_descriptors(256)
-        .start();
-    let mut crowd: Vec<_> = (0..200).map(|_| Visitor::connect(program.address())).collect();
+    let program = Launch::new(
+        BYWAY,
+        &["proxy", "--listen", "127.0.0.1:0", "--allow", "127.0.0.0/8"],
+    )
+    .with_descriptors(256)
+    .start();
+    let mut crowd: Vec<_> = (0..200)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     for visitor in &mut crowd {
-        visitor.send(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.address()));
+        visitor.send(format!(
+            "CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n",
+            origin.address()
+        ));
     }
-    // Those that were accepted are answered, whichever of them it were; when they leave, others come in.
+    // Those that were accepted are answered, whichever of them it were; when they leave, others
+    // come in.
     while !crowd.is_empty() {
         let before = crowd.len();
         crowd.retain_mut(|visitor| {
@@ -181,7 +240,11 @@ fn all_accepted_tunnels_find_a_descriptor_for_their_target() {
             crowd.len() < before || crowd.iter_mut().any(|visitor| !visitor.is_silent())
         });
     }
-    assert!(!program.stderr().contains("cannot accept"), "{}", program.stderr());
+    assert!(
+        !program.stderr().contains("cannot accept"),
+        "{}",
+        program.stderr()
+    );
 }
 
 #[test]
@@ -196,19 +259,30 @@ fn running_out_of_descriptors_neither_spins_nor_kills_and_service_resumes() {
         let program = Launch::new(BYWAY, args).with_descriptors(256).start();
         take_descriptors(&program, 48);
         let absolute = format!("GET http://{to}/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        let request =
-            if args[0] == "edge" { "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" } else { &absolute };
+        let request = if args[0] == "edge" {
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        } else {
+            &absolute
+        };
         // The kernel completes these connections; the program cannot accept all of them.
-        let crowd: Vec<_> = (0..100).map(|_| Visitor::connect(program.address())).collect();
+        let crowd: Vec<_> = (0..100)
+            .map(|_| Visitor::connect(program.address()))
+            .collect();
         program.wait_for_log("cannot accept");
 
         let (begun, before) = (Instant::now(), program.cpu_time());
-        eventually("a second has passed", || begun.elapsed() > Duration::from_secs(1));
+        eventually("a second has passed", || {
+            begun.elapsed() > Duration::from_secs(1)
+        });
         let (passed, used) = (begun.elapsed(), program.cpu_time() - before);
-        assert!(used < passed / 2, "{args:?}: {used:?} of processor time in {passed:?} without descriptors");
+        assert!(
+            used < passed / 2,
+            "{args:?}: {used:?} of processor time in {passed:?} without descriptors"
+        );
 
         drop(crowd);
-        // While one worker still lets go of the crowd, another may find no descriptor for an origin, and says so.
+        // While one worker still lets go of the crowd, another may find no descriptor for an
+        // origin, and says so.
         let served = || {
             let mut visitor = Visitor::connect(program.address());
             visitor.send(request);
@@ -224,17 +298,28 @@ fn running_out_of_descriptors_neither_spins_nor_kills_and_service_resumes() {
 #[test]
 fn a_request_that_gets_no_descriptor_for_its_origin_is_told_to_come_back() {
     let _alone = ALONE.lock();
-    let origin = Origin::answering("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    let origin =
+        Origin::answering("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
     let to = origin.address().to_string();
-    let program = Launch::new(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &to]).with_descriptors(256).start();
+    let program = Launch::new(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &to])
+        .with_descriptors(256)
+        .start();
     let mut first = Visitor::connect(program.address());
-    assert_eq!(first.get("/").status(), 200, "accepted before descriptors run out");
+    assert_eq!(
+        first.get("/").status(),
+        200,
+        "accepted before descriptors run out"
+    );
     take_descriptors(&program, 48);
-    let crowd: Vec<_> = (0..100).map(|_| Visitor::connect(program.address())).collect();
+    let crowd: Vec<_> = (0..100)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     program.wait_for_log("cannot accept");
     let answer = first.get("/");
     assert_eq!(answer.status(), 503, "{answer:?}");
     assert!(answer.field("Retry-After").is_some(), "{answer:?}");
     drop(crowd);
-    eventually("the same client is served", || first.get("/").status() == 200);
+    eventually("the same client is served", || {
+        first.get("/").status() == 200
+    });
 }

@@ -1,7 +1,9 @@
-//! What a relay does when a side breaks behind its FIN: everything that the side sent still arrives.
+//! What a relay does when a side breaks behind its FIN: everything that the side sent still
+//! arrives.
 //!
-//! A peer that closes its socket forgets it some time after its FIN, and answers whatever comes later (a keepalive, too)
-//! with a reset. The tests do the same at once: FIN, and then a close that resets.
+//! A peer that closes its socket forgets it some time after its FIN, and answers whatever comes
+//! later (a keepalive, too) with a reset. The tests do the same at once: FIN, and then a close that
+//! resets.
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
@@ -15,19 +17,23 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
-/// More than a relay and the sockets towards a reader that is paused hold, and less than one receive buffer.
+/// More than a relay and the sockets towards a reader that is paused hold, and less than one
+/// receive buffer.
 const BODY_BYTES: usize = 300_000;
 
 /// Nothing here takes this long.
 const HANG: Duration = Duration::from_secs(60);
 
-/// The relay's end of a TCP connection, and the peer's. The relay's socket receives much and sends little at a time.
+/// The relay's end of a TCP connection, and the peer's. The relay's socket receives much and sends
+/// little at a time.
 async fn tcp_pair() -> (Stream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let far = TcpSocket::new_v4().unwrap();
     far.set_recv_buffer_size(4096).unwrap();
     let address = listener.local_addr().unwrap();
-    SockRef::from(&listener).set_recv_buffer_size(4 << 20).unwrap();
+    SockRef::from(&listener)
+        .set_recv_buffer_size(4 << 20)
+        .unwrap();
     SockRef::from(&listener).set_send_buffer_size(4096).unwrap();
     let (far, near) = tokio::join!(far.connect(address), listener.accept());
     (Stream::tcp(near.unwrap().0), Stream::tcp(far.unwrap()))
@@ -62,14 +68,22 @@ async fn send_finish_and_forget(mut stream: Stream, bytes: &[u8]) {
     stream.reset(0);
 }
 
-async fn run(near: (Stream, Stream), options: &RelayOptions, script: impl Future<Output = ()>) -> End {
+async fn run(
+    near: (Stream, Stream),
+    options: &RelayOptions,
+    script: impl Future<Output = ()>,
+) -> End {
     let both = async { tokio::join!(relay(near.0, near.1, options, Early::default()), script) };
     timeout(HANG, both).await.unwrap().0
 }
 
 fn without_splice() -> RelayOptions {
     let rate = Arc::new(Rate::new(1 << 40));
-    RelayOptions { limit_up: Some(Arc::clone(&rate)), limit_down: Some(rate), ..RelayOptions::default() }
+    RelayOptions {
+        limit_up: Some(Arc::clone(&rate)),
+        limit_down: Some(rate),
+        ..RelayOptions::default()
+    }
 }
 
 #[tokio::test]
@@ -108,7 +122,10 @@ async fn a_reader_that_speaks_before_it_reads_still_gets_everything_that_the_ori
         assert!(end.is_ok(), "{end:?} after {} bytes", received.len());
         assert!(received == body, "{} bytes", received.len());
         // What it said was lost, and it hears of that once it has everything.
-        assert!(matches!(std::future::poll_fn(|cx| down.poll_broken(cx)).await, Broken::Reset(_)));
+        assert!(matches!(
+            std::future::poll_fn(|cx| down.poll_broken(cx)).await,
+            Broken::Reset(_)
+        ));
     };
     let end = run((near_down, near_up), &RelayOptions::default(), script).await;
     assert_eq!((end.who, end.kind), (Side::Upstream, EndKind::Reset));
@@ -130,10 +147,19 @@ async fn a_fin_that_was_read_and_waits_behind_bytes_for_a_slow_reader_outlives_t
         }
         control.resume_reads();
         let (received, end) = read_to_end(&mut down).await;
-        assert!(end.is_ok() && received == body, "{end:?} after {} bytes", received.len());
+        assert!(
+            end.is_ok() && received == body,
+            "{end:?} after {} bytes",
+            received.len()
+        );
         down.finish().await.unwrap();
     };
-    let end = run((near_down.into_stream(), near_up), &RelayOptions::default(), script).await;
+    let end = run(
+        (near_down.into_stream(), near_up),
+        &RelayOptions::default(),
+        script,
+    )
+    .await;
     assert_eq!(end.kind, EndKind::Fin, "{end}");
 }
 
@@ -155,15 +181,23 @@ async fn a_reader_that_has_everything_may_end_in_order_after_the_origin_is_gone(
 }
 
 #[tokio::test]
-async fn an_upload_whose_sender_is_gone_behind_its_fin_arrives_whole_and_then_the_origin_is_reset() {
+async fn an_upload_whose_sender_is_gone_behind_its_fin_arrives_whole_and_then_the_origin_is_reset()
+{
     for options in [RelayOptions::default(), without_splice()] {
         let ((near_down, down), (near_up, mut up)) = (tcp_pair().await, tcp_pair().await);
         let body = pattern(BODY_BYTES);
         let script = async {
             send_finish_and_forget(down, &body).await;
             let (received, end) = read_to_end(&mut up).await;
-            assert!(end.is_ok() && received == body, "{end:?} after {} bytes", received.len());
-            assert!(matches!(std::future::poll_fn(|cx| up.poll_broken(cx)).await, Broken::Reset(_)));
+            assert!(
+                end.is_ok() && received == body,
+                "{end:?} after {} bytes",
+                received.len()
+            );
+            assert!(matches!(
+                std::future::poll_fn(|cx| up.poll_broken(cx)).await,
+                Broken::Reset(_)
+            ));
         };
         let end = run((near_down, near_up), &options, script).await;
         assert_eq!((end.who, end.kind), (Side::Downstream, EndKind::Reset));

@@ -66,7 +66,12 @@ fn pattern(len: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn fin_forwards_the_fin_only_and_keeps_the_other_direction() {
-    let Bench { near, mut down, mut up, .. } = Bench::new();
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        ..
+    } = Bench::new();
     let script = async {
         down.write_all(b"request").await.unwrap();
         down.finish().await.unwrap();
@@ -79,14 +84,29 @@ async fn fin_forwards_the_fin_only_and_keeps_the_other_direction() {
         let ((), received) = tokio::join!(answer, read_to_end(&mut down));
         assert!(received.unwrap() == response);
     };
-    let (end, ()) = tokio::join!(relay(near.0, near.1, &RelayOptions::default(), Early::default()), script);
+    let (end, ()) = tokio::join!(
+        relay(near.0, near.1, &RelayOptions::default(), Early::default()),
+        script
+    );
     assert_eq!((end.who, end.kind), (Side::Downstream, EndKind::Fin));
-    assert_eq!(end.bytes, Bytes { up: 7, down: 100_000 });
+    assert_eq!(
+        end.bytes,
+        Bytes {
+            up: 7,
+            down: 100_000
+        }
+    );
 }
 
 #[tokio::test]
 async fn data_precedes_fin() {
-    let Bench { near, mut down, mut up, up_control, .. } = Bench::new();
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        up_control,
+        ..
+    } = Bench::new();
     up_control.pause_reads();
     let script = async {
         let body = pattern(5_000);
@@ -97,14 +117,25 @@ async fn data_precedes_fin() {
         up.finish().await.unwrap();
         assert_eq!(read_to_end(&mut down).await.unwrap(), b"");
     };
-    let (end, ()) = tokio::join!(relay(near.0, near.1, &RelayOptions::default(), Early::default()), script);
+    let (end, ()) = tokio::join!(
+        relay(near.0, near.1, &RelayOptions::default(), Early::default()),
+        script
+    );
     assert!(end.is_clean());
 }
 
 #[tokio::test]
 async fn bytes_that_a_handshake_had_read_go_first_in_both_directions() {
-    let Bench { near, mut down, mut up, .. } = Bench::new();
-    let early = Early { from_downstream: pattern(20_000), from_upstream: b"banner ".to_vec() };
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        ..
+    } = Bench::new();
+    let early = Early {
+        from_downstream: pattern(20_000),
+        from_upstream: b"banner ".to_vec(),
+    };
     let script = async {
         let from_down = async {
             down.write_all(b"then this").await.unwrap();
@@ -118,16 +149,31 @@ async fn bytes_that_a_handshake_had_read_go_first_in_both_directions() {
         };
         tokio::join!(from_down, from_up)
     };
-    let (end, (at_down, at_up)) = tokio::join!(relay(near.0, near.1, &RelayOptions::default(), early), script);
+    let (end, (at_down, at_up)) = tokio::join!(
+        relay(near.0, near.1, &RelayOptions::default(), early),
+        script
+    );
     assert_eq!(at_down, b"banner and more");
     assert_eq!(at_up, [pattern(20_000), b"then this".to_vec()].concat());
-    assert_eq!(end.bytes, Bytes { up: 20_009, down: 15 });
+    assert_eq!(
+        end.bytes,
+        Bytes {
+            up: 20_009,
+            down: 15
+        }
+    );
 }
 
 #[tokio::test]
 async fn a_reset_is_noticed_while_that_direction_is_back_pressured() {
     // In memory: the upstream reads nothing, so nobody reads the downstream either when it resets.
-    let Bench { near, mut down, mut up, up_control, down_control } = Bench::new();
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        up_control,
+        down_control,
+    } = Bench::new();
     let options = RelayOptions::default();
     let mut relay_in_memory = pin!(relay(near.0, near.1, &options, Early::default()));
     up_control.pause_reads();
@@ -150,7 +196,9 @@ async fn a_reset_is_noticed_while_that_direction_is_back_pressured() {
         let bytes = pattern(1 << 20);
         let mut sent_after_full = 0;
         while sent_after_full < 200 {
-            let write = poll_fn(|cx| Poll::Ready(down.poll_write(cx, &[IoSlice::new(&bytes)]).is_pending()));
+            let write = poll_fn(|cx| {
+                Poll::Ready(down.poll_write(cx, &[IoSlice::new(&bytes)]).is_pending())
+            });
             sent_after_full = if write.await { sent_after_full + 1 } else { 0 };
             tokio::task::yield_now().await;
         }
@@ -158,7 +206,10 @@ async fn a_reset_is_noticed_while_that_direction_is_back_pressured() {
         while let Ok(Read::Data(_)) = up.read(&mut [0; 65_536]).await {}
         assert!(matches!(up.read(&mut [0; 8]).await, Ok(Read::Fin) | Err(_)));
     };
-    let (end, ()) = tokio::join!(relay(near_down, near_up, &options, Early::default()), script);
+    let (end, ()) = tokio::join!(
+        relay(near_down, near_up, &options, Early::default()),
+        script
+    );
     assert_eq!((end.who, end.kind), (Side::Downstream, EndKind::Reset));
 }
 
@@ -171,16 +222,33 @@ async fn a_reset_is_noticed_behind_a_fin() {
         assert_eq!(read_to_end(&mut up).await.unwrap(), b"bye");
         down.reset_and_drop();
         // The upstream has read its FIN; that it was reset all the same is news of another kind.
-        assert!(matches!(poll_fn(|cx| up.poll_broken(cx)).await, Broken::Reset(_)));
+        assert!(matches!(
+            poll_fn(|cx| up.poll_broken(cx)).await,
+            Broken::Reset(_)
+        ));
     };
-    let (end, ()) = tokio::join!(relay(near_down, near_up, &RelayOptions::default(), Early::default()), script);
+    let (end, ()) = tokio::join!(
+        relay(
+            near_down,
+            near_up,
+            &RelayOptions::default(),
+            Early::default()
+        ),
+        script
+    );
     assert_eq!((end.who, end.kind), (Side::Downstream, EndKind::Reset));
 }
 
 #[tokio::test]
 async fn session_loss_resets_both_at_once() {
     for lose_downstream in [true, false] {
-        let Bench { near, mut down, mut up, down_control, up_control } = Bench::new();
+        let Bench {
+            near,
+            mut down,
+            mut up,
+            down_control,
+            up_control,
+        } = Bench::new();
         let script = async {
             down.write_all(b"request").await.unwrap();
             if lose_downstream {
@@ -189,11 +257,17 @@ async fn session_loss_resets_both_at_once() {
                 assert!(up_control.peer_is_gone());
             } else {
                 up_control.lose_session();
-                assert!(matches!(read_to_end(&mut down).await, Err(Broken::Reset(_))));
+                assert!(matches!(
+                    read_to_end(&mut down).await,
+                    Err(Broken::Reset(_))
+                ));
                 assert!(down_control.peer_is_gone());
             }
         };
-        let (end, ()) = tokio::join!(relay(near.0, near.1, &RelayOptions::default(), Early::default()), script);
+        let (end, ()) = tokio::join!(
+            relay(near.0, near.1, &RelayOptions::default(), Early::default()),
+            script
+        );
         assert_eq!((end.who, end.kind), (Side::Link, EndKind::SessionLost));
     }
 }
@@ -201,19 +275,37 @@ async fn session_loss_resets_both_at_once() {
 #[tokio::test]
 async fn a_cancelled_relay_never_looks_like_a_finished_upload() {
     for polled in [false, true] {
-        let Bench { near, mut down, mut up, .. } = Bench::new();
-        let mut relay = Box::pin(relay(near.0, near.1, &RelayOptions::default(), Early::default()));
+        let Bench {
+            near,
+            mut down,
+            mut up,
+            ..
+        } = Bench::new();
+        let mut relay = Box::pin(relay(
+            near.0,
+            near.1,
+            &RelayOptions::default(),
+            Early::default(),
+        ));
         down.write_all(b"half").await.unwrap();
         if polled {
             assert!(poll!(&mut relay).is_pending());
         }
         drop(relay);
         assert!(matches!(read_to_end(&mut up).await, Err(Broken::Reset(_))));
-        assert!(matches!(read_to_end(&mut down).await, Err(Broken::Reset(_))));
+        assert!(matches!(
+            read_to_end(&mut down).await,
+            Err(Broken::Reset(_))
+        ));
     }
 
     let ((near_down, mut down), (near_up, mut up)) = (tcp_pair().await, tcp_pair().await);
-    let mut relay = Box::pin(relay(near_down, near_up, &RelayOptions::default(), Early::default()));
+    let mut relay = Box::pin(relay(
+        near_down,
+        near_up,
+        &RelayOptions::default(),
+        Early::default(),
+    ));
     down.write_all(b"half").await.unwrap();
     let mut buf = [0; 8];
     tokio::select! {
@@ -227,20 +319,41 @@ async fn a_cancelled_relay_never_looks_like_a_finished_upload() {
 
 #[tokio::test]
 async fn a_relay_cancelled_after_one_fin_resets_both_sides_all_the_same() {
-    let Bench { near, mut down, mut up, .. } = Bench::new();
-    let mut relay = Box::pin(relay(near.0, near.1, &RelayOptions::default(), Early::default()));
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        ..
+    } = Bench::new();
+    let mut relay = Box::pin(relay(
+        near.0,
+        near.1,
+        &RelayOptions::default(),
+        Early::default(),
+    ));
     down.finish().await.unwrap();
     assert!(poll!(&mut relay).is_pending());
     assert_eq!(read_to_end(&mut up).await.unwrap(), b"");
     drop(relay);
     assert!(matches!(up.write_all(b"late").await, Err(Broken::Reset(_))));
-    assert!(matches!(read_to_end(&mut down).await, Err(Broken::Reset(_))));
+    assert!(matches!(
+        read_to_end(&mut down).await,
+        Err(Broken::Reset(_))
+    ));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_open_flow_without_bytes_ends_when_it_has_an_idle_limit_and_bytes_either_way_renew_it() {
-    let options = RelayOptions { idle: Some(Duration::from_secs(3600)), ..RelayOptions::default() };
-    let Bench { near, mut down, mut up, .. } = Bench::new();
+    let options = RelayOptions {
+        idle: Some(Duration::from_secs(3600)),
+        ..RelayOptions::default()
+    };
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        ..
+    } = Bench::new();
     let flow = relay(near.0, near.1, &options, Early::default());
     let start = Instant::now();
     let script = async {
@@ -250,7 +363,10 @@ async fn an_open_flow_without_bytes_ends_when_it_has_an_idle_limit_and_bytes_eit
         tokio::time::sleep(Duration::from_secs(3599)).await;
         down.write_all(b"tock").await.unwrap();
         assert_eq!(up.read(&mut [0; 8]).await.unwrap(), Read::Data(4));
-        assert!(matches!(down.read(&mut [0; 8]).await, Err(Broken::Reset(_))));
+        assert!(matches!(
+            down.read(&mut [0; 8]).await,
+            Err(Broken::Reset(_))
+        ));
         assert!(matches!(up.read(&mut [0; 8]).await, Err(Broken::Reset(_))));
     };
     let (end, ()) = tokio::join!(flow, script);
@@ -261,15 +377,26 @@ async fn an_open_flow_without_bytes_ends_when_it_has_an_idle_limit_and_bytes_eit
 
 #[tokio::test(start_paused = true)]
 async fn a_fin_after_a_long_silence_still_has_the_whole_half_closed_time() {
-    let options = RelayOptions { idle: Some(Duration::from_secs(3600)), ..RelayOptions::default() };
-    let Bench { near, mut down, mut up, .. } = Bench::new();
+    let options = RelayOptions {
+        idle: Some(Duration::from_secs(3600)),
+        ..RelayOptions::default()
+    };
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        ..
+    } = Bench::new();
     let flow = relay(near.0, near.1, &options, Early::default());
     let start = Instant::now();
     let script = async {
         tokio::time::sleep(Duration::from_secs(3000)).await;
         down.finish().await.unwrap();
         assert_eq!(up.read(&mut [0; 8]).await.unwrap(), Read::Fin);
-        assert!(matches!(down.read(&mut [0; 8]).await, Err(Broken::Reset(_))));
+        assert!(matches!(
+            down.read(&mut [0; 8]).await,
+            Err(Broken::Reset(_))
+        ));
     };
     let (end, ()) = tokio::join!(flow, script);
     assert_eq!((end.who, end.kind), (Side::Us, EndKind::Idle));
@@ -281,9 +408,17 @@ async fn a_fin_after_a_long_silence_still_has_the_whole_half_closed_time() {
 async fn half_closed_flows_idle_out_and_open_ones_do_not() {
     let options = RelayOptions::default();
 
-    let Bench { near, mut down, mut up, .. } = Bench::new();
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        ..
+    } = Bench::new();
     let mut open = pin!(relay(near.0, near.1, &options, Early::default()));
-    assert!(timeout(DAY, &mut open).await.is_err(), "an open flow may be silent for a day");
+    assert!(
+        timeout(DAY, &mut open).await.is_err(),
+        "an open flow may be silent for a day"
+    );
 
     down.finish().await.unwrap();
     let start = Instant::now();
@@ -292,7 +427,10 @@ async fn half_closed_flows_idle_out_and_open_ones_do_not() {
         tokio::time::sleep(Duration::from_secs(599)).await;
         up.write_all(b"tick").await.unwrap();
         assert_eq!(down.read(&mut [0; 8]).await.unwrap(), Read::Data(4));
-        assert!(matches!(down.read(&mut [0; 8]).await, Err(Broken::Reset(_))));
+        assert!(matches!(
+            down.read(&mut [0; 8]).await,
+            Err(Broken::Reset(_))
+        ));
         assert!(matches!(up.write_all(b"late").await, Err(Broken::Reset(_))));
     };
     let (end, ()) = tokio::join!(&mut open, script);
@@ -303,9 +441,20 @@ async fn half_closed_flows_idle_out_and_open_ones_do_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fin_behind_bytes_for_a_slow_reader_does_not_idle_out() {
-    let Bench { near, mut down, mut up, up_control, .. } = Bench::new();
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        up_control,
+        ..
+    } = Bench::new();
     up_control.pause_reads();
-    let mut relay = pin!(relay(near.0, near.1, &RelayOptions::default(), Early::default()));
+    let mut relay = pin!(relay(
+        near.0,
+        near.1,
+        &RelayOptions::default(),
+        Early::default()
+    ));
     let send = async {
         down.write_all(&pattern(1_000)).await.unwrap();
         down.finish().await.unwrap();
@@ -349,13 +498,26 @@ async fn ten_thousand_idle_relays_hold_no_buffers() {
     }
     assert!(poll!(relays.next()).is_pending());
     assert_eq!(buffer::accounting().on_loan, before);
-    assert!(buffer::accounting().free <= 2, "the same buffer served them all");
+    assert!(
+        buffer::accounting().free <= 2,
+        "the same buffer served them all"
+    );
 }
 
 #[tokio::test]
 async fn one_bulk_flow_leaves_its_worker_to_others_now_and_then() {
-    let Bench { near, mut down, mut up, .. } = Bench::with_capacity(1 << 20);
-    let mut relay = pin!(relay(near.0, near.1, &RelayOptions::default(), Early::default()));
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        ..
+    } = Bench::with_capacity(1 << 20);
+    let mut relay = pin!(relay(
+        near.0,
+        near.1,
+        &RelayOptions::default(),
+        Early::default()
+    ));
     let mut sent = 0;
     // Both pipes hold a mebibyte, so that nothing but its own fairness stops the relay.
     while sent < 4 << 20 {
@@ -365,7 +527,9 @@ async fn one_bulk_flow_leaves_its_worker_to_others_now_and_then() {
         let mut received = 0;
         let mut buf = vec![0; 1 << 20];
         while received < 1 << 20 {
-            let Read::Data(n) = up.read(&mut buf).await.unwrap() else { panic!() };
+            let Read::Data(n) = up.read(&mut buf).await.unwrap() else {
+                panic!()
+            };
             assert!(n <= 800 << 10, "a turn ended after {n} bytes");
             received += n;
             assert!(poll!(&mut relay).is_pending());
@@ -375,9 +539,17 @@ async fn one_bulk_flow_leaves_its_worker_to_others_now_and_then() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_limit_holds_where_bytes_leave() {
-    let Bench { near, mut down, mut up, .. } = Bench::with_capacity(65_536);
+    let Bench {
+        near,
+        mut down,
+        mut up,
+        ..
+    } = Bench::with_capacity(65_536);
     let rate = Arc::new(Rate::new(1_000_000));
-    let options = RelayOptions { limit_down: Some(rate), ..RelayOptions::default() };
+    let options = RelayOptions {
+        limit_down: Some(rate),
+        ..RelayOptions::default()
+    };
     let start = Instant::now();
     let script = async {
         let response = pattern(10_065_536);
@@ -398,8 +570,17 @@ async fn a_stream_limit_holds_where_bytes_leave() {
 #[tokio::test]
 async fn the_counters_say_what_is_under_way_and_what_was_for_nothing() {
     let counters = Arc::new(RelayCounters::default());
-    let options = RelayOptions { counters: Some(Arc::clone(&counters)), ..RelayOptions::default() };
-    let Bench { near, mut down, up: _up, up_control, .. } = Bench::new();
+    let options = RelayOptions {
+        counters: Some(Arc::clone(&counters)),
+        ..RelayOptions::default()
+    };
+    let Bench {
+        near,
+        mut down,
+        up: _up,
+        up_control,
+        ..
+    } = Bench::new();
     let mut relay = Box::pin(relay(near.0, near.1, &options, Early::default()));
     up_control.pause_reads();
     for chunk in pattern(24).chunks(8) {
@@ -409,7 +590,10 @@ async fn the_counters_say_what_is_under_way_and_what_was_for_nothing() {
     assert_eq!((counters.active(), counters.bytes_up()), (1, 8));
     up_control.reset(1);
     let end = relay.await;
-    assert_eq!((end.who, end.kind, end.bytes.up), (Side::Upstream, EndKind::Reset, 8));
+    assert_eq!(
+        (end.who, end.kind, end.bytes.up),
+        (Side::Upstream, EndKind::Reset, 8)
+    );
     assert_eq!((counters.active(), counters.wasted_bytes()), (0, 16));
 }
 

@@ -1,7 +1,8 @@
 //! Every way a relayed flow can end, on every kind of stream, from either side, by one body.
 //!
-//! A Unix socket knows no reset: its reader sees a FIN, and whoever writes to it finds a broken pipe. There a reset is
-//! heard with the first byte that goes the other way, and until then it looks like a finished upload.
+//! A Unix socket knows no reset: its reader sees a FIN, and whoever writes to it finds a broken
+//! pipe. There a reset is heard with the first byte that goes the other way, and until then it
+//! looks like a finished upload.
 #![allow(clippy::unwrap_used)]
 
 use std::future::poll_fn;
@@ -37,14 +38,31 @@ struct Case {
 
 #[tokio::test]
 async fn every_end_from_either_side_on_every_kind_of_stream() {
-    let kinds = [Kind::Memory, Kind::MemoryThatHolds, Kind::Tcp, Kind::Unix, Kind::Tls];
+    let kinds = [
+        Kind::Memory,
+        Kind::MemoryThatHolds,
+        Kind::Tcp,
+        Kind::Unix,
+        Kind::Tls,
+    ];
     let hows = [EndKind::Fin, EndKind::Reset, EndKind::SessionLost];
     let mut run = 0;
     for kind in kinds {
-        for how in hows.into_iter().filter(|how| *how != EndKind::SessionLost || kind.has_sessions()) {
+        for how in hows
+            .into_iter()
+            .filter(|how| *how != EndKind::SessionLost || kind.has_sessions())
+        {
             for closer in [Side::Downstream, Side::Upstream] {
-                for (after_bytes, other_is_blocked) in [(false, false), (false, true), (true, false), (true, true)] {
-                    let case = Case { kind, closer, how, after_bytes, other_is_blocked };
+                for (after_bytes, other_is_blocked) in
+                    [(false, false), (false, true), (true, false), (true, true)]
+                {
+                    let case = Case {
+                        kind,
+                        closer,
+                        how,
+                        after_bytes,
+                        other_is_blocked,
+                    };
                     eprintln!("{case:?}");
                     case.run().await;
                     run += 1;
@@ -74,11 +92,19 @@ impl Case {
         if self.after_bytes {
             tokio::join!(closer.send(GREETING), other.expect(GREETING));
         }
-        let mut sent = if self.other_is_blocked { other.send_until_blocked().await } else { Vec::new() };
+        let mut sent = if self.other_is_blocked {
+            other.send_until_blocked().await
+        } else {
+            Vec::new()
+        };
         match self.how {
             EndKind::Fin => {
                 closer.stream().finish().await.unwrap();
-                assert_eq!(other.read_to_end().await.unwrap(), b"", "only the FIN is forwarded");
+                assert_eq!(
+                    other.read_to_end().await.unwrap(),
+                    b"",
+                    "only the FIN is forwarded"
+                );
                 sent.extend_from_slice(ANSWER);
                 let answer = async {
                     other.send(ANSWER).await;
@@ -111,13 +137,24 @@ impl Case {
     }
 
     fn check(self, end: End, sent_by_other: u64) {
-        let who = if self.how == EndKind::SessionLost { Side::Link } else { self.closer };
+        let who = if self.how == EndKind::SessionLost {
+            Side::Link
+        } else {
+            self.closer
+        };
         assert_eq!((end.who, end.kind), (who, self.how));
         let (forward, back) = match self.closer {
             Side::Downstream => (end.bytes.up, end.bytes.down),
             _ => (end.bytes.down, end.bytes.up),
         };
-        assert_eq!(forward, if self.after_bytes { GREETING.len() as u64 } else { 0 });
+        assert_eq!(
+            forward,
+            if self.after_bytes {
+                GREETING.len() as u64
+            } else {
+                0
+            }
+        );
         match self.how {
             EndKind::Fin => assert_eq!(back, sent_by_other),
             _ => assert!(back <= sent_by_other + ANSWER.len() as u64),
@@ -139,13 +176,17 @@ impl Kind {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = listener.local_addr().unwrap();
                 let (far, near) = tokio::join!(TcpStream::connect(address), listener.accept());
-                (Stream::tcp(near.unwrap().0), Peer::new(Stream::tcp(far.unwrap())))
+                (
+                    Stream::tcp(near.unwrap().0),
+                    Peer::new(Stream::tcp(far.unwrap())),
+                )
             }
             Self::Tls => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = listener.local_addr().unwrap();
                 let (far, near) = tokio::join!(TcpStream::connect(address), listener.accept());
-                let (far, near) = tls(Stream::tcp(far.unwrap()), Stream::tcp(near.unwrap().0)).await;
+                let (far, near) =
+                    tls(Stream::tcp(far.unwrap()), Stream::tcp(near.unwrap().0)).await;
                 (near, Peer::new(far))
             }
             Self::Unix => {
@@ -159,7 +200,13 @@ impl Kind {
         let (near, far) = pipe::pair();
         let control = Some(far.control());
         let near = near.holding_until_flush(held_bytes).into_stream();
-        (near, Peer { stream: Some(far.into_stream()), control })
+        (
+            near,
+            Peer {
+                stream: Some(far.into_stream()),
+                control,
+            },
+        )
     }
 }
 
@@ -173,13 +220,20 @@ async fn tls(connects: Stream, accepts: Stream) -> (Stream, Stream) {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
-    let connecting = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connecting = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(connecting));
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(accepting));
     let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-    let (connected, accepted) =
-        tokio::join!(connector.connect(name, byway_dial::AsIo(connects)), acceptor.accept(byway_dial::AsIo(accepts)),);
-    (Stream::tls(connected.unwrap().into()), Stream::tls(accepted.unwrap().into()))
+    let (connected, accepted) = tokio::join!(
+        connector.connect(name, byway_dial::AsIo(connects)),
+        acceptor.accept(byway_dial::AsIo(accepts)),
+    );
+    (
+        Stream::tls(connected.unwrap().into()),
+        Stream::tls(accepted.unwrap().into()),
+    )
 }
 
 /// Whoever is at the far end of one side.
@@ -190,7 +244,10 @@ struct Peer {
 
 impl Peer {
     fn new(stream: Stream) -> Self {
-        Self { stream: Some(stream), control: None }
+        Self {
+            stream: Some(stream),
+            control: None,
+        }
     }
 
     fn stream(&mut self) -> &mut Stream {
@@ -205,13 +262,16 @@ impl Peer {
         let mut received = Vec::new();
         while received.len() < bytes.len() {
             let mut buf = vec![0; bytes.len() - received.len()];
-            let Read::Data(n) = self.stream().read(&mut buf).await.unwrap() else { panic!("FIN too early") };
+            let Read::Data(n) = self.stream().read(&mut buf).await.unwrap() else {
+                panic!("FIN too early")
+            };
             received.extend_from_slice(&buf[..n]);
         }
         assert_eq!(received, bytes);
     }
 
-    /// Writes until nothing is taken any more, however often the relay has had its turn; what was taken.
+    /// Writes until nothing is taken any more, however often the relay has had its turn; what was
+    /// taken.
     async fn send_until_blocked(&mut self) -> Vec<u8> {
         const PERIOD: usize = 251;
         let pattern: Vec<u8> = (0..65_536).map(|at| (at % PERIOD) as u8).collect();

@@ -1,4 +1,5 @@
-//! The spill pipe under a relay: bounded memory, origins that are done early, and every byte in its place.
+//! The spill pipe under a relay: bounded memory, origins that are done early, and every byte in its
+//! place.
 #![allow(clippy::unwrap_used)]
 
 use std::future::poll_fn;
@@ -8,8 +9,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use byway::relay::{
-    DrainError, Drained, Early, EndKind, Outflow, RelayCounters, RelayOptions, Side, SpillBudget, SpillOptions,
-    SpillPool, relay,
+    DrainError, Drained, Early, EndKind, Outflow, RelayCounters, RelayOptions, Side, SpillBudget,
+    SpillOptions, SpillPool, relay,
 };
 use byway_agent::Client;
 use byway_dial::{Broken, Read, Stream};
@@ -40,10 +41,20 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let pool = start(directory.path(), SpillBudget::of(budget_bytes));
         let counters = Arc::new(RelayCounters::default());
-        let spill = SpillOptions { engage_after, ..SpillOptions::new(pool) };
-        let options =
-            RelayOptions { spill: Some(spill), counters: Some(Arc::clone(&counters)), ..RelayOptions::default() };
-        Self { directory, options, counters }
+        let spill = SpillOptions {
+            engage_after,
+            ..SpillOptions::new(pool)
+        };
+        let options = RelayOptions {
+            spill: Some(spill),
+            counters: Some(Arc::clone(&counters)),
+            ..RelayOptions::default()
+        };
+        Self {
+            directory,
+            options,
+            counters,
+        }
     }
 
     fn spill(&self) -> SpillOptions {
@@ -64,7 +75,9 @@ const PERIOD: usize = 65_521;
 
 /// The body of a flow: no two flows have the same one.
 fn body(flow: usize, len: usize) -> Vec<u8> {
-    let period: Vec<u8> = (0..PERIOD).map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ flow) as u8).collect();
+    let period: Vec<u8> = (0..PERIOD)
+        .map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ flow) as u8)
+        .collect();
     let mut body = period.repeat(len / PERIOD + 1);
     body.truncate(len);
     body
@@ -119,19 +132,44 @@ async fn ten_paused_readers_leave_the_memory_bounded_and_the_origins_done() {
     let taken = || counters.spilled_bytes() + counters.ring_bytes() + counters.bytes_down();
     until(|| taken() == (READERS * LEN) as u64).await;
     drop(origins);
-    assert_eq!((counters.active(), counters.spilling()), (READERS as u64, READERS as u64));
+    assert_eq!(
+        (counters.active(), counters.spilling()),
+        (READERS as u64, READERS as u64)
+    );
     let bound = READERS as u64 * 3 * 256 * 1024;
-    assert!(counters.ring_peak_bytes() <= bound, "{} bytes", counters.ring_peak_bytes());
-    assert_eq!(std::fs::read_dir(bench.directory.path()).unwrap().count(), 0, "the files have no names");
+    assert!(
+        counters.ring_peak_bytes() <= bound,
+        "{} bytes",
+        counters.ring_peak_bytes()
+    );
+    assert_eq!(
+        std::fs::read_dir(bench.directory.path()).unwrap().count(),
+        0,
+        "the files have no names"
+    );
 
     for (flow, mut reader) in readers.into_iter().enumerate() {
         let received = read_to_end(&mut reader).await.unwrap();
-        assert!(received == body(flow, LEN), "flow {flow} has {} bytes", received.len());
+        assert!(
+            received == body(flow, LEN),
+            "flow {flow} has {} bytes",
+            received.len()
+        );
     }
     for end in relays.join_all().await {
-        assert_eq!((end.who, end.kind, end.bytes.down), (Side::Downstream, EndKind::Fin, LEN as u64));
+        assert_eq!(
+            (end.who, end.kind, end.bytes.down),
+            (Side::Downstream, EndKind::Fin, LEN as u64)
+        );
     }
-    assert_eq!((counters.spilled_bytes(), counters.ring_bytes(), counters.wasted_bytes()), (0, 0, 0));
+    assert_eq!(
+        (
+            counters.spilled_bytes(),
+            counters.ring_bytes(),
+            counters.wasted_bytes()
+        ),
+        (0, 0, 0)
+    );
     until(|| bench.charged() == 0).await;
 }
 
@@ -141,14 +179,20 @@ async fn the_end_marker_queues_behind_the_spilled_data() {
     let ((near_down, down), (near_up, up)) = (pipe::pair(), pipe::pair_of(65_536));
     let (down_control, up_control) = (down.control(), up.control());
     let (mut down, mut up) = (down.into_stream(), up.into_stream());
-    let relay = relay(near_down.into_stream(), near_up.into_stream(), &bench.options, Early::default());
+    let relay = relay(
+        near_down.into_stream(),
+        near_up.into_stream(),
+        &bench.options,
+        Early::default(),
+    );
     let script = async {
         down.finish().await.unwrap();
         assert_eq!(read_to_end(&mut up).await.unwrap(), b"");
         down_control.pause_reads();
         up.write_all(&body(0, 4 * MIB)).await.unwrap();
         up.finish().await.unwrap();
-        // Both directions are done with the upstream: it is closed at once, while the reader has seen nothing.
+        // Both directions are done with the upstream: it is closed at once, while the reader has
+        // seen nothing.
         until(|| up_control.peer_is_gone()).await;
         assert!(bench.counters.bytes_down() <= 8);
         assert!(bench.counters.spilled_bytes() > 3 * MIB as u64);
@@ -165,7 +209,12 @@ async fn an_upstream_whose_upload_is_open_stays_half_open_while_the_spill_drains
     let ((near_down, down), (near_up, up)) = (pipe::pair(), pipe::pair_of(65_536));
     let (down_control, up_control) = (down.control(), up.control());
     let (mut down, mut up) = (down.into_stream(), up.into_stream());
-    let relay = relay(near_down.into_stream(), near_up.into_stream(), &bench.options, Early::default());
+    let relay = relay(
+        near_down.into_stream(),
+        near_up.into_stream(),
+        &bench.options,
+        Early::default(),
+    );
     let script = async {
         down_control.pause_reads();
         up.write_all(&body(0, MIB)).await.unwrap();
@@ -187,7 +236,12 @@ async fn a_full_disk_budget_becomes_back_pressure_and_loses_nothing() {
     let ((near_down, down), (near_up, up)) = (pipe::pair_of(4096), pipe::pair_of(65_536));
     let down_control = down.control();
     let (mut down, mut up) = (down.into_stream(), up.into_stream());
-    let relay = relay(near_down.into_stream(), near_up.into_stream(), &bench.options, Early::default());
+    let relay = relay(
+        near_down.into_stream(),
+        near_up.into_stream(),
+        &bench.options,
+        Early::default(),
+    );
     down_control.pause_reads();
     let send = async {
         up.write_all(&body(0, 8 * MIB)).await.unwrap();
@@ -213,12 +267,23 @@ async fn a_client_whose_readers_pause_leaves_disk_to_another_client() {
     let bench = Bench::eager(8 * MIB as u64);
     let mut relays = JoinSet::new();
     let mut relayed = |name: &str| {
-        let spill = SpillOptions { client: Client::of(&name), ..bench.spill() };
-        let options = RelayOptions { spill: Some(spill), ..bench.options.clone() };
+        let spill = SpillOptions {
+            client: Client::of(&name),
+            ..bench.spill()
+        };
+        let options = RelayOptions {
+            spill: Some(spill),
+            ..bench.options.clone()
+        };
         let ((near_down, down), (near_up, up)) = (pipe::pair_of(4096), pipe::pair_of(65_536));
         let control = down.control();
         control.pause_reads();
-        relays.spawn(relay(near_down.into_stream(), near_up.into_stream(), &options, Early::default()));
+        relays.spawn(relay(
+            near_down.into_stream(),
+            near_up.into_stream(),
+            &options,
+            Early::default(),
+        ));
         (down.into_stream(), control, up.into_stream())
     };
     // Each of two downloads of one client would fill the whole budget.
@@ -231,7 +296,9 @@ async fn a_client_whose_readers_pause_leaves_disk_to_another_client() {
     }
     let half = 4 * MIB as u64;
     let all_taken = || bench.charged() >= half && bench.counters.ring_bytes() >= 2 * 256 * 1024;
-    tokio::time::timeout(HANG, until(all_taken)).await.expect("one client has what it can get");
+    tokio::time::timeout(HANG, until(all_taken))
+        .await
+        .expect("one client has what it can get");
     assert_eq!(bench.charged(), half);
     let (mut down, control, mut up) = relayed("ann");
     let served = async {
@@ -241,17 +308,28 @@ async fn a_client_whose_readers_pause_leaves_disk_to_another_client() {
         control.resume_reads();
         assert!(read_to_end(&mut down).await.unwrap() == body(1, MIB));
     };
-    tokio::time::timeout(HANG, served).await.expect("another client's origin is done early");
+    tokio::time::timeout(HANG, served)
+        .await
+        .expect("another client's origin is done early");
 }
 
 #[tokio::test]
 async fn a_disk_that_fails_becomes_back_pressure_and_loses_nothing() {
-    let Bench { directory, options, counters } = Bench::eager(1 << 30);
+    let Bench {
+        directory,
+        options,
+        counters,
+    } = Bench::eager(1 << 30);
     directory.close().unwrap();
     let ((near_down, down), (near_up, up)) = (pipe::pair_of(4096), pipe::pair_of(65_536));
     let down_control = down.control();
     let (mut down, mut up) = (down.into_stream(), up.into_stream());
-    let relay = relay(near_down.into_stream(), near_up.into_stream(), &options, Early::default());
+    let relay = relay(
+        near_down.into_stream(),
+        near_up.into_stream(),
+        &options,
+        Early::default(),
+    );
     down_control.pause_reads();
     let send = async {
         up.write_all(&body(0, 2 * MIB)).await.unwrap();
@@ -295,7 +373,12 @@ async fn a_reset_overtakes_the_spilled_data_and_drops_it_at_once() {
         let ((near_down, down), (near_up, up)) = (pipe::pair(), pipe::pair_of(65_536));
         let (down_control, up_control) = (down.control(), up.control());
         let (mut down, mut up) = (down.into_stream(), up.into_stream());
-        let relay = relay(near_down.into_stream(), near_up.into_stream(), &bench.options, Early::default());
+        let relay = relay(
+            near_down.into_stream(),
+            near_up.into_stream(),
+            &bench.options,
+            Early::default(),
+        );
         let script = async {
             down_control.pause_reads();
             up.write_all(&body(0, 4 * MIB)).await.unwrap();
@@ -304,14 +387,24 @@ async fn a_reset_overtakes_the_spilled_data_and_drops_it_at_once() {
                 assert!(matches!(read_to_end(&mut up).await, Err(Broken::Reset(_))));
             } else {
                 up_control.reset(9);
-                assert!(matches!(read_to_end(&mut down).await, Err(Broken::Reset(_))));
+                assert!(matches!(
+                    read_to_end(&mut down).await,
+                    Err(Broken::Reset(_))
+                ));
             }
         };
         let (end, ()) = tokio::join!(relay, script);
-        let who = if by_reader { Side::Downstream } else { Side::Upstream };
+        let who = if by_reader {
+            Side::Downstream
+        } else {
+            Side::Upstream
+        };
         assert_eq!((end.who, end.kind), (who, EndKind::Reset));
         assert!(bench.counters.wasted_bytes() > 3 * MIB as u64);
-        assert_eq!((bench.counters.spilled_bytes(), bench.counters.ring_bytes()), (0, 0));
+        assert_eq!(
+            (bench.counters.spilled_bytes(), bench.counters.ring_bytes()),
+            (0, 0)
+        );
         until(|| bench.charged() == 0).await;
     }
 }
@@ -321,7 +414,12 @@ async fn an_operation_under_way_when_the_relay_is_dropped_ends_harmlessly() {
     let bench = Bench::eager(1 << 30);
     for turns in 0..40 {
         let ((near_down, down), (near_up, up)) = (pipe::pair(), pipe::pair_of(MIB));
-        let relay = relay(near_down.into_stream(), near_up.into_stream(), &bench.options, Early::default());
+        let relay = relay(
+            near_down.into_stream(),
+            near_up.into_stream(),
+            &bench.options,
+            Early::default(),
+        );
         let mut up = up.into_stream();
         let send = async {
             up.write_all(&body(0, 4 * MIB)).await.unwrap();
@@ -340,7 +438,10 @@ async fn an_operation_under_way_when_the_relay_is_dropped_ends_harmlessly() {
         drop(down);
     }
     until(|| bench.charged() == 0).await;
-    assert_eq!((bench.counters.spilled_bytes(), bench.counters.ring_bytes()), (0, 0));
+    assert_eq!(
+        (bench.counters.spilled_bytes(), bench.counters.ring_bytes()),
+        (0, 0)
+    );
     assert_eq!(bench.spill().pool.budget().memory_used(), 0);
 }
 
@@ -350,7 +451,12 @@ async fn a_spill_reuses_its_disk_while_a_reader_lags_forever() {
     bench.options.spill.as_mut().unwrap().stream_bytes = 24 * MIB as u64;
     let ((near_down, down), (near_up, up)) = (pipe::pair_of(65_536), pipe::pair_of(65_536));
     let (mut down, mut up) = (down.into_stream(), up.into_stream());
-    let relay = relay(near_down.into_stream(), near_up.into_stream(), &bench.options, Early::default());
+    let relay = relay(
+        near_down.into_stream(),
+        near_up.into_stream(),
+        &bench.options,
+        Early::default(),
+    );
     let len = 128 * MIB;
     let expected = body(0, len);
     let send = async {
@@ -380,9 +486,14 @@ async fn a_spill_reuses_its_disk_while_a_reader_lags_forever() {
 async fn queues_are_kept_short_while_memory_is_short() {
     let directory = tempfile::tempdir().unwrap();
     let pool = start(directory.path(), SpillBudget::of(0).with_memory(MIB as u64));
-    let options = SpillOptions { engage_after: Duration::ZERO, ..SpillOptions::new(pool) };
+    let options = SpillOptions {
+        engage_after: Duration::ZERO,
+        ..SpillOptions::new(pool)
+    };
     // There is no disk at all, and nobody reads: a hundred streams take what their memory allows.
-    let mut outflows: Vec<_> = (0..100).map(|_| Outflow::spilling(options.clone(), None)).collect();
+    let mut outflows: Vec<_> = (0..100)
+        .map(|_| Outflow::spilling(options.clone(), None))
+        .collect();
     let mut sinks: Vec<_> = outflows.iter().map(|_| pipe::pair()).collect();
     let mut streams: Vec<_> = Vec::new();
     for outflow in &mut outflows {
@@ -400,7 +511,10 @@ async fn queues_are_kept_short_while_memory_is_short() {
         streams.push((near, far));
     }
     let used = options.pool.budget().memory_used();
-    assert!(used < 5 * MIB as u64, "{used} bytes for a hundred streams, of which a few came early");
+    assert!(
+        used < 5 * MIB as u64,
+        "{used} bytes for a hundred streams, of which a few came early"
+    );
     drop(outflows);
     assert_eq!(options.pool.budget().memory_used(), 0);
 }
@@ -412,11 +526,21 @@ async fn an_outflow_says_empty_finished_or_broken() {
     let (mut near, mut far) = (near.into_stream(), far.into_stream());
     let mut outflow = Outflow::direct(None);
     assert_eq!(outflow.push(b"head"), 4);
-    assert_eq!(poll_fn(|cx| outflow.poll_drain(cx, &mut near)).await.unwrap(), Drained::Empty);
+    assert_eq!(
+        poll_fn(|cx| outflow.poll_drain(cx, &mut near))
+            .await
+            .unwrap(),
+        Drained::Empty
+    );
     assert_eq!((outflow.is_empty(), outflow.delivered_bytes()), (true, 4));
     assert_eq!(outflow.push(b"body"), 4);
     outflow.finish();
-    assert_eq!(poll_fn(|cx| outflow.poll_drain(cx, &mut near)).await.unwrap(), Drained::Finished);
+    assert_eq!(
+        poll_fn(|cx| outflow.poll_drain(cx, &mut near))
+            .await
+            .unwrap(),
+        Drained::Finished
+    );
     assert_eq!(read_to_end(&mut far).await.unwrap(), b"headbody");
 
     let mut outflow = Outflow::direct(None);

@@ -1,22 +1,25 @@
-//! Differential: `byway-h1` beside a parser that others wrote (httparse) and a reading of the RFC that shares no code.
+//! Differential: `byway-h1` beside a parser that others wrote (httparse) and a reading of the RFC
+//! that shares no code.
 //!
 //! In:    bytes from a fuzzer.
-//! Out:   nothing, or a panic: one of the two read what the other did not, and the difference has no name here.
+//! Out:   nothing, or a panic: one of the two read what the other did not, and the difference has
+//!        no name here.
 //! Never: compares errors by their text. What is stricter here is listed by variant in `stricter`.
 
 use byway_h1::{
-    BodyDecoder, Field, Fields, Framed, Limits, Line, Malformed, Parsed, RequestHead, ResponseHead, Step, Version,
-    write,
+    BodyDecoder, Field, Fields, Framed, Limits, Line, Malformed, Parsed, RequestHead, ResponseHead,
+    Step, Version, write,
 };
 use httparse::Status;
 
 use crate::reference::{Answers, Ends, Verdict, body_of, chunked_body};
 
-/// More than [`Limits::default`] lets through, so that the other parser never stops for want of room first.
+/// More than [`Limits::default`] lets through, so that the other parser never stops for want of
+/// room first.
 const MOST_FIELDS: usize = 256;
 
-/// A request head: whatever is accepted here, httparse reads in the same way, and the RFC frames it in the same way;
-/// whatever httparse alone accepts falls into a named class.
+/// A request head: whatever is accepted here, httparse reads in the same way, and the RFC frames it
+/// in the same way; whatever httparse alone accepts falls into a named class.
 pub fn request(data: &[u8]) {
     let mut index = RequestHead::default();
     let ours = index.parse(data, &Limits::default());
@@ -33,20 +36,32 @@ pub fn request(data: &[u8]) {
             same_fields(request.fields(), other.headers);
             passed_on(request.lines(), other.headers);
             let verdict = body_of(minor(request.version()), pairs(other.headers), None);
-            assert_eq!(Verdict::Ends(ends(request.framing())), verdict, "the body ends elsewhere");
+            assert_eq!(
+                Verdict::Ends(ends(request.framing())),
+                verdict,
+                "the body ends elsewhere"
+            );
         }
         (Ok(Parsed::Complete(_)), theirs) => panic!("accepted here alone: {theirs:?}"),
         (Ok(Parsed::Partial), Ok(Status::Complete(_))) => panic!("complete for them, and not here"),
         (Err(sin), Ok(Status::Complete(_))) => {
-            assert!(stricter(sin), "refused here alone, and not for a known reason: {sin:?}");
-            let verdict = body_of(other.version.unwrap_or_default(), pairs(other.headers), None);
+            assert!(
+                stricter(sin),
+                "refused here alone, and not for a known reason: {sin:?}"
+            );
+            let verdict = body_of(
+                other.version.unwrap_or_default(),
+                pairs(other.headers),
+                None,
+            );
             named_framing(sin, &verdict);
         }
         _ => {}
     }
 }
 
-/// A response head, as [`request`]. Its framing is compared for each kind of request that it may answer.
+/// A response head, as [`request`]. Its framing is compared for each kind of request that it may
+/// answer.
 pub fn response(data: &[u8]) {
     let mut index = ResponseHead::default();
     let ours = index.parse(data, &Limits::default());
@@ -57,7 +72,10 @@ pub fn response(data: &[u8]) {
         (Ok(Parsed::Complete(len)), Ok(Status::Complete(their_len))) => {
             assert_eq!(*len, their_len, "the heads end at different places");
             let response = index.view(data);
-            assert_eq!((Some(response.status()), Some(minor(response.version()))), (other.code, other.version));
+            assert_eq!(
+                (Some(response.status()), Some(minor(response.version()))),
+                (other.code, other.version)
+            );
             // httparse gives no reason at all where it holds bytes from 0x80 up.
             if response.reason().is_ascii() {
                 assert_eq!(Some(response.reason()), other.reason.map(str::as_bytes));
@@ -65,8 +83,15 @@ pub fn response(data: &[u8]) {
             same_fields(response.fields(), other.headers);
             passed_on(response.lines(), other.headers);
             for method in [&b"GET"[..], b"HEAD", b"CONNECT"] {
-                let answers = Answers { status: response.status(), method };
-                let verdict = body_of(minor(response.version()), pairs(other.headers), Some(answers));
+                let answers = Answers {
+                    status: response.status(),
+                    method,
+                };
+                let verdict = body_of(
+                    minor(response.version()),
+                    pairs(other.headers),
+                    Some(answers),
+                );
                 match response.framing(method) {
                     Ok(framed) => {
                         let (Verdict::Ends(ends_so) | Verdict::MayBe(ends_so)) = verdict else {
@@ -81,38 +106,60 @@ pub fn response(data: &[u8]) {
         (Ok(Parsed::Complete(_)), theirs) => panic!("accepted here alone: {theirs:?}"),
         (Ok(Parsed::Partial), Ok(Status::Complete(_))) => panic!("complete for them, and not here"),
         (Err(sin), Ok(Status::Complete(_))) => {
-            // Nobody has a reason to send empty lines before a response, as old clients have before a request.
-            let empty_line_first = *sin == Malformed::VersionInvalid { at: 0 } && matches!(data, [b'\r' | b'\n', ..]);
-            assert!(empty_line_first || stricter(sin), "refused here alone, and not for a known reason: {sin:?}");
+            // Nobody has a reason to send empty lines before a response, as old clients have before
+            // a request.
+            let empty_line_first =
+                *sin == Malformed::VersionInvalid { at: 0 } && matches!(data, [b'\r' | b'\n', ..]);
+            assert!(
+                empty_line_first || stricter(sin),
+                "refused here alone, and not for a known reason: {sin:?}"
+            );
         }
         _ => {}
     }
 }
 
-/// Lines that are passed on as they were sent: another reader finds in them what it found in the head that they came in.
+/// Lines that are passed on as they were sent: another reader finds in them what it found in the
+/// head that they came in.
 fn passed_on<'a>(lines: impl Iterator<Item = Line<'a>>, theirs: &[httparse::Header<'_>]) {
     let mut out = b"HTTP/1.1 200 \r\n".to_vec();
     for line in lines {
-        assert!(write::line(&mut out, line).is_ok(), "an accepted line can be written");
+        assert!(
+            write::line(&mut out, line).is_ok(),
+            "an accepted line can be written"
+        );
     }
     write::end_of_head(&mut out);
     let mut room = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut again = httparse::Response::new(&mut room);
-    assert_eq!(again.parse(&out), Ok(Status::Complete(out.len())), "what is passed on is one head");
+    assert_eq!(
+        again.parse(&out),
+        Ok(Status::Complete(out.len())),
+        "what is passed on is one head"
+    );
     let pairs = |headers: &[httparse::Header<'_>]| -> Vec<(String, Vec<u8>)> {
-        headers.iter().map(|header| (header.name.to_owned(), header.value.to_vec())).collect()
+        headers
+            .iter()
+            .map(|header| (header.name.to_owned(), header.value.to_vec()))
+            .collect()
     };
-    assert_eq!(pairs(again.headers), pairs(theirs), "fields changed on their way");
+    assert_eq!(
+        pairs(again.headers),
+        pairs(theirs),
+        "fields changed on their way"
+    );
 }
 
-/// A connection: requests with their bodies, one behind the other. Every boundary stands where the reference has it, and
-/// none is found behind a refusal.
+/// A connection: requests with their bodies, one behind the other. Every boundary stands where the
+/// reference has it, and none is found behind a refusal.
 pub fn stream(data: &[u8]) {
     let limits = Limits::default();
     let mut rest = data;
     for _ in 0..8 {
         let mut index = RequestHead::default();
-        let Ok(Parsed::Complete(head)) = index.parse(rest, &limits) else { return };
+        let Ok(Parsed::Complete(head)) = index.parse(rest, &limits) else {
+            return;
+        };
         let framed = index.view(rest).framing();
         let body = &rest[head..];
         let ours = decode(framed, body, &limits);
@@ -126,13 +173,18 @@ pub fn stream(data: &[u8]) {
             Framed::UntilClose => panic!("a request that ends with its connection"),
         };
         let Some((data, len)) = ours else { return };
-        assert_eq!(Some((data, len)), reference, "the body ends elsewhere, or holds something else");
+        assert_eq!(
+            Some((data, len)),
+            reference,
+            "the body ends elsewhere, or holds something else"
+        );
         rest = &body[len..];
     }
 }
 
-/// What a careless caller gives to the writer: method, target, then names and values, apart by 0xff. What is written is
-/// one head, read by both parsers as exactly the fields that were given; nothing can add one.
+/// What a careless caller gives to the writer: method, target, then names and values, apart by
+/// 0xff. What is written is one head, read by both parsers as exactly the fields that were given;
+/// nothing can add one.
 pub fn written(data: &[u8]) {
     let mut parts = data.split(|byte| *byte == 0xff);
     let mut part = || parts.next().unwrap_or_default();
@@ -155,21 +207,47 @@ pub fn written(data: &[u8]) {
         }
     }
     write::end_of_head(&mut out);
-    let limits = Limits { head_bytes: out.len(), target_bytes: out.len(), ..Limits::default() };
+    let limits = Limits {
+        head_bytes: out.len(),
+        target_bytes: out.len(),
+        ..Limits::default()
+    };
     let mut index = RequestHead::default();
     match index.parse(&out, &limits) {
         Ok(parsed) => {
-            assert_eq!(parsed, Parsed::Complete(out.len()), "the writer ended its head early");
-            let read: Vec<_> = index.view(&out).fields().map(|Field { name, value }| (name, value)).collect();
+            assert_eq!(
+                parsed,
+                Parsed::Complete(out.len()),
+                "the writer ended its head early"
+            );
+            let read: Vec<_> = index
+                .view(&out)
+                .fields()
+                .map(|Field { name, value }| (name, value))
+                .collect();
             assert_eq!(read, given, "other fields are read than were written");
         }
-        Err(sin) => assert!(about_meaning(&sin), "the writer wrote what cannot be read: {sin:?}"),
+        Err(sin) => assert!(
+            about_meaning(&sin),
+            "the writer wrote what cannot be read: {sin:?}"
+        ),
     }
     let mut room = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut other = httparse::Request::new(&mut room);
-    assert_eq!(other.parse(&out), Ok(Status::Complete(out.len())), "another parser reads something else");
-    let read: Vec<_> = other.headers.iter().map(|field| (field.name.as_bytes(), field.value)).collect();
-    assert_eq!(read, given, "another parser reads other fields than were written");
+    assert_eq!(
+        other.parse(&out),
+        Ok(Status::Complete(out.len())),
+        "another parser reads something else"
+    );
+    let read: Vec<_> = other
+        .headers
+        .iter()
+        .map(|field| (field.name.as_bytes(), field.value))
+        .collect();
+    assert_eq!(
+        read, given,
+        "another parser reads other fields than were written"
+    );
 }
 
 /// Data and length of a whole body; `None` if it is refused or not whole.
@@ -191,14 +269,18 @@ fn decode(framed: Framed, bytes: &[u8], limits: &Limits) -> Option<(Vec<u8>, usi
     }
 }
 
-/// Every way in which this codec is stricter than httparse. Anything else that it refuses, httparse must refuse as well.
+/// Every way in which this codec is stricter than httparse. Anything else that it refuses, httparse
+/// must refuse as well.
 fn stricter(sin: &Malformed) -> bool {
     use Malformed::*;
     match sin {
         // A line may end with LF alone there, and any number of empty lines may come first.
         BareLf { .. } | EmptyLines { .. } => true,
         // Bounds.
-        HeadTooLarge { .. } | TooManyFields { .. } | TargetTooLong { .. } | MethodTooLong { .. } => true,
+        HeadTooLarge { .. }
+        | TooManyFields { .. }
+        | TargetTooLong { .. }
+        | MethodTooLong { .. } => true,
         TooManyConnectionOptions { .. } => true,
         // `#` and bytes from 0x80 up in a target, forms that are none, statuses below 100.
         TargetByte { .. } | TargetForm | AsteriskTarget | ConnectTarget | StatusCode { .. } => true,
@@ -210,7 +292,10 @@ fn stricter(sin: &Malformed) -> bool {
 /// Sins of whole heads, each line of which is well-formed.
 fn about_meaning(sin: &Malformed) -> bool {
     use Malformed::*;
-    let form = matches!(sin, TargetForm | AsteriskTarget | ConnectTarget | ConnectBody | MethodTooLong { .. });
+    let form = matches!(
+        sin,
+        TargetForm | AsteriskTarget | ConnectTarget | ConnectBody | MethodTooLong { .. }
+    );
     let host = matches!(sin, HostMissing | HostRepeated | HostInvalid);
     form || host || about_framing(sin)
 }
@@ -233,12 +318,14 @@ fn about_framing(sin: &Malformed) -> bool {
     )
 }
 
-/// A framing that is refused here is one that the RFC refuses, or one of the few that it lets be refused.
+/// A framing that is refused here is one that the RFC refuses, or one of the few that it lets be
+/// refused.
 fn named_framing(sin: &Malformed, verdict: &Verdict) {
     use Malformed::*;
     let allowed = match (sin, verdict) {
         (_, Verdict::Refuse) => true,
-        // Equal lengths several times, in lines or in a list; and the fields of a message that has no body anyway.
+        // Equal lengths several times, in lines or in a list; and the fields of a message that has
+        // no body anyway.
         (_, Verdict::MayBe(_)) => true,
         (LengthTooLarge, Verdict::Ends(Ends::After(length))) => *length > i64::MAX as u128,
         (sin, _) => !about_framing(sin),
@@ -262,13 +349,18 @@ fn minor(version: Version) -> u8 {
     }
 }
 
-fn pairs<'a>(headers: &'a [httparse::Header<'a>]) -> impl Iterator<Item = (&'a str, &'a [u8])> + Clone {
+fn pairs<'a>(
+    headers: &'a [httparse::Header<'a>],
+) -> impl Iterator<Item = (&'a str, &'a [u8])> + Clone {
     headers.iter().map(|header| (header.name, header.value))
 }
 
 fn same_fields(ours: Fields<'_>, theirs: &[httparse::Header<'_>]) {
     let ours: Vec<_> = ours.map(|Field { name, value }| (name, value)).collect();
-    let theirs: Vec<_> = theirs.iter().map(|header| (header.name.as_bytes(), header.value)).collect();
+    let theirs: Vec<_> = theirs
+        .iter()
+        .map(|header| (header.name.as_bytes(), header.value))
+        .collect();
     assert_eq!(ours, theirs, "the fields differ");
 }
 

@@ -4,8 +4,8 @@
 //! Out:   nothing, or a panic that is a finding.
 //! Never: needs a socket or a clock.
 
-/// A reply to a fixed question: no other reply is taken, an answer is bounded and made of what the reply says, and the
-/// work to read it is bounded.
+/// A reply to a fixed question: no other reply is taken, an answer is bounded and made of what the
+/// reply says, and the work to read it is bounded.
 ///
 /// # Panics
 /// If one of these does not hold.

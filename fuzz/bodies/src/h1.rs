@@ -1,10 +1,12 @@
 //! HTTP/1: what must hold for all bytes that a peer can send.
 //!
-//! In:    bytes from a fuzzer.   Out:   nothing, or a panic that is a finding.   Never: asks for more than a few copies of
-//! its input.
+//! In:    bytes from a fuzzer.
+//! Out:   nothing, or a panic that is a finding.
+//! Never: asks for more than a few copies of its input.
 
 use byway_h1::{
-    BodyDecoder, Field, Fields, Framed, Limits, Malformed, Parsed, RequestHead, ResponseHead, Step, Truncated, write,
+    BodyDecoder, Field, Fields, Framed, Limits, Malformed, Parsed, RequestHead, ResponseHead, Step,
+    Truncated, write,
 };
 
 /// What decoding a body came to.
@@ -12,18 +14,23 @@ use byway_h1::{
 struct Decoded {
     data: Vec<u8>,
     trailers: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Bytes of the input that belong to the message, why it was refused, or `None` if it has not ended.
+    /// Bytes of the input that belong to the message, why it was refused, or `None` if it has not
+    /// ended.
     end: Option<Result<usize, Malformed>>,
 }
 
-/// A request head: parsed whole and byte by byte to the same result; what parses is written and parsed again to the same.
+/// A request head: parsed whole and byte by byte to the same result; what parses is written and
+/// parsed again to the same.
 pub fn request_head(data: &[u8]) {
     for limits in [Limits::default(), small()] {
         let whole = parse_request(data, data.len(), &limits);
         let singles = parse_request(data, 1, &limits);
         assert_eq!(whole.1, singles.1, "the result depends on the split");
         if let (head, Ok(Parsed::Complete(len))) = whole {
-            assert!(len <= data.len().min(limits.head_bytes), "the head is longer than the input or the limit");
+            assert!(
+                len <= data.len().min(limits.head_bytes),
+                "the head is longer than the input or the limit"
+            );
             check_request(&head, data);
         }
     }
@@ -36,19 +43,30 @@ pub fn response_head(data: &[u8]) {
         let singles = parse_response(data, 1, &limits);
         assert_eq!(whole.1, singles.1, "the result depends on the split");
         if let (head, Ok(Parsed::Complete(len))) = whole {
-            assert!(len <= data.len().min(limits.head_bytes), "the head is longer than the input or the limit");
+            assert!(
+                len <= data.len().min(limits.head_bytes),
+                "the head is longer than the input or the limit"
+            );
             check_response(&head, data);
         }
     }
 }
 
-/// A chunked body: decoded whole, byte by byte and taken byte by byte to the same result; never more data than came in;
-/// what decodes is written and decoded again to the same.
+/// A chunked body: decoded whole, byte by byte and taken byte by byte to the same result; never
+/// more data than came in; what decodes is written and decoded again to the same.
 pub fn chunked(data: &[u8]) {
     for limits in [Limits::default(), small()] {
         let whole = decode(data, data.len(), usize::MAX, &limits);
-        assert_eq!(whole, decode(data, 1, usize::MAX, &limits), "the result depends on the split");
-        assert_eq!(whole, decode(data, data.len(), 1, &limits), "the result depends on how data are taken");
+        assert_eq!(
+            whole,
+            decode(data, 1, usize::MAX, &limits),
+            "the result depends on the split"
+        );
+        assert_eq!(
+            whole,
+            decode(data, data.len(), 1, &limits),
+            "the result depends on how data are taken"
+        );
         assert!(whole.data.len() <= data.len(), "more data than came in");
         if let Some(Ok(_)) = whole.end {
             check_chunked(&whole);
@@ -57,10 +75,20 @@ pub fn chunked(data: &[u8]) {
 }
 
 fn small() -> Limits {
-    Limits { head_bytes: 96, fields: 3, target_bytes: 8, connection_options: 2, chunk_extension_bytes: 6 }
+    Limits {
+        head_bytes: 96,
+        fields: 3,
+        target_bytes: 8,
+        connection_options: 2,
+        chunk_extension_bytes: 6,
+    }
 }
 
-fn parse_request(data: &[u8], piece: usize, limits: &Limits) -> (RequestHead, Result<Parsed, Malformed>) {
+fn parse_request(
+    data: &[u8],
+    piece: usize,
+    limits: &Limits,
+) -> (RequestHead, Result<Parsed, Malformed>) {
     let mut head = RequestHead::default();
     let mut result = Ok(Parsed::Partial);
     for end in ends(data.len(), piece) {
@@ -72,7 +100,11 @@ fn parse_request(data: &[u8], piece: usize, limits: &Limits) -> (RequestHead, Re
     (head, result)
 }
 
-fn parse_response(data: &[u8], piece: usize, limits: &Limits) -> (ResponseHead, Result<Parsed, Malformed>) {
+fn parse_response(
+    data: &[u8],
+    piece: usize,
+    limits: &Limits,
+) -> (ResponseHead, Result<Parsed, Malformed>) {
     let mut head = ResponseHead::default();
     let mut result = Ok(Parsed::Partial);
     for end in ends(data.len(), piece) {
@@ -91,38 +123,84 @@ fn ends(len: usize, piece: usize) -> impl Iterator<Item = usize> {
 
 fn check_request(head: &RequestHead, data: &[u8]) {
     let first = head.view(data);
-    assert_ne!(first.framing(), Framed::UntilClose, "a request has an end of its own");
+    assert_ne!(
+        first.framing(),
+        Framed::UntilClose,
+        "a request has an end of its own"
+    );
     check_names(first.fields());
     let mut out = Vec::new();
-    assert_eq!(write::request_line(&mut out, first.method(), first.target()), Ok(()));
+    assert_eq!(
+        write::request_line(&mut out, first.method(), first.target()),
+        Ok(())
+    );
     write_fields(&mut out, first.fields());
     let mut again = RequestHead::default();
-    let parsed = again.parse(&out, &Limits { target_bytes: data.len(), head_bytes: out.len(), ..Limits::default() });
+    let parsed = again.parse(
+        &out,
+        &Limits {
+            target_bytes: data.len(),
+            head_bytes: out.len(),
+            ..Limits::default()
+        },
+    );
     // What is written is always 1.1, where a head of 1.0 may be missing its Host.
     if first.field("host").is_none() {
         assert_eq!(parsed, Err(Malformed::HostMissing));
         return;
     }
-    assert_eq!(parsed, Ok(Parsed::Complete(out.len())), "what was parsed and written is not parsed again");
+    assert_eq!(
+        parsed,
+        Ok(Parsed::Complete(out.len())),
+        "what was parsed and written is not parsed again"
+    );
     let second = again.view(&out);
-    assert_eq!((first.method(), first.target()), (second.method(), second.target()));
-    assert_eq!((first.target_form(), first.host()), (second.target_form(), second.host()));
+    assert_eq!(
+        (first.method(), first.target()),
+        (second.method(), second.target())
+    );
+    assert_eq!(
+        (first.target_form(), first.host()),
+        (second.target_form(), second.host())
+    );
     assert_eq!(first.framing(), second.framing());
-    assert!(first.fields().eq(second.fields()), "fields differ after a round trip");
+    assert!(
+        first.fields().eq(second.fields()),
+        "fields differ after a round trip"
+    );
 }
 
 fn check_response(head: &ResponseHead, data: &[u8]) {
     let first = head.view(data);
     check_names(first.fields());
     let mut out = Vec::new();
-    assert_eq!(write::status_line(&mut out, first.status(), first.reason()), Ok(()));
+    assert_eq!(
+        write::status_line(&mut out, first.status(), first.reason()),
+        Ok(())
+    );
     write_fields(&mut out, first.fields());
     let mut again = ResponseHead::default();
-    let parsed = again.parse(&out, &Limits { head_bytes: out.len(), ..Limits::default() });
-    assert_eq!(parsed, Ok(Parsed::Complete(out.len())), "what was parsed and written is not parsed again");
+    let parsed = again.parse(
+        &out,
+        &Limits {
+            head_bytes: out.len(),
+            ..Limits::default()
+        },
+    );
+    assert_eq!(
+        parsed,
+        Ok(Parsed::Complete(out.len())),
+        "what was parsed and written is not parsed again"
+    );
     let second = again.view(&out);
-    assert_eq!((first.status(), first.reason()), (second.status(), second.reason()));
-    assert!(first.fields().eq(second.fields()), "fields differ after a round trip");
+    assert_eq!(
+        (first.status(), first.reason()),
+        (second.status(), second.reason())
+    );
+    assert!(
+        first.fields().eq(second.fields()),
+        "fields differ after a round trip"
+    );
     for method in [&b"GET"[..], b"HEAD", b"CONNECT"] {
         if first.framing(method) != Err(Malformed::CodingOnHttp10) {
             assert_eq!(first.framing(method), second.framing(method));
@@ -133,20 +211,31 @@ fn check_response(head: &ResponseHead, data: &[u8]) {
 fn check_names(fields: Fields<'_>) {
     for field in fields {
         assert!(!field.name.is_empty(), "a field without a name");
-        assert!(!field.value.iter().any(|byte| b"\r\n\0".contains(byte)), "a line end or NUL in a value");
+        assert!(
+            !field.value.iter().any(|byte| b"\r\n\0".contains(byte)),
+            "a line end or NUL in a value"
+        );
     }
 }
 
 fn write_fields(out: &mut Vec<u8>, fields: Fields<'_>) {
     for field in fields {
-        assert_eq!(write::field(out, field.name, field.value), Ok(()), "a parsed field cannot be written");
+        assert_eq!(
+            write::field(out, field.name, field.value),
+            Ok(()),
+            "a parsed field cannot be written"
+        );
     }
     write::end_of_head(out);
 }
 
 fn decode(bytes: &[u8], piece: usize, most: usize, limits: &Limits) -> Decoded {
     let mut decoder = BodyDecoder::new(Framed::Chunked, limits);
-    let mut decoded = Decoded { data: Vec::new(), trailers: Vec::new(), end: None };
+    let mut decoded = Decoded {
+        data: Vec::new(),
+        trailers: Vec::new(),
+        end: None,
+    };
     let mut read = 0;
     for end in ends(bytes.len(), piece) {
         loop {
@@ -165,20 +254,34 @@ fn decode(bytes: &[u8], piece: usize, most: usize, limits: &Limits) -> Decoded {
                 }
                 Ok(Step::More) => break,
                 Ok(Step::End(n)) => {
-                    assert!(n <= unread.len() && decoder.is_done() && decoder.eof().is_ok(), "an end that is none");
-                    decoded.trailers = decoder.trailers(unread).map(|f| (f.name.to_vec(), f.value.to_vec())).collect();
+                    assert!(
+                        n <= unread.len() && decoder.is_done() && decoder.eof().is_ok(),
+                        "an end that is none"
+                    );
+                    decoded.trailers = decoder
+                        .trailers(unread)
+                        .map(|f| (f.name.to_vec(), f.value.to_vec()))
+                        .collect();
                     decoded.end = Some(Ok(read + n));
                     return decoded;
                 }
                 Err(sin) => {
-                    assert_eq!(decoder.step(unread), Err(sin.clone()), "a broken body was healed");
+                    assert_eq!(
+                        decoder.step(unread),
+                        Err(sin.clone()),
+                        "a broken body was healed"
+                    );
                     decoded.end = Some(Err(sin));
                     return decoded;
                 }
             }
         }
     }
-    assert_eq!(decoder.eof(), Err(Truncated { missing: None }), "a truncated body was called complete");
+    assert_eq!(
+        decoder.eof(),
+        Err(Truncated { missing: None }),
+        "a truncated body was called complete"
+    );
     decoded
 }
 
@@ -189,9 +292,28 @@ fn check_chunked(first: &Decoded) {
         out.extend_from_slice(piece);
         out.extend_from_slice(write::CHUNK_SUFFIX);
     }
-    let trailers = first.trailers.iter().map(|(name, value)| Field { name, value });
-    assert_eq!(write::last_chunk(&mut out, trailers), Ok(()), "a decoded trailer cannot be written");
-    let second = decode(&out, out.len(), usize::MAX, &Limits { head_bytes: out.len() + 1, ..Limits::default() });
+    let trailers = first
+        .trailers
+        .iter()
+        .map(|(name, value)| Field { name, value });
+    assert_eq!(
+        write::last_chunk(&mut out, trailers),
+        Ok(()),
+        "a decoded trailer cannot be written"
+    );
+    let second = decode(
+        &out,
+        out.len(),
+        usize::MAX,
+        &Limits {
+            head_bytes: out.len() + 1,
+            ..Limits::default()
+        },
+    );
     assert_eq!(second.end, Some(Ok(out.len())));
-    assert_eq!((&first.data, &first.trailers), (&second.data, &second.trailers), "a body differs after a round trip");
+    assert_eq!(
+        (&first.data, &first.trailers),
+        (&second.data, &second.trailers),
+        "a body differs after a round trip"
+    );
 }

@@ -1,4 +1,5 @@
-//! Link: what must hold for all that the other side of a link can say, and for all that a person can paste as a join string.
+//! Link: what must hold for all that the other side of a link can say, and for all that a person
+//! can paste as a join string.
 //!
 //! In:    any bytes.
 //! Out:   nothing, or a panic that is a finding.
@@ -6,15 +7,18 @@
 
 use std::fmt::Debug;
 
-use byway_link::wire::{Answer, BadMessage, Control, LENGTH_BYTES, MOST_MESSAGE_BYTES, Open, decode, encode};
+use byway_link::wire::{
+    Answer, BadMessage, Control, LENGTH_BYTES, MOST_MESSAGE_BYTES, Open, decode, encode,
+};
 use byway_link::{Fingerprint, GrantId, GrantSecret, JoinString};
 use prost::Message;
 
 /// Messages are tried at every split; longer inputs only make that slow.
 const LONGEST: usize = 1024;
 
-/// A mux that hears frames from a peer that may say anything, while streams are opened, used and let go of: nothing panics,
-/// no bound is passed, what it says itself keeps the rules, and nothing is left in the end.
+/// A mux that hears frames from a peer that may say anything, while streams are opened, used and
+/// let go of: nothing panics, no bound is passed, what it says itself keeps the rules, and nothing
+/// is left in the end.
 ///
 /// # Panics
 /// If one of these does not hold.
@@ -22,8 +26,8 @@ pub fn mux(data: &[u8]) {
     byway_link::fuzzing::mux(data);
 }
 
-/// Messages of every kind: the bytes mean the same however they are split, what follows a message does not change it, and
-/// what decodes is written and decoded again to the same.
+/// Messages of every kind: the bytes mean the same however they are split, what follows a message
+/// does not change it, and what decodes is written and decoded again to the same.
 ///
 /// # Panics
 /// If one of these does not hold.
@@ -38,7 +42,10 @@ fn check<M: Message + Default + PartialEq + Debug>(data: &[u8]) {
     let whole = decode::<M>(data);
     for length in 0..data.len() {
         let part = decode::<M>(data.get(..length).unwrap_or_default());
-        assert!(part == Ok(None) || part == whole, "split at {length}: {part:?}, but in the end {whole:?}");
+        assert!(
+            part == Ok(None) || part == whole,
+            "split at {length}: {part:?}, but in the end {whole:?}"
+        );
     }
     match whole {
         Ok(Some((message, length))) => {
@@ -46,12 +53,20 @@ fn check<M: Message + Default + PartialEq + Debug>(data: &[u8]) {
             comes_back(&message, length);
         }
         Ok(None) => {
-            let announced = data.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
-            assert!(data.len() < LENGTH_BYTES + announced && announced <= MOST_MESSAGE_BYTES, "it waits for nothing");
+            let announced = data
+                .first_chunk()
+                .map_or(0, |length| u32::from_be_bytes(*length) as usize);
+            assert!(
+                data.len() < LENGTH_BYTES + announced && announced <= MOST_MESSAGE_BYTES,
+                "it waits for nothing"
+            );
         }
         Err(bad) => {
             let early = data.get(..LENGTH_BYTES).map(decode::<M>);
-            assert!(!matches!(bad, BadMessage::TooLong { .. }) || early == Some(Err(bad)), "it was waited for");
+            assert!(
+                !matches!(bad, BadMessage::TooLong { .. }) || early == Some(Err(bad)),
+                "it was waited for"
+            );
         }
     }
 }
@@ -59,56 +74,99 @@ fn check<M: Message + Default + PartialEq + Debug>(data: &[u8]) {
 fn comes_back<M: Message + Default + PartialEq + Debug>(message: &M, length: usize) {
     let mut written = Vec::new();
     encode(message, &mut written);
-    assert!(written.len() <= length, "{message:?} grew from {length} bytes to {}", written.len());
+    assert!(
+        written.len() <= length,
+        "{message:?} grew from {length} bytes to {}",
+        written.len()
+    );
     let back = decode::<M>(&written);
     let same = matches!(&back, Ok(Some((again, n))) if again == message && *n == written.len());
-    assert!(same, "{message:?} was written as {written:?} and read back as {back:?}");
+    assert!(
+        same,
+        "{message:?} was written as {written:?} and read back as {back:?}"
+    );
 }
 
-/// A join string: what parses is shown and parsed again to the same, hides its secret, and no error repeats what was
-/// pasted. The same bytes also make a join string of their own, since no fuzzer guesses a checksum.
+/// A join string: what parses is shown and parsed again to the same, hides its secret, and no error
+/// repeats what was pasted. The same bytes also make a join string of their own, since no fuzzer
+/// guesses a checksum.
 ///
 /// # Panics
 /// If one of these does not hold.
 pub fn join(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return made_of(data) };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return made_of(data);
+    };
     match text.parse::<JoinString>() {
         Ok(join) => shows_itself(&join),
         Err(bad) => {
             let said = bad.to_string();
-            let pasted = text.trim().split(['.', '@']).filter(|part| part.len() >= 12 && !part.contains(' '));
-            assert!(pasted.into_iter().all(|part| !said.contains(part)), "{said:?} repeats what was pasted");
+            let pasted = text
+                .trim()
+                .split(['.', '@'])
+                .filter(|part| part.len() >= 12 && !part.contains(' '));
+            assert!(
+                pasted.into_iter().all(|part| !said.contains(part)),
+                "{said:?} repeats what was pasted"
+            );
         }
     }
     if let Ok(id) = text.parse::<GrantId>() {
-        assert_eq!(id.to_string().parse(), Ok(id), "the id of a grant reads back as another");
+        assert_eq!(
+            id.to_string().parse(),
+            Ok(id),
+            "the id of a grant reads back as another"
+        );
     }
     if let Some(fingerprint) = Fingerprint::from_hex(text) {
-        assert_eq!(Fingerprint::from_hex(&fingerprint.to_string()), Some(fingerprint));
+        assert_eq!(
+            Fingerprint::from_hex(&fingerprint.to_string()),
+            Some(fingerprint)
+        );
     }
     made_of(data);
 }
 
 /// Pin, id, secret, and the rest as the address.
 fn made_of(data: &[u8]) {
-    let Some((pin, rest)) = data.split_first_chunk::<32>() else { return };
-    let Some((id, rest)) = rest.split_first_chunk::<6>() else { return };
-    let Some((secret, rest)) = rest.split_first_chunk::<24>() else { return };
-    let Ok(address) = std::str::from_utf8(rest).map(str::parse) else { return };
+    let Some((pin, rest)) = data.split_first_chunk::<32>() else {
+        return;
+    };
+    let Some((id, rest)) = rest.split_first_chunk::<6>() else {
+        return;
+    };
+    let Some((secret, rest)) = rest.split_first_chunk::<24>() else {
+        return;
+    };
+    let Ok(address) = std::str::from_utf8(rest).map(str::parse) else {
+        return;
+    };
     let Ok(address) = address else { return };
     if matches!(address, byway_dial::Target::Unix(_)) {
         return;
     }
     let (pin, id) = (Fingerprint::from_bytes(*pin), GrantId::from_bytes(*id));
-    shows_itself(&JoinString { pin, id, secret: GrantSecret::from_bytes(*secret), address });
+    shows_itself(&JoinString {
+        pin,
+        id,
+        secret: GrantSecret::from_bytes(*secret),
+        address,
+    });
 }
 
 fn shows_itself(join: &JoinString) {
     let text = join.expose();
-    assert_eq!(text.parse().as_ref(), Ok(join), "{join} reads back as another");
+    assert_eq!(
+        text.parse().as_ref(),
+        Ok(join),
+        "{join} reads back as another"
+    );
     let encoded = text.split(['.', '@']).nth(1).unwrap_or_default();
     let shown = format!("{join} {join:?}");
-    assert!(encoded.len() > 80 && !shown.contains(encoded), "it shows its secret");
+    assert!(
+        encoded.len() > 80 && !shown.contains(encoded),
+        "it shows its secret"
+    );
     for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
         let cut = text.get(..end).unwrap_or_default().parse::<JoinString>();
         assert!(cut.is_err(), "{join} cut short at {end} is whole");

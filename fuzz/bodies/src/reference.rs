@@ -1,6 +1,8 @@
-//! Reference: RFC 9112 section 6.3 and section 7.1 once more, short, slow, and sharing no line with `byway-h1`.
+//! Reference: RFC 9112 section 6.3 and section 7.1 once more, short, slow, and sharing no line with
+//! `byway-h1`.
 //!
-//! In:    fields as another parser read them; whole buffers.   Out:   what the RFC lets a recipient make of them.
+//! In:    fields as another parser read them; whole buffers.
+//! Out:   what the RFC lets a recipient make of them.
 //! Never: is faster or stricter than the text of the RFC asks for.
 
 /// Where a body ends, in the words of RFC 9112 section 6.3.
@@ -43,7 +45,10 @@ pub fn body_of<'a>(
     answers: Option<Answers<'_>>,
 ) -> Verdict {
     let named = |name: &'static str| {
-        fields.clone().filter(move |(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        fields
+            .clone()
+            .filter(move |(given, _)| given.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     };
     // 1 and 2: whatever the fields say.
     if let Some(Answers { status, method }) = answers
@@ -51,7 +56,11 @@ pub fn body_of<'a>(
     {
         return Verdict::MayBe(Ends::None);
     }
-    if let Some(Answers { status: 200..=299, method: b"CONNECT" }) = answers {
+    if let Some(Answers {
+        status: 200..=299,
+        method: b"CONNECT",
+    }) = answers
+    {
         return Verdict::MayBe(Ends::None);
     }
     let codings: Vec<Vec<u8>> = elements(named("transfer-encoding"));
@@ -59,7 +68,8 @@ pub fn body_of<'a>(
     let lengths: Vec<Vec<u8>> = elements(named("content-length"));
     let has_length = named("content-length").next().is_some();
     if has_coding {
-        // 3: an attempt at smuggling, and 6.1: a 1.0 message with Transfer-Encoding is faulty framing.
+        // 3: an attempt at smuggling, and 6.1: a 1.0 message with Transfer-Encoding is faulty
+        // framing.
         if has_length || minor == 0 {
             return Verdict::Refuse;
         }
@@ -72,22 +82,37 @@ pub fn body_of<'a>(
     }
     if has_length {
         // 5: one number, or the same number several times.
-        let Some(first) = lengths.first() else { return Verdict::Refuse };
+        let Some(first) = lengths.first() else {
+            return Verdict::Refuse;
+        };
         if lengths.iter().any(|length| length != first) {
             return Verdict::Refuse;
         }
-        let Some(number) = decimal(first) else { return Verdict::Refuse };
+        let Some(number) = decimal(first) else {
+            return Verdict::Refuse;
+        };
         let honest = lengths.len() == 1 && named("content-length").count() == 1;
         let ends = Ends::After(number);
-        return if honest { Verdict::Ends(ends) } else { Verdict::MayBe(ends) };
+        return if honest {
+            Verdict::Ends(ends)
+        } else {
+            Verdict::MayBe(ends)
+        };
     }
     // 7 and 8.
-    Verdict::Ends(if answers.is_some() { Ends::WithConnection } else { Ends::None })
+    Verdict::Ends(if answers.is_some() {
+        Ends::WithConnection
+    } else {
+        Ends::None
+    })
 }
 
 /// The elements of a list over several lines, without white space around them; empty ones stay.
 fn elements<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
-    lines.flat_map(|line| line.split(|byte| *byte == b',')).map(|one| trimmed(one).to_vec()).collect()
+    lines
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .map(|one| trimmed(one).to_vec())
+        .collect()
 }
 
 fn trimmed(mut bytes: &[u8]) -> &[u8] {
@@ -104,22 +129,32 @@ fn decimal(digits: &[u8]) -> Option<u128> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let start = digits.iter().position(|digit| *digit != b'0').unwrap_or(digits.len());
+    let start = digits
+        .iter()
+        .position(|digit| *digit != b'0')
+        .unwrap_or(digits.len());
     let digits = &digits[start..];
     if digits.len() > 30 {
         return Some(u128::MAX);
     }
-    Some(digits.iter().fold(0, |sum, digit| sum * 10 + u128::from(digit - b'0')))
+    Some(
+        digits
+            .iter()
+            .fold(0, |sum, digit| sum * 10 + u128::from(digit - b'0')),
+    )
 }
 
-/// Section 7.1 over a whole buffer: the data and how many bytes the body with its trailers took; `None` if it is not
-/// whole, or not after the grammar.
+/// Section 7.1 over a whole buffer: the data and how many bytes the body with its trailers took;
+/// `None` if it is not whole, or not after the grammar.
 pub fn chunked_body(mut bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let whole = bytes.len();
     let mut data = Vec::new();
     loop {
         let (line, rest) = line(bytes)?;
-        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let digits = line
+            .iter()
+            .take_while(|byte| byte.is_ascii_hexdigit())
+            .count();
         let size = usize::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok()?;
         let behind = trimmed(&line[digits..]);
         if !(behind.is_empty() || behind.starts_with(b";")) {

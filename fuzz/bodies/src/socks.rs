@@ -7,14 +7,16 @@
 use std::fmt::Debug;
 
 use byway_dial::socks::{
-    Greeting, Login, LoginStatus, MethodChoice, Parsed, Reply, Reply4, Request, Request4, SocksError,
+    Greeting, Login, LoginStatus, MethodChoice, Parsed, Reply, Reply4, Request, Request4,
+    SocksError,
 };
 
 /// No message is longer, so no parser may wait for more.
 const LONGEST: usize = 1024;
 
-/// Drives all parsers: the bytes must mean the same however they are split, no parser may wait for ever, what follows a
-/// message must not change it, and a message that is written out must be read back as itself.
+/// Drives all parsers: the bytes must mean the same however they are split, no parser may wait for
+/// ever, what follows a message must not change it, and a message that is written out must be read
+/// back as itself.
 ///
 /// # Panics
 /// If one of these does not hold.
@@ -30,15 +32,25 @@ pub fn socks(data: &[u8]) {
     check(data, Reply4::parse, Reply4::encode);
 }
 
-fn check<T: Debug + PartialEq>(data: &[u8], parse: fn(&[u8]) -> Parsed<T>, encode: fn(&T, &mut Vec<u8>)) {
+fn check<T: Debug + PartialEq>(
+    data: &[u8],
+    parse: fn(&[u8]) -> Parsed<T>,
+    encode: fn(&T, &mut Vec<u8>),
+) {
     let whole = parse(data);
     for len in 0..data.len() {
         let part = parse(data.get(..len).unwrap_or_default());
-        assert!(part == Ok(None) || part == whole, "split at {len}: {part:?}, but in the end {whole:?}");
+        assert!(
+            part == Ok(None) || part == whole,
+            "split at {len}: {part:?}, but in the end {whole:?}"
+        );
     }
     match whole {
         Ok(Some((message, len))) => comes_back(&message, data.get(..len), parse, encode),
-        Ok(None) => assert!(data.len() < LONGEST, "waits for more than the longest message"),
+        Ok(None) => assert!(
+            data.len() < LONGEST,
+            "waits for more than the longest message"
+        ),
         Err(error) => is_bounded(&error),
     }
 }
@@ -50,18 +62,27 @@ fn comes_back<T: Debug + PartialEq>(
     encode: fn(&T, &mut Vec<u8>),
 ) {
     let read = read.map(parse);
-    assert!(matches!(&read, Some(Ok(Some((again, _)))) if again == message), "what follows matters: {message:?}");
+    assert!(
+        matches!(&read, Some(Ok(Some((again, _)))) if again == message),
+        "what follows matters: {message:?}"
+    );
     let mut written = Vec::new();
     encode(message, &mut written);
     let back = parse(&written);
     let same = matches!(&back, Ok(Some((again, len))) if again == message && *len == written.len());
-    assert!(same, "{message:?} was written as {written:?} and read back as {back:?}");
+    assert!(
+        same,
+        "{message:?} was written as {written:?} and read back as {back:?}"
+    );
 }
 
 /// An error goes into logs, so it holds no control character and no more than an escaped name.
 fn is_bounded(error: &SocksError) {
     let text = error.to_string();
-    assert!(text.len() < 2048 && !text.chars().any(char::is_control), "{text:?}");
+    assert!(
+        text.len() < 2048 && !text.chars().any(char::is_control),
+        "{text:?}"
+    );
 }
 
 #[cfg(test)]

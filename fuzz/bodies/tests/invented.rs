@@ -1,5 +1,5 @@
-//! The differential bodies without a fuzzer: messages put together from the pieces that smuggling is made of.
-//! `PROPTEST_CASES=25600` makes it a hundred times as long.
+//! The differential bodies without a fuzzer: messages put together from the pieces that smuggling
+//! is made of. `PROPTEST_CASES=25600` makes it a hundred times as long.
 
 use byway_fuzz_bodies::{differential, h1};
 use proptest::prelude::*;
@@ -90,7 +90,12 @@ fn one_of<const N: usize>(pieces: [&'static [u8]; N]) -> impl Strategy<Value = &
 }
 
 fn field() -> impl Strategy<Value = Vec<u8>> {
-    let usual = (one_of(NAMES), Just(&b": "[..]), one_of(VALUES), Just(&b"\r\n"[..]));
+    let usual = (
+        one_of(NAMES),
+        Just(&b": "[..]),
+        one_of(VALUES),
+        Just(&b"\r\n"[..]),
+    );
     let any = (one_of(NAMES), one_of(COLONS), one_of(VALUES), one_of(ENDS));
     prop_oneof![3 => usual.prop_map(|(a, b, c, d)| [a, b, c, d].concat()), 1 => any.prop_map(|(a, b, c, d)| [a, b, c, d].concat())]
 }
@@ -119,7 +124,11 @@ fn connection() -> impl Strategy<Value = Vec<u8>> {
 
 /// So many that each pair of name and value is met in an otherwise good head: about a second.
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: byway_testkit::cases(20_000), failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: byway_testkit::cases(20_000),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

@@ -1,7 +1,8 @@
 //! Agent: what one CPU-second of an HTTP client asks, with one origin and with a thousand.
 //!
 //! In:    the setting.
-//! Out:   requests per CPU-second as the origin has counted them; with many origins, the sockets that were open at once.
+//! Out:   requests per CPU-second as the origin has counted them; with many origins, the sockets
+//!        that were open at once.
 //! Never: believes a client's own count, and never lets two of them work at the same time.
 
 use std::cell::RefCell;
@@ -49,8 +50,13 @@ pub(crate) async fn small(setting: &Setting) -> Result<Section> {
     let asks = format!(
         "How many GETs of 1 KiB does one CPU-second of an HTTP client carry, {IN_FLIGHT} in flight to one origin?"
     );
-    let asker =
-        |client: Client| Asker { name: client.name(), client, against: OURS, in_flight: IN_FLIGHT, max_total: 0 };
+    let asker = |client: Client| Asker {
+        name: client.name(),
+        client,
+        against: OURS,
+        in_flight: IN_FLIGHT,
+        max_total: 0,
+    };
     let askers = Client::ALL.map(asker);
     let targets = targets(setting, "one-origin.txt", &[setting.origin()])?;
     let (rows, cast) = ask_all(setting, &askers, &targets, setting.origin_counts()).await;
@@ -67,13 +73,26 @@ pub(crate) async fn origins(setting: &Setting) -> Result<Section> {
          turn, and how many sockets does it open, with a total of at most {CAP} where it has such a limit?",
         grouped(ORIGINS as f64)
     );
-    let asker =
-        |name, client, against, max_total| Asker { name, client, against, in_flight: IN_FLIGHT_OF_MANY, max_total };
+    let asker = |name, client, against, max_total| Asker {
+        name,
+        client,
+        against,
+        in_flight: IN_FLIGHT_OF_MANY,
+        max_total,
+    };
     let mut askers = vec![
         asker(OURS_CAPPED, Client::BywayAgent, OURS_CAPPED, CAP),
-        asker("byway-agent, without a limit", Client::BywayAgent, OURS_CAPPED, 0),
+        asker(
+            "byway-agent, without a limit",
+            Client::BywayAgent,
+            OURS_CAPPED,
+            0,
+        ),
     ];
-    for client in Client::ALL.into_iter().filter(|client| *client != Client::BywayAgent) {
+    for client in Client::ALL
+        .into_iter()
+        .filter(|client| *client != Client::BywayAgent)
+    {
         askers.push(match client.has_total_cap() {
             true => asker("Node http.Agent, at most 64", client, OURS_CAPPED, CAP),
             false => asker(client.name(), client, "byway-agent, without a limit", 0),
@@ -85,7 +104,10 @@ pub(crate) async fn origins(setting: &Setting) -> Result<Section> {
     let mut section = Section::new("Agent, 1,000 origins", &asks);
     figures::fill(&mut section, Unit::Requests, setting, &rows, &cast, None);
     for row in &rows {
-        let limit = askers.iter().find(|asker| asker.name == row.subject.name).map_or(0, |asker| asker.max_total);
+        let limit = askers
+            .iter()
+            .find(|asker| asker.name == row.subject.name)
+            .map_or(0, |asker| asker.max_total);
         row.sockets
             .and_then(|most| kept(&row.subject.name, most, limit))
             .into_iter()
@@ -105,7 +127,9 @@ fn kept(name: &str, most: usize, limit: usize) -> Option<String> {
     match limit {
         0 => None,
         limit if most <= limit => Some(format!("{name} never had more than {most} sockets open.")),
-        limit => Some(format!("**{name} had {most} sockets open**, more than its limit of {limit}.")),
+        limit => Some(format!(
+            "**{name} had {most} sockets open**, more than its limit of {limit}."
+        )),
     }
 }
 
@@ -116,19 +140,35 @@ const HOW: &str = "Each turn is a process of its own on the subject's core, one 
 /// A file with a URL a line.
 fn targets(setting: &Setting, name: &str, addresses: &[std::net::SocketAddr]) -> Result<PathBuf> {
     let file = setting.dir().join(name);
-    let lines: String = addresses.iter().map(|address| format!("http://{address}/1024\n")).collect();
+    let lines: String = addresses
+        .iter()
+        .map(|address| format!("http://{address}/1024\n"))
+        .collect();
     fs::write(&file, lines).with_context(|| format!("writing {}", file.display()))?;
     Ok(file)
 }
 
-async fn ask_all(setting: &Setting, askers: &[Asker], targets: &Path, counts: &Counts) -> (Vec<Row>, Cast) {
+async fn ask_all(
+    setting: &Setting,
+    askers: &[Asker],
+    targets: &Path,
+    counts: &Counts,
+) -> (Vec<Row>, Cast) {
     let mut cast = Cast::default();
-    let takes_part = |asker: &&Asker| asker.client == Client::BywayAgent || setting.takes(asker.name);
+    let takes_part =
+        |asker: &&Asker| asker.client == Client::BywayAgent || setting.takes(asker.name);
     for asker in askers.iter().filter(takes_part) {
-        match asker.client.command(targets, asker.in_flight, asker.max_total) {
+        match asker
+            .client
+            .command(targets, asker.in_flight, asker.max_total)
+        {
             Ok(_) => cast.subjects.push(Subject {
                 name: asker.name.to_owned(),
-                part: if asker.client == Client::BywayAgent { Part::Ours } else { Part::Peer },
+                part: if asker.client == Client::BywayAgent {
+                    Part::Ours
+                } else {
+                    Part::Peer
+                },
                 pid: None,
                 reach: Reach::Plain(setting.origin()),
                 against: asker.against,
@@ -139,7 +179,10 @@ async fn ask_all(setting: &Setting, askers: &[Asker], targets: &Path, counts: &C
     }
     let most = RefCell::new(vec![0; askers.len()]);
     let turn = async |subject: &Subject| {
-        let place = askers.iter().position(|asker| asker.name == subject.name).context("no such client")?;
+        let place = askers
+            .iter()
+            .position(|asker| asker.name == subject.name)
+            .context("no such client")?;
         let (sample, sockets) = turn(setting, &askers[place], subject, targets, counts).await?;
         let mut most = most.borrow_mut();
         most[place] = most[place].max(sockets);
@@ -147,7 +190,12 @@ async fn ask_all(setting: &Setting, askers: &[Asker], targets: &Path, counts: &C
     };
     let mut rows = interleave(setting, &cast.subjects, turn).await;
     for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
-        let Some(place) = askers.iter().position(|asker| asker.name == row.subject.name) else { continue };
+        let Some(place) = askers
+            .iter()
+            .position(|asker| asker.name == row.subject.name)
+        else {
+            continue;
+        };
         row.sockets = (askers[place].in_flight > IN_FLIGHT).then(|| most.borrow()[place]);
         // A count that fails leaves its cell empty; the figures stand.
         match calls(setting, &askers[place], targets, counts).await {
@@ -159,21 +207,41 @@ async fn ask_all(setting: &Setting, askers: &[Asker], targets: &Path, counts: &C
 }
 
 /// A client that is warm.
-async fn start(setting: &Setting, asker: &Asker, targets: &Path, counts: &Counts) -> Result<Process> {
-    let command = asker.client.command(targets, asker.in_flight, asker.max_total)?;
+async fn start(
+    setting: &Setting,
+    asker: &Asker,
+    targets: &Path,
+    counts: &Counts,
+) -> Result<Process> {
+    let command = asker
+        .client
+        .command(targets, asker.in_flight, asker.max_total)?;
     let log = format!("client-{}", asker.client.name().replace(' ', "-"));
     let mut process = Process::spawn(command, &log, setting.cores, setting.dir())?;
     let before = counts.answered();
     // A reader of the log of failures finds the client's own words there.
-    let warm = process.until(async |_| (counts.answered() > before + 2000).then_some(())).await;
+    let warm = process
+        .until(async |_| (counts.answered() > before + 2000).then_some(()))
+        .await;
     warm.with_context(|| format!("after {} requests", counts.answered() - before))?;
-    awake(setting, sleep((setting.window / 3).max(Duration::from_millis(500)))).await;
+    awake(
+        setting,
+        sleep((setting.window / 3).max(Duration::from_millis(500))),
+    )
+    .await;
     Ok(process)
 }
 
 /// How many system calls a request costs a client.
-async fn calls(setting: &Setting, asker: &Asker, targets: &Path, counts: &Counts) -> Result<Option<f64>> {
-    let Some(counter) = setting.counter else { return Ok(None) };
+async fn calls(
+    setting: &Setting,
+    asker: &Asker,
+    targets: &Path,
+    counts: &Counts,
+) -> Result<Option<f64>> {
+    let Some(counter) = setting.counter else {
+        return Ok(None);
+    };
     let process = start(setting, asker, targets, counts).await?;
     let from = counts.answered();
     let work = || (counts.answered() - from) as f64;
@@ -199,7 +267,10 @@ async fn turn(
         ensure!(done > 0, "it asked nothing for {:?}", setting.window);
         Ok(done as f64)
     };
-    let subject = Subject { pid: Some(process.pid()), ..subject.clone() };
+    let subject = Subject {
+        pid: Some(process.pid()),
+        ..subject.clone()
+    };
     let sample = watch(setting, &subject, work).await;
     if let Some(why) = process.ended()? {
         anyhow::bail!("{why}");
@@ -229,8 +300,14 @@ mod tests {
 
     #[test]
     fn a_limit_that_was_not_kept_is_said_and_none_is_no_limit() {
-        assert_eq!(kept("a", 64, 64).unwrap(), "a never had more than 64 sockets open.");
-        assert_eq!(kept("a", 65, 64).unwrap(), "**a had 65 sockets open**, more than its limit of 64.");
+        assert_eq!(
+            kept("a", 64, 64).unwrap(),
+            "a never had more than 64 sockets open."
+        );
+        assert_eq!(
+            kept("a", 65, 64).unwrap(),
+            "**a had 65 sockets open**, more than its limit of 64."
+        );
         assert_eq!(kept("a", 1000, 0), None);
     }
 }

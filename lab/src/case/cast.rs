@@ -86,7 +86,8 @@ impl Cast {
         Ok(cast)
     }
 
-    /// Adds the byway under test, or another one, each of whose rows is compared with the same row of the first.
+    /// Adds the byway under test, or another one, each of whose rows is compared with the same row
+    /// of the first.
     async fn enter(
         &mut self,
         setting: &Setting,
@@ -98,7 +99,9 @@ impl Cast {
             None => (&setting.byway, "byway".to_owned()),
             Some(also) => (&also.program, format!("also-{}", also.name)),
         };
-        let byway = Byway::start(setting, program, &files, logs).await.with_context(|| format!("starting {files}"))?;
+        let byway = Byway::start(setting, program, &files, logs)
+            .await
+            .with_context(|| format!("starting {files}"))?;
         if logs == Logs::On && byway.access_log.is_none() {
             self.leave_out(format!("the access log of {files}: this byway has none"));
         }
@@ -110,7 +113,14 @@ impl Cast {
                 None => (row.to_owned(), Part::Ours, first),
                 Some(also) => (format!("{row}, {}", also.name), Part::Peer, row),
             };
-            Subject { name, part, pid, reach, against, access_log: access_log.clone() }
+            Subject {
+                name,
+                part,
+                pid,
+                reach,
+                against,
+                access_log: access_log.clone(),
+            }
         }));
         self.programs.push(byway.process);
         self.forward = self.forward.or(Some(byway.tcp));
@@ -119,13 +129,23 @@ impl Cast {
 
     /// Adds byway as a forward that parses nothing, and the way without anybody.
     pub(crate) fn bound(&mut self, setting: &Setting) {
-        let ours = self.subjects.first().map(|first| (first.pid, first.against));
+        let ours = self
+            .subjects
+            .first()
+            .map(|first| (first.pid, first.against));
         let name = "floor: byway as TCP forward".to_owned();
         if let (Some((pid, against)), Some(forward)) = (ours, self.forward)
             && setting.takes(&name)
         {
             let reach = Reach::Plain(forward);
-            self.subjects.push(Subject { name, part: Part::Floor, pid, reach, against, access_log: None });
+            self.subjects.push(Subject {
+                name,
+                part: Part::Floor,
+                pid,
+                reach,
+                against,
+                access_log: None,
+            });
         }
         self.ceiling(setting);
     }
@@ -160,7 +180,8 @@ impl Cast {
             self.leave_out(format!("{name} is not installed: {}", program.remedy()));
             return;
         }
-        self.start(setting, Part::Peer, name, against, reach, start).await;
+        self.start(setting, Part::Peer, name, against, reach, start)
+            .await;
     }
 
     /// Adds whatever starts.
@@ -178,10 +199,21 @@ impl Cast {
         }
         match start.await {
             Err(error) => self.leave_out(format!("{name} did not start: {error:#}")),
-            Ok(Running { process, address, access_log }) => {
+            Ok(Running {
+                process,
+                address,
+                access_log,
+            }) => {
                 let (pid, reach, name) = (Some(process.pid()), reach(address), name.to_owned());
                 let access_log = access_log.map(Arc::new);
-                self.subjects.push(Subject { name, part, pid, reach, against, access_log });
+                self.subjects.push(Subject {
+                    name,
+                    part,
+                    pid,
+                    reach,
+                    against,
+                    access_log,
+                });
                 self.programs.push(process);
             }
         }

@@ -1,4 +1,5 @@
-//! Checkout: what the pool of byway-agent takes to give a connection out and to take it back, in nanoseconds.
+//! Checkout: what the pool of byway-agent takes to give a connection out and to take it back, in
+//! nanoseconds.
 //!
 //! In:    the benchmark `checkout` of the crate.
 //! Out:   its figures as a table.
@@ -38,25 +39,46 @@ pub(crate) fn run(setting: &Setting) -> Result<Section> {
 fn measure(setting: &Setting) -> Result<Vec<Vec<Line>>> {
     let bench = |more: &[&str]| {
         let mut command = Command::new(cargo());
-        command.args(["bench", "--quiet", "--package", "byway-agent", "--bench", "checkout"]).args(more);
+        command
+            .args([
+                "bench",
+                "--quiet",
+                "--package",
+                "byway-agent",
+                "--bench",
+                "checkout",
+            ])
+            .args(more);
         command.current_dir(workspace());
         command
     };
     let built = unpinned(|| bench(&["--no-run"]).output()).context("running cargo bench")?;
     let said = String::from_utf8_lossy(&built.stderr);
-    ensure!(built.status.success(), "the benchmark cannot be built: {}", said.lines().last().unwrap_or_default());
+    ensure!(
+        built.status.success(),
+        "the benchmark cannot be built: {}",
+        said.lines().last().unwrap_or_default()
+    );
     let mut rounds = Vec::new();
     for round in 0..setting.rounds {
         if round > 0 && !setting.has_time() {
             break;
         }
-        // On all cores: its case of four threads is about what they do to each other at the same time.
+        // On all cores: its case of four threads is about what they do to each other at the same
+        // time.
         let output = unpinned(|| bench(&[]).output());
         let output = output.context("running cargo bench")?;
         let text = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "the benchmark failed ({})", output.status);
+        ensure!(
+            output.status.success(),
+            "the benchmark failed ({})",
+            output.status
+        );
         let lines = parse(&text);
-        ensure!(!lines.is_empty(), "the benchmark says nothing that the lab can read");
+        ensure!(
+            !lines.is_empty(),
+            "the benchmark says nothing that the lab can read"
+        );
         rounds.push(lines);
     }
     Ok(rounds)
@@ -64,16 +86,26 @@ fn measure(setting: &Setting) -> Result<Vec<Vec<Line>>> {
 
 fn fill(section: &mut Section, rounds: &[Vec<Line>]) {
     section.head(["case", "ns, median", "(least … most)", "besides"]);
-    let mut chart = Chart::new(section.title(), "nanoseconds for checkout and release; less is better");
+    let mut chart = Chart::new(
+        section.title(),
+        "nanoseconds for checkout and release; less is better",
+    );
     for line in rounds.first().into_iter().flatten() {
-        let same = rounds.iter().flatten().filter(|other| other.name == line.name);
-        let Some(spread) = Spread::of(same.clone().map(|line| line.ns)) else { continue };
+        let same = rounds
+            .iter()
+            .flatten()
+            .filter(|other| other.name == line.name);
+        let Some(spread) = Spread::of(same.clone().map(|line| line.ns)) else {
+            continue;
+        };
         let figure = |value: f64| format!("{value:.0}");
         let besides = match line.more.is_empty() {
             true => "–".to_owned(),
-            false => {
-                worst(same).into_iter().map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>().join(", ")
-            }
+            false => worst(same)
+                .into_iter()
+                .map(|(key, value)| format!("{key} {value}"))
+                .collect::<Vec<_>>()
+                .join(", "),
         };
         chart.bar(&line.name, Tone::Ours, spread, figure(spread.median));
         section.row([
@@ -88,7 +120,8 @@ fn fill(section: &mut Section, rounds: &[Vec<Line>]) {
         .note("`cargo bench -p byway-agent --bench checkout`; what stands under `besides` is the worst of all rounds.");
 }
 
-/// The largest value of each key over the rounds: a single lost wake-up must not vanish in a median.
+/// The largest value of each key over the rounds: a single lost wake-up must not vanish in a
+/// median.
 fn worst<'a>(lines: impl Iterator<Item = &'a Line>) -> Vec<(String, f64)> {
     let mut worst: Vec<(String, f64)> = Vec::new();
     for (key, value) in lines.flat_map(|line| &line.more) {
@@ -100,8 +133,9 @@ fn worst<'a>(lines: impl Iterator<Item = &'a Line>) -> Vec<(String, f64)> {
     worst
 }
 
-/// The cases in what the benchmark says: a line each, as `10000 origins, 1 shards: 80.1 ns at least, 84.0 ns median`; at the
-/// cap some lines under a title, which say `310 ns a grant`, `difference …: 1` and `waits in vain 0`.
+/// The cases in what the benchmark says: a line each, as
+/// `10000 origins, 1 shards: 80.1 ns at least, 84.0 ns median`; at the cap some lines under a
+/// title, which say `310 ns a grant`, `difference …: 1` and `waits in vain 0`.
 fn parse(text: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let mut title = None;
@@ -109,18 +143,41 @@ fn parse(text: &str) -> Vec<Line> {
         if let Some((name, figures)) = line.split_once(" shards: ")
             && let Some(ns) = number_before(figures, " ns median")
         {
-            lines.push(Line { name: format!("{name} shards"), ns, more: Vec::new() });
+            lines.push(Line {
+                name: format!("{name} shards"),
+                ns,
+                more: Vec::new(),
+            });
         } else if line.starts_with("at the cap") {
-            let threads = line.trim_end_matches(':').rsplit(", ").next().filter(|part| part.ends_with("threads"));
-            title = Some(threads.map_or_else(|| "at the cap".to_owned(), |threads| format!("at the cap, {threads}")));
+            let threads = line
+                .trim_end_matches(':')
+                .rsplit(", ")
+                .next()
+                .filter(|part| part.ends_with("threads"));
+            title = Some(threads.map_or_else(
+                || "at the cap".to_owned(),
+                |threads| format!("at the cap, {threads}"),
+            ));
         } else if let Some(ns) = number_before(line, " ns a grant")
             && let Some(name) = title.take()
         {
-            lines.push(Line { name, ns, more: Vec::new() });
+            lines.push(Line {
+                name,
+                ns,
+                more: Vec::new(),
+            });
         } else if let Some(last) = lines.last_mut() {
-            for (words, key) in [("widest difference between two shards", "gap"), ("waits in vain", "lost")] {
-                let value = line.contains(words).then(|| line.rsplit(' ').next()?.parse().ok()).flatten();
-                value.into_iter().for_each(|value| last.more.push((key.to_owned(), value)));
+            for (words, key) in [
+                ("widest difference between two shards", "gap"),
+                ("waits in vain", "lost"),
+            ] {
+                let value = line
+                    .contains(words)
+                    .then(|| line.rsplit(' ').next()?.parse().ok())
+                    .flatten();
+                value
+                    .into_iter()
+                    .for_each(|value| last.more.push((key.to_owned(), value)));
             }
         }
     }
@@ -144,19 +201,37 @@ mod tests {
     #[test]
     fn every_case_of_the_benchmark_is_read_and_its_clock_is_not() {
         let lines = parse(SAID);
-        assert_eq!(lines[0], Line { name: "1 origins, 4 shards".into(), ns: 99.5, more: Vec::new() });
+        assert_eq!(
+            lines[0],
+            Line {
+                name: "1 origins, 4 shards".into(),
+                ns: 99.5,
+                more: Vec::new()
+            }
+        );
         let more = vec![("gap".into(), 2.0), ("lost".into(), 1.0)];
-        assert_eq!(lines[1], Line { name: "at the cap, 4 threads".into(), ns: 310.0, more });
+        assert_eq!(
+            lines[1],
+            Line {
+                name: "at the cap, 4 threads".into(),
+                ns: 310.0,
+                more
+            }
+        );
         assert_eq!(lines.len(), 2);
         assert_eq!(parse("running 0 tests\n"), []);
     }
 
     #[test]
     fn one_lost_wake_up_in_any_round_is_shown() {
-        let rounds = ["vain 0", "vain 2", "vain 1"].map(|lost| parse(&SAID.replace("vain 1", lost)));
+        let rounds =
+            ["vain 0", "vain 2", "vain 1"].map(|lost| parse(&SAID.replace("vain 1", lost)));
         let mut section = Section::new("t", "q");
         fill(&mut section, &rounds);
         let text = section.markdown(None);
-        assert!(text.contains("4 threads | 310 | 310 … 310 | gap 2, lost 2 |"), "{text}");
+        assert!(
+            text.contains("4 threads | 310 | 310 … 310 | gap 2, lost 2 |"),
+            "{text}"
+        );
     }
 }

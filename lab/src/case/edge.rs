@@ -1,7 +1,9 @@
-//! Edge: HTTP/1.1 in clear, keep-alive to the origin: what one CPU-second of each reverse proxy carries.
+//! Edge: HTTP/1.1 in clear, keep-alive to the origin: what one CPU-second of each reverse proxy
+//! carries.
 //!
 //! In:    the setting and the question.
-//! Out:   work per CPU-second, times at equal offered load, memory and system calls of each reverse proxy.
+//! Out:   work per CPU-second, times at equal offered load, memory and system calls of each reverse
+//!        proxy.
 //! Never: lets a wrong answer count.
 
 use std::sync::atomic::AtomicU64;
@@ -55,14 +57,19 @@ struct Question {
 /// Asks it.
 pub(crate) async fn run(setting: &Setting, kind: Kind) -> Result<Section> {
     let question = question(setting, kind);
-    let mut cast = Cast::begin(setting, Logs::On, |byway| vec![(OURS, Reach::Plain(byway.edge))]).await?;
+    let mut cast = Cast::begin(setting, Logs::On, |byway| {
+        vec![(OURS, Reach::Plain(byway.edge))]
+    })
+    .await?;
     match kind {
         // A forward would have to dial for each request: more work than any of them, and no floor.
         Kind::Alone => cast.ceiling(setting),
         _ => cast.bound(setting),
     }
     for front in &question.fronts {
-        front.enter(&mut cast, setting, question.logs_of_peers).await;
+        front
+            .enter(&mut cast, setting, question.logs_of_peers)
+            .await;
     }
     let load = Keepalive {
         origin: setting.origin(),
@@ -72,12 +79,22 @@ pub(crate) async fn run(setting: &Setting, kind: Kind) -> Result<Section> {
     };
     let turn = async |subject: &Subject| turn(setting, question.piece, &load, subject).await;
     let mut rows = interleave(setting, &cast.subjects, turn).await;
-    let load = Load { keepalive: load, piece: question.piece };
+    let load = Load {
+        keepalive: load,
+        piece: question.piece,
+    };
     phases::memory_now(&mut rows);
     phases::calls(setting, &load, &mut rows).await;
     let offered = phases::latency(setting, &load, &mut rows).await;
     let mut section = Section::new(question.title, question.asks);
-    figures::fill(&mut section, question.unit, setting, &rows, &cast, offered.as_ref());
+    figures::fill(
+        &mut section,
+        question.unit,
+        setting,
+        &rows,
+        &cast,
+        offered.as_ref(),
+    );
     figures::logs(&mut section, &rows);
     section.note(
         "Byway always adds X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via. Caddy adds the first three, \
@@ -97,10 +114,21 @@ fn question(setting: &Setting, kind: Kind) -> Question {
         connections: 64,
         request: Request::get(1024, origin),
         piece: 1.0,
-        fronts: Front::EACH.into_iter().chain([Front::NginxAsByway, Front::HaproxyAsByway]).collect(),
+        fronts: Front::EACH
+            .into_iter()
+            .chain([Front::NginxAsByway, Front::HaproxyAsByway])
+            .collect(),
         logs_of_peers: Logs::On,
     };
-    let bodies = |haproxy: Front| vec![Front::Nginx, haproxy, Front::HaproxySpliced, Front::Caddy, Front::Pingora];
+    let bodies = |haproxy: Front| {
+        vec![
+            Front::Nginx,
+            haproxy,
+            Front::HaproxySpliced,
+            Front::Caddy,
+            Front::Pingora,
+        ]
+    };
     match kind {
         Kind::Small => small,
         Kind::OurLog => Question {
@@ -149,7 +177,12 @@ fn question(setting: &Setting, kind: Kind) -> Question {
 }
 
 /// One turn of a subject: the load for the length of the window.
-pub(super) async fn turn(setting: &Setting, piece: f64, load: &Keepalive, subject: &Subject) -> Result<Sample> {
+pub(super) async fn turn(
+    setting: &Setting,
+    piece: f64,
+    load: &Keepalive,
+    subject: &Subject,
+) -> Result<Sample> {
     let measured = async |answered: &AtomicU64| {
         let work = async || {
             let before = answered.load(Relaxed);

@@ -1,7 +1,8 @@
 //! Figures: samples become a table and an answer.
 //!
 //! In:    rows of samples, and what they count.
-//! Out:   medians with their spread, as table and chart; ratios round by round; in words who wins and what was the limit.
+//! Out:   medians with their spread, as table and chart; ratios round by round; in words who wins
+//!        and what was the limit.
 //! Never: hides a question that a peer wins, and never compares across runs.
 
 use std::time::Duration;
@@ -102,8 +103,8 @@ impl Unit {
     }
 }
 
-/// Fills a section with the table, the chart, the answers and what has to be known to read them. `offered` is the load at
-/// which the times were taken, if they were.
+/// Fills a section with the table, the chart, the answers and what has to be known to read them.
+/// `offered` is the load at which the times were taken, if they were.
 pub(crate) fn fill(
     section: &mut Section,
     unit: Unit,
@@ -112,23 +113,43 @@ pub(crate) fn fill(
     cast: &Cast,
     offered: Option<&Offered>,
 ) {
-    let more: Vec<&Column> =
-        COLUMNS.iter().filter(|column| rows.iter().any(|row| (column.cell)(row).is_some())).collect();
-    section.head(unit.head().into_iter().chain(more.iter().map(|column| column.head)));
+    let more: Vec<&Column> = COLUMNS
+        .iter()
+        .filter(|column| rows.iter().any(|row| (column.cell)(row).is_some()))
+        .collect();
+    section.head(
+        unit.head()
+            .into_iter()
+            .chain(more.iter().map(|column| column.head)),
+    );
     let mut chart = Chart::new(section.title(), unit.of_the_chart());
     for row in rows {
-        let more = more.iter().map(|column| (column.cell)(row).unwrap_or_else(none));
+        let more = more
+            .iter()
+            .map(|column| (column.cell)(row).unwrap_or_else(none));
         section.row(cells(unit, row, rows).into_iter().chain(more));
         if let Some(spread) = Spread::of(row.samples.iter().filter_map(per_cpu)) {
-            chart.bar(&row.subject.name, row.subject.part.tone(), spread, unit.per_cpu(spread.median));
+            chart.bar(
+                &row.subject.name,
+                row.subject.part.tone(),
+                spread,
+                unit.per_cpu(spread.median),
+            );
         }
     }
     section.chart(chart);
     for row in rows {
-        answers(unit, row, rows).into_iter().for_each(|answer| section.answer(answer));
+        answers(unit, row, rows)
+            .into_iter()
+            .for_each(|answer| section.answer(answer));
     }
-    offered.and_then(|offered| at_equal_load(offered, rows)).into_iter().for_each(|answer| section.answer(answer));
-    limit(unit, rows).into_iter().for_each(|note| section.note(note));
+    offered
+        .and_then(|offered| at_equal_load(offered, rows))
+        .into_iter()
+        .for_each(|answer| section.answer(answer));
+    limit(unit, rows)
+        .into_iter()
+        .for_each(|note| section.note(note));
     if let Some(offered) = offered {
         section.note(format!(
             "p50 and p99: at {} requests/s for everybody, 70 % of what {} reached at most; from the moment a request was due; \
@@ -138,37 +159,69 @@ pub(crate) fn fill(
             offered.rounds
         ));
     }
-    if let Some(counter) = setting.counter.filter(|_| rows.iter().any(|row| row.calls.is_some())) {
-        section.note(format!("System calls a request, under the full load: counted by {}.", counter.name()));
+    if let Some(counter) = setting
+        .counter
+        .filter(|_| rows.iter().any(|row| row.calls.is_some()))
+    {
+        section.note(format!(
+            "System calls a request, under the full load: counted by {}.",
+            counter.name()
+        ));
     }
-    let whole = rows.iter().filter(|row| row.failure.is_none()).map(|row| row.samples.len()).min();
+    let whole = rows
+        .iter()
+        .filter(|row| row.failure.is_none())
+        .map(|row| row.samples.len())
+        .min();
     if let Some(done) = whole.filter(|done| *done < setting.rounds) {
-        section.note(format!("Only {done} of {} rounds: the time budget of the question was used up.", setting.rounds));
+        section.note(format!(
+            "Only {done} of {} rounds: the time budget of the question was used up.",
+            setting.rounds
+        ));
     }
     left_out(section, cast);
     for row in rows {
         if let Some(failure) = &row.failure {
-            section.note(format!("{} failed after {} rounds: {failure}.", row.subject.name, row.samples.len()));
+            section.note(format!(
+                "{} failed after {} rounds: {failure}.",
+                row.subject.name,
+                row.samples.len()
+            ));
         }
     }
 }
 
 /// Names everybody who does not take part.
 pub(crate) fn left_out(section: &mut Section, cast: &Cast) {
-    cast.left_out.iter().for_each(|why| section.note(format!("Left out: {why}.")));
+    cast.left_out
+        .iter()
+        .for_each(|why| section.note(format!("Left out: {why}.")));
 }
 
 /// Says who has logged how much a request, and who should have but did not.
 pub(crate) fn logs(section: &mut Section, rows: &[Row]) {
     let mut sizes = Vec::new();
-    for row in rows.iter().filter(|row| row.subject.access_log.is_some() && row.failure.is_none()) {
+    for row in rows
+        .iter()
+        .filter(|row| row.subject.access_log.is_some() && row.failure.is_none())
+    {
         match row.logged {
-            0 => section.note(format!("**{} has logged nothing**: its figures hold no log.", row.subject.name)),
-            bytes => sizes.push(format!("{} {} MB", row.subject.name, grouped(bytes as f64 / 1e6))),
+            0 => section.note(format!(
+                "**{} has logged nothing**: its figures hold no log.",
+                row.subject.name
+            )),
+            bytes => sizes.push(format!(
+                "{} {} MB",
+                row.subject.name,
+                grouped(bytes as f64 / 1e6)
+            )),
         }
     }
     if !sizes.is_empty() {
-        section.note(format!("Access logs written during the question: {}.", sizes.join(", ")));
+        section.note(format!(
+            "Access logs written during the question: {}.",
+            sizes.join(", ")
+        ));
     }
 }
 
@@ -179,16 +232,35 @@ struct Column {
 }
 
 const COLUMNS: [Column; 5] = [
-    Column { head: "p50, us", cell: |row| Some(microseconds(latency(row, |quantiles| quantiles.p50)?)) },
-    Column { head: "p99, us", cell: |row| Some(microseconds(latency(row, |quantiles| quantiles.p99)?)) },
-    Column { head: "RSS, MiB", cell: |row| Some(format!("{:.1}", row.rss_kib? as f64 / 1024.0)) },
-    Column { head: "sockets open at most", cell: |row| Some(grouped(row.sockets? as f64)) },
-    Column { head: "system calls a request", cell: |row| Some(format!("{:.2}", row.calls?)) },
+    Column {
+        head: "p50, us",
+        cell: |row| Some(microseconds(latency(row, |quantiles| quantiles.p50)?)),
+    },
+    Column {
+        head: "p99, us",
+        cell: |row| Some(microseconds(latency(row, |quantiles| quantiles.p99)?)),
+    },
+    Column {
+        head: "RSS, MiB",
+        cell: |row| Some(format!("{:.1}", row.rss_kib? as f64 / 1024.0)),
+    },
+    Column {
+        head: "sockets open at most",
+        cell: |row| Some(grouped(row.sockets? as f64)),
+    },
+    Column {
+        head: "system calls a request",
+        cell: |row| Some(format!("{:.2}", row.calls?)),
+    },
 ];
 
 /// The median of a quantile over the rounds, in seconds.
 fn latency(row: &Row, of: fn(&Quantiles) -> Duration) -> Option<f64> {
-    median(row.latency.iter().map(|quantiles| of(quantiles).as_secs_f64()))
+    median(
+        row.latency
+            .iter()
+            .map(|quantiles| of(quantiles).as_secs_f64()),
+    )
 }
 
 fn microseconds(seconds: f64) -> String {
@@ -202,7 +274,9 @@ fn at_equal_load(offered: &Offered, rows: &[Row]) -> Option<String> {
     let p99 = |row: &Row| latency(row, |quantiles| quantiles.p99);
     let ours = rows.iter().find(|row| row.subject.part == Part::Ours)?;
     let peers = rows.iter().filter(|row| row.subject.part == Part::Peer);
-    let (best, peer) = peers.filter_map(|row| Some((p99(row)?, row))).min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let (best, peer) = peers
+        .filter_map(|row| Some((p99(row)?, row)))
+        .min_by(|a, b| a.0.total_cmp(&b.0))?;
     let (mine, name) = (p99(ours)?, &peer.subject.name);
     let judged = match mine / best {
         ratio if ratio < 1.0 - EVEN => format!("{} wins over the best peer", ours.subject.name),
@@ -226,16 +300,32 @@ fn cells(unit: Unit, row: &Row, rows: &[Row]) -> [String; 9] {
         median(row.samples.iter().filter_map(value)).map_or_else(none, text)
     };
     let spread = Spread::of(row.samples.iter().filter_map(per_cpu));
-    let core = median(row.samples.iter().filter_map(used)).map(|used| format!("{:.0} %", used * 100.0));
+    let core =
+        median(row.samples.iter().filter_map(used)).map(|used| format!("{:.0} %", used * 100.0));
     let others = median(row.samples.iter().map(|sample| sample.others)).unwrap_or_default();
     [
         row.subject.name.clone(),
         of(per_cpu, &|value| unit.per_cpu(value)),
-        spread.map_or_else(none, |spread| format!("{} … {}", unit.per_cpu(spread.least), unit.per_cpu(spread.most))),
+        spread.map_or_else(none, |spread| {
+            format!(
+                "{} … {}",
+                unit.per_cpu(spread.least),
+                unit.per_cpu(spread.most)
+            )
+        }),
         ratio(row, rows).map_or_else(none, |ratio| format!("{ratio:.2}")),
-        of(|sample| Some(sample.cpu?.total().as_secs_f64() / sample.work), &|value| unit.cost(value)),
-        of(|sample| Some(sample.cpu?.user.as_secs_f64() / sample.work), &|value| unit.cost(value)),
-        of(|sample| Some(sample.cpu?.system.as_secs_f64() / sample.work), &|value| unit.cost(value)),
+        of(
+            |sample| Some(sample.cpu?.total().as_secs_f64() / sample.work),
+            &|value| unit.cost(value),
+        ),
+        of(
+            |sample| Some(sample.cpu?.user.as_secs_f64() / sample.work),
+            &|value| unit.cost(value),
+        ),
+        of(
+            |sample| Some(sample.cpu?.system.as_secs_f64() / sample.work),
+            &|value| unit.cost(value),
+        ),
         of(|sample| Some(rate(sample)), &|value| unit.rate(value)),
         format!("{} + {:.0} %", core.unwrap_or_else(none), others * 100.0),
     ]
@@ -259,10 +349,14 @@ fn used(sample: &Sample) -> Option<f64> {
 
 /// The median over the rounds of our work per CPU-second divided by this row's.
 fn ratio(row: &Row, rows: &[Row]) -> Option<f64> {
-    let ours = rows.iter().find(|other| other.subject.name == row.subject.against)?;
+    let ours = rows
+        .iter()
+        .find(|other| other.subject.name == row.subject.against)?;
     let pairs = ours.samples.iter().zip(&row.samples);
     let ratios = pairs.filter_map(|(ours, its)| Some(per_cpu(ours)? / per_cpu(its)?));
-    (ours.subject.name != row.subject.name).then(|| median(ratios)).flatten()
+    (ours.subject.name != row.subject.name)
+        .then(|| median(ratios))
+        .flatten()
 }
 
 /// Smaller differences than this are within the noise of a shared machine.
@@ -282,7 +376,9 @@ fn answers(unit: Unit, row: &Row, rows: &[Row]) -> Option<String> {
 pub(crate) fn more_is_better(ours: &str, peer: &str, ratio: f64, what: &str) -> String {
     match ratio {
         ratio if ratio > 1.0 + EVEN => format!("{ours} wins over {peer}: {ratio:.2} × its {what}."),
-        ratio if ratio < 1.0 - EVEN => format!("**{peer} wins**: {ours} does {ratio:.2} × its {what}."),
+        ratio if ratio < 1.0 - EVEN => {
+            format!("**{peer} wins**: {ours} does {ratio:.2} × its {what}.")
+        }
         _ => format!("{ours} and {peer} are even ({ratio:.2} × its {what})."),
     }
 }
@@ -300,9 +396,14 @@ pub(crate) fn less_is_better(ours: (&str, f64), peer: (&str, f64), unit: &str) -
 
 /// Whether the load or the subject was the limit.
 fn limit(unit: Unit, rows: &[Row]) -> Option<String> {
-    let (ceiling, _) = rows.iter().filter(|row| row.subject.part == Part::Ceiling).find_map(speed)?;
+    let (ceiling, _) = rows
+        .iter()
+        .filter(|row| row.subject.part == Part::Ceiling)
+        .find_map(speed)?;
     let others = rows.iter().filter(|row| row.subject.part != Part::Ceiling);
-    let (fastest, row) = others.filter_map(speed).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let (fastest, row) = others
+        .filter_map(speed)
+        .max_by(|a, b| a.0.total_cmp(&b.0))?;
     let share = fastest / ceiling;
     let what = match unit {
         Unit::Requests => "requests/s",
@@ -311,7 +412,9 @@ fn limit(unit: Unit, rows: &[Row]) -> Option<String> {
     };
     let judged = match share < 0.9 {
         true => "the generator was not the limit",
-        false => "**the generator may have been the limit**: read only what is counted per CPU-second",
+        false => {
+            "**the generator may have been the limit**: read only what is counted per CPU-second"
+        }
     };
     Some(format!(
         "Generator and origin alone reach {} {what}; the fastest subject ({}) came to {:.0} % of that: {judged}.",

@@ -1,6 +1,8 @@
 //! Front: one reverse proxy in one of its configurations, as a row of an edge's question.
 //!
-//! In:    the setting and the cast.   Out: a running peer in the cast, or a note.   Never: decides what is asked.
+//! In:    the setting and the cast.
+//! Out:   a running peer in the cast, or a note.
+//! Never: decides what is asked.
 
 use super::cast::{Cast, Part};
 use crate::load::reach::Reach;
@@ -58,29 +60,87 @@ impl Front {
         let haproxy = |fields, bodies| haproxy::serve(setting, fields, bodies, logs);
         match self {
             Self::Nginx | Self::NginxAsByway => {
-                let fields = if self == Self::Nginx { Fields::Least } else { Fields::AsByway };
-                cast.add(setting, Program::Nginx, name, OURS, Reach::Plain, nginx::serve(setting, fields, logs)).await;
+                let fields = if self == Self::Nginx {
+                    Fields::Least
+                } else {
+                    Fields::AsByway
+                };
+                cast.add(
+                    setting,
+                    Program::Nginx,
+                    name,
+                    OURS,
+                    Reach::Plain,
+                    nginx::serve(setting, fields, logs),
+                )
+                .await;
             }
             Self::Haproxy => {
-                cast.add(setting, Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::Least, Bodies::Small))
-                    .await;
+                cast.add(
+                    setting,
+                    Program::Haproxy,
+                    name,
+                    OURS,
+                    Reach::Plain,
+                    haproxy(Fields::Least, Bodies::Small),
+                )
+                .await;
             }
             Self::HaproxyAsByway => {
-                cast.add(setting, Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::AsByway, Bodies::Small))
-                    .await;
+                cast.add(
+                    setting,
+                    Program::Haproxy,
+                    name,
+                    OURS,
+                    Reach::Plain,
+                    haproxy(Fields::AsByway, Bodies::Small),
+                )
+                .await;
             }
             Self::HaproxyBuffered => {
-                cast.add(setting, Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::Least, Bodies::Buffered))
-                    .await;
+                cast.add(
+                    setting,
+                    Program::Haproxy,
+                    name,
+                    OURS,
+                    Reach::Plain,
+                    haproxy(Fields::Least, Bodies::Buffered),
+                )
+                .await;
             }
             Self::HaproxySpliced => {
-                cast.add(setting, Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::Least, Bodies::Spliced))
-                    .await;
+                cast.add(
+                    setting,
+                    Program::Haproxy,
+                    name,
+                    OURS,
+                    Reach::Plain,
+                    haproxy(Fields::Least, Bodies::Spliced),
+                )
+                .await;
             }
             Self::Caddy => {
-                cast.add(setting, Program::Caddy, name, OURS, Reach::Plain, caddy::serve(setting, logs)).await
+                cast.add(
+                    setting,
+                    Program::Caddy,
+                    name,
+                    OURS,
+                    Reach::Plain,
+                    caddy::serve(setting, logs),
+                )
+                .await
             }
-            Self::Pingora => cast.start(setting, Part::Peer, name, OURS, Reach::Plain, pingora::serve(setting)).await,
+            Self::Pingora => {
+                cast.start(
+                    setting,
+                    Part::Peer,
+                    name,
+                    OURS,
+                    Reach::Plain,
+                    pingora::serve(setting),
+                )
+                .await
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Idle: what connections cost that have carried one request and wait now.
 //!
-//! In:    the setting.   Out: resident memory of each program, without and with them.   Never: measures while bytes move.
+//! In:    the setting.
+//! Out:   resident memory of each program, without and with them.
+//! Never: measures while bytes move.
 
 use std::time::Duration;
 
@@ -36,7 +38,10 @@ pub(crate) async fn edges(setting: &Setting) -> Result<Section> {
         grouped(VISITORS as f64)
     );
     let mut table = Table::begin("Edge, idle connections", &asks, VISITORS);
-    let cast = Cast::begin(setting, Logs::On, |byway| vec![(OURS, Reach::Plain(byway.edge))]).await?;
+    let cast = Cast::begin(setting, Logs::On, |byway| {
+        vec![(OURS, Reach::Plain(byway.edge))]
+    })
+    .await?;
     table.fill(setting, cast).await?;
     for front in Front::EACH {
         let mut cast = Cast::default();
@@ -57,12 +62,32 @@ pub(crate) async fn egress(setting: &Setting) -> Result<Section> {
     );
     let mut table = Table::begin("Egress, idle streams", &asks, STREAMS);
     let ours = |byway: &crate::byway::Byway| vec![("byway SOCKS5", Reach::Socks5(byway.proxy))];
-    table.fill(setting, Cast::begin(setting, Logs::Off, ours).await?).await?;
+    table
+        .fill(setting, Cast::begin(setting, Logs::Off, ours).await?)
+        .await?;
     let mut cast = Cast::default();
-    cast.add(setting, Program::Microsocks, "microsocks", "", Reach::Socks5, microsocks::serve(setting)).await;
-    cast.add(setting, Program::Tinyproxy, "tinyproxy CONNECT", "", Reach::Connect, tinyproxy::serve(setting)).await;
+    cast.add(
+        setting,
+        Program::Microsocks,
+        "microsocks",
+        "",
+        Reach::Socks5,
+        microsocks::serve(setting),
+    )
+    .await;
+    cast.add(
+        setting,
+        Program::Tinyproxy,
+        "tinyproxy CONNECT",
+        "",
+        Reach::Connect,
+        tinyproxy::serve(setting),
+    )
+    .await;
     table.fill(setting, cast).await?;
-    table.section.note("A stream is two sockets; their kernel memory is in none of these figures.");
+    table
+        .section
+        .note("A stream is two sockets; their kernel memory is in none of these figures.");
     Ok(table.end())
 }
 
@@ -87,7 +112,12 @@ impl Table {
             "threads",
         ]);
         let chart = Chart::new(title, "resident KiB a connection; less is better");
-        Self { section, chart, count, ours: None }
+        Self {
+            section,
+            chart,
+            count,
+            ours: None,
+        }
     }
 
     /// Measures a cast of fresh programs, and ends it.
@@ -96,7 +126,9 @@ impl Table {
             let held = timeout(PATIENCE, hold(setting, subject, self.count)).await;
             match held.unwrap_or_else(|_| Err(anyhow!("they were not open after {PATIENCE:?}"))) {
                 Ok((before, with)) => self.row(subject, before, with),
-                Err(error) => self.section.note(format!("{} failed: {error:#}.", subject.name)),
+                Err(error) => self
+                    .section
+                    .note(format!("{} failed: {error:#}.", subject.name)),
             }
         }
         figures::left_out(&mut self.section, &cast);
@@ -109,10 +141,19 @@ impl Table {
         let mebibytes = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
         let text = format!("{resident:.1}");
         // Less than nothing is a program that has given memory back meanwhile.
-        self.chart.bar(&subject.name, subject.part.tone(), Spread::single(resident.max(0.0)), text.clone());
+        self.chart.bar(
+            &subject.name,
+            subject.part.tone(),
+            Spread::single(resident.max(0.0)),
+            text.clone(),
+        );
         match &self.ours {
             Some((name, mine)) => {
-                let answer = figures::less_is_better((name, *mine), (&subject.name, resident), "KiB a connection");
+                let answer = figures::less_is_better(
+                    (name, *mine),
+                    (&subject.name, resident),
+                    "KiB a connection",
+                );
                 self.section.answer(answer);
             }
             None => self.ours = Some((subject.name.clone(), resident)),
@@ -134,7 +175,9 @@ impl Table {
 }
 
 async fn hold(setting: &Setting, subject: &Subject, count: usize) -> Result<(Memory, Memory)> {
-    let pid = subject.pid.ok_or_else(|| anyhow::anyhow!("it is no process"))?;
+    let pid = subject
+        .pid
+        .ok_or_else(|| anyhow::anyhow!("it is no process"))?;
     sleep(SETTLE).await;
     let before = memory(pid)?;
     let held = hold::open(subject.reach, count, setting.origin()).await?;

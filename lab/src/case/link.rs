@@ -31,7 +31,12 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 /// Asks all of it.
 pub(crate) async fn run(setting: &Setting) -> Result<Vec<Section>> {
-    Ok(vec![bulk(setting).await?, opening(setting).await?, recovery(setting).await?, idle(setting).await?])
+    Ok(vec![
+        bulk(setting).await?,
+        opening(setting).await?,
+        recovery(setting).await?,
+        idle(setting).await?,
+    ])
 }
 
 /// CPU time of both ends.
@@ -42,16 +47,31 @@ fn ends(nodes: &TwoNodes) -> Result<[CpuTime; 2]> {
 fn spent(before: [CpuTime; 2], after: [CpuTime; 2]) -> [f64; 2] {
     let [near, far] = before;
     let [near_after, far_after] = after;
-    [(near_after - near).total().as_secs_f64(), (far_after - far).total().as_secs_f64()]
+    [
+        (near_after - near).total().as_secs_f64(),
+        (far_after - far).total().as_secs_f64(),
+    ]
 }
 
 async fn bulk(setting: &Setting) -> Result<Section> {
     let size = setting.bulk_bytes >> 20;
-    let asks =
-        format!("What does one transfer of {size} MiB through two nodes cost at each end, and how fast does it go?");
+    let asks = format!(
+        "What does one transfer of {size} MiB through two nodes cost at each end, and how fast does it go?"
+    );
     let mut section = Section::new("Links, bulk", &asks);
-    section.head(["road", "carrier", "way", "near end, CPU-s/GB", "far end, CPU-s/GB", "both", "MB/s"]);
-    let mut chart = Chart::new(section.title(), "CPU-seconds per GB, both ends; less is better");
+    section.head([
+        "road",
+        "carrier",
+        "way",
+        "near end, CPU-s/GB",
+        "far end, CPU-s/GB",
+        "both",
+        "MB/s",
+    ]);
+    let mut chart = Chart::new(
+        section.title(),
+        "CPU-seconds per GB, both ends; less is better",
+    );
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
             let nodes = TwoNodes::start(setting, road, carrier).await?;
@@ -62,14 +82,28 @@ async fn bulk(setting: &Setting) -> Result<Section> {
                 }
                 let gigabytes = setting.bulk_bytes as f64 / 1e9;
                 let of = |pick: fn(&[f64; 3]) -> f64| median(costs.iter().map(pick).collect());
-                let (near, far) = (of(|cost| cost[0]) / gigabytes, of(|cost| cost[1]) / gigabytes);
+                let (near, far) = (
+                    of(|cost| cost[0]) / gigabytes,
+                    of(|cost| cost[1]) / gigabytes,
+                );
                 let rate = setting.bulk_bytes as f64 / 1e6 / of(|cost| cost[2]);
                 let figures = [near, far, near + far].map(|value| format!("{value:.2}"));
                 let [near, far, both] = figures;
-                let spread = Spread::of(costs.iter().map(|[near, far, _]| (near + far) / gigabytes));
+                let spread =
+                    Spread::of(costs.iter().map(|[near, far, _]| (near + far) / gigabytes));
                 let label = format!("{}, {carrier}, {}", road_name(road), way_name(way));
-                spread.into_iter().for_each(|spread| chart.bar(&label, Tone::Ours, spread, both.clone()));
-                section.row([road_name(road), carrier.into(), way_name(way), near, far, both, grouped(rate)]);
+                spread
+                    .into_iter()
+                    .for_each(|spread| chart.bar(&label, Tone::Ours, spread, both.clone()));
+                section.row([
+                    road_name(road),
+                    carrier.into(),
+                    way_name(way),
+                    near,
+                    far,
+                    both,
+                    grouped(rate),
+                ]);
             }
             nodes.stop().await?;
         }
@@ -84,33 +118,65 @@ async fn one_transfer(setting: &Setting, nodes: &TwoNodes, way: Way) -> Result<[
     let mut stream = nodes.reach.open(setting.origin()).await?;
     let (before, begun) = (ends(nodes)?, Instant::now());
     let moving = transfer(&mut stream, way, setting.bulk_bytes, setting.origin());
-    timeout(ENDS_PATIENCE, moving).await.context("the transfer took longer than a minute")??;
+    timeout(ENDS_PATIENCE, moving)
+        .await
+        .context("the transfer took longer than a minute")??;
     let [near, far] = spent(before, ends(nodes)?);
     Ok([near, far, begun.elapsed().as_secs_f64()])
 }
 
 async fn opening(setting: &Setting) -> Result<Section> {
-    let asks =
-        format!("What does a stream cost: connect, one request of 1 KiB, close; {OPENED_STREAMS} of them in 50 lanes?");
+    let asks = format!(
+        "What does a stream cost: connect, one request of 1 KiB, close; {OPENED_STREAMS} of them in 50 lanes?"
+    );
     let mut section = Section::new("Links, streams opened", &asks);
-    section.head(["road", "carrier", "streams/s", "near end, us", "far end, us"]);
-    let mut chart = Chart::new(section.title(), "microseconds of CPU a stream, both ends; less is better");
+    section.head([
+        "road",
+        "carrier",
+        "streams/s",
+        "near end, us",
+        "far end, us",
+    ]);
+    let mut chart = Chart::new(
+        section.title(),
+        "microseconds of CPU a stream, both ends; less is better",
+    );
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
             let nodes = TwoNodes::start(setting, road, carrier).await?;
             let (before, begun) = (ends(&nodes)?, Instant::now());
-            drop(timeout(ENDS_PATIENCE, hold::open(nodes.reach, OPENED_STREAMS, setting.origin())).await??);
+            drop(
+                timeout(
+                    ENDS_PATIENCE,
+                    hold::open(nodes.reach, OPENED_STREAMS, setting.origin()),
+                )
+                .await??,
+            );
             let took = begun.elapsed().as_secs_f64();
-            let [near, far] = spent(before, ends(&nodes)?).map(|seconds| seconds * 1e6 / OPENED_STREAMS as f64);
+            let [near, far] =
+                spent(before, ends(&nodes)?).map(|seconds| seconds * 1e6 / OPENED_STREAMS as f64);
             let both = Spread::single(near + far);
-            chart.bar(&format!("{}, {carrier}", road_name(road)), Tone::Ours, both, format!("{:.0}", both.median));
+            chart.bar(
+                &format!("{}, {carrier}", road_name(road)),
+                Tone::Ours,
+                both,
+                format!("{:.0}", both.median),
+            );
             let [near, far] = [near, far].map(|value| format!("{value:.0}"));
-            section.row([road_name(road), carrier.into(), grouped(OPENED_STREAMS as f64 / took), near, far]);
+            section.row([
+                road_name(road),
+                carrier.into(),
+                grouped(OPENED_STREAMS as f64 / took),
+                near,
+                far,
+            ]);
             nodes.stop().await?;
         }
     }
     section.chart(chart);
-    section.note("The sockets at both ends are in these figures: an accept at one, a dial at the other.");
+    section.note(
+        "The sockets at both ends are in these figures: an accept at one, a dial at the other.",
+    );
     Ok(section)
 }
 
@@ -118,7 +184,10 @@ async fn recovery(setting: &Setting) -> Result<Section> {
     let asks = "How long after its start does a killed node serve again, a new connection to the origin answered?";
     let mut section = Section::new("Links, recovery", asks);
     section.head(["road", "carrier", "killed", "median, ms", "worst, ms"]);
-    let mut chart = Chart::new(section.title(), "milliseconds from start to service; less is better");
+    let mut chart = Chart::new(
+        section.title(),
+        "milliseconds from start to service; less is better",
+    );
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
             for dialler in [true, false] {
@@ -133,24 +202,52 @@ async fn recovery(setting: &Setting) -> Result<Section> {
                     nodes.until_open(setting.origin()).await?;
                     took.push(begun.elapsed().as_secs_f64() * 1e3);
                 }
-                let Some(spread) = Spread::of(took) else { continue };
-                let killed = if dialler { "who dialled" } else { "who accepted" };
-                let [median, worst] = [spread.median, spread.most].map(|value| format!("{value:.0}"));
-                chart.bar(&format!("{}, {carrier}, {killed}", road_name(road)), Tone::Ours, spread, median.clone());
-                section.row([road_name(road), carrier.into(), killed.into(), median, worst]);
+                let Some(spread) = Spread::of(took) else {
+                    continue;
+                };
+                let killed = if dialler {
+                    "who dialled"
+                } else {
+                    "who accepted"
+                };
+                let [median, worst] =
+                    [spread.median, spread.most].map(|value| format!("{value:.0}"));
+                chart.bar(
+                    &format!("{}, {carrier}, {killed}", road_name(road)),
+                    Tone::Ours,
+                    spread,
+                    median.clone(),
+                );
+                section.row([
+                    road_name(road),
+                    carrier.into(),
+                    killed.into(),
+                    median,
+                    worst,
+                ]);
                 nodes.stop().await?;
             }
         }
     }
     section.chart(chart);
-    section.note("kill -9, then at once a start; the start of the program itself is in the figure.");
+    section
+        .note("kill -9, then at once a start; the start of the program itself is in the figure.");
     Ok(section)
 }
 
 async fn idle(setting: &Setting) -> Result<Section> {
-    let asks = format!("How much memory do both ends of {IDLE_STREAMS} streams hold that were used once and idle now?");
+    let asks = format!(
+        "How much memory do both ends of {IDLE_STREAMS} streams hold that were used once and idle now?"
+    );
     let mut section = Section::new("Links, idle streams", &asks);
-    section.head(["road", "carrier", "end", "RSS before, MiB", "RSS with them", "KiB a stream"]);
+    section.head([
+        "road",
+        "carrier",
+        "end",
+        "RSS before, MiB",
+        "RSS with them",
+        "KiB a stream",
+    ]);
     let mut chart = Chart::new(section.title(), "resident KiB a stream; less is better");
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
@@ -164,7 +261,12 @@ async fn idle(setting: &Setting) -> Result<Section> {
                 let (before, with) = (before?, rss_kib(pid)?);
                 let each = (with as f64 - before as f64) / IDLE_STREAMS as f64;
                 let label = format!("{}, {carrier}, {end} end", road_name(road));
-                chart.bar(&label, Tone::Ours, Spread::single(each.max(0.0)), format!("{each:.1}"));
+                chart.bar(
+                    &label,
+                    Tone::Ours,
+                    Spread::single(each.max(0.0)),
+                    format!("{each:.1}"),
+                );
                 let mebibytes = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
                 let row = [
                     road_name(road),

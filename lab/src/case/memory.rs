@@ -1,4 +1,5 @@
-//! Memory: what programs hold while nothing happens, alone and with idle connections through an egress.
+//! Memory: what programs hold while nothing happens, alone and with idle connections through an
+//! egress.
 //!
 //! In:    the setting.   Out: resident memory of each.   Never: measures while bytes move.
 
@@ -21,12 +22,17 @@ const SETTLE: Duration = Duration::from_millis(400);
 
 /// Asks both questions.
 pub(crate) async fn run(setting: &Setting) -> Result<Vec<Section>> {
-    Ok(vec![idle_commands(setting).await?, idle::egress(setting).await?])
+    Ok(vec![
+        idle_commands(setting).await?,
+        idle::egress(setting).await?,
+    ])
 }
 
 async fn idle_commands(setting: &Setting) -> Result<Section> {
-    let mut section =
-        Section::new("Idle commands", "How much memory does each command hold before its first connection?");
+    let mut section = Section::new(
+        "Idle commands",
+        "How much memory does each command hold before its first connection?",
+    );
     section.head(["command", "RSS, MiB", "of it anonymous", "threads"]);
     let mut chart = Chart::new(section.title(), "resident MiB; less is better");
     let origin = setting.origin().to_string();
@@ -41,7 +47,11 @@ async fn idle_commands(setting: &Setting) -> Result<Section> {
         &["demo"],
     ];
     for arguments in commands {
-        let words = arguments.iter().take_while(|word| !word.starts_with('-')).copied().collect::<Vec<_>>();
+        let words = arguments
+            .iter()
+            .take_while(|word| !word.starts_with('-'))
+            .copied()
+            .collect::<Vec<_>>();
         let name = format!("byway {}", words.join(" "));
         match idle_memory(setting, arguments).await {
             Ok(memory) => {

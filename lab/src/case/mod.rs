@@ -1,8 +1,9 @@
 //! Case: the questions that a run asks, one a file.
 //!
-//! `cast` says who takes part (`front` which reverse proxies), `rounds` gives each its turns, `phases` asks what else there is
-//! to ask, `figures` turns samples into a table, a chart and an answer. `edge`, `idle`, `websocket`, `slow`, `relay`,
-//! `egress`, `agent`, `checkout`, `memory`, `link`, `tunnels` and those in `path` are the questions.
+//! `cast` says who takes part (`front` which reverse proxies), `rounds` gives each its turns,
+//! `phases` asks what else there is to ask, `figures` turns samples into a table, a chart and an
+//! answer. `edge`, `idle`, `websocket`, `slow`, `relay`, `egress`, `agent`, `checkout`, `memory`,
+//! `link`, `tunnels` and those in `path` are the questions.
 
 mod agent;
 mod cast;
@@ -121,13 +122,15 @@ pub(crate) enum Group {
     Edge,
     /// byway-agent beside hyper-util, reqwest, undici and Node's http.Agent
     Agent,
-    /// TCP forwards and the egress beside a bare splice loop, haproxy, nginx, microsocks and tinyproxy
+    /// TCP forwards and the egress beside a bare splice loop, haproxy, nginx, microsocks and
+    /// tinyproxy
     Relay,
     /// Memory of idle programs
     Memory,
     /// Links and tunnels beside rathole and frp
     Links,
-    /// Links over simulated paths beside TCP, ssh, shadowsocks, frp and hysteria; needs root, and is asked only by name
+    /// Links over simulated paths beside TCP, ssh, shadowsocks, frp and hysteria; needs root, and
+    /// is asked only by name
     Paths,
     /// How long a cold release build takes, in an empty folder; minutes
     BuildTime,
@@ -182,7 +185,8 @@ impl Case {
 
     /// As it is named on the command line.
     pub(crate) fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// Asks the question.
@@ -199,7 +203,12 @@ impl Case {
             Self::EdgeIdle => idle::edges(setting).await?,
             Self::EdgeWebsocket => websocket::run(setting).await?,
             Self::EdgeSlow => slow::run(setting).await?,
-            Self::Relay => return Ok(vec![relay::run(setting, Way::Down).await?, relay::run(setting, Way::Up).await?]),
+            Self::Relay => {
+                return Ok(vec![
+                    relay::run(setting, Way::Down).await?,
+                    relay::run(setting, Way::Up).await?,
+                ]);
+            }
             Self::Download => egress::run(setting, Way::Down).await?,
             Self::Upload => egress::run(setting, Way::Up).await?,
             Self::AgentSmall => agent::small(setting).await?,
@@ -218,7 +227,9 @@ impl Case {
             Self::PathBurst => path::goodput(setting, path::Question::BURST).await?,
             Self::PathReorder => path::goodput(setting, path::Question::REORDER).await?,
             Self::PathPoliced => path::goodput(setting, path::Question::POLICED).await?,
-            Self::PathLossyThenPoliced => path::goodput(setting, path::Question::LOSSY_THEN_POLICED).await?,
+            Self::PathLossyThenPoliced => {
+                path::goodput(setting, path::Question::LOSSY_THEN_POLICED).await?
+            }
             Self::PathMtu => path::goodput(setting, path::Question::MTU_HOLE).await?,
             Self::PathFetch => path::fetch(setting).await?,
             Self::PathBeside => return path::beside(setting).await,
@@ -227,7 +238,9 @@ impl Case {
             Self::PathLongHole => return path::outages(setting, &[path::Outage::LONG]).await,
             Self::PathFlapping => return path::outages(setting, &[path::Outage::FLAPPING]).await,
             Self::PathUdpDies => return path::outages(setting, &[path::Outage::UDP_DIES]).await,
-            Self::PathNewAddress => return path::outages(setting, &[path::Outage::NEW_ADDRESS]).await,
+            Self::PathNewAddress => {
+                return path::outages(setting, &[path::Outage::NEW_ADDRESS]).await;
+            }
             Self::PathPausedDownload => path::paused_downloads(setting).await?,
             Self::PathPausedReader => path::paused_readers(setting).await?,
         };

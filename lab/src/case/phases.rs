@@ -1,4 +1,5 @@
-//! Phases: what else is asked of the same subjects once their rounds are over: memory, system calls, times at equal load.
+//! Phases: what else is asked of the same subjects once their rounds are over: memory, system
+//! calls, times at equal load.
 //!
 //! In:    rows with their samples.
 //! Out:   the same rows with more to tell.
@@ -49,13 +50,19 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// Resident memory of each, as the rounds have left it.
 pub(crate) fn memory_now(rows: &mut [Row]) {
     for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
-        row.rss_kib = row.subject.pid.and_then(|pid| memory(pid).ok()).map(|memory| memory.rss_kib);
+        row.rss_kib = row
+            .subject
+            .pid
+            .and_then(|pid| memory(pid).ok())
+            .map(|memory| memory.rss_kib);
     }
 }
 
 /// System calls a request of each.
 pub(crate) async fn calls(setting: &Setting, load: &Load, rows: &mut [Row]) {
-    let Some(counter) = setting.counter else { return };
+    let Some(counter) = setting.counter else {
+        return;
+    };
     for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
         let Some(pid) = row.subject.pid else { continue };
         let count = async |answered: &AtomicU64| {
@@ -66,24 +73,41 @@ pub(crate) async fn calls(setting: &Setting, load: &Load, rows: &mut [Row]) {
         match timeout(PATIENCE, load.keepalive.run(row.subject.reach, count)).await {
             Ok(Ok(calls)) => row.calls = Some(calls),
             Ok(Err(error)) => eprintln!("lab: system calls of {}: {error:#}", row.subject.name),
-            Err(_) => eprintln!("lab: system calls of {}: not counted after {PATIENCE:?}", row.subject.name),
+            Err(_) => eprintln!(
+                "lab: system calls of {}: not counted after {PATIENCE:?}",
+                row.subject.name
+            ),
         }
         let _ = row.empty_log();
     }
 }
 
-/// How long requests take at a rate that all can carry: 70 % of what the slowest reached when all were asked for their
-/// most. None if nobody has samples.
+/// How long requests take at a rate that all can carry: 70 % of what the slowest reached when all
+/// were asked for their most. None if nobody has samples.
 pub(crate) async fn latency(setting: &Setting, load: &Load, rows: &mut [Row]) -> Option<Offered> {
-    let speed = |row: &Row| median(row.samples.iter().map(figures::rate)).filter(|rate| *rate > 0.0);
-    let alive = rows.iter().filter(|row| row.failure.is_none() && row.subject.part != Part::Ceiling);
+    let speed =
+        |row: &Row| median(row.samples.iter().map(figures::rate)).filter(|rate| *rate > 0.0);
+    let alive = rows
+        .iter()
+        .filter(|row| row.failure.is_none() && row.subject.part != Part::Ceiling);
     let speeds = alive.filter_map(|row| Some((speed(row)?, row.subject.name.clone())));
     let (slowest_rate, slowest) = speeds.min_by(|a, b| a.0.total_cmp(&b.0))?;
     let rate = slowest_rate / load.piece * SHARE;
     let rounds = if setting.quick { 1 } else { ROUNDS };
-    let Keepalive { origin, connections, ref request, window } = load.keepalive;
+    let Keepalive {
+        origin,
+        connections,
+        ref request,
+        window,
+    } = load.keepalive;
     let window = window.min(LONGEST);
-    let paced = Paced { origin, connections, request: request.clone(), rate, window };
+    let paced = Paced {
+        origin,
+        connections,
+        request: request.clone(),
+        rate,
+        window,
+    };
     let mut done = 0;
     for round in 0..rounds {
         if round > 0 && !setting.has_time() {
@@ -92,7 +116,8 @@ pub(crate) async fn latency(setting: &Setting, load: &Load, rows: &mut [Row]) ->
         rows.rotate_left(1);
         for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
             let turn = timeout(PATIENCE, paced.run(row.subject.reach)).await;
-            let turn = turn.unwrap_or_else(|_| Err(anyhow!("its turn was not over after {PATIENCE:?}")));
+            let turn =
+                turn.unwrap_or_else(|_| Err(anyhow!("its turn was not over after {PATIENCE:?}")));
             match turn.and_then(|took| Quantiles::of(took).context("no request was answered")) {
                 Ok(quantiles) => row.latency.push(quantiles),
                 Err(error) => row.failure = Some(format!("at {rate:.0} requests/s: {error:#}")),
@@ -104,5 +129,9 @@ pub(crate) async fn latency(setting: &Setting, load: &Load, rows: &mut [Row]) ->
     // Back to the order of the table.
     let turned = done % rows.len().max(1);
     rows.rotate_right(turned);
-    Some(Offered { rate, slowest, rounds: done })
+    Some(Offered {
+        rate,
+        slowest,
+        rounds: done,
+    })
 }

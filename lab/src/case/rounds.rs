@@ -2,7 +2,8 @@
 //!
 //! In:    subjects and what to do with each.
 //! Out:   samples a subject, in the order of the rounds; or why it failed.
-//! Never: begins a round when the budget is used up, and never lets one subject's failure end the run.
+//! Never: begins a round when the budget is used up, and never lets one subject's failure end the
+//!        run.
 
 use std::time::Duration;
 
@@ -73,7 +74,8 @@ impl Row {
     }
 }
 
-/// How long a turn may take beyond its window: to open ten thousand connections, or to move what is slow.
+/// How long a turn may take beyond its window: to open ten thousand connections, or to move what is
+/// slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Gives every subject its turn in every round. Each round begins with another subject.
@@ -91,21 +93,26 @@ pub(crate) async fn interleave(
         for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
             let patience = setting.window + PATIENCE;
             let sample = timeout(patience, turn(&row.subject)).await;
-            let sample = sample.unwrap_or_else(|_| Err(anyhow!("its turn was not over after {patience:?}")));
+            let sample =
+                sample.unwrap_or_else(|_| Err(anyhow!("its turn was not over after {patience:?}")));
             match sample.and_then(|sample| row.empty_log().map(|()| sample)) {
                 Ok(sample) => row.samples.push(sample),
                 Err(error) => row.failure = Some(format!("{error:#}")),
             }
         }
     }
-    let place = |row: &Row| subjects.iter().position(|subject| subject.name == row.subject.name);
+    let place = |row: &Row| {
+        subjects
+            .iter()
+            .position(|subject| subject.name == row.subject.name)
+    };
     rows.sort_by_key(place);
     rows
 }
 
-/// Keeps the generator's thread from going to sleep while `work` is done: to wake a sleeping core costs the one who wakes
-/// it up to some microseconds (an interrupt that leaves the virtual machine), and the subject would pay for what no real
-/// visitor asks of it.
+/// Keeps the generator's thread from going to sleep while `work` is done: to wake a sleeping core
+/// costs the one who wakes it up to some microseconds (an interrupt that leaves the virtual
+/// machine), and the subject would pay for what no real visitor asks of it.
 pub(crate) async fn awake<T>(setting: &Setting, work: impl Future<Output = T>) -> T {
     if setting.cores.shared() {
         return work.await;
@@ -132,7 +139,16 @@ pub(crate) async fn watch(
     let (begun, spent_before, busy_before) = (Instant::now(), spent()?, busy()?);
     let work = awake(setting, work()).await?;
     let (wall, spent_after, busy_after) = (begun.elapsed(), spent()?, busy()?);
-    let cpu = spent_before.zip(spent_after).map(|(before, after)| after - before);
-    let of_others = busy_after.saturating_sub(busy_before).saturating_sub(cpu.unwrap_or_default().total());
-    Ok(Sample { work, wall, cpu, others: of_others.as_secs_f64() / wall.as_secs_f64() })
+    let cpu = spent_before
+        .zip(spent_after)
+        .map(|(before, after)| after - before);
+    let of_others = busy_after
+        .saturating_sub(busy_before)
+        .saturating_sub(cpu.unwrap_or_default().total());
+    Ok(Sample {
+        work,
+        wall,
+        cpu,
+        others: of_others.as_secs_f64() / wall.as_secs_f64(),
+    })
 }

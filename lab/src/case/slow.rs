@@ -32,7 +32,10 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
          second?",
         grouped(VISITORS as f64)
     );
-    let mut cast = Cast::begin(setting, Logs::On, |byway| vec![(OURS, Reach::Plain(byway.edge))]).await?;
+    let mut cast = Cast::begin(setting, Logs::On, |byway| {
+        vec![(OURS, Reach::Plain(byway.edge))]
+    })
+    .await?;
     for front in Front::EACH {
         front.enter(&mut cast, setting, Logs::On).await;
     }
@@ -42,8 +45,10 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
         request: Request::get(1024, setting.origin()),
         window: setting.window,
     };
-    let alone =
-        interleave(setting, &cast.subjects, async |subject| edge::turn(setting, 1.0, &load, subject).await).await;
+    let alone = interleave(setting, &cast.subjects, async |subject| {
+        edge::turn(setting, 1.0, &load, subject).await
+    })
+    .await;
     let closed = AtomicUsize::new(0);
     let beside = async |subject: &Subject| beside_slow(setting, &load, subject, &closed).await;
     let beside = interleave(setting, &cast.subjects, beside).await;
@@ -51,7 +56,9 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
     fill(&mut section, &alone, &beside);
     figures::left_out(&mut section, &cast);
     if closed.into_inner() > 0 {
-        section.note("Some slow visitors were closed on within their turn; each came again after a second.");
+        section.note(
+            "Some slow visitors were closed on within their turn; each came again after a second.",
+        );
     }
     section.note(
         "Reads of the slow visitors' bytes, 2,000 a second, are in the second figure of everybody. All wait 30 s for a head: \
@@ -61,8 +68,15 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
     Ok(section)
 }
 
-async fn beside_slow(setting: &Setting, load: &Keepalive, subject: &Subject, closed: &AtomicUsize) -> Result<Sample> {
-    let Reach::Plain(to) = subject.reach else { bail!("an edge is spoken to plainly") };
+async fn beside_slow(
+    setting: &Setting,
+    load: &Keepalive,
+    subject: &Subject,
+    closed: &AtomicUsize,
+) -> Result<Sample> {
+    let Reach::Plain(to) = subject.reach else {
+        bail!("an edge is spoken to plainly")
+    };
     let slow = Trickle::start(to, VISITORS).await?;
     let sample = edge::turn(setting, 1.0, load, subject).await;
     closed.fetch_add(slow.closed(), Relaxed);
@@ -70,23 +84,47 @@ async fn beside_slow(setting: &Setting, load: &Keepalive, subject: &Subject, clo
 }
 
 fn fill(section: &mut Section, alone: &[Row], beside: &[Row]) {
-    section.head(["subject", "requests per CPU-s alone", "beside slow visitors", "kept", "requests/s alone", "beside"]);
-    let mut chart = Chart::new(section.title(), "requests per CPU-second beside the slow visitors; more is better");
+    section.head([
+        "subject",
+        "requests per CPU-s alone",
+        "beside slow visitors",
+        "kept",
+        "requests/s alone",
+        "beside",
+    ]);
+    let mut chart = Chart::new(
+        section.title(),
+        "requests per CPU-second beside the slow visitors; more is better",
+    );
     let per_cpu = |row: &Row| Spread::of(row.samples.iter().filter_map(figures::per_cpu));
-    let rate = |row: &Row| median(row.samples.iter().map(figures::rate)).map_or_else(|| "–".to_owned(), grouped);
+    let rate = |row: &Row| {
+        median(row.samples.iter().map(figures::rate)).map_or_else(|| "–".to_owned(), grouped)
+    };
     // Byway is the first row.
     let mut ours = None;
     for (alone, beside) in alone.iter().zip(beside) {
         for failure in [&alone.failure, &beside.failure].into_iter().flatten() {
             section.note(format!("{} failed: {failure}.", alone.subject.name));
         }
-        let (Some(before), Some(with)) = (per_cpu(alone), per_cpu(beside)) else { continue };
-        chart.bar(&beside.subject.name, beside.subject.part.tone(), with, grouped(with.median));
+        let (Some(before), Some(with)) = (per_cpu(alone), per_cpu(beside)) else {
+            continue;
+        };
+        chart.bar(
+            &beside.subject.name,
+            beside.subject.part.tone(),
+            with,
+            grouped(with.median),
+        );
         match (beside.subject.part, ours) {
             (Part::Ours, _) => ours = Some(with.median),
             (_, Some(ours)) => {
                 let what = "requests per CPU-second beside slow visitors";
-                section.answer(figures::more_is_better(OURS, &beside.subject.name, ours / with.median, what));
+                section.answer(figures::more_is_better(
+                    OURS,
+                    &beside.subject.name,
+                    ours / with.median,
+                    what,
+                ));
             }
             (_, None) => {}
         }

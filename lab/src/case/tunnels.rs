@@ -1,7 +1,9 @@
-//! Tunnels: what an exposed TCP service costs through Byway's link and through the other tunnels, both ends together.
+//! Tunnels: what an exposed TCP service costs through Byway's link and through the other tunnels,
+//! both ends together.
 //!
 //! In:    the setting.
-//! Out:   CPU time of bulk transfers each way and of streams opened, and how Byway's work per CPU-second compares.
+//! Out:   CPU time of bulk transfers each way and of streams opened, and how Byway's work per
+//!        CPU-second compares.
 //! Never: lets one tunnel work while another is measured.
 
 use anyhow::{Context, Result};
@@ -31,7 +33,11 @@ struct Tunnel {
 }
 
 /// What is asked of each tunnel in each round.
-const QUESTIONS: [Question; 3] = [Question::Bulk(Way::Down), Question::Bulk(Way::Up), Question::Opened];
+const QUESTIONS: [Question; 3] = [
+    Question::Bulk(Way::Down),
+    Question::Bulk(Way::Up),
+    Question::Opened,
+];
 
 #[derive(Clone, Copy)]
 enum Question {
@@ -51,7 +57,10 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
     for _ in 0..setting.rounds {
         for tunnel in &mut tunnels {
             for (place, question) in QUESTIONS.into_iter().enumerate() {
-                let cost = tunnel.ask(setting, question).await.with_context(|| tunnel.name.clone())?;
+                let cost = tunnel
+                    .ask(setting, question)
+                    .await
+                    .with_context(|| tunnel.name.clone())?;
                 tunnel.spent[place].push(cost);
             }
         }
@@ -65,26 +74,67 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
         "byway ÷ it, up",
         "byway ÷ it, opened",
     ]);
-    let scale = [1e9 / setting.bulk_bytes as f64, 1e9 / setting.bulk_bytes as f64, 1e6 / OPENED_STREAMS as f64];
-    let costs: Vec<_> =
-        tunnels.iter().map(|tunnel| tunnel.spent.each_ref().map(|spent| median(spent.clone()))).collect();
-    let mut chart = Chart::new(section.title(), "CPU-seconds per GB down, both ends; less is better");
+    let scale = [
+        1e9 / setting.bulk_bytes as f64,
+        1e9 / setting.bulk_bytes as f64,
+        1e6 / OPENED_STREAMS as f64,
+    ];
+    let costs: Vec<_> = tunnels
+        .iter()
+        .map(|tunnel| tunnel.spent.each_ref().map(|spent| median(spent.clone())))
+        .collect();
+    let mut chart = Chart::new(
+        section.title(),
+        "CPU-seconds per GB down, both ends; less is better",
+    );
     for (tunnel, cost) in tunnels.iter().zip(&costs) {
-        let tone = if tunnel.name.starts_with("byway") { Tone::Ours } else { Tone::Peer };
+        let tone = if tunnel.name.starts_with("byway") {
+            Tone::Ours
+        } else {
+            Tone::Peer
+        };
         let spread = Spread::of(tunnel.spent[0].iter().map(|spent| spent * scale[0]));
-        spread.into_iter().for_each(|spread| chart.bar(&tunnel.name, tone, spread, format!("{:.2}", spread.median)));
-        let figure = |place: usize| format!("{:.*}", if place == 2 { 0 } else { 2 }, cost[place] * scale[place]);
+        spread.into_iter().for_each(|spread| {
+            chart.bar(&tunnel.name, tone, spread, format!("{:.2}", spread.median))
+        });
+        let figure = |place: usize| {
+            format!(
+                "{:.*}",
+                if place == 2 { 0 } else { 2 },
+                cost[place] * scale[place]
+            )
+        };
         // Work per CPU-second: what it spends by what byway spends for the same.
-        let ratio =
-            |place: usize| costs.first().map_or_else(String::new, |ours| format!("{:.2}", cost[place] / ours[place]));
+        let ratio = |place: usize| {
+            costs.first().map_or_else(String::new, |ours| {
+                format!("{:.2}", cost[place] / ours[place])
+            })
+        };
         if tone == Tone::Peer {
-            let words = ["bytes down per CPU-second", "bytes up per CPU-second", "opened streams per CPU-second"];
+            let words = [
+                "bytes down per CPU-second",
+                "bytes up per CPU-second",
+                "opened streams per CPU-second",
+            ];
             for (place, what) in words.into_iter().enumerate() {
                 let ratio = costs.first().map_or(1.0, |ours| cost[place] / ours[place]);
-                section.answer(figures::more_is_better("byway, tls", &tunnel.name, ratio, what));
+                section.answer(figures::more_is_better(
+                    "byway, tls",
+                    &tunnel.name,
+                    ratio,
+                    what,
+                ));
             }
         }
-        section.row([tunnel.name.clone(), figure(0), figure(1), figure(2), ratio(0), ratio(1), ratio(2)]);
+        section.row([
+            tunnel.name.clone(),
+            figure(0),
+            figure(1),
+            figure(2),
+            ratio(0),
+            ratio(1),
+            ratio(2),
+        ]);
     }
     section.chart(chart);
     section.note(
@@ -101,15 +151,53 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
 async fn start(setting: &Setting, section: &mut Section) -> Result<Vec<Tunnel>> {
     let mut tunnels = Vec::new();
     for carrier in ["tls", "quic"] {
-        let TwoNodes { near, far, reach, .. } = TwoNodes::start(setting, Road::Expose, carrier).await?;
+        let TwoNodes {
+            near, far, reach, ..
+        } = TwoNodes::start(setting, Road::Expose, carrier).await?;
         tunnels.push(Tunnel::new(&format!("byway, {carrier}"), near, far, reach));
     }
     let frp = |transport| frp::expose(setting, transport);
-    tunnels.extend(peer(setting, section, Program::Rathole, "rathole, TLS", rathole::expose(setting)).await);
-    tunnels.extend(peer(setting, section, Program::Frpc, "frp, TLS and yamux", frp(Transport::Mux)).await);
+    tunnels.extend(
+        peer(
+            setting,
+            section,
+            Program::Rathole,
+            "rathole, TLS",
+            rathole::expose(setting),
+        )
+        .await,
+    );
+    tunnels.extend(
+        peer(
+            setting,
+            section,
+            Program::Frpc,
+            "frp, TLS and yamux",
+            frp(Transport::Mux),
+        )
+        .await,
+    );
     let alone = frp(Transport::Connections);
-    tunnels.extend(peer(setting, section, Program::Frpc, "frp, a TLS connection a visitor", alone).await);
-    tunnels.extend(peer(setting, section, Program::Frpc, "frp, QUIC", frp(Transport::Quic)).await);
+    tunnels.extend(
+        peer(
+            setting,
+            section,
+            Program::Frpc,
+            "frp, a TLS connection a visitor",
+            alone,
+        )
+        .await,
+    );
+    tunnels.extend(
+        peer(
+            setting,
+            section,
+            Program::Frpc,
+            "frp, QUIC",
+            frp(Transport::Quic),
+        )
+        .await,
+    );
     Ok(tunnels)
 }
 
@@ -125,13 +213,21 @@ async fn peer(
         return None;
     }
     if program.path().is_none() {
-        section.note(format!("Left out: {name} is not installed: {}.", program.remedy()));
+        section.note(format!(
+            "Left out: {name} is not installed: {}.",
+            program.remedy()
+        ));
         return None;
     }
     let started = async {
-        let BothEnds { near, mut far, entry } = start.await?;
+        let BothEnds {
+            near,
+            mut far,
+            entry,
+        } = start.await?;
         let reach = Reach::Plain(entry);
-        far.until(async |_| reach.answers(setting.origin()).await).await?;
+        far.until(async |_| reach.answers(setting.origin()).await)
+            .await?;
         anyhow::Ok(Tunnel::new(name, near, far, reach))
     };
     match started.await {
@@ -145,24 +241,44 @@ async fn peer(
 
 impl Tunnel {
     fn new(name: &str, near: Process, far: Process, reach: Reach) -> Self {
-        Self { name: name.to_owned(), near, far, reach, spent: Default::default() }
+        Self {
+            name: name.to_owned(),
+            near,
+            far,
+            reach,
+            spent: Default::default(),
+        }
     }
 
     /// CPU-seconds of both ends for one question.
     async fn ask(&self, setting: &Setting, question: Question) -> Result<f64> {
         let origin = setting.origin();
-        let used =
-            || anyhow::Ok((cpu_time(self.near.pid())?.total() + cpu_time(self.far.pid())?.total()).as_secs_f64());
+        let used = || {
+            anyhow::Ok(
+                (cpu_time(self.near.pid())?.total() + cpu_time(self.far.pid())?.total())
+                    .as_secs_f64(),
+            )
+        };
         let before;
         match question {
             Question::Bulk(way) => {
                 let mut stream = self.reach.open(origin).await?;
                 before = used()?;
-                timeout(ENDS_PATIENCE, transfer(&mut stream, way, setting.bulk_bytes, origin)).await??;
+                timeout(
+                    ENDS_PATIENCE,
+                    transfer(&mut stream, way, setting.bulk_bytes, origin),
+                )
+                .await??;
             }
             Question::Opened => {
                 before = used()?;
-                drop(timeout(ENDS_PATIENCE, hold::open(self.reach, OPENED_STREAMS, origin)).await??);
+                drop(
+                    timeout(
+                        ENDS_PATIENCE,
+                        hold::open(self.reach, OPENED_STREAMS, origin),
+                    )
+                    .await??,
+                );
             }
         }
         Ok(used()? - before)

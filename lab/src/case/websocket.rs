@@ -1,6 +1,8 @@
 //! Websocket: a thousand WebSockets through each reverse proxy, every message echoed by the origin.
 //!
-//! In:    the setting.   Out: messages per CPU-second of each.   Never: counts the switch of protocols.
+//! In:    the setting.
+//! Out:   messages per CPU-second of each.
+//! Never: counts the switch of protocols.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,12 +30,18 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
          WebSockets at once?",
         grouped(COUNT as f64)
     );
-    let mut cast = Cast::begin(setting, Logs::On, |byway| vec![(OURS, Reach::Plain(byway.edge))]).await?;
+    let mut cast = Cast::begin(setting, Logs::On, |byway| {
+        vec![(OURS, Reach::Plain(byway.edge))]
+    })
+    .await?;
     cast.bound(setting);
     for front in Front::EACH {
         front.enter(&mut cast, setting, Logs::On).await;
     }
-    let mut rows = interleave(setting, &cast.subjects, async |subject| turn(setting, subject).await).await;
+    let mut rows = interleave(setting, &cast.subjects, async |subject| {
+        turn(setting, subject).await
+    })
+    .await;
     phases::memory_now(&mut rows);
     let mut section = Section::new("Edge, WebSockets", &asks);
     figures::fill(&mut section, Unit::Messages, setting, &rows, &cast, None);
@@ -42,7 +50,11 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
 }
 
 async fn turn(setting: &Setting, subject: &Subject) -> Result<Sample> {
-    let load = Websockets { origin: setting.origin(), count: COUNT, window: setting.window };
+    let load = Websockets {
+        origin: setting.origin(),
+        count: COUNT,
+        window: setting.window,
+    };
     let measured = async |echoed: &AtomicU64| {
         let work = async || {
             let before = echoed.load(Relaxed);

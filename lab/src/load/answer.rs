@@ -20,12 +20,19 @@ pub(crate) struct Answer {
 impl Answer {
     /// Before the first byte of a response whose body is to be `expected` bytes long.
     pub(crate) const fn expecting(expected: u64) -> Self {
-        Self { head: Vec::new(), expected, left: None }
+        Self {
+            head: Vec::new(),
+            expected,
+            left: None,
+        }
     }
 
     /// Takes the next bytes. `true`: the response has ended, and the next one may begin.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<bool> {
-        ensure!(!bytes.is_empty(), "the connection was closed within a response");
+        ensure!(
+            !bytes.is_empty(),
+            "the connection was closed within a response"
+        );
         let left = match self.left {
             Some(left) => Some(less(left, bytes.len())?),
             None if self.head.is_empty() => self.begin(bytes)?,
@@ -39,7 +46,8 @@ impl Answer {
         Ok(left == Some(0))
     }
 
-    /// Looks for the end of the head; what stands behind it is body. `None`: the head is not complete.
+    /// Looks for the end of the head; what stands behind it is body. `None`: the head is not
+    /// complete.
     fn begin(&mut self, bytes: &[u8]) -> Result<Option<u64>> {
         let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
             self.head = bytes.to_vec();
@@ -47,16 +55,27 @@ impl Answer {
         };
         let (head, body) = bytes.split_at(end + 4);
         if !head.starts_with(b"HTTP/1.1 200 ") {
-            bail!("the answer was {:?}", String::from_utf8_lossy(head).lines().next().unwrap_or_default());
+            bail!(
+                "the answer was {:?}",
+                String::from_utf8_lossy(head)
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+            );
         }
         let length = content_length(head).context("the answer has no Content-Length")?;
-        ensure!(length == self.expected, "the answer is {length} bytes long instead of {}", self.expected);
+        ensure!(
+            length == self.expected,
+            "the answer is {length} bytes long instead of {}",
+            self.expected
+        );
         less(length, body.len()).map(Some)
     }
 }
 
 fn less(left: u64, n: usize) -> Result<u64> {
-    left.checked_sub(n as u64).context("more bytes came than the answer announced")
+    left.checked_sub(n as u64)
+        .context("more bytes came than the answer announced")
 }
 
 #[cfg(test)]
@@ -78,7 +97,10 @@ mod tests {
     fn one_answer_follows_the_other_on_a_connection() {
         let mut answer = Answer::expecting(3);
         for _ in 0..3 {
-            let ended: Vec<bool> = WHOLE.iter().map(|byte| answer.feed(&[*byte]).unwrap()).collect();
+            let ended: Vec<bool> = WHOLE
+                .iter()
+                .map(|byte| answer.feed(&[*byte]).unwrap())
+                .collect();
             assert_eq!(ended.iter().position(|ended| *ended), Some(WHOLE.len() - 1));
         }
     }

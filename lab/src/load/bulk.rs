@@ -1,6 +1,8 @@
 //! Bulk: one large body on one connection, down or up.
 //!
-//! In:    an open connection to the origin.   Out: the whole body has arrived.   Never: counts a handshake.
+//! In:    an open connection to the origin.
+//! Out:   the whole body has arrived.
+//! Never: counts a handshake.
 
 use std::net::SocketAddr;
 
@@ -22,7 +24,12 @@ pub(crate) enum Way {
 }
 
 /// Moves `length` bytes and waits until the last has arrived.
-pub(crate) async fn transfer(stream: &mut TcpStream, way: Way, length: u64, origin: SocketAddr) -> Result<()> {
+pub(crate) async fn transfer(
+    stream: &mut TcpStream,
+    way: Way,
+    length: u64,
+    origin: SocketAddr,
+) -> Result<()> {
     if way == Way::Down {
         let request = Request::get(length, origin);
         return keepalive::exchange(stream, &request.bytes, &mut Answer::expecting(length)).await;

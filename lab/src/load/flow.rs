@@ -2,8 +2,8 @@
 //!
 //! In:    an open connection to the origin, and how long to watch.
 //! Out:   how many bytes came in each tenth of a second; and whether the connection was cut.
-//! Never: counts a handshake, or asks for more than the path can carry in twice the time: programs may spill to disk
-//!        what their reader does not take.
+//! Never: counts a handshake, or asks for more than the path can carry in twice the time: programs
+//!        may spill to disk what their reader does not take.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,7 +28,10 @@ impl Watch {
     pub(crate) fn new(window: Duration, rate: Option<u64>) -> Self {
         const FASTEST: u64 = 20_000_000_000;
         let a_second = rate.unwrap_or(FASTEST) as f64 / 8.0;
-        Self { window, bytes: (a_second * window.as_secs_f64() * 2.0) as u64 + (1 << 20) }
+        Self {
+            window,
+            bytes: (a_second * window.as_secs_f64() * 2.0) as u64 + (1 << 20),
+        }
     }
 }
 
@@ -48,25 +51,43 @@ impl Flow {
     /// Downloads for so long. What is cut keeps what it has received until then.
     pub(crate) async fn watch(mut stream: TcpStream, origin: SocketAddr, watch: Watch) -> Self {
         let ticks = watch.window.as_millis().div_ceil(TICK.as_millis()).max(1);
-        let mut flow = Self { bytes: vec![0; usize::try_from(ticks).unwrap_or(1)], cut: None };
+        let mut flow = Self {
+            bytes: vec![0; usize::try_from(ticks).unwrap_or(1)],
+            cut: None,
+        };
         if let Err(error) = flow.download(&mut stream, origin, watch).await {
             flow.cut = Some(format!("{error:#}"));
         }
         flow
     }
 
-    async fn download(&mut self, stream: &mut TcpStream, origin: SocketAddr, watch: Watch) -> Result<()> {
+    async fn download(
+        &mut self,
+        stream: &mut TcpStream,
+        origin: SocketAddr,
+        watch: Watch,
+    ) -> Result<()> {
         let begun = Instant::now();
-        stream.write_all(&Request::get(watch.bytes, origin).bytes).await?;
+        stream
+            .write_all(&Request::get(watch.bytes, origin).bytes)
+            .await?;
         // The head of the answer is among the bytes; it is a packet of some ten thousand.
-        while let Ok(read) = timeout_at(begun + watch.window, scratch::read(stream, <[u8]>::len)).await {
+        while let Ok(read) =
+            timeout_at(begun + watch.window, scratch::read(stream, <[u8]>::len)).await
+        {
             let n = read?;
             if n == 0 {
-                bail!("the stream ended after {:.1} s", begun.elapsed().as_secs_f64());
+                bail!(
+                    "the stream ended after {:.1} s",
+                    begun.elapsed().as_secs_f64()
+                );
             }
             let tick = begun.elapsed().as_millis() / TICK.as_millis();
             let last = self.bytes.len() - 1;
-            if let Some(bytes) = self.bytes.get_mut(usize::try_from(tick).unwrap_or(last).min(last)) {
+            if let Some(bytes) = self
+                .bytes
+                .get_mut(usize::try_from(tick).unwrap_or(last).min(last))
+            {
                 *bytes += n as u64;
             }
         }
@@ -87,12 +108,17 @@ impl Flow {
 
     /// Whether nothing came in the last ticks of this time.
     pub(crate) fn stalled(&self, last: Duration) -> bool {
-        self.bytes.iter().rev().take(ticks(last)).all(|bytes| *bytes == 0)
+        self.bytes
+            .iter()
+            .rev()
+            .take(ticks(last))
+            .all(|bytes| *bytes == 0)
     }
 
     /// Mbit/s from then to the end of the window.
     pub(crate) fn megabits_from(&self, from: Duration) -> f64 {
-        let seconds = TICK.as_secs_f64() * self.bytes.len().saturating_sub(ticks(from)).max(1) as f64;
+        let seconds =
+            TICK.as_secs_f64() * self.bytes.len().saturating_sub(ticks(from)).max(1) as f64;
         self.bytes_from(from) as f64 * 8e-6 / seconds
     }
 }
@@ -107,12 +133,23 @@ mod tests {
 
     #[test]
     fn a_rate_is_of_the_part_of_the_window_that_was_asked_for() {
-        let flow = Flow { bytes: vec![0, 0, 125_000, 125_000], cut: None };
+        let flow = Flow {
+            bytes: vec![0, 0, 125_000, 125_000],
+            cut: None,
+        };
         assert_eq!(flow.bytes_from(Duration::ZERO), 250_000);
         assert!((flow.megabits_from(Duration::ZERO) - 5.0).abs() < 1e-9);
-        let flow = Flow { bytes: vec![125_000, 0, 0], cut: None };
-        assert!(flow.stalled(Duration::from_millis(200)) && !flow.stalled(Duration::from_millis(300)));
-        let flow = Flow { bytes: vec![0, 0, 125_000, 125_000], cut: None };
+        let flow = Flow {
+            bytes: vec![125_000, 0, 0],
+            cut: None,
+        };
+        assert!(
+            flow.stalled(Duration::from_millis(200)) && !flow.stalled(Duration::from_millis(300))
+        );
+        let flow = Flow {
+            bytes: vec![0, 0, 125_000, 125_000],
+            cut: None,
+        };
         assert!((flow.megabits_from(Duration::from_millis(200)) - 10.0).abs() < 1e-9);
     }
 
@@ -120,12 +157,28 @@ mod tests {
     async fn a_connection_that_ends_is_a_cut_and_one_that_is_watched_to_the_end_is_none() {
         let origin = crate::origin::Origin::start().unwrap();
         let stream = TcpStream::connect(origin.address()).await.unwrap();
-        let flow = Flow::watch(stream, origin.address(), Watch::new(Duration::from_millis(150), None)).await;
-        assert!(flow.cut.is_none() && flow.bytes_from(Duration::ZERO) > 0, "{:?}", flow.cut);
+        let flow = Flow::watch(
+            stream,
+            origin.address(),
+            Watch::new(Duration::from_millis(150), None),
+        )
+        .await;
+        assert!(
+            flow.cut.is_none() && flow.bytes_from(Duration::ZERO) > 0,
+            "{:?}",
+            flow.cut
+        );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         drop(listener.accept().await.unwrap());
-        let flow = Flow::watch(stream, origin.address(), Watch::new(Duration::from_secs(60), None)).await;
+        let flow = Flow::watch(
+            stream,
+            origin.address(),
+            Watch::new(Duration::from_secs(60), None),
+        )
+        .await;
         assert!(flow.cut.is_some());
     }
 }

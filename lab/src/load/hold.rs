@@ -15,13 +15,17 @@ use super::keepalive::exchange;
 use super::reach::Reach;
 use super::request::Request;
 
-/// Opens `count` connections and sends one request on each, a few at a time: one after the other would be a matter of
-/// round trips alone.
+/// Opens `count` connections and sends one request on each, a few at a time: one after the other
+/// would be a matter of round trips alone.
 pub(crate) async fn open(reach: Reach, count: usize, origin: SocketAddr) -> Result<Vec<TcpStream>> {
     const LANES: usize = 50;
     let mut lanes = JoinSet::new();
     for lane in 0..LANES {
-        lanes.spawn(open_some(reach, (lane..count).step_by(LANES).count(), origin));
+        lanes.spawn(open_some(
+            reach,
+            (lane..count).step_by(LANES).count(),
+            origin,
+        ));
     }
     let mut held = Vec::with_capacity(count);
     while let Some(opened) = lanes.join_next().await {
@@ -36,7 +40,12 @@ async fn open_some(reach: Reach, count: usize, origin: SocketAddr) -> Result<Vec
     let mut held = Vec::with_capacity(count);
     for _ in 0..count {
         let mut stream = reach.open(origin).await?;
-        let answered = exchange(&mut stream, &request.bytes, &mut Answer::expecting(BODY_BYTES)).await;
+        let answered = exchange(
+            &mut stream,
+            &request.bytes,
+            &mut Answer::expecting(BODY_BYTES),
+        )
+        .await;
         answered.context("the request on a fresh connection")?;
         held.push(stream);
     }

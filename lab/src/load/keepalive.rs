@@ -1,7 +1,8 @@
 //! Keepalive: many connections, each asking again as soon as it was answered.
 //!
 //! In:    where to, how many connections, which request, how long.
-//! Out:   answered requests within a window, and the CPU time that the measured program spent in it.
+//! Out:   answered requests within a window, and the CPU time that the measured program spent in
+//!        it.
 //! Never: counts a request of the warm-up, and never takes a wrong answer for a right one.
 
 use std::net::SocketAddr;
@@ -34,8 +35,13 @@ pub(crate) struct Keepalive {
 }
 
 impl Keepalive {
-    /// Runs the load; `measured` begins when all connections are warm and is given the time and the count to watch.
-    pub(crate) async fn run<T>(&self, reach: Reach, measured: impl AsyncFnOnce(&AtomicU64) -> Result<T>) -> Result<T> {
+    /// Runs the load; `measured` begins when all connections are warm and is given the time and the
+    /// count to watch.
+    pub(crate) async fn run<T>(
+        &self,
+        reach: Reach,
+        measured: impl AsyncFnOnce(&AtomicU64) -> Result<T>,
+    ) -> Result<T> {
         let answered = Arc::new(AtomicU64::new(0));
         let leaving = Arc::new(AtomicBool::new(false));
         let mut lines = Vec::with_capacity(self.connections);
@@ -58,7 +64,10 @@ impl Keepalive {
         }?;
         leaving.store(true, Relaxed);
         // Whoever is not done by then is cut off with the set.
-        let _ = timeout(Duration::from_secs(2), async { while asking.join_next().await.is_some() {} }).await;
+        let _ = timeout(Duration::from_secs(2), async {
+            while asking.join_next().await.is_some() {}
+        })
+        .await;
         Ok(result)
     }
 }
@@ -84,10 +93,17 @@ impl Line {
     /// Opens it.
     pub(crate) async fn open(reach: Reach, origin: SocketAddr, request: Request) -> Result<Self> {
         let stream = Some(reach.open(origin).await?);
-        Ok(Self { reach, origin, answer: Answer::expecting(request.answer_bytes), request, stream })
+        Ok(Self {
+            reach,
+            origin,
+            answer: Answer::expecting(request.answer_bytes),
+            request,
+            stream,
+        })
     }
 
-    /// One request and its whole answer; behind a request that is alone, the end of its connection, too.
+    /// One request and its whole answer; behind a request that is alone, the end of its connection,
+    /// too.
     pub(crate) async fn ask(&mut self) -> Result<()> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
@@ -104,7 +120,11 @@ impl Line {
 }
 
 /// One request and its whole answer.
-pub(crate) async fn exchange(stream: &mut TcpStream, request: &[u8], answer: &mut Answer) -> Result<()> {
+pub(crate) async fn exchange(
+    stream: &mut TcpStream,
+    request: &[u8],
+    answer: &mut Answer,
+) -> Result<()> {
     stream.write_all(request).await?;
     while !scratch::read(stream, |bytes| answer.feed(bytes)).await?? {}
     Ok(())
@@ -115,7 +135,10 @@ mod tests {
     use super::*;
     use crate::origin::Origin;
 
-    fn line(request: fn(SocketAddr) -> Request, origin: &Origin) -> impl Future<Output = Result<Line>> {
+    fn line(
+        request: fn(SocketAddr) -> Request,
+        origin: &Origin,
+    ) -> impl Future<Output = Result<Line>> {
         let address = origin.address();
         Line::open(Reach::Plain(address), address, request(address))
     }
@@ -123,8 +146,12 @@ mod tests {
     #[tokio::test]
     async fn requests_that_are_alone_end_their_connections_and_others_keep_them() {
         let origin = Origin::start().unwrap();
-        let mut alone = line(|origin| Request::get_alone(1024, origin), &origin).await.unwrap();
-        let mut kept = line(|origin| Request::get(1024, origin), &origin).await.unwrap();
+        let mut alone = line(|origin| Request::get_alone(1024, origin), &origin)
+            .await
+            .unwrap();
+        let mut kept = line(|origin| Request::get(1024, origin), &origin)
+            .await
+            .unwrap();
         for _ in 0..3 {
             alone.ask().await.unwrap();
             kept.ask().await.unwrap();
@@ -136,7 +163,9 @@ mod tests {
     #[tokio::test]
     async fn a_body_of_a_post_reaches_the_origin_as_a_whole() {
         let origin = Origin::start().unwrap();
-        let mut posting = line(|origin| Request::post(300_000, origin), &origin).await.unwrap();
+        let mut posting = line(|origin| Request::post(300_000, origin), &origin)
+            .await
+            .unwrap();
         for _ in 0..2 {
             posting.ask().await.unwrap();
         }
@@ -146,9 +175,23 @@ mod tests {
     async fn a_wrong_answer_ends_the_load() {
         let origin = Origin::start().unwrap();
         let address = origin.address();
-        let wrong = Request { answer_bytes: 1000, ..Request::get(1024, address) };
-        let load = Keepalive { origin: address, connections: 2, request: wrong, window: Duration::from_secs(60) };
-        let ran = load.run(Reach::Plain(address), async |_: &AtomicU64| Ok(())).await;
-        assert!(ran.is_err_and(|error| error.to_string().contains("1024 bytes long instead of 1000")));
+        let wrong = Request {
+            answer_bytes: 1000,
+            ..Request::get(1024, address)
+        };
+        let load = Keepalive {
+            origin: address,
+            connections: 2,
+            request: wrong,
+            window: Duration::from_secs(60),
+        };
+        let ran = load
+            .run(Reach::Plain(address), async |_: &AtomicU64| Ok(()))
+            .await;
+        assert!(ran.is_err_and(|error| {
+            error
+                .to_string()
+                .contains("1024 bytes long instead of 1000")
+        }));
     }
 }

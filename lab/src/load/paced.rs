@@ -1,8 +1,11 @@
-//! Paced: requests at a fixed rate, whether earlier ones were answered or not; how long each took since it was due.
+//! Paced: requests at a fixed rate, whether earlier ones were answered or not; how long each took
+//! since it was due.
 //!
 //! In:    where to, which request, how many a second, for how long.
-//! Out:   the time of each request from the moment it was due until its answer had arrived, a wait for a free line included.
-//! Never: asks less because the measured program is slow: that would hide the very waits that matter (coordinated omission).
+//! Out:   the time of each request from the moment it was due until its answer had arrived, a wait
+//!        for a free line included.
+//! Never: asks less because the measured program is slow: that would hide the very waits that
+//!        matter (coordinated omission).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -63,7 +66,10 @@ impl Paced {
             took: Mutex::new(Vec::with_capacity(most)),
             counted_from,
         });
-        let mut asking: JoinSet<Result<()>> = lines.into_iter().map(|line| serve(line, Arc::clone(&board))).collect();
+        let mut asking: JoinSet<Result<()>> = lines
+            .into_iter()
+            .map(|line| serve(line, Arc::clone(&board)))
+            .collect();
         let paced = self.pace(&board, begin, counted_from + self.window);
         tokio::select! {
             paced = paced => paced?,
@@ -80,7 +86,9 @@ impl Paced {
             }
             anyhow::Ok(())
         };
-        timeout(Duration::from_secs(5), all).await.context("requests stayed without an answer for 5 s")??;
+        timeout(Duration::from_secs(5), all)
+            .await
+            .context("requests stayed without an answer for 5 s")??;
         Ok(std::mem::take(&mut *board.took.lock()))
     }
 
@@ -130,13 +138,22 @@ mod tests {
 
     fn paced(origin: SocketAddr, rate: f64) -> Paced {
         let (request, window) = (Request::get(1024, origin), Duration::from_millis(120));
-        Paced { origin, connections: 4, request, rate, window }
+        Paced {
+            origin,
+            connections: 4,
+            request,
+            rate,
+            window,
+        }
     }
 
     #[tokio::test]
     async fn as_many_requests_are_timed_as_were_due_in_the_window() {
         let origin = Origin::start().unwrap();
-        let took = paced(origin.address(), 1000.0).run(Reach::Plain(origin.address())).await.unwrap();
+        let took = paced(origin.address(), 1000.0)
+            .run(Reach::Plain(origin.address()))
+            .await
+            .unwrap();
         assert!((119..=121).contains(&took.len()), "{}", took.len());
     }
 
@@ -150,6 +167,11 @@ mod tests {
                 drop(stream);
             }
         });
-        assert!(paced(address, 1000.0).run(Reach::Plain(address)).await.is_err());
+        assert!(
+            paced(address, 1000.0)
+                .run(Reach::Plain(address))
+                .await
+                .is_err()
+        );
     }
 }

@@ -31,22 +31,34 @@ impl Reach {
     /// Opens a connection that leads to `origin`.
     pub(crate) async fn open(self, origin: SocketAddr) -> Result<TcpStream> {
         let (Self::Plain(first) | Self::Socks5(first) | Self::Connect(first)) = self;
-        let mut stream = TcpStream::connect(first).await.with_context(|| format!("connecting to {first}"))?;
+        let mut stream = TcpStream::connect(first)
+            .await
+            .with_context(|| format!("connecting to {first}"))?;
         stream.set_nodelay(true)?;
         match self {
             Self::Plain(_) => {}
-            Self::Socks5(_) => socks5(&mut stream, origin).await.context("the SOCKS5 handshake")?,
-            Self::Connect(_) => connect(&mut stream, origin).await.context("the CONNECT request")?,
+            Self::Socks5(_) => socks5(&mut stream, origin)
+                .await
+                .context("the SOCKS5 handshake")?,
+            Self::Connect(_) => connect(&mut stream, origin)
+                .await
+                .context("the CONNECT request")?,
         }
         Ok(stream)
     }
 
-    /// An open connection on which the origin has answered a request; none if it did not, or took too long for it.
+    /// An open connection on which the origin has answered a request; none if it did not, or took
+    /// too long for it.
     pub(crate) async fn answers(self, origin: SocketAddr) -> Option<TcpStream> {
         const PATIENCE: Duration = Duration::from_secs(3);
         let asked = async {
             let mut stream = self.open(origin).await?;
-            exchange(&mut stream, &Request::get(1, origin).bytes, &mut Answer::expecting(1)).await?;
+            exchange(
+                &mut stream,
+                &Request::get(1, origin).bytes,
+                &mut Answer::expecting(1),
+            )
+            .await?;
             anyhow::Ok(stream)
         };
         timeout(PATIENCE, asked).await.ok()?.ok()
@@ -54,11 +66,17 @@ impl Reach {
 }
 
 async fn socks5(stream: &mut TcpStream, target: SocketAddr) -> Result<()> {
-    let SocketAddr::V4(target) = target else { bail!("the lab's origin has an IPv4 address") };
+    let SocketAddr::V4(target) = target else {
+        bail!("the lab's origin has an IPv4 address")
+    };
     stream.write_all(&[5, 1, 0]).await?;
     let mut method = [0; 2];
     stream.read_exact(&mut method).await?;
-    ensure!(method == [5, 0], "it asks for authentication method {}", method[1]);
+    ensure!(
+        method == [5, 0],
+        "it asks for authentication method {}",
+        method[1]
+    );
     let mut request = vec![5, 1, 0, 1];
     request.extend_from_slice(&target.ip().octets());
     request.extend_from_slice(&target.port().to_be_bytes());
@@ -66,12 +84,19 @@ async fn socks5(stream: &mut TcpStream, target: SocketAddr) -> Result<()> {
     // Every program here answers with an IPv4 address, so the reply has one length.
     let mut reply = [0; 10];
     stream.read_exact(&mut reply).await?;
-    ensure!(reply[1] == 0 && reply[3] == 1, "it answered with reply {} and address type {}", reply[1], reply[3]);
+    ensure!(
+        reply[1] == 0 && reply[3] == 1,
+        "it answered with reply {} and address type {}",
+        reply[1],
+        reply[3]
+    );
     Ok(())
 }
 
 async fn connect(stream: &mut TcpStream, target: SocketAddr) -> Result<()> {
-    stream.write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes())
+        .await?;
     // Byte by byte: nothing behind the head may be lost.
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -79,6 +104,13 @@ async fn connect(stream: &mut TcpStream, target: SocketAddr) -> Result<()> {
         head.push(stream.read_u8().await?);
     }
     let status = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    ensure!(status == b"200", "it answered {:?}", String::from_utf8_lossy(&head).lines().next().unwrap_or_default());
+    ensure!(
+        status == b"200",
+        "it answered {:?}",
+        String::from_utf8_lossy(&head)
+            .lines()
+            .next()
+            .unwrap_or_default()
+    );
     Ok(())
 }

@@ -21,12 +21,21 @@ pub(crate) struct Request {
 impl Request {
     /// A GET of so many bytes, on a connection that stays open.
     pub(crate) fn get(length: u64, host: SocketAddr) -> Self {
-        Self { bytes: get(length, host, "").into(), answer_bytes: length, alone: false }
+        Self {
+            bytes: get(length, host, "").into(),
+            answer_bytes: length,
+            alone: false,
+        }
     }
 
-    /// The same, and the connection ends behind it. The server closes, as it does for every client that asks it to.
+    /// The same, and the connection ends behind it. The server closes, as it does for every client
+    /// that asks it to.
     pub(crate) fn get_alone(length: u64, host: SocketAddr) -> Self {
-        Self { bytes: get(length, host, "Connection: close\r\n").into(), answer_bytes: length, alone: true }
+        Self {
+            bytes: get(length, host, "Connection: close\r\n").into(),
+            answer_bytes: length,
+            alone: true,
+        }
     }
 
     /// A POST of so many bytes, which are answered by none.
@@ -36,8 +45,15 @@ impl Request {
              Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n"
         );
         let mut bytes = head.into_bytes();
-        bytes.resize(bytes.len() + usize::try_from(length).unwrap_or_default(), b'.');
-        Self { bytes: bytes.into(), answer_bytes: 0, alone: false }
+        bytes.resize(
+            bytes.len() + usize::try_from(length).unwrap_or_default(),
+            b'.',
+        );
+        Self {
+            bytes: bytes.into(),
+            answer_bytes: 0,
+            alone: false,
+        }
     }
 }
 
@@ -53,13 +69,17 @@ fn get(length: u64, host: SocketAddr, more: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const HOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80);
+    const HOST: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80);
 
     #[test]
     fn a_post_carries_the_body_that_it_announces() {
         let request = Request::post(5, HOST);
         let text = String::from_utf8(request.bytes.to_vec()).unwrap();
-        assert!(text.contains("\r\nContent-Length: 5\r\n") && text.ends_with("\r\n\r\n....."), "{text}");
+        assert!(
+            text.contains("\r\nContent-Length: 5\r\n") && text.ends_with("\r\n\r\n....."),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,6 +1,9 @@
-//! Scratch: one buffer a thread that all its connections read into and write from; nobody looks at bodies.
+//! Scratch: one buffer a thread that all its connections read into and write from; nobody looks at
+//! bodies.
 //!
-//! In:    a socket.   Out: bytes to look at within one call, or so many bytes sent.   Never: holds memory a connection.
+//! In:    a socket.
+//! Out:   bytes to look at within one call, or so many bytes sent.
+//! Never: holds memory a connection.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -19,7 +22,10 @@ thread_local! {
 }
 
 /// Reads once and shows the bytes; none at the end of the stream. Cancel safe.
-pub(crate) async fn read<T>(stream: &mut TcpStream, mut look: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+pub(crate) async fn read<T>(
+    stream: &mut TcpStream,
+    mut look: impl FnMut(&[u8]) -> T,
+) -> io::Result<T> {
     poll_fn(|cx| {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
@@ -41,7 +47,9 @@ pub(crate) async fn write(stream: &mut TcpStream, length: u64) -> io::Result<()>
 
 fn poll_write(stream: &mut TcpStream, cx: &mut Context<'_>, left: u64) -> Poll<io::Result<u64>> {
     SCRATCH.with_borrow(|scratch| {
-        let n = scratch.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let n = scratch
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         match ready!(Pin::new(stream).poll_write(cx, scratch.get(..n).unwrap_or_default()))? {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             n => Poll::Ready(Ok(n as u64)),

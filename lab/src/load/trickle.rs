@@ -1,8 +1,10 @@
 //! Trickle: visitors on slow lines: a request head that comes byte by byte and never ends.
 //!
 //! In:    where to, and how many.
-//! Out:   connections that are kept full of unfinished heads until this is dropped; how many were closed on them.
-//! Never: more connections at once than asked for, and never a storm: who was closed waits a second before it comes again.
+//! Out:   connections that are kept full of unfinished heads until this is dropped; how many were
+//!        closed on them.
+//! Never: more connections at once than asked for, and never a storm: who was closed waits a second
+//!        before it comes again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,7 +41,8 @@ impl Trickle {
         let counts = Arc::new(Counts::default());
         let mut visitors = JoinSet::new();
         for place in 0..count {
-            // Evenly spread over the pause: the bytes of all come one after the other, not in bursts.
+            // Evenly spread over the pause: the bytes of all come one after the other, not in
+            // bursts.
             let first = PAUSE.mul_f64(place as f64 / count.max(1) as f64);
             visitors.spawn(visit(to, first, Arc::clone(&counts)));
         }
@@ -49,8 +52,15 @@ impl Trickle {
             }
         };
         let all_in = timeout(PATIENCE, all_in).await.is_ok();
-        ensure!(all_in, "only {} of {count} slow visitors got in", counts.open.load(Relaxed));
-        Ok(Self { counts, _visitors: visitors })
+        ensure!(
+            all_in,
+            "only {} of {count} slow visitors got in",
+            counts.open.load(Relaxed)
+        );
+        Ok(Self {
+            counts,
+            _visitors: visitors,
+        })
     }
 
     /// How many connections the measured program has closed so far.
@@ -90,7 +100,9 @@ mod tests {
     #[tokio::test]
     async fn all_visitors_are_in_before_it_counts_as_started() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let slow = Trickle::start(listener.local_addr().unwrap(), 5).await.unwrap();
+        let slow = Trickle::start(listener.local_addr().unwrap(), 5)
+            .await
+            .unwrap();
         for _ in 0..5 {
             listener.accept().await.unwrap();
         }

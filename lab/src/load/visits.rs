@@ -1,4 +1,5 @@
-//! Visits: small requests at a steady rate, each on a connection of its own, whatever became of the earlier ones.
+//! Visits: small requests at a steady rate, each on a connection of its own, whatever became of the
+//! earlier ones.
 //!
 //! In:    how the origin is reached, how often, for how long, and how long a visitor waits.
 //! Out:   when each visit was due, how long it took, and whether it was answered.
@@ -51,7 +52,11 @@ impl Visits {
             running.spawn(async move {
                 let visited = timeout(self.patience, visit(reach, target, self.bytes)).await;
                 let answered = matches!(visited, Ok(Ok(())));
-                Visit { due: due.saturating_duration_since(begun), took: due.elapsed(), answered }
+                Visit {
+                    due: due.saturating_duration_since(begun),
+                    took: due.elapsed(),
+                    answered,
+                }
             });
         }
         let mut all = running.join_all().await;
@@ -62,7 +67,12 @@ impl Visits {
 
 async fn visit(reach: Reach, target: SocketAddr, bytes: u64) -> anyhow::Result<()> {
     let mut stream = reach.open(target).await?;
-    exchange(&mut stream, &Request::get(bytes, target).bytes, &mut Answer::expecting(bytes)).await
+    exchange(
+        &mut stream,
+        &Request::get(bytes, target).bytes,
+        &mut Answer::expecting(bytes),
+    )
+    .await
 }
 
 #[cfg(test)]
@@ -74,11 +84,21 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let origin = crate::origin::Origin::start().unwrap();
         let every = Duration::from_millis(5);
-        let visits = Visits { every, window: every * 10, patience: Duration::from_millis(200), bytes: 1024 };
+        let visits = Visits {
+            every,
+            window: every * 10,
+            patience: Duration::from_millis(200),
+            bytes: 1024,
+        };
         let of = |address| visits.run(Reach::Plain(address), address);
-        let (failed, answered) = tokio::join!(of(silent.local_addr().unwrap()), of(origin.address()));
+        let (failed, answered) =
+            tokio::join!(of(silent.local_addr().unwrap()), of(origin.address()));
         assert_eq!((failed.len(), answered.len()), (10, 10));
-        assert!(failed.iter().all(|visit| !visit.answered && visit.took >= visits.patience));
+        assert!(
+            failed
+                .iter()
+                .all(|visit| !visit.answered && visit.took >= visits.patience)
+        );
         assert_eq!(answered[9].due, every * 9);
     }
 }

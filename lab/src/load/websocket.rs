@@ -25,7 +25,8 @@ pub(crate) const PATH: &str = "/ws";
 /// The length of a message.
 pub(crate) const MESSAGE_BYTES: usize = 100;
 
-/// Key and answer of the example in RFC 6455 section 1.3: the lab has no use for a new key each time, and needs no SHA-1.
+/// Key and answer of the example in RFC 6455 section 1.3: the lab has no use for a new key each
+/// time, and needs no SHA-1.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -46,10 +47,19 @@ pub(crate) struct Websockets {
 }
 
 impl Websockets {
-    /// Runs the load; `measured` begins when all are open and warm, and is given the count of echoes to watch.
-    pub(crate) async fn run<T>(&self, reach: Reach, measured: impl AsyncFnOnce(&AtomicU64) -> Result<T>) -> Result<T> {
-        let (echoed, leaving) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        // Nobody talks before all are open: the last ones would have to wait behind everybody's messages.
+    /// Runs the load; `measured` begins when all are open and warm, and is given the count of
+    /// echoes to watch.
+    pub(crate) async fn run<T>(
+        &self,
+        reach: Reach,
+        measured: impl AsyncFnOnce(&AtomicU64) -> Result<T>,
+    ) -> Result<T> {
+        let (echoed, leaving) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        // Nobody talks before all are open: the last ones would have to wait behind everybody's
+        // messages.
         let mut streams = Vec::with_capacity(self.count);
         for _ in 0..self.count {
             streams.push(open(reach, self.origin).await?);
@@ -68,12 +78,19 @@ impl Websockets {
             },
         }?;
         leaving.store(true, Relaxed);
-        let _ = timeout(Duration::from_secs(2), async { while talking.join_next().await.is_some() {} }).await;
+        let _ = timeout(Duration::from_secs(2), async {
+            while talking.join_next().await.is_some() {}
+        })
+        .await;
         Ok(result)
     }
 }
 
-async fn talk(mut stream: TcpStream, echoed: Arc<AtomicU64>, leaving: Arc<AtomicBool>) -> Result<()> {
+async fn talk(
+    mut stream: TcpStream,
+    echoed: Arc<AtomicU64>,
+    leaving: Arc<AtomicBool>,
+) -> Result<()> {
     let (message, expected) = (masked(), unmasked());
     let mut echo = vec![0; expected.len()];
     while !leaving.load(Relaxed) {
@@ -94,22 +111,40 @@ pub(crate) async fn open(reach: Reach, origin: SocketAddr) -> Result<TcpStream> 
     );
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
-    // The origin is silent behind its answer until it is spoken to, so nothing but the head can come.
+    // The origin is silent behind its answer until it is spoken to, so nothing but the head can
+    // come.
     while !head.ends_with(b"\r\n\r\n") {
-        ensure!(head.len() < MOST_HEAD_BYTES, "the answer's head does not end");
+        ensure!(
+            head.len() < MOST_HEAD_BYTES,
+            "the answer's head does not end"
+        );
         let n = scratch::read(&mut stream, |bytes| {
             head.extend_from_slice(bytes);
             bytes.len()
         });
-        ensure!(n.await? > 0, "the connection was closed before the switch of protocols");
+        ensure!(
+            n.await? > 0,
+            "the connection was closed before the switch of protocols"
+        );
     }
-    let first = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
-    ensure!(first.starts_with("HTTP/1.1 101 "), "the switch of protocols was answered {first:?}");
-    ensure!(memmem::find(&head, ACCEPT.as_bytes()).is_some(), "the answer does not prove the key");
+    let first = String::from_utf8_lossy(&head)
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    ensure!(
+        first.starts_with("HTTP/1.1 101 "),
+        "the switch of protocols was answered {first:?}"
+    );
+    ensure!(
+        memmem::find(&head, ACCEPT.as_bytes()).is_some(),
+        "the answer does not prove the key"
+    );
     Ok(stream)
 }
 
-/// The origin's side: the answer to the switch, then every message back as it came, until the visitor leaves.
+/// The origin's side: the answer to the switch, then every message back as it came, until the
+/// visitor leaves.
 pub(crate) async fn echo(stream: &mut TcpStream) -> Result<()> {
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
@@ -119,9 +154,14 @@ pub(crate) async fn echo(stream: &mut TcpStream) -> Result<()> {
     loop {
         stream.read_exact(&mut frame).await?;
         let (head, body) = frame.split_at_mut(MASKED_HEAD_BYTES);
-        ensure!(head.starts_with(&[TEXT, 0x80 | MESSAGE_BYTES as u8]), "this is no message of the lab");
+        ensure!(
+            head.starts_with(&[TEXT, 0x80 | MESSAGE_BYTES as u8]),
+            "this is no message of the lab"
+        );
         let mask = [head[2], head[3], head[4], head[5]];
-        body.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+        body.iter_mut()
+            .zip(mask.iter().cycle())
+            .for_each(|(byte, mask)| *byte ^= mask);
         let answer = [&[TEXT, MESSAGE_BYTES as u8], &*body].concat();
         stream.write_all(&answer).await?;
     }
@@ -131,13 +171,20 @@ pub(crate) async fn echo(stream: &mut TcpStream) -> Result<()> {
 fn masked() -> Vec<u8> {
     let mut frame = vec![TEXT, 0x80 | MESSAGE_BYTES as u8];
     frame.extend(MASK);
-    frame.extend(text().zip(MASK.into_iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame.extend(
+        text()
+            .zip(MASK.into_iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     frame
 }
 
 /// What comes back.
 fn unmasked() -> Vec<u8> {
-    [TEXT, MESSAGE_BYTES as u8].into_iter().chain(text()).collect()
+    [TEXT, MESSAGE_BYTES as u8]
+        .into_iter()
+        .chain(text())
+        .collect()
 }
 
 fn text() -> impl Iterator<Item = u8> {
@@ -152,7 +199,9 @@ mod tests {
     #[tokio::test]
     async fn the_origin_echoes_message_after_message() {
         let origin = Origin::start().unwrap();
-        let mut stream = open(Reach::Plain(origin.address()), origin.address()).await.unwrap();
+        let mut stream = open(Reach::Plain(origin.address()), origin.address())
+            .await
+            .unwrap();
         for _ in 0..3 {
             stream.write_all(&masked()).await.unwrap();
             let mut echo = vec![0; unmasked().len()];
@@ -164,7 +213,10 @@ mod tests {
     #[test]
     fn a_masked_message_is_not_readable_and_as_long_as_its_head_says() {
         let frame = masked();
-        assert_eq!(usize::from(frame[1] & 0x7f), frame.len() - MASKED_HEAD_BYTES);
+        assert_eq!(
+            usize::from(frame[1] & 0x7f),
+            frame.len() - MASKED_HEAD_BYTES
+        );
         assert_ne!(frame[MASKED_HEAD_BYTES..], unmasked()[2..]);
     }
 }

@@ -33,8 +33,9 @@ const PREFIX_BITS: u8 = 16;
 /// Packets that may wait for the simulator before the kernel drops them.
 const DEVICE_QUEUE: &str = "20000";
 
-/// Room of a TCP socket for each byte that a path can have under way: the kernel counts a buffer with all that it takes
-/// in memory, about twice its bytes, and gives at most half of the room to a sender's window.
+/// Room of a TCP socket for each byte that a path can have under way: the kernel counts a buffer
+/// with all that it takes in memory, about twice its bytes, and gives at most half of the room to a
+/// sender's window.
 const ROOM_FOR_EACH_BYTE: u64 = 4;
 const SOCKET_ROOM: [&str; 2] = ["ipv4/tcp_wmem", "ipv4/tcp_rmem"];
 
@@ -74,15 +75,28 @@ impl Line {
             end.ip(&["route", "add", "default", "dev", DEVICE])?;
         }
         let round_trip = shapes.iter().map(|shape| shape.delay + shape.jitter).sum();
-        let under_way = shapes.iter().filter_map(|shape| shape.under_way_max(round_trip)).max();
+        let under_way = shapes
+            .iter()
+            .filter_map(|shape| shape.under_way_max(round_trip))
+            .max();
         if let Some(under_way) = under_way {
-            for (end, parameter) in [&near, &far].into_iter().flat_map(|end| SOCKET_ROOM.map(|name| (end, name))) {
+            for (end, parameter) in [&near, &far]
+                .into_iter()
+                .flat_map(|end| SOCKET_ROOM.map(|name| (end, name)))
+            {
                 let raised = with_room(&end.get(parameter)?, under_way * ROOM_FOR_EACH_BYTE);
-                end.set(parameter, &raised.with_context(|| format!("{parameter} has an unknown form"))?)?;
+                end.set(
+                    parameter,
+                    &raised.with_context(|| format!("{parameter} has an unknown form"))?,
+                )?;
             }
         }
         let simulator = Simulator::start(near_device, far_device, shapes, seed)?;
-        Ok(Self { simulator, near, far })
+        Ok(Self {
+            simulator,
+            near,
+            far,
+        })
     }
 
     /// An address of the near end.
@@ -105,12 +119,20 @@ impl Line {
         let [a, b, _, d] = NEAR.octets();
         let new = Ipv4Addr::new(a, b, number.max(1), d);
         self.near.ip(&["address", "flush", "dev", DEVICE])?;
-        self.near.ip(&["address", "add", &format!("{new}/{PREFIX_BITS}"), "dev", DEVICE])?;
-        self.near.ip(&["route", "replace", "default", "dev", DEVICE])
+        self.near.ip(&[
+            "address",
+            "add",
+            &format!("{new}/{PREFIX_BITS}"),
+            "dev",
+            DEVICE,
+        ])?;
+        self.near
+            .ip(&["route", "replace", "default", "dev", DEVICE])
     }
 
-    /// The congestion control that sockets of both ends have if they choose none. The kernel lets a namespace have only
-    /// what is in `tcp_allowed_congestion_control`, which is the machine's, and which the lab does not change.
+    /// The congestion control that sockets of both ends have if they choose none. The kernel lets a
+    /// namespace have only what is in `tcp_allowed_congestion_control`, which is the machine's, and
+    /// which the lab does not change.
     pub(crate) fn congestion_control(&self, name: &str) -> Result<()> {
         let set = |end: &Namespace| end.set("ipv4/tcp_congestion_control", name);
         [&self.near, &self.far].into_iter().try_for_each(set).with_context(|| {
@@ -125,19 +147,26 @@ impl Line {
         Ok(Account {
             down: self.simulator.counted(Direction::Down),
             up: self.simulator.counted(Direction::Up),
-            cpu: self.simulator.cpu_time().context("the simulator's processor time")?,
+            cpu: self
+                .simulator
+                .cpu_time()
+                .context("the simulator's processor time")?,
             unread,
         })
     }
 }
 
-/// `tcp_wmem` and `tcp_rmem` are three numbers: least, default and most. The last is raised to `room` if it is less.
+/// `tcp_wmem` and `tcp_rmem` are three numbers: least, default and most. The last is raised to
+/// `room` if it is less.
 fn with_room(triple: &str, room: u64) -> Option<String> {
     let mut words = triple.split_whitespace();
     let [least, default, most] = [words.next()?, words.next()?, words.next()?];
     let most: u64 = most.parse().ok()?;
     // The kernel keeps it as an int.
-    Some(format!("{least} {default} {}", most.max(room).min(i32::MAX as u64)))
+    Some(format!(
+        "{least} {default} {}",
+        most.max(room).min(i32::MAX as u64)
+    ))
 }
 
 impl Account {
@@ -153,7 +182,8 @@ impl Account {
 
     /// Packets that are missing by a fault of the simulator: figures with them are worthless.
     pub(crate) fn faults(&self) -> u64 {
-        let of = |counted: &Counted| counted.dropped(Cause::Simulator) + counted.dropped(Cause::Device);
+        let of =
+            |counted: &Counted| counted.dropped(Cause::Simulator) + counted.dropped(Cause::Device);
         self.unread + of(&self.down) + of(&self.up)
     }
 }
@@ -178,15 +208,23 @@ mod tests {
     #[test]
     fn every_byte_crosses_a_path_that_loses_and_reorders_and_each_loss_is_counted() {
         const BYTES: usize = 600_000;
-        let shape = Shape::of_round_trip(4, 100).losing(0.05).reordering(0.05, Duration::from_millis(3));
+        let shape = Shape::of_round_trip(4, 100)
+            .losing(0.05)
+            .reordering(0.05, Duration::from_millis(3));
         let Some(mut line) = line(&shape) else { return };
-        let listener = line.far.within(|| Ok(TcpListener::bind((Line::FAR, 0))?)).unwrap();
+        let listener = line
+            .far
+            .within(|| Ok(TcpListener::bind((Line::FAR, 0))?))
+            .unwrap();
         let address = listener.local_addr().unwrap();
         let sending = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(&vec![7; BYTES]).unwrap();
         });
-        let mut stream = line.near.within(|| Ok(TcpStream::connect(address)?)).unwrap();
+        let mut stream = line
+            .near
+            .within(|| Ok(TcpStream::connect(address)?))
+            .unwrap();
         let mut received = Vec::new();
         stream.read_to_end(&mut received).unwrap();
         sending.join().unwrap();
@@ -195,30 +233,63 @@ mod tests {
         assert_eq!(account.faults(), 0);
         let down = account.down;
         assert_eq!(down.offered, down.passed + down.dropped_in_all());
-        assert!(down.dropped(Cause::Loss) > 0 && down.late > 0, "{}", down.words());
+        assert!(
+            down.dropped(Cause::Loss) > 0 && down.late > 0,
+            "{}",
+            down.words()
+        );
     }
 
     #[test]
     fn tcp_may_fill_a_path_that_needs_more_than_the_machine_gives_a_socket() {
-        assert_eq!(with_room("4096\t16384\t4194304\n", 50_000_000).as_deref(), Some("4096 16384 50000000"));
-        assert_eq!(with_room("4096\t131072\t33554432\n", 5_000).as_deref(), Some("4096 131072 33554432"));
+        assert_eq!(
+            with_room("4096\t16384\t4194304\n", 50_000_000).as_deref(),
+            Some("4096 16384 50000000")
+        );
+        assert_eq!(
+            with_room("4096\t131072\t33554432\n", 5_000).as_deref(),
+            Some("4096 131072 33554432")
+        );
         assert_eq!(with_room("4096", 5_000), None);
-        let Some(line) = line(&Shape::of_round_trip(100, 500)) else { return };
+        let Some(line) = line(&Shape::of_round_trip(100, 500)) else {
+            return;
+        };
         for parameter in SOCKET_ROOM {
-            let most: u64 = line.far.get(parameter).unwrap().split_whitespace().last().unwrap().parse().unwrap();
-            assert!(most >= 12_500_000 * ROOM_FOR_EACH_BYTE, "{parameter}: {most}");
+            let most: u64 = line
+                .far
+                .get(parameter)
+                .unwrap()
+                .split_whitespace()
+                .last()
+                .unwrap()
+                .parse()
+                .unwrap();
+            assert!(
+                most >= 12_500_000 * ROOM_FOR_EACH_BYTE,
+                "{parameter}: {most}"
+            );
         }
     }
 
     #[test]
     fn an_end_that_moves_is_reached_at_its_new_address_only() {
-        let Some(line) = line(&Shape::default()) else { return };
-        let bind = |third| line.near.within(|| Ok(TcpListener::bind((Ipv4Addr::new(10, 77, third, 1), 0))?));
+        let Some(line) = line(&Shape::default()) else {
+            return;
+        };
+        let bind = |third| {
+            line.near
+                .within(|| Ok(TcpListener::bind((Ipv4Addr::new(10, 77, third, 1), 0))?))
+        };
         assert!(bind(0).is_ok() && bind(9).is_err());
         line.move_near(9).unwrap();
         assert!(bind(0).is_err());
         let listener = bind(9).unwrap();
-        let reached = line.far.within(|| Ok(TcpStream::connect(listener.local_addr()?)?));
-        assert_eq!(reached.unwrap().peer_addr().unwrap(), listener.local_addr().unwrap());
+        let reached = line
+            .far
+            .within(|| Ok(TcpStream::connect(listener.local_addr()?)?));
+        assert_eq!(
+            reached.unwrap().peer_addr().unwrap(),
+            listener.local_addr().unwrap()
+        );
     }
 }

@@ -35,7 +35,11 @@ impl Namespace {
     /// Makes one whose loopback device is up.
     pub(crate) fn make(name: &str) -> Result<Self> {
         static MADE: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{PREFIX}{}-{}-{name}", std::process::id(), MADE.fetch_add(1, Relaxed));
+        let name = format!(
+            "{PREFIX}{}-{}-{name}",
+            std::process::id(),
+            MADE.fetch_add(1, Relaxed)
+        );
         ip(&["netns", "add", &name])?;
         let file = File::open(Path::new(FOLDER).join(&name));
         let file = file.with_context(|| format!("opening the namespace {name}"))?;
@@ -49,9 +53,11 @@ impl Namespace {
         ip(&[&["-n", &self.name], arguments].concat())
     }
 
-    /// Moves the calling thread inside. Sockets that it opens and programs that it starts belong there.
+    /// Moves the calling thread inside. Sockets that it opens and programs that it starts belong
+    /// there.
     pub(crate) fn enter(&self) -> Result<Inside> {
-        let before = File::open("/proc/thread-self/ns/net").context("opening this thread's namespace")?;
+        let before =
+            File::open("/proc/thread-self/ns/net").context("opening this thread's namespace")?;
         move_to(&self.file).with_context(|| format!("entering the namespace {}", self.name))?;
         Ok(Inside { before })
     }
@@ -67,25 +73,34 @@ impl Namespace {
     /// Sets a parameter below `/proc/sys/net` for this namespace alone.
     pub(crate) fn set(&self, parameter: &str, value: &str) -> Result<()> {
         let file = Path::new("/proc/sys/net").join(parameter);
-        self.within(|| fs::write(&file, value).with_context(|| format!("writing {value} to {}", file.display())))
+        self.within(|| {
+            fs::write(&file, value)
+                .with_context(|| format!("writing {value} to {}", file.display()))
+        })
     }
 
     /// A parameter below `/proc/sys/net` of this namespace.
     pub(crate) fn get(&self, parameter: &str) -> Result<String> {
         let file = Path::new("/proc/sys/net").join(parameter);
-        self.within(|| fs::read_to_string(&file).with_context(|| format!("reading {}", file.display())))
+        self.within(|| {
+            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
+        })
     }
 
     /// Packets that a device has dropped because its queue was full.
     pub(crate) fn device_drops(&self, device: &str) -> Result<u64> {
-        let text = self.within(|| fs::read_to_string("/proc/thread-self/net/dev").context("reading net/dev"))?;
+        let text = self.within(|| {
+            fs::read_to_string("/proc/thread-self/net/dev").context("reading net/dev")
+        })?;
         sending_drops(&text, device).with_context(|| format!("there is no {device} in net/dev"))
     }
 }
 
 /// The twelfth figure of a line of `/proc/net/dev`.
 fn sending_drops(text: &str, device: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'))?;
     line.split_whitespace().nth(11)?.parse().ok()
 }
 
@@ -117,9 +132,13 @@ fn move_to(namespace: &File) -> rustix::io::Result<()> {
 
 /// Removes the namespaces of labs and of tests that were killed.
 pub(crate) fn sweep() {
-    let Ok(entries) = fs::read_dir(FOLDER) else { return };
+    let Ok(entries) = fs::read_dir(FOLDER) else {
+        return;
+    };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    for name in names.filter(|name| maker(name).is_some_and(|pid| !Path::new("/proc").join(pid).exists())) {
+    for name in
+        names.filter(|name| maker(name).is_some_and(|pid| !Path::new("/proc").join(pid).exists()))
+    {
         if let Err(error) = ip(&["netns", "del", &name]) {
             eprintln!("lab: {error:#}");
         }
@@ -128,22 +147,39 @@ pub(crate) fn sweep() {
 
 /// The process that has made a namespace of this name.
 fn maker(name: &str) -> Option<&str> {
-    let pid = name.strip_prefix(PREFIX).or_else(|| name.strip_prefix(TEST_PREFIX))?.split_once('-')?.0;
+    let pid = name
+        .strip_prefix(PREFIX)
+        .or_else(|| name.strip_prefix(TEST_PREFIX))?
+        .split_once('-')?
+        .0;
     (!pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit())).then_some(pid)
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(arguments).output().context("running ip(8)")?;
+    let output = Command::new("ip")
+        .args(arguments)
+        .output()
+        .context("running ip(8)")?;
     if !output.status.success() {
-        bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "ip {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(())
 }
 
 /// Whether this machine lets the lab make a path; the error says what is missing.
 pub(crate) fn may_be_made() -> Result<()> {
-    ensure!(rustix::process::geteuid().is_root(), "network namespaces need root");
-    ensure!(Path::new("/dev/net/tun").exists(), "there is no /dev/net/tun");
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "network namespaces need root"
+    );
+    ensure!(
+        Path::new("/dev/net/tun").exists(),
+        "there is no /dev/net/tun"
+    );
     Ok(())
 }
 
@@ -154,7 +190,13 @@ mod tests {
     #[test]
     fn namespaces_of_tests_that_were_killed_were_never_removed() {
         assert_eq!(maker("byway-4711-0-n"), Some("4711"));
-        for other in ["byway-4711", "byway-", "byway-x-0-n", "byway--0-n", "byways-4711-0-n"] {
+        for other in [
+            "byway-4711",
+            "byway-",
+            "byway-x-0-n",
+            "byway--0-n",
+            "byways-4711-0-n",
+        ] {
             assert_eq!(maker(other), None, "{other}");
         }
     }
@@ -162,7 +204,12 @@ mod tests {
     #[test]
     fn only_namespaces_of_the_lab_have_a_maker() {
         assert_eq!(maker("byway-lab-4711-near"), Some("4711"));
-        for other in ["byway-lab--near", "byway-lab-4711", "byway-lab-x/..-near", "office"] {
+        for other in [
+            "byway-lab--near",
+            "byway-lab-4711",
+            "byway-lab-x/..-near",
+            "office",
+        ] {
             assert_eq!(maker(other), None, "{other}");
         }
     }
@@ -172,6 +219,9 @@ mod tests {
         let text = "Inter-|   Receive                                                |  Transmit\n \
                     face |bytes    packets errs drop fifo frame compressed multicast|bytes\n    \
                     lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n  lab0: 21 22 23 24 25 26 27 28 29 30 31 32 33\n";
-        assert_eq!((sending_drops(text, "lab0"), sending_drops(text, "lab")), (Some(32), None));
+        assert_eq!(
+            (sending_drops(text, "lab0"), sending_drops(text, "lab")),
+            (Some(32), None)
+        );
     }
 }

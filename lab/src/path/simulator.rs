@@ -1,8 +1,10 @@
-//! Simulator: a thread that moves packets between two TUN devices, as the shapes of both directions say.
+//! Simulator: a thread that moves packets between two TUN devices, as the shapes of both directions
+//! say.
 //!
 //! In:    two devices, a shape for each direction, a seed, plans.
 //! Out:   packets at their times; counts by cause; the processor time that it takes itself.
-//! Never: holds more than [`HELD_BYTES_MAX`] of packets in a direction, or drops one without counting it.
+//! Never: holds more than [`HELD_BYTES_MAX`] of packets in a direction, or drops one without
+//!        counting it.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
@@ -63,7 +65,8 @@ impl Shared {
 impl Simulator {
     /// Starts it between the device of the near end and that of the far end.
     pub(super) fn start(near: Tun, far: Tun, shapes: [Shape; 2], seed: u64) -> Result<Self> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("making an eventfd")?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .context("making an eventfd")?;
         let shared = Arc::new(Shared {
             counts: Default::default(),
             plan: Mutex::default(),
@@ -75,12 +78,17 @@ impl Simulator {
         let lanes = [Lane::new(down, seed), Lane::new(up, seed.wrapping_add(1))];
         let of_thread = Arc::clone(&shared);
         let run = move || {
-            of_thread.thread.store(gettid().as_raw_nonzero().get(), Relaxed);
+            of_thread
+                .thread
+                .store(gettid().as_raw_nonzero().get(), Relaxed);
             run(&of_thread, lanes, [&far, &near])
         };
         let spawn = || std::thread::Builder::new().name("path".into()).spawn(run);
         let thread = machine::unpinned(spawn).context("starting the simulator's thread")?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Begins a plan now. What was left of an earlier one is forgotten.
@@ -94,7 +102,8 @@ impl Simulator {
         self.shared.counts[direction as usize].now()
     }
 
-    /// Processor time of the thread. Most of it is the kernel's, which receives each packet within a write.
+    /// Processor time of the thread. Most of it is the kernel's, which receives each packet within
+    /// a write.
     pub(crate) fn cpu_time(&self) -> Result<CpuTime> {
         thread_cpu_time(self.shared.thread.load(Relaxed))
     }
@@ -143,7 +152,10 @@ fn run(shared: &Shared, mut lanes: [Lane; 2], sources: [&Tun; 2]) -> Result<()> 
             (plan, begun) = (new, clock.elapsed());
         }
         let now = clock.elapsed();
-        for Step { direction, shape, .. } in plan.due(now.saturating_sub(begun)) {
+        for Step {
+            direction, shape, ..
+        } in plan.due(now.saturating_sub(begun))
+        {
             lanes[direction as usize].shaper.reshape(shape);
         }
         let mut next = plan.next().map(|at| begun + at);
@@ -151,12 +163,26 @@ fn run(shared: &Shared, mut lanes: [Lane; 2], sources: [&Tun; 2]) -> Result<()> 
             lane.deliver(now, target, counts);
             next = next.into_iter().chain(lane.next()).min();
         }
-        wait(shared, sources, next.map(|at| at.saturating_sub(clock.elapsed())))?;
-        let both = lanes.iter_mut().zip(&shared.counts).zip(sources.into_iter().zip(targets));
+        wait(
+            shared,
+            sources,
+            next.map(|at| at.saturating_sub(clock.elapsed())),
+        )?;
+        let both = lanes
+            .iter_mut()
+            .zip(&shared.counts)
+            .zip(sources.into_iter().zip(targets));
         for ((lane, counts), (source, target)) in both {
             for _ in 0..READ_AT_ONCE {
-                let Some(n) = source.read(&mut buffer)? else { break };
-                lane.take(clock.elapsed(), buffer.get(..n).unwrap_or_default(), target, counts);
+                let Some(n) = source.read(&mut buffer)? else {
+                    break;
+                };
+                lane.take(
+                    clock.elapsed(),
+                    buffer.get(..n).unwrap_or_default(),
+                    target,
+                    counts,
+                );
             }
         }
     }
@@ -170,7 +196,8 @@ fn wait(shared: &Shared, sources: [&Tun; 2], most: Option<Duration>) -> Result<(
         tv_nsec: most.subsec_nanos().into(),
     });
     let [far, near] = sources.map(|source| source.as_fd());
-    let mut fds = [far, near, shared.wake.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let mut fds =
+        [far, near, shared.wake.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     match poll(&mut fds, most.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error).context("waiting for packets"),
@@ -247,7 +274,11 @@ impl Lane {
         copy.extend_from_slice(packet);
         self.held_bytes += packet.len();
         self.taken += 1;
-        let held = Held { at, number: self.taken, packet: copy };
+        let held = Held {
+            at,
+            number: self.taken,
+            packet: copy,
+        };
         match late {
             true => self.late.push(Reverse(held)),
             false => self.ordered.push_back(held),
@@ -257,7 +288,12 @@ impl Lane {
     /// When the next packet leaves.
     fn next(&self) -> Option<Duration> {
         let late = self.late.peek().map(|Reverse(held)| held.at);
-        self.ordered.front().map(|held| held.at).into_iter().chain(late).min()
+        self.ordered
+            .front()
+            .map(|held| held.at)
+            .into_iter()
+            .chain(late)
+            .min()
     }
 
     /// Delivers what is due.
@@ -274,7 +310,11 @@ impl Lane {
     }
 
     fn due(&mut self, now: Duration) -> Option<Held> {
-        let late = self.late.peek().filter(|Reverse(held)| held.at <= now).map(|Reverse(held)| held);
+        let late = self
+            .late
+            .peek()
+            .filter(|Reverse(held)| held.at <= now)
+            .map(|Reverse(held)| held);
         let first = self.ordered.front().filter(|held| held.at <= now);
         match (first, late) {
             (Some(first), Some(late)) if late < first => self.late.pop().map(|Reverse(held)| held),

@@ -22,11 +22,13 @@ pub(super) struct Tun {
 
 /// `TUNSETIFF` of `linux/if_tun.h`. Its number names an `int`, its argument is a `struct ifreq`.
 const TUNSETIFF: Opcode = opcode::write::<i32>(b'T', 202);
-/// IP packets without a link header (`IFF_TUN`), and without four bytes in front of each (`IFF_NO_PI`).
+/// IP packets without a link header (`IFF_TUN`), and without four bytes in front of each
+/// (`IFF_NO_PI`).
 const FLAGS: u16 = 0x0001 | 0x1000;
 const NAME_BYTES: usize = 16;
 
-/// `struct ifreq` of `linux/if.h`: a name and a union of 24 bytes, of which the flags are the first two.
+/// `struct ifreq` of `linux/if.h`: a name and a union of 24 bytes, of which the flags are the first
+/// two.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct InterfaceRequest {
@@ -38,16 +40,35 @@ struct InterfaceRequest {
 impl Tun {
     /// Makes the device.
     pub(super) fn open(name: &str) -> Result<Self> {
-        ensure!(name.len() < NAME_BYTES, "{name} is too long for a network device");
+        ensure!(
+            name.len() < NAME_BYTES,
+            "{name} is too long for a network device"
+        );
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let device = open("/dev/net/tun", flags, Mode::empty()).context("opening /dev/net/tun")?;
-        let mut request = InterfaceRequest { name: [0; NAME_BYTES], flags: FLAGS, rest: [0; 22] };
-        request.name.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
-        // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which `InterfaceRequest` is in size and layout, and
-        // keeps no pointer to it. The name ends with a zero byte, since it is shorter than its field.
-        unsafe { ioctl(&device, Updater::<TUNSETIFF, InterfaceRequest>::new(&mut request)) }
-            .with_context(|| format!("making the network device {name}"))?;
-        Ok(Self { device: device.into() })
+        let mut request = InterfaceRequest {
+            name: [0; NAME_BYTES],
+            flags: FLAGS,
+            rest: [0; 22],
+        };
+        request
+            .name
+            .iter_mut()
+            .zip(name.bytes())
+            .for_each(|(to, from)| *to = from);
+        // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which `InterfaceRequest` is in
+        // size and layout, and keeps no pointer to it. The name ends with a zero byte, since it is
+        // shorter than its field.
+        unsafe {
+            ioctl(
+                &device,
+                Updater::<TUNSETIFF, InterfaceRequest>::new(&mut request),
+            )
+        }
+        .with_context(|| format!("making the network device {name}"))?;
+        Ok(Self {
+            device: device.into(),
+        })
     }
 
     /// The next packet that the namespace sends, or none for now.

@@ -1,4 +1,5 @@
-//! Built: the peers that are libraries, each with a small program around it, built when it is first needed.
+//! Built: the peers that are libraries, each with a small program around it, built when it is first
+//! needed.
 //!
 //! In:    a package below `lab/peers`.
 //! Out:   its programs, in release mode, from its own Cargo.lock.
@@ -33,10 +34,16 @@ impl Package {
         }
     }
 
-    /// Where one of its programs is. The first call builds the package, which takes minutes when nothing is there yet.
+    /// Where one of its programs is. The first call builds the package, which takes minutes when
+    /// nothing is there yet.
     pub(crate) fn program(self, name: &str) -> Result<PathBuf> {
-        static BUILT: [OnceLock<Result<PathBuf, String>>; Package::ALL.len()] = [OnceLock::new(), OnceLock::new()];
-        let place = if self == Self::Pingora { &BUILT[0] } else { &BUILT[1] };
+        static BUILT: [OnceLock<Result<PathBuf, String>>; Package::ALL.len()] =
+            [OnceLock::new(), OnceLock::new()];
+        let place = if self == Self::Pingora {
+            &BUILT[0]
+        } else {
+            &BUILT[1]
+        };
         let folder = place.get_or_init(|| self.build().map_err(|error| format!("{error:#}")));
         let folder = folder.as_ref().map_err(|why| anyhow!("{why}"))?;
         Ok(folder.join(name))
@@ -47,19 +54,31 @@ impl Package {
         let target = target_dir()?.join("lab");
         let package = workspace().join("lab").join("peers").join(self.folder());
         let mut build = Command::new(cargo());
-        build.args(["build", "--release", "--target-dir"]).arg(&target).current_dir(&package);
+        build
+            .args(["build", "--release", "--target-dir"])
+            .arg(&target)
+            .current_dir(&package);
         if self == Self::Pingora {
-            // The clients hold byway-agent, whose dependencies move with the workspace and not with their lock file.
+            // The clients hold byway-agent, whose dependencies move with the workspace and not with
+            // their lock file.
             build.arg("--locked");
         }
         let status = unpinned(|| build.status()).context("running cargo build")?;
-        ensure!(status.success(), "lab/peers/{} could not be built ({status})", self.folder());
+        ensure!(
+            status.success(),
+            "lab/peers/{} could not be built ({status})",
+            self.folder()
+        );
         Ok(target.join("release"))
     }
 
     /// The version of a crate that it is built with, from its lock file.
     pub(crate) fn version_of(self, name: &str) -> Option<String> {
-        let lock = workspace().join("lab").join("peers").join(self.folder()).join("Cargo.lock");
+        let lock = workspace()
+            .join("lab")
+            .join("peers")
+            .join(self.folder())
+            .join("Cargo.lock");
         let text = std::fs::read_to_string(lock).ok()?;
         locked(&text, name).map(|version| format!("{name} {version}"))
     }
@@ -67,7 +86,9 @@ impl Package {
 
 /// The version of a package in a lock file.
 fn locked<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
-    let behind = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?.1;
+    let behind = lock
+        .split_once(&format!("name = \"{name}\"\nversion = \""))?
+        .1;
     behind.split('"').next()
 }
 

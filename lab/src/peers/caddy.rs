@@ -1,6 +1,9 @@
-//! Caddy: one thread of Go code, connections to the origin kept, with or without an access log in its own form, JSON.
+//! Caddy: one thread of Go code, connections to the origin kept, with or without an access log in
+//! its own form, JSON.
 //!
-//! In:    whether it logs.   Out: a running caddy.   Never: reads the machine's own Caddyfile, or opens its admin port.
+//! In:    whether it logs.
+//! Out:   a running caddy.
+//! Never: reads the machine's own Caddyfile, or opens its admin port.
 
 use std::net::SocketAddr;
 
@@ -10,7 +13,8 @@ use super::{Logs, Program, Running, command, free_address, start, write};
 use crate::access_log::AccessLog;
 use crate::setting::Setting;
 
-/// Starts caddy as a reverse proxy of the origin. It adds X-Forwarded-For, -Proto and -Host, as it always does.
+/// Starts caddy as a reverse proxy of the origin. It adds X-Forwarded-For, -Proto and -Host, as it
+/// always does.
 pub(crate) async fn serve(setting: &Setting, logs: Logs) -> Result<Running> {
     let address = free_address()?;
     let log = format!("caddy-{}", address.port());
@@ -19,12 +23,19 @@ pub(crate) async fn serve(setting: &Setting, logs: Logs) -> Result<Running> {
     let file = write(&setting.dir().join(format!("{log}.caddyfile")), &config)?;
     let mut command = command(Program::Caddy)?;
     command.args(["run", "--adapter", "caddyfile", "--config", &file]);
-    // One worker, as everybody has: Go would otherwise take the machine's count of cores for its own.
+    // One worker, as everybody has: Go would otherwise take the machine's count of cores for its
+    // own.
     command.env("GOMAXPROCS", "1");
     // What it keeps between runs goes with the scratch folder.
-    command.env("XDG_DATA_HOME", setting.dir()).env("XDG_CONFIG_HOME", setting.dir()).env("HOME", setting.dir());
+    command
+        .env("XDG_DATA_HOME", setting.dir())
+        .env("XDG_CONFIG_HOME", setting.dir())
+        .env("HOME", setting.dir());
     let running = start(setting, &log, command, address).await?;
-    Ok(Running { access_log, ..running })
+    Ok(Running {
+        access_log,
+        ..running
+    })
 }
 
 fn config(address: SocketAddr, origin: SocketAddr, access_log: Option<&AccessLog>) -> String {

@@ -13,15 +13,43 @@ use anyhow::{Context, Result, ensure};
 pub(super) fn make(dir: &Path, name: &str, host: &str) -> Result<()> {
     let (subject, names) = (format!("/CN={host}"), format!("subjectAltName=DNS:{host}"));
     let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
-    let request = ["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    let output = ["-subj", &subject, "-addext", &names, "-keyout", &key, "-out", &certificate];
+    let request = [
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "2",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+    ];
+    let output = [
+        "-subj",
+        &subject,
+        "-addext",
+        &names,
+        "-keyout",
+        &key,
+        "-out",
+        &certificate,
+    ];
     openssl(dir, &[&request[..], &output[..]].concat())
 }
 
 /// Runs openssl in this folder.
 pub(super) fn openssl(dir: &Path, arguments: &[&str]) -> Result<()> {
-    let output = Command::new("openssl").args(arguments).current_dir(dir).output();
-    let output = output.context("a certificate is needed, and openssl to make it: `apt-get install openssl`")?;
-    ensure!(output.status.success(), "openssl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("openssl")
+        .args(arguments)
+        .current_dir(dir)
+        .output();
+    let output = output
+        .context("a certificate is needed, and openssl to make it: `apt-get install openssl`")?;
+    ensure!(
+        output.status.success(),
+        "openssl {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Clients: the HTTP clients that byway-agent is compared with, each a small program that asks without end.
+//! Clients: the HTTP clients that byway-agent is compared with, each a small program that asks
+//! without end.
 //!
 //! In:    targets, how many requests at once, how many connections in all.
 //! Out:   the command that runs it.
@@ -29,7 +30,13 @@ pub(crate) enum Client {
 
 impl Client {
     /// All, in the order of the tables.
-    pub(crate) const ALL: [Self; 5] = [Self::BywayAgent, Self::HyperUtil, Self::Reqwest, Self::Undici, Self::NodeHttp];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::BywayAgent,
+        Self::HyperUtil,
+        Self::Reqwest,
+        Self::Undici,
+        Self::NodeHttp,
+    ];
 
     /// Its name in the tables.
     pub(crate) const fn name(self) -> &'static str {
@@ -48,19 +55,33 @@ impl Client {
     }
 
     /// The program with its orders. The first call builds or fetches it.
-    pub(crate) fn command(self, targets: &Path, in_flight: usize, max_total: usize) -> Result<Command> {
+    pub(crate) fn command(
+        self,
+        targets: &Path,
+        in_flight: usize,
+        max_total: usize,
+    ) -> Result<Command> {
         let mut command = match self {
             Self::BywayAgent => Command::new(Package::RustClients.program("byway-agent")?),
             Self::HyperUtil => Command::new(Package::RustClients.program("hyper-util")?),
             Self::Reqwest => Command::new(Package::RustClients.program("reqwest")?),
             Self::Undici | Self::NodeHttp => {
-                ensure!(node::is_there(), "node is not installed: `apt-get install nodejs npm`");
+                ensure!(
+                    node::is_there(),
+                    "node is not installed: `apt-get install nodejs npm`"
+                );
                 let mut node = Command::new("node");
-                node.arg(node::program()?).arg(if self == Self::Undici { "undici" } else { "http" });
+                node.arg(node::program()?).arg(if self == Self::Undici {
+                    "undici"
+                } else {
+                    "http"
+                });
                 node
             }
         };
-        command.arg(targets).args([in_flight.to_string(), max_total.to_string()]);
+        command
+            .arg(targets)
+            .args([in_flight.to_string(), max_total.to_string()]);
         Ok(command)
     }
 }

@@ -1,4 +1,5 @@
-//! Frp: frps and frpc, encrypted as they are by default (TLS, its certificate not checked), or over QUIC.
+//! Frp: frps and frpc, encrypted as they are by default (TLS, its certificate not checked), or over
+//! QUIC.
 //!
 //! In:    the setting, the transport.
 //! Out:   both ends, running.
@@ -38,22 +39,45 @@ struct Places {
 
 /// Starts both.
 pub(crate) async fn expose(setting: &Setting, transport: Transport) -> Result<BothEnds> {
-    let places = Places { link: free_address()?, entry: free_address()?, origin: setting.origin() };
+    let places = Places {
+        link: free_address()?,
+        entry: free_address()?,
+        origin: setting.origin(),
+    };
     let [server, client] = configs(places, transport);
     let spawn = |command, log: &str| Process::spawn(command, log, setting.cores, setting.dir());
     let near = start(setting, places, Program::Frps, &server, spawn)?;
-    Ok(BothEnds { near, far: start(setting, places, Program::Frpc, &client, spawn)?, entry: places.entry })
+    Ok(BothEnds {
+        near,
+        far: start(setting, places, Program::Frpc, &client, spawn)?,
+        entry: places.entry,
+    })
 }
 
 /// Starts frps at the near end of the line, and frpc at the far one, where the origin is.
-pub(crate) fn across(setting: &Setting, line: &Line, origin: SocketAddr, transport: Transport) -> Result<BothEnds> {
+pub(crate) fn across(
+    setting: &Setting,
+    line: &Line,
+    origin: SocketAddr,
+    transport: Transport,
+) -> Result<BothEnds> {
     let link = Line::near_address(free_address()?.port());
-    let places = Places { link, entry: free_address()?, origin };
+    let places = Places {
+        link,
+        entry: free_address()?,
+        origin,
+    };
     let [server, client] = configs(places, transport);
     let spawn = |command, log: &str| Process::spawn_unpinned(command, log, setting.dir());
     let near = start(setting, places, Program::Frps, &server, spawn)?;
-    let far = line.far.within(|| start(setting, places, Program::Frpc, &client, spawn))?;
-    Ok(BothEnds { near, far, entry: places.entry })
+    let far = line
+        .far
+        .within(|| start(setting, places, Program::Frpc, &client, spawn))?;
+    Ok(BothEnds {
+        near,
+        far,
+        entry: places.entry,
+    })
 }
 
 fn start(
@@ -71,7 +95,14 @@ fn start(
 }
 
 /// That of the server, and that of the client.
-fn configs(Places { link, entry, origin }: Places, transport: Transport) -> [String; 2] {
+fn configs(
+    Places {
+        link,
+        entry,
+        origin,
+    }: Places,
+    transport: Transport,
+) -> [String; 2] {
     let (protocol, mux) = match transport {
         Transport::Mux => ("tcp", true),
         Transport::Connections => ("tcp", false),

@@ -1,6 +1,9 @@
-//! Haproxy: one thread, connections to the origin always reused, with or without a log line a request.
+//! Haproxy: one thread, connections to the origin always reused, with or without a log line a
+//! request.
 //!
-//! In:    which fields it adds, how it moves bodies, whether it logs.   Out: a running haproxy.   Never: runs as a daemon.
+//! In:    which fields it adds, how it moves bodies, whether it logs.
+//! Out:   a running haproxy.
+//! Never: runs as a daemon.
 
 use std::net::SocketAddr;
 
@@ -23,10 +26,22 @@ pub(crate) enum Bodies {
 }
 
 /// Starts haproxy as a reverse proxy of the origin.
-pub(crate) async fn serve(setting: &Setting, fields: Fields, bodies: Bodies, logs: Logs) -> Result<Running> {
+pub(crate) async fn serve(
+    setting: &Setting,
+    fields: Fields,
+    bodies: Bodies,
+    logs: Logs,
+) -> Result<Running> {
     let address = free_address()?;
-    let access_log = (logs == Logs::On).then(|| AccessLog::new(setting.dir(), &format!("haproxy-{}", address.port())));
-    run(setting, address, &config(address, setting.origin(), fields, bodies, logs), access_log).await
+    let access_log = (logs == Logs::On)
+        .then(|| AccessLog::new(setting.dir(), &format!("haproxy-{}", address.port())));
+    run(
+        setting,
+        address,
+        &config(address, setting.origin(), fields, bodies, logs),
+        access_log,
+    )
+    .await
 }
 
 /// Starts haproxy as a forward of plain TCP connections, told to splice.
@@ -57,7 +72,12 @@ backend origin
 }
 
 /// Its standard output is the access log.
-async fn run(setting: &Setting, address: SocketAddr, config: &str, access_log: Option<AccessLog>) -> Result<Running> {
+async fn run(
+    setting: &Setting,
+    address: SocketAddr,
+    config: &str,
+    access_log: Option<AccessLog>,
+) -> Result<Running> {
     let log = format!("haproxy-{}", address.port());
     let file = write(&setting.dir().join(format!("{log}.cfg")), config)?;
     let mut command = command(Program::Haproxy)?;
@@ -73,17 +93,24 @@ async fn run(setting: &Setting, address: SocketAddr, config: &str, access_log: O
     }
 }
 
-/// Access lines go to a file by the standard output: of its ways to log this was the cheapest one when they were compared
-/// (against no log, a request cost 1.2 us more; through a ring in memory and a TCP connection 2 us, to a datagram socket, as
-/// with a syslog daemon, 6 us).
-fn config(address: SocketAddr, origin: SocketAddr, fields: Fields, bodies: Bodies, logs: Logs) -> String {
+/// Access lines go to a file by the standard output: of its ways to log this was the cheapest one
+/// when they were compared (against no log, a request cost 1.2 us more; through a ring in memory
+/// and a TCP connection 2 us, to a datagram socket, as with a syslog daemon, 6 us).
+fn config(
+    address: SocketAddr,
+    origin: SocketAddr,
+    fields: Fields,
+    bodies: Bodies,
+    logs: Logs,
+) -> String {
     let (tune, splice) = match bodies {
         Bodies::Small => ("", ""),
         Bodies::Buffered => ("tune.bufsize 65536", ""),
         // Each spliced stream needs a pipe, that is two descriptors and some room below the limit.
-        Bodies::Spliced => {
-            ("maxpipes 1024\n    tune.pipesize 262144", "option splice-response\n    option splice-request")
-        }
+        Bodies::Spliced => (
+            "maxpipes 1024\n    tune.pipesize 262144",
+            "option splice-response\n    option splice-request",
+        ),
     };
     let more = match fields {
         Fields::Least => "",

@@ -16,7 +16,10 @@ const HOST: &str = "lab.localhost";
 
 /// Starts both.
 pub(crate) fn socks(setting: &Setting, line: &Line) -> Result<BothEnds> {
-    let (link, entry) = (Line::far_address(line.far.within(free_address)?.port()), free_address()?);
+    let (link, entry) = (
+        Line::far_address(line.far.within(free_address)?.port()),
+        free_address()?,
+    );
     let dir = setting.dir();
     certificate::make(dir, "hysteria", HOST)?;
     let file = |name: &str| dir.join(name).display().to_string();
@@ -25,15 +28,27 @@ pub(crate) fn socks(setting: &Setting, line: &Line) -> Result<BothEnds> {
         file("hysteria.crt"),
         file("hysteria.key"),
     );
-    let client =
-        format!("server: {link}\nauth: lab\ntls:\n  sni: {HOST}\n  insecure: true\nsocks5:\n  listen: {entry}\n");
+    let client = format!(
+        "server: {link}\nauth: lab\ntls:\n  sni: {HOST}\n  insecure: true\nsocks5:\n  listen: {entry}\n"
+    );
     let start = |end: &str, config: &str| {
         let log = format!("hysteria-{end}-{}", link.port());
         let config = write(&dir.join(format!("{log}.yaml")), config)?;
         let mut command = command(Program::Hysteria)?;
-        command.args([end, "--disable-update-check", "--log-level", "error", "--config", &config]);
+        command.args([
+            end,
+            "--disable-update-check",
+            "--log-level",
+            "error",
+            "--config",
+            &config,
+        ]);
         Process::spawn_unpinned(command, &log, dir)
     };
     let far = line.far.within(|| start("server", &server))?;
-    Ok(BothEnds { near: start("client", &client)?, far, entry })
+    Ok(BothEnds {
+        near: start("client", &client)?,
+        far,
+        entry,
+    })
 }

@@ -1,6 +1,8 @@
 //! Install: puts the missing peers on a Debian machine.
 //!
-//! In:    what is missing.   Out: installed packages and programs.   Never: runs unless asked by `--install`.
+//! In:    what is missing.
+//! Out:   installed packages and programs.
+//! Never: runs unless asked by `--install`.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,13 +15,19 @@ use super::{Program, Source, node};
 use crate::calls::Counter;
 
 /// Packages of which no program is called, but a part.
-const PARTS: [(&str, &str); 1] = [("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream")];
+const PARTS: [(&str, &str); 1] = [(
+    "/usr/lib/nginx/modules/ngx_stream_module.so",
+    "libnginx-mod-stream",
+)];
 
-/// Installs the peers that are missing: packages by apt-get, which needs root, crates by cargo, Go's by go, Node's by npm.
-/// Builds the packages of the lab.
+/// Installs the peers that are missing: packages by apt-get, which needs root, crates by cargo,
+/// Go's by go, Node's by npm. Builds the packages of the lab.
 pub(crate) fn missing() -> Result<()> {
     let (mut packages, mut crates, mut modules) = (Vec::new(), Vec::new(), Vec::new());
-    for program in Program::ALL.into_iter().filter(|program| program.path().is_none()) {
+    for program in Program::ALL
+        .into_iter()
+        .filter(|program| program.path().is_none())
+    {
         match program.source() {
             Source::Debian(package) => packages.push(package),
             Source::Cargo(name) => crates.push(name),
@@ -27,7 +35,12 @@ pub(crate) fn missing() -> Result<()> {
             Source::Sources(what) => eprintln!("lab: {} is not installed: {what}", program.name()),
         }
     }
-    packages.extend(PARTS.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package));
+    packages.extend(
+        PARTS
+            .iter()
+            .filter(|(file, _)| !Path::new(file).exists())
+            .map(|(_, package)| *package),
+    );
     if !node::is_there() {
         packages.extend(["nodejs", "npm"]);
     }
@@ -42,16 +55,25 @@ pub(crate) fn missing() -> Result<()> {
     }
     crates.into_iter().try_for_each(cargo)?;
     modules.into_iter().try_for_each(go)?;
-    Package::ALL.into_iter().try_for_each(|package| package.build().map(drop))?;
+    Package::ALL
+        .into_iter()
+        .try_for_each(|package| package.build().map(drop))?;
     node::install()
 }
 
 fn debian(packages: &[&str]) -> Result<()> {
-    ensure!(rustix::process::getuid().is_root(), "--install needs root: sudo apt-get install {}", packages.join(" "));
+    ensure!(
+        rustix::process::getuid().is_root(),
+        "--install needs root: sudo apt-get install {}",
+        packages.join(" ")
+    );
     let mut apt = Command::new("apt-get");
-    apt.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-    // Run level 1 keeps invoke-rc.d from starting the services, which would only disturb the measurement.
-    apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    apt.args(["install", "--yes", "--no-install-recommends"])
+        .args(packages);
+    // Run level 1 keeps invoke-rc.d from starting the services, which would only disturb the
+    // measurement.
+    apt.env("DEBIAN_FRONTEND", "noninteractive")
+        .env("RUNLEVEL", "1");
     run(&mut apt).context("run apt-get update first")
 }
 
@@ -61,24 +83,39 @@ fn cargo(name: &str) -> Result<()> {
 
 /// Builds every program of the module next to cargo's, where the shell finds them.
 fn go(module: &str) -> Result<()> {
-    let downloaded = Command::new("go").args(["mod", "download", "-json", module]).output().context("running go")?;
-    ensure!(downloaded.status.success(), "go mod download {module}: {}", String::from_utf8_lossy(&downloaded.stdout));
+    let downloaded = Command::new("go")
+        .args(["mod", "download", "-json", module])
+        .output()
+        .context("running go")?;
+    ensure!(
+        downloaded.status.success(),
+        "go mod download {module}: {}",
+        String::from_utf8_lossy(&downloaded.stdout)
+    );
     let text = String::from_utf8_lossy(&downloaded.stdout);
-    let dir = text.lines().find_map(|line| line.trim().strip_prefix("\"Dir\": \"")?.split('"').next());
-    let dir = dir.with_context(|| format!("go mod download {module} does not say where it put it"))?;
+    let dir = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("\"Dir\": \"")?.split('"').next());
+    let dir =
+        dir.with_context(|| format!("go mod download {module} does not say where it put it"))?;
     let to = format!("{}/", cargo_bin()?.display());
     run(Command::new("go").args(["build", "-C", dir, "-o", &to, "./cmd/..."]))
 }
 
 fn cargo_bin() -> Result<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("there is no home folder")?;
+    let home = home
+        .or_else(|| Some(env::home_dir()?.join(".cargo")))
+        .context("there is no home folder")?;
     Ok(home.join("bin"))
 }
 
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().display().to_string();
-    let status = command.stdout(std::io::stderr()).status().with_context(|| format!("running {program}"))?;
+    let status = command
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("running {program}"))?;
     ensure!(status.success(), "{program} failed ({status})");
     Ok(())
 }

@@ -11,6 +11,11 @@ use crate::setting::Setting;
 pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
     let address = free_address()?;
     let mut command = command(Program::Microsocks)?;
-    command.args(["-i", &address.ip().to_string(), "-p", &address.port().to_string()]);
+    command.args([
+        "-i",
+        &address.ip().to_string(),
+        "-p",
+        &address.port().to_string(),
+    ]);
     start(setting, "microsocks", command, address).await
 }

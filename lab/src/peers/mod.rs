@@ -1,8 +1,10 @@
 //! Peers: the programs that byway is compared with, each configured as well as its manual allows.
 //!
 //! In:    the setting.
-//! Out:   a running program and its address; or that it is not installed, and which package to install.
-//! Never: touches a running service of the machine: every peer runs in the foreground on a config of the lab's own.
+//! Out:   a running program and its address; or that it is not installed, and which package to
+//!        install.
+//! Never: touches a running service of the machine: every peer runs in the foreground on a config
+//!        of the lab's own.
 
 pub(crate) mod built;
 pub(crate) mod caddy;
@@ -119,13 +121,17 @@ impl Program {
     pub(crate) const fn source(self) -> Source {
         match self {
             Self::Nginx => Source::Debian("nginx-light"),
-            Self::Haproxy | Self::Caddy | Self::Microsocks | Self::Tinyproxy => Source::Debian(self.name()),
+            Self::Haproxy | Self::Caddy | Self::Microsocks | Self::Tinyproxy => {
+                Source::Debian(self.name())
+            }
             Self::Rathole => Source::Cargo("rathole@0.5.0"),
             Self::Frps | Self::Frpc => Source::Go("github.com/fatedier/frp@v0.61.1"),
             Self::Ssh => Source::Debian("openssh-client"),
             Self::Sshd => Source::Debian("openssh-server"),
             Self::SsLocal | Self::SsServer => Source::Debian("shadowsocks-libev"),
-            Self::Hysteria => Source::Sources("`go build` in the folder app of github.com/apernet/hysteria"),
+            Self::Hysteria => {
+                Source::Sources("`go build` in the folder app of github.com/apernet/hysteria")
+            }
         }
     }
 
@@ -143,7 +149,10 @@ impl Program {
     pub(crate) fn path(self) -> Option<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let system = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-        std::env::split_paths(&path).chain(system).map(|dir| dir.join(self.name())).find(|file| file.is_file())
+        std::env::split_paths(&path)
+            .chain(system)
+            .map(|dir| dir.join(self.name()))
+            .find(|file| file.is_file())
     }
 
     /// Its version: as it says itself, or as the package manager knows it.
@@ -153,13 +162,18 @@ impl Program {
             Self::Nginx | Self::Haproxy | Self::Tinyproxy => version_line(&path, &["-v"]),
             Self::Caddy => Some(format!("caddy {}", version_line(&path, &["version"])?)),
             Self::Microsocks => {
-                let version = version_line("dpkg-query", &["-W", "-f", "${Package} ${Version}\n", self.name()]);
+                let version = version_line(
+                    "dpkg-query",
+                    &["-W", "-f", "${Package} ${Version}\n", self.name()],
+                );
                 Some(version.unwrap_or_else(|| "version unknown".into()))
             }
             Self::Rathole => {
                 let said = Command::new(path).arg("--version").output().ok()?;
                 let said = String::from_utf8_lossy(&said.stdout).into_owned();
-                let version = said.lines().find_map(|line| line.strip_prefix("Build Version:"))?;
+                let version = said
+                    .lines()
+                    .find_map(|line| line.strip_prefix("Build Version:"))?;
                 Some(format!("rathole {}", version.trim()))
             }
             Self::Frps => Some(format!("frp {}", version_line(&path, &["--version"])?)),
@@ -168,7 +182,9 @@ impl Program {
             Self::Hysteria => {
                 let said = Command::new(path).arg("version").output().ok()?;
                 let said = String::from_utf8_lossy(&said.stdout).into_owned();
-                let version = said.lines().find_map(|line| line.strip_prefix("Version:"))?;
+                let version = said
+                    .lines()
+                    .find_map(|line| line.strip_prefix("Version:"))?;
                 Some(format!("hysteria {}", version.trim()))
             }
             Self::Frpc | Self::Sshd | Self::SsServer => None,
@@ -197,7 +213,12 @@ pub(crate) struct BothEnds {
 }
 
 /// Starts a peer and waits until it accepts connections. `log` names its log file.
-async fn start(setting: &Setting, log: &str, command: Command, address: SocketAddr) -> Result<Running> {
+async fn start(
+    setting: &Setting,
+    log: &str,
+    command: Command,
+    address: SocketAddr,
+) -> Result<Running> {
     let process = Process::spawn(command, log, setting.cores, setting.dir())?;
     accepting(process, log, address, None).await
 }
@@ -209,14 +230,22 @@ async fn accepting(
     address: SocketAddr,
     access_log: Option<AccessLog>,
 ) -> Result<Running> {
-    let accepts = process.until(async |_| TcpStream::connect(address).await.ok()).await;
+    let accepts = process
+        .until(async |_| TcpStream::connect(address).await.ok())
+        .await;
     accepts.with_context(|| log.to_owned())?;
-    Ok(Running { process, address, access_log })
+    Ok(Running {
+        process,
+        address,
+        access_log,
+    })
 }
 
-/// A port that nobody listened on a moment ago. None of the peers can say which port it got for port 0.
+/// A port that nobody listened on a moment ago. None of the peers can say which port it got for
+/// port 0.
 pub(crate) fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
     Ok(listener.local_addr()?)
 }
 
@@ -226,7 +255,10 @@ fn write(path: &Path, text: &str) -> Result<String> {
 }
 
 fn command(program: Program) -> Result<Command> {
-    program.path().map(Command::new).with_context(|| format!("{} is not installed", program.name()))
+    program
+        .path()
+        .map(Command::new)
+        .with_context(|| format!("{} is not installed", program.name()))
 }
 
 /// Which fields a reverse proxy adds to a request.
@@ -234,7 +266,8 @@ fn command(program: Program) -> Result<Command> {
 pub(crate) enum Fields {
     /// X-Forwarded-For, the least that is of use.
     Least,
-    /// The same ones that byway always sets: X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via.
+    /// The same ones that byway always sets: X-Forwarded-For, -Proto, -Host, X-Real-IP,
+    /// X-Request-Id and Via.
     AsByway,
 }
 

@@ -1,6 +1,9 @@
-//! Nginx: one process, upstream keep-alive, buffers of 64 KiB that never touch the disk, with or without an access log.
+//! Nginx: one process, upstream keep-alive, buffers of 64 KiB that never touch the disk, with or
+//! without an access log.
 //!
-//! In:    which fields it adds, whether it logs.   Out: a running nginx.   Never: reads the machine's own nginx.conf.
+//! In:    which fields it adds, whether it logs.
+//! Out:   a running nginx.
+//! Never: reads the machine's own nginx.conf.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,17 +18,31 @@ use crate::setting::Setting;
 /// Starts nginx as a reverse proxy of the origin.
 pub(crate) async fn serve(setting: &Setting, fields: Fields, logs: Logs) -> Result<Running> {
     let address = free_address()?;
-    let access_log = (logs == Logs::On).then(|| AccessLog::new(setting.dir(), &format!("nginx-{}", address.port())));
-    let http = http(address, setting.origin(), fields, access_log.as_ref(), setting.dir());
+    let access_log = (logs == Logs::On)
+        .then(|| AccessLog::new(setting.dir(), &format!("nginx-{}", address.port())));
+    let http = http(
+        address,
+        setting.origin(),
+        fields,
+        access_log.as_ref(),
+        setting.dir(),
+    );
     let running = run(setting, address, "", &http).await?;
-    Ok(Running { access_log, ..running })
+    Ok(Running {
+        access_log,
+        ..running
+    })
 }
 
 /// Starts nginx as a forward of plain TCP connections. Debian has that part as a module of its own.
 pub(crate) async fn forward(setting: &Setting) -> Result<Running> {
     const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
     let address = free_address()?;
-    let load = if Path::new(MODULE).is_file() { format!("load_module {MODULE};") } else { String::new() };
+    let load = if Path::new(MODULE).is_file() {
+        format!("load_module {MODULE};")
+    } else {
+        String::new()
+    };
     let stream = format!(
         "stream {{
     server {{
@@ -40,8 +57,14 @@ pub(crate) async fn forward(setting: &Setting) -> Result<Running> {
     run(setting, address, &load, &stream).await
 }
 
-/// A single process (`master_process off`) does the same work a request as a worker does, and has one id to watch.
-async fn run(setting: &Setting, address: SocketAddr, modules: &str, blocks: &str) -> Result<Running> {
+/// A single process (`master_process off`) does the same work a request as a worker does, and has
+/// one id to watch.
+async fn run(
+    setting: &Setting,
+    address: SocketAddr,
+    modules: &str,
+    blocks: &str,
+) -> Result<Running> {
     let (port, dir, most) = (address.port(), setting.dir().display(), descriptors());
     let config = format!(
         "{modules}
@@ -67,8 +90,15 @@ events {{
     start(setting, &log, command, address).await
 }
 
-/// Lines are gathered in 1 MiB and written at once: the cheapest way nginx has to log, and what busy sites use.
-fn http(address: SocketAddr, origin: SocketAddr, fields: Fields, access_log: Option<&AccessLog>, dir: &Path) -> String {
+/// Lines are gathered in 1 MiB and written at once: the cheapest way nginx has to log, and what
+/// busy sites use.
+fn http(
+    address: SocketAddr,
+    origin: SocketAddr,
+    fields: Fields,
+    access_log: Option<&AccessLog>,
+    dir: &Path,
+) -> String {
     let log = match access_log {
         Some(log) => format!("{} combined buffer=1m flush=1s", log.path().display()),
         None => "off".to_owned(),

@@ -1,4 +1,5 @@
-//! Node: the clients in JavaScript, undici and Node's own http.Agent, from `lab/peers/node-clients`.
+//! Node: the clients in JavaScript, undici and Node's own http.Agent, from
+//! `lab/peers/node-clients`.
 //!
 //! In:    node and npm, if the machine has them.
 //! Out:   a folder in `target/lab` with the program and its one dependency.
@@ -35,14 +36,24 @@ pub(crate) fn program() -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let sources = workspace().join("lab").join("peers").join("node-clients");
     let lock = fs::read(sources.join("package-lock.json")).context("reading package-lock.json")?;
-    // The copy of the lock file is the last thing that an install leaves: same lock, same dependencies.
-    let installed = fs::read(folder.join("installed.json")).is_ok_and(|installed| installed == lock);
+    // The copy of the lock file is the last thing that an install leaves: same lock, same
+    // dependencies.
+    let installed =
+        fs::read(folder.join("installed.json")).is_ok_and(|installed| installed == lock);
     for file in FILES {
-        fs::copy(sources.join(file), folder.join(file)).with_context(|| format!("copying {file}"))?;
+        fs::copy(sources.join(file), folder.join(file))
+            .with_context(|| format!("copying {file}"))?;
     }
     if !installed {
         let mut npm = Command::new("npm");
-        npm.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&folder);
+        npm.args([
+            "ci",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+        ])
+        .current_dir(&folder);
         let status = unpinned(|| npm.stdout(std::io::stderr()).status()).context("running npm")?;
         ensure!(status.success(), "npm ci failed ({status})");
         fs::write(folder.join("installed.json"), lock).context("noting what was installed")?;
@@ -52,9 +63,20 @@ pub(crate) fn program() -> Result<PathBuf> {
 
 /// What is compared: `node v20.20.2`, `undici 7.30.2`.
 pub(crate) fn versions() -> Vec<String> {
-    let Some(node) = version_line("node", &["--version"]) else { return Vec::new() };
-    let lock = workspace().join("lab").join("peers").join("node-clients").join("package.json");
+    let Some(node) = version_line("node", &["--version"]) else {
+        return Vec::new();
+    };
+    let lock = workspace()
+        .join("lab")
+        .join("peers")
+        .join("node-clients")
+        .join("package.json");
     let text = fs::read_to_string(lock).unwrap_or_default();
-    let undici = text.split_once("\"undici\": \"").and_then(|(_, behind)| behind.split('"').next());
-    [format!("node {node}")].into_iter().chain(undici.map(|version| format!("undici {version}"))).collect()
+    let undici = text
+        .split_once("\"undici\": \"")
+        .and_then(|(_, behind)| behind.split('"').next());
+    [format!("node {node}")]
+        .into_iter()
+        .chain(undici.map(|version| format!("undici {version}")))
+        .collect()
 }

@@ -1,6 +1,8 @@
 //! Pingora: a proxy of some fifty lines, built from `lab/peers/pingora`; it has no access log.
 //!
-//! In:    the setting.   Out: a running proxy.   Never: is built inside the workspace: it would bring half a thousand crates.
+//! In:    the setting.
+//! Out:   a running proxy.
+//! Never: is built inside the workspace: it would bring half a thousand crates.
 
 use anyhow::Result;
 
@@ -12,6 +14,8 @@ use crate::setting::Setting;
 pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
     let address = free_address()?;
     let mut command = std::process::Command::new(Package::Pingora.program("lab-pingora")?);
-    command.args([address.to_string(), setting.origin().to_string()]).env("RUST_LOG", "error");
+    command
+        .args([address.to_string(), setting.origin().to_string()])
+        .env("RUST_LOG", "error");
     start(setting, "pingora", command, address).await
 }

@@ -25,7 +25,10 @@ pub(crate) async fn expose(setting: &Setting) -> Result<BothEnds> {
     let start = |end: &str, config: &str| {
         let file = write(&dir.join(format!("rathole-{end}.toml")), config)?;
         let mut command = command(Program::Rathole)?;
-        command.args([&format!("--{end}"), &file]).current_dir(dir).env("RUST_LOG", "error");
+        command
+            .args([&format!("--{end}"), &file])
+            .current_dir(dir)
+            .env("RUST_LOG", "error");
         Process::spawn(command, &format!("rathole-{end}"), setting.cores, dir)
     };
     let near = start("server", &server(link, entry))?;
@@ -55,6 +58,20 @@ fn client(link: SocketAddr, origin: SocketAddr) -> String {
 fn certificate(dir: &Path) -> Result<()> {
     certificate::make(dir, "rathole", NAME)?;
     let password = format!("pass:{PASSWORD}");
-    let files = ["-inkey", "rathole.key", "-in", "rathole.crt", "-out", "rathole.pfx"];
-    certificate::openssl(dir, &[&["pkcs12", "-export", "-passout", &password][..], &files[..]].concat())
+    let files = [
+        "-inkey",
+        "rathole.key",
+        "-in",
+        "rathole.crt",
+        "-out",
+        "rathole.pfx",
+    ];
+    certificate::openssl(
+        dir,
+        &[
+            &["pkcs12", "-export", "-passout", &password][..],
+            &files[..],
+        ]
+        .concat(),
+    )
 }

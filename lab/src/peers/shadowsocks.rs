@@ -1,4 +1,5 @@
-//! Shadowsocks: ss-local with its SOCKS5 listener and ss-server, a TCP connection a visitor, AES-256-GCM.
+//! Shadowsocks: ss-local with its SOCKS5 listener and ss-server, a TCP connection a visitor,
+//! AES-256-GCM.
 //!
 //! In:    the setting and the line.
 //! Out:   both ends, running.
@@ -13,14 +14,37 @@ use crate::setting::Setting;
 
 /// Starts both.
 pub(crate) fn socks(setting: &Setting, line: &Line) -> Result<BothEnds> {
-    let (link, entry) = (Line::far_address(line.far.within(free_address)?.port()), free_address()?);
+    let (link, entry) = (
+        Line::far_address(line.far.within(free_address)?.port()),
+        free_address()?,
+    );
     let start = |program: Program, more: &[&str]| {
         let (host, port) = (link.ip().to_string(), link.port().to_string());
         let mut command = command(program)?;
-        command.args(["-s", &host, "-p", &port, "-k", "lab", "-m", "aes-256-gcm", "--no-delay"]).args(more);
-        Process::spawn_unpinned(command, &format!("{}-{port}", program.name()), setting.dir())
+        command
+            .args([
+                "-s",
+                &host,
+                "-p",
+                &port,
+                "-k",
+                "lab",
+                "-m",
+                "aes-256-gcm",
+                "--no-delay",
+            ])
+            .args(more);
+        Process::spawn_unpinned(
+            command,
+            &format!("{}-{port}", program.name()),
+            setting.dir(),
+        )
     };
     let far = line.far.within(|| start(Program::SsServer, &[]))?;
     let (host, port) = (entry.ip().to_string(), entry.port().to_string());
-    Ok(BothEnds { near: start(Program::SsLocal, &["-b", &host, "-l", &port])?, far, entry })
+    Ok(BothEnds {
+        near: start(Program::SsLocal, &["-b", &host, "-l", &port])?,
+        far,
+        entry,
+    })
 }

@@ -1,9 +1,10 @@
-//! Splice: the least that a relay of TCP can do: two blocking threads a connection, each moving pages from one socket
-//! through a pipe to the other.
+//! Splice: the least that a relay of TCP can do: two blocking threads a connection, each moving
+//! pages from one socket through a pipe to the other.
 //!
 //! In:    an address to listen on, and the origin's.
 //! Out:   a relay as a process of its own: this program, started by its hidden verb.
-//! Never: copies a byte, waits for readiness, counts, limits or logs: it is the floor that real relays stand on.
+//! Never: copies a byte, waits for readiness, counts, limits or logs: it is the floor that real
+//!        relays stand on.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -22,8 +23,13 @@ const PIPE_BYTES: usize = 1 << 20;
 /// Starts it in front of the origin.
 pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
     let address = free_address()?;
-    let mut command = Command::new(std::env::current_exe().context("asking where the lab itself is")?);
-    command.args(["splice-relay", &address.to_string(), &setting.origin().to_string()]);
+    let mut command =
+        Command::new(std::env::current_exe().context("asking where the lab itself is")?);
+    command.args([
+        "splice-relay",
+        &address.to_string(),
+        &setting.origin().to_string(),
+    ]);
     start(setting, "splice-relay", command, address).await
 }
 
@@ -36,7 +42,8 @@ pub(crate) fn relay(listen: SocketAddr, to: SocketAddr) -> Result<()> {
         visitor.set_nodelay(true)?;
         origin.set_nodelay(true)?;
         let (up_from, up_to) = (visitor.try_clone()?, origin.try_clone()?);
-        // Threads end with their connection; what they met is told by the close that the other side sees.
+        // Threads end with their connection; what they met is told by the close that the other side
+        // sees.
         thread::spawn(move || one_way(&up_from, &up_to));
         thread::spawn(move || one_way(&origin, &visitor));
     }
@@ -92,7 +99,12 @@ mod tests {
         });
         let mut received = Vec::new();
         far.read_to_end(&mut received).unwrap();
-        assert!(received == body, "{} of {} bytes", received.len(), body.len());
+        assert!(
+            received == body,
+            "{} of {} bytes",
+            received.len(),
+            body.len()
+        );
         far.write_all(b"back").unwrap();
         drop(far);
         let mut back = String::new();

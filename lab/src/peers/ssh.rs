@@ -1,7 +1,8 @@
 //! Ssh: `ssh -D` and an sshd of the lab's own, one TCP connection for all visitors.
 //!
 //! In:    the setting and the line.
-//! Out:   both ends, running. The sshd that is measured is the process that serves, with the ones it starts.
+//! Out:   both ends, running. The sshd that is measured is the process that serves, with the ones
+//!        it starts.
 //! Never: reads a key, a config or a known host of the user.
 
 use std::fs;
@@ -16,13 +17,21 @@ use crate::setting::Setting;
 
 /// Starts both.
 pub(crate) async fn socks(setting: &Setting, line: &Line) -> Result<BothEnds> {
-    let (link, entry) = (Line::far_address(line.far.within(free_address)?.port()), free_address()?);
+    let (link, entry) = (
+        Line::far_address(line.far.within(free_address)?.port()),
+        free_address()?,
+    );
     let dir = setting.dir();
     let file = |name: &str| dir.join(name).display().to_string();
     let key = file("ssh_key");
     if !dir.join("ssh_key").exists() {
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &key]).output();
-        ensure!(made.context("running ssh-keygen")?.status.success(), "ssh-keygen made no key");
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f", &key])
+            .output();
+        ensure!(
+            made.context("running ssh-keygen")?.status.success(),
+            "ssh-keygen made no key"
+        );
     }
     // sshd wants its empty folder, which Debian's service makes when it starts.
     fs::create_dir_all("/run/sshd").context("making /run/sshd")?;
@@ -33,12 +42,33 @@ pub(crate) async fn socks(setting: &Setting, line: &Line) -> Result<BothEnds> {
     let server = write(&dir.join(format!("sshd-{}.conf", link.port())), &server)?;
     let mut sshd = command(Program::Sshd)?;
     sshd.args(["-D", "-e", "-f", &server]);
-    let mut far = line.far.within(|| Process::spawn_unpinned(sshd, &format!("sshd-{}", link.port()), dir))?;
-    far.until(async |_| tokio::net::TcpStream::connect(link).await.ok()).await.context("sshd")?;
+    let mut far = line
+        .far
+        .within(|| Process::spawn_unpinned(sshd, &format!("sshd-{}", link.port()), dir))?;
+    far.until(async |_| tokio::net::TcpStream::connect(link).await.ok())
+        .await
+        .context("sshd")?;
     let mut ssh = command(Program::Ssh)?;
     let port = link.port().to_string();
-    ssh.args(["-F", "none", "-N", "-D", &entry.to_string(), "-i", &key, "-p", &port, "-l", "root"]);
-    for option in ["UserKnownHostsFile=/dev/null", "StrictHostKeyChecking=no", "IdentitiesOnly=yes", "LogLevel=ERROR"] {
+    ssh.args([
+        "-F",
+        "none",
+        "-N",
+        "-D",
+        &entry.to_string(),
+        "-i",
+        &key,
+        "-p",
+        &port,
+        "-l",
+        "root",
+    ]);
+    for option in [
+        "UserKnownHostsFile=/dev/null",
+        "StrictHostKeyChecking=no",
+        "IdentitiesOnly=yes",
+        "LogLevel=ERROR",
+    ] {
         ssh.args(["-o", option]);
     }
     ssh.arg(link.ip().to_string());

@@ -1,4 +1,5 @@
-//! Tinyproxy: HTTP CONNECT, a thread a connection, room for all connections of the lab, no log but errors.
+//! Tinyproxy: HTTP CONNECT, a thread a connection, room for all connections of the lab, no log but
+//! errors.
 //!
 //! In:    the setting.   Out: a running tinyproxy.   Never: listens on anything but 127.0.0.1.
 

@@ -23,7 +23,8 @@ pub enum Cause {
     Queue,
     /// It was lost at random.
     Loss,
-    /// The simulator holds as much as it may. Not part of the path: a figure with such packets is worthless.
+    /// The simulator holds as much as it may. Not part of the path: a figure with such packets is
+    /// worthless.
     Simulator,
     /// The device did not take it. Not part of the path, either.
     Device,
@@ -132,7 +133,10 @@ impl Counted {
     /// What was counted since.
     pub fn since(&self, before: &Self) -> Self {
         let mut dropped = self.dropped;
-        dropped.iter_mut().zip(before.dropped).for_each(|(now, before)| *now -= before);
+        dropped
+            .iter_mut()
+            .zip(before.dropped)
+            .for_each(|(now, before)| *now -= before);
         Self {
             offered: self.offered - before.offered,
             passed: self.passed.saturating_sub(before.passed),
@@ -153,7 +157,11 @@ impl Counted {
             true => "none dropped".to_owned(),
             false => format!("{} dropped ({})", self.dropped_in_all(), causes.join(", ")),
         };
-        let late = if self.late > 0 { format!(", {} late", self.late) } else { String::new() };
+        let late = if self.late > 0 {
+            format!(", {} late", self.late)
+        } else {
+            String::new()
+        };
         format!("{} packets, {dropped}{late}", self.offered)
     }
 }
@@ -179,7 +187,13 @@ mod tests {
         counts.passes(50, false);
         counts.drops_after_all(50, Cause::Device);
         let since = counts.now().since(&before);
-        assert_eq!((since.offered, since.passed, since.passed_bytes), (3, 1, 200));
-        assert_eq!(since.words(), "3 packets, 2 dropped (loss 1, device 1), 1 late");
+        assert_eq!(
+            (since.offered, since.passed, since.passed_bytes),
+            (3, 1, 200)
+        );
+        assert_eq!(
+            since.words(),
+            "3 packets, 2 dropped (loss 1, device 1), 1 late"
+        );
     }
 }

@@ -22,7 +22,10 @@ impl Packet {
             Some(6) => packet.get(6),
             _ => None,
         };
-        Self { bytes: packet.len(), udp: protocol == Some(&UDP) }
+        Self {
+            bytes: packet.len(),
+            udp: protocol == Some(&UDP),
+        }
     }
 }
 
@@ -34,13 +37,25 @@ mod tests {
     fn udp_is_told_from_tcp_in_both_versions_and_a_fragment_of_a_header_is_neither() {
         let mut four = [0_u8; 28];
         (four[0], four[9]) = (0x45, 17);
-        assert_eq!(Packet::of(&four), Packet { bytes: 28, udp: true });
+        assert_eq!(
+            Packet::of(&four),
+            Packet {
+                bytes: 28,
+                udp: true
+            }
+        );
         four[9] = 6;
         assert!(!Packet::of(&four).udp);
         let mut six = [0_u8; 48];
         (six[0], six[6]) = (0x60, 17);
         assert!(Packet::of(&six).udp);
-        assert_eq!(Packet::of(&[0x45, 0]), Packet { bytes: 2, udp: false });
+        assert_eq!(
+            Packet::of(&[0x45, 0]),
+            Packet {
+                bytes: 2,
+                udp: false
+            }
+        );
         assert!(!Packet::of(&[]).udp);
     }
 }

@@ -38,13 +38,21 @@ impl Plan {
     /// A change of one direction. Changes at one time happen in the order in which they are added.
     pub fn one(mut self, at: Duration, direction: Direction, shape: &Shape) -> Self {
         let place = self.steps.partition_point(|step| step.at <= at);
-        self.steps.insert(place, Step { at, direction, shape: shape.clone() });
+        self.steps.insert(
+            place,
+            Step {
+                at,
+                direction,
+                shape: shape.clone(),
+            },
+        );
         self
     }
 
     /// The same change of both directions.
     pub fn both(self, at: Duration, shape: &Shape) -> Self {
-        self.one(at, Direction::Down, shape).one(at, Direction::Up, shape)
+        self.one(at, Direction::Down, shape)
+            .one(at, Direction::Up, shape)
     }
 
     /// Another shape for a while, and `shape` again behind it.
@@ -52,7 +60,8 @@ impl Plan {
         self.both(at, other).both(at + length, shape)
     }
 
-    /// Nothing passes for `dead`, then it is `shape` for `alive`, and so on until `end`, when it is `shape`.
+    /// Nothing passes for `dead`, then it is `shape` for `alive`, and so on until `end`, when it is
+    /// `shape`.
     pub fn flapping(shape: &Shape, dead: Duration, alive: Duration, end: Duration) -> Self {
         let (mut plan, mut at, silent) = (Self::default(), Duration::ZERO, shape.clone().silent());
         while at < end && !(dead + alive).is_zero() {
@@ -85,9 +94,15 @@ mod tests {
     #[test]
     fn changes_are_due_in_the_order_of_their_times() {
         let (shape, silent) = (Shape::default(), Shape::default().silent());
-        let mut plan = Plan::default().both(seconds(5), &shape).one(seconds(2), Direction::Up, &silent);
+        let mut plan =
+            Plan::default()
+                .both(seconds(5), &shape)
+                .one(seconds(2), Direction::Up, &silent);
         assert_eq!(plan.next(), Some(seconds(2)));
-        let due: Vec<_> = plan.due(seconds(4)).map(|step| (step.direction, step.shape.silent)).collect();
+        let due: Vec<_> = plan
+            .due(seconds(4))
+            .map(|step| (step.direction, step.shape.silent))
+            .collect();
         assert_eq!(due, [(Direction::Up, true)]);
         let due: Vec<_> = plan.due(seconds(5)).map(|step| step.direction).collect();
         assert_eq!(due, [Direction::Down, Direction::Up]);
@@ -97,8 +112,21 @@ mod tests {
     #[test]
     fn a_flapping_path_is_dead_first_and_alive_at_the_end() {
         let mut plan = Plan::flapping(&Shape::default(), seconds(9), seconds(6), seconds(35));
-        let steps: Vec<_> = plan.due(seconds(100)).map(|step| (step.at.as_secs(), step.shape.silent)).collect();
+        let steps: Vec<_> = plan
+            .due(seconds(100))
+            .map(|step| (step.at.as_secs(), step.shape.silent))
+            .collect();
         let once: Vec<_> = steps.chunks(2).map(|both| both[0]).collect();
-        assert_eq!(once, [(0, true), (9, false), (15, true), (24, false), (30, true), (35, false)]);
+        assert_eq!(
+            once,
+            [
+                (0, true),
+                (9, false),
+                (15, true),
+                (24, false),
+                (30, true),
+                (35, false)
+            ]
+        );
     }
 }

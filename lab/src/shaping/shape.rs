@@ -94,18 +94,27 @@ pub enum Udp {
 impl Shape {
     /// A path of one delay, rate and queue.
     pub fn clean(delay: Duration, rate: u64, queue: Queue) -> Self {
-        Self { delay, rate: Some(rate), queue, ..Self::default() }
+        Self {
+            delay,
+            rate: Some(rate),
+            queue,
+            ..Self::default()
+        }
     }
 
-    /// One direction of a symmetrical path with this round-trip time in milliseconds and this rate in Mbit/s. Its
-    /// queue holds what the bottleneck sends in one round trip.
+    /// One direction of a symmetrical path with this round-trip time in milliseconds and this rate
+    /// in Mbit/s. Its queue holds what the bottleneck sends in one round trip.
     pub fn of_round_trip(milliseconds: u64, megabits: u64) -> Self {
         let round_trip = Duration::from_millis(milliseconds);
-        Self::clean(round_trip / 2, megabits * 1_000_000, Queue::Time(round_trip))
+        Self::clean(
+            round_trip / 2,
+            megabits * 1_000_000,
+            Queue::Time(round_trip),
+        )
     }
 
-    /// The most bytes that a connection can have under way: what the bottleneck sends in this round-trip time, and a
-    /// full queue. None without a bottleneck.
+    /// The most bytes that a connection can have under way: what the bottleneck sends in this
+    /// round-trip time, and a full queue. None without a bottleneck.
     pub fn under_way_max(&self, round_trip: Duration) -> Option<u64> {
         let sent_in = |rate: u64, time: Duration| (rate as f64 / 8.0 * time.as_secs_f64()) as u64;
         let rate = self.rate?;
@@ -118,12 +127,18 @@ impl Shape {
 
     /// The same with this random loss.
     pub fn losing(self, share: f64) -> Self {
-        Self { loss: Loss::Random(share), ..self }
+        Self {
+            loss: Loss::Random(share),
+            ..self
+        }
     }
 
     /// The same with this share of packets late.
     pub fn reordering(self, share: f64, late: Duration) -> Self {
-        Self { reorder: Some(Reorder { share, late }), ..self }
+        Self {
+            reorder: Some(Reorder { share, late }),
+            ..self
+        }
     }
 
     /// The same with UDP treated so.
@@ -133,7 +148,10 @@ impl Shape {
 
     /// The same with nothing passing.
     pub fn silent(self) -> Self {
-        Self { silent: true, ..self }
+        Self {
+            silent: true,
+            ..self
+        }
     }
 }
 
@@ -147,7 +165,10 @@ mod tests {
         let shape = Shape::of_round_trip(100, 500);
         assert_eq!(shape.under_way_max(round_trip), Some(12_500_000));
         let queue = Queue::Bytes(1_000);
-        assert_eq!(Shape { queue, ..shape }.under_way_max(round_trip), Some(6_251_000));
+        assert_eq!(
+            Shape { queue, ..shape }.under_way_max(round_trip),
+            Some(6_251_000)
+        );
         assert_eq!(Shape::default().under_way_max(round_trip), None);
     }
 }

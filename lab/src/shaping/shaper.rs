@@ -2,8 +2,9 @@
 //!
 //! In:    a shape, a seed, and packets with the time at which they come to the path.
 //! Out:   the time at which each arrives, or why it does not.
-//! Never: looks at a clock, holds a packet, or draws a number for one concept from the numbers of another: with the
-//!        same seed, a change of the loss does not move which packets are reordered.
+//! Never: looks at a clock, holds a packet, or draws a number for one concept from the numbers of
+//!        another: with the same seed, a change of the loss does not move which packets are
+//!        reordered.
 
 use std::time::Duration;
 
@@ -55,7 +56,13 @@ impl Draws {
     fn new(seed: u64) -> Self {
         let mut seeds = Rng::with_seed(seed);
         let mut next = || Rng::with_seed(seeds.u64(..));
-        Self { loss: next(), state: next(), jitter: next(), reorder: next(), udp: next() }
+        Self {
+            loss: next(),
+            state: next(),
+            jitter: next(),
+            reorder: next(),
+            udp: next(),
+        }
     }
 }
 
@@ -68,7 +75,14 @@ impl Shaper {
     /// A path on which nothing has been sent.
     pub fn new(shape: Shape, seed: u64) -> Self {
         let (idle_at, last_at) = (Duration::ZERO, Duration::ZERO);
-        Self { shape, idle_at, last_at, bad: false, policer: Policer::default(), draws: Draws::new(seed) }
+        Self {
+            shape,
+            idle_at,
+            last_at,
+            bad: false,
+            policer: Policer::default(),
+            draws: Draws::new(seed),
+        }
     }
 
     /// From the next packet on the path is this one. Packets that are on it keep their times.
@@ -121,20 +135,28 @@ impl Shaper {
                 if happens(&mut self.draws.udp, loss) {
                     return Err(Cause::UdpLoss);
                 }
-                if self.policer.takes(now, bytes as u64, rate, burst) { Ok(()) } else { Err(Cause::UdpRate) }
+                if self.policer.takes(now, bytes as u64, rate, burst) {
+                    Ok(())
+                } else {
+                    Err(Cause::UdpRate)
+                }
             }
         }
     }
 
     /// When the bottleneck has sent the packet.
     fn sends(&mut self, now: Duration, bytes: usize) -> Result<Duration, Cause> {
-        let Some(rate) = self.shape.rate else { return Ok(now) };
+        let Some(rate) = self.shape.rate else {
+            return Ok(now);
+        };
         let waits = self.idle_at.saturating_sub(now);
         let takes = time_of(bytes as u64, rate);
         let full = match self.shape.queue {
             Queue::Time(most) => waits + takes > most.max(takes),
             // One packet always fits, or nothing would ever be sent.
-            Queue::Bytes(most) => waits > Duration::ZERO && bytes_of(waits, rate) + bytes as u64 > most,
+            Queue::Bytes(most) => {
+                waits > Duration::ZERO && bytes_of(waits, rate) + bytes as u64 > most
+            }
         };
         if full {
             return Err(Cause::Queue);
@@ -159,7 +181,8 @@ impl Shaper {
 /// A token bucket that drops what does not fit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Policer {
-    /// When the bucket would be full, were it filled at the rate from now on. Earlier than now: it is full.
+    /// When the bucket would be full, were it filled at the rate from now on. Earlier than now: it
+    /// is full.
     full_at: Duration,
 }
 
@@ -174,7 +197,8 @@ impl Policer {
     }
 }
 
-/// How long a line of this rate takes for so many bytes, in whole nanoseconds, rounded up. A rate of 0 is one of 1.
+/// How long a line of this rate takes for so many bytes, in whole nanoseconds, rounded up. A rate
+/// of 0 is one of 1.
 fn time_of(bytes: u64, rate: u64) -> Duration {
     let nanoseconds = (u128::from(bytes) * 8_000_000_000).div_ceil(u128::from(rate.max(1)));
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
@@ -191,8 +215,14 @@ mod tests {
     use crate::shaping::shape::Reorder;
     use proptest::prelude::*;
 
-    const PACKET: Packet = Packet { bytes: 1500, udp: false };
-    const UDP: Packet = Packet { bytes: 1500, udp: true };
+    const PACKET: Packet = Packet {
+        bytes: 1500,
+        udp: false,
+    };
+    const UDP: Packet = Packet {
+        bytes: 1500,
+        udp: true,
+    };
 
     fn millis(count: u64) -> Duration {
         Duration::from_millis(count)
@@ -200,28 +230,51 @@ mod tests {
 
     /// The verdicts on `count` packets that come `gap` apart.
     fn verdicts(shaper: &mut Shaper, packet: Packet, count: u32, gap: Duration) -> Vec<Verdict> {
-        (0..count).map(|number| shaper.offer(gap * number, packet)).collect()
+        (0..count)
+            .map(|number| shaper.offer(gap * number, packet))
+            .collect()
     }
 
     fn dropped(verdicts: &[Verdict], cause: Cause) -> usize {
-        verdicts.iter().filter(|verdict| **verdict == Verdict::Dropped(cause)).count()
+        verdicts
+            .iter()
+            .filter(|verdict| **verdict == Verdict::Dropped(cause))
+            .count()
     }
 
     #[test]
     fn a_perfect_path_delivers_at_once() {
         let mut shaper = Shaper::new(Shape::default(), 1);
-        assert_eq!(shaper.offer(millis(7), PACKET), Verdict::Arrives { at: millis(7), late: false });
+        assert_eq!(
+            shaper.offer(millis(7), PACKET),
+            Verdict::Arrives {
+                at: millis(7),
+                late: false
+            }
+        );
     }
 
     #[test]
     fn a_packet_takes_its_time_on_the_line_and_then_the_delay() {
         // 12,000 bits at 12 Mbit/s are 1 ms.
-        let mut shaper = Shaper::new(Shape::clean(millis(50), 12_000_000, Queue::Time(millis(100))), 1);
+        let mut shaper = Shaper::new(
+            Shape::clean(millis(50), 12_000_000, Queue::Time(millis(100))),
+            1,
+        );
         let arrivals: Vec<Verdict> = (0..3).map(|_| shaper.offer(millis(10), PACKET)).collect();
-        let expected = [61, 62, 63].map(|at| Verdict::Arrives { at: millis(at), late: false });
+        let expected = [61, 62, 63].map(|at| Verdict::Arrives {
+            at: millis(at),
+            late: false,
+        });
         assert_eq!(arrivals, expected);
         // The line has been idle: no credit is saved up.
-        assert_eq!(shaper.offer(millis(100), PACKET), Verdict::Arrives { at: millis(151), late: false });
+        assert_eq!(
+            shaper.offer(millis(100), PACKET),
+            Verdict::Arrives {
+                at: millis(151),
+                late: false
+            }
+        );
     }
 
     #[test]
@@ -231,8 +284,15 @@ mod tests {
             let all = verdicts(&mut shaper, PACKET, 15, Duration::ZERO);
             assert_eq!(dropped(&all, Cause::Queue), 5, "{queue:?}");
             // A millisecond later one packet has left.
-            assert!(matches!(shaper.offer(millis(1), PACKET), Verdict::Arrives { .. }), "{queue:?}");
-            assert_eq!(shaper.offer(millis(1), PACKET), Verdict::Dropped(Cause::Queue), "{queue:?}");
+            assert!(
+                matches!(shaper.offer(millis(1), PACKET), Verdict::Arrives { .. }),
+                "{queue:?}"
+            );
+            assert_eq!(
+                shaper.offer(millis(1), PACKET),
+                Verdict::Dropped(Cause::Queue),
+                "{queue:?}"
+            );
         }
     }
 
@@ -240,81 +300,167 @@ mod tests {
     fn a_packet_larger_than_the_whole_queue_passes_when_nothing_waits() {
         for queue in [Queue::Time(Duration::from_micros(1)), Queue::Bytes(100)] {
             let mut shaper = Shaper::new(Shape::clean(Duration::ZERO, 12_000_000, queue), 1);
-            assert!(matches!(shaper.offer(Duration::ZERO, PACKET), Verdict::Arrives { .. }));
-            assert_eq!(shaper.offer(Duration::ZERO, PACKET), Verdict::Dropped(Cause::Queue));
+            assert!(matches!(
+                shaper.offer(Duration::ZERO, PACKET),
+                Verdict::Arrives { .. }
+            ));
+            assert_eq!(
+                shaper.offer(Duration::ZERO, PACKET),
+                Verdict::Dropped(Cause::Queue)
+            );
         }
     }
 
     #[test]
     fn the_share_of_lost_packets_is_the_one_that_was_asked_for() {
         let mut shaper = Shaper::new(Shape::default().losing(0.05), 7);
-        let lost = dropped(&verdicts(&mut shaper, PACKET, 100_000, Duration::ZERO), Cause::Loss);
+        let lost = dropped(
+            &verdicts(&mut shaper, PACKET, 100_000, Duration::ZERO),
+            Cause::Loss,
+        );
         assert!((4_700..5_300).contains(&lost), "{lost}");
     }
 
     #[test]
     fn bursts_lose_packets_in_runs() {
         // A bad state of 10 packets on average, one in every 200 + 10, all of its packets lost.
-        let loss = Loss::Bursts { enter: 0.005, leave: 0.1, lost: 1.0 };
-        let mut shaper = Shaper::new(Shape { loss, ..Shape::default() }, 3);
+        let loss = Loss::Bursts {
+            enter: 0.005,
+            leave: 0.1,
+            lost: 1.0,
+        };
+        let mut shaper = Shaper::new(
+            Shape {
+                loss,
+                ..Shape::default()
+            },
+            3,
+        );
         let all = verdicts(&mut shaper, PACKET, 100_000, Duration::ZERO);
         let lost = dropped(&all, Cause::Loss);
         assert!((3_800..5_800).contains(&lost), "{lost}");
         let is_lost = |verdict: &Verdict| *verdict == Verdict::Dropped(Cause::Loss);
-        let runs = all.windows(2).filter(|pair| !is_lost(&pair[0]) && is_lost(&pair[1])).count();
+        let runs = all
+            .windows(2)
+            .filter(|pair| !is_lost(&pair[0]) && is_lost(&pair[1]))
+            .count();
         let mean = lost as f64 / runs as f64;
         assert!((8.0..12.0).contains(&mean), "{mean}");
     }
 
     #[test]
     fn a_late_packet_arrives_behind_those_sent_after_it_and_holds_up_none() {
-        let reorder = Some(Reorder { share: 0.5, late: millis(3) });
-        let mut shaper = Shaper::new(Shape { reorder, delay: millis(10), ..Shape::default() }, 5);
+        let reorder = Some(Reorder {
+            share: 0.5,
+            late: millis(3),
+        });
+        let mut shaper = Shaper::new(
+            Shape {
+                reorder,
+                delay: millis(10),
+                ..Shape::default()
+            },
+            5,
+        );
         for number in 0..100 {
             let now = millis(number);
-            let Verdict::Arrives { at, late } = shaper.offer(now, PACKET) else { panic!("dropped") };
+            let Verdict::Arrives { at, late } = shaper.offer(now, PACKET) else {
+                panic!("dropped")
+            };
             assert_eq!(at, now + millis(if late { 13 } else { 10 }));
         }
     }
 
     #[test]
     fn what_is_larger_than_the_mtu_vanishes_and_what_is_as_large_passes() {
-        let mut shaper = Shaper::new(Shape { mtu: Some(1400), ..Shape::default() }, 1);
+        let mut shaper = Shaper::new(
+            Shape {
+                mtu: Some(1400),
+                ..Shape::default()
+            },
+            1,
+        );
         let of = |bytes| Packet { bytes, udp: false };
-        assert_eq!(shaper.offer(Duration::ZERO, of(1401)), Verdict::Dropped(Cause::Mtu));
-        assert!(matches!(shaper.offer(Duration::ZERO, of(1400)), Verdict::Arrives { .. }));
+        assert_eq!(
+            shaper.offer(Duration::ZERO, of(1401)),
+            Verdict::Dropped(Cause::Mtu)
+        );
+        assert!(matches!(
+            shaper.offer(Duration::ZERO, of(1400)),
+            Verdict::Arrives { .. }
+        ));
     }
 
     #[test]
     fn dead_udp_leaves_tcp_alone() {
         let mut shaper = Shaper::new(Shape::default().with_udp(Udp::Dead), 1);
-        assert_eq!(shaper.offer(Duration::ZERO, UDP), Verdict::Dropped(Cause::UdpDead));
-        assert!(matches!(shaper.offer(Duration::ZERO, PACKET), Verdict::Arrives { .. }));
+        assert_eq!(
+            shaper.offer(Duration::ZERO, UDP),
+            Verdict::Dropped(Cause::UdpDead)
+        );
+        assert!(matches!(
+            shaper.offer(Duration::ZERO, PACKET),
+            Verdict::Arrives { .. }
+        ));
     }
 
     #[test]
     fn policed_udp_has_its_burst_and_then_its_rate() {
         // 12 Mbit/s are a packet a millisecond; 5 packets of burst.
-        let udp = Udp::Policed { loss: 0.0, rate: 12_000_000, burst: 7_500 };
+        let udp = Udp::Policed {
+            loss: 0.0,
+            rate: 12_000_000,
+            burst: 7_500,
+        };
         let mut shaper = Shaper::new(Shape::default().with_udp(udp), 1);
-        assert_eq!(dropped(&verdicts(&mut shaper, UDP, 8, Duration::ZERO), Cause::UdpRate), 3);
+        assert_eq!(
+            dropped(
+                &verdicts(&mut shaper, UDP, 8, Duration::ZERO),
+                Cause::UdpRate
+            ),
+            3
+        );
         let mut passed = 0;
         for tick in 1..=1000 {
-            passed += usize::from(matches!(shaper.offer(millis(tick) / 4, UDP), Verdict::Arrives { .. }));
+            passed += usize::from(matches!(
+                shaper.offer(millis(tick) / 4, UDP),
+                Verdict::Arrives { .. }
+            ));
         }
         assert_eq!(passed, 250);
-        assert!(matches!(shaper.offer(millis(250), PACKET), Verdict::Arrives { .. }));
+        assert!(matches!(
+            shaper.offer(millis(250), PACKET),
+            Verdict::Arrives { .. }
+        ));
     }
 
     #[test]
     fn a_silent_path_drops_all_and_a_new_shape_holds_from_the_next_packet_on() {
         let mut shaper = Shaper::new(Shape::default().silent(), 1);
-        assert_eq!(shaper.offer(Duration::ZERO, PACKET), Verdict::Dropped(Cause::Silence));
-        shaper.reshape(Shape { delay: millis(20), ..Shape::default() });
-        assert_eq!(shaper.offer(Duration::ZERO, PACKET), Verdict::Arrives { at: millis(20), late: false });
+        assert_eq!(
+            shaper.offer(Duration::ZERO, PACKET),
+            Verdict::Dropped(Cause::Silence)
+        );
+        shaper.reshape(Shape {
+            delay: millis(20),
+            ..Shape::default()
+        });
+        assert_eq!(
+            shaper.offer(Duration::ZERO, PACKET),
+            Verdict::Arrives {
+                at: millis(20),
+                late: false
+            }
+        );
         // A shorter path does not let packets pass those that are on the longer one.
         shaper.reshape(Shape::default());
-        assert_eq!(shaper.offer(millis(5), PACKET), Verdict::Arrives { at: millis(20), late: false });
+        assert_eq!(
+            shaper.offer(millis(5), PACKET),
+            Verdict::Arrives {
+                at: millis(20),
+                late: false
+            }
+        );
     }
 
     #[test]
@@ -322,9 +468,14 @@ mod tests {
         let late = |loss: f64| {
             let shape = Shape::default().losing(loss).reordering(0.1, millis(3));
             let mut shaper = Shaper::new(shape, 11);
-            (0..50).map(|_| shaper.offer(Duration::ZERO, PACKET)).collect::<Vec<_>>()
+            (0..50)
+                .map(|_| shaper.offer(Duration::ZERO, PACKET))
+                .collect::<Vec<_>>()
         };
-        let position = |all: &[Verdict]| all.iter().position(|one| matches!(one, Verdict::Arrives { late: true, .. }));
+        let position = |all: &[Verdict]| {
+            all.iter()
+                .position(|one| matches!(one, Verdict::Arrives { late: true, .. }))
+        };
         assert_eq!(position(&late(0.0)), position(&late(1e-9)));
     }
 
@@ -332,7 +483,11 @@ mod tests {
         let loss = prop_oneof![
             Just(Loss::None),
             (0.0..1.0).prop_map(Loss::Random),
-            (0.0..0.5, 0.1..1.0, 0.0..1.0).prop_map(|(enter, leave, lost)| Loss::Bursts { enter, leave, lost }),
+            (0.0..0.5, 0.1..1.0, 0.0..1.0).prop_map(|(enter, leave, lost)| Loss::Bursts {
+                enter,
+                leave,
+                lost
+            }),
         ];
         let queue = prop_oneof![
             (0_u64..100_000).prop_map(Queue::Bytes),
@@ -341,14 +496,15 @@ mod tests {
         let udp = prop_oneof![
             Just(Udp::AsOthers),
             Just(Udp::Dead),
-            (0.0..1.0, 1_u64..100_000_000, 0_u64..50_000).prop_map(|(loss, rate, burst)| Udp::Policed {
-                loss,
-                rate,
-                burst
-            }),
+            (0.0..1.0, 1_u64..100_000_000, 0_u64..50_000)
+                .prop_map(|(loss, rate, burst)| Udp::Policed { loss, rate, burst }),
         ];
-        let reorder = proptest::option::of((0.0..1.0, 0_u64..20))
-            .prop_map(|both| both.map(|(share, late)| Reorder { share, late: millis(late) }));
+        let reorder = proptest::option::of((0.0..1.0, 0_u64..20)).prop_map(|both| {
+            both.map(|(share, late)| Reorder {
+                share,
+                late: millis(late),
+            })
+        });
         let rate = proptest::option::of(1_u64..1_000_000_000);
         let mtu = proptest::option::of(100_usize..1500);
         (0_u64..200, 0_u64..20, rate, queue, loss, reorder, mtu, udp).prop_map(
@@ -371,12 +527,19 @@ mod tests {
     }
 
     /// The packets with their verdicts; times are gaps in nanoseconds.
-    fn run(shape: &Shape, seed: u64, packets: &[(u64, usize, bool)]) -> Vec<(Duration, Packet, Verdict)> {
+    fn run(
+        shape: &Shape,
+        seed: u64,
+        packets: &[(u64, usize, bool)],
+    ) -> Vec<(Duration, Packet, Verdict)> {
         let mut shaper = Shaper::new(shape.clone(), seed);
         let mut now = Duration::ZERO;
         let offer = |(gap, bytes, udp): &(u64, usize, bool)| {
             now += Duration::from_nanos(*gap);
-            let packet = Packet { bytes: *bytes, udp: *udp };
+            let packet = Packet {
+                bytes: *bytes,
+                udp: *udp,
+            };
             (now, packet, shaper.offer(now, packet))
         };
         packets.iter().map(offer).collect()

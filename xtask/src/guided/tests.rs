@@ -19,14 +19,26 @@ fn the_flags_of_the_user_stay_in_front_of_ours() {
 #[test]
 fn where_cargo_reads_the_encoded_flags_alone_ours_are_among_them() {
     let encoded = flags(Some("-g\u{1f}-Clinker=my ld"), Some("-O"), "-Cx=/a");
-    assert_eq!(encoded, ("CARGO_ENCODED_RUSTFLAGS", "-g\u{1f}-Clinker=my ld\u{1f}-Cx=/a".into()));
+    assert_eq!(
+        encoded,
+        (
+            "CARGO_ENCODED_RUSTFLAGS",
+            "-g\u{1f}-Clinker=my ld\u{1f}-Cx=/a".into()
+        )
+    );
 }
 
 #[test]
 fn a_folder_with_a_space_does_not_tear_a_flag_in_two() {
     let name = "CARGO_ENCODED_RUSTFLAGS";
-    assert_eq!(flags(None, Some(" -g  -O "), "-Cx=/my code/a"), (name, "-g\u{1f}-O\u{1f}-Cx=/my code/a".into()));
-    assert_eq!(flags(None, None, "-Cx=/my code/a"), (name, "-Cx=/my code/a".into()));
+    assert_eq!(
+        flags(None, Some(" -g  -O "), "-Cx=/my code/a"),
+        (name, "-g\u{1f}-O\u{1f}-Cx=/my code/a".into())
+    );
+    assert_eq!(
+        flags(None, None, "-Cx=/my code/a"),
+        (name, "-Cx=/my code/a".into())
+    );
 }
 
 #[test]
@@ -59,19 +71,30 @@ fn the_profdata_of_the_toolchain_is_found_in_its_folder() {
     let bin = scratch.0.join("lib/rustlib/a-host/bin");
     fs::create_dir_all(&bin).unwrap();
     fs::write(bin.join("llvm-profdata"), "").unwrap();
-    assert_eq!(profdata(&scratch.0, "a-host").unwrap(), bin.join("llvm-profdata"));
+    assert_eq!(
+        profdata(&scratch.0, "a-host").unwrap(),
+        bin.join("llvm-profdata")
+    );
     assert!(profdata(&scratch.0, "another-host").is_err());
 }
 
 #[test]
 fn without_the_component_the_error_says_how_to_get_it_for_this_toolchain() {
-    let said = |sysroot: &str| profdata(Path::new(sysroot), "a-host").unwrap_err().to_string();
+    let said = |sysroot: &str| {
+        profdata(Path::new(sysroot), "a-host")
+            .unwrap_err()
+            .to_string()
+    };
     let of_rustup = said("/no/such/toolchains/1.95.0-a-host");
     assert!(
-        of_rustup.contains("/no/such/toolchains/1.95.0-a-host/lib/rustlib/a-host/bin/llvm-profdata"),
+        of_rustup
+            .contains("/no/such/toolchains/1.95.0-a-host/lib/rustlib/a-host/bin/llvm-profdata"),
         "{of_rustup}"
     );
-    assert!(of_rustup.ends_with("rustup component add llvm-tools --toolchain 1.95.0-a-host"), "{of_rustup}");
+    assert!(
+        of_rustup.ends_with("rustup component add llvm-tools --toolchain 1.95.0-a-host"),
+        "{of_rustup}"
+    );
     assert!(said("/no/such/usr").ends_with("rustup component add llvm-tools"));
 }
 
@@ -85,5 +108,10 @@ fn a_folder_of_an_earlier_run_is_removed_and_none_is_no_error() {
     assert!(!folder.exists());
     emptied(&folder).unwrap();
     fs::write(&folder, "no folder").unwrap();
-    assert!(emptied(&folder).unwrap_err().to_string().starts_with("removing "));
+    assert!(
+        emptied(&folder)
+            .unwrap_err()
+            .to_string()
+            .starts_with("removing ")
+    );
 }

@@ -1,4 +1,5 @@
-//! Origin: the smallest HTTP/1.1 origin that an example can talk to, on loopback. Not a part of the crate.
+//! Origin: the smallest HTTP/1.1 origin that an example can talk to, on loopback. Not a part of the
+//! crate.
 #![allow(dead_code, reason = "each example uses a part of it")]
 
 use std::future::Future;
@@ -40,7 +41,10 @@ impl Origin {
                 connections.spawn(serve(socket, Arc::clone(&answer)));
             }
         });
-        Ok(Self { address, _serving: serving })
+        Ok(Self {
+            address,
+            _serving: serving,
+        })
     }
 
     /// As [`Origin::start`], on a Unix socket.
@@ -58,12 +62,17 @@ impl Origin {
                 connections.spawn(serve(socket, Arc::clone(&answer)));
             }
         });
-        Ok(Self { address: None, _serving: serving })
+        Ok(Self {
+            address: None,
+            _serving: serving,
+        })
     }
 
     /// `host:port`.
     pub(crate) fn address(&self) -> String {
-        self.address.map(|address| address.to_string()).unwrap_or_default()
+        self.address
+            .map(|address| address.to_string())
+            .unwrap_or_default()
     }
 
     /// The URL of a path.
@@ -80,7 +89,11 @@ where
 {
     let mut unread = Vec::new();
     loop {
-        let Some(head_len) = unread.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4) else {
+        let Some(head_len) = unread
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .map(|at| at + 4)
+        else {
             match socket.read_buf(&mut unread).await {
                 Ok(1..) => continue,
                 _ => return,
@@ -90,21 +103,38 @@ where
         unread.drain(..head_len);
         let field = |name: &str| {
             let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-            lines.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+            lines
+                .find(|(field, _)| field.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.to_owned())
         };
-        let length: usize = field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let length: usize = field("content-length")
+            .and_then(|length| length.parse().ok())
+            .unwrap_or(0);
         while unread.len() < length {
-            let Ok(1..) = socket.read_buf(&mut unread).await else { return };
+            let Ok(1..) = socket.read_buf(&mut unread).await else {
+                return;
+            };
         }
         unread.drain(..length);
         let mut line = head.split(' ').map(str::to_owned);
-        let (method, path) = (line.next().unwrap_or_default(), line.next().unwrap_or_default());
+        let (method, path) = (
+            line.next().unwrap_or_default(),
+            line.next().unwrap_or_default(),
+        );
         if field("upgrade").is_some() {
             let _ = echo(socket).await;
             return;
         }
-        let text = answer(Asked { method, path, host: field("host").unwrap_or_default() }).await;
-        let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+        let text = answer(Asked {
+            method,
+            path,
+            host: field("host").unwrap_or_default(),
+        })
+        .await;
+        let response = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+            text.len()
+        );
         if socket.write_all(response.as_bytes()).await.is_err() {
             return;
         }
@@ -113,7 +143,11 @@ where
 
 /// Says 101, and from then on sends back whatever comes.
 async fn echo(mut socket: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    socket.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n").await?;
+    socket
+        .write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
+        )
+        .await?;
     let mut room = [0; 1024];
     loop {
         match socket.read(&mut room).await? {

@@ -1,7 +1,9 @@
 //! Races: hand-over and cancel, in every order that the threads of a model can run in.
 //!
-//! In:    a pool at its cap.   Out:   everybody is served, and no cap exceeded, in each order. A wake-up that is lost ends
-//! in a model where all threads sleep, which loom reports as a deadlock.   Never: real threads, real time.
+//! In:    a pool at its cap.
+//! Out:   everybody is served, and no cap exceeded, in each order. A wake-up that is lost ends in a
+//!        model where all threads sleep, which loom reports as a deadlock.
+//! Never: real threads, real time.
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
@@ -55,9 +57,10 @@ impl World {
     }
 }
 
-/// Runs a model with a pool of two shards and one permit in every order with at most three preemptions. More take minutes,
-/// and were not needed to find any mistake that was made on purpose: demand or eviction looked at before the shard's lock,
-/// and an answer of the bank believed after more had come to wait.
+/// Runs a model with a pool of two shards and one permit in every order with at most three
+/// preemptions. More take minutes, and were not needed to find any mistake that was made on
+/// purpose: demand or eviction looked at before the shard's lock, and an answer of the bank
+/// believed after more had come to wait.
 fn model(race: impl Fn(Net, World) + Sync + Send + 'static) {
     model_of(Limits::capped(1, 1), race);
 }
@@ -67,11 +70,21 @@ fn model_of(limits: Limits, race: impl Fn(Net, World) + Sync + Send + 'static) {
     builder.preemption_bound = Some(3);
     builder.check(move || {
         let net = Pool::sharded(limits.clone(), 2).unwrap();
-        let world = World { open: Arc::default(), cap: limits.max_total };
+        let world = World {
+            open: Arc::default(),
+            cap: limits.max_total,
+        };
         race(net.clone(), world.clone());
         net.close();
         let stats = net.stats();
-        assert_eq!((stats.origins.len(), stats.pending, world.open.load(Ordering::SeqCst)), (0, 0, 0));
+        assert_eq!(
+            (
+                stats.origins.len(),
+                stats.pending,
+                world.open.load(Ordering::SeqCst)
+            ),
+            (0, 0, 0)
+        );
     });
 }
 
@@ -94,7 +107,8 @@ fn a_connection_that_comes_back_while_somebody_begins_to_wait_for_it_is_handed_o
 }
 
 #[test]
-fn a_connection_that_comes_back_while_somebody_in_another_shard_begins_to_wait_is_closed_for_them() {
+fn a_connection_that_comes_back_while_somebody_in_another_shard_begins_to_wait_is_closed_for_them()
+{
     model(|net, world| {
         let busy = world.lease(block_on(net.acquire(&1)));
         let user = user(net.shard(1), world, 1, KEEP);
@@ -104,7 +118,8 @@ fn a_connection_that_comes_back_while_somebody_in_another_shard_begins_to_wait_i
 }
 
 #[test]
-fn a_connection_that_comes_back_while_somebody_begins_to_wait_for_another_origin_is_closed_for_them() {
+fn a_connection_that_comes_back_while_somebody_begins_to_wait_for_another_origin_is_closed_for_them()
+ {
     model(|net, world| {
         let busy = world.lease(block_on(net.acquire(&1)));
         let user = user(net.shard(1), world, 2, Release::Close);
@@ -132,7 +147,10 @@ fn what_was_handed_to_somebody_who_is_cancelled_goes_to_the_next_one() {
             let (quitter_net, quitter_world) = (net.clone(), world.clone());
             let quitter = thread::spawn(move || {
                 let mut acquire = pin!(quitter_net.acquire(&first));
-                if let Poll::Ready(acquired) = acquire.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                if let Poll::Ready(acquired) = acquire
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                {
                     quitter_world.lease(acquired).release(KEEP);
                 } // else dropped while it waits, or just after it was served
             });
@@ -145,12 +163,18 @@ fn what_was_handed_to_somebody_who_is_cancelled_goes_to_the_next_one() {
 }
 
 #[test]
-fn a_connection_that_only_those_at_their_own_cap_did_not_need_is_closed_for_whoever_comes_after_that_was_asked() {
+fn a_connection_that_only_those_at_their_own_cap_did_not_need_is_closed_for_whoever_comes_after_that_was_asked()
+ {
     model_of(Limits::capped(2, 1), |net, world| {
         let capped = world.lease(block_on(net.acquire(&1)));
         let busy = world.lease(block_on(net.acquire(&2)));
         let mut waiting = pin!(net.acquire(&1));
-        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(
+            waiting
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
         let user = user(net.shard(1), world, 3, KEEP);
         busy.release(KEEP);
         user.join().unwrap();
@@ -183,6 +207,10 @@ fn a_connection_that_comes_back_while_its_origin_is_evicted_is_closed() {
         let evictor = thread::spawn(move || evicting.evict_key(&1));
         busy.release(KEEP);
         evictor.join().unwrap();
-        assert_eq!(world.open.load(Ordering::SeqCst), 0, "what was there at the eviction is gone after it");
+        assert_eq!(
+            world.open.load(Ordering::SeqCst),
+            0,
+            "what was there at the eviction is gone after it"
+        );
     });
 }

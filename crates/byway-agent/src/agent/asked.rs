@@ -1,7 +1,8 @@
 //! Asked: a request that was checked, with all that is decided before a connection is had.
 //!
 //! In:    the parts of an `http::Request` and what is known of its body's length.
-//! Out:   group, target, how the body is framed, whether it may be repeated; or what is wrong with it.
+//! Out:   group, target, how the body is framed, whether it may be repeated; or what is wrong with
+//!        it.
 //! Never: sends what two readers could read in two ways; corrects a request silently.
 
 use super::error::Error;
@@ -49,7 +50,11 @@ pub(crate) type GroupBy = Arc<dyn Fn(&Parts) -> Option<Arc<str>> + Send + Sync>;
 
 impl Asked {
     /// Checks a request whose body is exactly `exact` bytes long, if that is known.
-    pub(crate) fn new(parts: Parts, exact: Option<u64>, group_by: Option<&GroupBy>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        parts: Parts,
+        exact: Option<u64>,
+        group_by: Option<&GroupBy>,
+    ) -> Result<Self, Error> {
         refuse_version(parts.version)?;
         let tls = is_tls(&parts)?;
         let host = only(&parts.headers, &HOST)?;
@@ -63,7 +68,11 @@ impl Asked {
         };
         let group = match group_by.and_then(|rule| rule(&parts)) {
             Some(name) => {
-                let verified = tls.then(|| server_name.clone().map_or_else(|| server_name_of(&authority), Ok));
+                let verified = tls.then(|| {
+                    server_name
+                        .clone()
+                        .map_or_else(|| server_name_of(&authority), Ok)
+                });
                 Group::custom(name, verified.transpose()?)
             }
             None => Group::origin(authority.clone(), port, tls, server_name.clone()),
@@ -91,7 +100,13 @@ impl Asked {
             None => self.address()?,
         };
         let server_name = self.verified_name()?;
-        Ok(Target { host, port: self.port, address, server_name, group: self.group.clone() })
+        Ok(Target {
+            host,
+            port: self.port,
+            address,
+            server_name,
+            group: self.group.clone(),
+        })
     }
 
     /// Its own host and port.
@@ -117,7 +132,9 @@ impl Asked {
     pub(crate) fn host(&self) -> &str {
         let default = if self.tls { 443 } else { 80 };
         match self.authority.port_u16() {
-            Some(port) if port == default && self.parts.method != Method::CONNECT => self.authority.host(),
+            Some(port) if port == default && self.parts.method != Method::CONNECT => {
+                self.authority.host()
+            }
             _ => self.authority.as_str(),
         }
     }
@@ -130,9 +147,9 @@ impl Asked {
 fn refuse_version(version: Version) -> Result<(), Error> {
     match version {
         Version::HTTP_11 => Ok(()),
-        other => {
-            Err(Error::invalid(format!("its version is {other:?}; this agent sends HTTP/1.1: leave the version out")))
-        }
+        other => Err(Error::invalid(format!(
+            "its version is {other:?}; this agent sends HTTP/1.1: leave the version out"
+        ))),
     }
 }
 
@@ -141,7 +158,9 @@ fn is_tls(parts: &Parts) -> Result<bool, Error> {
         Some(scheme) if *scheme == Scheme::HTTP => Ok(false),
         Some(scheme) if *scheme == Scheme::HTTPS => Ok(true),
         None => Ok(false), // CONNECT, or a path with a Host field
-        Some(other) => Err(Error::invalid(format!("its scheme is `{other}`: write an http:// or https:// URL"))),
+        Some(other) => Err(Error::invalid(format!(
+            "its scheme is `{other}`: write an http:// or https:// URL"
+        ))),
     }
 }
 
@@ -152,11 +171,15 @@ fn authority(uri: &Uri, host: Option<&HeaderValue>) -> Result<Authority, Error> 
         (None, Some(host)) => Authority::try_from(host.as_bytes())
             .map_err(|_| Error::invalid("its Host field is no host with an optional port"))?,
         (None, None) => {
-            return Err(Error::invalid("it has neither a whole URL nor a Host field: write http://host/path"));
+            return Err(Error::invalid(
+                "it has neither a whole URL nor a Host field: write http://host/path",
+            ));
         }
     };
     if authority.as_str().contains('@') {
-        return Err(Error::invalid("its URL holds credentials: send them in an Authorization field"));
+        return Err(Error::invalid(
+            "its URL holds credentials: send them in an Authorization field",
+        ));
     }
     if authority.host().is_empty() {
         return Err(Error::invalid("its URL has no host"));
@@ -169,25 +192,35 @@ fn port(authority: &Authority, tls: bool) -> Result<u16, Error> {
     match (authority.port_u16(), authority.as_str().len() > host_len) {
         (Some(port @ 1..), _) => Ok(port),
         (None, false) => Ok(if tls { 443 } else { 80 }),
-        _ => Err(Error::invalid(format!("`{authority}` has no valid port: write a number from 1 to 65535"))),
+        _ => Err(Error::invalid(format!(
+            "`{authority}` has no valid port: write a number from 1 to 65535"
+        ))),
     }
 }
 
 /// A host without the brackets of an IPv6 address.
 fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host)
+    host.strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 fn server_name_of(authority: &Authority) -> Result<ServerName, Error> {
     let host = bare(authority.host());
     match host.parse::<IpAddr>() {
         Ok(ip) => Ok(ServerName::Ip(ip)),
-        Err(_) => host.parse().map(ServerName::Host).map_err(|error| Error::invalid(format!("{error}"))),
+        Err(_) => host
+            .parse()
+            .map(ServerName::Host)
+            .map_err(|error| Error::invalid(format!("{error}"))),
     }
 }
 
 /// The name in Host, if it is not the URL's: the certificate must then carry that one (as in Node).
-fn server_name_of_host(host: &HeaderValue, authority: &Authority) -> Result<Option<ServerName>, Error> {
+fn server_name_of_host(
+    host: &HeaderValue,
+    authority: &Authority,
+) -> Result<Option<ServerName>, Error> {
     let host = Authority::try_from(host.as_bytes())
         .map_err(|_| Error::invalid("its Host field is no host with an optional port"))?;
     match host.host().eq_ignore_ascii_case(authority.host()) {
@@ -216,13 +249,20 @@ struct Connection {
 impl Connection {
     fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let mut listed = Self::default();
-        for option in headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        for option in headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         {
             let option = option.trim_ascii();
             listed.close |= option.eq_ignore_ascii_case(b"close");
             listed.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
-            if option.eq_ignore_ascii_case(b"host") || option.eq_ignore_ascii_case(b"content-length") {
-                return Err(Error::invalid("its Connection field lists a field that must reach the origin"));
+            if option.eq_ignore_ascii_case(b"host")
+                || option.eq_ignore_ascii_case(b"content-length")
+            {
+                return Err(Error::invalid(
+                    "its Connection field lists a field that must reach the origin",
+                ));
             }
         }
         Ok(listed)
@@ -237,13 +277,22 @@ fn outgoing(parts: &Parts, exact: Option<u64>) -> Result<Outgoing, Error> {
         return Err(Error::invalid(format!("{} takes no body", parts.method)));
     }
     match (length, coding) {
-        (Some(_), Some(_)) => Err(Error::invalid("it has both Content-Length and Transfer-Encoding: leave both out")),
-        (None, Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(Outgoing::Chunked),
-        (None, Some(_)) => Err(Error::invalid("its Transfer-Encoding is not `chunked`: leave it out")),
+        (Some(_), Some(_)) => Err(Error::invalid(
+            "it has both Content-Length and Transfer-Encoding: leave both out",
+        )),
+        (None, Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            Ok(Outgoing::Chunked)
+        }
+        (None, Some(_)) => Err(Error::invalid(
+            "its Transfer-Encoding is not `chunked`: leave it out",
+        )),
         (Some(length), None) => announced(length, exact).map(Outgoing::Length),
         (None, None) => Ok(match exact {
-            // Methods that mean something by their content say that it is empty (RFC 9110 section 8.6).
-            Some(0) if [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) => Outgoing::Length(0),
+            // Methods that mean something by their content say that it is empty (RFC 9110 section
+            // 8.6).
+            Some(0) if [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) => {
+                Outgoing::Length(0)
+            }
             Some(0) => Outgoing::None,
             Some(exact) => Outgoing::Length(exact),
             None => Outgoing::Chunked,
@@ -253,9 +302,17 @@ fn outgoing(parts: &Parts, exact: Option<u64>) -> Result<Outgoing, Error> {
 
 /// The caller's own Content-Length, which the body must have.
 fn announced(length: &HeaderValue, exact: Option<u64>) -> Result<u64, Error> {
-    let digits = length.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
-    let Some(announced) = digits.and_then(|text| text.parse::<u64>().ok()).filter(|n| *n <= i64::MAX as u64) else {
-        return Err(Error::invalid("its Content-Length is no number: leave it out"));
+    let digits = length
+        .to_str()
+        .ok()
+        .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let Some(announced) = digits
+        .and_then(|text| text.parse::<u64>().ok())
+        .filter(|n| *n <= i64::MAX as u64)
+    else {
+        return Err(Error::invalid(
+            "its Content-Length is no number: leave it out",
+        ));
     };
     match exact {
         Some(exact) if exact != announced => Err(Error::invalid(format!(
@@ -270,12 +327,17 @@ fn has_body(outgoing: Outgoing) -> bool {
 }
 
 fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    headers
+        .get(EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 fn is_repeatable(parts: &Parts) -> bool {
     let keys = parts.headers.get_all("idempotency-key");
-    byway_h1::is_repeatable(parts.method.as_str().as_bytes(), keys.iter().map(HeaderValue::as_bytes))
+    byway_h1::is_repeatable(
+        parts.method.as_str().as_bytes(),
+        keys.iter().map(HeaderValue::as_bytes),
+    )
 }
 
 #[cfg(test)]
@@ -287,12 +349,18 @@ mod tests {
         build: impl FnOnce(http::request::Builder) -> http::request::Builder,
         exact: Option<u64>,
     ) -> Result<Asked, String> {
-        let (parts, ()) = build(Request::builder().uri("http://a.example/")).body(()).unwrap().into_parts();
+        let (parts, ()) = build(Request::builder().uri("http://a.example/"))
+            .body(())
+            .unwrap()
+            .into_parts();
         Asked::new(parts, exact, None).map_err(|error| error.to_string())
     }
 
     #[track_caller]
-    fn refused(build: impl FnOnce(http::request::Builder) -> http::request::Builder, exact: Option<u64>) -> String {
+    fn refused(
+        build: impl FnOnce(http::request::Builder) -> http::request::Builder,
+        exact: Option<u64>,
+    ) -> String {
         asked(build, exact).err().expect("refused")
     }
 
@@ -300,16 +368,40 @@ mod tests {
     fn the_body_is_framed_by_what_is_known_of_it() {
         let post = |r: http::request::Builder| r.method("POST");
         assert_eq!(asked(|r| r, Some(0)).ok().unwrap().outgoing, Outgoing::None);
-        assert_eq!(asked(post, Some(0)).ok().unwrap().outgoing, Outgoing::Length(0));
-        assert_eq!(asked(|r| r, Some(5)).ok().unwrap().outgoing, Outgoing::Length(5));
+        assert_eq!(
+            asked(post, Some(0)).ok().unwrap().outgoing,
+            Outgoing::Length(0)
+        );
+        assert_eq!(
+            asked(|r| r, Some(5)).ok().unwrap().outgoing,
+            Outgoing::Length(5)
+        );
         assert_eq!(asked(post, None).ok().unwrap().outgoing, Outgoing::Chunked);
-        assert_eq!(asked(|r| r.header("content-length", "7"), None).ok().unwrap().outgoing, Outgoing::Length(7));
+        assert_eq!(
+            asked(|r| r.header("content-length", "7"), None)
+                .ok()
+                .unwrap()
+                .outgoing,
+            Outgoing::Length(7)
+        );
     }
 
     #[test]
     fn two_answers_about_the_length_are_refused() {
-        refused(|r| r.header("content-length", "5").header("transfer-encoding", "chunked"), Some(5));
-        refused(|r| r.header("content-length", "5").header("content-length", "5"), Some(5));
+        refused(
+            |r| {
+                r.header("content-length", "5")
+                    .header("transfer-encoding", "chunked")
+            },
+            Some(5),
+        );
+        refused(
+            |r| {
+                r.header("content-length", "5")
+                    .header("content-length", "5")
+            },
+            Some(5),
+        );
         refused(|r| r.header("content-length", "6"), Some(5));
         refused(|r| r.header("content-length", "+5"), Some(5));
         refused(|r| r.header("transfer-encoding", "gzip, chunked"), Some(5));
@@ -321,16 +413,22 @@ mod tests {
     fn a_request_without_a_place_to_go_is_refused() {
         assert!(refused(|r| r.uri("/path"), Some(0)).contains("Host"));
         assert!(refused(|r| r.uri("ftp://a.example/"), Some(0)).contains("ftp"));
-        assert!(refused(|r| r.uri("http://user:secret@a.example/"), Some(0)).contains("Authorization"));
+        assert!(
+            refused(|r| r.uri("http://user:secret@a.example/"), Some(0)).contains("Authorization")
+        );
         assert!(refused(|r| r.uri("http://a.example:0/"), Some(0)).contains("port"));
         refused(|r| r.version(Version::HTTP_2), Some(0));
-        refused(|r| r.header("host", "a.example").header("host", "b.example"), Some(0));
+        refused(
+            |r| r.header("host", "a.example").header("host", "b.example"),
+            Some(0),
+        );
         assert!(asked(|r| r.uri("/path").header("host", "a.example:81"), Some(0)).is_ok());
     }
 
     #[test]
     fn only_a_body_is_held_back_for_a_100() {
-        let expecting = |r: http::request::Builder| r.method("POST").header("expect", "100-Continue");
+        let expecting =
+            |r: http::request::Builder| r.method("POST").header("expect", "100-Continue");
         assert!(asked(expecting, Some(5)).ok().unwrap().expects_continue);
         assert!(asked(expecting, None).ok().unwrap().expects_continue);
         assert!(!asked(expecting, Some(0)).ok().unwrap().expects_continue);
@@ -338,7 +436,13 @@ mod tests {
 
     #[test]
     fn host_leaves_out_the_default_port_and_nothing_else() {
-        let host = |uri: &str| asked(|r| r.uri(uri), Some(0)).ok().unwrap().host().to_owned();
+        let host = |uri: &str| {
+            asked(|r| r.uri(uri), Some(0))
+                .ok()
+                .unwrap()
+                .host()
+                .to_owned()
+        };
         assert_eq!(host("http://a.example:80/"), "a.example");
         assert_eq!(host("https://a.example:443/"), "a.example");
         assert_eq!(host("https://a.example:80/"), "a.example:80");
@@ -347,11 +451,18 @@ mod tests {
 
     #[test]
     fn the_name_to_verify_comes_from_host_and_an_address_is_no_name() {
-        let name = |r: Result<Asked, String>| r.ok().unwrap().target(None).unwrap().server_name().cloned();
+        let name =
+            |r: Result<Asked, String>| r.ok().unwrap().target(None).unwrap().server_name().cloned();
         let host = |text: &str| Some(ServerName::Host(text.parse().unwrap()));
-        assert_eq!(name(asked(|r| r.uri("https://A.example/"), Some(0))), host("a.example"));
         assert_eq!(
-            name(asked(|r| r.uri("https://127.0.0.1/").header("host", "b.example:1"), Some(0))),
+            name(asked(|r| r.uri("https://A.example/"), Some(0))),
+            host("a.example")
+        );
+        assert_eq!(
+            name(asked(
+                |r| r.uri("https://127.0.0.1/").header("host", "b.example:1"),
+                Some(0)
+            )),
             host("b.example")
         );
         let ip = name(asked(|r| r.uri("https://[::1]/"), Some(0)));

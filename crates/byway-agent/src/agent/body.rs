@@ -1,8 +1,10 @@
-//! Body: a response's body as it arrives, or bytes for a request; and what becomes of the connection at its end.
+//! Body: a response's body as it arrives, or bytes for a request; and what becomes of the
+//! connection at its end.
 //!
-//! In:    a connection behind a response's head.   Out:   frames; then the lease back to the pool, or closed.
-//! Never: gives the connection back before its last frame was yielded and the request was written; ends a body that the
-//!        origin cut short as if it were whole.
+//! In:    a connection behind a response's head.
+//! Out:   frames; then the lease back to the pool, or closed.
+//! Never: gives the connection back before its last frame was yielded and the request was written;
+//!        ends a body that the origin cut short as if it were whole.
 
 use super::error::{BoxError, Error, Unsuited, Which};
 use super::event::CloseReason;
@@ -33,11 +35,11 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// The body of a response. It is also a body for requests: empty, or from bytes or text.
 ///
-/// While it is read it drives its connection: also what is still missing of the request's own body leaves while this
-/// one is polled, so that both can stream at the same time.
+/// While it is read it drives its connection: also what is still missing of the request's own body
+/// leaves while this one is polled, so that both can stream at the same time.
 ///
-/// The connection goes back to the pool with the last frame. Dropped before, the connection is closed, unless all that
-/// was missing had already arrived.
+/// The connection goes back to the pool with the last frame. Dropped before, the connection is
+/// closed, unless all that was missing had already arrived.
 pub struct Body {
     kind: Kind,
     about: Option<About>,
@@ -81,7 +83,10 @@ pub(crate) struct Incoming {
 impl Body {
     /// A body without a byte.
     pub fn empty() -> Self {
-        Self { kind: Kind::Empty, about: None }
+        Self {
+            kind: Kind::Empty,
+            about: None,
+        }
     }
 
     pub(crate) fn incoming(incoming: Incoming, about: About) -> Self {
@@ -90,12 +95,22 @@ impl Body {
         if incoming.over && incoming.upload.is_none() {
             incoming.settle();
         }
-        let kind = if incoming.lease.is_some() { Kind::Incoming(Box::new(incoming)) } else { Kind::Empty };
-        Self { kind, about: Some(about) }
+        let kind = if incoming.lease.is_some() {
+            Kind::Incoming(Box::new(incoming))
+        } else {
+            Kind::Empty
+        };
+        Self {
+            kind,
+            about: Some(about),
+        }
     }
 
     pub(crate) fn of_upgrade(upgraded: Upgraded, about: About) -> Self {
-        Self { kind: Kind::Upgraded(Box::new(upgraded)), about: Some(about) }
+        Self {
+            kind: Kind::Upgraded(Box::new(upgraded)),
+            about: Some(about),
+        }
     }
 
     /// The connection itself, after 101 or a 2xx to CONNECT. `None` for every other response.
@@ -106,7 +121,8 @@ impl Body {
         }
     }
 
-    /// Whether the connection had carried a request before this one. `false` for a body that is no response's.
+    /// Whether the connection had carried a request before this one. `false` for a body that is no
+    /// response's.
     #[doc(alias = "reusedSocket")]
     pub fn reused(&self) -> bool {
         self.about.is_some_and(|about| about.requests > 1)
@@ -117,7 +133,8 @@ impl Body {
         self.about.map_or(0, |about| about.requests)
     }
 
-    /// The address that the response came from; `None` for Unix sockets and connectors without addresses.
+    /// The address that the response came from; `None` for Unix sockets and connectors without
+    /// addresses.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.about?.peer
     }
@@ -138,8 +155,9 @@ impl Body {
     /// All bytes, if there are at most `limit_bytes`; trailers are dropped.
     ///
     /// # Errors
-    /// [`Error::Unsuited`] if there are more, and the connection is closed; [`Error::ConnectionLost`] if the origin ended
-    /// the body early, [`Error::Malformed`], [`Error::Timeout`], and [`Error::Body`] if the request's own body failed.
+    /// [`Error::Unsuited`] if there are more, and the connection is closed;
+    /// [`Error::ConnectionLost`] if the origin ended the body early, [`Error::Malformed`],
+    /// [`Error::Timeout`], and [`Error::Body`] if the request's own body failed.
     pub async fn bytes(mut self, limit_bytes: usize) -> Result<Bytes, Error> {
         let too_long = Error::Unsuited(Unsuited::TooLong { limit: limit_bytes });
         if http_body::Body::size_hint(&self).lower() > limit_bytes as u64 {
@@ -147,7 +165,9 @@ impl Body {
         }
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         while let Some(frame) = self.frame().await {
-            let Ok(data) = frame?.into_data() else { continue };
+            let Ok(data) = frame?.into_data() else {
+                continue;
+            };
             if first.len() + all.len() + data.len() > limit_bytes {
                 return Err(too_long);
             }
@@ -187,7 +207,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.get_mut().poll_incoming(cx)
     }
 
@@ -203,14 +226,24 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty | Kind::Upgraded(_) => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Incoming(incoming) => incoming.decoder.remaining().map_or_else(SizeHint::new, SizeHint::with_exact),
+            Kind::Incoming(incoming) => incoming
+                .decoder
+                .remaining()
+                .map_or_else(SizeHint::new, SizeHint::with_exact),
         }
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Whole(bytes) }, about: None }
+        Self {
+            kind: if bytes.is_empty() {
+                Kind::Empty
+            } else {
+                Kind::Whole(bytes)
+            },
+            about: None,
+        }
     }
 }
 
@@ -246,7 +279,11 @@ impl fmt::Debug for Body {
             Kind::Incoming(_) => "incoming",
             Kind::Upgraded(_) => "upgraded",
         };
-        write!(f, "Body({kind}, request {} of its connection)", self.requests())
+        write!(
+            f,
+            "Body({kind}, request {} of its connection)",
+            self.requests()
+        )
     }
 }
 
@@ -275,7 +312,9 @@ impl Incoming {
 
     /// Data or trailers, or `None` when the response is over.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Error>> {
-        let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(None)) };
+        let Some(lease) = &mut self.lease else {
+            return Poll::Ready(Ok(None));
+        };
         let wire: &mut Wire = lease;
         loop {
             let step = match self.trailer_bytes.take() {
@@ -284,7 +323,8 @@ impl Incoming {
             };
             match step {
                 Step::Data(n) => {
-                    let data = Bytes::copy_from_slice(wire.buffer.unread().get(..n).unwrap_or_default());
+                    let data =
+                        Bytes::copy_from_slice(wire.buffer.unread().get(..n).unwrap_or_default());
                     wire.buffer.consume(n);
                     self.decoder.taken(n);
                     self.due = None;
@@ -297,7 +337,9 @@ impl Incoming {
                     let trailers = trailers(&self.decoder, wire.buffer.unread());
                     wire.buffer.consume(n);
                     (self.over, self.due) = (true, None);
-                    return Poll::Ready(Ok((!trailers.is_empty()).then(|| Frame::trailers(trailers))));
+                    return Poll::Ready(Ok(
+                        (!trailers.is_empty()).then(|| Frame::trailers(trailers))
+                    ));
                 }
                 Step::More => match wire.poll_fill(cx) {
                     Poll::Ready(Ok(Read::Data(_))) => {}
@@ -308,21 +350,33 @@ impl Incoming {
                         (self.over, self.due) = (true, None);
                         return Poll::Ready(Ok(None));
                     }
-                    Poll::Ready(Err(broken)) => return Poll::Ready(Err(lost(wire, self.idempotent, Some(broken)))),
+                    Poll::Ready(Err(broken)) => {
+                        return Poll::Ready(Err(lost(wire, self.idempotent, Some(broken))));
+                    }
                     Poll::Pending => break,
                 },
             }
         }
         ready!(self.poll_due(cx));
         let after = self.body_idle.unwrap_or_default();
-        Poll::Ready(Err(Error::Timeout { which: Which::ResponseBody, after }))
+        Poll::Ready(Err(Error::Timeout {
+            which: Which::ResponseBody,
+            after,
+        }))
     }
 
-    /// Ready when the origin has paused for too long: it has sent nothing, and taken nothing of the request. If it may be
-    /// waiting for a body that the caller has yet to produce, the pause is not the origin's.
+    /// Ready when the origin has paused for too long: it has sent nothing, and taken nothing of the
+    /// request. If it may be waiting for a body that the caller has yet to produce, the pause is
+    /// not the origin's.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(after), Some(lease)) = (self.body_idle, &mut self.lease) else { return Poll::Pending };
-        if self.upload.as_ref().is_some_and(|upload| !upload.waits_for_origin(lease)) {
+        let (Some(after), Some(lease)) = (self.body_idle, &mut self.lease) else {
+            return Poll::Pending;
+        };
+        if self
+            .upload
+            .as_ref()
+            .is_some_and(|upload| !upload.waits_for_origin(lease))
+        {
             self.due = None;
             return Poll::Pending;
         }
@@ -333,9 +387,12 @@ impl Incoming {
         lease.watch.poll_until(cx, at)
     }
 
-    /// Lets what is missing of the request leave. Only a failure of the caller's own body is an error.
+    /// Lets what is missing of the request leave. Only a failure of the caller's own body is an
+    /// error.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
-        let (Some(upload), Some(lease)) = (&mut self.upload, &mut self.lease) else { return Ok(()) };
+        let (Some(upload), Some(lease)) = (&mut self.upload, &mut self.lease) else {
+            return Ok(());
+        };
         match upload.poll(cx, lease) {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
@@ -350,8 +407,9 @@ impl Incoming {
         }
     }
 
-    /// The response is over. The rest of the request may leave while the origin takes it, for a moment; a body that the
-    /// caller has yet to produce is not waited for, since the caller may be waiting for this end.
+    /// The response is over. The rest of the request may leave while the origin takes it, for a
+    /// moment; a body that the caller has yet to produce is not waited for, since the caller may be
+    /// waiting for this end.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (Some(upload), Some(lease)) = (&self.upload, &mut self.lease) else {
             self.settle();
@@ -382,7 +440,9 @@ impl Incoming {
 
     /// Passes over what has arrived, without waiting; whether that was all of the response.
     fn skip_to_end(&mut self) -> bool {
-        let Some(lease) = &mut self.lease else { return false };
+        let Some(lease) = &mut self.lease else {
+            return false;
+        };
         if let Some(n) = self.trailer_bytes {
             lease.buffer.consume(n);
             return true;
@@ -412,8 +472,8 @@ impl Drop for Incoming {
     }
 }
 
-/// Passes over the framing that is here. If that brings the end of the message, says how long the trailer section is
-/// that stands there (0 if there is none), which is then the first thing unread.
+/// Passes over the framing that is here. If that brings the end of the message, says how long the
+/// trailer section is that stands there (0 if there is none), which is then the first thing unread.
 fn end_if_here(decoder: &mut BodyDecoder, wire: &mut Wire) -> Result<Option<usize>, Error> {
     loop {
         match decoder.step(wire.buffer.unread())? {
@@ -427,7 +487,10 @@ fn end_if_here(decoder: &mut BodyDecoder, wire: &mut Wire) -> Result<Option<usiz
 fn trailers(decoder: &BodyDecoder, unread: &[u8]) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     for field in decoder.trailers(unread) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value)) {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(field.name),
+            HeaderValue::from_bytes(field.value),
+        ) {
             trailers.append(name, value);
         }
     }
@@ -437,5 +500,11 @@ fn trailers(decoder: &BodyDecoder, unread: &[u8]) -> HeaderMap {
 fn lost(wire: &Wire, idempotent: bool, source: Option<Broken>) -> Error {
     // A body has begun, so the connection's own count of requests says whether it was a kept one.
     let reused = wire.requests() > 1;
-    Error::ConnectionLost { reused, bytes_written: wire.written, bytes_read: wire.read, idempotent, source }
+    Error::ConnectionLost {
+        reused,
+        bytes_written: wire.written,
+        bytes_read: wire.read,
+        idempotent,
+        source,
+    }
 }

@@ -21,7 +21,8 @@ thread_local! {
     static SPARE: [RefCell<Vec<Vec<u8>>>; 2] = const { [const { RefCell::new(Vec::new()) }; 2] };
 }
 
-/// See the head of the file. The memory is initialised once and for all: `memory.len()` is the capacity.
+/// See the head of the file. The memory is initialised once and for all: `memory.len()` is the
+/// capacity.
 #[derive(Default)]
 pub(crate) struct Buffer {
     memory: Vec<u8>,
@@ -47,11 +48,15 @@ impl Buffer {
         }
     }
 
-    /// Room behind the unread bytes, at least one byte of it; empty only if [`MOST_BYTES`] are unread.
+    /// Room behind the unread bytes, at least one byte of it; empty only if [`MOST_BYTES`] are
+    /// unread.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         if self.memory.is_empty() {
             self.memory = take_spare(SMALL_BYTES);
-        } else if self.is_empty() && self.full_reads >= FULL_READS && self.memory.len() < LARGE_BYTES {
+        } else if self.is_empty()
+            && self.full_reads >= FULL_READS
+            && self.memory.len() < LARGE_BYTES
+        {
             give_spare(std::mem::replace(&mut self.memory, take_spare(LARGE_BYTES)));
         }
         if self.end == self.memory.len() {
@@ -60,11 +65,16 @@ impl Buffer {
         self.memory.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// Notes that `n` bytes were put into the room. A read that filled it all makes the next one larger.
+    /// Notes that `n` bytes were put into the room. A read that filled it all makes the next one
+    /// larger.
     pub(crate) fn advance(&mut self, n: usize) {
         self.end = (self.end + n).min(self.memory.len());
         let full = self.end == self.memory.len();
-        self.full_reads = if full { self.full_reads.saturating_add(1) } else { 0 };
+        self.full_reads = if full {
+            self.full_reads.saturating_add(1)
+        } else {
+            0
+        };
     }
 
     fn make_room(&mut self) {
@@ -73,7 +83,11 @@ impl Buffer {
             (self.start, self.end) = (0, self.end - self.start);
         }
         let held = self.end;
-        let wanted = if held < SMALL_BYTES { LARGE_BYTES } else { (2 * held).clamp(LARGE_BYTES, MOST_BYTES) };
+        let wanted = if held < SMALL_BYTES {
+            LARGE_BYTES
+        } else {
+            (2 * held).clamp(LARGE_BYTES, MOST_BYTES)
+        };
         if wanted > self.memory.len() {
             let mut roomier = vec![0; wanted];
             roomier[..held].copy_from_slice(&self.memory[..held]);
@@ -97,11 +111,18 @@ impl Drop for Buffer {
 }
 
 fn shelf(size: usize) -> Option<usize> {
-    [SMALL_BYTES, LARGE_BYTES].iter().position(|known| *known == size)
+    [SMALL_BYTES, LARGE_BYTES]
+        .iter()
+        .position(|known| *known == size)
 }
 
 fn take_spare(size: usize) -> Vec<u8> {
-    let spare = shelf(size).and_then(|n| SPARE.try_with(|spare| spare[n].borrow_mut().pop()).ok().flatten());
+    let spare = shelf(size).and_then(|n| {
+        SPARE
+            .try_with(|spare| spare[n].borrow_mut().pop())
+            .ok()
+            .flatten()
+    });
     spare.unwrap_or_else(|| vec![0; size])
 }
 

@@ -33,7 +33,8 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What is offered as the application protocol on TLS (RFC 7301).
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Makes an [`Agent`]. Every option has a default; nothing is checked before [`AgentBuilder::build`].
+/// Makes an [`Agent`]. Every option has a default; nothing is checked before
+/// [`AgentBuilder::build`].
 #[derive(Clone)]
 #[must_use = "call `build`"]
 pub struct AgentBuilder {
@@ -139,7 +140,8 @@ impl Default for AgentBuilder {
 ///
 /// Times above a year count as a year.
 impl AgentBuilder {
-    /// For opening a connection, TLS included, all addresses of a name together. Above 0 s; default 10 s.
+    /// For opening a connection, TLS included, all addresses of a name together. Above 0 s; default
+    /// 10 s.
     #[doc(alias = "connectTimeout")]
     #[doc(alias = "DialTimeout")]
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
@@ -147,8 +149,8 @@ impl AgentBuilder {
         self
     }
 
-    /// From the last byte of the request to the end of the response's head; each interim response starts it anew.
-    /// Above 0 s, or `None` for no limit; default 60 s.
+    /// From the last byte of the request to the end of the response's head; each interim response
+    /// starts it anew. Above 0 s, or `None` for no limit; default 60 s.
     #[doc(alias = "headersTimeout")]
     #[doc(alias = "ResponseHeaderTimeout")]
     pub fn first_byte_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
@@ -156,9 +158,9 @@ impl AgentBuilder {
         self
     }
 
-    /// The longest pause of the origin in a body: without sending a byte of the response while somebody reads it, or
-    /// without taking a byte of the request while there are some. Never a limit on the whole. Above 0 s, or `None` for
-    /// no limit; default 60 s.
+    /// The longest pause of the origin in a body: without sending a byte of the response while
+    /// somebody reads it, or without taking a byte of the request while there are some. Never a
+    /// limit on the whole. Above 0 s, or `None` for no limit; default 60 s.
     #[doc(alias = "bodyTimeout")]
     #[doc(alias = "read_timeout")]
     pub fn body_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
@@ -166,7 +168,8 @@ impl AgentBuilder {
         self
     }
 
-    /// How long a request with `Expect: 100-continue` holds its body back for the 100. Above 0 s; default 1 s.
+    /// How long a request with `Expect: 100-continue` holds its body back for the 100. Above 0 s;
+    /// default 1 s.
     #[doc(alias = "ExpectContinueTimeout")]
     pub fn expect_continue_timeout(mut self, limit: Duration) -> Self {
         self.times.expect_continue = limit;
@@ -183,9 +186,10 @@ impl AgentBuilder {
 
 /// # Where connections lead
 impl AgentBuilder {
-    /// Opens connections with a `tower` service from [`Target`] to anything that reads and writes; for a function there
-    /// is [`connector_fn`](crate::connector_fn). It is called with a permit of the pool in hand, so the limits hold for
-    /// its connections too. For `https` targets the agent speaks TLS over what it returns.
+    /// Opens connections with a `tower` service from [`Target`] to anything that reads and writes;
+    /// for a function there is [`connector_fn`](crate::connector_fn). It is called with a permit of
+    /// the pool in hand, so the limits hold for its connections too. For `https` targets the agent
+    /// speaks TLS over what it returns.
     #[doc(alias = "createConnection")]
     #[doc(alias = "connect")]
     #[doc(alias = "DialContext")]
@@ -200,8 +204,9 @@ impl AgentBuilder {
         self
     }
 
-    /// As [`AgentBuilder::connector`], for a service whose connections are [`byway_dial::Stream`]s, or [`Connected`]:
-    /// a stream with more to say (TLS is done already; it leads to a forward proxy).
+    /// As [`AgentBuilder::connector`], for a service whose connections are [`byway_dial::Stream`]s,
+    /// or [`Connected`]: a stream with more to say (TLS is done already; it leads to a forward
+    /// proxy).
     pub fn stream_connector<S>(mut self, service: S) -> Self
     where
         S: Service<Target> + Clone + Send + Sync + 'static,
@@ -220,21 +225,26 @@ impl AgentBuilder {
         self
     }
 
-    /// Dials this address for every request, whatever its URL says: `host:port`, `[IPv6]:port` or `unix:/path`.
-    /// Requests still say the URL's host, and are still grouped by it.
+    /// Dials this address for every request, whatever its URL says: `host:port`, `[IPv6]:port` or
+    /// `unix:/path`. Requests still say the URL's host, and are still grouped by it.
     #[doc(alias = "createConnection")]
     pub fn one_address(mut self, address: impl Into<String>) -> Self {
         self.one_address = Some(address.into());
         self
     }
 
-    /// Which requests share connections. The rule sees the whole head of a request; `None` means: by its origin, as
-    /// usual. Hosts with the same name share connections and limits; paths with names of their own have limits of their
-    /// own. Plain and TLS connections, and ones verified for different names, are never shared, whatever the rule says.
+    /// Which requests share connections. The rule sees the whole head of a request; `None` means:
+    /// by its origin, as usual. Hosts with the same name share connections and limits; paths with
+    /// names of their own have limits of their own. Plain and TLS connections, and ones verified
+    /// for different names, are never shared, whatever the rule says.
     ///
-    /// Whoever shares a connection between hosts promises that one server stands behind all of them.
+    /// Whoever shares a connection between hosts promises that one server stands behind all of
+    /// them.
     #[doc(alias = "getName")]
-    pub fn group_by<N: Into<Arc<str>>>(mut self, rule: impl Fn(&Parts) -> Option<N> + Send + Sync + 'static) -> Self {
+    pub fn group_by<N: Into<Arc<str>>>(
+        mut self,
+        rule: impl Fn(&Parts) -> Option<N> + Send + Sync + 'static,
+    ) -> Self {
         self.group_by = Some(Arc::new(move |parts| rule(parts).map(Into::into)));
         self
     }
@@ -242,17 +252,21 @@ impl AgentBuilder {
 
 /// # What is told
 impl AgentBuilder {
-    /// Calls `observer` with each [`Event`]. It runs where the event happens, under no lock, so it may use the agent; it
-    /// must be quick, and must not panic.
+    /// Calls `observer` with each [`Event`]. It runs where the event happens, under no lock, so it
+    /// may use the agent; it must be quick, and must not panic.
     pub fn on_event(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Observer(Some(Arc::new(observer)));
         self
     }
 
-    /// Calls `call` with each interim response (100, 103) of every request that has no [`OnInterim`] of its own.
+    /// Calls `call` with each interim response (100, 103) of every request that has no
+    /// [`OnInterim`] of its own.
     #[doc(alias = "information")]
     #[doc(alias = "continue")]
-    pub fn on_informational(mut self, call: impl Fn(&Response<()>) + Send + Sync + 'static) -> Self {
+    pub fn on_informational(
+        mut self,
+        call: impl Fn(&Response<()>) + Send + Sync + 'static,
+    ) -> Self {
         self.on_interim = Some(OnInterim::new(call));
         self
     }
@@ -262,7 +276,8 @@ impl AgentBuilder {
     /// The agent. Opens nothing and needs no runtime yet.
     ///
     /// # Errors
-    /// [`BuildError`] for a 0, for a limit that another one makes unreachable, and for options that exclude each other.
+    /// [`BuildError`] for a 0, for a limit that another one makes unreachable, and for options that
+    /// exclude each other.
     pub fn build(self) -> Result<Agent, BuildError> {
         self.refuse_zeros()?;
         self.refuse_conflicts()?;
@@ -275,7 +290,10 @@ impl AgentBuilder {
             (None, None) => None,
         };
         let options = self.dial_options();
-        let tls = TlsOptions { alpn: vec![HTTP_1_1.to_vec()], ..self.tls };
+        let tls = TlsOptions {
+            alpn: vec![HTTP_1_1.to_vec()],
+            ..self.tls
+        };
         let connector = match self.way {
             Way::Direct => Arc::new(Direct::new(options, &tls)),
             Way::Foreign(connector) => connector,
@@ -310,14 +328,20 @@ impl AgentBuilder {
     fn limits(&self) -> Limits {
         let default = Limits::default();
         let max_total = self.max_total.unwrap_or(default.max_total);
-        let max_per_origin = self.max_per_origin.unwrap_or_else(|| default.max_per_origin.min(max_total));
+        let max_per_origin = self
+            .max_per_origin
+            .unwrap_or_else(|| default.max_per_origin.min(max_total));
         let most_idle = self.limits.max_idle_total.unwrap_or(max_total).max(1); // 0 has an error of its own
         let longest = self.limits.max_lifetime.unwrap_or(Duration::MAX);
         Limits {
             max_total,
             max_per_origin,
-            max_idle_per_origin: self.max_idle_per_origin.unwrap_or_else(|| max_per_origin.min(most_idle)),
-            idle_timeout: self.idle_timeout.unwrap_or_else(|| default.idle_timeout.min(longest)),
+            max_idle_per_origin: self
+                .max_idle_per_origin
+                .unwrap_or_else(|| max_per_origin.min(most_idle)),
+            idle_timeout: self
+                .idle_timeout
+                .unwrap_or_else(|| default.idle_timeout.min(longest)),
             lifetime_jitter: self.lifetime_jitter.unwrap_or(default.lifetime_jitter),
             ..self.limits.clone()
         }
@@ -335,7 +359,10 @@ impl AgentBuilder {
             ("expect_continue_timeout", Some(self.times.expect_continue)),
             ("server_keep_alive: longest", longest_hint),
         ];
-        match times.into_iter().find(|(_, time)| *time == Some(Duration::ZERO)) {
+        match times
+            .into_iter()
+            .find(|(_, time)| *time == Some(Duration::ZERO))
+        {
             Some((option, _)) => Err(BuildError::Zero { option }),
             None => Ok(()),
         }
@@ -345,10 +372,17 @@ impl AgentBuilder {
         if self.tls.alpn.iter().any(|protocol| protocol != HTTP_1_1) {
             return Err(BuildError::Alpn);
         }
-        let Some(proxy) = &self.proxy else { return Ok(()) };
+        let Some(proxy) = &self.proxy else {
+            return Ok(());
+        };
         match proxy.misused() {
-            Some(option) => Err(BuildError::Conflict { option, other: "a proxy that others choose" }),
-            None => proxy.check().map_err(|error| BuildError::Proxy(error.to_string())),
+            Some(option) => Err(BuildError::Conflict {
+                option,
+                other: "a proxy that others choose",
+            }),
+            None => proxy
+                .check()
+                .map_err(|error| BuildError::Proxy(error.to_string())),
         }
     }
 
@@ -382,7 +416,10 @@ impl AgentBuilder {
             (all_idle, unpooled),
             (jitter, ageless),
         ];
-        match excluding.into_iter().find(|((_, one), (_, other))| *one && *other) {
+        match excluding
+            .into_iter()
+            .find(|((_, one), (_, other))| *one && *other)
+        {
             Some(((option, _), (other, _))) => Err(BuildError::Conflict { option, other }),
             None => Ok(()),
         }
@@ -391,6 +428,8 @@ impl AgentBuilder {
 
 impl fmt::Debug for AgentBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentBuilder").field("limits", &self.limits()).finish_non_exhaustive()
+        f.debug_struct("AgentBuilder")
+            .field("limits", &self.limits())
+            .finish_non_exhaustive()
     }
 }

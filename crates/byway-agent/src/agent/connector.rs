@@ -1,11 +1,14 @@
 //! Connector: opens connections for an agent: the built-in dialler, or anybody's `tower` service.
 //!
-//! In:    a [`Target`].   Out:   [`Connected`]: a byte stream to it, and what requests on it must look like.
+//! In:    a [`Target`].
+//! Out:   [`Connected`]: a byte stream to it, and what requests on it must look like.
 //! Never: asked without a permit of the pool, and never asked to pool or to limit by itself.
 
 use super::error::{BoxError, Error, Which};
 use super::target::Target;
-use byway_dial::{AddressRules, AsIo, Broken, Dialled, Dialler, Options, Pipe, Read, Resolver, Route, Stream};
+use byway_dial::{
+    AddressRules, AsIo, Broken, Dialled, Dialler, Options, Pipe, Read, Resolver, Route, Stream,
+};
 use byway_dial::{TlsClient, TlsOptions};
 use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
@@ -32,10 +35,15 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// A plain byte stream to the target, through whatever lies between. For an `https` target the agent speaks TLS
-    /// over it.
+    /// A plain byte stream to the target, through whatever lies between. For an `https` target the
+    /// agent speaks TLS over it.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, secured: false, absolute_form: false, fields: Vec::new() }
+        Self {
+            stream,
+            secured: false,
+            absolute_form: false,
+            fields: Vec::new(),
+        }
     }
 
     /// The connector has spoken TLS itself, and has verified [`Target::server_name`].
@@ -45,8 +53,9 @@ impl Connected {
         self
     }
 
-    /// The other end is a forward proxy for plain requests: they are sent to it with the whole URL as their target (RFC
-    /// 9112 section 3.2.2). Not for `https` targets, which go through such a proxy by CONNECT.
+    /// The other end is a forward proxy for plain requests: they are sent to it with the whole URL
+    /// as their target (RFC 9112 section 3.2.2). Not for `https` targets, which go through such a
+    /// proxy by CONNECT.
     #[must_use]
     pub fn absolute_form(mut self) -> Self {
         self.absolute_form = true;
@@ -97,7 +106,9 @@ where
     fn connect(&self, target: Target) -> Connecting {
         let (mut service, into) = (self.service.clone(), self.into);
         Box::pin(async move {
-            std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+            std::future::poll_fn(|cx| service.poll_ready(cx))
+                .await
+                .map_err(Into::into)?;
             service.call(target).await.map(into).map_err(Into::into)
         })
     }
@@ -111,7 +122,10 @@ where
     S::Error: Into<BoxError>,
     S::Future: Send,
 {
-    Arc::new(Foreign { service, into: |io| Connected::new(stream_of(io)) })
+    Arc::new(Foreign {
+        service,
+        into: |io| Connected::new(stream_of(io)),
+    })
 }
 
 /// A service whose connections are streams, or say more than a stream does.
@@ -122,7 +136,10 @@ where
     S::Error: Into<BoxError>,
     S::Future: Send,
 {
-    Arc::new(Foreign { service, into: Into::into })
+    Arc::new(Foreign {
+        service,
+        into: Into::into,
+    })
 }
 
 /// A function from [`Target`] to a future, as a connector.
@@ -131,7 +148,10 @@ where
     F: FnMut(Target) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    ConnectorFn { connect, _private: PhantomData }
+    ConnectorFn {
+        connect,
+        _private: PhantomData,
+    }
 }
 
 /// See [`connector_fn`].
@@ -170,8 +190,15 @@ pub(crate) struct Direct {
 impl Direct {
     /// `tls` is the policy towards origins; a proxy is not told who we are to them.
     pub(crate) fn new(options: Options, tls: &TlsOptions) -> Self {
-        let parent_tls = TlsOptions { identity: None, ..tls.clone() };
-        Self { options, parent_tls, dialler: Arc::default() }
+        let parent_tls = TlsOptions {
+            identity: None,
+            ..tls.clone()
+        };
+        Self {
+            options,
+            parent_tls,
+            dialler: Arc::default(),
+        }
     }
 }
 
@@ -181,7 +208,8 @@ impl Connect for Direct {
         let cell = Arc::clone(&self.dialler);
         Box::pin(async move {
             let resolver = || Resolver::system(tokio::runtime::Handle::current());
-            let dialler = cell.get_or_init(|| Dialler::new(resolver(), options).with_parent_tls(parent_tls));
+            let dialler =
+                cell.get_or_init(|| Dialler::new(resolver(), options).with_parent_tls(parent_tls));
             // The caller chose the URL; rules about addresses are for those who dial for strangers.
             let rules = AddressRules::open();
             match target.group.routes() {
@@ -197,9 +225,13 @@ impl Connect for Direct {
 
 /// A connection by `route`, and what requests on it must look like.
 fn by_route(route: &Route, dialled: Dialled) -> Result<Connected, BoxError> {
-    let Route::Absolute(parent) = route else { return Ok(dialled.into()) };
+    let Route::Absolute(parent) = route else {
+        return Ok(dialled.into());
+    };
     let connected = Connected::from(dialled).absolute_form();
-    let Some(authorization) = parent.authorization()? else { return Ok(connected) };
+    let Some(authorization) = parent.authorization()? else {
+        return Ok(connected);
+    };
     let mut value = HeaderValue::try_from(authorization)?;
     value.set_sensitive(true);
     Ok(connected.with_field(PROXY_AUTHORIZATION, value))
@@ -212,12 +244,20 @@ pub(crate) async fn open(
     tls: impl FnOnce() -> Result<TlsClient, BoxError>,
     limit: Duration,
 ) -> Result<Connected, Error> {
-    let failed = |source| Error::Connect { target: target.to_string().into(), source };
+    let failed = |source| Error::Connect {
+        target: target.to_string().into(),
+        source,
+    };
     let opening = async {
         let mut connected = connector.connect(target.clone()).await?;
-        let Some(name) = target.server_name() else { return Ok(connected) };
+        let Some(name) = target.server_name() else {
+            return Ok(connected);
+        };
         if connected.absolute_form {
-            return Err("the connector offers a forward proxy for plain requests, and the target is https".into());
+            return Err(
+                "the connector offers a forward proxy for plain requests, and the target is https"
+                    .into(),
+            );
         }
         if !connected.secured {
             connected.stream = tls()?.connect(connected.stream, name).await?;
@@ -226,7 +266,10 @@ pub(crate) async fn open(
     };
     match timeout(limit, opening).await {
         Ok(opened) => opened.map_err(failed),
-        Err(_) => Err(Error::Timeout { which: Which::Connect, after: limit }),
+        Err(_) => Err(Error::Timeout {
+            which: Which::Connect,
+            after: limit,
+        }),
     }
 }
 
@@ -234,16 +277,25 @@ pub(crate) async fn open(
 fn stream_of<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(io: T) -> Stream {
     let mut io = Some(io);
     let any: &mut dyn Any = &mut io;
-    if let Some(socket) = any.downcast_mut::<Option<TcpStream>>().and_then(Option::take) {
+    if let Some(socket) = any
+        .downcast_mut::<Option<TcpStream>>()
+        .and_then(Option::take)
+    {
         return Stream::tcp(socket);
     }
-    if let Some(socket) = any.downcast_mut::<Option<UnixStream>>().and_then(Option::take) {
+    if let Some(socket) = any
+        .downcast_mut::<Option<UnixStream>>()
+        .and_then(Option::take)
+    {
         return Stream::unix(socket);
     }
     if let Some(AsIo(stream)) = any.downcast_mut::<Option<AsIo>>().and_then(Option::take) {
         return stream;
     }
-    Stream::other(Box::new(Io { io, finished: false }))
+    Stream::other(Box::new(Io {
+        io,
+        finished: false,
+    }))
 }
 
 /// Any reader and writer as a pipe. It knows no reset: giving it up is dropping it.
@@ -269,8 +321,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Pipe for Io<T> {
         }))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
-        self.io()?.poll_write_vectored(cx, bufs).map_err(Broken::from)
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
+        self.io()?
+            .poll_write_vectored(cx, bufs)
+            .map_err(Broken::from)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {

@@ -1,4 +1,5 @@
-//! Error: why a request got no response, or a body no end: what failed, whose side, and whether to try again.
+//! Error: why a request got no response, or a body no end: what failed, whose side, and whether to
+//! try again.
 //!
 //! In:    a failure, and what had been written and read when it happened.
 //! Out:   text for people, facts for programs.   Never: holds bytes of a request or a response.
@@ -16,14 +17,19 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Every permitted connection is in use and the queue has no place left. Our side; nothing was sent.
-    #[error("the agent's queue is full ({limit} requests wait): send less at once, or raise queue_len or the limits")]
+    /// Every permitted connection is in use and the queue has no place left. Our side; nothing was
+    /// sent.
+    #[error(
+        "the agent's queue is full ({limit} requests wait): send less at once, or raise queue_len or the limits"
+    )]
     QueueFull {
         /// The length of the queue.
         limit: usize,
     },
     /// No connection came free in time. Our side; nothing was sent.
-    #[error("no connection came free within {waited:?}: send less at once, or raise queue_wait or the limits")]
+    #[error(
+        "no connection came free within {waited:?}: send less at once, or raise queue_wait or the limits"
+    )]
     QueueTimeout {
         /// How long the request waited.
         waited: Duration,
@@ -50,14 +56,17 @@ pub enum Error {
         reused: bool,
         /// Bytes of this request that the system had taken.
         bytes_written: u64,
-        /// Bytes of the response that had come, interim responses included. 0 is the sign of a stale connection.
+        /// Bytes of the response that had come, interim responses included. 0 is the sign of a
+        /// stale connection.
         bytes_read: u64,
-        /// Whether the method, or one `Idempotency-Key`, says that doing it twice is as good as once.
+        /// Whether the method, or one `Idempotency-Key`, says that doing it twice is as good as
+        /// once.
         idempotent: bool,
         /// How it ended; `None` if by an orderly FIN.
         source: Option<Broken>,
     },
-    /// The origin's answer cannot be trusted to mean one thing. Its side; the connection was closed.
+    /// The origin's answer cannot be trusted to mean one thing. Its side; the connection was
+    /// closed.
     #[error("the origin's answer is not sound HTTP/1: {0}")]
     Malformed(#[source] BadAnswer),
     /// Somebody took too long.
@@ -68,7 +77,8 @@ pub enum Error {
         /// The time that was allowed.
         after: Duration,
     },
-    /// The request's own body failed, or did not have the length that its head announced. The caller's side.
+    /// The request's own body failed, or did not have the length that its head announced. The
+    /// caller's side.
     #[error("the request's body failed: {0}")]
     Body(#[source] BoxError),
     /// The response's body is longer than the caller wants, or no UTF-8.
@@ -117,7 +127,8 @@ pub enum Which {
     ResponseBody,
 }
 
-/// What made a body unsuited for [`Body::bytes`](crate::Body::bytes) or [`Body::text`](crate::Body::text).
+/// What made a body unsuited for [`Body::bytes`](crate::Body::bytes) or
+/// [`Body::text`](crate::Body::text).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsuited {
     /// Longer than the limit.
@@ -132,26 +143,36 @@ pub enum Unsuited {
 impl fmt::Display for Unsuited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLong { limit } => write!(f, "is longer than {limit} bytes: allow more, or read it frame by frame"),
+            Self::TooLong { limit } => write!(
+                f,
+                "is longer than {limit} bytes: allow more, or read it frame by frame"
+            ),
             Self::NotText => f.write_str("is no UTF-8: read it with `bytes`"),
         }
     }
 }
 
 impl Error {
-    /// Whether sending the same request again is safe: nothing of it can have been acted upon, or acting twice is as
-    /// good as once. It says nothing of whether it will help; wait a little before you do.
+    /// Whether sending the same request again is safe: nothing of it can have been acted upon, or
+    /// acting twice is as good as once. It says nothing of whether it will help; wait a little
+    /// before you do.
     ///
-    /// True if nothing was sent (queue, connect, shut down), and for an idempotent request whose connection ended before
-    /// a byte of the response came. (The agent itself tries once more in the case that helps most: see
-    /// [`Retry`](crate::Retry).)
+    /// True if nothing was sent (queue, connect, shut down), and for an idempotent request whose
+    /// connection ended before a byte of the response came. (The agent itself tries once more in
+    /// the case that helps most: see [`Retry`](crate::Retry).)
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::QueueFull { .. } | Self::QueueTimeout { .. } | Self::Closed | Self::Connect { .. } => true,
+            Self::QueueFull { .. }
+            | Self::QueueTimeout { .. }
+            | Self::Closed
+            | Self::Connect { .. } => true,
             Self::Timeout { which, .. } => *which == Which::Connect,
-            Self::ConnectionLost { bytes_written, bytes_read, idempotent, .. } => {
-                *bytes_written == 0 || (*idempotent && *bytes_read == 0)
-            }
+            Self::ConnectionLost {
+                bytes_written,
+                bytes_read,
+                idempotent,
+                ..
+            } => *bytes_written == 0 || (*idempotent && *bytes_read == 0),
             _ => false,
         }
     }
@@ -167,14 +188,18 @@ impl Error {
     }
 
     pub(crate) fn invalid(reason: impl Into<String>) -> Self {
-        Self::InvalidRequest { reason: reason.into() }
+        Self::InvalidRequest {
+            reason: reason.into(),
+        }
     }
 }
 
 impl From<AcquireError> for Error {
     fn from(error: AcquireError) -> Self {
         match error {
-            AcquireError::QueueFull { limit } | AcquireError::ClientShare { limit } => Self::QueueFull { limit },
+            AcquireError::QueueFull { limit } | AcquireError::ClientShare { limit } => {
+                Self::QueueFull { limit }
+            }
             AcquireError::QueueTimeout { waited } => Self::QueueTimeout { waited },
             AcquireError::Closed => Self::Closed,
         }
@@ -211,14 +236,32 @@ mod tests {
     use super::*;
 
     fn lost(bytes_written: u64, bytes_read: u64, idempotent: bool) -> Error {
-        Error::ConnectionLost { reused: true, bytes_written, bytes_read, idempotent, source: None }
+        Error::ConnectionLost {
+            reused: true,
+            bytes_written,
+            bytes_read,
+            idempotent,
+            source: None,
+        }
     }
 
     #[test]
     fn what_was_not_sent_may_be_sent_again_whatever_the_method() {
         assert!(Error::QueueFull { limit: 1 }.is_retryable());
-        assert!(Error::Connect { target: "a:1".into(), source: "refused".into() }.is_retryable());
-        assert!(Error::Timeout { which: Which::Connect, after: Duration::from_secs(1) }.is_retryable());
+        assert!(
+            Error::Connect {
+                target: "a:1".into(),
+                source: "refused".into()
+            }
+            .is_retryable()
+        );
+        assert!(
+            Error::Timeout {
+                which: Which::Connect,
+                after: Duration::from_secs(1)
+            }
+            .is_retryable()
+        );
         assert!(lost(0, 0, false).is_retryable());
     }
 
@@ -227,13 +270,22 @@ mod tests {
         assert!(lost(10, 0, true).is_retryable());
         assert!(!lost(10, 0, false).is_retryable());
         assert!(!lost(10, 1, true).is_retryable());
-        assert!(!Error::Timeout { which: Which::FirstByte, after: Duration::from_secs(1) }.is_retryable());
+        assert!(
+            !Error::Timeout {
+                which: Which::FirstByte,
+                after: Duration::from_secs(1)
+            }
+            .is_retryable()
+        );
         assert!(!Error::Malformed(BadAnswer::UnaskedUpgrade).is_retryable());
     }
 
     #[test]
     fn a_lost_connection_says_whether_it_was_kept_and_how_far_it_came() {
         let text = lost(120, 0, true).to_string();
-        assert_eq!(text, "the origin ended the connection (a kept one, 120 bytes sent, 0 read)");
+        assert_eq!(
+            text,
+            "the origin ended the connection (a kept one, 120 bytes sent, 0 read)"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! Event: what happened to a connection or in the queue, told to an observer when it happens.
 //!
-//! In:    the moments of an agent's work.   Out:   calls of one function.   Never: under a lock, and never waits.
+//! In:    the moments of an agent's work.
+//! Out:   calls of one function.
+//! Never: under a lock, and never waits.
 
 use super::error::Error;
 use super::group::Group;
@@ -10,8 +12,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One thing that happened. Events of one connection come in order; those of several may come at once, on several
-/// threads.
+/// One thing that happened. Events of one connection come in order; those of several may come at
+/// once, on several threads.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -105,9 +107,11 @@ pub enum CloseReason {
     ShutDown,
     /// The origin had ended it while it was idle, or bytes had come that nobody asked for.
     Stale,
-    /// It had been upgraded, and has been dropped as such; if upgraded ones do not count, it has left.
+    /// It had been upgraded, and has been dropped as such; if upgraded ones do not count, it has
+    /// left.
     Upgraded,
-    /// The origin or the caller said `Connection: close`, or the response ended with the connection.
+    /// The origin or the caller said `Connection: close`, or the response ended with the
+    /// connection.
     LastResponse,
     /// The origin's `Keep-Alive` left no time or no request.
     Hint,
@@ -119,7 +123,8 @@ pub enum CloseReason {
     Failed,
     /// The caller dropped the request or its response half-way.
     Dropped,
-    /// The agent keeps no connections ([`AgentBuilder::keep_alive`](crate::AgentBuilder::keep_alive)).
+    /// The agent keeps no connections
+    /// ([`AgentBuilder::keep_alive`](crate::AgentBuilder::keep_alive)).
     Unpooled,
 }
 
@@ -129,7 +134,8 @@ pub enum CloseReason {
 pub enum NoRetry {
     /// The agent's [`Retry`](crate::Retry) forbids it.
     Policy,
-    /// Something was written, the method is not idempotent, and there is not exactly one `Idempotency-Key`.
+    /// Something was written, the method is not idempotent, and there is not exactly one
+    /// `Idempotency-Key`.
     Method,
     /// More of the body has been sent than is kept for a second try.
     Body,
@@ -159,12 +165,17 @@ impl Observer {
     }
 }
 
-/// What only the pool knows. The rest is told where more is known of it: by whoever dialled, was refused, or decided
-/// that a connection is not kept.
+/// What only the pool knows. The rest is told where more is known of it: by whoever dialled, was
+/// refused, or decided that a connection is not kept.
 fn of_pool<'a>(event: &pool::Event<'a, Group>) -> Option<Event<'a>> {
     match *event {
         pool::Event::Queued { key } => Some(Event::Queued { group: key }),
-        pool::Event::Closed { key, reason, age, requests } => {
+        pool::Event::Closed {
+            key,
+            reason,
+            age,
+            requests,
+        } => {
             let reason = match reason {
                 pool::Reason::IdleTimeout => CloseReason::IdleTimeout,
                 pool::Reason::Lifetime => CloseReason::Lifetime,
@@ -177,7 +188,12 @@ fn of_pool<'a>(event: &pool::Event<'a, Group>) -> Option<Event<'a>> {
                 pool::Reason::Upgraded => CloseReason::Upgraded,
                 pool::Reason::NotKept => return None,
             };
-            Some(Event::Closed { group: key, reason, age, requests })
+            Some(Event::Closed {
+                group: key,
+                reason,
+                age,
+                requests,
+            })
         }
         _ => None,
     }
@@ -185,6 +201,10 @@ fn of_pool<'a>(event: &pool::Event<'a, Group>) -> Option<Event<'a>> {
 
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Observer" } else { "no observer" })
+        f.write_str(if self.0.is_some() {
+            "Observer"
+        } else {
+            "no observer"
+        })
     }
 }

@@ -1,7 +1,9 @@
 //! Exchange: one request on one connection, until the head of its final response is there.
 //!
-//! In:    a checked request, its upload, a connection on loan.   Out:   where the head ends in the connection's buffer.
-//! Never: a second task or a channel: whoever polls drives both directions; never waits for a peer without a deadline.
+//! In:    a checked request, its upload, a connection on loan.
+//! Out:   where the head ends in the connection's buffer.
+//! Never: a second task or a channel: whoever polls drives both directions; never waits for a peer
+//!        without a deadline.
 
 use super::HEAD_LIMITS;
 use super::asked::Asked;
@@ -41,11 +43,13 @@ pub(super) struct Heard {
     pub(super) head_bytes: usize,
     /// The upload is not over and will not go on: no 100 came for it, or the origin takes no more.
     pub(super) abandoned: bool,
-    /// An interim response announced a body: what comes next on the connection is not certain to begin a message.
+    /// An interim response announced a body: what comes next on the connection is not certain to
+    /// begin a message.
     pub(super) lost_boundary: bool,
 }
 
-/// Sends the request and reads the head of its final response, or of 101. The upload may not be over then.
+/// Sends the request and reads the head of its final response, or of 101. The upload may not be
+/// over then.
 ///
 /// Not cancel safe for the connection, which must be closed if the future is dropped or fails.
 pub(super) async fn run<B>(
@@ -61,20 +65,39 @@ where
 {
     wire.begin();
     request_head::queue(asked, wire, terms.keep_alive)?;
-    let hold = asked.expects_continue.then(|| Instant::now() + terms.times.expect_continue);
-    let mut progress = Progress { hold, times: terms.times, moved: 0, due: None, broken: None, lost_boundary: false };
+    let hold = asked
+        .expects_continue
+        .then(|| Instant::now() + terms.times.expect_continue);
+    let mut progress = Progress {
+        hold,
+        times: terms.times,
+        moved: 0,
+        due: None,
+        broken: None,
+        lost_boundary: false,
+    };
     for _ in 0..=MOST {
-        let head_bytes =
-            poll_fn(|cx| progress.poll(cx, upload, wire)).await.map_err(|stop| stop.error(asked, wire, terms))?;
+        let head_bytes = poll_fn(|cx| progress.poll(cx, upload, wire))
+            .await
+            .map_err(|stop| stop.error(asked, wire, terms))?;
         let status = wire.head.view(wire.buffer.unread()).status();
         match status {
-            101 if asked.upgrades && upload.is_over() => return Ok(progress.heard(head_bytes, upload)),
+            101 if asked.upgrades && upload.is_over() => {
+                return Ok(progress.heard(head_bytes, upload));
+            }
             101 => return Err(Error::Malformed(BadAnswer::UnaskedUpgrade)),
             100..=199 => {
                 if let Some(OnInterim(call)) = terms.on_interim {
-                    call(&response_head::read(&wire.head, wire.buffer.unread(), head_bytes)?);
+                    call(&response_head::read(
+                        &wire.head,
+                        wire.buffer.unread(),
+                        head_bytes,
+                    )?);
                 }
-                progress.lost_boundary |= wire.head.view(wire.buffer.unread()).announces_impossible_body();
+                progress.lost_boundary |= wire
+                    .head
+                    .view(wire.buffer.unread())
+                    .announces_impossible_body();
                 wire.buffer.consume(head_bytes);
                 wire.head.clear();
                 progress.restart(status);
@@ -121,7 +144,12 @@ impl Stop {
 }
 
 impl Progress {
-    fn poll<B>(&mut self, cx: &mut Context<'_>, upload: &mut Upload<B>, wire: &mut Wire) -> Poll<Result<usize, Stop>>
+    fn poll<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload<B>,
+        wire: &mut Wire,
+    ) -> Poll<Result<usize, Stop>>
     where
         B: Body + Send,
         B::Data: Send,
@@ -132,7 +160,9 @@ impl Progress {
             if let Poll::Ready(head) = self.poll_head(cx, wire) {
                 return Poll::Ready(head);
             }
-            let Some((at, which, after)) = self.deadline(upload, wire) else { return Poll::Pending };
+            let Some((at, which, after)) = self.deadline(upload, wire) else {
+                return Poll::Pending;
+            };
             ready!(wire.watch.poll_until(cx, at));
             match self.hold.take() {
                 Some(_) => self.due = None, // no 100 came in time: the body goes without it
@@ -141,7 +171,12 @@ impl Progress {
         }
     }
 
-    fn poll_upload<B>(&mut self, cx: &mut Context<'_>, upload: &mut Upload<B>, wire: &mut Wire) -> Result<(), Stop>
+    fn poll_upload<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload<B>,
+        wire: &mut Wire,
+    ) -> Result<(), Stop>
     where
         B: Body + Send,
         B::Data: Send,
@@ -199,13 +234,15 @@ impl Progress {
                 return None;
             }
         };
-        // While the request leaves, each byte taken is progress. The head of the response has one time for all of it,
-        // which begins when the request has left.
+        // While the request leaves, each byte taken is progress. The head of the response has one
+        // time for all of it, which begins when the request has left.
         if self.moved != wire.written || self.due.is_some_and(|(of, _)| of != which) {
             self.moved = wire.written;
             self.due = None;
         }
-        let (_, at) = *self.due.get_or_insert_with(|| (which, Instant::now() + after));
+        let (_, at) = *self
+            .due
+            .get_or_insert_with(|| (which, Instant::now() + after));
         Some((at, which, after))
     }
 
@@ -215,7 +252,11 @@ impl Progress {
         B::Error: Into<BoxError>,
     {
         let stopped = self.hold.is_some() || self.broken.is_some();
-        Heard { head_bytes, abandoned: stopped && !upload.is_over(), lost_boundary: self.lost_boundary }
+        Heard {
+            head_bytes,
+            abandoned: stopped && !upload.is_over(),
+            lost_boundary: self.lost_boundary,
+        }
     }
 
     /// An interim response came: the origin is alive, and 100 lets the body go.

@@ -1,6 +1,9 @@
-//! Flight: a request under way, from its first poll to the end of its response, for whoever waits for the last one.
+//! Flight: a request under way, from its first poll to the end of its response, for whoever waits
+//! for the last one.
 //!
-//! In:    one for each request.   Out:   the connection settled, the count lowered.   Never: outlives its response's body.
+//! In:    one for each request.
+//! Out:   the connection settled, the count lowered.
+//! Never: outlives its response's body.
 
 use super::Inner;
 use super::event::{CloseReason, Event};
@@ -35,10 +38,14 @@ impl Flight {
         &self.0
     }
 
-    /// Gives a connection back to the pool, or closes it. One with a byte left over is closed, whatever was decided: it
-    /// would be the beginning of a wrong response.
+    /// Gives a connection back to the pool, or closes it. One with a byte left over is closed,
+    /// whatever was decided: it would be the beginning of a wrong response.
     pub(crate) fn settle(&self, mut lease: Lease<Group, Wire>, keep: Keep) {
-        let keep = if lease.is_at_boundary() { keep } else { keep.and(Err(CloseReason::ExtraBytes)) };
+        let keep = if lease.is_at_boundary() {
+            keep
+        } else {
+            keep.and(Err(CloseReason::ExtraBytes))
+        };
         match keep {
             Err(reason) => {
                 lease.fate = Some(reason);

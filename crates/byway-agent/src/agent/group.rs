@@ -1,7 +1,9 @@
-//! Group: what connections may stand in for one another: an origin, or whatever the caller's rule says.
+//! Group: what connections may stand in for one another: an origin, or whatever the caller's rule
+//! says.
 //!
 //! In:    the parts of a request.   Out:   the pool's key, with a name for people.
-//! Never: puts a plain and an encrypted connection, or two verified names, into one group, whatever the rule says.
+//! Never: puts a plain and an encrypted connection, or two verified names, into one group, whatever
+//!        the rule says.
 
 use byway_dial::target::without_trailing_dot;
 use byway_dial::{Route, ServerName};
@@ -10,17 +12,19 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The name under which connections are counted and lent: by default scheme, host and port, with the default port
-/// filled in and without regard to the host's case.
+/// The name under which connections are counted and lent: by default scheme, host and port, with
+/// the default port filled in and without regard to the host's case.
 ///
-/// A rule of your own ([`AgentBuilder::group_by`](crate::AgentBuilder::group_by)) replaces host and port by a text. What
-/// it cannot do is to mix plain with TLS, connections that were verified for different names, or ways through proxies.
+/// A rule of your own ([`AgentBuilder::group_by`](crate::AgentBuilder::group_by)) replaces host and
+/// port by a text. What it cannot do is to mix plain with TLS, connections that were verified for
+/// different names, or ways through proxies.
 #[derive(Clone)]
 pub struct Group {
     /// `Some` on TLS. `Verified::Host` means: the host of the authority.
     verified: Option<Verified>,
     name: Name,
-    /// The ways that a connection may take, the best first; `None` for the direct one alone, which most take.
+    /// The ways that a connection may take, the best first; `None` for the direct one alone, which
+    /// most take.
     routes: Option<Arc<[Route]>>,
 }
 
@@ -37,13 +41,26 @@ enum Name {
 }
 
 impl Group {
-    pub(crate) fn origin(authority: Authority, port: u16, tls: bool, server_name: Option<ServerName>) -> Self {
+    pub(crate) fn origin(
+        authority: Authority,
+        port: u16,
+        tls: bool,
+        server_name: Option<ServerName>,
+    ) -> Self {
         let verified = tls.then(|| server_name.map_or(Verified::Host, Verified::Name));
-        Self { verified, name: Name::Origin { authority, port }, routes: None }
+        Self {
+            verified,
+            name: Name::Origin { authority, port },
+            routes: None,
+        }
     }
 
     pub(crate) fn custom(name: Arc<str>, server_name: Option<ServerName>) -> Self {
-        Self { verified: server_name.map(Verified::Name), name: Name::Custom(name), routes: None }
+        Self {
+            verified: server_name.map(Verified::Name),
+            name: Name::Custom(name),
+            routes: None,
+        }
     }
 
     /// Its connections take one of these ways.
@@ -71,9 +88,16 @@ impl PartialEq for Group {
         self.verified == other.verified
             && self.routes == other.routes
             && match (&self.name, &other.name) {
-                (Name::Origin { authority: a, port: p }, Name::Origin { authority: b, port: q }) => {
-                    p == q && host(a).eq_ignore_ascii_case(host(b))
-                }
+                (
+                    Name::Origin {
+                        authority: a,
+                        port: p,
+                    },
+                    Name::Origin {
+                        authority: b,
+                        port: q,
+                    },
+                ) => p == q && host(a).eq_ignore_ascii_case(host(b)),
                 (Name::Custom(a), Name::Custom(b)) => a == b,
                 _ => false,
             }
@@ -109,14 +133,16 @@ fn hash_lower(bytes: &[u8], state: &mut impl Hasher) {
 }
 
 impl fmt::Display for Group {
-    /// `http://host:port`, or the custom name; behind it the verified name where it is not the host, and the proxies on the
-    /// way without their passwords.
+    /// `http://host:port`, or the custom name; behind it the verified name where it is not the
+    /// host, and the proxies on the way without their passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls() { "https" } else { "http" };
         match &self.name {
-            Name::Origin { authority, port } => {
-                write!(f, "{scheme}://{}:{port}", host(authority).to_ascii_lowercase())?
-            }
+            Name::Origin { authority, port } => write!(
+                f,
+                "{scheme}://{}:{port}",
+                host(authority).to_ascii_lowercase()
+            )?,
             Name::Custom(name) => f.write_str(name)?,
         }
         if let Some(Verified::Name(name)) = &self.verified {
@@ -147,14 +173,22 @@ mod tests {
     fn same(a: &Group, b: &Group) -> bool {
         let hasher = std::hash::RandomState::new();
         let equal = a == b;
-        assert!(!equal || hasher.hash_one(a) == hasher.hash_one(b), "equal groups hash alike");
+        assert!(
+            !equal || hasher.hash_one(a) == hasher.hash_one(b),
+            "equal groups hash alike"
+        );
         equal
     }
 
     #[test]
     fn case_default_port_and_trailing_dot_do_not_make_another_group() {
         let group = origin("example.com", 80, false);
-        for text in ["EXAMPLE.com", "example.com:80", "Example.Com.", "example.com.:80"] {
+        for text in [
+            "EXAMPLE.com",
+            "example.com:80",
+            "Example.Com.",
+            "example.com.:80",
+        ] {
             assert!(same(&group, &origin(text, 80, false)), "{text}");
         }
         assert!(same(
@@ -170,7 +204,10 @@ mod tests {
         assert!(!same(&group, &origin("example.com", 444, true)));
         assert!(!same(&group, &origin("example.org", 443, true)));
         let name = ServerName::Host("other.example".parse().unwrap());
-        assert!(!same(&group, &Group::origin("example.com".parse().unwrap(), 443, true, Some(name))));
+        assert!(!same(
+            &group,
+            &Group::origin("example.com".parse().unwrap(), 443, true, Some(name))
+        ));
     }
 
     #[test]
@@ -178,7 +215,10 @@ mod tests {
         let name = |text: &str| Some(ServerName::Host(text.parse().unwrap()));
         let plain = Group::custom("all".into(), None);
         assert!(same(&plain, &Group::custom("all".into(), None)));
-        assert!(!same(&plain, &Group::custom("all".into(), name("a.example"))));
+        assert!(!same(
+            &plain,
+            &Group::custom("all".into(), name("a.example"))
+        ));
         assert!(!same(
             &Group::custom("all".into(), name("b.example")),
             &Group::custom("all".into(), name("a.example"))
@@ -190,7 +230,11 @@ mod tests {
         let via = |proxy: &str, absolute: bool| {
             let parent = Arc::new(proxy.parse().unwrap());
             let mut group = Group::custom("all".into(), None);
-            group.take(vec![if absolute { Route::Absolute(parent) } else { Route::Tunnel(parent) }]);
+            group.take(vec![if absolute {
+                Route::Absolute(parent)
+            } else {
+                Route::Tunnel(parent)
+            }]);
             group
         };
         let direct = {
@@ -199,22 +243,41 @@ mod tests {
             group
         };
         assert!(same(&direct, &Group::custom("all".into(), None)));
-        assert!(same(&via("http://u:secret@p", false), &via("http://u:secret@P:80", false)));
-        let others =
-            [direct, via("http://u:secret@p", true), via("http://u:other@p", false), via("socks5h://p", false)];
+        assert!(same(
+            &via("http://u:secret@p", false),
+            &via("http://u:secret@P:80", false)
+        ));
+        let others = [
+            direct,
+            via("http://u:secret@p", true),
+            via("http://u:other@p", false),
+            via("socks5h://p", false),
+        ];
         for other in others {
             assert!(!same(&via("http://u:secret@p", false), &other), "{other}");
         }
-        assert_eq!(via("http://u:secret@p", true).to_string(), "all via http://u:***@p:80");
+        assert_eq!(
+            via("http://u:secret@p", true).to_string(),
+            "all via http://u:***@p:80"
+        );
         let mut several = Group::custom("all".into(), None);
-        several.take(vec![Route::Tunnel(Arc::new("socks5h://p".parse().unwrap())), Route::Direct]);
+        several.take(vec![
+            Route::Tunnel(Arc::new("socks5h://p".parse().unwrap())),
+            Route::Direct,
+        ]);
         assert_eq!(several.to_string(), "all via socks5h://p:1080, else direct");
     }
 
     #[test]
     fn a_group_has_a_name_for_people() {
-        assert_eq!(origin("Example.com", 8080, false).to_string(), "http://example.com:8080");
+        assert_eq!(
+            origin("Example.com", 8080, false).to_string(),
+            "http://example.com:8080"
+        );
         let name = Some(ServerName::Host("a.example".parse().unwrap()));
-        assert_eq!(Group::custom("cluster".into(), name).to_string(), "cluster as a.example");
+        assert_eq!(
+            Group::custom("cluster".into(), name).to_string(),
+            "cluster as a.example"
+        );
     }
 }

@@ -7,11 +7,13 @@ use http::Response;
 use std::fmt;
 use std::sync::Arc;
 
-/// Interim responses that one exchange may bring. Nobody honest sends as many, and each is read without a body.
+/// Interim responses that one exchange may bring. Nobody honest sends as many, and each is read
+/// without a body.
 pub(crate) const MOST: usize = 16;
 
-/// What to call with each interim response (100 Continue, 103 Early Hints…) of one request: put it into the request's
-/// extensions. It is called by the task that polls the request, so it must be quick.
+/// What to call with each interim response (100 Continue, 103 Early Hints…) of one request: put it
+/// into the request's extensions. It is called by the task that polls the request, so it must be
+/// quick.
 ///
 /// ```
 /// use byway_agent::OnInterim;

@@ -1,6 +1,8 @@
-//! Keep-alive: whether a connection may carry another request, and for how long it is believed to live.
+//! Keep-alive: whether a connection may carry another request, and for how long it is believed to
+//! live.
 //!
-//! In:    a response's head, the caller's wish, the agent's policy.   Out:   keep it so long, or close it and why.
+//! In:    a response's head, the caller's wish, the agent's policy.
+//! Out:   keep it so long, or close it and why.
 //! Never: keeps a connection past what the origin has announced.
 
 use super::event::CloseReason;
@@ -10,10 +12,12 @@ use std::time::Duration;
 /// What the agent makes of an origin's `Keep-Alive: timeout=N, max=M`, in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
-    /// The connection is kept idle for `timeout` less a margin, and for at most `max` more requests; a `timeout` that is
-    /// no longer than the margin closes it at once. The default, with a margin of 1 s and at most 600 s.
+    /// The connection is kept idle for `timeout` less a margin, and for at most `max` more
+    /// requests; a `timeout` that is no longer than the margin closes it at once. The default, with
+    /// a margin of 1 s and at most 600 s.
     Honour {
-        /// The time that a request of ours may be on its way when the origin closes. Default 1 s; may be 0.
+        /// The time that a request of ours may be on its way when the origin closes. Default 1 s;
+        /// may be 0.
         margin: Duration,
         /// No hint keeps a connection longer than this. Default 600 s; must be above 0.
         longest: Duration,
@@ -24,26 +28,42 @@ pub enum Hint {
 
 impl Default for Hint {
     fn default() -> Self {
-        Self::Honour { margin: Duration::from_secs(1), longest: Duration::from_secs(600) }
+        Self::Honour {
+            margin: Duration::from_secs(1),
+            longest: Duration::from_secs(600),
+        }
     }
 }
 
 /// Keep it (for so long, if the origin said how long), or close it.
 pub(crate) type Keep = Result<Option<Duration>, CloseReason>;
 
-/// Decides about the connection that `response` came on. `requests_left` is what the origin said before, and is set to
-/// what it says now.
-pub(crate) fn keep(response: &Response<'_>, framed: Framed, hint: Hint, requests_left: &mut Option<u64>) -> Keep {
-    if !response.keep_alive() || framed == Framed::UntilClose || response.announces_impossible_body() {
+/// Decides about the connection that `response` came on. `requests_left` is what the origin said
+/// before, and is set to what it says now.
+pub(crate) fn keep(
+    response: &Response<'_>,
+    framed: Framed,
+    hint: Hint,
+    requests_left: &mut Option<u64>,
+) -> Keep {
+    if !response.keep_alive()
+        || framed == Framed::UntilClose
+        || response.announces_impossible_body()
+    {
         return Err(CloseReason::LastResponse);
     }
-    let Hint::Honour { margin, longest } = hint else { return Ok(None) };
+    let Hint::Honour { margin, longest } = hint else {
+        return Ok(None);
+    };
     let said = response.keep_alive_hint();
     *requests_left = said.max.or(*requests_left);
     if *requests_left == Some(0) {
         return Err(CloseReason::Hint);
     }
-    match said.timeout_seconds.map(|seconds| Duration::from_secs(seconds).saturating_sub(margin)) {
+    match said
+        .timeout_seconds
+        .map(|seconds| Duration::from_secs(seconds).saturating_sub(margin))
+    {
         Some(Duration::ZERO) => Err(CloseReason::Hint),
         idle => Ok(idle.map(|idle| idle.min(longest))),
     }
@@ -59,7 +79,12 @@ mod tests {
         let mut head = ResponseHead::default();
         head.parse(text.as_bytes(), &Limits::default()).unwrap();
         let mut left = left;
-        let keep = keep(&head.view(text.as_bytes()), framed, Hint::default(), &mut left);
+        let keep = keep(
+            &head.view(text.as_bytes()),
+            framed,
+            Hint::default(),
+            &mut left,
+        );
         (keep, left)
     }
 
@@ -70,7 +95,13 @@ mod tests {
     #[test]
     fn a_hint_is_read_in_any_order_and_shortened_by_a_second() {
         let seconds = |n| Ok(Some(Duration::from_secs(n)));
-        for value in ["timeout=5", "timeout=5, max=100", "max=100, timeout=5", "max=9,Timeout = 5", "timeout=\"5\""] {
+        for value in [
+            "timeout=5",
+            "timeout=5, max=100",
+            "max=100, timeout=5",
+            "max=9,Timeout = 5",
+            "timeout=\"5\"",
+        ] {
             assert_eq!(hint(value), seconds(4), "{value}");
         }
         assert_eq!(hint("timeout=5, timeout=3"), seconds(2));
@@ -86,22 +117,44 @@ mod tests {
 
     #[test]
     fn what_is_no_number_says_nothing() {
-        for value in ["timeout=x", "timeout", "=5", "timeout=-1", "timeout=", "timeout=99999999999999999999999"] {
+        for value in [
+            "timeout=x",
+            "timeout",
+            "=5",
+            "timeout=-1",
+            "timeout=",
+            "timeout=99999999999999999999999",
+        ] {
             assert_eq!(hint(value), Ok(None), "{value}");
         }
     }
 
     #[test]
     fn a_max_counts_down_even_if_the_origin_says_it_once() {
-        assert_eq!(judged("Keep-Alive: max=2\r\n", Framed::None, None), (Ok(None), Some(2)));
+        assert_eq!(
+            judged("Keep-Alive: max=2\r\n", Framed::None, None),
+            (Ok(None), Some(2))
+        );
         assert_eq!(judged("", Framed::None, Some(1)), (Ok(None), Some(1)));
-        assert_eq!(judged("", Framed::None, Some(0)), (Err(CloseReason::Hint), Some(0)));
-        assert_eq!(judged("Keep-Alive: max=7\r\n", Framed::None, Some(0)), (Ok(None), Some(7)));
+        assert_eq!(
+            judged("", Framed::None, Some(0)),
+            (Err(CloseReason::Hint), Some(0))
+        );
+        assert_eq!(
+            judged("Keep-Alive: max=7\r\n", Framed::None, Some(0)),
+            (Ok(None), Some(7))
+        );
     }
 
     #[test]
     fn a_close_or_a_body_until_close_is_the_last_response() {
-        assert_eq!(judged("Connection: close\r\n", Framed::None, None).0, Err(CloseReason::LastResponse));
-        assert_eq!(judged("", Framed::UntilClose, None).0, Err(CloseReason::LastResponse));
+        assert_eq!(
+            judged("Connection: close\r\n", Framed::None, None).0,
+            Err(CloseReason::LastResponse)
+        );
+        assert_eq!(
+            judged("", Framed::UntilClose, None).0,
+            Err(CloseReason::LastResponse)
+        );
     }
 }

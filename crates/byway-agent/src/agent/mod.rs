@@ -1,7 +1,8 @@
 //! Agent: sends HTTP/1.1 requests over a bounded pool of connections.
 //!
 //! In:    `http::Request`s.   Out:   `http::Response`s whose bodies arrive while they are read.
-//! Never: a task for a connection or a channel on a request's path: whoever polls drives its connection.
+//! Never: a task for a connection or a channel on a request's path: whoever polls drives its
+//!        connection.
 
 mod asked;
 mod body;
@@ -75,10 +76,11 @@ const HEAD_LIMITS: byway_h1::Limits = byway_h1::Limits {
     chunk_extension_bytes: 16 * 1024,
 };
 
-/// An HTTP/1.1 client with a bounded, observable pool of connections. Cheap to clone; clones are the same agent.
+/// An HTTP/1.1 client with a bounded, observable pool of connections. Cheap to clone; clones are
+/// the same agent.
 ///
-/// Dropping the last clone closes what is idle; responses that are still being read go on. An agent belongs to the
-/// runtime of its first request: names are looked up there.
+/// Dropping the last clone closes what is idle; responses that are still being read go on. An agent
+/// belongs to the runtime of its first request: names are looked up there.
 #[derive(Clone)]
 pub struct Agent {
     /// The handle of this agent's shard.
@@ -115,18 +117,27 @@ pub(crate) struct Config {
 }
 
 impl Agent {
-    /// An agent with the defaults: 128 connections an origin, 1024 in all, a queue of 1024 requests that wait 5 s at
-    /// most.
-    #[allow(clippy::expect_used, reason = "the defaults are sound, which a test shows")]
+    /// An agent with the defaults: 128 connections an origin, 1024 in all, a queue of 1024 requests
+    /// that wait 5 s at most.
+    #[allow(
+        clippy::expect_used,
+        reason = "the defaults are sound, which a test shows"
+    )]
     pub fn new() -> Self {
         Self::builder().build().expect("the defaults are sound")
     }
 
     /// An agent that keeps no connections: one for each request, within the same limits.
     #[doc(alias = "agent: false")]
-    #[allow(clippy::expect_used, reason = "the defaults are sound, which a test shows")]
+    #[allow(
+        clippy::expect_used,
+        reason = "the defaults are sound, which a test shows"
+    )]
     pub fn unpooled() -> Self {
-        Self::builder().keep_alive(false).build().expect("the defaults are sound")
+        Self::builder()
+            .keep_alive(false)
+            .build()
+            .expect("the defaults are sound")
     }
 
     /// An agent with options of your own.
@@ -140,10 +151,19 @@ impl Agent {
         connector: Arc<dyn Connect>,
         observer: Observer,
     ) -> Self {
-        let (tls, flights, sweeping) = (OnceLock::new(), Flights::default(), AtomicBool::new(false));
+        let (tls, flights, sweeping) =
+            (OnceLock::new(), Flights::default(), AtomicBool::new(false));
         Self {
             pool: pool.clone(),
-            inner: Arc::new(Inner { pool, config, connector, tls, observer, flights, sweeping }),
+            inner: Arc::new(Inner {
+                pool,
+                config,
+                connector,
+                tls,
+                observer,
+                flights,
+                sweeping,
+            }),
         }
     }
 
@@ -156,20 +176,24 @@ impl Agent {
         U: TryInto<Uri>,
         U::Error: Into<http::Error>,
     {
-        let uri = url.try_into().map_err(|error| Error::invalid(format!("its URL: {}", error.into())))?;
+        let uri = url
+            .try_into()
+            .map_err(|error| Error::invalid(format!("its URL: {}", error.into())))?;
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = uri;
         self.request(request).await
     }
 
-    /// Sends a request and waits for the head of its response; the body arrives while it is read. The request's body may
-    /// be any [`http_body::Body`]; what is missing of it when the response begins leaves while the response's body is
-    /// polled.
+    /// Sends a request and waits for the head of its response; the body arrives while it is read.
+    /// The request's body may be any [`http_body::Body`]; what is missing of it when the response
+    /// begins leaves while the response's body is polled.
     ///
-    /// `Host`, `Content-Length` and `Transfer-Encoding` are written by the agent; of the caller's own, `Host` is sent as
-    /// it is, and the others must agree with the body. Redirects are not followed, and nothing is decompressed.
+    /// `Host`, `Content-Length` and `Transfer-Encoding` are written by the agent; of the caller's
+    /// own, `Host` is sent as it is, and the others must agree with the body. Redirects are not
+    /// followed, and nothing is decompressed.
     ///
-    /// Cancel safe: dropping the future leaves the queue, or closes the connection; no other request is touched.
+    /// Cancel safe: dropping the future leaves the queue, or closes the connection; no other
+    /// request is touched.
     ///
     /// # Errors
     /// [`Error`]; a status of 400 or above is none.
@@ -180,7 +204,11 @@ impl Agent {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
-        let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+        let exact = if body.is_end_stream() {
+            Some(0)
+        } else {
+            body.size_hint().exact()
+        };
         let mut asked = Asked::new(parts, exact, self.inner.config.group_by.as_ref())?;
         if let Some(proxy) = &self.inner.config.proxy {
             Box::pin(proxy.choose(&mut asked, self.inner.config.connect_timeout)).await?;
@@ -213,22 +241,26 @@ impl Agent {
         AgentStats::new(pool.stats(), config.max_total, config.max_per_origin)
     }
 
-    /// Closes the idle connections that `which` names, and returns how many. It runs under a lock: keep it short, and do
-    /// not use the agent in it.
+    /// Closes the idle connections that `which` names, and returns how many. It runs under a lock:
+    /// keep it short, and do not use the agent in it.
     pub fn evict(&self, mut which: impl FnMut(&ConnFacts<'_>) -> bool) -> usize {
-        self.inner.pool.evict(|group, wire| which(&wire.facts(group)))
+        self.inner
+            .pool
+            .evict(|group, wire| which(&wire.facts(group)))
     }
 
-    /// Closes every idle connection and returns how many. Those in use go on and are kept afterwards as ever.
+    /// Closes every idle connection and returns how many. Those in use go on and are kept
+    /// afterwards as ever.
     #[doc(alias = "CloseIdleConnections")]
     pub fn close_idle(&self) -> usize {
         self.inner.pool.close_idle()
     }
 
-    /// Ends the agent: idle connections are closed, and new requests fail with [`Error::Closed`]; requests in the queue and
-    /// under way go on. Waits until the last of them, its response's body included, is over, but no longer than
-    /// `deadline`: then what is still in the queue fails with [`Error::Closed`], too. Returns how many requests are left;
-    /// those are their callers' to drop. Connections that were upgraded are not waited for. With a deadline of 0 the queue
+    /// Ends the agent: idle connections are closed, and new requests fail with [`Error::Closed`];
+    /// requests in the queue and under way go on. Waits until the last of them, its response's body
+    /// included, is over, but no longer than `deadline`: then what is still in the queue fails with
+    /// [`Error::Closed`], too. Returns how many requests are left; those are their callers' to
+    /// drop. Connections that were upgraded are not waited for. With a deadline of 0 the queue
     /// fails at once.
     ///
     /// Cancel safe: the agent goes on without new requests. Doing it twice does no harm.
@@ -242,11 +274,15 @@ impl Agent {
         self.inner.flights.under_way().saturating_sub(queued)
     }
 
-    /// The same agent on another shard ([`AgentBuilder::shards`]): `number` modulo the number of shards. It shares limits,
-    /// queue and everything else, but not the idle connections. For a thread or a runtime of its own.
+    /// The same agent on another shard ([`AgentBuilder::shards`]): `number` modulo the number of
+    /// shards. It shares limits, queue and everything else, but not the idle connections. For a
+    /// thread or a runtime of its own.
     #[must_use]
     pub fn shard(&self, number: usize) -> Self {
-        Self { pool: self.inner.pool.shard(number), inner: Arc::clone(&self.inner) }
+        Self {
+            pool: self.inner.pool.shard(number),
+            inner: Arc::clone(&self.inner),
+        }
     }
 
     /// A connection for the request: a kept one that is silent, or a new one.
@@ -258,7 +294,10 @@ impl Agent {
         };
         match acquired.map_err(|error| inner.rejected(asked, error))? {
             Acquired::Lease(lease) => {
-                inner.observer.tell(&Event::Reused { group: &asked.group, requests: lease.requests() });
+                inner.observer.tell(&Event::Reused {
+                    group: &asked.group,
+                    requests: lease.requests(),
+                });
                 Ok(lease)
             }
             Acquired::Open(permit) => Box::pin(inner.open(asked, permit)).await,
@@ -269,23 +308,43 @@ impl Agent {
 impl Inner {
     fn rejected(&self, asked: &Asked, error: AcquireError) -> Error {
         let error = error.into();
-        self.observer.tell(&Event::QueueRejected { group: &asked.group, error: &error });
+        self.observer.tell(&Event::QueueRejected {
+            group: &asked.group,
+            error: &error,
+        });
         error
     }
 
-    async fn open(&self, asked: &Asked, permit: OpenPermit<Group, Wire>) -> Result<Lease<Group, Wire>, Error> {
+    async fn open(
+        &self,
+        asked: &Asked,
+        permit: OpenPermit<Group, Wire>,
+    ) -> Result<Lease<Group, Wire>, Error> {
         let target = asked.target(self.config.fixed.as_ref())?;
         let begun = Instant::now();
-        let opened = connector::open(&*self.connector, &target, || self.tls(), self.config.connect_timeout).await;
+        let opened = connector::open(
+            &*self.connector,
+            &target,
+            || self.tls(),
+            self.config.connect_timeout,
+        )
+        .await;
         match opened {
             Ok(connected) => {
                 let wire = Wire::new(connected, asked.group.clone(), self.observer.clone());
                 let (peer, took) = (wire.peer, begun.elapsed());
-                self.observer.tell(&Event::Opened { group: &asked.group, peer, took });
+                self.observer.tell(&Event::Opened {
+                    group: &asked.group,
+                    peer,
+                    took,
+                });
                 Ok(permit.install(wire))
             }
             Err(error) => {
-                self.observer.tell(&Event::ConnectFailed { group: &asked.group, error: &error });
+                self.observer.tell(&Event::ConnectFailed {
+                    group: &asked.group,
+                    error: &error,
+                });
                 Err(error)
             }
         }
@@ -299,9 +358,12 @@ impl Inner {
         Ok(self.tls.get_or_init(|| client).clone())
     }
 
-    /// A connection that broke is not the last word on its TLS session, but the next one had better not begin with it.
+    /// A connection that broke is not the last word on its TLS session, but the next one had better
+    /// not begin with it.
     fn forget_session(&self, asked: &Asked, error: &Error) {
-        if let Error::ConnectionLost { source: Some(_), .. } = error
+        if let Error::ConnectionLost {
+            source: Some(_), ..
+        } = error
             && let Some(tls) = self.tls.get()
             && let Ok(Some(name)) = asked.verified_name()
         {
@@ -320,9 +382,20 @@ impl Inner {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let on_interim = asked.parts.extensions.get::<OnInterim>().or(self.config.on_interim.as_ref());
-        let Config { keep_alive, times, .. } = self.config;
-        let terms = Terms { reused: lease.reused(), keep_alive, times, on_interim };
+        let on_interim = asked
+            .parts
+            .extensions
+            .get::<OnInterim>()
+            .or(self.config.on_interim.as_ref());
+        let Config {
+            keep_alive, times, ..
+        } = self.config;
+        let terms = Terms {
+            reused: lease.reused(),
+            keep_alive,
+            times,
+            on_interim,
+        };
         exchange::run(asked, upload, lease, &terms).await
     }
 
@@ -337,7 +410,13 @@ impl Inner {
         }
         let group = &asked.group;
         let permitted = retry::permits(self.config.retry, error);
-        match permitted.and_then(|()| if upload.rewind() { Ok(()) } else { Err(NoRetry::Body) }) {
+        match permitted.and_then(|()| {
+            if upload.rewind() {
+                Ok(())
+            } else {
+                Err(NoRetry::Body)
+            }
+        }) {
             Ok(()) => {
                 self.observer.tell(&Event::Retried { group });
                 true
@@ -370,7 +449,11 @@ where
     let view = wire.head.view(wire.buffer.unread());
     let framed = view.framing(asked.parts.method.as_str().as_bytes())?;
     let said = keep_alive::keep(&view, framed, config.hint, &mut wire.requests_left);
-    let keep = match (config.keep_alive, asked.closes || heard.lost_boundary, heard.abandoned) {
+    let keep = match (
+        config.keep_alive,
+        asked.closes || heard.lost_boundary,
+        heard.abandoned,
+    ) {
         (false, ..) => Err(CloseReason::Unpooled),
         (_, true, _) => Err(CloseReason::LastResponse),
         (.., true) => Err(CloseReason::EarlyResponse),
@@ -378,7 +461,11 @@ where
     };
     wire.buffer.consume(heard.head_bytes);
     wire.fate = Some(CloseReason::Dropped);
-    let about = About { requests: wire.requests(), peer: wire.peer, local: wire.local };
+    let about = About {
+        requests: wire.requests(),
+        peer: wire.peer,
+        local: wire.local,
+    };
     if leaves_http(asked, &response) {
         let upgraded = upgrade(&flight, lease).ok_or(Error::Closed)?;
         return Ok(response.map(|()| Body::of_upgrade(upgraded, about)));

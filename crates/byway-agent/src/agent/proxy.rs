@@ -2,12 +2,14 @@
 //!
 //! In:    a proxy written down, the environment's variables, or a routing of the caller's.
 //! Out:   the routes of each request, which are a part of its group.
-//! Never: makes "direct" of a routing that failed; shows a password; lets connections by two ways stand in for another.
+//! Never: makes "direct" of a routing that failed; shows a password; lets connections by two ways
+//!        stand in for another.
 
 use super::asked::Asked;
 use super::error::{Error, Which};
 use byway_dial::{
-    BadEntry, BadParent, BadVariable, Environment, NoProxy, NoRoute, Parent, ParentError, Purpose, Route, Routing,
+    BadEntry, BadParent, BadVariable, Environment, NoProxy, NoRoute, Parent, ParentError, Purpose,
+    Route, Routing,
 };
 use http::Method;
 use http::header::PROXY_AUTHORIZATION;
@@ -17,12 +19,14 @@ use std::time::Duration;
 use thiserror::Error as ThisError;
 use tokio::time::timeout;
 
-/// What connections go through: one proxy for all, what the environment says, or what a [`Routing`] of yours says.
+/// What connections go through: one proxy for all, what the environment says, or what a [`Routing`]
+/// of yours says.
 ///
-/// `https` requests, and through a SOCKS proxy all of them, go through a tunnel: what travels is between the agent and
-/// the origin. Plain requests go to an HTTP proxy in absolute form (RFC 9112 section 3.2.2), except for upgrades and
-/// CONNECT, which take a tunnel, too. A connection counts for the origin that it was opened for, whatever lies between,
-/// and is kept like any other; it is never lent to a request that would take another way.
+/// `https` requests, and through a SOCKS proxy all of them, go through a tunnel: what travels is
+/// between the agent and the origin. Plain requests go to an HTTP proxy in absolute form (RFC 9112
+/// section 3.2.2), except for upgrades and CONNECT, which take a tunnel, too. A connection counts
+/// for the origin that it was opened for, whatever lies between, and is kept like any other; it is
+/// never lent to a request that would take another way.
 ///
 /// ```
 /// use byway_agent::{Agent, Proxy};
@@ -43,7 +47,10 @@ pub struct Proxy {
 
 #[derive(Clone)]
 enum Choice {
-    Fixed { parent: Arc<Parent>, no_proxy: NoProxy },
+    Fixed {
+        parent: Arc<Parent>,
+        no_proxy: NoProxy,
+    },
     Environment(Box<Environment>),
     Custom(Arc<dyn Routing>),
 }
@@ -65,7 +72,8 @@ pub enum BadProxy {
 
 /// # One proxy for all
 ///
-/// `at` is `HOST:PORT`, or `HOST` for the port that the scheme usually has: 1080, 80 for `http`, 443 for `https`.
+/// `at` is `HOST:PORT`, or `HOST` for the port that the scheme usually has: 1080, 80 for `http`,
+/// 443 for `https`.
 impl Proxy {
     /// SOCKS 4: names are resolved here, and only IPv4 addresses travel.
     ///
@@ -107,7 +115,8 @@ impl Proxy {
         Self::url(&format!("http://{at}"))
     }
 
-    /// The same in TLS, under the agent's [`tls`](crate::AgentBuilder::tls) options, but without its identity.
+    /// The same in TLS, under the agent's [`tls`](crate::AgentBuilder::tls) options, but without
+    /// its identity.
     ///
     /// # Errors
     /// [`BadProxy::Proxy`] says what to write.
@@ -115,7 +124,8 @@ impl Proxy {
         Self::url(&format!("https://{at}"))
     }
 
-    /// Any of these as `SCHEME://[USER[:PASSWORD]@]HOST[:PORT]`, with special characters of user and password as `%XX`.
+    /// Any of these as `SCHEME://[USER[:PASSWORD]@]HOST[:PORT]`, with special characters of user
+    /// and password as `%XX`.
     ///
     /// # Errors
     /// [`BadProxy::Proxy`] says what to write.
@@ -123,14 +133,18 @@ impl Proxy {
         Ok(url.parse::<Parent>()?.into())
     }
 
-    /// User and password: Basic for HTTP proxies, RFC 1929 for SOCKS 5. SOCKS 4 sends the user alone. What the protocol
-    /// cannot carry is refused by [`AgentBuilder::build`](crate::AgentBuilder::build).
+    /// User and password: Basic for HTTP proxies, RFC 1929 for SOCKS 5. SOCKS 4 sends the user
+    /// alone. What the protocol cannot carry is refused by
+    /// [`AgentBuilder::build`](crate::AgentBuilder::build).
     #[must_use]
     pub fn auth(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         match &mut self.choice {
             Choice::Fixed { parent, .. } => {
                 let credentials = Some((user.into(), password.into()));
-                *parent = Arc::new(Parent { credentials, ..Parent::clone(parent) });
+                *parent = Arc::new(Parent {
+                    credentials,
+                    ..Parent::clone(parent)
+                });
             }
             _ => self.misused = Some("Proxy::auth"),
         }
@@ -153,8 +167,8 @@ impl Proxy {
 
 /// # Whatever somebody else says
 impl Proxy {
-    /// What `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of this process say now, in either case: see
-    /// [`Environment`] for the rules.
+    /// What `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of this process say now, in
+    /// either case: see [`Environment`] for the rules.
     ///
     /// # Errors
     /// [`BadProxy::Variable`] names the variable and says what to write.
@@ -165,25 +179,37 @@ impl Proxy {
         Ok(Environment::of_process()?.into())
     }
 
-    /// What `routing` says for each request: a script, a policy, a function `Fn(Purpose, &Target) -> Result<Vec<Route>,
-    /// NoRoute>`. Of several routes the first that opens is taken. If it fails, or takes longer than `connect_timeout`,
-    /// the request fails.
+    /// What `routing` says for each request: a script, a policy, a function
+    /// `Fn(Purpose, &Target) -> Result<Vec<Route>, NoRoute>`. Of several routes the first that
+    /// opens is taken. If it fails, or takes longer than `connect_timeout`, the request fails.
     #[doc(alias = "pac")]
     #[doc(alias = "getProxyForUrl")]
     pub fn by(routing: impl Routing + 'static) -> Self {
-        Self { choice: Choice::Custom(Arc::new(routing)), misused: None }
+        Self {
+            choice: Choice::Custom(Arc::new(routing)),
+            misused: None,
+        }
     }
 }
 
 impl From<Parent> for Proxy {
     fn from(parent: Parent) -> Self {
-        Self { choice: Choice::Fixed { parent: Arc::new(parent), no_proxy: NoProxy::default() }, misused: None }
+        Self {
+            choice: Choice::Fixed {
+                parent: Arc::new(parent),
+                no_proxy: NoProxy::default(),
+            },
+            misused: None,
+        }
     }
 }
 
 impl From<Environment> for Proxy {
     fn from(environment: Environment) -> Self {
-        Self { choice: Choice::Environment(Box::new(environment)), misused: None }
+        Self {
+            choice: Choice::Environment(Box::new(environment)),
+            misused: None,
+        }
     }
 }
 
@@ -213,23 +239,40 @@ impl Proxy {
 
     /// Puts the request into the group of the way that it takes.
     pub(crate) async fn choose(&self, asked: &mut Asked, limit: Duration) -> Result<(), Error> {
-        let purpose = if asked.is_tls() { Purpose::Https } else { Purpose::Http };
+        let purpose = if asked.is_tls() {
+            Purpose::Https
+        } else {
+            Purpose::Http
+        };
         let target = asked.address()?;
         let mut routes = match &self.choice {
             Choice::Fixed { no_proxy, .. } if no_proxy.covers(&target) => vec![Route::Direct],
             Choice::Fixed { parent, .. } => vec![Route::through(parent, purpose, &target)],
             Choice::Environment(environment) => vec![environment.route(purpose, &target)],
-            Choice::Custom(routing) => match timeout(limit, routing.routes(purpose, &target)).await {
+            Choice::Custom(routing) => match timeout(limit, routing.routes(purpose, &target)).await
+            {
                 Ok(Ok(routes)) if !routes.is_empty() => routes,
-                Ok(Ok(_)) => return Err(no_route(&target, NoRoute("the proxy routing named no way".into()))),
+                Ok(Ok(_)) => {
+                    return Err(no_route(
+                        &target,
+                        NoRoute("the proxy routing named no way".into()),
+                    ));
+                }
                 Ok(Err(error)) => return Err(no_route(&target, error)),
-                Err(_) => return Err(Error::Timeout { which: Which::Connect, after: limit }),
+                Err(_) => {
+                    return Err(Error::Timeout {
+                        which: Which::Connect,
+                        after: limit,
+                    });
+                }
             },
         };
         if asked.is_tls() || asked.upgrades || asked.parts.method == Method::CONNECT {
             routes = routes.into_iter().map(Route::tunnelled).collect();
         }
-        if routes.iter().any(|route| !matches!(route, Route::Absolute(_)))
+        if routes
+            .iter()
+            .any(|route| !matches!(route, Route::Absolute(_)))
             && asked.parts.headers.contains_key(PROXY_AUTHORIZATION)
         {
             let why = "its Proxy-Authorization field would reach the origin: tell the proxy with `Proxy::auth`";
@@ -241,5 +284,8 @@ impl Proxy {
 }
 
 fn no_route(target: &byway_dial::Target, source: NoRoute) -> Error {
-    Error::Connect { target: target.to_string().into(), source: source.into() }
+    Error::Connect {
+        target: target.to_string().into(),
+        source: source.into(),
+    }
 }

@@ -1,8 +1,9 @@
 //! Request head: the bytes that a request begins with.
 //!
-//! In:    a checked request, and what its connection asks for.   Out:   the head, appended to a queue.
-//! Never: writes a field twice that may stand once, a hop-by-hop field of the caller's that has no meaning here, or a
-//!        byte that ends a line early: `byway_h1::write` checks each.
+//! In:    a checked request, and what its connection asks for.
+//! Out:   the head, appended to a queue.
+//! Never: writes a field twice that may stand once, a hop-by-hop field of the caller's that has no
+//!        meaning here, or a byte that ends a line early: `byway_h1::write` checks each.
 
 use super::asked::{Asked, Outgoing};
 use super::error::Error;
@@ -37,7 +38,9 @@ fn write(
     let parts = &asked.parts;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     match (&parts.method, absolute) {
-        (&Method::CONNECT, _) => write::request_line(out, b"CONNECT", connect_target(asked).as_bytes())?,
+        (&Method::CONNECT, _) => {
+            write::request_line(out, b"CONNECT", connect_target(asked).as_bytes())?
+        }
         (method, true) => {
             let path = if path == "*" { "" } else { path };
             let url = format!("http://{}{path}", asked.host());
@@ -75,16 +78,30 @@ fn write(
 fn connect_target(asked: &Asked) -> String {
     match asked.authority().port_u16() {
         Some(_) => asked.authority().to_string(),
-        None => format!("{}:{}", asked.authority().host(), if asked.is_tls() { 443 } else { 80 }),
+        None => format!(
+            "{}:{}",
+            asked.authority().host(),
+            if asked.is_tls() { 443 } else { 80 }
+        ),
     }
 }
 
 /// One Connection field: what the caller listed, and `close` if the connection will not be kept.
-fn connection(asked: &Asked, out: &mut Vec<u8>, keep_alive: bool) -> Result<(), byway_h1::Malformed> {
+fn connection(
+    asked: &Asked,
+    out: &mut Vec<u8>,
+    keep_alive: bool,
+) -> Result<(), byway_h1::Malformed> {
     let mut listed = Vec::new();
     for value in asked.parts.headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            if option.is_empty() || option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
+        for option in value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+        {
+            if option.is_empty()
+                || option.eq_ignore_ascii_case(b"keep-alive")
+                || option.eq_ignore_ascii_case(b"close")
             {
                 continue;
             }
@@ -107,7 +124,8 @@ fn append_option(listed: &mut Vec<u8>, option: &[u8]) {
     listed.extend_from_slice(option);
 }
 
-/// Fields that are written from what they mean, and those of older proxies that mean nothing to an origin.
+/// Fields that are written from what they mean, and those of older proxies that mean nothing to an
+/// origin.
 fn is_ours(name: &HeaderName) -> bool {
     [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
@@ -131,7 +149,10 @@ mod tests {
         exact: Option<u64>,
         keep_alive: bool,
     ) -> String {
-        let (parts, ()) = build(Request::builder().uri("http://a.example/x?y")).body(()).unwrap().into_parts();
+        let (parts, ()) = build(Request::builder().uri("http://a.example/x?y"))
+            .body(())
+            .unwrap()
+            .into_parts();
         let asked = Asked::new(parts, exact, None).unwrap();
         let mut out = Vec::new();
         write(&asked, &mut out, false, &[], keep_alive).unwrap();
@@ -140,31 +161,62 @@ mod tests {
 
     #[test]
     fn a_get_says_what_it_must_and_no_more() {
-        assert_eq!(head(|r| r, Some(0), true), "GET /x?y HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        assert_eq!(
+            head(|r| r, Some(0), true),
+            "GET /x?y HTTP/1.1\r\nHost: a.example\r\n\r\n"
+        );
     }
 
     #[test]
     fn the_callers_fields_are_sent_and_framing_is_written_from_what_it_means() {
-        let head = head(|r| r.method("POST").header("x-a", "1").header("content-length", "0005"), Some(5), true);
-        assert_eq!(head, "POST /x?y HTTP/1.1\r\nHost: a.example\r\nx-a: 1\r\ncontent-length: 5\r\n\r\n");
+        let head = head(
+            |r| {
+                r.method("POST")
+                    .header("x-a", "1")
+                    .header("content-length", "0005")
+            },
+            Some(5),
+            true,
+        );
+        assert_eq!(
+            head,
+            "POST /x?y HTTP/1.1\r\nHost: a.example\r\nx-a: 1\r\ncontent-length: 5\r\n\r\n"
+        );
     }
 
     #[test]
     fn connection_options_are_written_once_and_close_is_added() {
-        let text = head(|r| r.header("connection", "Upgrade, keep-alive").header("upgrade", "x"), Some(0), false);
-        assert!(text.contains("\r\nconnection: Upgrade, close\r\n"), "{text}");
+        let text = head(
+            |r| {
+                r.header("connection", "Upgrade, keep-alive")
+                    .header("upgrade", "x")
+            },
+            Some(0),
+            false,
+        );
+        assert!(
+            text.contains("\r\nconnection: Upgrade, close\r\n"),
+            "{text}"
+        );
         assert_eq!(text.matches("onnection").count(), 1, "{text}");
     }
 
     #[test]
     fn connect_asks_for_host_and_port() {
         let text = head(|r| r.method("CONNECT").uri("b.example:443"), Some(0), true);
-        assert!(text.starts_with("CONNECT b.example:443 HTTP/1.1\r\nHost: b.example:443\r\n"), "{text}");
+        assert!(
+            text.starts_with("CONNECT b.example:443 HTTP/1.1\r\nHost: b.example:443\r\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_path_that_no_target_may_hold_is_refused() {
-        let (parts, ()) = Request::builder().uri("http://a.example/\u{e4}").body(()).unwrap().into_parts();
+        let (parts, ()) = Request::builder()
+            .uri("http://a.example/\u{e4}")
+            .body(())
+            .unwrap()
+            .into_parts();
         let asked = Asked::new(parts, Some(0), None).unwrap();
         assert!(write(&asked, &mut Vec::new(), false, &[], true).is_err());
     }

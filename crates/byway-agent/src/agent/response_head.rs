@@ -1,6 +1,7 @@
 //! Response head: from the codec's index to an `http::Response`.
 //!
-//! In:    a head that the codec has read.   Out:   status, version and fields; values share one piece of memory.
+//! In:    a head that the codec has read.
+//! Out:   status, version and fields; values share one piece of memory.
 //! Never: drops or joins a field.
 
 use super::error::{BadAnswer, Error};
@@ -9,7 +10,11 @@ use byway_h1::{ResponseHead, Version};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 /// The head that stands in the first `head_bytes` of `unread`.
-pub(super) fn read(head: &ResponseHead, unread: &[u8], head_bytes: usize) -> Result<Response<()>, Error> {
+pub(super) fn read(
+    head: &ResponseHead,
+    unread: &[u8],
+    head_bytes: usize,
+) -> Result<Response<()>, Error> {
     let bytes = Bytes::copy_from_slice(unread.get(..head_bytes).unwrap_or_default());
     let view = head.view(&bytes);
     let mut response = Response::new(());
@@ -21,8 +26,12 @@ pub(super) fn read(head: &ResponseHead, unread: &[u8], head_bytes: usize) -> Res
     *response.headers_mut() = HeaderMap::with_capacity(view.fields().len());
     for field in view.fields() {
         let name = HeaderName::from_bytes(field.name).map_err(|_| unrepresentable())?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| unrepresentable())?;
-        response.headers_mut().try_append(name, value).map_err(|_| unrepresentable())?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
+            .map_err(|_| unrepresentable())?;
+        response
+            .headers_mut()
+            .try_append(name, value)
+            .map_err(|_| unrepresentable())?;
     }
     Ok(response)
 }

@@ -1,13 +1,16 @@
 //! Retry: when a request is sent a second time by the agent itself.
 //!
-//! In:    how an exchange on a kept connection failed.   Out:   once more on a new connection, or why not.
-//! Never: more than one second try; one on a new connection that failed; one after a byte of response.
+//! In:    how an exchange on a kept connection failed.
+//! Out:   once more on a new connection, or why not.
+//! Never: more than one second try; one on a new connection that failed; one after a byte of
+//!        response.
 
 use super::error::Error;
 use super::event::NoRetry;
 
-/// What the agent does when a kept connection proves closed: the origin's FIN and our request have passed each other.
-/// Nothing of this replaces retries of the caller's own, which know what a request means.
+/// What the agent does when a kept connection proves closed: the origin's FIN and our request have
+/// passed each other. Nothing of this replaces retries of the caller's own, which know what a
+/// request means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
@@ -15,21 +18,35 @@ pub enum Retry {
     Never,
     /// Once, on a new connection, if nothing was written.
     Unsent,
-    /// Once, on a new connection, if no byte of response has come and either nothing was written, or the method is
-    /// idempotent, or the request carries exactly one `Idempotency-Key` that is not empty; and if what was sent of its
-    /// body is still there (64 KiB are kept). The default.
+    /// Once, on a new connection, if no byte of response has come and either nothing was written,
+    /// or the method is idempotent, or the request carries exactly one `Idempotency-Key` that is
+    /// not empty; and if what was sent of its body is still there (64 KiB are kept). The default.
     #[default]
     Stale,
 }
 
 /// Whether an exchange that ended so was one on a stale connection.
 pub(crate) fn is_stale(error: &Error) -> bool {
-    matches!(error, Error::ConnectionLost { reused: true, bytes_read: 0, .. })
+    matches!(
+        error,
+        Error::ConnectionLost {
+            reused: true,
+            bytes_read: 0,
+            ..
+        }
+    )
 }
 
 /// Whether the policy allows a second try after `error`, of which [`is_stale`] holds.
 pub(crate) fn permits(policy: Retry, error: &Error) -> Result<(), NoRetry> {
-    let Error::ConnectionLost { bytes_written, idempotent, .. } = error else { return Err(NoRetry::Policy) };
+    let Error::ConnectionLost {
+        bytes_written,
+        idempotent,
+        ..
+    } = error
+    else {
+        return Err(NoRetry::Policy);
+    };
     match (policy, *bytes_written, *idempotent) {
         (Retry::Never, ..) => Err(NoRetry::Policy),
         (_, 0, _) => Ok(()),
@@ -44,7 +61,13 @@ mod tests {
     use super::*;
 
     fn lost(bytes_written: u64, idempotent: bool) -> Error {
-        Error::ConnectionLost { reused: true, bytes_written, bytes_read: 0, idempotent, source: None }
+        Error::ConnectionLost {
+            reused: true,
+            bytes_written,
+            bytes_read: 0,
+            idempotent,
+            source: None,
+        }
     }
 
     #[test]
@@ -58,7 +81,11 @@ mod tests {
             (Stale, 1, true, Ok(())),
             (Stale, 1, false, Err(NoRetry::Method)),
         ] {
-            assert_eq!(permits(policy, &lost(written, idempotent)), expected, "{policy:?} {written} {idempotent}");
+            assert_eq!(
+                permits(policy, &lost(written, idempotent)),
+                expected,
+                "{policy:?} {written} {idempotent}"
+            );
         }
     }
 

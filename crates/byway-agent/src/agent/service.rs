@@ -1,7 +1,9 @@
 //! Service: an agent as a `tower` service, for layers and frameworks.
 //!
-//! In:    requests.   Out:   futures that need no borrow.   Never: not ready: whether a request must wait depends on its
-//! origin, which is unknown before it is there; the queue inside of the agent is bounded.
+//! In:    requests.
+//! Out:   futures that need no borrow.
+//! Never: not ready: whether a request must wait depends on its origin, which is unknown before it
+//!        is there; the queue inside of the agent is bounded.
 
 use super::Agent;
 use super::body::Body;

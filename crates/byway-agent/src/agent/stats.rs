@@ -1,13 +1,16 @@
 //! Stats: one moment of an agent in numbers.
 //!
-//! In:    the pool's own numbers.   Out:   the same, by group, with names for people.   Never: costs a request anything.
+//! In:    the pool's own numbers.
+//! Out:   the same, by group, with names for people.
+//! Never: costs a request anything.
 
 use super::group::Group;
 use crate::pool;
 use std::fmt;
 use std::time::Duration;
 
-/// A snapshot of an agent: exact gauges of one moment, and counters since it was built. Costs one pass over the groups.
+/// A snapshot of an agent: exact gauges of one moment, and counters since it was built. Costs one
+/// pass over the groups.
 #[derive(Debug, Clone)]
 pub struct AgentStats {
     totals: GroupStats,
@@ -39,7 +42,8 @@ pub struct Counters {
     pub reused: u64,
     /// Connections closed, for whatever reason.
     pub closed: u64,
-    /// Those of them that were found ended, or with bytes that nobody asked for, before they were lent again.
+    /// Those of them that were found ended, or with bytes that nobody asked for, before they were
+    /// lent again.
     pub stale_closed: u64,
     /// Requests refused because the queue was full.
     pub queue_full: u64,
@@ -83,7 +87,11 @@ impl AgentStats {
         };
         let mut groups: Vec<_> = stats.origins.into_iter().map(of).collect();
         groups.sort_by_cached_key(GroupStats::name);
-        Self { totals, groups, counters }
+        Self {
+            totals,
+            groups,
+            counters,
+        }
     }
 
     /// All groups together.
@@ -91,8 +99,8 @@ impl AgentStats {
         &self.totals
     }
 
-    /// Every group that has a connection, a dial or a waiter, sorted by name. In Node's terms the keys of `sockets`,
-    /// `freeSockets` and `requests`.
+    /// Every group that has a connection, a dial or a waiter, sorted by name. In Node's terms the
+    /// keys of `sockets`, `freeSockets` and `requests`.
     #[doc(alias = "sockets")]
     #[doc(alias = "freeSockets")]
     #[doc(alias = "requests")]
@@ -114,7 +122,9 @@ impl AgentStats {
 impl GroupStats {
     /// The group's name; `all` for the totals.
     pub fn name(&self) -> String {
-        self.group.as_ref().map_or_else(|| "all".into(), ToString::to_string)
+        self.group
+            .as_ref()
+            .map_or_else(|| "all".into(), ToString::to_string)
     }
 
     /// The group; `None` for the totals.
@@ -148,7 +158,8 @@ impl GroupStats {
         self.idle
     }
 
-    /// Connections with a request on them that will be closed behind it, because the agent is shut down.
+    /// Connections with a request on them that will be closed behind it, because the agent is shut
+    /// down.
     pub fn draining(&self) -> usize {
         self.draining
     }
@@ -172,7 +183,11 @@ impl GroupStats {
 impl fmt::Display for GroupStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} of {} open", self.name(), self.open(), self.limit)?;
-        write!(f, " ({} connecting, {} active, {} idle", self.connecting, self.active, self.idle)?;
+        write!(
+            f,
+            " ({} connecting, {} active, {} idle",
+            self.connecting, self.active, self.idle
+        )?;
         for (count, what) in [(self.draining, "draining"), (self.upgraded, "upgraded")] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
@@ -190,6 +205,8 @@ impl fmt::Display for AgentStats {
     /// One line for all and one for each group.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.totals)?;
-        self.groups.iter().try_for_each(|group| write!(f, "\n  {group}"))
+        self.groups
+            .iter()
+            .try_for_each(|group| write!(f, "\n  {group}"))
     }
 }

@@ -3,9 +3,10 @@
 //! In:    the pool's next expiry.   Out:   calls of `Pool::expire`.
 //! Never: runs while nothing is idle; spins; keeps an agent or a runtime alive.
 //!
-//! One task, started by the first connection that becomes idle, and gone when none is. It holds the agent weakly and
-//! sleeps between looks; a runtime that shuts down drops it like any task, and the next connection that becomes idle
-//! starts it anew. Nothing unsafe happens without it: age is also checked when a connection is lent.
+//! One task, started by the first connection that becomes idle, and gone when none is. It holds the
+//! agent weakly and sleeps between looks; a runtime that shuts down drops it like any task, and the
+//! next connection that becomes idle starts it anew. Nothing unsafe happens without it: age is also
+//! checked when a connection is lent.
 
 use super::Inner;
 use std::sync::atomic::Ordering;
@@ -35,10 +36,15 @@ pub(crate) fn wake(inner: &Arc<Inner>) {
     if inner.sweeping.load(Ordering::SeqCst) || inner.sweeping.swap(true, Ordering::SeqCst) {
         return;
     }
-    let running = Running { agent: Arc::downgrade(inner), marked: true };
-    // Outside of a runtime (a body that was dropped there) none is started; the next that ends inside of one does it.
+    let running = Running {
+        agent: Arc::downgrade(inner),
+        marked: true,
+    };
+    // Outside of a runtime (a body that was dropped there) none is started; the next that ends
+    // inside of one does it.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        // Its owner is the agent: it ends by itself soon after the agent has, or when nothing is idle.
+        // Its owner is the agent: it ends by itself soon after the agent has, or when nothing is
+        // idle.
         drop(runtime.spawn(sweep(running)));
     }
 }
@@ -46,7 +52,9 @@ pub(crate) fn wake(inner: &Arc<Inner>) {
 async fn sweep(mut running: Running) {
     while let Some(next) = running.next_look() {
         sleep_until(next).await;
-        let Some(inner) = running.agent.upgrade() else { return };
+        let Some(inner) = running.agent.upgrade() else {
+            return;
+        };
         inner.pool.expire(Instant::now().into_std());
     }
 }
@@ -59,13 +67,18 @@ impl Running {
         if next.is_none() {
             inner.sweeping.store(false, Ordering::SeqCst);
             self.marked = false;
-            // A connection that became idle between the look and the store has found a sweep running.
+            // A connection that became idle between the look and the store has found a sweep
+            // running.
             next = inner.pool.next_expiry();
             self.marked = next.is_some() && !inner.sweeping.swap(true, Ordering::SeqCst);
         }
         let next = next.filter(|_| self.marked)?;
         let now = Instant::now();
         // One that becomes idle meanwhile may have less time than those that are idle now.
-        Some(Instant::from_std(next).min(now + inner.config.idle_timeout).max(now + PAUSE))
+        Some(
+            Instant::from_std(next)
+                .min(now + inner.config.idle_timeout)
+                .max(now + PAUSE),
+        )
     }
 }

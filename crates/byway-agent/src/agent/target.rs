@@ -1,6 +1,8 @@
 //! Target: where a connector shall open a connection to, and for whom.
 //!
-//! In:    a request that was checked.   Out:   host, port, address to dial, name to verify.   Never: resolves anything.
+//! In:    a request that was checked.
+//! Out:   host, port, address to dial, name to verify.
+//! Never: resolves anything.
 
 use super::group::Group;
 use byway_dial::ServerName;
@@ -8,8 +10,8 @@ use std::fmt;
 
 /// What a connector is asked for: one connection to one origin.
 ///
-/// Host and port are those of the request. The address is where to dial: the same, unless the agent was told to send
-/// everything to one address.
+/// Host and port are those of the request. The address is where to dial: the same, unless the agent
+/// was told to send everything to one address.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub(crate) host: String,
@@ -52,7 +54,8 @@ impl Target {
 }
 
 impl fmt::Display for Target {
-    /// `host:port`, with brackets around an IPv6 address; behind it the address where that is another.
+    /// `host:port`, with brackets around an IPv6 address; behind it the address where that is
+    /// another.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let asked = match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),

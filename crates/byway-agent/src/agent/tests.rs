@@ -5,7 +5,10 @@ use super::*;
 #[test]
 fn the_defaults_can_be_built() {
     let totals = Agent::new().stats().totals().clone();
-    assert_eq!((totals.limit(), totals.open(), totals.pending()), (1024, 0, 0));
+    assert_eq!(
+        (totals.limit(), totals.open(), totals.pending()),
+        (1024, 0, 0)
+    );
     assert_eq!(Agent::unpooled().stats().totals().limit(), 1024);
 }
 
@@ -21,5 +24,9 @@ fn a_request_and_its_response_may_cross_threads() {
     let future = agent.request(Request::new(Body::empty()));
     fn is_send(_: &impl Send) {}
     is_send(&future);
-    assert!(size_of_val(&future) < 4096, "a request's future has {} bytes", size_of_val(&future));
+    assert!(
+        size_of_val(&future) < 4096,
+        "a request's future has {} bytes",
+        size_of_val(&future)
+    );
 }

@@ -1,6 +1,7 @@
 //! Upgrade: a connection that has left HTTP, by 101 or by a 2xx to CONNECT.
 //!
-//! In:    a connection behind such a head.   Out:   its bytes both ways, those that were read already first.
+//! In:    a connection behind such a head.
+//! Out:   its bytes both ways, those that were read already first.
 //! Never: goes back to the pool; loses a byte that came right behind the head.
 
 use super::group::Group;
@@ -16,9 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// An upgraded connection. Had by [`Body::upgraded`](crate::Body::upgraded).
 ///
-/// It has left the pool and is closed when it is dropped: with a FIN after `shutdown`, else with a reset, so that what
-/// was cut short never looks finished. While it lives it counts against the agent's limits, unless
-/// [`AgentBuilder::count_upgraded`](crate::AgentBuilder::count_upgraded) says otherwise.
+/// It has left the pool and is closed when it is dropped: with a FIN after `shutdown`, else with a
+/// reset, so that what was cut short never looks finished. While it lives it counts against the
+/// agent's limits, unless [`AgentBuilder::count_upgraded`](crate::AgentBuilder::count_upgraded)
+/// says otherwise.
 pub struct Upgraded {
     unread: Bytes,
     stream: Stream,
@@ -31,18 +33,26 @@ pub struct UpgradePermit(#[allow(dead_code, reason = "held for its drop")] Detac
 
 impl Upgraded {
     pub(crate) fn new(stream: Stream, unread: Vec<u8>, permit: Detached<Group, Wire>) -> Self {
-        Self { unread: unread.into(), stream, permit: UpgradePermit(permit) }
+        Self {
+            unread: unread.into(),
+            stream,
+            permit: UpgradePermit(permit),
+        }
     }
 
-    /// The stream, the bytes that the origin sent right behind its head, and what keeps the connection counted. The
-    /// bytes come before anything that is read from the stream.
+    /// The stream, the bytes that the origin sent right behind its head, and what keeps the
+    /// connection counted. The bytes come before anything that is read from the stream.
     pub fn into_parts(self) -> (Stream, Bytes, UpgradePermit) {
         (self.stream, self.unread, self.permit)
     }
 }
 
 impl AsyncRead for Upgraded {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.unread.has_remaining() {
             let n = this.unread.len().min(buf.remaining());
@@ -58,8 +68,15 @@ impl AsyncRead for Upgraded {
 }
 
 impl AsyncWrite for Upgraded {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().stream.poll_write(cx, &[IoSlice::new(bytes)]).map_err(io::Error::from)
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .stream
+            .poll_write(cx, &[IoSlice::new(bytes)])
+            .map_err(io::Error::from)
     }
 
     fn poll_write_vectored(
@@ -67,7 +84,10 @@ impl AsyncWrite for Upgraded {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().stream.poll_write(cx, bufs).map_err(io::Error::from)
+        self.get_mut()
+            .stream
+            .poll_write(cx, bufs)
+            .map_err(io::Error::from)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -75,17 +95,28 @@ impl AsyncWrite for Upgraded {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().stream.poll_flush(cx).map_err(io::Error::from)
+        self.get_mut()
+            .stream
+            .poll_flush(cx)
+            .map_err(io::Error::from)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().stream.poll_finish(cx).map_err(io::Error::from)
+        self.get_mut()
+            .stream
+            .poll_finish(cx)
+            .map_err(io::Error::from)
     }
 }
 
 impl fmt::Debug for Upgraded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Upgraded({:?}, {} bytes unread)", self.stream, self.unread.len())
+        write!(
+            f,
+            "Upgraded({:?}, {} bytes unread)",
+            self.stream,
+            self.unread.len()
+        )
     }
 }
 

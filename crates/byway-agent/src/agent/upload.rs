@@ -1,8 +1,9 @@
 //! Upload: the body of a request on its way out, and what is kept of it for a second try.
 //!
-//! In:    an `http_body::Body` and how it is framed.   Out:   bytes on the wire behind the head, until all are flushed.
-//! Never: sends more or less than the head announced; keeps more than [`REPLAY_BYTES`] for a second try; waits for the
-//!        caller's body while bytes of it could leave.
+//! In:    an `http_body::Body` and how it is framed.
+//! Out:   bytes on the wire behind the head, until all are flushed.
+//! Never: sends more or less than the head announced; keeps more than [`REPLAY_BYTES`] for a second
+//!        try; waits for the caller's body while bytes of it could leave.
 
 use super::asked::Outgoing;
 use super::error::BoxError;
@@ -17,7 +18,8 @@ use std::task::{Context, Poll, ready};
 
 /// What is kept of a body that may have to be sent again.
 const REPLAY_BYTES: usize = 64 * 1024;
-/// A piece of this size or less is copied behind the head, so that both leave in one write with what frames them.
+/// A piece of this size or less is copied behind the head, so that both leave in one write with
+/// what frames them.
 const COPIED_BYTES: usize = 8 * 1024;
 /// Queued bytes from which nothing more is pulled.
 const QUEUE_BYTES: usize = 64 * 1024;
@@ -83,10 +85,19 @@ where
     B::Error: Into<BoxError>,
 {
     pub(crate) fn new(body: B, outgoing: Outgoing) -> Self {
-        let left = if let Outgoing::Length(length) = outgoing { length } else { 0 };
+        let left = if let Outgoing::Length(length) = outgoing {
+            length
+        } else {
+            0
+        };
         let none = outgoing == Outgoing::None || outgoing == Outgoing::Length(0);
         let body = (!none).then(|| Box::pin(body));
-        let replay = Replay { kept: Some(Vec::new()), kept_bytes: 0, trailers: None, next: 0 };
+        let replay = Replay {
+            kept: Some(Vec::new()),
+            kept_bytes: 0,
+            trailers: None,
+            next: 0,
+        };
         let data = Bytes::new();
         Self {
             body,
@@ -107,9 +118,15 @@ where
         self.flushed
     }
 
-    /// There will be no second try, so nothing is kept for one (but what is being given again right now).
+    /// There will be no second try, so nothing is kept for one (but what is being given again right
+    /// now).
     pub(crate) fn keep_nothing(&mut self) {
-        if self.replay.kept.as_ref().is_some_and(|kept| kept.len() == self.replay.next) {
+        if self
+            .replay
+            .kept
+            .as_ref()
+            .is_some_and(|kept| kept.len() == self.replay.next)
+        {
             self.replay.kept = None;
         }
     }
@@ -120,7 +137,11 @@ where
             return false;
         }
         self.replay.next = 0;
-        self.left = if let Outgoing::Length(length) = self.outgoing { length } else { 0 };
+        self.left = if let Outgoing::Length(length) = self.outgoing {
+            length
+        } else {
+            0
+        };
         self.data = Bytes::new();
         (self.suffix_due, self.flushed) = (false, false);
         self.ended = self.body.is_none();
@@ -130,7 +151,9 @@ where
     /// Pulls until the caller's body has nothing ready, or enough is queued.
     fn pull(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Result<(), BoxError> {
         while !self.ended && self.data.is_empty() && wire.queue().len() < QUEUE_BYTES {
-            let Poll::Ready(pulled) = self.poll_next(cx) else { return Ok(()) };
+            let Poll::Ready(pulled) = self.poll_next(cx) else {
+                return Ok(());
+            };
             match pulled? {
                 Pulled::Data(data) => self.take(data, wire)?,
                 Pulled::Trailers(trailers) => self.end(Some(&trailers), wire)?,
@@ -176,8 +199,10 @@ where
         match self.outgoing {
             Outgoing::Chunked => write::chunk_prefix(wire.queue(), data.len()),
             _ => {
-                self.left =
-                    self.left.checked_sub(data.len() as u64).ok_or("it is longer than its Content-Length says")?;
+                self.left = self
+                    .left
+                    .checked_sub(data.len() as u64)
+                    .ok_or("it is longer than its Content-Length says")?;
             }
         }
         if data.len() <= COPIED_BYTES {
@@ -187,7 +212,8 @@ where
             self.data = data;
             self.suffix_due = true;
         }
-        // With a length the end is known without asking; asking could wait for a body that says so late.
+        // With a length the end is known without asking; asking could wait for a body that says so
+        // late.
         if self.left == 0 && matches!(self.outgoing, Outgoing::Length(_)) {
             self.ended = true;
         }
@@ -206,11 +232,17 @@ where
         }
         if self.outgoing == Outgoing::Chunked {
             let names = trailers.into_iter().flat_map(HeaderMap::keys);
-            if let Some(bad) = names.into_iter().find(|name| !may_be_trailer(name.as_str().as_bytes())) {
+            if let Some(bad) = names
+                .into_iter()
+                .find(|name| !may_be_trailer(name.as_str().as_bytes()))
+            {
                 return Err(format!("`{bad}` may not be a trailer").into());
             }
             let fields = trailers.into_iter().flatten();
-            let fields = fields.map(|(name, value)| Field { name: name.as_str().as_bytes(), value: value.as_bytes() });
+            let fields = fields.map(|(name, value)| Field {
+                name: name.as_str().as_bytes(),
+                value: value.as_bytes(),
+            });
             write::last_chunk(wire.queue(), fields)?;
         } else if trailers.is_some() {
             return Err("it has trailers, which need a body without Content-Length".into());
@@ -244,7 +276,8 @@ where
                 }
                 continue;
             }
-            // Either all is written, or the caller's body is slow: what TLS holds back must leave in both cases.
+            // Either all is written, or the caller's body is slow: what TLS holds back must leave
+            // in both cases.
             ready!(wire.poll_flush(cx)).map_err(UploadError::Broken)?;
             if !self.ended {
                 return Poll::Pending;

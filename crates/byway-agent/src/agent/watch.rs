@@ -1,14 +1,16 @@
 //! Watch: deadlines on a peer, that cost nothing while it is quick.
 //!
-//! In:    when to ring.   Out:   the ring.   Never: rings early, and never arms a timer while nothing is waited for.
+//! In:    when to ring.
+//! Out:   the ring.
+//! Never: rings early, and never arms a timer while nothing is waited for.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The one timer of a connection. It stays armed from one exchange to the next: a ring that comes too early is looked at
-/// and set again, so that a quick exchange moves no timer at all.
+/// The one timer of a connection. It stays armed from one exchange to the next: a ring that comes
+/// too early is looked at and set again, so that a quick exchange moves no timer at all.
 #[derive(Default)]
 pub(crate) struct Watch {
     timer: Option<Pin<Box<Sleep>>>,
@@ -42,7 +44,8 @@ mod tests {
         let begun = Instant::now();
         let mut watch = Watch::default();
         let after = |seconds| begun + Duration::from_secs(seconds);
-        // Armed for 10 s, then asked for 4: it must not sleep on; asked for 9 behind that: the ring at 4 is no ring.
+        // Armed for 10 s, then asked for 4: it must not sleep on; asked for 9 behind that: the ring
+        // at 4 is no ring.
         poll_fn(|cx| Poll::Ready(watch.poll_until(cx, after(10)).is_pending())).await;
         poll_fn(|cx| watch.poll_until(cx, after(4))).await;
         assert_eq!(begun.elapsed(), Duration::from_secs(4));

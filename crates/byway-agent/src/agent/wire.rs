@@ -1,7 +1,10 @@
-//! Wire: one HTTP/1 connection to an origin, as the pool keeps it: a stream, what was read and not used, what shall leave.
+//! Wire: one HTTP/1 connection to an origin, as the pool keeps it: a stream, what was read and not
+//! used, what shall leave.
 //!
-//! In:    an open stream.   Out:   unread bytes to parse, queued bytes sent with the body's in one write, a close told.
-//! Never: parses; never owns a buffer while idle; never clean for the pool with a byte left over, in or out.
+//! In:    an open stream.
+//! Out:   unread bytes to parse, queued bytes sent with the body's in one write, a close told.
+//! Never: parses; never owns a buffer while idle; never clean for the pool with a byte left over,
+//!        in or out.
 
 use super::buffer::Buffer;
 use super::connector::Connected;
@@ -50,7 +53,12 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(connected: Connected, group: Group, observer: Observer) -> Self {
-        let Connected { stream, absolute_form, fields, .. } = connected;
+        let Connected {
+            stream,
+            absolute_form,
+            fields,
+            ..
+        } = connected;
         Self {
             peer: stream.peer_addr(),
             local: stream.local_addr(),
@@ -105,10 +113,13 @@ impl Wire {
 
     /// Reads more behind the unread bytes. Cancel safe.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Read, Broken>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(gone())) };
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(gone()));
+        };
         let room = self.buffer.room();
         if room.is_empty() {
-            // Whatever must stand here as a whole has a smaller limit, and what need not is used at once.
+            // Whatever must stand here as a whole has a smaller limit, and what need not is used at
+            // once.
             return Poll::Ready(Err(Broken::Io(io::ErrorKind::FileTooLarge.into())));
         }
         let read = ready!(stream.poll_read(cx, room))?;
@@ -119,14 +130,20 @@ impl Wire {
         Poll::Ready(Ok(read))
     }
 
-    /// Sends what is queued and behind it some of `tail`; says how much of `tail` was taken. Ready(0): the queue has
-    /// left and `tail` is empty. Cancel safe.
-    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, tail: &[u8]) -> Poll<Result<usize, Broken>> {
+    /// Sends what is queued and behind it some of `tail`; says how much of `tail` was taken.
+    /// Ready(0): the queue has left and `tail` is empty. Cancel safe.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        tail: &[u8],
+    ) -> Poll<Result<usize, Broken>> {
         loop {
             if !self.has_queued() && tail.is_empty() {
                 return Poll::Ready(Ok(0));
             }
-            let Some(stream) = &mut self.stream else { return Poll::Ready(Err(gone())) };
+            let Some(stream) = &mut self.stream else {
+                return Poll::Ready(Err(gone()));
+            };
             let queued = self.queue.get(self.queue_sent..).unwrap_or_default();
             let taken = ready!(stream.poll_write(cx, &[IoSlice::new(queued), IoSlice::new(tail)]))?;
             if taken == 0 {
@@ -223,22 +240,40 @@ fn gone() -> Broken {
 }
 
 impl Conn for Wire {
-    /// Any application byte on an idle connection ends it: it would be taken for the next response (CVE-2026-48931).
+    /// Any application byte on an idle connection ends it: it would be taken for the next response
+    /// (CVE-2026-48931).
     fn probe(&mut self) -> Probe {
-        let silent = self.stream.as_mut().is_some_and(|stream| !stream.has_news());
-        if silent && self.is_at_boundary() { Probe::Clean } else { Probe::Dirty }
+        let silent = self
+            .stream
+            .as_mut()
+            .is_some_and(|stream| !stream.has_news());
+        if silent && self.is_at_boundary() {
+            Probe::Clean
+        } else {
+            Probe::Dirty
+        }
     }
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        let Some(stream) = &mut self.stream else { return };
-        if matches!(self.fate, None | Some(CloseReason::LastResponse | CloseReason::Hint | CloseReason::Unpooled)) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        if matches!(
+            self.fate,
+            None | Some(CloseReason::LastResponse | CloseReason::Hint | CloseReason::Unpooled)
+        ) {
             stream.close_on_drop(); // nothing is owed to either side: a FIN, not a reset
         }
         if let Some(reason) = self.fate {
             let (age, requests) = (self.age(), self.requests);
-            self.observer.tell(&Event::Closed { group: &self.group, reason, age, requests });
+            self.observer.tell(&Event::Closed {
+                group: &self.group,
+                reason,
+                age,
+                requests,
+            });
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Bank: all permits and everybody who waits for one. One permit is one connection, from before the dial until after the
-//! close, whichever shard it is in.
+//! Bank: all permits and everybody who waits for one. One permit is one connection, from before the
+//! dial until after the close, whichever shard it is in.
 //!
-//! In:    what was asked, given back or cancelled, and the time.   Out:   permits, hand-overs, wakers to wake.
-//! Never: reads a clock, wakes, drops a connection, or calls foreign code (but a key's own Eq, Hash, Clone and Drop).
+//! In:    what was asked, given back or cancelled, and the time.
+//! Out:   permits, hand-overs, wakers to wake.
+//! Never: reads a clock, wakes, drops a connection, or calls foreign code (but a key's own Eq,
+//!        Hash, Clone and Drop).
 //!
 //! ```text
 //!            open                install               detach
@@ -12,18 +14,20 @@
 //!      └────────────────┴─────────────────────┴──────────────────────┘
 //! ```
 //!
-//! Whether an installed connection is idle only its shard knows: lending and keeping do not come here, unless somebody
-//! waits. A permit is freed after its connection was dropped, hence the caps hold for sockets, not just for numbers.
-//! Always, unless a close is under way:
+//! Whether an installed connection is idle only its shard knows: lending and keeping do not come
+//! here, unless somebody waits. A permit is freed after its connection was dropped, hence the caps
+//! hold for sockets, not just for numbers. Always, unless a close is under way:
 //!
-//! 1. an origin is in the ring if and only if it has waiters and is below its own cap, so only the total holds it up;
+//! 1. an origin is in the ring if and only if it has waiters and is below its own cap, so only the
+//!    total holds it up;
 //! 2. if the ring is not empty, the total is used up, and nothing is idle in any shard;
 //! 3. an origin that has waiters has no idle connection in any shard.
 //!
-//! So one returned permit serves one waiter, and nobody has to search for whom. The first invariant is the bank's alone.
-//! The other two need the shards, which have locks of their own: whoever begins to wait raises the demand *before* it
-//! looks through the shards for something to close, and whoever makes a connection idle looks at the demand *under the
-//! lock of its shard*. Of the two that meet at a shard one comes second, and that one sees the other.
+//! So one returned permit serves one waiter, and nobody has to search for whom. The first invariant
+//! is the bank's alone. The other two need the shards, which have locks of their own: whoever
+//! begins to wait raises the demand *before* it looks through the shards for something to close,
+//! and whoever makes a connection idle looks at the demand *under the lock of its shard*. Of the
+//! two that meet at a shard one comes second, and that one sees the other.
 
 mod contest;
 mod queue;
@@ -47,9 +51,10 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Instant;
 
-/// How often connections may pass from user to user while somebody else is next: of one origin while another origin is,
-/// and of one shard more often than of the one that is. After that one is closed and its permit goes to whoever is next:
-/// a queue does not turn reuse into dialling, and nobody starves.
+/// How often connections may pass from user to user while somebody else is next: of one origin
+/// while another origin is, and of one shard more often than of the one that is. After that one is
+/// closed and its permit goes to whoever is next: a queue does not turn reuse into dialling, and
+/// nobody starves.
 pub(crate) const PASS_OVER: u32 = 8;
 
 /// The lists that a [`Waiter`] is in: all of its origin, and those of its origin in its shard.
@@ -155,7 +160,8 @@ pub(crate) enum Grant<K: Key, C: Conn> {
     Open(Ticket<K, C>),
 }
 
-/// A permit, inside of the lock. Outside it is a [`Permit`](super::lease::Permit), which does not get lost.
+/// A permit, inside of the lock. Outside it is a [`Permit`](super::lease::Permit), which does not
+/// get lost.
 pub(crate) struct Ticket<K: Key, C: Conn> {
     pub(crate) origin: Id<Origin<K, C>>,
     pub(crate) hold: Arc<Hold>,
@@ -192,7 +198,8 @@ pub(crate) enum Admit<K: Key, C: Conn> {
 pub(crate) enum Reach {
     /// The origin's own cap: its own, in any shard.
     Own,
-    /// The total, and a fresh connection is wanted, probably since the others are stale: its own first.
+    /// The total, and a fresh connection is wanted, probably since the others are stale: its own
+    /// first.
     OwnFirst,
     /// The total: the one unused for longest in any shard.
     All,
@@ -233,7 +240,11 @@ impl<K: Key, C: Conn> Bank<K, C> {
 
     /// 0 while nobody waits. Otherwise it is another number after each arrival.
     pub(crate) fn demand(&self) -> usize {
-        if self.pending == 0 { 0 } else { self.arrivals.max(1) }
+        if self.pending == 0 {
+            0
+        } else {
+            self.arrivals.max(1)
+        }
     }
 
     /// Whether nothing is out and nobody waits.
@@ -247,7 +258,12 @@ impl<K: Key, C: Conn> Bank<K, C> {
 
     /// A permit, or a place in the queue: a free one, or at the second try one of another waiter.
     pub(crate) fn admit(&mut self, key: &K, asks: &Asks, is_second_try: bool) -> Admit<K, C> {
-        let Asks { shard, want, client, since } = *asks;
+        let Asks {
+            shard,
+            want,
+            client,
+            since,
+        } = *asks;
         if matches!(self.mode, Mode::Draining | Mode::Closed) {
             return Admit::Closed;
         }
@@ -262,11 +278,22 @@ impl<K: Key, C: Conn> Bank<K, C> {
             Admit::Open(self.open(origin, client))
         } else if self.pending < self.queue_len {
             let waiter = self.enqueue(origin, shard, want, client, since);
-            Admit::Queued { waiter, reach, displaced: None }
-        } else if let Some((other, share)) = is_second_try.then(|| self.displaced_by(origin, client)).flatten() {
+            Admit::Queued {
+                waiter,
+                reach,
+                displaced: None,
+            }
+        } else if let Some((other, share)) = is_second_try
+            .then(|| self.displaced_by(origin, client))
+            .flatten()
+        {
             // First the newcomer enters, so that its origin cannot be forgotten in between.
             let waiter = self.enqueue(origin, shard, want, client, since);
-            Admit::Queued { waiter, reach, displaced: self.displace(other, share) }
+            Admit::Queued {
+                waiter,
+                reach,
+                displaced: self.displace(other, share),
+            }
         } else {
             Admit::Full(reach)
         };
@@ -292,7 +319,8 @@ impl<K: Key, C: Conn> Bank<K, C> {
         self.move_on(origin, Phase::Installed, Phase::Upgraded);
     }
 
-    /// The connection, if there was one, has been dropped: its permit serves the next one in the ring.
+    /// The connection, if there was one, has been dropped: its permit serves the next one in the
+    /// ring.
     pub(crate) fn free(&mut self, ticket: &Ticket<K, C>, phase: Phase) -> Option<Waker> {
         let origin = ticket.origin;
         self.tally.sub(phase);
@@ -308,9 +336,12 @@ impl<K: Key, C: Conn> Bank<K, C> {
     /// Connections of this origin that are installed, or will be, are not kept any more.
     pub(crate) fn void(&self, key: &K, evictions: &AtomicUsize) {
         if let Some(origin) = self.index.get(key) {
-            // Under the bank's lock, and before the shards are looked through: whoever keeps a connection in one of
-            // them later sees both, and whoever sees the second sees the first.
-            self.origins[*origin].generation.fetch_add(1, Ordering::Relaxed);
+            // Under the bank's lock, and before the shards are looked through: whoever keeps a
+            // connection in one of them later sees both, and whoever sees the second sees the
+            // first.
+            self.origins[*origin]
+                .generation
+                .fetch_add(1, Ordering::Relaxed);
             evictions.fetch_add(1, Ordering::Release);
         }
     }
@@ -326,10 +357,22 @@ impl<K: Key, C: Conn> Bank<K, C> {
         self.ticket(origin, hold, place)
     }
 
-    fn ticket(&self, origin: Id<Origin<K, C>>, hold: Arc<Hold>, place: Id<Arc<Hold>>) -> Ticket<K, C> {
+    fn ticket(
+        &self,
+        origin: Id<Origin<K, C>>,
+        hold: Arc<Hold>,
+        place: Id<Arc<Hold>>,
+    ) -> Ticket<K, C> {
         let generation = Arc::clone(&self.origins[origin].generation);
         let born = generation.load(Ordering::Relaxed);
-        Ticket { origin, hold, place, generation, born, valid_at: usize::MAX }
+        Ticket {
+            origin,
+            hold,
+            place,
+            generation,
+            born,
+            valid_at: usize::MAX,
+        }
     }
 
     fn move_on(&mut self, origin: Id<Origin<K, C>>, from: Phase, to: Phase) {
@@ -364,7 +407,8 @@ impl<K: Key, C: Conn> Bank<K, C> {
         origin
     }
 
-    /// Restores invariant 1 after an origin's queue or permits changed, and forgets an origin with nothing left.
+    /// Restores invariant 1 after an origin's queue or permits changed, and forgets an origin with
+    /// nothing left.
     fn refresh(&mut self, id: Id<Origin<K, C>>) {
         let origin = &mut self.origins[id];
         let (held, queued) = (origin.tally.held(), !origin.queue.is_empty());
@@ -399,17 +443,25 @@ impl<K: Key, C: Conn> Bank<K, C> {
             idle: 0,
             upgraded: origin.tally.upgraded,
             pending: origin.queue.len(),
-            oldest_wait: origin.queue.first().map(|first| now.saturating_duration_since(self.waiters[first].since)),
+            oldest_wait: origin
+                .queue
+                .first()
+                .map(|first| now.saturating_duration_since(self.waiters[first].since)),
         };
         self.origins.iter().map(|(_, origin)| of(origin)).collect()
     }
 
-    /// Checks every invariant of the bank from scratch; returns the installed connections by origin.
+    /// Checks every invariant of the bank from scratch; returns the installed connections by
+    /// origin.
     #[cfg(test)]
     pub(crate) fn audit(&self) -> HashMap<K, usize> {
         let (mut total, mut queued, mut ring) = (Tally::default(), 0, 0);
         for (id, origin) in self.origins.iter() {
-            let Tally { connecting, installed, upgraded } = origin.tally;
+            let Tally {
+                connecting,
+                installed,
+                upgraded,
+            } = origin.tally;
             total.connecting += connecting;
             total.installed += installed;
             total.upgraded += upgraded;
@@ -418,40 +470,73 @@ impl<K: Key, C: Conn> Bank<K, C> {
                 origin.holds.len(),
                 "a permit that is out is not listed, or the other way round"
             );
-            assert!(origin.tally.held() <= self.max_per_origin, "an origin is above its cap");
-            assert!(origin.tally.held() > 0 || !origin.queue.is_empty(), "an empty origin was kept");
+            assert!(
+                origin.tally.held() <= self.max_per_origin,
+                "an origin is above its cap"
+            );
+            assert!(
+                origin.tally.held() > 0 || !origin.queue.is_empty(),
+                "an empty origin was kept"
+            );
             let hungry = !origin.queue.is_empty() && origin.tally.held() < self.max_per_origin;
             assert_eq!(hungry, origin.in_ring);
-            assert_eq!(origin.lines.iter().map(|line| line.queue.len()).sum::<usize>(), origin.queue.len());
+            assert_eq!(
+                origin
+                    .lines
+                    .iter()
+                    .map(|line| line.queue.len())
+                    .sum::<usize>(),
+                origin.queue.len()
+            );
             queued += origin.queue.len();
             ring += usize::from(hungry);
-            assert!(self.index.get(&origin.key).is_some_and(|indexed| *indexed == id));
+            assert!(
+                self.index
+                    .get(&origin.key)
+                    .is_some_and(|indexed| *indexed == id)
+            );
         }
-        assert_eq!((total, queued, ring), (self.tally, self.pending, self.ring.len()));
+        assert_eq!(
+            (total, queued, ring),
+            (self.tally, self.pending, self.ring.len())
+        );
         assert_eq!(self.origins.len(), self.index.len());
         self.audit_shares();
         assert!(total.held() <= self.max_total, "the total is above its cap");
-        assert!(ring == 0 || total.held() == self.max_total, "a waiter could be served");
-        self.origins.iter().map(|(_, origin)| (origin.key.clone(), origin.tally.installed)).collect()
+        assert!(
+            ring == 0 || total.held() == self.max_total,
+            "a waiter could be served"
+        );
+        self.origins
+            .iter()
+            .map(|(_, origin)| (origin.key.clone(), origin.tally.installed))
+            .collect()
     }
 
     /// Whether an origin has waiters; whether one has that only the total holds up.
     #[cfg(test)]
     pub(crate) fn waits(&self, key: &K) -> (bool, bool) {
-        let own = self.index.get(key).is_some_and(|origin| !self.origins[*origin].queue.is_empty());
+        let own = self
+            .index
+            .get(key)
+            .is_some_and(|origin| !self.origins[*origin].queue.is_empty());
         (own, !self.ring.is_empty())
     }
 
     /// Origins, waiters and places for them that were ever needed at once.
     #[cfg(test)]
     pub(crate) fn places(&self) -> (usize, usize, usize) {
-        (self.origins.len(), self.waiters.len(), self.origins.places().max(self.waiters.places()))
+        (
+            self.origins.len(),
+            self.waiters.len(),
+            self.origins.places().max(self.waiters.places()),
+        )
     }
 }
 
 impl<K: Key, C: Conn> Ticket<K, C> {
-    /// Whether the origin was evicted since the permit was given. While no other one was either, that is known without a
-    /// look at the origin, which may be far away in memory.
+    /// Whether the origin was evicted since the permit was given. While no other one was either,
+    /// that is known without a look at the origin, which may be far away in memory.
     pub(crate) fn is_void(&mut self, evictions: &AtomicUsize) -> bool {
         let evictions = evictions.load(Ordering::Acquire);
         if self.valid_at == evictions {

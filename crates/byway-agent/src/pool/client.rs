@@ -1,14 +1,19 @@
-//! Client: the party that a connection is wanted for, so that one client cannot take an origin from the others.
+//! Client: the party that a connection is wanted for, so that one client cannot take an origin from
+//! the others.
 //!
-//! In:    what distinguishes clients: an address, a network, a user.   Out:   a small key.   Never: the value itself.
+//! In:    what distinguishes clients: an address, a network, a user.
+//! Out:   a small key.
+//! Never: the value itself.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU64;
 use std::sync::OnceLock;
 
-/// A client, by a hash that is keyed anew in each process: a peer cannot make two clients look the same.
+/// A client, by a hash that is keyed anew in each process: a peer cannot make two clients look the
+/// same.
 ///
-/// [`Client::ANYONE`], the default, stands for all acquires that name no client; together they are one client.
+/// [`Client::ANYONE`], the default, stands for all acquires that name no client; together they are
+/// one client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Client(Option<NonZeroU64>);
 
@@ -19,7 +24,9 @@ impl Client {
     /// The client that `value` identifies.
     pub fn of(value: &impl Hash) -> Self {
         static KEYS: OnceLock<RandomState> = OnceLock::new();
-        Self(NonZeroU64::new(KEYS.get_or_init(RandomState::new).hash_one(value) | 1))
+        Self(NonZeroU64::new(
+            KEYS.get_or_init(RandomState::new).hash_one(value) | 1,
+        ))
     }
 
     pub(crate) fn number(self) -> u64 {

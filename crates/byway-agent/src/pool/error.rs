@@ -3,12 +3,12 @@
 use std::time::Duration;
 use thiserror::Error;
 
-/// Why an acquire gave neither a connection nor a permit. All of them are our side's doing: nothing was sent, so the
-/// request may be tried again elsewhere or later.
+/// Why an acquire gave neither a connection nor a permit. All of them are our side's doing: nothing
+/// was sent, so the request may be tried again elsewhere or later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum AcquireError {
-    /// Every permitted connection is in use, and the queue has no place left for this acquire: at once, or since a newcomer
-    /// for an origin with fewer waiters got its place.
+    /// Every permitted connection is in use, and the queue has no place left for this acquire: at
+    /// once, or since a newcomer for an origin with fewer waiters got its place.
     #[error(
         "the connection pool's queue is full ({limit} waiting): answer 503, or raise queue_len or the connection limits"
     )]
@@ -16,7 +16,8 @@ pub enum AcquireError {
         /// [`Limits::queue_len`](crate::Limits::queue_len): waiters of all origins together.
         limit: usize,
     },
-    /// The queue filled up, and a client with fewer waiters than this one got the place of this acquire.
+    /// The queue filled up, and a client with fewer waiters than this one got the place of this
+    /// acquire.
     #[error(
         "the connection pool's queue is full ({limit} waiting), and a client with fewer waiters got this place: answer \
          503, or raise queue_len or the connection limits"

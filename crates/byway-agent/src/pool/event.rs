@@ -1,7 +1,8 @@
 //! Event: what happens to connections and acquires, told to whoever wants to log or count it.
 //!
-//! In:    one happening.   Out:   a call of the observer, outside of every lock.   Never: text, or a panic of an observer
-//! that reaches the pool's user.
+//! In:    one happening.
+//! Out:   a call of the observer, outside of every lock.
+//! Never: text, or a panic of an observer that reaches the pool's user.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use std::time::Duration;
 
 /// Watches a pool; given to [`Pool::observed`](crate::Pool::observed).
 ///
-/// Called on the thread where it happens, right after it happened, and never under one of the pool's locks: it may call
-/// the pool. Keep it short all the same; an acquire or a release waits for it. A panic in it is caught and dropped.
-/// Events of different threads may arrive in another order than they happened in.
+/// Called on the thread where it happens, right after it happened, and never under one of the
+/// pool's locks: it may call the pool. Keep it short all the same; an acquire or a release waits
+/// for it. A panic in it is caught and dropped. Events of different threads may arrive in another
+/// order than they happened in.
 pub trait Observer<K>: Send + Sync {
     /// Something happened.
     fn on_event(&self, event: &Event<'_, K>);
@@ -55,7 +57,8 @@ pub enum Event<'a, K> {
         /// The origin.
         key: &'a K,
     },
-    /// An acquire was refused, as the queue is full; or it lost its place in the full queue to another client.
+    /// An acquire was refused, as the queue is full; or it lost its place in the full queue to
+    /// another client.
     QueueRejected {
         /// The origin.
         key: &'a K,

@@ -2,9 +2,9 @@
 //!
 //! In:    alarms.   Out:   the earliest.   Never: knows which alarms still matter; the slots do.
 //!
-//! A busy connection goes idle thousands of times a second, and almost none of those idle times ends by itself. So a
-//! slot keeps its alarm while it is lent: an alarm that comes too early is looked at, found early and set again, once
-//! per idle timeout instead of once per request.
+//! A busy connection goes idle thousands of times a second, and almost none of those idle times
+//! ends by itself. So a slot keeps its alarm while it is lent: an alarm that comes too early is
+//! looked at, found early and set again, once per idle timeout instead of once per request.
 
 use crate::pool::slab::Id;
 use std::cmp::{Ordering, Reverse};
@@ -25,13 +25,20 @@ pub(crate) struct Alarm<T> {
 
 impl<T> Expiry<T> {
     pub(crate) fn new() -> Self {
-        Self { alarms: BinaryHeap::new(), serial: 0 }
+        Self {
+            alarms: BinaryHeap::new(),
+            serial: 0,
+        }
     }
 
     /// Adds an alarm and returns its serial.
     pub(crate) fn push(&mut self, at: Instant, of: Id<T>) -> u64 {
         self.serial += 1;
-        self.alarms.push(Reverse(Alarm { at, serial: self.serial, of }));
+        self.alarms.push(Reverse(Alarm {
+            at,
+            serial: self.serial,
+            of,
+        }));
         self.serial
     }
 
@@ -43,7 +50,8 @@ impl<T> Expiry<T> {
         self.alarms.pop();
     }
 
-    /// Drops void alarms once they outnumber `live` by far, so that memory follows the number of connections.
+    /// Drops void alarms once they outnumber `live` by far, so that memory follows the number of
+    /// connections.
     pub(crate) fn tidy(&mut self, live: usize, mut valid: impl FnMut(&Alarm<T>) -> bool) {
         if self.alarms.len() > 64 + 2 * live {
             self.alarms.retain(|Reverse(alarm)| valid(alarm));

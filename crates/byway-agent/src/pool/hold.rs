@@ -1,7 +1,10 @@
-//! Hold: one permit that is out, as the bank can see it: which client has it, and whether it waits for that client.
+//! Hold: one permit that is out, as the bank can see it: which client has it, and whether it waits
+//! for that client.
 //!
-//! In:    what the user of the permit reports while it waits.   Out:   the same to the bank, and its request to end.
-//! Never: costs a loan anything while the same client borrows again and does not keep the permit waiting.
+//! In:    what the user of the permit reports while it waits.
+//! Out:   the same to the bank, and its request to end.
+//! Never: costs a loan anything while the same client borrows again and does not keep the permit
+//!        waiting.
 
 use crate::pool::client::Client;
 use crate::pool::sync::Mutex;
@@ -68,12 +71,19 @@ impl Hold {
     }
 
     /// See [`Lease::poll_recalled`](crate::Lease::poll_recalled).
-    pub(crate) fn poll_recalled(&self, known: &mut Option<Waiting>, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
+    pub(crate) fn poll_recalled(
+        &self,
+        known: &mut Option<Waiting>,
+        cx: &Context<'_>,
+        moved: Option<u64>,
+    ) -> Poll<()> {
         let Some(moved) = moved else {
             self.rest(known);
             return Poll::Pending;
         };
-        let same_waker = known.as_ref().is_some_and(|known| known.waker.will_wake(cx.waker()));
+        let same_waker = known
+            .as_ref()
+            .is_some_and(|known| known.waker.will_wake(cx.waker()));
         let same_place = known.as_ref().is_some_and(|known| known.moved == moved);
         if known.is_none() {
             self.recalled.store(false, Ordering::Relaxed);
@@ -84,12 +94,19 @@ impl Hold {
             drop(old);
         }
         if !(same_waker && same_place) {
-            *known = Some(Waiting { moved, waker: cx.waker().clone() });
+            *known = Some(Waiting {
+                moved,
+                waker: cx.waker().clone(),
+            });
         }
         if !same_place {
             self.waits_since.store(millis(), Ordering::Release);
         }
-        if self.recalled.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        if self.recalled.load(Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Its user does not wait for its client any more.
@@ -107,5 +124,9 @@ fn millis() -> u64 {
     static BEGUN: OnceLock<std::time::Instant> = OnceLock::new();
     let now = crate::pool::now();
     let begun = BEGUN.get_or_init(|| now);
-    now.saturating_duration_since(*begun).as_millis().try_into().unwrap_or(u64::MAX - 1) + 1
+    now.saturating_duration_since(*begun)
+        .as_millis()
+        .try_into()
+        .unwrap_or(u64::MAX - 1)
+        + 1
 }

@@ -1,7 +1,9 @@
-//! Hub: what all shards share: the bank behind its lock, the demand that shards read, and what is done after unlocking.
+//! Hub: what all shards share: the bank behind its lock, the demand that shards read, and what is
+//! done after unlocking.
 //!
-//! In:    permits that come free.   Out:   waiters woken.   Never: holds the lock while foreign code runs, or together with
-//! a shard's.
+//! In:    permits that come free.
+//! Out:   waiters woken.
+//! Never: holds the lock while foreign code runs, or together with a shard's.
 
 use crate::pool::bank::{Bank, Mode, Ticket};
 use crate::pool::conn::{Conn, Key};
@@ -16,9 +18,11 @@ use tokio::sync::Notify;
 pub(crate) struct Hub<K: Key, C: Conn> {
     pub(crate) limits: Limits,
     pub(crate) watch: Watch<K>,
-    /// [`Bank::demand`], for shards. Written under the bank's lock only, and seldom; read at each release.
+    /// [`Bank::demand`], for shards. Written under the bank's lock only, and seldom; read at each
+    /// release.
     demand: Padded<AtomicUsize>,
-    /// Origins evicted, ever. Read at each release, written seldom; see [`Ticket::is_void`](super::bank::Ticket::is_void).
+    /// Origins evicted, ever. Read at each release, written seldom; see
+    /// [`Ticket::is_void`](super::bank::Ticket::is_void).
     pub(crate) evictions: Padded<AtomicUsize>,
     bank: Padded<Mutex<Bank<K, C>>>,
     /// Whenever the last permit came back and nobody is admitted any more.
@@ -63,10 +67,11 @@ impl<K: Key, C: Conn> Hub<K, C> {
         result
     }
 
-    /// 0 while nobody waits. Exact under the lock of a shard that somebody who began to wait will look through.
+    /// 0 while nobody waits. Exact under the lock of a shard that somebody who began to wait will
+    /// look through.
     pub(crate) fn demand(&self) -> usize {
-        // Relaxed: whoever raised it locks the shard later than that. If that was before us, our lock shows it; if it
-        // comes after us, then what we leave in the shard is seen there.
+        // Relaxed: whoever raised it locks the shard later than that. If that was before us, our
+        // lock shows it; if it comes after us, then what we leave in the shard is seen there.
         self.demand.load(Ordering::Relaxed)
     }
 
@@ -78,7 +83,8 @@ impl<K: Key, C: Conn> Hub<K, C> {
         }
     }
 
-    /// How long a connection that is new now may live: less than the maximum by as much as chance will have it.
+    /// How long a connection that is new now may live: less than the maximum by as much as chance
+    /// will have it.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         let longest = self.limits.max_lifetime?.min(super::LONGEST);
         let jitter = self.limits.lifetime_jitter;

@@ -1,6 +1,7 @@
 //! Lease: the guards that stand for a permit while it is out: to open, to use, to keep counted.
 //!
-//! In:    a permit.   Out:   the same permit, exactly once, after the connection it was for is gone.
+//! In:    a permit.
+//! Out:   the same permit, exactly once, after the connection it was for is gone.
 //! Never: keeps a connection that nobody said could be kept.
 
 use crate::pool::bank::{Origin, Ticket};
@@ -21,21 +22,24 @@ use std::time::{Duration, Instant};
 
 /// A connection on loan. Dropping it closes the connection; keeping it takes [`Lease::release`].
 ///
-/// That is the safe way round: a request that was cancelled, failed or forgotten half-way leaves bytes behind that the
-/// next user must not read.
+/// That is the safe way round: a request that was cancelled, failed or forgotten half-way leaves
+/// bytes behind that the next user must not read.
 pub struct Lease<K: Key, C: Conn> {
     held: Box<Held<K, C>>,
 }
 
-/// The right to open one connection, taken before the dial. Dropping it gives it to the next waiter.
+/// The right to open one connection, taken before the dial. Dropping it gives it to the next
+/// waiter.
 #[must_use = "dial, then install the connection; dropped, the permit goes back"]
 pub struct OpenPermit<K: Key, C: Conn> {
     permit: Permit<K, C>,
 }
 
-/// Keeps an upgraded connection counted, which itself has left the pool. Drop it after the connection.
+/// Keeps an upgraded connection counted, which itself has left the pool. Drop it after the
+/// connection.
 ///
-/// Without [`Limits::count_upgraded`](crate::Limits::count_upgraded) it counts nothing, and may be dropped at any time.
+/// Without [`Limits::count_upgraded`](crate::Limits::count_upgraded) it counts nothing, and may be
+/// dropped at any time.
 #[must_use = "keep it for as long as the connection, which counts against the limits until this is dropped"]
 pub struct Detached<K: Key, C: Conn> {
     key: K,
@@ -45,20 +49,20 @@ pub struct Detached<K: Key, C: Conn> {
 /// What becomes of a connection that comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// Lend it again. Only for a connection at a message boundary: the request was written to its end, the response
-    /// read to its end, and nothing is left in a read buffer.
+    /// Lend it again. Only for a connection at a message boundary: the request was written to its
+    /// end, the response read to its end, and nothing is left in a read buffer.
     Keep {
-        /// How long it may stay idle. From the origin's `Keep-Alive: timeout=N`, already reduced by a margin for the
-        /// time on the wire and limited to what the caller believes; taken as it is. Zero closes. `None`:
-        /// [`Limits::idle_timeout`](crate::Limits::idle_timeout).
+        /// How long it may stay idle. From the origin's `Keep-Alive: timeout=N`, already reduced by
+        /// a margin for the time on the wire and limited to what the caller believes; taken as it
+        /// is. Zero closes. `None`: [`Limits::idle_timeout`](crate::Limits::idle_timeout).
         idle: Option<Duration>,
     },
     /// Close it.
     Close,
 }
 
-/// A connection and its permit. Dropped, it is closed first, and then its permit is freed, even if the close panics:
-/// fields are dropped in order. So it must not be dropped under a lock.
+/// A connection and its permit. Dropped, it is closed first, and then its permit is freed, even if
+/// the close panics: fields are dropped in order. So it must not be dropped under a lock.
 pub(crate) struct Held<K: Key, C: Conn> {
     conn: C,
     permit: Permit<K, C>,
@@ -103,9 +107,9 @@ impl<K: Key, C: Conn> Lease<K, C> {
         &self.held.permit.key
     }
 
-    /// Whether the connection has carried a request before this loan. Such a one may turn out to be closed by the
-    /// origin meanwhile; a request that got no byte back can then be tried once more on
-    /// [`Pool::acquire_fresh`](crate::Pool::acquire_fresh).
+    /// Whether the connection has carried a request before this loan. Such a one may turn out to be
+    /// closed by the origin meanwhile; a request that got no byte back can then be tried once more
+    /// on [`Pool::acquire_fresh`](crate::Pool::acquire_fresh).
     pub fn reused(&self) -> bool {
         self.held.permit.card.requests > 1
     }
@@ -115,9 +119,10 @@ impl<K: Key, C: Conn> Lease<K, C> {
         self.held.permit.card.requests
     }
 
-    /// Gives the connection back. A kept one goes to the oldest waiter of its origin in its shard, or becomes idle; it
-    /// is closed all the same if it is too old, has served its number of requests, was evicted, if somebody else has
-    /// waited too long for its permit, or if the pool is closed.
+    /// Gives the connection back. A kept one goes to the oldest waiter of its origin in its shard,
+    /// or becomes idle; it is closed all the same if it is too old, has served its number of
+    /// requests, was evicted, if somebody else has waited too long for its permit, or if the pool
+    /// is closed.
     pub fn release(self, release: Release) {
         match release {
             Release::Keep { idle } => Shard::take_back(self.held, idle),
@@ -125,20 +130,21 @@ impl<K: Key, C: Conn> Lease<K, C> {
         }
     }
 
-    /// Reports whether the user of this loan waits for its own client (for bytes that do not come, or a reader that does not
-    /// read) and how much it has `moved` so far; `None` if it does not wait, or waits for the origin. To be called whenever
-    /// the user is polled and has to wait.
+    /// Reports whether the user of this loan waits for its own client (for bytes that do not come,
+    /// or a reader that does not read) and how much it has `moved` so far; `None` if it does not
+    /// wait, or waits for the origin. To be called whenever the user is polled and has to wait.
     ///
-    /// Ready once the pool asks for the permit back: another client waits for this origin and holds less than its share,
-    /// this one holds more, and of its loans this one has waited longest. End the exchange then, and drop the lease. It is
-    /// asked only of loans for a [`Client`], and never while they do not wait for it.
+    /// Ready once the pool asks for the permit back: another client waits for this origin and holds
+    /// less than its share, this one holds more, and of its loans this one has waited longest. End
+    /// the exchange then, and drop the lease. It is asked only of loans for a [`Client`], and never
+    /// while they do not wait for it.
     pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
         self.held.permit.poll_recalled(cx, moved)
     }
 
-    /// Takes the connection out of the pool, for an upgrade or a CONNECT. It counts against the limits until the
-    /// second half is dropped: keep both together. With [`Limits::count_upgraded`](crate::Limits::count_upgraded) off
-    /// it stops counting now.
+    /// Takes the connection out of the pool, for an upgrade or a CONNECT. It counts against the
+    /// limits until the second half is dropped: keep both together. With
+    /// [`Limits::count_upgraded`](crate::Limits::count_upgraded) off it stops counting now.
     pub fn detach(self) -> (C, Detached<K, C>) {
         let Held { conn, mut permit } = *self.held;
         permit.card.reason = Reason::Upgraded;
@@ -151,7 +157,13 @@ impl<K: Key, C: Conn> Lease<K, C> {
         }
         hub.bank(|bank| bank.detach(permit.card.ticket.origin));
         permit.phase = Phase::Upgraded;
-        (conn, Detached { key, _permit: Some(permit) })
+        (
+            conn,
+            Detached {
+                key,
+                _permit: Some(permit),
+            },
+        )
     }
 }
 
@@ -170,7 +182,8 @@ impl<K: Key, C: Conn> OpenPermit<K, C> {
         self.permit.poll_recalled(cx, moved)
     }
 
-    /// The dial succeeded: the connection belongs to the pool from now on, and is on loan. Its lifetime begins.
+    /// The dial succeeded: the connection belongs to the pool from now on, and is on loan. Its
+    /// lifetime begins.
     pub fn install(self, conn: C) -> Lease<K, C> {
         let Self { mut permit } = self;
         let now = now();
@@ -182,7 +195,9 @@ impl<K: Key, C: Conn> OpenPermit<K, C> {
         permit.card.requests = 1;
         permit.card.berth = Some(permit.card.shard.shelves.lock().moor(&permit.key));
         tell(&hub.watch, || Event::Opened { key: &permit.key });
-        Lease { held: Box::new(Held { conn, permit }) }
+        Lease {
+            held: Box::new(Held { conn, permit }),
+        }
     }
 }
 
@@ -250,7 +265,11 @@ impl<K: Key, C: Conn> Held<K, C> {
     }
 
     pub(crate) fn closed_for_age(self: Box<Self>, now: Instant) -> Box<Self> {
-        let reason = if self.permit.is_past_its_life(now) { Reason::Lifetime } else { Reason::IdleTimeout };
+        let reason = if self.permit.is_past_its_life(now) {
+            Reason::Lifetime
+        } else {
+            Reason::IdleTimeout
+        };
         self.closed_for(reason)
     }
 
@@ -260,7 +279,11 @@ impl<K: Key, C: Conn> Held<K, C> {
         drop(conn);
         permit.unmoor();
         permit.told_closed();
-        permit.card.ticket = permit.card.shard.hub.bank(|bank| bank.reopen(&permit.card.ticket));
+        permit.card.ticket = permit
+            .card
+            .shard
+            .hub
+            .bank(|bank| bank.reopen(&permit.card.ticket));
         permit.phase = Phase::Connecting;
         permit.card.reason = Reason::NotKept;
         permit.belongs_to(client);
@@ -272,9 +295,24 @@ impl<K: Key, C: Conn> Permit<K, C> {
     pub(crate) fn new(shard: Arc<Shard<K, C>>, key: K, ticket: Ticket<K, C>, now: Instant) -> Self {
         let (berth, reason, requests) = (None, Reason::NotKept, 0);
         let client = ticket.hold.client();
-        let card =
-            Card { shard, ticket, client, berth, reason, requests, good_until: now, idle_since: now, ends: None };
-        Self { card, key, phase: Phase::Connecting, opened: now, waiting: None }
+        let card = Card {
+            shard,
+            ticket,
+            client,
+            berth,
+            reason,
+            requests,
+            good_until: now,
+            idle_since: now,
+            ends: None,
+        };
+        Self {
+            card,
+            key,
+            phase: Phase::Connecting,
+            opened: now,
+            waiting: None,
+        }
     }
 
     /// A new loan, for `client`. If it is not kept, then its user did not want it to be.
@@ -303,7 +341,10 @@ impl<K: Key, C: Conn> Permit<K, C> {
         if moved.is_none() && self.waiting.is_none() {
             return Poll::Pending;
         }
-        self.card.ticket.hold.poll_recalled(&mut self.waiting, cx, moved)
+        self.card
+            .ticket
+            .hold
+            .poll_recalled(&mut self.waiting, cx, moved)
     }
 
     /// It may be idle from now on, for so long; the reason if it may not.
@@ -376,7 +417,9 @@ impl<K: Key, C: Conn> DerefMut for Lease<K, C> {
 
 impl<K: Key, C: Conn> fmt::Debug for Lease<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("requests", &self.held.permit.card.requests).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("requests", &self.held.permit.card.requests)
+            .finish_non_exhaustive()
     }
 }
 

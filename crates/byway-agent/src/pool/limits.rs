@@ -6,59 +6,69 @@
 use std::time::Duration;
 use thiserror::Error;
 
-/// What a [`Pool`](crate::Pool) may hold and how long anyone waits. Checked by [`Pool::new`](crate::Pool::new).
+/// What a [`Pool`](crate::Pool) may hold and how long anyone waits. Checked by
+/// [`Pool::new`](crate::Pool::new).
 ///
-/// Zero is an error everywhere: elsewhere it means "none", "unlimited" or "the default" (Node's `maxFreeSockets: 0` is
-/// 256), and nobody should have to guess. A number that another one makes unreachable is an error too, so set limits
-/// that belong together with [`Limits::capped`]. Durations above one year count as one year.
+/// Zero is an error everywhere: elsewhere it means "none", "unlimited" or "the default" (Node's
+/// `maxFreeSockets: 0` is 256), and nobody should have to guess. A number that another one makes
+/// unreachable is an error too, so set limits that belong together with [`Limits::capped`].
+/// Durations above one year count as one year.
 ///
-/// The caps hold for all shards of a pool together, exactly. The two limits on idle connections are split evenly over the
-/// shards and rounded up, where they are lower than the caps: a pool of `n` shards keeps at most `n - 1` more than them.
+/// The caps hold for all shards of a pool together, exactly. The two limits on idle connections are
+/// split evenly over the shards and rounded up, where they are lower than the caps: a pool of `n`
+/// shards keeps at most `n - 1` more than them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Connections of all origins together: connecting, active, idle and upgraded. Default 1024: what one process
-    /// holds without raising its file limit much. When it is reached, the least recently used idle connection of any
-    /// origin is closed for a newcomer.
+    /// Connections of all origins together: connecting, active, idle and upgraded. Default 1024:
+    /// what one process holds without raising its file limit much. When it is reached, the least
+    /// recently used idle connection of any origin is closed for a newcomer.
     #[doc(alias = "maxTotalSockets")]
     #[doc(alias = "max_connections")]
     pub max_total: usize,
-    /// Connections of one origin, counted in the same way. Default 128: one slow origin takes an eighth of the total.
+    /// Connections of one origin, counted in the same way. Default 128: one slow origin takes an
+    /// eighth of the total.
     #[doc(alias = "maxSockets")]
     #[doc(alias = "MaxConnsPerHost")]
     #[doc(alias = "connections")]
     pub max_per_origin: usize,
-    /// Idle connections of one origin; the oldest is closed for one more. Default 128, the same as `max_per_origin`:
-    /// a lower number closes connections after each burst and reopens them in the next (Go's default of 2 is known
-    /// for using up local ports).
+    /// Idle connections of one origin; the oldest is closed for one more. Default 128, the same as
+    /// `max_per_origin`: a lower number closes connections after each burst and reopens them in the
+    /// next (Go's default of 2 is known for using up local ports).
     #[doc(alias = "maxFreeSockets")]
     #[doc(alias = "MaxIdleConnsPerHost")]
     #[doc(alias = "pool_max_idle_per_host")]
     pub max_idle_per_origin: usize,
-    /// Idle connections of all origins together; the one unused for longest is closed for one more. Default `None`: as
-    /// many as `max_total`, since an idle connection costs its holder little, and gives way to whoever needs its permit.
+    /// Idle connections of all origins together; the one unused for longest is closed for one more.
+    /// Default `None`: as many as `max_total`, since an idle connection costs its holder little,
+    /// and gives way to whoever needs its permit.
     #[doc(alias = "MaxIdleConns")]
     pub max_idle_total: Option<usize>,
-    /// How long a connection stays idle before it is closed, where the origin gave no hint. Default 4 s: below the 5 s
-    /// after which a Node server closes, so that ours is not the request that meets the close.
+    /// How long a connection stays idle before it is closed, where the origin gave no hint. Default
+    /// 4 s: below the 5 s after which a Node server closes, so that ours is not the request that
+    /// meets the close.
     #[doc(alias = "keepAliveTimeout")]
     #[doc(alias = "IdleConnTimeout")]
     #[doc(alias = "pool_idle_timeout")]
     pub idle_timeout: Duration,
-    /// Age from which a connection is not lent again; one in use is closed when it comes back. Default `None`. Set it
-    /// where names change their addresses: a connection in steady use never looks the name up again.
+    /// Age from which a connection is not lent again; one in use is closed when it comes back.
+    /// Default `None`. Set it where names change their addresses: a connection in steady use never
+    /// looks the name up again.
     #[doc(alias = "clientTtl")]
     pub max_lifetime: Option<Duration>,
-    /// The part of `max_lifetime` that is left to chance, from 0 to 1: each connection lives for `max_lifetime` less a
-    /// random part of up to this. Default 0.1: connections that were opened together, in a burst or after a restart of
-    /// the origin, shall not all be opened again together.
+    /// The part of `max_lifetime` that is left to chance, from 0 to 1: each connection lives for
+    /// `max_lifetime` less a random part of up to this. Default 0.1: connections that were opened
+    /// together, in a burst or after a restart of the origin, shall not all be opened again
+    /// together.
     pub lifetime_jitter: f64,
     /// Requests on one connection, after which it is closed. Default `None`.
     #[doc(alias = "maxRequestsPerClient")]
     pub max_requests: Option<u64>,
-    /// Acquires that may wait at the same time, of all origins together. Default 1024, one for each connection.
+    /// Acquires that may wait at the same time, of all origins together. Default 1024, one for each
+    /// connection.
     #[doc(alias = "max_pending_requests")]
     pub queue_len: usize,
-    /// How long one acquire waits. Default 5 s: a visitor who waited that long has gone or will try again.
+    /// How long one acquire waits. Default 5 s: a visitor who waited that long has gone or will try
+    /// again.
     #[doc(alias = "wait_timeout")]
     pub queue_wait: Duration,
     /// Which idle connection is lent first. Default [`Scheduling::Lifo`].
@@ -67,35 +77,40 @@ pub struct Limits {
     pub scheduling: Scheduling,
     /// Who of those that wait is served first. Default [`QueueOrder::Fair`].
     pub queue_order: QueueOrder,
-    /// Whether a connection that was taken out by [`Lease::detach`](crate::Lease::detach) still counts against the caps,
-    /// until its [`Detached`](crate::Detached) is dropped. Default `true`: a tunnel is a socket like any other, at this
-    /// end and at the origin. With `false` it leaves the count at once, as in Node.
+    /// Whether a connection that was taken out by [`Lease::detach`](crate::Lease::detach) still
+    /// counts against the caps, until its [`Detached`](crate::Detached) is dropped. Default `true`:
+    /// a tunnel is a socket like any other, at this end and at the origin. With `false` it leaves
+    /// the count at once, as in Node.
     pub count_upgraded: bool,
 }
 
-/// Who is served next when a permit comes free. An origin at its own cap is passed over in either order.
+/// Who is served next when a permit comes free. An origin at its own cap is passed over in either
+/// order.
 ///
-/// In either order a connection that comes back may go to a waiter of its own origin and shard although another waiter
-/// is next, a few times in a row: a queue must not turn reuse into dialling. See [`Pool`](crate::Pool).
+/// In either order a connection that comes back may go to a waiter of its own origin and shard
+/// although another waiter is next, a few times in a row: a queue must not turn reuse into
+/// dialling. See [`Pool`](crate::Pool).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum QueueOrder {
-    /// Origins take turns, and the waiters of one are served in the order in which they came: a flood of requests for
-    /// one origin delays those for another one by a single turn.
+    /// Origins take turns, and the waiters of one are served in the order in which they came: a
+    /// flood of requests for one origin delays those for another one by a single turn.
     #[default]
     Fair,
-    /// In the order in which they came, whichever the origin: the longest wait is as short as it can be. Costs one look
-    /// at each origin that has waiters.
+    /// In the order in which they came, whichever the origin: the longest wait is as short as it
+    /// can be. Costs one look at each origin that has waiters.
     Fifo,
 }
 
 /// Which of an origin's idle connections is lent first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scheduling {
-    /// The one used last: least likely to have been closed by the origin, and what a lull does not need grows old. Where
-    /// turns of the reactor are known ([`Conn::turn`](crate::Conn::turn)), one that it has seen since comes first.
+    /// The one used last: least likely to have been closed by the origin, and what a lull does not
+    /// need grows old. Where turns of the reactor are known ([`Conn::turn`](crate::Conn::turn)),
+    /// one that it has seen since comes first.
     #[default]
     Lifo,
-    /// The one unused for longest: spreads the load over all connections, and so over the backends behind a balancer.
+    /// The one unused for longest: spreads the load over all connections, and so over the backends
+    /// behind a balancer.
     Fifo,
 }
 
@@ -103,13 +118,17 @@ pub enum Scheduling {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidLimits {
     /// A limit of zero.
-    #[error("{option} is 0: leave it out for the default, or set it to at least 1 (durations: above 0 s)")]
+    #[error(
+        "{option} is 0: leave it out for the default, or set it to at least 1 (durations: above 0 s)"
+    )]
     Zero {
         /// The field's name.
         option: &'static str,
     },
     /// One limit can never be reached because of another one.
-    #[error("{option} ({value}) is above {bound} ({limit}) and could never be reached: lower it, or raise {bound}")]
+    #[error(
+        "{option} ({value}) is above {bound} ({limit}) and could never be reached: lower it, or raise {bound}"
+    )]
     Unreachable {
         /// The field that is too large.
         option: &'static str,
@@ -121,7 +140,9 @@ pub enum InvalidLimits {
         limit: u128,
     },
     /// `lifetime_jitter` is no part of a whole.
-    #[error("lifetime_jitter is not between 0 and 1: 0.1 lets connections end up to a tenth of max_lifetime early")]
+    #[error(
+        "lifetime_jitter is not between 0 and 1: 0.1 lets connections end up to a tenth of max_lifetime early"
+    )]
     Jitter,
 }
 
@@ -148,26 +169,45 @@ impl Default for Limits {
 impl Limits {
     /// The defaults with these two caps, and `max_idle_per_origin` equal to `max_per_origin`.
     pub fn capped(max_total: usize, max_per_origin: usize) -> Self {
-        Self { max_total, max_per_origin, max_idle_per_origin: max_per_origin, ..Self::default() }
+        Self {
+            max_total,
+            max_per_origin,
+            max_idle_per_origin: max_per_origin,
+            ..Self::default()
+        }
     }
 
     /// Says what is wrong, if something is: a zero, or a limit that another one makes unreachable.
     pub fn validate(&self) -> Result<(), InvalidLimits> {
         self.validate_zeros()?;
-        within(("max_per_origin", self.max_per_origin as u128), ("max_total", self.max_total as u128))?;
+        within(
+            ("max_per_origin", self.max_per_origin as u128),
+            ("max_total", self.max_total as u128),
+        )?;
         within(
             ("max_idle_per_origin", self.max_idle_per_origin as u128),
             ("max_per_origin", self.max_per_origin as u128),
         )?;
         if let Some(idle) = self.max_idle_total {
-            within(("max_idle_total", idle as u128), ("max_total", self.max_total as u128))?;
-            within(("max_idle_per_origin", self.max_idle_per_origin as u128), ("max_idle_total", idle as u128))?;
+            within(
+                ("max_idle_total", idle as u128),
+                ("max_total", self.max_total as u128),
+            )?;
+            within(
+                ("max_idle_per_origin", self.max_idle_per_origin as u128),
+                ("max_idle_total", idle as u128),
+            )?;
         }
         if !(0.0..=1.0).contains(&self.lifetime_jitter) {
             return Err(InvalidLimits::Jitter);
         }
-        let Some(lifetime) = self.max_lifetime else { return Ok(()) };
-        within(("idle_timeout", self.idle_timeout.as_millis()), ("max_lifetime", lifetime.as_millis()))
+        let Some(lifetime) = self.max_lifetime else {
+            return Ok(());
+        };
+        within(
+            ("idle_timeout", self.idle_timeout.as_millis()),
+            ("max_lifetime", lifetime.as_millis()),
+        )
     }
 
     fn validate_zeros(&self) -> Result<(), InvalidLimits> {
@@ -189,8 +229,20 @@ impl Limits {
     }
 }
 
-fn within((option, value): (&'static str, u128), (bound, limit): (&'static str, u128)) -> Result<(), InvalidLimits> {
-    if value <= limit { Ok(()) } else { Err(InvalidLimits::Unreachable { option, value, bound, limit }) }
+fn within(
+    (option, value): (&'static str, u128),
+    (bound, limit): (&'static str, u128),
+) -> Result<(), InvalidLimits> {
+    if value <= limit {
+        Ok(())
+    } else {
+        Err(InvalidLimits::Unreachable {
+            option,
+            value,
+            bound,
+            limit,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -207,15 +259,69 @@ mod tests {
     fn zero_is_an_error_for_every_option() {
         let base = Limits::default;
         let cases = [
-            ("max_total", Limits { max_total: 0, ..base() }),
-            ("max_per_origin", Limits { max_per_origin: 0, ..base() }),
-            ("max_idle_per_origin", Limits { max_idle_per_origin: 0, ..base() }),
-            ("max_idle_total", Limits { max_idle_total: Some(0), ..base() }),
-            ("idle_timeout", Limits { idle_timeout: Duration::ZERO, ..base() }),
-            ("max_lifetime", Limits { max_lifetime: Some(Duration::ZERO), ..base() }),
-            ("max_requests", Limits { max_requests: Some(0), ..base() }),
-            ("queue_len", Limits { queue_len: 0, ..base() }),
-            ("queue_wait", Limits { queue_wait: Duration::ZERO, ..base() }),
+            (
+                "max_total",
+                Limits {
+                    max_total: 0,
+                    ..base()
+                },
+            ),
+            (
+                "max_per_origin",
+                Limits {
+                    max_per_origin: 0,
+                    ..base()
+                },
+            ),
+            (
+                "max_idle_per_origin",
+                Limits {
+                    max_idle_per_origin: 0,
+                    ..base()
+                },
+            ),
+            (
+                "max_idle_total",
+                Limits {
+                    max_idle_total: Some(0),
+                    ..base()
+                },
+            ),
+            (
+                "idle_timeout",
+                Limits {
+                    idle_timeout: Duration::ZERO,
+                    ..base()
+                },
+            ),
+            (
+                "max_lifetime",
+                Limits {
+                    max_lifetime: Some(Duration::ZERO),
+                    ..base()
+                },
+            ),
+            (
+                "max_requests",
+                Limits {
+                    max_requests: Some(0),
+                    ..base()
+                },
+            ),
+            (
+                "queue_len",
+                Limits {
+                    queue_len: 0,
+                    ..base()
+                },
+            ),
+            (
+                "queue_wait",
+                Limits {
+                    queue_wait: Duration::ZERO,
+                    ..base()
+                },
+            ),
         ];
         for (option, limits) in cases {
             assert_eq!(limits.validate(), Err(InvalidLimits::Zero { option }));
@@ -224,28 +330,85 @@ mod tests {
 
     #[test]
     fn a_limit_that_another_one_makes_unreachable_is_an_error_that_names_both() {
-        let limits = Limits { max_total: 64, max_per_origin: 65, ..Limits::default() };
+        let limits = Limits {
+            max_total: 64,
+            max_per_origin: 65,
+            ..Limits::default()
+        };
         let text = limits.validate().unwrap_err().to_string();
-        assert!(text.contains("max_per_origin (65) is above max_total (64)"), "{text}");
+        assert!(
+            text.contains("max_per_origin (65) is above max_total (64)"),
+            "{text}"
+        );
 
-        let limits = Limits { max_idle_per_origin: 7, ..Limits::capped(64, 6) };
-        assert!(matches!(limits.validate(), Err(InvalidLimits::Unreachable { option: "max_idle_per_origin", .. })));
+        let limits = Limits {
+            max_idle_per_origin: 7,
+            ..Limits::capped(64, 6)
+        };
+        assert!(matches!(
+            limits.validate(),
+            Err(InvalidLimits::Unreachable {
+                option: "max_idle_per_origin",
+                ..
+            })
+        ));
 
-        let limits = Limits { max_lifetime: Some(Duration::from_secs(3)), ..Limits::default() };
-        assert!(matches!(limits.validate(), Err(InvalidLimits::Unreachable { option: "idle_timeout", .. })));
+        let limits = Limits {
+            max_lifetime: Some(Duration::from_secs(3)),
+            ..Limits::default()
+        };
+        assert!(matches!(
+            limits.validate(),
+            Err(InvalidLimits::Unreachable {
+                option: "idle_timeout",
+                ..
+            })
+        ));
 
-        let limits = Limits { max_idle_total: Some(65), ..Limits::capped(64, 6) };
-        assert!(matches!(limits.validate(), Err(InvalidLimits::Unreachable { option: "max_idle_total", .. })));
+        let limits = Limits {
+            max_idle_total: Some(65),
+            ..Limits::capped(64, 6)
+        };
+        assert!(matches!(
+            limits.validate(),
+            Err(InvalidLimits::Unreachable {
+                option: "max_idle_total",
+                ..
+            })
+        ));
 
-        let limits = Limits { max_idle_total: Some(5), ..Limits::capped(64, 6) };
-        assert!(matches!(limits.validate(), Err(InvalidLimits::Unreachable { option: "max_idle_per_origin", .. })));
+        let limits = Limits {
+            max_idle_total: Some(5),
+            ..Limits::capped(64, 6)
+        };
+        assert!(matches!(
+            limits.validate(),
+            Err(InvalidLimits::Unreachable {
+                option: "max_idle_per_origin",
+                ..
+            })
+        ));
     }
 
     #[test]
     fn a_jitter_that_is_no_part_of_a_whole_is_an_error() {
         for lifetime_jitter in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
-            assert_eq!(Limits { lifetime_jitter, ..Limits::default() }.validate(), Err(InvalidLimits::Jitter));
+            assert_eq!(
+                Limits {
+                    lifetime_jitter,
+                    ..Limits::default()
+                }
+                .validate(),
+                Err(InvalidLimits::Jitter)
+            );
         }
-        assert_eq!(Limits { lifetime_jitter: 1.0, ..Limits::default() }.validate(), Ok(()));
+        assert_eq!(
+            Limits {
+                lifetime_jitter: 1.0,
+                ..Limits::default()
+            }
+            .validate(),
+            Ok(())
+        );
     }
 }

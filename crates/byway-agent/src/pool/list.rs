@@ -1,6 +1,8 @@
 //! List: an order over values that live in a slab, by links inside of the values.
 //!
-//! In:    ids.   Out:   first and last in O(1), removal anywhere in O(1).   Never: owns or allocates.
+//! In:    ids.
+//! Out:   first and last in O(1), removal anywhere in O(1).
+//! Never: owns or allocates.
 
 use crate::pool::slab::{Id, Slab};
 
@@ -25,7 +27,10 @@ pub(crate) struct List<T, const N: usize> {
 
 impl<T: Linked<N>, const N: usize> List<T, N> {
     pub(crate) fn push_back(&mut self, values: &mut Slab<T>, id: Id<T>) {
-        *values[id].links() = Links { prev: self.last, next: None };
+        *values[id].links() = Links {
+            prev: self.last,
+            next: None,
+        };
         match self.last {
             Some(last) => values[last].links().next = Some(id),
             None => self.first = Some(id),
@@ -35,7 +40,10 @@ impl<T: Linked<N>, const N: usize> List<T, N> {
     }
 
     /// All, from first to last.
-    pub(crate) fn ids<'a>(&self, values: &'a Slab<T>) -> impl Iterator<Item = Id<T>> + use<'a, T, N> {
+    pub(crate) fn ids<'a>(
+        &self,
+        values: &'a Slab<T>,
+    ) -> impl Iterator<Item = Id<T>> + use<'a, T, N> {
         std::iter::successors(self.first, |id| values[*id].linked().next)
     }
 
@@ -79,13 +87,20 @@ impl<T, const N: usize> List<T, N> {
 
 impl<T, const N: usize> Default for List<T, N> {
     fn default() -> Self {
-        Self { first: None, last: None, len: 0 }
+        Self {
+            first: None,
+            last: None,
+            len: 0,
+        }
     }
 }
 
 impl<T> Default for Links<T> {
     fn default() -> Self {
-        Self { prev: None, next: None }
+        Self {
+            prev: None,
+            next: None,
+        }
     }
 }
 
@@ -112,7 +127,9 @@ mod tests {
     #[test]
     fn values_leave_from_the_front_the_middle_and_the_back() {
         let (mut nodes, mut list) = (Slab::new(), List::default());
-        let ids: Vec<_> = (0..5).map(|n| nodes.insert(Node(n, Links::default()))).collect();
+        let ids: Vec<_> = (0..5)
+            .map(|n| nodes.insert(Node(n, Links::default())))
+            .collect();
         ids.iter().for_each(|id| list.push_back(&mut nodes, *id));
         list.remove(&mut nodes, ids[2]);
         assert_eq!(order(&list, &nodes), [0, 1, 3, 4]);

@@ -1,7 +1,9 @@
 //! Pool: the handle that people hold: asking, and what concerns all shards.
 //!
-//! In:    keys and connections.   Out:   leases and permits to open.   Never: dials, spawns, holds two locks at once, or one
-//! while foreign code runs (but the predicate of [`Pool::evict`]).
+//! In:    keys and connections.
+//! Out:   leases and permits to open.
+//! Never: dials, spawns, holds two locks at once, or one while foreign code runs (but the predicate
+//!        of [`Pool::evict`]).
 
 mod bank;
 mod client;
@@ -53,19 +55,21 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A bounded pool of connections. Cheap to clone; clones are the same pool.
 ///
 /// # Shards
-/// A pool made by [`Pool::sharded`] has several shards, one for each worker thread: each handle belongs to one of them,
-/// and [`Pool::shard`] gives the handle of another one. A handle lends idle connections of its own shard only, so a
-/// connection stays with the worker that opened it, and workers that reuse connections never touch the same memory.
+/// A pool made by [`Pool::sharded`] has several shards, one for each worker thread: each handle
+/// belongs to one of them, and [`Pool::shard`] gives the handle of another one. A handle lends idle
+/// connections of its own shard only, so a connection stays with the worker that opened it, and
+/// workers that reuse connections never touch the same memory.
 ///
-/// Permits belong to no shard. The caps hold for all shards together, exactly, and the queue is one for all: at a cap, the
-/// idle connection that is closed to make room may be in any shard. A connection that comes back while somebody waits
-/// goes to a waiter of its own origin and shard, though somebody else may be next, as long as that shard has had no more
-/// than eight connections more than the one that is, and no other origin has been passed over more than eight times. Then
-/// it is closed, and its permit serves whoever is next. So shards that all wait at a cap are served alike, and hardly ever
-/// dial for it.
+/// Permits belong to no shard. The caps hold for all shards together, exactly, and the queue is one
+/// for all: at a cap, the idle connection that is closed to make room may be in any shard. A
+/// connection that comes back while somebody waits goes to a waiter of its own origin and shard,
+/// though somebody else may be next, as long as that shard has had no more than eight connections
+/// more than the one that is, and no other origin has been passed over more than eight times. Then
+/// it is closed, and its permit serves whoever is next. So shards that all wait at a cap are served
+/// alike, and hardly ever dial for it.
 ///
-/// When the last handle is dropped the pool closes: idle connections are closed at once, those on loan when they come
-/// back.
+/// When the last handle is dropped the pool closes: idle connections are closed at once, those on
+/// loan when they come back.
 pub struct Pool<K: Key, C: Conn> {
     shard: Arc<Shard<K, C>>,
     handle: Arc<Handle<K, C>>,
@@ -85,13 +89,18 @@ impl<K: Key, C: Conn> Pool<K, C> {
         Self::sharded(limits, 1)
     }
 
-    /// A pool of several shards, at least one: as many as there are worker threads. The handle is that of shard 0.
+    /// A pool of several shards, at least one: as many as there are worker threads. The handle is
+    /// that of shard 0.
     pub fn sharded(limits: Limits, shards: usize) -> Result<Self, InvalidLimits> {
         Self::build(limits, shards, None)
     }
 
     /// As [`Pool::sharded`], with somebody who watches.
-    pub fn observed(limits: Limits, shards: usize, observer: Arc<dyn Observer<K>>) -> Result<Self, InvalidLimits> {
+    pub fn observed(
+        limits: Limits,
+        shards: usize,
+        observer: Arc<dyn Observer<K>>,
+    ) -> Result<Self, InvalidLimits> {
         Self::build(limits, shards, Some(observer))
     }
 
@@ -104,11 +113,18 @@ impl<K: Key, C: Conn> Pool<K, C> {
         let hub = Arc::new(Hub::new(limits, shards, watch));
         let shard = |(number, shelves)| {
             let shelves = Padded(Mutex::new(shelves));
-            Arc::new(Shard { shelves, number, hub: Arc::clone(&hub) })
+            Arc::new(Shard {
+                shelves,
+                number,
+                hub: Arc::clone(&hub),
+            })
         };
         let shards: Box<[_]> = shelves.into_iter().enumerate().map(shard).collect();
         let shard = Arc::clone(&shards[0]);
-        Ok(Self { shard, handle: Arc::new(Handle { shards, hub }) })
+        Ok(Self {
+            shard,
+            handle: Arc::new(Handle { shards, hub }),
+        })
     }
 
     /// How many shards there are.
@@ -119,32 +135,41 @@ impl<K: Key, C: Conn> Pool<K, C> {
     /// The handle of one shard: `number` modulo the number of shards.
     pub fn shard(&self, number: usize) -> Self {
         let shard = Arc::clone(&self.handle.shards[number % self.shards()]);
-        Self { shard, handle: Arc::clone(&self.handle) }
+        Self {
+            shard,
+            handle: Arc::clone(&self.handle),
+        }
     }
 
-    /// A kept connection of this origin in this shard, or else the permission to open one; waits in the queue if neither
-    /// is free.
+    /// A kept connection of this origin in this shard, or else the permission to open one; waits in
+    /// the queue if neither is free.
     ///
-    /// At the total limit, the least recently used idle connection of any origin and shard is closed to make room; at the
-    /// origin's limit, its own in another shard. Fails if the queue is full, the wait takes longer than
-    /// [`Limits::queue_wait`], or the pool is closed.
+    /// At the total limit, the least recently used idle connection of any origin and shard is
+    /// closed to make room; at the origin's limit, its own in another shard. Fails if the queue is
+    /// full, the wait takes longer than [`Limits::queue_wait`], or the pool is closed.
     ///
-    /// Cancel safe: a dropped acquire leaves the queue at once, and what had just been handed to it goes to the next
-    /// waiter or back to the idle ones. Needs a tokio runtime with time if it has to wait.
+    /// Cancel safe: a dropped acquire leaves the queue at once, and what had just been handed to it
+    /// goes to the next waiter or back to the idle ones. Needs a tokio runtime with time if it has
+    /// to wait.
     pub async fn acquire(&self, key: &K) -> Result<Acquired<K, C>, AcquireError> {
         self.acquire_for(key, Client::ANYONE).await
     }
 
     /// As [`Pool::acquire`], for one of several clients who share the pool.
     ///
-    /// Alone a client may hold all permits of an origin, and all places of the queue. When the queue is full, a newcomer
-    /// gets the place of the newest waiter of the client that has most, if its own client would still have fewer; that
-    /// one gets [`AcquireError::ClientShare`]. The same holds between origins, where it takes nothing from a client that
-    /// has less. While others wait for it, a permit that comes free goes to the
-    /// waiting client that holds least. A client that waits below its share (the limit divided by the clients that hold or
-    /// wait) for a quarter of [`Limits::queue_wait`], at most for 1 s, has an exchange of a client above its share asked to
-    /// end, if that waits for its own client: see [`Lease::poll_recalled`].
-    pub async fn acquire_for(&self, key: &K, client: Client) -> Result<Acquired<K, C>, AcquireError> {
+    /// Alone a client may hold all permits of an origin, and all places of the queue. When the
+    /// queue is full, a newcomer gets the place of the newest waiter of the client that has most,
+    /// if its own client would still have fewer; that one gets [`AcquireError::ClientShare`]. The
+    /// same holds between origins, where it takes nothing from a client that has less. While others
+    /// wait for it, a permit that comes free goes to the waiting client that holds least. A client
+    /// that waits below its share (the limit divided by the clients that hold or wait) for a
+    /// quarter of [`Limits::queue_wait`], at most for 1 s, has an exchange of a client above its
+    /// share asked to end, if that waits for its own client: see [`Lease::poll_recalled`].
+    pub async fn acquire_for(
+        &self,
+        key: &K,
+        client: Client,
+    ) -> Result<Acquired<K, C>, AcquireError> {
         let now = now();
         match self.shard.lend(key, client, now) {
             Some(acquired) => Ok(acquired),
@@ -152,8 +177,8 @@ impl<K: Key, C: Conn> Pool<K, C> {
         }
     }
 
-    /// As [`Pool::acquire`], but never a kept connection: for the one retry after a kept connection proved stale. At
-    /// the origin's cap its oldest idle connection is closed to make room.
+    /// As [`Pool::acquire`], but never a kept connection: for the one retry after a kept connection
+    /// proved stale. At the origin's cap its oldest idle connection is closed to make room.
     ///
     /// Errors and cancel safety as for [`Pool::acquire`]; `Acquired::Lease` is never returned.
     pub async fn acquire_fresh(&self, key: &K) -> Result<Acquired<K, C>, AcquireError> {
@@ -161,20 +186,25 @@ impl<K: Key, C: Conn> Pool<K, C> {
     }
 
     /// As [`Pool::acquire_fresh`], for one of several clients: see [`Pool::acquire_for`].
-    pub async fn acquire_fresh_for(&self, key: &K, client: Client) -> Result<Acquired<K, C>, AcquireError> {
+    pub async fn acquire_fresh_for(
+        &self,
+        key: &K,
+        client: Client,
+    ) -> Result<Acquired<K, C>, AcquireError> {
         self.admit(key, Want::Fresh, client, now()).await
     }
 
-    /// Closes the idle connections that the predicate names, in every shard, and returns how many. Connections on loan
-    /// are not asked; see [`Pool::evict_key`] for those.
+    /// Closes the idle connections that the predicate names, in every shard, and returns how many.
+    /// Connections on loan are not asked; see [`Pool::evict_key`] for those.
     ///
     /// The predicate runs under a shard's lock: keep it short, and do not call the pool from it.
     pub fn evict(&self, mut which: impl FnMut(&K, &C) -> bool) -> usize {
         self.close_each(|shelves| shelves.evict(&mut which))
     }
 
-    /// Closes the idle connections of one origin and returns how many. Those on loan, or being dialled now, are closed
-    /// when they come back: for an origin whose address or identity changed.
+    /// Closes the idle connections of one origin and returns how many. Those on loan, or being
+    /// dialled now, are closed when they come back: for an origin whose address or identity
+    /// changed.
     pub fn evict_key(&self, key: &K) -> usize {
         let hub = self.hub();
         hub.bank(|bank| bank.void(key, &hub.evictions));
@@ -186,16 +216,22 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.evict(|_, _| true)
     }
 
-    /// Closes the idle connections whose idle timeout or lifetime has ended at `now`, and returns how many. To be
-    /// called by the owner at [`Pool::next_expiry`]; the clock is tokio's, for tests that pause it.
+    /// Closes the idle connections whose idle timeout or lifetime has ended at `now`, and returns
+    /// how many. To be called by the owner at [`Pool::next_expiry`]; the clock is tokio's, for
+    /// tests that pause it.
     pub fn expire(&self, now: Instant) -> usize {
         self.close_each(|shelves| shelves.expire(now))
     }
 
-    /// When [`Pool::expire`] has something to do next; `None` while nothing is idle. A connection that becomes idle
-    /// later may have an earlier time, so look again at intervals of about the idle timeout.
+    /// When [`Pool::expire`] has something to do next; `None` while nothing is idle. A connection
+    /// that becomes idle later may have an earlier time, so look again at intervals of about the
+    /// idle timeout.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.handle.shards.iter().filter_map(|shard| shard.shelves.lock().next_expiry()).min()
+        self.handle
+            .shards
+            .iter()
+            .filter_map(|shard| shard.shelves.lock().next_expiry())
+            .min()
     }
 
     /// The pool in numbers.
@@ -235,7 +271,13 @@ impl<K: Key, C: Conn> Pool<K, C> {
         }
     }
 
-    async fn admit(&self, key: &K, want: Want, client: Client, now: Instant) -> Result<Acquired<K, C>, AcquireError> {
+    async fn admit(
+        &self,
+        key: &K,
+        want: Want,
+        client: Client,
+        now: Instant,
+    ) -> Result<Acquired<K, C>, AcquireError> {
         let wait = match self.enter(key, want, client, now)? {
             Entered::Served(acquired) => return Ok(acquired),
             Entered::Waits(wait) => wait,
@@ -263,15 +305,30 @@ impl<K: Key, C: Conn> Pool<K, C> {
     }
 
     /// A permit or a place in the queue, where something may have been closed to make room.
-    fn enter(&self, key: &K, want: Want, client: Client, now: Instant) -> Result<Entered<K, C>, AcquireError> {
+    fn enter(
+        &self,
+        key: &K,
+        want: Want,
+        client: Client,
+        now: Instant,
+    ) -> Result<Entered<K, C>, AcquireError> {
         let hub = self.hub();
-        let asks = Asks { shard: self.shard.number, want, client, since: now };
+        let asks = Asks {
+            shard: self.shard.number,
+            want,
+            client,
+            since: now,
+        };
         // The place of another waiter is taken only after a look for an idle connection to close.
         let mut is_second_try = false;
         loop {
             let reach = match hub.bank(|bank| bank.admit(key, &asks, is_second_try)) {
                 Admit::Open(ticket) => return Ok(Entered::Served(self.permit(key, ticket, now))),
-                Admit::Queued { waiter, reach, displaced } => {
+                Admit::Queued {
+                    waiter,
+                    reach,
+                    displaced,
+                } => {
                     let wait = Wait::new(Arc::clone(&self.shard), waiter, client, now);
                     if let Some(waker) = displaced {
                         waker.wake();
@@ -290,7 +347,9 @@ impl<K: Key, C: Conn> Pool<K, C> {
             if is_second_try {
                 hub.bank(|bank| bank.totals.queue_full += 1);
                 tell(&hub.watch, || Event::QueueRejected { key });
-                return Err(AcquireError::QueueFull { limit: hub.limits.queue_len });
+                return Err(AcquireError::QueueFull {
+                    limit: hub.limits.queue_len,
+                });
             }
             is_second_try = true;
         }
@@ -305,16 +364,24 @@ impl<K: Key, C: Conn> Pool<K, C> {
     fn make_room(&self, key: &K, reach: Reach) -> bool {
         let victim = match reach {
             Reach::Own => self.take_oldest(Some(key)),
-            Reach::OwnFirst => self.take_oldest(Some(key)).or_else(|| self.take_oldest(None)),
+            Reach::OwnFirst => self
+                .take_oldest(Some(key))
+                .or_else(|| self.take_oldest(None)),
             Reach::All => self.take_oldest(None),
         };
-        victim.map(|victim| drop(victim.closed_for(Reason::Reclaimed))).is_some()
+        victim
+            .map(|victim| drop(victim.closed_for(Reason::Reclaimed)))
+            .is_some()
     }
 
     /// The connection that was idle for longest, of one origin or of all, in whichever shard.
     fn take_oldest(&self, of: Option<&K>) -> Option<Box<Held<K, C>>> {
         loop {
-            let ages = self.handle.shards.iter().filter_map(|shard| Some((shard.shelves.lock().oldest(of)?, shard)));
+            let ages = self
+                .handle
+                .shards
+                .iter()
+                .filter_map(|shard| Some((shard.shelves.lock().oldest(of)?, shard)));
             let (_, shard) = ages.min_by_key(|(idle_since, _)| *idle_since)?;
             let taken = shard.shelves.lock().take_oldest(of);
             if taken.is_some() {
@@ -336,28 +403,47 @@ impl<K: Key, C: Conn> Pool<K, C> {
     #[cfg(test)]
     pub(crate) fn audit(&self) {
         let (mut berths, mut idle) = (HashMap::new(), HashMap::new());
-        self.handle.shards.iter().for_each(|shard| shard.shelves.lock().audit(&mut berths, &mut idle));
+        self.handle
+            .shards
+            .iter()
+            .for_each(|shard| shard.shelves.lock().audit(&mut berths, &mut idle));
         self.hub().bank(|bank| {
             let installed = bank.audit();
             for (key, berths) in &berths {
-                assert_eq!(installed.get(key), Some(berths), "a connection without a permit, or the other way round");
+                assert_eq!(
+                    installed.get(key),
+                    Some(berths),
+                    "a connection without a permit, or the other way round"
+                );
             }
-            assert_eq!(installed.values().sum::<usize>(), berths.values().sum::<usize>());
+            assert_eq!(
+                installed.values().sum::<usize>(),
+                berths.values().sum::<usize>()
+            );
             for (key, idle) in idle {
                 let (own, others) = bank.waits(&key);
-                assert!(idle == 0 || !(own || others), "somebody waits, and something is idle");
+                assert!(
+                    idle == 0 || !(own || others),
+                    "somebody waits, and something is idle"
+                );
             }
         });
     }
 
-    /// Entries that are left in all maps and slabs together, and the largest number of places that one of them has.
+    /// Entries that are left in all maps and slabs together, and the largest number of places that
+    /// one of them has.
     #[cfg(test)]
     pub(crate) fn remains(&self) -> (usize, usize) {
         let (origins, waiters, places) = self.hub().bank(|bank| bank.places());
-        let shards = self.handle.shards.iter().map(|shard| shard.shelves.lock().places());
-        shards.fold((origins + waiters, places), |(left, most), (shelves, berths, places)| {
-            (left + shelves + berths, most.max(places))
-        })
+        let shards = self
+            .handle
+            .shards
+            .iter()
+            .map(|shard| shard.shelves.lock().places());
+        shards.fold(
+            (origins + waiters, places),
+            |(left, most), (shelves, berths, places)| (left + shelves + berths, most.max(places)),
+        )
     }
 }
 
@@ -392,13 +478,18 @@ impl<K: Key, C: Conn> Drop for Handle<K, C> {
 
 impl<K: Key, C: Conn> Clone for Pool<K, C> {
     fn clone(&self) -> Self {
-        Self { shard: Arc::clone(&self.shard), handle: Arc::clone(&self.handle) }
+        Self {
+            shard: Arc::clone(&self.shard),
+            handle: Arc::clone(&self.handle),
+        }
     }
 }
 
 impl<K: Key, C: Conn> fmt::Debug for Pool<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("shard", &self.shard.number).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("shard", &self.shard.number)
+            .finish_non_exhaustive()
     }
 }
 

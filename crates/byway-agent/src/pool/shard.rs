@@ -1,4 +1,5 @@
-//! Shard: one worker's part of the pool: its shelves behind their lock, and how a connection goes in and out.
+//! Shard: one worker's part of the pool: its shelves behind their lock, and how a connection goes
+//! in and out.
 //!
 //! In:    connections that come back.   Out:   connections to lend, or their permits.
 //! Never: holds two of the pool's locks, or one while a connection is probed or dropped.
@@ -35,7 +36,8 @@ enum Put<K: Key, C: Conn> {
 
 /// Lending.
 impl<K: Key, C: Conn> Shard<K, C> {
-    /// An idle connection of this origin; if there are only unfit ones, the permit of the last of them.
+    /// An idle connection of this origin; if there are only unfit ones, the permit of the last of
+    /// them.
     pub(crate) fn lend(&self, key: &K, client: Client, now: Instant) -> Option<Acquired<K, C>> {
         let turn = C::turn();
         let held = self.shelves.lock().lend(key, turn)?;
@@ -49,7 +51,12 @@ impl<K: Key, C: Conn> Shard<K, C> {
     }
 
     /// A connection that was handed to a waiter, or what takes its place if it is unfit.
-    pub(crate) fn receive(&self, held: Box<Held<K, C>>, client: Client, now: Instant) -> Acquired<K, C> {
+    pub(crate) fn receive(
+        &self,
+        held: Box<Held<K, C>>,
+        client: Client,
+        now: Instant,
+    ) -> Acquired<K, C> {
         match self.look_at(held, client, now) {
             Ok(lease) => {
                 self.hub.handed.fetch_add(1, Ordering::Relaxed);
@@ -64,7 +71,9 @@ impl<K: Key, C: Conn> Shard<K, C> {
         let turn = C::turn();
         loop {
             let next = self.shelves.lock().lend(unfit.key(), turn);
-            let Some(next) = next else { return Acquired::Open(OpenPermit::new((*unfit).hollow(client))) };
+            let Some(next) = next else {
+                return Acquired::Open(OpenPermit::new((*unfit).hollow(client)));
+            };
             drop(unfit);
             match self.look_at(next, client, now) {
                 Ok(lease) => return Acquired::Lease(lease),
@@ -74,7 +83,12 @@ impl<K: Key, C: Conn> Shard<K, C> {
         }
     }
 
-    fn look_at(&self, mut held: Box<Held<K, C>>, client: Client, now: Instant) -> Result<Lease<K, C>, Box<Held<K, C>>> {
+    fn look_at(
+        &self,
+        mut held: Box<Held<K, C>>,
+        client: Client,
+        now: Instant,
+    ) -> Result<Lease<K, C>, Box<Held<K, C>>> {
         if held.good_until() <= now {
             return Err(held.closed_for_age(now));
         }
@@ -87,7 +101,10 @@ impl<K: Key, C: Conn> Shard<K, C> {
             return Err(held.closed_for(Reason::Stale));
         }
         held.permit().lend_to(client);
-        tell(&self.hub.watch, || Event::Reused { key: held.key(), requests: held.requests() });
+        tell(&self.hub.watch, || Event::Reused {
+            key: held.key(),
+            requests: held.requests(),
+        });
         Ok(Lease::new(held))
     }
 }
@@ -99,7 +116,9 @@ impl<K: Key, C: Conn> Shard<K, C> {
         let shard = Arc::clone(held.shard());
         let now = now();
         held.permit().settle();
-        let idle = idle.unwrap_or(shard.hub.limits.idle_timeout).min(super::LONGEST);
+        let idle = idle
+            .unwrap_or(shard.hub.limits.idle_timeout)
+            .min(super::LONGEST);
         match held.permit().rest(now, idle) {
             Ok(()) => shard.put(held),
             Err(reason) => drop(held.closed_for(reason)),
@@ -135,7 +154,11 @@ impl<K: Key, C: Conn> Shard<K, C> {
                 }
                 Given::Close(held) => {
                     let closed = self.shelves.lock().shut;
-                    let reason = if closed { Reason::Closed } else { Reason::Reclaimed };
+                    let reason = if closed {
+                        Reason::Closed
+                    } else {
+                        Reason::Reclaimed
+                    };
                     return drop(held.closed_for(reason));
                 }
                 Given::Keep(back, demand) => {
@@ -153,7 +176,9 @@ impl<K: Key, C: Conn> Shard<K, C> {
         if held.is_void() {
             return Put::Refused(held);
         }
-        let Some(berth) = held.berth() else { return Put::Refused(held) };
+        let Some(berth) = held.berth() else {
+            return Put::Refused(held);
+        };
         let demand = self.hub.demand();
         if shelves.shut || (demand != 0 && demand != unneeded_by) {
             return Put::Asked(held);

@@ -2,12 +2,12 @@
 //!
 //! In:    connections that are kept, the time and the reactor's turn.
 //! Out:   connections to lend or to close, with their permits.
-//! Never: counts permits, reads a clock, drops a connection, or calls foreign code (but a key's own Eq, Hash, Clone and
-//! Drop, and the predicate of an eviction).
+//! Never: counts permits, reads a clock, drops a connection, or calls foreign code (but a key's own
+//!        Eq, Hash, Clone and Drop, and the predicate of an eviction).
 //!
-//! A connection has a *berth* in the shard where it was installed, for as long as it lives: lending it takes it out of
-//! the berth, keeping it puts it back, and neither allocates, clones a key or looks one up twice. An origin has a *shelf*
-//! for as long as it has a berth.
+//! A connection has a *berth* in the shard where it was installed, for as long as it lives: lending
+//! it takes it out of the berth, keeping it puts it back, and neither allocates, clones a key or
+//! looks one up twice. An origin has a *shelf* for as long as it has a berth.
 
 mod upkeep;
 
@@ -34,8 +34,9 @@ pub(crate) struct Shelves<K: Key, C: Conn> {
     max_idle_per_origin: usize,
     max_idle_total: usize,
     scheduling: Scheduling,
-    /// Hashed fast and with a random seed. Whoever found keys that collide all the same could make a look-up as slow as a
-    /// search through the origins of one shard, which are no more than the connections.
+    /// Hashed fast and with a random seed. Whoever found keys that collide all the same could make
+    /// a look-up as slow as a search through the origins of one shard, which are no more than the
+    /// connections.
     index: HashMap<K, Id<Shelf<K, C>>, RandomState>,
     shelves: Slab<Shelf<K, C>>,
     berths: Slab<Berth<K, C>>,
@@ -71,8 +72,15 @@ pub(crate) struct Berth<K: Key, C: Conn> {
 impl<K: Key, C: Conn> Shelves<K, C> {
     /// One of `shards`.
     pub(crate) fn new(limits: &Limits, shards: usize) -> Self {
-        // Where the cap is no higher, it bounds the idle ones exactly, and there is nothing to split.
-        let share = |limit: usize, cap: usize| if limit < cap { limit.div_ceil(shards) } else { cap };
+        // Where the cap is no higher, it bounds the idle ones exactly, and there is nothing to
+        // split.
+        let share = |limit: usize, cap: usize| {
+            if limit < cap {
+                limit.div_ceil(shards)
+            } else {
+                cap
+            }
+        };
         let max_idle_total = limits.max_idle_total.unwrap_or(limits.max_total);
         Self {
             shut: false,
@@ -93,14 +101,25 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         let shelf = match self.index.get(key) {
             Some(shelf) => *shelf,
             None => {
-                let shelf = self.shelves.insert(Shelf { idle: List::default(), berths: 0, turn: 0, rested: None });
+                let shelf = self.shelves.insert(Shelf {
+                    idle: List::default(),
+                    berths: 0,
+                    turn: 0,
+                    rested: None,
+                });
                 self.index.insert(key.clone(), shelf);
                 shelf
             }
         };
         self.shelves[shelf].berths += 1;
         let (of_shelf, by_age) = (Links::default(), Links::default());
-        self.berths.insert(Berth { held: None, shelf, of_shelf, by_age, alarm: None })
+        self.berths.insert(Berth {
+            held: None,
+            shelf,
+            of_shelf,
+            by_age,
+            alarm: None,
+        })
     }
 
     /// The connection of this berth is gone for good.
@@ -126,15 +145,23 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         Some(held)
     }
 
-    /// Makes a connection idle in this turn of the reactor; returns the one to close if that is one too many.
-    pub(crate) fn keep(&mut self, held: Box<Held<K, C>>, berth: Id<Berth<K, C>>, turn: u64) -> Option<Box<Held<K, C>>> {
+    /// Makes a connection idle in this turn of the reactor; returns the one to close if that is one
+    /// too many.
+    pub(crate) fn keep(
+        &mut self,
+        held: Box<Held<K, C>>,
+        berth: Id<Berth<K, C>>,
+        turn: u64,
+    ) -> Option<Box<Held<K, C>>> {
         let good_until = held.good_until();
         let shelf = self.berths[berth].shelf;
         let idle = &self.shelves[shelf].idle;
         let one_too_many = if idle.len() >= self.max_idle_per_origin {
             idle.first()
         } else {
-            self.by_age.first().filter(|_| self.by_age.len() >= self.max_idle_total)
+            self.by_age
+                .first()
+                .filter(|_| self.by_age.len() >= self.max_idle_total)
         };
         let over = one_too_many.and_then(|berth| self.take(berth));
 
@@ -151,7 +178,10 @@ impl<K: Key, C: Conn> Shelves<K, C> {
 
     /// Since when the idle connection that was unused for longest is so: of this origin, or of all.
     pub(crate) fn oldest(&self, of: Option<&K>) -> Option<Instant> {
-        self.berths[self.oldest_berth(of)?].held.as_ref().map(|held| held.idle_since())
+        self.berths[self.oldest_berth(of)?]
+            .held
+            .as_ref()
+            .map(|held| held.idle_since())
     }
 
     /// Takes that one out.
@@ -177,8 +207,9 @@ impl<K: Key, C: Conn> Shelves<K, C> {
 }
 
 impl<K: Key, C: Conn> Shelf<K, C> {
-    /// The connection that was kept last, but before this turn of the reactor if there is one: it can be lent without a
-    /// look at its socket, which costs a system call ([`Conn::may_have_news`]).
+    /// The connection that was kept last, but before this turn of the reactor if there is one: it
+    /// can be lent without a look at its socket, which costs a system call
+    /// ([`Conn::may_have_news`]).
     fn newest(&self, turn: u64) -> Option<Id<Berth<K, C>>> {
         let rested = self.rested.filter(|_| self.turn == turn);
         rested.or_else(|| self.idle.last())

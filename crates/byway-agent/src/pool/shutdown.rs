@@ -13,8 +13,8 @@ use std::time::Duration;
 
 impl<K: Key, C: Conn> Pool<K, C> {
     /// Ends the pool: idle connections are closed, everyone in the queue gets
-    /// [`AcquireError::Closed`](crate::AcquireError::Closed), as does each later acquire. Connections on loan work on and
-    /// are closed when they come back. Doing it twice does no harm.
+    /// [`AcquireError::Closed`](crate::AcquireError::Closed), as does each later acquire.
+    /// Connections on loan work on and are closed when they come back. Doing it twice does no harm.
     pub fn close(&self) {
         self.handle.shut();
     }
@@ -24,9 +24,10 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.hub().bank(|bank| bank.mode) == Mode::Closed
     }
 
-    /// Keeps nothing from now on: idle connections are closed, and those on loan when they come back, unless a waiter waits
-    /// for them. Acquiring still works. For a node that finishes what is under way: a kept connection would
-    /// hold up whatever waits for its end. There is no way back from here.
+    /// Keeps nothing from now on: idle connections are closed, and those on loan when they come
+    /// back, unless a waiter waits for them. Acquiring still works. For a node that finishes what
+    /// is under way: a kept connection would hold up whatever waits for its end. There is no way
+    /// back from here.
     pub fn keep_nothing(&self) {
         self.hub().bank(|bank| {
             if bank.mode == Mode::Open {
@@ -36,8 +37,9 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.handle.close_each(Shelves::shut);
     }
 
-    /// Lets the pool run dry: each later acquire gets [`AcquireError::Closed`](crate::AcquireError::Closed) and idle
-    /// connections are closed, but the queue is served still, from what comes back. There is no way back from here.
+    /// Lets the pool run dry: each later acquire gets
+    /// [`AcquireError::Closed`](crate::AcquireError::Closed) and idle connections are closed, but
+    /// the queue is served still, from what comes back. There is no way back from here.
     pub fn drain(&self) {
         self.hub().bank(|bank| {
             if matches!(bank.mode, Mode::Open | Mode::Emptying) {
@@ -47,11 +49,12 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.handle.close_each(Shelves::shut);
     }
 
-    /// [`Pool::drain`], then [`Pool::close`] once nothing is out and nobody waits, or after `within`, whichever comes
-    /// first. Returns how many connections are still out: being dialled, on loan, or upgraded and counted. They work on
-    /// until their users drop them.
+    /// [`Pool::drain`], then [`Pool::close`] once nothing is out and nobody waits, or after
+    /// `within`, whichever comes first. Returns how many connections are still out: being dialled,
+    /// on loan, or upgraded and counted. They work on until their users drop them.
     ///
-    /// Cancel safe: the pool goes on draining, and may be shut down or closed again. Needs a tokio runtime with time.
+    /// Cancel safe: the pool goes on draining, and may be shut down or closed again. Needs a tokio
+    /// runtime with time.
     pub async fn shutdown(&self, within: Duration) -> usize {
         self.drain();
         let _ = tokio::time::timeout(within, self.emptied()).await;

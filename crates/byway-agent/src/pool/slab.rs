@@ -1,12 +1,15 @@
 //! Slab: values at stable places, with places used again.
 //!
-//! In:    values.   Out:   typed ids, good until the value is removed.   Never: moves a value or shrinks.
+//! In:    values.
+//! Out:   typed ids, good until the value is removed.
+//! Never: moves a value or shrinks.
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
 
-/// The place of a `T` in its [`Slab`]. Whoever holds one owns its meaning: a removed place is used again.
+/// The place of a `T` in its [`Slab`]. Whoever holds one owns its meaning: a removed place is used
+/// again.
 pub(crate) struct Id<T> {
     /// The place plus one: links are small, and there may be a hundred thousand of them.
     number: NonZeroU32,
@@ -26,7 +29,11 @@ enum Entry<T> {
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { entries: Vec::new(), vacant: None, len: 0 }
+        Self {
+            entries: Vec::new(),
+            vacant: None,
+            len: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -45,7 +52,9 @@ impl<T> Slab<T> {
             self.entries.push(Entry::Full(value));
             return Id::at(self.entries.len() - 1);
         };
-        if let Entry::Vacant { next } = std::mem::replace(&mut self.entries[place], Entry::Full(value)) {
+        if let Entry::Vacant { next } =
+            std::mem::replace(&mut self.entries[place], Entry::Full(value))
+        {
             self.vacant = next;
         }
         Id::at(place)
@@ -53,7 +62,10 @@ impl<T> Slab<T> {
 
     /// Takes a value out; the id must be of a value that is still there.
     pub(crate) fn remove(&mut self, id: Id<T>) -> T {
-        match std::mem::replace(&mut self.entries[id.place()], Entry::Vacant { next: self.vacant }) {
+        match std::mem::replace(
+            &mut self.entries[id.place()],
+            Entry::Vacant { next: self.vacant },
+        ) {
             Entry::Full(value) => {
                 self.vacant = Some(id.place());
                 self.len -= 1;
@@ -72,10 +84,13 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
-        self.entries.iter().enumerate().filter_map(|(place, entry)| match entry {
-            Entry::Full(value) => Some((Id::at(place), value)),
-            Entry::Vacant { .. } => None,
-        })
+        self.entries
+            .iter()
+            .enumerate()
+            .filter_map(|(place, entry)| match entry {
+                Entry::Full(value) => Some((Id::at(place), value)),
+                Entry::Vacant { .. } => None,
+            })
     }
 }
 
@@ -102,7 +117,10 @@ impl<T> IndexMut<Id<T>> for Slab<T> {
 impl<T> Id<T> {
     #[allow(clippy::cast_possible_truncation)] // memory ends long before the numbers do
     fn at(place: usize) -> Self {
-        Self { number: NonZeroU32::MIN.saturating_add(place as u32), of: PhantomData }
+        Self {
+            number: NonZeroU32::MIN.saturating_add(place as u32),
+            of: PhantomData,
+        }
     }
 
     fn place(self) -> usize {
@@ -139,6 +157,9 @@ mod tests {
         slab.insert(7);
         slab.insert(8);
         assert_eq!((slab.len(), slab.entries.len()), (4, 4));
-        assert_eq!(slab.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [0, 8, 7, 3]);
+        assert_eq!(
+            slab.iter().map(|(_, n)| *n).collect::<Vec<_>>(),
+            [0, 8, 7, 3]
+        );
     }
 }

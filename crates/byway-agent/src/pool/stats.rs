@@ -1,13 +1,15 @@
 //! Stats: one moment of the pool in numbers.
 //!
-//! In:    nothing.   Out:   gauges of one moment, and counters since the pool was made.   Never: text.
+//! In:    nothing.
+//! Out:   gauges of one moment, and counters since the pool was made.
+//! Never: text.
 
 use std::time::Duration;
 
 /// A snapshot of a [`Pool`](crate::Pool). Permits and waiters were all counted at one moment, so
-/// `connecting + active + idle + upgraded` is at most `max_total` in every snapshot. Each shard was asked how many of them
-/// are idle a moment before; where other threads are at work the split between `active` and `idle` is that much older.
-/// Costs one pass over the origins.
+/// `connecting + active + idle + upgraded` is at most `max_total` in every snapshot. Each shard was
+/// asked how many of them are idle a moment before; where other threads are at work the split
+/// between `active` and `idle` is that much older. Costs one pass over the origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats<K> {
     /// Permits given out whose connection is not installed yet.
@@ -16,8 +18,8 @@ pub struct Stats<K> {
     pub active: usize,
     /// Connections waiting to be lent.
     pub idle: usize,
-    /// Connections that left the pool by [`Lease::detach`](crate::Lease::detach) and still count; always 0 without
-    /// [`Limits::count_upgraded`](crate::Limits::count_upgraded).
+    /// Connections that left the pool by [`Lease::detach`](crate::Lease::detach) and still count;
+    /// always 0 without [`Limits::count_upgraded`](crate::Limits::count_upgraded).
     pub upgraded: usize,
     /// Acquires in the queue.
     pub pending: usize,
@@ -27,9 +29,11 @@ pub struct Stats<K> {
     pub reused_total: u64,
     /// Connections closed, ever, for whatever reason, or no longer counted.
     pub closed_total: u64,
-    /// Those of them that a probe found dirty before they were lent: the origin closed or spoke out of turn.
+    /// Those of them that a probe found dirty before they were lent: the origin closed or spoke out
+    /// of turn.
     pub stale_closed_total: u64,
-    /// Acquires refused because the queue was full, or because their place in it went to another client, ever.
+    /// Acquires refused because the queue was full, or because their place in it went to another
+    /// client, ever.
     pub queue_full_total: u64,
     /// Acquires that waited in vain, ever.
     pub queue_timeout_total: u64,
@@ -61,7 +65,8 @@ pub struct OriginStats<K> {
     pub oldest_wait: Option<Duration>,
 }
 
-/// Where a permit stands, as far as all shards know. Whether an installed connection is idle is its shard's business.
+/// Where a permit stands, as far as all shards know. Whether an installed connection is idle is its
+/// shard's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Connecting,

@@ -1,9 +1,12 @@
-//! Sync: the locks, atomics and timers of the pool, and what stands in for them while its races are model-checked.
+//! Sync: the locks, atomics and timers of the pool, and what stands in for them while its races are
+//! model-checked.
 //!
-//! In:    nothing.   Out:   a mutex without poisoning, an atomic number, a timer.   Never: more than the pool needs.
+//! In:    nothing.
+//! Out:   a mutex without poisoning, an atomic number, a timer.
+//! Never: more than the pool needs.
 //!
-//! With `cfg(loom)`, which only the package `byway-agent-models` sets, locks and atomics are loom's, and waits never end
-//! by themselves.
+//! With `cfg(loom)`, which only the package `byway-agent-models` sets, locks and atomics are
+//! loom's, and waits never end by themselves.
 
 #[cfg(not(loom))]
 pub(crate) use parking_lot::Mutex;
@@ -30,7 +33,9 @@ mod modelled {
         }
 
         pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
-            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+            self.0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
         }
     }
 

@@ -1,6 +1,9 @@
-//! Tests: connections in memory, and acquires that are polled by hand, so that every race is written down.
+//! Tests: connections in memory, and acquires that are polled by hand, so that every race is
+//! written down.
 //!
-//! In:    pools.   Out:   who got what, and which connections are still open.   Never: sleeps or spawns.
+//! In:    pools.
+//! Out:   who got what, and which connections are still open.
+//! Never: sleeps or spawns.
 
 mod clients;
 mod endings;
@@ -52,7 +55,11 @@ impl World {
         lines.next += 1;
         let id = lines.next;
         lines.open.insert(id, key);
-        Line { id, dirty: false, world: self.clone() }
+        Line {
+            id,
+            dirty: false,
+            world: self.clone(),
+        }
     }
 
     fn open(&self) -> Vec<u32> {
@@ -126,7 +133,8 @@ impl Asking<'_> {
         self.woken.0.load(Ordering::SeqCst)
     }
 
-    /// What a woken acquire got. It must have been woken: one that is served in silence would sleep for ever.
+    /// What a woken acquire got. It must have been woken: one that is served in silence would sleep
+    /// for ever.
     fn served(mut self) -> Outcome {
         assert!(self.woken(), "served but not woken");
         match self.poll() {
@@ -143,8 +151,14 @@ fn net(limits: Limits) -> (Net, World) {
 fn asking<'a>(net: &'a Net, key: &'a Key, fresh: bool) -> Asking<'a> {
     let woken = Arc::new(Flag::default());
     match fresh {
-        false => Asking { future: Box::pin(net.acquire(key)), woken },
-        true => Asking { future: Box::pin(net.acquire_fresh(key)), woken },
+        false => Asking {
+            future: Box::pin(net.acquire(key)),
+            woken,
+        },
+        true => Asking {
+            future: Box::pin(net.acquire_fresh(key)),
+            woken,
+        },
     }
 }
 

@@ -1,7 +1,9 @@
 //! Wait: one place in the queue, as a future.
 //!
-//! In:    a waiter.   Out:   its grant, or why there is none.   Never: loses a grant: one that was not picked up when the
-//! future is dropped goes to the next waiter.
+//! In:    a waiter.
+//! Out:   its grant, or why there is none.
+//! Never: loses a grant: one that was not picked up when the future is dropped goes to the next
+//!        waiter.
 
 use crate::pool::bank::{Grant, Share, Turn, Waiter};
 use crate::pool::client::Client;
@@ -18,7 +20,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Resolves to a grant, which must be used or given back. The timer is made only if the first look finds nothing.
+/// Resolves to a grant, which must be used or given back. The timer is made only if the first look
+/// finds nothing.
 pub(crate) struct Wait<K: Key, C: Conn> {
     place: Place<K, C>,
     client: Client,
@@ -26,8 +29,8 @@ pub(crate) struct Wait<K: Key, C: Conn> {
     timer: Option<Timer>,
 }
 
-/// Rings at the end of the wait. For a client, it rings a few times before: what others hold above their shares is then
-/// asked back.
+/// Rings at the end of the wait. For a client, it rings a few times before: what others hold above
+/// their shares is then asked back.
 struct Timer {
     sleep: Pin<Box<Sleep>>,
     ends: Instant,
@@ -40,8 +43,21 @@ struct Place<K: Key, C: Conn> {
 }
 
 impl<K: Key, C: Conn> Wait<K, C> {
-    pub(crate) fn new(shard: Arc<Shard<K, C>>, waiter: Id<Waiter<K, C>>, client: Client, since: Instant) -> Self {
-        Self { place: Place { shard, waiter: Some(waiter) }, client, since, timer: None }
+    pub(crate) fn new(
+        shard: Arc<Shard<K, C>>,
+        waiter: Id<Waiter<K, C>>,
+        client: Client,
+        since: Instant,
+    ) -> Self {
+        Self {
+            place: Place {
+                shard,
+                waiter: Some(waiter),
+            },
+            client,
+            since,
+            timer: None,
+        }
     }
 }
 
@@ -52,11 +68,24 @@ impl<K: Key, C: Conn> Future for Wait<K, C> {
         if let Some(turn) = self.place.poll_turn(cx) {
             return Poll::Ready(self.end(turn));
         }
-        let wait = self.place.shard.hub.limits.queue_wait.min(crate::pool::LONGEST);
-        let step = if self.client == Client::ANYONE { wait } else { patience(wait) };
+        let wait = self
+            .place
+            .shard
+            .hub
+            .limits
+            .queue_wait
+            .min(crate::pool::LONGEST);
+        let step = if self.client == Client::ANYONE {
+            wait
+        } else {
+            patience(wait)
+        };
         let this = &mut *self;
         loop {
-            let timer = this.timer.get_or_insert_with(|| Timer { sleep: Box::pin(sleep(step)), ends: now() + wait });
+            let timer = this.timer.get_or_insert_with(|| Timer {
+                sleep: Box::pin(sleep(step)),
+                ends: now() + wait,
+            });
             if timer.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -80,9 +109,9 @@ impl<K: Key, C: Conn> Wait<K, C> {
     fn end(&self, turn: Option<Turn<K, C>>) -> Result<Grant<K, C>, AcquireError> {
         match turn {
             Some(Turn::Granted(grant)) => Ok(grant),
-            Some(Turn::Waiting(_)) => {
-                Err(AcquireError::QueueTimeout { waited: now().saturating_duration_since(self.since) })
-            }
+            Some(Turn::Waiting(_)) => Err(AcquireError::QueueTimeout {
+                waited: now().saturating_duration_since(self.since),
+            }),
             Some(Turn::Displaced(share)) => {
                 let limit = self.place.shard.hub.limits.queue_len;
                 Err(match share {
@@ -98,7 +127,9 @@ impl<K: Key, C: Conn> Wait<K, C> {
 impl<K: Key, C: Conn> Place<K, C> {
     /// `None` while still waiting.
     fn poll_turn(&mut self, cx: &Context<'_>) -> Option<Option<Turn<K, C>>> {
-        let Some(waiter) = self.waiter else { return Some(None) };
+        let Some(waiter) = self.waiter else {
+            return Some(None);
+        };
         let waker = cx.waker().clone();
         let (waiting, turn) = self.shard.hub.bank(|bank| {
             let waiting = bank.wait(waiter, waker);
@@ -129,7 +160,9 @@ impl<K: Key, C: Conn> Place<K, C> {
 
 impl<K: Key, C: Conn> Drop for Place<K, C> {
     fn drop(&mut self) {
-        let Some(waiter) = self.waiter.take() else { return };
+        let Some(waiter) = self.waiter.take() else {
+            return;
+        };
         match self.shard.hub.bank(|bank| bank.leave(waiter)) {
             Turn::Granted(Grant::Open(ticket)) => self.shard.hub.free(&ticket, Phase::Connecting),
             Turn::Granted(Grant::Reuse(held)) => Shard::put_back(held),

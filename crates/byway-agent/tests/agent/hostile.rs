@@ -42,19 +42,55 @@ async fn a_response_that_two_readers_could_read_in_two_ways_is_refused() {
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             Malformed::LengthAndCoding,
         ),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", Malformed::LengthRepeated),
-        ("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", Malformed::LengthInvalid),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Malformed::CodingUnasked),
-        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Malformed::CodingOnHttp10),
-        ("HTTP/1.1 200 OK\r\nX: 1\r\n folded\r\n\r\n", Malformed::ObsFold { at: 23 }),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+            Malformed::LengthRepeated,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
+            Malformed::LengthInvalid,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            Malformed::CodingUnasked,
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Malformed::CodingOnHttp10,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nX: 1\r\n folded\r\n\r\n",
+            Malformed::ObsFold { at: 23 },
+        ),
         ("HTTP/1.1 200 OK\nX: 1\n\n", Malformed::BareLf { at: 15 }),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", Malformed::LengthInvalid),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", Malformed::LengthTooLarge),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", Malformed::ChunkedRepeated),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", Malformed::ChunkedNotLast),
-        ("HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello", Malformed::SpaceBeforeColon { at: 31 }),
-        ("HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", Malformed::ValueByte { at: 21, byte: 0 }),
-        ("HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\n\r\n", Malformed::BareCr { at: 21 }),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n",
+            Malformed::LengthInvalid,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            Malformed::LengthTooLarge,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+            Malformed::ChunkedRepeated,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+            Malformed::ChunkedNotLast,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello",
+            Malformed::SpaceBeforeColon { at: 31 },
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+            Malformed::ValueByte { at: 21, byte: 0 },
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\n\r\n",
+            Malformed::BareCr { at: 21 },
+        ),
     ] {
         let error = answered(response).await;
         assert!(
@@ -66,10 +102,20 @@ async fn a_response_that_two_readers_could_read_in_two_ways_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn rubbish_between_chunks_is_refused() {
-    for body in ["5\nhello", "-1\r\n", "5\r\nhelloX\r\n", "0x5\r\nhello\r\n", "\r\n", "ffffffffffffffffff\r\n"] {
+    for body in [
+        "5\nhello",
+        "-1\r\n",
+        "5\r\nhelloX\r\n",
+        "0x5\r\nhello\r\n",
+        "\r\n",
+        "ffffffffffffffffff\r\n",
+    ] {
         let response = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
         let error = answered(&response).await;
-        assert!(matches!(error, Error::Malformed(BadAnswer::Codec(_))), "{body:?}: {error:?}");
+        assert!(
+            matches!(error, Error::Malformed(BadAnswer::Codec(_))),
+            "{body:?}: {error:?}"
+        );
     }
 }
 
@@ -78,31 +124,70 @@ async fn heads_trailers_and_extensions_without_end_are_bounded() {
     let long = "x".repeat(70_000);
     let error = answered(&format!("HTTP/1.1 200 OK\r\nX: {long}\r\n\r\n")).await;
     assert!(
-        matches!(error, Error::Malformed(BadAnswer::Codec(Malformed::HeadTooLarge { limit: 65_536 }))),
+        matches!(
+            error,
+            Error::Malformed(BadAnswer::Codec(Malformed::HeadTooLarge { limit: 65_536 }))
+        ),
         "{error:?}"
     );
 
     let many = "X: 1\r\n".repeat(129);
     let error = answered(&format!("HTTP/1.1 200 OK\r\n{many}\r\n")).await;
-    assert!(matches!(error, Error::Malformed(BadAnswer::Codec(Malformed::TooManyFields { limit: 128 }))), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Error::Malformed(BadAnswer::Codec(Malformed::TooManyFields { limit: 128 }))
+        ),
+        "{error:?}"
+    );
 
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let error = answered(&format!("{chunked}0\r\nX: {long}\r\n\r\n")).await;
-    assert!(matches!(error, Error::Malformed(BadAnswer::Codec(Malformed::TrailersTooLarge { .. }))), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Error::Malformed(BadAnswer::Codec(Malformed::TrailersTooLarge { .. }))
+        ),
+        "{error:?}"
+    );
 
     let extensions = "1;a=b\r\nx\r\n".repeat(6000);
     let error = answered(&format!("{chunked}{extensions}")).await;
-    assert!(matches!(error, Error::Malformed(BadAnswer::Codec(Malformed::ChunkExtensionsTooLong { .. }))), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Error::Malformed(BadAnswer::Codec(Malformed::ChunkExtensionsTooLong { .. }))
+        ),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_204_with_a_length_does_not_keep_its_connection() {
     for (head, kept) in [
-        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".to_owned(), false),
-        ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), false),
-        (format!("HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n{}", ok("x")), false),
-        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n".to_owned(), true),
-        (format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{}", ok("x")), true),
+        (
+            "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".to_owned(),
+            false,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+            false,
+        ),
+        (
+            format!(
+                "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n{}",
+                ok("x")
+            ),
+            false,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            true,
+        ),
+        (
+            format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{}", ok("x")),
+            true,
+        ),
     ] {
         let (agent, mut origins) = agent(|builder| builder);
         let (_, _server) = join!(get(&agent, URL), async {
@@ -117,19 +202,36 @@ async fn a_204_with_a_length_does_not_keep_its_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn connection_options_without_end_are_refused() {
-    let error = answered(&format!("HTTP/1.1 200 OK\r\nConnection: {}\r\n\r\n", vec!["x"; 65].join(","))).await;
+    let error = answered(&format!(
+        "HTTP/1.1 200 OK\r\nConnection: {}\r\n\r\n",
+        vec!["x"; 65].join(",")
+    ))
+    .await;
     let sin = Malformed::TooManyConnectionOptions { limit: 64 };
-    assert!(matches!(&error, Error::Malformed(BadAnswer::Codec(found)) if *found == sin), "{error:?}");
+    assert!(
+        matches!(&error, Error::Malformed(BadAnswer::Codec(found)) if *found == sin),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn something_that_is_no_http_is_refused_at_its_first_bytes() {
-    for greeting in ["SSH-2.0-x\r\n", "220 mail\r\n", "\0\0\0\0", "HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 99 X\r\n\r\n"] {
-        assert!(matches!(answered(greeting).await, Error::Malformed(_)), "{greeting:?}");
+    for greeting in [
+        "SSH-2.0-x\r\n",
+        "220 mail\r\n",
+        "\0\0\0\0",
+        "HTTP/2.0 200 OK\r\n\r\n",
+        "HTTP/1.1 99 X\r\n\r\n",
+    ] {
+        assert!(
+            matches!(answered(greeting).await, Error::Malformed(_)),
+            "{greeting:?}"
+        );
     }
 }
 
-/// A forward proxy behind a connector: plain requests say the whole URL, and carry what the proxy wants to see.
+/// A forward proxy behind a connector: plain requests say the whole URL, and carry what the proxy
+/// wants to see.
 #[tokio::test(start_paused = true)]
 async fn a_connector_to_a_forward_proxy_gets_whole_urls_and_its_own_fields() {
     let (sender, mut accepted) = tokio::sync::mpsc::unbounded_channel();
@@ -138,30 +240,49 @@ async fn a_connector_to_a_forward_proxy_gets_whole_urls_and_its_own_fields() {
         async move {
             let (ours, theirs) = byway_testkit::pipe::pair_of(10_000);
             let _ = sender.send(theirs.into_stream());
-            let credentials = (http::header::PROXY_AUTHORIZATION, http::HeaderValue::from_static("Basic dTpw"));
+            let credentials = (
+                http::header::PROXY_AUTHORIZATION,
+                http::HeaderValue::from_static("Basic dTpw"),
+            );
             Ok::<_, std::io::Error>(
-                Connected::new(ours.into_stream()).absolute_form().with_field(credentials.0, credentials.1),
+                Connected::new(ours.into_stream())
+                    .absolute_form()
+                    .with_field(credentials.0, credentials.1),
             )
         }
     });
-    let agent = byway_agent::Agent::builder().stream_connector(connector).build().unwrap();
-    let (answer, _proxy) = join!(agent.request(post("http://a.example:8080/x?y", "hi")), async {
-        let mut proxy = accepted.recv().await.unwrap();
-        let mut came = Vec::new();
-        while !came.ends_with(b"hi") {
-            let mut room = [0; 1000];
-            let byway_dial::Read::Data(n) = proxy.read(&mut room).await.unwrap() else { panic!("it ended") };
-            came.extend_from_slice(&room[..n]);
-        }
-        let expected = "POST http://a.example:8080/x?y HTTP/1.1\r\nHost: a.example:8080\r\n\
+    let agent = byway_agent::Agent::builder()
+        .stream_connector(connector)
+        .build()
+        .unwrap();
+    let (answer, _proxy) = join!(
+        agent.request(post("http://a.example:8080/x?y", "hi")),
+        async {
+            let mut proxy = accepted.recv().await.unwrap();
+            let mut came = Vec::new();
+            while !came.ends_with(b"hi") {
+                let mut room = [0; 1000];
+                let byway_dial::Read::Data(n) = proxy.read(&mut room).await.unwrap() else {
+                    panic!("it ended")
+                };
+                came.extend_from_slice(&room[..n]);
+            }
+            let expected = "POST http://a.example:8080/x?y HTTP/1.1\r\nHost: a.example:8080\r\n\
             proxy-authorization: Basic dTpw\r\ncontent-length: 2\r\n\r\nhi";
-        assert_eq!(String::from_utf8(came).unwrap(), expected);
-        proxy.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
-        proxy
-    });
+            assert_eq!(String::from_utf8(came).unwrap(), expected);
+            proxy
+                .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                .await
+                .unwrap();
+            proxy
+        }
+    );
     assert_eq!(answer.unwrap().status(), 204);
     let error = get_error(&agent, "https://a.example/").await;
-    assert!(matches!(&error, Error::Connect { source, .. } if source.to_string().contains("https")), "{error}");
+    assert!(
+        matches!(&error, Error::Connect { source, .. } if source.to_string().contains("https")),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,16 +303,26 @@ async fn a_head_that_drips_has_one_time_for_all_of_it() {
         error = get_error(&agent, URL) => error,
         () = drip => unreachable!(),
     };
-    assert!(matches!(error, Error::Timeout { which: Which::FirstByte, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Timeout {
+                which: Which::FirstByte,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(begun.elapsed(), limit);
 }
 
-/// What a reader sees of a response that comes in pieces: status, interim ones, body, trailers, or an error; and whether
-/// the connection was kept.
+/// What a reader sees of a response that comes in pieces: status, interim ones, body, trailers, or
+/// an error; and whether the connection was kept.
 async fn read_in_pieces(response: &[u8], pieces: &[usize]) -> (String, usize) {
     let seen: Arc<Mutex<String>> = Arc::default();
     let note = Arc::clone(&seen);
-    let interim = move |interim: &Response<()>| *note.lock() += &format!("{} ", interim.status().as_u16());
+    let interim =
+        move |interim: &Response<()>| *note.lock() += &format!("{} ", interim.status().as_u16());
     let (agent, mut origins) = agent(|builder| builder.on_informational(interim));
     let reading = async {
         let mut body = match agent.get(URL).await {
@@ -216,7 +347,8 @@ async fn read_in_pieces(response: &[u8], pieces: &[usize]) -> (String, usize) {
         server.request().await;
         let (mut left, mut pieces) = (response, pieces.iter().cycle());
         while !left.is_empty() {
-            let (piece, rest) = left.split_at((*pieces.next().unwrap_or(&left.len())).clamp(1, left.len()));
+            let (piece, rest) =
+                left.split_at((*pieces.next().unwrap_or(&left.len())).clamp(1, left.len()));
             server.send(piece).await;
             tokio::task::yield_now().await;
             left = rest;
@@ -224,7 +356,8 @@ async fn read_in_pieces(response: &[u8], pieces: &[usize]) -> (String, usize) {
         server.finish().await;
     };
     join!(reading, serving);
-    // Bytes behind the message are seen at its end or when the connection would be lent; either ends it.
+    // Bytes behind the message are seen at its end or when the connection would be lent; either
+    // ends it.
     let seen = seen.lock().clone();
     (seen, agent.stats().totals().active())
 }
@@ -239,7 +372,12 @@ const SOUND: [&str; 6] = [
 ];
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 proptest! {
@@ -253,7 +391,8 @@ proptest! {
         prop_assert_eq!(whole, split);
     }
 
-    /// Damage of any kind is a response, or an error; never a panic, a hang, or a connection that stays in use.
+    /// Damage of any kind is a response, or an error; never a panic, a hang, or a connection that
+    /// stays in use.
     #[test]
     fn a_damaged_response_ends_in_order_and_reads_the_same_however_it_is_split(
         which in 0..SOUND.len(),
@@ -270,7 +409,8 @@ proptest! {
         let (whole, split) = (run(read_in_pieces(&response, &[])), run(read_in_pieces(&response, &pieces)));
         prop_assert_eq!(whole.1, 0);
         prop_assert_eq!(whole.1, split.1);
-        // What is read of a body before its error may differ in how much of it had come; the verdict may not.
+        // What is read of a body before its error may differ in how much of it had come; the
+        // verdict may not.
         let verdict = |seen: &str| (seen.contains("not sound"), seen.contains("ended the connection"));
         prop_assert_eq!(verdict(&whole.0), verdict(&split.0));
     }

@@ -1,7 +1,9 @@
 //! Memory: origins in memory, in the same runtime as the agent, so that a test says who moves when.
 //!
-//! In:    connections that an agent opens.   Out:   their other ends, in the hands of the test.   Never: a socket, a
-//! thread or a sleep; every wait ends by itself after a minute of the paused clock, and says what was waited for.
+//! In:    connections that an agent opens.
+//! Out:   their other ends, in the hands of the test.
+//! Never: a socket, a thread or a sleep; every wait ends by itself after a minute of the paused
+//!        clock, and says what was waited for.
 
 use byway_agent::{Agent, AgentBuilder, Body, CloseReason, Error, Event, Target, connector_fn};
 use http::{Request, Response};
@@ -45,11 +47,17 @@ pub fn agent(build: impl FnOnce(AgentBuilder) -> AgentBuilder) -> (Agent, Origin
 }
 
 /// As [`agent`], with connections that hold less.
-pub fn agent_with_room(bytes: usize, build: impl FnOnce(AgentBuilder) -> AgentBuilder) -> (Agent, Origins) {
+pub fn agent_with_room(
+    bytes: usize,
+    build: impl FnOnce(AgentBuilder) -> AgentBuilder,
+) -> (Agent, Origins) {
     let (sender, accepted) = unbounded_channel();
     let dialled = Arc::new(AtomicUsize::new(0));
     let connector = connect_to(sender, Arc::clone(&dialled), bytes);
-    let agent = build(Agent::builder()).connector(connector).build().unwrap();
+    let agent = build(Agent::builder())
+        .connector(connector)
+        .build()
+        .unwrap();
     (agent, Origins { accepted, dialled })
 }
 
@@ -71,7 +79,11 @@ fn connect_to(
         async move {
             dialled.fetch_add(1, Ordering::SeqCst);
             let (ours, theirs) = duplex(bytes);
-            let _ = sender.send(Server { io: theirs, unread: Vec::new(), target });
+            let _ = sender.send(Server {
+                io: theirs,
+                unread: Vec::new(),
+                target,
+            });
             Ok(ours)
         }
     })
@@ -83,14 +95,18 @@ pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Outpu
     let caller = std::panic::Location::caller();
     let what = what.to_owned();
     async move {
-        timeout(Duration::from_secs(3600), future).await.unwrap_or_else(|_| panic!("{what} never came ({caller})"))
+        timeout(Duration::from_secs(3600), future)
+            .await
+            .unwrap_or_else(|_| panic!("{what} never came ({caller})"))
     }
 }
 
 impl Origins {
     /// The next connection that the agent opens.
     pub async fn accept(&mut self) -> Server {
-        soon("a connection", self.accepted.recv()).await.expect("the agent is there")
+        soon("a connection", self.accepted.recv())
+            .await
+            .expect("the agent is there")
     }
 
     /// How many were opened so far.
@@ -101,13 +117,20 @@ impl Origins {
 
 impl Server {
     async fn more(&mut self) -> bool {
-        soon("a byte", self.io.read_buf(&mut self.unread)).await.unwrap_or(0) > 0
+        soon("a byte", self.io.read_buf(&mut self.unread))
+            .await
+            .unwrap_or(0)
+            > 0
     }
 
     /// Reads up to and with `mark`.
     pub async fn until(&mut self, mark: &[u8]) -> Vec<u8> {
         loop {
-            if let Some(at) = self.unread.windows(mark.len()).position(|window| window == mark) {
+            if let Some(at) = self
+                .unread
+                .windows(mark.len())
+                .position(|window| window == mark)
+            {
                 return self.unread.drain(..at + mark.len()).collect();
             }
             let unread = String::from_utf8_lossy(&self.unread).into_owned();
@@ -117,7 +140,10 @@ impl Server {
 
     pub async fn exactly(&mut self, n: usize) -> Vec<u8> {
         while self.unread.len() < n {
-            assert!(self.more().await, "the connection ended, {n} bytes were due");
+            assert!(
+                self.more().await,
+                "the connection ended, {n} bytes were due"
+            );
         }
         self.unread.drain(..n).collect()
     }
@@ -125,7 +151,10 @@ impl Server {
     /// Reads a head and leaves the body where it is.
     pub async fn head(&mut self) -> Came {
         let head = self.until(b"\r\n\r\n").await;
-        Came { head: String::from_utf8(head).unwrap(), ..Came::default() }
+        Came {
+            head: String::from_utf8(head).unwrap(),
+            ..Came::default()
+        }
     }
 
     /// Reads a whole request.
@@ -173,7 +202,11 @@ impl Server {
 
     /// Waits until the agent has closed the connection; nothing may come before.
     pub async fn closed(mut self) {
-        assert!(!self.more().await, "bytes came: {:?}", String::from_utf8_lossy(&self.unread));
+        assert!(
+            !self.more().await,
+            "bytes came: {:?}",
+            String::from_utf8_lossy(&self.unread)
+        );
     }
 }
 
@@ -195,19 +228,31 @@ impl Came {
             field.eq_ignore_ascii_case(name).then(|| value.trim())
         });
         let value = values.next();
-        assert!(values.next().is_none(), "{name} stands there twice:\n{}", self.head);
+        assert!(
+            values.next().is_none(),
+            "{name} stands there twice:\n{}",
+            self.head
+        );
         value
     }
 }
 
 /// A 200 with a text.
 pub fn ok(text: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    )
 }
 
 /// The text of a response that must come.
 pub async fn text(response: Result<Response<Body>, Error>) -> String {
-    response.expect("a response").into_body().text().await.expect("a whole body")
+    response
+        .expect("a response")
+        .into_body()
+        .text()
+        .await
+        .expect("a whole body")
 }
 
 /// A GET whose whole text is read.
@@ -229,7 +274,10 @@ pub fn post(url: &str, body: impl Into<Body>) -> Request<Body> {
 pub async fn begin<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) {
     let mut future = future;
     std::future::poll_fn(|cx| {
-        assert!(future.as_mut().poll(cx).is_pending(), "it was not expected to be done yet");
+        assert!(
+            future.as_mut().poll(cx).is_pending(),
+            "it was not expected to be done yet"
+        );
         std::task::Poll::Ready(())
     })
     .await;
@@ -250,7 +298,9 @@ impl Told {
                 Event::Idle { .. } => "idle".into(),
                 Event::Queued { .. } => "queued".into(),
                 Event::Upgraded { .. } => "upgraded".into(),
-                Event::Closed { reason, requests, .. } => format!("closed after {requests}: {reason:?}"),
+                Event::Closed {
+                    reason, requests, ..
+                } => format!("closed after {requests}: {reason:?}"),
                 Event::QueueRejected { error, .. } => format!("rejected: {error}"),
                 Event::Retried { .. } => "retried".into(),
                 Event::NotRetried { because, .. } => format!("not retried: {because:?}"),
@@ -266,7 +316,15 @@ impl Told {
 
     /// The reasons why connections were closed.
     pub fn closed(&self) -> Vec<String> {
-        let reason = |line: &String| Some(line.split_once("closed after ")?.1.split_once(": ")?.1.to_owned());
+        let reason = |line: &String| {
+            Some(
+                line.split_once("closed after ")?
+                    .1
+                    .split_once(": ")?
+                    .1
+                    .to_owned(),
+            )
+        };
         self.lines().iter().filter_map(reason).collect()
     }
 

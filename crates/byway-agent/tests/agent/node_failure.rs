@@ -26,7 +26,9 @@ async fn row_33_when_a_connection_closes_the_head_of_the_queue_gets_a_new_one_an
                 let mut server = origins.accept().await;
                 assert_eq!(server.request().await.path(), path);
                 assert_eq!(agent.stats().totals().open(), 1);
-                server.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx").await;
+                server
+                    .send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
+                    .await;
                 server.closed().await;
             }
         }
@@ -42,13 +44,24 @@ fn refusing(max: usize) -> (Agent, Arc<AtomicUsize>) {
         counted.fetch_add(1, Ordering::SeqCst);
         async { Err::<DuplexStream, _>(io::Error::from(io::ErrorKind::ConnectionRefused)) }
     });
-    (Agent::builder().connector(connector).max_per_origin(max).build().unwrap(), dials)
+    (
+        Agent::builder()
+            .connector(connector)
+            .max_per_origin(max)
+            .build()
+            .unwrap(),
+        dials,
+    )
 }
 
 #[tokio::test(start_paused = true)]
 async fn row_34_each_of_three_requests_has_its_own_refusal_and_nothing_hangs() {
     let (agent, dials) = refusing(1);
-    let (one, two, three) = join!(get_error(&agent, URL), get_error(&agent, URL), get_error(&agent, URL));
+    let (one, two, three) = join!(
+        get_error(&agent, URL),
+        get_error(&agent, URL),
+        get_error(&agent, URL)
+    );
     for error in [one, two, three] {
         assert!(matches!(&error, Error::Connect { .. }), "{error}");
         assert!(error.is_retryable());
@@ -60,18 +73,35 @@ async fn row_34_each_of_three_requests_has_its_own_refusal_and_nothing_hangs() {
 async fn row_35_a_connectors_error_reaches_the_request_and_leaves_nothing_behind() {
     let (agent, _) = refusing(1);
     let error = get_error(&agent, URL).await;
-    assert_eq!(error.to_string(), "no connection to a.example:80: connection refused");
+    assert_eq!(
+        error.to_string(),
+        "no connection to a.example:80: connection refused"
+    );
     let stats = agent.stats();
-    assert_eq!((stats.totals().open(), stats.totals().pending(), stats.groups().len()), (0, 0, 0));
+    assert_eq!(
+        (
+            stats.totals().open(),
+            stats.totals().pending(),
+            stats.groups().len()
+        ),
+        (0, 0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connector_that_never_answers_is_given_up_after_the_connect_timeout() {
     let connector = connector_fn(|_: Target| std::future::pending::<io::Result<DuplexStream>>());
-    let agent = Agent::builder().connector(connector).connect_timeout(Duration::from_secs(3)).build().unwrap();
+    let agent = Agent::builder()
+        .connector(connector)
+        .connect_timeout(Duration::from_secs(3))
+        .build()
+        .unwrap();
     let begun = tokio::time::Instant::now();
     let error = get_error(&agent, URL).await;
-    assert_eq!(error.to_string(), "no connection stood within 3s (connect_timeout)");
+    assert_eq!(
+        error.to_string(),
+        "no connection stood within 3s (connect_timeout)"
+    );
     assert!(error.is_retryable() && error.is_timeout());
     assert_eq!(begun.elapsed(), Duration::from_secs(3));
     assert_eq!(agent.stats().totals().open(), 0);
@@ -87,10 +117,17 @@ async fn row_36_a_request_dropped_in_the_queue_never_reaches_the_origin_and_harm
     let mut last = Box::pin(agent.get("http://a.example/last"));
     begin(last.as_mut()).await;
     drop(given_up);
-    let (.., paths) = join!(async { text(first.await).await }, async { text(last.await).await }, async {
-        let mut server = origins.accept().await;
-        [server.serve("x").await.path().to_owned(), server.serve("x").await.path().to_owned()]
-    });
+    let (.., paths) = join!(
+        async { text(first.await).await },
+        async { text(last.await).await },
+        async {
+            let mut server = origins.accept().await;
+            [
+                server.serve("x").await.path().to_owned(),
+                server.serve("x").await.path().to_owned(),
+            ]
+        }
+    );
     assert_eq!(paths, ["/1", "/last"]);
     assert_eq!(origins.connections(), 1);
 }
@@ -110,12 +147,16 @@ async fn row_37_a_request_dropped_in_the_queue_leaves_it_at_once() {
     assert!(agent.stats().totals().oldest_wait().is_none());
 }
 
-/// Rows 25 and 38: in Node a dial outlives its request and may become free, on some versions. Here it belongs to the
-/// request.
+/// Rows 25 and 38: in Node a dial outlives its request and may become free, on some versions. Here
+/// it belongs to the request.
 #[tokio::test(start_paused = true)]
 async fn row_38_a_request_dropped_while_it_is_dialled_for_drops_the_dial_and_frees_its_place() {
     let connector = connector_fn(|_: Target| std::future::pending::<io::Result<DuplexStream>>());
-    let agent = Agent::builder().connector(connector).max_total(1).build().unwrap();
+    let agent = Agent::builder()
+        .connector(connector)
+        .max_total(1)
+        .build()
+        .unwrap();
     let mut dialling = Box::pin(agent.get(URL));
     begin(dialling.as_mut()).await;
     assert_eq!(agent.stats().totals().connecting(), 1);
@@ -135,7 +176,10 @@ async fn row_39_a_request_that_is_never_polled_does_nothing() {
 #[tokio::test(start_paused = true)]
 async fn row_40_in_a_mix_of_thirty_every_request_ends_exactly_once() {
     let (agent, mut origins) = agent(|builder| {
-        builder.max_per_origin(4).queue_wait(Duration::from_secs(600)).first_byte_timeout(Duration::from_secs(1))
+        builder
+            .max_per_origin(4)
+            .queue_wait(Duration::from_secs(600))
+            .first_byte_timeout(Duration::from_secs(1))
     });
     let urls: Vec<_> = (0..30).map(|n| format!("http://a.example/{n}")).collect();
     let served = async {
@@ -150,8 +194,14 @@ async fn row_40_in_a_mix_of_thirty_every_request_ends_exactly_once() {
                 match fate {
                     0 => server.send(ok("x")).await,
                     1 => server.closed().await, // waits until the agent has lost its patience
-                    2 => server.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx").await,
-                    _ => server.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx").await,
+                    2 => server
+                        .send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
+                        .await,
+                    _ => {
+                        server
+                            .send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")
+                            .await
+                    }
                 }
             });
         }
@@ -171,9 +221,22 @@ async fn row_40_in_a_mix_of_thirty_every_request_ends_exactly_once() {
         ended = ended => ended,
         () = served => unreachable!(),
     };
-    let count = |which: fn(&Error) -> bool| ended.iter().filter(|end| end.as_ref().is_err_and(which)).count();
+    let count = |which: fn(&Error) -> bool| {
+        ended
+            .iter()
+            .filter(|end| end.as_ref().is_err_and(which))
+            .count()
+    };
     let timeouts = count(|error| matches!(error, Error::Timeout { .. }));
-    let lost = count(|error| matches!(error, Error::ConnectionLost { bytes_read: 1.., .. }));
+    let lost = count(|error| {
+        matches!(
+            error,
+            Error::ConnectionLost {
+                bytes_read: 1..,
+                ..
+            }
+        )
+    });
     let ok = ended.iter().filter(|end| end.is_ok()).count();
     assert_eq!((ok + timeouts + lost, ended.len()), (30, 30));
     assert!(ok > 0 && timeouts > 0 && lost > 0, "{ok} {timeouts} {lost}");
@@ -205,12 +268,35 @@ async fn a_truncated_body_is_an_error_and_never_a_short_success() {
     ] {
         let told = Told::default();
         let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
-        let (error, ()) = join!(async { agent.get(URL).await.unwrap().into_body().text().await.unwrap_err() }, async {
-            let mut server = origins.accept().await;
-            server.request().await;
-            server.send(response).await;
-        });
-        assert!(matches!(error, Error::ConnectionLost { reused: false, bytes_read: 1.., source: None, .. }), "{error}");
+        let (error, ()) = join!(
+            async {
+                agent
+                    .get(URL)
+                    .await
+                    .unwrap()
+                    .into_body()
+                    .text()
+                    .await
+                    .unwrap_err()
+            },
+            async {
+                let mut server = origins.accept().await;
+                server.request().await;
+                server.send(response).await;
+            }
+        );
+        assert!(
+            matches!(
+                error,
+                Error::ConnectionLost {
+                    reused: false,
+                    bytes_read: 1..,
+                    source: None,
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert!(!error.is_retryable());
         told.assert_closed(&[CloseReason::Failed]);
     }
@@ -227,7 +313,10 @@ async fn a_silent_origin_costs_the_first_byte_timeout_and_a_slow_one_does_not() 
         server.send("HTTP/1.1 200 OK\r\n").await; // half a head is no head
         server
     });
-    assert_eq!(error.to_string(), "the origin sent no response within 5s (first_byte_timeout)");
+    assert_eq!(
+        error.to_string(),
+        "the origin sent no response within 5s (first_byte_timeout)"
+    );
     assert!(!error.is_retryable());
     assert_eq!(begun.elapsed(), limit);
     server.closed().await;
@@ -251,7 +340,10 @@ async fn the_requests_own_body_failing_is_its_error_and_closes_the_connection() 
     let request = Request::post(URL).body(Failing).unwrap();
     let (error, server) = join!(agent.request(request), origins.accept());
     assert_eq!(
-        error.map(|_: http::Response<Body>| ()).unwrap_err().to_string(),
+        error
+            .map(|_: http::Response<Body>| ())
+            .unwrap_err()
+            .to_string(),
         "the request's body failed: disk gone"
     );
     server.closed().await; // nothing of it was sent, as nothing of it was sound

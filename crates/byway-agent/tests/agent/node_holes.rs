@@ -1,5 +1,5 @@
-//! The eight holes of Node's Agent, measured on its versions 20, 22 and 26, and our rule for each. N7 and N8 stand with
-//! their rows, in `node_idle` and `node_naming`.
+//! The eight holes of Node's Agent, measured on its versions 20, 22 and 26, and our rule for each.
+//! N7 and N8 stand with their rows, in `node_idle` and `node_naming`.
 
 use crate::memory::{agent, begin, get, get_error, ok, text};
 use byway_agent::{Agent, BuildError, Error, InvalidLimits, Target, connector_fn};
@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::join;
 
-/// Node: `maxTotalSockets: 1` holds an idle socket of one origin and opens a second one for another.
+/// Node: `maxTotalSockets: 1` holds an idle socket of one origin and opens a second one for
+/// another.
 #[tokio::test(start_paused = true)]
 async fn n1_the_total_is_never_exceeded_an_idle_connection_of_another_origin_makes_room() {
     let (agent, mut origins) = agent(|builder| builder.max_total(1));
@@ -25,7 +26,8 @@ async fn n1_the_total_is_never_exceeded_an_idle_connection_of_another_origin_mak
     });
 }
 
-/// Node: with a total of 2, one busy origin with a request queued, and a free place, a third origin waits for ever.
+/// Node: with a total of 2, one busy origin with a request queued, and a free place, a third origin
+/// waits for ever.
 #[tokio::test(start_paused = true)]
 async fn n2_an_origin_at_its_own_limit_does_not_hold_up_another_one() {
     let (agent, mut origins) = agent(|builder| builder.max_total(2).max_per_origin(1));
@@ -34,24 +36,38 @@ async fn n2_an_origin_at_its_own_limit_does_not_hold_up_another_one() {
     let _busy_server = origins.accept().await;
     let mut queued = Box::pin(agent.get("http://a.example/queued"));
     begin(queued.as_mut()).await;
-    let (answer, ()) =
-        join!(get(&agent, "http://c.example/"), async { drop(origins.accept().await.serve("at once").await) });
+    let (answer, ()) = join!(get(&agent, "http://c.example/"), async {
+        drop(origins.accept().await.serve("at once").await)
+    });
     assert_eq!(answer, "at once");
-    assert_eq!(agent.stats().group("http://a.example:80").unwrap().pending(), 1);
+    assert_eq!(
+        agent
+            .stats()
+            .group("http://a.example:80")
+            .unwrap()
+            .pending(),
+        1
+    );
 }
 
 /// Node: the queue survives `destroy()`; its requests dial anew and succeed, whenever that is.
 #[tokio::test(start_paused = true)]
 async fn n3_a_shutdown_serves_the_queue_within_its_deadline_and_fails_the_rest() {
-    let (agent, mut origins) = agent(|builder| builder.max_per_origin(1).queue_wait(Duration::from_secs(60)));
+    let (agent, mut origins) = agent(|builder| {
+        builder
+            .max_per_origin(1)
+            .queue_wait(Duration::from_secs(60))
+    });
     let begun = tokio::time::Instant::now();
     let (active, queued, too_late, (left, _server)) = join!(
         async { text(agent.get("http://a.example/active").await).await },
         async { text(agent.get("http://a.example/queued").await).await },
         async {
             let stuck = agent.get("http://a.example/stuck");
-            let (stuck, too_late) =
-                join!(tokio::time::timeout(Duration::from_secs(30), stuck), get_error(&agent, "http://a.example/"));
+            let (stuck, too_late) = join!(
+                tokio::time::timeout(Duration::from_secs(30), stuck),
+                get_error(&agent, "http://a.example/")
+            );
             assert!(stuck.is_err(), "nobody answered");
             too_late
         },
@@ -59,7 +75,10 @@ async fn n3_a_shutdown_serves_the_queue_within_its_deadline_and_fails_the_rest()
             let mut server = origins.accept().await;
             server.request().await;
             let (left, ()) = join!(agent.shutdown(Duration::from_secs(10)), async {
-                assert!(matches!(get_error(&agent, "http://b.example/").await, Error::Closed), "new ones are refused");
+                assert!(
+                    matches!(get_error(&agent, "http://b.example/").await, Error::Closed),
+                    "new ones are refused"
+                );
                 server.send(ok("to its end")).await;
                 server.serve("still served").await;
                 assert_eq!(server.request().await.path(), "/stuck");
@@ -67,7 +86,10 @@ async fn n3_a_shutdown_serves_the_queue_within_its_deadline_and_fails_the_rest()
             (left, server)
         }
     );
-    assert_eq!((active.as_str(), queued.as_str()), ("to its end", "still served"));
+    assert_eq!(
+        (active.as_str(), queued.as_str()),
+        ("to its end", "still served")
+    );
     assert!(matches!(too_late, Error::Closed), "{too_late}");
     assert!(begun.elapsed() >= Duration::from_secs(10));
     assert_eq!((left, origins.connections()), (1, 1));
@@ -78,13 +100,16 @@ async fn a_shutdown_without_a_deadline_fails_the_queue_at_once() {
     let (agent, _origins) = agent(|builder| builder.max_per_origin(1));
     let mut active = Box::pin(agent.get("http://a.example/"));
     begin(active.as_mut()).await;
-    let (queued, left) = join!(get_error(&agent, "http://a.example/"), agent.shutdown(Duration::ZERO));
+    let (queued, left) = join!(
+        get_error(&agent, "http://a.example/"),
+        agent.shutdown(Duration::ZERO)
+    );
     assert!(matches!(queued, Error::Closed), "{queued}");
     assert_eq!(left, 1);
 }
 
-/// Node: while an asynchronous `createConnection` is under way it counts for nothing, so four sockets are opened where
-/// one is the most.
+/// Node: while an asynchronous `createConnection` is under way it counts for nothing, so four
+/// sockets are opened where one is the most.
 #[tokio::test(start_paused = true)]
 async fn n4_the_permit_is_taken_before_the_dial_so_slow_dials_count() {
     let (dialling, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -98,10 +123,22 @@ async fn n4_the_permit_is_taken_before_the_dial_so_slow_dials_count() {
             Err::<tokio::io::DuplexStream, _>("refused")
         }
     });
-    let agent = Agent::builder().connector(connector).max_per_origin(1).build().unwrap();
+    let agent = Agent::builder()
+        .connector(connector)
+        .max_per_origin(1)
+        .build()
+        .unwrap();
     let url = "http://a.example/";
-    join!(get_error(&agent, url), get_error(&agent, url), get_error(&agent, url), get_error(&agent, url));
-    assert_eq!((most.load(Ordering::SeqCst), dialling.load(Ordering::SeqCst)), (1, 0));
+    join!(
+        get_error(&agent, url),
+        get_error(&agent, url),
+        get_error(&agent, url),
+        get_error(&agent, url)
+    );
+    assert_eq!(
+        (most.load(Ordering::SeqCst), dialling.load(Ordering::SeqCst)),
+        (1, 0)
+    );
 }
 
 /// Node: `requests` has no bound, and nobody in it a time limit.
@@ -111,10 +148,21 @@ async fn n5_the_queue_has_a_length_and_a_patience() {
     let (agent, _origins) = agent(|builder| builder.max_total(1).queue_len(1).queue_wait(wait));
     let mut holding = Box::pin(agent.get("http://a.example/"));
     begin(holding.as_mut()).await;
-    let (waited, refused) = join!(get_error(&agent, "http://a.example/"), get_error(&agent, "http://a.example/"));
-    assert!(matches!(waited, Error::QueueTimeout { waited } if waited == wait), "{waited}");
-    assert!(matches!(refused, Error::QueueFull { limit: 1 }), "{refused}");
-    assert!(waited.is_queue() && refused.is_queue() && waited.is_retryable() && refused.is_retryable());
+    let (waited, refused) = join!(
+        get_error(&agent, "http://a.example/"),
+        get_error(&agent, "http://a.example/")
+    );
+    assert!(
+        matches!(waited, Error::QueueTimeout { waited } if waited == wait),
+        "{waited}"
+    );
+    assert!(
+        matches!(refused, Error::QueueFull { limit: 1 }),
+        "{refused}"
+    );
+    assert!(
+        waited.is_queue() && refused.is_queue() && waited.is_retryable() && refused.is_retryable()
+    );
     let counters = agent.stats().counters();
     assert_eq!((counters.queue_full, counters.queue_timeout), (1, 1));
 }
@@ -123,5 +171,10 @@ async fn n5_the_queue_has_a_length_and_a_patience() {
 #[test]
 fn n6_zero_idle_connections_is_an_error_that_says_so() {
     let error = Agent::builder().max_idle_per_origin(0).build().unwrap_err();
-    assert_eq!(error, BuildError::Limits(InvalidLimits::Zero { option: "max_idle_per_origin" }));
+    assert_eq!(
+        error,
+        BuildError::Limits(InvalidLimits::Zero {
+            option: "max_idle_per_origin"
+        })
+    );
 }

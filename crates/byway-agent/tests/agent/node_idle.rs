@@ -13,7 +13,11 @@ async fn idle(agent: &Agent, origins: &mut crate::memory::Origins) -> Server {
     idle_behind(agent, origins, &ok("x")).await
 }
 
-async fn idle_behind(agent: &Agent, origins: &mut crate::memory::Origins, response: &str) -> Server {
+async fn idle_behind(
+    agent: &Agent,
+    origins: &mut crate::memory::Origins,
+    response: &str,
+) -> Server {
     let (_, server) = join!(get(agent, URL), async {
         let mut server = origins.accept().await;
         server.request().await;
@@ -28,23 +32,39 @@ async fn row_23_a_connection_that_the_origin_ended_while_idle_is_not_used_and_no
     let told = Told::default();
     let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
     drop(idle(&agent, &mut origins).await);
-    let (answer, ()) = join!(get(&agent, URL), async { drop(origins.accept().await.serve("fresh").await) });
+    let (answer, ()) = join!(get(&agent, URL), async {
+        drop(origins.accept().await.serve("fresh").await)
+    });
     assert_eq!(answer, "fresh");
     told.assert_closed(&[CloseReason::Stale]);
     let counters = agent.stats().counters();
-    assert_eq!((counters.opened, counters.closed, counters.stale_closed, counters.reused), (2, 1, 1, 0));
+    assert_eq!(
+        (
+            counters.opened,
+            counters.closed,
+            counters.stale_closed,
+            counters.reused
+        ),
+        (2, 1, 1, 0)
+    );
 }
 
-/// The first test of this crate: CVE-2026-48931. Bytes that come while nobody asks for anything would be taken for the
-/// response to the next request, which may be another user's.
+/// The first test of this crate: CVE-2026-48931. Bytes that come while nobody asks for anything
+/// would be taken for the response to the next request, which may be another user's.
 #[tokio::test(start_paused = true)]
 async fn row_24_any_byte_on_an_idle_connection_ends_it_and_is_never_taken_for_a_response() {
-    for poison in ["x", "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"] {
+    for poison in [
+        "x",
+        "\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison",
+    ] {
         let told = Told::default();
         let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
         let mut server = idle(&agent, &mut origins).await;
         server.send(poison).await;
-        let (answer, ()) = join!(get(&agent, URL), async { drop(origins.accept().await.serve("clean").await) });
+        let (answer, ()) = join!(get(&agent, URL), async {
+            drop(origins.accept().await.serve("clean").await)
+        });
         assert_eq!(answer, "clean");
         server.closed().await;
         told.assert_closed(&[CloseReason::Stale]);
@@ -60,11 +80,17 @@ async fn row_24_bytes_behind_a_response_end_its_connection() {
     for response in framed {
         let told = Told::default();
         let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
-        idle_behind(&agent, &mut origins, response).await.closed().await;
+        idle_behind(&agent, &mut origins, response)
+            .await
+            .closed()
+            .await;
         told.assert_closed(&[CloseReason::ExtraBytes]);
     }
     let (agent, mut origins) = agent(|builder| builder);
-    idle_behind(&agent, &mut origins, "HTTP/1.1 204 No Content\r\n\r\nx").await.closed().await;
+    idle_behind(&agent, &mut origins, "HTTP/1.1 204 No Content\r\n\r\nx")
+        .await
+        .closed()
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,7 +132,8 @@ async fn row_27_the_idle_timeout_ends_idle_connections_and_never_one_in_use() {
 async fn row_28_what_the_origin_says_wins_over_the_idle_timeout_in_both_directions() {
     for (hint, seconds) in [("timeout=3", 2), ("timeout=30", 29)] {
         let (agent, mut origins) = agent(|builder| builder.idle_timeout(Duration::from_secs(10)));
-        let response = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {hint}\r\nContent-Length: 0\r\n\r\n");
+        let response =
+            format!("HTTP/1.1 200 OK\r\nKeep-Alive: {hint}\r\nContent-Length: 0\r\n\r\n");
         let server = idle_behind(&agent, &mut origins, &response).await;
         let begun = Instant::now();
         server.closed().await;
@@ -122,7 +149,10 @@ fn hinting(hint: &str) -> String {
 async fn row_29_a_hint_is_shortened_by_a_second_and_closes_at_once_if_nothing_is_left() {
     let told = Told::default();
     let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
-    idle_behind(&agent, &mut origins, &hinting("timeout=1")).await.closed().await;
+    idle_behind(&agent, &mut origins, &hinting("timeout=1"))
+        .await
+        .closed()
+        .await;
     told.assert_closed(&[CloseReason::Hint]);
     let server = idle_behind(&agent, &mut origins, &hinting("timeout=2")).await;
     let begun = Instant::now();
@@ -130,8 +160,8 @@ async fn row_29_a_hint_is_shortened_by_a_second_and_closes_at_once_if_nothing_is
     assert_eq!(begun.elapsed(), Duration::from_secs(1));
 }
 
-/// Row 30 and N7: Node reads `timeout` only where it stands first, only if the agent has a timeout of its own, and
-/// never reads `max`.
+/// Row 30 and N7: Node reads `timeout` only where it stands first, only if the agent has a timeout
+/// of its own, and never reads `max`.
 #[tokio::test(start_paused = true)]
 async fn row_30_n7_a_hint_is_read_in_any_order_and_max_is_counted() {
     let (agent, mut origins) = agent(|builder| builder.idle_timeout(Duration::from_secs(60)));
@@ -200,7 +230,8 @@ async fn idle_connections_of_all_origins_together_have_a_limit_and_the_oldest_go
 #[tokio::test(start_paused = true)]
 async fn a_shard_reuses_its_own_connections_and_shares_the_limits() {
     let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.shards(2).max_total(1).on_event(told.observe()));
+    let (agent, mut origins) =
+        agent(|builder| builder.shards(2).max_total(1).on_event(told.observe()));
     let mut server = idle(&agent, &mut origins).await;
     join!(get(&agent, URL), server.serve("its own"));
     let other = agent.shard(1);
@@ -211,13 +242,19 @@ async fn a_shard_reuses_its_own_connections_and_shares_the_limits() {
     });
     assert_eq!(answer, "the other's");
     told.assert_closed(&[CloseReason::Reclaimed]);
-    assert_eq!((agent.stats().totals().open(), other.stats().totals().open()), (1, 1));
+    assert_eq!(
+        (agent.stats().totals().open(), other.stats().totals().open()),
+        (1, 1)
+    );
 }
 
 /// Row 32: an idle socket must not keep a program from ending.
 #[test]
 fn row_32_nothing_of_an_idle_agent_keeps_a_runtime_from_ending() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (agent, mut origins) = agent(|builder| builder.idle_timeout(Duration::from_secs(3600)));
     let server = runtime.block_on(idle(&agent, &mut origins));
     assert_eq!(agent.stats().totals().idle(), 1);
@@ -225,10 +262,15 @@ fn row_32_nothing_of_an_idle_agent_keeps_a_runtime_from_ending() {
     drop((agent, server));
 }
 
-/// hyper#4100: a task that looks after idle connections must sleep, and be gone when there are none.
+/// hyper#4100: a task that looks after idle connections must sleep, and be gone when there are
+/// none.
 #[test]
 fn the_sweep_sleeps_while_it_waits_and_is_gone_when_nothing_is_idle() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     let metrics = runtime.metrics();
     runtime.block_on(async {
         let (agent, mut origins) = agent(|builder| builder);
@@ -259,7 +301,10 @@ async fn a_malformed_response_ends_the_request_and_the_connection() {
         server
     });
     let error = response.map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::Malformed(BadAnswer::Codec(_))), "{error}");
+    assert!(
+        matches!(error, Error::Malformed(BadAnswer::Codec(_))),
+        "{error}"
+    );
     assert!(!error.is_retryable());
     server.closed().await;
     told.assert_closed(&[CloseReason::Failed]);

@@ -23,13 +23,29 @@ async fn groups(requests: &[(&str, &str)]) -> Vec<String> {
         begin(dial.as_mut()).await;
         dials.push(dial);
     }
-    agent.stats().groups().map(|group| format!("{} x{}", group.name(), group.open())).collect()
+    agent
+        .stats()
+        .groups()
+        .map(|group| format!("{} x{}", group.name(), group.open()))
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn row_01_a_group_is_named_by_scheme_host_and_port() {
-    let names = groups(&[("http://localhost/", ""), ("http://localhost:8080/a", ""), ("http://[::1]/", "")]).await;
-    assert_eq!(names, ["http://[::1]:80 x1", "http://localhost:80 x1", "http://localhost:8080 x1"]);
+    let names = groups(&[
+        ("http://localhost/", ""),
+        ("http://localhost:8080/a", ""),
+        ("http://[::1]/", ""),
+    ])
+    .await;
+    assert_eq!(
+        names,
+        [
+            "http://[::1]:80 x1",
+            "http://localhost:80 x1",
+            "http://localhost:8080 x1"
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,15 +56,27 @@ async fn row_02_plain_and_tls_and_two_verified_names_never_share() {
         ("https://a.example/", "a.example"),
         ("https://a.example/", "b.example"),
     ]);
-    let expected = ["http://a.example:443 x1", "https://a.example:443 x2", "https://a.example:443 as b.example x1"];
+    let expected = [
+        "http://a.example:443 x1",
+        "https://a.example:443 x2",
+        "https://a.example:443 as b.example x1",
+    ];
     assert_eq!(names.await, expected);
 }
 
-/// Row 3, and N8: in Node `EXAMPLE.com` and `example.com` have connections of their own, though they are one host.
+/// Row 3, and N8: in Node `EXAMPLE.com` and `example.com` have connections of their own, though
+/// they are one host.
 #[tokio::test(start_paused = true)]
 async fn row_03_n8_spellings_of_one_host_share_a_group() {
-    let urls = ["http://EXAMPLE.com/", "http://example.com:80/", "http://example.com./"];
-    assert_eq!(groups(&urls.map(|url| (url, ""))).await, ["http://example.com:80 x3"]);
+    let urls = [
+        "http://EXAMPLE.com/",
+        "http://example.com:80/",
+        "http://example.com./",
+    ];
+    assert_eq!(
+        groups(&urls.map(|url| (url, ""))).await,
+        ["http://example.com:80 x3"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,17 +101,21 @@ async fn row_04_a_free_connection_is_used_before_another_is_opened_and_says_so()
     assert_eq!(origins.connections(), 1);
 }
 
-/// Leaves two idle connections and says which of them (0 the one used first) carries the next request.
+/// Leaves two idle connections and says which of them (0 the one used first) carries the next
+/// request.
 async fn next_of_two(scheduling: Scheduling) -> usize {
     let (agent, mut origins) = agent(|builder| builder.scheduling(scheduling));
-    let (_, _, (mut first, mut second)) =
-        join!(get(&agent, "http://a.example/"), get(&agent, "http://a.example/"), async {
+    let (_, _, (mut first, mut second)) = join!(
+        get(&agent, "http://a.example/"),
+        get(&agent, "http://a.example/"),
+        async {
             let (mut first, mut second) = (origins.accept().await, origins.accept().await);
             first.serve("0").await;
             tokio::task::yield_now().await;
             second.serve("1").await;
             (first, second)
-        });
+        }
+    );
     let text = tokio::select! {
         (text, _) = async { join!(get(&agent, "http://a.example/"), first.serve("0")) } => text,
         _ = second.request() => "1".to_owned(),
@@ -129,12 +161,20 @@ fn row_07_a_limit_of_zero_or_one_that_cannot_be_reached_is_an_error_at_construct
     assert!(zero(Agent::builder().queue_wait(Duration::ZERO)).contains("queue_wait is 0"));
     assert!(zero(Agent::builder().max_requests_per_conn(0)).contains("max_requests is 0"));
     assert!(
-        zero(Agent::builder().max_total(4).max_per_origin(5)).contains("max_per_origin (5) is above max_total (4)")
+        zero(Agent::builder().max_total(4).max_per_origin(5))
+            .contains("max_per_origin (5) is above max_total (4)")
     );
     assert!(zero(Agent::builder().max_idle_total(0)).contains("max_idle_total is 0"));
     assert!(zero(Agent::builder().shards(0)).contains("shards is 0"));
     let minute = Duration::from_secs(60);
-    assert!(zero(Agent::builder().max_lifetime(minute).lifetime_jitter(f64::NAN)).contains("lifetime_jitter"));
+    assert!(
+        zero(
+            Agent::builder()
+                .max_lifetime(minute)
+                .lifetime_jitter(f64::NAN)
+        )
+        .contains("lifetime_jitter")
+    );
     let times = [
         Agent::builder().connect_timeout(Duration::ZERO),
         Agent::builder().first_byte_timeout(Duration::ZERO),
@@ -147,35 +187,63 @@ fn row_07_a_limit_of_zero_or_one_that_cannot_be_reached_is_an_error_at_construct
     // What was left out follows from what was set.
     assert!(Agent::builder().max_total(4).build().is_ok());
     assert!(Agent::builder().max_idle_total(4).build().is_ok());
-    assert!(Agent::builder().max_lifetime(Duration::from_secs(1)).build().is_ok());
+    assert!(
+        Agent::builder()
+            .max_lifetime(Duration::from_secs(1))
+            .build()
+            .is_ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_longest_times_that_there_are_overflow_nothing() {
     let most = Duration::MAX;
     let (agent, mut origins) = agent(|builder| {
-        let builder = builder.idle_timeout(most).max_lifetime(most).queue_wait(most).connect_timeout(most);
-        let builder = builder.first_byte_timeout(most).body_idle_timeout(most).expect_continue_timeout(most);
-        builder.max_total(1).server_keep_alive(Hint::Honour { margin: Duration::ZERO, longest: most })
+        let builder = builder
+            .idle_timeout(most)
+            .max_lifetime(most)
+            .queue_wait(most)
+            .connect_timeout(most);
+        let builder = builder
+            .first_byte_timeout(most)
+            .body_idle_timeout(most)
+            .expect_continue_timeout(most);
+        builder.max_total(1).server_keep_alive(Hint::Honour {
+            margin: Duration::ZERO,
+            longest: most,
+        })
     });
-    let hinting = format!("HTTP/1.1 200 OK\r\nKeep-Alive: timeout={}\r\nContent-Length: 1\r\n\r\nx", u64::MAX);
-    join!(get(&agent, "http://a.example/"), get(&agent, "http://a.example/"), async {
-        let mut server = origins.accept().await;
-        server.request().await;
-        tokio::task::yield_now().await;
-        server.send(&hinting).await;
-        server.request().await;
-        server.send(&hinting).await;
-        assert_eq!(agent.shutdown(most).await, 0);
-    });
+    let hinting = format!(
+        "HTTP/1.1 200 OK\r\nKeep-Alive: timeout={}\r\nContent-Length: 1\r\n\r\nx",
+        u64::MAX
+    );
+    join!(
+        get(&agent, "http://a.example/"),
+        get(&agent, "http://a.example/"),
+        async {
+            let mut server = origins.accept().await;
+            server.request().await;
+            tokio::task::yield_now().await;
+            server.send(&hinting).await;
+            server.request().await;
+            server.send(&hinting).await;
+            assert_eq!(agent.shutdown(most).await, 0);
+        }
+    );
 }
 
 #[test]
 fn options_that_would_do_nothing_are_errors() {
     let conflicts = [
-        Agent::builder().unix_socket("/run/a.sock").one_address("127.0.0.1:1"),
-        Agent::builder().unix_socket("/run/a.sock").local_address([127, 0, 0, 1].into()),
-        Agent::builder().keep_alive(false).idle_timeout(Duration::from_secs(1)),
+        Agent::builder()
+            .unix_socket("/run/a.sock")
+            .one_address("127.0.0.1:1"),
+        Agent::builder()
+            .unix_socket("/run/a.sock")
+            .local_address([127, 0, 0, 1].into()),
+        Agent::builder()
+            .keep_alive(false)
+            .idle_timeout(Duration::from_secs(1)),
         Agent::builder().keep_alive(false).max_idle_per_origin(1),
         Agent::builder().keep_alive(false).max_idle_total(1),
         Agent::builder().lifetime_jitter(0.5),
@@ -183,10 +251,14 @@ fn options_that_would_do_nothing_are_errors() {
     for builder in conflicts {
         assert!(matches!(builder.build(), Err(BuildError::Conflict { .. })));
     }
-    assert!(matches!(Agent::builder().one_address("nowhere").build(), Err(BuildError::Address(_))));
+    assert!(matches!(
+        Agent::builder().one_address("nowhere").build(),
+        Err(BuildError::Address(_))
+    ));
 }
 
-/// Row 8: in Node the agent's options win over the request's. Here what a request says for itself wins.
+/// Row 8: in Node the agent's options win over the request's. Here what a request says for itself
+/// wins.
 #[tokio::test(start_paused = true)]
 async fn row_08_what_a_request_says_for_itself_wins_over_the_agent() {
     let heard: Arc<Mutex<Vec<&str>>> = Arc::default();
@@ -206,7 +278,12 @@ async fn row_08_what_a_request_says_for_itself_wins_over_the_agent() {
             let mut server = origins.accept().await;
             for _ in 0..2 {
                 server.request().await;
-                server.send(format!("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{}", ok("x"))).await;
+                server
+                    .send(format!(
+                        "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{}",
+                        ok("x")
+                    ))
+                    .await;
             }
         }
     );
@@ -217,7 +294,11 @@ async fn row_08_what_a_request_says_for_itself_wins_over_the_agent() {
 async fn a_rule_of_ones_own_merges_hosts_and_splits_paths() {
     let rule = |parts: &http::request::Parts| match parts.uri.path() {
         path if path.starts_with("/img") => Some("images"),
-        _ => parts.uri.host().filter(|host| host.ends_with(".shop.example")).map(|_| "shop"),
+        _ => parts
+            .uri
+            .host()
+            .filter(|host| host.ends_with(".shop.example"))
+            .map(|_| "shop"),
     };
     let (agent, mut origins) = agent(|builder| builder.group_by(rule));
     let mut waiting: Vec<_> = [
@@ -233,10 +314,18 @@ async fn a_rule_of_ones_own_merges_hosts_and_splits_paths() {
     for request in &mut waiting {
         begin(request.as_mut()).await;
     }
-    let names: Vec<_> = agent.stats().groups().map(|group| format!("{} x{}", group.name(), group.open())).collect();
-    assert_eq!(names, ["http://other.example:80 x1", "images x2", "shop x2"]);
+    let names: Vec<_> = agent
+        .stats()
+        .groups()
+        .map(|group| format!("{} x{}", group.name(), group.open()))
+        .collect();
+    assert_eq!(
+        names,
+        ["http://other.example:80 x1", "images x2", "shop x2"]
+    );
     drop(waiting);
-    // A connection that was opened for one host of a group carries the requests of another, and Host says which.
+    // A connection that was opened for one host of a group carries the requests of another, and
+    // Host says which.
     let _five = [
         origins.accept().await,
         origins.accept().await,
@@ -251,9 +340,18 @@ async fn a_rule_of_ones_own_merges_hosts_and_splits_paths() {
         },
         async {
             let mut server = origins.accept().await;
-            assert_eq!((server.target.host(), server.target.port()), ("a.shop.example", 80));
-            assert_eq!(server.serve("x").await.field("host"), Some("a.shop.example"));
-            assert_eq!(server.serve("x").await.field("host"), Some("b.shop.example"));
+            assert_eq!(
+                (server.target.host(), server.target.port()),
+                ("a.shop.example", 80)
+            );
+            assert_eq!(
+                server.serve("x").await.field("host"),
+                Some("a.shop.example")
+            );
+            assert_eq!(
+                server.serve("x").await.field("host"),
+                Some("b.shop.example")
+            );
         }
     );
 }
@@ -261,16 +359,26 @@ async fn a_rule_of_ones_own_merges_hosts_and_splits_paths() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_sent_is_refused_before_anything_is_dialled() {
     let (agent, origins) = agent(|builder| builder);
-    for url in
-        ["/path", "ftp://a.example/", "http://user:pw@a.example/", "http://a.example:0/", "http://a.example:99999/"]
-    {
-        assert!(matches!(get_error(&agent, url).await, Error::InvalidRequest { .. }), "{url}");
+    for url in [
+        "/path",
+        "ftp://a.example/",
+        "http://user:pw@a.example/",
+        "http://a.example:0/",
+        "http://a.example:99999/",
+    ] {
+        assert!(
+            matches!(get_error(&agent, url).await, Error::InvalidRequest { .. }),
+            "{url}"
+        );
     }
     let smuggling = Request::post("http://a.example/")
         .header("transfer-encoding", "chunked")
         .header("content-length", "5")
         .body(byway_agent::Body::from("12345"))
         .unwrap();
-    assert!(matches!(agent.request(smuggling).await, Err(Error::InvalidRequest { .. })));
+    assert!(matches!(
+        agent.request(smuggling).await,
+        Err(Error::InvalidRequest { .. })
+    ));
     assert_eq!(origins.connections(), 0);
 }

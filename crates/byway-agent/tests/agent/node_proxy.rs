@@ -1,4 +1,5 @@
-//! Node's row 46: requests through proxies. The proxy of a test is the origin, too: it answers what its tunnels bring.
+//! Node's row 46: requests through proxies. The proxy of a test is the origin, too: it answers what
+//! its tunnels bring.
 
 use crate::memory::{Told, begin, get, get_error, text};
 use crate::tcp::{Listener, Peer, Site};
@@ -35,7 +36,10 @@ async fn row_46_plain_requests_go_in_absolute_form_over_a_connection_that_is_kep
         first,
         "GET http://A.example/x?y HTTP/1.1\r\nHost: A.example\r\nproxy-authorization: Basic Ym9iOmtleQ==\r\n\r\n"
     );
-    assert!(second.starts_with("GET http://a.example/ HTTP/1.1\r\n"), "{second}");
+    assert!(
+        second.starts_with("GET http://a.example/ HTTP/1.1\r\n"),
+        "{second}"
+    );
     assert!(proxy.nobody_came().await);
     let name = format!("http://a.example:80 via http://bob:***@{}", proxy.address);
     assert_eq!(agent.stats().group(&name).unwrap().idle(), 1);
@@ -49,19 +53,36 @@ async fn row_46_the_agents_credentials_replace_the_callers_and_407_is_a_response
     let serve = async {
         let mut peer = proxy.accept().await;
         let head = peer.head().await;
-        peer.send("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n").await;
+        peer.send("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            .await;
         head
     };
-    let (response, head) = join!(agent.request(request.body(byway_agent::Body::empty()).unwrap()), serve);
+    let (response, head) = join!(
+        agent.request(request.body(byway_agent::Body::empty()).unwrap()),
+        serve
+    );
     assert_eq!(response.unwrap().status(), 407);
-    assert_eq!(head.to_ascii_lowercase().matches("proxy-authorization: ").count(), 1, "{head}");
-    assert!(head.contains("Basic Ym9iOmtleQ==") && !head.contains("other"), "{head}");
+    assert_eq!(
+        head.to_ascii_lowercase()
+            .matches("proxy-authorization: ")
+            .count(),
+        1,
+        "{head}"
+    );
+    assert!(
+        head.contains("Basic Ym9iOmtleQ==") && !head.contains("other"),
+        "{head}"
+    );
 }
 
 #[tokio::test]
 async fn row_46_a_tunnel_is_kept_for_the_next_request_and_the_proxy_reads_none_of_it() {
     let (proxy, site) = (Listener::new().await, Site::new());
-    let agent = Agent::builder().proxy(http(&proxy).auth("bob", "key")).tls(site.trusting()).build().unwrap();
+    let agent = Agent::builder()
+        .proxy(http(&proxy).auth("bob", "key"))
+        .tls(site.trusting())
+        .build()
+        .unwrap();
     let serve = async {
         let mut peer = proxy.accept().await;
         let asked = peer.open_tunnel().await;
@@ -87,7 +108,11 @@ async fn row_46_a_tunnel_is_kept_for_the_next_request_and_the_proxy_reads_none_o
 async fn row_46_tls_to_an_https_proxy_and_tls_to_the_origin_inside_of_it() {
     let (proxy, site) = (Listener::new().await, Site::new());
     let to = Proxy::https(&proxy.address.to_string()).unwrap();
-    let agent = Agent::builder().proxy(to).tls(site.trusting()).build().unwrap();
+    let agent = Agent::builder()
+        .proxy(to)
+        .tls(site.trusting())
+        .build()
+        .unwrap();
     let serve = async {
         let (mut peer, _) = proxy.accept().await.secure(&site).await;
         peer.open_tunnel().await;
@@ -95,7 +120,10 @@ async fn row_46_tls_to_an_https_proxy_and_tls_to_the_origin_inside_of_it() {
         origin.serve("inside").await
     };
     let (text, head) = join!(get(&agent, "https://b.example/"), serve);
-    assert_eq!((text.as_str(), head.as_str()), ("inside", "GET / HTTP/1.1\r\nHost: b.example\r\n\r\n"));
+    assert_eq!(
+        (text.as_str(), head.as_str()),
+        ("inside", "GET / HTTP/1.1\r\nHost: b.example\r\n\r\n")
+    );
 }
 
 #[tokio::test]
@@ -114,8 +142,14 @@ async fn row_46_an_ipv6_address_travels_in_brackets() {
         get_error(&agent, "https://[2001:db8::1]/").await
     };
     let (_, (plain, asked)) = join!(ask, serve);
-    assert!(plain.starts_with("GET http://[2001:db8::1]:81/ HTTP/1.1\r\nHost: [2001:db8::1]:81\r\n"), "{plain}");
-    assert!(asked.starts_with("CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n"), "{asked}");
+    assert!(
+        plain.starts_with("GET http://[2001:db8::1]:81/ HTTP/1.1\r\nHost: [2001:db8::1]:81\r\n"),
+        "{plain}"
+    );
+    assert!(
+        asked.starts_with("CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n"),
+        "{asked}"
+    );
 }
 
 #[tokio::test]
@@ -150,7 +184,10 @@ async fn row_46_names_are_resolved_here_for_socks5_and_socks4() {
         asked
     };
     let (text, asked) = join!(get(&socks5, "http://localhost:81/"), serve);
-    assert_eq!((text.as_str(), asked), ("by address", [&[0; 15], &[1, 0, 81][..]].concat()));
+    assert_eq!(
+        (text.as_str(), asked),
+        ("by address", [&[0; 15], &[1, 0, 81][..]].concat())
+    );
 
     let socks4 = through(Proxy::socks4(&at).unwrap().auth("bob", ""));
     let serve = async {
@@ -161,13 +198,23 @@ async fn row_46_names_are_resolved_here_for_socks5_and_socks4() {
         asked
     };
     let (text, asked) = join!(get(&socks4, "http://localhost:81/"), serve);
-    assert_eq!((text.as_str(), asked.as_slice()), ("by address", &b"\x04\x01\x00\x51\x7f\x00\x00\x01bob\x00"[..]));
+    assert_eq!(
+        (text.as_str(), asked.as_slice()),
+        (
+            "by address",
+            &b"\x04\x01\x00\x51\x7f\x00\x00\x01bob\x00"[..]
+        )
+    );
 }
 
 #[tokio::test]
 async fn row_46_the_limit_for_an_origin_holds_through_a_proxy() {
     let proxy = Listener::new().await;
-    let agent = Agent::builder().proxy(http(&proxy)).max_per_origin(1).build().unwrap();
+    let agent = Agent::builder()
+        .proxy(http(&proxy))
+        .max_per_origin(1)
+        .build()
+        .unwrap();
     let first = async { text(agent.get("http://a.example/1").await).await };
     let second = async { text(agent.get("http://a.example/2").await).await };
     let other = async { text(agent.get("http://b.example/").await).await };
@@ -193,12 +240,19 @@ async fn row_46_the_limit_for_an_origin_holds_through_a_proxy() {
 #[tokio::test]
 async fn row_46_what_no_proxy_covers_goes_straight_and_never_over_a_connection_to_the_proxy() {
     let (proxy, origin) = (Listener::new().await, Listener::new().await);
-    let variables = [("http_proxy", proxy.address.to_string()), ("no_proxy", "127.0.0.0/8".into())];
+    let variables = [
+        ("http_proxy", proxy.address.to_string()),
+        ("no_proxy", "127.0.0.0/8".into()),
+    ];
     let environment = Environment::of(variables).unwrap();
     let by_list = http(&proxy).no_proxy("127.0.0.1").unwrap();
     for covered in [Proxy::from(environment), by_list] {
         // One group for all: the two ways are kept apart in it.
-        let agent = Agent::builder().proxy(covered).group_by(|_| Some("all")).build().unwrap();
+        let agent = Agent::builder()
+            .proxy(covered)
+            .group_by(|_| Some("all"))
+            .build()
+            .unwrap();
         let serve_origin = async {
             let mut peer = origin.accept().await;
             (peer.serve("straight").await, peer)
@@ -208,7 +262,10 @@ async fn row_46_what_no_proxy_covers_goes_straight_and_never_over_a_connection_t
         assert!(said == "straight" && head.starts_with("GET / "), "{head}");
         let serve_proxy = async { proxy.accept().await.serve("by proxy").await };
         let (said, head) = join!(get(&agent, "http://a.example/"), serve_proxy);
-        assert!(said == "by proxy" && head.starts_with("GET http://a.example/ "), "{head}");
+        assert!(
+            said == "by proxy" && head.starts_with("GET http://a.example/ "),
+            "{head}"
+        );
     }
 }
 
@@ -216,18 +273,36 @@ async fn row_46_what_no_proxy_covers_goes_straight_and_never_over_a_connection_t
 async fn row_46_a_tunnel_that_is_refused_says_why_and_gives_its_place_back() {
     let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "a".repeat(20_000));
     let table: [(&str, &str); 8] = [
-        ("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", "does not accept our credentials"),
+        (
+            "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n",
+            "does not accept our credentials",
+        ),
         ("HTTP/1.1 403 No\r\n\r\n", "its rules forbid the target"),
-        ("HTTP/1.1 502 Bad Gateway\r\n\r\n", "cannot reach the target (HTTP status 502)"),
-        ("HTTP/1.1 301 Moved\r\nLocation: http://x/\r\n\r\n", "(HTTP status 301)"),
+        (
+            "HTTP/1.1 502 Bad Gateway\r\n\r\n",
+            "cannot reach the target (HTTP status 502)",
+        ),
+        (
+            "HTTP/1.1 301 Moved\r\nLocation: http://x/\r\n\r\n",
+            "(HTTP status 301)",
+        ),
         ("", "closed the connection before its answer was complete"),
-        ("HTTP/1.1 200 OK\r\nA: b", "closed the connection before its answer was complete"),
-        ("HTTP/1.1 2x0 OK\r\n\r\n", "the status line of its answer is malformed"),
+        (
+            "HTTP/1.1 200 OK\r\nA: b",
+            "closed the connection before its answer was complete",
+        ),
+        (
+            "HTTP/1.1 2x0 OK\r\n\r\n",
+            "the status line of its answer is malformed",
+        ),
         (&endless, "longer than 16 KiB"),
     ];
     let proxy = Listener::new().await;
     let told = Told::default();
-    let builder = Agent::builder().proxy(http(&proxy)).max_total(1).on_event(told.observe());
+    let builder = Agent::builder()
+        .proxy(http(&proxy))
+        .max_total(1)
+        .on_event(told.observe());
     let agent = builder.build().unwrap();
     for (answer, why) in table {
         let serve = async {
@@ -238,7 +313,10 @@ async fn row_46_a_tunnel_that_is_refused_says_why_and_gives_its_place_back() {
         };
         let (error, asked) = join!(get_error(&agent, "https://a.example/"), serve);
         assert!(asked.starts_with("CONNECT a.example:443 "), "{asked}");
-        assert!(matches!(error, Error::Connect { .. }) && error.is_retryable(), "{error}");
+        assert!(
+            matches!(error, Error::Connect { .. }) && error.is_retryable(),
+            "{error}"
+        );
         assert!(error.to_string().contains(why), "{error}");
         assert_eq!(agent.stats().totals().open(), 0);
     }
@@ -248,14 +326,21 @@ async fn row_46_a_tunnel_that_is_refused_says_why_and_gives_its_place_back() {
 #[tokio::test]
 async fn row_46_a_proxy_that_says_nothing_is_given_up_after_the_connect_timeout() {
     let (proxy, limit) = (Listener::new().await, Duration::from_millis(100));
-    let agent = Agent::builder().proxy(http(&proxy)).connect_timeout(limit).build().unwrap();
+    let agent = Agent::builder()
+        .proxy(http(&proxy))
+        .connect_timeout(limit)
+        .build()
+        .unwrap();
     let serve = async {
         let mut peer = proxy.accept().await;
         peer.head().await;
         peer.ended().await
     };
     let (error, ended) = join!(get_error(&agent, "https://a.example/"), serve);
-    assert!(matches!(error, Error::Timeout { which: Which::Connect, after } if after == limit), "{error}");
+    assert!(
+        matches!(error, Error::Timeout { which: Which::Connect, after } if after == limit),
+        "{error}"
+    );
     assert!(ended && agent.stats().totals().open() == 0);
 }
 
@@ -263,8 +348,15 @@ async fn row_46_a_proxy_that_says_nothing_is_given_up_after_the_connect_timeout(
 async fn row_46_a_url_with_a_line_end_never_reaches_the_proxy() {
     let proxy = Listener::new().await;
     let agent = through(http(&proxy));
-    for url in ["https://a.example\r\nX: y/", "http://a.example/\r\nX: y", "http://a.example:80\r\n/"] {
-        assert!(matches!(get_error(&agent, url).await, Error::InvalidRequest { .. }), "{url:?}");
+    for url in [
+        "https://a.example\r\nX: y/",
+        "http://a.example/\r\nX: y",
+        "http://a.example:80\r\n/",
+    ] {
+        assert!(
+            matches!(get_error(&agent, url).await, Error::InvalidRequest { .. }),
+            "{url:?}"
+        );
     }
     assert!(proxy.nobody_came().await);
 }
@@ -275,8 +367,14 @@ async fn credentials_for_a_proxy_are_not_sent_to_an_origin() {
     let agent = through(http(&proxy).no_proxy("b.example").unwrap());
     for url in ["https://a.example/", "http://b.example/"] {
         let request = Request::get(url).header("proxy-authorization", "Basic secret");
-        let error = agent.request(request.body(byway_agent::Body::empty()).unwrap()).await.unwrap_err();
-        assert!(matches!(error, Error::InvalidRequest { .. }) && !error.to_string().contains("secret"), "{error}");
+        let error = agent
+            .request(request.body(byway_agent::Body::empty()).unwrap())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidRequest { .. }) && !error.to_string().contains("secret"),
+            "{error}"
+        );
     }
     assert!(proxy.nobody_came().await);
 }
@@ -285,17 +383,28 @@ async fn credentials_for_a_proxy_are_not_sent_to_an_origin() {
 async fn an_upgrade_takes_a_tunnel_through_an_http_proxy() {
     let proxy = Listener::new().await;
     let agent = through(http(&proxy));
-    let request = Request::get("http://a.example/chat").header("connection", "upgrade").header("upgrade", "chat");
+    let request = Request::get("http://a.example/chat")
+        .header("connection", "upgrade")
+        .header("upgrade", "chat");
     let serve = async {
         let mut peer = proxy.accept().await;
         let asked = peer.open_tunnel().await;
         let head = peer.head().await;
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n").await;
+        peer.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n",
+        )
+        .await;
         (asked, head)
     };
-    let (response, (asked, head)) = join!(agent.request(request.body(byway_agent::Body::empty()).unwrap()), serve);
+    let (response, (asked, head)) = join!(
+        agent.request(request.body(byway_agent::Body::empty()).unwrap()),
+        serve
+    );
     assert_eq!(response.unwrap().status(), 101);
-    assert!(asked.starts_with("CONNECT a.example:80 ") && head.starts_with("GET /chat HTTP/1.1\r\n"), "{asked}{head}");
+    assert!(
+        asked.starts_with("CONNECT a.example:80 ") && head.starts_with("GET /chat HTTP/1.1\r\n"),
+        "{asked}{head}"
+    );
 }
 
 #[tokio::test]
@@ -306,18 +415,34 @@ async fn a_routing_may_name_several_ways_and_its_failure_never_means_direct() {
     let routing = move |_: Purpose, target: &Target| match target.port() {
         Some(1) => Err(NoRoute("the script ran out of its budget".into())),
         Some(2) => Ok(Vec::new()),
-        _ => Ok(vec![Route::Tunnel(std::sync::Arc::new(down.parse().unwrap())), Route::Direct]),
+        _ => Ok(vec![
+            Route::Tunnel(std::sync::Arc::new(down.parse().unwrap())),
+            Route::Direct,
+        ]),
     };
     let agent = through(Proxy::by(routing));
     let url = format!("http://{}/", origin.address);
-    let (said, _) = join!(get(&agent, &url), async { origin.accept().await.serve("the second way").await });
+    let (said, _) = join!(get(&agent, &url), async {
+        origin.accept().await.serve("the second way").await
+    });
     assert_eq!(said, "the second way");
-    let name = format!("{} via socks5h://{gone}, else direct", url.trim_end_matches('/'));
+    let name = format!(
+        "{} via socks5h://{gone}, else direct",
+        url.trim_end_matches('/')
+    );
     assert_eq!(agent.stats().group(&name).unwrap().idle(), 1);
     let error = get_error(&agent, "http://127.0.0.1:1/").await;
-    assert_eq!(error.to_string(), "no connection to 127.0.0.1:1: the script ran out of its budget");
+    assert_eq!(
+        error.to_string(),
+        "no connection to 127.0.0.1:1: the script ran out of its budget"
+    );
     let error = get_error(&agent, "http://127.0.0.1:2/").await;
-    assert!(error.to_string().ends_with("the proxy routing named no way"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("the proxy routing named no way"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -349,17 +474,34 @@ fn a_proxy_that_could_not_work_is_refused_when_the_agent_is_built() {
     let long = build(Proxy::socks5("p").unwrap().auth("a", "x".repeat(256)));
     assert!(matches!(long, Err(BuildError::Proxy(_))), "{long:?}");
     let environment = Proxy::from(Environment::default());
-    assert!(matches!(build(environment.clone().auth("a", "b")), Err(BuildError::Conflict { .. })));
-    assert!(matches!(build(environment.no_proxy("*").unwrap()), Err(BuildError::Conflict { .. })));
+    assert!(matches!(
+        build(environment.clone().auth("a", "b")),
+        Err(BuildError::Conflict { .. })
+    ));
+    assert!(matches!(
+        build(environment.no_proxy("*").unwrap()),
+        Err(BuildError::Conflict { .. })
+    ));
     let with = || Agent::builder().proxy(Proxy::http("p").unwrap());
     for (agent, option) in [
         (with().unix_socket("/run/a"), "unix_socket"),
         (with().one_address("127.0.0.1:1"), "one_address"),
-        (with().connector(byway_agent::connector_fn(never)), "connector"),
+        (
+            with().connector(byway_agent::connector_fn(never)),
+            "connector",
+        ),
     ] {
-        assert_eq!(agent.build().map(drop), Err(BuildError::Conflict { option: "proxy", other: option }));
+        assert_eq!(
+            agent.build().map(drop),
+            Err(BuildError::Conflict {
+                option: "proxy",
+                other: option
+            })
+        );
     }
-    assert!(Proxy::http("").is_err() && Proxy::http("a:b").is_err() && Proxy::url("ftp://a").is_err());
+    assert!(
+        Proxy::http("").is_err() && Proxy::http("a:b").is_err() && Proxy::url("ftp://a").is_err()
+    );
     assert!(Proxy::http("p").unwrap().no_proxy("10.0.0.0/33").is_err());
 }
 

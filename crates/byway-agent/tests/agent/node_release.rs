@@ -14,7 +14,8 @@ fn counts(agent: &Agent) -> (usize, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_11_a_connection_is_free_when_the_response_is_read_and_the_request_written_and_not_before() {
+async fn row_11_a_connection_is_free_when_the_response_is_read_and_the_request_written_and_not_before()
+ {
     let (agent, mut origins) = agent(|builder| builder);
     let (body, source) = streaming::channel();
     let request = Request::post("http://a.example/").body(body).unwrap();
@@ -55,7 +56,10 @@ async fn row_11_a_response_that_ends_while_the_caller_still_owes_its_body_closes
 }
 
 fn expecting(url: &str) -> Request<Body> {
-    Request::post(url).header("expect", "100-continue").body(Body::from("the body")).unwrap()
+    Request::post(url)
+        .header("expect", "100-continue")
+        .body(Body::from("the body"))
+        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +76,9 @@ async fn row_12_a_final_response_instead_of_100_keeps_the_body_back_and_closes_o
         async {
             let mut server = origins.accept().await;
             server.head().await;
-            server.send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno").await;
+            server
+                .send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno")
+                .await;
             server
         }
     );
@@ -86,21 +92,27 @@ async fn row_12_a_final_response_instead_of_100_keeps_the_body_back_and_closes_o
 async fn a_100_or_a_second_without_one_lets_the_body_go() {
     let (agent, mut origins) = agent(|builder| builder);
     let begun = tokio::time::Instant::now();
-    let (_, mut server) = join!(async { text(agent.request(expecting("http://a.example/")).await).await }, async {
-        let mut server = origins.accept().await;
-        server.head().await;
-        server.send("HTTP/1.1 100 Continue\r\n\r\n").await;
-        assert_eq!(server.exactly(8).await, b"the body");
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-        server.send(ok("x")).await;
-        server
-    });
-    let (_, ()) = join!(async { text(agent.request(expecting("http://a.example/")).await).await }, async {
-        server.head().await;
-        assert_eq!(server.exactly(8).await, b"the body");
-        assert_eq!(begun.elapsed(), Duration::from_secs(1));
-        server.send(ok("x")).await;
-    });
+    let (_, mut server) = join!(
+        async { text(agent.request(expecting("http://a.example/")).await).await },
+        async {
+            let mut server = origins.accept().await;
+            server.head().await;
+            server.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+            assert_eq!(server.exactly(8).await, b"the body");
+            assert_eq!(begun.elapsed(), Duration::ZERO);
+            server.send(ok("x")).await;
+            server
+        }
+    );
+    let (_, ()) = join!(
+        async { text(agent.request(expecting("http://a.example/")).await).await },
+        async {
+            server.head().await;
+            assert_eq!(server.exactly(8).await, b"the body");
+            assert_eq!(begun.elapsed(), Duration::from_secs(1));
+            server.send(ok("x")).await;
+        }
+    );
     assert_eq!(counts(&agent), (0, 1));
 }
 
@@ -108,20 +120,33 @@ async fn a_100_or_a_second_without_one_lets_the_body_go() {
 async fn row_13_a_connection_that_comes_back_goes_straight_to_the_oldest_waiter() {
     let told = Told::default();
     let (agent, mut origins) = agent(|builder| builder.max_per_origin(1).on_event(told.observe()));
-    let (.., order) = join!(get(&agent, "http://a.example/1"), get(&agent, "http://a.example/2"), async {
-        let mut server = origins.accept().await;
-        let first = server.request().await;
-        assert_eq!((agent.stats().totals().pending(), counts(&agent)), (1, (1, 0)));
-        server.send(ok("x")).await;
-        [first.path().to_owned(), server.serve("x").await.path().to_owned()]
-    });
+    let (.., order) = join!(
+        get(&agent, "http://a.example/1"),
+        get(&agent, "http://a.example/2"),
+        async {
+            let mut server = origins.accept().await;
+            let first = server.request().await;
+            assert_eq!(
+                (agent.stats().totals().pending(), counts(&agent)),
+                (1, (1, 0))
+            );
+            server.send(ok("x")).await;
+            [
+                first.path().to_owned(),
+                server.serve("x").await.path().to_owned(),
+            ]
+        }
+    );
     assert_eq!(order, ["/1", "/2"]);
-    assert_eq!(told.lines(), ["opened", "queued", "idle", "reused for request 2", "idle"]);
+    assert_eq!(
+        told.lines(),
+        ["opened", "queued", "idle", "reused for request 2", "idle"]
+    );
     assert_eq!(agent.stats().totals().pending(), 0);
 }
 
-/// Row 14: Node hands a connection over even with keepAlive false, if somebody waits. Here false means one connection
-/// for one request, always: that is what people expect who ask for it.
+/// Row 14: Node hands a connection over even with keepAlive false, if somebody waits. Here false
+/// means one connection for one request, always: that is what people expect who ask for it.
 #[tokio::test(start_paused = true)]
 async fn row_14_without_keep_alive_each_request_has_a_connection_of_its_own() {
     let (agent, mut origins) = agent(|builder| builder.keep_alive(false).max_per_origin(1));
@@ -144,8 +169,13 @@ async fn row_14_without_keep_alive_each_request_has_a_connection_of_its_own() {
 async fn row_15_of_five_free_connections_as_many_are_kept_as_the_limit_says() {
     let (agent, mut origins) = agent(|builder| builder.max_idle_per_origin(2));
     let url = "http://a.example/";
-    let (.., servers) =
-        join!(get(&agent, url), get(&agent, url), get(&agent, url), get(&agent, url), get(&agent, url), async {
+    let (.., servers) = join!(
+        get(&agent, url),
+        get(&agent, url),
+        get(&agent, url),
+        get(&agent, url),
+        get(&agent, url),
+        async {
             let mut servers = Vec::new();
             for _ in 0..5 {
                 let mut server = origins.accept().await;
@@ -156,7 +186,8 @@ async fn row_15_of_five_free_connections_as_many_are_kept_as_the_limit_says() {
                 server.send(ok("x")).await;
             }
             servers
-        });
+        }
+    );
     assert_eq!(counts(&agent), (0, 2));
     let mut servers = servers.into_iter();
     for closed in servers.by_ref().take(3) {
@@ -169,7 +200,10 @@ async fn row_15_of_five_free_connections_as_many_are_kept_as_the_limit_says() {
 async fn row_16_a_caller_who_wants_a_connection_closed_says_so_with_the_request_or_evicts_it() {
     let told = Told::default();
     let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
-    let close = Request::get("http://a.example/").header("connection", "close").body(Body::empty()).unwrap();
+    let close = Request::get("http://a.example/")
+        .header("connection", "close")
+        .body(Body::empty())
+        .unwrap();
     let (_, ()) = join!(async { text(agent.request(close).await).await }, async {
         let mut server = origins.accept().await;
         assert_eq!(server.serve("x").await.field("connection"), Some("close"));
@@ -180,8 +214,14 @@ async fn row_16_a_caller_who_wants_a_connection_closed_says_so_with_the_request_
         server.serve("x").await;
         server
     });
-    assert_eq!(agent.evict(|conn| conn.group().to_string() == "http://b.example:80"), 0);
-    assert_eq!(agent.evict(|conn| conn.requests() == 1 && conn.remote_addr().is_none()), 1);
+    assert_eq!(
+        agent.evict(|conn| conn.group().to_string() == "http://b.example:80"),
+        0
+    );
+    assert_eq!(
+        agent.evict(|conn| conn.requests() == 1 && conn.remote_addr().is_none()),
+        1
+    );
     server.closed().await;
     told.assert_closed(&[CloseReason::LastResponse, CloseReason::Evicted]);
 }
@@ -189,7 +229,11 @@ async fn row_16_a_caller_who_wants_a_connection_closed_says_so_with_the_request_
 /// Whether a connection is kept behind this response to this method.
 async fn is_kept(method: &str, response: &str) -> bool {
     let (agent, mut origins) = agent(|builder| builder);
-    let request = Request::builder().method(method).uri("http://a.example/").body(Body::empty()).unwrap();
+    let request = Request::builder()
+        .method(method)
+        .uri("http://a.example/")
+        .body(Body::empty())
+        .unwrap();
     let ((), ()) = join!(
         async {
             let body = agent.request(request).await.unwrap().into_body();
@@ -205,29 +249,69 @@ async fn is_kept(method: &str, response: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_17_a_connection_is_kept_behind_exactly_those_responses_that_end_by_themselves_and_do_not_say_close() {
+async fn row_17_a_connection_is_kept_behind_exactly_those_responses_that_end_by_themselves_and_do_not_say_close()
+ {
     for (kept, method, response) in [
-        (false, "GET", "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx"),
-        (true, "GET", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx"),
-        (false, "GET", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"),
-        (false, "GET", "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 1\r\n\r\nx"),
+        (
+            false,
+            "GET",
+            "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx",
+        ),
+        (
+            true,
+            "GET",
+            "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx",
+        ),
+        (
+            false,
+            "GET",
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx",
+        ),
+        (
+            false,
+            "GET",
+            "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 1\r\n\r\nx",
+        ),
         (false, "GET", "HTTP/1.1 200 OK\r\n\r\nuntil the end"),
         (true, "GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
         (true, "GET", "HTTP/1.1 204 No Content\r\n\r\n"),
-        (true, "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n"),
-        (true, "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"),
-        (true, "HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        (true, "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
+        (
+            true,
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n",
+        ),
+        (
+            true,
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
+        ),
+        (
+            true,
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
+        (
+            true,
+            "GET",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        ),
     ] {
-        assert_eq!(is_kept(method, response).await, kept, "{method} {response:?}");
+        assert_eq!(
+            is_kept(method, response).await,
+            kept,
+            "{method} {response:?}"
+        );
     }
 }
 
-/// Row 18: Node sends `Connection: keep-alive` to origins that have kept connections by default since 1997.
+/// Row 18: Node sends `Connection: keep-alive` to origins that have kept connections by default
+/// since 1997.
 #[tokio::test(start_paused = true)]
 async fn row_18_a_connection_field_is_sent_only_if_it_says_something() {
     let (agent, mut origins) = agent(|builder| builder);
-    let (_, came) = join!(get(&agent, "http://a.example/"), async { origins.accept().await.serve("x").await });
+    let (_, came) = join!(get(&agent, "http://a.example/"), async {
+        origins.accept().await.serve("x").await
+    });
     assert_eq!(came.head, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
 }
 
@@ -237,34 +321,52 @@ async fn row_19_the_lease_goes_back_with_the_last_frame_and_not_before() {
     let (response, mut server) = join!(agent.get("http://a.example/"), async {
         let mut server = origins.accept().await;
         server.request().await;
-        server.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc").await;
+        server
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+            .await;
         server
     });
     let mut body = response.unwrap().into_body();
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "abc"
+    );
     assert_eq!(counts(&agent), (1, 0));
     server.send("def").await;
     assert_eq!(counts(&agent), (1, 0));
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "def");
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "def"
+    );
     assert_eq!(counts(&agent), (0, 1));
     assert!(body.frame().await.is_none());
 }
 
-/// Row 20: in Node a response that nobody reads holds its connection for ever, and the next request waits for ever.
+/// Row 20: in Node a response that nobody reads holds its connection for ever, and the next request
+/// waits for ever.
 #[tokio::test(start_paused = true)]
-async fn row_20_a_response_that_nobody_reads_costs_the_next_request_its_patience_and_not_eternity() {
-    let (agent, mut origins) = agent(|builder| builder.max_per_origin(1).queue_wait(Duration::from_secs(2)));
+async fn row_20_a_response_that_nobody_reads_costs_the_next_request_its_patience_and_not_eternity()
+{
+    let (agent, mut origins) =
+        agent(|builder| builder.max_per_origin(1).queue_wait(Duration::from_secs(2)));
     let (unread, mut server) = join!(agent.get("http://a.example/"), async {
         let mut server = origins.accept().await;
         server.request().await;
-        server.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;
+        server
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+            .await;
         server
     });
     let error = get_error(&agent, "http://a.example/").await;
-    assert!(matches!(error, Error::QueueTimeout { waited } if waited == Duration::from_secs(2)), "{error}");
+    assert!(
+        matches!(error, Error::QueueTimeout { waited } if waited == Duration::from_secs(2)),
+        "{error}"
+    );
     drop(unread);
     server.send("late!").await;
-    let (_, ()) = join!(get(&agent, "http://a.example/"), async { drop(origins.accept().await.serve("x").await) });
+    let (_, ()) = join!(get(&agent, "http://a.example/"), async {
+        drop(origins.accept().await.serve("x").await)
+    });
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,7 +390,9 @@ async fn row_22_dropping_a_response_in_its_middle_closes_the_connection() {
     let (response, server) = join!(agent.get("http://a.example/"), async {
         let mut server = origins.accept().await;
         server.request().await;
-        server.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc").await;
+        server
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+            .await;
         server
     });
     drop(response);
@@ -301,7 +405,10 @@ async fn row_22_dropping_a_response_in_its_middle_closes_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_response_that_has_arrived_whole_may_be_dropped_unread() {
     let (agent, mut origins) = agent(|builder| builder);
-    for response in [ok("whole"), "HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n".into()] {
+    for response in [
+        ok("whole"),
+        "HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n".into(),
+    ] {
         let (response, _server) = join!(agent.get("http://a.example/"), async {
             let mut server = origins.accept().await;
             server.request().await;

@@ -1,4 +1,5 @@
-//! Node's https Agent: rows 45 and 48, and the address to connect from. Sessions, whose they are, and their keys.
+//! Node's https Agent: rows 45 and 48, and the address to connect from. Sessions, whose they are,
+//! and their keys.
 
 use crate::memory::{get, get_error};
 use crate::tcp::{Listener, Site};
@@ -19,7 +20,9 @@ fn agent(origin: &Listener, tls: TlsOptions) -> Agent {
 }
 
 fn builder(origin: &Listener, tls: TlsOptions) -> AgentBuilder {
-    Agent::builder().one_address(origin.address.to_string()).tls(tls)
+    Agent::builder()
+        .one_address(origin.address.to_string())
+        .tls(tls)
 }
 
 /// What kind of handshake a request for `url` makes.
@@ -40,7 +43,12 @@ async fn row_45_a_session_is_resumed_for_its_name_and_for_no_other() {
         let (origin, site) = (Listener::new().await, Site::speaking(&[version]));
         let agent = agent(&origin, site.trusting());
         let mut kinds = Vec::new();
-        for url in ["https://a.example/", "https://a.example/x", "https://b.example/", "https://a.example/"] {
+        for url in [
+            "https://a.example/",
+            "https://a.example/x",
+            "https://b.example/",
+            "https://a.example/",
+        ] {
             kinds.push(met(&agent, &origin, &site, url).await);
         }
         assert_eq!(kinds, [Full, Resumed, Full, Resumed]);
@@ -50,9 +58,20 @@ async fn row_45_a_session_is_resumed_for_its_name_and_for_no_other() {
 #[tokio::test]
 async fn row_45_a_memory_of_one_server_evicts_and_one_of_none_remembers_nothing() {
     let (origin, site) = (Listener::new().await, Site::new());
-    let urls = ["https://a.example/", "https://a.example/", "https://b.example/", "https://a.example/"];
+    let urls = [
+        "https://a.example/",
+        "https://a.example/",
+        "https://b.example/",
+        "https://a.example/",
+    ];
     for (remembered_servers, expected) in [(1, [Full, Resumed, Full, Full]), (0, [Full; 4])] {
-        let agent = agent(&origin, TlsOptions { remembered_servers, ..site.trusting() });
+        let agent = agent(
+            &origin,
+            TlsOptions {
+                remembered_servers,
+                ..site.trusting()
+            },
+        );
         let mut kinds = Vec::new();
         for url in urls {
             kinds.push(met(&agent, &origin, &site, url).await);
@@ -65,10 +84,19 @@ async fn row_45_a_memory_of_one_server_evicts_and_one_of_none_remembers_nothing(
 async fn row_45_agents_never_resume_each_others_sessions() {
     let (origin, site) = (Listener::new().await, Site::new());
     let first = agent(&origin, site.trusting());
-    assert_eq!(met(&first, &origin, &site, "https://a.example/").await, Full);
+    assert_eq!(
+        met(&first, &origin, &site, "https://a.example/").await,
+        Full
+    );
     let other = agent(&origin, site.trusting());
-    assert_eq!(met(&other, &origin, &site, "https://a.example/").await, Full);
-    assert_eq!(met(&first, &origin, &site, "https://a.example/").await, Resumed);
+    assert_eq!(
+        met(&other, &origin, &site, "https://a.example/").await,
+        Full
+    );
+    assert_eq!(
+        met(&first, &origin, &site, "https://a.example/").await,
+        Resumed
+    );
     // Whom it does not trust it does not meet, whatever others have verified.
     let stranger = agent(&origin, Site::new().trusting());
     let refused = async {
@@ -83,11 +111,29 @@ async fn row_45_a_session_whose_connection_broke_is_evicted() {
     for version in VERSIONS {
         let (origin, site) = (Listener::new().await, Site::speaking(&[version]));
         let agent = agent(&origin, site.trusting());
-        assert_eq!(met(&agent, &origin, &site, "https://a.example/").await, Full);
-        let (error, kind) = join!(get_error(&agent, "https://a.example/"), origin.reset_after_handshake(&site));
-        assert!(matches!(error, Error::ConnectionLost { source: Some(_), .. }), "{error}");
+        assert_eq!(
+            met(&agent, &origin, &site, "https://a.example/").await,
+            Full
+        );
+        let (error, kind) = join!(
+            get_error(&agent, "https://a.example/"),
+            origin.reset_after_handshake(&site)
+        );
+        assert!(
+            matches!(
+                error,
+                Error::ConnectionLost {
+                    source: Some(_),
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert_eq!(kind, Resumed);
-        assert_eq!(met(&agent, &origin, &site, "https://a.example/").await, Full);
+        assert_eq!(
+            met(&agent, &origin, &site, "https://a.example/").await,
+            Full
+        );
     }
 }
 
@@ -97,7 +143,15 @@ async fn row_48_keys_are_logged_once_a_handshake_and_not_once_a_request() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&lines);
     let key_log = Some(KeyLog::new(move |line| sink.lock().push(line.to_owned())));
-    let agent = builder(&origin, TlsOptions { key_log, ..site.trusting() }).build().unwrap();
+    let agent = builder(
+        &origin,
+        TlsOptions {
+            key_log,
+            ..site.trusting()
+        },
+    )
+    .build()
+    .unwrap();
     let serve = async {
         let (mut peer, _) = origin.accept().await.secure(&site).await;
         peer.serve("one").await;
@@ -109,14 +163,21 @@ async fn row_48_keys_are_logged_once_a_handshake_and_not_once_a_request() {
     };
     join!(ask, serve);
     let lines = lines.lock();
-    assert!(lines.len() == 1 && lines[0].starts_with("CLIENT_RANDOM "), "{lines:?}");
+    assert!(
+        lines.len() == 1 && lines[0].starts_with("CLIENT_RANDOM "),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_connection_starts_from_the_local_address() {
     let origin = Listener::new().await;
     let address: std::net::IpAddr = "127.0.0.9".parse().unwrap();
-    let agent = Agent::builder().local_address(address).tcp_keepalive(None).build().unwrap();
+    let agent = Agent::builder()
+        .local_address(address)
+        .tcp_keepalive(None)
+        .build()
+        .unwrap();
     let serve = async {
         let mut peer = origin.accept().await;
         peer.serve("hello").await;
@@ -130,8 +191,17 @@ async fn a_connection_starts_from_the_local_address() {
 #[test]
 fn an_agent_offers_no_protocol_that_it_does_not_speak() {
     let with = |alpn: &[&str]| {
-        let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        Agent::builder().tls(TlsOptions { alpn, ..TlsOptions::default() }).build().map(drop)
+        let alpn = alpn
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
+        Agent::builder()
+            .tls(TlsOptions {
+                alpn,
+                ..TlsOptions::default()
+            })
+            .build()
+            .map(drop)
     };
     assert_eq!(with(&["h2", "http/1.1"]), Err(BuildError::Alpn));
     assert_eq!((with(&["http/1.1"]), with(&[])), (Ok(()), Ok(())));

@@ -1,4 +1,5 @@
-//! The second try: only on a kept connection that gave no byte, only if it can do no harm, and only once.
+//! The second try: only on a kept connection that gave no byte, only if it can do no harm, and only
+//! once.
 
 use crate::memory::{Origins, Server, Told, agent, get, post, text};
 use crate::streaming;
@@ -19,8 +20,13 @@ async fn idle(agent: &Agent, origins: &mut Origins) -> Server {
     server
 }
 
-/// Sends `request` on a kept connection that is closed when the request has come; a second try is answered by `fresh`.
-async fn on_stale<B>(told: &Told, retry: Retry, request: Request<B>) -> Result<(String, Vec<u8>), Error>
+/// Sends `request` on a kept connection that is closed when the request has come; a second try is
+/// answered by `fresh`.
+async fn on_stale<B>(
+    told: &Told,
+    retry: Retry,
+    request: Request<B>,
+) -> Result<(String, Vec<u8>), Error>
 where
     B: http_body::Body + Send + 'static,
     B::Data: Send,
@@ -56,11 +62,22 @@ where
 async fn an_idempotent_request_on_a_stale_connection_is_sent_once_more_on_a_new_one() {
     let told = Told::default();
     let request = Request::get(URL).body(Body::empty()).unwrap();
-    assert_eq!(on_stale(&told, Retry::Stale, request).await.unwrap().0, "fresh");
+    assert_eq!(
+        on_stale(&told, Retry::Stale, request).await.unwrap().0,
+        "fresh"
+    );
     let lines = told.lines();
     assert_eq!(
         lines[..6],
-        ["opened", "idle", "reused for request 2", "closed after 2: Failed", "retried", "opened"].map(str::to_owned)
+        [
+            "opened",
+            "idle",
+            "reused for request 2",
+            "closed after 2: Failed",
+            "retried",
+            "opened"
+        ]
+        .map(str::to_owned)
     );
 }
 
@@ -68,7 +85,10 @@ async fn an_idempotent_request_on_a_stale_connection_is_sent_once_more_on_a_new_
 async fn its_body_goes_out_once_more_from_its_first_byte() {
     let told = Told::default();
     let request = Request::put(URL).body(Body::from("all of it")).unwrap();
-    assert_eq!(on_stale(&told, Retry::Stale, request).await.unwrap(), ("fresh".to_owned(), b"all of it".to_vec()));
+    assert_eq!(
+        on_stale(&told, Retry::Stale, request).await.unwrap(),
+        ("fresh".to_owned(), b"all of it".to_vec())
+    );
 
     // The same in pieces of unknown number: what was pulled from the caller is given again.
     let (body, source) = streaming::channel();
@@ -76,20 +96,44 @@ async fn its_body_goes_out_once_more_from_its_first_byte() {
     source.send(Bytes::from_static(b"two")).await;
     drop(source);
     let request = Request::put(URL).body(body).unwrap();
-    assert_eq!(on_stale(&told, Retry::Stale, request).await.unwrap().1, b"one two");
+    assert_eq!(
+        on_stale(&told, Retry::Stale, request).await.unwrap().1,
+        b"one two"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_post_is_not_sent_twice_unless_it_carries_an_idempotency_key() {
     let told = Told::default();
-    let error = on_stale(&told, Retry::Stale, post(URL, "once")).await.unwrap_err();
-    assert!(matches!(error, Error::ConnectionLost { reused: true, bytes_written: 1.., bytes_read: 0, .. }), "{error}");
+    let error = on_stale(&told, Retry::Stale, post(URL, "once"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::ConnectionLost {
+                reused: true,
+                bytes_written: 1..,
+                bytes_read: 0,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert!(!error.is_retryable());
     assert_eq!(told.lines().last().unwrap(), "not retried: Method");
 
     let mut keyed = post(URL, "twice");
-    keyed.headers_mut().insert("idempotency-key", "k".parse().unwrap());
-    assert_eq!(on_stale(&Told::default(), Retry::Stale, keyed).await.unwrap().1, b"twice");
+    keyed
+        .headers_mut()
+        .insert("idempotency-key", "k".parse().unwrap());
+    assert_eq!(
+        on_stale(&Told::default(), Retry::Stale, keyed)
+            .await
+            .unwrap()
+            .1,
+        b"twice"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,12 +141,18 @@ async fn an_empty_or_repeated_idempotency_key_does_not_permit_a_second_try() {
     for keys in [&[""][..], &[" "], &["k", "k"], &["k", ""]] {
         let mut keyed = post(URL, "once");
         for key in keys {
-            keyed.headers_mut().append("idempotency-key", key.parse().unwrap());
+            keyed
+                .headers_mut()
+                .append("idempotency-key", key.parse().unwrap());
         }
         let told = Told::default();
         let error = on_stale(&told, Retry::Stale, keyed).await.unwrap_err();
         assert!(!error.is_retryable(), "{keys:?}: {error}");
-        assert_eq!(told.lines().last().unwrap(), "not retried: Method", "{keys:?}");
+        assert_eq!(
+            told.lines().last().unwrap(),
+            "not retried: Method",
+            "{keys:?}"
+        );
     }
 }
 
@@ -120,7 +170,17 @@ async fn a_post_is_not_sent_twice_if_its_head_has_left_and_its_next_chunk_has_no
         drop(source);
     });
     let error = response.map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::ConnectionLost { bytes_written: 1.., bytes_read: 0, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Error::ConnectionLost {
+                bytes_written: 1..,
+                bytes_read: 0,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
     assert_eq!(told.lines().last().unwrap(), "not retried: Method");
     assert_eq!(origins.connections(), 1);
 }
@@ -136,7 +196,17 @@ async fn a_body_that_is_too_long_to_be_kept_is_not_sent_twice() {
         drop(stale);
     });
     let error = response.map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::ConnectionLost { reused: true, bytes_read: 0, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::ConnectionLost {
+                reused: true,
+                bytes_read: 0,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert!(error.is_retryable(), "by the caller, who has the body");
     assert_eq!(told.lines().last().unwrap(), "not retried: Body");
 }
@@ -162,7 +232,17 @@ async fn a_new_connection_that_fails_is_the_end_of_it() {
         fresh.head().await;
         drop(fresh);
     });
-    assert!(matches!(error, Error::ConnectionLost { reused: false, bytes_read: 0, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::ConnectionLost {
+                reused: false,
+                bytes_read: 0,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(origins.connections(), 2);
 }
 
@@ -175,6 +255,16 @@ async fn one_byte_of_response_is_too_many() {
         stale.send("H").await;
         drop(stale);
     });
-    assert!(matches!(error, Error::ConnectionLost { reused: true, bytes_read: 1, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::ConnectionLost {
+                reused: true,
+                bytes_read: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(origins.connections(), 1);
 }

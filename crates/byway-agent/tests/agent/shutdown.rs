@@ -27,7 +27,9 @@ async fn a_shutdown_waits_for_bodies_and_says_how_many_it_could_not_wait_for() {
     let (response, mut server) = join!(agent.get(URL), async {
         let mut server = origins.accept().await;
         server.request().await;
-        server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab").await;
+        server
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+            .await;
         server
     });
     let response = response.unwrap();
@@ -35,10 +37,16 @@ async fn a_shutdown_waits_for_bodies_and_says_how_many_it_could_not_wait_for() {
     assert_eq!(agent.shutdown(Duration::from_secs(5)).await, 1);
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
     let totals = agent.stats().totals().clone();
-    assert_eq!((totals.draining(), totals.active(), totals.open()), (1, 0, 1));
+    assert_eq!(
+        (totals.draining(), totals.active(), totals.open()),
+        (1, 0, 1)
+    );
     // It still comes to its end, and the connection is closed behind it.
-    let (answer, left, ()) =
-        join!(async { text(Ok(response)).await }, agent.shutdown(Duration::from_secs(60)), server.send("cd"));
+    let (answer, left, ()) = join!(
+        async { text(Ok(response)).await },
+        agent.shutdown(Duration::from_secs(60)),
+        server.send("cd")
+    );
     assert_eq!((answer.as_str(), left), ("abcd", 0));
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
     server.closed().await;
@@ -58,7 +66,8 @@ async fn the_last_clone_closes_what_is_idle_and_leaves_a_response_alone() {
             let (mut idle, mut busy) = (origins.accept().await, origins.accept().await);
             idle.serve("x").await;
             busy.request().await;
-            busy.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nst").await;
+            busy.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nst")
+                .await;
             tokio::task::yield_now().await;
             busy.send("ill").await;
             (idle, busy)

@@ -20,7 +20,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 async fn text(agent: &Agent, url: &str) -> String {
-    agent.get(url).await.unwrap().into_body().text().await.unwrap()
+    agent
+        .get(url)
+        .await
+        .unwrap()
+        .into_body()
+        .text()
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -37,13 +44,31 @@ async fn requests_one_after_the_other_share_a_tcp_connection_and_their_bodies_ar
     }
     assert_eq!(origin.connections(), 1);
     let body = Full::new(Bytes::from(vec![7; 1_000_000]));
-    let request = Request::post(format!("http://{}/sum", origin.address())).body(body).unwrap();
-    let sum = agent.request(request).await.unwrap().into_body().text().await.unwrap();
+    let request = Request::post(format!("http://{}/sum", origin.address()))
+        .body(body)
+        .unwrap();
+    let sum = agent
+        .request(request)
+        .await
+        .unwrap()
+        .into_body()
+        .text()
+        .await
+        .unwrap();
     assert!(sum.starts_with("1000000 "), "{sum}");
-    let collected =
-        agent.get(format!("http://{}/", origin.address())).await.unwrap().into_body().collect().await.unwrap();
+    let collected = agent
+        .get(format!("http://{}/", origin.address()))
+        .await
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap();
     assert_eq!(collected.to_bytes(), "hello");
-    assert_eq!((origin.connections(), agent.stats().totals().idle()), (1, 1));
+    assert_eq!(
+        (origin.connections(), agent.stats().totals().idle()),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -51,7 +76,11 @@ async fn names_are_looked_up() {
     let origin = Origin::named("found");
     let url = format!("http://localhost:{}/", origin.address().port());
     assert_eq!(text(&Agent::new(), &url).await, "found");
-    let error = Agent::new().get("http://no-such-name.invalid/").await.map(|_| ()).unwrap_err();
+    let error = Agent::new()
+        .get("http://no-such-name.invalid/")
+        .await
+        .map(|_| ())
+        .unwrap_err();
     assert!(matches!(error, Error::Connect { .. }), "{error}");
 }
 
@@ -72,7 +101,10 @@ async fn bytes_and_ends_on_an_idle_socket_are_seen_before_it_is_lent() {
     });
     let agent = Agent::new();
     for _ in 0..6 {
-        assert_eq!(text(&agent, &format!("http://{}/", origin.address())).await, "clean");
+        assert_eq!(
+            text(&agent, &format!("http://{}/", origin.address())).await,
+            "clean"
+        );
         spoils.recv().unwrap();
     }
     let counters = agent.stats().counters();
@@ -89,7 +121,10 @@ async fn an_origin_that_closes_after_each_response_without_a_word_costs_no_get()
     });
     let agent = Agent::new();
     for _ in 0..200 {
-        assert_eq!(text(&agent, &format!("http://{}/", origin.address())).await, "once");
+        assert_eq!(
+            text(&agent, &format!("http://{}/", origin.address())).await,
+            "once"
+        );
     }
     assert_eq!(origin.connections(), 200);
 }
@@ -99,12 +134,27 @@ async fn the_body_of_a_response_can_be_the_body_of_a_request() {
     let origin = Origin::useful();
     let agent = Agent::builder().max_per_origin(2).build().unwrap();
     for kind in ["bytes", "chunked"] {
-        let response = agent.get(format!("http://{}/{kind}/3000000", origin.address())).await.unwrap();
-        let onward = Request::post(format!("http://{}/sum", origin.address())).body(response.into_body()).unwrap();
-        let sum = agent.request(onward).await.unwrap().into_body().text().await.unwrap();
+        let response = agent
+            .get(format!("http://{}/{kind}/3000000", origin.address()))
+            .await
+            .unwrap();
+        let onward = Request::post(format!("http://{}/sum", origin.address()))
+            .body(response.into_body())
+            .unwrap();
+        let sum = agent
+            .request(onward)
+            .await
+            .unwrap()
+            .into_body()
+            .text()
+            .await
+            .unwrap();
         assert!(sum.starts_with("3000000 "), "{sum}");
     }
-    assert_eq!((origin.connections(), agent.stats().totals().idle()), (2, 2));
+    assert_eq!(
+        (origin.connections(), agent.stats().totals().idle()),
+        (2, 2)
+    );
 }
 
 #[tokio::test]
@@ -130,13 +180,21 @@ async fn row_44_ten_requests_over_a_unix_socket_share_one_connection() {
     for _ in 0..10 {
         assert_eq!(text(&agent, "http://localhost/v1/info").await, "unix");
     }
-    assert_eq!(agent.stats().groups().map(|group| group.name()).collect::<Vec<_>>(), ["http://localhost:80"]);
+    assert_eq!(
+        agent
+            .stats()
+            .groups()
+            .map(|group| group.name())
+            .collect::<Vec<_>>(),
+        ["http://localhost:80"]
+    );
     assert_eq!(agent.stats().counters().opened, 1);
     agent.close_idle();
     assert_eq!(served.join().unwrap(), 10);
 }
 
-/// The two hacks of the source: `getName` (one group for several hosts) and `createConnection` (one address for all).
+/// The two hacks of the source: `getName` (one group for several hosts) and `createConnection` (one
+/// address for all).
 #[tokio::test]
 async fn everything_goes_to_one_address_and_says_the_host_that_was_meant() {
     let origin = Origin::useful();
@@ -152,15 +210,27 @@ async fn everything_goes_to_one_address_and_says_the_host_that_was_meant() {
     for host in ["xxx.com", "yyy.com"] {
         text(&merged, &format!("http://{host}/")).await;
     }
-    assert_eq!((origin.connections(), merged.stats().groups().len()), (3, 1));
+    assert_eq!(
+        (origin.connections(), merged.stats().groups().len()),
+        (3, 1)
+    );
 }
 
 #[tokio::test]
 async fn a_refused_connection_says_who_refused_and_a_connector_of_sockets_is_recognised() {
     let (refusing, _socket) = Origin::refusing();
-    let error = Agent::new().get(format!("http://{refusing}/")).await.map(|_| ()).unwrap_err();
-    let Error::Connect { source, .. } = &error else { panic!("{error}") };
-    assert!(matches!(source.downcast_ref(), Some(DialError::Refused { .. })), "{error}");
+    let error = Agent::new()
+        .get(format!("http://{refusing}/"))
+        .await
+        .map(|_| ())
+        .unwrap_err();
+    let Error::Connect { source, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(
+        matches!(source.downcast_ref(), Some(DialError::Refused { .. })),
+        "{error}"
+    );
 
     let origin = Origin::useful();
     let address = origin.address();
@@ -173,13 +243,22 @@ async fn a_refused_connection_says_who_refused_and_a_connector_of_sockets_is_rec
 #[tokio::test]
 async fn connections_come_from_the_local_address_that_was_asked_for() {
     let origin = Origin::useful();
-    let agent = Agent::builder().local_address([127, 0, 0, 9].into()).build().unwrap();
-    let response = agent.get(format!("http://{}/", origin.address())).await.unwrap();
-    assert_eq!(response.body().local_addr().unwrap().ip().to_string(), "127.0.0.9");
+    let agent = Agent::builder()
+        .local_address([127, 0, 0, 9].into())
+        .build()
+        .unwrap();
+    let response = agent
+        .get(format!("http://{}/", origin.address()))
+        .await
+        .unwrap();
+    assert_eq!(
+        response.body().local_addr().unwrap().ip().to_string(),
+        "127.0.0.9"
+    );
 }
 
-/// A TLS origin for `a.example` and 127.0.0.1, which answers each request with the server name that was sent, whether
-/// the session was resumed, and the protocol.
+/// A TLS origin for `a.example` and 127.0.0.1, which answers each request with the server name that
+/// was sent, whether the session was resumed, and the protocol.
 struct TlsOrigin {
     address: SocketAddr,
     root: CertificateDer<'static>,
@@ -191,24 +270,31 @@ impl TlsOrigin {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("root of {:?}", key.public_key_raw().first_chunk::<8>()));
+        params.distinguished_name.push(
+            DnType::CommonName,
+            format!("root of {:?}", key.public_key_raw().first_chunk::<8>()),
+        );
         let root = params.self_signed(&key).unwrap().der().clone();
         let issuer = Issuer::new(params, key);
         let leaf_key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(["a.example".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let leaf =
+            CertificateParams::new(["a.example".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let leaf = leaf.signed_by(&leaf_key, &issuer).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(leaf_key.serialize_der().into()))
+            .with_single_cert(
+                vec![leaf.der().clone()],
+                PrivateKeyDer::Pkcs8(leaf_key.serialize_der().into()),
+            )
             .unwrap();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let (listener, acceptor) =
-            (TcpListener::bind("127.0.0.1:0").await.unwrap(), TlsAcceptor::from(Arc::new(config)));
+        let (listener, acceptor) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TlsAcceptor::from(Arc::new(config)),
+        );
         let address = listener.local_addr().unwrap();
         let mut serving = tokio::task::JoinSet::new();
         serving.spawn(async move {
@@ -217,10 +303,17 @@ impl TlsOrigin {
                 let (socket, _) = listener.accept().await.unwrap();
                 let acceptor = acceptor.clone();
                 sessions.spawn(async move {
-                    let Ok(mut session) = acceptor.accept(socket).await else { return };
+                    let Ok(mut session) = acceptor.accept(socket).await else {
+                        return;
+                    };
                     let (_, tls) = session.get_ref();
-                    let kind = if tls.handshake_kind() == Some(HandshakeKind::Resumed) { "resumed" } else { "full" };
-                    let alpn = String::from_utf8_lossy(tls.alpn_protocol().unwrap_or_default()).into_owned();
+                    let kind = if tls.handshake_kind() == Some(HandshakeKind::Resumed) {
+                        "resumed"
+                    } else {
+                        "full"
+                    };
+                    let alpn = String::from_utf8_lossy(tls.alpn_protocol().unwrap_or_default())
+                        .into_owned();
                     let text = format!("{} {kind} {alpn}", tls.server_name().unwrap_or("no name"));
                     let mut head = Vec::new();
                     while let Ok(byte) = session.read_u8().await {
@@ -233,13 +326,19 @@ impl TlsOrigin {
                 });
             }
         });
-        Self { address, root, serving }
+        Self {
+            address,
+            root,
+            serving,
+        }
     }
 
     /// An agent that trusts it and finds every host there.
     fn agent(&self, build: impl FnOnce(AgentBuilder) -> AgentBuilder) -> Agent {
         let builder = Agent::builder().tls_roots(Roots::Only(vec![self.root.clone()]));
-        build(builder.one_address(self.address.to_string())).build().unwrap()
+        build(builder.one_address(self.address.to_string()))
+            .build()
+            .unwrap()
     }
 }
 
@@ -247,10 +346,26 @@ impl TlsOrigin {
 async fn row_09_the_server_name_is_the_host_without_port_and_an_address_sends_none() {
     let origin = TlsOrigin::new().await;
     let agent = origin.agent(|builder| builder);
-    assert_eq!(text(&agent, "https://a.example:444/").await, "a.example full http/1.1");
-    assert_eq!(text(&agent, "https://127.0.0.1/").await, "no name full http/1.1");
-    let host = Request::get("https://127.0.0.1/").header("host", "A.example:1").body(Body::empty()).unwrap();
-    let answer = agent.request(host).await.unwrap().into_body().text().await.unwrap();
+    assert_eq!(
+        text(&agent, "https://a.example:444/").await,
+        "a.example full http/1.1"
+    );
+    assert_eq!(
+        text(&agent, "https://127.0.0.1/").await,
+        "no name full http/1.1"
+    );
+    let host = Request::get("https://127.0.0.1/")
+        .header("host", "A.example:1")
+        .body(Body::empty())
+        .unwrap();
+    let answer = agent
+        .request(host)
+        .await
+        .unwrap()
+        .into_body()
+        .text()
+        .await
+        .unwrap();
     assert!(answer.starts_with("a.example "), "{answer}");
     assert!(!origin.serving.is_empty());
 }
@@ -258,12 +373,25 @@ async fn row_09_the_server_name_is_the_host_without_port_and_an_address_sends_no
 #[tokio::test]
 async fn a_certificate_for_another_name_or_of_another_root_is_refused() {
     let origin = TlsOrigin::new().await;
-    let wrong_name = origin.agent(|builder| builder).get("https://b.example/").await.map(|_| ()).unwrap_err();
+    let wrong_name = origin
+        .agent(|builder| builder)
+        .get("https://b.example/")
+        .await
+        .map(|_| ())
+        .unwrap_err();
     assert!(wrong_name.to_string().contains("is for"), "{wrong_name}");
     let stranger = TlsOrigin::new().await;
-    let wrong_root = origin.agent(|builder| builder.tls_roots(Roots::Only(vec![stranger.root.clone()])));
-    let wrong_root = wrong_root.get("https://a.example/").await.map(|_| ()).unwrap_err();
-    assert!(wrong_root.to_string().contains("signed by nobody we trust"), "{wrong_root}");
+    let wrong_root =
+        origin.agent(|builder| builder.tls_roots(Roots::Only(vec![stranger.root.clone()])));
+    let wrong_root = wrong_root
+        .get("https://a.example/")
+        .await
+        .map(|_| ())
+        .unwrap_err();
+    assert!(
+        wrong_root.to_string().contains("signed by nobody we trust"),
+        "{wrong_root}"
+    );
     assert!(matches!(wrong_root, Error::Connect { .. }) && wrong_root.is_retryable());
 }
 
@@ -271,12 +399,24 @@ async fn a_certificate_for_another_name_or_of_another_root_is_refused() {
 async fn row_45_sessions_are_resumed_within_an_agent_and_never_across_two() {
     let origin = TlsOrigin::new().await;
     let agent = origin.agent(|builder| builder);
-    assert_eq!(text(&agent, "https://a.example/").await, "a.example full http/1.1");
-    assert_eq!(text(&agent, "https://a.example/").await, "a.example full http/1.1"); // the same connection
+    assert_eq!(
+        text(&agent, "https://a.example/").await,
+        "a.example full http/1.1"
+    );
+    assert_eq!(
+        text(&agent, "https://a.example/").await,
+        "a.example full http/1.1"
+    ); // the same connection
     agent.close_idle();
-    assert_eq!(text(&agent, "https://a.example/").await, "a.example resumed http/1.1");
+    assert_eq!(
+        text(&agent, "https://a.example/").await,
+        "a.example resumed http/1.1"
+    );
     // Another agent may verify in another way, so it begins anew.
-    assert_eq!(text(&origin.agent(|builder| builder), "https://a.example/").await, "a.example full http/1.1");
+    assert_eq!(
+        text(&origin.agent(|builder| builder), "https://a.example/").await,
+        "a.example full http/1.1"
+    );
 }
 
 /// The real `http.createServer`. It says `Keep-Alive: timeout=60`, which is believed.
@@ -296,13 +436,19 @@ async fn the_http_server_of_node_is_an_origin_like_any_other() {
         server.listen(0, '127.0.0.1', () => console.log(server.address().port));
         process.stdin.on('end', () => process.exit()).resume();
     ";
-    let node = Command::new("node").args(["-e", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let node = Command::new("node")
+        .args(["-e", PROGRAM])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
     let mut node = match node {
         Ok(node) => node,
         Err(error) => return eprintln!("node is not installed, so it was not asked: {error}"),
     };
     let mut port = String::new();
-    BufReader::new(node.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    BufReader::new(node.stdout.take().unwrap())
+        .read_line(&mut port)
+        .unwrap();
     let url = format!("http://127.0.0.1:{}", port.trim());
     let agent = Agent::builder().max_per_origin(2).build().unwrap();
     let mut sockets = std::collections::HashSet::new();
@@ -310,16 +456,31 @@ async fn the_http_server_of_node_is_an_origin_like_any_other() {
         let request = match n % 3 {
             0 => Request::get(format!("{url}/{n}")).body(Body::empty()),
             1 => Request::post(format!("{url}/{n}")).body(Body::from(vec![7; 100_000])),
-            _ => Request::put(format!("{url}/{n}")).header("expect", "100-continue").body(Body::from("x")),
+            _ => Request::put(format!("{url}/{n}"))
+                .header("expect", "100-continue")
+                .body(Body::from("x")),
         };
         let response = agent.request(request.unwrap()).await.unwrap();
         sockets.insert(response.headers()["x-socket"].clone());
-        let expected = format!("{} /{n} {}", ["GET", "POST", "PUT"][n % 3], [0, 100_000, 1][n % 3]);
+        let expected = format!(
+            "{} /{n} {}",
+            ["GET", "POST", "PUT"][n % 3],
+            [0, 100_000, 1][n % 3]
+        );
         assert_eq!(response.into_body().text().await.unwrap(), expected);
     }
     assert_eq!((sockets.len(), agent.stats().counters().opened), (1, 1));
-    let upgrade = Request::get(&url).header("connection", "upgrade").header("upgrade", "echo").body(Body::empty());
-    let mut upgraded = agent.request(upgrade.unwrap()).await.unwrap().into_body().upgraded().unwrap();
+    let upgrade = Request::get(&url)
+        .header("connection", "upgrade")
+        .header("upgrade", "echo")
+        .body(Body::empty());
+    let mut upgraded = agent
+        .request(upgrade.unwrap())
+        .await
+        .unwrap()
+        .into_body()
+        .upgraded()
+        .unwrap();
     upgraded.write_all(b" you").await.unwrap();
     let mut echoed = [0; 9];
     upgraded.read_exact(&mut echoed).await.unwrap();

@@ -1,5 +1,5 @@
-//! Many requests of every fate at once, on several threads: the limits hold at every moment, every request ends, and
-//! nothing is left.
+//! Many requests of every fate at once, on several threads: the limits hold at every moment, every
+//! request ends, and nothing is left.
 
 use byway_agent::{Agent, Body, Error, Event, Target, connector_fn};
 use http::Request;
@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -22,7 +24,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
 }
@@ -38,15 +43,23 @@ async fn serve(mut io: DuplexStream, seed: u64) {
         }
         let head = String::from_utf8(std::mem::take(&mut unread)).unwrap();
         let path = head.split(' ').nth(1).unwrap().to_owned();
-        let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len());
-        let chunked =
-            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{path}\r\n0\r\n\r\n", path.len());
+        let whole = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}",
+            path.len()
+        );
+        let chunked = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{path}\r\n0\r\n\r\n",
+            path.len()
+        );
         let (answer, goes) = match dice.below(10) {
             0 => (String::new(), true),
             1 => (whole[..whole.len() - 1].to_owned(), true),
             2 => (format!("HTTP/1.1 102 Processing\r\n\r\n{whole}"), false),
             3 => (whole.replace("OK\r\n", "OK\r\nConnection: close\r\n"), true),
-            4 => (whole.replace("OK\r\n", "OK\r\nKeep-Alive: max=1\r\n"), false),
+            4 => (
+                whole.replace("OK\r\n", "OK\r\nKeep-Alive: max=1\r\n"),
+                false,
+            ),
             5 => (chunked, false),
             6 => (whole.clone(), true),
             7 => ("no http at all\r\n\r\n".to_owned(), true),
@@ -75,7 +88,9 @@ struct Open(Arc<Count>);
 
 impl Open {
     fn new(count: &Arc<Count>) -> Self {
-        count.most.fetch_max(count.now.fetch_add(1, SeqCst) + 1, SeqCst);
+        count
+            .most
+            .fetch_max(count.now.fetch_add(1, SeqCst) + 1, SeqCst);
         Self(Arc::clone(count))
     }
 }
@@ -92,13 +107,21 @@ struct Counted {
 }
 
 impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
@@ -131,7 +154,10 @@ async fn in_a_storm_the_limits_hold_every_request_ends_and_no_answer_is_anothers
             }
             let (ours, theirs) = duplex(64);
             sender.send(theirs).map_err(io::Error::other)?;
-            Ok(Counted { io: ours, _open: open })
+            Ok(Counted {
+                io: ours,
+                _open: open,
+            })
         }
     });
     let agent = Agent::builder()
@@ -158,7 +184,9 @@ async fn in_a_storm_the_limits_hold_every_request_ends_and_no_answer_is_anothers
         requests.spawn(async move {
             let mut dice = Dice(n);
             let (path, host) = (format!("/{n}"), dice.below(20));
-            let request = Request::get(format!("http://{host}.example{path}")).body(Body::empty()).unwrap();
+            let request = Request::get(format!("http://{host}.example{path}"))
+                .body(Body::empty())
+                .unwrap();
             let asked = async {
                 let body = agent.request(request).await?.into_body();
                 if n % 7 == 0 {
@@ -170,18 +198,41 @@ async fn in_a_storm_the_limits_hold_every_request_ends_and_no_answer_is_anothers
                 Ok::<_, Error>(())
             };
             match n % 5 {
-                0 => timeout(Duration::from_micros(dice.below(3000)), asked).await.unwrap_or(Ok(())).is_ok(),
+                0 => timeout(Duration::from_micros(dice.below(3000)), asked)
+                    .await
+                    .unwrap_or(Ok(()))
+                    .is_ok(),
                 _ => asked.await.is_ok(),
             }
         });
     }
-    let ended = timeout(Duration::from_secs(60), requests.join_all()).await.expect("every request ends");
+    let ended = timeout(Duration::from_secs(60), requests.join_all())
+        .await
+        .expect("every request ends");
     let good = ended.iter().filter(|good| **good).count();
-    assert!(good > REQUESTS as usize / 3 && good < REQUESTS as usize, "{good} of {REQUESTS}");
+    assert!(
+        good > REQUESTS as usize / 3 && good < REQUESTS as usize,
+        "{good} of {REQUESTS}"
+    );
     let most = count.most.load(SeqCst);
-    assert!(most == MAX_TOTAL, "{most} connections were open at once, the limit is {MAX_TOTAL}");
+    assert!(
+        most == MAX_TOTAL,
+        "{most} connections were open at once, the limit is {MAX_TOTAL}"
+    );
     assert_eq!(agent.shutdown(Duration::from_secs(10)).await, 0);
     let left = agent.stats();
-    assert_eq!((count.now.load(SeqCst), left.totals().open(), left.groups().len()), (0, 0, 0), "{left}");
-    assert_eq!(told.load(SeqCst), 0, "of each connection that was opened it is told that it was closed");
+    assert_eq!(
+        (
+            count.now.load(SeqCst),
+            left.totals().open(),
+            left.groups().len()
+        ),
+        (0, 0, 0),
+        "{left}"
+    );
+    assert_eq!(
+        told.load(SeqCst),
+        0,
+        "of each connection that was opened it is told that it was closed"
+    );
 }

@@ -39,7 +39,10 @@ impl http_body::Body for Fed {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(cx).map(|frame| frame.map(Ok))
     }
 }
@@ -48,7 +51,14 @@ const URL: &str = "http://a.example/";
 
 fn fed(method: &str) -> (Request<Fed>, Source) {
     let (body, source) = channel();
-    (Request::builder().method(method).uri(URL).body(body).unwrap(), source)
+    (
+        Request::builder()
+            .method(method)
+            .uri(URL)
+            .body(body)
+            .unwrap(),
+        source,
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +68,9 @@ async fn a_conversation_streams_both_ways_at_the_same_time() {
     let (response, mut server) = join!(agent.request(request), async {
         let mut server = origins.accept().await;
         server.head().await;
-        server.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        server
+            .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
         server
     });
     let mut body = response.unwrap().into_body();
@@ -85,14 +97,30 @@ async fn large_bodies_pass_through_small_pipes_in_both_directions() {
     let (agent, mut origins) = agent_with_room(1000, |builder| builder);
     let sent: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
     let request = Request::post(URL).body(Body::from(sent.clone())).unwrap();
-    let (came, ()) =
-        join!(async { agent.request(request).await.unwrap().into_body().bytes(1_000_000).await.unwrap() }, async {
+    let (came, ()) = join!(
+        async {
+            agent
+                .request(request)
+                .await
+                .unwrap()
+                .into_body()
+                .bytes(1_000_000)
+                .await
+                .unwrap()
+        },
+        async {
             let mut server = origins.accept().await;
             let came = server.request().await;
             assert!(came.body == sent);
-            server.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", came.body.len())).await;
+            server
+                .send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                    came.body.len()
+                ))
+                .await;
             server.send(&came.body).await;
-        });
+        }
+    );
     assert!(came == sent);
     assert_eq!(agent.stats().totals().idle(), 1);
 }
@@ -102,7 +130,9 @@ async fn trailers_pass_in_both_directions() {
     let (agent, mut origins) = agent(|builder| builder);
     let (request, source) = fed("PUT");
     source.send(Bytes::from_static(b"x")).await;
-    source.send_trailers([("content-digest", "d")].into_iter().map(header).collect()).await;
+    source
+        .send_trailers([("content-digest", "d")].into_iter().map(header).collect())
+        .await;
     let (response, came) = join!(agent.request(request), async {
         let mut server = origins.accept().await;
         let came = server.request().await;
@@ -111,18 +141,37 @@ async fn trailers_pass_in_both_directions() {
             .await;
         came
     });
-    assert_eq!((came.body.as_slice(), came.trailers.as_str()), (&b"x"[..], "content-digest: d\r\n"));
+    assert_eq!(
+        (came.body.as_slice(), came.trailers.as_str()),
+        (&b"x"[..], "content-digest: d\r\n")
+    );
     let mut body = response.unwrap().into_body();
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "y");
-    assert_eq!(agent.stats().totals().active(), 1, "the trailers are still to come");
-    let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "y"
+    );
+    assert_eq!(
+        agent.stats().totals().active(),
+        1,
+        "the trailers are still to come"
+    );
+    let trailers = body
+        .frame()
+        .await
+        .unwrap()
+        .unwrap()
+        .into_trailers()
+        .unwrap();
     assert_eq!(trailers, [("x-sum", "7")].into_iter().map(header).collect());
     assert_eq!(agent.stats().totals().idle(), 1);
     assert!(body.frame().await.is_none());
 }
 
 fn header((name, value): (&'static str, &'static str)) -> (http::HeaderName, http::HeaderValue) {
-    (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+    (
+        http::HeaderName::from_static(name),
+        http::HeaderValue::from_static(value),
+    )
 }
 
 /// What a request fails with whose head announces `length` and whose body is `given`.
@@ -131,7 +180,10 @@ async fn fails_with(length: usize, given: &'static str) -> String {
     let (body, source) = channel();
     source.send(Bytes::from_static(given.as_bytes())).await;
     drop(source);
-    let request = Request::put(URL).header("content-length", length).body(body).unwrap();
+    let request = Request::put(URL)
+        .header("content-length", length)
+        .body(body)
+        .unwrap();
     let (response, server) = join!(agent.request(request), origins.accept());
     let error = response.map(|_| ()).unwrap_err();
     drop(server);
@@ -142,17 +194,28 @@ async fn fails_with(length: usize, given: &'static str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_breaks_its_promise_of_a_length_fails_the_request() {
-    assert!(fails_with(5, "four").await.ends_with("it ended 1 bytes before its Content-Length"));
-    assert!(fails_with(3, "four").await.ends_with("it is longer than its Content-Length says"));
+    assert!(
+        fails_with(5, "four")
+            .await
+            .ends_with("it ended 1 bytes before its Content-Length")
+    );
+    assert!(
+        fails_with(3, "four")
+            .await
+            .ends_with("it is longer than its Content-Length says")
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_origin_that_takes_nothing_is_given_up_and_a_caller_who_gives_nothing_is_not() {
     let limit = Duration::from_secs(5);
-    let (agent, mut origins) =
-        agent_with_room(1000, |builder| builder.body_idle_timeout(limit).first_byte_timeout(limit));
+    let (agent, mut origins) = agent_with_room(1000, |builder| {
+        builder.body_idle_timeout(limit).first_byte_timeout(limit)
+    });
     let begun = Instant::now();
-    let request = Request::post(URL).body(Body::from(vec![7; 100_000])).unwrap();
+    let request = Request::post(URL)
+        .body(Body::from(vec![7; 100_000]))
+        .unwrap();
     let (response, _server) = join!(agent.request(request), async {
         let mut server = origins.accept().await;
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -160,7 +223,16 @@ async fn an_origin_that_takes_nothing_is_given_up_and_a_caller_who_gives_nothing
         server
     });
     let error = response.map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::Timeout { which: Which::RequestBody, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Timeout {
+                which: Which::RequestBody,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(begun.elapsed(), Duration::from_secs(8));
 
     let (request, source) = fed("POST");
@@ -179,18 +251,37 @@ async fn an_origin_that_takes_nothing_is_given_up_and_a_caller_who_gives_nothing
 async fn a_response_that_pauses_too_long_fails_and_one_that_is_slow_but_steady_does_not() {
     let limit = Duration::from_secs(5);
     let (agent, mut origins) = agent(|builder| builder.body_idle_timeout(limit));
-    let (error, server) = join!(async { agent.get(URL).await.unwrap().into_body().text().await.unwrap_err() }, async {
-        let mut server = origins.accept().await;
-        server.request().await;
-        server.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12").await;
-        server
-    });
-    assert_eq!(error.to_string(), "the origin sent no more of the response's body within 5s (body_idle_timeout)");
+    let (error, server) = join!(
+        async {
+            agent
+                .get(URL)
+                .await
+                .unwrap()
+                .into_body()
+                .text()
+                .await
+                .unwrap_err()
+        },
+        async {
+            let mut server = origins.accept().await;
+            server.request().await;
+            server
+                .send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12")
+                .await;
+            server
+        }
+    );
+    assert_eq!(
+        error.to_string(),
+        "the origin sent no more of the response's body within 5s (body_idle_timeout)"
+    );
     server.closed().await;
     let (answer, ()) = join!(get(&agent, URL), async {
         let mut server = origins.accept().await;
         server.request().await;
-        server.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;
+        server
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+            .await;
         for byte in ["s", "t", "e", "a", "d"] {
             tokio::time::sleep(Duration::from_secs(4)).await;
             server.send(byte).await;
@@ -205,14 +296,19 @@ async fn a_reader_who_pauses_is_not_the_origins_fault() {
     let (response, mut server) = join!(agent.get(URL), async {
         let mut server = origins.accept().await;
         server.request().await;
-        server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab").await;
+        server
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+            .await;
         server
     });
     let mut body = response.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_secs(600)).await;
     server.send("cd").await;
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "cd");
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "cd"
+    );
 }
 
 /// In a conversation the origin may have nothing to say before the caller has spoken.
@@ -224,7 +320,9 @@ async fn a_pause_of_the_callers_own_body_is_not_the_origins_fault_either() {
     let (response, mut server) = join!(agent.request(request), async {
         let mut server = origins.accept().await;
         server.head().await;
-        server.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        server
+            .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
         server
     });
     let mut body = response.unwrap().into_body();
@@ -239,52 +337,103 @@ async fn a_pause_of_the_callers_own_body_is_not_the_origins_fault_either() {
     drop(source);
     let begun = Instant::now();
     let error = body.frame().await.unwrap().unwrap_err();
-    assert!(matches!(error, Error::Timeout { which: Which::ResponseBody, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Timeout {
+                which: Which::ResponseBody,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(begun.elapsed(), limit);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_has_no_more_bytes_than_its_reader_allows() {
-    for response in
-        [ok("too long"), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ntoo long\r\n0\r\n\r\n".into()]
-    {
+    for response in [
+        ok("too long"),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ntoo long\r\n0\r\n\r\n".into(),
+    ] {
         let (agent, mut origins) = agent(|builder| builder);
-        let (error, ()) =
-            join!(async { agent.get(URL).await.unwrap().into_body().bytes(7).await.unwrap_err() }, async {
+        let (error, ()) = join!(
+            async {
+                agent
+                    .get(URL)
+                    .await
+                    .unwrap()
+                    .into_body()
+                    .bytes(7)
+                    .await
+                    .unwrap_err()
+            },
+            async {
                 let mut server = origins.accept().await;
                 server.request().await;
                 server.send(response).await;
-            });
-        assert!(matches!(error, Error::Unsuited(Unsuited::TooLong { limit: 7 })), "{error}");
+            }
+        );
+        assert!(
+            matches!(error, Error::Unsuited(Unsuited::TooLong { limit: 7 })),
+            "{error}"
+        );
     }
     let (agent, mut origins) = agent(|builder| builder);
-    let (error, ()) = join!(async { agent.get(URL).await.unwrap().into_body().text().await.unwrap_err() }, async {
-        let mut server = origins.accept().await;
-        server.request().await;
-        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\xff").await;
-    });
-    assert!(matches!(error, Error::Unsuited(Unsuited::NotText)), "{error}");
+    let (error, ()) = join!(
+        async {
+            agent
+                .get(URL)
+                .await
+                .unwrap()
+                .into_body()
+                .text()
+                .await
+                .unwrap_err()
+        },
+        async {
+            let mut server = origins.accept().await;
+            server.request().await;
+            server
+                .send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\xff")
+                .await;
+        }
+    );
+    assert!(
+        matches!(error, Error::Unsuited(Unsuited::NotText)),
+        "{error}"
+    );
 }
 
 /// An origin that has heard enough answers before the request is whole, and reads no more.
 #[tokio::test(start_paused = true)]
 async fn an_early_answer_is_heard_although_the_origin_takes_no_more() {
     let (agent, mut origins) = agent_with_room(1000, |builder| builder);
-    let request = Request::post(URL).body(Body::from(vec![7; 100_000])).unwrap();
+    let request = Request::post(URL)
+        .body(Body::from(vec![7; 100_000]))
+        .unwrap();
     let begun = Instant::now();
     let (answer, server) = join!(async { text(agent.request(request).await).await }, async {
         let mut server = origins.accept().await;
         server.head().await;
-        server.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 6\r\n\r\nenough").await;
+        server
+            .send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 6\r\n\r\nenough")
+            .await;
         server
     });
     assert_eq!(answer, "enough");
-    assert_eq!(begun.elapsed(), Duration::from_secs(1), "the end waits a moment for an origin that still takes");
+    assert_eq!(
+        begun.elapsed(),
+        Duration::from_secs(1),
+        "the end waits a moment for an origin that still takes"
+    );
     drop(server);
     assert_eq!(agent.stats().totals().open(), 0);
 
     // And one that answers and goes: the broken request does not hide the answer.
-    let request = Request::post(URL).body(Body::from(vec![7; 100_000])).unwrap();
+    let request = Request::post(URL)
+        .body(Body::from(vec![7; 100_000]))
+        .unwrap();
     let (answer, ()) = join!(async { text(agent.request(request).await).await }, async {
         let mut server = origins.accept().await;
         server.head().await;
@@ -296,9 +445,12 @@ async fn an_early_answer_is_heard_although_the_origin_takes_no_more() {
 /// A connection that takes everything at once, and a body that never ends.
 #[tokio::test]
 async fn an_endless_body_into_a_connection_that_always_takes_leaves_others_their_turn() {
-    let connector = connector_fn(|_: Target| std::future::ready(Ok::<_, std::io::Error>(Bottomless)));
+    let connector =
+        connector_fn(|_: Target| std::future::ready(Ok::<_, std::io::Error>(Bottomless)));
     let agent = Agent::builder().connector(connector).build().unwrap();
-    let request = Request::post(URL).body(Endless(Bytes::from_static(&[7; 16 * 1024]))).unwrap();
+    let request = Request::post(URL)
+        .body(Endless(Bytes::from_static(&[7; 16 * 1024])))
+        .unwrap();
     let others = async {
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -316,7 +468,10 @@ impl http_body::Body for Endless {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(Some(Ok(Frame::data(self.0.clone()))))
     }
 }
@@ -324,13 +479,21 @@ impl http_body::Body for Endless {
 struct Bottomless;
 
 impl AsyncRead for Bottomless {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Poll::Pending
     }
 }
 
 impl AsyncWrite for Bottomless {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Poll::Ready(Ok(bytes.len()))
     }
 

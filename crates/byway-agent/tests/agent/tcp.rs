@@ -1,7 +1,9 @@
-//! TCP: the other ends of connections over loopback sockets, in the same runtime as the agent, with TLS where it is due.
+//! TCP: the other ends of connections over loopback sockets, in the same runtime as the agent, with
+//! TLS where it is due.
 //!
-//! In:    connections that an agent opens.   Out:   what came on them, in the hands of the test.   Never: a name is
-//! looked up, or anything but loopback dialled.
+//! In:    connections that an agent opens.
+//! Out:   what came on them, in the hands of the test.
+//! Never: a name is looked up, or anything but loopback dialled.
 
 use byway_agent::dial::{Roots, TlsOptions};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -34,14 +36,22 @@ impl Listener {
     }
 
     pub async fn accept(&self) -> Peer {
-        let (socket, from) = in_time("a connection", self.listener.accept()).await.unwrap();
-        Peer { io: Box::new(socket), unread: Vec::new(), from }
+        let (socket, from) = in_time("a connection", self.listener.accept())
+            .await
+            .unwrap();
+        Peer {
+            io: Box::new(socket),
+            unread: Vec::new(),
+            from,
+        }
     }
 
-    /// Whether nobody stands at the door. What was dialled before is seen: loopback connects before it tells the dialler.
+    /// Whether nobody stands at the door. What was dialled before is seen: loopback connects before
+    /// it tells the dialler.
     pub async fn nobody_came(&self) -> bool {
         let mut accept = std::pin::pin!(self.listener.accept());
-        std::future::poll_fn(|cx| std::task::Poll::Ready(accept.as_mut().poll(cx).is_pending())).await
+        std::future::poll_fn(|cx| std::task::Poll::Ready(accept.as_mut().poll(cx).is_pending()))
+            .await
     }
 
     /// A connection that is reset as soon as its TLS handshake is over.
@@ -56,12 +66,16 @@ impl Listener {
 
 /// What must happen; a test that waits in vain fails instead of standing still.
 async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), future).await.unwrap_or_else(|_| panic!("{what} never came"))
+    timeout(Duration::from_secs(20), future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} never came"))
 }
 
 /// Makes the drop of the socket a reset.
 fn reset(socket: &TcpStream) {
-    SockRef::from(socket).set_linger(Some(Duration::ZERO)).unwrap();
+    SockRef::from(socket)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
 }
 
 /// The other end of one connection.
@@ -75,16 +89,27 @@ impl Peer {
     /// Reads up to and with `mark`.
     pub async fn until(&mut self, mark: &[u8]) -> Vec<u8> {
         loop {
-            if let Some(at) = self.unread.windows(mark.len()).position(|window| window == mark) {
+            if let Some(at) = self
+                .unread
+                .windows(mark.len())
+                .position(|window| window == mark)
+            {
                 return self.unread.drain(..at + mark.len()).collect();
             }
-            assert!(self.more().await, "the connection ended behind {:?}", String::from_utf8_lossy(&self.unread));
+            assert!(
+                self.more().await,
+                "the connection ended behind {:?}",
+                String::from_utf8_lossy(&self.unread)
+            );
         }
     }
 
     pub async fn exactly(&mut self, n: usize) -> Vec<u8> {
         while self.unread.len() < n {
-            assert!(self.more().await, "the connection ended, {n} bytes were due");
+            assert!(
+                self.more().await,
+                "the connection ended, {n} bytes were due"
+            );
         }
         self.unread.drain(..n).collect()
     }
@@ -114,7 +139,10 @@ impl Peer {
 
     async fn more(&mut self) -> bool {
         self.unread.reserve(1024);
-        in_time("a byte", self.io.read_buf(&mut self.unread)).await.unwrap_or(0) > 0
+        in_time("a byte", self.io.read_buf(&mut self.unread))
+            .await
+            .unwrap_or(0)
+            > 0
     }
 
     /// Goes on in TLS; says what kind of handshake it was.
@@ -122,7 +150,14 @@ impl Peer {
         assert!(self.unread.is_empty());
         let session = site.acceptor.accept(self.io).await.unwrap();
         let kind = session.get_ref().1.handshake_kind().unwrap();
-        (Self { io: Box::new(session), unread: Vec::new(), from: self.from }, kind)
+        (
+            Self {
+                io: Box::new(session),
+                unread: Vec::new(),
+                from: self.from,
+            },
+            kind,
+        )
     }
 
     /// Offers TLS to somebody who does not like what he sees.
@@ -133,11 +168,13 @@ impl Peer {
     /// Plays an HTTP proxy that opens the tunnel it is asked for; returns the head of the request.
     pub async fn open_tunnel(&mut self) -> String {
         let head = self.head().await;
-        self.send("HTTP/1.1 200 Connection established\r\n\r\n").await;
+        self.send("HTTP/1.1 200 Connection established\r\n\r\n")
+            .await;
         head
     }
 
-    /// Plays a SOCKS 5 proxy that asks for nothing and opens the stream; returns the request's address and port.
+    /// Plays a SOCKS 5 proxy that asks for nothing and opens the stream; returns the request's
+    /// address and port.
     pub async fn open_socks5(&mut self) -> Vec<u8> {
         let methods = self.exactly(2).await[1];
         self.exactly(methods.into()).await;
@@ -173,18 +210,30 @@ impl Site {
         let issuer = Issuer::new(params, key);
         let names = ["a.example", "b.example", "127.0.0.1"].map(str::to_owned);
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        let leaf = CertificateParams::new(names)
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .with_single_cert(
+                vec![leaf.der().clone()],
+                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            )
             .unwrap();
-        Self { root, acceptor: TlsAcceptor::from(Arc::new(config)) }
+        Self {
+            root,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        }
     }
 
     /// Options of an agent that trusts it.
     pub fn trusting(&self) -> TlsOptions {
-        TlsOptions { roots: Roots::Only(vec![self.root.clone()]), ..TlsOptions::default() }
+        TlsOptions {
+            roots: Roots::Only(vec![self.root.clone()]),
+            ..TlsOptions::default()
+        }
     }
 }

@@ -7,29 +7,46 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::join;
 
-const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+const SWITCHING: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
 
 fn upgrading() -> Request<Body> {
-    let request = Request::get("http://a.example/chat").header("connection", "Upgrade").header("upgrade", "echo");
+    let request = Request::get("http://a.example/chat")
+        .header("connection", "Upgrade")
+        .header("upgrade", "echo");
     request.body(Body::empty()).unwrap()
 }
 
 async fn take(response: Result<Response<Body>, Error>) -> Upgraded {
-    response.unwrap().into_body().upgraded().expect("an upgraded connection")
+    response
+        .unwrap()
+        .into_body()
+        .upgraded()
+        .expect("an upgraded connection")
 }
 
 #[tokio::test(start_paused = true)]
 async fn row_41_an_upgraded_connection_leaves_the_pool_with_the_bytes_behind_its_head() {
     let told = Told::default();
-    let (agent, mut origins) =
-        agent(|builder| builder.max_total(1).queue_wait(Duration::from_secs(1)).on_event(told.observe()));
-    let (mut upgraded, mut server) = join!(async { take(agent.request(upgrading()).await).await }, async {
-        let mut server = origins.accept().await;
-        let came = server.request().await;
-        assert_eq!((came.field("connection"), came.field("upgrade")), (Some("Upgrade"), Some("echo")));
-        server.send(format!("{SWITCHING}right behind")).await;
-        server
+    let (agent, mut origins) = agent(|builder| {
+        builder
+            .max_total(1)
+            .queue_wait(Duration::from_secs(1))
+            .on_event(told.observe())
     });
+    let (mut upgraded, mut server) = join!(
+        async { take(agent.request(upgrading()).await).await },
+        async {
+            let mut server = origins.accept().await;
+            let came = server.request().await;
+            assert_eq!(
+                (came.field("connection"), came.field("upgrade")),
+                (Some("Upgrade"), Some("echo"))
+            );
+            server.send(format!("{SWITCHING}right behind")).await;
+            server
+        }
+    );
     let mut heard = [0; 12];
     upgraded.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"right behind");
@@ -41,8 +58,19 @@ async fn row_41_an_upgraded_connection_leaves_the_pool_with_the_bytes_behind_its
 
     // It counts, and is neither lent nor closed for anybody else.
     let totals = agent.stats().totals().clone();
-    assert_eq!((totals.upgraded(), totals.active(), totals.idle(), totals.open()), (1, 0, 0, 1));
-    assert!(matches!(get_error(&agent, "http://b.example/").await, Error::QueueTimeout { .. }));
+    assert_eq!(
+        (
+            totals.upgraded(),
+            totals.active(),
+            totals.idle(),
+            totals.open()
+        ),
+        (1, 0, 0, 1)
+    );
+    assert!(matches!(
+        get_error(&agent, "http://b.example/").await,
+        Error::QueueTimeout { .. }
+    ));
     upgraded.shutdown().await.unwrap();
     server.closed().await;
     drop(upgraded);
@@ -54,27 +82,34 @@ async fn row_41_an_upgraded_connection_leaves_the_pool_with_the_bytes_behind_its
 #[tokio::test(start_paused = true)]
 async fn row_41_upgraded_connections_count_or_not_as_the_option_says() {
     let (agent, mut origins) = agent(|builder| builder.max_total(1).count_upgraded(false));
-    let (_upgraded, _server) = join!(async { take(agent.request(upgrading()).await).await }, async {
-        let mut server = origins.accept().await;
-        server.request().await;
-        server.send(SWITCHING).await;
-        server
-    });
+    let (_upgraded, _server) = join!(
+        async { take(agent.request(upgrading()).await).await },
+        async {
+            let mut server = origins.accept().await;
+            server.request().await;
+            server.send(SWITCHING).await;
+            server
+        }
+    );
     assert_eq!(agent.stats().totals().open(), 0);
-    let (answer, ()) =
-        join!(get(&agent, "http://b.example/"), async { drop(origins.accept().await.serve("room").await) });
+    let (answer, ()) = join!(get(&agent, "http://b.example/"), async {
+        drop(origins.accept().await.serve("room").await)
+    });
     assert_eq!(answer, "room");
 }
 
 #[tokio::test(start_paused = true)]
 async fn row_42_a_connection_can_be_taken_out_and_its_place_freed_later() {
     let (agent, mut origins) = agent(|builder| builder);
-    let (upgraded, mut server) = join!(async { take(agent.request(upgrading()).await).await }, async {
-        let mut server = origins.accept().await;
-        server.request().await;
-        server.send(format!("{SWITCHING}first")).await;
-        server
-    });
+    let (upgraded, mut server) = join!(
+        async { take(agent.request(upgrading()).await).await },
+        async {
+            let mut server = origins.accept().await;
+            server.request().await;
+            server.send(format!("{SWITCHING}first")).await;
+            server
+        }
+    );
     let (mut stream, unread, permit) = upgraded.into_parts();
     assert_eq!(unread, "first");
     assert_eq!(agent.stats().totals().upgraded(), 1);
@@ -106,27 +141,41 @@ async fn a_101_that_nobody_asked_for_is_refused() {
         server.send(SWITCHING).await;
         server
     });
-    assert!(matches!(error, Error::Malformed(BadAnswer::UnaskedUpgrade)), "{error}");
+    assert!(
+        matches!(error, Error::Malformed(BadAnswer::UnaskedUpgrade)),
+        "{error}"
+    );
     server.closed().await;
 }
 
 fn connecting() -> Request<Body> {
-    Request::builder().method(Method::CONNECT).uri("far.example:22").body(Body::empty()).unwrap()
+    Request::builder()
+        .method(Method::CONNECT)
+        .uri("far.example:22")
+        .body(Body::empty())
+        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_2xx_to_connect_is_a_tunnel_and_anything_else_is_not() {
     let (agent, mut origins) = agent(|builder| builder);
-    let (mut tunnel, mut server) = join!(async { take(agent.request(connecting()).await).await }, async {
-        let mut server = origins.accept().await;
-        let came = server.request().await;
-        assert_eq!(came.line(), "CONNECT far.example:22 HTTP/1.1");
-        // A length means nothing here (RFC 9110 section 9.3.6).
-        server.send("HTTP/1.1 200 Connected\r\nContent-Length: 5\r\n\r\nSSH-2.0\r\n").await;
-        server
-    });
+    let (mut tunnel, mut server) = join!(
+        async { take(agent.request(connecting()).await).await },
+        async {
+            let mut server = origins.accept().await;
+            let came = server.request().await;
+            assert_eq!(came.line(), "CONNECT far.example:22 HTTP/1.1");
+            // A length means nothing here (RFC 9110 section 9.3.6).
+            server
+                .send("HTTP/1.1 200 Connected\r\nContent-Length: 5\r\n\r\nSSH-2.0\r\n")
+                .await;
+            server
+        }
+    );
     let mut banner = [0; 9];
-    soon("the banner", tunnel.read_exact(&mut banner)).await.unwrap();
+    soon("the banner", tunnel.read_exact(&mut banner))
+        .await
+        .unwrap();
     assert_eq!(&banner, b"SSH-2.0\r\n");
     drop(tunnel);
     server.send("").await;
@@ -134,7 +183,9 @@ async fn a_2xx_to_connect_is_a_tunnel_and_anything_else_is_not() {
     let (response, _server) = join!(agent.request(connecting()), async {
         let mut server = origins.accept().await;
         server.request().await;
-        server.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
+        server
+            .send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+            .await;
         server
     });
     let body = response.unwrap().into_body();

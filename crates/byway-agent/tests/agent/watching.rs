@@ -1,4 +1,5 @@
-//! What an agent shows of itself: events, numbers, interim responses; and that it is a `tower` service.
+//! What an agent shows of itself: events, numbers, interim responses; and that it is a `tower`
+//! service.
 
 use crate::memory::{Told, agent, begin, get, get_error, ok, text};
 use byway_agent::{Agent, Body, CloseReason, Error, Event};
@@ -13,8 +14,13 @@ use tower_service::Service;
 #[tokio::test(start_paused = true)]
 async fn every_turn_in_the_life_of_a_connection_is_told_in_order() {
     let told = Told::default();
-    let (agent, mut origins) =
-        agent(|builder| builder.max_total(1).queue_len(1).queue_wait(Duration::from_secs(1)).on_event(told.observe()));
+    let (agent, mut origins) = agent(|builder| {
+        builder
+            .max_total(1)
+            .queue_len(1)
+            .queue_wait(Duration::from_secs(1))
+            .on_event(told.observe())
+    });
     let (.., ()) = join!(
         get(&agent, "http://a.example/"),
         async {
@@ -47,7 +53,10 @@ async fn every_turn_in_the_life_of_a_connection_is_told_in_order() {
     begin(holding.as_mut()).await;
     get_error(&agent, "http://a.example/").await;
     assert!(
-        told.lines().last().unwrap().starts_with("rejected: no connection came free within 1"),
+        told.lines()
+            .last()
+            .unwrap()
+            .starts_with("rejected: no connection came free within 1"),
         "{:?}",
         told.lines()
     );
@@ -59,7 +68,9 @@ async fn an_observer_may_ask_the_agent_at_every_event() {
     let (slot, seen): (Arc<OnceLock<Agent>>, Arc<Mutex<Vec<usize>>>) = Default::default();
     let (ask, note) = (Arc::clone(&slot), Arc::clone(&seen));
     let observe = move |_: &Event<'_>| {
-        let open = ask.get().map_or(0, |agent| agent.stats().totals().open() + agent.evict(|_| false));
+        let open = ask.get().map_or(0, |agent| {
+            agent.stats().totals().open() + agent.evict(|_| false)
+        });
         note.lock().push(open);
     };
     let (agent, mut origins) = agent(|builder| builder.max_total(1).on_event(observe));
@@ -79,7 +90,10 @@ async fn an_observer_may_ask_the_agent_at_every_event() {
     );
     agent.shutdown(Duration::from_secs(1)).await;
     let seen = seen.lock();
-    assert!(seen.len() >= 8 && seen.iter().all(|open| *open <= 1), "{seen:?}");
+    assert!(
+        seen.len() >= 8 && seen.iter().all(|open| *open <= 1),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,17 +104,37 @@ async fn the_numbers_are_those_of_the_moment_by_origin_and_in_all() {
         server.serve("x").await;
         server
     });
-    let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(agent.get("http://busy.example/"))).collect();
+    let mut waiting: Vec<_> = (0..4)
+        .map(|_| Box::pin(agent.get("http://busy.example/")))
+        .collect();
     for request in &mut waiting {
         begin(request.as_mut()).await;
     }
     advance(Duration::from_secs(1)).await;
     let stats = agent.stats();
     let busy = stats.group("http://busy.example:80").unwrap();
-    assert_eq!((busy.active(), busy.idle(), busy.open(), busy.limit(), busy.pending()), (2, 0, 2, 2, 2));
+    assert_eq!(
+        (
+            busy.active(),
+            busy.idle(),
+            busy.open(),
+            busy.limit(),
+            busy.pending()
+        ),
+        (2, 0, 2, 2, 2)
+    );
     assert_eq!(busy.oldest_wait(), Some(Duration::from_secs(1)));
     let all = stats.totals();
-    assert_eq!((all.active(), all.idle(), all.open(), all.limit(), all.pending()), (2, 1, 3, 3, 2));
+    assert_eq!(
+        (
+            all.active(),
+            all.idle(),
+            all.open(),
+            all.limit(),
+            all.pending()
+        ),
+        (2, 1, 3, 3, 2)
+    );
     assert_eq!((stats.counters().opened, stats.counters().closed), (3, 0));
     let shown = "all: 3 of 3 open (0 connecting, 2 active, 1 idle), 2 queued, the oldest for 1.0s\n  \
         http://busy.example:80: 2 of 2 open (0 connecting, 2 active, 0 idle), 2 queued, the oldest for 1.0s\n  \
@@ -113,14 +147,22 @@ async fn interim_responses_are_told_with_their_fields_and_have_an_end() {
     let heard: Arc<Mutex<Vec<String>>> = Arc::default();
     let note = Arc::clone(&heard);
     let call = move |interim: &Response<()>| {
-        let link = interim.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
-        note.lock().push(format!("{} {link:?}", interim.status().as_u16()));
+        let link = interim
+            .headers()
+            .get("link")
+            .map(|link| link.to_str().unwrap().to_owned());
+        note.lock()
+            .push(format!("{} {link:?}", interim.status().as_u16()));
     };
     let (agent, mut origins) = agent(|builder| builder.on_informational(call));
     let (answer, mut server) = join!(get(&agent, "http://a.example/"), async {
         let mut server = origins.accept().await;
         server.request().await;
-        server.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n").await;
+        server
+            .send(
+                "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n",
+            )
+            .await;
         server.send(ok("final")).await;
         server
     });
@@ -128,9 +170,14 @@ async fn interim_responses_are_told_with_their_fields_and_have_an_end() {
     assert_eq!(*heard.lock(), ["103 Some(\"</a.css>\")", "102 None"]);
     let (error, ()) = join!(get_error(&agent, "http://a.example/"), async {
         server.request().await;
-        server.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(100)).await;
+        server
+            .send("HTTP/1.1 102 Processing\r\n\r\n".repeat(100))
+            .await;
     });
-    assert_eq!(error.to_string(), "the origin's answer is not sound HTTP/1: 16 interim responses and no final one");
+    assert_eq!(
+        error.to_string(),
+        "the origin's answer is not sound HTTP/1: 16 interim responses and no final one"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,8 +186,12 @@ async fn an_agent_is_a_service_by_value_and_by_reference() {
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Error>,
     {
-        std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
-        let request = Request::get("http://a.example/").body(Body::empty()).unwrap();
+        std::future::poll_fn(|cx| service.poll_ready(cx))
+            .await
+            .unwrap();
+        let request = Request::get("http://a.example/")
+            .body(Body::empty())
+            .unwrap();
         text(service.call(request).await).await
     }
     let (agent, mut origins) = agent(|builder| builder);

@@ -24,17 +24,32 @@ struct Table {
 }
 
 impl Lookup for Table {
-    fn lookup(&self, name: HostName, _turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+    fn lookup(
+        &self,
+        name: HostName,
+        _turn: Turn,
+    ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst);
         let answers = self.answers.get(name.as_str());
-        let answer = answers.and_then(|answers| answers.get(turn).or_else(|| answers.last()).cloned());
-        Box::pin(async move { answer.unwrap_or(Err(ResolveError::NotFound)).map(Resolved::from) })
+        let answer =
+            answers.and_then(|answers| answers.get(turn).or_else(|| answers.last()).cloned());
+        Box::pin(async move {
+            answer
+                .unwrap_or(Err(ResolveError::NotFound))
+                .map(Resolved::from)
+        })
     }
 }
 
 fn dialler_with(table: Table, options: Options) -> (Dialler, Arc<Table>) {
     let table = Arc::new(table);
-    (Dialler::new(Resolver::with_lookup(table.clone(), Handle::current()), options), table)
+    (
+        Dialler::new(
+            Resolver::with_lookup(table.clone(), Handle::current()),
+            options,
+        ),
+        table,
+    )
 }
 
 fn dialler() -> Dialler {
@@ -44,12 +59,18 @@ fn dialler() -> Dialler {
 /// A dialler for which `a.example` has these addresses.
 pub(crate) fn dialler_for(ips: &[&str]) -> Dialler {
     let answer = Ok(ips.iter().map(|ip| ip.parse().unwrap()).collect());
-    let table = Table { answers: HashMap::from([("a.example", vec![answer])]), ..Table::default() };
+    let table = Table {
+        answers: HashMap::from([("a.example", vec![answer])]),
+        ..Table::default()
+    };
     dialler_with(table, Options::default()).0
 }
 
 fn a_example(port: u16) -> Target {
-    Target::Host { name: "a.example".parse().unwrap(), port }
+    Target::Host {
+        name: "a.example".parse().unwrap(),
+        port,
+    }
 }
 
 fn guarded(cidrs: &[(&str, bool)]) -> AddressRules {
@@ -59,7 +80,10 @@ fn guarded(cidrs: &[(&str, bool)]) -> AddressRules {
         allow: *allow,
         number: number + 1,
     };
-    AddressRules { rules: cidrs.iter().enumerate().map(rule).collect(), ..AddressRules::guarded() }
+    AddressRules {
+        rules: cidrs.iter().enumerate().map(rule).collect(),
+        ..AddressRules::guarded()
+    }
 }
 
 async fn listener(ip: IpAddr) -> (TcpListener, SocketAddr) {
@@ -71,7 +95,9 @@ async fn listener(ip: IpAddr) -> (TcpListener, SocketAddr) {
 /// A port that refuses: bound, so that nobody else gets it, but not listening.
 fn closed(ip: &str) -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::new(ip.parse().unwrap(), 0)).unwrap();
+    socket
+        .bind(SocketAddr::new(ip.parse().unwrap(), 0))
+        .unwrap();
     let addr = socket.local_addr().unwrap();
     (socket, addr)
 }
@@ -84,33 +110,56 @@ async fn a_literal_address_is_opened() {
     let (dialler, accepted) = (dialler(), listener.accept());
     let (dialled, accepted) = tokio::join!(dialler.open(&target, &open), accepted);
     let dialled = dialled.unwrap();
-    assert_eq!((dialled.peer, dialled.local), (Some(addr), Some(accepted.unwrap().1)));
+    assert_eq!(
+        (dialled.peer, dialled.local),
+        (Some(addr), Some(accepted.unwrap().1))
+    );
     let socket = SockRef::from(dialled.stream.as_tcp().unwrap());
     assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
 }
 
 #[tokio::test]
 async fn an_ipv6_address_is_opened_where_the_machine_has_ipv6() {
-    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else { return };
+    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else {
+        return;
+    };
     let addr = listener.local_addr().unwrap();
-    let dialled = dialler().open(&Target::Addr(addr), &AddressRules::open()).await.unwrap();
+    let dialled = dialler()
+        .open(&Target::Addr(addr), &AddressRules::open())
+        .await
+        .unwrap();
     assert_eq!(dialled.peer, Some(addr));
 }
 
 #[tokio::test]
 async fn a_port_on_which_nothing_listens_refuses() {
     let (_bound, addr) = closed("127.0.0.1");
-    let error = dialler().open(&Target::Addr(addr), &AddressRules::open()).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("{addr} refused the connection; nothing listens there"));
+    let error = dialler()
+        .open(&Target::Addr(addr), &AddressRules::open())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{addr} refused the connection; nothing listens there")
+    );
 }
 
 #[tokio::test]
 async fn several_refusals_say_how_many_addresses_were_tried() {
     let (_bound, addr) = closed("0.0.0.0");
     let dialler = dialler_for(&["127.0.0.1", "127.0.0.2", "127.0.0.3"]);
-    let error = dialler.open(&a_example(addr.port()), &AddressRules::open()).await.unwrap_err();
-    assert!(matches!(error, DialError::Refused { tried: 3, .. }), "{error:?}");
-    assert!(error.to_string().ends_with("(3 addresses were tried)"), "{error}");
+    let error = dialler
+        .open(&a_example(addr.port()), &AddressRules::open())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, DialError::Refused { tried: 3, .. }),
+        "{error:?}"
+    );
+    assert!(
+        error.to_string().ends_with("(3 addresses were tried)"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -121,27 +170,48 @@ async fn a_peer_that_does_not_answer_is_a_connect_timeout() {
     let listener = socket.listen(0).unwrap();
     let addr = listener.local_addr().unwrap();
     let _fills_the_queue = std::net::TcpStream::connect(addr).unwrap();
-    let options = Options { connect_timeout: Duration::from_millis(50), ..Options::default() };
+    let options = Options {
+        connect_timeout: Duration::from_millis(50),
+        ..Options::default()
+    };
     let dialler = dialler_with(Table::default(), options).0;
-    let error = dialler.open(&Target::Addr(addr), &AddressRules::open()).await.unwrap_err();
-    assert!(matches!(error, DialError::ConnectTimeout { tried: 1, .. }), "{error:?}");
+    let error = dialler
+        .open(&Target::Addr(addr), &AddressRules::open())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, DialError::ConnectTimeout { tried: 1, .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn the_local_address_is_where_the_connection_comes_from() {
     let (listener, addr) = listener(LOOPBACK).await;
     let local: IpAddr = Ipv4Addr::new(127, 0, 0, 9).into();
-    let options = Options { local_address: Some(local.into()), ..Options::default() };
+    let options = Options {
+        local_address: Some(local.into()),
+        ..Options::default()
+    };
     let dialler = dialler_with(Table::default(), options).0;
-    let dialled = dialler.open(&Target::Addr(addr), &AddressRules::open()).await.unwrap();
+    let dialled = dialler
+        .open(&Target::Addr(addr), &AddressRules::open())
+        .await
+        .unwrap();
     assert_eq!(dialled.local.map(|addr| addr.ip()), Some(local));
     assert_eq!(listener.accept().await.unwrap().1.ip(), local);
 }
 
 #[tokio::test]
 async fn each_family_may_start_from_an_address_of_its_own() {
-    let each = LocalAddress::Each { v4: "127.0.0.9".parse().unwrap(), v6: Ipv6Addr::LOCALHOST };
-    let options = Options { local_address: Some(each), ..Options::default() };
+    let each = LocalAddress::Each {
+        v4: "127.0.0.9".parse().unwrap(),
+        v6: Ipv6Addr::LOCALHOST,
+    };
+    let options = Options {
+        local_address: Some(each),
+        ..Options::default()
+    };
     let (dialler, _) = dialler_with(Table::default(), options);
     for (listens, from) in [("127.0.0.1:0", "127.0.0.9"), ("[::1]:0", "::1")] {
         let Ok(listener) = TcpListener::bind(listens).await else {
@@ -167,13 +237,25 @@ async fn a_silent_connection_is_probed_after_the_delay_that_was_asked_for_or_nev
         (None, None),
     ];
     for (keepalive, kept) in table {
-        let (dialler, _) = dialler_with(Table::default(), Options { keepalive, ..Options::default() });
+        let (dialler, _) = dialler_with(
+            Table::default(),
+            Options {
+                keepalive,
+                ..Options::default()
+            },
+        );
         let dialled = dialler.open(&target, &AddressRules::open()).await.unwrap();
         let socket = SockRef::from(dialled.stream.as_tcp().unwrap());
-        let found = socket.keepalive().unwrap().then(|| socket.tcp_keepalive_time().unwrap());
+        let found = socket
+            .keepalive()
+            .unwrap()
+            .then(|| socket.tcp_keepalive_time().unwrap());
         assert_eq!(found, kept, "{keepalive:?}");
         if found.is_some() {
-            let probes = (socket.tcp_keepalive_interval().unwrap(), socket.tcp_keepalive_retries().unwrap());
+            let probes = (
+                socket.tcp_keepalive_interval().unwrap(),
+                socket.tcp_keepalive_retries().unwrap(),
+            );
             assert_eq!(probes, (seconds(15), 4), "{keepalive:?}");
         }
     }
@@ -186,10 +268,15 @@ async fn both_sides_send_no_segments_larger_than_asked_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target::Addr(listener.local_addr().unwrap());
     for bytes in [Some(1200), Some(536), None] {
-        let dialler = dialler_with(Table::default(), Options::default()).0.with_segments_of(bytes);
+        let dialler = dialler_with(Table::default(), Options::default())
+            .0
+            .with_segments_of(bytes);
         let dialled = dialler.open(&target, &AddressRules::open()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
-        let sizes = [SockRef::from(dialled.stream.as_tcp().unwrap()), SockRef::from(&accepted)];
+        let sizes = [
+            SockRef::from(dialled.stream.as_tcp().unwrap()),
+            SockRef::from(&accepted),
+        ];
         for size in sizes.map(|socket| socket.tcp_mss().unwrap()) {
             assert_eq!(size <= 1200, bytes.is_some(), "{bytes:?}: {size}");
             assert!(bytes.is_none_or(|bytes| size <= bytes), "{bytes:?}: {size}");
@@ -200,34 +287,76 @@ async fn both_sides_send_no_segments_larger_than_asked_for() {
 #[tokio::test]
 async fn a_local_address_that_is_not_ours_is_blamed_on_us() {
     let (_listener, addr) = listener(LOOPBACK).await;
-    let options =
-        Options { local_address: Some(LocalAddress::Only("192.0.2.1".parse().unwrap())), ..Options::default() };
-    let error = dialler_with(Table::default(), options).0.open(&Target::Addr(addr), &AddressRules::open()).await;
+    let options = Options {
+        local_address: Some(LocalAddress::Only("192.0.2.1".parse().unwrap())),
+        ..Options::default()
+    };
+    let error = dialler_with(Table::default(), options)
+        .0
+        .open(&Target::Addr(addr), &AddressRules::open())
+        .await;
     assert!(matches!(error, Err(DialError::Exhausted(_))), "{error:?}");
 }
 
 #[tokio::test]
 async fn addresses_of_a_family_that_may_not_be_used_are_left_out() {
     let (_listener, addr) = listener(LOOPBACK).await;
-    let only_v6 = Options { family: Family::V6, ..Options::default() };
-    let from_v6 = Options { local_address: Some(LocalAddress::Only(Ipv6Addr::LOCALHOST.into())), ..Options::default() };
+    let only_v6 = Options {
+        family: Family::V6,
+        ..Options::default()
+    };
+    let from_v6 = Options {
+        local_address: Some(LocalAddress::Only(Ipv6Addr::LOCALHOST.into())),
+        ..Options::default()
+    };
     for options in [only_v6, from_v6] {
-        let error = dialler_with(Table::default(), options).0.open(&Target::Addr(addr), &AddressRules::open()).await;
-        assert!(matches!(error, Err(DialError::WrongFamily { family: Family::V6, .. })), "{error:?}");
+        let error = dialler_with(Table::default(), options)
+            .0
+            .open(&Target::Addr(addr), &AddressRules::open())
+            .await;
+        assert!(
+            matches!(
+                error,
+                Err(DialError::WrongFamily {
+                    family: Family::V6,
+                    ..
+                })
+            ),
+            "{error:?}"
+        );
     }
-    let only_v4 = Options { family: Family::V4, ..Options::default() };
+    let only_v4 = Options {
+        family: Family::V4,
+        ..Options::default()
+    };
     let answer = Ok(vec!["::1".parse().unwrap(), LOOPBACK]);
-    let table = Table { answers: HashMap::from([("a.example", vec![answer])]), ..Table::default() };
-    let dialled = dialler_with(table, only_v4).0.open(&a_example(addr.port()), &AddressRules::open()).await.unwrap();
+    let table = Table {
+        answers: HashMap::from([("a.example", vec![answer])]),
+        ..Table::default()
+    };
+    let dialled = dialler_with(table, only_v4)
+        .0
+        .open(&a_example(addr.port()), &AddressRules::open())
+        .await
+        .unwrap();
     assert_eq!(dialled.peer, Some(addr));
 }
 
 #[tokio::test]
 async fn a_literal_address_is_checked() {
     let (_listener, addr) = listener(LOOPBACK).await;
-    let error = dialler().open(&Target::Addr(addr), &AddressRules::guarded()).await.unwrap_err();
+    let error = dialler()
+        .open(&Target::Addr(addr), &AddressRules::guarded())
+        .await
+        .unwrap_err();
     assert!(
-        matches!(error, DialError::Denied(Denied { reason: Reason::Guard("a loopback address"), .. })),
+        matches!(
+            error,
+            DialError::Denied(Denied {
+                reason: Reason::Guard("a loopback address"),
+                ..
+            })
+        ),
         "{error:?}"
     );
 }
@@ -235,9 +364,20 @@ async fn a_literal_address_is_checked() {
 #[tokio::test]
 async fn a_name_that_resolves_to_denied_addresses_only_is_denied() {
     let (_listener, addr) = listener(LOOPBACK).await;
-    for ip in ["127.0.0.1", "::ffff:127.0.0.1", "::1", "169.254.169.254", "64:ff9b::7f00:1"] {
-        let error = dialler_for(&[ip]).open(&a_example(addr.port()), &AddressRules::guarded()).await.unwrap_err();
-        let DialError::Denied(denied) = error else { panic!("{ip}: {error:?}") };
+    for ip in [
+        "127.0.0.1",
+        "::ffff:127.0.0.1",
+        "::1",
+        "169.254.169.254",
+        "64:ff9b::7f00:1",
+    ] {
+        let error = dialler_for(&[ip])
+            .open(&a_example(addr.port()), &AddressRules::guarded())
+            .await
+            .unwrap_err();
+        let DialError::Denied(denied) = error else {
+            panic!("{ip}: {error:?}")
+        };
         assert_eq!(denied.addr.ip(), ip.parse::<IpAddr>().unwrap());
     }
 }
@@ -248,17 +388,38 @@ async fn of_a_mixed_answer_only_the_addresses_that_pass_are_tried() {
     let (_denied, addr) = listener("127.0.0.2".parse().unwrap()).await;
     let rules = guarded(&[("127.0.0.1/32", true)]);
     let dialler = dialler_for(&["127.0.0.2", "10.0.0.1", "::1", "127.0.0.1"]);
-    let error = dialler.open(&a_example(addr.port()), &rules).await.unwrap_err();
-    let DialError::Refused { addr: refused, tried: 1 } = error else { panic!("{error:?}") };
-    assert_eq!(refused, Target::Addr(SocketAddr::new(LOOPBACK, addr.port())));
+    let error = dialler
+        .open(&a_example(addr.port()), &rules)
+        .await
+        .unwrap_err();
+    let DialError::Refused {
+        addr: refused,
+        tried: 1,
+    } = error
+    else {
+        panic!("{error:?}")
+    };
+    assert_eq!(
+        refused,
+        Target::Addr(SocketAddr::new(LOOPBACK, addr.port()))
+    );
 }
 
 #[test]
 fn public_addresses_pass_beside_private_ones() {
-    let addrs = ["10.0.0.1:80", "8.8.8.8:80", "[::1]:80", "[2606:4700::1]:80"].map(|text| text.parse().unwrap());
+    let addrs = ["10.0.0.1:80", "8.8.8.8:80", "[::1]:80", "[2606:4700::1]:80"]
+        .map(|text| text.parse().unwrap());
     let passed = check_all(&addrs, &AddressRules::guarded()).unwrap();
-    assert_eq!(passed.iter().map(CheckedAddr::addr).collect::<Vec<_>>(), [addrs[1], addrs[3]]);
-    assert_eq!(check_all(&addrs[..1], &AddressRules::guarded()).unwrap_err().addr, addrs[0]);
+    assert_eq!(
+        passed.iter().map(CheckedAddr::addr).collect::<Vec<_>>(),
+        [addrs[1], addrs[3]]
+    );
+    assert_eq!(
+        check_all(&addrs[..1], &AddressRules::guarded())
+            .unwrap_err()
+            .addr,
+        addrs[0]
+    );
 }
 
 #[tokio::test]
@@ -266,7 +427,10 @@ async fn a_name_that_changes_its_answer_cannot_slip_past_the_check() {
     let (allowed, addr) = listener(LOOPBACK).await;
     let _denied = TcpListener::bind(("127.0.0.2", addr.port())).await;
     let answers = vec![Ok(vec![LOOPBACK]), Ok(vec!["127.0.0.2".parse().unwrap()])];
-    let table = Table { answers: HashMap::from([("a.example", answers)]), ..Table::default() };
+    let table = Table {
+        answers: HashMap::from([("a.example", answers)]),
+        ..Table::default()
+    };
     let (dialler, table) = dialler_with(table, Options::default());
     let rules = guarded(&[("127.0.0.1/32", true)]);
     let dialled = dialler.open(&a_example(addr.port()), &rules).await.unwrap();
@@ -279,20 +443,44 @@ async fn a_name_that_changes_its_answer_cannot_slip_past_the_check() {
 #[tokio::test]
 async fn failures_of_the_resolver_are_told_apart() {
     let fail = |error| {
-        let table = Table { answers: HashMap::from([("a.example", vec![Err(error)])]), ..Table::default() };
+        let table = Table {
+            answers: HashMap::from([("a.example", vec![Err(error)])]),
+            ..Table::default()
+        };
         dialler_with(table, Options::default()).0
     };
     let open = AddressRules::open();
-    let error = fail(ResolveError::NotFound).open(&a_example(80), &open).await.unwrap_err();
-    assert_eq!(error.to_string(), "`a.example` has no address: no such name is known here");
-    let error = fail(ResolveError::Timeout).open(&a_example(80), &open).await;
-    assert!(matches!(error, Err(DialError::ResolveTimeout { .. })), "{error:?}");
-    let error = fail(ResolveError::Exhausted("too many open files".into())).open(&a_example(80), &open).await;
+    let error = fail(ResolveError::NotFound)
+        .open(&a_example(80), &open)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`a.example` has no address: no such name is known here"
+    );
+    let error = fail(ResolveError::Timeout)
+        .open(&a_example(80), &open)
+        .await;
+    assert!(
+        matches!(error, Err(DialError::ResolveTimeout { .. })),
+        "{error:?}"
+    );
+    let error = fail(ResolveError::Exhausted("too many open files".into()))
+        .open(&a_example(80), &open)
+        .await;
     assert!(matches!(error, Err(DialError::Exhausted(_))), "{error:?}");
     let error = unresolved("a.example".parse().unwrap(), ResolveError::Busy);
-    assert!(matches!(error, DialError::TooManyLookups { .. }), "{error:?}");
-    let error = fail(ResolveError::Failed("try again".into())).open(&a_example(80), &open).await;
-    assert!(matches!(error, Err(DialError::ResolveFailed { .. })), "{error:?}");
+    assert!(
+        matches!(error, DialError::TooManyLookups { .. }),
+        "{error:?}"
+    );
+    let error = fail(ResolveError::Failed("try again".into()))
+        .open(&a_example(80), &open)
+        .await;
+    assert!(
+        matches!(error, Err(DialError::ResolveFailed { .. })),
+        "{error:?}"
+    );
 }
 
 /// A path for a socket of one test; removed at the end.
@@ -314,11 +502,19 @@ impl Drop for SocketPath {
 async fn a_unix_socket_is_opened_whatever_the_address_rules_say() {
     let path = SocketPath::new("open");
     let listener = UnixListener::bind(&path.0).unwrap();
-    let rules = AddressRules { otherwise_allow: false, ..AddressRules::guarded() };
-    let mut dialled = dialler().open(&Target::Unix(path.0.clone()), &rules).await.unwrap();
+    let rules = AddressRules {
+        otherwise_allow: false,
+        ..AddressRules::guarded()
+    };
+    let mut dialled = dialler()
+        .open(&Target::Unix(path.0.clone()), &rules)
+        .await
+        .unwrap();
     assert_eq!((dialled.peer, dialled.local), (None, None));
     let (mut accepted, _) = listener.accept().await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut accepted, b"hi").await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut accepted, b"hi")
+        .await
+        .unwrap();
     let mut buf = [0; 8];
     assert_eq!(dialled.stream.read(&mut buf).await.unwrap(), Read::Data(2));
 }
@@ -327,19 +523,33 @@ async fn a_unix_socket_is_opened_whatever_the_address_rules_say() {
 async fn a_unix_socket_that_is_not_there_or_not_listening_is_told() {
     let path = SocketPath::new("gone");
     let target = Target::Unix(path.0.clone());
-    let error = dialler().open(&target, &AddressRules::open()).await.unwrap_err();
+    let error = dialler()
+        .open(&target, &AddressRules::open())
+        .await
+        .unwrap_err();
     assert!(matches!(error, DialError::Unreachable { .. }), "{error:?}");
     drop(UnixListener::bind(&path.0).unwrap());
-    let error = dialler().open(&target, &AddressRules::open()).await.unwrap_err();
+    let error = dialler()
+        .open(&target, &AddressRules::open())
+        .await
+        .unwrap_err();
     assert!(matches!(error, DialError::Refused { .. }), "{error:?}");
 }
 
 fn told(failures: &[(&str, io::Error)], unanswered: usize) -> DialError {
     let copy = |(addr, error): &(&str, io::Error)| {
-        let error = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        let error = error
+            .raw_os_error()
+            .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
         (addr.parse().unwrap(), error)
     };
-    most_telling(Lost { failures: failures.iter().map(copy).collect(), unanswered }, Duration::from_secs(10))
+    most_telling(
+        Lost {
+            failures: failures.iter().map(copy).collect(),
+            unanswered,
+        },
+        Duration::from_secs(10),
+    )
 }
 
 #[test]
@@ -351,13 +561,37 @@ fn the_most_telling_failure_is_told() {
     let no_files = || io::Error::from_raw_os_error(24);
     let no_port = || io::Error::from(io::ErrorKind::AddrNotAvailable);
 
-    assert!(matches!(told(&[(b, unreachable()), (a, refused())], 1), DialError::Refused { tried: 3, .. }));
-    assert!(matches!(told(&[(b, unreachable())], 1), DialError::Unreachable { tried: 2, .. }));
-    assert!(matches!(told(&[(b, refused()), (a, no_files())], 0), DialError::Exhausted(_)));
+    assert!(matches!(
+        told(&[(b, unreachable()), (a, refused())], 1),
+        DialError::Refused { tried: 3, .. }
+    ));
+    assert!(matches!(
+        told(&[(b, unreachable())], 1),
+        DialError::Unreachable { tried: 2, .. }
+    ));
+    assert!(matches!(
+        told(&[(b, refused()), (a, no_files())], 0),
+        DialError::Exhausted(_)
+    ));
     // A machine without IPv6 says so of every IPv6 address; what the other address did tells more.
-    assert!(matches!(told(&[(b, no_route())], 1), DialError::ConnectTimeout { tried: 2, .. }));
-    assert!(matches!(told(&[(b, no_port()), (a, refused())], 0), DialError::Refused { tried: 2, .. }));
-    assert!(matches!(told(&[(b, no_route())], 0), DialError::Unreachable { tried: 1, .. }));
-    assert!(matches!(told(&[(b, no_port())], 0), DialError::Exhausted(_)));
-    assert!(matches!(told(&[], 2), DialError::ConnectTimeout { tried: 2, .. }));
+    assert!(matches!(
+        told(&[(b, no_route())], 1),
+        DialError::ConnectTimeout { tried: 2, .. }
+    ));
+    assert!(matches!(
+        told(&[(b, no_port()), (a, refused())], 0),
+        DialError::Refused { tried: 2, .. }
+    ));
+    assert!(matches!(
+        told(&[(b, no_route())], 0),
+        DialError::Unreachable { tried: 1, .. }
+    ));
+    assert!(matches!(
+        told(&[(b, no_port())], 0),
+        DialError::Exhausted(_)
+    ));
+    assert!(matches!(
+        told(&[], 2),
+        DialError::ConnectTimeout { tried: 2, .. }
+    ));
 }

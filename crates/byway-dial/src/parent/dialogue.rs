@@ -1,30 +1,43 @@
 //! Dialogue: what a parent proxy is told, and its answer.
 //!
 //! In:    the parent, and the target in the form in which it shall travel.
-//! Out:   a stream that now leads to the target, with not one byte of it read, or what the parent said instead.
-//! Never: reads past the parent's answer, and never waits by a clock (whoever runs it sets the deadline).
+//! Out:   a stream that now leads to the target, with not one byte of it read, or what the parent
+//!        said instead.
+//! Never: reads past the parent's answer, and never waits by a clock (whoever runs it sets the
+//!        deadline).
 
 use super::{Parent, ParentError, Scheme};
 use crate::answer_head::{self, BadHead};
 use crate::socks::{
-    Command, Greeting, Login, LoginStatus, Method, MethodChoice, Parsed, Reply, Reply4, ReplyCode, ReplyCode4, Request,
-    Request4, SocksError,
+    Command, Greeting, Login, LoginStatus, Method, MethodChoice, Parsed, Reply, Reply4, ReplyCode,
+    ReplyCode4, Request, Request4, SocksError,
 };
 use crate::stream::{Read, Stream};
 use crate::target::Target;
 
 /// What will be said, made before anything is dialled.
 pub(super) enum Dialogue {
-    Socks4 { request: Request4 },
-    Socks5 { login: Option<Login>, request: Request },
-    Http { head: String },
+    Socks4 {
+        request: Request4,
+    },
+    Socks5 {
+        login: Option<Login>,
+        request: Request,
+    },
+    Http {
+        head: String,
+    },
 }
 
 impl Dialogue {
     /// For `target` as it shall travel: a name only if the parent is one that resolves it.
     pub(super) fn new(parent: &Parent, target: &Target) -> Result<Self, ParentError> {
         let made = match parent.scheme {
-            Scheme::Http | Scheme::Https => return Ok(Self::Http { head: connect_head(parent, target)? }),
+            Scheme::Http | Scheme::Https => {
+                return Ok(Self::Http {
+                    head: connect_head(parent, target)?,
+                });
+            }
             Scheme::Socks4 | Scheme::Socks4a => Self::socks4(parent, target),
             Scheme::Socks5 | Scheme::Socks5h => Self::socks5(parent, target),
         };
@@ -33,11 +46,14 @@ impl Dialogue {
 
     fn socks4(parent: &Parent, target: &Target) -> Result<Self, SocksError> {
         let user = parent.credentials.as_ref().map_or("", |(user, _)| user);
-        Ok(Self::Socks4 { request: Request4::new(Command::Connect, target.clone(), user.as_bytes())? })
+        Ok(Self::Socks4 {
+            request: Request4::new(Command::Connect, target.clone(), user.as_bytes())?,
+        })
     }
 
     fn socks5(parent: &Parent, target: &Target) -> Result<Self, SocksError> {
-        let login = |(user, password): &(String, String)| Login::new(user.as_bytes(), password.as_bytes());
+        let login =
+            |(user, password): &(String, String)| Login::new(user.as_bytes(), password.as_bytes());
         Ok(Self::Socks5 {
             login: parent.credentials.as_ref().map(login).transpose()?,
             request: Request::new(Command::Connect, target.clone())?,
@@ -67,9 +83,17 @@ async fn ask_socks4(stream: &mut Stream, request: &Request4) -> Result<(), Paren
     }
 }
 
-async fn ask_socks5(stream: &mut Stream, login: Option<&Login>, request: &Request) -> Result<(), ParentError> {
+async fn ask_socks5(
+    stream: &mut Stream,
+    login: Option<&Login>,
+    request: &Request,
+) -> Result<(), ParentError> {
     // With credentials, both: a parent that asks for none is free to take us without.
-    let methods: &[Method] = if login.is_some() { &[Method::Open, Method::Password] } else { &[Method::Open] };
+    let methods: &[Method] = if login.is_some() {
+        &[Method::Open, Method::Password]
+    } else {
+        &[Method::Open]
+    };
     say(stream, |out| Greeting::new(methods).encode(out)).await?;
     match (hear(stream, MethodChoice::parse).await?, login) {
         (MethodChoice::Use(Method::Open), _) => {}
@@ -96,10 +120,14 @@ fn granted(code: ReplyCode) -> Result<(), ParentError> {
         ReplyCode::Succeeded => return Ok(()),
         ReplyCode::GeneralFailure => ParentError::Failed { status },
         ReplyCode::NotAllowed => ParentError::Denied,
-        ReplyCode::NetworkUnreachable | ReplyCode::HostUnreachable => ParentError::Unreachable { status },
+        ReplyCode::NetworkUnreachable | ReplyCode::HostUnreachable => {
+            ParentError::Unreachable { status }
+        }
         ReplyCode::ConnectionRefused => ParentError::Refused,
         ReplyCode::TtlExpired => ParentError::TargetTimeout,
-        ReplyCode::CommandNotSupported | ReplyCode::AddressTypeNotSupported => ParentError::Unsupported { status },
+        ReplyCode::CommandNotSupported | ReplyCode::AddressTypeNotSupported => {
+            ParentError::Unsupported { status }
+        }
     })
 }
 
@@ -120,7 +148,10 @@ async fn hear<T>(stream: &mut Stream, parse: fn(&[u8]) -> Parsed<T>) -> Result<T
             return Ok(message);
         }
     }
-    Err(ParentError::Socks(SocksError::TooLong("answer", SOCKS_ANSWER_MAX)))
+    Err(ParentError::Socks(SocksError::TooLong(
+        "answer",
+        SOCKS_ANSWER_MAX,
+    )))
 }
 
 async fn read_some(stream: &mut Stream, space: &mut [u8]) -> Result<usize, ParentError> {
@@ -130,10 +161,13 @@ async fn read_some(stream: &mut Stream, space: &mut [u8]) -> Result<usize, Paren
     }
 }
 
-/// A target prints as an authority: a valid host name or an address, IPv6 in brackets, and no byte that ends a line.
+/// A target prints as an authority: a valid host name or an address, IPv6 in brackets, and no byte
+/// that ends a line.
 fn connect_head(parent: &Parent, target: &Target) -> Result<String, ParentError> {
     if let Target::Unix(_) = target {
-        return Err(ParentError::Request("the path of a Unix socket does not travel".into()));
+        return Err(ParentError::Request(
+            "the path of a Unix socket does not travel".into(),
+        ));
     }
     let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
     if let Some(authorization) = parent.authorization()? {
@@ -156,8 +190,8 @@ async fn ask_http(stream: &mut Stream, head: &str) -> Result<(), ParentError> {
     }
 }
 
-/// Reads one head and not a byte more. A head that may not have ended yet lacks at least the rest of its last line end,
-/// so that many bytes can be asked for without reading past it.
+/// Reads one head and not a byte more. A head that may not have ended yet lacks at least the rest
+/// of its last line end, so that many bytes can be asked for without reading past it.
 async fn hear_head(stream: &mut Stream, max: usize) -> Result<Vec<u8>, ParentError> {
     let mut head = Vec::new();
     loop {

@@ -32,7 +32,9 @@ pub enum ParentError {
     #[error("{0}; is it an HTTP proxy?")]
     Http(#[source] BadHead),
     /// It wants credentials that we do not have, or others.
-    #[error("it does not accept our credentials; set or correct the user and password of this parent")]
+    #[error(
+        "it does not accept our credentials; set or correct the user and password of this parent"
+    )]
     Credentials,
     /// It forbids the target.
     #[error("its rules forbid the target")]
@@ -67,5 +69,7 @@ pub enum ParentError {
 }
 
 fn code(status: Option<u16>) -> String {
-    status.map(|status| format!(" (HTTP status {status})")).unwrap_or_default()
+    status
+        .map(|status| format!(" (HTTP status {status})"))
+        .unwrap_or_default()
 }

@@ -20,7 +20,11 @@ mod https;
 mod socks4;
 
 /// A parent that is spoken to, and what it shall hear and say.
-async fn ask(parent: Parent, listener: TcpListener, script: &[Step<'_>]) -> (Result<Dialled, DialError>, Played) {
+async fn ask(
+    parent: Parent,
+    listener: TcpListener,
+    script: &[Step<'_>],
+) -> (Result<Dialled, DialError>, Played) {
     ask_for(&target(), parent, listener, script).await
 }
 
@@ -75,7 +79,8 @@ impl Step<'_> {
                     heard.push(socket.read_u8().await.unwrap());
                 }
             }
-            // A write may fail because the other side has given up already; that is what the test looks at.
+            // A write may fail because the other side has given up already; that is what the test
+            // looks at.
             Self::Say(bytes) => drop(socket.write_all(bytes).await),
             Self::Spell(bytes) => {
                 for byte in *bytes {
@@ -96,15 +101,28 @@ async fn parent(scheme: Scheme, login: Option<(&str, &str)>) -> (Parent, TcpList
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = Target::Addr(listener.local_addr().unwrap());
     let credentials = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
-    (Parent { scheme, at, credentials }, listener)
+    (
+        Parent {
+            scheme,
+            at,
+            credentials,
+        },
+        listener,
+    )
 }
 
-async fn socks(login: Option<(&str, &str)>, script: &[Step<'_>]) -> (Result<Dialled, DialError>, Played) {
+async fn socks(
+    login: Option<(&str, &str)>,
+    script: &[Step<'_>],
+) -> (Result<Dialled, DialError>, Played) {
     let (parent, listener) = parent(Scheme::Socks5h, login).await;
     ask(parent, listener, script).await
 }
 
-async fn http(login: Option<(&str, &str)>, script: &[Step<'_>]) -> (Result<Dialled, DialError>, Played) {
+async fn http(
+    login: Option<(&str, &str)>,
+    script: &[Step<'_>],
+) -> (Result<Dialled, DialError>, Played) {
     let (parent, listener) = parent(Scheme::Http, login).await;
     ask(parent, listener, script).await
 }
@@ -121,7 +139,9 @@ async fn read(stream: &mut Stream, len: usize) -> Vec<u8> {
     let mut all = Vec::new();
     while all.len() < len {
         let mut buf = vec![0; len - all.len()];
-        let Read::Data(n) = stream.read(&mut buf).await.unwrap() else { panic!("an early end") };
+        let Read::Data(n) = stream.read(&mut buf).await.unwrap() else {
+            panic!("an early end")
+        };
         all.extend_from_slice(&buf[..n]);
     }
     all
@@ -133,7 +153,12 @@ const SOCKS_GRANTED: &[u8] = b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50";
 #[tokio::test]
 async fn through_socks_the_name_travels_and_early_bytes_of_the_target_are_kept() {
     let early = [SOCKS_GRANTED, b"220 welcome"].concat();
-    let script = [Step::Hear(3), Step::Say(b"\x05\x00"), Step::Hear(SOCKS_REQUEST.len()), Step::Say(&early)];
+    let script = [
+        Step::Hear(3),
+        Step::Say(b"\x05\x00"),
+        Step::Hear(SOCKS_REQUEST.len()),
+        Step::Say(&early),
+    ];
     let (dialled, mut parent) = socks(None, &script).await;
     let mut dialled = dialled.unwrap();
     assert_eq!(parent.heard, [b"\x05\x01\x00", SOCKS_REQUEST].concat());
@@ -151,7 +176,12 @@ async fn a_socks_parent_may_answer_byte_by_byte_and_with_any_kind_of_address() {
     let name = [&b"\x05\x00\x00\x03\xff"[..], &[b'?'; 257]].concat();
     for granted in [SOCKS_GRANTED, &v6, &name] {
         let answer = [granted, b"early"].concat();
-        let script = [Step::Hear(3), Step::Spell(b"\x05\x00"), Step::Hear(SOCKS_REQUEST.len()), Step::Spell(&answer)];
+        let script = [
+            Step::Hear(3),
+            Step::Spell(b"\x05\x00"),
+            Step::Hear(SOCKS_REQUEST.len()),
+            Step::Spell(&answer),
+        ];
         let (dialled, _parent) = socks(None, &script).await;
         assert_eq!(read(&mut dialled.unwrap().stream, 5).await, b"early");
     }
@@ -169,17 +199,34 @@ async fn a_socks_parent_that_asks_for_a_password_gets_it() {
     ];
     let (dialled, parent) = socks(Some(("bob", "key")), &script).await;
     assert!(dialled.is_ok(), "{dialled:?}");
-    assert_eq!(parent.heard, [b"\x05\x02\x00\x02\x01\x03bob\x03key", SOCKS_REQUEST].concat());
+    assert_eq!(
+        parent.heard,
+        [b"\x05\x02\x00\x02\x01\x03bob\x03key", SOCKS_REQUEST].concat()
+    );
 }
 
 #[tokio::test]
 async fn a_socks_parent_that_does_not_accept_our_credentials_says_so() {
-    let wrong = [Step::Hear(4), Step::Say(b"\x05\x02"), Step::Hear(9), Step::Say(b"\x01\x01")];
-    assert!(matches!(why(socks(Some(("bob", "key")), &wrong).await.0), ParentError::Credentials));
+    let wrong = [
+        Step::Hear(4),
+        Step::Say(b"\x05\x02"),
+        Step::Hear(9),
+        Step::Say(b"\x01\x01"),
+    ];
+    assert!(matches!(
+        why(socks(Some(("bob", "key")), &wrong).await.0),
+        ParentError::Credentials
+    ));
     let none = [Step::Hear(3), Step::Say(b"\x05\xff")];
-    assert!(matches!(why(socks(None, &none).await.0), ParentError::Credentials));
+    assert!(matches!(
+        why(socks(None, &none).await.0),
+        ParentError::Credentials
+    ));
     let unasked = [Step::Hear(3), Step::Say(b"\x05\x02")];
-    assert!(matches!(why(socks(None, &unasked).await.0), ParentError::Credentials));
+    assert!(matches!(
+        why(socks(None, &unasked).await.0),
+        ParentError::Credentials
+    ));
 }
 
 #[tokio::test]
@@ -188,30 +235,56 @@ async fn a_socks_parent_that_refuses_says_why() {
     let answers = [answer(2), answer(5), answer(4)];
     let mut told = Vec::new();
     for answer in &answers {
-        let script = [Step::Hear(3), Step::Say(b"\x05\x00"), Step::Hear(SOCKS_REQUEST.len()), Step::Say(answer)];
+        let script = [
+            Step::Hear(3),
+            Step::Say(b"\x05\x00"),
+            Step::Hear(SOCKS_REQUEST.len()),
+            Step::Say(answer),
+        ];
         told.push(why(socks(None, &script).await.0));
     }
     assert!(matches!(
         told.as_slice(),
-        [ParentError::Denied, ParentError::Refused, ParentError::Unreachable { status: None }]
+        [
+            ParentError::Denied,
+            ParentError::Refused,
+            ParentError::Unreachable { status: None }
+        ]
     ));
 }
 
 #[tokio::test]
 async fn a_socks_parent_that_misbehaves_is_told() {
-    let garbage = [Step::Hear(3), Step::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n")];
+    let garbage = [
+        Step::Hear(3),
+        Step::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    ];
     let error = why(socks(None, &garbage).await.0);
     assert_eq!(
         error.to_string(),
         "the SOCKS message has version 72, which does not belong there; is it a SOCKS proxy of the version that was written down?"
     );
     let unoffered = [Step::Hear(3), Step::Say(b"\x05\x01")];
-    assert!(matches!(why(socks(None, &unoffered).await.0), ParentError::Socks(SocksError::Method(1))));
-    let unknown = [Step::Hear(3), Step::Say(b"\x05\x00"), Step::Hear(SOCKS_REQUEST.len()), Step::Say(b"\x05\x63")];
-    assert!(matches!(why(socks(None, &unknown).await.0), ParentError::Socks(SocksError::Code(0x63))));
+    assert!(matches!(
+        why(socks(None, &unoffered).await.0),
+        ParentError::Socks(SocksError::Method(1))
+    ));
+    let unknown = [
+        Step::Hear(3),
+        Step::Say(b"\x05\x00"),
+        Step::Hear(SOCKS_REQUEST.len()),
+        Step::Say(b"\x05\x63"),
+    ];
+    assert!(matches!(
+        why(socks(None, &unknown).await.0),
+        ParentError::Socks(SocksError::Code(0x63))
+    ));
     for early_end in [&b""[..], b"\x05"] {
         let closing = [Step::Hear(3), Step::Say(early_end), Step::Close];
-        assert!(matches!(why(socks(None, &closing).await.0), ParentError::Closed));
+        assert!(matches!(
+            why(socks(None, &closing).await.0),
+            ParentError::Closed
+        ));
     }
 }
 
@@ -234,24 +307,49 @@ async fn interim_answers_come_before_the_answer_but_nobody_asked_to_switch() {
     let answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nA: b\r\n\r\nHTTP/1.0 200\r\n\r\nearly";
     let (dialled, _parent) = http(None, &[Step::HearHead, Step::Say(answer)]).await;
     assert_eq!(read(&mut dialled.unwrap().stream, 5).await, b"early");
-    let (dialled, _parent) = http(None, &[Step::HearHead, Step::Say(b"HTTP/1.1 101 Switching\r\n\r\n")]).await;
-    assert!(matches!(why(dialled), ParentError::Failed { status: Some(101) }));
+    let (dialled, _parent) = http(
+        None,
+        &[Step::HearHead, Step::Say(b"HTTP/1.1 101 Switching\r\n\r\n")],
+    )
+    .await;
+    assert!(matches!(
+        why(dialled),
+        ParentError::Failed { status: Some(101) }
+    ));
 }
 
 #[tokio::test]
 async fn an_http_parent_that_refuses_says_why() {
-    let (dialled, _parent) =
-        http(None, &[Step::HearHead, Step::Say(b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno")]).await;
+    let (dialled, _parent) = http(
+        None,
+        &[
+            Step::HearHead,
+            Step::Say(b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno"),
+        ],
+    )
+    .await;
     assert!(matches!(why(dialled), ParentError::Credentials));
     let told = |status| connected(status).unwrap_err();
     assert!(matches!(told(403), ParentError::Denied));
-    assert!(matches!(told(502), ParentError::Unreachable { status: Some(502) }));
+    assert!(matches!(
+        told(502),
+        ParentError::Unreachable { status: Some(502) }
+    ));
     assert!(matches!(told(503), ParentError::Unreachable { .. }));
     assert!(matches!(told(504), ParentError::TargetTimeout));
     assert!(matches!(told(405), ParentError::Unsupported { .. }));
-    assert!(matches!(told(500), ParentError::Failed { status: Some(500) }));
-    assert!(matches!(told(302), ParentError::Failed { status: Some(302) }));
-    assert_eq!(told(502).to_string(), "it cannot reach the target (HTTP status 502)");
+    assert!(matches!(
+        told(500),
+        ParentError::Failed { status: Some(500) }
+    ));
+    assert!(matches!(
+        told(302),
+        ParentError::Failed { status: Some(302) }
+    ));
+    assert_eq!(
+        told(502).to_string(),
+        "it cannot reach the target (HTTP status 502)"
+    );
     assert!((200..300).all(|status| connected(status).is_ok()));
 }
 
@@ -269,11 +367,17 @@ async fn an_http_parent_that_misbehaves_is_told() {
     ];
     for (answer, fault) in table {
         let error = why(http(None, &[Step::HearHead, Step::Say(answer)]).await.0);
-        assert!(matches!(error, ParentError::Http(found) if found == fault), "{error:?}");
+        assert!(
+            matches!(error, ParentError::Http(found) if found == fault),
+            "{error:?}"
+        );
     }
     for early_end in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r"] {
         let closing = [Step::HearHead, Step::Say(early_end), Step::Close];
-        assert!(matches!(why(http(None, &closing).await.0), ParentError::Closed));
+        assert!(matches!(
+            why(http(None, &closing).await.0),
+            ParentError::Closed
+        ));
     }
 }
 
@@ -281,9 +385,14 @@ async fn an_http_parent_that_misbehaves_is_told() {
 async fn a_parent_that_says_nothing_is_given_up() {
     for scheme in [Scheme::Socks5h, Scheme::Http] {
         let (parent, _listener) = parent(scheme, None).await;
-        let options = Options { connect_timeout: Duration::from_millis(50), ..Options::default() };
+        let options = Options {
+            connect_timeout: Duration::from_millis(50),
+            ..Options::default()
+        };
         let dialler = Dialler::new(Resolver::system(Handle::current()), options);
-        let error = why(dialler.open_via(&parent, &target(), &AddressRules::guarded()).await);
+        let error = why(dialler
+            .open_via(&parent, &target(), &AddressRules::guarded())
+            .await);
         assert!(matches!(error, ParentError::Timeout { .. }), "{error:?}");
     }
 }
@@ -293,12 +402,21 @@ async fn a_parent_that_is_down_is_told_apart_from_a_target_that_is() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let at = Target::Addr(bound.local_addr().unwrap());
-    let parent = Parent { scheme: Scheme::Socks5h, at: at.clone(), credentials: None };
+    let parent = Parent {
+        scheme: Scheme::Socks5h,
+        at: at.clone(),
+        credentials: None,
+    };
     let dialler = Dialler::new(Resolver::system(Handle::current()), Options::default());
-    let error = dialler.open_via(&parent, &target(), &AddressRules::guarded()).await.unwrap_err();
+    let error = dialler
+        .open_via(&parent, &target(), &AddressRules::guarded())
+        .await
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("through the parent proxy {at}: {at} refused the connection; nothing listens there")
+        format!(
+            "through the parent proxy {at}: {at} refused the connection; nothing listens there"
+        )
     );
 }
 
@@ -306,14 +424,30 @@ async fn a_parent_that_is_down_is_told_apart_from_a_target_that_is() {
 fn what_does_not_fit_the_protocol_is_told_before_anything_is_dialled() {
     let plan = |scheme, target: &str, login: Option<(&str, &str)>| {
         let credentials = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
-        let parent = Parent { scheme, at: "127.0.0.1:1".parse().unwrap(), credentials };
+        let parent = Parent {
+            scheme,
+            at: "127.0.0.1:1".parse().unwrap(),
+            credentials,
+        };
         Dialogue::new(&parent, &target.parse().unwrap()).err()
     };
     let long = "x".repeat(256);
-    assert!(matches!(plan(Scheme::Socks5h, "unix:/run/a", None), Some(ParentError::Request(_))));
-    assert!(matches!(plan(Scheme::Http, "unix:/run/a", None), Some(ParentError::Request(_))));
-    assert!(matches!(plan(Scheme::Socks5h, "a:1", Some((&long, ""))), Some(ParentError::Request(_))));
-    assert!(matches!(plan(Scheme::Http, "a:1", Some(("a:b", ""))), Some(ParentError::Request(_))));
+    assert!(matches!(
+        plan(Scheme::Socks5h, "unix:/run/a", None),
+        Some(ParentError::Request(_))
+    ));
+    assert!(matches!(
+        plan(Scheme::Http, "unix:/run/a", None),
+        Some(ParentError::Request(_))
+    ));
+    assert!(matches!(
+        plan(Scheme::Socks5h, "a:1", Some((&long, ""))),
+        Some(ParentError::Request(_))
+    ));
+    assert!(matches!(
+        plan(Scheme::Http, "a:1", Some(("a:b", ""))),
+        Some(ParentError::Request(_))
+    ));
     assert!(plan(Scheme::Http, "[::1]:1", Some(("a", "b:c"))).is_none());
 }
 
@@ -321,13 +455,28 @@ fn what_does_not_fit_the_protocol_is_told_before_anything_is_dialled() {
 fn a_parent_that_could_never_be_told_is_known_before_the_first_stream() {
     let check = |scheme, at: &str, user: &str| {
         let credentials = Some((user.to_owned(), String::new()));
-        Parent { scheme, at: at.parse().unwrap(), credentials }.check()
+        Parent {
+            scheme,
+            at: at.parse().unwrap(),
+            credentials,
+        }
+        .check()
     };
     let long = "x".repeat(256);
-    for scheme in [Scheme::Socks4, Scheme::Socks4a, Scheme::Socks5, Scheme::Socks5h, Scheme::Http, Scheme::Https] {
+    for scheme in [
+        Scheme::Socks4,
+        Scheme::Socks4a,
+        Scheme::Socks5,
+        Scheme::Socks5h,
+        Scheme::Http,
+        Scheme::Https,
+    ] {
         assert!(check(scheme, "a:1", "bob").is_ok());
         let bad = if scheme.is_http() { "a:b" } else { &long };
-        assert!(matches!(check(scheme, "a:1", bad), Err(ParentError::Request(_))), "{scheme:?}");
+        assert!(
+            matches!(check(scheme, "a:1", bad), Err(ParentError::Request(_))),
+            "{scheme:?}"
+        );
     }
     assert!(check(Scheme::Http, "unix:/run/proxy", "bob").is_ok());
     assert!(check(Scheme::Https, "unix:/run/proxy", "bob").is_err());
@@ -337,7 +486,10 @@ fn a_parent_that_could_never_be_told_is_known_before_the_first_stream() {
 async fn a_parent_never_shows_its_password() {
     let (parent, _listener) = parent(Scheme::Socks5h, Some(("bob", "hunter2"))).await;
     for shown in [format!("{parent:?}"), parent.to_string()] {
-        assert!(shown.contains("bob:***@") && !shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.contains("bob:***@") && !shown.contains("hunter2"),
+            "{shown}"
+        );
     }
 }
 
@@ -346,7 +498,10 @@ async fn an_ipv6_target_travels_in_brackets() {
     let (parent, listener) = parent(Scheme::Http, None).await;
     let target = "[2001:db8::1]:443".parse().unwrap();
     let (_, heard) = ask_for(&target, parent, listener, &[Step::HearHead, Step::Close]).await;
-    assert_eq!(heard.heard, b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n\r\n");
+    assert_eq!(
+        heard.heard,
+        b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n\r\n"
+    );
 }
 
 #[tokio::test]
@@ -354,12 +509,26 @@ async fn a_request_in_absolute_form_finds_the_parent_untouched_and_knows_what_to
     let (parent, listener) = parent(Scheme::Http, Some(("bob", "key"))).await;
     let dialler = Dialler::new(Resolver::system(Handle::current()), Options::default());
     let (dialled, accepted) = tokio::join!(dialler.open_parent(&parent), listener.accept());
-    dialled.unwrap().stream.write_all(b"GET http://a.example/ HTTP/1.1\r\n").await.unwrap();
+    dialled
+        .unwrap()
+        .stream
+        .write_all(b"GET http://a.example/ HTTP/1.1\r\n")
+        .await
+        .unwrap();
     let mut heard = [0; 32];
     accepted.unwrap().0.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"GET http://a.example/ HTTP/1.1\r\n");
-    assert_eq!(parent.authorization().unwrap().as_deref(), Some("Basic Ym9iOmtleQ=="));
-    let socks = Parent { scheme: Scheme::Socks5h, ..parent };
+    assert_eq!(
+        parent.authorization().unwrap().as_deref(),
+        Some("Basic Ym9iOmtleQ==")
+    );
+    let socks = Parent {
+        scheme: Scheme::Socks5h,
+        ..parent
+    };
     assert_eq!(socks.authorization().unwrap(), None);
-    assert!(matches!(why(dialler.open_parent(&socks).await), ParentError::Request(_)));
+    assert!(matches!(
+        why(dialler.open_parent(&socks).await),
+        ParentError::Request(_)
+    ));
 }

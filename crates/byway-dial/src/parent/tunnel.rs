@@ -2,7 +2,8 @@
 //!
 //! In:    a parent, a target, and the address rules of whoever asks.
 //! Out:   an open stream to the target, or to the parent itself for requests in absolute form.
-//! Never: resolves the target's name where names travel; sends an address that it has resolved and not checked.
+//! Never: resolves the target's name where names travel; sends an address that it has resolved and
+//!        not checked.
 
 use tokio::time::timeout;
 
@@ -15,27 +16,35 @@ use crate::rules::{AddressRules, CheckedAddr};
 use crate::target::Target;
 use crate::tls::ServerName;
 
-/// How many addresses of a name are offered to a parent that does not resolve names, one connection each.
+/// How many addresses of a name are offered to a parent that does not resolve names, one connection
+/// each.
 const ADDRESSES_MAX: usize = 4;
 
 impl Dialler {
     /// Opens a stream to `target` through `parent`.
     ///
-    /// Where names travel ([`Scheme::resolves_here`] says which schemes are others), the target goes to the parent as it
-    /// stands and `rules` are not asked: whether this parent may be used for this target is policy's word. For
-    /// `socks4` and `socks5` the name is resolved here and every address checked against `rules`; of those that pass, up
-    /// to four are offered to the parent, each on a connection of its own, until it opens one.
+    /// Where names travel ([`Scheme::resolves_here`] says which schemes are others), the target
+    /// goes to the parent as it stands and `rules` are not asked: whether this parent may be used
+    /// for this target is policy's word. For `socks4` and `socks5` the name is resolved here and
+    /// every address checked against `rules`; of those that pass, up to four are offered to the
+    /// parent, each on a connection of its own, until it opens one.
     ///
-    /// Connecting to the parent takes at most `connect_timeout`, a TLS handshake with it at most that of its
-    /// [`TlsClient`](crate::TlsClient), and its answer at most `connect_timeout` once more, because the parent itself connects in that
-    /// time. An address that took too long is the last.
+    /// Connecting to the parent takes at most `connect_timeout`, a TLS handshake with it at most
+    /// that of its [`TlsClient`](crate::TlsClient), and its answer at most `connect_timeout` once
+    /// more, because the parent itself connects in that time. An address that took too long is the
+    /// last.
     ///
     /// Cancel safe: dropping the future resets the connection to the parent.
     ///
     /// # Errors
-    /// [`DialError::Parent`] with what failed: the way to the parent, or what the parent said. Where the name is resolved
-    /// here, also what [`Dialler::addresses`] says of it.
-    pub async fn open_via(&self, parent: &Parent, target: &Target, rules: &AddressRules) -> Result<Dialled, DialError> {
+    /// [`DialError::Parent`] with what failed: the way to the parent, or what the parent said.
+    /// Where the name is resolved here, also what [`Dialler::addresses`] says of it.
+    pub async fn open_via(
+        &self,
+        parent: &Parent,
+        target: &Target,
+        rules: &AddressRules,
+    ) -> Result<Dialled, DialError> {
         let carried = self.carried(parent, target, rules).await?;
         let mut last = None;
         for target in &carried {
@@ -45,13 +54,14 @@ impl Dialler {
                 Err(error) => return Err(failed(parent, error)),
             }
         }
-        let nothing = || ParentError::Request(format!("{target} has no address that it could be sent as"));
+        let nothing =
+            || ParentError::Request(format!("{target} has no address that it could be sent as"));
         Err(failed(parent, last.unwrap_or_else(nothing)))
     }
 
-    /// Opens a stream to `parent` itself, in TLS if it is an `https` proxy, and says nothing on it. For an HTTP proxy,
-    /// which takes requests in absolute form (RFC 9112 section 3.2.2) with the field `Proxy-Authorization` of
-    /// [`Parent::authorization`].
+    /// Opens a stream to `parent` itself, in TLS if it is an `https` proxy, and says nothing on it.
+    /// For an HTTP proxy, which takes requests in absolute form (RFC 9112 section 3.2.2) with the
+    /// field `Proxy-Authorization` of [`Parent::authorization`].
     ///
     /// Cancel safe: dropping the future resets the connection.
     ///
@@ -59,17 +69,23 @@ impl Dialler {
     /// [`DialError::Parent`] with what failed; of a SOCKS parent, that it takes no such requests.
     pub async fn open_parent(&self, parent: &Parent) -> Result<Dialled, DialError> {
         if !parent.scheme.is_http() {
-            let why = "requests in absolute form are for HTTP proxies; a SOCKS proxy takes a tunnel";
+            let why =
+                "requests in absolute form are for HTTP proxies; a SOCKS proxy takes a tunnel";
             return Err(failed(parent, ParentError::Request(why.into())));
         }
-        self.reach(parent).await.map_err(|error| failed(parent, error))
+        self.reach(parent)
+            .await
+            .map_err(|error| failed(parent, error))
     }
 
     async fn reach(&self, parent: &Parent) -> Result<Dialled, ParentError> {
         let dial = |error| ParentError::Dial(Box::new(error));
         // The operator wrote the parent's name, so it is looked up as one of this program.
         let own = self.clone().on_behalf_of(Asker::Own);
-        let mut dialled = own.open(&parent.at, &AddressRules::open()).await.map_err(dial)?;
+        let mut dialled = own
+            .open(&parent.at, &AddressRules::open())
+            .await
+            .map_err(dial)?;
         if parent.scheme == Scheme::Https {
             let name = ServerName::of(&parent.at).ok_or_else(no_name)?;
             let tls = self.parent_tls().map_err(|error| dial(error.into()))?;
@@ -89,7 +105,12 @@ impl Dialler {
     }
 
     /// `target` in the forms in which it may travel, the best first.
-    async fn carried(&self, parent: &Parent, target: &Target, rules: &AddressRules) -> Result<Vec<Target>, DialError> {
+    async fn carried(
+        &self,
+        parent: &Parent,
+        target: &Target,
+        rules: &AddressRules,
+    ) -> Result<Vec<Target>, DialError> {
         if !parent.scheme.resolves_here() || matches!(target, Target::Unix(_)) {
             return Ok(vec![target.clone()]);
         }
@@ -99,20 +120,32 @@ impl Dialler {
             Target::Unix(_) => Vec::new(),
         };
         found.retain(|addr| {
-            self.options().family.admits(std::net::SocketAddr::new(addr.ip().to_canonical(), addr.port()))
+            self.options().family.admits(std::net::SocketAddr::new(
+                addr.ip().to_canonical(),
+                addr.port(),
+            ))
         });
         let only_v4 = parent.scheme == Scheme::Socks4;
         found.retain(|addr| !only_v4 || addr.ip().to_canonical().is_ipv4());
         if found.is_empty() && only_v4 {
-            let why =
-                format!("SOCKS 4 carries IPv4 addresses only, and {target} has none; use socks4a:// or socks5h://");
+            let why = format!(
+                "SOCKS 4 carries IPv4 addresses only, and {target} has none; use socks4a:// or socks5h://"
+            );
             return Err(failed(parent, ParentError::Request(why)));
         }
         if found.is_empty() {
-            return Err(DialError::WrongFamily { target: target.clone(), family: self.options().family });
+            return Err(DialError::WrongFamily {
+                target: target.clone(),
+                family: self.options().family,
+            });
         }
         let checked = check_all(&found, rules)?;
-        Ok(checked.iter().take(ADDRESSES_MAX).map(CheckedAddr::addr).map(Target::Addr).collect())
+        Ok(checked
+            .iter()
+            .take(ADDRESSES_MAX)
+            .map(CheckedAddr::addr)
+            .map(Target::Addr)
+            .collect())
     }
 }
 
@@ -121,11 +154,14 @@ pub(super) fn no_name() -> ParentError {
 }
 
 fn failed(parent: &Parent, source: ParentError) -> DialError {
-    DialError::Parent { parent: parent.at.clone(), source }
+    DialError::Parent {
+        parent: parent.at.clone(),
+        source,
+    }
 }
 
-/// Whether the parent answered in a way that another address of the same name may change. Its rules judge each address
-/// by itself, too: some know no IPv6.
+/// Whether the parent answered in a way that another address of the same name may change. Its rules
+/// judge each address by itself, too: some know no IPv6.
 fn says_another_may_do(error: &ParentError) -> bool {
     matches!(
         error,

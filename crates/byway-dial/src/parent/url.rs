@@ -19,7 +19,9 @@ pub enum BadParent {
     #[error("a proxy begins with its scheme: write http://HOST:PORT or socks5h://HOST:PORT")]
     NoScheme,
     /// Its scheme is unknown.
-    #[error("`{0}://` is no scheme of a proxy: write http, https, socks4, socks4a, socks5 or socks5h before ://")]
+    #[error(
+        "`{0}://` is no scheme of a proxy: write http, https, socks4, socks4a, socks5 or socks5h before ://"
+    )]
     Scheme(String),
     /// Something stands behind host and port.
     #[error("a proxy is a host and a port, with nothing behind them")]
@@ -30,7 +32,9 @@ pub enum BadParent {
     )]
     Credentials,
     /// SOCKS 4 knows no passwords.
-    #[error("SOCKS 4 knows a user id and no password: write socks4://USER@HOST:PORT, or use socks5h://")]
+    #[error(
+        "SOCKS 4 knows a user id and no password: write socks4://USER@HOST:PORT, or use socks5h://"
+    )]
     NoPassword,
     /// Its host or port is malformed.
     #[error(transparent)]
@@ -40,49 +44,76 @@ pub enum BadParent {
 impl FromStr for Parent {
     type Err = BadParent;
 
-    /// `SCHEME://[USER[:PASSWORD]@]HOST[:PORT]`, where one `/` may follow. See [`Scheme`] for the schemes and the ports
-    /// that are meant where none is written.
+    /// `SCHEME://[USER[:PASSWORD]@]HOST[:PORT]`, where one `/` may follow. See [`Scheme`] for the
+    /// schemes and the ports that are meant where none is written.
     fn from_str(text: &str) -> Result<Self, BadParent> {
-        let (scheme, rest) =
-            text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)).ok_or(BadParent::NoScheme)?;
+        let (scheme, rest) = text
+            .split_once("://")
+            .filter(|(scheme, _)| is_scheme(scheme))
+            .ok_or(BadParent::NoScheme)?;
         let scheme = Scheme::from_name(scheme).ok_or_else(|| BadParent::Scheme(scheme.into()))?;
         // The last @ ends the password, which may hold others.
-        let (user_info, authority) = rest.rsplit_once('@').map_or((None, rest), |(info, rest)| (Some(info), rest));
+        let (user_info, authority) = rest
+            .rsplit_once('@')
+            .map_or((None, rest), |(info, rest)| (Some(info), rest));
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         if authority.contains(['/', '?', '#']) {
             return Err(BadParent::Path);
         }
         let at = target(authority, scheme.default_port())?;
-        let credentials = user_info.map(|info| credentials(info, scheme)).transpose()?;
-        Ok(Self { scheme, at, credentials })
+        let credentials = user_info
+            .map(|info| credentials(info, scheme))
+            .transpose()?;
+        Ok(Self {
+            scheme,
+            at,
+            credentials,
+        })
     }
 }
 
 /// A scheme in form (RFC 3986 section 3.1), so that no error shows half of a password instead.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
 fn target(authority: &str, default_port: u16) -> Result<Target, BadTarget> {
     let behind_brackets = authority.rfind(']').map_or(0, |end| end + 1);
-    let port = authority.get(behind_brackets..).and_then(|rest| rest.rfind(':')).map(|at| at + behind_brackets);
+    let port = authority
+        .get(behind_brackets..)
+        .and_then(|rest| rest.rfind(':'))
+        .map(|at| at + behind_brackets);
     match port.and_then(|at| authority.split_at_checked(at)) {
         // An IPv6 address without brackets; nobody can tell where its port begins.
-        Some((host, _)) if host.contains(':') && !host.starts_with('[') => Err(BadTarget::Host(host.into())),
+        Some((host, _)) if host.contains(':') && !host.starts_with('[') => {
+            Err(BadTarget::Host(host.into()))
+        }
         Some((host, port)) => Target::from_host(host, parse_port(port.trim_start_matches(':'))?),
         None => Target::from_host(authority, default_port),
     }
 }
 
 fn credentials(info: &str, scheme: Scheme) -> Result<(String, String), BadParent> {
-    let (user, password) = info.split_once(':').map_or((info, None), |(user, password)| (user, Some(password)));
+    let (user, password) = info
+        .split_once(':')
+        .map_or((info, None), |(user, password)| (user, Some(password)));
     if password.is_some() && matches!(scheme, Scheme::Socks4 | Scheme::Socks4a) {
         return Err(BadParent::NoPassword);
     }
-    let decoded = |text| percent_decoded(text).filter(|text| fits(text)).ok_or(BadParent::Credentials);
+    let decoded = |text| {
+        percent_decoded(text)
+            .filter(|text| fits(text))
+            .ok_or(BadParent::Credentials)
+    };
     let (user, password) = (decoded(user)?, decoded(password.unwrap_or_default())?);
-    if user.contains(':') { Err(BadParent::Credentials) } else { Ok((user, password)) }
+    if user.contains(':') {
+        Err(BadParent::Credentials)
+    } else {
+        Ok((user, password))
+    }
 }
 
 fn fits(text: &str) -> bool {
@@ -106,13 +137,23 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 /// `text` with every byte as `%XX` that could mean something in a URL.
 pub(super) fn percent_encoded(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    text.bytes()
+        .map(|b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -131,8 +172,14 @@ mod tests {
             ("http://192.0.2.1/", "http://192.0.2.1:80"),
             ("socks4://me@192.0.2.1", "socks4://me:***@192.0.2.1:1080"),
             ("socks4a://192.0.2.1:9", "socks4a://192.0.2.1:9"),
-            ("socks5://u:secret@[2001:db8::1]", "socks5://u:***@[2001:db8::1]:1080"),
-            ("socks5h://a%40b:p@ss%3Asecret@[::1]:1081/", "socks5h://a%40b:***@[::1]:1081"),
+            (
+                "socks5://u:secret@[2001:db8::1]",
+                "socks5://u:***@[2001:db8::1]:1080",
+            ),
+            (
+                "socks5h://a%40b:p@ss%3Asecret@[::1]:1081/",
+                "socks5h://a%40b:***@[::1]:1081",
+            ),
         ] {
             let parent = parse(text).unwrap();
             assert_eq!(parent.to_string(), shown);
@@ -144,7 +191,10 @@ mod tests {
     fn user_and_password_are_percent_decoded() {
         let told = |text| parse(text).unwrap().credentials;
         let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
-        assert_eq!(told("http://a%40b:p@ss%3Aword@h:1"), pair("a@b", "p@ss:word"));
+        assert_eq!(
+            told("http://a%40b:p@ss%3Aword@h:1"),
+            pair("a@b", "p@ss:word")
+        );
         assert_eq!(told("socks5://a:b:c@h"), pair("a", "b:c"));
         assert_eq!(told("http://token@h"), pair("token", ""));
         assert_eq!(told("http://:key@h"), pair("", "key"));
@@ -201,7 +251,10 @@ mod tests {
             ("http://::1:3128", host("::1")),
             ("http://127.1:1", host("127.1")),
             ("http://h:0", BadParent::Target(BadTarget::Port("0".into()))),
-            ("http://h:", BadParent::Target(BadTarget::Port(String::new()))),
+            (
+                "http://h:",
+                BadParent::Target(BadTarget::Port(String::new())),
+            ),
         ] {
             let found = parse(text).unwrap_err();
             assert!(!found.to_string().contains("secret"));

@@ -2,8 +2,8 @@
 //!
 //! In:    answers with their lifetimes, the asker that each was looked up for, and the time.
 //! Out:   a fresh answer, or addresses that are out of date and still better than none.
-//! Never: holds more than a fixed number of names. When it is full, the asker with the most names loses its oldest one, so
-//! that one user cannot push out the names of others.
+//! Never: holds more than a fixed number of names. When it is full, the asker with the most names
+//!        loses its oldest one, so that one user cannot push out the names of others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -18,7 +18,8 @@ pub(super) const POSITIVE_TTL: Duration = Duration::from_secs(30);
 const TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// How long "there is no such name" is believed. Other failures are never kept.
 pub(super) const NEGATIVE_TTL: Duration = Duration::from_secs(5);
-/// How long addresses may be used beyond their lifetime while no server answers (RFC 8767 allows days).
+/// How long addresses may be used beyond their lifetime while no server answers (RFC 8767 allows
+/// days).
 pub(super) const STALE: Duration = Duration::from_secs(3600);
 /// After addresses beyond their lifetime were used: how long until the servers are asked again.
 pub(super) const RECHECK: Duration = Duration::from_secs(5);
@@ -39,7 +40,8 @@ pub(super) enum Found {
 #[derive(Default)]
 pub(super) struct Cache {
     entries: HashMap<Key, Entry>,
-    /// The names that count against each asker, by insertion, the oldest first. No asker is without one.
+    /// The names that count against each asker, by insertion, the oldest first. No asker is without
+    /// one.
     shares: HashMap<Asker, BTreeMap<u64, Key>>,
     insertions: u64,
 }
@@ -57,18 +59,30 @@ impl Cache {
     pub(super) fn find(&self, name: &Key, now: Instant) -> Found {
         match self.entries.get(name) {
             Some(entry) if now < entry.fresh_until => Found::Fresh(entry.answer.clone()),
-            Some(Entry { answer: Ok(addresses), stale_until, .. }) if now < *stale_until => {
-                Found::Stale(addresses.clone())
-            }
+            Some(Entry {
+                answer: Ok(addresses),
+                stale_until,
+                ..
+            }) if now < *stale_until => Found::Stale(addresses.clone()),
             _ => Found::Nothing,
         }
     }
 
-    /// Keeps `answer`, which was looked up for `asker`, for `ttl`, or for as long as its kind is kept where the lifetime is
-    /// unknown.
-    pub(super) fn keep(&mut self, name: &Key, asker: &Asker, answer: &Answer, ttl: Option<Duration>, now: Instant) {
+    /// Keeps `answer`, which was looked up for `asker`, for `ttl`, or for as long as its kind is
+    /// kept where the lifetime is unknown.
+    pub(super) fn keep(
+        &mut self,
+        name: &Key,
+        asker: &Asker,
+        answer: &Answer,
+        ttl: Option<Duration>,
+        now: Instant,
+    ) {
         let (ttl, stale) = match answer {
-            Ok(_) => (ttl.map_or(POSITIVE_TTL, |ttl| ttl.clamp(TTL.0, TTL.1)), STALE),
+            Ok(_) => (
+                ttl.map_or(POSITIVE_TTL, |ttl| ttl.clamp(TTL.0, TTL.1)),
+                STALE,
+            ),
             Err(ResolveError::NotFound) => (NEGATIVE_TTL, Duration::ZERO),
             Err(_) => return,
         };
@@ -82,7 +96,10 @@ impl Cache {
             asker: earlier.map_or_else(|| asker.clone(), |earlier| earlier.asker),
             insertion: self.insertions,
         };
-        self.shares.entry(entry.asker.clone()).or_default().insert(entry.insertion, name.clone());
+        self.shares
+            .entry(entry.asker.clone())
+            .or_default()
+            .insert(entry.insertion, name.clone());
         self.entries.insert(name.clone(), entry);
         while self.entries.len() > NAMES_MAX && self.evict() {}
     }
@@ -101,18 +118,25 @@ impl Cache {
     /// Removes the oldest name of the asker that has the most.
     fn evict(&mut self) -> bool {
         let largest = self.shares.values().max_by_key(|share| share.len());
-        let Some(name) = largest.and_then(|share| share.values().next()).cloned() else { return false };
+        let Some(name) = largest.and_then(|share| share.values().next()).cloned() else {
+            return false;
+        };
         self.remove(&name).is_some()
     }
 
-    /// No server has answered: addresses beyond their lifetime are used for a short time without asking.
+    /// No server has answered: addresses beyond their lifetime are used for a short time without
+    /// asking.
     pub(super) fn use_stale(&mut self, name: &Key, now: Instant) -> Option<Addresses> {
         let entry = self.entries.get_mut(name)?;
-        let Ok(addresses) = &entry.answer else { return None };
+        let Ok(addresses) = &entry.answer else {
+            return None;
+        };
         if now >= entry.stale_until {
             return None;
         }
-        entry.fresh_until = entry.fresh_until.max((now + RECHECK).min(entry.stale_until));
+        entry.fresh_until = entry
+            .fresh_until
+            .max((now + RECHECK).min(entry.stale_until));
         Some(addresses.clone())
     }
 
@@ -130,7 +154,10 @@ mod tests {
     use super::*;
 
     fn name(text: &str) -> Key {
-        Key { name: text.parse().unwrap(), is_absolute: false }
+        Key {
+            name: text.parse().unwrap(),
+            is_absolute: false,
+        }
     }
 
     fn answer() -> Answer {
@@ -142,11 +169,23 @@ mod tests {
         let now = Instant::now();
         let mut cache = Cache::default();
         for n in 0..=NAMES_MAX {
-            cache.keep(&name(&format!("n{n}.example")), &Asker::Own, &answer(), None, now);
+            cache.keep(
+                &name(&format!("n{n}.example")),
+                &Asker::Own,
+                &answer(),
+                None,
+                now,
+            );
         }
         assert_eq!(cache.entries.len(), NAMES_MAX);
-        assert!(matches!(cache.find(&name("n0.example"), now), Found::Nothing));
-        assert!(matches!(cache.find(&name("n1.example"), now), Found::Fresh(Ok(_))));
+        assert!(matches!(
+            cache.find(&name("n0.example"), now),
+            Found::Nothing
+        ));
+        assert!(matches!(
+            cache.find(&name("n1.example"), now),
+            Found::Fresh(Ok(_))
+        ));
     }
 
     #[tokio::test]
@@ -156,7 +195,10 @@ mod tests {
         for _ in 0..10 * NAMES_MAX {
             cache.keep(&name("a.example"), &Asker::Own, &answer(), None, now);
         }
-        assert_eq!((cache.entries.len(), cache.shares[&Asker::Own].len()), (1, 1));
+        assert_eq!(
+            (cache.entries.len(), cache.shares[&Asker::Own].len()),
+            (1, 1)
+        );
     }
 
     #[tokio::test]
@@ -164,11 +206,26 @@ mod tests {
         let now = Instant::now();
         let mut cache = Cache::default();
         for (told, kept) in [(0, 1), (1, 1), (60, 60), (1_000_000, 3600)] {
-            cache.keep(&name("a.example"), &Asker::Own, &answer(), Some(Duration::from_secs(told)), now);
+            cache.keep(
+                &name("a.example"),
+                &Asker::Own,
+                &answer(),
+                Some(Duration::from_secs(told)),
+                now,
+            );
             let kept = now + Duration::from_secs(kept);
             let just_before = kept - Duration::from_millis(1);
-            assert!(matches!(cache.find(&name("a.example"), just_before), Found::Fresh(Ok(_))), "{told}");
-            assert!(matches!(cache.find(&name("a.example"), kept), Found::Stale(_)), "{told}");
+            assert!(
+                matches!(
+                    cache.find(&name("a.example"), just_before),
+                    Found::Fresh(Ok(_))
+                ),
+                "{told}"
+            );
+            assert!(
+                matches!(cache.find(&name("a.example"), kept), Found::Stale(_)),
+                "{told}"
+            );
         }
     }
 
@@ -178,9 +235,19 @@ mod tests {
         let mut cache = Cache::default();
         cache.keep(&name("a.example"), &Asker::Own, &answer(), None, now);
         let end = now + POSITIVE_TTL + STALE;
-        assert!(cache.use_stale(&name("a.example"), end - Duration::from_secs(1)).is_some());
-        assert!(matches!(cache.find(&name("a.example"), end - Duration::from_millis(1)), Found::Fresh(Ok(_))));
-        assert!(matches!(cache.find(&name("a.example"), end), Found::Nothing));
+        assert!(
+            cache
+                .use_stale(&name("a.example"), end - Duration::from_secs(1))
+                .is_some()
+        );
+        assert!(matches!(
+            cache.find(&name("a.example"), end - Duration::from_millis(1)),
+            Found::Fresh(Ok(_))
+        ));
+        assert!(matches!(
+            cache.find(&name("a.example"), end),
+            Found::Nothing
+        ));
         assert!(cache.use_stale(&name("a.example"), end).is_none());
     }
 
@@ -192,11 +259,26 @@ mod tests {
         cache.keep(&name("of.bob"), &bob, &answer(), None, now);
         cache.keep(&name("of.bob"), &alice, &answer(), None, now);
         for n in 0..2 * NAMES_MAX {
-            cache.keep(&name(&format!("n{n}.example")), &alice, &answer(), None, now);
+            cache.keep(
+                &name(&format!("n{n}.example")),
+                &alice,
+                &answer(),
+                None,
+                now,
+            );
         }
-        assert!(matches!(cache.find(&name("of.bob"), now), Found::Fresh(Ok(_))));
-        assert_eq!((cache.entries.len(), cache.shares[&bob].len()), (NAMES_MAX, 1));
+        assert!(matches!(
+            cache.find(&name("of.bob"), now),
+            Found::Fresh(Ok(_))
+        ));
+        assert_eq!(
+            (cache.entries.len(), cache.shares[&bob].len()),
+            (NAMES_MAX, 1)
+        );
         cache.keep(&name("more.of.bob"), &bob, &answer(), None, now);
-        assert_eq!((cache.entries.len(), cache.shares[&alice].len()), (NAMES_MAX, NAMES_MAX - 2));
+        assert_eq!(
+            (cache.entries.len(), cache.shares[&alice].len()),
+            (NAMES_MAX, NAMES_MAX - 2)
+        );
     }
 }

@@ -1,13 +1,14 @@
-//! DNS: looks names up as `getaddrinfo` does with `hosts: files dns`, but every look-up can be ended at any moment.
+//! DNS: looks names up as `getaddrinfo` does with `hosts: files dns`, but every look-up can be
+//! ended at any moment.
 //!
 //! In:    a host name, and what `resolv.conf` and `hosts` say now.
 //! Out:   its IPv6 and IPv4 addresses with their lifetime.
 //! Never: starts a task or a thread: sockets and timers belong to the look-up and end with it.
 //!
-//! What differs from the C library, on purpose: a server that is silent costs a second before the next one is asked
-//! beside it, and not its whole `timeout`; a name with enough dots whose own look-up failed is not searched for, because
-//! a server that fails for a moment must not lead to another host; and addresses of one family do not wait long for
-//! the other one.
+//! What differs from the C library, on purpose: a server that is silent costs a second before the
+//! next one is asked beside it, and not its whole `timeout`; a name with enough dots whose own
+//! look-up failed is not searched for, because a server that fails for a moment must not lead to
+//! another host; and addresses of one family do not wait long for the other one.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -30,8 +31,8 @@ use crate::target::HostName;
 
 /// How many look-ups may be under way at once.
 const LOOKUPS_MAX: usize = 128;
-/// How many sockets all look-ups together may have open: two for each, one for each family, and as many again for
-/// questions that are sent more than once.
+/// How many sockets all look-ups together may have open: two for each, one for each family, and as
+/// many again for questions that are sent more than once.
 pub(super) const SOCKETS_MAX: usize = 4 * LOOKUPS_MAX;
 /// How long a server may be silent before the next one is asked beside it, or the same one again.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -55,17 +56,29 @@ struct Shared {
 }
 
 impl DnsLookup {
-    /// At most `sockets` are open at once: a quarter of them is the number of look-ups, which have two each.
+    /// At most `sockets` are open at once: a quarter of them is the number of look-ups, which have
+    /// two each.
     pub(super) fn new(files: DnsFiles, sockets: usize) -> Self {
         let at_once = (sockets / 4).clamp(1, LOOKUPS_MAX);
         let spare = Semaphore::new(sockets.saturating_sub(2 * at_once).min(SOCKETS_MAX));
-        let shared = Arc::new(Shared { turn: AtomicUsize::new(0), spare });
-        Self { files: Files::new(files), shared, at_once }
+        let shared = Arc::new(Shared {
+            turn: AtomicUsize::new(0),
+            spare,
+        });
+        Self {
+            files: Files::new(files),
+            shared,
+            at_once,
+        }
     }
 }
 
 impl Lookup for DnsLookup {
-    fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+    fn lookup(
+        &self,
+        name: HostName,
+        turn: Turn,
+    ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let ((_, settings), shared) = (self.files.now(), Arc::clone(&self.shared));
         let is_absolute = *turn.asker() != Asker::Own;
         Box::pin(async move {
@@ -97,15 +110,25 @@ async fn look_up(
         return Ok(Resolved::from(addresses.to_vec()));
     }
     let conf = &settings.conf;
-    let first = if conf.rotate { shared.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
-    let asking = Asking { conf, first, spare: &shared.spare };
+    let first = if conf.rotate {
+        shared.turn.fetch_add(1, Ordering::Relaxed)
+    } else {
+        0
+    };
+    let asking = Asking {
+        conf,
+        first,
+        spare: &shared.spare,
+    };
     let mut failed = None;
     for step in steps(conf, name.as_str(), is_absolute) {
         match both_families(&asking, &step.name).await {
             Ok(found) => return Ok(found),
             Err(Failure::NotFound) => {}
             // As the C library: only a server's word that it failed lets the search go on.
-            Err(failure @ Failure::Server(_)) if !step.as_it_is => failed = failed.or(Some(failure)),
+            Err(failure @ Failure::Server(_)) if !step.as_it_is => {
+                failed = failed.or(Some(failure))
+            }
             Err(failure) => return Err(failure.into()),
         }
     }
@@ -120,14 +143,20 @@ struct Step {
     as_it_is: bool,
 }
 
-/// In which order a name is tried: as it is, first if it has enough dots and else last; between them with each domain. An
-/// absolute name is tried as it is alone.
+/// In which order a name is tried: as it is, first if it has enough dots and else last; between
+/// them with each domain. An absolute name is tried as it is alone.
 fn steps(conf: &Conf, name: &str, is_absolute: bool) -> Vec<Step> {
-    let as_it_is = || Step { name: name.to_owned(), as_it_is: true };
+    let as_it_is = || Step {
+        name: name.to_owned(),
+        as_it_is: true,
+    };
     if is_absolute {
         return vec![as_it_is()];
     }
-    let searched = conf.search.iter().map(|domain| Step { name: format!("{name}.{domain}"), as_it_is: false });
+    let searched = conf.search.iter().map(|domain| Step {
+        name: format!("{name}.{domain}"),
+        as_it_is: false,
+    });
     let mut steps: Vec<_> = searched.filter(|step| step.name.len() <= 253).collect();
     match name.matches('.').count() >= conf.ndots {
         true => steps.insert(0, as_it_is()),
@@ -144,7 +173,8 @@ struct Asking<'a> {
     spare: &'a Semaphore,
 }
 
-/// Asks for IPv6 and IPv4 at once. Addresses of one family are an answer, whatever becomes of the other one.
+/// Asks for IPv6 and IPv4 at once. Addresses of one family are an answer, whatever becomes of the
+/// other one.
 async fn both_families(asking: &Asking<'_>, name: &str) -> Result<Resolved, Failure> {
     let v4 = Box::pin(ask(asking, name, Kind::V4));
     if asking.conf.no_aaaa {
@@ -168,14 +198,17 @@ async fn wait_for_other(
     other: impl Future<Output = Result<Records, Failure>>,
 ) -> Result<Records, Failure> {
     match one {
-        Ok(records) if !records.addresses.is_empty() => {
-            timeout(OTHER_FAMILY, other).await.unwrap_or(Err(Failure::Timeout))
-        }
+        Ok(records) if !records.addresses.is_empty() => timeout(OTHER_FAMILY, other)
+            .await
+            .unwrap_or(Err(Failure::Timeout)),
         _ => other.await,
     }
 }
 
-fn combine(v6: Result<Records, Failure>, v4: Result<Records, Failure>) -> Result<Resolved, Failure> {
+fn combine(
+    v6: Result<Records, Failure>,
+    v4: Result<Records, Failure>,
+) -> Result<Resolved, Failure> {
     let (mut addresses, mut ttl, mut failed) = (Vec::<IpAddr>::new(), Duration::MAX, None);
     for family in [v6, v4] {
         match family {
@@ -195,11 +228,15 @@ fn combine(v6: Result<Records, Failure>, v4: Result<Records, Failure>) -> Result
         None if addresses.is_empty() => return Err(Failure::NotFound),
         None => {}
     }
-    Ok(Resolved { addresses, ttl: Some(ttl) })
+    Ok(Resolved {
+        addresses,
+        ttl: Some(ttl),
+    })
 }
 
-/// Asks one question: of the next server when one has failed, or beside it when it is silent. The first answer counts.
-/// Each socket beyond the first takes a permit; where none is free, those of earlier servers are closed.
+/// Asks one question: of the next server when one has failed, or beside it when it is silent. The
+/// first answer counts. Each socket beyond the first takes a permit; where none is free, those of
+/// earlier servers are closed.
 async fn ask(asking: &Asking<'_>, name: &str, kind: Kind) -> Result<Records, Failure> {
     let Asking { conf, first, spare } = *asking;
     let servers = conf.servers.len().max(1);
@@ -240,9 +277,16 @@ async fn ask(asking: &Asking<'_>, name: &str, kind: Kind) -> Result<Records, Fai
     }
 }
 
-async fn ask_server(conf: &Conf, server: SocketAddr, name: &str, kind: Kind) -> Result<Records, Failure> {
+async fn ask_server(
+    conf: &Conf,
+    server: SocketAddr,
+    name: &str,
+    kind: Kind,
+) -> Result<Records, Failure> {
     let question = Question::new(name, kind)?;
-    timeout(conf.timeout, server::ask(server, &question, conf.use_vc)).await.unwrap_or(Err(Failure::Timeout))
+    timeout(conf.timeout, server::ask(server, &question, conf.use_vc))
+        .await
+        .unwrap_or(Err(Failure::Timeout))
 }
 
 #[cfg(test)]
@@ -254,17 +298,24 @@ mod tests {
     }
 
     fn tried(conf: &Conf, name: &str) -> Vec<String> {
-        steps(conf, name, false).into_iter().map(|step| step.name).collect()
+        steps(conf, name, false)
+            .into_iter()
+            .map(|step| step.name)
+            .collect()
     }
 
     #[test]
-    fn a_name_with_enough_dots_is_tried_as_it_is_before_it_is_searched_for_and_any_other_after_it() {
+    fn a_name_with_enough_dots_is_tried_as_it_is_before_it_is_searched_for_and_any_other_after_it()
+    {
         let one = conf("search a.example b.example\n");
         assert_eq!(tried(&one, "www.example.com")[0], "www.example.com");
         assert_eq!(tried(&one, "db"), ["db.a.example", "db.b.example", "db"]);
         let two = conf("search a.example\noptions ndots:2\n");
         assert_eq!(tried(&two, "db.prod"), ["db.prod.a.example", "db.prod"]);
-        assert_eq!(tried(&two, "x.db.prod"), ["x.db.prod", "x.db.prod.a.example"]);
+        assert_eq!(
+            tried(&two, "x.db.prod"),
+            ["x.db.prod", "x.db.prod.a.example"]
+        );
         let none = conf("search a.example\noptions ndots:0\n");
         assert_eq!(tried(&none, "db"), ["db", "db.a.example"]);
     }
@@ -272,39 +323,76 @@ mod tests {
     #[test]
     fn a_name_of_a_client_is_not_searched_for_so_that_a_rule_judges_what_is_looked_up() {
         let conf = conf("search corp.test\n");
-        let tried: Vec<_> = steps(&conf, "db", true).into_iter().map(|step| step.name).collect();
+        let tried: Vec<_> = steps(&conf, "db", true)
+            .into_iter()
+            .map(|step| step.name)
+            .collect();
         assert_eq!(tried, ["db"]);
     }
 
     #[test]
     fn a_name_that_grows_too_long_by_a_domain_is_not_tried_with_it() {
         let conf = conf("search a.example\n");
-        let long = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(60)].join(".");
+        let long = [
+            "a".repeat(63),
+            "b".repeat(63),
+            "c".repeat(63),
+            "d".repeat(60),
+        ]
+        .join(".");
         assert_eq!(tried(&conf, &long), std::slice::from_ref(&long));
     }
 
     #[test]
     fn one_family_is_an_answer_and_half_an_answer_is_kept_shortly() {
-        let some = |ip: &str| Records { addresses: vec![ip.parse().unwrap()], ttl: Duration::from_secs(60) };
+        let some = |ip: &str| Records {
+            addresses: vec![ip.parse().unwrap()],
+            ttl: Duration::from_secs(60),
+        };
         let none = Records::default;
         let ttl = |found: Result<Resolved, Failure>| found.unwrap().ttl.unwrap().as_secs();
-        assert_eq!(ttl(combine(Ok(some("2001:db8::1")), Ok(some("192.0.2.1")))), 60);
+        assert_eq!(
+            ttl(combine(Ok(some("2001:db8::1")), Ok(some("192.0.2.1")))),
+            60
+        );
         assert_eq!(ttl(combine(Ok(none()), Ok(some("192.0.2.1")))), 60);
-        assert_eq!(ttl(combine(Err(Failure::Timeout), Ok(some("192.0.2.1")))), NEGATIVE_TTL.as_secs());
-        assert_eq!(combine(Ok(none()), Ok(none())).unwrap_err(), Failure::NotFound);
-        assert_eq!(combine(Err(Failure::NotFound), Ok(none())).unwrap_err(), Failure::NotFound);
-        assert_eq!(combine(Err(Failure::Timeout), Ok(none())).unwrap_err(), Failure::Timeout);
+        assert_eq!(
+            ttl(combine(Err(Failure::Timeout), Ok(some("192.0.2.1")))),
+            NEGATIVE_TTL.as_secs()
+        );
+        assert_eq!(
+            combine(Ok(none()), Ok(none())).unwrap_err(),
+            Failure::NotFound
+        );
+        assert_eq!(
+            combine(Err(Failure::NotFound), Ok(none())).unwrap_err(),
+            Failure::NotFound
+        );
+        assert_eq!(
+            combine(Err(Failure::Timeout), Ok(none())).unwrap_err(),
+            Failure::Timeout
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_question_that_is_sent_again_takes_no_socket_beyond_those_that_are_spare() {
         // Sockets that are not read are silent servers.
         let silent = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
-        let servers: Vec<_> = silent.iter().map(|socket| socket.local_addr().unwrap()).collect();
-        let conf = Conf { servers, ..conf("") };
+        let servers: Vec<_> = silent
+            .iter()
+            .map(|socket| socket.local_addr().unwrap())
+            .collect();
+        let conf = Conf {
+            servers,
+            ..conf("")
+        };
         for (sockets, held) in [(0, 0), (9, 6)] {
             let spare = Semaphore::new(sockets);
-            let asking = Asking { conf: &conf, first: 0, spare: &spare };
+            let asking = Asking {
+                conf: &conf,
+                first: 0,
+                spare: &spare,
+            };
             let asked = ask(&asking, "silent.example", Kind::V4);
             let other = ask(&asking, "silent.example", Kind::V6);
             let free = async {
@@ -312,12 +400,19 @@ mod tests {
                 spare.available_permits()
             };
             let (one, two, free) = tokio::join!(asked, other, free);
-            assert_eq!((one, two), (Err(Failure::Timeout), Err(Failure::Timeout)), "{sockets}");
+            assert_eq!(
+                (one, two),
+                (Err(Failure::Timeout), Err(Failure::Timeout)),
+                "{sockets}"
+            );
             assert_eq!(free, sockets - held, "{sockets}");
             assert_eq!(spare.available_permits(), sockets);
         }
         assert_eq!(DnsLookup::new(DnsFiles::default(), 24).at_once, 6);
-        assert_eq!(DnsLookup::new(DnsFiles::default(), SOCKETS_MAX).at_once, LOOKUPS_MAX);
+        assert_eq!(
+            DnsLookup::new(DnsFiles::default(), SOCKETS_MAX).at_once,
+            LOOKUPS_MAX
+        );
         assert_eq!(DnsLookup::new(DnsFiles::default(), 2).at_once, 1);
     }
 }

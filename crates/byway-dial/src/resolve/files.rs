@@ -33,7 +33,11 @@ pub struct DnsFiles {
 
 impl Default for DnsFiles {
     fn default() -> Self {
-        Self { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into(), port: 53 }
+        Self {
+            resolv_conf: "/etc/resolv.conf".into(),
+            hosts: "/etc/hosts".into(),
+            port: 53,
+        }
     }
 }
 
@@ -80,12 +84,21 @@ impl Files {
     fn looking_every(paths: DnsFiles, look_every: Duration) -> Self {
         let stamps = stamps(&paths);
         let settings = Arc::new(read(&paths));
-        let state = State { looked: Instant::now(), stamps, settings, version: 0 };
-        Self { paths, look_every, state: Mutex::new(state) }
+        let state = State {
+            looked: Instant::now(),
+            stamps,
+            settings,
+            version: 0,
+        };
+        Self {
+            paths,
+            look_every,
+            state: Mutex::new(state),
+        }
     }
 
-    /// What the files say, and the number of that version. Reads them here and now if they have changed: they are small
-    /// files of this machine.
+    /// What the files say, and the number of that version. Reads them here and now if they have
+    /// changed: they are small files of this machine.
     pub(super) fn now(&self) -> (u64, Arc<Settings>) {
         let mut state = self.state.lock();
         if state.looked.elapsed() >= self.look_every {
@@ -107,17 +120,29 @@ fn stamps(paths: &DnsFiles) -> [Option<Stamp>; 2] {
         #[cfg(unix)]
         let identity = {
             use std::os::unix::fs::MetadataExt;
-            (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+            (
+                metadata.dev(),
+                metadata.ino(),
+                metadata.ctime(),
+                metadata.ctime_nsec(),
+            )
         };
         #[cfg(not(unix))]
         let identity = (0, 0, 0, 0);
-        Some(Stamp { modified: metadata.modified().ok(), bytes: metadata.len(), identity })
+        Some(Stamp {
+            modified: metadata.modified().ok(),
+            bytes: metadata.len(),
+            identity,
+        })
     })
 }
 
 fn read(paths: &DnsFiles) -> Settings {
     let conf = Conf::parse(&text(&paths.resolv_conf), &machine(), paths.port);
-    Settings { conf, hosts: parse_hosts(&text(&paths.hosts)) }
+    Settings {
+        conf,
+        hosts: parse_hosts(&text(&paths.hosts)),
+    }
 }
 
 /// A file that cannot be read is an empty one, as for the C library.
@@ -130,18 +155,28 @@ fn text(path: &PathBuf) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The name of this machine, where the system shows it as a file; else none, and nothing is searched by default.
+/// The name of this machine, where the system shows it as a file; else none, and nothing is
+/// searched by default.
 fn machine() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
-/// hosts(5): an address and its names a line. All lines with a name count, as for `getaddrinfo` with the
-/// `multi on` of `host.conf` that distributions ship.
+/// hosts(5): an address and its names a line. All lines with a name count, as for `getaddrinfo`
+/// with the `multi on` of `host.conf` that distributions ship.
 fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
     let mut hosts: HashMap<String, Vec<IpAddr>> = HashMap::new();
     for line in text.lines() {
-        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
-        let Some(Ok(ip)) = words.next().map(str::parse::<IpAddr>) else { continue };
+        let mut words = line
+            .split('#')
+            .next()
+            .unwrap_or_default()
+            .split_ascii_whitespace();
+        let Some(Ok(ip)) = words.next().map(str::parse::<IpAddr>) else {
+            continue;
+        };
         for name in words {
             let name = without_trailing_dot(name).to_ascii_lowercase();
             let addresses = hosts.entry(name).or_default();
@@ -176,7 +211,11 @@ mod tests {
     #[test]
     fn a_file_that_has_changed_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = DnsFiles { resolv_conf: folder.path().join("r"), hosts: folder.path().join("h"), port: 53 };
+        let paths = DnsFiles {
+            resolv_conf: folder.path().join("r"),
+            hosts: folder.path().join("h"),
+            port: 53,
+        };
         let files = Files::looking_every(paths.clone(), Duration::ZERO);
         let (first, settings) = files.now();
         assert!(settings.hosts(&name("a.example")).is_none());
@@ -195,7 +234,11 @@ mod tests {
     #[test]
     fn the_files_are_looked_at_once_a_second_at_most() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = DnsFiles { resolv_conf: folder.path().join("r"), hosts: folder.path().join("h"), port: 53 };
+        let paths = DnsFiles {
+            resolv_conf: folder.path().join("r"),
+            hosts: folder.path().join("h"),
+            port: 53,
+        };
         let files = Files::looking_every(paths.clone(), Duration::from_secs(3600));
         std::fs::write(&paths.hosts, "192.0.2.1 a.example\n").unwrap();
         assert!(files.now().1.hosts(&name("a.example")).is_none());

@@ -4,8 +4,8 @@
 //! Out:   nothing, or a panic that is a finding.
 //! Never: uses a socket, a clock or random numbers.
 //!
-//! Bit 0 of the first byte is the family that is asked for. Bit 1 puts the number of the question and the flags of an
-//! answer into the reply, since no fuzzer guesses a number. The reply follows.
+//! Bit 0 of the first byte is the family that is asked for. Bit 1 puts the number of the question
+//! and the flags of an answer into the reply, since no fuzzer guesses a number. The reply follows.
 
 use std::net::IpAddr;
 
@@ -18,13 +18,16 @@ const NAME: &str = "www.example";
 /// Differs from [`NAME`] in one letter.
 const OTHER_NAME: &str = "wwx.example";
 
-/// Reads a reply. One to another number or another question is never taken; an answer repeats the question, has a
-/// bounded number of addresses of the family that was asked for, and each of them is in the reply.
+/// Reads a reply. One to another number or another question is never taken; an answer repeats the
+/// question, has a bounded number of addresses of the family that was asked for, and each of them
+/// is in the reply.
 ///
 /// # Panics
 /// If one of these does not hold.
 pub fn dns_reply(data: &[u8]) {
-    let Some((first, reply)) = data.split_first() else { return };
+    let Some((first, reply)) = data.split_first() else {
+        return;
+    };
     let kind = if first & 1 == 0 { Kind::V4 } else { Kind::V6 };
     let mut reply = reply.to_vec();
     if let (true, [high, low, flags, ..]) = (first & 2 != 0, reply.as_mut_slice()) {
@@ -32,21 +35,44 @@ pub fn dns_reply(data: &[u8]) {
         *flags = *flags & 0x07 | 0x80;
     }
     if let Some(message) = Message::read(&reply) {
-        assert!(message.answers.len() <= RECORDS_MAX, "{} answers", message.answers.len());
+        assert!(
+            message.answers.len() <= RECORDS_MAX,
+            "{} answers",
+            message.answers.len()
+        );
     }
-    let Some(read) = read(NUMBER, NAME, kind, &reply) else { return };
+    let Some(read) = read(NUMBER, NAME, kind, &reply) else {
+        return;
+    };
     if read != Ok(Reply::Other) {
-        assert_eq!(reply.first_chunk(), Some(&NUMBER.to_be_bytes()), "the number is another one");
-        assert!(reply.get(2).is_some_and(|flags| flags & 0xf8 == 0x80), "it is no answer to a query");
-        assert_eq!(self::read(!NUMBER, NAME, kind, &reply), Some(Ok(Reply::Other)), "any number is taken");
+        assert_eq!(
+            reply.first_chunk(),
+            Some(&NUMBER.to_be_bytes()),
+            "the number is another one"
+        );
+        assert!(
+            reply.get(2).is_some_and(|flags| flags & 0xf8 == 0x80),
+            "it is no answer to a query"
+        );
+        assert_eq!(
+            self::read(!NUMBER, NAME, kind, &reply),
+            Some(Ok(Reply::Other)),
+            "any number is taken"
+        );
     }
     let other_kind = if kind == Kind::V4 { Kind::V6 } else { Kind::V4 };
     for (name, kind) in [(OTHER_NAME, kind), (NAME, other_kind)] {
         let also = self::read(NUMBER, name, kind, &reply);
-        assert!(!also.as_ref().is_some_and(is_taken) || !is_taken(&read), "it answers two questions");
+        assert!(
+            !also.as_ref().is_some_and(is_taken) || !is_taken(&read),
+            "it answers two questions"
+        );
     }
     if is_taken(&read) {
-        assert!(repeats_question(&reply, kind), "the question is another one");
+        assert!(
+            repeats_question(&reply, kind),
+            "the question is another one"
+        );
     }
     if let Ok(Reply::Answer(records)) = read {
         check(&records, kind, &reply);
@@ -54,7 +80,9 @@ pub fn dns_reply(data: &[u8]) {
 }
 
 fn read(number: u16, name: &str, kind: Kind, reply: &[u8]) -> Option<Result<Reply, Failure>> {
-    Question::numbered(number, name, kind).ok().map(|question| question.read(reply))
+    Question::numbered(number, name, kind)
+        .ok()
+        .map(|question| question.read(reply))
 }
 
 /// Whether the program uses what the reply says of the name.
@@ -66,14 +94,27 @@ fn is_taken(read: &Result<Reply, Failure>) -> bool {
 fn repeats_question(reply: &[u8], kind: Kind) -> bool {
     let question = [&b"\x03www\x07example\0\0"[..], &[kind.number() as u8, 0, 1]].concat();
     let found = reply.get(HEAD_BYTES..HEAD_BYTES + question.len());
-    reply.get(4..6) == Some(&[0, 1]) && found.is_some_and(|found| found.eq_ignore_ascii_case(&question))
+    reply.get(4..6) == Some(&[0, 1])
+        && found.is_some_and(|found| found.eq_ignore_ascii_case(&question))
 }
 
 fn check(records: &Records, kind: Kind, reply: &[u8]) {
-    assert!(records.addresses.len() <= ADDRESSES_MAX, "{} addresses", records.addresses.len());
-    assert!(records.ttl.as_secs() <= i32::MAX as u64, "a lifetime of {:?}", records.ttl);
+    assert!(
+        records.addresses.len() <= ADDRESSES_MAX,
+        "{} addresses",
+        records.addresses.len()
+    );
+    assert!(
+        records.ttl.as_secs() <= i32::MAX as u64,
+        "a lifetime of {:?}",
+        records.ttl
+    );
     for address in &records.addresses {
-        assert_eq!(address.is_ipv4(), kind == Kind::V4, "{address} is of the other family");
+        assert_eq!(
+            address.is_ipv4(),
+            kind == Kind::V4,
+            "{address} is of the other family"
+        );
         let is_there = match address {
             IpAddr::V4(ip) => reply.windows(4).any(|bytes| bytes == ip.octets()),
             IpAddr::V6(ip) => reply.windows(16).any(|bytes| bytes == ip.octets()),

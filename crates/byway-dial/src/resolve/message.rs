@@ -2,8 +2,8 @@
 //!
 //! In:    a name and a type; the bytes of a reply.
 //! Out:   the bytes of a question; the question and the answers of a reply.
-//! Never: reads past its bytes, follows a pointer forwards, makes a name of more than 255 bytes, or does more work for a
-//! reply than a fixed number of steps.
+//! Never: reads past its bytes, follows a pointer forwards, makes a name of more than 255 bytes, or
+//!        does more work for a reply than a fixed number of steps.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -107,7 +107,10 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let [id0, id1, flags, more, q0, q1, an0, an1, ns0, ns1, ..] = *bytes.get(..HEAD_BYTES)? else { return None };
+        let [id0, id1, flags, more, q0, q1, an0, an1, ns0, ns1, ..] = *bytes.get(..HEAD_BYTES)?
+        else {
+            return None;
+        };
         Some(Self {
             id: u16::from_be_bytes([id0, id1]),
             is_response: flags & (RESPONSE | OPERATION) == RESPONSE,
@@ -125,7 +128,8 @@ impl Head {
 /// A question: name, type and class.
 pub(super) type Asked = (Name, u16, u16);
 
-/// The question that a message repeats, `Some(None)` if it has none. `None` if it cannot be read, or there are several.
+/// The question that a message repeats, `Some(None)` if it has none. `None` if it cannot be read,
+/// or there are several.
 pub(super) fn asked(bytes: &[u8]) -> Option<Option<Asked>> {
     let head = Head::read(bytes)?;
     Reader::behind_head(bytes).asked(head.questions)
@@ -171,9 +175,16 @@ impl Message {
         Some(Self { head, answers })
     }
 
-    /// An empty answer of a server that is no authority and asks no other server: another one may know.
+    /// An empty answer of a server that is no authority and asks no other server: another one may
+    /// know.
     pub(super) fn is_lame(&self) -> bool {
-        let Head { answers, authorities, is_authoritative, offers_recursion, .. } = self.head;
+        let Head {
+            answers,
+            authorities,
+            is_authoritative,
+            offers_recursion,
+            ..
+        } = self.head;
         answers == 0 && authorities == 0 && !is_authoritative && !offers_recursion
     }
 }
@@ -187,7 +198,11 @@ struct Reader<'m> {
 
 impl<'m> Reader<'m> {
     const fn behind_head(bytes: &'m [u8]) -> Self {
-        Self { bytes, at: HEAD_BYTES, steps: STEPS_MAX }
+        Self {
+            bytes,
+            at: HEAD_BYTES,
+            steps: STEPS_MAX,
+        }
     }
 
     fn asked(&mut self, questions: u16) -> Option<Option<Asked>> {
@@ -212,8 +227,9 @@ impl<'m> Reader<'m> {
         Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
     }
 
-    /// A name, with its compression undone (RFC 1035 section 4.1.4). Each pointer has to lead further to the front than
-    /// the one before, so that no chain of them is endless, and none leads into the head.
+    /// A name, with its compression undone (RFC 1035 section 4.1.4). Each pointer has to lead
+    /// further to the front than the one before, so that no chain of them is endless, and none
+    /// leads into the head.
     fn name(&mut self) -> Option<Name> {
         let mut name = Vec::new();
         let mut front = self.at;
@@ -259,10 +275,12 @@ impl<'m> Reader<'m> {
         let data = self.take(length.into())?;
         let ends = self.at;
         let data = match (class, kind) {
-            (INTERNET, 1) => <[u8; 4]>::try_from(data).ok().map(|octets| Data::Address(Ipv4Addr::from(octets).into())),
-            (INTERNET, 28) => {
-                <[u8; 16]>::try_from(data).ok().map(|octets| Data::Address(Ipv6Addr::from(octets).into()))
-            }
+            (INTERNET, 1) => <[u8; 4]>::try_from(data)
+                .ok()
+                .map(|octets| Data::Address(Ipv4Addr::from(octets).into())),
+            (INTERNET, 28) => <[u8; 16]>::try_from(data)
+                .ok()
+                .map(|octets| Data::Address(Ipv6Addr::from(octets).into())),
             (INTERNET, ALIAS) => {
                 self.at = begins;
                 let alias = self.name().map(Data::Alias);
@@ -272,7 +290,11 @@ impl<'m> Reader<'m> {
             _ => return Some(None),
         };
         // An address of a wrong length or an alias that cannot be read makes the whole unreadable.
-        Some(Some(Record { owner, ttl, data: data? }))
+        Some(Some(Record {
+            owner,
+            ttl,
+            data: data?,
+        }))
     }
 }
 
@@ -296,17 +318,31 @@ mod tests {
     fn compressed_names_are_read_and_their_case_does_not_matter() {
         let bytes = answer(b"\xc0\x0c", 1, &[192, 0, 2, 1]);
         let message = read(&bytes).unwrap();
-        let (name, ..) = asked(&[&[0; 4][..], &[0, 1, 0, 1, 0, 0, 0, 0], &bytes].concat()).unwrap().unwrap();
+        let (name, ..) = asked(&[&[0; 4][..], &[0, 1, 0, 1, 0, 0, 0, 0], &bytes].concat())
+            .unwrap()
+            .unwrap();
         assert_eq!(name, Name::of("WWW.example").unwrap());
         assert_eq!(message.answers[0].owner, Name::of("www.example").unwrap());
         let message = read(&answer(b"\xc0\x0c", 5, b"\x01B\xc0\x10")).unwrap();
-        assert!(matches!(&message.answers[0].data, Data::Alias(alias) if *alias == Name::of("b.example").unwrap()));
+        assert!(
+            matches!(&message.answers[0].data, Data::Alias(alias) if *alias == Name::of("b.example").unwrap())
+        );
     }
 
     #[test]
     fn pointers_that_lead_to_themselves_forwards_or_past_the_end_are_refused() {
-        for owner in [&b"\xc0\x1d"[..], b"\xc0\x1e", b"\xff\xff", b"\x01a\xc0\x1d", b"\x40", b"\x80\x0c"] {
-            assert!(read(&answer(owner, 1, &[192, 0, 2, 1])).is_none(), "{owner:?}");
+        for owner in [
+            &b"\xc0\x1d"[..],
+            b"\xc0\x1e",
+            b"\xff\xff",
+            b"\x01a\xc0\x1d",
+            b"\x40",
+            b"\x80\x0c",
+        ] {
+            assert!(
+                read(&answer(owner, 1, &[192, 0, 2, 1])).is_none(),
+                "{owner:?}"
+            );
         }
     }
 
@@ -316,7 +352,9 @@ mod tests {
         let longest = [label(63), label(63), label(63), label(61)].join(".");
         assert_eq!(Name::of(&longest).unwrap().bytes().len(), 255);
         assert!(Name::of(&format!("{longest}a")).is_none());
-        assert!(Name::of(&label(64)).is_none() && Name::of("a..b").is_none() && Name::of("").is_none());
+        assert!(
+            Name::of(&label(64)).is_none() && Name::of("a..b").is_none() && Name::of("").is_none()
+        );
         let long = [&[63; 64][..]; 4].concat();
         assert!(read(&[&long, &b"\x00\x00\x01\x00\x01"[..]].concat()).is_none());
     }
@@ -325,7 +363,12 @@ mod tests {
     fn an_address_of_a_wrong_length_is_unreadable_and_other_records_are_passed_over() {
         assert!(read(&answer(b"\xc0\x0c", 1, &[192, 0, 2])).is_none());
         assert!(read(&answer(b"\xc0\x0c", 28, &[0; 4])).is_none());
-        assert!(read(&answer(b"\xc0\x0c", 16, b"\x03txt")).unwrap().answers.is_empty());
+        assert!(
+            read(&answer(b"\xc0\x0c", 16, b"\x03txt"))
+                .unwrap()
+                .answers
+                .is_empty()
+        );
     }
 
     /// A reply with `count` answers that `records` hold.
@@ -337,11 +380,19 @@ mod tests {
 
     #[test]
     fn a_reply_whose_pointers_cost_much_work_is_refused() {
-        // A record of a type without use, full of pointers each to the one before, and names that begin at the last.
+        // A record of a type without use, full of pointers each to the one before, and names that
+        // begin at the last.
         let first = HEAD_BYTES + QUESTION.len() + 12;
         let pointer = |to: usize| [0xc0 | (to >> 8) as u8, to as u8];
-        let chain: Vec<u8> =
-            (0..8000).flat_map(|n| pointer(if n == 0 { HEAD_BYTES } else { first + 2 * (n - 1) })).collect();
+        let chain: Vec<u8> = (0..8000)
+            .flat_map(|n| {
+                pointer(if n == 0 {
+                    HEAD_BYTES
+                } else {
+                    first + 2 * (n - 1)
+                })
+            })
+            .collect();
         let length = u16::try_from(chain.len()).unwrap().to_be_bytes();
         let holder = [&[0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60], &length[..], &chain].concat();
         let last = pointer(first + 2 * 7999);
@@ -351,10 +402,26 @@ mod tests {
 
     #[test]
     fn of_thousands_of_records_so_many_are_kept_as_are_of_use() {
-        let address = [&b"\xc0\x0c"[..], &[0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]].concat();
-        assert_eq!(read_many(256, &address.repeat(256)).unwrap().answers.len(), 256);
-        assert_eq!(read_many(4000, &address.repeat(4000)).unwrap().answers.len(), 256);
-        assert!(read_many(65_535, &address).is_none(), "it announces more than it has");
+        let address = [
+            &b"\xc0\x0c"[..],
+            &[0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1],
+        ]
+        .concat();
+        assert_eq!(
+            read_many(256, &address.repeat(256)).unwrap().answers.len(),
+            256
+        );
+        assert_eq!(
+            read_many(4000, &address.repeat(4000))
+                .unwrap()
+                .answers
+                .len(),
+            256
+        );
+        assert!(
+            read_many(65_535, &address).is_none(),
+            "it announces more than it has"
+        );
     }
 
     #[test]

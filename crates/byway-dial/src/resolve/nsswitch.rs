@@ -1,15 +1,23 @@
-//! Nsswitch: which ways to look a name up `getaddrinfo` has on this machine and `Resolver::dns` has not.
+//! Nsswitch: which ways to look a name up `getaddrinfo` has on this machine and `Resolver::dns` has
+//! not.
 //!
 //! In:    the text of `/etc/nsswitch.conf`.   Out: names of modules.   Never: loads one.
 
-/// What `Resolver::dns` does itself, or what answers nothing that DNS would not: `resolve` is the local server of systemd,
-/// which `resolv.conf` names, and `myhostname` and `mymachines` are about this machine alone.
+/// What `Resolver::dns` does itself, or what answers nothing that DNS would not: `resolve` is the
+/// local server of systemd, which `resolv.conf` names, and `myhostname` and `mymachines` are about
+/// this machine alone.
 const SERVED: [&str; 5] = ["files", "dns", "resolve", "myhostname", "mymachines"];
 
-/// The modules of the line `hosts:` that only the system's own resolver has, such as `mdns4_minimal`, `ldap` or `sss`.
+/// The modules of the line `hosts:` that only the system's own resolver has, such as
+/// `mdns4_minimal`, `ldap` or `sss`.
 pub fn system_only_modules(text: &str) -> Vec<String> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    let hosts = lines.filter_map(|line| line.strip_prefix("hosts:")).next_back().unwrap_or_default();
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    let hosts = lines
+        .filter_map(|line| line.strip_prefix("hosts:"))
+        .next_back()
+        .unwrap_or_default();
     let mut modules: Vec<String> = Vec::new();
     let mut in_action = false;
     for word in hosts.split_ascii_whitespace() {
@@ -30,9 +38,18 @@ mod tests {
     fn modules_that_only_the_system_has_are_named_and_actions_are_no_modules() {
         for (text, modules) in [
             ("passwd: ldap\nhosts: files dns\n", &[][..]),
-            ("hosts:files mdns4_minimal [NOTFOUND=return] dns mdns4 # wins", &["mdns4_minimal", "mdns4"]),
-            ("hosts: mymachines resolve [!UNAVAIL=return success=merge] files myhostname dns", &[]),
-            ("hosts: files sss\nhosts: files [ SUCCESS=return NOTFOUND=continue ] ldap dns ldap", &["ldap"]),
+            (
+                "hosts:files mdns4_minimal [NOTFOUND=return] dns mdns4 # wins",
+                &["mdns4_minimal", "mdns4"],
+            ),
+            (
+                "hosts: mymachines resolve [!UNAVAIL=return success=merge] files myhostname dns",
+                &[],
+            ),
+            (
+                "hosts: files sss\nhosts: files [ SUCCESS=return NOTFOUND=continue ] ldap dns ldap",
+                &["ldap"],
+            ),
             ("", &[]),
         ] {
             assert_eq!(system_only_modules(text), modules, "{text}");

@@ -2,7 +2,8 @@
 //!
 //! In:    a name and a type; the bytes of a reply.
 //! Out:   the bytes to send; the addresses of the reply with their lifetime.
-//! Never: takes a reply that does not repeat the number and the question, or an address that belongs to another name.
+//! Never: takes a reply that does not repeat the number and the question, or an address that
+//!        belongs to another name.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -89,17 +90,25 @@ pub(super) enum Reply {
 
 impl Question {
     /// # Errors
-    /// [`Failure::NotFound`] if DNS cannot hold such a name; [`Failure::Unreachable`] if the system has no random numbers.
+    /// [`Failure::NotFound`] if DNS cannot hold such a name; [`Failure::Unreachable`] if the system
+    /// has no random numbers.
     pub(super) fn new(name: &str, kind: Kind) -> Result<Self, Failure> {
         let mut number = [0; 2];
-        RANDOM.fill(&mut number).map_err(|_| Failure::Unreachable("there are no random numbers".to_owned()))?;
+        RANDOM
+            .fill(&mut number)
+            .map_err(|_| Failure::Unreachable("there are no random numbers".to_owned()))?;
         Self::numbered(u16::from_be_bytes(number), name, kind)
     }
 
     /// A question with this number, for which the caller answers: it must not be guessed.
     pub(super) fn numbered(id: u16, name: &str, kind: Kind) -> Result<Self, Failure> {
         let name = Name::of(name).ok_or(Failure::NotFound)?;
-        Ok(Self { id, bytes: message::question(id, &name, kind), name, kind })
+        Ok(Self {
+            id,
+            bytes: message::question(id, &name, kind),
+            name,
+            kind,
+        })
     }
 
     /// What to send.
@@ -113,7 +122,9 @@ impl Question {
     /// [`Failure::NotFound`] and [`Failure::Server`] are what the server says.
     pub(super) fn read(&self, bytes: &[u8]) -> Result<Reply, Failure> {
         let failed = |text: &str| Err(Failure::Server(text.to_owned()));
-        let Some(head) = message::Head::read(bytes).filter(|head| head.id == self.id && head.is_response) else {
+        let Some(head) =
+            message::Head::read(bytes).filter(|head| head.id == self.id && head.is_response)
+        else {
             return Ok(Reply::Other);
         };
         if !self.is_asked_in(bytes, head) {
@@ -127,16 +138,23 @@ impl Question {
             return failed("a name server sent an answer that cannot be read");
         };
         match head.code {
-            NO_ERROR if message.is_lame() => failed("a name server knows nothing of the name and asks nobody"),
+            NO_ERROR if message.is_lame() => {
+                failed("a name server knows nothing of the name and asks nobody")
+            }
             NO_ERROR => Ok(Reply::Answer(self.records(&message.answers))),
             NO_SUCH_NAME => Err(Failure::NotFound),
-            code => failed(&format!("a name server answered with error {code} ({})", message::code_name(code))),
+            code => failed(&format!(
+                "a name server answered with error {code} ({})",
+                message::code_name(code)
+            )),
         }
     }
 
     fn is_asked_in(&self, bytes: &[u8], head: message::Head) -> bool {
         match message::asked(bytes) {
-            Some(Some(asked)) => asked == (self.name.clone(), self.kind.number(), message::INTERNET),
+            Some(Some(asked)) => {
+                asked == (self.name.clone(), self.kind.number(), message::INTERNET)
+            }
             // Some servers leave the question out when they refuse it.
             Some(None) => head.is_truncated || !matches!(head.code, NO_ERROR | NO_SUCH_NAME),
             // A reply may be cut anywhere. It is only a reason to ask again, over TCP.
@@ -153,18 +171,25 @@ impl Question {
                 Data::Alias(alias) if record.owner == *owner => Some((alias, record.ttl)),
                 _ => None,
             });
-            let Some((alias, lifetime)) = alias else { break };
+            let Some((alias, lifetime)) = alias else {
+                break;
+            };
             (owner, ttl) = (alias, ttl.min(lifetime));
         }
         let mut addresses = Vec::new();
         for record in answers.iter().filter(|record| record.owner == *owner) {
-            let Data::Address(ip) = record.data else { continue };
+            let Data::Address(ip) = record.data else {
+                continue;
+            };
             if ip.is_ipv4() == (self.kind == Kind::V4) && addresses.len() < super::ADDRESSES_MAX {
                 addresses.push(ip);
                 ttl = ttl.min(record.ttl);
             }
         }
-        Records { addresses, ttl: Duration::from_secs(ttl.into()) }
+        Records {
+            addresses,
+            ttl: Duration::from_secs(ttl.into()),
+        }
     }
 }
 
@@ -172,7 +197,8 @@ const NO_ERROR: u8 = 0;
 const NO_SUCH_NAME: u8 = 3;
 
 /// Of the provider that TLS has.
-static RANDOM: LazyLock<&'static dyn SecureRandom> = LazyLock::new(|| aws_lc_rs::default_provider().secure_random);
+static RANDOM: LazyLock<&'static dyn SecureRandom> =
+    LazyLock::new(|| aws_lc_rs::default_provider().secure_random);
 
 #[cfg(test)]
 mod tests {
@@ -214,7 +240,9 @@ mod tests {
 
     fn addresses(reply: Result<Reply, Failure>) -> Vec<String> {
         match reply {
-            Ok(Reply::Answer(records)) => records.addresses.iter().map(ToString::to_string).collect(),
+            Ok(Reply::Answer(records)) => {
+                records.addresses.iter().map(ToString::to_string).collect()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -232,7 +260,11 @@ mod tests {
         assert_eq!(with(0, 1), Ok(Reply::Other), "another number");
         assert_eq!(with(2, 0x80), Ok(Reply::Other), "a question");
         assert_eq!(with(13, 1), Ok(Reply::Other), "another name");
-        assert_eq!(addresses(with(13, 0x20)), ["192.0.2.1"], "the same name in capitals");
+        assert_eq!(
+            addresses(with(13, 0x20)),
+            ["192.0.2.1"],
+            "the same name in capitals"
+        );
         let kind = question.bytes().len() - 3;
         assert_eq!(with(kind, 28 ^ 1), Ok(Reply::Other), "another type");
         assert_eq!(with(kind + 2, 2), Ok(Reply::Other), "another class");
@@ -247,14 +279,25 @@ mod tests {
             cname("mid.example", "end.example", 7),
             cname("www.example", "mid.example", 60),
         ];
-        let Ok(Reply::Answer(records)) = question.read(&reply(&question, 0, &records)) else { panic!() };
-        assert_eq!(records, Records { addresses: vec!["192.0.2.1".parse().unwrap()], ttl: Duration::from_secs(7) });
+        let Ok(Reply::Answer(records)) = question.read(&reply(&question, 0, &records)) else {
+            panic!()
+        };
+        assert_eq!(
+            records,
+            Records {
+                addresses: vec!["192.0.2.1".parse().unwrap()],
+                ttl: Duration::from_secs(7)
+            }
+        );
     }
 
     #[test]
     fn an_alias_that_leads_in_a_circle_ends() {
         let question = question();
-        let circle = [cname("www.example", "b.example", 60), cname("b.example", "www.example", 60)];
+        let circle = [
+            cname("www.example", "b.example", 60),
+            cname("b.example", "www.example", 60),
+        ];
         assert!(addresses(question.read(&reply(&question, 0, &circle))).is_empty());
     }
 
@@ -269,12 +312,18 @@ mod tests {
         assert!(matches!(says(0), Ok(Reply::Answer(records)) if records.addresses.is_empty()));
         let mut lame = reply(&question, 0, &[]);
         lame[3] = 0;
-        assert!(matches!(question.read(&lame), Err(Failure::Server(_))), "no authority, and no recursion");
+        assert!(
+            matches!(question.read(&lame), Err(Failure::Server(_))),
+            "no authority, and no recursion"
+        );
         let mut cut = reply(&question, 0, &[]);
         cut[2] |= 2;
         assert_eq!(question.read(&cut[..12]), Ok(Reply::Truncated));
         let short = reply(&question, 0, &[a("www.example", 1, 60)]);
-        assert!(matches!(question.read(&short[..short.len() - 1]), Err(Failure::Server(_))));
+        assert!(matches!(
+            question.read(&short[..short.len() - 1]),
+            Err(Failure::Server(_))
+        ));
     }
 
     #[test]
@@ -285,18 +334,35 @@ mod tests {
         assert_eq!(question.read(&cut), Ok(Reply::Other), "truncated");
         let mut unreadable = reply(&question, 0, &[vec![0xff]]);
         unreadable[13] = b'x';
-        assert_eq!(question.read(&unreadable), Ok(Reply::Other), "a record that cannot be read");
-        assert_eq!(question.read(&unreadable[..20]), Ok(Reply::Other), "a question that cannot be read");
+        assert_eq!(
+            question.read(&unreadable),
+            Ok(Reply::Other),
+            "a record that cannot be read"
+        );
+        assert_eq!(
+            question.read(&unreadable[..20]),
+            Ok(Reply::Other),
+            "a question that cannot be read"
+        );
         let mut update = reply(&question, 0, &[a("www.example", 1, 60)]);
         update[2] |= 5 << 3;
-        assert_eq!(question.read(&update), Ok(Reply::Other), "a reply to another operation");
+        assert_eq!(
+            question.read(&update),
+            Ok(Reply::Other),
+            "a reply to another operation"
+        );
     }
 
     #[test]
     fn one_lifetime_without_meaning_makes_the_whole_answer_short_lived() {
         let question = question();
-        let records = [cname("www.example", "end.example", u32::MAX), a("end.example", 1, 60)];
-        let Ok(Reply::Answer(records)) = question.read(&reply(&question, 0, &records)) else { panic!() };
+        let records = [
+            cname("www.example", "end.example", u32::MAX),
+            a("end.example", 1, 60),
+        ];
+        let Ok(Reply::Answer(records)) = question.read(&reply(&question, 0, &records)) else {
+            panic!()
+        };
         assert_eq!(records.ttl, Duration::ZERO);
     }
 

@@ -1,7 +1,8 @@
 //! Server: one question to one DNS server.
 //!
 //! In:    a question and the server's address.
-//! Out:   the server's answer: over UDP, and over TCP if it does not fit or the replies look forged.
+//! Out:   the server's answer: over UDP, and over TCP if it does not fit or the replies look
+//!        forged.
 //! Never: keeps a deadline; the caller drops the future, and the socket is closed with it.
 
 use std::io;
@@ -15,11 +16,17 @@ use crate::error::Telling;
 
 /// The longest reply over UDP that is read. We announce no more than the 512 bytes of RFC 1035.
 const DATAGRAM_BYTES: usize = 1500;
-/// After so many replies that answer something else, a forger is assumed and the question goes by TCP.
+/// After so many replies that answer something else, a forger is assumed and the question goes by
+/// TCP.
 const FORGED_MAX: usize = 16;
 
-/// Asks `question` of `server`. Each question has a socket of its own, with a port that the system chooses.
-pub(super) async fn ask(server: SocketAddr, question: &Question, tcp_only: bool) -> Result<Records, Failure> {
+/// Asks `question` of `server`. Each question has a socket of its own, with a port that the system
+/// chooses.
+pub(super) async fn ask(
+    server: SocketAddr,
+    question: &Question,
+    tcp_only: bool,
+) -> Result<Records, Failure> {
     let unreachable = |error: io::Error| cannot_ask(&error);
     if !tcp_only && let Some(records) = over_udp(server, question).await.map_err(unreachable)?? {
         return Ok(records);
@@ -29,13 +36,18 @@ pub(super) async fn ask(server: SocketAddr, question: &Question, tcp_only: bool)
 
 fn cannot_ask(error: &io::Error) -> Failure {
     match Telling::of(error) {
-        Telling::Exhausted => Failure::Exhausted(format!("no socket can be opened to ask a name server: {error}")),
+        Telling::Exhausted => Failure::Exhausted(format!(
+            "no socket can be opened to ask a name server: {error}"
+        )),
         _ => Failure::Unreachable(format!("a name server cannot be asked: {error}")),
     }
 }
 
 /// `Ok(Ok(None))`: it has to be asked by TCP.
-async fn over_udp(server: SocketAddr, question: &Question) -> io::Result<Result<Option<Records>, Failure>> {
+async fn over_udp(
+    server: SocketAddr,
+    question: &Question,
+) -> io::Result<Result<Option<Records>, Failure>> {
     let any: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -48,7 +60,8 @@ async fn ask_from(
     server: SocketAddr,
     question: &Question,
 ) -> io::Result<Result<Option<Records>, Failure>> {
-    // From here on the kernel drops datagrams from other addresses. What came before is still in its queue.
+    // From here on the kernel drops datagrams from other addresses. What came before is still in
+    // its queue.
     socket.connect(server).await?;
     let server = socket.peer_addr()?;
     socket.send(question.bytes()).await?;
@@ -82,7 +95,9 @@ async fn over_tcp(server: SocketAddr, question: &Question) -> io::Result<Result<
     }
     Ok(match question.read(&reply) {
         Ok(Reply::Answer(records)) => Ok(records),
-        Ok(Reply::Truncated | Reply::Other) => Err(Failure::Server("a name server gave no whole answer".to_owned())),
+        Ok(Reply::Truncated | Reply::Other) => Err(Failure::Server(
+            "a name server gave no whole answer".to_owned(),
+        )),
         Err(failure) => Err(failure),
     })
 }
@@ -102,9 +117,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_reply_that_another_host_sent_before_the_socket_was_connected_is_not_taken() {
-        let [socket, server, stranger] = [(); 3].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+        let [socket, server, stranger] =
+            [(); 3].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
         let question = Question::new("www.example", Kind::V4).unwrap();
-        stranger.send_to(&reply(question.bytes(), 66), socket.local_addr().unwrap()).unwrap();
+        stranger
+            .send_to(&reply(question.bytes(), 66), socket.local_addr().unwrap())
+            .unwrap();
         socket.set_nonblocking(true).unwrap();
         let socket = UdpSocket::from_std(socket).unwrap();
         let address = server.local_addr().unwrap();
@@ -113,8 +131,15 @@ mod tests {
             let (length, asker) = server.recv_from(&mut buffer).unwrap();
             server.send_to(&reply(&buffer[..length], 1), asker).unwrap();
         });
-        let records = ask_from(&socket, address, &question).await.unwrap().unwrap().unwrap();
-        assert_eq!(records.addresses, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
+        let records = ask_from(&socket, address, &question)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            records.addresses,
+            ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]
+        );
         answering.await.unwrap();
     }
 

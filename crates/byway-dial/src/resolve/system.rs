@@ -2,7 +2,8 @@
 //!
 //! In:    a host name.
 //! Out:   what `getaddrinfo` says of it, so that every module of `nsswitch.conf` counts.
-//! Never: stops: a thread that sits in `getaddrinfo` cannot be ended, and holds its turn until it comes back.
+//! Never: stops: a thread that sits in `getaddrinfo` cannot be ended, and holds its turn until it
+//!        comes back.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -24,14 +25,21 @@ pub(super) struct SystemLookup {
 }
 
 impl Lookup for SystemLookup {
-    fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+    fn lookup(
+        &self,
+        name: HostName,
+        turn: Turn,
+    ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let thread = self.runtime.spawn_blocking(move || {
             let _turn = turn;
             ask_system(&name)
         });
-        Box::pin(
-            async move { thread.await.map_err(|error| ResolveError::Failed(error.to_string()))?.map(Resolved::from) },
-        )
+        Box::pin(async move {
+            thread
+                .await
+                .map_err(|error| ResolveError::Failed(error.to_string()))?
+                .map(Resolved::from)
+        })
     }
 
     fn ends_when_dropped(&self) -> bool {
@@ -50,8 +58,8 @@ fn ask_system(name: &HostName) -> Result<Vec<IpAddr>, ResolveError> {
     }
 }
 
-/// The standard library keeps only the text of `getaddrinfo`'s error: those of glibc, musl and macOS for "no such name"
-/// and "no address under it".
+/// The standard library keeps only the text of `getaddrinfo`'s error: those of glibc, musl and
+/// macOS for "no such name" and "no address under it".
 fn system_error(error: &io::Error) -> ResolveError {
     const NO_SUCH_NAME: [&str; 5] = [
         "Name or service not known",
@@ -73,11 +81,20 @@ mod tests {
 
     #[test]
     fn the_words_of_every_system_for_no_such_name_are_known() {
-        let error =
-            |text: &str| system_error(&io::Error::other(format!("failed to lookup address information: {text}")));
+        let error = |text: &str| {
+            system_error(&io::Error::other(format!(
+                "failed to lookup address information: {text}"
+            )))
+        };
         assert_eq!(error("Name or service not known"), ResolveError::NotFound);
         assert_eq!(error("Name does not resolve"), ResolveError::NotFound);
-        assert_eq!(error("nodename nor servname provided, or not known"), ResolveError::NotFound);
-        assert!(matches!(error("Temporary failure in name resolution"), ResolveError::Failed(_)));
+        assert_eq!(
+            error("nodename nor servname provided, or not known"),
+            ResolveError::NotFound
+        );
+        assert!(matches!(
+            error("Temporary failure in name resolution"),
+            ResolveError::Failed(_)
+        ));
     }
 }

@@ -14,7 +14,11 @@ struct Script {
 
 impl Script {
     fn new(answer: Result<Vec<IpAddr>, ResolveError>) -> Arc<Self> {
-        Arc::new(Self { asked: AtomicUsize::new(0), answer: Mutex::new(answer), gate: watch::Sender::new(true) })
+        Arc::new(Self {
+            asked: AtomicUsize::new(0),
+            answer: Mutex::new(answer),
+            gate: watch::Sender::new(true),
+        })
     }
 
     fn asked(&self) -> usize {
@@ -23,7 +27,11 @@ impl Script {
 }
 
 impl Lookup for Script {
-    fn lookup(&self, _name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+    fn lookup(
+        &self,
+        _name: HostName,
+        turn: Turn,
+    ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let (answer, mut gate) = (self.answer.lock().clone(), self.gate.subscribe());
         Box::pin(async move {
@@ -52,7 +60,10 @@ async fn an_answer_is_kept_for_thirty_seconds() {
     let resolver = resolver(&script);
     for (wait_secs, asked) in [(0, 1), (29, 1), (1, 2)] {
         advance(Duration::from_secs(wait_secs)).await;
-        assert_eq!(*resolver.resolve(&name("a.example")).await.unwrap(), [ip(1)]);
+        assert_eq!(
+            *resolver.resolve(&name("a.example")).await.unwrap(),
+            [ip(1)]
+        );
         assert_eq!(script.asked(), asked, "after {wait_secs} s more");
     }
 }
@@ -63,7 +74,10 @@ async fn no_such_name_is_believed_for_five_seconds() {
     let resolver = resolver(&script);
     for (wait_secs, asked) in [(0, 1), (4, 1), (1, 2)] {
         advance(Duration::from_secs(wait_secs)).await;
-        assert_eq!(resolver.resolve(&name("a.example")).await, Err(ResolveError::NotFound));
+        assert_eq!(
+            resolver.resolve(&name("a.example")).await,
+            Err(ResolveError::NotFound)
+        );
         assert_eq!(script.asked(), asked, "after {wait_secs} s more");
     }
 }
@@ -80,15 +94,28 @@ async fn a_failure_of_the_resolver_is_not_kept() {
 #[tokio::test]
 async fn an_empty_answer_is_no_such_name_and_doubles_count_once() {
     let script = Script::new(Ok(Vec::new()));
-    assert_eq!(resolver(&script).resolve(&name("a.example")).await, Err(ResolveError::NotFound));
+    assert_eq!(
+        resolver(&script).resolve(&name("a.example")).await,
+        Err(ResolveError::NotFound)
+    );
     *script.answer.lock() = Ok(vec![ip(1), ip(2), ip(1)]);
-    assert_eq!(*resolver(&script).resolve(&name("a.example")).await.unwrap(), [ip(1), ip(2)]);
+    assert_eq!(
+        *resolver(&script).resolve(&name("a.example")).await.unwrap(),
+        [ip(1), ip(2)]
+    );
 }
 
 #[tokio::test]
 async fn the_number_of_addresses_is_bounded() {
     let script = Script::new(Ok((0..=255).map(ip).collect()));
-    assert_eq!(resolver(&script).resolve(&name("a.example")).await.unwrap().len(), ADDRESSES_MAX);
+    assert_eq!(
+        resolver(&script)
+            .resolve(&name("a.example"))
+            .await
+            .unwrap()
+            .len(),
+        ADDRESSES_MAX
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +123,10 @@ async fn a_query_without_an_answer_ends_after_five_seconds() {
     let script = Script::new(Ok(vec![ip(1)]));
     script.gate.send_replace(false);
     let began = Instant::now();
-    assert_eq!(resolver(&script).resolve(&name("a.example")).await, Err(ResolveError::Timeout));
+    assert_eq!(
+        resolver(&script).resolve(&name("a.example")).await,
+        Err(ResolveError::Timeout)
+    );
     assert_eq!(began.elapsed().as_secs(), 5);
 }
 
@@ -111,8 +141,12 @@ async fn all_who_ask_for_one_name_at_once_share_one_query() {
         assert_eq!(script.asked(), 2);
         script.gate.send_replace(true);
     };
-    let (a, b, c, ()) =
-        tokio::join!(resolver.resolve(&wanted), resolver.resolve(&wanted), resolver.resolve(&other), open);
+    let (a, b, c, ()) = tokio::join!(
+        resolver.resolve(&wanted),
+        resolver.resolve(&wanted),
+        resolver.resolve(&other),
+        open
+    );
     assert!(a.is_ok() && b.is_ok() && c.is_ok());
     assert_eq!(script.asked(), 2);
 }
@@ -154,17 +188,29 @@ async fn localhost_is_loopback_without_asking() {
     let script = Script::new(Err(ResolveError::NotFound));
     for text in ["localhost", "LOCALHOST.", "db.localhost"] {
         let found = resolver(&script).resolve(&name(text)).await.unwrap();
-        assert!(found.iter().all(IpAddr::is_loopback) && found.len() == 2, "{text}");
+        assert!(
+            found.iter().all(IpAddr::is_loopback) && found.len() == 2,
+            "{text}"
+        );
     }
     assert_eq!(script.asked(), 0);
-    assert!(resolver(&script).resolve(&name("notlocalhost")).await.is_err());
+    assert!(
+        resolver(&script)
+            .resolve(&name("notlocalhost"))
+            .await
+            .is_err()
+    );
 }
 
 /// Never answers a name that begins with `silent`, and any other at once.
 struct HalfSilent;
 
 impl Lookup for HalfSilent {
-    fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+    fn lookup(
+        &self,
+        name: HostName,
+        turn: Turn,
+    ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         Box::pin(async move {
             let _turn = turn;
             if name.as_str().starts_with("silent") {
@@ -179,22 +225,48 @@ impl Lookup for HalfSilent {
 async fn sixty_four_unanswered_names_of_one_user_do_not_delay_the_names_of_another() {
     let resolver = Resolver::with_lookup(Arc::new(HalfSilent), Handle::current());
     let [attacker, other] = ["attacker", "other"].map(|user| Asker::User(user.into()));
-    let names: Vec<_> = (0..200).map(|n| name(&format!("silent{n}.example"))).collect();
-    let mut silent: Vec<_> = names.iter().map(|name| Box::pin(resolver.resolve_for(name, &attacker))).collect();
-    assert!(silent.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
+    let names: Vec<_> = (0..200)
+        .map(|n| name(&format!("silent{n}.example")))
+        .collect();
+    let mut silent: Vec<_> = names
+        .iter()
+        .map(|name| Box::pin(resolver.resolve_for(name, &attacker)))
+        .collect();
+    assert!(
+        silent
+            .iter_mut()
+            .all(|one| one.as_mut().now_or_never().is_none())
+    );
     let began = Instant::now();
     for n in 0..100 {
-        let found = resolver.resolve_for(&name(&format!("n{n}.example")), &other).await;
+        let found = resolver
+            .resolve_for(&name(&format!("n{n}.example")), &other)
+            .await;
         assert_eq!(*found.unwrap(), [ip(1)]);
-        assert!(resolver.resolve(&name(&format!("own{n}.example"))).await.is_ok());
+        assert!(
+            resolver
+                .resolve(&name(&format!("own{n}.example")))
+                .await
+                .is_ok()
+        );
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
     // The attacker's own wait in their turn, and every one of them ends at its deadline.
     let ended = futures_util::future::join_all(silent).await;
-    assert!(ended.iter().all(|answer| matches!(answer, Err(ResolveError::Timeout | ResolveError::Busy))));
+    assert!(
+        ended
+            .iter()
+            .all(|answer| matches!(answer, Err(ResolveError::Timeout | ResolveError::Busy)))
+    );
     assert_eq!(began.elapsed().as_secs(), 5);
     // The queries have ended with it, and given their places back.
-    assert!(resolver.resolve_for(&name("another.example"), &attacker).now_or_never().unwrap().is_ok());
+    assert!(
+        resolver
+            .resolve_for(&name("another.example"), &attacker)
+            .now_or_never()
+            .unwrap()
+            .is_ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,12 +280,25 @@ async fn a_name_that_was_not_asked_for_within_its_time_is_not_reported_as_unansw
     ] {
         let began = Instant::now();
         let places = if asker == Asker::Own { 64 } else { 8 };
-        let names: Vec<_> = (0..=places).map(|n| name(&format!("silent{n}.example"))).collect();
-        let mut answers: Vec<_> = names.iter().map(|name| Box::pin(resolver.resolve_for(name, &asker))).collect();
-        assert!(answers.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
+        let names: Vec<_> = (0..=places)
+            .map(|n| name(&format!("silent{n}.example")))
+            .collect();
+        let mut answers: Vec<_> = names
+            .iter()
+            .map(|name| Box::pin(resolver.resolve_for(name, &asker)))
+            .collect();
+        assert!(
+            answers
+                .iter_mut()
+                .all(|one| one.as_mut().now_or_never().is_none())
+        );
         let mut answers = futures_util::future::join_all(answers).await;
         assert_eq!(answers.pop().unwrap(), Err(not_asked), "{asker:?}");
-        assert!(answers.iter().all(|answer| *answer == Err(ResolveError::Timeout)));
+        assert!(
+            answers
+                .iter()
+                .all(|answer| *answer == Err(ResolveError::Timeout))
+        );
         assert_eq!(began.elapsed().as_secs(), 5);
     }
 }
@@ -222,13 +307,31 @@ async fn a_name_that_was_not_asked_for_within_its_time_is_not_reported_as_unansw
 async fn nobody_waits_in_the_queue_of_another_user_who_asks_for_the_same_name() {
     let resolver = Resolver::with_lookup(Arc::new(HalfSilent), Handle::current());
     let [attacker, other] = ["attacker", "other"].map(|user| Asker::User(user.into()));
-    let names: Vec<_> = (0..64).map(|n| name(&format!("silent{n}.example"))).collect();
+    let names: Vec<_> = (0..64)
+        .map(|n| name(&format!("silent{n}.example")))
+        .collect();
     let wanted = name("popular.example");
-    let mut silent: Vec<_> = names.iter().map(|name| Box::pin(resolver.resolve_for(name, &attacker))).collect();
-    assert!(silent.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
+    let mut silent: Vec<_> = names
+        .iter()
+        .map(|name| Box::pin(resolver.resolve_for(name, &attacker)))
+        .collect();
+    assert!(
+        silent
+            .iter_mut()
+            .all(|one| one.as_mut().now_or_never().is_none())
+    );
     let mut queued = Box::pin(resolver.resolve_for(&wanted, &attacker));
-    assert!(queued.as_mut().now_or_never().is_none(), "the attacker has no turn left");
-    assert!(resolver.resolve_for(&wanted, &other).now_or_never().unwrap().is_ok());
+    assert!(
+        queued.as_mut().now_or_never().is_none(),
+        "the attacker has no turn left"
+    );
+    assert!(
+        resolver
+            .resolve_for(&wanted, &other)
+            .now_or_never()
+            .unwrap()
+            .is_ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,9 +349,14 @@ async fn addresses_whose_lifetime_is_over_are_used_while_no_server_answers() {
     let began = Instant::now();
     assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)]);
     assert_eq!(began.elapsed(), STALE_AFTER);
-    assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)], "for a while without asking");
+    assert_eq!(
+        *resolver.resolve(&wanted).await.unwrap(),
+        [ip(1)],
+        "for a while without asking"
+    );
     assert_eq!((began.elapsed(), script.asked()), (STALE_AFTER, 3));
-    // A server's word that the name is gone counts at once. The query before it ends at its deadline.
+    // A server's word that the name is gone counts at once. The query before it ends at its
+    // deadline.
     tokio::time::sleep(DEADLINE + cache::RECHECK).await;
     script.gate.send_replace(true);
     *script.answer.lock() = Err(ResolveError::NotFound);
@@ -269,7 +377,11 @@ async fn stale_addresses_are_not_used_for_ever() {
 struct Versioned(Arc<Script>, AtomicUsize);
 
 impl Lookup for Versioned {
-    fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+    fn lookup(
+        &self,
+        name: HostName,
+        turn: Turn,
+    ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         self.0.lookup(name, turn)
     }
 
@@ -295,7 +407,12 @@ async fn answers_from_before_a_change_of_settings_are_forgotten() {
     let mut under_way = Box::pin(resolver.resolve(&wanted));
     assert!(under_way.as_mut().now_or_never().is_none());
     versioned.1.store(3, Ordering::SeqCst);
-    assert!(resolver.resolve(&name("other.example")).now_or_never().is_none());
+    assert!(
+        resolver
+            .resolve(&name("other.example"))
+            .now_or_never()
+            .is_none()
+    );
     script.gate.send_replace(true);
     assert!(under_way.await.is_ok());
     let asked = script.asked();
@@ -311,7 +428,10 @@ async fn one_user_cannot_push_the_names_of_others_out_of_the_cache() {
     resolver.resolve_for(&name("of.bob"), &bob).await.unwrap();
     resolver.resolve(&name("upstream.example")).await.unwrap();
     for n in 0..=cache::NAMES_MAX {
-        resolver.resolve_for(&name(&format!("n{n}.example")), &alice).await.unwrap();
+        resolver
+            .resolve_for(&name(&format!("n{n}.example")), &alice)
+            .await
+            .unwrap();
     }
     let asked = script.asked();
     resolver.resolve_for(&name("of.bob"), &bob).await.unwrap();
@@ -332,11 +452,20 @@ async fn a_new_name_does_not_wait_for_the_unanswered_names_of_seven_other_users(
     }
     tokio::task::yield_now().await;
     let began = Instant::now();
-    let found = resolver.resolve_for(&name("new.example"), &Asker::User("neighbour".into())).await;
-    assert_eq!((found.as_deref(), began.elapsed()), (Ok(&[ip(1)][..]), Duration::ZERO));
+    let found = resolver
+        .resolve_for(&name("new.example"), &Asker::User("neighbour".into()))
+        .await;
+    assert_eq!(
+        (found.as_deref(), began.elapsed()),
+        (Ok(&[ip(1)][..]), Duration::ZERO)
+    );
     // A look-up that was ended waits again, until its asker's deadline.
     let ended = silent.join_all().await;
-    assert!(ended.iter().all(|answer| matches!(answer, Err(ResolveError::Timeout | ResolveError::Busy))));
+    assert!(
+        ended
+            .iter()
+            .all(|answer| matches!(answer, Err(ResolveError::Timeout | ResolveError::Busy)))
+    );
     assert_eq!(began.elapsed().as_secs(), 5);
     assert!(resolver.0.state.lock().flights.is_empty());
 }
@@ -352,7 +481,10 @@ async fn a_server_that_takes_three_seconds_renews_a_name_beyond_its_lifetime() {
     script.gate.send_replace(false);
     let [one, two] = [resolver.resolve(&wanted), resolver.resolve(&wanted)];
     let (one, two) = tokio::join!(one, two);
-    assert_eq!((&*one.unwrap(), &*two.unwrap()), (&[ip(1)][..], &[ip(1)][..]));
+    assert_eq!(
+        (&*one.unwrap(), &*two.unwrap()),
+        (&[ip(1)][..], &[ip(1)][..])
+    );
     tokio::time::sleep(Duration::from_secs(1)).await;
     script.gate.send_replace(true);
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -365,9 +497,19 @@ async fn a_server_that_takes_three_seconds_renews_a_name_beyond_its_lifetime() {
 struct Searching;
 
 impl Lookup for Searching {
-    fn lookup(&self, _name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+    fn lookup(
+        &self,
+        _name: HostName,
+        turn: Turn,
+    ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let is_own = *turn.asker() == Asker::Own;
-        Box::pin(async move { if is_own { Ok(vec![ip(1)].into()) } else { Err(ResolveError::NotFound) } })
+        Box::pin(async move {
+            if is_own {
+                Ok(vec![ip(1)].into())
+            } else {
+                Err(ResolveError::NotFound)
+            }
+        })
     }
 
     fn searches(&self) -> bool {
@@ -381,6 +523,9 @@ async fn what_the_search_list_finds_for_an_upstream_is_not_given_to_a_client() {
     let (wanted, client) = (name("db"), Asker::peer(ip(9)));
     for _ in 0..2 {
         assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)]);
-        assert_eq!(resolver.resolve_for(&wanted, &client).await, Err(ResolveError::NotFound));
+        assert_eq!(
+            resolver.resolve_for(&wanted, &client).await,
+            Err(ResolveError::NotFound)
+        );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In:    the asker of each look-up.
 //! Out:   a [`Turn`], which counts as one running look-up until it is dropped.
-//! Never: lets one asker hold more than its share, and never lets the length of one asker's queue delay another.
+//! Never: lets one asker hold more than its share, and never lets the length of one asker's queue
+//!        delay another.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -17,15 +18,16 @@ use tokio::time::{Instant, timeout_at};
 /// How many look-ups of one asker may wait for a turn; more are refused at once.
 pub(super) const WAITING_MAX: usize = 1024;
 
-/// How long a look-up runs before an asker that has none may have its place although each asker has one only. An eighth of
-/// the places at most is taken in this way in as much time, so that servers that are slow still answer most look-ups.
+/// How long a look-up runs before an asker that has none may have its place although each asker has
+/// one only. An eighth of the places at most is taken in this way in as much time, so that servers
+/// that are slow still answer most look-ups.
 const OLD: Duration = Duration::from_secs(1);
 
 /// The user that a name is looked up for. Running look-ups are shared out between askers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Asker {
-    /// The program itself: names that its operator wrote down. It may use every place, and a quarter of them is kept
-    /// for it.
+    /// The program itself: names that its operator wrote down. It may use every place, and a
+    /// quarter of them is kept for it.
     #[default]
     Own,
     /// A user that has logged in.
@@ -35,10 +37,13 @@ pub enum Asker {
 }
 
 impl Asker {
-    /// The client at `ip`. Addresses of one IPv6 /64 are one asker, because one host can have all of them.
+    /// The client at `ip`. Addresses of one IPv6 /64 are one asker, because one host can have all
+    /// of them.
     pub fn peer(ip: IpAddr) -> Self {
         match ip.to_canonical() {
-            IpAddr::V6(v6) => Self::Peer(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into()),
+            IpAddr::V6(v6) => {
+                Self::Peer(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into())
+            }
             v4 => Self::Peer(v4),
         }
     }
@@ -84,7 +89,8 @@ enum Oldest {
     None,
 }
 
-/// Look-ups of the asker that run, whether this one has had its time and was ended, and its arrival. The lowest is next.
+/// Look-ups of the asker that run, whether this one has had its time and was ended, and its
+/// arrival. The lowest is next.
 type Rank = (usize, bool, u64);
 
 /// One that waits: its arrival, and whether it was ended before.
@@ -101,7 +107,9 @@ struct Line {
 impl Line {
     /// Of the first that waits.
     fn rank(&self) -> Option<Rank> {
-        self.waiting.front().map(|(arrival, was_ended, _)| (self.running, *was_ended, *arrival))
+        self.waiting
+            .front()
+            .map(|(arrival, was_ended, _)| (self.running, *was_ended, *arrival))
     }
 }
 
@@ -109,8 +117,8 @@ impl Line {
 #[derive(Debug)]
 pub(super) struct Full;
 
-/// The permission to have one look-up running. Keep it as long as the work goes on: work that cannot be stopped, such
-/// as a thread in `getaddrinfo`, keeps its place until it ends.
+/// The permission to have one look-up running. Keep it as long as the work goes on: work that
+/// cannot be stopped, such as a thread in `getaddrinfo`, keeps its place until it ends.
 #[derive(Debug)]
 pub struct Turn {
     turns: Arc<Turns>,
@@ -124,15 +132,22 @@ type Started = (u64, oneshot::Receiver<()>);
 
 impl std::fmt::Debug for Turns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Turns").field("total", &self.total).finish_non_exhaustive()
+        f.debug_struct("Turns")
+            .field("total", &self.total)
+            .finish_non_exhaustive()
     }
 }
 
 impl Turns {
-    /// At most `total` look-ups at once; one asker may have an eighth of them, all but [`Asker::Own`] three quarters.
-    /// `can_end`: whether dropping a look-up gives its place back at once.
+    /// At most `total` look-ups at once; one asker may have an eighth of them, all but
+    /// [`Asker::Own`] three quarters. `can_end`: whether dropping a look-up gives its place back at
+    /// once.
     pub(super) fn new(total: usize, can_end: bool) -> Arc<Self> {
-        Arc::new(Self { total, can_end, state: Mutex::default() })
+        Arc::new(Self {
+            total,
+            can_end,
+            state: Mutex::default(),
+        })
     }
 
     /// How many look-ups one asker may have running.
@@ -141,21 +156,32 @@ impl Turns {
         if share == 0 { 1 } else { share }
     }
 
-    /// Waits for a turn. Turns go to the asker with the fewest look-ups running, then to the one that has waited longest. If
-    /// all places are taken and `asker` has none, the oldest look-up of the asker with the most, at least two, is asked to
-    /// end. If no asker has two, the oldest look-up of all is, once it has run for [`OLD`], and as often as
-    /// [`Turns::between_ends`] allows.
+    /// Waits for a turn. Turns go to the asker with the fewest look-ups running, then to the one
+    /// that has waited longest. If all places are taken and `asker` has none, the oldest look-up of
+    /// the asker with the most, at least two, is asked to end. If no asker has two, the oldest
+    /// look-up of all is, once it has run for [`OLD`], and as often as [`Turns::between_ends`]
+    /// allows.
     ///
-    /// With `was_ended` the look-up was asked to end before. It waits behind those that were not, and ends no other one: else look-ups would end each other in
-    /// turn, and none that takes longer than [`OLD`] would be answered.
+    /// With `was_ended` the look-up was asked to end before. It waits behind those that were not,
+    /// and ends no other one: else look-ups would end each other in turn, and none that takes
+    /// longer than [`OLD`] would be answered.
     ///
     /// Cancel safe: dropping the future gives the place in the queue up.
-    pub(super) async fn take(self: &Arc<Self>, asker: &Asker, was_ended: bool) -> Result<Turn, Full> {
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        asker: &Asker,
+        was_ended: bool,
+    ) -> Result<Turn, Full> {
         let now = Instant::now();
         let (mut waiting, mut end, waits_for_old) = {
             let mut state = self.state.lock();
             state.skip_closed(asker);
-            if state.lines.get(asker).is_none_or(|line| line.waiting.is_empty()) && self.has_room(&state, asker) {
+            if state
+                .lines
+                .get(asker)
+                .is_none_or(|line| line.waiting.is_empty())
+                && self.has_room(&state, asker)
+            {
                 let started = state.start(asker, now);
                 return Ok(self.turn(asker, started));
             }
@@ -185,7 +211,10 @@ impl Turns {
             if !ends_old {
                 return waiting.await.map_err(|_| Full);
             }
-            let oldest = self.state.lock().end_old(asker, self.between_ends(), Instant::now());
+            let oldest = self
+                .state
+                .lock()
+                .end_old(asker, self.between_ends(), Instant::now());
             let old_at = match oldest {
                 Oldest::Ends(oldest) => {
                     (end, ends_old) = (Some(oldest), false);
@@ -204,25 +233,40 @@ impl Turns {
     }
 
     fn turn(self: &Arc<Self>, asker: &Asker, (number, end): Started) -> Turn {
-        Turn { turns: Arc::clone(self), asker: asker.clone(), number, end: Some(end) }
+        Turn {
+            turns: Arc::clone(self),
+            asker: asker.clone(),
+            number,
+            end: Some(end),
+        }
     }
 
     fn has_room(&self, state: &State, asker: &Asker) -> bool {
         if state.running >= self.total {
             return false;
         }
-        let own_share = state.lines.get(asker).is_none_or(|line| line.running < self.share());
+        let own_share = state
+            .lines
+            .get(asker)
+            .is_none_or(|line| line.running < self.share());
         *asker == Asker::Own || (own_share && state.running_of_others < self.for_others())
     }
 
-    /// The least time between two look-ups that are ended for their age: an eighth of the places in each [`OLD`].
+    /// The least time between two look-ups that are ended for their age: an eighth of the places in
+    /// each [`OLD`].
     fn between_ends(&self) -> Duration {
-        OLD / u32::try_from(self.for_others() / 8).unwrap_or(u32::MAX).max(1)
+        OLD / u32::try_from(self.for_others() / 8)
+            .unwrap_or(u32::MAX)
+            .max(1)
     }
 
     const fn for_others(&self) -> usize {
         let kept = self.total / 4;
-        if kept < self.total { self.total - kept } else { self.total }
+        if kept < self.total {
+            self.total - kept
+        } else {
+            self.total
+        }
     }
 
     /// Gives a place back and hands it on to those that wait.
@@ -241,9 +285,19 @@ impl Turns {
     fn next(&self, state: &mut State) -> Option<(Asker, oneshot::Sender<Turn>, Started)> {
         loop {
             // If the first of the others has no room, none of them has.
-            let other = state.waiting.first_key_value().map(|(rank, asker)| (*rank, asker.clone()));
-            let own = state.lines.get(&Asker::Own).and_then(Line::rank).map(|rank| (rank, Asker::Own));
-            let candidates = [other, own].into_iter().flatten().filter(|(_, asker)| self.has_room(state, asker));
+            let other = state
+                .waiting
+                .first_key_value()
+                .map(|(rank, asker)| (*rank, asker.clone()));
+            let own = state
+                .lines
+                .get(&Asker::Own)
+                .and_then(Line::rank)
+                .map(|rank| (rank, Asker::Own));
+            let candidates = [other, own]
+                .into_iter()
+                .flatten()
+                .filter(|(_, asker)| self.has_room(state, asker));
             let (_, asker) = candidates.min_by_key(|(rank, _)| *rank)?;
             let (_, _, place) = state.lines.get_mut(&asker)?.waiting.pop_front()?;
             if !place.is_closed() {
@@ -264,7 +318,14 @@ impl State {
         self.index(asker);
         self.arrivals += 1;
         let (end, ended) = oneshot::channel();
-        self.lookups.insert(self.arrivals, Lookup { asker: asker.clone(), since: now, end });
+        self.lookups.insert(
+            self.arrivals,
+            Lookup {
+                asker: asker.clone(),
+                since: now,
+                end,
+            },
+        );
         (self.arrivals, ended)
     }
 
@@ -281,7 +342,9 @@ impl State {
 
     /// Corrects the place of `asker` in [`State::waiting`] after a change of its line.
     fn index(&mut self, asker: &Asker) {
-        let Some(line) = self.lines.get_mut(asker) else { return };
+        let Some(line) = self.lines.get_mut(asker) else {
+            return;
+        };
         let rank = line.rank().filter(|_| *asker != Asker::Own);
         if let Some(key) = std::mem::replace(&mut line.key, rank) {
             self.waiting.remove(&key);
@@ -293,14 +356,21 @@ impl State {
 
     /// Removes waiters that have left from the front of the queue of `asker`.
     fn skip_closed(&mut self, asker: &Asker) {
-        let Some(line) = self.lines.get_mut(asker) else { return };
-        while line.waiting.front().is_some_and(|(_, _, place)| place.is_closed()) {
+        let Some(line) = self.lines.get_mut(asker) else {
+            return;
+        };
+        while line
+            .waiting
+            .front()
+            .is_some_and(|(_, _, place)| place.is_closed())
+        {
             line.waiting.pop_front();
         }
         self.index(asker);
     }
 
-    /// The oldest look-up of the asker with the most, at least two; those of [`Asker::Own`] are not ended.
+    /// The oldest look-up of the asker with the most, at least two; those of [`Asker::Own`] are not
+    /// ended.
     fn end_one(&mut self) -> Option<oneshot::Sender<()>> {
         // The walk is as long as there are places.
         let mut askers = HashMap::<&Asker, (usize, u64)>::new();
@@ -319,7 +389,11 @@ impl State {
         if self.lines.get(asker).is_some_and(|line| line.running > 0) {
             return Oldest::None;
         }
-        let Some((number, lookup)) = self.lookups.iter().find(|(_, lookup)| lookup.asker != Asker::Own) else {
+        let Some((number, lookup)) = self
+            .lookups
+            .iter()
+            .find(|(_, lookup)| lookup.asker != Asker::Own)
+        else {
             return Oldest::None;
         };
         let next_end = self.ended_old.map_or(now, |ended| ended + between);
@@ -329,11 +403,17 @@ impl State {
         }
         let number = *number;
         self.ended_old = Some(now);
-        self.lookups.remove(&number).map_or(Oldest::None, |lookup| Oldest::Ends(lookup.end))
+        self.lookups
+            .remove(&number)
+            .map_or(Oldest::None, |lookup| Oldest::Ends(lookup.end))
     }
 
     fn forget_if_idle(&mut self, asker: &Asker) {
-        if self.lines.get(asker).is_some_and(|line| line.running == 0 && line.waiting.is_empty()) {
+        if self
+            .lines
+            .get(asker)
+            .is_some_and(|line| line.running == 0 && line.waiting.is_empty())
+        {
             self.lines.remove(asker);
         }
     }
@@ -386,7 +466,10 @@ mod tests {
         assert!(take(&turns, &user("a")).is_none());
         assert!(take(&turns, &user("b")).is_some());
         drop(held);
-        assert!(turns.state.lock().lines.is_empty(), "a waiter that left must not stay");
+        assert!(
+            turns.state.lock().lines.is_empty(),
+            "a waiter that left must not stay"
+        );
     }
 
     #[tokio::test]
@@ -394,7 +477,9 @@ mod tests {
         let turns = Turns::new(8, true);
         let [a, b] = ["a", "b"].map(user);
         // Six places are for users; one is a share of eight.
-        let mut held: Vec<_> = ["c", "d", "e", "f", "g"].map(|name| take(&turns, &user(name)).unwrap()).into();
+        let mut held: Vec<_> = ["c", "d", "e", "f", "g"]
+            .map(|name| take(&turns, &user(name)).unwrap())
+            .into();
         held.push(take(&turns, &a).unwrap());
         let mut crowd: Vec<_> = (0..100).map(|_| Box::pin(turns.take(&a, false))).collect();
         assert!(crowd.iter_mut().all(|one| one.now_or_never().is_none()));
@@ -408,10 +493,13 @@ mod tests {
     #[test]
     fn a_quarter_of_the_places_is_kept_for_the_program_itself() {
         let turns = Turns::new(64, true);
-        let held: Vec<_> =
-            (0..48).map(|n| take(&turns, &user(&format!("u{}", n / 8))).expect("six users, eight each")).collect();
+        let held: Vec<_> = (0..48)
+            .map(|n| take(&turns, &user(&format!("u{}", n / 8))).expect("six users, eight each"))
+            .collect();
         assert!(take(&turns, &user("another")).is_none());
-        let own: Vec<_> = (0..16).map(|_| take(&turns, &Asker::Own).expect("kept for it")).collect();
+        let own: Vec<_> = (0..16)
+            .map(|_| take(&turns, &Asker::Own).expect("kept for it"))
+            .collect();
         assert!(take(&turns, &Asker::Own).is_none());
         drop((held, own));
         assert_eq!(turns.state.lock().running, 0);
@@ -424,12 +512,17 @@ mod tests {
         let _held = take(&turns, &asker).unwrap();
         let mut waiting: Vec<_> = {
             let a = &asker;
-            (0..WAITING_MAX).map(|_| Box::pin(turns.take(a, false))).collect()
+            (0..WAITING_MAX)
+                .map(|_| Box::pin(turns.take(a, false)))
+                .collect()
         };
         assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
         assert!(turns.take(&asker, false).now_or_never().unwrap().is_err());
         drop(waiting.pop());
-        assert!(turns.take(&asker, false).now_or_never().is_none(), "a place in the queue has come free");
+        assert!(
+            turns.take(&asker, false).now_or_never().is_none(),
+            "a place in the queue has come free"
+        );
     }
 
     #[test]
@@ -444,24 +537,37 @@ mod tests {
     #[test]
     fn an_asker_without_a_place_has_the_oldest_look_up_of_the_asker_with_the_most_ended() {
         let turns = Turns::new(64, true);
-        let mut held: Vec<_> = (0..47).map(|n| take(&turns, &user(&format!("u{}", n / 8))).unwrap()).collect();
+        let mut held: Vec<_> = (0..47)
+            .map(|n| take(&turns, &user(&format!("u{}", n / 8))).unwrap())
+            .collect();
         held.push(take(&turns, &user("single")).unwrap());
         let mut ends: Vec<_> = held.iter_mut().map(|turn| Box::pin(turn.end())).collect();
-        let mut ended = || ends.iter_mut().map(|end| end.now_or_never().is_some()).collect::<Vec<_>>();
+        let mut ended = || {
+            ends.iter_mut()
+                .map(|end| end.now_or_never().is_some())
+                .collect::<Vec<_>>()
+        };
         let [a, b] = ["a", "b"].map(user);
         let mut first = Box::pin(turns.take(&a, false));
         assert!(first.as_mut().now_or_never().is_none());
         let mut again = Box::pin(turns.take(&a, false));
-        assert!(again.as_mut().now_or_never().is_none(), "the second of one asker ends none");
+        assert!(
+            again.as_mut().now_or_never().is_none(),
+            "the second of one asker ends none"
+        );
         assert_eq!(ended().iter().filter(|ended| **ended).count(), 1);
         let mut second = Box::pin(turns.take(&b, false));
         assert!(second.as_mut().now_or_never().is_none());
         drop(held.remove(0));
-        let first = first.now_or_never().expect("it has the place that came free");
+        let first = first
+            .now_or_never()
+            .expect("it has the place that came free");
         assert!(again.as_mut().now_or_never().is_none());
         assert!(second.as_mut().now_or_never().is_none());
         drop(held.remove(7));
-        let second = second.now_or_never().expect("it has none running, and `a` has one");
+        let second = second
+            .now_or_never()
+            .expect("it has none running, and `a` has one");
         drop(again);
         drop((first, second, held));
         let state = turns.state.lock();
@@ -469,9 +575,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_newcomer_waits_no_longer_than_a_second_for_askers_that_have_one_silent_look_up_each() {
+    async fn a_newcomer_waits_no_longer_than_a_second_for_askers_that_have_one_silent_look_up_each()
+    {
         let turns = Turns::new(8, true);
-        let mut held: Vec<_> = (0..6).map(|n| take(&turns, &user(&format!("u{n}"))).unwrap()).collect();
+        let mut held: Vec<_> = (0..6)
+            .map(|n| take(&turns, &user(&format!("u{n}"))).unwrap())
+            .collect();
         let mut ends: Vec<_> = held.iter_mut().map(|turn| Box::pin(turn.end())).collect();
         let mut ended = || {
             let at = ends.iter_mut().position(|end| end.now_or_never().is_some());
@@ -508,20 +617,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn look_ups_that_take_longer_than_a_second_do_not_end_each_other_in_a_circle() {
         let (turns, begun) = (Turns::new(24, true), Instant::now());
-        let all = (0..40).map(|n| look_up(Arc::clone(&turns), user(&format!("u{n}")), OLD * 13 / 10));
+        let all =
+            (0..40).map(|n| look_up(Arc::clone(&turns), user(&format!("u{n}")), OLD * 13 / 10));
         let ends: usize = futures_util::future::join_all(all).await.iter().sum();
-        assert!(begun.elapsed() < super::super::DEADLINE, "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < super::super::DEADLINE,
+            "{:?}",
+            begun.elapsed()
+        );
         assert!(ends <= 8, "{ends} were ended within {:?}", begun.elapsed());
     }
 
     #[test]
     fn a_newcomer_goes_before_a_look_up_that_has_had_its_time() {
         let turns = Turns::new(8, true);
-        let mut held: Vec<_> = (0..6).map(|n| take(&turns, &user(&format!("u{n}"))).unwrap()).collect();
+        let mut held: Vec<_> = (0..6)
+            .map(|n| take(&turns, &user(&format!("u{n}"))).unwrap())
+            .collect();
         let (ended, newcomer) = (user("ended"), user("new"));
         let mut again = Box::pin(turns.take(&ended, true));
         let mut first = Box::pin(turns.take(&newcomer, false));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         let _entered = runtime.enter();
         assert!(again.as_mut().now_or_never().is_none() && first.as_mut().now_or_never().is_none());
         drop(held.remove(0));

@@ -4,11 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Parses `bytes` at every split into single bytes: every part of the message asks for more, and what stands behind
-/// the message changes nothing.
+/// Parses `bytes` at every split into single bytes: every part of the message asks for more, and
+/// what stands behind the message changes nothing.
 fn parsed<T: Debug + PartialEq>(parse: fn(&[u8]) -> Parsed<T>, bytes: &[u8]) -> T {
     for len in 0..bytes.len() {
-        assert_eq!(parse(&bytes[..len]), Ok(None), "the first {len} bytes of {bytes:?}");
+        assert_eq!(
+            parse(&bytes[..len]),
+            Ok(None),
+            "the first {len} bytes of {bytes:?}"
+        );
     }
     let (message, len) = parse(bytes).unwrap().unwrap();
     assert_eq!(len, bytes.len());
@@ -20,7 +24,11 @@ fn parsed<T: Debug + PartialEq>(parse: fn(&[u8]) -> Parsed<T>, bytes: &[u8]) -> 
 /// The error for `bytes`, which must come as soon as the last byte is there.
 fn refused<T: Debug + PartialEq>(parse: fn(&[u8]) -> Parsed<T>, bytes: &[u8]) -> SocksError {
     for len in 0..bytes.len() {
-        assert_eq!(parse(&bytes[..len]), Ok(None), "the first {len} bytes of {bytes:?}");
+        assert_eq!(
+            parse(&bytes[..len]),
+            Ok(None),
+            "the first {len} bytes of {bytes:?}"
+        );
     }
     parse(bytes).unwrap_err()
 }
@@ -40,7 +48,10 @@ fn a_greeting_is_read_and_written() {
     let greeting = parsed(Greeting::parse, &[5, 3, 0, 2, 0x80]);
     assert!(greeting.offers(Method::Open) && greeting.offers(Method::Password));
     assert_eq!(encoded(|out| greeting.encode(out)), [5, 3, 0, 2, 0x80]);
-    assert_eq!(encoded(|out| Greeting::new(&[Method::Password]).encode(out)), [5, 1, 2]);
+    assert_eq!(
+        encoded(|out| Greeting::new(&[Method::Password]).encode(out)),
+        [5, 1, 2]
+    );
     assert!(!parsed(Greeting::parse, &[5, 0]).offers(Method::Open));
 }
 
@@ -70,12 +81,24 @@ fn a_method_is_chosen_or_none_is() {
 #[test]
 fn a_login_is_read_and_written_and_never_printed() {
     let login = parsed(Login::parse, b"\x01\x05alice\x06secret");
-    assert_eq!((login.user(), login.password()), (&b"alice"[..], &b"secret"[..]));
+    assert_eq!(
+        (login.user(), login.password()),
+        (&b"alice"[..], &b"secret"[..])
+    );
     assert_eq!(encoded(|out| login.encode(out)), b"\x01\x05alice\x06secret");
     assert_eq!(format!("{login:?}"), "Login(alice)");
-    assert_eq!(parsed(Login::parse, &[1, 0, 0]), Login::new(b"", b"").unwrap());
-    assert_eq!(Login::new(&[b'u'; 256], b""), Err(SocksError::TooLong("user", 255)));
-    assert_eq!(Login::new(b"u", &[b'p'; 256]), Err(SocksError::TooLong("password", 255)));
+    assert_eq!(
+        parsed(Login::parse, &[1, 0, 0]),
+        Login::new(b"", b"").unwrap()
+    );
+    assert_eq!(
+        Login::new(&[b'u'; 256], b""),
+        Err(SocksError::TooLong("user", 255))
+    );
+    assert_eq!(
+        Login::new(b"u", &[b'p'; 256]),
+        Err(SocksError::TooLong("password", 255))
+    );
 }
 
 #[test]
@@ -89,15 +112,34 @@ fn every_login_status_but_zero_is_a_refusal() {
 #[test]
 fn requests_are_read_and_written_with_every_kind_of_address() {
     let table: [(&[u8], Command, &str); 5] = [
-        (b"\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50", Command::Connect, "127.0.0.1:80"),
-        (b"\x05\x01\x00\x03\x0bexample.com\x01\xbb", Command::Connect, "example.com:443"),
-        (b"\x05\x02\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x50", Command::Bind, "[::1]:80"),
-        (b"\x05\x03\x00\x01\x01\x02\x03\x04\x00\x35", Command::UdpAssociate, "1.2.3.4:53"),
+        (
+            b"\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50",
+            Command::Connect,
+            "127.0.0.1:80",
+        ),
+        (
+            b"\x05\x01\x00\x03\x0bexample.com\x01\xbb",
+            Command::Connect,
+            "example.com:443",
+        ),
+        (
+            b"\x05\x02\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x50",
+            Command::Bind,
+            "[::1]:80",
+        ),
+        (
+            b"\x05\x03\x00\x01\x01\x02\x03\x04\x00\x35",
+            Command::UdpAssociate,
+            "1.2.3.4:53",
+        ),
         (b"\x05\x01\x00\x03\x01a\x00\x01", Command::Connect, "a:1"),
     ];
     for (bytes, command, text) in table {
         let request = parsed(Request::parse, bytes);
-        assert_eq!((request.command(), request.target()), (command, &target(text)));
+        assert_eq!(
+            (request.command(), request.target()),
+            (command, &target(text))
+        );
         assert_eq!(encoded(|out| request.encode(out)), bytes);
         assert_eq!(Request::new(command, target(text)), Ok(request));
     }
@@ -105,19 +147,44 @@ fn requests_are_read_and_written_with_every_kind_of_address() {
 
 #[test]
 fn a_name_that_spells_an_address_is_read_as_the_address() {
-    for (name, text) in [("127.0.0.1", "127.0.0.1:80"), ("::1", "[::1]:80"), ("[::1]", "[::1]:80")] {
+    for (name, text) in [
+        ("127.0.0.1", "127.0.0.1:80"),
+        ("::1", "[::1]:80"),
+        ("[::1]", "[::1]:80"),
+    ] {
         let bytes = [&[5, 1, 0, 3, name.len() as u8], name.as_bytes(), &[0, 80]].concat();
-        assert_eq!(parsed(Request::parse, &bytes).target(), &target(text), "{name}");
+        assert_eq!(
+            parsed(Request::parse, &bytes).target(),
+            &target(text),
+            "{name}"
+        );
         let bytes = [&[4, 1, 0, 80, 0, 0, 0, 7, 0], name.as_bytes(), &[0]].concat();
-        assert_eq!(parsed(Request4::parse, &bytes).target(), &target(text), "{name}");
+        assert_eq!(
+            parsed(Request4::parse, &bytes).target(),
+            &target(text),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn names_that_are_no_host_names_are_refused() {
-    for name in [&b"a b"[..], b"a\0b", b"\xff\xfe", b"127.1", b"0x7f.1", b"", b"-a", b"a..b", &[b'a'; 255]] {
+    for name in [
+        &b"a b"[..],
+        b"a\0b",
+        b"\xff\xfe",
+        b"127.1",
+        b"0x7f.1",
+        b"",
+        b"-a",
+        b"a..b",
+        &[b'a'; 255],
+    ] {
         let bytes = [&[5, 1, 0, 3, name.len() as u8], name, &[0, 80]].concat();
-        assert!(matches!(refused(Request::parse, &bytes), SocksError::Target(_)), "{name:?}");
+        assert!(
+            matches!(refused(Request::parse, &bytes), SocksError::Target(_)),
+            "{name:?}"
+        );
     }
     assert_eq!(
         refused(Request::parse, b"\x05\x01\x00\x03\x02a\n\x00\x50").to_string(),
@@ -127,8 +194,14 @@ fn names_that_are_no_host_names_are_refused() {
 
 #[test]
 fn port_zero_is_no_target_of_a_connect() {
-    assert_eq!(refused(Request::parse, &[5, 1, 0, 1, 1, 2, 3, 4, 0, 0]), SocksError::Target("port 0".into()));
-    assert_eq!(refused(Request::parse, b"\x05\x01\x00\x03\x01a\x00\x00"), SocksError::Target("port 0".into()));
+    assert_eq!(
+        refused(Request::parse, &[5, 1, 0, 1, 1, 2, 3, 4, 0, 0]),
+        SocksError::Target("port 0".into())
+    );
+    assert_eq!(
+        refused(Request::parse, b"\x05\x01\x00\x03\x01a\x00\x00"),
+        SocksError::Target("port 0".into())
+    );
     let any = parsed(Request::parse, &[5, 3, 0, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(any.target(), &Target::Addr(NO_ADDR));
 }
@@ -136,7 +209,10 @@ fn port_zero_is_no_target_of_a_connect() {
 #[test]
 fn unknown_commands_and_address_types_are_told() {
     assert_eq!(refused(Request::parse, &[5, 9]), SocksError::Command(9));
-    assert_eq!(refused(Request::parse, &[5, 1, 0, 2]), SocksError::AddressType(2));
+    assert_eq!(
+        refused(Request::parse, &[5, 1, 0, 2]),
+        SocksError::AddressType(2)
+    );
     assert_eq!(refused(Request4::parse, &[4, 3]), SocksError::Command(3));
 }
 
@@ -145,32 +221,56 @@ fn replies_are_read_and_written_with_every_code() {
     for code in 0..=8 {
         let bytes = [5, code, 0, 1, 10, 0, 0, 1, 0x1f, 0x90];
         let reply = parsed(Reply::parse, &bytes);
-        assert_eq!((reply.code as u8, reply.bound), (code, "10.0.0.1:8080".parse().unwrap()));
+        assert_eq!(
+            (reply.code as u8, reply.bound),
+            (code, "10.0.0.1:8080".parse().unwrap())
+        );
         assert_eq!(encoded(|out| reply.encode(out)), bytes);
     }
     assert_eq!(refused(Reply::parse, &[5, 9]), SocksError::Code(9));
-    assert_eq!(encoded(|out| Reply::new(ReplyCode::NotAllowed).encode(out)), [5, 2, 0, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        encoded(|out| Reply::new(ReplyCode::NotAllowed).encode(out)),
+        [5, 2, 0, 1, 0, 0, 0, 0, 0, 0]
+    );
 }
 
 #[test]
 fn a_reply_may_carry_an_ipv6_address_or_a_name() {
     let bound = "[2001:db8::1]:80".parse().unwrap();
-    let bytes = encoded(|out| Reply { code: ReplyCode::Succeeded, bound }.encode(out));
+    let bytes = encoded(|out| {
+        Reply {
+            code: ReplyCode::Succeeded,
+            bound,
+        }
+        .encode(out)
+    });
     assert_eq!(parsed(Reply::parse, &bytes).bound, bound);
-    assert_eq!(parsed(Reply::parse, b"\x05\x00\x00\x03\x02??\x00\x50").bound, NO_ADDR);
+    assert_eq!(
+        parsed(Reply::parse, b"\x05\x00\x00\x03\x02??\x00\x50").bound,
+        NO_ADDR
+    );
 }
 
 #[test]
 fn version_four_is_read_and_written_with_and_without_a_name() {
     let plain = b"\x04\x01\x00\x50\x7f\x00\x00\x01alice\0";
     let request = parsed(Request4::parse, plain);
-    assert_eq!((request.target(), request.user()), (&target("127.0.0.1:80"), &b"alice"[..]));
+    assert_eq!(
+        (request.target(), request.user()),
+        (&target("127.0.0.1:80"), &b"alice"[..])
+    );
     assert_eq!(encoded(|out| request.encode(out)), plain);
-    assert_eq!(Request4::new(Command::Connect, target("127.0.0.1:80"), b"alice"), Ok(request));
+    assert_eq!(
+        Request4::new(Command::Connect, target("127.0.0.1:80"), b"alice"),
+        Ok(request)
+    );
 
     let named = b"\x04\x02\x01\xbb\x00\x00\x00\x01\0example.com\0";
     let request = parsed(Request4::parse, named);
-    assert_eq!((request.command(), request.target()), (Command::Bind, &target("example.com:443")));
+    assert_eq!(
+        (request.command(), request.target()),
+        (Command::Bind, &target("example.com:443"))
+    );
     assert_eq!(encoded(|out| request.encode(out)), named);
 }
 
@@ -180,15 +280,24 @@ fn the_texts_of_version_four_are_bounded() {
     let longest = [&head[..], &[b'u'; 255], &[0]].concat();
     assert_eq!(parsed(Request4::parse, &longest).user().len(), 255);
     let too_long = [&head[..], &[b'u'; 256]].concat();
-    assert_eq!(refused(Request4::parse, &too_long), SocksError::TooLong("user id", 255));
+    assert_eq!(
+        refused(Request4::parse, &too_long),
+        SocksError::TooLong("user id", 255)
+    );
     let name = [&[4, 1, 0, 80, 0, 0, 0, 1, 0][..], &[b'n'; 256]].concat();
-    assert_eq!(refused(Request4::parse, &name), SocksError::TooLong("host name", 255));
+    assert_eq!(
+        refused(Request4::parse, &name),
+        SocksError::TooLong("host name", 255)
+    );
 }
 
 #[test]
 fn what_version_four_cannot_carry_is_not_made() {
     for text in ["[::1]:80", "0.0.0.9:80", "unix:/run/a"] {
-        assert!(Request4::new(Command::Connect, target(text), b"").is_err(), "{text}");
+        assert!(
+            Request4::new(Command::Connect, target(text), b"").is_err(),
+            "{text}"
+        );
     }
     assert!(Request4::new(Command::UdpAssociate, target("a:80"), b"").is_err());
     assert!(Request4::new(Command::Connect, target("a:80"), b"a\0b").is_err());
@@ -201,12 +310,21 @@ fn replies_of_version_four_are_read_and_written() {
     for code in 90..=93 {
         let bytes = [0, code, 0, 80, 10, 0, 0, 1];
         let reply = parsed(Reply4::parse, &bytes);
-        assert_eq!((reply.code as u8, reply.bound), (code, "10.0.0.1:80".parse().unwrap()));
+        assert_eq!(
+            (reply.code as u8, reply.bound),
+            (code, "10.0.0.1:80".parse().unwrap())
+        );
         assert_eq!(encoded(|out| reply.encode(out)), bytes);
     }
     assert_eq!(refused(Reply4::parse, &[0, 94]), SocksError::Code(94));
-    assert_eq!(Reply4::granted("[::1]:80".parse().unwrap()), Reply4::new(ReplyCode4::Granted));
-    assert_eq!(Reply4::granted("1.2.3.4:5".parse().unwrap()).bound, "1.2.3.4:5".parse().unwrap());
+    assert_eq!(
+        Reply4::granted("[::1]:80".parse().unwrap()),
+        Reply4::new(ReplyCode4::Granted)
+    );
+    assert_eq!(
+        Reply4::granted("1.2.3.4:5".parse().unwrap()).bound,
+        "1.2.3.4:5".parse().unwrap()
+    );
 }
 
 /// Once a prefix has said more than "more, please", every longer prefix says the same.
@@ -214,7 +332,10 @@ fn says_the_same_at_every_split<T: Debug + PartialEq>(parse: fn(&[u8]) -> Parsed
     let whole = parse(bytes);
     for len in 0..bytes.len() {
         let part = parse(&bytes[..len]);
-        assert!(part == Ok(None) || part == whole, "at {len}: {part:?} but in the end {whole:?}");
+        assert!(
+            part == Ok(None) || part == whole,
+            "at {len}: {part:?} but in the end {whole:?}"
+        );
     }
 }
 

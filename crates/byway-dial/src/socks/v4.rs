@@ -29,8 +29,8 @@ impl Request4 {
     /// A request; `user` is a claim without proof and may be empty.
     ///
     /// # Errors
-    /// [`SocksError::Uncarried`] for a UDP relay, an IPv6 address, `0.0.0.x`, a Unix socket, or a NUL in `user`;
-    /// [`SocksError::TooLong`] if `user` has more than 255 bytes.
+    /// [`SocksError::Uncarried`] for a UDP relay, an IPv6 address, `0.0.0.x`, a Unix socket, or a
+    /// NUL in `user`; [`SocksError::TooLong`] if `user` has more than 255 bytes.
     pub fn new(command: Command, target: Target, user: &[u8]) -> Result<Self, SocksError> {
         if command == Command::UdpAssociate {
             return Err(SocksError::Uncarried("UDP in version 4"));
@@ -46,7 +46,11 @@ impl Request4 {
         if user.contains(&0) {
             return Err(SocksError::Uncarried("a NUL in a user id"));
         }
-        Ok(Self { command, target, user: user.to_vec() })
+        Ok(Self {
+            command,
+            target,
+            user: user.to_vec(),
+        })
     }
 
     /// What is wanted: CONNECT or BIND.
@@ -67,7 +71,8 @@ impl Request4 {
     /// Reads one from the front of `buf`. A name that spells an address is read as the address.
     ///
     /// # Errors
-    /// [`SocksError::Version`], [`SocksError::Command`], [`SocksError::TooLong`], [`SocksError::Target`].
+    /// [`SocksError::Version`], [`SocksError::Command`], [`SocksError::TooLong`],
+    /// [`SocksError::Target`].
     pub fn parse(buf: &[u8]) -> Parsed<Self> {
         let mut cursor = Cursor::new(buf);
         need!(version(&mut cursor, VERSION)?);
@@ -83,7 +88,14 @@ impl Request4 {
             true => named_target(need!(cursor.until_nul("host name", TEXT_MAX)?), port)?,
             false => literal_target(ip.into(), port, command)?,
         };
-        Ok(Some((Self { command, target, user }, cursor.taken)))
+        Ok(Some((
+            Self {
+                command,
+                target,
+                user,
+            },
+            cursor.taken,
+        )))
     }
 
     /// Appends its bytes. What came in as a name that spells an IPv6 address goes out as that name.
@@ -135,14 +147,20 @@ pub struct Reply4 {
 impl Reply4 {
     /// A reply without an address.
     pub fn new(code: ReplyCode4) -> Self {
-        Self { code, bound: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0) }
+        Self {
+            code,
+            bound: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+        }
     }
 
     /// A reply that tells our address, if version 4 can carry it.
     pub fn granted(bound: SocketAddr) -> Self {
         let plain = Self::new(ReplyCode4::Granted);
         match bound.ip().to_canonical() {
-            IpAddr::V4(ip) => Self { bound: SocketAddrV4::new(ip, bound.port()), ..plain },
+            IpAddr::V4(ip) => Self {
+                bound: SocketAddrV4::new(ip, bound.port()),
+                ..plain
+            },
             IpAddr::V6(_) => plain,
         }
     }
@@ -163,7 +181,13 @@ impl Reply4 {
         };
         let port = need!(cursor.port());
         let ip = Ipv4Addr::from(need!(cursor.array::<4>()));
-        Ok(Some((Self { code, bound: SocketAddrV4::new(ip, port) }, cursor.taken)))
+        Ok(Some((
+            Self {
+                code,
+                bound: SocketAddrV4::new(ip, port),
+            },
+            cursor.taken,
+        )))
     }
 
     /// Appends its bytes.

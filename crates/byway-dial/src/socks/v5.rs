@@ -7,7 +7,10 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Command, Cursor, NO_ADDR, Parsed, SocksError, literal_target, named_target, need, put_counted, version};
+use super::{
+    Command, Cursor, NO_ADDR, Parsed, SocksError, literal_target, named_target, need, put_counted,
+    version,
+};
 use crate::target::Target;
 
 const VERSION: u8 = 5;
@@ -45,7 +48,9 @@ pub struct Greeting {
 impl Greeting {
     /// A greeting that offers `methods`.
     pub fn new(methods: &[Method]) -> Self {
-        Self { methods: methods.iter().map(|method| method.code()).collect() }
+        Self {
+            methods: methods.iter().map(|method| method.code()).collect(),
+        }
     }
 
     /// Whether it offers `method`.
@@ -53,7 +58,8 @@ impl Greeting {
         self.methods.contains(&method.code())
     }
 
-    /// Reads one from the front of `buf`. An empty list is read as such; nothing in it can be chosen.
+    /// Reads one from the front of `buf`. An empty list is read as such; nothing in it can be
+    /// chosen.
     ///
     /// # Errors
     /// [`SocksError::Version`].
@@ -107,7 +113,8 @@ impl MethodChoice {
     }
 }
 
-/// User and password. Both may be empty on the wire, though RFC 1929 asks for one byte: refusing them is policy.
+/// User and password. Both may be empty on the wire, though RFC 1929 asks for one byte: refusing
+/// them is policy.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     user: Vec<u8>,
@@ -123,7 +130,10 @@ impl Login {
                 return Err(SocksError::TooLong(what, 255));
             }
         }
-        Ok(Self { user: user.to_vec(), password: password.to_vec() })
+        Ok(Self {
+            user: user.to_vec(),
+            password: password.to_vec(),
+        })
     }
 
     /// The user's name.
@@ -180,7 +190,11 @@ impl LoginStatus {
     pub fn parse(buf: &[u8]) -> Parsed<Self> {
         let mut cursor = Cursor::new(buf);
         need!(version(&mut cursor, LOGIN_VERSION)?);
-        let status = if need!(cursor.byte()) == 0 { Self::Accepted } else { Self::Refused };
+        let status = if need!(cursor.byte()) == 0 {
+            Self::Accepted
+        } else {
+            Self::Refused
+        };
         Ok(Some((status, cursor.taken)))
     }
 
@@ -217,11 +231,12 @@ impl Request {
         &self.target
     }
 
-    /// Reads one from the front of `buf`. A name that spells an address is read as the address. The reserved byte is
-    /// not looked at.
+    /// Reads one from the front of `buf`. A name that spells an address is read as the address. The
+    /// reserved byte is not looked at.
     ///
     /// # Errors
-    /// [`SocksError::Version`], [`SocksError::Command`], [`SocksError::AddressType`], [`SocksError::Target`].
+    /// [`SocksError::Version`], [`SocksError::Command`], [`SocksError::AddressType`],
+    /// [`SocksError::Target`].
     pub fn parse(buf: &[u8]) -> Parsed<Self> {
         let mut cursor = Cursor::new(buf);
         need!(version(&mut cursor, VERSION)?);
@@ -304,7 +319,10 @@ impl ReplyCode {
     ];
 
     fn from_byte(byte: u8) -> Result<Self, SocksError> {
-        Self::ALL.into_iter().find(|code| *code as u8 == byte).ok_or(SocksError::Code(byte))
+        Self::ALL
+            .into_iter()
+            .find(|code| *code as u8 == byte)
+            .ok_or(SocksError::Code(byte))
     }
 }
 
@@ -313,14 +331,18 @@ impl ReplyCode {
 pub struct Reply {
     /// How it ended.
     pub code: ReplyCode,
-    /// The proxy's address on the other side; `0.0.0.0:0` if it does not say or says it with a name.
+    /// The proxy's address on the other side; `0.0.0.0:0` if it does not say or says it with a
+    /// name.
     pub bound: SocketAddr,
 }
 
 impl Reply {
     /// A reply without an address.
     pub fn new(code: ReplyCode) -> Self {
-        Self { code, bound: NO_ADDR }
+        Self {
+            code,
+            bound: NO_ADDR,
+        }
     }
 
     /// Reads one from the front of `buf`, its address included. The reserved byte is not looked at.
@@ -357,8 +379,12 @@ enum Host<'a> {
 impl<'a> Host<'a> {
     fn parse(cursor: &mut Cursor<'a>) -> Result<Option<Self>, SocksError> {
         Ok(match need!(cursor.byte()) {
-            IPV4 => cursor.array::<4>().map(|octets| Self::Ip(Ipv4Addr::from(octets).into())),
-            IPV6 => cursor.array::<16>().map(|octets| Self::Ip(Ipv6Addr::from(octets).into())),
+            IPV4 => cursor
+                .array::<4>()
+                .map(|octets| Self::Ip(Ipv4Addr::from(octets).into())),
+            IPV6 => cursor
+                .array::<16>()
+                .map(|octets| Self::Ip(Ipv6Addr::from(octets).into())),
             NAME => cursor.counted().map(Self::Name),
             other => return Err(SocksError::AddressType(other)),
         })

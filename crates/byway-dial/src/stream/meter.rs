@@ -1,7 +1,8 @@
 //! Meter: what the kernel has counted of a TCP connection (`TCP_INFO` of tcp(7)).
 //!
 //! In:    a connected socket, which the meter does not keep open.
-//! Out:   counters and estimates of its sender; nothing once the socket is closed or where the system does not say.
+//! Out:   counters and estimates of its sender; nothing once the socket is closed or where the
+//!        system does not say.
 //! Never: waits.
 
 use std::sync::{Arc, Weak};
@@ -19,12 +20,13 @@ pub struct TcpMeter(Weak<TcpStream>);
 pub struct TcpFigures {
     /// Segments with data that were sent, those sent again included.
     pub segments: u64,
-    /// Those of them that were sent again because one was lost. Where the receiver has reported that it had the segment
-    /// already (RFC 2883), it was not lost and is not counted.
+    /// Those of them that were sent again because one was lost. Where the receiver has reported
+    /// that it had the segment already (RFC 2883), it was not lost and is not counted.
     pub lost: u64,
     /// Bytes that the peer has acknowledged.
     pub acknowledged: u64,
-    /// How long there was something to send or not acknowledged yet; none of a kernel that is older than Linux 4.10.
+    /// How long there was something to send or not acknowledged yet; none of a kernel that is older
+    /// than Linux 4.10.
     pub busy: Option<Duration>,
     /// Bytes that may be under way.
     pub congestion_window: u64,
@@ -56,8 +58,8 @@ impl TcpMeter {
     }
 }
 
-/// Where fields are in `struct tcp_info` of `linux/tcp.h`: at the same places on every architecture, and behind all of
-/// earlier kernels.
+/// Where fields are in `struct tcp_info` of `linux/tcp.h`: at the same places on every
+/// architecture, and behind all of earlier kernels.
 mod at {
     pub(super) const SND_MSS: usize = 16;
     pub(super) const RTT_US: usize = 68;
@@ -73,8 +75,16 @@ mod at {
 impl TcpFigures {
     /// None of a kernel that is older than Linux 4.9, whose structure ends before the fields.
     fn parse(info: &[u8]) -> Option<Self> {
-        let u32_at = |at: usize| info.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
-        let u64_at = |at: usize| info.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+        let u32_at = |at: usize| {
+            info.get(at..)?
+                .first_chunk()
+                .map(|bytes| u32::from_ne_bytes(*bytes))
+        };
+        let u64_at = |at: usize| {
+            info.get(at..)?
+                .first_chunk()
+                .map(|bytes| u64::from_ne_bytes(*bytes))
+        };
         let time_at = |at| u32_at(at).map(|us| Duration::from_micros(us.into()));
         // Linux 4.19 has added it.
         let needless = u32_at(at::DSACK_DUPS).unwrap_or_default();
@@ -97,9 +107,16 @@ fn info(socket: &TcpStream) -> Option<Vec<u8>> {
     use std::os::fd::AsRawFd;
 
     #[allow(unsafe_code)]
-    // SAFETY: this is getsockopt(2) as POSIX and the C library of Linux declare it, with `socklen_t` of 32 bits.
+    // SAFETY: this is getsockopt(2) as POSIX and the C library of Linux declare it, with
+    // `socklen_t` of 32 bits.
     unsafe extern "C" {
-        fn getsockopt(socket: c_int, level: c_int, name: c_int, value: *mut c_void, bytes: *mut u32) -> c_int;
+        fn getsockopt(
+            socket: c_int,
+            level: c_int,
+            name: c_int,
+            value: *mut c_void,
+            bytes: *mut u32,
+        ) -> c_int;
     }
 
     const IPPROTO_TCP: c_int = 6;
@@ -108,11 +125,19 @@ fn info(socket: &TcpStream) -> Option<Vec<u8>> {
     const ROOM: u32 = 512;
 
     let (mut value, mut bytes) = (vec![0_u8; ROOM as usize], ROOM);
-    // SAFETY: the kernel writes at most `bytes` bytes to `value`, which has as many, and the number of them to `bytes`;
-    // it keeps neither pointer. The descriptor is open, as `socket` is borrowed.
+    // SAFETY: the kernel writes at most `bytes` bytes to `value`, which has as many, and the number
+    // of them to `bytes`; it keeps neither pointer. The descriptor is open, as `socket` is
+    // borrowed.
     #[allow(unsafe_code)]
-    let result =
-        unsafe { getsockopt(socket.as_raw_fd(), IPPROTO_TCP, TCP_INFO, value.as_mut_ptr().cast(), &raw mut bytes) };
+    let result = unsafe {
+        getsockopt(
+            socket.as_raw_fd(),
+            IPPROTO_TCP,
+            TCP_INFO,
+            value.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
     value.truncate(bytes as usize);
     (result == 0).then_some(value)
 }
@@ -131,7 +156,11 @@ mod tests {
         let info: Vec<u8> = (0..=255).collect();
         for length in 0..info.len() {
             let figures = TcpFigures::parse(&info[..length]);
-            assert_eq!(figures.is_some(), length >= at::DATA_SEGS_OUT + 4, "{length} bytes");
+            assert_eq!(
+                figures.is_some(),
+                length >= at::DATA_SEGS_OUT + 4,
+                "{length} bytes"
+            );
         }
     }
 
@@ -142,7 +171,9 @@ mod tests {
         use tokio::net::TcpListener;
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
         near.write_all(&[7; 1000]).await.unwrap();
         far.read_exact(&mut [0; 1000]).await.unwrap();
@@ -152,11 +183,26 @@ mod tests {
         let near = Arc::new(near);
         let meter = TcpMeter::new(&near);
         let figures = meter.figures().unwrap();
-        assert!(figures.segments >= 1 && figures.congestion_window >= 1000, "{figures:?}");
-        assert!(figures.busy.is_none_or(|busy| busy < Duration::from_secs(600)), "{figures:?}");
-        assert!(figures.least_round_trip < Duration::from_secs(60), "{figures:?}");
+        assert!(
+            figures.segments >= 1 && figures.congestion_window >= 1000,
+            "{figures:?}"
+        );
+        assert!(
+            figures
+                .busy
+                .is_none_or(|busy| busy < Duration::from_secs(600)),
+            "{figures:?}"
+        );
+        assert!(
+            figures.least_round_trip < Duration::from_secs(60),
+            "{figures:?}"
+        );
         assert!(figures.acknowledged >= 1000, "{figures:?}");
         drop(near);
-        assert_eq!((meter.figures(), meter.unacknowledged_bytes()), (None, None), "the meter kept the socket open");
+        assert_eq!(
+            (meter.figures(), meter.unacknowledged_bytes()),
+            (None, None),
+            "the meter kept the socket open"
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! Raw: reads and writes of a TCP socket by the system call itself.
 //!
 //! In:    a socket that tokio watches, and memory.   Out:   what the kernel took or gave.
-//! Never: asks the kernel when tokio knows that there is nothing, or asks a second time for what the first answer told.
+//! Never: asks the kernel when tokio knows that there is nothing, or asks a second time for what
+//!        the first answer told.
 //!
-//! The C library's `recv` and `send` are cancellation points in a program with threads, which costs on every call what
-//! nobody here uses; `writev` goes through the file layer. On small messages that is a twentieth of a proxy's time.
+//! The C library's `recv` and `send` are cancellation points in a program with threads, which costs
+//! on every call what nobody here uses; `writev` goes through the file layer. On small messages
+//! that is a twentieth of a proxy's time.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
@@ -15,7 +17,11 @@ use tokio::net::TcpStream;
 use super::{Broken, Read};
 
 /// Reads once.
-pub(super) fn poll_read(socket: &TcpStream, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+pub(super) fn poll_read(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<Result<Read, Broken>> {
     if buf.is_empty() {
         return Poll::Ready(Ok(Read::Data(0)));
     }
@@ -31,7 +37,11 @@ pub(super) fn poll_read(socket: &TcpStream, cx: &mut Context<'_>, buf: &mut [u8]
 }
 
 /// Writes once: what the socket takes of `bufs`.
-pub(super) fn poll_write(socket: &TcpStream, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+pub(super) fn poll_write(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
     loop {
         ready!(socket.poll_write_ready(cx))?;
         let written = match bufs {
@@ -47,13 +57,17 @@ pub(super) fn poll_write(socket: &TcpStream, cx: &mut Context<'_>, bufs: &[IoSli
     }
 }
 
-/// Whether the reactor has announced anything to read, an end or an error since the socket was last found empty.
+/// Whether the reactor has announced anything to read, an end or an error since the socket was last
+/// found empty.
 pub(super) fn is_announced(socket: &TcpStream) -> bool {
     socket.try_io(Interest::READABLE, || Ok(())).is_ok()
 }
 
 fn is_vain(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 #[cfg(target_os = "linux")]
@@ -64,8 +78,9 @@ mod calls {
     use tokio::io::Interest;
     use tokio::net::TcpStream;
 
-    /// Fewer bytes than there is room for mean that the socket is empty. tokio is told so by a "would block", which saves
-    /// the read that would only say the same; an announcement that came meanwhile still counts.
+    /// Fewer bytes than there is room for mean that the socket is empty. tokio is told so by a
+    /// "would block", which saves the read that would only say the same; an announcement that came
+    /// meanwhile still counts.
     pub(super) fn read(socket: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
         let mut short = None;
         let read = socket.try_io(Interest::READABLE, || {
@@ -80,12 +95,16 @@ mod calls {
     }
 
     pub(super) fn write(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        socket.try_io(Interest::WRITABLE, || Ok(send(socket, bytes, SendFlags::NOSIGNAL)?))
+        socket.try_io(Interest::WRITABLE, || {
+            Ok(send(socket, bytes, SendFlags::NOSIGNAL)?)
+        })
     }
 
     pub(super) fn write_gathered(socket: &TcpStream, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let none = &mut SendAncillaryBuffer::default();
-        socket.try_io(Interest::WRITABLE, || Ok(sendmsg(socket, bufs, none, SendFlags::NOSIGNAL)?))
+        socket.try_io(Interest::WRITABLE, || {
+            Ok(sendmsg(socket, bufs, none, SendFlags::NOSIGNAL)?)
+        })
     }
 }
 

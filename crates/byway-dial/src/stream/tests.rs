@@ -5,7 +5,10 @@ use super::*;
 
 async fn tcp_pair() -> (Stream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+    let (near, far) = tokio::join!(
+        TcpStream::connect(listener.local_addr().unwrap()),
+        listener.accept()
+    );
     (Stream::tcp(near.unwrap()), Stream::tcp(far.unwrap().0))
 }
 
@@ -45,7 +48,10 @@ async fn a_tcp_stream_that_is_dropped_without_finish_resets_its_peer() {
     let (mut near, mut far) = tcp_pair().await;
     near.write_all(b"half a message").await.unwrap();
     drop(near);
-    assert!(matches!(read_to_end(&mut far).await.1, Err(Broken::Reset(0))));
+    assert!(matches!(
+        read_to_end(&mut far).await.1,
+        Err(Broken::Reset(0))
+    ));
 }
 
 #[tokio::test]
@@ -83,7 +89,10 @@ async fn a_reset_after_finish_is_still_a_reset() {
     near.reset(0);
     near.reset(0);
     drop(near);
-    assert!(matches!(poll_fn(|cx| far.poll_broken(cx)).await, Broken::Reset(0)));
+    assert!(matches!(
+        poll_fn(|cx| far.poll_broken(cx)).await,
+        Broken::Reset(0)
+    ));
 }
 
 #[tokio::test]
@@ -93,10 +102,19 @@ async fn a_reset_is_noticed_while_unread_bytes_wait_and_nobody_reads() {
     readable(&far).await;
     assert!(broken_now(&mut far).await.is_pending());
     drop(near);
-    assert!(matches!(poll_fn(|cx| far.poll_broken(cx)).await, Broken::Reset(0)));
+    assert!(matches!(
+        poll_fn(|cx| far.poll_broken(cx)).await,
+        Broken::Reset(0)
+    ));
     // And it is not forgotten: a later read must not look like a FIN.
-    assert!(matches!(read_to_end(&mut far).await.1, Err(Broken::Reset(_))));
-    assert!(matches!(broken_now(&mut far).await, Poll::Ready(Broken::Reset(_))));
+    assert!(matches!(
+        read_to_end(&mut far).await.1,
+        Err(Broken::Reset(_))
+    ));
+    assert!(matches!(
+        broken_now(&mut far).await,
+        Poll::Ready(Broken::Reset(_))
+    ));
 }
 
 #[tokio::test]
@@ -126,7 +144,11 @@ async fn an_idle_stream_tells_silence_from_a_byte_a_fin_and_a_reset() {
         near.write_all(b"!").await.unwrap();
         readable(&far).await;
         assert!(far.has_news());
-        assert_eq!(far.read(&mut [0; 8]).await.unwrap(), Read::Data(1), "looking takes nothing");
+        assert_eq!(
+            far.read(&mut [0; 8]).await.unwrap(),
+            Read::Data(1),
+            "looking takes nothing"
+        );
         assert!(!far.has_news());
         near.finish().await.unwrap();
         readable(&far).await;
@@ -168,15 +190,24 @@ async fn a_unix_stream_carries_bytes_and_a_fin() {
 async fn a_unix_stream_that_is_reset_lets_nobody_write() {
     let (mut near, mut far) = unix_pair();
     near.reset(0);
-    assert!(matches!(far.write_all(b"anybody?").await, Err(Broken::Reset(_))));
+    assert!(matches!(
+        far.write_all(b"anybody?").await,
+        Err(Broken::Reset(_))
+    ));
 }
 
 #[tokio::test]
 async fn addresses_are_those_of_the_socket_beneath() {
     let (near, far) = tcp_pair().await;
-    assert_eq!((near.peer_addr(), near.local_addr()), (far.local_addr(), far.peer_addr()));
+    assert_eq!(
+        (near.peer_addr(), near.local_addr()),
+        (far.local_addr(), far.peer_addr())
+    );
     assert!(near.peer_addr().is_some());
-    assert_eq!((unix_pair().0.peer_addr(), unix_pair().0.local_addr()), (None, None));
+    assert_eq!(
+        (unix_pair().0.peer_addr(), unix_pair().0.local_addr()),
+        (None, None)
+    );
 }
 
 #[test]
@@ -184,10 +215,19 @@ fn how_a_stream_broke_survives_a_layer_of_plain_io() {
     let through = |broken| Broken::from(io::Error::from(broken));
     assert!(matches!(through(Broken::Reset(7)), Broken::Reset(7)));
     assert!(matches!(through(Broken::SessionLost), Broken::SessionLost));
-    let Broken::Io(error) = through(Broken::Io(io::ErrorKind::TimedOut.into())) else { panic!("not the same") };
+    let Broken::Io(error) = through(Broken::Io(io::ErrorKind::TimedOut.into())) else {
+        panic!("not the same")
+    };
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionAborted, io::ErrorKind::NotConnected] {
-        assert!(matches!(Broken::from(io::Error::from(kind)), Broken::Reset(0)), "{kind:?}");
+    for kind in [
+        io::ErrorKind::BrokenPipe,
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::NotConnected,
+    ] {
+        assert!(
+            matches!(Broken::from(io::Error::from(kind)), Broken::Reset(0)),
+            "{kind:?}"
+        );
     }
 }
 
@@ -199,7 +239,11 @@ impl Pipe for TakesNothing {
         Poll::Ready(Ok(Read::Fin))
     }
 
-    fn poll_write(&mut self, _cx: &mut Context<'_>, _bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    fn poll_write(
+        &mut self,
+        _cx: &mut Context<'_>,
+        _bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
         Poll::Ready(Ok(0))
     }
 
@@ -232,7 +276,9 @@ mod tls {
         // The tickets have left with the end of the handshake.
         readable(&near).await;
         assert!(!near.has_news());
-        let Kind::Tls(tls) = &mut near.0 else { unreachable!() };
+        let Kind::Tls(tls) = &mut near.0 else {
+            unreachable!()
+        };
         assert!(!tls.wire_mut().has_news(), "the tickets were digested");
         far.write_all(b"!").await.unwrap();
         readable(&near).await;
@@ -255,13 +301,19 @@ mod tls {
     async fn a_connection_that_is_cut_below_the_session_is_no_fin() {
         let (near, mut far) = connect(&Peer::good(), unix_pair()).await.unwrap();
         drop(near);
-        assert!(read_to_end(&mut far).await.1.is_err(), "no close_notify came");
+        assert!(
+            read_to_end(&mut far).await.1.is_err(),
+            "no close_notify came"
+        );
     }
 
     #[tokio::test]
     async fn a_reset_below_the_session_is_noticed_while_nobody_reads() {
         let (near, mut far) = connect(&Peer::good(), tcp_pair().await).await.unwrap();
         drop(near);
-        assert!(matches!(poll_fn(|cx| far.poll_broken(cx)).await, Broken::Reset(_)));
+        assert!(matches!(
+            poll_fn(|cx| far.poll_broken(cx)).await,
+            Broken::Reset(_)
+        ));
     }
 }

@@ -1,6 +1,7 @@
 //! Unacknowledged: how many bytes of a TCP socket its peer has not acknowledged yet.
 //!
-//! In:    a connected socket.   Out:   a number of bytes, a FIN counted as one; nothing where the system does not say.
+//! In:    a connected socket.
+//! Out:   a number of bytes, a FIN counted as one; nothing where the system does not say.
 //! Never: waits.
 
 use tokio::net::TcpStream;
@@ -26,7 +27,8 @@ pub(super) fn bytes(socket: &TcpStream) -> Option<u64> {
     if !IS_KNOWN {
         return None;
     }
-    // SAFETY: SIOCOUTQ writes one `int` to the address that it is given, and `Getter` gives it the address of one.
+    // SAFETY: SIOCOUTQ writes one `int` to the address that it is given, and `Getter` gives it the
+    // address of one.
     #[allow(unsafe_code)]
     let bytes = unsafe { ioctl(socket, Getter::<SIOCOUTQ, c_int>::new()) };
     bytes.ok().and_then(|bytes| u64::try_from(bytes).ok())

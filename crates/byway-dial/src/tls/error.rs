@@ -15,10 +15,14 @@ use crate::text::peer_text;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The client itself could not be made.
-    #[error("TLS cannot be set up: {0}; check the trusted certificates, and on a bare system install ca-certificates")]
+    #[error(
+        "TLS cannot be set up: {0}; check the trusted certificates, and on a bare system install ca-certificates"
+    )]
     Setup(String),
     /// A text that should hold certificates or a key does not.
-    #[error("{0} cannot be read from the PEM text: {1}; it stands between lines such as -----BEGIN CERTIFICATE-----")]
+    #[error(
+        "{0} cannot be read from the PEM text: {1}; it stands between lines such as -----BEGIN CERTIFICATE-----"
+    )]
     Pem(&'static str, String),
     /// No certificate can carry this name.
     #[error("`{0}` is no name that a certificate can carry")]
@@ -29,7 +33,9 @@ pub enum TlsError {
     )]
     UnknownIssuer(ServerName),
     /// The certificate has run out.
-    #[error("the certificate of {0} has expired; the peer must renew it (or the clock of this machine is wrong)")]
+    #[error(
+        "the certificate of {0} has expired; the peer must renew it (or the clock of this machine is wrong)"
+    )]
     Expired(ServerName),
     /// The certificate is not valid yet.
     #[error("the certificate of {0} is not valid yet; check the clocks of both machines")]
@@ -99,25 +105,50 @@ pub(super) fn told(name: &ServerName, error: io::Error) -> TlsError {
         Ok(rustls::Error::InvalidCertificate(fault)) => certificate_fault(name, fault),
         Ok(rustls::Error::InvalidMessage(_)) => TlsError::NotTls(name),
         Ok(rustls::Error::NoApplicationProtocol)
-        | Ok(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => TlsError::NoCommonProtocol(name),
-        Ok(rustls::Error::AlertReceived(alert)) => TlsError::Alert { name, alert: plain_words(&format!("{alert:?}")) },
-        Ok(other) => TlsError::Other { name, reason: plain_words(&other.to_string()) },
-        Err(error) => TlsError::Broken { name, source: error.into() },
+        | Ok(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            TlsError::NoCommonProtocol(name)
+        }
+        Ok(rustls::Error::AlertReceived(alert)) => TlsError::Alert {
+            name,
+            alert: plain_words(&format!("{alert:?}")),
+        },
+        Ok(other) => TlsError::Other {
+            name,
+            reason: plain_words(&other.to_string()),
+        },
+        Err(error) => TlsError::Broken {
+            name,
+            source: error.into(),
+        },
     }
 }
 
 fn certificate_fault(name: ServerName, fault: CertificateError) -> TlsError {
     match fault {
         CertificateError::UnknownIssuer => TlsError::UnknownIssuer(name),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsError::Expired(name),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsError::NotYetValid(name),
-        CertificateError::NotValidForName => TlsError::WrongName { name, presented: "other names".into() },
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            TlsError::Expired(name)
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            TlsError::NotYetValid(name)
+        }
+        CertificateError::NotValidForName => TlsError::WrongName {
+            name,
+            presented: "other names".into(),
+        },
         CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            TlsError::WrongName { name, presented: "no name at all".into() }
+            TlsError::WrongName {
+                name,
+                presented: "no name at all".into(),
+            }
         }
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            TlsError::WrongName { name, presented: presented.join(", ") }
-        }
-        other => TlsError::Certificate { name, reason: plain_words(&other.to_string()) },
+        CertificateError::NotValidForNameContext { presented, .. } => TlsError::WrongName {
+            name,
+            presented: presented.join(", "),
+        },
+        other => TlsError::Certificate {
+            name,
+            reason: plain_words(&other.to_string()),
+        },
     }
 }

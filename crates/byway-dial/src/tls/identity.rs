@@ -22,15 +22,16 @@ impl Identity {
         Self(Arc::new((chain, key)))
     }
 
-    /// From PEM text: the chain in `certificates`, the client's own first, and one key (PKCS #8, PKCS #1 or SEC 1, not
-    /// encrypted) in `key`. Both may be the same text.
+    /// From PEM text: the chain in `certificates`, the client's own first, and one key (PKCS #8,
+    /// PKCS #1 or SEC 1, not encrypted) in `key`. Both may be the same text.
     ///
     /// # Errors
-    /// [`TlsError::Pem`] if there is no certificate, no key, or something that is no PEM. Whether the key fits the
-    /// certificate shows when the client is made.
+    /// [`TlsError::Pem`] if there is no certificate, no key, or something that is no PEM. Whether
+    /// the key fits the certificate shows when the client is made.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let chain = certificates_from_pem(certificates)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| TlsError::Pem("a private key", reason(&error)))?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| TlsError::Pem("a private key", reason(&error)))?;
         Ok(Self::new(chain, key))
     }
 
@@ -49,14 +50,21 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The certificates in PEM text, such as a file of trusted roots. Whatever else stands between them is passed over.
+/// The certificates in PEM text, such as a file of trusted roots. Whatever else stands between them
+/// is passed over.
 ///
 /// # Errors
 /// [`TlsError::Pem`] if there is none, or one is not well formed.
 pub fn certificates_from_pem(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bad = |error: pem::Error| TlsError::Pem("a certificate", reason(&error));
-    let found: Vec<_> = CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(bad)?;
-    if found.is_empty() { Err(bad(pem::Error::NoItemsFound)) } else { Ok(found) }
+    let found: Vec<_> = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<_, _>>()
+        .map_err(bad)?;
+    if found.is_empty() {
+        Err(bad(pem::Error::NoItemsFound))
+    } else {
+        Ok(found)
+    }
 }
 
 fn reason(error: &pem::Error) -> String {

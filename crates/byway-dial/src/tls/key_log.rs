@@ -7,10 +7,12 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// Takes a line for each secret of each session: `LABEL CLIENT_RANDOM SECRET`, the latter two in hex, without a line end.
-/// Whoever has these lines reads everything that was said. Wireshark takes them as its key log file.
+/// Takes a line for each secret of each session: `LABEL CLIENT_RANDOM SECRET`, the latter two in
+/// hex, without a line end. Whoever has these lines reads everything that was said. Wireshark takes
+/// them as its key log file.
 ///
-/// The function is called in the middle of a handshake, on the thread that runs it: it must not block.
+/// The function is called in the middle of a handshake, on the thread that runs it: it must not
+/// block.
 #[derive(Clone)]
 pub struct KeyLog(Arc<dyn Fn(&str) + Send + Sync>);
 

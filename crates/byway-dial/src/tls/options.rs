@@ -29,16 +29,22 @@ pub enum Roots {
 }
 
 impl Roots {
-    pub(super) fn verifier(self, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    pub(super) fn verifier(
+        self,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
         match self {
             Self::Platform => Ok(Arc::new(Verifier::new(provider).map_err(setup)?)),
-            Self::PlatformAnd(extra) => Ok(Arc::new(Verifier::new_with_extra_roots(extra, provider).map_err(setup)?)),
+            Self::PlatformAnd(extra) => Ok(Arc::new(
+                Verifier::new_with_extra_roots(extra, provider).map_err(setup)?,
+            )),
             Self::Only(roots) => {
                 let mut store = RootCertStore::empty();
                 for root in roots {
                     store.add(root).map_err(setup)?;
                 }
-                let built = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
+                let built =
+                    WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
                 Ok(built.map_err(|error| TlsError::Setup(error.to_string()))?)
             }
         }
@@ -60,23 +66,24 @@ pub enum TlsVersion {
 pub struct TlsOptions {
     /// Whom the client trusts. Default: whom the system trusts.
     pub roots: Roots,
-    /// The application protocols to offer (ALPN, RFC 7301), the most preferred first, such as `http/1.1`. Default: none,
-    /// which offers nothing.
+    /// The application protocols to offer (ALPN, RFC 7301), the most preferred first, such as
+    /// `http/1.1`. Default: none, which offers nothing.
     pub alpn: Vec<Vec<u8>>,
     /// The oldest version to speak. Default: 1.2, which many servers still have as their newest.
     pub min_version: TlsVersion,
     /// Who the client is, for servers that ask. Default: nobody.
     pub identity: Option<Identity>,
-    /// How many servers' sessions are remembered, so that the next handshake with one of them is short; the one that was
-    /// met first is forgotten first. Eight tickets each (TLS 1.3), or one session (1.2), in memory only. 0 remembers
-    /// nothing. Default: 128.
+    /// How many servers' sessions are remembered, so that the next handshake with one of them is
+    /// short; the one that was met first is forgotten first. Eight tickets each (TLS 1.3), or one
+    /// session (1.2), in memory only. 0 remembers nothing. Default: 128.
     #[doc(alias = "maxCachedSessions")]
     #[doc(alias = "ClientSessionCache")]
     pub remembered_servers: usize,
     /// How long a handshake may take. Default: 10 s.
     #[doc(alias = "TLSHandshakeTimeout")]
     pub handshake_timeout: Duration,
-    /// Where the secrets of each session are written, for reading captured traffic. Default: nowhere.
+    /// Where the secrets of each session are written, for reading captured traffic. Default:
+    /// nowhere.
     pub key_log: Option<KeyLog>,
 }
 

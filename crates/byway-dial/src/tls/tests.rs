@@ -42,7 +42,10 @@ impl Peer {
 
     /// Options of a client that trusts this peer.
     pub(crate) fn trusting(&self) -> TlsOptions {
-        TlsOptions { roots: Roots::Only(vec![self.trusted.clone()]), ..TlsOptions::default() }
+        TlsOptions {
+            roots: Roots::Only(vec![self.trusted.clone()]),
+            ..TlsOptions::default()
+        }
     }
 
     pub(crate) fn name(&self) -> &ServerName {
@@ -50,7 +53,9 @@ impl Peer {
     }
 
     pub(crate) async fn accept(&self, stream: Stream) -> io::Result<Stream> {
-        Ok(Stream::tls(self.acceptor.accept(AsIo(stream)).await?.into()))
+        Ok(Stream::tls(
+            self.acceptor.accept(AsIo(stream)).await?.into(),
+        ))
     }
 
     fn with(faults: Faults) -> Self {
@@ -58,9 +63,19 @@ impl Peer {
         let (_, other_root) = authority("another root");
         let mut config = site.config(rustls::DEFAULT_VERSIONS, None);
         config.alpn_protocols = faults.server_alpn;
-        let trusted = if faults.unknown_issuer { other_root } else { site.root };
-        let client = TlsClient::new(Roots::Only(vec![trusted.clone()]), &faults.client_alpn).unwrap();
-        Self { acceptor: TlsAcceptor::from(Arc::new(config)), client, name: host("a.example"), trusted }
+        let trusted = if faults.unknown_issuer {
+            other_root
+        } else {
+            site.root
+        };
+        let client =
+            TlsClient::new(Roots::Only(vec![trusted.clone()]), &faults.client_alpn).unwrap();
+        Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            client,
+            name: host("a.example"),
+            trusted,
+        }
     }
 
     fn named(self, name: ServerName) -> Self {
@@ -81,14 +96,20 @@ impl Site {
         let names = ["a.example", "c.example", "192.0.2.1", "127.0.0.1"].map(str::to_owned);
         let mut params = CertificateParams::new(names).unwrap();
         if faults.expired {
-            (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+            (params.not_before, params.not_after) =
+                (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
         }
         if faults.not_yet_valid {
-            (params.not_before, params.not_after) = (date_time_ymd(2901, 1, 1), date_time_ymd(2902, 1, 1));
+            (params.not_before, params.not_after) =
+                (date_time_ymd(2901, 1, 1), date_time_ymd(2902, 1, 1));
         }
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &issuer).unwrap().der().clone();
-        Self { leaf, key: PrivateKeyDer::Pkcs8(key.serialize_der().into()), root }
+        Self {
+            leaf,
+            key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            root,
+        }
     }
 
     /// A server that speaks `versions` and, with a root of clients, wants to know who they are.
@@ -98,23 +119,32 @@ impl Site {
         clients: Option<CertificateDer<'static>>,
     ) -> ServerConfig {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder =
-            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .unwrap();
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(root) => {
                 let mut roots = RootCertStore::empty();
                 roots.add(root).unwrap();
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .build()
+                        .unwrap();
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        builder.with_single_cert(vec![self.leaf.clone()], self.key.clone_key()).unwrap()
+        builder
+            .with_single_cert(vec![self.leaf.clone()], self.key.clone_key())
+            .unwrap()
     }
 
     /// Options of a client that trusts this site.
     fn trusting(&self) -> TlsOptions {
-        TlsOptions { roots: Roots::Only(vec![self.root.clone()]), ..TlsOptions::default() }
+        TlsOptions {
+            roots: Roots::Only(vec![self.root.clone()]),
+            ..TlsOptions::default()
+        }
     }
 }
 
@@ -132,7 +162,10 @@ fn authority(name: &str) -> (Issuer<'static, KeyPair>, CertificateDer<'static>) 
 }
 
 /// Both sides of a session over `pair`, or the connecting side's error.
-pub(crate) async fn connect(peer: &Peer, pair: (Stream, Stream)) -> Result<(Stream, Stream), DialError> {
+pub(crate) async fn connect(
+    peer: &Peer,
+    pair: (Stream, Stream),
+) -> Result<(Stream, Stream), DialError> {
     let accept = peer.acceptor.accept(AsIo(pair.1));
     let (near, far) = tokio::join!(peer.client.connect(pair.0, &peer.name), accept);
     Ok((near?, Stream::tls(far.unwrap().into())))
@@ -152,7 +185,10 @@ async fn failure(peer: Peer) -> TlsError {
 
 #[tokio::test]
 async fn a_good_certificate_opens_a_session_that_carries_bytes_both_ways() {
-    for name in [host("a.example"), ServerName::Ip("192.0.2.1".parse().unwrap())] {
+    for name in [
+        host("a.example"),
+        ServerName::Ip("192.0.2.1".parse().unwrap()),
+    ] {
         let (mut near, mut far) = connect(&Peer::good().named(name), pair()).await.unwrap();
         let mut buf = [0; 8];
         near.write_all(b"ping").await.unwrap();
@@ -165,7 +201,10 @@ async fn a_good_certificate_opens_a_session_that_carries_bytes_both_ways() {
 
 #[tokio::test]
 async fn the_wrong_name_is_told_with_the_names_that_would_do() {
-    for name in [host("b.example"), ServerName::Ip("192.0.2.2".parse().unwrap())] {
+    for name in [
+        host("b.example"),
+        ServerName::Ip("192.0.2.2".parse().unwrap()),
+    ] {
         let error = failure(Peer::good().named(name)).await;
         assert!(matches!(error, TlsError::WrongName { .. }), "{error:?}");
         assert!(error.to_string().contains("a.example"), "{error}");
@@ -174,16 +213,28 @@ async fn the_wrong_name_is_told_with_the_names_that_would_do() {
 
 #[tokio::test]
 async fn an_unknown_issuer_is_told_with_what_to_do() {
-    let error = failure(Peer::with(Faults { unknown_issuer: true, ..Faults::default() })).await;
+    let error = failure(Peer::with(Faults {
+        unknown_issuer: true,
+        ..Faults::default()
+    }))
+    .await;
     assert!(matches!(error, TlsError::UnknownIssuer(_)), "{error:?}");
     assert!(error.to_string().contains("add its root"), "{error}");
 }
 
 #[tokio::test]
 async fn an_expired_certificate_is_told_and_so_is_one_from_the_future() {
-    let error = failure(Peer::with(Faults { expired: true, ..Faults::default() })).await;
+    let error = failure(Peer::with(Faults {
+        expired: true,
+        ..Faults::default()
+    }))
+    .await;
     assert!(matches!(error, TlsError::Expired(_)), "{error:?}");
-    let error = failure(Peer::with(Faults { not_yet_valid: true, ..Faults::default() })).await;
+    let error = failure(Peer::with(Faults {
+        not_yet_valid: true,
+        ..Faults::default()
+    }))
+    .await;
     assert!(matches!(error, TlsError::NotYetValid(_)), "{error:?}");
 }
 
@@ -194,22 +245,38 @@ async fn the_application_protocol_is_agreed_on_or_the_lack_of_one_is_told() {
         client_alpn: vec![b"h2", b"http/1.1"],
         ..Faults::default()
     };
-    let (near, far) = connect(&Peer::with(offer(&[b"http/1.1"])), pair()).await.unwrap();
-    assert_eq!((near.alpn(), far.alpn()), (Some(&b"http/1.1"[..]), Some(&b"http/1.1"[..])));
+    let (near, far) = connect(&Peer::with(offer(&[b"http/1.1"])), pair())
+        .await
+        .unwrap();
+    assert_eq!(
+        (near.alpn(), far.alpn()),
+        (Some(&b"http/1.1"[..]), Some(&b"http/1.1"[..]))
+    );
 
     let peer = Peer::with(offer(&[b"smtp"]));
     let (near, far) = pair();
-    let (near, _) = tokio::join!(peer.client.connect(near, &peer.name), peer.acceptor.accept(AsIo(far)));
-    assert!(matches!(near, Err(DialError::Tls(TlsError::NoCommonProtocol(_)))), "{near:?}");
+    let (near, _) = tokio::join!(
+        peer.client.connect(near, &peer.name),
+        peer.acceptor.accept(AsIo(far))
+    );
+    assert!(
+        matches!(near, Err(DialError::Tls(TlsError::NoCommonProtocol(_)))),
+        "{near:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_peer_that_speaks_no_tls_is_told() {
     let (near, mut far) = pair();
-    far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+    far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        .await
+        .unwrap();
     let peer = Peer::good();
     let error = peer.client.connect(near, &peer.name).await;
-    assert!(matches!(error, Err(DialError::Tls(TlsError::NotTls(_)))), "{error:?}");
+    assert!(
+        matches!(error, Err(DialError::Tls(TlsError::NotTls(_)))),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -218,7 +285,10 @@ async fn a_peer_that_goes_away_in_the_handshake_is_told() {
     drop(far);
     let peer = Peer::good();
     let error = peer.client.connect(near, &peer.name).await;
-    assert!(matches!(error, Err(DialError::Tls(TlsError::Broken { .. }))), "{error:?}");
+    assert!(
+        matches!(error, Err(DialError::Tls(TlsError::Broken { .. }))),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,15 +296,27 @@ async fn a_peer_that_says_nothing_is_given_up_after_ten_seconds() {
     let (near, _far) = pair();
     let peer = Peer::good();
     let error = peer.client.connect(near, &peer.name).await;
-    assert!(matches!(error, Err(DialError::Tls(TlsError::Timeout { .. }))), "{error:?}");
+    assert!(
+        matches!(error, Err(DialError::Tls(TlsError::Timeout { .. }))),
+        "{error:?}"
+    );
 }
 
 #[test]
 fn a_root_that_is_no_certificate_and_the_lack_of_any_root_are_told() {
     let garbage = CertificateDer::from(vec![1, 2, 3]);
-    assert!(matches!(TlsClient::new(Roots::Only(vec![garbage.clone()]), &[]), Err(TlsError::Setup(_))));
-    assert!(matches!(TlsClient::new(Roots::PlatformAnd(vec![garbage]), &[]), Err(TlsError::Setup(_))));
-    assert!(matches!(TlsClient::new(Roots::Only(Vec::new()), &[]), Err(TlsError::Setup(_))));
+    assert!(matches!(
+        TlsClient::new(Roots::Only(vec![garbage.clone()]), &[]),
+        Err(TlsError::Setup(_))
+    ));
+    assert!(matches!(
+        TlsClient::new(Roots::PlatformAnd(vec![garbage]), &[]),
+        Err(TlsError::Setup(_))
+    ));
+    assert!(matches!(
+        TlsClient::new(Roots::Only(Vec::new()), &[]),
+        Err(TlsError::Setup(_))
+    ));
 }
 
 #[tokio::test]

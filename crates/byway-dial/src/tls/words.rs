@@ -42,17 +42,32 @@ const PHRASES: [(&str, &str); 5] = [
          https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof",
         CUT,
     ),
-    ("peer closed connection without sending TLS close_notify", CUT),
-    ("peer doesn't support any known protocol", "the peer offers none of the expected application protocols (ALPN)"),
-    ("received corrupt message of type InvalidContentType", "the peer sent something that is not TLS"),
-    ("tls handshake eof", "the peer ended the connection within the TLS handshake"),
+    (
+        "peer closed connection without sending TLS close_notify",
+        CUT,
+    ),
+    (
+        "peer doesn't support any known protocol",
+        "the peer offers none of the expected application protocols (ALPN)",
+    ),
+    (
+        "received corrupt message of type InvalidContentType",
+        "the peer sent something that is not TLS",
+    ),
+    (
+        "tls handshake eof",
+        "the peer ended the connection within the TLS handshake",
+    ),
 ];
 
 const CUT: &str = "the peer ended the connection without closing its TLS session";
 
 /// Writes `HandshakeFailure` as `handshake failure`. A word with no capital inside stays as it is.
 fn push_spaced(token: &str, plain: &mut String) {
-    let inside = token.as_bytes().windows(2).any(|two| two[0].is_ascii_lowercase() && two[1].is_ascii_uppercase());
+    let inside = token
+        .as_bytes()
+        .windows(2)
+        .any(|two| two[0].is_ascii_lowercase() && two[1].is_ascii_uppercase());
     if !inside || !token.starts_with(|first: char| first.is_ascii_uppercase()) {
         return plain.push_str(token);
     }
@@ -74,9 +89,13 @@ mod tests {
     fn what_a_tls_library_says_for_programmers_becomes_plain_words() {
         let said = |error: rustls::Error| plain_words(&error.to_string());
         let corrupt = rustls::InvalidMessage::InvalidContentType;
-        assert_eq!(said(rustls::Error::InvalidMessage(corrupt)), "the peer sent something that is not TLS");
+        assert_eq!(
+            said(rustls::Error::InvalidMessage(corrupt)),
+            "the peer sent something that is not TLS"
+        );
         assert!(said(rustls::Error::NoApplicationProtocol).contains("(ALPN)"));
-        // The text of rustls for a stream that ends without an alert; no public constructor makes it.
+        // The text of rustls for a stream that ends without an alert; no public constructor makes
+        // it.
         let cut = "peer closed connection without sending TLS close_notify: \
                    https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
         assert_eq!(plain_words(cut), CUT);
@@ -94,8 +113,14 @@ mod tests {
                 "peer is incompatible: ServerDoesNotSupportTls12Or13",
                 "peer is incompatible: server does not support tls12or13",
             ),
-            ("received corrupt message of type InvalidContentType", "the peer sent something that is not TLS"),
-            ("the TLS of example.com (port 443) failed", "the TLS of example.com (port 443) failed"),
+            (
+                "received corrupt message of type InvalidContentType",
+                "the peer sent something that is not TLS",
+            ),
+            (
+                "the TLS of example.com (port 443) failed",
+                "the TLS of example.com (port 443) failed",
+            ),
             ("Unknown(0x7f)", "0x7f"),
             ("", ""),
         ] {

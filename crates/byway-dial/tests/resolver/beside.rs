@@ -1,7 +1,8 @@
-//! Beside: the same names by `Resolver::dns` and by the `getaddrinfo` of this machine, which both ask the same server.
+//! Beside: the same names by `Resolver::dns` and by the `getaddrinfo` of this machine, which both
+//! ask the same server.
 //!
-//! That takes an `/etc` and a port 53 of its own: the test starts itself again in new namespaces, and is skipped with a
-//! message where the machine gives none.
+//! That takes an `/etc` and a port 53 of its own: the test starts itself again in new namespaces,
+//! and is skipped with a message where the machine gives none.
 
 use std::process::Command;
 
@@ -52,7 +53,10 @@ fn table() -> Vec<(&'static str, Says)> {
         ("half.example", Says::OneFamily(ip("192.0.2.5"), 2)),
         ("gone-for-six.example", Says::OneFamily(ip("192.0.2.7"), 3)),
         ("broken.example", Says::Code(2)),
-        ("large.example", Says::OnlyOverTcp(vec![ip("192.0.2.8"), ip("2001:db8::8")])),
+        (
+            "large.example",
+            Says::OnlyOverTcp(vec![ip("192.0.2.8"), ip("2001:db8::8")]),
+        ),
         ("in-hosts.example", has("203.0.113.1")),
         ("db.a.example", has("192.0.2.31")),
         ("db.b.example", has("192.0.2.32")),
@@ -80,29 +84,48 @@ fn names_resolve_as_getaddrinfo_resolves_them() {
             .env("CONF", conf)
             .env("HOSTS", HOSTS)
             .output();
-        let Ok(ran) = ran else { return eprintln!("skipped: there is no unshare(1) to make namespaces with") };
-        let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        let Ok(ran) = ran else {
+            return eprintln!("skipped: there is no unshare(1) to make namespaces with");
+        };
+        let (out, err) = (
+            String::from_utf8_lossy(&ran.stdout),
+            String::from_utf8_lossy(&ran.stderr),
+        );
         if !out.contains("in the namespace") {
             return eprintln!("skipped: this machine gives no namespaces: {err}");
         }
-        assert!(ran.status.success() && out.contains("1 passed"), "with {conf:?}:\n{out}{err}");
+        assert!(
+            ran.status.success() && out.contains("1 passed"),
+            "with {conf:?}:\n{out}{err}"
+        );
     }
 }
 
 #[test]
 #[ignore = "runs in namespaces of its own, started by names_resolve_as_getaddrinfo_resolves_them"]
 fn inside() {
-    let _server = DnsServer::at(SocketAddr::from(([127, 0, 0, 1], 53)), &table(), Says::Code(3));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _server = DnsServer::at(
+        SocketAddr::from(([127, 0, 0, 1], 53)),
+        &table(),
+        Says::Code(3),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let _context = runtime.enter();
-    let (ours, system) = (Resolver::dns(runtime.handle().clone()), Resolver::system(runtime.handle().clone()));
+    let (ours, system) = (
+        Resolver::dns(runtime.handle().clone()),
+        Resolver::system(runtime.handle().clone()),
+    );
     let sorted = |found: String| {
         let mut words: Vec<_> = found.split(' ').map(str::to_owned).collect();
         words.sort();
         words.join(" ")
     };
     for name in NAMES {
-        let [ours, system] = [&ours, &system].map(|resolver| sorted(runtime.block_on(found(resolver, name))));
+        let [ours, system] =
+            [&ours, &system].map(|resolver| sorted(runtime.block_on(found(resolver, name))));
         assert_eq!(ours, system, "{name}: ours, then getaddrinfo's");
     }
 }

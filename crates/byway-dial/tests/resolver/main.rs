@@ -1,7 +1,8 @@
-//! Resolver: names against DNS servers of ours on loopback, and beside the `getaddrinfo` of this machine.
+//! Resolver: names against DNS servers of ours on loopback, and beside the `getaddrinfo` of this
+//! machine.
 //!
-//! `table` what a name resolves to · `servers` which server is asked, how often and how · `beside` the same names by
-//! `getaddrinfo`, in namespaces where both ask the same server.
+//! `table` what a name resolves to · `servers` which server is asked, how often and how · `beside`
+//! the same names by `getaddrinfo`, in namespaces where both ask the same server.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -33,13 +34,27 @@ impl Machine {
 
     /// One server, with `more` lines in `resolv.conf`.
     fn with(server: &DnsServer, more: &str) -> Self {
-        let SocketAddr::V4(address) = server.address() else { panic!("an IPv4 server") };
-        Self::new(address.port(), &format!("nameserver {}\n{more}\n", address.ip()), "")
+        let SocketAddr::V4(address) = server.address() else {
+            panic!("an IPv4 server")
+        };
+        Self::new(
+            address.port(),
+            &format!("nameserver {}\n{more}\n", address.ip()),
+            "",
+        )
     }
 
     fn resolver(&self) -> Resolver {
-        let [resolv_conf, hosts] = ["resolv.conf", "hosts"].map(|name| self.folder.path().join(name));
-        Resolver::dns_from(DnsFiles { resolv_conf, hosts, port: self.port }, Handle::current())
+        let [resolv_conf, hosts] =
+            ["resolv.conf", "hosts"].map(|name| self.folder.path().join(name));
+        Resolver::dns_from(
+            DnsFiles {
+                resolv_conf,
+                hosts,
+                port: self.port,
+            },
+            Handle::current(),
+        )
     }
 }
 
@@ -58,7 +73,11 @@ fn has(text: &str) -> Says {
 /// What a name resolves to, in words.
 async fn found(resolver: &Resolver, text: &str) -> String {
     match resolver.resolve(&name(text)).await {
-        Ok(addresses) => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        Ok(addresses) => addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
         Err(ResolveError::NotFound) => "not found".to_owned(),
         Err(ResolveError::Timeout) => "timeout".to_owned(),
         Err(_) => "failed".to_owned(),

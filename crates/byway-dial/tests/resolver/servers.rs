@@ -12,7 +12,11 @@ fn answering() -> Says {
 
 /// Another server at the same port of another loopback address.
 fn beside(first: &DnsServer, otherwise: Says) -> DnsServer {
-    DnsServer::at(SocketAddr::from(([127, 0, 0, 2], first.address().port())), &[], otherwise)
+    DnsServer::at(
+        SocketAddr::from(([127, 0, 0, 2], first.address().port())),
+        &[],
+        otherwise,
+    )
 }
 
 fn two(first: &DnsServer, options: &str) -> Machine {
@@ -55,7 +59,11 @@ async fn the_second_server_is_not_asked_while_the_first_one_answers_and_rotate_c
     for n in 0..4 {
         found(&resolver, &format!("n{n}.example")).await;
     }
-    assert_eq!(second.asked().len(), 4, "two of four names, for both families");
+    assert_eq!(
+        second.asked().len(),
+        4,
+        "two of four names, for both families"
+    );
 }
 
 #[tokio::test]
@@ -104,5 +112,7 @@ async fn addresses_are_used_beyond_their_lifetime_while_the_server_is_silent() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(byway_testkit::PATIENCE, asked_again).await.expect("the lifetime of one second ends");
+    tokio::time::timeout(byway_testkit::PATIENCE, asked_again)
+        .await
+        .expect("the lifetime of one second ends");
 }

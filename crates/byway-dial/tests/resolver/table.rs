@@ -16,8 +16,14 @@ async fn names_resolve_as_the_files_and_the_server_say() {
         ("gone-for-six.example", Says::OneFamily(ip("192.0.2.7"), 3)),
         ("broken.example", Says::Code(2)),
         ("refused.example", Says::Code(5)),
-        ("large.example", Says::OnlyOverTcp(vec![ip("192.0.2.8"), ip("2001:db8::8")])),
-        ("forged.example", Says::AfterForgeries(ip("203.0.113.66"), ip("192.0.2.9"))),
+        (
+            "large.example",
+            Says::OnlyOverTcp(vec![ip("192.0.2.8"), ip("2001:db8::8")]),
+        ),
+        (
+            "forged.example",
+            Says::AfterForgeries(ip("203.0.113.66"), ip("192.0.2.9")),
+        ),
         ("_srv.under_score.example", has("192.0.2.10")),
         ("in-hosts.example", has("203.0.113.1")),
     ]);
@@ -54,8 +60,18 @@ async fn names_resolve_as_the_files_and_the_server_say() {
         assert_eq!(found(&resolver, asked).await, answer, "{asked}");
     }
     let asked = server.asked();
-    assert!(asked.iter().all(|asked| !asked.name.contains("localhost") && !asked.name.contains("in-hosts")));
-    assert!(asked.iter().filter(|asked| asked.tcp).all(|asked| asked.name == "large.example"), "{asked:?}");
+    assert!(
+        asked
+            .iter()
+            .all(|asked| !asked.name.contains("localhost") && !asked.name.contains("in-hosts"))
+    );
+    assert!(
+        asked
+            .iter()
+            .filter(|asked| asked.tcp)
+            .all(|asked| asked.name == "large.example"),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test]
@@ -123,11 +139,17 @@ async fn a_change_of_hosts_counts_though_the_old_answer_is_kept() {
     let machine = Machine::with(&server, "search .");
     let resolver = machine.resolver();
     assert_eq!(found(&resolver, "moved.example").await, "192.0.2.1");
-    std::fs::write(machine.folder.path().join("hosts"), "192.0.2.99 moved.example\n").unwrap();
+    std::fs::write(
+        machine.folder.path().join("hosts"),
+        "192.0.2.99 moved.example\n",
+    )
+    .unwrap();
     let changed = async {
         while found(&resolver, "moved.example").await != "192.0.2.99" {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(byway_testkit::PATIENCE, changed).await.expect("the new file counts");
+    tokio::time::timeout(byway_testkit::PATIENCE, changed)
+        .await
+        .expect("the new file counts");
 }

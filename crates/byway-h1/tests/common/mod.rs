@@ -7,24 +7,50 @@ use byway_h1::{BodyDecoder, Framed, Limits, Malformed, Parsed, RequestHead, Resp
 pub(crate) type Lines = Vec<(String, String)>;
 
 /// Parses at every split; all must agree.
-pub(crate) fn parse_request(bytes: &[u8], limits: &Limits) -> Result<(RequestHead, Parsed), Malformed> {
+pub(crate) fn parse_request(
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<(RequestHead, Parsed), Malformed> {
     let whole = request_in_pieces(bytes, 0..=bytes.len(), bytes.len(), limits);
     let singles = request_in_pieces(bytes, 0..=bytes.len(), 1, limits);
-    assert_eq!(outcome(&whole), outcome(&singles), "byte by byte: {}", bytes.escape_ascii());
+    assert_eq!(
+        outcome(&whole),
+        outcome(&singles),
+        "byte by byte: {}",
+        bytes.escape_ascii()
+    );
     for cut in cuts(bytes.len()) {
         let halves = request_in_pieces(bytes, [cut, bytes.len()], 1, limits);
-        assert_eq!(outcome(&whole), outcome(&halves), "cut at {cut}: {}", bytes.escape_ascii());
+        assert_eq!(
+            outcome(&whole),
+            outcome(&halves),
+            "cut at {cut}: {}",
+            bytes.escape_ascii()
+        );
     }
     whole
 }
 
-pub(crate) fn parse_response(bytes: &[u8], limits: &Limits) -> Result<(ResponseHead, Parsed), Malformed> {
+pub(crate) fn parse_response(
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<(ResponseHead, Parsed), Malformed> {
     let whole = response_in_pieces(bytes, 0..=bytes.len(), bytes.len(), limits);
     let singles = response_in_pieces(bytes, 0..=bytes.len(), 1, limits);
-    assert_eq!(outcome(&whole), outcome(&singles), "byte by byte: {}", bytes.escape_ascii());
+    assert_eq!(
+        outcome(&whole),
+        outcome(&singles),
+        "byte by byte: {}",
+        bytes.escape_ascii()
+    );
     for cut in cuts(bytes.len()) {
         let halves = response_in_pieces(bytes, [cut, bytes.len()], 1, limits);
-        assert_eq!(outcome(&whole), outcome(&halves), "cut at {cut}: {}", bytes.escape_ascii());
+        assert_eq!(
+            outcome(&whole),
+            outcome(&halves),
+            "cut at {cut}: {}",
+            bytes.escape_ascii()
+        );
     }
     whole
 }
@@ -126,7 +152,10 @@ pub(crate) fn decode_in_pieces(
                 Step::End(n) => {
                     assert!(decoder.is_done() && n <= unread.len());
                     assert_eq!(decoder.remaining(), Some(0));
-                    body.trailers = decoder.trailers(unread).map(|f| (text(f.name), text(f.value))).collect();
+                    body.trailers = decoder
+                        .trailers(unread)
+                        .map(|f| (text(f.name), text(f.value)))
+                        .collect();
                     body.len = Some(read + n);
                     return Ok(body);
                 }

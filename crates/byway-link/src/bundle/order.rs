@@ -1,9 +1,11 @@
 //! Order: the chunks of a bundle, put in order again.
 //!
-//! In:    the header of each chunk, in the order in which one connection carries them; then its bytes.
-//! Out:   whether the chunk may be read now; the bytes of all chunks in the order in which they were written.
-//! Never: holds more than [`HELD_BYTES`] or [`HELD_CHUNKS`], but for the chunk that is next: it may always be read, so
-//!        that a bundle whose room is taken goes on.
+//! In:    the header of each chunk, in the order in which one connection carries them; then its
+//!        bytes.
+//! Out:   whether the chunk may be read now; the bytes of all chunks in the order in which they
+//!        were written.
+//! Never: holds more than [`HELD_BYTES`] or [`HELD_CHUNKS`], but for the chunk that is next: it may
+//!        always be read, so that a bundle whose room is taken goes on.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +47,10 @@ impl Header {
 
     pub(crate) fn decode(bytes: [u8; HEADER_BYTES]) -> Result<Self, BadChunk> {
         let bits = u64::from_be_bytes(bytes);
-        let header = Self { number: bits >> 16, length: (bits & 0xffff) as usize };
+        let header = Self {
+            number: bits >> 16,
+            length: (bits & 0xffff) as usize,
+        };
         match header.length {
             1..=MOST_CHUNK_BYTES => Ok(header),
             length => Err(BadChunk::Length(length)),
@@ -67,7 +72,8 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// Whether there is room to read this chunk now; the room is taken then, until its bytes were handed on.
+    /// Whether there is room to read this chunk now; the room is taken then, until its bytes were
+    /// handed on.
     ///
     /// # Errors
     /// The chunk was there before.
@@ -98,7 +104,9 @@ impl Order {
 
     /// Whether bytes can be handed on.
     pub(crate) fn is_ready(&self) -> bool {
-        self.whole.first_key_value().is_some_and(|(number, _)| *number == self.next)
+        self.whole
+            .first_key_value()
+            .is_some_and(|(number, _)| *number == self.next)
     }
 
     /// Whether no chunk waits for another one.
@@ -109,7 +117,10 @@ impl Order {
     /// Hands on as many bytes as there are in order and `buf` has room for.
     pub(crate) fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
         while buf.remaining() > 0
-            && let Some(first) = self.whole.first_entry().filter(|first| *first.key() == self.next)
+            && let Some(first) = self
+                .whole
+                .first_entry()
+                .filter(|first| *first.key() == self.next)
         {
             let rest = first.get().get(self.taken..).unwrap_or_default();
             let n = rest.len().min(buf.remaining());
@@ -137,11 +148,18 @@ mod tests {
 
     #[test]
     fn a_header_reads_back_and_an_empty_or_a_long_chunk_is_refused() {
-        for header in [chunk(0, 1), chunk(77, MOST_CHUNK_BYTES), chunk((1 << 48) - 1, 5)] {
+        for header in [
+            chunk(0, 1),
+            chunk(77, MOST_CHUNK_BYTES),
+            chunk((1 << 48) - 1, 5),
+        ] {
             assert_eq!(Header::decode(header.encode()), Ok(header));
         }
         for length in [0, MOST_CHUNK_BYTES + 1, 65_535] {
-            assert_eq!(Header::decode(chunk(3, length).encode()), Err(BadChunk::Length(length)));
+            assert_eq!(
+                Header::decode(chunk(3, length).encode()),
+                Err(BadChunk::Length(length))
+            );
         }
     }
 
@@ -153,11 +171,16 @@ mod tests {
             order.insert(number, vec![0; MOST_CHUNK_BYTES]).unwrap();
             (number, held) = (number + 1, held + MOST_CHUNK_BYTES);
         }
-        assert!(held <= HELD_BYTES && held > HELD_BYTES - MOST_CHUNK_BYTES, "{held} bytes");
+        assert!(
+            held <= HELD_BYTES && held > HELD_BYTES - MOST_CHUNK_BYTES,
+            "{held} bytes"
+        );
         assert_eq!(order.admit(chunk(0, MOST_CHUNK_BYTES)), Ok(true));
 
         let mut order = Order::default();
-        let held = (1..10_000).take_while(|number| order.admit(chunk(*number, 1)).unwrap()).count();
+        let held = (1..10_000)
+            .take_while(|number| order.admit(chunk(*number, 1)).unwrap())
+            .count();
         assert_eq!(held, HELD_CHUNKS);
         assert_eq!(order.admit(chunk(0, 1)), Ok(true));
     }
@@ -171,8 +194,14 @@ mod tests {
         }
         assert_eq!(order.admit(chunk(2, 1)), Err(BadChunk::Repeated(2)));
         // Two connections carry the same one at the same time.
-        assert_eq!((order.admit(chunk(1, 1)), order.admit(chunk(1, 1))), (Ok(true), Ok(true)));
-        assert_eq!((order.insert(1, vec![7]), order.insert(1, vec![7])), (Ok(()), Err(BadChunk::Repeated(1))));
+        assert_eq!(
+            (order.admit(chunk(1, 1)), order.admit(chunk(1, 1))),
+            (Ok(true), Ok(true))
+        );
+        assert_eq!(
+            (order.insert(1, vec![7]), order.insert(1, vec![7])),
+            (Ok(()), Err(BadChunk::Repeated(1)))
+        );
         let mut room = [0; 8];
         order.hand_on(&mut ReadBuf::new(&mut room));
         assert_eq!(order.admit(chunk(0, 1)), Err(BadChunk::Repeated(0)));

@@ -30,15 +30,27 @@ fn against_a_test(room: usize) -> (Bundle<DuplexStream>, Vec<DuplexStream>) {
 }
 
 fn chunk(number: u64, bytes: &[u8]) -> Vec<u8> {
-    [Header { number, length: bytes.len() }.encode().as_slice(), bytes].concat()
+    [
+        Header {
+            number,
+            length: bytes.len(),
+        }
+        .encode()
+        .as_slice(),
+        bytes,
+    ]
+    .concat()
 }
 
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect()
+    (0..length)
+        .map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8)
+        .collect()
 }
 
 #[tokio::test]
-async fn bytes_come_in_order_both_ways_at_once_over_connections_of_different_speed_and_then_the_end() {
+async fn bytes_come_in_order_both_ways_at_once_over_connections_of_different_speed_and_then_the_end()
+ {
     let (mut near, mut far) = pair(&[1, 700, 5_000, 100_000]);
     let (there, back) = (pattern(1_000_000), pattern(300_000));
     async fn exchange(io: &mut Bundle<DuplexStream>, say: &[u8]) -> Vec<u8> {
@@ -53,8 +65,12 @@ async fn bytes_come_in_order_both_ways_at_once_over_connections_of_different_spe
         heard
     }
     let (heard_back, heard_there) =
-        within(async { tokio::join!(exchange(&mut near, &there), exchange(&mut far, &back)) }).await;
-    assert!(heard_there == there && heard_back == back, "the bytes are others");
+        within(async { tokio::join!(exchange(&mut near, &there), exchange(&mut far, &back)) })
+            .await;
+    assert!(
+        heard_there == there && heard_back == back,
+        "the bytes are others"
+    );
 }
 
 #[tokio::test]
@@ -82,7 +98,8 @@ async fn a_connection_that_stands_still_does_not_keep_the_others_from_taking_byt
 }
 
 #[tokio::test]
-async fn chunks_that_are_ahead_are_read_up_to_the_bound_and_all_of_them_once_the_missing_one_comes() {
+async fn chunks_that_are_ahead_are_read_up_to_the_bound_and_all_of_them_once_the_missing_one_comes()
+{
     let (mut bundle, mut peer) = against_a_test(1024);
     let whole = vec![7; MOST_CHUNK_BYTES];
     let chunks = 2 * HELD_BYTES / MOST_CHUNK_BYTES;
@@ -90,7 +107,10 @@ async fn chunks_that_are_ahead_are_read_up_to_the_bound_and_all_of_them_once_the
     let mut ahead = peer.remove(0);
     let sending = Handle::current().spawn(async move {
         for number in 1..=chunks as u64 {
-            ahead.write_all(&chunk(number, &vec![7; MOST_CHUNK_BYTES])).await.unwrap();
+            ahead
+                .write_all(&chunk(number, &vec![7; MOST_CHUNK_BYTES]))
+                .await
+                .unwrap();
         }
         ahead
     });
@@ -109,10 +129,17 @@ async fn chunks_that_are_ahead_are_read_up_to_the_bound_and_all_of_them_once_the
 async fn the_memory_for_chunks_that_are_ahead_has_a_bound() {
     for length in [MOST_CHUNK_BYTES, 1] {
         let (mut bundle, mut peer) = against_a_test(1 << 24);
-        let most = 2 * if length == 1 { HELD_CHUNKS } else { HELD_BYTES / MOST_CHUNK_BYTES };
+        let most = 2 * if length == 1 {
+            HELD_CHUNKS
+        } else {
+            HELD_BYTES / MOST_CHUNK_BYTES
+        };
         for number in 1..=most as u64 {
             let connection = &mut peer[number as usize % 3];
-            connection.write_all(&chunk(number, &vec![7; length])).await.unwrap();
+            connection
+                .write_all(&chunk(number, &vec![7; length]))
+                .await
+                .unwrap();
         }
         // A pipe in memory stops now and then to let others go on.
         for _ in 0..1000 {
@@ -136,7 +163,11 @@ async fn waits_for_more(bundle: &mut Bundle<DuplexStream>) -> bool {
     tokio::task::yield_now().await;
     let mut room = [0; 8];
     std::future::poll_fn(|cx| {
-        Poll::Ready(Pin::new(&mut *bundle).poll_read(cx, &mut ReadBuf::new(&mut room)).is_pending())
+        Poll::Ready(
+            Pin::new(&mut *bundle)
+                .poll_read(cx, &mut ReadBuf::new(&mut room))
+                .is_pending(),
+        )
     })
     .await
 }
@@ -158,19 +189,70 @@ async fn a_peer_that_breaks_the_rules_ends_the_bundle() {
     use io::ErrorKind::{InvalidData, UnexpectedEof};
 
     let one = |number| chunk(number, b"x");
-    assert_eq!(end_of([vec![one(0)], vec![one(1)], vec![], vec![]]).await.unwrap(), b"xx");
+    assert_eq!(
+        end_of([vec![one(0)], vec![one(1)], vec![], vec![]])
+            .await
+            .unwrap(),
+        b"xx"
+    );
     let cases = [
-        ("falls on one connection", [vec![one(1), one(0)], vec![], vec![], vec![]], InvalidData),
-        ("comes twice on one", [vec![one(0), one(0)], vec![], vec![], vec![]], InvalidData),
-        ("comes twice on two", [vec![one(0)], vec![one(0)], vec![], vec![]], InvalidData),
-        ("is empty", [vec![chunk(0, b"")], vec![], vec![], vec![]], InvalidData),
-        ("is too long", [vec![vec![0, 0, 0, 0, 0, 0, 255, 255]], vec![], vec![], vec![]], InvalidData),
-        ("never comes", [vec![one(0), one(2)], vec![], vec![], vec![]], UnexpectedEof),
-        ("ends in its header", [vec![one(0)[..5].to_vec()], vec![], vec![], vec![]], UnexpectedEof),
-        ("ends in its bytes", [vec![chunk(0, b"xyz")[..10].to_vec()], vec![], vec![], vec![]], UnexpectedEof),
+        (
+            "falls on one connection",
+            [vec![one(1), one(0)], vec![], vec![], vec![]],
+            InvalidData,
+        ),
+        (
+            "comes twice on one",
+            [vec![one(0), one(0)], vec![], vec![], vec![]],
+            InvalidData,
+        ),
+        (
+            "comes twice on two",
+            [vec![one(0)], vec![one(0)], vec![], vec![]],
+            InvalidData,
+        ),
+        (
+            "is empty",
+            [vec![chunk(0, b"")], vec![], vec![], vec![]],
+            InvalidData,
+        ),
+        (
+            "is too long",
+            [
+                vec![vec![0, 0, 0, 0, 0, 0, 255, 255]],
+                vec![],
+                vec![],
+                vec![],
+            ],
+            InvalidData,
+        ),
+        (
+            "never comes",
+            [vec![one(0), one(2)], vec![], vec![], vec![]],
+            UnexpectedEof,
+        ),
+        (
+            "ends in its header",
+            [vec![one(0)[..5].to_vec()], vec![], vec![], vec![]],
+            UnexpectedEof,
+        ),
+        (
+            "ends in its bytes",
+            [
+                vec![chunk(0, b"xyz")[..10].to_vec()],
+                vec![],
+                vec![],
+                vec![],
+            ],
+            UnexpectedEof,
+        ),
     ];
     for (what, connections, kind) in cases {
-        assert_eq!(end_of(connections).await.unwrap_err().kind(), kind, "a chunk that {what}");
+        assert_eq!(
+            end_of(connections).await.unwrap_err().kind(),
+            kind,
+            "a chunk that {what}"
+        );
     }
 }
 
@@ -180,7 +262,9 @@ async fn a_missing_chunk_that_cannot_come_any_more_did_not_end_the_bundle() {
     let sending = async {
         for (first, connection) in (1..).zip(&mut peer) {
             let numbers = (first..200).step_by(MOST_CONNECTIONS);
-            let chunks: Vec<u8> = numbers.flat_map(|number| chunk(number, &[7; MOST_CHUNK_BYTES])).collect();
+            let chunks: Vec<u8> = numbers
+                .flat_map(|number| chunk(number, &[7; MOST_CHUNK_BYTES]))
+                .collect();
             connection.write_all(&chunks).await.unwrap();
         }
         std::future::pending::<()>().await;

@@ -1,7 +1,7 @@
 //! Aggregation: how many more bytes are acknowledged at once than the rate of the path explains.
 //!
-//! Receivers delay acknowledgements and radio links deliver them in bursts. A window without room for such a burst stands
-//! still until the next one.
+//! Receivers delay acknowledgements and radio links deliver them in bursts. A window without room
+//! for such a burst stands still until the next one.
 
 use std::time::Instant;
 
@@ -22,10 +22,17 @@ pub(super) struct Aggregation {
 
 impl Aggregation {
     pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, acked: 0, previous: 0, current: 0, span_began: 0 }
+        Self {
+            began: now,
+            acked: 0,
+            previous: 0,
+            current: 0,
+            span_began: 0,
+        }
     }
 
-    /// `acked` bytes came at `now`, in round `round`, on a path of `rate` bytes per second; at most `most` is believed.
+    /// `acked` bytes came at `now`, in round `round`, on a path of `rate` bytes per second; at most
+    /// `most` is believed.
     pub(super) fn update(&mut self, now: Instant, acked: u64, rate: u64, round: u64, most: u64) {
         if round.saturating_sub(self.span_began) >= SPAN_ROUNDS {
             (self.previous, self.current, self.span_began) = (self.current, 0, round);
@@ -35,7 +42,9 @@ impl Aggregation {
             (self.began, self.acked, expected) = (now, 0, 0);
         }
         self.acked = self.acked.saturating_add(acked);
-        self.current = self.current.max(self.acked.saturating_sub(expected).min(most));
+        self.current = self
+            .current
+            .max(self.acked.saturating_sub(expected).min(most));
     }
 
     /// Bytes that come at once.
@@ -62,7 +71,13 @@ mod tests {
         assert_eq!(aggregation.bytes(), 20_000);
         for ms in 0..100 {
             let now = start + Duration::from_millis(200 + ms);
-            aggregation.update(now, 1000, 1_000_000, 5 + u64::from(ms as u32) / 10, 1_000_000);
+            aggregation.update(
+                now,
+                1000,
+                1_000_000,
+                5 + u64::from(ms as u32) / 10,
+                1_000_000,
+            );
         }
         assert!(aggregation.bytes() <= 2000, "{}", aggregation.bytes());
     }

@@ -20,8 +20,8 @@
 //!   threshold of 2 % would throttle each path that loses more than that at random.
 //! - **Startup doubles.** With the draft's 2.77 a queue as long as the path overflows for several
 //!   rounds. It ends with the first round that is not faster while a long queue stands.
-//! - **Startup is repeated** after a probe whose rate grew in each of [`UP_MOST_ROUNDS`] rounds, and
-//!   when quinn lowers the MTU: the losses that led to that were losses of size.
+//! - **Startup is repeated** after a probe whose rate grew in each of [`UP_MOST_ROUNDS`] rounds,
+//!   and when quinn lowers the MTU: the losses that led to that were losses of size.
 //! - **The smallest round trip is measured in passing.** Half a window for 200 ms every five
 //!   seconds costs 3 % at 100 ms; it is skipped while round trips near the smallest one are seen
 //!   without it.
@@ -229,7 +229,9 @@ impl Bbr {
     }
 
     pub(super) fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool) {
-        let Some(sample) = self.delivery.end_acks(now, in_flight, app_limited) else { return };
+        let Some(sample) = self.delivery.end_acks(now, in_flight, app_limited) else {
+            return;
+        };
         self.min_round_trip.add(now, sample.round_trip);
         self.delivery.set_min_round_trip(self.min_round_trip.get());
         self.round.add_round_trip(sample.round_trip);
@@ -251,7 +253,8 @@ impl Bbr {
             self.round.add_rate(rate);
         }
         let (rate, most) = (self.max_rate.get(), self.product(100));
-        self.aggregation.update(now, sample.acked, rate, self.round.number(), most);
+        self.aggregation
+            .update(now, sample.acked, rate, self.round.number(), most);
     }
 
     /// Rate times smallest round trip, times `gain` hundredths.
@@ -262,7 +265,9 @@ impl Bbr {
 
     /// Room for bursts: of acknowledgements, and of what quinn sends at once.
     fn room(&self) -> u64 {
-        self.aggregation.bytes().saturating_add(LEAST_PACKETS * self.mtu)
+        self.aggregation
+            .bytes()
+            .saturating_add(LEAST_PACKETS * self.mtu)
     }
 
     /// The wait that the room for bursts makes at most, on a path without other traffic.
@@ -301,9 +306,19 @@ impl Bbr {
             Phase::Drain | Phase::Down => (false, self.cycle.rounds() > 1),
             Phase::Cruise | Phase::Refill | Phase::ProbeRtt => (false, false),
         };
-        let sending = Sending { queue: round.queue, probing, crowded, learns, mtu: self.mtu };
+        let sending = Sending {
+            queue: round.queue,
+            probing,
+            crowded,
+            learns,
+            mtu: self.mtu,
+        };
         let verdict = self.losses.end_round(sending);
-        Judgement { grown, crowded, verdict }
+        Judgement {
+            grown,
+            crowded,
+            verdict,
+        }
     }
 
     fn judge_growth(&mut self, round: &RoundFacts) -> bool {
@@ -324,7 +339,8 @@ impl Bbr {
 
     /// Sets the bounds, and changes the phase where the round decides it.
     fn advance(&mut self, now: Instant, round: &RoundFacts, judgement: Judgement) {
-        self.bounds.grow_ramp(judgement.congested(), MOST_WINDOW_BYTES);
+        self.bounds
+            .grow_ramp(judgement.congested(), MOST_WINDOW_BYTES);
         match self.cycle.phase() {
             Phase::Startup => self.advance_startup(round, judgement),
             Phase::Up => self.advance_probe(now, round, judgement),
@@ -361,7 +377,8 @@ impl Bbr {
             self.bounds.high = Some(high).filter(|_| !judgement.crowded);
             self.start_cycle(now);
             if judgement.crowded {
-                self.bounds.set_low(percent(self.shared(100, MOST_GAIN), BETA), false);
+                self.bounds
+                    .set_low(percent(self.shared(100, MOST_GAIN), BETA), false);
             }
             return;
         }
@@ -379,7 +396,8 @@ impl Bbr {
 
     fn adapt_low(&mut self, round: &RoundFacts, judgement: Judgement) {
         if !judgement.congested() {
-            self.bounds.recover_low(round.lossless, UP_GAIN, self.product(MOST_GAIN));
+            self.bounds
+                .recover_low(round.lossless, UP_GAIN, self.product(MOST_GAIN));
             return;
         }
         let cut = percent(self.bounds.low().min(self.window), BETA);
@@ -389,7 +407,8 @@ impl Bbr {
             _ if judgement.crowded => cut.max(self.product(BETA)),
             _ => cut.max(round.acked),
         };
-        self.bounds.set_low(low, judgement.verdict == Verdict::Severe);
+        self.bounds
+            .set_low(low, judgement.verdict == Verdict::Severe);
     }
 
     /// After the first round of `Down` all that the probe has sent is measured. A cycle in which
@@ -410,7 +429,9 @@ impl Bbr {
         let rounds = self.cycle.rounds();
         match self.cycle.phase() {
             Phase::Drain if self.drained(in_flight) => self.start_cycle(now),
-            Phase::Down if self.drained(in_flight) && rounds >= DOWN_ROUNDS => self.enter(Phase::Cruise),
+            Phase::Down if self.drained(in_flight) && rounds >= DOWN_ROUNDS => {
+                self.enter(Phase::Cruise)
+            }
             Phase::Cruise => {
                 let packets = self.product(100) / self.mtu;
                 let most = packets.clamp(1, CRUISE_ROUNDS);
@@ -421,7 +442,10 @@ impl Bbr {
                 }
             }
             Phase::Refill if rounds >= 1 => {
-                self.growth = Growth { best: self.max_rate.get(), flat: 0 };
+                self.growth = Growth {
+                    best: self.max_rate.get(),
+                    flat: 0,
+                };
                 self.enter(Phase::Up);
             }
             Phase::ProbeRtt => self.step_probe_rtt(now, in_flight),
@@ -468,7 +492,11 @@ impl Bbr {
 
     fn probe_rtt_window(&self) -> u64 {
         // Half of a product with an outdated rate may be more than the path holds.
-        let gain = if self.min_round_trip.rate_outdated { 0 } else { PROBE_RTT_GAIN };
+        let gain = if self.min_round_trip.rate_outdated {
+            0
+        } else {
+            PROBE_RTT_GAIN
+        };
         self.product(gain).max(LEAST_PACKETS * self.mtu)
     }
 
@@ -480,7 +508,8 @@ impl Bbr {
     fn enter(&mut self, phase: Phase) {
         self.cycle.enter(phase);
         // The first round of the phase is what is sent from now on.
-        self.round.extend_to(self.delivery.delivered().saturating_add(1));
+        self.round
+            .extend_to(self.delivery.delivered().saturating_add(1));
     }
 
     fn set_window(&mut self) {
@@ -504,11 +533,17 @@ impl Bbr {
             Phase::Drain => self.product(100).min(low),
             Phase::Down => self.product(DOWN_GAIN).min(low).min(held),
             Phase::ProbeRtt => self.probe_rtt_window(),
-            Phase::Cruise => self.shared(100, MOST_GAIN).saturating_add(room).min(low).min(held),
+            Phase::Cruise => self
+                .shared(100, MOST_GAIN)
+                .saturating_add(room)
+                .min(low)
+                .min(held),
             Phase::Refill => self.shared(100, MOST_GAIN).saturating_add(room).min(high),
             Phase::Up => {
                 let limit = self.bounds.high_in_probe(UP_GAIN, LEAST_PACKETS * self.mtu);
-                self.shared(UP_GAIN, MOST_UP_GAIN).saturating_add(room).min(limit)
+                self.shared(UP_GAIN, MOST_UP_GAIN)
+                    .saturating_add(room)
+                    .min(limit)
             }
         }
     }

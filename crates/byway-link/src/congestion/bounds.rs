@@ -33,7 +33,8 @@ impl Bounds {
     }
 
     /// How much a probe for more may have in flight: `gain` hundredths of `high`, and at least
-    /// `least` more than it. A small bound would not grow otherwise: a part of a packet is not sent.
+    /// `least` more than it. A small bound would not grow otherwise: a part of a packet is not
+    /// sent.
     pub(super) fn high_in_probe(&self, gain: u64, least: u64) -> u64 {
         let grown = |high: u64| percent(high, gain).max(high.saturating_add(least));
         self.high.map_or(u64::MAX, grown)
@@ -52,7 +53,10 @@ impl Bounds {
     /// recovers and the round lost nothing, and is removed when it reaches `limit`.
     pub(super) fn recover_low(&mut self, lossless: bool, growth: u64, limit: u64) {
         if self.low_recovers && lossless {
-            self.low = self.low.map(|low| percent(low, growth)).filter(|low| *low < limit);
+            self.low = self
+                .low
+                .map(|low| percent(low, growth))
+                .filter(|low| *low < limit);
         }
     }
 
@@ -72,7 +76,10 @@ impl Bounds {
     /// `limit`.
     pub(super) fn grow_ramp(&mut self, congested: bool, limit: u64) {
         let growth = if congested { 1 } else { 2 };
-        self.ramp = self.ramp.map(|ramp| ramp.saturating_mul(growth)).filter(|ramp| *ramp < limit);
+        self.ramp = self
+            .ramp
+            .map(|ramp| ramp.saturating_mul(growth))
+            .filter(|ramp| *ramp < limit);
     }
 }
 

@@ -21,14 +21,29 @@ pub(super) struct Cubic {
 impl Cubic {
     pub(super) fn new() -> Self {
         let (window, threshold) = (10.0 * PACKET as f64, f64::MAX);
-        Self { window, threshold, most: 0.0, epoch: None, k: 0.0, reno: 0.0, recovery: None }
+        Self {
+            window,
+            threshold,
+            most: 0.0,
+            epoch: None,
+            k: 0.0,
+            reno: 0.0,
+            recovery: None,
+        }
     }
 
     pub(super) fn window(&self) -> u64 {
         self.window as u64
     }
 
-    pub(super) fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, round_trip: Duration, limited: bool) {
+    pub(super) fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        round_trip: Duration,
+        limited: bool,
+    ) {
         if limited || self.recovery.is_some_and(|recovery| sent <= recovery) {
             return;
         }
@@ -44,7 +59,8 @@ impl Cubic {
             now
         });
         let t = (now - epoch + round_trip).as_secs_f64();
-        let target = (0.4 * (t - self.k).powi(3) * packet + self.most).clamp(self.window, 1.5 * self.window);
+        let target =
+            (0.4 * (t - self.k).powi(3) * packet + self.most).clamp(self.window, 1.5 * self.window);
         self.reno += 0.53 * packet * bytes as f64 / self.window;
         let grown = self.window + (target - self.window) / self.window * bytes as f64;
         self.window = grown.max(self.reno);
@@ -55,7 +71,11 @@ impl Cubic {
             return;
         }
         self.recovery = Some(now);
-        self.most = if self.window < self.most { self.window * 0.85 } else { self.window };
+        self.most = if self.window < self.most {
+            self.window * 0.85
+        } else {
+            self.window
+        };
         self.window = (self.window * 0.7).max(2.0 * PACKET as f64);
         (self.threshold, self.epoch) = (self.window, None);
     }

@@ -140,7 +140,10 @@ mod tests {
         assert!((CRUISE..CRUISE + CRUISE_SPREAD).contains(&(until - now)));
         cycle.add_round(true);
         cycle.enter(Phase::Down);
-        assert_eq!((cycle.phase(), cycle.rounds(), cycle.cruise_until()), (Phase::Down, 0, until));
+        assert_eq!(
+            (cycle.phase(), cycle.rounds(), cycle.cruise_until()),
+            (Phase::Down, 0, until)
+        );
         assert!(cycle.take_app_limited() && !cycle.take_app_limited());
     }
 }

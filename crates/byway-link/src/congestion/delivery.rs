@@ -1,20 +1,22 @@
-//! Delivery rate: how fast acknowledged bytes arrive at the receiver, sampled once per acknowledgement.
+//! Delivery rate: how fast acknowledged bytes arrive at the receiver, sampled once per
+//! acknowledgement.
 //!
 //! In:    bytes sent, acknowledged and lost, with the times at which that happened.
 //! Out:   one [`Sample`] per batch of acknowledgements.
 //! Never: more than [`MAX_BATCHES`] entries, however long no acknowledgement comes.
 //!
-//! This is the estimator of draft-ietf-ccwg-bbr: each packet records how many bytes had been delivered when it left, and
-//! the rate is what was delivered since then over the longer of the two intervals in which it was sent and acknowledged.
-//! Quinn names a packet by the time at which it was sent only, so packets that leave within a small fraction of a round
-//! trip share one entry.
+//! This is the estimator of draft-ietf-ccwg-bbr: each packet records how many bytes had been
+//! delivered when it left, and the rate is what was delivered since then over the longer of the two
+//! intervals in which it was sent and acknowledged. Quinn names a packet by the time at which it
+//! was sent only, so packets that leave within a small fraction of a round trip share one entry.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::arithmetic::per_second;
 
-/// Entries at most; the oldest is dropped for a new one. Acknowledgements of dropped ones give no sample.
+/// Entries at most; the oldest is dropped for a new one. Acknowledgements of dropped ones give no
+/// sample.
 const MAX_BATCHES: usize = 4096;
 
 /// Packets that are sent within this fraction of the smallest round trip share an entry.
@@ -138,7 +140,10 @@ impl Delivery {
         self.in_flight = self.in_flight.saturating_sub(bytes);
         self.acked = self.acked.saturating_add(bytes);
         let round_trip = now.saturating_duration_since(sent);
-        self.round_trip = Some(self.round_trip.map_or(round_trip, |least| least.min(round_trip)));
+        self.round_trip = Some(
+            self.round_trip
+                .map_or(round_trip, |least| least.min(round_trip)),
+        );
         if self.newest.is_none() || sent > self.newest_sent {
             self.newest_sent = sent;
             if let Some(batch) = self.batch(sent) {
@@ -165,7 +170,12 @@ impl Delivery {
     }
 
     /// All acknowledgements of one batch are reported.
-    pub(super) fn end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool) -> Option<Sample> {
+    pub(super) fn end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+    ) -> Option<Sample> {
         self.in_flight = in_flight;
         if self.limited_until > 0 && self.delivered > self.limited_until {
             self.limited_until = 0;
@@ -181,9 +191,14 @@ impl Delivery {
         let interval = sending.max(acking);
         let delivered = self.delivered.saturating_sub(batch.delivered);
         let known = interval >= self.min_round_trip && !interval.is_zero();
-        let keep = round_trip.max(self.min_round_trip).saturating_mul(KEPT_ROUND_TRIPS);
+        let keep = round_trip
+            .max(self.min_round_trip)
+            .saturating_mul(KEPT_ROUND_TRIPS);
         while self.batches.len() > 1
-            && self.batches.get(1).is_some_and(|next| batch.sent.saturating_duration_since(next.sent) > keep)
+            && self
+                .batches
+                .get(1)
+                .is_some_and(|next| batch.sent.saturating_duration_since(next.sent) > keep)
         {
             self.batches.pop_front();
         }
@@ -235,14 +250,29 @@ mod tests {
         let mut delivery = Delivery::new(start);
         delivery.on_sent(start, 1000);
         delivery.on_ack(start + 10 * MS, start, 1000);
-        assert!(!delivery.end_acks(start + 10 * MS, 0, true).unwrap().app_limited);
+        assert!(
+            !delivery
+                .end_acks(start + 10 * MS, 0, true)
+                .unwrap()
+                .app_limited
+        );
         delivery.on_sent(start + 20 * MS, 1000);
         delivery.on_sent(start + 25 * MS, 1000);
         delivery.on_ack(start + 30 * MS, start + 20 * MS, 1000);
-        assert!(delivery.end_acks(start + 30 * MS, 1000, false).unwrap().app_limited);
+        assert!(
+            delivery
+                .end_acks(start + 30 * MS, 1000, false)
+                .unwrap()
+                .app_limited
+        );
         delivery.on_sent(start + 31 * MS, 1000);
         delivery.on_ack(start + 41 * MS, start + 31 * MS, 1000);
-        assert!(!delivery.end_acks(start + 41 * MS, 1000, false).unwrap().app_limited);
+        assert!(
+            !delivery
+                .end_acks(start + 41 * MS, 1000, false)
+                .unwrap()
+                .app_limited
+        );
     }
 
     #[test]

@@ -43,7 +43,13 @@ pub(super) struct TimedMin {
 
 impl TimedMin {
     pub(super) fn new(window: Duration, now: Instant) -> Self {
-        Self { parts: [None; PARTS], newest: 0, part: window / PARTS as u32, began: now, last: None }
+        Self {
+            parts: [None; PARTS],
+            newest: 0,
+            part: window / PARTS as u32,
+            began: now,
+            last: None,
+        }
     }
 
     pub(super) fn update(&mut self, now: Instant, value: Duration) {

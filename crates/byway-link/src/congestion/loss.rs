@@ -1,12 +1,13 @@
 //! Loss: what the losses of a round say about the path.
 //!
-//! In:    bytes acknowledged and lost in a round, whether a queue stood during it, and whether more than the path's rate was
-//!        sent on purpose.
+//! In:    bytes acknowledged and lost in a round, whether a queue stood during it, and whether more
+//!        than the path's rate was sent on purpose.
 //! Out:   a [`Verdict`].
 //!
-//! Radio links and bad lines lose packets however little is sent, and a sender that slows down for them gains nothing. So
-//! the share that is lost while less than the path's rate is sent is learned as the path's own, and only losses beyond it
-//! count: with a queue, because a full buffer drops; without, because a policer or a shallow buffer may.
+//! Radio links and bad lines lose packets however little is sent, and a sender that slows down for
+//! them gains nothing. So the share that is lost while less than the path's rate is sent is learned
+//! as the path's own, and only losses beyond it count: with a queue, because a full buffer drops;
+//! without, because a policer or a shallow buffer may.
 
 /// Losses beyond the path's own of up to this share are no sign of congestion, as in the draft.
 const TOLERATED: f64 = 0.02;
@@ -56,7 +57,8 @@ pub(super) struct Sending {
     pub(super) probing: bool,
     /// Others keep a queue: what is lost is lost to them, too.
     pub(super) crowded: bool,
-    /// Less than the path's rate was sent, or the rate still grows with what is sent: what is lost is the path's own.
+    /// Less than the path's rate was sent, or the rate still grows with what is sent: what is lost
+    /// is the path's own.
     pub(super) learns: bool,
     /// Bytes of a packet.
     pub(super) mtu: u64,
@@ -88,7 +90,10 @@ impl Losses {
 
     /// The round is over.
     pub(super) fn end_round(&mut self, sending: Sending) -> Verdict {
-        let (acked, lost) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.lost));
+        let (acked, lost) = (
+            std::mem::take(&mut self.acked),
+            std::mem::take(&mut self.lost),
+        );
         if std::mem::take(&mut self.marked) {
             return Verdict::Congested;
         }
@@ -99,7 +104,10 @@ impl Losses {
         }
         let share = lost as f64 / acked.saturating_add(lost) as f64;
         // Two standard deviations of what chance makes of the path's own share in so many packets.
-        let chance = 2.0 * (self.usual * (1.0 - self.usual) / packets as f64).max(0.0).sqrt();
+        let chance = 2.0
+            * (self.usual * (1.0 - self.usual) / packets as f64)
+                .max(0.0)
+                .sqrt();
         let excess = share - self.usual - chance;
         if sending.learns && !sending.queue {
             self.rounds = self.rounds.saturating_add(1);
@@ -124,7 +132,13 @@ impl Losses {
 mod tests {
     use super::*;
 
-    const QUIET: Sending = Sending { queue: false, probing: false, crowded: false, learns: true, mtu: 1200 };
+    const QUIET: Sending = Sending {
+        queue: false,
+        probing: false,
+        crowded: false,
+        learns: true,
+        mtu: 1200,
+    };
 
     fn round(losses: &mut Losses, packets: u64, lost: u64, sending: Sending) -> Verdict {
         losses.on_ack((packets - lost) * sending.mtu);
@@ -138,9 +152,42 @@ mod tests {
         for lost in [5, 4, 6, 5, 5, 7, 3, 5] {
             assert_eq!(round(&mut losses, 100, lost, QUIET), Verdict::Usual);
         }
-        assert_eq!(round(&mut losses, 100, 6, Sending { queue: true, ..QUIET }), Verdict::Usual);
-        assert_eq!(round(&mut losses, 100, 8, Sending { probing: true, ..QUIET }), Verdict::Usual);
-        assert_eq!(round(&mut losses, 100, 20, Sending { queue: true, ..QUIET }), Verdict::Congested);
+        assert_eq!(
+            round(
+                &mut losses,
+                100,
+                6,
+                Sending {
+                    queue: true,
+                    ..QUIET
+                }
+            ),
+            Verdict::Usual
+        );
+        assert_eq!(
+            round(
+                &mut losses,
+                100,
+                8,
+                Sending {
+                    probing: true,
+                    ..QUIET
+                }
+            ),
+            Verdict::Usual
+        );
+        assert_eq!(
+            round(
+                &mut losses,
+                100,
+                20,
+                Sending {
+                    queue: true,
+                    ..QUIET
+                }
+            ),
+            Verdict::Congested
+        );
     }
 
     #[test]
@@ -149,20 +196,52 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(round(&mut losses, 100, 0, QUIET), Verdict::Usual);
         }
-        assert_eq!(round(&mut losses, 100, 4, Sending { queue: true, ..QUIET }), Verdict::Congested);
-        assert_eq!(round(&mut losses, 100, 15, Sending { probing: true, ..QUIET }), Verdict::Congested);
+        assert_eq!(
+            round(
+                &mut losses,
+                100,
+                4,
+                Sending {
+                    queue: true,
+                    ..QUIET
+                }
+            ),
+            Verdict::Congested
+        );
+        assert_eq!(
+            round(
+                &mut losses,
+                100,
+                15,
+                Sending {
+                    probing: true,
+                    ..QUIET
+                }
+            ),
+            Verdict::Congested
+        );
         assert_eq!(round(&mut losses, 100, 50, QUIET), Verdict::Severe);
-        let holding = Sending { learns: false, ..QUIET };
+        let holding = Sending {
+            learns: false,
+            ..QUIET
+        };
         let mut losses = Losses::default();
         assert_eq!(round(&mut losses, 100, 10, holding), Verdict::Excess);
         assert_eq!(round(&mut losses, 100, 10, QUIET), Verdict::Usual);
-        assert_eq!(round(&mut losses, 100, 10, holding), Verdict::Usual, "the path's own by now");
+        assert_eq!(
+            round(&mut losses, 100, 10, holding),
+            Verdict::Usual,
+            "the path's own by now"
+        );
     }
 
     #[test]
     fn single_packets_and_short_rounds_say_nothing_and_a_mark_says_all() {
         let mut losses = Losses::default();
-        let queue = Sending { queue: true, ..QUIET };
+        let queue = Sending {
+            queue: true,
+            ..QUIET
+        };
         assert_eq!(round(&mut losses, 10, 1, queue), Verdict::Usual);
         assert_eq!(round(&mut losses, 3, 3, queue), Verdict::Usual);
         losses.on_mark();

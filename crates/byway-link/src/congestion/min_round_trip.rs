@@ -29,7 +29,12 @@ pub(super) struct MinRoundTrip {
 impl MinRoundTrip {
     pub(super) fn new(now: Instant) -> Self {
         let recent = TimedMin::new(WINDOW, now);
-        Self { recent, near_at: now, probe_until: None, rate_outdated: false }
+        Self {
+            recent,
+            near_at: now,
+            probe_until: None,
+            rate_outdated: false,
+        }
     }
 
     /// Zero before the first one is known.

@@ -76,7 +76,8 @@ impl Congestion {
     }
 }
 
-/// Lets a question out although the window of `controller`, or of the one that it is a clone of, is full.
+/// Lets a question out although the window of `controller`, or of the one that it is a clone of, is
+/// full.
 pub(crate) fn let_question_out(controller: Box<dyn Controller>) {
     if let Ok(probing) = controller.into_any().downcast::<Probing>() {
         probing.let_out();
@@ -105,15 +106,34 @@ impl Controller for Bbr {
         Self::on_sent(self, now, bytes);
     }
 
-    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, _app_limited: bool, _rtt: &RttEstimator) {
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        _app_limited: bool,
+        _rtt: &RttEstimator,
+    ) {
         Self::on_ack(self, now, sent, bytes);
     }
 
-    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest: Option<u64>) {
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        _largest: Option<u64>,
+    ) {
         Self::on_end_acks(self, now, in_flight, app_limited);
     }
 
-    fn on_congestion_event(&mut self, _now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
+    fn on_congestion_event(
+        &mut self,
+        _now: Instant,
+        sent: Instant,
+        is_persistent_congestion: bool,
+        lost_bytes: u64,
+    ) {
         self.on_lost(sent, lost_bytes, is_persistent_congestion);
     }
 

@@ -4,9 +4,10 @@
 //! Out:   the window of that controller, or room for [`PACKETS`] more than are in flight.
 //! Never: changes what the controller learns, or its window on a path that answers.
 //!
-//! On a silent path the window is full of packets that nothing acknowledges, and what QUIC sends by itself comes later each
-//! time: twice as late as the time before (RFC 9002 section 6.2.1), 10 s after a silence of 10 s. A question that is sent
-//! before finds a path that works again at once, and its acknowledgement shows what was lost.
+//! On a silent path the window is full of packets that nothing acknowledges, and what QUIC sends by
+//! itself comes later each time: twice as late as the time before (RFC 9002 section 6.2.1), 10 s
+//! after a silence of 10 s. A question that is sent before finds a path that works again at once,
+//! and its acknowledgement shows what was lost.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -41,7 +42,11 @@ pub(super) struct Probing {
 
 impl Probing {
     fn new(inner: Box<dyn Controller>) -> Self {
-        Self { inner, packets: Arc::default(), in_flight: 0 }
+        Self {
+            inner,
+            packets: Arc::default(),
+            in_flight: 0,
+        }
     }
 
     #[cfg(test)]
@@ -49,7 +54,8 @@ impl Probing {
         self.inner.into_any().is::<C>()
     }
 
-    /// Lets [`PACKETS`] out. The controller of a connection can be had as a clone alone, which is enough.
+    /// Lets [`PACKETS`] out. The controller of a connection can be had as a clone alone, which is
+    /// enough.
     pub(super) fn let_out(&self) {
         self.packets.store(PACKETS, Relaxed);
     }
@@ -63,19 +69,39 @@ impl Controller for Probing {
         self.inner.on_sent(now, bytes, last_packet_number);
     }
 
-    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        rtt: &RttEstimator,
+    ) {
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
-    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        largest: Option<u64>,
+    ) {
         self.in_flight = in_flight;
         self.packets.store(0, Relaxed);
         self.inner.on_end_acks(now, in_flight, app_limited, largest);
     }
 
-    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        is_persistent_congestion: bool,
+        lost_bytes: u64,
+    ) {
         self.in_flight = self.in_flight.saturating_sub(lost_bytes);
-        self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        self.inner
+            .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
@@ -93,7 +119,11 @@ impl Controller for Probing {
 
     fn clone_box(&self) -> Box<dyn Controller> {
         let inner = self.inner.clone_box();
-        Box::new(Self { inner, packets: Arc::clone(&self.packets), in_flight: self.in_flight })
+        Box::new(Self {
+            inner,
+            packets: Arc::clone(&self.packets),
+            in_flight: self.in_flight,
+        })
     }
 
     fn initial_window(&self) -> u64 {
@@ -129,7 +159,10 @@ mod tests {
                 controller.on_sent(now, 1200, sent / 1200);
                 sent += 1200;
             }
-            assert!(!fits(&*controller, sent), "{congestion}: as many as the question needs and no more");
+            assert!(
+                !fits(&*controller, sent),
+                "{congestion}: as many as the question needs and no more"
+            );
         }
     }
 }

@@ -57,7 +57,9 @@ impl Round {
     }
 
     pub(super) fn add_round_trip(&mut self, round_trip: Duration) {
-        let min = self.min_round_trip.map_or(round_trip, |min| min.min(round_trip));
+        let min = self
+            .min_round_trip
+            .map_or(round_trip, |min| min.min(round_trip));
         self.min_round_trip = Some(min);
         self.round_trip_sum = self.round_trip_sum.saturating_add(round_trip);
         self.round_trip_count = self.round_trip_count.saturating_add(1);
@@ -79,7 +81,11 @@ impl Round {
     /// `min_round_trip` replaces that of a round without a sample. The facts that come from
     /// elsewhere keep their defaults.
     pub(super) fn take(&mut self, delivered: u64, min_round_trip: Duration) -> RoundFacts {
-        let next = Self { number: self.number + 1, end: delivered, ..Self::default() };
+        let next = Self {
+            number: self.number + 1,
+            end: delivered,
+            ..Self::default()
+        };
         let over = std::mem::replace(self, next);
         RoundFacts {
             rate: over.rate,
@@ -129,15 +135,27 @@ mod tests {
         round.add_app_limited(true);
         round.add_app_limited(false);
         let facts = round.take(5000, ms(1));
-        assert_eq!((facts.rate, facts.max_in_flight, facts.app_limited), (300, 600, true));
-        assert_eq!((facts.min_round_trip, facts.mean_round_trip), (ms(10), ms(20)));
+        assert_eq!(
+            (facts.rate, facts.max_in_flight, facts.app_limited),
+            (300, 600, true)
+        );
+        assert_eq!(
+            (facts.min_round_trip, facts.mean_round_trip),
+            (ms(10), ms(20))
+        );
         assert_eq!(round.number(), 1);
         assert!(round.ends_with(5000) && !round.ends_with(4999));
         round.extend_to(6000);
         round.extend_to(5500);
         assert!(round.ends_with(6000) && !round.ends_with(5999));
         let empty = round.take(7000, ms(1));
-        assert_eq!((empty.rate, empty.max_in_flight, empty.app_limited), (0, 0, false));
-        assert_eq!((empty.min_round_trip, empty.mean_round_trip), (ms(1), Duration::ZERO));
+        assert_eq!(
+            (empty.rate, empty.max_in_flight, empty.app_limited),
+            (0, 0, false)
+        );
+        assert_eq!(
+            (empty.min_round_trip, empty.mean_round_trip),
+            (ms(1), Duration::ZERO)
+        );
     }
 }

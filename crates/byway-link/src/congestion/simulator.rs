@@ -1,9 +1,9 @@
 //! Simulator: senders that share one bottleneck, as a queue of events with a clock of its own.
 //!
-//! The path from the senders is the lab's [`Shaper`]; acknowledgements return after half a round trip.
-//! A sender is quinn's: packets leave by window and pacing, are declared lost by packet and time thresholds, and
-//! probed for by a timer; it detects MTU black holes. A receiver acknowledges every second packet, or after 25 ms.
-//! All randomness has a seed.
+//! The path from the senders is the lab's [`Shaper`]; acknowledgements return after half a round
+//! trip. A sender is quinn's: packets leave by window and pacing, are declared lost by packet and
+//! time thresholds, and probed for by a timer; it detects MTU black holes. A receiver acknowledges
+//! every second packet, or after 25 ms. All randomness has a seed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -21,7 +21,8 @@ use super::cubic::Cubic;
 pub(super) const PACKET: u64 = 1250;
 /// The size of probes, and of all packets after an MTU black hole was detected.
 const SMALL_PACKET: u64 = 1000;
-/// So many bursts of losses of large packets, and no large packet acknowledged since, are an MTU black hole.
+/// So many bursts of losses of large packets, and no large packet acknowledged since, are an MTU
+/// black hole.
 const BLACK_HOLE_BURSTS: u32 = 4;
 const PACKET_THRESHOLD: u64 = 32;
 const ACK_DELAY: Duration = Duration::from_millis(25);
@@ -50,34 +51,64 @@ impl Path {
 
     /// No queue: what exceeds the rate by more than `burst` bytes is dropped.
     pub(super) fn policed(rate: u64, round_trip: Duration, burst: u64) -> Self {
-        let udp = Udp::Policed { loss: 0.0, rate: rate * 8, burst };
-        Self::of(Shape { delay: round_trip / 2, udp, ..Shape::default() })
+        let udp = Udp::Policed {
+            loss: 0.0,
+            rate: rate * 8,
+            burst,
+        };
+        Self::of(Shape {
+            delay: round_trip / 2,
+            udp,
+            ..Shape::default()
+        })
     }
 
     fn of(shape: Shape) -> Self {
-        Self { shape, plan: Plan::default(), ack_every: None }
+        Self {
+            shape,
+            plan: Plan::default(),
+            ack_every: None,
+        }
     }
 
     pub(super) fn losing(self, share: f64) -> Self {
-        Self { shape: self.shape.losing(share), ..self }
+        Self {
+            shape: self.shape.losing(share),
+            ..self
+        }
     }
 
     /// The same with another rate from a time on. The queue holds as many bytes as before.
     pub(super) fn rate_from(self, at: Duration, rate: u64) -> Self {
-        let shape = Shape { rate: Some(rate * 8), ..self.shape.clone() };
-        Self { plan: self.plan.one(at, Direction::Up, &shape), ..self }
+        let shape = Shape {
+            rate: Some(rate * 8),
+            ..self.shape.clone()
+        };
+        Self {
+            plan: self.plan.one(at, Direction::Up, &shape),
+            ..self
+        }
     }
 
     /// The same with an MTU between the sizes of small and large packets from a time on.
     pub(super) fn mtu_hole_from(self, at: Duration) -> Self {
-        let shape = Shape { mtu: Some((SMALL_PACKET + PACKET) as usize / 2), ..self.shape.clone() };
-        Self { plan: self.plan.one(at, Direction::Up, &shape), ..self }
+        let shape = Shape {
+            mtu: Some((SMALL_PACKET + PACKET) as usize / 2),
+            ..self.shape.clone()
+        };
+        Self {
+            plan: self.plan.one(at, Direction::Up, &shape),
+            ..self
+        }
     }
 
     /// The same with another share lost between two times.
     pub(super) fn losing_between(self, from: Duration, to: Duration, share: f64) -> Self {
         let losing = self.shape.clone().losing(share);
-        Self { plan: self.plan.episode(from, to - from, &losing, &self.shape), ..self }
+        Self {
+            plan: self.plan.episode(from, to - from, &losing, &self.shape),
+            ..self
+        }
     }
 }
 
@@ -86,7 +117,8 @@ impl Path {
 pub(super) enum App {
     /// As much as it may, from then on.
     Bulk(Duration),
-    /// As much as it may until then, so many bytes every so often, and from then on as much as it may again.
+    /// As much as it may until then, so many bytes every so often, and from then on as much as it
+    /// may again.
     BulkTicksBulk(Duration, u64, Duration, Duration),
 }
 
@@ -120,7 +152,8 @@ pub(super) struct Flow {
     app: App,
     /// Bytes of a packet.
     packet: u64,
-    /// Bursts of losses of large packets since one was acknowledged, and the largest number of those.
+    /// Bursts of losses of large packets since one was acknowledged, and the largest number of
+    /// those.
     large_bursts: u32,
     largest_large_acked: Option<u64>,
     allowed: u64,
@@ -245,7 +278,8 @@ impl Simulator {
 
     fn push(&mut self, at: Instant, what: What) {
         self.order += 1;
-        self.events.push(Reverse((at.max(self.now), self.order, what)));
+        self.events
+            .push(Reverse((at.max(self.now), self.order, what)));
     }
 
     pub(super) fn run(&mut self, until: Duration) {
@@ -282,7 +316,11 @@ impl Simulator {
             App::Bulk(_) => sender.allowed = u64::MAX,
             App::BulkTicksBulk(until, bytes, every, from) => {
                 let ticks = (until..from).contains(&elapsed);
-                let from_now = if ticks && sender.allowed == u64::MAX { sender.sent_bytes } else { sender.allowed };
+                let from_now = if ticks && sender.allowed == u64::MAX {
+                    sender.sent_bytes
+                } else {
+                    sender.allowed
+                };
                 sender.allowed = if ticks { from_now + bytes } else { u64::MAX };
                 let at = self.now + every;
                 self.push(at, What::App(flow));
@@ -292,7 +330,9 @@ impl Simulator {
     }
 
     fn smoothed(&self, flow: usize) -> Duration {
-        self.flows[flow].smoothed.unwrap_or(Duration::from_millis(100))
+        self.flows[flow]
+            .smoothed
+            .unwrap_or(Duration::from_millis(100))
     }
 
     fn send(&mut self, flow: usize, probe: bool) {
@@ -334,7 +374,9 @@ impl Simulator {
             sender.next += 1;
             sender.sent_bytes += bytes;
             sender.in_flight_bytes += bytes;
-            sender.in_flight.insert(number, SentPacket { at: now, bytes });
+            sender
+                .in_flight
+                .insert(number, SentPacket { at: now, bytes });
             if let Control::Bbr(bbr) = &mut sender.control {
                 bbr.on_sent(now, bytes);
             }
@@ -369,7 +411,10 @@ impl Simulator {
         self.detect_losses(flow);
         let sender = &mut self.flows[flow];
         let waits = (smoothed * 2 + ACK_DELAY) * 2_u32.pow(sender.probes.min(10));
-        let silent = sender.in_flight.last_key_value().is_some_and(|(_, last)| self.now >= last.at + waits);
+        let silent = sender
+            .in_flight
+            .last_key_value()
+            .is_some_and(|(_, last)| self.now >= last.at + waits);
         if silent {
             sender.probes += 1;
         }
@@ -379,11 +424,22 @@ impl Simulator {
     /// A packet comes to the path.
     fn offer(&mut self, flow: usize, number: u64, bytes: u64) {
         let now = self.now - self.start;
-        for step in self.path.plan.due(now).filter(|step| step.direction == Direction::Up) {
+        for step in self
+            .path
+            .plan
+            .due(now)
+            .filter(|step| step.direction == Direction::Up)
+        {
             self.shaper.reshape(step.shape);
         }
         let delay = self.path.shape.delay;
-        match self.shaper.offer(now, Packet { bytes: bytes as usize, udp: true }) {
+        match self.shaper.offer(
+            now,
+            Packet {
+                bytes: bytes as usize,
+                udp: true,
+            },
+        ) {
             Verdict::Arrives { at, .. } => {
                 self.waits.push((at - delay, at - delay - now));
                 self.push(self.start + at, What::Arrive(flow, number, bytes));
@@ -431,7 +487,9 @@ impl Simulator {
         let sender = &mut self.flows[flow];
         let mut round_trip = None;
         for number in list {
-            let Some(sent) = sender.take(number) else { continue };
+            let Some(sent) = sender.take(number) else {
+                continue;
+            };
             sender.probes = 0;
             sender.largest_acked = sender.largest_acked.max(Some(number));
             round_trip = Some(now - sent.at);
@@ -451,7 +509,11 @@ impl Simulator {
         if let Control::Bbr(bbr) = &mut sender.control {
             bbr.on_end_acks(now, in_flight, sender.app_limited);
         }
-        sender.smoothed = Some(sender.smoothed.map_or(round_trip, |old| (old * 7 + round_trip) / 8));
+        sender.smoothed = Some(
+            sender
+                .smoothed
+                .map_or(round_trip, |old| (old * 7 + round_trip) / 8),
+        );
         self.detect_losses(flow);
         self.send(flow, false);
     }
@@ -460,17 +522,23 @@ impl Simulator {
         let now = self.now;
         let smoothed = self.smoothed(flow);
         let sender = &mut self.flows[flow];
-        let Some(largest) = sender.largest_acked else { return };
+        let Some(largest) = sender.largest_acked else {
+            return;
+        };
         let lost: Vec<(u64, SentPacket)> = sender
             .in_flight
             .range(..largest)
-            .filter(|(number, sent)| largest - **number >= PACKET_THRESHOLD || now - sent.at >= smoothed * 9 / 8)
+            .filter(|(number, sent)| {
+                largest - **number >= PACKET_THRESHOLD || now - sent.at >= smoothed * 9 / 8
+            })
             .map(|(number, sent)| (*number, *sent))
             .collect();
-        let (Some((_, oldest)), Some((_, newest))) = (lost.first(), lost.last()) else { return };
+        let (Some((_, oldest)), Some((_, newest))) = (lost.first(), lost.last()) else {
+            return;
+        };
         let (oldest, newest) = (oldest.at, newest.at);
-        let persistent =
-            newest - oldest > (smoothed * 2 + ACK_DELAY) * 3 && lost.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
+        let persistent = newest - oldest > (smoothed * 2 + ACK_DELAY) * 3
+            && lost.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
         let bytes: u64 = lost.iter().map(|(_, sent)| sent.bytes).sum();
         for (number, _) in &lost {
             sender.take(*number);
@@ -498,11 +566,19 @@ impl Simulator {
         }
     }
 
-    /// The wait in the queue that so many hundredths of the packets between two times did not exceed.
+    /// The wait in the queue that so many hundredths of the packets between two times did not
+    /// exceed.
     pub(super) fn wait(&self, from: Duration, to: Duration, hundredths: usize) -> Duration {
-        let mut waits: Vec<_> =
-            self.waits.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, wait)| *wait).collect();
+        let mut waits: Vec<_> = self
+            .waits
+            .iter()
+            .filter(|(at, _)| (from..to).contains(at))
+            .map(|(_, wait)| *wait)
+            .collect();
         waits.sort_unstable();
-        waits.get((waits.len() * hundredths / 100).min(waits.len().saturating_sub(1))).copied().unwrap_or_default()
+        waits
+            .get((waits.len() * hundredths / 100).min(waits.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
     }
 }

@@ -11,9 +11,12 @@ use super::Congestion;
 static SAID: AtomicBool = AtomicBool::new(false);
 
 impl Congestion {
-    /// Asks the kernel for this one on `socket`. If it refuses, its default stays, and the log names the remedy once.
+    /// Asks the kernel for this one on `socket`. If it refuses, its default stays, and the log
+    /// names the remedy once.
     pub(crate) fn apply(self, socket: &SockRef<'_>) {
-        let Err(error) = set(socket, self) else { return };
+        let Err(error) = set(socket, self) else {
+            return;
+        };
         if !SAID.swap(true, Relaxed) {
             let advice = self.advice(&error);
             tracing::info!(
@@ -36,7 +39,9 @@ impl Congestion {
                 )
             }
             io::ErrorKind::PermissionDenied => {
-                format!("`sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno cubic {self}\"` allows it")
+                format!(
+                    "`sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno cubic {self}\"` allows it"
+                )
             }
             _ => "this system may not have it".to_owned(),
         }
@@ -71,7 +76,10 @@ mod tests {
                 Err(error) => {
                     assert_eq!(after, before, "what it had stays");
                     let advice = congestion.advice(&error);
-                    assert!(advice.contains("sysctl") && advice.contains(&name), "{error}: {advice}");
+                    assert!(
+                        advice.contains("sysctl") && advice.contains(&name),
+                        "{error}: {advice}"
+                    );
                 }
             }
         }
@@ -82,6 +90,9 @@ mod tests {
         let missing = Congestion::Bbr.advice(&io::ErrorKind::NotFound.into());
         assert!(missing.starts_with("`modprobe tcp_bbr`"), "{missing}");
         let forbidden = Congestion::Bbr.advice(&io::ErrorKind::PermissionDenied.into());
-        assert!(forbidden.contains("tcp_allowed_congestion_control=\"reno cubic bbr\""), "{forbidden}");
+        assert!(
+            forbidden.contains("tcp_allowed_congestion_control=\"reno cubic bbr\""),
+            "{forbidden}"
+        );
     }
 }

@@ -32,7 +32,11 @@ fn share(simulator: &Simulator, rate: u64, from: u64, to: u64) -> u64 {
 
 /// 1 for equal shares, 0.5 if one of two has all.
 fn jain(simulator: &Simulator, from: u64, to: u64) -> f64 {
-    let rates: Vec<f64> = simulator.flows.iter().map(|flow| flow.rate(s(from), s(to)) as f64).collect();
+    let rates: Vec<f64> = simulator
+        .flows
+        .iter()
+        .map(|flow| flow.rate(s(from), s(to)) as f64)
+        .collect();
     let squares: f64 = rates.iter().map(|rate| rate * rate).sum();
     rates.iter().sum::<f64>().powi(2) / (rates.len() as f64 * squares)
 }
@@ -43,7 +47,10 @@ fn random_losses_take_no_more_than_what_they_take() {
         for (loss, least) in [(0.0, 97), (0.01, 94), (0.05, 85), (0.15, 60)] {
             let path = Path::new(mbit(rate), ms(round_trip), ms(100)).losing(loss);
             let share = share(&alone(path, s(10)), mbit(rate), 2, 10);
-            assert!(share >= least, "{rate} Mbit/s, {round_trip} ms, loss {loss}: {share} %");
+            assert!(
+                share >= least,
+                "{rate} Mbit/s, {round_trip} ms, loss {loss}: {share} %"
+            );
         }
     }
 }
@@ -52,8 +59,14 @@ fn random_losses_take_no_more_than_what_they_take() {
 fn a_deep_queue_stays_nearly_empty() {
     for (rate, queue) in [(20, 1000), (100, 500)] {
         let simulator = alone(Path::new(mbit(rate), ms(50), ms(queue)), s(12));
-        let (middle, most) = (simulator.wait(s(2), s(12), 50), simulator.wait(s(2), s(12), 99));
-        assert!(middle < ms(10) && most < ms(40), "{rate} Mbit/s: {middle:?}, {most:?}");
+        let (middle, most) = (
+            simulator.wait(s(2), s(12), 50),
+            simulator.wait(s(2), s(12), 99),
+        );
+        assert!(
+            middle < ms(10) && most < ms(40),
+            "{rate} Mbit/s: {middle:?}, {most:?}"
+        );
         assert_eq!(simulator.flows[0].dropped, 0, "{rate} Mbit/s");
     }
 }
@@ -68,7 +81,11 @@ fn a_shallow_queue_and_a_policer_are_used_and_not_hammered() {
         let share = share(&simulator, rate, 2, 22);
         let dropped = (simulator.flows[0].dropped - before.flows[0].dropped) * PACKET;
         assert!(share >= 85, "{share} %");
-        assert!(dropped * 100 <= 8 * 20 * rate, "{dropped} bytes dropped of {}", 20 * rate);
+        assert!(
+            dropped * 100 <= 8 * 20 * rate,
+            "{dropped} bytes dropped of {}",
+            20 * rate
+        );
     }
 }
 
@@ -78,10 +95,17 @@ fn the_rate_follows_the_path_up_and_down() {
     let path = path.rate_from(s(6), mbit(100)).rate_from(s(16), mbit(10));
     let simulator = alone(path, s(30));
     assert!(share(&simulator, mbit(20), 2, 6) >= 95);
-    assert!(share(&simulator, mbit(100), 11, 16) >= 90, "{}", share(&simulator, mbit(100), 11, 16));
+    assert!(
+        share(&simulator, mbit(100), 11, 16) >= 90,
+        "{}",
+        share(&simulator, mbit(100), 11, 16)
+    );
     assert!(share(&simulator, mbit(10), 24, 30) >= 90);
     let wait = simulator.wait(s(27), s(30), 90);
-    assert!(wait < ms(80), "the queue of the faster path is gone: {wait:?}");
+    assert!(
+        wait < ms(80),
+        "the queue of the faster path is gone: {wait:?}"
+    );
 }
 
 #[test]
@@ -98,7 +122,8 @@ fn a_flow_lives_through_silence_and_is_soon_as_fast_as_before() {
     for silence in [s(1), s(9)] {
         let path = Path::new(mbit(100), ms(100), ms(200));
         let path = path.losing_between(s(4), s(4) + silence, 1.0);
-        // The sender's probes come at growing intervals: one may wait nearly as long as the silence was.
+        // The sender's probes come at growing intervals: one may wait nearly as long as the silence
+        // was.
         let end = s(4) + 2 * silence + s(4);
         let mut simulator = Simulator::new(path, 1);
         let flow = simulator.bbr(BULK);
@@ -126,7 +151,10 @@ fn a_flow_is_fast_again_after_large_packets_began_to_vanish() {
         // While the flow is fast, and before it has ever been.
         for (app, hole) in [(BULK, s(3)), (BULK_AFTER_A_SECOND, ms(950)), (BULK, s(0))] {
             let share = last_second(path().mtu_hole_from(hole), app, mbit(rate), hole + s(6));
-            assert!(share >= 85, "{rate} Mbit/s, {round_trip} ms, {app:?}, {hole:?}: {share} %");
+            assert!(
+                share >= 85,
+                "{rate} Mbit/s, {round_trip} ms, {app:?}, {hole:?}: {share} %"
+            );
         }
     }
 }
@@ -138,14 +166,24 @@ fn a_flow_whose_first_windows_were_lost_becomes_fast() {
             let path = Path::new(mbit(rate), ms(round_trip), ms(100));
             let path = path.losing_between(s(0), ms(600), loss);
             let share = last_second(path, BULK, mbit(rate), s(8));
-            assert!(share >= 85, "{rate} Mbit/s, {round_trip} ms, loss {loss}: {share} %");
+            assert!(
+                share >= 85,
+                "{rate} Mbit/s, {round_trip} ms, loss {loss}: {share} %"
+            );
         }
     }
 }
 
 #[test]
 fn one_cubic_flow_beside_it_has_its_share() {
-    for (rate, queue) in [(20, 1000), (20, 200), (20, 50), (100, 1000), (100, 200), (100, 50)] {
+    for (rate, queue) in [
+        (20, 1000),
+        (20, 200),
+        (20, 50),
+        (100, 1000),
+        (100, 200),
+        (100, 50),
+    ] {
         let mut simulator = Simulator::new(Path::new(mbit(rate), ms(50), ms(queue)), 3);
         simulator.bbr(BULK);
         simulator.cubic(App::Bulk(ms(300)));
@@ -172,11 +210,19 @@ fn a_sender_with_little_to_send_does_not_unlearn_the_rate() {
     // 20 s of 1.6 Mbit/s between two transfers.
     let flow = simulator.bbr(App::BulkTicksBulk(ms(2000), 20_000, ms(100), s(22)));
     simulator.run(s(2));
-    let Control::Bbr(bbr) = &simulator.flows[flow].control else { panic!("not BBR") };
+    let Control::Bbr(bbr) = &simulator.flows[flow].control else {
+        panic!("not BBR")
+    };
     let before = bbr.rate();
     simulator.run(s(22));
-    let Control::Bbr(bbr) = &simulator.flows[flow].control else { panic!("not BBR") };
-    assert!(bbr.rate() >= before * 9 / 10, "{} from {before}", bbr.rate());
+    let Control::Bbr(bbr) = &simulator.flows[flow].control else {
+        panic!("not BBR")
+    };
+    assert!(
+        bbr.rate() >= before * 9 / 10,
+        "{} from {before}",
+        bbr.rate()
+    );
     simulator.run(s(24));
     let share = simulator.flows[flow].rate(s(22) + ms(200), s(24)) * 100 / mbit(100);
     assert!(share >= 90, "{share} %");
@@ -184,7 +230,11 @@ fn a_sender_with_little_to_send_does_not_unlearn_the_rate() {
 
 #[test]
 fn acknowledgements_that_come_in_bursts_and_jitter_leave_the_rate_as_it_is() {
-    for (every, jitter) in [(Some(ms(20)), ms(0)), (None, ms(10)), (Some(ms(10)), ms(10))] {
+    for (every, jitter) in [
+        (Some(ms(20)), ms(0)),
+        (None, ms(10)),
+        (Some(ms(10)), ms(10)),
+    ] {
         let mut path = Path::new(mbit(50), ms(40), ms(200));
         (path.ack_every, path.shape.jitter) = (every, jitter);
         let share = share(&alone(path, s(10)), mbit(50), 2, 10);
@@ -211,7 +261,10 @@ fn call() -> impl Strategy<Value = (u64, Call)> {
         (back, bytes, any::<bool>()).prop_map(|(back, bytes, all)| Call::Lost(back, bytes, all)),
         any::<u16>().prop_map(Call::Mtu),
     ];
-    (prop_oneof![0_u64..200_000_000, Just(0), 0_u64..1 << 44], call)
+    (
+        prop_oneof![0_u64..200_000_000, Just(0), 0_u64..1 << 44],
+        call,
+    )
 }
 
 proptest! {

@@ -2,8 +2,8 @@
 //!
 //! In:    a dialler; the time.
 //! Out:   each connection that was authenticated, or its error, as it comes.
-//! Never: begins more than [`MOST_ROUNDS`] rounds, and never a round after every attempt has failed: the caller decides
-//!        when to try again.
+//! Never: begins more than [`MOST_ROUNDS`] rounds, and never a round after every attempt has
+//!        failed: the caller decides when to try again.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -55,7 +55,9 @@ impl<'a> Attempts<'a> {
         let quic_failed = CancellationToken::new();
         if self.dialler.carriers != Carriers::Tls {
             let (dialling, failed) = (self.dialler.by_quic(), quic_failed.clone());
-            self.by_quic.push(Box::pin(async move { dialling.await.inspect_err(|_| failed.cancel()) }));
+            self.by_quic.push(Box::pin(async move {
+                dialling.await.inspect_err(|_| failed.cancel())
+            }));
         }
         if self.dialler.carriers != Carriers::Quic {
             let (dialler, size) = (self.dialler.clone(), self.size);
@@ -73,7 +75,8 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// The next connection that is authenticated or has failed; none when all have failed. Cancel safe.
+    /// The next connection that is authenticated or has failed; none when all have failed. Cancel
+    /// safe.
     pub(super) async fn next(&mut self) -> Option<(CarrierKind, Result<Authenticated, LinkError>)> {
         loop {
             tokio::select! {

@@ -2,7 +2,8 @@
 //!
 //! In:    a session of which either side wants a bundle.
 //! Out:   a bundle that is attached to it.
-//! Never: more than one at a time, nor the next one sooner than [`FIRST_PAUSE`] after the one before, whatever became of it.
+//! Never: more than one at a time, nor the next one sooner than [`FIRST_PAUSE`] after the one
+//!        before, whatever became of it.
 
 use std::time::Duration;
 
@@ -36,13 +37,17 @@ impl Dialler {
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            link.until(|link| link.is_bundle_wanted() && !link.has_bundle() && link.has_place()).await;
+            link.until(|link| link.is_bundle_wanted() && !link.has_bundle() && link.has_place())
+                .await;
             let made = timeout(PROBE_TIMEOUT, self.by_bundle(link)).await;
-            let made = made.unwrap_or_else(|_| Err(LinkError::Unreachable("it took too long".into())));
+            let made =
+                made.unwrap_or_else(|_| Err(LinkError::Unreachable("it took too long".into())));
             match (made, link.reserve()) {
                 (Ok(authenticated), Ok(place)) => {
                     adopt(link, place, authenticated);
-                    link.log(format_args!("tls over {MOST_CONNECTIONS} connections is attached: new streams use it"));
+                    link.log(format_args!(
+                        "tls over {MOST_CONNECTIONS} connections is attached: new streams use it"
+                    ));
                 }
                 (Ok(_), Err(error)) => tracing::debug!("{}: no bundle: {error}", self.join.address),
                 (Err(error), _) => tracing::debug!("{}: no bundle: {error}", self.join.address),
@@ -55,16 +60,30 @@ impl Dialler {
     /// A carrier over several connections, which the acceptor has made one of `link` already.
     pub(crate) async fn by_bundle(&self, link: &Link) -> Result<Authenticated, LinkError> {
         // The machine that has the session, if its name has several addresses.
-        let target = link.peer_addr().map_or_else(|| self.join.address.clone(), Target::Addr);
+        let target = link
+            .peer_addr()
+            .map_or_else(|| self.join.address.clone(), Target::Addr);
         let (session, bundle) = (link.id().to_vec(), fastrand::u64(..));
         let size = self.segment_size();
         let parts = (0..MOST_CONNECTIONS as u32).map(|part| {
-            let part = Part { session: session.clone(), bundle, part, parts: MOST_CONNECTIONS as u32 };
+            let part = Part {
+                session: session.clone(),
+                bundle,
+                part,
+                parts: MOST_CONNECTIONS as u32,
+            };
             Box::pin(self.part(&target, part, size))
         });
         let parts = try_join_all(parts).await?;
         let peer = link.peer_addr();
-        let over = over_bundle(parts, peer, self.join.pin, Side::Dialler, &self.settings, &self.runtime);
+        let over = over_bundle(
+            parts,
+            peer,
+            self.join.pin,
+            Side::Dialler,
+            &self.settings,
+            &self.runtime,
+        );
         over.carrier.set_dialled(self.dialled(size));
         Ok(over)
     }

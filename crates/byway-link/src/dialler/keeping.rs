@@ -1,10 +1,11 @@
-//! Keeping: the carriers of a session that is up: QUIC comes back, a silent carrier gets another one beside it, and one that
-//! was replaced ends when it is not used any more.
+//! Keeping: the carriers of a session that is up: QUIC comes back, a silent carrier gets another
+//! one beside it, and one that was replaced ends when it is not used any more.
 //!
 //! In:    a session, and what its carriers say of themselves.
 //! Out:   carriers that are attached to it.
-//! Never: ends a carrier with open streams unless none answers and there is no other place; never dials while a carrier
-//!        answers, but for QUIC beside TLS, TLS beside a QUIC that does badly, and a bundle beside a TLS that does.
+//! Never: ends a carrier with open streams unless none answers and there is no other place; never
+//!        dials while a carrier answers, but for QUIC beside TLS, TLS beside a QUIC that does
+//!        badly, and a bundle beside a TLS that does.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ const LONGEST_PROBE: Duration = Duration::from_secs(600);
 /// How long one probe may take.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the connections of one try may take. As the longest try of a session, see [`Backoff`](crate::Backoff).
+/// How long the connections of one try may take. As the longest try of a session, see
+/// [`Backoff`](crate::Backoff).
 const REPLACE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Between two tries to attach TLS beside QUIC.
@@ -39,12 +41,16 @@ const REPLACED_KEPT: Duration = Duration::from_secs(15);
 const REPLACED_LOOK: Duration = Duration::from_secs(5);
 
 impl Dialler {
-    /// Looks after the carriers of `link` until it is over. `under_way`: attempts by QUIC that may yet succeed.
+    /// Looks after the carriers of `link` until it is over. `under_way`: attempts by QUIC that may
+    /// yet succeed.
     pub(super) fn keep(&self, link: &Link, under_way: FuturesUnordered<Authenticating>) {
         let (dialler, watched) = (self.clone(), link.clone());
         link.spawn(async move {
             let bringing = dialler.bring_quic_back(&watched, under_way);
-            let (beside, replacing) = (dialler.bring_tls_beside(&watched), dialler.replace_silent(&watched));
+            let (beside, replacing) = (
+                dialler.bring_tls_beside(&watched),
+                dialler.replace_silent(&watched),
+            );
             let (bundling, ending) = (dialler.bring_bundle(&watched), end_replaced(&watched));
             let keeping = async { tokio::join!(bringing, beside, replacing, bundling, ending) };
             tokio::select! {
@@ -66,7 +72,8 @@ impl Dialler {
             }
             None
         };
-        // Without QUIC among the carriers: that of an overlapping round is of no use beside another.
+        // Without QUIC among the carriers: that of an overlapping round is of no use beside
+        // another.
         if !link.carriers().contains(&CarrierKind::Quic)
             && let Ok(Some(late)) = timeout(PROBE_TIMEOUT, late).await
         {
@@ -93,15 +100,21 @@ impl Dialler {
             return;
         }
         loop {
-            link.until(|link| link.is_tls_preferred() && !link.carriers().contains(&CarrierKind::Tls)).await;
-            if let Ok(Ok(authenticated)) = timeout(PROBE_TIMEOUT, self.by_tls(self.segment_size())).await {
+            link.until(|link| {
+                link.is_tls_preferred() && !link.carriers().contains(&CarrierKind::Tls)
+            })
+            .await;
+            if let Ok(Ok(authenticated)) =
+                timeout(PROBE_TIMEOUT, self.by_tls(self.segment_size())).await
+            {
                 self.attach(link, authenticated).await;
             }
             sleep(BESIDE_PAUSE).await;
         }
     }
 
-    /// When no carrier answers, dials another one, and attaches it if it comes about before one of the old ones answers.
+    /// When no carrier answers, dials another one, and attaches it if it comes about before one of
+    /// the old ones answers.
     async fn replace_silent(&self, link: &Link) {
         loop {
             link.silent().await;
@@ -116,14 +129,20 @@ impl Dialler {
         }
     }
 
-    /// The first connection that comes about. Where the carriers of `link` may be silent because packets of full size are
-    /// lost, one over TLS has smaller segments, by one step: what is lost is not known yet.
+    /// The first connection that comes about. Where the carriers of `link` may be silent because
+    /// packets of full size are lost, one over TLS has smaller segments, by one step: what is lost
+    /// is not known yet.
     async fn any_carrier(&self, link: &Link) -> Authenticated {
         loop {
             let known = self.segment_size();
-            let size = link.smaller_segments().map_or(known, |smaller| smaller.or(known.smaller()).and(known));
+            let size = link
+                .smaller_segments()
+                .map_or(known, |smaller| smaller.or(known.smaller()).and(known));
             let (address, bytes) = (&self.join.address, size.bytes());
-            tracing::debug!(segment_bytes = bytes, "{address}: no carrier answers; another one is dialled");
+            tracing::debug!(
+                segment_bytes = bytes,
+                "{address}: no carrier answers; another one is dialled"
+            );
             let mut attempts = Attempts::new(self, size);
             let first = async {
                 while let Some((_, attempted)) = attempts.next().await {

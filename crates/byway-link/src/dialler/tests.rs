@@ -1,4 +1,5 @@
-//! What takes the crate's inside to show: stolen keys, carriers that nobody takes on, peers that stop.
+//! What takes the crate's inside to show: stolen keys, carriers that nobody takes on, peers that
+//! stop.
 
 use byway_testkit::pipe;
 use tokio::time::Instant;
@@ -20,13 +21,27 @@ fn key() -> Key {
 async fn a_copied_public_key_is_unproven_and_final_on_every_carrier() {
     for carriers in [Carriers::Quic, Carriers::Tls, Carriers::Auto] {
         let victim = key();
-        let listening = Listening::new(victim.with_stolen_public_half(&key()), Settings::default()).await;
-        assert_eq!(listening.acceptor.pin(), victim.fingerprint(), "it shows the key that is pinned");
+        let listening =
+            Listening::new(victim.with_stolen_public_half(&key()), Settings::default()).await;
+        assert_eq!(
+            listening.acceptor.pin(),
+            victim.fingerprint(),
+            "it shows the key that is pinned"
+        );
         let dialler = dialler(listening.join(), carriers, key(), Settings::default());
-        let error = within(dialler.connect(1, 1, PATIENCE)).await.map(|_| ()).unwrap_err();
-        assert!(matches!(error, LinkError::Unproven { .. }) && error.is_final(), "{carriers:?}: {error:?}");
+        let error = within(dialler.connect(1, 1, PATIENCE))
+            .await
+            .map(|_| ())
+            .unwrap_err();
+        assert!(
+            matches!(error, LinkError::Unproven { .. }) && error.is_final(),
+            "{carriers:?}: {error:?}"
+        );
         let arrived = listening.next().await;
-        assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{carriers:?}: {arrived:?}");
+        assert!(
+            matches!(arrived, Err(LinkError::Stranger { .. })),
+            "{carriers:?}: {arrived:?}"
+        );
     }
 }
 
@@ -36,9 +51,13 @@ async fn nobody_is_welcomed_by_a_key_that_was_copied_from_another() {
         let listening = Listening::new(key(), Settings::default()).await;
         let thief = key().with_stolen_public_half(&key());
         let dialler = dialler(listening.join(), carriers, thief, Settings::default());
-        let (connected, arrived) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), listening.next());
+        let (connected, arrived) =
+            tokio::join!(within(dialler.connect(1, 1, PATIENCE)), listening.next());
         assert!(connected.is_err());
-        assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{carriers:?}: {arrived:?}");
+        assert!(
+            matches!(arrived, Err(LinkError::Stranger { .. })),
+            "{carriers:?}: {arrived:?}"
+        );
     }
 }
 
@@ -59,14 +78,24 @@ async fn dialled(settings: &Settings) -> (Dialler, Authenticated, RawPeer) {
     let far = far.into_stream();
     let (session, peer) = tokio::join!(connecting, RawPeer::accepted(far, &theirs));
     let (pin, runtime) = (dialler.join.pin, Handle::current());
-    let authenticated = over_tls(session.unwrap().into(), None, pin, Side::Dialler, settings, &runtime);
+    let authenticated = over_tls(
+        session.unwrap().into(),
+        None,
+        pin,
+        Side::Dialler,
+        settings,
+        &runtime,
+    );
     (dialler, authenticated, peer)
 }
 
 /// A session on such a carrier, of a dialler that may use `carriers`.
 async fn welcomed_with(carriers: Carriers) -> (Link, Inbox, RawPeer) {
     let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
-    let dialler = Dialler { carriers, ..dialler };
+    let dialler = Dialler {
+        carriers,
+        ..dialler
+    };
     let welcoming = async {
         assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
         peer.says.say(welcome(16)).await;
@@ -82,7 +111,11 @@ async fn welcomed() -> (Link, Inbox, RawPeer) {
 }
 
 fn welcome(id_bytes: usize) -> Said {
-    Said::Welcome(Welcome { version: 1, session: vec![3; id_bytes], ..Welcome::default() })
+    Said::Welcome(Welcome {
+        version: 1,
+        session: vec![3; id_bytes],
+        ..Welcome::default()
+    })
 }
 
 #[tokio::test]
@@ -94,9 +127,18 @@ async fn a_carrier_that_nobody_takes_on_is_closed() {
     let listening = Listening::new(key(), Settings::default()).await;
     let dialler = dialler(listening.join(), Carriers::Quic, key(), Settings::default());
     let pin = dialler.join.pin;
-    let quic = quic::dial(listening.address, &dialler.key, pin, Congestion::Bbr).await.unwrap();
+    let quic = quic::dial(listening.address, &dialler.key, pin, Congestion::Bbr)
+        .await
+        .unwrap();
     let control = LinkStream::quic(quic.open(&[], None, &TaskTracker::new()).await.unwrap());
-    drop(over_quic(quic.clone(), control, pin, TaskTracker::new(), &dialler.settings, &Handle::current()));
+    drop(over_quic(
+        quic.clone(),
+        control,
+        pin,
+        TaskTracker::new(),
+        &dialler.settings,
+        &Handle::current(),
+    ));
     within(quic.closed()).await;
 }
 
@@ -116,39 +158,65 @@ async fn a_hello_that_is_given_up_closes_its_carrier() {
 
 #[tokio::test]
 async fn carriers_of_one_grant_drew_on_the_budget_of_the_node_as_if_each_were_alone() {
-    let settings = Settings { budget: NodeBudget::of(100, 0), ..Settings::default() };
+    let settings = Settings {
+        budget: NodeBudget::of(100, 0),
+        ..Settings::default()
+    };
     let listening = Listening::by_tcp_alone(key(), settings).await;
     let mut held = Vec::new();
     let mut budgets = Vec::new();
     for grant in [1, 1, 2] {
         // Each with a key of its own.
-        let mut peer = RawPeer::dialled(crate::common::dial(&listening).await, &RawKey::generate()).await;
-        peer.says.say(Said::Hello(Hello { grant: vec![grant; 6], ..crate::common::raw::hello() })).await;
+        let mut peer =
+            RawPeer::dialled(crate::common::dial(&listening).await, &RawKey::generate()).await;
+        peer.says
+            .say(Said::Hello(Hello {
+                grant: vec![grant; 6],
+                ..crate::common::raw::hello()
+            }))
+            .await;
         let pending = listening.pending().await;
         let budget = Arc::clone(&pending.arrived.budget);
         assert!(!budget.take(1), "it was not welcomed yet");
         held.push((peer, pending.welcome().await.unwrap()));
         budgets.push(budget);
     }
-    assert_eq!([&budgets[0], &budgets[1]].map(|budget| budget.take_some(50, 10)), [50, 0]);
+    assert_eq!(
+        [&budgets[0], &budgets[1]].map(|budget| budget.take_some(50, 10)),
+        [50, 0]
+    );
     assert_eq!(budgets[2].take_some(50, 10), 25, "the other grant");
 }
 
 #[tokio::test]
 async fn each_strange_answer_to_a_hello_is_one_error() {
-    let refused = |why| Said::Refused(Refused { why, detail: "no".into() });
+    let refused = |why| {
+        Said::Refused(Refused {
+            why,
+            detail: "no".into(),
+        })
+    };
     let answers = [
         (welcome(15), "its welcome names no session"),
         (welcome(0), "its welcome names no session"),
         (Said::Ping(1), "it answered a hello with something else"),
-        (Said::GoAway(GoAway::default()), "it answered a hello with something else"),
-        (refused(Refusal::Grant.number()), "192.0.2.1:7000 refuses: no"),
+        (
+            Said::GoAway(GoAway::default()),
+            "it answered a hello with something else",
+        ),
+        (
+            refused(Refusal::Grant.number()),
+            "192.0.2.1:7000 refuses: no",
+        ),
         (refused(4711), "192.0.2.1:7000 refuses: no"),
     ];
     for (answer, words) in answers {
         let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
         peer.says.say(answer.clone()).await;
-        let error = within(dialler.say_hello(authenticated, 1, 1)).await.map(|_| ()).unwrap_err();
+        let error = within(dialler.say_hello(authenticated, 1, 1))
+            .await
+            .map(|_| ())
+            .unwrap_err();
         assert!(error.to_string().contains(words), "{answer:?}: {error}");
         peer.hears.closed().await;
     }
@@ -156,11 +224,23 @@ async fn each_strange_answer_to_a_hello_is_one_error() {
 
 #[tokio::test]
 async fn an_acceptor_that_names_no_features_has_none_and_one_that_names_unknown_ones_too() {
-    for (features, has) in [(0, false), (FEATURE_HOST, true), (!FEATURE_HOST, false), (u64::MAX, true)] {
+    for (features, has) in [
+        (0, false),
+        (FEATURE_HOST, true),
+        (!FEATURE_HOST, false),
+        (u64::MAX, true),
+    ] {
         let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
-        let answer = Welcome { version: 1, session: vec![3; 16], features, ..Welcome::default() };
+        let answer = Welcome {
+            version: 1,
+            session: vec![3; 16],
+            features,
+            ..Welcome::default()
+        };
         peer.says.say(Said::Welcome(answer)).await;
-        let (link, _inbox) = within(dialler.say_hello(authenticated, 1, 1)).await.unwrap();
+        let (link, _inbox) = within(dialler.say_hello(authenticated, 1, 1))
+            .await
+            .unwrap();
         assert_eq!(link.has(FEATURE_HOST), has, "{features:#x}");
         assert!(!link.has(1 << 63), "{features:#x}");
     }
@@ -172,8 +252,17 @@ async fn an_attach_that_is_refused_costs_its_session_nothing() {
     let (dialler, authenticated, mut second) = dialled(&Settings::default()).await;
     dialler.attach(&link, authenticated).await;
     assert_eq!(link.carriers(), [CarrierKind::Tls; 2]);
-    assert!(matches!(second.hears.said().await.unwrap(), Said::Attach(_)));
-    second.says.say(Said::Refused(Refused { why: Refusal::Gone.number(), detail: "gone".into() })).await;
+    assert!(matches!(
+        second.hears.said().await.unwrap(),
+        Said::Attach(_)
+    ));
+    second
+        .says
+        .say(Said::Refused(Refused {
+            why: Refusal::Gone.number(),
+            detail: "gone".into(),
+        }))
+        .await;
     second.hears.closed().await;
     within(async {
         while link.carriers().len() > 1 {
@@ -182,7 +271,10 @@ async fn an_attach_that_is_refused_costs_its_session_nothing() {
     })
     .await;
     assert!(!link.is_over());
-    assert!(inbox.said.try_recv().is_err(), "whoever serves the session has nothing to do with it");
+    assert!(
+        inbox.said.try_recv().is_err(),
+        "whoever serves the session has nothing to do with it"
+    );
 }
 
 // ---- peers that stop, with a clock that jumps ----
@@ -191,11 +283,16 @@ async fn an_attach_that_is_refused_costs_its_session_nothing() {
 async fn a_peer_that_stops_answering_is_given_up() {
     let (link, _inbox, mut peer) = welcomed().await;
     for _ in 0..5 {
-        let Said::Ping(number) = peer.hears.said().await.unwrap() else { panic!("no question") };
+        let Said::Ping(number) = peer.hears.said().await.unwrap() else {
+            panic!("no question")
+        };
         peer.says.say(Said::Pong(number)).await;
     }
     let stopped = Instant::now();
-    assert_eq!(&*within(link.ended()).await, "the other side does not answer any more");
+    assert_eq!(
+        &*within(link.ended()).await,
+        "the other side does not answer any more"
+    );
     let lasted = stopped.elapsed();
     assert!((6..9).contains(&lasted.as_secs()), "after {lasted:?}");
     assert!(link.carriers().is_empty());
@@ -206,7 +303,9 @@ async fn a_peer_that_answers_is_kept_and_one_that_only_talks_is_not() {
     let (link, _inbox, mut peer) = welcomed().await;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) {
-        let Said::Ping(number) = peer.hears.said().await.unwrap() else { panic!("no question") };
+        let Said::Ping(number) = peer.hears.said().await.unwrap() else {
+            panic!("no question")
+        };
         peer.says.say(Said::Pong(number)).await;
         assert!(!link.is_over());
     }
@@ -230,7 +329,11 @@ async fn a_peer_that_answers_is_kept_and_one_that_only_talks_is_not() {
 #[tokio::test(start_paused = true)]
 async fn an_open_to_a_peer_that_is_gone_is_lost_long_before_its_patience_ends() {
     let (link, _inbox, _peer) = welcomed().await;
-    let open = wire::Open { host: "example.com".into(), port: 80, ..wire::Open::default() };
+    let open = wire::Open {
+        host: "example.com".into(),
+        port: 80,
+        ..wire::Open::default()
+    };
     let begun = Instant::now();
     let opened = link.open(&open, Duration::from_secs(60)).await;
     assert!(matches!(opened, Err(NotOpened::Lost)), "{opened:?}");
@@ -248,7 +351,10 @@ async fn a_server_that_opens_a_stream_before_its_welcome_ends_the_carrier() {
     };
     let (said, ()) = tokio::join!(dialler.say_hello(authenticated, 1, 1), opening);
     let error = said.map(|_| ()).unwrap_err().to_string();
-    assert_eq!(error, "the other side broke the protocol: a stream was opened before the session was established");
+    assert_eq!(
+        error,
+        "the other side broke the protocol: a stream was opened before the session was established"
+    );
 }
 
 #[tokio::test]
@@ -258,7 +364,11 @@ async fn a_stream_in_the_same_packet_as_the_welcome_is_served() {
         assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
         let mut message = Vec::new();
         wire::encode(&wire::Control::from(welcome(16)), &mut message);
-        let both = [frame(Kind::Data, CONTROL, &message), frame(Kind::Open, 2, b"at once")].concat();
+        let both = [
+            frame(Kind::Data, CONTROL, &message),
+            frame(Kind::Open, 2, b"at once"),
+        ]
+        .concat();
         peer.says.bytes(&both).await.unwrap();
     };
     let (said, ()) = tokio::join!(dialler.say_hello(authenticated, 1, 1), welcoming);
@@ -269,11 +379,20 @@ async fn a_stream_in_the_same_packet_as_the_welcome_is_served() {
 #[tokio::test]
 async fn reports_that_nobody_takes_are_dropped_and_hold_up_no_other_message() {
     let (link, _inbox, mut peer) = welcomed().await;
-    let visited = || Box::new(wire::Visited { service: 1, target: b"/x".to_vec(), ..wire::Visited::default() });
+    let visited = || {
+        Box::new(wire::Visited {
+            service: 1,
+            target: b"/x".to_vec(),
+            ..wire::Visited::default()
+        })
+    };
     // The task that writes them has no turn before this one waits.
     let taken = (0..10_000).filter(|_| link.report(visited())).count();
     assert_eq!(taken, 128);
-    assert!(link.say(Said::GoAway(GoAway::default())), "reports have a queue of their own");
+    assert!(
+        link.say(Said::GoAway(GoAway::default())),
+        "reports have a queue of their own"
+    );
     let (mut reports, mut goodbyes) = (0, 0);
     while (reports, goodbyes) != (taken, 1) {
         match peer.hears.said().await.unwrap() {
@@ -305,7 +424,11 @@ async fn answer_pings(peer: &mut RawPeer, over: impl Future<Output = ()>) {
 }
 
 fn target() -> wire::Open {
-    wire::Open { host: "example.com".into(), port: 80, ..wire::Open::default() }
+    wire::Open {
+        host: "example.com".into(),
+        port: 80,
+        ..wire::Open::default()
+    }
 }
 
 /// Answers pings and each open with success.
@@ -315,7 +438,10 @@ async fn serve(peer: &mut RawPeer) {
         match peer.hears.frame().await.unwrap() {
             (Kind::Open, stream, _) => {
                 let mut answer = Vec::new();
-                wire::encode(&wire::Answer::from(wire::Answered::Opened(wire::Opened::default())), &mut answer);
+                wire::encode(
+                    &wire::Answer::from(wire::Answered::Opened(wire::Opened::default())),
+                    &mut answer,
+                );
                 peer.says.frame(Kind::Data, stream, &answer).await.unwrap();
             }
             (Kind::Data, CONTROL, bytes) => {
@@ -339,7 +465,10 @@ async fn an_open_on_a_carrier_that_fell_silent_waited_for_its_end_though_another
     dialler.attach(&link, authenticated).await;
     // Both answer for a while; then the newer one, which is preferred, stops.
     let both = async {
-        tokio::join!(answer_pings(&mut old, sleep(2 * TLS_STARTS)), answer_pings(&mut newer, sleep(2 * TLS_STARTS)))
+        tokio::join!(
+            answer_pings(&mut old, sleep(2 * TLS_STARTS)),
+            answer_pings(&mut newer, sleep(2 * TLS_STARTS))
+        )
     };
     within(both).await;
     let begun = Instant::now();
@@ -352,7 +481,11 @@ async fn an_open_on_a_carrier_that_fell_silent_waited_for_its_end_though_another
         }
         () = serve(&mut old) => unreachable!(),
     }
-    assert_eq!(link.carriers().len(), 2, "the silent one is kept: its streams may go on");
+    assert_eq!(
+        link.carriers().len(),
+        2,
+        "the silent one is kept: its streams may go on"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,7 +517,10 @@ async fn a_session_that_the_other_side_no_longer_has_ends_when_its_silent_carrie
     dialler.attach(&link, authenticated).await;
     second
         .says
-        .say(Said::Refused(Refused { why: Refusal::Gone.number(), detail: "that session is over".into() }))
+        .say(Said::Refused(Refused {
+            why: Refusal::Gone.number(),
+            detail: "that session is over".into(),
+        }))
         .await;
     assert_eq!(&*within(link.ended()).await, "that session is over");
 }
@@ -400,7 +536,9 @@ async fn a_session_whose_only_carrier_is_silent_gets_another_one_and_keeps_the_f
         address: Target::Addr(tcp.local_addr().unwrap()),
     };
     let dialler = dialler(join, Carriers::Tls, self::key(), Settings::default());
-    let accepting = async || RawPeer::accepted(byway_dial::Stream::tcp(tcp.accept().await.unwrap().0), &key).await;
+    let accepting = async || {
+        RawPeer::accepted(byway_dial::Stream::tcp(tcp.accept().await.unwrap().0), &key).await
+    };
     let welcoming = async {
         let mut peer = accepting().await;
         assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
@@ -411,7 +549,10 @@ async fn a_session_whose_only_carrier_is_silent_gets_another_one_and_keeps_the_f
     let (link, _inbox) = connected.unwrap();
     // `first` answers nothing.
     let mut second = within(accepting()).await;
-    assert!(matches!(second.hears.said().await.unwrap(), Said::Attach(_)));
+    assert!(matches!(
+        second.hears.said().await.unwrap(),
+        Said::Attach(_)
+    ));
     let open = target();
     tokio::select! {
         opened = link.open(&open, PATIENCE) => drop(opened.unwrap()),
@@ -445,7 +586,10 @@ async fn four_silent_carriers_left_no_place_for_one_that_answers() {
         dialler.attach(&link, authenticated).await;
         silent.push(peer);
     }
-    assert!(link.reserve().is_err(), "none of them is known to be silent");
+    assert!(
+        link.reserve().is_err(),
+        "none of them is known to be silent"
+    );
     within(link.silent()).await;
     let (dialler, authenticated, mut fifth) = dialled(&Settings::default()).await;
     dialler.attach(&link, authenticated).await;
@@ -484,7 +628,8 @@ async fn begun_within(patience: Duration) -> usize {
 
 #[tokio::test]
 async fn a_path_that_came_back_during_a_try_was_noticed_only_by_the_next_try() {
-    // The connections of a try overlap: a later one meets the path that is back, an earlier one a path that is slow.
+    // The connections of a try overlap: a later one meets the path that is back, an earlier one a
+    // path that is slow.
     let begun = begun_within(attempts::NEXT_ROUND * 2 + Duration::from_millis(500)).await;
     assert!((2..=3).contains(&begun), "{begun} connections were begun");
 }
@@ -493,7 +638,11 @@ async fn a_path_that_came_back_during_a_try_was_noticed_only_by_the_next_try() {
 
 #[tokio::test]
 async fn an_acceptor_began_trials_of_a_carrier_that_its_dialler_never_attaches() {
-    for (carriers, has_choice) in [(Carriers::Auto, true), (Carriers::Quic, false), (Carriers::Tls, false)] {
+    for (carriers, has_choice) in [
+        (Carriers::Auto, true),
+        (Carriers::Quic, false),
+        (Carriers::Tls, false),
+    ] {
         let listening = Listening::new(key(), Settings::default()).await;
         let dialler = dialler(listening.join(), carriers, key(), Settings::default());
         let welcoming = async {
@@ -505,18 +654,29 @@ async fn an_acceptor_began_trials_of_a_carrier_that_its_dialler_never_attaches()
             }
         };
         let (dialled, accepted) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), welcoming);
-        let (Ok((dialled, _)), (accepted, _)) = (dialled, accepted) else { panic!("{carriers:?}: no link") };
-        assert_eq!([&dialled, &accepted].map(Link::has_choice), [has_choice; 2], "{carriers:?}");
+        let (Ok((dialled, _)), (accepted, _)) = (dialled, accepted) else {
+            panic!("{carriers:?}: no link")
+        };
+        assert_eq!(
+            [&dialled, &accepted].map(Link::has_choice),
+            [has_choice; 2],
+            "{carriers:?}"
+        );
     }
     // A dialler of an earlier version says nothing of it.
     let listening = Listening::new(key(), Settings::default()).await;
-    let (_peer, (accepted, _inbox), _session) = crate::common::raw_session(&listening, &RawKey::generate()).await;
+    let (_peer, (accepted, _inbox), _session) =
+        crate::common::raw_session(&listening, &RawKey::generate()).await;
     assert!(accepted.has_choice());
 }
 
 #[tokio::test]
 async fn a_dialler_that_may_use_one_kind_of_carrier_alone_makes_links_that_prefer_none() {
-    for (carriers, has_choice) in [(Carriers::Auto, true), (Carriers::Quic, false), (Carriers::Tls, false)] {
+    for (carriers, has_choice) in [
+        (Carriers::Auto, true),
+        (Carriers::Quic, false),
+        (Carriers::Tls, false),
+    ] {
         let (link, _inbox, _peer) = welcomed_with(carriers).await;
         assert_eq!(link.has_choice(), has_choice, "{carriers:?}");
     }
@@ -556,7 +716,10 @@ async fn a_preference_that_may_be_lost_with_its_carrier_is_repeated_also_when_it
     announcer.announce(&link, true);
     announcer.announce(&link, false);
     let (_, both) = (preference(&mut first).await, preference(&mut first).await);
-    assert_eq!(both, 0, "what holds from the start and what has not changed is not announced");
+    assert_eq!(
+        both, 0,
+        "what holds from the start and what has not changed is not announced"
+    );
     let (dialler, authenticated, mut second) = dialled(&Settings::default()).await;
     dialler.attach(&link, authenticated).await;
     announcer.announce(&link, false);

@@ -13,7 +13,12 @@ use crate::{Arrival, Carriers};
 
 /// A dialler with a session over TLS, and both sides of that.
 async fn session(listening: &Listening) -> (crate::Dialler, Node, Node) {
-    let dialler = dialler(listening.join(), Carriers::Tls, Key::generate().unwrap(), Settings::default());
+    let dialler = dialler(
+        listening.join(),
+        Carriers::Tls,
+        Key::generate().unwrap(),
+        Settings::default(),
+    );
     let welcoming = async { listening.pending().await.welcome().await.unwrap() };
     let (dialled, accepted) = tokio::join!(dialler.connect(1, 1, PATIENCE), welcoming);
     (dialler, Node::new(dialled.unwrap()), Node::new(accepted))
@@ -51,7 +56,8 @@ async fn move_one_way(from: &mut Stream, to: &mut Stream, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn on_a_path_that_loses_packets_new_streams_had_one_connection_whichever_side_had_measured_it() {
+async fn on_a_path_that_loses_packets_new_streams_had_one_connection_whichever_side_had_measured_it()
+ {
     for by_dialler in [true, false] {
         let listening = listening().await;
         let (_dialler, near, far) = session(&listening).await;
@@ -71,7 +77,13 @@ async fn on_a_path_that_loses_packets_new_streams_had_one_connection_whichever_s
             assert!(link.has_bundle());
             assert_eq!(link.carriers(), [CarrierKind::Tls; 2]);
             let (_, measured) = link.measured();
-            assert_eq!(measured.iter().map(|one| one.connections).collect::<Vec<_>>(), [1, MOST_CONNECTIONS]);
+            assert_eq!(
+                measured
+                    .iter()
+                    .map(|one| one.connections)
+                    .collect::<Vec<_>>(),
+                [1, MOST_CONNECTIONS]
+            );
         }
         for (from, to) in [(&near, &far), (&far, &near)] {
             let (opened, (_, mut there)) = from.open_to(to).await;
@@ -97,7 +109,13 @@ async fn a_bundle_ends_with_one_of_its_connections_and_the_session_goes_on() {
     within(near.link.until(Link::has_bundle)).await;
     let (opened, (_, _there)) = near.open_to(&far).await;
     let mut here = opened.stream;
-    let bundle = far.link.measurable().into_iter().find(|(_, carrier, _)| carrier.is_bundle()).unwrap().1;
+    let bundle = far
+        .link
+        .measurable()
+        .into_iter()
+        .find(|(_, carrier, _)| carrier.is_bundle())
+        .unwrap()
+        .1;
     bundle.break_one_connection();
     let broken = within(async {
         loop {
@@ -119,12 +137,18 @@ async fn a_bundle_ends_with_one_of_its_connections_and_the_session_goes_on() {
 #[tokio::test]
 async fn an_acceptor_that_knows_no_bundles_is_asked_for_none_and_keeps_its_carrier() {
     let features = wire::FEATURES & !FEATURE_BUNDLE;
-    let settings = Settings { features, ..Settings::default() };
+    let settings = Settings {
+        features,
+        ..Settings::default()
+    };
     let listening = Listening::new(Key::generate().unwrap(), settings).await;
     let (dialler, near, far) = session(&listening).await;
     assert!(!near.link.has(FEATURE_BUNDLE));
     // As if it were asked nevertheless.
-    let error = within(dialler.by_bundle(&near.link)).await.map(|_| ()).unwrap_err();
+    let error = within(dialler.by_bundle(&near.link))
+        .await
+        .map(|_| ())
+        .unwrap_err();
     assert!(!near.link.is_over() && !far.link.is_over(), "{error}");
     let (opened, (_, mut there)) = near.open_to(&far).await;
     let mut here = opened.stream;
@@ -133,7 +157,9 @@ async fn an_acceptor_that_knows_no_bundles_is_asked_for_none_and_keeps_its_carri
 
 /// A connection that says this and nothing else.
 async fn says(listening: &Listening, key: &RawKey, said: Said) -> Tls {
-    let mut tls = connect(dial(listening).await, key.dialling(&["byway/1-bundle"])).await.unwrap();
+    let mut tls = connect(dial(listening).await, key.dialling(&["byway/1-bundle"]))
+        .await
+        .unwrap();
     say(&mut tls, said).await.unwrap();
     tls
 }
@@ -154,10 +180,27 @@ async fn a_part_that_is_none_is_refused_and_leaves_no_place_taken() {
     let listening = listening().await;
     let key = RawKey::generate();
     let (_peer, (link, _inbox), session) = crate::common::raw_session(&listening, &key).await;
-    let part = |part, parts| Part { session: session.clone(), bundle: 7, part, parts };
+    let part = |part, parts| Part {
+        session: session.clone(),
+        bundle: 7,
+        part,
+        parts,
+    };
     let cases = [
-        (Said::Part(Part { session: vec![1; 16], ..part(0, 4) }), Refusal::Gone),
-        (Said::Part(Part { session: vec![], ..part(0, 4) }), Refusal::Gone),
+        (
+            Said::Part(Part {
+                session: vec![1; 16],
+                ..part(0, 4)
+            }),
+            Refusal::Gone,
+        ),
+        (
+            Said::Part(Part {
+                session: vec![],
+                ..part(0, 4)
+            }),
+            Refusal::Gone,
+        ),
         (Said::Part(part(4, 4)), Refusal::Protocol),
         (Said::Part(part(0, 1)), Refusal::Protocol),
         (Said::Part(part(0, 0)), Refusal::Protocol),
@@ -180,18 +223,33 @@ async fn one_bundle_is_gathered_at_a_time_and_one_that_is_given_up_leaves_nothin
     let listening = listening().await;
     let key = RawKey::generate();
     let (_peer, (link, _inbox), session) = crate::common::raw_session(&listening, &key).await;
-    let part = |bundle, part, parts| Said::Part(Part { session: session.clone(), bundle, part, parts });
+    let part = |bundle, part, parts| {
+        Said::Part(Part {
+            session: session.clone(),
+            bundle,
+            part,
+            parts,
+        })
+    };
     let mut first = says(&listening, &key, part(7, 0, 2)).await;
-    let Ok(Arrival::Attach(attaching)) = listening.next().await else { panic!("no part") };
+    let Ok(Arrival::Attach(attaching)) = listening.next().await else {
+        panic!("no part")
+    };
     let mut waiting = Box::pin(attaching.accept());
     assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-    let others =
-        [(part(8, 0, 2), Refusal::Busy), (part(7, 0, 2), Refusal::Protocol), (part(7, 1, 3), Refusal::Protocol)];
+    let others = [
+        (part(8, 0, 2), Refusal::Busy),
+        (part(7, 0, 2), Refusal::Protocol),
+        (part(7, 1, 3), Refusal::Protocol),
+    ];
     for (said, why) in others {
         let mut tls = says(&listening, &key, said.clone()).await;
         assert_eq!(refused(&listening, &mut tls).await, why, "{said:?}");
     }
-    assert!(futures_util::poll!(waiting.as_mut()).is_pending(), "the others have ended it");
+    assert!(
+        futures_util::poll!(waiting.as_mut()).is_pending(),
+        "the others have ended it"
+    );
     drop(waiting);
     assert!(link.gathering().lock().is_none());
     assert!(within(hear(&mut first)).await.is_err(), "it was not closed");
@@ -205,7 +263,12 @@ async fn a_part_takes_no_place_in_a_session_that_has_its_carriers() {
     let key = RawKey::generate();
     let (_peer, (link, _inbox), session) = crate::common::raw_session(&listening, &key).await;
     let _places: Vec<_> = std::iter::from_fn(|| link.reserve().ok()).collect();
-    let part = Part { session, bundle: 7, part: 0, parts: 2 };
+    let part = Part {
+        session,
+        bundle: 7,
+        part: 0,
+        parts: 2,
+    };
     let mut tls = says(&listening, &key, Said::Part(part)).await;
     assert_eq!(refused(&listening, &mut tls).await, Refusal::Busy);
 }

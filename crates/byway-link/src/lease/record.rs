@@ -10,7 +10,8 @@ use super::{Entry, Leases, Name, Past};
 use crate::join::GrantId;
 use crate::key::Fingerprint;
 
-/// The format that is written, and the newest that is read. Files without a format line have it, too.
+/// The format that is written, and the newest that is read. Files without a format line have it,
+/// too.
 const FORMAT: u32 = 1;
 
 /// The line that says the format, in front of the number.
@@ -21,7 +22,9 @@ pub(super) const HEAD_BYTES: usize = 32;
 
 /// The file was written by a newer version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it has format {found}, and this version reads format {FORMAT}: update byway, or give it another state folder")]
+#[error(
+    "it has format {found}, and this version reads format {FORMAT}: update byway, or give it another state folder"
+)]
 pub struct NewerFormat {
     /// Its format.
     pub found: u64,
@@ -36,14 +39,24 @@ pub struct Unread {
     pub first: usize,
 }
 
-/// The longest line of a name: three numbers of at most 20 digits, a grant, an identity, and the spaces between.
+/// The longest line of a name: three numbers of at most 20 digits, a grant, an identity, and the
+/// spaces between.
 pub(super) fn most_bytes(name: &Name, label: &str) -> usize {
     let what = match name {
         Name::Http(host) => host.len(),
         // Brackets, an IPv6 address and a port.
         Name::Tcp(_) => 48,
     };
-    "http ".len() + what + " ".len() + 12 + " ".len() + 64 + 3 * " 18446744073709551615".len() + 1 + label.len() + 1
+    "http ".len()
+        + what
+        + " ".len()
+        + 12
+        + " ".len()
+        + 64
+        + 3 * " 18446744073709551615".len()
+        + 1
+        + label.len()
+        + 1
 }
 
 /// See [`Leases::snapshot`].
@@ -65,7 +78,11 @@ struct Copied {
 impl Snapshot {
     /// The bytes of the file. What was held when the copy was made was held last at `now_s`.
     pub fn to_bytes(&self, now_s: u64) -> Vec<u8> {
-        let mut lines: Vec<String> = self.names.iter().map(|copied| line(copied, now_s)).collect();
+        let mut lines: Vec<String> = self
+            .names
+            .iter()
+            .map(|copied| line(copied, now_s))
+            .collect();
         lines.sort();
         let mut bytes = format!("{HEAD}{FORMAT}\n{}", lines.concat()).into_bytes();
         for unread in &self.unread {
@@ -90,7 +107,10 @@ impl Leases {
             past: entry.past.clone(),
             is_held: !entry.holders.is_empty(),
         });
-        Snapshot { names: copied.collect(), unread: self.unread.clone() }
+        Snapshot {
+            names: copied.collect(),
+            unread: self.unread.clone(),
+        }
     }
 
     /// What an earlier process has saved.
@@ -108,7 +128,11 @@ impl Leases {
             match from_line(line) {
                 Some((name, entry)) => leases.insert(name, entry),
                 None => {
-                    unread.first = if unread.lines == 0 { number + 1 } else { unread.first };
+                    unread.first = if unread.lines == 0 {
+                        number + 1
+                    } else {
+                        unread.first
+                    };
                     unread.lines += 1;
                     leases.bytes += line.len() + 1;
                     leases.unread.push(line.to_owned());
@@ -125,32 +149,52 @@ impl Leases {
                 self.insert(name, entry);
             }
         }
-        self.bytes += other.unread.iter().map(|line| line.len() + 1).sum::<usize>();
-        self.bytes = self.bytes.saturating_sub(self.unread.iter().map(|line| line.len() + 1).sum());
+        self.bytes += other
+            .unread
+            .iter()
+            .map(|line| line.len() + 1)
+            .sum::<usize>();
+        self.bytes = self
+            .bytes
+            .saturating_sub(self.unread.iter().map(|line| line.len() + 1).sum());
         self.unread = other.unread;
     }
 }
 
 fn check_format(line: &[u8]) -> Result<(), NewerFormat> {
-    let number = std::str::from_utf8(line).ok().and_then(|line| line.strip_prefix(HEAD)?.trim().parse().ok());
+    let number = std::str::from_utf8(line)
+        .ok()
+        .and_then(|line| line.strip_prefix(HEAD)?.trim().parse().ok());
     match number {
         Some(found) if found != u64::from(FORMAT) => Err(NewerFormat { found }),
         _ => Ok(()),
     }
 }
 
-/// `http app.t.example.com GRANT IDENTITY LAST-HELD EPOCH ATTEMPT LABEL`: the label last, as it may hold anything but a line
-/// end.
+/// `http app.t.example.com GRANT IDENTITY LAST-HELD EPOCH ATTEMPT LABEL`: the label last, as it may
+/// hold anything but a line end.
 fn line(copied: &Copied, now_s: u64) -> String {
-    let Copied { name, tenant, past, is_held } = copied;
+    let Copied {
+        name,
+        tenant,
+        past,
+        is_held,
+    } = copied;
     let (kind, what) = match name {
         Name::Http(host) => ("http", host.clone()),
         Name::Tcp(address) => ("tcp", address.to_string()),
     };
     let (epoch, attempt) = past.fence;
-    let last_held_s = if *is_held { past.last_held_s.max(now_s) } else { past.last_held_s };
+    let last_held_s = if *is_held {
+        past.last_held_s.max(now_s)
+    } else {
+        past.last_held_s
+    };
     let label = past.label.replace(['\n', '\r'], " ");
-    format!("{kind} {what} {tenant} {} {last_held_s} {epoch} {attempt} {label}\n", past.last)
+    format!(
+        "{kind} {what} {tenant} {} {last_held_s} {epoch} {attempt} {label}\n",
+        past.last
+    )
 }
 
 /// Only the label may hold bytes that are not ASCII, or not even text.
@@ -170,12 +214,31 @@ fn from_line(line: &[u8]) -> Option<(Name, Entry)> {
     let (last_held_s, epoch, attempt) = (number()?, number()?, number()?);
     // No longer than when it was written, whatever was damaged.
     let label = words.next().unwrap_or_default().replace('\u{fffd}', "?");
-    let past = Past { last, fence: (epoch, attempt), label, last_held_s, given_up: false };
-    Some((name, Entry { tenant, past, turn: 0, holders: Vec::new() }))
+    let past = Past {
+        last,
+        fence: (epoch, attempt),
+        label,
+        last_held_s,
+        given_up: false,
+    };
+    Some((
+        name,
+        Entry {
+            tenant,
+            past,
+            turn: 0,
+            holders: Vec::new(),
+        },
+    ))
 }
 
 /// A port alone, as earlier versions wrote it, is that port on every address.
 fn address(what: &str) -> Option<SocketAddr> {
-    let alone = || Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), what.parse().ok()?));
+    let alone = || {
+        Some(SocketAddr::new(
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            what.parse().ok()?,
+        ))
+    };
     what.parse().ok().or_else(alone)
 }

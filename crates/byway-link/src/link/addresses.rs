@@ -1,8 +1,10 @@
-//! Addresses: ends TLS carriers whose own address is no longer on this machine, so that nothing arrives on them any more.
+//! Addresses: ends TLS carriers whose own address is no longer on this machine, so that nothing
+//! arrives on them any more.
 //!
 //! In:    that the network of this machine has changed.
 //! Out:   the end of such carriers, and a line in the log for each.
-//! Never: ends one whose address comes back within [`GRACE`], as when an interface is down for a moment.
+//! Never: ends one whose address comes back within [`GRACE`], as when an interface is down for a
+//!        moment.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -17,8 +19,8 @@ use super::carriers::Attached;
 const GRACE: Duration = Duration::from_secs(3);
 
 impl Link {
-    /// The network of this machine has changed: asks at once whether the other side answers, and ends TLS carriers whose own
-    /// address has gone.
+    /// The network of this machine has changed: asks at once whether the other side answers, and
+    /// ends TLS carriers whose own address has gone.
     pub fn network_changed(&self) {
         self.check();
         if self.without_address().is_empty() {
@@ -42,8 +44,17 @@ impl Link {
     /// Its carriers whose own address is not on this machine.
     fn without_address(&self) -> Vec<(Attached, SocketAddr)> {
         let attached = self.0.carriers.lock().attached.clone();
-        let address = |attached: Attached| attached.carrier.local_address().map(|address| (attached, address));
-        attached.into_iter().filter_map(address).filter(|(_, address)| is_gone(*address)).collect()
+        let address = |attached: Attached| {
+            attached
+                .carrier
+                .local_address()
+                .map(|address| (attached, address))
+        };
+        attached
+            .into_iter()
+            .filter_map(address)
+            .filter(|(_, address)| is_gone(*address))
+            .collect()
     }
 }
 

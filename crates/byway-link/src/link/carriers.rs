@@ -1,9 +1,10 @@
 //! Carriers of a session: which are attached, which one new streams use, and which were replaced.
 //!
 //! In:    carriers whose handshake is done; whether each answers; which kind either side prefers.
-//! Out:   the best one for a new stream or a message; when none answers; the end of the session with the last one.
-//! Never: more than [`MOST_CARRIERS`]; or the end of a carrier for another while it has open streams, unless none answers and
-//!        there is no other place.
+//! Out:   the best one for a new stream or a message; when none answers; the end of the session
+//!        with the last one.
+//! Never: more than [`MOST_CARRIERS`]; or the end of a carrier for another while it has open
+//!        streams, unless none answers and there is no other place.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -48,11 +49,16 @@ impl Carriers {
 
     /// Takes out the carrier with the fewest streams, if none answers.
     fn take_silent(&mut self) -> Option<Attached> {
-        if self.attached.iter().any(|attached| !attached.urgency.is_overdue()) {
+        if self
+            .attached
+            .iter()
+            .any(|attached| !attached.urgency.is_overdue())
+        {
             return None;
         }
         let all = self.attached.iter().enumerate();
-        let (place, _) = all.min_by_key(|(_, attached)| (attached.carrier.streams(), attached.number))?;
+        let (place, _) =
+            all.min_by_key(|(_, attached)| (attached.carrier.streams(), attached.number))?;
         self.ended += 1;
         Some(self.attached.remove(place))
     }
@@ -73,7 +79,8 @@ pub(super) struct Attached {
 pub(crate) struct Place(Option<Link>);
 
 impl Place {
-    /// The carrier that is added under this lock has the place from now on, so that it is never counted twice.
+    /// The carrier that is added under this lock has the place from now on, so that it is never
+    /// counted twice.
     fn hand_to_carrier(mut self, carriers: &mut Carriers) {
         if self.0.take().is_some() {
             carriers.reserved -= 1;
@@ -103,26 +110,38 @@ pub(crate) enum NoPlace {
 impl Link {
     /// Its carriers, the best last.
     pub fn carriers(&self) -> Vec<CarrierKind> {
-        let mut kinds: Vec<_> = self.0.carriers.lock().attached.iter().map(|a| a.carrier.kind()).collect();
+        let mut kinds: Vec<_> = self
+            .0
+            .carriers
+            .lock()
+            .attached
+            .iter()
+            .map(|a| a.carrier.kind())
+            .collect();
         kinds.sort();
         kinds
     }
 
-    /// Resolves when the number of carriers that have ended is not `known`, and returns it. What was said on one of them and
-    /// not answered may be lost. Cancel safe.
+    /// Resolves when the number of carriers that have ended is not `known`, and returns it. What
+    /// was said on one of them and not answered may be lost. Cancel safe.
     pub async fn carriers_ended(&self, known: u64) -> u64 {
         let ended = |link: &Self| link.0.carriers.lock().ended;
         self.until(|link| ended(link) != known).await;
         ended(self)
     }
 
-    /// A place for one more carrier. If there is none and no carrier answers, the one with the fewest streams ends for it.
+    /// A place for one more carrier. If there is none and no carrier answers, the one with the
+    /// fewest streams ends for it.
     pub(crate) fn reserve(&self) -> Result<Place, NoPlace> {
         let mut carriers = self.0.carriers.lock();
         if carriers.end.is_some() {
             return Err(NoPlace::Over);
         }
-        let silent = if carriers.is_full() { carriers.take_silent() } else { None };
+        let silent = if carriers.is_full() {
+            carriers.take_silent()
+        } else {
+            None
+        };
         if carriers.is_full() {
             return Err(NoPlace::Full);
         }
@@ -134,7 +153,8 @@ impl Link {
         Ok(Place(Some(self.clone())))
     }
 
-    /// Adds a carrier whose handshake is done, in a place of its own. It is ended at once if the session is over.
+    /// Adds a carrier whose handshake is done, in a place of its own. It is ended at once if the
+    /// session is over.
     pub(crate) fn attach(&self, place: Place, carrier: Carrier, control: ControlStream) {
         let (to_say, saying) = mpsc::channel(INBOX);
         let (reports, reporting) = mpsc::channel(REPORTS);
@@ -149,10 +169,21 @@ impl Link {
             let urgency = Arc::clone(&urgency);
             let since = Instant::now();
             let (carrier, figures) = (carrier.clone(), Arc::default());
-            let attached = Attached { number, carrier, since, figures, to_say, reports, urgency };
+            let attached = Attached {
+                number,
+                carrier,
+                since,
+                figures,
+                to_say,
+                reports,
+                urgency,
+            };
             carriers.attached.push(attached.clone());
             place.hand_to_carrier(&mut carriers);
-            (attached, !std::mem::replace(&mut carriers.is_measured, true))
+            (
+                attached,
+                !std::mem::replace(&mut carriers.is_measured, true),
+            )
         };
         if begin_measuring {
             self.spawn(measure(self.clone()));
@@ -164,10 +195,24 @@ impl Link {
             Side::Acceptor => ACCEPTOR_ASKS,
         };
         let liveness = Liveness::new(every, Instant::now().into_std());
-        let outgoing = Outgoing { to_say: saying, reports: reporting };
-        let served = control::serve(control, carrier.clone(), liveness, outgoing, urgency, self.0.heard.clone());
+        let outgoing = Outgoing {
+            to_say: saying,
+            reports: reporting,
+        };
+        let served = control::serve(
+            control,
+            carrier.clone(),
+            liveness,
+            outgoing,
+            urgency,
+            self.0.heard.clone(),
+        );
         self.spawn(served);
-        self.spawn(accept(carrier.clone(), self.0.streams.clone(), Arc::clone(&self.0.unsaid)));
+        self.spawn(accept(
+            carrier.clone(),
+            self.0.streams.clone(),
+            Arc::clone(&self.0.unsaid),
+        ));
         let (link, number) = (self.clone(), attached.number);
         self.spawn(async move {
             carrier.ended().await;
@@ -181,19 +226,30 @@ impl Link {
     pub(super) fn detach(&self, number: u64, carrier: &Carrier) {
         let mut carriers = self.0.carriers.lock();
         let before = carriers.attached.len();
-        carriers.attached.retain(|attached| attached.number != number);
+        carriers
+            .attached
+            .retain(|attached| attached.number != number);
         let is_new = carriers.attached.len() < before;
         carriers.ended += u64::from(is_new);
         let last = carriers.attached.is_empty();
-        // None of the others is heard of, and the other side says that it has no such session: they will not come back.
-        let is_gone = carrier.is_gone() && carriers.attached.iter().all(|attached| attached.urgency.is_overdue());
+        // None of the others is heard of, and the other side says that it has no such session: they
+        // will not come back.
+        let is_gone = carrier.is_gone()
+            && carriers
+                .attached
+                .iter()
+                .all(|attached| attached.urgency.is_overdue());
         if last {
             carriers.end.get_or_insert_with(|| carrier.reason().into());
         }
         drop(carriers);
         // That of the last one is the end of the session, which has a line of its own.
         if is_new && !last {
-            self.log(format_args!("{} ended: {}", carrier.kind(), carrier.reason()));
+            self.log(format_args!(
+                "{} ended: {}",
+                carrier.kind(),
+                carrier.reason()
+            ));
         }
         self.0.standing.changes.send_replace(());
         if last {
@@ -203,12 +259,21 @@ impl Link {
         }
     }
 
-    /// One that answers before one that is silent, QUIC before TLS unless TLS is preferred, and of two alike the newer.
+    /// One that answers before one that is silent, QUIC before TLS unless TLS is preferred, and of
+    /// two alike the newer.
     pub(super) fn best(&self) -> Option<Attached> {
-        let preferred = if self.is_tls_preferred() { CarrierKind::Tls } else { CarrierKind::Quic };
+        let preferred = if self.is_tls_preferred() {
+            CarrierKind::Tls
+        } else {
+            CarrierKind::Quic
+        };
         let carriers = self.0.carriers.lock();
         let rank = |attached: &&Attached| {
-            (!attached.urgency.is_overdue(), attached.carrier.kind() == preferred, attached.number)
+            (
+                !attached.urgency.is_overdue(),
+                attached.carrier.kind() == preferred,
+                attached.number,
+            )
         };
         carriers.attached.iter().max_by_key(rank).cloned()
     }
@@ -218,7 +283,8 @@ impl Link {
         self.0.standing.is_tls_preferred()
     }
 
-    /// The config of this side allows carriers of one kind alone: no other kind is tried or preferred.
+    /// The config of this side allows carriers of one kind alone: no other kind is tried or
+    /// preferred.
     pub(crate) fn keep_to_one_kind(&self) {
         self.0.one_kind.store(true, Relaxed);
     }
@@ -250,7 +316,12 @@ impl Link {
 
     /// Whether one of its carriers is TLS over several connections.
     pub(crate) fn has_bundle(&self) -> bool {
-        self.0.carriers.lock().attached.iter().any(|attached| attached.carrier.is_bundle())
+        self.0
+            .carriers
+            .lock()
+            .attached
+            .iter()
+            .any(|attached| attached.carrier.is_bundle())
     }
 
     /// The kind of carrier that new streams use.
@@ -261,44 +332,74 @@ impl Link {
     /// Its carriers by their numbers, and where their figures go.
     pub(crate) fn measurable(&self) -> Vec<(u64, Carrier, Arc<Mutex<Figures>>)> {
         let carriers = self.0.carriers.lock();
-        let each = |attached: &Attached| (attached.number, attached.carrier.clone(), Arc::clone(&attached.figures));
+        let each = |attached: &Attached| {
+            (
+                attached.number,
+                attached.carrier.clone(),
+                Arc::clone(&attached.figures),
+            )
+        };
         carriers.attached.iter().map(each).collect()
     }
 
-    /// What its carriers are like, by the traffic of the last seconds; and which kind new streams use.
+    /// What its carriers are like, by the traffic of the last seconds; and which kind new streams
+    /// use.
     pub fn measured(&self) -> (Option<CarrierKind>, Vec<Measured>) {
         let attached = self.0.carriers.lock().attached.clone();
-        let measured = attached.iter().map(|Attached { carrier, figures, urgency, .. }| {
-            let figures = *figures.lock();
-            Measured {
-                kind: carrier.kind(),
-                answers: !urgency.is_overdue(),
-                round_trip: carrier.round_trip(),
-                loss: figures.loss,
-                rate: figures.rate,
-                congestion_window: carrier.sent().congestion_window,
-                connections: carrier.connections(),
-            }
-        });
-        (self.best().map(|best| best.carrier.kind()), measured.collect())
+        let measured = attached.iter().map(
+            |Attached {
+                 carrier,
+                 figures,
+                 urgency,
+                 ..
+             }| {
+                let figures = *figures.lock();
+                Measured {
+                    kind: carrier.kind(),
+                    answers: !urgency.is_overdue(),
+                    round_trip: carrier.round_trip(),
+                    loss: figures.loss,
+                    rate: figures.rate,
+                    congestion_window: carrier.sent().congestion_window,
+                    connections: carrier.connections(),
+                }
+            },
+        );
+        (
+            self.best().map(|best| best.carrier.kind()),
+            measured.collect(),
+        )
     }
 
     /// Whether a carrier other than this one answers.
     pub(super) fn answers_beside(&self, number: u64) -> bool {
-        let answers = |attached: &Attached| attached.number != number && !attached.urgency.is_overdue();
+        let answers =
+            |attached: &Attached| attached.number != number && !attached.urgency.is_overdue();
         self.0.carriers.lock().attached.iter().any(answers)
     }
 
-    /// The smaller segments that might get through where its silent carriers do not, if they may be silent for that.
+    /// The smaller segments that might get through where its silent carriers do not, if they may be
+    /// silent for that.
     pub(crate) fn smaller_segments(&self) -> Option<SegmentSize> {
         let carriers = self.0.carriers.lock();
-        let silent = carriers.attached.iter().filter(|attached| attached.urgency.is_overdue());
-        silent.filter_map(|attached| large_packets::suspected(&attached.carrier)).max().map(SegmentSize::smaller)
+        let silent = carriers
+            .attached
+            .iter()
+            .filter(|attached| attached.urgency.is_overdue());
+        silent
+            .filter_map(|attached| large_packets::suspected(&attached.carrier))
+            .max()
+            .map(SegmentSize::smaller)
     }
 
     /// Whether no carrier answers.
     pub fn is_silent(&self) -> bool {
-        self.0.carriers.lock().attached.iter().all(|attached| attached.urgency.is_overdue())
+        self.0
+            .carriers
+            .lock()
+            .attached
+            .iter()
+            .all(|attached| attached.urgency.is_overdue())
     }
 
     /// Resolves while no carrier answers. Cancel safe.
@@ -317,7 +418,8 @@ impl Link {
         self.until(|link| !link.is_silent()).await;
     }
 
-    /// Resolves when `is_so`, which is asked again after each change of a carrier or of the preference. Cancel safe.
+    /// Resolves when `is_so`, which is asked again after each change of a carrier or of the
+    /// preference. Cancel safe.
     pub(crate) async fn until(&self, is_so: impl Fn(&Self) -> bool) {
         let mut changes = self.0.standing.changes.subscribe();
         while !is_so(self) {
@@ -331,19 +433,28 @@ impl Link {
         !self.0.carriers.lock().is_full()
     }
 
-    /// Ends each carrier that has had a newer one of its kind beside it for `kept`, if no stream is open on it.
+    /// Ends each carrier that has had a newer one of its kind beside it for `kept`, if no stream is
+    /// open on it.
     pub(crate) fn end_replaced(&self, kept: Duration) {
         let replaced: Vec<_> = {
             let carriers = self.0.carriers.lock();
             let is_replaced = |old: &&Attached| {
                 let replaces = |new: &Attached| {
-                    let is_newer = new.number > old.number && new.carrier.kind() == old.carrier.kind();
+                    let is_newer =
+                        new.number > old.number && new.carrier.kind() == old.carrier.kind();
                     is_newer && !new.urgency.is_overdue() && new.since.elapsed() >= kept
                 };
                 old.carrier.streams() == 0 && carriers.attached.iter().any(replaces)
             };
-            carriers.attached.iter().filter(is_replaced).map(|attached| attached.carrier.clone()).collect()
+            carriers
+                .attached
+                .iter()
+                .filter(is_replaced)
+                .map(|attached| attached.carrier.clone())
+                .collect()
         };
-        replaced.iter().for_each(|carrier| carrier.end(large_packets::REPLACED));
+        replaced
+            .iter()
+            .for_each(|carrier| carrier.end(large_packets::REPLACED));
     }
 }

@@ -1,9 +1,10 @@
-//! Log: what the log says of the carriers of a link: which are attached, which answer, and what new streams use.
+//! Log: what the log says of the carriers of a link: which are attached, which answer, and what new
+//! streams use.
 //!
 //! In:    each change of a carrier or of the preference.
 //! Out:   a line with the address and the key of the other side.
-//! Never: more lines of a link than [`FIRST_OF_A_LINK`] and then ever fewer, however its path flaps; nor of all links
-//!        together more than [`FIRST_OF_ALL`].
+//! Never: more lines of a link than [`FIRST_OF_A_LINK`] and then ever fewer, however its path
+//!        flaps; nor of all links together more than [`FIRST_OF_ALL`].
 
 use std::fmt;
 
@@ -32,9 +33,12 @@ impl Default for Lines {
 impl Link {
     /// Says it in the log, unless it has said too much.
     pub(crate) fn log(&self, text: impl fmt::Display) {
-        let Some(own) = self.0.lines.0.count() else { return };
+        let Some(own) = self.0.lines.0.count() else {
+            return;
+        };
         let Some(all) = ALL.count() else { return };
-        let left_out = Some(own.left_out.unwrap_or(0) + all.left_out.unwrap_or(0)).filter(|count| *count > 0);
+        let left_out =
+            Some(own.left_out.unwrap_or(0) + all.left_out.unwrap_or(0)).filter(|count| *count > 0);
         let peer = self.peer_addr().map(tracing::field::display);
         tracing::info!(peer, identity = self.peer().short(), left_out, "{text}");
     }
@@ -45,7 +49,9 @@ impl Link {
         let saying = async {
             loop {
                 let now = Choice::of(&self);
-                now.lines_since(&seen).iter().for_each(|line| self.log(line));
+                now.lines_since(&seen)
+                    .iter()
+                    .for_each(|line| self.log(line));
                 seen = now;
                 // The sender lives as long as we do.
                 let _ = changes.changed().await;
@@ -85,11 +91,19 @@ impl Choice {
             kind: attached.carrier.kind(),
             is_silent: attached.urgency.is_overdue(),
         };
-        Self { carriers: carriers.attached.iter().map(one).collect(), best, prefers_tls, peer_prefers_tls }
+        Self {
+            carriers: carriers.attached.iter().map(one).collect(),
+            best,
+            prefers_tls,
+            peer_prefers_tls,
+        }
     }
 
     fn get(&self, number: u64) -> Option<One> {
-        self.carriers.iter().copied().find(|one| one.number == number)
+        self.carriers
+            .iter()
+            .copied()
+            .find(|one| one.number == number)
     }
 
     fn best(&self) -> Option<One> {
@@ -108,9 +122,15 @@ impl Choice {
             })
             .collect();
         let kinds = self.best().zip(before.best());
-        let is_peers = self.peer_prefers_tls != before.peer_prefers_tls && self.prefers_tls == before.prefers_tls;
-        if let Some((now, _)) = kinds.filter(|(now, then)| lines.is_empty() && is_peers && now.kind != then.kind) {
-            lines.push(format!("new streams use {}: the other side has measured it", now.kind));
+        let is_peers = self.peer_prefers_tls != before.peer_prefers_tls
+            && self.prefers_tls == before.prefers_tls;
+        if let Some((now, _)) =
+            kinds.filter(|(now, then)| lines.is_empty() && is_peers && now.kind != then.kind)
+        {
+            lines.push(format!(
+                "new streams use {}: the other side has measured it",
+                now.kind
+            ));
         }
         lines
     }
@@ -120,13 +140,16 @@ impl Choice {
         let kind = one.kind;
         let other = self.carriers.iter().find(|other| other.kind != kind);
         match other {
-            Some(other) if other.is_silent => {
-                Some(format!("{kind} is attached, as {} does not answer{}", other.kind, self.use_of(one)))
-            }
+            Some(other) if other.is_silent => Some(format!(
+                "{kind} is attached, as {} does not answer{}",
+                other.kind,
+                self.use_of(one)
+            )),
             Some(_) if kind == CarrierKind::Tls && self.prefers_tls => None,
-            Some(_) if kind == CarrierKind::Tls && self.peer_prefers_tls => {
-                Some("tls is attached beside quic, for a trial: the other side has measured loss".to_owned())
-            }
+            Some(_) if kind == CarrierKind::Tls && self.peer_prefers_tls => Some(
+                "tls is attached beside quic, for a trial: the other side has measured loss"
+                    .to_owned(),
+            ),
             _ => Some(format!("{kind} is attached{}", self.use_of(one))),
         }
     }
@@ -134,15 +157,25 @@ impl Choice {
     fn silent(&self, one: &One) -> String {
         match self.best().filter(|best| !best.is_silent) {
             Some(best) if best.kind != one.kind => {
-                format!("{} does not answer: new streams use {}", one.kind, best.kind)
+                format!(
+                    "{} does not answer: new streams use {}",
+                    one.kind, best.kind
+                )
             }
-            Some(_) => format!("{} does not answer: new streams use another connection", one.kind),
+            Some(_) => format!(
+                "{} does not answer: new streams use another connection",
+                one.kind
+            ),
             None => format!("{} does not answer", one.kind),
         }
     }
 
     fn use_of(&self, one: &One) -> String {
-        if self.best == Some(one.number) { format!(": new streams use {}", one.kind) } else { String::new() }
+        if self.best == Some(one.number) {
+            format!(": new streams use {}", one.kind)
+        } else {
+            String::new()
+        }
     }
 }
 
@@ -150,41 +183,82 @@ impl Choice {
 mod tests {
     use super::*;
 
-    const QUIC: One = One { number: 1, kind: CarrierKind::Quic, is_silent: false };
-    const TLS: One = One { number: 2, kind: CarrierKind::Tls, is_silent: false };
+    const QUIC: One = One {
+        number: 1,
+        kind: CarrierKind::Quic,
+        is_silent: false,
+    };
+    const TLS: One = One {
+        number: 2,
+        kind: CarrierKind::Tls,
+        is_silent: false,
+    };
 
     fn choice(carriers: &[One], best: u64) -> Choice {
-        Choice { carriers: carriers.to_vec(), best: Some(best), ..Choice::default() }
+        Choice {
+            carriers: carriers.to_vec(),
+            best: Some(best),
+            ..Choice::default()
+        }
     }
 
     fn silent(one: One) -> One {
-        One { is_silent: true, ..one }
+        One {
+            is_silent: true,
+            ..one
+        }
     }
 
     #[test]
     fn a_quic_that_died_and_a_tls_that_took_over_were_not_in_the_log() {
         let (both, without) = (choice(&[QUIC, TLS], 1), choice(&[silent(QUIC), TLS], 2));
-        assert_eq!(without.lines_since(&both), ["quic does not answer: new streams use tls"]);
-        assert_eq!(both.lines_since(&without), ["quic answers again: new streams use quic"]);
-        assert_eq!(choice(&[TLS], 2).lines_since(&without), [""; 0], "the end has a line with its reason");
+        assert_eq!(
+            without.lines_since(&both),
+            ["quic does not answer: new streams use tls"]
+        );
+        assert_eq!(
+            both.lines_since(&without),
+            ["quic answers again: new streams use quic"]
+        );
+        assert_eq!(
+            choice(&[TLS], 2).lines_since(&without),
+            [""; 0],
+            "the end has a line with its reason"
+        );
         let (alone, nothing) = (choice(&[QUIC], 1), choice(&[silent(QUIC)], 1));
         assert_eq!(nothing.lines_since(&alone), ["quic does not answer"]);
-        assert_eq!(without.lines_since(&nothing), ["tls is attached, as quic does not answer: new streams use tls"]);
+        assert_eq!(
+            without.lines_since(&nothing),
+            ["tls is attached, as quic does not answer: new streams use tls"]
+        );
     }
 
     #[test]
     fn a_carrier_was_said_to_be_in_use_when_it_was_attached() {
         let (quic, tls) = (choice(&[QUIC], 1), choice(&[TLS], 2));
-        assert_eq!(choice(&[QUIC, TLS], 1).lines_since(&quic), ["tls is attached"]);
-        assert_eq!(choice(&[TLS, QUIC], 1).lines_since(&tls), ["quic is attached: new streams use quic"]);
-        let trial = Choice { peer_prefers_tls: true, ..choice(&[QUIC, TLS], 2) };
+        assert_eq!(
+            choice(&[QUIC, TLS], 1).lines_since(&quic),
+            ["tls is attached"]
+        );
+        assert_eq!(
+            choice(&[TLS, QUIC], 1).lines_since(&tls),
+            ["quic is attached: new streams use quic"]
+        );
+        let trial = Choice {
+            peer_prefers_tls: true,
+            ..choice(&[QUIC, TLS], 2)
+        };
         let line = "tls is attached beside quic, for a trial: the other side has measured loss";
         assert_eq!(trial.lines_since(&quic), [line]);
         assert_eq!(
             trial.lines_since(&choice(&[QUIC, TLS], 1)),
             ["new streams use tls: the other side has measured it"]
         );
-        let own = Choice { prefers_tls: true, peer_prefers_tls: false, ..trial };
+        let own = Choice {
+            prefers_tls: true,
+            peer_prefers_tls: false,
+            ..trial
+        };
         assert_eq!(own.lines_since(&quic), [""; 0], "who measures says it");
         assert_eq!(own.lines_since(&own), [""; 0]);
     }

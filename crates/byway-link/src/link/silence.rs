@@ -2,7 +2,8 @@
 //!
 //! In:    the carrier; whether it and the others answer.
 //! Out:   that packets of full size seem to be lost on its path, at most once for a carrier.
-//! Never: takes an outage for it: during an outage no other connection comes up, and after it the old one goes on.
+//! Never: takes an outage for it: during an outage no other connection comes up, and after it the
+//!        old one goes on.
 
 use std::time::Duration;
 
@@ -15,19 +16,27 @@ use crate::large_packets::{may_be_silence, note_loss};
 /// Another carrier has to answer so soon: a path on which nothing arrives for longer has an outage.
 const SOON: Duration = Duration::from_secs(3);
 
-/// It has to be silent for so much longer. After an outage of [`SOON`], TCP sends again within that.
+/// It has to be silent for so much longer. After an outage of [`SOON`], TCP sends again within
+/// that.
 const STILL: Duration = Duration::from_secs(4);
 
 /// Watches `carrier` until it ends, or until a loss was noted.
 pub(super) async fn watch(link: Link, watched: Attached) {
-    let Attached { number, carrier, urgency, .. } = &watched;
+    let Attached {
+        number,
+        carrier,
+        urgency,
+        ..
+    } = &watched;
     loop {
         tokio::select! {
             () = link.until(|_| urgency.is_overdue()) => {}
             () = carrier.ended() => return,
         }
         let mut unacknowledged = carrier.unacknowledged_bytes();
-        let is_path_well = timeout(SOON, link.until(|link| link.answers_beside(*number))).await.is_ok();
+        let is_path_well = timeout(SOON, link.until(|link| link.answers_beside(*number)))
+            .await
+            .is_ok();
         if is_path_well {
             let deadline = Instant::now() + STILL;
             while urgency.is_overdue() && !carrier.is_over() && Instant::now() < deadline {
@@ -38,7 +47,8 @@ pub(super) async fn watch(link: Link, watched: Attached) {
                     () = carrier.ended() => {}
                 }
             }
-            let is_silent = urgency.is_overdue() && (!carrier.is_over() || may_be_silence(&carrier.reason()));
+            let is_silent =
+                urgency.is_overdue() && (!carrier.is_over() || may_be_silence(&carrier.reason()));
             if is_silent && let Some(bytes) = unacknowledged {
                 return note_loss(carrier, bytes);
             }

@@ -1,4 +1,5 @@
-//! Mux carrier: a mux core over one TLS session: a driver that moves frames, and streams that are handed out.
+//! Mux carrier: a mux core over one TLS session: a driver that moves frames, and streams that are
+//! handed out.
 //!
 //! In:    a TLS session whose handshake is done.
 //! Out:   [`MuxStream`]s; a future to drive, which ends with the carrier.
@@ -26,11 +27,12 @@ use crate::window::Budget;
 /// What one turn of the driver moves each way at most, so that it never holds its thread for long.
 const TURN_BYTES: usize = 1024 * 1024;
 
-/// What is taken from the core at a time. What has been taken goes before all that is written later.
+/// What is taken from the core at a time. What has been taken goes before all that is written
+/// later.
 const TAKE_BYTES: usize = 256 * 1024;
 
-/// The same on a long path, where it may take much longer to send: a stream with little to say waits no longer than this
-/// takes behind one with much.
+/// The same on a long path, where it may take much longer to send: a stream with little to say
+/// waits no longer than this takes behind one with much.
 const TAKE_LONG_BYTES: usize = 32 * 1024;
 
 /// Slices of one write.
@@ -55,15 +57,19 @@ pub(crate) enum MuxError {
 pub(crate) struct MuxCarrier(Arc<Mutex<Core>>);
 
 impl MuxCarrier {
-    /// The carrier, its control stream, and the driver of `io`, which has to be polled for anything to move. The peer may
-    /// open no stream before [`Self::admit`].
+    /// The carrier, its control stream, and the driver of `io`, which has to be polled for anything
+    /// to move. The peer may open no stream before [`Self::admit`].
     pub(crate) fn new<T: AsyncRead + AsyncWrite + Unpin>(
         io: T,
         side: Side,
         budget: Arc<Budget>,
     ) -> (Self, MuxStream, Driver<T>) {
         let carrier = Self(Arc::new(Mutex::new(Core::new(side, budget))));
-        let control = MuxStream { carrier: carrier.clone(), stream: CONTROL, orderly: false };
+        let control = MuxStream {
+            carrier: carrier.clone(),
+            stream: CONTROL,
+            orderly: false,
+        };
         let driver = Driver {
             io,
             carrier: carrier.clone(),
@@ -83,13 +89,21 @@ impl MuxCarrier {
     /// Opens a stream whose first bytes are `first`.
     pub(crate) fn open(&self, first: &[u8]) -> Result<MuxStream, NotOpened> {
         let stream = self.with(|core| core.open(first))?;
-        Ok(MuxStream { carrier: self.clone(), stream, orderly: false })
+        Ok(MuxStream {
+            carrier: self.clone(),
+            stream,
+            orderly: false,
+        })
     }
 
     /// The next stream that the peer opens; none once the carrier is gone. Cancel safe.
     pub(crate) async fn accept(&self) -> Option<MuxStream> {
         let stream = poll_fn(|cx| self.with(|core| core.poll_accept(cx))).await?;
-        Some(MuxStream { carrier: self.clone(), stream, orderly: false })
+        Some(MuxStream {
+            carrier: self.clone(),
+            stream,
+            orderly: false,
+        })
     }
 
     /// Tells the core how long a round trip takes.
@@ -129,11 +143,17 @@ pub(crate) struct MuxStream {
 
 impl MuxStream {
     pub(crate) fn poll_read(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
-        self.carrier.with(|core| core.poll_read(self.stream, cx, buf, Instant::now()))
+        self.carrier
+            .with(|core| core.poll_read(self.stream, cx, buf, Instant::now()))
     }
 
-    pub(crate) fn poll_write(&self, cx: &Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
-        self.carrier.with(|core| core.poll_write(self.stream, cx, bufs))
+    pub(crate) fn poll_write(
+        &self,
+        cx: &Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
+        self.carrier
+            .with(|core| core.poll_write(self.stream, cx, bufs))
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
@@ -160,7 +180,8 @@ impl MuxStream {
 
 impl Drop for MuxStream {
     fn drop(&mut self) {
-        self.carrier.with(|core| core.release(self.stream, self.orderly));
+        self.carrier
+            .with(|core| core.release(self.stream, self.orderly));
     }
 }
 
@@ -182,11 +203,15 @@ enum Reading {
 
 impl Reading {
     const fn start() -> Self {
-        Self::Header { bytes: [0; HEADER_BYTES], have: 0 }
+        Self::Header {
+            bytes: [0; HEADER_BYTES],
+            have: 0,
+        }
     }
 }
 
-/// Moves frames between a core and its TLS session, until one of them ends. Ends every stream when it is dropped.
+/// Moves frames between a core and its TLS session, until one of them ends. Ends every stream when
+/// it is dropped.
 #[must_use = "nothing moves unless the driver is polled"]
 pub(crate) struct Driver<T> {
     io: T,
@@ -215,7 +240,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
         let written = this.poll_output(cx);
         let read = this.poll_input(cx);
         // What was read may have called for an answer (credit, a reset).
-        let written = if written.is_pending() { written } else { this.poll_output(cx) };
+        let written = if written.is_pending() {
+            written
+        } else {
+            this.poll_output(cx)
+        };
         // Whoever reads again because there is room again has nobody else to wake it.
         if this.held_back && this.carrier.0.lock().may_receive() {
             cx.waker().wake_by_ref();
@@ -241,7 +270,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if self.output.is_empty() {
                 let is_long = self.carrier.0.lock().is_long_path();
                 if is_long {
-                    // Nothing waits within TLS when more is taken: that would go before streams with little to say.
+                    // Nothing waits within TLS when more is taken: that would go before streams
+                    // with little to say.
                     ready!(Pin::new(&mut self.io).poll_flush(cx))?;
                 }
                 let most = if is_long { TAKE_LONG_BYTES } else { TAKE_BYTES };
@@ -296,7 +326,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            // A peer that asks and asks and takes no answer away is not read from; the output makes room.
+            // A peer that asks and asks and takes no answer away is not read from; the output makes
+            // room.
             self.held_back = !self.carrier.0.lock().may_receive();
             if self.held_back {
                 return Poll::Pending;
@@ -327,8 +358,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 // What this calls for is sent at the end of the turn: nobody has to be woken.
                 let judged = self.carrier.0.lock().judge(&header)?;
                 self.reading = match judged {
-                    Payload::Keep => Reading::Payload { header, payload: Vec::with_capacity(header.length) },
-                    Payload::Skip => Reading::Skipping { left: header.length },
+                    Payload::Keep => Reading::Payload {
+                        header,
+                        payload: Vec::with_capacity(header.length),
+                    },
+                    Payload::Skip => Reading::Skipping {
+                        left: header.length,
+                    },
                 };
                 Poll::Ready(Ok(0))
             }
@@ -370,7 +406,11 @@ impl<T> Drop for Driver<T> {
     }
 }
 
-fn poll_read(io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+fn poll_read(
+    io: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    room: &mut [u8],
+) -> Poll<io::Result<usize>> {
     let mut buf = ReadBuf::new(room);
     ready!(Pin::new(io).poll_read(cx, &mut buf))?;
     Poll::Ready(Ok(buf.filled().len()))

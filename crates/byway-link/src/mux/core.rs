@@ -1,11 +1,13 @@
 //! Mux core: the streams of one carrier over TCP, as a state machine.
 //!
 //! In:    frames that came; what the owners of streams do; room on the carrier.
-//! Out:   frames to send: control first, then one chunk of a stream after the other, see `turns`; and who is to be woken.
-//! Never: I/O, a clock or a task of its own; and nothing that a peer can make grow beyond the bounds named here.
+//! Out:   frames to send: control first, then one chunk of a stream after the other, see `turns`;
+//!        and who is to be woken.
+//! Never: I/O, a clock or a task of its own; and nothing that a peer can make grow beyond the
+//!        bounds named here.
 //!
-//! The contract of a stream: data precedes FIN; a reset may overtake it and voids what is under way;
-//! credit comes back when bytes were consumed; one stalled stream stalls no other.
+//! The contract of a stream: data precedes FIN; a reset may overtake it and voids what is under
+//! way; credit comes back when bytes were consumed; one stalled stream stalls no other.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
@@ -16,32 +18,36 @@ use std::time::{Duration, Instant};
 use byway_dial::{Broken, Read};
 
 use self::turns::{Next, Turns};
-use super::frame::{CONTROL, HEADER_BYTES, Header, Kind, MOST_PAYLOAD_BYTES, Violation, with_number};
+use super::frame::{
+    CONTROL, HEADER_BYTES, Header, Kind, MOST_PAYLOAD_BYTES, Violation, with_number,
+};
 use crate::window::{Budget, INITIAL_BYTES, LONG_ROUND_TRIP, Window};
 
 /// Bytes that one stream may have waiting for the carrier.
 const STREAM_QUEUE_BYTES: usize = 256 * 1024;
 
-/// Bytes that all streams may have waiting for the carrier; beyond that, each stream may have one chunk of
-/// [`SMALL_CHUNK_BYTES`].
+/// Bytes that all streams may have waiting for the carrier; beyond that, each stream may have one
+/// chunk of [`SMALL_CHUNK_BYTES`].
 const SESSION_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
 /// See [`SESSION_QUEUE_BYTES`].
 const SMALL_CHUNK_BYTES: usize = 16 * 1024;
 
-/// Payload of one DATA frame on a long path, at most: a stream with little to say waits behind one frame of each other.
+/// Payload of one DATA frame on a long path, at most: a stream with little to say waits behind one
+/// frame of each other.
 const MOST_LONG_PAYLOAD_BYTES: usize = 16 * 1024;
 
-/// Resets, credits and opens that wait for the carrier. At this many bytes no more frames are read until the peer has
-/// taken some away.
+/// Resets, credits and opens that wait for the carrier. At this many bytes no more frames are read
+/// until the peer has taken some away.
 const URGENT_BYTES: usize = 256 * 1024;
 
-/// Streams that were closed in order here and that the peer has not finished. When there are twice as many, the oldest are
-/// told STOP until so many are left.
+/// Streams that were closed in order here and that the peer has not finished. When there are twice
+/// as many, the oldest are told STOP until so many are left.
 const LINGERING_STREAMS: usize = 1024;
 
-/// Bytes that streams may hold that the peer has opened and that are not accepted yet, all together. A stream that exceeds it
-/// is refused as [`Busy`](crate::wire::Code::Busy). 8,192 streams that say in 500 bytes what they are for fit.
+/// Bytes that streams may hold that the peer has opened and that are not accepted yet, all
+/// together. A stream that exceeds it is refused as [`Busy`](crate::wire::Code::Busy). 8,192
+/// streams that say in 500 bytes what they are for fit.
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
 
 /// Before a round trip was measured.
@@ -181,8 +187,9 @@ pub(crate) enum Payload {
 }
 
 impl Core {
-    /// A carrier that has just been authenticated. Until [`Self::admit`] it has the control stream alone, and reads no
-    /// further than the reader of that stream: the frames behind a welcome are judged after it was understood.
+    /// A carrier that has just been authenticated. Until [`Self::admit`] it has the control stream
+    /// alone, and reads no further than the reader of that stream: the frames behind a welcome are
+    /// judged after it was understood.
     pub(crate) fn new(side: Side, budget: Arc<Budget>) -> Self {
         let mut core = Self {
             side,
@@ -278,7 +285,11 @@ impl Core {
         let mut entry = self.entry();
         entry.send.credit = entry.send.credit.saturating_sub(first.len() as u64);
         self.streams.insert(stream, entry);
-        let header = Header { kind: Kind::Open, stream, length: first.len() };
+        let header = Header {
+            kind: Kind::Open,
+            stream,
+            length: first.len(),
+        };
         self.urgent.extend_from_slice(&header.encode());
         self.urgent.extend_from_slice(first);
         Ok(stream)
@@ -309,7 +320,9 @@ impl Core {
         buf: &mut [u8],
         now: Instant,
     ) -> Poll<Result<Read, Broken>> {
-        let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Err(Broken::SessionLost)) };
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return Poll::Ready(Err(Broken::SessionLost));
+        };
         if let Some(broken) = entry.broken() {
             return Poll::Ready(Err(broken));
         }
@@ -328,10 +341,14 @@ impl Core {
             }
             return Poll::Pending;
         }
-        if let Some(grant) =
-            entry.recv.window.consume(n, now, self.round_trip).filter(|_| !entry.recv.fin && !self.lost)
+        if let Some(grant) = entry
+            .recv
+            .window
+            .consume(n, now, self.round_trip)
+            .filter(|_| !entry.recv.fin && !self.lost)
         {
-            self.urgent.extend_from_slice(&with_number(Kind::Credit, stream, grant));
+            self.urgent
+                .extend_from_slice(&with_number(Kind::Credit, stream, grant));
         }
         Poll::Ready(Ok(Read::Data(n)))
     }
@@ -343,7 +360,9 @@ impl Core {
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Broken>> {
         let is_long = self.is_long_path();
-        let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Err(Broken::SessionLost)) };
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return Poll::Ready(Err(Broken::SessionLost));
+        };
         if let Some(broken) = entry.broken() {
             return Poll::Ready(Err(broken));
         }
@@ -354,17 +373,26 @@ impl Core {
             return Poll::Ready(Err(Broken::Io(io::ErrorKind::BrokenPipe.into())));
         }
         let scarce = self.queued_bytes >= SESSION_QUEUE_BYTES;
-        let most = if scarce { SMALL_CHUNK_BYTES } else { STREAM_QUEUE_BYTES };
+        let most = if scarce {
+            SMALL_CHUNK_BYTES
+        } else {
+            STREAM_QUEUE_BYTES
+        };
         let room = most.saturating_sub(entry.send.queued_bytes);
         let room = room.min(usize::try_from(entry.send.credit).unwrap_or(usize::MAX));
         if room == 0 {
             entry.send.writer = Some(cx.waker().clone());
-            if scarce && entry.send.credit > 0 && !std::mem::replace(&mut entry.send.starved, true) {
+            if scarce && entry.send.credit > 0 && !std::mem::replace(&mut entry.send.starved, true)
+            {
                 self.starved.push(stream);
             }
             return Poll::Pending;
         }
-        let most_payload = if is_long { MOST_LONG_PAYLOAD_BYTES } else { MOST_PAYLOAD_BYTES };
+        let most_payload = if is_long {
+            MOST_LONG_PAYLOAD_BYTES
+        } else {
+            MOST_PAYLOAD_BYTES
+        };
         let n = entry.send.copy_in(bufs, room, most_payload);
         entry.send.credit -= n as u64;
         self.queued_bytes += n;
@@ -379,23 +407,36 @@ impl Core {
         self.queued_bytes
     }
 
-    /// Whether a round trip was measured that is long enough for bytes to wait for others that were sent before them.
+    /// Whether a round trip was measured that is long enough for bytes to wait for others that were
+    /// sent before them.
     pub(crate) fn is_long_path(&self) -> bool {
-        self.measured.is_some_and(|round_trip| round_trip >= LONG_ROUND_TRIP)
+        self.measured
+            .is_some_and(|round_trip| round_trip >= LONG_ROUND_TRIP)
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
     pub(crate) fn widen(&mut self, stream: u32) {
-        let Some(round_trip) = self.measured else { return };
-        let Some(entry) = self.streams.get_mut(&stream).filter(|entry| !entry.recv.is_over()) else { return };
+        let Some(round_trip) = self.measured else {
+            return;
+        };
+        let Some(entry) = self
+            .streams
+            .get_mut(&stream)
+            .filter(|entry| !entry.recv.is_over())
+        else {
+            return;
+        };
         if let Some(grant) = entry.recv.window.widen(round_trip).filter(|_| !self.lost) {
-            self.urgent.extend_from_slice(&with_number(Kind::Credit, stream, grant));
+            self.urgent
+                .extend_from_slice(&with_number(Kind::Credit, stream, grant));
         }
     }
 
     /// FIN behind everything written.
     pub(crate) fn finish(&mut self, stream: u32) -> Result<(), Broken> {
-        let Some(entry) = self.streams.get_mut(&stream) else { return Err(Broken::SessionLost) };
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return Err(Broken::SessionLost);
+        };
         if let Some(broken) = entry.broken() {
             return Err(broken);
         }
@@ -410,7 +451,9 @@ impl Core {
     }
 
     pub(crate) fn poll_broken(&mut self, stream: u32, cx: &Context<'_>) -> Poll<Broken> {
-        let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Broken::SessionLost) };
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return Poll::Ready(Broken::SessionLost);
+        };
         if let Some(broken) = entry.broken() {
             return Poll::Ready(broken);
         }
@@ -423,7 +466,9 @@ impl Core {
 
     /// Gives the stream up in both directions.
     pub(crate) fn reset(&mut self, stream: u32, code: u32) {
-        let Some(entry) = self.streams.get_mut(&stream) else { return };
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return;
+        };
         let void = entry.send.drop_queue();
         let says_reset = matches!(entry.send.state, Sending::Open | Sending::Finishing);
         entry.send.state = Sending::Over;
@@ -440,27 +485,39 @@ impl Core {
         }
         // Ahead of all data: whoever resets has no use for what is under way.
         if says_reset {
-            self.urgent.extend_from_slice(&with_number(Kind::Reset, stream, code));
+            self.urgent
+                .extend_from_slice(&with_number(Kind::Reset, stream, code));
         }
         if says_stop {
-            self.urgent.extend_from_slice(&with_number(Kind::Stop, stream, code));
+            self.urgent
+                .extend_from_slice(&with_number(Kind::Stop, stream, code));
         }
     }
 
-    /// The owner has let go. `orderly`: what was written leaves, then FIN; else a stream that was not finished is reset.
+    /// The owner has let go. `orderly`: what was written leaves, then FIN; else a stream that was
+    /// not finished is reset.
     pub(crate) fn release(&mut self, stream: u32, orderly: bool) {
-        let Some(entry) = self.streams.get_mut(&stream) else { return };
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return;
+        };
         entry.held = false;
         (entry.send.writer, entry.recv.reader, entry.watcher) = (None, None, None);
         if entry.broken().is_some() || (entry.send.state == Sending::Open && !orderly) {
             self.reset(stream, 0);
         } else {
-            // As with TCP, the peer hears that nobody reads any more when it goes on sending, and not before: a STOP now
-            // would overtake what was written. What was not read is void. A FIN that cannot be said is not owed.
-            // Its room is granted again, or a peer whose window is full would wait for ever.
+            // As with TCP, the peer hears that nobody reads any more when it goes on sending, and
+            // not before: a STOP now would overtake what was written. What was not read is void. A
+            // FIN that cannot be said is not owed. Its room is granted again, or a peer whose
+            // window is full would wait for ever.
             entry.recv.chunks.clear();
-            if let Some(grant) = entry.recv.window.forgo().filter(|_| !entry.recv.is_over() && !self.lost) {
-                self.urgent.extend_from_slice(&with_number(Kind::Credit, stream, grant));
+            if let Some(grant) = entry
+                .recv
+                .window
+                .forgo()
+                .filter(|_| !entry.recv.is_over() && !self.lost)
+            {
+                self.urgent
+                    .extend_from_slice(&with_number(Kind::Credit, stream, grant));
             }
             let _ = self.finish(stream);
         }
@@ -477,12 +534,16 @@ impl Core {
             return;
         }
         let unfinished = |entry: &Entry| !entry.recv.is_over() && !entry.recv.stopped;
-        self.lingering.retain(|stream| self.streams.get(stream).is_some_and(unfinished));
+        self.lingering
+            .retain(|stream| self.streams.get(stream).is_some_and(unfinished));
         while self.lingering.len() > LINGERING_STREAMS {
-            let Some(oldest) = self.lingering.pop_front() else { break };
+            let Some(oldest) = self.lingering.pop_front() else {
+                break;
+            };
             if let Some(entry) = self.streams.get_mut(&oldest) {
                 entry.recv.stopped = true;
-                self.urgent.extend_from_slice(&with_number(Kind::Stop, oldest, 0));
+                self.urgent
+                    .extend_from_slice(&with_number(Kind::Stop, oldest, 0));
             }
             self.forget_if_over(oldest);
         }
@@ -497,7 +558,11 @@ impl Core {
 
     /// A header has come: whether its payload is wanted.
     pub(crate) fn judge(&mut self, header: &Header) -> Result<Payload, Violation> {
-        let Header { kind, stream, length } = *header;
+        let Header {
+            kind,
+            stream,
+            length,
+        } = *header;
         if kind == Kind::Open {
             if self.pending {
                 return Err(Violation::Early);
@@ -517,8 +582,16 @@ impl Core {
             return Ok(Payload::Keep);
         }
         let Some(entry) = self.streams.get_mut(&stream) else {
-            let was_there = if self.side.opens(stream) { stream < self.next } else { stream <= self.newest };
-            return if was_there { Ok(Payload::Skip) } else { Err(Violation::Stream(kind)) };
+            let was_there = if self.side.opens(stream) {
+                stream < self.next
+            } else {
+                stream <= self.newest
+            };
+            return if was_there {
+                Ok(Payload::Skip)
+            } else {
+                Err(Violation::Stream(kind))
+            };
         };
         if matches!(kind, Kind::Data | Kind::Fin) && entry.recv.fin {
             return Err(Violation::BehindFin);
@@ -539,8 +612,10 @@ impl Core {
 
     fn refuse(&mut self, stream: u32) {
         let busy = crate::wire::Code::Busy.number();
-        self.urgent.extend_from_slice(&with_number(Kind::Reset, stream, busy));
-        self.urgent.extend_from_slice(&with_number(Kind::Stop, stream, busy));
+        self.urgent
+            .extend_from_slice(&with_number(Kind::Reset, stream, busy));
+        self.urgent
+            .extend_from_slice(&with_number(Kind::Stop, stream, busy));
     }
 
     /// A frame whose payload was wanted has come whole.
@@ -550,13 +625,18 @@ impl Core {
             return self.receive_open(stream, payload);
         }
         // It may have been let go of while its payload came.
-        let Some(entry) = self.streams.get_mut(&stream) else { return Ok(()) };
-        let number = payload.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return Ok(());
+        };
+        let number = payload
+            .first_chunk::<4>()
+            .map_or(0, |bytes| u32::from_be_bytes(*bytes));
         match kind {
             Kind::Data if entry.recv.stopped || payload.is_empty() => {}
             Kind::Data if !entry.held => {
                 entry.recv.stopped = true;
-                self.urgent.extend_from_slice(&with_number(Kind::Stop, stream, 0));
+                self.urgent
+                    .extend_from_slice(&with_number(Kind::Stop, stream, 0));
             }
             Kind::Data => {
                 self.wanted &= stream != CONTROL;
@@ -585,7 +665,8 @@ impl Core {
                 entry.wake_all();
                 self.queued_bytes -= void;
                 if owes_reset {
-                    self.urgent.extend_from_slice(&with_number(Kind::Reset, stream, number));
+                    self.urgent
+                        .extend_from_slice(&with_number(Kind::Reset, stream, number));
                 }
             }
             Kind::Credit => {
@@ -619,7 +700,8 @@ impl Core {
     /// Frames to send, about `most_bytes` of them, appended to `out`.
     pub(crate) fn take(&mut self, most_bytes: usize, out: &mut VecDeque<Vec<u8>>) {
         let mut taken = 0;
-        // Control messages go ahead of the rest: no OPEN may arrive before the welcome that allows it.
+        // Control messages go ahead of the rest: no OPEN may arrive before the welcome that allows
+        // it.
         while self.turns.control() {
             taken += self.take_from(CONTROL, out);
         }
@@ -629,7 +711,10 @@ impl Core {
         }
         let mut fresh_bytes = 0;
         while taken < most_bytes {
-            let Some(Next { stream, is_fresh }) = self.turns.next(fresh_bytes <= most_bytes / 2) else { break };
+            let Some(Next { stream, is_fresh }) = self.turns.next(fresh_bytes <= most_bytes / 2)
+            else {
+                break;
+            };
             let bytes = self.take_from(stream, out);
             taken += bytes;
             if is_fresh {
@@ -649,12 +734,19 @@ impl Core {
 
     /// One chunk of a stream, and its FIN if that was the last.
     fn take_from(&mut self, stream: u32, out: &mut VecDeque<Vec<u8>>) -> usize {
-        let Some(entry) = self.streams.get_mut(&stream) else { return 0 };
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return 0;
+        };
         entry.send.listed = false;
         let mut taken = 0;
         if let Some(mut chunk) = entry.send.chunks.pop_front() {
             let length = chunk.len() - HEADER_BYTES;
-            let header = Header { kind: Kind::Data, stream, length }.encode();
+            let header = Header {
+                kind: Kind::Data,
+                stream,
+                length,
+            }
+            .encode();
             if let Some(room) = chunk.first_chunk_mut::<HEADER_BYTES>() {
                 *room = header;
             }
@@ -670,7 +762,15 @@ impl Core {
             self.list_again(stream);
         } else if entry.send.state == Sending::Finishing {
             entry.send.state = Sending::Finished;
-            out.push_back(Header { kind: Kind::Fin, stream, length: 0 }.encode().to_vec());
+            out.push_back(
+                Header {
+                    kind: Kind::Fin,
+                    stream,
+                    length: 0,
+                }
+                .encode()
+                .to_vec(),
+            );
             taken += HEADER_BYTES;
             self.forget_if_over(stream);
         }
@@ -694,7 +794,11 @@ impl Core {
     #[must_use]
     pub(crate) fn driver_to_wake(&mut self) -> Option<Waker> {
         let resumed = std::mem::take(&mut self.resumed);
-        if self.has_output() || self.lost || resumed { self.driver.take() } else { None }
+        if self.has_output() || self.lost || resumed {
+            self.driver.take()
+        } else {
+            None
+        }
     }
 
     /// The carrier is gone, and every stream with it. What has come whole can still be read.
@@ -717,7 +821,9 @@ impl Core {
     }
 
     fn list(&mut self, stream: u32) {
-        let Some(entry) = self.streams.get_mut(&stream) else { return };
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return;
+        };
         if !std::mem::replace(&mut entry.send.listed, true) {
             self.turns.begin(stream);
         }
@@ -725,7 +831,9 @@ impl Core {
 
     /// Lists a stream that had its turn, behind the others.
     fn list_again(&mut self, stream: u32) {
-        let Some(entry) = self.streams.get_mut(&stream) else { return };
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return;
+        };
         if !std::mem::replace(&mut entry.send.listed, true) {
             self.turns.again(stream);
         }
@@ -764,7 +872,9 @@ impl Outgoing {
             left -= bytes.len();
             while !bytes.is_empty() {
                 let tail = self.tail(bytes.len(), most_payload);
-                let fits = bytes.len().min((HEADER_BYTES + most_payload).saturating_sub(tail.len()));
+                let fits = bytes
+                    .len()
+                    .min((HEADER_BYTES + most_payload).saturating_sub(tail.len()));
                 let (part, rest) = bytes.split_at(fits);
                 tail.extend_from_slice(part);
                 bytes = rest;
@@ -776,7 +886,10 @@ impl Outgoing {
 
     /// The chunk to append to.
     fn tail(&mut self, wanted: usize, most_payload: usize) -> &mut Vec<u8> {
-        let full = self.chunks.back().is_none_or(|tail| tail.len() >= HEADER_BYTES + most_payload);
+        let full = self
+            .chunks
+            .back()
+            .is_none_or(|tail| tail.len() >= HEADER_BYTES + most_payload);
         if full {
             let mut chunk = Vec::with_capacity(HEADER_BYTES + wanted.min(most_payload));
             chunk.resize(HEADER_BYTES, 0);
@@ -799,11 +912,14 @@ impl Incoming {
         self.fin || self.reset.is_some()
     }
 
-    /// Small pieces share a chunk, so that a peer's way of cutting does not decide how much memory they take.
+    /// Small pieces share a chunk, so that a peer's way of cutting does not decide how much memory
+    /// they take.
     fn keep(&mut self, payload: Vec<u8>) {
         match self.chunks.back_mut() {
             _ if payload.is_empty() => {}
-            Some(tail) if tail.len() + payload.len() <= SMALL_CHUNK_BYTES => tail.extend_from_slice(&payload),
+            Some(tail) if tail.len() + payload.len() <= SMALL_CHUNK_BYTES => {
+                tail.extend_from_slice(&payload)
+            }
             _ => self.chunks.push_back(payload),
         }
     }

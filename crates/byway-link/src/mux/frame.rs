@@ -2,7 +2,8 @@
 //!
 //! In:    eight bytes.
 //! Out:   kind, stream and length of payload, all of them within their bounds.
-//! Never: a payload longer than [`MOST_PAYLOAD_BYTES`]: a frame that says so breaks the rules before its payload is waited for.
+//! Never: a payload longer than [`MOST_PAYLOAD_BYTES`]: a frame that says so breaks the rules
+//!        before its payload is waited for.
 //!
 //! ```text
 //!  0        8                              32
@@ -25,7 +26,8 @@ pub const CONTROL: u32 = 0;
 /// What a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A new stream, with its first bytes. The dialler opens odd numbers, the acceptor even ones, each higher than before.
+    /// A new stream, with its first bytes. The dialler opens odd numbers, the acceptor even ones,
+    /// each higher than before.
     Open,
     /// Bytes of a stream, within its credit.
     Data,
@@ -40,11 +42,20 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(u8, Self); 6] =
-        [(1, Self::Open), (2, Self::Data), (3, Self::Fin), (4, Self::Reset), (5, Self::Stop), (6, Self::Credit)];
+    const ALL: [(u8, Self); 6] = [
+        (1, Self::Open),
+        (2, Self::Data),
+        (3, Self::Fin),
+        (4, Self::Reset),
+        (5, Self::Stop),
+        (6, Self::Credit),
+    ];
 
     fn number(self) -> u8 {
-        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or(0, |(number, _)| *number)
+        Self::ALL
+            .iter()
+            .find(|(_, kind)| *kind == self)
+            .map_or(0, |(number, _)| *number)
     }
 
     const fn admits(self, length: usize) -> bool {
@@ -109,7 +120,11 @@ impl Header {
         let (_, kind) = *found.ok_or(Violation::Kind(number))?;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         match kind.admits(length) {
-            true => Ok(Self { kind, stream: u32::from_be_bytes([d, e, f, g]), length }),
+            true => Ok(Self {
+                kind,
+                stream: u32::from_be_bytes([d, e, f, g]),
+                length,
+            }),
             false => Err(Violation::Length { kind, length }),
         }
     }
@@ -126,7 +141,14 @@ impl Header {
 pub(super) fn with_number(kind: Kind, stream: u32, number: u32) -> [u8; HEADER_BYTES + 4] {
     let mut frame = [0; HEADER_BYTES + 4];
     let (header, payload) = frame.split_at_mut(HEADER_BYTES);
-    header.copy_from_slice(&Header { kind, stream, length: 4 }.encode());
+    header.copy_from_slice(
+        &Header {
+            kind,
+            stream,
+            length: 4,
+        }
+        .encode(),
+    );
     payload.copy_from_slice(&number.to_be_bytes());
     frame
 }
@@ -137,8 +159,17 @@ mod tests {
 
     #[test]
     fn every_header_reads_back() {
-        for (kind, length) in [(Kind::Open, 0), (Kind::Data, MOST_PAYLOAD_BYTES), (Kind::Fin, 0), (Kind::Credit, 4)] {
-            let header = Header { kind, stream: 0x0102_0304, length };
+        for (kind, length) in [
+            (Kind::Open, 0),
+            (Kind::Data, MOST_PAYLOAD_BYTES),
+            (Kind::Fin, 0),
+            (Kind::Credit, 4),
+        ] {
+            let header = Header {
+                kind,
+                stream: 0x0102_0304,
+                length,
+            };
             assert_eq!(Header::decode(header.encode()), Ok(header));
         }
     }
@@ -148,9 +179,24 @@ mod tests {
         assert_eq!(Header::decode(*b"GET / HT"), Err(Violation::Kind(b'G')));
         assert_eq!(
             Header::decode([2, 1, 0, 1, 0, 0, 0, 1]),
-            Err(Violation::Length { kind: Kind::Data, length: 65_537 })
+            Err(Violation::Length {
+                kind: Kind::Data,
+                length: 65_537
+            })
         );
-        assert_eq!(Header::decode([3, 0, 0, 1, 0, 0, 0, 1]), Err(Violation::Length { kind: Kind::Fin, length: 1 }));
-        assert_eq!(Header::decode([6, 0, 0, 8, 0, 0, 0, 1]), Err(Violation::Length { kind: Kind::Credit, length: 8 }));
+        assert_eq!(
+            Header::decode([3, 0, 0, 1, 0, 0, 0, 1]),
+            Err(Violation::Length {
+                kind: Kind::Fin,
+                length: 1
+            })
+        );
+        assert_eq!(
+            Header::decode([6, 0, 0, 8, 0, 0, 0, 1]),
+            Err(Violation::Length {
+                kind: Kind::Credit,
+                length: 8
+            })
+        );
     }
 }

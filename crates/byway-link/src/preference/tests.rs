@@ -18,7 +18,12 @@ struct Path {
 impl Path {
     /// No more than 100 Mbit/s by either, and no more delay by one than by the other.
     const fn new(quic: u64, quic_loss: u64, tls: u64) -> Self {
-        Self { quic, quic_loss, tls, tls_round_trip: RTT }
+        Self {
+            quic,
+            quic_loss,
+            tls,
+            tls_round_trip: RTT,
+        }
     }
 
     fn quic(&self) -> Traffic {
@@ -33,7 +38,11 @@ impl Path {
             round_trip: Some(RTT),
             meets_queue: false,
         };
-        Traffic { lasted: SECOND, quic, tls: Moved::default() }
+        Traffic {
+            lasted: SECOND,
+            quic,
+            tls: Moved::default(),
+        }
     }
 
     fn tls(&self) -> Traffic {
@@ -45,7 +54,11 @@ impl Path {
             round_trip: Some(self.tls_round_trip),
             ..Moved::default()
         };
-        Traffic { lasted: SECOND, quic: Moved::default(), tls }
+        Traffic {
+            lasted: SECOND,
+            quic: Moved::default(),
+            tls,
+        }
     }
 }
 
@@ -81,7 +94,10 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        Self { preference: Preference::default(), now: Instant::now() }
+        Self {
+            preference: Preference::default(),
+            now: Instant::now(),
+        }
     }
 
     fn window(&mut self, traffic: &Traffic) -> Option<Change> {
@@ -89,12 +105,16 @@ impl Run {
         self.preference.measured(traffic, self.now)
     }
 
-    /// Downloads one after the other, each on the carrier of new streams, of a second each: the changes of `seconds`, and how
-    /// many of them TLS was preferred.
+    /// Downloads one after the other, each on the carrier of new streams, of a second each: the
+    /// changes of `seconds`, and how many of them TLS was preferred.
     fn downloads(&mut self, path: Path, seconds: u32) -> (Vec<(u32, Change)>, u32) {
         let (mut changes, mut by_tls) = (Vec::new(), 0);
         for second in 1..=seconds {
-            let traffic = if self.preference.is_tls() { path.tls() } else { path.quic() };
+            let traffic = if self.preference.is_tls() {
+                path.tls()
+            } else {
+                path.quic()
+            };
             changes.extend(self.window(&traffic).map(|change| (second, change)));
             by_tls += u32::from(self.preference.is_tls());
         }
@@ -103,7 +123,9 @@ impl Run {
 
     /// One download that stays where it is.
     fn by_quic(&mut self, path: Path, seconds: u32) -> Vec<Change> {
-        (0..seconds).filter_map(|_| self.window(&path.quic())).collect()
+        (0..seconds)
+            .filter_map(|_| self.window(&path.quic()))
+            .collect()
     }
 
     fn idle(&mut self, seconds: u32) -> Vec<Change> {
@@ -117,7 +139,10 @@ const LOSSY: Path = Path::new(3_170_000, 3, MIB / 8);
 #[test]
 fn auto_stayed_on_a_policed_quic_at_one_megabit_where_tls_had_ninety() {
     let (changes, by_tls) = Run::new().downloads(POLICED, 60);
-    assert!(matches!(changes[0], (2, Change::TryTls(Loses { loss: 20..=30, .. }))), "{changes:?}");
+    assert!(
+        matches!(changes[0], (2, Change::TryTls(Loses { loss: 20..=30, .. }))),
+        "{changes:?}"
+    );
     assert!(matches!(changes[1], (6, Change::KeepTls(_))), "{changes:?}");
     assert_eq!((changes.len(), by_tls), (2, 59));
 }
@@ -131,8 +156,17 @@ fn a_lossy_quic_that_is_faster_than_tls_is_used_again_and_tls_is_tried_ever_more
 
 #[test]
 fn quic_is_tried_again_after_a_minute_and_then_ever_more_rarely_while_it_is_policed() {
-    let (changes, by_tls) = Run::new().downloads(Path { quic_loss: 10, ..POLICED }, 3600);
-    let again = changes.iter().filter(|(_, change)| *change == Change::TryQuic).count();
+    let (changes, by_tls) = Run::new().downloads(
+        Path {
+            quic_loss: 10,
+            ..POLICED
+        },
+        3600,
+    );
+    let again = changes
+        .iter()
+        .filter(|(_, change)| *change == Change::TryQuic)
+        .count();
     assert!((4..=9).contains(&again), "{again} times in an hour");
     assert!(by_tls > 3500, "{by_tls} of 3600 s");
 }
@@ -140,7 +174,13 @@ fn quic_is_tried_again_after_a_minute_and_then_ever_more_rarely_while_it_is_poli
 #[test]
 fn a_path_that_is_policed_no_more_goes_back_to_quic_and_stays_there() {
     let mut run = Run::new();
-    run.downloads(Path { quic_loss: 10, ..POLICED }, 30);
+    run.downloads(
+        Path {
+            quic_loss: 10,
+            ..POLICED
+        },
+        30,
+    );
     assert!(run.preference.is_tls());
     let (changes, _) = run.downloads(Path::new(11 * MIB, 0, 11 * MIB), 600);
     assert!(matches!(changes[..], [(_, Change::TryQuic)]), "{changes:?}");
@@ -159,7 +199,11 @@ fn one_lossy_second_and_the_loss_of_a_few_packets_change_nothing() {
 #[test]
 fn the_acknowledgements_of_a_side_that_only_receives_began_trials() {
     let mut acknowledging = Path::new(30_000, 3, 0).quic();
-    (acknowledging.quic.packets, acknowledging.quic.lost, acknowledging.quic.payload) = (700, 21, 0);
+    (
+        acknowledging.quic.packets,
+        acknowledging.quic.lost,
+        acknowledging.quic.payload,
+    ) = (700, 21, 0);
     let mut run = Run::new();
     assert!((0..100).all(|_| run.window(&acknowledging).is_none()));
     acknowledging.quic.payload = ENOUGH_BYTES - 1;
@@ -176,7 +220,13 @@ fn a_trial_without_traffic_was_taken_for_one_that_tls_has_lost() {
     assert_eq!(run.idle(60), [Change::NoResult]);
     // The downloads that follow are on a QUIC that is policed by now.
     let (changes, by_tls) = run.downloads(POLICED, 60);
-    assert!(matches!(changes[..], [(2, Change::TryTls(_)), (6, Change::KeepTls(_))]), "{changes:?}");
+    assert!(
+        matches!(
+            changes[..],
+            [(2, Change::TryTls(_)), (6, Change::KeepTls(_))]
+        ),
+        "{changes:?}"
+    );
     assert_eq!(by_tls, 59);
 }
 
@@ -187,7 +237,11 @@ fn a_trial_with_little_traffic_has_no_result_and_the_next_one_comes_soon_however
     for round in 0..20 {
         let begun = (1..100).find(|_| matches!(run.window(&LOSSY.quic()), Some(Change::TryTls(_))));
         assert_eq!(begun, Some(if round == 0 { 2 } else { 10 }), "seconds");
-        assert_eq!((1..100).find(|_| run.window(&little) == Some(Change::NoResult)), Some(30), "seconds");
+        assert_eq!(
+            (1..100).find(|_| run.window(&little) == Some(Change::NoResult)),
+            Some(30),
+            "seconds"
+        );
     }
 }
 
@@ -199,7 +253,13 @@ fn an_outdated_comparison_kept_a_policed_quic_in_use_for_a_minute_and_more() {
     assert!(matches!(changes[..], [(4, Change::Quic(_))]), "{changes:?}");
     // QUIC is policed now, long before the next trial is due.
     let (changes, by_tls) = run.downloads(POLICED, 30);
-    assert!(matches!(changes[..], [(2, Change::TryTls(_)), (6, Change::KeepTls(_))]), "{changes:?}");
+    assert!(
+        matches!(
+            changes[..],
+            [(2, Change::TryTls(_)), (6, Change::KeepTls(_))]
+        ),
+        "{changes:?}"
+    );
     assert_eq!(by_tls, 29);
 }
 
@@ -217,18 +277,47 @@ fn a_pause_that_was_decided_on_a_quic_that_loses_little_is_void_when_it_loses_mu
     let mut run = Run::new();
     run.by_quic(LOSSY, 2);
     run.downloads(LOSSY, 5);
-    assert_eq!(run.by_quic(Path { quic_loss: 6, ..LOSSY }, 20), [], "twice the loss is the same path");
+    assert_eq!(
+        run.by_quic(
+            Path {
+                quic_loss: 6,
+                ..LOSSY
+            },
+            20
+        ),
+        [],
+        "twice the loss is the same path"
+    );
     // One bad second is no other path either: every download begins with one.
     for _ in 0..5 {
-        assert_eq!(run.by_quic(Path { quic_loss: 30, ..LOSSY }, 1), []);
+        assert_eq!(
+            run.by_quic(
+                Path {
+                    quic_loss: 30,
+                    ..LOSSY
+                },
+                1
+            ),
+            []
+        );
         assert_eq!(run.by_quic(LOSSY, 3), []);
     }
-    assert!(matches!(run.by_quic(Path { quic_loss: 9, ..LOSSY }, 2)[..], [Change::TryTls(_)]));
+    assert!(matches!(
+        run.by_quic(
+            Path {
+                quic_loss: 9,
+                ..LOSSY
+            },
+            2
+        )[..],
+        [Change::TryTls(_)]
+    ));
 }
 
 #[test]
 fn tls_won_by_one_window_of_what_was_buffered() {
-    // The first window delivers what the kernel and the path hold; then the line has less than QUIC.
+    // The first window delivers what the kernel and the path hold; then the line has less than
+    // QUIC.
     let path = Path::new(160_000, 3, 138_000);
     let mut run = Run::new();
     run.by_quic(path, 2);
@@ -236,7 +325,13 @@ fn tls_won_by_one_window_of_what_was_buffered() {
     first.tls.payload = 400_000;
     assert_eq!(run.window(&first), None);
     let (changes, _) = run.downloads(path, 10);
-    assert!(matches!(changes[..], [(3, Change::Quic(Compared { tls: 138_000, .. }))]), "{changes:?}");
+    assert!(
+        matches!(
+            changes[..],
+            [(3, Change::Quic(Compared { tls: 138_000, .. }))]
+        ),
+        "{changes:?}"
+    );
 }
 
 #[test]
@@ -254,7 +349,10 @@ fn tls_won_by_its_best_window() {
 fn a_carrier_whose_round_trip_is_several_times_the_others_is_not_better_for_a_little_more() {
     let slow = Duration::from_millis(737);
     let trial = |tls: u64, tls_round_trip: Duration| {
-        let path = Path { tls_round_trip, ..Path::new(160_000, 3, tls) };
+        let path = Path {
+            tls_round_trip,
+            ..Path::new(160_000, 3, tls)
+        };
         Run::new().downloads(path, 6).0[1].1
     };
     assert!(matches!(trial(210_000, RTT), Change::KeepTls(_)));
@@ -276,7 +374,13 @@ fn time_in_which_nothing_was_to_be_sent_does_not_count_against_tls() {
     let mut short = Path::new(0, 0, 100_000).tls();
     (short.tls.busy, short.tls.is_backlogged) = (SECOND / 5, false);
     let changes: Vec<_> = (0..5).filter_map(|_| run.window(&short)).collect();
-    assert!(matches!(changes[..], [Change::KeepTls(Compared { tls: 500_000, .. })]), "{changes:?}");
+    assert!(
+        matches!(
+            changes[..],
+            [Change::KeepTls(Compared { tls: 500_000, .. })]
+        ),
+        "{changes:?}"
+    );
 }
 
 #[test]
@@ -291,8 +395,17 @@ fn a_tls_that_has_become_slower_than_quic_was_stayed_in_use_for_up_to_ten_minute
     let mut run = Run::new();
     run.downloads(POLICED, 20);
     assert!(run.preference.is_tls() && !run.preference.is_trial());
-    let (changes, _) = run.downloads(Path { tls: 60_000, ..POLICED }, 5);
-    assert!(matches!(changes[..], [(5, Change::TlsIsSlow { .. })]), "{changes:?}");
+    let (changes, _) = run.downloads(
+        Path {
+            tls: 60_000,
+            ..POLICED
+        },
+        5,
+    );
+    assert!(
+        matches!(changes[..], [(5, Change::TlsIsSlow { .. })]),
+        "{changes:?}"
+    );
     assert!(!run.preference.is_tls());
 }
 
@@ -301,17 +414,36 @@ fn a_result_that_is_not_the_same_as_the_last_one_begins_with_a_short_pause_again
     let mut run = Run::new();
     run.downloads(LOSSY, 2000);
     let (changes, _) = run.downloads(POLICED, 120);
-    let kept = changes.iter().find(|(_, change)| matches!(change, Change::KeepTls(_))).unwrap().0;
-    let again = changes.iter().find(|(_, change)| *change == Change::TryQuic).unwrap().0;
+    let kept = changes
+        .iter()
+        .find(|(_, change)| matches!(change, Change::KeepTls(_)))
+        .unwrap()
+        .0;
+    let again = changes
+        .iter()
+        .find(|(_, change)| *change == Change::TryQuic)
+        .unwrap()
+        .0;
     assert_eq!(again - kept, 60, "{changes:?}");
 }
 
 #[test]
 fn rates_are_said_in_megabits() {
-    let change = Change::KeepTls(Compared { quic: 125_000, tls: 3_400_000, round_trips: None });
+    let change = Change::KeepTls(Compared {
+        quic: 125_000,
+        tls: 3_400_000,
+        round_trips: None,
+    });
     assert_eq!(change.to_string(), "tls is kept: 27 Mbit/s, quic had 1");
-    let change = Change::TryTls(Loses { loss: 29, rate: 187_500 });
-    assert_eq!(change.to_string(), "new streams use tls, for a trial: quic loses 3 % of its packets at 1.5 Mbit/s");
-    let all = [0, 6_249, 12_500, 125_000, 1_237_500, 1_250_000, 1_312_500].map(|rate| Megabits(rate).to_string());
+    let change = Change::TryTls(Loses {
+        loss: 29,
+        rate: 187_500,
+    });
+    assert_eq!(
+        change.to_string(),
+        "new streams use tls, for a trial: quic loses 3 % of its packets at 1.5 Mbit/s"
+    );
+    let all = [0, 6_249, 12_500, 125_000, 1_237_500, 1_250_000, 1_312_500]
+        .map(|rate| Megabits(rate).to_string());
     assert_eq!(all, ["0", "0", "0.1", "1", "9.9", "10", "11"]);
 }

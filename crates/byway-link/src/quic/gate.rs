@@ -2,12 +2,14 @@
 //!
 //! In:    which streams with much to write wait for room.
 //! Out:   a short pause for them when there is room again.
-//! Never: holds back control or the first bytes of a stream, and never holds anything back for longer than [`PAUSE`].
+//! Never: holds back control or the first bytes of a stream, and never holds anything back for
+//!        longer than [`PAUSE`].
 //!
-//! All streams of a connection share its send window and the peer's window for the connection. What a stream waits to
-//! write goes in as soon as there is room, in no order that helps: with a hundred streams that always have more, a ping or
-//! the first bytes of a new stream may not get in for seconds. So when room appears, those with much to write leave it to
-//! the others for a moment. Where only few wait, there are no pauses.
+//! All streams of a connection share its send window and the peer's window for the connection. What
+//! a stream waits to write goes in as soon as there is room, in no order that helps: with a hundred
+//! streams that always have more, a ping or the first bytes of a new stream may not get in for
+//! seconds. So when room appears, those with much to write leave it to the others for a moment.
+//! Where only few wait, there are no pauses.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,8 +21,8 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-/// Long enough for those that were woken to write, and for acknowledgements to make room for a few more packets on a slow
-/// path; short beside what a full send window lasts.
+/// Long enough for those that were woken to write, and for acknowledgements to make room for a few
+/// more packets on a slow path; short beside what a full send window lasts.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Streams that wait for room before there are pauses.
@@ -59,7 +61,11 @@ enum State {
 
 impl AtGate {
     pub(super) fn new(gate: &Gate, stream: u64) -> Self {
-        Self { gate: gate.clone(), stream, state: State::Free }
+        Self {
+            gate: gate.clone(),
+            stream,
+            state: State::Free,
+        }
     }
 
     /// Ready when the stream may try to write.
@@ -150,16 +156,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn streams_with_much_to_write_pause_once_when_there_is_room_again() {
         let (gate, tasks) = (Gate::default(), TaskTracker::new());
-        let mut streams: Vec<_> = (0..CROWD as u64).map(|number| AtGate::new(&gate, number)).collect();
+        let mut streams: Vec<_> = (0..CROWD as u64)
+            .map(|number| AtGate::new(&gate, number))
+            .collect();
         streams.iter_mut().for_each(AtGate::block);
         let begun = Instant::now();
         for stream in &mut streams {
             assert!(poll!(poll_fn(|cx| stream.poll_pass(cx, &tasks))).is_pending());
         }
-        assert_eq!((tasks.len(), gate.0.waiting.lock().len()), (1, CROWD), "one pause at a time");
+        assert_eq!(
+            (tasks.len(), gate.0.waiting.lock().len()),
+            (1, CROWD),
+            "one pause at a time"
+        );
         let mut last = streams.pop().unwrap();
         drop(streams);
-        assert_eq!(gate.0.waiting.lock().len(), 1, "a stream that is over waits for nothing");
+        assert_eq!(
+            gate.0.waiting.lock().len(),
+            1,
+            "a stream that is over waits for nothing"
+        );
         poll_fn(|cx| last.poll_pass(cx, &tasks)).await;
         assert_eq!(begun.elapsed(), PAUSE);
         last.leave();

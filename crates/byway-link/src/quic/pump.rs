@@ -1,14 +1,17 @@
-//! Pump: takes what a stream receives out of quinn as it comes, in any order, so that gaps never add up there.
+//! Pump: takes what a stream receives out of quinn as it comes, in any order, so that gaps never
+//! add up there.
 //!
 //! In:    a stream of quinn's whose window may hold more packets than quinn accepts gaps.
 //! Out:   its bytes in order; the end.
-//! Never: holds more than the peer has credit for, or more than [`MOST_PIECES`](super::reassembly::MOST_PIECES) pieces.
+//! Never: holds more than the peer has credit for, or more than
+//!        [`MOST_PIECES`](super::reassembly::MOST_PIECES) pieces.
 //!
-//! Quinn closes the whole connection once one stream has more than 1,024 separate pieces, which a burst of losses on a fast
-//! path brings about. A window of up to [`ORDERED_BYTES`] has fewer packets than twice that, so such streams are read from
-//! quinn in order. A stream whose window grows beyond is read by a task of its own, which does not wait for the reader: a
-//! reader that is paused must not cost the others their connection. The alternative, less under way, would hold one stream
-//! to 190 Mbit/s at 100 ms.
+//! Quinn closes the whole connection once one stream has more than 1,024 separate pieces, which a
+//! burst of losses on a fast path brings about. A window of up to [`ORDERED_BYTES`] has fewer
+//! packets than twice that, so such streams are read from quinn in order. A stream whose window
+//! grows beyond is read by a task of its own, which does not wait for the reader: a reader that is
+//! paused must not cost the others their connection. The alternative, less under way, would hold
+//! one stream to 190 Mbit/s at 100 ms.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire};
@@ -57,7 +60,15 @@ impl Pumped {
         connection: &Connection,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
-        let state = State { recv, pieces, granted, end: None, abandoned: false, reader: None, pump: None };
+        let state = State {
+            recv,
+            pieces,
+            granted,
+            end: None,
+            abandoned: false,
+            reader: None,
+            pump: None,
+        };
         let pumped = Arc::new(Self(Mutex::new(state)));
         let (weak, connection) = (Arc::downgrade(&pumped), connection.clone());
         tasks.spawn(std::future::poll_fn(move |cx| pump(&weak, &connection, cx)));
@@ -79,7 +90,8 @@ impl Pumped {
         Poll::Pending
     }
 
-    /// Whether bytes wait to be read; takes none of them. Without any, an end is ready and else the waker is set.
+    /// Whether bytes wait to be read; takes none of them. Without any, an end is ready and else the
+    /// waker is set.
     pub(super) fn look(&self, cx: &Context<'_>) -> Result<Looked, Broken> {
         let mut state = self.0.lock();
         match state.end {
@@ -98,7 +110,8 @@ impl Pumped {
         let _ = self.0.lock().recv.stop(code);
     }
 
-    /// Resolves when a byte has come, in order or not, or the stream has ended. Nothing can be read any more.
+    /// Resolves when a byte has come, in order or not, or the stream has ended. Nothing can be read
+    /// any more.
     pub(super) async fn any(self: Arc<Self>) {
         std::future::poll_fn(|cx| {
             let mut state = self.0.lock();
@@ -140,10 +153,17 @@ impl Drop for Pumped {
 
 /// Takes all that is there. Ready when the stream has ended or was dropped.
 fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) -> Poll<()> {
-    let Some(pumped) = pumped.upgrade() else { return Poll::Ready(()) };
+    let Some(pumped) = pumped.upgrade() else {
+        return Poll::Ready(());
+    };
     let mut state = pumped.0.lock();
     state.pump = Some(cx.waker().clone());
-    let State { recv, pieces, granted, .. } = &mut *state;
+    let State {
+        recv,
+        pieces,
+        granted,
+        ..
+    } = &mut *state;
     let mut some = false;
     let end = loop {
         let read = pin!(recv.read_chunk(usize::MAX, false)).poll(cx);
@@ -154,7 +174,10 @@ fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) ->
                 let excess = chunk.offset + chunk.bytes.len() as u64 > granted.load(Acquire);
                 let reason = match excess {
                     true => Some("more than a stream had credit for"),
-                    false => pieces.insert(chunk.offset, chunk.bytes).err().map(|_| "a stream in too many pieces"),
+                    false => pieces
+                        .insert(chunk.offset, chunk.bytes)
+                        .err()
+                        .map(|_| "a stream in too many pieces"),
                 };
                 if let Some(reason) = reason {
                     connection.close(VarInt::from_u32(0), reason.as_bytes());
@@ -178,7 +201,11 @@ fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) ->
     if let Some(reader) = reader {
         reader.wake();
     }
-    if ended { Poll::Ready(()) } else { Poll::Pending }
+    if ended {
+        Poll::Ready(())
+    } else {
+        Poll::Pending
+    }
 }
 
 #[cfg(test)]

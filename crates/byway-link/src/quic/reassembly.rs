@@ -2,20 +2,22 @@
 //!
 //! In:    pieces with their offsets, each byte once.
 //! Out:   bytes in order.
-//! Never: more than [`MOST_PIECES`] pieces behind gaps, or more than [`SLICES`] pieces that keep a larger buffer alive.
+//! Never: more than [`MOST_PIECES`] pieces behind gaps, or more than [`SLICES`] pieces that keep a
+//!        larger buffer alive.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-/// Pieces that wait for one before them, at most. The largest window in packets of 1,200 bytes has fewer.
+/// Pieces that wait for one before them, at most. The largest window in packets of 1,200 bytes has
+/// fewer.
 pub(super) const MOST_PIECES: usize = 16 * 1024;
 
 /// Smaller pieces are always copied together.
 const SMALL_BYTES: usize = 1024;
 
-/// Pieces that wait for the reader as they came. Each may be a slice of all datagrams that one system call has received,
-/// 64 KiB. More of them than that wait for a slow reader, and are copied.
+/// Pieces that wait for the reader as they came. Each may be a slice of all datagrams that one
+/// system call has received, 64 KiB. More of them than that wait for a slow reader, and are copied.
 const SLICES: usize = 16;
 
 /// What pieces are copied into.
@@ -42,7 +44,10 @@ pub(super) struct TooManyPieces;
 impl Reassembly {
     /// What is before `next` was given out in another way.
     pub(super) fn new(next: u64) -> Self {
-        Self { next, ..Self::default() }
+        Self {
+            next,
+            ..Self::default()
+        }
     }
 
     /// Bytes that are held, in order or not.
@@ -65,7 +70,11 @@ impl Reassembly {
             return self.put_apart(offset, piece);
         }
         self.append(piece);
-        while let Some(entry) = self.apart.first_entry().filter(|entry| *entry.key() == self.next) {
+        while let Some(entry) = self
+            .apart
+            .first_entry()
+            .filter(|entry| *entry.key() == self.next)
+        {
             let piece = entry.remove();
             self.append(piece);
         }
@@ -94,7 +103,9 @@ impl Reassembly {
     fn put_apart(&mut self, offset: u64, piece: Bytes) -> Result<(), TooManyPieces> {
         let before = self.apart.range_mut(..offset).next_back();
         let touching = before.filter(|(at, before)| {
-            **at + before.len() as u64 == offset && before.len() < SMALL_BYTES && piece.len() < SMALL_BYTES
+            **at + before.len() as u64 == offset
+                && before.len() < SMALL_BYTES
+                && piece.len() < SMALL_BYTES
         });
         if let Some((_, before)) = touching {
             let mut joined = BytesMut::with_capacity(before.len() + piece.len());
@@ -117,7 +128,9 @@ impl Reassembly {
             if self.ready.is_empty() {
                 self.close_tail();
             }
-            let Some(first) = self.ready.front_mut() else { break };
+            let Some(first) = self.ready.front_mut() else {
+                break;
+            };
             let part = first.split_to(first.len().min(buf.len() - filled));
             if let Some(to) = buf.get_mut(filled..filled + part.len()) {
                 to.copy_from_slice(&part);
@@ -155,11 +168,16 @@ mod tests {
     fn thousands_of_gaps_are_no_limit_but_there_is_one() {
         let mut reassembly = Reassembly::new(0);
         for number in 0..MOST_PIECES as u64 {
-            reassembly.insert(2 + number * 4, piece(2 + number * 4, 4 + number * 4)).unwrap();
+            reassembly
+                .insert(2 + number * 4, piece(2 + number * 4, 4 + number * 4))
+                .unwrap();
         }
         assert!(!reassembly.is_ready());
         let beyond = 2 + MOST_PIECES as u64 * 4;
-        assert_eq!(reassembly.insert(beyond, piece(beyond, beyond + 2)), Err(TooManyPieces));
+        assert_eq!(
+            reassembly.insert(beyond, piece(beyond, beyond + 2)),
+            Err(TooManyPieces)
+        );
     }
 
     #[test]
@@ -172,7 +190,12 @@ mod tests {
         reassembly.insert(0, piece(0, 10)).unwrap();
         let mut buf = [0; 600];
         assert_eq!(reassembly.read(&mut buf), 500);
-        assert!(buf.iter().take(500).zip(0..).all(|(got, at)| *got == byte(at)));
+        assert!(
+            buf.iter()
+                .take(500)
+                .zip(0..)
+                .all(|(got, at)| *got == byte(at))
+        );
     }
 
     #[test]
@@ -181,14 +204,25 @@ mod tests {
         let mut reassembly = Reassembly::new(0);
         let is_of_batch = |kept: &Bytes| batch.as_ptr_range().contains(&kept.as_ptr());
         for at in (2000..64 * 1024).step_by(1500) {
-            reassembly.insert(at as u64, batch.slice(at..(at + 1200).min(batch.len()))).unwrap();
+            reassembly
+                .insert(at as u64, batch.slice(at..(at + 1200).min(batch.len())))
+                .unwrap();
         }
         assert!(!reassembly.apart.values().any(is_of_batch));
         let mut reassembly = Reassembly::new(0);
         for at in (0..60_000).step_by(1500) {
-            reassembly.insert(at as u64, batch.slice(at..at + 1500)).unwrap();
+            reassembly
+                .insert(at as u64, batch.slice(at..at + 1500))
+                .unwrap();
         }
-        assert_eq!(reassembly.ready.iter().filter(|kept| is_of_batch(kept)).count(), SLICES);
+        assert_eq!(
+            reassembly
+                .ready
+                .iter()
+                .filter(|kept| is_of_batch(kept))
+                .count(),
+            SLICES
+        );
     }
 
     proptest! {

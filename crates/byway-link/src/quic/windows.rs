@@ -2,14 +2,15 @@
 //!
 //! In:    the streams that are open, and what their own windows have grown by.
 //! Out:   the window of the connection, when it becomes wider.
-//! Never: makes it narrower: QUIC cannot take back what was announced (RFC 9000 section 4.1), and a window that is made narrower
-//!        and wide again announces the difference a second time, so that a peer could collect far more than the widest
-//!        one.
+//! Never: makes it narrower: QUIC cannot take back what was announced (RFC 9000 section 4.1), and a
+//!        window that is made narrower and wide again announces the difference a second time, so
+//!        that a peer could collect far more than the widest one.
 //!
-//! The window never keeps the peer from what those of its streams allow, unless the grant of the connection has its share
-//! of [`WIDENED_BYTES`](crate::node_budget::WIDENED_BYTES), or the connection a quarter of what is left. From then on the
-//! window grows by what there is, and where that is nothing, the streams of the connection share its window and wait for
-//! each other's readers when it is full.
+//! The window never keeps the peer from what those of its streams allow, unless the grant of the
+//! connection has its share of [`WIDENED_BYTES`](crate::node_budget::WIDENED_BYTES), or the
+//! connection a quarter of what is left. From then on the window grows by what there is, and where
+//! that is nothing, the streams of the connection share its window and wait for each other's
+//! readers when it is full.
 
 use std::sync::Arc;
 
@@ -24,8 +25,9 @@ const LEAST_STEP_BYTES: u64 = 256 * 1024;
 /// A connection leaves three times what it has, so that there is always some for another one.
 const LEAVES: u64 = 3;
 
-/// What the windows of a connection add up to: the first one of each stream of the peer that was answered with success, of
-/// some that were not, and of each that we have open, and what they have grown by. The most that there was at once counts.
+/// What the windows of a connection add up to: the first one of each stream of the peer that was
+/// answered with success, of some that were not, and of each that we have open, and what they have
+/// grown by. The most that there was at once counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Windows {
     pub(super) theirs: u64,
@@ -45,7 +47,11 @@ pub(super) struct Widened {
 
 impl Default for Widened {
     fn default() -> Self {
-        Self { wanted: Windows::default(), announced: 0, budget: Budget::unassigned_leaving(LEAVES) }
+        Self {
+            wanted: Windows::default(),
+            announced: 0,
+            budget: Budget::unassigned_leaving(LEAVES),
+        }
     }
 }
 
@@ -55,13 +61,21 @@ impl Widened {
         self.budget.assign(share);
     }
 
-    /// Changes what the window should be made of. The new window, if there is room for a wider one: it may be narrower than
-    /// wanted, and each later change tries again.
+    /// Changes what the window should be made of. The new window, if there is room for a wider one:
+    /// it may be narrower than wanted, and each later change tries again.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Windows)) -> Option<VarInt> {
         change(&mut self.wanted);
-        let missing = self.wanted.all().checked_sub(self.announced).filter(|missing| *missing > 0)?;
+        let missing = self
+            .wanted
+            .all()
+            .checked_sub(self.announced)
+            .filter(|missing| *missing > 0)?;
         // The first one is what each carrier has.
-        let more = if self.announced == 0 { missing } else { self.budget.take_some(missing, LEAST_STEP_BYTES) };
+        let more = if self.announced == 0 {
+            missing
+        } else {
+            self.budget.take_some(missing, LEAST_STEP_BYTES)
+        };
         self.announced += more;
         (more > 0).then(|| VarInt::try_from(self.announced).unwrap_or(VarInt::MAX))
     }
@@ -88,7 +102,11 @@ mod tests {
     /// A connection of the grant of this number, which has announced its first window.
     fn connection(node: &NodeBudget, grant: u8) -> Widened {
         let mut widened = Widened::default();
-        widened.assign(&node.share(Holder::Grant(GrantId::from_bytes([grant; 6]))).connections);
+        widened.assign(
+            &node
+                .share(Holder::Grant(GrantId::from_bytes([grant; 6])))
+                .connections,
+        );
         widened.change(|windows| windows.theirs = 1).unwrap();
         widened
     }
@@ -105,10 +123,16 @@ mod tests {
         let held: Vec<Widened> = (0..8).map(|grant| fill(&node, grant)).collect();
         let taken = |widened: &Widened| widened.budget.used();
         assert!(taken(&held[0]) <= WIDENED_BYTES / 4, "{}", taken(&held[0]));
-        assert!(held.iter().all(|widened| taken(widened) > 0), "each has some");
+        assert!(
+            held.iter().all(|widened| taken(widened) > 0),
+            "each has some"
+        );
         assert!(held.iter().map(taken).sum::<u64>() <= WIDENED_BYTES);
         drop(held);
-        assert!(taken(&fill(&node, 0)) > WIDENED_BYTES / 8, "what a connection has taken is free when it has ended");
+        assert!(
+            taken(&fill(&node, 0)) > WIDENED_BYTES / 8,
+            "what a connection has taken is free when it has ended"
+        );
     }
 
     #[test]
@@ -127,13 +151,22 @@ mod tests {
         let mut widened = connection(&node, 1);
         let first = widened.announced;
         // A connection has at most a quarter.
-        assert_eq!(widened.change(|windows| windows.grown_bytes = 4 << 20), VarInt::try_from(first + (2 << 20)).ok());
+        assert_eq!(
+            widened.change(|windows| windows.grown_bytes = 4 << 20),
+            VarInt::try_from(first + (2 << 20)).ok()
+        );
         assert_eq!(widened.change(|_| {}), None);
         drop(widened);
         // What is missing is still wanted when there is room for it.
         let (mut other, mut widened) = (connection(&node, 1), connection(&node, 1));
-        other.change(|windows| windows.grown_bytes = 1 << 20).unwrap();
-        assert!(widened.change(|windows| windows.grown_bytes = 4 << 20).is_some());
+        other
+            .change(|windows| windows.grown_bytes = 1 << 20)
+            .unwrap();
+        assert!(
+            widened
+                .change(|windows| windows.grown_bytes = 4 << 20)
+                .is_some()
+        );
         while widened.change(|_| {}).is_some() {}
         drop(other);
         assert!(widened.change(|_| {}).is_some());

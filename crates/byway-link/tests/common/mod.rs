@@ -12,8 +12,8 @@ use std::time::Duration;
 use byway_dial::{Broken, Read, Resolver, Stream};
 use byway_link::wire::{Open, Said};
 use byway_link::{
-    Acceptor, Arrival, Asked, Attached, Carriers, Dialler, GrantId, GrantSecret, Inbox, JoinString, Key, Link,
-    LinkError, NotOpened, Opened, Pending, Purpose, QuicListener, Settings,
+    Acceptor, Arrival, Asked, Attached, Carriers, Dialler, GrantId, GrantSecret, Inbox, JoinString,
+    Key, Link, LinkError, NotOpened, Opened, Pending, Purpose, QuicListener, Settings,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -58,8 +58,12 @@ pub async fn dial(listening: &Listening) -> Stream {
     Stream::tcp(TcpStream::connect(listening.address).await.unwrap())
 }
 
-/// A session by TLS that a test writes by hand: its peer, this side of it, and the id that its later carriers name.
-pub async fn raw_session(listening: &Listening, key: &raw::RawKey) -> (raw::RawPeer, (Link, Inbox), Vec<u8>) {
+/// A session by TLS that a test writes by hand: its peer, this side of it, and the id that its
+/// later carriers name.
+pub async fn raw_session(
+    listening: &Listening,
+    key: &raw::RawKey,
+) -> (raw::RawPeer, (Link, Inbox), Vec<u8>) {
     let mut peer = raw::RawPeer::dialled(dial(listening).await, key).await;
     peer.says.say(Said::Hello(raw::hello())).await;
     let here = listening.pending().await.welcome().await.unwrap();
@@ -80,7 +84,16 @@ impl Listening {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = tcp.local_addr().unwrap();
         let (arrived, arrivals) = mpsc::unbounded_channel();
-        (Self { acceptor, address, arrivals: Mutex::new(arrivals), arrived, tasks: Vec::new() }, tcp)
+        (
+            Self {
+                acceptor,
+                address,
+                arrivals: Mutex::new(arrivals),
+                arrived,
+                tasks: Vec::new(),
+            },
+            tcp,
+        )
     }
 
     pub async fn by_tcp_alone(key: Key, settings: Settings) -> Self {
@@ -99,9 +112,16 @@ impl Listening {
 
     /// Begins to accept QUIC, on the same port.
     pub fn listen_quic(&mut self) -> Arc<QuicListener> {
-        let listener = self.acceptor.listen_quic(byway_link::quic::bind(self.address).unwrap()).unwrap();
+        let listener = self
+            .acceptor
+            .listen_quic(byway_link::quic::bind(self.address).unwrap())
+            .unwrap();
         let listener = Arc::new(listener);
-        let (accepting, say, listening) = (Arc::clone(&self.acceptor), self.arrived.clone(), Arc::clone(&listener));
+        let (accepting, say, listening) = (
+            Arc::clone(&self.acceptor),
+            self.arrived.clone(),
+            Arc::clone(&listener),
+        );
         self.tasks.push(Handle::current().spawn(async move {
             while let Some(incoming) = listening.accept().await {
                 let (acceptor, say) = (Arc::clone(&accepting), say.clone());
@@ -114,7 +134,9 @@ impl Listening {
     }
 
     pub async fn next(&self) -> Result<Arrival, LinkError> {
-        within(self.arrivals.lock().await.recv()).await.expect("an arrival")
+        within(self.arrivals.lock().await.recv())
+            .await
+            .expect("an arrival")
     }
 
     pub async fn pending(&self) -> Pending {
@@ -149,8 +171,19 @@ impl Drop for Listening {
 }
 
 pub fn dialler(join: JoinString, carriers: Carriers, key: Key, settings: Settings) -> Dialler {
-    let dial = byway_dial::Dialler::new(Resolver::system(Handle::current()), byway_dial::Options::default());
-    Dialler::new(key, join, Purpose::Serve, carriers, dial, settings, Handle::current())
+    let dial = byway_dial::Dialler::new(
+        Resolver::system(Handle::current()),
+        byway_dial::Options::default(),
+    );
+    Dialler::new(
+        key,
+        join,
+        Purpose::Serve,
+        carriers,
+        dial,
+        settings,
+        Handle::current(),
+    )
 }
 
 /// One side of a link.
@@ -161,16 +194,25 @@ pub struct Side {
 
 impl Side {
     pub fn new((link, inbox): (Link, Inbox)) -> Self {
-        Self { link, inbox: Mutex::new(inbox) }
+        Self {
+            link,
+            inbox: Mutex::new(inbox),
+        }
     }
 
     pub async fn open(&self) -> Result<Opened, NotOpened> {
-        let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
+        let open = Open {
+            host: "example.com".into(),
+            port: 80,
+            ..Open::default()
+        };
         within(self.link.open(&open, PATIENCE)).await
     }
 
     pub async fn next_asked(&self) -> (Open, Asked) {
-        let arrived = within(async { self.inbox.lock().await.streams.recv().await }).await.expect("a stream");
+        let arrived = within(async { self.inbox.lock().await.streams.recv().await })
+            .await
+            .expect("a stream");
         within(arrived.asked()).await.unwrap()
     }
 
@@ -178,7 +220,10 @@ impl Side {
     pub async fn open_to(&self, to: &Self) -> (Opened, (Open, Stream)) {
         let answering = async {
             let (open, asked) = to.next_asked().await;
-            let stream = asked.opened(Some("192.0.2.1:4711".parse().unwrap()), None, false).await.unwrap();
+            let stream = asked
+                .opened(Some("192.0.2.1:4711".parse().unwrap()), None, false)
+                .await
+                .unwrap();
             (open, stream)
         };
         let (opened, answered) = tokio::join!(self.open(), answering);
@@ -200,10 +245,19 @@ impl Pair {
 
     pub async fn with(carriers: Carriers, settings: Settings) -> Self {
         let listening = Listening::new(Key::generate().unwrap(), settings.clone()).await;
-        let dialler = dialler(listening.join(), carriers, Key::generate().unwrap(), settings);
+        let dialler = dialler(
+            listening.join(),
+            carriers,
+            Key::generate().unwrap(),
+            settings,
+        );
         let welcoming = async { listening.pending().await.welcome().await.unwrap() };
         let (dialled, accepted) = tokio::join!(dialler.connect(1, 1, PATIENCE), welcoming);
-        Self { dialler: Side::new(dialled.unwrap()), acceptor: Side::new(accepted), listening }
+        Self {
+            dialler: Side::new(dialled.unwrap()),
+            acceptor: Side::new(accepted),
+            listening,
+        }
     }
 
     /// A stream that the dialling side has opened: its end, and the far one.

@@ -22,7 +22,9 @@ pub struct RawQuic {
 pub fn call(endpoint: &Endpoint, address: SocketAddr, key: &RawKey) -> quinn::Connecting {
     let crypto = QuicClientConfig::try_from(key.dialling(&["byway/1"])).unwrap();
     let config = ClientConfig::new(Arc::new(crypto));
-    endpoint.connect_with(config, address, "byway.invalid").unwrap()
+    endpoint
+        .connect_with(config, address, "byway.invalid")
+        .unwrap()
 }
 
 impl RawQuic {
@@ -31,7 +33,12 @@ impl RawQuic {
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let connection = within(call(&endpoint, address, key)).await.unwrap();
         let (send, recv) = within(connection.open_bi()).await.unwrap();
-        Self { connection, send, recv, _endpoint: endpoint }
+        Self {
+            connection,
+            send,
+            recv,
+            _endpoint: endpoint,
+        }
     }
 
     /// A message on the control stream.

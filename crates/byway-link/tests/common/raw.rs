@@ -1,4 +1,5 @@
-//! Raw: a peer with a key of its own that authenticates as it should, or not, and then says whatever a test wants.
+//! Raw: a peer with a key of its own that authenticates as it should, or not, and then says
+//! whatever a test wants.
 
 use std::sync::Arc;
 
@@ -17,7 +18,9 @@ use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -32,10 +35,16 @@ pub struct RawKey {
 
 impl RawKey {
     pub fn generate() -> Self {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap().as_ref().to_vec();
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+            .unwrap()
+            .as_ref()
+            .to_vec();
         let signing = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.clone())).unwrap();
         let spki = signing.public_key().unwrap().as_ref().to_vec();
-        Self { certified: Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signing)), pkcs8 }
+        Self {
+            certified: Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signing)),
+            pkcs8,
+        }
     }
 
     /// The same as a node has it.
@@ -48,8 +57,9 @@ impl RawKey {
 
     /// How it dials, speaking `alpn`.
     pub fn dialling(&self, alpn: &[&str]) -> ClientConfig {
-        let builder = dialling()
-            .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::clone(&self.certified))));
+        let builder = dialling().with_client_cert_resolver(Arc::new(
+            AlwaysResolvesClientRawPublicKeys::new(Arc::clone(&self.certified)),
+        ));
         speaking(builder, alpn)
     }
 
@@ -89,7 +99,11 @@ fn speaking(mut config: ClientConfig, alpn: &[&str]) -> ClientConfig {
 /// The TLS of somebody who dials.
 pub async fn connect(stream: Stream, config: ClientConfig) -> std::io::Result<TlsStream<AsIo>> {
     let name = ServerName::try_from("byway.invalid").unwrap();
-    Ok(within(TlsConnector::from(Arc::new(config)).connect(name, AsIo(stream))).await?.into())
+    Ok(
+        within(TlsConnector::from(Arc::new(config)).connect(name, AsIo(stream)))
+            .await?
+            .into(),
+    )
 }
 
 /// The two directions of a mux that no core of ours drives.
@@ -119,14 +133,27 @@ impl RawPeer {
 
     fn over(tls: TlsStream<AsIo>) -> Self {
         let (from, to) = tokio::io::split(tls);
-        Self { says: RawSays(to), hears: RawHears { from, control: Vec::new() } }
+        Self {
+            says: RawSays(to),
+            hears: RawHears {
+                from,
+                control: Vec::new(),
+            },
+        }
     }
 }
 
 /// A hello of ours.
 pub fn hello() -> Hello {
     let (version_from, version_to) = wire::VERSIONS;
-    Hello { version_from, version_to, epoch: 1, attempt: 1, program: "raw".into(), ..Hello::default() }
+    Hello {
+        version_from,
+        version_to,
+        epoch: 1,
+        attempt: 1,
+        program: "raw".into(),
+        ..Hello::default()
+    }
 }
 
 impl RawSays {
@@ -153,12 +180,20 @@ impl RawSays {
     }
 
     pub async fn credit(&mut self, stream: u32, bytes: u32) {
-        self.frame(Kind::Credit, stream, &bytes.to_be_bytes()).await.unwrap();
+        self.frame(Kind::Credit, stream, &bytes.to_be_bytes())
+            .await
+            .unwrap();
     }
 }
 
 pub fn frame(kind: Kind, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Header { kind, stream, length: payload.len() }.encode().to_vec();
+    let mut bytes = Header {
+        kind,
+        stream,
+        length: payload.len(),
+    }
+    .encode()
+    .to_vec();
     bytes.extend_from_slice(payload);
     bytes
 }
@@ -168,7 +203,11 @@ impl RawHears {
     pub async fn frame(&mut self) -> std::io::Result<(Kind, u32, Vec<u8>)> {
         let mut header = [0; HEADER_BYTES];
         within(self.from.read_exact(&mut header)).await?;
-        let Header { kind, stream, length } = Header::decode(header).unwrap();
+        let Header {
+            kind,
+            stream,
+            length,
+        } = Header::decode(header).unwrap();
         let mut payload = vec![0; length];
         within(self.from.read_exact(&mut payload)).await?;
         Ok((kind, stream, payload))

@@ -47,8 +47,15 @@ impl ShapedPath {
             counts: Arc::clone(&counts[number]),
         };
         let lanes = [lane(0, &near, &far), lane(1, &far, &near)];
-        let tasks = lanes.into_iter().map(|lane| Handle::current().spawn(lane.run())).collect();
-        Self { address, counts, tasks }
+        let tasks = lanes
+            .into_iter()
+            .map(|lane| Handle::current().spawn(lane.run()))
+            .collect();
+        Self {
+            address,
+            counts,
+            tasks,
+        }
     }
 
     /// What became of the packets towards the node, and from it.
@@ -118,7 +125,8 @@ impl Lane {
             (false, None) => return,
         };
         if sent.is_err() {
-            self.counts.drops_after_all(datagram.len() + HEADER_BYTES, Cause::Device);
+            self.counts
+                .drops_after_all(datagram.len() + HEADER_BYTES, Cause::Device);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Check: `byway check -c byway.toml`: says everything that is wrong, or prints what the file means and warns of what it
-//! can hardly be meant to mean.
+//! Check: `byway check -c byway.toml`: says everything that is wrong, or prints what the file means
+//! and warns of what it can hardly be meant to mean.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,10 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     match args.load(common) {
         Ok(plan) => {
             terminal::note(format_args!("{} is valid", path.display()));
-            for warning in config::warnings(&plan).into_iter().chain(config::slash_warnings(&plan)) {
+            for warning in config::warnings(&plan)
+                .into_iter()
+                .chain(config::slash_warnings(&plan))
+            {
                 terminal::note(format_args!("warning: {warning}"));
             }
             if let Some(warning) = resolver_warning(&plan, &nsswitch()) {
@@ -56,13 +59,17 @@ mod tests {
     #[test]
     fn a_machine_that_resolves_by_more_than_dns_is_warned_about_unless_the_system_resolves() {
         let warning = |dial: &str, nsswitch: &str| {
-            let text = format!("{dial}\n[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"printer.local:9100\"\n");
+            let text =
+                format!("{dial}\n[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"printer.local:9100\"\n");
             let plan = config::parse(&text, "test.toml", Path::new("/tmp")).unwrap();
             resolver_warning(&plan, nsswitch)
         };
         let mdns = "hosts: files mdns4_minimal [NOTFOUND=return] dns\n";
         let text = warning("", mdns).unwrap();
-        assert!(text.contains("mdns4_minimal") && text.contains("resolver = \"system\""), "{text}");
+        assert!(
+            text.contains("mdns4_minimal") && text.contains("resolver = \"system\""),
+            "{text}"
+        );
         assert_eq!(warning("dial.resolver = \"system\"", mdns), None);
         assert_eq!(warning("", "hosts: files dns\n"), None);
     }

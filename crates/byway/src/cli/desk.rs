@@ -1,4 +1,5 @@
-//! Desk: `byway proxy join STRING --listen ADDR`: a SOCKS and HTTP egress that goes out through another node.
+//! Desk: `byway proxy join STRING --listen ADDR`: a SOCKS and HTTP egress that goes out through
+//! another node.
 
 use std::process::ExitCode;
 
@@ -12,8 +13,9 @@ use crate::config::{self, File, ProxyFlags};
 /// Who may go out, and through which node.
 #[derive(Args, Debug)]
 pub(super) struct DeskArgs {
-    /// The join string that `byway proxy serve` prints there; - reads it from standard input, as leaving it out does in
-    /// a pipe. Better not here, where others on this machine can see it: in --join-file or in the variable BYWAY_JOIN
+    /// The join string that `byway proxy serve` prints there; - reads it from standard input, as
+    /// leaving it out does in a pipe. Better not here, where others on this machine can see it: in
+    /// --join-file or in the variable BYWAY_JOIN
     #[arg(value_name = "STRING")]
     join: Option<String>,
     /// The same, as `byway http` and `byway tcp` take it
@@ -21,12 +23,17 @@ pub(super) struct DeskArgs {
     join_flag: Option<String>,
     #[command(flatten)]
     link: JoinArgs,
-    /// Where to listen: 127.0.0.1:1081, unix:/run/x.sock; port 0 takes any free one. An address that others can reach
-    /// asks for --user or --open-to-the-world
+    /// Where to listen: 127.0.0.1:1081, unix:/run/x.sock; port 0 takes any free one. An address
+    /// that others can reach asks for --user or --open-to-the-world
     #[arg(long, value_name = "ADDR", required = true, alias = "from")]
     listen: Vec<String>,
     /// Who may use it; may be given several times. Without any, everybody who can reach the address
-    #[arg(long, value_name = "NAME:PASSWORD", env = "BYWAY_PROXY_USER", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "NAME:PASSWORD",
+        env = "BYWAY_PROXY_USER",
+        hide_env_values = true
+    )]
     user: Vec<String>,
     /// Serve everybody who can reach a public address, without a password
     #[arg(long)]

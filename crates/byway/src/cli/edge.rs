@@ -11,11 +11,12 @@ use crate::config::{self, File};
 /// Where to listen and where to send requests.
 #[derive(Args, Debug)]
 pub(super) struct EdgeArgs {
-    /// Where to listen: 127.0.0.1:8080, :8080 for every address, unix:/run/x.sock; port 0 takes any free one
+    /// Where to listen: 127.0.0.1:8080, :8080 for every address, unix:/run/x.sock; port 0 takes any
+    /// free one
     #[arg(long, value_name = "ADDR", required = true, alias = "from")]
     listen: Vec<String>,
-    /// Upstreams, balanced round robin: a port of this machine such as 3000, HOST:PORT, https://name,
-    /// unix:/run/app.sock
+    /// Upstreams, balanced round robin: a port of this machine such as 3000, HOST:PORT,
+    /// https://name, unix:/run/app.sock
     #[arg(long, value_name = "UPSTREAM", required = true)]
     to: Vec<String>,
     #[command(flatten)]

@@ -1,4 +1,5 @@
-//! Examples: what stands at the end of each `--help`. Every line can be pasted; a test parses each of them.
+//! Examples: what stands at the end of each `--help`. Every line can be pasted; a test parses each
+//! of them.
 
 pub(super) const BYWAY: &str = "\
 Examples:
@@ -118,7 +119,10 @@ mod tests {
     /// Every command that a person can type, with its help.
     fn commands(command: &clap::Command, path: &str, found: &mut Vec<(String, clap::Command)>) {
         found.push((path.to_owned(), command.clone()));
-        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        for below in command
+            .get_subcommands()
+            .filter(|below| below.get_name() != "help")
+        {
             commands(below, &format!("{path} {}", below.get_name()), found);
         }
     }
@@ -128,16 +132,30 @@ mod tests {
         let mut found = Vec::new();
         commands(&Cli::command(), "byway", &mut found);
         for (path, command) in found {
-            let shown = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let lines: Vec<&str> =
-                shown.lines().filter_map(|line| line.split_once("byway ")).map(|(_, args)| args).collect();
-            assert!(shown.starts_with("Examples:\n") && !lines.is_empty(), "{path}: {shown}");
+            let shown = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let lines: Vec<&str> = shown
+                .lines()
+                .filter_map(|line| line.split_once("byway "))
+                .map(|(_, args)| args)
+                .collect();
+            assert!(
+                shown.starts_with("Examples:\n") && !lines.is_empty(),
+                "{path}: {shown}"
+            );
             for line in lines.iter().filter(|line| !line.contains('`')) {
                 let args = line.split("   ").next().unwrap_or_default();
                 let args = args.split(['<', '>']).next().unwrap_or_default();
-                let parsed = Cli::try_parse_from(std::iter::once("byway").chain(args.split_whitespace()));
+                let parsed =
+                    Cli::try_parse_from(std::iter::once("byway").chain(args.split_whitespace()));
                 let is_help = |error: &clap::Error| error.exit_code() == 0;
-                assert!(parsed.as_ref().err().is_none_or(is_help), "{path}: {line}: {:?}", parsed.err());
+                assert!(
+                    parsed.as_ref().err().is_none_or(is_help),
+                    "{path}: {line}: {:?}",
+                    parsed.err()
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Explain: `byway explain URL [-c byway.toml]`: what each listener would do with a request, and why.
+//! Explain: `byway explain URL [-c byway.toml]`: what each listener would do with a request, and
+//! why.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,9 +14,12 @@ use crate::route::explain::{Question, explain};
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
     /// What would be asked for.
-    #[arg(help = "What would be asked for: https://10.0.0.5/, http://app.example.com/api, example.com:443")]
+    #[arg(
+        help = "What would be asked for: https://10.0.0.5/, http://app.example.com/api, example.com:443"
+    )]
     url: String,
-    /// The config file. Default: byway.toml if there is one, else what `byway proxy` does without options
+    /// The config file. Default: byway.toml if there is one, else what `byway proxy` does without
+    /// options
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The same, without -c
@@ -26,7 +30,8 @@ pub(super) struct ExplainArgs {
     user: Option<String>,
 }
 
-/// Prints one paragraph a listener on stdout. Exit code 0 whatever the answer; 2 if the question cannot be read.
+/// Prints one paragraph a listener on stdout. Exit code 0 whatever the answer; 2 if the question
+/// cannot be read.
 pub(super) fn run(args: &ExplainArgs, common: &Common) -> ExitCode {
     let question = match Question::parse(&args.url, args.user.as_deref()) {
         Ok(question) => question,
@@ -48,7 +53,13 @@ fn plan(args: &ExplainArgs, common: &Common) -> Result<Plan, config::ConfigError
         None if beside.exists() => config::load(&beside, &common.state()),
         None => {
             let listen = vec!["127.0.0.1:1080".into()];
-            config::from_flags(&File::for_proxy(ProxyFlags { listen, ..ProxyFlags::default() }), &common.state())
+            config::from_flags(
+                &File::for_proxy(ProxyFlags {
+                    listen,
+                    ..ProxyFlags::default()
+                }),
+                &common.state(),
+            )
         }
     }
 }

@@ -15,8 +15,9 @@ pub(super) struct ExposeArgs {
     /// What is exposed: a port of this machine such as 3000, HOST:PORT, or unix:/run/x.sock
     #[arg(value_name = "TARGET")]
     target: String,
-    /// The join string that `byway serve` prints there; - reads it from standard input, as leaving it out does in a
-    /// pipe. Better not here, where others on this machine can see it: in --join-file or in the variable BYWAY_JOIN
+    /// The join string that `byway serve` prints there; - reads it from standard input, as leaving
+    /// it out does in a pipe. Better not here, where others on this machine can see it: in
+    /// --join-file or in the variable BYWAY_JOIN
     #[arg(long, value_name = "STRING")]
     join: Option<String>,
     #[command(flatten)]
@@ -34,7 +35,12 @@ pub(super) fn run(service: ExposedFlags, args: &ExposeArgs, common: &Common) -> 
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    let file = File::for_expose(ExposeFlags { service, to: args.target.clone(), join, carrier: args.link.carrier() });
+    let file = File::for_expose(ExposeFlags {
+        service,
+        to: args.target.clone(),
+        join,
+        carrier: args.link.carrier(),
+    });
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => serve::serve(plan, None, common),
         Err(errors) => refuse(&errors),

@@ -1,4 +1,5 @@
-//! Http: `byway http TARGET --join STRING`: exposes an HTTP service of this machine through another node.
+//! Http: `byway http TARGET --join STRING`: exposes an HTTP service of this machine through another
+//! node.
 
 use std::process::ExitCode;
 
@@ -13,12 +14,12 @@ use crate::config::ExposedFlags;
 pub(super) struct HttpArgs {
     #[command(flatten)]
     expose: ExposeArgs,
-    /// Its name: the label in front of the other node's domain. Default: a random one, which the state folder keeps for
-    /// this target and join string
+    /// Its name: the label in front of the other node's domain. Default: a random one, which the
+    /// state folder keeps for this target and join string
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The Host that the service sees: keep (the public name), upstream (the target's own, for dev servers that check
-    /// it), or a name such as app.test. Default: keep
+    /// The Host that the service sees: keep (the public name), upstream (the target's own, for dev
+    /// servers that check it), or a name such as app.test. Default: keep
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// Taken so that its error can name the right command.
@@ -29,8 +30,17 @@ pub(super) struct HttpArgs {
 /// Serves until a signal says stop.
 pub(super) fn run(args: &HttpArgs, common: &Common) -> ExitCode {
     if args.port.is_some() {
-        terminal::error("`--port` belongs to `byway tcp`: visitors reach an HTTP service by its name, see `--name`");
+        terminal::error(
+            "`--port` belongs to `byway tcp`: visitors reach an HTTP service by its name, see `--name`",
+        );
         return ExitCode::from(EXIT_CONFIG);
     }
-    expose::run(ExposedFlags::Http { name: args.name.clone(), host: args.host.clone() }, &args.expose, common)
+    expose::run(
+        ExposedFlags::Http {
+            name: args.name.clone(),
+            host: args.host.clone(),
+        },
+        &args.expose,
+        common,
+    )
 }

@@ -22,7 +22,8 @@ pub(super) struct JoinArgs {
     /// A file whose first line that is not empty is the join string
     #[arg(long, value_name = "FILE")]
     join_file: Option<String>,
-    /// What the link runs over. Default: auto, which is QUIC, and TLS where QUIC does not get through
+    /// What the link runs over. Default: auto, which is QUIC, and TLS where QUIC does not get
+    /// through
     #[arg(long, value_name = "CARRIER", value_parser = ["auto", "quic", "tls"])]
     carrier: Option<String>,
 }
@@ -76,9 +77,15 @@ struct Ways<'a> {
 }
 
 impl Ways<'_> {
-    /// What stands nearest to the person counts: the argument, the file, the variable, then what is piped in.
+    /// What stands nearest to the person counts: the argument, the file, the variable, then what is
+    /// piped in.
     fn find(self, input: impl Read) -> Result<JoinFlag, NoJoin> {
-        let text = |from, text: &str| Ok(JoinFlag::Text { from, text: Secret::new(text) });
+        let text = |from, text: &str| {
+            Ok(JoinFlag::Text {
+                from,
+                text: Secret::new(text),
+            })
+        };
         match (self.given, self.file, &self.variable) {
             (Some(_), Some(_), _) => Err(NoJoin::Twice(self.name)),
             (Some("-"), None, _) => text("standard input", &self.first_line(input)?),
@@ -112,7 +119,13 @@ mod tests {
     use super::*;
 
     /// A terminal with nothing given.
-    const NOTHING: Ways<'static> = Ways { given: None, name: "--join", file: None, variable: None, at_terminal: true };
+    const NOTHING: Ways<'static> = Ways {
+        given: None,
+        name: "--join",
+        file: None,
+        variable: None,
+        at_terminal: true,
+    };
 
     fn found(ways: Ways<'_>, input: impl Read) -> Result<String, String> {
         match ways.find(input) {
@@ -132,23 +145,48 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_counts_before_a_file_a_file_before_the_variable_and_that_before_standard_input() {
+    fn an_argument_counts_before_a_file_a_file_before_the_variable_and_that_before_standard_input()
+    {
         let variable = Some("v".to_owned());
-        let ways = Ways { given: Some("a"), variable: variable.clone(), at_terminal: false, ..NOTHING };
+        let ways = Ways {
+            given: Some("a"),
+            variable: variable.clone(),
+            at_terminal: false,
+            ..NOTHING
+        };
         assert_eq!(found(ways, Untouched), Ok("--join: a".into()));
-        let ways = Ways { file: Some("f"), variable: variable.clone(), at_terminal: false, ..NOTHING };
+        let ways = Ways {
+            file: Some("f"),
+            variable: variable.clone(),
+            at_terminal: false,
+            ..NOTHING
+        };
         assert_eq!(found(ways, Untouched), Ok("file f".into()));
-        let ways = Ways { variable, at_terminal: false, ..NOTHING };
+        let ways = Ways {
+            variable,
+            at_terminal: false,
+            ..NOTHING
+        };
         assert_eq!(found(ways, Untouched), Ok("BYWAY_JOIN: v".into()));
         assert_eq!(
-            found(Ways { at_terminal: false, ..NOTHING }, &b"\n s \r\nmore"[..]),
+            found(
+                Ways {
+                    at_terminal: false,
+                    ..NOTHING
+                },
+                &b"\n s \r\nmore"[..]
+            ),
             Ok("standard input: s".into())
         );
     }
 
     #[test]
     fn a_dash_reads_standard_input_even_from_a_terminal() {
-        let ways = Ways { given: Some("-"), variable: Some("v".to_owned()), ..NOTHING };
+        let ways = Ways {
+            given: Some("-"),
+            variable: Some("v".to_owned()),
+            ..NOTHING
+        };
         assert_eq!(found(ways, &b"s\n"[..]), Ok("standard input: s".into()));
     }
 
@@ -158,24 +196,58 @@ mod tests {
                     standard input; `byway serve` and `byway proxy serve` print one";
         assert_eq!(found(NOTHING, Untouched), Err(told.into()));
         for empty in ["", "\n", " \r\n\n"] {
-            assert_eq!(found(Ways { at_terminal: false, ..NOTHING }, empty.as_bytes()), Err(told.into()));
+            assert_eq!(
+                found(
+                    Ways {
+                        at_terminal: false,
+                        ..NOTHING
+                    },
+                    empty.as_bytes()
+                ),
+                Err(told.into())
+            );
         }
     }
 
     #[test]
     fn an_argument_and_a_file_are_one_too_many() {
-        let ways = Ways { given: Some("by1.secret@h:1"), file: Some("f"), ..NOTHING };
+        let ways = Ways {
+            given: Some("by1.secret@h:1"),
+            file: Some("f"),
+            ..NOTHING
+        };
         let error = found(ways, Untouched).unwrap_err();
-        assert_eq!(error, "the join string is there twice, by --join and by --join-file: leave one of them out");
+        assert_eq!(
+            error,
+            "the join string is there twice, by --join and by --join-file: leave one of them out"
+        );
     }
 
     #[test]
     fn a_line_that_never_ends_is_read_for_four_kibibytes_and_refused() {
-        let ways = || Ways { given: Some("-"), ..NOTHING };
-        assert!(found(ways(), io::repeat(b'x')).unwrap_err().contains("longer than any join string"));
-        assert!(found(ways(), io::repeat(b'\n')).unwrap_err().starts_with("there is no join string"));
-        assert!(found(ways(), Untouched).unwrap_err().ends_with("standard input: was read"));
-        assert_eq!(found(ways(), &b"no end of line"[..]), Ok("standard input: no end of line".into()));
+        let ways = || Ways {
+            given: Some("-"),
+            ..NOTHING
+        };
+        assert!(
+            found(ways(), io::repeat(b'x'))
+                .unwrap_err()
+                .contains("longer than any join string")
+        );
+        assert!(
+            found(ways(), io::repeat(b'\n'))
+                .unwrap_err()
+                .starts_with("there is no join string")
+        );
+        assert!(
+            found(ways(), Untouched)
+                .unwrap_err()
+                .ends_with("standard input: was read")
+        );
+        assert_eq!(
+            found(ways(), &b"no end of line"[..]),
+            Ok("standard input: no end of line".into())
+        );
     }
 
     #[test]
@@ -184,11 +256,23 @@ mod tests {
         struct Open(bool);
         impl Read for Open {
             fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-                assert!(!std::mem::replace(&mut self.0, true), "the line was there already");
+                assert!(
+                    !std::mem::replace(&mut self.0, true),
+                    "the line was there already"
+                );
                 buf[..2].copy_from_slice(b"s\n");
                 Ok(2)
             }
         }
-        assert_eq!(found(Ways { at_terminal: false, ..NOTHING }, Open(false)), Ok("standard input: s".into()));
+        assert_eq!(
+            found(
+                Ways {
+                    at_terminal: false,
+                    ..NOTHING
+                },
+                Open(false)
+            ),
+            Ok("standard input: s".into())
+        );
     }
 }

@@ -6,7 +6,8 @@ use byway_link::Key;
 
 use super::{Common, terminal};
 
-/// Prints the id, which is the beginning of the fingerprint, and the whole fingerprint. The private half stays where it is.
+/// Prints the id, which is the beginning of the fingerprint, and the whole fingerprint. The private
+/// half stays where it is.
 pub(super) fn run(common: &Common) -> ExitCode {
     match Key::load_or_create(&common.state().join("key")) {
         Ok(key) => {

@@ -20,8 +20,8 @@ pub(super) struct ServeArgs {
     /// HTTP services become NAME.DOMAIN; needs --http
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
-    /// How others reach this machine, for the join string. Default: the domain, or the address of --listen if it is a
-    /// single one
+    /// How others reach this machine, for the join string. Default: the domain, or the address of
+    /// --listen if it is a single one
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
     #[command(flatten)]

@@ -1,6 +1,8 @@
-//! Cli: one file a verb. Every verb makes a Plan or reads one; `serve` is what the serving verbs share.
+//! Cli: one file a verb. Every verb makes a Plan or reads one; `serve` is what the serving verbs
+//! share.
 //!
-//! Data goes to stdout, everything else to stderr. Exit codes: 0 clean, 1 run time, 2 config or auth.
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 clean, 1 run time, 2 config or
+//! auth.
 
 mod check;
 pub mod demo;
@@ -31,7 +33,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::ConfigErrors;
 use crate::observe::log::{self, LogFormat};
 
-/// Moves bytes and HTTP requests by way of somewhere else: an edge, an egress, exposed services, one binary.
+/// Moves bytes and HTTP requests by way of somewhere else: an edge, an egress, exposed services,
+/// one binary.
 #[derive(Debug, Parser)]
 #[command(name = "byway", version, arg_required_else_help = true, after_help = examples::BYWAY)]
 pub struct Cli {
@@ -50,9 +53,16 @@ pub struct Common {
     #[arg(long, value_name = "DIR", env = "BYWAY_STATE", global = true)]
     state: Option<PathBuf>,
     /// How log lines on stderr look
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, global = true)]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        global = true
+    )]
     log: LogFormat,
-    /// error, warn, info, debug, trace, or a filter such as byway=debug. Default: info; of demo, warn
+    /// error, warn, info, debug, trace, or a filter such as byway=debug. Default: info; of demo,
+    /// warn
     #[arg(long, value_name = "LEVEL", env = "BYWAY_LOG", global = true)]
     log_level: Option<String>,
 }
@@ -60,7 +70,11 @@ pub struct Common {
 impl Common {
     /// The state folder that is meant (XDG Base Directory Specification).
     fn state(&self) -> PathBuf {
-        let from = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let from = |name: &str| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         self.state
             .clone()
             .or_else(|| from("XDG_STATE_HOME").map(|base| base.join("byway")))
@@ -71,7 +85,8 @@ impl Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Everything on loopback in one go: an origin, an edge, an egress, and nodes that are linked; prints what to try
+    /// Everything on loopback in one go: an origin, an edge, an egress, and nodes that are linked;
+    /// prints what to try
     #[command(after_help = examples::DEMO)]
     Demo(demo::DemoArgs),
     /// Serve what a config file says
@@ -115,7 +130,8 @@ impl Cli {
         match Self::try_parse_from(without_help_of_help(std::env::args_os().collect())) {
             Ok(cli) => cli.run(),
             Err(error) => {
-                // Help and version go to stdout, whose reader may have left (`byway --help | head -1`).
+                // Help and version go to stdout, whose reader may have left
+                // (`byway --help | head -1`).
                 let _ = error.print();
                 u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
             }
@@ -124,8 +140,12 @@ impl Cli {
 
     fn run(self) -> ExitCode {
         let Self { common, verb } = self;
-        // The demo prints what to try, which the log of its three nodes would bury. As JSON the ready line is an event.
-        let given = common.log_level.as_deref().filter(|level| !level.trim().is_empty());
+        // The demo prints what to try, which the log of its three nodes would bury. As JSON the
+        // ready line is an event.
+        let given = common
+            .log_level
+            .as_deref()
+            .filter(|level| !level.trim().is_empty());
         let level = given.unwrap_or(match verb {
             Verb::Demo(_) if common.log == LogFormat::Human => "warn",
             _ => "info",

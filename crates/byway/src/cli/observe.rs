@@ -7,14 +7,15 @@ use crate::config::ObserveFlags;
 /// Access log and metrics.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct ObserveArgs {
-    /// Writes a line for each request to this file, or to standard output: stdout, off, or a path. SIGUSR1 opens the
-    /// file again. Default: off
+    /// Writes a line for each request to this file, or to standard output: stdout, off, or a path.
+    /// SIGUSR1 opens the file again. Default: off
     #[arg(long, value_name = "PATH")]
     access_log: Option<String>,
     /// How those lines look: combined, as nginx and Apache write them, or json. Default: combined
     #[arg(long, value_name = "FORMAT")]
     access_log_format: Option<String>,
-    /// Answers GET /metrics (Prometheus) and GET /healthz here: 127.0.0.1:9100. There is no password. Default: nowhere
+    /// Answers GET /metrics (Prometheus) and GET /healthz here: 127.0.0.1:9100. There is no
+    /// password. Default: nowhere
     #[arg(long, value_name = "ADDR")]
     metrics: Vec<String>,
 }

@@ -1,5 +1,5 @@
-//! Proxy: `byway proxy --listen ADDR`: a SOCKS and HTTP egress in one line, which dials by itself. With two nodes, `byway
-//! proxy serve` is the exit and `byway proxy join` the desk.
+//! Proxy: `byway proxy --listen ADDR`: a SOCKS and HTTP egress in one line, which dials by itself.
+//! With two nodes, `byway proxy serve` is the exit and `byway proxy join` the desk.
 
 use std::process::ExitCode;
 
@@ -34,18 +34,24 @@ enum TwoHop {
 /// Who may go out, and where to.
 #[derive(Args, Debug)]
 struct AloneArgs {
-    /// Where to listen: 127.0.0.1:1080, unix:/run/x.sock; port 0 takes any free one. An address that others can reach
-    /// asks for --user or --open-to-the-world
+    /// Where to listen: 127.0.0.1:1080, unix:/run/x.sock; port 0 takes any free one. An address
+    /// that others can reach asks for --user or --open-to-the-world
     #[arg(long, value_name = "ADDR", required = true, alias = "from")]
     listen: Vec<String>,
     /// Who may use it; may be given several times. Without any, everybody who can reach the address
-    #[arg(long, value_name = "NAME:PASSWORD", env = "BYWAY_PROXY_USER", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "NAME:PASSWORD",
+        env = "BYWAY_PROXY_USER",
+        hide_env_values = true
+    )]
     user: Vec<String>,
-    /// Opens a network or an address that is denied by default (loopback, private, …): 127.0.0.0/8, 10.0.0.5:443; :25
-    /// opens the port of mail delivery
+    /// Opens a network or an address that is denied by default (loopback, private, …): 127.0.0.0/8,
+    /// 10.0.0.5:443; :25 opens the port of mail delivery
     #[arg(long, value_name = "CIDR")]
     allow: Vec<String>,
-    /// Denies a network, a host, a domain with a dot in front, or a port: 10.0.0.0/8, ads.example, .ads.example, :22
+    /// Denies a network, a host, a domain with a dot in front, or a port: 10.0.0.0/8, ads.example,
+    /// .ads.example, :22
     #[arg(long, value_name = "TARGET")]
     deny: Vec<String>,
     /// The most that one stream may receive: 25MiB/s, 200Mbit/s

@@ -25,7 +25,10 @@ pub(super) struct RunArgs {
 impl RunArgs {
     /// The file that is meant.
     pub(super) fn path(&self) -> PathBuf {
-        self.config.clone().or_else(|| self.file.clone()).unwrap_or_else(|| "byway.toml".into())
+        self.config
+            .clone()
+            .or_else(|| self.file.clone())
+            .unwrap_or_else(|| "byway.toml".into())
     }
 
     /// The Plan of that file, and of the flags beside it.

@@ -1,7 +1,8 @@
 //! Serve: what the serving verbs share: start, say that it is ready, wait for a signal, drain.
 //!
 //! In:    a Plan, and where to read a newer one at SIGHUP.
-//! Out:   an exit code; on stdout, if a person typed the command, join strings and public addresses, one a line.
+//! Out:   an exit code; on stdout, if a person typed the command, join strings and public
+//!        addresses, one a line.
 //! Never: starts by half, and never writes a join string to a log.
 
 use std::process::ExitCode;
@@ -20,8 +21,8 @@ use crate::node::{Listening, Node};
 use crate::observe::log::LogFormat;
 use crate::os::{descriptors, inherit};
 
-/// Serves `plan` until a signal says stop. Without a file to reload from, a person typed it all: what a daemon would wait
-/// out is then told and is the end.
+/// Serves `plan` until a signal says stop. Without a file to reload from, a person typed it all:
+/// what a daemon would wait out is then told and is the end.
 pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -> ExitCode {
     descriptors::raise_limit();
     let mut inherited = inherit::from_environment();
@@ -34,7 +35,9 @@ pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -
         }
     };
     for address in inherited.left() {
-        tracing::warn!("the socket on {address} was handed over, but no listener of the config has that address");
+        tracing::warn!(
+            "the socket on {address} was handed over, but no listener of the config has that address"
+        );
     }
     let runtime = node.runtime().clone();
     let code = runtime.block_on(async {
@@ -62,7 +65,9 @@ pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -
 
 /// Tells news as they come; resolves with an exit code when there is nothing left to wait for.
 async fn tell(news: Option<mpsc::UnboundedReceiver<News>>, person: bool) -> ExitCode {
-    let Some(mut news) = news else { return std::future::pending().await };
+    let Some(mut news) = news else {
+        return std::future::pending().await;
+    };
     while let Some(news) = news.recv().await {
         match news {
             News::Join { text, .. } if person => say(&format!("join {text}")),
@@ -70,10 +75,16 @@ async fn tell(news: Option<mpsc::UnboundedReceiver<News>>, person: bool) -> Exit
                 tracing::info!("the join string of {listener} stands in {}", file.display());
             }
             News::Public { address, .. } if person => say(&address),
-            News::Public { service, address } => tracing::info!("`{service}` is public at {address}"),
+            News::Public { service, address } => {
+                tracing::info!("`{service}` is public at {address}")
+            }
             News::Ended { detail, is_config } => {
                 terminal::error(detail);
-                return if is_config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE };
+                return if is_config {
+                    ExitCode::from(EXIT_CONFIG)
+                } else {
+                    ExitCode::FAILURE
+                };
             }
         }
     }
@@ -88,16 +99,23 @@ fn say(line: &str) {
 /// How long the ready line waits for the first answer to a link's first dial.
 const FIRST_DIAL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// One line on stderr: `ready: edge on 127.0.0.1:8080, proxy on 127.0.0.1:1080`; of links that the node dials it says
-/// whether they are up. Listeners serve already. A dial that fails for good has an error of its own and no ready line.
+/// One line on stderr: `ready: edge on 127.0.0.1:8080, proxy on 127.0.0.1:1080`; of links that the
+/// node dials it says whether they are up. Listeners serve already. A dial that fails for good has
+/// an error of its own and no ready line.
 pub(super) async fn say_ready(nodes: &[&Node], format: LogFormat) {
     let deadline = Instant::now() + FIRST_DIAL_PATIENCE;
     let mut parts = Vec::new();
     for node in nodes {
         let plan = node.shared().plan.load_full();
-        parts.extend(node.listening().iter().map(|listening| described(&plan, listening)));
+        parts.extend(
+            node.listening()
+                .iter()
+                .map(|listening| described(&plan, listening)),
+        );
         for join in &plan.joins {
-            let Some(joined) = node.shared().links.joined(&join.id) else { continue };
+            let Some(joined) = node.shared().links.joined(&join.id) else {
+                continue;
+            };
             match joined.first_dial(deadline).await {
                 FirstDial::Final => return,
                 first => parts.push(format!("link to {} ({first})", join.join.address)),
@@ -107,15 +125,17 @@ pub(super) async fn say_ready(nodes: &[&Node], format: LogFormat) {
     print_ready(&parts.join(", "), format);
 }
 
-/// The same for a node whose addresses are printed elsewhere: `ready: 12 listeners, 4 links`. A link that is not up has a
-/// warning of its own.
+/// The same for a node whose addresses are printed elsewhere: `ready: 12 listeners, 4 links`. A
+/// link that is not up has a warning of its own.
 pub(super) async fn say_ready_in_short(nodes: &[&Node], format: LogFormat) {
     let deadline = Instant::now() + FIRST_DIAL_PATIENCE;
     let (mut listeners, mut links) = (0, 0);
     for node in nodes {
         listeners += node.listening().len();
         for join in &node.shared().plan.load_full().joins {
-            let Some(joined) = node.shared().links.joined(&join.id) else { continue };
+            let Some(joined) = node.shared().links.joined(&join.id) else {
+                continue;
+            };
             joined.first_dial(deadline).await;
             links += 1;
         }
@@ -155,7 +175,9 @@ fn reload(node: &Node, from: Option<&RunArgs>, common: &Common) {
         Ok(plan) => {
             run::warn(&plan);
             match node.apply(plan) {
-                Err(error) => tracing::error!("reload refused, the old config stays in force: {error}"),
+                Err(error) => {
+                    tracing::error!("reload refused, the old config stays in force: {error}")
+                }
                 Ok(diff) => tracing::info!("reloaded {}:\n{diff}", path.display()),
             }
         }

@@ -1,4 +1,5 @@
-//! Tcp: `byway tcp TARGET --join STRING`: exposes a TCP service of this machine through another node.
+//! Tcp: `byway tcp TARGET --join STRING`: exposes a TCP service of this machine through another
+//! node.
 
 use std::process::ExitCode;
 
@@ -23,5 +24,12 @@ pub(super) struct TcpArgs {
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &TcpArgs, common: &Common) -> ExitCode {
-    expose::run(ExposedFlags::Tcp { name: args.name.clone(), port: args.port }, &args.expose, common)
+    expose::run(
+        ExposedFlags::Tcp {
+            name: args.name.clone(),
+            port: args.port,
+        },
+        &args.expose,
+        common,
+    )
 }

@@ -1,7 +1,9 @@
-//! Token: `byway token list | add | revoke | forget`: the grants by which other nodes join this one.
+//! Token: `byway token list | add | revoke | forget`: the grants by which other nodes join this
+//! one.
 //!
-//! In:    the state folder.   Out: a table, a join string, or what is wrong.   Never: shows the secret of a grant that is
-//! there already: only its join string holds it.
+//! In:    the state folder.
+//! Out:   a table, a join string, or what is wrong.
+//! Never: shows the secret of a grant that is there already: only its join string holds it.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -142,7 +144,12 @@ fn add(args: &AddArgs, state: &Path, grants: &Grants) -> ExitCode {
     };
     let made = grants.create(purpose, conflict(args.on_conflict), args.ports.clone());
     finish(made.map(|(id, secret)| {
-        let join = JoinString { pin: key.fingerprint(), id, secret, address };
+        let join = JoinString {
+            pin: key.fingerprint(),
+            id,
+            secret,
+            address,
+        };
         format!("join {}\n", join.expose())
     }))
 }
@@ -172,8 +179,10 @@ fn table(grants: &[Grant]) -> String {
     if grants.is_empty() {
         return String::new();
     }
-    let mut text =
-        format!("{:<14}{:<9}{:<13}{:<10}{:<20}{}\n", "ID", "PURPOSE", "PORTS", "CONFLICT", "CREATED", "STATE");
+    let mut text = format!(
+        "{:<14}{:<9}{:<13}{:<10}{:<20}{}\n",
+        "ID", "PURPOSE", "PORTS", "CONFLICT", "CREATED", "STATE"
+    );
     for grant in grants {
         let ports = format!("{}-{}", grant.ports.start(), grant.ports.end());
         let conflict = match grant.conflict {
@@ -184,7 +193,10 @@ fn table(grants: &[Grant]) -> String {
         let state = if grant.revoked { "revoked" } else { "good" };
         let created = date(grant.created_s);
         let purpose = grant.purpose.to_string();
-        text += &format!("{:<14}{purpose:<9}{ports:<13}{conflict:<10}{created:<20}{state}\n", grant.id.to_string());
+        text += &format!(
+            "{:<14}{purpose:<9}{ports:<13}{conflict:<10}{created:<20}{state}\n",
+            grant.id.to_string()
+        );
     }
     text
 }
@@ -192,7 +204,11 @@ fn table(grants: &[Grant]) -> String {
 /// `2026-11-25 16:40` in UTC.
 fn date(seconds: u64) -> String {
     let (year, month, day) = civil(seconds / 86_400);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}",
+        seconds / 3600 % 24,
+        seconds / 60 % 60
+    )
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use byway_dial::Target;
 /// What a listener listens on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Bind {
-    /// An address and a port; port 0 lets the system choose one. `[::]` stands for every address, IPv6 and IPv4.
+    /// An address and a port; port 0 lets the system choose one. `[::]` stands for every address,
+    /// IPv6 and IPv4.
     Tcp(SocketAddr),
     /// The absolute path of a Unix socket.
     Unix(PathBuf),
@@ -24,19 +25,25 @@ pub enum Bind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadBind {
     /// There is no port in it.
-    #[error("`{0}` has no port: write 127.0.0.1:8080, [::1]:8080, :8080 for every address, or unix:/run/x.sock")]
+    #[error(
+        "`{0}` has no port: write 127.0.0.1:8080, [::1]:8080, :8080 for every address, or unix:/run/x.sock"
+    )]
     NoPort(String),
     /// A path without `unix:` before it.
     #[error("`{0}` is a path: for a Unix socket write unix:{0}")]
     SocketPath(String),
     /// A number alone.
-    #[error("`{0}` is a port alone: write 127.0.0.1:{0} for this machine only, or :{0} for every address")]
+    #[error(
+        "`{0}` is a port alone: write 127.0.0.1:{0} for this machine only, or :{0} for every address"
+    )]
     PortAlone(u16),
     /// What stands for the port is none.
     #[error("`{0}` is no port: write a number from 0 to 65535, where 0 lets the system choose")]
     Port(String),
     /// A name or something else that is no address.
-    #[error("`{0}` is no address of this machine: write 127.0.0.1, [::1], localhost, or nothing for every address")]
+    #[error(
+        "`{0}` is no address of this machine: write 127.0.0.1, [::1], localhost, or nothing for every address"
+    )]
     Host(String),
     /// A URL.
     #[error("`{0}` is a URL: a listener takes an address alone, such as 127.0.0.1:8080")]
@@ -53,7 +60,9 @@ pub enum BadSocketPath {
     #[error("`unix:{0}` is not absolute: write the whole path, such as unix:/run/app.sock")]
     Relative(String),
     /// Longer than the system's address structure.
-    #[error("the path of the Unix socket has {0} bytes: the system takes at most {MOST_PATH_BYTES}")]
+    #[error(
+        "the path of the Unix socket has {0} bytes: the system takes at most {MOST_PATH_BYTES}"
+    )]
     TooLong(usize),
     /// Holds a control character.
     #[error("the path of the Unix socket holds a control character")]
@@ -72,7 +81,8 @@ impl Bind {
         }
     }
 
-    /// Whether the two cannot be listened on at once. Port 0 never clashes: the system chooses a free one.
+    /// Whether the two cannot be listened on at once. Port 0 never clashes: the system chooses a
+    /// free one.
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Unix(a), Self::Unix(b)) => a == b,
@@ -91,7 +101,8 @@ impl Bind {
             (Self::Unix(here), Target::Unix(there)) => here == there,
             (Self::Tcp(here), Target::Addr(there)) => {
                 let local = there.ip().is_loopback() || there.ip().is_unspecified();
-                here.port() == there.port() && (here.ip() == there.ip() || (local && covers(here.ip(), there.ip())))
+                here.port() == there.port()
+                    && (here.ip() == there.ip() || (local && covers(here.ip(), there.ip())))
             }
             _ => false,
         }
@@ -123,19 +134,27 @@ impl FromStr for Bind {
         if text.starts_with('/') {
             return Err(BadBind::SocketPath(text.into()));
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| BadBind::NoPort(text.into()))?;
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| BadBind::NoPort(text.into()))?;
         if host.contains(':') && !host.ends_with(']') {
             return Err(BadBind::NoPort(text.into()));
         }
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-        let number = port.parse::<u16>().ok().filter(|_| digits).ok_or_else(|| BadBind::Port(port.into()))?;
+        let number = port
+            .parse::<u16>()
+            .ok()
+            .filter(|_| digits)
+            .ok_or_else(|| BadBind::Port(port.into()))?;
         if host.is_empty() {
             return Ok(Self::Tcp((Ipv6Addr::UNSPECIFIED, number).into()));
         }
         if host.eq_ignore_ascii_case("localhost") {
             return Ok(Self::Tcp((Ipv4Addr::LOCALHOST, number).into()));
         }
-        text.parse().map(Self::Tcp).map_err(|_| BadBind::Host(host.into()))
+        text.parse()
+            .map(Self::Tcp)
+            .map_err(|_| BadBind::Host(host.into()))
     }
 }
 
@@ -187,22 +206,40 @@ mod tests {
         let bad = |text: &str| text.parse::<Bind>().unwrap_err();
         assert_eq!(bad("127.0.0.1"), BadBind::NoPort("127.0.0.1".into()));
         assert_eq!(bad("::1"), BadBind::NoPort("::1".into()));
-        assert_eq!(bad("/run/x.sock"), BadBind::SocketPath("/run/x.sock".into()));
+        assert_eq!(
+            bad("/run/x.sock"),
+            BadBind::SocketPath("/run/x.sock".into())
+        );
         assert_eq!(bad("8080"), BadBind::PortAlone(8080));
         assert_eq!(bad("127.0.0.1:http"), BadBind::Port("http".into()));
         assert_eq!(bad("127.0.0.1:+80"), BadBind::Port("+80".into()));
         assert_eq!(bad("127.0.0.1:70000"), BadBind::Port("70000".into()));
         assert_eq!(bad("example.com:80"), BadBind::Host("example.com".into()));
         assert_eq!(bad("*:80"), BadBind::Host("*".into()));
-        assert_eq!(bad("http://127.0.0.1:80"), BadBind::Url("http://127.0.0.1:80".into()));
-        assert_eq!(bad("unix:x.sock"), BadBind::Path(BadSocketPath::Relative("x.sock".into())));
-        assert_eq!(bad(&format!("unix:/{}", "x".repeat(103))), BadBind::Path(BadSocketPath::TooLong(104)));
+        assert_eq!(
+            bad("http://127.0.0.1:80"),
+            BadBind::Url("http://127.0.0.1:80".into())
+        );
+        assert_eq!(
+            bad("unix:x.sock"),
+            BadBind::Path(BadSocketPath::Relative("x.sock".into()))
+        );
+        assert_eq!(
+            bad(&format!("unix:/{}", "x".repeat(103))),
+            BadBind::Path(BadSocketPath::TooLong(104))
+        );
         assert_eq!(bad("unix:/run/\0"), BadBind::Path(BadSocketPath::Control));
     }
 
     #[test]
     fn loopback_and_unix_sockets_are_local_and_nothing_else_is() {
-        for text in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "unix:/x"] {
+        for text in [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+            "unix:/x",
+        ] {
             assert!(bind(text).is_local(), "{text}");
         }
         for text in [":1", "0.0.0.0:1", "10.0.0.1:1", "[2001:db8::1]:1"] {

@@ -1,8 +1,10 @@
 //! Diagnostic: one thing wrong with a config, where it stands and what to do about it.
 //!
 //! In:    a message, a place, a remedy.
-//! Out:   the message drawn with file, line, column and caret, or with the flag that carried the value.
-//! Never: shows a password or a join string that stands on the line it points at, and never decides an exit code.
+//! Out:   the message drawn with file, line, column and caret, or with the flag that carried the
+//!        value.
+//! Never: shows a password or a join string that stands on the line it points at, and never decides
+//!        an exit code.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
@@ -20,15 +22,21 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// An earlier place that has to do with it, and what is there.
     pub earlier: Option<(Place, &'static str)>,
-    /// Something that should be there is not. Such an error is dropped if another one may be its cause: `lisen = …`
-    /// is one mistake, not two.
+    /// Something that should be there is not. Such an error is dropped if another one may be its
+    /// cause: `lisen = …` is one mistake, not two.
     pub(super) absence: bool,
 }
 
 impl Diagnostic {
     /// `message` about what stands at `place`.
     pub fn new(place: &Place, message: impl Into<String>) -> Self {
-        Self { message: printable(&message.into()), place: place.clone(), help: None, earlier: None, absence: false }
+        Self {
+            message: printable(&message.into()),
+            place: place.clone(),
+            help: None,
+            earlier: None,
+            absence: false,
+        }
     }
 
     /// Adds what to do about it.
@@ -50,13 +58,19 @@ impl Diagnostic {
     }
 }
 
-/// Messages quote what was written; this bounds what a quote can do to a terminal, a log or a line of JSON.
+/// Messages quote what was written; this bounds what a quote can do to a terminal, a log or a line
+/// of JSON.
 const MOST_MESSAGE_CHARS: usize = 400;
 
-/// `text` in one line, control characters escaped, cut if it is very long, without the secret of a join string.
+/// `text` in one line, control characters escaped, cut if it is very long, without the secret of a
+/// join string.
 fn printable(text: &str) -> String {
     let text = mask_join_strings(text);
-    let cut = if text.chars().nth(MOST_MESSAGE_CHARS).is_some() { "…" } else { "" };
+    let cut = if text.chars().nth(MOST_MESSAGE_CHARS).is_some() {
+        "…"
+    } else {
+        ""
+    };
     let mut out = String::with_capacity(text.len().min(MOST_MESSAGE_CHARS));
     for c in text.chars().take(MOST_MESSAGE_CHARS) {
         match c.is_control() {
@@ -93,7 +107,10 @@ struct Cut<'t> {
 
 impl Source {
     pub(super) fn new(name: &str, text: &str) -> Self {
-        Self { name: name.to_owned(), masked: mask_secrets(text) }
+        Self {
+            name: name.to_owned(),
+            masked: mask_secrets(text),
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -102,9 +119,14 @@ impl Source {
 
     /// Line and column of `place`, where it has them.
     pub(super) fn locate(&self, place: &Place) -> Option<LineColumn> {
-        let Place::Text { start, end } = place else { return None };
+        let Place::Text { start, end } = place else {
+            return None;
+        };
         let cut = self.cut(*start, *end);
-        Some(LineColumn { line: cut.number, column: cut.line[..cut.start].chars().count() + 1 })
+        Some(LineColumn {
+            line: cut.number,
+            column: cut.line[..cut.start].chars().count() + 1,
+        })
     }
 
     /// Draws `diagnostic`, without a newline at its end.
@@ -136,7 +158,9 @@ impl Source {
             Place::Text { start, end } => {
                 let cut = self.cut(*start, *end);
                 let annotation = kind.span(cut.start..cut.end).label(label);
-                let snippet = Snippet::source(cut.line).line_start(cut.number).path(self.name.as_str());
+                let snippet = Snippet::source(cut.line)
+                    .line_start(cut.number)
+                    .path(self.name.as_str());
                 group.element(snippet.annotation(annotation))
             }
         }
@@ -151,11 +175,19 @@ impl Source {
         let line = text[line_start..line_end].trim_end_matches('\r');
         let within = |at: usize| floor(line, at.saturating_sub(line_start));
         let number = text[..line_start].bytes().filter(|b| *b == b'\n').count() + 1;
-        Cut { line, number, start: within(start), end: within(end.max(start)) }
+        Cut {
+            line,
+            number,
+            start: within(start),
+            end: within(end.max(start)),
+        }
     }
 }
 
 /// The last character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    (0..=at.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }

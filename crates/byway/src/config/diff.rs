@@ -1,7 +1,8 @@
 //! Diff: what a reload changes.
 //!
 //! In:    the Plan in force and the Plan to come.
-//! Out:   listeners, routes, upstreams and links that are dialled, each added, removed, changed or kept, and the names of changed settings.
+//! Out:   listeners, routes, upstreams and links that are dialled, each added, removed, changed or
+//!        kept, and the names of changed settings.
 //! Never: decides what happens to connections; it only says what is the same.
 
 use std::collections::{HashMap, HashSet};
@@ -16,21 +17,23 @@ use super::plan::{EdgePlan, ListenerKey, ListenerPlan, Plan, Role, RoutePlan};
 /// What differs between two Plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diff {
-    /// By address. A listener is changed if its role, limits or name did; changes of its routes are told there. Those on
-    /// port 0 are told apart by their order.
+    /// By address. A listener is changed if its role, limits or name did; changes of its routes are
+    /// told there. Those on port 0 are told apart by their order.
     pub listeners: Changes<Bind>,
     /// By edge and name.
     pub routes: Changes<RouteKey>,
     /// By id; an upstream's id says everything about it, so that none is ever changed.
     pub upstreams: Changes<Arc<str>>,
-    /// Links that are dialled, by id. One is changed if its services did, or its secret; where its join string was read
-    /// from does not matter.
+    /// Links that are dialled, by id. One is changed if its services did, or its secret; where its
+    /// join string was read from does not matter.
     pub joins: Changes<Arc<str>>,
-    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `retry`, `spill`, `log`, `link`.
+    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `retry`,
+    /// `spill`, `log`, `link`.
     pub settings: Vec<&'static str>,
 }
 
-/// Keys of one kind, each list in the order of its Plan; what is removed is in the order of the old one.
+/// Keys of one kind, each list in the order of its Plan; what is removed is in the order of the old
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes<K> {
     /// Only in the new Plan.
@@ -71,7 +74,12 @@ impl Diff {
                 |a, b| same_listener(a, b),
                 |key| key.bind().clone(),
             ),
-            routes: Changes::between(&routes(&old_edges), &routes(&new_edges), |a, b| a == b, |key| key),
+            routes: Changes::between(
+                &routes(&old_edges),
+                &routes(&new_edges),
+                |a, b| a == b,
+                |key| key,
+            ),
             upstreams: Changes::between(&upstreams(old), &upstreams(new), |a, b| a == b, |key| key),
             joins: Changes::between(&joins(old), &joins(new), |a, b| same_join(a, b), |key| key),
             settings: changed_settings(old, new),
@@ -80,7 +88,8 @@ impl Diff {
 
     /// Whether the Plans do the same.
     pub fn is_empty(&self) -> bool {
-        let nothing_listened = self.listeners.is_empty() && self.routes.is_empty() && self.upstreams.is_empty();
+        let nothing_listened =
+            self.listeners.is_empty() && self.routes.is_empty() && self.upstreams.is_empty();
         nothing_listened && self.joins.is_empty() && self.settings.is_empty()
     }
 }
@@ -99,7 +108,12 @@ impl<K> Changes<K> {
     ) -> Self {
         let before: HashMap<&I, &V> = old.iter().map(|(id, value)| (id, value)).collect();
         let after: HashSet<&I> = new.iter().map(|(id, _)| id).collect();
-        let mut changes = Self { added: Vec::new(), removed: Vec::new(), changed: Vec::new(), kept: Vec::new() };
+        let mut changes = Self {
+            added: Vec::new(),
+            removed: Vec::new(),
+            changed: Vec::new(),
+            kept: Vec::new(),
+        };
         for (id, value) in new {
             let list = match before.get(id) {
                 None => &mut changes.added,
@@ -108,13 +122,19 @@ impl<K> Changes<K> {
             };
             list.push(key(id.clone()));
         }
-        changes.removed = old.iter().filter(|(id, _)| !after.contains(id)).map(|(id, _)| key(id.clone())).collect();
+        changes.removed = old
+            .iter()
+            .filter(|(id, _)| !after.contains(id))
+            .map(|(id, _)| key(id.clone()))
+            .collect();
         changes
     }
 }
 
 fn listeners(plan: &Plan) -> Vec<(ListenerKey, &ListenerPlan)> {
-    plan.keyed_listeners().map(|(key, listener)| (key, &**listener)).collect()
+    plan.keyed_listeners()
+        .map(|(key, listener)| (key, &**listener))
+        .collect()
 }
 
 fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
@@ -137,14 +157,21 @@ struct EdgeOf<'p> {
     plan: &'p Arc<EdgePlan>,
 }
 
-/// The edges of `plan`, called as in the old Plan where they share an address with one of its edges.
+/// The edges of `plan`, called as in the old Plan where they share an address with one of its
+/// edges.
 fn edges<'p>(plan: &'p Plan, old_labels: &HashMap<&Bind, Arc<str>>) -> Vec<EdgeOf<'p>> {
     let mut edges: Vec<EdgeOf<'p>> = Vec::new();
     for listener in &plan.listeners {
-        let Role::Edge(edge) = &listener.role else { continue };
+        let Role::Edge(edge) = &listener.role else {
+            continue;
+        };
         match edges.iter_mut().find(|known| Arc::ptr_eq(known.plan, edge)) {
             Some(known) => known.binds.push(&listener.bind),
-            None => edges.push(EdgeOf { label: listener.name.clone(), binds: vec![&listener.bind], plan: edge }),
+            None => edges.push(EdgeOf {
+                label: listener.name.clone(),
+                binds: vec![&listener.bind],
+                plan: edge,
+            }),
         }
     }
     let mut taken = HashSet::new();
@@ -158,14 +185,19 @@ fn edges<'p>(plan: &'p Plan, old_labels: &HashMap<&Bind, Arc<str>>) -> Vec<EdgeO
 }
 
 fn labels_by_bind<'p>(edges: &[EdgeOf<'p>]) -> HashMap<&'p Bind, Arc<str>> {
-    let labels = edges.iter().flat_map(|edge| edge.binds.iter().map(|bind| (*bind, edge.label.clone())));
+    let labels = edges
+        .iter()
+        .flat_map(|edge| edge.binds.iter().map(|bind| (*bind, edge.label.clone())));
     labels.collect()
 }
 
 fn routes<'p>(edges: &[EdgeOf<'p>]) -> Vec<(RouteKey, &'p RoutePlan)> {
     let mut all = Vec::new();
     for edge in edges {
-        let key = |route: &RoutePlan| RouteKey { edge: edge.label.clone(), route: route.name.clone() };
+        let key = |route: &RoutePlan| RouteKey {
+            edge: edge.label.clone(),
+            route: route.name.clone(),
+        };
         all.extend(edge.plan.routes.iter().map(|route| (key(route), &**route)));
     }
     all
@@ -175,12 +207,19 @@ fn upstreams(plan: &Plan) -> Vec<(Arc<str>, ())> {
     let mut seen = HashSet::new();
     let edges = edges(plan, &HashMap::new());
     let routes = edges.iter().flat_map(|edge| &edge.plan.routes);
-    let ids = routes.flat_map(|route| &route.upstreams).map(|upstream| upstream.id.clone());
-    ids.filter(|id| seen.insert(id.clone())).map(|id| (id, ())).collect()
+    let ids = routes
+        .flat_map(|route| &route.upstreams)
+        .map(|upstream| upstream.id.clone());
+    ids.filter(|id| seen.insert(id.clone()))
+        .map(|id| (id, ()))
+        .collect()
 }
 
 fn joins(plan: &Plan) -> Vec<(Arc<str>, &JoinPlan)> {
-    plan.joins.iter().map(|join| (join.id.clone(), &**join)).collect()
+    plan.joins
+        .iter()
+        .map(|join| (join.id.clone(), &**join))
+        .collect()
 }
 
 fn same_join(a: &JoinPlan, b: &JoinPlan) -> bool {
@@ -199,7 +238,11 @@ fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("log", old.log == new.log),
         ("link", old.link == new.link),
     ];
-    parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    parts
+        .into_iter()
+        .filter(|(_, same)| !same)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 impl fmt::Display for Diff {
@@ -211,9 +254,18 @@ impl fmt::Display for Diff {
         for name in &self.settings {
             writeln!(f, "changed  {name}")?;
         }
-        let kept = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        let (listeners, routes) = (kept(self.listeners.kept.len(), "listener"), kept(self.routes.kept.len(), "route"));
-        write!(f, "kept     {listeners}, {routes}, {}", kept(self.upstreams.kept.len(), "upstream"))?;
+        let kept = |count: usize, what: &str| {
+            format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+        };
+        let (listeners, routes) = (
+            kept(self.listeners.kept.len(), "listener"),
+            kept(self.routes.kept.len(), "route"),
+        );
+        write!(
+            f,
+            "kept     {listeners}, {routes}, {}",
+            kept(self.upstreams.kept.len(), "upstream")
+        )?;
         match self.joins.kept.len() {
             0 => writeln!(f),
             links => writeln!(f, ", {}", kept(links, "link")),
@@ -223,7 +275,11 @@ impl fmt::Display for Diff {
 
 impl<K: fmt::Display> Changes<K> {
     fn print(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
-        for (word, keys) in [("added  ", &self.added), ("removed", &self.removed), ("changed", &self.changed)] {
+        for (word, keys) in [
+            ("added  ", &self.added),
+            ("removed", &self.removed),
+            ("changed", &self.changed),
+        ] {
             for key in keys {
                 writeln!(f, "{word}  {what} {key}")?;
             }

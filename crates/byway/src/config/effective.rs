@@ -1,8 +1,8 @@
 //! Effective: a Plan printed back as a commented config file, for `byway check`.
 //!
 //! In:    a Plan.
-//! Out:   TOML with every value in force; read again it means the same Plan, except for passwords and for join strings that
-//!        stood in the file itself, which have to be put back.
+//! Out:   TOML with every value in force; read again it means the same Plan, except for passwords
+//!        and for join strings that stood in the file itself, which have to be put back.
 //! Never: prints a password or a join string: `***` stands in its place.
 
 use std::fmt::{self, Display};
@@ -10,10 +10,12 @@ use std::mem::discriminant;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::link_plan::{Advertise, CarrierChoice, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan};
+use super::link_plan::{
+    Advertise, CarrierChoice, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan,
+};
 use super::plan::{
-    AccessFormat, AccessPlace, Action, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, ListenerPlan, Plan,
-    ResolverKind, Role, RoutePlan, Rule, SpillMode, Verdict,
+    AccessFormat, AccessPlace, Action, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode,
+    ListenerPlan, Plan, ResolverKind, Role, RoutePlan, Rule, SpillMode, Verdict,
 };
 use super::resolve::derived_route_name;
 use super::units::{Bytes, Period};
@@ -25,7 +27,10 @@ pub struct Effective<'p>(pub &'p Plan);
 impl Display for Effective<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = self.0;
-        writeln!(f, "# Every value in force. Passwords and join strings are shown as ***.")?;
+        writeln!(
+            f,
+            "# Every value in force. Passwords and join strings are shown as ***."
+        )?;
         writeln!(f, "# State is kept in {}", quoted(plan.state.display()))?;
         writeln!(f, "workers = {}  # threads that serve", plan.workers)?;
         settings(f, plan)?;
@@ -36,13 +41,19 @@ impl Display for Effective<'_> {
         for section in sections(plan) {
             self.section(f, section)?;
         }
-        plan.joins.iter().try_for_each(|join| join.services.iter().try_for_each(|service| expose(f, join, service)))
+        plan.joins.iter().try_for_each(|join| {
+            join.services
+                .iter()
+                .try_for_each(|service| expose(f, join, service))
+        })
     }
 }
 
 impl Effective<'_> {
     fn section(&self, f: &mut fmt::Formatter<'_>, listeners: &[Arc<ListenerPlan>]) -> fmt::Result {
-        let Some(first) = listeners.first() else { return Ok(()) };
+        let Some(first) = listeners.first() else {
+            return Ok(());
+        };
         let kind = match &first.role {
             Role::Edge(_) => "edge",
             Role::Egress(_) => "proxy",
@@ -54,18 +65,35 @@ impl Effective<'_> {
             Role::Exposed(_) | Role::Joined(_) => return Ok(()),
         };
         writeln!(f, "\n[[{kind}]]")?;
-        if listeners.iter().any(|listener| *listener.name != *listener.bind.to_string()) {
+        if listeners
+            .iter()
+            .any(|listener| *listener.name != *listener.bind.to_string())
+        {
             writeln!(f, "name = {}", quoted(&first.name))?;
         }
-        let alike = |listener: &&Arc<ListenerPlan>| discriminant(&listener.role) == discriminant(&first.role);
-        writeln!(f, "listen = {}", list(listeners.iter().filter(alike).map(|listener| &listener.bind)))?;
+        let alike = |listener: &&Arc<ListenerPlan>| {
+            discriminant(&listener.role) == discriminant(&first.role)
+        };
+        writeln!(
+            f,
+            "listen = {}",
+            list(
+                listeners
+                    .iter()
+                    .filter(alike)
+                    .map(|listener| &listener.bind)
+            )
+        )?;
         match &first.role {
             Role::Edge(plan) => edge(f, plan),
             Role::Egress(plan) => egress(f, plan, listeners, self.0),
             Role::Forward(plan) => forward(f, plan),
             Role::Metrics | Role::Exposed(_) | Role::Joined(_) => Ok(()),
             Role::Link(plan) => {
-                let visitors = listeners.iter().filter(|listener| !alike(listener)).map(|listener| &listener.bind);
+                let visitors = listeners
+                    .iter()
+                    .filter(|listener| !alike(listener))
+                    .map(|listener| &listener.bind);
                 link(f, plan, visitors)
             }
         }
@@ -88,7 +116,11 @@ fn sections(plan: &Plan) -> impl Iterator<Item = &[Arc<ListenerPlan>]> {
 
 fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     writeln!(f, "\n[drain]  # how Byway leaves")?;
-    writeln!(f, "deadline = \"{}\"  # for open connections to finish", Period(plan.drain))?;
+    writeln!(
+        f,
+        "deadline = \"{}\"  # for open connections to finish",
+        Period(plan.drain)
+    )?;
     writeln!(f, "\n[dial]  # how connections to targets are opened")?;
     let family = match plan.dial.family {
         Family::Any => "any",
@@ -110,32 +142,94 @@ fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
         ResolverKind::System => "\"system\"  # getaddrinfo",
     };
     writeln!(f, "resolver = {resolver}")?;
-    writeln!(f, "attempt_delay = \"{}\"  # then the next address is tried beside it", Period(plan.dial.attempt_delay))
+    writeln!(
+        f,
+        "attempt_delay = \"{}\"  # then the next address is tried beside it",
+        Period(plan.dial.attempt_delay)
+    )
 }
 
 fn limits(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     let limits = &plan.limits;
     writeln!(f, "\n[limits]  # what a downstream may take")?;
-    writeln!(f, "connections = {}  # open at once on one listener", limits.connections)?;
-    writeln!(f, "connections_per_peer = {}  # of them, from one address", limits.connections_per_peer)?;
-    writeln!(f, "handshake_timeout = \"{}\"", Period(limits.handshake_timeout))?;
-    writeln!(f, "head_bytes = \"{}\"  # the longest head", Bytes(limits.head_bytes as u64))?;
-    writeln!(f, "head_fields = {}  # the most fields in it", limits.head_fields)?;
-    writeln!(f, "head_timeout = \"{}\"  # from its first byte to its last", Period(limits.head_timeout))?;
-    writeln!(f, "keep_alive = \"{}\"  # for the next request", Period(limits.keep_alive))?;
-    writeln!(f, "body_progress = \"{}\"  # the longest pause in a body", Period(limits.body_progress))?;
+    writeln!(
+        f,
+        "connections = {}  # open at once on one listener",
+        limits.connections
+    )?;
+    writeln!(
+        f,
+        "connections_per_peer = {}  # of them, from one address",
+        limits.connections_per_peer
+    )?;
+    writeln!(
+        f,
+        "handshake_timeout = \"{}\"",
+        Period(limits.handshake_timeout)
+    )?;
+    writeln!(
+        f,
+        "head_bytes = \"{}\"  # the longest head",
+        Bytes(limits.head_bytes as u64)
+    )?;
+    writeln!(
+        f,
+        "head_fields = {}  # the most fields in it",
+        limits.head_fields
+    )?;
+    writeln!(
+        f,
+        "head_timeout = \"{}\"  # from its first byte to its last",
+        Period(limits.head_timeout)
+    )?;
+    writeln!(
+        f,
+        "keep_alive = \"{}\"  # for the next request",
+        Period(limits.keep_alive)
+    )?;
+    writeln!(
+        f,
+        "body_progress = \"{}\"  # the longest pause in a body",
+        Period(limits.body_progress)
+    )?;
     match limits.min_rate {
-        Some(rate) => writeln!(f, "min_rate = \"{rate}\"  # of a body, while a downstream is waited for")?,
-        None => writeln!(f, "min_rate = \"none\"  # of a body, while a downstream is waited for")?,
+        Some(rate) => writeln!(
+            f,
+            "min_rate = \"{rate}\"  # of a body, while a downstream is waited for"
+        )?,
+        None => writeln!(
+            f,
+            "min_rate = \"none\"  # of a body, while a downstream is waited for"
+        )?,
     }
-    writeln!(f, "first_byte = \"{}\"  # for the head of an upstream's answer", Period(limits.first_byte))?;
-    writeln!(f, "max_body = {}  # the longest request body", ceiling(limits.max_body))?;
-    writeln!(f, "half_closed_idle = \"{}\"  # once one side has finished", Period(limits.half_closed_idle))?;
+    writeln!(
+        f,
+        "first_byte = \"{}\"  # for the head of an upstream's answer",
+        Period(limits.first_byte)
+    )?;
+    writeln!(
+        f,
+        "max_body = {}  # the longest request body",
+        ceiling(limits.max_body)
+    )?;
+    writeln!(
+        f,
+        "half_closed_idle = \"{}\"  # once one side has finished",
+        Period(limits.half_closed_idle)
+    )?;
     match limits.idle {
-        Some(idle) => writeln!(f, "idle = \"{}\"  # for a forward or a tunnel", Period(idle))?,
+        Some(idle) => writeln!(
+            f,
+            "idle = \"{}\"  # for a forward or a tunnel",
+            Period(idle)
+        )?,
         None => writeln!(f, "idle = \"none\"  # for a forward or a tunnel")?,
     }
-    writeln!(f, "requests_per_connection = {}", limits.requests_per_connection)
+    writeln!(
+        f,
+        "requests_per_connection = {}",
+        limits.requests_per_connection
+    )
 }
 
 fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
@@ -143,26 +237,73 @@ fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result 
     writeln!(f, "\n[pool]  # connections kept to upstreams")?;
     writeln!(f, "max_total = {}", pool.max_total)?;
     writeln!(f, "max_per_origin = {}", pool.max_per_origin)?;
-    writeln!(f, "max_upgraded_per_origin = {}  # WebSockets; they count here alone", pool.max_upgraded_per_origin)?;
+    writeln!(
+        f,
+        "max_upgraded_per_origin = {}  # WebSockets; they count here alone",
+        pool.max_upgraded_per_origin
+    )?;
     writeln!(f, "idle_timeout = \"{}\"", Period(pool.idle_timeout))?;
-    writeln!(f, "queue = {}  # requests that may wait for a connection", pool.queue)?;
+    writeln!(
+        f,
+        "queue = {}  # requests that may wait for a connection",
+        pool.queue
+    )?;
     writeln!(f, "queue_wait = \"{}\"", Period(pool.queue_wait))?;
     let retry = &plan.retry;
     writeln!(f, "\n[retry]  # requests that go to an upstream again")?;
-    writeln!(f, "attempts = {}  # of a request that was sent and got no byte back", retry.attempts)?;
-    writeln!(f, "on = {}  # statuses that count as no byte back", list(retry.on.iter()))?;
-    writeln!(f, "replay = \"{}\"  # the longest body that is kept for it", Bytes(retry.replay_bytes as u64))?;
-    writeln!(f, "budget_percent = {}  # of recent requests", retry.budget_percent)?;
-    writeln!(f, "budget_per_second = {}  # in any case", retry.budget_per_second)?;
+    writeln!(
+        f,
+        "attempts = {}  # of a request that was sent and got no byte back",
+        retry.attempts
+    )?;
+    writeln!(
+        f,
+        "on = {}  # statuses that count as no byte back",
+        list(retry.on.iter())
+    )?;
+    writeln!(
+        f,
+        "replay = \"{}\"  # the longest body that is kept for it",
+        Bytes(retry.replay_bytes as u64)
+    )?;
+    writeln!(
+        f,
+        "budget_percent = {}  # of recent requests",
+        retry.budget_percent
+    )?;
+    writeln!(
+        f,
+        "budget_per_second = {}  # in any case",
+        retry.budget_per_second
+    )?;
     writeln!(f, "\n[spill]  # bytes parked on disk for slow readers")?;
     writeln!(f, "directory = {}", quoted(spill.directory.display()))?;
-    writeln!(f, "memory = \"{}\"  # of a stream, before the disk is used", Bytes(spill.memory))?;
+    writeln!(
+        f,
+        "memory = \"{}\"  # of a stream, before the disk is used",
+        Bytes(spill.memory)
+    )?;
     writeln!(f, "per_stream = \"{}\"  # on disk", Bytes(spill.per_stream))?;
     match spill.per_node {
-        Some(bytes) => writeln!(f, "per_node = \"{}\"  # on disk, all streams together", Bytes(bytes))?,
-        None => writeln!(f, "# per_node: the smaller of 10GiB and a fifth of the free disk")?,
+        Some(bytes) => writeln!(
+            f,
+            "per_node = \"{}\"  # on disk, all streams together",
+            Bytes(bytes)
+        )?,
+        None => writeln!(
+            f,
+            "# per_node: the smaller of 10GiB and a fifth of the free disk"
+        )?,
     }
-    writeln!(f, "mode = \"{}\"", if spill.mode == SpillMode::Auto { "auto" } else { "off" })
+    writeln!(
+        f,
+        "mode = \"{}\"",
+        if spill.mode == SpillMode::Auto {
+            "auto"
+        } else {
+            "off"
+        }
+    )
 }
 
 fn log_and_metrics(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
@@ -177,11 +318,21 @@ fn log_and_metrics(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
         AccessFormat::Json => "json",
     };
     writeln!(f, "access_format = \"{format}\"")?;
-    writeln!(f, "\n[metrics]  # this node's numbers, for Prometheus; there is no password")?;
-    let metrics = plan.listeners.iter().filter(|listener| listener.role == Role::Metrics);
+    writeln!(
+        f,
+        "\n[metrics]  # this node's numbers, for Prometheus; there is no password"
+    )?;
+    let metrics = plan
+        .listeners
+        .iter()
+        .filter(|listener| listener.role == Role::Metrics);
     match metrics.clone().count() {
         0 => writeln!(f, "# listen: nowhere"),
-        _ => writeln!(f, "listen = {}", list(metrics.map(|listener| &listener.bind))),
+        _ => writeln!(
+            f,
+            "listen = {}",
+            list(metrics.map(|listener| &listener.bind))
+        ),
     }
 }
 
@@ -205,12 +356,29 @@ fn route(f: &mut fmt::Formatter<'_>, plan: &RoutePlan) -> fmt::Result {
         Some(path) => writeln!(f, "path = {}", quoted(path))?,
         None => writeln!(f, "# path: every path")?,
     }
-    writeln!(f, "to = {}", list(plan.upstreams.iter().map(|upstream| &upstream.id)))?;
-    writeln!(f, "host = \"{}\"", if plan.host == HostMode::Keep { "keep" } else { "upstream" })?;
+    writeln!(
+        f,
+        "to = {}",
+        list(plan.upstreams.iter().map(|upstream| &upstream.id))
+    )?;
+    writeln!(
+        f,
+        "host = \"{}\"",
+        if plan.host == HostMode::Keep {
+            "keep"
+        } else {
+            "upstream"
+        }
+    )?;
     writeln!(f, "max_body = {}", ceiling(plan.max_body))
 }
 
-fn egress(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, listeners: &[Arc<ListenerPlan>], whole: &Plan) -> fmt::Result {
+fn egress(
+    f: &mut fmt::Formatter<'_>,
+    plan: &EgressPlan,
+    listeners: &[Arc<ListenerPlan>],
+    whole: &Plan,
+) -> fmt::Result {
     match plan.exit.as_ref().and_then(|id| whole.join(id)) {
         Some(through) => join(f, through)?,
         None => writeln!(f, "# join: goes out from here")?,
@@ -222,7 +390,12 @@ fn egress(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, listeners: &[Arc<Listen
     } else {
         writeln!(f, "users = [")?;
         for user in &plan.users {
-            writeln!(f, "  {{ name = {}, password = \"{}\" }},", quoted(&user.name), user.password)?;
+            writeln!(
+                f,
+                "  {{ name = {}, password = \"{}\" }},",
+                quoted(&user.name),
+                user.password
+            )?;
         }
         writeln!(f, "]")?;
     }
@@ -234,9 +407,15 @@ fn rules(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, section: &str) -> fmt::R
         Some(rate) => writeln!(f, "stream_limit = \"{rate}\"  # of one stream, each way")?,
         None => writeln!(f, "# stream_limit: none")?,
     }
-    let default = if plan.default == Verdict::Allow { "allow" } else { "deny" };
+    let default = if plan.default == Verdict::Allow {
+        "allow"
+    } else {
+        "deny"
+    };
     writeln!(f, "default = \"{default}\"  # for what no rule matches")?;
-    plan.rules.iter().try_for_each(|plan| rule(f, plan, section))
+    plan.rules
+        .iter()
+        .try_for_each(|plan| rule(f, plan, section))
 }
 
 fn rule(f: &mut fmt::Formatter<'_>, plan: &Rule, section: &str) -> fmt::Result {
@@ -275,11 +454,31 @@ fn forward(f: &mut fmt::Formatter<'_>, plan: &ForwardPlan) -> fmt::Result {
 fn links(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     let link = &plan.link;
     writeln!(f, "\n[link]  # for every link of this node")?;
-    writeln!(f, "congestion = \"{}\"  # of what this node sends on links", link.congestion)?;
-    writeln!(f, "quic_probe = \"{}\"  # after a fall-back to TLS, then doubling", Period(link.quic_probe))?;
-    writeln!(f, "park = \"{}\"  # for a visitor whose agent is away", Period(link.park))?;
-    writeln!(f, "parked = {}  # visitors of one name at once", link.parked)?;
-    writeln!(f, "streams = {}  # of the other side, open on one session", link.streams)
+    writeln!(
+        f,
+        "congestion = \"{}\"  # of what this node sends on links",
+        link.congestion
+    )?;
+    writeln!(
+        f,
+        "quic_probe = \"{}\"  # after a fall-back to TLS, then doubling",
+        Period(link.quic_probe)
+    )?;
+    writeln!(
+        f,
+        "park = \"{}\"  # for a visitor whose agent is away",
+        Period(link.park)
+    )?;
+    writeln!(
+        f,
+        "parked = {}  # visitors of one name at once",
+        link.parked
+    )?;
+    writeln!(
+        f,
+        "streams = {}  # of the other side, open on one session",
+        link.streams
+    )
 }
 
 /// A `[[serve]]` or an `[[exit]]`, and where visitors arrive.
@@ -289,11 +488,25 @@ fn link<'p>(
     visitors: impl Iterator<Item = &'p super::bind::Bind>,
 ) -> fmt::Result {
     let Advertise { port, .. } = plan.advertise;
-    let own = if port.is_none() { ", with the port of the listener" } else { "" };
-    writeln!(f, "advertise = {}  # in join strings{own}", quoted(&plan.advertise))?;
+    let own = if port.is_none() {
+        ", with the port of the listener"
+    } else {
+        ""
+    };
+    writeln!(
+        f,
+        "advertise = {}  # in join strings{own}",
+        quoted(&plan.advertise)
+    )?;
     match &plan.serves {
-        Serves::Services { domain: Some(domain) } => {
-            writeln!(f, "domain = {}  # below it, HTTP services have their names", quoted(domain))?;
+        Serves::Services {
+            domain: Some(domain),
+        } => {
+            writeln!(
+                f,
+                "domain = {}  # below it, HTTP services have their names",
+                quoted(domain)
+            )?;
             writeln!(f, "http = {}", list(visitors))
         }
         Serves::Services { domain: None } => writeln!(f, "# domain, http: TCP services only"),
@@ -310,7 +523,11 @@ fn expose(f: &mut fmt::Formatter<'_>, through: &JoinPlan, plan: &ServicePlan) ->
     match (plan.kind, plan.port) {
         (ServiceKind::Http, _) => {
             writeln!(f, "http = {}", quoted(to))?;
-            writeln!(f, "host = {}", quoted(plan.host.as_deref().unwrap_or("keep")))?;
+            writeln!(
+                f,
+                "host = {}",
+                quoted(plan.host.as_deref().unwrap_or("keep"))
+            )?;
         }
         (ServiceKind::Tcp, Some(port)) => writeln!(f, "tcp = {}\nport = {port}", quoted(to))?,
         (ServiceKind::Tcp, None) => writeln!(f, "tcp = {}\n# port: a free one", quoted(to))?,
@@ -333,7 +550,10 @@ fn join(f: &mut fmt::Formatter<'_>, plan: &JoinPlan) -> fmt::Result {
 }
 
 fn ceiling(bytes: Option<u64>) -> String {
-    bytes.map_or_else(|| "\"none\"".to_owned(), |bytes| format!("\"{}\"", Bytes(bytes)))
+    bytes.map_or_else(
+        || "\"none\"".to_owned(),
+        |bytes| format!("\"{}\"", Bytes(bytes)),
+    )
 }
 
 fn list(values: impl IntoIterator<Item = impl Display>) -> String {

@@ -14,7 +14,8 @@ use super::place::Place;
 /// A screenful of errors is enough to begin with; the count in the last line is of all of them.
 const MOST_SHOWN: usize = 50;
 
-/// Everything wrong with a config; never empty. `Display` draws it in plain text, [`ConfigErrors::render`] in colour too.
+/// Everything wrong with a config; never empty. `Display` draws it in plain text,
+/// [`ConfigErrors::render`] in colour too.
 #[derive(Clone)]
 pub struct ConfigErrors {
     source: Source,
@@ -28,12 +29,19 @@ impl ConfigErrors {
     pub(super) fn new(name: &str, text: &str, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by_key(|diagnostic| diagnostic.place.order());
         diagnostics.dedup();
-        Self { source: Source::new(name, text), diagnostics, unread: false }
+        Self {
+            source: Source::new(name, text),
+            diagnostics,
+            unread: false,
+        }
     }
 
     /// The config called `name` cannot be read.
     pub(super) fn unreadable(name: &str, diagnostic: Diagnostic) -> Self {
-        Self { unread: true, ..Self::new(name, "", vec![diagnostic]) }
+        Self {
+            unread: true,
+            ..Self::new(name, "", vec![diagnostic])
+        }
     }
 
     /// Each error, in the order of the text.
@@ -41,14 +49,19 @@ impl ConfigErrors {
         &self.diagnostics
     }
 
-    /// Line and column of a place in this config; none for flags and for what concerns the whole file.
+    /// Line and column of a place in this config; none for flags and for what concerns the whole
+    /// file.
     pub fn locate(&self, place: &Place) -> Option<LineColumn> {
         self.source.locate(place)
     }
 
     /// All errors as text, with colours if `styled`.
     pub fn render(&self, styled: bool) -> String {
-        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if styled {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         let mut out = String::new();
         for diagnostic in self.diagnostics.iter().take(MOST_SHOWN) {
             out += &self.source.render(diagnostic, &renderer);
@@ -63,9 +76,20 @@ impl ConfigErrors {
     fn summary(&self) -> String {
         let count = self.diagnostics.len();
         let errors = if count == 1 { "error" } else { "errors" };
-        let shown = if count > MOST_SHOWN { format!(" (the first {MOST_SHOWN} are shown)") } else { String::new() };
-        let on_line = self.diagnostics.iter().any(|diagnostic| diagnostic.place.is_flag());
-        format!("{count} {errors} {} {}{shown}", if on_line { "on" } else { "in" }, self.source.name())
+        let shown = if count > MOST_SHOWN {
+            format!(" (the first {MOST_SHOWN} are shown)")
+        } else {
+            String::new()
+        };
+        let on_line = self
+            .diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.place.is_flag());
+        format!(
+            "{count} {errors} {} {}{shown}",
+            if on_line { "on" } else { "in" },
+            self.source.name()
+        )
     }
 }
 

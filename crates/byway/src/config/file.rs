@@ -1,14 +1,17 @@
 //! File: a config as it was written, everything optional.
 //!
-//! In:    the sections of a `byway.toml`, or the flags of `byway edge` and `byway proxy`; for those of links see `link_flags`.
+//! In:    the sections of a `byway.toml`, or the flags of `byway edge` and `byway proxy`; for those
+//!        of links see `link_flags`.
 //! Out:   plain fields, each value with the place it was written at.
-//! Never: knows what a value means: addresses, sizes and patterns stay text until `resolve` reads them.
+//! Never: knows what a value means: addresses, sizes and patterns stay text until `resolve` reads
+//!        them.
 
 use super::link_flags::{JoinFlag, join_flags};
 use super::place::{At, Place, Text};
 use super::secret::Secret;
 
-/// A whole config file. At least one `[[edge]]`, `[[proxy]]`, `[[tcp]]`, `[[serve]]`, `[[exit]]` or `[[expose]]` is needed.
+/// A whole config file. At least one `[[edge]]`, `[[proxy]]`, `[[tcp]]`, `[[serve]]`, `[[exit]]` or
+/// `[[expose]]` is needed.
 ///
 /// Relative paths in it start at the folder of the file.
 #[derive(Clone, Debug, Default)]
@@ -50,8 +53,8 @@ pub struct File {
 /// `[drain]`.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
-    /// `deadline`: how long open connections may finish after a stop; what is left then is closed. `"0s"` closes at
-    /// once. Default `"30s"`.
+    /// `deadline`: how long open connections may finish after a stop; what is left then is closed.
+    /// `"0s"` closes at once. Default `"30s"`.
     pub deadline: Option<Text>,
 }
 
@@ -60,28 +63,33 @@ pub struct Drain {
 pub struct Dial {
     /// `family`: `"any"`, `"4"` for IPv4 only or `"6"` for IPv6 only. Default `"any"`.
     pub family: Option<Text>,
-    /// `local_address`: the address connections start from, such as `"192.0.2.1"`. Default: the system chooses.
+    /// `local_address`: the address connections start from, such as `"192.0.2.1"`. Default: the
+    /// system chooses.
     pub local_address: Option<Text>,
     /// `connect_timeout`: for the whole target, all its addresses together. Default `"10s"`.
     pub connect_timeout: Option<Text>,
-    /// `resolver`: `"dns"` asks the servers of `/etc/resolv.conf`, after `/etc/hosts`; `"system"` asks `getaddrinfo`, for
-    /// mDNS and other modules of `/etc/nsswitch.conf`. Default `"dns"`.
+    /// `resolver`: `"dns"` asks the servers of `/etc/resolv.conf`, after `/etc/hosts`; `"system"`
+    /// asks `getaddrinfo`, for mDNS and other modules of `/etc/nsswitch.conf`. Default `"dns"`.
     pub resolver: Option<Text>,
-    /// `attempt_delay`: how long an address may take before the next one is tried beside it (RFC 8305), `"10ms"` to
-    /// `"2s"`. Default `"250ms"`.
+    /// `attempt_delay`: how long an address may take before the next one is tried beside it (RFC
+    /// 8305), `"10ms"` to `"2s"`. Default `"250ms"`.
     pub attempt_delay: Option<Text>,
 }
 
 /// `[limits]`. None of them may be zero.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
-    /// `connections`: open at once on one listener. Default 10000. Lowered if the process may open too few files.
+    /// `connections`: open at once on one listener. Default 10000. Lowered if the process may open
+    /// too few files.
     pub connections: Option<At<u64>>,
-    /// `connections_per_peer`: open at once from one address on one listener. Default 1024, or `connections` if less.
+    /// `connections_per_peer`: open at once from one address on one listener. Default 1024, or
+    /// `connections` if less.
     pub connections_per_peer: Option<At<u64>>,
-    /// `handshake_timeout`: for the first bytes of a SOCKS greeting or a TLS handshake to be complete. Default `"10s"`.
+    /// `handshake_timeout`: for the first bytes of a SOCKS greeting or a TLS handshake to be
+    /// complete. Default `"10s"`.
     pub handshake_timeout: Option<Text>,
-    /// `head_bytes`: the longest request or response head, `"1KiB"` to `"256KiB"`, the largest buffer. Default `"64KiB"`.
+    /// `head_bytes`: the longest request or response head, `"1KiB"` to `"256KiB"`, the largest
+    /// buffer. Default `"64KiB"`.
     pub head_bytes: Option<Text>,
     /// `head_fields`: the most fields in a head, 1 to 10000. Default 128.
     pub head_fields: Option<At<u64>>,
@@ -91,17 +99,20 @@ pub struct Limits {
     pub keep_alive: Option<Text>,
     /// `body_progress`: the longest pause within a body. Default `"60s"`.
     pub body_progress: Option<Text>,
-    /// `min_rate`: the least bytes per second of a body that a downstream sends or reads, averaged over each
-    /// `body_progress` of waiting for it; `"none"` for no least. Default `"250B/s"`.
+    /// `min_rate`: the least bytes per second of a body that a downstream sends or reads, averaged
+    /// over each `body_progress` of waiting for it; `"none"` for no least. Default `"250B/s"`.
     pub min_rate: Option<Text>,
-    /// `first_byte`: how long an upstream may take for the head of its answer, once it has the request. Default `"60s"`.
+    /// `first_byte`: how long an upstream may take for the head of its answer, once it has the
+    /// request. Default `"60s"`.
     pub first_byte: Option<Text>,
-    /// `max_body`: the longest request body, such as `"10GiB"`, or `"none"` for no limit. Default `"none"`.
+    /// `max_body`: the longest request body, such as `"10GiB"`, or `"none"` for no limit. Default
+    /// `"none"`.
     pub max_body: Option<Text>,
-    /// `half_closed_idle`: how long a connection that one side has finished may carry nothing. Default `"10m"`.
+    /// `half_closed_idle`: how long a connection that one side has finished may carry nothing.
+    /// Default `"10m"`.
     pub half_closed_idle: Option<Text>,
-    /// `idle`: how long a forward or a tunnel (`[[tcp]]`, SOCKS, CONNECT, an upgraded connection) may carry nothing; `"none"`
-    /// for no limit. Default `"none"`.
+    /// `idle`: how long a forward or a tunnel (`[[tcp]]`, SOCKS, CONNECT, an upgraded connection)
+    /// may carry nothing; `"none"` for no limit. Default `"none"`.
     pub idle: Option<Text>,
     /// `requests_per_connection`: then the connection is closed after its answer. Default 10000.
     pub requests_per_connection: Option<At<u64>>,
@@ -110,16 +121,16 @@ pub struct Limits {
 /// `[pool]`. None of its values may be zero.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
-    /// `max_total`: connections to all upstreams together, idle ones included. Default: as many as `limits.connections`.
-    /// Lowered if the process may open too few files.
+    /// `max_total`: connections to all upstreams together, idle ones included. Default: as many as
+    /// `limits.connections`. Lowered if the process may open too few files.
     pub max_total: Option<At<u64>>,
     /// `max_per_origin`: connections to one upstream. Default: `max_total`.
     pub max_per_origin: Option<At<u64>>,
-    /// `max_upgraded_per_origin`: upgraded connections (WebSockets) to one upstream, which count against no other limit of
-    /// the pool. Default: as many as `limits.connections`.
+    /// `max_upgraded_per_origin`: upgraded connections (WebSockets) to one upstream, which count
+    /// against no other limit of the pool. Default: as many as `limits.connections`.
     pub max_upgraded_per_origin: Option<At<u64>>,
-    /// `idle_timeout`: how long an idle connection is kept; below the 5 s after which many origins close theirs.
-    /// Default `"4s"`.
+    /// `idle_timeout`: how long an idle connection is kept; below the 5 s after which many origins
+    /// close theirs. Default `"4s"`.
     pub idle_timeout: Option<Text>,
     /// `queue`: requests that wait for a connection; further ones get 503 at once. Default 1024.
     pub queue: Option<At<u64>>,
@@ -130,12 +141,14 @@ pub struct Pool {
 /// `[retry]`.
 #[derive(Clone, Debug, Default)]
 pub struct Retry {
-    /// `attempts`: how often a request that was sent, and got no byte back, may be sent again, 0 to 10. Default 1.
+    /// `attempts`: how often a request that was sent, and got no byte back, may be sent again, 0 to 10.
+    /// Default 1.
     pub attempts: Option<At<u64>>,
-    /// `on`: statuses from 500 to 599 behind which a request is sent again as if no byte had come back, such as
-    /// `[502, 503, 504]`. Default: none.
+    /// `on`: statuses from 500 to 599 behind which a request is sent again as if no byte had come
+    /// back, such as `[502, 503, 504]`. Default: none.
     pub on: Option<At<Vec<Text>>>,
-    /// `replay`: the longest request body that is kept to be sent again, `"0B"` to `"256KiB"`. Default `"64KiB"`.
+    /// `replay`: the longest request body that is kept to be sent again, `"0B"` to `"256KiB"`.
+    /// Default `"64KiB"`.
     pub replay: Option<Text>,
     /// `budget_percent`: of recent requests, how many may be sent again, 0 to 100. Default 20.
     pub budget_percent: Option<At<u64>>,
@@ -146,32 +159,38 @@ pub struct Retry {
 /// `[spill]`.
 #[derive(Clone, Debug, Default)]
 pub struct Spill {
-    /// `directory`: on a real disk; a tmpfs would spill memory into memory. Default: `spill` in the state folder.
+    /// `directory`: on a real disk; a tmpfs would spill memory into memory. Default: `spill` in the
+    /// state folder.
     pub directory: Option<Text>,
-    /// `memory`: bytes of a stream held in memory before the disk is used, `"4KiB"` to `"1GiB"`. Default `"256KiB"`.
+    /// `memory`: bytes of a stream held in memory before the disk is used, `"4KiB"` to `"1GiB"`.
+    /// Default `"256KiB"`.
     pub memory: Option<Text>,
     /// `per_stream`: bytes of one stream on disk; then its sender has to wait. Default `"1GiB"`.
     pub per_stream: Option<Text>,
-    /// `per_node`: bytes of all streams on disk; one user has at most as much as is still free. Default: the smaller of 10 GiB and a fifth of the free disk.
+    /// `per_node`: bytes of all streams on disk; one user has at most as much as is still free.
+    /// Default: the smaller of 10 GiB and a fifth of the free disk.
     pub per_node: Option<Text>,
-    /// `mode`: `"auto"` spills when memory is full, `"off"` makes the sender wait instead. Default `"auto"`.
+    /// `mode`: `"auto"` spills when memory is full, `"off"` makes the sender wait instead. Default
+    /// `"auto"`.
     pub mode: Option<Text>,
 }
 
 /// `[log]`.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// `access`: where a line for each request goes: `"off"`, `"stdout"`, or a path. Default `"off"`.
+    /// `access`: where a line for each request goes: `"off"`, `"stdout"`, or a path. Default
+    /// `"off"`.
     pub access: Option<Text>,
-    /// `access_format`: `"combined"`, as Apache and nginx write it, or `"json"`, one object a line. Default `"combined"`.
+    /// `access_format`: `"combined"`, as Apache and nginx write it, or `"json"`, one object a line.
+    /// Default `"combined"`.
     pub access_format: Option<Text>,
 }
 
 /// `[metrics]`.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    /// `listen`: one address or several that answer `GET /metrics` and `GET /healthz`, as for an edge. There is no
-    /// password: loopback is meant. Default: none.
+    /// `listen`: one address or several that answer `GET /metrics` and `GET /healthz`, as for an
+    /// edge. There is no password: loopback is meant. Default: none.
     pub listen: Option<At<Vec<Text>>>,
 }
 
@@ -180,11 +199,14 @@ pub struct Metrics {
 pub struct Edge {
     /// `name`: for logs and metrics. Default: the address of each listener.
     pub name: Option<Text>,
-    /// `listen`: one address or several: `"127.0.0.1:8080"`, `":8080"` for every address, `"unix:/run/x.sock"`. Needed.
+    /// `listen`: one address or several: `"127.0.0.1:8080"`, `":8080"` for every address,
+    /// `"unix:/run/x.sock"`. Needed.
     pub listen: Option<At<Vec<Text>>>,
-    /// `trusted_proxies`: networks whose `Forwarded` and `X-Forwarded-*` fields are believed. Default: none.
+    /// `trusted_proxies`: networks whose `Forwarded` and `X-Forwarded-*` fields are believed.
+    /// Default: none.
     pub trusted_proxies: Option<At<Vec<Text>>>,
-    /// `reject_empty_segments`: refuses paths with an empty segment (`//`) by a 400. Default false: they travel as sent.
+    /// `reject_empty_segments`: refuses paths with an empty segment (`//`) by a 400. Default false:
+    /// they travel as sent.
     pub reject_empty_segments: Option<At<bool>>,
     /// `max_body`: as in `[limits]`, for this edge. Default: what `[limits]` says.
     pub max_body: Option<Text>,
@@ -197,15 +219,17 @@ pub struct Edge {
 pub struct Route {
     /// `name`: for logs, metrics and reload; unique in its edge. Default: its hosts and path.
     pub name: Option<Text>,
-    /// `hosts`: `"app.example.com"`, `"*.example.com"` for every name below it, or an address. Default: every host.
+    /// `hosts`: `"app.example.com"`, `"*.example.com"` for every name below it, or an address.
+    /// Default: every host.
     pub hosts: Option<At<Vec<Text>>>,
-    /// `path`: a regular expression over the canonical path; begin it with `^` to match from the start. Default: every
-    /// path.
+    /// `path`: a regular expression over the canonical path; begin it with `^` to match from the
+    /// start. Default: every path.
     pub path: Option<Text>,
-    /// `to`: one upstream or several: `"127.0.0.1:9001"`, `"http://name:80"`, `"https://name"`, `"unix:/run/app.sock"`.
-    /// Needed.
+    /// `to`: one upstream or several: `"127.0.0.1:9001"`, `"http://name:80"`, `"https://name"`,
+    /// `"unix:/run/app.sock"`. Needed.
     pub to: Option<At<Vec<Text>>>,
-    /// `host`: `"keep"` passes the request's Host on, `"upstream"` sends the upstream's own. Default `"keep"`.
+    /// `host`: `"keep"` passes the request's Host on, `"upstream"` sends the upstream's own.
+    /// Default `"keep"`.
     pub host: Option<Text>,
     /// `max_body`: as in `[limits]`, for this route. Default: what the edge says.
     pub max_body: Option<Text>,
@@ -216,19 +240,23 @@ pub struct Route {
 pub struct Egress {
     /// `name`: for logs and metrics. Default: the address of each listener.
     pub name: Option<Text>,
-    /// `listen`: as for an edge. Other than loopback and Unix sockets need `users` or `open_to_the_world`. Needed.
+    /// `listen`: as for an edge. Other than loopback and Unix sockets need `users` or
+    /// `open_to_the_world`. Needed.
     pub listen: Option<At<Vec<Text>>>,
     /// `users`: who may use it. Default: everybody who can reach it.
     pub users: Option<At<Vec<At<User>>>>,
-    /// `open_to_the_world`: says in words that a public listener without users is meant. Default false.
+    /// `open_to_the_world`: says in words that a public listener without users is meant. Default
+    /// false.
     pub open_to_the_world: Option<At<bool>>,
-    /// `stream_limit`: bytes per second towards the reader of one stream: `"25MiB/s"` or `"200Mbit/s"`. Default: no limit.
+    /// `stream_limit`: bytes per second towards the reader of one stream: `"25MiB/s"` or
+    /// `"200Mbit/s"`. Default: no limit.
     pub stream_limit: Option<Text>,
     /// `default`: `"allow"` or `"deny"`, for what no rule matches. Default `"allow"`.
     pub default: Option<Text>,
     /// `[[proxy.rule]]`: tried in their order, the first that matches decides.
     pub rule: Vec<At<Rule>>,
-    /// `join`, `join_file`, `carrier`: what is allowed goes out through that exit. Default: from here.
+    /// `join`, `join_file`, `carrier`: what is allowed goes out through that exit. Default: from
+    /// here.
     pub join: Join,
 }
 
@@ -243,14 +271,15 @@ pub struct User {
     pub password_file: Option<Text>,
 }
 
-/// `[[proxy.rule]]`. A rule matches if the target is in one of `host`, `suffix` or `cidr` (or none of them is given),
-/// and the port is in `port` (or none is given), and the user is in `user` (or none is given).
+/// `[[proxy.rule]]`. A rule matches if the target is in one of `host`, `suffix` or `cidr` (or none
+/// of them is given), and the port is in `port` (or none is given), and the user is in `user` (or
+/// none is given).
 #[derive(Clone, Debug, Default)]
 pub struct Rule {
     /// `action`: `"allow"`, `"deny"`, or `"via"` to go through a parent. Needed.
     pub action: Option<Text>,
-    /// `via`: the parent: `"socks5://user:password@host:port"`, or with `socks4a`, `http` or `https`. Needed with, and
-    /// only with, `action = "via"`.
+    /// `via`: the parent: `"socks5://user:password@host:port"`, or with `socks4a`, `http` or
+    /// `https`. Needed with, and only with, `action = "via"`.
     pub via: Option<At<Secret>>,
     /// `host`: exact names.
     pub host: Option<At<Vec<Text>>>,
@@ -278,17 +307,20 @@ pub struct Tcp {
 /// `[link]`.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
-    /// `congestion`: the congestion control of what this node sends on links: `"bbr"` or `"cubic"`. Default `"bbr"`.
+    /// `congestion`: the congestion control of what this node sends on links: `"bbr"` or `"cubic"`.
+    /// Default `"bbr"`.
     pub congestion: Option<Text>,
-    /// `quic_probe`: after a fall-back to TLS, QUIC is tried again this much later, `"1s"` to `"1h"`; the wait doubles
-    /// up to 10 minutes. Default `"30s"`.
+    /// `quic_probe`: after a fall-back to TLS, QUIC is tried again this much later, `"1s"` to
+    /// `"1h"`; the wait doubles up to 10 minutes. Default `"30s"`.
     pub quic_probe: Option<Text>,
-    /// `park`: how long a visitor of an exposed service waits for an agent that is away, up to `"5m"`; `"0s"` parks
-    /// nobody. Default `"15s"`.
+    /// `park`: how long a visitor of an exposed service waits for an agent that is away, up to
+    /// `"5m"`; `"0s"` parks nobody. Default `"15s"`.
     pub park: Option<Text>,
-    /// `parked`: visitors parked for one name at once, 1 to 65536; clients share them, further ones are refused. Default 1024.
+    /// `parked`: visitors parked for one name at once, 1 to 65536; clients share them, further ones
+    /// are refused. Default 1024.
     pub parked: Option<At<u64>>,
-    /// `streams`: streams that the other side may have open on one carrier at once, 1 to 65536. Default 8192.
+    /// `streams`: streams that the other side may have open on one carrier at once, 1 to 65536.
+    /// Default 8192.
     pub streams: Option<At<u64>>,
 }
 
@@ -297,25 +329,29 @@ pub struct Link {
 pub struct Serve {
     /// `name`: for logs and metrics. Default: the address of each listener.
     pub name: Option<Text>,
-    /// `listen`: where links arrive: one TCP address or several; QUIC takes the same port number of UDP. Needed.
+    /// `listen`: where links arrive: one TCP address or several; QUIC takes the same port number of
+    /// UDP. Needed.
     pub listen: Option<At<Vec<Text>>>,
-    /// `advertise`: `HOST:PORT` in the join string; `HOST` alone takes the port of the first listener. Default: `domain`,
-    /// or else the first address of `listen` if it is a single one.
+    /// `advertise`: `HOST:PORT` in the join string; `HOST` alone takes the port of the first
+    /// listener. Default: `domain`, or else the first address of `listen` if it is a single one.
     pub advertise: Option<Text>,
     /// `domain`: HTTP services become `NAME.DOMAIN`. Needed with, and only with, `http`.
     pub domain: Option<Text>,
-    /// `http`: where visitors of HTTP services arrive: addresses as for an edge. Default: none, TCP services only.
+    /// `http`: where visitors of HTTP services arrive: addresses as for an edge. Default: none, TCP
+    /// services only.
     pub http: Option<At<Vec<Text>>>,
 }
 
-/// `[[exit]]`: the exit of a two-hop egress. Its links are authenticated by their grant, so that it has no users.
+/// `[[exit]]`: the exit of a two-hop egress. Its links are authenticated by their grant, so that it
+/// has no users.
 #[derive(Clone, Debug, Default)]
 pub struct Exit {
     /// `name`: for logs and metrics. Default: the address of each listener.
     pub name: Option<Text>,
     /// `listen`: as for a `[[serve]]`. Needed.
     pub listen: Option<At<Vec<Text>>>,
-    /// `advertise`: as for a `[[serve]]`. Default: the first address of `listen` if it is a single one.
+    /// `advertise`: as for a `[[serve]]`. Default: the first address of `listen` if it is a single
+    /// one.
     pub advertise: Option<Text>,
     /// `stream_limit`: as for a `[[proxy]]`. Default: no limit.
     pub stream_limit: Option<Text>,
@@ -328,32 +364,34 @@ pub struct Exit {
 /// `[[expose]]`: a service of this node, exposed through a `[[serve]]` elsewhere.
 #[derive(Clone, Debug, Default)]
 pub struct Expose {
-    /// `name`: for `http` the label in front of the domain, 1 to 63 of a-z, 0-9 and - (not at its ends), needed; for
-    /// `tcp` a word for people. Default for `tcp`: the target.
+    /// `name`: for `http` the label in front of the domain, 1 to 63 of a-z, 0-9 and - (not at its
+    /// ends), needed; for `tcp` a word for people. Default for `tcp`: the target.
     pub name: Option<Text>,
-    /// `http`: the local target that speaks HTTP: `"127.0.0.1:3000"`, `"name:80"` or `"unix:/run/app.sock"`. One of
-    /// `http` and `tcp` is needed.
+    /// `http`: the local target that speaks HTTP: `"127.0.0.1:3000"`, `"name:80"` or
+    /// `"unix:/run/app.sock"`. One of `http` and `tcp` is needed.
     pub http: Option<Text>,
     /// `tcp`: the local target that takes bytes.
     pub tcp: Option<Text>,
-    /// `host`: with `http` only: the Host that the service sees: `"keep"` for the visitor's own, `"upstream"` for the
-    /// target's, or a name such as `"app.test"`. Default `"keep"`.
+    /// `host`: with `http` only: the Host that the service sees: `"keep"` for the visitor's own,
+    /// `"upstream"` for the target's, or a name such as `"app.test"`. Default `"keep"`.
     pub host: Option<Text>,
-    /// `port`: with `tcp` only: the public port, 1 to 65535. Default: a free one, which the other side keeps for this
-    /// node's key.
+    /// `port`: with `tcp` only: the public port, 1 to 65535. Default: a free one, which the other
+    /// side keeps for this node's key.
     pub port: Option<At<u64>>,
     /// `join`, `join_file`, `carrier`: through which link. One of the first two is needed.
     pub join: Join,
 }
 
-/// Which link a section uses: `join`, `join_file` and `carrier` of an `[[expose]]` or a `[[proxy]]`.
+/// Which link a section uses: `join`, `join_file` and `carrier` of an `[[expose]]` or a
+/// `[[proxy]]`.
 #[derive(Clone, Debug, Default)]
 pub struct Join {
     /// `join`: the join string that `byway serve` or `byway proxy serve` prints.
     pub join: Option<At<Secret>>,
     /// `join_file`: a file whose first line that is not empty is the join string.
     pub join_file: Option<Text>,
-    /// `carrier`: `"quic"`, `"tls"`, or `"auto"` for QUIC with TLS where QUIC does not get through. Default `"auto"`.
+    /// `carrier`: `"quic"`, `"tls"`, or `"auto"` for QUIC with TLS where QUIC does not get through.
+    /// Default `"auto"`.
     pub carrier: Option<Text>,
 }
 
@@ -364,10 +402,12 @@ pub struct ProxyFlags {
     pub listen: Vec<String>,
     /// `--user NAME:PASSWORD`, each.
     pub users: Vec<String>,
-    /// `--allow`, each a network or an address, with `:PORT` or `:FROM-TO` behind it or alone. It opens what is denied
-    /// by default; it denies nothing else. `:25` opens that port, which is closed by default.
+    /// `--allow`, each a network or an address, with `:PORT` or `:FROM-TO` behind it or alone. It
+    /// opens what is denied by default; it denies nothing else. `:25` opens that port, which is
+    /// closed by default.
     pub allow: Vec<String>,
-    /// `--deny`, each `HOST`, `.SUFFIX` or `NETWORK`, with or without ports, or ports alone; decided before `--allow`.
+    /// `--deny`, each `HOST`, `.SUFFIX` or `NETWORK`, with or without ports, or ports alone;
+    /// decided before `--allow`.
     pub deny: Vec<String>,
     /// `--stream-limit`.
     pub stream_limit: Option<String>,
@@ -382,31 +422,52 @@ pub struct ProxyFlags {
 impl File {
     /// What `byway edge --listen … --to …` means: one edge with one route for everything.
     pub fn for_edge(listen: Vec<String>, to: Vec<String>) -> Self {
-        let to = At::new(to.into_iter().map(|text| target_flag("--to", text)).collect(), Place::flag("--to", ""));
-        let route = Route { to: Some(to), ..Route::default() };
+        let to = At::new(
+            to.into_iter()
+                .map(|text| target_flag("--to", text))
+                .collect(),
+            Place::flag("--to", ""),
+        );
+        let route = Route {
+            to: Some(to),
+            ..Route::default()
+        };
         let edge = Edge {
             listen: Some(flags("--listen", listen)),
             route: vec![At::new(route, Place::flag("--to", ""))],
             ..Edge::default()
         };
-        Self { edge: vec![At::new(edge, Place::flag("--listen", ""))], ..Self::default() }
+        Self {
+            edge: vec![At::new(edge, Place::flag("--listen", ""))],
+            ..Self::default()
+        }
     }
 
     /// What `byway proxy …` means: one exit.
     pub fn for_proxy(given: ProxyFlags) -> Self {
-        let users = given.users.iter().map(|text| user_flag(text)).collect::<Vec<_>>();
+        let users = given
+            .users
+            .iter()
+            .map(|text| user_flag(text))
+            .collect::<Vec<_>>();
         let denied = given.deny.iter().map(|text| deny_flag(text));
         let allowed = given.allow.iter().map(|text| allow_flag(text));
         let egress = Egress {
             listen: Some(flags("--listen", given.listen)),
             users: Some(At::new(users, Place::flag("--user", ""))),
-            open_to_the_world: Some(At::new(given.open_to_the_world, Place::flag("--open-to-the-world", ""))),
+            open_to_the_world: Some(At::new(
+                given.open_to_the_world,
+                Place::flag("--open-to-the-world", ""),
+            )),
             stream_limit: given.stream_limit.map(|text| flag("--stream-limit", text)),
             rule: denied.chain(allowed).collect(),
             join: join_flags(given.join, given.carrier),
             ..Egress::default()
         };
-        Self { proxy: vec![At::new(egress, Place::flag("--listen", ""))], ..Self::default() }
+        Self {
+            proxy: vec![At::new(egress, Place::flag("--listen", ""))],
+            ..Self::default()
+        }
     }
 }
 
@@ -416,13 +477,25 @@ pub(super) fn flag(name: &'static str, text: String) -> Text {
 }
 
 pub(super) fn flags(name: &'static str, texts: Vec<String>) -> At<Vec<Text>> {
-    At::new(texts.into_iter().map(|text| flag(name, text)).collect(), Place::flag(name, ""))
+    At::new(
+        texts.into_iter().map(|text| flag(name, text)).collect(),
+        Place::flag(name, ""),
+    )
 }
 
 /// `name:password`; without a colon the password is missing, which `resolve` says.
 fn user_flag(text: &str) -> At<User> {
-    let (name, password) = text.split_once(':').map_or((text, None), |(name, password)| (name, Some(password)));
-    let place = Place::flag("--user", &if password.is_some() { format!("{name}:***") } else { name.to_owned() });
+    let (name, password) = text
+        .split_once(':')
+        .map_or((text, None), |(name, password)| (name, Some(password)));
+    let place = Place::flag(
+        "--user",
+        &if password.is_some() {
+            format!("{name}:***")
+        } else {
+            name.to_owned()
+        },
+    );
     let user = User {
         name: Some(At::new(name.to_owned(), place.clone())),
         password: password.map(|password| At::new(Secret::new(password), place.clone())),
@@ -431,16 +504,25 @@ fn user_flag(text: &str) -> At<User> {
     At::new(user, place)
 }
 
-/// A local target on the command line: a port alone, with or without a colon, is one of this machine.
+/// A local target on the command line: a port alone, with or without a colon, is one of this
+/// machine.
 pub(super) fn target_flag(name: &'static str, text: String) -> Text {
     let place = Place::flag(name, &text);
     let port = text.strip_prefix(':').unwrap_or(&text);
     let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    At::new(if is_port { format!("127.0.0.1:{port}") } else { text }, place)
+    At::new(
+        if is_port {
+            format!("127.0.0.1:{port}")
+        } else {
+            text
+        },
+        place,
+    )
 }
 
-/// `NETWORK` or an address, then `:PORTS` or nothing; or `:25`, the one port that is closed by default. A name and any
-/// other port alone open nothing, so that `resolve` refuses them as no network.
+/// `NETWORK` or an address, then `:PORTS` or nothing; or `:25`, the one port that is closed by
+/// default. A name and any other port alone open nothing, so that `resolve` refuses them as no
+/// network.
 pub(super) fn allow_flag(text: &str) -> At<Rule> {
     let place = Place::flag("--allow", text);
     let (target, ports) = match split_ports(text) {
@@ -458,16 +540,22 @@ pub(super) fn allow_flag(text: &str) -> At<Rule> {
 }
 
 fn one(text: &str, place: &Place) -> Option<At<Vec<Text>>> {
-    Some(At::new(vec![At::new(text.to_owned(), place.clone())], place.clone()))
+    Some(At::new(
+        vec![At::new(text.to_owned(), place.clone())],
+        place.clone(),
+    ))
 }
 
-/// `HOST`, `.SUFFIX` or `NETWORK`, then `:PORTS`; either may be missing. Which of the three it is shows in its form, so
-/// that `resolve` can judge it as it judges a file.
+/// `HOST`, `.SUFFIX` or `NETWORK`, then `:PORTS`; either may be missing. Which of the three it is
+/// shows in its form, so that `resolve` can judge it as it judges a file.
 pub(super) fn deny_flag(text: &str) -> At<Rule> {
     let place = Place::flag("--deny", text);
     let one = |text: &str| one(text, &place);
     let (target, ports) = split_ports(text);
-    let mut rule = Rule { action: Some(At::new("deny".to_owned(), place.clone())), ..Rule::default() };
+    let mut rule = Rule {
+        action: Some(At::new("deny".to_owned(), place.clone())),
+        ..Rule::default()
+    };
     rule.port = ports.and_then(one);
     match target {
         "" if ports.is_some() => {}
@@ -486,7 +574,10 @@ fn split_ports(text: &str) -> (&str, Option<&str>) {
     if text.contains("://") {
         return (text, None);
     }
-    if let Some((inner, rest)) = text.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+    if let Some((inner, rest)) = text
+        .strip_prefix('[')
+        .and_then(|inner| inner.split_once(']'))
+    {
         return (inner, rest.strip_prefix(':'));
     }
     match text.rsplit_once(':') {

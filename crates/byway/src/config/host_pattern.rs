@@ -32,7 +32,9 @@ pub enum BadHostPattern {
     #[error("`{0}` has a port: write the host alone, every port matches")]
     Port(String),
     /// A star anywhere but in front.
-    #[error("`{0}` has a star in the wrong place: only whole labels in front, such as *.example.com")]
+    #[error(
+        "`{0}` has a star in the wrong place: only whole labels in front, such as *.example.com"
+    )]
     Star(String),
     /// Letters that never travel in a request.
     #[error("`{0}` has letters beyond ASCII: write the name as it travels, in its xn-- form")]
@@ -56,12 +58,20 @@ impl HostPattern {
 
 fn is_below(host: &[u8], name: &[u8]) -> bool {
     // One byte for the dot and at least one in front of it.
-    let Some((front, tail)) = host.len().checked_sub(name.len()).map(|at| host.split_at(at)) else { return false };
+    let Some((front, tail)) = host
+        .len()
+        .checked_sub(name.len())
+        .map(|at| host.split_at(at))
+    else {
+        return false;
+    };
     front.len() >= 2 && front.ends_with(b".") && tail.eq_ignore_ascii_case(name)
 }
 
 fn unbracketed(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host)
+    host.strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 impl FromStr for HostPattern {
@@ -90,7 +100,8 @@ impl FromStr for HostPattern {
 }
 
 fn has_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+    text.rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
 impl fmt::Display for HostPattern {
@@ -114,7 +125,12 @@ mod tests {
 
     #[test]
     fn patterns_print_as_they_were_written() {
-        for text in ["app.example.com", "*.example.com", "192.0.2.1", "[2001:db8::1]"] {
+        for text in [
+            "app.example.com",
+            "*.example.com",
+            "192.0.2.1",
+            "[2001:db8::1]",
+        ] {
             assert_eq!(pattern(text).to_string(), text);
         }
     }
@@ -132,10 +148,18 @@ mod tests {
         assert_eq!(pattern("app.example.com."), pattern("app.example.com"));
         assert_eq!(pattern("*.example.com."), pattern("*.example.com"));
         for host in ["app.example.com", "app.example.com."] {
-            assert!(pattern("app.example.com.").matches(host) && pattern("*.example.com.").matches(host), "{host}");
+            assert!(
+                pattern("app.example.com.").matches(host)
+                    && pattern("*.example.com.").matches(host),
+                "{host}"
+            );
         }
         for host in ["app.example.com..", ".", "..", ""] {
-            assert!(!pattern("app.example.com.").matches(host) && !pattern("*.example.com").matches(host), "{host}");
+            assert!(
+                !pattern("app.example.com.").matches(host)
+                    && !pattern("*.example.com").matches(host),
+                "{host}"
+            );
         }
         assert!("app.example.com..".parse::<HostPattern>().is_err());
     }
@@ -145,7 +169,14 @@ mod tests {
         let below = pattern("*.example.com");
         assert!(below.matches("a.example.com"));
         assert!(below.matches("a.b.EXAMPLE.com"));
-        for host in ["example.com", ".example.com", "badexample.com", "com", "", "example.com.evil"] {
+        for host in [
+            "example.com",
+            ".example.com",
+            "badexample.com",
+            "com",
+            "",
+            "example.com.evil",
+        ] {
             assert!(!below.matches(host), "{host}");
         }
     }
@@ -164,7 +195,10 @@ mod tests {
         assert_eq!(bad("a.com:80"), BadHostPattern::Port("a.com:80".into()));
         assert_eq!(bad("a.*.com"), BadHostPattern::Star("a.*.com".into()));
         assert_eq!(bad("*x.com"), BadHostPattern::Star("*x.com".into()));
-        assert_eq!(bad("bücher.de"), BadHostPattern::NotAscii("bücher.de".into()));
+        assert_eq!(
+            bad("bücher.de"),
+            BadHostPattern::NotAscii("bücher.de".into())
+        );
         assert_eq!(bad("a b"), BadHostPattern::Host("a b".into()));
         assert_eq!(bad(""), BadHostPattern::Host(String::new()));
     }

@@ -4,7 +4,9 @@
 //! Out:   a [`File`] with one section.
 //! Never: judges a value, nor shows a join string in a place.
 
-use super::file::{Exit, Expose, File, Join, Serve, allow_flag, deny_flag, flag, flags, target_flag};
+use super::file::{
+    Exit, Expose, File, Join, Serve, allow_flag, deny_flag, flag, flags, target_flag,
+};
 use super::place::{At, Place};
 use super::secret::Secret;
 
@@ -92,7 +94,10 @@ impl File {
             advertise: given.advertise.map(|text| flag("--advertise", text)),
             ..Serve::default()
         };
-        Self { serve: vec![At::new(serve, Place::flag("--listen", ""))], ..Self::default() }
+        Self {
+            serve: vec![At::new(serve, Place::flag("--listen", ""))],
+            ..Self::default()
+        }
     }
 
     /// What `byway proxy serve …` means: the exit of a two-hop egress.
@@ -106,7 +111,10 @@ impl File {
             rule: denied.chain(allowed).collect(),
             ..Exit::default()
         };
-        Self { exit: vec![At::new(exit, Place::flag("--listen", ""))], ..Self::default() }
+        Self {
+            exit: vec![At::new(exit, Place::flag("--listen", ""))],
+            ..Self::default()
+        }
     }
 
     /// What `byway tcp …` and `byway http …` mean: one exposed service.
@@ -122,19 +130,31 @@ impl File {
             ExposedFlags::Tcp { name, port } => Expose {
                 tcp: to,
                 name: name.map(|name| flag("--name", name)),
-                port: port.map(|port| At::new(port.into(), Place::flag("--port", &port.to_string()))),
+                port: port
+                    .map(|port| At::new(port.into(), Place::flag("--port", &port.to_string()))),
                 ..Expose::default()
             },
         };
-        let expose = Expose { join: join_flags(Some(given.join), given.carrier), ..expose };
-        Self { expose: vec![At::new(expose, Place::flag("TARGET", ""))], ..Self::default() }
+        let expose = Expose {
+            join: join_flags(Some(given.join), given.carrier),
+            ..expose
+        };
+        Self {
+            expose: vec![At::new(expose, Place::flag("TARGET", ""))],
+            ..Self::default()
+        }
     }
 }
 
 pub(super) fn join_flags(join: Option<JoinFlag>, carrier: Option<String>) -> Join {
-    let mut flags = Join { carrier: carrier.map(|text| flag("--carrier", text)), ..Join::default() };
+    let mut flags = Join {
+        carrier: carrier.map(|text| flag("--carrier", text)),
+        ..Join::default()
+    };
     match join {
-        Some(JoinFlag::Text { from, text }) => flags.join = Some(At::new(text, Place::flag(from, "***"))),
+        Some(JoinFlag::Text { from, text }) => {
+            flags.join = Some(At::new(text, Place::flag(from, "***")))
+        }
         Some(JoinFlag::File(path)) => flags.join_file = Some(flag("--join-file", path)),
         None => {}
     }

@@ -20,8 +20,8 @@ use super::plan::EgressPlan;
 pub struct LinkSettings {
     /// Which congestion control this node's senders use.
     pub congestion: Congestion,
-    /// After a fall-back to TLS, QUIC is tried again this much later; then twice as long each time, up to 10 minutes or
-    /// this, whichever is more.
+    /// After a fall-back to TLS, QUIC is tried again this much later; then twice as long each time,
+    /// up to 10 minutes or this, whichever is more.
     pub quic_probe: Duration,
     /// How long a visitor of an exposed service waits for an agent that is away; zero parks nobody.
     pub park: Duration,
@@ -48,7 +48,8 @@ pub enum Serves {
         /// HTTP services become `NAME.domain`; none takes TCP services only.
         domain: Option<HostName>,
     },
-    /// `[[exit]]`: streams of desks, judged by these rules. It has no users: links are authenticated by their grant.
+    /// `[[exit]]`: streams of desks, judged by these rules. It has no users: links are
+    /// authenticated by their grant.
     Exit(Arc<EgressPlan>),
 }
 
@@ -67,7 +68,8 @@ impl Serves {
 pub struct Advertise {
     /// The name or the address.
     pub host: AdvertisedHost,
-    /// The port; none for the one that the system chooses for the section's first listener, whose own is 0.
+    /// The port; none for the one that the system chooses for the section's first listener, whose
+    /// own is 0.
     pub port: Option<u16>,
 }
 
@@ -85,7 +87,10 @@ impl Advertise {
     pub fn target(&self, own_port: u16) -> Target {
         let port = self.port.unwrap_or(own_port);
         match &self.host {
-            AdvertisedHost::Name(name) => Target::Host { name: name.clone(), port },
+            AdvertisedHost::Name(name) => Target::Host {
+                name: name.clone(),
+                port,
+            },
             AdvertisedHost::Addr(ip) => Target::Addr(SocketAddr::new(*ip, port)),
         }
     }
@@ -114,8 +119,8 @@ impl fmt::Display for AdvertisedHost {
 /// A link that this node dials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinPlan {
-    /// `HOST:PORT grant ID`, with `quic ` or `tls ` in front if the carrier is chosen: equal ids mean the same link, in
-    /// this Plan and across reloads.
+    /// `HOST:PORT grant ID`, with `quic ` or `tls ` in front if the carrier is chosen: equal ids
+    /// mean the same link, in this Plan and across reloads.
     pub id: Arc<str>,
     /// Where to, which key has to answer, and the grant.
     pub join: JoinString,
@@ -143,13 +148,16 @@ pub enum CarrierChoice {
 pub struct ServicePlan {
     /// What it speaks.
     pub kind: ServiceKind,
-    /// HTTP: the label in front of the domain, in lower case. TCP: its label, or else the text of `to`.
+    /// HTTP: the label in front of the domain, in lower case. TCP: its label, or else the text of
+    /// `to`.
     pub name: Arc<str>,
-    /// TCP: the public port that is asked for; none for a free one that the other side keeps for this node's key.
+    /// TCP: the public port that is asked for; none for a free one that the other side keeps for
+    /// this node's key.
     pub port: Option<u16>,
     /// The local target.
     pub to: Target,
-    /// HTTP: the Host that the service sees; none for the visitor's own, which names the public end.
+    /// HTTP: the Host that the service sees; none for the visitor's own, which names the public
+    /// end.
     pub host: Option<Arc<str>>,
 }
 

@@ -1,4 +1,5 @@
-//! Login: the users of an egress, and what authentication compares: a digest of a name and a password.
+//! Login: the users of an egress, and what authentication compares: a digest of a name and a
+//! password.
 //!
 //! In:    a name and a password, of the configuration or of a client.
 //! Out:   one digest for both, computed once; whether two of them are the same, in constant time.
@@ -30,12 +31,19 @@ impl UserPlan {
     /// Computes the digest that [`accepts`](Self::accepts) compares.
     pub fn new(name: &str, password: Secret) -> Self {
         let digest = LoginDigest::of(name.as_bytes(), password.expose().as_bytes());
-        Self { name: name.into(), password, digest }
+        Self {
+            name: name.into(),
+            password,
+            digest,
+        }
     }
 
-    /// Whether `given` is the digest of this name and password. Takes the same time whether or not it is.
+    /// Whether `given` is the digest of this name and password. Takes the same time whether or not
+    /// it is.
     pub fn accepts(&self, given: &LoginDigest) -> bool {
-        self.digest.as_ref().is_some_and(|digest| digest.matches(given))
+        self.digest
+            .as_ref()
+            .is_some_and(|digest| digest.matches(given))
     }
 }
 
@@ -100,7 +108,14 @@ mod tests {
     fn a_digest_matches_the_same_name_and_password_only() {
         let digest = LoginDigest::of(b"ab", b"c").unwrap();
         assert!(digest.matches(&LoginDigest::of(b"ab", b"c").unwrap()));
-        for (name, password) in [("a", "bc"), ("abc", ""), ("", "abc"), ("ab", "C"), ("ab", "cc"), ("AB", "c")] {
+        for (name, password) in [
+            ("a", "bc"),
+            ("abc", ""),
+            ("", "abc"),
+            ("ab", "C"),
+            ("ab", "cc"),
+            ("AB", "c"),
+        ] {
             let other = LoginDigest::of(name.as_bytes(), password.as_bytes()).unwrap();
             assert!(!digest.matches(&other), "{name}:{password}");
         }

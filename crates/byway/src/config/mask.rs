@@ -1,12 +1,14 @@
-//! Mask: hides the passwords and join strings of a config file before error messages show its lines.
+//! Mask: hides the passwords and join strings of a config file before error messages show its
+//! lines.
 //!
 //! In:    the text of a config file, right or wrong.
-//! Out:   the same text, as long in lines, characters and bytes, with `*` where a password or the secret of a join string stands.
+//! Out:   the same text, as long in lines, characters and bytes, with `*` where a password or the
+//!        secret of a join string stands.
 //! Never: needs the text to parse: it has to work on the file that holds the mistake.
 
-/// `text` with the values of `password` and `join` keys, the passwords in URLs and whatever else looks like the secret of
-/// a join string replaced by stars, character for character and
-/// byte for byte, so that places in the text stay the same.
+/// `text` with the values of `password` and `join` keys, the passwords in URLs and whatever else
+/// looks like the secret of a join string replaced by stars, character for character and byte for
+/// byte, so that places in the text stay the same.
 pub(super) fn mask_secrets(text: &str) -> String {
     let mut hidden = vec![false; text.len()];
     hide_keys("password", text, &mut hidden);
@@ -16,7 +18,8 @@ pub(super) fn mask_secrets(text: &str) -> String {
     starred(text, &hidden)
 }
 
-/// `text` with the secrets of join strings replaced by stars: for messages that quote a value from where no secret belongs.
+/// `text` with the secrets of join strings replaced by stars: for messages that quote a value from
+/// where no secret belongs.
 pub(super) fn mask_join_strings(text: &str) -> String {
     let mut hidden = vec![false; text.len()];
     hide_join_strings(text, &mut hidden);
@@ -24,10 +27,13 @@ pub(super) fn mask_join_strings(text: &str) -> String {
 }
 
 fn starred(text: &str, hidden: &[bool]) -> String {
-    text.char_indices().map(|(at, c)| if hidden[at] { star(c) } else { c }).collect()
+    text.char_indices()
+        .map(|(at, c)| if hidden[at] { star(c) } else { c })
+        .collect()
 }
 
-/// A star as many bytes long as `c`, because places are counted in bytes. Line ends stay: lines are counted too.
+/// A star as many bytes long as `c`, because places are counted in bytes. Line ends stay: lines are
+/// counted too.
 fn star(c: char) -> char {
     match c.len_utf8() {
         _ if c == '\n' || c == '\r' => c,
@@ -43,8 +49,12 @@ fn hide_keys(key: &str, text: &str, hidden: &mut [bool]) {
     const BLANK: [char; 2] = [' ', '\t'];
     for (at, key) in text.match_indices(key) {
         let after = at + key.len();
-        let rest = text[after..].trim_start_matches(['"', '\'']).trim_start_matches(BLANK);
-        let Some(value) = rest.strip_prefix('=') else { continue };
+        let rest = text[after..]
+            .trim_start_matches(['"', '\''])
+            .trim_start_matches(BLANK);
+        let Some(value) = rest.strip_prefix('=') else {
+            continue;
+        };
         let value = value.trim_start_matches(BLANK);
         let start = text.len() - value.len();
         let (from, to) = value_range(value);
@@ -60,11 +70,16 @@ fn value_range(value: &str) -> (usize, usize) {
             return (from, from + closing_quote(inner, quote));
         }
     }
-    (0, value.find([',', '}', ']', '#', '\n']).unwrap_or(value.len()))
+    (
+        0,
+        value
+            .find([',', '}', ']', '#', '\n'])
+            .unwrap_or(value.len()),
+    )
 }
 
-/// Where `quote` closes what it opened. A single one that never closes runs to the end of its line, a triple one to the
-/// end of the text.
+/// Where `quote` closes what it opened. A single one that never closes runs to the end of its line,
+/// a triple one to the end of the text.
 fn closing_quote(inner: &str, quote: &str) -> usize {
     let (escapes, one_line) = (quote.starts_with('"'), quote.len() == 1);
     let mut escaped = false;
@@ -84,8 +99,12 @@ fn hide_url_passwords(text: &str, hidden: &mut [bool]) {
         let start = at + sign.len();
         let rest = &text[start..];
         let url = &rest[..rest.find(['"', '\'', '\n']).unwrap_or(rest.len())];
-        let Some((user_info, _)) = url.rsplit_once('@') else { continue };
-        let Some(colon) = user_info.find(':') else { continue };
+        let Some((user_info, _)) = url.rsplit_once('@') else {
+            continue;
+        };
+        let Some(colon) = user_info.find(':') else {
+            continue;
+        };
         hidden[start + colon + 1..start + user_info.len()].fill(true);
     }
 }
@@ -94,7 +113,9 @@ fn hide_url_passwords(text: &str, hidden: &mut [bool]) {
 fn hide_join_strings(text: &str, hidden: &mut [bool]) {
     for (at, prefix) in text.match_indices("by1.") {
         let start = at + prefix.len();
-        let secret = text[start..].bytes().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let secret = text[start..]
+            .bytes()
+            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         let length = secret.count();
         hidden[start..start + length].fill(true);
     }
@@ -107,7 +128,10 @@ mod tests {
     #[test]
     fn passwords_and_join_strings_become_stars_and_everything_else_stays() {
         for (text, masked) in [
-            (r#"users = [{ name = "a", password = "hunter2" }]"#, r#"users = [{ name = "a", password = "*******" }]"#),
+            (
+                r#"users = [{ name = "a", password = "hunter2" }]"#,
+                r#"users = [{ name = "a", password = "*******" }]"#,
+            ),
             (r#"password="a\"b" # c"#, r#"password="****" # c"#),
             (r#"password = "a\\" # b"#, r#"password = "***" # b"#),
             ("password = 'abc', x", "password = '***', x"),
@@ -115,12 +139,21 @@ mod tests {
             ("password = \"open\nname = 1", "password = \"****\nname = 1"),
             ("password =\nname = \"a\"", "password =\nname = \"a\""),
             (r#""password" = """pw""""#, r#""password" = """**""""#),
-            ("password = \"\"\"a\nb\"c\"\"\" # d", "password = \"\"\"*\n***\"\"\" # d"),
+            (
+                "password = \"\"\"a\nb\"c\"\"\" # d",
+                "password = \"\"\"*\n***\"\"\" # d",
+            ),
             ("password = '''\na\r\n", "password = '''\n*\r\n"),
             (r#"password_file = "/etc/x""#, r#"password_file = "/etc/x""#),
-            (r#"via = "socks5://u:p@w@h:1""#, r#"via = "socks5://u:***@h:1""#),
+            (
+                r#"via = "socks5://u:p@w@h:1""#,
+                r#"via = "socks5://u:***@h:1""#,
+            ),
             (r#"to = "http://a:1""#, r#"to = "http://a:1""#),
-            (r#"join = "by1.Aa-_@h:1" # c"#, r#"join = "************" # c"#),
+            (
+                r#"join = "by1.Aa-_@h:1" # c"#,
+                r#"join = "************" # c"#,
+            ),
             (r#"jion = "by1.Aa-_@h:1""#, r#"jion = "by1.****@h:1""#),
             (r#"join = "AbCd" }"#, r#"join = "****" }"#),
             (r#"join_file = "/etc/x""#, r#"join_file = "/etc/x""#),

@@ -1,11 +1,13 @@
 //! Config: files as written, Plans as meant.
 //!
 //! In:    a `byway.toml`, or the flags of a verb that needs no file.
-//! Out:   a [`Plan`] with nothing missing, or every error at once with file, line, column and caret.
+//! Out:   a [`Plan`] with nothing missing, or every error at once with file, line, column and
+//!        caret.
 //! Never: serves anything, and never ends the program: exit code 2 is for the caller to give.
 //!
-//! [`File`] is a config as written: everything optional, every value with its [`Place`]. [`resolve()`] makes a [`Plan`] of
-//! it. [`Diff`] says what a reload changes, [`Effective`] prints a Plan back as a commented file.
+//! [`File`] is a config as written: everything optional, every value with its [`Place`].
+//! [`resolve()`] makes a [`Plan`] of it. [`Diff`] says what a reload changes, [`Effective`] prints
+//! a Plan back as a commented file.
 
 mod bind;
 mod diagnostic;
@@ -47,13 +49,14 @@ pub use diff::{Changes, Diff, RouteKey};
 pub use effective::Effective;
 pub use errors::ConfigErrors;
 pub use file::{
-    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Log, Metrics, Pool, ProxyFlags, Retry, Route,
-    Rule as RuleSection, Serve, Spill, Tcp, User,
+    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Log, Metrics, Pool,
+    ProxyFlags, Retry, Route, Rule as RuleSection, Serve, Spill, Tcp, User,
 };
 pub use host_pattern::{BadHostPattern, HostPattern};
 pub use link_flags::{ExitFlags, ExposeFlags, ExposedFlags, JoinFlag, ServeFlags};
 pub use link_plan::{
-    Advertise, AdvertisedHost, CarrierChoice, JoinPlan, LinkPlan, LinkSettings, Serves, ServiceKind, ServicePlan,
+    Advertise, AdvertisedHost, CarrierChoice, JoinPlan, LinkPlan, LinkSettings, Serves,
+    ServiceKind, ServicePlan,
 };
 #[cfg(test)]
 pub use login::hashed;
@@ -61,9 +64,10 @@ pub use login::{LoginDigest, MOST_CREDENTIAL_BYTES, UserPlan};
 pub use observe_flags::ObserveFlags;
 pub use place::{At, Place, Text};
 pub use plan::{
-    AccessFormat, AccessPlace, Action, DescriptorsPlan, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode,
-    LimitsPlan, ListenerKey, ListenerPlan, LogPlan, Lowered, LoweredBy, ParentPlan, Plan, PoolPlan, ResolverKind,
-    RetryPlan, Role, RoleKind, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, Verdict,
+    AccessFormat, AccessPlace, Action, DescriptorsPlan, DialPlan, EdgePlan, EgressPlan, Family,
+    ForwardPlan, HostMode, LimitsPlan, ListenerKey, ListenerPlan, LogPlan, Lowered, LoweredBy,
+    ParentPlan, Plan, PoolPlan, ResolverKind, RetryPlan, Role, RoleKind, RoutePlan, Rule,
+    SpillMode, SpillPlan, UpstreamPlan, Verdict,
 };
 pub use resolve::resolve;
 pub use secret::Secret;
@@ -105,19 +109,29 @@ pub fn load_with(path: &Path, state: &Path, flags: &ObserveFlags) -> Result<Plan
 /// # Errors
 /// Everything that is wrong in it.
 pub fn parse(text: &str, name: &str, state: &Path) -> Result<Plan, ConfigErrors> {
-    parse_with(text, name, &Surroundings::here(state, &absolute(Path::new(""))))
+    parse_with(
+        text,
+        name,
+        &Surroundings::here(state, &absolute(Path::new(""))),
+    )
 }
 
-/// The Plan of `text` in the given surroundings; with [`Surroundings::without_files`] no file is touched.
+/// The Plan of `text` in the given surroundings; with [`Surroundings::without_files`] no file is
+/// touched.
 ///
 /// # Errors
-/// Everything that is wrong in it. Errors about something missing are held back as long as an error of form, such as a
-/// misspelt key, may be their cause.
+/// Everything that is wrong in it. Errors about something missing are held back as long as an error
+/// of form, such as a misspelt key, may be their cause.
 pub fn parse_with(text: &str, name: &str, around: &Surroundings<'_>) -> Result<Plan, ConfigErrors> {
     parse_under(text, name, around, &ObserveFlags::default())
 }
 
-fn parse_under(text: &str, name: &str, around: &Surroundings<'_>, flags: &ObserveFlags) -> Result<Plan, ConfigErrors> {
+fn parse_under(
+    text: &str,
+    name: &str,
+    around: &Surroundings<'_>,
+    flags: &ObserveFlags,
+) -> Result<Plan, ConfigErrors> {
     let errors = |diagnostics| ConfigErrors::new(name, text, diagnostics);
     let (file, mut diagnostics) = reader::read(text).map_err(errors)?;
     match resolve(&file.observed(flags), around) {
@@ -125,25 +139,35 @@ fn parse_under(text: &str, name: &str, around: &Surroundings<'_>, flags: &Observ
         Ok(_) => Err(errors(diagnostics)),
         Err(more) => {
             let misread = !diagnostics.is_empty();
-            diagnostics.extend(more.into_iter().filter(|diagnostic| !(misread && diagnostic.absence)));
+            diagnostics.extend(
+                more.into_iter()
+                    .filter(|diagnostic| !(misread && diagnostic.absence)),
+            );
             Err(errors(diagnostics))
         }
     }
 }
 
-/// The Plan of a [`File`] that was made of flags, with `state` as the folder for what outlives the process.
+/// The Plan of a [`File`] that was made of flags, with `state` as the folder for what outlives the
+/// process.
 ///
 /// # Errors
 /// Everything that is wrong in it, each with its flag.
 pub fn from_flags(file: &File, state: &Path) -> Result<Plan, ConfigErrors> {
     let folder = absolute(Path::new(""));
     let around = Surroundings::here(state, &folder);
-    resolve(file, &around).map_err(|diagnostics| ConfigErrors::new("the command line", "", diagnostics))
+    resolve(file, &around)
+        .map_err(|diagnostics| ConfigErrors::new("the command line", "", diagnostics))
 }
 
-/// Paths in a Plan outlive a change of the current folder. Without a current folder, relative ones stay as they are.
+/// Paths in a Plan outlive a change of the current folder. Without a current folder, relative ones
+/// stay as they are.
 fn absolute(folder: &Path) -> PathBuf {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
@@ -151,15 +175,31 @@ fn absolute(folder: &Path) -> PathBuf {
 fn read_config(path: &Path) -> Result<String, (bool, String)> {
     let shown = path.display();
     let cannot = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => (true, format!("there is no config file {shown} (No such file or directory)")),
-        ErrorKind::IsADirectory => (false, format!("cannot read {shown}: it is a folder, not a config file")),
-        ErrorKind::PermissionDenied => (false, format!("cannot read {shown}: this user may not (Permission denied)")),
+        ErrorKind::NotFound => (
+            true,
+            format!("there is no config file {shown} (No such file or directory)"),
+        ),
+        ErrorKind::IsADirectory => (
+            false,
+            format!("cannot read {shown}: it is a folder, not a config file"),
+        ),
+        ErrorKind::PermissionDenied => (
+            false,
+            format!("cannot read {shown}: this user may not (Permission denied)"),
+        ),
         _ => (false, format!("cannot read {shown}: {error}")),
     };
     let mut bytes = Vec::new();
-    fs::File::open(path).map_err(cannot)?.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    fs::File::open(path)
+        .map_err(cannot)?
+        .take(MOST_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
     if bytes.len() as u64 > MOST_FILE_BYTES {
-        let message = format!("{shown} is larger than {}: it cannot be a config file", Bytes(MOST_FILE_BYTES));
+        let message = format!(
+            "{shown} is larger than {}: it cannot be a config file",
+            Bytes(MOST_FILE_BYTES)
+        );
         return Err((false, message));
     }
     String::from_utf8(bytes).map_err(|error| {

@@ -5,17 +5,31 @@
 //! Never: guesses on a user's behalf: the word is only offered.
 
 /// The candidate nearest to `written`, if at most a third of the longer word's letters differ.
-pub(super) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let written: Vec<char> = written.chars().take(LONGEST + 1).flat_map(char::to_lowercase).collect();
+pub(super) fn nearest<'c>(
+    written: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
+    let written: Vec<char> = written
+        .chars()
+        .take(LONGEST + 1)
+        .flat_map(char::to_lowercase)
+        .collect();
     if written.len() > LONGEST {
         return None;
     }
     let with_distance = candidates.into_iter().map(|candidate| {
-        let letters: Vec<char> = candidate.chars().take(LONGEST).flat_map(char::to_lowercase).collect();
+        let letters: Vec<char> = candidate
+            .chars()
+            .take(LONGEST)
+            .flat_map(char::to_lowercase)
+            .collect();
         let allowed = letters.len().max(written.len()).div_ceil(3);
         (edit_distance(&written, &letters), allowed, candidate)
     });
-    with_distance.filter(|(distance, allowed, _)| distance <= allowed).min_by_key(|(d, ..)| *d).map(|(.., c)| c)
+    with_distance
+        .filter(|(distance, allowed, _)| distance <= allowed)
+        .min_by_key(|(d, ..)| *d)
+        .map(|(.., c)| c)
 }
 
 /// Longer words are no typing mistakes, and comparing them costs their product.
@@ -46,7 +60,10 @@ mod tests {
     use super::*;
 
     fn distance(a: &str, b: &str) -> usize {
-        edit_distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>())
+        edit_distance(
+            &a.chars().collect::<Vec<_>>(),
+            &b.chars().collect::<Vec<_>>(),
+        )
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! ObserveFlags: `--access-log`, `--access-log-format` and `--metrics`, which every serving verb takes.
+//! ObserveFlags: `--access-log`, `--access-log-format` and `--metrics`, which every serving verb
+//! takes.
 //!
 //! In:    flags as they were given.
 //! Out:   a `File` in which they stand in the place of what it said.

@@ -32,7 +32,10 @@ pub enum Place {
 impl Place {
     /// The flag `name`, given as `name shown`.
     pub fn flag(name: &'static str, shown: &str) -> Self {
-        Self::Flag { name, shown: shown.into() }
+        Self::Flag {
+            name,
+            shown: shown.into(),
+        }
     }
 
     /// Whether the value came from the command line.
@@ -59,7 +62,10 @@ impl Place {
 
 impl From<Range<usize>> for Place {
     fn from(span: Range<usize>) -> Self {
-        Self::Text { start: span.start, end: span.end }
+        Self::Text {
+            start: span.start,
+            end: span.end,
+        }
     }
 }
 
@@ -75,9 +81,13 @@ pub struct At<T> {
 impl<T> At<T> {
     /// `value`, written at `place`.
     pub fn new(value: T, place: impl Into<Place>) -> Self {
-        Self { value, place: place.into() }
+        Self {
+            value,
+            place: place.into(),
+        }
     }
 }
 
-/// Text as written: an address, a size, a duration, a pattern; what it means is decided by `resolve`.
+/// Text as written: an address, a size, a duration, a pattern; what it means is decided by
+/// `resolve`.
 pub type Text = At<String>;

@@ -52,16 +52,16 @@ pub struct Plan {
     pub log: LogPlan,
     /// For every link of this node.
     pub link: LinkSettings,
-    /// What to listen on, in the order of the file: edges, proxies, forwards, public ends of links, exits of links, then
-    /// those of the metrics. May be empty if there are joins.
+    /// What to listen on, in the order of the file: edges, proxies, forwards, public ends of links,
+    /// exits of links, then those of the metrics. May be empty if there are joins.
     pub listeners: Vec<Arc<ListenerPlan>>,
-    /// The links that this node dials, one for each join string and carrier: those of proxies, then those of exposed
-    /// services, each in the order of the file.
+    /// The links that this node dials, one for each join string and carrier: those of proxies, then
+    /// those of exposed services, each in the order of the file.
     pub joins: Vec<Arc<JoinPlan>>,
 }
 
-/// Which listener is meant, in this Plan and in the next: its address, and how many with the same one stand before it.
-/// Only port 0 may be listened on more than once.
+/// Which listener is meant, in this Plan and in the next: its address, and how many with the same
+/// one stand before it. Only port 0 may be listened on more than once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerKey {
     bind: Bind,
@@ -84,14 +84,28 @@ impl Plan {
     /// The listeners with their keys, in the order of the file.
     pub fn keyed_listeners(&self) -> impl Iterator<Item = (ListenerKey, &Arc<ListenerPlan>)> {
         self.listeners.iter().enumerate().map(|(index, listener)| {
-            let before = self.listeners.iter().take(index).filter(|earlier| earlier.bind == listener.bind).count();
-            (ListenerKey { bind: listener.bind.clone(), before }, listener)
+            let before = self
+                .listeners
+                .iter()
+                .take(index)
+                .filter(|earlier| earlier.bind == listener.bind)
+                .count();
+            (
+                ListenerKey {
+                    bind: listener.bind.clone(),
+                    before,
+                },
+                listener,
+            )
         })
     }
 
     /// The listener that `key` stands for, if this Plan has it.
     pub fn listener(&self, key: &ListenerKey) -> Option<&Arc<ListenerPlan>> {
-        self.listeners.iter().filter(|listener| listener.bind == key.bind).nth(key.before)
+        self.listeners
+            .iter()
+            .filter(|listener| listener.bind == key.bind)
+            .nth(key.before)
     }
 
     /// The link with this id, if this Plan has it.
@@ -153,7 +167,8 @@ pub enum LoweredBy {
     Key(&'static str),
 }
 
-/// A limit that did not fit into the descriptors of the process, or into the limit that it is a part of.
+/// A limit that did not fit into the descriptors of the process, or into the limit that it is a
+/// part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lowered {
     /// Its key.
@@ -202,8 +217,8 @@ pub struct LimitsPlan {
     pub keep_alive: Duration,
     /// The longest pause within a body.
     pub body_progress: Duration,
-    /// The least bytes per second of a body while a downstream is waited for, over each `body_progress`; none for no
-    /// least.
+    /// The least bytes per second of a body while a downstream is waited for, over each
+    /// `body_progress`; none for no least.
     pub min_rate: Option<Rate>,
     /// How long an upstream may take to begin its answer.
     pub first_byte: Duration,
@@ -326,16 +341,18 @@ pub enum Role {
     Forward(Arc<ForwardPlan>),
     /// `[metrics]`: this node's numbers, for Prometheus.
     Metrics,
-    /// The public port of an exposed TCP service. No file has it: it is opened when an agent registers.
+    /// The public port of an exposed TCP service. No file has it: it is opened when an agent
+    /// registers.
     Exposed(byway_link::Name),
     /// Streams that come over a link which this node has dialled. No file has it.
     Joined(Arc<JoinPlan>),
-    /// `[[serve]]` and `[[exit]]`: where links arrive, over QUIC and over TLS. Always a TCP address, which stands for the
-    /// UDP one with the same number, too.
+    /// `[[serve]]` and `[[exit]]`: where links arrive, over QUIC and over TLS. Always a TCP
+    /// address, which stands for the UDP one with the same number, too.
     Link(Arc<LinkPlan>),
 }
 
-/// What a listener is for, whatever its settings: connections that were accepted for one kind are not served as another.
+/// What a listener is for, whatever its settings: connections that were accepted for one kind are
+/// not served as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleKind {
     /// [`Role::Edge`] with routes.
@@ -386,10 +403,11 @@ pub struct EdgePlan {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether a path with an empty segment (`//`) is refused.
     pub reject_empty_segments: bool,
-    /// The longest request body in bytes where the route says nothing else, `[limits]` included; none for no limit.
+    /// The longest request body in bytes where the route says nothing else, `[limits]` included;
+    /// none for no limit.
     pub max_body: Option<u64>,
-    /// For the HTTP listeners of a `[[serve]]`: `NAME.domain` leads to the exposed service `NAME`. No
-    /// two sections have the same one.
+    /// For the HTTP listeners of a `[[serve]]`: `NAME.domain` leads to the exposed service `NAME`.
+    /// No two sections have the same one.
     pub domain: Option<HostName>,
 }
 
@@ -419,7 +437,8 @@ impl PartialEq for RoutePlan {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
             && self.hosts == other.hosts
-            && self.path.as_ref().map(regex::Regex::as_str) == other.path.as_ref().map(regex::Regex::as_str)
+            && self.path.as_ref().map(regex::Regex::as_str)
+                == other.path.as_ref().map(regex::Regex::as_str)
             && self.upstreams == other.upstreams
             && self.host == other.host
             && self.max_body == other.max_body
@@ -438,14 +457,15 @@ pub enum HostMode {
 /// Where requests of a route go. Equal ones in one Plan are the same `Arc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamPlan {
-    /// `http://127.0.0.1:9001`, `https://name:443` (the port is always there) or `unix:/run/app.sock`: equal ids mean the
-    /// same upstream, in the pool and across reloads.
+    /// `http://127.0.0.1:9001`, `https://name:443` (the port is always there) or
+    /// `unix:/run/app.sock`: equal ids mean the same upstream, in the pool and across reloads.
     pub id: Arc<str>,
     /// Whether TLS is spoken.
     pub tls: bool,
     /// What to dial.
     pub target: Target,
-    /// For the Host field: without the port if it is the scheme's own; `localhost` for a Unix socket.
+    /// For the Host field: without the port if it is the scheme's own; `localhost` for a Unix
+    /// socket.
     pub authority: Arc<str>,
 }
 
@@ -460,7 +480,8 @@ pub struct EgressPlan {
     pub default: Verdict,
     /// Bytes per second towards the reader of one stream; none for no limit.
     pub stream_limit: Option<Rate>,
-    /// Whether slow readers may use the disk of this node; never for what goes through `exit`, which has its own.
+    /// Whether slow readers may use the disk of this node; never for what goes through `exit`,
+    /// which has its own.
     pub spill: bool,
     /// The id of the [`JoinPlan`] that allowed streams go through; none dials from here.
     pub exit: Option<Arc<str>>,
@@ -475,8 +496,8 @@ pub enum Verdict {
     Deny,
 }
 
-/// A rule of an exit: matches if the target is in `hosts`, `suffixes` or `cidrs` (or all three are empty), and its port
-/// in `ports` (or that is empty), and the user in `users` (or that is empty).
+/// A rule of an exit: matches if the target is in `hosts`, `suffixes` or `cidrs` (or all three are
+/// empty), and its port in `ports` (or that is empty), and the user in `users` (or that is empty).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Its place in the section, from 1, for messages.

@@ -2,14 +2,15 @@
 //!
 //! In:    TOML.
 //! Out:   a `File` and every error of form: syntax, unknown keys, wrong types.
-//! Never: judges a value: that is for `resolve`, which runs over what could be read, so that all errors show at once.
+//! Never: judges a value: that is for `resolve`, which runs over what could be read, so that all
+//!        errors show at once.
 
 use toml::de::DeTable;
 
 use super::diagnostic::Diagnostic;
 use super::file::{
-    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Log, Metrics, Pool, Retry, Route, Rule, Serve,
-    Spill, Tcp, User,
+    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Log, Metrics, Pool, Retry,
+    Route, Rule, Serve, Spill, Tcp, User,
 };
 use super::misread;
 use super::place::{At, Place};
@@ -19,7 +20,8 @@ use super::section::Section;
 /// Reads `text`.
 ///
 /// # Errors
-/// If the text is no TOML: one diagnostic a line at most, because one mistake often confuses the parser twice.
+/// If the text is no TOML: one diagnostic a line at most, because one mistake often confuses the
+/// parser twice.
 pub(super) fn read(text: &str) -> Result<(File, Vec<Diagnostic>), Vec<Diagnostic>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
@@ -35,7 +37,10 @@ fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
         let message = format!("this is not TOML; it looks like {format}");
         let help = "Byway reads TOML: [[edge]], below it listen = \"127.0.0.1:8080\", then [[edge.route]] with to = \
                     \"127.0.0.1:3000\"; examples/byway.toml shows every key";
-        let start = errors.first().and_then(toml::de::Error::span).unwrap_or_default();
+        let start = errors
+            .first()
+            .and_then(toml::de::Error::span)
+            .unwrap_or_default();
         return vec![Diagnostic::new(&Place::from(start), message).help(help)];
     }
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
@@ -49,7 +54,10 @@ fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
         }
         last_line = line;
         let start = span.start;
-        let diagnostic = Diagnostic::new(&Place::from(span), format!("this is not valid TOML: {}", error.message()));
+        let diagnostic = Diagnostic::new(
+            &Place::from(span),
+            format!("this is not valid TOML: {}", error.message()),
+        );
         diagnostics.push(match misread::quoted_line(text, start) {
             Some(line) => diagnostic.help(format!("a string stands in quotes: {line}")),
             None => diagnostic,
@@ -61,21 +69,43 @@ fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
 fn read_file(top: &mut Section<'_, '_>) -> File {
     File {
         workers: top.count("workers"),
-        drain: top.section("drain", |s| Drain { deadline: s.text("deadline", "\"30s\"") }),
+        drain: top.section("drain", |s| Drain {
+            deadline: s.text("deadline", "\"30s\""),
+        }),
         dial: top.section("dial", read_dial),
         limits: top.section("limits", read_limits),
         pool: top.section("pool", read_pool),
         retry: top.section("retry", read_retry),
         spill: top.section("spill", read_spill),
         log: top.section("log", read_log),
-        metrics: top.section("metrics", |s| Metrics { listen: s.texts("listen", "\"127.0.0.1:9100\"") }),
-        edge: top.sections("edge", read_edge).map(|all| all.value).unwrap_or_default(),
-        proxy: top.sections("proxy", read_egress).map(|all| all.value).unwrap_or_default(),
-        tcp: top.sections("tcp", read_tcp).map(|all| all.value).unwrap_or_default(),
+        metrics: top.section("metrics", |s| Metrics {
+            listen: s.texts("listen", "\"127.0.0.1:9100\""),
+        }),
+        edge: top
+            .sections("edge", read_edge)
+            .map(|all| all.value)
+            .unwrap_or_default(),
+        proxy: top
+            .sections("proxy", read_egress)
+            .map(|all| all.value)
+            .unwrap_or_default(),
+        tcp: top
+            .sections("tcp", read_tcp)
+            .map(|all| all.value)
+            .unwrap_or_default(),
         link: top.section("link", read_link),
-        serve: top.sections("serve", read_serve).map(|all| all.value).unwrap_or_default(),
-        exit: top.sections("exit", read_exit).map(|all| all.value).unwrap_or_default(),
-        expose: top.sections("expose", read_expose).map(|all| all.value).unwrap_or_default(),
+        serve: top
+            .sections("serve", read_serve)
+            .map(|all| all.value)
+            .unwrap_or_default(),
+        exit: top
+            .sections("exit", read_exit)
+            .map(|all| all.value)
+            .unwrap_or_default(),
+        expose: top
+            .sections("expose", read_expose)
+            .map(|all| all.value)
+            .unwrap_or_default(),
     }
 }
 
@@ -153,7 +183,10 @@ fn read_edge(s: &mut Section<'_, '_>) -> Edge {
         trusted_proxies: s.texts("trusted_proxies", "[\"10.0.0.0/8\"]"),
         reject_empty_segments: s.truth("reject_empty_segments"),
         max_body: s.text_or_number("max_body", "\"10GiB\""),
-        route: s.sections("route", read_route).map(|all| all.value).unwrap_or_default(),
+        route: s
+            .sections("route", read_route)
+            .map(|all| all.value)
+            .unwrap_or_default(),
     }
 }
 
@@ -176,7 +209,10 @@ fn read_egress(s: &mut Section<'_, '_>) -> Egress {
         open_to_the_world: s.truth("open_to_the_world"),
         stream_limit: s.text("stream_limit", "\"25MiB/s\""),
         default: s.text("default", "\"deny\""),
-        rule: s.sections("rule", read_rule).map(|all| all.value).unwrap_or_default(),
+        rule: s
+            .sections("rule", read_rule)
+            .map(|all| all.value)
+            .unwrap_or_default(),
         join: read_join(s),
     }
 }
@@ -184,23 +220,30 @@ fn read_egress(s: &mut Section<'_, '_>) -> Egress {
 fn read_user(s: &mut Section<'_, '_>) -> User {
     User {
         name: s.text("name", "\"alice\""),
-        password: s.text("password", "\"…\"").map(|text| At { value: Secret::new(&text.value), place: text.place }),
+        password: s.text("password", "\"…\"").map(|text| At {
+            value: Secret::new(&text.value),
+            place: text.place,
+        }),
         password_file: s.text("password_file", "\"/etc/byway/alice\""),
     }
 }
 
 fn read_rule(s: &mut Section<'_, '_>) -> Rule {
     let rule = read_exit_rule(s);
-    Rule { user: s.texts("user", "[\"alice\"]"), ..rule }
+    Rule {
+        user: s.texts("user", "[\"alice\"]"),
+        ..rule
+    }
 }
 
 /// An exit has no users that a rule could name.
 fn read_exit_rule(s: &mut Section<'_, '_>) -> Rule {
     Rule {
         action: s.text("action", "\"deny\""),
-        via: s
-            .text("via", "\"socks5://192.0.2.1:1080\"")
-            .map(|text| At { value: Secret::new(&text.value), place: text.place }),
+        via: s.text("via", "\"socks5://192.0.2.1:1080\"").map(|text| At {
+            value: Secret::new(&text.value),
+            place: text.place,
+        }),
         host: s.texts("host", "[\"www.example.com\"]"),
         suffix: s.texts("suffix", "[\"example.com\"]"),
         cidr: s.texts("cidr", "[\"10.0.0.0/8\"]"),
@@ -244,7 +287,10 @@ fn read_exit(s: &mut Section<'_, '_>) -> Exit {
         advertise: s.text("advertise", "\"exit.example.com:7000\""),
         stream_limit: s.text("stream_limit", "\"25MiB/s\""),
         default: s.text("default", "\"deny\""),
-        rule: s.sections("rule", read_exit_rule).map(|all| all.value).unwrap_or_default(),
+        rule: s
+            .sections("rule", read_exit_rule)
+            .map(|all| all.value)
+            .unwrap_or_default(),
     }
 }
 
@@ -261,7 +307,10 @@ fn read_expose(s: &mut Section<'_, '_>) -> Expose {
 
 fn read_join(s: &mut Section<'_, '_>) -> Join {
     Join {
-        join: s.text("join", "\"by1.…\"").map(|text| At { value: Secret::new(&text.value), place: text.place }),
+        join: s.text("join", "\"by1.…\"").map(|text| At {
+            value: Secret::new(&text.value),
+            place: text.place,
+        }),
         join_file: s.text("join_file", "\"/etc/byway/join\""),
         carrier: s.text("carrier", "\"auto\""),
     }

@@ -1,10 +1,13 @@
-//! Rule warnings: rules of a proxy or of an exit that no target can reach, and ranges of ports that do not open port 25.
+//! Rule warnings: rules of a proxy or of an exit that no target can reach, and ranges of ports that
+//! do not open port 25.
 //!
 //! In:    the rules of one section, in their order.
-//! Out:   one sentence for each rule that earlier rules cover, and for each whose range covers port 25 in vain.
-//! Never: a false alarm. A rule is reported only if earlier rules match each of its hosts, suffixes and networks, for each
-//!        of its ports and users. A network is covered by networks alone: the address rules of a section are also applied
-//!        to what a name resolves to, where a rule without `cidr` decides nothing.
+//! Out:   one sentence for each rule that earlier rules cover, and for each whose range covers port
+//!        25 in vain.
+//! Never: a false alarm. A rule is reported only if earlier rules match each of its hosts, suffixes
+//!        and networks, for each of its ports and users. A network is covered by networks alone:
+//!        the address rules of a section are also applied to what a name resolves to, where a rule
+//!        without `cidr` decides nothing.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -15,7 +18,8 @@ use ipnet::IpNet;
 
 use super::plan::{Action, EgressPlan, Rule};
 
-/// A warning for each rule of `egress` that is never reached; `section` is what the messages call it.
+/// A warning for each rule of `egress` that is never reached; `section` is what the messages call
+/// it.
 pub(super) fn unreachable_rules(section: &str, egress: &EgressPlan, found: &mut Vec<String>) {
     let mut earlier = Earlier::default();
     for rule in &egress.rules {
@@ -26,8 +30,8 @@ pub(super) fn unreachable_rules(section: &str, egress: &EgressPlan, found: &mut 
     }
 }
 
-/// A warning for each rule of `egress` with a range of ports that covers port 25 and does not open it. What a desk allows
-/// is judged by its exit, which has a guard of its own.
+/// A warning for each rule of `egress` with a range of ports that covers port 25 and does not open
+/// it. What a desk allows is judged by its exit, which has a guard of its own.
 pub(super) fn closed_ports_in_ranges(section: &str, egress: &EgressPlan, found: &mut Vec<String>) {
     for rule in &egress.rules {
         let word = match rule.action {
@@ -46,14 +50,22 @@ pub(super) fn closed_ports_in_ranges(section: &str, egress: &EgressPlan, found: 
 }
 
 fn sentence(section: &str, rule: &Rule, by: &[&Rule]) -> String {
-    let numbers: Vec<String> = by.iter().map(|rule| format!("rule {}", rule.number)).collect();
+    let numbers: Vec<String> = by
+        .iter()
+        .map(|rule| format!("rule {}", rule.number))
+        .collect();
     let verb = if by.len() == 1 { "matches" } else { "match" };
-    // The dialler applies a denied IPv4 network to IPv6 addresses that carry one of its addresses, too.
+    // The dialler applies a denied IPv4 network to IPv6 addresses that carry one of its addresses,
+    // too.
     let denies_carried = matches!(rule.action, Action::Deny)
         && rule.cidrs.iter().any(|cidr| matches!(cidr, IpNet::V4(_)))
-        && by.iter().any(|by| matches!(by.action, Action::Allow) && !by.cidrs.is_empty());
+        && by
+            .iter()
+            .any(|by| matches!(by.action, Action::Allow) && !by.cidrs.is_empty());
     let exception = match denies_carried {
-        true => " (it still applies to IPv6 addresses that carry an IPv4 one, such as those of NAT64)",
+        true => {
+            " (it still applies to IPv6 addresses that carry an IPv4 one, such as those of NAT64)"
+        }
         false => "",
     };
     format!(
@@ -64,7 +76,8 @@ fn sentence(section: &str, rule: &Rule, by: &[&Rule]) -> String {
     )
 }
 
-/// The rules before the one that is looked at, by what they match: a list of 100,000 names takes 100,000 look-ups.
+/// The rules before the one that is looked at, by what they match: a list of 100,000 names takes
+/// 100,000 look-ups.
 #[derive(Default)]
 struct Earlier<'r> {
     hosts: HashMap<&'r str, Vec<&'r Rule>>,
@@ -104,7 +117,11 @@ impl<'r> Earlier<'r> {
             each_way(rule, &[&self.everywhere], &mut note)?;
         }
         for host in &rule.hosts {
-            let exact = self.hosts.get(host.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let exact = self
+                .hosts
+                .get(host.as_str())
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             each_way(rule, &self.around(host.as_str(), exact), &mut note)?;
         }
         for suffix in &rule.suffixes {
@@ -119,8 +136,12 @@ impl<'r> Earlier<'r> {
 
     /// Rules that match `name` and everything below it, and those of `exact`.
     fn around<'s>(&'s self, name: &str, exact: &'s [&'r Rule]) -> Vec<&'s [&'r Rule]> {
-        let ends = std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, rest)| rest));
-        let suffixes = ends.filter_map(|end| self.suffixes.get(end)).map(Vec::as_slice);
+        let ends = std::iter::successors(Some(name), |name| {
+            name.split_once('.').map(|(_, rest)| rest)
+        });
+        let suffixes = ends
+            .filter_map(|end| self.suffixes.get(end))
+            .map(Vec::as_slice);
         suffixes.chain([exact, &self.everywhere]).collect()
     }
 
@@ -134,14 +155,24 @@ impl<'r> Earlier<'r> {
             return Vec::new();
         }
         let nets = std::iter::successors(Some(cidr.trunc()), IpNet::supernet);
-        nets.filter_map(|net| self.networks.get(&net.trunc())).map(Vec::as_slice).collect()
+        nets.filter_map(|net| self.networks.get(&net.trunc()))
+            .map(Vec::as_slice)
+            .collect()
     }
 }
 
 /// Notes, for each port range and each user of `rule`, the first of `candidates` that covers both.
-fn each_way<'r>(rule: &Rule, candidates: &[&[&'r Rule]], note: &mut impl FnMut(&'r Rule)) -> Option<()> {
+fn each_way<'r>(
+    rule: &Rule,
+    candidates: &[&[&'r Rule]],
+    note: &mut impl FnMut(&'r Rule),
+) -> Option<()> {
     let all = [ALL_PORTS];
-    let ranges = if rule.ports.is_empty() { &all[..] } else { &rule.ports };
+    let ranges = if rule.ports.is_empty() {
+        &all[..]
+    } else {
+        &rule.ports
+    };
     let users: Vec<Option<&Arc<str>>> = match rule.users.is_empty() {
         true => vec![None],
         false => rule.users.iter().map(Some).collect(),
@@ -149,7 +180,10 @@ fn each_way<'r>(rule: &Rule, candidates: &[&[&'r Rule]], note: &mut impl FnMut(&
     for range in ranges {
         for user in &users {
             let mut in_order = candidates.iter().flat_map(|list| list.iter().copied());
-            note(in_order.find(|earlier| covers_ports(earlier, range) && covers_user(earlier, *user))?);
+            note(
+                in_order
+                    .find(|earlier| covers_ports(earlier, range) && covers_user(earlier, *user))?,
+            );
         }
     }
     Some(())
@@ -159,7 +193,10 @@ const ALL_PORTS: RangeInclusive<u16> = 1..=u16::MAX;
 
 fn covers_ports(earlier: &Rule, range: &RangeInclusive<u16>) -> bool {
     earlier.ports.is_empty()
-        || earlier.ports.iter().any(|wide| wide.start() <= range.start() && range.end() <= wide.end())
+        || earlier
+            .ports
+            .iter()
+            .any(|wide| wide.start() <= range.start() && range.end() <= wide.end())
 }
 
 /// Whether `earlier` is about this user; none stands for everybody.

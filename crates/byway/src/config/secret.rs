@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 /// A password; cheap to clone.
 ///
-/// `==` serves the comparison of two Plans. It is not constant-time: authentication compares digests instead.
+/// `==` serves the comparison of two Plans. It is not constant-time: authentication compares
+/// digests instead.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 

@@ -2,7 +2,8 @@
 //!
 //! In:    a table of the spanned TOML tree.
 //! Out:   the values asked for, each with its place.
-//! Never: stops at an error: wrong types and, at the end, keys that nobody asked for are noted, and reading goes on.
+//! Never: stops at an error: wrong types and, at the end, keys that nobody asked for are noted, and
+//!        reading goes on.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -12,8 +13,8 @@ use super::hints::hint;
 use super::nearest::nearest;
 use super::place::{At, Place, Text};
 
-/// A table being read. Each reading method takes a key, notes it as known and answers `None` if the key is absent or
-/// its value is of the wrong type (which is noted as an error).
+/// A table being read. Each reading method takes a key, notes it as known and answers `None` if the
+/// key is absent or its value is of the wrong type (which is noted as an error).
 pub(super) struct Section<'t, 'i> {
     table: &'t DeTable<'i>,
     /// `edge.route`; empty at the top.
@@ -41,7 +42,13 @@ impl<'t, 'i> Section<'t, 'i> {
         diagnostics: &mut Vec<Diagnostic>,
         read: impl FnOnce(&mut Section<'_, 'i>) -> T,
     ) -> T {
-        let mut section = Section { table, path, heading, known: Vec::new(), diagnostics };
+        let mut section = Section {
+            table,
+            path,
+            heading,
+            known: Vec::new(),
+            diagnostics,
+        };
         let value = read(&mut section);
         section.refuse_unknown_keys();
         value
@@ -50,7 +57,9 @@ impl<'t, 'i> Section<'t, 'i> {
     /// A string.
     pub(super) fn text(&mut self, key: &'static str, example: &str) -> Option<Text> {
         let value = self.value(key)?;
-        let DeValue::String(text) = value.get_ref() else { return self.mismatch(key, value, "a string", example) };
+        let DeValue::String(text) = value.get_ref() else {
+            return self.mismatch(key, value, "a string", example);
+        };
         Some(At::new(text.to_string(), value.span()))
     }
 
@@ -71,11 +80,17 @@ impl<'t, 'i> Section<'t, 'i> {
             _ => return self.mismatch(key, value, "a whole number", "10"),
         };
         let problem = match number {
-            Ok(number) if number < 0 => format!("`{}` must not be negative, but is {number}", self.name(key)),
+            Ok(number) if number < 0 => {
+                format!("`{}` must not be negative, but is {number}", self.name(key))
+            }
             Ok(number) if number <= i128::from(i64::MAX) => {
                 return Some(At::new(number.unsigned_abs() as u64, value.span()));
             }
-            _ => format!("`{}` is too large: the most is {}", self.name(key), i64::MAX),
+            _ => format!(
+                "`{}` is too large: the most is {}",
+                self.name(key),
+                i64::MAX
+            ),
         };
         self.note(Diagnostic::new(&value.span().into(), problem));
         None
@@ -90,13 +105,20 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
-    /// A list of strings, or one string. The place of the whole is kept, so that an empty list can be pointed at.
+    /// A list of strings, or one string. The place of the whole is kept, so that an empty list can
+    /// be pointed at.
     pub(super) fn texts(&mut self, key: &'static str, example: &str) -> Option<At<Vec<Text>>> {
-        self.list(key, "a string or a list of strings", example, |value| value.as_str().map(str::to_owned))
+        self.list(key, "a string or a list of strings", example, |value| {
+            value.as_str().map(str::to_owned)
+        })
     }
 
     /// A list of strings and whole numbers, or one of them.
-    pub(super) fn texts_or_numbers(&mut self, key: &'static str, example: &str) -> Option<At<Vec<Text>>> {
+    pub(super) fn texts_or_numbers(
+        &mut self,
+        key: &'static str,
+        example: &str,
+    ) -> Option<At<Vec<Text>>> {
         self.list(key, "a number, a string or a list of them", example, word)
     }
 
@@ -120,14 +142,23 @@ impl<'t, 'i> Section<'t, 'i> {
         Some(At::new(texts, value.span()))
     }
 
-    /// A table `[key]`, read by `read`; if it is absent, `read` sees an empty one and answers its default.
-    pub(super) fn section<T: Default>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 'i>) -> T) -> T {
-        let Some(value) = self.value(key) else { return T::default() };
+    /// A table `[key]`, read by `read`; if it is absent, `read` sees an empty one and answers its
+    /// default.
+    pub(super) fn section<T: Default>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_, 'i>) -> T,
+    ) -> T {
+        let Some(value) = self.value(key) else {
+            return T::default();
+        };
         let path = self.name(key);
         let heading = format!("[{path}]");
         match value.get_ref() {
             DeValue::Table(table) => Section::read(table, &path, &heading, self.diagnostics, read),
-            _ => self.mismatch(key, value, "a table", &heading).unwrap_or_default(),
+            _ => self
+                .mismatch(key, value, "a table", &heading)
+                .unwrap_or_default(),
         }
     }
 
@@ -172,20 +203,34 @@ impl<'t, 'i> Section<'t, 'i> {
         self.diagnostics.push(diagnostic);
     }
 
-    fn mismatch<T>(&mut self, key: &str, value: &Spanned<DeValue<'i>>, expected: &str, example: &str) -> Option<T> {
+    fn mismatch<T>(
+        &mut self,
+        key: &str,
+        value: &Spanned<DeValue<'i>>,
+        expected: &str,
+        example: &str,
+    ) -> Option<T> {
         let found = if matches!(key, "password" | "join") {
             kind(value.get_ref()).to_owned()
         } else {
             describe(value.get_ref())
         };
         let message = format!("`{}` must be {expected}, found {found}", self.name(key));
-        if (self.path, key) == ("edge.route", "host") && matches!(value.get_ref(), DeValue::Array(_)) {
+        if (self.path, key) == ("edge.route", "host")
+            && matches!(value.get_ref(), DeValue::Array(_))
+        {
             let help = "did you mean `hosts`, which says for which hosts the route is? hosts = [\"app.example.com\"]";
             self.note(Diagnostic::new(&value.span().into(), message).help(help));
             return None;
         }
-        let help = if example.starts_with('[') { example.to_owned() } else { format!("{key} = {example}") };
-        self.note(Diagnostic::new(&value.span().into(), message).help(format!("for example {help}")));
+        let help = if example.starts_with('[') {
+            example.to_owned()
+        } else {
+            format!("{key} = {example}")
+        };
+        self.note(
+            Diagnostic::new(&value.span().into(), message).help(format!("for example {help}")),
+        );
         None
     }
 
@@ -195,13 +240,17 @@ impl<'t, 'i> Section<'t, 'i> {
             if self.known.contains(&written) {
                 continue;
             }
-            let help = match (hint(self.path, written), nearest(written, self.known.iter().copied())) {
+            let help = match (
+                hint(self.path, written),
+                nearest(written, self.known.iter().copied()),
+            ) {
                 (Some(hint), _) => hint.to_owned(),
                 (None, Some(near)) => format!("did you mean `{near}`?"),
                 (None, None) => format!("known here: {}", self.known.join(", ")),
             };
             let message = format!("unknown key `{written}` in {}", self.heading);
-            self.diagnostics.push(Diagnostic::new(&Place::from(key.span()), message).help(help));
+            self.diagnostics
+                .push(Diagnostic::new(&Place::from(key.span()), message).help(help));
         }
     }
 }
@@ -221,7 +270,9 @@ fn word(value: &DeValue<'_>) -> Option<String> {
 /// What a value is, with the value itself where it is short.
 fn describe(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(text) if text.chars().count() <= 40 => format!("the string {:?}", text.as_ref()),
+        DeValue::String(text) if text.chars().count() <= 40 => {
+            format!("the string {:?}", text.as_ref())
+        }
         DeValue::Integer(number) => format!("the number {number}"),
         DeValue::Float(number) => format!("the number {number}"),
         DeValue::Boolean(truth) => truth.to_string(),

@@ -1,7 +1,8 @@
 //! Slashes: patterns of routes that a path with a doubled first slash passes by.
 //!
 //! In:    an edge.
-//! Out:   a warning if `//admin` misses `^/admin` and is served by a later route that leads to another place.
+//! Out:   a warning if `//admin` misses `^/admin` and is served by a later route that leads to
+//!        another place.
 //! Never: reports a path that would be refused, or answered by 404.
 
 use regex::Regex;
@@ -10,10 +11,13 @@ use super::host_pattern::HostPattern;
 use super::plan::{EdgePlan, Plan, RoutePlan};
 use super::warnings::edges;
 
-/// One warning for each edge that has such a pattern. It is for `byway check` alone: in many setups nothing is wrong with
-/// it, and a node would repeat it at each start.
+/// One warning for each edge that has such a pattern. It is for `byway check` alone: in many setups
+/// nothing is wrong with it, and a node would repeat it at each start.
 pub fn slash_warnings(plan: &Plan) -> Vec<String> {
-    edges(plan).into_iter().filter_map(|(name, edge)| warning(name, edge)).collect()
+    edges(plan)
+        .into_iter()
+        .filter_map(|(name, edge)| warning(name, edge))
+        .collect()
 }
 
 fn warning(edge_name: &str, edge: &EdgePlan) -> Option<String> {
@@ -21,8 +25,13 @@ fn warning(edge_name: &str, edge: &EdgePlan) -> Option<String> {
         return None;
     }
     let passed = |(index, route)| Some((passed_by(edge, index, route)?, route));
-    let all: Vec<(Passed<'_>, &RoutePlan)> =
-        edge.routes.iter().map(AsRef::as_ref).enumerate().filter_map(passed).collect();
+    let all: Vec<(Passed<'_>, &RoutePlan)> = edge
+        .routes
+        .iter()
+        .map(AsRef::as_ref)
+        .enumerate()
+        .filter_map(passed)
+        .collect();
     let (first, route) = all.first()?;
     let others = match all.len() {
         1 => String::new(),
@@ -50,43 +59,56 @@ fn passed_by<'e>(edge: &'e EdgePlan, index: usize, route: &RoutePlan) -> Option<
     let doubled = format!("/{path}");
     let mut routes = edge.routes.iter().map(AsRef::as_ref).enumerate();
     let (place, later) = routes.find(|(_, other): &(usize, &RoutePlan)| {
-        hosts_meet(&route.hosts, &other.hosts) && other.path.as_ref().is_none_or(|path| path.is_match(&doubled))
+        hosts_meet(&route.hosts, &other.hosts)
+            && other
+                .path
+                .as_ref()
+                .is_none_or(|path| path.is_match(&doubled))
     })?;
     (place > index && later.upstreams != route.upstreams).then_some(Passed { path, later })
 }
 
-/// The beginning of a path for which a pattern is anchored at its first slash; `None` if it is not, or if a second slash
-/// may follow the first.
+/// The beginning of a path for which a pattern is anchored at its first slash; `None` if it is not,
+/// or if a second slash may follow the first.
 fn beginning(pattern: &Regex) -> Option<String> {
     let text = pattern.as_str();
     let (mut path, rest) = literal(text.strip_prefix('^')?);
     let mut certain = path.len() > 1;
     if path == "/" {
         let class = class(rest)?;
-        let next =
-            ['a', '0', 'A', '_', '-', '.'].into_iter().find(|next| class.is_match(next.encode_utf8(&mut [0; 4])))?;
+        let next = ['a', '0', 'A', '_', '-', '.']
+            .into_iter()
+            .find(|next| class.is_match(next.encode_utf8(&mut [0; 4])))?;
         certain = !class.is_match("/");
         path.push(next);
     }
-    // Without alternatives every path that matches begins so. With them, one of the others may match.
+    // Without alternatives every path that matches begins so. With them, one of the others may
+    // match.
     certain = certain && !text.contains('|') || pattern.is_match(&path);
-    let is_passed = path.starts_with('/') && !path.starts_with("//") && !pattern.is_match(&format!("/{path}"));
+    let is_passed =
+        path.starts_with('/') && !path.starts_with("//") && !pattern.is_match(&format!("/{path}"));
     (certain && is_passed).then_some(path)
 }
 
-/// The literal characters at the start of a regular expression, through groups that open there, and what follows them.
+/// The literal characters at the start of a regular expression, through groups that open there, and
+/// what follows them.
 fn literal(pattern: &str) -> (String, &str) {
     let mut found = String::new();
     let mut rest = pattern;
     loop {
-        let inner = rest.strip_prefix("(?:").or_else(|| rest.strip_prefix('(')).unwrap_or(rest);
+        let inner = rest
+            .strip_prefix("(?:")
+            .or_else(|| rest.strip_prefix('('))
+            .unwrap_or(rest);
         let mut chars = inner.chars();
         let next = match chars.next() {
             Some('\\') => chars.next().filter(|next| !next.is_alphanumeric()),
             Some(next) => Some(next).filter(|next| !"^$.|?*+()[]{}".contains(*next)),
             None => None,
         };
-        let Some(next) = next.filter(|_| !is_optional(chars.as_str())) else { return (found, inner) };
+        let Some(next) = next.filter(|_| !is_optional(chars.as_str())) else {
+            return (found, inner);
+        };
         rest = chars.as_str();
         found.push(next);
         if rest.starts_with('+') {
@@ -95,7 +117,8 @@ fn literal(pattern: &str) -> (String, &str) {
     }
 }
 
-/// A class of characters (`[a-z]`, `\w`) at the start of a regular expression, if at least one of it has to be there.
+/// A class of characters (`[a-z]`, `\w`) at the start of a regular expression, if at least one of
+/// it has to be there.
 fn class(pattern: &str) -> Option<Regex> {
     let len = match pattern.as_bytes() {
         [b'\\', b'w' | b'W' | b'd' | b's' | b'S', ..] => 2,
@@ -103,7 +126,8 @@ fn class(pattern: &str) -> Option<Regex> {
         _ => return None,
     };
     let (class, rest) = pattern.split_at_checked(len)?;
-    // A class that was cut at the wrong bracket does not compile, or is another one: the caller looks again.
+    // A class that was cut at the wrong bracket does not compile, or is another one: the caller
+    // looks again.
     (!is_optional(rest)).then(|| Regex::new(&format!("^{class}$")).ok())?
 }
 
@@ -113,7 +137,9 @@ fn is_optional(rest: &str) -> bool {
 }
 
 fn hosts_meet(some: &[HostPattern], others: &[HostPattern]) -> bool {
-    let meet = |a: &HostPattern, b: &HostPattern| a == b || a.matches(&b.to_string()) || b.matches(&a.to_string());
+    let meet = |a: &HostPattern, b: &HostPattern| {
+        a == b || a.matches(&b.to_string()) || b.matches(&a.to_string())
+    };
     some.is_empty() || others.is_empty() || some.iter().any(|a| others.iter().any(|b| meet(a, b)))
 }
 
@@ -160,17 +186,26 @@ mod tests {
                 let found = warned("", &[&format!("{path} - 1"), rest]);
                 assert_eq!(found.len(), 1, "{path} {rest}");
                 assert!(found[0].starts_with("edge site: `//"), "{}", found[0]);
-                assert!(found[0].contains("`r0` but served by `r1`") && found[0].contains("reject_empty_segments"));
+                assert!(
+                    found[0].contains("`r0` but served by `r1`")
+                        && found[0].contains("reject_empty_segments")
+                );
             }
         }
         let found = warned("", &["^/a/ - 1", "^/b/ - 2", "^/c/ - 3", "- - 4"]);
-        assert!(found.len() == 1 && found[0].contains("2 other routes likewise"), "{found:?}");
+        assert!(
+            found.len() == 1 && found[0].contains("2 other routes likewise"),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn what_no_doubled_slash_passes_by_is_not_warned_of() {
         for (head, routes) in [
-            ("reject_empty_segments = true", &["^/admin - 1", "- - 2"][..]),
+            (
+                "reject_empty_segments = true",
+                &["^/admin - 1", "- - 2"][..],
+            ),
             ("", &["^/admin - 1"]),
             ("", &["^/admin - 1", "^/public - 2"]),
             ("", &["^/admin - 1", "- - 1"]),

@@ -20,8 +20,9 @@ impl Statuses {
     /// In a sentence, when it is none of those that it can hold.
     pub fn insert(&mut self, text: &str) -> Result<(), String> {
         let status = text.parse().ok().filter(|status| HELD.contains(status));
-        let status: u16 =
-            status.ok_or_else(|| format!("`{text}` is no status from 500 to 599: write 502, 503 or 504"))?;
+        let status: u16 = status.ok_or_else(|| {
+            format!("`{text}` is no status from 500 to 599: write 502, 503 or 504")
+        })?;
         self.0 |= 1 << (status - HELD.start());
         Ok(())
     }
@@ -54,7 +55,11 @@ mod tests {
             statuses.insert(text).unwrap();
         }
         assert_eq!(statuses.iter().collect::<Vec<_>>(), [500, 503, 599]);
-        assert!((0..=u16::MAX).filter(|status| statuses.contains(*status)).eq([500, 503, 599]));
+        assert!(
+            (0..=u16::MAX)
+                .filter(|status| statuses.contains(*status))
+                .eq([500, 503, 599])
+        );
         for text in ["499", "600", "5xx", "", "-503"] {
             assert!(statuses.insert(text).is_err(), "{text}");
         }

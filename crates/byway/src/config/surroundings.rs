@@ -1,7 +1,7 @@
 //! Surroundings: what a Plan depends on besides its file.
 //!
-//! In:    the state folder, the folder of the file, the cores of the machine, the limit of descriptors, a way to read files
-//!        with secrets.
+//! In:    the state folder, the folder of the file, the cores of the machine, the limit of
+//!        descriptors, a way to read files with secrets.
 //! Out:   the same, as one argument, so that `resolve` is a pure function of what it is given.
 //! Never: read twice: what was true when the Plan was made stays in the Plan.
 
@@ -36,19 +36,29 @@ pub struct Surroundings<'s> {
 /// See [`Surroundings::name_service`].
 pub type NameService = dyn Fn(&Path, &JoinString, &Target) -> Result<String, NoName>;
 
-/// A password or a join string is one line; this bounds what a wrong path such as `/dev/zero` can cost.
+/// A password or a join string is one line; this bounds what a wrong path such as `/dev/zero` can
+/// cost.
 const MOST_SECRET_FILE_BYTES: u64 = 64 * 1024;
 
 impl<'s> Surroundings<'s> {
-    /// This machine: its cores, its files, and the limit of descriptors, which is raised as far as it may be.
+    /// This machine: its cores, its files, and the limit of descriptors, which is raised as far as
+    /// it may be.
     pub fn here(state: &'s Path, folder: &'s Path) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let descriptors = descriptors::raise_limit();
-        Self { state, folder, cores, descriptors, read_file: &read_secret_file, name_service: &kept_name }
+        Self {
+            state,
+            folder,
+            cores,
+            descriptors,
+            read_file: &read_secret_file,
+            name_service: &kept_name,
+        }
     }
 
-    /// No machine at all: one core, and every file reads as a stand-in, another one for each path. For checking text
-    /// whose author must not learn about this machine's files; a Plan made so must not be served.
+    /// No machine at all: one core, and every file reads as a stand-in, another one for each path.
+    /// For checking text whose author must not learn about this machine's files; a Plan made so
+    /// must not be served.
     pub fn without_files(state: &'s Path) -> Self {
         Self {
             state,
@@ -63,18 +73,29 @@ impl<'s> Surroundings<'s> {
 
 fn read_secret_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    fs::File::open(path)?.take(MOST_SECRET_FILE_BYTES).read_to_string(&mut text)?;
+    fs::File::open(path)?
+        .take(MOST_SECRET_FILE_BYTES)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// What stands for the content of a file that is not read: well-formed as a password and as a join string, and another
-/// one for each path, as two join files hold two join strings.
+/// What stands for the content of a file that is not read: well-formed as a password and as a join
+/// string, and another one for each path, as two join files hold two join strings.
 fn stand_in(path: &Path) -> io::Result<String> {
     let pin = Fingerprint::of_spki(path.as_os_str().as_encoded_bytes());
     let [a, b, c, d, e, f, ..] = *pin.as_bytes();
     let address = "not-read.invalid:1".parse().map_err(io::Error::other)?;
-    let (id, secret) = (GrantId::from_bytes([a, b, c, d, e, f]), GrantSecret::from_bytes([0; 24]));
-    Ok(JoinString { pin, id, secret, address }.expose())
+    let (id, secret) = (
+        GrantId::from_bytes([a, b, c, d, e, f]),
+        GrantSecret::from_bytes([0; 24]),
+    );
+    Ok(JoinString {
+        pin,
+        id,
+        secret,
+        address,
+    }
+    .expose())
 }
 
 /// No name is kept either.

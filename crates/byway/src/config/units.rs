@@ -1,25 +1,28 @@
 //! Units: sizes, rates and durations as people write them.
 //!
 //! In:    text such as `256KiB`, `200Mbit/s` or `30s`.
-//! Out:   bytes, bytes per second or a duration; each prints itself in a form that reads back as the same value.
-//! Never: guesses: `64M`, `25Mb/s` and a duration without a unit are refused, with what to write instead.
+//! Out:   bytes, bytes per second or a duration; each prints itself in a form that reads back as
+//!        the same value.
+//! Never: guesses: `64M`, `25Mb/s` and a duration without a unit are refused, with what to write
+//!        instead.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A number of bytes: `256KiB`, `64MB`, `1GiB`, or plain `65536`. `KiB` is 1024, `KB` is 1000; the case does not matter.
-/// At most `i64::MAX`, so that sums of a few stay within `u64`.
+/// A number of bytes: `256KiB`, `64MB`, `1GiB`, or plain `65536`. `KiB` is 1024, `KB` is 1000; the
+/// case does not matter. At most `i64::MAX`, so that sums of a few stay within `u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 
-/// A number of bytes per second: `25MiB/s`, or in bits `200Mbit/s` (rounded down to whole bytes; `/s` may be left out
-/// behind bits). `25Mb/s` is refused, because half of its readers take it for bits. Never zero.
+/// A number of bytes per second: `25MiB/s`, or in bits `200Mbit/s` (rounded down to whole bytes;
+/// `/s` may be left out behind bits). `25Mb/s` is refused, because half of its readers take it for
+/// bits. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate(pub u64);
 
-/// A duration in whole milliseconds: `250ms`, `30s`, `10m`, `1h`, `7d`. At most 365 days, so that adding it to a clock
-/// never overflows.
+/// A duration in whole milliseconds: `250ms`, `30s`, `10m`, `1h`, `7d`. At most 365 days, so that
+/// adding it to a clock never overflows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Period(pub Duration);
 
@@ -61,7 +64,9 @@ pub enum BadQuantity {
         kind: Kind,
     },
     /// `Mb/s`, which some read as bits and others as bytes.
-    #[error("`{text}` may mean bits or bytes: write {digits}Mbit/s for bits or {digits}MB/s for bytes")]
+    #[error(
+        "`{text}` may mean bits or bytes: write {digits}Mbit/s for bits or {digits}MB/s for bytes"
+    )]
     Ambiguous {
         /// As written.
         text: String,
@@ -132,10 +137,21 @@ const SIZES: [(&str, u64); 9] = [
 ];
 
 /// Bits per second, without the `/s`.
-const BITS: [(&str, u64); 5] =
-    [("bit", 1), ("kbit", 1_000), ("Mbit", 1_000_000), ("Gbit", 1_000_000_000), ("Tbit", 1_000_000_000_000)];
+const BITS: [(&str, u64); 5] = [
+    ("bit", 1),
+    ("kbit", 1_000),
+    ("Mbit", 1_000_000),
+    ("Gbit", 1_000_000_000),
+    ("Tbit", 1_000_000_000_000),
+];
 
-const PERIODS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const PERIODS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 impl FromStr for Bytes {
     type Err = BadQuantity;
@@ -156,16 +172,24 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, BadQuantity> {
         let (number, unit) = split(text, Kind::Rate)?;
         if unit.is_empty() {
-            return Err(BadQuantity::NoUnit { text: text.into(), kind: Kind::Rate });
+            return Err(BadQuantity::NoUnit {
+                text: text.into(),
+                kind: Kind::Rate,
+            });
         }
         let per_second = unit.strip_suffix("/s");
         if let Some(bits) = factor(&BITS, per_second.unwrap_or(unit)) {
             return more_than_nothing(text, scaled(text, number, bits)? / 8);
         }
         let bytes = per_second.and_then(|unit| factor(&SIZES, unit).map(|factor| (unit, factor)));
-        let Some((unit, factor)) = bytes else { return Err(unknown(text, unit, Kind::Rate)) };
+        let Some((unit, factor)) = bytes else {
+            return Err(unknown(text, unit, Kind::Rate));
+        };
         if unit.ends_with('b') && !unit.to_ascii_lowercase().ends_with("ib") {
-            return Err(BadQuantity::Ambiguous { text: text.into(), digits: number });
+            return Err(BadQuantity::Ambiguous {
+                text: text.into(),
+                digits: number,
+            });
         }
         more_than_nothing(text, scaled(text, number, factor)?)
     }
@@ -177,12 +201,18 @@ impl FromStr for Period {
     fn from_str(text: &str) -> Result<Self, BadQuantity> {
         let (number, unit) = split(text, Kind::Period)?;
         if unit.is_empty() {
-            return Err(BadQuantity::NoUnit { text: text.into(), kind: Kind::Period });
+            return Err(BadQuantity::NoUnit {
+                text: text.into(),
+                kind: Kind::Period,
+            });
         }
         let factor = factor(&PERIODS, unit).ok_or_else(|| unknown(text, unit, Kind::Period))?;
         match number.checked_mul(factor) {
             Some(millis) if millis <= MOST_MILLIS => Ok(Self(Duration::from_millis(millis))),
-            _ => Err(BadQuantity::TooLarge { text: text.into(), most: "365d" }),
+            _ => Err(BadQuantity::TooLarge {
+                text: text.into(),
+                most: "365d",
+            }),
         }
     }
 }
@@ -191,24 +221,42 @@ impl FromStr for Period {
 fn split(text: &str, kind: Kind) -> Result<(u64, &str), BadQuantity> {
     let trimmed = text.trim();
     if trimmed.starts_with('-') {
-        return Err(BadQuantity::Negative { text: text.into(), kind });
+        return Err(BadQuantity::Negative {
+            text: text.into(),
+            kind,
+        });
     }
-    let end = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
+    let end = trimmed
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(trimmed.len());
     let (digits, unit) = trimmed.split_at(end);
     if digits.is_empty() || unit.starts_with(['.', ',', '_']) {
-        return Err(BadQuantity::Malformed { text: text.into(), kind });
+        return Err(BadQuantity::Malformed {
+            text: text.into(),
+            kind,
+        });
     }
     // Digits alone fail to parse only because there are too many of them.
-    let number = digits.parse().map_err(|_| BadQuantity::TooLarge { text: text.into(), most: most(kind) })?;
+    let number = digits.parse().map_err(|_| BadQuantity::TooLarge {
+        text: text.into(),
+        most: most(kind),
+    })?;
     Ok((number, unit.trim_start()))
 }
 
 fn factor(units: &[(&str, u64)], unit: &str) -> Option<u64> {
-    units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).map(|(_, factor)| *factor)
+    units
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(unit))
+        .map(|(_, factor)| *factor)
 }
 
 fn unknown(text: &str, unit: &str, kind: Kind) -> BadQuantity {
-    BadQuantity::Unit { text: text.into(), unit: unit.into(), kind }
+    BadQuantity::Unit {
+        text: text.into(),
+        unit: unit.into(),
+        kind,
+    }
 }
 
 const fn most(kind: Kind) -> &'static str {
@@ -222,7 +270,10 @@ fn scaled(text: &str, number: u64, factor: u64) -> Result<u64, BadQuantity> {
     number
         .checked_mul(factor)
         .filter(|bytes| *bytes <= MOST_BYTES)
-        .ok_or_else(|| BadQuantity::TooLarge { text: text.into(), most: most(Kind::Size) })
+        .ok_or_else(|| BadQuantity::TooLarge {
+            text: text.into(),
+            most: most(Kind::Size),
+        })
 }
 
 fn more_than_nothing(text: &str, bytes: u64) -> Result<Rate, BadQuantity> {
@@ -234,7 +285,9 @@ fn more_than_nothing(text: &str, bytes: u64) -> Result<Rate, BadQuantity> {
 
 /// The value in the largest unit that divides it.
 fn shortest<'u>(value: u64, units: &[(&'u str, u64)], smallest: &'u str) -> (u64, &'u str) {
-    let whole = units.iter().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
+    let whole = units
+        .iter()
+        .find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
     whole.map_or((value, smallest), |(unit, factor)| (value / factor, unit))
 }
 
@@ -268,7 +321,9 @@ mod tests {
     use super::*;
 
     fn bytes(text: &str) -> Result<u64, String> {
-        text.parse::<Bytes>().map(|v| v.0).map_err(|e| e.to_string())
+        text.parse::<Bytes>()
+            .map(|v| v.0)
+            .map_err(|e| e.to_string())
     }
 
     fn rate(text: &str) -> Result<u64, String> {
@@ -276,7 +331,9 @@ mod tests {
     }
 
     fn millis(text: &str) -> Result<u128, String> {
-        text.parse::<Period>().map(|v| v.0.as_millis()).map_err(|e| e.to_string())
+        text.parse::<Period>()
+            .map(|v| v.0.as_millis())
+            .map_err(|e| e.to_string())
     }
 
     #[test]
@@ -292,15 +349,32 @@ mod tests {
     #[test]
     fn sizes_that_are_wrong_show_what_is_right() {
         let examples = "256KiB, 64MB, 1GiB or a plain number of bytes";
-        assert_eq!(bytes("64M"), Err(format!("`64M` has the unknown unit `M`: write {examples}")));
-        assert_eq!(bytes("much"), Err(format!("`much` is no size: write {examples}")));
+        assert_eq!(
+            bytes("64M"),
+            Err(format!("`64M` has the unknown unit `M`: write {examples}"))
+        );
+        assert_eq!(
+            bytes("much"),
+            Err(format!("`much` is no size: write {examples}"))
+        );
         assert_eq!(bytes(""), Err(format!("`` is no size: write {examples}")));
-        assert_eq!(bytes("1.5GiB"), Err(format!("`1.5GiB` is no size: write {examples}")));
-        assert_eq!(bytes("-1"), Err(format!("`-1` is negative: write {examples}")));
-        assert_eq!(bytes("9000000TiB"), Err("`9000000TiB` is too large: the most is 9223372036854775807 bytes".into()));
+        assert_eq!(
+            bytes("1.5GiB"),
+            Err(format!("`1.5GiB` is no size: write {examples}"))
+        );
+        assert_eq!(
+            bytes("-1"),
+            Err(format!("`-1` is negative: write {examples}"))
+        );
+        assert_eq!(
+            bytes("9000000TiB"),
+            Err("`9000000TiB` is too large: the most is 9223372036854775807 bytes".into())
+        );
         assert_eq!(
             bytes("99999999999999999999"),
-            Err("`99999999999999999999` is too large: the most is 9223372036854775807 bytes".into())
+            Err(
+                "`99999999999999999999` is too large: the most is 9223372036854775807 bytes".into()
+            )
         );
     }
 
@@ -314,17 +388,36 @@ mod tests {
 
     #[test]
     fn a_rate_that_may_mean_bits_or_bytes_is_refused() {
-        let expected = "`25Mb/s` may mean bits or bytes: write 25Mbit/s for bits or 25MB/s for bytes";
+        let expected =
+            "`25Mb/s` may mean bits or bytes: write 25Mbit/s for bits or 25MB/s for bytes";
         assert_eq!(rate("25Mb/s"), Err(expected.into()));
     }
 
     #[test]
     fn a_rate_without_its_time_or_with_nothing_in_it_is_refused() {
         let examples = "25MiB/s, 200Mbit/s or 500kbit/s";
-        assert_eq!(rate("25MiB"), Err(format!("`25MiB` has the unknown unit `MiB`: write {examples}")));
-        assert_eq!(rate("100"), Err(format!("`100` has no unit: write {examples}")));
-        assert_eq!(rate("7bit/s"), Err(format!("`7bit/s` is less than one byte per second: write {examples}")));
-        assert_eq!(rate("0MB/s"), Err(format!("`0MB/s` is less than one byte per second: write {examples}")));
+        assert_eq!(
+            rate("25MiB"),
+            Err(format!(
+                "`25MiB` has the unknown unit `MiB`: write {examples}"
+            ))
+        );
+        assert_eq!(
+            rate("100"),
+            Err(format!("`100` has no unit: write {examples}"))
+        );
+        assert_eq!(
+            rate("7bit/s"),
+            Err(format!(
+                "`7bit/s` is less than one byte per second: write {examples}"
+            ))
+        );
+        assert_eq!(
+            rate("0MB/s"),
+            Err(format!(
+                "`0MB/s` is less than one byte per second: write {examples}"
+            ))
+        );
     }
 
     #[test]
@@ -334,10 +427,24 @@ mod tests {
         assert_eq!(millis("10m"), Ok(600_000));
         assert_eq!(millis("1h"), Ok(3_600_000));
         let examples = "250ms, 30s, 10m, 1h or 7d";
-        assert_eq!(millis("30"), Err(format!("`30` has no unit: write {examples}")));
-        assert_eq!(millis("3 weeks"), Err(format!("`3 weeks` has the unknown unit `weeks`: write {examples}")));
-        assert_eq!(millis("-3s"), Err(format!("`-3s` is negative: write {examples}")));
-        assert_eq!(millis("366d"), Err("`366d` is too large: the most is 365d".into()));
+        assert_eq!(
+            millis("30"),
+            Err(format!("`30` has no unit: write {examples}"))
+        );
+        assert_eq!(
+            millis("3 weeks"),
+            Err(format!(
+                "`3 weeks` has the unknown unit `weeks`: write {examples}"
+            ))
+        );
+        assert_eq!(
+            millis("-3s"),
+            Err(format!("`-3s` is negative: write {examples}"))
+        );
+        assert_eq!(
+            millis("366d"),
+            Err("`366d` is too large: the most is 365d".into())
+        );
     }
 
     #[test]

@@ -37,7 +37,10 @@ fn egresses(plan: &Plan) -> Vec<(String, &Arc<EgressPlan>)> {
             },
             _ => continue,
         };
-        if !egresses.iter().any(|(_, earlier)| Arc::ptr_eq(earlier, egress)) {
+        if !egresses
+            .iter()
+            .any(|(_, earlier)| Arc::ptr_eq(earlier, egress))
+        {
             egresses.push((format!("{word} {}", listener.name), egress));
         }
     }
@@ -57,13 +60,18 @@ pub(super) fn edges(plan: &Plan) -> Vec<(&str, &Arc<EdgePlan>)> {
     edges
 }
 
-/// Routes are tried in their order, so one is never reached if earlier ones match all that it matches.
+/// Routes are tried in their order, so one is never reached if earlier ones match all that it
+/// matches.
 fn unreachable_routes(edge_name: &str, edge: &EdgePlan, found: &mut Vec<String>) {
     for (index, route) in edge.routes.iter().enumerate() {
         let earlier = edge.routes.get(..index).unwrap_or_default();
-        let Some(by) = covering(earlier, route) else { continue };
+        let Some(by) = covering(earlier, route) else {
+            continue;
+        };
         let names: Vec<String> = by.iter().map(|route| format!("`{}`", route.name)).collect();
-        let only_slash = by.iter().any(|wide| covers_paths(wide, route) == Some(Covered::AllButAsterisk));
+        let only_slash = by
+            .iter()
+            .any(|wide| covers_paths(wide, route) == Some(Covered::AllButAsterisk));
         found.push(format!(
             "edge {edge_name}: the route `{}` is never reached, because {} before it already {} every request that it \
              could{}; move it up, or take it out",
@@ -75,11 +83,17 @@ fn unreachable_routes(edge_name: &str, edge: &EdgePlan, found: &mut Vec<String>)
     }
 }
 
-/// In a regular expression `/*` at the end means any number of slashes, none included, and so has no effect: a
-/// glob was meant.
+/// In a regular expression `/*` at the end means any number of slashes, none included, and so has
+/// no effect: a glob was meant.
 fn paths_written_as_globs(edge_name: &str, edge: &EdgePlan, found: &mut Vec<String>) {
     for route in &edge.routes {
-        let Some(front) = route.path.as_ref().and_then(|path| path.as_str().strip_suffix("/*")) else { continue };
+        let Some(front) = route
+            .path
+            .as_ref()
+            .and_then(|path| path.as_str().strip_suffix("/*"))
+        else {
+            continue;
+        };
         let front = front.trim_start_matches('^').trim_end_matches('\\');
         found.push(format!(
             "edge {edge_name}: the path of the route `{}` is a regular expression, in which `/*` at the end has no \
@@ -92,14 +106,23 @@ fn paths_written_as_globs(edge_name: &str, edge: &EdgePlan, found: &mut Vec<Stri
 
 /// The earlier routes that together match every request that `route` matches, if there are such.
 fn covering<'r>(earlier: &'r [Arc<RoutePlan>], route: &RoutePlan) -> Option<Vec<&'r RoutePlan>> {
-    let mut candidates = earlier.iter().map(Arc::as_ref).filter(|earlier| covers_paths(earlier, route).is_some());
+    let mut candidates = earlier
+        .iter()
+        .map(Arc::as_ref)
+        .filter(|earlier| covers_paths(earlier, route).is_some());
     if route.hosts.is_empty() {
-        return candidates.find(|earlier| earlier.hosts.is_empty()).map(|earlier| vec![earlier]);
+        return candidates
+            .find(|earlier| earlier.hosts.is_empty())
+            .map(|earlier| vec![earlier]);
     }
     let mut by: Vec<&RoutePlan> = Vec::new();
     for host in &route.hosts {
         let one = candidates.clone().find(|earlier| {
-            earlier.hosts.is_empty() || earlier.hosts.iter().any(|pattern| covers_host(pattern, host))
+            earlier.hosts.is_empty()
+                || earlier
+                    .hosts
+                    .iter()
+                    .any(|pattern| covers_host(pattern, host))
         })?;
         if !by.iter().any(|known| std::ptr::eq(*known, one)) {
             by.push(one);
@@ -117,11 +140,17 @@ enum Covered {
     AllButAsterisk,
 }
 
-/// Whether `wide` matches every path that `narrow` matches. Beyond patterns that match everything, two are compared by
-/// their text alone.
+/// Whether `wide` matches every path that `narrow` matches. Beyond patterns that match everything,
+/// two are compared by their text alone.
 fn covers_paths(wide: &RoutePlan, narrow: &RoutePlan) -> Option<Covered> {
-    let Some(path) = &wide.path else { return Some(Covered::All) };
-    if narrow.path.as_ref().is_some_and(|narrow| narrow.as_str() == path.as_str()) {
+    let Some(path) = &wide.path else {
+        return Some(Covered::All);
+    };
+    if narrow
+        .path
+        .as_ref()
+        .is_some_and(|narrow| narrow.as_str() == path.as_str())
+    {
         return Some(Covered::All);
     }
     if MATCH_EVERYTHING.contains(&path.as_str()) {
@@ -146,7 +175,9 @@ const MATCH_EVERY_SLASH: [&str; 6] = ["/", "^/", "/.*", "^/.*", "/.*$", "^/.*$"]
 fn covers_host(wide: &HostPattern, narrow: &HostPattern) -> bool {
     match (wide, narrow) {
         (HostPattern::Below(_), HostPattern::Exact(name)) => wide.matches(name.as_str()),
-        (HostPattern::Below(above), HostPattern::Below(name)) => above == name || wide.matches(name.as_str()),
+        (HostPattern::Below(above), HostPattern::Below(name)) => {
+            above == name || wide.matches(name.as_str())
+        }
         (wide, narrow) => wide == narrow,
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! In:    the deadline that counts now.
 //! Out:   the news that it has passed.
-//! Never: rings late. It may wake its task early: a timer that is armed for less is left as it is, since on a busy
-//!        connection nearly every deadline is overtaken by bytes and the next one is later.
+//! Never: rings late. It may wake its task early: a timer that is armed for less is left as it is,
+//!        since on a busy connection nearly every deadline is overtaken by bytes and the next one
+//!        is later.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,7 +18,9 @@ pub struct Alarm(Option<Pin<Box<Sleep>>>);
 impl Alarm {
     /// Ready once `deadline` has passed.
     pub fn poll_at(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let sleep = self
+            .0
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
         }
@@ -53,7 +56,14 @@ mod tests {
     async fn a_deadline_that_was_overtaken_leaves_its_timer_to_the_next_one() {
         let mut alarm = Alarm::default();
         let begun = Instant::now();
-        let overtaken = poll_fn(|cx| Poll::Ready(alarm.poll_at(cx, begun + Duration::from_secs(1)).is_pending())).await;
+        let overtaken = poll_fn(|cx| {
+            Poll::Ready(
+                alarm
+                    .poll_at(cx, begun + Duration::from_secs(1))
+                    .is_pending(),
+            )
+        })
+        .await;
         assert!(overtaken);
         poll_fn(|cx| alarm.poll_at(cx, begun + Duration::from_secs(60))).await;
         assert_eq!(begun.elapsed(), Duration::from_secs(60));

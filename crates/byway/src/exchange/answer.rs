@@ -1,8 +1,10 @@
 //! Answer: the responses that we give ourselves.
 //!
 //! In:    a fault, or a short text.
-//! Out:   a complete response in the queue of a connection: status, reason class, request id, Proxy-Status (RFC 9209).
-//! Never: tells a visitor of an edge about addresses behind it; those stand in the log under the request id.
+//! Out:   a complete response in the queue of a connection: status, reason class, request id,
+//!        Proxy-Status (RFC 9209).
+//! Never: tells a visitor of an edge about addresses behind it; those stand in the log under the
+//!        request id.
 
 use byway_h1::{reason_phrase, write};
 
@@ -26,12 +28,17 @@ pub struct Manner<'a> {
 pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) -> u64 {
     let status = fault.status();
     let phrase = reason_phrase(status);
-    let mut body = format!("{status} {phrase}\nreason: {}\nrequest: {}\n", fault.class(), manner.request_id);
+    let mut body = format!(
+        "{status} {phrase}\nreason: {}\nrequest: {}\n",
+        fault.class(),
+        manner.request_id
+    );
     if manner.in_detail {
         body.push_str(&fault.for_peer().to_string());
         body.push('\n');
     }
-    // Status, phrase and names are ours and the values are printable by construction; a value that is not is left out.
+    // Status, phrase and names are ours and the values are printable by construction; a value that
+    // is not is left out.
     let _ = write::status_line(out, status, phrase.as_bytes());
     let _ = write::field(out, b"Date", &date::now());
     let mut field = |name: &str, value: &str| {
@@ -46,7 +53,10 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) -> u64 {
         field("Retry-After", &seconds.to_string());
     }
     match fault.kind {
-        Kind::Unauthorized => field("Proxy-Authenticate", "Basic realm=\"byway\", charset=\"UTF-8\""),
+        Kind::Unauthorized => field(
+            "Proxy-Authenticate",
+            "Basic realm=\"byway\", charset=\"UTF-8\"",
+        ),
         Kind::MethodNotAllowed => field("Allow", hops::ALLOW),
         _ => {}
     }
@@ -64,12 +74,16 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) -> u64 {
 fn proxy_status(fault: &Fault, in_detail: bool) -> String {
     let error = fault.proxy_status();
     match in_detail {
-        true => format!("{PSEUDONYM}; error={error}; details=\"{}\"", quoted(&fault.for_peer().to_string())),
+        true => format!(
+            "{PSEUDONYM}; error={error}; details=\"{}\"",
+            quoted(&fault.for_peer().to_string())
+        ),
         false => format!("{PSEUDONYM}; error={error}; details=\"{}\"", fault.class()),
     }
 }
 
-/// The characters that a structured-fields string may hold (RFC 8941 section 3.3.3); others become `?`.
+/// The characters that a structured-fields string may hold (RFC 8941 section 3.3.3); others become
+/// `?`.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     for character in text.chars() {
@@ -88,9 +102,22 @@ mod tests {
     use crate::fault::Who;
 
     fn answer(in_detail: bool, head_only: bool) -> String {
-        let fault = Fault::new(Who::Upstream, Kind::Refused, "10.0.0.5:80 refused the \"connection\"");
+        let fault = Fault::new(
+            Who::Upstream,
+            Kind::Refused,
+            "10.0.0.5:80 refused the \"connection\"",
+        );
         let mut out = Vec::new();
-        super::fault(&mut out, &fault, &Manner { request_id: "r1", in_detail, close: true, head_only });
+        super::fault(
+            &mut out,
+            &fault,
+            &Manner {
+                request_id: "r1",
+                in_detail,
+                close: true,
+                head_only,
+            },
+        );
         String::from_utf8(out).unwrap()
     }
 
@@ -98,19 +125,31 @@ mod tests {
     fn a_visitor_of_an_edge_learns_the_class_and_not_the_address() {
         let text = answer(false, false);
         assert!(text.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{text}");
-        assert!(text.contains("Proxy-Status: byway; error=connection_refused; details=\"refused\"\r\n"), "{text}");
-        assert!(text.contains("reason: refused\nrequest: r1\n") && !text.contains("10.0.0.5"), "{text}");
+        assert!(
+            text.contains("Proxy-Status: byway; error=connection_refused; details=\"refused\"\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("reason: refused\nrequest: r1\n") && !text.contains("10.0.0.5"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_user_of_an_egress_learns_the_whole_reason() {
         let text = answer(true, false);
-        assert!(text.contains(r#"details="10.0.0.5:80 refused the \"connection\"""#), "{text}");
+        assert!(
+            text.contains(r#"details="10.0.0.5:80 refused the \"connection\"""#),
+            "{text}"
+        );
     }
 
     #[test]
     fn the_answer_to_head_has_the_length_but_no_body() {
         let text = answer(false, true);
-        assert!(text.contains("Content-Length: ") && text.ends_with("\r\n\r\n"), "{text}");
+        assert!(
+            text.contains("Content-Length: ") && text.ends_with("\r\n\r\n"),
+            "{text}"
+        );
     }
 }

@@ -1,10 +1,10 @@
 //! Attempt: one try of a request on one borrowed connection.
 //!
 //! In:    a request that was decided about, a connection on loan, and the downstream connection.
-//! Out:   what becomes of the downstream connection; or why the try failed before anything was sent downstream, and
-//!        whether another connection may be tried.
-//! Never: presents a truncated response as complete, keeps a connection that is not at a message boundary, or opens a
-//!        tunnel before the upstream has said 101.
+//! Out:   what becomes of the downstream connection; or why the try failed before anything was sent
+//!        downstream, and whether another connection may be tried.
+//! Never: presents a truncated response as complete, keeps a connection that is not at a message
+//!        boundary, or opens a tunnel before the upstream has said 101.
 
 mod waiting;
 
@@ -51,7 +51,8 @@ pub(super) struct Attempt<'a> {
     left_before: u64,
     /// The upstream has said 100: the client sends its body from now on.
     continued: bool,
-    /// An interim answer announced a body: what comes next on the connection is not certain to begin a message.
+    /// An interim answer announced a body: what comes next on the connection is not certain to
+    /// begin a message.
     lost_boundary: bool,
     deadlines: Deadlines,
 }
@@ -76,7 +77,8 @@ impl<'a> Attempt<'a> {
             left_before: downstream.left_bytes(),
             continued: false,
             lost_boundary: false,
-            // An outflow between us and the reader of an egress may be shaped, and the reader may pause.
+            // An outflow between us and the reader of an egress may be shaped, and the reader may
+            // pause.
             deadlines: Deadlines::new(asked.limits, downstream.has_outflow()),
             codec,
         }
@@ -90,7 +92,11 @@ impl<'a> Attempt<'a> {
         alarm: &mut Alarm,
         moved: &mut Moved,
     ) -> Result<After, Failure> {
-        let Borrowed { mut lease, authority, slot } = borrowed;
+        let Borrowed {
+            mut lease,
+            authority,
+            slot,
+        } = borrowed;
         self.asked.queue_request(lease.queue(), &authority)?;
         self.upload.start_over(&mut lease);
         for _ in 0..MOST_HEADS {
@@ -102,7 +108,10 @@ impl<'a> Attempt<'a> {
                 return Err(Failure::declined(status));
             }
             match status {
-                100 | 102..=199 => self.interim(&mut lease, head_bytes, downstream, alarm).await?,
+                100 | 102..=199 => {
+                    self.interim(&mut lease, head_bytes, downstream, alarm)
+                        .await?
+                }
                 _ => {
                     moved.status = status;
                     moved.course.turn(Stage::Transfer);
@@ -110,7 +119,11 @@ impl<'a> Attempt<'a> {
             }
             match status {
                 101 => return self.switch(lease, slot, head_bytes, downstream).await,
-                200.. => return self.finish(lease, head_bytes, downstream, alarm, moved).await,
+                200.. => {
+                    return self
+                        .finish(lease, head_bytes, downstream, alarm, moved)
+                        .await;
+                }
                 _ => {}
             }
         }
@@ -118,7 +131,8 @@ impl<'a> Attempt<'a> {
         Err(Fault::new(Who::Upstream, Kind::Malformed("endless-interim"), detail).into())
     }
 
-    /// Whether another upstream is asked instead of passing on what this one has said. If not, what was kept for it goes.
+    /// Whether another upstream is asked instead of passing on what this one has said. If not, what
+    /// was kept for it goes.
     fn goes_elsewhere(&mut self, status: u16, tries: &mut Tries<'_>, moved: &mut Moved) -> bool {
         let on = self.asked.allowed.plan().retry.on;
         if on.contains(status) && self.uploaded {
@@ -142,14 +156,17 @@ impl<'a> Attempt<'a> {
     fn discard(&self, mut lease: Lease<Origin, Conn>, head_bytes: usize) -> Result<(), Failure> {
         let response = self.response.view(lease.unread());
         let method = self.asked.request.method();
-        let framed = response.framing(method).map_err(|error| self.malformed_response(&error))?;
+        let framed = response
+            .framing(method)
+            .map_err(|error| self.malformed_response(&error))?;
         let keep = keep_upstream(&response, framed).filter(|_| !self.lost_boundary);
         lease.consume(head_bytes);
         discard(lease, framed, &self.codec, keep);
         Ok(())
     }
 
-    /// Sends the request and reads the next response head, interim or final. Uploading goes on meanwhile.
+    /// Sends the request and reads the next response head, interim or final. Uploading goes on
+    /// meanwhile.
     async fn response_head(
         &mut self,
         downstream: &mut Conn,
@@ -163,19 +180,29 @@ impl<'a> Attempt<'a> {
                 return Poll::Ready(Ok(Ok(head_bytes)));
             }
             let waiting = self.waiting_for_head(downstream, upstream);
-            self.poll_ended(cx, downstream, upstream, alarm, &waiting).map(|ended| Ok(Err(ended)))
+            self.poll_ended(cx, downstream, upstream, alarm, &waiting)
+                .map(|ended| Ok(Err(ended)))
         });
         match ended.await? {
             Ok(head_bytes) => Ok(head_bytes),
             Err(Ended::Fault(fault)) => Err(fault.into()),
             Err(Ended::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload().into()),
             Err(Ended::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader().into()),
-            Err(Ended::Exceeded(Exceeded::Progress)) => Err(self.failed(self.stalled_upload(), upstream)),
-            Err(Ended::Exceeded(Exceeded::Head)) => Err(self.failed(no_answer(self.asked.limits.first_byte), upstream)),
+            Err(Ended::Exceeded(Exceeded::Progress)) => {
+                Err(self.failed(self.stalled_upload(), upstream))
+            }
+            Err(Ended::Exceeded(Exceeded::Head)) => {
+                Err(self.failed(no_answer(self.asked.limits.first_byte), upstream))
+            }
         }
     }
 
-    fn poll_upload(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Result<(), Failure> {
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Conn,
+        to: &mut Conn,
+    ) -> Result<(), Failure> {
         if self.uploaded || self.upload_broken {
             return Ok(());
         }
@@ -196,7 +223,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, upstream: &mut Conn) -> Poll<Result<usize, Failure>> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut Conn,
+    ) -> Poll<Result<usize, Failure>> {
         loop {
             if !upstream.unread().is_empty() {
                 let parsed = self.response.parse(upstream.unread(), &self.codec);
@@ -217,7 +248,9 @@ impl<'a> Attempt<'a> {
     /// TLS and the like have no head to wait for.
     fn refuse_foreign(&self, unread: &[u8]) -> Result<(), Failure> {
         let exposed = matches!(self.asked.allowed.outbound(), Outbound::Service(_));
-        let Some(fault) = foreign::in_response(unread, exposed) else { return Ok(()) };
+        let Some(fault) = foreign::in_response(unread, exposed) else {
+            return Ok(());
+        };
         self.asked.shared.counters.malformed_responses.add(1);
         Err(fault.into())
     }
@@ -233,24 +266,34 @@ impl<'a> Attempt<'a> {
         // TLS servers on OpenSSL hang up on plain HTTP without an alert.
         let hint = match self.asked.allowed.outbound() {
             Outbound::Pooled(route)
-                if self.heard == 0 && !self.reused && route.upstreams.iter().all(|upstream| !upstream.tls) =>
+                if self.heard == 0
+                    && !self.reused
+                    && route.upstreams.iter().all(|upstream| !upstream.tls) =>
             {
                 "; if it speaks TLS, write https:// in front of it"
             }
             _ => "",
         };
         let detail = format!("the upstream gave no whole answer: {how}{hint}");
-        self.failed(Fault::new(Who::Upstream, Kind::ClosedEarly, detail), upstream)
+        self.failed(
+            Fault::new(Who::Upstream, Kind::ClosedEarly, detail),
+            upstream,
+        )
     }
 
-    /// An empty queue says nothing of what has left: a chunk may be queued behind a head that has left long ago.
+    /// An empty queue says nothing of what has left: a chunk may be queued behind a head that has
+    /// left long ago.
     fn failed(&self, fault: Fault, upstream: &Conn) -> Failure {
         let outcome = match () {
             () if self.heard > 0 => Outcome::Partial,
             () if upstream.sent_bytes() == self.sent_before => Outcome::Unsent,
             () => Outcome::SentNoByteBack,
         };
-        Failure { outcome, on_kept: self.reused, ..fault.into() }
+        Failure {
+            outcome,
+            on_kept: self.reused,
+            ..fault.into()
+        }
     }
 
     fn stopped_by_downstream(&self, stop: Stop) -> Fault {
@@ -260,9 +303,11 @@ impl<'a> Attempt<'a> {
                 malformed(Who::Downstream, &error)
             }
             Stop::TooLarge => body_too_large(self.asked.max_body.unwrap_or_default()),
-            Stop::Truncated => {
-                Fault::new(Who::Downstream, Kind::ClosedEarly, "the client closed within its request body")
-            }
+            Stop::Truncated => Fault::new(
+                Who::Downstream,
+                Kind::ClosedEarly,
+                "the client closed within its request body",
+            ),
             Stop::From(broken) | Stop::To(broken) => downstream_left(&broken),
         }
     }
@@ -282,13 +327,17 @@ impl<'a> Attempt<'a> {
                 .map_err(|error| self.malformed_response(&error))?;
         }
         self.continued |= self.response.view(upstream.unread()).status() == 100;
-        self.lost_boundary |= self.response.view(upstream.unread()).announces_impossible_body();
+        self.lost_boundary |= self
+            .response
+            .view(upstream.unread())
+            .announces_impossible_body();
         upstream.consume(head_bytes);
         self.response.clear();
         self.push_down(downstream, upstream, alarm).await
     }
 
-    /// Sends what is queued for the client, and its request's body up meanwhile: it may send all of that before it reads.
+    /// Sends what is queued for the client, and its request's body up meanwhile: it may send all of
+    /// that before it reads.
     async fn push_down(
         &mut self,
         downstream: &mut Conn,
@@ -299,10 +348,15 @@ impl<'a> Attempt<'a> {
         let pushed = poll_fn(|cx| -> Poll<Result<_, Failure>> {
             self.poll_upload(cx, downstream, upstream)?;
             if let Poll::Ready(flushed) = downstream.poll_flush(cx) {
-                return Poll::Ready(flushed.map(|()| None).map_err(|broken| downstream_left(&broken).into()));
+                return Poll::Ready(
+                    flushed
+                        .map(|()| None)
+                        .map_err(|broken| downstream_left(&broken).into()),
+                );
             }
             let waiting = self.waiting_for_bodies(downstream, upstream, 0, true);
-            self.poll_ended(cx, downstream, upstream, alarm, &waiting).map(|ended| Ok(Some(ended)))
+            self.poll_ended(cx, downstream, upstream, alarm, &waiting)
+                .map(|ended| Ok(Some(ended)))
         });
         match pushed.await? {
             None => Ok(()),
@@ -315,7 +369,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// 101: the connection is no longer HTTP. Whatever the client sent behind its request has waited for this.
+    /// 101: the connection is no longer HTTP. Whatever the client sent behind its request has
+    /// waited for this.
     async fn switch(
         &self,
         mut lease: Lease<Origin, Conn>,
@@ -324,14 +379,20 @@ impl<'a> Attempt<'a> {
         downstream: &mut Conn,
     ) -> Result<After, Failure> {
         let response = self.response.view(lease.unread());
-        let switched = response.field("Upgrade").filter(|protocol| self.asked.asks_to_upgrade_to(protocol));
+        let switched = response
+            .field("Upgrade")
+            .filter(|protocol| self.asked.asks_to_upgrade_to(protocol));
         let Some(protocol) = switched else {
             let detail = "the upstream answered 101 to a request that asked for no such upgrade";
-            return Err(Fault::new(Who::Upstream, Kind::Malformed("unasked-upgrade"), detail).into());
+            return Err(
+                Fault::new(Who::Upstream, Kind::Malformed("unasked-upgrade"), detail).into(),
+            );
         };
         if !self.uploaded {
             let detail = "the upstream answered 101 before it had taken the whole request";
-            return Err(Fault::new(Who::Upstream, Kind::Malformed("premature-upgrade"), detail).into());
+            return Err(
+                Fault::new(Who::Upstream, Kind::Malformed("premature-upgrade"), detail).into(),
+            );
         }
         downstream
             .try_queue(|out| head::forward_switch(out, &response, protocol))
@@ -340,7 +401,12 @@ impl<'a> Attempt<'a> {
         // From here on it counts against the limit of upgraded connections alone.
         let (conn, _) = lease.detach();
         let (stream, early) = conn.into_parts();
-        Ok(After::Switch(Box::new(Switched { stream, early, allowed: self.asked.allowed.clone(), slot })))
+        Ok(After::Switch(Box::new(Switched {
+            stream,
+            early,
+            allowed: self.asked.allowed.clone(),
+            slot,
+        })))
     }
 
     /// The final response: its head, its body, and what becomes of both connections.
@@ -354,9 +420,12 @@ impl<'a> Attempt<'a> {
     ) -> Result<After, Failure> {
         let request = &self.asked.request;
         let response = self.response.view(lease.unread());
-        let framed = response.framing(request.method()).map_err(|error| self.malformed_response(&error))?;
+        let framed = response
+            .framing(request.method())
+            .map_err(|error| self.malformed_response(&error))?;
         let sent_as = head::framed_downstream(framed, request.version());
-        // An upload that is not over by now may never be: the client could wait for our 100, or send gigabytes.
+        // An upload that is not over by now may never be: the client could wait for our 100, or
+        // send gigabytes.
         let close = self.asked.is_last
             || self.asked.scope.is_draining()
             || !request.keep_alive()
@@ -376,11 +445,14 @@ impl<'a> Attempt<'a> {
         lease.consume(head_bytes);
 
         let mut download = Passage::new(framed, sent_as, &self.codec, None).gathering();
-        let passed = self.pass_bodies(&mut download, &mut lease, downstream, alarm).await;
+        let passed = self
+            .pass_bodies(&mut download, &mut lease, downstream, alarm)
+            .await;
         (moved.up, moved.down) = (self.upload.moved(), download.moved());
         if let Err(fault) = passed {
             if fault.who == Who::Upstream && downstream.take_back(before) {
-                // The client has seen nothing of this answer yet: it gets one that says what happened.
+                // The client has seen nothing of this answer yet: it gets one that says what
+                // happened.
                 moved.down = 0;
                 return Err(fault.into());
             }
@@ -405,7 +477,8 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Moves the response's body down and, if it is not over, the request's body up, until the response has ended.
+    /// Moves the response's body down and, if it is not over, the request's body up, until the
+    /// response has ended.
     async fn pass_bodies(
         &mut self,
         download: &mut Passage,
@@ -423,8 +496,14 @@ impl<'a> Attempt<'a> {
             if let Poll::Ready(passed) = download.poll(cx, upstream, downstream) {
                 return Poll::Ready(Ok(passed));
             }
-            let waiting = self.waiting_for_bodies(downstream, upstream, download.moved(), download.is_held_back());
-            self.poll_ended(cx, downstream, upstream, alarm, &waiting).map(Err)
+            let waiting = self.waiting_for_bodies(
+                downstream,
+                upstream,
+                download.moved(),
+                download.is_held_back(),
+            );
+            self.poll_ended(cx, downstream, upstream, alarm, &waiting)
+                .map(Err)
         });
         match passed.await {
             Ok(Ok(())) => Ok(()),
@@ -433,9 +512,16 @@ impl<'a> Attempt<'a> {
             Err(Ended::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload()),
             Err(Ended::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader()),
             Err(Ended::Exceeded(Exceeded::Progress | Exceeded::Head)) => Err(Fault::new(
-                if download.is_held_back() { Who::Downstream } else { Who::Upstream },
+                if download.is_held_back() {
+                    Who::Downstream
+                } else {
+                    Who::Upstream
+                },
                 Kind::Deadline(Deadline::ResponseBody),
-                format!("the response body stood still for {:?}", self.asked.limits.body_progress),
+                format!(
+                    "the response body stood still for {:?}",
+                    self.asked.limits.body_progress
+                ),
             )),
         }
     }
@@ -452,18 +538,22 @@ impl<'a> Attempt<'a> {
                 Kind::ClosedEarly,
                 format!("the upstream broke off within the response body: {broken}"),
             ),
-            Stop::Truncated | Stop::TooLarge => {
-                Fault::new(Who::Upstream, Kind::ClosedEarly, "the upstream closed within the response body")
-            }
+            Stop::Truncated | Stop::TooLarge => Fault::new(
+                Who::Upstream,
+                Kind::ClosedEarly,
+                "the upstream closed within the response body",
+            ),
         }
     }
 }
 
-/// Heads of answers to one request, interim ones and the final one: more are no progress but a way to hold us.
+/// Heads of answers to one request, interim ones and the final one: more are no progress but a way
+/// to hold us.
 const MOST_HEADS: usize = 64;
 
-/// Whether the client has promised to send nothing behind its request (RFC 9112 section 9.6), and has sent nothing. Behind a
-/// body, promise or not, some clients send an empty line, for which the answer shall not be lost.
+/// Whether the client has promised to send nothing behind its request (RFC 9112 section 9.6), and
+/// has sent nothing. Behind a body, promise or not, some clients send an empty line, for which the
+/// answer shall not be lost.
 fn is_last_word(request: &Request<'_>, downstream: &Conn) -> bool {
     !request.keep_alive() && !request.framing().has_body() && downstream.unread().is_empty()
 }

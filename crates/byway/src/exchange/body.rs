@@ -1,7 +1,8 @@
 //! Body: passes one message body from one connection to the other, unframed and framed anew.
 //!
 //! In:    the framing that was decided for each side, and both connections.
-//! Out:   every byte of the body once, in order, with the trailers behind it; or why it stopped and on whose side.
+//! Out:   every byte of the body once, in order, with the trailers behind it; or why it stopped and
+//!        on whose side.
 //! Never: buffers a body, and never ends one that its sender has not ended.
 
 use std::task::{Context, Poll, ready};
@@ -23,8 +24,8 @@ pub struct Passage {
     held_back: bool,
     moved: u64,
     most: Option<u64>,
-    /// Few bytes join what is queued in front of them, so that one plain send takes both, once the receiver's connection
-    /// has sent so much.
+    /// Few bytes join what is queued in front of them, so that one plain send takes both, once the
+    /// receiver's connection has sent so much.
     joins_from: u64,
     /// Bytes of the body in a kernel pipe, between two plain sockets.
     splice: Option<Splice>,
@@ -68,24 +69,34 @@ impl Passage {
         }
     }
 
-    /// Lets few bytes join what is queued in front of them: what has joined counts as moved. A request's body does so by
-    /// itself, from the moment that a byte of its head has left ([`start_over`](Self::start_over)): until then the body
-    /// has to stay with its sender, since the whole request may still go to another upstream.
+    /// Lets few bytes join what is queued in front of them: what has joined counts as moved. A
+    /// request's body does so by itself, from the moment that a byte of its head has left
+    /// ([`start_over`](Self::start_over)): until then the body has to stay with its sender, since
+    /// the whole request may still go to another upstream.
     #[must_use]
     pub fn gathering(self) -> Self {
-        Self { joins_from: 0, ..self }
+        Self {
+            joins_from: 0,
+            ..self
+        }
     }
 
     /// Drops the trailers that an edge drops from a head: those with `_` or `.` in their names.
     #[must_use]
     pub fn without_aliases(self, drops_aliases: bool) -> Self {
-        Self { drops_aliases, ..self }
+        Self {
+            drops_aliases,
+            ..self
+        }
     }
 
     /// Keeps up to `bytes` of what leaves, so that it can start over at another receiver.
     #[must_use]
     pub fn keeping(self, bytes: usize) -> Self {
-        Self { replay: Replay::keeping(bytes), ..self }
+        Self {
+            replay: Replay::keeping(bytes),
+            ..self
+        }
     }
 
     /// Whether what leaves is being kept: it has to pass through our hands for that.
@@ -103,14 +114,15 @@ impl Passage {
         self.replay.forget();
     }
 
-    /// Starts at a receiver whose queue holds the head, with what has left for another receiver before; to be asked for
-    /// only if it can.
+    /// Starts at a receiver whose queue holds the head, with what has left for another receiver
+    /// before; to be asked for only if it can.
     pub fn start_over(&mut self, to: &mut Conn) {
         (self.owed, self.held_back) = (0, false);
         self.joins_from = to.sent_bytes() + 1;
         let kept = self.replay.bytes();
-        let (data, trailers) =
-            kept.split_at_checked(usize::try_from(self.moved).unwrap_or_default()).unwrap_or_default();
+        let (data, trailers) = kept
+            .split_at_checked(usize::try_from(self.moved).unwrap_or_default())
+            .unwrap_or_default();
         let out = to.queue();
         if !self.chunked {
             return out.extend_from_slice(data);
@@ -121,11 +133,16 @@ impl Passage {
             out.extend_from_slice(write::CHUNK_SUFFIX);
         }
         if self.ended {
-            out.extend_from_slice(if trailers.is_empty() { NO_TRAILERS } else { trailers });
+            out.extend_from_slice(if trailers.is_empty() {
+                NO_TRAILERS
+            } else {
+                trailers
+            });
         }
     }
 
-    /// Whether the whole body has been read from its sender (it may still be queued for its receiver).
+    /// Whether the whole body has been read from its sender (it may still be queued for its
+    /// receiver).
     pub fn is_read(&self) -> bool {
         self.ended
     }
@@ -140,9 +157,14 @@ impl Passage {
         self.moved
     }
 
-    /// Moves what can be moved. Ready once the body has been read to its end and has left `to`, or sits in its outflow.
-    /// Cancel safe.
-    pub fn poll(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {
+    /// Moves what can be moved. Ready once the body has been read to its end and has left `to`, or
+    /// sits in its outflow. Cancel safe.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Conn,
+        to: &mut Conn,
+    ) -> Poll<Result<(), Stop>> {
         let mut budget = BUDGET_BYTES;
         loop {
             if self.ended {
@@ -157,7 +179,9 @@ impl Passage {
                 budget = budget.saturating_sub(ready!(self.poll_drain(cx, to))?);
             }
             match self.decoder.step(from.unread()).map_err(Stop::Malformed)? {
-                Step::Data(n) => budget = budget.saturating_sub(ready!(self.poll_data(cx, from, to, n))?),
+                Step::Data(n) => {
+                    budget = budget.saturating_sub(ready!(self.poll_data(cx, from, to, n))?)
+                }
                 Step::Skip(n) => from.consume(n),
                 Step::End(n) => self.end(from, to, n)?,
                 Step::More => ready!(self.poll_more(cx, from, to))?,
@@ -165,7 +189,8 @@ impl Passage {
         }
     }
 
-    /// Hands on some of the `n` body bytes at the front, in one write with whatever is queued before them.
+    /// Hands on some of the `n` body bytes at the front, in one write with whatever is queued
+    /// before them.
     fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
@@ -211,7 +236,8 @@ impl Passage {
             let out = to.queue();
             let before = out.len();
             let trailers = self.decoder.trailers(from.unread());
-            let passing = trailers.filter(|trailer| !(self.drops_aliases && is_alias(trailer.name)));
+            let passing =
+                trailers.filter(|trailer| !(self.drops_aliases && is_alias(trailer.name)));
             write::last_chunk(out, passing).map_err(Stop::Malformed)?;
             let end = out.get(before..).unwrap_or_default();
             if end != NO_TRAILERS {
@@ -223,8 +249,14 @@ impl Passage {
         Ok(())
     }
 
-    /// Nothing of the body is at hand: what is queued leaves first, so that it never waits for bytes that may take long.
-    fn poll_more(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {
+    /// Nothing of the body is at hand: what is queued leaves first, so that it never waits for
+    /// bytes that may take long.
+    fn poll_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Conn,
+        to: &mut Conn,
+    ) -> Poll<Result<(), Stop>> {
         self.held_back = to.poll_push_out(cx).map_err(Stop::To)?.is_pending();
         let read = match self.spliceable_bytes(from, to) {
             Some(most) => self.poll_splice(cx, from, most),
@@ -236,23 +268,37 @@ impl Passage {
         }
     }
 
-    /// How much of the body may go by a kernel pipe now: nothing unless both sides are plain sockets, all that was read or
-    /// queued has left, the body needs no new framing, no counting against a limit
-    /// and no copy kept, and is, or has proven to be, large.
+    /// How much of the body may go by a kernel pipe now: nothing unless both sides are plain
+    /// sockets, all that was read or queued has left, the body needs no new framing, no counting
+    /// against a limit and no copy kept, and is, or has proven to be, large.
     fn spliceable_bytes(&self, from: &Conn, to: &Conn) -> Option<usize> {
         let left = match (self.decoder.remaining(), self.decoder.is_until_close()) {
             (Some(left), _) if left >= SPLICE_FROM_BYTES => left,
             (None, true) if self.moved >= SPLICE_FROM_BYTES => u64::MAX,
             _ => return None,
         };
-        let counted = self.most.is_some_and(|most| self.moved.saturating_add(left) > most);
-        let clear = !self.chunked && !counted && !self.is_kept() && !to.has_queued() && from.unread().is_empty();
-        (clear && from.is_plain() && to.is_plain()).then(|| usize::try_from(left).unwrap_or(usize::MAX))
+        let counted = self
+            .most
+            .is_some_and(|most| self.moved.saturating_add(left) > most);
+        let clear = !self.chunked
+            && !counted
+            && !self.is_kept()
+            && !to.has_queued()
+            && from.unread().is_empty();
+        (clear && from.is_plain() && to.is_plain())
+            .then(|| usize::try_from(left).unwrap_or(usize::MAX))
     }
 
     /// Takes bytes of the body into a pipe; without one, into the buffer as ever.
-    fn poll_splice(&mut self, cx: &mut Context<'_>, from: &mut Conn, most: usize) -> Poll<Result<Read, Broken>> {
-        let Some(mut splice) = Splice::take() else { return from.poll_fill(cx) };
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Conn,
+        most: usize,
+    ) -> Poll<Result<Read, Broken>> {
+        let Some(mut splice) = Splice::take() else {
+            return from.poll_fill(cx);
+        };
         let read = ready!(splice.poll_fill(cx, from.stream(), most))?;
         if let Read::Data(n) = read {
             from.read_small();
@@ -265,7 +311,9 @@ impl Passage {
 
     /// Moves what is in the pipe on, and gives the empty pipe back.
     fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Conn) -> Poll<Result<usize, Stop>> {
-        let Some(splice) = &mut self.splice else { return Poll::Ready(Ok(0)) };
+        let Some(splice) = &mut self.splice else {
+            return Poll::Ready(Ok(0));
+        };
         let mut drained = 0;
         while !splice.is_empty() {
             self.held_back = true;
@@ -290,7 +338,8 @@ impl Passage {
 /// As much is copied for less than a gathered write costs more than a plain one.
 const JOIN_BYTES: usize = 8 * 1024;
 
-/// A body, or what is left of one, from which a kernel pipe pays: below it two more system calls cost more than the copy.
+/// A body, or what is left of one, from which a kernel pipe pays: below it two more system calls
+/// cost more than the copy.
 const SPLICE_FROM_BYTES: u64 = 32 * 1024;
 
 /// Bytes one poll may move before other tasks of the worker get their turn.

@@ -1,4 +1,5 @@
-//! Budget: how many requests may be sent again, so that retries never become the storm that they were to ride out.
+//! Budget: how many requests may be sent again, so that retries never become the storm that they
+//! were to ride out.
 //!
 //! In:    a note of each request; now and then the wish to send one again.
 //! Out:   yes or no.
@@ -12,7 +13,8 @@ use tokio::time::Instant;
 
 use crate::config::RetryPlan;
 
-/// One for each route, and one for everything that has none. Not part of a route's identity, as its turn is not.
+/// One for each route, and one for everything that has none. Not part of a route's identity, as its
+/// turn is not.
 #[derive(Debug)]
 pub struct Budget {
     requests: AtomicU64,
@@ -27,13 +29,18 @@ impl Budget {
 
     /// Takes what one retry costs, if it is there.
     pub fn take(&self, now: Instant, plan: &RetryPlan) -> bool {
-        self.purse.lock().take(now, self.requests.load(Relaxed), plan)
+        self.purse
+            .lock()
+            .take(now, self.requests.load(Relaxed), plan)
     }
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { requests: AtomicU64::new(0), purse: Mutex::new(Purse::new(Instant::now())) }
+        Self {
+            requests: AtomicU64::new(0),
+            purse: Mutex::new(Purse::new(Instant::now())),
+        }
     }
 }
 
@@ -50,8 +57,8 @@ impl PartialEq for Budget {
     }
 }
 
-/// Every request earns a share of a retry, every second some more, and it holds no more than what [`RECENT`] earns: what
-/// went well long ago buys no storm now.
+/// Every request earns a share of a retry, every second some more, and it holds no more than what
+/// [`RECENT`] earns: what went well long ago buys no storm now.
 #[derive(Debug)]
 struct Purse {
     /// In retries.
@@ -69,11 +76,19 @@ const RECENT: Duration = Duration::from_secs(10);
 impl Purse {
     /// One that holds what the first second earns.
     fn new(now: Instant) -> Self {
-        Self { held: 0.0, at: now.checked_sub(Duration::from_secs(1)).unwrap_or(now), requests: 0, recent: 0.0 }
+        Self {
+            held: 0.0,
+            at: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
+            requests: 0,
+            recent: 0.0,
+        }
     }
 
     fn take(&mut self, now: Instant, requests: u64, plan: &RetryPlan) -> bool {
-        let (share, per_second) = (f64::from(plan.budget_percent) / 100.0, f64::from(plan.budget_per_second));
+        let (share, per_second) = (
+            f64::from(plan.budget_percent) / 100.0,
+            f64::from(plan.budget_per_second),
+        );
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
         // They came at an even rate as far as anybody knows.
         let passed = (seconds / RECENT.as_secs_f64()).max(f64::MIN_POSITIVE);
@@ -98,12 +113,20 @@ mod tests {
     use crate::config::Statuses;
 
     fn plan(budget_percent: u32, budget_per_second: u32) -> RetryPlan {
-        RetryPlan { attempts: 1, on: Statuses::default(), replay_bytes: 0, budget_percent, budget_per_second }
+        RetryPlan {
+            attempts: 1,
+            on: Statuses::default(),
+            replay_bytes: 0,
+            budget_percent,
+            budget_per_second,
+        }
     }
 
     /// How many retries in a row the purse pays for.
     fn spend(purse: &mut Purse, now: Instant, requests: u64, plan: &RetryPlan) -> u64 {
-        (0..).take_while(|_| purse.take(now, requests, plan)).count() as u64
+        (0..)
+            .take_while(|_| purse.take(now, requests, plan))
+            .count() as u64
     }
 
     #[test]
@@ -111,9 +134,18 @@ mod tests {
         let now = Instant::now();
         let (mut purse, plan) = (Purse::new(now), plan(0, 10));
         assert_eq!(spend(&mut purse, now, 0, &plan), 10);
-        assert_eq!(spend(&mut purse, now + Duration::from_millis(90), 0, &plan), 0);
-        assert_eq!(spend(&mut purse, now + Duration::from_millis(110), 0, &plan), 1);
-        assert_eq!(spend(&mut purse, now + Duration::from_millis(3120), 0, &plan), 30);
+        assert_eq!(
+            spend(&mut purse, now + Duration::from_millis(90), 0, &plan),
+            0
+        );
+        assert_eq!(
+            spend(&mut purse, now + Duration::from_millis(110), 0, &plan),
+            1
+        );
+        assert_eq!(
+            spend(&mut purse, now + Duration::from_millis(3120), 0, &plan),
+            30
+        );
     }
 
     #[test]
@@ -123,7 +155,11 @@ mod tests {
         spend(&mut purse, now, 0, &plan);
         assert_eq!(spend(&mut purse, now, 1001, &plan), 200);
         assert_eq!(spend(&mut purse, now, 1004, &plan), 0);
-        assert_eq!(spend(&mut purse, now, 1006, &plan), 1, "what was earned in part is not lost");
+        assert_eq!(
+            spend(&mut purse, now, 1006, &plan),
+            1,
+            "what was earned in part is not lost"
+        );
     }
 
     #[test]
@@ -131,8 +167,24 @@ mod tests {
         let begun = Instant::now();
         let (mut purse, plan) = (Purse::new(begun), plan(20, 10));
         // A million in a day are 116 in ten seconds.
-        assert_eq!(spend(&mut purse, begun + Duration::from_secs(86_400), 1_000_000, &plan), 123);
-        assert_eq!(spend(&mut purse, begun + Duration::from_secs(2 * 86_400), 1_000_000, &plan), 100);
+        assert_eq!(
+            spend(
+                &mut purse,
+                begun + Duration::from_secs(86_400),
+                1_000_000,
+                &plan
+            ),
+            123
+        );
+        assert_eq!(
+            spend(
+                &mut purse,
+                begun + Duration::from_secs(2 * 86_400),
+                1_000_000,
+                &plan
+            ),
+            100
+        );
     }
 
     #[test]
@@ -140,7 +192,14 @@ mod tests {
         let begun = Instant::now();
         let (mut purse, plan) = (Purse::new(begun), plan(20, 10));
         let an_hour_at_1000_a_second = 3_600_000;
-        assert!(spend(&mut purse, begun + Duration::from_secs(3600), an_hour_at_1000_a_second, &plan) >= 2000);
+        assert!(
+            spend(
+                &mut purse,
+                begun + Duration::from_secs(3600),
+                an_hour_at_1000_a_second,
+                &plan
+            ) >= 2000
+        );
     }
 
     proptest! {

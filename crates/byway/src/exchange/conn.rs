@@ -1,7 +1,9 @@
-//! Conn: one end of an HTTP/1 connection: a stream, what was read from it and not yet used, what shall leave on it.
+//! Conn: one end of an HTTP/1 connection: a stream, what was read from it and not yet used, what
+//! shall leave on it.
 //!
 //! In:    an open stream (accepted or dialled).
-//! Out:   unread bytes to parse or to pass on by slices; queued bytes that leave together with them in one write.
+//! Out:   unread bytes to parse or to pass on by slices; queued bytes that leave together with them
+//!        in one write.
 //! Never: parses, and never owns a buffer while nothing is in flight.
 
 use std::future::poll_fn;
@@ -20,7 +22,8 @@ use crate::relay::buffer::Growth;
 use crate::relay::{Buffer, DrainError, Outflow, Size};
 use crate::turn;
 
-/// A place in what a connection sends, from which bytes can be taken back while none of them has left.
+/// A place in what a connection sends, from which bytes can be taken back while none of them has
+/// left.
 #[derive(Clone, Copy)]
 pub struct Mark {
     queued: usize,
@@ -40,7 +43,8 @@ pub struct Conn {
     out_sent: usize,
     /// Bytes that have left since the connection was opened. Never goes back.
     sent_bytes: u64,
-    /// Between us and a slow reader (egress): takes what would block, and drains by itself whenever it is polled.
+    /// Between us and a slow reader (egress): takes what would block, and drains by itself whenever
+    /// it is polled.
     outflow: Option<Box<Outflow>>,
     /// The Host header to send, where the agent of an exposed service asks for one.
     host: Option<Arc<str>>,
@@ -102,13 +106,14 @@ impl Conn {
         self.unread.as_ref().map_or(&[], Buffer::filled)
     }
 
-    /// Whether this is a plain TCP socket and nothing of ours stands before it: bytes may pass by a kernel pipe.
+    /// Whether this is a plain TCP socket and nothing of ours stands before it: bytes may pass by a
+    /// kernel pipe.
     pub fn is_plain(&self) -> bool {
         self.outflow.is_none() && self.stream.as_tcp().is_some()
     }
 
-    /// The next read is a small one, however full the last ones were: what is large goes by a pipe, and a large buffer
-    /// would only copy the beginning of it.
+    /// The next read is a small one, however full the last ones were: what is large goes by a pipe,
+    /// and a large buffer would only copy the beginning of it.
     pub fn read_small(&mut self) {
         self.growth = Growth::new();
     }
@@ -130,14 +135,20 @@ impl Conn {
 
     /// What waits to leave.
     fn queued(&self) -> &[u8] {
-        self.out.as_ref().and_then(|out| out.0.get(self.out_sent..)).unwrap_or_default()
+        self.out
+            .as_ref()
+            .and_then(|out| out.0.get(self.out_sent..))
+            .unwrap_or_default()
     }
 
     /// Appends what `write` writes to the queue, or nothing of it if it fails.
     ///
     /// # Errors
     /// Those of `write`.
-    pub fn try_queue<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+    pub fn try_queue<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let queue = self.queue();
         let before = queue.len();
         let written = write(queue);
@@ -149,10 +160,14 @@ impl Conn {
 
     /// The end of what is queued now.
     pub fn mark(&self) -> Mark {
-        Mark { queued: self.queued_bytes(), sent: self.sent_bytes }
+        Mark {
+            queued: self.queued_bytes(),
+            sent: self.sent_bytes,
+        }
     }
 
-    /// Takes back what was queued behind `mark`; false, and nothing is changed, if anything has left since.
+    /// Takes back what was queued behind `mark`; false, and nothing is changed, if anything has
+    /// left since.
     pub fn take_back(&mut self, mark: Mark) -> bool {
         if self.sent_bytes != mark.sent {
             return false;
@@ -179,8 +194,8 @@ impl Conn {
         &mut self.stream
     }
 
-    /// Takes the connection apart: the stream and the unread bytes, which must go on together. Whatever is queued must
-    /// have been flushed; an outflow is empty then and ends here.
+    /// Takes the connection apart: the stream and the unread bytes, which must go on together.
+    /// Whatever is queued must have been flushed; an outflow is empty then and ends here.
     pub fn into_parts(self) -> (Stream, Vec<u8>) {
         let unread = self.unread().to_vec();
         (self.stream, unread)
@@ -210,16 +225,23 @@ impl Conn {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
-    /// Sends what is queued, and behind it some of `tail`; says how much of `tail` was taken. Ready(0) means: the queue
-    /// has left and `tail` is empty. Cancel safe.
+    /// Sends what is queued, and behind it some of `tail`; says how much of `tail` was taken.
+    /// Ready(0) means: the queue has left and `tail` is empty. Cancel safe.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, tail: &[u8]) -> Poll<Result<usize, Broken>> {
         loop {
             if !self.has_queued() && tail.is_empty() {
                 return Poll::Ready(Ok(0));
             }
-            let queued = self.out.as_ref().and_then(|out| out.0.get(self.out_sent..)).unwrap_or_default();
+            let queued = self
+                .out
+                .as_ref()
+                .and_then(|out| out.0.get(self.out_sent..))
+                .unwrap_or_default();
             let taken = match &mut self.outflow {
-                None => ready!(self.stream.poll_write(cx, &[IoSlice::new(queued), IoSlice::new(tail)]))?,
+                None => ready!(
+                    self.stream
+                        .poll_write(cx, &[IoSlice::new(queued), IoSlice::new(tail)])
+                )?,
                 Some(outflow) => ready!(poll_push(outflow, &mut self.stream, cx, queued, tail))?,
             };
             if taken == 0 {
@@ -246,8 +268,9 @@ impl Conn {
         }
     }
 
-    /// Sends everything that is queued, and what the stream itself holds back (TLS does). For a caller that goes on to
-    /// wait for somebody else: what an outflow holds leaves when it can and is not waited for. Cancel safe.
+    /// Sends everything that is queued, and what the stream itself holds back (TLS does). For a
+    /// caller that goes on to wait for somebody else: what an outflow holds leaves when it can and
+    /// is not waited for. Cancel safe.
     pub fn poll_push_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         ready!(self.poll_send(cx, &[]))?;
         match self.outflow {
@@ -256,7 +279,8 @@ impl Conn {
         }
     }
 
-    /// Sends everything that is queued and flushes, through the outflow to its end if there is one. Cancel safe.
+    /// Sends everything that is queued and flushes, through the outflow to its end if there is one.
+    /// Cancel safe.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         ready!(self.poll_send(cx, &[]))?;
         if let Some(outflow) = &mut self.outflow {
@@ -281,15 +305,19 @@ impl Conn {
         }
     }
 
-    /// Bytes that the stream, or the outflow in front of it, has taken since the connection was opened. Never goes back:
-    /// if it has not changed since a message was queued, no byte of that message has left.
+    /// Bytes that the stream, or the outflow in front of it, has taken since the connection was
+    /// opened. Never goes back: if it has not changed since a message was queued, no byte of that
+    /// message has left.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
     }
 
-    /// Bytes that have left the process, for a watch on progress: an outflow may still hold what it has taken.
+    /// Bytes that have left the process, for a watch on progress: an outflow may still hold what it
+    /// has taken.
     pub fn left_bytes(&self) -> u64 {
-        self.outflow.as_ref().map_or(self.sent_bytes, |outflow| outflow.delivered_bytes())
+        self.outflow
+            .as_ref()
+            .map_or(self.sent_bytes, |outflow| outflow.delivered_bytes())
     }
 
     /// Makes the coming drop an orderly close: what was written leaves, then FIN.
@@ -297,9 +325,9 @@ impl Conn {
         self.stream.close_on_drop();
     }
 
-    /// Says FIN behind everything and reads on for a moment: closing with unread bytes would reset the connection, and
-    /// with it the answer that the peer has not read yet. Takes two seconds at most; a peer that neither reads nor closes
-    /// is left to its reset.
+    /// Says FIN behind everything and reads on for a moment: closing with unread bytes would reset
+    /// the connection, and with it the answer that the peer has not read yet. Takes two seconds at
+    /// most; a peer that neither reads nor closes is left to its reset.
     pub async fn close(mut self) {
         let _ = timeout(LINGER, self.linger()).await;
     }
@@ -337,7 +365,8 @@ impl Conn {
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// Pushes as much as the outflow has room for and drains on the way. Pending only when nothing could be taken.
+/// Pushes as much as the outflow has room for and drains on the way. Pending only when nothing
+/// could be taken.
 fn poll_push(
     outflow: &mut Outflow,
     stream: &mut Stream,
@@ -368,9 +397,12 @@ fn broken(error: DrainError) -> Broken {
     }
 }
 
-/// A buffer with room behind its bytes: the same one, or a larger or emptier one that they are copied into.
+/// A buffer with room behind its bytes: the same one, or a larger or emptier one that they are
+/// copied into.
 fn with_room(buffer: Option<Buffer>, size: Size) -> Buffer {
-    let Some(buffer) = buffer else { return Buffer::take(size) };
+    let Some(buffer) = buffer else {
+        return Buffer::take(size);
+    };
     if buffer.room() > 0 {
         return buffer;
     }
@@ -384,7 +416,8 @@ fn with_room(buffer: Option<Buffer>, size: Size) -> Buffer {
 }
 
 impl byway_agent::Conn for Conn {
-    /// Any application byte on an idle connection kills it: it would be taken for the next answer (CVE-2026-48931).
+    /// Any application byte on an idle connection kills it: it would be taken for the next answer
+    /// (CVE-2026-48931).
     fn probe(&mut self) -> Probe {
         match self.unread().is_empty() && !self.has_queued() && !self.stream.has_news() {
             true => Probe::Clean,
@@ -392,7 +425,8 @@ impl byway_agent::Conn for Conn {
         }
     }
 
-    /// What came before the reactor's last turn, it has announced. Within the turn of the last read nobody has looked.
+    /// What came before the reactor's last turn, it has announced. Within the turn of the last read
+    /// nobody has looked.
     fn may_have_news(&mut self) -> bool {
         let is_known_silent = self.read_in != turn::now() && !self.stream.may_have_news();
         !is_known_silent || !self.unread().is_empty() || self.has_queued()

@@ -1,6 +1,8 @@
 //! Date: the time of now as HTTP writes it (RFC 9110 section 5.6.7).
 //!
-//! In:    the system's clock.   Out:   the 29 bytes of an IMF-fixdate.   Never: formats the same second twice on a thread.
+//! In:    the system's clock.
+//! Out:   the 29 bytes of an IMF-fixdate.
+//! Never: formats the same second twice on a thread.
 
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,7 +18,9 @@ thread_local! {
 
 /// Now, to the second.
 pub fn now() -> [u8; LEN] {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     LAST.with(|last| {
         let (of, text) = last.get();
         if of == seconds {

@@ -1,4 +1,5 @@
-//! Deadline: which side an exchange waits for in each phase, and how long. This is the one table of them.
+//! Deadline: which side an exchange waits for in each phase, and how long. This is the one table of
+//! them.
 //!
 //! | phase | waits for | limit | ends as |
 //! |---|---|---|---|
@@ -14,15 +15,17 @@
 //! | download and upload at once | both | `body_progress` a pause of both; `min_rate` for an upload while no byte of the response passes | a cut response, `response-body`, `request-rate` |
 //! | end of the response on its way to the client | client | `body_progress` a pause, and `min_rate` | a cut response, `response-body`, `response-rate` |
 //!
-//! Only bytes that travel in the direction that is waited for are progress: bytes of a response's head are none for an
-//! upload. A client from which nothing is read and to which nothing is written is watched for a reset, from `WATCH_AFTER`
-//! on. The pool may ask an exchange to end for another client (`recall.rs`) wherever its client is waited for, and while
-//! the client waits for a 100: it may send its body without one.
+//! Only bytes that travel in the direction that is waited for are progress: bytes of a response's
+//! head are none for an upload. A client from which nothing is read and to which nothing is written
+//! is watched for a reset, from `WATCH_AFTER` on. The pool may ask an exchange to end for another
+//! client (`recall.rs`) wherever its client is waited for, and while the client waits for a 100: it
+//! may send its body without one.
 //!
 //! In:    what is waited for, each time the exchange has to wait; the connection's timer.
 //! Out:   the limit that was exceeded.
-//! Never: fires while bytes move in time, however long the whole takes; never costs a timer operation per byte: the timer
-//!        is armed anew only when it fires or when an earlier deadline begins, so a pause is noticed within twice its limit.
+//! Never: fires while bytes move in time, however long the whole takes; never costs a timer
+//!        operation per byte: the timer is armed anew only when it fires or when an earlier
+//!        deadline begins, so a pause is noticed within twice its limit.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -55,7 +58,8 @@ pub struct Waiting {
     pub response_bytes: u64,
     /// Whether the upstream has to send, or to complete, the head of a response.
     pub owes_head: bool,
-    /// Whether the connection of the client is neither read nor written at the moment, so that a reset would go unnoticed.
+    /// Whether the connection of the client is neither read nor written at the moment, so that a
+    /// reset would go unnoticed.
     pub is_silent: bool,
 }
 
@@ -101,7 +105,11 @@ impl Deadlines {
             body_progress: limits.body_progress,
             first_byte: limits.first_byte,
             upload: Pace::new(limits),
-            download: if may_pause { Pace::off() } else { Pace::new(limits) },
+            download: if may_pause {
+                Pace::off()
+            } else {
+                Pace::new(limits)
+            },
             progress: None,
             head_since: None,
             silent_since: None,
@@ -116,13 +124,19 @@ impl Deadlines {
         self.progress = None;
     }
 
-    /// Whether the client is to be watched for a reset: its connection has been silent for `WATCH_AFTER`.
+    /// Whether the client is to be watched for a reset: its connection has been silent for
+    /// `WATCH_AFTER`.
     pub const fn watches_client(&self) -> bool {
         self.is_watching
     }
 
     /// Ready once a limit is exceeded. To be called whenever the exchange has to wait.
-    pub fn poll_exceeded(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm, waiting: &Waiting) -> Poll<Exceeded> {
+    pub fn poll_exceeded(
+        &mut self,
+        cx: &mut Context<'_>,
+        alarm: &mut Alarm,
+        waiting: &Waiting,
+    ) -> Poll<Exceeded> {
         self.note(waiting);
         while let Some(due) = self.next_due() {
             if alarm.poll_at(cx, due).is_pending() {
@@ -135,7 +149,8 @@ impl Deadlines {
         Poll::Pending
     }
 
-    /// Starts and stops the deadlines that `waiting` calls for. Reads the clock once, and only if one starts or stops.
+    /// Starts and stops the deadlines that `waiting` calls for. Reads the clock once, and only if
+    /// one starts or stops.
     fn note(&mut self, waiting: &Waiting) {
         let mut reading = None;
         let mut now = || *reading.get_or_insert_with(Instant::now);
@@ -144,7 +159,11 @@ impl Deadlines {
         match (waiting.progress, self.progress.is_some()) {
             (Some(seen), false) => {
                 let since = now();
-                self.progress = Some(Progress { seen, since, due: since + self.body_progress });
+                self.progress = Some(Progress {
+                    seen,
+                    since,
+                    due: since + self.body_progress,
+                });
             }
             (None, true) => self.progress = None,
             _ => {}
@@ -159,7 +178,10 @@ impl Deadlines {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let watch = self.silent_since.filter(|_| !self.is_watching).map(|since| since + WATCH_AFTER);
+        let watch = self
+            .silent_since
+            .filter(|_| !self.is_watching)
+            .map(|since| since + WATCH_AFTER);
         let head = self.head_since.map(|since| since + self.first_byte);
         let progress = self.progress.as_ref().map(|progress| progress.due);
         [watch, head, progress].into_iter().flatten().min()
@@ -172,13 +194,21 @@ impl Deadlines {
 
     /// The limit that is exceeded at `now`, if one is. Moves what is due by now to its next time.
     fn judge(&mut self, waiting: &Waiting, now: Instant) -> Option<Exceeded> {
-        if self.silent_since.is_some_and(|since| now >= since + WATCH_AFTER) {
+        if self
+            .silent_since
+            .is_some_and(|since| now >= since + WATCH_AFTER)
+        {
             self.is_watching = true;
         }
-        if self.head_since.is_some_and(|since| now >= since + self.first_byte) {
+        if self
+            .head_since
+            .is_some_and(|since| now >= since + self.first_byte)
+        {
             return Some(Exceeded::Head);
         }
-        let (Some(progress), Some(bytes)) = (&mut self.progress, waiting.progress) else { return None };
+        let (Some(progress), Some(bytes)) = (&mut self.progress, waiting.progress) else {
+            return None;
+        };
         if now < progress.due {
             return None;
         }
@@ -203,7 +233,8 @@ impl Deadlines {
     }
 }
 
-/// How long the connection of a client has to be silent before it is watched: the watch costs an allocation.
+/// How long the connection of a client has to be silent before it is watched: the watch costs an
+/// allocation.
 const WATCH_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -214,7 +245,9 @@ mod tests {
     use super::*;
 
     fn limits(lines: &str) -> LimitsPlan {
-        crate::testing::plan(&format!("{lines}\n[[tcp]]\nlisten = \":1\"\nto = \"a:1\"")).limits.clone()
+        crate::testing::plan(&format!("{lines}\n[[tcp]]\nlisten = \":1\"\nto = \"a:1\""))
+            .limits
+            .clone()
     }
 
     /// What ends a wait that never changes, and after how many seconds.
@@ -228,14 +261,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_standstill_of_the_whole_limit_is_a_stall_and_a_head_has_its_own_deadline() {
         let limits = limits("limits.body_progress = \"10s\"\nlimits.first_byte = \"7s\"");
-        let body = Waiting { progress: Some(5), ..Waiting::default() };
+        let body = Waiting {
+            progress: Some(5),
+            ..Waiting::default()
+        };
         assert_eq!(waited(&limits, body).await, (Exceeded::Progress, 10));
-        let head = Waiting { owes_head: true, is_silent: true, ..Waiting::default() };
+        let head = Waiting {
+            owes_head: true,
+            is_silent: true,
+            ..Waiting::default()
+        };
         assert_eq!(waited(&limits, head).await, (Exceeded::Head, 7));
-        assert_eq!(waited(&limits, Waiting { owes_head: true, ..body }).await, (Exceeded::Head, 7));
+        assert_eq!(
+            waited(
+                &limits,
+                Waiting {
+                    owes_head: true,
+                    ..body
+                }
+            )
+            .await,
+            (Exceeded::Head, 7)
+        );
     }
 
-    /// A body that comes a byte in `pause` seconds, of which so many are spent waiting for the upstream.
+    /// A body that comes a byte in `pause` seconds, of which so many are spent waiting for the
+    /// upstream.
     async fn dripping(limits: &LimitsPlan, pause: u64, upstream: u64) -> (Option<Exceeded>, u64) {
         let (mut deadlines, mut alarm) = (Deadlines::new(limits, false), Alarm::default());
         let begun = Instant::now();
@@ -245,13 +296,22 @@ mod tests {
             while tick.as_mut().poll(cx).is_ready() {
                 upload.bytes += u64::from(upload.awaits_client);
                 upload.awaits_client = !upload.awaits_client;
-                let next = if upload.awaits_client { pause - upstream } else { upstream };
-                tick.as_mut().reset(Instant::now() + Duration::from_secs(next));
+                let next = if upload.awaits_client {
+                    pause - upstream
+                } else {
+                    upstream
+                };
+                tick.as_mut()
+                    .reset(Instant::now() + Duration::from_secs(next));
             }
             if upload.bytes == 100 {
                 return Poll::Ready(None);
             }
-            let waiting = Waiting { progress: Some(upload.bytes), upload, ..Waiting::default() };
+            let waiting = Waiting {
+                progress: Some(upload.bytes),
+                upload,
+                ..Waiting::default()
+            };
             deadlines.poll_exceeded(cx, &mut alarm, &waiting).map(Some)
         });
         (ended.await, begun.elapsed().as_secs())
@@ -264,12 +324,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drip_is_given_up_after_a_limit_of_waiting_for_the_downstream_and_not_of_all_waiting() {
+    async fn a_drip_is_given_up_after_a_limit_of_waiting_for_the_downstream_and_not_of_all_waiting()
+    {
         let limits = limits("limits.min_rate = \"1B/s\"\nlimits.body_progress = \"60s\"");
-        assert_eq!(dripping(&limits, 10, 0).await, (Some(Exceeded::UploadRate), 60));
+        assert_eq!(
+            dripping(&limits, 10, 0).await,
+            (Some(Exceeded::UploadRate), 60)
+        );
         let (ended, seconds) = dripping(&limits, 10, 5).await;
         assert_eq!(ended, Some(Exceeded::UploadRate));
-        assert!((115..=125).contains(&seconds), "after {seconds} s, half of which the upstream took");
-        assert_eq!(dripping(&limits, 10, 9).await, (None, 1000), "a byte a second is the least");
+        assert!(
+            (115..=125).contains(&seconds),
+            "after {seconds} s, half of which the upstream took"
+        );
+        assert_eq!(
+            dripping(&limits, 10, 9).await,
+            (None, 1000),
+            "a byte a second is the least"
+        );
     }
 }

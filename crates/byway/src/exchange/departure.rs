@@ -1,7 +1,9 @@
-//! Departure: work for a client that has left ends, so that it holds no place in a queue, look-up or dial.
+//! Departure: work for a client that has left ends, so that it holds no place in a queue, look-up
+//! or dial.
 //!
 //! In:    the client's stream, and the work that is done for it.
-//! Out:   the result of the work; or the fault, once the client has reset its connection or its link is lost.
+//! Out:   the result of the work; or the fault, once the client has reset its connection or its
+//!        link is lost.
 //! Never: ends the work for a client that has only said FIN: it may wait for its answer.
 
 use std::future::poll_fn;
@@ -13,7 +15,8 @@ use byway_dial::{Pipe, Stream};
 use super::failure::downstream_left;
 use crate::fault::Fault;
 
-/// Does `work` unless the client leaves first. The caller pins the work, so that its room is needed once.
+/// Does `work` unless the client leaves first. The caller pins the work, so that its room is needed
+/// once.
 ///
 /// # Errors
 /// Those of `work`; `ClosedEarly` of the downstream when the client has left.
@@ -25,7 +28,9 @@ where
     F: Future<Output = Result<T, Fault>>,
 {
     poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Pending => client.poll_broken(cx).map(|broken| Err(downstream_left(&broken))),
+        Poll::Pending => client
+            .poll_broken(cx)
+            .map(|broken| Err(downstream_left(&broken))),
         done => done,
     })
     .await

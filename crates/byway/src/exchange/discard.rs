@@ -1,7 +1,8 @@
 //! Discard: an answer of an upstream that is not passed on.
 //!
 //! In:    its connection, behind the answer's head.
-//! Out:   the connection back in the pool, if the whole answer had come with its head; else a closed one.
+//! Out:   the connection back in the pool, if the whole answer had come with its head; else a
+//!        closed one.
 //! Never: waits: whatever has not come yet is not worth a connection.
 
 use std::time::Duration;
@@ -13,7 +14,12 @@ use super::conn::Conn;
 use crate::outbound::pooled::Origin;
 
 /// Lets go of `lease`. `keep` says how long it may be idle; `None` that it may not be kept.
-pub fn discard(mut lease: Lease<Origin, Conn>, framed: Framed, codec: &Limits, keep: Option<Option<Duration>>) {
+pub fn discard(
+    mut lease: Lease<Origin, Conn>,
+    framed: Framed,
+    codec: &Limits,
+    keep: Option<Option<Duration>>,
+) {
     let whole = skip_body(&mut lease, framed, codec);
     match keep {
         Some(idle) if whole && lease.unread().is_empty() && !lease.has_queued() => {

@@ -1,7 +1,8 @@
 //! Failure: why one attempt failed before anything was sent downstream.
 //!
 //! In:    the fault, and how far the attempt had got.
-//! Out:   what the judge of retries wants to know; the fault to answer with if there is none, in words.
+//! Out:   what the judge of retries wants to know; the fault to answer with if there is none, in
+//!        words.
 //! Never: claims that less was sent than may have been.
 
 use std::time::Duration;
@@ -31,13 +32,26 @@ pub struct Failure {
 impl Failure {
     /// No connection could be opened.
     pub fn unreached(fault: Fault) -> Self {
-        Self { fault, outcome: Outcome::Unsent, connected: false, on_kept: false, granted: false }
+        Self {
+            fault,
+            outcome: Outcome::Unsent,
+            connected: false,
+            on_kept: false,
+            granted: false,
+        }
     }
 
     /// The upstream has said that it cannot, and another try has been granted.
     pub fn declined(status: u16) -> Self {
-        let fault = Fault::new(Who::Upstream, Kind::Unreachable, format!("the upstream answered {status}"));
-        Self { granted: true, ..fault.into() }
+        let fault = Fault::new(
+            Who::Upstream,
+            Kind::Unreachable,
+            format!("the upstream answered {status}"),
+        );
+        Self {
+            granted: true,
+            ..fault.into()
+        }
     }
 
     /// As the judge of retries wants to know it.
@@ -55,30 +69,51 @@ impl Failure {
 impl From<Fault> for Failure {
     /// Where nothing else is known the request may have been served.
     fn from(fault: Fault) -> Self {
-        Self { fault, outcome: Outcome::Partial, connected: true, on_kept: false, granted: false }
+        Self {
+            fault,
+            outcome: Outcome::Partial,
+            connected: true,
+            on_kept: false,
+            granted: false,
+        }
     }
 }
 
 /// The reader takes nothing.
 pub(super) fn not_read(limit: Duration) -> Fault {
     let detail = format!("the client took no byte of the response for {limit:?}");
-    Fault::new(Who::Downstream, Kind::Deadline(Deadline::ResponseBody), detail)
+    Fault::new(
+        Who::Downstream,
+        Kind::Deadline(Deadline::ResponseBody),
+        detail,
+    )
 }
 
 /// The downstream does `what` below the least rate.
 pub(super) fn too_slow(limits: &LimitsPlan, deadline: Deadline, what: &str) -> Fault {
-    let least = limits.min_rate.map(|rate| rate.to_string()).unwrap_or_default();
-    let detail = format!("{what} at less than min_rate, {least}, over {:?} of waiting for it", limits.body_progress);
+    let least = limits
+        .min_rate
+        .map(|rate| rate.to_string())
+        .unwrap_or_default();
+    let detail = format!(
+        "{what} at less than min_rate, {least}, over {:?} of waiting for it",
+        limits.body_progress
+    );
     Fault::new(Who::Downstream, Kind::Deadline(deadline), detail)
 }
 
 /// The upstream says nothing.
 pub(super) fn no_answer(limit: Duration) -> Fault {
-    let detail = format!("the upstream sent no whole head of an answer within first_byte, {limit:?}");
+    let detail =
+        format!("the upstream sent no whole head of an answer within first_byte, {limit:?}");
     Fault::new(Who::Upstream, Kind::Deadline(Deadline::FirstByte), detail)
 }
 
 /// The downstream is gone.
 pub(super) fn downstream_left(broken: &Broken) -> Fault {
-    Fault::new(Who::Downstream, Kind::ClosedEarly, format!("the client left: {broken}"))
+    Fault::new(
+        Who::Downstream,
+        Kind::ClosedEarly,
+        format!("the client left: {broken}"),
+    )
 }

@@ -1,9 +1,12 @@
-//! Forward: the story of one request: borrow a connection, send it, bring the response back, give the connection back; and
+//! Forward: the story of one request: borrow a connection, send it, bring the response back, give
+//! the connection back; and
 //!          if that fails before anything came back, again.
 //!
 //! In:    a parsed request that policy allowed, and the downstream connection that it came on.
-//! Out:   what becomes of the downstream connection; or the fault to answer with, if nothing was sent downstream yet.
-//! Never: dials for a body that is announced as too large, or decides about retries: `retry` does. (`attempt` is one try.)
+//! Out:   what becomes of the downstream connection; or the fault to answer with, if nothing was
+//!        sent downstream yet.
+//! Never: dials for a body that is announced as too large, or decides about retries: `retry` does.
+//!        (`attempt` is one try.)
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -112,7 +115,14 @@ pub struct Moved {
 impl Moved {
     /// Nothing yet, of a request whose head was complete at `begun`.
     pub const fn begun(begun: Instant) -> Self {
-        Self { up: 0, down: 0, status: 0, retries: 0, course: Course::begun(begun), reports: None }
+        Self {
+            up: 0,
+            down: 0,
+            status: 0,
+            retries: 0,
+            course: Course::begun(begun),
+            reports: None,
+        }
     }
 }
 
@@ -122,7 +132,8 @@ impl Moved {
 /// A fault before anything was sent downstream: the caller answers it.
 ///
 /// # Cancel safety
-/// Not safe: a cancelled exchange leaves half a message behind; drop the downstream connection with it.
+/// Not safe: a cancelled exchange leaves half a message behind; drop the downstream connection with
+/// it.
 pub async fn forward(
     asked: &Asked<'_>,
     downstream: &mut Conn,
@@ -130,14 +141,20 @@ pub async fn forward(
     moved: &mut Moved,
 ) -> Result<After, Fault> {
     refuse_large_body(asked)?;
-    let forwarding_is_ours = asked.forwarded.as_ref().is_some_and(|forwarded| !forwarded.trusted);
+    let forwarding_is_ours = asked
+        .forwarded
+        .as_ref()
+        .is_some_and(|forwarded| !forwarded.trusted);
     refuse_end_to_end(&asked.request, forwarding_is_ours)?;
     gather_short_body(asked, downstream, alarm).await?;
     let mut upload = asked.upload();
     let mut way = asked.way();
     let plan = asked.allowed.plan();
-    let mut tries =
-        Tries::new(&plan.retry, way.upstreams, asked.begun + plan.pool.queue_wait + plan.dial.connect_timeout);
+    let mut tries = Tries::new(
+        &plan.retry,
+        way.upstreams,
+        asked.begun + plan.pool.queue_wait + plan.dial.connect_timeout,
+    );
     asked.budget().note_request();
     loop {
         let borrowed = {
@@ -149,7 +166,10 @@ pub async fn forward(
                 moved.course.lent(borrowed.lease.reused());
                 moved.reports = borrowed.lease.reports().cloned();
                 let mut attempt = Attempt::new(asked, &mut upload, &borrowed.lease, downstream);
-                match attempt.run(borrowed, downstream, &mut tries, alarm, moved).await {
+                match attempt
+                    .run(borrowed, downstream, &mut tries, alarm, moved)
+                    .await
+                {
                     Ok(after) => return Ok(after),
                     Err(failure) => failure,
                 }
@@ -163,7 +183,11 @@ pub async fn forward(
         if !failure.granted && !asked.goes_again(&mut tries, failure.told(asked, &upload), moved) {
             return Err(failure.fault);
         }
-        tracing::debug!(outcome = failure.outcome.word(), "tried again: {}", failure.fault);
+        tracing::debug!(
+            outcome = failure.outcome.word(),
+            "tried again: {}",
+            failure.fault
+        );
         asked.shared.counters.retried(failure.outcome).add(1);
         moved.retries += 1;
         moved.course.retried = true;
@@ -182,11 +206,20 @@ struct Way<'a> {
     fresh: Freshness,
 }
 
-/// A body of known length is waited for a moment before a connection is taken for it, so that a short one that comes in
-/// pieces holds none meanwhile. Anything else goes on as soon as its head is there.
-async fn gather_short_body(asked: &Asked<'_>, downstream: &mut Conn, alarm: &mut Alarm) -> Result<(), Fault> {
-    let Framed::Length(length) = asked.request.framing() else { return Ok(()) };
-    let enough = usize::try_from(length).unwrap_or(usize::MAX).min(GATHERED_BYTES);
+/// A body of known length is waited for a moment before a connection is taken for it, so that a
+/// short one that comes in pieces holds none meanwhile. Anything else goes on as soon as its head
+/// is there.
+async fn gather_short_body(
+    asked: &Asked<'_>,
+    downstream: &mut Conn,
+    alarm: &mut Alarm,
+) -> Result<(), Fault> {
+    let Framed::Length(length) = asked.request.framing() else {
+        return Ok(());
+    };
+    let enough = usize::try_from(length)
+        .unwrap_or(usize::MAX)
+        .min(GATHERED_BYTES);
     if asked.request.expects_continue() || downstream.unread().len() >= enough {
         return Ok(());
     }
@@ -197,7 +230,11 @@ async fn gather_short_body(asked: &Asked<'_>, downstream: &mut Conn, alarm: &mut
                 Poll::Ready(Ok(Read::Data(_))) => {}
                 Poll::Ready(Ok(Read::Fin) | Err(_)) => {
                     let detail = "the client closed within its request body";
-                    return Poll::Ready(Err(Fault::new(Who::Downstream, Kind::ClosedEarly, detail)));
+                    return Poll::Ready(Err(Fault::new(
+                        Who::Downstream,
+                        Kind::ClosedEarly,
+                        detail,
+                    )));
                 }
                 Poll::Pending => return alarm.poll_at(cx, deadline).map(Ok),
             }
@@ -211,7 +248,8 @@ async fn gather_short_body(asked: &Asked<'_>, downstream: &mut Conn, alarm: &mut
 const GATHERED_BYTES: usize = 64 * 1024;
 const GATHERING: Duration = Duration::from_millis(50);
 
-/// A body that is announced as too large is refused before anything is dialled, and before any 100 (Expect).
+/// A body that is announced as too large is refused before anything is dialled, and before any 100
+/// (Expect).
 fn refuse_large_body(asked: &Asked<'_>) -> Result<(), Fault> {
     match (asked.request.framing(), asked.max_body) {
         (Framed::Length(length), Some(most)) if length > most => Err(body_too_large(most)),
@@ -220,7 +258,11 @@ fn refuse_large_body(asked: &Asked<'_>) -> Result<(), Fault> {
 }
 
 pub(super) fn body_too_large(most: u64) -> Fault {
-    Fault::new(Who::Downstream, Kind::BodyTooLarge, format!("the request body is larger than max_body, {most} bytes"))
+    Fault::new(
+        Who::Downstream,
+        Kind::BodyTooLarge,
+        format!("the request body is larger than max_body, {most} bytes"),
+    )
 }
 
 impl Asked<'_> {
@@ -248,11 +290,20 @@ impl Asked<'_> {
             Outbound::Pooled(route) => (Some(Walk::over(route)), route.upstreams.len()),
             _ => (None, 1),
         };
-        Way { walk, upstreams, fresh: self.freshness() }
+        Way {
+            walk,
+            upstreams,
+            fresh: self.freshness(),
+        }
     }
 
     /// Asks the judge of retries, and notes what he says.
-    pub(super) fn goes_again(&self, tries: &mut Tries<'_>, failed: Failed, moved: &mut Moved) -> bool {
+    pub(super) fn goes_again(
+        &self,
+        tries: &mut Tries<'_>,
+        failed: Failed,
+        moved: &mut Moved,
+    ) -> bool {
         match tries.again(failed, Instant::now(), self.budget()) {
             Ok(()) => true,
             Err(why) => {
@@ -270,8 +321,9 @@ impl Asked<'_> {
         }
     }
 
-    /// An idle connection behind a link proves nothing: the other side may be gone without a word. What may not go again
-    /// gets a new one, which the far side has to answer before a byte travels: an outage is then a wait and no failure.
+    /// An idle connection behind a link proves nothing: the other side may be gone without a word.
+    /// What may not go again gets a new one, which the far side has to answer before a byte
+    /// travels: an outage is then a wait and no failure.
     fn freshness(&self) -> Freshness {
         match self.allowed.outbound() {
             Outbound::Service(_) | Outbound::Exit(..) if !self.may_go_again() => Freshness::New,
@@ -280,30 +332,50 @@ impl Asked<'_> {
     }
 
     async fn borrow(&self, way: &mut Way<'_>, course: &mut Course) -> Result<Borrowed, Fault> {
-        let want = Want { fresh: way.fresh, upgrade: self.upgrade().is_some(), client: self.client };
+        let want = Want {
+            fresh: way.fresh,
+            upgrade: self.upgrade().is_some(),
+            client: self.client,
+        };
         match (&mut way.walk, &self.origin) {
-            (Some(walk), _) => pooled::lease(self.shared, self.pool, walk, self.allowed, want, course).await,
-            (None, Some(origin)) => {
-                pooled::lease_egress(self.shared, self.pool, origin, self.allowed, want, course).await
+            (Some(walk), _) => {
+                pooled::lease(self.shared, self.pool, walk, self.allowed, want, course).await
             }
-            (None, None) => Err(Fault::new(Who::Us, Kind::Internal, "an egress exchange without an origin")),
+            (None, Some(origin)) => {
+                pooled::lease_egress(self.shared, self.pool, origin, self.allowed, want, course)
+                    .await
+            }
+            (None, None) => Err(Fault::new(
+                Who::Us,
+                Kind::Internal,
+                "an egress exchange without an origin",
+            )),
         }
     }
 
-    /// The protocol to upgrade to: not together with a body, never h2c (it would carry requests past every check here).
+    /// The protocol to upgrade to: not together with a body, never h2c (it would carry requests
+    /// past every check here).
     pub(super) fn upgrade(&self) -> Option<&[u8]> {
         let protocol = self.request.upgrade()?;
-        let h2c = protocol.split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"h2c"));
+        let h2c = protocol
+            .split(|b| *b == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"h2c"));
         (self.request.framing() == Framed::None && !h2c).then_some(protocol)
     }
 
     /// A server may only switch to what was asked for (RFC 9110 section 7.8).
     pub(super) fn asks_to_upgrade_to(&self, protocol: &[u8]) -> bool {
         let asked = self.upgrade().unwrap_or_default();
-        asked.split(|b| *b == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(protocol))
+        asked
+            .split(|b| *b == b',')
+            .any(|one| one.trim_ascii().eq_ignore_ascii_case(protocol))
     }
 
-    pub(super) fn queue_request(&self, out: &mut Vec<u8>, authority: &Arc<str>) -> Result<(), Fault> {
+    pub(super) fn queue_request(
+        &self,
+        out: &mut Vec<u8>,
+        authority: &Arc<str>,
+    ) -> Result<(), Fault> {
         let own_host = match self.allowed.outbound() {
             Outbound::Pooled(route) => route.host == HostMode::Upstream,
             Outbound::Service(_) => !authority.is_empty(),
@@ -319,11 +391,16 @@ impl Asked<'_> {
             forwarded: self.forwarded.as_ref().map(|f| head::Forwarded { ..*f }),
             upgrade: self.upgrade(),
         };
-        head::forward_request(out, &self.request, &rules).map_err(|error| malformed(Who::Downstream, &error))
+        head::forward_request(out, &self.request, &rules)
+            .map_err(|error| malformed(Who::Downstream, &error))
     }
 }
 
 /// The codec's limits out of the listener's.
 pub fn codec_limits(limits: &LimitsPlan) -> byway_h1::Limits {
-    byway_h1::Limits { head_bytes: limits.head_bytes, fields: limits.head_fields, ..byway_h1::Limits::default() }
+    byway_h1::Limits {
+        head_bytes: limits.head_bytes,
+        fields: limits.head_fields,
+        ..byway_h1::Limits::default()
+    }
 }

@@ -2,13 +2,16 @@
 //!
 //! In:    a parsed head, and what we know of the peer.
 //! Out:   the head to send, serialised from the parsed structure only.
-//! Never: lets a hop-by-hop field through, believes an untrusted forwarding field, or lets a client remove ours: what the
-//!        client lists in Connection is dropped *before* ours are added (CVE-2024-45410).
+//! Never: lets a hop-by-hop field through, believes an untrusted forwarding field, or lets a client
+//!        remove ours: what the client lists in Connection is dropped *before* ours are added
+//!        (CVE-2024-45410).
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use byway_h1::{Framed, Malformed, Request, Response, Version, is_alias, is_forwarding, is_hop_by_hop, write};
+use byway_h1::{
+    Framed, Malformed, Request, Response, Version, is_alias, is_forwarding, is_hop_by_hop, write,
+};
 
 use super::listed::Listed;
 use super::{date, hops};
@@ -29,7 +32,10 @@ impl IpText {
 
     /// The canonical form of `ip`: an IPv4 address that came mapped into IPv6 is written as IPv4.
     pub fn of(ip: IpAddr) -> Self {
-        let mut text = Self { text: [0; Self::MOST_BYTES], len: 0 };
+        let mut text = Self {
+            text: [0; Self::MOST_BYTES],
+            len: 0,
+        };
         // No address is longer than the room for it.
         let _ = write!(text, "{}", ip.to_canonical());
         text
@@ -37,14 +43,20 @@ impl IpText {
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        self.text.get(..usize::from(self.len)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+        self.text
+            .get(..usize::from(self.len))
+            .and_then(|text| std::str::from_utf8(text).ok())
+            .unwrap_or_default()
     }
 }
 
 impl std::fmt::Write for IpText {
     fn write_str(&mut self, part: &str) -> std::fmt::Result {
         let end = usize::from(self.len) + part.len();
-        let room = self.text.get_mut(usize::from(self.len)..end).ok_or(std::fmt::Error)?;
+        let room = self
+            .text
+            .get_mut(usize::from(self.len)..end)
+            .ok_or(std::fmt::Error)?;
         room.copy_from_slice(part.as_bytes());
         self.len = end as u8;
         Ok(())
@@ -79,20 +91,31 @@ pub struct RequestRules<'a> {
 ///
 /// # Errors
 /// When a field cannot be written honestly; nothing of `out` may then be sent.
-pub fn forward_request(out: &mut Vec<u8>, request: &Request<'_>, rules: &RequestRules<'_>) -> Result<(), Malformed> {
+pub fn forward_request(
+    out: &mut Vec<u8>,
+    request: &Request<'_>,
+    rules: &RequestRules<'_>,
+) -> Result<(), Malformed> {
     write::request_line(out, request.method(), rules.target)?;
     write::field(out, b"Host", rules.host)?;
     let at_edge = rules.forwarded.is_some();
-    let trusted = rules.forwarded.as_ref().is_some_and(|forwarded| forwarded.trusted);
+    let trusted = rules
+        .forwarded
+        .as_ref()
+        .is_some_and(|forwarded| forwarded.trusted);
     let listed = Listed::in_request(request);
     for line in request.lines() {
         let field = line.field();
-        let ours =
-            at_edge && (is_forwarding(field.name) && !trusted || is_extended(field.name) || is_alias(field.name));
+        let ours = at_edge
+            && (is_forwarding(field.name) && !trusted
+                || is_extended(field.name)
+                || is_alias(field.name));
         let dropped = is_hop_by_hop(field.name)
             || is_framing(field.name)
             || field.name.eq_ignore_ascii_case(b"Host")
-            || listed.as_ref().is_some_and(|listed| listed.drops(field.name));
+            || listed
+                .as_ref()
+                .is_some_and(|listed| listed.drops(field.name));
         if ours || dropped {
             continue;
         }
@@ -114,15 +137,29 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Request<'_>, rules: &Request
     Ok(())
 }
 
-/// X-Forwarded-For, -Proto, -Host, X-Real-IP and X-Request-Id: a trusted peer's chain is extended, anybody else's was
-/// dropped.
-fn forwarding_fields(out: &mut Vec<u8>, request: &Request<'_>, about: &Forwarded<'_>) -> Result<(), Malformed> {
+/// X-Forwarded-For, -Proto, -Host, X-Real-IP and X-Request-Id: a trusted peer's chain is extended,
+/// anybody else's was dropped.
+fn forwarding_fields(
+    out: &mut Vec<u8>,
+    request: &Request<'_>,
+    about: &Forwarded<'_>,
+) -> Result<(), Malformed> {
     let peer = about.peer.unwrap_or("unknown").as_bytes();
     match about.trusted {
-        true => write::list(out, b"X-Forwarded-For", request.fields_named("X-Forwarded-For").chain([peer]))?,
+        true => write::list(
+            out,
+            b"X-Forwarded-For",
+            request.fields_named("X-Forwarded-For").chain([peer]),
+        )?,
         false => write::field(out, b"X-Forwarded-For", peer)?,
     }
-    let given = |name: &str| if about.trusted { request.field(name) } else { None };
+    let given = |name: &str| {
+        if about.trusted {
+            request.field(name)
+        } else {
+            None
+        }
+    };
     if given("X-Forwarded-Proto").is_none() {
         write::field(out, b"X-Forwarded-Proto", about.proto.as_bytes())?;
     }
@@ -150,7 +187,8 @@ pub struct ResponseRules {
     pub length_describes: bool,
 }
 
-/// A body of unknown length is chunked for HTTP/1.1 and ends with the connection for HTTP/1.0 (RFC 9112 section 6.3).
+/// A body of unknown length is chunked for HTTP/1.1 and ends with the connection for HTTP/1.0 (RFC
+/// 9112 section 6.3).
 pub fn framed_downstream(framed: Framed, version: Version) -> Framed {
     match (framed, version) {
         (Framed::Chunked | Framed::UntilClose, Version::Http11) => Framed::Chunked,
@@ -163,11 +201,16 @@ pub fn framed_downstream(framed: Framed, version: Version) -> Framed {
 ///
 /// # Errors
 /// When a field cannot be written honestly; nothing of `out` may then be sent.
-pub fn forward_response(out: &mut Vec<u8>, response: &Response<'_>, rules: &ResponseRules) -> Result<(), Malformed> {
+pub fn forward_response(
+    out: &mut Vec<u8>,
+    response: &Response<'_>,
+    rules: &ResponseRules,
+) -> Result<(), Malformed> {
     write::status_line(out, response.status(), response.reason())?;
     end_to_end_fields(out, response)?;
     if response.field("Date").is_none() {
-        // RFC 9110 section 6.6.1: whoever forwards a response without one says when it was received.
+        // RFC 9110 section 6.6.1: whoever forwards a response without one says when it was
+        // received.
         write::field(out, b"Date", &date::now())?;
     }
     write_via(out, response.version())?;
@@ -199,7 +242,11 @@ pub fn forward_interim(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(),
 ///
 /// # Errors
 /// When a field cannot be written honestly.
-pub fn forward_switch(out: &mut Vec<u8>, response: &Response<'_>, protocol: &[u8]) -> Result<(), Malformed> {
+pub fn forward_switch(
+    out: &mut Vec<u8>,
+    response: &Response<'_>,
+    protocol: &[u8],
+) -> Result<(), Malformed> {
     write::status_line(out, 101, response.reason())?;
     end_to_end_fields(out, response)?;
     write_via(out, response.version())?;
@@ -213,8 +260,9 @@ fn end_to_end_fields(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), M
     let listed = Listed::in_response(response);
     for line in response.lines() {
         let name = line.field().name;
-        let dropped =
-            is_hop_by_hop(name) || is_framing(name) || listed.as_ref().is_some_and(|listed| listed.drops(name));
+        let dropped = is_hop_by_hop(name)
+            || is_framing(name)
+            || listed.as_ref().is_some_and(|listed| listed.drops(name));
         if !dropped {
             write::line(out, line)?;
         }

@@ -1,7 +1,10 @@
-//! Hops: Max-Forwards of TRACE and OPTIONS, which count the proxies that they may still pass (RFC 9110 section 7.6.2).
+//! Hops: Max-Forwards of TRACE and OPTIONS, which count the proxies that they may still pass (RFC
+//! 9110 section 7.6.2).
 //!
-//! In:    a request.   Out:   whether it ends here, the number to send on, and the answer of the last hop.
-//! Never: touches the field of any other method, or reflects a request (TRACE) with the secrets in it.
+//! In:    a request.
+//! Out:   whether it ends here, the number to send on, and the answer of the last hop.
+//! Never: touches the field of any other method, or reflects a request (TRACE) with the secrets in
+//!        it.
 
 use byway_h1::{Request, write};
 
@@ -20,15 +23,22 @@ pub fn end_here(request: &Request<'_>) -> Result<bool, Fault> {
         return Ok(false);
     }
     let mut lines = request.fields_named("Max-Forwards");
-    let Some(first) = lines.next() else { return Ok(false) };
+    let Some(first) = lines.next() else {
+        return Ok(false);
+    };
     if first.is_empty() || !first.iter().all(u8::is_ascii_digit) || lines.next().is_some() {
         let detail = "Max-Forwards has to be one decimal number";
-        return Err(Fault::new(Who::Downstream, Kind::Malformed("max-forwards"), detail));
+        return Err(Fault::new(
+            Who::Downstream,
+            Kind::Malformed("max-forwards"),
+            detail,
+        ));
     }
     match (first.iter().all(|digit| *digit == b'0'), request.method()) {
         (false, _) => Ok(false),
         (true, b"TRACE") => {
-            let detail = "this TRACE may go no further (Max-Forwards: 0), and nothing is reflected here";
+            let detail =
+                "this TRACE may go no further (Max-Forwards: 0), and nothing is reflected here";
             Err(Fault::new(Who::Downstream, Kind::MethodNotAllowed, detail))
         }
         (true, _) => Ok(true),
@@ -40,7 +50,10 @@ pub fn counted_down(method: &[u8], name: &[u8], value: &[u8]) -> Option<u32> {
     if !is_counted(method) || !name.eq_ignore_ascii_case(b"Max-Forwards") {
         return None;
     }
-    let left = std::str::from_utf8(value).ok()?.parse::<u32>().unwrap_or(u32::MAX);
+    let left = std::str::from_utf8(value)
+        .ok()?
+        .parse::<u32>()
+        .unwrap_or(u32::MAX);
     Some(left.saturating_sub(1))
 }
 

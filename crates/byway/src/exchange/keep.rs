@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use byway_h1::{Framed, Response};
 
-/// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows, less a second for the time that our
-/// next request is on its way.
+/// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows, less a
+/// second for the time that our next request is on its way.
 pub fn keep_upstream(response: &Response<'_>, framed: Framed) -> Option<Option<Duration>> {
     let hint = response.keep_alive_hint();
-    let ends = !response.keep_alive() || framed == Framed::UntilClose || response.announces_impossible_body();
+    let ends = !response.keep_alive()
+        || framed == Framed::UntilClose
+        || response.announces_impossible_body();
     let kept = !ends && hint.max != Some(0);
     let idle = |seconds: u64| Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_HINT);
     kept.then(|| hint.timeout_seconds.map(idle))
@@ -30,7 +32,10 @@ mod tests {
     fn kept(fields: &str, framed: Framed) -> Option<Option<Duration>> {
         let text = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\n");
         let mut index = ResponseHead::default();
-        assert!(matches!(index.parse(text.as_bytes(), &Limits::default()).unwrap(), Parsed::Complete(_)));
+        assert!(matches!(
+            index.parse(text.as_bytes(), &Limits::default()).unwrap(),
+            Parsed::Complete(_)
+        ));
         keep_upstream(&index.view(text.as_bytes()), framed)
     }
 
@@ -46,14 +51,27 @@ mod tests {
             ("Keep-Alive: timeout=soon\r\n", None),
             ("Keep-Alive: timeout=-1\r\n", None),
         ] {
-            assert_eq!(kept(fields, Framed::Length(2)), Some(seconds.map(Duration::from_secs)), "{fields}");
+            assert_eq!(
+                kept(fields, Framed::Length(2)),
+                Some(seconds.map(Duration::from_secs)),
+                "{fields}"
+            );
         }
     }
 
     #[test]
     fn what_says_close_or_ends_by_it_is_not_kept() {
-        assert_eq!(kept("Connection: close\r\nKeep-Alive: timeout=5\r\n", Framed::Length(2)), None);
+        assert_eq!(
+            kept(
+                "Connection: close\r\nKeep-Alive: timeout=5\r\n",
+                Framed::Length(2)
+            ),
+            None
+        );
         assert_eq!(kept("", Framed::UntilClose), None);
-        assert_eq!(kept("Keep-Alive: timeout=5, max=0\r\n", Framed::Length(2)), None);
+        assert_eq!(
+            kept("Keep-Alive: timeout=5, max=0\r\n", Framed::Length(2)),
+            None
+        );
     }
 }

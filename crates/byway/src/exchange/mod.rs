@@ -1,11 +1,13 @@
 //! Exchange: one HTTP request in, one response out, nothing forged in between.
 //!
-//! `forward` tells the story of one request, `attempt` that of one try, `failure` why it failed; `retry` says whether
-//! there is another, within a `budget` and with the body that `replay` has kept; `head` says which fields travel, `body`
-//! passes the bodies, `answer` is what we say ourselves, `discard` what becomes of an answer that nobody gets, `path` is
-//! the one reading of a path, `deadline` limits standstills, `departure` ends work for a client that has left, `pace` slow downstreams, `conn` is one end's connection,
-//! `keep` how long an upstream's is kept, `listed` what Connection lists, `hops` counts Max-Forwards down, `date` is now,
-//! `recycled` is memory on loan.
+//! `forward` tells the story of one request, `attempt` that of one try, `failure` why it failed;
+//! `retry` says whether there is another, within a `budget` and with the body that `replay` has
+//! kept; `head` says which fields travel, `body` passes the bodies, `answer` is what we say
+//! ourselves, `discard` what becomes of an answer that nobody gets, `path` is the one reading of a
+//! path, `deadline` limits standstills, `departure` ends work for a client that has left, `pace`
+//! slow downstreams, `conn` is one end's connection, `keep` how long an upstream's is kept,
+//! `listed` what Connection lists, `hops` counts Max-Forwards down, `date` is now, `recycled` is
+//! memory on loan.
 
 pub mod alarm;
 pub mod answer;

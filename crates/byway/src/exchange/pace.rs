@@ -2,8 +2,9 @@
 //!
 //! In:    whom we wait for, each time that changes; the bytes moved so far; the time.
 //! Out:   whether the downstream is too slow, judged over each stretch of waiting for it.
-//! Never: counts the time in which the upstream is waited for, and never costs anything per byte: the clock is read when
-//!        the side that is waited for changes, and when a timer that runs anyway has fired.
+//! Never: counts the time in which the upstream is waited for, and never costs anything per byte:
+//!        the clock is read when the side that is waited for changes, and when a timer that runs
+//!        anyway has fired.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use crate::config::LimitsPlan;
 pub struct Pace {
     /// Bytes per second; none for no least.
     least: Option<u64>,
-    /// Judged over so much waiting: as long as the longest pause that is allowed, so that one pause alone is no sin.
+    /// Judged over so much waiting: as long as the longest pause that is allowed, so that one pause
+    /// alone is no sin.
     over: Duration,
     waited: Duration,
     waiting_since: Option<Instant>,
@@ -28,15 +30,28 @@ impl Pace {
     /// As the limits say, over each `body_progress` of waiting.
     pub fn new(limits: &LimitsPlan) -> Self {
         let least = limits.min_rate.map(|rate| rate.0);
-        Self { least, over: limits.body_progress, waited: Duration::ZERO, waiting_since: None, counted: 0 }
+        Self {
+            least,
+            over: limits.body_progress,
+            waited: Duration::ZERO,
+            waiting_since: None,
+            counted: 0,
+        }
     }
 
     /// No least rate, for a reader who may take its time.
     pub fn off() -> Self {
-        Self { least: None, over: Duration::MAX, waited: Duration::ZERO, waiting_since: None, counted: 0 }
+        Self {
+            least: None,
+            over: Duration::MAX,
+            waited: Duration::ZERO,
+            waiting_since: None,
+            counted: 0,
+        }
     }
 
-    /// Whether it is the downstream that is waited for, from now on. `now` is called only if that has changed.
+    /// Whether it is the downstream that is waited for, from now on. `now` is called only if that
+    /// has changed.
     pub fn wait(&mut self, for_downstream: bool, now: impl FnOnce() -> Instant) {
         if self.least.is_none() || for_downstream == self.waiting_since.is_some() {
             return;
@@ -75,7 +90,10 @@ impl Pace {
     }
 
     fn waited_by(&self, now: Instant) -> Duration {
-        self.waited + self.waiting_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        self.waited
+            + self
+                .waiting_since
+                .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
 
@@ -86,7 +104,11 @@ mod tests {
     use super::*;
 
     fn pace(least: u64, over_seconds: u64) -> Pace {
-        Pace { least: Some(least), over: Duration::from_secs(over_seconds), ..Pace::off() }
+        Pace {
+            least: Some(least),
+            over: Duration::from_secs(over_seconds),
+            ..Pace::off()
+        }
     }
 
     fn at(begun: Instant, seconds: u64) -> Instant {
@@ -117,7 +139,11 @@ mod tests {
         pace.wait(true, || begun);
         pace.wait(false, || at(begun, 6));
         assert!(!pace.is_too_slow(0, at(begun, 3600)));
-        assert_eq!(pace.due(at(begun, 3600)), None, "nothing is armed while the upstream is waited for");
+        assert_eq!(
+            pace.due(at(begun, 3600)),
+            None,
+            "nothing is armed while the upstream is waited for"
+        );
         pace.wait(true, || at(begun, 3600));
         assert_eq!(pace.due(at(begun, 3601)), Some(at(begun, 3604)));
         assert!(!pace.is_too_slow(0, at(begun, 3603)));

@@ -1,13 +1,14 @@
 //! Path: the one reading of a request's path that matching, policy and forwarding share.
 //!
 //! In:    the path as it stands in the request line.
-//! Out:   the same path with each encoded unreserved character decoded, once (RFC 3986 section 6.2.2.2: `%61` is `a`),
-//!        if every upstream must read it in the same way.
-//! Never: rewrites anything else, not even the case of `%2F`. A path that an upstream could read in another way (dot
-//!        segments, an encoded NUL, a backslash) is refused, so that what was matched is what is served (CVE-2019-9901,
-//!        GHSA-6jwx-7vp4-9847). So is a `%` without two hexadecimal digits, which no URI has (RFC 3986 section 2.1) and
-//!        which servers read in many ways: IIS takes `%u002e` for a dot. The query is not looked at. Allocates nothing for
-//!        a path in which there is nothing to decode.
+//! Out:   the same path with each encoded unreserved character decoded, once (RFC 3986 section
+//!        6.2.2.2: `%61` is `a`), if every upstream must read it in the same way.
+//! Never: rewrites anything else, not even the case of `%2F`. A path that an upstream could read in
+//!        another way (dot segments, an encoded NUL, a backslash) is refused, so that what was
+//!        matched is what is served (CVE-2019-9901, GHSA-6jwx-7vp4-9847). So is a `%` without two
+//!        hexadecimal digits, which no URI has (RFC 3986 section 2.1) and which servers read in
+//!        many ways: IIS takes `%u002e` for a dot. The query is not looked at. Allocates nothing
+//!        for a path in which there is nothing to decode.
 
 use std::borrow::Cow;
 
@@ -16,10 +17,12 @@ use crate::fault::{Fault, Kind, Who};
 /// The canonical path.
 ///
 /// # Errors
-/// `Malformed("ambiguous-path")` naming what is wrong; `Malformed("escape-invalid")` for a `%` without two hexadecimal
-/// digits; `Malformed("empty-segment")` if those are to be refused.
+/// `Malformed("ambiguous-path")` naming what is wrong; `Malformed("escape-invalid")` for a `%`
+/// without two hexadecimal digits; `Malformed("empty-segment")` if those are to be refused.
 pub fn canonical(path: &[u8], reject_empty_segments: bool) -> Result<Cow<'_, str>, Fault> {
-    let Ok(text) = std::str::from_utf8(path) else { return ambiguous("the path is not ASCII") };
+    let Ok(text) = std::str::from_utf8(path) else {
+        return ambiguous("the path is not ASCII");
+    };
     let path = match memchr::memchr3(b'%', b'\\', b'.', path) {
         Some(_) => unambiguous(text)?,
         // Whatever is looked for begins with one of these. Most paths have none of them.
@@ -27,7 +30,11 @@ pub fn canonical(path: &[u8], reject_empty_segments: bool) -> Result<Cow<'_, str
     };
     if reject_empty_segments && has_empty_segment(&path) {
         let detail = "the path holds an empty segment (//), which this edge refuses";
-        return Err(Fault::new(Who::Downstream, Kind::Malformed("empty-segment"), detail));
+        return Err(Fault::new(
+            Who::Downstream,
+            Kind::Malformed("empty-segment"),
+            detail,
+        ));
     }
     Ok(path)
 }
@@ -35,20 +42,28 @@ pub fn canonical(path: &[u8], reject_empty_segments: bool) -> Result<Cow<'_, str
 /// The path decoded, if every upstream reads it in one way.
 fn unambiguous(text: &str) -> Result<Cow<'_, str>, Fault> {
     if text.contains('\\') {
-        return ambiguous("the path holds a backslash, which some servers read as a slash; write %5C");
+        return ambiguous(
+            "the path holds a backslash, which some servers read as a slash; write %5C",
+        );
     }
     let path = decode_unreserved(text)?;
     if contains_encoded(&path, "00") {
         return ambiguous("the path holds an encoded NUL");
     }
     if segments(&path).any(is_dot_segment) {
-        return ambiguous("the path holds a dot segment (/./ or /../), which clients resolve before they send");
+        return ambiguous(
+            "the path holds a dot segment (/./ or /../), which clients resolve before they send",
+        );
     }
     Ok(path)
 }
 
 fn ambiguous<T>(what: &'static str) -> Result<T, Fault> {
-    Err(Fault::new(Who::Downstream, Kind::Malformed("ambiguous-path"), what))
+    Err(Fault::new(
+        Who::Downstream,
+        Kind::Malformed("ambiguous-path"),
+        what,
+    ))
 }
 
 /// Path and query to send on: those of the request, with its path replaced by `canonical`.
@@ -61,8 +76,8 @@ pub fn target<'a>(canonical: &str, path: &[u8], path_and_query: &'a [u8]) -> Cow
     Cow::Owned([canonical.as_bytes(), query].concat())
 }
 
-/// Decodes what need not be encoded. What is decoded is never a part of another escape, since each `%` has two digits of
-/// its own.
+/// Decodes what need not be encoded. What is decoded is never a part of another escape, since each
+/// `%` has two digits of its own.
 fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Fault> {
     let bytes = path.as_bytes();
     let mut decoded: Option<String> = None;
@@ -72,7 +87,11 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Fault> {
         at += distance;
         let Some(byte) = escaped(bytes.get(at + 1..at + 3).unwrap_or_default()) else {
             let detail = "the path holds a `%` without two hexadecimal digits behind it; write %25 for the character";
-            return Err(Fault::new(Who::Downstream, Kind::Malformed("escape-invalid"), detail));
+            return Err(Fault::new(
+                Who::Downstream,
+                Kind::Malformed("escape-invalid"),
+                detail,
+            ));
         };
         if is_unreserved(byte) {
             let decoded = decoded.get_or_insert_with(|| String::with_capacity(path.len()));
@@ -82,7 +101,9 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Fault> {
         }
         at += 3;
     }
-    let Some(mut decoded) = decoded else { return Ok(Cow::Borrowed(path)) };
+    let Some(mut decoded) = decoded else {
+        return Ok(Cow::Borrowed(path));
+    };
     decoded.push_str(path.get(copied..).unwrap_or_default());
     Ok(Cow::Owned(decoded))
 }
@@ -102,15 +123,16 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Two slashes with nothing between them, one of which may be encoded: some servers decode before they merge slashes.
-/// Two encoded ones are left alone: they stand in URLs that are a part of a path.
+/// Two slashes with nothing between them, one of which may be encoded: some servers decode before
+/// they merge slashes. Two encoded ones are left alone: they stand in URLs that are a part of a
+/// path.
 fn has_empty_segment(path: &str) -> bool {
     let pairs = ["//", "/%2f", "/%2F", "%2f/", "%2F/"];
     pairs.iter().any(|pair| path.contains(pair))
 }
 
-/// What stands between slashes. An encoded one, or an encoded backslash, is a slash to whoever decodes before it resolves
-/// dot segments.
+/// What stands between slashes. An encoded one, or an encoded backslash, is a slash to whoever
+/// decodes before it resolves dot segments.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(path);
     std::iter::from_fn(move || {
@@ -131,12 +153,19 @@ fn is_encoded_slash(code: &str) -> bool {
 }
 
 fn contains_encoded(text: &str, hex: &str) -> bool {
-    text.split('%').skip(1).any(|rest| rest.get(..2).is_some_and(|code| code.eq_ignore_ascii_case(hex)))
+    text.split('%').skip(1).any(|rest| {
+        rest.get(..2)
+            .is_some_and(|code| code.eq_ignore_ascii_case(hex))
+    })
 }
 
-/// `.` and `..`; a matrix parameter behind it (`..;x`) is cut off by some servers. `%2e` has been decoded before.
+/// `.` and `..`; a matrix parameter behind it (`..;x`) is cut off by some servers. `%2e` has been
+/// decoded before.
 fn is_dot_segment(segment: &str) -> bool {
-    matches!(segment.split_once(';').map_or(segment, |(name, _)| name), "." | "..")
+    matches!(
+        segment.split_once(';').map_or(segment, |(name, _)| name),
+        "." | ".."
+    )
 }
 
 #[cfg(test)]
@@ -144,16 +173,38 @@ mod tests {
     use super::*;
 
     fn read(path: &str) -> Result<String, u16> {
-        canonical(path.as_bytes(), false).map(Cow::into_owned).map_err(|fault| fault.status())
+        canonical(path.as_bytes(), false)
+            .map(Cow::into_owned)
+            .map_err(|fault| fault.status())
     }
 
     #[test]
     fn plain_paths_pass_as_they_are_and_are_not_copied() {
-        let plain = ["/", "/a/b", "/a..b", "/...", "/.well-known/x", "*", "/a;b=1", "//", "/a//b"];
-        let encoded = ["/a%2Fb", "/a%20b", "/a%2f..b%5C", "/é%2f", "/%2561", "/%e2%82%AC"];
+        let plain = [
+            "/",
+            "/a/b",
+            "/a..b",
+            "/...",
+            "/.well-known/x",
+            "*",
+            "/a;b=1",
+            "//",
+            "/a//b",
+        ];
+        let encoded = [
+            "/a%2Fb",
+            "/a%20b",
+            "/a%2f..b%5C",
+            "/é%2f",
+            "/%2561",
+            "/%e2%82%AC",
+        ];
         for path in plain.into_iter().chain(encoded) {
             let canonical = canonical(path.as_bytes(), false).unwrap();
-            assert!(matches!(canonical, Cow::Borrowed(same) if same == path), "{path} became {canonical}");
+            assert!(
+                matches!(canonical, Cow::Borrowed(same) if same == path),
+                "{path} became {canonical}"
+            );
         }
     }
 
@@ -182,22 +233,65 @@ mod tests {
         }
     }
 
-    // `%u002e` is a dot to IIS; `%2%65` is `%2e` to a server that decodes twice; others drop the `%`, or answer 400.
+    // `%u002e` is a dot to IIS; `%2%65` is `%2e` to a server that decodes twice; others drop the
+    // `%`, or answer 400.
     #[test]
     fn a_percent_sign_without_two_hexadecimal_digits_is_refused() {
-        let stray =
-            ["/%", "/a%2", "/%zz%", "/%u002e", "/%u002e%u002e/admin", "/%%7e", "/%z%61", "/%2%7A", "/a%b", "/%0x"];
-        let completed = ["/%%36%31", "/%2%65", "/%%32e", "/%2%65%2%65/admin", "/%%61", "/%2%46", "/%+1", "/%é", "/% 1"];
+        let stray = [
+            "/%",
+            "/a%2",
+            "/%zz%",
+            "/%u002e",
+            "/%u002e%u002e/admin",
+            "/%%7e",
+            "/%z%61",
+            "/%2%7A",
+            "/a%b",
+            "/%0x",
+        ];
+        let completed = [
+            "/%%36%31",
+            "/%2%65",
+            "/%%32e",
+            "/%2%65%2%65/admin",
+            "/%%61",
+            "/%2%46",
+            "/%+1",
+            "/%é",
+            "/% 1",
+        ];
         for path in stray.into_iter().chain(completed) {
             let fault = canonical(path.as_bytes(), false).unwrap_err();
-            assert_eq!((fault.status(), fault.class()), (400, "escape-invalid"), "{path}");
+            assert_eq!(
+                (fault.status(), fault.class()),
+                (400, "escape-invalid"),
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn paths_that_an_upstream_may_read_in_another_way_are_refused() {
-        let dots = ["/a/../b", "/..", "/./a", "/%2e%2E/a", "/.%2e", "/..;x/admin", "/a/.", "/%2e", "/a/%2E./b"];
-        let encoded = ["/a%2f../b", "/a/..%2Fb", "/a%2f%2e%2e%2fb", "/a%5c..%5Cb", "/..%5c", "/%2f.", "/é%2f.."];
+        let dots = [
+            "/a/../b",
+            "/..",
+            "/./a",
+            "/%2e%2E/a",
+            "/.%2e",
+            "/..;x/admin",
+            "/a/.",
+            "/%2e",
+            "/a/%2E./b",
+        ];
+        let encoded = [
+            "/a%2f../b",
+            "/a/..%2Fb",
+            "/a%2f%2e%2e%2fb",
+            "/a%5c..%5Cb",
+            "/..%5c",
+            "/%2f.",
+            "/é%2f..",
+        ];
         let more = ["/a%00b", "/a\\..\\b", "/%2e%2e;x", "/%2e;x/a"];
         for path in dots.into_iter().chain(encoded).chain(more) {
             assert_eq!(read(path), Err(400), "{path}");
@@ -209,9 +303,19 @@ mod tests {
         for path in ["//admin", "/a//", "//", "/%2fadmin", "/a%2F/b"] {
             assert!(canonical(path.as_bytes(), false).is_ok(), "{path}");
             let fault = canonical(path.as_bytes(), true).unwrap_err();
-            assert_eq!((fault.status(), fault.class()), (400, "empty-segment"), "{path}");
+            assert_eq!(
+                (fault.status(), fault.class()),
+                (400, "empty-segment"),
+                "{path}"
+            );
         }
-        for path in ["/", "/a/", "/a/b", "/proxy/https%3A%2F%2Fexample.com%2F", "*"] {
+        for path in [
+            "/",
+            "/a/",
+            "/a/b",
+            "/proxy/https%3A%2F%2Fexample.com%2F",
+            "*",
+        ] {
             assert!(canonical(path.as_bytes(), true).is_ok(), "{path}");
         }
     }
@@ -228,7 +332,11 @@ mod tests {
         ] {
             let path = sent.split('?').next().unwrap_or_default().as_bytes();
             let canonical = canonical(path, false).unwrap();
-            assert_eq!(target(&canonical, path, sent.as_bytes()), target_sent.as_bytes(), "{sent}");
+            assert_eq!(
+                target(&canonical, path, sent.as_bytes()),
+                target_sent.as_bytes(),
+                "{sent}"
+            );
         }
     }
 }

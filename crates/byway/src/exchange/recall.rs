@@ -1,4 +1,5 @@
-//! Recall: an exchange that keeps a permit waiting for its own client ends when the pool asks, so that other clients are served.
+//! Recall: an exchange that keeps a permit waiting for its own client ends when the pool asks, so
+//! that other clients are served.
 //!
 //! In:    which side an exchange waits for, and how far it has come.
 //! Out:   the fault to end it with, once the pool asks.
@@ -12,7 +13,8 @@ use super::conn::Conn;
 use crate::fault::{Fault, Kind, Who};
 use crate::outbound::pooled::Origin;
 
-/// To be asked whenever an exchange has to wait: for its client, with its progress so far, or for its upstream alone.
+/// To be asked whenever an exchange has to wait: for its client, with its progress so far, or for
+/// its upstream alone.
 pub(super) fn recalled(
     cx: &Context<'_>,
     lease: &mut Lease<Origin, Conn>,

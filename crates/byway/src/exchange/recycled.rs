@@ -1,8 +1,10 @@
-//! Recycled: small memory that a message needs while it passes, lent by the worker and given back behind it.
+//! Recycled: small memory that a message needs while it passes, lent by the worker and given back
+//! behind it.
 //!
 //! In:    a type whose memory is worth keeping: an index over a head, a queue of bytes.
 //! Out:   one of them, empty; dropping it gives it back to the thread it is dropped on.
-//! Never: stays with a connection that is idle, and never lets a thread keep more than [`KEPT`] of one kind.
+//! Never: stays with a connection that is idle, and never lets a thread keep more than [`KEPT`] of
+//!        one kind.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -30,7 +32,9 @@ pub struct Recycled<T: Recycle> {
 impl<T: Recycle> Recycled<T> {
     /// An empty one, from the thread's list if that has one.
     pub fn take() -> Self {
-        Self { memory: Some(T::with_free(Vec::pop).flatten().unwrap_or_default()) }
+        Self {
+            memory: Some(T::with_free(Vec::pop).flatten().unwrap_or_default()),
+        }
     }
 }
 
@@ -52,7 +56,9 @@ impl<T: Recycle> DerefMut for Recycled<T> {
 
 impl<T: Recycle> Drop for Recycled<T> {
     fn drop(&mut self) {
-        let Some(mut memory) = self.memory.take() else { return };
+        let Some(mut memory) = self.memory.take() else {
+            return;
+        };
         memory.empty();
         let _ = T::with_free(|free| {
             if free.len() < KEPT {
@@ -114,7 +120,15 @@ mod tests {
         let mut many: Vec<_> = (0..2 * KEPT).map(|_| Recycled::<Bytes>::take()).collect();
         many.iter_mut().for_each(|bytes| bytes.0.reserve(1 << 20));
         drop(many);
-        let kept = Bytes::with_free(|free| (free.len(), free.iter().map(|bytes| bytes.0.capacity()).max()));
-        assert!(matches!(kept, Some((KEPT, Some(..=KEPT_BYTES)))), "{kept:?}");
+        let kept = Bytes::with_free(|free| {
+            (
+                free.len(),
+                free.iter().map(|bytes| bytes.0.capacity()).max(),
+            )
+        });
+        assert!(
+            matches!(kept, Some((KEPT, Some(..=KEPT_BYTES)))),
+            "{kept:?}"
+        );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In:    the bytes as they leave.
 //! Out:   all of them, for as long as they are few.
-//! Never: holds memory before the first byte, or more than its cap; and never gives back a part as the whole.
+//! Never: holds memory before the first byte, or more than its cap; and never gives back a part as
+//!        the whole.
 
 use crate::relay::{Buffer, Size};
 
@@ -28,7 +29,10 @@ impl Replay {
     pub fn keeping(most_bytes: usize) -> Self {
         match most_bytes {
             0 => Self::Off,
-            most_bytes => Self::Keeping { buffer: None, most_bytes },
+            most_bytes => Self::Keeping {
+                buffer: None,
+                most_bytes,
+            },
         }
     }
 
@@ -59,7 +63,10 @@ impl Replay {
     /// What has gone by, if it is whole.
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Self::Keeping { buffer: Some(buffer), .. } => buffer.filled(),
+            Self::Keeping {
+                buffer: Some(buffer),
+                ..
+            } => buffer.filled(),
             _ => &[],
         }
     }
@@ -67,7 +74,11 @@ impl Replay {
     /// Nothing will be asked for again: gives the memory back.
     pub fn forget(&mut self) {
         if let Self::Keeping { buffer, .. } = self {
-            *self = if buffer.is_some() { Self::Gone } else { Self::Off };
+            *self = if buffer.is_some() {
+                Self::Gone
+            } else {
+                Self::Off
+            };
         }
     }
 }
@@ -75,7 +86,10 @@ impl Replay {
 /// The cap is no larger than the largest buffer, so that a roomier one has room.
 fn append(buffer: &mut Option<Buffer>, bytes: &[u8]) {
     let held = buffer.as_ref().map_or(&[][..], Buffer::filled);
-    if buffer.as_ref().is_none_or(|buffer| buffer.room() < bytes.len()) {
+    if buffer
+        .as_ref()
+        .is_none_or(|buffer| buffer.room() < bytes.len())
+    {
         let mut roomier = Buffer::take(Size::holding(held.len() + bytes.len()));
         push(&mut roomier, held);
         *buffer = Some(roomier);

@@ -1,6 +1,8 @@
 //! Request id: sixteen hex digits that stand in the answer, in the log and in X-Request-Id.
 //!
-//! In:    a random number.   Out:   its digits, without an allocation.   Never: a secret, or a promise to be unique for ever.
+//! In:    a random number.
+//! Out:   its digits, without an allocation.
+//! Never: a secret, or a promise to be unique for ever.
 
 use std::fmt;
 

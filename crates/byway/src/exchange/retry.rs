@@ -2,7 +2,8 @@
 //!
 //! In:    how far an attempt got, what kind of request it carried, the time.
 //! Out:   yes, or the one reason why not, which the log tells.
-//! Never: lets a request that may change something reach an upstream twice, unless its sender said that this is harmless.
+//! Never: lets a request that may change something reach an upstream twice, unless its sender said
+//!        that this is harmless.
 
 use byway_h1::{Framed, Request};
 use tokio::time::Instant;
@@ -15,11 +16,14 @@ use crate::observe::counters::{Counter, Counters};
 /// How far an attempt got before it failed. Whatever is in doubt counts as the later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing of the request has left: no connection could be opened, or a kept one had died before the first byte.
+    /// Nothing of the request has left: no connection could be opened, or a kept one had died
+    /// before the first byte.
     Unsent,
-    /// Some of the request has left, and not one byte of an answer has come: it may have been served, or not.
+    /// Some of the request has left, and not one byte of an answer has come: it may have been
+    /// served, or not.
     SentNoByteBack,
-    /// A byte of an answer has come: it was served, at least in part. (Only a status of `retry.on` lets it go again.)
+    /// A byte of an answer has come: it was served, at least in part. (Only a status of `retry.on`
+    /// lets it go again.)
     Partial,
 }
 
@@ -120,7 +124,13 @@ pub struct Tries<'p> {
 impl<'p> Tries<'p> {
     /// Of a request with so many upstreams to choose from. No try begins after `until`.
     pub fn new(plan: &'p RetryPlan, upstreams: usize, until: Instant) -> Self {
-        Self { plan, upstreams, until, unreached: 0, sent_again: 0 }
+        Self {
+            plan,
+            upstreams,
+            until,
+            unreached: 0,
+            sent_again: 0,
+        }
     }
 
     /// Whether the request goes again; takes the place of the retry in all limits if so.
@@ -135,8 +145,8 @@ impl<'p> Tries<'p> {
         }
     }
 
-    /// The upstream has heard nothing: neither the method matters nor what has been spent. A kept connection can be
-    /// found dead only once, as the next try gets a new one.
+    /// The upstream has heard nothing: neither the method matters nor what has been spent. A kept
+    /// connection can be found dead only once, as the next try gets a new one.
     fn unsent(&mut self, failed: Failed, now: Instant) -> Result<(), NotMade> {
         if !failed.on_kept {
             self.unreached += 1;
@@ -164,14 +174,19 @@ impl<'p> Tries<'p> {
     }
 }
 
-/// Whether a request may be served twice. A key that its `Connection` removes does not count: the upstream never sees it.
+/// Whether a request may be served twice. A key that its `Connection` removes does not count: the
+/// upstream never sees it.
 pub fn is_repeatable(request: &Request<'_>) -> bool {
     const KEY: &str = "Idempotency-Key";
     let is_removed = Listed::in_request(request).is_some_and(|listed| listed.drops(KEY.as_bytes()));
-    byway_h1::is_repeatable(request.method(), request.fields_named(KEY).filter(|_| !is_removed))
+    byway_h1::is_repeatable(
+        request.method(),
+        request.fields_named(KEY).filter(|_| !is_removed),
+    )
 }
 
-/// How much of the request's body is worth keeping: nothing where it may not go again, or will be too long.
+/// How much of the request's body is worth keeping: nothing where it may not go again, or will be
+/// too long.
 pub fn kept_bytes(request: &Request<'_>, plan: &RetryPlan) -> usize {
     let fits = match request.framing() {
         Framed::Chunked => true,

@@ -1,9 +1,9 @@
-//! Admission: the permits that all listeners of a node share, so that accepted connections leave descriptors to everything
-//! else: connections to upstreams, links, grants, spilled bytes and logs.
+//! Admission: the permits that all listeners of a node share, so that accepted connections leave
+//! descriptors to everything else: connections to upstreams, links, grants, spilled bytes and logs.
 //!
 //! In:    the shares of the Plan, and those of the Plan of a reload.
-//! Out:   the permits of each kind of listener, and when a connection takes one: when it is accepted, or when it is welcomed
-//!        as a link.
+//! Out:   the permits of each kind of listener, and when a connection takes one: when it is
+//!        accepted, or when it is welcomed as a link.
 //! Never: lets visitors take what is kept for links, or for the metrics.
 
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use super::quota::{Excess, Quota};
 use crate::config::{Role, RoleKind};
 use crate::os::descriptors::{self, CARRIED, DIALLING, Shares};
 
-/// Connections that the listeners of the metrics may have open together. They are part of the reserve.
+/// Connections that the listeners of the metrics may have open together. They are part of the
+/// reserve.
 const METRICS: usize = 16;
 
 /// See the head of the file.
@@ -51,10 +52,14 @@ impl Counts {
         // Links that are welcome take nothing from strangers, and the other way round.
         let fewest = FEWEST_STRANGERS.min(shares.links / 2);
         let strangers = STRANGERS.min(shares.links / 4).max(fewest).max(1);
-        // The pool keeps the size that it began with. Visitors make up for what that is above its share, with up to half
-        // of theirs.
+        // The pool keeps the size that it began with. Visitors make up for what that is above its
+        // share, with up to half of theirs.
         let excess = pooled.saturating_sub(shares.pooled);
-        let visitors = shares.visitors.saturating_sub(excess).max(shares.visitors.div_ceil(2)).max(DIALLING as usize);
+        let visitors = shares
+            .visitors
+            .saturating_sub(excess)
+            .max(shares.visitors.div_ceil(2))
+            .max(DIALLING as usize);
         Self {
             visitors,
             members: shares.links.saturating_sub(strangers).max(1),
@@ -81,15 +86,19 @@ impl Admission {
         }
     }
 
-    /// Changes everything to what the `shares` of a new Plan allow. What is in use above them is left to be retired: nothing
-    /// that is open is closed, but for connections that wait to become links.
+    /// Changes everything to what the `shares` of a new Plan allow. What is in use above them is
+    /// left to be retired: nothing that is open is closed, but for connections that wait to become
+    /// links.
     pub fn apply(&self, shares: &Shares) -> Vec<Excess> {
         let counts = Counts::of(shares, self.pooled);
         self.lobby.set_most(counts.strangers);
         self.public.store(shares.public, Relaxed);
         self.links.set(counts.members);
         self.dialled.set(counts.dialled);
-        let changed = [self.visitors.set(counts.visitors), self.attempts.set(counts.attempts)];
+        let changed = [
+            self.visitors.set(counts.visitors),
+            self.attempts.set(counts.attempts),
+        ];
         changed.into_iter().flatten().collect()
     }
 
@@ -117,19 +126,29 @@ impl Admission {
     pub fn of(&self, role: &Role, most: usize) -> Admit {
         let (node, descriptors) = match role {
             Role::Link(_) => {
-                return Admit::WhenWelcomed { listener: LinkPermits::new(most), node: self.links.clone() };
+                return Admit::WhenWelcomed {
+                    listener: LinkPermits::new(most),
+                    node: self.links.clone(),
+                };
             }
             Role::Metrics => (&self.metrics, 1),
-            Role::Edge(_) | Role::Egress(_) | Role::Forward(_) | Role::Exposed(_) | Role::Joined(_) => {
-                (&self.visitors, descriptors_of(role.kind()))
-            }
+            Role::Edge(_)
+            | Role::Egress(_)
+            | Role::Forward(_)
+            | Role::Exposed(_)
+            | Role::Joined(_) => (&self.visitors, descriptors_of(role.kind())),
         };
         let listener = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Admit::WhenAccepted { listener, node: Arc::clone(node.permits()), descriptors }
+        Admit::WhenAccepted {
+            listener,
+            node: Arc::clone(node.permits()),
+            descriptors,
+        }
     }
 }
 
-/// Descriptors of a connection that is accepted for a listener of this kind: its own, and that of what may be dialled for it.
+/// Descriptors of a connection that is accepted for a listener of this kind: its own, and that of
+/// what may be dialled for it.
 const fn descriptors_of(kind: RoleKind) -> u32 {
     match kind {
         RoleKind::Services | RoleKind::Exposed => CARRIED,
@@ -143,11 +162,13 @@ const fn descriptors_of(kind: RoleKind) -> u32 {
     }
 }
 
-/// When connections of a listener take permits, and which: those of the listener, and those that it shares with the other
-/// listeners of the node, so that descriptors are left for everything that is not accepted.
+/// When connections of a listener take permits, and which: those of the listener, and those that it
+/// shares with the other listeners of the node, so that descriptors are left for everything that is
+/// not accepted.
 #[derive(Clone, Debug)]
 pub enum Admit {
-    /// Before it is served: without permits nothing is accepted, and new connections wait in the kernel's queue.
+    /// Before it is served: without permits nothing is accepted, and new connections wait in the
+    /// kernel's queue.
     WhenAccepted {
         /// Connections of the listener.
         listener: Arc<Semaphore>,
@@ -156,7 +177,8 @@ pub enum Admit {
         /// How many of them each connection of the listener takes.
         descriptors: u32,
     },
-    /// Once it belongs to a session of a link. Until then it is a guest of the [`Lobby`], which bounds those.
+    /// Once it belongs to a session of a link. Until then it is a guest of the [`Lobby`], which
+    /// bounds those.
     WhenWelcomed {
         /// Carriers of the listener.
         listener: LinkPermits,
@@ -192,7 +214,13 @@ mod tests {
         carried: 0,
         pooled: 10_000,
     };
-    const ALL: Needs = Needs { listeners: 3, link_listeners: 1, has_public_ports: true, dials_streams: true, ..EDGE };
+    const ALL: Needs = Needs {
+        listeners: 3,
+        link_listeners: 1,
+        has_public_ports: true,
+        dials_streams: true,
+        ..EDGE
+    };
 
     fn shares(needs: Needs) -> Shares {
         Shares::of(Some(1024), needs)
@@ -200,7 +228,12 @@ mod tests {
 
     fn free(admission: &Admission) -> [usize; 4] {
         let of = |quota: &Quota| quota.permits().available_permits();
-        [of(&admission.visitors), admission.links.free(), of(&admission.attempts), admission.dialled.left()]
+        [
+            of(&admission.visitors),
+            admission.links.free(),
+            of(&admission.attempts),
+            admission.dialled.left(),
+        ]
     }
 
     #[test]
@@ -208,13 +241,22 @@ mod tests {
         let pooled = shares(EDGE).pooled;
         let admission = Admission::new(&shares(EDGE), pooled);
         let visitors = admission.visitors.permits().available_permits();
-        assert_eq!((free(&admission)[1], free(&admission)[3], admission.public_ports(1)), (1, 1, 1));
+        assert_eq!(
+            (
+                free(&admission)[1],
+                free(&admission)[3],
+                admission.public_ports(1)
+            ),
+            (1, 1, 1)
+        );
         assert!(admission.apply(&shares(ALL)).is_empty());
         let started = Admission::new(&shares(ALL), pooled);
         assert_eq!(free(&admission), free(&started));
         assert_eq!(admission.public_ports(1), started.public_ports(1));
         let [fewer, members, _, dialled] = free(&admission);
-        assert!(fewer < visitors && members > 50 && dialled > 100 && admission.public_ports(1) > 50);
+        assert!(
+            fewer < visitors && members > 50 && dialled > 100 && admission.public_ports(1) > 50
+        );
         assert!(admission.apply(&shares(EDGE)).is_empty());
         assert_eq!((free(&admission)[0], free(&admission)[1]), (visitors, 1));
     }
@@ -224,27 +266,47 @@ mod tests {
         let admission = Admission::new(&shares(EDGE), shares(EDGE).pooled);
         assert_eq!(admission.of(&Role::Metrics, 1).free_of_node(), METRICS);
         let visitors = Arc::clone(admission.visitors.permits());
-        let in_use = visitors.try_acquire_many(u32::try_from(visitors.available_permits()).unwrap()).unwrap();
+        let in_use = visitors
+            .try_acquire_many(u32::try_from(visitors.available_permits()).unwrap())
+            .unwrap();
         let excess = admission.apply(&shares(ALL));
-        assert_eq!(excess.len(), 1, "the visitors that are there keep their connections");
+        assert_eq!(
+            excess.len(),
+            1,
+            "the visitors that are there keep their connections"
+        );
         drop(in_use);
         assert!(visitors.available_permits() > 0, "{excess:?}");
     }
 
     #[test]
-    fn a_reload_that_adds_an_edge_to_a_public_end_leaves_its_pool_the_descriptors_of_an_upstream_each() {
-        let serve = Needs { listeners: 2, accepted: 0, carried: 10_000, dials_streams: false, ..ALL };
+    fn a_reload_that_adds_an_edge_to_a_public_end_leaves_its_pool_the_descriptors_of_an_upstream_each()
+     {
+        let serve = Needs {
+            listeners: 2,
+            accepted: 0,
+            carried: 10_000,
+            dials_streams: false,
+            ..ALL
+        };
         let started = shares(serve);
         let admission = Admission::new(&started, started.pooled);
         assert_eq!(free(&admission)[0], started.visitors);
-        let edge = shares(Needs { accepted: 10_000, ..serve });
+        let edge = shares(Needs {
+            accepted: 10_000,
+            ..serve
+        });
         assert!(admission.apply(&edge).is_empty());
         let visitors = free(&admission)[0];
-        assert!(visitors > 0 && visitors + started.pooled <= edge.visitors + edge.pooled, "{visitors} {started:?}");
+        assert!(
+            visitors > 0 && visitors + started.pooled <= edge.visitors + edge.pooled,
+            "{visitors} {started:?}"
+        );
     }
 
     #[test]
-    fn a_visitor_whose_stream_a_link_carries_takes_one_permit_and_one_that_may_be_dialled_for_two() {
+    fn a_visitor_whose_stream_a_link_carries_takes_one_permit_and_one_that_may_be_dialled_for_two()
+    {
         let admission = Admission::new(&shares(ALL), shares(ALL).pooled);
         let taken = |role: &Role| match admission.of(role, 1) {
             Admit::WhenAccepted { descriptors, .. } => descriptors,
@@ -254,7 +316,11 @@ mod tests {
         assert_eq!(taken(&Role::Exposed(byway_link::Name::Tcp(address))), 1);
         let edge = |routes: &str| {
             let text = format!("[[edge]]\nlisten = \"127.0.0.1:0\"\n{routes}");
-            crate::config::parse(&text, "byway.toml", std::path::Path::new("/state")).unwrap().listeners[0].role.clone()
+            crate::config::parse(&text, "byway.toml", std::path::Path::new("/state"))
+                .unwrap()
+                .listeners[0]
+                .role
+                .clone()
         };
         assert_eq!(taken(&edge("[[edge.route]]\nto = \"127.0.0.1:1\"\n")), 2);
     }
@@ -262,7 +328,8 @@ mod tests {
     #[test]
     fn visitors_make_up_for_a_pool_that_is_larger_than_its_share() {
         let all = shares(ALL);
-        let [exact, over] = [all.pooled, all.pooled + 4].map(|pooled| free(&Admission::new(&all, pooled))[0]);
+        let [exact, over] =
+            [all.pooled, all.pooled + 4].map(|pooled| free(&Admission::new(&all, pooled))[0]);
         assert_eq!(over, exact - 4, "descriptors");
         assert_eq!(free(&Admission::new(&all, 10_000))[0], exact.div_ceil(2));
     }

@@ -60,7 +60,11 @@ impl BindError {
             io::ErrorKind::NotFound => "the folder of the socket does not exist; create it first".into(),
             _ => source.to_string(),
         };
-        Self { address: address.to_string(), remedy, source }
+        Self {
+            address: address.to_string(),
+            remedy,
+            source,
+        }
     }
 }
 
@@ -68,7 +72,10 @@ impl BindError {
     /// The UDP half of a listener of links.
     pub fn udp(address: std::net::SocketAddr, source: io::Error) -> Self {
         let error = Self::new(&Bind::Tcp(address), source);
-        Self { address: format!("{} over UDP", error.address), ..error }
+        Self {
+            address: format!("{} over UDP", error.address),
+            ..error
+        }
     }
 }
 
@@ -84,26 +91,38 @@ pub fn bind(address: &Bind, workers: usize, inherited: &mut Inherited) -> Result
     bound.map_err(|error| BindError::new(address, error))
 }
 
-fn bind_tcp(address: std::net::SocketAddr, workers: usize, inherited: &mut Inherited) -> io::Result<Bound> {
+fn bind_tcp(
+    address: std::net::SocketAddr,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> io::Result<Bound> {
     let mut sockets = inherited.take_tcp(address);
     if sockets.is_empty() {
         sockets = group::bind(address, workers)?;
     }
     for index in 0..workers.saturating_sub(sockets.len()) {
         // Inherited: fewer sockets than workers, so some workers accept from the same queue.
-        let socket = sockets.get(index).ok_or(io::ErrorKind::InvalidInput)?.try_clone()?;
+        let socket = sockets
+            .get(index)
+            .ok_or(io::ErrorKind::InvalidInput)?
+            .try_clone()?;
         sockets.push(socket);
     }
     let first = sockets.first().ok_or(io::ErrorKind::InvalidInput)?;
     let address = Bind::Tcp(first.local_addr()?);
     for socket in &sockets {
         socket.set_nonblocking(true)?;
-        // For the connections that come from it, which inherit all of it; `Stream::accepted_tcp` counts on the first.
+        // For the connections that come from it, which inherit all of it; `Stream::accepted_tcp`
+        // counts on the first.
         SockRef::from(socket).set_tcp_nodelay(true)?;
         keepalive::set(socket, keepalive::DEFAULT)?;
         unsent::bound(socket, unsent::BYTES)?;
     }
-    Ok(Bound { address, sockets: sockets.into_iter().map(Socket::Tcp).collect(), file: None })
+    Ok(Bound {
+        address,
+        sockets: sockets.into_iter().map(Socket::Tcp).collect(),
+        file: None,
+    })
 }
 
 #[cfg(unix)]
@@ -118,15 +137,23 @@ fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Resu
         sockets.push(Socket::Unix(socket.try_clone()?));
     }
     sockets.push(Socket::Unix(socket));
-    Ok(Bound { address: Bind::Unix(path.to_owned()), sockets, file })
+    Ok(Bound {
+        address: Bind::Unix(path.to_owned()),
+        sockets,
+        file,
+    })
 }
 
 #[cfg(not(unix))]
 fn bind_unix(_path: &Path, _workers: usize, _inherited: &mut Inherited) -> io::Result<Bound> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "this platform has no Unix sockets"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this platform has no Unix sockets",
+    ))
 }
 
-/// A socket file that nobody listens on any more (its owner was killed) is replaced; a living one is in use.
+/// A socket file that nobody listens on any more (its owner was killed) is replaced; a living one
+/// is in use.
 #[cfg(unix)]
 fn bind_path(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::FileTypeExt;
@@ -134,7 +161,8 @@ fn bind_path(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
-            let is_dead = UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+            let is_dead = UnixStream::connect(path)
+                .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
             if !(is_socket && is_dead) {
                 return Err(error);
             }
@@ -174,19 +202,36 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn an_accepted_connection_is_probed_like_a_dialled_one_so_that_a_client_that_vanished_is_noticed() {
+    fn an_accepted_connection_is_probed_like_a_dialled_one_so_that_a_client_that_vanished_is_noticed()
+     {
         for text in ["127.0.0.1:0", "[::1]:0"] {
             let address = Bind::Tcp(text.parse().unwrap());
-            let Ok(bound) = bind(&address, 1, &mut Inherited::default()) else { continue };
-            let Some(Socket::Tcp(listener)) = bound.sockets.into_iter().next() else { panic!("no TCP socket") };
+            let Ok(bound) = bind(&address, 1, &mut Inherited::default()) else {
+                continue;
+            };
+            let Some(Socket::Tcp(listener)) = bound.sockets.into_iter().next() else {
+                panic!("no TCP socket")
+            };
             listener.set_nonblocking(false).unwrap();
             let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (accepted, _) = listener.accept().unwrap();
             let accepted = SockRef::from(&accepted);
             assert!(accepted.keepalive().unwrap(), "{text}");
-            assert_eq!(accepted.tcp_keepalive_time().unwrap(), keepalive::DEFAULT, "{text}");
-            assert_eq!(accepted.tcp_keepalive_interval().unwrap(), keepalive::INTERVAL, "{text}");
-            assert_eq!(accepted.tcp_keepalive_retries().unwrap(), keepalive::PROBES, "{text}");
+            assert_eq!(
+                accepted.tcp_keepalive_time().unwrap(),
+                keepalive::DEFAULT,
+                "{text}"
+            );
+            assert_eq!(
+                accepted.tcp_keepalive_interval().unwrap(),
+                keepalive::INTERVAL,
+                "{text}"
+            );
+            assert_eq!(
+                accepted.tcp_keepalive_retries().unwrap(),
+                keepalive::PROBES,
+                "{text}"
+            );
             assert!(accepted.tcp_nodelay().unwrap(), "{text}");
         }
     }
@@ -195,7 +240,14 @@ mod tests {
     fn a_plain_file_in_the_way_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("s"), "precious").unwrap();
-        assert!(bind(&Bind::Unix(folder.path().join("s")), 1, &mut Inherited::default()).is_err());
+        assert!(
+            bind(
+                &Bind::Unix(folder.path().join("s")),
+                1,
+                &mut Inherited::default()
+            )
+            .is_err()
+        );
         assert_eq!(std::fs::read(folder.path().join("s")).unwrap(), b"precious");
     }
 
@@ -203,7 +255,13 @@ mod tests {
     fn an_address_in_use_says_so_and_what_to_do() {
         let owner = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Bind::Tcp(owner.local_addr().unwrap());
-        let text = bind(&address, 2, &mut Inherited::default()).err().unwrap().to_string();
-        assert!(text.starts_with("cannot listen on 127.0.0.1:") && text.contains("in use"), "{text}");
+        let text = bind(&address, 2, &mut Inherited::default())
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            text.starts_with("cannot listen on 127.0.0.1:") && text.contains("in use"),
+            "{text}"
+        );
     }
 }

@@ -1,9 +1,10 @@
-//! Client: which client a request belongs to, where several share an upstream: the address that trusted proxies report, else the peer; at
-//! an egress the user, if there is one.
+//! Client: which client a request belongs to, where several share an upstream: the address that
+//! trusted proxies report, else the peer; at an egress the user, if there is one.
 //!
 //! In:    the peer's address, the fields of a request, the user.
 //! Out:   the key by which the pool shares permits fairly.
-//! Never: believes a peer that is no trusted proxy, or looks at more of a field than a chain of proxies could have written.
+//! Never: believes a peer that is no trusted proxy, or looks at more of a field than a chain of
+//!        proxies could have written.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,8 +22,8 @@ pub fn of_peer(peer: Option<SocketAddr>) -> Client {
     peer.map_or(Client::ANYONE, |peer| of_address(peer.ip()))
 }
 
-/// The client behind a trusted proxy: the last address of X-Forwarded-For that is no trusted proxy itself. `None` if the
-/// proxy reports none.
+/// The client behind a trusted proxy: the last address of X-Forwarded-For that is no trusted proxy
+/// itself. `None` if the proxy reports none.
 pub fn reported(request: &Request<'_>, trusted: &[IpNet]) -> Option<Client> {
     let field = request.fields_named("X-Forwarded-For").last()?;
     let mut farthest = None;
@@ -48,8 +49,14 @@ fn of_address(address: IpAddr) -> Client {
 /// An address, with or without brackets and a port.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?.trim();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let parsed = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    let parsed = bare
+        .parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
     parsed.map(|address: IpAddr| address.to_canonical())
 }
 
@@ -62,8 +69,14 @@ mod tests {
     fn reported_by(fields: &str) -> Option<Client> {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let mut index = RequestHead::default();
-        assert!(matches!(index.parse(text.as_bytes(), &Limits::default()).unwrap(), Parsed::Complete(_)));
-        reported(&index.view(text.as_bytes()), &["10.0.0.0/8".parse().unwrap()])
+        assert!(matches!(
+            index.parse(text.as_bytes(), &Limits::default()).unwrap(),
+            Parsed::Complete(_)
+        ));
+        reported(
+            &index.view(text.as_bytes()),
+            &["10.0.0.0/8".parse().unwrap()],
+        )
     }
 
     fn client(address: &str) -> Option<Client> {
@@ -74,12 +87,27 @@ mod tests {
     fn the_last_address_that_is_no_trusted_proxy_is_the_client() {
         for (fields, expected) in [
             ("X-Forwarded-For: 192.0.2.1\r\n", client("192.0.2.1")),
-            ("X-Forwarded-For: 192.0.2.9, 192.0.2.1, 10.0.0.7\r\n", client("192.0.2.1")),
-            ("X-Forwarded-For: 192.0.2.9\r\nX-Forwarded-For: 192.0.2.1:4711\r\n", client("192.0.2.1")),
-            ("X-Forwarded-For: [2001:db8::1]:80\r\n", client("2001:db8::2")),
+            (
+                "X-Forwarded-For: 192.0.2.9, 192.0.2.1, 10.0.0.7\r\n",
+                client("192.0.2.1"),
+            ),
+            (
+                "X-Forwarded-For: 192.0.2.9\r\nX-Forwarded-For: 192.0.2.1:4711\r\n",
+                client("192.0.2.1"),
+            ),
+            (
+                "X-Forwarded-For: [2001:db8::1]:80\r\n",
+                client("2001:db8::2"),
+            ),
             ("X-Forwarded-For: ::ffff:192.0.2.1\r\n", client("192.0.2.1")),
-            ("X-Forwarded-For: 10.0.0.8, 10.0.0.7\r\n", client("10.0.0.8")),
-            ("X-Forwarded-For: 192.0.2.9, unknown, 10.0.0.7\r\n", client("10.0.0.7")),
+            (
+                "X-Forwarded-For: 10.0.0.8, 10.0.0.7\r\n",
+                client("10.0.0.8"),
+            ),
+            (
+                "X-Forwarded-For: 192.0.2.9, unknown, 10.0.0.7\r\n",
+                client("10.0.0.7"),
+            ),
             ("X-Forwarded-For: unknown\r\n", None),
             ("", None),
         ] {

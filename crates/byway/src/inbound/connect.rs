@@ -1,7 +1,9 @@
-//! Connect: what an egress does with an HTTP request before it is an exchange: who asks, for what, and the CONNECT method.
+//! Connect: what an egress does with an HTTP request before it is an exchange: who asks, for what,
+//! and the CONNECT method.
 //!
 //! In:    a request on an egress listener.
-//! Out:   the user, the target, and for CONNECT an open tunnel whose success was answered after the far side connected.
+//! Out:   the user, the target, and for CONNECT an open tunnel whose success was answered after the
+//!        far side connected.
 //! Never: lets a CONNECT carry a body, and never compares a password byte by byte.
 
 use std::future::poll_fn;
@@ -26,7 +28,8 @@ use crate::observe::counters::Counters;
 use crate::outbound;
 use crate::outbound::upgrades::Slot;
 use crate::relay::{
-    self, Early, End, EndKind, Outflow, Phase, Rate, Relay, RelayOptions, Side, SpillOptions, StreamShaper,
+    self, Early, End, EndKind, Outflow, Phase, Rate, Relay, RelayOptions, Side, SpillOptions,
+    StreamShaper,
 };
 use crate::route::Allowed;
 use crate::shared::Shared;
@@ -44,13 +47,32 @@ pub struct Tunnel {
 impl Tunnel {
     /// A tunnel that an upgrade opened.
     pub fn switched(switched: Switched) -> Self {
-        let Switched { stream, early, allowed, slot } = switched;
-        Self { upstream: stream, early, allowed, user: None, protocol: "UPGRADE", slot }
+        let Switched {
+            stream,
+            early,
+            allowed,
+            slot,
+        } = switched;
+        Self {
+            upstream: stream,
+            early,
+            allowed,
+            user: None,
+            protocol: "UPGRADE",
+            slot,
+        }
     }
 
     /// A tunnel to a stream that `allowed` permitted, asked for by `protocol`.
     pub fn opened(upstream: Stream, allowed: Allowed, protocol: &'static str) -> Self {
-        Self { upstream, early: Vec::new(), allowed, user: None, protocol, slot: None }
+        Self {
+            upstream,
+            early: Vec::new(),
+            allowed,
+            user: None,
+            protocol,
+            slot: None,
+        }
     }
 
     /// The same, for a user who logged in.
@@ -80,12 +102,15 @@ pub fn authenticate(
         value => value.and_then(basic_credentials),
     };
     let Some((name, password)) = given else {
-        return Err(unauthorized("this egress asks for a user and a password (Proxy-Authorization: Basic)"));
+        return Err(unauthorized(
+            "this egress asks for a user and a password (Proxy-Authorization: Basic)",
+        ));
     };
     check_password(egress, &name, &password, counters).map(Some)
 }
 
-/// The longest field value that is decoded: twice what the longest name and password need, for padding and spaces.
+/// The longest field value that is decoded: twice what the longest name and password need, for
+/// padding and spaces.
 const MOST_BASIC_BYTES: usize = 4 * MOST_CREDENTIAL_BYTES * 4 / 3;
 
 fn basic_credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
@@ -95,12 +120,16 @@ fn basic_credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     }
     let decoded = BASE64_STANDARD.decode(encoded.trim_ascii()).ok()?;
     let colon = decoded.iter().position(|b| *b == b':')?;
-    Some((decoded.get(..colon)?.to_vec(), decoded.get(colon + 1..)?.to_vec()))
+    Some((
+        decoded.get(..colon)?.to_vec(),
+        decoded.get(colon + 1..)?.to_vec(),
+    ))
 }
 
-/// The user of that name, if the password is right. The credentials are hashed once, whatever the number of users, and
-/// the digest is compared with that of every user, which the Plan holds: the time of an attempt shows neither which
-/// names exist nor how much of a password was right. What is longer than any name or password may be is refused unhashed.
+/// The user of that name, if the password is right. The credentials are hashed once, whatever the
+/// number of users, and the digest is compared with that of every user, which the Plan holds: the
+/// time of an attempt shows neither which names exist nor how much of a password was right. What is
+/// longer than any name or password may be is refused unhashed.
 ///
 /// # Errors
 /// `Unauthorized`, the same for an unknown name and for a wrong password.
@@ -130,15 +159,20 @@ fn unauthorized(detail: &'static str) -> Fault {
     Fault::new(Who::Downstream, Kind::Unauthorized, detail)
 }
 
-/// What a request on an egress asks for: the authority of CONNECT, or the one in an absolute `http://` target.
+/// What a request on an egress asks for: the authority of CONNECT, or the one in an absolute
+/// `http://` target.
 ///
 /// # Errors
 /// `Malformed` with what to write instead.
 pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
-    let bad = |class: &'static str, detail: String| Fault::new(Who::Downstream, Kind::Malformed(class), detail);
+    let bad = |class: &'static str, detail: String| {
+        Fault::new(Who::Downstream, Kind::Malformed(class), detail)
+    };
     let authority = match request.target_form() {
         TargetForm::Authority => request.target(),
-        TargetForm::Absolute { scheme, authority, .. } if scheme.eq_ignore_ascii_case(b"http") => authority,
+        TargetForm::Absolute {
+            scheme, authority, ..
+        } if scheme.eq_ignore_ascii_case(b"http") => authority,
         TargetForm::Absolute { .. } => {
             return Err(bad(
                 "absolute-scheme",
@@ -157,7 +191,8 @@ pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
         "" | ":" => Ok(80),
         port => byway_dial::target::parse_port(port.trim_start_matches(':')),
     };
-    port.and_then(|port| Target::from_host(host, port)).map_err(|error| bad("bad-target", error.to_string()))
+    port.and_then(|port| Target::from_host(host, port))
+        .map_err(|error| bad("bad-target", error.to_string()))
 }
 
 /// CONNECT: opens the target and says 200 once it is open.
@@ -171,23 +206,52 @@ pub async fn open(
     allowed: &Allowed,
 ) -> Result<Box<Tunnel>, Fault> {
     if request.framing() != Framed::None {
-        let detail = "CONNECT has no body: Content-Length and Transfer-Encoding are refused with it";
-        return Err(Fault::new(Who::Downstream, Kind::Malformed("connect-with-body"), detail));
+        let detail =
+            "CONNECT has no body: Content-Length and Transfer-Encoding are refused with it";
+        return Err(Fault::new(
+            Who::Downstream,
+            Kind::Malformed("connect-with-body"),
+            detail,
+        ));
     }
     let dialled = unless_gone(downstream.stream(), pin!(outbound::open(shared, allowed))).await?;
-    downstream.queue().extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
-    Ok(Box::new(Tunnel::opened(dialled.stream, allowed.clone(), "HTTP/1.1")))
+    downstream
+        .queue()
+        .extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
+    Ok(Box::new(Tunnel::opened(
+        dialled.stream,
+        allowed.clone(),
+        "HTTP/1.1",
+    )))
 }
 
 /// Sends what is still queued and relays until both directions have ended.
-pub async fn relay(mut downstream: Conn, tunnel: Tunnel, visit: &Visit, door: &Door, listener: &ListenerPlan) {
+pub async fn relay(
+    mut downstream: Conn,
+    tunnel: Tunnel,
+    visit: &Visit,
+    door: &Door,
+    listener: &ListenerPlan,
+) {
     let deadline = listener.limits.handshake_timeout;
-    let passage = Passage::new(door, visit, listener, tunnel.user.as_deref(), tunnel.protocol);
-    if !matches!(tokio::time::timeout(deadline, downstream.flush()).await, Ok(Ok(()))) {
+    let passage = Passage::new(
+        door,
+        visit,
+        listener,
+        tunnel.user.as_deref(),
+        tunnel.protocol,
+    );
+    if !matches!(
+        tokio::time::timeout(deadline, downstream.flush()).await,
+        Ok(Ok(()))
+    ) {
         return passage.through(&tunnel.allowed).left();
     }
     let (stream, from_downstream) = downstream.into_parts();
-    let early = Early { from_downstream, from_upstream: tunnel.early };
+    let early = Early {
+        from_downstream,
+        from_upstream: tunnel.early,
+    };
     let options = relay_options(&door.shared, &tunnel.allowed, listener);
     let passage = passage.through(&tunnel.allowed);
     let Some(slot) = tunnel.slot else {
@@ -197,16 +261,22 @@ pub async fn relay(mut downstream: Conn, tunnel: Tunnel, visit: &Visit, door: &D
     passage.ended(&end);
 }
 
-/// An upgraded connection, until it ends or is asked to: other clients wait for one, its client has more than its share of
-/// them, and of those this one has been silent for longest.
+/// An upgraded connection, until it ends or is asked to: other clients wait for one, its client has
+/// more than its share of them, and of those this one has been silent for longest.
 async fn until_recalled(mut relay: Relay, mut slot: Slot) -> End {
     poll_fn(|cx| {
         if let Poll::Ready(end) = Pin::new(&mut relay).poll(cx) {
             return Poll::Ready(end);
         }
         let bytes = relay.bytes();
-        let shed = End { who: Side::Us, kind: EndKind::Shed, phase: Phase::Relay, bytes };
-        slot.poll_recalled(cx, Some(bytes.up + bytes.down)).map(|()| shed)
+        let shed = End {
+            who: Side::Us,
+            kind: EndKind::Shed,
+            phase: Phase::Relay,
+            bytes,
+        };
+        slot.poll_recalled(cx, Some(bytes.up + bytes.down))
+            .map(|()| shed)
     })
     .await
 }
@@ -223,7 +293,8 @@ pub async fn relay_streams(
     passage.ended(&end);
 }
 
-/// How long a relay may be half-closed and silent, where its reader's bytes may be parked, and how fast they may leave.
+/// How long a relay may be half-closed and silent, where its reader's bytes may be parked, and how
+/// fast they may leave.
 pub fn relay_options(shared: &Shared, allowed: &Allowed, listener: &ListenerPlan) -> RelayOptions {
     RelayOptions {
         half_closed_idle: listener.limits.half_closed_idle,
@@ -250,18 +321,24 @@ pub fn slow_reader_guard(shared: &Shared, allowed: &Allowed) -> Option<Outflow> 
     })
 }
 
-/// Where this reader's bytes may be parked, on the share of the user that asked, or else of its address.
+/// Where this reader's bytes may be parked, on the share of the user that asked, or else of its
+/// address.
 fn spill(shared: &Shared, allowed: &Allowed) -> Option<SpillOptions> {
     if !allowed.spills() {
         return None;
     }
     let spill = shared.spill.clone()?;
-    Some(SpillOptions { client: Client::of(allowed.asker()), ..spill })
+    Some(SpillOptions {
+        client: Client::of(allowed.asker()),
+        ..spill
+    })
 }
 
 /// How fast this reader's bytes may leave.
 fn limit_down(allowed: &Allowed) -> Option<Arc<Rate>> {
-    allowed.stream_limit().map(|rate| Arc::new(Rate::new(rate.0)))
+    allowed
+        .stream_limit()
+        .map(|rate| Arc::new(Rate::new(rate.0)))
 }
 
 #[cfg(test)]
@@ -272,15 +349,25 @@ mod tests {
     #[test]
     fn a_wrong_password_is_hashed_once_whatever_the_number_of_users_and_a_long_one_is_not_hashed() {
         for count in [1, 1000] {
-            let users: Vec<_> = (0..count).map(|n| format!("{{ name = \"u{n}\", password = \"p{n}\" }}")).collect();
-            let text = format!("[[proxy]]\nlisten = \":1\"\nusers = [{}]\n", users.join(", "));
+            let users: Vec<_> = (0..count)
+                .map(|n| format!("{{ name = \"u{n}\", password = \"p{n}\" }}"))
+                .collect();
+            let text = format!(
+                "[[proxy]]\nlisten = \":1\"\nusers = [{}]\n",
+                users.join(", ")
+            );
             let plan = crate::testing::plan(&text);
-            let Role::Egress(egress) = &plan.listeners[0].role else { panic!("no egress") };
+            let Role::Egress(egress) = &plan.listeners[0].role else {
+                panic!("no egress")
+            };
             let counters = Counters::default();
             let try_login = |name: &[u8], password: &[u8]| {
                 let before = hashed::so_far();
                 let user = check_password(egress, name, password, &counters);
-                (user.ok().map(|user| user.to_string()), hashed::so_far() - before)
+                (
+                    user.ok().map(|user| user.to_string()),
+                    hashed::so_far() - before,
+                )
             };
             let last = format!("{}", count - 1);
             let right = try_login(format!("u{last}").as_bytes(), format!("p{last}").as_bytes());

@@ -1,11 +1,13 @@
 //! Crew: the workers that serve one listener, and which of them takes a new connection.
 //!
 //! In:    a connection that one worker has accepted, and how many connections each worker has open.
-//! Out:   the door of the worker that shall serve it: the one that accepted it, unless another is far less busy.
+//! Out:   the door of the worker that shall serve it: the one that accepted it, unless another is
+//!        far less busy.
 //! Never: moves a connection that is being served, and never locks.
 //!
-//! The kernel spreads connections over the sockets of a group by a hash of their addresses, and a worker that it has
-//! given more than its share of long-lived ones would keep them. So a new connection goes elsewhere before that shows.
+//! The kernel spreads connections over the sockets of a group by a hash of their addresses, and a
+//! worker that it has given more than its share of long-lived ones would keep them. So a new
+//! connection goes elsewhere before that shows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -34,8 +36,14 @@ impl Loads {
 
     /// The worker that shall take what `own` has accepted.
     fn place(&self, own: usize) -> usize {
-        let least = (0..self.0.len()).min_by_key(|worker| self.of(*worker)).unwrap_or(own);
-        if is_far_busier(self.of(own), self.of(least)) { least } else { own }
+        let least = (0..self.0.len())
+            .min_by_key(|worker| self.of(*worker))
+            .unwrap_or(own);
+        if is_far_busier(self.of(own), self.of(least)) {
+            least
+        } else {
+            own
+        }
     }
 }
 
@@ -61,7 +69,11 @@ impl Crew {
         let worker = own.shared.loads.place(own.worker);
         let other = self.0.iter().find(|door| door.worker == worker);
         // A worker that leaves takes nobody in.
-        Arc::clone(other.filter(|door| !door.scope.is_draining()).unwrap_or(own))
+        Arc::clone(
+            other
+                .filter(|door| !door.scope.is_draining())
+                .unwrap_or(own),
+        )
     }
 }
 
@@ -91,7 +103,12 @@ mod tests {
     use super::*;
 
     fn loads(counts: &[usize]) -> Loads {
-        Loads(counts.iter().map(|count| Load(AtomicUsize::new(*count))).collect())
+        Loads(
+            counts
+                .iter()
+                .map(|count| Load(AtomicUsize::new(*count)))
+                .collect(),
+        )
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Dialled: the places for streams that come over links and that this node dials, as each takes a descriptor.
+//! Dialled: the places for streams that come over links and that this node dials, as each takes a
+//! descriptor.
 //!
 //! In:    how many places there are; the user that a place is for.
 //! Out:   a place, until it is dropped; or why there is none.
@@ -59,7 +60,11 @@ pub enum NoPlace {
 impl Places {
     /// At most `most` places.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Mutex::new(State { most, taken: 0, users: HashMap::new() })))
+        Self(Arc::new(Mutex::new(State {
+            most,
+            taken: 0,
+            users: HashMap::new(),
+        })))
     }
 
     /// Changes their number. Those in use above it stay in use.
@@ -74,8 +79,8 @@ impl Places {
         state.most.saturating_sub(state.taken)
     }
 
-    /// A place for `user`. Where there may be other users it gets at most as many as are left after it, so half of all if
-    /// it is the only one; and one in any case while one is left.
+    /// A place for `user`. Where there may be other users it gets at most as many as are left after
+    /// it, so half of all if it is the only one; and one in any case while one is left.
     ///
     /// # Errors
     /// [`NoPlace`].
@@ -91,12 +96,19 @@ impl Places {
                 User::Grant(_) => "grant",
                 User::PublicEnd(_) => "public end",
             };
-            return Err(NoPlace::Share { who, own, most: state.most });
+            return Err(NoPlace::Share {
+                who,
+                own,
+                most: state.most,
+            });
         }
         state.taken += 1;
         *state.users.entry(user.clone()).or_default() += 1;
         drop(state);
-        Ok(Place { places: self.clone(), user: user.clone() })
+        Ok(Place {
+            places: self.clone(),
+            user: user.clone(),
+        })
     }
 }
 
@@ -124,16 +136,29 @@ mod tests {
     #[test]
     fn one_grant_leaves_places_to_the_others() {
         let places = Places::new(100);
-        let take = |user: &User| std::iter::from_fn(|| places.take(user, false).ok()).collect::<Vec<_>>();
+        let take =
+            |user: &User| std::iter::from_fn(|| places.take(user, false).ok()).collect::<Vec<_>>();
         let first = take(&grant("a"));
         assert_eq!(first.len(), 50);
         let refused = places.take(&grant("a"), false).unwrap_err();
-        assert_eq!(refused, NoPlace::Share { who: "grant", own: 50, most: 100 });
+        assert_eq!(
+            refused,
+            NoPlace::Share {
+                who: "grant",
+                own: 50,
+                most: 100
+            }
+        );
         let second = take(&grant("b"));
         assert_eq!(second.len(), 25);
         // The last places go to users without one.
-        let others: Vec<_> = (0..25).map(|n| places.take(&grant(&n.to_string()), false).unwrap()).collect();
-        assert_eq!(places.take(&grant("late"), false).unwrap_err(), NoPlace::Full);
+        let others: Vec<_> = (0..25)
+            .map(|n| places.take(&grant(&n.to_string()), false).unwrap())
+            .collect();
+        assert_eq!(
+            places.take(&grant("late"), false).unwrap_err(),
+            NoPlace::Full
+        );
         drop((first, second, others));
         let state = places.0.lock();
         assert_eq!((state.taken, state.users.len()), (0, 0));

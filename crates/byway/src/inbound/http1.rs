@@ -2,7 +2,8 @@
 //!
 //! In:    an accepted connection of an edge, or of an egress that speaks HTTP.
 //! Out:   an `Inquiry` for each request; its exchange; CONNECT and upgrades handed over to a relay.
-//! Never: reads the next request before the answer to the last has left, and never answers half a request.
+//! Never: reads the next request before the answer to the last has left, and never answers half a
+//!        request.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -41,7 +42,11 @@ pub fn serve_edge(accepted: Accepted, door: Arc<Door>) -> impl Future<Output = (
 }
 
 /// Serves a connection of an egress whose first bytes look like HTTP.
-pub fn serve_egress(downstream: Conn, visit: Visit, door: Arc<Door>) -> impl Future<Output = ()> + Send {
+pub fn serve_egress(
+    downstream: Conn,
+    visit: Visit,
+    door: Arc<Door>,
+) -> impl Future<Output = ()> + Send {
     Session::new(downstream, visit, door).serve()
 }
 
@@ -64,7 +69,8 @@ struct Session {
     alarm: Alarm,
 }
 
-/// The head of a request: its own copy, so that the connection's buffer is free for the body, and the index over it.
+/// The head of a request: its own copy, so that the connection's buffer is free for the body, and
+/// the index over it.
 struct Text {
     index: Recycled<RequestHead>,
     bytes: Recycled<Bytes>,
@@ -104,7 +110,12 @@ thread_local! {
 
 impl Job {
     async fn answer(self) -> Answered {
-        let Self { mut session, text, plan, listener } = self;
+        let Self {
+            mut session,
+            text,
+            plan,
+            listener,
+        } = self;
         let then = session.answer_request(text, &plan, &listener).await;
         Answered(session, then)
     }
@@ -128,19 +139,28 @@ impl Session {
         })
     }
 
-    /// Serves one request after the other. Each is answered in a room of the worker's, so that a connection which waits
-    /// for its next one takes little.
+    /// Serves one request after the other. Each is answered in a room of the worker's, so that a
+    /// connection which waits for its next one takes little.
     async fn serve(mut self: Box<Self>) {
-        let Some((_, mut listener)) = self.view() else { return Box::pin(self.downstream.close()).await };
+        let Some((_, mut listener)) = self.view() else {
+            return Box::pin(self.downstream.close()).await;
+        };
         loop {
             let next = self.next_request(&listener.limits).await;
-            // A reload may have come while the connection waited. What a listener that is gone would have said is no
-            // longer true: the connection ends, and its client asks again.
-            let Some((plan, current)) = self.view() else { break };
+            // A reload may have come while the connection waited. What a listener that is gone
+            // would have said is no longer true: the connection ends, and its client asks again.
+            let Some((plan, current)) = self.view() else {
+                break;
+            };
             listener = current;
             let then = match next {
                 Ok(Next::Request(text)) => {
-                    let job = Job { session: self, text, plan, listener: Arc::clone(&listener) };
+                    let job = Job {
+                        session: self,
+                        text,
+                        plan,
+                        listener: Arc::clone(&listener),
+                    };
                     let Answered(session, then) = room::begin(&ROOMS, job, Job::answer).await;
                     self = session;
                     then
@@ -155,17 +175,28 @@ impl Session {
                 Then::Reset => return,
                 Then::Relay(tunnel) => {
                     let visit = self.visit();
-                    return Box::pin(connect::relay(self.downstream, *tunnel, &visit, &self.door, &listener)).await;
+                    return Box::pin(connect::relay(
+                        self.downstream,
+                        *tunnel,
+                        &visit,
+                        &self.door,
+                        &listener,
+                    ))
+                    .await;
                 }
             }
         }
         Box::pin(self.downstream.close()).await;
     }
 
-    /// The Plan in force, looked up again only when there is a newer one; `None` once it has no such listener.
+    /// The Plan in force, looked up again only when there is a newer one; `None` once it has no
+    /// such listener.
     fn view(&mut self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
         let current = self.door.shared.plan.load();
-        let is_current = self.view.as_ref().is_some_and(|(plan, _)| Arc::ptr_eq(plan, &current));
+        let is_current = self
+            .view
+            .as_ref()
+            .is_some_and(|(plan, _)| Arc::ptr_eq(plan, &current));
         if !is_current {
             self.view = self.door.plan();
             if let Some((_, listener)) = &self.view {
@@ -196,8 +227,14 @@ impl Session {
                 Some(Ok(Read::Data(_))) => {}
                 // Half a head and then the end: there is nobody to answer.
                 Some(Ok(Read::Fin) | Err(_)) => return Ok(Next::Ended),
-                // Empty lines, which some clients send behind a body, are no request that wants an answer.
-                None if self.downstream.unread().iter().all(|byte| b"\r\n".contains(byte)) => {
+                // Empty lines, which some clients send behind a body, are no request that wants an
+                // answer.
+                None if self
+                    .downstream
+                    .unread()
+                    .iter()
+                    .all(|byte| b"\r\n".contains(byte)) =>
+                {
                     return Ok(Next::Ended);
                 }
                 None => return Err(slow_head(limits.head_timeout)),
@@ -210,7 +247,11 @@ impl Session {
 
     /// Waits for the first byte of a request. `false`: none will come.
     async fn first_byte(&mut self, limits: &LimitsPlan) -> bool {
-        let patience = if self.served == 0 { limits.head_timeout } else { limits.keep_alive };
+        let patience = if self.served == 0 {
+            limits.head_timeout
+        } else {
+            limits.keep_alive
+        };
         let deadline = Instant::now() + patience;
         let (downstream, alarm, scope) = (&mut self.downstream, &mut self.alarm, &self.door.scope);
         // A request that is there already is served, also while we leave.
@@ -234,12 +275,15 @@ impl Session {
                 if let Some(fault) = foreign::in_request(self.downstream.unread()) {
                     return Err(self.note_malformed(fault));
                 }
-                unfinished.map_err(|error| self.note_malformed(malformed(Who::Downstream, &error)))?;
+                unfinished
+                    .map_err(|error| self.note_malformed(malformed(Who::Downstream, &error)))?;
                 return Ok(None);
             }
         };
         let mut bytes = Recycled::<Bytes>::take();
-        bytes.0.extend_from_slice(self.downstream.unread().get(..n).unwrap_or_default());
+        bytes
+            .0
+            .extend_from_slice(self.downstream.unread().get(..n).unwrap_or_default());
         self.downstream.consume(n);
         Ok(Some(bytes))
     }
@@ -256,24 +300,44 @@ impl Session {
         fault
     }
 
-    /// A head that could not be read: answered without its request, and the connection ends, as no boundary is known.
+    /// A head that could not be read: answered without its request, and the connection ends, as no
+    /// boundary is known.
     fn refuse_head(&mut self, fault: &Fault, listener: &ListenerPlan) -> Then {
         self.door.shared.counters.faults.add(1);
         // What is wrong with a head is its sender's own, and names nothing behind this node.
         let in_detail = true;
         let id = RequestId::random();
-        let manner = Manner { request_id: id.as_str(), in_detail, close: true, head_only: false };
+        let manner = Manner {
+            request_id: id.as_str(),
+            in_detail,
+            close: true,
+            head_only: false,
+        };
         let mut moved = Moved::begun(Instant::now());
         moved.down = answer::fault(self.downstream.queue(), fault, &manner);
         moved.status = fault.status();
-        self.record(listener).note(None, id.as_str(), &moved, Ending::of_fault(fault, "request_head"));
+        self.record(listener).note(
+            None,
+            id.as_str(),
+            &moved,
+            Ending::of_fault(fault, "request_head"),
+        );
         Then::Close
     }
 
-    async fn answer_request(&mut self, text: Text, plan: &Arc<Plan>, listener: &ListenerPlan) -> Then {
+    async fn answer_request(
+        &mut self,
+        text: Text,
+        plan: &Arc<Plan>,
+        listener: &ListenerPlan,
+    ) -> Then {
         self.served += 1;
         let request = text.index.view(&text.bytes.0);
-        let head = Head { request, id: RequestId::random(), begun: Instant::now() };
+        let head = Head {
+            request,
+            id: RequestId::random(),
+            begun: Instant::now(),
+        };
         match &listener.role {
             Role::Edge(edge) => self.answer_at_edge(&head, plan, listener, edge).await,
             Role::Egress(egress) => self.answer_at_egress(&head, plan, listener, egress).await,
@@ -305,7 +369,8 @@ impl Session {
                 return Ok(self.answer_last_hop(request, listener).await);
             }
             let ip = self.peer.map(|peer| peer.ip().to_canonical());
-            let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
+            let trusted =
+                ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
             refuse_misdirected(request, trusted)?;
             let path = path::canonical(request.path(), edge.reject_empty_segments)?;
             let target = path::target(&path, request.path(), request.path_and_query());
@@ -317,10 +382,15 @@ impl Session {
                 peer: self.peer,
                 user: None,
                 own: &own,
-                ask: Ask::Request { host: without_port(authority), path: &path },
+                ask: Ask::Request {
+                    host: without_port(authority),
+                    path: &path,
+                },
             };
             let allowed = policy::decide(&inquiry)?;
-            let reported = trusted.then(|| client::reported(request, &edge.trusted_proxies)).flatten();
+            let reported = trusted
+                .then(|| client::reported(request, &edge.trusted_proxies))
+                .flatten();
             let peer = self.peer_text.as_ref().map(IpText::as_str);
             let asked = Asked {
                 shared,
@@ -332,7 +402,12 @@ impl Session {
                 limits: &listener.limits,
                 max_body: allowed.max_body(),
                 target: &target,
-                forwarded: Some(Forwarded { peer, trusted, proto: "http", request_id: head.id.as_str() }),
+                forwarded: Some(Forwarded {
+                    peer,
+                    trusted,
+                    proto: "http",
+                    request_id: head.id.as_str(),
+                }),
                 scope: &self.door.scope,
                 is_last,
                 begun: head.begun,
@@ -376,7 +451,9 @@ impl Session {
                 shared.counters.denied.add(1);
             })?;
             if matches!(request.target_form(), TargetForm::Authority) {
-                return connect::open(shared, &mut self.downstream, request, &allowed).await.map(Out::Tunnel);
+                return connect::open(shared, &mut self.downstream, request, &allowed)
+                    .await
+                    .map(Out::Tunnel);
             }
             if !self.downstream.has_outflow()
                 && let Some(outflow) = connect::slow_reader_guard(shared, &allowed)
@@ -385,7 +462,12 @@ impl Session {
             }
             let client = user.as_deref().map_or(self.client, client::of_user);
             let (generation, listener_key) = (plan.generation, Arc::clone(&self.door.key));
-            let origin = Origin::Egress { generation, listener: listener_key, user, target };
+            let origin = Origin::Egress {
+                generation,
+                listener: listener_key,
+                user,
+                target,
+            };
             let asked = Asked {
                 shared,
                 pool,
@@ -401,7 +483,9 @@ impl Session {
                 is_last,
                 begun: head.begun,
             };
-            forward(&asked, &mut self.downstream, &mut self.alarm, &mut moved).await.map(Out::After)
+            forward(&asked, &mut self.downstream, &mut self.alarm, &mut moved)
+                .await
+                .map(Out::After)
         }
         .await;
         match result {
@@ -422,20 +506,35 @@ impl Session {
             || self.is_last(listener)
             || self.door.scope.is_draining();
         hops::answer(self.downstream.queue(), close);
-        match (timeout(listener.limits.body_progress, self.downstream.flush()).await, close) {
+        match (
+            timeout(listener.limits.body_progress, self.downstream.flush()).await,
+            close,
+        ) {
             (Ok(Ok(())), true) => After::Close,
             (Ok(Ok(())), false) => After::KeepAlive,
-            _ => After::Abort(Fault::new(Who::Downstream, Kind::ClosedEarly, "the client took no answer")),
+            _ => After::Abort(Fault::new(
+                Who::Downstream,
+                Kind::ClosedEarly,
+                "the client took no answer",
+            )),
         }
     }
 
     fn visit(&self) -> Visit {
-        Visit { connection: self.connection, peer: self.peer }
+        Visit {
+            connection: self.connection,
+            peer: self.peer,
+        }
     }
 
     /// Where what has ended is counted and written down.
     fn record<'s>(&'s self, listener: &'s ListenerPlan) -> Record<'s> {
-        Record { door: &self.door, visit: self.visit(), tally: &self.tally, listener }
+        Record {
+            door: &self.door,
+            visit: self.visit(),
+            tally: &self.tally,
+            listener,
+        }
     }
 
     /// Whether the connection may carry no request after this one.
@@ -443,7 +542,8 @@ impl Session {
         self.served >= listener.limits.requests_per_connection
     }
 
-    /// Logs how the request ended, answers its fault if nothing was answered yet, and says what comes next.
+    /// Logs how the request ended, answers its fault if nothing was answered yet, and says what
+    /// comes next.
     async fn conclude(
         &mut self,
         result: Result<After, Fault>,
@@ -462,7 +562,8 @@ impl Session {
             }
             // Nobody is left to read an answer, or nobody reads what stands before it.
             Err(fault)
-                if fault.kind == Kind::ClosedEarly && fault.who == Who::Downstream || self.downstream.has_queued() =>
+                if fault.kind == Kind::ClosedEarly && fault.who == Who::Downstream
+                    || self.downstream.has_queued() =>
             {
                 self.log(head, moved, Some(&fault), listener, Then::Reset)
             }
@@ -478,14 +579,23 @@ impl Session {
         moved: &mut Moved,
     ) -> Then {
         let request = &head.request;
-        // A body that is not wanted would have to be read before the next request can be: none, or the end. What follows
-        // a CONNECT may have been sent early and be meant for the far side; it is no request.
+        // A body that is not wanted would have to be read before the next request can be: none, or
+        // the end. What follows a CONNECT may have been sent early and be meant for the far side;
+        // it is no request.
         let unread_body = request.framing().has_body();
         let connect = matches!(request.target_form(), TargetForm::Authority);
-        let close =
-            unread_body || connect || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
+        let close = unread_body
+            || connect
+            || !request.keep_alive()
+            || self.is_last(listener)
+            || self.door.scope.is_draining();
         let in_detail = matches!(listener.role, Role::Egress(_));
-        let manner = Manner { request_id: head.id.as_str(), in_detail, close, head_only: request.method() == b"HEAD" };
+        let manner = Manner {
+            request_id: head.id.as_str(),
+            in_detail,
+            close,
+            head_only: request.method() == b"HEAD",
+        };
         let body_bytes = answer::fault(self.downstream.queue(), &fault, &manner);
         let sent = timeout(listener.limits.body_progress, self.downstream.flush()).await;
         if let Ok(Ok(())) = sent {
@@ -499,22 +609,38 @@ impl Session {
         self.log(head, moved, Some(&fault), listener, then)
     }
 
-    fn log(&self, head: &Head<'_>, moved: &Moved, fault: Option<&Fault>, listener: &ListenerPlan, then: Then) -> Then {
+    fn log(
+        &self,
+        head: &Head<'_>,
+        moved: &Moved,
+        fault: Option<&Fault>,
+        listener: &ListenerPlan,
+        then: Then,
+    ) -> Then {
         let phase = moved.course.stage().word();
-        let ending = fault.map_or_else(|| Ending::done(phase), |fault| Ending::of_fault(fault, phase));
-        self.record(listener).note(Some(&head.request), head.id.as_str(), moved, ending);
-        // On the path of every request that went well: nothing is read, nor written, for a line that nobody wants.
+        let ending = fault.map_or_else(
+            || Ending::done(phase),
+            |fault| Ending::of_fault(fault, phase),
+        );
+        self.record(listener)
+            .note(Some(&head.request), head.id.as_str(), moved, ending);
+        // On the path of every request that went well: nothing is read, nor written, for a line
+        // that nobody wants.
         if fault.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
             return then;
         }
-        let (method, target) = (peer_text(head.request.method()), peer_text(head.request.target()));
+        let (method, target) = (
+            peer_text(head.request.method()),
+            peer_text(head.request.target()),
+        );
         let took_us = head.begun.elapsed().as_micros() as u64;
         match fault {
             None => tracing::debug!(
                 peer = self.peer.map(display), listener = %self.door.address, request = head.id.as_str(), status = moved.status,
                 up = moved.up, down = moved.down, took_us, "{method} {target}"
             ),
-            // What a client does wrong is counted; told one by one it would let any client fill the log.
+            // What a client does wrong is counted; told one by one it would let any client fill the
+            // log.
             Some(fault) if fault.who == Who::Downstream => {
                 self.door.shared.counters.faults.add(1);
                 tracing::debug!(
@@ -526,7 +652,9 @@ impl Session {
             Some(fault) => {
                 let counters = &self.door.shared.counters;
                 counters.faults.add(1);
-                let Some(line) = counters.repeats.fault(fault) else { return then };
+                let Some(line) = counters.repeats.fault(fault) else {
+                    return then;
+                };
                 tracing::info!(
                     peer = self.peer.map(display), listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
                     who = fault.who.word(), class = fault.class(), upstream = moved.course.upstream.as_deref(),
@@ -561,27 +689,36 @@ enum Out {
     Tunnel(Box<Tunnel>),
 }
 
-/// An exit that leads to itself, or two that lead to each other, would fill every connection there is.
+/// An exit that leads to itself, or two that lead to each other, would fill every connection there
+/// is.
 const MOST_HOPS: usize = 16;
 
 fn refuse_loop(request: &Request<'_>) -> Result<(), Fault> {
     let ours = |value: &[u8]| {
-        value.split(|b| *b == b',').filter(|hop| hop.trim_ascii_end().ends_with(PSEUDONYM.as_bytes())).count()
+        value
+            .split(|b| *b == b',')
+            .filter(|hop| hop.trim_ascii_end().ends_with(PSEUDONYM.as_bytes()))
+            .count()
     };
     let hops: usize = request.fields_named("Via").map(ours).sum();
     match hops < MOST_HOPS {
         true => Ok(()),
-        false => Err(Fault::new(Who::Downstream, Kind::Loop, "the request has passed through here 16 times: a loop")),
+        false => Err(Fault::new(
+            Who::Downstream,
+            Kind::Loop,
+            "the request has passed through here 16 times: a loop",
+        )),
     }
 }
 
-/// A target in absolute form says by which scheme its sender means to be here. In clear text that is `http`; a trusted
-/// proxy may have ended TLS in front of us.
+/// A target in absolute form says by which scheme its sender means to be here. In clear text that
+/// is `http`; a trusted proxy may have ended TLS in front of us.
 fn refuse_misdirected(request: &Request<'_>, trusted: bool) -> Result<(), Fault> {
     match request.target_form() {
-        TargetForm::Absolute { scheme, .. } if !scheme.eq_ignore_ascii_case(b"http") && !trusted => {
-            let detail =
-                "the target has another scheme than http, and this connection is no TLS: ask for it by its path";
+        TargetForm::Absolute { scheme, .. }
+            if !scheme.eq_ignore_ascii_case(b"http") && !trusted =>
+        {
+            let detail = "the target has another scheme than http, and this connection is no TLS: ask for it by its path";
             Err(Fault::new(Who::Downstream, Kind::Misdirected, detail))
         }
         _ => Ok(()),
@@ -590,12 +727,21 @@ fn refuse_misdirected(request: &Request<'_>, trusted: bool) -> Result<(), Fault>
 
 fn slow_head(limit: Duration) -> Fault {
     let detail = format!("the request head was not complete within head_timeout, {limit:?}");
-    Fault::new(Who::Downstream, Kind::Deadline(Deadline::RequestHead), detail)
+    Fault::new(
+        Who::Downstream,
+        Kind::Deadline(Deadline::RequestHead),
+        detail,
+    )
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Fault> {
-    std::str::from_utf8(bytes)
-        .map_err(|_| Fault::new(Who::Downstream, Kind::Malformed("bad-host"), "the host is not ASCII"))
+    std::str::from_utf8(bytes).map_err(|_| {
+        Fault::new(
+            Who::Downstream,
+            Kind::Malformed("bad-host"),
+            "the host is not ASCII",
+        )
+    })
 }
 
 /// The host of an authority: what stands before the last colon that is not inside brackets.

@@ -1,9 +1,11 @@
-//! Link: what arrives over links: carriers with a hello, sessions, and the streams that the other side opens.
+//! Link: what arrives over links: carriers with a hello, sessions, and the streams that the other
+//! side opens.
 //!
-//! In:    a connection of a `[[serve]]` or an `[[exit]]`, over TCP or QUIC; or the streams of a session that this node dialled.
+//! In:    a connection of a `[[serve]]` or an `[[exit]]`, over TCP or QUIC; or the streams of a
+//!        session that this node dialled.
 //! Out:   an `Inquiry` for each stream; its answer to the other side; a relay.
-//! Never: opens anything for a stream without an `Allowed`, on either side of a link; never waits for a peer without a
-//!        deadline.
+//! Never: opens anything for a stream without an `Allowed`, on either side of a link; never waits
+//!        for a peer without a deadline.
 
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +15,10 @@ use std::time::Duration;
 
 use byway_dial::{Dialled, Stream, Target, peer_text};
 use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open};
-use byway_link::{Arrival, Arrived, Attached, CarrierKind, GrantId, Link, LinkError, Progress, QuicListener, Refusal};
+use byway_link::{
+    Arrival, Arrived, Attached, CarrierKind, GrantId, Link, LinkError, Progress, QuicListener,
+    Refusal,
+};
 use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -37,7 +42,8 @@ use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 use crate::scope::Scope;
 use crate::shared::Shared;
 
-/// One TCP connection that may become a carrier. The task lasts as long as its session, if it begins one.
+/// One TCP connection that may become a carrier. The task lasts as long as its session, if it
+/// begins one.
 pub async fn serve_tcp(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>) {
     let acceptor = match door.shared.links.acceptor(&plan.link) {
         Ok(acceptor) => acceptor,
@@ -49,24 +55,35 @@ pub async fn serve_tcp(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>) {
     let arriving = Arc::clone(&guest);
     // The session lives where its socket does.
     let runtime = Handle::current();
-    let arriving = acceptor.tcp_reporting(accepted.stream, &runtime, move |progress| arriving.advance(progress));
+    let arriving = acceptor.tcp_reporting(accepted.stream, &runtime, move |progress| {
+        arriving.advance(progress)
+    });
     serve_arrival(Box::pin(arriving), guest, visit, door).await;
 }
 
 /// Whether bytes wait to be read already. A kernel that defers accepting has seen to it.
 fn has_spoken(stream: &Stream) -> Progress {
     let mut byte = [MaybeUninit::uninit()];
-    let peeked = stream.as_tcp().map(|tcp| SockRef::from(tcp).peek(&mut byte));
-    if matches!(peeked, Some(Ok(1..))) { Progress::Spoke } else { Progress::Silent }
+    let peeked = stream
+        .as_tcp()
+        .map(|tcp| SockRef::from(tcp).peek(&mut byte));
+    if matches!(peeked, Some(Ok(1..))) {
+        Progress::Spoke
+    } else {
+        Progress::Silent
+    }
 }
 
-/// Accepts QUIC on `address`, with `bound` if that is there already. If it is not, the port is in use over UDP, by an earlier
-/// process of this node that is leaving or by somebody else: links come by TLS until it is free.
+/// Accepts QUIC on `address`, with `bound` if that is there already. If it is not, the port is in
+/// use over UDP, by an earlier process of this node that is leaving or by somebody else: links come
+/// by TLS until it is free.
 pub async fn serve_udp(bound: Option<QuicListener>, address: SocketAddr, door: Arc<Door>) {
     let listener = match bound {
         Some(listener) => listener,
         None => {
-            tracing::warn!("{address} is in use over UDP: links come by TLS alone until it is free");
+            tracing::warn!(
+                "{address} is in use over UDP: links come by TLS alone until it is free"
+            );
             tokio::select! {
                 listener = wait_for_udp(address, &door) => listener,
                 () = door.scope.drained() => return,
@@ -79,9 +96,18 @@ pub async fn serve_udp(bound: Option<QuicListener>, address: SocketAddr, door: A
 async fn wait_for_udp(address: SocketAddr, door: &Door) -> QuicListener {
     loop {
         sleep(UDP_TICK).await;
-        let Some((plan, _)) = door.plan() else { return std::future::pending().await };
-        let Ok(udp) = byway_link::quic::bind(address) else { continue };
-        let listening = door.shared.links.acceptor(&plan.link).ok().and_then(|acceptor| acceptor.listen_quic(udp).ok());
+        let Some((plan, _)) = door.plan() else {
+            return std::future::pending().await;
+        };
+        let Ok(udp) = byway_link::quic::bind(address) else {
+            continue;
+        };
+        let listening = door
+            .shared
+            .links
+            .acceptor(&plan.link)
+            .ok()
+            .and_then(|acceptor| acceptor.listen_quic(udp).ok());
         if let Some(listener) = listening {
             tracing::info!("{address} is free over UDP: links may come by QUIC");
             return listener;
@@ -97,21 +123,29 @@ async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
     let accepting = async {
         let lobby = door.shared.admission.lobby();
         while let Some(incoming) = listener.accept_proven_if(|| lobby.is_half_full()).await {
-            let Some(plan) = door.plan().map(|(plan, _)| plan) else { return };
+            let Some(plan) = door.plan().map(|(plan, _)| plan) else {
+                return;
+            };
             let peer = incoming.peer();
             let Ok(seat) = door.seat(Some(peer)) else {
                 incoming.refuse();
                 continue;
             };
             let guest = Arc::new(lobby.enter(Some(peer), CarrierKind::Quic, incoming.progress()));
-            let Ok(acceptor) = door.shared.links.acceptor(&plan.link) else { return };
+            let Ok(acceptor) = door.shared.links.acceptor(&plan.link) else {
+                return;
+            };
             let connection = door.shared.counters.accepted.add(1);
-            let visit = Visit { connection, peer: Some(peer) };
+            let visit = Visit {
+                connection,
+                peer: Some(peer),
+            };
             let arriving = door.clone();
             door.scope.spawn("quic carrier", async move {
                 let _seat = seat;
                 let welcomed = Arc::clone(&guest);
-                let welcoming = acceptor.quic_reporting(incoming, move |progress| welcomed.advance(progress));
+                let welcoming =
+                    acceptor.quic_reporting(incoming, move |progress| welcomed.advance(progress));
                 serve_arrival(Box::pin(welcoming), guest, visit, arriving).await;
             });
         }
@@ -125,7 +159,8 @@ async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
     listener.close("the node is leaving");
 }
 
-/// What a carrier holds while it belongs to a session: a place among the connections of its listener, and a descriptor.
+/// What a carrier holds while it belongs to a session: a place among the connections of its
+/// listener, and a descriptor.
 pub type Permits = (LinkPermit, Option<LinkPermit>);
 
 /// What a connection has become.
@@ -134,14 +169,16 @@ enum Welcomed {
     Carrier(Attached, Permits),
 }
 
-/// A connection is a guest until it is welcomed, and has to make room for others until then; then it holds permits.
+/// A connection is a guest until it is welcomed, and has to make room for others until then; then
+/// it holds permits.
 async fn serve_arrival(
     arriving: impl Future<Output = Result<Arrival, LinkError>>,
     guest: Arc<Guest>,
     visit: Visit,
     door: Arc<Door>,
 ) {
-    // Each arm is cancel safe: what is dropped closes its connection. Stopping does not wait for strangers.
+    // Each arm is cancel safe: what is dropped closes its connection. Stopping does not wait for
+    // strangers.
     let welcomed = tokio::select! {
         welcomed = welcome(arriving, &door) => welcomed,
         () = guest.has_to_leave() => {
@@ -153,10 +190,15 @@ async fn serve_arrival(
     match welcomed {
         None => {}
         Some(Err(error)) => log_refused(&door, visit.peer, &error),
-        Some(Ok(Welcomed::Session(served, _held))) => Box::pin(serve_session(*served, visit.connection, door)).await,
+        Some(Ok(Welcomed::Session(served, _held))) => {
+            Box::pin(serve_session(*served, visit.connection, door)).await
+        }
         Some(Ok(Welcomed::Carrier(attached, _held))) => {
             let by = attached.carrier();
-            tracing::debug!(peer = visit.peer.map(display), "{by} carries an old session, too");
+            tracing::debug!(
+                peer = visit.peer.map(display),
+                "{by} carries an old session, too"
+            );
             attached.ended().await;
         }
     }
@@ -172,27 +214,41 @@ async fn welcome(
         Err(error) => return Some(Err(error)),
     };
     let (_, listener) = door.plan()?;
-    let Role::Link(plan) = &listener.role else { return None };
+    let Role::Link(plan) = &listener.role else {
+        return None;
+    };
     Some(match arrival {
         Arrival::Hello(pending) => {
             let carrier = pending.carrier();
-            welcome::welcome(&door.shared, *pending, plan, |grant| permits(door, grant, carrier))
-                .await
-                .map(|(served, permits)| Welcomed::Session(Box::new(served), permits))
+            welcome::welcome(&door.shared, *pending, plan, |grant| {
+                permits(door, grant, carrier)
+            })
+            .await
+            .map(|(served, permits)| Welcomed::Session(Box::new(served), permits))
         }
         // Every session here was welcomed by a grant.
         Arrival::Attach(attaching) => {
-            match attaching.grant().ok_or(NoPermit::Full).and_then(|grant| permits(door, grant, attaching.carrier())) {
-                Ok(permits) => attaching.accept().await.map(|attached| Welcomed::Carrier(attached, permits)),
+            match attaching
+                .grant()
+                .ok_or(NoPermit::Full)
+                .and_then(|grant| permits(door, grant, attaching.carrier()))
+            {
+                Ok(permits) => attaching
+                    .accept()
+                    .await
+                    .map(|attached| Welcomed::Carrier(attached, permits)),
                 Err(why) => Err(attaching.refuse(Refusal::Busy, why.to_string()).await),
             }
         }
     })
 }
 
-/// For one more carrier of `grant`, if there is room. A carrier by QUIC needs no descriptor of its own.
+/// For one more carrier of `grant`, if there is room. A carrier by QUIC needs no descriptor of its
+/// own.
 fn permits(door: &Door, grant: GrantId, carrier: CarrierKind) -> Result<Permits, NoPermit> {
-    let Admit::WhenWelcomed { listener, node } = &door.admit else { return Err(NoPermit::Full) };
+    let Admit::WhenWelcomed { listener, node } = &door.admit else {
+        return Err(NoPermit::Full);
+    };
     let permit = listener.take(grant)?;
     let descriptor = match carrier {
         CarrierKind::Quic => None,
@@ -205,12 +261,15 @@ fn permits(door: &Door, grant: GrantId, carrier: CarrierKind) -> Result<Permits,
 fn log_refused(door: &Door, peer: Option<SocketAddr>, error: &LinkError) {
     let counters = &door.shared.counters;
     counters.link_handshakes_failed.add(1);
-    // The slower carrier of a dialler ends so while the link is well, and so does a probe of the port.
+    // The slower carrier of a dialler ends so while the link is well, and so does a probe of the
+    // port.
     if matches!(error, LinkError::Left { .. }) {
         return tracing::debug!(peer = peer.map(display), listener = %door.address, "no link: {error}");
     }
     let repeats = match error {
-        LinkError::Refused { why: Refusal::Busy, .. } => &counters.repeats.links_busy,
+        LinkError::Refused {
+            why: Refusal::Busy, ..
+        } => &counters.repeats.links_busy,
         _ => &counters.repeats.link_handshakes,
     };
     if let Some(line) = repeats.count() {
@@ -222,7 +281,11 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
     let shared = Arc::clone(&door.shared);
     let (link, grant) = (served.link.clone(), served.grant().id);
     let (peer, identity) = (link.peer_addr(), link.peer().short());
-    let by = served.carriers().last().map(ToString::to_string).unwrap_or_default();
+    let by = served
+        .carriers()
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     if let Some(line) = shared.counters.repeats.links_up.count() {
         let left_out = line.left_out;
         tracing::info!(peer = peer.map(display), identity, grant = %grant, listener = %door.address, left_out, "link is up, by {by}");
@@ -237,11 +300,18 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
         link: link.clone(),
         user: Some(grant.to_string().into()),
     };
-    shared.links_scope.spawn("link streams", serve_streams(from));
+    shared
+        .links_scope
+        .spawn("link streams", serve_streams(from));
     let reason = session.run(&door).await;
     shared.counters.links.sub(1);
     if let Some(line) = shared.counters.repeats.links_down.count() {
-        tracing::info!(peer = peer.map(display), identity, left_out = line.left_out, "link is down: {reason}");
+        tracing::info!(
+            peer = peer.map(display),
+            identity,
+            left_out = line.left_out,
+            "link is down: {reason}"
+        );
     }
 }
 
@@ -258,9 +328,17 @@ pub struct Streams {
 
 impl Streams {
     /// Of a session that this node dialled.
-    pub fn joined(shared: Arc<Shared>, joined: Arc<Joined>, streams: mpsc::Receiver<Arrived>, link: Link) -> Self {
+    pub fn joined(
+        shared: Arc<Shared>,
+        joined: Arc<Joined>,
+        streams: mpsc::Receiver<Arrived>,
+        link: Link,
+    ) -> Self {
         let plan = joined.plan();
-        let address = Bind::Tcp(link.peer_addr().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))));
+        let address = Bind::Tcp(
+            link.peer_addr()
+                .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
+        );
         let listener = ListenerPlan {
             name: Arc::clone(&plan.id),
             bind: address.clone(),
@@ -276,11 +354,21 @@ impl Streams {
             worker: usize::MAX,
             pool: shared.pool.clone(),
             // Its carriers were dialled, and its streams need no permits.
-            admit: Admit::WhenWelcomed { listener: LinkPermits::new(0), node: LinkPermits::new(0) },
+            admit: Admit::WhenWelcomed {
+                listener: LinkPermits::new(0),
+                node: LinkPermits::new(0),
+            },
             peers: Peers::default(),
             shared,
         });
-        Self { door, connection: 0, joined: Some(joined), streams, link, user: None }
+        Self {
+            door,
+            connection: 0,
+            joined: Some(joined),
+            streams,
+            link,
+            user: None,
+        }
     }
 }
 
@@ -294,7 +382,10 @@ pub async fn serve_streams(mut from: Streams) {
             _ = from.link.ended() => return,
         };
         let scopes = &from.door.shared.scopes;
-        let turn = TURN.fetch_add(1, Relaxed).checked_rem(scopes.len()).unwrap_or_default();
+        let turn = TURN
+            .fetch_add(1, Relaxed)
+            .checked_rem(scopes.len())
+            .unwrap_or_default();
         let scope: &Scope = scopes.get(turn).unwrap_or(&from.door.scope);
         let door = Arc::new(Door {
             scope: scope.clone(),
@@ -303,8 +394,13 @@ pub async fn serve_streams(mut from: Streams) {
             ..Door::clone(&from.door)
         });
         let (joined, link, user) = (from.joined.clone(), from.link.clone(), from.user.clone());
-        let visit = Visit { connection: from.connection, peer: arrived.peer() };
-        scope.spawn("link stream", async move { serve_stream(arrived, visit, door, joined, link, user).await });
+        let visit = Visit {
+            connection: from.connection,
+            peer: arrived.peer(),
+        };
+        scope.spawn("link stream", async move {
+            serve_stream(arrived, visit, door, joined, link, user).await
+        });
     }
 }
 
@@ -316,11 +412,18 @@ async fn serve_stream(
     link: Link,
     user: Option<Arc<str>>,
 ) {
-    let Some((plan, listener)) = door.plan() else { return };
+    let Some((plan, listener)) = door.plan() else {
+        return;
+    };
     let (peer, patience) = (visit.peer, listener.limits.handshake_timeout);
     let (open, mut asked) = match timeout(patience, arrived.asked()).await {
         Ok(Ok(asked)) => asked,
-        Ok(Err(error)) => return tracing::debug!(peer = peer.map(display), "a stream without a target: {error}"),
+        Ok(Err(error)) => {
+            return tracing::debug!(
+                peer = peer.map(display),
+                "a stream without a target: {error}"
+            );
+        }
         Err(_) => {
             return tracing::debug!(
                 peer = peer.map(display),
@@ -330,13 +433,27 @@ async fn serve_stream(
     };
     // An agent logs the address of the visitor, which the public end sends along.
     let visitor = joined.as_ref().and_then(|_| open.visitor.parse().ok());
-    let visit = Visit { peer: visitor.or(peer), ..visit };
+    let visit = Visit {
+        peer: visitor.or(peer),
+        ..visit
+    };
     let passage = Passage::new(&door, &visit, &listener, user.as_deref(), "LINK");
     let target = || match open.service {
         0 => target_of(&open).ok(),
-        number => joined.as_ref().and_then(|joined| joined.service(number)).map(|service| service.to),
+        number => joined
+            .as_ref()
+            .and_then(|joined| joined.service(number))
+            .map(|service| service.to),
     };
-    let opening = Box::pin(decide_and_open(&door, &plan, &listener, &open, joined.as_deref(), peer, user.as_ref()));
+    let opening = Box::pin(decide_and_open(
+        &door,
+        &plan,
+        &listener,
+        &open,
+        joined.as_deref(),
+        peer,
+        user.as_ref(),
+    ));
     // Whoever asked may give up meanwhile; then nobody wants the far side.
     let opened = tokio::select! {
         opened = opening => opened,
@@ -360,19 +477,33 @@ async fn serve_stream(
             let _ = timeout(patience, asked.refused(fault.to_link())).await;
         }
         // The place is taken for as long as the stream lasts.
-        Ok(Far { dialled, allowed, host, _place }) => {
-            // The public end reports the requests of an HTTP service, so that each has a line of its own.
-            let is_http =
-                |joined: &Arc<Joined>| joined.service(open.service).is_some_and(|it| it.kind == ServiceKind::Http);
-            let reports =
-                door.scope.station().page.is_on() && link.has(FEATURE_REPORTS) && joined.as_ref().is_some_and(is_http);
+        Ok(Far {
+            dialled,
+            allowed,
+            host,
+            _place,
+        }) => {
+            // The public end reports the requests of an HTTP service, so that each has a line of
+            // its own.
+            let is_http = |joined: &Arc<Joined>| {
+                joined
+                    .service(open.service)
+                    .is_some_and(|it| it.kind == ServiceKind::Http)
+            };
+            let reports = door.scope.station().page.is_on()
+                && link.has(FEATURE_REPORTS)
+                && joined.as_ref().is_some_and(is_http);
             let answered = asked.opened(dialled.local, host.as_deref(), reports);
             let Ok(Ok(stream)) = timeout(patience, answered).await else {
                 return passage.through(&allowed).left();
             };
             let options = relay_options(&door.shared, &allowed, &listener);
             let passage = passage.through(&allowed);
-            let passage = if reports { passage.without_line() } else { passage };
+            let passage = if reports {
+                passage.without_line()
+            } else {
+                passage
+            };
             relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }
@@ -384,7 +515,11 @@ fn named(visitor: &str) -> Option<tracing::field::DisplayValue<byway_dial::PeerT
 }
 
 fn gave_up() -> Fault {
-    Fault::new(Who::Downstream, Kind::ClosedEarly, "the other side gave up before the target was open")
+    Fault::new(
+        Who::Downstream,
+        Kind::ClosedEarly,
+        "the other side gave up before the target was open",
+    )
 }
 
 async fn decide_and_open(
@@ -397,8 +532,15 @@ async fn decide_and_open(
     user: Option<&Arc<str>>,
 ) -> Result<Far, Fault> {
     if open.network != NETWORK_TCP {
-        let detail = format!("network {} is not carried by this version: only TCP is", open.network);
-        return Err(Fault::new(Who::Downstream, Kind::Unsupported("network"), detail));
+        let detail = format!(
+            "network {} is not carried by this version: only TCP is",
+            open.network
+        );
+        return Err(Fault::new(
+            Who::Downstream,
+            Kind::Unsupported("network"),
+            detail,
+        ));
     }
     // A node that is leaving serves it, too: it was opened before the other side heard of that.
     let (service, target);
@@ -409,15 +551,28 @@ async fn decide_and_open(
             Ask::Target(&target)
         }
         number => {
-            service = joined.and_then(|joined| joined.service(number)).ok_or_else(|| {
-                Fault::new(Who::Downstream, Kind::NoRoute, "no such service is registered by this session")
-            })?;
+            service = joined
+                .and_then(|joined| joined.service(number))
+                .ok_or_else(|| {
+                    Fault::new(
+                        Who::Downstream,
+                        Kind::NoRoute,
+                        "no such service is registered by this session",
+                    )
+                })?;
             host.clone_from(&service.host);
             Ask::Service(&service)
         }
     };
     let own = door.shared.own.load();
-    let inquiry = Inquiry { plan, role: &listener.role, peer, user, own: &own, ask };
+    let inquiry = Inquiry {
+        plan,
+        role: &listener.role,
+        peer,
+        user,
+        own: &own,
+        ask,
+    };
     let allowed = policy::decide(&inquiry).inspect_err(|_| {
         door.shared.counters.denied.add(1);
     })?;
@@ -425,14 +580,23 @@ async fn decide_and_open(
         let (user, is_only_user) = match user {
             // Any number of grants may come.
             Some(grant) => (User::Grant(Arc::clone(grant)), false),
-            None => (User::PublicEnd(Arc::clone(&listener.name)), is_only_public_end(plan)),
+            None => (
+                User::PublicEnd(Arc::clone(&listener.name)),
+                is_only_public_end(plan),
+            ),
         };
-        door.shared.admission.dialled().take(&user, is_only_user).map_err(no_descriptor)
+        door.shared
+            .admission
+            .dialled()
+            .take(&user, is_only_user)
+            .map_err(no_descriptor)
     };
     let (dialled, place) = match allowed.outbound() {
         Outbound::Direct(target) => {
             let opening = Box::pin(direct::open_in_place(&door.shared, target, &allowed, place));
-            opening.await.map(|(dialled, place)| (dialled, Some(place)))?
+            opening
+                .await
+                .map(|(dialled, place)| (dialled, Some(place)))?
         }
         Outbound::Via(..) => {
             let place = place()?;
@@ -443,14 +607,27 @@ async fn decide_and_open(
             (outbound::open(&door.shared, &allowed).await?, None)
         }
     };
-    Ok(Far { dialled, allowed, host, _place: place })
+    Ok(Far {
+        dialled,
+        allowed,
+        host,
+        _place: place,
+    })
 }
 
 /// Whether the services of one link are all that streams are dialled for.
 fn is_only_public_end(plan: &Plan) -> bool {
-    let is_exit = |role: &Role| matches!(role, Role::Link(link) if matches!(link.serves, Serves::Exit(_)));
-    plan.joins.iter().filter(|join| !join.services.is_empty()).count() == 1
-        && !plan.listeners.iter().any(|listener| is_exit(&listener.role))
+    let is_exit =
+        |role: &Role| matches!(role, Role::Link(link) if matches!(link.serves, Serves::Exit(_)));
+    plan.joins
+        .iter()
+        .filter(|join| !join.services.is_empty())
+        .count()
+        == 1
+        && !plan
+            .listeners
+            .iter()
+            .any(|listener| is_exit(&listener.role))
 }
 
 /// What a stream leads to.
@@ -462,7 +639,8 @@ struct Far {
 }
 
 fn no_descriptor(reason: NoPlace) -> Fault {
-    let detail = format!("{reason}; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)");
+    let detail =
+        format!("{reason}; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)");
     Fault::new(Who::Us, Kind::Overloaded("descriptors"), detail)
 }
 
@@ -499,12 +677,22 @@ mod tests {
         let door = Arc::clone(&bench.door);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connect = async || {
-            let visitor = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let visitor = TcpStream::connect(listener.local_addr().unwrap())
+                .await
+                .unwrap();
             let (socket, peer) = listener.accept().await.unwrap();
-            let accepted =
-                Accepted { stream: Stream::accepted_tcp(socket), visit: Visit { connection: 1, peer: Some(peer) } };
+            let accepted = Accepted {
+                stream: Stream::accepted_tcp(socket),
+                visit: Visit {
+                    connection: 1,
+                    peer: Some(peer),
+                },
+            };
             let (door, plan) = (Arc::clone(&door), Arc::clone(&plan));
-            bench.door.scope.spawn("connection", serve_tcp(accepted, door, plan));
+            bench
+                .door
+                .scope
+                .spawn("connection", serve_tcp(accepted, door, plan));
             visitor
         };
         let (lobby, most) = (door.shared.admission.lobby(), 8);
@@ -527,8 +715,15 @@ mod tests {
             until(Progress::Silent, strangers.len().min(most - 1)).await;
         }
         let end = timeout(HANG, strangers[0].read(&mut [0])).await.unwrap();
-        assert!(!matches!(end, Ok(1..)), "the first stranger made room: {end:?}");
-        assert_eq!(lobby.count(Progress::Spoke), 1, "the newcomer is still there");
+        assert!(
+            !matches!(end, Ok(1..)),
+            "the first stranger made room: {end:?}"
+        );
+        assert_eq!(
+            lobby.count(Progress::Spoke),
+            1,
+            "the newcomer is still there"
+        );
         // What it says next is read: this is no hello, so now it has to go.
         newcomer.write_all(&[0; 512]).await.unwrap();
         until(Progress::Spoke, 0).await;
@@ -536,13 +731,33 @@ mod tests {
 
     #[test]
     fn a_target_is_an_address_or_a_name_and_never_port_zero() {
-        let open = |host: &str, port| Open { host: host.into(), port, ..Open::default() };
+        let open = |host: &str, port| Open {
+            host: host.into(),
+            port,
+            ..Open::default()
+        };
         assert_eq!(target_of(&open("::1", 80)).unwrap().to_string(), "[::1]:80");
-        assert_eq!(target_of(&open("192.0.2.1", 80)).unwrap().to_string(), "192.0.2.1:80");
-        assert_eq!(target_of(&open("Example.com", 443)).unwrap().to_string(), "example.com:443");
-        for (host, port) in [("", 80), ("a b", 80), ("example.com", 0), ("192.0.2.1", 0), ("x", 70_000), ("127.1", 80)]
-        {
-            assert_eq!(target_of(&open(host, port)).unwrap_err().status(), 400, "{host}:{port}");
+        assert_eq!(
+            target_of(&open("192.0.2.1", 80)).unwrap().to_string(),
+            "192.0.2.1:80"
+        );
+        assert_eq!(
+            target_of(&open("Example.com", 443)).unwrap().to_string(),
+            "example.com:443"
+        );
+        for (host, port) in [
+            ("", 80),
+            ("a b", 80),
+            ("example.com", 0),
+            ("192.0.2.1", 0),
+            ("x", 70_000),
+            ("127.1", 80),
+        ] {
+            assert_eq!(
+                target_of(&open(host, port)).unwrap_err().status(),
+                400,
+                "{host}:{port}"
+            );
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! In:    the grant of a carrier that is about to be welcomed.
 //! Out:   a permit for as long as the carrier lives; or why there is none.
-//! Never: lets one grant keep the others out. Once more than half of the permits are taken, a grant that has a quarter of
-//!        them gets no more. The check and the count are one step, under one lock.
+//! Never: lets one grant keep the others out. Once more than half of the permits are taken, a grant
+//!        that has a quarter of them gets no more. The check and the count are one step, under one
+//!        lock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +28,9 @@ struct Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPermit {
     /// All of them are taken.
-    #[error("this server has as many links as it may have (`limits.connections`, open files); try again later")]
+    #[error(
+        "this server has as many links as it may have (`limits.connections`, open files); try again later"
+    )]
     Full,
     /// The rest is for other grants.
     #[error(
@@ -40,7 +43,10 @@ pub enum NoPermit {
 impl LinkPermits {
     /// `most` permits.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Mutex::new(Taken { most, ..Taken::default() })))
+        Self(Arc::new(Mutex::new(Taken {
+            most,
+            ..Taken::default()
+        })))
     }
 
     /// Changes their number. Those in use above `most` stay until they come back.
@@ -72,7 +78,10 @@ impl LinkPermits {
         taken.count += 1;
         taken.by_grant.insert(grant, held + 1);
         drop(taken);
-        Ok(LinkPermit { permits: self.clone(), grant })
+        Ok(LinkPermit {
+            permits: self.clone(),
+            grant,
+        })
     }
 }
 
@@ -119,22 +128,34 @@ mod tests {
     fn one_grant_does_not_take_the_places_of_the_others() {
         let permits = LinkPermits::new(100);
         let (first, why) = take_all(&permits, 1);
-        assert_eq!((first.len(), why), (51, NoPermit::OverShare), "more than half of them are taken");
+        assert_eq!(
+            (first.len(), why),
+            (51, NoPermit::OverShare),
+            "more than half of them are taken"
+        );
         let (second, why) = take_all(&permits, 2);
         assert_eq!((second.len(), why), (25, NoPermit::OverShare));
         let (third, why) = take_all(&permits, 3);
         assert_eq!((third.len(), why), (24, NoPermit::Full));
         drop(first);
-        assert!(permits.take(grant(2)).is_ok(), "less than half are taken now");
+        assert!(
+            permits.take(grant(2)).is_ok(),
+            "less than half are taken now"
+        );
         drop((second, third));
         let taken = permits.0.lock();
-        assert!(taken.count == 0 && taken.by_grant.is_empty(), "nothing is remembered: {taken:?}");
+        assert!(
+            taken.count == 0 && taken.by_grant.is_empty(),
+            "nothing is remembered: {taken:?}"
+        );
     }
 
     #[test]
     fn a_number_that_is_lowered_lets_nothing_in_until_enough_have_ended() {
         let permits = LinkPermits::new(8);
-        let mut held: Vec<_> = (0..4).map(|number| permits.take(grant(number)).unwrap()).collect();
+        let mut held: Vec<_> = (0..4)
+            .map(|number| permits.take(grant(number)).unwrap())
+            .collect();
         permits.set(3);
         assert_eq!(permits.take(grant(9)).unwrap_err(), NoPermit::Full);
         held.truncate(2);
@@ -148,7 +169,11 @@ mod tests {
             let (first, _) = take_all(&permits, 1);
             assert_eq!(first.len(), most.min(most / 2 + 1), "{most}");
             let (second, why) = take_all(&permits, 2);
-            assert_eq!((first.len() + second.len(), why), (most, NoPermit::Full), "{most}");
+            assert_eq!(
+                (first.len() + second.len(), why),
+                (most, NoPermit::Full),
+                "{most}"
+            );
         }
     }
 

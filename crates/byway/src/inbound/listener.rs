@@ -1,8 +1,9 @@
 //! Listener: permit → accept → spawn → back off.
 //!
 //! In:    one bound socket of one worker.
-//! Out:   a task for each connection, on that worker or on a far less busy one. For as long as it lives it holds a seat, and
-//!        permits unless it may become a link: those take theirs when they are welcomed ([`Admit`]).
+//! Out:   a task for each connection, on that worker or on a far less busy one. For as long as it
+//!        lives it holds a seat, and permits unless it may become a link: those take theirs when
+//!        they are welcomed ([`Admit`]).
 //! Never: waits for a peer. Handshakes run in the connection's own task, under a deadline.
 
 use std::io;
@@ -35,9 +36,11 @@ pub struct Door {
     pub shared: Arc<Shared>,
     /// The listener, in this Plan and in a newer one.
     pub key: Arc<ListenerKey>,
-    /// What its connections are accepted for. A Plan that has another role for the listener has other doors for it.
+    /// What its connections are accepted for. A Plan that has another role for the listener has
+    /// other doors for it.
     pub role: RoleKind,
-    /// What a listener that no Plan has is for: the public port of an exposed service, a link that this node dialled.
+    /// What a listener that no Plan has is for: the public port of an exposed service, a link that
+    /// this node dialled.
     pub fixed: Option<Arc<ListenerPlan>>,
     /// Where it really listens, for people: port 0 has become the chosen port.
     pub address: Arc<Bind>,
@@ -54,8 +57,8 @@ pub struct Door {
 }
 
 impl Door {
-    /// The Plan in force and this listener's place in it; `None` once a newer Plan has no such listener, or has another role
-    /// for it.
+    /// The Plan in force and this listener's place in it; `None` once a newer Plan has no such
+    /// listener, or has another role for it.
     pub fn plan(&self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
         let plan = self.shared.plan.load_full();
         let listener = self.fixed.as_ref().or_else(|| plan.listener(&self.key));
@@ -63,14 +66,17 @@ impl Door {
         Some((plan, listener))
     }
 
-    /// A seat for the peer; `None` for one that is not counted: on this machine, on a Unix socket, or a trusted proxy with
-    /// many people behind it.
+    /// A seat for the peer; `None` for one that is not counted: on this machine, on a Unix socket,
+    /// or a trusted proxy with many people behind it.
     ///
     /// # Errors
     /// [`OverShare`], which is counted and logged: the connection is to be reset.
     pub fn seat(&self, peer: Option<SocketAddr>) -> Result<Option<Seat>, OverShare> {
-        let Some((_, listener)) = self.plan() else { return Ok(None) };
-        let Some(peer) = peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
+        let Some((_, listener)) = self.plan() else {
+            return Ok(None);
+        };
+        let Some(peer) = peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role))
+        else {
             return Ok(None);
         };
         let most = listener.limits.connections_per_peer;
@@ -86,21 +92,31 @@ impl Door {
         seat.map(Some).ok_or(OverShare)
     }
 
-    /// Waits until there are permits for one more connection, if it needs them now. `false`: there never will be.
+    /// Waits until there are permits for one more connection, if it needs them now. `false`: there
+    /// never will be.
     async fn has_room(&self) -> bool {
         match &self.admit {
-            Admit::WhenAccepted { listener, node, descriptors } => {
-                listener.acquire().await.is_ok() && node.acquire_many(*descriptors).await.is_ok()
-            }
+            Admit::WhenAccepted {
+                listener,
+                node,
+                descriptors,
+            } => listener.acquire().await.is_ok() && node.acquire_many(*descriptors).await.is_ok(),
             Admit::WhenWelcomed { .. } => true,
         }
     }
 
     async fn take_permits(&self) -> Option<[Option<OwnedSemaphorePermit>; 2]> {
         match &self.admit {
-            Admit::WhenAccepted { listener, node, descriptors } => {
+            Admit::WhenAccepted {
+                listener,
+                node,
+                descriptors,
+            } => {
                 let listener = Arc::clone(listener).acquire_owned().await.ok()?;
-                let node = Arc::clone(node).acquire_many_owned(*descriptors).await.ok()?;
+                let node = Arc::clone(node)
+                    .acquire_many_owned(*descriptors)
+                    .await
+                    .ok()?;
                 Some([Some(listener), Some(node)])
             }
             Admit::WhenWelcomed { .. } => Some([None, None]),
@@ -129,8 +145,8 @@ pub struct Accepted {
     pub visit: Visit,
 }
 
-/// A group of sockets that is served, one on each worker. The role of its doors may be replaced: its sockets stay, so no
-/// connection that waits in their queues is lost.
+/// A group of sockets that is served, one on each worker. The role of its doors may be replaced:
+/// its sockets stay, so no connection that waits in their queues is lost.
 pub struct Opened(Vec<Arc<ArcSwap<Post>>>);
 
 /// What one socket leads to: the door of its own worker, and those of all workers.
@@ -153,10 +169,13 @@ impl Opened {
 
     /// Accepts nothing more, and lets what was accepted finish.
     pub fn drain(&self) {
-        self.0.iter().for_each(|post| post.load().door.scope.drain());
+        self.0
+            .iter()
+            .for_each(|post| post.load().door.scope.drain());
     }
 
-    /// From now on connections go to `doors`; those that were accepted before drain. There are as many as before.
+    /// From now on connections go to `doors`; those that were accepted before drain. There are as
+    /// many as before.
     pub fn replace(&self, doors: Vec<Arc<Door>>) {
         for (post, new) in self.0.iter().zip(posts(doors)) {
             // The socket looks for its new door when the old one drains.
@@ -167,7 +186,12 @@ impl Opened {
 
 fn posts(doors: Vec<Arc<Door>>) -> impl Iterator<Item = Arc<Post>> {
     let crew = Crew::new(doors.clone());
-    doors.into_iter().map(move |door| Arc::new(Post { door, crew: Arc::clone(&crew) }))
+    doors.into_iter().map(move |door| {
+        Arc::new(Post {
+            door,
+            crew: Arc::clone(&crew),
+        })
+    })
 }
 
 /// Accepts until the door's scope drains and no other door has taken its place.
@@ -193,16 +217,21 @@ async fn serve(socket: Socket, post: Arc<ArcSwap<Post>>) {
 
 async fn accept_all(acceptor: &Acceptor, door: &Arc<Door>, crew: &Crew) {
     let mut back_off = BackOff::default();
-    // While nobody comes, the permit only has to be there: held, the last one would keep another worker's visitors out.
-    // A worker that loses it to another has accepted one connection at most, which waits for the next.
-    // The semaphore is never closed, so the only way out is the drain in `serve`.
+    // While nobody comes, the permit only has to be there: held, the last one would keep another
+    // worker's visitors out. A worker that loses it to another has accepted one connection at most,
+    // which waits for the next. The semaphore is never closed, so the only way out is the drain in
+    // `serve`.
     while door.has_room().await {
         match acceptor.accept().await {
             Ok(mut arrived) => {
                 back_off = BackOff::default();
                 // One over its share is reset at once.
-                let Ok(seat) = door.seat(arrived.visit.peer) else { continue };
-                let Some(permits) = door.take_permits().await else { return };
+                let Ok(seat) = door.seat(arrived.visit.peer) else {
+                    continue;
+                };
+                let Some(permits) = door.take_permits().await else {
+                    return;
+                };
                 arrived.visit.connection = door.shared.counters.accepted.add(1);
                 let taker = crew.place(door);
                 let held = (Busy::new(&taker), permits, seat);
@@ -230,7 +259,9 @@ fn spawn(accepted: Accepted, door: Arc<Door>, held: impl Send + 'static) {
 fn hand_over(arrived: Arrived, door: Arc<Door>, held: impl Send + 'static) {
     let leaving = match arrived.leave() {
         Ok(leaving) => leaving,
-        Err(error) => return tracing::debug!(%error, "a connection could not be handed to another worker"),
+        Err(error) => {
+            return tracing::debug!(%error, "a connection could not be handed to another worker");
+        }
     };
     door.shared.counters.handed_over.add(1);
     let scope = door.scope.clone();
@@ -238,16 +269,21 @@ fn hand_over(arrived: Arrived, door: Arc<Door>, held: impl Send + 'static) {
         let _held = held;
         match leaving.arrive() {
             Ok(arrived) => connect(arrived.stay(), door).await,
-            Err(error) => tracing::debug!(%error, "a connection could not be registered with another worker"),
+            Err(error) => {
+                tracing::debug!(%error, "a connection could not be registered with another worker")
+            }
         }
     });
 }
 
-/// One connection, by the role that the Plan gives its listener now. Boxed, so that it has the room of its own role only.
+/// One connection, by the role that the Plan gives its listener now. Boxed, so that it has the room
+/// of its own role only.
 pub(super) async fn connect(accepted: Accepted, door: Arc<Door>) {
     let shared = Arc::clone(&door.shared);
     let _open = Held::new(&shared.counters.connections);
-    let Some((plan, listener)) = door.plan() else { return };
+    let Some((plan, listener)) = door.plan() else {
+        return;
+    };
     match &listener.role {
         Role::Edge(_) => Box::pin(http1::serve_edge(accepted, door)).await,
         Role::Egress(_) => Box::pin(mixed::serve(accepted, door, plan, listener)).await,
@@ -284,12 +320,21 @@ impl Acceptor {
         match self {
             Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Ok(Arrived { socket: Registered::Tcp(socket), visit: Visit { peer: Some(peer), connection: 0 } })
+                Ok(Arrived {
+                    socket: Registered::Tcp(socket),
+                    visit: Visit {
+                        peer: Some(peer),
+                        connection: 0,
+                    },
+                })
             }
             #[cfg(unix)]
             Self::Unix(listener) => {
                 let (socket, _) = listener.accept().await?;
-                Ok(Arrived { socket: Registered::Unix(socket), visit: Visit::default() })
+                Ok(Arrived {
+                    socket: Registered::Unix(socket),
+                    visit: Visit::default(),
+                })
             }
         }
     }
@@ -326,7 +371,10 @@ impl Arrived {
             #[cfg(unix)]
             Registered::Unix(socket) => Stream::unix(socket),
         };
-        Accepted { stream, visit: self.visit }
+        Accepted {
+            stream,
+            visit: self.visit,
+        }
     }
 
     fn leave(self) -> io::Result<Leaving> {
@@ -335,7 +383,10 @@ impl Arrived {
             #[cfg(unix)]
             Registered::Unix(socket) => Unregistered::Unix(socket.into_std()?),
         };
-        Ok(Leaving { socket, visit: self.visit })
+        Ok(Leaving {
+            socket,
+            visit: self.visit,
+        })
     }
 }
 
@@ -345,19 +396,31 @@ impl Leaving {
         let socket = match self.socket {
             Unregistered::Tcp(socket) => Registered::Tcp(tokio::net::TcpStream::from_std(socket)?),
             #[cfg(unix)]
-            Unregistered::Unix(socket) => Registered::Unix(tokio::net::UnixStream::from_std(socket)?),
+            Unregistered::Unix(socket) => {
+                Registered::Unix(tokio::net::UnixStream::from_std(socket)?)
+            }
         };
-        Ok(Arrived { socket, visit: self.visit })
+        Ok(Arrived {
+            socket,
+            visit: self.visit,
+        })
     }
 }
 
-/// The connection died between the handshake and our accept: its own affair (accept(2), "error handling").
+/// The connection died between the handshake and our accept: its own affair (accept(2), "error
+/// handling").
 fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | HostUnreachable | NetworkUnreachable)
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | HostUnreachable | NetworkUnreachable
+    )
 }
 
-/// The wait after a failed accept (descriptors exhausted, mostly): 5 ms, doubled up to 1 s, until one succeeds.
+/// The wait after a failed accept (descriptors exhausted, mostly): 5 ms, doubled up to 1 s, until
+/// one succeeds.
 #[derive(Default)]
 struct BackOff {
     failures: u32,
@@ -379,7 +442,9 @@ impl BackOff {
                 door.address
             );
         }
-        let wait = Self::FIRST.saturating_mul(1 << self.failures.min(8)).min(Self::MOST);
+        let wait = Self::FIRST
+            .saturating_mul(1 << self.failures.min(8))
+            .min(Self::MOST);
         self.failures = self.failures.saturating_add(1);
         sleep(wait).await;
     }

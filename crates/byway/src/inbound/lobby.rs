@@ -2,10 +2,11 @@
 //!
 //! In:    the address and the transport of each new connection, and what it has achieved so far.
 //! Out:   a guest, until it is welcomed; or the word that it has to leave.
-//! Never: lets a newcomer wait for those who say nothing. When it is full, connections that have sent nothing are evicted
-//!        first, then those without a proven key, then the rest; but no class is evicted below a quarter of the places
-//!        while another has more, so that each newcomer has time for its next step. Within a class: the transport with
-//!        the most guests, there the address with the most, there the oldest.
+//! Never: lets a newcomer wait for those who say nothing. When it is full, connections that have
+//!        sent nothing are evicted first, then those without a proven key, then the rest; but no
+//!        class is evicted below a quarter of the places while another has more, so that each
+//!        newcomer has time for its next step. Within a class: the transport with the most guests,
+//!        there the address with the most, there the oldest.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -65,22 +66,43 @@ impl Lobby {
     /// With room for `most` guests, and for one at least.
     pub fn new(most: usize) -> Self {
         let (entries, classes) = Default::default();
-        Self(Arc::new(Mutex::new(Guests { most: most.max(1), next: 0, entries, classes })))
+        Self(Arc::new(Mutex::new(Guests {
+            most: most.max(1),
+            next: 0,
+            entries,
+            classes,
+        })))
     }
 
     /// Takes a new connection in. If there is no room, another has to leave.
     pub fn enter(&self, peer: Option<SocketAddr>, by: CarrierKind, progress: Progress) -> Guest {
-        let peer = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| household(peer.ip()));
+        let peer = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| {
+            household(peer.ip())
+        });
         let mut guests = self.0.lock();
-        let gone = (guests.entries.len() >= guests.most).then(|| guests.remove_one()).flatten();
+        let gone = (guests.entries.len() >= guests.most)
+            .then(|| guests.remove_one())
+            .flatten();
         let (number, leave) = (guests.next, CancellationToken::new());
         guests.next += 1;
-        guests.insert(number, Entry { peer, by, progress, leave: leave.clone() });
+        guests.insert(
+            number,
+            Entry {
+                peer,
+                by,
+                progress,
+                leave: leave.clone(),
+            },
+        );
         drop(guests);
         if let Some(gone) = gone {
             gone.cancel();
         }
-        Guest { lobby: self.clone(), number, leave }
+        Guest {
+            lobby: self.clone(),
+            number,
+            leave,
+        }
     }
 
     /// Whether at least half of the places are taken: addresses have to be proven from here on.
@@ -89,12 +111,15 @@ impl Lobby {
         guests.entries.len() * 2 >= guests.most
     }
 
-    /// Changes the number of places, to one at least. Guests that are too many leave, as if others had come.
+    /// Changes the number of places, to one at least. Guests that are too many leave, as if others
+    /// had come.
     pub fn set_most(&self, most: usize) {
         let mut guests = self.0.lock();
         guests.most = most.max(1);
         while guests.entries.len() > guests.most {
-            let Some(gone) = guests.remove_one() else { break };
+            let Some(gone) = guests.remove_one() else {
+                break;
+            };
             gone.cancel();
         }
     }
@@ -117,7 +142,9 @@ impl Guests {
         let share = self.most / CLASS_SHARE;
         let counts = || self.classes.iter().map(Class::count);
         // With few places every class may be within its share: then the first that has a guest.
-        let class = counts().position(|count| count > share).or_else(|| counts().position(|count| count > 0))?;
+        let class = counts()
+            .position(|count| count > share)
+            .or_else(|| counts().position(|count| count > 0))?;
         let oldest = self.classes.get(class)?.oldest_of_the_most()?;
         self.remove(oldest).map(|entry| entry.leave)
     }
@@ -144,7 +171,11 @@ impl Class {
     }
 
     fn oldest_of_the_most(&self) -> Option<u64> {
-        let crowd = if self.tls.count >= self.quic.count { &self.tls } else { &self.quic };
+        let crowd = if self.tls.count >= self.quic.count {
+            &self.tls
+        } else {
+            &self.quic
+        };
         let order = |numbers: &&BTreeSet<u64>| (numbers.len(), Reverse(numbers.first().copied()));
         crowd.by_peer.values().max_by_key(order)?.first().copied()
     }
@@ -157,7 +188,9 @@ impl Crowd {
     }
 
     fn remove(&mut self, peer: IpAddr, number: u64) {
-        let Some(numbers) = self.by_peer.get_mut(&peer) else { return };
+        let Some(numbers) = self.by_peer.get_mut(&peer) else {
+            return;
+        };
         self.count -= usize::from(numbers.remove(&number));
         if numbers.is_empty() {
             self.by_peer.remove(&peer);
@@ -177,7 +210,11 @@ impl Guest {
     /// Notes what the connection has achieved. It is never taken back.
     pub fn advance(&self, progress: Progress) {
         let mut guests = self.lobby.0.lock();
-        if guests.entries.get(&self.number).is_none_or(|entry| entry.progress >= progress) {
+        if guests
+            .entries
+            .get(&self.number)
+            .is_none_or(|entry| entry.progress >= progress)
+        {
             return;
         }
         if let Some(entry) = guests.remove(self.number) {
@@ -223,7 +260,10 @@ mod tests {
         let single = silent(&lobby, "192.0.2.1");
         let crowd: Vec<_> = (0..3).map(|_| silent(&lobby, "192.0.2.2")).collect();
         let newcomer = silent(&lobby, "192.0.2.3");
-        assert_eq!(crowd.iter().map(left).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(
+            crowd.iter().map(left).collect::<Vec<_>>(),
+            [true, false, false]
+        );
         assert!(!left(&single) && !left(&newcomer));
         let _another = silent(&lobby, "192.0.2.4");
         assert!(left(&crowd[1]) && !left(&single));
@@ -240,27 +280,46 @@ mod tests {
             newcomer.advance(progress);
             newcomer
         });
-        let strangers: Vec<_> = (0..200).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent)).collect();
+        let strangers: Vec<_> = (0..200)
+            .map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent))
+            .collect();
         assert!(!newcomers.iter().any(left));
-        assert_eq!(strangers.iter().filter(|stranger| !left(stranger)).count(), 14);
+        assert_eq!(
+            strangers.iter().filter(|stranger| !left(stranger)).count(),
+            14
+        );
     }
 
     #[test]
     fn those_without_a_proven_key_are_evicted_before_those_with_one() {
         let lobby = Lobby::new(16);
         let proven = lobby.enter(at("192.0.2.1"), CarrierKind::Tls, Progress::Proven);
-        let strangers: Vec<_> = (0..200).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke)).collect();
+        let strangers: Vec<_> = (0..200)
+            .map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke))
+            .collect();
         assert!(!left(&proven));
-        assert_eq!(strangers.iter().filter(|stranger| !left(stranger)).count(), 15);
+        assert_eq!(
+            strangers.iter().filter(|stranger| !left(stranger)).count(),
+            15
+        );
     }
 
     #[test]
     fn connections_with_progress_leave_newcomers_the_time_for_their_first_byte() {
         let lobby = Lobby::new(16);
-        let _slow: Vec<_> = (0..40).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke)).collect();
-        let newcomers: Vec<_> = (40..44).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent)).collect();
-        assert!(!newcomers.iter().any(left), "a quarter of the places is theirs");
-        let _more: Vec<_> = (44..80).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke)).collect();
+        let _slow: Vec<_> = (0..40)
+            .map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke))
+            .collect();
+        let newcomers: Vec<_> = (40..44)
+            .map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent))
+            .collect();
+        assert!(
+            !newcomers.iter().any(left),
+            "a quarter of the places is theirs"
+        );
+        let _more: Vec<_> = (44..80)
+            .map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke))
+            .collect();
         assert!(!newcomers.iter().any(left));
     }
 
@@ -268,7 +327,9 @@ mod tests {
     fn strangers_by_tcp_do_not_evict_a_newcomer_by_quic_with_the_same_progress() {
         let lobby = Lobby::new(16);
         let newcomer = lobby.enter(at("192.0.2.1"), CarrierKind::Quic, Progress::Spoke);
-        let _strangers: Vec<_> = (0..200).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke)).collect();
+        let _strangers: Vec<_> = (0..200)
+            .map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke))
+            .collect();
         assert!(!left(&newcomer));
     }
 
@@ -276,11 +337,15 @@ mod tests {
     fn guests_leave_when_their_places_become_fewer() {
         let lobby = Lobby::new(4);
         let proven = lobby.enter(at("192.0.2.1"), CarrierKind::Tls, Progress::Proven);
-        let others: Vec<_> = (0..3).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent)).collect();
+        let others: Vec<_> = (0..3)
+            .map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent))
+            .collect();
         lobby.set_most(1);
         assert!(others.iter().all(left) && !left(&proven));
         lobby.set_most(3);
-        let _more: Vec<_> = (0..2).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent)).collect();
+        let _more: Vec<_> = (0..2)
+            .map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent))
+            .collect();
         assert!(!left(&proven));
     }
 
@@ -296,6 +361,11 @@ mod tests {
         drop(guests);
         let guests = lobby.0.lock();
         assert!(guests.entries.is_empty() && guests.classes.iter().all(|class| class.count() == 0));
-        assert!(guests.classes.iter().all(|class| class.tls.by_peer.is_empty() && class.quic.by_peer.is_empty()));
+        assert!(
+            guests
+                .classes
+                .iter()
+                .all(|class| class.tls.by_peer.is_empty() && class.quic.by_peer.is_empty())
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Metrics: what a `[metrics]` listener answers: this node's numbers, and whether it serves.
 //!
 //! In:    an accepted connection.
-//! Out:   `GET /metrics`: the exposition; `GET /healthz`: 200 while the node serves, 503 once it is leaving.
+//! Out:   `GET /metrics`: the exposition; `GET /healthz`: 200 while the node serves, 503 once it is
+//!        leaving.
 //! Never: another path (404), another method (405), or a request body.
 
 use std::sync::Arc;
@@ -22,11 +23,16 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, listener: Arc<ListenerPl
     let mut downstream = Conn::new(accepted.stream);
     let (limits, mut head) = (&listener.limits, RequestHead::default());
     for served in 0..limits.requests_per_connection {
-        let Some(head_bytes) = next_head(&mut downstream, &mut head, limits, served, &door).await else { break };
+        let Some(head_bytes) = next_head(&mut downstream, &mut head, limits, served, &door).await
+        else {
+            break;
+        };
         let close = match head_bytes {
             Ok(n) => {
                 let request = head.view(downstream.unread());
-                let close = !request.keep_alive() || request.framing() != Framed::None || door.scope.is_draining();
+                let close = !request.keep_alive()
+                    || request.framing() != Framed::None
+                    || door.scope.is_draining();
                 let answer = answer(&request, &door);
                 let is_head = request.method() == b"HEAD";
                 downstream.consume(n);
@@ -47,7 +53,8 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, listener: Arc<ListenerPl
     downstream.close().await;
 }
 
-/// The length of the next head, or the status of what stands in its place; none if nobody asks any more.
+/// The length of the next head, or the status of what stands in its place; none if nobody asks any
+/// more.
 async fn next_head(
     downstream: &mut Conn,
     head: &mut RequestHead,
@@ -56,7 +63,12 @@ async fn next_head(
     door: &Door,
 ) -> Option<Result<usize, u16>> {
     let begun = Instant::now();
-    let mut deadline = begun + if served == 0 { limits.head_timeout } else { limits.keep_alive };
+    let mut deadline = begun
+        + if served == 0 {
+            limits.head_timeout
+        } else {
+            limits.keep_alive
+        };
     loop {
         if !downstream.unread().is_empty() {
             match head.parse(downstream.unread(), &codec_limits(limits)) {
@@ -101,10 +113,23 @@ fn answer(request: &Request<'_>, door: &Door) -> Answer {
         return Answer::of(405);
     }
     match request.path() {
-        b"/metrics" => Answer { status: 200, content_type: CONTENT_TYPE, body: prometheus::text(&door.shared) },
-        b"/healthz" if door.scope.is_draining() => Answer { body: "draining\n".into(), ..Answer::of(503) },
-        b"/healthz" => Answer { body: "ok\n".into(), ..Answer::of(200) },
-        _ => Answer { body: "404 Not Found\nthere are /metrics and /healthz\n".into(), ..Answer::of(404) },
+        b"/metrics" => Answer {
+            status: 200,
+            content_type: CONTENT_TYPE,
+            body: prometheus::text(&door.shared),
+        },
+        b"/healthz" if door.scope.is_draining() => Answer {
+            body: "draining\n".into(),
+            ..Answer::of(503)
+        },
+        b"/healthz" => Answer {
+            body: "ok\n".into(),
+            ..Answer::of(200)
+        },
+        _ => Answer {
+            body: "404 Not Found\nthere are /metrics and /healthz\n".into(),
+            ..Answer::of(404)
+        },
     }
 }
 

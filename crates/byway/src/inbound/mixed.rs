@@ -2,7 +2,8 @@
 //!
 //! In:    an accepted connection of an egress.
 //! Out:   the connection, handed on with its first bytes still unread.
-//! Never: guesses: a byte that begins none of these protocols ends the connection with a log line that says so.
+//! Never: guesses: a byte that begins none of these protocols ends the connection with a log line
+//!        that says so.
 
 use std::sync::Arc;
 
@@ -15,7 +16,12 @@ use crate::config::{ListenerPlan, Plan};
 use crate::exchange::conn::Conn;
 
 /// Serves one connection of an egress.
-pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listener: Arc<ListenerPlan>) {
+pub async fn serve(
+    accepted: Accepted,
+    door: Arc<Door>,
+    plan: Arc<Plan>,
+    listener: Arc<ListenerPlan>,
+) {
     let Accepted { stream, visit } = accepted;
     let mut downstream = Conn::new(stream);
     let first = timeout(listener.limits.handshake_timeout, downstream.fill()).await;
@@ -24,12 +30,20 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listene
     }
     match downstream.unread().first() {
         Some(4 | 5) => Box::pin(socks::serve(downstream, visit, door, plan, listener)).await,
-        Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => Box::pin(http1::serve_egress(downstream, visit, door)).await,
+        Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => {
+            Box::pin(http1::serve_egress(downstream, visit, door)).await
+        }
         first => {
             let counters = &door.shared.counters;
             counters.malformed_handshakes.add(1);
-            let Some(line) = counters.repeats.malformed_handshakes.count() else { return downstream.close_quietly() };
-            let guess = if first == Some(&0x16) { " (TLS? this port speaks SOCKS and plain HTTP)" } else { "" };
+            let Some(line) = counters.repeats.malformed_handshakes.count() else {
+                return downstream.close_quietly();
+            };
+            let guess = if first == Some(&0x16) {
+                " (TLS? this port speaks SOCKS and plain HTTP)"
+            } else {
+                ""
+            };
             tracing::info!(
                 peer = visit.peer.map(display), listener = %door.address, left_out = line.left_out,
                 "neither SOCKS nor HTTP: the connection began with byte {:#04x}{guess}", first.copied().unwrap_or_default()

@@ -39,44 +39,79 @@ impl<'a> Passage<'a> {
         user: Option<&'a str>,
         protocol: &'static str,
     ) -> Self {
-        Self { door, visit, listener, user, protocol, allowed: None, has_line: true, begun: Instant::now() }
+        Self {
+            door,
+            visit,
+            listener,
+            user,
+            protocol,
+            allowed: None,
+            has_line: true,
+            begun: Instant::now(),
+        }
     }
 
     /// A relay begins now, by this permission.
     #[must_use]
     pub fn through(self, allowed: &'a Allowed) -> Self {
         self.door.shared.counters.relays.add(1);
-        Self { allowed: Some(allowed), begun: Instant::now(), ..self }
+        Self {
+            allowed: Some(allowed),
+            begun: Instant::now(),
+            ..self
+        }
     }
 
     /// Its requests have lines of their own in the access log: the tunnel is only counted.
     #[must_use]
     pub fn without_line(self) -> Self {
-        Self { has_line: false, ..self }
+        Self {
+            has_line: false,
+            ..self
+        }
     }
 
     /// It has ended.
     pub fn ended(&self, end: &End) {
         tracing::debug!(listener = %self.door.address, "relay ended: {end}");
-        self.note(|| self.target(), 200, end.bytes, self.begun.elapsed().as_micros() as u64, Ending::of_relay(end));
+        self.note(
+            || self.target(),
+            200,
+            end.bytes,
+            self.begun.elapsed().as_micros() as u64,
+            Ending::of_relay(end),
+        );
     }
 
     /// The client left before anything was relayed.
     pub fn left(&self) {
-        let fault = Fault::new(Who::Downstream, Kind::ClosedEarly, "the client left before the tunnel was open");
-        self.note(|| self.target(), fault.status(), Bytes::default(), 0, Ending::of_fault(&fault, "dial"));
+        let fault = Fault::new(
+            Who::Downstream,
+            Kind::ClosedEarly,
+            "the client left before the tunnel was open",
+        );
+        self.note(
+            || self.target(),
+            fault.status(),
+            Bytes::default(),
+            0,
+            Ending::of_fault(&fault, "dial"),
+        );
     }
 
     fn target(&self) -> String {
         match self.allowed.map(Allowed::outbound) {
-            Some(Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target)) => target.to_string(),
+            Some(
+                Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target),
+            ) => target.to_string(),
             Some(Outbound::Service(name)) => name.to_string(),
             Some(Outbound::Pooled(route)) => route.name.to_string(),
             None => String::new(),
         }
     }
 
-    /// There was none: `fault` says why. Without a `target`, it is the listener's own, if it has one.
+    /// There was none: `fault` says why. Without a `target`, it is the listener's own, if it has
+    /// one.
     pub fn refused(&self, target: Option<&Target>, fault: &Fault) {
         let target = || match (target, &self.listener.role) {
             (Some(target), _) => target.to_string(),
@@ -84,10 +119,23 @@ impl<'a> Passage<'a> {
             (None, Role::Exposed(name)) => name.to_string(),
             (None, _) => String::new(),
         };
-        self.note(target, fault.status(), Bytes::default(), 0, Ending::of_fault(fault, "dial"));
+        self.note(
+            target,
+            fault.status(),
+            Bytes::default(),
+            0,
+            Ending::of_fault(fault, "dial"),
+        );
     }
 
-    fn note(&self, target: impl FnOnce() -> String, status: u16, bytes: Bytes, took_us: u64, ending: Ending) {
+    fn note(
+        &self,
+        target: impl FnOnce() -> String,
+        status: u16,
+        bytes: Bytes,
+        took_us: u64,
+        ending: Ending,
+    ) {
         let station = self.door.scope.station();
         station.ledger.ends.note(ending);
         if !self.has_line || !station.page.is_on() {
@@ -99,11 +147,18 @@ impl<'a> Passage<'a> {
             listener: &self.listener.name,
             peer: self.visit.peer,
             user: self.user,
-            asked: Asked::Tunnel { target: &target(), protocol: self.protocol, status },
+            asked: Asked::Tunnel {
+                target: &target(),
+                protocol: self.protocol,
+                status,
+            },
             status: 0,
             bytes_in: bytes.up,
             bytes_out: bytes.down,
-            timers: Timers { transfer_us: took_us, ..Timers::default() },
+            timers: Timers {
+                transfer_us: took_us,
+                ..Timers::default()
+            },
             upstream: None,
             reused: false,
             retried: false,

@@ -1,8 +1,10 @@
 //! Peers: how many connections each address holds on one listener.
 //!
 //! In:    the address of an accepted connection.
-//! Out:   a seat for as long as the connection lives, or none when the address holds its share already.
-//! Never: remembers an address that holds nothing; the map is bounded by the connections themselves.
+//! Out:   a seat for as long as the connection lives, or none when the address holds its share
+//!        already.
+//! Never: remembers an address that holds nothing; the map is bounded by the connections
+//!        themselves.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,7 +17,8 @@ use parking_lot::Mutex;
 pub struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 impl Peers {
-    /// A seat for `peer`, or `None` when it holds `most` already. IPv6 peers count by /64, which is what one person holds.
+    /// A seat for `peer`, or `None` when it holds `most` already. IPv6 peers count by /64, which is
+    /// what one person holds.
     pub fn seat(&self, peer: IpAddr, most: usize) -> Option<Seat> {
         let peer = household(peer);
         let mut held = self.0.lock();
@@ -25,7 +28,10 @@ impl Peers {
         }
         *count += 1;
         drop(held);
-        Some(Seat { peers: self.clone(), peer })
+        Some(Seat {
+            peers: self.clone(),
+            peer,
+        })
     }
 }
 

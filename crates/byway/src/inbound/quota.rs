@@ -2,8 +2,8 @@
 //!
 //! In:    how many there may be.
 //! Out:   the semaphore that hands them out, which stays the same.
-//! Never: takes a permit from a connection that has one. When there are too many, permits are retired as they come back,
-//!        and nothing new gets one until the number is right.
+//! Never: takes a permit from a connection that has one. When there are too many, permits are
+//!        retired as they come back, and nothing new gets one until the number is right.
 
 use std::sync::Arc;
 
@@ -21,7 +21,10 @@ impl Quota {
     /// `most` permits.
     pub fn new(most: usize) -> Self {
         let most = most.min(Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(most)), most: Mutex::new(most) }
+        Self {
+            permits: Arc::new(Semaphore::new(most)),
+            most: Mutex::new(most),
+        }
     }
 
     /// The permits.
@@ -39,7 +42,10 @@ impl Quota {
             return None;
         }
         let in_use = (before - most) - self.permits.forget_permits(before - most);
-        (in_use > 0).then(|| Excess { permits: Arc::clone(&self.permits), count: in_use })
+        (in_use > 0).then(|| Excess {
+            permits: Arc::clone(&self.permits),
+            count: in_use,
+        })
     }
 }
 
@@ -52,8 +58,8 @@ pub struct Excess {
 }
 
 impl Excess {
-    /// Retires them as they come back, before anything that asks later gets one. Cancel safe: what is not retired by then
-    /// is free again.
+    /// Retires them as they come back, before anything that asks later gets one. Cancel safe: what
+    /// is not retired by then is free again.
     pub async fn retire(self) {
         let count = u32::try_from(self.count).unwrap_or(u32::MAX);
         if let Ok(permits) = self.permits.acquire_many(count).await {
@@ -92,13 +98,18 @@ mod tests {
     #[tokio::test]
     async fn permits_in_use_are_retired_as_they_come_back_before_another_is_given() {
         let quota = Quota::new(4);
-        let mut in_use: Vec<_> = (0..4).map(|_| quota.permits().try_acquire().unwrap()).collect();
+        let mut in_use: Vec<_> = (0..4)
+            .map(|_| quota.permits().try_acquire().unwrap())
+            .collect();
         let mut retiring = Box::pin(quota.set(2).unwrap().retire());
         assert!(poll_once(&mut retiring).await.is_pending());
         for left in [3, 2] {
             in_use.pop();
             assert_eq!(in_use.len(), left);
-            assert!(quota.permits().try_acquire().is_err(), "{left} are in use, and 2 are the most");
+            assert!(
+                quota.permits().try_acquire().is_err(),
+                "{left} are in use, and 2 are the most"
+            );
         }
         retiring.await;
         in_use.pop();

@@ -1,7 +1,8 @@
 //! Record: what is written down of an HTTP request once it has ended.
 //!
 //! In:    the request, what moved and when, and how it ended.
-//! Out:   the numbers of its worker and listener; its line in the access log; a report to the agent of the service.
+//! Out:   the numbers of its worker and listener; its line in the access log; a report to the agent
+//!        of the service.
 //! Never: reads a field unless a line or a report is wanted, and never allocates but for a report.
 
 use tokio::time::Instant;
@@ -62,7 +63,11 @@ impl Record<'_> {
             ending,
         };
         station.page.note(&entry);
-        if moved.reports.as_ref().is_some_and(|reports| !reports.send(&entry)) {
+        if moved
+            .reports
+            .as_ref()
+            .is_some_and(|reports| !reports.send(&entry))
+        {
             self.door.shared.counters.reports_dropped.add(1);
         }
     }

@@ -2,15 +2,16 @@
 //!
 //! In:    a connection whose first byte is 5 or 4.
 //! Out:   a relay to the target, once the far side has connected and success was answered.
-//! Never: BIND and UDP ASSOCIATE (answered 07), and never a target without the user that the listener asks for.
+//! Never: BIND and UDP ASSOCIATE (answered 07), and never a target without the user that the
+//!        listener asks for.
 
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use byway_dial::socks::{
-    Command, Greeting, Login, LoginStatus, Method, MethodChoice, Parsed, Reply, Reply4, ReplyCode, ReplyCode4, Request,
-    Request4, SocksError,
+    Command, Greeting, Login, LoginStatus, Method, MethodChoice, Parsed, Reply, Reply4, ReplyCode,
+    ReplyCode4, Request, Request4, SocksError,
 };
 use byway_dial::{Dialled, Read, Target};
 use tokio::time::timeout;
@@ -26,10 +27,25 @@ use crate::outbound;
 use crate::route::{Allowed, Ask, Inquiry, policy};
 
 /// Serves one SOCKS connection.
-pub async fn serve(downstream: Conn, visit: Visit, door: Arc<Door>, plan: Arc<Plan>, listener: Arc<ListenerPlan>) {
-    let Role::Egress(egress) = &listener.role else { return };
-    let mut session =
-        Session { downstream, visit, door: &door, plan: &plan, listener: &listener, egress, refused: None };
+pub async fn serve(
+    downstream: Conn,
+    visit: Visit,
+    door: Arc<Door>,
+    plan: Arc<Plan>,
+    listener: Arc<ListenerPlan>,
+) {
+    let Role::Egress(egress) = &listener.role else {
+        return;
+    };
+    let mut session = Session {
+        downstream,
+        visit,
+        door: &door,
+        plan: &plan,
+        listener: &listener,
+        egress,
+        refused: None,
+    };
     // Boxed: the handshake's room goes before the relay begins.
     match Box::pin(session.open()).await {
         Ok(tunnel) => connect::relay(session.downstream, tunnel, &visit, &door, &listener).await,
@@ -76,17 +92,27 @@ impl Session<'_> {
     async fn open(&mut self) -> Result<Tunnel, Fault> {
         let limit = self.listener.limits.handshake_timeout;
         let asked = timeout(limit, self.negotiate()).await.map_err(|_| {
-            let detail = format!("the SOCKS handshake was not complete within handshake_timeout, {limit:?}");
+            let detail =
+                format!("the SOCKS handshake was not complete within handshake_timeout, {limit:?}");
             Fault::new(Who::Downstream, Kind::Deadline(Deadline::Handshake), detail)
         })??;
         let opened = {
-            let dialling = pin!(dial(self.door, self.plan, self.listener, self.visit.peer, &asked));
+            let dialling = pin!(dial(
+                self.door,
+                self.plan,
+                self.listener,
+                self.visit.peer,
+                &asked
+            ));
             unless_gone(self.downstream.stream(), dialling).await
         };
         match opened {
             Ok((dialled, allowed)) => {
                 granted(asked.dialect, &dialled, self.downstream.queue());
-                Ok(Tunnel::opened(dialled.stream, allowed, asked.dialect.word()).used_by(asked.user))
+                Ok(
+                    Tunnel::opened(dialled.stream, allowed, asked.dialect.word())
+                        .used_by(asked.user),
+                )
             }
             Err(fault) => {
                 refused(asked.dialect, &fault, self.downstream.queue());
@@ -111,11 +137,16 @@ impl Session<'_> {
         let fault = match request.command() {
             // A user id without a password proves nothing.
             _ if !self.egress.users.is_empty() => {
-                let detail = "SOCKS4 has no passwords and this egress asks for one; use SOCKS5 or HTTP";
+                let detail =
+                    "SOCKS4 has no passwords and this egress asks for one; use SOCKS5 or HTTP";
                 Fault::new(Who::Downstream, Kind::Unauthorized, detail)
             }
             Command::Connect => {
-                return Ok(Asked { dialect: Dialect::V4, target: request.target().clone(), user: None });
+                return Ok(Asked {
+                    dialect: Dialect::V4,
+                    target: request.target().clone(),
+                    user: None,
+                });
             }
             _ => unsupported(),
         };
@@ -136,7 +167,11 @@ impl Session<'_> {
             Err(fault) => return Err(self.refuse(Dialect::V5, fault)),
         };
         match request.command() {
-            Command::Connect => Ok(Asked { dialect: Dialect::V5, target: request.target().clone(), user }),
+            Command::Connect => Ok(Asked {
+                dialect: Dialect::V5,
+                target: request.target().clone(),
+                user,
+            }),
             _ => Err(self.refuse(Dialect::V5, unsupported())),
         }
     }
@@ -146,7 +181,9 @@ impl Session<'_> {
         if !greeting.offers(method) {
             MethodChoice::NoneAcceptable.encode(self.downstream.queue());
             let detail = match method {
-                Method::Password => "this egress asks for a user and a password, and the SOCKS client offered neither",
+                Method::Password => {
+                    "this egress asks for a user and a password, and the SOCKS client offered neither"
+                }
                 Method::Open => "the SOCKS client insists on a login, and this egress has no users",
             };
             return Err(Fault::new(Who::Downstream, Kind::Unauthorized, detail));
@@ -157,8 +194,17 @@ impl Session<'_> {
 
     async fn log_in(&mut self) -> Result<Arc<str>, Fault> {
         let login = self.message(Login::parse).await?;
-        let checked = connect::check_password(self.egress, login.user(), login.password(), &self.door.shared.counters);
-        let status = if checked.is_ok() { LoginStatus::Accepted } else { LoginStatus::Refused };
+        let checked = connect::check_password(
+            self.egress,
+            login.user(),
+            login.password(),
+            &self.door.shared.counters,
+        );
+        let status = if checked.is_ok() {
+            LoginStatus::Accepted
+        } else {
+            LoginStatus::Refused
+        };
         status.encode(self.downstream.queue());
         if checked.is_ok() {
             self.flush().await?;
@@ -166,10 +212,13 @@ impl Session<'_> {
         checked
     }
 
-    /// Reads one message, however it is split; bytes behind it stay unread. Every message is bounded by its format.
+    /// Reads one message, however it is split; bytes behind it stay unread. Every message is
+    /// bounded by its format.
     async fn message<T>(&mut self, parse: impl Fn(&[u8]) -> Parsed<T>) -> Result<T, Fault> {
         loop {
-            if let Some((message, n)) = parse(self.downstream.unread()).map_err(|error| self.note_malformed(&error))? {
+            if let Some((message, n)) =
+                parse(self.downstream.unread()).map_err(|error| self.note_malformed(&error))?
+            {
                 self.downstream.consume(n);
                 return Ok(message);
             }
@@ -209,7 +258,12 @@ impl Session<'_> {
                 left_out = line.left_out, "SOCKS: {fault}"
             );
         }
-        let (asked, user) = (self.refused.as_ref(), self.refused.as_ref().and_then(|asked| asked.user.as_deref()));
+        let (asked, user) = (
+            self.refused.as_ref(),
+            self.refused
+                .as_ref()
+                .and_then(|asked| asked.user.as_deref()),
+        );
         let protocol = asked.map_or("SOCKS", |asked| asked.dialect.word());
         let passage = Passage::new(self.door, &self.visit, self.listener, user, protocol);
         passage.refused(asked.map(|asked| &asked.target), fault);
@@ -228,7 +282,14 @@ async fn dial(
     let shared = &door.shared;
     let own = shared.own.load();
     let user = asked.user.as_ref();
-    let inquiry = Inquiry { plan, role: &listener.role, peer, user, own: &own, ask: Ask::Target(&asked.target) };
+    let inquiry = Inquiry {
+        plan,
+        role: &listener.role,
+        peer,
+        user,
+        own: &own,
+        ask: Ask::Target(&asked.target),
+    };
     let allowed = policy::decide(&inquiry).inspect_err(|_| {
         shared.counters.denied.add(1);
     })?;
@@ -237,7 +298,11 @@ async fn dial(
 }
 
 fn gone() -> Fault {
-    Fault::new(Who::Downstream, Kind::ClosedEarly, "the client closed within its SOCKS handshake")
+    Fault::new(
+        Who::Downstream,
+        Kind::ClosedEarly,
+        "the client closed within its SOCKS handshake",
+    )
 }
 
 fn unsupported() -> Fault {
@@ -248,7 +313,11 @@ fn unsupported() -> Fault {
 /// Success, with our own address on the far connection (RFC 1928: BND.ADDR).
 fn granted(dialect: Dialect, dialled: &Dialled, out: &mut Vec<u8>) {
     match (dialect, dialled.local) {
-        (Dialect::V5, Some(bound)) => Reply { code: ReplyCode::Succeeded, bound }.encode(out),
+        (Dialect::V5, Some(bound)) => Reply {
+            code: ReplyCode::Succeeded,
+            bound,
+        }
+        .encode(out),
         (Dialect::V5, None) => Reply::new(ReplyCode::Succeeded).encode(out),
         (Dialect::V4, Some(bound)) => Reply4::granted(bound).encode(out),
         (Dialect::V4, None) => Reply4::new(ReplyCode4::Granted).encode(out),

@@ -21,7 +21,10 @@ async fn a_refused_connect_ends_the_connection_so_that_bytes_sent_early_are_no_r
         .say("CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: a\r\n\r\nGET http://a/smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
         .await;
     let head = visitor.hear_head().await;
-    assert!(head.starts_with("HTTP/1.1 403 ") && head.contains("Connection: close\r\n"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 403 ") && head.contains("Connection: close\r\n"),
+        "{head}"
+    );
     visitor.finish().await;
     assert!(!visitor.hear_end().await.unwrap().contains("HTTP/"));
     settle().await;
@@ -35,7 +38,9 @@ async fn a_socks_client_that_has_sent_more_can_still_read_its_refusal() {
     let bench = Bench::egress("");
     let mut visitor = bench.visit_through(16);
     visitor.say(SOCKS5).await;
-    visitor.say("bytes for the far side, sent without waiting for the answer").await;
+    visitor
+        .say("bytes for the far side, sent without waiting for the answer")
+        .await;
     visitor.hear(b"\x05\0").await;
     visitor.hear(b"\x05\x02\0\x01\0\0\0\0\0\0").await;
     visitor.finish().await;
@@ -48,7 +53,10 @@ async fn every_split_of_a_socks_handshake_into_single_bytes_gives_the_same_reply
     for (request, reply) in [
         (SOCKS5, &b"\x05\0\x05\x02\0\x01\0\0\0\0\0\0"[..]),
         (b"\x04\x01\0\x01\x7f\0\0\x01user\0", b"\0\x5b\0\0\0\0\0\0"),
-        (b"\x04\x01\0\x01\0\0\0\x01user\0localhost\0", b"\0\x5b\0\0\0\0\0\0"),
+        (
+            b"\x04\x01\0\x01\0\0\0\x01user\0localhost\0",
+            b"\0\x5b\0\0\0\0\0\0",
+        ),
     ] {
         let mut visitor = bench.visit_through(1);
         assert_eq!(visitor.converse(request, reply.len()).await, reply);
@@ -72,7 +80,11 @@ async fn what_socks_asks_for_and_we_do_not_have_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn a_socks_handshake_that_does_not_end_is_ended() {
-    for begun in [&b"\x05"[..], b"\x05\x01\0", b"\x04\x01\0\x50\x01\x02\x03\x04name without end"] {
+    for begun in [
+        &b"\x05"[..],
+        b"\x05\x01\0",
+        b"\x04\x01\0\x50\x01\x02\x03\x04name without end",
+    ] {
         let bench = Bench::egress("");
         let mut visitor = bench.visit_through(64);
         visitor.say(begun).await;
@@ -88,25 +100,41 @@ async fn an_absolute_request_tells_the_origin_nothing_of_its_user() {
         .say("GET http://a/x?y HTTP/1.1\r\nHost: other\r\nProxy-Authorization: Basic eA==\r\nProxy-Connection: close\r\n\r\n")
         .await;
     let head = origin.hear_head().await;
-    assert_eq!(head, "GET /x?y HTTP/1.1\r\nHost: a\r\nVia: 1.1 byway\r\n\r\n");
-    origin.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(
+        head,
+        "GET /x?y HTTP/1.1\r\nHost: a\r\nVia: 1.1 byway\r\n\r\n"
+    );
+    origin
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_has_announced_the_end_is_not_waited_for_unless_it_sent_a_body() {
     for (request, is_left_at_once) in [
-        ("GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true),
+        (
+            "GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            true,
+        ),
         ("GET http://a/ HTTP/1.0\r\nHost: a\r\n\r\n", true),
-        ("POST http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", false),
+        (
+            "POST http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx",
+            false,
+        ),
         // It has broken its promise.
-        ("GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n\r\n", false),
+        (
+            "GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n\r\n",
+            false,
+        ),
     ] {
         let bench = Bench::egress("");
         let (mut visitor, mut origin) = (bench.visit(), bench.origin("a:80").await);
         visitor.say(request).await;
         origin.hear_head().await;
-        origin.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        origin
+            .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
         assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
         assert_eq!(visitor.hear_end().await.unwrap(), "");
         settle().await;
@@ -116,11 +144,28 @@ async fn a_client_that_has_announced_the_end_is_not_waited_for_unless_it_sent_a_
 
 #[tokio::test]
 async fn a_connection_that_was_accepted_has_tcp_nodelay() {
-    let bound = bind(&"127.0.0.1:0".parse().unwrap(), 1, &mut Inherited::default()).unwrap();
-    let Some(Socket::Tcp(socket)) = bound.sockets.into_iter().next() else { panic!("a TCP socket") };
+    let bound = bind(
+        &"127.0.0.1:0".parse().unwrap(),
+        1,
+        &mut Inherited::default(),
+    )
+    .unwrap();
+    let Some(Socket::Tcp(socket)) = bound.sockets.into_iter().next() else {
+        panic!("a TCP socket")
+    };
     let _visitor = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
-    let (accepted, _) = tokio::net::TcpListener::from_std(socket).unwrap().accept().await.unwrap();
-    assert!(Stream::accepted_tcp(accepted).as_tcp().unwrap().nodelay().unwrap());
+    let (accepted, _) = tokio::net::TcpListener::from_std(socket)
+        .unwrap()
+        .accept()
+        .await
+        .unwrap();
+    assert!(
+        Stream::accepted_tcp(accepted)
+            .as_tcp()
+            .unwrap()
+            .nodelay()
+            .unwrap()
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -130,8 +175,15 @@ async fn a_visitor_that_does_not_read_holds_at_most_256_kib_of_the_kernels_send_
 
     use byway_dial::Pipe;
 
-    let bound = bind(&"127.0.0.1:0".parse().unwrap(), 1, &mut Inherited::default()).unwrap();
-    let Some(Socket::Tcp(socket)) = bound.sockets.into_iter().next() else { panic!("a TCP socket") };
+    let bound = bind(
+        &"127.0.0.1:0".parse().unwrap(),
+        1,
+        &mut Inherited::default(),
+    )
+    .unwrap();
+    let Some(Socket::Tcp(socket)) = bound.sockets.into_iter().next() else {
+        panic!("a TCP socket")
+    };
     let visitor = tokio::net::TcpSocket::new_v4().unwrap();
     // What the visitor's own kernel holds is small, so what is written waits in the send buffer.
     visitor.set_recv_buffer_size(4096).unwrap();
@@ -141,27 +193,61 @@ async fn a_visitor_that_does_not_read_holds_at_most_256_kib_of_the_kernels_send_
     let mut stream = Stream::accepted_tcp(accepted.unwrap().0);
     let (bytes, mut taken, mut refusals) = (vec![0; 1 << 20], 0, 0);
     while refusals < 1000 {
-        let write = std::future::poll_fn(|cx| Poll::Ready(stream.poll_write(cx, &[std::io::IoSlice::new(&bytes)])));
+        let write = std::future::poll_fn(|cx| {
+            Poll::Ready(stream.poll_write(cx, &[std::io::IoSlice::new(&bytes)]))
+        });
         match write.await {
             Poll::Ready(n) => (taken, refusals) = (taken + n.unwrap(), 0),
             Poll::Pending => refusals += 1,
         }
         tokio::task::yield_now().await;
     }
-    assert!(taken <= byway_dial::unsent::MOST_BYTES as usize, "{taken} bytes");
+    assert!(
+        taken <= byway_dial::unsent::MOST_BYTES as usize,
+        "{taken} bytes"
+    );
 }
 
 #[tokio::test]
 async fn a_connection_has_the_room_of_its_own_role_only() {
     let bench = Bench::egress("");
     let (plan, listener) = bench.door.plan().unwrap();
-    let accepted = || Accepted { stream: byway_testkit::pipe::pair().0.into_stream(), visit: Visit::default() };
+    let accepted = || Accepted {
+        stream: byway_testkit::pipe::pair().0.into_stream(),
+        visit: Visit::default(),
+    };
     let door = || bench.door.clone();
     let rooms = [
-        ("before its role", size_of_val(&listener::connect(accepted(), door())), 1024),
-        ("edge", size_of_val(&http1::serve_edge(accepted(), door())), 1024),
-        ("egress", size_of_val(&mixed::serve(accepted(), door(), Arc::clone(&plan), listener.clone())), 2 * 1024),
-        ("tcp", size_of_val(&tcp::serve(accepted(), door(), Arc::clone(&plan), listener.clone())), 2 * 1024),
+        (
+            "before its role",
+            size_of_val(&listener::connect(accepted(), door())),
+            1024,
+        ),
+        (
+            "edge",
+            size_of_val(&http1::serve_edge(accepted(), door())),
+            1024,
+        ),
+        (
+            "egress",
+            size_of_val(&mixed::serve(
+                accepted(),
+                door(),
+                Arc::clone(&plan),
+                listener.clone(),
+            )),
+            2 * 1024,
+        ),
+        (
+            "tcp",
+            size_of_val(&tcp::serve(
+                accepted(),
+                door(),
+                Arc::clone(&plan),
+                listener.clone(),
+            )),
+            2 * 1024,
+        ),
     ];
     for (role, bytes, most) in rooms {
         assert!(bytes <= most, "{role}: {bytes} of {most} bytes");

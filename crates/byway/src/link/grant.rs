@@ -21,7 +21,8 @@ pub struct Grant {
     pub purpose: Purpose,
     /// Public ports that it may ask for. Default: from 1024.
     pub ports: RangeInclusive<u16>,
-    /// What happens when it asks for a name that another identity of it holds. Default: it is refused.
+    /// What happens when it asks for a name that another identity of it holds. Default: it is
+    /// refused.
     pub conflict: Conflict,
     /// When it was made, in seconds since 1970.
     pub created_s: u64,
@@ -30,7 +31,8 @@ pub struct Grant {
     pub(super) secret_sha256: [u8; 32],
 }
 
-/// The newest format of a grant's file that this version reads. A file without a `format` line has format 1.
+/// The newest format of a grant's file that this version reads. A file without a `format` line has
+/// format 1.
 const FORMAT: u32 = 1;
 
 /// The SHA-256 of a secret.
@@ -53,7 +55,11 @@ impl Grant {
             Conflict::Share => "share",
             Conflict::Take => "take",
         };
-        let sum: String = self.secret_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum: String = self
+            .secret_sha256
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let (from, to) = (self.ports.start(), self.ports.end());
         format!(
             "purpose {}\nsecret-sha256 {sum}\ncreated {}\nports {from}-{to}\nconflict {conflict}\n",
@@ -65,13 +71,19 @@ impl Grant {
     /// `InvalidData` with the reason.
     pub(super) fn from_text(id: GrantId, text: &str) -> io::Result<Self> {
         let bad = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        let value = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+        };
         if let Some(format) = value("format")
             && format.parse() != Ok(FORMAT)
         {
-            return Err(bad(format!("it has format {format}, and this version reads format {FORMAT}: update byway")));
+            return Err(bad(format!(
+                "it has format {format}, and this version reads format {FORMAT}: update byway"
+            )));
         }
-        Self::from_lines(id, value).ok_or_else(|| bad("it is not a grant, or was cut short".to_owned()))
+        Self::from_lines(id, value)
+            .ok_or_else(|| bad("it is not a grant, or was cut short".to_owned()))
     }
 
     fn from_lines<'t>(id: GrantId, value: impl Fn(&str) -> Option<&'t str>) -> Option<Self> {
@@ -90,7 +102,15 @@ impl Grant {
         let (from, to) = value("ports")?.split_once('-')?;
         let ports = from.parse().ok()?..=to.parse().ok()?;
         let created_s = value("created")?.parse().ok()?;
-        Some(Self { id, purpose, ports, conflict, created_s, revoked: false, secret_sha256 })
+        Some(Self {
+            id,
+            purpose,
+            ports,
+            conflict,
+            created_s,
+            revoked: false,
+            secret_sha256,
+        })
     }
 }
 
@@ -110,7 +130,10 @@ mod tests {
             secret_sha256: sum(b"secret"),
         };
         assert_eq!(Grant::from_text(grant.id, &grant.text()).unwrap(), grant);
-        assert_eq!(Grant::from_text(grant.id, &format!("format 1\n{}", grant.text())).unwrap(), grant);
+        assert_eq!(
+            Grant::from_text(grant.id, &format!("format 1\n{}", grant.text())).unwrap(),
+            grant
+        );
         let newer = Grant::from_text(grant.id, &format!("format 2\n{}", grant.text())).unwrap_err();
         assert!(newer.to_string().contains("format 2"), "{newer}");
     }

@@ -1,10 +1,12 @@
-//! Grants: who may join this node, and what for: bearer secrets with an id, kept as digests in the state folder.
+//! Grants: who may join this node, and what for: bearer secrets with an id, kept as digests in the
+//! state folder.
 //!
 //! In:    the folder `grants`, one file a grant; ids and secrets from hellos.
 //! Out:   the rights of a grant; the join string, the same after a restart.
-//! Never: keeps a secret of a grant anywhere but in the file of the join string, which its owner alone may read; and never
-//!        takes a grant for revoked because its file cannot be read: only a file that is missing from the folder in which it
-//!        was seen means that. A folder that is missing, or that was made anew, is one that cannot be read.
+//! Never: keeps a secret of a grant anywhere but in the file of the join string, which its owner
+//!        alone may read; and never takes a grant for revoked because its file cannot be read: only
+//!        a file that is missing from the folder in which it was seen means that. A folder that is
+//!        missing, or that was made anew, is one that cannot be read.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -32,7 +34,8 @@ pub struct Grants(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     folder: PathBuf,
-    /// Grants that were read, so that they stay good while their files cannot be read. At most as many as there are files.
+    /// Grants that were read, so that they stay good while their files cannot be read. At most as
+    /// many as there are files.
     known: Mutex<HashMap<GrantId, Known>>,
     /// In which folder the files were seen.
     seen: Mutex<Seen>,
@@ -54,7 +57,8 @@ struct Seen {
     grants: HashMap<GrantId, FolderId>,
 }
 
-/// Identifies a folder among those that had the same path. The time is part of it because inodes are reused.
+/// Identifies a folder among those that had the same path. The time is part of it because inodes
+/// are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FolderId {
     device: u64,
@@ -72,7 +76,11 @@ impl FolderId {
         };
         #[cfg(not(unix))]
         let (device, inode) = (0, 0);
-        Ok(Self { device, inode, made: metadata.created().ok() })
+        Ok(Self {
+            device,
+            inode,
+            made: metadata.created().ok(),
+        })
     }
 }
 
@@ -146,7 +154,10 @@ impl Grants {
     /// The grants in `state`.
     pub fn new(state: &Path) -> Self {
         let folder = state.join("grants");
-        let seen = Seen { folder: FolderId::of(&folder).ok(), grants: HashMap::new() };
+        let seen = Seen {
+            folder: FolderId::of(&folder).ok(),
+            grants: HashMap::new(),
+        };
         Self(Arc::new(Inner {
             folder,
             known: Mutex::default(),
@@ -159,8 +170,8 @@ impl Grants {
         }))
     }
 
-    /// The rights of `id`, if `secret` is its secret and it was not revoked. The same answer for an id that is not known and
-    /// for a secret that is wrong. Waits for the disk.
+    /// The rights of `id`, if `secret` is its secret and it was not revoked. The same answer for an
+    /// id that is not known and for a secret that is wrong. Waits for the disk.
     ///
     /// # Errors
     /// [`NotGood`].
@@ -168,16 +179,25 @@ impl Grants {
         judge(self.look_up(id), secret)
     }
 
-    /// The same on a thread that may wait for the disk. A disk that does not answer leaves a grant that is known as it was.
+    /// The same on a thread that may wait for the disk. A disk that does not answer leaves a grant
+    /// that is known as it was.
     ///
     /// # Errors
     /// [`NotGood`].
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn check_on(&self, runtime: &Handle, id: GrantId, secret: &[u8]) -> Result<Grant, NotGood> {
+    pub async fn check_on(
+        &self,
+        runtime: &Handle,
+        id: GrantId,
+        secret: &[u8],
+    ) -> Result<Grant, NotGood> {
         let looked = async {
-            let permit = Arc::clone(&self.0.readers).acquire_owned().await.map_err(io::Error::other)?;
+            let permit = Arc::clone(&self.0.readers)
+                .acquire_owned()
+                .await
+                .map_err(io::Error::other)?;
             let grants = self.clone();
             let looking = runtime.spawn_blocking(move || {
                 let _permit = permit;
@@ -214,10 +234,13 @@ impl Grants {
 
     /// The file of `id` is there: from now on it belongs to the folder of this moment.
     fn note_seen(&self, id: GrantId) {
-        let Ok(folder) = FolderId::of(&self.0.folder) else { return };
+        let Ok(folder) = FolderId::of(&self.0.folder) else {
+            return;
+        };
         let mut seen = self.0.seen.lock();
         let before = seen.grants.insert(id, folder);
-        // A grant that was seen before is in it: it is the folder as it was, mounted again or restored.
+        // A grant that was seen before is in it: it is the folder as it was, mounted again or
+        // restored.
         if before.is_some() || seen.folder.is_none() {
             seen.folder = Some(folder);
         }
@@ -260,12 +283,24 @@ impl Grants {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.missing(id),
             Err(error) => return self.remembered(id, error),
         };
-        if let Some(known) = self.0.known.lock().get(&id).filter(|known| known.read_at == stamp) {
+        if let Some(known) = self
+            .0
+            .known
+            .lock()
+            .get(&id)
+            .filter(|known| known.read_at == stamp)
+        {
             return Ok(Some(known.grant.clone()));
         }
         match read(&path, id) {
             Ok(Some(grant)) => {
-                self.0.known.lock().insert(id, Known { grant: grant.clone(), read_at: stamp });
+                self.0.known.lock().insert(
+                    id,
+                    Known {
+                        grant: grant.clone(),
+                        read_at: stamp,
+                    },
+                );
                 Ok(Some(grant))
             }
             Ok(None) => self.missing(id),
@@ -273,8 +308,8 @@ impl Grants {
         }
     }
 
-    /// The file does not exist: the grant was revoked, unless the whole folder is missing (a disk that is not mounted) or is
-    /// another one.
+    /// The file does not exist: the grant was revoked, unless the whole folder is missing (a disk
+    /// that is not mounted) or is another one.
     fn missing(&self, id: GrantId) -> io::Result<Option<Grant>> {
         match self.is_revoked(id) {
             Ok(true) => {
@@ -297,7 +332,12 @@ impl Grants {
     }
 
     fn last_read(&self, id: GrantId, error: io::Error) -> io::Result<Option<Grant>> {
-        let known = self.0.known.lock().get(&id).map(|known| known.grant.clone());
+        let known = self
+            .0
+            .known
+            .lock()
+            .get(&id)
+            .map(|known| known.grant.clone());
         known.map_or(Err(error), |grant| Ok(Some(grant)))
     }
 
@@ -323,12 +363,24 @@ impl Grants {
     ) -> Result<(GrantId, GrantSecret), GrantError> {
         let (mut id, mut secret) = ([0; 6], [0; 24]);
         let random = SystemRandom::new();
-        random.fill(&mut id).and_then(|()| random.fill(&mut secret)).map_err(|_| GrantError::Random)?;
+        random
+            .fill(&mut id)
+            .and_then(|()| random.fill(&mut secret))
+            .map_err(|_| GrantError::Random)?;
         let id = GrantId::from_bytes(id);
         let created_s = now_s();
-        let grant = Grant { id, purpose, ports, conflict, created_s, revoked: false, secret_sha256: sum(&secret) };
+        let grant = Grant {
+            id,
+            purpose,
+            ports,
+            conflict,
+            created_s,
+            revoked: false,
+            secret_sha256: sum(&secret),
+        };
         let path = self.path(id);
-        store::create_new(&path, grant.text().as_bytes()).map_err(|source| GrantError::Store { path, source })?;
+        store::create_new(&path, grant.text().as_bytes())
+            .map_err(|source| GrantError::Store { path, source })?;
         self.note_seen(id);
         Ok((id, GrantSecret::from_bytes(secret)))
     }
@@ -338,7 +390,10 @@ impl Grants {
     /// # Errors
     /// [`GrantError`], if the folder cannot be read.
     pub fn list(&self) -> Result<Listed, GrantError> {
-        let failed = |source| GrantError::Store { path: self.0.folder.clone(), source };
+        let failed = |source| GrantError::Store {
+            path: self.0.folder.clone(),
+            source,
+        };
         let files = match std::fs::read_dir(&self.0.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listed::default()),
             files => files.map_err(failed)?,
@@ -346,34 +401,46 @@ impl Grants {
         let mut listed = Listed::default();
         for file in files {
             let path = file.map_err(failed)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let (id, revoked) = name.strip_suffix(REVOKED).map_or((name, false), |id| (id, true));
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let (id, revoked) = name
+                .strip_suffix(REVOKED)
+                .map_or((name, false), |id| (id, true));
             // Any other file is not a grant.
             let Ok(id) = id.parse() else { continue };
             match read(&path, id) {
-                Ok(grant) => listed.grants.extend(grant.map(|grant| Grant { revoked, ..grant })),
+                Ok(grant) => listed
+                    .grants
+                    .extend(grant.map(|grant| Grant { revoked, ..grant })),
                 Err(error) => listed.unreadable.push((path, error)),
             }
         }
-        listed.grants.sort_by_key(|grant| (grant.created_s, *grant.id.as_bytes()));
+        listed
+            .grants
+            .sort_by_key(|grant| (grant.created_s, *grant.id.as_bytes()));
         Ok(listed)
     }
 
-    /// Revokes a grant: from now on nobody joins by it, and a node that serves ends the sessions that did within a second.
+    /// Revokes a grant: from now on nobody joins by it, and a node that serves ends the sessions
+    /// that did within a second.
     ///
     /// # Errors
     /// [`GrantError`].
     pub fn revoke(&self, id: GrantId) -> Result<(), GrantError> {
         let (path, gone) = (self.path(id), self.revoked_path(id));
         match std::fs::rename(&path, &gone) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && gone.exists() => Err(GrantError::Revoked(id)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && gone.exists() => {
+                Err(GrantError::Revoked(id))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(GrantError::Unknown(id)),
             renamed => renamed.map_err(|source| GrantError::Store { path, source }),
         }
     }
 
-    /// Removes what is left of a revoked grant, so that [`Grants::list`] does not show it any more. With `is_forced` a grant
-    /// that is good is revoked first.
+    /// Removes what is left of a revoked grant, so that [`Grants::list`] does not show it any more.
+    /// With `is_forced` a grant that is good is revoked first.
     ///
     /// # Errors
     /// [`GrantError`].
@@ -390,7 +457,10 @@ impl Grants {
 
     #[cfg(test)]
     fn note_thread(&self) {
-        self.0.looked_on.lock().extend(std::thread::current().name().map(str::to_owned));
+        self.0
+            .looked_on
+            .lock()
+            .extend(std::thread::current().name().map(str::to_owned));
     }
 
     /// The names of the threads that have looked at the files.
@@ -415,7 +485,9 @@ fn judge(looked: io::Result<Option<Grant>>, secret: &[u8]) -> Result<Grant, NotG
 }
 
 fn read(path: &Path, id: GrantId) -> io::Result<Option<Grant>> {
-    let Some(bytes) = store::read(path)? else { return Ok(None) };
+    let Some(bytes) = store::read(path)? else {
+        return Ok(None);
+    };
     Grant::from_text(id, &String::from_utf8_lossy(&bytes)).map(Some)
 }
 
@@ -433,7 +505,11 @@ impl Stamp {
         let inode = std::os::unix::fs::MetadataExt::ino(metadata);
         #[cfg(not(unix))]
         let inode = 0;
-        Self { inode, bytes: metadata.len(), modified: metadata.modified().ok() }
+        Self {
+            inode,
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
     }
 }
 
@@ -441,7 +517,9 @@ impl Stamp {
 const REVOKED: &str = ".revoked";
 
 pub(crate) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -456,7 +534,9 @@ mod tests {
     fn a_grant_whose_file_cannot_be_read_is_not_taken_for_revoked() {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants::new(folder.path());
-        let (id, secret) = grants.create(Purpose::Serve, Conflict::Refuse, 1024..=2000).unwrap();
+        let (id, secret) = grants
+            .create(Purpose::Serve, Conflict::Refuse, 1024..=2000)
+            .unwrap();
         let (path, aside) = (grants.path(id), folder.path().join("aside"));
         // A folder in the file's place: the file can be seen, and reading it fails.
         let break_it = || {
@@ -464,20 +544,43 @@ mod tests {
             std::fs::create_dir(&path).unwrap();
         };
         break_it();
-        assert!(matches!(grants.check(id, secret.expose()), Err(NotGood::Unreadable(_))));
+        assert!(matches!(
+            grants.check(id, secret.expose()),
+            Err(NotGood::Unreadable(_))
+        ));
         assert_eq!(grants.standing(id), Standing::Good);
-        assert_eq!(grants.list().unwrap().unreadable.len(), 1, "and `token list` says so");
+        assert_eq!(
+            grants.list().unwrap().unreadable.len(),
+            1,
+            "and `token list` says so"
+        );
         std::fs::remove_dir(&path).unwrap();
         std::fs::rename(&aside, &path).unwrap();
         assert!(grants.check(id, secret.expose()).is_ok());
         break_it();
-        assert!(grants.check(id, secret.expose()).is_ok(), "what was read once is remembered");
+        assert!(
+            grants.check(id, secret.expose()).is_ok(),
+            "what was read once is remembered"
+        );
         assert!(is_unknown(grants.check(id, &[0; 24])));
         std::fs::remove_dir(&path).unwrap();
-        assert!(is_unknown(grants.check(id, secret.expose())), "a file that does not exist was revoked");
+        assert!(
+            is_unknown(grants.check(id, secret.expose())),
+            "a file that does not exist was revoked"
+        );
         std::fs::remove_dir(folder.path().join("grants")).unwrap();
-        assert!(matches!(grants.check(id, secret.expose()), Err(NotGood::Unreadable(_))), "a disk that is not mounted");
-        assert_eq!(grants.standing(id), Standing::Good, "nothing is taken away because the folder is missing");
+        assert!(
+            matches!(
+                grants.check(id, secret.expose()),
+                Err(NotGood::Unreadable(_))
+            ),
+            "a disk that is not mounted"
+        );
+        assert_eq!(
+            grants.standing(id),
+            Standing::Good,
+            "nothing is taken away because the folder is missing"
+        );
     }
 
     #[test]
@@ -486,7 +589,9 @@ mod tests {
         let (folder, aside) = (state.path().join("grants"), state.path().join("aside"));
         let made = [1, 2, 3].map(|_| {
             let first = Grants::new(state.path());
-            first.create(Purpose::Serve, Conflict::Refuse, 1024..=2000).unwrap()
+            first
+                .create(Purpose::Serve, Conflict::Refuse, 1024..=2000)
+                .unwrap()
         });
         let grants = Grants::new(state.path());
         let is_good = |(id, secret): &(GrantId, GrantSecret)| {
@@ -497,8 +602,13 @@ mod tests {
         assert!(made.iter().all(is_good), "the disk is not mounted");
         std::fs::create_dir(&folder).unwrap();
         assert!(made.iter().all(is_good), "the folder was made anew");
-        let strange = Grants::new(state.path()).create(Purpose::Serve, Conflict::Refuse, 1024..=2000).unwrap();
-        assert!(is_good(&strange) && made.iter().all(is_good), "and somebody has added a grant there");
+        let strange = Grants::new(state.path())
+            .create(Purpose::Serve, Conflict::Refuse, 1024..=2000)
+            .unwrap();
+        assert!(
+            is_good(&strange) && made.iter().all(is_good),
+            "and somebody has added a grant there"
+        );
         // One file is back: the others are not revoked by that. A grant that was revoked there is.
         std::fs::copy(aside.join(made[0].0.to_string()), grants.path(made[0].0)).unwrap();
         assert!(made.iter().all(is_good));
@@ -509,7 +619,10 @@ mod tests {
         assert!(made[1..].iter().all(is_good), "the disk is mounted again");
         for (id, secret) in &made[1..] {
             Grants::new(state.path()).revoke(*id).unwrap();
-            assert!(grants.standing(*id) == Standing::Revoked && is_unknown(grants.check(*id, secret.expose())));
+            assert!(
+                grants.standing(*id) == Standing::Revoked
+                    && is_unknown(grants.check(*id, secret.expose()))
+            );
         }
     }
 
@@ -517,10 +630,15 @@ mod tests {
     fn a_second_change_is_noticed_however_coarse_the_times_of_the_file_system_are() {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants::new(folder.path());
-        let made = [1, 2].map(|_| grants.create(Purpose::Serve, Conflict::Refuse, 1024..=2000).unwrap());
+        let made = [1, 2].map(|_| {
+            grants
+                .create(Purpose::Serve, Conflict::Refuse, 1024..=2000)
+                .unwrap()
+        });
         let coarse = || {
             let file = std::fs::File::open(folder.path().join("grants")).unwrap();
-            file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000))
+                .unwrap();
         };
         for (id, secret) in &made {
             assert!(grants.check(*id, secret.expose()).is_ok());
@@ -529,7 +647,10 @@ mod tests {
         for (id, secret) in &made {
             Grants::new(folder.path()).revoke(*id).unwrap();
             coarse();
-            assert!(grants.standing(*id) == Standing::Revoked && is_unknown(grants.check(*id, secret.expose())));
+            assert!(
+                grants.standing(*id) == Standing::Revoked
+                    && is_unknown(grants.check(*id, secret.expose()))
+            );
         }
     }
 
@@ -537,11 +658,21 @@ mod tests {
     fn a_wrong_secret_and_an_unknown_id_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants::new(folder.path());
-        let (id, _) = grants.create(Purpose::Serve, Conflict::Share, 2000..=3000).unwrap();
+        let (id, _) = grants
+            .create(Purpose::Serve, Conflict::Share, 2000..=3000)
+            .unwrap();
         assert!(is_unknown(grants.check(id, &[0; 24])));
-        assert!(is_unknown(grants.check(GrantId::from_bytes([9; 6]), &[0; 24])));
-        assert!(matches!(grants.revoke(GrantId::from_bytes([9; 6])), Err(GrantError::Unknown(_))));
+        assert!(is_unknown(
+            grants.check(GrantId::from_bytes([9; 6]), &[0; 24])
+        ));
+        assert!(matches!(
+            grants.revoke(GrantId::from_bytes([9; 6])),
+            Err(GrantError::Unknown(_))
+        ));
         let grant = &grants.list().unwrap().grants[0];
-        assert_eq!((grant.conflict, grant.ports.clone()), (Conflict::Share, 2000..=3000));
+        assert_eq!(
+            (grant.conflict, grant.ports.clone()),
+            (Conflict::Share, 2000..=3000)
+        );
     }
 }

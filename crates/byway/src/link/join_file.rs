@@ -15,9 +15,11 @@ use super::grants::{GrantError, Grants, NotGood, Purpose};
 /// Where a join string stands.
 #[derive(Clone, Debug)]
 pub struct JoinFile {
-    /// The file: `join-serve`, `join-exit`; with the port behind it if the node has several listeners for that purpose.
+    /// The file: `join-serve`, `join-exit`; with the port behind it if the node has several
+    /// listeners for that purpose.
     pub path: PathBuf,
-    /// The file of earlier versions, which had one for all purposes. It is read if there is no other, and never written.
+    /// The file of earlier versions, which had one for all purposes. It is read if there is no
+    /// other, and never written.
     old: PathBuf,
 }
 
@@ -25,7 +27,10 @@ impl JoinFile {
     /// In the folder `state`.
     pub fn new(state: &Path, purpose: Purpose, port: Option<u16>) -> Self {
         let port = port.map(|port| format!("-{port}")).unwrap_or_default();
-        Self { path: state.join(format!("join-{purpose}{port}")), old: state.join("join") }
+        Self {
+            path: state.join(format!("join-{purpose}{port}")),
+            old: state.join("join"),
+        }
     }
 
     /// The join string in it.
@@ -33,7 +38,9 @@ impl JoinFile {
     /// # Errors
     /// What the system says.
     pub fn read(&self) -> io::Result<Option<JoinString>> {
-        let read = |path| Ok::<_, io::Error>(store::read(path)?.and_then(|bytes| String::from_utf8(bytes).ok()));
+        let read = |path| {
+            Ok::<_, io::Error>(store::read(path)?.and_then(|bytes| String::from_utf8(bytes).ok()))
+        };
         let text = match read(&self.path)? {
             Some(text) => Some(text),
             None => read(&self.old)?,
@@ -43,8 +50,8 @@ impl JoinFile {
 }
 
 impl Grants {
-    /// The join string in `file`, if it still leads to this node by a good grant for `purpose`; with `address` in place of
-    /// the one there. Writes nothing. Waits for the disk.
+    /// The join string in `file`, if it still leads to this node by a good grant for `purpose`;
+    /// with `address` in place of the one there. Writes nothing. Waits for the disk.
     ///
     /// # Errors
     /// [`GrantError`].
@@ -55,18 +62,28 @@ impl Grants {
         pin: Fingerprint,
         address: Target,
     ) -> Result<Option<JoinString>, GrantError> {
-        let failed = |source| GrantError::Store { path: file.path.clone(), source };
-        let found = file.read().map_err(failed)?.filter(|join: &JoinString| join.pin == pin);
+        let failed = |source| GrantError::Store {
+            path: file.path.clone(),
+            source,
+        };
+        let found = file
+            .read()
+            .map_err(failed)?
+            .filter(|join: &JoinString| join.pin == pin);
         let Some(join) = found else { return Ok(None) };
         match self.check(join.id, join.secret.expose()) {
             Ok(grant) => Ok((grant.purpose == purpose).then_some(JoinString { address, ..join })),
             Err(NotGood::Unknown) => Ok(None),
             // A new grant in its place would make the string that others hold useless.
-            Err(NotGood::Unreadable(source)) => Err(GrantError::Store { path: self.path(join.id), source }),
+            Err(NotGood::Unreadable(source)) => Err(GrantError::Store {
+                path: self.path(join.id),
+                source,
+            }),
         }
     }
 
-    /// The same; or else a new one, with a new grant if need be. It is in `file` then. Waits for the disk.
+    /// The same; or else a new one, with a new grant if need be. It is in `file` then. Waits for
+    /// the disk.
     ///
     /// # Errors
     /// [`GrantError`].
@@ -81,15 +98,27 @@ impl Grants {
             Some(join) => join,
             None => {
                 let (id, secret) = self.create(purpose, Conflict::Refuse, 1024..=u16::MAX)?;
-                JoinString { pin, id, secret, address }
+                JoinString {
+                    pin,
+                    id,
+                    secret,
+                    address,
+                }
             }
         };
         let text = format!("{}\n", join.expose());
         // A restart must be possible on a full disk.
-        if store::read(&file.path).ok().flatten().is_some_and(|stored| stored == text.as_bytes()) {
+        if store::read(&file.path)
+            .ok()
+            .flatten()
+            .is_some_and(|stored| stored == text.as_bytes())
+        {
             return Ok(join);
         }
-        let failed = |source| GrantError::Store { path: file.path.clone(), source };
+        let failed = |source| GrantError::Store {
+            path: file.path.clone(),
+            source,
+        };
         store::replace(&file.path, text.as_bytes()).map_err(failed)?;
         Ok(join)
     }
@@ -117,13 +146,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = JoinFile::new(folder.path(), Purpose::Serve, None);
         let grants = Grants::new(folder.path());
-        let join = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
+        let join = grants
+            .join_string(&file, Purpose::Serve, pin(), address())
+            .unwrap();
         let path = grants.path(join.id);
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        let refused = Grants::new(folder.path()).join_string(&file, Purpose::Serve, pin(), address()).unwrap_err();
-        assert!(refused.to_string().contains(&join.id.to_string()), "{refused}");
-        assert_eq!(std::fs::read_to_string(&file.path).unwrap().trim(), join.expose());
+        let refused = Grants::new(folder.path())
+            .join_string(&file, Purpose::Serve, pin(), address())
+            .unwrap_err();
+        assert!(
+            refused.to_string().contains(&join.id.to_string()),
+            "{refused}"
+        );
+        assert_eq!(
+            std::fs::read_to_string(&file.path).unwrap().trim(),
+            join.expose()
+        );
     }
 
     #[test]
@@ -132,13 +171,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = JoinFile::new(folder.path(), Purpose::Serve, None);
         let grants = Grants::new(folder.path());
-        let first = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
-        let second = Grants::new(folder.path()).join_string(&file, Purpose::Serve, pin(), address()).unwrap();
+        let first = grants
+            .join_string(&file, Purpose::Serve, pin(), address())
+            .unwrap();
+        let second = Grants::new(folder.path())
+            .join_string(&file, Purpose::Serve, pin(), address())
+            .unwrap();
         assert_eq!(first.expose(), second.expose());
-        assert_eq!(std::fs::read_to_string(&file.path).unwrap().trim(), first.expose());
-        assert_eq!(std::fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o600);
-        let stored = std::fs::read_to_string(folder.path().join("grants").join(first.id.to_string())).unwrap();
-        assert!(!stored.contains(&first.expose()[20..60]), "the secret itself is kept nowhere else");
+        assert_eq!(
+            std::fs::read_to_string(&file.path).unwrap().trim(),
+            first.expose()
+        );
+        assert_eq!(
+            std::fs::metadata(&file.path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let stored =
+            std::fs::read_to_string(folder.path().join("grants").join(first.id.to_string()))
+                .unwrap();
+        assert!(
+            !stored.contains(&first.expose()[20..60]),
+            "the secret itself is kept nowhere else"
+        );
     }
 
     #[test]
@@ -146,13 +200,21 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let folder = tempfile::tempdir().unwrap();
         let file = JoinFile::new(folder.path(), Purpose::Serve, None);
-        let first = Grants::new(folder.path()).join_string(&file, Purpose::Serve, pin(), address()).unwrap();
+        let first = Grants::new(folder.path())
+            .join_string(&file, Purpose::Serve, pin(), address())
+            .unwrap();
         let inode = || std::fs::metadata(&file.path).unwrap().ino();
         let before = inode();
         let held = std::fs::File::open(&file.path).unwrap();
-        let again = Grants::new(folder.path()).join_string(&file, Purpose::Serve, pin(), address()).unwrap();
+        let again = Grants::new(folder.path())
+            .join_string(&file, Purpose::Serve, pin(), address())
+            .unwrap();
         assert_eq!(again.expose(), first.expose());
-        assert_eq!(inode(), before, "the file was replaced, which a full disk does not allow");
+        assert_eq!(
+            inode(),
+            before,
+            "the file was replaced, which a full disk does not allow"
+        );
         drop(held);
     }
 
@@ -161,11 +223,29 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = JoinFile::new(folder.path(), Purpose::Serve, None);
         let grants = Grants::new(folder.path());
-        let first = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
-        let moved = grants.join_string(&file, Purpose::Serve, pin(), "t.example.com:443".parse().unwrap()).unwrap();
-        assert_eq!((moved.id, moved.address.to_string().as_str()), (first.id, "t.example.com:443"));
+        let first = grants
+            .join_string(&file, Purpose::Serve, pin(), address())
+            .unwrap();
+        let moved = grants
+            .join_string(
+                &file,
+                Purpose::Serve,
+                pin(),
+                "t.example.com:443".parse().unwrap(),
+            )
+            .unwrap();
+        assert_eq!(
+            (moved.id, moved.address.to_string().as_str()),
+            (first.id, "t.example.com:443")
+        );
         let other_key = Fingerprint::of_spki(b"other");
-        assert_ne!(grants.join_string(&file, Purpose::Serve, other_key, address()).unwrap().id, first.id);
+        assert_ne!(
+            grants
+                .join_string(&file, Purpose::Serve, other_key, address())
+                .unwrap()
+                .id,
+            first.id
+        );
     }
 
     #[test]
@@ -173,29 +253,58 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = JoinFile::new(folder.path(), Purpose::Serve, None);
         let grants = Grants::new(folder.path());
-        let join = grants.join_string(&file, Purpose::Exit, pin(), address()).unwrap();
+        let join = grants
+            .join_string(&file, Purpose::Exit, pin(), address())
+            .unwrap();
         assert!(grants.check(join.id, join.secret.expose()).is_ok());
         grants.revoke(join.id).unwrap();
         assert!(
-            is_unknown(grants.check(join.id, join.secret.expose())) && grants.standing(join.id) == Standing::Revoked
+            is_unknown(grants.check(join.id, join.secret.expose()))
+                && grants.standing(join.id) == Standing::Revoked
         );
-        assert!(matches!(grants.revoke(join.id), Err(GrantError::Revoked(_))));
+        assert!(matches!(
+            grants.revoke(join.id),
+            Err(GrantError::Revoked(_))
+        ));
         let listed = grants.list().unwrap().grants;
         assert!(listed.len() == 1 && listed[0].revoked && listed[0].purpose == Purpose::Exit);
-        assert_ne!(grants.join_string(&file, Purpose::Exit, pin(), address()).unwrap().id, join.id);
+        assert_ne!(
+            grants
+                .join_string(&file, Purpose::Exit, pin(), address())
+                .unwrap()
+                .id,
+            join.id
+        );
     }
 
     #[test]
     fn a_join_string_in_the_file_of_an_earlier_version_stays_in_use_for_its_purpose_alone() {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants::new(folder.path());
-        let files = [Purpose::Serve, Purpose::Exit].map(|purpose| JoinFile::new(folder.path(), purpose, None));
-        let old = grants.join_string(&files[1], Purpose::Exit, pin(), address()).unwrap();
+        let files = [Purpose::Serve, Purpose::Exit]
+            .map(|purpose| JoinFile::new(folder.path(), purpose, None));
+        let old = grants
+            .join_string(&files[1], Purpose::Exit, pin(), address())
+            .unwrap();
         std::fs::rename(&files[1].path, folder.path().join("join")).unwrap();
-        let serve = grants.join_string(&files[0], Purpose::Serve, pin(), address()).unwrap();
+        let serve = grants
+            .join_string(&files[0], Purpose::Serve, pin(), address())
+            .unwrap();
         assert_ne!(serve.id, old.id);
-        assert_eq!(grants.join_string(&files[1], Purpose::Exit, pin(), address()).unwrap().id, old.id);
-        assert_eq!(grants.join_string(&files[0], Purpose::Serve, pin(), address()).unwrap().id, serve.id);
+        assert_eq!(
+            grants
+                .join_string(&files[1], Purpose::Exit, pin(), address())
+                .unwrap()
+                .id,
+            old.id
+        );
+        assert_eq!(
+            grants
+                .join_string(&files[0], Purpose::Serve, pin(), address())
+                .unwrap()
+                .id,
+            serve.id
+        );
     }
 
     #[test]
@@ -203,7 +312,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = JoinFile::new(folder.path(), Purpose::Serve, None);
         let grants = Grants::new(folder.path());
-        let serve = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
-        assert_ne!(grants.join_string(&file, Purpose::Exit, pin(), address()).unwrap().id, serve.id);
+        let serve = grants
+            .join_string(&file, Purpose::Serve, pin(), address())
+            .unwrap();
+        assert_ne!(
+            grants
+                .join_string(&file, Purpose::Exit, pin(), address())
+                .unwrap()
+                .id,
+            serve.id
+        );
     }
 }

@@ -1,8 +1,10 @@
 //! Joining: a session that this node dials and keeps up: an agent's, or a desk's.
 //!
 //! In:    a join string, the services to expose.
-//! Out:   the session of the moment, for whoever opens streams on it; streams that come on it; news for the person.
-//! Never: gives up for good but on what waiting cannot help, and then only if a person is there to act.
+//! Out:   the session of the moment, for whoever opens streams on it; streams that come on it; news
+//!        for the person.
+//! Never: gives up for good but on what waiting cannot help, and then only if a person is there to
+//!        act.
 //!
 //! First retry at once, then full jitter: see `byway_link::backoff`.
 
@@ -37,8 +39,8 @@ const SESSION_PATIENCE: Duration = Duration::from_secs(15);
 /// A service that was refused for now is asked for again after this.
 const BUSY_WAITS: Duration = Duration::from_secs(2);
 
-/// How long a service that a new config moves to another link is kept here, until it is public there. As long as visitors
-/// wait.
+/// How long a service that a new config moves to another link is kept here, until it is public
+/// there. As long as visitors wait.
 const HAND_OVER: Duration = SESSION_PATIENCE;
 
 /// A link that this node dials.
@@ -98,13 +100,23 @@ struct Wanted {
 impl Wanted {
     /// What the session is to register now.
     fn services(&self) -> Vec<ServicePlan> {
-        let own: &[ServicePlan] = if self.is_leaving { &[] } else { &self.plan.services };
-        own.iter().chain(self.kept.iter().map(|kept| &kept.service)).cloned().collect()
+        let own: &[ServicePlan] = if self.is_leaving {
+            &[]
+        } else {
+            &self.plan.services
+        };
+        own.iter()
+            .chain(self.kept.iter().map(|kept| &kept.service))
+            .cloned()
+            .collect()
     }
 
     /// The same, when the other links have theirs.
     fn without_kept(&self) -> Self {
-        Self { kept: Arc::from([]), ..self.clone() }
+        Self {
+            kept: Arc::from([]),
+            ..self.clone()
+        }
     }
 }
 
@@ -132,7 +144,11 @@ impl Joined {
     /// Not dialled yet.
     pub fn new(plan: Arc<JoinPlan>) -> Self {
         Self {
-            wanted: watch::Sender::new(Wanted { plan, kept: Arc::from([]), is_leaving: false }),
+            wanted: watch::Sender::new(Wanted {
+                plan,
+                kept: Arc::from([]),
+                is_leaving: false,
+            }),
             session: watch::Sender::new(None),
             stopped: CancellationToken::new(),
             services: Mutex::default(),
@@ -145,7 +161,12 @@ impl Joined {
     /// How the first dial has gone, waited for until `deadline`.
     pub async fn first_dial(&self, deadline: Instant) -> FirstDial {
         let mut first = self.first.subscribe();
-        match timeout_at(deadline, first.wait_for(|first| *first != FirstDial::UnderWay)).await {
+        match timeout_at(
+            deadline,
+            first.wait_for(|first| *first != FirstDial::UnderWay),
+        )
+        .await
+        {
             Ok(Ok(first)) => first.clone(),
             _ => FirstDial::UnderWay,
         }
@@ -161,17 +182,22 @@ impl Joined {
         });
     }
 
-    /// Takes a new Plan of the same link. What it does not have any more goes at once, but for what is `kept`.
+    /// Takes a new Plan of the same link. What it does not have any more goes at once, but for what
+    /// is `kept`.
     pub fn set(&self, plan: Arc<JoinPlan>, kept: Vec<Kept>) {
         self.wanted.send_if_modified(|wanted| {
             let changed = *wanted.plan != *plan || !kept.is_empty();
-            *wanted = Wanted { plan, kept: kept.into(), is_leaving: false };
+            *wanted = Wanted {
+                plan,
+                kept: kept.into(),
+                is_leaving: false,
+            };
             changed
         });
     }
 
-    /// A new Plan does not have the link any more. It ends once what is `kept` is public elsewhere and what is open has
-    /// finished, or at once if other links have nothing of it.
+    /// A new Plan does not have the link any more. It ends once what is `kept` is public elsewhere
+    /// and what is open has finished, or at once if other links have nothing of it.
     pub fn leave(&self, kept: Vec<Kept>) {
         let is_exit = self.plan().services.is_empty();
         if self.session_now().is_none() || (kept.is_empty() && !is_exit) {
@@ -188,17 +214,20 @@ impl Joined {
         Arc::clone(&self.wanted.borrow().plan)
     }
 
-    /// The service is about to move here from another link. If this link has had it before, and still keeps it, what was
-    /// said of it then is void.
+    /// The service is about to move here from another link. If this link has had it before, and
+    /// still keeps it, what was said of it then is void.
     pub fn ask_anew(&self, service: &ServicePlan) {
         self.services.lock().ask_anew(service.kind, &service.name);
     }
 
-    /// Waits until the service of this kind and name is public by this link, or refused. Cancel safe.
+    /// Waits until the service of this kind and name is public by this link, or refused. Cancel
+    /// safe.
     async fn answered(&self, kind: ServiceKind, name: &str) {
         let mut answers = self.answers.subscribe();
         // The sender lives as long as we do.
-        let _ = answers.wait_for(|()| self.services.lock().is_answered(kind, name)).await;
+        let _ = answers
+            .wait_for(|()| self.services.lock().is_answered(kind, name))
+            .await;
     }
 
     /// The service that the other side calls by this number.
@@ -213,19 +242,29 @@ impl Joined {
 
     /// Whether there is a session.
     pub fn is_up(&self) -> bool {
-        self.session.borrow().as_ref().is_some_and(|link| !link.is_over())
+        self.session
+            .borrow()
+            .as_ref()
+            .is_some_and(|link| !link.is_over())
     }
 
     /// Whether there is a session, and the other side answers on it.
     pub fn answers(&self) -> bool {
-        self.session.borrow().as_ref().is_some_and(|link| !link.is_over() && !link.is_silent())
+        self.session
+            .borrow()
+            .as_ref()
+            .is_some_and(|link| !link.is_over() && !link.is_silent())
     }
 
-    /// How many services are in which state. While there is no session, those of the Plan wait for one.
+    /// How many services are in which state. While there is no session, those of the Plan wait for
+    /// one.
     pub fn count_services(&self) -> ServiceCount {
         match self.is_up() {
             true => self.services.lock().count(),
-            false => ServiceCount { waiting: self.plan().services.len(), ..ServiceCount::default() },
+            false => ServiceCount {
+                waiting: self.plan().services.len(),
+                ..ServiceCount::default()
+            },
         }
     }
 
@@ -240,7 +279,8 @@ impl Joined {
     /// That the link is down, and where to look.
     pub async fn session(&self, deadline: Instant) -> Result<Link, Fault> {
         let mut session = self.session.subscribe();
-        let there = session.wait_for(|session| session.as_ref().is_some_and(|link| !link.is_over()));
+        let there =
+            session.wait_for(|session| session.as_ref().is_some_and(|link| !link.is_over()));
         match timeout_at(deadline, there).await {
             Ok(Ok(session)) => session.clone().ok_or_else(|| self.away()),
             _ => Err(self.away()),
@@ -249,12 +289,15 @@ impl Joined {
 
     /// That the link is down, and where to look.
     pub fn away(&self) -> Fault {
-        let detail = format!("the link to {} is down; the log of this node says why", self.plan().join.address);
+        let detail = format!(
+            "the link to {} is down; the log of this node says why",
+            self.plan().join.address
+        );
         Fault::new(Who::Link, Kind::Deadline(Deadline::Parked), detail)
     }
 
-    /// Dials and serves until the link is stopped or the node drains. `person`: somebody sits there, so what waiting cannot
-    /// help is told and is the end.
+    /// Dials and serves until the link is stopped or the node drains. `person`: somebody sits
+    /// there, so what waiting cannot help is told and is the end.
     pub async fn run(self: Arc<Self>, shared: Arc<Shared>, person: bool) {
         let stopped = self.stopped.clone();
         tokio::select! {
@@ -265,8 +308,8 @@ impl Joined {
         self.session.send_replace(None);
     }
 
-    /// Asks at once whether the other side is there, or dials at once, whenever the network of this machine has changed or
-    /// the machine has slept. Never ends.
+    /// Asks at once whether the other side is there, or dials at once, whenever the network of this
+    /// machine has changed or the machine has slept. Never ends.
     async fn check_when_the_network_changes(&self) {
         static REFUSED: Once = Once::new();
         let (mut changes, watched) = NetworkChanges::watch();
@@ -277,7 +320,9 @@ impl Joined {
         }
         loop {
             changes.next().await;
-            tracing::debug!("the network of this machine has changed, or the machine has slept: checking the link");
+            tracing::debug!(
+                "the network of this machine has changed, or the machine has slept: checking the link"
+            );
             if let Some(link) = self.session_now() {
                 link.network_changed();
             }
@@ -294,7 +339,11 @@ impl Joined {
             let ended = self.one_session(shared, &mut backoff, person).await;
             self.session.send_replace(None);
             let address = self.plan().join.address.clone();
-            let failure = if matches!(ended, Ended::Answered(_)) { Failure::Answer } else { Failure::Silence };
+            let failure = if matches!(ended, Ended::Answered(_)) {
+                Failure::Answer
+            } else {
+                Failure::Silence
+            };
             let wait = match ended {
                 Ended::Leaving => return,
                 Ended::Final(detail, is_config) if person => {
@@ -302,16 +351,22 @@ impl Joined {
                     return shared.links.tell(News::Ended { detail, is_config });
                 }
                 Ended::Final(detail, _) => {
-                    tracing::error!("link to {address}: {detail}; trying again in {DAEMON_WAITS:?}");
+                    tracing::error!(
+                        "link to {address}: {detail}; trying again in {DAEMON_WAITS:?}"
+                    );
                     DAEMON_WAITS
                 }
                 Ended::Lost(detail) | Ended::Answered(detail) => {
                     let wait = backoff.lost(Instant::now().into_std(), failure, fastrand::f64());
-                    // A long outage is logged less and less often, and so are sessions that never last.
+                    // A long outage is logged less and less often, and so are sessions that never
+                    // last.
                     let failures = backoff.failures();
                     if failures <= 3 || failures.is_power_of_two() {
                         let next = when(wait);
-                        tracing::warn!(failures, "link to {address}: {detail}; trying again {next}");
+                        tracing::warn!(
+                            failures,
+                            "link to {address}: {detail}; trying again {next}"
+                        );
                     }
                     wait
                 }
@@ -328,7 +383,12 @@ impl Joined {
         }
     }
 
-    async fn one_session(self: &Arc<Self>, shared: &Arc<Shared>, backoff: &mut Backoff, person: bool) -> Ended {
+    async fn one_session(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        backoff: &mut Backoff,
+        person: bool,
+    ) -> Ended {
         let plan = self.plan();
         let (dialler, epoch) = match dialler(shared, &plan) {
             Ok(ready) => ready,
@@ -338,7 +398,10 @@ impl Joined {
             FirstDial::UnderWay => self.reporting(dialler, plan.join.address.clone()),
             _ => dialler,
         };
-        let (patience, attempt) = (backoff.try_for(Instant::now().into_std()), shared.links.next_attempt());
+        let (patience, attempt) = (
+            backoff.try_for(Instant::now().into_std()),
+            shared.links.next_attempt(),
+        );
         let connected = tokio::select! {
             connected = dialler.connect(epoch, attempt, patience) => connected,
             () = shared.links_scope.drained() => return Ended::Leaving,
@@ -353,15 +416,29 @@ impl Joined {
         match connected {
             Ok((link, inbox)) => {
                 backoff.connected(Instant::now().into_std());
-                let by = link.carriers().last().map(ToString::to_string).unwrap_or_default();
+                let by = link
+                    .carriers()
+                    .last()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 if let Some(line) = shared.counters.repeats.links_up.count() {
-                    tracing::info!(left_out = line.left_out, "link to {} is up, by {by}", plan.join.address);
+                    tracing::info!(
+                        left_out = line.left_out,
+                        "link to {} is up, by {by}",
+                        plan.join.address
+                    );
                 }
                 self.note_first(FirstDial::Up(by));
                 self.serve(shared, link, inbox, attempt, person).await
             }
             Err(error) if error.is_final() => {
-                let is_config = !matches!(&error, LinkError::Refused { why: Refusal::Superseded, .. });
+                let is_config = !matches!(
+                    &error,
+                    LinkError::Refused {
+                        why: Refusal::Superseded,
+                        ..
+                    }
+                );
                 Ended::Final(error.to_string(), is_config)
             }
             Err(error @ LinkError::Unreachable(_)) => Ended::Lost(error.to_string()),
@@ -395,7 +472,8 @@ impl Joined {
         let streams = Streams::joined(Arc::clone(shared), Arc::clone(self), streams, link.clone());
         scope.spawn("link streams", serve_streams(streams));
         let mut changes = self.wanted.subscribe();
-        // What other links take over was kept by the session that had it, and is not taken from them by a new one.
+        // What other links take over was kept by the session that had it, and is not taken from
+        // them by a new one.
         let mut wanted = changes.borrow_and_update().without_kept();
         let (mut outbox, mut leaving) = (Outbox::default(), Leaving::default());
         self.services.lock().start_over();
@@ -482,23 +560,26 @@ impl Joined {
         }
     }
 
-    /// Writes the line of a request that the public end reports. A server that is hostile may send as many as it likes: what
-    /// has no room on the page of the access log is dropped and counted there.
+    /// Writes the line of a request that the public end reports. A server that is hostile may send
+    /// as many as it likes: what has no room on the page of the access log is dropped and counted
+    /// there.
     fn note_visited(&self, shared: &Shared, visited: &Visited) {
         let page = &shared.links_scope.station().page;
         if !page.is_on() {
             return;
         }
-        let is_noted = self
-            .service(visited.service)
-            .is_some_and(|service| report::note(visited, &service, &self.plan().id, |entry| page.note(entry)));
+        let is_noted = self.service(visited.service).is_some_and(|service| {
+            report::note(visited, &service, &self.plan().id, |entry| page.note(entry))
+        });
         if !is_noted {
-            tracing::debug!("a report of a request that cannot be: it names no HTTP service, or no address or status");
+            tracing::debug!(
+                "a report of a request that cannot be: it names no HTTP service, or no address or status"
+            );
         }
     }
 
-    /// Connections that were kept to targets of this node's egress: some lead through the session that ends, and would
-    /// hold it up.
+    /// Connections that were kept to targets of this node's egress: some lead through the session
+    /// that ends, and would hold it up.
     fn forget_connections(&self, shared: &Shared) {
         if !self.plan().services.is_empty() {
             return;
@@ -512,32 +593,48 @@ impl Joined {
 
     /// Registers what is new and takes back what is gone.
     fn register(&self, outbox: &mut Outbox, wanted: &Wanted) {
-        let said = self.services.lock().follow(&wanted.services(), Instant::now());
+        let said = self
+            .services
+            .lock()
+            .follow(&wanted.services(), Instant::now());
         said.into_iter().for_each(|said| outbox.push(said));
     }
 
-    /// A service was refused, or another session has it. For a person that is the end; a daemon goes on with its
-    /// other services, and says when to ask for this one again.
-    fn withdrawn(&self, shared: &Shared, withdrawn: Withdrawn, attempt: u64, person: bool) -> Heard {
+    /// A service was refused, or another session has it. For a person that is the end; a daemon
+    /// goes on with its other services, and says when to ask for this one again.
+    fn withdrawn(
+        &self,
+        shared: &Shared,
+        withdrawn: Withdrawn,
+        attempt: u64,
+        person: bool,
+    ) -> Heard {
         let why = Refusal::from_number(withdrawn.why);
         let is_refused = self.services.lock().is_unanswered(withdrawn.service);
         if why == Refusal::Superseded && is_refused && shared.links.last_attempt() != attempt {
-            // Another link of this process may have the service, by a later session. The newest of all gets it.
+            // Another link of this process may have the service, by a later session. The newest of
+            // all gets it.
             return Heard::Left(Ended::Lost(format!(
                 "{}; asking for it by a new session",
                 peer_text(&withdrawn.detail)
             )));
         }
         let wait = match why {
-            // The newer process has it for good: this one is fenced, and would be refused each time.
+            // The newer process has it for good: this one is fenced, and would be refused each
+            // time.
             Refusal::Superseded => None,
             Refusal::Busy => Some(BUSY_WAITS),
             _ => Some(DAEMON_WAITS),
         };
         let again = wait.map(|wait| Instant::now() + wait);
-        let Some(name) = self.services.lock().is_refused(withdrawn.service, again) else { return Heard::Nothing };
+        let Some(name) = self.services.lock().is_refused(withdrawn.service, again) else {
+            return Heard::Nothing;
+        };
         if person && why.is_final() {
-            return Heard::Left(Ended::Final(peer_text(&withdrawn.detail).to_string(), why != Refusal::Superseded));
+            return Heard::Left(Ended::Final(
+                peer_text(&withdrawn.detail).to_string(),
+                why != Refusal::Superseded,
+            ));
         }
         // A server may refuse as often as it is asked.
         if let Some(line) = shared.counters.repeats.withdrawn.count() {
@@ -552,12 +649,18 @@ impl Joined {
     }
 
     fn tell_public(&self, shared: &Shared, registered: Registered) {
-        let news = self.services.lock().is_public(registered.service, &registered.public);
+        let news = self
+            .services
+            .lock()
+            .is_public(registered.service, &registered.public);
         // A server may give a new address each time that it is asked.
         if let Some(service) = news
             && shared.counters.repeats.addresses.count().is_some()
         {
-            shared.links.tell(News::Public { service, address: peer_text(&registered.public).to_string() });
+            shared.links.tell(News::Public {
+                service,
+                address: peer_text(&registered.public).to_string(),
+            });
         }
     }
 }
@@ -567,8 +670,14 @@ fn warn_of_kept_hosts(shared: &Shared, link: &Link, plan: &JoinPlan) {
     if link.has(FEATURE_HOST) {
         return;
     }
-    for service in plan.services.iter().filter(|service| service.host.is_some()) {
-        let Some(line) = shared.counters.repeats.kept_hosts.count() else { continue };
+    for service in plan
+        .services
+        .iter()
+        .filter(|service| service.host.is_some())
+    {
+        let Some(line) = shared.counters.repeats.kept_hosts.count() else {
+            continue;
+        };
         tracing::warn!(
             left_out = line.left_out,
             "`{}` asks for a Host of its own, which {} does not write: it is of an older version; the service sees the \
@@ -597,15 +706,17 @@ impl Drop for EndOnDrop {
     }
 }
 
-/// Resolves once the other links have what this one keeps for them, or have had time enough; never if there is nothing to
-/// wait for.
+/// Resolves once the other links have what this one keeps for them, or have had time enough; never
+/// if there is nothing to wait for.
 async fn handed_over(wanted: &Wanted) {
     if wanted.kept.is_empty() && !wanted.is_leaving {
         return std::future::pending().await;
     }
     let all = async {
         for kept in &*wanted.kept {
-            kept.by.answered(kept.service.kind, &kept.service.name).await;
+            kept.by
+                .answered(kept.service.kind, &kept.service.name)
+                .await;
         }
     };
     let _ = timeout(HAND_OVER, all).await;
@@ -629,8 +740,23 @@ fn dialler(shared: &Shared, plan: &JoinPlan) -> Result<(Dialler, u64), LinkSetup
     let dial = byway_dial::Dialler::clone(&shared.dialler.load());
     let settings = shared.links.settings(&shared.plan.load().link);
     let runtime = shared.links.runtime().clone();
-    let purpose = if plan.services.is_empty() { Purpose::Exit } else { Purpose::Serve };
-    Ok((Dialler::new(key, plan.join.clone(), purpose, carriers, dial, settings, runtime), epoch))
+    let purpose = if plan.services.is_empty() {
+        Purpose::Exit
+    } else {
+        Purpose::Serve
+    };
+    Ok((
+        Dialler::new(
+            key,
+            plan.join.clone(),
+            purpose,
+            carriers,
+            dial,
+            settings,
+            runtime,
+        ),
+        epoch,
+    ))
 }
 
 #[cfg(test)]
@@ -655,15 +781,30 @@ mod tests {
         ));
         let shared = &bench.door.shared;
         let joined = Joined::new(Arc::clone(&shared.plan.load().joins[0]));
-        let busy = Withdrawn { service: 1, why: Refusal::Busy.number(), detail: "not now".into() };
+        let busy = Withdrawn {
+            service: 1,
+            why: Refusal::Busy.number(),
+            detail: "not now".into(),
+        };
         let mut now = Instant::now();
         for _ in 0..3000 {
             now += 2 * BUSY_WAITS;
             let plan = joined.plan();
-            assert_eq!(joined.services.lock().follow(&plan.services, now).len(), 1, "it is asked for again");
-            assert!(matches!(joined.withdrawn(shared, busy.clone(), 1, false), Heard::Nothing));
+            assert_eq!(
+                joined.services.lock().follow(&plan.services, now).len(),
+                1,
+                "it is asked for again"
+            );
+            assert!(matches!(
+                joined.withdrawn(shared, busy.clone(), 1, false),
+                Heard::Nothing
+            ));
         }
-        assert_eq!(shared.counters.repeats.withdrawn.count(), None, "the next one has no line, either");
+        assert_eq!(
+            shared.counters.repeats.withdrawn.count(),
+            None,
+            "the next one has no line, either"
+        );
     }
 
     #[test]

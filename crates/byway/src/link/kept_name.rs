@@ -2,7 +2,8 @@
 //!
 //! In:    the state folder, the join string and the local target.
 //! Out:   a label, made at the first call and the same ever after for that target and join string.
-//! Never: writes down the secret of the join string, and never takes a second name where there is a first one.
+//! Never: writes down the secret of the join string, and never takes a second name where there is a
+//!        first one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,10 @@ pub enum NoName {
 /// [`NoName`].
 pub fn kept_name(state: &Path, join: &JoinString, target: &Target) -> Result<String, NoName> {
     let path = state.join(FOLDER).join(file_name(join, target));
-    let failed = |source| NoName::File { path: path.clone(), source };
+    let failed = |source| NoName::File {
+        path: path.clone(),
+        source,
+    };
     if let Some(bytes) = store::read(&path).map_err(failed)? {
         return read_name(bytes).ok_or_else(|| NoName::Damaged { path: path.clone() });
     }
@@ -71,7 +75,12 @@ fn file_name(join: &JoinString, target: &Target) -> String {
     sum.update(join.pin.as_bytes());
     sum.update(join.id.as_bytes());
     sum.update(target.to_string().as_bytes());
-    sum.finish().as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+    sum.finish()
+        .as_ref()
+        .iter()
+        .take(12)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn read_name(bytes: Vec<u8>) -> Option<String> {
@@ -83,8 +92,14 @@ fn read_name(bytes: Vec<u8>) -> Option<String> {
 
 fn random_name() -> Result<String, NoName> {
     let mut bytes = [0; NAME_BYTES];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| NoName::Random)?;
-    let letter = |byte: &u8| ALPHABET.get(usize::from(byte & 31)).map(|letter| char::from(*letter));
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| NoName::Random)?;
+    let letter = |byte: &u8| {
+        ALPHABET
+            .get(usize::from(byte & 31))
+            .map(|letter| char::from(*letter))
+    };
     Ok(bytes.iter().filter_map(letter).collect())
 }
 
@@ -108,24 +123,52 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let name = |join: &JoinString, target: &str| {
             let name = kept_name(state.path(), join, &target.parse().unwrap()).unwrap();
-            assert!(name.len() == NAME_BYTES && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+            assert!(
+                name.len() == NAME_BYTES
+                    && name
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            );
             name
         };
         let first = name(&join(1, "t.example.com:7000"), "127.0.0.1:3000");
-        assert_eq!(name(&join(1, "t.example.com:7000"), "127.0.0.1:3000"), first);
-        assert_eq!(name(&join(1, "192.0.2.1:7000"), "127.0.0.1:3000"), first, "the host may be edited");
-        assert_ne!(name(&join(1, "t.example.com:7000"), "127.0.0.1:3001"), first);
-        assert_ne!(name(&join(2, "t.example.com:7000"), "127.0.0.1:3000"), first);
+        assert_eq!(
+            name(&join(1, "t.example.com:7000"), "127.0.0.1:3000"),
+            first
+        );
+        assert_eq!(
+            name(&join(1, "192.0.2.1:7000"), "127.0.0.1:3000"),
+            first,
+            "the host may be edited"
+        );
+        assert_ne!(
+            name(&join(1, "t.example.com:7000"), "127.0.0.1:3001"),
+            first
+        );
+        assert_ne!(
+            name(&join(2, "t.example.com:7000"), "127.0.0.1:3000"),
+            first
+        );
     }
 
     #[test]
     fn a_damaged_name_is_not_replaced_quietly() {
         let state = tempfile::tempdir().unwrap();
-        let (join, target) = (join(1, "t.example.com:7000"), "127.0.0.1:3000".parse().unwrap());
+        let (join, target) = (
+            join(1, "t.example.com:7000"),
+            "127.0.0.1:3000".parse().unwrap(),
+        );
         kept_name(state.path(), &join, &target).unwrap();
-        let file = std::fs::read_dir(state.path().join(FOLDER)).unwrap().next().unwrap().unwrap().path();
+        let file = std::fs::read_dir(state.path().join(FOLDER))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
         std::fs::write(&file, "x").unwrap();
-        let error = kept_name(state.path(), &join, &target).unwrap_err().to_string();
+        let error = kept_name(state.path(), &join, &target)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("remove it"), "{error}");
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! In:    the wish to leave, or the GoAway of the other side; what it says afterwards.
 //! Out:   the messages to send, and when the session may end.
-//! Never: ends a session while either side has a stream open, since what one side has sent may still be on its way; but for
-//!        one that takes longer than the drain deadline, whatever the other side says or leaves out, and one whose other
-//!        side does not answer the GoAway.
+//! Never: ends a session while either side has a stream open, since what one side has sent may
+//!        still be on its way; but for one that takes longer than the drain deadline, whatever the
+//!        other side says or leaves out, and one whose other side does not answer the GoAway.
 //!
-//! The side that leaves says GoAway. The other side answers with `heard` at once, opens no more streams, and says GoAway with
-//! `idle` once it has none. When the leaving side has heard that and has none either, it ends the session. A side that has
-//! streams open answers, so one that is silent has none: if the leaving side has none either, and a ping has shown that the
-//! path works, it ends the session after `ANSWER_EXPECTED`.
+//! The side that leaves says GoAway. The other side answers with `heard` at once, opens no more
+//! streams, and says GoAway with `idle` once it has none. When the leaving side has heard that and
+//! has none either, it ends the session. A side that has streams open answers, so one that is
+//! silent has none: if the leaving side has none either, and a ping has shown that the path works,
+//! it ends the session after `ANSWER_EXPECTED`.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::outbox::Outbox;
 
-/// How long the answer to a GoAway is waited for, and then for the answer to one ping. Much longer than the round trip of a
-/// session that lives.
+/// How long the answer to a GoAway is waited for, and then for the answer to one ping. Much longer
+/// than the round trip of a session that lives.
 const ANSWER_EXPECTED: Duration = Duration::from_secs(5);
 
 /// See the head of the file.
@@ -62,20 +63,28 @@ impl Leaving {
         let now = Instant::now();
         self.deadline.get_or_insert(now + patience);
         self.left_at.get_or_insert(now);
-        Said::GoAway(GoAway { detail: why.to_owned(), ..GoAway::default() })
+        Said::GoAway(GoAway {
+            detail: why.to_owned(),
+            ..GoAway::default()
+        })
     }
 
-    /// The other side has said GoAway. It may take `patience` to end the session. The answer to it goes to `outbox`.
+    /// The other side has said GoAway. It may take `patience` to end the session. The answer to it
+    /// goes to `outbox`.
     pub fn heard(&mut self, away: &GoAway, patience: Duration, outbox: &mut Outbox) -> Meaning {
         self.they_have_heard |= away.heard || away.idle;
         if away.heard {
             return Meaning::Answer;
         }
-        self.deadline.get_or_insert_with(|| Instant::now() + patience);
+        self.deadline
+            .get_or_insert_with(|| Instant::now() + patience);
         self.they_are_idle |= away.idle;
         // One answer, however often it is said.
         if !std::mem::replace(&mut self.they_leave, true) && !away.idle {
-            outbox.push(Said::GoAway(GoAway { heard: true, ..GoAway::default() }));
+            outbox.push(Said::GoAway(GoAway {
+                heard: true,
+                ..GoAway::default()
+            }));
         }
         Meaning::Leaves
     }
@@ -85,11 +94,16 @@ impl Leaving {
         self.left_at.is_some()
     }
 
-    /// Resolves when the session has had its time to end in order, or may end because nothing is open here and the other
-    /// side does not answer; never for a session that neither side leaves. Cancel safe.
+    /// Resolves when the session has had its time to end in order, or may end because nothing is
+    /// open here and the other side does not answer; never for a session that neither side leaves.
+    /// Cancel safe.
     pub async fn overdue(&self, link: &Link) {
-        let Some(deadline) = self.deadline else { return std::future::pending().await };
-        let Some(left_at) = self.left_at.filter(|_| !self.they_have_heard) else { return sleep_until(deadline).await };
+        let Some(deadline) = self.deadline else {
+            return std::future::pending().await;
+        };
+        let Some(left_at) = self.left_at.filter(|_| !self.they_have_heard) else {
+            return sleep_until(deadline).await;
+        };
         let unanswered = async {
             sleep_until(left_at + ANSWER_EXPECTED).await;
             link.answered().await;
@@ -109,14 +123,18 @@ impl Leaving {
             return Step::End;
         }
         if self.they_leave && !std::mem::replace(&mut self.said_idle, true) {
-            return Step::Say(Said::GoAway(GoAway { detail: "no stream is open".into(), idle: true, heard: false }));
+            return Step::Say(Said::GoAway(GoAway {
+                detail: "no stream is open".into(),
+                idle: true,
+                heard: false,
+            }));
         }
         Step::Wait
     }
 }
 
-/// Serves a session that is left until it is over or may be ended. `patience` holds if neither side has said GoAway yet. Reports
-/// of requests that still end go to `visited`.
+/// Serves a session that is left until it is over or may be ended. `patience` holds if neither side
+/// has said GoAway yet. Reports of requests that still end go to `visited`.
 pub async fn leave(
     link: &Link,
     said: &mut mpsc::Receiver<Said>,
@@ -125,7 +143,9 @@ pub async fn leave(
     mut outbox: Outbox,
     patience: Duration,
 ) {
-    leaving.deadline.get_or_insert_with(|| Instant::now() + patience);
+    leaving
+        .deadline
+        .get_or_insert_with(|| Instant::now() + patience);
     loop {
         // Each arm is cancel safe: what is not taken stays in its channel.
         tokio::select! {
@@ -161,7 +181,9 @@ mod tests {
 
     /// `heard` on one side what the other says.
     fn tell(to: &mut Leaving, said: Said) {
-        let Said::GoAway(away) = said else { panic!("{said:?}") };
+        let Said::GoAway(away) = said else {
+            panic!("{said:?}")
+        };
         to.heard(&away, PATIENCE, &mut Outbox::default());
     }
 
@@ -170,7 +192,9 @@ mod tests {
         let (mut one, mut other) = (Leaving::default(), Leaving::default());
         tell(&mut other, one.begin("stopping", PATIENCE));
         assert!(!one.waits_for_idle() && other.waits_for_idle());
-        let Step::Say(said) = other.step() else { panic!("nothing to say") };
+        let Step::Say(said) = other.step() else {
+            panic!("nothing to say")
+        };
         tell(&mut one, said);
         assert!(one.waits_for_idle() && matches!(one.step(), Step::End));
         assert!(!other.waits_for_idle(), "the other side waits for the end");
@@ -179,12 +203,17 @@ mod tests {
     #[test]
     fn two_sides_that_leave_at_once_both_hear_that_the_other_has_nothing_open() {
         let (mut one, mut other) = (Leaving::default(), Leaving::default());
-        let (first, second) = (one.begin("stopping", PATIENCE), other.begin("stopping", PATIENCE));
+        let (first, second) = (
+            one.begin("stopping", PATIENCE),
+            other.begin("stopping", PATIENCE),
+        );
         tell(&mut one, second);
         tell(&mut other, first);
         let (from_one, from_other) = (one.step(), other.step());
         assert!(is_idle(&from_one) && is_idle(&from_other));
-        let (Step::Say(from_one), Step::Say(from_other)) = (from_one, from_other) else { unreachable!() };
+        let (Step::Say(from_one), Step::Say(from_other)) = (from_one, from_other) else {
+            unreachable!()
+        };
         assert!(matches!(one.step(), Step::Wait));
         tell(&mut one, from_other);
         tell(&mut other, from_one);

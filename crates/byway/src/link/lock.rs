@@ -1,9 +1,11 @@
-//! Lock: one process at a time writes what belongs to a purpose in a state folder: the join strings, the grants in them, and
-//! for services the names.
+//! Lock: one process at a time writes what belongs to a purpose in a state folder: the join
+//! strings, the grants in them, and for services the names.
 //!
 //! In:    a state folder and a purpose.
-//! Out:   the lock, held until it is dropped or the process ends, however it ends (`flock`); or who holds it.
-//! Never: waits, and never keeps out a process that only joins, or `byway token`: they do not ask for it.
+//! Out:   the lock, held until it is dropped or the process ends, however it ends (`flock`); or who
+//!        holds it.
+//! Never: waits, and never keeps out a process that only joins, or `byway token`: they do not ask
+//!        for it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -52,16 +54,24 @@ impl StateLock {
     /// [`NotLocked`].
     pub(super) fn take(state: &Path, purpose: Purpose) -> Result<Self, NotLocked> {
         let path = state.join(format!("{purpose}.lock"));
-        let failed = |source| NotLocked::Failed { path: path.clone(), source };
+        let failed = |source| NotLocked::Failed {
+            path: path.clone(),
+            source,
+        };
         let mut file = open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(NotLocked::Held { state: state.to_owned(), holder: holder(&file) });
+                return Err(NotLocked::Held {
+                    state: state.to_owned(),
+                    holder: holder(&file),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        let written = file.set_len(0).and_then(|()| writeln!(file, "{}", myself()));
+        let written = file
+            .set_len(0)
+            .and_then(|()| writeln!(file, "{}", myself()));
         // Who holds it is for people: a full disk is no reason not to start.
         if let Err(error) = written {
             tracing::debug!("{}: {error}", path.display());
@@ -77,27 +87,44 @@ fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.create(true).truncate(false).read(true).write(true).open(path)
+    options
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
 }
 
 /// What the holder has written down.
 fn holder(mut file: &File) -> String {
     let mut text = Vec::new();
-    let read = file.rewind().and_then(|()| file.take(MOST_HOLDER_BYTES).read_to_end(&mut text));
-    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+    let read = file
+        .rewind()
+        .and_then(|()| file.take(MOST_HOLDER_BYTES).read_to_end(&mut text));
+    let line = text
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     match read.is_ok() && !line.is_empty() {
         true => peer_text(line).to_string(),
         false => "another process".to_owned(),
     }
 }
 
-/// `process 4711 (byway proxy serve)`: the words of the command line up to the first flag, since behind those may stand
-/// secrets.
+/// `process 4711 (byway proxy serve)`: the words of the command line up to the first flag, since
+/// behind those may stand secrets.
 fn myself() -> String {
     let mut words = std::env::args();
     let program = words.next().unwrap_or_default();
-    let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let verbs = words.take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())).take(2);
+    let program = Path::new(&program)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let verbs = words
+        .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
+        .take(2);
     let command: Vec<String> = std::iter::once(program).chain(verbs).collect();
     format!("process {} ({})", std::process::id(), command.join(" "))
 }
@@ -112,9 +139,17 @@ mod tests {
         let state = folder.path().join("state");
         let held = StateLock::take(&state, Purpose::Serve).unwrap();
         let exit = StateLock::take(&state, Purpose::Exit).unwrap();
-        let refused = StateLock::take(&state, Purpose::Serve).unwrap_err().to_string();
-        assert!(refused.contains(&format!("process {} (", std::process::id())), "{refused}");
-        assert!(refused.contains(&state.display().to_string()) && refused.contains("--state"), "{refused}");
+        let refused = StateLock::take(&state, Purpose::Serve)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains(&format!("process {} (", std::process::id())),
+            "{refused}"
+        );
+        assert!(
+            refused.contains(&state.display().to_string()) && refused.contains("--state"),
+            "{refused}"
+        );
         drop(held);
         StateLock::take(&state, Purpose::Serve).unwrap();
         drop(exit);

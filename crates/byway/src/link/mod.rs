@@ -1,13 +1,15 @@
 //! Link: the sessions of this node: those that it accepts, and those that it dials.
 //!
 //! In:    the state folder, the Plan; sessions from `inbound/link` and from `joining`.
-//! Out:   `names` (who has which public name; `names_file` is their file), `public` (their ports), `grants` (who may join;
-//!        `grant` is one of them, `join_file` where a join string is kept), `revocation`, `joining` (the sessions that this
-//!        node keeps up), `services` (what those ask for), `report` (the record of a request that a public end sends to an
-//!        agent), `welcome` (which hello is accepted), `serving` (what an accepted session may register), `outbox` (messages
-//!        to be sent), `leaving` (how a session ends in order), `lock` and `writer` (which process writes to the state
-//!        folder).
-//! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an outbound.
+//! Out:   `names` (who has which public name; `names_file` is their file), `public` (their ports),
+//!        `grants` (who may join; `grant` is one of them, `join_file` where a join string is kept),
+//!        `revocation`, `joining` (the sessions that this node keeps up), `services` (what those
+//!        ask for), `report` (the record of a request that a public end sends to an agent),
+//!        `welcome` (which hello is accepted), `serving` (what an accepted session may register),
+//!        `outbox` (messages to be sent), `leaving` (how a session ends in order), `lock` and
+//!        `writer` (which process writes to the state folder).
+//! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an
+//!        outbound.
 
 mod grant;
 pub mod grants;
@@ -133,7 +135,13 @@ impl Links {
     pub fn new(state: &Path, runtime: Handle) -> Self {
         let (news, told) = mpsc::unbounded_channel();
         let (grants, names) = (Grants::new(state), Arc::new(Names::new(state)));
-        let writer = Writer::new(state, runtime.clone(), grants.clone(), Arc::clone(&names), news.clone());
+        let writer = Writer::new(
+            state,
+            runtime.clone(),
+            grants.clone(),
+            Arc::clone(&names),
+            news.clone(),
+        );
         Self {
             state: state.to_owned(),
             runtime,
@@ -185,10 +193,15 @@ impl Links {
         }
         store::remove_scratch(&self.state);
         let taken = epoch::take(&self.state);
-        let taken = taken.map_err(|source| LinkSetupError::Epoch { path: self.state.clone(), source })?;
+        let taken = taken.map_err(|source| LinkSetupError::Epoch {
+            path: self.state.clone(),
+            source,
+        })?;
         if let Some(error) = &taken.unstored {
             let (state, advice) = (self.state.display(), store::advice(error));
-            tracing::warn!("cannot write the epoch to {state}: {error}; the clock stands in for it; {advice}");
+            tracing::warn!(
+                "cannot write the epoch to {state}: {error}; the clock stands in for it; {advice}"
+            );
         }
         Ok(*self.epoch.get_or_init(|| taken.epoch))
     }
@@ -203,7 +216,9 @@ impl Links {
             return Ok(Arc::clone(acceptor));
         }
         let made = Acceptor::new(self.key()?, self.settings(settings), self.runtime.clone());
-        let made = Arc::new(made.map_err(|error| LinkSetupError::Other(format!("links cannot be accepted: {error}")))?);
+        let made = Arc::new(made.map_err(|error| {
+            LinkSetupError::Other(format!("links cannot be accepted: {error}"))
+        })?);
         Ok(Arc::clone(self.acceptor.get_or_init(|| made)))
     }
 
@@ -226,13 +241,19 @@ impl Links {
 
     /// The links that this node dials, by their ids.
     pub fn all_joined(&self) -> Vec<Arc<Joined>> {
-        let mut all: Vec<_> = self.joined.lock().iter().map(|(id, link)| (Arc::clone(id), Arc::clone(link))).collect();
+        let mut all: Vec<_> = self
+            .joined
+            .lock()
+            .iter()
+            .map(|(id, link)| (Arc::clone(id), Arc::clone(link)))
+            .collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         all.into_iter().map(|(_, link)| link).collect()
     }
 
-    /// The number of the next session that this process dials: higher than that of every one before it, whichever link it
-    /// is for, so that the newest session may take over what an older one has.
+    /// The number of the next session that this process dials: higher than that of every one before
+    /// it, whichever link it is for, so that the newest session may take over what an older one
+    /// has.
     pub fn next_attempt(&self) -> u64 {
         self.attempts.fetch_add(1, Relaxed) + 1
     }
@@ -242,8 +263,8 @@ impl Links {
         self.attempts.load(Relaxed)
     }
 
-    /// Starts the links of `plan` that are not there yet with `start`. Call it before the Plan is in force: its requests
-    /// look for them.
+    /// Starts the links of `plan` that are not there yet with `start`. Call it before the Plan is
+    /// in force: its requests look for them.
     pub fn begin(&self, plan: &Plan, start: impl Fn(Arc<Joined>)) {
         let mut joined = self.joined.lock();
         for join in &plan.joins {
@@ -255,21 +276,31 @@ impl Links {
         }
     }
 
-    /// Makes the dialled links those of `plan`, which are all started: gives them their new services, and ends those that
-    /// are gone. A service that moves from one link to another stays where it is until it is public there.
+    /// Makes the dialled links those of `plan`, which are all started: gives them their new
+    /// services, and ends those that are gone. A service that moves from one link to another stays
+    /// where it is until it is public there.
     pub fn follow(&self, plan: &Plan) {
         let mut joined = self.joined.lock();
-        let old: Vec<_> = joined.values().map(|link| (Arc::clone(link), link.plan())).collect();
+        let old: Vec<_> = joined
+            .values()
+            .map(|link| (Arc::clone(link), link.plan()))
+            .collect();
         joined.retain(|id, _| plan.joins.iter().any(|join| join.id == *id));
         for (link, before) in old {
             let after = plan.joins.iter().find(|join| join.id == before.id);
             // Which link takes over what this one has to give up.
             let moved = before.services.iter().filter_map(|service| {
                 let is_same = |it: &ServicePlan| it.kind == service.kind && it.name == service.name;
-                let by = plan.joins.iter().find(|join| join.services.iter().any(is_same))?;
+                let by = plan
+                    .joins
+                    .iter()
+                    .find(|join| join.services.iter().any(is_same))?;
                 let by = (by.id != before.id).then(|| joined.get(&by.id))??;
                 by.ask_anew(service);
-                Some(Kept { service: service.clone(), by: Arc::clone(by) })
+                Some(Kept {
+                    service: service.clone(),
+                    by: Arc::clone(by),
+                })
             });
             match after {
                 Some(join) => link.set(Arc::clone(join), moved.collect()),

@@ -1,5 +1,5 @@
-//! Names: the public names of exposed services, and which sessions have them. `parked` has the visitors who wait for one,
-//! `places` how they share its limit.
+//! Names: the public names of exposed services, and which sessions have them. `parked` has the
+//! visitors who wait for one, `places` how they share its limit.
 //!
 //! In:    registrations, ends of sessions, revoked grants.
 //! Out:   who has a name; the file of names, written when one has changed hands.
@@ -35,7 +35,8 @@ struct State {
     sessions: HashMap<SessionKey, Session>,
     next_session: u64,
     parked: HashMap<Name, Places>,
-    /// Wakes the visitors of a name when it changes hands. Only names that a visitor waits for are in it.
+    /// Wakes the visitors of a name when it changes hands. Only names that a visitor waits for are
+    /// in it.
     watched: HashMap<Name, watch::Sender<()>>,
     /// How many changes of hands there were.
     change: u64,
@@ -50,7 +51,8 @@ struct Session {
     tenant: GrantId,
     /// What each name is called in the session.
     numbers: HashMap<Name, u32>,
-    /// It has said that it leaves. It is kept until it has ended, so that a revoked grant ends it, and gets no more names.
+    /// It has said that it leaves. It is kept until it has ended, so that a revoked grant ends it,
+    /// and gets no more names.
     is_leaving: bool,
     /// To the session's owner: a name of its was taken.
     taken: mpsc::UnboundedSender<Lost>,
@@ -68,7 +70,8 @@ pub struct Lost {
 
 /// A name that was given to a session.
 pub struct Taken {
-    /// Whether another session had it, or this one already: connections that are kept to it may lead elsewhere.
+    /// Whether another session had it, or this one already: connections that are kept to it may
+    /// lead elsewhere.
     pub changed_hands: bool,
     undo: Undo,
 }
@@ -100,14 +103,17 @@ impl State {
 impl Names {
     /// No names yet; those in the folder `state` are read by [`Names::load`].
     pub fn new(state: &Path) -> Self {
-        Self { state: Mutex::default(), file: NamesFile::new(state) }
+        Self {
+            state: Mutex::default(),
+            file: NamesFile::new(state),
+        }
     }
 
     /// Reads the names as an earlier process has left them. Waits for the disk.
     ///
     /// # Errors
-    /// The file cannot be read, or a newer version wrote it. Then nothing may be served: any name could be taken by a
-    /// tenant that it does not belong to.
+    /// The file cannot be read, or a newer version wrote it. Then nothing may be served: any name
+    /// could be taken by a tenant that it does not belong to.
     pub fn load(&self) -> Result<(), NamesError> {
         let found = self.file.read()?;
         let mut state = self.state.lock();
@@ -121,7 +127,8 @@ impl Names {
         self.file.begin();
     }
 
-    /// Takes no more names, and writes down those there are for the next process, for the last time. Waits for the disk.
+    /// Takes no more names, and writes down those there are for the next process, for the last
+    /// time. Waits for the disk.
     pub fn end_writing(&self) {
         self.state.lock().leaving = true;
         self.file.end(|| self.to_write());
@@ -136,21 +143,36 @@ impl Names {
     }
 
     /// A session has begun; names that are taken from it come out of the receiver.
-    pub fn enter(&self, link: Link, tenant: GrantId) -> (SessionKey, mpsc::UnboundedReceiver<Lost>) {
+    pub fn enter(
+        &self,
+        link: Link,
+        tenant: GrantId,
+    ) -> (SessionKey, mpsc::UnboundedReceiver<Lost>) {
         // Bounded by the names of the session: each is taken once.
         let (taken, told) = mpsc::unbounded_channel();
         let mut state = self.state.lock();
         state.next_session += 1;
         let key = SessionKey(state.next_session);
-        state.sessions.insert(key, Session { link, tenant, numbers: HashMap::new(), is_leaving: false, taken });
+        state.sessions.insert(
+            key,
+            Session {
+                link,
+                tenant,
+                numbers: HashMap::new(),
+                is_leaving: false,
+                taken,
+            },
+        );
         (key, told)
     }
 
-    /// The session has said that it leaves: its names go back to their queues, and it gets no more. What it has open may
-    /// finish. Those that it had.
+    /// The session has said that it leaves: its names go back to their queues, and it gets no more.
+    /// What it has open may finish. Those that it had.
     pub fn release(&self, session: SessionKey) -> Vec<Name> {
         let mut state = self.state.lock();
-        let Some(leaving) = state.sessions.get_mut(&session) else { return Vec::new() };
+        let Some(leaving) = state.sessions.get_mut(&session) else {
+            return Vec::new();
+        };
         leaving.is_leaving = true;
         let numbers = std::mem::take(&mut leaving.numbers);
         state.released(session, numbers)
@@ -159,12 +181,14 @@ impl Names {
     /// The session is over: its names go back to their queues. Those that it had.
     pub fn leave(&self, session: SessionKey) -> Vec<Name> {
         let mut state = self.state.lock();
-        let Some(gone) = state.sessions.remove(&session) else { return Vec::new() };
+        let Some(gone) = state.sessions.remove(&session) else {
+            return Vec::new();
+        };
         state.released(session, gone.numbers)
     }
 
-    /// The grant of `tenant` was revoked: its sessions end, its names are free, and the visitors who wait for them are
-    /// refused. Which names they were.
+    /// The grant of `tenant` was revoked: its sessions end, its names are free, and the visitors
+    /// who wait for them are refused. Which names they were.
     pub fn revoke(&self, tenant: GrantId) -> Vec<Name> {
         let names = {
             let mut state = self.state.lock();
@@ -180,8 +204,12 @@ impl Names {
     pub fn end_sessions(&self, tenant: GrantId, reason: &str) {
         let ended: Vec<(SessionKey, Link)> = {
             let state = self.state.lock();
-            let its = state.sessions.iter().filter(|(_, session)| session.tenant == tenant);
-            its.map(|(key, session)| (*key, session.link.clone())).collect()
+            let its = state
+                .sessions
+                .iter()
+                .filter(|(_, session)| session.tenant == tenant);
+            its.map(|(key, session)| (*key, session.link.clone()))
+                .collect()
         };
         for (key, link) in ended {
             link.end(reason);
@@ -193,63 +221,99 @@ impl Names {
     /// The links that were accepted and are up, by whose grant; the oldest first.
     pub fn links(&self) -> Vec<(GrantId, Link)> {
         let state = self.state.lock();
-        let each = |(key, session): (&SessionKey, &Session)| (*key, session.tenant, session.link.clone());
+        let each =
+            |(key, session): (&SessionKey, &Session)| (*key, session.tenant, session.link.clone());
         let mut links: Vec<_> = state.sessions.iter().map(each).collect();
         drop(state);
         links.sort_by_key(|(key, ..)| *key);
-        links.into_iter().map(|(_, grant, link)| (grant, link)).collect()
+        links
+            .into_iter()
+            .map(|(_, grant, link)| (grant, link))
+            .collect()
     }
 
     /// Every tenant that has a session or a name.
     pub fn tenants(&self) -> HashSet<GrantId> {
         let state = self.state.lock();
-        state.leases.tenants().chain(state.sessions.values().map(|session| session.tenant)).collect()
+        state
+            .leases
+            .tenants()
+            .chain(state.sessions.values().map(|session| session.tenant))
+            .collect()
     }
 
-    /// `who` has the service `label`, called `number` in its session, and wants it to be public as `name`. Runs on workers,
-    /// so it never looks at the disk: `revocation` frees the names of revoked grants.
+    /// `who` has the service `label`, called `number` in its session, and wants it to be public as
+    /// `name`. Runs on workers, so it never looks at the disk: `revocation` frees the names of
+    /// revoked grants.
     ///
     /// # Errors
     /// [`Denied`]; nothing has changed then.
-    pub fn register(&self, name: &Name, label: &str, number: u32, who: Claimant) -> Result<Taken, Denied> {
+    pub fn register(
+        &self,
+        name: &Name,
+        label: &str,
+        number: u32,
+        who: Claimant,
+    ) -> Result<Taken, Denied> {
         let mut state = self.state.lock();
         if state.leaving {
             return Err(Denied::Leaving);
         }
         // It has said that it leaves, or was ended: what it got would lead visitors nowhere.
-        if state.sessions.get(&who.session).is_none_or(|session| session.is_leaving) {
+        if state
+            .sessions
+            .get(&who.session)
+            .is_none_or(|session| session.is_leaving)
+        {
             return Err(Denied::Gone);
         }
         let claimed = state.leases.claim(name, label, who, now_s())?;
         let session = state.sessions.get_mut(&who.session);
         let before = session.and_then(|session| session.numbers.insert(name.clone(), number));
         for replaced in &claimed.replaced {
-            let Some(old) = state.sessions.get_mut(&replaced.session) else { continue };
+            let Some(old) = state.sessions.get_mut(&replaced.session) else {
+                continue;
+            };
             let number = old.numbers.remove(name);
             if replaced.same_process {
-                // Its own later session. If the old one was lost, a question shows it soon. If a new config moved the
-                // service to another link, what the old one has open may finish.
+                // Its own later session. If the old one was lost, a question shows it soon. If a
+                // new config moved the service to another link, what the old one has open may
+                // finish.
                 old.link.doubt();
             } else if let Some(number) = number {
-                let why = if old.link.peer() == who.identity { Denied::Superseded } else { Denied::Taken };
+                let why = if old.link.peer() == who.identity {
+                    Denied::Superseded
+                } else {
+                    Denied::Taken
+                };
                 if why == Denied::Superseded {
-                    // Started again, more often than not because it had died: whatever waits for it would wait long.
+                    // Started again, more often than not because it had died: whatever waits for it
+                    // would wait long.
                     old.link.doubt();
                 }
-                let _ = old.taken.send(Lost { name: name.clone(), number, why });
+                let _ = old.taken.send(Lost {
+                    name: name.clone(),
+                    number,
+                    why,
+                });
             }
         }
         // A session that asks for what it has changes nothing, and nothing has to be written.
         if !claimed.undo.is_of_nothing() {
             state.changed([name]);
         }
-        Ok(Taken { changed_hands: before.is_some() || !claimed.replaced.is_empty(), undo: claimed.undo })
+        Ok(Taken {
+            changed_hands: before.is_some() || !claimed.replaced.is_empty(),
+            undo: claimed.undo,
+        })
     }
 
     /// Takes back what [`Names::register`] gave: the service could not be made public.
     pub fn undo(&self, name: &Name, session: SessionKey, taken: Taken) {
         let mut state = self.state.lock();
-        let Some(its) = state.sessions.get_mut(&session) else { return };
+        let Some(its) = state.sessions.get_mut(&session) else {
+            return;
+        };
         its.numbers.remove(name);
         state.leases.undo(name, session, taken.undo);
         state.changed([name]);
@@ -262,14 +326,21 @@ impl Names {
 
     /// Whether `session` has the name now.
     pub fn has(&self, session: SessionKey, name: &Name) -> bool {
-        self.state.lock().leases.holders(name).any(|holder| holder == session)
+        self.state
+            .lock()
+            .leases
+            .holders(name)
+            .any(|holder| holder == session)
     }
 
     /// The session has the service no more.
     pub fn unregister(&self, session: SessionKey, number: u32) -> Option<Name> {
         let mut state = self.state.lock();
         let numbers = &mut state.sessions.get_mut(&session)?.numbers;
-        let name = numbers.iter().find(|(_, known)| **known == number).map(|(name, _)| name.clone())?;
+        let name = numbers
+            .iter()
+            .find(|(_, known)| **known == number)
+            .map(|(name, _)| name.clone())?;
         numbers.remove(&name);
         state.leases.give_up(&name, session, now_s());
         state.changed([&name]);
@@ -277,8 +348,17 @@ impl Names {
     }
 
     /// The port that belongs to this service of this identity, best the one on `ip`.
-    pub fn port_of(&self, tenant: GrantId, identity: Fingerprint, label: &str, ip: IpAddr) -> Option<u16> {
-        self.state.lock().leases.port_of(tenant, identity, label, ip)
+    pub fn port_of(
+        &self,
+        tenant: GrantId,
+        identity: Fingerprint,
+        label: &str,
+        ip: IpAddr,
+    ) -> Option<u16> {
+        self.state
+            .lock()
+            .leases
+            .port_of(tenant, identity, label, ip)
     }
 
     /// Whether a session has the name now.
@@ -286,8 +366,8 @@ impl Names {
         self.state.lock().leases.holders(name).next().is_some()
     }
 
-    /// Saves the owners of the names if any has changed since the last save. Returns the number of the last change, for
-    /// [`Names::written`].
+    /// Saves the owners of the names if any has changed since the last save. Returns the number of
+    /// the last change, for [`Names::written`].
     pub fn save_changes(self: &Arc<Self>, runtime: &Handle) -> u64 {
         let (change, is_new) = {
             let mut state = self.state.lock();
@@ -301,8 +381,8 @@ impl Names {
         change
     }
 
-    /// Saves the owners of the names, on a thread that may wait for the disk. Changes that come before that thread
-    /// starts to write share one write, and writes are spaced out.
+    /// Saves the owners of the names, on a thread that may wait for the disk. Changes that come
+    /// before that thread starts to write share one write, and writes are spaced out.
     pub fn save(self: &Arc<Self>, runtime: &Handle) {
         if self.file.is_to_write() {
             let names = Arc::clone(self);

@@ -1,8 +1,11 @@
-//! Names file: `names` of the state folder: read when the node begins to serve, written when a name changes hands.
+//! Names file: `names` of the state folder: read when the node begins to serve, written when a name
+//! changes hands.
 //!
 //! In:    what is to be written, and the number of the change that it holds.
-//! Out:   what an earlier process has written; when a change has been written; when a write that failed is to be tried again.
-//! Never: writes while another process is the writer: before [`NamesFile::begin`], and after [`NamesFile::end`].
+//! Out:   what an earlier process has written; when a change has been written; when a write that
+//!        failed is to be tried again.
+//! Never: writes while another process is the writer: before [`NamesFile::begin`], and after
+//!        [`NamesFile::end`].
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,8 +60,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two writes.
 const MOST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long the next write waits after one that took `took`: writing is at most a tenth of a core's time, until that would
-/// make registrations wait for longer than [`MOST_PAUSE`].
+/// How long the next write waits after one that took `took`: writing is at most a tenth of a core's
+/// time, until that would make registrations wait for longer than [`MOST_PAUSE`].
 fn pause_after(took: Duration) -> Duration {
     took.saturating_mul(9).clamp(PAUSE, MOST_PAUSE)
 }
@@ -66,7 +69,8 @@ fn pause_after(took: Duration) -> Duration {
 /// A write that failed is tried again after this, and then after twice as long each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest wait for the next try: after so long at most the names are in the file once the disk has room.
+/// The longest wait for the next try: after so long at most the names are in the file once the disk
+/// has room.
 const MOST_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
@@ -107,7 +111,10 @@ impl NamesFile {
             writer: Mutex::new(Writer::default()),
             is_due: AtomicBool::new(false),
             retry: Mutex::new(None),
-            turn: Mutex::new(Turn { next: Instant::now(), is_over: false }),
+            turn: Mutex::new(Turn {
+                next: Instant::now(),
+                is_over: false,
+            }),
             ending: Condvar::new(),
             written: watch::Sender::new(0),
             #[cfg(test)]
@@ -118,9 +125,15 @@ impl NamesFile {
     /// The leases in the file; none if it does not exist.
     pub(super) fn read(&self) -> Result<Leases, NamesError> {
         let path = || self.file.clone();
-        let bytes = store::read(&self.file).map_err(|source| NamesError::Read { path: path(), source })?;
+        let bytes = store::read(&self.file).map_err(|source| NamesError::Read {
+            path: path(),
+            source,
+        })?;
         let restored = Leases::restore(&bytes.unwrap_or_default());
-        let (mut leases, unread) = restored.map_err(|source| NamesError::Newer { path: path(), source })?;
+        let (mut leases, unread) = restored.map_err(|source| NamesError::Newer {
+            path: path(),
+            source,
+        })?;
         if unread.lines > 0 {
             tracing::warn!(
                 "{} lines of {} cannot be read, the first is line {}: they are kept, and the names in them are free",
@@ -147,7 +160,8 @@ impl NamesFile {
         writer.is_ours = false;
     }
 
-    /// Whether a write has to be started. If not, one is due already that will hold every change so far.
+    /// Whether a write has to be started. If not, one is due already that will hold every change so
+    /// far.
     pub(super) fn is_to_write(&self) -> bool {
         !self.is_due.swap(true, AcqRel)
     }
@@ -163,8 +177,8 @@ impl NamesFile {
         }
     }
 
-    /// Writes what `content` makes. Waits for the disk, and for its turn: one at a time, and each writes what is true when
-    /// its turn comes.
+    /// Writes what `content` makes. Waits for the disk, and for its turn: one at a time, and each
+    /// writes what is true when its turn comes.
     pub(super) fn write(&self, content: impl FnOnce() -> (u64, Vec<u8>)) {
         let writer = self.writer.lock();
         self.is_due.store(false, Release);
@@ -177,7 +191,8 @@ impl NamesFile {
     fn write_as(&self, writer: &Writer, content: impl FnOnce() -> (u64, Vec<u8>), is_last: bool) {
         let (change, bytes) = content();
         #[cfg(test)]
-        self.writes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.writes
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         if writer.is_ours {
             self.note_outcome(writer, store::replace(&self.file, &bytes), is_last);
         }
@@ -199,7 +214,10 @@ impl NamesFile {
             }
             Err(error) => {
                 let wait = before.map_or(FIRST_WAIT, |retry| (2 * retry.wait).min(MOST_WAIT));
-                *self.retry.lock() = Some(Retry { at: Instant::now() + wait, wait });
+                *self.retry.lock() = Some(Retry {
+                    at: Instant::now() + wait,
+                    wait,
+                });
                 if let Some(line) = writer.failures.count() {
                     let left_out = line.left_out;
                     let advice = store::advice(&error);
@@ -220,13 +238,19 @@ impl NamesFile {
 
     /// Whether a write that failed is to be tried again now.
     pub(super) fn is_retry_due(&self) -> bool {
-        self.retry.lock().is_some_and(|retry| retry.at <= Instant::now())
+        self.retry
+            .lock()
+            .is_some_and(|retry| retry.at <= Instant::now())
     }
 
     /// Waits until `change` was written, or could not be.
     pub(super) async fn written(&self, change: u64) {
         // The sender lives as long as we do.
-        let _ = self.written.subscribe().wait_for(|written| *written >= change).await;
+        let _ = self
+            .written
+            .subscribe()
+            .wait_for(|written| *written >= change)
+            .await;
     }
 
     /// Keeps the file from being written while the guard lives.
@@ -255,7 +279,10 @@ mod tests {
         file.write(|| (1, b"one".to_vec()));
         assert!(file.turn.lock().next >= before + PAUSE);
         assert_eq!(pause_after(Duration::ZERO), PAUSE);
-        assert_eq!(pause_after(Duration::from_millis(100)), Duration::from_millis(900));
+        assert_eq!(
+            pause_after(Duration::from_millis(100)),
+            Duration::from_millis(900)
+        );
         assert_eq!(pause_after(Duration::from_secs(60)), MOST_PAUSE);
         // The last write does not wait, and it ends the wait of an earlier one.
         file.turn.lock().next = Instant::now() + Duration::from_secs(3600);
@@ -275,7 +302,10 @@ mod tests {
         let path = state.path().join("names");
         std::fs::create_dir(&path).unwrap();
         file.write(|| (1, b"one".to_vec()));
-        assert!(file.is_unwritten() && !file.is_retry_due(), "it waits before it tries again");
+        assert!(
+            file.is_unwritten() && !file.is_retry_due(),
+            "it waits before it tries again"
+        );
         let in_folder = std::fs::read_dir(state.path()).unwrap().count();
         assert_eq!(in_folder, 1, "no scratch file is left");
         let wait = |file: &NamesFile| file.retry.lock().as_ref().unwrap().wait;

@@ -2,14 +2,16 @@
 //!
 //! In:    messages; for an answer, the change of names that has to be on disk before it is sent.
 //! Out:   one message at a time, as fast as the carrier takes them.
-//! Never: ends a session because a queue is full, and never drops a message of a session that lives.
+//! Never: ends a session because a queue is full, and never drops a message of a session that
+//!        lives.
 
 use std::collections::VecDeque;
 
 use byway_link::Link;
 use byway_link::wire::Said;
 
-/// Answers that may wait. Above this the owner hears no further requests until the other side has taken some.
+/// Answers that may wait. Above this the owner hears no further requests until the other side has
+/// taken some.
 const MOST: usize = 1024;
 
 /// See the head of the file.
@@ -40,16 +42,20 @@ impl Outbox {
         self.waiting.len() < MOST
     }
 
-    /// Sends the next message once `saved` says that its change is on disk. Pending while there is none.
+    /// Sends the next message once `saved` says that its change is on disk. Pending while there is
+    /// none.
     ///
     /// # Cancel safety
     /// Safe: a message stays here until its carrier has taken it.
     pub async fn say_next(&mut self, link: &Link, saved: impl AsyncFnOnce(u64)) {
-        let Some(next) = self.waiting.front() else { return std::future::pending().await };
+        let Some(next) = self.waiting.front() else {
+            return std::future::pending().await;
+        };
         if next.after != 0 {
             saved(next.after).await;
         }
-        // If the session is over, its owner learns that elsewhere, and the message is not waited for.
+        // If the session is over, its owner learns that elsewhere, and the message is not waited
+        // for.
         link.say_in_turn(next.said.clone()).await;
         self.waiting.pop_front();
     }

@@ -1,9 +1,12 @@
-//! Public: the public ports of exposed TCP services: listeners that belong to a name, and not to a session.
+//! Public: the public ports of exposed TCP services: listeners that belong to a name, and not to a
+//! session.
 //!
 //! In:    a name that was registered, and the address of the listener that its link came by.
-//! Out:   a listener that serves on every worker for as long as the name is held, and [`HOLD`] longer.
-//! Never: closes a port because a session is gone, unless another port needs its descriptors: visitors who come meanwhile
-//!        are parked. Never opens more ports than the descriptors of the process allow.
+//! Out:   a listener that serves on every worker for as long as the name is held, and [`HOLD`]
+//!        longer.
+//! Never: closes a port because a session is gone, unless another port needs its descriptors:
+//!        visitors who come meanwhile are parked. Never opens more ports than the descriptors of
+//!        the process allow.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -24,8 +27,8 @@ use crate::observe::repeats::Repeats;
 use crate::os::inherit::Inherited;
 use crate::shared::Shared;
 
-/// How long a port whose agent is away stays open: as long as its visitors may be parked by any config, and a restart of a
-/// machine takes.
+/// How long a port whose agent is away stays open: as long as its visitors may be parked by any
+/// config, and a restart of a machine takes.
 pub const HOLD: Duration = Duration::from_secs(300);
 
 /// How often ports are looked through for those to close.
@@ -88,7 +91,8 @@ pub enum NotOpen {
     /// The tenant has its share of ports.
     #[error("this grant has {PORTS_A_TENANT} ports open already")]
     TooMany,
-    /// The descriptors that the process has for public ports are in use, or the part of them that one grant may have.
+    /// The descriptors that the process has for public ports are in use, or the part of them that
+    /// one grant may have.
     #[error(
         "the server has no room for another port of this grant: {open} of {most} public ports are open, and a grant has at \
          most half of what the others leave; close one, or raise the limit of open files there (ulimit -n, LimitNOFILE=)"
@@ -130,7 +134,8 @@ impl Public {
         // The lock is of all ports, so nothing is bound under it.
         let bound = self.bind(shared, address);
         let mut open = self.open.lock();
-        // A session that shares the name may have opened it meanwhile. Then the sockets of this one are closed again.
+        // A session that shares the name may have opened it meanwhile. Then the sockets of this one
+        // are closed again.
         if resume(&mut open, &name, tenant)? {
             return Ok(());
         }
@@ -157,17 +162,36 @@ impl Public {
             Bind::Tcp(address) => address,
             Bind::Unix(_) => any,
         };
-        Ok(Free { bound, address, pending })
+        Ok(Free {
+            bound,
+            address,
+            pending,
+        })
     }
 
-    /// Makes room for one more port of `tenant`, if it may have one. A port whose agent is away gives way, the one that
-    /// has been away for longest first; its name stays reserved.
-    fn make_room(&self, open: &mut HashMap<Name, Open>, shared: &Shared, tenant: GrantId) -> Result<(), NotOpen> {
-        let (most, pending) = (shared.admission.public_ports(shared.scopes.len()), self.pending.load(Relaxed));
+    /// Makes room for one more port of `tenant`, if it may have one. A port whose agent is away
+    /// gives way, the one that has been away for longest first; its name stays reserved.
+    fn make_room(
+        &self,
+        open: &mut HashMap<Name, Open>,
+        shared: &Shared,
+        tenant: GrantId,
+    ) -> Result<(), NotOpen> {
+        let (most, pending) = (
+            shared.admission.public_ports(shared.scopes.len()),
+            self.pending.load(Relaxed),
+        );
         room(open, pending, most, tenant)?;
         while open.len() + pending >= most {
-            let away = open.iter().filter_map(|(name, port)| Some((port.away?, name)));
-            let Some(name) = away.min_by_key(|(since, _)| *since).map(|(_, name)| name.clone()) else { break };
+            let away = open
+                .iter()
+                .filter_map(|(name, port)| Some((port.away?, name)));
+            let Some(name) = away
+                .min_by_key(|(since, _)| *since)
+                .map(|(_, name)| name.clone())
+            else {
+                break;
+            };
             if let Some(gone) = open.remove(&name) {
                 gone.listener.drain();
             }
@@ -182,7 +206,11 @@ impl Public {
     }
 
     fn bind(&self, shared: &Shared, address: SocketAddr) -> Result<Bound, NotOpen> {
-        let bound = bind::bind(&Bind::Tcp(address), shared.scopes.len(), &mut Inherited::default());
+        let bound = bind::bind(
+            &Bind::Tcp(address),
+            shared.scopes.len(),
+            &mut Inherited::default(),
+        );
         bound.map_err(|error| {
             if error.source.kind() == std::io::ErrorKind::AddrInUse {
                 return NotOpen::InUse;
@@ -196,15 +224,23 @@ impl Public {
 
     /// Serves a port that `tenant` has claimed.
     pub fn serve(&self, shared: &Arc<Shared>, free: Free, tenant: GrantId, limits: &LimitsPlan) {
-        let Free { bound, address, pending } = free;
+        let Free {
+            bound,
+            address,
+            pending,
+        } = free;
         let mut open = self.open.lock();
-        open.insert(Name::Tcp(address), start(shared, bound, address, tenant, limits));
+        open.insert(
+            Name::Tcp(address),
+            start(shared, bound, address, tenant, limits),
+        );
         drop(pending);
         drop(open);
         shared.note_own();
     }
 
-    /// Closes the port of a name that has no holder and will have none: it was given up, or its grant was revoked.
+    /// Closes the port of a name that has no holder and will have none: it was given up, or its
+    /// grant was revoked.
     pub fn close(&self, shared: &Shared, name: &Name) {
         if let Some(gone) = self.open.lock().remove(name) {
             gone.listener.drain();
@@ -227,13 +263,21 @@ impl Public {
         loop {
             sleep(TICK).await;
             let over = |open: &Open| open.away.is_some_and(|since| since.elapsed() >= HOLD);
-            let closing: Vec<Name> =
-                self.open.lock().iter().filter(|(_, open)| over(open)).map(|(name, _)| name.clone()).collect();
+            let closing: Vec<Name> = self
+                .open
+                .lock()
+                .iter()
+                .filter(|(_, open)| over(open))
+                .map(|(name, _)| name.clone())
+                .collect();
             for name in closing {
                 if !shared.links.names.is_held(&name) {
                     if let Some(line) = shared.counters.repeats.ports_closed.count() {
                         let left_out = line.left_out;
-                        tracing::info!(left_out, "{name}: its agent has been away for {HOLD:?}; the port is closed");
+                        tracing::info!(
+                            left_out,
+                            "{name}: its agent has been away for {HOLD:?}; the port is closed"
+                        );
                     }
                     self.close(shared, &name);
                 }
@@ -264,9 +308,15 @@ fn check_share(open: &HashMap<Name, Open>, tenant: GrantId) -> Result<(), NotOpe
     }
 }
 
-/// Whether `tenant` may have one more of `most` ports. Ports whose agents are away count as free. A grant has at most as many
-/// as are left after it, so half of all if it is the only one; and one port in any case, as long as one is left.
-fn room(open: &HashMap<Name, Open>, pending: usize, most: usize, tenant: GrantId) -> Result<(), NotOpen> {
+/// Whether `tenant` may have one more of `most` ports. Ports whose agents are away count as free. A
+/// grant has at most as many as are left after it, so half of all if it is the only one; and one
+/// port in any case, as long as one is left.
+fn room(
+    open: &HashMap<Name, Open>,
+    pending: usize,
+    most: usize,
+    tenant: GrantId,
+) -> Result<(), NotOpen> {
     let held = open.values().filter(|port| port.away.is_none());
     let own = held.clone().filter(|port| port.tenant == tenant).count();
     let taken = held.count() + pending;
@@ -278,7 +328,13 @@ fn room(open: &HashMap<Name, Open>, pending: usize, most: usize, tenant: GrantId
 }
 
 /// Accepts on every worker.
-fn start(shared: &Arc<Shared>, bound: Bound, address: SocketAddr, tenant: GrantId, limits: &LimitsPlan) -> Open {
+fn start(
+    shared: &Arc<Shared>,
+    bound: Bound,
+    address: SocketAddr,
+    tenant: GrantId,
+    limits: &LimitsPlan,
+) -> Open {
     let name = Name::Tcp(address);
     let plan = ListenerPlan {
         name: name.to_string().into(),
@@ -286,9 +342,15 @@ fn start(shared: &Arc<Shared>, bound: Bound, address: SocketAddr, tenant: GrantI
         role: Role::Exposed(name),
         limits: limits.clone(),
     };
-    let (plan, key) = (Arc::new(plan), Arc::new(ListenerKey::of_public(Bind::Tcp(address))));
+    let (plan, key) = (
+        Arc::new(plan),
+        Arc::new(ListenerKey::of_public(Bind::Tcp(address))),
+    );
     let bind = Arc::new(Bind::Tcp(address));
-    let (peers, admit) = (Peers::default(), shared.admission.of(&plan.role, limits.connections));
+    let (peers, admit) = (
+        Peers::default(),
+        shared.admission.of(&plan.role, limits.connections),
+    );
     let doors = shared.scopes.iter().enumerate().map(|(worker, scope)| {
         Arc::new(Door {
             shared: Arc::clone(shared),
@@ -304,5 +366,10 @@ fn start(shared: &Arc<Shared>, bound: Bound, address: SocketAddr, tenant: GrantI
         })
     });
     let listener = Opened::new(bound.sockets, doors.collect());
-    Open { address, tenant, listener, away: None }
+    Open {
+        address,
+        tenant,
+        listener,
+        away: None,
+    }
 }

@@ -1,7 +1,9 @@
-//! Report: the record of a request, sent by the public end that carried it to the agent whose service answered it.
+//! Report: the record of a request, sent by the public end that carried it to the agent whose
+//! service answered it.
 //!
 //! In:    at the public end: the `Entry` of its access log. At the agent: a `Visited` message.
-//! Out:   the message, with its texts cut; the `Entry` for the agent's access log, with every field checked.
+//! Out:   the message, with its texts cut; the `Entry` for the agent's access log, with every field
+//!        checked.
 //! Never: waits for a link, and never lets a peer choose a word that the log takes unescaped.
 
 use std::net::SocketAddr;
@@ -75,11 +77,23 @@ fn visited(entry: &Entry<'_>, service: u32) -> Visited {
         reused: entry.reused,
         retried: entry.retried,
         end: entry.ending.class.to_owned(),
-        end_who: entry.ending.who.map(|who| who.word().to_owned()).unwrap_or_default(),
+        end_who: entry
+            .ending
+            .who
+            .map(|who| who.word().to_owned())
+            .unwrap_or_default(),
         end_phase: entry.ending.phase.to_owned(),
         ..Visited::default()
     };
-    if let Asked::Request { method, target, version, host, referer, agent } = entry.asked {
+    if let Asked::Request {
+        method,
+        target,
+        version,
+        host,
+        referer,
+        agent,
+    } = entry.asked
+    {
         visited.method = cut(method, METHOD_BYTES);
         visited.target = cut(target, TARGET_BYTES);
         visited.is_http10 = version == Version::Http10;
@@ -98,9 +112,14 @@ fn cut(text: &[u8], most: usize) -> Vec<u8> {
     }
 }
 
-/// Writes what `visited` says of a request to `service` with `note`, as a line of the agent's log. `false`: the message says
-/// what cannot be, and there is no line.
-pub fn note(visited: &Visited, service: &ServicePlan, listener: &str, note: impl FnOnce(&Entry<'_>)) -> bool {
+/// Writes what `visited` says of a request to `service` with `note`, as a line of the agent's log.
+/// `false`: the message says what cannot be, and there is no line.
+pub fn note(
+    visited: &Visited,
+    service: &ServicePlan,
+    listener: &str,
+    note: impl FnOnce(&Entry<'_>),
+) -> bool {
     let peer = match visited.visitor.as_str() {
         "" => None,
         text => match text.parse::<SocketAddr>() {
@@ -122,7 +141,11 @@ pub fn note(visited: &Visited, service: &ServicePlan, listener: &str, note: impl
         asked: Asked::Request {
             method: &visited.method,
             target: &visited.target,
-            version: if visited.is_http10 { Version::Http10 } else { Version::Http11 },
+            version: if visited.is_http10 {
+                Version::Http10
+            } else {
+                Version::Http11
+            },
             host: visited.host.as_deref(),
             referer: visited.referer.as_deref(),
             agent: visited.agent.as_deref(),
@@ -149,11 +172,27 @@ pub fn note(visited: &Visited, service: &ServicePlan, listener: &str, note: impl
 fn ending(visited: &Visited) -> Ending {
     let class = match visited.end.as_str() {
         DONE => DONE,
-        end => WORDS.binary_search(&end).ok().and_then(|at| WORDS.get(at)).copied().unwrap_or(OTHER),
+        end => WORDS
+            .binary_search(&end)
+            .ok()
+            .and_then(|at| WORDS.get(at))
+            .copied()
+            .unwrap_or(OTHER),
     };
-    let who = Who::ALL.into_iter().find(|who| who.word() == visited.end_who);
-    let phases = [Stage::Queue, Stage::Connect, Stage::FirstByte, Stage::Transfer].map(Stage::word);
-    let phase = phases.into_iter().find(|phase| *phase == visited.end_phase).unwrap_or(OTHER);
+    let who = Who::ALL
+        .into_iter()
+        .find(|who| who.word() == visited.end_who);
+    let phases = [
+        Stage::Queue,
+        Stage::Connect,
+        Stage::FirstByte,
+        Stage::Transfer,
+    ]
+    .map(Stage::word);
+    let phase = phases
+        .into_iter()
+        .find(|phase| *phase == visited.end_phase)
+        .unwrap_or(OTHER);
     Ending { who, class, phase }
 }
 
@@ -165,7 +204,13 @@ mod tests {
     use crate::observe::access::clock::Dates;
 
     fn service(kind: ServiceKind) -> ServicePlan {
-        ServicePlan { kind, name: "app".into(), port: None, host: None, to: "127.0.0.1:3000".parse().unwrap() }
+        ServicePlan {
+            kind,
+            name: "app".into(),
+            port: None,
+            host: None,
+            to: "127.0.0.1:3000".parse().unwrap(),
+        }
     }
 
     /// The line in combined and in JSON.
@@ -204,17 +249,36 @@ mod tests {
         };
         for line in lines(&visited).unwrap() {
             assert_eq!(line.matches('\n').count(), 1, "{line}");
-            assert!(line.trim_end().bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
+            assert!(
+                line.trim_end()
+                    .bytes()
+                    .all(|byte| matches!(byte, b' '..=b'~')),
+                "{line}"
+            );
             assert!(!line.contains("mine"), "{line}");
         }
         for bad in [
-            Visited { visitor: "nobody".into(), ..visited.clone() },
-            Visited { status: 1000, ..visited.clone() },
-            Visited { status: u32::MAX, ..visited.clone() },
+            Visited {
+                visitor: "nobody".into(),
+                ..visited.clone()
+            },
+            Visited {
+                status: 1000,
+                ..visited.clone()
+            },
+            Visited {
+                status: u32::MAX,
+                ..visited.clone()
+            },
         ] {
             assert_eq!(lines(&bad), None, "{bad:?}");
         }
-        assert!(!note(&visited, &service(ServiceKind::Tcp), "app", |_| panic!("a line of a TCP service")));
+        assert!(!note(
+            &visited,
+            &service(ServiceKind::Tcp),
+            "app",
+            |_| panic!("a line of a TCP service")
+        ));
     }
 
     #[test]
@@ -242,7 +306,11 @@ mod tests {
             reused: true,
             retried: false,
             not_retried: None,
-            ending: Ending { who: Some(Who::Upstream), class: "reset", phase: "transfer" },
+            ending: Ending {
+                who: Some(Who::Upstream),
+                class: "reset",
+                phase: "transfer",
+            },
         };
         let visited = visited(&entry, 7);
         let mut bytes = Vec::new();
@@ -251,7 +319,10 @@ mod tests {
         assert!(bytes < 2500, "{bytes}");
         assert!(visited.target.ends_with(b"xx...") && visited.service == 7);
         let [combined, json] = lines(&visited).unwrap();
-        assert!(combined.starts_with("2001:db8::1 - - [") && combined.contains("... HTTP/1.0\" 404 2 "), "{combined}");
+        assert!(
+            combined.starts_with("2001:db8::1 - - [") && combined.contains("... HTTP/1.0\" 404 2 "),
+            "{combined}"
+        );
         let end = "\"reused\":true,\"retried\":false,\"not_retried\":null,\"end\":\"reset\",\"end_who\":\"upstream\",\
                    \"end_phase\":\"transfer\"}\n";
         assert!(json.ends_with(end), "{json}");

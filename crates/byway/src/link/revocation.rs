@@ -1,8 +1,8 @@
 //! Revocation: notices within a second that a grant was revoked, and takes away what was had by it.
 //!
 //! In:    the grants whose sessions or names this node has.
-//! Out:   their sessions ended, their names free, their ports closed, their visitors refused; names that could not be written,
-//!        written when the disk has room again.
+//! Out:   their sessions ended, their names free, their ports closed, their visitors refused; names
+//!        that could not be written, written when the disk has room again.
 //! Never: takes anything away because a file or the folder cannot be read.
 
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::shared::Shared;
 /// How often the grants in use are looked at: one call of `stat` for each.
 const TICK: Duration = Duration::from_millis(500);
 
-/// How often the names are written though nothing has changed, so that a crash does not make those that are held look as if
-/// they had been away since their last change.
+/// How often the names are written though nothing has changed, so that a crash does not make those
+/// that are held look as if they had been away since their last change.
 const TICKS_A_WRITE: u64 = 6 * 3600 * 1000 / 500;
 
 /// Watches for as long as it is polled.
@@ -40,9 +40,16 @@ pub async fn watch(shared: &Arc<Shared>) {
             links.names.save(links.runtime());
         }
         let grants = links.grants.clone();
-        let look = move || tenants.into_iter().map(|id| (id, grants.standing(id))).collect::<Vec<_>>();
+        let look = move || {
+            tenants
+                .into_iter()
+                .map(|id| (id, grants.standing(id)))
+                .collect::<Vec<_>>()
+        };
         // A disk that does not answer is waited for: until then nothing can be said of any grant.
-        let Ok(looked) = links.runtime().spawn_blocking(look).await else { continue };
+        let Ok(looked) = links.runtime().spawn_blocking(look).await else {
+            continue;
+        };
         for (id, standing) in looked {
             match standing {
                 Standing::Good => {}

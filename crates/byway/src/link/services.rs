@@ -1,11 +1,13 @@
-//! Services: what a node wants to have exposed, and what it has asked the session of the moment for.
+//! Services: what a node wants to have exposed, and what it has asked the session of the moment
+//! for.
 //!
 //! In:    the wanted services of the Plan; refusals and public addresses that the other side says.
 //! Out:   the messages that bring the other side up to date; which service a number stands for.
 //! Never: says anything itself.
 //!
-//! A service's number is its place and one more. A place keeps its service until the Plan drops it, and is not given to
-//! another one in the same session: what the other side says late cannot be taken for somebody else's.
+//! A service's number is its place and one more. A place keeps its service until the Plan drops it,
+//! and is not given to another one in the same session: what the other side says late cannot be
+//! taken for somebody else's.
 
 use std::collections::HashMap;
 use std::ops::AddAssign;
@@ -21,14 +23,16 @@ use crate::config::{ServiceKind, ServicePlan};
 #[derive(Default)]
 pub struct Services {
     places: Vec<Option<Place>>,
-    /// Where each is public, kept from session to session, so that a person is told of changes alone.
+    /// Where each is public, kept from session to session, so that a person is told of changes
+    /// alone.
     public: HashMap<(ServiceKind, Arc<str>), String>,
 }
 
 struct Place {
     service: ServicePlan,
     asked: Asked,
-    /// Requests without an answer yet. A service that moves away and back may have been asked for twice.
+    /// Requests without an answer yet. A service that moves away and back may have been asked for
+    /// twice.
     answers_due: u32,
     /// When a service that was refused for now is asked for again.
     due: Option<Instant>,
@@ -72,12 +76,18 @@ impl Services {
         self.places.clear();
     }
 
-    /// What has to be said so that the other side has what is `wanted`. A service that only has another target keeps its
-    /// number, and is registered again so that the other side drops connections that lead to the old target. What is gone
-    /// is said last: a name that moves from one service to another is never without one.
-    /// A service that was refused for now is left out until it is due.
+    /// What has to be said so that the other side has what is `wanted`. A service that only has
+    /// another target keeps its number, and is registered again so that the other side drops
+    /// connections that lead to the old target. What is gone is said last: a name that moves from
+    /// one service to another is never without one. A service that was refused for now is left out
+    /// until it is due.
     pub fn follow(&mut self, wanted: &[ServicePlan], now: Instant) -> Vec<Said> {
-        for there in self.places.iter_mut().flatten().filter(|there| !wanted.contains(&there.service)) {
+        for there in self
+            .places
+            .iter_mut()
+            .flatten()
+            .filter(|there| !wanted.contains(&there.service))
+        {
             let same = |service: &&ServicePlan| {
                 let old = &there.service;
                 (service.kind, &service.name, service.port) == (old.kind, &old.name, old.port)
@@ -89,15 +99,23 @@ impl Services {
         }
         let (mut to_say, mut gone) = (Vec::new(), Vec::new());
         for (place, slot) in self.places.iter_mut().enumerate() {
-            if slot.take_if(|there| !wanted.contains(&there.service)).is_some_and(|gone| gone.asked != Asked::No) {
-                gone.push(Said::Unregister(Unregister { service: number(place) }));
+            if slot
+                .take_if(|there| !wanted.contains(&there.service))
+                .is_some_and(|gone| gone.asked != Asked::No)
+            {
+                gone.push(Said::Unregister(Unregister {
+                    service: number(place),
+                }));
             }
         }
-        self.public.retain(|(kind, name), _| wanted.iter().any(|it| it.kind == *kind && it.name == *name));
+        self.public
+            .retain(|(kind, name), _| wanted.iter().any(|it| it.kind == *kind && it.name == *name));
         for service in wanted {
             let place = self.place_of(service);
             match self.places[place].as_mut() {
-                Some(there) if there.asked == Asked::No && there.due.is_none_or(|due| due <= now) => {
+                Some(there)
+                    if there.asked == Asked::No && there.due.is_none_or(|due| due <= now) =>
+                {
                     (there.asked, there.due) = (Asked::Yes, None);
                     there.answers_due += 1;
                 }
@@ -118,10 +136,15 @@ impl Services {
         to_say
     }
 
-    /// A carrier of the session has ended, and may have lost registrations or their answers: [`Services::follow`] asks again
-    /// for those that were not answered.
+    /// A carrier of the session has ended, and may have lost registrations or their answers:
+    /// [`Services::follow`] asks again for those that were not answered.
     pub fn ask_unanswered_anew(&mut self) {
-        for there in self.places.iter_mut().flatten().filter(|there| there.asked == Asked::Yes) {
+        for there in self
+            .places
+            .iter_mut()
+            .flatten()
+            .filter(|there| there.asked == Asked::Yes)
+        {
             (there.asked, there.answers_due) = (Asked::No, 0);
         }
     }
@@ -130,13 +153,23 @@ impl Services {
     pub fn is_answered(&self, kind: ServiceKind, name: &str) -> bool {
         let answered = |asked| matches!(asked, Asked::Public | Asked::Refused);
         let mut places = self.places.iter().flatten();
-        places.any(|there| there.service.kind == kind && *there.service.name == *name && answered(there.asked))
+        places.any(|there| {
+            there.service.kind == kind && *there.service.name == *name && answered(there.asked)
+        })
     }
 
     fn place_of(&mut self, service: &ServicePlan) -> usize {
-        let there = self.places.iter().position(|slot| slot.as_ref().is_some_and(|there| there.service == *service));
+        let there = self
+            .places
+            .iter()
+            .position(|slot| slot.as_ref().is_some_and(|there| there.service == *service));
         there.unwrap_or_else(|| {
-            self.places.push(Some(Place { service: service.clone(), asked: Asked::No, answers_due: 0, due: None }));
+            self.places.push(Some(Place {
+                service: service.clone(),
+                asked: Asked::No,
+                answers_due: 0,
+                due: None,
+            }));
             self.places.len() - 1
         })
     }
@@ -150,7 +183,9 @@ impl Services {
     /// Makes [`Services::follow`] ask for the service of this kind and name again.
     pub fn ask_anew(&mut self, kind: ServiceKind, name: &str) {
         let mut places = self.places.iter_mut().flatten();
-        if let Some(there) = places.find(|there| there.service.kind == kind && *there.service.name == *name) {
+        if let Some(there) =
+            places.find(|there| there.service.kind == kind && *there.service.name == *name)
+        {
             (there.asked, there.due) = (Asked::No, None);
         }
     }
@@ -161,7 +196,8 @@ impl Services {
         for there in self.places.iter().flatten() {
             match there.asked {
                 Asked::Public => count.public += 1,
-                // What is wanted is asked for at once: `No` is a refusal after which it is asked for again.
+                // What is wanted is asked for at once: `No` is a refusal after which it is asked
+                // for again.
                 Asked::No | Asked::Refused => count.refused += 1,
                 Asked::Yes => count.waiting += 1,
             }
@@ -171,29 +207,39 @@ impl Services {
 
     /// When the next service that was refused for now is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.places.iter().flatten().filter(|there| there.asked == Asked::No).filter_map(|there| there.due).min()
+        self.places
+            .iter()
+            .flatten()
+            .filter(|there| there.asked == Asked::No)
+            .filter_map(|there| there.due)
+            .min()
     }
 
     /// Whether it was asked for, and the answer is still to come.
     pub fn is_unanswered(&mut self, number: u32) -> bool {
-        self.place(number).is_some_and(|place| place.asked == Asked::Yes)
+        self.place(number)
+            .is_some_and(|place| place.asked == Asked::Yes)
     }
 
-    /// The other side has refused it, or taken it away. From `again` on, [`Services::follow`] asks for it once more. `None`:
-    /// it was not asked for, so the message means nothing.
+    /// The other side has refused it, or taken it away. From `again` on, [`Services::follow`] asks
+    /// for it once more. `None`: it was not asked for, so the message means nothing.
     pub fn is_refused(&mut self, number: u32, again: Option<Instant>) -> Option<Arc<str>> {
         let place = self.place(number)?;
         place.answers_due = place.answers_due.saturating_sub(1);
         if !matches!(place.asked, Asked::Yes | Asked::Public) {
             return None;
         }
-        place.asked = if again.is_some() { Asked::No } else { Asked::Refused };
+        place.asked = if again.is_some() {
+            Asked::No
+        } else {
+            Asked::Refused
+        };
         place.due = again;
         Some(Arc::clone(&place.service.name))
     }
 
-    /// The other side has made it public at `address`. The service, if that is news. An answer to nothing is no news, so
-    /// the other side cannot make this node print without end.
+    /// The other side has made it public at `address`. The service, if that is news. An answer to
+    /// nothing is no news, so the other side cannot make this node print without end.
     pub fn is_public(&mut self, number: u32, address: &str) -> Option<Arc<str>> {
         let place = self.place(number)?;
         place.answers_due = place.answers_due.saturating_sub(1);
@@ -203,7 +249,9 @@ impl Services {
         }
         place.asked = Asked::Public;
         let (kind, name) = (place.service.kind, Arc::clone(&place.service.name));
-        let before = self.public.insert((kind, Arc::clone(&name)), address.to_owned());
+        let before = self
+            .public
+            .insert((kind, Arc::clone(&name)), address.to_owned());
         (before.as_deref() != Some(address)).then_some(name)
     }
 
@@ -224,7 +272,13 @@ mod tests {
     use super::*;
 
     fn service(kind: ServiceKind, name: &str) -> ServicePlan {
-        ServicePlan { kind, name: name.into(), port: None, host: None, to: "127.0.0.1:3000".parse().expect("a target") }
+        ServicePlan {
+            kind,
+            name: name.into(),
+            port: None,
+            host: None,
+            to: "127.0.0.1:3000".parse().expect("a target"),
+        }
     }
 
     /// `+` registers a number, `-` takes it back.
@@ -234,35 +288,62 @@ mod tests {
             Said::Unregister(gone) => ('-', gone.service),
             other => panic!("nobody asked for {other:?}"),
         };
-        services.follow(wanted, Instant::now()).into_iter().map(as_said).collect()
+        services
+            .follow(wanted, Instant::now())
+            .into_iter()
+            .map(as_said)
+            .collect()
     }
 
     #[test]
-    fn a_registration_that_was_lost_with_its_carrier_was_never_repeated_while_the_session_went_on() {
-        let (app, ssh) = (service(ServiceKind::Http, "app"), service(ServiceKind::Tcp, "ssh"));
+    fn a_registration_that_was_lost_with_its_carrier_was_never_repeated_while_the_session_went_on()
+    {
+        let (app, ssh) = (
+            service(ServiceKind::Http, "app"),
+            service(ServiceKind::Tcp, "ssh"),
+        );
         let mut services = Services::default();
-        assert_eq!(said(&mut services, &[app.clone(), ssh.clone()]), [('+', 1), ('+', 2)]);
+        assert_eq!(
+            said(&mut services, &[app.clone(), ssh.clone()]),
+            [('+', 1), ('+', 2)]
+        );
         services.is_public(1, "http://app.test");
         services.ask_unanswered_anew();
         assert_eq!(said(&mut services, &[app, ssh]), [('+', 2)]);
-        assert!(services.is_public(2, "127.0.0.1:20022").is_some(), "the lost answer is not waited for");
+        assert!(
+            services.is_public(2, "127.0.0.1:20022").is_some(),
+            "the lost answer is not waited for"
+        );
     }
 
     #[test]
     fn what_is_wanted_is_asked_for_once_and_what_is_not_any_more_is_taken_back() {
-        let (app, ssh) = (service(ServiceKind::Http, "app"), service(ServiceKind::Tcp, "ssh"));
+        let (app, ssh) = (
+            service(ServiceKind::Http, "app"),
+            service(ServiceKind::Tcp, "ssh"),
+        );
         let mut services = Services::default();
-        assert_eq!(said(&mut services, &[app.clone(), ssh.clone()]), [('+', 1), ('+', 2)]);
+        assert_eq!(
+            said(&mut services, &[app.clone(), ssh.clone()]),
+            [('+', 1), ('+', 2)]
+        );
         assert_eq!(said(&mut services, &[app.clone(), ssh.clone()]), []);
         assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('-', 1)]);
         assert_eq!(services.get(1), None);
-        assert_eq!(said(&mut services, &[ssh, app]), [('+', 3)], "the number of a service that went is not used again");
+        assert_eq!(
+            said(&mut services, &[ssh, app]),
+            [('+', 3)],
+            "the number of a service that went is not used again"
+        );
     }
 
     #[test]
     fn a_service_with_another_target_keeps_its_number_and_is_never_taken_back() {
         let old = service(ServiceKind::Http, "app");
-        let new = ServicePlan { to: "127.0.0.1:3001".parse().unwrap(), ..old.clone() };
+        let new = ServicePlan {
+            to: "127.0.0.1:3001".parse().unwrap(),
+            ..old.clone()
+        };
         let mut services = Services::default();
         assert_eq!(said(&mut services, &[old]), [('+', 1)]);
         assert_eq!(said(&mut services, std::slice::from_ref(&new)), [('+', 1)]);
@@ -272,7 +353,10 @@ mod tests {
     #[test]
     fn a_name_that_another_service_takes_is_registered_before_the_old_one_is_taken_back() {
         let old = service(ServiceKind::Tcp, "ssh");
-        let new = ServicePlan { name: "shell".into(), ..old.clone() };
+        let new = ServicePlan {
+            name: "shell".into(),
+            ..old.clone()
+        };
         let mut services = Services::default();
         said(&mut services, &[old]);
         assert_eq!(said(&mut services, &[new]), [('+', 2), ('-', 1)]);
@@ -284,7 +368,10 @@ mod tests {
         let mut services = Services::default();
         assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
         for _ in 0..100 {
-            assert_eq!(services.is_refused(1, Some(Instant::now())).as_deref(), Some("ssh"));
+            assert_eq!(
+                services.is_refused(1, Some(Instant::now())).as_deref(),
+                Some("ssh")
+            );
             assert_eq!(
                 services.is_refused(1, Some(Instant::now())),
                 None,
@@ -293,17 +380,33 @@ mod tests {
             assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
         }
         services.is_refused(1, Some(Instant::now()));
-        assert_eq!(said(&mut services, &[]), [], "what the other side has refused is not taken back");
+        assert_eq!(
+            said(&mut services, &[]),
+            [],
+            "what the other side has refused is not taken back"
+        );
         assert_eq!(services.is_refused(7, Some(Instant::now())), None);
     }
 
     #[test]
     fn each_refused_service_is_asked_for_again_at_its_own_time() {
-        let both = [service(ServiceKind::Tcp, "soon"), service(ServiceKind::Tcp, "late")];
+        let both = [
+            service(ServiceKind::Tcp, "soon"),
+            service(ServiceKind::Tcp, "late"),
+        ];
         let (mut services, start) = (Services::default(), Instant::now());
-        let (soon, late) = (start + Duration::from_secs(2), start + Duration::from_secs(60));
+        let (soon, late) = (
+            start + Duration::from_secs(2),
+            start + Duration::from_secs(60),
+        );
         let numbers = |said: Vec<Said>| -> Vec<u32> {
-            let number = |said| if let Said::Register(asked) = said { asked.service } else { 0 };
+            let number = |said| {
+                if let Said::Register(asked) = said {
+                    asked.service
+                } else {
+                    0
+                }
+            };
             said.into_iter().map(number).collect()
         };
         assert_eq!(numbers(services.follow(&both, start)), [1, 2]);
@@ -320,7 +423,11 @@ mod tests {
         }
         services.is_refused(1, Some(late));
         services.ask_anew(ServiceKind::Tcp, "soon");
-        assert_eq!(numbers(services.follow(&both, start)), [1], "what moves here is asked for at once");
+        assert_eq!(
+            numbers(services.follow(&both, start)),
+            [1],
+            "what moves here is asked for at once"
+        );
     }
 
     #[test]
@@ -332,27 +439,48 @@ mod tests {
         services.ask_anew(ServiceKind::Http, "app");
         assert_eq!(said(&mut services, std::slice::from_ref(&app)), [('+', 1)]);
         assert_eq!(services.is_public(1, "http://app.t.localhost"), None);
-        assert!(services.is_unanswered(1), "the other link may have it since");
+        assert!(
+            services.is_unanswered(1),
+            "the other link may have it since"
+        );
         assert!(services.is_public(1, "http://app.t.localhost").is_some());
         assert!(!services.is_unanswered(1));
     }
 
     #[test]
     fn an_address_is_news_once_per_service_and_of_two_services_of_one_name_each() {
-        let both = [service(ServiceKind::Http, "app"), service(ServiceKind::Tcp, "app")];
+        let both = [
+            service(ServiceKind::Http, "app"),
+            service(ServiceKind::Tcp, "app"),
+        ];
         let mut services = Services::default();
         for session in 0..2 {
             services.start_over();
             services.follow(&both, Instant::now());
-            assert_eq!(services.is_public(1, "http://app.t.localhost:8081").is_some(), session == 0);
-            assert_eq!(services.is_public(2, "127.0.0.1:20022").is_some(), session == 0);
+            assert_eq!(
+                services
+                    .is_public(1, "http://app.t.localhost:8081")
+                    .is_some(),
+                session == 0
+            );
+            assert_eq!(
+                services.is_public(2, "127.0.0.1:20022").is_some(),
+                session == 0
+            );
         }
         for _ in 0..3 {
-            assert_eq!(services.is_public(2, "127.0.0.1:20023"), None, "it is an answer to nothing");
+            assert_eq!(
+                services.is_public(2, "127.0.0.1:20023"),
+                None,
+                "it is an answer to nothing"
+            );
         }
         assert_eq!(services.is_public(3, "127.0.0.1:1"), None);
         services.start_over();
         services.follow(&both, Instant::now());
-        assert_eq!(services.is_public(2, "127.0.0.1:20023").as_deref(), Some("app"));
+        assert_eq!(
+            services.is_public(2, "127.0.0.1:20023").as_deref(),
+            Some("app")
+        );
     }
 }

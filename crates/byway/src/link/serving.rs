@@ -1,7 +1,9 @@
-//! Serving: an accepted session: which services it may make public, and its end. `welcome` has judged its hello.
+//! Serving: an accepted session: which services it may make public, and its end. `welcome` has
+//! judged its hello.
 //!
 //! In:    a session that was welcomed; what it registers.
-//! Out:   public names and ports, told to the other side; refusals, each with a sentence that says what to do.
+//! Out:   public names and ports, told to the other side; refusals, each with a sentence that says
+//!        what to do.
 //! Never: gives a name that the grant does not allow.
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +12,9 @@ use std::sync::Arc;
 
 use byway_dial::{HostName, peer_text};
 use byway_link::wire::{Register, Registered, Said, Withdrawn};
-use byway_link::{CarrierKind, Claimant, Denied, Inbox, Link, Name, Refusal, ServiceKind, SessionKey};
+use byway_link::{
+    CarrierKind, Claimant, Denied, Inbox, Link, Name, Refusal, ServiceKind, SessionKey,
+};
 use tokio::sync::mpsc;
 
 use super::grants::Grant;
@@ -52,7 +56,11 @@ impl Served {
     }
 
     /// Parts it: streams to whoever serves them, the rest to [`Session::run`].
-    pub fn split(self, shared: &Arc<Shared>, at: Bind) -> (Session, mpsc::Receiver<byway_link::Arrived>, Link) {
+    pub fn split(
+        self,
+        shared: &Arc<Shared>,
+        at: Bind,
+    ) -> (Session, mpsc::Receiver<byway_link::Arrived>, Link) {
         let (key, taken) = shared.links.names.enter(self.link.clone(), self.grant.id);
         let who = Claimant {
             tenant: self.grant.id,
@@ -115,18 +123,26 @@ impl Session {
         }
     }
 
-    /// Handles `first` and what waits behind it. All changes of names share one save, which their answers wait for: what
-    /// the other side has learned holds after a crash, too.
+    /// Handles `first` and what waits behind it. All changes of names share one save, which their
+    /// answers wait for: what the other side has learned holds after a crash, too.
     fn hear_all(&mut self, first: Said, door: &Door) {
         let (mut answers, mut is_changed) = (Vec::new(), false);
         self.hear(first, door, &mut answers, &mut is_changed);
         for _ in 1..BATCH {
-            let Ok(said) = self.said.try_recv() else { break };
+            let Ok(said) = self.said.try_recv() else {
+                break;
+            };
             self.hear(said, door, &mut answers, &mut is_changed);
         }
         let links = &self.shared.links;
-        let change = if is_changed { links.names.save_changes(links.runtime()) } else { 0 };
-        answers.into_iter().for_each(|answer| self.outbox.push_after(change, answer));
+        let change = if is_changed {
+            links.names.save_changes(links.runtime())
+        } else {
+            0
+        };
+        answers
+            .into_iter()
+            .for_each(|answer| self.outbox.push_after(change, answer));
     }
 
     fn hear(&mut self, said: Said, door: &Door, answers: &mut Vec<Said>, is_changed: &mut bool) {
@@ -145,7 +161,10 @@ impl Session {
                                 peer_text(&asked.name)
                             );
                         }
-                        Said::Registered(Registered { service: number, public })
+                        Said::Registered(Registered {
+                            service: number,
+                            public,
+                        })
                     }
                     Err((why, detail)) => {
                         if let Some(line) = self.shared.counters.repeats.refused.count() {
@@ -157,12 +176,21 @@ impl Session {
                                 peer_text(&asked.name)
                             );
                         }
-                        Said::Withdrawn(Withdrawn { service: number, why: why.number(), detail })
+                        Said::Withdrawn(Withdrawn {
+                            service: number,
+                            why: why.number(),
+                            detail,
+                        })
                     }
                 });
             }
             Said::Unregister(gone) => {
-                if let Some(name) = self.shared.links.names.unregister(self.who.session, gone.service) {
+                if let Some(name) = self
+                    .shared
+                    .links
+                    .names
+                    .unregister(self.who.session, gone.service)
+                {
                     // Others may have it, too, by a grant that shares.
                     if !self.shared.links.names.is_held(&name) {
                         self.shared.links.public.close(&self.shared, &name);
@@ -175,12 +203,24 @@ impl Session {
                 if self.leaving.heard(&away, patience, &mut self.outbox) == Meaning::Answer {
                     return;
                 }
-                if let Some(line) = self.shared.counters.repeats.goodbyes.count().filter(|_| !away.idle) {
+                if let Some(line) = self
+                    .shared
+                    .counters
+                    .repeats
+                    .goodbyes
+                    .count()
+                    .filter(|_| !away.idle)
+                {
                     let left_out = line.left_out;
                     let detail = peer_text(&away.detail);
-                    tracing::info!(identity = self.link.peer().short(), left_out, "the other side leaves: {detail}");
+                    tracing::info!(
+                        identity = self.link.peer().short(),
+                        left_out,
+                        "the other side leaves: {detail}"
+                    );
                 }
-                // It leaves in order: its visitors wait for whoever comes next, what is open may finish.
+                // It leaves in order: its visitors wait for whoever comes next, what is open may
+                // finish.
                 let had = self.shared.links.names.release(self.who.session);
                 if !had.is_empty() {
                     self.vacate(&had);
@@ -188,7 +228,9 @@ impl Session {
                 }
             }
             // A welcome, an attach, a registered service: not from a dialler.
-            _ => self.link.end("the other side broke the protocol: a message that is not its to say"),
+            _ => self
+                .link
+                .end("the other side broke the protocol: a message that is not its to say"),
         }
     }
 
@@ -199,17 +241,28 @@ impl Session {
         let Some((plan, listener)) = door.plan() else {
             return Err((Refusal::Busy, "this listener is being closed".into()));
         };
-        let Role::Link(link) = &listener.role else { return Err((Refusal::Busy, "this listener has changed".into())) };
+        let Role::Link(link) = &listener.role else {
+            return Err((Refusal::Busy, "this listener has changed".into()));
+        };
         let Serves::Services { domain } = &link.serves else {
-            return Err((Refusal::Denied, "this is an exit (byway proxy serve): it makes no services public".into()));
+            return Err((
+                Refusal::Denied,
+                "this is an exit (byway proxy serve): it makes no services public".into(),
+            ));
         };
         if asked.service == 0 || asked.name.len() > MOST_LABEL_BYTES {
-            return Err((Refusal::Protocol, "a service needs a number and a name of at most 255 bytes".into()));
+            return Err((
+                Refusal::Protocol,
+                "a service needs a number and a name of at most 255 bytes".into(),
+            ));
         }
         match ServiceKind::from_number(asked.kind) {
             Some(ServiceKind::Http) => self.register_http(asked, &plan, domain.as_ref()),
             Some(ServiceKind::Tcp) => self.register_tcp(asked, link, &listener.limits),
-            None => Err((Refusal::Denied, "this version of Byway serves HTTP and TCP services alone".into())),
+            None => Err((
+                Refusal::Denied,
+                "this version of Byway serves HTTP and TCP services alone".into(),
+            )),
         }
     }
 
@@ -220,18 +273,24 @@ impl Session {
         domain: Option<&HostName>,
     ) -> Result<String, (Refusal, String)> {
         let Some(domain) = domain else {
-            let detail =
-                "this server has no domain, so it takes TCP services alone (byway serve --http ADDR --domain DOMAIN)";
+            let detail = "this server has no domain, so it takes TCP services alone (byway serve --http ADDR --domain DOMAIN)";
             return Err((Refusal::Denied, detail.into()));
         };
         let label = asked.name.to_ascii_lowercase();
         let host = format!("{label}.{domain}");
         if label.contains('.') || host.parse::<HostName>().is_err() {
-            return Err((Refusal::Denied, format!("`{}` is no label of a host name", peer_text(&asked.name))));
+            return Err((
+                Refusal::Denied,
+                format!("`{}` is no label of a host name", peer_text(&asked.name)),
+            ));
         }
         let name = Name::Http(host.clone());
-        self.claim(&name, &label, asked.service).map_err(|denied| refusal(&name, &denied))?;
-        Ok(format!("http://{host}{}", http_port(&self.shared, plan, domain)))
+        self.claim(&name, &label, asked.service)
+            .map_err(|denied| refusal(&name, &denied))?;
+        Ok(format!(
+            "http://{host}{}",
+            http_port(&self.shared, plan, domain)
+        ))
     }
 
     fn register_tcp(
@@ -244,16 +303,18 @@ impl Session {
             Bind::Tcp(address) => address.ip(),
             Bind::Unix(_) => IpAddr::from([127, 0, 0, 1]),
         };
-        let wanted = u16::try_from(asked.port).map_err(|_| (Refusal::Denied, "that is no port".to_owned()))?;
+        let wanted = u16::try_from(asked.port)
+            .map_err(|_| (Refusal::Denied, "that is no port".to_owned()))?;
         let opened = match wanted {
             0 => self.open_free_port(ip, asked, limits)?,
-            port if self.grant.ports.contains(&port) => {
-                self.claim_port(SocketAddr::new(ip, port), asked, limits).map_err(NoPort::refusal)?
-            }
+            port if self.grant.ports.contains(&port) => self
+                .claim_port(SocketAddr::new(ip, port), asked, limits)
+                .map_err(NoPort::refusal)?,
             port => {
                 let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
-                let detail =
-                    format!("port {port} is outside of what this grant allows, {from} to {to}; ask for one of these");
+                let detail = format!(
+                    "port {port} is outside of what this grant allows, {from} to {to}; ask for one of these"
+                );
                 return Err((Refusal::Denied, detail));
             }
         };
@@ -264,10 +325,18 @@ impl Session {
         }
     }
 
-    /// The port that the service had before, or else one that is free, within what the grant allows.
-    fn open_free_port(&self, ip: IpAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, (Refusal, String)> {
+    /// The port that the service had before, or else one that is free, within what the grant
+    /// allows.
+    fn open_free_port(
+        &self,
+        ip: IpAddr,
+        asked: &Register,
+        limits: &LimitsPlan,
+    ) -> Result<u16, (Refusal, String)> {
         let links = &self.shared.links;
-        let kept = links.names.port_of(self.grant.id, self.link.peer(), &asked.name, ip);
+        let kept = links
+            .names
+            .port_of(self.grant.id, self.link.peer(), &asked.name, ip);
         let kept = kept.filter(|port| self.grant.ports.contains(port));
         for port in kept.into_iter().chain(candidates(&self.grant.ports)) {
             let claimed = match port {
@@ -280,16 +349,30 @@ impl Session {
             }
         }
         let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
-        Err((Refusal::Busy, format!("no port from {from} to {to} is free on the server")))
+        Err((
+            Refusal::Busy,
+            format!("no port from {from} to {to} is free on the server"),
+        ))
     }
 
-    /// Claims the port first, and binds it only then: a claim that is refused opens nothing, and a port that cannot be
-    /// bound, since another program or another listener has it, is not reserved.
-    fn claim_port(&self, address: SocketAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, NoPort> {
+    /// Claims the port first, and binds it only then: a claim that is refused opens nothing, and a
+    /// port that cannot be bound, since another program or another listener has it, is not
+    /// reserved.
+    fn claim_port(
+        &self,
+        address: SocketAddr,
+        asked: &Register,
+        limits: &LimitsPlan,
+    ) -> Result<u16, NoPort> {
         let links = &self.shared.links;
         let (name, port) = (Name::Tcp(address), address.port());
-        let taken = self.claim(&name, &asked.name, asked.service).map_err(|denied| NoPort::of_claim(&name, &denied))?;
-        match links.public.open(&self.shared, address, self.grant.id, limits) {
+        let taken = self
+            .claim(&name, &asked.name, asked.service)
+            .map_err(|denied| NoPort::of_claim(&name, &denied))?;
+        match links
+            .public
+            .open(&self.shared, address, self.grant.id, limits)
+        {
             Ok(()) => self.check_opened(&name).map(|()| port),
             Err(error) => {
                 links.names.undo(&name, self.who.session, taken);
@@ -298,18 +381,29 @@ impl Session {
         }
     }
 
-    /// The same for a port of the system's choice. It is bound to learn its number, and let go of at once if the claim is
-    /// refused.
-    fn claim_any_port(&self, ip: IpAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, NoPort> {
+    /// The same for a port of the system's choice. It is bound to learn its number, and let go of
+    /// at once if the claim is refused.
+    fn claim_any_port(
+        &self,
+        ip: IpAddr,
+        asked: &Register,
+        limits: &LimitsPlan,
+    ) -> Result<u16, NoPort> {
         let links = &self.shared.links;
         if !links.names.has_room(self.grant.id) {
-            return Err(NoPort::Refused(Refusal::Denied, Denied::TooMany.to_string()));
+            return Err(NoPort::Refused(
+                Refusal::Denied,
+                Denied::TooMany.to_string(),
+            ));
         }
         let free = links.public.bind_any(&self.shared, ip, self.grant.id);
         let free = free.map_err(|error| NoPort::of_open(0, &error))?;
         let (name, port) = (Name::Tcp(free.address()), free.address().port());
-        self.claim(&name, &asked.name, asked.service).map_err(|denied| NoPort::of_claim(&name, &denied))?;
-        links.public.serve(&self.shared, free, self.grant.id, limits);
+        self.claim(&name, &asked.name, asked.service)
+            .map_err(|denied| NoPort::of_claim(&name, &denied))?;
+        links
+            .public
+            .serve(&self.shared, free, self.grant.id, limits);
         self.check_opened(&name).map(|()| port)
     }
 
@@ -325,14 +419,19 @@ impl Session {
     }
 
     fn claim(&self, name: &Name, label: &str, number: u32) -> Result<Taken, Denied> {
-        let taken = self.shared.links.names.register(name, label, number, self.who)?;
+        let taken = self
+            .shared
+            .links
+            .names
+            .register(name, label, number, self.who)?;
         if taken.changed_hands {
             self.forget_connections(name);
         }
         Ok(taken)
     }
 
-    /// HTTP connections that were kept to whoever had the name before lead nowhere that a visitor shall go.
+    /// HTTP connections that were kept to whoever had the name before lead nowhere that a visitor
+    /// shall go.
     fn forget_connections(&self, name: &Name) {
         self.shared.pool.evict_key(&Origin::Service(name.clone()));
     }
@@ -372,20 +471,27 @@ impl NoPort {
         let (why, detail) = refusal(name, denied);
         match denied {
             Denied::OtherTenant(_) | Denied::Held { .. } => Self::Taken(why, detail),
-            Denied::Superseded | Denied::Taken | Denied::TooMany | Denied::Full | Denied::Leaving | Denied::Gone => {
-                Self::Refused(why, detail)
-            }
+            Denied::Superseded
+            | Denied::Taken
+            | Denied::TooMany
+            | Denied::Full
+            | Denied::Leaving
+            | Denied::Gone => Self::Refused(why, detail),
         }
     }
 
     fn of_open(port: u16, error: &NotOpen) -> Self {
         match error {
             NotOpen::InUse => {
-                let detail = format!("port {port} is in use by another program on the server; ask for another one");
+                let detail = format!(
+                    "port {port} is in use by another program on the server; ask for another one"
+                );
                 Self::Taken(Refusal::Held, detail)
             }
             NotOpen::TooMany => Self::Refused(Refusal::Denied, error.to_string()),
-            NotOpen::NoRoom { .. } | NotOpen::Failed(_) => Self::Refused(Refusal::Busy, error.to_string()),
+            NotOpen::NoRoom { .. } | NotOpen::Failed(_) => {
+                Self::Refused(Refusal::Busy, error.to_string())
+            }
         }
     }
 
@@ -407,7 +513,8 @@ fn refusal(name: &Name, denied: &Denied) -> (Refusal, String) {
     (why, format!("the {name}: {denied}"))
 }
 
-/// Ports to try, in order: the system's choice where the grant allows all that it may choose, else some of the grant's.
+/// Ports to try, in order: the system's choice where the grant allows all that it may choose, else
+/// some of the grant's.
 fn candidates(ports: &RangeInclusive<u16>) -> Vec<u16> {
     if ports.contains(&1024) && ports.contains(&u16::MAX) {
         return vec![0; SYSTEM_TRIES];
@@ -431,15 +538,21 @@ impl Drop for Session {
         let had = self.shared.links.names.leave(self.who.session);
         self.vacate(&had);
         if !had.is_empty() {
-            self.shared.links.names.save_changes(self.shared.links.runtime());
+            self.shared
+                .links
+                .names
+                .save_changes(self.shared.links.runtime());
         }
     }
 }
 
 /// `:8081`, if the HTTP listener of that domain is not on port 80.
 fn http_port(shared: &Shared, plan: &Plan, domain: &HostName) -> String {
-    let of_domain = |role: &Role| matches!(role, Role::Edge(edge) if edge.domain.as_ref() == Some(domain));
-    let listener = plan.keyed_listeners().find(|(_, listener)| of_domain(&listener.role));
+    let of_domain =
+        |role: &Role| matches!(role, Role::Edge(edge) if edge.domain.as_ref() == Some(domain));
+    let listener = plan
+        .keyed_listeners()
+        .find(|(_, listener)| of_domain(&listener.role));
     let bound = listener.and_then(|(key, _)| shared.listening.lock().get(&key).cloned());
     match bound.as_deref() {
         Some(Bind::Tcp(address)) if address.port() != 80 => format!(":{}", address.port()),

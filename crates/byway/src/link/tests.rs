@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use byway_dial::Resolver;
 use byway_link::wire::{GoAway, Register, Said};
-use byway_link::{Carriers, Conflict, Dialler, Inbox, JoinString, Key, Link, Name, Purpose, ServiceKind, Settings};
+use byway_link::{
+    Carriers, Conflict, Dialler, Inbox, JoinString, Key, Link, Name, Purpose, ServiceKind, Settings,
+};
 use byway_testkit::eventually;
 
 use super::*;
@@ -15,7 +17,11 @@ use crate::node::Node;
 use crate::os::inherit::Inherited;
 
 fn node(text: &str, state: &Path) -> Node {
-    Node::start(parse(text, "byway.toml", state).unwrap(), &mut Inherited::default()).unwrap()
+    Node::start(
+        parse(text, "byway.toml", state).unwrap(),
+        &mut Inherited::default(),
+    )
+    .unwrap()
 }
 
 /// How long a broken test may hang.
@@ -30,13 +36,32 @@ struct Member {
 
 impl Member {
     fn join(join: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let handle = runtime.handle().clone();
-        let dial = byway_dial::Dialler::new(Resolver::system(handle.clone()), byway_dial::Options::default());
+        let dial = byway_dial::Dialler::new(
+            Resolver::system(handle.clone()),
+            byway_dial::Options::default(),
+        );
         let (key, join) = (Key::generate().unwrap(), join.parse().unwrap());
-        let dialler = Dialler::new(key, join, Purpose::Serve, Carriers::Tls, dial, Settings::default(), handle);
+        let dialler = Dialler::new(
+            key,
+            join,
+            Purpose::Serve,
+            Carriers::Tls,
+            dial,
+            Settings::default(),
+            handle,
+        );
         let (link, inbox) = runtime.block_on(dialler.connect(1, 1, HANG)).unwrap();
-        Self { runtime, link, inbox }
+        Self {
+            runtime,
+            link,
+            inbox,
+        }
     }
 
     fn say(&self, said: Said) {
@@ -50,7 +75,12 @@ impl Member {
 
     fn registers(&mut self, service: u32, name: &str) {
         let kind = ServiceKind::Http.number();
-        self.say(Said::Register(Register { service, kind, name: name.into(), port: 0 }));
+        self.say(Said::Register(Register {
+            service,
+            kind,
+            name: name.into(),
+            port: 0,
+        }));
         assert!(matches!(self.hear(), Said::Registered(_)));
     }
 }
@@ -80,20 +110,33 @@ fn services_that_are_registered_during_a_save_of_the_names_share_the_next_one() 
     let names = Arc::clone(&server.shared().links.names);
     let slow_disk = names.hold_saves();
     let text = (0..SERVICES).fold(String::new(), |mut text, n| {
-        writeln!(text, "[[expose]]\nname = \"s{n}\"\nhttp = \"127.0.0.1:1\"\njoin = \"{join}\"").unwrap();
+        writeln!(
+            text,
+            "[[expose]]\nname = \"s{n}\"\nhttp = \"127.0.0.1:1\"\njoin = \"{join}\""
+        )
+        .unwrap();
         text
     });
     let agent = node(&text, at_agent.path());
     let mut news = agent.shared().links.news().unwrap();
     let is_held = |n: usize| names.is_held(&Name::Http(format!("s{n}.t.localhost")));
-    eventually("every service is registered while the disk is slow", || (0..SERVICES).all(is_held));
-    assert!(news.try_recv().is_err(), "a service was announced before it was saved");
+    eventually("every service is registered while the disk is slow", || {
+        (0..SERVICES).all(is_held)
+    });
+    assert!(
+        news.try_recv().is_err(),
+        "a service was announced before it was saved"
+    );
     drop(slow_disk);
     for _ in 0..SERVICES {
         let told = news.blocking_recv().unwrap();
         assert!(matches!(told, News::Public { .. }), "{told:?}");
     }
-    assert!(names.saves() <= 2, "{} saves for {SERVICES} services", names.saves());
+    assert!(
+        names.saves() <= 2,
+        "{} saves for {SERVICES} services",
+        names.saves()
+    );
     for node in [agent, server] {
         node.cut();
         node.join();
@@ -105,10 +148,21 @@ fn asking_for_another_tenants_name_does_not_look_at_the_disk_on_a_worker() {
     let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let (server, join) = server(folders[0].path());
     let links = &server.shared().links;
-    let (id, secret) = links.grants.create(Purpose::Serve, Conflict::Refuse, 1024..=u16::MAX).unwrap();
+    let (id, secret) = links
+        .grants
+        .create(Purpose::Serve, Conflict::Refuse, 1024..=u16::MAX)
+        .unwrap();
     let first: JoinString = join.parse().unwrap();
-    let other = JoinString { id, secret, pin: first.pin, address: first.address }.expose();
-    let expose = |join: &str| format!("[[expose]]\nname = \"app\"\nhttp = \"127.0.0.1:1\"\njoin = \"{join}\"");
+    let other = JoinString {
+        id,
+        secret,
+        pin: first.pin,
+        address: first.address,
+    }
+    .expose();
+    let expose = |join: &str| {
+        format!("[[expose]]\nname = \"app\"\nhttp = \"127.0.0.1:1\"\njoin = \"{join}\"")
+    };
     let holder = node(&expose(&join), folders[1].path());
     let name = Name::Http("app.t.localhost".into());
     eventually("the name is held", || links.names.is_held(&name));
@@ -118,13 +172,23 @@ fn asking_for_another_tenants_name_does_not_look_at_the_disk_on_a_worker() {
         true,
     );
     let asker = asker.unwrap();
-    match asker.shared().links.news().unwrap().blocking_recv().unwrap() {
+    match asker
+        .shared()
+        .links
+        .news()
+        .unwrap()
+        .blocking_recv()
+        .unwrap()
+    {
         News::Ended { detail, .. } => assert!(detail.contains("held by another grant"), "{detail}"),
         news => panic!("{news:?}"),
     }
     let workers: Vec<String> = (0..64).map(|index| format!("byway-{index}")).collect();
     let looked_on = links.grants.looked_on();
-    assert!(!looked_on.iter().any(|thread| workers.contains(thread)), "{looked_on:?}");
+    assert!(
+        !looked_on.iter().any(|thread| workers.contains(thread)),
+        "{looked_on:?}"
+    );
     for node in [asker, holder, server] {
         node.cut();
         node.join();
@@ -166,14 +230,23 @@ fn a_session_that_has_said_go_away_ends_when_its_grant_is_revoked() {
     // The server has released its names by now, and gives it none again.
     let name = Name::Http("app.t.localhost".into());
     eventually("its name is free", || !names.is_held(&name));
-    member.say(Said::Register(Register { service: 1, kind: 1, name: "app".into(), port: 0 }));
+    member.say(Said::Register(Register {
+        service: 1,
+        kind: 1,
+        name: "app".into(),
+        port: 0,
+    }));
     // The server says GoAway once more: that it has heard the first one.
-    let refused = std::iter::repeat_with(|| member.hear()).find(|said| !matches!(said, Said::GoAway(_)));
+    let refused =
+        std::iter::repeat_with(|| member.hear()).find(|said| !matches!(said, Said::GoAway(_)));
     assert!(matches!(refused, Some(Said::Withdrawn(_))), "{refused:?}");
     names.revoke(grant);
     assert!(names.tenants().is_empty());
     let ended = async { tokio::time::timeout(HANG, member.link.ended()).await };
-    member.runtime.block_on(ended).expect("the session goes on after its grant was revoked");
+    member
+        .runtime
+        .block_on(ended)
+        .expect("the session goes on after its grant was revoked");
     server.cut();
     server.join();
 }

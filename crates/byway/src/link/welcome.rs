@@ -12,7 +12,8 @@ use crate::config::{LinkPlan, Serves};
 use crate::inbound::link_permits::NoPermit;
 use crate::shared::Shared;
 
-/// Judges a hello: is the grant good, and is it for this listener? Who passes gets `permits`, if there are any.
+/// Judges a hello: is the grant good, and is it for this listener? Who passes gets `permits`, if
+/// there are any.
 ///
 /// # Errors
 /// Why not; the other side was informed.
@@ -55,7 +56,9 @@ pub async fn welcome<P>(
             Purpose::Serve => {
                 "this join string is of a server of services (byway serve): join it by `byway http` or `byway tcp`"
             }
-            Purpose::Exit => "this join string is of an exit (byway proxy serve): join it by `byway proxy join`",
+            Purpose::Exit => {
+                "this join string is of an exit (byway proxy serve): join it by `byway proxy join`"
+            }
         };
         return Err(pending.refuse(Refusal::Denied, detail).await);
     }
@@ -64,5 +67,14 @@ pub async fn welcome<P>(
         Err(why) => return Err(pending.refuse(Refusal::Busy, why.to_string()).await),
     };
     let (link, inbox) = pending.welcome().await?;
-    Ok((Served { link, inbox, grant, epoch, attempt }, permits))
+    Ok((
+        Served {
+            link,
+            inbox,
+            grant,
+            epoch,
+            attempt,
+        },
+        permits,
+    ))
 }

@@ -1,6 +1,7 @@
 //! Writer: what this process may write in the state folder, and when.
 //!
-//! In:    the purposes of this node's listeners; the locks of the folder, which an earlier process of the same node may hold.
+//! In:    the purposes of this node's listeners; the locks of the folder, which an earlier process
+//!        of the same node may hold.
 //! Out:   join strings and the file of names, written by one process at a time.
 //! Never: writes for a purpose without its lock, and never waits for the disk on a worker.
 
@@ -39,7 +40,8 @@ pub struct Writer {
 enum Writes {
     /// It has the lock.
     Now { lock: StateLock },
-    /// An earlier process of the same node still has the lock. These join strings are written when that one has left.
+    /// An earlier process of the same node still has the lock. These join strings are written when
+    /// that one has left.
     Later { joins: Vec<JoinRequest> },
     /// It has released the lock to the next process.
     NoMore,
@@ -77,12 +79,21 @@ impl Writer {
     ) -> Self {
         // A failure repeats four times a second: its first line is enough, and few more.
         let failures = Repeats::with_first(1);
-        Self { state: state.to_owned(), runtime, grants, names, news, purposes: Mutex::default(), failures }
+        Self {
+            state: state.to_owned(),
+            runtime,
+            grants,
+            names,
+            news,
+            purposes: Mutex::default(),
+            failures,
+        }
     }
 
-    /// Takes the lock of `purpose`, and reads the names if it is about services. With `follows` this process was started
-    /// with the sockets of an earlier process of the same node, which may hold the lock still: then it starts as a reader,
-    /// and takes the lock when that process has left ([`Writer::take_over`]). Waits for the disk.
+    /// Takes the lock of `purpose`, and reads the names if it is about services. With `follows`
+    /// this process was started with the sockets of an earlier process of the same node, which may
+    /// hold the lock still: then it starts as a reader, and takes the lock when that process has
+    /// left ([`Writer::take_over`]). Waits for the disk.
     ///
     /// # Errors
     /// When another process has the lock, or the names cannot be read.
@@ -93,7 +104,10 @@ impl Writer {
         }
         let writes = match StateLock::take(&self.state, purpose) {
             Err(NotLocked::Held { holder, .. }) if follows => {
-                tracing::info!("{holder} still writes to {}: this process does once it has left", self.state.display());
+                tracing::info!(
+                    "{holder} still writes to {}: this process does once it has left",
+                    self.state.display()
+                );
                 Writes::Later { joins: Vec::new() }
             }
             taken => Writes::Now { lock: taken? },
@@ -110,14 +124,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes sure that the join string of a listener is in its file, and announces it. Without the lock it only reads the
-    /// file: the join string is written after [`Writer::take_over`]. Waits for the disk.
+    /// Makes sure that the join string of a listener is in its file, and announces it. Without the
+    /// lock it only reads the file: the join string is written after [`Writer::take_over`]. Waits
+    /// for the disk.
     ///
     /// # Errors
     /// [`GrantError`].
     pub fn prepare_join(&self, request: &JoinRequest) -> Result<(), GrantError> {
         if self.holds_lock(request.purpose) {
-            let join = self.grants.join_string(&request.file, request.purpose, request.pin, request.address.clone())?;
+            let join = self.grants.join_string(
+                &request.file,
+                request.purpose,
+                request.pin,
+                request.address.clone(),
+            )?;
             self.announce(request, &join);
             return Ok(());
         }
@@ -125,8 +145,16 @@ impl Writer {
             joins.retain(|other| other.file.path != request.file.path);
             joins.push(request.clone());
         }
-        let JoinRequest { file, purpose, pin, address, .. } = request;
-        let kept = self.grants.kept_join_string(file, *purpose, *pin, address.clone())?;
+        let JoinRequest {
+            file,
+            purpose,
+            pin,
+            address,
+            ..
+        } = request;
+        let kept = self
+            .grants
+            .kept_join_string(file, *purpose, *pin, address.clone())?;
         if let Some(join) = kept {
             self.announce(request, &join);
         }
@@ -136,18 +164,24 @@ impl Writer {
     fn announce(&self, request: &JoinRequest, join: &JoinString) {
         let (listener, file) = (Arc::clone(&request.listener), request.file.path.clone());
         // As bounded as all news: by the listeners of the Plan, and by how often they change.
-        let _ = self.news.send(News::Join { listener, text: join.expose(), file });
+        let _ = self.news.send(News::Join {
+            listener,
+            text: join.expose(),
+            file,
+        });
     }
 
     fn holds_lock(&self, purpose: Purpose) -> bool {
         matches!(self.purposes.lock().get(&purpose), Some(Writes::Now { .. }))
     }
 
-    /// Takes the locks that an earlier process had, as soon as it has left; ends when none are missing.
+    /// Takes the locks that an earlier process had, as soon as it has left; ends when none are
+    /// missing.
     pub async fn take_over(self: &Arc<Self>) {
         loop {
-            let later =
-                |(purpose, writes): (&Purpose, &Writes)| matches!(writes, Writes::Later { .. }).then_some(*purpose);
+            let later = |(purpose, writes): (&Purpose, &Writes)| {
+                matches!(writes, Writes::Later { .. }).then_some(*purpose)
+            };
             let missing: Vec<Purpose> = self.purposes.lock().iter().filter_map(later).collect();
             if missing.is_empty() {
                 return;
@@ -156,7 +190,10 @@ impl Writer {
             for purpose in missing {
                 let this = Arc::clone(self);
                 // A panic there has been reported; the lock is tried again.
-                let _ = self.runtime.spawn_blocking(move || this.try_take_over(purpose)).await;
+                let _ = self
+                    .runtime
+                    .spawn_blocking(move || this.try_take_over(purpose))
+                    .await;
             }
         }
     }
@@ -168,7 +205,8 @@ impl Writer {
             Err(NotLocked::Held { .. }) => return,
             Err(error) => return self.log_failure(&error),
         };
-        // What the other process has written since. Without it this process may not write: the lock is released again.
+        // What the other process has written since. Without it this process may not write: the lock
+        // is released again.
         if purpose == Purpose::Serve
             && let Err(error) = self.names.load()
         {
@@ -179,7 +217,10 @@ impl Writer {
 
     fn log_failure(&self, error: &dyn std::error::Error) {
         if let Some(line) = self.failures.count() {
-            tracing::error!(left_out = line.left_out, "{error}; until then this process writes no state; trying again");
+            tracing::error!(
+                left_out = line.left_out,
+                "{error}; until then this process writes no state; trying again"
+            );
         }
     }
 
@@ -200,16 +241,27 @@ impl Writer {
         }
         for request in joins {
             if let Err(error) = self.prepare_join(&request) {
-                tracing::error!("the join string of {} cannot be written: {error}", request.listener);
+                tracing::error!(
+                    "the join string of {} cannot be written: {error}",
+                    request.listener
+                );
             }
         }
-        tracing::info!("the earlier process has left: this one writes to {} now", self.state.display());
+        tracing::info!(
+            "the earlier process has left: this one writes to {} now",
+            self.state.display()
+        );
     }
 
-    /// Writes what the next process needs, and releases the locks to it. From now on no names are given.
+    /// Writes what the next process needs, and releases the locks to it. From now on no names are
+    /// given.
     pub async fn hand_over(&self) {
-        let released: Vec<Writes> =
-            self.purposes.lock().values_mut().map(|writes| std::mem::replace(writes, Writes::NoMore)).collect();
+        let released: Vec<Writes> = self
+            .purposes
+            .lock()
+            .values_mut()
+            .map(|writes| std::mem::replace(writes, Writes::NoMore))
+            .collect();
         let locks: Vec<StateLock> = released
             .into_iter()
             .filter_map(|writes| match writes {
@@ -230,7 +282,9 @@ impl Writer {
         // A disk that does not answer must not keep the node from ending.
         match timeout(HAND_OVER_PATIENCE, written).await {
             Ok(_) => tracing::debug!("the state folder {folder} is left to the next process"),
-            Err(_) => tracing::warn!("{folder} does not answer: the names were not written for the next process"),
+            Err(_) => tracing::warn!(
+                "{folder} does not answer: the names were not written for the next process"
+            ),
         }
     }
 }
@@ -242,11 +296,21 @@ mod tests {
     fn writer(state: &Path, runtime: &tokio::runtime::Runtime) -> Arc<Writer> {
         let names = Arc::new(Names::new(state));
         let (news, _) = mpsc::unbounded_channel();
-        Arc::new(Writer::new(state, runtime.handle().clone(), Grants::new(state), names, news))
+        Arc::new(Writer::new(
+            state,
+            runtime.handle().clone(),
+            Grants::new(state),
+            names,
+            news,
+        ))
     }
 
     fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap()
     }
 
     #[test]
@@ -295,6 +359,10 @@ mod tests {
         for _ in 0..64 {
             writer.try_take_over(Purpose::Exit);
         }
-        assert_eq!(writer.failures.count(), None, "nobody has counted the failures");
+        assert_eq!(
+            writer.failures.count(),
+            None,
+            "nobody has counted the failures"
+        );
     }
 }

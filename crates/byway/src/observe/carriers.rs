@@ -1,8 +1,10 @@
 //! Carriers: what the carriers of all links of this node are like, as series for the metrics.
 //!
 //! In:    the links that this node dials, and the sessions that it has accepted.
-//! Out:   one series for each kind of carrier of a link that is dialled, and one for each kind of carrier of a grant.
-//! Never: more series than the config and [`GRANTS`] allow: a holder of a grant may have any number of links, and of keys.
+//! Out:   one series for each kind of carrier of a link that is dialled, and one for each kind of
+//!        carrier of a grant.
+//! Never: more series than the config and [`GRANTS`] allow: a holder of a grant may have any number
+//!        of links, and of keys.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use byway_link::{CarrierKind, GrantId, Measured};
 use crate::link::joining::Joined;
 use crate::link::names::Names;
 
-/// Grants with series of their own: those whose oldest link is the oldest. The links of all others are one.
+/// Grants with series of their own: those whose oldest link is the oldest. The links of all others
+/// are one.
 pub const GRANTS: usize = 64;
 
 /// The label of the links of those others.
@@ -24,7 +27,8 @@ pub struct Series {
     pub link: Arc<str>,
     /// Links whose new streams use this kind.
     pub preferring: u32,
-    /// Of one carrier what was measured, of several the longest round trip, the highest loss and the sums of the rest.
+    /// Of one carrier what was measured, of several the longest round trip, the highest loss and
+    /// the sums of the rest.
     pub measured: Measured,
 }
 
@@ -35,20 +39,29 @@ type OfLink = (Option<CarrierKind>, Vec<Measured>);
 pub fn of_dialled(joined: &[Arc<Joined>]) -> Vec<Series> {
     let mut all = Vec::new();
     for joined in joined {
-        let Some(link) = joined.session_now() else { continue };
+        let Some(link) = joined.session_now() else {
+            continue;
+        };
         let id = Arc::clone(&joined.plan().id);
-        all.extend(newest(link.measured()).map(|(preferring, measured)| Series {
-            link: Arc::clone(&id),
-            preferring,
-            measured,
-        }));
+        all.extend(
+            newest(link.measured()).map(|(preferring, measured)| Series {
+                link: Arc::clone(&id),
+                preferring,
+                measured,
+            }),
+        );
     }
     all
 }
 
 /// Of links that this node has accepted.
 pub fn of_accepted(names: &Names) -> Vec<Series> {
-    by_grant(names.links().into_iter().map(|(grant, link)| (grant, link.measured())))
+    by_grant(
+        names
+            .links()
+            .into_iter()
+            .map(|(grant, link)| (grant, link.measured())),
+    )
 }
 
 /// Adds up the carriers of each grant. The oldest link comes first.
@@ -62,8 +75,19 @@ fn by_grant(links: impl Iterator<Item = (GrantId, OfLink)>) -> Vec<Series> {
             match sums.get_mut(&(number, measured.kind)) {
                 Some(sum) => sum.add(preferring, &measured),
                 None => {
-                    let link = if number < GRANTS { format!("grant {grant}").into() } else { OTHERS.into() };
-                    sums.insert((number, measured.kind), Series { link, preferring, measured });
+                    let link = if number < GRANTS {
+                        format!("grant {grant}").into()
+                    } else {
+                        OTHERS.into()
+                    };
+                    sums.insert(
+                        (number, measured.kind),
+                        Series {
+                            link,
+                            preferring,
+                            measured,
+                        },
+                    );
                 }
             }
         }
@@ -73,8 +97,13 @@ fn by_grant(links: impl Iterator<Item = (GrantId, OfLink)>) -> Vec<Series> {
 
 /// Of several carriers of one kind the newest counts, which is the last.
 fn newest((preferred, measured): OfLink) -> impl Iterator<Item = (u32, Measured)> {
-    let newest: BTreeMap<_, _> = measured.into_iter().map(|measured| (measured.kind, measured)).collect();
-    newest.into_values().map(move |measured| (u32::from(preferred == Some(measured.kind)), measured))
+    let newest: BTreeMap<_, _> = measured
+        .into_iter()
+        .map(|measured| (measured.kind, measured))
+        .collect();
+    newest
+        .into_values()
+        .map(move |measured| (u32::from(preferred == Some(measured.kind)), measured))
 }
 
 impl Series {
@@ -86,7 +115,10 @@ impl Series {
         sum.rate = sum.rate.saturating_add(more.rate);
         sum.answers &= more.answers;
         sum.connections += more.connections;
-        let windows = sum.congestion_window.into_iter().chain(more.congestion_window);
+        let windows = sum
+            .congestion_window
+            .into_iter()
+            .chain(more.congestion_window);
         sum.congestion_window = windows.reduce(u64::saturating_add);
     }
 }
@@ -118,24 +150,57 @@ mod tests {
     #[test]
     fn links_of_one_grant_are_one_series_with_the_worst_path_and_the_sum_of_the_traffic() {
         use CarrierKind::{Quic, Tls};
-        let links = [(grant(1), of_link(Quic, 3)), (grant(2), of_link(Tls, 7)), (grant(1), of_link(Quic, 5))];
+        let links = [
+            (grant(1), of_link(Quic, 3)),
+            (grant(2), of_link(Tls, 7)),
+            (grant(1), of_link(Quic, 5)),
+        ];
         let series = by_grant(links.into_iter());
-        let [first, second] = series.as_slice() else { panic!("{}", series.len()) };
-        assert_eq!((&*first.link, first.preferring), (&*format!("grant {}", grant(1)), 2));
-        let Measured { round_trip, loss, rate, congestion_window, .. } = first.measured;
-        assert_eq!((round_trip, loss), (Some(Duration::from_millis(5)), Some(0.05)));
+        let [first, second] = series.as_slice() else {
+            panic!("{}", series.len())
+        };
+        assert_eq!(
+            (&*first.link, first.preferring),
+            (&*format!("grant {}", grant(1)), 2)
+        );
+        let Measured {
+            round_trip,
+            loss,
+            rate,
+            congestion_window,
+            ..
+        } = first.measured;
+        assert_eq!(
+            (round_trip, loss),
+            (Some(Duration::from_millis(5)), Some(0.05))
+        );
         assert_eq!((rate, congestion_window), (8, Some(8)));
-        let Measured { kind, loss, congestion_window, .. } = second.measured;
+        let Measured {
+            kind,
+            loss,
+            congestion_window,
+            ..
+        } = second.measured;
         assert_eq!((kind, loss, congestion_window), (Tls, None, None));
     }
 
     #[test]
     fn however_many_grants_have_links_the_number_of_series_is_bounded() {
-        let links = (0..=u8::MAX)
-            .flat_map(|number| [CarrierKind::Quic, CarrierKind::Tls].map(|kind| (grant(number), of_link(kind, 1))));
+        let links = (0..=u8::MAX).flat_map(|number| {
+            [CarrierKind::Quic, CarrierKind::Tls].map(|kind| (grant(number), of_link(kind, 1)))
+        });
         let series = by_grant(links);
         assert_eq!(series.len(), 2 * (GRANTS + 1));
-        let others: Vec<_> = series.iter().filter(|series| &*series.link == OTHERS).collect();
-        assert_eq!(others.iter().map(|series| series.measured.rate).collect::<Vec<_>>(), [192, 192]);
+        let others: Vec<_> = series
+            .iter()
+            .filter(|series| &*series.link == OTHERS)
+            .collect();
+        assert_eq!(
+            others
+                .iter()
+                .map(|series| series.measured.rate)
+                .collect::<Vec<_>>(),
+            [192, 192]
+        );
     }
 }

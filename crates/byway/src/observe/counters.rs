@@ -1,5 +1,6 @@
-//! Counters: numbers that only grow, and gauges that go up and down. One set a node, for what happens once a connection
-//! or less; what happens once a request is counted by each worker for itself, in its `ledger`.
+//! Counters: numbers that only grow, and gauges that go up and down. One set a node, for what
+//! happens once a connection or less; what happens once a request is counted by each worker for
+//! itself, in its `ledger`.
 //!
 //! In:    single additions.
 //! Out:   values, each exact by itself; two read together may be from slightly different moments.
@@ -28,8 +29,9 @@ impl Counter {
     }
 }
 
-/// A number that one thread adds to and any thread may read: an addition is a load and a store, no locked instruction.
-/// Two threads that add at once would lose one of the additions, and nothing else.
+/// A number that one thread adds to and any thread may read: an addition is a load and a store, no
+/// locked instruction. Two threads that add at once would lose one of the additions, and nothing
+/// else.
 #[derive(Debug, Default)]
 pub struct Own(AtomicU64);
 
@@ -115,7 +117,8 @@ counters! {
     link_refused,
     /// Connections to a link listener that never became a session.
     link_handshakes_failed,
-    /// Reports of requests to the agents of their services that were dropped: their links were gone or took too few.
+    /// Reports of requests to the agents of their services that were dropped: their links were gone
+    /// or took too few.
     reports_dropped,
     /// Sessions that this node has dialled and that came up.
     link_dials_up,

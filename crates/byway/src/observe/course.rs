@@ -1,4 +1,5 @@
-//! Course: the course of one request as it is measured: which phase it is in, and how long those before have taken.
+//! Course: the course of one request as it is measured: which phase it is in, and how long those
+//! before have taken.
 //!
 //! In:    the edges between phases, told by whoever moves the request.
 //! Out:   timers that add up to the whole, to the microsecond.
@@ -94,7 +95,12 @@ impl Course {
             begun,
             stage: Stage::Queue,
             since_us: 0,
-            timers: Timers { queue_us: 0, connect_us: 0, first_byte_us: 0, transfer_us: 0 },
+            timers: Timers {
+                queue_us: 0,
+                connect_us: 0,
+                first_byte_us: 0,
+                transfer_us: 0,
+            },
             asked: false,
             dialled: false,
             answered: false,
@@ -175,13 +181,26 @@ mod tests {
     #[test]
     fn timers_add_up_to_the_whole_over_a_retry() {
         let mut course = Course::begun(Instant::now());
-        for (next, us) in [(Stage::FirstByte, 10), (Stage::Queue, 30), (Stage::Connect, 35), (Stage::Queue, 100)] {
+        for (next, us) in [
+            (Stage::FirstByte, 10),
+            (Stage::Queue, 30),
+            (Stage::Connect, 35),
+            (Stage::Queue, 100),
+        ] {
             course.turn_at(next, at(&course, us));
         }
         course.turn_at(Stage::FirstByte, at(&course, 101));
         course.turn_at(Stage::Transfer, at(&course, 500));
         let timers = course.timers(at(&course, 750));
-        assert_eq!(timers, Timers { queue_us: 16, connect_us: 65, first_byte_us: 419, transfer_us: 250 });
+        assert_eq!(
+            timers,
+            Timers {
+                queue_us: 16,
+                connect_us: 65,
+                first_byte_us: 419,
+                transfer_us: 250
+            }
+        );
         assert_eq!(timers.total_us(), 750);
         assert!(course.has_queued() && course.has_dialled() && course.is_answered());
     }
@@ -189,7 +208,13 @@ mod tests {
     #[test]
     fn a_request_that_was_refused_has_only_waited() {
         let course = Course::begun(Instant::now());
-        assert_eq!(course.timers(at(&course, 9)), Timers { queue_us: 9, ..Timers::default() });
+        assert_eq!(
+            course.timers(at(&course, 9)),
+            Timers {
+                queue_us: 9,
+                ..Timers::default()
+            }
+        );
         assert!(!course.has_queued() && !course.is_answered());
         assert_eq!(course.stage().word(), "queue");
     }

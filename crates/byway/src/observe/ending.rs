@@ -1,4 +1,5 @@
-//! Ending: how a request or a tunnel ended, made once and read by the access log and the metrics alike.
+//! Ending: how a request or a tunnel ended, made once and read by the access log and the metrics
+//! alike.
 //!
 //! In:    a fault, the end of a relay, or nothing at all: it went well.
 //! Out:   who ended it, one word for how, and what was going on.
@@ -22,12 +23,20 @@ pub struct Ending {
 impl Ending {
     /// It went well.
     pub const fn done(phase: &'static str) -> Self {
-        Self { who: None, class: DONE, phase }
+        Self {
+            who: None,
+            class: DONE,
+            phase,
+        }
     }
 
     /// It ended in `fault`.
     pub fn of_fault(fault: &Fault, phase: &'static str) -> Self {
-        Self { who: Some(fault.who), class: fault.class(), phase }
+        Self {
+            who: Some(fault.who),
+            class: fault.class(),
+            phase,
+        }
     }
 
     /// A relay ended so.
@@ -41,6 +50,10 @@ impl Ending {
             Side::Link => Who::Link,
             Side::Us => Who::Us,
         };
-        Self { who: Some(who), class: end.kind.word(), phase: end.phase.word() }
+        Self {
+            who: Some(who),
+            class: end.kind.word(),
+            phase: end.phase.word(),
+        }
     }
 }

@@ -47,15 +47,22 @@ pub struct Ends {
 
 impl Default for Ends {
     fn default() -> Self {
-        let ended = (0..SIDES * (WORDS.len() + 1)).map(|_| Own::default()).collect();
-        Self { done: Own::default(), ended }
+        let ended = (0..SIDES * (WORDS.len() + 1))
+            .map(|_| Own::default())
+            .collect();
+        Self {
+            done: Own::default(),
+            ended,
+        }
     }
 }
 
 impl Ends {
     /// Counts one.
     pub fn note(&self, ending: Ending) {
-        let Some(who) = ending.who else { return self.done.add(1) };
+        let Some(who) = ending.who else {
+            return self.done.add(1);
+        };
         let word = WORDS.binary_search(&ending.class).unwrap_or(WORDS.len());
         if let Some(count) = self.ended.get(who as usize * (WORDS.len() + 1) + word) {
             count.add(1);
@@ -81,7 +88,13 @@ impl Ends {
 
     /// What the numbers of a sum stand for, in their order.
     pub fn labels() -> impl Iterator<Item = (Who, &'static str)> {
-        Who::ALL.into_iter().flat_map(|who| WORDS.iter().copied().chain([OTHER]).map(move |word| (who, word)))
+        Who::ALL.into_iter().flat_map(|who| {
+            WORDS
+                .iter()
+                .copied()
+                .chain([OTHER])
+                .map(move |word| (who, word))
+        })
     }
 }
 

@@ -1,8 +1,10 @@
 //! Exposition: the text that Prometheus reads (exposition format 0.0.4).
 //!
-//! In:    families of numbers: their names, their kinds, a sentence each, and their samples with labels.
+//! In:    families of numbers: their names, their kinds, a sentence each, and their samples with
+//!        labels.
 //! Out:   lines.
-//! Never: two families of one name, a sample outside its family, or a label that could end its quotes.
+//! Never: two families of one name, a sample outside its family, or a label that could end its
+//!        quotes.
 
 use std::fmt::{Display, Write};
 
@@ -44,11 +46,20 @@ impl Exposition {
             Kind::Gauge => "gauge",
         };
         self.head(name, kind, help);
-        Family { text: &mut self.text, name }
+        Family {
+            text: &mut self.text,
+            name,
+        }
     }
 
     /// A family with one number and no labels.
-    pub fn single(&mut self, name: &'static str, kind: Kind, help: &'static str, value: impl Display) {
+    pub fn single(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        help: &'static str,
+        value: impl Display,
+    ) {
         self.family(name, kind, help).sample(&[], value);
     }
 
@@ -58,7 +69,10 @@ impl Exposition {
         let count = of.count();
         for bits in BOUND_BITS {
             let bound = seconds(1 << bits);
-            self.line(format_args!("{name}_bucket{{le=\"{bound}\"}} {}", of.below(bits)));
+            self.line(format_args!(
+                "{name}_bucket{{le=\"{bound}\"}} {}",
+                of.below(bits)
+            ));
         }
         self.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
         self.line(format_args!("{name}_sum {}", seconds(of.sum_us())));
@@ -132,7 +146,9 @@ mod tests {
     #[test]
     fn buckets_are_cumulative_and_end_with_everything() {
         let histogram = Histogram::default();
-        [63, 64, 1_000_000, 1 << 40].into_iter().for_each(|us| histogram.note(us));
+        [63, 64, 1_000_000, 1 << 40]
+            .into_iter()
+            .for_each(|us| histogram.note(us));
         let mut sum = Distribution::default();
         histogram.add_to(&mut sum);
         let mut out = Exposition::default();
@@ -153,7 +169,12 @@ mod tests {
 
     #[test]
     fn seconds_are_exact() {
-        for (us, text) in [(0, "0"), (1, "0.000001"), (1_500_000, "1.5"), (10_000_000, "10")] {
+        for (us, text) in [
+            (0, "0"),
+            (1, "0.000001"),
+            (1_500_000, "1.5"),
+            (10_000_000, "10"),
+        ] {
             assert_eq!(seconds(us), text);
         }
     }

@@ -1,7 +1,8 @@
 //! Histogram: how often something took how long, in buckets whose width grows with the duration.
 //!
 //! In:    durations, from one thread.
-//! Out:   counts, read by any thread at any time; a quantile is wrong by at most a sixteenth of itself.
+//! Out:   counts, read by any thread at any time; a quantile is wrong by at most a sixteenth of
+//!        itself.
 //! Never: locks, allocates, or forgets: a duration beyond the last bucket is counted there.
 
 use std::time::Duration;
@@ -27,7 +28,10 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: std::array::from_fn(|_| Own::default()), sum_us: Own::default() }
+        Self {
+            buckets: std::array::from_fn(|_| Own::default()),
+            sum_us: Own::default(),
+        }
     }
 }
 
@@ -58,7 +62,10 @@ pub struct Distribution {
 
 impl Default for Distribution {
     fn default() -> Self {
-        Self { buckets: [0; BUCKETS], sum_us: 0 }
+        Self {
+            buckets: [0; BUCKETS],
+            sum_us: 0,
+        }
     }
 }
 
@@ -73,12 +80,17 @@ impl Distribution {
         self.sum_us
     }
 
-    /// How many are below 2^`bits` µs, for `bits` from 3 to 30: exact, because no bucket lies across such a bound.
+    /// How many are below 2^`bits` µs, for `bits` from 3 to 30: exact, because no bucket lies
+    /// across such a bound.
     pub fn below(&self, bits: u32) -> u64 {
-        self.buckets.iter().take(bucket_of(1 << bits.clamp(STEP_BITS, MOST_BITS))).sum()
+        self.buckets
+            .iter()
+            .take(bucket_of(1 << bits.clamp(STEP_BITS, MOST_BITS)))
+            .sum()
     }
 
-    /// The duration that a share of `share` (0 to 1) of all durations do not exceed; `None` while there are none.
+    /// The duration that a share of `share` (0 to 1) of all durations do not exceed; `None` while
+    /// there are none.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let count = self.count();
         let wanted = ((count as f64 * share.clamp(0.0, 1.0)).ceil() as u64).max(1);
@@ -150,7 +162,11 @@ mod tests {
     #[test]
     fn the_longest_durations_share_the_last_bucket() {
         assert_eq!(
-            (bucket_of((1 << 30) - 1), bucket_of(1 << 30), bucket_of(u64::MAX)),
+            (
+                bucket_of((1 << 30) - 1),
+                bucket_of(1 << 30),
+                bucket_of(u64::MAX)
+            ),
             (BUCKETS - 2, BUCKETS - 1, BUCKETS - 1)
         );
         assert_eq!(of([1 << 40, 1]).below(30), 1);

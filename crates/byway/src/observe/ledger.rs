@@ -42,7 +42,8 @@ impl Ledger {
     }
 }
 
-/// Requests of one listener on one worker. Aligned, so that two workers' tallies share no cache line.
+/// Requests of one listener on one worker. Aligned, so that two workers' tallies share no cache
+/// line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Tally {
@@ -102,6 +103,13 @@ mod tests {
         let mut sum = Tallied::default();
         tally.add_to(&mut sum);
         tally.add_to(&mut sum);
-        assert_eq!(sum, Tallied { codes: [4, 2, 4, 2, 2, 2], bytes_in: 16, bytes_out: 160 });
+        assert_eq!(
+            sum,
+            Tallied {
+                codes: [4, 2, 4, 2, 2, 2],
+                bytes_in: 16,
+                bytes_out: 160
+            }
+        );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In:    tracing events of the whole program, and lines that are printed as they are.
 //! Out:   lines on standard error; never on standard output, which belongs to data.
-//! Never: makes a thread wait for the reader of standard error, other than at the end of the process, for 2 s.
+//! Never: makes a thread wait for the reader of standard error, other than at the end of the
+//!        process, for 2 s.
 
 mod filter;
 mod stderr;
@@ -26,25 +27,39 @@ pub enum LogFormat {
     Json,
 }
 
-/// Installs the log for the whole process. `level` is a level (`info`) or a filter (`byway=debug,rustls=warn`); `from` is
-/// where it was given. The caller calls [`close`] before the process ends.
+/// Installs the log for the whole process. `level` is a level (`info`) or a filter
+/// (`byway=debug,rustls=warn`); `from` is where it was given. The caller calls [`close`] before the
+/// process ends.
 ///
 /// # Errors
 /// When `level` cannot be read; the text says why.
 pub fn install(format: LogFormat, level: &str, from: &str) -> Result<(), String> {
     let filter = filter::parse(level).map_err(|error| format!("{from} `{level}`: {error}"))?;
     stderr::begin().map_err(|error| format!("cannot start the writer of the log: {error}"))?;
-    let events = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| stderr::Line);
+    let events = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| stderr::Line);
     match format {
-        LogFormat::Human => events.with_target(false).with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => events.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
+        LogFormat::Human => events
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal())
+            .init(),
+        LogFormat::Json => events
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .init(),
     }
     // The hook of the standard library would write, and wait, on the thread that panicked.
     std::panic::set_hook(Box::new(|panic| {
         if PANICS.count().is_none() {
             return;
         }
-        let name = std::thread::current().name().unwrap_or("(unnamed)").to_owned();
+        let name = std::thread::current()
+            .name()
+            .unwrap_or("(unnamed)")
+            .to_owned();
         stderr::push_event(format!("thread `{name}` {panic}\n").as_bytes());
     }));
     Ok(())
@@ -60,7 +75,8 @@ pub fn lines() -> u64 {
     stderr::lines()
 }
 
-/// Lines that were dropped: for want of room while standard error was not read, and those that it refused.
+/// Lines that were dropped: for want of room while standard error was not read, and those that it
+/// refused.
 pub fn dropped() -> (u64, u64) {
     stderr::dropped()
 }

@@ -1,7 +1,9 @@
 //! Observe: what the program tells about itself.
 //!
-//! A worker counts in its own `ledger` and writes request lines on its own page (`access`); both hang on its `station`.
-//! `counters` are the node's, for what is rare; its `repeats` say which events get a line in the log. `prometheus` prints all of it. `log` is for events, told to people.
+//! A worker counts in its own `ledger` and writes request lines on its own page (`access`); both
+//! hang on its `station`. `counters` are the node's, for what is rare; its `repeats` say which
+//! events get a line in the log. `prometheus` prints all of it. `log` is for events, told to
+//! people.
 
 pub mod access;
 pub mod carriers;

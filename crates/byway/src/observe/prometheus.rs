@@ -1,9 +1,10 @@
 //! Prometheus: everything that a node counts, in one text.
 //!
 //! In:    the stations of its workers, its counters, its pool, its relays, the process.
-//! Out:   the exposition; every name begins with `byway_` (or `process_`, as everybody's) and ends in its unit.
-//! Never: a label that strangers choose: listeners, sides and reasons are ours, and origins are added up, and so are the
-//!        links of a grant.
+//! Out:   the exposition; every name begins with `byway_` (or `process_`, as everybody's) and ends
+//!        in its unit.
+//! Never: a label that strangers choose: listeners, sides and reasons are ours, and origins are
+//!        added up, and so are the links of a grant.
 
 use byway_agent::Stats;
 use byway_link::Measured;
@@ -58,28 +59,51 @@ fn requests(out: &mut Exposition, shared: &Shared) {
     }
     let help = "Bytes of request bodies, delivered to upstreams.";
     let mut family = out.family("byway_request_body_bytes_total", Kind::Counter, help);
-    listeners.iter().for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_in));
+    listeners
+        .iter()
+        .for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_in));
     let help = "Bytes of response bodies, delivered to downstreams.";
     let mut family = out.family("byway_response_body_bytes_total", Kind::Counter, help);
-    listeners.iter().for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_out));
+    listeners
+        .iter()
+        .for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_out));
 }
 
 /// The histogram of every worker together.
 fn all(shared: &Shared, which: impl Fn(&Ledger) -> &Histogram) -> Distribution {
     let mut sum = Distribution::default();
-    shared.stations.iter().for_each(|station| which(&station.ledger).add_to(&mut sum));
+    shared
+        .stations
+        .iter()
+        .for_each(|station| which(&station.ledger).add_to(&mut sum));
     sum
 }
 
 fn timers(out: &mut Exposition, shared: &Shared) {
     let help = "Requests: from the end of the head to the end of the answer.";
-    out.histogram("byway_request_duration_seconds", help, &all(shared, |ledger| &ledger.duration));
+    out.histogram(
+        "byway_request_duration_seconds",
+        help,
+        &all(shared, |ledger| &ledger.duration),
+    );
     let help = "Requests that were answered by an upstream: from the connection to the head of the answer.";
-    out.histogram("byway_request_first_byte_seconds", help, &all(shared, |ledger| &ledger.first_byte));
+    out.histogram(
+        "byway_request_first_byte_seconds",
+        help,
+        &all(shared, |ledger| &ledger.first_byte),
+    );
     let help = "Requests that had a connection opened: name, TCP and TLS.";
-    out.histogram("byway_request_connect_seconds", help, &all(shared, |ledger| &ledger.connect));
+    out.histogram(
+        "byway_request_connect_seconds",
+        help,
+        &all(shared, |ledger| &ledger.connect),
+    );
     let help = "Requests that went to an upstream: the wait for a connection, without its opening.";
-    out.histogram("byway_request_queue_seconds", help, &all(shared, |ledger| &ledger.queue));
+    out.histogram(
+        "byway_request_queue_seconds",
+        help,
+        &all(shared, |ledger| &ledger.queue),
+    );
 }
 
 fn ends(out: &mut Exposition, shared: &Shared) {
@@ -88,7 +112,8 @@ fn ends(out: &mut Exposition, shared: &Shared) {
         done += station.ledger.ends.done();
         station.ledger.ends.add_to(&mut sum);
     }
-    let help = "Requests and tunnels that have ended, by outcome; docs/reasons.md explains each reason.";
+    let help =
+        "Requests and tunnels that have ended, by outcome; docs/reasons.md explains each reason.";
     let mut family = out.family("byway_ends_total", Kind::Counter, help);
     family.sample(&[("outcome", "ok")], done);
     for ((who, reason), count) in Ends::labels().zip(sum).filter(|(_, count)| *count > 0) {
@@ -109,40 +134,117 @@ const fn outcome(who: Who) -> &'static str {
 fn connections(out: &mut Exposition, shared: &Shared) {
     use Kind::{Counter as Total, Gauge};
     let counters = &shared.counters;
-    let mut one = |name, kind, help, counter: &Counter| out.single(name, kind, help, counter.value());
+    let mut one =
+        |name, kind, help, counter: &Counter| out.single(name, kind, help, counter.value());
     let help = "Connections of downstreams that are open.";
     one("byway_connections", Gauge, help, &counters.connections);
     let help = "Connections accepted, QUIC carriers among them.";
     one("byway_accepted_total", Total, help, &counters.accepted);
     let help = "Connections refused because their peer holds too many.";
-    one("byway_refused_per_peer_total", Total, help, &counters.refused_per_peer);
+    one(
+        "byway_refused_per_peer_total",
+        Total,
+        help,
+        &counters.refused_per_peer,
+    );
     let help = "Failed accepts, mostly for want of descriptors.";
-    one("byway_accept_errors_total", Total, help, &counters.accept_errors);
-    one("byway_denied_total", Total, "Inquiries that policy refused.", &counters.denied);
-    one("byway_auth_failures_total", Total, "Failed log-ins on egress listeners.", &counters.auth_failures);
-    one("byway_malformed_requests_total", Total, "Malformed requests.", &counters.malformed_requests);
-    one("byway_malformed_responses_total", Total, "Malformed responses.", &counters.malformed_responses);
+    one(
+        "byway_accept_errors_total",
+        Total,
+        help,
+        &counters.accept_errors,
+    );
+    one(
+        "byway_denied_total",
+        Total,
+        "Inquiries that policy refused.",
+        &counters.denied,
+    );
+    one(
+        "byway_auth_failures_total",
+        Total,
+        "Failed log-ins on egress listeners.",
+        &counters.auth_failures,
+    );
+    one(
+        "byway_malformed_requests_total",
+        Total,
+        "Malformed requests.",
+        &counters.malformed_requests,
+    );
+    one(
+        "byway_malformed_responses_total",
+        Total,
+        "Malformed responses.",
+        &counters.malformed_responses,
+    );
     let help = "Malformed SOCKS handshakes, and first bytes of no known protocol.";
-    one("byway_malformed_handshakes_total", Total, help, &counters.malformed_handshakes);
+    one(
+        "byway_malformed_handshakes_total",
+        Total,
+        help,
+        &counters.malformed_handshakes,
+    );
     let help = "Connections that the worker which accepted them gave to a less busy one.";
-    one("byway_handed_over_total", Total, help, &counters.handed_over);
+    one(
+        "byway_handed_over_total",
+        Total,
+        help,
+        &counters.handed_over,
+    );
     let help = "Requests ended because their body came too slowly.";
-    one("byway_slow_requests_total", Total, help, &counters.slow_requests);
+    one(
+        "byway_slow_requests_total",
+        Total,
+        help,
+        &counters.slow_requests,
+    );
     let help = "Responses cut because they were read too slowly.";
-    one("byway_slow_responses_total", Total, help, &counters.slow_responses);
-    one("byway_panics_total", Total, "Tasks that panicked.", &counters.panics);
-    one("byway_link_sessions", Gauge, "Sessions of links that were accepted and are up.", &counters.links);
-    one("byway_link_refused_total", Total, "Links refused for their grant.", &counters.link_refused);
+    one(
+        "byway_slow_responses_total",
+        Total,
+        help,
+        &counters.slow_responses,
+    );
+    one(
+        "byway_panics_total",
+        Total,
+        "Tasks that panicked.",
+        &counters.panics,
+    );
+    one(
+        "byway_link_sessions",
+        Gauge,
+        "Sessions of links that were accepted and are up.",
+        &counters.links,
+    );
+    one(
+        "byway_link_refused_total",
+        Total,
+        "Links refused for their grant.",
+        &counters.link_refused,
+    );
     let help = "Connections to a link listener that never became a session.";
-    one("byway_link_handshakes_failed_total", Total, help, &counters.link_handshakes_failed);
+    one(
+        "byway_link_handshakes_failed_total",
+        Total,
+        help,
+        &counters.link_handshakes_failed,
+    );
     let help = "Reports of requests to the agents of their services that were dropped.";
-    one("byway_link_reports_dropped_total", Total, help, &counters.reports_dropped);
+    one(
+        "byway_link_reports_dropped_total",
+        Total,
+        help,
+        &counters.reports_dropped,
+    );
 }
 
 /// The links that this node dials, the visitors who wait for a name here, and the state folder.
 fn links(out: &mut Exposition, shared: &Shared) {
     let joined = shared.links.all_joined();
-    let help = "1 while a link that this node dials is up and the other side answers on it, else 0.";
+    let help =
+        "1 while a link that this node dials is up and the other side answers on it, else 0.";
     let mut family = out.family("byway_link_up", Kind::Gauge, help);
     let mut services = ServiceCount::default();
     for link in &joined {
@@ -164,45 +266,85 @@ fn links(out: &mut Exposition, shared: &Shared) {
     }
     let help = "Services that this node exposes: public now, refused, or without an answer yet.";
     let mut family = out.family("byway_services", Kind::Gauge, help);
-    for (state, count) in [("public", services.public), ("refused", services.refused), ("waiting", services.waiting)] {
+    for (state, count) in [
+        ("public", services.public),
+        ("refused", services.refused),
+        ("waiting", services.waiting),
+    ] {
         family.sample(&[("state", state)], count);
     }
     let help = "Visitors who wait for the agent of a name.";
-    out.single("byway_parked", Kind::Gauge, help, shared.links.names.parked_visitors());
-    let help = "1 while names could not be written to the state folder, else 0; the write is tried again.";
-    out.single("byway_state_unwritten", Kind::Gauge, help, u8::from(shared.links.names.is_unwritten()));
+    out.single(
+        "byway_parked",
+        Kind::Gauge,
+        help,
+        shared.links.names.parked_visitors(),
+    );
+    let help =
+        "1 while names could not be written to the state folder, else 0; the write is tried again.";
+    out.single(
+        "byway_state_unwritten",
+        Kind::Gauge,
+        help,
+        u8::from(shared.links.names.is_unwritten()),
+    );
 }
 
 /// The carriers of the links that this node dials and of those that it has accepted.
 fn link_carriers(out: &mut Exposition, carriers: &[Series]) {
     let mut family = |name, help, value: &dyn Fn(u32, &Measured) -> Option<f64>| {
         let mut family = out.family(name, Kind::Gauge, help);
-        for Series { link, preferring, measured } in carriers {
+        for Series {
+            link,
+            preferring,
+            measured,
+        } in carriers
+        {
             if let Some(value) = value(*preferring, measured) {
-                family.sample(&[("link", link), ("carrier", &measured.kind.to_string())], value);
+                family.sample(
+                    &[("link", link), ("carrier", &measured.kind.to_string())],
+                    value,
+                );
             }
         }
     };
     let help = "1 for the carrier that new streams of a link use, else 0; of a grant, how many of its links use it.";
-    family("byway_link_carrier_preferred", help, &|preferring, _| Some(f64::from(preferring)));
+    family("byway_link_carrier_preferred", help, &|preferring, _| {
+        Some(f64::from(preferring))
+    });
+    let help = "1 while a carrier answers the pings of its link, 0 while a reply is overdue; of a grant, 0 if one of its is.";
+    family("byway_link_carrier_answers", help, &|_, measured| {
+        Some(f64::from(u8::from(measured.answers)))
+    });
     let help =
-        "1 while a carrier answers the pings of its link, 0 while a reply is overdue; of a grant, 0 if one of its is.";
-    family("byway_link_carrier_answers", help, &|_, measured| Some(f64::from(u8::from(measured.answers))));
-    let help = "Round trip of a carrier, by the pings of its link; what waits at the sender is included.";
-    family("byway_link_carrier_rtt_seconds", help, &|_, measured| measured.round_trip.map(|rtt| rtt.as_secs_f64()));
+        "Round trip of a carrier, by the pings of its link; what waits at the sender is included.";
+    family("byway_link_carrier_rtt_seconds", help, &|_, measured| {
+        measured.round_trip.map(|rtt| rtt.as_secs_f64())
+    });
     let help = "Share of packets lost in the last seconds; for TLS, of TCP segments, where the kernel says.";
-    family("byway_link_carrier_loss_ratio", help, &|_, measured| measured.loss);
+    family("byway_link_carrier_loss_ratio", help, &|_, measured| {
+        measured.loss
+    });
     let help = "Bytes sent per second in the last seconds, less those lost.";
-    family("byway_link_carrier_goodput_bytes", help, &|_, measured| Some(number(measured.rate)));
+    family("byway_link_carrier_goodput_bytes", help, &|_, measured| {
+        Some(number(measured.rate))
+    });
     let help = "Congestion window in bytes; for TLS the one of TCP, where the kernel says.";
-    family("byway_link_carrier_congestion_window_bytes", help, &|_, measured| measured.congestion_window.map(number));
+    family(
+        "byway_link_carrier_congestion_window_bytes",
+        help,
+        &|_, measured| measured.congestion_window.map(number),
+    );
     let help = "TCP connections of a carrier by TLS: several where the path loses packets and the kernel gives no BBR.";
     family("byway_link_carrier_connections", help, &|_, measured| {
         (measured.connections > 0).then(|| number(measured.connections as u64))
     });
 }
 
-#[expect(clippy::cast_precision_loss, reason = "no figure of a link is near 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "no figure of a link is near 2^53"
+)]
 const fn number(value: u64) -> f64 {
     value as f64
 }
@@ -237,57 +379,157 @@ fn retries(out: &mut Exposition, shared: &Shared) {
 fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
     let help = "Connections to all upstreams together, by what they do.";
     let mut family = out.family("byway_pool_connections", Kind::Gauge, help);
-    for (state, count) in
-        [("connecting", stats.connecting), ("active", stats.active), ("idle", stats.idle), ("upgraded", upgraded)]
-    {
+    for (state, count) in [
+        ("connecting", stats.connecting),
+        ("active", stats.active),
+        ("idle", stats.idle),
+        ("upgraded", upgraded),
+    ] {
         family.sample(&[("state", state)], count);
     }
-    out.single("byway_pool_origins", Kind::Gauge, "Upstreams that the pool knows now.", stats.origins.len());
-    out.single("byway_pool_pending", Kind::Gauge, "Requests that wait for a connection.", stats.pending);
+    out.single(
+        "byway_pool_origins",
+        Kind::Gauge,
+        "Upstreams that the pool knows now.",
+        stats.origins.len(),
+    );
+    out.single(
+        "byway_pool_pending",
+        Kind::Gauge,
+        "Requests that wait for a connection.",
+        stats.pending,
+    );
     let oldest = seconds(stats.oldest_wait.unwrap_or_default().as_micros() as u64);
-    out.single("byway_pool_oldest_wait_seconds", Kind::Gauge, "How long the first of them has waited.", oldest);
+    out.single(
+        "byway_pool_oldest_wait_seconds",
+        Kind::Gauge,
+        "How long the first of them has waited.",
+        oldest,
+    );
     let mut total = |name, help, value| out.single(name, Kind::Counter, help, value);
-    total("byway_pool_opened_total", "Connections opened.", stats.opened_total);
-    total("byway_pool_reused_total", "Loans of a connection that had been used before.", stats.reused_total);
-    total("byway_pool_closed_total", "Connections closed.", stats.closed_total);
-    total("byway_pool_stale_total", "Kept connections that were found closed or dirty.", stats.stale_closed_total);
-    total("byway_pool_queue_full_total", "Requests refused because the queue was full.", stats.queue_full_total);
-    total("byway_pool_queue_timeout_total", "Requests that waited in vain.", stats.queue_timeout_total);
+    total(
+        "byway_pool_opened_total",
+        "Connections opened.",
+        stats.opened_total,
+    );
+    total(
+        "byway_pool_reused_total",
+        "Loans of a connection that had been used before.",
+        stats.reused_total,
+    );
+    total(
+        "byway_pool_closed_total",
+        "Connections closed.",
+        stats.closed_total,
+    );
+    total(
+        "byway_pool_stale_total",
+        "Kept connections that were found closed or dirty.",
+        stats.stale_closed_total,
+    );
+    total(
+        "byway_pool_queue_full_total",
+        "Requests refused because the queue was full.",
+        stats.queue_full_total,
+    );
+    total(
+        "byway_pool_queue_timeout_total",
+        "Requests that waited in vain.",
+        stats.queue_timeout_total,
+    );
 }
 
 fn relays(out: &mut Exposition, shared: &Shared) {
     let relays = &shared.relay_counters;
     let total = shared.counters.relays.value();
-    out.single("byway_relays_total", Kind::Counter, "Tunnels begun: CONNECT, SOCKS, forwards, upgrades, links.", total);
-    out.single("byway_relays", Kind::Gauge, "Tunnels under way.", relays.active());
-    let mut family = out.family("byway_relay_bytes_total", Kind::Counter, "Bytes delivered by tunnels.");
+    out.single(
+        "byway_relays_total",
+        Kind::Counter,
+        "Tunnels begun: CONNECT, SOCKS, forwards, upgrades, links.",
+        total,
+    );
+    out.single(
+        "byway_relays",
+        Kind::Gauge,
+        "Tunnels under way.",
+        relays.active(),
+    );
+    let mut family = out.family(
+        "byway_relay_bytes_total",
+        Kind::Counter,
+        "Bytes delivered by tunnels.",
+    );
     family.sample(&[("direction", "up")], relays.bytes_up());
     family.sample(&[("direction", "down")], relays.bytes_down());
     let help = "Bytes that were read and never delivered, because a side broke off.";
-    out.single("byway_relay_wasted_bytes_total", Kind::Counter, help, relays.wasted_bytes());
-    out.single("byway_spills_total", Kind::Counter, "Times that a stream began to use the disk.", relays.spills());
-    out.single("byway_spilling_streams", Kind::Gauge, "Streams with bytes on disk.", relays.spilling());
-    out.single("byway_spilled_bytes", Kind::Gauge, "Bytes on disk that wait for readers.", relays.spilled_bytes());
+    out.single(
+        "byway_relay_wasted_bytes_total",
+        Kind::Counter,
+        help,
+        relays.wasted_bytes(),
+    );
+    out.single(
+        "byway_spills_total",
+        Kind::Counter,
+        "Times that a stream began to use the disk.",
+        relays.spills(),
+    );
+    out.single(
+        "byway_spilling_streams",
+        Kind::Gauge,
+        "Streams with bytes on disk.",
+        relays.spilling(),
+    );
+    out.single(
+        "byway_spilled_bytes",
+        Kind::Gauge,
+        "Bytes on disk that wait for readers.",
+        relays.spilled_bytes(),
+    );
     let help = "Bytes in memory that wait for readers, of streams that may use the disk.";
-    out.single("byway_spill_memory_bytes", Kind::Gauge, help, relays.ring_bytes());
+    out.single(
+        "byway_spill_memory_bytes",
+        Kind::Gauge,
+        help,
+        relays.ring_bytes(),
+    );
 }
 
 fn access_log(out: &mut Exposition, shared: &Shared) {
     let sum = |of: fn(&super::access::page::Page) -> u64| -> u64 {
-        shared.stations.iter().map(|station| of(&station.page)).sum()
+        shared
+            .stations
+            .iter()
+            .map(|station| of(&station.page))
+            .sum()
     };
     let lines = sum(super::access::page::Page::lines);
-    out.single("byway_access_log_lines_total", Kind::Counter, "Lines for the access log.", lines);
-    let help = "Lines dropped: no room while the sink was slow (full), or refused by the sink (sink).";
+    out.single(
+        "byway_access_log_lines_total",
+        Kind::Counter,
+        "Lines for the access log.",
+        lines,
+    );
+    let help =
+        "Lines dropped: no room while the sink was slow (full), or refused by the sink (sink).";
     let mut family = out.family("byway_access_log_dropped_total", Kind::Counter, help);
-    family.sample(&[("reason", "full")], sum(super::access::page::Page::dropped));
+    family.sample(
+        &[("reason", "full")],
+        sum(super::access::page::Page::dropped),
+    );
     family.sample(&[("reason", "sink")], shared.access.lost());
 }
 
 fn program_log(out: &mut Exposition) {
-    out.single("byway_log_lines_total", Kind::Counter, "Lines for the program's log.", log::lines());
+    out.single(
+        "byway_log_lines_total",
+        Kind::Counter,
+        "Lines for the program's log.",
+        log::lines(),
+    );
     let (full, sink) = log::dropped();
-    let help = "Lines dropped: no room while standard error was not read (full), or refused by it (sink).";
+    let help =
+        "Lines dropped: no room while standard error was not read (full), or refused by it (sink).";
     let mut family = out.family("byway_log_dropped_total", Kind::Counter, help);
     family.sample(&[("reason", "full")], full);
     family.sample(&[("reason", "sink")], sink);
@@ -295,23 +537,56 @@ fn program_log(out: &mut Exposition) {
 
 fn about(out: &mut Exposition, shared: &Shared) {
     let help = "1, with the version as a label.";
-    out.family("byway_build_info", Kind::Gauge, help).sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    out.family("byway_build_info", Kind::Gauge, help)
+        .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     let plan = shared.plan.load();
-    out.single("byway_config_generation", Kind::Gauge, "Grows with each reload.", plan.generation);
-    out.single("byway_workers", Kind::Gauge, "Threads that serve.", plan.workers);
+    out.single(
+        "byway_config_generation",
+        Kind::Gauge,
+        "Grows with each reload.",
+        plan.generation,
+    );
+    out.single(
+        "byway_workers",
+        Kind::Gauge,
+        "Threads that serve.",
+        plan.workers,
+    );
     let usage = process::usage();
     if let Some(begun) = usage.begun {
         let help = "When the process began, since 1970.";
-        out.single("process_start_time_seconds", Kind::Gauge, help, seconds(begun.as_micros() as u64));
+        out.single(
+            "process_start_time_seconds",
+            Kind::Gauge,
+            help,
+            seconds(begun.as_micros() as u64),
+        );
     }
     if let Some(cpu) = usage.cpu {
         let help = "Processor time, user and system.";
-        out.single("process_cpu_seconds_total", Kind::Counter, help, seconds(cpu.as_micros() as u64));
+        out.single(
+            "process_cpu_seconds_total",
+            Kind::Counter,
+            help,
+            seconds(cpu.as_micros() as u64),
+        );
     }
     for (name, help, value) in [
-        ("process_resident_memory_bytes", "Resident memory.", usage.resident_bytes),
-        ("process_open_fds", "Open files and sockets.", usage.open_files),
-        ("process_max_fds", "How many there may be.", usage.most_files),
+        (
+            "process_resident_memory_bytes",
+            "Resident memory.",
+            usage.resident_bytes,
+        ),
+        (
+            "process_open_fds",
+            "Open files and sockets.",
+            usage.open_files,
+        ),
+        (
+            "process_max_fds",
+            "How many there may be.",
+            usage.most_files,
+        ),
     ] {
         if let Some(value) = value {
             out.single(name, Kind::Gauge, help, value);

@@ -1,4 +1,5 @@
-//! Repeats: the kinds of events that peers can cause; each has a bound for its lines in the log, see [`Repeats`].
+//! Repeats: the kinds of events that peers can cause; each has a bound for its lines in the log,
+//! see [`Repeats`].
 //!
 //! In:    an event, and its kind.
 //! Out:   whether it gets a line, and how many before it got none.
@@ -29,7 +30,8 @@ pub struct Kinds {
     pub accept_errors: Repeats,
     /// Connections to a link listener that never became a session.
     pub link_handshakes: Repeats,
-    /// Links that were refused for now: no room, or grants that cannot be read. A dialler comes again by itself.
+    /// Links that were refused for now: no room, or grants that cannot be read. A dialler comes
+    /// again by itself.
     pub links_busy: Repeats,
     /// Sessions of links that came up.
     pub links_up: Repeats,
@@ -55,7 +57,9 @@ pub struct Kinds {
 
 impl Default for Kinds {
     fn default() -> Self {
-        let faults = (0..Who::ALL.len() * (WORDS.len() + 1)).map(|_| Repeats::default()).collect();
+        let faults = (0..Who::ALL.len() * (WORDS.len() + 1))
+            .map(|_| Repeats::default())
+            .collect();
         Self {
             faults,
             malformed_requests: Repeats::default(),
@@ -82,7 +86,9 @@ impl Kinds {
     /// Counts a fault. What comes out says that it gets a line.
     pub fn fault(&self, fault: &Fault) -> Option<Line> {
         let class = WORDS.binary_search(&fault.class()).unwrap_or(WORDS.len());
-        self.faults.get(fault.who as usize * (WORDS.len() + 1) + class)?.count()
+        self.faults
+            .get(fault.who as usize * (WORDS.len() + 1) + class)?
+            .count()
     }
 }
 
@@ -97,10 +103,15 @@ mod tests {
         let refused = Fault::new(Who::Upstream, Kind::Refused, "");
         assert_eq!((0..1000).filter_map(|_| kinds.fault(&refused)).count(), 103);
         assert_eq!(kinds.fault(&refused), None);
-        for (who, kind) in
-            [(Who::Upstream, Kind::Unreachable), (Who::Us, Kind::Refused), (Who::Us, Kind::Malformed("x"))]
-        {
-            assert!(kinds.fault(&Fault::new(who, kind, "")).is_some(), "{who:?} {kind:?}");
+        for (who, kind) in [
+            (Who::Upstream, Kind::Unreachable),
+            (Who::Us, Kind::Refused),
+            (Who::Us, Kind::Malformed("x")),
+        ] {
+            assert!(
+                kinds.fault(&Fault::new(who, kind, "")).is_some(),
+                "{who:?} {kind:?}"
+            );
         }
     }
 }

@@ -59,7 +59,10 @@ mod tests {
     fn a_listener_has_one_tally_until_it_is_forgotten() {
         let (station, name) = (Station::default(), Arc::from("site"));
         station.tally(&name).note(200, 0, 0);
-        assert!(Arc::ptr_eq(&station.tally(&name), &station.tally(&Arc::from("site"))));
+        assert!(Arc::ptr_eq(
+            &station.tally(&name),
+            &station.tally(&Arc::from("site"))
+        ));
         station.retain(|name| name != "site");
         assert!(station.tallies().is_empty());
     }

@@ -1,8 +1,10 @@
-//! Descriptors: raises the soft limit of open files to the hard one, and shares the descriptors out before any is used.
+//! Descriptors: raises the soft limit of open files to the hard one, and shares the descriptors out
+//! before any is used.
 //!
 //! In:    the limit in force, and what a config asks for.
-//! Out:   how many connections may be accepted, how many the pool may hold, how many pipes may be made, how many public
-//!        ports may be open and how many streams of links may be dialled, so that all of them fit and a reserve is left.
+//! Out:   how many connections may be accepted, how many the pool may hold, how many pipes may be
+//!        made, how many public ports may be open and how many streams of links may be dialled, so
+//!        that all of them fit and a reserve is left.
 //! Never: fails start-up; a low limit only lowers the number of connections.
 
 /// Raises the soft limit and returns the one in force (`None`: unlimited or unknown).
@@ -37,13 +39,15 @@ pub struct Needs {
     pub has_public_ports: bool,
     /// Links that are dialled.
     pub joins: usize,
-    /// Whether streams that come over links are dialled here: to services of this node, or as an exit.
+    /// Whether streams that come over links are dialled here: to services of this node, or as an
+    /// exit.
     pub dials_streams: bool,
     /// Whether this node has listeners for visitors, public ports included.
     pub accepts_visitors: bool,
     /// Connections that all listeners together may accept and that this node may dial for.
     pub accepted: usize,
-    /// Connections that all other listeners together may accept, those for links left out: links carry their streams.
+    /// Connections that all other listeners together may accept, those for links left out: links
+    /// carry their streams.
     pub carried: usize,
     /// Connections that the pool may hold.
     pub pooled: usize,
@@ -58,8 +62,8 @@ pub const CARRIED: u32 = 1;
 /// How the descriptors of the process are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
-    /// Descriptors of accepted connections and of what is dialled for them outside of the pool, links left out: each
-    /// connection takes [`DIALLING`] or [`CARRIED`] of them.
+    /// Descriptors of accepted connections and of what is dialled for them outside of the pool,
+    /// links left out: each connection takes [`DIALLING`] or [`CARRIED`] of them.
     pub visitors: usize,
     /// Connections that one listener may have accepted.
     pub accepted: usize,
@@ -96,16 +100,23 @@ impl Shares {
         names: NAMES_MAX,
     };
 
-    /// Of `limit` descriptors. Each accepted connection may open one to an upstream that the pool does not count (a tunnel),
-    /// while the pool is full of kept ones, so an accepted connection takes two and a pooled one takes one. A connection
-    /// whose stream a link carries takes one, and while all are such, those of the pool take none.
-    /// A dial that tries several addresses at once has one descriptor of its own; the others are of the share of attempts.
+    /// Of `limit` descriptors. Each accepted connection may open one to an upstream that the pool
+    /// does not count (a tunnel), while the pool is full of kept ones, so an accepted connection
+    /// takes two and a pooled one takes one. A connection whose stream a link carries takes one,
+    /// and while all are such, those of the pool take none. A dial that tries several addresses at
+    /// once has one descriptor of its own; the others are of the share of attempts.
     pub fn of(limit: Option<u64>, needs: Needs) -> Self {
-        let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return Self::UNLIMITED };
+        let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
+            return Self::UNLIMITED;
+        };
         let reserve = reserve(limit, needs).min(limit / 2);
         let left = limit - reserve;
         // An eighth for links, and up to as much again for connections that may become links.
-        let links = if needs.link_listeners == 0 { 0 } else { (left / 8 + (left / 8).min(NEWCOMERS)).max(1) };
+        let links = if needs.link_listeners == 0 {
+            0
+        } else {
+            (left / 8 + (left / 8).min(NEWCOMERS)).max(1)
+        };
         let public = if needs.has_public_ports { left / 4 } else { 0 };
         let pipes = left / 32;
         let attempts = left / 32;
@@ -122,10 +133,14 @@ impl Shares {
         };
         let left = left.saturating_sub(links + public + dialled + 2 * pipes + attempts + names);
         let third = left.div_ceil(3);
-        let wanted = needs.accepted.saturating_mul(DIALLING as usize).saturating_add(needs.carried);
+        let wanted = needs
+            .accepted
+            .saturating_mul(DIALLING as usize)
+            .saturating_add(needs.carried);
         let (visitors, pooled, each) = match needs.accepted {
-            // A third is kept for the pool of a later config, whose connections are dialled. The pool keeps the size that
-            // it began with, so it has no more than what such a config leaves beside as many visitors.
+            // A third is kept for the pool of a later config, whose connections are dialled. The
+            // pool keeps the size that it began with, so it has no more than what such a config
+            // leaves beside as many visitors.
             0 => {
                 let visitors = wanted.min(left - third);
                 (visitors, needs.pooled.min(third.max(visitors)), CARRIED)
@@ -138,7 +153,17 @@ impl Shares {
         let each = each as usize;
         let visitors = visitors.max(each);
         let accepted = visitors / each;
-        Self { visitors, accepted, links, public, dialled, pooled: pooled.max(1), pipes, attempts, names }
+        Self {
+            visitors,
+            accepted,
+            links,
+            public,
+            dialled,
+            pooled: pooled.max(1),
+            pipes,
+            attempts,
+            names,
+        }
     }
 
     /// How many public ports may be open at once on so many workers: at least one.
@@ -153,14 +178,15 @@ pub const fn public_ports(sockets: usize, workers: usize) -> usize {
     if ports == 0 { 1 } else { ports }
 }
 
-/// What is kept for runtimes, listeners, logs, files of the state folder, the spill and links that are dialled:
-/// about what a node has open without any connection, and a sixteenth of the limit.
+/// What is kept for runtimes, listeners, logs, files of the state folder, the spill and links that
+/// are dialled: about what a node has open without any connection, and a sixteenth of the limit.
 fn reserve(limit: usize, needs: Needs) -> usize {
     let listeners = needs.listeners * needs.workers * PER_WORKER;
     FILES + RUNTIME * (needs.workers + 1) + listeners + CARRIERS * needs.joins + limit / 16
 }
 
-/// What a listener takes on each worker: a socket, and one connection that was accepted and waits for its permit.
+/// What a listener takes on each worker: a socket, and one connection that was accepted and waits
+/// for its permit.
 const PER_WORKER: usize = 2;
 
 /// Connections that may become links, where the descriptors suffice.
@@ -192,14 +218,29 @@ mod tests {
         pooled: 10_000,
     };
 
-    const SERVE: Needs =
-        Needs { listeners: 2, link_listeners: 1, has_public_ports: true, accepted: 0, carried: 10_000, ..EDGE };
+    const SERVE: Needs = Needs {
+        listeners: 2,
+        link_listeners: 1,
+        has_public_ports: true,
+        accepted: 0,
+        carried: 10_000,
+        ..EDGE
+    };
 
-    const EXIT: Needs = Needs { link_listeners: 1, dials_streams: true, accepts_visitors: false, ..EDGE };
+    const EXIT: Needs = Needs {
+        link_listeners: 1,
+        dials_streams: true,
+        accepts_visitors: false,
+        ..EDGE
+    };
 
     /// Where all visitors are carried by links, so are the connections of the pool.
     fn taken(needs: Needs, shares: Shares) -> usize {
-        let pooled = if needs.accepted == 0 { 0 } else { shares.pooled };
+        let pooled = if needs.accepted == 0 {
+            0
+        } else {
+            shares.pooled
+        };
         let own = shares.visitors + shares.links + pooled + 2 * shares.pipes;
         own + shares.attempts + shares.names + shares.public + shares.dialled
     }
@@ -217,19 +258,51 @@ mod tests {
             for needs in [
                 EDGE,
                 Needs { pooled: 64, ..EDGE },
-                Needs { accepted: 3, ..EDGE },
-                Needs { workers: 64, listeners: 20, link_listeners: 2, joins: 5, ..EDGE },
-                Needs { link_listeners: 1, has_public_ports: true, dials_streams: true, ..EDGE },
-                Needs { carried: 10_000, link_listeners: 1, has_public_ports: true, ..EDGE },
+                Needs {
+                    accepted: 3,
+                    ..EDGE
+                },
+                Needs {
+                    workers: 64,
+                    listeners: 20,
+                    link_listeners: 2,
+                    joins: 5,
+                    ..EDGE
+                },
+                Needs {
+                    link_listeners: 1,
+                    has_public_ports: true,
+                    dials_streams: true,
+                    ..EDGE
+                },
+                Needs {
+                    carried: 10_000,
+                    link_listeners: 1,
+                    has_public_ports: true,
+                    ..EDGE
+                },
                 SERVE,
                 EXIT,
-                Needs { link_listeners: 0, ..EXIT },
-                Needs { carried: 3, pooled: 64, ..SERVE },
+                Needs {
+                    link_listeners: 0,
+                    ..EXIT
+                },
+                Needs {
+                    carried: 3,
+                    pooled: 64,
+                    ..SERVE
+                },
             ] {
                 let shares = Shares::of(Some(limit), needs);
-                assert!(taken(needs, shares) + 4 <= limit as usize, "{limit} {needs:?} {shares:?}");
+                assert!(
+                    taken(needs, shares) + 4 <= limit as usize,
+                    "{limit} {needs:?} {shares:?}"
+                );
                 assert!(shares.accepted >= 1 && shares.accepted <= needs.accepted + needs.carried);
-                assert!(shares.pooled >= shares.accepted.min(needs.pooled), "{limit} {needs:?} {shares:?}");
+                assert!(
+                    shares.pooled >= shares.accepted.min(needs.pooled),
+                    "{limit} {needs:?} {shares:?}"
+                );
             }
         }
     }
@@ -237,8 +310,17 @@ mod tests {
     #[test]
     fn a_public_end_counted_a_descriptor_to_an_upstream_for_each_visitor_that_a_link_carries() {
         let shares = Shares::of(Some(20_000), SERVE);
-        assert!(shares.accepted >= 6000 && shares.pooled >= shares.accepted, "{shares:?}");
-        let mixed = Shares::of(Some(20_000), Needs { accepted: 10_000, ..SERVE });
+        assert!(
+            shares.accepted >= 6000 && shares.pooled >= shares.accepted,
+            "{shares:?}"
+        );
+        let mixed = Shares::of(
+            Some(20_000),
+            Needs {
+                accepted: 10_000,
+                ..SERVE
+            },
+        );
         assert!(mixed.accepted <= mixed.visitors / 2, "{mixed:?}");
     }
 
@@ -260,7 +342,13 @@ mod tests {
 
     #[test]
     fn a_limit_of_1024_has_room_for_a_hundred_newcomers_of_links() {
-        let shares = Shares::of(Some(1024), Needs { link_listeners: 1, ..EDGE });
+        let shares = Shares::of(
+            Some(1024),
+            Needs {
+                link_listeners: 1,
+                ..EDGE
+            },
+        );
         assert!(shares.links >= 200, "{shares:?}");
         assert!(shares.accepted >= 150, "{shares:?}");
     }
@@ -283,9 +371,22 @@ mod tests {
         for workers in [1, 2, 16] {
             let shares = Shares::of(Some(1024), Needs { workers, ..SERVE });
             let ports = shares.public_ports(workers);
-            assert!(ports > 1 && ports * workers * PER_WORKER <= shares.public, "{workers}: {shares:?}");
+            assert!(
+                ports > 1 && ports * workers * PER_WORKER <= shares.public,
+                "{workers}: {shares:?}"
+            );
         }
         assert_eq!(Shares::of(Some(1024), EDGE).public, 0);
-        assert_eq!(Shares::of(Some(64), Needs { workers: 64, ..SERVE }).public_ports(64), 1);
+        assert_eq!(
+            Shares::of(
+                Some(64),
+                Needs {
+                    workers: 64,
+                    ..SERVE
+                }
+            )
+            .public_ports(64),
+            1
+        );
     }
 }

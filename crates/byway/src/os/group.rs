@@ -1,9 +1,10 @@
 //! Group: one TCP address, a listening socket for each worker.
 //!
 //! In:    an address and a number of sockets.
-//! Out:   that many bound, listening, non-blocking sockets; the kernel spreads connections over them (SO_REUSEPORT on
-//!        Linux). Elsewhere: one socket, duplicated.
-//! Never: joins the group of another program by accident. A probe bind without SO_REUSEPORT finds an address in use.
+//! Out:   that many bound, listening, non-blocking sockets; the kernel spreads connections over
+//!        them (SO_REUSEPORT on Linux). Elsewhere: one socket, duplicated.
+//! Never: joins the group of another program by accident. A probe bind without SO_REUSEPORT finds
+//!        an address in use.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -16,7 +17,8 @@ const BACKLOG: i32 = 1024;
 /// Binds the group. Port 0 takes any free port, the same for all.
 ///
 /// # Errors
-/// `AddrInUse` when another socket listens there, also one that would share its port; and whatever `bind` says.
+/// `AddrInUse` when another socket listens there, also one that would share its port; and whatever
+/// `bind` says.
 pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     if address.port() != 0 {
         drop(open(address, false)?);
@@ -40,15 +42,19 @@ fn another(address: SocketAddr, _sockets: &[TcpListener]) -> io::Result<TcpListe
 
 #[cfg(not(target_os = "linux"))]
 fn another(_address: SocketAddr, sockets: &[TcpListener]) -> io::Result<TcpListener> {
-    sockets.first().ok_or(io::ErrorKind::InvalidInput)?.try_clone()
+    sockets
+        .first()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .try_clone()
 }
 
-/// A bound socket. SO_REUSEADDR lets a restarted program bind while old connections are in TIME_WAIT; on Linux it does
-/// not let two programs listen.
+/// A bound socket. SO_REUSEADDR lets a restarted program bind while old connections are in
+/// TIME_WAIT; on Linux it does not let two programs listen.
 fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        // `[::]` means every address of this machine, IPv4 included, whatever the system's default is.
+        // `[::]` means every address of this machine, IPv4 included, whatever the system's default
+        // is.
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
@@ -77,7 +83,10 @@ mod tests {
     #[test]
     fn all_sockets_of_a_group_share_the_port_that_the_first_was_given() {
         let group = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
-        let ports: Vec<_> = group.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        let ports: Vec<_> = group
+            .iter()
+            .map(|socket| socket.local_addr().unwrap().port())
+            .collect();
         assert_eq!(ports.len(), 3);
         assert!(ports.iter().all(|port| *port == ports[0] && *port != 0));
     }

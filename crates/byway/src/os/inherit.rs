@@ -1,9 +1,11 @@
-//! Inherit: listening sockets that the parent process hands over (the LISTEN_FDS protocol of systemd.socket).
+//! Inherit: listening sockets that the parent process hands over (the LISTEN_FDS protocol of
+//! systemd.socket).
 //!
 //! In:    LISTEN_PID, LISTEN_FDS and the descriptors from 3 on.
-//! Out:   sockets by the address they are bound to; a listener whose address is among them serves that socket instead of
-//!        binding its own.
-//! Never: touches a descriptor that the protocol does not name. The only `unsafe` of the program is here.
+//! Out:   sockets by the address they are bound to; a listener whose address is among them serves
+//!        that socket instead of binding its own.
+//! Never: touches a descriptor that the protocol does not name. The only `unsafe` of the program is
+//!        here.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -30,32 +32,46 @@ impl Inherited {
 
     /// Takes the sockets bound to exactly `address`, if any were handed over.
     pub fn take_tcp(&mut self, address: SocketAddr) -> Vec<TcpListener> {
-        self.tcp.extract_if(.., |socket| socket.local_addr().is_ok_and(|bound| bound == address)).collect()
+        self.tcp
+            .extract_if(.., |socket| {
+                socket.local_addr().is_ok_and(|bound| bound == address)
+            })
+            .collect()
     }
 
     /// Takes the sockets bound to exactly `path`.
     #[cfg(unix)]
     pub fn take_unix(&mut self, path: &std::path::Path) -> Vec<UnixListener> {
-        let bound_here =
-            |socket: &mut UnixListener| socket.local_addr().is_ok_and(|bound| bound.as_pathname() == Some(path));
+        let bound_here = |socket: &mut UnixListener| {
+            socket
+                .local_addr()
+                .is_ok_and(|bound| bound.as_pathname() == Some(path))
+        };
         self.unix.extract_if(.., bound_here).collect()
     }
 
     /// The addresses nobody took, for a warning: they were meant for some listener.
     pub fn left(&self) -> Vec<String> {
-        let tcp = self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string());
-        #[cfg(unix)]
-        let unix = self
-            .unix
+        let tcp = self
+            .tcp
             .iter()
-            .filter_map(|socket| Some(format!("unix:{}", socket.local_addr().ok()?.as_pathname()?.display())));
+            .filter_map(|socket| socket.local_addr().ok())
+            .map(|address| address.to_string());
+        #[cfg(unix)]
+        let unix = self.unix.iter().filter_map(|socket| {
+            Some(format!(
+                "unix:{}",
+                socket.local_addr().ok()?.as_pathname()?.display()
+            ))
+        });
         #[cfg(not(unix))]
         let unix = std::iter::empty();
         tcp.chain(unix).collect()
     }
 }
 
-/// Takes what the environment says was handed to this very process. Call once, at start-up, before threads exist.
+/// Takes what the environment says was handed to this very process. Call once, at start-up, before
+/// threads exist.
 #[cfg(unix)]
 pub fn from_environment() -> Inherited {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
@@ -88,15 +104,19 @@ const MAX_INHERITED: u32 = 256;
 impl Inherited {
     fn adopt(&mut self, fd: i32) {
         use std::os::fd::{AsFd, FromRawFd, OwnedFd};
-        // SAFETY: the parent promised, by LISTEN_PID naming this process, that the descriptors 3 to 3 + LISTEN_FDS - 1
-        // are open and ours to own; this runs once, so none is adopted twice. A promise broken by a parent shows as
-        // EBADF in the next call, and the descriptor is then never used nor closed.
+        // SAFETY: the parent promised, by LISTEN_PID naming this process, that the descriptors 3 to
+        // 3 + LISTEN_FDS - 1 are open and ours to own; this runs once, so none is adopted twice. A
+        // promise broken by a parent shows as EBADF in the next call, and the descriptor is then
+        // never used nor closed.
         #[allow(unsafe_code)]
         let owned = unsafe { OwnedFd::from_raw_fd(fd) };
         let domain = match listening_domain(&owned) {
             Ok(domain) => domain,
             Err(reason) => {
-                tracing::warn!(fd, "LISTEN_FDS names a descriptor that {reason}; it is left alone");
+                tracing::warn!(
+                    fd,
+                    "LISTEN_FDS names a descriptor that {reason}; it is left alone"
+                );
                 std::mem::forget(owned);
                 return;
             }
@@ -117,8 +137,8 @@ enum Family {
     Unix,
 }
 
-/// The family of `socket` if it is a stream socket that listens; a datagram socket, a connection or a socket of another
-/// family would fail at the first accept, again and again.
+/// The family of `socket` if it is a stream socket that listens; a datagram socket, a connection or
+/// a socket of another family would fail at the first accept, again and again.
 #[cfg(unix)]
 fn listening_domain(socket: &impl std::os::fd::AsFd) -> Result<Family, String> {
     use socket2::{Domain, Type};
@@ -158,12 +178,24 @@ mod tests {
         assert_eq!(listening_domain(&tcp), Ok(Family::Tcp));
         assert_eq!(listening_domain(&unix), Ok(Family::Unix));
         for (refused, why) in [
-            (listening_domain(&std::net::UdpSocket::bind("127.0.0.1:0").unwrap()), "no stream"),
-            (listening_domain(&UnixDatagram::unbound().unwrap()), "no stream"),
+            (
+                listening_domain(&std::net::UdpSocket::bind("127.0.0.1:0").unwrap()),
+                "no stream",
+            ),
+            (
+                listening_domain(&UnixDatagram::unbound().unwrap()),
+                "no stream",
+            ),
             (listening_domain(&connected), "does not listen"),
-            (listening_domain(&std::fs::File::open("/dev/null").unwrap()), "no socket"),
+            (
+                listening_domain(&std::fs::File::open("/dev/null").unwrap()),
+                "no socket",
+            ),
         ] {
-            assert!(refused.as_ref().is_err_and(|text| text.contains(why)), "{refused:?}");
+            assert!(
+                refused.as_ref().is_err_and(|text| text.contains(why)),
+                "{refused:?}"
+            );
         }
     }
 }

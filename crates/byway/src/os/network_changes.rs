@@ -1,10 +1,12 @@
-//! Network changes: when the addresses, interfaces or routes of this machine change, and when the machine has slept.
+//! Network changes: when the addresses, interfaces or routes of this machine change, and when the
+//! machine has slept.
 //!
 //! In:    rtnetlink(7) events of this network namespace, and the difference between two clocks.
 //! Out:   one signal for all changes of half a second.
 //! Never: says what has changed, or signals more than twice a second.
 //!
-//! Elsewhere than on Linux only sleep is noticed where the clocks show it, which is nowhere: nothing is ever signalled.
+//! Elsewhere than on Linux only sleep is noticed where the clocks show it, which is nowhere:
+//! nothing is ever signalled.
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +19,8 @@ const APART: Duration = Duration::from_millis(500);
 /// How often the clocks are compared.
 const COMPARED_EVERY: Duration = Duration::from_secs(1);
 
-/// A machine has slept if the clock that counts sleep has gained this much on the one that does not.
+/// A machine has slept if the clock that counts sleep has gained this much on the one that does
+/// not.
 const SLEPT: Duration = Duration::from_millis(500);
 
 /// See the head of the file.
@@ -31,8 +34,8 @@ pub struct NetworkChanges {
 }
 
 impl NetworkChanges {
-    /// Watches from now on. The error says why netlink gives no events; sleep is noticed all the same. Needs a tokio
-    /// runtime with I/O and time.
+    /// Watches from now on. The error says why netlink gives no events; sleep is noticed all the
+    /// same. Needs a tokio runtime with I/O and time.
     pub fn watch() -> (Self, io::Result<()>) {
         let (events, result) = match system::Events::new() {
             Ok(events) => (Some(events), Ok(())),
@@ -40,10 +43,19 @@ impl NetworkChanges {
         };
         let mut ticks = interval(COMPARED_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        (Self { events, ticks, asleep: system::asleep(), not_before: Instant::now() }, result)
+        (
+            Self {
+                events,
+                ticks,
+                asleep: system::asleep(),
+                not_before: Instant::now(),
+            },
+            result,
+        )
     }
 
-    /// Waits for the next change. Cancel safe: a change that was not signalled is signalled by the next call.
+    /// Waits for the next change. Cancel safe: a change that was not signalled is signalled by the
+    /// next call.
     pub async fn next(&mut self) {
         sleep_until(self.not_before).await;
         loop {
@@ -65,7 +77,9 @@ async fn read(events: &mut Option<system::Events>) {
     if let Some(open) = events {
         match open.read().await {
             Ok(()) => return,
-            Err(error) => tracing::warn!(%error, "changes of the network are not noticed any more: netlink failed"),
+            Err(error) => {
+                tracing::warn!(%error, "changes of the network are not noticed any more: netlink failed")
+            }
         }
         *events = None;
     }
@@ -92,13 +106,15 @@ mod system {
     use tokio::io::Interest;
     use tokio::net::UnixDatagram;
 
-    /// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR` and `RTMGRP_IPV6_ROUTE`.
+    /// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR` and
+    /// `RTMGRP_IPV6_ROUTE`.
     const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 
     /// Events that are taken at once. What is left is the next change.
     const TAKEN: usize = 256;
 
-    /// A netlink socket that hears of changes. Of tokio's type only the readiness is used, which any datagram socket has.
+    /// A netlink socket that hears of changes. Of tokio's type only the readiness is used, which
+    /// any datagram socket has.
     pub(super) struct Events(UnixDatagram);
 
     impl Events {
@@ -115,10 +131,14 @@ mod system {
             let mut taken = 0;
             while taken < TAKEN {
                 // What the events say is not needed, so one byte of each is enough.
-                match self.0.try_io(Interest::READABLE, || Ok(recv(&self.0, &mut [0_u8; 1], RecvFlags::empty())?)) {
+                match self.0.try_io(Interest::READABLE, || {
+                    Ok(recv(&self.0, &mut [0_u8; 1], RecvFlags::empty())?)
+                }) {
                     Ok(_) => taken += 1,
                     // Events were dropped, as too many came: that is a change, too.
-                    Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => taken += 1,
+                    Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
+                        taken += 1
+                    }
                     Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                     Err(_) if taken > 0 => break,
                     Err(_) => self.0.readable().await?,
@@ -169,7 +189,10 @@ mod tests {
         assert!(!has_slept(&mut asleep, Duration::from_secs(100)));
         assert!(!has_slept(&mut asleep, Duration::from_millis(100_400)));
         assert!(has_slept(&mut asleep, Duration::from_millis(100_900)));
-        assert!(!has_slept(&mut asleep, Duration::from_secs(5)), "a clock that goes back is no sleep");
+        assert!(
+            !has_slept(&mut asleep, Duration::from_secs(5)),
+            "a clock that goes back is no sleep"
+        );
     }
 
     #[cfg(target_os = "linux")]
@@ -179,9 +202,14 @@ mod tests {
 
         use byway_testkit::netns::Network;
 
-        let Some(network) = Network::new() else { return };
+        let Some(network) = Network::new() else {
+            return;
+        };
         network.near(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let (mut changes, watched) = NetworkChanges::watch();
                 watched.unwrap();
@@ -195,7 +223,8 @@ mod tests {
                     let status = Command::new("ip").args(words.split(' ')).status().unwrap();
                     assert!(status.success(), "ip {words}");
                     let next = tokio::time::timeout(Duration::from_secs(60), changes.next());
-                    next.await.unwrap_or_else(|_| panic!("no signal after: ip {words}"));
+                    next.await
+                        .unwrap_or_else(|_| panic!("no signal after: ip {words}"));
                 }
                 // All events of a command are one signal, so nothing is left.
                 let mut next = std::pin::pin!(changes.next());

@@ -1,7 +1,8 @@
 //! Process: what the system knows of this process.
 //!
 //! In:    `/proc/self`, on Linux.
-//! Out:   when it began, its memory, its open files, its processor time; nothing where the system tells nothing.
+//! Out:   when it began, its memory, its open files, its processor time; nothing where the system
+//!        tells nothing.
 //! Never: walks over open files where their number can be had at once (Linux 6.2).
 
 use std::time::Duration;
@@ -25,10 +26,13 @@ pub struct Usage {
 #[cfg(target_os = "linux")]
 pub fn usage() -> Usage {
     use rustix::process::{Resource, getrlimit};
-    let ticks = |ticks: u64| Duration::from_secs(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)) / 1000;
+    let ticks = |ticks: u64| {
+        Duration::from_secs(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)) / 1000
+    };
     let stat = read("/proc/self/stat");
     let stat = stat.as_deref().and_then(stat_fields);
-    let pages = read("/proc/self/statm").and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    let pages =
+        read("/proc/self/statm").and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     Usage {
         begun: stat.and_then(|stat| Some(boot_time()? + ticks(stat.begun))),
         cpu: stat.map(|stat| ticks(stat.cpu)),
@@ -57,19 +61,27 @@ struct Stat {
     begun: u64,
 }
 
-/// The name of the program stands in parentheses and may hold anything: fields are counted from behind it.
+/// The name of the program stands in parentheses and may hold anything: fields are counted from
+/// behind it.
 #[cfg(target_os = "linux")]
 fn stat_fields(text: &str) -> Option<Stat> {
     let behind = text.rsplit_once(") ")?.1;
     let field = |number: usize| behind.split(' ').nth(number - 3)?.parse::<u64>().ok();
-    Some(Stat { cpu: field(14)? + field(15)?, begun: field(22)? })
+    Some(Stat {
+        cpu: field(14)? + field(15)?,
+        begun: field(22)?,
+    })
 }
 
 /// When the machine began, since 1970.
 #[cfg(target_os = "linux")]
 fn boot_time() -> Option<Duration> {
     let stat = read("/proc/stat")?;
-    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
+    let seconds = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds))
 }
 
@@ -91,12 +103,19 @@ mod tests {
     #[test]
     fn the_system_knows_this_process() {
         let usage = usage();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         let begun = usage.begun.unwrap();
-        assert!(begun <= now + Duration::from_secs(2) && now.saturating_sub(begun) < Duration::from_secs(7 * 86_400));
+        assert!(
+            begun <= now + Duration::from_secs(2)
+                && now.saturating_sub(begun) < Duration::from_secs(7 * 86_400)
+        );
         assert!(usage.resident_bytes.unwrap() > 1 << 20);
         let before = usage.open_files.unwrap();
-        let _held: Vec<_> = (0..50).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        let _held: Vec<_> = (0..50)
+            .map(|_| std::fs::File::open("/dev/null").unwrap())
+            .collect();
         // Other tests of this process open and close files at the same time.
         assert!(super::usage().open_files.unwrap() + 40 > before + 50);
         assert!(usage.most_files.unwrap() > before);

@@ -1,4 +1,5 @@
-//! Splice: pages that move from one socket to another through a kernel pipe, without passing through this program.
+//! Splice: pages that move from one socket to another through a kernel pipe, without passing
+//! through this program.
 //!
 //! In:    two sockets and a pipe.
 //! Out:   how many bytes went into the pipe or out of it.
@@ -26,8 +27,8 @@ mod linux {
     }
 
     impl Duct {
-        /// A pipe with room for about `bytes`. An unprivileged user may own only so many large pipes; beyond that it has
-        /// the size that the system gives.
+        /// A pipe with room for about `bytes`. An unprivileged user may own only so many large
+        /// pipes; beyond that it has the size that the system gives.
         ///
         /// # Errors
         /// When descriptors have run out.
@@ -38,21 +39,36 @@ mod linux {
         }
     }
 
-    /// Moves at most `most` bytes from a socket into the pipe. 0 is the socket's end. `WouldBlock` means that the socket
-    /// has nothing, if the pipe was empty; if it was not, nobody can say.
+    /// Moves at most `most` bytes from a socket into the pipe. 0 is the socket's end. `WouldBlock`
+    /// means that the socket has nothing, if the pipe was empty; if it was not, nobody can say.
     ///
     /// # Errors
     /// Those of the socket.
     pub fn moved_in(socket: impl AsFd, duct: &Duct, most: usize) -> io::Result<usize> {
-        Ok(splice(socket, None, &duct.into, None, most, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?)
+        Ok(splice(
+            socket,
+            None,
+            &duct.into,
+            None,
+            most,
+            SpliceFlags::NONBLOCK | SpliceFlags::MOVE,
+        )?)
     }
 
-    /// Moves at most `most` bytes from the pipe, which holds some, to a socket. `WouldBlock` means that the socket is full.
+    /// Moves at most `most` bytes from the pipe, which holds some, to a socket. `WouldBlock` means
+    /// that the socket is full.
     ///
     /// # Errors
     /// Those of the socket.
     pub fn moved_out(duct: &Duct, socket: impl AsFd, most: usize) -> io::Result<usize> {
-        Ok(splice(&duct.out, None, socket, None, most, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?)
+        Ok(splice(
+            &duct.out,
+            None,
+            socket,
+            None,
+            most,
+            SpliceFlags::NONBLOCK | SpliceFlags::MOVE,
+        )?)
     }
 }
 

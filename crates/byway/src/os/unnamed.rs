@@ -1,7 +1,8 @@
 //! Unnamed: files without a name (O_TMPFILE), holes in files, and file systems that are memory.
 //!
 //! In:    a folder or an open file.
-//! Out:   a private file that vanishes with its descriptor; blocks given back to the disk; whether a folder is on tmpfs.
+//! Out:   a private file that vanishes with its descriptor; blocks given back to the disk; whether
+//!        a folder is on tmpfs.
 //! Never: decides what to do where the system has none of these; the caller has its own way then.
 
 use std::fs::File;
@@ -25,11 +26,18 @@ pub fn open(_directory: &Path) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Gives the blocks of a stretch back to the disk; the file keeps its length. False when the file system cannot.
+/// Gives the blocks of a stretch back to the disk; the file keeps its length. False when the file
+/// system cannot.
 #[cfg(target_os = "linux")]
 pub fn punch(file: &File, from: u64, len: u64) -> bool {
     use rustix::fs::{FallocateFlags, fallocate};
-    fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, len).is_ok()
+    fallocate(
+        file,
+        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+        from,
+        len,
+    )
+    .is_ok()
 }
 
 /// Elsewhere the blocks stay until the file is truncated.
@@ -43,7 +51,8 @@ pub fn punch(_file: &File, _from: u64, _len: u64) -> bool {
 pub fn is_memory(directory: &Path) -> bool {
     const TMPFS: u32 = 0x0102_1994;
     const RAMFS: u32 = 0x8584_58f6;
-    // The type is a signed word on some architectures and unsigned on others; the magic is its low half on all.
+    // The type is a signed word on some architectures and unsigned on others; the magic is its low
+    // half on all.
     rustix::fs::statfs(directory).is_ok_and(|stat| [TMPFS, RAMFS].contains(&(stat.f_type as u32)))
 }
 

@@ -2,14 +2,16 @@
 //!
 //! In:    a route's upstreams and its turn.
 //! Out:   one upstream after the other, beginning with the next in turn.
-//! Never: remembers failures; one that refuses is skipped for this request and tried again in its next turn.
+//! Never: remembers failures; one that refuses is skipped for this request and tried again in its
+//!        next turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::config::{RoutePlan, UpstreamPlan};
 
-/// Whose turn it is. Not part of a route's identity: two Plans with equal routes are equal wherever their turns stand.
+/// Whose turn it is. Not part of a route's identity: two Plans with equal routes are equal wherever
+/// their turns stand.
 #[derive(Debug, Default)]
 pub struct Turn(AtomicUsize);
 
@@ -41,7 +43,10 @@ pub struct Walk<'r> {
 impl<'r> Walk<'r> {
     /// Takes the turn of `route`.
     pub fn over(route: &'r RoutePlan) -> Self {
-        Self { upstreams: &route.upstreams, next: route.turn.next() }
+        Self {
+            upstreams: &route.upstreams,
+            next: route.turn.next(),
+        }
     }
 
     /// The next upstream; none if the route has none.

@@ -1,6 +1,8 @@
 //! Direct: this node dials the target itself.
 //!
-//! In:    a target, the rules its addresses must pass and the asker of its look-up.   Out: an open stream.   Never: connects to an unchecked address.
+//! In:    a target, the rules its addresses must pass and the asker of its look-up.
+//! Out:   an open stream.
+//! Never: connects to an unchecked address.
 
 use byway_dial::{Dialled, Dialler, Target};
 
@@ -10,7 +12,10 @@ use crate::shared::Shared;
 
 /// Resolves, checks every address and connects to a checked one.
 pub async fn open(shared: &Shared, target: &Target, allowed: &Allowed) -> Result<Dialled, Fault> {
-    dialler(shared, allowed).open(target, allowed.rules()).await.map_err(|error| Fault::dialling(target, error))
+    dialler(shared, allowed)
+        .open(target, allowed.rules())
+        .await
+        .map_err(|error| Fault::dialling(target, error))
 }
 
 /// The same; `place` is asked for what a socket needs when the name is resolved, and not before.
@@ -22,7 +27,10 @@ pub async fn open_in_place<P>(
 ) -> Result<(Dialled, P), Fault> {
     let dialler = dialler(shared, allowed);
     let failed = |error| Fault::dialling(target, error);
-    let addresses = dialler.addresses(target, allowed.rules()).await.map_err(failed)?;
+    let addresses = dialler
+        .addresses(target, allowed.rules())
+        .await
+        .map_err(failed)?;
     let place = place()?;
     let dialled = match target {
         Target::Unix(_) => dialler.open(target, allowed.rules()).await,

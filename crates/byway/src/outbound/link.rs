@@ -1,6 +1,8 @@
-//! Link: the other side of a link opens the stream: an exit dials the target, an agent the service behind a name.
+//! Link: the other side of a link opens the stream: an exit dials the target, an agent the service
+//! behind a name.
 //!
-//! In:    a target and the link to the exit, or a public name.   Out: an open stream, once the far side has connected.
+//! In:    a target and the link to the exit, or a public name.
+//! Out:   an open stream, once the far side has connected.
 //! Never: resolves the target's name, and never sends a byte before the answer.
 
 use std::net::SocketAddr;
@@ -23,16 +25,28 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(45);
 /// Opens `target` through the exit that the link `id` leads to.
 pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dialled, Fault> {
     let joined = shared.links.joined(id).ok_or_else(|| {
-        Fault::new(Who::Us, Kind::Internal, "the link to the exit is not kept up by this node any more")
+        Fault::new(
+            Who::Us,
+            Kind::Internal,
+            "the link to the exit is not kept up by this node any more",
+        )
     })?;
     let (host, port) = match target {
         Target::Addr(addr) => (addr.ip().to_string(), addr.port()),
         Target::Host { name, port } => (name.to_string(), *port),
         Target::Unix(_) => {
-            return Err(Fault::new(Who::Downstream, Kind::Denied, "an exit does not lead to Unix sockets"));
+            return Err(Fault::new(
+                Who::Downstream,
+                Kind::Denied,
+                "an exit does not lead to Unix sockets",
+            ));
         }
     };
-    let open = Open { host, port: port.into(), ..Open::default() };
+    let open = Open {
+        host,
+        port: port.into(),
+        ..Open::default()
+    };
     // An inquiry that was not answered belongs to whichever session comes next.
     let deadline = Joined::patience();
     loop {
@@ -42,7 +56,13 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
             () = link.silent_at(deadline) => return Err(joined.away()),
         };
         match opened {
-            Ok(opened) => return Ok(Dialled { stream: opened.stream, peer: None, local: opened.local }),
+            Ok(opened) => {
+                return Ok(Dialled {
+                    stream: opened.stream,
+                    peer: None,
+                    local: opened.local,
+                });
+            }
             Err(NotOpened::Lost) if Instant::now() < deadline => {
                 // The session is about to be over, or has another carrier left.
                 let _ = tokio::time::timeout(CARRIER_CHANGE, link.ended()).await;
@@ -63,5 +83,9 @@ pub async fn open_service(
     client: Client,
 ) -> Result<Opened, Fault> {
     let settings = shared.plan.load().link.clone();
-    shared.links.names.open(name, visitor, client, &settings).await
+    shared
+        .links
+        .names
+        .open(name, visitor, client, &settings)
+        .await
 }

@@ -21,12 +21,14 @@ use crate::shared::Shared;
 /// Opens the stream that `allowed` permits.
 ///
 /// # Errors
-/// `who = Upstream` for refusal, time-outs and unknown names, `Downstream` when an address is denied, `Us` when out of sockets.
+/// `who = Upstream` for refusal, time-outs and unknown names, `Downstream` when an address is
+/// denied, `Us` when out of sockets.
 ///
 /// # Cancel safety
 /// Safe: a half-made connection is closed.
 pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> {
-    // Boxed: a dial is short, and the stream that it opens may live for days beside the room for it.
+    // Boxed: a dial is short, and the stream that it opens may live for days beside the room for
+    // it.
     match allowed.outbound() {
         Outbound::Direct(target) => Box::pin(direct::open(shared, target, allowed)).await,
         Outbound::Via(parent, target) => Box::pin(via::open(shared, parent, target)).await,
@@ -38,8 +40,10 @@ pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> 
             let open = link::open_service(shared, name, visitor, client);
             Box::pin(open).await.map(|opened| opened.dialled)
         }
-        Outbound::Pooled(_) => {
-            Err(Fault::new(Who::Us, Kind::Internal, "a route is served by exchanges, not by streams"))
-        }
+        Outbound::Pooled(_) => Err(Fault::new(
+            Who::Us,
+            Kind::Internal,
+            "a route is served by exchanges, not by streams",
+        )),
     }
 }

@@ -28,7 +28,8 @@ pub enum Origin {
     Upstream(Arc<str>),
     /// An exposed service, behind a link.
     Service(byway_link::Name),
-    /// A target of an egress. Policy may differ by listener, user and Plan, so those are part of the identity.
+    /// A target of an egress. Policy may differ by listener, user and Plan, so those are part of
+    /// the identity.
     Egress {
         /// The Plan's number.
         generation: u64,
@@ -97,13 +98,26 @@ pub async fn lease(
     course: &mut Course,
 ) -> Result<Borrowed, Fault> {
     let Some(upstream) = walk.step() else {
-        return Err(Fault::new(Who::Us, Kind::NoRoute, "the route has no upstream"));
+        return Err(Fault::new(
+            Who::Us,
+            Kind::NoRoute,
+            "the route has no upstream",
+        ));
     };
     let origin = Origin::Upstream(Arc::clone(&upstream.id));
     course.upstream = Some(Arc::clone(&upstream.id));
-    let open = || async { Ok(Conn::new(open_upstream(shared, upstream, allowed).await?.stream)) };
-    let (lease, slot) = lease_from(shared, pool, &origin, want, course, || Box::pin(open())).await?;
-    Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority), slot })
+    let open = || async {
+        Ok(Conn::new(
+            open_upstream(shared, upstream, allowed).await?.stream,
+        ))
+    };
+    let (lease, slot) =
+        lease_from(shared, pool, &origin, want, course, || Box::pin(open())).await?;
+    Ok(Borrowed {
+        lease,
+        authority: Arc::clone(&upstream.authority),
+        slot,
+    })
 }
 
 /// Borrows a connection to the target of an absolute-form request, or to an exposed service.
@@ -121,14 +135,21 @@ pub async fn lease_egress(
     let client = want.client;
     if let Outbound::Service(name) = allowed.outbound() {
         // Whoever waits for an agent shall not hold a place in the pool meanwhile.
-        let holders = Box::pin(shared.links.names.until_held(name, client, &shared.plan.load_full().link)).await?;
+        let holders = Box::pin(shared.links.names.until_held(
+            name,
+            client,
+            &shared.plan.load_full().link,
+        ))
+        .await?;
         if holders > 1 {
             // A kept connection leads to one of them: visitors go to all in turn.
             want.fresh = Freshness::New;
         }
     }
     let authority: Arc<str> = match allowed.outbound() {
-        Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target) => target.to_string().into(),
+        Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target) => {
+            target.to_string().into()
+        }
         Outbound::Pooled(_) | Outbound::Service(_) => "".into(),
     };
     course.upstream = Some(match allowed.outbound() {
@@ -139,14 +160,20 @@ pub async fn lease_egress(
         match allowed.outbound() {
             Outbound::Service(name) => {
                 let opened = link::open_service(shared, name, allowed.visitor(), client).await?;
-                Ok(Conn::new(opened.dialled.stream).asking_for(opened.host).reported_to(opened.reports))
+                Ok(Conn::new(opened.dialled.stream)
+                    .asking_for(opened.host)
+                    .reported_to(opened.reports))
             }
             _ => Ok(Conn::new(super::open(shared, allowed).await?.stream)),
         }
     };
     let (lease, slot) = lease_from(shared, pool, origin, want, course, || Box::pin(open())).await?;
     let authority = lease.host().cloned().unwrap_or(authority);
-    Ok(Borrowed { lease, authority, slot })
+    Ok(Borrowed {
+        lease,
+        authority,
+        slot,
+    })
 }
 
 /// A dial under way. It is boxed: most requests need none, and their futures stay small.
@@ -179,12 +206,21 @@ async fn lease_from<'a>(
     }
 }
 
-async fn open_upstream(shared: &Shared, upstream: &UpstreamPlan, allowed: &Allowed) -> Result<Dialled, Fault> {
+async fn open_upstream(
+    shared: &Shared,
+    upstream: &UpstreamPlan,
+    allowed: &Allowed,
+) -> Result<Dialled, Fault> {
     let mut dialled = direct::open(shared, &upstream.target, allowed).await?;
     if upstream.tls {
-        let connected = shared.tls()?.connect(dialled.stream, &server_name(&upstream.target)).await;
+        let connected = shared
+            .tls()?
+            .connect(dialled.stream, &server_name(&upstream.target))
+            .await;
         dialled.stream = connected.map_err(|error| match error {
-            DialError::Tls(TlsError::NotTls(_)) => Fault::new(Who::Upstream, Kind::Tls, not_tls(&upstream.target)),
+            DialError::Tls(TlsError::NotTls(_)) => {
+                Fault::new(Who::Upstream, Kind::Tls, not_tls(&upstream.target))
+            }
             error => error.into(),
         })?;
     }
@@ -204,8 +240,8 @@ fn server_name(target: &Target) -> ServerName {
     }
 }
 
-/// Says which limit of `[pool]` keeps a request from its connection. Whoever stands in the queue is served or gone within
-/// `queue_wait`, so that this is when to ask again.
+/// Says which limit of `[pool]` keeps a request from its connection. Whoever stands in the queue is
+/// served or gone within `queue_wait`, so that this is when to ask again.
 fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Fault {
     let plan = shared.plan.load();
     let fault = match error {
@@ -226,7 +262,8 @@ fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Faul
             let all = stats.connecting + stats.active + stats.idle + stats.upgraded;
             let own = stats.origins.iter().find(|of| of.key == *origin);
             let own = own.map_or(0, |of| of.connecting + of.active + of.idle + of.upgraded);
-            let (kind, reached) = match own < plan.pool.max_per_origin && all >= plan.pool.max_total {
+            let (kind, reached) = match own < plan.pool.max_per_origin && all >= plan.pool.max_total
+            {
                 true => (
                     Kind::Overloaded("max-total"),
                     format!("pool.max_total: {all} connections are open to all upstreams"),
@@ -236,7 +273,10 @@ fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Faul
                     format!("pool.max_per_origin: {own} connections are open to {origin}"),
                 ),
             };
-            let detail = format!("{reached}, and none came free within pool.queue_wait, {:?}", plan.pool.queue_wait);
+            let detail = format!(
+                "{reached}, and none came free within pool.queue_wait, {:?}",
+                plan.pool.queue_wait
+            );
             Fault::new(Who::Us, kind, detail)
         }
         AcquireError::Closed => return Fault::new(Who::Us, Kind::Draining, error.to_string()),
@@ -246,8 +286,14 @@ fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Faul
 
 /// Another upstream may do better: it is this one's fault, and of its connection.
 pub fn is_worth_another_upstream(fault: &Fault) -> bool {
-    let connecting =
-        matches!(fault.kind, Kind::Refused | Kind::Unreachable | Kind::NameNotFound | Kind::Tls | Kind::ClosedEarly);
+    let connecting = matches!(
+        fault.kind,
+        Kind::Refused | Kind::Unreachable | Kind::NameNotFound | Kind::Tls | Kind::ClosedEarly
+    );
     fault.who == Who::Upstream
-        && (connecting || matches!(fault.kind, Kind::Deadline(Deadline::Connect | Deadline::Resolve)))
+        && (connecting
+            || matches!(
+                fault.kind,
+                Kind::Deadline(Deadline::Connect | Deadline::Resolve)
+            ))
 }

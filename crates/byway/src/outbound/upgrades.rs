@@ -1,4 +1,5 @@
-//! Upgrades: how many upgraded connections (WebSockets) each upstream may have, apart from its requests.
+//! Upgrades: how many upgraded connections (WebSockets) each upstream may have, apart from its
+//! requests.
 //!
 //! In:    the origin that an upgrade would go to, before its request is sent.
 //! Out:   a slot, to be held for as long as the tunnel lives; or why there is none.
@@ -6,13 +7,16 @@
 
 use std::time::Duration;
 
-use byway_agent::{AcquireError, Acquired, Client, Conn, InvalidLimits, Limits, OpenPermit, Pool, Probe};
+use byway_agent::{
+    AcquireError, Acquired, Client, Conn, InvalidLimits, Limits, OpenPermit, Pool, Probe,
+};
 
 use super::pooled::Origin;
 use crate::config::PoolPlan;
 use crate::fault::{Fault, Kind, Who};
 
-/// The permits of a second pool, which never holds a connection: the same queue and the same rules of who is served next.
+/// The permits of a second pool, which never holds a connection: the same queue and the same rules
+/// of who is served next.
 #[derive(Clone, Debug)]
 pub struct Upgrades {
     pool: Pool<Origin, Nothing>,
@@ -43,13 +47,21 @@ impl Upgrades {
         let limits = Limits {
             queue_len: plan.queue,
             queue_wait: plan.queue_wait,
-            ..Limits::capped(MOST_OF_ALL.max(plan.max_upgraded_per_origin), plan.max_upgraded_per_origin)
+            ..Limits::capped(
+                MOST_OF_ALL.max(plan.max_upgraded_per_origin),
+                plan.max_upgraded_per_origin,
+            )
         };
         let pool = Pool::sharded(limits, shards)?;
-        Ok(Self { pool, most_of_one: plan.max_upgraded_per_origin, queue_wait: plan.queue_wait })
+        Ok(Self {
+            pool,
+            most_of_one: plan.max_upgraded_per_origin,
+            queue_wait: plan.queue_wait,
+        })
     }
 
-    /// A slot for one upgraded connection of `client` to `origin`; waits for one as a request waits for a connection.
+    /// A slot for one upgraded connection of `client` to `origin`; waits for one as a request waits
+    /// for a connection.
     ///
     /// # Errors
     /// 503 with the limit that was reached.
@@ -60,11 +72,15 @@ impl Upgrades {
         match self.pool.acquire_for(origin, client).await {
             Ok(Acquired::Open(slot)) => Ok(slot),
             Ok(Acquired::Lease(lease)) => match *lease {},
-            Err(AcquireError::Closed) => {
-                Err(Fault::new(Who::Us, Kind::Draining, "the node is leaving: no connection is upgraded any more"))
-            }
+            Err(AcquireError::Closed) => Err(Fault::new(
+                Who::Us,
+                Kind::Draining,
+                "the node is leaving: no connection is upgraded any more",
+            )),
             Err(AcquireError::QueueFull { limit }) => {
-                let detail = format!("pool.queue: {limit} upgrades wait for a connection to {origin} already");
+                let detail = format!(
+                    "pool.queue: {limit} upgrades wait for a connection to {origin} already"
+                );
                 Err(self.worth_asking_again(Kind::Overloaded("queue-full"), detail))
             }
             Err(AcquireError::ClientShare { limit }) => {
@@ -109,9 +125,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_and_a_wait_in_vain_are_told_apart() {
-        let pool = crate::testing::plan("[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"a:1\"\n").pool;
-        let plan = PoolPlan { max_upgraded_per_origin: 1, queue: 1, ..pool };
-        let (upgrades, origin) = (Upgrades::new(&plan, 1).unwrap(), Origin::Upstream("http://a:1".into()));
+        let pool = crate::testing::plan(
+            "[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"a:1\"\n",
+        )
+        .pool;
+        let plan = PoolPlan {
+            max_upgraded_per_origin: 1,
+            queue: 1,
+            ..pool
+        };
+        let (upgrades, origin) = (
+            Upgrades::new(&plan, 1).unwrap(),
+            Origin::Upstream("http://a:1".into()),
+        );
         let held = upgrades.slot(&origin, Client::ANYONE).await.unwrap();
         let mut waiting = Box::pin(upgrades.slot(&origin, Client::ANYONE));
         assert!(futures_now(&mut waiting).await.is_none());
@@ -119,8 +145,16 @@ mod tests {
         assert_eq!((full.class(), full.status()), ("queue-full", 503));
         assert!(full.to_string().contains("pool.queue: 1 "), "{full}");
         let in_vain = waiting.await.unwrap_err();
-        assert_eq!((in_vain.class(), in_vain.status()), ("max-upgraded-per-origin", 503));
-        assert!(in_vain.to_string().contains("max_upgraded_per_origin: 1 upgraded"), "{in_vain}");
+        assert_eq!(
+            (in_vain.class(), in_vain.status()),
+            ("max-upgraded-per-origin", 503)
+        );
+        assert!(
+            in_vain
+                .to_string()
+                .contains("max_upgraded_per_origin: 1 upgraded"),
+            "{in_vain}"
+        );
         drop(held);
     }
 

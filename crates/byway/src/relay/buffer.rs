@@ -1,4 +1,5 @@
-//! Buffer: memory for bytes in flight, borrowed from the thread and given back as soon as they have left.
+//! Buffer: memory for bytes in flight, borrowed from the thread and given back as soon as they have
+//! left.
 //!
 //! In:    a size.
 //! Out:   a buffer with room behind and bytes in front; dropping it gives the memory back.
@@ -38,7 +39,10 @@ impl Size {
 
     /// The smallest size that holds `bytes`, or the largest there is.
     pub fn holding(bytes: usize) -> Self {
-        Self::ALL.into_iter().find(|size| size.bytes() >= bytes).unwrap_or(Self::Large)
+        Self::ALL
+            .into_iter()
+            .find(|size| size.bytes() >= bytes)
+            .unwrap_or(Self::Large)
     }
 }
 
@@ -53,9 +57,16 @@ pub struct Buffer {
 impl Buffer {
     /// An empty buffer, from this thread's free list if it has one.
     pub fn take(size: Size) -> Self {
-        let recycled = FREE.try_with(|free| free.borrow_mut().take(size)).ok().flatten();
+        let recycled = FREE
+            .try_with(|free| free.borrow_mut().take(size))
+            .ok()
+            .flatten();
         let memory = recycled.unwrap_or_else(|| vec![0; size.bytes()].into_boxed_slice());
-        Self { memory, start: 0, end: 0 }
+        Self {
+            memory,
+            start: 0,
+            end: 0,
+        }
     }
 
     /// The room behind the bytes. What it holds now is rubbish.
@@ -125,7 +136,11 @@ impl Growth {
     }
 
     const fn at(size: Size) -> Self {
-        Self { size, full_reads: 0, short_reads: 0 }
+        Self {
+            size,
+            full_reads: 0,
+            short_reads: 0,
+        }
     }
 
     /// The size to take next.
@@ -139,13 +154,25 @@ impl Growth {
             (self.full_reads, self.short_reads) = (self.full_reads + 1, 0);
         } else {
             self.full_reads = 0;
-            self.short_reads = if read < offered / 4 { self.short_reads + 1 } else { 0 };
+            self.short_reads = if read < offered / 4 {
+                self.short_reads + 1
+            } else {
+                0
+            };
         }
         let full_reads_needed = if self.size == Size::Small { 2 } else { 4 };
         if self.full_reads >= full_reads_needed {
-            *self = Self::at(if self.size == Size::Small { Size::Medium } else { Size::Large });
+            *self = Self::at(if self.size == Size::Small {
+                Size::Medium
+            } else {
+                Size::Large
+            });
         } else if self.short_reads >= 2 {
-            *self = Self::at(if self.size == Size::Large { Size::Medium } else { Size::Small });
+            *self = Self::at(if self.size == Size::Large {
+                Size::Medium
+            } else {
+                Size::Small
+            });
         }
     }
 
@@ -164,7 +191,8 @@ impl Default for Growth {
 /// What the calling thread has lent and keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Accounting {
-    /// Buffers lent and not given back *here*: one that another thread drops counts there, so only the sum is exact.
+    /// Buffers lent and not given back *here*: one that another thread drops counts there, so only
+    /// the sum is exact.
     pub on_loan: i64,
     /// Buffers kept for reuse.
     pub free: usize,
@@ -174,7 +202,8 @@ pub struct Accounting {
 
 /// The accounts of the calling thread's free list.
 pub fn accounting() -> Accounting {
-    FREE.try_with(|free| free.borrow().accounting).unwrap_or_default()
+    FREE.try_with(|free| free.borrow().accounting)
+        .unwrap_or_default()
 }
 
 thread_local! {
@@ -198,7 +227,8 @@ impl FreeList {
 
     fn give(&mut self, memory: Box<[u8]>) {
         self.accounting.on_loan -= 1;
-        let room = self.accounting.free < FREE_BUFFERS && self.accounting.free_bytes + memory.len() <= FREE_BYTES;
+        let room = self.accounting.free < FREE_BUFFERS
+            && self.accounting.free_bytes + memory.len() <= FREE_BYTES;
         if room {
             self.accounting.free += 1;
             self.accounting.free_bytes += memory.len();
@@ -265,7 +295,12 @@ mod tests {
     #[test]
     fn a_flow_that_reads_little_shrinks_again() {
         let mut growth = Growth::at(Size::Large);
-        for (read, size) in [(100, Size::Large), (100, Size::Medium), (100, Size::Medium), (100, Size::Small)] {
+        for (read, size) in [
+            (100, Size::Large),
+            (100, Size::Medium),
+            (100, Size::Medium),
+            (100, Size::Small),
+        ] {
             growth.record(read, 8192);
             assert_eq!(growth.size(), size);
         }

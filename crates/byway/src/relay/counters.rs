@@ -52,7 +52,8 @@ impl RelayCounters {
         self.ring_peak_bytes.load(Relaxed)
     }
 
-    /// Bytes that were read from one side and never reached the other, because one of them broke off. A total.
+    /// Bytes that were read from one side and never reached the other, because one of them broke
+    /// off. A total.
     pub fn wasted_bytes(&self) -> u64 {
         self.wasted_bytes.load(Relaxed)
     }
@@ -98,7 +99,8 @@ impl Drop for Active {
     }
 }
 
-/// What one spilling outflow holds now, as it was last reported; dropping it takes its part out of the sums.
+/// What one spilling outflow holds now, as it was last reported; dropping it takes its part out of
+/// the sums.
 #[derive(Debug)]
 pub(super) struct Holding {
     counters: Arc<RelayCounters>,
@@ -108,14 +110,22 @@ pub(super) struct Holding {
 
 impl Holding {
     pub(super) fn new(counters: Arc<RelayCounters>) -> Self {
-        Self { counters, ring_bytes: 0, spilled_bytes: 0 }
+        Self {
+            counters,
+            ring_bytes: 0,
+            spilled_bytes: 0,
+        }
     }
 
     pub(super) fn report(&mut self, ring_bytes: u64, spilled_bytes: u64) {
         let now = shift(&self.counters.ring_bytes, &mut self.ring_bytes, ring_bytes);
         self.counters.ring_peak_bytes.fetch_max(now, Relaxed);
         let was_spilling = self.spilled_bytes > 0;
-        shift(&self.counters.spilled_bytes, &mut self.spilled_bytes, spilled_bytes);
+        shift(
+            &self.counters.spilled_bytes,
+            &mut self.spilled_bytes,
+            spilled_bytes,
+        );
         match (was_spilling, spilled_bytes > 0) {
             (false, true) => {
                 self.counters.spilling.fetch_add(1, Relaxed);
@@ -155,9 +165,23 @@ mod tests {
         one.report(100, 0);
         other.report(50, 1000);
         one.report(10, 7);
-        assert_eq!((counters.ring_bytes(), counters.spilled_bytes(), counters.spilling()), (60, 1007, 2));
+        assert_eq!(
+            (
+                counters.ring_bytes(),
+                counters.spilled_bytes(),
+                counters.spilling()
+            ),
+            (60, 1007, 2)
+        );
         drop((one, other));
-        assert_eq!((counters.ring_bytes(), counters.spilled_bytes(), counters.spilling()), (0, 0, 0));
+        assert_eq!(
+            (
+                counters.ring_bytes(),
+                counters.spilled_bytes(),
+                counters.spilling()
+            ),
+            (0, 0, 0)
+        );
         assert_eq!(counters.ring_peak_bytes(), 150);
     }
 }

@@ -78,7 +78,14 @@ enum Filled {
 
 impl Direction {
     pub(super) const fn new(early: Vec<u8>, outflow: Outflow) -> Self {
-        Self { early, early_sent: 0, outflow, source_ended: false, read_bytes: 0, cut: None }
+        Self {
+            early,
+            early_sent: 0,
+            outflow,
+            source_ended: false,
+            read_bytes: 0,
+            cut: None,
+        }
     }
 
     /// Whether the source has said FIN.
@@ -110,7 +117,10 @@ impl Direction {
             return;
         }
         let lost_bytes = !self.early.is_empty() || !self.outflow.is_empty();
-        self.cut = Some(Cut { delivered: self.outflow.delivered_bytes(), lost_bytes });
+        self.cut = Some(Cut {
+            delivered: self.outflow.delivered_bytes(),
+            lost_bytes,
+        });
         self.early = Vec::new();
         self.outflow = Outflow::direct(None);
     }
@@ -126,8 +136,16 @@ impl Direction {
     }
 
     /// Looks whether the source of a cut direction has sent more: bytes are lost, a FIN is noted.
-    pub(super) fn poll_cut(&mut self, cx: &mut Context<'_>, source: &mut Stream) -> Poll<Result<(), Broken>> {
-        let Some(cut) = self.cut.as_mut().filter(|cut| !cut.lost_bytes && !self.source_ended) else {
+    pub(super) fn poll_cut(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Stream,
+    ) -> Poll<Result<(), Broken>> {
+        let Some(cut) = self
+            .cut
+            .as_mut()
+            .filter(|cut| !cut.lost_bytes && !self.source_ended)
+        else {
             return Poll::Ready(Ok(()));
         };
         match ready!(source.poll_read(cx, &mut [0]))? {
@@ -137,8 +155,8 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// Moves bytes until it comes to rest, or has read `share` bytes. A missing stream is one that both directions are
-    /// done with.
+    /// Moves bytes until it comes to rest, or has read `share` bytes. A missing stream is one that
+    /// both directions are done with.
     pub(super) fn pump(
         &mut self,
         cx: &mut Context<'_>,
@@ -177,14 +195,21 @@ impl Direction {
         if self.source_ended {
             return Ok(Filled::Ended);
         }
-        if self.outflow.poll_ready(cx).map_err(Fault::Spill)?.is_pending() {
+        if self
+            .outflow
+            .poll_ready(cx)
+            .map_err(Fault::Spill)?
+            .is_pending()
+        {
             return Ok(Filled::NoRoom);
         }
         if !self.early.is_empty() {
             return Ok(Filled::Bytes(self.fill_early()));
         }
         match source {
-            Some(source) => self.fill_from(cx, source, is_plain_sink).map_err(Fault::Source),
+            Some(source) => self
+                .fill_from(cx, source, is_plain_sink)
+                .map_err(Fault::Source),
             None => Ok(self.end()),
         }
     }
@@ -199,8 +224,17 @@ impl Direction {
         n
     }
 
-    fn fill_from(&mut self, cx: &mut Context<'_>, source: &mut Stream, is_plain_sink: bool) -> Result<Filled, Broken> {
-        let spliced = if is_plain_sink { self.outflow.poll_splice(cx, source) } else { None };
+    fn fill_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Stream,
+        is_plain_sink: bool,
+    ) -> Result<Filled, Broken> {
+        let spliced = if is_plain_sink {
+            self.outflow.poll_splice(cx, source)
+        } else {
+            None
+        };
         match spliced {
             None => self.read_from(cx, source),
             Some(Poll::Pending) => Ok(Filled::NothingYet),
@@ -234,7 +268,11 @@ impl Direction {
         Filled::Ended
     }
 
-    fn drain(&mut self, cx: &mut Context<'_>, sink: Option<&mut Stream>) -> Result<Poll<Drained>, Fault> {
+    fn drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: Option<&mut Stream>,
+    ) -> Result<Poll<Drained>, Fault> {
         match sink {
             Some(sink) => Ok(self.outflow.poll_drain(cx, sink)?),
             // Only a direction that is finished gives its sink away.

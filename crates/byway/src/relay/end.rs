@@ -1,4 +1,5 @@
-//! End: how a connection, a stream or a request ended, made once and read by log, metrics and admin alike.
+//! End: how a connection, a stream or a request ended, made once and read by log, metrics and admin
+//! alike.
 //!
 //! In:    what whoever moved the bytes saw.
 //! Out:   one value, and one short line for people.
@@ -88,14 +89,20 @@ pub struct End {
 }
 
 impl End {
-    /// The end that a broken stream of `side` means. A lost session is the link's, whichever side it carried.
+    /// The end that a broken stream of `side` means. A lost session is the link's, whichever side
+    /// it carried.
     pub const fn broken(side: Side, broken: &Broken, phase: Phase, bytes: Bytes) -> Self {
         let (who, kind) = match broken {
             Broken::Reset(_) => (side, EndKind::Reset),
             Broken::SessionLost => (Side::Link, EndKind::SessionLost),
             Broken::Io(_) => (side, EndKind::Error),
         };
-        Self { who, kind, phase, bytes }
+        Self {
+            who,
+            kind,
+            phase,
+            bytes,
+        }
     }
 
     /// Whether everything that was sent was also delivered, in both directions.
@@ -107,7 +114,11 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Bytes { up, down } = self.bytes;
-        write!(f, "{} {} during {} after {up} bytes up, {down} bytes down", self.who, self.kind, self.phase)
+        write!(
+            f,
+            "{} {} during {} after {up} bytes up, {down} bytes down",
+            self.who, self.kind, self.phase
+        )
     }
 }
 
@@ -184,13 +195,26 @@ mod tests {
     #[test]
     fn an_end_reads_as_one_line() {
         let bytes = Bytes { up: 12, down: 3400 };
-        let end = End::broken(Side::Upstream, &Broken::Reset(0), Phase::ResponseBody, bytes);
-        assert_eq!(end.to_string(), "upstream reset during response body after 12 bytes up, 3400 bytes down");
+        let end = End::broken(
+            Side::Upstream,
+            &Broken::Reset(0),
+            Phase::ResponseBody,
+            bytes,
+        );
+        assert_eq!(
+            end.to_string(),
+            "upstream reset during response body after 12 bytes up, 3400 bytes down"
+        );
     }
 
     #[test]
     fn a_lost_session_is_the_links_end() {
-        let end = End::broken(Side::Downstream, &Broken::SessionLost, Phase::Relay, Bytes::default());
+        let end = End::broken(
+            Side::Downstream,
+            &Broken::SessionLost,
+            Phase::Relay,
+            Bytes::default(),
+        );
         assert_eq!((end.who, end.kind), (Side::Link, EndKind::SessionLost));
     }
 }

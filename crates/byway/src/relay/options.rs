@@ -1,4 +1,5 @@
-//! What a relay is told: limits, where to spill, what to count, and the bytes that a handshake had read too far.
+//! What a relay is told: limits, where to spill, what to count, and the bytes that a handshake had
+//! read too far.
 //!
 //! In:    the Plan's limits.   Out:   plain values.   Never: acts.
 
@@ -12,12 +13,15 @@ use super::spill::SpillOptions;
 /// How a relay shall behave. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
-    /// How long a flow lives without bytes once one direction has been finished and delivered. Default 10 minutes.
-    /// One whose FIN still waits behind bytes for a slow reader is not half-closed yet.
+    /// How long a flow lives without bytes once one direction has been finished and delivered.
+    /// Default 10 minutes. One whose FIN still waits behind bytes for a slow reader is not
+    /// half-closed yet.
     pub half_closed_idle: Duration,
-    /// How long a flow lives without bytes in either direction, whatever has been finished. Default: no limit.
+    /// How long a flow lives without bytes in either direction, whatever has been finished.
+    /// Default: no limit.
     pub idle: Option<Duration>,
-    /// Where bytes for a slow downstream are parked; `None` means plain back-pressure. Default `None`.
+    /// Where bytes for a slow downstream are parked; `None` means plain back-pressure. Default
+    /// `None`.
     pub spill: Option<SpillOptions>,
     /// How fast bytes may leave for the upstream. Default: no limit.
     pub limit_up: Option<Arc<Rate>>,

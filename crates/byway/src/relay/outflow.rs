@@ -1,13 +1,15 @@
 //! Outflow: what has been read from a source and has not yet left for a stream, and how it leaves.
 //!
-//! In:    bytes from whoever reads the source: read straight into [`Outflow::space`] or copied by [`Outflow::push`];
-//!        then, perhaps, the end.
-//! Out:   the same bytes, in order, written to a [`Stream`] as fast as it and the shaper take them; the FIN behind all.
+//! In:    bytes from whoever reads the source: read straight into [`Outflow::space`] or copied by
+//!        [`Outflow::push`]; then, perhaps, the end.
+//! Out:   the same bytes, in order, written to a [`Stream`] as fast as it and the shaper take them;
+//!        the FIN behind all.
 //! Never: reads the source, spawns a task, or forwards an end before the bytes in front of it.
 //!
-//! Two kinds, one behaviour: a *direct* outflow holds one buffer and then says that it is full; a *spilling* one holds
-//! a ring in memory and then a file on disk. Relay and exchange use the same object. A direct one between two plain TCP
-//! streams may hold a kernel pipe instead of its buffer ([`Outflow::poll_splice`]).
+//! Two kinds, one behaviour: a *direct* outflow holds one buffer and then says that it is full; a
+//! *spilling* one holds a ring in memory and then a file on disk. Relay and exchange use the same
+//! object. A direct one between two plain TCP streams may hold a kernel pipe instead of its buffer
+//! ([`Outflow::poll_splice`]).
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -22,7 +24,8 @@ use super::shape::StreamShaper;
 use super::spill::{Spill, SpillError, SpillOptions};
 use super::splice::Splice;
 
-/// What one call of [`Outflow::poll_drain`] moves at most, so that one flow never holds a worker for long.
+/// What one call of [`Outflow::poll_drain`] moves at most, so that one flow never holds a worker
+/// for long.
 const WORK_BYTES: u64 = 1024 * 1024;
 
 /// What [`Outflow::poll_drain`] has reached.
@@ -100,8 +103,8 @@ impl Outflow {
         }
     }
 
-    /// Ready while there is room for more bytes. When it is pending, [`Outflow::poll_drain`] must be polled too: room
-    /// comes from what leaves. Cancel safe.
+    /// Ready while there is room for more bytes. When it is pending, [`Outflow::poll_drain`] must
+    /// be polled too: room comes from what leaves. Cancel safe.
     ///
     /// # Errors
     /// When spilled bytes were lost.
@@ -109,7 +112,11 @@ impl Outflow {
         if let Kind::Spilling(spill) = &mut self.kind {
             spill.poll_work(cx)?;
         }
-        if self.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if self.has_room() {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Whether there is room for more bytes.
@@ -121,14 +128,18 @@ impl Outflow {
         }
     }
 
-    /// Room to read into; empty when there is none. Afterwards [`Outflow::advance`] says how much was read, or
-    /// [`Outflow::release`] that nothing was.
+    /// Room to read into; empty when there is none. Afterwards [`Outflow::advance`] says how much
+    /// was read, or [`Outflow::release`] that nothing was.
     pub fn space(&mut self) -> &mut [u8] {
         let size = self.growth.size();
         let space = match &mut self.kind {
             Kind::Direct(ring) => {
                 // One buffer and no second: what it still holds leaves first.
-                let room = if ring.is_empty() { size.bytes() } else { ring.tail_room() };
+                let room = if ring.is_empty() {
+                    size.bytes()
+                } else {
+                    ring.tail_room()
+                };
                 ring.space(size, room)
             }
             Kind::Spilling(spill) => spill.space(size),
@@ -143,7 +154,8 @@ impl Outflow {
         self.accept(n);
     }
 
-    /// Nothing was read into the last [`Outflow::space`]: its memory goes back if it holds nothing else.
+    /// Nothing was read into the last [`Outflow::space`]: its memory goes back if it holds nothing
+    /// else.
     pub fn release(&mut self) {
         match &mut self.kind {
             Kind::Direct(ring) => ring.release_unused(),
@@ -151,9 +163,14 @@ impl Outflow {
         }
     }
 
-    /// Reads from `source` into a kernel pipe, whose bytes leave next; for a sink that is plain TCP, too. `None` when the
-    /// flow is too small for that, something else is queued, or there is no pipe: read into [`Outflow::space`] then.
-    pub fn poll_splice(&mut self, cx: &mut Context<'_>, source: &mut Stream) -> Option<Poll<Result<Read, Broken>>> {
+    /// Reads from `source` into a kernel pipe, whose bytes leave next; for a sink that is plain
+    /// TCP, too. `None` when the flow is too small for that, something else is queued, or there is
+    /// no pipe: read into [`Outflow::space`] then.
+    pub fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Stream,
+    ) -> Option<Poll<Result<Read, Broken>>> {
         let fits = matches!(self.kind, Kind::Direct(_)) && self.shaper.is_none() && self.is_empty();
         if !fits || self.growth.size() == Size::Small || source.as_tcp().is_none() {
             self.splice = self.splice.take().filter(|splice| !splice.is_empty());
@@ -203,12 +220,18 @@ impl Outflow {
         }
     }
 
-    /// Writes what is here to `sink`, flushes it, and says FIN behind it if the end has come. Pending while the sink,
-    /// the shaper or the disk is not ready. Cancel safe. Needs a tokio runtime with time if it spills or is shaped.
+    /// Writes what is here to `sink`, flushes it, and says FIN behind it if the end has come.
+    /// Pending while the sink, the shaper or the disk is not ready. Cancel safe. Needs a tokio
+    /// runtime with time if it spills or is shaped.
     ///
     /// # Errors
-    /// When the sink broke or spilled bytes were lost. The sink must be reset then; it is the caller's.
-    pub fn poll_drain(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<Result<Drained, DrainError>> {
+    /// When the sink broke or spilled bytes were lost. The sink must be reset then; it is the
+    /// caller's.
+    pub fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Stream,
+    ) -> Poll<Result<Drained, DrainError>> {
         let drained = self.poll_drain_unreported(cx, sink);
         if let Kind::Spilling(spill) = &mut self.kind {
             spill.report();
@@ -242,7 +265,11 @@ impl Outflow {
         self.delivered
     }
 
-    fn poll_drain_unreported(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<Result<Drained, DrainError>> {
+    fn poll_drain_unreported(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Stream,
+    ) -> Poll<Result<Drained, DrainError>> {
         if self.finished {
             return Poll::Ready(Ok(Drained::Finished));
         }
@@ -257,7 +284,11 @@ impl Outflow {
     }
 
     /// Writes until nothing is left.
-    fn poll_write_all(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<Result<(), DrainError>> {
+    fn poll_write_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Stream,
+    ) -> Poll<Result<(), DrainError>> {
         let enough = self.delivered + WORK_BYTES;
         loop {
             if let Kind::Spilling(spill) = &mut self.kind {
@@ -279,7 +310,8 @@ impl Outflow {
                 continue;
             }
             let Poll::Ready(n) = self.poll_allowance(cx) else {
-                // The disk or the shaper holds the rest back; what has been written shall not wait with it.
+                // The disk or the shaper holds the rest back; what has been written shall not wait
+                // with it.
                 let _ = self.poll_flush(cx, sink)?;
                 return Poll::Pending;
             };
@@ -301,14 +333,23 @@ impl Outflow {
     }
 
     /// Writes at most `allowed` bytes once.
-    fn poll_write_some(&mut self, cx: &mut Context<'_>, sink: &mut Stream, allowed: usize) -> Poll<Result<(), Broken>> {
+    fn poll_write_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Stream,
+        allowed: usize,
+    ) -> Poll<Result<(), Broken>> {
         let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
         let used = match &self.kind {
             Kind::Direct(ring) => ring.slices(allowed, &mut slices),
             Kind::Spilling(spill) => spill.slices(allowed, &mut slices),
         };
         let written = sink.poll_write(cx, slices.get(..used).unwrap_or_default());
-        let n = if let Poll::Ready(Ok(n)) = &written { *n } else { 0 };
+        let n = if let Poll::Ready(Ok(n)) = &written {
+            *n
+        } else {
+            0
+        };
         if let Some(shaper) = &mut self.shaper {
             shaper.give_back(allowed - n);
         }

@@ -2,8 +2,9 @@
 //!
 //! In:    two open streams and what a handshake had already read of them.
 //! Out:   one [`End`]; both streams are closed or reset by then.
-//! Never: ends a direction because the other one has, keeps a side alive after the other was reset in the middle of what
-//!        it sent, or closes a side in order when it was dropped before its end.
+//! Never: ends a direction because the other one has, keeps a side alive after the other was reset
+//!        in the middle of what it sent, or closes a side in order when it was dropped before its
+//!        end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::observe::repeats::Repeats;
 /// Streams that were reset for a failed disk.
 static RESETS: Repeats = Repeats::new();
 
-/// What one direction reads in one turn at most, so that a bulk flow leaves the worker to the others now and then.
+/// What one direction reads in one turn at most, so that a bulk flow leaves the worker to the
+/// others now and then.
 const SHARE_BYTES: usize = 512 * 1024;
 
 /// How long after a side has not acknowledged everything it is asked again.
@@ -33,7 +35,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Relays between two open streams until both directions have ended. See [`Relay`].
 pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early: Early) -> Relay {
     let counters = options.counters.as_ref();
-    let up = shape(Outflow::direct(counters.cloned()), options.limit_up.as_ref());
+    let up = shape(
+        Outflow::direct(counters.cloned()),
+        options.limit_up.as_ref(),
+    );
     let down = match &options.spill {
         Some(spill) => Outflow::spilling(spill.clone(), counters.cloned()),
         None => Outflow::direct(counters.cloned()),
@@ -42,7 +47,10 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         downstream: Some(downstream),
         upstream: Some(upstream),
         up: Direction::new(early.from_downstream, up),
-        down: Direction::new(early.from_upstream, shape(down, options.limit_down.as_ref())),
+        down: Direction::new(
+            early.from_upstream,
+            shape(down, options.limit_down.as_ref()),
+        ),
         first_fin: None,
         gone: None,
         look_again: None,
@@ -55,15 +63,17 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
 
 /// A relay under way.
 ///
-/// - A FIN is forwarded behind all data, and only the FIN: the other direction goes on. A flow that is half closed ends
-///   after a time without bytes.
-/// - A reset, an error or the loss of the session of one side resets the other at once, even while that direction is
-///   held back by a full peer.
-/// - Unless it came behind that side's FIN: then only the direction towards that side ends. Everything that it sent is
-///   still delivered, and its FIN behind it. After that, a downstream whose upstream is gone may finish by itself, and
-///   is reset if it sends more; an upstream whose downstream is gone is reset. No reset is sent to a side before that
-///   side has acknowledged everything.
-/// - A side that both directions are done with is closed at once, even while spilled bytes still leave for the other.
+/// - A FIN is forwarded behind all data, and only the FIN: the other direction goes on. A flow that
+///   is half closed ends after a time without bytes.
+/// - A reset, an error or the loss of the session of one side resets the other at once, even while
+///   that direction is held back by a full peer.
+/// - Unless it came behind that side's FIN: then only the direction towards that side ends.
+///   Everything that it sent is still delivered, and its FIN behind it. After that, a downstream
+///   whose upstream is gone may finish by itself, and is reset if it sends more; an upstream whose
+///   downstream is gone is reset. No reset is sent to a side before that side has acknowledged
+///   everything.
+/// - A side that both directions are done with is closed at once, even while spilled bytes still
+///   leave for the other.
 /// - Dropped before its end it resets both sides, whatever was finished by then.
 #[must_use = "a relay moves nothing until it is awaited"]
 pub struct Relay {
@@ -104,10 +114,14 @@ impl Future for Relay {
 impl Relay {
     /// Bytes delivered so far.
     pub const fn bytes(&self) -> Bytes {
-        Bytes { up: self.up.delivered_bytes(), down: self.down.delivered_bytes() }
+        Bytes {
+            up: self.up.delivered_bytes(),
+            down: self.down.delivered_bytes(),
+        }
     }
 
-    /// One turn: moves what can be moved, looks at sides that nobody reads, and closes what is done.
+    /// One turn: moves what can be moved, looks at sides that nobody reads, and closes what is
+    /// done.
     fn turn(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let (up, down) = match self.pump(cx) {
             Ok(rests) => rests,
@@ -131,14 +145,20 @@ impl Relay {
 
     fn pump(&mut self, cx: &mut Context<'_>) -> Result<(Rest, Rest), End> {
         let (downstream, upstream) = (&mut self.downstream, &mut self.upstream);
-        let up = match self.up.pump(cx, downstream.as_mut(), upstream.as_mut(), SHARE_BYTES) {
+        let up = match self
+            .up
+            .pump(cx, downstream.as_mut(), upstream.as_mut(), SHARE_BYTES)
+        {
             Ok(rest) => rest,
             Err(fault) => self.failed(Side::Downstream, Side::Upstream, &fault)?,
         };
         self.note_fin(self.up.source_ended(), Side::Downstream);
 
         let (downstream, upstream) = (&mut self.downstream, &mut self.upstream);
-        let down = match self.down.pump(cx, upstream.as_mut(), downstream.as_mut(), SHARE_BYTES) {
+        let down = match self
+            .down
+            .pump(cx, upstream.as_mut(), downstream.as_mut(), SHARE_BYTES)
+        {
             Ok(rest) => rest,
             Err(fault) => self.failed(Side::Upstream, Side::Downstream, &fault)?,
         };
@@ -152,7 +172,8 @@ impl Relay {
         }
     }
 
-    /// Closes a side that has sent FIN and received FIN, or is gone. What is queued for the other side needs it no more.
+    /// Closes a side that has sent FIN and received FIN, or is gone. What is queued for the other
+    /// side needs it no more.
     fn close_what_is_done(&mut self) {
         if (self.up.is_finished() || self.up.is_cut()) && self.down.source_ended() {
             self.upstream = None;
@@ -169,8 +190,15 @@ impl Relay {
             if is_gone || matches!(rest, Rest::Reading | Rest::Yielded) {
                 continue;
             }
-            let stream = if side == Side::Downstream { &mut self.downstream } else { &mut self.upstream };
-            let Some(Poll::Ready(broken)) = stream.as_mut().map(|unread| unread.poll_broken(cx)) else { continue };
+            let stream = if side == Side::Downstream {
+                &mut self.downstream
+            } else {
+                &mut self.upstream
+            };
+            let Some(Poll::Ready(broken)) = stream.as_mut().map(|unread| unread.poll_broken(cx))
+            else {
+                continue;
+            };
             if !self.has_said_all(side) {
                 return Some(self.broken_by(side, &broken));
             }
@@ -186,7 +214,8 @@ impl Relay {
             Side::Downstream => (&self.up, &self.downstream),
             _ => (&self.down, &self.upstream),
         };
-        let has_said_all = from.source_ended() || stream.as_ref().is_some_and(Pipe::is_still_readable);
+        let has_said_all =
+            from.source_ended() || stream.as_ref().is_some_and(Pipe::is_still_readable);
         has_said_all && !from.is_cut()
     }
 
@@ -194,15 +223,25 @@ impl Relay {
     fn lose(&mut self, side: Side, broken: &Broken) {
         let end = self.broken_by(side, broken);
         self.gone.get_or_insert((side, end.kind));
-        if side == Side::Downstream { self.down.cut() } else { self.up.cut() }
+        if side == Side::Downstream {
+            self.down.cut()
+        } else {
+            self.up.cut()
+        }
     }
 
-    /// What becomes of the side that is left once everything that the other one sent has been delivered to it.
+    /// What becomes of the side that is left once everything that the other one sent has been
+    /// delivered to it.
     fn poll_side_left(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let (gone, kind) = self.gone?;
         let (cut, delivering, left, left_side) = match gone {
             Side::Downstream => (&mut self.down, &self.up, &mut self.upstream, Side::Upstream),
-            _ => (&mut self.up, &self.down, &mut self.downstream, Side::Downstream),
+            _ => (
+                &mut self.up,
+                &self.down,
+                &mut self.downstream,
+                Side::Downstream,
+            ),
         };
         if !delivering.is_finished() {
             return None;
@@ -210,7 +249,9 @@ impl Relay {
         if let Some(Poll::Ready(Err(broken))) = left.as_mut().map(|left| cut.poll_cut(cx, left)) {
             return Some(self.broken_by(left_side, &broken));
         }
-        let Some(left) = left.as_ref() else { return Some(self.end(gone, kind)) };
+        let Some(left) = left.as_ref() else {
+            return Some(self.end(gone, kind));
+        };
         if cut.source_ended() && !cut.has_lost_bytes() {
             return Some(self.end(self.first_fin.unwrap_or(gone), EndKind::Fin));
         }
@@ -218,7 +259,8 @@ impl Relay {
         match left.is_acknowledged() {
             _ if !is_to_be_reset => None,
             Some(true) => Some(self.end(gone, kind)),
-            // A link's stream does not report it. The upstream is reset at once then, as its answer has no reader.
+            // A link's stream does not report it. The upstream is reset at once then, as its answer
+            // has no reader.
             None if left_side == Side::Upstream => Some(self.end(gone, kind)),
             None => None,
             Some(false) => {
@@ -230,7 +272,9 @@ impl Relay {
 
     /// Has the relay polled again after [`LOOK_AGAIN`].
     fn poll_look_again(&mut self, cx: &mut Context<'_>) {
-        let timer = self.look_again.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_AGAIN)));
+        let timer = self
+            .look_again
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_AGAIN)));
         while timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(Instant::now() + LOOK_AGAIN);
         }
@@ -243,7 +287,10 @@ impl Relay {
             Some(_) => self.down.is_finished(),
         };
         let limit = self.idle.limit(is_half_closed)?;
-        let seen = (self.up.moved_bytes() + self.down.moved_bytes(), is_half_closed);
+        let seen = (
+            self.up.moved_bytes() + self.down.moved_bytes(),
+            is_half_closed,
+        );
         if self.idle.poll(cx, seen, limit).is_pending() {
             return None;
         }
@@ -255,7 +302,8 @@ impl Relay {
         Some(self.end(Side::Us, EndKind::Idle))
     }
 
-    /// Whether a FIN that was sent still waits in the kernel, behind bytes that the downstream has not taken.
+    /// Whether a FIN that was sent still waits in the kernel, behind bytes that the downstream has
+    /// not taken.
     fn waits_for_a_reader(&self) -> bool {
         let downstream = self.downstream.as_ref().filter(|_| self.down.is_finished());
         downstream.and_then(Pipe::is_acknowledged) == Some(false)
@@ -289,12 +337,20 @@ impl Relay {
     }
 
     const fn end(&self, who: Side, kind: EndKind) -> End {
-        End { who, kind, phase: Phase::Relay, bytes: self.bytes() }
+        End {
+            who,
+            kind,
+            phase: Phase::Relay,
+            bytes: self.bytes(),
+        }
     }
 
     /// Gives both sides up: in order, or by a reset.
     fn part(&mut self, in_order: bool) {
-        for mut stream in [self.downstream.take(), self.upstream.take()].into_iter().flatten() {
+        for mut stream in [self.downstream.take(), self.upstream.take()]
+            .into_iter()
+            .flatten()
+        {
             if !in_order {
                 stream.reset(self.reset_code);
             }
@@ -304,7 +360,9 @@ impl Relay {
     fn count(&mut self) {
         let now = self.bytes();
         if let Some(active) = self.active.as_ref().filter(|_| now != self.counted) {
-            active.counters().delivered(now.up - self.counted.up, now.down - self.counted.down);
+            active
+                .counters()
+                .delivered(now.up - self.counted.up, now.down - self.counted.down);
             self.counted = now;
         }
     }
@@ -328,7 +386,13 @@ struct Idle {
 
 impl Idle {
     const fn new(half_closed: Duration, open: Option<Duration>) -> Self {
-        Self { half_closed, open, timer: None, since: None, seen: (0, false) }
+        Self {
+            half_closed,
+            open,
+            timer: None,
+            since: None,
+            seen: (0, false),
+        }
     }
 
     /// The limit that holds now; none while an open flow may be silent.
@@ -348,7 +412,9 @@ impl Idle {
         };
         (self.since, self.seen) = (Some(since), seen);
         let deadline = since + limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);
         }
@@ -356,7 +422,8 @@ impl Idle {
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            // The timer is not moved with every byte; when it rings, it is set to what the last byte asks for.
+            // The timer is not moved with every byte; when it rings, it is set to what the last
+            // byte asks for.
             if timer.deadline() >= deadline {
                 return Poll::Ready(());
             }

@@ -1,4 +1,5 @@
-//! Ring: bytes queued in memory, in the order they came, in buffers that are taken and given back piece by piece.
+//! Ring: bytes queued in memory, in the order they came, in buffers that are taken and given back
+//! piece by piece.
 //!
 //! In:    bytes, read straight into its space or copied in.
 //! Out:   the same bytes from the front.
@@ -108,7 +109,11 @@ impl Ring {
 
     /// Puts buffers back in front, in their order.
     pub(super) fn put_back(&mut self, buffers: Vec<Buffer>) {
-        for buffer in buffers.into_iter().rev().filter(|buffer| !buffer.is_empty()) {
+        for buffer in buffers
+            .into_iter()
+            .rev()
+            .filter(|buffer| !buffer.is_empty())
+        {
             self.bytes += buffer.len();
             self.allocated += buffer.capacity();
             self.buffers.push_front(buffer);
@@ -154,9 +159,15 @@ mod tests {
         push(&mut ring, &[7; 20_000]);
         let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
         let n = ring.slices(9_000, &mut slices);
-        assert_eq!(slices[..n].iter().map(|slice| slice.len()).sum::<usize>(), 9_000);
+        assert_eq!(
+            slices[..n].iter().map(|slice| slice.len()).sum::<usize>(),
+            9_000
+        );
         let n = ring.slices(usize::MAX, &mut slices);
-        assert_eq!(slices[..n].iter().map(|slice| slice.len()).sum::<usize>(), 20_000);
+        assert_eq!(
+            slices[..n].iter().map(|slice| slice.len()).sum::<usize>(),
+            20_000
+        );
     }
 
     #[test]
@@ -169,7 +180,10 @@ mod tests {
         ring.put_back(taken);
         let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
         let n = ring.slices(usize::MAX, &mut slices);
-        let bytes: Vec<u8> = slices[..n].iter().flat_map(|slice| slice.iter().copied()).collect();
+        let bytes: Vec<u8> = slices[..n]
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
         assert_eq!(bytes, b"rstsecond");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In:    a rate that may change at any time, and the bytes that want to leave.
 //! Out:   how many of them may leave now, or how long to wait.
-//! Never: delays whoever reads the source; it stands only where bytes leave. The bucket never asks for the time itself.
+//! Never: delays whoever reads the source; it stands only where bytes leave. The bucket never asks
+//!        for the time itself.
 
 use std::fmt;
 use std::pin::Pin;
@@ -71,7 +72,8 @@ impl TokenBucket {
         Self { level: 0, at: None }
     }
 
-    /// Takes up to `wanted` bytes at `now`, at a rate in bytes per second (0: no limit). `now` never goes back.
+    /// Takes up to `wanted` bytes at `now`, at a rate in bytes per second (0: no limit). `now`
+    /// never goes back.
     pub fn take(&mut self, wanted: usize, rate: u64, now: Instant) -> Take {
         if rate == 0 || wanted == 0 {
             // What comes after a time without a limit starts with a full bucket.
@@ -98,7 +100,8 @@ impl TokenBucket {
         let full = u128::from(burst(rate)) * NANOS;
         self.level = match self.at {
             None => full,
-            Some(at) => full.min(self.level + now.saturating_duration_since(at).as_nanos() * u128::from(rate)),
+            Some(at) => full
+                .min(self.level + now.saturating_duration_since(at).as_nanos() * u128::from(rate)),
         };
         self.at = Some(now);
     }
@@ -138,11 +141,15 @@ pub struct StreamShaper {
 impl StreamShaper {
     /// Shapes one stream to a rate that may be shared and changed.
     pub const fn new(rate: Arc<Rate>) -> Self {
-        Self { rate, bucket: TokenBucket::new(), wait: None }
+        Self {
+            rate,
+            bucket: TokenBucket::new(),
+            wait: None,
+        }
     }
 
-    /// How many of `wanted` bytes may leave now, at least one. Whoever sends fewer gives the rest back.
-    /// Cancel safe. Needs a tokio runtime with time.
+    /// How many of `wanted` bytes may leave now, at least one. Whoever sends fewer gives the rest
+    /// back. Cancel safe. Needs a tokio runtime with time.
     pub fn poll_take(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<usize> {
         loop {
             if let Some(wait) = &mut self.wait {
@@ -150,9 +157,14 @@ impl StreamShaper {
                 self.wait = None;
             }
             let now = tokio::time::Instant::now();
-            match self.bucket.take(wanted, self.rate.bytes_per_second(), now.into_std()) {
+            match self
+                .bucket
+                .take(wanted, self.rate.bytes_per_second(), now.into_std())
+            {
                 Take::Advance(n) => return Poll::Ready(n),
-                Take::Wait(time) => self.wait = Some(Box::pin(tokio::time::sleep(time.min(LONGEST_WAIT)))),
+                Take::Wait(time) => {
+                    self.wait = Some(Box::pin(tokio::time::sleep(time.min(LONGEST_WAIT))))
+                }
             }
         }
     }
@@ -165,7 +177,9 @@ impl StreamShaper {
 
 impl fmt::Debug for StreamShaper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamShaper").field("rate", &self.rate).finish_non_exhaustive()
+        f.debug_struct("StreamShaper")
+            .field("rate", &self.rate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,7 +188,13 @@ mod tests {
     use super::*;
 
     /// Sends as fast as the bucket lets it for `time`, `offered` bytes at a time; what left.
-    fn run(bucket: &mut TokenBucket, rate: u64, offered: usize, start: Instant, time: Duration) -> u64 {
+    fn run(
+        bucket: &mut TokenBucket,
+        rate: u64,
+        offered: usize,
+        start: Instant,
+        time: Duration,
+    ) -> u64 {
         let (mut now, mut sent) = (start, 0);
         loop {
             match bucket.take(offered, rate, now) {
@@ -194,17 +214,28 @@ mod tests {
             for offered in [4_096, 65_536, 262_144] {
                 let mut bucket = TokenBucket::new();
                 // The first burst is meant to leave at once; what is measured is what follows.
-                let Take::Advance(_) = bucket.take(usize::MAX, rate, start) else { panic!("starts full") };
+                let Take::Advance(_) = bucket.take(usize::MAX, rate, start) else {
+                    panic!("starts full")
+                };
                 let sent = run(&mut bucket, rate, offered, start, Duration::from_secs(10));
                 let ratio = sent as f64 / (rate * 10) as f64;
-                assert!((0.98..=1.02).contains(&ratio), "rate {rate}, offered {offered}: {ratio}");
+                assert!(
+                    (0.98..=1.02).contains(&ratio),
+                    "rate {rate}, offered {offered}: {ratio}"
+                );
             }
         }
     }
 
     #[test]
     fn the_first_burst_of_a_fast_rate_is_within_the_two_percent_too() {
-        let sent = run(&mut TokenBucket::new(), 26_214_400, 65_536, Instant::now(), Duration::from_secs(10));
+        let sent = run(
+            &mut TokenBucket::new(),
+            26_214_400,
+            65_536,
+            Instant::now(),
+            Duration::from_secs(10),
+        );
         assert!((0.98..=1.02).contains(&(sent as f64 / 262_144_000.0)));
     }
 
@@ -212,11 +243,20 @@ mod tests {
     fn a_pause_earns_one_burst_and_no_more() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new();
-        assert_eq!(bucket.take(1_000_000, 100_000, start), Take::Advance(65_536));
-        assert_eq!(bucket.take(1_000_000, 100_000, start + Duration::from_secs(3600)), Take::Advance(65_536));
+        assert_eq!(
+            bucket.take(1_000_000, 100_000, start),
+            Take::Advance(65_536)
+        );
+        assert_eq!(
+            bucket.take(1_000_000, 100_000, start + Duration::from_secs(3600)),
+            Take::Advance(65_536)
+        );
         let fast = 100_000_000;
         let mut bucket = TokenBucket::new();
-        assert_eq!(bucket.take(usize::MAX, fast, start), Take::Advance(5_000_000));
+        assert_eq!(
+            bucket.take(usize::MAX, fast, start),
+            Take::Advance(5_000_000)
+        );
     }
 
     #[test]
@@ -225,9 +265,18 @@ mod tests {
         let mut bucket = TokenBucket::new();
         bucket.take(usize::MAX, 1_000_000, start);
         run(&mut bucket, 1_000_000, 4_096, start, Duration::from_secs(1));
-        let sent = run(&mut bucket, 4_000_000, 4_096, start + Duration::from_secs(1), Duration::from_secs(10));
+        let sent = run(
+            &mut bucket,
+            4_000_000,
+            4_096,
+            start + Duration::from_secs(1),
+            Duration::from_secs(10),
+        );
         assert!((0.98..=1.02).contains(&(sent as f64 / 40_000_000.0)));
-        assert_eq!(bucket.take(usize::MAX, 0, start + Duration::from_secs(20)), Take::Advance(usize::MAX));
+        assert_eq!(
+            bucket.take(usize::MAX, 0, start + Duration::from_secs(20)),
+            Take::Advance(usize::MAX)
+        );
     }
 
     #[test]
@@ -250,7 +299,10 @@ mod tests {
         while start.elapsed() < Duration::from_secs(10) {
             sent += take(65_536).await;
         }
-        assert!((0.98..=1.02).contains(&(sent as f64 / 10_000_000.0)), "{sent}");
+        assert!(
+            (0.98..=1.02).contains(&(sent as f64 / 10_000_000.0)),
+            "{sent}"
+        );
         rate.set(1);
         take(10).await;
         rate.set(0);

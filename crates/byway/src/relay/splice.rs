@@ -1,12 +1,15 @@
-//! Splice: bulk bytes of plain TCP on their way through a kernel pipe, which costs no copy and no buffer of ours.
+//! Splice: bulk bytes of plain TCP on their way through a kernel pipe, which costs no copy and no
+//! buffer of ours.
 //!
 //! In:    bytes from one TCP stream, while the pipe is empty.
 //! Out:   the same bytes to another one.
-//! Never: fills a pipe that still holds bytes (so that "would block" always has one meaning), gives a pipe back that does
-//!        (its bytes would reach somebody else), or makes more pipes than [`PIPES`] a worker.
+//! Never: fills a pipe that still holds bytes (so that "would block" always has one meaning), gives
+//!        a pipe back that does (its bytes would reach somebody else), or makes more pipes than
+//!        [`PIPES`] a worker.
 //!
-//! Whoever moves bytes decides when this is worth it: a pipe costs two system calls a turn where copying costs two too,
-//! so it pays for bodies of some 32 KiB and more. Without a pipe (descriptors ran out, all are in use) one copies.
+//! Whoever moves bytes decides when this is worth it: a pipe costs two system calls a turn where
+//! copying costs two too, so it pays for bodies of some 32 KiB and more. Without a pipe
+//! (descriptors ran out, all are in use) one copies.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,8 +48,14 @@ pub struct Splice {
 impl Splice {
     /// An empty pipe; none if there is none to be had.
     pub fn take() -> Option<Self> {
-        let duct = FREE.try_with(|free| free.borrow_mut().take()).ok().flatten()?;
-        Some(Self { duct: Some(duct), held: 0 })
+        let duct = FREE
+            .try_with(|free| free.borrow_mut().take())
+            .ok()
+            .flatten()?;
+        Some(Self {
+            duct: Some(duct),
+            held: 0,
+        })
     }
 
     /// Bytes inside.
@@ -59,19 +68,27 @@ impl Splice {
         self.held == 0
     }
 
-    /// Moves at most `most` bytes in from `source`; the pipe must be empty. As [`byway_dial::Pipe::poll_read`]: cancel safe,
-    /// `Fin` is the peer's. A stream that is no plain TCP any more reads as broken.
+    /// Moves at most `most` bytes in from `source`; the pipe must be empty. As
+    /// [`byway_dial::Pipe::poll_read`]: cancel safe, `Fin` is the peer's. A stream that is no plain
+    /// TCP any more reads as broken.
     ///
     /// # Errors
     /// What broke the source.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, source: &mut Stream, most: usize) -> Poll<Result<Read, Broken>> {
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Stream,
+        most: usize,
+    ) -> Poll<Result<Read, Broken>> {
         debug_assert!(self.is_empty());
         let (Some(duct), Some(socket)) = (&self.duct, source.tcp_to_read()) else {
             return Poll::Ready(Err(not_plain()));
         };
         loop {
             ready!(socket.poll_read_ready(cx))?;
-            match socket.try_io(Interest::READABLE, || moved_in(socket, duct, most.min(PIPE_BYTES))) {
+            match socket.try_io(Interest::READABLE, || {
+                moved_in(socket, duct, most.min(PIPE_BYTES))
+            }) {
                 Ok(0) => return Poll::Ready(Ok(Read::Fin)),
                 Ok(n) => {
                     self.held = n;
@@ -87,7 +104,11 @@ impl Splice {
     ///
     /// # Errors
     /// What broke the sink.
-    pub fn poll_drain(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<Result<usize, Broken>> {
+    pub fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Stream,
+    ) -> Poll<Result<usize, Broken>> {
         let (Some(duct), Some(socket)) = (&self.duct, sink.as_tcp()) else {
             return Poll::Ready(Err(not_plain()));
         };
@@ -115,7 +136,9 @@ impl Drop for Splice {
 }
 
 fn not_plain() -> Broken {
-    Broken::Io(std::io::Error::other("a stream that is spliced is no plain TCP any more"))
+    Broken::Io(std::io::Error::other(
+        "a stream that is spliced is no plain TCP any more",
+    ))
 }
 
 thread_local! {
@@ -135,9 +158,15 @@ pub struct Accounting {
 pub fn accounting() -> Accounting {
     let now = FREE.try_with(|free| {
         let free = free.borrow();
-        Accounting { lent: free.lent, waiting: free.waiting.len() }
+        Accounting {
+            lent: free.lent,
+            waiting: free.waiting.len(),
+        }
     });
-    now.unwrap_or(Accounting { lent: 0, waiting: 0 })
+    now.unwrap_or(Accounting {
+        lent: 0,
+        waiting: 0,
+    })
 }
 
 /// The pipes of one worker.

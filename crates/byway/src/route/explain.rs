@@ -1,9 +1,11 @@
-//! Explain: what each listener of a Plan would answer to a request, and why. The same code that live traffic meets.
+//! Explain: what each listener of a Plan would answer to a request, and why. The same code that
+//! live traffic meets.
 //!
 //! In:    a Plan and a question (URL, user).
-//! Out:   for each listener: the route or rule, the verdict, the addresses a name turns into here, and the answer on each
-//!        wire.
-//! Never: opens a connection, and never decides by itself: it calls `policy::decide` and the dialler's own check.
+//! Out:   for each listener: the route or rule, the verdict, the addresses a name turns into here,
+//!        and the answer on each wire.
+//! Never: opens a connection, and never decides by itself: it calls `policy::decide` and the
+//!        dialler's own check.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -48,7 +50,11 @@ impl Question {
         Ok(Self {
             url: url.to_owned(),
             host: crate::inbound::http1::without_port(authority).to_owned(),
-            path: if path.is_empty() { "/".into() } else { path.into() },
+            path: if path.is_empty() {
+                "/".into()
+            } else {
+                path.into()
+            },
             target,
             user: user.map(Arc::from),
         })
@@ -63,16 +69,26 @@ pub fn explain(plan: Plan, question: &Question) -> String {
         let verdict = match &listener.role {
             Role::Edge(edge) => explain_edge(&plan, listener, edge, question),
             Role::Egress(_) => explain_egress(&plan, listener, question),
-            Role::Forward(forward) => format!("  every connection leads to {}, whatever it asks for\n", forward.to),
+            Role::Forward(forward) => format!(
+                "  every connection leads to {}, whatever it asks for\n",
+                forward.to
+            ),
             Role::Link(link) => match &link.serves {
                 Serves::Exit(_) => explain_egress(&plan, listener, question),
                 Serves::Services { .. } => "  takes links of agents, and no request\n".to_owned(),
             },
-            Role::Metrics => "  answers GET /metrics and GET /healthz, and nothing else\n".to_owned(),
+            Role::Metrics => {
+                "  answers GET /metrics and GET /healthz, and nothing else\n".to_owned()
+            }
             Role::Exposed(_) | Role::Joined(_) => String::new(),
         };
         // Writing to a String does not fail.
-        let _ = write!(text, "\n{} on {}\n{verdict}", role_name(&listener.role), listener.bind);
+        let _ = write!(
+            text,
+            "\n{} on {}\n{verdict}",
+            role_name(&listener.role),
+            listener.bind
+        );
     }
     text
 }
@@ -96,21 +112,40 @@ fn inquiry<'a>(
     own: &'a Arc<[std::net::SocketAddr]>,
     ask: Ask<'a>,
 ) -> Inquiry<'a> {
-    Inquiry { plan, role: &listener.role, peer: None, user: question.user.as_ref(), own, ask }
+    Inquiry {
+        plan,
+        role: &listener.role,
+        peer: None,
+        user: question.user.as_ref(),
+        own,
+        ask,
+    }
 }
 
-fn explain_edge(plan: &Arc<Plan>, listener: &ListenerPlan, edge: &EdgePlan, question: &Question) -> String {
+fn explain_edge(
+    plan: &Arc<Plan>,
+    listener: &ListenerPlan,
+    edge: &EdgePlan,
+    question: &Question,
+) -> String {
     let own = Arc::from([]);
-    let decided = path::canonical(question.path.as_bytes(), edge.reject_empty_segments).and_then(|path| {
-        let ask = Ask::Request { host: &question.host, path: &path };
-        policy::decide(&inquiry(plan, listener, question, &own, ask))
-    });
+    let decided =
+        path::canonical(question.path.as_bytes(), edge.reject_empty_segments).and_then(|path| {
+            let ask = Ask::Request {
+                host: &question.host,
+                path: &path,
+            };
+            policy::decide(&inquiry(plan, listener, question, &own, ask))
+        });
     match decided {
         Err(fault) => refusal(&fault),
         Ok(allowed) => {
             let mut text = format!("  allowed by {}\n", allowed.because());
             if let Outbound::Service(name) = allowed.outbound() {
-                let _ = writeln!(text, "  sent to the agent that exposes the {name}, if there is one");
+                let _ = writeln!(
+                    text,
+                    "  sent to the agent that exposes the {name}, if there is one"
+                );
             }
             if let Outbound::Pooled(route) = allowed.outbound() {
                 for upstream in &route.upstreams {
@@ -124,19 +159,30 @@ fn explain_edge(plan: &Arc<Plan>, listener: &ListenerPlan, edge: &EdgePlan, ques
 
 fn explain_egress(plan: &Arc<Plan>, listener: &ListenerPlan, question: &Question) -> String {
     let own = own_addresses(plan);
-    match policy::decide(&inquiry(plan, listener, question, &own, Ask::Target(&question.target))) {
+    match policy::decide(&inquiry(
+        plan,
+        listener,
+        question,
+        &own,
+        Ask::Target(&question.target),
+    )) {
         Err(fault) => refusal(&fault),
         Ok(allowed) => {
             let way = way_out(plan, &allowed);
             match way {
                 Ok(way) => format!("  allowed by {}\n{way}", allowed.because()),
-                Err(fault) => format!("  the name is allowed by {}, but:\n{}", allowed.because(), refusal(&fault)),
+                Err(fault) => format!(
+                    "  the name is allowed by {}, but:\n{}",
+                    allowed.because(),
+                    refusal(&fault)
+                ),
             }
         }
     }
 }
 
-/// Where an allowed stream would be opened; a name is resolved and every address checked, as the dialler does.
+/// Where an allowed stream would be opened; a name is resolved and every address checked, as the
+/// dialler does.
 fn way_out(plan: &Plan, allowed: &Allowed) -> Result<String, Fault> {
     match allowed.outbound() {
         Outbound::Via(parent, target) => Ok(format!("  {target} is sent to the parent {parent}\n")),
@@ -146,25 +192,46 @@ fn way_out(plan: &Plan, allowed: &Allowed) -> Result<String, Fault> {
         )),
         Outbound::Direct(target) => {
             let addresses = checked_addresses(plan, target, allowed)?;
-            Ok(addresses.iter().map(|address| format!("  {target} is dialled at {address}\n")).collect())
+            Ok(addresses
+                .iter()
+                .map(|address| format!("  {target} is dialled at {address}\n"))
+                .collect())
         }
     }
 }
 
-fn checked_addresses(plan: &Plan, target: &Target, allowed: &Allowed) -> Result<Vec<String>, Fault> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Fault::new(crate::fault::Who::Us, crate::fault::Kind::Internal, format!("no runtime: {error}"))
-    })?;
+fn checked_addresses(
+    plan: &Plan,
+    target: &Target,
+    allowed: &Allowed,
+) -> Result<Vec<String>, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Fault::new(
+                crate::fault::Who::Us,
+                crate::fault::Kind::Internal,
+                format!("no runtime: {error}"),
+            )
+        })?;
     let resolver = crate::node::resolver(plan, runtime.handle());
-    let dialler: Dialler = crate::node::dialler(plan, resolver).on_behalf_of(allowed.asker().clone());
+    let dialler: Dialler =
+        crate::node::dialler(plan, resolver).on_behalf_of(allowed.asker().clone());
     let checked = runtime.block_on(dialler.addresses(target, allowed.rules()));
     let checked = checked.map_err(|error| Fault::dialling(target, error))?;
-    Ok(checked.iter().map(|address| address.addr().to_string()).collect())
+    Ok(checked
+        .iter()
+        .map(|address| address.addr().to_string())
+        .collect())
 }
 
 /// The addresses that the node would listen on, as far as the Plan fixes their ports.
 fn own_addresses(plan: &Plan) -> Arc<[std::net::SocketAddr]> {
-    plan.listeners.iter().filter_map(|listener| crate::node::tcp_address(&listener.bind)).collect()
+    plan.listeners
+        .iter()
+        .filter_map(|listener| crate::node::tcp_address(&listener.bind))
+        .collect()
 }
 
 fn refusal(fault: &Fault) -> String {
@@ -185,13 +252,21 @@ mod tests {
     fn questions_are_read_in_every_form_people_type() {
         for (url, target, path) in [
             ("https://10.0.0.5/", "10.0.0.5:443", "/"),
-            ("http://app.example.com/api?x=1", "app.example.com:80", "/api"),
+            (
+                "http://app.example.com/api?x=1",
+                "app.example.com:80",
+                "/api",
+            ),
             ("http://app.example.com:8080", "app.example.com:8080", "/"),
             ("example.com:443", "example.com:443", "/"),
             ("http://[::1]:80/a", "[::1]:80", "/a"),
         ] {
             let question = Question::parse(url, None).unwrap();
-            assert_eq!((question.target.to_string().as_str(), question.path.as_str()), (target, path), "{url}");
+            assert_eq!(
+                (question.target.to_string().as_str(), question.path.as_str()),
+                (target, path),
+                "{url}"
+            );
         }
         assert!(Question::parse("example.com", None).is_err());
     }

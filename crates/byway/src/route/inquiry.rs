@@ -1,4 +1,5 @@
-//! Inquiry: what an inbound has understood of a connection or of a request, before anything was decided.
+//! Inquiry: what an inbound has understood of a connection or of a request, before anything was
+//! decided.
 //!
 //! In:    the Plan in force, the listener's role, the peer, the user, and what is asked for.
 //! Out:   the one argument of `policy::decide`.

@@ -1,26 +1,32 @@
 //! Policy: the only maker of `Allowed`.
 //!
 //! In:    an `Inquiry`.
-//! Out:   `Allowed`, with the outbound, the limits and the address rules inside; or the `Fault` to answer with.
-//! Never: resolves a name. Names are judged as names here; the dialler judges each address that a name turns into, under
-//!        the address rules that `Allowed` carries.
+//! Out:   `Allowed`, with the outbound, the limits and the address rules inside; or the `Fault` to
+//!        answer with.
+//! Never: resolves a name. Names are judged as names here; the dialler judges each address that a
+//!        name turns into, under the address rules that `Allowed` carries.
 //!
 //! How the rules of an egress are read. First match wins, in written order:
 //! 1. A rule concerns an inquiry if its ports and its users (empty = all) do.
-//! 2. It matches if the target's name is among its hosts or under its suffixes, or if the target is a literal address
-//!    inside its CIDRs; a rule with none of the three matches everything that it concerns.
+//! 2. It matches if the target's name is among its hosts or under its suffixes, or if the target is
+//!    a literal address inside its CIDRs; a rule with none of the three matches everything that it
+//!    concerns.
 //! 3. Nothing matched: the listener's default.
 //!
-//! Then every address, literal or resolved, is judged by the CIDR rules in order, and after them by the guard
-//! (loopback, private, link-local, metadata, …). Only an `allow` rule with a CIDR opens what the guard denies: a name
-//! that is allowed may still not lead inside, and a CIDR that is sent to a parent opens nothing here. The guard also holds for
-//! what is sent to a parent, where only the CIDRs of the `via` rule that sends it open anything. Port 25 is closed
-//! unless the `allow` or `via` rule that matches names the port by its own number; a range does not.
+//! Then every address, literal or resolved, is judged by the CIDR rules in order, and after them by
+//! the guard (loopback, private, link-local, metadata, …). Only an `allow` rule with a CIDR opens
+//! what the guard denies: a name that is allowed may still not lead inside, and a CIDR that is sent
+//! to a parent opens nothing here. The guard also holds for what is sent to a parent, where only
+//! the CIDRs of the `via` rule that sends it open anything. Port 25 is closed unless the `allow` or
+//! `via` rule that matches names the port by its own number; a range does not.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
-use byway_dial::{AddressRule, AddressRules, Asker, DialError, HostName, Target, closed_port, names_port, peer_text};
+use byway_dial::{
+    AddressRule, AddressRules, Asker, DialError, HostName, Target, closed_port, names_port,
+    peer_text,
+};
 use byway_link::Name;
 use ipnet::IpNet;
 
@@ -28,11 +34,13 @@ use super::inquiry::{Ask, Inquiry};
 use super::table;
 use crate::config::Rate;
 use crate::config::{
-    Action, EdgePlan, EgressPlan, LimitsPlan, ParentPlan, Plan, Role, RoutePlan, Rule, Serves, Verdict,
+    Action, EdgePlan, EgressPlan, LimitsPlan, ParentPlan, Plan, Role, RoutePlan, Rule, Serves,
+    Verdict,
 };
 use crate::fault::{Fault, Kind, Who};
 
-/// Proof that policy said yes to an inquiry. Only this module can make one, and nothing opens a stream without one.
+/// Proof that policy said yes to an inquiry. Only this module can make one, and nothing opens a
+/// stream without one.
 #[must_use]
 #[derive(Clone)]
 pub struct Allowed {
@@ -143,32 +151,50 @@ impl Allowed {
 /// Judges an inquiry.
 ///
 /// # Errors
-/// `NoRoute` (404) when no route matches, `Denied` (403) when a rule, the default or the guard refuses.
+/// `NoRoute` (404) when no route matches, `Denied` (403) when a rule, the default or the guard
+/// refuses.
 pub fn decide(inquiry: &Inquiry<'_>) -> Result<Allowed, Fault> {
     match (inquiry.role, inquiry.ask) {
         (Role::Edge(edge), Ask::Request { host, path }) => decide_edge(inquiry, edge, host, path),
         (Role::Egress(egress), Ask::Target(target)) => decide_egress(inquiry, egress, target),
-        (Role::Forward(forward), Ask::Fixed) => {
-            Ok(plain(inquiry, Outbound::Direct(forward.to.clone()), Because::Fixed))
-        }
-        (Role::Exposed(name), Ask::Fixed) => Ok(plain(inquiry, Outbound::Service(name.clone()), Because::Fixed)),
-        (Role::Joined(_), Ask::Service(service)) => {
-            Ok(plain(inquiry, Outbound::Direct(service.to.clone()), Because::Fixed))
-        }
+        (Role::Forward(forward), Ask::Fixed) => Ok(plain(
+            inquiry,
+            Outbound::Direct(forward.to.clone()),
+            Because::Fixed,
+        )),
+        (Role::Exposed(name), Ask::Fixed) => Ok(plain(
+            inquiry,
+            Outbound::Service(name.clone()),
+            Because::Fixed,
+        )),
+        (Role::Joined(_), Ask::Service(service)) => Ok(plain(
+            inquiry,
+            Outbound::Direct(service.to.clone()),
+            Because::Fixed,
+        )),
         (Role::Link(link), Ask::Target(target)) => match &link.serves {
             Serves::Exit(egress) => decide_egress(inquiry, egress, target),
-            Serves::Services { .. } => {
-                Err(denied("this node exposes services; it dials nothing for those that join it"))
-            }
+            Serves::Services { .. } => Err(denied(
+                "this node exposes services; it dials nothing for those that join it",
+            )),
         },
-        (Role::Joined(_), Ask::Target(_)) => {
-            Err(denied("this node asked to be reached for its own services; it dials nothing else for the other side"))
-        }
-        _ => Err(Fault::new(Who::Us, Kind::Internal, "this listener cannot serve this kind of inquiry")),
+        (Role::Joined(_), Ask::Target(_)) => Err(denied(
+            "this node asked to be reached for its own services; it dials nothing else for the other side",
+        )),
+        _ => Err(Fault::new(
+            Who::Us,
+            Kind::Internal,
+            "this listener cannot serve this kind of inquiry",
+        )),
     }
 }
 
-fn decide_edge(inquiry: &Inquiry<'_>, edge: &EdgePlan, host: &str, path: &str) -> Result<Allowed, Fault> {
+fn decide_edge(
+    inquiry: &Inquiry<'_>,
+    edge: &EdgePlan,
+    host: &str,
+    path: &str,
+) -> Result<Allowed, Fault> {
     if let Some(name) = exposed_name(edge, host) {
         let because = Because::Route(host.to_ascii_lowercase().into());
         return Ok(plain(inquiry, Outbound::Service(name), because));
@@ -184,11 +210,15 @@ fn decide_edge(inquiry: &Inquiry<'_>, edge: &EdgePlan, host: &str, path: &str) -
     Ok(plain(inquiry, Outbound::Pooled(Arc::clone(route)), because))
 }
 
-/// `NAME.DOMAIN`, one label deep, on the HTTP listener of a `[[serve]]`. Whether anybody has it, the outbound knows.
+/// `NAME.DOMAIN`, one label deep, on the HTTP listener of a `[[serve]]`. Whether anybody has it,
+/// the outbound knows.
 fn exposed_name(edge: &EdgePlan, host: &str) -> Option<Name> {
     let domain = edge.domain.as_ref()?;
     let host: HostName = host.parse().ok()?;
-    let label = host.as_str().strip_suffix(domain.as_str())?.strip_suffix('.')?;
+    let label = host
+        .as_str()
+        .strip_suffix(domain.as_str())?
+        .strip_suffix('.')?;
     (!label.is_empty() && !label.contains('.')).then(|| Name::Http(host.as_str().to_owned()))
 }
 
@@ -209,21 +239,55 @@ fn plain(inquiry: &Inquiry<'_>, outbound: Outbound, because: Because) -> Allowed
 /// What an operator wrote down is dialled wherever it leads.
 static OPEN: LazyLock<Arc<AddressRules>> = LazyLock::new(|| Arc::new(AddressRules::open()));
 
-fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) -> Result<Allowed, Fault> {
+fn decide_egress(
+    inquiry: &Inquiry<'_>,
+    egress: &EgressPlan,
+    target: &Target,
+) -> Result<Allowed, Fault> {
     if matches!(target, Target::Unix(_)) {
         return Err(denied("an egress does not lead to Unix sockets"));
     }
-    let matched = egress.rules.iter().find_map(|rule| Match::of(rule, target, inquiry.user).map(|how| (rule, how)));
-    let because = matched.as_ref().map_or(Because::Default, |(rule, _)| Because::Rule(rule.number));
+    let matched = egress
+        .rules
+        .iter()
+        .find_map(|rule| Match::of(rule, target, inquiry.user).map(|how| (rule, how)));
+    let because = matched
+        .as_ref()
+        .map_or(Because::Default, |(rule, _)| Because::Rule(rule.number));
     let mut outbound = match matched {
-        Some((Rule { action: Action::Deny, number, .. }, _)) => {
+        Some((
+            Rule {
+                action: Action::Deny,
+                number,
+                ..
+            },
+            _,
+        )) => {
             return Err(denied(format!("{target} is refused by rule {number}")));
         }
-        Some((Rule { action: Action::Via(parent), number, .. }, how)) => via(parent, *number, how, target)?,
-        Some((Rule { action: Action::Allow, .. }, _)) => out(egress, target),
-        // A name may still turn into an address that a CIDR rule allows; the address rules decide that.
-        None if egress.default == Verdict::Deny && !may_be_opened_by_address(egress, inquiry, target) => {
-            return Err(denied(format!("{target} is refused: no rule allows it, and the default is deny")));
+        Some((
+            Rule {
+                action: Action::Via(parent),
+                number,
+                ..
+            },
+            how,
+        )) => via(parent, *number, how, target)?,
+        Some((
+            Rule {
+                action: Action::Allow,
+                ..
+            },
+            _,
+        )) => out(egress, target),
+        // A name may still turn into an address that a CIDR rule allows; the address rules decide
+        // that.
+        None if egress.default == Verdict::Deny
+            && !may_be_opened_by_address(egress, inquiry, target) =>
+        {
+            return Err(denied(format!(
+                "{target} is refused: no rule allows it, and the default is deny"
+            )));
         }
         None => out(egress, target),
     };
@@ -232,8 +296,15 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
         _ => None,
     };
     let allowed_by_rule = matches!(because, Because::Rule(_));
-    let mut rules = address_rules(egress, inquiry, via, allowed_by_rule || egress.default == Verdict::Allow);
-    rules.opened_port = target.port().filter(|port| opens_port(egress, &because, *port));
+    let mut rules = address_rules(
+        egress,
+        inquiry,
+        via,
+        allowed_by_rule || egress.default == Verdict::Allow,
+    );
+    rules.opened_port = target
+        .port()
+        .filter(|port| opens_port(egress, &because, *port));
     if let Target::Host { port, .. } = target
         && rules.keeps_port(*port)
         && !(via.is_none() && may_open_port_by_address(egress, inquiry, target))
@@ -242,12 +313,14 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
     }
     if let Target::Addr(addr) = target {
         let checked = rules.check(*addr).map_err(DialError::from)?.addr();
-        // A parent gets the address in the form that was checked: its own rules may read another form in another way.
+        // A parent gets the address in the form that was checked: its own rules may read another
+        // form in another way.
         if let Outbound::Via(_, target) = &mut outbound {
             *target = Target::Addr(checked);
         }
     }
-    // Slow readers' bytes are parked where the target is dialled: what is not read yet need not cross the link either.
+    // Slow readers' bytes are parked where the target is dialled: what is not read yet need not
+    // cross the link either.
     let spill = egress.spill && !matches!(outbound, Outbound::Exit(..));
     Ok(Allowed {
         plan: Arc::clone(inquiry.plan),
@@ -261,7 +334,8 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
     })
 }
 
-/// Whose share of running look-ups a target named by a stranger counts against: the user's, else the address's.
+/// Whose share of running look-ups a target named by a stranger counts against: the user's, else
+/// the address's.
 fn asker(inquiry: &Inquiry<'_>) -> Asker {
     match (inquiry.user, inquiry.peer) {
         (Some(user), _) => Asker::User(Arc::clone(user)),
@@ -324,14 +398,18 @@ fn may_be_opened_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: 
     egress.exit.is_none()
         && matches!(target, Target::Host { .. })
         && egress.rules.iter().any(|rule| {
-            matches!(rule.action, Action::Allow) && !rule.cidrs.is_empty() && concerns(rule, target, inquiry.user)
+            matches!(rule.action, Action::Allow)
+                && !rule.cidrs.is_empty()
+                && concerns(rule, target, inquiry.user)
         })
 }
 
-/// Whether the rule that decided names `port`: a port that is closed by default is opened by its own number only, and
-/// not by a range.
+/// Whether the rule that decided names `port`: a port that is closed by default is opened by its
+/// own number only, and not by a range.
 fn opens_port(egress: &EgressPlan, because: &Because, port: u16) -> bool {
-    let Because::Rule(number) = because else { return false };
+    let Because::Rule(number) = because else {
+        return false;
+    };
     let decided = egress.rules.iter().find(|rule| rule.number == *number);
     decided.is_some_and(|rule| names_port(&rule.ports, port))
 }
@@ -340,13 +418,21 @@ fn opens_port(egress: &EgressPlan, because: &Because, port: u16) -> bool {
 fn may_open_port_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: &Target) -> bool {
     let port = target.port().unwrap_or_default();
     egress.rules.iter().any(|rule| {
-        let opens = matches!(rule.action, Action::Allow) && !rule.cidrs.is_empty() && names_port(&rule.ports, port);
+        let opens = matches!(rule.action, Action::Allow)
+            && !rule.cidrs.is_empty()
+            && names_port(&rule.ports, port);
         opens && concerns(rule, target, inquiry.user)
     })
 }
 
-/// A parent that is no Byway resolves by itself, under no rules of ours: only a rule that names the host may send one.
-fn via(parent: &Arc<ParentPlan>, number: usize, how: Match, target: &Target) -> Result<Outbound, Fault> {
+/// A parent that is no Byway resolves by itself, under no rules of ours: only a rule that names the
+/// host may send one.
+fn via(
+    parent: &Arc<ParentPlan>,
+    number: usize,
+    how: Match,
+    target: &Target,
+) -> Result<Outbound, Fault> {
     match (target, how) {
         (Target::Host { name, .. }, Match::Everything) => Err(denied(format!(
             "rule {number} sends everything to {}, but a name is sent to a parent only by a rule that names it: add \
@@ -357,21 +443,22 @@ fn via(parent: &Arc<ParentPlan>, number: usize, how: Match, target: &Target) -> 
     }
 }
 
-/// The CIDR rules that concern this user, in order; ports are judged by the dialler, address by address.
+/// The CIDR rules that concern this user, in order; ports are judged by the dialler, address by
+/// address.
 ///
-/// Only an `allow` rule opens an address that is dialled from here. The networks of a `via` rule say which literal
-/// addresses are sent to its parent, and open those alone: `via` is the number of the rule that sends this target. What
-/// an `allow` rule opens for this node stays closed for what is sent to a parent, which is in another network.
+/// Only an `allow` rule opens an address that is dialled from here. The networks of a `via` rule
+/// say which literal addresses are sent to its parent, and open those alone: `via` is the number of
+/// the rule that sends this target. What an `allow` rule opens for this node stays closed for what
+/// is sent to a parent, which is in another network.
 fn address_rules(
     egress: &EgressPlan,
     inquiry: &Inquiry<'_>,
     via: Option<usize>,
     otherwise_allow: bool,
 ) -> AddressRules {
-    let concerning = egress
-        .rules
-        .iter()
-        .filter(|rule| rule.users.is_empty() || inquiry.user.is_some_and(|user| rule.users.contains(user)));
+    let concerning = egress.rules.iter().filter(|rule| {
+        rule.users.is_empty() || inquiry.user.is_some_and(|user| rule.users.contains(user))
+    });
     let rules = concerning.filter_map(|rule| {
         let allow = match rule.action {
             Action::Allow if via.is_none() => true,
@@ -386,10 +473,21 @@ fn address_rules(
             number: rule.number,
         }))
     });
-    // What a desk sends to its exit meets the guard there, and only the desk's rules here. A parent has no guard of ours.
+    // What a desk sends to its exit meets the guard there, and only the desk's rules here. A parent
+    // has no guard of ours.
     let guard = egress.exit.is_none() || via.is_some();
-    let own = if guard { Arc::clone(inquiry.own) } else { Arc::from([]) };
-    AddressRules { rules: rules.flatten().collect(), guard, otherwise_allow, own, opened_port: None }
+    let own = if guard {
+        Arc::clone(inquiry.own)
+    } else {
+        Arc::from([])
+    };
+    AddressRules {
+        rules: rules.flatten().collect(),
+        guard,
+        otherwise_allow,
+        own,
+        opened_port: None,
+    }
 }
 
 fn denied(detail: impl Into<std::borrow::Cow<'static, str>>) -> Fault {

@@ -1,6 +1,7 @@
 //! Browser: a real page in Chromium, by every way to its origin.
 //!
-//! In:    `cargo test -p byway --test browser -- --ignored`; needs root, unshare(1), `ip`, and Chromium.
+//! In:    `cargo test -p byway --test browser -- --ignored`; needs root, unshare(1), `ip`, and
+//!        Chromium.
 //! Out:   what the page saw of its page, a WebSocket, server-sent events and an upload.
 //! Never: reaches a network: it runs in a namespace that has loopback alone.
 //!
@@ -28,14 +29,34 @@ fn a_page_in_chromium_works_through_every_way_in() {
     }
     let script = "ip link set lo up && exec \"$0\" \"$@\"";
     let ran = Command::new("unshare")
-        .args(["--net", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", script])
+        .args([
+            "--net",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-c",
+            script,
+        ])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "a_page_in_chromium_works_through_every_way_in", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "a_page_in_chromium_works_through_every_way_in",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(INSIDE, "1")
         .output()
         .expect("unshare(1) is needed for this test");
-    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-    assert!(ran.status.success() && out.contains("1 passed"), "{out}{err}");
+    let (out, err) = (
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr),
+    );
+    assert!(
+        ran.status.success() && out.contains("1 passed"),
+        "{out}{err}"
+    );
     eprintln!("{err}");
 }
 
@@ -44,43 +65,96 @@ fn every_way() {
     let to = origin.address().to_string();
 
     let edge = Program::start(BYWAY, &["edge", "--from", ANY, "--to", &to]);
-    visit("the edge", &origin, &format!("http://{}/", edge.address()), &[]);
+    visit(
+        "the edge",
+        &origin,
+        &format!("http://{}/", edge.address()),
+        &[],
+    );
 
-    let server = ["serve", "--listen", ANY, "--http", ANY, "--domain", "t.localhost", "--advertise", "127.0.0.1"];
+    let server = [
+        "serve",
+        "--listen",
+        ANY,
+        "--http",
+        ANY,
+        "--domain",
+        "t.localhost",
+        "--advertise",
+        "127.0.0.1",
+    ];
     let server = Program::start(BYWAY, &server);
     let join = server.wait_for_stdout("join by1.").split_off("join ".len());
     for carrier in ["quic", "tls"] {
-        let agent = Program::start(BYWAY, &["http", &to, "--name", carrier, "--join", &join, "--carrier", carrier]);
+        let agent = Program::start(
+            BYWAY,
+            &[
+                "http",
+                &to,
+                "--name",
+                carrier,
+                "--join",
+                &join,
+                "--carrier",
+                carrier,
+            ],
+        );
         let url = agent.wait_for_stdout("http://");
         visit(&format!("a service over {carrier}"), &origin, &url, &[]);
     }
 
     // Without the second option Chromium uses no proxy for loopback.
-    let proxied = |proxy: &str| [format!("--proxy-server={proxy}"), "--proxy-bypass-list=<-loopback>".to_owned()];
+    let proxied = |proxy: &str| {
+        [
+            format!("--proxy-server={proxy}"),
+            "--proxy-bypass-list=<-loopback>".to_owned(),
+        ]
+    };
     let url = format!("http://{to}/");
     let open = ["--allow", "127.0.0.0/8"];
     let egress = Program::start(BYWAY, &[&["proxy", "--listen", ANY][..], &open].concat());
     for scheme in ["http", "socks5"] {
         let proxy = format!("{scheme}://{}", egress.address());
-        visit(&format!("the egress as {scheme}"), &origin, &url, &proxied(&proxy));
+        visit(
+            &format!("the egress as {scheme}"),
+            &origin,
+            &url,
+            &proxied(&proxy),
+        );
     }
-    let exit = Program::start(BYWAY, &[&["proxy", "serve", "--listen", ANY][..], &open].concat());
+    let exit = Program::start(
+        BYWAY,
+        &[&["proxy", "serve", "--listen", ANY][..], &open].concat(),
+    );
     let join = exit.wait_for_stdout("join by1.").split_off("join ".len());
     let desk = Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY]);
-    visit("a desk and an exit", &origin, &url, &proxied(&format!("socks5://{}", desk.address())));
+    visit(
+        "a desk and an exit",
+        &origin,
+        &url,
+        &proxied(&format!("socks5://{}", desk.address())),
+    );
 }
 
 /// Opens the page, and compares what it reports to its origin.
 #[track_caller]
 fn visit(way: &str, origin: &Origin, url: &str, more: &[String]) {
-    let reported =
-        || origin.requests().into_iter().filter(|request| request.target() == site::RESULT).collect::<Vec<_>>();
+    let reported = || {
+        origin
+            .requests()
+            .into_iter()
+            .filter(|request| request.target() == site::RESULT)
+            .collect::<Vec<_>>()
+    };
     let before = reported().len();
     let profile = tempfile::tempdir().unwrap();
     let mut chromium = Chromium::start(profile.path(), url, more);
     let mut report = None;
     byway_testkit::eventually(&format!("the page reports, through {way}"), || {
-        assert!(chromium.is_running(), "Chromium has ended before its page has reported, through {way}");
+        assert!(
+            chromium.is_running(),
+            "Chromium has ended before its page has reported, through {way}"
+        );
         report = reported().get(before).map(|request| request.text());
         report.is_some()
     });
@@ -95,9 +169,22 @@ impl Chromium {
     fn start(profile: &std::path::Path, url: &str, more: &[String]) -> Self {
         let child = Command::new("chromium")
             // Root has no sandbox; there is no GPU and perhaps a small /dev/shm.
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-            .args(["--no-first-run", "--disable-background-networking", "--disable-component-update"])
-            .args(["--disable-sync", "--disable-default-apps", "--disable-extensions"])
+            .args([
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+            ])
+            .args([
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+            ])
+            .args([
+                "--disable-sync",
+                "--disable-default-apps",
+                "--disable-extensions",
+            ])
             .arg(format!("--user-data-dir={}", profile.display()))
             .args(more)
             .arg(url)

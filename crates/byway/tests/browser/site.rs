@@ -1,7 +1,8 @@
 //! Site: an origin with a page that tries what browsers do, and reports what it saw.
 //!
 //! In:    the requests of the page.
-//! Out:   the page, an echo over a WebSocket, events that wait for each other, the sum of an upload.
+//! Out:   the page, an echo over a WebSocket, events that wait for each other, the sum of an
+//!        upload.
 //! Never: a WebSocket message longer than 125 bytes, or a fragment: the page sends none.
 
 use std::sync::Arc;
@@ -94,7 +95,10 @@ pub(crate) fn origin() -> Origin {
                 "/events" => events(visitor, &seen),
                 RESULT => drop(visitor.send(origin::ok(""))),
                 _ => {
-                    if let Some(event) = target.strip_prefix("/seen/").and_then(|event| event.parse().ok()) {
+                    if let Some(event) = target
+                        .strip_prefix("/seen/")
+                        .and_then(|event| event.parse().ok())
+                    {
                         *seen.event.lock() = event;
                         seen.more.notify_all();
                     }
@@ -115,10 +119,13 @@ fn next(visitor: &mut Served) -> Option<Message> {
     Some(request)
 }
 
-/// Each event waits until the page has seen the one before: a proxy that holds events back would end the test.
+/// Each event waits until the page has seen the one before: a proxy that holds events back would
+/// end the test.
 fn events(visitor: &mut Served, seen: &Seen) {
     *seen.event.lock() = 0;
-    visitor.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+    visitor.send(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
     for event in 1..=EVENTS {
         let text = format!("data: {event}\n\n");
         if !visitor.try_send(format!("{:x}\r\n{text}\r\n", text.len())) {
@@ -149,7 +156,10 @@ fn websocket(visitor: &mut Served, request: &Message) {
         let length = usize::from(head[1] & 0x7f);
         let mask = visitor.exactly(4);
         let data = visitor.exactly(length);
-        let data = data.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+        let data = data
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask);
         let echo: Vec<u8> = [head[0], length as u8].into_iter().chain(data).collect();
         // A close is echoed as any frame.
         if !visitor.try_send(&echo) || head[0] & 0x0f == 8 {

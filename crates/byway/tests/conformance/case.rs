@@ -1,15 +1,20 @@
-//! Case: one row of the table: what is sent, by whom, and what RFC 9110 or 9112 says must become of it.
+//! Case: one row of the table: what is sent, by whom, and what RFC 9110 or 9112 says must become of
+//! it.
 //!
-//! In:    bytes.   Out:   a verdict on what was seen at both ends.   Never: the program's own codec.
+//! In:    bytes.
+//! Out:   a verdict on what was seen at both ends.
+//! Never: the program's own codec.
 
 /// What must become of a request, or of a response.
 #[derive(Clone, Copy)]
 pub(crate) enum Must {
     /// An answer of 4xx or 5xx (or none), nothing at the origin, and no request behind it served.
     Refuse,
-    /// An answer of 4xx or 5xx and nothing at the origin; the connection may go on, as its boundary is known.
+    /// An answer of 4xx or 5xx and nothing at the origin; the connection may go on, as its boundary
+    /// is known.
     Decline,
-    /// Served, and every text of the first list stands in what the origin got, none of the second does.
+    /// Served, and every text of the first list stands in what the origin got, none of the second
+    /// does.
     Forward(&'static [&'static str], &'static [&'static str]),
     /// Either of the two: the RFC allows both, and a third thing would be wrong.
     ForwardOrRefuse(&'static [&'static str], &'static [&'static str]),
@@ -51,23 +56,34 @@ impl Case {
     /// `Err` says what is wrong.
     pub(crate) fn judge(&self, seen: &Seen) -> Result<(), String> {
         // The answer to the request behind is the last one, and no part of this row.
-        let behind = seen.answer.rfind("HTTP/1.").filter(|_| seen.went_on).unwrap_or(seen.answer.len());
+        let behind = seen
+            .answer
+            .rfind("HTTP/1.")
+            .filter(|_| seen.went_on)
+            .unwrap_or(seen.answer.len());
         let answer = &seen.answer[..behind];
         if self.request.contains("Connection: close") && seen.went_on {
             return Err("the connection went on behind close".into());
         }
         if seen.forwarded.len() > 1 {
-            return Err(format!("{} requests reached the origin", seen.forwarded.len()));
+            return Err(format!(
+                "{} requests reached the origin",
+                seen.forwarded.len()
+            ));
         }
         let status = status(answer);
         let refused = seen.forwarded.is_empty() && (status >= 400 || status == 0);
         match self.must {
-            Must::Refuse if !refused => Err(format!("not refused: {status}, {} forwarded", seen.forwarded.len())),
+            Must::Refuse if !refused => Err(format!(
+                "not refused: {status}, {} forwarded",
+                seen.forwarded.len()
+            )),
             Must::Refuse if seen.went_on => Err("refused, and the connection went on".into()),
             Must::Refuse => Ok(()),
-            Must::Decline if status == 0 || !refused => {
-                Err(format!("not declined: {status}, {} forwarded", seen.forwarded.len()))
-            }
+            Must::Decline if status == 0 || !refused => Err(format!(
+                "not declined: {status}, {} forwarded",
+                seen.forwarded.len()
+            )),
             Must::Decline => Ok(()),
             Must::ForwardOrRefuse(..) if refused => Ok(()),
             Must::Forward(with, without) | Must::ForwardOrRefuse(with, without) => {
@@ -75,7 +91,11 @@ impl Case {
                     return Err(format!("not forwarded: {status}"));
                 };
                 texts("at the origin", forwarded, with, without)?;
-                if status >= 400 || status == 0 { Err(format!("forwarded, and answered {status}")) } else { Ok(()) }
+                if status >= 400 || status == 0 {
+                    Err(format!("forwarded, and answered {status}"))
+                } else {
+                    Ok(())
+                }
             }
             Must::Answer(with, without) => {
                 if !seen.forwarded.is_empty() {
@@ -87,7 +107,11 @@ impl Case {
             Must::PassOrDistrust(with, without) => texts("in the answer", answer, with, without),
             Must::Pass(with, without) => {
                 texts("in the answer", answer, with, without)?;
-                if seen.went_on { Ok(()) } else { Err("the connection did not go on".into()) }
+                if seen.went_on {
+                    Ok(())
+                } else {
+                    Err("the connection did not go on".into())
+                }
             }
             // Without its length or its last chunk, and closed: no client takes it for whole.
             Must::Distrust if !seen.went_on && is_cut(answer) => Ok(()),
@@ -99,10 +123,16 @@ impl Case {
 /// Names of fields and their colons are compared without regard to case.
 fn texts(place: &str, all: &str, with: &[&str], without: &[&str]) -> Result<(), String> {
     let all = all.to_ascii_lowercase();
-    if let Some(missing) = with.iter().find(|text| !all.contains(&text.to_ascii_lowercase())) {
+    if let Some(missing) = with
+        .iter()
+        .find(|text| !all.contains(&text.to_ascii_lowercase()))
+    {
         return Err(format!("{missing:?} is missing {place}"));
     }
-    match without.iter().find(|text| all.contains(&text.to_ascii_lowercase())) {
+    match without
+        .iter()
+        .find(|text| all.contains(&text.to_ascii_lowercase()))
+    {
         Some(there) => Err(format!("{there:?} stands {place}")),
         None => Ok(()),
     }
@@ -110,16 +140,29 @@ fn texts(place: &str, all: &str, with: &[&str], without: &[&str]) -> Result<(), 
 
 /// The final status; 0 for none.
 pub(crate) fn status(answer: &str) -> u16 {
-    let heads = answer.split("HTTP/1.").skip(1).filter_map(|head| head.get(2..5)?.parse().ok());
-    heads.into_iter().find(|status| !(100..200).contains(status) || *status == 101).unwrap_or(0)
+    let heads = answer
+        .split("HTTP/1.")
+        .skip(1)
+        .filter_map(|head| head.get(2..5)?.parse().ok());
+    heads
+        .into_iter()
+        .find(|status| !(100..200).contains(status) || *status == 101)
+        .unwrap_or(0)
 }
 
 fn is_cut(answer: &str) -> bool {
     let lower = answer.to_ascii_lowercase();
-    let Some((head, body)) = lower.split_once("\r\n\r\n") else { return true };
+    let Some((head, body)) = lower.split_once("\r\n\r\n") else {
+        return true;
+    };
     if head.contains("transfer-encoding: chunked") {
         return !body.ends_with("0\r\n\r\n");
     }
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    let length = head.lines().find_map(|line| {
+        line.strip_prefix("content-length:")?
+            .trim()
+            .parse::<usize>()
+            .ok()
+    });
     length.is_some_and(|length| body.len() < length)
 }

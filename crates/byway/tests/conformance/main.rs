@@ -1,9 +1,10 @@
-//! Conformance: MUST-level requirements of HTTP/1.1 (RFC 9110, RFC 9112) as a table, against the built program, or
-//! against any proxy that can be put in front of the same origin.
+//! Conformance: MUST-level requirements of HTTP/1.1 (RFC 9110, RFC 9112) as a table, against the
+//! built program, or against any proxy that can be put in front of the same origin.
 //!
-//! `BYWAY_CONFORMANCE_PEER=host:port` names the proxy and `BYWAY_CONFORMANCE_ORIGIN=host:port` the address that it
-//! forwards to, where this test then listens; without them the program under test is our own. A peer's failures are
-//! printed and do not fail the test. `docs/conformance.md` has the numbers.
+//! `BYWAY_CONFORMANCE_PEER=host:port` names the proxy and `BYWAY_CONFORMANCE_ORIGIN=host:port` the
+//! address that it forwards to, where this test then listens; without them the program under test
+//! is our own. A peer's failures are printed and do not fail the test. `docs/conformance.md` has
+//! the numbers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod case;
@@ -52,14 +53,29 @@ fn every_must_of_the_table_holds() {
     });
     let subject = match (&program, &peer) {
         (Some(program), _) => program.address(),
-        (None, peer) => peer.as_deref().unwrap_or_default().parse().expect("host:port"),
+        (None, peer) => peer
+            .as_deref()
+            .unwrap_or_default()
+            .parse()
+            .expect("host:port"),
     };
 
-    let cases: Vec<&Case> = [lines::CASES, framing::CASES, forwarding::CASES, responses::CASES].concat_refs();
+    let cases: Vec<&Case> = [
+        lines::CASES,
+        framing::CASES,
+        forwarding::CASES,
+        responses::CASES,
+    ]
+    .concat_refs();
     assert!(cases.len() >= 120, "the table has {} rows", cases.len());
     let mut failed = Vec::new();
     for case in &cases {
-        let seen = run(case, subject, if peer.is_some() { SILENCE } else { PATIENCE }, &recorded);
+        let seen = run(
+            case,
+            subject,
+            if peer.is_some() { SILENCE } else { PATIENCE },
+            &recorded,
+        );
         let verdict = case.judge(&seen);
         let (word, why) = match &verdict {
             Ok(()) => ("ok", String::new()),
@@ -67,7 +83,10 @@ fn every_must_of_the_table_holds() {
         };
         println!("{word:4} | {:10} | {}{why}", case.section, case.name);
         if let Err(why) = verdict {
-            failed.push(format!("{}: {why}: {:?} answered {:?}", case.name, case.request, seen.answer));
+            failed.push(format!(
+                "{}: {why}: {:?} answered {:?}",
+                case.name, case.request, seen.answer
+            ));
         }
     }
     println!("{} of {} hold", cases.len() - failed.len(), cases.len());
@@ -87,11 +106,17 @@ impl ConcatRefs for [&'static [Case]; 4] {
 /// The row's request and one more behind it; then everything up to the end of the connection.
 fn run(case: &Case, subject: SocketAddr, silence: Duration, recorded: &Recorded) -> Seen {
     recorded.requests.lock().clear();
-    *recorded.response.lock() = if case.response.is_empty() { USUAL } else { case.response };
+    *recorded.response.lock() = if case.response.is_empty() {
+        USUAL
+    } else {
+        case.response
+    };
     let mut client = TcpStream::connect(subject).unwrap();
     client.set_read_timeout(Some(silence)).unwrap();
     // A subject may refuse and reset within either write.
-    let _ = client.write_all(case.request.as_bytes()).and_then(|()| client.write_all(NEXT.as_bytes()));
+    let _ = client
+        .write_all(case.request.as_bytes())
+        .and_then(|()| client.write_all(NEXT.as_bytes()));
     let mut answer = Vec::new();
     let mut buffer = [0; 16 * 1024];
     while let Ok(n @ 1..) = client.read(&mut buffer) {
@@ -101,8 +126,15 @@ fn run(case: &Case, subject: SocketAddr, silence: Duration, recorded: &Recorded)
     let requests = std::mem::take(&mut *recorded.requests.lock());
     let is_next = |request: &String| request.starts_with("GET /next ");
     let went_on = requests.iter().any(is_next);
-    let forwarded = requests.into_iter().filter(|request| !is_next(request)).collect();
-    Seen { answer: String::from_utf8_lossy(&answer).into_owned(), forwarded, went_on }
+    let forwarded = requests
+        .into_iter()
+        .filter(|request| !is_next(request))
+        .collect();
+    Seen {
+        answer: String::from_utf8_lossy(&answer).into_owned(),
+        forwarded,
+        went_on,
+    }
 }
 
 fn accept(listener: &TcpListener, recorded: &Arc<Recorded>) {
@@ -112,7 +144,8 @@ fn accept(listener: &TcpListener, recorded: &Arc<Recorded>) {
     }
 }
 
-/// Reads one request after the other, as leniently as it must to show what came, and answers with the row's response.
+/// Reads one request after the other, as leniently as it must to show what came, and answers with
+/// the row's response.
 fn serve(mut stream: TcpStream, recorded: &Recorded) {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];
@@ -122,7 +155,11 @@ fn serve(mut stream: TcpStream, recorded: &Recorded) {
             let text = String::from_utf8_lossy(&request).into_owned();
             let is_next = text.starts_with("GET /next ");
             recorded.requests.lock().push(text);
-            let response = if is_next { USUAL } else { *recorded.response.lock() };
+            let response = if is_next {
+                USUAL
+            } else {
+                *recorded.response.lock()
+            };
             if stream.write_all(response.as_bytes()).is_err() {
                 return;
             }
@@ -143,14 +180,28 @@ fn whole_request(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     if text.contains("transfer-encoding: chunked") {
-        let end = bytes[head..].windows(5).position(|window| window == b"0\r\n\r\n");
+        let end = bytes[head..]
+            .windows(5)
+            .position(|window| window == b"0\r\n\r\n");
         // Trailers: the last chunk's line, then lines up to an empty one.
         let trailers = || {
-            let last = bytes[head..].windows(5).position(|window| window == b"\r\n0\r\n")? + 3;
-            bytes[head + last..].windows(4).position(|window| window == b"\r\n\r\n").map(|at| last + at + 4)
+            let last = bytes[head..]
+                .windows(5)
+                .position(|window| window == b"\r\n0\r\n")?
+                + 3;
+            bytes[head + last..]
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+                .map(|at| last + at + 4)
         };
-        return end.map(|at| at + 5).or_else(trailers).map(|body| head + body);
+        return end
+            .map(|at| at + 5)
+            .or_else(trailers)
+            .map(|body| head + body);
     }
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
+        .unwrap_or(0);
     (bytes.len() >= head + length).then_some(head + length)
 }

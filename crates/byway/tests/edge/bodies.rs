@@ -14,18 +14,43 @@ fn bodies_pass_both_ways_with_a_length_and_in_chunks() {
     for length in [0, 1, 1000, 70_000, 3_000_000] {
         let body = Pattern::whole(length);
         let expected = format!("{length} {}", Pattern::sha256(length));
-        visitor.send(format!("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")).send(&body);
-        assert_eq!(visitor.response().text(), expected, "up, {length} with a length");
+        visitor
+            .send(format!(
+                "POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+            ))
+            .send(&body);
+        assert_eq!(
+            visitor.response().text(),
+            expected,
+            "up, {length} with a length"
+        );
         visitor.send("POST /sum HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         for piece in body.chunks(33_333) {
-            visitor.send(format!("{:X}\r\n", piece.len())).send(piece).send("\r\n");
+            visitor
+                .send(format!("{:X}\r\n", piece.len()))
+                .send(piece)
+                .send("\r\n");
         }
         visitor.send("0\r\n\r\n");
-        assert_eq!(visitor.response().text(), expected, "up, {length} in chunks");
-        assert!(visitor.get(&format!("/bytes/{length}")).body == body, "down, {length} with a length");
-        assert!(visitor.get(&format!("/chunked/{length}")).body == body, "down, {length} in chunks");
+        assert_eq!(
+            visitor.response().text(),
+            expected,
+            "up, {length} in chunks"
+        );
+        assert!(
+            visitor.get(&format!("/bytes/{length}")).body == body,
+            "down, {length} with a length"
+        );
+        assert!(
+            visitor.get(&format!("/chunked/{length}")).body == body,
+            "down, {length} in chunks"
+        );
     }
-    assert_eq!(origin.connections(), 1, "every message ended where its framing says");
+    assert_eq!(
+        origin.connections(),
+        1,
+        "every message ended where its framing says"
+    );
 }
 
 #[test]
@@ -36,8 +61,17 @@ fn trailers_pass_both_ways() {
     let program = edge(&origin);
     let answer = Visitor::connect(program.address())
         .ask("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Up: 3\r\n\r\n");
-    assert_eq!((answer.text().as_str(), answer.trailers.as_str()), ("ok", "X-Sum: 1\r\nX-More: 2\r\n"));
-    assert_eq!((origin.requests()[0].text().as_str(), origin.requests()[0].trailers.as_str()), ("body", "X-Up: 3\r\n"));
+    assert_eq!(
+        (answer.text().as_str(), answer.trailers.as_str()),
+        ("ok", "X-Sum: 1\r\nX-More: 2\r\n")
+    );
+    assert_eq!(
+        (
+            origin.requests()[0].text().as_str(),
+            origin.requests()[0].trailers.as_str()
+        ),
+        ("body", "X-Up: 3\r\n")
+    );
 }
 
 #[test]
@@ -81,8 +115,16 @@ fn responses_without_a_body_leave_the_connection_where_the_next_one_starts() {
     ];
     for (method, path, status, length) in cases {
         let answer = visitor.ask(&format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
-        assert_eq!((answer.status(), answer.field("Content-Length")), (status, length), "{method} {path}");
-        assert_eq!(visitor.get("/next").text(), "next", "behind {method} {path}");
+        assert_eq!(
+            (answer.status(), answer.field("Content-Length")),
+            (status, length),
+            "{method} {path}"
+        );
+        assert_eq!(
+            visitor.get("/next").text(),
+            "next",
+            "behind {method} {path}"
+        );
     }
     assert_eq!(origin.connections(), 1);
 }
@@ -117,9 +159,17 @@ fn a_body_that_ends_with_the_upstream_connection_is_chunked_for_who_can_read_it(
     let mut visitor = Visitor::connect(program.address());
     for _ in 0..2 {
         let answer = visitor.get("/");
-        assert_eq!((answer.text().as_str(), answer.field("Transfer-Encoding")), ("until the end", Some("chunked")));
+        assert_eq!(
+            (answer.text().as_str(), answer.field("Transfer-Encoding")),
+            ("until the end", Some("chunked"))
+        );
     }
-    assert_eq!(Visitor::connect(program.address()).ask("GET / HTTP/1.0\r\n\r\n").text(), "until the end");
+    assert_eq!(
+        Visitor::connect(program.address())
+            .ask("GET / HTTP/1.0\r\n\r\n")
+            .text(),
+        "until the end"
+    );
 }
 
 #[test]
@@ -139,8 +189,10 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn a_fin_behind_a_complete_request_still_gets_its_answer() {
-    for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"]
-    {
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody",
+    ] {
         let said = Gate::new();
         let fin = said.clone();
         let origin = Origin::scripted(move |visitor| {
@@ -174,8 +226,15 @@ fn a_truncated_upstream_body_is_never_presented_as_complete() {
             visitor.send(format!("GET /{number} HTTP/{version}\r\nHost: a\r\n\r\n"));
             let (bytes, ending) = visitor.to_end();
             let text = String::from_utf8_lossy(&bytes);
-            assert_eq!(ending, Ending::Reset, "{response:?} on HTTP/{version}: {text}");
-            assert!(!text.contains("\r\n0\r\n\r\n"), "{response:?} on HTTP/{version}: {text}");
+            assert_eq!(
+                ending,
+                Ending::Reset,
+                "{response:?} on HTTP/{version}: {text}"
+            );
+            assert!(
+                !text.contains("\r\n0\r\n\r\n"),
+                "{response:?} on HTTP/{version}: {text}"
+            );
         }
         let fetched = curl(&[&format!("http://{}/{number}", program.address())]);
         assert!(matches!(fetched.exit, 18 | 56), "{response:?}: {fetched:?}");
@@ -201,7 +260,12 @@ fn an_upstream_that_resets_within_its_body_resets_the_client() {
             visitor.until(b"only this");
             go.open();
             let (rest, ending) = visitor.to_end();
-            assert_eq!(ending, Ending::Reset, "{response:?} on HTTP/{version}: {}", rest.escape_ascii());
+            assert_eq!(
+                ending,
+                Ending::Reset,
+                "{response:?} on HTTP/{version}: {}",
+                rest.escape_ascii()
+            );
         }
     }
 }
@@ -229,7 +293,13 @@ fn an_upstream_that_talks_no_http_is_a_502() {
     for (number, garbage) in GARBAGE.iter().enumerate() {
         let answer = visitor.get(&format!("/{number}"));
         assert_eq!(answer.status(), 502, "{garbage:?}");
-        assert!(answer.field("Proxy-Status").unwrap().contains("error=http_protocol_error"), "{garbage:?} {answer:?}");
+        assert!(
+            answer
+                .field("Proxy-Status")
+                .unwrap()
+                .contains("error=http_protocol_error"),
+            "{garbage:?} {answer:?}"
+        );
     }
 }
 
@@ -243,7 +313,11 @@ fn an_upstream_that_closes_without_a_word_is_a_502() {
         });
         let program = edge(&origin);
         let answer = Visitor::connect(program.address()).get("/");
-        assert_eq!((answer.status(), origin.requests().len()), (502, deliveries), "{half_an_answer:?}");
+        assert_eq!(
+            (answer.status(), origin.requests().len()),
+            (502, deliveries),
+            "{half_an_answer:?}"
+        );
     }
 }
 
@@ -273,7 +347,10 @@ fn chunks_that_go_wrong_on_the_way_down_reset_the_client() {
         gate.open();
         let (bytes, ending) = visitor.to_end();
         let text = String::from_utf8_lossy(&bytes);
-        assert!(ending == Ending::Reset && !text.contains("\r\n0\r\n"), "{wrong:?}: {ending:?} {text}");
+        assert!(
+            ending == Ending::Reset && !text.contains("\r\n0\r\n"),
+            "{wrong:?}: {ending:?} {text}"
+        );
     }
 }
 
@@ -293,10 +370,15 @@ fn chunks_that_go_wrong_on_the_way_up_are_a_400_and_no_complete_request_for_the_
     ];
     for (number, wrong) in wrong.iter().enumerate() {
         let mut visitor = Visitor::connect(program.address());
-        visitor.send(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n{wrong}"));
+        visitor.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n{wrong}"
+        ));
         assert_eq!(visitor.response().status(), 400, "{wrong:?}");
         let body = origin.wait_for_requests(2 * number + 2)[2 * number + 1].text();
-        assert!(!body.ends_with("0\r\n\r\n"), "{wrong:?}: the origin saw an end: {body:?}");
+        assert!(
+            !body.ends_with("0\r\n\r\n"),
+            "{wrong:?}: the origin saw an end: {body:?}"
+        );
     }
 }
 
@@ -307,8 +389,13 @@ fn a_client_that_leaves_within_its_upload_is_no_complete_request_for_the_origin(
         visitor.remember_to_end();
     });
     let program = edge(&origin);
-    let framings = ["Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "Content-Length: 9\r\n\r\nabc"];
-    let cases = framings.iter().flat_map(|framing| [(framing, true), (framing, false)]);
+    let framings = [
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "Content-Length: 9\r\n\r\nabc",
+    ];
+    let cases = framings
+        .iter()
+        .flat_map(|framing| [(framing, true), (framing, false)]);
     for (number, (framing, by_reset)) in cases.enumerate() {
         let mut visitor = Visitor::connect(program.address());
         visitor.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}"));
@@ -318,7 +405,10 @@ fn a_client_that_leaves_within_its_upload_is_no_complete_request_for_the_origin(
             false => drop(visitor),
         }
         let seen = origin.wait_for_requests(2 * number + 2)[2 * number + 1].clone();
-        assert!(!seen.text().ends_with("0\r\n\r\n") && seen.body.len() < 9 + 9, "{framing:?}: {seen:?}");
+        assert!(
+            !seen.text().ends_with("0\r\n\r\n") && seen.body.len() < 9 + 9,
+            "{framing:?}: {seen:?}"
+        );
     }
 }
 
@@ -331,7 +421,13 @@ fn a_slow_upstream_is_a_504_that_names_its_deadline() {
     let program = edge_with("[limits]\nfirst_byte = \"200ms\"", &origin);
     let answer = Visitor::connect(program.address()).get("/");
     assert_eq!(answer.status(), 504);
-    assert!(answer.field("Proxy-Status").unwrap().contains("http_response_timeout"), "{answer:?}");
+    assert!(
+        answer
+            .field("Proxy-Status")
+            .unwrap()
+            .contains("http_response_timeout"),
+        "{answer:?}"
+    );
     assert!(answer.text().contains("first-byte"), "{answer:?}");
     origin.wait_for_ended(1);
 }
@@ -364,7 +460,10 @@ fn answers_that_come_byte_by_byte_are_passed_on_whole() {
     let mut visitor = Visitor::connect(program.address());
     for _ in 0..2 {
         let Message { body, trailers, .. } = visitor.get("/");
-        assert_eq!((body.as_slice(), trailers.as_str()), (&b"hello"[..], "T: 1\r\n"));
+        assert_eq!(
+            (body.as_slice(), trailers.as_str()),
+            (&b"hello"[..], "T: 1\r\n")
+        );
     }
     assert_eq!(origin.connections(), 1);
 }

@@ -1,4 +1,5 @@
-//! Deliveries: how often a request with a side effect reaches an origin when connections break at the worst moment.
+//! Deliveries: how often a request with a side effect reaches an origin when connections break at
+//! the worst moment.
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -20,7 +21,8 @@ struct Trap {
     done: OnceLock<Sender<()>>,
 }
 
-/// Resets the connection as soon as a POST's head has come. In the same moment the client sends the next chunk.
+/// Resets the connection as soon as a POST's head has come. In the same moment the client sends the
+/// next chunk.
 fn reset_between_head_and_chunk(served: &mut Served, trap: &Trap) {
     while let Some(mut request) = served.request_head() {
         let first = {
@@ -61,8 +63,14 @@ fn a_chunked_post_is_not_delivered_twice_when_the_upstream_resets_between_head_a
                 Origin::scripted(move |served| reset_between_head_and_chunk(served, &trap))
             })
             .collect();
-        let list: Vec<_> = origins.iter().map(|origin| format!("\"{}\"", origin.address())).collect();
-        let program = Program::configured(BYWAY, &config("workers = 1", &[&format!("to = [{}]", list.join(", "))]));
+        let list: Vec<_> = origins
+            .iter()
+            .map(|origin| format!("\"{}\"", origin.address()))
+            .collect();
+        let program = Program::configured(
+            BYWAY,
+            &config("workers = 1", &[&format!("to = [{}]", list.join(", "))]),
+        );
         let (mut rounds, mut twice) = (0, 0);
         for rest in ["4\r\nbody\r\n", "4\r\nbody\r\n0\r\n\r\n", "0\r\n\r\n"].repeat(50) {
             rounds += 1;
@@ -82,11 +90,17 @@ fn a_chunked_post_is_not_delivered_twice_when_the_upstream_resets_between_head_a
             let mut visitor = trap.visitor.lock().take().unwrap();
             visitor.finish();
             visitor.to_end();
-            let delivered =
-                origins.iter().flat_map(|origin| origin.requests()).filter(|seen| seen.target() == target).count();
+            let delivered = origins
+                .iter()
+                .flat_map(|origin| origin.requests())
+                .filter(|seen| seen.target() == target)
+                .count();
             assert!(delivered >= 1, "{target} reached no origin");
             twice += usize::from(delivered > 1);
         }
-        assert_eq!(twice, 0, "of {rounds} POSTs went twice: {upstreams} upstreams, kept connections: {kept}");
+        assert_eq!(
+            twice, 0,
+            "of {rounds} POSTs went twice: {upstreams} upstreams, kept connections: {kept}"
+        );
     }
 }

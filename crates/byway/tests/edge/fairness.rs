@@ -1,4 +1,5 @@
-//! Fairness: one client that takes everything it can get does not keep an upstream from another one.
+//! Fairness: one client that takes everything it can get does not keep an upstream from another
+//! one.
 
 use byway_testkit::{Gate, Launch, Origin, Program, Visitor};
 
@@ -7,8 +8,13 @@ use super::{BYWAY, to};
 const CROWD: usize = 130;
 
 /// The pool's settings that each of these holds with, and how many of the crowd reach the origin.
-const SETTINGS: [(&str, usize); 2] =
-    [("", CROWD), ("[pool]\nmax_per_origin = 128\nmax_upgraded_per_origin = 128", 128)];
+const SETTINGS: [(&str, usize); 2] = [
+    ("", CROWD),
+    (
+        "[pool]\nmax_per_origin = 128\nmax_upgraded_per_origin = 128",
+        128,
+    ),
+];
 
 /// An edge that believes what this machine says about its clients.
 #[track_caller]
@@ -18,7 +24,8 @@ fn edge(settings: &str, origin: &Origin) -> Program {
 
 #[track_caller]
 fn launch(settings: &str, origin: &Origin) -> Launch {
-    let edge = "[[edge]]\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = \"127.0.0.0/8\"\n[[edge.route]]";
+    let edge =
+        "[[edge]]\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = \"127.0.0.0/8\"\n[[edge.route]]";
     Launch::configured(BYWAY, &format!("{settings}\n{edge}\n{}\n", to(origin)))
 }
 
@@ -36,7 +43,8 @@ fn crowd(program: &Program, each: &str) -> Vec<Visitor> {
     visitors.collect()
 }
 
-/// Answers `/large` by what no socket's buffers hold, `/ws` by a tunnel, and everything else by `ok`.
+/// Answers `/large` by what no socket's buffers hold, `/ws` by a tunnel, and everything else by
+/// `ok`.
 fn origin() -> Origin {
     Origin::scripted(|served| {
         while let Some(request) = served.request_head() {
@@ -46,7 +54,10 @@ fn origin() -> Origin {
             }
             match request.target() {
                 "/large" => {
-                    if !served.try_send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LARGE * 100)) {
+                    if !served.try_send(format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                        LARGE * 100
+                    )) {
                         return;
                     }
                     let block = vec![b'x'; LARGE];
@@ -70,7 +81,10 @@ fn uploads_that_do_not_come_keep_no_upstream_from_another_client() {
     for (settings, reaching) in SETTINGS {
         let origin = origin();
         let program = edge(settings, &origin);
-        let _crowd = crowd(&program, &(greedy("POST /upload", "Content-Length: 10\r\n") + "1"));
+        let _crowd = crowd(
+            &program,
+            &(greedy("POST /upload", "Content-Length: 10\r\n") + "1"),
+        );
         origin.wait_for_connections(reaching);
         for _ in 0..3 {
             let answer = Visitor::connect(program.address()).get("/");
@@ -116,7 +130,11 @@ fn idle_websockets_keep_neither_requests_nor_websockets_of_another_client_from_a
         let program = edge(settings, &origin);
         let _crowd = crowd(&program, &greedy("GET /ws", FIELDS));
         origin.wait_for_requests(reaching);
-        assert_eq!(Visitor::connect(program.address()).get("/").status(), 200, "{settings}");
+        assert_eq!(
+            Visitor::connect(program.address()).get("/").status(),
+            200,
+            "{settings}"
+        );
         let mut other = Visitor::connect(program.address());
         other.send(format!("GET /ws HTTP/1.1\r\nHost: a\r\n{FIELDS}\r\n"));
         assert_eq!(other.head().unwrap().status(), 101, "{settings}");
@@ -128,14 +146,20 @@ fn whoever_has_to_give_way_is_told_why() {
     let origin = origin();
     let program = edge("[pool]\nmax_per_origin = 2", &origin);
     let upload = greedy("POST /upload", "Content-Length: 10\r\n") + "1";
-    let mut holders: Vec<_> = (0..2).map(|_| Visitor::connect(program.address())).collect();
+    let mut holders: Vec<_> = (0..2)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     for (n, holder) in holders.iter_mut().enumerate() {
         holder.send(&upload);
         origin.wait_for_connections(n + 1);
     }
     assert_eq!(Visitor::connect(program.address()).get("/").status(), 200);
     let answer = holders[0].response();
-    assert_eq!(answer.status(), 503, "the one that has waited longest: {answer:?}");
+    assert_eq!(
+        answer.status(),
+        503,
+        "the one that has waited longest: {answer:?}"
+    );
     assert!(answer.text().contains("reason: client-share"), "{answer:?}");
     assert!(answer.field("Retry-After").is_some(), "{answer:?}");
     assert!(holders[1].is_silent(), "one is enough");
@@ -152,24 +176,40 @@ fn an_exchange_that_waits_for_its_upstream_alone_is_never_asked_to_give_way() {
             served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
     });
-    let program = edge("[pool]\nmax_per_origin = 2\nqueue_wait = \"400ms\"", &origin);
-    let mut holders: Vec<_> = (0..2).map(|_| Visitor::connect(program.address())).collect();
+    let program = edge(
+        "[pool]\nmax_per_origin = 2\nqueue_wait = \"400ms\"",
+        &origin,
+    );
+    let mut holders: Vec<_> = (0..2)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     for holder in &mut holders {
         holder.send(greedy("POST /slow", "Content-Length: 4\r\n") + "body");
     }
     origin.wait_for_requests(2);
     let answer = Visitor::connect(program.address()).get("/");
     assert_eq!(answer.status(), 503, "{answer:?}");
-    assert!(answer.text().contains("reason: max-per-origin"), "{answer:?}");
+    assert!(
+        answer.text().contains("reason: max-per-origin"),
+        "{answer:?}"
+    );
     gate.open();
-    assert!(holders.iter_mut().all(|holder| holder.response().status() == 200));
+    assert!(
+        holders
+            .iter_mut()
+            .all(|holder| holder.response().status() == 200)
+    );
 }
 
 #[test]
 fn a_head_is_forwarded_although_its_body_has_not_come() {
     let origin = origin();
     let program = edge("", &origin);
-    for fields in ["Content-Length: 10\r\n", "Content-Length: 1000000\r\n", "Transfer-Encoding: chunked\r\n"] {
+    for fields in [
+        "Content-Length: 10\r\n",
+        "Content-Length: 1000000\r\n",
+        "Transfer-Encoding: chunked\r\n",
+    ] {
         let before = origin.requests().len();
         let mut visitor = Visitor::connect(program.address());
         visitor.send(greedy("POST /upload", fields));
@@ -178,7 +218,8 @@ fn a_head_is_forwarded_although_its_body_has_not_come() {
 }
 
 /// A pool whose queue one client fills with ease.
-const SHORT_QUEUE: &str = "[pool]\nmax_per_origin = 2\nmax_upgraded_per_origin = 2\nqueue = 8\nqueue_wait = \"20s\"";
+const SHORT_QUEUE: &str =
+    "[pool]\nmax_per_origin = 2\nmax_upgraded_per_origin = 2\nqueue = 8\nqueue_wait = \"20s\"";
 
 /// A crowd that has filled the queue: one of its requests was refused.
 fn filling_crowd(program: &Program, each: &str) -> Vec<Visitor> {
@@ -191,7 +232,10 @@ fn filling_crowd(program: &Program, each: &str) -> Vec<Visitor> {
 fn a_client_that_fills_the_queue_keeps_no_upstream_from_another_client() {
     let origin = origin();
     let program = edge(SHORT_QUEUE, &origin);
-    let _crowd = filling_crowd(&program, &(greedy("POST /upload", "Content-Length: 10\r\n") + "1"));
+    let _crowd = filling_crowd(
+        &program,
+        &(greedy("POST /upload", "Content-Length: 10\r\n") + "1"),
+    );
     for _ in 0..3 {
         let answer = Visitor::connect(program.address()).get("/");
         assert_eq!(answer.status(), 200, "{answer:?}");
@@ -214,7 +258,9 @@ fn a_client_that_fills_the_queue_of_websockets_keeps_no_upstream_from_another_cl
 #[test]
 fn a_request_whose_client_has_reset_waits_for_no_connection() {
     let origin = origin();
-    let program = launch(SHORT_QUEUE, &origin).with_args(&["--log-level", "debug"]).start();
+    let program = launch(SHORT_QUEUE, &origin)
+        .with_args(&["--log-level", "debug"])
+        .start();
     let upload = greedy("POST /upload", "Content-Length: 10\r\n") + "1";
     let _holders: Vec<_> = (0..2)
         .map(|n| {
@@ -227,5 +273,9 @@ fn a_request_whose_client_has_reset_waits_for_no_connection() {
     let crowd = filling_crowd(&program, &greedy("GET /left", ""));
     crowd.into_iter().for_each(|visitor| visitor.reset());
     program.wait_for_log("the client left");
-    assert_eq!(origin.requests().len(), 2, "the upstream got a request whose client had left");
+    assert_eq!(
+        origin.requests().len(),
+        2,
+        "the upstream got a request whose client had left"
+    );
 }

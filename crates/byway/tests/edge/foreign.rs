@@ -1,4 +1,5 @@
-//! Foreign: TLS and HTTP/2 where plain HTTP/1 is spoken, on either side of an edge: the answer says what to do.
+//! Foreign: TLS and HTTP/2 where plain HTTP/1 is spoken, on either side of an edge: the answer says
+//! what to do.
 
 use byway_testkit::{Origin, Visitor};
 
@@ -26,12 +27,28 @@ fn tls_at_a_plain_edge_is_answered_in_words_and_logged_once_with_what_to_do() {
         };
         let answer = visitor.response_to("GET");
         assert_eq!(answer.status(), 400);
-        assert!(answer.field("Content-Type").unwrap().starts_with("text/plain"), "{answer:?}");
-        assert!(answer.text().contains("reason: tls-at-plain-port"), "{}", answer.text());
-        assert!(answer.text().contains("this port speaks plain HTTP") && answer.text().contains("http://"));
+        assert!(
+            answer
+                .field("Content-Type")
+                .unwrap()
+                .starts_with("text/plain"),
+            "{answer:?}"
+        );
+        assert!(
+            answer.text().contains("reason: tls-at-plain-port"),
+            "{}",
+            answer.text()
+        );
+        assert!(
+            answer.text().contains("this port speaks plain HTTP")
+                && answer.text().contains("http://")
+        );
     }
     let line = program.wait_for_log("the client began a TLS handshake");
-    assert!(line.contains("class=\"tls-at-plain-port\"") && line.contains("peer=127.0.0.1:"), "{line}");
+    assert!(
+        line.contains("class=\"tls-at-plain-port\"") && line.contains("peer=127.0.0.1:"),
+        "{line}"
+    );
     assert_eq!(origin.connections(), 0);
 }
 
@@ -43,7 +60,11 @@ fn http2_with_prior_knowledge_is_answered_in_words() {
     visitor.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     let answer = visitor.response_to("GET");
     assert_eq!(answer.status(), 505);
-    assert!(answer.text().contains("make it use HTTP/1.1"), "{}", answer.text());
+    assert!(
+        answer.text().contains("make it use HTTP/1.1"),
+        "{}",
+        answer.text()
+    );
     program.wait_for_log("HTTP/2 (prior knowledge)");
     assert_eq!(origin.connections(), 0);
 }
@@ -51,17 +72,36 @@ fn http2_with_prior_knowledge_is_answered_in_words() {
 #[test]
 fn an_upstream_that_speaks_tls_or_http2_alone_is_named_in_the_log_with_what_to_write() {
     for (bytes, class, says) in [
-        (TLS_ALERT, "upstream-speaks-tls", "write https:// in front of it"),
-        (HTTP2_SETTINGS, "upstream-speaks-http2", "name a port of it that speaks HTTP/1.1"),
+        (
+            TLS_ALERT,
+            "upstream-speaks-tls",
+            "write https:// in front of it",
+        ),
+        (
+            HTTP2_SETTINGS,
+            "upstream-speaks-http2",
+            "name a port of it that speaks HTTP/1.1",
+        ),
     ] {
         let origin = Origin::answering(bytes);
         let program = edge(&origin);
         let answer = Visitor::connect(program.address()).get("/");
         assert_eq!(answer.status(), 502, "{class}");
-        assert!(answer.text().contains(&format!("reason: {class}")), "{}", answer.text());
-        assert!(!answer.text().contains("127.0.0.1"), "a visitor does not learn addresses: {}", answer.text());
+        assert!(
+            answer.text().contains(&format!("reason: {class}")),
+            "{}",
+            answer.text()
+        );
+        assert!(
+            !answer.text().contains("127.0.0.1"),
+            "a visitor does not learn addresses: {}",
+            answer.text()
+        );
         let line = program.wait_for_log(says);
-        assert!(line.contains(&format!("upstream=\"http://{}\"", origin.address())), "{line}");
+        assert!(
+            line.contains(&format!("upstream=\"http://{}\"", origin.address())),
+            "{line}"
+        );
     }
 }
 
@@ -80,10 +120,20 @@ fn no_line_for_people_has_the_text_of_a_rust_value_in_it() {
     let origin = Origin::answering("nonsense\r\n\r\n");
     let program = edge(&origin);
     assert_eq!(Visitor::connect(program.address()).get("/").status(), 502);
-    Visitor::connect(program.address()).send("GET\r\n\r\n").to_end();
+    Visitor::connect(program.address())
+        .send("GET\r\n\r\n")
+        .to_end();
     let finished = program.stop();
-    assert!(finished.stderr.contains("peer=127.0.0.1:"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("peer=127.0.0.1:"),
+        "{}",
+        finished.stderr
+    );
     for text in ["Some(", "None", "Ok(", "Other(", "Upstream"] {
-        assert!(!finished.stderr.contains(text), "{text}: {}", finished.stderr);
+        assert!(
+            !finished.stderr.contains(text),
+            "{text}: {}",
+            finished.stderr
+        );
     }
 }

@@ -9,8 +9,9 @@ use super::{config, edge, edge_with, to};
 fn forwarded(settings: &str, fields: &str) -> Message {
     let origin = Origin::useful();
     let program = edge_with(settings, &origin);
-    let answer =
-        Visitor::connect(program.address()).ask(&format!("GET / HTTP/1.1\r\nHost: app.example\r\n{fields}\r\n"));
+    let answer = Visitor::connect(program.address()).ask(&format!(
+        "GET / HTTP/1.1\r\nHost: app.example\r\n{fields}\r\n"
+    ));
     assert_eq!(answer.status(), 200, "{answer:?}");
     origin.requests().remove(0)
 }
@@ -24,8 +25,16 @@ fn carries_only_ours(request: &Message) {
     assert_eq!(request.field("X-Forwarded-Proto"), Some("http"));
     assert_eq!(request.field("X-Forwarded-Host"), Some("app.example"));
     assert_eq!(request.field("X-Real-IP"), Some("127.0.0.1"));
-    assert!(request.field("X-Request-Id").is_some_and(|id| !id.is_empty() && id != "forged"), "{request:?}");
-    assert_eq!(request.field("Via").map(|via| via.contains("1.1 byway")), Some(true));
+    assert!(
+        request
+            .field("X-Request-Id")
+            .is_some_and(|id| !id.is_empty() && id != "forged"),
+        "{request:?}"
+    );
+    assert_eq!(
+        request.field("Via").map(|via| via.contains("1.1 byway")),
+        Some(true)
+    );
 }
 
 #[test]
@@ -54,9 +63,14 @@ fn names_with_an_underscore_cannot_pass_for_ours() {
 #[test]
 fn forwarding_fields_of_a_trusted_peer_are_believed_and_the_chain_grows() {
     let origin = Origin::useful();
-    let trusting = config("", &[&to(&origin)]).replace("[[edge]]\n", "[[edge]]\ntrusted_proxies = [\"127.0.0.0/8\"]\n");
+    let trusting = config("", &[&to(&origin)]).replace(
+        "[[edge]]\n",
+        "[[edge]]\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
+    );
     let program = byway_testkit::Program::configured(super::BYWAY, &trusting);
-    Visitor::connect(program.address()).ask(&format!("GET / HTTP/1.1\r\nHost: app.example\r\n{FORGED}\r\n"));
+    Visitor::connect(program.address()).ask(&format!(
+        "GET / HTTP/1.1\r\nHost: app.example\r\n{FORGED}\r\n"
+    ));
     let request = &origin.requests()[0];
     for (name, value) in [
         ("X-Forwarded-For", "6.6.6.6, 127.0.0.1"),
@@ -72,8 +86,7 @@ fn forwarding_fields_of_a_trusted_peer_are_believed_and_the_chain_grows() {
 // CVE-2024-45410: a client that listed X-Forwarded-Host in Connection had the proxy's own removed.
 #[test]
 fn what_a_client_lists_in_connection_cannot_remove_our_fields() {
-    let listed =
-        "Connection: X-Forwarded-Host, X-Forwarded-For, X-Forwarded-Proto, X-Real-IP, X-Request-Id, Via, Host\r\n";
+    let listed = "Connection: X-Forwarded-Host, X-Forwarded-For, X-Forwarded-Proto, X-Real-IP, X-Request-Id, Via, Host\r\n";
     let request = forwarded("", listed);
     carries_only_ours(&request);
     assert_eq!(request.field("Host"), Some("app.example"));
@@ -85,12 +98,21 @@ fn what_a_client_lists_in_connection_cannot_remove_what_applications_trust() {
     // RFC 9110 section 7.6.1 has it removed, and applications count on it: neither is done.
     let origin = Origin::useful();
     let program = edge(&origin);
-    for field in ["Authorization: Basic eA==", "Cookie: a=1", "Content-Type: text/plain", "Cache-Control: no-store"] {
+    for field in [
+        "Authorization: Basic eA==",
+        "Cookie: a=1",
+        "Content-Type: text/plain",
+        "Cache-Control: no-store",
+    ] {
         let name = field.split(':').next().unwrap();
-        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, {name}\r\n{field}\r\n\r\n");
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, {name}\r\n{field}\r\n\r\n");
         let answer = Visitor::connect(program.address()).ask(&request);
         assert_eq!(answer.status(), 400, "{name}: {answer:?}");
-        assert!(answer.text().contains("reason: connection-option\n"), "{name}: {answer:?}");
+        assert!(
+            answer.text().contains("reason: connection-option\n"),
+            "{name}: {answer:?}"
+        );
     }
     assert_eq!(origin.connections(), 0, "nothing was dialled for them");
 }
@@ -101,9 +123,15 @@ fn hop_by_hop_fields_of_a_request_stay_behind() {
                   Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic eA==\r\n\
                   TE: trailers\r\nUpgrade: foo\r\nX-Other: stays\r\n";
     let request = forwarded("", fields);
-    for name in
-        ["Connection", "X-Mine", "X-Mine-Too", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Upgrade"]
-    {
+    for name in [
+        "Connection",
+        "X-Mine",
+        "X-Mine-Too",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "Proxy-Authorization",
+        "Upgrade",
+    ] {
         assert_eq!(request.field(name), None, "{name}: {request:?}");
     }
     assert_eq!(request.field("X-Other"), Some("stays"));
@@ -118,12 +146,21 @@ fn hop_by_hop_fields_of_a_response_stay_behind() {
     );
     let program = edge(&origin);
     let answer = Visitor::connect(program.address()).get("/");
-    for name in ["Connection", "X-Internal", "Keep-Alive", "Proxy-Authenticate", "Upgrade"] {
+    for name in [
+        "Connection",
+        "X-Internal",
+        "Keep-Alive",
+        "Proxy-Authenticate",
+        "Upgrade",
+    ] {
         assert_eq!(answer.field(name), None, "{name}: {answer:?}");
     }
     assert_eq!(answer.field("X-Other"), Some("stays"));
     assert_eq!(answer.fields("Set-Cookie").collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(answer.field("Via").map(|via| via.contains("byway")), Some(true));
+    assert_eq!(
+        answer.field("Via").map(|via| via.contains("byway")),
+        Some(true)
+    );
 }
 
 #[test]
@@ -131,12 +168,22 @@ fn path_and_query_arrive_byte_by_byte_as_they_were_sent() {
     let origin = Origin::useful();
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
-    let targets = ["/a%2Fb//c;d=1?e=%20&f=[g]", "/?", "/%E2%82%AC", "/a..b/...", "*"];
+    let targets = [
+        "/a%2Fb//c;d=1?e=%20&f=[g]",
+        "/?",
+        "/%E2%82%AC",
+        "/a..b/...",
+        "*",
+    ];
     for target in targets {
         let method = if target == "*" { "OPTIONS" } else { "GET" };
         visitor.ask(&format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
     }
-    let seen: Vec<_> = origin.requests().iter().map(|request| request.target().to_owned()).collect();
+    let seen: Vec<_> = origin
+        .requests()
+        .iter()
+        .map(|request| request.target().to_owned())
+        .collect();
     assert_eq!(seen, targets);
 }
 
@@ -152,7 +199,11 @@ fn an_encoded_letter_arrives_as_the_letter_that_was_matched_and_the_query_as_it_
         ("/%2e%2e%2e", "/..."),
     ] {
         assert_eq!(visitor.get(sent).status(), 200, "{sent}");
-        assert_eq!(origin.requests().last().unwrap().target(), arrives, "{sent}");
+        assert_eq!(
+            origin.requests().last().unwrap().target(),
+            arrives,
+            "{sent}"
+        );
     }
 }
 

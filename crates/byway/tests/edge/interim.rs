@@ -4,7 +4,8 @@ use byway_testkit::{Ending, Gate, Origin, Visitor};
 
 use super::{edge, edge_with};
 
-const EXPECTING: &str = "POST /sum HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+const EXPECTING: &str =
+    "POST /sum HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
 
 #[test]
 fn a_100_of_the_origin_passes_and_calls_for_the_body() {
@@ -28,7 +29,8 @@ fn a_final_answer_instead_of_100_passes_and_the_body_is_never_taken_for_a_reques
     });
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
-    visitor.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n");
+    visitor
+        .send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n");
     assert_eq!(visitor.response().status(), 403);
     visitor.try_send("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
     let (rest, _) = visitor.to_end();
@@ -42,8 +44,14 @@ fn a_body_announced_as_too_large_gets_413_at_once_with_no_100_and_no_dial() {
     let program = edge_with("[limits]\nmax_body = \"1KiB\"", &origin);
     for expect in ["Expect: 100-continue\r\n", ""] {
         let mut visitor = Visitor::connect(program.address());
-        visitor.send(format!("POST /sum HTTP/1.1\r\nHost: a\r\n{expect}Content-Length: 1025\r\n\r\n"));
-        assert_eq!(visitor.head().unwrap().status(), 413, "the first head that comes is the final one");
+        visitor.send(format!(
+            "POST /sum HTTP/1.1\r\nHost: a\r\n{expect}Content-Length: 1025\r\n\r\n"
+        ));
+        assert_eq!(
+            visitor.head().unwrap().status(),
+            413,
+            "the first head that comes is the final one"
+        );
     }
     assert_eq!(origin.connections(), 0);
 }
@@ -68,11 +76,24 @@ fn a_route_may_limit_bodies_more_than_the_file_does() {
     let origin = Origin::useful();
     let program = byway_testkit::Program::configured(
         super::BYWAY,
-        &super::config("[limits]\nmax_body = \"1KiB\"", &[&format!("max_body = \"3\"\n{}", super::to(&origin))]),
+        &super::config(
+            "[limits]\nmax_body = \"1KiB\"",
+            &[&format!("max_body = \"3\"\n{}", super::to(&origin))],
+        ),
     );
     let mut visitor = Visitor::connect(program.address());
-    assert_eq!(visitor.ask("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc").status(), 200);
-    assert_eq!(visitor.ask("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd").status(), 413);
+    assert_eq!(
+        visitor
+            .ask("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+            .status(),
+        200
+    );
+    assert_eq!(
+        visitor
+            .ask("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd")
+            .status(),
+        413
+    );
 }
 
 #[test]
@@ -85,7 +106,10 @@ fn a_103_passes_before_the_answer() {
     let mut visitor = Visitor::connect(program.address());
     visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let hints = visitor.head().unwrap();
-    assert_eq!((hints.status(), hints.field("Link")), (103, Some("</a.css>; rel=preload")));
+    assert_eq!(
+        (hints.status(), hints.field("Link")),
+        (103, Some("</a.css>; rel=preload"))
+    );
     assert_eq!(visitor.head().unwrap().status(), 103);
     assert_eq!(visitor.response().text(), "ok");
     assert_eq!(visitor.get("/").text(), "ok");
@@ -93,7 +117,9 @@ fn a_103_passes_before_the_answer() {
 
 #[test]
 fn an_http_1_0_client_is_spared_interim_answers() {
-    let origin = Origin::answering("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let origin = Origin::answering(
+        "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
     visitor.send("GET / HTTP/1.0\r\n\r\n");
@@ -126,14 +152,18 @@ fn an_early_answer_reaches_the_client_and_its_unread_upload_is_never_a_request()
 fn an_early_answer_is_delivered_even_if_the_origin_takes_no_more_of_the_upload() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
-        visitor.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
+        visitor
+            .send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
         visitor.finish();
     });
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
     visitor.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
     let answer = visitor.response();
-    assert_eq!((answer.status(), answer.field("Connection")), (401, Some("close")));
+    assert_eq!(
+        (answer.status(), answer.field("Connection")),
+        (401, Some("close"))
+    );
     assert_eq!(visitor.ended(), Ending::Fin);
 }
 

@@ -31,8 +31,14 @@ fn a_drain_finishes_what_is_under_way_refuses_what_is_new_and_ends_clean() {
         busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         origin.wait_for_requests(1);
         program.signal(signal);
-        assert_eq!(idle.ended(), Ending::Fin, "nothing is owed to an idle connection");
-        eventually("new connections are refused", || TcpStream::connect(address).is_err());
+        assert_eq!(
+            idle.ended(),
+            Ending::Fin,
+            "nothing is owed to an idle connection"
+        );
+        eventually("new connections are refused", || {
+            TcpStream::connect(address).is_err()
+        });
         gate.open();
         let answer = busy.response();
         assert_eq!(answer.text(), "answer");
@@ -54,7 +60,11 @@ fn a_second_signal_ends_at_once() {
     program.signal(Signal::TERM);
     program.wait_for_log("draining");
     program.signal(Signal::TERM);
-    assert_eq!(busy.ended(), Ending::Reset, "what is cut is not presented as complete");
+    assert_eq!(
+        busy.ended(),
+        Ending::Reset,
+        "what is cut is not presented as complete"
+    );
     assert!(program.wait().code.is_some());
 }
 
@@ -93,8 +103,15 @@ impl Reloadable {
             }
         });
         let going = Origin::named("going");
-        let program = Program::configured(BYWAY, &Self::config(&[&kept_route(&kept), &going_route(&going)]));
-        Self { kept, going, program }
+        let program = Program::configured(
+            BYWAY,
+            &Self::config(&[&kept_route(&kept), &going_route(&going)]),
+        );
+        Self {
+            kept,
+            going,
+            program,
+        }
     }
 
     fn config(routes: &[&str]) -> String {
@@ -123,18 +140,33 @@ fn a_reload_leaves_connections_of_untouched_routes_alone_and_closes_those_to_ups
     let before = node.kept.connections();
 
     let added = Origin::named("added");
-    let config = Reloadable::config(&[&kept_route(&node.kept), &format!("path = '^/added'\n{}", to(&added))]);
+    let config = Reloadable::config(&[
+        &kept_route(&node.kept),
+        &format!("path = '^/added'\n{}", to(&added)),
+    ]);
     let said = node.program.reload(&config);
     assert!(said.contains("reloaded"), "{said}");
 
     node.going.wait_for_ended(1);
     tunnel.send("still here").expect("still here");
-    assert_eq!(visitor.get("/kept").text(), "kept", "the same client connection");
+    assert_eq!(
+        visitor.get("/kept").text(),
+        "kept",
+        "the same client connection"
+    );
     assert_eq!(visitor.get("/added").text(), "added");
     assert_eq!(visitor.get("/going").status(), 404);
-    assert_eq!(node.kept.connections(), before, "and the same upstream connection");
+    assert_eq!(
+        node.kept.connections(),
+        before,
+        "and the same upstream connection"
+    );
     let log = node.program.wait_for_log("/added");
-    assert!(log.contains("added") || node.program.stderr().contains("removed"), "{}", node.program.stderr());
+    assert!(
+        log.contains("added") || node.program.stderr().contains("removed"),
+        "{}",
+        node.program.stderr()
+    );
 }
 
 #[test]
@@ -169,7 +201,12 @@ fn a_reload_of_a_config_that_is_wrong_changes_nothing_and_says_where() {
 #[test]
 fn a_listener_that_goes_with_a_reload_stops_accepting_and_one_that_comes_starts() {
     let origin = Origin::named("x");
-    let edge = |socket: &str| format!("[[edge]]\nlisten = \"unix:{socket}\"\n[[edge.route]]\n{}\n", to(&origin));
+    let edge = |socket: &str| {
+        format!(
+            "[[edge]]\nlisten = \"unix:{socket}\"\n[[edge.route]]\n{}\n",
+            to(&origin)
+        )
+    };
     let folder = tempfile::tempdir().unwrap();
     let [old, new] = ["old", "new"].map(|name| folder.path().join(name).display().to_string());
     let stays = config("", &[&to(&origin)]);

@@ -1,9 +1,11 @@
-//! Edge: the reverse proxy from end to end: the built program between real sockets and programs of others.
+//! Edge: the reverse proxy from end to end: the built program between real sockets and programs of
+//! others.
 //!
-//! `routing` which origin is asked · `heads` which fields travel · `bodies` how messages are framed and end · `interim`
-//! 100, 103 and early answers · `refusals` what is never forwarded · `pool` connections to origins · `fairness` between clients ·
-//! `retries` what is sent again · `deliveries` how often it arrives · `rates` slow clients · `upgrade` tunnels ·
-//! `leaving` drain and reload · `programs` curl, nginx, Node, Python.
+//! `routing` which origin is asked · `heads` which fields travel · `bodies` how messages are framed
+//! and end · `interim` 100, 103 and early answers · `refusals` what is never forwarded · `pool`
+//! connections to origins · `fairness` between clients · `retries` what is sent again ·
+//! `deliveries` how often it arrives · `rates` slow clients · `upgrade` tunnels · `leaving` drain
+//! and reload · `programs` curl, nginx, Node, Python.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bodies;
@@ -28,7 +30,16 @@ const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 /// `byway edge` on a free port in front of one origin.
 #[track_caller]
 fn edge(origin: &Origin) -> Program {
-    Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &origin.address().to_string()])
+    Program::start(
+        BYWAY,
+        &[
+            "edge",
+            "--from",
+            "127.0.0.1:0",
+            "--to",
+            &origin.address().to_string(),
+        ],
+    )
 }
 
 /// `byway run` with one edge in front of one origin, and `settings` at the top of its config.
@@ -39,7 +50,10 @@ fn edge_with(settings: &str, origin: &Origin) -> Program {
 
 /// A config with one edge; each of `routes` is the inside of an `[[edge.route]]`.
 fn config(settings: &str, routes: &[&str]) -> String {
-    let routes: String = routes.iter().map(|route| format!("[[edge.route]]\n{route}\n")).collect();
+    let routes: String = routes
+        .iter()
+        .map(|route| format!("[[edge.route]]\n{route}\n"))
+        .collect();
     format!("{settings}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n{routes}")
 }
 

@@ -23,14 +23,18 @@ fn an_idle_connection_that_the_origin_closed_is_not_used_again() {
     let (closed, was_closed) = std::sync::mpsc::channel();
     let origin = Origin::scripted(move |visitor| {
         visitor.request();
-        visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").finish();
+        visitor
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .finish();
         closed.send(()).unwrap();
         visitor.hold();
     });
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
     for method in ["GET", "POST", "PATCH"] {
-        let answer = visitor.ask(&format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"));
+        let answer = visitor.ask(&format!(
+            "{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+        ));
         assert_eq!(answer.text(), "ok", "{method}");
         was_closed.recv().unwrap();
     }
@@ -48,17 +52,26 @@ fn a_connection_that_closes_under_an_idempotent_request_is_replaced_once() {
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
     assert_eq!(visitor.get("/1").text(), "ok");
-    assert_eq!(visitor.get("/2").text(), "ok", "sent again on a new connection");
+    assert_eq!(
+        visitor.get("/2").text(),
+        "ok",
+        "sent again on a new connection"
+    );
     assert_eq!(
         visitor.ask("POST /3 HTTP/1.1\r\nHost: a\r\n\r\n").status(),
         502,
         "a POST may have been served: not again"
     );
-    let targets: Vec<_> = origin.requests().iter().map(|request| request.target().to_owned()).collect();
+    let targets: Vec<_> = origin
+        .requests()
+        .iter()
+        .map(|request| request.target().to_owned())
+        .collect();
     assert_eq!(targets, ["/1", "/2", "/2", "/3"]);
 }
 
-// CVE-2026-48931 and its kind: what an origin sends unasked is taken for the answer to whoever comes next.
+// CVE-2026-48931 and its kind: what an origin sends unasked is taken for the answer to whoever
+// comes next.
 #[test]
 fn bytes_on_an_idle_connection_are_never_served_to_the_next_client() {
     const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -81,11 +94,21 @@ fn bytes_on_an_idle_connection_are_never_served_to_the_next_client() {
             }
         });
         let program = edge(&origin);
-        assert_eq!(Visitor::connect(program.address()).get("/first").text(), "ok");
+        assert_eq!(
+            Visitor::connect(program.address()).get("/first").text(),
+            "ok"
+        );
         ask.open();
         sent.wait();
-        assert_eq!(Visitor::connect(program.address()).get("/second").text(), "mine");
-        assert_eq!(origin.connections(), 2, "the connection with bytes on it was given up");
+        assert_eq!(
+            Visitor::connect(program.address()).get("/second").text(),
+            "mine"
+        );
+        assert_eq!(
+            origin.connections(),
+            2,
+            "the connection with bytes on it was given up"
+        );
     }
 }
 
@@ -100,7 +123,11 @@ fn a_connection_is_closed_if_either_side_says_so() {
         let program = edge(&origin);
         let mut visitor = Visitor::connect(program.address());
         assert_eq!(visitor.get("/").text(), "ok");
-        assert_eq!(visitor.get("/").text(), "ok", "the client's own connection goes on");
+        assert_eq!(
+            visitor.get("/").text(),
+            "ok",
+            "the client's own connection goes on"
+        );
         assert_eq!(origin.connections(), 2, "{response:?}");
     }
     let origin = Origin::useful();
@@ -129,14 +156,21 @@ fn no_more_connections_than_the_cap_and_no_longer_queue_than_allowed() {
             visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
     });
-    let program = edge_with("workers = 1\n[pool]\nmax_per_origin = 2\nqueue = 1\nqueue_wait = \"20s\"", &origin);
-    let mut visitors: Vec<_> = (0..2).map(|_| Visitor::connect(program.address())).collect();
+    let program = edge_with(
+        "workers = 1\n[pool]\nmax_per_origin = 2\nqueue = 1\nqueue_wait = \"20s\"",
+        &origin,
+    );
+    let mut visitors: Vec<_> = (0..2)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     for visitor in &mut visitors {
         visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     }
     origin.wait_for_requests(2);
     // Of the next two, whichever comes first waits, and the other is told to come back.
-    let mut late: Vec<_> = (0..2).map(|_| Visitor::connect(program.address())).collect();
+    let mut late: Vec<_> = (0..2)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     for visitor in &mut late {
         visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     }
@@ -146,9 +180,16 @@ fn no_more_connections_than_the_cap_and_no_longer_queue_than_allowed() {
     let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 503]);
-    let refused = answers.iter().find(|answer| answer.status() == 503).unwrap();
+    let refused = answers
+        .iter()
+        .find(|answer| answer.status() == 503)
+        .unwrap();
     assert!(refused.field("Retry-After").is_some(), "{refused:?}");
-    assert!(visitors.iter_mut().all(|visitor| visitor.response().text() == "ok"));
+    assert!(
+        visitors
+            .iter_mut()
+            .all(|visitor| visitor.response().text() == "ok")
+    );
     assert_eq!(origin.connections(), 2);
 }
 
@@ -162,7 +203,10 @@ fn a_client_that_gives_up_frees_its_place_at_the_origin() {
             visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
     });
-    let program = Program::configured(BYWAY, &super::config("[pool]\nmax_per_origin = 1", &[&super::to(&origin)]));
+    let program = Program::configured(
+        BYWAY,
+        &super::config("[pool]\nmax_per_origin = 1", &[&super::to(&origin)]),
+    );
     let mut gone = Visitor::connect(program.address());
     gone.send("GET /never HTTP/1.1\r\nHost: a\r\n\r\n");
     origin.wait_for_requests(1);

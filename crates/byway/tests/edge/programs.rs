@@ -1,4 +1,5 @@
-//! Programs: what people really put before and behind an edge: curl, nginx, Node's http, Python's http.client.
+//! Programs: what people really put before and behind an edge: curl, nginx, Node's http, Python's
+//! http.client.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -18,7 +19,10 @@ fn curl_gets_256_mib_down_with_the_right_sum() {
     let program = edge(&origin);
     let bytes = 256 * MIB;
     let fetched = curl(&[&format!("http://{}/bytes/{bytes}", program.address())]);
-    assert_eq!((fetched.exit, fetched.bytes, fetched.sha256), (0, bytes, Pattern::sha256(bytes)));
+    assert_eq!(
+        (fetched.exit, fetched.bytes, fetched.sha256),
+        (0, bytes, Pattern::sha256(bytes))
+    );
 }
 
 #[test]
@@ -28,10 +32,17 @@ fn curl_sends_64_mib_up_with_a_length_and_in_chunks() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), Pattern::whole(64 * MIB)).unwrap();
     let expected = format!("{} {}", 64 * MIB, Pattern::sha256(64 * MIB));
-    let (upload, url) = (file.path().display().to_string(), format!("http://{}/sum", program.address()));
+    let (upload, url) = (
+        file.path().display().to_string(),
+        format!("http://{}/sum", program.address()),
+    );
     for coding in ["X: no", "Transfer-Encoding: chunked"] {
         let fetched = curl(&["-X", "POST", "-T", &upload, "-H", coding, &url]);
-        assert_eq!((fetched.exit, fetched.text()), (0, expected.clone()), "{coding}: {fetched:?}");
+        assert_eq!(
+            (fetched.exit, fetched.text()),
+            (0, expected.clone()),
+            "{coding}: {fetched:?}"
+        );
     }
 }
 
@@ -46,15 +57,24 @@ struct Nginx {
 impl Nginx {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Bound and never listened on: nobody else is given the port, and nginx may still listen there.
+        // Bound and never listened on: nobody else is given the port, and nginx may still listen
+        // there.
         let port = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         port.set_reuse_address(true).unwrap();
-        port.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        port.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
         let address = port.local_addr().unwrap().as_socket().unwrap();
         std::fs::write(folder.path().join("big"), Pattern::whole(3 * MIB)).unwrap();
-        std::fs::write(folder.path().join("nginx.conf"), nginx_config(folder.path(), address)).unwrap();
+        std::fs::write(
+            folder.path().join("nginx.conf"),
+            nginx_config(folder.path(), address),
+        )
+        .unwrap();
         let child = Command::new("nginx")
-            .env("PATH", "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
+            )
             .arg("-e")
             .arg(folder.path().join("error.log"))
             .arg("-c")
@@ -62,22 +82,35 @@ impl Nginx {
             .stdin(Stdio::null())
             .spawn()
             .expect("nginx is needed for this test (apt-get install nginx-light)");
-        eventually("nginx listens", || std::net::TcpStream::connect(address).is_ok());
-        Self { child, address, _port: port, _folder: folder }
+        eventually("nginx listens", || {
+            std::net::TcpStream::connect(address).is_ok()
+        });
+        Self {
+            child,
+            address,
+            _port: port,
+            _folder: folder,
+        }
     }
 }
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        let _ =
-            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::TERM,
+        );
         let _ = self.child.wait();
     }
 }
 
 fn nginx_config(folder: &Path, address: SocketAddr) -> String {
     let folder = folder.display();
-    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+    let user = if rustix::process::geteuid().is_root() {
+        "user root;"
+    } else {
+        ""
+    };
     let mut temporary = String::new();
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         let _ = write!(temporary, "{kind}_temp_path {folder}/{kind}; ");
@@ -107,7 +140,11 @@ fn nginx_as_origin_keeps_its_connection_and_sends_chunks() {
         let plain = curl(&[&url("/big")]);
         assert_eq!((plain.status, &plain.sha256), (200, &sum));
         let gzipped = curl(&["--compressed", "-D", "-", "-o", "/dev/null", &url("/big")]);
-        assert!(gzipped.text().contains("Transfer-Encoding: chunked"), "{}", gzipped.text());
+        assert!(
+            gzipped.text().contains("Transfer-Encoding: chunked"),
+            "{}",
+            gzipped.text()
+        );
         assert_eq!(curl(&["--compressed", &url("/big")]).sha256, sum);
         assert_eq!(curl(&["-r", "10-19", &url("/big")]).status, 206);
         assert_eq!(curl(&["-I", &url("/big")]).status, 200);
@@ -115,16 +152,31 @@ fn nginx_as_origin_keeps_its_connection_and_sends_chunks() {
         assert_eq!(curl(&["-L", &url("/moved")]).sha256, sum);
         assert_eq!(curl(&[&url("/missing")]).status, 404);
     }
-    assert_eq!(curl(&["-H", "Host: shop.example", &url("/host")]).text(), "shop.example");
-    assert_eq!(curl(&[&url("/connection")]).text(), first, "one connection for all of it");
+    assert_eq!(
+        curl(&["-H", "Host: shop.example", &url("/host")]).text(),
+        "shop.example"
+    );
+    assert_eq!(
+        curl(&[&url("/connection")]).text(),
+        first,
+        "one connection for all of it"
+    );
 }
 
 /// Runs a script of another language against the edge; it prints `ok` if all went well.
 #[track_caller]
 fn runs_ok(program: &str, flag: &str, script: &str, edge: SocketAddr) {
-    let output = Command::new(program).arg(flag).arg(script).arg(edge.port().to_string()).output();
-    let output = output.unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(program)
+        .arg(flag)
+        .arg(script)
+        .arg(edge.port().to_string())
+        .output();
+    let output =
+        output.unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert_eq!(stdout.trim(), "ok", "{stderr}");
 }
 

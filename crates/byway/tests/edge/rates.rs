@@ -1,4 +1,5 @@
-//! Rates: clients that are slow on purpose, over real sockets. (The arithmetic is tested with a paused clock.)
+//! Rates: clients that are slow on purpose, over real sockets. (The arithmetic is tested with a
+//! paused clock.)
 
 use byway_testkit::{Ending, Origin, Visitor};
 
@@ -10,7 +11,9 @@ const STRICT: &str = "[limits]\nbody_progress = \"1s\"\nmin_rate = \"1GiB/s\"";
 #[test]
 fn a_dripping_upload_ends_and_a_slow_reader_too() {
     let origin = Origin::scripted(|served| {
-        let Some(request) = served.request_head() else { return };
+        let Some(request) = served.request_head() else {
+            return;
+        };
         if request.target() == "/up" {
             return served.hold();
         }
@@ -22,7 +25,10 @@ fn a_dripping_upload_ends_and_a_slow_reader_too() {
     let mut uploader = Visitor::connect(program.address());
     uploader.send("PUT /up HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
     // Whoever drips never stands still, and is told why it is sent away.
-    while !program.stderr().contains("request-rate") && uploader.is_silent() && uploader.try_send("x") {
+    while !program.stderr().contains("request-rate")
+        && uploader.is_silent()
+        && uploader.try_send("x")
+    {
         std::thread::yield_now();
     }
     let answer = uploader.response_to("PUT");
@@ -41,7 +47,10 @@ fn a_client_that_keeps_the_rate_is_served_however_much_there_is() {
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
     let body = "x".repeat(3_000_000);
-    let put = format!("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let put = format!(
+        "POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     assert!(visitor.ask(&put).text().starts_with("3000000 "));
     assert_eq!(visitor.get("/bytes/3000000").body.len(), 3_000_000);
 }

@@ -1,11 +1,12 @@
-//! Refusals: what an edge answers by itself and never forwards. Each row is a way to make two readers see two requests,
-//! or to cost more than it may.
+//! Refusals: what an edge answers by itself and never forwards. Each row is a way to make two
+//! readers see two requests, or to cost more than it may.
 
 use byway_testkit::{Origin, Program, Visitor};
 
 use super::{BYWAY, edge, edge_with};
 
-/// Sends each request on a connection of its own; none may reach the origin, and no connection may go on behind it.
+/// Sends each request on a connection of its own; none may reach the origin, and no connection may
+/// go on behind it.
 #[track_caller]
 fn refused(settings: &str, cases: &[(&str, u16)]) {
     let origin = Origin::useful();
@@ -19,7 +20,11 @@ fn refused(settings: &str, cases: &[(&str, u16)]) {
         let method = shown.split(' ').next().unwrap_or_default();
         assert_eq!(visitor.response_to(method).status(), *status, "{shown:?}");
         let (rest, _) = visitor.to_end();
-        assert!(rest.is_empty(), "behind {shown:?} came {}", rest.escape_ascii());
+        assert!(
+            rest.is_empty(),
+            "behind {shown:?} came {}",
+            rest.escape_ascii()
+        );
     }
     assert_eq!(origin.connections(), 0);
 }
@@ -63,14 +68,26 @@ fn a_head_with_no_single_honest_framing_never_reaches_the_origin() {
     .iter()
     .map(|fields| post(fields))
     .collect();
-    let cases: Vec<_> = cases.iter().map(|request| (request.as_str(), 400)).collect();
+    let cases: Vec<_> = cases
+        .iter()
+        .map(|request| (request.as_str(), 400))
+        .collect();
     refused("", &cases);
 }
 
 #[test]
 fn codings_that_nobody_here_can_undo_are_501() {
-    let post = |coding: &str| format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n");
-    let cases = ["gzip, chunked", "gzip", "identity", "xchunked", "chunked;q=1"].map(post);
+    let post = |coding: &str| {
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n")
+    };
+    let cases = [
+        "gzip, chunked",
+        "gzip",
+        "identity",
+        "xchunked",
+        "chunked;q=1",
+    ]
+    .map(post);
     refused("", &cases.each_ref().map(|request| (request.as_str(), 501)));
 }
 
@@ -105,7 +122,13 @@ fn a_request_line_that_two_readers_could_read_differently_is_refused() {
 
 #[test]
 fn transfer_encoding_on_http_1_0_is_refused() {
-    refused("", &[("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400)]);
+    refused(
+        "",
+        &[(
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        )],
+    );
 }
 
 // CVE-2019-9901, GHSA-6jwx-7vp4-9847: the path that was matched was not the path that was served.
@@ -114,10 +137,21 @@ fn a_path_that_an_origin_could_read_in_another_way_is_refused() {
     let origin = Origin::useful();
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
-    for path in ["/a/../admin", "/%2e%2e/admin", "/a/.%2E/admin", "/./a", "/a%00b", "/a\\..\\admin", "/..;/admin"] {
+    for path in [
+        "/a/../admin",
+        "/%2e%2e/admin",
+        "/a/.%2E/admin",
+        "/./a",
+        "/a%00b",
+        "/a\\..\\admin",
+        "/..;/admin",
+    ] {
         let answer = visitor.get(path);
         assert_eq!(answer.status(), 400, "{path}");
-        assert!(answer.text().contains("ambiguous-path"), "{path}: {answer:?}");
+        assert!(
+            answer.text().contains("ambiguous-path"),
+            "{path}: {answer:?}"
+        );
     }
     assert_eq!(origin.connections(), 0);
 }
@@ -130,7 +164,10 @@ fn a_path_with_a_malformed_escape_is_refused_and_a_query_with_one_is_not() {
     for path in ["/%u002e%u002e/admin", "/%zz", "/100%", "/a%2", "/%?q"] {
         let answer = visitor.get(path);
         assert_eq!(answer.status(), 400, "{path}");
-        assert!(answer.text().contains("escape-invalid"), "{path}: {answer:?}");
+        assert!(
+            answer.text().contains("escape-invalid"),
+            "{path}: {answer:?}"
+        );
     }
     assert_eq!(origin.connections(), 0);
     assert_eq!(visitor.get("/?off=100%&%u0041=%zz").status(), 200);
@@ -138,8 +175,20 @@ fn a_path_with_a_malformed_escape_is_refused_and_a_query_with_one_is_not() {
 
 #[test]
 fn connect_is_for_an_egress_and_not_for_an_edge() {
-    refused("", &[("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nConnection: close\r\n\r\n", 405)]);
-    refused("", &[("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nContent-Length: 4\r\n\r\nbody", 400)]);
+    refused(
+        "",
+        &[(
+            "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nConnection: close\r\n\r\n",
+            405,
+        )],
+    );
+    refused(
+        "",
+        &[(
+            "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nContent-Length: 4\r\n\r\nbody",
+            400,
+        )],
+    );
 }
 
 #[test]
@@ -147,12 +196,21 @@ fn heads_that_cost_too_much_are_431_and_targets_414() {
     let long = |n: usize| "x".repeat(n);
     let field = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", long(70_000));
     let endless = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", long(70_000));
-    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(200));
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+        "X: 1\r\n".repeat(200)
+    );
     let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", long(20_000));
-    refused("", &[(&field, 431), (&endless, 431), (&many, 431), (&target, 414)]);
+    refused(
+        "",
+        &[(&field, 431), (&endless, 431), (&many, 431), (&target, 414)],
+    );
     let small = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", long(2000));
     refused("[limits]\nhead_bytes = \"1KiB\"", &[(&small, 431)]);
-    refused("[limits]\nhead_fields = 2", &[("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nY: 1\r\n\r\n", 431)]);
+    refused(
+        "[limits]\nhead_fields = 2",
+        &[("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nY: 1\r\n\r\n", 431)],
+    );
 }
 
 #[test]
@@ -161,21 +219,41 @@ fn each_limit_of_a_head_has_its_own_word() {
     let program = edge_with("[limits]\nhead_bytes = \"1KiB\"\nhead_fields = 3", &origin);
     let long = "x".repeat(2000);
     for (request, class) in [
-        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"), "head-too-large"),
-        (format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(9)), "too-many-fields"),
-        (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), "head-too-large"),
+        (
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
+            "head-too-large",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(9)),
+            "too-many-fields",
+        ),
+        (
+            format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            "head-too-large",
+        ),
         ("GET / HTTP/1.1\r\nHost: a\r\nX".to_owned(), "request-head"),
     ] {
-        let program =
-            if class == "request-head" { &edge_with("[limits]\nhead_timeout = \"200ms\"", &origin) } else { &program };
+        let program = if class == "request-head" {
+            &edge_with("[limits]\nhead_timeout = \"200ms\"", &origin)
+        } else {
+            &program
+        };
         let answer = Visitor::connect(program.address()).ask(&request);
-        assert!(answer.text().contains(&format!("reason: {class}\n")), "{class}: {answer:?}");
+        assert!(
+            answer.text().contains(&format!("reason: {class}\n")),
+            "{class}: {answer:?}"
+        );
     }
 }
 
 #[test]
 fn a_head_with_more_connection_options_than_anybody_needs_is_refused_on_both_sides() {
-    let listed = |n: usize| (0..n).map(|n| format!("o{n}")).collect::<Vec<_>>().join(", ");
+    let listed = |n: usize| {
+        (0..n)
+            .map(|n| format!("o{n}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let many = listed(65);
     let answer = format!("HTTP/1.1 200 OK\r\nConnection: {many}\r\nContent-Length: 2\r\n\r\nok");
     let origin = Origin::scripted(move |served| {
@@ -189,14 +267,36 @@ fn a_head_with_more_connection_options_than_anybody_needs_is_refused_on_both_sid
     let program = edge(&origin);
     let ask = |request: &str| Visitor::connect(program.address()).ask(request);
     let few = listed(64);
-    assert_eq!(ask(&format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {few}\r\nO3: x\r\n\r\n")).text(), "ok");
-    assert!(!origin.requests()[0].head.contains("O3"), "{:?}", origin.requests());
-    let refused = ask(&format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {many}\r\n\r\n"));
+    assert_eq!(
+        ask(&format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: {few}\r\nO3: x\r\n\r\n"
+        ))
+        .text(),
+        "ok"
+    );
+    assert!(
+        !origin.requests()[0].head.contains("O3"),
+        "{:?}",
+        origin.requests()
+    );
+    let refused = ask(&format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: {many}\r\n\r\n"
+    ));
     assert_eq!(refused.status(), 400);
-    assert!(refused.text().contains("reason: too-many-connection-options\n"), "{refused:?}");
+    assert!(
+        refused
+            .text()
+            .contains("reason: too-many-connection-options\n"),
+        "{refused:?}"
+    );
     let distrusted = ask("GET /many HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(distrusted.status(), 502);
-    assert!(distrusted.text().contains("reason: too-many-connection-options\n"), "{distrusted:?}");
+    assert!(
+        distrusted
+            .text()
+            .contains("reason: too-many-connection-options\n"),
+        "{distrusted:?}"
+    );
 }
 
 #[test]
@@ -221,7 +321,11 @@ fn a_head_that_does_not_come_to_its_end_is_a_408() {
     visitor.send("GET / HTTP/1.1\r\nHost: a\r\nX-Slow");
     assert_eq!(visitor.response().status(), 408);
     visitor.ended();
-    assert_eq!(Visitor::connect(program.address()).get("/").status(), 200, "the edge goes on");
+    assert_eq!(
+        Visitor::connect(program.address()).get("/").status(),
+        200,
+        "the edge goes on"
+    );
 }
 
 #[test]
@@ -240,7 +344,10 @@ fn an_upload_that_stands_still_is_ended() {
 #[test]
 fn an_idle_client_is_let_go_without_a_word() {
     let origin = Origin::useful();
-    let program = edge_with("[limits]\nkeep_alive = \"200ms\"\nhead_timeout = \"200ms\"", &origin);
+    let program = edge_with(
+        "[limits]\nkeep_alive = \"200ms\"\nhead_timeout = \"200ms\"",
+        &origin,
+    );
     let mut never_asked = Visitor::connect(program.address());
     let mut asked_once = Visitor::connect(program.address());
     asked_once.get("/");
@@ -253,21 +360,44 @@ fn malformed_requests_are_logged_as_their_own_class_and_counted() {
     let origin = Origin::useful();
     let program = edge_with("metrics.listen = \"127.0.0.1:0\"", &origin);
     for _ in 0..2 {
-        let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(Visitor::connect(program.address_of("edge")).ask(request).status(), 400);
+        let request =
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(
+            Visitor::connect(program.address_of("edge"))
+                .ask(request)
+                .status(),
+            400
+        );
     }
     let line = program.wait_for_log("malformed request: ");
     assert!(line.contains("class=\"length-and-coding\""), "{line}");
-    let metrics = Visitor::connect(program.address_of("metrics")).get("/metrics").text();
-    assert!(metrics.contains("byway_malformed_requests_total 2\n"), "{metrics}");
+    let metrics = Visitor::connect(program.address_of("metrics"))
+        .get("/metrics")
+        .text();
+    assert!(
+        metrics.contains("byway_malformed_requests_total 2\n"),
+        "{metrics}"
+    );
 }
 
 #[test]
 fn an_answer_of_our_own_carries_an_id_that_stands_in_the_log_with_the_whole_reason() {
     let (refusing, _socket) = Origin::refusing();
-    let program = Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &refusing.to_string()]);
+    let program = Program::start(
+        BYWAY,
+        &[
+            "edge",
+            "--from",
+            "127.0.0.1:0",
+            "--to",
+            &refusing.to_string(),
+        ],
+    );
     let answer = Visitor::connect(program.address()).get("/path");
     let id = answer.field("X-Request-Id").expect("an id").to_owned();
     let line = program.wait_for_log(&id);
-    assert!(line.contains(&refusing.to_string()) && line.contains("/path"), "{line}");
+    assert!(
+        line.contains(&refusing.to_string()) && line.contains("/path"),
+        "{line}"
+    );
 }

@@ -35,7 +35,8 @@ const POINTS: [Point; 7] = [
     Point::WithinTheAnswer,
 ];
 
-/// Serves one connection by the next steps, each of which is for one request; every head that is read is a delivery.
+/// Serves one connection by the next steps, each of which is for one request; every head that is
+/// read is a delivery.
 fn misbehave(served: &mut Served, steps: &Mutex<VecDeque<Step>>) {
     loop {
         let (point, reset) = steps.lock().pop_front().unwrap_or((Point::Answer, false));
@@ -54,8 +55,12 @@ fn follow(served: &mut Served, point: Point) -> bool {
     if matches!(point, Point::BeforeReading) {
         return false;
     }
-    let Some(mut request) = served.request_head() else { return false };
-    let body = request.field("Content-Length").map_or(0, |length| length.parse().unwrap());
+    let Some(mut request) = served.request_head() else {
+        return false;
+    };
+    let body = request
+        .field("Content-Length")
+        .map_or(0, |length| length.parse().unwrap());
     match point {
         Point::BeforeReading | Point::BehindTheHead => return false,
         Point::WithinTheBody => {
@@ -84,11 +89,36 @@ struct Kind {
 }
 
 const KINDS: [Kind; 6] = [
-    Kind { method: "GET", fields: "", body: "", repeatable: true },
-    Kind { method: "PUT", fields: "Content-Length: 8\r\n", body: "put this", repeatable: true },
-    Kind { method: "POST", fields: "", body: "", repeatable: false },
-    Kind { method: "POST", fields: "Content-Length: 8\r\n", body: "add this", repeatable: false },
-    Kind { method: "PATCH", fields: "Idempotency-Key: a\r\nContent-Length: 8\r\n", body: "keyed up", repeatable: true },
+    Kind {
+        method: "GET",
+        fields: "",
+        body: "",
+        repeatable: true,
+    },
+    Kind {
+        method: "PUT",
+        fields: "Content-Length: 8\r\n",
+        body: "put this",
+        repeatable: true,
+    },
+    Kind {
+        method: "POST",
+        fields: "",
+        body: "",
+        repeatable: false,
+    },
+    Kind {
+        method: "POST",
+        fields: "Content-Length: 8\r\n",
+        body: "add this",
+        repeatable: false,
+    },
+    Kind {
+        method: "PATCH",
+        fields: "Idempotency-Key: a\r\nContent-Length: 8\r\n",
+        body: "keyed up",
+        repeatable: true,
+    },
     Kind {
         method: "POST",
         fields: "Idempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 8\r\n",
@@ -106,21 +136,41 @@ fn a_request_with_a_side_effect_is_delivered_at_most_once_whatever_its_origins_d
             Origin::scripted(move |served| misbehave(served, &steps))
         })
         .collect();
-    let both = format!("to = [\"{}\", \"{}\"]", origins[0].address(), origins[1].address());
-    let program = Program::configured(BYWAY, &config("retry.budget_per_second = 1000000", &[&both]));
+    let both = format!(
+        "to = [\"{}\", \"{}\"]",
+        origins[0].address(),
+        origins[1].address()
+    );
+    let program = Program::configured(
+        BYWAY,
+        &config("retry.budget_per_second = 1000000", &[&both]),
+    );
     let step = (prop::sample::select(&POINTS[..]), any::<bool>());
-    let strategy = (prop::collection::vec(step, 0..6), prop::collection::vec(0..KINDS.len(), 1..4));
+    let strategy = (
+        prop::collection::vec(step, 0..6),
+        prop::collection::vec(0..KINDS.len(), 1..4),
+    );
     let (number, twice, failed) = (Cell::new(0), Cell::new(0), Cell::new(0));
-    let cases = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) };
+    let cases = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(150)
+    };
     let mut runner = proptest::test_runner::TestRunner::new(cases);
     let outcome = runner.run(&strategy, |(script, kinds)| {
         *steps.lock() = script.into();
         for kind in kinds.into_iter().map(|kind| KINDS[kind]) {
             number.set(number.get() + 1);
             let target = format!("/{}", number.get());
-            let Kind { method, fields, body, .. } = kind;
+            let Kind {
+                method,
+                fields,
+                body,
+                ..
+            } = kind;
             let mut visitor = Visitor::connect(program.address());
-            visitor.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n{body}"));
+            visitor.send(format!(
+                "{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n{body}"
+            ));
             let (answer, ending) = visitor.to_end();
             let delivered: usize = origins
                 .iter()
@@ -128,10 +178,16 @@ fn a_request_with_a_side_effect_is_delivered_at_most_once_whatever_its_origins_d
                 .filter(|request| request.target() == target)
                 .count();
             let most = if kind.repeatable { 2 } else { 1 };
-            prop_assert!(delivered <= most, "{kind:?} was delivered {delivered} times");
+            prop_assert!(
+                delivered <= most,
+                "{kind:?} was delivered {delivered} times"
+            );
             let whole = answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(b"done");
             prop_assert!(delivered > 0 || !whole, "{kind:?} was answered by nobody");
-            prop_assert!(whole || answer.starts_with(b"HTTP/1.1 502 ") || ending == Ending::Reset, "{kind:?}");
+            prop_assert!(
+                whole || answer.starts_with(b"HTTP/1.1 502 ") || ending == Ending::Reset,
+                "{kind:?}"
+            );
             twice.set(twice.get() + usize::from(delivered == 2));
             failed.set(failed.get() + usize::from(!whole));
         }
@@ -139,14 +195,20 @@ fn a_request_with_a_side_effect_is_delivered_at_most_once_whatever_its_origins_d
     });
     outcome.unwrap();
     let shown = format!("of {number:?} {twice:?} went twice, {failed:?} failed");
-    assert!(twice.get() > 0 && failed.get() > 0, "{shown}: that shows nothing");
+    assert!(
+        twice.get() > 0 && failed.get() > 0,
+        "{shown}: that shows nothing"
+    );
 }
 
 #[test]
 fn a_post_goes_to_the_next_upstream_if_the_first_cannot_be_reached() {
     let (refusing, _socket) = Origin::refusing();
     let origin = Origin::useful();
-    let route = format!("to = [\"{refusing}\", \"http://nowhere.invalid:80\", \"{}\"]", origin.address());
+    let route = format!(
+        "to = [\"{refusing}\", \"http://nowhere.invalid:80\", \"{}\"]",
+        origin.address()
+    );
     let program = Program::configured(BYWAY, &config("retry.attempts = 0\nworkers = 1", &[&route]));
     let mut visitor = Visitor::connect(program.address());
     for _ in 0..3 {
@@ -172,17 +234,32 @@ fn the_log_says_why_a_retry_was_not_made() {
     let program = Program::configured(BYWAY, &config(settings, &[&refused, &to(&origin)]));
     let long = "x".repeat(10_000);
     for (request, reason) in [
-        ("POST / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "method-not-idempotent"),
-        ("GET /partial HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "partial-response"),
-        ("GET /refused HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "no-other-upstream"),
-        (format!("PUT /long HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n{long}"), "body-too-large-to-replay"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "method-not-idempotent",
+        ),
+        (
+            "GET /partial HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "partial-response",
+        ),
+        (
+            "GET /refused HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "no-other-upstream",
+        ),
+        (
+            format!("PUT /long HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n{long}"),
+            "body-too-large-to-replay",
+        ),
         ("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "attempts"),
     ] {
         let answer = Visitor::connect(program.address()).ask(&request);
         assert_eq!(answer.status(), 502, "{reason}: {answer:?}");
         let id = answer.field("X-Request-Id").unwrap().to_owned();
         let line = program.wait_for_log(&id);
-        assert!(line.contains("not_retried") && line.contains(reason), "{reason}: {line}");
+        assert!(
+            line.contains("not_retried") && line.contains(reason),
+            "{reason}: {line}"
+        );
     }
     // The purse held one retry, and one second earns no more than the next.
     let exhausted = (0..100).any(|_| {
@@ -195,9 +272,17 @@ fn the_log_says_why_a_retry_was_not_made() {
 #[test]
 fn a_503_names_the_limit_and_when_to_come_back() {
     for (limits, class, key) in [
-        ("max_per_origin = 1", "max-per-origin", "pool.max_per_origin"),
+        (
+            "max_per_origin = 1",
+            "max-per-origin",
+            "pool.max_per_origin",
+        ),
         ("max_total = 1", "max-per-origin", "pool.max_per_origin"),
-        ("max_total = 2\nmax_per_origin = 2", "max-per-origin", "pool.max_per_origin"),
+        (
+            "max_total = 2\nmax_per_origin = 2",
+            "max-per-origin",
+            "pool.max_per_origin",
+        ),
     ] {
         let gate = Gate::new();
         let go = gate.clone();
@@ -207,19 +292,34 @@ fn a_503_names_the_limit_and_when_to_come_back() {
                 served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
             }
         });
-        let program = edge_with(&format!("[pool]\nqueue_wait = \"1100ms\"\n{limits}"), &origin);
+        let program = edge_with(
+            &format!("[pool]\nqueue_wait = \"1100ms\"\n{limits}"),
+            &origin,
+        );
         let most = if limits.contains('2') { 2 } else { 1 };
-        let mut holders: Vec<_> = (0..most).map(|_| Visitor::connect(program.address())).collect();
+        let mut holders: Vec<_> = (0..most)
+            .map(|_| Visitor::connect(program.address()))
+            .collect();
         for holder in &mut holders {
             holder.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         }
         origin.wait_for_requests(most);
         let answer = Visitor::connect(program.address()).get("/");
-        assert_eq!((answer.status(), answer.field("Retry-After")), (503, Some("2")), "{answer:?}");
+        assert_eq!(
+            (answer.status(), answer.field("Retry-After")),
+            (503, Some("2")),
+            "{answer:?}"
+        );
         let status = answer.field("Proxy-Status").unwrap();
-        assert!(status.contains("connection_limit_reached") && status.contains(class), "{status}");
+        assert!(
+            status.contains("connection_limit_reached") && status.contains(class),
+            "{status}"
+        );
         let line = program.wait_for_log(answer.field("X-Request-Id").unwrap());
-        assert!(line.contains(key) && line.contains(&origin.address().to_string()), "{line}");
+        assert!(
+            line.contains(key) && line.contains(&origin.address().to_string()),
+            "{line}"
+        );
         gate.open();
     }
 }
@@ -237,13 +337,18 @@ fn a_503_names_the_total_limit_if_other_upstreams_have_reached_it() {
     let route = format!("path = '^/busy'\n{}", to(&busy));
     let settings = "[pool]\nqueue_wait = \"200ms\"\nmax_total = 2\nmax_per_origin = 2";
     let program = Program::configured(BYWAY, &config(settings, &[&route, &to(&origin)]));
-    let mut holders: Vec<_> = (0..2).map(|_| Visitor::connect(program.address())).collect();
+    let mut holders: Vec<_> = (0..2)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     for holder in &mut holders {
         holder.send("GET /busy HTTP/1.1\r\nHost: a\r\n\r\n");
     }
     busy.wait_for_requests(2);
     let answer = Visitor::connect(program.address()).get("/");
-    assert_eq!((answer.status(), answer.field("Retry-After")), (503, Some("1")));
+    assert_eq!(
+        (answer.status(), answer.field("Retry-After")),
+        (503, Some("1"))
+    );
     assert!(answer.text().contains("reason: max-total"), "{answer:?}");
     program.wait_for_log("pool.max_total: 2 connections");
     gate.open();
@@ -261,15 +366,27 @@ fn a_user_of_an_egress_reads_which_limit_it_was() {
     let egress = "[pool]\nqueue_wait = \"100ms\"\nmax_per_origin = 1\n[[proxy]]\nlisten = \"127.0.0.1:0\"\n\
                   [[proxy.rule]]\naction = \"allow\"\ncidr = \"127.0.0.1\"\n";
     let program = Program::configured(BYWAY, egress);
-    let request = format!("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.address());
+    let request = format!(
+        "GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n\r\n",
+        origin.address()
+    );
     let mut holder = Visitor::connect(program.address());
     holder.send(&request);
     origin.wait_for_requests(1);
     let answer = Visitor::connect(program.address()).ask(&request);
     assert_eq!(answer.status(), 503);
-    let detail = format!("pool.max_per_origin: 1 connections are open to {}", origin.address());
+    let detail = format!(
+        "pool.max_per_origin: 1 connections are open to {}",
+        origin.address()
+    );
     assert!(answer.text().contains(&detail), "{answer:?}");
-    assert!(answer.field("Proxy-Status").unwrap().contains("pool.queue_wait, 100ms"), "{answer:?}");
+    assert!(
+        answer
+            .field("Proxy-Status")
+            .unwrap()
+            .contains("pool.queue_wait, 100ms"),
+        "{answer:?}"
+    );
     gate.open();
 }
 
@@ -285,16 +402,26 @@ fn a_stale_connection_is_replaced_under_a_request_with_a_body() {
     let mut visitor = Visitor::connect(program.address());
     assert_eq!(visitor.get("/1").text(), "ok");
     let body = "b".repeat(60_000);
-    let put = format!("PUT /2 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let put = format!(
+        "PUT /2 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     assert_eq!(visitor.ask(&put).text(), "ok");
     let seen = origin.requests();
-    assert_eq!(seen.iter().map(|request| request.target()).collect::<Vec<_>>(), ["/1", "/2", "/2"]);
+    assert_eq!(
+        seen.iter()
+            .map(|request| request.target())
+            .collect::<Vec<_>>(),
+        ["/1", "/2", "/2"]
+    );
     assert!(seen[1].text() == body && seen[2].text() == body);
 }
 
 #[test]
 fn a_listed_status_is_asked_for_again_and_the_last_answer_is_passed_on() {
-    let busy = Origin::answering("HTTP/1.1 503 Service Unavailable\r\nX-From: busy\r\nContent-Length: 4\r\n\r\nlate");
+    let busy = Origin::answering(
+        "HTTP/1.1 503 Service Unavailable\r\nX-From: busy\r\nContent-Length: 4\r\n\r\nlate",
+    );
     let origin = Origin::useful();
     let both = format!("to = [\"{}\", \"{}\"]", busy.address(), origin.address());
     let alone = format!("path = '^/alone'\n{}", to(&busy));
@@ -303,19 +430,50 @@ fn a_listed_status_is_asked_for_again_and_the_last_answer_is_passed_on() {
     let mut visitor = Visitor::connect(program.address());
     for _ in 0..6 {
         let answer = visitor.ask("PUT /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
-        assert!(answer.status() == 200 && answer.text().starts_with("4 "), "{answer:?}");
+        assert!(
+            answer.status() == 200 && answer.text().starts_with("4 "),
+            "{answer:?}"
+        );
     }
-    assert_eq!((busy.requests().len(), busy.connections()), (3, 1), "a whole answer leaves its connection in use");
-    let statuses = ["/", "/"].map(|target| visitor.ask(&format!("POST {target} HTTP/1.1\r\nHost: a\r\n\r\n")).status());
-    assert!(statuses.contains(&503) && statuses.contains(&200), "a POST gets what its upstream says: {statuses:?}");
+    assert_eq!(
+        (busy.requests().len(), busy.connections()),
+        (3, 1),
+        "a whole answer leaves its connection in use"
+    );
+    let statuses = ["/", "/"].map(|target| {
+        visitor
+            .ask(&format!("POST {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .status()
+    });
+    assert!(
+        statuses.contains(&503) && statuses.contains(&200),
+        "a POST gets what its upstream says: {statuses:?}"
+    );
     let answer = visitor.get("/alone");
-    assert_eq!((answer.status(), answer.field("X-From"), answer.text().as_str()), (503, Some("busy"), "late"));
-    assert_eq!(busy.requests().iter().filter(|request| request.target() == "/alone").count(), 2);
+    assert_eq!(
+        (
+            answer.status(),
+            answer.field("X-From"),
+            answer.text().as_str()
+        ),
+        (503, Some("busy"), "late")
+    );
+    assert_eq!(
+        busy.requests()
+            .iter()
+            .filter(|request| request.target() == "/alone")
+            .count(),
+        2
+    );
 }
 
 #[test]
 fn an_answer_that_is_not_passed_on_is_not_waited_for() {
-    for body in ["Content-Length: 1000\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "\r\nhalf"] {
+    for body in [
+        "Content-Length: 1000\r\n\r\nhalf",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        "\r\nhalf",
+    ] {
         let origin = Origin::scripted(move |served| {
             served.request();
             if served.number == 0 {
@@ -325,7 +483,11 @@ fn an_answer_that_is_not_passed_on_is_not_waited_for() {
             served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         });
         let program = edge_with("retry.on = \"503\"", &origin);
-        assert_eq!(Visitor::connect(program.address()).get("/").text(), "ok", "{body:?}");
+        assert_eq!(
+            Visitor::connect(program.address()).get("/").text(),
+            "ok",
+            "{body:?}"
+        );
         // The connection with half an answer on it is given up.
         origin.wait_for_ended(2);
     }

@@ -12,8 +12,14 @@ fn the_first_route_whose_host_and_path_match_wins_and_none_is_404() {
         &config(
             "",
             &[
-                &format!("hosts = [\"app.example\"]\npath = '^/v[0-9]+/'\n{}", to(&api)),
-                &format!("hosts = [\"*.example\"]\npath = '^/(shop|cart)(/|$)'\n{}", to(&shop)),
+                &format!(
+                    "hosts = [\"app.example\"]\npath = '^/v[0-9]+/'\n{}",
+                    to(&api)
+                ),
+                &format!(
+                    "hosts = [\"*.example\"]\npath = '^/(shop|cart)(/|$)'\n{}",
+                    to(&shop)
+                ),
                 &format!("path = '^/v1/'\n{}", to(&rest)),
             ],
         ),
@@ -41,8 +47,13 @@ fn the_first_route_whose_host_and_path_match_wins_and_none_is_404() {
 #[test]
 fn an_encoded_letter_does_not_lead_past_the_route_of_a_path() {
     let [guarded, rest] = ["guarded", "rest"].map(Origin::named);
-    let program =
-        Program::configured(BYWAY, &config("", &[&format!("path = '^/admin'\n{}", to(&guarded)), &to(&rest)]));
+    let program = Program::configured(
+        BYWAY,
+        &config(
+            "",
+            &[&format!("path = '^/admin'\n{}", to(&guarded)), &to(&rest)],
+        ),
+    );
     let mut visitor = Visitor::connect(program.address());
     for path in ["/admin", "/%61dmin", "/adm%69n/x", "/%61%64%6D%69%6e"] {
         assert_eq!(visitor.get(path).text(), "guarded", "{path}");
@@ -59,13 +70,17 @@ fn an_encoded_letter_does_not_lead_past_the_route_of_a_path() {
 #[test]
 fn an_edge_that_rejects_empty_segments_refuses_them_with_their_own_word() {
     let origin = Origin::named("origin");
-    let text = config("", &[&to(&origin)]).replace("[[edge]]\n", "[[edge]]\nreject_empty_segments = true\n");
+    let text = config("", &[&to(&origin)])
+        .replace("[[edge]]\n", "[[edge]]\nreject_empty_segments = true\n");
     let program = Program::configured(BYWAY, &text);
     let mut visitor = Visitor::connect(program.address());
     for path in ["//admin", "/a//b", "/a//", "/%2Fadmin", "//"] {
         let answer = visitor.get(path);
         assert_eq!(answer.status(), 400, "{path}");
-        assert!(answer.text().contains("reason: empty-segment\n"), "{path}: {answer:?}");
+        assert!(
+            answer.text().contains("reason: empty-segment\n"),
+            "{path}: {answer:?}"
+        );
     }
     for path in ["/", "/a/", "/a?b=//", "/proxy/https%3A%2F%2Fexample.com"] {
         assert_eq!(visitor.get(path).text(), "origin", "{path}");
@@ -76,10 +91,16 @@ fn an_edge_that_rejects_empty_segments_refuses_them_with_their_own_word() {
 fn several_upstreams_are_asked_in_turn() {
     let [one, two] = ["one", "two"].map(Origin::named);
     let (a, b) = (one.address().to_string(), two.address().to_string());
-    let program = Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &a, "--to", &b]);
+    let program = Program::start(
+        BYWAY,
+        &["edge", "--from", "127.0.0.1:0", "--to", &a, "--to", &b],
+    );
     let mut visitor = Visitor::connect(program.address());
     let answers: Vec<_> = (0..6).map(|_| visitor.get("/").text()).collect();
-    assert!(answers.windows(2).all(|pair| pair[0] != pair[1]), "{answers:?}");
+    assert!(
+        answers.windows(2).all(|pair| pair[0] != pair[1]),
+        "{answers:?}"
+    );
 }
 
 #[test]
@@ -87,7 +108,10 @@ fn an_upstream_that_refuses_is_skipped() {
     let (refusing, _socket) = Origin::refusing();
     let alive = Origin::named("alive");
     let (a, b) = (refusing.to_string(), alive.address().to_string());
-    let program = Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &a, "--to", &b]);
+    let program = Program::start(
+        BYWAY,
+        &["edge", "--from", "127.0.0.1:0", "--to", &a, "--to", &b],
+    );
     let mut visitor = Visitor::connect(program.address());
     for _ in 0..4 {
         assert_eq!(visitor.get("/").text(), "alive");
@@ -99,12 +123,27 @@ fn an_upstream_that_refuses_is_skipped() {
 #[test]
 fn upstreams_that_all_refuse_are_a_502_that_says_so_to_machines_and_keeps_the_connection() {
     let (refusing, _socket) = Origin::refusing();
-    let program = Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &refusing.to_string()]);
+    let program = Program::start(
+        BYWAY,
+        &[
+            "edge",
+            "--from",
+            "127.0.0.1:0",
+            "--to",
+            &refusing.to_string(),
+        ],
+    );
     let mut visitor = Visitor::connect(program.address());
     for _ in 0..2 {
         let answer = visitor.get("/");
         assert_eq!(answer.status(), 502);
-        assert!(answer.field("Proxy-Status").unwrap().contains("error=connection_refused"), "{answer:?}");
+        assert!(
+            answer
+                .field("Proxy-Status")
+                .unwrap()
+                .contains("error=connection_refused"),
+            "{answer:?}"
+        );
         assert!(
             !format!("{answer:?}").contains(&refusing.port().to_string()),
             "a visitor learns no address: {answer:?}"
@@ -133,8 +172,14 @@ fn the_host_of_the_request_is_kept_or_replaced_by_the_upstreams_as_the_route_say
     visitor.ask("GET /replaced HTTP/1.1\r\nHost: app.example:8443\r\n\r\n");
     let requests = origin.requests();
     assert_eq!(requests[0].field("Host"), Some("app.example:8443"));
-    assert_eq!(requests[1].field("Host"), Some(&*origin.address().to_string()));
-    assert_eq!(requests[1].field("X-Forwarded-Host"), Some("app.example:8443"));
+    assert_eq!(
+        requests[1].field("Host"),
+        Some(&*origin.address().to_string())
+    );
+    assert_eq!(
+        requests[1].field("X-Forwarded-Host"),
+        Some("app.example:8443")
+    );
 }
 
 #[test]
@@ -146,7 +191,10 @@ fn an_absolute_target_decides_over_the_host_field_for_the_route_and_for_the_orig
     let answer = visitor.ask("GET http://a.example/x?y HTTP/1.1\r\nHost: b.example\r\n\r\n");
     assert_eq!(answer.text(), "right");
     let request = &right.requests()[0];
-    assert_eq!((request.line(), request.field("Host")), ("GET /x?y HTTP/1.1", Some("a.example")));
+    assert_eq!(
+        (request.line(), request.field("Host")),
+        ("GET /x?y HTTP/1.1", Some("a.example"))
+    );
     assert_eq!(wrong.connections(), 0);
 }
 
@@ -163,9 +211,16 @@ fn an_origin_may_stand_on_a_unix_socket_and_so_may_the_edge() {
     );
     let program = Program::configured(BYWAY, &config);
     assert_eq!(Visitor::connect(program.address()).get("/").text(), "hello");
-    let fetched = byway_testkit::curl(&["--unix-socket", &socket.display().to_string(), "http://a.example/head"]);
+    let fetched = byway_testkit::curl(&[
+        "--unix-socket",
+        &socket.display().to_string(),
+        "http://a.example/head",
+    ]);
     assert_eq!(fetched.status, 200);
-    assert!(program.stop().code == Some(0) && !socket.exists(), "the socket file goes with the program");
+    assert!(
+        program.stop().code == Some(0) && !socket.exists(),
+        "the socket file goes with the program"
+    );
 }
 
 #[test]
@@ -173,6 +228,7 @@ fn a_request_that_has_come_through_us_too_often_is_a_loop() {
     let origin = Origin::useful();
     let program = edge_with("", &origin);
     let via = "Via: 1.1 byway\r\n".repeat(16);
-    let answer = Visitor::connect(program.address()).ask(&format!("GET / HTTP/1.1\r\nHost: a\r\n{via}\r\n"));
+    let answer =
+        Visitor::connect(program.address()).ask(&format!("GET / HTTP/1.1\r\nHost: a\r\n{via}\r\n"));
     assert_eq!((answer.status(), origin.connections()), (508, 0));
 }

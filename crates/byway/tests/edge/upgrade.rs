@@ -29,15 +29,41 @@ fn a_websocket_is_relayed_behind_the_101_of_its_origin() {
     let mut visitor = Visitor::connect(program.address());
     visitor.send(UPGRADE);
     let switch = visitor.head().unwrap();
-    assert_eq!((switch.status(), switch.field("Upgrade")), (101, Some("websocket")));
-    assert!(switch.field("Connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")), "{switch:?}");
-    assert_eq!(switch.field("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-    for frame in [&b"\x81\x85\x01\x02\x03\x04hello"[..], b"\x88\x80\0\0\0\0", b"anything \0 at all\r\n\r\n"] {
+    assert_eq!(
+        (switch.status(), switch.field("Upgrade")),
+        (101, Some("websocket"))
+    );
+    assert!(
+        switch
+            .field("Connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("upgrade")),
+        "{switch:?}"
+    );
+    assert_eq!(
+        switch.field("Sec-WebSocket-Accept"),
+        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    );
+    for frame in [
+        &b"\x81\x85\x01\x02\x03\x04hello"[..],
+        b"\x88\x80\0\0\0\0",
+        b"anything \0 at all\r\n\r\n",
+    ] {
         visitor.send(frame).expect(frame);
     }
     let request = &origin.requests()[0];
-    assert_eq!((request.field("Upgrade"), request.field("Sec-WebSocket-Version")), (Some("websocket"), Some("13")));
-    assert!(request.field("Connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")), "{request:?}");
+    assert_eq!(
+        (
+            request.field("Upgrade"),
+            request.field("Sec-WebSocket-Version")
+        ),
+        (Some("websocket"), Some("13"))
+    );
+    assert!(
+        request
+            .field("Connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("upgrade")),
+        "{request:?}"
+    );
     assert_eq!(request.field("X-Forwarded-For"), Some("127.0.0.1"));
 }
 
@@ -112,7 +138,11 @@ fn an_answer_other_than_101_keeps_the_connection_http_and_the_bytes_behind_are_t
     visitor.send(format!("{UPGRADE}GET /bytes/3 HTTP/1.1\r\nHost: a\r\n\r\n"));
     assert_eq!(visitor.response().text(), "hello");
     assert_eq!(visitor.response().body.len(), 3);
-    assert_eq!(origin.requests()[1].field("X-Forwarded-For"), Some("127.0.0.1"), "as checked as any other");
+    assert_eq!(
+        origin.requests()[1].field("X-Forwarded-For"),
+        Some("127.0.0.1"),
+        "as checked as any other"
+    );
 }
 
 #[test]
@@ -141,13 +171,19 @@ fn a_101_that_nobody_asked_for_is_a_502() {
     let unlisted = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
     let old = "GET / HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     for request in [plain, unlisted, old] {
-        assert_eq!(Visitor::connect(program.address()).ask(request).status(), 502, "{request:?}");
+        assert_eq!(
+            Visitor::connect(program.address()).ask(request).status(),
+            502,
+            "{request:?}"
+        );
     }
 }
 
 #[test]
 fn a_101_for_another_protocol_than_the_one_asked_for_is_a_502() {
-    let origin = Origin::answering("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n");
+    let origin = Origin::answering(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n",
+    );
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
     visitor.send(UPGRADE);
@@ -183,12 +219,18 @@ fn idle_websockets_do_not_keep_requests_from_their_upstream() {
     for settings in ["", "[pool]\nmax_per_origin = 128"] {
         let origin = switching_or_ok();
         let program = super::edge_with(settings, &origin);
-        let mut tunnels: Vec<_> = (0..130).map(|_| Visitor::connect(program.address())).collect();
+        let mut tunnels: Vec<_> = (0..130)
+            .map(|_| Visitor::connect(program.address()))
+            .collect();
         for tunnel in &mut tunnels {
             tunnel.send(UPGRADE);
             assert_eq!(tunnel.head().unwrap().status(), 101, "{settings}");
         }
-        assert_eq!(Visitor::connect(program.address()).get("/").status(), 200, "{settings}");
+        assert_eq!(
+            Visitor::connect(program.address()).get("/").status(),
+            200,
+            "{settings}"
+        );
     }
 }
 
@@ -197,17 +239,37 @@ fn an_upgrade_beyond_its_limit_is_answered_503_and_never_sent_to_the_upstream() 
     let origin = switching_or_ok();
     let settings = "[pool]\nmax_upgraded_per_origin = 2\nqueue_wait = \"100ms\"";
     let program = super::edge_with(settings, &origin);
-    let mut tunnels: Vec<_> = (0..2).map(|_| Visitor::connect(program.address())).collect();
+    let mut tunnels: Vec<_> = (0..2)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     for tunnel in &mut tunnels {
         tunnel.send(UPGRADE);
         assert_eq!(tunnel.head().unwrap().status(), 101);
     }
     let mut late = Visitor::connect(program.address());
     let refused = late.ask(UPGRADE);
-    assert_eq!((refused.status(), refused.field("Retry-After")), (503, Some("1")), "{refused:?}");
-    assert!(refused.text().contains("reason: max-upgraded-per-origin"), "{refused:?}");
-    assert_eq!(late.get("/").status(), 200, "requests have limits of their own");
-    assert_eq!(origin.requests().iter().filter(|request| request.field("Upgrade").is_some()).count(), 2);
+    assert_eq!(
+        (refused.status(), refused.field("Retry-After")),
+        (503, Some("1")),
+        "{refused:?}"
+    );
+    assert!(
+        refused.text().contains("reason: max-upgraded-per-origin"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        late.get("/").status(),
+        200,
+        "requests have limits of their own"
+    );
+    assert_eq!(
+        origin
+            .requests()
+            .iter()
+            .filter(|request| request.field("Upgrade").is_some())
+            .count(),
+        2
+    );
     // Once a tunnel has ended there is a slot again.
     drop(tunnels.pop());
     program.wait_for_log("max-upgraded-per-origin");

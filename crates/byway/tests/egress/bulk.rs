@@ -8,26 +8,50 @@ use super::*;
 const DOWN: u64 = 256 * MIB;
 const UP: u64 = 64 * MIB;
 
-/// Moves 256 MiB down and 64 MiB up with these arguments; `PROXY` in them stands for the address of the egress.
+/// Moves 256 MiB down and 64 MiB up with these arguments; `PROXY` in them stands for the address of
+/// the egress.
 #[track_caller]
 fn moves_all(program_args: &[&str], args: &[&str], host: &str) {
     let origin = Origin::useful();
     let program = egress(&[program_args, &OPEN].concat());
-    let args: Vec<_> = args.iter().map(|arg| arg.replace("PROXY", &program.address().to_string())).collect();
+    let args: Vec<_> = args
+        .iter()
+        .map(|arg| arg.replace("PROXY", &program.address().to_string()))
+        .collect();
     let fetch = |more: &[&str]| {
-        let all: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        let all: Vec<&str> = args
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+            .collect();
         curl(&all)
     };
     let url = |path: &str| format!("http://{host}:{}{path}", origin.address().port());
 
     let down = fetch(&[&url(&format!("/bytes/{DOWN}"))]);
-    assert_eq!((down.exit, down.status, down.bytes), (0, 200, DOWN), "{}", down.said);
+    assert_eq!(
+        (down.exit, down.status, down.bytes),
+        (0, 200, DOWN),
+        "{}",
+        down.said
+    );
     assert_eq!(down.sha256, Pattern::sha256(DOWN));
 
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), Pattern::whole(UP)).unwrap();
-    let up = fetch(&["-X", "POST", "-T", &file.path().display().to_string(), &url("/sum")]);
-    assert_eq!((up.exit, up.text()), (0, format!("{UP} {}", Pattern::sha256(UP))), "{}", up.said);
+    let up = fetch(&[
+        "-X",
+        "POST",
+        "-T",
+        &file.path().display().to_string(),
+        &url("/sum"),
+    ]);
+    assert_eq!(
+        (up.exit, up.text()),
+        (0, format!("{UP} {}", Pattern::sha256(UP))),
+        "{}",
+        up.said
+    );
 }
 
 #[test]
@@ -37,7 +61,11 @@ fn curl_through_socks5() {
 
 #[test]
 fn curl_through_socks5h_with_a_password() {
-    moves_all(&["--user", "alice:secret"], &["-x", "socks5h://alice:secret@PROXY"], "localhost");
+    moves_all(
+        &["--user", "alice:secret"],
+        &["-x", "socks5h://alice:secret@PROXY"],
+        "localhost",
+    );
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! Handshakes: every dialect of the one port, whole, in single bytes, and with data right behind it.
+//! Handshakes: every dialect of the one port, whole, in single bytes, and with data right behind
+//! it.
 
 use byway_testkit::{Origin, Visitor};
 
 use super::*;
 
-/// A whole handshake with everything pipelined, and what the egress says to it before the tunnel begins.
+/// A whole handshake with everything pipelined, and what the egress says to it before the tunnel
+/// begins.
 struct Dialect {
     name: &'static str,
     handshake: Vec<u8>,
@@ -16,7 +18,12 @@ struct Dialect {
 fn dialects(to: SocketAddr) -> Vec<Dialect> {
     let host = |request: Vec<u8>| [GREETING, &request].concat();
     vec![
-        Dialect { name: "SOCKS5", handshake: host(socks5(to)), says: &[5, 0, 5, 0, 0, 1], then: 6 },
+        Dialect {
+            name: "SOCKS5",
+            handshake: host(socks5(to)),
+            says: &[5, 0, 5, 0, 0, 1],
+            then: 6,
+        },
         Dialect {
             name: "SOCKS5 by name",
             handshake: host(socks5_name("localhost", to.port())),
@@ -29,8 +36,18 @@ fn dialects(to: SocketAddr) -> Vec<Dialect> {
             says: &[5, 0, 5, 0, 0, 1],
             then: 6,
         },
-        Dialect { name: "SOCKS4", handshake: socks4(to), says: &[0, 90], then: 6 },
-        Dialect { name: "SOCKS4a", handshake: socks4a("localhost", to.port()), says: &[0, 90], then: 6 },
+        Dialect {
+            name: "SOCKS4",
+            handshake: socks4(to),
+            says: &[0, 90],
+            then: 6,
+        },
+        Dialect {
+            name: "SOCKS4a",
+            handshake: socks4a("localhost", to.port()),
+            says: &[0, 90],
+            then: 6,
+        },
         Dialect {
             name: "CONNECT",
             handshake: connect(to),
@@ -60,7 +77,10 @@ fn every_dialect_opens_a_tunnel_whole_and_byte_by_byte() {
                 false => visitor.send(everything),
             };
             visitor.expect(dialect.says).exactly(dialect.then);
-            visitor.expect("and data right behind it").send("and more").expect("and more");
+            visitor
+                .expect("and data right behind it")
+                .send("and more")
+                .expect("and more");
         }
     }
 }
@@ -69,11 +89,16 @@ fn every_dialect_opens_a_tunnel_whole_and_byte_by_byte() {
 fn every_split_of_a_handshake_into_two_parts_works() {
     let origin = Origin::echo();
     let program = egress(&OPEN);
-    for dialect in dialects(origin.address()).iter().filter(|dialect| !dialect.name.contains("name")) {
+    for dialect in dialects(origin.address())
+        .iter()
+        .filter(|dialect| !dialect.name.contains("name"))
+    {
         for split in 1..dialect.handshake.len() {
             eprintln!("{} at {split}", dialect.name);
             let mut visitor = Visitor::connect(program.address());
-            visitor.send(&dialect.handshake[..split]).send(&dialect.handshake[split..]);
+            visitor
+                .send(&dialect.handshake[..split])
+                .send(&dialect.handshake[split..]);
             visitor.expect(dialect.says).exactly(dialect.then);
             visitor.send("x").expect("x");
         }
@@ -83,7 +108,14 @@ fn every_split_of_a_handshake_into_two_parts_works() {
 #[test]
 fn a_password_opens_socks5_whole_and_byte_by_byte() {
     let origin = Origin::echo();
-    let program = egress(&["--user", "alice:secret", "--user", "bob:p:w", OPEN[0], OPEN[1]]);
+    let program = egress(&[
+        "--user",
+        "alice:secret",
+        "--user",
+        "bob:p:w",
+        OPEN[0],
+        OPEN[1],
+    ]);
     for login in [&b"\x01\x05alice\x06secret"[..], b"\x01\x03bob\x03p:w"] {
         let everything = [&[5, 2, 0, 2][..], login, &socks5(origin.address()), b"data"].concat();
         for bytewise in [false, true] {
@@ -102,7 +134,12 @@ fn a_password_opens_socks5_whole_and_byte_by_byte() {
 fn a_wrong_password_is_refused_in_every_dialect_and_nothing_is_dialled() {
     let origin = Origin::echo();
     let program = egress(&["--user", "alice:secret", OPEN[0], OPEN[1]]);
-    let logins = [&b"\x01\x05alice\x05wrong"[..], b"\x01\x03eve\x06secret", b"\x01\x05alice\x06secreT", b"\x01\0\0"];
+    let logins = [
+        &b"\x01\x05alice\x05wrong"[..],
+        b"\x01\x03eve\x06secret",
+        b"\x01\x05alice\x06secreT",
+        b"\x01\0\0",
+    ];
     for login in logins {
         let mut visitor = Visitor::connect(program.address());
         visitor.send([5, 1, 2]).expect([5, 2]).send(login);
@@ -115,15 +152,28 @@ fn a_wrong_password_is_refused_in_every_dialect_and_nothing_is_dialled() {
     let mut fourth = Visitor::connect(program.address());
     fourth.send(socks4(origin.address())).expect([0, 91]);
 
-    let absolute = format!("GET http://{}/ HTTP/1.1\r\nHost: x\r\n\r\n", origin.address());
+    let absolute = format!(
+        "GET http://{}/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        origin.address()
+    );
     let connect = String::from_utf8(connect(origin.address())).unwrap();
     for request in [absolute, connect] {
-        for credentials in ["", "Proxy-Authorization: Basic YWxpY2U6d3Jvbmc=\r\n", "Proxy-Authorization: Bearer x\r\n"]
-        {
+        for credentials in [
+            "",
+            "Proxy-Authorization: Basic YWxpY2U6d3Jvbmc=\r\n",
+            "Proxy-Authorization: Bearer x\r\n",
+        ] {
             let mut visitor = Visitor::connect(program.address());
-            let answer = visitor.ask(&request.replace("\r\n\r\n", &format!("\r\n{credentials}\r\n")));
+            let answer =
+                visitor.ask(&request.replace("\r\n\r\n", &format!("\r\n{credentials}\r\n")));
             assert_eq!(answer.status(), 407, "{request} {credentials}");
-            assert!(answer.field("Proxy-Authenticate").unwrap().starts_with("Basic "), "{answer:?}");
+            assert!(
+                answer
+                    .field("Proxy-Authenticate")
+                    .unwrap()
+                    .starts_with("Basic "),
+                "{answer:?}"
+            );
         }
     }
     assert_eq!(origin.connections(), 0);
@@ -134,12 +184,20 @@ fn the_right_password_opens_http_and_travels_no_further() {
     let origin = Origin::useful();
     let program = egress(&["--user", "alice:secret", OPEN[0], OPEN[1]]);
     let credentials = "Proxy-Authorization: basic YWxpY2U6c2VjcmV0\r\n";
-    let answer = Visitor::connect(program.address())
-        .ask(&format!("GET http://{}/head HTTP/1.1\r\nHost: x\r\n{credentials}\r\n", origin.address()));
+    let answer = Visitor::connect(program.address()).ask(&format!(
+        "GET http://{}/head HTTP/1.1\r\nHost: x\r\n{credentials}\r\n",
+        origin.address()
+    ));
     assert_eq!(answer.status(), 200);
-    assert!(!answer.text().to_lowercase().contains("proxy-auth"), "{answer:?}");
+    assert!(
+        !answer.text().to_lowercase().contains("proxy-auth"),
+        "{answer:?}"
+    );
     let mut visitor = Visitor::connect(program.address());
-    visitor.send(format!("CONNECT {} HTTP/1.1\r\n{credentials}Host: x\r\n\r\n", origin.address()));
+    visitor.send(format!(
+        "CONNECT {} HTTP/1.1\r\n{credentials}Host: x\r\n\r\n",
+        origin.address()
+    ));
     assert_eq!(visitor.head().unwrap().status(), 200);
     assert_eq!(visitor.get("/").text(), "hello");
 }
@@ -161,8 +219,16 @@ fn absolute_form_is_an_exchange_and_tells_the_origin_nothing_about_its_user() {
     let requests = origin.requests();
     assert_eq!(requests[0].line(), "GET /head?x=1 HTTP/1.1");
     assert_eq!(requests[3].line(), "GET / HTTP/1.1");
-    assert_eq!(requests[0].field("Host"), Some(&*origin.address().to_string()));
-    for name in ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Proxy-Connection"] {
+    assert_eq!(
+        requests[0].field("Host"),
+        Some(&*origin.address().to_string())
+    );
+    for name in [
+        "X-Forwarded-For",
+        "X-Real-IP",
+        "Forwarded",
+        "Proxy-Connection",
+    ] {
         assert_eq!(requests[0].field(name), None, "{name}");
     }
     assert_eq!(origin.connections(), 1, "and its connection is used again");
@@ -178,9 +244,18 @@ fn commands_and_addresses_that_are_not_served_get_their_own_reply() {
     let udp = [5, 3, 0, 1, 127, 0, 0, 1, 0, 80];
     assert_eq!(socks5_reply(program.address(), &bind), 7);
     assert_eq!(socks5_reply(program.address(), &udp), 7);
-    assert_eq!(socks5_reply(program.address(), &[5, 9, 0, 1, 127, 0, 0, 1, 0, 80]), 7);
-    assert_eq!(socks5_reply(program.address(), &[5, 1, 0, 9, 127, 0, 0, 1, 0, 80]), 8);
-    assert_eq!(socks5_reply(program.address(), &socks5_name("not a name", 80)), 1);
+    assert_eq!(
+        socks5_reply(program.address(), &[5, 9, 0, 1, 127, 0, 0, 1, 0, 80]),
+        7
+    );
+    assert_eq!(
+        socks5_reply(program.address(), &[5, 1, 0, 9, 127, 0, 0, 1, 0, 80]),
+        8
+    );
+    assert_eq!(
+        socks5_reply(program.address(), &socks5_name("not a name", 80)),
+        1
+    );
     let mut visitor = Visitor::connect(program.address());
     visitor.send([4, 2, 0, 80, 127, 0, 0, 1, 0]).expect([0, 91]);
 }
@@ -193,11 +268,20 @@ fn an_http_request_that_an_egress_cannot_serve_says_what_to_write_instead() {
         ("GET https://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET http://127.0.0.1:0/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("CONNECT a.example HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        ("CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-        ("GET http://a.example/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (
+            "CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        (
+            "GET http://a.example/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
     ] {
         let answer = Visitor::connect(program.address()).ask(request);
         assert_eq!(answer.status(), status, "{request:?}");
-        assert!(answer.text().lines().count() >= 3, "the reason stands in the body: {answer:?}");
+        assert!(
+            answer.text().lines().count() >= 3,
+            "the reason stands in the body: {answer:?}"
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! Egress: SOCKS and HTTP exits and plain forwards from end to end: the built program between real sockets and curl.
+//! Egress: SOCKS and HTTP exits and plain forwards from end to end: the built program between real
+//! sockets and curl.
 //!
-//! `handshakes` every dialect, whole and byte by byte · `strangers` what is no handshake at all · `policy` who may go
-//! where · `names` how names are resolved · `parents` through other proxies · `relaying` how streams end · `bulk` large
-//! transfers by curl · `slow` readers that pause, and caps.
+//! `handshakes` every dialect, whole and byte by byte · `strangers` what is no handshake at all ·
+//! `policy` who may go where · `names` how names are resolved · `parents` through other proxies ·
+//! `relaying` how streams end · `bulk` large transfers by curl · `slow` readers that pause, and
+//! caps.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bulk;
@@ -19,7 +21,8 @@ use std::net::SocketAddr;
 
 use byway_testkit::Program;
 use byway_testkit::asking::{
-    GREETING, connect, socks4, socks4a, socks5, socks5_name, socks5_reply, through_connect, through_socks5,
+    GREETING, connect, socks4, socks4a, socks5, socks5_name, socks5_reply, through_connect,
+    through_socks5,
 };
 
 const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
@@ -30,12 +33,18 @@ const OPEN: [&str; 2] = ["--allow", "127.0.0.0/8"];
 /// `byway proxy` on a free port of loopback.
 #[track_caller]
 fn egress(args: &[&str]) -> Program {
-    Program::start(BYWAY, &[&["proxy", "--listen", "127.0.0.1:0"], args].concat())
+    Program::start(
+        BYWAY,
+        &[&["proxy", "--listen", "127.0.0.1:0"], args].concat(),
+    )
 }
 
 /// `byway run` with one egress that opens loopback, and `settings` at the top of its config.
 #[track_caller]
 fn egress_with(settings: &str) -> Program {
     let rule = "[[proxy.rule]]\naction = \"allow\"\ncidr = \"127.0.0.0/8\"\n";
-    Program::configured(BYWAY, &format!("{settings}\n[[proxy]]\nlisten = \"127.0.0.1:0\"\n{rule}"))
+    Program::configured(
+        BYWAY,
+        &format!("{settings}\n[[proxy]]\nlisten = \"127.0.0.1:0\"\n{rule}"),
+    )
 }

@@ -1,6 +1,7 @@
 //! Names: how an exit resolves them, with a DNS server of ours at port 53 and an `/etc` of its own.
 //!
-//! The test starts itself again in new namespaces, and is skipped with a message where the machine gives none.
+//! The test starts itself again in new namespaces, and is skipped with a message where the machine
+//! gives none.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -26,12 +27,20 @@ fn an_exit_resolves_as_its_resolver_says_and_unanswered_names_of_one_user_delay_
         .arg(&itself)
         .args(["--exact", "names::inside", "--ignored", "--nocapture"])
         .output();
-    let Ok(ran) = ran else { return eprintln!("skipped: there is no unshare(1) to make namespaces with") };
-    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    let Ok(ran) = ran else {
+        return eprintln!("skipped: there is no unshare(1) to make namespaces with");
+    };
+    let (out, err) = (
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr),
+    );
     if !out.contains("in the namespace") {
         return eprintln!("skipped: this machine gives no namespaces: {err}");
     }
-    assert!(ran.status.success() && out.contains("1 passed"), "{out}{err}");
+    assert!(
+        ran.status.success() && out.contains("1 passed"),
+        "{out}{err}"
+    );
 }
 
 /// With `resolver`, and two users.
@@ -47,25 +56,47 @@ fn config(resolver: &str) -> String {
 #[ignore = "runs in namespaces of its own, started by an_exit_resolves_as_its_resolver_says_and_unanswered_names_of_one_user_delay_no_other"]
 fn inside() {
     let here = || Says::Addresses(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], 60);
-    let names = ["one", "two", "three", "bob-dns", "bob-system"].map(|name| format!("{name}.example"));
+    let names =
+        ["one", "two", "three", "bob-dns", "bob-system"].map(|name| format!("{name}.example"));
     let table: Vec<_> = names.iter().map(|name| (name.as_str(), here())).collect();
-    let server = DnsServer::at(SocketAddr::from(([127, 0, 0, 1], 53)), &table, Says::Code(3));
+    let server = DnsServer::at(
+        SocketAddr::from(([127, 0, 0, 1], 53)),
+        &table,
+        Says::Code(3),
+    );
     let origin = Origin::named("found by name");
     let exit = Program::configured(BYWAY, &config("dns"));
     let fetch = |name: &str| {
         let proxy = format!("http://bob:b@{}", exit.address());
-        curl(&["-x", &proxy, &format!("http://{name}:{}/", origin.address().port())])
+        curl(&[
+            "-x",
+            &proxy,
+            &format!("http://{name}:{}/", origin.address().port()),
+        ])
     };
 
     assert_eq!(fetch("one.example").text(), "found by name");
-    assert!(server.asked().iter().any(|asked| asked.name == "one.example"));
+    assert!(
+        server
+            .asked()
+            .iter()
+            .any(|asked| asked.name == "one.example")
+    );
     assert_eq!(fetch("missing.example").status, 502);
-    assert_eq!(fetch("in-hosts.example").text(), "found by name", "the resolver of ours reads /etc/hosts");
+    assert_eq!(
+        fetch("in-hosts.example").text(),
+        "found by name",
+        "the resolver of ours reads /etc/hosts"
+    );
     unanswered_names_delay_only_their_user(&exit, &server, "dns", &fetch);
 
     exit.reload(&config("system"));
     assert_eq!(fetch("two.example").text(), "found by name");
-    assert_eq!(fetch("in-hosts.example").status, 502, "/etc/nsswitch.conf leaves /etc/hosts out");
+    assert_eq!(
+        fetch("in-hosts.example").status,
+        502,
+        "/etc/nsswitch.conf leaves /etc/hosts out"
+    );
     unanswered_names_delay_only_their_user(&exit, &server, "system", &fetch);
 
     exit.reload(&config("dns"));
@@ -73,7 +104,8 @@ fn inside() {
     assert_eq!(fetch("three.example").text(), "found by name");
 }
 
-/// Alice asks for more names than may be looked up at once, and no server answers; meanwhile Bob asks for one that exists.
+/// Alice asks for more names than may be looked up at once, and no server answers; meanwhile Bob
+/// asks for one that exists.
 fn unanswered_names_delay_only_their_user(
     exit: &Program,
     server: &DnsServer,
@@ -96,8 +128,18 @@ fn unanswered_names_delay_only_their_user(
         })
         .collect();
     let prefix = format!("silent-{resolver}-");
-    let silent = || server.asked().iter().filter(|asked| asked.name.starts_with(&prefix)).count();
+    let silent = || {
+        server
+            .asked()
+            .iter()
+            .filter(|asked| asked.name.starts_with(&prefix))
+            .count()
+    };
     eventually("the names of Alice are looked up", || silent() >= 8);
-    assert_eq!(fetch(&format!("bob-{resolver}.example")).text(), "found by name", "{resolver}");
+    assert_eq!(
+        fetch(&format!("bob-{resolver}.example")).text(),
+        "found by name",
+        "{resolver}"
+    );
     drop(visitors);
 }

@@ -19,10 +19,18 @@ impl Other {
     #[track_caller]
     fn start(program: &str, args: impl Fn(SocketAddr) -> Vec<String>) -> Self {
         loop {
-            // Nobody holds the port between here and there; a program that then finds it taken ends, and is started anew.
-            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            // Nobody holds the port between here and there; a program that then finds it taken
+            // ends, and is started anew.
+            let address = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap();
             let mut command = Command::new(program);
-            command.args(args(address)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+                .args(args(address))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             let mut child = command.spawn().unwrap_or_else(|error| {
                 panic!("{program}: {error}; `cargo xtask test` installs what the tests need");
             });
@@ -47,14 +55,21 @@ impl Drop for Other {
 #[track_caller]
 fn exit_via(via: &str) -> Program {
     let rule = format!("[[proxy.rule]]\naction = \"via\"\nvia = \"{via}\"\nhost = \"localhost\"\n");
-    Program::configured(BYWAY, &format!("[[proxy]]\nlisten = \"127.0.0.1:0\"\n{rule}"))
+    Program::configured(
+        BYWAY,
+        &format!("[[proxy]]\nlisten = \"127.0.0.1:0\"\n{rule}"),
+    )
 }
 
 /// What the origin says, asked for by name and through `exit`.
 #[track_caller]
 fn fetched(exit: &Program, origin: &Origin) -> String {
     let proxy = format!("socks5h://{}", exit.address());
-    let fetched = curl(&["-x", &proxy, &format!("http://localhost:{}/", origin.address().port())]);
+    let fetched = curl(&[
+        "-x",
+        &proxy,
+        &format!("http://localhost:{}/", origin.address().port()),
+    ]);
     assert_eq!(fetched.exit, 0, "{}", fetched.said);
     fetched.text()
 }
@@ -64,13 +79,21 @@ fn microsocks_as_a_parent_is_told_user_and_password() {
     let origin = Origin::named("behind microsocks");
     let args = |at: SocketAddr| {
         let port = at.port().to_string();
-        ["-i", "127.0.0.1", "-p", &port, "-u", "desk", "-P", "p@ss"].map(str::to_owned).to_vec()
+        ["-i", "127.0.0.1", "-p", &port, "-u", "desk", "-P", "p@ss"]
+            .map(str::to_owned)
+            .to_vec()
     };
     let microsocks = Other::start("microsocks", args);
     let exit = exit_via(&format!("socks5://desk:p%40ss@{}", microsocks.address));
     assert_eq!(fetched(&exit, &origin), "behind microsocks");
     let wrong = exit_via(&format!("socks5://desk:other@{}", microsocks.address));
-    assert_ne!(socks5_reply(wrong.address(), &socks5_name("localhost", origin.address().port())), 0);
+    assert_ne!(
+        socks5_reply(
+            wrong.address(),
+            &socks5_name("localhost", origin.address().port())
+        ),
+        0
+    );
     wrong.wait_for_log("it does not accept our credentials");
 }
 
@@ -80,9 +103,16 @@ fn tinyproxy_as_a_parent_opens_a_tunnel() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("tinyproxy.conf");
     let args = |at: SocketAddr| {
-        let text = format!("Port {}\nListen 127.0.0.1\nAllow 127.0.0.1\nBasicAuth desk secret\n", at.port());
+        let text = format!(
+            "Port {}\nListen 127.0.0.1\nAllow 127.0.0.1\nBasicAuth desk secret\n",
+            at.port()
+        );
         std::fs::write(&config, text).unwrap();
-        vec!["-d".to_owned(), "-c".to_owned(), config.display().to_string()]
+        vec![
+            "-d".to_owned(),
+            "-c".to_owned(),
+            config.display().to_string(),
+        ]
     };
     let tinyproxy = Other::start("tinyproxy", args);
     let exit = exit_via(&format!("http://desk:secret@{}", tinyproxy.address));
@@ -99,22 +129,37 @@ fn every_kind_of_parent_that_resolves_names_may_stand_behind_a_rule() {
     }
 }
 
-/// What a rule may not name (SOCKS 4, and SOCKS 5 with names resolved by the one who asks), the library still speaks.
+/// What a rule may not name (SOCKS 4, and SOCKS 5 with names resolved by the one who asks), the
+/// library still speaks.
 #[test]
 fn our_exits_understand_every_kind_of_client_that_our_dialler_can_be() {
     let echo = Origin::echo();
     let parent = egress(&OPEN);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let target: Target = format!("localhost:{}", echo.address().port()).parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let target: Target = format!("localhost:{}", echo.address().port())
+        .parse()
+        .unwrap();
     for scheme in ["socks4", "socks4a", "socks5", "socks5h", "http"] {
         let parent: Parent = format!("{scheme}://{}", parent.address()).parse().unwrap();
         let said = runtime.block_on(async {
-            let dialler = Dialler::new(Resolver::system(runtime.handle().clone()), Options::default());
-            let mut stream = dialler.open_via(&parent, &target, &AddressRules::open()).await.unwrap().stream;
+            let dialler = Dialler::new(
+                Resolver::system(runtime.handle().clone()),
+                Options::default(),
+            );
+            let mut stream = dialler
+                .open_via(&parent, &target, &AddressRules::open())
+                .await
+                .unwrap()
+                .stream;
             stream.write_all(b"hello").await.unwrap();
             let (mut said, mut room) = (Vec::new(), [0; 5]);
             while said.len() < 5 {
-                let Read::Data(n) = stream.read(&mut room).await.unwrap() else { panic!("{scheme}: an early end") };
+                let Read::Data(n) = stream.read(&mut room).await.unwrap() else {
+                    panic!("{scheme}: an early end")
+                };
                 said.extend_from_slice(&room[..n]);
             }
             said
@@ -128,11 +173,18 @@ fn a_parent_that_does_not_speak_tls_is_not_spoken_to_by_https() {
     let origin = Origin::named("never reached");
     let parent = egress(&OPEN);
     let exit = exit_via(&format!("https://{}", parent.address()));
-    assert_ne!(socks5_reply(exit.address(), &socks5_name("localhost", origin.address().port())), 0);
+    assert_ne!(
+        socks5_reply(
+            exit.address(),
+            &socks5_name("localhost", origin.address().port())
+        ),
+        0
+    );
     assert_eq!(origin.connections(), 0);
 }
 
-/// The address of a parent is for the operator: no answer to a user of the egress has it, whatever fails.
+/// The address of a parent is for the operator: no answer to a user of the egress has it, whatever
+/// fails.
 #[test]
 fn a_parent_that_fails_is_named_in_the_log_and_not_to_the_client() {
     let (refusing, _bound) = Origin::refusing();
@@ -142,7 +194,9 @@ fn a_parent_that_fails_is_named_in_the_log_and_not_to_the_client() {
             let exit = exit_via(&format!("{scheme}://{parent}"));
             let mut answers = vec![connect("localhost:9")];
             if scheme == "http" {
-                answers.push(b"GET http://localhost:9/ HTTP/1.1\r\nHost: localhost:9\r\n\r\n".to_vec());
+                answers.push(
+                    b"GET http://localhost:9/ HTTP/1.1\r\nHost: localhost:9\r\n\r\n".to_vec(),
+                );
             }
             for request in answers {
                 let request = String::from_utf8(request).unwrap();
@@ -150,7 +204,10 @@ fn a_parent_that_fails_is_named_in_the_log_and_not_to_the_client() {
                 assert_eq!(answer.status(), 502, "{scheme}");
                 let shown = format!("{answer:?}{}", answer.text());
                 let port = format!(":{}", parent.port());
-                assert!(!shown.contains(&port) && !shown.contains("127.0.0.1"), "{scheme}: {shown}");
+                assert!(
+                    !shown.contains(&port) && !shown.contains("127.0.0.1"),
+                    "{scheme}: {shown}"
+                );
                 assert!(shown.contains("parent proxy"), "{scheme}: {shown}");
             }
             let line = exit.wait_for_log("through the parent proxy");

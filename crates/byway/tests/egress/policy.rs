@@ -9,13 +9,32 @@ fn a_refused_target_is_said_on_every_wire() {
     let (refusing, _socket) = Origin::refusing();
     let program = egress(&OPEN);
     assert_eq!(socks5_reply(program.address(), &socks5(refusing)), 5);
-    Visitor::connect(program.address()).send(socks4(refusing)).expect([0, 91]);
-    for request in [connect(refusing), format!("GET http://{refusing}/ HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes()] {
+    Visitor::connect(program.address())
+        .send(socks4(refusing))
+        .expect([0, 91]);
+    for request in [
+        connect(refusing),
+        format!("GET http://{refusing}/ HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes(),
+    ] {
         let answer = Visitor::connect(program.address()).ask(&String::from_utf8(request).unwrap());
         assert_eq!(answer.status(), 502);
-        assert!(answer.field("Proxy-Status").unwrap().contains("error=connection_refused"), "{answer:?}");
+        assert!(
+            answer
+                .field("Proxy-Status")
+                .unwrap()
+                .contains("error=connection_refused"),
+            "{answer:?}"
+        );
     }
-    assert_eq!(curl(&["--socks5", &program.address().to_string(), &format!("http://{refusing}/")]).exit, 97);
+    assert_eq!(
+        curl(&[
+            "--socks5",
+            &program.address().to_string(),
+            &format!("http://{refusing}/")
+        ])
+        .exit,
+        97
+    );
 }
 
 #[test]
@@ -36,8 +55,14 @@ fn addresses_inside_are_denied_unless_they_are_opened_and_the_answer_says_why() 
         ("224.0.0.1:80", "multicast"),
     ] {
         let address: SocketAddr = target.parse().unwrap();
-        assert_eq!(socks5_reply(program.address(), &socks5(address)), 2, "{target}");
-        Visitor::connect(program.address()).send(socks4(address)).expect([0, 91]);
+        assert_eq!(
+            socks5_reply(program.address(), &socks5(address)),
+            2,
+            "{target}"
+        );
+        Visitor::connect(program.address())
+            .send(socks4(address))
+            .expect([0, 91]);
         denied_by_http(&program, target, kind);
     }
     for (target, kind) in [
@@ -60,7 +85,10 @@ fn denied_by_http(program: &Program, target: &str, kind: &str) {
         let answer = Visitor::connect(program.address()).ask(&request);
         assert_eq!(answer.status(), 403, "{target}: {answer:?}");
         let status = answer.field("Proxy-Status").expect("Proxy-Status");
-        assert!(status.contains("error=destination_ip_prohibited") && status.contains(kind), "{target}: {status}");
+        assert!(
+            status.contains("error=destination_ip_prohibited") && status.contains(kind),
+            "{target}: {status}"
+        );
     }
 }
 
@@ -69,7 +97,15 @@ fn every_spelling_of_loopback_is_loopback() {
     let origin = Origin::useful();
     let program = egress(&[]);
     let port = origin.address().port();
-    for host in ["127.1", "0x7f.0.0.1", "2130706433", "0177.0.0.1", "localhost.", "LOCALHOST", "127.0.0.1."] {
+    for host in [
+        "127.1",
+        "0x7f.0.0.1",
+        "2130706433",
+        "0177.0.0.1",
+        "localhost.",
+        "LOCALHOST",
+        "127.0.0.1.",
+    ] {
         let reply = socks5_reply(program.address(), &socks5_name(host, port));
         assert!(reply != 0, "{host} was let through");
     }
@@ -87,7 +123,11 @@ fn a_name_that_leads_to_loopback_is_denied_and_opened_by_its_network() {
         (&["--deny", "localhost", "--allow", "127.0.0.0/8"], 2),
         (&["--deny", "127.0.0.1", "--allow", "127.0.0.0/8"], 2),
     ] {
-        assert_eq!(socks5_reply(egress(args).address(), &socks5_name("localhost", port)), reply, "{args:?}");
+        assert_eq!(
+            socks5_reply(egress(args).address(), &socks5_name("localhost", port)),
+            reply,
+            "{args:?}"
+        );
     }
 }
 
@@ -95,9 +135,15 @@ fn a_name_that_leads_to_loopback_is_denied_and_opened_by_its_network() {
 fn a_rule_that_allows_a_name_opens_no_address_behind_it() {
     let origin = Origin::useful();
     let rule = "[[proxy.rule]]\naction = \"allow\"\nhost = \"localhost\"\n";
-    let program = Program::configured(BYWAY, &format!("[[proxy]]\nlisten = \"127.0.0.1:0\"\n{rule}"));
+    let program = Program::configured(
+        BYWAY,
+        &format!("[[proxy]]\nlisten = \"127.0.0.1:0\"\n{rule}"),
+    );
     let port = origin.address().port();
-    assert_eq!(socks5_reply(program.address(), &socks5_name("localhost", port)), 2);
+    assert_eq!(
+        socks5_reply(program.address(), &socks5_name("localhost", port)),
+        2
+    );
 }
 
 #[test]
@@ -113,10 +159,17 @@ fn allow_opens_what_it_names_and_closes_the_rest() {
 #[test]
 fn a_name_that_does_not_exist_is_no_refusal() {
     let program = egress(&[]);
-    assert_eq!(socks5_reply(program.address(), &socks5_name("nowhere.invalid", 80)), 4);
-    let answer = Visitor::connect(program.address()).ask(&String::from_utf8(connect("nowhere.invalid:80")).unwrap());
+    assert_eq!(
+        socks5_reply(program.address(), &socks5_name("nowhere.invalid", 80)),
+        4
+    );
+    let answer = Visitor::connect(program.address())
+        .ask(&String::from_utf8(connect("nowhere.invalid:80")).unwrap());
     assert_eq!(answer.status(), 502);
-    assert!(answer.field("Proxy-Status").unwrap().contains("error=dns_"), "{answer:?}");
+    assert!(
+        answer.field("Proxy-Status").unwrap().contains("error=dns_"),
+        "{answer:?}"
+    );
 }
 
 #[test]
@@ -147,13 +200,24 @@ fn a_parent_is_asked_by_name_and_its_refusal_is_heard() {
             "[[proxy.rule]]\naction = \"via\"\nvia = \"{scheme}://desk:pw@{}\"\nhost = [\"localhost\", \"nowhere.invalid\"]\n",
             parent.address()
         );
-        let program = Program::configured(BYWAY, &format!("[[proxy]]\nlisten = \"127.0.0.1:0\"\n{rule}"));
+        let program = Program::configured(
+            BYWAY,
+            &format!("[[proxy]]\nlisten = \"127.0.0.1:0\"\n{rule}"),
+        );
         let proxy = format!("socks5h://{}", program.address());
         let url = format!("http://localhost:{}/", origin.address().port());
         let fetched = curl(&["-x", &proxy, &url]);
         assert_eq!(fetched.text(), "behind two exits", "{scheme}: {fetched:?}");
-        assert_ne!(socks5_reply(program.address(), &socks5_name("nowhere.invalid", 80)), 0, "{scheme}");
-        assert_eq!(socks5_reply(program.address(), &socks5(origin.address())), 2, "{scheme}: not by its address");
+        assert_ne!(
+            socks5_reply(program.address(), &socks5_name("nowhere.invalid", 80)),
+            0,
+            "{scheme}"
+        );
+        assert_eq!(
+            socks5_reply(program.address(), &socks5(origin.address())),
+            2,
+            "{scheme}: not by its address"
+        );
     }
 }
 
@@ -167,14 +231,20 @@ fn a_public_address_without_a_password_is_refused_and_both_remedies_are_named() 
             "{}",
             finished.stderr
         );
-        assert!(!finished.stderr.contains("ready: ") && finished.stdout.is_empty(), "{finished:?}");
+        assert!(
+            !finished.stderr.contains("ready: ") && finished.stdout.is_empty(),
+            "{finished:?}"
+        );
     }
 }
 
 #[test]
 fn a_public_address_is_served_with_a_password_or_with_the_words() {
     for words in [&["--open-to-the-world"][..], &["--user", "alice:secret"]] {
-        let program = Program::start(BYWAY, &[&["proxy", "--listen", "0.0.0.0:0"], words].concat());
+        let program = Program::start(
+            BYWAY,
+            &[&["proxy", "--listen", "0.0.0.0:0"], words].concat(),
+        );
         assert_eq!(program.stop().code, Some(0), "{words:?}");
     }
 }
@@ -190,9 +260,17 @@ fn curl_says_what_a_wrong_password_is() {
     let plain = curl(&["-x", &proxy("http"), &url]);
     assert_eq!((plain.exit, plain.status), (0, 407), "{plain:?}");
     let tunnel = curl(&["-p", "-x", &proxy("http"), &url]);
-    assert_eq!((tunnel.exit, tunnel.connect_status), (56, 407), "{tunnel:?}");
+    assert_eq!(
+        (tunnel.exit, tunnel.connect_status),
+        (56, 407),
+        "{tunnel:?}"
+    );
     assert_eq!(origin.connections(), 0);
-    assert!(!program.stderr().contains("wrong\"") && !program.stderr().contains("secret"), "{}", program.stderr());
+    assert!(
+        !program.stderr().contains("wrong\"") && !program.stderr().contains("secret"),
+        "{}",
+        program.stderr()
+    );
 }
 
 #[test]
@@ -200,17 +278,27 @@ fn the_answer_of_an_egress_does_not_name_the_address_that_a_name_has() {
     let (refusing, _socket) = Origin::refusing();
     let debug = ["--log-level", "debug"];
     let (closed, opened) = (egress(&debug), egress(&[OPEN, debug].concat()));
-    for (program, target, status) in
-        [(&closed, "localhost:80".to_owned(), 403), (&opened, format!("localhost:{}", refusing.port()), 502)]
-    {
+    for (program, target, status) in [
+        (&closed, "localhost:80".to_owned(), 403),
+        (&opened, format!("localhost:{}", refusing.port()), 502),
+    ] {
         let absolute = format!("GET http://{target}/ HTTP/1.1\r\nHost: x\r\n\r\n");
         for request in [String::from_utf8(connect(&target)).unwrap(), absolute] {
             let answer = Visitor::connect(program.address()).ask(&request);
             let shown = format!("{answer:?}");
             assert_eq!(answer.status(), status, "{shown}");
-            assert!(shown.contains("localhost") && !shown.contains("127.0.0.1") && !shown.contains("::1"), "{shown}");
+            assert!(
+                shown.contains("localhost")
+                    && !shown.contains("127.0.0.1")
+                    && !shown.contains("::1"),
+                "{shown}"
+            );
         }
-        let address = if status == 403 { "::1 is a loopback".into() } else { format!("{refusing} refused") };
+        let address = if status == 403 {
+            "::1 is a loopback".into()
+        } else {
+            format!("{refusing} refused")
+        };
         program.wait_for_log(&address);
     }
 }

@@ -21,7 +21,13 @@ fn each_way(origin: &Origin, mut check: impl FnMut(&str, Visitor)) {
 }
 
 fn forward(origin: &Origin) -> Program {
-    Program::configured(BYWAY, &format!("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"{}\"\n", origin.address()))
+    Program::configured(
+        BYWAY,
+        &format!(
+            "[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"{}\"\n",
+            origin.address()
+        ),
+    )
 }
 
 #[test]
@@ -49,10 +55,18 @@ fn a_fin_of_the_origin_travels_alone_and_the_upload_still_goes() {
     });
     let mut ways = 0;
     each_way(&origin, |way, mut visitor| {
-        assert_eq!(visitor.to_end(), (b"early goodbye".to_vec(), Ending::Fin), "{way}");
+        assert_eq!(
+            visitor.to_end(),
+            (b"early goodbye".to_vec(), Ending::Fin),
+            "{way}"
+        );
         visitor.send("late words").finish();
         let seen = origin.wait_for_requests(ways + 1)[ways].clone();
-        assert_eq!((seen.text().as_str(), seen.head.as_str()), ("late words", "Fin"), "{way}");
+        assert_eq!(
+            (seen.text().as_str(), seen.head.as_str()),
+            ("late words", "Fin"),
+            "{way}"
+        );
         ways += 1;
     });
 }
@@ -64,7 +78,11 @@ fn a_reset_of_the_visitor_is_a_reset_for_the_origin() {
     each_way(&origin, |way, mut visitor| {
         visitor.expect("hello");
         visitor.reset();
-        assert_eq!(origin.wait_for_requests(ways + 1)[ways].head, "Reset", "{way}");
+        assert_eq!(
+            origin.wait_for_requests(ways + 1)[ways].head,
+            "Reset",
+            "{way}"
+        );
         ways += 1;
     });
 }
@@ -105,7 +123,10 @@ fn an_upload_that_nobody_reads_holds_its_sender_back_and_arrives_whole_in_the_en
     let mut visitor = through_socks5(program.address(), origin.address());
     let all = vec![9; 128 * 1024 * 1024];
     let taken = visitor.send_until_full(&all, std::time::Duration::from_millis(300));
-    assert!(taken < all.len() / 2, "{taken} bytes were taken and nobody reads them");
+    assert!(
+        taken < all.len() / 2,
+        "{taken} bytes were taken and nobody reads them"
+    );
     read_on.open();
     visitor.send(&all[taken..]).finish();
     assert_eq!(origin.wait_for_requests(1)[0].body.len(), all.len());
@@ -155,7 +176,10 @@ fn a_silent_tunnel_and_a_silent_forward_end_by_the_idle_limit_and_the_log_has_th
 #[test]
 fn a_forward_whose_target_refuses_resets_its_visitor() {
     let (refusing, _socket) = Origin::refusing();
-    let program = Program::configured(BYWAY, &format!("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"{refusing}\"\n"));
+    let program = Program::configured(
+        BYWAY,
+        &format!("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"{refusing}\"\n"),
+    );
     assert_eq!(Visitor::connect(program.address()).ended(), Ending::Reset);
     program.wait_for_log("refused");
 }
@@ -165,7 +189,12 @@ fn an_exchange_by_absolute_form_answers_behind_a_fin_too() {
     let origin = Origin::useful();
     let program = egress(&OPEN);
     let mut visitor = Visitor::connect(program.address());
-    visitor.send(format!("GET http://{}/bytes/100000 HTTP/1.1\r\nHost: x\r\n\r\n", origin.address())).finish();
+    visitor
+        .send(format!(
+            "GET http://{}/bytes/100000 HTTP/1.1\r\nHost: x\r\n\r\n",
+            origin.address()
+        ))
+        .finish();
     assert_eq!(visitor.response().body.len(), 100_000);
     assert_eq!(visitor.ended(), Ending::Fin);
 }
@@ -178,14 +207,20 @@ fn a_drain_cuts_tunnels_at_its_deadline_and_a_short_one_is_soon_over() {
     tunnel.send("x").expect("x");
     let finished = program.stop();
     assert_eq!(tunnel.ended(), Ending::Reset);
-    assert!(finished.code.is_some() && finished.stderr.contains("deadline"), "{}", finished.stderr);
+    assert!(
+        finished.code.is_some() && finished.stderr.contains("deadline"),
+        "{}",
+        finished.stderr
+    );
 }
 
 #[test]
 fn two_hundred_tunnels_at_once_echo_each_to_its_own() {
     let origin = Origin::echo();
     let program = egress(&OPEN);
-    let mut visitors: Vec<_> = (0..200).map(|n| WAYS[n % 2].1(program.address(), origin.address())).collect();
+    let mut visitors: Vec<_> = (0..200)
+        .map(|n| WAYS[n % 2].1(program.address(), origin.address()))
+        .collect();
     for round in 0..3 {
         for (n, visitor) in visitors.iter_mut().enumerate() {
             visitor.send(format!("round {round} of {n:04}"));

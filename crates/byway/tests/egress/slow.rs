@@ -16,10 +16,19 @@ fn paused_reader(number: usize, egress: SocketAddr, origin: SocketAddr) -> Visit
     let mut visitor = Visitor::connect(egress);
     let path = format!("/bytes/{EACH}");
     if number.is_multiple_of(2) {
-        visitor.send(GREETING).expect([5, 0]).send(socks5(origin)).expect([5, 0, 0, 1]).exactly(6);
-        visitor.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        visitor
+            .send(GREETING)
+            .expect([5, 0])
+            .send(socks5(origin))
+            .expect([5, 0, 0, 1])
+            .exactly(6);
+        visitor.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        ));
     } else {
-        visitor.send(format!("GET http://{origin}{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        visitor.send(format!(
+            "GET http://{origin}{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        ));
     }
     assert_eq!(visitor.head().expect("an answer").status(), 200);
     visitor
@@ -29,18 +38,24 @@ fn paused_reader(number: usize, egress: SocketAddr, origin: SocketAddr) -> Visit
 fn paused_readers_leave_the_origin_done_and_the_memory_bounded_and_get_every_byte_in_the_end() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
-        visitor.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {EACH}\r\nConnection: close\r\n\r\n"));
+        visitor.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {EACH}\r\nConnection: close\r\n\r\n"
+        ));
         let mut pattern = Pattern::new(EACH);
         while let Some(block) = pattern.next_block() {
             visitor.send(block);
         }
     });
     let program = egress(&OPEN);
-    let mut readers: Vec<_> =
-        (0..READERS).map(|number| paused_reader(number, program.address(), origin.address())).collect();
+    let mut readers: Vec<_> = (0..READERS)
+        .map(|number| paused_reader(number, program.address(), origin.address()))
+        .collect();
     origin.wait_for_ended(READERS);
     let rss = program.rss_kib();
-    eprintln!("{READERS} paused readers of {} MiB each: {rss} KiB resident", EACH / MIB);
+    eprintln!(
+        "{READERS} paused readers of {} MiB each: {rss} KiB resident",
+        EACH / MIB
+    );
     assert!(rss < 96 * 1024, "{rss} KiB for {READERS} paused readers");
     let expected = Pattern::sha256(EACH);
     for (number, reader) in readers.iter_mut().enumerate() {
@@ -49,8 +64,12 @@ fn paused_readers_leave_the_origin_done_and_the_memory_bounded_and_get_every_byt
         assert_eq!(sum.hex(), expected, "reader {number}");
         reader.ended();
     }
-    let left = std::fs::read_dir(program.folder().join("state").join("spill")).map_or(0, Iterator::count);
-    assert_eq!(left, 0, "spill files have no name that could be left behind");
+    let left =
+        std::fs::read_dir(program.folder().join("state").join("spill")).map_or(0, Iterator::count);
+    assert_eq!(
+        left, 0,
+        "spill files have no name that could be left behind"
+    );
 }
 
 #[test]
@@ -58,19 +77,28 @@ fn a_stream_limit_holds_each_reader_back_and_not_the_origin() {
     const BYTES: u64 = 8 * MIB;
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
-        visitor.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\nConnection: close\r\n\r\n"));
+        visitor.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\nConnection: close\r\n\r\n"
+        ));
         visitor.send(Pattern::whole(BYTES));
     });
     let program = egress(&["--stream-limit", "128KiB/s", OPEN[0], OPEN[1]]);
     let begun = Instant::now();
-    let mut readers: Vec<_> = (0..4).map(|number| paused_reader(number, program.address(), origin.address())).collect();
+    let mut readers: Vec<_> = (0..4)
+        .map(|number| paused_reader(number, program.address(), origin.address()))
+        .collect();
     // At this rate the whole takes a minute; the origin has long gone by then.
     origin.wait_for_ended(4);
     for reader in &mut readers {
         reader.exactly(384 * 1024);
     }
-    // A bucket starts with 64 KiB, so that 384 KiB at 128 KiB/s cannot have left in less than 2.5 s.
-    assert!(begun.elapsed() > Duration::from_millis(2400), "{:?}", begun.elapsed());
+    // A bucket starts with 64 KiB, so that 384 KiB at 128 KiB/s cannot have left in less than 2.5
+    // s.
+    assert!(
+        begun.elapsed() > Duration::from_millis(2400),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -82,7 +110,15 @@ fn a_stream_limit_leaves_uploads_alone() {
     std::fs::write(file.path(), Pattern::whole(8 * MIB)).unwrap();
     // At 64 KiB/s this would take two minutes.
     let path = file.path().display().to_string();
-    let up = curl(&["-x", &proxy, "-X", "POST", "-T", &path, &format!("http://{}/sum", origin.address())]);
+    let up = curl(&[
+        "-x",
+        &proxy,
+        "-X",
+        "POST",
+        "-T",
+        &path,
+        &format!("http://{}/sum", origin.address()),
+    ]);
     assert!(up.text().starts_with(&format!("{} ", 8 * MIB)), "{up:?}");
 }
 

@@ -7,20 +7,35 @@ use super::*;
 #[test]
 fn a_garbage_greeting_is_closed_with_one_line_in_the_log() {
     let program = egress(&OPEN);
-    for (garbage, hint) in [(&b"\x00\x01garbage"[..], "neither SOCKS nor HTTP"), (b"\x16\x03\x01\x02\0\x01", "TLS?")] {
+    for (garbage, hint) in [
+        (&b"\x00\x01garbage"[..], "neither SOCKS nor HTTP"),
+        (b"\x16\x03\x01\x02\0\x01", "TLS?"),
+    ] {
         let mut visitor = Visitor::connect(program.address());
         visitor.send(garbage);
-        assert!(visitor.to_end().0.is_empty(), "nothing is said to {garbage:?}");
+        assert!(
+            visitor.to_end().0.is_empty(),
+            "nothing is said to {garbage:?}"
+        );
         program.wait_for_log(hint);
     }
     let log = program.stderr();
-    assert_eq!(log.lines().count(), 3, "one line each behind the readiness line:\n{log}");
+    assert_eq!(
+        log.lines().count(),
+        3,
+        "one line each behind the readiness line:\n{log}"
+    );
 }
 
 #[test]
 fn a_socks_greeting_that_is_none_is_closed() {
     let program = egress(&OPEN);
-    for garbage in [&[5, 0][..], &[5, 1, 0, 4, 1, 0], &[5, 1, 0, 5, 1, 7, 1], &[4, 1, 0, 80, 0, 0, 0, 1, 0, 0]] {
+    for garbage in [
+        &[5, 0][..],
+        &[5, 1, 0, 4, 1, 0],
+        &[5, 1, 0, 5, 1, 7, 1],
+        &[4, 1, 0, 80, 0, 0, 0, 1, 0, 0],
+    ] {
         let mut visitor = Visitor::connect(program.address());
         visitor.send(garbage).finish();
         visitor.to_end();
@@ -29,7 +44,11 @@ fn a_socks_greeting_that_is_none_is_closed() {
     let mut visitor = Visitor::connect(program.address());
     visitor.try_send(endless);
     visitor.to_end();
-    assert_eq!(socks5_reply(program.address(), &socks5(Origin::echo().address())), 0, "the egress goes on");
+    assert_eq!(
+        socks5_reply(program.address(), &socks5(Origin::echo().address())),
+        0,
+        "the egress goes on"
+    );
 }
 
 #[test]

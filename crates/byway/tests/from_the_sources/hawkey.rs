@@ -7,10 +7,17 @@ use super::*;
 
 const AUTHORITIES: [&str; 3] = ["127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9003"];
 
-/// The example's text with these authorities for `api`, and with `socket` and `assets` behind the other routes.
+/// The example's text with these authorities for `api`, and with `socket` and `assets` behind the
+/// other routes.
 fn config(api: [SocketAddr; 3], socket: &Origin, assets: &Origin) -> String {
-    let mut given: Vec<_> = AUTHORITIES.into_iter().zip(api.map(|authority| authority.to_string())).collect();
-    given.extend([("127.0.0.1:9004", at(socket)), ("127.0.0.1:9005", at(assets))]);
+    let mut given: Vec<_> = AUTHORITIES
+        .into_iter()
+        .zip(api.map(|authority| authority.to_string()))
+        .collect();
+    given.extend([
+        ("127.0.0.1:9004", at(socket)),
+        ("127.0.0.1:9005", at(assets)),
+    ]);
     // One worker, as the source has one process: each worker keeps connections of its own.
     format!("workers = 1\n{}", example("004-hawkey", &given))
 }
@@ -24,7 +31,11 @@ struct Hawkey {
 impl Hawkey {
     fn before(api: [SocketAddr; 3]) -> Self {
         let (socket, assets) = (Origin::named("socket"), Origin::named("assets"));
-        Self { byway: Program::configured(BYWAY, &config(api, &socket, &assets)), socket, assets }
+        Self {
+            byway: Program::configured(BYWAY, &config(api, &socket, &assets)),
+            socket,
+            assets,
+        }
     }
 
     fn get(&self, path: &str) -> (u16, String) {
@@ -54,8 +65,15 @@ fn a_path_that_no_pattern_matches_is_404_and_nobody_is_asked() {
     let api = three();
     let hawkey = Hawkey::before([api[0].address(), api[1].address(), api[2].address()]);
     let answer = Visitor::connect(hawkey.byway.address()).get("/none");
-    assert_eq!((answer.status(), answer.text().contains("reason: no-route")), (404, true));
-    let asked = api.iter().chain([&hawkey.socket, &hawkey.assets]).map(Origin::connections).sum::<usize>();
+    assert_eq!(
+        (answer.status(), answer.text().contains("reason: no-route")),
+        (404, true)
+    );
+    let asked = api
+        .iter()
+        .chain([&hawkey.socket, &hawkey.assets])
+        .map(Origin::connections)
+        .sum::<usize>();
     assert_eq!(asked, 0);
 }
 
@@ -67,7 +85,10 @@ fn authorities_take_turns_and_each_keeps_its_connection() {
     assert_eq!(answers, ["one", "two", "three", "one", "two", "three"]);
     assert_eq!(api.each_ref().map(Origin::connections), [1, 1, 1]);
     // headers['host'] = this.settings.host, here with the port that belongs to it.
-    assert_eq!(api[0].requests()[0].field("Host"), Some(at(&api[0]).as_str()));
+    assert_eq!(
+        api[0].requests()[0].field("Host"),
+        Some(at(&api[0]).as_str())
+    );
 }
 
 #[test]
@@ -84,7 +105,10 @@ fn authorities_that_all_refuse_are_a_502_that_says_why() {
     let (refusing, _socket) = Origin::refusing();
     let hawkey = Hawkey::before([refusing; 3]);
     let answer = Visitor::connect(hawkey.byway.address()).get("/api/");
-    assert_eq!((answer.status(), answer.text().contains("reason: refused")), (502, true));
+    assert_eq!(
+        (answer.status(), answer.text().contains("reason: refused")),
+        (502, true)
+    );
 }
 
 #[test]
@@ -96,7 +120,13 @@ fn an_authority_that_does_not_answer_is_a_504() {
     let config = config.replace("first_byte = \"60s\"", "first_byte = \"100ms\"");
     let byway = Program::configured(BYWAY, &config);
     let answer = Visitor::connect(byway.address()).get("/api/");
-    assert_eq!((answer.status(), answer.text().contains("reason: first-byte")), (504, true));
+    assert_eq!(
+        (
+            answer.status(),
+            answer.text().contains("reason: first-byte")
+        ),
+        (504, true)
+    );
 }
 
 #[test]
@@ -129,7 +159,9 @@ fn an_upgrade_reaches_its_authority() {
     let api = three();
     let socket = Origin::scripted(|stream| {
         stream.request();
-        stream.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+        stream.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
+        );
         let (heard, _) = stream.to_end();
         stream.send(heard);
     });
@@ -149,22 +181,40 @@ fn close_gives_up_the_connections_of_a_route_that_a_reload_takes_away_and_no_oth
     let api = [api[0].address(), api[1].address(), api[2].address()];
     let hawkey = Hawkey::before(api);
     let mut browser = Visitor::connect(hawkey.byway.address());
-    assert_eq!((browser.get("/a.js").text(), browser.get("/socket").text()), ("assets".into(), "socket".into()));
+    assert_eq!(
+        (browser.get("/a.js").text(), browser.get("/socket").text()),
+        ("assets".into(), "socket".into())
+    );
     let config = config(api, &hawkey.socket, &hawkey.assets);
-    let (without_assets, _) = config.split_once("[[edge.route]]\nname = \"scripts and styles\"").unwrap();
+    let (without_assets, _) = config
+        .split_once("[[edge.route]]\nname = \"scripts and styles\"")
+        .unwrap();
     let said = hawkey.byway.reload(without_assets);
     assert!(said.contains("reloaded"), "{said}");
     hawkey.assets.wait_for_ended(1);
     // The browser's connection lives on under the new routes.
-    assert_eq!((browser.get("/a.js").status(), browser.get("/socket").text()), (404, "socket".into()));
+    assert_eq!(
+        (browser.get("/a.js").status(), browser.get("/socket").text()),
+        (404, "socket".into())
+    );
     assert_eq!(hawkey.socket.connections(), 1);
 }
 
 #[test]
 fn explain_says_which_route_a_path_takes() {
     let file = format!("{EXAMPLES}/from-the-sources/004-hawkey.toml");
-    let explain = |url: &str| Launch::new(BYWAY, &["explain", url, "-c", &file]).run().stdout;
-    let (api, none) = (explain("http://127.0.0.1:8080/api/users"), explain("http://127.0.0.1:8080/none"));
-    assert!(api.contains("allowed by route api") && api.contains("http://127.0.0.1:9003"), "{api}");
+    let explain = |url: &str| {
+        Launch::new(BYWAY, &["explain", url, "-c", &file])
+            .run()
+            .stdout
+    };
+    let (api, none) = (
+        explain("http://127.0.0.1:8080/api/users"),
+        explain("http://127.0.0.1:8080/none"),
+    );
+    assert!(
+        api.contains("allowed by route api") && api.contains("http://127.0.0.1:9003"),
+        "{api}"
+    );
     assert!(none.contains("HTTP 404"), "{none}");
 }

@@ -1,4 +1,5 @@
-//! Source 003: limits, reuse, grouping and parents of Node's agent. The pool's own tests are in `crates/byway-agent`.
+//! Source 003: limits, reuse, grouping and parents of Node's agent. The pool's own tests are in
+//! `crates/byway-agent`.
 
 use std::sync::mpsc;
 
@@ -9,7 +10,10 @@ use super::*;
 
 /// The example with these servers behind it, and a parent if one is needed.
 fn agent(main: &Origin, cluster: &Origin, parent: Option<&Program>) -> Program {
-    let parent = parent.map_or_else(|| "127.0.0.1:9".to_owned(), |parent| parent.address().to_string());
+    let parent = parent.map_or_else(
+        || "127.0.0.1:9".to_owned(),
+        |parent| parent.address().to_string(),
+    );
     let config = example(
         "003-http-agent",
         &[
@@ -24,24 +28,36 @@ fn agent(main: &Origin, cluster: &Origin, parent: Option<&Program>) -> Program {
 
 fn get(agent: &Program, host: &str, path: &str) -> String {
     let mut visitor = Visitor::connect(agent.address_of("grouped"));
-    visitor.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).text()
+    visitor
+        .ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+        .text()
 }
 
 #[test]
 fn a_connection_that_came_free_is_used_again_whatever_host_was_asked_for() {
-    let (main, cluster) = (Origin::named("localhost:3000"), Origin::named("another cluster"));
+    let (main, cluster) = (
+        Origin::named("localhost:3000"),
+        Origin::named("another cluster"),
+    );
     let agent = agent(&main, &cluster, None);
     for host in ["xxx.com", "yyy.com", "xxx.com"] {
         assert_eq!(get(&agent, host, "/"), "localhost:3000");
     }
     assert_eq!(main.connections(), 1);
-    let hosts: Vec<_> = main.requests().iter().map(|seen| seen.field("Host").unwrap().to_owned()).collect();
+    let hosts: Vec<_> = main
+        .requests()
+        .iter()
+        .map(|seen| seen.field("Host").unwrap().to_owned())
+        .collect();
     assert_eq!(hosts, ["xxx.com", "yyy.com", "xxx.com"]);
 }
 
 #[test]
 fn a_path_may_have_connections_of_its_own() {
-    let (main, cluster) = (Origin::named("localhost:3000"), Origin::named("another cluster"));
+    let (main, cluster) = (
+        Origin::named("localhost:3000"),
+        Origin::named("another cluster"),
+    );
     let agent = agent(&main, &cluster, None);
     assert_eq!(get(&agent, "xxx.com", "/"), "localhost:3000");
     assert_eq!(get(&agent, "xxx.com", "/cluster/a"), "another cluster");
@@ -63,18 +79,26 @@ fn at_the_limit_one_request_is_pending_a_further_one_is_refused_and_no_socket_is
     let (answered, answers) = mpsc::channel();
     let ask = || {
         let (address, answered) = (agent.address_of("grouped"), answered.clone());
-        std::thread::spawn(move || answered.send(Visitor::connect(address).get("/").status()).unwrap());
+        std::thread::spawn(move || {
+            answered
+                .send(Visitor::connect(address).get("/").status())
+                .unwrap()
+        });
     };
     ask();
     main.wait_for_requests(1);
-    // Of two more, one is pending (`requests`) and the other one, whichever came later, is told that it cannot be.
+    // Of two more, one is pending (`requests`) and the other one, whichever came later, is told
+    // that it cannot be.
     ask();
     ask();
     assert_eq!(answers.recv().unwrap(), 503);
     // The limit is one host's: another host is not held up.
     assert_eq!(get(&agent, "xxx.com", "/cluster/"), "another cluster");
     may_answer.open();
-    assert_eq!((answers.recv().unwrap(), answers.recv().unwrap()), (200, 200));
+    assert_eq!(
+        (answers.recv().unwrap(), answers.recv().unwrap()),
+        (200, 200)
+    );
     assert_eq!(main.connections(), 1);
 }
 
@@ -85,24 +109,52 @@ fn a_socket_that_the_server_does_not_keep_is_replaced_by_a_new_one() {
         stream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nonce");
     });
     let agent = agent(&main, &Origin::named("another cluster"), None);
-    assert_eq!([get(&agent, "a", "/"), get(&agent, "a", "/")], ["once", "once"]);
+    assert_eq!(
+        [get(&agent, "a", "/"), get(&agent, "a", "/")],
+        ["once", "once"]
+    );
     assert_eq!(main.connections(), 2);
 }
 
 #[test]
 fn requests_and_tunnels_go_through_a_socks_parent() {
-    let parent = Program::start(BYWAY, &["proxy", "--listen", "127.0.0.1:0", "--allow", "127.0.0.0/8"]);
+    let parent = Program::start(
+        BYWAY,
+        &["proxy", "--listen", "127.0.0.1:0", "--allow", "127.0.0.0/8"],
+    );
     let target = Origin::named("by way of a parent");
     let agent = agent(&target, &target, Some(&parent));
     let url = format!("http://localhost:{}/", target.address().port());
     let desk = agent.address_of("by-way-of");
     // Only the parent has a rule that opens loopback, so whatever arrives has gone through it.
-    for (scheme, option) in [("http", "--proxy"), ("http", "--proxytunnel"), ("socks5h", "--proxy")] {
+    for (scheme, option) in [
+        ("http", "--proxy"),
+        ("http", "--proxytunnel"),
+        ("socks5h", "--proxy"),
+    ] {
         let proxy = format!("{scheme}://{desk}");
-        let args = ["--proxy", &proxy, option, if option == "--proxy" { &proxy } else { "--silent" }, &url];
+        let args = [
+            "--proxy",
+            &proxy,
+            option,
+            if option == "--proxy" {
+                &proxy
+            } else {
+                "--silent"
+            },
+            &url,
+        ];
         let fetched = curl(&args);
-        assert_eq!((fetched.exit, fetched.text().as_str()), (0, "by way of a parent"), "{scheme} {option}");
+        assert_eq!(
+            (fetched.exit, fetched.text().as_str()),
+            (0, "by way of a parent"),
+            "{scheme} {option}"
+        );
     }
-    let direct = curl(&["--proxy", &format!("http://{desk}"), &format!("http://{}/", target.address())]);
+    let direct = curl(&[
+        "--proxy",
+        &format!("http://{desk}"),
+        &format!("http://{}/", target.address()),
+    ]);
     assert_eq!(direct.status, 403);
 }

@@ -1,7 +1,9 @@
-//! The scenarios of the source documents, run against the built program with the configs in `examples/from-the-sources/`.
+//! The scenarios of the source documents, run against the built program with the configs in
+//! `examples/from-the-sources/`.
 //!
 //! In:    the example configs as they stand, with free ports in the place of theirs.
-//! Out:   what a person would see who tried the examples by hand; `docs/from-the-sources.md` says which passage is meant.
+//! Out:   what a person would see who tried the examples by hand; `docs/from-the-sources.md` says
+//!        which passage is meant.
 //! Never: a config of its own. What is tested is what is printed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -27,9 +29,9 @@ fn written(name: &str) -> String {
     std::fs::read_to_string(format!("{EXAMPLES}/from-the-sources/{name}.toml")).unwrap()
 }
 
-/// The example with port 0 for every listener, any public port for what it exposes, and `given` in the place of the
-/// addresses and files that stand in it. Each listener gets a loopback address of its own, as they have ports of their own
-/// in the example.
+/// The example with port 0 for every listener, any public port for what it exposes, and `given` in
+/// the place of the addresses and files that stand in it. Each listener gets a loopback address of
+/// its own, as they have ports of their own in the example.
 #[track_caller]
 fn example(name: &str, given: &[(&str, String)]) -> String {
     let text = written(name);
@@ -45,16 +47,22 @@ fn example(name: &str, given: &[(&str, String)]) -> String {
         format!("listen = \"127.0.0.{listeners}:0\"")
     };
     let text: Vec<_> = text.lines().map(&mut any_port).collect();
-    given.iter().fold(text.join("\n"), |text, (written, actual)| {
-        let written = format!("\"{written}\"");
-        assert!(text.contains(&written), "{name} has no {written}");
-        text.replace(&written, &format!("\"{actual}\""))
-    })
+    given
+        .iter()
+        .fold(text.join("\n"), |text, (written, actual)| {
+            let written = format!("\"{written}\"");
+            assert!(text.contains(&written), "{name} has no {written}");
+            text.replace(&written, &format!("\"{actual}\""))
+        })
 }
 
 /// Where a node that others join writes how to.
 fn join_file(program: &Program) -> String {
-    program.folder().join("state/join-exit").display().to_string()
+    program
+        .folder()
+        .join("state/join-exit")
+        .display()
+        .to_string()
 }
 
 fn at(origin: &Origin) -> String {
@@ -62,15 +70,20 @@ fn at(origin: &Origin) -> String {
 }
 
 /// A join string as `byway serve` prints them, of a grant that never was.
-const JOIN: &str =
-    "by1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAqcn-2@t.example.com:7000";
+const JOIN: &str = "by1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAqcn-2@t.example.com:7000";
 
 #[test]
 fn every_example_is_a_valid_config() {
     let folders = [EXAMPLES.to_owned(), format!("{EXAMPLES}/from-the-sources")];
-    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|file| file.unwrap().path());
+    let files = folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
+        .map(|file| file.unwrap().path());
     let mut checked = 0;
-    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "toml")) {
+    for file in files.filter(|file| {
+        file.extension()
+            .is_some_and(|extension| extension == "toml")
+    }) {
         let launch = Launch::new(BYWAY, &["check"]);
         // What an example joins does not run here.
         let join = launch.folder().join("join");
@@ -79,7 +92,11 @@ fn every_example_is_a_valid_config() {
             true => format!("join_file = \"{}\"", join.display()),
             false => line.to_owned(),
         };
-        let text: Vec<_> = std::fs::read_to_string(&file).unwrap().lines().map(with_join).collect();
+        let text: Vec<_> = std::fs::read_to_string(&file)
+            .unwrap()
+            .lines()
+            .map(with_join)
+            .collect();
         std::fs::write(launch.config(), text.join("\n")).unwrap();
         let check = launch.run();
         assert_eq!(check.code, Some(0), "{}: {}", file.display(), check.stderr);

@@ -1,4 +1,5 @@
-//! Source 002: the reverse tunnel, and its two open questions: close the other side quickly, and retry well.
+//! Source 002: the reverse tunnel, and its two open questions: close the other side quickly, and
+//! retry well.
 
 use std::path::Path;
 
@@ -17,7 +18,11 @@ struct Tunnel {
 
 impl Tunnel {
     fn to(service: SocketAddr, carrier: &'static str) -> Self {
-        Self { states: tempfile::tempdir().unwrap(), carrier, service }
+        Self {
+            states: tempfile::tempdir().unwrap(),
+            carrier,
+            service,
+        }
     }
 
     /// The public server; at `listen`, if it has been there before.
@@ -32,13 +37,21 @@ impl Tunnel {
 
     /// The client behind NAT, and the public address.
     fn agent(&self) -> (Program, SocketAddr) {
-        let join = self.states.path().join("server/join-serve").display().to_string();
+        let join = self
+            .states
+            .path()
+            .join("server/join-serve")
+            .display()
+            .to_string();
         let given = [
             ("127.0.0.1:8000", self.service.to_string()),
             ("/tmp/byway-natrp/server/join-serve", join),
             ("auto", self.carrier.to_owned()),
         ];
-        let agent = started(&example("002-natrp-agent", &given), &self.states.path().join("agent"));
+        let agent = started(
+            &example("002-natrp-agent", &given),
+            &self.states.path().join("agent"),
+        );
         let said = agent.wait_for_log("is public at ");
         let public = said.rsplit(' ').next().unwrap().parse().unwrap();
         (agent, public)
@@ -49,7 +62,10 @@ impl Tunnel {
 fn started(config: &str, state: &Path) -> Program {
     let config_file = state.with_extension("toml");
     std::fs::write(&config_file, config).unwrap();
-    let (config_file, state) = (config_file.display().to_string(), state.display().to_string());
+    let (config_file, state) = (
+        config_file.display().to_string(),
+        state.display().to_string(),
+    );
     Program::start(BYWAY, &["run", "-c", &config_file, "--state", &state])
 }
 
@@ -72,7 +88,10 @@ fn killed(program: Program) {
 fn a_visitor_that_has_finished_still_gets_its_answer() {
     let service = Origin::scripted(|stream| {
         let (asked, ending) = stream.to_end();
-        assert_eq!((asked.as_slice(), ending), (b"question".as_slice(), Ending::Fin));
+        assert_eq!(
+            (asked.as_slice(), ending),
+            (b"question".as_slice(), Ending::Fin)
+        );
         stream.send("answer");
     });
     through_each(service.address(), |public| {
@@ -98,7 +117,8 @@ fn a_visitor_that_resets_is_a_reset_for_the_service_at_once() {
 }
 
 #[test]
-fn a_service_that_resets_is_a_reset_for_the_visitor_and_one_that_closes_is_a_close_behind_its_last_byte() {
+fn a_service_that_resets_is_a_reset_for_the_visitor_and_one_that_closes_is_a_close_behind_its_last_byte()
+ {
     let resets = Origin::scripted(|stream| {
         stream.fill();
         stream.reset_now();
@@ -173,11 +193,20 @@ fn a_client_comes_back_by_itself_when_its_server_was_killed_and_started_again() 
         let (agent, public) = tunnel.agent();
         let listen = server.address();
         killed(server);
-        // Not longer than until it has noticed: another program may get the port while no server has it.
-        agent.wait_for_log(if carrier == "quic" { "quic does not answer" } else { "trying again in " });
+        // Not longer than until it has noticed: another program may get the port while no server
+        // has it.
+        agent.wait_for_log(if carrier == "quic" {
+            "quic does not answer"
+        } else {
+            "trying again in "
+        });
         let server = tunnel.server(Some(listen));
         // The port was opened again by the name that the server has written down.
         server.wait_for_log("is public at ");
-        assert_eq!(Visitor::connect(public).get("/").text(), "at home", "{carrier}");
+        assert_eq!(
+            Visitor::connect(public).get("/").text(),
+            "at home",
+            "{carrier}"
+        );
     }
 }

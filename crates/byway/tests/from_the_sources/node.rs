@@ -33,7 +33,12 @@ impl Notes {
                 ("unix:/tmp/echo.sock", socket("echo.sock")),
             ],
         );
-        Self { byway: Program::configured(BYWAY, &config), app, _others: [tcp, chat, user], folder }
+        Self {
+            byway: Program::configured(BYWAY, &config),
+            app,
+            _others: [tcp, chat, user],
+            folder,
+        }
     }
 
     fn with_app(app: Origin) -> Self {
@@ -99,14 +104,18 @@ fn a_tcp_port_leads_to_a_server_on_a_domain_socket() {
 #[test]
 fn method_path_query_cookie_and_credentials_reach_the_application_as_they_were_sent() {
     let notes = Notes::with_app(Origin::named("app"));
-    let cookie = "csrftoken=HpZuyoYbH_hOQWHUv-0bbb9H; Hm_lvt_f1621cb3fb0792bb294fce1b938d5eef=1632186900";
+    let cookie =
+        "csrftoken=HpZuyoYbH_hOQWHUv-0bbb9H; Hm_lvt_f1621cb3fb0792bb294fce1b938d5eef=1632186900";
     let request = format!(
         "DELETE /p/a/t/h?query=string&foo=1&foo=2 HTTP/1.1\r\nHost: host.com:8080\r\nCookie: {cookie}\r\n\
          Authorization: Basic dXNlcjpwYXNz\r\nIf-None-Match: \"v1\"\r\nAccept: application/json\r\n\r\n"
     );
     assert_eq!(notes.browser().ask(&request).status(), 200);
     let seen = &notes.app.wait_for_requests(1)[0];
-    assert_eq!(seen.line(), "DELETE /p/a/t/h?query=string&foo=1&foo=2 HTTP/1.1");
+    assert_eq!(
+        seen.line(),
+        "DELETE /p/a/t/h?query=string&foo=1&foo=2 HTTP/1.1"
+    );
     for (name, value) in [
         ("Host", "host.com:8080"),
         ("Cookie", cookie),
@@ -124,11 +133,25 @@ fn cookies_attachments_redirects_and_validators_of_the_application_reach_the_bro
     let redirect = "HTTP/1.1 302 Found\r\nLocation: /user/login?next=%2F\r\nSet-Cookie: a=1; Path=/; HttpOnly\r\n\
         Set-Cookie: b=2; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Secure\r\nETag: \"v1\"\r\n\
         Content-Disposition: attachment; filename=\"filename.ext\"\r\nContent-Length: 0\r\n\r\n";
-    let answer = Notes::with_app(Origin::answering(redirect)).browser().get("/");
-    assert_eq!((answer.status(), answer.field("Location")), (302, Some("/user/login?next=%2F")));
+    let answer = Notes::with_app(Origin::answering(redirect))
+        .browser()
+        .get("/");
+    assert_eq!(
+        (answer.status(), answer.field("Location")),
+        (302, Some("/user/login?next=%2F"))
+    );
     let cookies: Vec<_> = answer.fields("Set-Cookie").collect();
-    assert_eq!(cookies, ["a=1; Path=/; HttpOnly", "b=2; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Secure"]);
-    assert_eq!(answer.field("Content-Disposition"), Some("attachment; filename=\"filename.ext\""));
+    assert_eq!(
+        cookies,
+        [
+            "a=1; Path=/; HttpOnly",
+            "b=2; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Secure"
+        ]
+    );
+    assert_eq!(
+        answer.field("Content-Disposition"),
+        Some("attachment; filename=\"filename.ext\"")
+    );
     assert_eq!(answer.field("ETag"), Some("\"v1\""));
 }
 
@@ -137,7 +160,10 @@ fn several_requests_share_a_connection_and_each_gets_its_own_answer() {
     let notes = Notes::with_app(Origin::useful());
     let mut browser = notes.browser();
     assert_eq!(browser.get("/").text(), "hello");
-    assert_eq!(browser.get("/user/setting/12/1987").text(), "controllers/user");
+    assert_eq!(
+        browser.get("/user/setting/12/1987").text(),
+        "controllers/user"
+    );
     assert_eq!(browser.get("/bytes/5").body.len(), 5);
     assert_eq!(notes.app.connections(), 1);
 }
@@ -148,7 +174,9 @@ const EXPECTING: &str = "Host: a\r\nExpect: 100-continue\r\n";
 fn an_upload_that_fits_is_told_to_continue_by_the_application() {
     let notes = Notes::with_app(Origin::useful());
     let mut browser = notes.browser();
-    browser.send(format!("POST /sum HTTP/1.1\r\n{EXPECTING}Content-Length: 11\r\n\r\n"));
+    browser.send(format!(
+        "POST /sum HTTP/1.1\r\n{EXPECTING}Content-Length: 11\r\n\r\n"
+    ));
     assert_eq!(browser.head().unwrap().status(), 100);
     browser.send("foo=bar&b=1");
     let answer = browser.response();
@@ -159,7 +187,9 @@ fn an_upload_that_fits_is_told_to_continue_by_the_application() {
 fn an_upload_over_the_limit_is_refused_without_a_100_and_without_the_application() {
     let notes = Notes::with_app(Origin::useful());
     let mut browser = notes.browser();
-    browser.send(format!("POST /upload HTTP/1.1\r\n{EXPECTING}Content-Length: 1048577\r\n\r\n"));
+    browser.send(format!(
+        "POST /upload HTTP/1.1\r\n{EXPECTING}Content-Length: 1048577\r\n\r\n"
+    ));
     assert_eq!(browser.head().unwrap().status(), 413);
     assert_eq!(notes.app.connections(), 0);
 }
@@ -189,7 +219,10 @@ fn an_attachment_passes_as_it_was_posted() {
     );
     assert_eq!(notes.browser().ask(&request).text(), "stored");
     let seen = &notes.app.wait_for_requests(1)[0];
-    assert_eq!(seen.field("Content-Type"), Some("multipart/form-data; boundary=AaB03x"));
+    assert_eq!(
+        seen.field("Content-Type"),
+        Some("multipart/form-data; boundary=AaB03x")
+    );
     assert_eq!(seen.text(), form);
 }
 
@@ -224,7 +257,13 @@ fn a_malformed_request_is_answered_and_never_reaches_the_application() {
 #[test]
 fn connect_is_no_request_for_a_web_server() {
     let notes = Notes::with_app(Origin::named("app"));
-    assert_eq!(notes.browser().ask("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n").status(), 405);
+    assert_eq!(
+        notes
+            .browser()
+            .ask("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n")
+            .status(),
+        405
+    );
 }
 
 const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
@@ -240,8 +279,13 @@ const PONG: u8 = 10;
 /// Switches, sends texts back, answers pings, and closes when it is told to.
 fn chat_server() -> Origin {
     Origin::scripted(|stream| {
-        let Some(request) = stream.request() else { return };
-        assert_eq!(request.field("Sec-WebSocket-Key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+        let Some(request) = stream.request() else {
+            return;
+        };
+        assert_eq!(
+            request.field("Sec-WebSocket-Key"),
+            Some("dGhlIHNhbXBsZSBub25jZQ==")
+        );
         stream.send(SWITCH);
         loop {
             let (opcode, payload) = read_frame(stream);
@@ -266,7 +310,12 @@ fn frame(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     }
     frame.extend(mask.iter().flatten());
     let key = mask.unwrap_or_default();
-    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame.extend(
+        payload
+            .iter()
+            .zip(key.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
     frame
 }
 
@@ -276,9 +325,20 @@ fn read_frame(wire: &mut Wire) -> (u8, Vec<u8>) {
         126 => u16::from_be_bytes(wire.exactly(2).try_into().unwrap()).into(),
         length => usize::from(length),
     };
-    let key = if head[1] & 0x80 == 0 { vec![0; 4] } else { wire.exactly(4) };
+    let key = if head[1] & 0x80 == 0 {
+        vec![0; 4]
+    } else {
+        wire.exactly(4)
+    };
     let payload = wire.exactly(length);
-    (head[0] & 0x0f, payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect())
+    (
+        head[0] & 0x0f,
+        payload
+            .iter()
+            .zip(key.iter().cycle())
+            .map(|(byte, key)| byte ^ key)
+            .collect(),
+    )
 }
 
 #[test]
@@ -287,7 +347,10 @@ fn a_websocket_shakes_hands_carries_frames_of_any_size_beats_and_closes() {
     let mut browser = notes.browser();
     let switched = browser.ask(HANDSHAKE);
     assert_eq!(switched.status(), 101);
-    assert_eq!(switched.field("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(
+        switched.field("Sec-WebSocket-Accept"),
+        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    );
     assert_eq!(switched.field("Sec-WebSocket-Protocol"), Some("chat"));
     // The notes lost six bytes of a text of 27,378 bytes that came in two packets.
     for length in [0, 5, 27_378] {

@@ -1,4 +1,5 @@
-//! Source 000: the proxy server that spills to files and caps each stream, two hops away from its readers.
+//! Source 000: the proxy server that spills to files and caps each stream, two hops away from its
+//! readers.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,10 @@ struct Hops {
 impl Hops {
     fn over(carrier: &str) -> Self {
         let server = Program::configured(BYWAY, &example("000-udpack-exit", &[]));
-        let given = [("/tmp/byway-udpack/exit/join-exit", join_file(&server)), ("auto", carrier.into())];
+        let given = [
+            ("/tmp/byway-udpack/exit/join-exit", join_file(&server)),
+            ("auto", carrier.into()),
+        ];
         let desk = Program::configured(BYWAY, &example("000-udpack-desk", &given));
         Self { server, desk }
     }
@@ -43,7 +47,9 @@ fn authority_with(bytes: u64) -> Origin {
 fn open(hops: &Hops, authority: SocketAddr) -> (Visitor, Vec<u8>) {
     let mut browser = Visitor::connect(hops.desk.address());
     browser.send([5, 1, 0]).expect([5, 0]);
-    let SocketAddr::V4(authority) = authority else { panic!("IPv4 is asked for") };
+    let SocketAddr::V4(authority) = authority else {
+        panic!("IPv4 is asked for")
+    };
     let mut request = vec![5, 1, 0, 1];
     request.extend(authority.ip().octets());
     request.extend(authority.port().to_be_bytes());
@@ -68,9 +74,17 @@ fn a_reader_who_pauses_lets_the_authority_finish_and_still_gets_every_byte() {
         // Not one byte has been read when the authority has sent everything and is gone.
         authority.wait_for_ended(1);
         let spill = hops.server.folder().join("state/spill");
-        assert_eq!(std::fs::read_dir(spill).unwrap().count(), 0, "a spill file has a name");
-        assert!(!hops.desk.folder().join("state/spill").exists(), "it is the server that parks");
-        // The source sends `terminate` here and loses what is still in the file; the end has to queue behind it.
+        assert_eq!(
+            std::fs::read_dir(spill).unwrap().count(),
+            0,
+            "a spill file has a name"
+        );
+        assert!(
+            !hops.desk.folder().join("state/spill").exists(),
+            "it is the server that parks"
+        );
+        // The source sends `terminate` here and loses what is still in the file; the end has to
+        // queue behind it.
         read_all(&mut browser, 32 * MIB);
     }
 }
@@ -107,7 +121,8 @@ fn a_refusal_and_an_unknown_name_are_answered_instead_of_left_open() {
     assert_eq!(browser.ended(), Ending::Fin);
     let mut browser = Visitor::connect(hops.desk.address());
     browser.send([5, 1, 0]).expect([5, 0]);
-    // `.invalid` never exists (RFC 6761); a machine without any resolver may say that it is unreachable.
+    // `.invalid` never exists (RFC 6761); a machine without any resolver may say that it is
+    // unreachable.
     browser.send(b"\x05\x01\x00\x03\x0cname.invalid\x00\x50");
     let answer = browser.exactly(10);
     assert!([3, 4].contains(&answer[1]), "{answer:?}");
@@ -126,6 +141,13 @@ fn a_browser_that_goes_takes_its_connection_to_the_authority_along() {
 fn a_name_is_looked_up_at_the_server() {
     let (hops, authority) = (hops(), Origin::named("www.google.com, as it were"));
     let proxy = format!("socks5h://{}", hops.desk.address());
-    let fetched = curl(&["--proxy", &proxy, &format!("http://localhost:{}/", authority.address().port())]);
-    assert_eq!((fetched.exit, fetched.text().as_str()), (0, "www.google.com, as it were"));
+    let fetched = curl(&[
+        "--proxy",
+        &proxy,
+        &format!("http://localhost:{}/", authority.address().port()),
+    ]);
+    assert_eq!(
+        (fetched.exit, fetched.text().as_str()),
+        (0, "www.google.com, as it were")
+    );
 }

@@ -46,7 +46,10 @@ fn sizes_that_overflow() {
 #[test]
 fn cve_2023_39326_extensions_without_end() {
     let long = format!("5;a={}\r\nhello\r\n0\r\n\r\n", "x".repeat(20_000));
-    let many = format!("{}0\r\n\r\n", format!("1;{}\r\na\r\n", "x".repeat(100)).repeat(200));
+    let many = format!(
+        "{}0\r\n\r\n",
+        format!("1;{}\r\na\r\n", "x".repeat(100)).repeat(200)
+    );
     never_completed([long, many]);
 }
 

@@ -3,7 +3,10 @@
 use super::{SMUGGLED, refused};
 
 fn posts(fields: &[&str]) -> Vec<String> {
-    fields.iter().map(|fields| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n")).collect()
+    fields
+        .iter()
+        .map(|fields| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n"))
+        .collect()
 }
 
 #[test]
@@ -20,7 +23,9 @@ fn cve_2026_2835_a_length_and_a_coding_in_either_order() {
 
 #[test]
 fn cve_2026_2835_a_coding_in_http_1_0() {
-    refused(["POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"]);
+    refused([
+        "POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ]);
 }
 
 #[test]
@@ -87,10 +92,18 @@ fn cve_2021_40346_lengths_that_overflow() {
 
 #[test]
 fn cve_2023_25725_fields_without_a_name() {
-    refused(posts(&[": 1", ":", "Content-Length: 5\r\n:", ": x\r\nTransfer-Encoding: chunked"]));
+    refused(posts(&[
+        ": 1",
+        ":",
+        "Content-Length: 5\r\n:",
+        ": x\r\nTransfer-Encoding: chunked",
+    ]));
 }
 
 #[test]
 fn a_pipeline_behind_a_refusal_is_never_answered() {
-    refused([format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n{}", SMUGGLED.repeat(20))]);
+    refused([format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n{}",
+        SMUGGLED.repeat(20)
+    )]);
 }

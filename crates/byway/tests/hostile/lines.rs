@@ -1,4 +1,5 @@
-//! Lines: start lines, fields, Host and paths that two readers could read differently, or that cost too much.
+//! Lines: start lines, fields, Host and paths that two readers could read differently, or that cost
+//! too much.
 
 use byway_testkit::{Origin, Program, Visitor};
 
@@ -94,7 +95,10 @@ fn cve_2019_9901_paths_that_an_origin_could_resolve_elsewhere() {
 
 #[test]
 fn ghsa_6jwx_7vp4_9847_an_encoded_slash_travels_as_it_was_matched() {
-    assert_eq!(forwarded("GET /a%2Fb%20c HTTP/1.1\r\nHost: a\r\n\r\n").target(), "/a%2Fb%20c");
+    assert_eq!(
+        forwarded("GET /a%2Fb%20c HTTP/1.1\r\nHost: a\r\n\r\n").target(),
+        "/a%2Fb%20c"
+    );
 }
 
 #[test]
@@ -128,7 +132,10 @@ fn hosts_that_are_missing_many_or_malformed() {
 #[test]
 fn an_absolute_target_counts_and_host_is_written_from_it() {
     let request = forwarded("GET http://b.example/x HTTP/1.1\r\nHost: evil.example\r\n\r\n");
-    assert_eq!((request.target(), request.field("Host")), ("/x", Some("b.example")));
+    assert_eq!(
+        (request.target(), request.field("Host")),
+        ("/x", Some("b.example"))
+    );
     assert!(!request.head.contains("evil"), "{request:?}");
 }
 
@@ -136,18 +143,35 @@ fn an_absolute_target_counts_and_host_is_written_from_it() {
 fn a_target_of_another_scheme_is_misdirected_unless_a_trusted_proxy_passes_it_on() {
     let origin = Origin::useful();
     let program = edge("", &origin);
-    for target in ["https://b.example/x", "HTTPS://b.example/x", "ftp://b.example/x"] {
+    for target in [
+        "https://b.example/x",
+        "HTTPS://b.example/x",
+        "ftp://b.example/x",
+    ] {
         let mut visitor = Visitor::connect(program.address());
         let answer = visitor.get(target);
-        assert_eq!((answer.status(), answer.text().contains("misdirected")), (421, true), "{target}");
-        assert_eq!(visitor.get("http://b.example/x").status(), 200, "a request behind it is served");
+        assert_eq!(
+            (answer.status(), answer.text().contains("misdirected")),
+            (421, true),
+            "{target}"
+        );
+        assert_eq!(
+            visitor.get("http://b.example/x").status(),
+            200,
+            "a request behind it is served"
+        );
     }
     let config = format!(
         "[[edge]]\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n[[edge.route]]\nto = \"{}\"\n",
         origin.address()
     );
     let program = Program::configured(BYWAY, &config);
-    assert_eq!(Visitor::connect(program.address()).get("https://b.example/x").status(), 200);
+    assert_eq!(
+        Visitor::connect(program.address())
+            .get("https://b.example/x")
+            .status(),
+        200
+    );
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! Hostile: peers that mean harm, one test for each class of attack on HTTP/1 that has had a CVE, from end to end.
+//! Hostile: peers that mean harm, one test for each class of attack on HTTP/1 that has had a CVE,
+//! from end to end.
 //!
-//! `framing` two readings of one request · `chunks` the chunked coding · `lines` start lines, fields, Host, paths ·
-//! `identity` fields that say who asked · `tunnels` Upgrade, CONNECT, Expect · `origins` responses that lie, and what
-//! comes behind them · `slow` whoever takes or gives too little.
+//! `framing` two readings of one request · `chunks` the chunked coding · `lines` start lines,
+//! fields, Host, paths · `identity` fields that say who asked · `tunnels` Upgrade, CONNECT, Expect
+//! · `origins` responses that lie, and what comes behind them · `slow` whoever takes or gives too
+//! little.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod chunks;
@@ -28,8 +30,8 @@ fn edge(settings: &str, origin: &Origin) -> Program {
     Program::configured(BYWAY, &config)
 }
 
-/// Each request is answered with 4xx or 5xx, then its connection ends: what stands behind it is never answered, and no
-/// byte of either reaches the origin.
+/// Each request is answered with 4xx or 5xx, then its connection ends: what stands behind it is
+/// never answered, and no byte of either reaches the origin.
 #[track_caller]
 fn refused<T: AsRef<[u8]>>(requests: impl IntoIterator<Item = T>) {
     let origin = Origin::useful();
@@ -41,18 +43,33 @@ fn refused<T: AsRef<[u8]>>(requests: impl IntoIterator<Item = T>) {
         // Whoever sends more than is wanted may be cut off within it.
         visitor.try_send(request);
         visitor.try_send(SMUGGLED);
-        let method = if request.starts_with(b"HEAD ") { "HEAD" } else { "GET" };
+        let method = if request.starts_with(b"HEAD ") {
+            "HEAD"
+        } else {
+            "GET"
+        };
         let answer = visitor.response_to(method);
-        assert!((400..=505).contains(&answer.status()), "{shown}: {answer:?}");
+        assert!(
+            (400..=505).contains(&answer.status()),
+            "{shown}: {answer:?}"
+        );
         let (rest, _) = visitor.to_end();
-        assert!(rest.is_empty(), "behind {shown} came {}", rest.escape_ascii());
+        assert!(
+            rest.is_empty(),
+            "behind {shown} came {}",
+            rest.escape_ascii()
+        );
     }
     assert_eq!(origin.connections(), 0, "something reached the origin");
-    assert_eq!(Visitor::connect(program.address()).get("/").status(), 200, "the edge goes on");
+    assert_eq!(
+        Visitor::connect(program.address()).get("/").status(),
+        200,
+        "the edge goes on"
+    );
 }
 
-/// Each body goes wrong behind an honest head: the origin may have got a part of it, and never a whole request, nor the
-/// one behind it.
+/// Each body goes wrong behind an honest head: the origin may have got a part of it, and never a
+/// whole request, nor the one behind it.
 #[track_caller]
 fn never_completed<T: AsRef<[u8]>>(bodies: impl IntoIterator<Item = T>) {
     let origin = Origin::scripted(|visitor| {
@@ -67,15 +84,31 @@ fn never_completed<T: AsRef<[u8]>>(bodies: impl IntoIterator<Item = T>) {
         visitor.send("POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         visitor.try_send(body);
         visitor.try_send(SMUGGLED);
-        assert!((400..=431).contains(&visitor.response().status()), "{shown}");
+        assert!(
+            (400..=431).contains(&visitor.response().status()),
+            "{shown}"
+        );
         let (rest, _) = visitor.to_end();
-        assert!(rest.is_empty(), "behind {shown} came {}", rest.escape_ascii());
+        assert!(
+            rest.is_empty(),
+            "behind {shown} came {}",
+            rest.escape_ascii()
+        );
         origin.wait_for_ended(n + 1);
         // What was found out before the head had left was never sent at all.
         for got in origin.requests().iter().map(byway_testkit::Message::text) {
-            assert!(!got.ends_with("0\r\n\r\n") && !got.contains("HTTP/1.1"), "{shown}: the origin got {got:?}");
+            assert!(
+                !got.ends_with("0\r\n\r\n") && !got.contains("HTTP/1.1"),
+                "{shown}: the origin got {got:?}"
+            );
         }
-        assert!(origin.requests().iter().all(|request| !request.line().contains("/smuggled")), "{shown}");
+        assert!(
+            origin
+                .requests()
+                .iter()
+                .all(|request| !request.line().contains("/smuggled")),
+            "{shown}"
+        );
     }
 }
 

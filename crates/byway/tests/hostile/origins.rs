@@ -1,5 +1,5 @@
-//! Origins: responses with two readings, and bytes that nobody asked for. Neither the visitor that asked nor the next one
-//! may take them for its answer.
+//! Origins: responses with two readings, and bytes that nobody asked for. Neither the visitor that
+//! asked nor the next one may take them for its answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -11,11 +11,15 @@ use super::edge;
 const MINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine";
 const POISON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
 
-/// Each response is answered with 502, and the next request goes to another connection and gets its own answer.
+/// Each response is answered with 502, and the next request goes to another connection and gets its
+/// own answer.
 #[track_caller]
 fn distrusted(method: &str, responses: &[&str]) {
     let next = Arc::new(AtomicUsize::new(0));
-    let all: Vec<String> = responses.iter().map(|&response| response.to_owned()).collect();
+    let all: Vec<String> = responses
+        .iter()
+        .map(|&response| response.to_owned())
+        .collect();
     let count = Arc::clone(&next);
     let origin = Origin::scripted(move |visitor| {
         while let Some(request) = visitor.request() {
@@ -27,21 +31,35 @@ fn distrusted(method: &str, responses: &[&str]) {
     });
     let program = edge("", &origin);
     for response in responses {
-        let shown = response.as_bytes()[..response.len().min(120)].escape_ascii().to_string();
-        let answer = Visitor::connect(program.address()).ask(&format!("{method} /evil HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let shown = response.as_bytes()[..response.len().min(120)]
+            .escape_ascii()
+            .to_string();
+        let answer = Visitor::connect(program.address())
+            .ask(&format!("{method} /evil HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!(answer.status(), 502, "{shown}");
         assert!(!answer.text().contains("poison"), "{shown}");
-        assert_eq!(Visitor::connect(program.address()).get("/honest").text(), "mine", "behind {shown}");
+        assert_eq!(
+            Visitor::connect(program.address()).get("/honest").text(),
+            "mine",
+            "behind {shown}"
+        );
         let requests = origin.requests();
-        let [evil, honest] = &requests[requests.len() - 2..] else { panic!("two requests") };
-        assert_ne!(evil.connection, honest.connection, "{shown}: the connection was used again");
+        let [evil, honest] = &requests[requests.len() - 2..] else {
+            panic!("two requests")
+        };
+        assert_ne!(
+            evil.connection, honest.connection,
+            "{shown}: the connection was used again"
+        );
         next.fetch_add(1, Relaxed);
     }
 }
 
 #[test]
 fn responses_with_a_length_and_a_coding_or_two_lengths() {
-    let with = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n5\r\nhello\r\n0\r\n\r\n{POISON}");
+    let with = |fields: &str| {
+        format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n5\r\nhello\r\n0\r\n\r\n{POISON}")
+    };
     let all = [
         "Content-Length: 5\r\nTransfer-Encoding: chunked",
         "Transfer-Encoding: chunked\r\nContent-Length: 5",
@@ -100,8 +118,9 @@ fn responses_that_are_none() {
 
 #[test]
 fn a_101_that_nobody_asked_for_opens_nothing() {
-    let switch =
-        format!("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n{POISON}");
+    let switch = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n{POISON}"
+    );
     for method in ["GET", "POST", "HEAD"] {
         distrusted(method, &[&switch]);
     }
@@ -123,11 +142,23 @@ fn interim_answers_without_end() {
 fn bodies_behind_responses_that_have_none_are_nobodys_answer() {
     for (method, head) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 51\r\n\r\n"),
-        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 51\r\n\r\n"),
-        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 51\r\n\r\n"),
+        (
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 204 No Content\r\nContent-Length: 51\r\n\r\n",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 51\r\n\r\n",
+        ),
         ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
-        ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
     ] {
         let origin = Origin::scripted(move |visitor| {
             while let Some(request) = visitor.request() {
@@ -140,24 +171,56 @@ fn bodies_behind_responses_that_have_none_are_nobodys_answer() {
         let program = edge("", &origin);
         let mut visitor = Visitor::connect(program.address());
         let answer = visitor.ask(&format!("{method} /evil HTTP/1.1\r\nHost: a\r\n\r\n"));
-        assert!(answer.status() < 400 && answer.body.is_empty(), "{head:?}: {answer:?}");
+        assert!(
+            answer.status() < 400 && answer.body.is_empty(),
+            "{head:?}: {answer:?}"
+        );
         // On the same connection and on another one.
         assert_eq!(visitor.get("/honest").text(), "mine", "{head:?}");
-        assert_eq!(Visitor::connect(program.address()).get("/honest").text(), "mine", "{head:?}");
-        assert_ne!(origin.requests()[0].connection, origin.requests()[1].connection, "{head:?}");
+        assert_eq!(
+            Visitor::connect(program.address()).get("/honest").text(),
+            "mine",
+            "{head:?}"
+        );
+        assert_ne!(
+            origin.requests()[0].connection,
+            origin.requests()[1].connection,
+            "{head:?}"
+        );
     }
 }
 
 #[test]
 fn a_204_with_a_length_does_not_keep_its_connection_even_if_the_body_is_late() {
     for (head, kept) in [
-        ("HTTP/1.1 204 No Content\r\nContent-Length: 51\r\n\r\n".to_owned(), false),
-        ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), false),
-        (format!("HTTP/1.1 103 Early Hints\r\nContent-Length: 51\r\n\r\n{MINE}"), false),
-        (format!("HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n{MINE}"), false),
-        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n".to_owned(), true),
-        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 51\r\n\r\n".to_owned(), true),
-        (format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{MINE}"), true),
+        (
+            "HTTP/1.1 204 No Content\r\nContent-Length: 51\r\n\r\n".to_owned(),
+            false,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+            false,
+        ),
+        (
+            format!("HTTP/1.1 103 Early Hints\r\nContent-Length: 51\r\n\r\n{MINE}"),
+            false,
+        ),
+        (
+            format!("HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n{MINE}"),
+            false,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            true,
+        ),
+        (
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 51\r\n\r\n".to_owned(),
+            true,
+        ),
+        (
+            format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{MINE}"),
+            true,
+        ),
     ] {
         let shown = head.clone();
         let origin = Origin::scripted(move |visitor| {
@@ -173,20 +236,38 @@ fn a_204_with_a_length_does_not_keep_its_connection_even_if_the_body_is_late() {
         assert!(visitor.get("/evil").status() < 400, "{shown:?}");
         assert_eq!(visitor.get("/honest").text(), "mine", "{shown:?}");
         let requests = origin.requests();
-        assert_eq!(requests[0].connection == requests[1].connection, kept, "{shown:?}");
+        assert_eq!(
+            requests[0].connection == requests[1].connection,
+            kept,
+            "{shown:?}"
+        );
     }
 }
 
 #[test]
 fn a_bad_first_chunk_beside_the_head_is_a_502_and_no_reset() {
-    for chunks in ["x\r\nhello\r\n", "5\r\nhello\r\nx\r\n", "0\r\nX : 1\r\n\r\n", "10000000000000000\r\n"] {
-        let origin = Origin::answering(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
+    for chunks in [
+        "x\r\nhello\r\n",
+        "5\r\nhello\r\nx\r\n",
+        "0\r\nX : 1\r\n\r\n",
+        "10000000000000000\r\n",
+    ] {
+        let origin = Origin::answering(format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+        ));
         let program = edge("", &origin);
         let mut visitor = Visitor::connect(program.address());
         let answer = visitor.get("/");
         assert_eq!(answer.status(), 502, "{chunks:?}: {answer:?}");
-        assert!(answer.text().contains("reason: chunk") || answer.text().contains("reason: space"), "{answer:?}");
-        assert_eq!(visitor.get("/").status(), 502, "{chunks:?}: the connection of the client goes on");
+        assert!(
+            answer.text().contains("reason: chunk") || answer.text().contains("reason: space"),
+            "{answer:?}"
+        );
+        assert_eq!(
+            visitor.get("/").status(),
+            502,
+            "{chunks:?}: the connection of the client goes on"
+        );
     }
 }
 
@@ -209,9 +290,20 @@ fn cve_2026_48931_bytes_on_an_idle_connection_are_nobodys_answer() {
     assert_eq!(first.get("/first").text(), "mine");
     ask.open();
     sent.wait();
-    assert_eq!(Visitor::connect(program.address()).get("/second").text(), "mine");
-    assert_eq!(first.get("/third").text(), "mine", "whoever had it before is as unaffected");
-    assert_eq!(origin.connections(), 2, "one was given up, the other serves on");
+    assert_eq!(
+        Visitor::connect(program.address()).get("/second").text(),
+        "mine"
+    );
+    assert_eq!(
+        first.get("/third").text(),
+        "mine",
+        "whoever had it before is as unaffected"
+    );
+    assert_eq!(
+        origin.connections(),
+        2,
+        "one was given up, the other serves on"
+    );
 }
 
 #[test]
@@ -237,7 +329,10 @@ fn truncated_and_broken_bodies_are_cut_and_never_ended() {
         assert!(!text.ends_with("0\r\n\r\n"), "{response:?}: {text}");
         // What was seen to be broken before anything of it had left is a 502.
         let cut = ending == byway_testkit::Ending::Reset || text.contains("Content-Length: 50");
-        assert!(cut || text.starts_with("HTTP/1.1 502 "), "{response:?}: {ending:?} {text}");
+        assert!(
+            cut || text.starts_with("HTTP/1.1 502 "),
+            "{response:?}: {ending:?} {text}"
+        );
     }
 }
 
@@ -249,5 +344,8 @@ fn trailers_of_a_response_cannot_frame_or_set_cookies() {
     );
     let program = edge("", &origin);
     let answer = Visitor::connect(program.address()).get("/");
-    assert_eq!((answer.text().as_str(), answer.trailers.as_str()), ("mine", "X-Sum: 1\r\n"));
+    assert_eq!(
+        (answer.text().as_str(), answer.trailers.as_str()),
+        ("mine", "X-Sum: 1\r\n")
+    );
 }

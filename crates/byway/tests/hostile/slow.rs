@@ -8,11 +8,17 @@ use super::edge;
 fn slowloris_a_head_that_never_ends() {
     let origin = Origin::useful();
     let program = edge("[limits]\nhead_timeout = \"300ms\"", &origin);
-    let mut slow: Vec<_> = (0..20).map(|_| Visitor::connect(program.address())).collect();
+    let mut slow: Vec<_> = (0..20)
+        .map(|_| Visitor::connect(program.address()))
+        .collect();
     for visitor in &mut slow {
         visitor.send("GET / HTTP/1.1\r\nHost: a\r\nX-");
     }
-    assert_eq!(Visitor::connect(program.address()).get("/").status(), 200, "others are served meanwhile");
+    assert_eq!(
+        Visitor::connect(program.address()).get("/").status(),
+        200,
+        "others are served meanwhile"
+    );
     for visitor in &mut slow {
         assert_eq!(visitor.response().status(), 408);
         visitor.ended();

@@ -1,5 +1,5 @@
-//! Blocked: networks that lose UDP, or everything for a while. Each has namespaces of its own; without root, or without
-//! `ip`, these tests say that they are skipped.
+//! Blocked: networks that lose UDP, or everything for a while. Each has namespaces of its own;
+//! without root, or without `ip`, these tests say that they are skipped.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,13 @@ fn agent_in(network: &Network, server: &Server, origin: &Origin) -> Program {
 /// Where the log of `byway run` says that its service is public.
 #[track_caller]
 fn public(agent: &Program) -> SocketAddr {
-    agent.wait_for_log("`it` is public at ").rsplit(' ').next().unwrap().parse().unwrap()
+    agent
+        .wait_for_log("`it` is public at ")
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 /// What a visitor in the far place is told.
@@ -53,7 +59,9 @@ fn took(what: &str, begun: Instant) {
 /// Blocks UDP, starts an agent, heals, and waits for QUIC.
 #[track_caller]
 fn tls_serves_and_quic_comes_back(how: Block) {
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new() else {
+        return;
+    };
     let server = server_in(&network);
     let origin = network.near(|| Origin::named("near"));
     network.block("udp", how);
@@ -61,12 +69,18 @@ fn tls_serves_and_quic_comes_back(how: Block) {
     let agent = agent_in(&network, &server, &origin);
     agent.wait_for_log("is up, by tls");
     assert_eq!(greeting_in(&network, public(&agent)), "near");
-    took(&format!("UDP blocked ({how:?}): the first visitor was served over TLS"), begun);
+    took(
+        &format!("UDP blocked ({how:?}): the first visitor was served over TLS"),
+        begun,
+    );
 
     network.heal();
     let begun = Instant::now();
     agent.wait_for_log("quic is attached: new streams use quic");
-    took(&format!("UDP healed ({how:?}): QUIC was in use again"), begun);
+    took(
+        &format!("UDP healed ({how:?}): QUIC was in use again"),
+        begun,
+    );
     // What is new goes by QUIC: without TCP there is nothing else.
     network.block("tcp", Block::Drop);
     assert_eq!(greeting_in(&network, public(&agent)), "near");
@@ -91,20 +105,42 @@ fn where_udp_has_no_way_and_icmp_says_so_tls_serves_and_quic_comes_back() {
 fn a_server_without_udp_is_joined_over_tls() {
     let origin = Origin::named("by tls");
     let port = free_port();
-    let server = Program::start(BYWAY, &["serve", "--listen", ANY, "--advertise", &format!("127.0.0.1:{port}")]);
+    let server = Program::start(
+        BYWAY,
+        &[
+            "serve",
+            "--listen",
+            ANY,
+            "--advertise",
+            &format!("127.0.0.1:{port}"),
+        ],
+    );
     // The advertised port forwards TCP alone: over UDP nobody is there.
-    let forward = format!("[[tcp]]\nlisten = \"127.0.0.1:{port}\"\nto = \"{}\"\n", server.address());
+    let forward = format!(
+        "[[tcp]]\nlisten = \"127.0.0.1:{port}\"\nto = \"{}\"\n",
+        server.address()
+    );
     let _forward = Program::configured(BYWAY, &forward);
     let begun = Instant::now();
-    let agent = Agent::start(&["tcp", &origin.address().to_string(), "--join", &join_string(&server)]);
+    let agent = Agent::start(&[
+        "tcp",
+        &origin.address().to_string(),
+        "--join",
+        &join_string(&server),
+    ]);
     assert_eq!(greeting(agent.address()), "by tls");
-    took("no UDP at the server: the first visitor was served over TLS", begun);
+    took(
+        "no UDP at the server: the first visitor was served over TLS",
+        begun,
+    );
     agent.program.wait_for_log("is up, by tls");
 }
 
 #[test]
 fn a_session_over_quic_goes_over_to_tls_when_udp_is_lost_and_its_visitors_are_parked_meanwhile() {
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new() else {
+        return;
+    };
     let server = server_in(&network);
     let origin = network.near(|| Origin::named("near"));
     // On a slow machine TLS may be there first: without TCP it cannot be.
@@ -117,30 +153,74 @@ fn a_session_over_quic_goes_over_to_tls_when_udp_is_lost_and_its_visitors_are_pa
     network.block("udp", Block::Drop);
     let begun = Instant::now();
     assert_eq!(greeting_in(&network, public), "near");
-    took("UDP lost under a session: a visitor who came at once was served over TLS", begun);
+    took(
+        "UDP lost under a session: a visitor who came at once was served over TLS",
+        begun,
+    );
     // The session goes on: a TLS carrier was dialled for it.
     agent.wait_for_log("tls is attached, as quic does not answer: new streams use tls");
 }
 
 #[test]
 fn a_black_hole_is_survived_by_agents_and_desks_on_both_carriers() {
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new() else {
+        return;
+    };
     let server = server_in(&network);
-    let (near, beyond) = (network.near(|| Origin::named("near")), network.far(|| Origin::named("beyond")));
+    let (near, beyond) = (
+        network.near(|| Origin::named("near")),
+        network.far(|| Origin::named("beyond")),
+    );
     let exit = network.far(|| {
-        Program::start(BYWAY, &["proxy", "serve", "--listen", &format!("{}:0", Network::FAR), "--allow", "127.0.0.0/8"])
+        Program::start(
+            BYWAY,
+            &[
+                "proxy",
+                "serve",
+                "--listen",
+                &format!("{}:0", Network::FAR),
+                "--allow",
+                "127.0.0.0/8",
+            ],
+        )
     });
     let join = join_string(&exit);
-    let agents = CARRIERS.map(|carrier| network.near(|| Agent::tcp(&server, near.address(), &["--carrier", carrier])));
+    let agents = CARRIERS.map(|carrier| {
+        network.near(|| Agent::tcp(&server, near.address(), &["--carrier", carrier]))
+    });
     let desks = CARRIERS.map(|carrier| {
-        let desk =
-            network.near(|| Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--carrier", carrier]));
+        let desk = network.near(|| {
+            Program::start(
+                BYWAY,
+                &[
+                    "proxy",
+                    "join",
+                    &join,
+                    "--listen",
+                    ANY,
+                    "--carrier",
+                    carrier,
+                ],
+            )
+        });
         desk.wait_for_log("is up");
         desk
     });
-    let through = |desk: &Program| network.near(|| through_socks5(desk.address(), beyond.address()).get("/").text());
+    let through = |desk: &Program| {
+        network.near(|| {
+            through_socks5(desk.address(), beyond.address())
+                .get("/")
+                .text()
+        })
+    };
     for (agent, desk) in agents.iter().zip(&desks) {
-        assert_eq!((greeting_in(&network, agent.address()).as_str(), through(desk).as_str()), ("near", "beyond"));
+        assert_eq!(
+            (
+                greeting_in(&network, agent.address()).as_str(),
+                through(desk).as_str()
+            ),
+            ("near", "beyond")
+        );
     }
 
     network.black_hole();
@@ -152,12 +232,26 @@ fn a_black_hole_is_survived_by_agents_and_desks_on_both_carriers() {
         for (place, carrier) in CARRIERS.into_iter().enumerate() {
             let (network, agents, desks, through) = (&network, &agents, &desks, &through);
             scope.spawn(move || {
-                assert_eq!(greeting_in(network, agents[place].address()), "near", "{carrier}");
-                took(&format!("black hole of {BLACK_HOLE:?} over: a visitor of the agent over {carrier}"), begun);
+                assert_eq!(
+                    greeting_in(network, agents[place].address()),
+                    "near",
+                    "{carrier}"
+                );
+                took(
+                    &format!(
+                        "black hole of {BLACK_HOLE:?} over: a visitor of the agent over {carrier}"
+                    ),
+                    begun,
+                );
             });
             scope.spawn(move || {
                 assert_eq!(through(&desks[place]), "beyond", "{carrier}");
-                took(&format!("black hole of {BLACK_HOLE:?} over: an inquiry of the desk over {carrier}"), begun);
+                took(
+                    &format!(
+                        "black hole of {BLACK_HOLE:?} over: an inquiry of the desk over {carrier}"
+                    ),
+                    begun,
+                );
             });
         }
     });
@@ -165,12 +259,19 @@ fn a_black_hole_is_survived_by_agents_and_desks_on_both_carriers() {
 
 #[test]
 fn a_network_that_is_not_there_is_reported_in_words() {
-    let Some(network) = Network::new() else { return };
-    let join = server_in(&network).join.replace(&format!("@{}:", Network::FAR), "@203.0.113.1:");
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let join = server_in(&network)
+        .join
+        .replace(&format!("@{}:", Network::FAR), "@203.0.113.1:");
     let program = network.near(|| Program::start(BYWAY, &["tcp", "22", "--join", &join]));
     program.wait_for_log("failures=1");
     let stderr = program.stop().stderr;
-    assert!(stderr.contains("203.0.113.1:") && stderr.contains("cannot be reached"), "{stderr}");
+    assert!(
+        stderr.contains("203.0.113.1:") && stderr.contains("cannot be reached"),
+        "{stderr}"
+    );
     for text in ["Some(", "None", "Os {", "Transmit"] {
         assert!(!stderr.contains(text), "{text}: {stderr}");
     }
@@ -178,7 +279,9 @@ fn a_network_that_is_not_there_is_reported_in_words() {
 
 #[test]
 fn udp_that_dies_while_a_tls_carrier_is_attached_kept_visitors_waiting_for_quic_to_be_given_up() {
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new() else {
+        return;
+    };
     let server = server_in(&network);
     let origin = network.near(|| Origin::named("near"));
     network.block("udp", Block::Drop);
@@ -198,12 +301,17 @@ const HOLE: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_download_was_cut_after_seven_seconds_without_packets_and_now_survives_ten_on_both_carriers() {
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new() else {
+        return;
+    };
     let server = server_in(&network);
     let origin = network.near(Origin::useful);
-    let agents =
-        CARRIERS.map(|carrier| network.near(|| Agent::tcp(&server, origin.address(), &["--carrier", carrier])));
-    let mut visitors = agents.each_ref().map(|agent| network.far(|| Visitor::connect(agent.address())));
+    let agents = CARRIERS.map(|carrier| {
+        network.near(|| Agent::tcp(&server, origin.address(), &["--carrier", carrier]))
+    });
+    let mut visitors = agents
+        .each_ref()
+        .map(|agent| network.far(|| Visitor::connect(agent.address())));
     for visitor in &mut visitors {
         visitor.send("GET /bytes/16777216 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         assert_eq!(visitor.head().expect("an answer").status(), 200);
@@ -217,11 +325,15 @@ fn a_download_was_cut_after_seven_seconds_without_packets_and_now_survives_ten_o
         let mut sum = Sum::new();
         visitor.exactly_each(16 * MIB, |bytes| sum.add(bytes));
         assert_eq!(sum.hex(), Pattern::sha256(16 * MIB), "{carrier}");
-        took(&format!("hole of {HOLE:?} over: the rest of a download over {carrier}"), begun);
+        took(
+            &format!("hole of {HOLE:?} over: the rest of a download over {carrier}"),
+            begun,
+        );
     }
 }
 
-/// Far below the MTU of 1,500 bytes that both ends have, and above what is left after the first step.
+/// Far below the MTU of 1,500 bytes that both ends have, and above what is left after the first
+/// step.
 const HOLE_BYTES: u32 = 1300;
 
 /// Requests one after another, each for more than one packet holds.
@@ -235,11 +347,18 @@ fn fetch(mut visitor: Visitor) -> Result<(), String> {
         return Err(format!("{head:?}"));
     }
     visitor.exactly_each(20_480, |bytes| sum.add(bytes));
-    (sum.hex() == Pattern::sha256(20_480)).then_some(()).ok_or_else(|| "other bytes".to_owned())
+    (sum.hex() == Pattern::sha256(20_480))
+        .then_some(())
+        .ok_or_else(|| "other bytes".to_owned())
 }
 
-/// Asks by `ask`, makes the hole, lets one request meet it, and asks again once the link of `dialler` goes on.
-fn goes_on_across_a_hole(network: &Network, dialler: &Program, ask: impl Fn() -> Result<(), String> + Sync) {
+/// Asks by `ask`, makes the hole, lets one request meet it, and asks again once the link of
+/// `dialler` goes on.
+fn goes_on_across_a_hole(
+    network: &Network,
+    dialler: &Program,
+    ask: impl Fn() -> Result<(), String> + Sync,
+) {
     ask().expect("the path is whole");
     network.drop_larger_than(HOLE_BYTES);
     let met = std::thread::scope(|scope| {
@@ -250,35 +369,63 @@ fn goes_on_across_a_hole(network: &Network, dialler: &Program, ask: impl Fn() ->
         }
         met.join()
     });
-    eprintln!("the request whose connection met the hole was served: {}", met.is_ok_and(|met| met.is_ok()));
+    eprintln!(
+        "the request whose connection met the hole was served: {}",
+        met.is_ok_and(|met| met.is_ok())
+    );
 }
 
 #[test]
 fn no_visitor_was_served_over_tls_once_the_path_lost_large_packets_of_the_agent() {
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new() else {
+        return;
+    };
     let server = server_in(&network);
     let origin = network.near(Origin::useful);
     let agent = network.near(|| Agent::tcp(&server, origin.address(), &["--carrier", "tls"]));
     let address = agent.address();
-    goes_on_across_a_hole(&network, &agent.program, || network.far(|| fetch(Visitor::connect(address))));
+    goes_on_across_a_hole(&network, &agent.program, || {
+        network.far(|| fetch(Visitor::connect(address)))
+    });
 }
 
 #[test]
 fn no_download_of_a_desk_went_on_over_tls_once_the_path_lost_large_packets_of_the_exit() {
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new() else {
+        return;
+    };
     let beyond = network.far(Origin::useful);
     let exit = network.far(|| {
-        Program::start(BYWAY, &["proxy", "serve", "--listen", &format!("{}:0", Network::FAR), "--allow", "127.0.0.0/8"])
+        Program::start(
+            BYWAY,
+            &[
+                "proxy",
+                "serve",
+                "--listen",
+                &format!("{}:0", Network::FAR),
+                "--allow",
+                "127.0.0.0/8",
+            ],
+        )
     });
     let join = join_string(&exit);
-    let desk = network.near(|| Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--carrier", "tls"]));
+    let desk = network.near(|| {
+        Program::start(
+            BYWAY,
+            &["proxy", "join", &join, "--listen", ANY, "--carrier", "tls"],
+        )
+    });
     desk.wait_for_log("is up");
-    goes_on_across_a_hole(&network, &desk, || network.near(|| fetch(through_socks5(desk.address(), beyond.address()))));
+    goes_on_across_a_hole(&network, &desk, || {
+        network.near(|| fetch(through_socks5(desk.address(), beyond.address())))
+    });
 }
 
 #[test]
 fn streams_over_tls_waited_for_an_address_that_this_machine_no_longer_had() {
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new() else {
+        return;
+    };
     let server = server_in(&network);
     let origin = network.near(Origin::useful);
     let agent = network.near(|| Agent::tcp(&server, origin.address(), &["--carrier", "tls"]));
@@ -286,7 +433,9 @@ fn streams_over_tls_waited_for_an_address_that_this_machine_no_longer_had() {
     visitor.send("GET /bytes/1073741824 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(visitor.head().expect("an answer").status(), 200);
     network.move_near();
-    agent.program.wait_for_log("its address 10.77.1.2 is no longer on this machine");
+    agent
+        .program
+        .wait_for_log("its address 10.77.1.2 is no longer on this machine");
     assert_eq!(
         network.far(|| fetch(Visitor::connect(agent.address()))),
         Ok(()),

@@ -25,9 +25,23 @@ pub(super) struct TwoHop {
 impl TwoHop {
     #[track_caller]
     pub(super) fn start(carrier: &str, exit: &[&str]) -> Self {
-        let exit = Program::start(BYWAY, &[&["proxy", "serve", "--listen", ANY], exit].concat());
+        let exit = Program::start(
+            BYWAY,
+            &[&["proxy", "serve", "--listen", ANY], exit].concat(),
+        );
         let join = join_string(&exit);
-        let desk = Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--carrier", carrier]);
+        let desk = Program::start(
+            BYWAY,
+            &[
+                "proxy",
+                "join",
+                &join,
+                "--listen",
+                ANY,
+                "--carrier",
+                carrier,
+            ],
+        );
         desk.wait_for_log(&format!("is up, by {carrier}"));
         Self { exit, desk }
     }
@@ -44,7 +58,10 @@ fn each_way(origin: &Origin, mut check: impl FnMut(&str, Visitor)) {
     for carrier in CARRIERS {
         let nodes = TwoHop::start(carrier, &OPEN);
         for (name, through) in WAYS {
-            check(&format!("{name} over {carrier}"), through(nodes.address(), origin.address()));
+            check(
+                &format!("{name} over {carrier}"),
+                through(nodes.address(), origin.address()),
+            );
         }
     }
 }
@@ -57,7 +74,10 @@ fn moves_all(carrier: &str) {
     let origin = Origin::useful();
     let nodes = TwoHop::start(carrier, &OPEN);
     let (port, desk) = (origin.address().port(), nodes.address());
-    let (down_sum, up_answer) = (Pattern::sha256(DOWN), format!("{UP} {}", Pattern::sha256(UP)));
+    let (down_sum, up_answer) = (
+        Pattern::sha256(DOWN),
+        format!("{UP} {}", Pattern::sha256(UP)),
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), Pattern::whole(UP)).unwrap();
     for (scheme, tunnel, host) in [
@@ -69,13 +89,26 @@ fn moves_all(carrier: &str) {
     ] {
         let what = format!("{scheme} over {carrier}, tunnel: {tunnel}");
         let proxy = format!("{scheme}://{desk}");
-        let begin: Vec<&str> = ["-x", &proxy].into_iter().chain(tunnel.then_some("-p")).collect();
+        let begin: Vec<&str> = ["-x", &proxy]
+            .into_iter()
+            .chain(tunnel.then_some("-p"))
+            .collect();
         let down = curl(&[&begin[..], &[&format!("http://{host}:{port}/bytes/{DOWN}")]].concat());
-        assert_eq!((down.exit, down.status, down.bytes), (0, 200, DOWN), "{what}: {}", down.said);
+        assert_eq!(
+            (down.exit, down.status, down.bytes),
+            (0, 200, DOWN),
+            "{what}: {}",
+            down.said
+        );
         assert_eq!(down.sha256, down_sum, "{what}");
         let url = format!("http://{host}:{port}/sum");
         let up = curl(&[&begin[..], &["-X", "POST", "-T", &shown(file.path()), &url]].concat());
-        assert_eq!((up.exit, up.text()), (0, up_answer.clone()), "{what}: {}", up.said);
+        assert_eq!(
+            (up.exit, up.text()),
+            (0, up_answer.clone()),
+            "{what}: {}",
+            up.said
+        );
     }
 }
 
@@ -94,13 +127,26 @@ fn a_refused_target_is_said_on_every_wire() {
     let (refusing, _socket) = Origin::refusing();
     for carrier in CARRIERS {
         let nodes = TwoHop::start(carrier, &OPEN);
-        assert_eq!(socks5_reply(nodes.address(), &socks5(refusing)), 5, "{carrier}");
-        Visitor::connect(nodes.address()).send(socks4(refusing)).expect([0, 91]);
+        assert_eq!(
+            socks5_reply(nodes.address(), &socks5(refusing)),
+            5,
+            "{carrier}"
+        );
+        Visitor::connect(nodes.address())
+            .send(socks4(refusing))
+            .expect([0, 91]);
         let absolute = format!("GET http://{refusing}/ HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
         for request in [connect(refusing), absolute] {
-            let answer = Visitor::connect(nodes.address()).ask(&String::from_utf8(request).unwrap());
+            let answer =
+                Visitor::connect(nodes.address()).ask(&String::from_utf8(request).unwrap());
             assert_eq!(answer.status(), 502, "{carrier}");
-            assert!(answer.field("Proxy-Status").unwrap().contains("error=connection_refused"), "{answer:?}");
+            assert!(
+                answer
+                    .field("Proxy-Status")
+                    .unwrap()
+                    .contains("error=connection_refused"),
+                "{answer:?}"
+            );
         }
     }
 }
@@ -111,8 +157,13 @@ fn the_exit_says_no_with_its_reason_and_the_desk_passes_it_on() {
     let nodes = TwoHop::start("quic", &[]);
     let port = origin.address().port();
     assert_eq!(socks5_reply(nodes.address(), &socks5(origin.address())), 2);
-    assert_eq!(socks5_reply(nodes.address(), &socks5_name("localhost", port)), 2);
-    Visitor::connect(nodes.address()).send(socks4a("localhost", port)).expect([0, 91]);
+    assert_eq!(
+        socks5_reply(nodes.address(), &socks5_name("localhost", port)),
+        2
+    );
+    Visitor::connect(nodes.address())
+        .send(socks4a("localhost", port))
+        .expect([0, 91]);
     for (target, kind) in [
         (format!("127.0.0.1:{port}"), "loopback"),
         (format!("localhost:{port}"), "loopback"),
@@ -140,9 +191,13 @@ fn names_travel_to_the_exit_and_its_rules_judge_them_as_names() {
     assert_eq!(socks5_reply(desk, &socks5_name("localhost", port)), 2);
     assert_eq!(socks5_reply(desk, &socks5(origin.address())), 0);
     assert_eq!(socks5_reply(desk, &socks5_name("nowhere.invalid", port)), 4);
-    let answer = Visitor::connect(desk).ask(&String::from_utf8(connect("nowhere.invalid:80")).unwrap());
+    let answer =
+        Visitor::connect(desk).ask(&String::from_utf8(connect("nowhere.invalid:80")).unwrap());
     assert_eq!(answer.status(), 502);
-    assert!(answer.field("Proxy-Status").unwrap().contains("error=dns_"), "{answer:?}");
+    assert!(
+        answer.field("Proxy-Status").unwrap().contains("error=dns_"),
+        "{answer:?}"
+    );
     // The exit looked it up.
     nodes.exit.wait_for_log("nowhere.invalid");
 }
@@ -158,8 +213,13 @@ fn success_is_said_only_once_the_far_side_has_connected() {
         let mut by_connect = Visitor::connect(nodes.address());
         by_connect.send(connect(target));
         let begun = Instant::now();
-        eventually("a moment has passed", || begun.elapsed() > Duration::from_millis(300));
-        assert!(by_socks.is_silent() && by_connect.is_silent(), "{carrier}: nobody has connected yet");
+        eventually("a moment has passed", || {
+            begun.elapsed() > Duration::from_millis(300)
+        });
+        assert!(
+            by_socks.is_silent() && by_connect.is_silent(),
+            "{carrier}: nobody has connected yet"
+        );
         std::thread::spawn(move || full.incoming().collect::<Vec<_>>());
         by_socks.expect([5, 0, 0, 1]);
         assert_eq!(by_connect.head().unwrap().status(), 200, "{carrier}");
@@ -172,9 +232,14 @@ fn the_address_in_a_socks_reply_is_the_one_that_the_exit_has_connected_from() {
     for carrier in CARRIERS {
         let nodes = TwoHop::start(carrier, &OPEN);
         let mut visitor = Visitor::connect(nodes.address());
-        visitor.send(GREETING).expect([5, 0]).send(socks5(target.local_addr().unwrap()));
+        visitor
+            .send(GREETING)
+            .expect([5, 0])
+            .send(socks5(target.local_addr().unwrap()));
         let (_connection, from) = target.accept().unwrap();
-        visitor.expect([5, 0, 0, 1, 127, 0, 0, 1]).expect(from.port().to_be_bytes());
+        visitor
+            .expect([5, 0, 0, 1, 127, 0, 0, 1])
+            .expect(from.port().to_be_bytes());
     }
 }
 
@@ -193,12 +258,17 @@ fn a_fin_of_the_visitor_travels_alone_and_the_answer_still_comes() {
     const ANSWER: u64 = 4 * MIB;
     let origin = Origin::scripted(|visitor| {
         let (bytes, ending) = visitor.to_end();
-        visitor.send(format!("{} bytes, then {ending:?}", bytes.len())).send(Pattern::whole(ANSWER));
+        visitor
+            .send(format!("{} bytes, then {ending:?}", bytes.len()))
+            .send(Pattern::whole(ANSWER));
     });
     each_way(&origin, |way, mut visitor| {
         visitor.send(vec![7; 300_000]).finish();
         visitor.expect("300000 bytes, then Fin");
-        assert!(visitor.to_end() == (Pattern::whole(ANSWER), Ending::Fin), "{way}");
+        assert!(
+            visitor.to_end() == (Pattern::whole(ANSWER), Ending::Fin),
+            "{way}"
+        );
     });
 }
 
@@ -211,10 +281,17 @@ fn a_fin_of_the_origin_travels_alone_and_the_upload_still_goes() {
     });
     let mut before = 0;
     each_way(&origin, |way, mut visitor| {
-        assert_eq!(visitor.to_end(), (b"early goodbye".to_vec(), Ending::Fin), "{way}");
+        assert_eq!(
+            visitor.to_end(),
+            (b"early goodbye".to_vec(), Ending::Fin),
+            "{way}"
+        );
         visitor.send(Pattern::whole(UPLOAD)).finish();
         let seen = origin.wait_for_requests(before + 1)[before].clone();
-        assert!(seen.body == Pattern::whole(UPLOAD) && seen.head == "Fin", "{way}: {seen:?}");
+        assert!(
+            seen.body == Pattern::whole(UPLOAD) && seen.head == "Fin",
+            "{way}: {seen:?}"
+        );
         before += 1;
     });
 }
@@ -226,7 +303,11 @@ fn a_reset_of_the_visitor_is_a_reset_for_the_origin() {
     each_way(&origin, |way, mut visitor| {
         visitor.expect("hello");
         visitor.reset();
-        assert_eq!(origin.wait_for_requests(before + 1)[before].head, "Reset", "{way}");
+        assert_eq!(
+            origin.wait_for_requests(before + 1)[before].head,
+            "Reset",
+            "{way}"
+        );
         before += 1;
     });
 }
@@ -265,7 +346,10 @@ fn an_upload_that_nobody_reads_holds_its_sender_back_and_arrives_whole_in_the_en
         let mut visitor = through_socks5(nodes.address(), origin.address());
         let all = Pattern::whole(64 * MIB);
         let taken = visitor.send_until_full(&all, Duration::from_millis(300));
-        assert!(taken < all.len() / 2, "{carrier}: {taken} bytes were taken and nobody reads them");
+        assert!(
+            taken < all.len() / 2,
+            "{carrier}: {taken} bytes were taken and nobody reads them"
+        );
         read_on.open();
         visitor.send(&all[taken..]).finish();
         assert!(origin.wait_for_requests(1)[0].body == all, "{carrier}");
@@ -279,8 +363,11 @@ const READERS: usize = 10;
 #[track_caller]
 fn paused_reader(number: usize, desk: SocketAddr, origin: SocketAddr, bytes: u64) -> Visitor {
     let request = format!("GET /bytes/{bytes} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    let mut visitor =
-        if number.is_multiple_of(2) { through_socks5(desk, origin) } else { through_connect(desk, origin) };
+    let mut visitor = if number.is_multiple_of(2) {
+        through_socks5(desk, origin)
+    } else {
+        through_connect(desk, origin)
+    };
     visitor.send(request);
     assert_eq!(visitor.head().expect("an answer").status(), 200);
     visitor
@@ -290,7 +377,9 @@ fn paused_reader(number: usize, desk: SocketAddr, origin: SocketAddr, bytes: u64
 fn one_pattern(bytes: u64) -> Origin {
     Origin::scripted(move |visitor| {
         visitor.request_head();
-        visitor.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n"));
+        visitor.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n"
+        ));
         let mut pattern = Pattern::new(bytes);
         while let Some(block) = pattern.next_block() {
             visitor.send(block);
@@ -299,18 +388,23 @@ fn one_pattern(bytes: u64) -> Origin {
 }
 
 #[test]
-fn paused_readers_leave_the_origin_done_and_the_memory_of_both_nodes_bounded_and_get_every_byte_in_the_end() {
+fn paused_readers_leave_the_origin_done_and_the_memory_of_both_nodes_bounded_and_get_every_byte_in_the_end()
+ {
     let expected = Pattern::sha256(EACH);
     for carrier in CARRIERS {
         let origin = one_pattern(EACH);
         let nodes = TwoHop::start(carrier, &OPEN);
         let both = [("exit", &nodes.exit), ("desk", &nodes.desk)];
         let before = both.map(|(_, node)| node.rss_kib());
-        let mut readers: Vec<_> =
-            (0..READERS).map(|number| paused_reader(number, nodes.address(), origin.address(), EACH)).collect();
+        let mut readers: Vec<_> = (0..READERS)
+            .map(|number| paused_reader(number, nodes.address(), origin.address(), EACH))
+            .collect();
         origin.wait_for_ended(READERS);
         for ((name, node), before) in both.into_iter().zip(before) {
-            let what = format!("{READERS} paused readers of {} MiB over {carrier}: {name}", EACH / MIB);
+            let what = format!(
+                "{READERS} paused readers of {} MiB over {carrier}: {name}",
+                EACH / MIB
+            );
             memory_is_bounded(&what, node, before, READERS as u64 * EACH);
         }
         for (number, reader) in readers.iter_mut().enumerate() {
@@ -331,28 +425,52 @@ fn a_stream_limit_of_the_exit_holds_each_reader_back_and_not_the_origin() {
         let origin = one_pattern(BYTES);
         let nodes = TwoHop::start(carrier, &["--stream-limit", "128KiB/s", OPEN[0], OPEN[1]]);
         let begun = Instant::now();
-        let mut readers: Vec<_> =
-            (0..4).map(|number| paused_reader(number, nodes.address(), origin.address(), BYTES)).collect();
+        let mut readers: Vec<_> = (0..4)
+            .map(|number| paused_reader(number, nodes.address(), origin.address(), BYTES))
+            .collect();
         // At this rate the whole takes a minute; the origin has long gone by then.
         origin.wait_for_ended(4);
         for reader in &mut readers {
             reader.exactly(384 * 1024);
         }
-        // A bucket starts with 64 KiB, so that 384 KiB at 128 KiB/s cannot have left in less than 2.5 s.
-        assert!(begun.elapsed() > Duration::from_millis(2400), "{carrier}: {:?}", begun.elapsed());
+        // A bucket starts with 64 KiB, so that 384 KiB at 128 KiB/s cannot have left in less than
+        // 2.5 s.
+        assert!(
+            begun.elapsed() > Duration::from_millis(2400),
+            "{carrier}: {:?}",
+            begun.elapsed()
+        );
     }
 }
 
 #[test]
 fn a_desk_that_others_can_reach_asks_for_a_password_and_then_for_the_right_one() {
     let origin = Origin::named("inside");
-    let exit = Program::start(BYWAY, &["proxy", "serve", "--listen", ANY, OPEN[0], OPEN[1]]);
+    let exit = Program::start(
+        BYWAY,
+        &["proxy", "serve", "--listen", ANY, OPEN[0], OPEN[1]],
+    );
     let join = join_string(&exit);
     let open = Launch::new(BYWAY, &["proxy", "join", &join, "--listen", "0.0.0.0:0"]).run();
     assert_eq!(open.code, Some(2), "{}", open.stderr);
-    let desk = Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--user", "alice:secret"]);
+    let desk = Program::start(
+        BYWAY,
+        &[
+            "proxy",
+            "join",
+            &join,
+            "--listen",
+            ANY,
+            "--user",
+            "alice:secret",
+        ],
+    );
     let fetch = |user: &str| {
-        curl(&["-x", &format!("http://{user}@{}", desk.address()), &format!("http://{}/", origin.address())])
+        curl(&[
+            "-x",
+            &format!("http://{user}@{}", desk.address()),
+            &format!("http://{}/", origin.address()),
+        ])
     };
     assert_eq!(fetch("alice:wrong").status, 407);
     assert_eq!(fetch("alice:secret").text(), "inside");
@@ -373,8 +491,21 @@ fn one_grant_of_an_exit_leaves_descriptors_for_streams_to_another_one() {
     let exit = Launch::new(BYWAY, &args).with_descriptors(256).start();
     let first = join_string(&exit);
     let state = shown(&exit.folder().join("state"));
-    let advertise = first.parse::<byway_link::JoinString>().unwrap().address.to_string();
-    let args = ["token", "add", "--purpose", "exit", "--state", &state, "--advertise", &advertise];
+    let advertise = first
+        .parse::<byway_link::JoinString>()
+        .unwrap()
+        .address
+        .to_string();
+    let args = [
+        "token",
+        "add",
+        "--purpose",
+        "exit",
+        "--state",
+        &state,
+        "--advertise",
+        &advertise,
+    ];
     let added = Launch::new(BYWAY, &args).run();
     assert_eq!(added.code, Some(0), "{}", added.stderr);
     let second = added.stdout.trim().trim_start_matches("join ").to_owned();
@@ -394,6 +525,9 @@ fn one_grant_of_an_exit_leaves_descriptors_for_streams_to_another_one() {
         })
         .collect();
     exit.wait_for_log("are in use by one grant, and the rest is for others");
-    assert_eq!(through_connect(other.address(), target).get("/").text(), "app");
+    assert_eq!(
+        through_connect(other.address(), target).get("/").text(),
+        "app"
+    );
     drop(held);
 }

@@ -12,12 +12,34 @@ const UP: u64 = 64 * MIB;
 #[track_caller]
 fn moves_all(base: &str, args: &[&str], what: &str) {
     let down = curl(&[args, &[&format!("{base}/bytes/{DOWN}")]].concat());
-    assert_eq!((down.exit, down.status, down.bytes), (0, 200, DOWN), "{what}: {}", down.said);
+    assert_eq!(
+        (down.exit, down.status, down.bytes),
+        (0, 200, DOWN),
+        "{what}: {}",
+        down.said
+    );
     assert_eq!(down.sha256, Pattern::sha256(DOWN), "{what}");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), Pattern::whole(UP)).unwrap();
-    let up = curl(&[args, &["-X", "POST", "-T", &shown(file.path()), &format!("{base}/sum")]].concat());
-    assert_eq!((up.exit, up.text()), (0, format!("{UP} {}", Pattern::sha256(UP))), "{what}: {}", up.said);
+    let up = curl(
+        &[
+            args,
+            &[
+                "-X",
+                "POST",
+                "-T",
+                &shown(file.path()),
+                &format!("{base}/sum"),
+            ],
+        ]
+        .concat(),
+    );
+    assert_eq!(
+        (up.exit, up.text()),
+        (0, format!("{UP} {}", Pattern::sha256(UP))),
+        "{what}: {}",
+        up.said
+    );
 }
 
 #[test]
@@ -47,12 +69,40 @@ fn visitors_of_exposed_services_have_lines_at_both_ends_with_their_own_address()
     let (origin, folder) = (Origin::useful(), tempfile::tempdir().unwrap());
     let log = |name: &str| folder.path().join(name);
     let public = log("public");
-    let server = Server::with(ANY, ANY, &["--access-log", &shown(&public), "--access-log-format", "json"]);
+    let server = Server::with(
+        ANY,
+        ANY,
+        &[
+            "--access-log",
+            &shown(&public),
+            "--access-log-format",
+            "json",
+        ],
+    );
     for (name, agent) in [
-        ("tcp", Agent::tcp(&server, origin.address(), &["--access-log", &shown(&log("tcp"))])),
-        ("http", Agent::http(&server, "app", origin.address(), &["--access-log", &shown(&log("http"))])),
+        (
+            "tcp",
+            Agent::tcp(
+                &server,
+                origin.address(),
+                &["--access-log", &shown(&log("tcp"))],
+            ),
+        ),
+        (
+            "http",
+            Agent::http(
+                &server,
+                "app",
+                origin.address(),
+                &["--access-log", &shown(&log("http"))],
+            ),
+        ),
     ] {
-        let address = if name == "tcp" { agent.address() } else { server.http() };
+        let address = if name == "tcp" {
+            agent.address()
+        } else {
+            server.http()
+        };
         let ask = "GET /bytes/10 HTTP/1.1\r\nHost: app.t.localhost\r\nConnection: close\r\n\r\n";
         let answer = ask_from([127, 0, 0, 7], address, ask);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -63,11 +113,18 @@ fn visitors_of_exposed_services_have_lines_at_both_ends_with_their_own_address()
             "tcp" => format!("\"CONNECT {} LINK\" 200 ", origin.address()),
             _ => "\"GET /bytes/10 HTTP/1.1\" 200 10 ".to_owned(),
         };
-        assert!(line.starts_with("127.0.0.7 - - [") && line.contains(&request), "{name}: {line}");
+        assert!(
+            line.starts_with("127.0.0.7 - - [") && line.contains(&request),
+            "{name}: {line}"
+        );
     }
     let lines = access_lines(&public, 2).join("\n");
     assert_eq!(lines.matches("\"peer\":\"127.0.0.7:").count(), 2, "{lines}");
-    assert_eq!(lines.matches("\"target\":\"/bytes/10\"").count(), 1, "{lines}");
+    assert_eq!(
+        lines.matches("\"target\":\"/bytes/10\"").count(),
+        1,
+        "{lines}"
+    );
 }
 
 #[test]
@@ -75,13 +132,18 @@ fn a_fin_of_the_visitor_travels_alone_and_the_answer_still_comes() {
     const ANSWER: u64 = 4 * MIB;
     let origin = Origin::scripted(|visitor| {
         let (bytes, ending) = visitor.to_end();
-        visitor.send(format!("{} bytes, then {ending:?}", bytes.len())).send(Pattern::whole(ANSWER));
+        visitor
+            .send(format!("{} bytes, then {ending:?}", bytes.len()))
+            .send(Pattern::whole(ANSWER));
     });
     on_both_carriers(&origin, |carrier, _, agent| {
         let mut visitor = Visitor::connect(agent.address());
         visitor.send(vec![7; 300_000]).finish();
         visitor.expect("300000 bytes, then Fin");
-        assert!(visitor.to_end() == (Pattern::whole(ANSWER), Ending::Fin), "{carrier}");
+        assert!(
+            visitor.to_end() == (Pattern::whole(ANSWER), Ending::Fin),
+            "{carrier}"
+        );
     });
 }
 
@@ -95,10 +157,17 @@ fn a_fin_of_the_service_travels_alone_and_the_upload_still_goes() {
     let mut before = 0;
     on_both_carriers(&origin, |carrier, _, agent| {
         let mut visitor = Visitor::connect(agent.address());
-        assert_eq!(visitor.to_end(), (b"early goodbye".to_vec(), Ending::Fin), "{carrier}");
+        assert_eq!(
+            visitor.to_end(),
+            (b"early goodbye".to_vec(), Ending::Fin),
+            "{carrier}"
+        );
         visitor.send(Pattern::whole(UPLOAD)).finish();
         let seen = origin.wait_for_requests(before + 1)[before].clone();
-        assert!(seen.body == Pattern::whole(UPLOAD) && seen.head == "Fin", "{carrier}: {seen:?}");
+        assert!(
+            seen.body == Pattern::whole(UPLOAD) && seen.head == "Fin",
+            "{carrier}: {seen:?}"
+        );
         before += 1;
     });
 }
@@ -111,7 +180,11 @@ fn a_reset_of_the_visitor_is_a_reset_for_the_service() {
         let mut visitor = Visitor::connect(agent.address());
         visitor.expect("hello");
         visitor.reset();
-        assert_eq!(origin.wait_for_requests(before + 1)[before].head, "Reset", "{carrier}");
+        assert_eq!(
+            origin.wait_for_requests(before + 1)[before].head,
+            "Reset",
+            "{carrier}"
+        );
         before += 1;
     });
 }
@@ -175,12 +248,20 @@ fn a_websocket_goes_through_an_exposed_http_service() {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         ));
         let switch = visitor.head().unwrap();
-        assert_eq!((switch.status(), switch.field("Upgrade")), (101, Some("websocket")), "{carrier}");
+        assert_eq!(
+            (switch.status(), switch.field("Upgrade")),
+            (101, Some("websocket")),
+            "{carrier}"
+        );
         for frame in [&b"\x81\x85\x01\x02\x03\x04hello"[..], &[7; 200_000]] {
             visitor.send(frame).expect(frame);
         }
         visitor.finish();
-        assert_eq!(visitor.to_end(), (b"the last word".to_vec(), Ending::Fin), "{carrier}");
+        assert_eq!(
+            visitor.to_end(),
+            (b"the last word".to_vec(), Ending::Fin),
+            "{carrier}"
+        );
     }
 }
 
@@ -189,13 +270,17 @@ fn a_name_that_nobody_exposes_is_a_404_and_a_service_that_refuses_a_502() {
     let origin = Origin::useful();
     let (refusing, _socket) = Origin::refusing();
     let server = Server::start();
-    let _agents = [Agent::http(&server, "app", origin.address(), &[]), Agent::http(&server, "broken", refusing, &[])];
+    let _agents = [
+        Agent::http(&server, "app", origin.address(), &[]),
+        Agent::http(&server, "broken", refusing, &[]),
+    ];
     assert_eq!(server.ask("app", "GET /").text(), "hello");
     assert_eq!(server.ask("APP", "GET /").text(), "hello");
     assert_eq!(server.ask("nobody", "GET /").status(), 404);
     assert_eq!(server.ask("app.app", "GET /").status(), 404);
     assert_eq!(server.ask("broken", "GET /").status(), 502);
-    let elsewhere = Visitor::connect(server.http()).ask("GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n");
+    let elsewhere =
+        Visitor::connect(server.http()).ask("GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n");
     assert_eq!(elsewhere.status(), 404);
 }
 
@@ -211,9 +296,17 @@ fn an_exposed_http_service_hears_who_asks_for_what() {
     assert_eq!(answer.status(), 200);
     let heard = origin.requests()[0].clone();
     assert_eq!(heard.field("Host"), Some("app.t.localhost"), "{heard:?}");
-    assert_eq!(heard.field("X-Forwarded-For"), Some("127.0.0.1"), "a visitor's own word counts for nothing: {heard:?}");
+    assert_eq!(
+        heard.field("X-Forwarded-For"),
+        Some("127.0.0.1"),
+        "a visitor's own word counts for nothing: {heard:?}"
+    );
     assert_eq!(heard.field("X-Forwarded-Proto"), Some("http"), "{heard:?}");
-    assert_eq!(heard.field("X-Forwarded-Host"), Some("app.t.localhost"), "{heard:?}");
+    assert_eq!(
+        heard.field("X-Forwarded-Host"),
+        Some("app.t.localhost"),
+        "{heard:?}"
+    );
     assert_eq!(heard.field("X-Hop"), None, "{heard:?}");
 }
 
@@ -234,24 +327,46 @@ fn a_free_port_sticks_to_the_identity_over_restarts_of_agent_and_server() {
     let (at_server, at_agent) = (shown(at_server.path()), shown(at_agent.path()));
     let server = Server::with(ANY, ANY, &["--state", &at_server]);
     let expose = |server: &Server, origin: &Origin, name: &str| {
-        Agent::tcp(server, origin.address(), &["--state", &at_agent, "--name", name])
+        Agent::tcp(
+            server,
+            origin.address(),
+            &["--state", &at_agent, "--name", name],
+        )
     };
-    let [first, second] = [expose(&server, &one, "one"), expose(&server, &other, "other")];
+    let [first, second] = [
+        expose(&server, &one, "one"),
+        expose(&server, &other, "other"),
+    ];
     let (first_at, second_at) = (first.address(), second.address());
     assert_ne!(first_at, second_at);
     first.kill();
     assert_eq!(second.program.stop().code, Some(0));
     let second = expose(&server, &other, "other");
     let first = expose(&server, &one, "one");
-    assert_eq!((first.address(), second.address()), (first_at, second_at), "after a restart of the agents");
-    let (link, http, join) = (server.link().to_string(), server.http().to_string(), server.join.clone());
+    assert_eq!(
+        (first.address(), second.address()),
+        (first_at, second_at),
+        "after a restart of the agents"
+    );
+    let (link, http, join) = (
+        server.link().to_string(),
+        server.http().to_string(),
+        server.join.clone(),
+    );
     drop((first, second));
     assert_eq!(server.program.stop().code, Some(0));
     let server = Server::with(&link, &http, &["--state", &at_server]);
     assert_eq!(server.join, join);
-    assert_eq!(expose(&server, &other, "other").address(), second_at, "after a restart of the server");
+    assert_eq!(
+        expose(&server, &other, "other").address(),
+        second_at,
+        "after a restart of the server"
+    );
     let first = expose(&server, &one, "one");
-    assert_eq!((first.address(), greeting(first.address()).as_str()), (first_at, "one"));
+    assert_eq!(
+        (first.address(), greeting(first.address()).as_str()),
+        (first_at, "one")
+    );
 }
 
 #[test]
@@ -259,17 +374,33 @@ fn the_join_string_is_the_only_line_on_stdout_and_stands_in_a_private_file() {
     use std::os::unix::fs::PermissionsExt;
     let server = Server::start();
     let file = server.program.folder().join("state").join("join-serve");
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{}\n", server.join));
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap(),
+        format!("{}\n", server.join)
+    );
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let origin = Origin::named("by file");
     let target = origin.address().to_string();
     let agent = Agent::start(&["tcp", &target, "--join-file", &shown(&file)]);
     assert_eq!(greeting(agent.address()), "by file");
     let (join, finished) = (server.join.clone(), agent.program.stop());
-    assert_eq!((finished.code, finished.stdout), (Some(0), format!("{}\n", agent.public)));
+    assert_eq!(
+        (finished.code, finished.stdout),
+        (Some(0), format!("{}\n", agent.public))
+    );
     let finished = server.program.stop();
-    assert_eq!((finished.code, finished.stdout), (Some(0), format!("join {join}\n")));
-    assert!(!finished.stderr.contains(&join[4..50]), "the secret is in the log: {}", finished.stderr);
+    assert_eq!(
+        (finished.code, finished.stdout),
+        (Some(0), format!("join {join}\n"))
+    );
+    assert!(
+        !finished.stderr.contains(&join[4..50]),
+        "the secret is in the log: {}",
+        finished.stderr
+    );
 }
 
 #[test]
@@ -287,8 +418,16 @@ fn several_services_of_one_file_share_a_link() {
     let said = agent.wait_for_log("`raw` is public at ");
     agent.wait_for_log("`web` is public at http://web.t.localhost:");
     assert_eq!(server.ask("web", "GET /").text(), "hello");
-    assert_eq!(greeting(said.rsplit(' ').next().unwrap().parse().unwrap()), "raw");
-    assert_eq!(links_of(&server, ["`raw`", "`web`"]), 1, "{}", server.program.stderr());
+    assert_eq!(
+        greeting(said.rsplit(' ').next().unwrap().parse().unwrap()),
+        "raw"
+    );
+    assert_eq!(
+        links_of(&server, ["`raw`", "`web`"]),
+        1,
+        "{}",
+        server.program.stderr()
+    );
 }
 
 /// A dev server that answers its own Host alone, as Vite and webpack-dev-server do, and `app.test`.
@@ -298,7 +437,10 @@ fn dev_server() -> Origin {
         while let Some(request) = visitor.request() {
             let host = request.field("Host").unwrap_or_default().to_owned();
             let answer = match host == own || host == "app.test" {
-                true => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{host}", host.len()),
+                true => format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{host}",
+                    host.len()
+                ),
                 false => "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned(),
             };
             visitor.send(answer);
@@ -322,7 +464,12 @@ fn a_dev_server_that_checks_its_host_answers_when_the_agent_asks_for_one() {
         .enumerate()
         {
             let name = format!("{carrier}-{number}");
-            let agent = Agent::http(&server, &name, origin.address(), &[&["--carrier", carrier], args].concat());
+            let agent = Agent::http(
+                &server,
+                &name,
+                origin.address(),
+                &[&["--carrier", carrier], args].concat(),
+            );
             let before = origin.requests().len();
             // On a new stream, and on the one that was kept.
             for _ in 0..2 {
@@ -334,9 +481,17 @@ fn a_dev_server_that_checks_its_host_answers_when_the_agent_asks_for_one() {
                 }
             }
             for heard in &origin.requests()[before..] {
-                assert_eq!(heard.field("X-Forwarded-Host"), Some(format!("{name}.t.localhost").as_str()), "{heard:?}");
+                assert_eq!(
+                    heard.field("X-Forwarded-Host"),
+                    Some(format!("{name}.t.localhost").as_str()),
+                    "{heard:?}"
+                );
             }
-            assert!(!agent.program.stderr().contains("older version"), "{}", agent.program.stderr());
+            assert!(
+                !agent.program.stderr().contains("older version"),
+                "{}",
+                agent.program.stderr()
+            );
         }
     }
 }
@@ -345,7 +500,9 @@ fn a_dev_server_that_checks_its_host_answers_when_the_agent_asks_for_one() {
 fn a_websocket_of_a_dev_server_has_the_host_that_was_asked_for() {
     let origin = Origin::scripted(|visitor| {
         visitor.request();
-        visitor.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        visitor.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
         visitor.hold();
     });
     let server = Server::start();
@@ -353,7 +510,10 @@ fn a_websocket_of_a_dev_server_has_the_host_that_was_asked_for() {
     let mut visitor = Visitor::connect(server.http());
     visitor.send("GET / HTTP/1.1\r\nHost: app.t.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     assert_eq!(visitor.head().unwrap().status(), 101);
-    assert_eq!(origin.requests()[0].field("Host"), Some(origin.address().to_string().as_str()));
+    assert_eq!(
+        origin.requests()[0].field("Host"),
+        Some(origin.address().to_string().as_str())
+    );
 }
 
 #[test]
@@ -382,7 +542,11 @@ fn a_service_without_a_name_keeps_its_random_one_over_restarts_and_uses_up_no_ot
     };
     let first = start(&one);
     let public = first.public.clone();
-    let name = public.strip_prefix("http://").and_then(|rest| rest.split('.').next()).unwrap().to_owned();
+    let name = public
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split('.').next())
+        .unwrap()
+        .to_owned();
     assert_eq!(server.ask(&name, "GET /").text(), "one");
     first.program.stop();
     for _ in 0..3 {
@@ -390,6 +554,15 @@ fn a_service_without_a_name_keeps_its_random_one_over_restarts_and_uses_up_no_ot
         assert_eq!(again.public, public);
         again.program.stop();
     }
-    assert_ne!(start(&other).public, public, "another target has another name");
-    assert_eq!(std::fs::read_dir(format!("{state}/service-names")).unwrap().count(), 2);
+    assert_ne!(
+        start(&other).public,
+        public,
+        "another target has another name"
+    );
+    assert_eq!(
+        std::fs::read_dir(format!("{state}/service-names"))
+            .unwrap()
+            .count(),
+        2
+    );
 }

@@ -18,9 +18,19 @@ static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 /// The tests hold both ends of every connection.
 fn raise_descriptors() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )
+    .unwrap();
     let enough = 2 * IDLE as u64 + 1500;
-    assert!(maximum.is_none_or(|most| most >= enough), "this test needs {enough} descriptors (ulimit -Hn)");
+    assert!(
+        maximum.is_none_or(|most| most >= enough),
+        "this test needs {enough} descriptors (ulimit -Hn)"
+    );
 }
 
 /// Everybody says something, then everybody hears it.
@@ -42,7 +52,9 @@ fn five_hundred_visitors_are_on_one_tcp_service_at_once() {
         let origin = Origin::echo();
         let server = Server::start();
         let agent = Agent::tcp(&server, origin.address(), &["--carrier", carrier]);
-        let mut visitors: Vec<_> = (0..CROWD).map(|_| Visitor::connect(agent.address())).collect();
+        let mut visitors: Vec<_> = (0..CROWD)
+            .map(|_| Visitor::connect(agent.address()))
+            .collect();
         for round in ["first", "second"] {
             all_echo(&mut visitors, round);
         }
@@ -63,13 +75,21 @@ fn a_public_end_with_few_descriptors_kept_one_for_each_visitor_that_no_upstream_
     let join = join_string(&program);
     let server = Server { program, join };
     let agent = Agent::tcp(&server, origin.address(), &[]);
-    let connect = || (0..AT_ONCE).map(|_| Visitor::connect(agent.address())).collect::<Vec<_>>();
+    let connect = || {
+        (0..AT_ONCE)
+            .map(|_| Visitor::connect(agent.address()))
+            .collect::<Vec<_>>()
+    };
     let mut first = connect();
     all_echo(&mut first, "at once");
     // Of these some wait in the queue of the kernel until others have left.
     let mut second = connect();
     second.extend(connect());
-    assert!(server.program.sockets() < 512, "{} sockets", server.program.sockets());
+    assert!(
+        server.program.sockets() < 512,
+        "{} sockets",
+        server.program.sockets()
+    );
     drop(first);
     second.truncate(AT_ONCE);
     all_echo(&mut second, "behind them");
@@ -84,14 +104,20 @@ fn five_hundred_visitors_are_on_one_http_service_at_once() {
         let origin = Origin::useful();
         let server = Server::start();
         let _agent = Agent::http(&server, "app", origin.address(), &["--carrier", carrier]);
-        let mut visitors: Vec<_> = (0..CROWD).map(|_| Visitor::connect(server.http())).collect();
+        let mut visitors: Vec<_> = (0..CROWD)
+            .map(|_| Visitor::connect(server.http()))
+            .collect();
         for _ in 0..2 {
             for visitor in &mut visitors {
                 visitor.send("GET /bytes/20000 HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n");
             }
             for visitor in &mut visitors {
                 let answer = visitor.response();
-                assert_eq!((answer.status(), answer.body.len()), (200, 20_000), "{carrier}");
+                assert_eq!(
+                    (answer.status(), answer.body.len()),
+                    (200, 20_000),
+                    "{carrier}"
+                );
             }
         }
     }
@@ -100,7 +126,11 @@ fn five_hundred_visitors_are_on_one_http_service_at_once() {
 /// A tunnel by SOCKS5 or by CONNECT, in turn.
 #[track_caller]
 fn tunnel(number: usize, desk: SocketAddr, to: SocketAddr) -> Visitor {
-    if number.is_multiple_of(2) { through_socks5(desk, to) } else { through_connect(desk, to) }
+    if number.is_multiple_of(2) {
+        through_socks5(desk, to)
+    } else {
+        through_connect(desk, to)
+    }
 }
 
 #[test]
@@ -110,15 +140,28 @@ fn connections_through_a_desk_work_by_the_hundred_and_cost_little_while_they_are
     for carrier in CARRIERS {
         let origin = Origin::echo();
         let nodes = TwoHop::start(carrier, &["--allow", "127.0.0.0/8"]);
-        let rss = || [("desk", &nodes.desk), ("exit", &nodes.exit)].map(|(name, node)| (name, node.rss_kib()));
+        let rss = || {
+            [("desk", &nodes.desk), ("exit", &nodes.exit)]
+                .map(|(name, node)| (name, node.rss_kib()))
+        };
         let before = rss();
-        let mut visitors: Vec<_> = (0..CROWD).map(|n| tunnel(n, nodes.address(), origin.address())).collect();
+        let mut visitors: Vec<_> = (0..CROWD)
+            .map(|n| tunnel(n, nodes.address(), origin.address()))
+            .collect();
         all_echo(&mut visitors, "five hundred");
         visitors.extend((CROWD..IDLE).map(|n| tunnel(n, nodes.address(), origin.address())));
         origin.wait_for_connections(IDLE);
-        report(&format!("{IDLE} idle streams over {carrier}"), before, rss());
+        report(
+            &format!("{IDLE} idle streams over {carrier}"),
+            before,
+            rss(),
+        );
         all_echo(&mut visitors, "everybody");
-        report(&format!("{IDLE} streams over {carrier} that have moved bytes"), before, rss());
+        report(
+            &format!("{IDLE} streams over {carrier} that have moved bytes"),
+            before,
+            rss(),
+        );
         drop(visitors);
         origin.wait_for_ended(IDLE);
     }
@@ -155,7 +198,9 @@ fn thirty_paused_visitors_of_a_service_do_not_hold_up_another() {
         let agent = Agent::tcp(&server, origin.address(), &["--carrier", carrier]);
         let nodes = [("server", &server.program), ("agent", &agent.program)];
         let before = nodes.map(|(_, node)| node.rss_kib());
-        let mut paused: Vec<_> = (0..PAUSED).map(|_| asks_and_pauses(agent.address(), ACTIVE)).collect();
+        let mut paused: Vec<_> = (0..PAUSED)
+            .map(|_| asks_and_pauses(agent.address(), ACTIVE))
+            .collect();
         let mut active = asks_and_pauses(agent.address(), ACTIVE);
         let mut sum = Sum::new();
         active.exactly_each(ACTIVE, |bytes| sum.add(bytes));
@@ -196,7 +241,10 @@ fn an_upload_that_nobody_takes_does_not_hold_up_another_visitor() {
         let mut pushing: Vec<_> = (0..5).map(|_| Visitor::connect(public("stuck"))).collect();
         for visitor in &mut pushing {
             let taken = visitor.send_until_full(&block, std::time::Duration::from_millis(200));
-            assert!(taken < block.len(), "{carrier}: {taken} bytes were taken and nobody reads them");
+            assert!(
+                taken < block.len(),
+                "{carrier}: {taken} bytes were taken and nobody reads them"
+            );
         }
         let mut sum = Sum::new();
         asks_and_pauses(public("useful"), 16 * MIB).exactly_each(16 * MIB, |bytes| sum.add(bytes));

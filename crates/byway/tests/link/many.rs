@@ -12,7 +12,9 @@ const MOST: usize = 256;
 fn exposing(prefix: &str, count: usize, to: &Origin, join: &str, carrier: &str) -> String {
     let one = |n| {
         let to = to.address();
-        format!("[[expose]]\nname = \"{prefix}-{n}\"\nhttp = \"{to}\"\njoin = \"{join}\"\ncarrier = \"{carrier}\"\n")
+        format!(
+            "[[expose]]\nname = \"{prefix}-{n}\"\nhttp = \"{to}\"\njoin = \"{join}\"\ncarrier = \"{carrier}\"\n"
+        )
     };
     (0..count).map(one).collect()
 }
@@ -33,9 +35,17 @@ fn as_many_services_of_one_agent_as_a_grant_allows_come_up_in_one_session() {
     let origin = Origin::named("here");
     for carrier in CARRIERS {
         let server = Server::start();
-        let agent = Program::configured(BYWAY, &exposing("app", MOST, &origin, &server.join, carrier));
+        let agent = Program::configured(
+            BYWAY,
+            &exposing("app", MOST, &origin, &server.join, carrier),
+        );
         all_are_public(&server, &agent, "app", MOST);
-        assert_eq!(server.program.stderr().matches("link is up").count(), 1, "{}", server.program.stderr());
+        assert_eq!(
+            server.program.stderr().matches("link is up").count(),
+            1,
+            "{}",
+            server.program.stderr()
+        );
     }
 }
 
@@ -57,7 +67,10 @@ fn a_thousand_services_of_four_agents_come_up_in_one_session_each() {
     for (prefix, agent) in &agents {
         all_are_public(&server, agent, prefix, EACH);
     }
-    assert_eq!(server.program.stderr().matches("link is up").count(), agents.len());
+    assert_eq!(
+        server.program.stderr().matches("link is up").count(),
+        agents.len()
+    );
 }
 
 #[test]
@@ -72,6 +85,11 @@ fn services_that_are_all_refused_end_no_link() {
         for n in 0..MOST {
             agent.wait_for_log(&format!("`app-{n}` is not public: "));
         }
-        assert_eq!(server.stderr().matches("link is up").count(), 1, "{}", server.stderr());
+        assert_eq!(
+            server.stderr().matches("link is up").count(),
+            1,
+            "{}",
+            server.stderr()
+        );
     }
 }

@@ -22,7 +22,9 @@ pub(super) fn scrape(program: &Program) -> BTreeMap<String, f64> {
 }
 
 fn link_up(metrics: &BTreeMap<String, f64>) -> f64 {
-    let mut links = metrics.iter().filter(|(name, _)| name.starts_with("byway_link_up{link="));
+    let mut links = metrics
+        .iter()
+        .filter(|(name, _)| name.starts_with("byway_link_up{link="));
     let (name, up) = links.next().unwrap();
     assert!(!name.contains("by1."), "{name}: a secret");
     assert!(links.next().is_none());
@@ -34,25 +36,44 @@ fn the_metrics_of_an_agent_say_whether_its_link_is_up_and_its_services_are_publi
     let origin = Origin::named("app");
     let server = Server::start();
     let expose = |name: &str, more: &str| {
-        format!("[[expose]]\nname = \"{name}\"\n{more} = \"{}\"\njoin = \"{}\"\n", origin.address(), server.join)
+        format!(
+            "[[expose]]\nname = \"{name}\"\n{more} = \"{}\"\njoin = \"{}\"\n",
+            origin.address(),
+            server.join
+        )
     };
-    let agent =
-        Program::configured(BYWAY, &format!("{METRICS}{}{}", expose("app", "http"), expose("low", "port = 80\ntcp")));
+    let agent = Program::configured(
+        BYWAY,
+        &format!(
+            "{METRICS}{}{}",
+            expose("app", "http"),
+            expose("low", "port = 80\ntcp")
+        ),
+    );
     agent.wait_for_log("`app` is public at ");
     let state = |metrics: &BTreeMap<String, f64>| {
-        ["public", "refused", "waiting"].map(|state| metrics[&format!("byway_services{{state=\"{state}\"}}")])
+        ["public", "refused", "waiting"]
+            .map(|state| metrics[&format!("byway_services{{state=\"{state}\"}}")])
     };
-    eventually("the services have their answers", || state(&scrape(&agent)) == [1.0, 1.0, 0.0]);
+    eventually("the services have their answers", || {
+        state(&scrape(&agent)) == [1.0, 1.0, 0.0]
+    });
     let metrics = scrape(&agent);
     assert_eq!(link_up(&metrics), 1.0);
     assert_eq!(metrics["byway_link_dials_total{outcome=\"up\"}"], 1.0);
     let carriers = |name: &str| {
         let family = format!("byway_link_carrier_{name}{{link=");
-        let metrics = scrape(&agent).into_iter().filter(|(name, _)| name.starts_with(&family));
+        let metrics = scrape(&agent)
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(&family));
         metrics.map(|(_, value)| value).collect::<Vec<_>>()
     };
     assert_eq!(carriers("preferred"), [1.0]);
-    eventually("the round trip was measured", || carriers("rtt_seconds").first().is_some_and(|rtt| *rtt > 0.0));
+    eventually("the round trip was measured", || {
+        carriers("rtt_seconds")
+            .first()
+            .is_some_and(|rtt| *rtt > 0.0)
+    });
     assert_eq!(carriers("goodput_bytes").len(), 1);
     server.program.signal(rustix::process::Signal::KILL);
     server.program.wait();
@@ -68,31 +89,53 @@ fn a_public_end_and_an_exit_showed_nothing_of_the_carriers_of_their_links() {
     let origin = Origin::named("app");
     let serve = format!("{METRICS}[[serve]]\nlisten = \"{ANY}\"\nadvertise = \"127.0.0.1\"\n");
     let program = Program::configured(BYWAY, &serve);
-    let join = std::fs::read_to_string(program.folder().join("state/join-serve")).unwrap().trim().to_owned();
+    let join = std::fs::read_to_string(program.folder().join("state/join-serve"))
+        .unwrap()
+        .trim()
+        .to_owned();
     let server = Server { program, join };
     let other = ports::another_grant(&server, &[]);
     let target = origin.address().to_string();
     // Two agents of one grant, one of another.
-    let agents = [(&server.join, "quic"), (&server.join, "quic"), (&other, "tls")];
-    let _agents = agents.map(|(join, carrier)| Agent::start(&["tcp", &target, "--join", join, "--carrier", carrier]));
+    let agents = [
+        (&server.join, "quic"),
+        (&server.join, "quic"),
+        (&other, "tls"),
+    ];
+    let _agents = agents.map(|(join, carrier)| {
+        Agent::start(&["tcp", &target, "--join", join, "--carrier", carrier])
+    });
     let carriers = |program: &Program, name: &str, join: &str, carrier: &str| {
         let grant = join.parse::<byway_link::JoinString>().unwrap().id;
-        let series = format!("byway_link_carrier_{name}{{link=\"grant {grant}\",carrier=\"{carrier}\"}}");
+        let series =
+            format!("byway_link_carrier_{name}{{link=\"grant {grant}\",carrier=\"{carrier}\"}}");
         scrape(program).get(&series).copied()
     };
     let of = |name: &str| {
-        [(&server.join, "quic"), (&other, "tls")].map(|(join, by)| carriers(&server.program, name, join, by))
+        [(&server.join, "quic"), (&other, "tls")]
+            .map(|(join, by)| carriers(&server.program, name, join, by))
     };
     assert_eq!(of("preferred"), [Some(2.0), Some(1.0)]);
     eventually("the round trips were measured", || {
-        of("rtt_seconds").iter().flatten().filter(|rtt| **rtt > 0.0).count() == 2
+        of("rtt_seconds")
+            .iter()
+            .flatten()
+            .filter(|rtt| **rtt > 0.0)
+            .count()
+            == 2
     });
     assert!(of("goodput_bytes").iter().all(Option::is_some));
     assert!(of("congestion_window_bytes")[0].is_some_and(|bytes| bytes > 0.0));
 
     let exit = Program::configured(BYWAY, &serve.replace("[[serve]]", "[[exit]]"));
-    let join = std::fs::read_to_string(exit.folder().join("state/join-exit")).unwrap().trim().to_owned();
-    let desk = Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--carrier", "quic"]);
+    let join = std::fs::read_to_string(exit.folder().join("state/join-exit"))
+        .unwrap()
+        .trim()
+        .to_owned();
+    let desk = Program::start(
+        BYWAY,
+        &["proxy", "join", &join, "--listen", ANY, "--carrier", "quic"],
+    );
     desk.wait_for_log("is up, by quic");
     assert_eq!(carriers(&exit, "preferred", &join, "quic"), Some(1.0));
     eventually("the round trip was measured", || {
@@ -104,7 +147,11 @@ fn a_public_end_and_an_exit_showed_nothing_of_the_carriers_of_their_links() {
 fn a_link_on_which_nobody_answered_was_called_up_until_it_was_given_up() {
     let origin = Origin::named("app");
     let server = Server::start();
-    let expose = format!("[[expose]]\nname = \"app\"\nhttp = \"{}\"\njoin = \"{}\"\n", origin.address(), server.join);
+    let expose = format!(
+        "[[expose]]\nname = \"app\"\nhttp = \"{}\"\njoin = \"{}\"\n",
+        origin.address(),
+        server.join
+    );
     let agent = Program::configured(BYWAY, &format!("{METRICS}{expose}"));
     agent.wait_for_log("`app` is public at ");
     server.program.signal(rustix::process::Signal::STOP);
@@ -124,20 +171,30 @@ fn the_metrics_of_a_public_end_count_the_visitors_who_wait() {
          \"127.0.0.1\"\n"
     );
     let program = Program::configured(BYWAY, &config);
-    let join = std::fs::read_to_string(program.folder().join("state/join-serve")).unwrap().trim().to_owned();
+    let join = std::fs::read_to_string(program.folder().join("state/join-serve"))
+        .unwrap()
+        .trim()
+        .to_owned();
     let server = Server { program, join };
     let agent = Agent::http(&server, "app", origin.address(), &[]);
     let before = scrape(&server.program);
-    assert_eq!((before["byway_parked"], before["byway_state_unwritten"]), (0.0, 0.0));
+    assert_eq!(
+        (before["byway_parked"], before["byway_state_unwritten"]),
+        (0.0, 0.0)
+    );
     agent.kill();
     server.program.wait_for_log("link is down");
     let mut visitors: Vec<Visitor> = (0..2).map(|_| Visitor::connect(server.http())).collect();
     for visitor in &mut visitors {
         visitor.send("GET / HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n");
     }
-    eventually("both wait", || scrape(&server.program)["byway_parked"] == 2.0);
+    eventually("both wait", || {
+        scrape(&server.program)["byway_parked"] == 2.0
+    });
     drop(visitors);
-    eventually("both have left", || scrape(&server.program)["byway_parked"] == 0.0);
+    eventually("both have left", || {
+        scrape(&server.program)["byway_parked"] == 0.0
+    });
 }
 
 #[test]
@@ -145,16 +202,25 @@ fn names_that_could_not_be_written_are_written_when_that_is_possible_again() {
     let origin = Origin::named("app");
     let config = format!("{METRICS}[[serve]]\nlisten = \"{ANY}\"\nadvertise = \"127.0.0.1\"\n");
     let program = Program::configured(BYWAY, &config);
-    let join = std::fs::read_to_string(program.folder().join("state/join-serve")).unwrap().trim().to_owned();
+    let join = std::fs::read_to_string(program.folder().join("state/join-serve"))
+        .unwrap()
+        .trim()
+        .to_owned();
     let server = Server { program, join };
     let state = server.program.folder().join("state");
     let names = state.join("names");
     // A folder in the place of the file: it cannot be replaced.
     std::fs::create_dir_all(&names).unwrap();
     let _agent = Agent::tcp(&server, origin.address(), &[]);
-    eventually("a write has failed", || scrape(&server.program)["byway_state_unwritten"] == 1.0);
+    eventually("a write has failed", || {
+        scrape(&server.program)["byway_state_unwritten"] == 1.0
+    });
     std::fs::remove_dir(&names).unwrap();
-    eventually("it was written", || scrape(&server.program)["byway_state_unwritten"] == 0.0);
-    server.program.wait_for_log("could not be written, and now is");
+    eventually("it was written", || {
+        scrape(&server.program)["byway_state_unwritten"] == 0.0
+    });
+    server
+        .program
+        .wait_for_log("could not be written, and now is");
     assert!(names.is_file());
 }

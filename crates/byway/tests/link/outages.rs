@@ -13,8 +13,8 @@ use super::*;
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n";
 
-/// Says how long something took, for people: a second or two. A slow machine may need longer; a broken build needs for ever,
-/// which the patience of whoever waited has excluded.
+/// Says how long something took, for people: a second or two. A slow machine may need longer; a
+/// broken build needs for ever, which the patience of whoever waited has excluded.
 fn recovered(what: &str, took: Duration) {
     eprintln!("{what}: {} ms", took.as_millis());
 }
@@ -43,11 +43,15 @@ fn a_visitor_who_comes_while_the_agent_is_dead_is_parked_and_served_by_the_next_
         http.kill();
         let mut waiting = [Visitor::connect(public), Visitor::connect(server.http())];
         for visitor in &mut waiting {
-            visitor.send(format!("GET / HTTP/1.1\r\nHost: {carrier}.t.localhost\r\n\r\n"));
+            visitor.send(format!(
+                "GET / HTTP/1.1\r\nHost: {carrier}.t.localhost\r\n\r\n"
+            ));
         }
         // Nobody can answer them now, whether the server knows it already (TCP) or not (QUIC).
         let begun = Instant::now();
-        eventually("a moment has passed", || begun.elapsed() > Duration::from_millis(300));
+        eventually("a moment has passed", || {
+            begun.elapsed() > Duration::from_millis(300)
+        });
         for visitor in &mut waiting {
             assert!(visitor.is_silent(), "{carrier}");
         }
@@ -56,9 +60,15 @@ fn a_visitor_who_comes_while_the_agent_is_dead_is_parked_and_served_by_the_next_
         let again = start();
         let [by_tcp, by_http] = &mut waiting;
         assert_eq!(by_http.response().text(), "still here", "{carrier}");
-        recovered(&format!("agents killed over {carrier}, both started again: parked HTTP visitor"), begun.elapsed());
+        recovered(
+            &format!("agents killed over {carrier}, both started again: parked HTTP visitor"),
+            begun.elapsed(),
+        );
         assert_eq!(by_tcp.response().text(), "still here", "{carrier}");
-        recovered(&format!("agents killed over {carrier}, both started again: parked TCP visitor"), begun.elapsed());
+        recovered(
+            &format!("agents killed over {carrier}, both started again: parked TCP visitor"),
+            begun.elapsed(),
+        );
         assert_eq!(again.1.address(), public, "{carrier}");
         assert_eq!(greeting(public), "still here", "{carrier}");
     }
@@ -77,7 +87,10 @@ fn the_address_answers_again_once_a_killed_agent_is_started_again() {
         let begun = Instant::now();
         let _again = Agent::tcp(&server, origin.address(), &more);
         assert_eq!(greeting(public), "back", "{carrier}");
-        recovered(&format!("agent killed over {carrier} and started again"), begun.elapsed());
+        recovered(
+            &format!("agent killed over {carrier} and started again"),
+            begun.elapsed(),
+        );
     }
 }
 
@@ -88,7 +101,13 @@ fn agents_come_back_by_themselves_when_their_server_was_killed_and_started_again
     let mut server = Server::with(ANY, ANY, &["--state", &state]);
     let agents: Vec<_> = CARRIERS
         .iter()
-        .map(|carrier| Agent::tcp(&server, origin.address(), &["--name", carrier, "--carrier", carrier]))
+        .map(|carrier| {
+            Agent::tcp(
+                &server,
+                origin.address(),
+                &["--name", carrier, "--carrier", carrier],
+            )
+        })
         .collect();
     let (link, http) = (server.link().to_string(), server.http().to_string());
     for round in 0..2 {
@@ -102,7 +121,10 @@ fn agents_come_back_by_themselves_when_their_server_was_killed_and_started_again
                 let there = std::net::TcpStream::connect(agent.address()).is_ok();
                 if there {
                     assert_eq!(greeting(agent.address()), "back", "{carrier}");
-                    recovered(&format!("server killed and started again, {carrier}, round {round}"), begun.elapsed());
+                    recovered(
+                        &format!("server killed and started again, {carrier}, round {round}"),
+                        begun.elapsed(),
+                    );
                 }
                 !there
             });
@@ -111,7 +133,11 @@ fn agents_come_back_by_themselves_when_their_server_was_killed_and_started_again
     }
     for agent in agents {
         let finished = agent.program.stop();
-        assert_eq!((finished.code, finished.stdout), (Some(0), format!("{}\n", agent.public)), "told once");
+        assert_eq!(
+            (finished.code, finished.stdout),
+            (Some(0), format!("{}\n", agent.public)),
+            "told once"
+        );
     }
 }
 
@@ -120,27 +146,60 @@ fn a_desk_comes_back_by_itself_when_its_exit_was_killed_and_an_inquiry_meanwhile
     let origin = Origin::named("beyond");
     let (_folder, state) = state();
     let exit = |listen: &str| {
-        Program::start(BYWAY, &["proxy", "serve", "--listen", listen, "--allow", "127.0.0.0/8", "--state", &state])
+        Program::start(
+            BYWAY,
+            &[
+                "proxy",
+                "serve",
+                "--listen",
+                listen,
+                "--allow",
+                "127.0.0.0/8",
+                "--state",
+                &state,
+            ],
+        )
     };
     let mut running = exit(ANY);
     let (join, link) = (join_string(&running), running.address().to_string());
-    let desks =
-        CARRIERS.map(|carrier| Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--carrier", carrier]));
+    let desks = CARRIERS.map(|carrier| {
+        Program::start(
+            BYWAY,
+            &[
+                "proxy",
+                "join",
+                &join,
+                "--listen",
+                ANY,
+                "--carrier",
+                carrier,
+            ],
+        )
+    });
     for desk in &desks {
         through_socks5(desk.address(), origin.address());
     }
     running.signal(Signal::KILL);
     running.wait();
-    let mut waiting: Vec<_> = desks.iter().map(|desk| Visitor::connect(desk.address())).collect();
+    let mut waiting: Vec<_> = desks
+        .iter()
+        .map(|desk| Visitor::connect(desk.address()))
+        .collect();
     for visitor in &mut waiting {
-        visitor.send(GREETING).expect([5, 0]).send(socks5(origin.address()));
+        visitor
+            .send(GREETING)
+            .expect([5, 0])
+            .send(socks5(origin.address()));
     }
     running = exit(&link);
     let begun = Instant::now();
     for (visitor, carrier) in waiting.iter_mut().zip(CARRIERS) {
         visitor.expect([5, 0, 0, 1]).exactly(6);
         assert_eq!(visitor.get("/").text(), "beyond", "{carrier}");
-        recovered(&format!("exit killed and started again, an inquiry over {carrier}"), begun.elapsed());
+        recovered(
+            &format!("exit killed and started again, an inquiry over {carrier}"),
+            begun.elapsed(),
+        );
     }
     drop(waiting);
     assert_eq!(running.stop().code, Some(0));
@@ -152,7 +211,11 @@ fn two_processes_of_one_identity_with_different_names_live_side_by_side() {
     let server = Server::start();
     let (_folder, state) = state();
     let _agents = [&one, &other].map(|origin| {
-        let name = if std::ptr::eq(origin, &one) { "one" } else { "other" };
+        let name = if std::ptr::eq(origin, &one) {
+            "one"
+        } else {
+            "other"
+        };
         Agent::http(&server, name, origin.address(), &["--state", &state])
     });
     for _ in 0..5 {
@@ -173,7 +236,14 @@ fn of_two_processes_of_one_identity_with_one_name_the_newer_wins_and_the_older_s
         let newer = Agent::http(&server, "app", new.address(), &more);
         let finished = older.program.wait();
         assert_eq!(finished.code, Some(1), "{carrier}: {}", finished.stderr);
-        says(&finished, &["error: ", "app.t.localhost", "newer process with the same key"]);
+        says(
+            &finished,
+            &[
+                "error: ",
+                "app.t.localhost",
+                "newer process with the same key",
+            ],
+        );
         assert_eq!(server.ask("app", "GET /").text(), "new", "{carrier}");
         assert_eq!(newer.program.stop().code, Some(0), "{carrier}");
     }
@@ -210,17 +280,38 @@ fn another_identity_that_asks_for_a_held_name_is_told_who_holds_it_and_since_whe
         let server = Server::start();
         let agent = Agent::http(&server, "app", origin.address(), &["--carrier", carrier]);
         let identity = identity_of_the_first(&server);
-        let args = ["http", &target, "--name", "app", "--join", &server.join, "--carrier", carrier];
+        let args = [
+            "http",
+            &target,
+            "--name",
+            "app",
+            "--join",
+            &server.join,
+            "--carrier",
+            carrier,
+        ];
         let finished = Launch::new(BYWAY, &args).run();
-        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{carrier}: {}", finished.stderr);
-        says(&finished, &["app.t.localhost", "held by", &identity, "since "]);
+        assert_eq!(
+            (finished.code, finished.stdout.as_str()),
+            (Some(2), ""),
+            "{carrier}: {}",
+            finished.stderr
+        );
+        says(
+            &finished,
+            &["app.t.localhost", "held by", &identity, "since "],
+        );
         assert_eq!(server.ask("app", "GET /").text(), "first", "{carrier}");
         assert_eq!(agent.program.stop().code, Some(0));
     }
     let server = Server::start();
     let agent = Agent::tcp(&server, origin.address(), &[]);
     let port = agent.address().port().to_string();
-    let finished = Launch::new(BYWAY, &["tcp", &target, "--port", &port, "--join", &server.join]).run();
+    let finished = Launch::new(
+        BYWAY,
+        &["tcp", &target, "--port", &port, "--join", &server.join],
+    )
+    .run();
     assert_eq!(finished.code, Some(2), "{}", finished.stderr);
     says(&finished, &[&format!("port {port}"), "held by", "since "]);
 }
@@ -229,13 +320,21 @@ fn another_identity_that_asks_for_a_held_name_is_told_who_holds_it_and_since_whe
 #[track_caller]
 fn identity_of_the_first(server: &Server) -> String {
     let line = server.program.wait_for_log("link is up");
-    line.split("identity=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("its identity").to_owned()
+    line.split("identity=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("its identity")
+        .to_owned()
 }
 
 #[track_caller]
 fn says(finished: &Finished, texts: &[&str]) {
     for text in texts {
-        assert!(finished.stderr.contains(text), "{text:?} is not in:\n{}", finished.stderr);
+        assert!(
+            finished.stderr.contains(text),
+            "{text:?} is not in:\n{}",
+            finished.stderr
+        );
     }
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
 }
@@ -244,14 +343,24 @@ fn says(finished: &Finished, texts: &[&str]) {
 #[track_caller]
 pub(super) fn another_grant(state: &str, link: SocketAddr, more: &[&str]) -> String {
     let advertise = link.to_string();
-    let args = [&["token", "add", "--state", state, "--advertise", &advertise], more].concat();
+    let args = [
+        &["token", "add", "--state", state, "--advertise", &advertise],
+        more,
+    ]
+    .concat();
     let finished = Launch::new(BYWAY, &args).run();
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    finished.stdout.trim_end().strip_prefix("join ").expect("a join string").to_owned()
+    finished
+        .stdout
+        .trim_end()
+        .strip_prefix("join ")
+        .expect("a join string")
+        .to_owned()
 }
 
 #[test]
-fn another_grant_cannot_take_a_name_that_is_reserved_and_not_held_even_after_a_restart_of_the_server() {
+fn another_grant_cannot_take_a_name_that_is_reserved_and_not_held_even_after_a_restart_of_the_server()
+ {
     let origin = Origin::named("mine");
     let (_folder, at_server) = state();
     let (_agents, at_agent) = state();
@@ -262,13 +371,18 @@ fn another_grant_cannot_take_a_name_that_is_reserved_and_not_held_even_after_a_r
     mine.kill();
     let target = origin.address().to_string();
     for after in ["the agent has gone", "a restart of the server"] {
-        let finished = Launch::new(BYWAY, &["http", &target, "--name", "app", "--join", &other]).run();
+        let finished =
+            Launch::new(BYWAY, &["http", &target, "--name", "app", "--join", &other]).run();
         assert_eq!(finished.code, Some(2), "after {after}: {}", finished.stderr);
         says(&finished, &["app.t.localhost", "held by another grant"]);
         if after == "the agent has gone" {
             server.program.signal(Signal::KILL);
             server.program.wait();
-            server = Server::with(&link.to_string(), &http.to_string(), &["--state", &at_server]);
+            server = Server::with(
+                &link.to_string(),
+                &http.to_string(),
+                &["--state", &at_server],
+            );
         }
     }
     let _theirs = Agent::start(&["http", &target, "--name", "other", "--join", &other]);
@@ -282,16 +396,36 @@ fn a_grant_that_shares_gives_visitors_to_its_nodes_in_turn() {
     let origins = ["one", "other"].map(Origin::named);
     let (_folder, at_server) = state();
     let server = Server::with(ANY, ANY, &["--state", &at_server]);
-    let (join, port) = (another_grant(&at_server, server.link(), &["--on-conflict", "share"]), free_port().to_string());
+    let (join, port) = (
+        another_grant(&at_server, server.link(), &["--on-conflict", "share"]),
+        free_port().to_string(),
+    );
     let agents = origins.each_ref().map(|origin| {
-        Agent::start(&["tcp", &origin.address().to_string(), "--port", &port, "--join", &join, "--carrier", "tls"])
+        Agent::start(&[
+            "tcp",
+            &origin.address().to_string(),
+            "--port",
+            &port,
+            "--join",
+            &join,
+            "--carrier",
+            "tls",
+        ])
     });
     let public = agents[0].address();
     assert_eq!(agents[1].address(), public);
-    let _web = origins
-        .each_ref()
-        .map(|origin| Agent::start(&["http", &origin.address().to_string(), "--name", "app", "--join", &join]));
-    let ways: [&dyn Fn() -> String; 2] = [&|| greeting(public), &|| server.ask("app", "GET /").text()];
+    let _web = origins.each_ref().map(|origin| {
+        Agent::start(&[
+            "http",
+            &origin.address().to_string(),
+            "--name",
+            "app",
+            "--join",
+            &join,
+        ])
+    });
+    let ways: [&dyn Fn() -> String; 2] =
+        [&|| greeting(public), &|| server.ask("app", "GET /").text()];
     for (visit, kind) in ways.into_iter().zip(["TCP", "HTTP"]) {
         let mut heard: Vec<_> = (0..8).map(|_| visit()).collect();
         heard.sort();
@@ -311,13 +445,27 @@ fn a_grant_that_takes_has_the_name_at_once_and_the_other_node_says_why_it_stops(
     let (_folder, at_server) = state();
     let server = Server::with(ANY, ANY, &["--state", &at_server]);
     let join = another_grant(&at_server, server.link(), &["--on-conflict", "take"]);
-    let start =
-        |origin: &Origin| Agent::start(&["http", &origin.address().to_string(), "--name", "app", "--join", &join]);
+    let start = |origin: &Origin| {
+        Agent::start(&[
+            "http",
+            &origin.address().to_string(),
+            "--name",
+            "app",
+            "--join",
+            &join,
+        ])
+    };
     let older = start(&old);
     let _newer = start(&new);
     let finished = older.program.wait();
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
-    says(&finished, &["app.t.localhost", "another node of the same grant has taken it over"]);
+    says(
+        &finished,
+        &[
+            "app.t.localhost",
+            "another node of the same grant has taken it over",
+        ],
+    );
     assert_eq!(server.ask("app", "GET /").text(), "new");
 }
 
@@ -330,14 +478,26 @@ fn a_visitor_who_has_waited_long_enough_is_told_so() {
     let file = program.folder().join("state").join("join-serve");
     let join = std::fs::read_to_string(file).unwrap().trim().to_owned();
     let http = program.addresses()[1];
-    let agent =
-        Agent::start(&["http", &origin.address().to_string(), "--name", "app", "--join", &join, "--carrier", "tls"]);
+    let agent = Agent::start(&[
+        "http",
+        &origin.address().to_string(),
+        "--name",
+        "app",
+        "--join",
+        &join,
+        "--carrier",
+        "tls",
+    ]);
     assert_eq!(Visitor::connect(http).ask(REQUEST).text(), "gone");
     agent.kill();
     let begun = Instant::now();
     let answer = Visitor::connect(http).ask(REQUEST);
     assert_eq!(answer.status(), 503, "{answer:?}");
-    assert!(begun.elapsed() >= Duration::from_millis(400), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(400),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -348,7 +508,10 @@ fn a_client_whose_visitors_take_all_places_of_an_absent_agent_keeps_no_other_cli
          \"t.localhost\"\nadvertise = \"127.0.0.1\"\n"
     );
     let program = Program::configured(BYWAY, &config);
-    let join = std::fs::read_to_string(program.folder().join("state/join-serve")).unwrap().trim().to_owned();
+    let join = std::fs::read_to_string(program.folder().join("state/join-serve"))
+        .unwrap()
+        .trim()
+        .to_owned();
     let server = Server { program, join };
     let (_folder, state) = state();
     for kind in ["http", "tcp"] {
@@ -358,18 +521,25 @@ fn a_client_whose_visitors_take_all_places_of_an_absent_agent_keeps_no_other_cli
             _ => Agent::tcp(&server, origin.address(), &more),
         };
         let agent = start();
-        let public = if kind == "http" { server.http() } else { agent.address() };
+        let public = if kind == "http" {
+            server.http()
+        } else {
+            agent.address()
+        };
         agent.kill();
         let mut visitors: Vec<Visitor> = (0..4).map(|_| Visitor::connect(public)).collect();
         for visitor in &mut visitors {
             visitor.send(REQUEST);
         }
-        eventually("all places are taken", || scrape(&server.program)["byway_parked"] == 4.0);
+        eventually("all places are taken", || {
+            scrape(&server.program)["byway_parked"] == 4.0
+        });
         let request = REQUEST.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
         let other = std::thread::spawn(move || ask_from([127, 0, 0, 2], public, &request));
         let mut displaced = None;
         eventually("one gives its place to the other client", || {
-            displaced = displaced.or_else(|| visitors.iter_mut().position(|visitor| !visitor.is_silent()));
+            displaced =
+                displaced.or_else(|| visitors.iter_mut().position(|visitor| !visitor.is_silent()));
             displaced.is_some()
         });
         let mut displaced = visitors.remove(displaced.unwrap());
@@ -383,7 +553,10 @@ fn a_client_whose_visitors_take_all_places_of_an_absent_agent_keeps_no_other_cli
         }
         let _again = start();
         let answer = other.join().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("app"), "{kind}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("app"),
+            "{kind}: {answer}"
+        );
         for mut visitor in visitors {
             assert_eq!(visitor.response().text(), "app", "{kind}");
         }
@@ -395,7 +568,9 @@ fn a_client_whose_visitors_take_all_places_of_an_absent_agent_keeps_no_other_cli
 fn download_during(origin: &Origin, public: SocketAddr, leave: impl FnOnce()) {
     const BYTES: u64 = 64 * MIB;
     let mut visitor = Visitor::connect(public);
-    visitor.send(format!("GET /bytes/{BYTES} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    visitor.send(format!(
+        "GET /bytes/{BYTES} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    ));
     assert_eq!(visitor.head().expect("an answer").status(), 200);
     let mut sum = Sum::new();
     visitor.exactly_each(MIB, |bytes| sum.add(bytes));
@@ -417,7 +592,11 @@ fn a_server_that_is_told_to_leave_lets_a_download_finish_first() {
         });
         let finished = server.program.wait();
         assert_eq!(finished.code, Some(0), "{carrier}: {}", finished.stderr);
-        assert!(finished.stderr.contains("drained"), "{carrier}: {}", finished.stderr);
+        assert!(
+            finished.stderr.contains("drained"),
+            "{carrier}: {}",
+            finished.stderr
+        );
     }
 }
 
@@ -433,6 +612,10 @@ fn an_agent_that_is_told_to_leave_lets_a_download_finish_first() {
         });
         let finished = agent.program.wait();
         assert_eq!(finished.code, Some(0), "{carrier}: {}", finished.stderr);
-        assert!(finished.stderr.contains("drained"), "{carrier}: {}", finished.stderr);
+        assert!(
+            finished.stderr.contains("drained"),
+            "{carrier}: {}",
+            finished.stderr
+        );
     }
 }

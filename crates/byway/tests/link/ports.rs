@@ -21,14 +21,35 @@ pub(super) struct Raw {
 impl Raw {
     #[track_caller]
     pub(super) fn join(join: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let handle = runtime.handle().clone();
         let key = Key::load_or_create(&tempfile::tempdir().unwrap().path().join("key")).unwrap();
-        let dial = byway_dial::Dialler::new(Resolver::system(handle.clone()), byway_dial::Options::default());
+        let dial = byway_dial::Dialler::new(
+            Resolver::system(handle.clone()),
+            byway_dial::Options::default(),
+        );
         let (join, settings) = (join.parse().unwrap(), Settings::default());
-        let dialler = Dialler::new(key, join, Purpose::Serve, Carriers::Tls, dial, settings, handle);
-        let (link, inbox) = runtime.block_on(dialler.connect(1, 1, Duration::from_secs(20))).unwrap();
-        Self { runtime, link, inbox }
+        let dialler = Dialler::new(
+            key,
+            join,
+            Purpose::Serve,
+            Carriers::Tls,
+            dial,
+            settings,
+            handle,
+        );
+        let (link, inbox) = runtime
+            .block_on(dialler.connect(1, 1, Duration::from_secs(20)))
+            .unwrap();
+        Self {
+            runtime,
+            link,
+            inbox,
+        }
     }
 
     fn say(&self, said: Said) {
@@ -37,9 +58,18 @@ impl Raw {
 
     /// Asks for a port of the server's choice, and waits for the answer: the address, or why not.
     #[track_caller]
-    pub(super) fn register(&mut self, service: u32, name: String) -> Result<String, (Refusal, String)> {
+    pub(super) fn register(
+        &mut self,
+        service: u32,
+        name: String,
+    ) -> Result<String, (Refusal, String)> {
         let kind = ServiceKind::Tcp.number();
-        self.say(Said::Register(Register { service, kind, name, port: 0 }));
+        self.say(Said::Register(Register {
+            service,
+            kind,
+            name,
+            port: 0,
+        }));
         let said = &mut self.inbox.said;
         let answer = async {
             loop {
@@ -53,7 +83,9 @@ impl Raw {
         let answer = async { tokio::time::timeout(Duration::from_secs(20), answer).await };
         match self.runtime.block_on(answer) {
             Ok(Some(Said::Registered(registered))) => Ok(registered.public),
-            Ok(Some(Said::Withdrawn(withdrawn))) => Err((Refusal::from_number(withdrawn.why), withdrawn.detail)),
+            Ok(Some(Said::Withdrawn(withdrawn))) => {
+                Err((Refusal::from_number(withdrawn.why), withdrawn.detail))
+            }
             other => panic!("no answer to a registration: {other:?}"),
         }
     }
@@ -72,7 +104,11 @@ pub(super) fn another_grant(server: &Server, more: &[&str]) -> String {
 #[track_caller]
 fn revoke(server: &Server, join: &str) {
     let state = shown(&server.program.folder().join("state"));
-    let id = join.parse::<byway_link::JoinString>().unwrap().id.to_string();
+    let id = join
+        .parse::<byway_link::JoinString>()
+        .unwrap()
+        .id
+        .to_string();
     let revoked = Launch::new(BYWAY, &["token", "revoke", &id, "--state", &state]).run();
     assert_eq!(revoked.code, Some(0), "{}", revoked.stderr);
 }
@@ -86,33 +122,66 @@ fn a_registration_that_is_refused_opens_no_port() {
     }
     let open = server.program.sockets();
     for service in 257..=288 {
-        let (why, detail) = raw.register(service, format!("label {service}")).unwrap_err();
-        assert!(why == Refusal::Denied && detail.contains("256 names"), "{why:?}: {detail}");
+        let (why, detail) = raw
+            .register(service, format!("label {service}"))
+            .unwrap_err();
+        assert!(
+            why == Refusal::Denied && detail.contains("256 names"),
+            "{why:?}: {detail}"
+        );
     }
-    assert_eq!(server.program.sockets(), open, "32 refused registrations have left sockets");
+    assert_eq!(
+        server.program.sockets(),
+        open,
+        "32 refused registrations have left sockets"
+    );
 }
 
 #[test]
 fn grants_with_many_public_ports_leave_descriptors_to_everything_else() {
-    let args = ["serve", "--listen", ANY, "--http", ANY, "--domain", "t.localhost", "--advertise", "127.0.0.1"];
+    let args = [
+        "serve",
+        "--listen",
+        ANY,
+        "--http",
+        ANY,
+        "--domain",
+        "t.localhost",
+        "--advertise",
+        "127.0.0.1",
+    ];
     let program = Launch::new(BYWAY, &args).with_descriptors(1024).start();
     let join = join_string(&program);
     let server = Server { program, join };
     let mut sessions = Vec::new();
     let mut counts = Vec::new();
-    for join in [server.join.clone(), another_grant(&server, &[]), another_grant(&server, &[])] {
+    for join in [
+        server.join.clone(),
+        another_grant(&server, &[]),
+        another_grant(&server, &[]),
+    ] {
         let mut raw = Raw::join(&join);
         let refused = (1..=256).find_map(|service| {
             let refused = raw.register(service, format!("label {service}")).err()?;
             Some((service, refused))
         });
         let (service, (why, detail)) = refused.expect("256 ports do not fit three times");
-        assert!(why == Refusal::Busy && detail.contains("ulimit -n"), "{why:?}: {detail}");
+        assert!(
+            why == Refusal::Busy && detail.contains("ulimit -n"),
+            "{why:?}: {detail}"
+        );
         counts.push(service - 1);
         sessions.push(raw);
     }
-    assert!(counts.iter().all(|count| *count >= 1) && counts[0] >= counts[1], "{counts:?}");
-    assert!(server.program.sockets() < 512, "{} sockets", server.program.sockets());
+    assert!(
+        counts.iter().all(|count| *count >= 1) && counts[0] >= counts[1],
+        "{counts:?}"
+    );
+    assert!(
+        server.program.sockets() < 512,
+        "{} sockets",
+        server.program.sockets()
+    );
     // Names are still written, and new agents are served.
     let origin = Origin::named("app");
     let _app = Agent::http(&server, "app", origin.address(), &[]);
@@ -122,7 +191,9 @@ fn grants_with_many_public_ports_leave_descriptors_to_everything_else() {
     server.program.wait_for_log("link is down");
     let late = another_grant(&server, &[]);
     let target = origin.address().to_string();
-    let agents: Vec<Agent> = (0..2).map(|_| Agent::start(&["tcp", &target, "--join", &late])).collect();
+    let agents: Vec<Agent> = (0..2)
+        .map(|_| Agent::start(&["tcp", &target, "--join", &late]))
+        .collect();
     for agent in &agents {
         assert_eq!(greeting(agent.address()), "app");
     }
@@ -135,15 +206,46 @@ fn a_port_that_another_listener_has_is_not_reserved_for_the_grant_that_asked_for
     let elsewhere = TcpListener::bind(ANY).unwrap();
     let taken = elsewhere.local_addr().unwrap().port();
     for port in [taken, server.http().port(), server.link().port()] {
-        let asked = Launch::new(BYWAY, &["tcp", "22", "--port", &port.to_string(), "--join", &server.join]).run();
-        assert!(asked.stderr.contains(&format!("port {port} is in use by another program")), "{}", asked.stderr);
+        let asked = Launch::new(
+            BYWAY,
+            &[
+                "tcp",
+                "22",
+                "--port",
+                &port.to_string(),
+                "--join",
+                &server.join,
+            ],
+        )
+        .run();
+        assert!(
+            asked
+                .stderr
+                .contains(&format!("port {port} is in use by another program")),
+            "{}",
+            asked.stderr
+        );
     }
     drop(elsewhere);
     let target = origin.address().to_string();
-    let agent = Agent::start(&["tcp", &target, "--port", &taken.to_string(), "--join", &other]);
+    let agent = Agent::start(&[
+        "tcp",
+        &target,
+        "--port",
+        &taken.to_string(),
+        "--join",
+        &other,
+    ]);
     assert_eq!(greeting(agent.address()), "other");
     let names = std::fs::read_to_string(server.program.folder().join("state/names")).unwrap();
-    assert_eq!(names.lines().filter(|line| line.starts_with("tcp ")).count(), 1, "{names}");
+    assert_eq!(
+        names
+            .lines()
+            .filter(|line| line.starts_with("tcp "))
+            .count(),
+        1,
+        "{names}"
+    );
 }
 
 #[test]
@@ -152,7 +254,16 @@ fn a_revoked_grants_ports_close_and_its_parked_visitors_are_refused_at_once() {
     let (join, origin) = (another_grant(&server, &[]), Origin::named("gone"));
     let target = origin.address().to_string();
     let tcp = Agent::start(&["tcp", &target, "--join", &join]);
-    let http = Agent::start(&["http", &target, "--name", "app", "--join", &join, "--carrier", "tls"]);
+    let http = Agent::start(&[
+        "http",
+        &target,
+        "--name",
+        "app",
+        "--join",
+        &join,
+        "--carrier",
+        "tls",
+    ]);
     let public = tcp.address();
     // The agents die; their visitors are parked.
     for agent in [&tcp, &http] {
@@ -164,18 +275,30 @@ fn a_revoked_grants_ports_close_and_its_parked_visitors_are_refused_at_once() {
     by_http.send("GET / HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n");
     by_tcp.send("hello");
     let wait = std::time::Instant::now();
-    eventually("they wait", || wait.elapsed() > Duration::from_millis(200) || !by_tcp.is_silent());
+    eventually("they wait", || {
+        wait.elapsed() > Duration::from_millis(200) || !by_tcp.is_silent()
+    });
     assert!(by_tcp.is_silent() && by_http.is_silent());
     revoke(&server, &join);
     let answer = by_http.response();
-    assert_eq!(answer.status(), 404, "not the 503 of a visitor who has waited for too long: {answer:?}");
+    assert_eq!(
+        answer.status(),
+        404,
+        "not the 503 of a visitor who has waited for too long: {answer:?}"
+    );
     by_tcp.to_end();
     eventually("the port is closed", || TcpStream::connect(public).is_err());
     // And both are free for the other grants.
     let next = Agent::http(&server, "app", origin.address(), &[]);
     let port = public.port().to_string();
     let again = Agent::tcp(&server, origin.address(), &["--port", &port]);
-    assert_eq!((greeting(again.address()).as_str(), server.ask("app", "GET /").text()), ("gone", "gone".into()));
+    assert_eq!(
+        (
+            greeting(again.address()).as_str(),
+            server.ask("app", "GET /").text()
+        ),
+        ("gone", "gone".into())
+    );
     drop(next);
 }
 
@@ -188,9 +311,18 @@ fn one_port_number_on_two_addresses_is_two_ports() {
     let agents = [(0, "127.0.0.1", &one), (1, "127.0.0.2", &other)].map(|(number, ip, origin)| {
         let link = server.addresses()[number];
         assert_eq!(link.ip().to_string(), ip);
-        let file = server.folder().join(format!("state/join-serve-{}", link.port()));
+        let file = server
+            .folder()
+            .join(format!("state/join-serve-{}", link.port()));
         let target = origin.address().to_string();
-        let agent = Agent::start(&["tcp", &target, "--port", &port, "--join-file", &shown(&file)]);
+        let agent = Agent::start(&[
+            "tcp",
+            &target,
+            "--port",
+            &port,
+            "--join-file",
+            &shown(&file),
+        ]);
         assert_eq!(agent.public, format!("{ip}:{port}"));
         agent
     });
@@ -203,7 +335,10 @@ fn a_service_that_is_registered_after_go_away_gets_no_name() {
     let server = Server::start();
     let mut raw = Raw::join(&server.join);
     raw.register(1, "first".into()).unwrap();
-    raw.say(Said::GoAway(GoAway { detail: "leaving".into(), ..GoAway::default() }));
+    raw.say(Said::GoAway(GoAway {
+        detail: "leaving".into(),
+        ..GoAway::default()
+    }));
     let (why, _) = raw.register(2, "second".into()).unwrap_err();
     assert_eq!(why, Refusal::Gone);
     let names = std::fs::read_to_string(server.program.folder().join("state/names")).unwrap();
@@ -215,10 +350,19 @@ fn a_refusal_does_not_name_another_tenants_grant() {
     let server = Server::start();
     let (other, origin) = (another_grant(&server, &[]), Origin::named("mine"));
     let _mine = Agent::http(&server, "app", origin.address(), &[]);
-    let id = server.join.parse::<byway_link::JoinString>().unwrap().id.to_string();
+    let id = server
+        .join
+        .parse::<byway_link::JoinString>()
+        .unwrap()
+        .id
+        .to_string();
     let refused = Launch::new(BYWAY, &["http", "80", "--name", "app", "--join", &other]).run();
     assert_eq!(refused.code, Some(2));
-    assert!(refused.stderr.contains("held by another grant") && !refused.stderr.contains(&id), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("held by another grant") && !refused.stderr.contains(&id),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]
@@ -227,14 +371,24 @@ fn a_server_that_cannot_open_ports_says_so_and_not_that_none_is_free() {
     let server = Launch::new(BYWAY, &args).start();
     let mut raw = Raw::join(&join_string(&server));
     raw.register(1000, "first".into()).unwrap();
-    // Lowered behind its back: the shares of the start leave descriptors for all ports that they allow.
-    let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap().count();
+    // Lowered behind its back: the shares of the start leave descriptors for all ports that they
+    // allow.
+    let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero()))
+        .unwrap()
+        .count();
     let most = u64::try_from(files + 8).ok();
-    let limit = Rlimit { current: most, maximum: most };
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
     rustix::process::prlimit(Some(server.pid()), Resource::Nofile, limit).unwrap();
-    let refused = (1..=256).find_map(|service| raw.register(service, format!("label {service}")).err());
+    let refused =
+        (1..=256).find_map(|service| raw.register(service, format!("label {service}")).err());
     let (why, detail) = refused.expect("256 ports need more than 8 descriptors");
-    assert!(why == Refusal::Busy && detail.contains("cannot open the port"), "{why:?}: {detail}");
+    assert!(
+        why == Refusal::Busy && detail.contains("cannot open the port"),
+        "{why:?}: {detail}"
+    );
 }
 
 #[test]

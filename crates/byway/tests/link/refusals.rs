@@ -1,5 +1,5 @@
-//! Refusals: what is wrong is said once, on the side that can act on it, with exit code 2 where a person has to act; and
-//! whoever served before serves on.
+//! Refusals: what is wrong is said once, on the side that can act on it, with exit code 2 where a
+//! person has to act; and whoever served before serves on.
 
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
@@ -12,13 +12,18 @@ use byway_testkit::{Finished, Launch, Origin, Program, Visitor, eventually};
 
 use super::*;
 
-/// Refused as config or credentials at the first try, with one message that says each of these; nothing on stdout.
+/// Refused as config or credentials at the first try, with one message that says each of these;
+/// nothing on stdout.
 #[track_caller]
 fn refused(args: &[&str], says: &[&str]) {
     let finished = Launch::new(BYWAY, args).run();
     final_word(&finished, says);
     assert_eq!(finished.stdout, "");
-    assert!(!finished.stderr.contains("trying again"), "{}", finished.stderr);
+    assert!(
+        !finished.stderr.contains("trying again"),
+        "{}",
+        finished.stderr
+    );
 }
 
 /// Ended with exit code 2 and one message.
@@ -26,7 +31,13 @@ fn refused(args: &[&str], says: &[&str]) {
 fn final_word(finished: &Finished, says: &[&str]) {
     let said = &finished.stderr;
     assert_eq!(finished.code, Some(2), "{said}");
-    assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "one message:\n{said}");
+    assert_eq!(
+        said.lines()
+            .filter(|line| line.starts_with("error: "))
+            .count(),
+        1,
+        "one message:\n{said}"
+    );
     for text in says {
         assert!(said.contains(text), "{text:?} is not in:\n{said}");
     }
@@ -38,10 +49,17 @@ fn final_word(finished: &Finished, says: &[&str]) {
 fn a_peer_that_sends_line_feeds_writes_no_lines_of_its_own_into_the_log() {
     let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
     let forged = "x\n2026-01-01T00:00:00Z  INFO forged\u{1b}[31m\u{202e}";
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let (link, _inbox) = runtime.block_on(async {
         let here = tokio::runtime::Handle::current();
-        let dial = byway_dial::Dialler::new(byway_dial::Resolver::system(here.clone()), byway_dial::Options::default());
+        let dial = byway_dial::Dialler::new(
+            byway_dial::Resolver::system(here.clone()),
+            byway_dial::Options::default(),
+        );
         let dialler = byway_link::Dialler::new(
             byway_link::Key::load_or_create(&folder.path().join("key")).unwrap(),
             server.join.parse().unwrap(),
@@ -51,20 +69,38 @@ fn a_peer_that_sends_line_feeds_writes_no_lines_of_its_own_into_the_log() {
             byway_link::Settings::default(),
             here,
         );
-        dialler.connect(1, 1, Duration::from_secs(30)).await.unwrap()
+        dialler
+            .connect(1, 1, Duration::from_secs(30))
+            .await
+            .unwrap()
     });
     let register = |service, kind: byway_link::ServiceKind, name: &str| {
-        Said::Register(Register { service, kind: kind.number(), name: name.into(), port: 0 })
+        Said::Register(Register {
+            service,
+            kind: kind.number(),
+            name: name.into(),
+            port: 0,
+        })
     };
     assert!(link.say(register(1, byway_link::ServiceKind::Tcp, forged)));
     assert!(link.say(register(2, byway_link::ServiceKind::Http, forged)));
-    assert!(link.say(Said::GoAway(GoAway { detail: forged.repeat(100), ..GoAway::default() })));
+    assert!(link.say(Said::GoAway(GoAway {
+        detail: forged.repeat(100),
+        ..GoAway::default()
+    })));
     let line = server.program.wait_for_log("the other side leaves");
     assert!(line.len() < 500, "{line}");
     server.program.wait_for_log("is public at");
     let log = server.program.stderr();
-    assert!(log.contains(r"x\n2026-01-01T00:00:00Z  INFO forged\u{1b}[31m\u{202e}"), "{log}");
-    assert!(!log.lines().any(|line| line.trim_start().starts_with("2026-01-01")), "{log}");
+    assert!(
+        log.contains(r"x\n2026-01-01T00:00:00Z  INFO forged\u{1b}[31m\u{202e}"),
+        "{log}"
+    );
+    assert!(
+        !log.lines()
+            .any(|line| line.trim_start().starts_with("2026-01-01")),
+        "{log}"
+    );
     assert!(!log.contains(['\u{1b}', '\u{202e}']), "{log}");
 }
 
@@ -84,7 +120,11 @@ fn still_serves(server: &Server) {
         let agent = Agent::tcp(server, origin.address(), &["--carrier", carrier]);
         assert_eq!(greeting(agent.address()), "as ever", "{carrier}");
     }
-    assert!(!server.program.stderr().contains("panicked"), "{}", server.program.stderr());
+    assert!(
+        !server.program.stderr().contains("panicked"),
+        "{}",
+        server.program.stderr()
+    );
 }
 
 #[test]
@@ -92,18 +132,32 @@ fn a_wrong_token_or_pin_is_refused_on_every_carrier_and_the_server_lives_on() {
     let server = Server::start();
     let other = Server::start();
     let pin = other.join.parse::<JoinString>().unwrap().pin;
-    let wrong_secret = changed(&server.join, |join| join.secret = GrantSecret::from_bytes([7; 24]));
-    let wrong_grant = changed(&server.join, |join| join.id = other.join.parse::<JoinString>().unwrap().id);
+    let wrong_secret = changed(&server.join, |join| {
+        join.secret = GrantSecret::from_bytes([7; 24])
+    });
+    let wrong_grant = changed(&server.join, |join| {
+        join.id = other.join.parse::<JoinString>().unwrap().id
+    });
     let wrong_pin = changed(&server.join, |join| join.pin = pin);
     let at = server.link().to_string();
     for carrier in ["auto", "quic", "tls"] {
         for join in [&wrong_secret, &wrong_grant] {
-            let says =
-                [&at[..], "the grant in the join string is not known here, or was revoked", "current join string"];
+            let says = [
+                &at[..],
+                "the grant in the join string is not known here, or was revoked",
+                "current join string",
+            ];
             refused(&["tcp", "22", "--join", join, "--carrier", carrier], &says);
         }
-        let says = [&at[..], "not who the join string pins", "its new join string"];
-        refused(&["tcp", "22", "--join", &wrong_pin, "--carrier", carrier], &says);
+        let says = [
+            &at[..],
+            "not who the join string pins",
+            "its new join string",
+        ];
+        refused(
+            &["tcp", "22", "--join", &wrong_pin, "--carrier", carrier],
+            &says,
+        );
     }
     server.program.wait_for_log("no link: ");
     still_serves(&server);
@@ -120,8 +174,18 @@ fn a_join_string_of_the_wrong_purpose_names_the_right_command() {
             &[&["proxy", "join", &server.join, "--listen", ANY][..], &more].concat(),
             &["`byway http` or `byway tcp`"],
         );
-        refused(&[&["tcp", "22", "--join", &to_exit][..], &more].concat(), &["`byway proxy join`"]);
-        refused(&[&["http", "80", "--name", "a", "--join", &to_exit][..], &more].concat(), &["`byway proxy join`"]);
+        refused(
+            &[&["tcp", "22", "--join", &to_exit][..], &more].concat(),
+            &["`byway proxy join`"],
+        );
+        refused(
+            &[
+                &["http", "80", "--name", "a", "--join", &to_exit][..],
+                &more,
+            ]
+            .concat(),
+            &["`byway proxy join`"],
+        );
     }
     still_serves(&server);
 }
@@ -129,17 +193,35 @@ fn a_join_string_of_the_wrong_purpose_names_the_right_command() {
 #[test]
 fn a_port_outside_of_the_grant_and_a_name_without_a_domain_are_refused() {
     let server = Server::start();
-    refused(&["tcp", "22", "--port", "80", "--join", &server.join], &["port 80", "1024 to 65535"]);
+    refused(
+        &["tcp", "22", "--port", "80", "--join", &server.join],
+        &["port 80", "1024 to 65535"],
+    );
     let bare = Program::start(BYWAY, &["serve", "--listen", ANY]);
     let join = join_string(&bare);
-    refused(&["http", "80", "--name", "app", "--join", &join], &["no domain", "--domain"]);
+    refused(
+        &["http", "80", "--name", "app", "--join", &join],
+        &["no domain", "--domain"],
+    );
     let state = shown(&server.program.folder().join("state"));
     let advertise = server.link().to_string();
-    let narrow = ["token", "add", "--state", &state, "--advertise", &advertise, "--ports", "20000-20001"];
+    let narrow = [
+        "token",
+        "add",
+        "--state",
+        &state,
+        "--advertise",
+        &advertise,
+        "--ports",
+        "20000-20001",
+    ];
     let added = Launch::new(BYWAY, &narrow).run();
     assert_eq!(added.code, Some(0), "{}", added.stderr);
     let join = added.stdout.trim().trim_start_matches("join ");
-    refused(&["tcp", "22", "--port", "20002", "--join", join], &["port 20002", "20000 to 20001"]);
+    refused(
+        &["tcp", "22", "--port", "20002", "--join", join],
+        &["port 20002", "20000 to 20001"],
+    );
     still_serves(&server);
 }
 
@@ -149,9 +231,21 @@ fn a_port_that_another_program_has_ends_a_persons_command_and_a_daemon_tries_aga
     let taken = std::net::TcpListener::bind(ANY).unwrap();
     let port = taken.local_addr().unwrap().port();
     let in_use = format!("port {port} is in use by another program on the server");
-    refused(&["tcp", "22", "--port", &port.to_string(), "--join", &server.join], &[&in_use]);
-    let config =
-        format!("[[expose]]\nname = \"it\"\ntcp = \"127.0.0.1:22\"\nport = {port}\njoin = \"{}\"\n", server.join);
+    refused(
+        &[
+            "tcp",
+            "22",
+            "--port",
+            &port.to_string(),
+            "--join",
+            &server.join,
+        ],
+        &[&in_use],
+    );
+    let config = format!(
+        "[[expose]]\nname = \"it\"\ntcp = \"127.0.0.1:22\"\nport = {port}\njoin = \"{}\"\n",
+        server.join
+    );
     let daemon = Program::configured(BYWAY, &config);
     let said = daemon.wait_for_log(&in_use);
     assert!(said.contains("trying again in "), "{said}");
@@ -164,29 +258,59 @@ fn revoking_a_grant_ends_its_sessions_at_once_and_nobody_joins_by_it_any_more() 
     let origin = Origin::echo();
     let state = shown(&server.program.folder().join("state"));
     let id = server.join.parse::<JoinString>().unwrap().id.to_string();
-    let agents =
-        CARRIERS.map(|carrier| Agent::tcp(&server, origin.address(), &["--name", carrier, "--carrier", carrier]));
-    let mut visitors = agents.each_ref().map(|agent| Visitor::connect(agent.address()));
+    let agents = CARRIERS.map(|carrier| {
+        Agent::tcp(
+            &server,
+            origin.address(),
+            &["--name", carrier, "--carrier", carrier],
+        )
+    });
+    let mut visitors = agents
+        .each_ref()
+        .map(|agent| Visitor::connect(agent.address()));
     for visitor in &mut visitors {
         visitor.send("open").expect("open");
     }
-    let list = || Launch::new(BYWAY, &["token", "list", "--state", &state]).run().stdout;
-    assert!(list().lines().any(|line| line.starts_with(&id) && line.ends_with("good")), "{}", list());
+    let list = || {
+        Launch::new(BYWAY, &["token", "list", "--state", &state])
+            .run()
+            .stdout
+    };
+    assert!(
+        list()
+            .lines()
+            .any(|line| line.starts_with(&id) && line.ends_with("good")),
+        "{}",
+        list()
+    );
     let begun = Instant::now();
     let revoked = Launch::new(BYWAY, &["token", "revoke", &id, "--state", &state]).run();
     assert_eq!(revoked.code, Some(0), "{}", revoked.stderr);
     for visitor in &mut visitors {
         visitor.to_end();
     }
-    eprintln!("a grant was revoked: its streams had ended after {} ms", begun.elapsed().as_millis());
+    eprintln!(
+        "a grant was revoked: its streams had ended after {} ms",
+        begun.elapsed().as_millis()
+    );
     for agent in agents {
         final_word(&agent.program.wait(), &["not known here, or was revoked"]);
     }
-    assert!(list().lines().any(|line| line.starts_with(&id) && line.ends_with("revoked")), "{}", list());
+    assert!(
+        list()
+            .lines()
+            .any(|line| line.starts_with(&id) && line.ends_with("revoked")),
+        "{}",
+        list()
+    );
     refused(&["tcp", "22", "--join", &server.join], &["revoked"]);
     let again = Launch::new(BYWAY, &["token", "revoke", &id, "--state", &state]).run();
     final_word(&again, &[&id, "revoked already"]);
-    let unknown = Launch::new(BYWAY, &["token", "revoke", "00112233aabb", "--state", &state]).run();
+    let unknown = Launch::new(
+        BYWAY,
+        &["token", "revoke", "00112233aabb", "--state", &state],
+    )
+    .run();
     final_word(&unknown, &["00112233aabb", "byway token list"]);
 }
 
@@ -194,26 +318,47 @@ fn revoking_a_grant_ends_its_sessions_at_once_and_nobody_joins_by_it_any_more() 
 fn a_revoked_grant_that_is_forgotten_is_not_listed_any_more_and_stays_refused() {
     let (server, origin) = (Server::start(), Origin::named("in"));
     let state = shown(&server.program.folder().join("state"));
-    let token = |args: &[&str]| Launch::new(BYWAY, &[&["token"], args, &["--state", &state]].concat()).run();
+    let token = |args: &[&str]| {
+        Launch::new(BYWAY, &[&["token"], args, &["--state", &state]].concat()).run()
+    };
     let id = server.join.parse::<JoinString>().unwrap().id.to_string();
     let agent = Agent::tcp(&server, origin.address(), &["--name", "it"]);
     final_word(&token(&["forget", &id]), &[&id, "byway token revoke"]);
-    assert_eq!(greeting(agent.address()), "in", "a grant that is good is not taken away");
+    assert_eq!(
+        greeting(agent.address()),
+        "in",
+        "a grant that is good is not taken away"
+    );
     assert_eq!(token(&["revoke", &id]).code, Some(0));
     final_word(&agent.program.wait(), &["not known here, or was revoked"]);
     assert_eq!(token(&["forget", &id]).code, Some(0));
-    assert!(!token(&["list"]).stdout.contains(&id), "{}", token(&["list"]).stdout);
+    assert!(
+        !token(&["list"]).stdout.contains(&id),
+        "{}",
+        token(&["list"]).stdout
+    );
     refused(&["tcp", "22", "--join", &server.join], &["revoked"]);
     final_word(&token(&["forget", &id]), &[&id, "byway token list"]);
 
     // Another grant gets the name, also from one that was good a moment ago.
     let other = ports::another_grant(&server, &[]);
-    let agent = Agent::start(&["tcp", &origin.address().to_string(), "--name", "it", "--join", &other]);
+    let agent = Agent::start(&[
+        "tcp",
+        &origin.address().to_string(),
+        "--name",
+        "it",
+        "--join",
+        &other,
+    ]);
     assert_eq!(greeting(agent.address()), "in");
     let id = other.parse::<JoinString>().unwrap().id.to_string();
     assert_eq!(token(&["forget", "--force", &id]).code, Some(0));
     final_word(&agent.program.wait(), &["not known here, or was revoked"]);
-    assert!(!token(&["list"]).stdout.contains(&id), "{}", token(&["list"]).stdout);
+    assert!(
+        !token(&["list"]).stdout.contains(&id),
+        "{}",
+        token(&["list"]).stdout
+    );
 }
 
 #[test]
@@ -230,13 +375,22 @@ fn a_grant_file_that_cannot_be_read_does_not_end_an_agent_for_good() {
     break_it();
     for carrier in CARRIERS {
         let target = origin.address().to_string();
-        let agent = Program::start(BYWAY, &["tcp", &target, "--join", &server.join, "--carrier", carrier]);
+        let agent = Program::start(
+            BYWAY,
+            &["tcp", &target, "--join", &server.join, "--carrier", carrier],
+        );
         let said = agent.wait_for_log("the server cannot read its grants at the moment");
         assert!(said.contains("trying again"), "{said}");
-        server.program.wait_for_log(&format!("cannot read {}", file.display()));
+        server
+            .program
+            .wait_for_log(&format!("cannot read {}", file.display()));
         std::fs::remove_dir(&file).unwrap();
         std::fs::rename(&aside, &file).unwrap();
-        assert_eq!(greeting(agent.wait_for_stdout("").parse().unwrap()), "back", "{carrier}");
+        assert_eq!(
+            greeting(agent.wait_for_stdout("").parse().unwrap()),
+            "back",
+            "{carrier}"
+        );
         assert_eq!(agent.stop().code, Some(0));
         break_it();
         // The server has read it once: now it remembers.
@@ -245,7 +399,10 @@ fn a_grant_file_that_cannot_be_read_does_not_end_an_agent_for_good() {
         assert_eq!(agent.program.stop().code, Some(0));
         // What was read is forgotten with the file.
         std::fs::remove_dir(&file).unwrap();
-        refused(&["tcp", "22", "--join", &server.join, "--carrier", carrier], &["was revoked"]);
+        refused(
+            &["tcp", "22", "--join", &server.join, "--carrier", carrier],
+            &["was revoked"],
+        );
         std::fs::create_dir(&file).unwrap();
     }
 }
@@ -258,7 +415,8 @@ fn rubbish_and_http_on_the_link_port_are_closed_and_agents_join_as_before() {
         &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
         b"\x05\x01\x00",
         b"SSH-2.0-OpenSSH_9.2\r\n",
-        // A TLS record that says that it is 16 KiB long; and a header of a QUIC packet with nothing behind it.
+        // A TLS record that says that it is 16 KiB long; and a header of a QUIC packet with nothing
+        // behind it.
         b"\x16\x03\x01\x40\x00\x01",
         b"\xc3\x00\x00\x00\x01\x08",
         &[0xff; 1200],
@@ -278,7 +436,9 @@ fn rubbish_and_http_on_the_link_port_are_closed_and_agents_join_as_before() {
 #[test]
 fn connections_that_say_nothing_keep_nobody_out() {
     let server = Server::start();
-    let mut silent: Vec<_> = (0..200).map(|_| TcpStream::connect(server.link()).unwrap()).collect();
+    let mut silent: Vec<_> = (0..200)
+        .map(|_| TcpStream::connect(server.link()).unwrap())
+        .collect();
     for stream in &mut silent {
         stream.write_all(b"\x16\x03\x01").unwrap();
     }
@@ -293,16 +453,25 @@ fn what_answers_and_is_no_byway_is_named_and_waited_for() {
         visitor.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         visitor.hold();
     });
-    let wrong = changed(&server.join, |join| join.address = Target::Addr(web.address()));
+    let wrong = changed(&server.join, |join| {
+        join.address = Target::Addr(web.address())
+    });
     let agent = Program::start(BYWAY, &["tcp", "22", "--join", &wrong, "--carrier", "tls"]);
     let said = agent.wait_for_log("does not speak Byway's link protocol");
-    assert!(said.contains(&web.address().to_string()) && said.contains("trying again"), "{said}");
+    assert!(
+        said.contains(&web.address().to_string()) && said.contains("trying again"),
+        "{said}"
+    );
     let (refusing, _socket) = Origin::refusing();
     let nobody = changed(&server.join, |join| join.address = Target::Addr(refusing));
     let agent = Program::start(BYWAY, &["tcp", "22", "--join", &nobody]);
     let said = agent.wait_for_log("nothing listens there");
     assert!(said.contains(&refusing.to_string()), "{said}");
-    assert_eq!(agent.stop().code, Some(0), "it can be stopped while it waits");
+    assert_eq!(
+        agent.stop().code,
+        Some(0),
+        "it can be stopped while it waits"
+    );
 }
 
 #[test]
@@ -311,17 +480,24 @@ fn a_daemon_goes_on_with_its_other_services_and_says_which_is_not_public() {
     let origins = ["first", "second"].map(Origin::named);
     let _holder = Agent::http(&server, "held", origins[0].address(), &[]);
     let expose = |name: &str| {
-        format!("[[expose]]\nname = \"{name}\"\nhttp = \"{}\"\njoin = \"{}\"\n", origins[1].address(), server.join)
+        format!(
+            "[[expose]]\nname = \"{name}\"\nhttp = \"{}\"\njoin = \"{}\"\n",
+            origins[1].address(),
+            server.join
+        )
     };
     let daemon = Program::configured(BYWAY, &(expose("held") + &expose("free")));
     daemon.wait_for_log("`held` is not public: ");
     daemon.wait_for_log("`free` is public at ");
     assert_eq!(server.ask("held", "GET /").text(), "first");
     assert_eq!(server.ask("free", "GET /").text(), "second");
-    eventually("its log holds no secret", || !daemon.stderr().contains(&server.join[4..50]));
+    eventually("its log holds no secret", || {
+        !daemon.stderr().contains(&server.join[4..50])
+    });
 }
 
-/// The ready line says that the link is up; or, on a machine that was too slow for it, that it is not up yet.
+/// The ready line says that the link is up; or, on a machine that was too slow for it, that it is
+/// not up yet.
 #[track_caller]
 fn is_up_when_ready(program: &Program, link: SocketAddr) {
     let ready = program.wait_for_log("ready: ");
@@ -340,7 +516,10 @@ fn the_ready_line_says_whether_the_link_is_up() {
         is_up_when_ready(&agent, server.link());
     }
     let exit = Program::start(BYWAY, &["proxy", "serve", "--listen", ANY]);
-    let desk = Program::start(BYWAY, &["proxy", "join", &join_string(&exit), "--listen", ANY]);
+    let desk = Program::start(
+        BYWAY,
+        &["proxy", "join", &join_string(&exit), "--listen", ANY],
+    );
     is_up_when_ready(&desk, exit.address());
 }
 
@@ -350,13 +529,22 @@ fn a_dial_that_is_refused_says_so_while_quic_is_still_tried_and_what_happens_nex
     let (join, link) = (server.join.clone(), server.link());
     drop(server);
     for (carrier, next) in [("auto", "still trying QUIC"), ("tls", "trying again in ")] {
-        for args in [&["tcp", "22", "--join", &join][..], &["proxy", "join", &join, "--listen", ANY]] {
+        for args in [
+            &["tcp", "22", "--join", &join][..],
+            &["proxy", "join", &join, "--listen", ANY],
+        ] {
             let program = Program::start(BYWAY, &[args, &["--carrier", carrier]].concat());
             let ready = program.wait_for_log("ready: ");
             let says = |state: &str| ready.contains(&format!("link to {link} ({state})"));
-            assert!(says("down and trying again") || says("connecting"), "{carrier}: {ready}");
+            assert!(
+                says("down and trying again") || says("connecting"),
+                "{carrier}: {ready}"
+            );
             let line = program.wait_for_log(next);
-            assert!(line.contains(&format!("{link} refused the connection")), "{carrier}: {line}");
+            assert!(
+                line.contains(&format!("{link} refused the connection")),
+                "{carrier}: {line}"
+            );
             assert!(!program.stderr().contains("Some("), "{}", program.stderr());
         }
     }
@@ -366,11 +554,26 @@ fn a_dial_that_is_refused_says_so_while_quic_is_still_tried_and_what_happens_nex
 fn a_link_that_can_never_come_up_has_an_error_and_no_ready_line() {
     let server = Server::start();
     let state = tempfile::tempdir().unwrap();
-    let other = ["token", "add", "--state", &shown(state.path()), "--advertise", &server.link().to_string()];
-    let join = Launch::new(BYWAY, &other).run().stdout.trim().replace("join ", "");
+    let other = [
+        "token",
+        "add",
+        "--state",
+        &shown(state.path()),
+        "--advertise",
+        &server.link().to_string(),
+    ];
+    let join = Launch::new(BYWAY, &other)
+        .run()
+        .stdout
+        .trim()
+        .replace("join ", "");
     let finished = Launch::new(BYWAY, &["tcp", "22", "--join", &join]).run();
     assert_eq!(finished.code, Some(2), "{}", finished.stderr);
-    assert!(finished.stderr.contains("is not who the join string pins"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("is not who the join string pins"),
+        "{}",
+        finished.stderr
+    );
     assert!(!finished.stderr.contains("ready: "), "{}", finished.stderr);
 }
 
@@ -378,13 +581,26 @@ fn a_link_that_can_never_come_up_has_an_error_and_no_ready_line() {
 fn a_server_that_cannot_read_a_grant_logs_less_and_less_about_each_try_of_its_agent() {
     let (server, origin) = (Server::start(), Origin::named("app"));
     let join: JoinString = server.join.parse().unwrap();
-    let grant = server.program.folder().join("state/grants").join(join.id.to_string());
+    let grant = server
+        .program
+        .folder()
+        .join("state/grants")
+        .join(join.id.to_string());
     // A folder in the place of the file: it is there, and cannot be read.
     std::fs::remove_file(&grant).unwrap();
     std::fs::create_dir(&grant).unwrap();
-    let agent = Program::start(BYWAY, &["tcp", &origin.address().to_string(), "--join", &server.join]);
+    let agent = Program::start(
+        BYWAY,
+        &["tcp", &origin.address().to_string(), "--join", &server.join],
+    );
     agent.wait_for_log("failures=8");
     let log = server.program.stderr();
-    let lines = log.lines().filter(|line| line.contains("cannot read") || line.contains("no link: ")).count();
-    assert!((2..=12).contains(&lines), "{lines} lines for eight tries:\n{log}");
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("cannot read") || line.contains("no link: "))
+        .count();
+    assert!(
+        (2..=12).contains(&lines),
+        "{lines} lines for eight tries:\n{log}"
+    );
 }

@@ -11,7 +11,10 @@ use super::outages::state;
 use super::*;
 
 fn expose(name: &str, what: &str, to: &Origin, join: &str) -> String {
-    format!("[[expose]]\nname = \"{name}\"\n{what} = \"{}\"\njoin = \"{join}\"\n", to.address())
+    format!(
+        "[[expose]]\nname = \"{name}\"\n{what} = \"{}\"\njoin = \"{join}\"\n",
+        to.address()
+    )
 }
 
 #[test]
@@ -28,14 +31,22 @@ fn a_reload_leaves_open_connections_of_untouched_services_alone_and_gives_the_ot
     assert_eq!(visitor.exactly(6), b"before");
     assert_eq!(server.ask("web", "GET /").text(), "web");
 
-    agent.reload(&format!("{raw}{}", expose("other", "http", &other, &server.join)));
+    agent.reload(&format!(
+        "{raw}{}",
+        expose("other", "http", &other, &server.join)
+    ));
     agent.wait_for_log("`other` is public at ");
     assert_eq!(server.ask("other", "GET /").text(), "other");
     let gone = server.ask("web", "GET /");
     assert_eq!(gone.status(), 404, "{gone:?}");
     visitor.send("behind");
     assert_eq!(visitor.exactly(6), b"behind");
-    assert_eq!(links_of(&server, ["`raw`", "`web`", "`other`"]), 1, "{}", server.program.stderr());
+    assert_eq!(
+        links_of(&server, ["`raw`", "`web`", "`other`"]),
+        1,
+        "{}",
+        server.program.stderr()
+    );
 
     // A config without any of them is another matter: the link goes, and what was open with it.
     agent.reload("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\n");
@@ -44,7 +55,8 @@ fn a_reload_leaves_open_connections_of_untouched_services_alone_and_gives_the_ot
 
 /// Where a program listens by UDP, by what the system says.
 fn has_udp(address: SocketAddr) -> bool {
-    std::net::UdpSocket::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+    std::net::UdpSocket::bind(address)
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
 }
 
 #[test]
@@ -52,28 +64,52 @@ fn an_address_that_becomes_one_for_links_is_served_by_quic_and_one_that_is_none_
     let origin = Origin::named("through");
     let listen = format!("127.0.0.1:{}", free_port());
     let address: SocketAddr = listen.parse().unwrap();
-    let forward = format!("[[tcp]]\nlisten = \"{listen}\"\nto = \"{}\"\n", origin.address());
+    let forward = format!(
+        "[[tcp]]\nlisten = \"{listen}\"\nto = \"{}\"\n",
+        origin.address()
+    );
     let serve = format!("[[serve]]\nlisten = \"{listen}\"\nadvertise = \"127.0.0.1\"\n");
     let node = Program::configured(BYWAY, &forward);
     assert_eq!(greeting(address), "through");
     assert!(!has_udp(address));
 
-    assert!(node.reload(&serve).contains("reloaded"), "{}", node.stderr());
+    assert!(
+        node.reload(&serve).contains("reloaded"),
+        "{}",
+        node.stderr()
+    );
     let join = std::fs::read_to_string(node.folder().join("state").join("join-serve")).unwrap();
     let agents = CARRIERS.map(|carrier| {
         let to = origin.address().to_string();
-        let agent = Agent::start(&["tcp", &to, "--name", carrier, "--join", join.trim(), "--carrier", carrier]);
+        let agent = Agent::start(&[
+            "tcp",
+            &to,
+            "--name",
+            carrier,
+            "--join",
+            join.trim(),
+            "--carrier",
+            carrier,
+        ]);
         assert_eq!(greeting(agent.address()), "through", "{carrier}");
         agent
     });
 
-    assert!(node.reload(&forward).contains("reloaded"), "{}", node.stderr());
+    assert!(
+        node.reload(&forward).contains("reloaded"),
+        "{}",
+        node.stderr()
+    );
     for agent in &agents {
         agent.program.wait_for_log("the other side is leaving");
     }
     assert_eq!(greeting(address), "through");
     eventually("the UDP socket is closed", || !has_udp(address));
-    assert!(!node.stderr().contains("in use over UDP"), "{}", node.stderr());
+    assert!(
+        !node.stderr().contains("in use over UDP"),
+        "{}",
+        node.stderr()
+    );
 }
 
 #[test]
@@ -95,7 +131,8 @@ fn an_address_of_services_that_becomes_an_exit_ends_its_old_sessions_and_serves_
     let join = std::fs::read_to_string(node.folder().join("state").join("join-exit")).unwrap();
     let desk = Program::start(BYWAY, &["proxy", "join", join.trim(), "--listen", ANY]);
     let to = origin.address();
-    let answer = Visitor::connect(desk.address()).ask(&format!("GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\n\r\n"));
+    let answer = Visitor::connect(desk.address())
+        .ask(&format!("GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\n\r\n"));
     assert_eq!(answer.text(), "through");
 }
 
@@ -103,7 +140,8 @@ fn by(carrier: &str, exposed: String) -> String {
     format!("{exposed}carrier = \"{carrier}\"\n")
 }
 
-/// Runs `what` while visitors ask for the HTTP services `names` without a pause; none of them sees an error.
+/// Runs `what` while visitors ask for the HTTP services `names` without a pause; none of them sees
+/// an error.
 fn visited<T>(server: &Server, names: &[&str], what: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -115,7 +153,11 @@ fn visited<T>(server: &Server, names: &[&str], what: impl FnOnce() -> T) -> T {
                     let mut visits = 0;
                     while !over.load(SeqCst) || visits == 0 {
                         let answer = server.ask(name, "GET /");
-                        assert_eq!((answer.status(), answer.text().as_str()), (200, *name), "visit {visits}");
+                        assert_eq!(
+                            (answer.status(), answer.text().as_str()),
+                            (200, *name),
+                            "visit {visits}"
+                        );
                         visits += 1;
                     }
                 })
@@ -125,12 +167,15 @@ fn visited<T>(server: &Server, names: &[&str], what: impl FnOnce() -> T) -> T {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(what));
         over.store(true, SeqCst);
         let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        visitors.into_iter().for_each(|visitor| visitor.join().expect("a visitor"));
+        visitors
+            .into_iter()
+            .for_each(|visitor| visitor.join().expect("a visitor"));
         result
     })
 }
 
-/// A public end that was killed and started again, so that the sessions of its agents are not their first.
+/// A public end that was killed and started again, so that the sessions of its agents are not their
+/// first.
 fn restarted(start: impl Fn(&Server) -> Program) -> (tempfile::TempDir, Server, Program) {
     let (folder, state) = state();
     let server = Server::with(ANY, ANY, &["--state", &state]);
@@ -148,7 +193,10 @@ fn a_reload_that_changes_the_carrier_of_a_link_keeps_its_services_and_what_is_op
     for (old, new) in [("quic", "tls"), ("tls", "quic")] {
         let config = |server: &Server, carrier| {
             let raw = by(carrier, expose("raw", "tcp", &echo, &server.join));
-            format!("{raw}{}", by(carrier, expose("web", "http", &web, &server.join)))
+            format!(
+                "{raw}{}",
+                by(carrier, expose("web", "http", &web, &server.join))
+            )
         };
         let (_folder, server, agent) = restarted(|server| {
             let agent = Program::configured(BYWAY, &config(server, old));
@@ -164,13 +212,23 @@ fn a_reload_that_changes_the_carrier_of_a_link_keeps_its_services_and_what_is_op
         open.expect("before");
         visited(&server, &["web"], || {
             agent.reload(&config(&server, new));
-            server.program.wait_for_log(&format!("link is up, by {new}"));
+            server
+                .program
+                .wait_for_log(&format!("link is up, by {new}"));
             server.program.wait_for_log("the other side leaves: ");
         });
         open.send("behind");
         open.expect("behind");
-        assert!(!agent.stderr().contains("is not public"), "{}", agent.stderr());
-        assert!(!server.program.stderr().contains("link is down"), "{}", server.program.stderr());
+        assert!(
+            !agent.stderr().contains("is not public"),
+            "{}",
+            agent.stderr()
+        );
+        assert!(
+            !server.program.stderr().contains("link is down"),
+            "{}",
+            server.program.stderr()
+        );
         drop(open);
         server.program.wait_for_log("link is down");
         assert_eq!(server.ask("web", "GET /").text(), "web");
@@ -182,7 +240,10 @@ fn services_that_change_places_between_two_links_stay_public() {
     let [one, other] = ["one", "other"].map(Origin::named);
     let config = |server: &Server, carriers: [&str; 2]| {
         let one = by(carriers[0], expose("one", "http", &one, &server.join));
-        format!("{one}{}", by(carriers[1], expose("other", "http", &other, &server.join)))
+        format!(
+            "{one}{}",
+            by(carriers[1], expose("other", "http", &other, &server.join))
+        )
     };
     let (_folder, server, agent) = restarted(|server| {
         let agent = Program::configured(BYWAY, &config(server, CARRIERS));
@@ -194,7 +255,13 @@ fn services_that_change_places_between_two_links_stay_public() {
     for round in 1..=4 {
         carriers.reverse();
         visited(&server, &["one", "other"], || {
-            let registered = |name: &str| server.program.stderr().matches(&format!("`{name}` is public at")).count();
+            let registered = |name: &str| {
+                server
+                    .program
+                    .stderr()
+                    .matches(&format!("`{name}` is public at"))
+                    .count()
+            };
             let before = ["one", "other"].map(registered);
             agent.reload(&config(&server, carriers));
             eventually("both have moved", || {
@@ -202,7 +269,11 @@ fn services_that_change_places_between_two_links_stay_public() {
                 now.iter().zip(before).all(|(now, before)| *now > before)
             });
         });
-        assert!(!agent.stderr().contains("is not public"), "round {round}: {}", agent.stderr());
+        assert!(
+            !agent.stderr().contains("is not public"),
+            "round {round}: {}",
+            agent.stderr()
+        );
     }
     assert_eq!(server.ask("one", "GET /").text(), "one");
 }
@@ -221,5 +292,8 @@ fn a_service_with_a_new_target_is_never_away_and_kept_connections_to_the_old_one
     for _ in 0..8 {
         assert_eq!(server.ask("app", "GET /").text(), "app");
     }
-    assert_eq!((old.requests().len(), new.requests().len()), (served_old, served_new + 8));
+    assert_eq!(
+        (old.requests().len(), new.requests().len()),
+        (served_old, served_new + 8)
+    );
 }

@@ -1,4 +1,5 @@
-//! Stopping: SIGTERM to each kind of node of a link. It takes as long as what is under way, and nobody notices it.
+//! Stopping: SIGTERM to each kind of node of a link. It takes as long as what is under way, and
+//! nobody notices it.
 //!
 //! In:    nodes whose drain deadline is ten minutes.
 //! Out:   nodes that end by themselves; a test that waits for the deadline fails.
@@ -22,7 +23,8 @@ const PATIENT: &str = "[drain]\ndeadline = \"10m\"\n";
 /// A test that waits longer has failed.
 const HANG_GUARD: Duration = Duration::from_secs(60);
 
-/// An HTTP origin that keeps its connections, and holds the answer for `/slow` back until the gate opens.
+/// An HTTP origin that keeps its connections, and holds the answer for `/slow` back until the gate
+/// opens.
 fn slow(go: &Gate) -> Origin {
     let wait = go.clone();
     Origin::scripted(move |visitor| {
@@ -35,8 +37,8 @@ fn slow(go: &Gate) -> Origin {
     })
 }
 
-/// Runs `check` on each carrier with an exit, its desk and a visitor of it whose request is under way. The origin answers when
-/// the gate opens.
+/// Runs `check` on each carrier with an exit, its desk and a visitor of it whose request is under
+/// way. The origin answers when the gate opens.
 fn on_patient_hops(check: impl Fn(&'static str, &Gate, &Origin, Program, Program, Visitor)) {
     for carrier in CARRIERS {
         let go = Gate::new();
@@ -62,7 +64,15 @@ fn patient_server() -> (Program, String) {
 
 /// The join string for one purpose, where it stands.
 fn joins(program: &Program, purpose: &str) -> String {
-    std::fs::read_to_string(program.folder().join("state").join(format!("join-{purpose}"))).unwrap().trim().to_owned()
+    std::fs::read_to_string(
+        program
+            .folder()
+            .join("state")
+            .join(format!("join-{purpose}")),
+    )
+    .unwrap()
+    .trim()
+    .to_owned()
 }
 
 /// It ended because nothing was left to do.
@@ -70,7 +80,11 @@ fn joins(program: &Program, purpose: &str) -> String {
 fn ended_by_itself(what: &str, program: Program) {
     let finished = program.wait();
     assert_eq!(finished.code, Some(0), "{what}: {}", finished.stderr);
-    assert!(finished.stderr.contains("drained"), "{what}: {}", finished.stderr);
+    assert!(
+        finished.stderr.contains("drained"),
+        "{what}: {}",
+        finished.stderr
+    );
 }
 
 const SLOW: &str = "GET /slow HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n";
@@ -142,7 +156,9 @@ fn patient_hop(carrier: &str) -> (Program, Program) {
     let join = joins(&exit, "exit");
     let desk = Program::configured(
         BYWAY,
-        &format!("{PATIENT}[[proxy]]\nlisten = \"127.0.0.1:0\"\njoin = \"{join}\"\ncarrier = \"{carrier}\"\n"),
+        &format!(
+            "{PATIENT}[[proxy]]\nlisten = \"127.0.0.1:0\"\njoin = \"{join}\"\ncarrier = \"{carrier}\"\n"
+        ),
     );
     (exit, desk)
 }
@@ -167,7 +183,13 @@ fn a_desk_that_is_stopped_ends_when_the_request_under_way_has_its_answer() {
 fn an_exit_that_is_stopped_does_not_wait_for_connections_that_its_desk_keeps() {
     on_patient_hops(|carrier, go, origin, exit, desk, mut visitor| {
         // This one's connection is kept, in the desk and through the exit.
-        assert_eq!(Visitor::connect(desk.address()).ask(&absolute(origin, "/")).text(), "done", "{carrier}");
+        assert_eq!(
+            Visitor::connect(desk.address())
+                .ask(&absolute(origin, "/"))
+                .text(),
+            "done",
+            "{carrier}"
+        );
         exit.signal(Signal::TERM);
         desk.wait_for_log("the other side is leaving");
         go.open();
@@ -191,12 +213,21 @@ fn agents_that_are_stopped_and_started_under_load_cost_no_visitor_anything() {
             )
         };
         let file = format!("{state}/byway.toml");
-        std::fs::write(&file, format!("{PATIENT}{}{}", config("web", "http"), config("raw", "tcp"))).unwrap();
+        std::fs::write(
+            &file,
+            format!("{PATIENT}{}{}", config("web", "http"), config("raw", "tcp")),
+        )
+        .unwrap();
         let start = || {
             let agent = Program::start(BYWAY, &["run", "-c", &file, "--state", &state]);
             agent.wait_for_log("`web` is public at ");
-            let public: SocketAddr =
-                agent.wait_for_log("`raw` is public at ").rsplit(' ').next().unwrap().parse().unwrap();
+            let public: SocketAddr = agent
+                .wait_for_log("`raw` is public at ")
+                .rsplit(' ')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap();
             (agent, public)
         };
         let (mut agent, public) = start();
@@ -211,7 +242,11 @@ fn agents_that_are_stopped_and_started_under_load_cost_no_visitor_anything() {
                                 0 => server.ask("web", "GET /bytes/20000"),
                                 _ => Visitor::connect(public).get("/bytes/20000"),
                             };
-                            assert_eq!((answer.status(), answer.body.len()), (200, 20_000), "{carrier}: {answer:?}");
+                            assert_eq!(
+                                (answer.status(), answer.body.len()),
+                                (200, 20_000),
+                                "{carrier}: {answer:?}"
+                            );
                             visits.fetch_add(1, SeqCst);
                         }
                     })
@@ -225,7 +260,9 @@ fn agents_that_are_stopped_and_started_under_load_cost_no_visitor_anything() {
                 agent = start().0;
             }
             over.store(true, SeqCst);
-            visitors.into_iter().for_each(|visitor| visitor.join().expect("a visitor"));
+            visitors
+                .into_iter()
+                .for_each(|visitor| visitor.join().expect("a visitor"));
         });
     }
 }
@@ -261,25 +298,41 @@ fn an_agent_whose_server_has_answered_its_goaway_waits_for_the_word_that_nothing
     agent.wait_for_log("`app` is public at ");
     agent.signal(Signal::TERM);
     let say = |away| stub.runtime.block_on(link.say_in_turn(Said::GoAway(away)));
-    assert!(matches!(stub.runtime.block_on(inbox.said.recv()), Some(Said::GoAway(away)) if !away.idle && !away.heard));
-    assert!(say(GoAway { heard: true, ..GoAway::default() }));
+    assert!(
+        matches!(stub.runtime.block_on(inbox.said.recv()), Some(Said::GoAway(away)) if !away.idle && !away.heard)
+    );
+    assert!(say(GoAway {
+        heard: true,
+        ..GoAway::default()
+    }));
     // Longer than the agent would wait for an answer: a reader at the other side may be slow.
-    let waited = stub.runtime.block_on(async { timeout(Duration::from_secs(8), link.ended()).await });
+    let waited = stub
+        .runtime
+        .block_on(async { timeout(Duration::from_secs(8), link.ended()).await });
     assert!(waited.is_err(), "the session has ended: {waited:?}");
-    assert!(say(GoAway { idle: true, ..GoAway::default() }));
+    assert!(say(GoAway {
+        idle: true,
+        ..GoAway::default()
+    }));
     ended_by_itself("agent of a server that was not idle at first", agent);
 }
 
 #[test]
-fn a_session_that_never_says_it_is_idle_ends_after_the_drain_deadline_when_its_listener_is_removed() {
+fn a_session_that_never_says_it_is_idle_ends_after_the_drain_deadline_when_its_listener_is_removed()
+{
     let drain = "[drain]\ndeadline = \"1s\"\n";
     let serve = "[[serve]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n";
     let server = Program::configured(BYWAY, &format!("{drain}{serve}"));
     let mut raw = Raw::join(&joins(&server, "serve"));
     raw.register(1, "it".into()).unwrap();
-    server.reload(&format!("{drain}[[tcp]]\nlisten = \"127.0.0.2:0\"\nto = \"127.0.0.1:1\"\n"));
+    server.reload(&format!(
+        "{drain}[[tcp]]\nlisten = \"127.0.0.2:0\"\nto = \"127.0.0.1:1\"\n"
+    ));
     // It takes what the server says, and never answers.
     let ended = async { timeout(HANG_GUARD, raw.link.ended()).await };
-    assert!(raw.runtime.block_on(ended).is_ok(), "the session is held for ever");
+    assert!(
+        raw.runtime.block_on(ended).is_ok(),
+        "the session is held for ever"
+    );
     server.wait_for_log("link is down");
 }

@@ -1,4 +1,5 @@
-//! Strangers: connections at a port of links that say nothing, beside agents that want in; and what a link holds.
+//! Strangers: connections at a port of links that say nothing, beside agents that want in; and what
+//! a link holds.
 
 use std::net::{TcpStream, UdpSocket};
 
@@ -9,8 +10,9 @@ use super::*;
 
 /// A server with so many connections for each listener.
 fn with_connections(most: usize, listen: &str) -> Program {
-    let config =
-        format!("[limits]\nconnections = {most}\n[[serve]]\nlisten = \"{listen}\"\nadvertise = \"127.0.0.1\"\n");
+    let config = format!(
+        "[limits]\nconnections = {most}\n[[serve]]\nlisten = \"{listen}\"\nadvertise = \"127.0.0.1\"\n"
+    );
     Program::configured(BYWAY, &config)
 }
 
@@ -28,13 +30,25 @@ fn agent(origin: &Origin, server: &Program, carrier: &str) -> Program {
 fn strangers_who_say_nothing_do_not_keep_an_agent_out() {
     let origin = Origin::named("in");
     // So few descriptors that a few dozen strangers take all that links may have.
-    let server =
-        Launch::new(BYWAY, &["serve", "--listen", ANY, "--advertise", "127.0.0.1"]).with_descriptors(256).start();
+    let server = Launch::new(
+        BYWAY,
+        &["serve", "--listen", ANY, "--advertise", "127.0.0.1"],
+    )
+    .with_descriptors(256)
+    .start();
     let link = server.address_of("serve");
-    let strangers: Vec<_> = (0..400).map(|_| TcpStream::connect(link).unwrap()).collect();
+    let strangers: Vec<_> = (0..400)
+        .map(|_| TcpStream::connect(link).unwrap())
+        .collect();
     // An agent behind them in the queue would wait for their time to pass, many times over.
-    let agent =
-        Agent::start(&["tcp", &origin.address().to_string(), "--join", &join_string(&server), "--carrier", "tls"]);
+    let agent = Agent::start(&[
+        "tcp",
+        &origin.address().to_string(),
+        "--join",
+        &join_string(&server),
+        "--carrier",
+        "tls",
+    ]);
     assert_eq!(greeting(agent.address()), "in");
     drop(strangers);
 }
@@ -59,12 +73,25 @@ fn one_grant_that_takes_most_links_does_not_keep_the_agents_of_another_grant_out
     let origin = Origin::named("of the other grant");
     let program = with_connections(4, ANY);
     let join = std::fs::read_to_string(program.folder().join("state").join("join-serve")).unwrap();
-    let server = Server { program, join: join.trim().to_owned() };
+    let server = Server {
+        program,
+        join: join.trim().to_owned(),
+    };
     let other = another_grant(&server, &[]);
     let greedy: Vec<_> = (0..3).map(|_| Raw::join(&server.join)).collect();
-    let more = Program::start(BYWAY, &["tcp", &origin.address().to_string(), "--join", &server.join]);
+    let more = Program::start(
+        BYWAY,
+        &["tcp", &origin.address().to_string(), "--join", &server.join],
+    );
     more.wait_for_log("this grant has its share of the links");
-    let agent = Agent::start(&["tcp", &origin.address().to_string(), "--join", &other, "--carrier", "tls"]);
+    let agent = Agent::start(&[
+        "tcp",
+        &origin.address().to_string(),
+        "--join",
+        &other,
+        "--carrier",
+        "tls",
+    ]);
     assert_eq!(greeting(agent.address()), "of the other grant");
     // It comes in when there is room for it again.
     drop(greedy);
@@ -84,12 +111,19 @@ fn a_carrier_that_is_attached_takes_a_connection_of_the_listener() {
     drop(udp);
     server.wait_for_log("links may come by QUIC");
     server.wait_for_log("as many links as it may have");
-    assert!(!agent.stderr().contains("the link was lost"), "{}", agent.stderr());
+    assert!(
+        !agent.stderr().contains("the link was lost"),
+        "{}",
+        agent.stderr()
+    );
 }
 
 #[test]
 fn a_probe_of_the_port_of_links_is_no_line_of_the_log_and_a_browser_is_one_in_plain_words() {
-    let server = Program::start(BYWAY, &["serve", "--listen", ANY, "--advertise", "127.0.0.1"]);
+    let server = Program::start(
+        BYWAY,
+        &["serve", "--listen", ANY, "--advertise", "127.0.0.1"],
+    );
     let link = server.address_of("serve");
     drop(TcpStream::connect(link).unwrap());
     let mut browser = TcpStream::connect(link).unwrap();
@@ -101,17 +135,30 @@ fn a_probe_of_the_port_of_links_is_no_line_of_the_log_and_a_browser_is_one_in_pl
 
 #[test]
 fn strangers_who_say_nothing_do_not_delay_a_stop() {
-    let server = Program::start(BYWAY, &["serve", "--listen", ANY, "--advertise", "127.0.0.1"]);
+    let server = Program::start(
+        BYWAY,
+        &["serve", "--listen", ANY, "--advertise", "127.0.0.1"],
+    );
     let link = server.address_of("serve");
     let strangers: Vec<_> = (0..20).map(|_| TcpStream::connect(link).unwrap()).collect();
     // The server has accepted them once it has answered a later connection.
     let origin = Origin::named("in");
-    let agent =
-        Agent::start(&["tcp", &origin.address().to_string(), "--join", &join_string(&server), "--carrier", "tls"]);
+    let agent = Agent::start(&[
+        "tcp",
+        &origin.address().to_string(),
+        "--join",
+        &join_string(&server),
+        "--carrier",
+        "tls",
+    ]);
     agent.kill();
     server.signal(rustix::process::Signal::TERM);
     let finished = server.wait();
     assert_eq!(finished.code, Some(0));
-    assert!(!finished.stderr.contains("no hello within"), "{}", finished.stderr);
+    assert!(
+        !finished.stderr.contains("no hello within"),
+        "{}",
+        finished.stderr
+    );
     drop(strangers);
 }

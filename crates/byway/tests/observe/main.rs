@@ -1,7 +1,8 @@
 //! Observe: what the built program tells about itself.
 //!
-//! `access` lines and what stands in them · `sinks` where they go, and sinks that fail · `exposition` a strict reader of what
-//! Prometheus reads · `metrics` what is counted · `program_log` standard error.
+//! `access` lines and what stands in them · `sinks` where they go, and sinks that fail ·
+//! `exposition` a strict reader of what Prometheus reads · `metrics` what is counted ·
+//! `program_log` standard error.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access;
@@ -23,7 +24,19 @@ const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 /// `byway edge` in front of `to` with `flags`.
 #[track_caller]
 fn edge(to: &str, flags: &[&str]) -> Program {
-    let args = [&["edge", "--from", "127.0.0.1:0", "--to", to, "--metrics", "127.0.0.1:0"], flags].concat();
+    let args = [
+        &[
+            "edge",
+            "--from",
+            "127.0.0.1:0",
+            "--to",
+            to,
+            "--metrics",
+            "127.0.0.1:0",
+        ],
+        flags,
+    ]
+    .concat();
     Program::start(BYWAY, &args)
 }
 
@@ -37,7 +50,11 @@ fn wait_for_lines(path: &Path, count: usize) -> Vec<String> {
     let mut lines = Vec::new();
     eventually("the lines are there", || {
         let text = fs::read_to_string(path).unwrap_or_default();
-        lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect();
+        lines = text
+            .split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'))
+            .map(str::to_owned)
+            .collect();
         lines.len() >= count
     });
     assert_eq!(lines.len(), count, "{lines:#?}");
@@ -46,7 +63,10 @@ fn wait_for_lines(path: &Path, count: usize) -> Vec<String> {
 
 /// The value of `"name":` in a line of ours, without quotes.
 fn field<'l>(line: &'l str, name: &str) -> &'l str {
-    let rest = line.split_once(&format!("\"{name}\":")).unwrap_or_else(|| panic!("no {name} in {line}")).1;
+    let rest = line
+        .split_once(&format!("\"{name}\":"))
+        .unwrap_or_else(|| panic!("no {name} in {line}"))
+        .1;
     match rest.strip_prefix('"') {
         Some(text) => text.split('"').next().unwrap(),
         None => rest.split([',', '}']).next().unwrap(),
@@ -54,7 +74,9 @@ fn field<'l>(line: &'l str, name: &str) -> &'l str {
 }
 
 fn number(line: &str, name: &str) -> u64 {
-    field(line, name).parse().unwrap_or_else(|_| panic!("{name} in {line}"))
+    field(line, name)
+        .parse()
+        .unwrap_or_else(|_| panic!("{name} in {line}"))
 }
 
 /// An access log in a folder of its own.
@@ -64,11 +86,16 @@ fn log_file() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Every sample of `GET /metrics`, by name and labels; whatever is not by the rules of the format is a failed test.
+/// Every sample of `GET /metrics`, by name and labels; whatever is not by the rules of the format
+/// is a failed test.
 #[track_caller]
 fn scrape(program: &Program) -> BTreeMap<String, f64> {
     let address = *program.addresses().last().unwrap();
-    let answer = Visitor::connect(address).ask("GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n");
-    assert_eq!(answer.field("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let answer = Visitor::connect(address)
+        .ask("GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n");
+    assert_eq!(
+        answer.field("Content-Type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
     parsed(&answer.text())
 }

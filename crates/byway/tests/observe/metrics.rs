@@ -21,17 +21,31 @@ fn metrics_are_by_the_rules_of_the_format_and_count_what_happened() {
     }
     let listener = r#"listener="a\\site""#;
     let ended = format!("byway_requests_total{{{listener},code=\"4xx\"}}");
-    eventually("the last is counted", || scrape(&program).get(&ended) == Some(&3.0));
+    eventually("the last is counted", || {
+        scrape(&program).get(&ended) == Some(&3.0)
+    });
     let metrics = scrape(&program);
-    assert_eq!(metrics[&format!("byway_requests_total{{{listener},code=\"2xx\"}}")], 6.0);
-    assert_eq!(metrics[&format!("byway_requests_total{{{listener},code=\"5xx\"}}")], 0.0);
-    assert_eq!(metrics[&format!("byway_request_body_bytes_total{{{listener}}}")], 15.0);
+    assert_eq!(
+        metrics[&format!("byway_requests_total{{{listener},code=\"2xx\"}}")],
+        6.0
+    );
+    assert_eq!(
+        metrics[&format!("byway_requests_total{{{listener},code=\"5xx\"}}")],
+        0.0
+    );
+    assert_eq!(
+        metrics[&format!("byway_request_body_bytes_total{{{listener}}}")],
+        15.0
+    );
     assert!(metrics[&format!("byway_response_body_bytes_total{{{listener}}}")] > 3000.0);
     assert_eq!(metrics["byway_request_duration_seconds_count"], 9.0);
     assert_eq!(metrics["byway_request_first_byte_seconds_count"], 6.0);
     assert_eq!(metrics["byway_request_queue_seconds_count"], 6.0);
     assert_eq!(metrics["byway_ends_total{outcome=\"ok\"}"], 6.0);
-    assert_eq!(metrics["byway_ends_total{outcome=\"client_error\",reason=\"no-route\"}"], 3.0);
+    assert_eq!(
+        metrics["byway_ends_total{outcome=\"client_error\",reason=\"no-route\"}"],
+        3.0
+    );
     let opened = metrics["byway_pool_opened_total"];
     assert_eq!(metrics["byway_request_connect_seconds_count"], opened);
     assert_eq!(opened + metrics["byway_pool_reused_total"], 6.0);
@@ -47,14 +61,21 @@ fn curl_reads_metrics_and_health_and_nothing_else_is_there() {
     let address = *program.addresses().last().unwrap();
     let url = |path: &str| format!("http://{address}{path}");
     let metrics = curl(&[&url("/metrics")]);
-    assert!(metrics.status == 200 && metrics.text().contains("\nbyway_build_info{version="), "{}", metrics.text());
+    assert!(
+        metrics.status == 200 && metrics.text().contains("\nbyway_build_info{version="),
+        "{}",
+        metrics.text()
+    );
     let health = curl(&[&url("/healthz"), &url("/healthz")]);
     assert_eq!((health.status, health.text().as_str()), (200, "ok\nok\n"));
     assert_eq!(curl(&["-I", &url("/healthz")]).status, 200);
     for path in ["/", "/metrics/", "/metricsx", "/..;/metrics"] {
         assert_eq!(curl(&["--path-as-is", &url(path)]).status, 404, "{path}");
     }
-    assert_eq!(curl(&["-X", "POST", "-d", "x", &url("/metrics")]).status, 405);
+    assert_eq!(
+        curl(&["-X", "POST", "-d", "x", &url("/metrics")]).status,
+        405
+    );
     let malformed = Visitor::connect(address).ask("GET /metrics HTTP/1.1\r\n\r\n");
     assert_eq!(malformed.status(), 400);
 }
@@ -64,12 +85,25 @@ fn a_reload_opens_the_metrics_and_closes_them() {
     let (origin, folder) = (Origin::useful(), tempfile::tempdir().unwrap());
     let socket = folder.path().join("metrics.sock");
     let config = |metrics: &str| {
-        format!("{metrics}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{}\"\n", origin.address())
+        format!(
+            "{metrics}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{}\"\n",
+            origin.address()
+        )
     };
     let program = Program::configured(BYWAY, &config(""));
-    let ask = || curl(&["--unix-socket", socket.to_str().unwrap(), "http://m/healthz"]).status;
+    let ask = || {
+        curl(&[
+            "--unix-socket",
+            socket.to_str().unwrap(),
+            "http://m/healthz",
+        ])
+        .status
+    };
     assert_eq!(ask(), 0);
-    program.reload(&config(&format!("[metrics]\nlisten = \"unix:{}\"", socket.display())));
+    program.reload(&config(&format!(
+        "[metrics]\nlisten = \"unix:{}\"",
+        socket.display()
+    )));
     program.wait_for_log("added    listener unix:");
     assert_eq!(ask(), 200);
     program.reload(&config(""));
@@ -80,8 +114,18 @@ fn a_reload_opens_the_metrics_and_closes_them() {
 #[test]
 fn metrics_that_others_can_read_are_warned_about() {
     let origin = Origin::useful();
-    let program =
-        Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &to(&origin), "--metrics", "0.0.0.0:0"]);
+    let program = Program::start(
+        BYWAY,
+        &[
+            "edge",
+            "--from",
+            "127.0.0.1:0",
+            "--to",
+            &to(&origin),
+            "--metrics",
+            "0.0.0.0:0",
+        ],
+    );
     let line = program.wait_for_log("metrics can be read from other machines");
     assert!(line.contains("WARN"), "{line}");
 }

@@ -39,16 +39,31 @@ impl Unread {
         let mut line = String::new();
         while !line.starts_with("ready: ") {
             line.clear();
-            assert!(stderr.read_line(&mut line).unwrap() > 0, "the program has ended");
+            assert!(
+                stderr.read_line(&mut line).unwrap() > 0,
+                "the program has ended"
+            );
         }
-        let addresses = line.split([' ', ',', '\n']).filter_map(|word| word.parse().ok()).collect();
-        Self { child, stderr, addresses, _folder: folder }
+        let addresses = line
+            .split([' ', ',', '\n'])
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        Self {
+            child,
+            stderr,
+            addresses,
+            _folder: folder,
+        }
     }
 
     /// One sample of the metrics.
     fn sample(&self, name: &str) -> f64 {
         let ask = "GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n";
-        parsed(&Visitor::connect(*self.addresses.last().unwrap()).ask(ask).text())[name]
+        parsed(
+            &Visitor::connect(*self.addresses.last().unwrap())
+                .ask(ask)
+                .text(),
+        )[name]
     }
 
     /// SIGTERM; the end; what was left to read.
@@ -62,16 +77,24 @@ impl Unread {
 }
 
 #[test]
-fn failed_requests_with_long_targets_and_a_standard_error_that_nobody_reads_hold_up_no_other_request() {
+fn failed_requests_with_long_targets_and_a_standard_error_that_nobody_reads_hold_up_no_other_request()
+ {
     let (origin, (refusing, _socket)) = (Origin::useful(), Origin::refusing());
     let node = Unread::start(&origin, refusing, "info");
     let target = format!("/dead/{}", "x".repeat(8000));
     for _ in 0..50 {
-        assert_eq!(Visitor::connect(node.addresses[0]).get(&target).status(), 502);
+        assert_eq!(
+            Visitor::connect(node.addresses[0]).get(&target).status(),
+            502
+        );
         assert_eq!(Visitor::connect(node.addresses[0]).get("/").status(), 200);
     }
     let rest = node.stop();
-    assert!(rest.len() < 50 * 1000, "{} bytes for 50 lines: targets are cut", rest.len());
+    assert!(
+        rest.len() < 50 * 1000,
+        "{} bytes for 50 lines: targets are cut",
+        rest.len()
+    );
 }
 
 #[test]
@@ -115,10 +138,20 @@ fn five_thousand_failed_requests_have_a_hundred_lines_and_a_few_that_say_how_man
     }
     drop(visitor);
     let stderr = program.stop().stderr;
-    let lines: Vec<_> = stderr.lines().filter(|line| line.contains("class=\"refused\"")).collect();
+    let lines: Vec<_> = stderr
+        .lines()
+        .filter(|line| line.contains("class=\"refused\""))
+        .collect();
     // 128, 256, 512, 1024, 2048 and 4096.
     assert_eq!(lines.len(), 106, "{stderr}");
     assert!(lines[105].contains("left_out=2047"), "{}", lines[105]);
-    assert!(!lines[99].contains("left_out") && lines[100].contains("left_out=27"), "{}", lines[100]);
-    assert!(stderr.ends_with("drained\n") || stderr.ends_with("drained"), "the last line is there: {stderr}");
+    assert!(
+        !lines[99].contains("left_out") && lines[100].contains("left_out=27"),
+        "{}",
+        lines[100]
+    );
+    assert!(
+        stderr.ends_with("drained\n") || stderr.ends_with("drained"),
+        "the last line is there: {stderr}"
+    );
 }

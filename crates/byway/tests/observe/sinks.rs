@@ -20,8 +20,20 @@ fn a_log_on_standard_output_is_whole_when_the_program_has_ended() {
     }
     drop(visitor);
     let ended = program.stop();
-    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 100), "{}", ended.stderr);
-    assert!(ended.stdout.lines().all(|line| line.contains("\"GET /bytes/0 HTTP/1.1\" 200 0 ")), "{}", ended.stdout);
+    assert_eq!(
+        (ended.code, ended.stdout.lines().count()),
+        (Some(0), 100),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended
+            .stdout
+            .lines()
+            .all(|line| line.contains("\"GET /bytes/0 HTTP/1.1\" 200 0 ")),
+        "{}",
+        ended.stdout
+    );
 }
 
 #[test]
@@ -63,7 +75,8 @@ fn a_fifo_that_nobody_reads_drops_lines_and_serves_on() {
     // A long target makes long lines.
     let long = format!("/{}", "x".repeat(4000));
     let mut visitor = Visitor::connect(program.address());
-    let dropped = |program: &Program| scrape(program)["byway_access_log_dropped_total{reason=\"full\"}"];
+    let dropped =
+        |program: &Program| scrape(program)["byway_access_log_dropped_total{reason=\"full\"}"];
     for _ in 0..800 {
         assert_eq!(visitor.get(&long).status(), 200);
     }
@@ -87,13 +100,18 @@ fn a_full_disk_drops_lines_and_serves_on() {
     for _ in 0..10 {
         assert_eq!(visitor.get("/").status(), 200);
     }
-    eventually("all ten are counted", || scrape(&program)["byway_access_log_dropped_total{reason=\"sink\"}"] == 10.0);
+    eventually("all ten are counted", || {
+        scrape(&program)["byway_access_log_dropped_total{reason=\"sink\"}"] == 10.0
+    });
     let line = program.wait_for_log("the access log does not keep up");
     assert!(line.contains("No space left on device"), "{line}");
     assert_eq!(visitor.get("/").status(), 200);
     drop(visitor);
     let log = program.stop().stderr;
-    assert!(!log.contains("the end came before them"), "the cause at the end is the full disk, too: {log}");
+    assert!(
+        !log.contains("the end came before them"),
+        "the cause at the end is the full disk, too: {log}"
+    );
     assert!(log.matches("No space left on device").count() > 1, "{log}");
 }
 
@@ -103,10 +121,15 @@ fn a_disk_that_fills_up_on_the_way_drops_lines_and_serves_on() {
     let (origin, folder) = (Origin::useful(), tempfile::tempdir().unwrap());
     let path = folder.path().to_str().unwrap();
     let mount = "mount -t tmpfs -o size=64k none \"$0\" && exec \"$@\"";
-    let may_mount = Command::new("unshare").args(["-m", "sh", "-c", mount, path, "true"]).status();
+    let may_mount = Command::new("unshare")
+        .args(["-m", "sh", "-c", mount, path, "true"])
+        .status();
     if !may_mount.is_ok_and(|status| status.success()) {
         // Not by eprintln: a test that passes shows nothing of that.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: a_disk_that_fills_up_on_the_way: no mounts of one's own here");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: a_disk_that_fills_up_on_the_way: no mounts of one's own here"
+        );
         return;
     }
     let log = format!("{path}/access.log");
@@ -126,7 +149,8 @@ fn a_disk_that_fills_up_on_the_way_drops_lines_and_serves_on() {
     let program = Program::start("unshare", &args);
     let mut visitor = Visitor::connect(program.address());
     let long = format!("/{}", "x".repeat(4000));
-    let lost = |program: &Program| scrape(program)["byway_access_log_dropped_total{reason=\"sink\"}"];
+    let lost =
+        |program: &Program| scrape(program)["byway_access_log_dropped_total{reason=\"sink\"}"];
     for _ in 0..20 {
         assert_eq!(visitor.get(&long).status(), 200);
     }
@@ -143,12 +167,21 @@ fn a_disk_that_fills_up_on_the_way_drops_lines_and_serves_on() {
     assert_eq!(program.stop().code, Some(0));
 }
 
-/// A standard output that belongs to somebody who does not read it: it may not be made non-blocking.
+/// A standard output that belongs to somebody who does not read it: it may not be made
+/// non-blocking.
 #[test]
 fn a_pipe_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
     let (origin, folder) = (Origin::useful(), tempfile::tempdir().unwrap());
     let mut child = Command::new(BYWAY)
-        .args(["edge", "--from", "127.0.0.1:0", "--to", &to(&origin), "--access-log", "stdout"])
+        .args([
+            "edge",
+            "--from",
+            "127.0.0.1:0",
+            "--to",
+            &to(&origin),
+            "--access-log",
+            "stdout",
+        ])
         .env("BYWAY_STATE", folder.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -169,20 +202,41 @@ fn a_pipe_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let (mut heard, mut log) = (String::new(), String::new());
-    child.stdout.take().unwrap().read_to_string(&mut heard).unwrap();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut heard)
+        .unwrap();
     said.read_to_string(&mut log).unwrap();
-    assert!(heard.len() >= 4096 && heard.starts_with("127.0.0.1 - - ["), "{} bytes", heard.len());
+    assert!(
+        heard.len() >= 4096 && heard.starts_with("127.0.0.1 - - ["),
+        "{} bytes",
+        heard.len()
+    );
     assert!(log.contains("the access log does not keep up"), "{log}");
 }
 
 #[test]
 fn a_log_that_cannot_be_opened_is_an_error_at_the_start() {
-    let finished =
-        Launch::new(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", "127.0.0.1:1", "--access-log", "/no/such/a"])
-            .run();
+    let finished = Launch::new(
+        BYWAY,
+        &[
+            "edge",
+            "--from",
+            "127.0.0.1:0",
+            "--to",
+            "127.0.0.1:1",
+            "--access-log",
+            "/no/such/a",
+        ],
+    )
+    .run();
     assert_eq!(finished.code, Some(1));
     assert!(
-        finished.stderr.contains("cannot write the access log /no/such/a: No such file or directory"),
+        finished
+            .stderr
+            .contains("cannot write the access log /no/such/a: No such file or directory"),
         "{}",
         finished.stderr
     );
@@ -192,7 +246,10 @@ fn a_log_that_cannot_be_opened_is_an_error_at_the_start() {
 fn a_reload_turns_the_log_over_and_refuses_a_file_that_cannot_be_written() {
     let (origin, (_folder, path)) = (Origin::useful(), log_file());
     let config = |log: &str| {
-        format!("{log}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{}\"\n", origin.address())
+        format!(
+            "{log}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{}\"\n",
+            origin.address()
+        )
     };
     let program = Program::configured(BYWAY, &config(""));
     let mut visitor = Visitor::connect(program.address());

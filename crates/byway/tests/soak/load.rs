@@ -1,4 +1,5 @@
-//! Load: visitors that ask again and again, each by a way of its own, and note what failed and when.
+//! Load: visitors that ask again and again, each by a way of its own, and note what failed and
+//! when.
 //!
 //! In:    the ways.
 //! Out:   how many requests there were, and each that failed, with its times.
@@ -71,7 +72,12 @@ impl Load {
     /// Lets each finish its request and leave.
     pub(crate) fn finish(self) -> Outcome {
         self.over.store(true, SeqCst);
-        Outcome(self.visitors.into_iter().map(|visitor| visitor.join().expect("a visitor")).collect())
+        Outcome(
+            self.visitors
+                .into_iter()
+                .map(|visitor| visitor.join().expect("a visitor"))
+                .collect(),
+        )
     }
 }
 
@@ -80,7 +86,11 @@ impl Outcome {
     pub(crate) fn report(&self, outages: &[Outage]) -> String {
         let mut report = String::new();
         for (name, visits) in &self.0 {
-            let cut = visits.failed.iter().filter(|failed| failed.is_in(outages)).count();
+            let cut = visits
+                .failed
+                .iter()
+                .filter(|failed| failed.is_in(outages))
+                .count();
             let _ = writeln!(
                 report,
                 "  {name}: {} requests, {cut} cut by a kill, {} others failed, {} on a connection that was renewed",
@@ -94,7 +104,10 @@ impl Outcome {
 
     /// What failed while every node was in service.
     pub(crate) fn failed_outside(&self, outages: &[Outage]) -> Vec<String> {
-        let each = self.0.iter().flat_map(|(name, visits)| visits.failed.iter().map(move |failed| (name, failed)));
+        let each = self
+            .0
+            .iter()
+            .flat_map(|(name, visits)| visits.failed.iter().map(move |failed| (name, failed)));
         let outside = each.filter(|(_, failed)| !failed.is_in(outages));
         let shown = outside.map(|(name, failed)| {
             let since = outages.iter().rfind(|(_, up)| *up < failed.begun);
@@ -111,7 +124,9 @@ impl Outcome {
 
 impl Failed {
     fn is_in(&self, outages: &[Outage]) -> bool {
-        outages.iter().any(|(down, up)| self.begun <= *up && self.ended >= *down)
+        outages
+            .iter()
+            .any(|(down, up)| self.begun <= *up && self.ended >= *down)
     }
 }
 
@@ -143,8 +158,13 @@ fn visit(way: &Way, over: &AtomicBool) -> Visits {
                 Err(error) => {
                     kept = None;
                     let what = format!("{request:?}: {error}");
-                    visits.failed.push(Failed { begun, ended: Instant::now(), what });
-                    // While a node is down its ports refuse connections: without a pause this would be a busy loop.
+                    visits.failed.push(Failed {
+                        begun,
+                        ended: Instant::now(),
+                        what,
+                    });
+                    // While a node is down its ports refuse connections: without a pause this would
+                    // be a busy loop.
                     std::thread::park_timeout(std::time::Duration::from_millis(20));
                 }
             }
@@ -161,7 +181,9 @@ fn ask(way: &Way, kept: &mut Kept, request: Request, renewed: &mut usize) -> io:
         *kept = None;
     }
     if let Some(mut connection) = kept.take() {
-        if send(way, &mut connection, request).is_ok() && connection.fill_buf().is_ok_and(|bytes| !bytes.is_empty()) {
+        if send(way, &mut connection, request).is_ok()
+            && connection.fill_buf().is_ok_and(|bytes| !bytes.is_empty())
+        {
             return finish(connection, kept, request);
         }
         *renewed += 1;
@@ -171,21 +193,31 @@ fn ask(way: &Way, kept: &mut Kept, request: Request, renewed: &mut usize) -> io:
     finish(connection, kept, request)
 }
 
-fn finish(mut connection: BufReader<TcpStream>, kept: &mut Kept, request: Request) -> io::Result<()> {
+fn finish(
+    mut connection: BufReader<TcpStream>,
+    kept: &mut Kept,
+    request: Request,
+) -> io::Result<()> {
     let head = head(&mut connection)?;
     if let Request::Upgrade = request {
         check(head.status == 101, || format!("status {}", head.status))?;
         return echo(&mut connection);
     }
-    check(head.status == 200, || format!("status {}: {}", head.status, head.text))?;
+    check(head.status == 200, || {
+        format!("status {}: {}", head.status, head.text)
+    })?;
     let body = head.body(&mut connection)?;
     match request {
         Request::Bytes(bytes) | Request::Chunked(bytes) => {
-            check(body == Pattern::whole(bytes), || format!("{} bytes, and not those asked for", body.len()))?;
+            check(body == Pattern::whole(bytes), || {
+                format!("{} bytes, and not those asked for", body.len())
+            })?;
         }
         Request::Upload(bytes) => {
             let expected = format!("{bytes} {}", Pattern::sha256(bytes));
-            check(body == expected.as_bytes(), || String::from_utf8_lossy(&body).into_owned())?;
+            check(body == expected.as_bytes(), || {
+                String::from_utf8_lossy(&body).into_owned()
+            })?;
         }
         Request::Upgrade => {}
     }
@@ -204,8 +236,14 @@ fn send(way: &Way, connection: &mut BufReader<TcpStream>, request: Request) -> i
     let (line, more) = match request {
         Request::Bytes(bytes) => (format!("GET {prefix}/bytes/{bytes}"), String::new()),
         Request::Chunked(bytes) => (format!("GET {prefix}/chunked/{bytes}"), String::new()),
-        Request::Upload(bytes) => (format!("POST {prefix}/sum"), format!("Content-Length: {bytes}\r\n")),
-        Request::Upgrade => (format!("GET {prefix}/ws"), "Connection: Upgrade\r\nUpgrade: websocket\r\n".to_owned()),
+        Request::Upload(bytes) => (
+            format!("POST {prefix}/sum"),
+            format!("Content-Length: {bytes}\r\n"),
+        ),
+        Request::Upgrade => (
+            format!("GET {prefix}/ws"),
+            "Connection: Upgrade\r\nUpgrade: websocket\r\n".to_owned(),
+        ),
     };
     let stream = connection.get_mut();
     stream.write_all(format!("{line} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n").as_bytes())?;
@@ -226,14 +264,18 @@ fn echo(connection: &mut BufReader<TcpStream>) -> io::Result<()> {
     connection.get_mut().shutdown(std::net::Shutdown::Write)?;
     let mut rest = Vec::new();
     connection.read_to_end(&mut rest)?;
-    check(rest.is_empty(), || format!("{} bytes behind the echo", rest.len()))
+    check(rest.is_empty(), || {
+        format!("{} bytes behind the echo", rest.len())
+    })
 }
 
 impl Way {
     fn open(&self) -> io::Result<BufReader<TcpStream>> {
         let at = match self {
             Self::Direct { at, .. } => at,
-            Self::Socks5 { egress, .. } | Self::Connect { egress, .. } | Self::Absolute { egress, .. } => egress,
+            Self::Socks5 { egress, .. }
+            | Self::Connect { egress, .. }
+            | Self::Absolute { egress, .. } => egress,
         };
         let stream = TcpStream::connect(at)?;
         stream.set_nodelay(true)?;
@@ -255,7 +297,9 @@ impl Way {
             Self::Connect { to, .. } => {
                 connection.get_mut().write_all(&connect(to))?;
                 let head = head(&mut connection)?;
-                check(head.status == 200, || format!("status {} for CONNECT: {}", head.status, head.text))?;
+                check(head.status == 200, || {
+                    format!("status {} for CONNECT: {}", head.status, head.text)
+                })?;
             }
         }
         Ok(connection)
@@ -276,14 +320,22 @@ fn head(connection: &mut BufReader<TcpStream>) -> io::Result<Head> {
     loop {
         let mut text = String::new();
         while !text.ends_with("\r\n\r\n") {
-            check(connection.read_line(&mut text)? > 0, || format!("the connection ended after {text:?}"))?;
+            check(connection.read_line(&mut text)? > 0, || {
+                format!("the connection ended after {text:?}")
+            })?;
         }
         let text = text.trim_end().to_ascii_lowercase();
         let field = |name: &str| {
             let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-            lines.find(|(field, _)| *field == name).map(|(_, value)| value.trim())
+            lines
+                .find(|(field, _)| *field == name)
+                .map(|(_, value)| value.trim())
         };
-        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+        let status = text
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_default();
         if status >= 200 || status == 101 {
             return Ok(Head {
                 status,
@@ -321,5 +373,9 @@ impl Head {
 }
 
 fn check(holds: bool, what: impl FnOnce() -> String) -> io::Result<()> {
-    if holds { Ok(()) } else { Err(io::Error::other(what())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(io::Error::other(what()))
+    }
 }

@@ -1,10 +1,13 @@
 //! Soak: a mixed load over every way through three nodes, with reloads and kills, for a minute.
 //!
-//! In:    `cargo test -p byway --test soak -- --ignored --nocapture`; `BYWAY_SOAK_SECONDS` for another length than 60.
-//! Out:   no request has failed but those that a kill cut; memory, descriptors, threads and names are back where they were.
+//! In:    `cargo test -p byway --test soak -- --ignored --nocapture`; `BYWAY_SOAK_SECONDS` for
+//!        another length than 60.
+//! Out:   no request has failed but those that a kill cut; memory, descriptors, threads and names
+//!        are back where they were.
 //! Never: run with the other tests, as it needs the machine for itself.
 //!
-//! `load` the visitors and their requests · `nodes` the three nodes, their configs and what they use
+//! `load` the visitors and their requests · `nodes` the three nodes, their configs and what they
+//! use
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod load;
@@ -17,8 +20,8 @@ use nodes::Nodes;
 
 const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 
-/// How much more memory a node may have after a phase than after the first one: what an allocator keeps from one burst
-/// to the next. A leak of 300 bytes for each request is more.
+/// How much more memory a node may have after a phase than after the first one: what an allocator
+/// keeps from one burst to the next. A leak of 300 bytes for each request is more.
 const RSS_MARGIN_KIB: u64 = 16 * 1024;
 
 /// What happens to the nodes during a phase, besides reloads.
@@ -29,7 +32,9 @@ enum Kill {
 }
 
 fn seconds() -> u64 {
-    std::env::var("BYWAY_SOAK_SECONDS").map_or(60, |seconds| seconds.parse().expect("BYWAY_SOAK_SECONDS is a number"))
+    std::env::var("BYWAY_SOAK_SECONDS").map_or(60, |seconds| {
+        seconds.parse().expect("BYWAY_SOAK_SECONDS is a number")
+    })
 }
 
 #[test]
@@ -49,10 +54,17 @@ fn a_mixed_load_with_reloads_and_kills_fails_no_request_and_leaves_nothing_behin
         nodes.settle();
         let now = nodes.usage_once(|now| now.is_back_at(&fresh));
         eprintln!("after the load:\n{now}");
-        assert!(now.is_back_at(&fresh), "after {kills:?}; the descriptors are:\n{}", nodes.open_files());
+        assert!(
+            now.is_back_at(&fresh),
+            "after {kills:?}; the descriptors are:\n{}",
+            nodes.open_files()
+        );
         let first = first.get_or_insert_with(|| now.rss_kib());
         for ((name, first), (_, now)) in first.iter().zip(now.rss_kib()) {
-            assert!(now < first + RSS_MARGIN_KIB, "{name}: {now} KiB resident, {first} KiB after the first phase");
+            assert!(
+                now < first + RSS_MARGIN_KIB,
+                "{name}: {now} KiB resident, {first} KiB after the first phase"
+            );
         }
     }
 }
@@ -80,6 +92,11 @@ fn run(nodes: &mut Nodes, phase: Duration, kills: &[Kill]) -> Vec<Duration> {
     let outcome = load.finish();
     eprintln!("{}", outcome.report(&outages));
     let failed = outcome.failed_outside(&outages);
-    assert!(failed.is_empty(), "{} requests failed that no kill has cut:\n{}", failed.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} requests failed that no kill has cut:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
     outages.into_iter().map(|(down, up)| up - down).collect()
 }

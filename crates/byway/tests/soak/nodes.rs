@@ -1,4 +1,5 @@
-//! Nodes: a hub (edge, public end and exit), an agent (services, and an egress), and a desk with two links.
+//! Nodes: a hub (edge, public end and exit), an agent (services, and an egress), and a desk with
+//! two links.
 //!
 //! In:    reloads and kills.
 //! Out:   the ways through the nodes, and what each of them uses.
@@ -19,7 +20,8 @@ const CARRIERS: [&str; 2] = ["quic", "tls"];
 const DOMAIN: &str = "t.localhost";
 /// Loopback is denied to an egress unless a rule opens it.
 const OPEN: &str = "action = \"allow\"\ncidr = \"127.0.0.0/8\"\n";
-/// Descriptors of pipes that workers keep: two for each direction of each of the visitors that use them at once.
+/// Descriptors of pipes that workers keep: two for each direction of each of the visitors that use
+/// them at once.
 const MOST_KEPT_PIPES: usize = 2 * 2 * 14;
 /// Services that are always exposed: one of each kind for each carrier.
 const SERVICES: usize = 4;
@@ -59,14 +61,20 @@ struct Counts {
 impl Nodes {
     pub(crate) fn start() -> Self {
         let any = || "127.0.0.1:0".to_owned();
-        let mut listen = Listen { hub: [(); 5].map(|()| any()), agent: [(); 2].map(|()| any()) };
+        let mut listen = Listen {
+            hub: [(); 5].map(|()| any()),
+            agent: [(); 2].map(|()| any()),
+        };
         let origin = origin();
-        // A reload does not move a listener from any port to the one that it was given, but a new start may ask for it.
+        // A reload does not move a listener from any port to the one that it was given, but a new
+        // start may ask for it.
         let mut hub = Program::configured(BYWAY, &hub_config(&listen, &origin, 0));
-        listen.hub = ["site", "serve", "edge", "exit", "metrics"].map(|name| hub.address_of(name).to_string());
+        listen.hub = ["site", "serve", "edge", "exit", "metrics"]
+            .map(|name| hub.address_of(name).to_string());
         hub.kill_and_start_again(&hub_config(&listen, &origin, 0));
         let joins = ["join-serve", "join-exit"].map(|file| {
-            let join = std::fs::read_to_string(hub.folder().join("state").join(file)).expect("a join string");
+            let join = std::fs::read_to_string(hub.folder().join("state").join(file))
+                .expect("a join string");
             join.trim().to_owned()
         });
         let mut agent = Program::configured(BYWAY, &agent_config(&listen, &origin, &joins[0], 0));
@@ -75,9 +83,21 @@ impl Nodes {
         let desk = Program::configured(BYWAY, &desk_config(&joins[1], 0));
         let raw = CARRIERS.map(|carrier| {
             let said = agent.wait_for_log(&format!("`raw-{carrier}` is public at "));
-            said.rsplit(' ').next().and_then(|address| address.parse().ok()).expect("an address")
+            said.rsplit(' ')
+                .next()
+                .and_then(|address| address.parse().ok())
+                .expect("an address")
         });
-        let nodes = Self { hub, agent, desk, listen, origin, joins, raw: raw.to_vec(), generation: 0 };
+        let nodes = Self {
+            hub,
+            agent,
+            desk,
+            listen,
+            origin,
+            joins,
+            raw: raw.to_vec(),
+            generation: 0,
+        };
         nodes.settle();
         nodes
     }
@@ -87,25 +107,71 @@ impl Nodes {
         let to = self.origin.address();
         let http = self.hub.address_of("edge");
         let mut ways = vec![
-            ("edge".to_owned(), Way::Direct { at: self.hub.address_of("site"), host: "site.example".to_owned() }),
-            ("egress, SOCKS5".to_owned(), Way::Socks5 { egress: self.agent.address_of("proxy"), to }),
-            ("egress, CONNECT".to_owned(), Way::Connect { egress: self.agent.address_of("proxy"), to }),
-            ("egress, absolute".to_owned(), Way::Absolute { egress: self.agent.address_of("proxy"), to }),
+            (
+                "edge".to_owned(),
+                Way::Direct {
+                    at: self.hub.address_of("site"),
+                    host: "site.example".to_owned(),
+                },
+            ),
+            (
+                "egress, SOCKS5".to_owned(),
+                Way::Socks5 {
+                    egress: self.agent.address_of("proxy"),
+                    to,
+                },
+            ),
+            (
+                "egress, CONNECT".to_owned(),
+                Way::Connect {
+                    egress: self.agent.address_of("proxy"),
+                    to,
+                },
+            ),
+            (
+                "egress, absolute".to_owned(),
+                Way::Absolute {
+                    egress: self.agent.address_of("proxy"),
+                    to,
+                },
+            ),
         ];
         for (number, carrier) in CARRIERS.into_iter().enumerate() {
             let desk = self.desk.address_of(carrier);
             ways.extend([
-                (format!("HTTP service, {carrier}"), Way::Direct { at: http, host: format!("web-{carrier}.{DOMAIN}") }),
-                (format!("TCP service, {carrier}"), Way::Direct { at: self.raw[number], host: "a".to_owned() }),
-                (format!("desk, SOCKS5, {carrier}"), Way::Socks5 { egress: desk, to }),
-                (format!("desk, CONNECT, {carrier}"), Way::Connect { egress: desk, to }),
-                (format!("desk, absolute, {carrier}"), Way::Absolute { egress: desk, to }),
+                (
+                    format!("HTTP service, {carrier}"),
+                    Way::Direct {
+                        at: http,
+                        host: format!("web-{carrier}.{DOMAIN}"),
+                    },
+                ),
+                (
+                    format!("TCP service, {carrier}"),
+                    Way::Direct {
+                        at: self.raw[number],
+                        host: "a".to_owned(),
+                    },
+                ),
+                (
+                    format!("desk, SOCKS5, {carrier}"),
+                    Way::Socks5 { egress: desk, to },
+                ),
+                (
+                    format!("desk, CONNECT, {carrier}"),
+                    Way::Connect { egress: desk, to },
+                ),
+                (
+                    format!("desk, absolute, {carrier}"),
+                    Way::Absolute { egress: desk, to },
+                ),
             ]);
         }
         ways
     }
 
-    /// Gives every node another config: each has something that is not in the one before, or lacks it.
+    /// Gives every node another config: each has something that is not in the one before, or lacks
+    /// it.
     pub(crate) fn reload_all(&mut self) {
         self.generation += 1;
         let (hub, agent, desk) = self.configs();
@@ -115,7 +181,9 @@ impl Nodes {
         }
         if !self.generation.is_multiple_of(2) {
             let public = format!("byway_services{{state=\"public\"}} {}", SERVICES + 1);
-            eventually("the service of this config is public", || metrics(&self.agent).contains(&public));
+            eventually("the service of this config is public", || {
+                metrics(&self.agent).contains(&public)
+            });
         }
     }
 
@@ -130,10 +198,14 @@ impl Nodes {
         self.hub.kill_and_start_again(&config);
         // The others may not have noticed yet that their links are lost.
         for carrier in CARRIERS {
-            self.hub.wait_for_log(&format!("`raw-{carrier}` is public at "));
-            self.hub.wait_for_log(&format!("`web-{carrier}` is public at "));
+            self.hub
+                .wait_for_log(&format!("`raw-{carrier}` is public at "));
+            self.hub
+                .wait_for_log(&format!("`web-{carrier}` is public at "));
         }
-        eventually("all links are up", || sessions(&metrics(&self.hub)) == 2 * CARRIERS.len());
+        eventually("all links are up", || {
+            sessions(&metrics(&self.hub)) == 2 * CARRIERS.len()
+        });
         self.wait_until_linked();
     }
 
@@ -146,20 +218,28 @@ impl Nodes {
                 node.reload(&config);
             }
         }
-        eventually("the agent and the desk are linked", || self.is_linked(SERVICES));
-        eventually("sessions of killed nodes are gone", || sessions(&metrics(&self.hub)) == 2 * CARRIERS.len());
+        eventually("the agent and the desk are linked", || {
+            self.is_linked(SERVICES)
+        });
+        eventually("sessions of killed nodes are gone", || {
+            sessions(&metrics(&self.hub)) == 2 * CARRIERS.len()
+        });
     }
 
     fn wait_until_linked(&self) {
         let services = SERVICES + self.generation % 2;
-        eventually("the agent and the desk are linked", || self.is_linked(services));
+        eventually("the agent and the desk are linked", || {
+            self.is_linked(services)
+        });
     }
 
     fn is_linked(&self, services: usize) -> bool {
         let (agent, desk) = (metrics(&self.agent), metrics(&self.desk));
         agent.contains(&format!("byway_services{{state=\"public\"}} {services}\n"))
             && [agent, desk].iter().all(|metrics| {
-                let mut links = metrics.lines().filter(|line| line.starts_with("byway_link_up{"));
+                let mut links = metrics
+                    .lines()
+                    .filter(|line| line.starts_with("byway_link_up{"));
                 links.clone().count() == 2 && links.all(|line| line.ends_with(" 1"))
             })
     }
@@ -177,10 +257,14 @@ impl Nodes {
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        let names = std::fs::read_to_string(self.hub.folder().join("state/names")).unwrap_or_default();
+        let names =
+            std::fs::read_to_string(self.hub.folder().join("state/names")).unwrap_or_default();
         let of = |name, node: &Program, names| {
             let files = node.open_files();
-            let pipes = files.iter().filter(|file| file.to_string_lossy().starts_with("pipe:")).count();
+            let pipes = files
+                .iter()
+                .filter(|file| file.to_string_lossy().starts_with("pipe:"))
+                .count();
             let counts = Counts {
                 descriptors: files.len() - pipes,
                 pipes,
@@ -214,11 +298,19 @@ impl Nodes {
     /// The kinds of the descriptors of each node, and how many there are of each kind.
     pub(crate) fn open_files(&self) -> String {
         let mut shown = String::new();
-        for (name, node) in [("hub", &self.hub), ("agent", &self.agent), ("desk", &self.desk)] {
+        for (name, node) in [
+            ("hub", &self.hub),
+            ("agent", &self.agent),
+            ("desk", &self.desk),
+        ] {
             let mut kinds = BTreeMap::<String, usize>::new();
             for file in node.open_files() {
                 let file = file.to_string_lossy().into_owned();
-                let kind = if file.starts_with('/') { &file } else { file.split('[').next().unwrap_or_default() };
+                let kind = if file.starts_with('/') {
+                    &file
+                } else {
+                    file.split('[').next().unwrap_or_default()
+                };
                 *kinds.entry(kind.to_owned()).or_default() += 1;
             }
             let _ = writeln!(shown, "  {name}: {kinds:?}");
@@ -228,16 +320,19 @@ impl Nodes {
 }
 
 impl Usage {
-    /// Whether there is no more of anything than in `fresh`. Fewer threads are fine: those of the runtime for blocking work
-    /// leave when they are idle.
+    /// Whether there is no more of anything than in `fresh`. Fewer threads are fine: those of the
+    /// runtime for blocking work leave when they are idle.
     pub(crate) fn is_back_at(&self, fresh: &Self) -> bool {
-        self.0.iter().zip(&fresh.0).all(|((_, _, now), (_, _, fresh))| {
-            now.descriptors <= fresh.descriptors
-                && now.pipes <= fresh.pipes + MOST_KEPT_PIPES
-                && now.threads <= fresh.threads
-                && now.names == fresh.names
-                && now.sessions == fresh.sessions
-        })
+        self.0
+            .iter()
+            .zip(&fresh.0)
+            .all(|((_, _, now), (_, _, fresh))| {
+                now.descriptors <= fresh.descriptors
+                    && now.pipes <= fresh.pipes + MOST_KEPT_PIPES
+                    && now.threads <= fresh.threads
+                    && now.names == fresh.names
+                    && now.sessions == fresh.sessions
+            })
     }
 
     pub(crate) fn rss_kib(&self) -> Vec<(&'static str, u64)> {
@@ -247,23 +342,34 @@ impl Usage {
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(name, rss, counts)| writeln!(f, "  {name}: {rss} KiB resident, {counts:?}"))
+        self.0.iter().try_for_each(|(name, rss, counts)| {
+            writeln!(f, "  {name}: {rss} KiB resident, {counts:?}")
+        })
     }
 }
 
 fn metrics(node: &Program) -> String {
     let mut visitor = Visitor::connect(node.address_of("metrics"));
-    visitor.ask("GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").text()
+    visitor
+        .ask("GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n")
+        .text()
 }
 
 fn sessions(metrics: &str) -> usize {
-    let lines = metrics.lines().filter(|line| line.starts_with("byway_link_sessions"));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with("byway_link_sessions"));
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok())
+        .sum()
 }
 
 fn public(metrics: &str) -> usize {
-    let line = metrics.lines().find_map(|line| line.strip_prefix("byway_services{state=\"public\"} "));
-    line.and_then(|number| number.parse().ok()).unwrap_or_default()
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("byway_services{state=\"public\"} "));
+    line.and_then(|number| number.parse().ok())
+        .unwrap_or_default()
 }
 
 /// The origin of every way: as [`Origin::useful`], and echoes what comes behind an upgrade.
@@ -271,7 +377,9 @@ fn origin() -> Origin {
     Origin::scripted(|visitor| {
         while let Some(request) = visitor.request_head() {
             if request.target() == "/sum" {
-                let Some(answer) = sum(visitor, &request) else { return };
+                let Some(answer) = sum(visitor, &request) else {
+                    return;
+                };
                 visitor.try_send(answer);
                 continue;
             }
@@ -306,7 +414,8 @@ fn sum(visitor: &mut Served, request: &Message) -> Option<String> {
     Some(origin::ok(&format!("{} {}", sum.bytes(), sum.hex())))
 }
 
-/// What every config begins with. Idle connections are not kept for long, so that the counts settle.
+/// What every config begins with. Idle connections are not kept for long, so that the counts
+/// settle.
 fn begin(metrics: &str) -> String {
     format!(
         "workers = 2\n[pool]\nidle_timeout = \"1s\"\n[drain]\ndeadline = \"5s\"\n[metrics]\nlisten = \"{metrics}\"\n"
@@ -336,7 +445,9 @@ fn agent_config(listen: &Listen, origin: &Origin, join: &str, generation: usize)
     let [proxy, metrics] = &listen.agent;
     let to = origin.address();
     let expose = |name: &str, kind: &str, carrier: &str| {
-        format!("[[expose]]\nname = \"{name}\"\n{kind} = \"{to}\"\njoin = \"{join}\"\ncarrier = \"{carrier}\"\n")
+        format!(
+            "[[expose]]\nname = \"{name}\"\n{kind} = \"{to}\"\njoin = \"{join}\"\ncarrier = \"{carrier}\"\n"
+        )
     };
     let mut config = begin(metrics);
     for carrier in CARRIERS {
@@ -346,7 +457,11 @@ fn agent_config(listen: &Listen, origin: &Origin, join: &str, generation: usize)
     if !generation.is_multiple_of(2) {
         config += &expose("extra", "http", CARRIERS[generation / 2 % 2]);
     }
-    config + &format!("[[proxy]]\nlisten = \"{proxy}\"\n{}[[proxy.rule]]\n{OPEN}", denied(generation))
+    config
+        + &format!(
+            "[[proxy]]\nlisten = \"{proxy}\"\n{}[[proxy.rule]]\n{OPEN}",
+            denied(generation)
+        )
 }
 
 fn desk_config(join: &str, generation: usize) -> String {
@@ -362,5 +477,9 @@ fn desk_config(join: &str, generation: usize) -> String {
 
 /// A rule that every second config has.
 fn denied(generation: usize) -> &'static str {
-    if generation.is_multiple_of(2) { "" } else { "[[proxy.rule]]\naction = \"deny\"\nhost = \"denied.example\"\n" }
+    if generation.is_multiple_of(2) {
+        ""
+    } else {
+        "[[proxy.rule]]\naction = \"deny\"\nhost = \"denied.example\"\n"
+    }
 }

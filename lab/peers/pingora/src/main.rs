@@ -1,4 +1,5 @@
-//! lab-pingora: the smallest reverse proxy that Pingora makes: one thread, one upstream, X-Forwarded-For.
+//! lab-pingora: the smallest reverse proxy that Pingora makes: one thread, one upstream,
+//! X-Forwarded-For.
 //!
 //! In:    `lab-pingora LISTEN ORIGIN [steal]`, both addresses `IP:PORT`.
 //! Out:   a proxy with a pool of 512 connections to the origin, no log.
@@ -44,14 +45,17 @@ impl ProxyHttp for ToOrigin {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (Some(listen), Some(Ok(origin))) = (arguments.first(), arguments.get(1).map(|text| text.parse::<SocketAddr>()))
-    else {
+    let (Some(listen), Some(Ok(origin))) = (
+        arguments.first(),
+        arguments.get(1).map(|text| text.parse::<SocketAddr>()),
+    ) else {
         eprintln!("usage: lab-pingora LISTEN ORIGIN [steal]");
         return ExitCode::from(2);
     };
     let conf = ServerConf {
         threads: 1,
-        // With one thread there is nobody to steal from; a runtime of its own thread is the cheaper of the two.
+        // With one thread there is nobody to steal from; a runtime of its own thread is the cheaper
+        // of the two.
         work_stealing: arguments.get(2).is_some_and(|word| word == "steal"),
         upstream_keepalive_pool_size: 512,
         grace_period_seconds: Some(0),

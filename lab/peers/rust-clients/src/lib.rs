@@ -1,7 +1,8 @@
 //! Orders: what every client program here is told to do, and the loops that do it.
 //!
-//! In:    `PROGRAM TARGETS IN_FLIGHT MAX_TOTAL`: a file with a URL a line, how many requests at once, and how many
-//!        connections there may be to all targets together (0: the program has no such limit, or shall not use it).
+//! In:    `PROGRAM TARGETS IN_FLIGHT MAX_TOTAL`: a file with a URL a line, how many requests at
+//!        once, and how many connections there may be to all targets together (0: the program has
+//!        no such limit, or shall not use it).
 //! Out:   requests without end, each target in its turn; the first failure ends the program.
 //! Never: takes an answer that is not 200 with the expected length.
 
@@ -33,25 +34,37 @@ impl Orders {
             return Err("usage: PROGRAM TARGETS IN_FLIGHT MAX_TOTAL".into());
         };
         let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
-        let number = |text: &str| text.parse::<usize>().map_err(|error| format!("{text:?}: {error}"));
+        let number = |text: &str| {
+            text.parse::<usize>()
+                .map_err(|error| format!("{text:?}: {error}"))
+        };
         let max_total = Some(number(max_total)?).filter(|most| *most > 0);
         let targets: Vec<String> = text.lines().map(str::to_owned).collect();
         if targets.is_empty() {
             return Err(format!("{file} names no target"));
         }
-        Ok(Self { targets, in_flight: number(in_flight)?, max_total })
+        Ok(Self {
+            targets,
+            in_flight: number(in_flight)?,
+            max_total,
+        })
     }
 }
 
-/// Runs a client on one thread until a request fails. `open` makes it once, `ask` sends one request and returns how long
-/// the body was.
-pub fn run<C, F>(open: impl FnOnce(&Orders) -> Result<C, String>, ask: fn(Arc<C>, Arc<str>) -> F) -> ExitCode
+/// Runs a client on one thread until a request fails. `open` makes it once, `ask` sends one request
+/// and returns how long the body was.
+pub fn run<C, F>(
+    open: impl FnOnce(&Orders) -> Result<C, String>,
+    ask: fn(Arc<C>, Arc<str>) -> F,
+) -> ExitCode
 where
     C: Send + Sync + 'static,
     F: Future<Output = Result<usize, String>> + Send + 'static,
 {
     let ran = Orders::read().and_then(|orders| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         runtime.block_on(async {
             let client = Arc::new(open(&orders)?);
@@ -67,16 +80,25 @@ where
     }
 }
 
-async fn keep_asking<C, F>(orders: &Orders, client: Arc<C>, ask: fn(Arc<C>, Arc<str>) -> F) -> Result<(), String>
+async fn keep_asking<C, F>(
+    orders: &Orders,
+    client: Arc<C>,
+    ask: fn(Arc<C>, Arc<str>) -> F,
+) -> Result<(), String>
 where
     C: Send + Sync + 'static,
     F: Future<Output = Result<usize, String>> + Send + 'static,
 {
-    let targets: Arc<[Arc<str>]> = orders.targets.iter().map(|target| Arc::from(target.as_str())).collect();
+    let targets: Arc<[Arc<str>]> = orders
+        .targets
+        .iter()
+        .map(|target| Arc::from(target.as_str()))
+        .collect();
     let turn = Arc::new(AtomicUsize::new(0));
     let mut lanes = tokio::task::JoinSet::new();
     for _ in 0..orders.in_flight {
-        let (client, targets, turn) = (Arc::clone(&client), Arc::clone(&targets), Arc::clone(&turn));
+        let (client, targets, turn) =
+            (Arc::clone(&client), Arc::clone(&targets), Arc::clone(&turn));
         lanes.spawn(async move {
             loop {
                 let place = turn.fetch_add(1, Relaxed) % targets.len();

@@ -1,7 +1,8 @@
 //! Beside: how long a small fetch takes while a large download fills the path.
 //!
 //! In:    the path.
-//! Out:   p50 and p99 of fetches of 1 KiB, each on a connection of its own; what the download gets meanwhile.
+//! Out:   p50 and p99 of fetches of 1 KiB, each on a connection of its own; what the download gets
+//!        meanwhile.
 //! Never: skips a fetch because an earlier one has not been answered.
 
 use std::time::Duration;
@@ -61,8 +62,17 @@ pub(super) async fn run(setting: &Setting, path: Path) -> Result<Section> {
     let mut section = Section::new(path.title, path.asks);
     let ways = Way::all(setting, &mut section);
     let length = LEAD + setting.path_window() + PATIENCE;
-    let all = interleave(setting, ways, length, async |way, seed| turn(setting, path, way, seed).await).await;
-    section.head(["way", "p99, ms", "p50, ms", "unanswered", "download, Mbit/s"]);
+    let all = interleave(setting, ways, length, async |way, seed| {
+        turn(setting, path, way, seed).await
+    })
+    .await;
+    section.head([
+        "way",
+        "p99, ms",
+        "p50, ms",
+        "unanswered",
+        "download, Mbit/s",
+    ]);
     let mut chart = Chart::new(section.title(), "p99 in milliseconds; less is better");
     for results in &all {
         results.note(&mut section);
@@ -72,10 +82,22 @@ pub(super) async fn run(setting: &Setting, path: Path) -> Result<Section> {
             results.spread(|turn| milliseconds(turn.times.p50)),
             results.spread(|turn| turn.megabits),
         );
-        let (Some(p99), Some(p50), Some(rate)) = figures else { continue };
+        let (Some(p99), Some(p50), Some(rate)) = figures else {
+            continue;
+        };
         let unanswered: usize = results.turns.iter().map(|turn| turn.unanswered).sum();
-        chart.bar(&results.way.name(), results.way.tone(), p99, format!("{:.0}", p99.median));
-        let cells = [with_ends(p99, 0), with_ends(p50, 0), unanswered.to_string(), with_ends(rate, 1)];
+        chart.bar(
+            &results.way.name(),
+            results.way.tone(),
+            p99,
+            format!("{:.0}", p99.median),
+        );
+        let cells = [
+            with_ends(p99, 0),
+            with_ends(p50, 0),
+            unanswered.to_string(),
+            with_ends(rate, 1),
+        ];
         section.row([results.way.name()].into_iter().chain(cells));
     }
     section.chart(chart);
@@ -88,14 +110,19 @@ pub(super) async fn run(setting: &Setting, path: Path) -> Result<Section> {
 }
 
 async fn turn(setting: &Setting, path: Path, way: &Way, seed: u64) -> Result<Turn> {
-    let shape = Shape { queue: Queue::Time(path.queue), ..Shape::of_round_trip(50, path.megabits) };
+    let shape = Shape {
+        queue: Queue::Time(path.queue),
+        ..Shape::of_round_trip(50, path.megabits)
+    };
     let mut line = Line::make(&shape, seed)?;
     at_the_near_end(&mut line, async |line| {
         let crossing = way.start(setting, line).await?;
         let bulk = crossing.reach.open(crossing.target).await?;
         let watch = Watch::new(LEAD + setting.path_window(), shape.rate);
-        let (flow, fetched) =
-            tokio::join!(Flow::watch(bulk, crossing.target, watch), fetches(&crossing, setting.path_window()));
+        let (flow, fetched) = tokio::join!(
+            Flow::watch(bulk, crossing.target, watch),
+            fetches(&crossing, setting.path_window())
+        );
         crossing.stop().await?;
         if let Some(why) = flow.cut {
             anyhow::bail!("the download was cut: {why}");
@@ -103,8 +130,15 @@ async fn turn(setting: &Setting, path: Path, way: &Way, seed: u64) -> Result<Tur
         let unanswered = fetched.iter().filter(|visit| !visit.answered).count();
         let took = |visit: &Visit| if visit.answered { visit.took } else { PATIENCE };
         let times = Quantiles::of(fetched.iter().map(took).collect());
-        let times = times.unwrap_or(Quantiles { p50: PATIENCE, p99: PATIENCE });
-        Ok(Turn { times, unanswered, megabits: flow.megabits_from(LEAD) })
+        let times = times.unwrap_or(Quantiles {
+            p50: PATIENCE,
+            p99: PATIENCE,
+        });
+        Ok(Turn {
+            times,
+            unanswered,
+            megabits: flow.megabits_from(LEAD),
+        })
     })
     .await
 }
@@ -112,6 +146,11 @@ async fn turn(setting: &Setting, path: Path, way: &Way, seed: u64) -> Result<Tur
 /// Small fetches, once the download fills the queue.
 async fn fetches(crossing: &Crossing, window: Duration) -> Vec<Visit> {
     sleep(LEAD).await;
-    let visits = Visits { every: EVERY, window, patience: PATIENCE, bytes: 1024 };
+    let visits = Visits {
+        every: EVERY,
+        window,
+        patience: PATIENCE,
+        bytes: 1024,
+    };
     visits.run(crossing.reach, crossing.target).await
 }

@@ -52,7 +52,10 @@ const DEFAULT_CONTROL: &str = "cubic";
 impl Way {
     /// Everybody whom the setting lets take part; for those who are missing the section has a note.
     pub(super) fn all(setting: &Setting, section: &mut Section) -> Vec<Self> {
-        Self::byways(setting).into_iter().chain(Self::peers(setting, section)).collect()
+        Self::byways(setting)
+            .into_iter()
+            .chain(Self::peers(setting, section))
+            .collect()
     }
 
     /// Byway on each carrier, and other byways.
@@ -60,10 +63,17 @@ impl Way {
         let named = |name: &str, program: &Path| {
             ["quic", "tls", "auto"].map(|carrier| {
                 let (name, program) = (format!("{name}, {carrier}"), program.to_owned());
-                Self::Byway { name, program, carrier }
+                Self::Byway {
+                    name,
+                    program,
+                    carrier,
+                }
             })
         };
-        let also = setting.also.iter().flat_map(|also| named(&format!("byway {}", also.name), &also.program));
+        let also = setting
+            .also
+            .iter()
+            .flat_map(|also| named(&format!("byway {}", also.name), &also.program));
         let all = named("byway", &setting.byway).into_iter().chain(also);
         all.filter(|way| setting.takes(&way.name())).collect()
     }
@@ -121,19 +131,30 @@ impl Way {
             Self::Hysteria => &[Program::Hysteria],
         };
         let missing = programs.iter().find(|program| program.path().is_none())?;
-        Some(format!("{} is not installed: {}", missing.name(), missing.remedy()))
+        Some(format!(
+            "{} is not installed: {}",
+            missing.name(),
+            missing.remedy()
+        ))
     }
 
-    /// Starts it across the line. The calling thread is at the near end. Ready when the origin has answered through it.
+    /// Starts it across the line. The calling thread is at the near end. Ready when the origin has
+    /// answered through it.
     pub(super) async fn start(&self, setting: &Setting, line: &Line) -> Result<Crossing> {
-        let control = if let Self::Tcp(control) = self { control } else { DEFAULT_CONTROL };
+        let control = if let Self::Tcp(control) = self {
+            control
+        } else {
+            DEFAULT_CONTROL
+        };
         line.congestion_control(control)?;
         let origin = line.far.within(|| Origin::start_at(Line::FAR))?;
         let target = origin.address();
         let socks = |ends: BothEnds| (Reach::Socks5(ends.entry), Some([ends.near, ends.far]));
         let (reach, programs) = match self {
             Self::Tcp(_) => (Reach::Plain(target), None),
-            Self::Byway { program, carrier, .. } => socks(byway(setting, line, program, carrier).await?),
+            Self::Byway {
+                program, carrier, ..
+            } => socks(byway(setting, line, program, carrier).await?),
             Self::Ssh => socks(ssh::socks(setting, line).await?),
             Self::Shadowsocks => socks(shadowsocks::socks(setting, line)?),
             Self::Hysteria => socks(hysteria::socks(setting, line)?),
@@ -143,20 +164,37 @@ impl Way {
             }
         };
         let counts_all = !matches!(self, Self::Ssh);
-        let mut crossing = Crossing { reach, target, programs, counts_all, _origin: origin };
+        let mut crossing = Crossing {
+            reach,
+            target,
+            programs,
+            counts_all,
+            _origin: origin,
+        };
         crossing.until_open().await.with_context(|| self.name())?;
         Ok(crossing)
     }
 }
 
 fn missing_control(name: &str) -> Option<String> {
-    let known = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap_or_default();
-    (!known.split_whitespace().any(|known| known == name)).then(|| format!("this kernel does not have {name}"))
+    let known = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")
+        .unwrap_or_default();
+    (!known.split_whitespace().any(|known| known == name))
+        .then(|| format!("this kernel does not have {name}"))
 }
 
 async fn byway(setting: &Setting, line: &Line, program: &Path, carrier: &str) -> Result<BothEnds> {
-    let (link, entry) = (Line::far_address(line.far.within(free_address)?.port()), free_address()?);
-    let folder = |end: &str| setting.dir().join(format!("{end}-{}", link.port())).display().to_string();
+    let (link, entry) = (
+        Line::far_address(line.far.within(free_address)?.port()),
+        free_address()?,
+    );
+    let folder = |end: &str| {
+        setting
+            .dir()
+            .join(format!("{end}-{}", link.port()))
+            .display()
+            .to_string()
+    };
     let (exit_state, desk_state) = (folder("exit"), folder("desk"));
     let allowed = format!("{}/32", Line::FAR);
     let start = |end: &str, arguments: &[&str]| {
@@ -165,18 +203,40 @@ async fn byway(setting: &Setting, line: &Line, program: &Path, carrier: &str) ->
         Process::spawn_unpinned(command, &format!("{end}-{}", link.port()), setting.dir())
     };
     let (link, entry_text) = (link.to_string(), entry.to_string());
-    let serve = ["proxy", "serve", "--listen", &link, "--allow", &allowed, "--state", &exit_state];
+    let serve = [
+        "proxy",
+        "serve",
+        "--listen",
+        &link,
+        "--allow",
+        &allowed,
+        "--state",
+        &exit_state,
+    ];
     let mut far = line.far.within(|| start("exit", &serve))?;
     until_ready(&mut far).await.context("the exit")?;
-    let join = join_file(Path::new(&exit_state), "exit").display().to_string();
-    let joins = ["proxy", "join", "--listen", &entry_text, "--join-file", &join, "--carrier", carrier];
+    let join = join_file(Path::new(&exit_state), "exit")
+        .display()
+        .to_string();
+    let joins = [
+        "proxy",
+        "join",
+        "--listen",
+        &entry_text,
+        "--join-file",
+        &join,
+        "--carrier",
+        carrier,
+    ];
     let mut near = start("desk", &[&joins[..], &["--state", &desk_state]].concat())?;
     until_ready(&mut near).await.context("the desk")?;
     Ok(BothEnds { near, far, entry })
 }
 
 async fn until_ready(process: &mut Process) -> Result<()> {
-    process.until(async |process| process.log().contains("ready: ").then_some(())).await
+    process
+        .until(async |process| process.log().contains("ready: ").then_some(()))
+        .await
 }
 
 /// A way across the path that works. Dropping it ends its programs.
@@ -201,7 +261,10 @@ impl Crossing {
                     anyhow::bail!("{ended}");
                 }
             }
-            anyhow::ensure!(Instant::now() < deadline, "no connection gets through within {PATIENCE:?}");
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "no connection gets through within {PATIENCE:?}"
+            );
             sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -209,7 +272,9 @@ impl Crossing {
 
     /// Seconds of CPU of both ends so far; none where others work for them.
     pub(super) fn cpu_seconds(&self) -> Result<Option<f64>> {
-        let Some(programs) = self.programs.as_ref().filter(|_| self.counts_all) else { return Ok(None) };
+        let Some(programs) = self.programs.as_ref().filter(|_| self.counts_all) else {
+            return Ok(None);
+        };
         let [near, far] = programs.each_ref().map(|program| cpu_time(program.pid()));
         Ok(Some((near?.total() + far?.total()).as_secs_f64()))
     }

@@ -22,15 +22,29 @@ pub(super) const TITLE: &str = "Path, ceiling of the simulator";
 pub(super) async fn run(setting: &Setting) -> Result<Section> {
     let asks = "How much does the simulator carry when it shapes nothing, with one TCP connection that downloads?";
     let mut section = Section::new(TITLE, asks);
-    section.head(["path", "Mbit/s", "packets/s, both directions", "simulator, share of a core", "packets"]);
+    section.head([
+        "path",
+        "Mbit/s",
+        "packets/s, both directions",
+        "simulator, share of a core",
+        "packets",
+    ]);
     for (name, delay) in [("no delay", 0), ("5 ms each way", 5)] {
-        let shape = Shape { delay: Duration::from_millis(delay), ..Shape::default() };
+        let shape = Shape {
+            delay: Duration::from_millis(delay),
+            ..Shape::default()
+        };
         let mut line = Line::make(&shape, 1)?;
         let (flow, account) = at_the_near_end(&mut line, async |line| {
             let crossing = Way::Tcp("cubic").start(setting, line).await?;
             let stream = crossing.reach.open(crossing.target).await?;
             let before = line.account()?;
-            let flow = Flow::watch(stream, crossing.target, Watch::new(setting.path_window(), None)).await;
+            let flow = Flow::watch(
+                stream,
+                crossing.target,
+                Watch::new(setting.path_window(), None),
+            )
+            .await;
             Ok((flow, line.account()?.since(&before)))
         })
         .await?;
@@ -38,7 +52,13 @@ pub(super) async fn run(setting: &Setting) -> Result<Section> {
         let busy = super::simulator(&mut section, name, &account, seconds);
         let packets = (account.down.passed + account.up.passed) as f64 / seconds;
         let rate = grouped(flow.megabits_from(Duration::ZERO));
-        section.row([name.into(), rate, grouped(packets), busy, account.down.words()]);
+        section.row([
+            name.into(),
+            rate,
+            grouped(packets),
+            busy,
+            account.down.words(),
+        ]);
     }
     section.note(
         "Sender, receiver, origin, generator and simulator share the machine. Most of the simulator's time is the \

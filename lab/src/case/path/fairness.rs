@@ -33,19 +33,41 @@ pub(super) async fn run(setting: &Setting) -> Result<Section> {
     let mut section = Section::new(TITLE, asks);
     let ways = Way::all(setting, &mut section);
     let length = (LEAD + setting.path_window()) * 2;
-    let all = interleave(setting, ways, length, async |way, seed| turn(setting, way, seed).await).await;
-    section.head(["way", "20 Mbit/s: index", "it", "TCP", "100 Mbit/s: index", "it", "TCP"]);
-    let mut chart = Chart::new(section.title(), "Jain's index on 20 Mbit/s; 1 is fair, 0.5 is not");
+    let all = interleave(setting, ways, length, async |way, seed| {
+        turn(setting, way, seed).await
+    })
+    .await;
+    section.head([
+        "way",
+        "20 Mbit/s: index",
+        "it",
+        "TCP",
+        "100 Mbit/s: index",
+        "it",
+        "TCP",
+    ]);
+    let mut chart = Chart::new(
+        section.title(),
+        "Jain's index on 20 Mbit/s; 1 is fair, 0.5 is not",
+    );
     for results in &all {
         results.note(&mut section);
         let mut cells = vec![results.way.name()];
         for place in 0..RATES.len() {
             let index = results.spread(|turn: &[Shares; 2]| jain(turn[place]));
-            let [way, tcp] = [0, 1].map(|who| results.spread(|turn: &[Shares; 2]| turn[place][who]));
-            let (Some(index), Some(way), Some(tcp)) = (index, way, tcp) else { break };
+            let [way, tcp] =
+                [0, 1].map(|who| results.spread(|turn: &[Shares; 2]| turn[place][who]));
+            let (Some(index), Some(way), Some(tcp)) = (index, way, tcp) else {
+                break;
+            };
             cells.extend([with_ends(index, 2), with_ends(way, 1), with_ends(tcp, 1)]);
             if place == 0 {
-                chart.bar(&results.way.name(), results.way.tone(), index, format!("{:.2}", index.median));
+                chart.bar(
+                    &results.way.name(),
+                    results.way.tone(),
+                    index,
+                    format!("{:.2}", index.median),
+                );
             }
         }
         if cells.len() > 1 {
@@ -64,18 +86,26 @@ pub(super) async fn run(setting: &Setting) -> Result<Section> {
 async fn turn(setting: &Setting, way: &Way, seed: u64) -> Result<[Shares; 2]> {
     let mut shares = [[0.0; 2]; 2];
     for (place, rate) in shares.iter_mut().zip(RATES) {
-        let shape = Shape { queue: Queue::Time(Duration::from_millis(100)), ..Shape::of_round_trip(50, rate) };
+        let shape = Shape {
+            queue: Queue::Time(Duration::from_millis(100)),
+            ..Shape::of_round_trip(50, rate)
+        };
         let mut line = Line::make(&shape, seed)?;
         *place = at_the_near_end(&mut line, async |line| {
             let crossing = way.start(setting, line).await?;
-            // The TCP connection has its congestion control from the origin, whose sockets have that of its start.
+            // The TCP connection has its congestion control from the origin, whose sockets have
+            // that of its start.
             line.congestion_control("cubic")?;
             let beside = line.far.within(|| Origin::start_at(Line::FAR))?;
             let its = crossing.reach.open(crossing.target).await?;
-            let tcp = Reach::Plain(beside.address()).open(beside.address()).await?;
+            let tcp = Reach::Plain(beside.address())
+                .open(beside.address())
+                .await?;
             let watch = Watch::new(LEAD + setting.path_window(), shape.rate);
-            let (its, tcp) =
-                tokio::join!(Flow::watch(its, crossing.target, watch), Flow::watch(tcp, beside.address(), watch));
+            let (its, tcp) = tokio::join!(
+                Flow::watch(its, crossing.target, watch),
+                Flow::watch(tcp, beside.address(), watch)
+            );
             crossing.stop().await?;
             if let Some(why) = its.cut.as_ref().or(tcp.cut.as_ref()) {
                 anyhow::bail!("a download was cut: {why}");
@@ -89,8 +119,14 @@ async fn turn(setting: &Setting, way: &Way, seed: u64) -> Result<[Shares; 2]> {
 
 /// Jain's index of fairness: the square of the sum by the count times the sum of the squares.
 fn jain(shares: Shares) -> f64 {
-    let [sum, squares] = shares.iter().fold([0.0, 0.0], |[sum, squares], share| [sum + share, squares + share * share]);
-    if squares > 0.0 { sum * sum / (shares.len() as f64 * squares) } else { 0.0 }
+    let [sum, squares] = shares.iter().fold([0.0, 0.0], |[sum, squares], share| {
+        [sum + share, squares + share * share]
+    });
+    if squares > 0.0 {
+        sum * sum / (shares.len() as f64 * squares)
+    } else {
+        0.0
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Fetch: how long a download of a few bytes takes, on a link that has just been made and on one that was used.
+//! Fetch: how long a download of a few bytes takes, on a link that has just been made and on one
+//! that was used.
 //!
 //! In:    the setting.
 //! Out:   seconds from the first packet of the visitor to the last byte of the answer.
@@ -30,15 +31,24 @@ pub(super) async fn run(setting: &Setting) -> Result<Section> {
     let asks = "How long does a fetch of 1 MB take, and one of 10 MB, at 100 Mbit/s and 100 ms round-trip time?";
     let mut section = Section::new(TITLE, asks);
     let ways = Way::all(setting, &mut section);
-    let all =
-        interleave(setting, ways, Duration::from_secs(30), async |way, seed| turn(setting, way, seed).await).await;
+    let all = interleave(setting, ways, Duration::from_secs(30), async |way, seed| {
+        turn(setting, way, seed).await
+    })
+    .await;
     section.head(["way", "1 MB, s", "10 MB, s", "1 MB after the 10 MB, s"]);
     let mut chart = Chart::new(section.title(), "seconds for 10 MB; less is better");
     for results in &all {
         results.note(&mut section);
         let figures = [0, 1, 2].map(|place| results.spread(|turn: &[f64; 3]| turn[place]));
-        let [Some(small), Some(large), Some(again)] = figures else { continue };
-        chart.bar(&results.way.name(), results.way.tone(), large, format!("{:.2}", large.median));
+        let [Some(small), Some(large), Some(again)] = figures else {
+            continue;
+        };
+        chart.bar(
+            &results.way.name(),
+            results.way.tone(),
+            large,
+            format!("{:.2}", large.median),
+        );
         let cells = [small, large, again].map(|spread| with_ends(spread, 2));
         section.row([results.way.name()].into_iter().chain(cells));
     }
@@ -57,7 +67,11 @@ async fn turn(setting: &Setting, way: &Way, seed: u64) -> Result<[f64; 3]> {
         let of_one = at_the_near_end(&mut line, async |line| {
             let crossing = way.start(setting, line).await?;
             let first = fetch(&crossing, bytes).await?;
-            let again = if bytes == FETCHES[1] { Some(fetch(&crossing, FETCHES[0]).await?) } else { None };
+            let again = if bytes == FETCHES[1] {
+                Some(fetch(&crossing, FETCHES[0]).await?)
+            } else {
+                None
+            };
             crossing.stop().await?;
             Ok([Some(first), again])
         });
@@ -74,6 +88,8 @@ async fn fetch(crossing: &Crossing, bytes: u64) -> Result<f64> {
         let request = Request::get(bytes, crossing.target);
         exchange(&mut stream, &request.bytes, &mut Answer::expecting(bytes)).await
     };
-    timeout(PATIENCE, fetched).await.with_context(|| format!("{bytes} bytes took longer than {PATIENCE:?}"))??;
+    timeout(PATIENCE, fetched)
+        .await
+        .with_context(|| format!("{bytes} bytes took longer than {PATIENCE:?}"))??;
     Ok(begun.elapsed().as_secs_f64())
 }

@@ -1,8 +1,10 @@
 //! Goodput: how much of a path one download gets.
 //!
 //! In:    the path, and how it changes when the download begins.
-//! Out:   Mbit/s of the whole download and of its end, cost of both ends, and how often the stream was cut.
-//! Never: measures the start of a program or the handshake of a link: the path is clean until the link stands.
+//! Out:   Mbit/s of the whole download and of its end, cost of both ends, and how often the stream
+//!        was cut.
+//! Never: measures the start of a program or the handshake of a link: the path is clean until the
+//!        link stands.
 
 use std::time::Duration;
 
@@ -33,7 +35,8 @@ pub(crate) struct Question {
     during: fn() -> Plan,
     /// What has happened on the path before.
     earlier: Option<Earlier>,
-    /// Whether the download is given up when the figure of the end begins, and another one begins in its place.
+    /// Whether the download is given up when the figure of the end begins, and another one begins
+    /// in its place.
     again: bool,
 }
 
@@ -110,7 +113,12 @@ impl Question {
         during: || {
             let shape = Shape::of_round_trip(100, 500);
             let lossy = shape.clone().losing(0.3);
-            Plan::default().episode(Duration::from_secs(4), Duration::from_millis(300), &lossy, &shape)
+            Plan::default().episode(
+                Duration::from_secs(4),
+                Duration::from_millis(300),
+                &lossy,
+                &shape,
+            )
         },
         earlier: None,
         again: false,
@@ -149,14 +157,23 @@ impl Question {
         title: "Path, a hole for large packets",
         asks: "What does a download get when packets above 1,400 bytes begin to vanish, without an ICMP message? 100 Mbit/s, 50 ms. A second download, which begins after 5 s, is the figure of the end: no stream over TCP outlives this.",
         before: || Shape::of_round_trip(50, 100),
-        during: || always(Shape { mtu: Some(1400), ..Shape::of_round_trip(50, 100) }),
+        during: || {
+            always(Shape {
+                mtu: Some(1400),
+                ..Shape::of_round_trip(50, 100)
+            })
+        },
         earlier: None,
         again: true,
     };
 }
 
 fn policed() -> Shape {
-    let udp = Udp::Policed { loss: 0.03, rate: 1_000_000, burst: 32_000 };
+    let udp = Udp::Policed {
+        loss: 0.03,
+        rate: 1_000_000,
+        burst: 32_000,
+    };
     Shape::of_round_trip(50, 100).with_udp(udp)
 }
 
@@ -180,10 +197,21 @@ const LEAST_FOR_COST: u64 = 1 << 20;
 pub(super) async fn run(setting: &Setting, question: Question) -> Result<Section> {
     let mut section = Section::new(question.title, question.asks);
     let (window, ways) = (setting.path_window(), Way::all(setting, &mut section));
-    let all = interleave(setting, ways, window, async |way, seed| turn(setting, question, way, seed).await).await;
+    let all = interleave(setting, ways, window, async |way, seed| {
+        turn(setting, question, way, seed).await
+    })
+    .await;
     let from = SETTLED.min(window / 2);
     let settled = format!("from {:.1} s on", from.as_secs_f64());
-    section.head(["way", "Mbit/s", &settled, "streams cut", "CPU-s per GB, both ends", "simulator", "packets down"]);
+    section.head([
+        "way",
+        "Mbit/s",
+        &settled,
+        "streams cut",
+        "CPU-s per GB, both ends",
+        "simulator",
+        "packets down",
+    ]);
     let mut chart = Chart::new(section.title(), "Mbit/s of one download; more is better");
     for results in &all {
         results.note(&mut section);
@@ -199,20 +227,38 @@ pub(super) async fn run(setting: &Setting, question: Question) -> Result<Section
     Ok(section)
 }
 
-fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>, from: Duration, window: Duration) {
+fn row(
+    section: &mut Section,
+    chart: &mut Chart,
+    results: &Results<Turn>,
+    from: Duration,
+    window: Duration,
+) {
     let whole = results.spread(|turn| turn.flow.megabits_from(Duration::ZERO));
     let settled = results.spread(|turn| turn.flow.megabits_from(from));
-    let (Some(whole), Some(settled), Some(last)) = (whole, settled, results.turns.last()) else { return };
+    let (Some(whole), Some(settled), Some(last)) = (whole, settled, results.turns.last()) else {
+        return;
+    };
     let name = results.way.name();
-    let cuts: Vec<_> = results.turns.iter().filter_map(|turn| turn.flow.cut.clone()).collect();
+    let cuts: Vec<_> = results
+        .turns
+        .iter()
+        .filter_map(|turn| turn.flow.cut.clone())
+        .collect();
     let costs = |turn: &Turn| {
         let bytes = turn.flow.bytes_from(Duration::ZERO);
         (bytes >= LEAST_FOR_COST).then_some(turn.cpu_seconds? * 1e9 / bytes as f64)
     };
     let cost = results.turns.iter().filter_map(costs);
-    let cost = crate::statistics::median(cost).map_or_else(|| "–".to_owned(), |cost| format!("{cost:.2}"));
+    let cost =
+        crate::statistics::median(cost).map_or_else(|| "–".to_owned(), |cost| format!("{cost:.2}"));
     let busy = simulator(section, &name, &last.account, window.as_secs_f64());
-    chart.bar(&name, results.way.tone(), whole, format!("{:.1}", whole.median));
+    chart.bar(
+        &name,
+        results.way.tone(),
+        whole,
+        format!("{:.1}", whole.median),
+    );
     section.row([
         name.clone(),
         with_ends(whole, 1),
@@ -227,7 +273,12 @@ fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>, from: 
     }
 }
 
-async fn watch(setting: &Setting, question: Question, crossing: &Crossing, stream: TcpStream) -> Result<Flow> {
+async fn watch(
+    setting: &Setting,
+    question: Question,
+    crossing: &Crossing,
+    stream: TcpStream,
+) -> Result<Flow> {
     let (window, rate) = (setting.path_window(), (question.before)().rate);
     if !question.again {
         return Ok(Flow::watch(stream, crossing.target, Watch::new(window, rate)).await);
@@ -253,9 +304,16 @@ async fn turn(setting: &Setting, question: Question, way: &Way, seed: u64) -> Re
         line.begin((question.during)());
         let flow = watch(setting, question, &crossing, stream).await?;
         let account = line.account()?.since(&before);
-        let cpu_seconds = crossing.cpu_seconds()?.zip(spent).map(|(after, before)| after - before);
+        let cpu_seconds = crossing
+            .cpu_seconds()?
+            .zip(spent)
+            .map(|(after, before)| after - before);
         crossing.stop().await?;
-        Ok(Turn { flow, cpu_seconds, account })
+        Ok(Turn {
+            flow,
+            cpu_seconds,
+            account,
+        })
     })
     .await
 }

@@ -1,9 +1,11 @@
-//! Path: downloads and visits over a simulated path, through Byway's links and the other ways to cross it.
+//! Path: downloads and visits over a simulated path, through Byway's links and the other ways to
+//! cross it.
 //!
-//! `cast` says who takes part, `goodput` how much of a path a download gets, `ceiling` how much the simulator itself
-//! carries, `fetch` how long small downloads take, `beside` how long they take beside a large one, `fairness` how a
-//! download shares a path with a TCP connection, `outage` what is noticed when the path fails, `paused` what becomes of
-//! readers that pause. `results` gives each way its turns.
+//! `cast` says who takes part, `goodput` how much of a path a download gets, `ceiling` how much the
+//! simulator itself carries, `fetch` how long small downloads take, `beside` how long they take
+//! beside a large one, `fairness` how a download shares a path with a TCP connection, `outage` what
+//! is noticed when the path fails, `paused` what becomes of readers that pause. `results` gives
+//! each way its turns.
 
 mod beside;
 mod cast;
@@ -37,14 +39,16 @@ pub(super) async fn ask(
         section.note(format!("Left out: {error:#}."));
         return Ok(section);
     }
-    // The ends of a path and the simulator share the machine; no one of them is to have a core to itself.
+    // The ends of a path and the simulator share the machine; no one of them is to have a core to
+    // itself.
     machine::unpin()?;
     let asked = question(setting).await.with_context(|| title.to_owned());
     machine::pin(setting.cores.load)?;
     asked
 }
 
-/// The simulator's share of a core in this time, and a warning when packets are missing by its fault.
+/// The simulator's share of a core in this time, and a warning when packets are missing by its
+/// fault.
 fn simulator(section: &mut Section, who: &str, account: &Account, seconds: f64) -> String {
     if account.faults() > 0 {
         section.note(format!(
@@ -52,7 +56,10 @@ fn simulator(section: &mut Section, who: &str, account: &Account, seconds: f64) 
             account.faults()
         ));
     }
-    format!("{:.0} %", account.cpu.total().as_secs_f64() / seconds * 100.0)
+    format!(
+        "{:.0} %",
+        account.cpu.total().as_secs_f64() / seconds * 100.0
+    )
 }
 
 pub(super) async fn ceiling(setting: &Setting) -> Result<Section> {
@@ -60,7 +67,10 @@ pub(super) async fn ceiling(setting: &Setting) -> Result<Section> {
 }
 
 pub(super) async fn goodput(setting: &Setting, question: Question) -> Result<Section> {
-    ask(setting, question.title, async |setting| goodput::run(setting, question).await).await
+    ask(setting, question.title, async |setting| {
+        goodput::run(setting, question).await
+    })
+    .await
 }
 
 pub(super) async fn fetch(setting: &Setting) -> Result<Section> {
@@ -70,7 +80,12 @@ pub(super) async fn fetch(setting: &Setting) -> Result<Section> {
 pub(super) async fn beside(setting: &Setting) -> Result<Vec<Section>> {
     let mut sections = Vec::new();
     for path in beside::PATHS {
-        sections.push(ask(setting, path.title, async |setting| beside::run(setting, path).await).await?);
+        sections.push(
+            ask(setting, path.title, async |setting| {
+                beside::run(setting, path).await
+            })
+            .await?,
+        );
     }
     Ok(sections)
 }
@@ -82,7 +97,12 @@ pub(super) async fn fairness(setting: &Setting) -> Result<Section> {
 pub(super) async fn outages(setting: &Setting, outages: &[Outage]) -> Result<Vec<Section>> {
     let mut sections = Vec::new();
     for outage in outages {
-        sections.push(ask(setting, outage.title, async |setting| outage::run(setting, *outage).await).await?);
+        sections.push(
+            ask(setting, outage.title, async |setting| {
+                outage::run(setting, *outage).await
+            })
+            .await?,
+        );
     }
     Ok(sections)
 }
@@ -96,7 +116,10 @@ pub(super) async fn paused_readers(setting: &Setting) -> Result<Section> {
 }
 
 /// A path for one turn of one subject, with the calling thread at its near end.
-async fn at_the_near_end<T>(line: &mut Line, work: impl AsyncFnOnce(&mut Line) -> Result<T>) -> Result<T> {
+async fn at_the_near_end<T>(
+    line: &mut Line,
+    work: impl AsyncFnOnce(&mut Line) -> Result<T>,
+) -> Result<T> {
     let inside = line.near.enter()?;
     let done = work(line).await;
     inside.leave()?;

@@ -1,8 +1,9 @@
-//! Outage: what visitors, downloads and uploads notice when a path goes silent, changes its address or loses UDP.
+//! Outage: what visitors, downloads and uploads notice when a path goes silent, changes its address
+//! or loses UDP.
 //!
 //! In:    the path, what happens to it, and when it is whole again.
-//! Out:   visits that failed, the longest wait, the time to recover; downloads that were cut or stand still at the end,
-//!        and uploads that failed.
+//! Out:   visits that failed, the longest wait, the time to recover; downloads that were cut or
+//!        stand still at the end, and uploads that failed.
 //! Never: takes what was answered late for a failure: a visitor waits for [`PATIENCE`].
 
 use std::time::Duration;
@@ -57,15 +58,31 @@ enum What {
 }
 
 const fn hole(title: &'static str, asks: &'static str, milliseconds: u64) -> Outage {
-    Outage { title, asks, what: What::Hole(Duration::from_millis(milliseconds)) }
+    Outage {
+        title,
+        asks,
+        what: What::Hole(Duration::from_millis(milliseconds)),
+    }
 }
 
 impl Outage {
     /// Short holes, which streams should survive.
     pub(crate) const HOLES: [Self; 3] = [
-        hole("Path, silent for 5 s", "What is noticed when nothing passes for 5 s?", 5_000),
-        hole("Path, silent for 7 s", "What is noticed when nothing passes for 7 s?", 7_000),
-        hole("Path, silent for 9.5 s", "What is noticed when nothing passes for 9.5 s?", 9_500),
+        hole(
+            "Path, silent for 5 s",
+            "What is noticed when nothing passes for 5 s?",
+            5_000,
+        ),
+        hole(
+            "Path, silent for 7 s",
+            "What is noticed when nothing passes for 7 s?",
+            7_000,
+        ),
+        hole(
+            "Path, silent for 9.5 s",
+            "What is noticed when nothing passes for 9.5 s?",
+            9_500,
+        ),
     ];
     /// A long one, which no stream survives.
     pub(crate) const LONG: Self = hole(
@@ -77,7 +94,11 @@ impl Outage {
     pub(crate) const FLAPPING: Self = Self {
         title: "Path, flapping",
         asks: "What is noticed when the path is silent for 9 s and works for 6 s, four times?",
-        what: What::Flapping(Duration::from_secs(9), Duration::from_secs(6), Duration::from_secs(60)),
+        what: What::Flapping(
+            Duration::from_secs(9),
+            Duration::from_secs(6),
+            Duration::from_secs(60),
+        ),
     };
     /// A firewall that changes its mind.
     pub(crate) const UDP_DIES: Self = Self {
@@ -99,7 +120,9 @@ impl Outage {
     fn plan(&self) -> Plan {
         let shape = Self::shape();
         match self.what {
-            What::Hole(length) => Plan::default().episode(Duration::ZERO, length, &shape.clone().silent(), &shape),
+            What::Hole(length) => {
+                Plan::default().episode(Duration::ZERO, length, &shape.clone().silent(), &shape)
+            }
             What::Flapping(dead, alive, end) => Plan::flapping(&shape, dead, alive, end),
             What::UdpDies => Plan::default().both(Duration::ZERO, &shape.with_udp(Udp::Dead)),
             What::NewAddress => Plan::default(),
@@ -130,8 +153,10 @@ pub(super) async fn run(setting: &Setting, outage: Outage) -> Result<Section> {
     let mut section = Section::new(outage.title, outage.asks);
     let ways = Way::all(setting, &mut section);
     let window = LEAD + outage.length() + setting.path_window();
-    let all =
-        interleave(setting, ways, window + PATIENCE, async |way, seed| turn(setting, outage, way, seed).await).await;
+    let all = interleave(setting, ways, window + PATIENCE, async |way, seed| {
+        turn(setting, outage, way, seed).await
+    })
+    .await;
     section.head([
         "way",
         "visits failed",
@@ -141,7 +166,10 @@ pub(super) async fn run(setting: &Setting, outage: Outage) -> Result<Section> {
         "stalled at the end",
         "uploads failed",
     ]);
-    let mut chart = Chart::new(section.title(), "longest wait of a visitor in seconds; less is better");
+    let mut chart = Chart::new(
+        section.title(),
+        "longest wait of a visitor in seconds; less is better",
+    );
     for results in &all {
         results.note(&mut section);
         row(&mut section, &mut chart, results);
@@ -161,18 +189,38 @@ pub(super) async fn run(setting: &Setting, outage: Outage) -> Result<Section> {
 }
 
 fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>) {
-    let longest = |turn: &Turn| turn.visits.iter().map(|visit| visit.took.as_secs_f64()).fold(0.0, f64::max);
-    let Some(longest) = results.spread(longest) else { return };
-    let recovered = results.spread(|turn| turn.recovery.map_or(f64::INFINITY, |time| time.as_secs_f64()));
+    let longest = |turn: &Turn| {
+        turn.visits
+            .iter()
+            .map(|visit| visit.took.as_secs_f64())
+            .fold(0.0, f64::max)
+    };
+    let Some(longest) = results.spread(longest) else {
+        return;
+    };
+    let recovered = results.spread(|turn| {
+        turn.recovery
+            .map_or(f64::INFINITY, |time| time.as_secs_f64())
+    });
     let sum = |count: fn(&Turn) -> usize| results.turns.iter().map(count).sum::<usize>();
     let of = |failed: usize, all: usize| format!("{failed} of {all}");
     let name = results.way.name();
-    chart.bar(&name, results.way.tone(), longest, format!("{:.1}", longest.median));
+    chart.bar(
+        &name,
+        results.way.tone(),
+        longest,
+        format!("{:.1}", longest.median),
+    );
     section.row([
         name.clone(),
-        of(sum(|turn| turn.visits.iter().filter(|visit| !visit.answered).count()), sum(|turn| turn.visits.len())),
+        of(
+            sum(|turn| turn.visits.iter().filter(|visit| !visit.answered).count()),
+            sum(|turn| turn.visits.len()),
+        ),
         with_ends(longest, 1),
-        recovered.map_or_else(String::new, |spread| with_ends(spread, 1).replace("inf", "none")),
+        recovered.map_or_else(String::new, |spread| {
+            with_ends(spread, 1).replace("inf", "none")
+        }),
         of(sum(|turn| turn.cut.len()), results.turns.len() * DOWNLOADS),
         of(sum(|turn| turn.stalled), results.turns.len() * DOWNLOADS),
         of(sum(|turn| turn.failed_uploads), sum(|turn| turn.uploads)),
@@ -190,7 +238,10 @@ async fn turn(setting: &Setting, outage: Outage, way: &Way, seed: u64) -> Result
         for _ in 0..DOWNLOADS {
             streams.push(crossing.reach.open(crossing.target).await?);
         }
-        let streams = streams.try_into().ok().context("as many downloads as were opened")?;
+        let streams = streams
+            .try_into()
+            .ok()
+            .context("as many downloads as were opened")?;
         let [first, second]: [_; DOWNLOADS] = streams;
         let window = LEAD + outage.length() + setting.path_window();
         let watch = Watch::new(window, Outage::shape().rate);
@@ -198,9 +249,18 @@ async fn turn(setting: &Setting, outage: Outage, way: &Way, seed: u64) -> Result
         let happens = async {
             sleep_until(begun + LEAD).await;
             line.begin(outage.plan());
-            if matches!(outage.what, What::NewAddress) { line.move_near(9) } else { Ok(()) }
+            if matches!(outage.what, What::NewAddress) {
+                line.move_near(9)
+            } else {
+                Ok(())
+            }
         };
-        let visits = Visits { every: EVERY, window, patience: PATIENCE, bytes: 1024 };
+        let visits = Visits {
+            every: EVERY,
+            window,
+            patience: PATIENCE,
+            bytes: 1024,
+        };
         let (happened, visits, first, second, (uploads, failed_uploads)) = tokio::join!(
             happens,
             visits.run(crossing.reach, target),
@@ -212,19 +272,35 @@ async fn turn(setting: &Setting, outage: Outage, way: &Way, seed: u64) -> Result
         crossing.stop().await?;
         let whole = LEAD + outage.length();
         // Answers that were on their way already when a path changed at once say nothing about it.
-        let due_from = if outage.length().is_zero() { whole } else { Duration::ZERO };
+        let due_from = if outage.length().is_zero() {
+            whole
+        } else {
+            Duration::ZERO
+        };
         let recovery = recovery(&visits, due_from, whole);
         let flows = [first, second];
-        let stalled = flows.iter().filter(|flow| flow.cut.is_none() && flow.stalled(STALLED)).count();
+        let stalled = flows
+            .iter()
+            .filter(|flow| flow.cut.is_none() && flow.stalled(STALLED))
+            .count();
         let cut = flows.into_iter().filter_map(|flow| flow.cut).collect();
-        Ok(Turn { visits, recovery, cut, stalled, uploads, failed_uploads })
+        Ok(Turn {
+            visits,
+            recovery,
+            cut,
+            stalled,
+            uploads,
+            failed_uploads,
+        })
     })
     .await
 }
 
 /// From `whole` to the first answer behind it, of a visit that was due at `due_from` or later.
 fn recovery(visits: &[Visit], due_from: Duration, whole: Duration) -> Option<Duration> {
-    let asked = visits.iter().filter(|visit| visit.answered && visit.due >= due_from);
+    let asked = visits
+        .iter()
+        .filter(|visit| visit.answered && visit.due >= due_from);
     let answers = asked.map(|visit| visit.due + visit.took);
     answers.filter(|at| *at >= whole).min().map(|at| at - whole)
 }
@@ -255,9 +331,17 @@ mod tests {
 
     #[test]
     fn recovery_is_counted_to_the_first_answer_behind_the_outage() {
-        let visit =
-            |due, took, answered| Visit { due: Duration::from_secs(due), took: Duration::from_secs(took), answered };
-        let visits = [visit(1, 1, true), visit(2, 9, true), visit(4, 5, false), visit(10, 2, true)];
+        let visit = |due, took, answered| Visit {
+            due: Duration::from_secs(due),
+            took: Duration::from_secs(took),
+            answered,
+        };
+        let visits = [
+            visit(1, 1, true),
+            visit(2, 9, true),
+            visit(4, 5, false),
+            visit(10, 2, true),
+        ];
         let (any, seconds) = (Duration::ZERO, Duration::from_secs);
         assert_eq!(recovery(&visits, any, seconds(8)), Some(seconds(3)));
         assert_eq!(recovery(&visits, any, seconds(13)), None);

@@ -1,8 +1,9 @@
 //! Paused: readers that stop reading.
 //!
 //! In:    the setting.
-//! Out:   whether a download that the origin has finished arrives when its reader pauses for longer than the origin
-//!        remembers its connection; and how much of a download the kernel holds for a reader that does not read.
+//! Out:   whether a download that the origin has finished arrives when its reader pauses for longer
+//!        than the origin remembers its connection; and how much of a download the kernel holds for
+//!        a reader that does not read.
 //! Never: measures a rate.
 
 use std::fs;
@@ -47,7 +48,10 @@ pub(super) async fn finished(setting: &Setting) -> Result<Section> {
         with_readers(setting, way, seed, async |crossing, _| {
             let mut readers = JoinSet::new();
             for _ in 0..READERS {
-                readers.spawn(pauses(crossing.reach.open(crossing.target).await?, crossing.target));
+                readers.spawn(pauses(
+                    crossing.reach.open(crossing.target).await?,
+                    crossing.target,
+                ));
             }
             Ok(readers.join_all().await)
         })
@@ -68,7 +72,9 @@ pub(super) async fn finished(setting: &Setting) -> Result<Section> {
 }
 
 async fn pauses(mut stream: TcpStream, target: std::net::SocketAddr) -> Result<()> {
-    stream.write_all(&Request::get_alone(FINISHED_BYTES, target).bytes).await?;
+    stream
+        .write_all(&Request::get_alone(FINISHED_BYTES, target).bytes)
+        .await?;
     sleep(PAUSE).await;
     let mut received = 0;
     let reading = async {
@@ -79,9 +85,16 @@ async fn pauses(mut stream: TcpStream, target: std::net::SocketAddr) -> Result<(
             }
         }
     };
-    let read = timeout(PATIENCE, reading).await.context("the end did not come").flatten();
+    let read = timeout(PATIENCE, reading)
+        .await
+        .context("the end did not come")
+        .flatten();
     read.with_context(|| format!("after {} bytes", grouped(received as f64)))?;
-    anyhow::ensure!(received > FINISHED_BYTES, "the stream ended after {} bytes", grouped(received as f64));
+    anyhow::ensure!(
+        received > FINISHED_BYTES,
+        "the stream ended after {} bytes",
+        grouped(received as f64)
+    );
     Ok(())
 }
 
@@ -89,33 +102,53 @@ async fn pauses(mut stream: TcpStream, target: std::net::SocketAddr) -> Result<(
 pub(super) async fn held(setting: &Setting) -> Result<Section> {
     let asks = "How much does the kernel hold in its send buffer for a reader at the near end that reads nothing?";
     let mut section = Section::new(HELD, asks);
-    let ways = Way::all(setting, &mut section).into_iter().filter(|way| !matches!(way, Way::Tcp(_))).collect();
+    let ways = Way::all(setting, &mut section)
+        .into_iter()
+        .filter(|way| !matches!(way, Way::Tcp(_)))
+        .collect();
     let all = interleave(setting, ways, FILLED + PATIENCE, async |way, seed| {
         with_readers(setting, way, seed, async |crossing, _| {
             let mut readers = Vec::new();
             for _ in 0..READERS {
                 let mut stream = crossing.reach.open(crossing.target).await?;
-                stream.write_all(&Request::get(HELD_BYTES, crossing.target).bytes).await?;
+                stream
+                    .write_all(&Request::get(HELD_BYTES, crossing.target).bytes)
+                    .await?;
                 readers.push(stream);
             }
             sleep(FILLED).await;
-            let (Reach::Plain(entry) | Reach::Socks5(entry) | Reach::Connect(entry)) = crossing.reach;
-            let table = fs::read_to_string("/proc/thread-self/net/tcp").context("reading net/tcp")?;
+            let (Reach::Plain(entry) | Reach::Socks5(entry) | Reach::Connect(entry)) =
+                crossing.reach;
+            let table =
+                fs::read_to_string("/proc/thread-self/net/tcp").context("reading net/tcp")?;
             Ok(send_queues(&table, entry.port()) as f64 / READERS as f64 / 1024.0)
         })
         .await
     })
     .await;
     section.head(["way", "KiB a reader"]);
-    let mut chart = Chart::new(section.title(), "KiB in the kernel's send buffer, a reader; less is better");
+    let mut chart = Chart::new(
+        section.title(),
+        "KiB in the kernel's send buffer, a reader; less is better",
+    );
     for results in &all {
         results.note(&mut section);
-        let Some(spread) = results.spread(|kibibytes| *kibibytes) else { continue };
-        chart.bar(&results.way.name(), results.way.tone(), spread, grouped(spread.median));
+        let Some(spread) = results.spread(|kibibytes| *kibibytes) else {
+            continue;
+        };
+        chart.bar(
+            &results.way.name(),
+            results.way.tone(),
+            spread,
+            grouped(spread.median),
+        );
         section.row([results.way.name(), with_ends(spread, 0)]);
     }
     section.chart(chart);
-    section.note(format!("{READERS} readers of 64 MiB each, {} s after their requests.", FILLED.as_secs()));
+    section.note(format!(
+        "{READERS} readers of 64 MiB each, {} s after their requests.",
+        FILLED.as_secs()
+    ));
     Ok(section)
 }
 

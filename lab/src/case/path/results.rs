@@ -26,8 +26,8 @@ pub(super) struct Results<T> {
 /// Starting, measuring and stopping one way may take this much longer than the measurement itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Gives every way its turn in every round; each round begins with another one. The turn is told the round's number,
-/// which seeds its path: all ways meet the same one.
+/// Gives every way its turn in every round; each round begins with another one. The turn is told
+/// the round's number, which seeds its path: all ways meet the same one.
 pub(super) async fn interleave<T>(
     setting: &Setting,
     ways: Vec<Way>,
@@ -35,7 +35,14 @@ pub(super) async fn interleave<T>(
     turn: impl AsyncFn(&Way, u64) -> Result<T>,
 ) -> Vec<Results<T>> {
     let order = ways.clone();
-    let mut all: Vec<_> = ways.into_iter().map(|way| Results { way, turns: Vec::new(), failure: None }).collect();
+    let mut all: Vec<_> = ways
+        .into_iter()
+        .map(|way| Results {
+            way,
+            turns: Vec::new(),
+            failure: None,
+        })
+        .collect();
     for round in 0..setting.rounds {
         if all.is_empty() || round > 0 && !setting.has_time() {
             break;
@@ -71,6 +78,11 @@ impl<T> Results<T> {
 
 /// `12.3 (11.9 … 12.4)`, or the one figure of a single round.
 pub(super) fn with_ends(spread: Spread, digits: usize) -> String {
-    let [least, median, most] = [spread.least, spread.median, spread.most].map(|value| format!("{value:.digits$}"));
-    if least == most { median } else { format!("{median} ({least} … {most})") }
+    let [least, median, most] =
+        [spread.least, spread.median, spread.most].map(|value| format!("{value:.digits$}"));
+    if least == most {
+        median
+    } else {
+        format!("{median} ({least} … {most})")
+    }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 /// # How many connections
 impl AgentBuilder {
-    /// Connections of all origins together: connecting, active, idle and upgraded. From 1; default 1024. At the limit an
-    /// idle connection of any origin is closed for a newcomer, so that idle ones never keep a request waiting.
+    /// Connections of all origins together: connecting, active, idle and upgraded. From 1; default 1024.
+    /// At the limit an idle connection of any origin is closed for a newcomer, so that idle ones
+    /// never keep a request waiting.
     #[doc(alias = "maxTotalSockets")]
     #[doc(alias = "max_connections")]
     pub fn max_total(mut self, connections: usize) -> Self {
@@ -20,8 +21,8 @@ impl AgentBuilder {
         self
     }
 
-    /// Connections of one origin (of one [`Group`](crate::Group)), counted in the same way. From 1 to `max_total`;
-    /// default 128, or `max_total` if that is less.
+    /// Connections of one origin (of one [`Group`](crate::Group)), counted in the same way. From 1
+    /// to `max_total`; default 128, or `max_total` if that is less.
     #[doc(alias = "maxSockets")]
     #[doc(alias = "MaxConnsPerHost")]
     #[doc(alias = "connections")]
@@ -31,8 +32,8 @@ impl AgentBuilder {
         self
     }
 
-    /// Idle connections of one origin; one more closes the oldest. From 1 to `max_per_origin`; default the same as
-    /// `max_per_origin`. For none at all there is [`AgentBuilder::keep_alive`].
+    /// Idle connections of one origin; one more closes the oldest. From 1 to `max_per_origin`;
+    /// default the same as `max_per_origin`. For none at all there is [`AgentBuilder::keep_alive`].
     #[doc(alias = "maxFreeSockets")]
     #[doc(alias = "MaxIdleConnsPerHost")]
     #[doc(alias = "pool_max_idle_per_host")]
@@ -41,16 +42,17 @@ impl AgentBuilder {
         self
     }
 
-    /// Idle connections of all origins together; one more closes the one unused for longest. From `max_idle_per_origin` to
-    /// `max_total`; default `max_total`, since an idle connection gives way to whoever needs its place.
+    /// Idle connections of all origins together; one more closes the one unused for longest. From
+    /// `max_idle_per_origin` to `max_total`; default `max_total`, since an idle connection gives
+    /// way to whoever needs its place.
     #[doc(alias = "MaxIdleConns")]
     pub fn max_idle_total(mut self, connections: usize) -> Self {
         self.limits.max_idle_total = Some(connections);
         self
     }
 
-    /// Requests that may wait for a connection at the same time, of all origins together; one more fails with
-    /// [`Error::QueueFull`](crate::Error::QueueFull). From 1; default 1024.
+    /// Requests that may wait for a connection at the same time, of all origins together; one more
+    /// fails with [`Error::QueueFull`](crate::Error::QueueFull). From 1; default 1024.
     #[doc(alias = "max_pending_requests")]
     pub fn queue_len(mut self, requests: usize) -> Self {
         self.limits.queue_len = requests;
@@ -72,9 +74,9 @@ impl AgentBuilder {
         self
     }
 
-    /// Parts of the pool that have locks of their own, one for each worker thread that sends many requests; the limits
-    /// hold for all together. From 1; default 1. An agent belongs to one of them and reuses that one's connections only;
-    /// [`Agent::shard`] gives the agent of another.
+    /// Parts of the pool that have locks of their own, one for each worker thread that sends many
+    /// requests; the limits hold for all together. From 1; default 1. An agent belongs to one of
+    /// them and reuses that one's connections only; [`Agent::shard`] gives the agent of another.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = shards;
         self
@@ -91,8 +93,9 @@ impl AgentBuilder {
 
 /// # How long they are kept
 impl AgentBuilder {
-    /// Whether connections are kept for another request. Default true. False sends `Connection: close` with each request
-    /// and opens a connection for each; the limits and the queue still hold.
+    /// Whether connections are kept for another request. Default true. False sends
+    /// `Connection: close` with each request and opens a connection for each; the limits and the
+    /// queue still hold.
     #[doc(alias = "keepAlive")]
     #[doc(alias = "DisableKeepAlives")]
     pub fn keep_alive(mut self, keep: bool) -> Self {
@@ -100,8 +103,9 @@ impl AgentBuilder {
         self
     }
 
-    /// How long a connection stays idle where the origin gives no hint. Above 0 s, at most `max_lifetime`; default 4 s,
-    /// which is less than the 5 s of a Node server: the request that meets the origin's close should not be ours.
+    /// How long a connection stays idle where the origin gives no hint. Above 0 s, at most
+    /// `max_lifetime`; default 4 s, which is less than the 5 s of a Node server: the request that
+    /// meets the origin's close should not be ours.
     #[doc(alias = "keepAliveTimeout")]
     #[doc(alias = "IdleConnTimeout")]
     #[doc(alias = "pool_idle_timeout")]
@@ -111,8 +115,9 @@ impl AgentBuilder {
         self
     }
 
-    /// Age from which a connection is not used for another request. Above 0 s; default none. Set it where names change
-    /// their addresses: a connection in steady use never looks the name up again.
+    /// Age from which a connection is not used for another request. Above 0 s; default none. Set it
+    /// where names change their addresses: a connection in steady use never looks the name up
+    /// again.
     #[doc(alias = "clientTtl")]
     #[doc(alias = "max_connection_duration")]
     pub fn max_lifetime(mut self, age: Duration) -> Self {
@@ -120,8 +125,9 @@ impl AgentBuilder {
         self
     }
 
-    /// The part of `max_lifetime` that is left to chance: each connection lives for up to this part less, so that those
-    /// that were opened together are not all opened anew together. 0 to 1; default 0.1. Needs `max_lifetime`.
+    /// The part of `max_lifetime` that is left to chance: each connection lives for up to this part
+    /// less, so that those that were opened together are not all opened anew together. 0 to 1;
+    /// default 0.1. Needs `max_lifetime`.
     pub fn lifetime_jitter(mut self, part: f64) -> Self {
         self.lifetime_jitter = Some(part);
         self
@@ -135,7 +141,8 @@ impl AgentBuilder {
         self
     }
 
-    /// What to make of an origin's `Keep-Alive` field. Default [`Hint::Honour`] with a margin of 1 s.
+    /// What to make of an origin's `Keep-Alive` field. Default [`Hint::Honour`] with a margin of 1
+    /// s.
     #[doc(alias = "keepAliveTimeoutThreshold")]
     #[doc(alias = "agentKeepAliveTimeoutBuffer")]
     #[doc(alias = "keepAliveMaxTimeout")]
@@ -144,8 +151,9 @@ impl AgentBuilder {
         self
     }
 
-    /// Whether connections that were upgraded still count against the limits. Default true, since each is a socket of
-    /// this process and of the origin. False frees the place at 101, as Node does.
+    /// Whether connections that were upgraded still count against the limits. Default true, since
+    /// each is a socket of this process and of the origin. False frees the place at 101, as Node
+    /// does.
     pub fn count_upgraded(mut self, count: bool) -> Self {
         self.limits.count_upgraded = count;
         self

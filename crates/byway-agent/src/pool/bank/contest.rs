@@ -1,11 +1,13 @@
 //! Contest: who is served when several clients want one origin, and who is asked to give way.
 //!
-//! In:    waiters and permits of an origin, by client.   Out:   the waiter whose client holds least; the exchange to end.
+//! In:    waiters and permits of an origin, by client.
+//! Out:   the waiter whose client holds least; the exchange to end.
 //! Never: looks at anything while all who wait are of one client, which is nearly always.
 //!
-//! What a client holds is counted when two clients begin to compete, and kept up from then on: while an acquire waits for an
-//! origin, nothing of it is idle, and every permit that moves passes through the bank. A loan that was taken from a shelf
-//! just before is missed by that; so it is counted anew after as many steps as there are permits.
+//! What a client holds is counted when two clients begin to compete, and kept up from then on:
+//! while an acquire waits for an origin, nothing of it is idle, and every permit that moves passes
+//! through the bank. A loan that was taken from a shelf just before is missed by that; so it is
+//! counted anew after as many steps as there are permits.
 
 use super::{Bank, Id, Origin, Turn, Waiter};
 use crate::pool::client::Client;
@@ -66,7 +68,9 @@ impl Contest {
 
     /// Whether the client has a waiter.
     pub(super) fn awaits(&self, client: Client) -> bool {
-        self.clients.get(&client).is_some_and(|stand| stand.waiting > 0)
+        self.clients
+            .get(&client)
+            .is_some_and(|stand| stand.waiting > 0)
     }
 
     fn is_between_clients(&self) -> bool {
@@ -87,7 +91,8 @@ impl Contest {
             self.clients.entry(client).or_default().held += 1;
             self.count_in += 1;
         }
-        self.clients.retain(|_, stand| stand.waiting > 0 || stand.held > 0);
+        self.clients
+            .retain(|_, stand| stand.waiting > 0 || stand.held > 0);
     }
 }
 
@@ -100,7 +105,9 @@ impl<K: Key, C: Conn> Bank<K, C> {
         if !origin.contest.is_between_clients() {
             return Some(first);
         }
-        origin.contest.count(origin.holds.iter().map(|(_, hold)| hold.client()));
+        origin
+            .contest
+            .count(origin.holds.iter().map(|(_, hold)| hold.client()));
         let (mut best, mut least) = (first, usize::MAX);
         for waiter in origin.queue.ids(&self.waiters) {
             let held = origin.contest.held(self.waiters[waiter].client);
@@ -128,24 +135,41 @@ impl<K: Key, C: Conn> Bank<K, C> {
         }
         let held = |waiter: Id<Waiter<K, C>>| origin.contest.held(self.waiters[waiter].client);
         let least = held(next);
-        line.queue.ids(&self.waiters).find(|waiter| held(*waiter) <= least)
+        line.queue
+            .ids(&self.waiters)
+            .find(|waiter| held(*waiter) <= least)
     }
 }
 
 /// Asking for permits back.
 impl<K: Key, C: Conn> Bank<K, C> {
-    /// The exchange to ask to end, so that this waiter is served: an exchange that waits for its own client, of the client that is
-    /// most above its share, the one that has waited longest. `None` if the waiter's client has its share, or is about to.
+    /// The exchange to ask to end, so that this waiter is served: an exchange that waits for its
+    /// own client, of the client that is most above its share, the one that has waited longest.
+    /// `None` if the waiter's client has its share, or is about to.
     pub(crate) fn recall_for(&mut self, waiter: Id<Waiter<K, C>>) -> Option<Arc<Hold>> {
-        let Waiter { origin, client, ref turn, .. } = self.waiters[waiter];
+        let Waiter {
+            origin,
+            client,
+            ref turn,
+            ..
+        } = self.waiters[waiter];
         if !matches!(turn, Turn::Waiting(_)) {
             return None;
         }
         let capped = self.at_cap(origin);
-        let limit = if capped { self.max_per_origin } else { self.max_total };
+        let limit = if capped {
+            self.max_per_origin
+        } else {
+            self.max_total
+        };
         // What keeps the waiter waiting: its origin's permits, or all.
-        let holds = self.origins.iter().filter(|(id, _)| !capped || *id == origin);
-        let holds: Vec<&Arc<Hold>> = holds.flat_map(|(_, origin)| origin.holds.iter().map(|(_, hold)| hold)).collect();
+        let holds = self
+            .origins
+            .iter()
+            .filter(|(id, _)| !capped || *id == origin);
+        let holds: Vec<&Arc<Hold>> = holds
+            .flat_map(|(_, origin)| origin.holds.iter().map(|(_, hold)| hold))
+            .collect();
         let mut stands: HashMap<Client, usize, RandomState> = HashMap::default();
         for hold in &holds {
             // One that was asked already is as good as gone.
@@ -153,17 +177,29 @@ impl<K: Key, C: Conn> Bank<K, C> {
         }
         let mut asked = 0;
         for other in self.origins[origin].queue.ids(&self.waiters) {
-            let Waiter { client: of, has_recalled, .. } = self.waiters[other];
+            let Waiter {
+                client: of,
+                has_recalled,
+                ..
+            } = self.waiters[other];
             stands.entry(of).or_default();
             asked += usize::from(of == client && has_recalled && other != waiter);
         }
         let share = (limit / stands.len().max(1)).max(1);
-        if stands.get(&client).is_some_and(|held| held + asked >= share) {
+        if stands
+            .get(&client)
+            .is_some_and(|held| held + asked >= share)
+        {
             return None;
         }
-        let candidates = holds.into_iter().filter(|hold| !hold.is_leaving() && hold.client() != client);
+        let candidates = holds
+            .into_iter()
+            .filter(|hold| !hold.is_leaving() && hold.client() != client);
         let ranked = candidates.filter_map(|hold| {
-            let held = stands.get(&hold.client()).copied().filter(|held| *held > share)?;
+            let held = stands
+                .get(&hold.client())
+                .copied()
+                .filter(|held| *held > share)?;
             Some((held, Reverse(hold.waits_since()?), hold))
         });
         let chosen = Arc::clone(ranked.max_by_key(|(held, since, _)| (*held, *since))?.2);

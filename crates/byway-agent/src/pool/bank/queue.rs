@@ -26,12 +26,32 @@ impl<K: Key, C: Conn> Bank<K, C> {
         let (arrival, turn) = (self.arrivals, Turn::Waiting(None));
         let (queue, line, of_client) = (Links::default(), Links::default(), Links::default());
         let has_recalled = false;
-        let waiter = Waiter { origin, shard, want, client, has_recalled, since, arrival, turn, queue, line, of_client };
+        let waiter = Waiter {
+            origin,
+            shard,
+            want,
+            client,
+            has_recalled,
+            since,
+            arrival,
+            turn,
+            queue,
+            line,
+            of_client,
+        };
         let waiter = self.waiters.insert(waiter);
-        let Origin { queue, lines, contest, .. } = &mut self.origins[origin];
+        let Origin {
+            queue,
+            lines,
+            contest,
+            ..
+        } = &mut self.origins[origin];
         contest.enters(client);
         if lines.is_empty() {
-            lines.resize_with(self.shards, || Line { queue: List::default(), served: 0 });
+            lines.resize_with(self.shards, || Line {
+                queue: List::default(),
+                served: 0,
+            });
         }
         queue.push_back(&mut self.waiters, waiter);
         catch_up(lines, shard);
@@ -41,7 +61,8 @@ impl<K: Key, C: Conn> Bank<K, C> {
         waiter
     }
 
-    /// Remembers whom to wake, and returns a waker to drop after unlocking; `None` if the waiter's turn has come.
+    /// Remembers whom to wake, and returns a waker to drop after unlocking; `None` if the waiter's
+    /// turn has come.
     pub(crate) fn wait(&mut self, waiter: Id<Waiter<K, C>>, waker: Waker) -> Option<Option<Waker>> {
         match &mut self.waiters[waiter].turn {
             Turn::Waiting(known) => Some(known.replace(waker)),
@@ -73,7 +94,9 @@ impl<K: Key, C: Conn> Bank<K, C> {
         for waiter in ids {
             if matches!(self.waiters[waiter].turn, Turn::Waiting(_)) {
                 let origin = self.unlink(waiter);
-                if let Turn::Waiting(waker) = std::mem::replace(&mut self.waiters[waiter].turn, Turn::Closed) {
+                if let Turn::Waiting(waker) =
+                    std::mem::replace(&mut self.waiters[waiter].turn, Turn::Closed)
+                {
                     wakers.extend(waker);
                 }
                 self.refresh(origin);
@@ -83,7 +106,12 @@ impl<K: Key, C: Conn> Bank<K, C> {
     }
 
     pub(super) fn unlink(&mut self, waiter: Id<Waiter<K, C>>) -> Id<Origin<K, C>> {
-        let Waiter { origin: id, shard, client, .. } = self.waiters[waiter];
+        let Waiter {
+            origin: id,
+            shard,
+            client,
+            ..
+        } = self.waiters[waiter];
         let origin = &mut self.origins[id];
         if origin.queue.first() == Some(waiter) {
             origin.overtaken = 0;
@@ -133,9 +161,9 @@ impl<K: Key, C: Conn> Bank<K, C> {
 
     /// Whether a waiter may have the connection although others may be next, and counts it.
     ///
-    /// A line may be ahead of the one of the oldest waiter by some grants: then a shard that has more of the connections
-    /// than others gives some up, and none does while all have as many. The count of the origin bounds the wait of its
-    /// next waiter where lines begin far apart.
+    /// A line may be ahead of the one of the oldest waiter by some grants: then a shard that has
+    /// more of the connections than others gives some up, and none does while all have as many. The
+    /// count of the origin bounds the wait of its next waiter where lines begin far apart.
     fn may_pass_over(
         &mut self,
         id: Id<Origin<K, C>>,
@@ -181,7 +209,9 @@ impl<K: Key, C: Conn> Bank<K, C> {
             QueueOrder::Fifo => self.ring.ids(&self.origins).min_by_key(|id| {
                 let first = self.origins[*id].queue.first();
                 // Counted back from the last arrival, so that the number may wrap.
-                first.map(|first| std::cmp::Reverse(self.arrivals.wrapping_sub(self.waiters[first].arrival)))
+                first.map(|first| {
+                    std::cmp::Reverse(self.arrivals.wrapping_sub(self.waiters[first].arrival))
+                })
             }),
         }
     }
@@ -207,13 +237,17 @@ impl<K: Key, C: Conn> Bank<K, C> {
     }
 }
 
-/// A line that begins to wait has no claim from the time before: it is as far as the line that is served worst, or, if no
-/// other one waits, as the one that was served best.
+/// A line that begins to wait has no claim from the time before: it is as far as the line that is
+/// served worst, or, if no other one waits, as the one that was served best.
 fn catch_up<K: Key, C: Conn>(lines: &mut [Line<K, C>], shard: usize) {
     if !lines[shard].queue.is_empty() {
         return;
     }
-    let worst = lines.iter().filter(|line| !line.queue.is_empty()).map(|line| line.served).min();
+    let worst = lines
+        .iter()
+        .filter(|line| !line.queue.is_empty())
+        .map(|line| line.served)
+        .min();
     let best = lines.iter().map(|line| line.served).max();
     if let Some(served) = worst.or(best) {
         lines[shard].served = lines[shard].served.max(served);

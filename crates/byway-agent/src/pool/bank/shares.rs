@@ -3,19 +3,22 @@
 //! In:    waiters that come and go.   Out:   the waiter that gives its place to a newcomer.
 //! Never: takes a place from a client that has no more than its share of them.
 //!
-//! The queue is one for all origins, and any client may fill it while no other one wants a place. When it is full:
+//! The queue is one for all origins, and any client may fill it while no other one wants a place.
+//! When it is full:
 //!
-//! 1. A newcomer whose client would still have fewer waiters than another client has gets a place of the client that
-//!    has most: the newest waiter of that one leaves. So a newcomer is refused only if its client has its share of the
-//!    queue already: the places divided by the clients that wait, rounded down.
-//! 2. Else a newcomer whose origin would still have fewer waiters than another origin has gets a place of the origin
-//!    that has most, of its own client or of one that has more waiters than its own. What each client has is then the
-//!    same as before, or the two have changed places.
+//! 1. A newcomer whose client would still have fewer waiters than another client has gets a place
+//!    of the client that has most: the newest waiter of that one leaves. So a newcomer is refused
+//!    only if its client has its share of the queue already: the places divided by the clients that
+//!    wait, rounded down.
+//! 2. Else a newcomer whose origin would still have fewer waiters than another origin has gets a
+//!    place of the origin that has most, of its own client or of one that has more waiters than its
+//!    own. What each client has is then the same as before, or the two have changed places.
 //!
-//! Each exchange makes the clients more equal, or leaves them and makes the origins more equal. So two of them cannot go
-//! on to take places from each other.
+//! Each exchange makes the clients more equal, or leaves them and makes the origins more equal. So
+//! two of them cannot go on to take places from each other.
 //!
-//! To come and to go costs O(1), and so does the first rule. The second one may look at each waiter of one origin.
+//! To come and to go costs O(1), and so does the first rule. The second one may look at each waiter
+//! of one origin.
 
 use super::{Bank, Id, Origin, Turn, Waiter};
 use crate::pool::client::Client;
@@ -91,7 +94,9 @@ impl<T: Linked<N>, const N: usize> Ranking<T, N> {
 impl<K: Key, C: Conn> Shares<K, C> {
     /// How many places the client has.
     fn places_of(&self, client: Client) -> usize {
-        self.index.get(&client).map_or(0, |id| self.clients[*id].waiters.len())
+        self.index
+            .get(&client)
+            .map_or(0, |id| self.clients[*id].waiters.len())
     }
 }
 
@@ -99,8 +104,16 @@ impl<K: Key, C: Conn> Bank<K, C> {
     /// Counts a waiter that is in its origin's queue since now.
     pub(super) fn take_place(&mut self, id: Id<Waiter<K, C>>) {
         let Waiter { origin, client, .. } = self.waiters[id];
-        let Shares { index, clients, by_client, by_origin } = &mut self.shares;
-        let new = || ClientQueue { waiters: List::default(), rank: Links::default() };
+        let Shares {
+            index,
+            clients,
+            by_client,
+            by_origin,
+        } = &mut self.shares;
+        let new = || ClientQueue {
+            waiters: List::default(),
+            rank: Links::default(),
+        };
         let of_client = *index.entry(client).or_insert_with(|| clients.insert(new()));
         let before = clients[of_client].waiters.len();
         clients[of_client].waiters.push_back(&mut self.waiters, id);
@@ -112,10 +125,17 @@ impl<K: Key, C: Conn> Bank<K, C> {
     /// No longer counts a waiter that is in its origin's queue no more.
     pub(super) fn leave_place(&mut self, id: Id<Waiter<K, C>>) {
         let Waiter { origin, client, .. } = self.waiters[id];
-        let Shares { index, clients, by_client, by_origin } = &mut self.shares;
+        let Shares {
+            index,
+            clients,
+            by_client,
+            by_origin,
+        } = &mut self.shares;
         let waiters = self.origins[origin].queue.len();
         by_origin.shrink(&mut self.origins, origin, waiters + 1);
-        let Some(of_client) = index.get(&client).copied() else { return };
+        let Some(of_client) = index.get(&client).copied() else {
+            return;
+        };
         let before = clients[of_client].waiters.len();
         by_client.shrink(clients, of_client, before);
         clients[of_client].waiters.remove(&mut self.waiters, id);
@@ -125,12 +145,20 @@ impl<K: Key, C: Conn> Bank<K, C> {
         }
     }
 
-    /// The waiter whose place a newcomer gets while the queue is full; `None` if the newcomer is refused.
-    pub(super) fn displaced_by(&self, origin: Id<Origin<K, C>>, client: Client) -> Option<(Id<Waiter<K, C>>, Share)> {
+    /// The waiter whose place a newcomer gets while the queue is full; `None` if the newcomer is
+    /// refused.
+    pub(super) fn displaced_by(
+        &self,
+        origin: Id<Origin<K, C>>,
+        client: Client,
+    ) -> Option<(Id<Waiter<K, C>>, Share)> {
         let own = self.shares.places_of(client);
         let (most, of_client) = self.shares.by_client.largest()?;
         if own + 1 < most {
-            return self.shares.clients[of_client].waiters.last().map(|newest| (newest, Share::OfClient));
+            return self.shares.clients[of_client]
+                .waiters
+                .last()
+                .map(|newest| (newest, Share::OfClient));
         }
         let (most_of_origins, largest) = self.shares.by_origin.largest()?;
         if self.origins[origin].queue.len() + 1 >= most_of_origins {
@@ -141,7 +169,8 @@ impl<K: Key, C: Conn> Bank<K, C> {
             return None;
         }
         let queue = &largest.queue;
-        let mut newest_first = std::iter::successors(queue.last(), |id| queue.before(&self.waiters, *id));
+        let mut newest_first =
+            std::iter::successors(queue.last(), |id| queue.before(&self.waiters, *id));
         let displaced = newest_first.find(|id| {
             let of = self.waiters[*id].client;
             of == client || self.shares.places_of(of) > own
@@ -164,30 +193,63 @@ impl<K: Key, C: Conn> Bank<K, C> {
     /// Counts everything anew and compares.
     #[cfg(test)]
     pub(super) fn audit_shares(&self) {
-        let Shares { index, clients, by_client, by_origin } = &self.shares;
+        let Shares {
+            index,
+            clients,
+            by_client,
+            by_origin,
+        } = &self.shares;
         assert_eq!(index.len(), clients.len());
         let mut places = 0;
         for (id, of_client) in clients.iter() {
             let ids: Vec<_> = of_client.waiters.ids(&self.waiters).collect();
-            let indexed = |waiter: &Id<Waiter<K, C>>| index.get(&self.waiters[*waiter].client).copied();
-            assert!(ids.iter().all(|waiter| indexed(waiter).is_some_and(|indexed| indexed == id)));
-            assert!(ids.iter().all(|id| matches!(self.waiters[*id].turn, Turn::Waiting(_))));
+            let indexed =
+                |waiter: &Id<Waiter<K, C>>| index.get(&self.waiters[*waiter].client).copied();
+            assert!(
+                ids.iter()
+                    .all(|waiter| indexed(waiter).is_some_and(|indexed| indexed == id))
+            );
+            assert!(
+                ids.iter()
+                    .all(|id| matches!(self.waiters[*id].turn, Turn::Waiting(_)))
+            );
             assert!(!ids.is_empty() && ids.len() == of_client.waiters.len());
-            assert!(by_client.by_size[ids.len() - 1].ids(clients).any(|ranked| ranked == id));
+            assert!(
+                by_client.by_size[ids.len() - 1]
+                    .ids(clients)
+                    .any(|ranked| ranked == id)
+            );
             places += ids.len();
         }
-        assert_eq!(places, self.pending, "a waiter is not counted for its client, or the other way round");
+        assert_eq!(
+            places, self.pending,
+            "a waiter is not counted for its client, or the other way round"
+        );
         let ranked = by_origin.by_size.iter().enumerate();
-        let ranked = ranked.flat_map(|(place, list)| list.ids(&self.origins).map(move |id| (id, place + 1)));
+        let ranked =
+            ranked.flat_map(|(place, list)| list.ids(&self.origins).map(move |id| (id, place + 1)));
         let mut waiting = 0;
         for (id, waiters) in ranked {
-            assert_eq!(self.origins[id].queue.len(), waiters, "an origin is ranked by another size than it has");
+            assert_eq!(
+                self.origins[id].queue.len(),
+                waiters,
+                "an origin is ranked by another size than it has"
+            );
             waiting += waiters;
         }
         assert_eq!(waiting, self.pending);
-        let most = clients.iter().map(|(_, of)| of.waiters.len()).max().unwrap_or(0);
+        let most = clients
+            .iter()
+            .map(|(_, of)| of.waiters.len())
+            .max()
+            .unwrap_or(0);
         assert_eq!(by_client.largest, most);
-        let most = self.origins.iter().map(|(_, of)| of.queue.len()).max().unwrap_or(0);
+        let most = self
+            .origins
+            .iter()
+            .map(|(_, of)| of.queue.len())
+            .max()
+            .unwrap_or(0);
         assert_eq!(by_origin.largest, most);
     }
 }
@@ -205,7 +267,10 @@ impl<K: Key, C: Conn> Default for Shares<K, C> {
 
 impl<T, const N: usize> Default for Ranking<T, N> {
     fn default() -> Self {
-        Self { by_size: Vec::new(), largest: 0 }
+        Self {
+            by_size: Vec::new(),
+            largest: 0,
+        }
     }
 }
 

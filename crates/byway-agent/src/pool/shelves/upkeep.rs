@@ -1,7 +1,8 @@
 //! Upkeep: what happens to many idle connections at once: eviction, expiry, counting.
 //!
-//! In:    a predicate or the time.   Out:   connections to close after unlocking.   Never: serves a waiter: the permits
-//! of what comes out of here do, once it was closed.
+//! In:    a predicate or the time.
+//! Out:   connections to close after unlocking.
+//! Never: serves a waiter: the permits of what comes out of here do, once it was closed.
 
 use super::{Berth, Id, Shelves, Taken};
 use crate::pool::conn::{Conn, Key};
@@ -19,7 +20,9 @@ impl<K: Key, C: Conn> Shelves<K, C> {
             .iter()
             .filter_map(|(id, berth)| berth.held.as_deref().is_some_and(&mut named).then_some(id))
             .collect();
-        ids.into_iter().filter_map(|id| Some(self.take(id)?.closed_for(Reason::Evicted))).collect()
+        ids.into_iter()
+            .filter_map(|id| Some(self.take(id)?.closed_for(Reason::Evicted)))
+            .collect()
     }
 
     /// Takes out every idle connection of one origin.
@@ -73,13 +76,21 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         let serial = self.expiry.push(at, berth);
         self.berths[berth].alarm = Some((at, serial));
         let berths = &self.berths;
-        self.expiry.tidy(berths.len(), |alarm| berths.get(alarm.of).is_some_and(|berth| berth.alarm_is(alarm.serial)));
+        self.expiry.tidy(berths.len(), |alarm| {
+            berths
+                .get(alarm.of)
+                .is_some_and(|berth| berth.alarm_is(alarm.serial))
+        });
     }
 
-    /// The idle connection that expires first. Removes void alarms on its way and sets early ones again.
+    /// The idle connection that expires first. Removes void alarms on its way and sets early ones
+    /// again.
     fn soonest(&mut self) -> Option<(Instant, Id<Berth<K, C>>)> {
         loop {
-            let (at, serial, id) = self.expiry.earliest().map(|alarm| (alarm.at, alarm.serial, alarm.of))?;
+            let (at, serial, id) = self
+                .expiry
+                .earliest()
+                .map(|alarm| (alarm.at, alarm.serial, alarm.of))?;
             let valid = self.berths.get(id).filter(|berth| berth.alarm_is(serial));
             let due = valid.and_then(|berth| berth.held.as_ref().map(|held| held.good_until()));
             if due == Some(at) {
@@ -112,24 +123,37 @@ impl<K: Key, C: Conn> Shelves<K, C> {
             let shelf = &self.shelves[*id];
             assert!(shelf.berths > 0, "an empty origin was kept");
             assert!(shelf.idle.len() <= self.max_idle_per_origin);
-            let rested = shelf.rested.is_none_or(|rested| shelf.idle.ids(&self.berths).any(|idle| idle == rested));
+            let rested = shelf
+                .rested
+                .is_none_or(|rested| shelf.idle.ids(&self.berths).any(|idle| idle == rested));
             assert!(rested, "a connection that is not idle is thought to be");
             *berths.entry(key.clone()).or_default() += shelf.berths;
             *idle.entry(key.clone()).or_default() += shelf.idle.len();
             moored += shelf.berths;
             kept += shelf.idle.len();
         }
-        assert_eq!((moored, kept, self.shelves.len()), (self.berths.len(), self.by_age.len(), self.index.len()));
+        assert_eq!(
+            (moored, kept, self.shelves.len()),
+            (self.berths.len(), self.by_age.len(), self.index.len())
+        );
         assert!(kept <= self.max_idle_total && !(self.shut && kept > 0));
         assert!(self.expiry.len() <= 65 + 2 * self.berths.places());
         for (_, berth) in self.berths.iter() {
-            let on_time = |held: &Held<K, C>| berth.alarm.is_some_and(|(at, _)| at <= held.good_until());
-            assert!(berth.held.as_deref().is_none_or(on_time), "an idle connection has no alarm");
+            let on_time =
+                |held: &Held<K, C>| berth.alarm.is_some_and(|(at, _)| at <= held.good_until());
+            assert!(
+                berth.held.as_deref().is_none_or(on_time),
+                "an idle connection has no alarm"
+            );
         }
     }
 
     /// Shelves, berths, and places for them that were ever needed at once.
     pub(crate) fn places(&self) -> (usize, usize, usize) {
-        (self.shelves.len(), self.berths.len(), self.shelves.places().max(self.berths.places()))
+        (
+            self.shelves.len(),
+            self.berths.len(),
+            self.shelves.places().max(self.berths.places()),
+        )
     }
 }

@@ -10,7 +10,10 @@ fn client(name: &str) -> Client {
 }
 
 fn asking_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Asking<'a> {
-    Asking { future: Box::pin(net.acquire_for(key, client(name))), woken: Arc::default() }
+    Asking {
+        future: Box::pin(net.acquire_for(key, client(name))),
+        woken: Arc::default(),
+    }
 }
 
 fn queued_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Asking<'a> {
@@ -28,7 +31,9 @@ fn dial_for(net: &Net, world: &World, key: Key, name: &str) -> Lease<Key, Line> 
 
 /// What its user hears when it says that it waits for its client, or for the origin.
 fn is_recalled(lease: &mut Lease<Key, Line>, moved: Option<u64>) -> bool {
-    lease.poll_recalled(&Context::from_waker(Waker::noop()), moved).is_ready()
+    lease
+        .poll_recalled(&Context::from_waker(Waker::noop()), moved)
+        .is_ready()
 }
 
 #[tokio::test]
@@ -45,13 +50,19 @@ async fn what_comes_free_goes_to_the_waiting_client_that_holds_least() {
         let (net, world) = net(Limits::capped(4, 4));
         let mut all: Vec<_> = (0..3).map(|_| dial_for(&net, &world, "a", "eve")).collect();
         all.push(dial_for(&net, &world, "a", "ann"));
-        let (greedy, modest, new) =
-            (queued_for(&net, &"a", "eve"), queued_for(&net, &"a", "ann"), queued_for(&net, &"a", "bob"));
+        let (greedy, modest, new) = (
+            queued_for(&net, &"a", "eve"),
+            queued_for(&net, &"a", "ann"),
+            queued_for(&net, &"a", "bob"),
+        );
         all.remove(0).release(release);
         assert!(!greedy.woken() && !modest.woken() && new.woken());
         let of_bob = new.served().unwrap();
         all.remove(0).release(release);
-        assert!(greedy.woken() != modest.woken(), "both hold one: the one that waits longer is next");
+        assert!(
+            greedy.woken() != modest.woken(),
+            "both hold one: the one that waits longer is next"
+        );
         assert!(greedy.woken());
         drop((of_bob, greedy, modest));
         net.audit();
@@ -60,13 +71,20 @@ async fn what_comes_free_goes_to_the_waiting_client_that_holds_least() {
 
 #[tokio::test]
 async fn a_crowd_of_one_client_that_waits_longer_does_not_go_before_another_one() {
-    let (net, world) = net(Limits { queue_len: 1000, ..Limits::capped(2, 2) });
+    let (net, world) = net(Limits {
+        queue_len: 1000,
+        ..Limits::capped(2, 2)
+    });
     let mut all: Vec<_> = (0..2).map(|_| dial_for(&net, &world, "a", "eve")).collect();
     let crowd: Vec<_> = (0..100).map(|_| queued_for(&net, &"a", "eve")).collect();
     let other = queued_for(&net, &"a", "ann");
     all.remove(0).release(KEEP);
     lease(other.served()).release(KEEP);
-    assert_eq!(crowd.iter().filter(|asking| asking.woken()).count(), 1, "behind whom the crowd is served again");
+    assert_eq!(
+        crowd.iter().filter(|asking| asking.woken()).count(),
+        1,
+        "behind whom the crowd is served again"
+    );
 }
 
 #[tokio::test]
@@ -87,7 +105,10 @@ async fn a_kept_connection_is_not_handed_to_a_client_above_its_share_while_anoth
 
 #[tokio::test(start_paused = true)]
 async fn an_exchange_of_a_client_above_its_share_that_waits_for_it_is_asked_to_end() {
-    let limits = Limits { queue_wait: Duration::from_secs(8), ..Limits::capped(4, 4) };
+    let limits = Limits {
+        queue_wait: Duration::from_secs(8),
+        ..Limits::capped(4, 4)
+    };
     let (net, world) = net(limits);
     let mut all: Vec<_> = (0..4).map(|_| dial_for(&net, &world, "a", "eve")).collect();
     assert!(!is_recalled(&mut all[1], Some(7)));
@@ -97,11 +118,21 @@ async fn an_exchange_of_a_client_above_its_share_that_waits_for_it_is_asked_to_e
     let mut other = queued_for(&net, &"a", "ann");
     advance(Duration::from_millis(999)).await;
     assert!(other.poll().is_pending());
-    assert!(!is_recalled(&mut all[1], Some(7)), "not before the newcomer has waited");
+    assert!(
+        !is_recalled(&mut all[1], Some(7)),
+        "not before the newcomer has waited"
+    );
     advance(Duration::from_millis(2)).await;
     assert!(other.poll().is_pending());
-    assert!(!is_recalled(&mut all[2], Some(7)) && !is_recalled(&mut all[0], None) && !is_recalled(&mut all[3], None));
-    assert!(is_recalled(&mut all[1], Some(7)), "the one that has waited longest");
+    assert!(
+        !is_recalled(&mut all[2], Some(7))
+            && !is_recalled(&mut all[0], None)
+            && !is_recalled(&mut all[3], None)
+    );
+    assert!(
+        is_recalled(&mut all[1], Some(7)),
+        "the one that has waited longest"
+    );
     drop(all.remove(1));
     drop(permit(other.served()));
 }
@@ -119,7 +150,10 @@ async fn whoever_has_its_share_has_nobody_end_for_it() {
     }
     assert!(!is_recalled(&mut of_eve, Some(0)) && !is_recalled(&mut of_ann, Some(0)));
     advance(Duration::from_secs(1)).await;
-    assert!(matches!(waiting.poll(), Poll::Ready(Err(AcquireError::QueueTimeout { .. }))));
+    assert!(matches!(
+        waiting.poll(),
+        Poll::Ready(Err(AcquireError::QueueTimeout { .. }))
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,7 +177,10 @@ async fn a_loan_that_was_asked_to_end_and_ended_by_itself_leaves_no_trace_for_th
     let mut other = queued_for(&net, &"a", "ann");
     advance(Duration::from_millis(1001)).await;
     assert!(other.poll().is_pending());
-    assert!(!is_recalled(&mut only, None), "one permit for two clients: nobody is above a share of one");
+    assert!(
+        !is_recalled(&mut only, None),
+        "one permit for two clients: nobody is above a share of one"
+    );
     only.release(KEEP);
     let mut next = lease(other.served());
     assert!(!is_recalled(&mut next, Some(0)));

@@ -1,4 +1,5 @@
-//! Endings: drain and shutdown, upgrades by policy, lifetimes left to chance, and what an observer is told.
+//! Endings: drain and shutdown, upgrades by policy, lifetimes left to chance, and what an observer
+//! is told.
 
 use super::*;
 use crate::pool::Event;
@@ -13,13 +14,19 @@ fn watched(limits: Limits) -> (Net, World, Arc<Mutex<Vec<String>>>) {
     let told = heard.clone();
     let observer = move |event: &Event<'_, Key>| {
         told.lock().push(match event {
-            Event::Closed { reason, requests, .. } => format!("{reason:?} after {requests}"),
+            Event::Closed {
+                reason, requests, ..
+            } => format!("{reason:?} after {requests}"),
             Event::Reused { requests, .. } => format!("Reused {requests}"),
             Event::QueueTimeout { waited, .. } => format!("QueueTimeout {waited:?}"),
             other => format!("{other:?}").split(' ').next().unwrap().to_owned(),
         });
     };
-    (Pool::observed(limits, 1, Arc::new(observer)).unwrap(), World::default(), heard)
+    (
+        Pool::observed(limits, 1, Arc::new(observer)).unwrap(),
+        World::default(),
+        heard,
+    )
 }
 
 fn taken(heard: &Mutex<Vec<String>>) -> Vec<String> {
@@ -36,7 +43,9 @@ async fn a_draining_pool_serves_its_queue_and_admits_nobody() {
     assert_eq!(now(&net, "a", false).unwrap_err(), AcquireError::Closed);
     busy.release(KEEP);
     lease(same.served()).release(KEEP);
-    permit(other.served()).install(world.line("b")).release(KEEP);
+    permit(other.served())
+        .install(world.line("b"))
+        .release(KEEP);
     assert!(world.open().is_empty(), "nothing is kept any more");
     assert_eq!(net.remains().0, 0);
     net.audit();
@@ -44,12 +53,18 @@ async fn a_draining_pool_serves_its_queue_and_admits_nobody() {
 
 #[tokio::test]
 async fn draining_closes_what_is_idle_in_every_shard() {
-    let (net, world) = (Net::sharded(Limits::default(), 2).unwrap(), World::default());
+    let (net, world) = (
+        Net::sharded(Limits::default(), 2).unwrap(),
+        World::default(),
+    );
     dial(&net.shard(0), &world, "a").release(KEEP);
     dial(&net.shard(1), &world, "a").release(KEEP);
     net.drain();
     assert!(world.open().is_empty());
-    assert_eq!(now(&net.shard(1), "a", true).unwrap_err(), AcquireError::Closed);
+    assert_eq!(
+        now(&net.shard(1), "a", true).unwrap_err(),
+        AcquireError::Closed
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,9 +74,19 @@ async fn a_shutdown_ends_when_the_last_connection_has_come_back() {
     let waiting = queued(&net, &"a");
     let mut shutdown = Box::pin(net.shutdown(60 * SECOND));
     let waker = Waker::noop();
-    assert!(shutdown.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+    assert!(
+        shutdown
+            .as_mut()
+            .poll(&mut Context::from_waker(waker))
+            .is_pending()
+    );
     busy.release(KEEP);
-    assert!(shutdown.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+    assert!(
+        shutdown
+            .as_mut()
+            .poll(&mut Context::from_waker(waker))
+            .is_pending()
+    );
     lease(waiting.served()).release(KEEP);
     let begun = tokio_now();
     assert_eq!(shutdown.await, 0);
@@ -84,26 +109,43 @@ async fn a_shutdown_fails_the_queue_at_its_deadline_and_tells_what_is_still_out(
 
 #[tokio::test]
 async fn an_upgraded_connection_that_does_not_count_frees_its_permit_at_once() {
-    let (net, world) = net(Limits { count_upgraded: false, ..Limits::capped(1, 1) });
+    let (net, world) = net(Limits {
+        count_upgraded: false,
+        ..Limits::capped(1, 1)
+    });
     let busy = dial(&net, &world, "a");
     let waiting = queued(&net, &"b");
     let (line, guard) = busy.detach();
     drop(permit(waiting.served()));
-    assert_eq!((net.stats().upgraded, net.stats().closed_total, *guard.key()), (0, 1, "a"));
+    assert_eq!(
+        (net.stats().upgraded, net.stats().closed_total, *guard.key()),
+        (0, 1, "a")
+    );
     drop((line, guard));
     assert_eq!((net.stats().closed_total, net.remains().0), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn lifetimes_end_early_by_chance_and_by_no_more_than_the_jitter() {
-    let limits = Limits { max_lifetime: Some(100 * SECOND), lifetime_jitter: 0.25, ..Limits::capped(256, 256) };
+    let limits = Limits {
+        max_lifetime: Some(100 * SECOND),
+        lifetime_jitter: 0.25,
+        ..Limits::capped(256, 256)
+    };
     let (net, world) = net(limits);
     let leases: Vec<_> = (0..256).map(|_| dial(&net, &world, "a")).collect();
-    leases.into_iter().for_each(|lease| lease.release(Release::Keep { idle: Some(1000 * SECOND) }));
+    leases.into_iter().for_each(|lease| {
+        lease.release(Release::Keep {
+            idle: Some(1000 * SECOND),
+        })
+    });
     let begun = tokio_now();
     let first = net.next_expiry().unwrap() - begun;
     assert!((75 * SECOND..90 * SECOND).contains(&first), "{first:?}");
-    assert_eq!(net.expire(begun + 75 * SECOND - Duration::from_millis(1)), 0);
+    assert_eq!(
+        net.expire(begun + 75 * SECOND - Duration::from_millis(1)),
+        0
+    );
     let half = net.expire(begun + SECOND * 175 / 2);
     assert!((64..192).contains(&half), "{half} of 256 in the first half");
     assert_eq!(net.expire(begun + 100 * SECOND), 256 - half);
@@ -123,11 +165,15 @@ async fn a_connection_that_can_have_no_news_is_not_probed() {
     }
     let pool: Pool<u8, Quiet> = Pool::new(Limits::default()).unwrap();
     let state = Arc::new(Mutex::new((false, 0)));
-    let Acquired::Open(permit) = pool.acquire(&1).await.unwrap() else { panic!("new") };
+    let Acquired::Open(permit) = pool.acquire(&1).await.unwrap() else {
+        panic!("new")
+    };
     permit.install(Quiet(state.clone())).release(KEEP);
     for (news, probes) in [(false, 0), (true, 1), (false, 1)] {
         state.lock().0 = news;
-        let Acquired::Lease(lease) = pool.acquire(&1).await.unwrap() else { panic!("kept") };
+        let Acquired::Lease(lease) = pool.acquire(&1).await.unwrap() else {
+            panic!("kept")
+        };
         lease.release(KEEP);
         assert_eq!(state.lock().1, probes);
     }
@@ -146,10 +192,23 @@ async fn an_observer_hears_why_each_connection_was_closed() {
 
     drop(dial(&net, &world, "a"));
     dial(&net, &world, "a").release(Release::Close);
-    assert_eq!(taken(&heard), ["Opened", "NotKept after 1", "Opened", "NotKept after 1"]);
+    assert_eq!(
+        taken(&heard),
+        ["Opened", "NotKept after 1", "Opened", "NotKept after 1"]
+    );
 
-    (0..3).for_each(|n| if n == 0 { dial(&net, &world, "a") } else { reuse(&net, "a") }.release(KEEP));
-    assert_eq!(taken(&heard), ["Opened", "Reused 2", "Reused 3", "MaxRequests after 3"]);
+    (0..3).for_each(|n| {
+        if n == 0 {
+            dial(&net, &world, "a")
+        } else {
+            reuse(&net, "a")
+        }
+        .release(KEEP)
+    });
+    assert_eq!(
+        taken(&heard),
+        ["Opened", "Reused 2", "Reused 3", "MaxRequests after 3"]
+    );
 
     dial(&net, &world, "a").release(KEEP);
     advance(4 * SECOND).await;
@@ -157,33 +216,54 @@ async fn an_observer_hears_why_each_connection_was_closed() {
     let old = dial(&net, &world, "a");
     advance(10 * SECOND).await;
     old.release(KEEP);
-    assert_eq!(taken(&heard), ["Opened", "IdleTimeout after 1", "Opened", "Lifetime after 1"]);
+    assert_eq!(
+        taken(&heard),
+        [
+            "Opened",
+            "IdleTimeout after 1",
+            "Opened",
+            "Lifetime after 1"
+        ]
+    );
 
     let (one, two) = (dial(&net, &world, "a"), dial(&net, &world, "a"));
     one.release(KEEP);
     two.release(KEEP);
     assert_eq!(net.evict_key(&"a"), 1);
-    assert_eq!(taken(&heard), ["Opened", "Opened", "IdleLimit after 1", "Evicted after 1"]);
+    assert_eq!(
+        taken(&heard),
+        ["Opened", "Opened", "IdleLimit after 1", "Evicted after 1"]
+    );
 
     dial(&net, &world, "a").release(KEEP);
     world.soil(world.open()[0]);
     drop(permit(now(&net, "a", false)));
     let (line, guard) = dial(&net, &world, "a").detach();
     drop((line, guard));
-    assert_eq!(taken(&heard), ["Opened", "Stale after 1", "Opened", "Upgraded after 1"]);
+    assert_eq!(
+        taken(&heard),
+        ["Opened", "Stale after 1", "Opened", "Upgraded after 1"]
+    );
 
     dial(&net, &world, "a").release(KEEP);
     dial(&net, &world, "b").release(KEEP);
     dial(&net, &world, "c").release(KEEP);
     net.close();
     let last = taken(&heard);
-    assert_eq!(last[..4], ["Opened", "Opened", "Reclaimed after 1", "Opened"]);
+    assert_eq!(
+        last[..4],
+        ["Opened", "Opened", "Reclaimed after 1", "Opened"]
+    );
     assert_eq!(last[4..], ["Closed after 1", "Closed after 1"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_observer_hears_of_the_queue() {
-    let (net, world, heard) = watched(Limits { queue_len: 1, queue_wait: 3 * SECOND, ..Limits::capped(1, 1) });
+    let (net, world, heard) = watched(Limits {
+        queue_len: 1,
+        queue_wait: 3 * SECOND,
+        ..Limits::capped(1, 1)
+    });
     let _busy = dial(&net, &world, "a");
     taken(&heard);
     let mut waiting = queued(&net, &"a");

@@ -13,23 +13,40 @@ async fn n01_an_idle_connection_of_another_origin_is_closed_when_the_total_is_us
     let permit = permit(now(&net, "b", false));
     assert_eq!(world.open(), [], "closed before the permit was given");
     let _b = permit.install(world.line("b"));
-    assert_eq!((net.stats().active, net.stats().idle, net.stats().closed_total), (1, 0, 1));
+    assert_eq!(
+        (
+            net.stats().active,
+            net.stats().idle,
+            net.stats().closed_total
+        ),
+        (1, 0, 1)
+    );
     net.audit();
 }
 
 #[tokio::test]
 async fn n01_the_victim_is_the_idle_connection_that_was_unused_for_longest_of_all_origins() {
     let (net, world) = net(Limits::capped(3, 3));
-    let (a, b, c) = (dial(&net, &world, "a"), dial(&net, &world, "b"), dial(&net, &world, "c"));
+    let (a, b, c) = (
+        dial(&net, &world, "a"),
+        dial(&net, &world, "b"),
+        dial(&net, &world, "c"),
+    );
     [b, a, c].into_iter().for_each(|lease| lease.release(KEEP));
     reuse(&net, "b").release(KEEP);
     let _d = dial(&net, &world, "d");
-    assert_eq!((world.open_to("a"), world.open_to("b"), world.open_to("c")), (0, 1, 1));
+    assert_eq!(
+        (world.open_to("a"), world.open_to("b"), world.open_to("c")),
+        (0, 1, 1)
+    );
 }
 
 #[tokio::test]
 async fn n02_an_origin_at_its_own_cap_does_not_hold_up_another_one() {
-    let (net, world) = net(Limits { max_idle_per_origin: 1, ..Limits::capped(2, 1) });
+    let (net, world) = net(Limits {
+        max_idle_per_origin: 1,
+        ..Limits::capped(2, 1)
+    });
     let _busy = dial(&net, &world, "a");
     let stuck = queued(&net, &"a");
     let b = dial(&net, &world, "b");
@@ -107,25 +124,44 @@ async fn n04_the_permit_is_taken_before_the_dial() {
 
 #[tokio::test(start_paused = true)]
 async fn n05_the_queue_is_bounded_and_timed() {
-    let (net, world) = net(Limits { queue_len: 2, queue_wait: Duration::from_secs(3), ..Limits::capped(1, 1) });
+    let (net, world) = net(Limits {
+        queue_len: 2,
+        queue_wait: Duration::from_secs(3),
+        ..Limits::capped(1, 1)
+    });
     let _busy = dial(&net, &world, "a");
     let key = "a";
     let mut first = queued(&net, &key);
     let _second = queued(&net, &"b");
-    assert_eq!(now(&net, "c", false).unwrap_err(), AcquireError::QueueFull { limit: 2 });
+    assert_eq!(
+        now(&net, "c", false).unwrap_err(),
+        AcquireError::QueueFull { limit: 2 }
+    );
 
     let error = first.future.as_mut().await.unwrap_err();
-    assert!(matches!(error, AcquireError::QueueTimeout { waited } if waited >= Duration::from_secs(3)));
+    assert!(
+        matches!(error, AcquireError::QueueTimeout { waited } if waited >= Duration::from_secs(3))
+    );
     drop(first);
     let stats = net.stats();
-    assert_eq!((stats.queue_full_total, stats.queue_timeout_total, stats.pending), (1, 1, 1));
+    assert_eq!(
+        (
+            stats.queue_full_total,
+            stats.queue_timeout_total,
+            stats.pending
+        ),
+        (1, 1, 1)
+    );
     assert_eq!(stats.origins.len(), 2, "c left nothing behind");
     net.audit();
 }
 
 #[test]
 fn n06_no_idle_connections_is_an_error_and_not_256_of_them() {
-    let limits = Limits { max_idle_per_origin: 0, ..Limits::default() };
+    let limits = Limits {
+        max_idle_per_origin: 0,
+        ..Limits::default()
+    };
     let text = Net::new(limits).unwrap_err().to_string();
     assert!(text.starts_with("max_idle_per_origin is 0"), "{text}");
 }

@@ -19,12 +19,26 @@ fn tokio_now() -> std::time::Instant {
 async fn a_released_connection_is_lent_again_and_counts_its_loans() {
     let (net, world) = net(Limits::default());
     let first = dial(&net, &world, "a");
-    assert_eq!((first.reused(), first.requests(), *first.key()), (false, 1, "a"));
+    assert_eq!(
+        (first.reused(), first.requests(), *first.key()),
+        (false, 1, "a")
+    );
     first.release(KEEP);
     let second = reuse(&net, "a");
-    assert_eq!((second.reused(), second.requests(), second.id), (true, 2, 1));
+    assert_eq!(
+        (second.reused(), second.requests(), second.id),
+        (true, 2, 1)
+    );
     let stats = net.stats();
-    assert_eq!((stats.opened_total, stats.reused_total, stats.closed_total, stats.active), (1, 1, 0, 1));
+    assert_eq!(
+        (
+            stats.opened_total,
+            stats.reused_total,
+            stats.closed_total,
+            stats.active
+        ),
+        (1, 1, 0, 1)
+    );
 }
 
 #[tokio::test]
@@ -62,7 +76,10 @@ async fn a_dirty_idle_connection_is_never_lent() {
     world.soil(3);
     world.soil(2);
     assert_eq!(reuse(&net, "a").id, 1, "the next clean one is lent instead");
-    assert_eq!((net.stats().stale_closed_total, net.stats().reused_total), (2, 1));
+    assert_eq!(
+        (net.stats().stale_closed_total, net.stats().reused_total),
+        (2, 1)
+    );
     assert!(world.open().is_empty());
     net.audit();
 }
@@ -76,7 +93,14 @@ async fn if_every_idle_connection_is_dirty_the_permit_of_the_last_one_is_used_to
     world.soil(1);
     world.soil(2);
     let permit = permit(now(&net, "a", false));
-    assert_eq!((net.stats().connecting, net.stats().idle, net.stats().closed_total), (1, 0, 2));
+    assert_eq!(
+        (
+            net.stats().connecting,
+            net.stats().idle,
+            net.stats().closed_total
+        ),
+        (1, 0, 2)
+    );
     drop(permit);
     assert!(net.stats().origins.is_empty());
 }
@@ -111,13 +135,20 @@ async fn an_idle_connection_past_its_time_is_not_lent_even_if_nobody_called_expi
     dial(&net, &world, "a").release(KEEP);
     advance(4 * SECOND).await;
     drop(permit(now(&net, "a", false)));
-    assert_eq!((net.stats().closed_total, net.stats().stale_closed_total), (1, 0));
+    assert_eq!(
+        (net.stats().closed_total, net.stats().stale_closed_total),
+        (1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hint_replaces_the_idle_timeout_and_zero_closes() {
     let (net, world) = net(Limits::default());
-    let (long, short, none) = (dial(&net, &world, "a"), dial(&net, &world, "a"), dial(&net, &world, "a"));
+    let (long, short, none) = (
+        dial(&net, &world, "a"),
+        dial(&net, &world, "a"),
+        dial(&net, &world, "a"),
+    );
     long.release(keep(60 * SECOND));
     short.release(keep(SECOND));
     none.release(keep(Duration::ZERO));
@@ -145,12 +176,20 @@ async fn a_connection_in_steady_use_moves_its_expiry_along() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_past_its_lifetime_is_closed_when_it_comes_back_or_while_it_is_idle() {
-    let (net, world) = net(Limits { max_lifetime: Some(10 * SECOND), lifetime_jitter: 0.0, ..Limits::default() });
+    let (net, world) = net(Limits {
+        max_lifetime: Some(10 * SECOND),
+        lifetime_jitter: 0.0,
+        ..Limits::default()
+    });
     let in_use = dial(&net, &world, "a");
     let idle = dial(&net, &world, "a");
     advance(9 * SECOND).await;
     idle.release(KEEP);
-    assert_eq!(net.next_expiry(), Some(tokio_now() + SECOND), "the lifetime ends before the idle timeout");
+    assert_eq!(
+        net.next_expiry(),
+        Some(tokio_now() + SECOND),
+        "the lifetime ends before the idle timeout"
+    );
     advance(SECOND).await;
     in_use.release(KEEP);
     assert_eq!(world.open(), [2]);
@@ -160,7 +199,10 @@ async fn a_connection_past_its_lifetime_is_closed_when_it_comes_back_or_while_it
 
 #[tokio::test]
 async fn a_connection_is_closed_after_its_number_of_requests() {
-    let (net, world) = net(Limits { max_requests: Some(3), ..Limits::default() });
+    let (net, world) = net(Limits {
+        max_requests: Some(3),
+        ..Limits::default()
+    });
     dial(&net, &world, "a").release(KEEP);
     reuse(&net, "a").release(KEEP);
     let third = reuse(&net, "a");
@@ -172,7 +214,10 @@ async fn a_connection_is_closed_after_its_number_of_requests() {
 #[tokio::test]
 async fn lifo_lends_the_one_used_last_and_fifo_the_one_unused_for_longest() {
     for (scheduling, order) in [(Scheduling::Lifo, [3, 2, 1]), (Scheduling::Fifo, [1, 2, 3])] {
-        let (net, world) = net(Limits { scheduling, ..Limits::default() });
+        let (net, world) = net(Limits {
+            scheduling,
+            ..Limits::default()
+        });
         let leases: Vec<_> = (0..3).map(|_| dial(&net, &world, "a")).collect();
         leases.into_iter().for_each(|lease| lease.release(KEEP));
         let lent: Vec<_> = (0..3).map(|_| reuse(&net, "a")).collect();
@@ -192,7 +237,10 @@ async fn lifo_prefers_connections_that_the_reactor_has_seen_since_they_were_kept
     net.evict(|_, line| line.id == 3);
     net.audit();
     let lent: Vec<_> = (0..4).map(|_| reuse(&net, "a")).collect();
-    assert_eq!(lent.iter().map(|lease| lease.id).collect::<Vec<_>>(), [2, 1, 5, 4]);
+    assert_eq!(
+        lent.iter().map(|lease| lease.id).collect::<Vec<_>>(),
+        [2, 1, 5, 4]
+    );
     // Once the reactor has turned, the newest is the newest.
     lent.into_iter().for_each(|lease| lease.release(KEEP));
     TURN.set(2);
@@ -202,7 +250,10 @@ async fn lifo_prefers_connections_that_the_reactor_has_seen_since_they_were_kept
 
 #[tokio::test]
 async fn one_idle_connection_too_many_closes_the_oldest_of_its_origin() {
-    let (net, world) = net(Limits { max_idle_per_origin: 2, ..Limits::default() });
+    let (net, world) = net(Limits {
+        max_idle_per_origin: 2,
+        ..Limits::default()
+    });
     let leases: Vec<_> = (0..5).map(|_| dial(&net, &world, "a")).collect();
     leases.into_iter().for_each(|lease| lease.release(KEEP));
     assert_eq!(world.open(), [4, 5]);
@@ -220,8 +271,14 @@ async fn acquire_fresh_leaves_idle_connections_alone_while_there_is_room() {
 #[tokio::test]
 async fn acquire_fresh_closes_the_oldest_idle_connection_of_its_origin_at_the_cap() {
     let (net, world) = net(Limits::capped(3, 2));
-    let (other, one, two) = (dial(&net, &world, "b"), dial(&net, &world, "a"), dial(&net, &world, "a"));
-    [other, one, two].into_iter().for_each(|lease| lease.release(KEEP));
+    let (other, one, two) = (
+        dial(&net, &world, "b"),
+        dial(&net, &world, "a"),
+        dial(&net, &world, "a"),
+    );
+    [other, one, two]
+        .into_iter()
+        .for_each(|lease| lease.release(KEEP));
     let permit = permit(now(&net, "a", true));
     assert_eq!(world.open(), [1, 3]);
     assert_eq!(permit.install(world.line("a")).requests(), 1);
@@ -247,7 +304,10 @@ async fn an_upgraded_connection_counts_until_its_guard_is_dropped() {
     let (net, world) = net(Limits::capped(1, 1));
     let (line, guard) = dial(&net, &world, "a").detach();
     let waiting = queued(&net, &"b");
-    assert_eq!((net.stats().upgraded, net.stats().active, *guard.key()), (1, 0, "a"));
+    assert_eq!(
+        (net.stats().upgraded, net.stats().active, *guard.key()),
+        (1, 0, "a")
+    );
     drop(line);
     assert!(!waiting.woken());
     drop(guard);
@@ -335,7 +395,14 @@ async fn a_hundred_thousand_origins_leave_nothing_behind() {
             Acquired::Lease(_) => panic!("the origin is new"),
         }
     }
-    assert_eq!((pool.stats().idle, pool.stats().origins.len(), world.open().len()), (1024, 1024, 1024));
+    assert_eq!(
+        (
+            pool.stats().idle,
+            pool.stats().origins.len(),
+            world.open().len()
+        ),
+        (1024, 1024, 1024)
+    );
     pool.audit();
     pool.close_idle();
     assert!(pool.stats().origins.is_empty());
@@ -356,7 +423,9 @@ async fn a_panic_while_closing_returns_the_permit() {
         }
     }
     let pool: Pool<u8, Mine> = Pool::new(Limits::capped(1, 1)).unwrap();
-    let Ok(Acquired::Open(permit)) = pool.acquire(&1).await else { panic!("free") };
+    let Ok(Acquired::Open(permit)) = pool.acquire(&1).await else {
+        panic!("free")
+    };
     let lease = permit.install(Mine);
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(lease))).is_err());
     assert!(pool.stats().origins.is_empty());

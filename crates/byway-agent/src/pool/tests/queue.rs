@@ -51,7 +51,11 @@ async fn a_connection_handed_to_a_cancelled_waiter_goes_to_the_next_one() {
     assert!(first.woken());
     drop(first);
     let lent = lease(second.served());
-    assert_eq!((lent.id, lent.requests()), (1, 2), "a loan that never began is not counted");
+    assert_eq!(
+        (lent.id, lent.requests()),
+        (1, 2),
+        "a loan that never began is not counted"
+    );
 }
 
 #[tokio::test]
@@ -95,7 +99,9 @@ async fn a_hand_over_beats_a_timeout_of_the_same_moment() {
     let busy = dial(&net, &world, "a");
     let waiting = queued(&net, &"a");
     tokio::time::advance(Duration::from_secs(10)).await;
-    busy.release(Release::Keep { idle: Some(Duration::from_secs(60)) });
+    busy.release(Release::Keep {
+        idle: Some(Duration::from_secs(60)),
+    });
     lease(waiting.served());
     assert_eq!(net.stats().queue_timeout_total, 0);
 }
@@ -110,13 +116,23 @@ async fn the_oldest_wait_is_told() {
     let _second = queued(&net, &"a");
     let stats = net.stats();
     assert_eq!(stats.oldest_wait, Some(Duration::from_secs(2)));
-    let a = stats.origins.iter().find(|origin| origin.key == "a").unwrap();
-    assert_eq!((a.pending, a.active, a.oldest_wait), (1, 1, Some(Duration::ZERO)));
+    let a = stats
+        .origins
+        .iter()
+        .find(|origin| origin.key == "a")
+        .unwrap();
+    assert_eq!(
+        (a.pending, a.active, a.oldest_wait),
+        (1, 1, Some(Duration::ZERO))
+    );
 }
 
 #[tokio::test]
 async fn a_full_queue_does_not_refuse_whom_an_idle_connection_can_make_room_for() {
-    let (net, world) = net(Limits { queue_len: 1, ..Limits::capped(2, 1) });
+    let (net, world) = net(Limits {
+        queue_len: 1,
+        ..Limits::capped(2, 1)
+    });
     let _busy = dial(&net, &world, "a");
     dial(&net, &world, "b").release(KEEP);
     let _full = queued(&net, &"a");
@@ -143,7 +159,8 @@ fn during_the_close_of_line_1(
 }
 
 #[tokio::test]
-async fn whoever_comes_while_an_idle_connection_is_being_closed_for_another_one_is_served_by_the_next() {
+async fn whoever_comes_while_an_idle_connection_is_being_closed_for_another_one_is_served_by_the_next()
+ {
     let (net, world) = net(Limits::capped(2, 2));
     let net: &'static Net = Box::leak(Box::new(net));
     let (one, two) = (dial(net, &world, "y"), dial(net, &world, "y"));
@@ -156,7 +173,8 @@ async fn whoever_comes_while_an_idle_connection_is_being_closed_for_another_one_
 }
 
 #[tokio::test]
-async fn whoever_comes_while_the_own_idle_connection_is_being_closed_is_served_by_that_of_another_origin() {
+async fn whoever_comes_while_the_own_idle_connection_is_being_closed_is_served_by_that_of_another_origin()
+ {
     let (net, world) = net(Limits::capped(2, 2));
     let net: &'static Net = Box::leak(Box::new(net));
     let (own, other) = (dial(net, &world, "x"), dial(net, &world, "y"));
@@ -187,14 +205,21 @@ fn the_future_of_an_acquire_is_small_and_send() {
     let (net, _) = net(Limits::default());
     let future = net.acquire(&"a");
     is_send(&future);
-    assert!(size_of_val(&future) <= 512, "{} bytes", size_of_val(&future));
+    assert!(
+        size_of_val(&future) <= 512,
+        "{} bytes",
+        size_of_val(&future)
+    );
 }
 
 /// Every thread races with every other one; each yield is a chance to be overtaken or cancelled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_real_threads_no_cap_is_exceeded_and_everyone_is_served() {
     const KEYS: [Key; 5] = ["a", "b", "c", "d", "e"];
-    let limits = Limits { queue_wait: Duration::from_secs(60), ..Limits::capped(4, 2) };
+    let limits = Limits {
+        queue_wait: Duration::from_secs(60),
+        ..Limits::capped(4, 2)
+    };
     let (net, world) = (Net::sharded(limits, 3).unwrap(), World::default());
     let mut tasks = JoinSet::new();
     for n in 0..64_usize {
@@ -210,9 +235,16 @@ async fn under_real_threads_no_cap_is_exceeded_and_everyone_is_served() {
                     Acquired::Lease(lease) => lease,
                     Acquired::Open(permit) => permit.install(world.line(key)),
                 };
-                assert!(world.open().len() <= 4 && world.open_to(key) <= 2, "more sockets than permitted");
+                assert!(
+                    world.open().len() <= 4 && world.open_to(key) <= 2,
+                    "more sockets than permitted"
+                );
                 tokio::task::yield_now().await;
-                lease.release(if (n * round).is_multiple_of(11) { Release::Close } else { KEEP });
+                lease.release(if (n * round).is_multiple_of(11) {
+                    Release::Close
+                } else {
+                    KEEP
+                });
             }
         });
     }
@@ -221,7 +253,10 @@ async fn under_real_threads_no_cap_is_exceeded_and_everyone_is_served() {
     }
     net.audit();
     let stats = net.stats();
-    assert_eq!((stats.active, stats.connecting, stats.pending, stats.idle), (0, 0, 0, world.open().len()));
+    assert_eq!(
+        (stats.active, stats.connecting, stats.pending, stats.idle),
+        (0, 0, 0, world.open().len())
+    );
     net.close_idle();
     assert!(net.stats().origins.is_empty() && world.open().is_empty());
 }

@@ -1,4 +1,5 @@
-//! Shards: connections stay where they were opened, permits go where they are needed, and limits hold for all together.
+//! Shards: connections stay where they were opened, permits go where they are needed, and limits
+//! hold for all together.
 
 use super::*;
 use crate::pool::bank::PASS_OVER;
@@ -10,7 +11,10 @@ use tokio::time::advance;
 /// One handle for each shard.
 fn shards<const N: usize>(limits: Limits) -> ([Net; N], World) {
     let net = Pool::sharded(limits, N).unwrap();
-    (std::array::from_fn(|number| net.shard(number)), World::default())
+    (
+        std::array::from_fn(|number| net.shard(number)),
+        World::default(),
+    )
 }
 
 #[test]
@@ -33,7 +37,9 @@ async fn a_kept_connection_is_lent_in_its_own_shard_only() {
 async fn a_connection_that_another_thread_gives_back_goes_home() {
     let ([here, there], world) = shards(Limits::default());
     let lease = dial(&here, &world, "a");
-    std::thread::spawn(move || lease.release(KEEP)).join().unwrap();
+    std::thread::spawn(move || lease.release(KEEP))
+        .join()
+        .unwrap();
     drop(permit(now(&there, "a", false)));
     assert_eq!(reuse(&here, "a").id, 1);
 }
@@ -52,7 +58,11 @@ async fn at_the_origins_cap_its_idle_connection_in_another_shard_is_closed_and_t
 #[tokio::test(start_paused = true)]
 async fn at_the_total_the_connection_that_was_idle_for_longest_in_any_shard_is_closed() {
     let ([one, two, three], world) = shards(Limits::capped(3, 3));
-    let leases = [dial(&one, &world, "a"), dial(&two, &world, "b"), dial(&three, &world, "c")];
+    let leases = [
+        dial(&one, &world, "a"),
+        dial(&two, &world, "b"),
+        dial(&three, &world, "c"),
+    ];
     for lease in leases {
         advance(Duration::from_millis(1)).await;
         lease.release(KEEP);
@@ -60,7 +70,10 @@ async fn at_the_total_the_connection_that_was_idle_for_longest_in_any_shard_is_c
     advance(Duration::from_millis(1)).await;
     reuse(&one, "a").release(KEEP);
     let _d = dial(&one, &world, "d");
-    assert_eq!((world.open_to("a"), world.open_to("b"), world.open_to("c")), (1, 0, 1));
+    assert_eq!(
+        (world.open_to("a"), world.open_to("b"), world.open_to("c")),
+        (1, 0, 1)
+    );
     one.audit();
 }
 
@@ -85,7 +98,10 @@ async fn a_connection_goes_to_its_own_shard_first_but_not_for_ever() {
 
 #[tokio::test]
 async fn four_shards_that_always_wait_at_the_cap_are_served_alike() {
-    let (nets, world) = shards::<4>(Limits { queue_len: 64, ..Limits::capped(4, 4) });
+    let (nets, world) = shards::<4>(Limits {
+        queue_len: 64,
+        ..Limits::capped(4, 4)
+    });
     let mut leases: VecDeque<(usize, Lease<Key, Line>)> = VecDeque::new();
     let mut waiting: Vec<(usize, Asking<'_>)> = Vec::new();
     (0..4).for_each(|_| leases.push_back((0, dial(&nets[0], &world, "a")))); // as unfair as can be, to begin with
@@ -94,7 +110,10 @@ async fn four_shards_that_always_wait_at_the_cap_are_served_alike() {
     for _ in 0..10_000 {
         let (_, lease) = leases.pop_front().unwrap();
         lease.release(KEEP);
-        let woken = waiting.iter().position(|(_, asking)| asking.woken()).expect("nobody was woken: a lost wake-up");
+        let woken = waiting
+            .iter()
+            .position(|(_, asking)| asking.woken())
+            .expect("nobody was woken: a lost wake-up");
         let (shard, asking) = waiting.remove(woken);
         grants[shard] += 1;
         let lease = match asking.served().unwrap() {
@@ -109,7 +128,10 @@ async fn four_shards_that_always_wait_at_the_cap_are_served_alike() {
         assert!(world.open().len() <= 4);
     }
     let reused = nets[0].stats().reused_total;
-    assert!(reused > 8_000, "a queue does not turn reuse into dialling: {reused}");
+    assert!(
+        reused > 8_000,
+        "a queue does not turn reuse into dialling: {reused}"
+    );
     drop((leases, waiting));
     nets[0].close_idle();
     assert_eq!(nets[0].remains().0, 0);
@@ -117,8 +139,16 @@ async fn four_shards_that_always_wait_at_the_cap_are_served_alike() {
 
 #[tokio::test(start_paused = true)]
 async fn one_idle_connection_too_many_in_total_closes_the_one_that_was_unused_for_longest() {
-    let (net, world) = net(Limits { max_idle_total: Some(2), max_idle_per_origin: 2, ..Limits::capped(9, 9) });
-    let leases = [dial(&net, &world, "a"), dial(&net, &world, "b"), dial(&net, &world, "c")];
+    let (net, world) = net(Limits {
+        max_idle_total: Some(2),
+        max_idle_per_origin: 2,
+        ..Limits::capped(9, 9)
+    });
+    let leases = [
+        dial(&net, &world, "a"),
+        dial(&net, &world, "b"),
+        dial(&net, &world, "c"),
+    ];
     leases.into_iter().for_each(|lease| lease.release(KEEP));
     assert_eq!((world.open(), net.stats().idle), (vec![2, 3], 2));
     reuse(&net, "b").release(KEEP);
@@ -129,7 +159,11 @@ async fn one_idle_connection_too_many_in_total_closes_the_one_that_was_unused_fo
 
 #[tokio::test]
 async fn idle_limits_below_the_caps_are_split_over_the_shards_and_rounded_up() {
-    let limits = Limits { max_idle_total: Some(4), max_idle_per_origin: 2, ..Limits::capped(64, 64) };
+    let limits = Limits {
+        max_idle_total: Some(4),
+        max_idle_per_origin: 2,
+        ..Limits::capped(64, 64)
+    };
     let (nets, world) = shards::<3>(limits);
     for key in ["a", "b", "c"] {
         for net in &nets {
@@ -137,13 +171,20 @@ async fn idle_limits_below_the_caps_are_split_over_the_shards_and_rounded_up() {
             leases.into_iter().for_each(|lease| lease.release(KEEP));
         }
     }
-    assert_eq!(nets[0].stats().idle, 6, "at most one more than the limit for each shard but one");
+    assert_eq!(
+        nets[0].stats().idle,
+        6,
+        "at most one more than the limit for each shard but one"
+    );
     nets[0].audit();
 }
 
 #[tokio::test]
 async fn in_arrival_order_the_longest_wait_is_served_first_whatever_its_origin() {
-    let (net, world) = net(Limits { queue_order: QueueOrder::Fifo, ..Limits::capped(3, 3) });
+    let (net, world) = net(Limits {
+        queue_order: QueueOrder::Fifo,
+        ..Limits::capped(3, 3)
+    });
     let mut holders: VecDeque<_> = (0..3).map(|_| dial(&net, &world, "x")).collect();
     let keys = ["a", "a", "b", "a", "b", "c"];
     let mut waiting: VecDeque<_> = keys.iter().map(|key| queued(&net, key)).collect();
@@ -161,7 +202,10 @@ async fn in_arrival_order_the_longest_wait_is_served_first_whatever_its_origin()
 
 #[tokio::test]
 async fn in_arrival_order_an_origin_at_its_own_cap_is_passed_over() {
-    let (net, world) = net(Limits { queue_order: QueueOrder::Fifo, ..Limits::capped(2, 1) });
+    let (net, world) = net(Limits {
+        queue_order: QueueOrder::Fifo,
+        ..Limits::capped(2, 1)
+    });
     let (_a, b) = (dial(&net, &world, "a"), dial(&net, &world, "b"));
     let (stuck, next) = (queued(&net, &"a"), queued(&net, &"c"));
     drop(b);
@@ -175,7 +219,11 @@ async fn a_hundred_thousand_origins_in_four_shards_leave_nothing_behind() {
     let shards: Vec<_> = (0..4).map(|number| pool.shard(number)).collect();
     let world = World::default();
     for key in 0..100_000_usize {
-        match shards[key % 4].acquire(&u32::try_from(key).unwrap()).await.unwrap() {
+        match shards[key % 4]
+            .acquire(&u32::try_from(key).unwrap())
+            .await
+            .unwrap()
+        {
             Acquired::Open(permit) => permit.install(world.line("any")).release(KEEP),
             Acquired::Lease(_) => panic!("the origin is new"),
         }
@@ -185,5 +233,8 @@ async fn a_hundred_thousand_origins_in_four_shards_leave_nothing_behind() {
     pool.close_idle();
     let (left, places) = pool.remains();
     assert_eq!((left, world.open().len()), (0, 0));
-    assert!(places <= 257, "memory followed the origins, not the connections: {places} places");
+    assert!(
+        places <= 257,
+        "memory followed the origins, not the connections: {places} places"
+    );
 }

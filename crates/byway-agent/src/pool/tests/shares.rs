@@ -1,6 +1,8 @@
-//! Shares: who has the places of a full queue, compared with a model that counts everything at each step.
+//! Shares: who has the places of a full queue, compared with a model that counts everything at each
+//! step.
 //!
-//! In:    acquires of several clients for several origins.   Out:   who is refused, and who loses its place.
+//! In:    acquires of several clients for several origins.
+//! Out:   who is refused, and who loses its place.
 //! Never: sleeps or spawns.
 
 use super::*;
@@ -12,7 +14,10 @@ const CLIENTS: [&str; 4] = ["eve", "ann", "bob", "joe"];
 const ORIGINS: [Key; 4] = ["a", "b", "c", "d"];
 
 fn asking_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Asking<'a> {
-    Asking { future: Box::pin(net.acquire_for(key, Client::of(&name))), woken: Arc::default() }
+    Asking {
+        future: Box::pin(net.acquire_for(key, Client::of(&name))),
+        woken: Arc::default(),
+    }
 }
 
 fn queued_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Asking<'a> {
@@ -30,7 +35,10 @@ fn refused(net: &Net, key: Key, name: &str) -> AcquireError {
 
 /// Two origins, one connection to each on loan, and places for four in the queue.
 fn busy() -> (Net, [Lease<Key, Line>; 2]) {
-    let (net, world) = net(Limits { queue_len: 4, ..Limits::capped(2, 1) });
+    let (net, world) = net(Limits {
+        queue_len: 4,
+        ..Limits::capped(2, 1)
+    });
     let leases = [dial(&net, &world, "a"), dial(&net, &world, "b")];
     (net, leases)
 }
@@ -39,11 +47,17 @@ fn busy() -> (Net, [Lease<Key, Line>; 2]) {
 async fn a_client_that_fills_the_queue_gives_a_place_to_another_one() {
     let (net, [of_a, _of_b]) = busy();
     let crowd: Vec<_> = (0..4).map(|_| queued_for(&net, &"a", "eve")).collect();
-    assert_eq!(refused(&net, "a", "eve"), AcquireError::QueueFull { limit: 4 });
+    assert_eq!(
+        refused(&net, "a", "eve"),
+        AcquireError::QueueFull { limit: 4 }
+    );
     let other = queued_for(&net, &"a", "ann");
     let woken: Vec<_> = crowd.iter().map(Asking::woken).collect();
     assert_eq!(woken, [false, false, false, true], "the newest one leaves");
-    assert_eq!(crowd.into_iter().next_back().unwrap().served().unwrap_err(), AcquireError::ClientShare { limit: 4 });
+    assert_eq!(
+        crowd.into_iter().next_back().unwrap().served().unwrap_err(),
+        AcquireError::ClientShare { limit: 4 }
+    );
     of_a.release(KEEP);
     lease(other.served());
     assert_eq!(net.stats().queue_full_total, 2);
@@ -65,11 +79,17 @@ async fn a_client_that_fills_the_queue_of_one_origin_gives_a_place_for_another_o
 #[tokio::test]
 async fn many_clients_that_fill_the_queue_of_one_origin_give_a_place_for_another_origin() {
     let (net, [_of_a, of_b]) = busy();
-    let mut crowd: Vec<_> = CLIENTS.iter().map(|name| queued_for(&net, &"a", name)).collect();
+    let mut crowd: Vec<_> = CLIENTS
+        .iter()
+        .map(|name| queued_for(&net, &"a", name))
+        .collect();
     let other = queued_for(&net, &"b", "zoe");
     let last = crowd.remove(3);
     assert!(!crowd.iter().any(Asking::woken));
-    assert_eq!(last.served().unwrap_err(), AcquireError::QueueFull { limit: 4 });
+    assert_eq!(
+        last.served().unwrap_err(),
+        AcquireError::QueueFull { limit: 4 }
+    );
     of_b.release(KEEP);
     lease(other.served());
     net.audit();
@@ -77,11 +97,23 @@ async fn many_clients_that_fill_the_queue_of_one_origin_give_a_place_for_another
 
 #[tokio::test]
 async fn a_client_that_waits_for_many_origins_takes_no_place_from_one_that_has_fewer() {
-    let (net, world) = net(Limits { queue_len: 4, ..Limits::capped(1, 1) });
+    let (net, world) = net(Limits {
+        queue_len: 4,
+        ..Limits::capped(1, 1)
+    });
     let _busy = dial(&net, &world, "z");
-    let own: Vec<_> = ["a", "a"].iter().map(|key| queued_for(&net, key, "ann")).collect();
-    let crowd: Vec<_> = ["b", "c"].iter().map(|key| queued_for(&net, key, "eve")).collect();
-    assert_eq!(refused(&net, "d", "eve"), AcquireError::QueueFull { limit: 4 });
+    let own: Vec<_> = ["a", "a"]
+        .iter()
+        .map(|key| queued_for(&net, key, "ann"))
+        .collect();
+    let crowd: Vec<_> = ["b", "c"]
+        .iter()
+        .map(|key| queued_for(&net, key, "eve"))
+        .collect();
+    assert_eq!(
+        refused(&net, "d", "eve"),
+        AcquireError::QueueFull { limit: 4 }
+    );
     assert!(!own.iter().any(Asking::woken));
     drop(crowd);
     net.audit();
@@ -89,12 +121,17 @@ async fn a_client_that_waits_for_many_origins_takes_no_place_from_one_that_has_f
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_before_a_waiter_loses_its_place() {
-    let (net, world) = net(Limits { queue_len: 1, ..Limits::capped(2, 1) });
+    let (net, world) = net(Limits {
+        queue_len: 1,
+        ..Limits::capped(2, 1)
+    });
     let _busy = dial(&net, &world, "a");
     dial(&net, &world, "b").release(KEEP);
     let first = queued_for(&net, &"a", "eve");
     let newcomer = asking_for(&net, &"c", "ann").poll();
-    let Poll::Ready(served) = newcomer else { panic!("the idle connection was not closed") };
+    let Poll::Ready(served) = newcomer else {
+        panic!("the idle connection was not closed")
+    };
     drop(permit(served));
     assert!(!first.woken());
 }
@@ -132,60 +169,109 @@ struct Waiting<'a> {
     asking: Asking<'a>,
 }
 
-/// What the rule says of a newcomer to a full queue: whose place it gets. Everything is counted anew.
+/// What the rule says of a newcomer to a full queue: whose place it gets. Everything is counted
+/// anew.
 fn displaced(waiting: &[Waiting<'_>], client: usize, origin: usize) -> Option<usize> {
     let of_client = |client: usize| waiting.iter().filter(|one| one.client == client).count();
     let of_origin = |origin: usize| waiting.iter().filter(|one| one.origin == origin).count();
     let most = (0..4).map(of_client).max().unwrap();
     if of_client(client) + 1 < most {
         // Of several that have most, which one is left to the pool: see `take`.
-        return waiting.iter().rposition(|one| of_client(one.client) == most);
+        return waiting
+            .iter()
+            .rposition(|one| of_client(one.client) == most);
     }
     let longest = (0..4).map(of_origin).max().unwrap();
-    let may_lose = |one: &Waiting<'_>| one.client == client || of_client(one.client) > of_client(client);
+    let may_lose =
+        |one: &Waiting<'_>| one.client == client || of_client(one.client) > of_client(client);
     let is_longest = |one: &Waiting<'_>| of_origin(one.origin) == longest && may_lose(one);
-    (of_origin(origin) + 1 < longest).then(|| waiting.iter().rposition(is_longest)).flatten()
+    (of_origin(origin) + 1 < longest)
+        .then(|| waiting.iter().rposition(is_longest))
+        .flatten()
 }
 
 /// One step of a newcomer that finds the queue full.
-fn take<'a>(net: &'a Net, waiting: &mut Vec<Waiting<'a>>, client: usize, origin: usize, queue_len: usize) {
-    let of_client = |waiting: &[Waiting<'_>], client: usize| waiting.iter().filter(|one| one.client == client).count();
-    let of_origin = |waiting: &[Waiting<'_>], origin: usize| waiting.iter().filter(|one| one.origin == origin).count();
+fn take<'a>(
+    net: &'a Net,
+    waiting: &mut Vec<Waiting<'a>>,
+    client: usize,
+    origin: usize,
+    queue_len: usize,
+) {
+    let of_client = |waiting: &[Waiting<'_>], client: usize| {
+        waiting.iter().filter(|one| one.client == client).count()
+    };
+    let of_origin = |waiting: &[Waiting<'_>], origin: usize| {
+        waiting.iter().filter(|one| one.origin == origin).count()
+    };
     let expected = displaced(waiting, client, origin);
     let own = of_client(waiting, client);
-    let clients = (0..4).filter(|other| *other == client || of_client(waiting, *other) > 0).count();
+    let clients = (0..4)
+        .filter(|other| *other == client || of_client(waiting, *other) > 0)
+        .count();
     let mut asking = asking_for(net, &ORIGINS[origin], CLIENTS[client]);
     let outcome = asking.poll();
-    let lost: Vec<_> = (0..waiting.len()).filter(|at| waiting[*at].asking.woken()).collect();
+    let lost: Vec<_> = (0..waiting.len())
+        .filter(|at| waiting[*at].asking.woken())
+        .collect();
     if let Poll::Ready(outcome) = outcome {
-        assert_eq!(outcome.unwrap_err(), AcquireError::QueueFull { limit: queue_len });
-        assert!(own >= queue_len / clients, "refused below the client's share of the queue");
+        assert_eq!(
+            outcome.unwrap_err(),
+            AcquireError::QueueFull { limit: queue_len }
+        );
+        assert!(
+            own >= queue_len / clients,
+            "refused below the client's share of the queue"
+        );
         assert!(lost.is_empty(), "one lost its place, and nobody got it");
         // Where several origins have as many waiters, the pool looks at one of them only.
         let several = (0..4).map(|other| of_origin(waiting, other)).max().unwrap();
-        let several = (0..4).filter(|other| of_origin(waiting, *other) == several).count() > 1;
+        let several = (0..4)
+            .filter(|other| of_origin(waiting, *other) == several)
+            .count()
+            > 1;
         assert!(expected.is_none() || several, "refused against the rule");
         return;
     }
-    let [lost] = lost[..] else { panic!("{} lost their places for one", lost.len()) };
+    let [lost] = lost[..] else {
+        panic!("{} lost their places for one", lost.len())
+    };
     let before = waiting.remove(lost);
-    let expected = expected.unwrap_or_else(|| panic!("{} lost its place against the rule", before.client));
-    let newest = |waiting: &[Waiting<'_>]| !waiting[lost..].iter().any(|one| one.client == before.client);
+    let expected =
+        expected.unwrap_or_else(|| panic!("{} lost its place against the rule", before.client));
+    let newest = |waiting: &[Waiting<'_>]| {
+        !waiting[lost..]
+            .iter()
+            .any(|one| one.client == before.client)
+    };
     match before.asking.served().unwrap_err() {
         AcquireError::ClientShare { limit } => {
             assert_eq!(limit, queue_len);
             assert!(newest(waiting), "not the newest of its client");
-            assert!(of_client(waiting, before.client) > own, "the client that gave a place has fewer than the other");
+            assert!(
+                of_client(waiting, before.client) > own,
+                "the client that gave a place has fewer than the other"
+            );
             assert!((0..4).all(|other| of_client(waiting, other) <= of_client(waiting, before.client) + 1));
         }
         AcquireError::QueueFull { .. } => {
-            assert!(before.client == client || of_client(waiting, before.client) == own, "a client got worse by it");
-            assert!(of_origin(waiting, before.origin) > of_origin(waiting, origin), "the origins are no more equal");
+            assert!(
+                before.client == client || of_client(waiting, before.client) == own,
+                "a client got worse by it"
+            );
+            assert!(
+                of_origin(waiting, before.origin) > of_origin(waiting, origin),
+                "the origins are no more equal"
+            );
         }
         other => panic!("{other}"),
     }
     let _ = expected;
-    waiting.push(Waiting { client, origin, asking });
+    waiting.push(Waiting {
+        client,
+        origin,
+        asking,
+    });
 }
 
 proptest! {

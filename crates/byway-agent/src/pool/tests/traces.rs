@@ -1,7 +1,9 @@
-//! Traces: random lives of a pool, each step foretold by a model that is naive enough to be believed.
+//! Traces: random lives of a pool, each step foretold by a model that is naive enough to be
+//! believed.
 //!
-//! After every step: no cap is exceeded, in numbers or in open lines; nobody waits who could be served; a waiter is
-//! served in its turn; the pool's numbers are the model's. At the end every permit has come back.
+//! After every step: no cap is exceeded, in numbers or in open lines; nobody waits who could be
+//! served; a waiter is served in its turn; the pool's numbers are the model's. At the end every
+//! permit has come back.
 
 use super::*;
 use crate::pool::bank::PASS_OVER;
@@ -14,17 +16,26 @@ const KEYS: [Key; 4] = ["a", "b", "c", "d"];
 
 #[derive(Debug, Clone)]
 enum Step {
-    Acquire { key: usize, shard: usize, fresh: bool },
+    Acquire {
+        key: usize,
+        shard: usize,
+        fresh: bool,
+    },
     PickUp(usize),
     Cancel(usize),
     Install(usize),
     FailDial(usize),
-    Keep { lease: usize, idle_ms: u64 },
+    Keep {
+        lease: usize,
+        idle_ms: u64,
+    },
     Close(usize),
     Upgrade(usize),
     EndUpgrade(usize),
     Soil(usize),
-    Pass { ms: u64 },
+    Pass {
+        ms: u64,
+    },
     Expire,
     EvictKey(usize),
     EvictOdd,
@@ -57,20 +68,36 @@ fn step() -> impl Strategy<Value = Step> {
 fn limits() -> impl Strategy<Value = Limits> {
     let caps = (1..7_usize).prop_flat_map(|total| (Just(total), 1..=total));
     let caps = caps.prop_flat_map(|(total, each)| (Just(total), Just(each), 1..=each));
-    let caps = caps.prop_flat_map(|(total, each, idle)| (Just(total), Just(each), Just(idle), idle..=total));
-    let choices = (any::<bool>(), any::<bool>(), any::<bool>(), prop::option::of(1..4_u64));
-    (caps, choices).prop_map(|((max_total, max_per_origin, idle, idle_total), (lifo, fair, counted, max_requests))| {
-        Limits {
-            max_idle_per_origin: idle,
-            max_idle_total: Some(idle_total),
-            max_requests,
-            scheduling: if lifo { Scheduling::Lifo } else { Scheduling::Fifo },
-            queue_order: if fair { QueueOrder::Fair } else { QueueOrder::Fifo },
-            queue_wait: Duration::from_secs(24 * 3600),
-            count_upgraded: counted,
-            ..Limits::capped(max_total, max_per_origin)
-        }
-    })
+    let caps = caps
+        .prop_flat_map(|(total, each, idle)| (Just(total), Just(each), Just(idle), idle..=total));
+    let choices = (
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        prop::option::of(1..4_u64),
+    );
+    (caps, choices).prop_map(
+        |((max_total, max_per_origin, idle, idle_total), (lifo, fair, counted, max_requests))| {
+            Limits {
+                max_idle_per_origin: idle,
+                max_idle_total: Some(idle_total),
+                max_requests,
+                scheduling: if lifo {
+                    Scheduling::Lifo
+                } else {
+                    Scheduling::Fifo
+                },
+                queue_order: if fair {
+                    QueueOrder::Fair
+                } else {
+                    QueueOrder::Fifo
+                },
+                queue_wait: Duration::from_secs(24 * 3600),
+                count_upgraded: counted,
+                ..Limits::capped(max_total, max_per_origin)
+            }
+        },
+    )
 }
 
 proptest! {
@@ -170,27 +197,40 @@ impl<'a> Trace<'a> {
 
     async fn take(&mut self, step: Step) {
         match step {
-            Step::Acquire { key, shard, fresh } => self.acquire(key, shard % self.shards.len(), fresh),
+            Step::Acquire { key, shard, fresh } => {
+                self.acquire(key, shard % self.shards.len(), fresh)
+            }
             Step::PickUp(n) => self.pick_up(n),
             Step::Cancel(n) => self.cancel(n),
             Step::Install(n) => self.install(n),
-            Step::FailDial(n) => take(&mut self.permits, n, |permit| drop(permit.what)).map_or((), |()| self.freed()),
+            Step::FailDial(n) => {
+                take(&mut self.permits, n, |permit| drop(permit.what)).map_or((), |()| self.freed())
+            }
             Step::Keep { lease, idle_ms } => self.keep(lease, Duration::from_millis(idle_ms)),
-            Step::Close(n) => take(&mut self.leases, n, |lease| drop(lease.what)).map_or((), |()| self.freed()),
+            Step::Close(n) => {
+                take(&mut self.leases, n, |lease| drop(lease.what)).map_or((), |()| self.freed())
+            }
             Step::Upgrade(n) => self.upgrade(n),
             Step::EndUpgrade(n) => self.end_upgrade(n),
             Step::Soil(n) => self.soil(n),
             Step::Pass { ms } => tokio::time::advance(Duration::from_millis(ms)).await,
             Step::Expire => self.expire(),
             Step::EvictKey(key) => self.evict_key(key),
-            Step::EvictOdd => self.evict(|kept| kept.id % 2 == 1, |net| net.evict(|_, line| line.id % 2 == 1)),
+            Step::EvictOdd => self.evict(
+                |kept| kept.id % 2 == 1,
+                |net| net.evict(|_, line| line.id % 2 == 1),
+            ),
             Step::CloseIdle => self.evict(|_| true, Pool::close_idle),
         }
     }
 
     fn acquire(&mut self, key: usize, shard: usize, fresh: bool) {
         let waits = self.waits(key);
-        let lent = if waits || fresh { None } else { self.lend(key, shard) };
+        let lent = if waits || fresh {
+            None
+        } else {
+            self.lend(key, shard)
+        };
         let expected = match lent {
             Some(lent) => Some(lent),
             None if waits || !self.make_room(key, fresh) => None,
@@ -198,7 +238,13 @@ impl<'a> Trace<'a> {
         };
         let mut asking = asking(&self.shards[shard], &KEYS[key], fresh);
         match (expected, asking.poll()) {
-            (None, Poll::Pending) => self.waiting.push(Waiting { key, shard, fresh, asking, got: None }),
+            (None, Poll::Pending) => self.waiting.push(Waiting {
+                key,
+                shard,
+                fresh,
+                asking,
+                got: None,
+            }),
             (Some(expected), Poll::Ready(outcome)) => {
                 self.accept((key, shard), expected, self.generations[key], outcome);
             }
@@ -208,13 +254,23 @@ impl<'a> Trace<'a> {
         assert_eq!(self.newly_woken(), None);
     }
 
-    /// The idle connection that is lent next, `Err` if all were unfit but there was one, `None` if there was none.
+    /// The idle connection that is lent next, `Err` if all were unfit but there was one, `None` if
+    /// there was none.
     fn lend(&mut self, key: usize, shard: usize) -> Option<Result<u32, ()>> {
         let mut unfit = None;
         loop {
-            let mut own = self.idle.iter().filter(|kept| kept.key == key && kept.shard == shard);
-            let next = if self.limits.scheduling == Scheduling::Lifo { own.next_back() } else { own.next() };
-            let Some(next) = next.copied() else { return unfit };
+            let mut own = self
+                .idle
+                .iter()
+                .filter(|kept| kept.key == key && kept.shard == shard);
+            let next = if self.limits.scheduling == Scheduling::Lifo {
+                own.next_back()
+            } else {
+                own.next()
+            };
+            let Some(next) = next.copied() else {
+                return unfit;
+            };
             self.idle.retain(|kept| *kept != next);
             if next.until > crate::pool::now() && !self.dirty.contains(&next.id) {
                 return Some(Ok(next.id));
@@ -232,29 +288,57 @@ impl<'a> Trace<'a> {
         let oldest = |which: &dyn Fn(&Kept) -> bool| {
             // Of those that became idle at the same moment, the one in the first shard.
             let named = self.idle.iter().enumerate().filter(|(_, kept)| which(kept));
-            named.min_by_key(|(_, kept)| (kept.since, kept.shard)).map(|(at, _)| at)
+            named
+                .min_by_key(|(_, kept)| (kept.since, kept.shard))
+                .map(|(at, _)| at)
         };
         let own = oldest(&|kept| kept.key == key).filter(|_| capped || fresh);
         let any = if capped { None } else { oldest(&|_| true) };
         own.or(any).map(|victim| self.idle.remove(victim)).is_some()
     }
 
-    fn accept(&mut self, (key, shard): (usize, usize), expected: Result<u32, ()>, generation: u32, outcome: Outcome) {
+    fn accept(
+        &mut self,
+        (key, shard): (usize, usize),
+        expected: Result<u32, ()>,
+        generation: u32,
+        outcome: Outcome,
+    ) {
         match (expected, outcome.unwrap()) {
             (Ok(id), Acquired::Lease(what)) => {
                 assert_eq!((what.id, *what.key(), what.reused()), (id, KEYS[key], true));
                 assert!(!self.dirty.contains(&id));
-                self.leases.push(Out { key, shard, generation, what });
+                self.leases.push(Out {
+                    key,
+                    shard,
+                    generation,
+                    what,
+                });
             }
-            (Err(()), Acquired::Open(what)) => self.permits.push(Out { key, shard, generation, what }),
+            (Err(()), Acquired::Open(what)) => self.permits.push(Out {
+                key,
+                shard,
+                generation,
+                what,
+            }),
             (expected, outcome) => panic!("expected {expected:?}, got {outcome:?}"),
         }
     }
 
     fn pick_up(&mut self, n: usize) {
-        let woken: Vec<_> = (0..self.waiting.len()).filter(|i| self.waiting[*i].got.is_some()).collect();
-        let Some(at) = (!woken.is_empty()).then(|| woken[n % woken.len()]) else { return };
-        let Waiting { key, shard, got, asking, .. } = self.waiting.remove(at);
+        let woken: Vec<_> = (0..self.waiting.len())
+            .filter(|i| self.waiting[*i].got.is_some())
+            .collect();
+        let Some(at) = (!woken.is_empty()).then(|| woken[n % woken.len()]) else {
+            return;
+        };
+        let Waiting {
+            key,
+            shard,
+            got,
+            asking,
+            ..
+        } = self.waiting.remove(at);
         let current = self.generations[key];
         let (expected, generation) = match got {
             Some(Got::Reuse(kept)) if self.is_fit(&kept) && !self.dirty.contains(&kept.id) => {
@@ -269,7 +353,9 @@ impl<'a> Trace<'a> {
     }
 
     fn cancel(&mut self, n: usize) {
-        let Some(waiting) = take(&mut self.waiting, n, |waiting| waiting) else { return };
+        let Some(waiting) = take(&mut self.waiting, n, |waiting| waiting) else {
+            return;
+        };
         drop(waiting.asking);
         match waiting.got {
             Some(Got::Reuse(kept)) => self.returned(kept),
@@ -279,24 +365,68 @@ impl<'a> Trace<'a> {
     }
 
     fn install(&mut self, n: usize) {
-        let Some(Out { key, shard, generation, what }) = take(&mut self.permits, n, |permit| permit) else { return };
+        let Some(Out {
+            key,
+            shard,
+            generation,
+            what,
+        }) = take(&mut self.permits, n, |permit| permit)
+        else {
+            return;
+        };
         assert_eq!(*what.key(), KEYS[key]);
         let what = what.install(self.world.line(KEYS[key]));
-        self.leases.push(Out { key, shard, generation, what });
+        self.leases.push(Out {
+            key,
+            shard,
+            generation,
+            what,
+        });
     }
 
     fn keep(&mut self, n: usize, idle: Duration) {
-        let Some(Out { key, shard, generation, what }) = take(&mut self.leases, n, |lease| lease) else { return };
-        let worn = self.limits.max_requests.is_some_and(|max| what.requests() >= max);
+        let Some(Out {
+            key,
+            shard,
+            generation,
+            what,
+        }) = take(&mut self.leases, n, |lease| lease)
+        else {
+            return;
+        };
+        let worn = self
+            .limits
+            .max_requests
+            .is_some_and(|max| what.requests() >= max);
         let until = crate::pool::now() + if worn { Duration::ZERO } else { idle };
-        let kept = Kept { key, shard, id: what.id, since: crate::pool::now(), until, generation };
+        let kept = Kept {
+            key,
+            shard,
+            id: what.id,
+            since: crate::pool::now(),
+            until,
+            generation,
+        };
         what.release(Release::Keep { idle: Some(idle) });
         self.returned(kept);
     }
 
     fn upgrade(&mut self, n: usize) {
-        let Some(Out { key, shard, generation, what }) = take(&mut self.leases, n, |lease| lease) else { return };
-        self.upgraded.push(Out { key, shard, generation, what: what.detach() });
+        let Some(Out {
+            key,
+            shard,
+            generation,
+            what,
+        }) = take(&mut self.leases, n, |lease| lease)
+        else {
+            return;
+        };
+        self.upgraded.push(Out {
+            key,
+            shard,
+            generation,
+            what: what.detach(),
+        });
         match self.limits.count_upgraded {
             true => assert_eq!(self.newly_woken(), None),
             false => self.freed(),
@@ -321,7 +451,10 @@ impl<'a> Trace<'a> {
 
     fn expire(&mut self) {
         let now = crate::pool::now();
-        assert_eq!(self.net.next_expiry(), self.idle.iter().map(|kept| kept.until).min());
+        assert_eq!(
+            self.net.next_expiry(),
+            self.idle.iter().map(|kept| kept.until).min()
+        );
         self.evict(|kept| kept.until <= now, |net| net.expire(now));
     }
 
@@ -334,37 +467,66 @@ impl<'a> Trace<'a> {
         let before = self.idle.len();
         self.idle.retain(|kept| !which(kept));
         assert_eq!(how(self.net), before - self.idle.len());
-        assert_eq!(self.newly_woken(), None, "whoever could be served by that was served before");
+        assert_eq!(
+            self.newly_woken(),
+            None,
+            "whoever could be served by that was served before"
+        );
     }
 
-    /// A permit came back, or a connection was closed: the oldest waiter of some hungry origin has it.
+    /// A permit came back, or a connection was closed: the oldest waiter of some hungry origin has
+    /// it.
     fn freed(&mut self) {
         let hungry: Vec<_> = (0..KEYS.len()).filter(|key| self.is_hungry(*key)).collect();
         let Some(woken) = self.newly_woken() else {
-            assert!(hungry.is_empty(), "nobody was served, though somebody could be");
+            assert!(
+                hungry.is_empty(),
+                "nobody was served, though somebody could be"
+            );
             return;
         };
         let key = self.waiting[woken].key;
         assert!(hungry.contains(&key));
         if self.limits.queue_order == QueueOrder::Fifo {
-            let first = self.waiting.iter().position(|w| w.got.is_none() && hungry.contains(&w.key));
-            assert_eq!(first, Some(woken), "not the first to come of those who could be served");
+            let first = self
+                .waiting
+                .iter()
+                .position(|w| w.got.is_none() && hungry.contains(&w.key));
+            assert_eq!(
+                first,
+                Some(woken),
+                "not the first to come of those who could be served"
+            );
         }
-        self.granted(woken, Got::Open { generation: self.generations[key] });
+        self.granted(
+            woken,
+            Got::Open {
+                generation: self.generations[key],
+            },
+        );
     }
 
     /// A connection came back that its user says can be kept.
     fn returned(&mut self, kept: Kept) {
         let closed = !self.world.open().contains(&kept.id);
         let own = |waiting: &Waiting<'_>| waiting.key == kept.key && waiting.got.is_none();
-        let first = self.waiting.iter().position(|waiting| own(waiting) && waiting.shard == kept.shard);
+        let first = self
+            .waiting
+            .iter()
+            .position(|waiting| own(waiting) && waiting.shard == kept.shard);
         let others = (0..KEYS.len()).any(|key| key != kept.key && self.is_hungry(key))
-            || self.waiting.iter().any(|waiting| own(waiting) && waiting.shard != kept.shard);
+            || self
+                .waiting
+                .iter()
+                .any(|waiting| own(waiting) && waiting.shard != kept.shard);
         let fit = self.is_fit(&kept);
         match first {
             _ if !fit => assert!(closed),
             Some(first) if self.waiting[first].fresh => assert!(closed),
-            Some(_) if closed => assert!(others, "closed though nobody else was waiting for its permit"),
+            Some(_) if closed => assert!(
+                others,
+                "closed though nobody else was waiting for its permit"
+            ),
             Some(first) => {
                 assert_eq!(self.newly_woken(), Some(first));
                 return self.granted(first, Got::Reuse(kept));
@@ -377,25 +539,50 @@ impl<'a> Trace<'a> {
             }
         }
         self.freed();
-        let own_turn =
-            fit && first.is_some_and(|first| !self.waiting[first].fresh && self.waiting[first].got.is_some());
-        assert!(!own_turn || others, "closed a connection and gave the permit to one who could have used it");
+        let own_turn = fit
+            && first.is_some_and(|first| {
+                !self.waiting[first].fresh && self.waiting[first].got.is_some()
+            });
+        assert!(
+            !own_turn || others,
+            "closed a connection and gave the permit to one who could have used it"
+        );
     }
 
     fn park(&mut self, kept: Kept) {
-        let share = |limit: usize, cap: usize| if limit < cap { limit.div_ceil(self.shards.len()) } else { cap };
-        let here: Vec<_> = self.idle.iter().filter(|idle| idle.shard == kept.shard).copied().collect();
-        let own: Vec<_> = here.iter().filter(|idle| idle.key == kept.key).copied().collect();
-        let max_idle_total = self.limits.max_idle_total.unwrap();
-        let over = if own.len() == share(self.limits.max_idle_per_origin, self.limits.max_per_origin) {
-            own.first()
-        } else {
-            here.first().filter(|_| here.len() == share(max_idle_total, self.limits.max_total))
+        let share = |limit: usize, cap: usize| {
+            if limit < cap {
+                limit.div_ceil(self.shards.len())
+            } else {
+                cap
+            }
         };
+        let here: Vec<_> = self
+            .idle
+            .iter()
+            .filter(|idle| idle.shard == kept.shard)
+            .copied()
+            .collect();
+        let own: Vec<_> = here
+            .iter()
+            .filter(|idle| idle.key == kept.key)
+            .copied()
+            .collect();
+        let max_idle_total = self.limits.max_idle_total.unwrap();
+        let over =
+            if own.len() == share(self.limits.max_idle_per_origin, self.limits.max_per_origin) {
+                own.first()
+            } else {
+                here.first()
+                    .filter(|_| here.len() == share(max_idle_total, self.limits.max_total))
+            };
         if let Some(over) = over {
             self.idle.retain(|idle| idle != over);
         }
-        self.idle.push(Kept { since: crate::pool::now(), ..kept });
+        self.idle.push(Kept {
+            since: crate::pool::now(),
+            ..kept
+        });
     }
 
     fn granted(&mut self, woken: usize, got: Got) {
@@ -403,25 +590,42 @@ impl<'a> Trace<'a> {
         let own = |waiting: &Waiting<'_>| waiting.key == key && waiting.got.is_none();
         let oldest = self.waiting.iter().position(own);
         let shard = self.waiting[woken].shard;
-        let in_line = self.waiting.iter().position(|waiting| own(waiting) && waiting.shard == shard);
+        let in_line = self
+            .waiting
+            .iter()
+            .position(|waiting| own(waiting) && waiting.shard == shard);
         match got {
             Got::Open { .. } => assert_eq!(oldest, Some(woken), "not the oldest of its origin"),
-            Got::Reuse(_) => assert_eq!(in_line, Some(woken), "not the oldest of its origin in its shard"),
+            Got::Reuse(_) => assert_eq!(
+                in_line,
+                Some(woken),
+                "not the oldest of its origin in its shard"
+            ),
         }
-        self.overtaken[key] = if oldest == Some(woken) { 0 } else { self.overtaken[key] + 1 };
-        assert!(self.overtaken[key] as usize <= PASS_OVER as usize * self.shards.len(), "a shard starves");
+        self.overtaken[key] = if oldest == Some(woken) {
+            0
+        } else {
+            self.overtaken[key] + 1
+        };
+        assert!(
+            self.overtaken[key] as usize <= PASS_OVER as usize * self.shards.len(),
+            "a shard starves"
+        );
         self.waiting[woken].got = Some(got);
         for other in 0..KEYS.len() {
             let waits = other != key && self.is_hungry(other);
             self.skipped[other] = if waits { self.skipped[other] + 1 } else { 0 };
             let fair = self.limits.queue_order == QueueOrder::Fair;
-            assert!(!fair || self.skipped[other] <= (PASS_OVER + 1) * 4, "an origin starves");
+            assert!(
+                !fair || self.skipped[other] <= (PASS_OVER + 1) * 4,
+                "an origin starves"
+            );
         }
     }
 
     fn newly_woken(&self) -> Option<usize> {
-        let mut woken =
-            (0..self.waiting.len()).filter(|n| self.waiting[*n].got.is_none() && self.waiting[*n].asking.woken());
+        let mut woken = (0..self.waiting.len())
+            .filter(|n| self.waiting[*n].got.is_none() && self.waiting[*n].asking.woken());
         let first = woken.next();
         assert_eq!(woken.next(), None, "two woken for one permit");
         first
@@ -436,7 +640,9 @@ impl<'a> Trace<'a> {
     }
 
     fn waits(&self, key: usize) -> bool {
-        self.waiting.iter().any(|waiting| waiting.key == key && waiting.got.is_none())
+        self.waiting
+            .iter()
+            .any(|waiting| waiting.key == key && waiting.got.is_none())
     }
 
     fn held(&self, key: usize) -> usize {
@@ -445,7 +651,9 @@ impl<'a> Trace<'a> {
 
     /// As far as they count.
     fn upgraded_of(&self, key: usize) -> usize {
-        count(&self.upgraded, |out| self.limits.count_upgraded && out.key == key)
+        count(&self.upgraded, |out| {
+            self.limits.count_upgraded && out.key == key
+        })
     }
 
     fn idle_of(&self, key: usize) -> usize {
@@ -455,12 +663,16 @@ impl<'a> Trace<'a> {
     /// In hand, or granted and not picked up.
     fn permits_of(&self, key: usize) -> usize {
         count(&self.permits, |out| out.key == key)
-            + count(&self.waiting, |w| w.key == key && matches!(w.got, Some(Got::Open { .. })))
+            + count(&self.waiting, |w| {
+                w.key == key && matches!(w.got, Some(Got::Open { .. }))
+            })
     }
 
     fn active_of(&self, key: usize) -> usize {
         count(&self.leases, |out| out.key == key)
-            + count(&self.waiting, |w| w.key == key && matches!(w.got, Some(Got::Reuse(_))))
+            + count(&self.waiting, |w| {
+                w.key == key && matches!(w.got, Some(Got::Reuse(_)))
+            })
     }
 
     fn total(&self) -> usize {
@@ -475,12 +687,19 @@ impl<'a> Trace<'a> {
         let used_up = self.total() == self.limits.max_total && self.idle.is_empty();
         for key in 0..KEYS.len() {
             assert!(!self.is_hungry(key) || used_up, "a waiter could be served");
-            assert!(!self.waits(key) || self.idle_of(key) == 0, "a waiter could have an idle connection");
+            assert!(
+                !self.waits(key) || self.idle_of(key) == 0,
+                "a waiter could have an idle connection"
+            );
             if !self.is_hungry(key) {
                 self.skipped[key] = 0;
             }
-            let oldest = self.waiting.iter().position(|waiting| waiting.key == key && waiting.got.is_none());
-            let oldest = oldest.map(|at| std::ptr::from_ref(&*self.waiting[at].asking.woken) as usize);
+            let oldest = self
+                .waiting
+                .iter()
+                .position(|waiting| waiting.key == key && waiting.got.is_none());
+            let oldest =
+                oldest.map(|at| std::ptr::from_ref(&*self.waiting[at].asking.woken) as usize);
             if self.oldest[key] != oldest {
                 (self.oldest[key], self.overtaken[key]) = (oldest, 0);
             }
@@ -489,19 +708,33 @@ impl<'a> Trace<'a> {
 
     fn check_caps(&self) {
         let dialling = |key: usize| count(&self.permits, |out| out.key == key);
-        let uncounted = |key: usize| count(&self.upgraded, |out| out.key == key) - self.upgraded_of(key);
+        let uncounted =
+            |key: usize| count(&self.upgraded, |out| out.key == key) - self.upgraded_of(key);
         let sockets = |key: usize| self.world.open_to(KEYS[key]) + dialling(key) - uncounted(key);
         assert!((0..KEYS.len()).all(|key| sockets(key) <= self.limits.max_per_origin));
         assert!((0..KEYS.len()).map(sockets).sum::<usize>() <= self.limits.max_total);
     }
 
     fn check_lines(&self) {
-        let handed = self.waiting.iter().filter_map(|waiting| match &waiting.got {
-            Some(Got::Reuse(kept)) => Some(kept.id),
-            _ => None,
-        });
-        let lent = self.leases.iter().map(|out| out.what.id).chain(self.upgraded.iter().map(|out| out.what.0.id));
-        let mut lines: Vec<_> = self.idle.iter().map(|kept| kept.id).chain(lent).chain(handed).collect();
+        let handed = self
+            .waiting
+            .iter()
+            .filter_map(|waiting| match &waiting.got {
+                Some(Got::Reuse(kept)) => Some(kept.id),
+                _ => None,
+            });
+        let lent = self
+            .leases
+            .iter()
+            .map(|out| out.what.id)
+            .chain(self.upgraded.iter().map(|out| out.what.0.id));
+        let mut lines: Vec<_> = self
+            .idle
+            .iter()
+            .map(|kept| kept.id)
+            .chain(lent)
+            .chain(handed)
+            .collect();
         lines.sort_unstable();
         assert_eq!(lines, self.world.open());
     }
@@ -511,15 +744,32 @@ impl<'a> Trace<'a> {
         let sum = |of: &dyn Fn(usize) -> usize| (0..KEYS.len()).map(of).sum::<usize>();
         assert_eq!(stats.connecting, sum(&|key| self.permits_of(key)));
         assert_eq!(stats.active, sum(&|key| self.active_of(key)));
-        assert_eq!((stats.idle, stats.upgraded), (self.idle.len(), sum(&|key| self.upgraded_of(key))));
-        assert_eq!(stats.pending, count(&self.waiting, |waiting| waiting.got.is_none()));
-        assert_eq!(stats.origins.len(), count(&[0, 1, 2, 3], |key| self.held(*key) > 0 || self.waits(*key)));
+        assert_eq!(
+            (stats.idle, stats.upgraded),
+            (self.idle.len(), sum(&|key| self.upgraded_of(key)))
+        );
+        assert_eq!(
+            stats.pending,
+            count(&self.waiting, |waiting| waiting.got.is_none())
+        );
+        assert_eq!(
+            stats.origins.len(),
+            count(&[0, 1, 2, 3], |key| self.held(*key) > 0 || self.waits(*key))
+        );
         let open = stats.active + stats.idle + stats.upgraded;
         assert_eq!(stats.opened_total - stats.closed_total, open as u64);
     }
 
     fn end(self) {
-        let Self { net, world, waiting, permits, leases, upgraded, .. } = self;
+        let Self {
+            net,
+            world,
+            waiting,
+            permits,
+            leases,
+            upgraded,
+            ..
+        } = self;
         drop((permits, leases, upgraded));
         drop(waiting);
         net.close_idle();

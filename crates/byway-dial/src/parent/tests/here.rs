@@ -1,4 +1,5 @@
-//! Parents that carry addresses: names are resolved on this side, under the address rules of whoever asks.
+//! Parents that carry addresses: names are resolved on this side, under the address rules of
+//! whoever asks.
 
 use super::*;
 use crate::dial::tests::dialler_for;
@@ -11,8 +12,13 @@ fn request_v4(ip: [u8; 4]) -> Vec<u8> {
 
 const NOT_REACHED: &[u8] = &[5, 4, 0, 1, 0, 0, 0, 0, 0, 0];
 
-/// Asks for `a.example`, which has `ips`, and plays one script for each connection that the parent gets.
-async fn ask_here(scheme: Scheme, ips: &[&str], scripts: &[&[Step<'_>]]) -> (Result<Dialled, DialError>, Vec<Played>) {
+/// Asks for `a.example`, which has `ips`, and plays one script for each connection that the parent
+/// gets.
+async fn ask_here(
+    scheme: Scheme,
+    ips: &[&str],
+    scripts: &[&[Step<'_>]],
+) -> (Result<Dialled, DialError>, Vec<Played>) {
     let (parent, listener) = parent(scheme, None).await;
     let dialler = dialler_for(ips);
     let target = "a.example:443".parse().unwrap();
@@ -33,31 +39,73 @@ async fn ask_here(scheme: Scheme, ips: &[&str], scripts: &[&[Step<'_>]]) -> (Res
 }
 
 #[tokio::test]
-async fn with_socks5_an_address_travels_and_the_next_one_if_the_parent_cannot_reach_it_or_may_not() {
-    let granting: &[_] = &[Step::Hear(3), Step::Say(b"\x05\x00"), Step::Hear(10), Step::Say(SOCKS_GRANTED)];
+async fn with_socks5_an_address_travels_and_the_next_one_if_the_parent_cannot_reach_it_or_may_not()
+{
+    let granting: &[_] = &[
+        Step::Hear(3),
+        Step::Say(b"\x05\x00"),
+        Step::Hear(10),
+        Step::Say(SOCKS_GRANTED),
+    ];
     let refused = |code| [5, code, 0, 1, 0, 0, 0, 0, 0, 0];
-    for answer in [refused(1), refused(2), refused(3), refused(4), refused(5), refused(8)] {
-        let refusing: &[_] = &[Step::Hear(3), Step::Say(b"\x05\x00"), Step::Hear(10), Step::Say(&answer)];
-        let (dialled, played) = ask_here(Scheme::Socks5, &["1.1.1.1", "8.8.8.8"], &[refusing, granting]).await;
+    for answer in [
+        refused(1),
+        refused(2),
+        refused(3),
+        refused(4),
+        refused(5),
+        refused(8),
+    ] {
+        let refusing: &[_] = &[
+            Step::Hear(3),
+            Step::Say(b"\x05\x00"),
+            Step::Hear(10),
+            Step::Say(&answer),
+        ];
+        let (dialled, played) = ask_here(
+            Scheme::Socks5,
+            &["1.1.1.1", "8.8.8.8"],
+            &[refusing, granting],
+        )
+        .await;
         assert!(dialled.is_ok(), "{dialled:?}");
-        assert_eq!(played[0].heard, [b"\x05\x01\x00", &request_v4([1, 1, 1, 1])[..]].concat());
-        assert_eq!(played[1].heard, [b"\x05\x01\x00", &request_v4([8, 8, 8, 8])[..]].concat());
+        assert_eq!(
+            played[0].heard,
+            [b"\x05\x01\x00", &request_v4([1, 1, 1, 1])[..]].concat()
+        );
+        assert_eq!(
+            played[1].heard,
+            [b"\x05\x01\x00", &request_v4([8, 8, 8, 8])[..]].concat()
+        );
     }
 }
 
 #[tokio::test]
 async fn not_more_than_four_addresses_are_offered_and_a_refused_login_ends_it_at_once() {
-    let refusing: &[_] = &[Step::Hear(3), Step::Say(b"\x05\x00"), Step::Hear(10), Step::Say(NOT_REACHED)];
+    let refusing: &[_] = &[
+        Step::Hear(3),
+        Step::Say(b"\x05\x00"),
+        Step::Hear(10),
+        Step::Say(NOT_REACHED),
+    ];
     let ips = ["1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4", "1.1.1.5"];
     let (dialled, _) = ask_here(Scheme::Socks5, &ips, &[refusing; 4]).await;
     assert!(matches!(why(dialled), ParentError::Unreachable { .. }));
-    let (dialled, _) = ask_here(Scheme::Socks5, &ips, &[&[Step::Hear(3), Step::Say(b"\x05\xff")]]).await;
+    let (dialled, _) = ask_here(
+        Scheme::Socks5,
+        &ips,
+        &[&[Step::Hear(3), Step::Say(b"\x05\xff")]],
+    )
+    .await;
     assert!(matches!(why(dialled), ParentError::Credentials));
 }
 
 #[tokio::test]
 async fn an_address_that_the_rules_forbid_is_not_sent() {
-    let granting: &[_] = &[Step::Hear(9), Step::Say(b"\x00\x5a\x00\x00\x00\x00\x00\x00")];
+    let granting: &[_] = &[
+        Step::Hear(9),
+        Step::Say(b"\x00\x5a\x00\x00\x00\x00\x00\x00"),
+    ];
     let (dialled, played) = ask_here(Scheme::Socks4, &["10.0.0.5", "1.1.1.1"], &[granting]).await;
     assert!(dialled.is_ok(), "{dialled:?}");
     assert_eq!(played[0].heard, b"\x04\x01\x01\xbb\x01\x01\x01\x01\x00");
@@ -69,18 +117,34 @@ async fn an_address_that_the_rules_forbid_is_not_sent() {
 
 #[tokio::test]
 async fn a_literal_address_is_judged_like_one_that_was_looked_up() {
-    let parent = Parent { scheme: Scheme::Socks5, at: "127.0.0.1:1".parse().unwrap(), credentials: None };
+    let parent = Parent {
+        scheme: Scheme::Socks5,
+        at: "127.0.0.1:1".parse().unwrap(),
+        credentials: None,
+    };
     let target = "10.0.0.5:443".parse().unwrap();
-    let deny = AddressRule { cidr: "10.0.0.0/8".parse().unwrap(), ports: Vec::new(), allow: false, number: 1 };
-    let rules = AddressRules { rules: vec![deny], ..AddressRules::open() };
+    let deny = AddressRule {
+        cidr: "10.0.0.0/8".parse().unwrap(),
+        ports: Vec::new(),
+        allow: false,
+        number: 1,
+    };
+    let rules = AddressRules {
+        rules: vec![deny],
+        ..AddressRules::open()
+    };
     let dialled = dialler_for(&[]).open_via(&parent, &target, &rules).await;
     assert!(matches!(dialled, Err(DialError::Denied(_))), "{dialled:?}");
 }
 
 #[tokio::test]
 async fn socks4_passes_over_ipv6_and_says_so_when_nothing_is_left() {
-    let granting: &[_] = &[Step::Hear(9), Step::Say(b"\x00\x5a\x00\x00\x00\x00\x00\x00")];
-    let (dialled, played) = ask_here(Scheme::Socks4, &["2606:4700::1111", "1.1.1.1"], &[granting]).await;
+    let granting: &[_] = &[
+        Step::Hear(9),
+        Step::Say(b"\x00\x5a\x00\x00\x00\x00\x00\x00"),
+    ];
+    let (dialled, played) =
+        ask_here(Scheme::Socks4, &["2606:4700::1111", "1.1.1.1"], &[granting]).await;
     assert!(dialled.is_ok(), "{dialled:?}");
     assert_eq!(&played[0].heard[4..8], [1, 1, 1, 1]);
     let error = why(ask_here(Scheme::Socks4, &["2606:4700::1111"], &[]).await.0);
@@ -95,6 +159,15 @@ async fn socks4_passes_over_ipv6_and_says_so_when_nothing_is_left() {
 async fn a_name_that_does_not_exist_is_told_as_such_and_the_parent_not_dialled() {
     let (parent, listener) = parent(Scheme::Socks5, None).await;
     drop(listener);
-    let dialled = dialler_for(&[]).open_via(&parent, &"b.example:443".parse().unwrap(), &AddressRules::guarded()).await;
-    assert!(matches!(dialled, Err(DialError::NotFound { .. })), "{dialled:?}");
+    let dialled = dialler_for(&[])
+        .open_via(
+            &parent,
+            &"b.example:443".parse().unwrap(),
+            &AddressRules::guarded(),
+        )
+        .await;
+    assert!(
+        matches!(dialled, Err(DialError::NotFound { .. })),
+        "{dialled:?}"
+    );
 }

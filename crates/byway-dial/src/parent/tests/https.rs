@@ -4,7 +4,8 @@ use super::*;
 use crate::stream::Pipe;
 use crate::tls::tests::Peer;
 
-/// An `https` parent at a loopback address, which its certificate names, and the dialler that trusts it.
+/// An `https` parent at a loopback address, which its certificate names, and the dialler that
+/// trusts it.
 async fn https_parent() -> (Parent, TcpListener, Peer, Dialler) {
     let peer = Peer::good();
     let (parent, listener) = parent(Scheme::Https, Some(("bob", "key"))).await;
@@ -26,7 +27,10 @@ async fn a_tunnel_through_an_https_proxy_is_asked_for_in_tls_and_keeps_early_byt
         let asked = "CONNECT name.example:443 HTTP/1.1\r\nHost: name.example:443\r\n\
                      Proxy-Authorization: Basic Ym9iOmtleQ==\r\n\r\n";
         assert_eq!(read(&mut stream, asked.len()).await, asked.as_bytes());
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nearly").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\n\r\nearly")
+            .await
+            .unwrap();
         stream
     };
     let target = target();
@@ -54,8 +58,15 @@ async fn tls_to_a_target_runs_inside_tls_to_the_proxy() {
         inner
     };
     let ask = async {
-        let tunnel = dialler.open_via(&parent, &target(), &AddressRules::guarded()).await.unwrap();
-        let mut inner = peer.client().connect(tunnel.stream, &peer.name().clone()).await.unwrap();
+        let tunnel = dialler
+            .open_via(&parent, &target(), &AddressRules::guarded())
+            .await
+            .unwrap();
+        let mut inner = peer
+            .client()
+            .connect(tunnel.stream, &peer.name().clone())
+            .await
+            .unwrap();
         read(&mut inner, 6).await
     };
     let (said, _inner) = tokio::join!(ask, play);
@@ -72,9 +83,14 @@ async fn an_https_proxy_that_cannot_prove_its_name_is_told_nothing() {
         peer.accept(Stream::tcp(socket)).await.is_err()
     };
     let (opened, refused) = tokio::join!(strict.open_parent(&parent), play);
-    let ParentError::Dial(error) = why(opened) else { panic!("not a failure of the way to the parent") };
+    let ParentError::Dial(error) = why(opened) else {
+        panic!("not a failure of the way to the parent")
+    };
     assert!(refused && matches!(*error, DialError::Tls(_)), "{error}");
-    let unix = Parent { at: Target::Unix("/run/a".into()), ..parent };
+    let unix = Parent {
+        at: Target::Unix("/run/a".into()),
+        ..parent
+    };
     assert!(strict.open_parent(&unix).await.is_err());
 }
 
@@ -82,6 +98,11 @@ async fn an_https_proxy_that_cannot_prove_its_name_is_told_nothing() {
 async fn requests_in_absolute_form_travel_in_tls_too() {
     let (parent, listener, peer, dialler) = https_parent().await;
     let (dialled, mut far) = tokio::join!(dialler.open_parent(&parent), accept(&listener, &peer));
-    dialled.unwrap().stream.write_all(b"GET http://a/").await.unwrap();
+    dialled
+        .unwrap()
+        .stream
+        .write_all(b"GET http://a/")
+        .await
+        .unwrap();
     assert_eq!(read(&mut far, 13).await, b"GET http://a/");
 }

@@ -40,9 +40,22 @@ async fn the_answers_of_version_4_are_told_apart() {
     let answer = |code| [0, code, 0, 0, 0, 0, 0, 0];
     let say = |bytes: &[u8]| bytes.to_vec();
     let mut told = Vec::new();
-    for answer in [say(&answer(91)), say(&answer(92)), say(&answer(94)), say(b"\x05\x00"), say(b"\x00")] {
+    for answer in [
+        say(&answer(91)),
+        say(&answer(92)),
+        say(&answer(94)),
+        say(b"\x05\x00"),
+        say(b"\x00"),
+    ] {
         let script = [Step::Hear(22), Step::Say(&answer), Step::Close];
-        told.push(why(socks4(Scheme::Socks4a, "name.example:443", None, &script).await.0));
+        told.push(why(socks4(
+            Scheme::Socks4a,
+            "name.example:443",
+            None,
+            &script,
+        )
+        .await
+        .0));
     }
     assert!(
         matches!(
@@ -63,13 +76,24 @@ async fn the_answers_of_version_4_are_told_apart() {
 fn what_version_4_cannot_carry_is_told_before_anything_is_dialled() {
     let told = |target: &str, user: &str| {
         let credentials = Some((user.to_owned(), String::new()));
-        let parent = Parent { scheme: Scheme::Socks4a, at: "127.0.0.1:1".parse().unwrap(), credentials };
+        let parent = Parent {
+            scheme: Scheme::Socks4a,
+            at: "127.0.0.1:1".parse().unwrap(),
+            credentials,
+        };
         Dialogue::new(&parent, &target.parse().unwrap()).err()
     };
-    for (target, user) in
-        [("[2001:db8::1]:1", ""), ("0.0.0.7:1", ""), ("unix:/run/a", ""), ("a:1", "a\0b"), ("a:1", &"x".repeat(256))]
-    {
-        assert!(matches!(told(target, user), Some(ParentError::Request(_))), "{target} {user}");
+    for (target, user) in [
+        ("[2001:db8::1]:1", ""),
+        ("0.0.0.7:1", ""),
+        ("unix:/run/a", ""),
+        ("a:1", "a\0b"),
+        ("a:1", &"x".repeat(256)),
+    ] {
+        assert!(
+            matches!(told(target, user), Some(ParentError::Request(_))),
+            "{target} {user}"
+        );
     }
     assert!(told("a:1", "bob").is_none());
 }

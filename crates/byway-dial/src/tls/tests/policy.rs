@@ -9,7 +9,10 @@ async fn meet(
     client: &TlsClient,
     name: &ServerName,
     config: ServerConfig,
-) -> (Result<Stream, DialError>, io::Result<tokio_rustls::server::TlsStream<AsIo>>) {
+) -> (
+    Result<Stream, DialError>,
+    io::Result<tokio_rustls::server::TlsStream<AsIo>>,
+) {
     let (near, far) = pair();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     tokio::join!(client.connect(near, name), acceptor.accept(AsIo(far)))
@@ -18,9 +21,16 @@ async fn meet(
 #[tokio::test]
 async fn a_server_that_is_too_old_is_refused_where_1_3_is_demanded() {
     let site = Site::with(&Faults::default());
-    let strict = TlsClient::with_options(TlsOptions { min_version: TlsVersion::V1_3, ..site.trusting() }).unwrap();
+    let strict = TlsClient::with_options(TlsOptions {
+        min_version: TlsVersion::V1_3,
+        ..site.trusting()
+    })
+    .unwrap();
     let (near, far) = meet(&strict, &host("a.example"), site.config(&[&TLS12], None)).await;
-    assert!(far.is_err() && matches!(near, Err(DialError::Tls(_))), "{near:?}");
+    assert!(
+        far.is_err() && matches!(near, Err(DialError::Tls(_))),
+        "{near:?}"
+    );
     let lenient = TlsClient::with_options(site.trusting()).unwrap();
     for versions in [&[&TLS12], &[&TLS13]] {
         let (near, _far) = meet(&lenient, &host("a.example"), site.config(versions, None)).await;
@@ -32,7 +42,10 @@ async fn a_server_that_is_too_old_is_refused_where_1_3_is_demanded() {
 async fn the_name_to_verify_is_sent_as_sni_whatever_was_dialled_and_an_address_is_not() {
     let site = Site::with(&Faults::default());
     let client = TlsClient::with_options(site.trusting()).unwrap();
-    let table = [(host("c.example"), Some("c.example")), (ServerName::Ip("192.0.2.1".parse().unwrap()), None)];
+    let table = [
+        (host("c.example"), Some("c.example")),
+        (ServerName::Ip("192.0.2.1".parse().unwrap()), None),
+    ];
     for (name, sni) in table {
         let (near, far) = meet(&client, &name, site.config(&[&TLS13], None)).await;
         assert!(near.is_ok(), "{near:?}");
@@ -44,7 +57,10 @@ async fn the_name_to_verify_is_sent_as_sni_whatever_was_dialled_and_an_address_i
 fn a_target_says_which_name_to_verify() {
     let name = |text: &str| ServerName::of(&text.parse().unwrap());
     assert_eq!(name("a.example:443"), Some(host("a.example")));
-    assert_eq!(name("[::1]:443"), Some(ServerName::Ip("::1".parse().unwrap())));
+    assert_eq!(
+        name("[::1]:443"),
+        Some(ServerName::Ip("::1".parse().unwrap()))
+    );
     assert_eq!(name("unix:/run/a"), None);
 }
 
@@ -52,7 +68,10 @@ fn a_target_says_which_name_to_verify() {
 fn bob() -> (String, String, CertificateDer<'static>) {
     let (issuer, root) = authority("root of clients");
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(["bob".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let leaf = CertificateParams::new(["bob".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
     (leaf.pem(), key.serialize_pem(), root)
 }
 
@@ -62,10 +81,28 @@ async fn a_server_that_asks_who_we_are_gets_our_certificate() {
     let (certificate, key, root) = bob();
     for versions in [&[&TLS12], &[&TLS13]] {
         let identity = Some(Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap());
-        let client = TlsClient::with_options(TlsOptions { identity, ..site.trusting() }).unwrap();
-        let (near, far) = meet(&client, &host("a.example"), site.config(versions, Some(root.clone()))).await;
-        let shown = far.unwrap().get_ref().1.peer_certificates().unwrap().to_vec();
-        assert_eq!(shown, certificates_from_pem(certificate.as_bytes()).unwrap());
+        let client = TlsClient::with_options(TlsOptions {
+            identity,
+            ..site.trusting()
+        })
+        .unwrap();
+        let (near, far) = meet(
+            &client,
+            &host("a.example"),
+            site.config(versions, Some(root.clone())),
+        )
+        .await;
+        let shown = far
+            .unwrap()
+            .get_ref()
+            .1
+            .peer_certificates()
+            .unwrap()
+            .to_vec();
+        assert_eq!(
+            shown,
+            certificates_from_pem(certificate.as_bytes()).unwrap()
+        );
         assert!(near.is_ok(), "{near:?}");
     }
 }
@@ -74,10 +111,23 @@ async fn a_server_that_asks_who_we_are_gets_our_certificate() {
 async fn without_an_identity_such_a_server_turns_us_away() {
     let site = Site::with(&Faults::default());
     let client = TlsClient::with_options(site.trusting()).unwrap();
-    let (near, far) = meet(&client, &host("a.example"), site.config(&[&TLS12], Some(bob().2))).await;
-    assert!(far.is_err() && matches!(near, Err(DialError::Tls(TlsError::Alert { .. }))), "{near:?}");
+    let (near, far) = meet(
+        &client,
+        &host("a.example"),
+        site.config(&[&TLS12], Some(bob().2)),
+    )
+    .await;
+    assert!(
+        far.is_err() && matches!(near, Err(DialError::Tls(TlsError::Alert { .. }))),
+        "{near:?}"
+    );
     // In 1.3 our side is through before the server has judged it: the first read tells.
-    let (near, far) = meet(&client, &host("a.example"), site.config(&[&TLS13], Some(bob().2))).await;
+    let (near, far) = meet(
+        &client,
+        &host("a.example"),
+        site.config(&[&TLS13], Some(bob().2)),
+    )
+    .await;
     assert!(far.is_err());
     let error = near.unwrap().read(&mut [0; 8]).await.unwrap_err();
     assert!(error.to_string().contains("CertificateRequired"), "{error}");
@@ -89,13 +139,27 @@ fn what_is_no_identity_is_told() {
     let ((certificate, key, _), (_, other_key, _)) = (bob(), bob());
     let whole = format!("{certificate}{key}");
     assert!(Identity::from_pem(whole.as_bytes(), whole.as_bytes()).is_ok());
-    let read = |certificate: &str, key: &str| Identity::from_pem(certificate.as_bytes(), key.as_bytes()).map(drop);
-    assert!(matches!(read("", &key), Err(TlsError::Pem("a certificate", _))));
-    assert!(matches!(read(&certificate, &certificate), Err(TlsError::Pem("a private key", _))));
+    let read = |certificate: &str, key: &str| {
+        Identity::from_pem(certificate.as_bytes(), key.as_bytes()).map(drop)
+    };
+    assert!(matches!(
+        read("", &key),
+        Err(TlsError::Pem("a certificate", _))
+    ));
+    assert!(matches!(
+        read(&certificate, &certificate),
+        Err(TlsError::Pem("a private key", _))
+    ));
     let cut = &certificate[..certificate.len() / 2];
-    assert!(matches!(read(cut, &key), Err(TlsError::Pem("a certificate", _))));
+    assert!(matches!(
+        read(cut, &key),
+        Err(TlsError::Pem("a certificate", _))
+    ));
     let mixed = Some(Identity::from_pem(certificate.as_bytes(), other_key.as_bytes()).unwrap());
-    let made = TlsClient::with_options(TlsOptions { identity: mixed, ..site.trusting() });
+    let made = TlsClient::with_options(TlsOptions {
+        identity: mixed,
+        ..site.trusting()
+    });
     assert!(matches!(made, Err(TlsError::Setup(_))), "{made:?}");
 }
 
@@ -105,7 +169,11 @@ async fn the_secrets_of_every_handshake_are_logged_once_and_only_if_somebody_ask
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&lines);
     let key_log = Some(KeyLog::new(move |line| sink.lock().push(line.to_owned())));
-    let client = TlsClient::with_options(TlsOptions { key_log, ..site.trusting() }).unwrap();
+    let client = TlsClient::with_options(TlsOptions {
+        key_log,
+        ..site.trusting()
+    })
+    .unwrap();
     let table: [(_, &[&str]); 2] = [
         (&TLS12, &["CLIENT_RANDOM"]),
         (
@@ -124,10 +192,20 @@ async fn the_secrets_of_every_handshake_are_logged_once_and_only_if_somebody_ask
             let (near, _far) = meet(&client, &host(name), site.config(&[version], None)).await;
             assert!(near.is_ok(), "{near:?}");
             let logged: Vec<String> = std::mem::take(&mut lines.lock());
-            let mut found: Vec<_> = logged.iter().map(|line| line.split(' ').collect::<Vec<_>>()).collect();
+            let mut found: Vec<_> = logged
+                .iter()
+                .map(|line| line.split(' ').collect::<Vec<_>>())
+                .collect();
             found.sort();
-            let (random, hex) = (found[0][1], |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit()));
-            assert!(found.iter().all(|line| line.len() == 3 && line[1] == random && hex(line[2])), "{logged:?}");
+            let (random, hex) = (found[0][1], |text: &str| {
+                text.bytes().all(|b| b.is_ascii_hexdigit())
+            });
+            assert!(
+                found
+                    .iter()
+                    .all(|line| line.len() == 3 && line[1] == random && hex(line[2])),
+                "{logged:?}"
+            );
             assert_eq!(random.len(), 64);
             assert_eq!(found.iter().map(|line| line[0]).collect::<Vec<_>>(), labels);
         }
@@ -138,10 +216,17 @@ async fn the_secrets_of_every_handshake_are_logged_once_and_only_if_somebody_ask
 async fn the_handshake_time_out_is_an_option() {
     let site = Site::with(&Faults::default());
     let handshake_timeout = Duration::from_secs(3);
-    let client = TlsClient::with_options(TlsOptions { handshake_timeout, ..site.trusting() }).unwrap();
+    let client = TlsClient::with_options(TlsOptions {
+        handshake_timeout,
+        ..site.trusting()
+    })
+    .unwrap();
     let (near, _far) = pair();
     let began = tokio::time::Instant::now();
     let error = client.connect(near, &host("a.example")).await;
-    assert!(matches!(error, Err(DialError::Tls(TlsError::Timeout { .. }))), "{error:?}");
+    assert!(
+        matches!(error, Err(DialError::Tls(TlsError::Timeout { .. }))),
+        "{error:?}"
+    );
     assert_eq!(began.elapsed().as_secs(), 3);
 }

@@ -32,11 +32,13 @@ impl Server {
         TlsClient::with_options(options).unwrap()
     }
 
-    /// What kind of handshake `client` makes when it comes for `name`; a byte travels, and with it the tickets.
+    /// What kind of handshake `client` makes when it comes for `name`; a byte travels, and with it
+    /// the tickets.
     async fn met(&self, client: &TlsClient, name: &str) -> HandshakeKind {
         let (near, far) = pair();
         let name = host(name);
-        let (near, far) = tokio::join!(client.connect(near, &name), self.acceptor.accept(AsIo(far)));
+        let (near, far) =
+            tokio::join!(client.connect(near, &name), self.acceptor.accept(AsIo(far)));
         let (mut near, far) = (near.unwrap(), far.unwrap());
         let kind = far.get_ref().1.handshake_kind().unwrap();
         let mut far = Stream::tls(far.into());
@@ -54,7 +56,11 @@ async fn a_later_session_of_the_same_client_or_its_clone_is_resumed() {
         assert_eq!(server.met(&client, "a.example").await, Full);
         assert_eq!(server.met(&client, "a.example").await, Resumed);
         assert_eq!(server.met(&client.clone(), "a.example").await, Resumed);
-        assert_eq!(server.met(&client, "c.example").await, Full, "another name has to be proven");
+        assert_eq!(
+            server.met(&client, "c.example").await,
+            Full,
+            "another name has to be proven"
+        );
     }
 }
 
@@ -63,7 +69,13 @@ async fn a_client_that_remembers_one_server_forgets_it_for_the_next() {
     let server = Server::new();
     let client = server.client_with(|options| options.remembered_servers = 1);
     let mut kinds = Vec::new();
-    for name in ["a.example", "a.example", "c.example", "c.example", "a.example"] {
+    for name in [
+        "a.example",
+        "a.example",
+        "c.example",
+        "c.example",
+        "a.example",
+    ] {
         kinds.push(server.met(&client, name).await);
     }
     assert_eq!(kinds, [Full, Resumed, Full, Resumed, Full]);
@@ -101,8 +113,14 @@ async fn a_session_is_never_resumed_under_another_policy() {
     let strict = TlsClient::new(Roots::Only(vec![stranger]), &[]).unwrap();
     let (near, far) = pair();
     let name = host("a.example");
-    let (refused, _) = tokio::join!(strict.connect(near, &name), server.acceptor.accept(AsIo(far)));
-    assert!(matches!(refused, Err(DialError::Tls(TlsError::UnknownIssuer(_)))), "{refused:?}");
+    let (refused, _) = tokio::join!(
+        strict.connect(near, &name),
+        server.acceptor.accept(AsIo(far))
+    );
+    assert!(
+        matches!(refused, Err(DialError::Tls(TlsError::UnknownIssuer(_)))),
+        "{refused:?}"
+    );
     assert_eq!(server.met(&met, "a.example").await, Resumed);
 }
 

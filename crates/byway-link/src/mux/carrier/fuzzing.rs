@@ -1,11 +1,13 @@
-//! Fuzzing: a carrier that is driven by a script: what a peer says, in between what the owners of streams do.
+//! Fuzzing: a carrier that is driven by a script: what a peer says, in between what the owners of
+//! streams do.
 //!
 //! In:    any bytes, read as a script.
 //! Out:   nothing, or a panic that is a finding.
 //! Never: a socket, a task, or more memory than the carrier takes by itself.
 //!
-//! The first byte is the side (bit 0), how many streams the peer may have (bits 1 to 3), and whether the carrier ends behind
-//! its streams (bit 4). Then come steps, a byte each, eleven as nought again:
+//! The first byte is the side (bit 0), how many streams the peer may have (bits 1 to 3), and
+//! whether the carrier ends behind its streams (bit 4). Then come steps, a byte each, eleven as
+//! nought again:
 //!
 //! ```text
 //!  0 LENGTH(2) BYTES  the peer says this
@@ -35,14 +37,22 @@ use crate::window::INITIAL_BYTES;
 pub fn mux(data: &[u8]) {
     let mut script = Script(data);
     let first = script.byte().unwrap_or_default();
-    let side = if first & 1 == 0 { Side::Dialler } else { Side::Acceptor };
+    let side = if first & 1 == 0 {
+        Side::Dialler
+    } else {
+        Side::Acceptor
+    };
     let budget = Budget::new(1 << 20);
     let wire = Arc::new(Mutex::new(Wire::default()));
-    let (carrier, control, driver) = MuxCarrier::new(Io(Arc::clone(&wire)), side, Arc::clone(&budget));
+    let (carrier, control, driver) =
+        MuxCarrier::new(Io(Arc::clone(&wire)), side, Arc::clone(&budget));
     carrier.admit(u32::from(first >> 1) & 7);
     let mut held = vec![control];
     let mut driver = Some(Box::pin(driver));
-    let mut heard = Heard { side, ..Heard::default() };
+    let mut heard = Heard {
+        side,
+        ..Heard::default()
+    };
     while let Some(step) = script.byte() {
         act(step, &mut script, &carrier, &mut held, &wire);
         // Twice: the first turn may end at its bound.
@@ -56,7 +66,11 @@ pub fn mux(data: &[u8]) {
         heard.check(&mut wire.lock());
     }
     while let Poll::Ready(Some(stream)) = carrier.with(|core| core.poll_accept(&idle())) {
-        held.push(MuxStream { carrier: carrier.clone(), stream, orderly: false });
+        held.push(MuxStream {
+            carrier: carrier.clone(),
+            stream,
+            orderly: false,
+        });
     }
     // The carrier ends before its streams do, or behind them.
     if first & 16 == 0 {
@@ -91,11 +105,19 @@ impl<'a> Script<'a> {
     }
 }
 
-fn act(step: u8, script: &mut Script<'_>, carrier: &MuxCarrier, held: &mut Vec<MuxStream>, wire: &Mutex<Wire>) {
+fn act(
+    step: u8,
+    script: &mut Script<'_>,
+    carrier: &MuxCarrier,
+    held: &mut Vec<MuxStream>,
+    wire: &Mutex<Wire>,
+) {
     let step = step % 11;
     if step == 0 {
         let length = [script.byte(), script.byte()].map(Option::unwrap_or_default);
-        return wire.lock().say(script.bytes(u16::from_be_bytes(length).into()));
+        return wire
+            .lock()
+            .say(script.bytes(u16::from_be_bytes(length).into()));
     }
     if step == 1 {
         wire.lock().ended = true;
@@ -103,7 +125,11 @@ fn act(step: u8, script: &mut Script<'_>, carrier: &MuxCarrier, held: &mut Vec<M
     }
     if step == 3 {
         if let Poll::Ready(Some(stream)) = carrier.with(|core| core.poll_accept(&idle())) {
-            held.push(MuxStream { carrier: carrier.clone(), stream, orderly: false });
+            held.push(MuxStream {
+                carrier: carrier.clone(),
+                stream,
+                orderly: false,
+            });
         }
         return;
     }
@@ -115,8 +141,13 @@ fn act(step: u8, script: &mut Script<'_>, carrier: &MuxCarrier, held: &mut Vec<M
         wire.lock().room += amount;
     } else if step == 10 {
         // Short to write down, so that a window is filled by few bytes of a script.
-        let header = Header { kind: Kind::Data, stream: u32::from(arg & 7), length: amount };
-        wire.lock().say(&[header.encode().as_slice(), &vec![arg; amount]].concat());
+        let header = Header {
+            kind: Kind::Data,
+            stream: u32::from(arg & 7),
+            length: amount,
+        };
+        wire.lock()
+            .say(&[header.encode().as_slice(), &vec![arg; amount]].concat());
     } else if !held.is_empty() {
         let place = usize::from(arg & 7) % held.len();
         on_stream(step, arg, amount, place, held);
@@ -127,7 +158,10 @@ fn on_stream(step: u8, arg: u8, amount: usize, place: usize, held: &mut Vec<MuxS
     let stream = &held[place];
     match step {
         4 => {
-            let _ = stream.poll_write(&idle(), &[IoSlice::new(&vec![arg; amount]), IoSlice::new(b"and more")]);
+            let _ = stream.poll_write(
+                &idle(),
+                &[IoSlice::new(&vec![arg; amount]), IoSlice::new(b"and more")],
+            );
         }
         5 => {
             let _ = stream.poll_read(&idle(), &mut vec![0; amount]);
@@ -168,14 +202,17 @@ impl Wire {
         self.unparsed.extend_from_slice(bytes);
         while let Some((header, payload)) = next_frame(&mut self.unparsed) {
             if header.kind == Kind::Credit {
-                let bytes = payload.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+                let bytes = payload
+                    .first_chunk::<4>()
+                    .map_or(0, |bytes| u32::from_be_bytes(*bytes));
                 *self.granted.entry(header.stream).or_default() += u64::from(bytes);
             }
         }
     }
 }
 
-/// Takes a whole frame from the front of `bytes`; none if there is none, or what stands there is no frame.
+/// Takes a whole frame from the front of `bytes`; none if there is none, or what stands there is no
+/// frame.
 fn next_frame(bytes: &mut Vec<u8>) -> Option<(Header, Vec<u8>)> {
     let header = Header::decode(*bytes.first_chunk()?).ok()?;
     let length = HEADER_BYTES + header.length;
@@ -184,7 +221,10 @@ fn next_frame(bytes: &mut Vec<u8>) -> Option<(Header, Vec<u8>)> {
     }
     let rest = bytes.split_off(length);
     let frame = std::mem::replace(bytes, rest);
-    Some((header, frame.get(HEADER_BYTES..).unwrap_or_default().to_vec()))
+    Some((
+        header,
+        frame.get(HEADER_BYTES..).unwrap_or_default().to_vec(),
+    ))
 }
 
 /// What the carrier has said, and whether it may.
@@ -197,7 +237,12 @@ struct Heard {
 
 impl Default for Heard {
     fn default() -> Self {
-        Self { side: Side::Dialler, opened: 0, sent: HashMap::new(), over: HashMap::new() }
+        Self {
+            side: Side::Dialler,
+            opened: 0,
+            sent: HashMap::new(),
+            over: HashMap::new(),
+        }
     }
 }
 
@@ -207,11 +252,18 @@ impl Heard {
             let Header { kind, stream, .. } = header;
             if kind == Kind::Open {
                 let parity = if self.side == Side::Dialler { 1 } else { 0 };
-                assert!(stream > self.opened && stream % 2 == parity, "stream {stream} is not ours to open now");
+                assert!(
+                    stream > self.opened && stream % 2 == parity,
+                    "stream {stream} is not ours to open now"
+                );
                 self.opened = stream;
             }
             if matches!(kind, Kind::Data | Kind::Fin | Kind::Reset) {
-                assert_eq!(self.over.get(&stream), None, "a {kind:?} of stream {stream}, which had ended");
+                assert_eq!(
+                    self.over.get(&stream),
+                    None,
+                    "a {kind:?} of stream {stream}, which had ended"
+                );
             }
             if matches!(kind, Kind::Fin | Kind::Reset) {
                 self.over.insert(stream, kind);
@@ -220,11 +272,17 @@ impl Heard {
                 let sent = self.sent.entry(stream).or_default();
                 *sent += payload.len() as u64;
                 let granted = wire.granted.get(&stream).copied().unwrap_or_default();
-                assert!(*sent <= u64::from(INITIAL_BYTES) + granted, "stream {stream} sends beyond its credit");
+                assert!(
+                    *sent <= u64::from(INITIAL_BYTES) + granted,
+                    "stream {stream} sends beyond its credit"
+                );
             }
         }
         if let Some(header) = wire.output.first_chunk::<HEADER_BYTES>() {
-            assert!(Header::decode(*header).is_ok(), "the carrier says what is no frame");
+            assert!(
+                Header::decode(*header).is_ok(),
+                "the carrier says what is no frame"
+            );
         }
     }
 }
@@ -232,7 +290,11 @@ impl Heard {
 struct Io(Arc<Mutex<Wire>>);
 
 impl AsyncRead for Io {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut wire = self.0.lock();
         if wire.input.is_empty() && !wire.ended {
             return Poll::Pending;
@@ -244,14 +306,19 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut wire = self.0.lock();
         let n = bytes.len().min(wire.room);
         if n == 0 {
             return Poll::Pending;
         }
         wire.room -= n;
-        wire.output.extend_from_slice(bytes.get(..n).unwrap_or_default());
+        wire.output
+            .extend_from_slice(bytes.get(..n).unwrap_or_default());
         Poll::Ready(Ok(n))
     }
 

@@ -22,7 +22,11 @@ fn budget() -> Arc<Budget> {
 }
 
 /// A carrier whose peer is a test, with `most_bytes` between them each way.
-fn against_a_test(side: Side, streams: u32, most_bytes: usize) -> (MuxCarrier, MuxStream, Driver<AsIo>, Stream) {
+fn against_a_test(
+    side: Side,
+    streams: u32,
+    most_bytes: usize,
+) -> (MuxCarrier, MuxStream, Driver<AsIo>, Stream) {
     let (near, far) = pipe::pair_of(most_bytes);
     let (carrier, control, driver) = MuxCarrier::new(AsIo(near.into_stream()), side, budget());
     carrier.admit(streams);
@@ -30,7 +34,13 @@ fn against_a_test(side: Side, streams: u32, most_bytes: usize) -> (MuxCarrier, M
 }
 
 fn frame(kind: Kind, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Header { kind, stream, length: payload.len() }.encode().to_vec();
+    let mut bytes = Header {
+        kind,
+        stream,
+        length: payload.len(),
+    }
+    .encode()
+    .to_vec();
     bytes.extend_from_slice(payload);
     bytes
 }
@@ -53,7 +63,8 @@ async fn read_to_end(stream: &MuxStream) -> Result<Vec<u8>, Broken> {
     }
 }
 
-/// How a carrier ends whose peer says just this and then FIN, whatever the size of the pipe between them.
+/// How a carrier ends whose peer says just this and then FIN, whatever the size of the pipe between
+/// them.
 async fn end_of(said: &[u8]) -> MuxError {
     let mut ends = Vec::new();
     for most_bytes in [1, pipe::CAPACITY_BYTES, 1 << 20] {
@@ -79,7 +90,10 @@ async fn end_of(said: &[u8]) -> MuxError {
         ends.push(end);
     }
     let texts: Vec<String> = ends.iter().map(ToString::to_string).collect();
-    assert!(texts.iter().all(|text| *text == texts[0]), "it depends on the pipe: {texts:?}");
+    assert!(
+        texts.iter().all(|text| *text == texts[0]),
+        "it depends on the pipe: {texts:?}"
+    );
     ends.remove(0)
 }
 
@@ -103,23 +117,38 @@ async fn everything_arrives_through_eight_bytes() {
             });
         }
         futures_util::future::join_all(echoes).await;
-        assert_eq!(poll_fn(|cx| far_control.poll_read(cx, &mut [0; 8])).await.unwrap(), Read::Data(4));
+        assert_eq!(
+            poll_fn(|cx| far_control.poll_read(cx, &mut [0; 8]))
+                .await
+                .unwrap(),
+            Read::Data(4)
+        );
         write(&far_control, b"pong").await.unwrap();
     };
     let asking = async {
         let asks = (0..5_u8).map(|number| {
             let stream = near.open(&[number]).unwrap();
             async move {
-                let bytes: Vec<u8> = (0..40_000_u32).map(|place| (place % 251) as u8 ^ number).collect();
+                let bytes: Vec<u8> = (0..40_000_u32)
+                    .map(|place| (place % 251) as u8 ^ number)
+                    .collect();
                 write(&stream, &bytes).await.unwrap();
                 stream.finish().unwrap();
                 let echo = read_to_end(&stream).await.unwrap();
-                assert!(echo[0] == number && echo[1..] == bytes, "stream {number} came back as another");
+                assert!(
+                    echo[0] == number && echo[1..] == bytes,
+                    "stream {number} came back as another"
+                );
             }
         });
         futures_util::future::join_all(asks).await;
         write(&near_control, b"ping").await.unwrap();
-        assert_eq!(poll_fn(|cx| near_control.poll_read(cx, &mut [0; 8])).await.unwrap(), Read::Data(4));
+        assert_eq!(
+            poll_fn(|cx| near_control.poll_read(cx, &mut [0; 8]))
+                .await
+                .unwrap(),
+            Read::Data(4)
+        );
     };
     within(async {
         tokio::select! {
@@ -135,8 +164,14 @@ async fn everything_arrives_through_eight_bytes() {
 #[tokio::test]
 async fn a_peer_that_speaks_something_else_ends_the_carrier_with_one_sentence() {
     let end = end_of(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n").await;
-    assert!(matches!(end, MuxError::Violation(Violation::Kind(b'G'))), "{end}");
-    assert_eq!(end.to_string(), "the other side broke the protocol: a frame of the unknown kind 71");
+    assert!(
+        matches!(end, MuxError::Violation(Violation::Kind(b'G'))),
+        "{end}"
+    );
+    assert_eq!(
+        end.to_string(),
+        "the other side broke the protocol: a frame of the unknown kind 71"
+    );
 }
 
 #[tokio::test]
@@ -152,43 +187,83 @@ async fn an_end_between_two_frames_is_a_close_and_within_one_it_is_not() {
         );
     }
     // The same within a payload that nobody wants: stream 1 is reset, and what follows is skipped.
-    let skipped = [open, with_number(Kind::Reset, 1, 0).to_vec(), frame(Kind::Data, 1, &[0; 9000])].concat();
+    let skipped = [
+        open,
+        with_number(Kind::Reset, 1, 0).to_vec(),
+        frame(Kind::Data, 1, &[0; 9000]),
+    ]
+    .concat();
     let end = end_of(&skipped[..skipped.len() - 1]).await;
-    assert!(matches!(&end, MuxError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof), "{end}");
+    assert!(
+        matches!(&end, MuxError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof),
+        "{end}"
+    );
 }
 
 #[tokio::test]
 async fn a_frame_that_is_too_long_is_refused_before_it_is_waited_for() {
-    let mut header = Header { kind: Kind::Data, stream: CONTROL, length: 0 }.encode();
+    let mut header = Header {
+        kind: Kind::Data,
+        stream: CONTROL,
+        length: 0,
+    }
+    .encode();
     header[1..4].copy_from_slice(&[255; 3]);
-    let (_carrier, _control, driver, mut peer) = against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
+    let (_carrier, _control, driver, mut peer) =
+        against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
     // Not a byte of the payload comes, nor an end.
     within(peer.write_all(&header)).await.unwrap();
     let end = within(driver).await;
-    assert!(matches!(end, MuxError::Violation(Violation::Length { length: 0xff_ffff, .. })), "{end}");
+    assert!(
+        matches!(
+            end,
+            MuxError::Violation(Violation::Length {
+                length: 0xff_ffff,
+                ..
+            })
+        ),
+        "{end}"
+    );
     // Within the bounds of a frame, beyond those of a stream.
     for kind in [Kind::Open, Kind::Data] {
-        let (_carrier, _control, driver, mut peer) = against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
+        let (_carrier, _control, driver, mut peer) =
+            against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
         let stream = if kind == Kind::Open { 1 } else { CONTROL };
-        let header = Header { kind, stream, length: MOST_PAYLOAD_BYTES }.encode();
+        let header = Header {
+            kind,
+            stream,
+            length: MOST_PAYLOAD_BYTES,
+        }
+        .encode();
         within(peer.write_all(&header)).await.unwrap();
         let end = within(driver).await;
-        assert!(matches!(end, MuxError::Violation(Violation::Credit)), "{end}");
+        assert!(
+            matches!(end, MuxError::Violation(Violation::Credit)),
+            "{end}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_still_heard() {
-    let (carrier, _control, driver, mut peer) = against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
+    let (carrier, _control, driver, mut peer) =
+        against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
     let full = carrier.open(&[7; 30_000]).unwrap();
     let hearing = async {
-        peer.write_all(&frame(Kind::Open, 1, b"hello")).await.unwrap();
+        peer.write_all(&frame(Kind::Open, 1, b"hello"))
+            .await
+            .unwrap();
         peer.write_all(&frame(Kind::Fin, 1, b"")).await.unwrap();
         let heard = carrier.accept().await.unwrap();
         assert_eq!(read_to_end(&heard).await.unwrap(), b"hello");
         // And a reset reaches whoever waits for room that never comes.
-        peer.write_all(&with_number(Kind::Stop, 2, 5)).await.unwrap();
-        assert!(matches!(poll_fn(|cx| full.poll_broken(cx)).await, Broken::Reset(5)));
+        peer.write_all(&with_number(Kind::Stop, 2, 5))
+            .await
+            .unwrap();
+        assert!(matches!(
+            poll_fn(|cx| full.poll_broken(cx)).await,
+            Broken::Reset(5)
+        ));
     };
     within(async {
         tokio::select! {
@@ -199,12 +274,15 @@ async fn a_peer_that_does_not_read_is_still_heard() {
     .await;
 }
 
-/// More answers than may wait, called for in one turn and taken away at once: nobody else woke the driver to read on.
+/// More answers than may wait, called for in one turn and taken away at once: nobody else woke the
+/// driver to read on.
 #[tokio::test]
 async fn a_burst_of_refused_streams_does_not_stall_the_carrier() {
     const STREAMS: u32 = 40_000;
     let (_carrier, _control, driver, mut peer) = against_a_test(Side::Acceptor, 0, 4 << 20);
-    let opens: Vec<u8> = (0..STREAMS).flat_map(|place| frame(Kind::Open, 2 * place + 1, b"")).collect();
+    let opens: Vec<u8> = (0..STREAMS)
+        .flat_map(|place| frame(Kind::Open, 2 * place + 1, b""))
+        .collect();
     let asking = async {
         peer.write_all(&opens).await.unwrap();
         let (mut left, mut room) = (STREAMS as usize * 2 * (HEADER_BYTES + 4), vec![0; 65_536]);
@@ -226,20 +304,31 @@ async fn a_burst_of_refused_streams_does_not_stall_the_carrier() {
 
 #[tokio::test]
 async fn a_carrier_that_is_ended_lets_go_of_its_connection() {
-    let (carrier, _control, driver, mut peer) = against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
+    let (carrier, _control, driver, mut peer) =
+        against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
     let stream = carrier.open(b"").unwrap();
     carrier.lose();
     assert!(matches!(within(driver).await, MuxError::Closed));
-    assert!(matches!(within(read_to_end(&stream)).await, Err(Broken::SessionLost)));
-    assert!(matches!(within(peer.read(&mut [0; 64])).await, Err(Broken::Reset(0))));
+    assert!(matches!(
+        within(read_to_end(&stream)).await,
+        Err(Broken::SessionLost)
+    ));
+    assert!(matches!(
+        within(peer.read(&mut [0; 64])).await,
+        Err(Broken::Reset(0))
+    ));
 }
 
 #[tokio::test]
 async fn a_driver_that_is_dropped_loses_its_streams() {
-    let (carrier, _control, driver, _peer) = against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
+    let (carrier, _control, driver, _peer) =
+        against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
     let stream = carrier.open(b"").unwrap();
     drop(driver);
-    assert!(matches!(within(poll_fn(|cx| stream.poll_broken(cx))).await, Broken::SessionLost));
+    assert!(matches!(
+        within(poll_fn(|cx| stream.poll_broken(cx))).await,
+        Broken::SessionLost
+    ));
     assert!(within(carrier.accept()).await.is_none());
 }
 
@@ -248,10 +337,14 @@ async fn a_carrier_whose_numbers_are_used_up_ends_and_does_not_linger() {
     for side in [Side::Dialler, Side::Acceptor] {
         let (mux, _control, _driver, _peer) = against_a_test(side, 10, pipe::CAPACITY_BYTES);
         mux.0.lock().leave_one_number();
-        let carrier = PendingCarrier::mux(mux, Connections::default(), None, &TaskTracker::new()).admit(10);
+        let carrier =
+            PendingCarrier::mux(mux, Connections::default(), None, &TaskTracker::new()).admit(10);
         carrier.open(b"").await.unwrap();
         assert!(carrier.open(b"").await.is_err());
         within(carrier.ended()).await;
-        assert_eq!(carrier.reason(), "every stream number of the connection was used once");
+        assert_eq!(
+            carrier.reason(),
+            "every stream number of the connection was used once"
+        );
     }
 }

@@ -5,30 +5,70 @@ use super::{CONTROL, Core, HEADER_BYTES, STREAM_QUEUE_BYTES};
 impl Core {
     /// Fails if an account does not balance, or if a stream holds more than its bounds.
     pub(crate) fn assert_sound(&self) {
-        let queued: usize = self.streams.values().map(|entry| entry.send.queued_bytes).sum();
-        assert_eq!(self.queued_bytes, queued, "the session's queue is not the sum of its streams'");
-        let theirs = self.streams.keys().filter(|stream| self.side.peer().opens(**stream)).count();
-        assert!(self.lost || self.theirs as usize == theirs, "streams of the peer's are miscounted");
-        assert!(self.theirs <= self.most, "the peer has more streams than it may have");
+        let queued: usize = self
+            .streams
+            .values()
+            .map(|entry| entry.send.queued_bytes)
+            .sum();
+        assert_eq!(
+            self.queued_bytes, queued,
+            "the session's queue is not the sum of its streams'"
+        );
+        let theirs = self
+            .streams
+            .keys()
+            .filter(|stream| self.side.peer().opens(**stream))
+            .count();
+        assert!(
+            self.lost || self.theirs as usize == theirs,
+            "streams of the peer's are miscounted"
+        );
+        assert!(
+            self.theirs <= self.most,
+            "the peer has more streams than it may have"
+        );
         for (stream, entry) in &self.streams {
-            let chunks: usize = entry.send.chunks.iter().map(|chunk| chunk.len() - HEADER_BYTES).sum();
-            assert_eq!(entry.send.queued_bytes, chunks, "stream {stream} miscounts its queue");
-            assert!(chunks <= STREAM_QUEUE_BYTES, "stream {stream} queues too much");
+            let chunks: usize = entry
+                .send
+                .chunks
+                .iter()
+                .map(|chunk| chunk.len() - HEADER_BYTES)
+                .sum();
+            assert_eq!(
+                entry.send.queued_bytes, chunks,
+                "stream {stream} miscounts its queue"
+            );
+            assert!(
+                chunks <= STREAM_QUEUE_BYTES,
+                "stream {stream} queues too much"
+            );
             let listed = self.turns.count(*stream);
-            assert!(self.lost || usize::from(entry.send.listed) == listed, "stream {stream} is listed {listed} times");
+            assert!(
+                self.lost || usize::from(entry.send.listed) == listed,
+                "stream {stream} is listed {listed} times"
+            );
             assert!(
                 self.lost || entry.send.starved == self.starved.contains(stream),
                 "starved and forgotten, or the reverse"
             );
-            assert!(entry.recv.unread() <= entry.recv.window.size() as usize, "more is held than the window is large");
+            assert!(
+                entry.recv.unread() <= entry.recv.window.size() as usize,
+                "more is held than the window is large"
+            );
         }
     }
 
     /// Fails if anything is left of streams that are over.
     pub(crate) fn assert_empty(&self) {
         self.assert_sound();
-        assert!(self.streams.keys().all(|stream| *stream == CONTROL), "streams are left");
-        assert!(self.lost || self.theirs == 0, "streams of the peer's are left");
+        assert!(
+            self.streams.keys().all(|stream| *stream == CONTROL),
+            "streams are left"
+        );
+        assert!(
+            self.lost || self.theirs == 0,
+            "streams of the peer's are left"
+        );
         assert_eq!(self.queued_bytes, 0, "queued bytes are left");
         assert!(
             self.urgent.is_empty() && self.turns.is_empty() && self.starved.is_empty(),

@@ -140,16 +140,31 @@ impl Wire {
     }
 
     /// A frame from a peer that is no core of ours.
-    fn inject(&mut self, to: usize, kind: Kind, stream: u32, payload: &[u8]) -> Result<(), Violation> {
+    fn inject(
+        &mut self,
+        to: usize,
+        kind: Kind,
+        stream: u32,
+        payload: &[u8],
+    ) -> Result<(), Violation> {
         self.honest = false;
-        self.towards[to].extend(Header { kind, stream, length: payload.len() }.encode());
+        self.towards[to].extend(
+            Header {
+                kind,
+                stream,
+                length: payload.len(),
+            }
+            .encode(),
+        );
         self.towards[to].extend(payload);
         self.deliver(to, usize::MAX)
     }
 
     /// Moves everything both ways until nothing is left to move.
     fn settle(&mut self) {
-        while self.cores.iter().any(Core::has_output) || self.towards.iter().any(|lane| !lane.is_empty()) {
+        while self.cores.iter().any(Core::has_output)
+            || self.towards.iter().any(|lane| !lane.is_empty())
+        {
             for side in [NEAR, FAR] {
                 self.take(side, 100_000);
                 self.deliver(1 - side, usize::MAX).unwrap();
@@ -160,13 +175,20 @@ impl Wire {
 
     /// What must be so at any time.
     fn check(&self) {
-        for (core, other) in [(&self.cores[NEAR], &self.cores[FAR]), (&self.cores[FAR], &self.cores[NEAR])] {
+        for (core, other) in [
+            (&self.cores[NEAR], &self.cores[FAR]),
+            (&self.cores[FAR], &self.cores[NEAR]),
+        ] {
             core.assert_sound();
             for (stream, entry) in core.streams.iter().filter(|_| self.honest) {
                 // The peer never has more credit than the window has room.
                 if let Some(peer) = other.streams.get(stream) {
-                    let taken = peer.send.credit as usize + peer.send.queued_bytes + entry.recv.unread();
-                    assert!(taken <= entry.recv.window.size() as usize, "credit above the window");
+                    let taken =
+                        peer.send.credit as usize + peer.send.queued_bytes + entry.recv.unread();
+                    assert!(
+                        taken <= entry.recv.window.size() as usize,
+                        "credit above the window"
+                    );
                 }
             }
         }
@@ -233,7 +255,10 @@ fn a_fin_stands_behind_the_data_and_the_other_direction_goes_on() {
     assert_eq!(wire.write(NEAR, stream, &[7; 100_000]), WINDOW - 6);
     wire.cores[NEAR].finish(stream).unwrap();
     let frames = wire.frames(NEAR, usize::MAX);
-    assert_eq!(frames.iter().map(|frame| frame.0).collect::<Vec<_>>(), [Kind::Open, Kind::Data, Kind::Fin]);
+    assert_eq!(
+        frames.iter().map(|frame| frame.0).collect::<Vec<_>>(),
+        [Kind::Open, Kind::Data, Kind::Fin]
+    );
     for (kind, stream, payload) in frames {
         wire.inject(FAR, kind, stream, &payload).unwrap();
     }
@@ -241,7 +266,10 @@ fn a_fin_stands_behind_the_data_and_the_other_direction_goes_on() {
     let (bytes, end) = wire.drain(FAR, stream);
     assert_eq!((bytes.len(), &bytes[..6]), (WINDOW, &b"first "[..]));
     assert!(matches!(end, Some(Ok(()))));
-    assert!(matches!(wire.read(FAR, stream, 8), Poll::Ready(Ok(Read::Fin))), "a FIN says itself again");
+    assert!(
+        matches!(wire.read(FAR, stream, 8), Poll::Ready(Ok(Read::Fin))),
+        "a FIN says itself again"
+    );
     assert!(matches!(
         wire.cores[NEAR].poll_write(stream, &idle(), &[IoSlice::new(b"x")]),
         Poll::Ready(Err(Broken::Io(_)))
@@ -267,8 +295,11 @@ fn a_reset_overtakes_the_data_and_voids_it() {
     wire.write(NEAR, stream, &[1; 10_000]);
     wire.cores[NEAR].reset(stream, 7);
     let frames = wire.frames(NEAR, usize::MAX);
-    let expected =
-        [number(Kind::Reset, stream, 7), number(Kind::Stop, stream, 7), (Kind::Data, other, vec![2; 10_000])];
+    let expected = [
+        number(Kind::Reset, stream, 7),
+        number(Kind::Stop, stream, 7),
+        (Kind::Data, other, vec![2; 10_000]),
+    ];
     assert_eq!(frames, expected);
     for (kind, stream, payload) in frames {
         wire.inject(FAR, kind, stream, &payload).unwrap();
@@ -276,7 +307,10 @@ fn a_reset_overtakes_the_data_and_voids_it() {
     let (bytes, end) = wire.drain(FAR, stream);
     assert!(bytes.is_empty(), "20,000 bytes were unread, and are void");
     assert!(is_reset(end.unwrap(), 7));
-    assert!(matches!(wire.cores[FAR].poll_broken(stream, &idle()), Poll::Ready(Broken::Reset(7))));
+    assert!(matches!(
+        wire.cores[FAR].poll_broken(stream, &idle()),
+        Poll::Ready(Broken::Reset(7))
+    ));
     assert!(is_reset(wire.cores[FAR].finish(stream), 7));
     assert_eq!(wire.drain(FAR, other).0.len(), 10_000);
 }
@@ -286,13 +320,21 @@ fn a_stop_is_answered_by_a_reset_with_its_code() {
     let mut wire = Wire::new(MANY);
     let stream = wire.stream();
     wire.write(NEAR, stream, &[1; 10_000]);
-    wire.inject(NEAR, Kind::Stop, stream, &9_u32.to_be_bytes()).unwrap();
-    assert_eq!(wire.frames(NEAR, usize::MAX), [number(Kind::Reset, stream, 9)]);
+    wire.inject(NEAR, Kind::Stop, stream, &9_u32.to_be_bytes())
+        .unwrap();
+    assert_eq!(
+        wire.frames(NEAR, usize::MAX),
+        [number(Kind::Reset, stream, 9)]
+    );
     assert_eq!(wire.cores[NEAR].queued_bytes, 0);
     let write = wire.cores[NEAR].poll_write(stream, &idle(), &[IoSlice::new(b"x")]);
     assert!(matches!(write, Poll::Ready(broken) if is_reset(broken.as_ref().map_err(copy), 9)));
-    wire.inject(NEAR, Kind::Stop, stream, &10_u32.to_be_bytes()).unwrap();
-    assert!(wire.frames(NEAR, usize::MAX).is_empty(), "one RESET is owed, and was said");
+    wire.inject(NEAR, Kind::Stop, stream, &10_u32.to_be_bytes())
+        .unwrap();
+    assert!(
+        wire.frames(NEAR, usize::MAX).is_empty(),
+        "one RESET is owed, and was said"
+    );
 }
 
 fn copy(broken: &Broken) -> Broken {
@@ -311,7 +353,10 @@ fn a_stream_that_was_reset_here_reads_as_reset_and_never_as_finished() {
     wire.settle();
     wire.cores[NEAR].reset(stream, 5);
     assert!(is_reset(wire.drain(NEAR, stream).1.expect("an end"), 5));
-    assert!(matches!(wire.cores[NEAR].poll_broken(stream, &idle()), Poll::Ready(Broken::Reset(5))));
+    assert!(matches!(
+        wire.cores[NEAR].poll_broken(stream, &idle()),
+        Poll::Ready(Broken::Reset(5))
+    ));
     wire.settle();
     assert!(is_reset(wire.drain(NEAR, stream).1.expect("an end"), 5));
 }
@@ -323,8 +368,19 @@ fn whoever_waits_on_a_stream_is_woken_when_it_is_reset_here() {
     let bells: [Arc<Bell>; 2] = Default::default();
     let wakers = bells.clone().map(Waker::from);
     let core = &mut wire.cores[NEAR];
-    assert!(core.poll_read(stream, &Context::from_waker(&wakers[0]), &mut [0; 8], wire.now).is_pending());
-    assert!(core.poll_broken(stream, &Context::from_waker(&wakers[1])).is_pending());
+    assert!(
+        core.poll_read(
+            stream,
+            &Context::from_waker(&wakers[0]),
+            &mut [0; 8],
+            wire.now
+        )
+        .is_pending()
+    );
+    assert!(
+        core.poll_broken(stream, &Context::from_waker(&wakers[1]))
+            .is_pending()
+    );
     core.reset(stream, 5);
     assert_eq!(bells.map(|bell| bell.rung()), [1, 1]);
 }
@@ -336,13 +392,30 @@ fn credit_comes_back_when_bytes_were_consumed_and_not_before() {
     assert_eq!(wire.write(NEAR, stream, &[1; 100_000]), WINDOW);
     wire.settle();
     assert_eq!(wire.write(NEAR, stream, b"x"), 0);
-    assert!(matches!(wire.read(FAR, stream, WINDOW / 2 - 1), Poll::Ready(Ok(Read::Data(n))) if n == WINDOW / 2 - 1));
-    assert!(!wire.cores[FAR].has_output(), "credit by drops costs more than it brings");
+    assert!(
+        matches!(wire.read(FAR, stream, WINDOW / 2 - 1), Poll::Ready(Ok(Read::Data(n))) if n == WINDOW / 2 - 1)
+    );
+    assert!(
+        !wire.cores[FAR].has_output(),
+        "credit by drops costs more than it brings"
+    );
     // A reader in no hurry: the window stays as it is.
     wire.now += Duration::from_secs(1);
-    assert!(matches!(wire.read(FAR, stream, 1), Poll::Ready(Ok(Read::Data(1)))));
-    assert_eq!(wire.frames(FAR, usize::MAX), [number(Kind::Credit, stream, INITIAL_BYTES / 2)]);
-    wire.inject(NEAR, Kind::Credit, stream, &(INITIAL_BYTES / 2).to_be_bytes()).unwrap();
+    assert!(matches!(
+        wire.read(FAR, stream, 1),
+        Poll::Ready(Ok(Read::Data(1)))
+    ));
+    assert_eq!(
+        wire.frames(FAR, usize::MAX),
+        [number(Kind::Credit, stream, INITIAL_BYTES / 2)]
+    );
+    wire.inject(
+        NEAR,
+        Kind::Credit,
+        stream,
+        &(INITIAL_BYTES / 2).to_be_bytes(),
+    )
+    .unwrap();
     assert_eq!(wire.write(NEAR, stream, &[1; 100_000]), WINDOW / 2);
     wire.settle();
     assert_eq!(wire.write(NEAR, stream, b"x"), 0);
@@ -360,7 +433,11 @@ fn a_window_grows_for_a_reader_that_keeps_up_and_gives_back_what_it_took() {
         wire.settle();
         wire.now += Duration::from_millis(100);
     }
-    assert_eq!(wire.budgets[FAR].used(), 31 * u64::from(INITIAL_BYTES), "the next doubling is beyond the budget");
+    assert_eq!(
+        wire.budgets[FAR].used(),
+        31 * u64::from(INITIAL_BYTES),
+        "the next doubling is beyond the budget"
+    );
     assert!(received > 10 * WINDOW);
     wire.cores[NEAR].release(stream, false);
     wire.settle();
@@ -374,22 +451,37 @@ fn streams_with_data_take_turns() {
     let mut wire = Wire::new(MANY);
     let streams = [wire.stream(), wire.stream(), wire.stream()];
     for stream in streams {
-        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes()).unwrap();
+        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes())
+            .unwrap();
         assert_eq!(wire.write(NEAR, stream, &[1; 150_000]), 150_000);
         wire.cores[NEAR].finish(stream).unwrap();
     }
     let frames = wire.frames(NEAR, usize::MAX);
     let [a, b, c] = streams;
-    let order: Vec<u32> = frames.iter().filter(|frame| frame.0 == Kind::Data).map(|frame| frame.1).collect();
+    let order: Vec<u32> = frames
+        .iter()
+        .filter(|frame| frame.0 == Kind::Data)
+        .map(|frame| frame.1)
+        .collect();
     assert_eq!(order, [a, b, c, a, b, c, a, b, c]);
-    assert!(frames.iter().all(|(_, _, payload)| payload.len() <= MOST_PAYLOAD_BYTES));
-    assert_eq!(frames.iter().filter(|frame| frame.0 == Kind::Fin).count(), 3);
+    assert!(
+        frames
+            .iter()
+            .all(|(_, _, payload)| payload.len() <= MOST_PAYLOAD_BYTES)
+    );
+    assert_eq!(
+        frames.iter().filter(|frame| frame.0 == Kind::Fin).count(),
+        3
+    );
 }
 
 /// The streams of the DATA frames that are sent next, one at a time.
 fn next_streams(wire: &mut Wire, count: usize) -> Vec<u32> {
     let frames = (0..count).flat_map(|_| wire.frames(NEAR, 1));
-    frames.filter(|(kind, ..)| *kind == Kind::Data).map(|(_, stream, _)| stream).collect()
+    frames
+        .filter(|(kind, ..)| *kind == Kind::Data)
+        .map(|(_, stream, _)| stream)
+        .collect()
 }
 
 #[test]
@@ -397,14 +489,22 @@ fn a_stream_with_something_new_to_say_comes_before_those_that_are_busy_and_once_
     let mut wire = Wire::new(MANY);
     let (first, second, small) = (wire.stream(), wire.stream(), wire.stream());
     for stream in [first, second] {
-        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes()).unwrap();
-        assert_eq!(wire.write(NEAR, stream, &[1; 1_000_000]), STREAM_QUEUE_BYTES);
+        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes())
+            .unwrap();
+        assert_eq!(
+            wire.write(NEAR, stream, &[1; 1_000_000]),
+            STREAM_QUEUE_BYTES
+        );
     }
     assert_eq!(next_streams(&mut wire, 3), [first, second, first]);
     assert_eq!(wire.write(NEAR, small, b"a"), 1);
     assert_eq!(next_streams(&mut wire, 1), [small], "before the others");
     assert_eq!(wire.write(NEAR, small, b"b"), 1);
-    assert_eq!(next_streams(&mut wire, 3), [second, first, small], "and not again before they had their turn");
+    assert_eq!(
+        next_streams(&mut wire, 3),
+        [second, first, small],
+        "and not again before they had their turn"
+    );
     wire.check();
 }
 
@@ -413,7 +513,8 @@ fn new_streams_that_never_end_leave_half_of_the_carrier_to_those_that_are_busy()
     let mut wire = Wire::new(MANY);
     let busy = wire.stream();
     let mut new: Vec<u32> = (0..400).map(|_| wire.stream()).collect();
-    wire.inject(NEAR, Kind::Credit, busy, &10_000_000_u32.to_be_bytes()).unwrap();
+    wire.inject(NEAR, Kind::Credit, busy, &10_000_000_u32.to_be_bytes())
+        .unwrap();
     wire.write(NEAR, busy, &[1; 1_000_000]);
     wire.frames(NEAR, 1);
     let (mut of_busy, mut of_new) = (0, 0);
@@ -423,10 +524,17 @@ fn new_streams_that_never_end_leave_half_of_the_carrier_to_those_that_are_busy()
             wire.write(NEAR, stream, &[2; 10_000]);
         }
         for (_, stream, payload) in wire.frames(NEAR, 100_000) {
-            *if stream == busy { &mut of_busy } else { &mut of_new } += payload.len();
+            *if stream == busy {
+                &mut of_busy
+            } else {
+                &mut of_new
+            } += payload.len();
         }
     }
-    assert!(of_busy * 3 > of_new, "{of_busy} bytes of the busy one, {of_new} of the others");
+    assert!(
+        of_busy * 3 > of_new,
+        "{of_busy} bytes of the busy one, {of_new} of the others"
+    );
 }
 
 #[test]
@@ -435,10 +543,15 @@ fn frames_are_small_on_a_long_path() {
         let mut wire = Wire::new(MANY);
         wire.cores[NEAR].set_round_trip(Duration::from_millis(round_trip));
         let stream = wire.stream();
-        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes()).unwrap();
+        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes())
+            .unwrap();
         wire.write(NEAR, stream, &[1; 200_000]);
         let frames = wire.frames(NEAR, usize::MAX);
-        assert_eq!(frames.iter().map(|(.., payload)| payload.len()).max(), Some(longest), "{round_trip} ms");
+        assert_eq!(
+            frames.iter().map(|(.., payload)| payload.len()).max(),
+            Some(longest),
+            "{round_trip} ms"
+        );
     }
 }
 
@@ -450,11 +563,17 @@ fn control_goes_before_the_data_of_others() {
         assert_eq!(wire.write(NEAR, stream, &[1; 20_000]), 20_000);
     }
     assert_eq!(wire.write(NEAR, CONTROL, b"ping"), 4);
-    assert_eq!(wire.frames(NEAR, 1), [(Kind::Data, CONTROL, b"ping".to_vec())]);
+    assert_eq!(
+        wire.frames(NEAR, 1),
+        [(Kind::Data, CONTROL, b"ping".to_vec())]
+    );
     // Between two chunks as well.
     assert_eq!(wire.frames(NEAR, 1).len(), 1);
     assert_eq!(wire.write(NEAR, CONTROL, b"pong"), 4);
-    assert_eq!(wire.frames(NEAR, 1), [(Kind::Data, CONTROL, b"pong".to_vec())]);
+    assert_eq!(
+        wire.frames(NEAR, 1),
+        [(Kind::Data, CONTROL, b"pong".to_vec())]
+    );
 }
 
 #[test]
@@ -501,23 +620,99 @@ fn a_payload_whose_stream_is_let_go_of_meanwhile_goes_nowhere() {
 fn each_violation_is_named() {
     let one = 1_u32.to_be_bytes();
     let cases: [(&str, Kind, u32, &[u8], Violation); 12] = [
-        ("a stream that never was", Kind::Data, 3, b"x", Violation::Stream(Kind::Data)),
-        ("the end of one", Kind::Fin, 3, b"", Violation::Stream(Kind::Fin)),
-        ("a reset of one", Kind::Reset, 3, &one, Violation::Stream(Kind::Reset)),
-        ("a stop of one", Kind::Stop, 3, &one, Violation::Stream(Kind::Stop)),
-        ("credit for one", Kind::Credit, 3, &one, Violation::Stream(Kind::Credit)),
-        ("one of ours that never was", Kind::Data, 2, b"x", Violation::Stream(Kind::Data)),
-        ("a number of our own", Kind::Open, 2, b"", Violation::Stream(Kind::Open)),
-        ("a number for the second time", Kind::Open, 1, b"", Violation::Stream(Kind::Open)),
-        ("the first stream", Kind::Open, CONTROL, b"", Violation::Stream(Kind::Open)),
-        ("beyond the window", Kind::Open, 3, &[0; WINDOW + 1], Violation::Credit),
-        ("beyond the credit", Kind::Data, 1, &[0; WINDOW + 1], Violation::Credit),
-        ("beyond what can be counted", Kind::Credit, 1, &[255; 4], Violation::Overflow),
+        (
+            "a stream that never was",
+            Kind::Data,
+            3,
+            b"x",
+            Violation::Stream(Kind::Data),
+        ),
+        (
+            "the end of one",
+            Kind::Fin,
+            3,
+            b"",
+            Violation::Stream(Kind::Fin),
+        ),
+        (
+            "a reset of one",
+            Kind::Reset,
+            3,
+            &one,
+            Violation::Stream(Kind::Reset),
+        ),
+        (
+            "a stop of one",
+            Kind::Stop,
+            3,
+            &one,
+            Violation::Stream(Kind::Stop),
+        ),
+        (
+            "credit for one",
+            Kind::Credit,
+            3,
+            &one,
+            Violation::Stream(Kind::Credit),
+        ),
+        (
+            "one of ours that never was",
+            Kind::Data,
+            2,
+            b"x",
+            Violation::Stream(Kind::Data),
+        ),
+        (
+            "a number of our own",
+            Kind::Open,
+            2,
+            b"",
+            Violation::Stream(Kind::Open),
+        ),
+        (
+            "a number for the second time",
+            Kind::Open,
+            1,
+            b"",
+            Violation::Stream(Kind::Open),
+        ),
+        (
+            "the first stream",
+            Kind::Open,
+            CONTROL,
+            b"",
+            Violation::Stream(Kind::Open),
+        ),
+        (
+            "beyond the window",
+            Kind::Open,
+            3,
+            &[0; WINDOW + 1],
+            Violation::Credit,
+        ),
+        (
+            "beyond the credit",
+            Kind::Data,
+            1,
+            &[0; WINDOW + 1],
+            Violation::Credit,
+        ),
+        (
+            "beyond what can be counted",
+            Kind::Credit,
+            1,
+            &[255; 4],
+            Violation::Overflow,
+        ),
     ];
     for (what, kind, stream, payload, expected) in cases {
         let mut wire = Wire::new(MANY);
         wire.stream();
-        assert_eq!(wire.inject(FAR, kind, stream, payload), Err(expected), "{what}");
+        assert_eq!(
+            wire.inject(FAR, kind, stream, payload),
+            Err(expected),
+            "{what}"
+        );
     }
 }
 
@@ -525,8 +720,12 @@ fn each_violation_is_named() {
 fn numbers_out_of_order_are_a_violation_and_gaps_are_none() {
     let mut wire = Wire::new(MANY);
     wire.inject(FAR, Kind::Open, 9, b"").unwrap();
-    wire.inject(FAR, Kind::Data, 7, b"late, for all we know").unwrap();
-    assert_eq!(wire.inject(FAR, Kind::Open, 7, b""), Err(Violation::Stream(Kind::Open)));
+    wire.inject(FAR, Kind::Data, 7, b"late, for all we know")
+        .unwrap();
+    assert_eq!(
+        wire.inject(FAR, Kind::Open, 7, b""),
+        Err(Violation::Stream(Kind::Open))
+    );
 }
 
 #[test]
@@ -535,7 +734,10 @@ fn bytes_behind_a_fin_are_a_violation_even_within_the_credit() {
         let mut wire = Wire::new(MANY);
         let stream = wire.stream();
         wire.inject(FAR, Kind::Fin, stream, b"").unwrap();
-        assert_eq!(wire.inject(FAR, kind, stream, payload), Err(Violation::BehindFin));
+        assert_eq!(
+            wire.inject(FAR, kind, stream, payload),
+            Err(Violation::BehindFin)
+        );
     }
 }
 
@@ -546,7 +748,10 @@ fn a_byte_beyond_the_credit_is_a_violation_however_it_is_cut() {
     for _ in 0..WINDOW {
         wire.inject(FAR, Kind::Data, stream, b"x").unwrap();
     }
-    assert_eq!(wire.inject(FAR, Kind::Data, stream, b"x"), Err(Violation::Credit));
+    assert_eq!(
+        wire.inject(FAR, Kind::Data, stream, b"x"),
+        Err(Violation::Credit)
+    );
 }
 
 #[test]
@@ -563,17 +768,31 @@ fn everybody_who_waits_is_woken_by_what_they_wait_for() {
     assert_eq!(wire.accept(FAR), Some(1));
 
     for (kind, payload) in [(Kind::Data, &b"x"[..]), (Kind::Fin, b"")] {
-        assert!(wire.cores[FAR].poll_read(1, &cx, &mut [0; 8], now).is_pending());
+        assert!(
+            wire.cores[FAR]
+                .poll_read(1, &cx, &mut [0; 8], now)
+                .is_pending()
+        );
         wire.inject(FAR, kind, 1, payload).unwrap();
         assert_eq!(bell.rung(), 1, "{kind:?} has come");
-        assert!(wire.cores[FAR].poll_read(1, &cx, &mut [0; 8], now).is_ready());
+        assert!(
+            wire.cores[FAR]
+                .poll_read(1, &cx, &mut [0; 8], now)
+                .is_ready()
+        );
     }
     wire.write(FAR, 1, &[0; WINDOW]);
-    assert!(wire.cores[FAR].poll_write(1, &cx, &[IoSlice::new(b"x")]).is_pending());
-    wire.inject(FAR, Kind::Credit, 1, &1_u32.to_be_bytes()).unwrap();
+    assert!(
+        wire.cores[FAR]
+            .poll_write(1, &cx, &[IoSlice::new(b"x")])
+            .is_pending()
+    );
+    wire.inject(FAR, Kind::Credit, 1, &1_u32.to_be_bytes())
+        .unwrap();
     assert_eq!(bell.rung(), 1, "credit has come");
     assert!(wire.cores[FAR].poll_broken(1, &cx).is_pending());
-    wire.inject(FAR, Kind::Stop, 1, &1_u32.to_be_bytes()).unwrap();
+    wire.inject(FAR, Kind::Stop, 1, &1_u32.to_be_bytes())
+        .unwrap();
     assert_eq!(bell.rung(), 1, "it was stopped");
 
     wire.inject(FAR, Kind::Open, 3, b"").unwrap();
@@ -591,11 +810,19 @@ fn a_lost_carrier_still_gives_what_has_come_whole_and_then_says_lost() {
     wire.cores[NEAR].finish(ended).unwrap();
     wire.settle();
     wire.cores[FAR].lose();
-    assert!(matches!(wire.drain(FAR, stream), (part, Some(Err(Broken::SessionLost))) if part == b"a part"));
+    assert!(
+        matches!(wire.drain(FAR, stream), (part, Some(Err(Broken::SessionLost))) if part == b"a part")
+    );
     assert!(matches!(wire.drain(FAR, ended), (all, Some(Ok(()))) if all == b"all of it"));
-    assert!(matches!(wire.cores[FAR].finish(stream), Err(Broken::SessionLost)));
+    assert!(matches!(
+        wire.cores[FAR].finish(stream),
+        Err(Broken::SessionLost)
+    ));
     assert_eq!(wire.cores[FAR].open(b""), Err(NotOpened::Lost));
-    assert!(matches!(wire.cores[FAR].poll_accept(&idle()), Poll::Ready(None)));
+    assert!(matches!(
+        wire.cores[FAR].poll_accept(&idle()),
+        Poll::Ready(None)
+    ));
     assert!(!wire.cores[FAR].has_output());
 }
 
@@ -609,8 +836,14 @@ fn a_peer_whose_window_was_full_when_its_reader_left_is_told() {
     wire.write(FAR, stream, b"enough");
     wire.cores[FAR].release(stream, true);
     wire.settle();
-    assert!(matches!(wire.drain(NEAR, stream), (bytes, Some(Ok(()))) if bytes == b"enough"), "a STOP overtook it");
-    assert!(wire.write(NEAR, stream, b"more") > 0, "it waits for credit that nobody gives");
+    assert!(
+        matches!(wire.drain(NEAR, stream), (bytes, Some(Ok(()))) if bytes == b"enough"),
+        "a STOP overtook it"
+    );
+    assert!(
+        wire.write(NEAR, stream, b"more") > 0,
+        "it waits for credit that nobody gives"
+    );
     wire.settle();
     assert!(is_reset(wire.cores[NEAR].finish(stream), 0));
     wire.cores[NEAR].release(stream, false);
@@ -625,7 +858,10 @@ fn a_stream_that_is_opened_behind_a_control_message_arrives_behind_it() {
     wire.cores[NEAR].open(b"first").unwrap();
     let mut out = VecDeque::new();
     wire.cores[NEAR].take(1 << 20, &mut out);
-    let kinds: Vec<_> = out.iter().map(|chunk| Header::decode(*chunk.first_chunk().unwrap()).unwrap().kind).collect();
+    let kinds: Vec<_> = out
+        .iter()
+        .map(|chunk| Header::decode(*chunk.first_chunk().unwrap()).unwrap().kind)
+        .collect();
     assert_eq!(kinds, [Kind::Data, Kind::Open]);
 }
 
@@ -634,14 +870,28 @@ fn a_core_without_a_session_reads_no_further_than_its_control_stream_is_read() {
     let mut core = Core::new(Side::Acceptor, Budget::new(BUDGET));
     assert!(!core.may_receive(), "nobody waits for a message");
     let mut room = [0; 10];
-    assert!(core.poll_read(CONTROL, &idle(), &mut room, Instant::now()).is_pending());
+    assert!(
+        core.poll_read(CONTROL, &idle(), &mut room, Instant::now())
+            .is_pending()
+    );
     assert!(core.may_receive());
-    let open = Header { kind: Kind::Open, stream: 1, length: 0 };
+    let open = Header {
+        kind: Kind::Open,
+        stream: 1,
+        length: 0,
+    };
     assert_eq!(core.judge(&open), Err(Violation::Early));
-    let data = Header { kind: Kind::Data, stream: CONTROL, length: 5 };
+    let data = Header {
+        kind: Kind::Data,
+        stream: CONTROL,
+        length: 5,
+    };
     assert_eq!(core.judge(&data), Ok(Payload::Keep));
     core.receive(&data, b"hello".to_vec()).unwrap();
-    assert!(!core.may_receive(), "what comes next may depend on what was said");
+    assert!(
+        !core.may_receive(),
+        "what comes next may depend on what was said"
+    );
     core.admit(1);
     assert!(core.may_receive());
     assert_eq!(core.judge(&open), Ok(Payload::Keep));

@@ -1,11 +1,14 @@
 //! Turns: which stream of a mux core sends next.
 //!
 //! In:    streams that have something to send, each listed once.
-//! Out:   one at a time: control first, then streams that had nothing to send until now, then the others in turn.
-//! Never: lets a stream come first a second time before the others had their turn, or new ones take more than half.
+//! Out:   one at a time: control first, then streams that had nothing to send until now, then the
+//!        others in turn.
+//! Never: lets a stream come first a second time before the others had their turn, or new ones take
+//!        more than half.
 //!
-//! This is the order of FQ-CoDel's queues (RFC 8290 section 4.1). A stream that has sent all it had stays listed behind the
-//! others, and only when its turn comes without anything to send may it come first again.
+//! This is the order of FQ-CoDel's queues (RFC 8290 section 4.1). A stream that has sent all it had
+//! stays listed behind the others, and only when its turn comes without anything to send may it
+//! come first again.
 
 use std::collections::VecDeque;
 
@@ -46,12 +49,23 @@ impl Turns {
         self.rest.pop_front_if(|first| *first == CONTROL).is_some()
     }
 
-    /// Takes the next one off the list; `fresh` ones only where they may come first, or nothing else is listed.
+    /// Takes the next one off the list; `fresh` ones only where they may come first, or nothing
+    /// else is listed.
     pub(super) fn next(&mut self, fresh: bool) -> Option<Next> {
-        let first = if fresh || self.rest.is_empty() { self.fresh.pop_front() } else { None };
+        let first = if fresh || self.rest.is_empty() {
+            self.fresh.pop_front()
+        } else {
+            None
+        };
         match first {
-            Some(stream) => Some(Next { stream, is_fresh: true }),
-            None => self.rest.pop_front().map(|stream| Next { stream, is_fresh: false }),
+            Some(stream) => Some(Next {
+                stream,
+                is_fresh: true,
+            }),
+            None => self.rest.pop_front().map(|stream| Next {
+                stream,
+                is_fresh: false,
+            }),
         }
     }
 
@@ -65,6 +79,10 @@ impl Turns {
 
     /// How often a stream is listed.
     pub(super) fn count(&self, stream: u32) -> usize {
-        self.fresh.iter().chain(&self.rest).filter(|listed| **listed == stream).count()
+        self.fresh
+            .iter()
+            .chain(&self.rest)
+            .filter(|listed| **listed == stream)
+            .count()
     }
 }

@@ -55,12 +55,14 @@ impl Controller for Unlimited {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Clean,
-    /// Every second large packet is lost, and all acknowledgements are, until so many large ones got through.
+    /// Every second large packet is lost, and all acknowledgements are, until so many large ones
+    /// got through.
     Lossy,
     Over,
 }
 
-/// Packets that get through in the lossy phase, each behind a gap: several times what quinn accepts.
+/// Packets that get through in the lossy phase, each behind a gap: several times what quinn
+/// accepts.
 const APART: usize = 3000;
 
 /// Forwards between a client and `server`, which sends the large packets.
@@ -123,28 +125,45 @@ async fn connected(phase: watch::Sender<Phase>, tasks: &TaskTracker) -> (Quic, Q
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(unlimited(Side::Acceptor));
     let config = Some(config);
-    let accepting = Endpoint::new(endpoint_config(&far, server), config, socket, Arc::new(TokioRuntime)).unwrap();
+    let accepting = Endpoint::new(
+        endpoint_config(&far, server),
+        config,
+        socket,
+        Arc::new(TokioRuntime),
+    )
+    .unwrap();
 
     let front = UdpSocket::from_std(bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap()).unwrap();
     let address = front.local_addr().unwrap();
     tasks.spawn(forward(front, server, phase));
 
     let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let crypto = QuicClientConfig::try_from(tls::dialler(&near, far.fingerprint()).unwrap()).unwrap();
+    let crypto =
+        QuicClientConfig::try_from(tls::dialler(&near, far.fingerprint()).unwrap()).unwrap();
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(unlimited(Side::Dialler));
-    let dialling = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)).unwrap();
+    let dialling = Endpoint::new(
+        EndpointConfig::default(),
+        None,
+        socket,
+        Arc::new(TokioRuntime),
+    )
+    .unwrap();
     let connecting = dialling.connect_with(config, address, NO_NAME).unwrap();
     let accepted = async { accepting.accept().await.unwrap().await.unwrap() };
     let (dialled, accepted) = tokio::join!(connecting, accepted);
-    (Quic::new(dialled.unwrap(), Side::Dialler, Some(dialling)), Quic::new(accepted, Side::Acceptor, Some(accepting)))
+    (
+        Quic::new(dialled.unwrap(), Side::Dialler, Some(dialling)),
+        Quic::new(accepted, Side::Acceptor, Some(accepting)),
+    )
 }
 
 fn byte(at: usize) -> u8 {
     (at * 31 % 251) as u8
 }
 
-/// Credits of both ends. Whatever is read, the peer of the first would have waited for it: windows grow.
+/// Credits of both ends. Whatever is read, the peer of the first would have waited for it: windows
+/// grow.
 fn credits(near: &Quic, far: &Quic) -> (Credits, Credits) {
     let made = [near, far].map(|quic| {
         quic.allow(8);
@@ -160,14 +179,23 @@ async fn pumped(near: &Quic, far: &Quic, tasks: &TaskTracker) -> (QuicStream, Qu
     let (near_credits, far_credits) = credits(near, far);
     let mut reader = near.open(b"get", Some(&near_credits), tasks).await.unwrap();
     let mut writer = far.accept(Some(&far_credits), tasks).await.unwrap();
-    let (part, mut buf) = (vec![0; INITIAL_BYTES as usize / 2], vec![0; INITIAL_BYTES as usize / 2]);
+    let (part, mut buf) = (
+        vec![0; INITIAL_BYTES as usize / 2],
+        vec![0; INITIAL_BYTES as usize / 2],
+    );
     while matches!(reader.recv, Some(Receiving::Ordered(_))) {
         let (mut sent, mut read) = (0, 0);
         while sent < part.len() {
-            sent += std::future::poll_fn(|cx| writer.poll_write(cx, &[IoSlice::new(&part[sent..])])).await.unwrap();
+            sent +=
+                std::future::poll_fn(|cx| writer.poll_write(cx, &[IoSlice::new(&part[sent..])]))
+                    .await
+                    .unwrap();
         }
         while read < sent {
-            match std::future::poll_fn(|cx| reader.poll_read(cx, &mut buf)).await.unwrap() {
+            match std::future::poll_fn(|cx| reader.poll_read(cx, &mut buf))
+                .await
+                .unwrap()
+            {
                 Read::Data(n) => read += n,
                 Read::Fin => panic!("nobody has finished it"),
             }
@@ -185,15 +213,25 @@ async fn a_peer_that_sends_more_than_it_has_credit_for_is_found_out_though_nothi
     let (near, far) = connected(watch::Sender::new(Phase::Clean), &tasks).await;
     let (reader, mut writer) = pumped(&near, &far, &tasks).await;
     let left = std::future::poll_fn(|cx| writer.credits.as_ref().unwrap().poll_left(cx)).await;
-    assert!(left < MOST_BYTES as usize / 2, "QUIC itself would allow much more: {left}");
+    assert!(
+        left < MOST_BYTES as usize / 2,
+        "QUIC itself would allow much more: {left}"
+    );
     writer.send.write_all(&vec![0; left + 1]).await.unwrap();
-    let reason = timeout(Duration::from_secs(60), far.closed()).await.expect("it goes on").to_string();
-    assert!(reason.contains("more than a stream had credit for"), "{reason}");
+    let reason = timeout(Duration::from_secs(60), far.closed())
+        .await
+        .expect("it goes on")
+        .to_string();
+    assert!(
+        reason.contains("more than a stream had credit for"),
+        "{reason}"
+    );
     drop(reader);
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_reads_any_more_is_given_up_at_the_first_byte_though_one_before_it_is_missing() {
+async fn a_stream_that_nobody_reads_any_more_is_given_up_at_the_first_byte_though_one_before_it_is_missing()
+ {
     let (phase, _) = watch::channel(Phase::Clean);
     let tasks = TaskTracker::new();
     let (near, far) = connected(phase.clone(), &tasks).await;
@@ -214,8 +252,13 @@ async fn a_stream_that_nobody_reads_any_more_is_given_up_at_the_first_byte_thoug
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(30), given_up).await.expect("it waits for the first byte");
-    assert!(near.connection.close_reason().is_none(), "the connection lives on");
+    timeout(Duration::from_secs(30), given_up)
+        .await
+        .expect("it waits for the first byte");
+    assert!(
+        near.connection.close_reason().is_none(),
+        "the connection lives on"
+    );
 }
 
 #[tokio::test]
@@ -228,7 +271,10 @@ async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_p
     let (tell, hear) = (near_credits.clone(), far_credits.clone());
     let telling = async move { while hear.granted(&tell.to_tell().await).is_ok() {} };
 
-    let mut reader = near.open(b"get", Some(&near_credits), &tasks).await.unwrap();
+    let mut reader = near
+        .open(b"get", Some(&near_credits), &tasks)
+        .await
+        .unwrap();
     let mut writer = far.accept(Some(&far_credits), &tasks).await.unwrap();
     let written = AtomicUsize::new(0);
     let writing = async {
@@ -237,7 +283,9 @@ async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_p
             let at = written.load(Relaxed);
             let from = at % 251;
             let part = IoSlice::new(&bytes[from..bytes.len().min(from + BYTES - at)]);
-            let n = std::future::poll_fn(|cx| writer.poll_write(cx, &[part])).await.unwrap();
+            let n = std::future::poll_fn(|cx| writer.poll_write(cx, &[part]))
+                .await
+                .unwrap();
             written.fetch_add(n, Relaxed);
         }
         writer.finish().unwrap();
@@ -250,12 +298,21 @@ async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_p
             if *phase.borrow() == Phase::Clean && window == MOST_BYTES {
                 assert!(matches!(reader.recv, Some(Receiving::Pumped(_))));
                 phase.send_replace(Phase::Lossy);
-                phases.wait_for(|phase| *phase == Phase::Over).await.unwrap();
+                phases
+                    .wait_for(|phase| *phase == Phase::Over)
+                    .await
+                    .unwrap();
             }
-            match std::future::poll_fn(|cx| reader.poll_read(cx, &mut buf)).await.unwrap() {
+            match std::future::poll_fn(|cx| reader.poll_read(cx, &mut buf))
+                .await
+                .unwrap()
+            {
                 Read::Fin => break,
                 Read::Data(n) => {
-                    assert!(buf[..n].iter().zip(at..).all(|(got, at)| *got == byte(at)), "around {at}");
+                    assert!(
+                        buf[..n].iter().zip(at..).all(|(got, at)| *got == byte(at)),
+                        "around {at}"
+                    );
                     at += n;
                 }
             }
@@ -269,6 +326,11 @@ async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_p
             () = telling => 0,
         }
     };
-    assert_eq!(timeout(Duration::from_secs(120), all).await.expect("it did not come"), BYTES);
+    assert_eq!(
+        timeout(Duration::from_secs(120), all)
+            .await
+            .expect("it did not come"),
+        BYTES
+    );
     assert!(*phase.borrow() == Phase::Over, "the losses have come");
 }

@@ -17,17 +17,27 @@ use super::running::Running;
 use super::scene::Scene;
 use super::visitor::Visitor;
 
-/// Nobody can be served while the agent is away; for so long it is watched that nobody is turned away either.
+/// Nobody can be served while the agent is away; for so long it is watched that nobody is turned
+/// away either.
 const WATCHED: Duration = Duration::from_millis(50);
 
 /// One for each carrier.
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
-    let away = |carrier| Journey::new(format!("agent cut off and back: {carrier}"), away(scene, carrier));
+    let away = |carrier| {
+        Journey::new(
+            format!("agent cut off and back: {carrier}"),
+            away(scene, carrier),
+        )
+    };
     [CarrierKind::Quic, CarrierKind::Tls].map(away).into()
 }
 
 async fn away(scene: &Scene, carrier: CarrierKind) -> anyhow::Result<String> {
-    let agent = Agent { scene, name: format!("away-{carrier}"), config: config(scene, carrier) };
+    let agent = Agent {
+        scene,
+        name: format!("away-{carrier}"),
+        config: config(scene, carrier),
+    };
     let (running, public) = agent.start().await?;
     for mut visitor in agent.visit(&public).await? {
         visitor.fetch("/").await.context("before it was cut off")?;
@@ -39,19 +49,32 @@ async fn away(scene: &Scene, carrier: CarrierKind) -> anyhow::Result<String> {
     for (visitor, method) in early.iter_mut().zip(METHODS) {
         ask(visitor, method).await?;
         let answer = timeout(WATCHED, visitor.answer(method)).await;
-        ensure!(answer.is_err(), "a visitor got this while the agent was away: {answer:?}");
+        ensure!(
+            answer.is_err(),
+            "a visitor got this while the agent was away: {answer:?}"
+        );
     }
     let begun = Instant::now();
     let (_running, again) = agent.start().await?;
     for (visitor, method) in early.iter_mut().zip(METHODS) {
-        let answer = visitor.answer(method).await.context("a visitor who came while the agent was away")?;
+        let answer = visitor
+            .answer(method)
+            .await
+            .context("a visitor who came while the agent was away")?;
         let text = visitor.text(&answer).await?;
-        ensure!(answer.status == 200, "a visitor who came meanwhile got {}: {}", answer.status, text.trim());
+        ensure!(
+            answer.status == 200,
+            "a visitor who came meanwhile got {}: {}",
+            answer.status,
+            text.trim()
+        );
     }
     let took = begun.elapsed().as_millis();
     early.into_iter().for_each(Visitor::leave);
     ensure!(public == again, "{public:?} has become {again:?}");
-    Ok(format!("three were parked and got 200 {took} ms after the restart, by the same name and port"))
+    Ok(format!(
+        "three were parked and got 200 {took} ms after the restart, by the same name and port"
+    ))
 }
 
 fn config(scene: &Scene, carrier: CarrierKind) -> String {
@@ -74,14 +97,17 @@ carrier = "{carrier}"
     )
 }
 
-/// Two by the name, of which the node may send one a second time and the other not; one by the port.
+/// Two by the name, of which the node may send one a second time and the other not; one by the
+/// port.
 const METHODS: [&str; 3] = ["GET", "POST", "GET"];
 
 async fn ask(visitor: &mut Visitor, method: &str) -> anyhow::Result<()> {
     if method == "GET" {
         return visitor.ask(method, "/", "").await;
     }
-    visitor.ask(method, "/sink", "Content-Length: 1024\r\n").await?;
+    visitor
+        .ask(method, "/sink", "Content-Length: 1024\r\n")
+        .await?;
     visitor.send_pattern(1024).await
 }
 
@@ -103,7 +129,10 @@ impl Agent<'_> {
     async fn start(&self) -> anyhow::Result<(Running, Public)> {
         let mut running = self.scene.ground.start(&self.name, &self.config)?;
         running.wait_for_public(2).await?;
-        let public = Public { name: running.public_name(&self.name)?, port: running.public_port("by port")? };
+        let public = Public {
+            name: running.public_name(&self.name)?,
+            port: running.public_port("by port")?,
+        };
         Ok((running, public))
     }
 
@@ -113,7 +142,10 @@ impl Agent<'_> {
         Ok([
             Visitor::on(self.scene.straight(&by_name).await?, &public.name),
             Visitor::on(self.scene.straight(&by_name).await?, &public.name),
-            Visitor::on(self.scene.straight(&Target::Addr(public.port)).await?, public.port),
+            Visitor::on(
+                self.scene.straight(&Target::Addr(public.port)).await?,
+                public.port,
+            ),
         ])
     }
 }

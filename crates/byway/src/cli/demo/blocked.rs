@@ -2,8 +2,8 @@
 //!
 //! In:    a scene.
 //! Out:   journeys that hold if TLS carries what QUIC cannot, in both directions.
-//! Never: blocks what other journeys use: the links are those of the journey's own node, which dials both ends of the
-//!        scene by ports of its own that lead on over TCP alone.
+//! Never: blocks what other journeys use: the links are those of the journey's own node, which
+//!        dials both ends of the scene by ports of its own that lead on over TCP alone.
 
 use std::fmt;
 use std::io;
@@ -40,7 +40,12 @@ impl fmt::Display for Udp {
 
 /// One for each way to block.
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
-    let blocked = |udp| Journey::new(format!("UDP {udp}: exposed HTTP and desk"), blocked(scene, udp));
+    let blocked = |udp| {
+        Journey::new(
+            format!("UDP {udp}: exposed HTTP and desk"),
+            blocked(scene, udp),
+        )
+    };
     [Udp::Dropped, Udp::Rejected].map(blocked).into()
 }
 
@@ -55,22 +60,35 @@ async fn blocked(scene: &Scene, udp: Udp) -> anyhow::Result<String> {
 
     let stream = scene.straight(&Target::Addr(scene.at.visitors)).await?;
     let mut visitor = Visitor::on(stream, node.public_name(&name)?);
-    visitor.fetch("/headers").await.context("the exposed service")?;
+    visitor
+        .fetch("/headers")
+        .await
+        .context("the exposed service")?;
     visitor.leave();
     let (desk, origin) = (node.listener("desk")?, scene.origin.http);
-    let stream = scene.through_parent(Scheme::Socks5h, desk, None, &Target::Addr(origin)).await?;
+    let stream = scene
+        .through_parent(Scheme::Socks5h, desk, None, &Target::Addr(origin))
+        .await?;
     let mut visitor = Visitor::on(stream, origin);
     visitor.fetch("/headers").await.context("the desk")?;
     visitor.leave();
 
     let carriers = carriers(&node);
-    ensure!(carriers == [CarrierKind::Tls; 2], "the links run over {carriers:?}");
-    Ok(format!("200 from both, TLS carries both links, public after {took} ms"))
+    ensure!(
+        carriers == [CarrierKind::Tls; 2],
+        "the links run over {carriers:?}"
+    );
+    Ok(format!(
+        "200 from both, TLS carries both links, public after {took} ms"
+    ))
 }
 
 fn config(scene: &Scene, name: &str, server: &Gap, exit: &Gap) -> anyhow::Result<String> {
     let (origin, to_server, to_exit) = (scene.origin.http, scene.at.server, scene.at.exit);
-    let (join_server, join_exit) = (server.join(&scene.server_join)?, exit.join(&scene.exit_join)?);
+    let (join_server, join_exit) = (
+        server.join(&scene.server_join)?,
+        exit.join(&scene.exit_join)?,
+    );
     let (by_server, by_exit) = (server.at, exit.at);
     Ok(format!(
         r#"workers = 1
@@ -118,7 +136,10 @@ impl Gap {
                 Err(_in_use) if attempt < ATTEMPTS => attempt += 1,
                 probed => {
                     probed?;
-                    return Ok(Self { at, _dropping: matches!(udp, Udp::Dropped).then_some(socket) });
+                    return Ok(Self {
+                        at,
+                        _dropping: matches!(udp, Udp::Dropped).then_some(socket),
+                    });
                 }
             }
         }
@@ -133,8 +154,13 @@ impl Gap {
 }
 
 fn carriers(node: &Running) -> Vec<CarrierKind> {
-    let Some(node) = node.node() else { return Vec::new() };
+    let Some(node) = node.node() else {
+        return Vec::new();
+    };
     let (links, plan) = (&node.shared().links, node.shared().plan.load());
-    let sessions = plan.joins.iter().filter_map(|join| links.joined(&join.id)?.session_now());
+    let sessions = plan
+        .joins
+        .iter()
+        .filter_map(|join| links.joined(&join.id)?.session_now());
     sessions.flat_map(|session| session.carriers()).collect()
 }

@@ -51,7 +51,11 @@ impl Outcome {
             Ok(saw) => ("ok    ", saw),
             Err(wrong) => ("FAILED", wrong),
         };
-        format!("{verdict}  {:<50}  {saw}, {:.2} s\n", self.name, self.took.as_secs_f32())
+        format!(
+            "{verdict}  {:<50}  {saw}, {:.2} s\n",
+            self.name,
+            self.took.as_secs_f32()
+        )
     }
 }
 
@@ -61,7 +65,11 @@ async fn walk(journey: Journey<'_>) -> Outcome {
         Ok(saw) => saw.map_err(|error| format!("{error:#}")),
         Err(_elapsed) => Err(format!("it did not end within {} s", DEADLINE.as_secs())),
     };
-    Outcome { name: journey.name, saw, took: begun.elapsed() }
+    Outcome {
+        name: journey.name,
+        saw,
+        took: begun.elapsed(),
+    }
 }
 
 #[cfg(test)]
@@ -70,9 +78,22 @@ mod tests {
 
     #[test]
     fn a_line_says_how_it_ended_what_was_walked_and_what_was_seen() {
-        let line = |saw| Outcome { name: "edge: echo".into(), saw, took: Duration::from_millis(1250) }.line();
+        let line = |saw| {
+            Outcome {
+                name: "edge: echo".into(),
+                saw,
+                took: Duration::from_millis(1250),
+            }
+            .line()
+        };
         let name = format!("{:<50}", "edge: echo");
-        assert_eq!(line(Ok("5 bytes".into())), format!("ok      {name}  5 bytes, 1.25 s\n"));
-        assert_eq!(line(Err("a reset".into())), format!("FAILED  {name}  a reset, 1.25 s\n"));
+        assert_eq!(
+            line(Ok("5 bytes".into())),
+            format!("ok      {name}  5 bytes, 1.25 s\n")
+        );
+        assert_eq!(
+            line(Err("a reset".into())),
+            format!("FAILED  {name}  a reset, 1.25 s\n")
+        );
     }
 }

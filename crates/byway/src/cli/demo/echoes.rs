@@ -27,15 +27,33 @@ const ECHO_BYTES: u64 = 8 * MIB;
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
     let mut all = Vec::new();
     let desks = [CarrierKind::Quic, CarrierKind::Tls].map(Way::DeskSocks5);
-    for way in [Way::Socks5, Way::Socks5Password, Way::Socks4a, Way::Connect].into_iter().chain(desks) {
-        all.push(Journey::new(format!("{way}: echo, FIN behind FIN"), through(scene, way)));
+    for way in [Way::Socks5, Way::Socks5Password, Way::Socks4a, Way::Connect]
+        .into_iter()
+        .chain(desks)
+    {
+        all.push(Journey::new(
+            format!("{way}: echo, FIN behind FIN"),
+            through(scene, way),
+        ));
     }
-    let (tcp, unix) = (Target::Addr(scene.at.echo), Target::Unix(scene.at.echo_unix.clone()));
-    all.push(Journey::new("TCP forward: echo on a Unix socket", forwarded(scene, tcp)));
-    all.push(Journey::new("Unix forward: echo on TCP", forwarded(scene, unix)));
+    let (tcp, unix) = (
+        Target::Addr(scene.at.echo),
+        Target::Unix(scene.at.echo_unix.clone()),
+    );
+    all.push(Journey::new(
+        "TCP forward: echo on a Unix socket",
+        forwarded(scene, tcp),
+    ));
+    all.push(Journey::new(
+        "Unix forward: echo on TCP",
+        forwarded(scene, unix),
+    ));
     for carrier in [CarrierKind::Quic, CarrierKind::Tls] {
         let at = Target::Addr(scene.at.over(carrier).echo);
-        all.push(Journey::new(format!("exposed TCP, {carrier}: echo, FIN behind FIN"), forwarded(scene, at)));
+        all.push(Journey::new(
+            format!("exposed TCP, {carrier}: echo, FIN behind FIN"),
+            forwarded(scene, at),
+        ));
     }
     for way in [
         Way::Edge,
@@ -47,7 +65,10 @@ pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
         Way::DeskAbsolute(CarrierKind::Quic),
         Way::DeskConnect(CarrierKind::Tls),
     ] {
-        all.push(Journey::new(format!("{way}: WebSocket"), websocket(scene, way)));
+        all.push(Journey::new(
+            format!("{way}: WebSocket"),
+            websocket(scene, way),
+        ));
     }
     all
 }
@@ -64,12 +85,25 @@ async fn forwarded(scene: &Scene, at: Target) -> anyhow::Result<String> {
 
 /// Sends the pattern and FIN, and reads what comes back up to the FIN behind it.
 async fn echo(scene: &Scene, stream: Stream) -> anyhow::Result<String> {
-    let mut round = Round { stream, pattern: Pattern::new(ECHO_BYTES), finished: false, back: Sum::new() };
+    let mut round = Round {
+        stream,
+        pattern: Pattern::new(ECHO_BYTES),
+        finished: false,
+        back: Sum::new(),
+    };
     let mut space = vec![0; SPACE_BYTES];
-    poll_fn(|cx| round.poll(cx, &mut space)).await.context("the connection broke")?;
-    ensure!(round.finished, "FIN came back before {ECHO_BYTES} bytes had been sent");
+    poll_fn(|cx| round.poll(cx, &mut space))
+        .await
+        .context("the connection broke")?;
+    ensure!(
+        round.finished,
+        "FIN came back before {ECHO_BYTES} bytes had been sent"
+    );
     let expected = scene.origin.common.pattern_sum(ECHO_BYTES).await?;
-    Ok(format!("{}, then FIN", compared(round.back, ECHO_BYTES, &expected)?))
+    Ok(format!(
+        "{}, then FIN",
+        compared(round.back, ECHO_BYTES, &expected)?
+    ))
 }
 
 /// Bytes read at a time.
@@ -97,7 +131,8 @@ impl Round {
         }
     }
 
-    /// Sends one piece, or the FIN behind the last; pending when there is nothing more to send, too.
+    /// Sends one piece, or the FIN behind the last; pending when there is nothing more to send,
+    /// too.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if self.finished {
             return Poll::Pending;
@@ -106,7 +141,9 @@ impl Round {
             self.finished = true;
             return self.stream.poll_finish(cx);
         }
-        let sent = self.stream.poll_write(cx, &[IoSlice::new(self.pattern.front())])?;
+        let sent = self
+            .stream
+            .poll_write(cx, &[IoSlice::new(self.pattern.front())])?;
         sent.map(|n| {
             self.pattern.pass(n);
             Ok(())
@@ -123,14 +160,24 @@ async fn websocket(scene: &Scene, way: Way) -> anyhow::Result<String> {
     );
     visitor.ask("GET", "/ws", &fields).await?;
     let answer = visitor.answer("GET").await?;
-    ensure!(answer.status == 101, "status {} instead of 101", answer.status);
+    ensure!(
+        answer.status == 101,
+        "status {} instead of 101",
+        answer.status
+    );
     let accept = answer.field("Sec-WebSocket-Accept").unwrap_or_default();
-    ensure!(accept == accept_key(key.as_bytes()), "the accept key is wrong: {accept}");
+    ensure!(
+        accept == accept_key(key.as_bytes()),
+        "the accept key is wrong: {accept}"
+    );
 
     let long = Pattern::new(MIB / 16).front().to_vec();
     let (first, second) = long.split_at(long.len() / 2);
     let fragments = [
-        Frame { fin: false, ..Frame::whole(Opcode::Binary, first) },
+        Frame {
+            fin: false,
+            ..Frame::whole(Opcode::Binary, first)
+        },
         Frame::whole(Opcode::Ping, "between"),
         Frame::whole(Opcode::Continuation, second),
     ];
@@ -144,17 +191,28 @@ async fn websocket(scene: &Scene, way: Way) -> anyhow::Result<String> {
     hear(&mut visitor, goodbye).await?;
     visitor.finish().await?;
     read_to_fin(&mut visitor.conn, 0).await?;
-    Ok(format!("101, text, ping, {} bytes in fragments, close 1000, then FIN", long.len()))
+    Ok(format!(
+        "101, text, ping, {} bytes in fragments, close 1000, then FIN",
+        long.len()
+    ))
 }
 
 async fn say(visitor: &mut Visitor, frames: &[Frame]) -> anyhow::Result<()> {
-    frames.iter().for_each(|frame| frame.encode(Sender::Visitor, visitor.conn.queue()));
+    frames
+        .iter()
+        .for_each(|frame| frame.encode(Sender::Visitor, visitor.conn.queue()));
     Ok(visitor.conn.flush().await?)
 }
 
 async fn hear(visitor: &mut Visitor, expected: Frame) -> anyhow::Result<()> {
-    let frame = next_frame(&mut visitor.conn, Sender::Origin).await?.context("FIN came instead of a frame")??;
+    let frame = next_frame(&mut visitor.conn, Sender::Origin)
+        .await?
+        .context("FIN came instead of a frame")??;
     let (opcode, bytes) = (frame.opcode, frame.payload.len());
-    ensure!(frame == expected, "{opcode:?} of {bytes} bytes came back instead of {:?}", expected.opcode);
+    ensure!(
+        frame == expected,
+        "{opcode:?} of {bytes} bytes came back instead of {:?}",
+        expected.opcode
+    );
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Folder: a temporary folder that only its owner may enter, for Unix sockets and the config.
 //!
-//! In:    nothing.   Out: a path, for as long as this lives.   Never: a folder that was there before.
+//! In:    nothing.
+//! Out:   a path, for as long as this lives.
+//! Never: a folder that was there before.
 
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
@@ -15,7 +17,8 @@ pub(super) struct Folder(PathBuf);
 /// How often a folder that has just got another file is emptied again.
 const RETRIES: usize = 10;
 
-/// Paths of sockets must stay below 104 bytes, and the folder's own name and theirs take up to 40 of them.
+/// Paths of sockets must stay below 104 bytes, and the folder's own name and theirs take up to 40
+/// of them.
 const MOST_BASE_BYTES: usize = 60;
 
 impl Folder {
@@ -25,9 +28,15 @@ impl Folder {
     /// When the system refuses.
     pub(super) fn make() -> anyhow::Result<Self> {
         let path = base().join(format!("byway-demo-{:08x}", fastrand::u32(..)));
-        DirBuilder::new().mode(0o700).create(&path).with_context(|| {
-            format!("cannot make the folder {}: set TMPDIR to a folder that can be written to", path.display())
-        })?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| {
+                format!(
+                    "cannot make the folder {}: set TMPDIR to a folder that can be written to",
+                    path.display()
+                )
+            })?;
         Ok(Self(path))
     }
 
@@ -41,7 +50,8 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let mut removed = std::fs::remove_dir_all(&self.0);
         for _ in 0..RETRIES {
-            // A node that was cut off may put a last file into its state folder while that is being emptied.
+            // A node that was cut off may put a last file into its state folder while that is being
+            // emptied.
             match &removed {
                 Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
                     removed = std::fs::remove_dir_all(&self.0)
@@ -55,7 +65,8 @@ impl Drop for Folder {
     }
 }
 
-/// A base that fits into socket paths and into a quoted TOML string; `/tmp` where the configured one does not.
+/// A base that fits into socket paths and into a quoted TOML string; `/tmp` where the configured
+/// one does not.
 fn base() -> PathBuf {
     let configured = std::env::temp_dir();
     let fits = configured.to_str().is_some_and(|text| {

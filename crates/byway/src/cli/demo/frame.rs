@@ -1,8 +1,10 @@
 //! Frame: the WebSocket frame (RFC 6455 section 5), as bytes and as a type.
 //!
 //! In:    bytes, as few or as many as have arrived.
-//! Out:   a frame and how many bytes it took, a wish for more, or what is wrong with it and the close code that says so.
-//! Never: takes a payload over [`MOST_PAYLOAD_BYTES`], or a frame masked otherwise than its sender's side demands.
+//! Out:   a frame and how many bytes it took, a wish for more, or what is wrong with it and the
+//!        close code that says so.
+//! Never: takes a payload over [`MOST_PAYLOAD_BYTES`], or a frame masked otherwise than its
+//!        sender's side demands.
 
 /// The longest payload of one frame. A whole frame must fit the largest buffer of a connection.
 pub(super) const MOST_PAYLOAD_BYTES: u64 = 128 * 1024;
@@ -41,7 +43,8 @@ impl Opcode {
     }
 }
 
-/// Which side sent a frame. The side that connected masks all of its frames, the other none (RFC 6455 section 5.1).
+/// Which side sent a frame. The side that connected masks all of its frames, the other none (RFC
+/// 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sender {
     Visitor,
@@ -87,7 +90,11 @@ impl BadFrame {
 impl Frame {
     /// A message in one frame, or a control frame.
     pub(super) fn whole(opcode: Opcode, payload: impl Into<Vec<u8>>) -> Self {
-        Self { fin: true, opcode, payload: payload.into() }
+        Self {
+            fin: true,
+            opcode,
+            payload: payload.into(),
+        }
     }
 
     /// Reads one from the front of `buf`; `None`: there is not enough yet.
@@ -95,7 +102,9 @@ impl Frame {
     /// # Errors
     /// [`BadFrame`], as soon as the bytes show it.
     pub(super) fn parse(buf: &[u8], from: Sender) -> Result<Option<(Self, usize)>, BadFrame> {
-        let [first, second, rest @ ..] = buf else { return Ok(None) };
+        let [first, second, rest @ ..] = buf else {
+            return Ok(None);
+        };
         if first & 0x70 != 0 {
             return Err(BadFrame::Reserved);
         }
@@ -103,7 +112,9 @@ impl Frame {
         if (second & 0x80 != 0) != (from == Sender::Visitor) {
             return Err(BadFrame::Mask);
         }
-        let Some((length, rest)) = length(second & 0x7f, rest)? else { return Ok(None) };
+        let Some((length, rest)) = length(second & 0x7f, rest)? else {
+            return Ok(None);
+        };
         if opcode.is_control() && (length > MOST_CONTROL_BYTES || !fin) {
             return Err(BadFrame::Control);
         }
@@ -117,9 +128,21 @@ impl Frame {
                 None => return Ok(None),
             },
         };
-        let Some(masked) = usize::try_from(length).ok().and_then(|length| rest.get(..length)) else { return Ok(None) };
+        let Some(masked) = usize::try_from(length)
+            .ok()
+            .and_then(|length| rest.get(..length))
+        else {
+            return Ok(None);
+        };
         let taken = buf.len() - rest.len() + masked.len();
-        Ok(Some((Self { fin, opcode, payload: mask_with(mask, masked).collect() }, taken)))
+        Ok(Some((
+            Self {
+                fin,
+                opcode,
+                payload: mask_with(mask, masked).collect(),
+            },
+            taken,
+        )))
     }
 
     /// Appends its bytes. What the visitor sends is masked with a fresh mask.
@@ -170,7 +193,10 @@ fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, BadFrame> {
 
 /// Masks or unmasks (RFC 6455 section 5.3).
 fn mask_with(mask: [u8; 4], bytes: &[u8]) -> impl Iterator<Item = u8> {
-    bytes.iter().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask)
+    bytes
+        .iter()
+        .zip(mask.into_iter().cycle())
+        .map(|(byte, mask)| byte ^ mask)
 }
 
 #[cfg(test)]
@@ -180,12 +206,17 @@ mod tests {
     fn frames() -> Vec<Frame> {
         let mut frames = vec![
             Frame::whole(Opcode::Text, "Hello"),
-            Frame { fin: false, opcode: Opcode::Binary, payload: vec![7; 125] },
+            Frame {
+                fin: false,
+                opcode: Opcode::Binary,
+                payload: vec![7; 125],
+            },
             Frame::whole(Opcode::Continuation, vec![8; 126]),
             Frame::whole(Opcode::Ping, vec![]),
             Frame::whole(Opcode::Close, [3, 232]),
         ];
-        frames.extend([65_535, 65_536, 128 * 1024].map(|n| Frame::whole(Opcode::Binary, vec![9; n])));
+        frames
+            .extend([65_535, 65_536, 128 * 1024].map(|n| Frame::whole(Opcode::Binary, vec![9; n])));
         frames
     }
 
@@ -205,11 +236,18 @@ mod tests {
     #[test]
     fn every_split_of_a_frame_asks_for_more_until_it_is_whole() {
         for from in [Sender::Visitor, Sender::Origin] {
-            for frame in frames().into_iter().filter(|frame| frame.payload.len() < 1000) {
+            for frame in frames()
+                .into_iter()
+                .filter(|frame| frame.payload.len() < 1000)
+            {
                 let mut bytes = Vec::new();
                 frame.encode(from, &mut bytes);
                 for split in 0..bytes.len() {
-                    assert_eq!(Frame::parse(&bytes[..split], from), Ok(None), "{frame:?} cut at {split}");
+                    assert_eq!(
+                        Frame::parse(&bytes[..split], from),
+                        Ok(None),
+                        "{frame:?} cut at {split}"
+                    );
                 }
             }
         }
@@ -218,10 +256,18 @@ mod tests {
     #[test]
     fn the_examples_of_rfc_6455_section_5_7_are_read() {
         let unmasked = [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f];
-        let masked = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+        let masked = [
+            0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
+        ];
         let hello = Frame::whole(Opcode::Text, "Hello");
-        assert_eq!(Frame::parse(&unmasked, Sender::Origin), Ok(Some((hello.clone(), 7))));
-        assert_eq!(Frame::parse(&masked, Sender::Visitor), Ok(Some((hello, 11))));
+        assert_eq!(
+            Frame::parse(&unmasked, Sender::Origin),
+            Ok(Some((hello.clone(), 7)))
+        );
+        assert_eq!(
+            Frame::parse(&masked, Sender::Visitor),
+            Ok(Some((hello, 11)))
+        );
     }
 
     #[test]
@@ -234,12 +280,19 @@ mod tests {
             (&[0x09, 0x80], BadFrame::Control, 1002),
             (&[0x89, 0xfe, 0, 126], BadFrame::Control, 1002),
             (&[0x82, 0xfe, 0, 125], BadFrame::Length, 1002),
-            (&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff], BadFrame::Length, 1002),
+            (
+                &[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
+                BadFrame::Length,
+                1002,
+            ),
             (&too_large, BadFrame::TooLarge(131_073), 1009),
         ] {
             assert_eq!(Frame::parse(bytes, Sender::Visitor), Err(bad));
             assert_eq!(bad.close_code(), code);
         }
-        assert_eq!(Frame::parse(&[0x81, 0x85], Sender::Origin), Err(BadFrame::Mask));
+        assert_eq!(
+            Frame::parse(&[0x81, 0x85], Sender::Origin),
+            Err(BadFrame::Mask)
+        );
     }
 }

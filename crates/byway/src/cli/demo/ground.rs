@@ -18,9 +18,13 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// In `folder`; slow readers' bytes go where those of a node with the state folder `state` would.
+    /// In `folder`; slow readers' bytes go where those of a node with the state folder `state`
+    /// would.
     pub(super) fn new(folder: &Path, state: &Path) -> Self {
-        Self { folder: folder.to_owned(), spill: state.join("spill") }
+        Self {
+            folder: folder.to_owned(),
+            spill: state.join("spill"),
+        }
     }
 
     /// The config of the node `name`.
@@ -38,13 +42,15 @@ impl Ground {
         self.folder.join("echo.sock")
     }
 
-    /// Starts the node `name` with a config of this text; its state is what an earlier one of that name has left.
+    /// Starts the node `name` with a config of this text; its state is what an earlier one of that
+    /// name has left.
     ///
     /// # Errors
     /// When it does not start.
     pub(super) fn start(&self, name: &str, text: &str) -> anyhow::Result<Running> {
         let (config, state) = (self.config(name), self.state(name));
-        std::fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
+        std::fs::write(&config, text)
+            .with_context(|| format!("cannot write {}", config.display()))?;
         Running::start(&config, &state, &self.spill)
     }
 }

@@ -1,7 +1,8 @@
 //! Http: the answers of the demo's origin.
 //!
 //! In:    a connection of HTTP/1.1 requests.
-//! Out:   a page, deterministic bytes, the length and sum of an upload, the head of the request, a WebSocket.
+//! Out:   a page, deterministic bytes, the length and sum of an upload, the head of the request, a
+//!        WebSocket.
 //! Never: holds a body, and never reads a request before the answer to the last has left.
 
 use std::future::poll_fn;
@@ -18,8 +19,18 @@ use super::websocket;
 use crate::exchange::conn::Conn;
 
 /// Serves one connection to its end. `socket` is the kind of socket, which the answers name.
-pub(super) async fn serve(stream: Stream, socket: &'static str, common: &Common) -> anyhow::Result<()> {
-    let mut session = Session { conn: Conn::new(stream), socket, common, head: Vec::new(), mark: None };
+pub(super) async fn serve(
+    stream: Stream,
+    socket: &'static str,
+    common: &Common,
+) -> anyhow::Result<()> {
+    let mut session = Session {
+        conn: Conn::new(stream),
+        socket,
+        common,
+        head: Vec::new(),
+        mark: None,
+    };
     let ended = session.run().await;
     if let Some(mark) = session.mark {
         common.endings.note(&mark, ended.is_ok());
@@ -46,13 +57,15 @@ enum Then {
 /// The longest body of `/bytes/N`.
 const MOST_BYTES: u64 = 64 * 1024 * MIB;
 
-/// Bodies up to this length carry their sum in a field; computing it takes time before the first byte.
+/// Bodies up to this length carry their sum in a field; computing it takes time before the first
+/// byte.
 const MOST_SUMMED_BYTES: u64 = 1024 * MIB;
 
 /// The longest wait of `/slow`.
 const MOST_SLOW: Duration = Duration::from_secs(60);
 
-/// How long an idle connection is kept, and how long and for how many bytes a closing one is read on.
+/// How long an idle connection is kept, and how long and for how many bytes a closing one is read
+/// on.
 const IDLE: Duration = Duration::from_secs(75);
 const LINGER: Duration = Duration::from_secs(10);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
@@ -90,7 +103,8 @@ impl Session<'_> {
             match index.parse(self.conn.unread(), &Limits::default()) {
                 Ok(Parsed::Complete(n)) => {
                     self.head.clear();
-                    self.head.extend_from_slice(self.conn.unread().get(..n).unwrap_or_default());
+                    self.head
+                        .extend_from_slice(self.conn.unread().get(..n).unwrap_or_default());
                     self.conn.consume(n);
                     return Ok(true);
                 }
@@ -130,7 +144,11 @@ impl Session<'_> {
                 Some(_) => self.text(400, "/bytes/N: N is a number up to 68719476736\n", manner),
                 None => self.text(404, "not here; GET / says what there is\n", manner),
             },
-            _ => self.text(405, "GET and HEAD are served, and POST and PUT for /sink\n", manner),
+            _ => self.text(
+                405,
+                "GET and HEAD are served, and POST and PUT for /sink\n",
+                manner,
+            ),
         }
     }
 
@@ -138,15 +156,20 @@ impl Session<'_> {
         let method = String::from_utf8_lossy(request.method());
         let mut text = format!("{method} {}\n", String::from_utf8_lossy(request.target()));
         for field in request.fields() {
-            let (name, value) = (String::from_utf8_lossy(field.name), String::from_utf8_lossy(field.value));
+            let (name, value) = (
+                String::from_utf8_lossy(field.name),
+                String::from_utf8_lossy(field.value),
+            );
             text += &format!("{name}: {value}\n");
         }
         self.text(200, &text, manner)
     }
 
     async fn slow(&mut self, query: Query<'_>, manner: Manner) -> anyhow::Result<Then> {
-        let wait =
-            query.value("ms").and_then(|ms| ms.parse().ok()).map_or(Duration::from_secs(1), Duration::from_millis);
+        let wait = query
+            .value("ms")
+            .and_then(|ms| ms.parse().ok())
+            .map_or(Duration::from_secs(1), Duration::from_millis);
         sleep(wait.min(MOST_SLOW)).await;
         self.text(200, &format!("after {:?}\n", wait.min(MOST_SLOW)), manner)
     }
@@ -175,9 +198,20 @@ impl Session<'_> {
         }
         let mut sum = Sum::new();
         read_body(&mut self.conn, request.framing(), |data| sum.add(data)).await?;
-        let then = if request.keep_alive() { Then::Continue } else { Then::Close };
+        let then = if request.keep_alive() {
+            Then::Continue
+        } else {
+            Then::Close
+        };
         let text = format!("{} bytes, sha256 {}\n", sum.bytes(), sum.hex());
-        self.text(200, &text, Manner { head_only: false, then })
+        self.text(
+            200,
+            &text,
+            Manner {
+                head_only: false,
+                then,
+            },
+        )
     }
 
     async fn websocket(&mut self, request: &Request<'_>) -> anyhow::Result<Then> {
@@ -187,7 +221,11 @@ impl Session<'_> {
         };
         let out = self.conn.queue();
         write::status_line(out, 101, reason_phrase(101).as_bytes())?;
-        for (name, value) in [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Accept", &key)] {
+        for (name, value) in [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Accept", &key),
+        ] {
             write::field(out, name.as_bytes(), value.as_bytes())?;
         }
         write::end_of_head(out);
@@ -197,14 +235,25 @@ impl Session<'_> {
     }
 
     fn text(&mut self, status: u16, text: &str, manner: Manner) -> anyhow::Result<Then> {
-        self.head(status, &[("Content-Type", "text/plain; charset=utf-8")], text.len() as u64, manner)?;
+        self.head(
+            status,
+            &[("Content-Type", "text/plain; charset=utf-8")],
+            text.len() as u64,
+            manner,
+        )?;
         if !manner.head_only {
             self.conn.queue().extend_from_slice(text.as_bytes());
         }
         Ok(manner.then)
     }
 
-    fn head(&mut self, status: u16, fields: &[(&str, &str)], length: u64, manner: Manner) -> anyhow::Result<()> {
+    fn head(
+        &mut self,
+        status: u16,
+        fields: &[(&str, &str)],
+        length: u64,
+        manner: Manner,
+    ) -> anyhow::Result<()> {
         let out = self.conn.queue();
         write::status_line(out, status, reason_phrase(status).as_bytes())?;
         for (name, value) in fields.iter().chain(&[("X-Origin", self.socket)]) {
@@ -218,7 +267,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Says FIN and waits for the other side's, since closing with unread bytes would reset the connection.
+    /// Says FIN and waits for the other side's, since closing with unread bytes would reset the
+    /// connection.
     async fn close(&mut self) -> anyhow::Result<()> {
         self.conn.finish().await?;
         timeout(LINGER, read_to_fin(&mut self.conn, LINGER_BYTES)).await??;
@@ -235,13 +285,19 @@ struct Manner {
 
 impl Manner {
     /// For an answer that ends the connection.
-    const LAST: Self = Self { head_only: false, then: Then::Close };
+    const LAST: Self = Self {
+        head_only: false,
+        then: Then::Close,
+    };
 
     /// A body that nobody reads, and `?close`, end the connection.
     fn of(request: &Request<'_>, query: Query<'_>) -> Self {
         let bodiless = !request.framing().has_body();
         let goes_on = request.keep_alive() && bodiless && query.value("close").is_none();
-        Self { head_only: request.method() == b"HEAD", then: if goes_on { Then::Continue } else { Then::Close } }
+        Self {
+            head_only: request.method() == b"HEAD",
+            then: if goes_on { Then::Continue } else { Then::Close },
+        }
     }
 }
 
@@ -277,7 +333,13 @@ mod tests {
 
     #[test]
     fn what_chose_the_route_is_not_part_of_the_path() {
-        for (path, rest) in [("/", "/"), ("/unix", "/"), ("/unix/ws", "/ws"), ("/unixes", "/unixes"), ("/skip/", "/")] {
+        for (path, rest) in [
+            ("/", "/"),
+            ("/unix", "/"),
+            ("/unix/ws", "/ws"),
+            ("/unixes", "/unixes"),
+            ("/skip/", "/"),
+        ] {
             assert_eq!(without_route(path.as_bytes()), rest.as_bytes());
         }
     }

@@ -1,6 +1,7 @@
 //! Journeys: every journey of the check, and those that move requests and bodies.
 //!
-//! In:    a scene.   Out: journeys, each with its name, that end with what they saw or with what was wrong.
+//! In:    a scene.
+//! Out:   journeys, each with its name, that end with what they saw or with what was wrong.
 //! Never: begins to walk before it is polled.
 
 use anyhow::{bail, ensure};
@@ -24,12 +25,19 @@ pub(super) struct Journey<'a> {
 pub(super) type Steps<'a> = BoxFuture<'a, anyhow::Result<String>>;
 
 impl<'a> Journey<'a> {
-    pub(super) fn new(name: impl ToString, steps: impl Future<Output = anyhow::Result<String>> + Send + 'a) -> Self {
-        Self { name: name.to_string(), steps: Box::pin(steps) }
+    pub(super) fn new(
+        name: impl ToString,
+        steps: impl Future<Output = anyhow::Result<String>> + Send + 'a,
+    ) -> Self {
+        Self {
+            name: name.to_string(),
+            steps: Box::pin(steps),
+        }
     }
 }
 
-/// What is moved each way by one node, and over a link, which costs more: encryption, and a node more.
+/// What is moved each way by one node, and over a link, which costs more: encryption, and a node
+/// more.
 const BULK_MIB: u64 = 64;
 const LINKED_BULK_MIB: u64 = 32;
 
@@ -40,16 +48,32 @@ const HALF_CLOSED_BYTES: u64 = 8 * MIB;
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
     let mut all = Vec::new();
     for way in Way::ALL {
-        let mib = if way.carrier().is_some() { LINKED_BULK_MIB } else { BULK_MIB };
+        let mib = if way.carrier().is_some() {
+            LINKED_BULK_MIB
+        } else {
+            BULK_MIB
+        };
         all.extend([
             Journey::new(format!("{way}: two small requests"), small(scene, way)),
-            Journey::new(format!("{way}: {mib} MiB down"), down(scene, way, mib * MIB)),
+            Journey::new(
+                format!("{way}: {mib} MiB down"),
+                down(scene, way, mib * MIB),
+            ),
             Journey::new(format!("{way}: {mib} MiB up"), up(scene, way, mib * MIB)),
-            Journey::new(format!("{way}: FIN behind the request"), half_closed(scene, way)),
+            Journey::new(
+                format!("{way}: FIN behind the request"),
+                half_closed(scene, way),
+            ),
         ]);
     }
-    all.push(Journey::new("edge: upstream on a Unix socket", over_unix(scene)));
-    all.push(Journey::new("edge: a refusing upstream is skipped", skip(scene)));
+    all.push(Journey::new(
+        "edge: upstream on a Unix socket",
+        over_unix(scene),
+    ));
+    all.push(Journey::new(
+        "edge: a refusing upstream is skipped",
+        skip(scene),
+    ));
     all.extend(echoes::all(scene));
     all.extend(refusals::all(scene));
     all.extend(paused::all(scene));
@@ -64,10 +88,22 @@ async fn small(scene: &Scene, way: Way) -> anyhow::Result<String> {
     visitor.fetch("/").await?;
     let (answer, head) = visitor.fetch("/headers").await?;
     visitor.leave();
-    let (seen, told) = (head.contains("Via: 1.1 byway"), answer.field("Via").is_some());
-    ensure!(seen == way.speaks_http() && told == way.speaks_http(), "the origin saw this head:\n{head}");
-    ensure!(way.tells_visitor() == head.contains("X-Forwarded-For: 127.0.0.1"), "the origin saw this head:\n{head}");
-    Ok(format!("200 twice, {}", if seen { "with Via" } else { "bytes untouched" }))
+    let (seen, told) = (
+        head.contains("Via: 1.1 byway"),
+        answer.field("Via").is_some(),
+    );
+    ensure!(
+        seen == way.speaks_http() && told == way.speaks_http(),
+        "the origin saw this head:\n{head}"
+    );
+    ensure!(
+        way.tells_visitor() == head.contains("X-Forwarded-For: 127.0.0.1"),
+        "the origin saw this head:\n{head}"
+    );
+    Ok(format!(
+        "200 twice, {}",
+        if seen { "with Via" } else { "bytes untouched" }
+    ))
 }
 
 async fn down(scene: &Scene, way: Way, bytes: u64) -> anyhow::Result<String> {
@@ -80,21 +116,31 @@ async fn down(scene: &Scene, way: Way, bytes: u64) -> anyhow::Result<String> {
 
 async fn up(scene: &Scene, way: Way, bytes: u64) -> anyhow::Result<String> {
     let mut visitor = Visitor::enter(scene, way).await?;
-    visitor.ask("PUT", "/sink", &format!("Content-Length: {bytes}\r\n")).await?;
+    visitor
+        .ask("PUT", "/sink", &format!("Content-Length: {bytes}\r\n"))
+        .await?;
     visitor.send_pattern(bytes).await?;
     let answer = visitor.answer("PUT").await?;
     let text = visitor.text(&answer).await?;
     visitor.leave();
     let sum = scene.origin.common.pattern_sum(bytes).await?;
     let expected = format!("{bytes} bytes, sha256 {sum}\n");
-    ensure!(answer.status == 200 && text == expected, "status {}: {}", answer.status, text.trim());
+    ensure!(
+        answer.status == 200 && text == expected,
+        "status {}: {}",
+        answer.status,
+        text.trim()
+    );
     Ok(format!("200, {bytes} bytes, sha256 {}", prefix(&sum)))
 }
 
-/// The request is complete and so is what the visitor has to say: the whole answer comes all the same, then FIN.
+/// The request is complete and so is what the visitor has to say: the whole answer comes all the
+/// same, then FIN.
 async fn half_closed(scene: &Scene, way: Way) -> anyhow::Result<String> {
     let mut visitor = Visitor::enter(scene, way).await?;
-    visitor.ask("GET", &format!("/bytes/{HALF_CLOSED_BYTES}"), "").await?;
+    visitor
+        .ask("GET", &format!("/bytes/{HALF_CLOSED_BYTES}"), "")
+        .await?;
     visitor.finish().await?;
     let saw = receive(scene, &mut visitor, HALF_CLOSED_BYTES).await?;
     let behind = read_to_fin(&mut visitor.conn, 0).await?;
@@ -103,10 +149,18 @@ async fn half_closed(scene: &Scene, way: Way) -> anyhow::Result<String> {
 }
 
 /// Reads an answer of that many bytes of the pattern.
-pub(super) async fn receive(scene: &Scene, visitor: &mut Visitor, bytes: u64) -> anyhow::Result<String> {
+pub(super) async fn receive(
+    scene: &Scene,
+    visitor: &mut Visitor,
+    bytes: u64,
+) -> anyhow::Result<String> {
     let answer = visitor.answer("GET").await?;
     if answer.status != 200 {
-        bail!("status {}: {}", answer.status, visitor.text(&answer).await?.trim());
+        bail!(
+            "status {}: {}",
+            answer.status,
+            visitor.text(&answer).await?.trim()
+        );
     }
     let sum = visitor.sum(&answer).await?;
     let expected = scene.origin.common.pattern_sum(bytes).await?;
@@ -117,7 +171,10 @@ pub(super) async fn receive(scene: &Scene, visitor: &mut Visitor, bytes: u64) ->
 pub(super) fn compared(sum: Sum, bytes: u64, expected: &str) -> anyhow::Result<String> {
     let (came, hex) = (sum.bytes(), sum.hex());
     ensure!(came == bytes, "{came} bytes came instead of {bytes}");
-    ensure!(hex == expected, "the bytes came changed: sha256 {hex} instead of {expected}");
+    ensure!(
+        hex == expected,
+        "the bytes came changed: sha256 {hex} instead of {expected}"
+    );
     Ok(format!("{came} bytes, sha256 {}", prefix(&hex)))
 }
 
@@ -131,7 +188,10 @@ async fn over_unix(scene: &Scene) -> anyhow::Result<String> {
     let (answer, _) = visitor.fetch("/unix/headers").await?;
     visitor.leave();
     let socket = answer.field("X-Origin").unwrap_or_default();
-    ensure!(socket == "unix", "the origin answered on its {socket} socket");
+    ensure!(
+        socket == "unix",
+        "the origin answered on its {socket} socket"
+    );
     Ok("200 from the Unix socket".into())
 }
 
@@ -157,8 +217,21 @@ mod tests {
             sum
         };
         let expected = of(b"abc").hex();
-        assert_eq!(compared(of(b"abc"), 3, &expected).unwrap(), "3 bytes, sha256 ba7816bf8f01");
-        assert!(compared(of(b"ab"), 3, &expected).unwrap_err().to_string().starts_with("2 bytes came instead of 3"));
-        assert!(compared(of(b"abd"), 3, &expected).unwrap_err().to_string().starts_with("the bytes came changed"));
+        assert_eq!(
+            compared(of(b"abc"), 3, &expected).unwrap(),
+            "3 bytes, sha256 ba7816bf8f01"
+        );
+        assert!(
+            compared(of(b"ab"), 3, &expected)
+                .unwrap_err()
+                .to_string()
+                .starts_with("2 bytes came instead of 3")
+        );
+        assert!(
+            compared(of(b"abd"), 3, &expected)
+                .unwrap_err()
+                .to_string()
+                .starts_with("the bytes came changed")
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! Message: what both ends of the demo read of an HTTP message.
 //!
-//! In:    a connection, and how the message is framed.   Out: its body, piece by piece.   Never: holds a body.
+//! In:    a connection, and how the message is framed.
+//! Out:   its body, piece by piece.
+//! Never: holds a body.
 
 use anyhow::bail;
 use byway_dial::Read;
@@ -9,7 +11,11 @@ use byway_h1::{BodyDecoder, Framed, Limits, Step};
 use crate::exchange::conn::Conn;
 
 /// Gives every piece of the body to `each` and leaves the connection at the message's end.
-pub(super) async fn read_body(conn: &mut Conn, framed: Framed, mut each: impl FnMut(&[u8])) -> anyhow::Result<()> {
+pub(super) async fn read_body(
+    conn: &mut Conn,
+    framed: Framed,
+    mut each: impl FnMut(&[u8]),
+) -> anyhow::Result<()> {
     let mut decoder = BodyDecoder::new(framed, &Limits::default());
     loop {
         match decoder.step(conn.unread())? {

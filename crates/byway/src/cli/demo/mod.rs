@@ -1,13 +1,15 @@
-//! Demo: `byway demo [--check]`: everything on loopback in one process: an origin, an edge in front of it, an egress; a
-//! server with an agent that exposes the origin, and an exit with desks.
+//! Demo: `byway demo [--check]`: everything on loopback in one process: an origin, an edge in front
+//! of it, an egress; a server with an agent that exposes the origin, and an exit with desks.
 //!
 //! In:    nothing but where to keep state.
-//! Out:   a table of addresses and lines to paste, until a signal; with `--check` one line a journey, and whether all held.
+//! Out:   a table of addresses and lines to paste, until a signal; with `--check` one line a
+//!        journey, and whether all held.
 //! Never: reachable from another machine, and never leaves anything behind.
 //!
-//! `origin` (with `http`, `websocket`, `frame`) stands behind; `nodes` are started on the `ground` with the configs of
-//! `plan` and `ports`; `table` is what a person reads. `check` runs `journeys`, each of which enters the `scene` by some
-//! way as a `visitor`; some (`away`, `blocked`) bring a node of their own.
+//! `origin` (with `http`, `websocket`, `frame`) stands behind; `nodes` are started on the `ground`
+//! with the configs of `plan` and `ports`; `table` is what a person reads. `check` runs `journeys`,
+//! each of which enters the `scene` by some way as a `visitor`; some (`away`, `blocked`) bring a
+//! node of their own.
 
 mod addresses;
 mod away;
@@ -84,7 +86,11 @@ fn play(args: &DemoArgs, common: &Common) -> anyhow::Result<bool> {
     let folder = Folder::make()?;
     let ground = Ground::new(folder.path(), &common.state());
     // A check disturbs nobody who has a demo running, and is not disturbed.
-    let wanted = if args.check { Wanted::Any } else { Wanted::Friendly };
+    let wanted = if args.check {
+        Wanted::Any
+    } else {
+        Wanted::Friendly
+    };
     let held = runtime.block_on(async {
         let origin = Origin::start(&scope, folder.path()).context("the origin cannot listen")?;
         let (nodes, addresses) = Nodes::start(&ground, &origin, wanted).await?;
@@ -106,7 +112,11 @@ const LEAVE_PATIENCE: Duration = Duration::from_millis(200);
 
 /// The origin and the visitors have a runtime of their own: the node's workers are the node's.
 fn runtime() -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(1).thread_name("byway-demo").enable_all().build()
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("byway-demo")
+        .enable_all()
+        .build()
 }
 
 /// Says that everything serves, and what to try; serves until a signal says stop.

@@ -1,8 +1,8 @@
 //! Nodes: those that the demo runs side by side, as if on three machines.
 //!
 //! In:    a running origin, and the ground to start on.
-//! Out:   `alone`, which does what one node can; `public`, a server of exposed services and an exit; and `inside`, an agent
-//!        and desks that have joined it.
+//! Out:   `alone`, which does what one node can; `public`, a server of exposed services and an
+//!        exit; and `inside`, an agent and desks that have joined it.
 //! Never: half of them.
 
 use super::addresses::Addresses;
@@ -30,7 +30,11 @@ impl Nodes {
     ///
     /// # Errors
     /// When one does not start, or its services do not become public.
-    pub(super) async fn start(ground: &Ground, origin: &Origin, wanted: Wanted) -> anyhow::Result<(Self, Addresses)> {
+    pub(super) async fn start(
+        ground: &Ground,
+        origin: &Origin,
+        wanted: Wanted,
+    ) -> anyhow::Result<(Self, Addresses)> {
         let mut attempt = 1;
         loop {
             let ports = Ports::choose(if attempt == 1 { wanted } else { Wanted::Any })?;
@@ -44,18 +48,32 @@ impl Nodes {
         }
     }
 
-    async fn start_on(ports: Ports, ground: &Ground, origin: &Origin) -> anyhow::Result<(Self, Addresses)> {
+    async fn start_on(
+        ports: Ports,
+        ground: &Ground,
+        origin: &Origin,
+    ) -> anyhow::Result<(Self, Addresses)> {
         let alone = ground.start("alone", &plan::alone(&ports, ground, origin))?;
         let public = ground.start("public", &plan::public(&ports))?;
         let mut inside = ground.start("inside", &plan::inside(&ports, &public, origin)?)?;
         inside.wait_for_public(plan::EXPOSED).await?;
         let addresses = Addresses::new(ports, ground, &inside)?;
-        Ok((Self { alone, public, inside }, addresses))
+        Ok((
+            Self {
+                alone,
+                public,
+                inside,
+            },
+            addresses,
+        ))
     }
 
     /// In the order in which they leave: those that have joined before those that they have joined.
     pub(super) fn leaving(&self) -> Vec<&Node> {
-        [&self.inside, &self.public, &self.alone].into_iter().filter_map(Running::node).collect()
+        [&self.inside, &self.public, &self.alone]
+            .into_iter()
+            .filter_map(Running::node)
+            .collect()
     }
 }
 

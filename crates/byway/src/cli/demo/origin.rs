@@ -1,6 +1,8 @@
-//! Origin: what stands behind everything in the demo: HTTP and WebSocket, and plain echoes, on TCP and on Unix sockets.
+//! Origin: what stands behind everything in the demo: HTTP and WebSocket, and plain echoes, on TCP
+//! and on Unix sockets.
 //!
-//! In:    connections on loopback ports that the system chose, and on sockets in the demo's own folder.
+//! In:    connections on loopback ports that the system chose, and on sockets in the demo's own
+//!        folder.
 //! Out:   answers; and for those that wait for it, the end of a connection.
 //! Never: reachable from another machine.
 
@@ -50,12 +52,17 @@ pub(super) struct Common {
 }
 
 impl Origin {
-    /// Listens everywhere and serves. `folder` takes the Unix sockets. Call it within the scope's runtime.
+    /// Listens everywhere and serves. `folder` takes the Unix sockets. Call it within the scope's
+    /// runtime.
     ///
     /// # Errors
     /// When a socket cannot be bound.
     pub(super) fn start(scope: &Scope, folder: &Path) -> io::Result<Self> {
-        let common = Arc::new(Common { endings: Endings::default(), scope: scope.clone(), sums: Mutex::default() });
+        let common = Arc::new(Common {
+            endings: Endings::default(),
+            scope: scope.clone(),
+            sums: Mutex::default(),
+        });
         let (http_unix, echo_unix) = (folder.join("http.sock"), folder.join("origin-echo.sock"));
         let (http, http_listener) = listen()?;
         let (echo, echo_listener) = listen()?;
@@ -68,19 +75,34 @@ impl Origin {
             (Acceptor::Tcp(echo_listener), Serving::Echo),
             (Acceptor::Unix(echo_unix_listener), Serving::Echo),
         ] {
-            scope.spawn("origin listener", accept_all(acceptor, serving, Arc::clone(&common)));
+            scope.spawn(
+                "origin listener",
+                accept_all(acceptor, serving, Arc::clone(&common)),
+            );
         }
-        Ok(Self { http, http_unix, echo, echo_unix, refusing, common, _refusing: refusing_socket })
+        Ok(Self {
+            http,
+            http_unix,
+            echo,
+            echo_unix,
+            refusing,
+            common,
+            _refusing: refusing_socket,
+        })
     }
 }
 
 impl Common {
-    /// The SHA-256 of the pattern of that many bytes, in hex; computed once, away from the connections.
+    /// The SHA-256 of the pattern of that many bytes, in hex; computed once, away from the
+    /// connections.
     pub(super) async fn pattern_sum(&self, bytes: u64) -> anyhow::Result<Arc<str>> {
         if let Some(known) = self.sums.lock().get(&bytes) {
             return Ok(Arc::clone(known));
         }
-        let computed = self.scope.runtime().spawn_blocking(move || Sum::of_pattern(bytes).hex());
+        let computed = self
+            .scope
+            .runtime()
+            .spawn_blocking(move || Sum::of_pattern(bytes).hex());
         let sum: Arc<str> = computed.await?.into();
         let mut sums = self.sums.lock();
         if sums.len() >= MOST_SUMS {
@@ -135,7 +157,10 @@ fn listen() -> io::Result<(SocketAddr, TcpListener)> {
 fn refuse() -> io::Result<(SocketAddr, Socket)> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+    let address = socket
+        .local_addr()?
+        .as_socket()
+        .ok_or(io::ErrorKind::InvalidData)?;
     Ok((address, socket))
 }
 
@@ -144,7 +169,10 @@ async fn accept_all(acceptor: Acceptor, serving: Serving, common: Arc<Common>) {
         match acceptor.accept().await {
             Ok(stream) => {
                 let scope = common.scope.clone();
-                scope.spawn("origin connection", serve(stream, serving, Arc::clone(&common)));
+                scope.spawn(
+                    "origin connection",
+                    serve(stream, serving, Arc::clone(&common)),
+                );
             }
             Err(error) => {
                 tracing::debug!(%error, "the demo's origin cannot accept");

@@ -1,4 +1,5 @@
-//! Pattern: bytes that look random, are the same in every run, and of which no two blocks are alike.
+//! Pattern: bytes that look random, are the same in every run, and of which no two blocks are
+//! alike.
 //!
 //! In:    a length.
 //! Out:   the bytes, front by front, and the SHA-256 of the whole.
@@ -16,7 +17,8 @@ const BLOCK_BYTES: usize = 64 * 1024;
 
 /// A position in a pattern.
 pub(super) struct Pattern {
-    /// The current block: the common one, stamped with its number so that a lost or repeated block shows.
+    /// The current block: the common one, stamped with its number so that a lost or repeated block
+    /// shows.
     block: Vec<u8>,
     number: u64,
     at: usize,
@@ -26,7 +28,12 @@ pub(super) struct Pattern {
 impl Pattern {
     /// The start of a pattern of that many bytes.
     pub(super) fn new(bytes: u64) -> Self {
-        let mut pattern = Self { block: BLOCK.clone(), number: 0, at: 0, left: bytes };
+        let mut pattern = Self {
+            block: BLOCK.clone(),
+            number: 0,
+            at: 0,
+            left: bytes,
+        };
         pattern.stamp();
         pattern
     }
@@ -50,7 +57,10 @@ impl Pattern {
     }
 
     fn stamp(&mut self) {
-        self.block.iter_mut().zip(self.number.to_le_bytes()).for_each(|(byte, stamp)| *byte = stamp);
+        self.block
+            .iter_mut()
+            .zip(self.number.to_le_bytes())
+            .for_each(|(byte, stamp)| *byte = stamp);
     }
 }
 
@@ -75,7 +85,10 @@ pub(super) struct Sum {
 impl Sum {
     /// Of nothing yet.
     pub(super) fn new() -> Self {
-        Self { context: Context::new(&SHA256), bytes: 0 }
+        Self {
+            context: Context::new(&SHA256),
+            bytes: 0,
+        }
     }
 
     /// Of a whole pattern.
@@ -101,11 +114,15 @@ impl Sum {
 
     /// The sum in hex.
     pub(super) fn hex(self) -> String {
-        self.context.finish().as_ref().iter().fold(String::new(), |mut hex, byte| {
-            // A String takes whatever is written.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        self.context
+            .finish()
+            .as_ref()
+            .iter()
+            .fold(String::new(), |mut hex, byte| {
+                // A String takes whatever is written.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
     }
 }
 
@@ -150,6 +167,9 @@ mod tests {
         sum.add(b"a");
         sum.add(b"bc");
         assert_eq!(sum.bytes(), 3);
-        assert_eq!(sum.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            sum.hex(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

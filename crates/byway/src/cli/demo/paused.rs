@@ -1,4 +1,5 @@
-//! Paused: journeys of a reader that pauses: the origin is done with it long before it has read a byte.
+//! Paused: journeys of a reader that pauses: the origin is done with it long before it has read a
+//! byte.
 //!
 //! In:    a scene.   Out: journeys.   Never: reads before the origin's connection has ended.
 
@@ -16,7 +17,12 @@ const PAUSED_BYTES: u64 = 100 * MIB;
 /// Ways that park bytes for a slow reader; those of two hops do it at the exit.
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
     let paused = |way| Journey::new(format!("{way}: a reader that pauses"), paused(scene, way));
-    let ways = [Way::Socks5, Way::Absolute, Way::DeskSocks5(CarrierKind::Quic), Way::DeskConnect(CarrierKind::Tls)];
+    let ways = [
+        Way::Socks5,
+        Way::Absolute,
+        Way::DeskSocks5(CarrierKind::Quic),
+        Way::DeskConnect(CarrierKind::Tls),
+    ];
     ways.map(paused).into()
 }
 
@@ -24,13 +30,26 @@ async fn paused(scene: &Scene, way: Way) -> anyhow::Result<String> {
     let mark = format!("paused-{:08x}", fastrand::u32(..));
     let ended = scene.origin.common.endings.expect(&mark);
     let mut visitor = Visitor::enter(scene, way).await?;
-    visitor.ask("GET", &format!("/bytes/{PAUSED_BYTES}?close&mark={mark}"), "").await?;
+    visitor
+        .ask(
+            "GET",
+            &format!("/bytes/{PAUSED_BYTES}?close&mark={mark}"),
+            "",
+        )
+        .await?;
     // FIN, so that the origin sees both sides end without a byte being read here.
     visitor.finish().await?;
-    ended.await.context("the origin's connection broke before its answer had left")?;
+    ended
+        .await
+        .context("the origin's connection broke before its answer had left")?;
     let parked_mib = scene.parked_bytes(way) / MIB;
-    ensure!(parked_mib > 0, "none of it waits on the disk of the node that dials");
+    ensure!(
+        parked_mib > 0,
+        "none of it waits on the disk of the node that dials"
+    );
     let saw = receive(scene, &mut visitor, PAUSED_BYTES).await?;
     visitor.leave();
-    Ok(format!("origin done with {parked_mib} MiB of all readers on disk, then {saw}"))
+    Ok(format!(
+        "origin done with {parked_mib} MiB of all readers on disk, then {saw}"
+    ))
 }

@@ -14,7 +14,8 @@ pub(super) const USER: &str = "alice";
 /// Her password.
 pub(super) const PASSWORD: &str = "secret";
 
-/// Services that have a name are `NAME.DOMAIN`. Everything under `localhost` is this machine (RFC 6761 section 6.3).
+/// Services that have a name are `NAME.DOMAIN`. Everything under `localhost` is this machine (RFC
+/// 6761 section 6.3).
 pub(super) const DOMAIN: &str = "demo.localhost";
 
 /// How many services `inside` exposes.
@@ -22,7 +23,14 @@ pub(super) const EXPOSED: usize = 7;
 
 /// What one node does by itself: an edge, two egresses, three forwards.
 pub(super) fn alone(ports: &Ports, ground: &Ground, origin: &Origin) -> String {
-    let Ports { edge, open, guarded, http, echo, .. } = ports;
+    let Ports {
+        edge,
+        open,
+        guarded,
+        http,
+        echo,
+        ..
+    } = ports;
     let (echo_unix, origin_http, origin_echo) = (ground.echo_unix(), origin.http, origin.echo);
     let (echo_unix, origin_http_unix) = (echo_unix.display(), origin.http_unix.display());
     let (origin_echo_unix, refusing) = (origin.echo_unix.display(), origin.refusing);
@@ -92,7 +100,12 @@ to = "{origin_echo}"
 
 /// The public ends of links: a server of exposed services, and an exit.
 pub(super) fn public(ports: &Ports) -> String {
-    let Ports { server, visitors, exit, .. } = ports;
+    let Ports {
+        server,
+        visitors,
+        exit,
+        ..
+    } = ports;
     format!(
         r#"# The public side of `byway demo`: what others join.
 
@@ -117,13 +130,22 @@ cidr = ["127.0.0.0/8", "::1"]
     )
 }
 
-/// The other ends: an agent that exposes the origin, and desks that go out through the exit, each over both carriers.
+/// The other ends: an agent that exposes the origin, and desks that go out through the exit, each
+/// over both carriers.
 ///
 /// # Errors
 /// When `public` cannot be joined.
 pub(super) fn inside(ports: &Ports, public: &Running, origin: &Origin) -> anyhow::Result<String> {
-    let (server, exit) = (public.join_file("server")?.display(), public.join_file("exit")?.display());
-    let Origin { http, echo, refusing, .. } = origin;
+    let (server, exit) = (
+        public.join_file("server")?.display(),
+        public.join_file("exit")?.display(),
+    );
+    let Origin {
+        http,
+        echo,
+        refusing,
+        ..
+    } = origin;
     let mut text = format!(
         r#"# The inner side of `byway demo`: what has joined the public one.
 

@@ -1,6 +1,8 @@
 //! Ports: where the demo listens: on ports that are easy to remember, or on any that are free.
 //!
-//! In:    nothing.   Out: ten different ports of 127.0.0.1.   Never: a port that is known to be in use.
+//! In:    nothing.
+//! Out:   ten different ports of 127.0.0.1.
+//! Never: a port that is known to be in use.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -60,8 +62,30 @@ impl Ports {
         for (port, probe) in found.iter_mut().zip(&held) {
             *port = probe.local_addr()?.port();
         }
-        let [edge, open, guarded, http, echo, server, visitors, exit, desk_quic, desk_tls] = found;
-        Ok(Self { edge, open, guarded, http, echo, server, visitors, exit, desk_quic, desk_tls })
+        let [
+            edge,
+            open,
+            guarded,
+            http,
+            echo,
+            server,
+            visitors,
+            exit,
+            desk_quic,
+            desk_tls,
+        ] = found;
+        Ok(Self {
+            edge,
+            open,
+            guarded,
+            http,
+            echo,
+            server,
+            visitors,
+            exit,
+            desk_quic,
+            desk_tls,
+        })
     }
 }
 
@@ -80,9 +104,26 @@ mod tests {
         // Held as far as they are not in use anyway.
         let _held: Vec<_> = Ports::FRIENDLY.into_iter().map(probe).collect();
         let ports = Ports::choose(Wanted::Friendly).unwrap();
-        let Ports { edge, open, guarded, http, echo, server, visitors, exit, desk_quic, desk_tls } = ports;
-        let found = HashSet::from([edge, open, guarded, http, echo, server, visitors, exit, desk_quic, desk_tls]);
+        let Ports {
+            edge,
+            open,
+            guarded,
+            http,
+            echo,
+            server,
+            visitors,
+            exit,
+            desk_quic,
+            desk_tls,
+        } = ports;
+        let found = HashSet::from([
+            edge, open, guarded, http, echo, server, visitors, exit, desk_quic, desk_tls,
+        ]);
         assert_eq!(found.len(), 10);
-        assert!(found.iter().all(|port| *port != 0 && !Ports::FRIENDLY.contains(port)));
+        assert!(
+            found
+                .iter()
+                .all(|port| *port != 0 && !Ports::FRIENDLY.contains(port))
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! Refusals: journeys that must not arrive: a target that refuses, one that policy denies, a wrong password, a name that
-//! nobody exposes.
+//! Refusals: journeys that must not arrive: a target that refuses, one that policy denies, a wrong
+//! password, a name that nobody exposes.
 //!
-//! In:    a scene.   Out: journeys that hold if the answer on each wire is the one that its protocol has for the case.
+//! In:    a scene.
+//! Out:   journeys that hold if the answer on each wire is the one that its protocol has for the
+//!        case.
 //! Never: content with any failure: the reason must be the right one.
 
 use std::net::SocketAddr;
@@ -38,50 +40,107 @@ fn by_one_node(scene: &Scene) -> Vec<Journey<'_>> {
     let origin = scene.origin.http.to_string();
     let connect = |to: &str| Ask::connect(at.open, to);
     let absolute = |to: &str| Ask::get(at.open, &format!("http://{to}/"), to);
-    let guarded = |ask: Ask, fields: String| Ask { at: at.guarded, fields, ..ask };
+    let guarded = |ask: Ask, fields: String| Ask {
+        at: at.guarded,
+        fields,
+        ..ask
+    };
     let edge_connect = Ask::connect(at.edge, &origin);
     vec![
-        Journey::new("refused target: SOCKS5", socks5(scene, at.open, refusing.to_string(), Reply::Refused)),
+        Journey::new(
+            "refused target: SOCKS5",
+            socks5(scene, at.open, refusing.to_string(), Reply::Refused),
+        ),
         Journey::new("refused target: SOCKS4a", socks4a(scene, refusing)),
-        Journey::new("refused target: CONNECT", answered(scene, connect(&refusing.to_string()), 502, REFUSED)),
-        Journey::new("refused target: absolute form", answered(scene, absolute(&refusing.to_string()), 502, REFUSED)),
-        Journey::new("refused upstream: edge", answered(scene, Ask::get(at.edge, "/refused/", &origin), 502, REFUSED)),
-        Journey::new("denied target: SOCKS5, private network", socks5(scene, at.open, PRIVATE.into(), Reply::Denied)),
-        Journey::new("denied target: CONNECT, metadata service", answered(scene, connect(METADATA), 403, DENIED)),
-        Journey::new("denied target: absolute form", answered(scene, absolute(PRIVATE), 403, DENIED)),
+        Journey::new(
+            "refused target: CONNECT",
+            answered(scene, connect(&refusing.to_string()), 502, REFUSED),
+        ),
+        Journey::new(
+            "refused target: absolute form",
+            answered(scene, absolute(&refusing.to_string()), 502, REFUSED),
+        ),
+        Journey::new(
+            "refused upstream: edge",
+            answered(scene, Ask::get(at.edge, "/refused/", &origin), 502, REFUSED),
+        ),
+        Journey::new(
+            "denied target: SOCKS5, private network",
+            socks5(scene, at.open, PRIVATE.into(), Reply::Denied),
+        ),
+        Journey::new(
+            "denied target: CONNECT, metadata service",
+            answered(scene, connect(METADATA), 403, DENIED),
+        ),
+        Journey::new(
+            "denied target: absolute form",
+            answered(scene, absolute(PRIVATE), 403, DENIED),
+        ),
         Journey::new("wrong password: SOCKS5", log_in(scene, Some("wrong"))),
         Journey::new("no password: SOCKS5", log_in(scene, None)),
-        Journey::new("wrong password: CONNECT", answered(scene, guarded(connect(&origin), basic), 407, UNAUTHORIZED)),
+        Journey::new(
+            "wrong password: CONNECT",
+            answered(scene, guarded(connect(&origin), basic), 407, UNAUTHORIZED),
+        ),
         Journey::new(
             "no password: absolute form",
-            answered(scene, guarded(absolute(&origin), String::new()), 407, UNAUTHORIZED),
+            answered(
+                scene,
+                guarded(absolute(&origin), String::new()),
+                407,
+                UNAUTHORIZED,
+            ),
         ),
-        Journey::new("CONNECT to the edge", answered(scene, edge_connect, 405, "http_request_error")),
+        Journey::new(
+            "CONNECT to the edge",
+            answered(scene, edge_connect, 405, "http_request_error"),
+        ),
     ]
 }
 
 /// What an exit says comes out of the desk as if that had said it.
 fn by_the_exit(scene: &Scene, carrier: CarrierKind) -> Vec<Journey<'_>> {
-    let (desk, refusing) = (scene.at.over(carrier).desk, scene.origin.refusing.to_string());
+    let (desk, refusing) = (
+        scene.at.over(carrier).desk,
+        scene.origin.refusing.to_string(),
+    );
     let named = |what: &str| format!("{what}, {carrier}");
     let absolute = Ask::get(desk, &format!("http://{refusing}/"), &refusing);
     vec![
-        Journey::new(named("refused target: desk, SOCKS5"), socks5(scene, desk, refusing.clone(), Reply::Refused)),
+        Journey::new(
+            named("refused target: desk, SOCKS5"),
+            socks5(scene, desk, refusing.clone(), Reply::Refused),
+        ),
         Journey::new(
             named("refused target: desk, CONNECT"),
             answered(scene, Ask::connect(desk, &refusing), 502, REFUSED),
         ),
-        Journey::new(named("refused target: desk, absolute form"), answered(scene, absolute, 502, REFUSED)),
-        Journey::new(named("denied by the exit: SOCKS5"), socks5(scene, desk, PRIVATE.into(), Reply::Denied)),
-        Journey::new(named("denied by the exit: CONNECT"), answered(scene, Ask::connect(desk, METADATA), 403, DENIED)),
+        Journey::new(
+            named("refused target: desk, absolute form"),
+            answered(scene, absolute, 502, REFUSED),
+        ),
+        Journey::new(
+            named("denied by the exit: SOCKS5"),
+            socks5(scene, desk, PRIVATE.into(), Reply::Denied),
+        ),
+        Journey::new(
+            named("denied by the exit: CONNECT"),
+            answered(scene, Ask::connect(desk, METADATA), 403, DENIED),
+        ),
     ]
 }
 
 fn by_the_server(scene: &Scene) -> Vec<Journey<'_>> {
     let ask = |label: &str| Ask::get(scene.at.visitors, "/", &format!("{label}.{DOMAIN}"));
     vec![
-        Journey::new("exposed HTTP: the service refuses", answered(scene, ask("refused"), 502, REFUSED)),
-        Journey::new("exposed HTTP: a name nobody has", answered(scene, ask("nobody"), 404, "destination_not_found")),
+        Journey::new(
+            "exposed HTTP: the service refuses",
+            answered(scene, ask("refused"), 502, REFUSED),
+        ),
+        Journey::new(
+            "exposed HTTP: a name nobody has",
+            answered(scene, ask("nobody"), 404, "destination_not_found"),
+        ),
     ]
 }
 
@@ -96,11 +155,23 @@ struct Ask {
 
 impl Ask {
     fn connect(at: SocketAddr, to: &str) -> Self {
-        Self { at, method: "CONNECT", target: to.into(), host: to.into(), fields: String::new() }
+        Self {
+            at,
+            method: "CONNECT",
+            target: to.into(),
+            host: to.into(),
+            fields: String::new(),
+        }
     }
 
     fn get(at: SocketAddr, target: &str, host: &str) -> Self {
-        Self { at, method: "GET", target: target.into(), host: host.into(), fields: String::new() }
+        Self {
+            at,
+            method: "GET",
+            target: target.into(),
+            host: host.into(),
+            fields: String::new(),
+        }
     }
 }
 
@@ -125,9 +196,19 @@ async fn answered(scene: &Scene, ask: Ask, status: u16, error: &str) -> anyhow::
     visitor.text(&answer).await?;
     visitor.leave();
     let said = answer.field("Proxy-Status").unwrap_or_default();
-    ensure!(answer.status == status, "status {} instead of {status} ({said})", answer.status);
-    ensure!(said.contains(&format!("error={error};")), "Proxy-Status: {said} does not say {error}");
-    ensure!(status != 407 || answer.field("Proxy-Authenticate").is_some(), "407 without Proxy-Authenticate");
+    ensure!(
+        answer.status == status,
+        "status {} instead of {status} ({said})",
+        answer.status
+    );
+    ensure!(
+        said.contains(&format!("error={error};")),
+        "Proxy-Status: {said} does not say {error}"
+    );
+    ensure!(
+        status != 407 || answer.field("Proxy-Authenticate").is_some(),
+        "407 without Proxy-Authenticate"
+    );
     Ok(format!("{status}, {error}"))
 }
 
@@ -137,33 +218,57 @@ fn told(
     answer: &str,
     is_right: impl FnOnce(&ParentError) -> bool,
 ) -> anyhow::Result<String> {
-    let Err(error) = opened else { bail!("a stream was opened") };
+    let Err(error) = opened else {
+        bail!("a stream was opened")
+    };
     match error.downcast::<DialError>()? {
         DialError::Parent { source, .. } if is_right(&source) => Ok(answer.to_owned()),
         other => Err(anyhow!(other).context(format!("not answered with {answer}"))),
     }
 }
 
-async fn socks5(scene: &Scene, at: SocketAddr, target: String, reply: Reply) -> anyhow::Result<String> {
-    let opened = scene.through_parent(Scheme::Socks5h, at, None, &target.parse()?).await;
+async fn socks5(
+    scene: &Scene,
+    at: SocketAddr,
+    target: String,
+    reply: Reply,
+) -> anyhow::Result<String> {
+    let opened = scene
+        .through_parent(Scheme::Socks5h, at, None, &target.parse()?)
+        .await;
     match reply {
-        Reply::Refused => told(opened, "reply 05, connection refused", |said| matches!(said, ParentError::Refused)),
-        Reply::Denied => told(opened, "reply 02, not allowed", |said| matches!(said, ParentError::Denied)),
+        Reply::Refused => told(opened, "reply 05, connection refused", |said| {
+            matches!(said, ParentError::Refused)
+        }),
+        Reply::Denied => told(opened, "reply 02, not allowed", |said| {
+            matches!(said, ParentError::Denied)
+        }),
     }
 }
 
 async fn log_in(scene: &Scene, password: Option<&str>) -> anyhow::Result<String> {
     let credentials = password.map(|password| (USER.to_owned(), password.to_owned()));
     let target = Target::Addr(scene.origin.http);
-    let opened = scene.through_parent(Scheme::Socks5h, scene.at.guarded, credentials, &target).await;
-    // A refused login has a status of its own (RFC 1929), and so has a greeting without the method (RFC 1928).
-    let answer = if password.is_some() { "login refused" } else { "ff, no acceptable method" };
-    told(opened, answer, |error| matches!(error, ParentError::Credentials))
+    let opened = scene
+        .through_parent(Scheme::Socks5h, scene.at.guarded, credentials, &target)
+        .await;
+    // A refused login has a status of its own (RFC 1929), and so has a greeting without the method
+    // (RFC 1928).
+    let answer = if password.is_some() {
+        "login refused"
+    } else {
+        "ff, no acceptable method"
+    };
+    told(opened, answer, |error| {
+        matches!(error, ParentError::Credentials)
+    })
 }
 
 async fn socks4a(scene: &Scene, refusing: SocketAddr) -> anyhow::Result<String> {
     let opened = scene.through(Way::Socks4a, refusing).await;
-    told(opened, "reply 91, rejected", |said| matches!(said, ParentError::Failed { status: None }))
+    told(opened, "reply 91, rejected", |said| {
+        matches!(said, ParentError::Failed { status: None })
+    })
 }
 
 #[cfg(test)]
@@ -172,10 +277,22 @@ mod tests {
 
     #[test]
     fn a_refusal_holds_for_the_right_reason_only() {
-        let refused = |source| Err(DialError::Parent { parent: Target::Unix("/x".into()), source }.into());
+        let refused = |source| {
+            Err(DialError::Parent {
+                parent: Target::Unix("/x".into()),
+                source,
+            }
+            .into())
+        };
         let is_denied = |error: &ParentError| matches!(error, ParentError::Denied);
-        assert_eq!(told(refused(ParentError::Denied), "reply 02", is_denied).unwrap(), "reply 02");
+        assert_eq!(
+            told(refused(ParentError::Denied), "reply 02", is_denied).unwrap(),
+            "reply 02"
+        );
         let wrong = told(refused(ParentError::Refused), "reply 02", is_denied).unwrap_err();
-        assert!(format!("{wrong:#}").starts_with("not answered with reply 02: "), "{wrong:#}");
+        assert!(
+            format!("{wrong:#}").starts_with("not answered with reply 02: "),
+            "{wrong:#}"
+        );
     }
 }

@@ -33,16 +33,27 @@ pub(super) struct Running {
 const PUBLIC_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Running {
-    /// Starts a node with the config at `config`, its state in `state`, and what it spills in `spill`.
+    /// Starts a node with the config at `config`, its state in `state`, and what it spills in
+    /// `spill`.
     ///
     /// # Errors
     /// When it does not start.
     pub(super) fn start(config: &Path, state: &Path, spill: &Path) -> anyhow::Result<Self> {
-        let mut plan = config::load(config, state).map_err(|errors| anyhow!("the demo's own config: {errors}"))?;
+        let mut plan = config::load(config, state)
+            .map_err(|errors| anyhow!("the demo's own config: {errors}"))?;
         spill.clone_into(&mut plan.spill.directory);
         let node = Node::start(plan, &mut Inherited::default())?;
-        let news = node.shared().links.news().context("somebody else hears the news of this node")?;
-        let mut running = Self { node: Some(node), news, joins: HashMap::new(), public: HashMap::new() };
+        let news = node
+            .shared()
+            .links
+            .news()
+            .context("somebody else hears the news of this node")?;
+        let mut running = Self {
+            node: Some(node),
+            news,
+            joins: HashMap::new(),
+            public: HashMap::new(),
+        };
         // How to join it is known before it serves.
         while let Ok(news) = running.news.try_recv() {
             running.hear(news);
@@ -69,7 +80,10 @@ impl Running {
     /// # Errors
     /// When it has none.
     pub(super) fn join_file(&self, listener: &str) -> anyhow::Result<&Path> {
-        self.joins.get(listener).map(PathBuf::as_path).with_context(|| format!("{listener} cannot be joined"))
+        self.joins
+            .get(listener)
+            .map(PathBuf::as_path)
+            .with_context(|| format!("{listener} cannot be joined"))
     }
 
     /// Waits until that many services are public.
@@ -85,7 +99,12 @@ impl Running {
             anyhow::Ok(())
         };
         let waited = timeout(PUBLIC_PATIENCE, waiting).await;
-        waited.with_context(|| format!("not every service was public after {} s", PUBLIC_PATIENCE.as_secs()))?
+        waited.with_context(|| {
+            format!(
+                "not every service was public after {} s",
+                PUBLIC_PATIENCE.as_secs()
+            )
+        })?
     }
 
     /// `NAME.DOMAIN:PORT` of an exposed HTTP service.
@@ -94,7 +113,10 @@ impl Running {
     /// When it is not public.
     pub(super) fn public_name(&self, service: &str) -> anyhow::Result<String> {
         let url = self.public(service)?;
-        Ok(url.strip_prefix("http://").with_context(|| format!("{url} is no HTTP URL"))?.to_owned())
+        Ok(url
+            .strip_prefix("http://")
+            .with_context(|| format!("{url} is no HTTP URL"))?
+            .to_owned())
     }
 
     /// The address of an exposed TCP service.
@@ -103,11 +125,16 @@ impl Running {
     /// When it is not public.
     pub(super) fn public_port(&self, service: &str) -> anyhow::Result<SocketAddr> {
         let address = self.public(service)?;
-        address.parse().with_context(|| format!("{address} is no address with a port"))
+        address
+            .parse()
+            .with_context(|| format!("{address} is no address with a port"))
     }
 
     fn public(&self, service: &str) -> anyhow::Result<&str> {
-        self.public.get(service).map(String::as_str).with_context(|| format!("{service} is not public"))
+        self.public
+            .get(service)
+            .map(String::as_str)
+            .with_context(|| format!("{service} is not public"))
     }
 
     /// The address of the node's own listener of that name.
@@ -115,7 +142,11 @@ impl Running {
     /// # Errors
     /// When there is none.
     pub(super) fn listener(&self, name: &str) -> anyhow::Result<SocketAddr> {
-        let listening = self.node.iter().flat_map(Node::listening).find(|listening| &*listening.name == name);
+        let listening = self
+            .node
+            .iter()
+            .flat_map(Node::listening)
+            .find(|listening| &*listening.name == name);
         match listening.map(|listening| listening.address) {
             Some(Bind::Tcp(address)) => Ok(address),
             _ => Err(anyhow!("no listener {name} on TCP")),

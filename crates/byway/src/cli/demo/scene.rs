@@ -1,6 +1,9 @@
-//! Scene: where the journeys take place: a running origin, running nodes, and the ways through these to that.
+//! Scene: where the journeys take place: a running origin, running nodes, and the ways through
+//! these to that.
 //!
-//! In:    a way, and for ways that can name one, a target.   Out: an open stream.   Never: says a word of HTTP on it.
+//! In:    a way, and for ways that can name one, a target.
+//! Out:   an open stream.
+//! Never: says a word of HTTP on it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -88,7 +91,10 @@ impl Way {
 
     /// Whether a node reads the requests, or all only carry bytes.
     pub(super) fn speaks_http(self) -> bool {
-        matches!(self, Self::Edge | Self::Absolute | Self::ExposedHttp(_) | Self::DeskAbsolute(_))
+        matches!(
+            self,
+            Self::Edge | Self::Absolute | Self::ExposedHttp(_) | Self::DeskAbsolute(_)
+        )
     }
 
     /// Whether the origin is told for whom it is asked.
@@ -125,7 +131,8 @@ impl fmt::Display for Way {
             Self::DeskSocks5(_) => "desk, SOCKS5",
             Self::DeskConnect(_) => "desk, CONNECT",
         })?;
-        self.carrier().map_or(Ok(()), |carrier| write!(f, ", {carrier}"))
+        self.carrier()
+            .map_or(Ok(()), |carrier| write!(f, ", {carrier}"))
     }
 }
 
@@ -134,7 +141,12 @@ impl Scene {
     ///
     /// # Errors
     /// When the public node cannot be joined.
-    pub(super) fn new(nodes: &Nodes, ground: Ground, origin: Origin, at: Addresses) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        nodes: &Nodes,
+        ground: Ground,
+        origin: Origin,
+        at: Addresses,
+    ) -> anyhow::Result<Self> {
         let resolver = Resolver::system(tokio::runtime::Handle::current());
         Ok(Self {
             origin,
@@ -148,9 +160,14 @@ impl Scene {
         })
     }
 
-    /// Bytes that wait for their readers on the disk of the node that dials the origin for those who come by `way`.
+    /// Bytes that wait for their readers on the disk of the node that dials the origin for those
+    /// who come by `way`.
     pub(super) fn parked_bytes(&self, way: Way) -> u64 {
-        let dials = if way.carrier().is_some() { &self.public } else { &self.alone };
+        let dials = if way.carrier().is_some() {
+            &self.public
+        } else {
+            &self.alone
+        };
         dials.spilled_bytes()
     }
 
@@ -161,13 +178,20 @@ impl Scene {
             Way::Absolute => self.straight(&Target::Addr(self.at.open)).await,
             Way::Forward => self.straight(&Target::Addr(self.at.http)).await,
             Way::ExposedHttp(_) => self.straight(&Target::Addr(self.at.visitors)).await,
-            Way::ExposedTcp(carrier) => self.straight(&Target::Addr(self.at.over(carrier).tcp)).await,
-            Way::DeskAbsolute(carrier) => self.straight(&Target::Addr(self.at.over(carrier).desk)).await,
+            Way::ExposedTcp(carrier) => {
+                self.straight(&Target::Addr(self.at.over(carrier).tcp))
+                    .await
+            }
+            Way::DeskAbsolute(carrier) => {
+                self.straight(&Target::Addr(self.at.over(carrier).desk))
+                    .await
+            }
             _ => self.through(way, self.origin.http).await,
         }
     }
 
-    /// Opens a stream to an address of this machine through an egress; for ways that are there for names, by its name.
+    /// Opens a stream to an address of this machine through an egress; for ways that are there for
+    /// names, by its name.
     pub(super) async fn through(&self, way: Way, to: SocketAddr) -> anyhow::Result<Stream> {
         let (by_address, by_name) = (Target::Addr(to), Target::from_host("localhost", to.port())?);
         let credentials = Some((USER.to_owned(), PASSWORD.to_owned()));
@@ -176,7 +200,12 @@ impl Scene {
             Way::Socks5 => (Scheme::Socks5h, self.at.open, None, by_address),
             Way::Socks5Password => (Scheme::Socks5h, self.at.guarded, credentials, by_name),
             Way::Connect => (Scheme::Http, self.at.open, None, by_address),
-            Way::DeskSocks5(carrier) => (Scheme::Socks5h, self.at.over(carrier).desk, None, by_address),
+            Way::DeskSocks5(carrier) => (
+                Scheme::Socks5h,
+                self.at.over(carrier).desk,
+                None,
+                by_address,
+            ),
             Way::DeskConnect(carrier) => (Scheme::Http, self.at.over(carrier).desk, None, by_name),
             Way::Socks4a => (Scheme::Socks4a, self.at.open, user_id, by_name),
             _ => bail!("{way} leads to no target of the visitor's choice"),
@@ -192,12 +221,24 @@ impl Scene {
         credentials: Option<(String, String)>,
         target: &Target,
     ) -> anyhow::Result<Stream> {
-        let parent = Parent { scheme, at: Target::Addr(at), credentials };
-        Ok(self.dialler.open_via(&parent, target, &AddressRules::open()).await?.stream)
+        let parent = Parent {
+            scheme,
+            at: Target::Addr(at),
+            credentials,
+        };
+        Ok(self
+            .dialler
+            .open_via(&parent, target, &AddressRules::open())
+            .await?
+            .stream)
     }
 
     /// Opens a stream without any detour.
     pub(super) async fn straight(&self, target: &Target) -> anyhow::Result<Stream> {
-        Ok(self.dialler.open(target, &AddressRules::open()).await?.stream)
+        Ok(self
+            .dialler
+            .open(target, &AddressRules::open())
+            .await?
+            .stream)
     }
 }

@@ -1,6 +1,8 @@
 //! Table: what the demo prints: every address, and a line to paste for each journey.
 //!
-//! In:    the addresses.   Out: text for people.   Never: a line that does not run as it stands, given the program it names.
+//! In:    the addresses.
+//! Out:   text for people.
+//! Never: a line that does not run as it stands, given the program it names.
 
 use std::fmt::Display;
 
@@ -12,8 +14,9 @@ use super::scene::Scene;
 
 /// The whole text.
 pub(super) fn text(scene: &Scene) -> String {
-    let mut text =
-        String::from("byway demo: everything on this machine, for as long as this runs (Ctrl-C ends it)\n\n");
+    let mut text = String::from(
+        "byway demo: everything on this machine, for as long as this runs (Ctrl-C ends it)\n\n",
+    );
     for (what, address, about) in addresses(scene) {
         text += &format!("  {what:<9} {address:<46} {about}\n");
     }
@@ -30,30 +33,98 @@ fn addresses(scene: &Scene) -> Vec<(&'static str, String, String)> {
     let url = |address: &dyn Display| format!("http://{address}/");
     let unix = |path: &std::path::Path| format!("unix:{}", path.display());
     let mut all = vec![
-        ("origin", url(&origin.http), "what stands behind everything: HTTP, and WebSocket at /ws".into()),
-        ("origin", unix(&origin.http_unix), "the same on a Unix socket".into()),
-        ("edge", url(&at.edge), "the origin behind a reverse proxy; /unix/ takes the Unix socket".into()),
-        ("egress", at.open.to_string(), "SOCKS5, SOCKS4a and HTTP on one port, to this machine and the public".into()),
-        ("egress", at.guarded.to_string(), format!("the same for {USER}, whose password is {PASSWORD}")),
-        ("forward", at.http.to_string(), "TCP, to the origin's HTTP".into()),
-        ("forward", at.echo.to_string(), "TCP, to an echo on a Unix socket".into()),
-        ("forward", unix(&at.echo_unix), "a Unix socket, to an echo on TCP".into()),
-        ("server", at.server.to_string(), "where agents join, over UDP and TCP, to expose their services".into()),
-        ("exit", at.exit.to_string(), "where desks join to go out by way of it".into()),
+        (
+            "origin",
+            url(&origin.http),
+            "what stands behind everything: HTTP, and WebSocket at /ws".into(),
+        ),
+        (
+            "origin",
+            unix(&origin.http_unix),
+            "the same on a Unix socket".into(),
+        ),
+        (
+            "edge",
+            url(&at.edge),
+            "the origin behind a reverse proxy; /unix/ takes the Unix socket".into(),
+        ),
+        (
+            "egress",
+            at.open.to_string(),
+            "SOCKS5, SOCKS4a and HTTP on one port, to this machine and the public".into(),
+        ),
+        (
+            "egress",
+            at.guarded.to_string(),
+            format!("the same for {USER}, whose password is {PASSWORD}"),
+        ),
+        (
+            "forward",
+            at.http.to_string(),
+            "TCP, to the origin's HTTP".into(),
+        ),
+        (
+            "forward",
+            at.echo.to_string(),
+            "TCP, to an echo on a Unix socket".into(),
+        ),
+        (
+            "forward",
+            unix(&at.echo_unix),
+            "a Unix socket, to an echo on TCP".into(),
+        ),
+        (
+            "server",
+            at.server.to_string(),
+            "where agents join, over UDP and TCP, to expose their services".into(),
+        ),
+        (
+            "exit",
+            at.exit.to_string(),
+            "where desks join to go out by way of it".into(),
+        ),
     ];
     for carrier in [CarrierKind::Quic, CarrierKind::Tls] {
-        let Linked { name, tcp, echo, desk } = at.over(carrier);
+        let Linked {
+            name,
+            tcp,
+            echo,
+            desk,
+        } = at.over(carrier);
         all.extend([
-            ("exposed", url(name), format!("the origin by a name of the server's, over {carrier}")),
-            ("exposed", tcp.to_string(), format!("the origin by a port of the server's, over {carrier}")),
-            ("exposed", echo.to_string(), format!("the echo by a port of the server's, over {carrier}")),
-            ("desk", desk.to_string(), format!("an egress that goes out by way of the exit, over {carrier}")),
+            (
+                "exposed",
+                url(name),
+                format!("the origin by a name of the server's, over {carrier}"),
+            ),
+            (
+                "exposed",
+                tcp.to_string(),
+                format!("the origin by a port of the server's, over {carrier}"),
+            ),
+            (
+                "exposed",
+                echo.to_string(),
+                format!("the echo by a port of the server's, over {carrier}"),
+            ),
+            (
+                "desk",
+                desk.to_string(),
+                format!("an egress that goes out by way of the exit, over {carrier}"),
+            ),
         ]);
     }
     let configs = ["alone", "public", "inside"].map(|node| ("config", scene.ground.config(node)));
-    let about = ["what all this was made of: one node alone", "the server and the exit", "what has joined them"];
+    let about = [
+        "what all this was made of: one node alone",
+        "the server and the exit",
+        "what has joined them",
+    ];
     all.extend(
-        configs.into_iter().zip(about).map(|((what, path), about)| (what, path.display().to_string(), about.into())),
+        configs
+            .into_iter()
+            .zip(about)
+            .map(|((what, path), about)| (what, path.display().to_string(), about.into())),
     );
     all
 }
@@ -61,14 +132,28 @@ fn addresses(scene: &Scene) -> Vec<(&'static str, String, String)> {
 type Recipe = (&'static str, Vec<String>);
 
 fn one_node(scene: &Scene) -> Vec<Recipe> {
-    let Addresses { edge, open, guarded, http, echo, echo_unix, .. } = &scene.at;
+    let Addresses {
+        edge,
+        open,
+        guarded,
+        http,
+        echo,
+        echo_unix,
+        ..
+    } = &scene.at;
     let (port, origin) = (scene.origin.http.port(), scene.origin.http);
     let (byway, config) = (this_program(), scene.ground.config("alone"));
     vec![
-        ("the edge: what the origin sees of a request", vec![format!("curl http://{edge}/headers")]),
+        (
+            "the edge: what the origin sees of a request",
+            vec![format!("curl http://{edge}/headers")],
+        ),
         (
             "the edge: an upstream that refuses is skipped, and if there is no other, the answer says so",
-            vec![format!("curl http://{edge}/skip/"), format!("curl -i http://{edge}/refused/")],
+            vec![
+                format!("curl http://{edge}/skip/"),
+                format!("curl -i http://{edge}/refused/"),
+            ],
         ),
         (
             "64 MiB down (X-Sha256 says what must come out) and up (the origin answers with what came in)",
@@ -84,7 +169,9 @@ fn one_node(scene: &Scene) -> Vec<Recipe> {
             "the egress: SOCKS5, with names resolved there; SOCKS5 with a password; SOCKS4a",
             vec![
                 format!("curl --noproxy '' -x socks5h://{open} http://localhost:{port}/headers"),
-                format!("curl --noproxy '' -x socks5h://{USER}:{PASSWORD}@{guarded} http://localhost:{port}/headers"),
+                format!(
+                    "curl --noproxy '' -x socks5h://{USER}:{PASSWORD}@{guarded} http://localhost:{port}/headers"
+                ),
                 format!("curl --noproxy '' -x socks4a://{open} http://localhost:{port}/headers"),
             ],
         ),
@@ -93,7 +180,9 @@ fn one_node(scene: &Scene) -> Vec<Recipe> {
             vec![
                 format!("curl --noproxy '' -p -x http://{open} http://{origin}/headers"),
                 format!("curl --noproxy '' -x http://{open} http://{origin}/headers"),
-                format!("curl --noproxy '' -x http://{USER}:{PASSWORD}@{guarded} http://{origin}/headers"),
+                format!(
+                    "curl --noproxy '' -x http://{USER}:{PASSWORD}@{guarded} http://{origin}/headers"
+                ),
             ],
         ),
         (
@@ -126,10 +215,19 @@ fn one_node(scene: &Scene) -> Vec<Recipe> {
 }
 
 fn two_nodes(scene: &Scene) -> Vec<Recipe> {
-    let Addresses { quic, tls, visitors, .. } = &scene.at;
+    let Addresses {
+        quic,
+        tls,
+        visitors,
+        ..
+    } = &scene.at;
     let (port, origin) = (scene.origin.http.port(), scene.origin.http);
     let (byway, state) = (this_program(), scene.ground.state("guest"));
-    let (server, exit, state) = (scene.server_join.display(), scene.exit_join.display(), state.display());
+    let (server, exit, state) = (
+        scene.server_join.display(),
+        scene.exit_join.display(),
+        state.display(),
+    );
     vec![
         (
             "an exposed service, by its name and by its port; curl and browsers find every name under localhost here",
@@ -140,13 +238,28 @@ fn two_nodes(scene: &Scene) -> Vec<Recipe> {
                 format!("echo hello | nc -N {} {}", tls.echo.ip(), tls.echo.port()),
             ],
         ),
-        ("one whose agent finds nobody at home", vec![format!("curl -i http://refused.{DOMAIN}:{}/", visitors.port())]),
+        (
+            "one whose agent finds nobody at home",
+            vec![format!(
+                "curl -i http://refused.{DOMAIN}:{}/",
+                visitors.port()
+            )],
+        ),
         (
             "a desk, and over its link an exit, which resolves the names and dials",
             vec![
-                format!("curl --noproxy '' -x socks5h://{} http://localhost:{port}/headers", quic.desk),
-                format!("curl --noproxy '' -p -x http://{} http://{origin}/headers", tls.desk),
-                format!("curl -i --noproxy '' -x http://{} http://169.254.169.254/", tls.desk),
+                format!(
+                    "curl --noproxy '' -x socks5h://{} http://localhost:{port}/headers",
+                    quic.desk
+                ),
+                format!(
+                    "curl --noproxy '' -p -x http://{} http://{origin}/headers",
+                    tls.desk
+                ),
+                format!(
+                    "curl -i --noproxy '' -x http://{} http://169.254.169.254/",
+                    tls.desk
+                ),
             ],
         ),
         (
@@ -166,17 +279,31 @@ fn two_nodes(scene: &Scene) -> Vec<Recipe> {
         (
             "a desk of your own",
             vec![
-                format!("{byway} proxy join --join-file {exit} --state {state} --listen 127.0.0.1:1090"),
-                format!("curl --noproxy '' -x socks5h://127.0.0.1:1090 http://localhost:{port}/headers"),
+                format!(
+                    "{byway} proxy join --join-file {exit} --state {state} --listen 127.0.0.1:1090"
+                ),
+                format!(
+                    "curl --noproxy '' -x socks5h://127.0.0.1:1090 http://localhost:{port}/headers"
+                ),
             ],
         ),
-        ("all of that and more, by itself", vec![format!("{byway} demo --check")]),
+        (
+            "all of that and more, by itself",
+            vec![format!("{byway} demo --check")],
+        ),
     ]
 }
 
 /// How a shell calls the program that is running: it need not be where shells look for programs.
 fn this_program() -> String {
-    let path = std::env::current_exe().unwrap_or_else(|_| "byway".into()).display().to_string();
+    let path = std::env::current_exe()
+        .unwrap_or_else(|_| "byway".into())
+        .display()
+        .to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    if path.chars().all(is_plain) {
+        path
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
 }

@@ -32,7 +32,10 @@ pub(super) struct Answer {
 impl Answer {
     /// The first field of that name.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
-        let found = self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = self
+            .fields
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 }
@@ -44,22 +47,39 @@ impl Visitor {
         let (prefix, host) = match way {
             Way::Edge => (String::new(), scene.at.edge.to_string()),
             Way::ExposedHttp(carrier) => (String::new(), scene.at.over(carrier).name.clone()),
-            Way::Absolute | Way::DeskAbsolute(_) => {
-                (format!("http://{}", scene.origin.http), scene.origin.http.to_string())
-            }
+            Way::Absolute | Way::DeskAbsolute(_) => (
+                format!("http://{}", scene.origin.http),
+                scene.origin.http.to_string(),
+            ),
             _ => (String::new(), scene.origin.http.to_string()),
         };
-        Ok(Self { conn: Conn::new(stream), prefix, host })
+        Ok(Self {
+            conn: Conn::new(stream),
+            prefix,
+            host,
+        })
     }
 
     /// Asks on a stream that is open already; `host` goes into the Host field.
     pub(super) fn on(stream: Stream, host: impl ToString) -> Self {
-        Self { conn: Conn::new(stream), prefix: String::new(), host: host.to_string() }
+        Self {
+            conn: Conn::new(stream),
+            prefix: String::new(),
+            host: host.to_string(),
+        }
     }
 
     /// Sends the head of a request; `fields` are whole lines, each with its CRLF.
-    pub(super) async fn ask(&mut self, method: &str, path: &str, fields: &str) -> anyhow::Result<()> {
-        let head = format!("{method} {}{path} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", self.prefix, self.host);
+    pub(super) async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &str,
+    ) -> anyhow::Result<()> {
+        let head = format!(
+            "{method} {}{path} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n",
+            self.prefix, self.host
+        );
         self.conn.queue().extend_from_slice(head.as_bytes());
         Ok(self.conn.flush().await?)
     }
@@ -106,7 +126,10 @@ impl Visitor {
         let answer = Answer {
             status: response.status(),
             framed: response.framing(method.as_bytes())?,
-            fields: response.fields().map(|field| (text(field.name), text(field.value))).collect(),
+            fields: response
+                .fields()
+                .map(|field| (text(field.name), text(field.value)))
+                .collect(),
         };
         self.conn.consume(n);
         Ok(answer)
@@ -115,10 +138,14 @@ impl Visitor {
     /// Reads the body to its end and sums it up.
     pub(super) async fn sum(&mut self, answer: &Answer) -> anyhow::Result<Sum> {
         let mut sum = Sum::new();
-        read_body(&mut self.conn, answer.framed, |data| sum.add(data)).await.with_context(|| {
-            let declared = answer.field("Content-Length").unwrap_or("an unknown number of");
-            format!("the body ended early; {declared} bytes were announced")
-        })?;
+        read_body(&mut self.conn, answer.framed, |data| sum.add(data))
+            .await
+            .with_context(|| {
+                let declared = answer
+                    .field("Content-Length")
+                    .unwrap_or("an unknown number of");
+                format!("the body ended early; {declared} bytes were announced")
+            })?;
         Ok(sum)
     }
 
@@ -138,7 +165,12 @@ impl Visitor {
         self.ask("GET", path, "").await?;
         let answer = self.answer("GET").await?;
         let text = self.text(&answer).await?;
-        ensure!(answer.status == 200, "GET {path}: status {}: {}", answer.status, text.trim());
+        ensure!(
+            answer.status == 200,
+            "GET {path}: status {}: {}",
+            answer.status,
+            text.trim()
+        );
         Ok((answer, text))
     }
 

@@ -1,6 +1,7 @@
 //! Advertise: how a node is reached by those that join it.
 //!
-//! In:    `listen` and `advertise` of a `[[serve]]` or an `[[exit]]`, and the domain, if there is one.
+//! In:    `listen` and `advertise` of a `[[serve]]` or an `[[exit]]`, and the domain, if there is
+//!        one.
 //! Out:   the addresses where links arrive, and the `Advertise` that stands in join strings.
 //! Never: advertises what nobody can dial: `0.0.0.0` and `::` are asked about instead.
 
@@ -16,13 +17,24 @@ use super::Resolver;
 
 impl Resolver<'_> {
     /// The addresses where links arrive: TCP ones, each of which stands for its UDP twin, too.
-    pub(super) fn link_binds(&mut self, section: &str, place: &Place, listen: &Option<At<Vec<Text>>>) -> Vec<At<Bind>> {
+    pub(super) fn link_binds(
+        &mut self,
+        section: &str,
+        place: &Place,
+        listen: &Option<At<Vec<Text>>>,
+    ) -> Vec<At<Bind>> {
         let mut binds = self.binds(section, place, listen);
         binds.retain(|bind| {
             let fits = matches!(bind.value, Bind::Tcp(_));
             if !fits {
-                let message = format!("`{}` is a Unix socket: links arrive over TCP and UDP only", bind.value);
-                self.note(Diagnostic::new(&bind.place, message).help("write an address, such as 0.0.0.0:7000"));
+                let message = format!(
+                    "`{}` is a Unix socket: links arrive over TCP and UDP only",
+                    bind.value
+                );
+                self.note(
+                    Diagnostic::new(&bind.place, message)
+                        .help("write an address, such as 0.0.0.0:7000"),
+                );
             }
             fits
         });
@@ -43,14 +55,19 @@ impl Resolver<'_> {
         let own_port = first.map(|(_, addr)| addr.port()).filter(|port| *port != 0);
         if let Some(text) = written {
             let (host, port) = self.checked("advertise", &text.place, advertised(&text.value))?;
-            return Some(Advertise { host, port: port.or(own_port) });
+            return Some(Advertise {
+                host,
+                port: port.or(own_port),
+            });
         }
         let (bind, addr) = first?;
         let host = match domain {
             Some(domain) => AdvertisedHost::Name(domain.clone()),
             None if !addr.ip().is_unspecified() => AdvertisedHost::Addr(addr.ip()),
             None => {
-                let message = format!("`{addr}` is every address of this machine: which one shall others join?");
+                let message = format!(
+                    "`{addr}` is every address of this machine: which one shall others join?"
+                );
                 let help = match bind.place.is_flag() {
                     true => "add --advertise HOST:PORT, as others reach this machine",
                     false => "add advertise = \"HOST:PORT\", as others reach this machine",
@@ -59,7 +76,10 @@ impl Resolver<'_> {
                 return None;
             }
         };
-        Some(Advertise { host, port: own_port })
+        Some(Advertise {
+            host,
+            port: own_port,
+        })
     }
 }
 
@@ -71,15 +91,18 @@ fn advertised(text: &str) -> Result<(AdvertisedHost, Option<u16>), String> {
         Ok(Target::Unix(_)) | Err(_) => (host_alone(text)?, None),
     };
     match host {
-        AdvertisedHost::Addr(ip) if ip.is_unspecified() => {
-            Err(format!("nobody can join at {ip}: write the address or the name that others reach this machine by"))
-        }
+        AdvertisedHost::Addr(ip) if ip.is_unspecified() => Err(format!(
+            "nobody can join at {ip}: write the address or the name that others reach this machine by"
+        )),
         host => Ok((host, port)),
     }
 }
 
 fn host_alone(text: &str) -> Result<AdvertisedHost, String> {
-    let bare = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(text);
     match bare.parse::<IpAddr>() {
         Ok(ip) => Ok(AdvertisedHost::Addr(ip)),
         Err(_) => text.parse().map(AdvertisedHost::Name).map_err(|_| {
@@ -98,7 +121,13 @@ mod tests {
 
     #[test]
     fn a_host_with_or_without_its_port_is_read_and_printed_alike() {
-        for text in ["t.example.com:7000", "t.example.com", "192.0.2.1:7000", "192.0.2.1", "[2001:db8::1]:7000"] {
+        for text in [
+            "t.example.com:7000",
+            "t.example.com",
+            "192.0.2.1:7000",
+            "192.0.2.1",
+            "[2001:db8::1]:7000",
+        ] {
             assert_eq!(shown(text), Ok(text.to_owned()));
         }
         assert_eq!(shown("2001:db8::1"), Ok("[2001:db8::1]".to_owned()));
@@ -107,12 +136,27 @@ mod tests {
 
     #[test]
     fn what_nobody_can_dial_is_not_advertised() {
-        for text in ["", ":7000", "7000", "a b:1", "t.example.com:0", "t.example.com:99999", "unix:/x", "http://t:1"] {
+        for text in [
+            "",
+            ":7000",
+            "7000",
+            "a b:1",
+            "t.example.com:0",
+            "t.example.com:99999",
+            "unix:/x",
+            "http://t:1",
+        ] {
             let error = shown(text).unwrap_err();
-            assert!(error.starts_with(&format!("`{text}` is nothing to join at: write HOST:PORT")), "{error}");
+            assert!(
+                error.starts_with(&format!("`{text}` is nothing to join at: write HOST:PORT")),
+                "{error}"
+            );
         }
         for text in ["0.0.0.0:7000", "[::]:7000", "::"] {
-            assert!(shown(text).unwrap_err().starts_with("nobody can join at "), "{text}");
+            assert!(
+                shown(text).unwrap_err().starts_with("nobody can join at "),
+                "{text}"
+            );
         }
     }
 }

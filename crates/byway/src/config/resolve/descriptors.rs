@@ -25,16 +25,46 @@ impl Resolver<'_> {
         pool: &mut PoolPlan,
     ) -> DescriptorsPlan {
         let limit = self.around.descriptors;
-        let addresses = |list: &Option<At<Vec<Text>>>| list.as_ref().map_or(0, |list| list.value.len());
-        let dialling = file.edge.iter().map(|edge| addresses(&edge.value.listen)).sum::<usize>()
-            + file.proxy.iter().map(|proxy| addresses(&proxy.value.listen)).sum::<usize>()
-            + file.tcp.iter().map(|tcp| addresses(&tcp.value.listen)).sum::<usize>();
-        let http = file.serve.iter().map(|serve| addresses(&serve.value.http)).sum::<usize>();
+        let addresses =
+            |list: &Option<At<Vec<Text>>>| list.as_ref().map_or(0, |list| list.value.len());
+        let dialling = file
+            .edge
+            .iter()
+            .map(|edge| addresses(&edge.value.listen))
+            .sum::<usize>()
+            + file
+                .proxy
+                .iter()
+                .map(|proxy| addresses(&proxy.value.listen))
+                .sum::<usize>()
+            + file
+                .tcp
+                .iter()
+                .map(|tcp| addresses(&tcp.value.listen))
+                .sum::<usize>();
+        let http = file
+            .serve
+            .iter()
+            .map(|serve| addresses(&serve.value.http))
+            .sum::<usize>();
         let visited = dialling + http;
-        // The public ports, which are opened later, count as one listener where a `[[serve]]` has no other.
-        let (dialling, carried) = if file.serve.is_empty() { (dialling.max(1), 0) } else { (dialling, http.max(1)) };
-        let links = file.serve.iter().map(|serve| addresses(&serve.value.listen)).sum::<usize>()
-            + file.exit.iter().map(|exit| addresses(&exit.value.listen)).sum::<usize>();
+        // The public ports, which are opened later, count as one listener where a `[[serve]]` has
+        // no other.
+        let (dialling, carried) = if file.serve.is_empty() {
+            (dialling.max(1), 0)
+        } else {
+            (dialling, http.max(1))
+        };
+        let links = file
+            .serve
+            .iter()
+            .map(|serve| addresses(&serve.value.listen))
+            .sum::<usize>()
+            + file
+                .exit
+                .iter()
+                .map(|exit| addresses(&exit.value.listen))
+                .sum::<usize>();
         let accepts_visitors = visited > 0 || !file.serve.is_empty();
         let joins = self.distinct_joins(file);
         let needs = Needs {
@@ -53,7 +83,13 @@ impl Resolver<'_> {
         let mut lowered = Vec::new();
         let mut lower = |key, value: &mut usize, most: usize, written, cause| {
             if *value > most {
-                lowered.push(Lowered { key, from: *value, to: most, cause, written });
+                lowered.push(Lowered {
+                    key,
+                    from: *value,
+                    to: most,
+                    cause,
+                    written,
+                });
                 *value = most;
             }
         };
@@ -67,12 +103,24 @@ impl Resolver<'_> {
                 file.limits.connections.is_some(),
                 files,
             );
-            lower("pool.max_total", &mut pool.max_total, shares.pooled, file.pool.max_total.is_some(), files);
+            lower(
+                "pool.max_total",
+                &mut pool.max_total,
+                shares.pooled,
+                file.pool.max_total.is_some(),
+                files,
+            );
         }
         if !file.serve.is_empty() {
             let mut ports = NAMES_A_TENANT;
             let alone = shares.public_ports(needs.workers).div_ceil(2);
-            lower("the number of public ports of one grant", &mut ports, alone, false, files);
+            lower(
+                "the number of public ports of one grant",
+                &mut ports,
+                alone,
+                false,
+                files,
+            );
         }
         // A part is never larger than the whole. A default that is larger was not asked for.
         let (most, cause) = match limits.connections < connections {
@@ -81,29 +129,57 @@ impl Resolver<'_> {
             false => (limits.connections, LoweredBy::Key("limits.connections")),
         };
         match file.limits.connections_per_peer {
-            Some(_) => lower("limits.connections_per_peer", &mut limits.connections_per_peer, most, true, cause),
+            Some(_) => lower(
+                "limits.connections_per_peer",
+                &mut limits.connections_per_peer,
+                most,
+                true,
+                cause,
+            ),
             None => limits.connections_per_peer = limits.connections_per_peer.min(most),
         }
-        let cause = if pool.max_total < max_total { files } else { LoweredBy::Key("pool.max_total") };
+        let cause = if pool.max_total < max_total {
+            files
+        } else {
+            LoweredBy::Key("pool.max_total")
+        };
         match file.pool.max_per_origin {
-            Some(_) => lower("pool.max_per_origin", &mut pool.max_per_origin, pool.max_total, true, cause),
+            Some(_) => lower(
+                "pool.max_per_origin",
+                &mut pool.max_per_origin,
+                pool.max_total,
+                true,
+                cause,
+            ),
             None => pool.max_per_origin = pool.max_per_origin.min(pool.max_total),
         }
         DescriptorsPlan { shares, lowered }
     }
-    /// Links that are dialled. Sections with the same join string and carrier share one. Whatever is wrong with a section is
-    /// said where it is resolved.
+    /// Links that are dialled. Sections with the same join string and carrier share one. Whatever
+    /// is wrong with a section is said where it is resolved.
     fn distinct_joins(&self, file: &File) -> usize {
         let exposes = file.expose.iter().map(|expose| &expose.value.join);
         let proxies = file.proxy.iter().map(|proxy| &proxy.value.join);
         let key = |join: &Join| {
             let text = match (&join.join, &join.join_file) {
                 (Some(join), _) => join.value.expose().trim().to_owned(),
-                (None, Some(path)) => self.first_line(&self.path(&path.value)).unwrap_or_else(|_| path.value.clone()),
+                (None, Some(path)) => self
+                    .first_line(&self.path(&path.value))
+                    .unwrap_or_else(|_| path.value.clone()),
                 (None, None) => return None,
             };
-            Some((text, join.carrier.as_ref().map_or("auto", |carrier| carrier.value.as_str()).to_owned()))
+            Some((
+                text,
+                join.carrier
+                    .as_ref()
+                    .map_or("auto", |carrier| carrier.value.as_str())
+                    .to_owned(),
+            ))
         };
-        exposes.chain(proxies).filter_map(key).collect::<HashSet<_>>().len()
+        exposes
+            .chain(proxies)
+            .filter_map(key)
+            .collect::<HashSet<_>>()
+            .len()
     }
 }

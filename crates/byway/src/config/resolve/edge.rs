@@ -14,7 +14,9 @@ use super::super::diagnostic::Diagnostic;
 use super::super::file::{Edge, Route};
 use super::super::host_pattern::HostPattern;
 use super::super::place::{At, Place, Text};
-use super::super::plan::{EdgePlan, HostMode, LimitsPlan, ListenerPlan, Role, RoutePlan, UpstreamPlan};
+use super::super::plan::{
+    EdgePlan, HostMode, LimitsPlan, ListenerPlan, Role, RoutePlan, UpstreamPlan,
+};
 use super::Resolver;
 use super::upstream::parse_upstream;
 use crate::exchange::budget::Budget;
@@ -30,17 +32,38 @@ impl Resolver<'_> {
         let max_body = self.ceiling("max_body", &written.max_body, limits.max_body);
         let routes = self.routes(edge, &binds, max_body);
         let trusted_proxies = self.networks("trusted_proxies", &written.trusted_proxies);
-        let reject_empty_segments = written.reject_empty_segments.as_ref().is_some_and(|reject| reject.value);
-        let plan = EdgePlan { routes, trusted_proxies, reject_empty_segments, max_body, domain: None };
+        let reject_empty_segments = written
+            .reject_empty_segments
+            .as_ref()
+            .is_some_and(|reject| reject.value);
+        let plan = EdgePlan {
+            routes,
+            trusted_proxies,
+            reject_empty_segments,
+            max_body,
+            domain: None,
+        };
         let role = Role::Edge(Arc::new(plan));
-        let limits = LimitsPlan { max_body, ..limits.clone() };
+        let limits = LimitsPlan {
+            max_body,
+            ..limits.clone()
+        };
         self.listeners(&written.name, binds, &role, &limits)
     }
 
-    fn routes(&mut self, edge: &At<Edge>, binds: &[At<Bind>], max_body: Option<u64>) -> Vec<Arc<RoutePlan>> {
+    fn routes(
+        &mut self,
+        edge: &At<Edge>,
+        binds: &[At<Bind>],
+        max_body: Option<u64>,
+    ) -> Vec<Arc<RoutePlan>> {
         if edge.value.route.is_empty() {
             let diagnostic = Diagnostic::new(&edge.place, "this [[edge]] has no [[edge.route]]");
-            self.note(diagnostic.help("add one: [[edge.route]] with to = \"127.0.0.1:3000\"").absent());
+            self.note(
+                diagnostic
+                    .help("add one: [[edge.route]] with to = \"127.0.0.1:3000\"")
+                    .absent(),
+            );
         }
         let mut seen = Seen::default();
         let mut routes = Vec::with_capacity(edge.value.route.len());
@@ -62,8 +85,15 @@ impl Resolver<'_> {
         let path = written.path.as_ref().and_then(|text| self.pattern(text));
         let name = self.label("name", &written.name).map(|name| name.value);
         let name = name.unwrap_or_else(|| derived_route_name(&hosts, path.as_ref()));
-        if let Some(hosts) = written.hosts.as_ref().filter(|hosts| hosts.value.is_empty()) {
-            self.note(Diagnostic::new(&hosts.place, "`hosts` is empty: leave it out to match every host"));
+        if let Some(hosts) = written
+            .hosts
+            .as_ref()
+            .filter(|hosts| hosts.value.is_empty())
+        {
+            self.note(Diagnostic::new(
+                &hosts.place,
+                "`hosts` is empty: leave it out to match every host",
+            ));
         }
         let host = self.host_mode(&written.host);
         RoutePlan {
@@ -85,9 +115,14 @@ impl Resolver<'_> {
             && !modes.iter().any(|(word, _)| *word == text.value)
             && (text.value.contains('.') || text.value == "localhost")
         {
-            let message = format!("`host` must be \"keep\" or \"upstream\", found {:?}", text.value);
-            let help =
-                format!("did you mean `hosts`, which says for which hosts the route is? hosts = [{:?}]", text.value);
+            let message = format!(
+                "`host` must be \"keep\" or \"upstream\", found {:?}",
+                text.value
+            );
+            let help = format!(
+                "did you mean `hosts`, which says for which hosts the route is? hosts = [{:?}]",
+                text.value
+            );
             self.note(Diagnostic::new(&text.place, message).help(help));
             return HostMode::Keep;
         }
@@ -95,23 +130,34 @@ impl Resolver<'_> {
     }
 
     fn pattern(&mut self, text: &Text) -> Option<Regex> {
-        let compiled = RegexBuilder::new(&text.value).size_limit(MOST_REGEX_BYTES).build();
-        let result = compiled.map_err(|error| format!("not a valid regular expression: {}", regex_problem(&error)));
+        let compiled = RegexBuilder::new(&text.value)
+            .size_limit(MOST_REGEX_BYTES)
+            .build();
+        let result = compiled
+            .map_err(|error| format!("not a valid regular expression: {}", regex_problem(&error)));
         self.checked("path", &text.place, result)
     }
 
     fn upstreams(&mut self, route: &At<Route>, binds: &[At<Bind>]) -> Vec<Arc<UpstreamPlan>> {
         let Some(to) = &route.value.to else {
             let diagnostic = Diagnostic::new(&route.place, "this route has no `to`");
-            self.note(diagnostic.help("for example to = \"127.0.0.1:3000\"").absent());
+            self.note(
+                diagnostic
+                    .help("for example to = \"127.0.0.1:3000\"")
+                    .absent(),
+            );
             return Vec::new();
         };
         if to.value.is_empty() {
             let key = to.place.key_or_flag("to");
-            let message = format!("`{key}` is empty: name at least one upstream, such as 127.0.0.1:3000");
+            let message =
+                format!("`{key}` is empty: name at least one upstream, such as 127.0.0.1:3000");
             self.note(Diagnostic::new(&to.place, message));
         }
-        to.value.iter().filter_map(|text| self.upstream(text, binds)).collect()
+        to.value
+            .iter()
+            .filter_map(|text| self.upstream(text, binds))
+            .collect()
     }
 
     /// The upstream of `text`: the one `Arc` for all that mean the same.
@@ -128,20 +174,37 @@ impl Resolver<'_> {
         let upstream = self.checked("to", &text.place, parse_upstream(&text.value))?;
         self.refuse_loop("to", &text.place, binds, &upstream.target);
         let id = upstream.id.clone();
-        Some(self.upstreams.entry(id).or_insert_with(|| Arc::new(upstream)).clone())
+        Some(
+            self.upstreams
+                .entry(id)
+                .or_insert_with(|| Arc::new(upstream))
+                .clone(),
+        )
     }
 
     fn refuse_repeated(&mut self, route: &At<Route>, plan: &RoutePlan, seen: &mut Seen) {
         if let Some(first) = seen.matches.get(&match_key(plan)) {
             let message = "this route is never reached: an earlier one has the same hosts and path";
-            let diagnostic = Diagnostic::new(&route.place, message).earlier(first, "the earlier one");
-            self.note(diagnostic.help("give it other hosts or another path, or take it out").absent());
+            let diagnostic =
+                Diagnostic::new(&route.place, message).earlier(first, "the earlier one");
+            self.note(
+                diagnostic
+                    .help("give it other hosts or another path, or take it out")
+                    .absent(),
+            );
             return;
         }
         seen.matches.insert(match_key(plan), route.place.clone());
-        let place = route.value.name.as_ref().map_or(&route.place, |name| &name.place);
+        let place = route
+            .value
+            .name
+            .as_ref()
+            .map_or(&route.place, |name| &name.place);
         if let Some(first) = seen.names.insert(plan.name.clone(), place.clone()) {
-            let message = format!("the name `{}` is taken by another route of this edge", plan.name);
+            let message = format!(
+                "the name `{}` is taken by another route of this edge",
+                plan.name
+            );
             self.note(Diagnostic::new(place, message).earlier(&first, "first here"));
         }
     }
@@ -157,10 +220,14 @@ struct Seen {
 fn match_key(plan: &RoutePlan) -> (Vec<HostPattern>, Option<String>) {
     let mut hosts = plan.hosts.clone();
     hosts.sort();
-    (hosts, plan.path.as_ref().map(|path| path.as_str().to_owned()))
+    (
+        hosts,
+        plan.path.as_ref().map(|path| path.as_str().to_owned()),
+    )
 }
 
-/// The name of a route that was given none: what it matches, which stays the same when other routes come and go.
+/// The name of a route that was given none: what it matches, which stays the same when other routes
+/// come and go.
 pub(in super::super) fn derived_route_name(hosts: &[HostPattern], path: Option<&Regex>) -> String {
     let hosts: Vec<String> = hosts.iter().map(HostPattern::to_string).collect();
     match (hosts.is_empty(), path) {

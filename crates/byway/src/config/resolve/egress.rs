@@ -1,6 +1,7 @@
 //! Egress: users and rules of a `[[proxy]]`.
 //!
-//! In:    a `[[proxy]]` as written and the sections it inherits from. The rules of an `[[exit]]` are read here, too.
+//! In:    a `[[proxy]]` as written and the sections it inherits from. The rules of an `[[exit]]`
+//!        are read here, too.
 //! Out:   its listeners, which share one `EgressPlan`.
 //! Never: lets an exit be open to the world by accident.
 
@@ -18,26 +19,39 @@ use super::super::file::{self, Egress, User};
 use super::super::login::{MOST_CREDENTIAL_BYTES, UserPlan};
 use super::super::nearest::nearest;
 use super::super::place::{At, Place, Text};
-use super::super::plan::{Action, EgressPlan, LimitsPlan, ListenerPlan, Role, Rule, SpillMode, SpillPlan, Verdict};
+use super::super::plan::{
+    Action, EgressPlan, LimitsPlan, ListenerPlan, Role, Rule, SpillMode, SpillPlan, Verdict,
+};
 use super::super::secret::Secret;
 use super::super::units::Rate;
 use super::Resolver;
 use super::parent::parse_parent;
 
 impl Resolver<'_> {
-    pub(super) fn egress(&mut self, egress: &At<Egress>, limits: &LimitsPlan, spill: &SpillPlan) -> Vec<ListenerPlan> {
+    pub(super) fn egress(
+        &mut self,
+        egress: &At<Egress>,
+        limits: &LimitsPlan,
+        spill: &SpillPlan,
+    ) -> Vec<ListenerPlan> {
         let written = &egress.value;
         let binds = self.binds("[[proxy]]", &egress.place, &written.listen);
         self.refuse_accidental_openness(written, &binds);
         let users = self.users(written);
         let (rules, exit) = (self.rules(&written.rule, &users), self.desk(egress));
         // What goes out through an exit is parked there.
-        let dials = exit.is_none() || rules.iter().any(|rule| matches!(rule.action, Action::Via(_)));
+        let dials = exit.is_none()
+            || rules
+                .iter()
+                .any(|rule| matches!(rule.action, Action::Via(_)));
         let plan = EgressPlan {
             rules,
             users,
             default: self.verdict(&written.default),
-            stream_limit: written.stream_limit.as_ref().and_then(|text| self.parsed::<Rate>("stream_limit", text)),
+            stream_limit: written
+                .stream_limit
+                .as_ref()
+                .and_then(|text| self.parsed::<Rate>("stream_limit", text)),
             spill: spill.mode == SpillMode::Auto && dials,
             exit,
         };
@@ -51,15 +65,26 @@ impl Resolver<'_> {
 
     /// Open proxies do not happen by accident.
     fn refuse_accidental_openness(&mut self, written: &Egress, binds: &[At<Bind>]) {
-        let has_users = written.users.as_ref().is_some_and(|users| !users.value.is_empty());
-        let in_words = written.open_to_the_world.as_ref().is_some_and(|open| open.value);
+        let has_users = written
+            .users
+            .as_ref()
+            .is_some_and(|users| !users.value.is_empty());
+        let in_words = written
+            .open_to_the_world
+            .as_ref()
+            .is_some_and(|open| open.value);
         if has_users || in_words {
             return;
         }
         for bind in binds.iter().filter(|bind| !bind.value.is_local()) {
-            let message = format!("`{}` can be reached from other machines, and anybody could use it", bind.value);
+            let message = format!(
+                "`{}` can be reached from other machines, and anybody could use it",
+                bind.value
+            );
             let help = match bind.place.is_flag() {
-                true => "add --user NAME:PASSWORD, or say --open-to-the-world if that is meant, or listen on 127.0.0.1",
+                true => {
+                    "add --user NAME:PASSWORD, or say --open-to-the-world if that is meant, or listen on 127.0.0.1"
+                }
                 false => {
                     "add users = [{ name = \"…\", password_file = \"…\" }], or say open_to_the_world = true if that is \
                      meant, or listen on 127.0.0.1"
@@ -82,7 +107,8 @@ impl Resolver<'_> {
                 self.note(diagnostic);
                 continue;
             }
-            // A user without a valid password still counts when rules name users; the Plan is refused anyway.
+            // A user without a valid password still counts when rules name users; the Plan is
+            // refused anyway.
             let password = password.unwrap_or_else(|| Secret::new(""));
             users.push(UserPlan::new(&name.value, password));
             seen.insert(name.value, name.place);
@@ -100,11 +126,16 @@ impl Resolver<'_> {
             length if length > MOST_CREDENTIAL_BYTES => {
                 format!("has {length} bytes: the most is {MOST_CREDENTIAL_BYTES}")
             }
-            _ if name.value.contains(':') => "holds a colon, which ends the name when it is sent".to_owned(),
+            _ if name.value.contains(':') => {
+                "holds a colon, which ends the name when it is sent".to_owned()
+            }
             _ if name.value.contains(char::is_control) => "holds a control character".to_owned(),
             _ => return Some(name),
         };
-        self.note(Diagnostic::new(&name.place, format!("the name of this user {problem}")));
+        self.note(Diagnostic::new(
+            &name.place,
+            format!("the name of this user {problem}"),
+        ));
         None
     }
 
@@ -114,7 +145,8 @@ impl Resolver<'_> {
             (None, Some(file)) => (self.password_file(file)?, &file.place),
             (Some(password), Some(file)) => {
                 let message = "this user has both `password` and `password_file`";
-                let diagnostic = Diagnostic::new(&file.place, message).earlier(&password.place, "the password");
+                let diagnostic =
+                    Diagnostic::new(&file.place, message).earlier(&password.place, "the password");
                 self.note(diagnostic.help("take one of them out"));
                 return None;
             }
@@ -123,7 +155,11 @@ impl Resolver<'_> {
                     true => "write --user NAME:PASSWORD",
                     false => "add password_file = \"…\", or password = \"…\"",
                 };
-                self.note(Diagnostic::new(&user.place, "this user has no password").help(help).absent());
+                self.note(
+                    Diagnostic::new(&user.place, "this user has no password")
+                        .help(help)
+                        .absent(),
+                );
                 return None;
             }
         };
@@ -132,7 +168,9 @@ impl Resolver<'_> {
             length if length > MOST_CREDENTIAL_BYTES => {
                 format!("has {length} bytes: the most is {MOST_CREDENTIAL_BYTES}")
             }
-            _ if secret.expose().contains(char::is_control) => "holds a control character".to_owned(),
+            _ if secret.expose().contains(char::is_control) => {
+                "holds a control character".to_owned()
+            }
             _ => return Some(secret),
         };
         self.note(Diagnostic::new(place, format!("the password {problem}")));
@@ -142,7 +180,9 @@ impl Resolver<'_> {
     /// The first line of the file.
     fn password_file(&mut self, file: &Text) -> Option<Secret> {
         let path = self.path(&file.value);
-        let text = self.read_file(&path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+        let text = self
+            .read_file(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()));
         let text = self.checked("password_file", &file.place, text)?;
         Some(Secret::new(text.lines().next().unwrap_or_default()))
     }
@@ -154,9 +194,12 @@ impl Resolver<'_> {
         for (index, rule) in written.iter().enumerate() {
             if let Some(first) = catch_all.take() {
                 let message = "this rule is never reached: the one before it matches everything";
-                let diagnostic = Diagnostic::new(&rule.place, message).earlier(first, "matches everything");
+                let diagnostic =
+                    Diagnostic::new(&rule.place, message).earlier(first, "matches everything");
                 self.note(
-                    diagnostic.help("give the earlier rule something to match, such as a host or a port").absent(),
+                    diagnostic
+                        .help("give the earlier rule something to match, such as a host or a port")
+                        .absent(),
                 );
             }
             catch_all = matches_everything(&rule.value).then_some(&rule.place);
@@ -184,7 +227,10 @@ impl Resolver<'_> {
     fn refuse_empty_lists(&mut self, rule: &file::Rule) {
         for (key, list) in lists(rule) {
             if let Some(list) = list.as_ref().filter(|list| list.value.is_empty()) {
-                self.note(Diagnostic::new(&list.place, format!("`{key}` is empty: leave it out to match everything")));
+                self.note(Diagnostic::new(
+                    &list.place,
+                    format!("`{key}` is empty: leave it out to match everything"),
+                ));
             }
         }
     }
@@ -196,13 +242,21 @@ impl Resolver<'_> {
             Deny,
             Via,
         }
-        let parent = rule.value.via.as_ref().map(|via| (&via.place, self.parent(via)));
+        let parent = rule
+            .value
+            .via
+            .as_ref()
+            .map(|via| (&via.place, self.parent(via)));
         if rule.value.action.is_none() {
             let diagnostic = Diagnostic::new(&rule.place, "this rule has no `action`");
             self.note(diagnostic.help("for example action = \"deny\"").absent());
             return None;
         }
-        let words = [("allow", Word::Allow), ("deny", Word::Deny), ("via", Word::Via)];
+        let words = [
+            ("allow", Word::Allow),
+            ("deny", Word::Deny),
+            ("via", Word::Via),
+        ];
         let noted = self.diagnostics.len();
         let word = self.one_of("action", &rule.value.action, &words, Word::Deny);
         if self.diagnostics.len() > noted {
@@ -218,9 +272,20 @@ impl Resolver<'_> {
                 None
             }
             (Word::Via, None) => {
-                let place = rule.value.action.as_ref().map_or(&rule.place, |action| &action.place);
-                let diagnostic = Diagnostic::new(place, "action = \"via\" needs `via`, the parent to go through");
-                self.note(diagnostic.help("for example via = \"socks5://192.0.2.1:1080\"").absent());
+                let place = rule
+                    .value
+                    .action
+                    .as_ref()
+                    .map_or(&rule.place, |action| &action.place);
+                let diagnostic = Diagnostic::new(
+                    place,
+                    "action = \"via\" needs `via`, the parent to go through",
+                );
+                self.note(
+                    diagnostic
+                        .help("for example via = \"socks5://192.0.2.1:1080\"")
+                        .absent(),
+                );
                 None
             }
         }
@@ -233,12 +298,16 @@ impl Resolver<'_> {
 
     fn names(&mut self, key: &str, texts: &Option<At<Vec<Text>>>) -> Vec<HostName> {
         let texts = texts.iter().flat_map(|list| &list.value);
-        texts.filter_map(|text| self.checked(key, &text.place, host_name(key, &text.value))).collect()
+        texts
+            .filter_map(|text| self.checked(key, &text.place, host_name(key, &text.value)))
+            .collect()
     }
 
     fn ports(&mut self, texts: &Option<At<Vec<Text>>>) -> Vec<RangeInclusive<u16>> {
         let texts = texts.iter().flat_map(|list| &list.value);
-        texts.filter_map(|text| self.checked("port", &text.place, port_range(&text.value))).collect()
+        texts
+            .filter_map(|text| self.checked("port", &text.place, port_range(&text.value)))
+            .collect()
     }
 
     fn rule_users(&mut self, texts: &Option<At<Vec<Text>>>, users: &[UserPlan]) -> Vec<Arc<str>> {
@@ -264,7 +333,13 @@ fn unknown_user(text: &Text, users: &[UserPlan]) -> Diagnostic {
 }
 
 fn lists(rule: &file::Rule) -> [(&'static str, &Option<At<Vec<Text>>>); 5] {
-    [("host", &rule.host), ("suffix", &rule.suffix), ("cidr", &rule.cidr), ("port", &rule.port), ("user", &rule.user)]
+    [
+        ("host", &rule.host),
+        ("suffix", &rule.suffix),
+        ("cidr", &rule.cidr),
+        ("port", &rule.port),
+        ("user", &rule.user),
+    ]
 }
 
 fn matches_everything(rule: &file::Rule) -> bool {
@@ -282,9 +357,15 @@ fn host_name(key: &str, text: &str) -> Result<HostName, String> {
             "`{text}` has a star: write suffix = \"{name}\", which covers {name} and everything below it"
         ));
     }
-    let name = if key == "suffix" { text.strip_prefix('.').unwrap_or(text) } else { text };
+    let name = if key == "suffix" {
+        text.strip_prefix('.').unwrap_or(text)
+    } else {
+        text
+    };
     name.parse().map_err(|_| match text.contains(':') {
-        true => format!("`{text}` has a port or a scheme: write the name alone, and ports in `port`"),
+        true => {
+            format!("`{text}` has a port or a scheme: write the name alone, and ports in `port`")
+        }
         false => format!("`{text}` is no host name: write one such as example.com"),
     })
 }
@@ -292,8 +373,15 @@ fn host_name(key: &str, text: &str) -> Result<HostName, String> {
 /// `443` or `8000-8999`.
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (from, to) = text.split_once('-').unwrap_or((text, text));
-    let bad = |_| format!("`{text}` is no port and no range of ports: write 443 or 8000-8999, from 1 to 65535");
-    let (from, to) = (parse_port(from.trim()).map_err(bad)?, parse_port(to.trim()).map_err(bad)?);
+    let bad = |_| {
+        format!(
+            "`{text}` is no port and no range of ports: write 443 or 8000-8999, from 1 to 65535"
+        )
+    };
+    let (from, to) = (
+        parse_port(from.trim()).map_err(bad)?,
+        parse_port(to.trim()).map_err(bad)?,
+    );
     match from <= to {
         true => Ok(from..=to),
         false => Err(format!("`{text}` runs backwards: write {to}-{from}")),

@@ -14,7 +14,12 @@ use super::super::units::Rate;
 use super::Resolver;
 
 impl Resolver<'_> {
-    pub(super) fn exit(&mut self, exit: &At<Exit>, limits: &LimitsPlan, spill: &SpillPlan) -> Vec<ListenerPlan> {
+    pub(super) fn exit(
+        &mut self,
+        exit: &At<Exit>,
+        limits: &LimitsPlan,
+        spill: &SpillPlan,
+    ) -> Vec<ListenerPlan> {
         let written = &exit.value;
         let binds = self.link_binds("[[exit]]", &exit.place, &written.listen);
         let advertise = self.advertise(&written.advertise, None, &binds);
@@ -22,13 +27,21 @@ impl Resolver<'_> {
             users: Vec::new(),
             rules: self.rules(&written.rule, &[]),
             default: self.verdict(&written.default),
-            stream_limit: written.stream_limit.as_ref().and_then(|text| self.parsed::<Rate>("stream_limit", text)),
+            stream_limit: written
+                .stream_limit
+                .as_ref()
+                .and_then(|text| self.parsed::<Rate>("stream_limit", text)),
             spill: spill.mode == SpillMode::Auto,
             exit: None,
         };
         let name = written.name.clone();
-        let Some(advertise) = advertise else { return Vec::new() };
-        let link = LinkPlan { advertise, serves: Serves::Exit(Arc::new(plan)) };
+        let Some(advertise) = advertise else {
+            return Vec::new();
+        };
+        let link = LinkPlan {
+            advertise,
+            serves: Serves::Exit(Arc::new(plan)),
+        };
         self.listeners(&name, binds, &Role::Link(Arc::new(link)), limits)
     }
 }

@@ -29,9 +29,16 @@ const MOST_LABEL_BYTES: usize = 63;
 
 impl Resolver<'_> {
     pub(super) fn expose(&mut self, expose: &At<Expose>) {
-        let link = self.join("[[expose]]", &expose.place, &expose.value.join, Purpose::Services);
+        let link = self.join(
+            "[[expose]]",
+            &expose.place,
+            &expose.value.join,
+            Purpose::Services,
+        );
         let service = self.service(expose, link);
-        let (Some(link), Some((service, place))) = (link, service) else { return };
+        let (Some(link), Some((service, place))) = (link, service) else {
+            return;
+        };
         let key = match (service.kind, service.port) {
             (ServiceKind::Http, _) => ServiceKey::Http(service.name.clone()),
             (ServiceKind::Tcp, Some(port)) => ServiceKey::Port(port),
@@ -43,15 +50,20 @@ impl Resolver<'_> {
                     format!("the HTTP service `{name}` is exposed twice through one join string"),
                     "give it another name",
                 ),
-                ServiceKey::Port(port) => {
-                    (format!("the port {port} is asked for twice through one join string"), "give it another port")
-                }
+                ServiceKey::Port(port) => (
+                    format!("the port {port} is asked for twice through one join string"),
+                    "give it another port",
+                ),
                 ServiceKey::Tcp(name) => (
                     format!("the TCP service `{name}` is exposed twice through one join string"),
                     "give it another name, or a port",
                 ),
             };
-            self.note(Diagnostic::new(&place, message).earlier(&first, "first here").help(help));
+            self.note(
+                Diagnostic::new(&place, message)
+                    .earlier(&first, "first here")
+                    .help(help),
+            );
         }
     }
 
@@ -63,12 +75,16 @@ impl Resolver<'_> {
             (None, Some(tcp)) => self.tcp_service(written, tcp),
             (Some(http), Some(tcp)) => {
                 let message = "this [[expose]] has both `http` and `tcp`: it exposes one service";
-                let diagnostic = Diagnostic::new(&tcp.place, message).earlier(&http.place, "the other one");
-                self.note(diagnostic.help("take one of them out, or write another [[expose]] for it"));
+                let diagnostic =
+                    Diagnostic::new(&tcp.place, message).earlier(&http.place, "the other one");
+                self.note(
+                    diagnostic.help("take one of them out, or write another [[expose]] for it"),
+                );
                 None
             }
             (None, None) => {
-                let message = "this [[expose]] has neither `http` nor `tcp`: it does not say what to expose";
+                let message =
+                    "this [[expose]] has neither `http` nor `tcp`: it does not say what to expose";
                 let help = "for example http = \"127.0.0.1:3000\" or tcp = \"127.0.0.1:22\"";
                 self.note(Diagnostic::new(&expose.place, message).help(help).absent());
                 None
@@ -76,25 +92,48 @@ impl Resolver<'_> {
         }
     }
 
-    fn http_service(&mut self, expose: &At<Expose>, http: &Text, link: Option<Link>) -> Option<(ServicePlan, Place)> {
+    fn http_service(
+        &mut self,
+        expose: &At<Expose>,
+        http: &Text,
+        link: Option<Link>,
+    ) -> Option<(ServicePlan, Place)> {
         if let Some(port) = &expose.value.port {
             let message = "`port` goes with `tcp`: HTTP services share the port of the public end, and have a name";
             self.note(Diagnostic::new(&port.place, message).help("take it out"));
         }
         let to = self.local_target("http", http);
-        let host = to.as_ref().and_then(|to| self.service_host(&expose.value.host, to));
+        let host = to
+            .as_ref()
+            .and_then(|to| self.service_host(&expose.value.host, to));
         if expose.value.name.is_none() && expose.place.is_flag() {
             let (to, name) = (to?, self.kept_name(http, link?));
-            let service = ServicePlan { kind: ServiceKind::Http, name: name?, port: None, host, to };
+            let service = ServicePlan {
+                kind: ServiceKind::Http,
+                name: name?,
+                port: None,
+                host,
+                to,
+            };
             return Some((service, expose.place.clone()));
         }
         let Some(name) = &expose.value.name else {
             let message = "this [[expose]] has no `name`, the label in front of the domain";
-            self.note(Diagnostic::new(&expose.place, message).help("for example name = \"app\"").absent());
+            self.note(
+                Diagnostic::new(&expose.place, message)
+                    .help("for example name = \"app\"")
+                    .absent(),
+            );
             return None;
         };
         let label = self.checked("name", &name.place, service_label(&name.value));
-        let service = ServicePlan { kind: ServiceKind::Http, name: label?, port: None, host, to: to? };
+        let service = ServicePlan {
+            kind: ServiceKind::Http,
+            name: label?,
+            port: None,
+            host,
+            to: to?,
+        };
         Some((service, name.place.clone()))
     }
 
@@ -118,18 +157,34 @@ impl Resolver<'_> {
 
     fn tcp_service(&mut self, written: &Expose, tcp: &Text) -> Option<(ServicePlan, Place)> {
         if let Some(host) = &written.host {
-            let message = "`host` goes with `http`: a TCP service is passed bytes, which are not looked into";
+            let message =
+                "`host` goes with `http`: a TCP service is passed bytes, which are not looked into";
             self.note(Diagnostic::new(&host.place, message).help("take it out"));
         }
         let to = self.local_target("tcp", tcp);
-        let port = written.port.as_ref().map(|_| self.count("port", &written.port, 1..=65_535, 1));
+        let port = written
+            .port
+            .as_ref()
+            .map(|_| self.count("port", &written.port, 1..=65_535, 1));
         let name = self.label("name", &written.name);
         let place = written.port.as_ref().map(|port| &port.place);
-        let place = place.or_else(|| name.as_ref().map(|name| &name.place)).unwrap_or(&tcp.place).clone();
+        let place = place
+            .or_else(|| name.as_ref().map(|name| &name.place))
+            .unwrap_or(&tcp.place)
+            .clone();
         let to = to?;
         let name = name.map_or_else(|| to.to_string().into(), |name| name.value.into());
         let port = port.and_then(|port| u16::try_from(port).ok());
-        Some((ServicePlan { kind: ServiceKind::Tcp, name, port, host: None, to }, place))
+        Some((
+            ServicePlan {
+                kind: ServiceKind::Tcp,
+                name,
+                port,
+                host: None,
+                to,
+            },
+            place,
+        ))
     }
 
     fn local_target(&mut self, key: &str, text: &Text) -> Option<Target> {
@@ -137,21 +192,35 @@ impl Resolver<'_> {
         if let Some((scheme, rest)) = text.value.split_once("://") {
             let rest = rest.trim_end_matches('/');
             if key == "http" && scheme.eq_ignore_ascii_case("http") && !rest.contains('/') {
-                let with_port = if has_port(rest) { rest.to_owned() } else { format!("{rest}:80") };
+                let with_port = if has_port(rest) {
+                    rest.to_owned()
+                } else {
+                    format!("{rest}:80")
+                };
                 return self.target(key, &At::new(with_port, text.place.clone()));
             }
             let (message, help) = match (key, scheme.to_ascii_lowercase().as_str()) {
                 ("http", "http") => {
                     let place = rest.split('/').next().unwrap_or_default();
-                    let message = format!("`{shown}`: a service is exposed whole, so its target takes no path");
+                    let message = format!(
+                        "`{shown}`: a service is exposed whole, so its target takes no path"
+                    );
                     (message, format!("write {place:?}"))
                 }
                 ("http", "https") => {
-                    let message = format!("`{shown}`: an HTTP service is reached in plain HTTP here, not by TLS");
-                    (message, "name its plain HTTP port, or expose the TLS port as a TCP service".to_owned())
+                    let message = format!(
+                        "`{shown}`: an HTTP service is reached in plain HTTP here, not by TLS"
+                    );
+                    (
+                        message,
+                        "name its plain HTTP port, or expose the TLS port as a TCP service"
+                            .to_owned(),
+                    )
                 }
                 _ => {
-                    let message = format!("`{shown}`: what is exposed is a place, so it takes no `{scheme}://`");
+                    let message = format!(
+                        "`{shown}`: what is exposed is a place, so it takes no `{scheme}://`"
+                    );
                     (message, format!("write {rest:?}, with its port"))
                 }
             };
@@ -181,25 +250,37 @@ fn host_field(text: &str) -> Result<Arc<str>, String> {
     let near = nearest(text, ["keep", "upstream"]);
     let help = "write \"keep\", \"upstream\", or a name such as app.test";
     if let Some(near) = near.filter(|_| !text.contains(['.', ':'])) {
-        return Err(format!("`{text}` is no such word: did you mean \"{near}\"? Else {help}"));
+        return Err(format!(
+            "`{text}` is no such word: did you mean \"{near}\"? Else {help}"
+        ));
     }
-    let with_port = if has_port(text) { text.to_owned() } else { format!("{text}:80") };
+    let with_port = if has_port(text) {
+        text.to_owned()
+    } else {
+        format!("{text}:80")
+    };
     match with_port.parse::<Target>() {
         Ok(Target::Addr(_) | Target::Host { .. }) => Ok(text.into()),
-        Ok(Target::Unix(_)) | Err(_) => Err(format!("`{text}` cannot stand in a Host field: {help}")),
+        Ok(Target::Unix(_)) | Err(_) => {
+            Err(format!("`{text}` cannot stand in a Host field: {help}"))
+        }
     }
 }
 
 /// Whether a port stands behind the host.
 fn has_port(authority: &str) -> bool {
-    authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'))
+    authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.contains(']'))
 }
 
 /// The label in front of the domain, in lower case.
 fn service_label(text: &str) -> Result<Arc<str>, String> {
     let label = text.to_ascii_lowercase();
     let fits = (1..=MOST_LABEL_BYTES).contains(&label.len())
-        && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && label
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         && !label.starts_with('-')
         && !label.ends_with('-');
     match fits {

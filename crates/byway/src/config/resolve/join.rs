@@ -57,11 +57,20 @@ impl Joins {
     }
 
     pub(super) fn into_plans(self) -> Vec<Arc<JoinPlan>> {
-        self.joined.into_iter().map(|joined| Arc::new(joined.plan)).collect()
+        self.joined
+            .into_iter()
+            .map(|joined| Arc::new(joined.plan))
+            .collect()
     }
 
     /// Adds a service; the place of an earlier one that is the same, if there is one.
-    pub(super) fn expose(&mut self, link: Link, key: ServiceKey, service: ServicePlan, place: &Place) -> Option<Place> {
+    pub(super) fn expose(
+        &mut self,
+        link: Link,
+        key: ServiceKey,
+        service: ServicePlan,
+        place: &Place,
+    ) -> Option<Place> {
         let plan = &mut self.joined.get_mut(link.0)?.plan;
         plan.services.push(service);
         self.exposed.insert((grant(&plan.join), key), place.clone())
@@ -77,18 +86,35 @@ impl Resolver<'_> {
             (None, None, Some(carrier)) => {
                 let message = "`carrier` needs `join` or `join_file`: without a link there is nothing to carry";
                 let diagnostic = Diagnostic::new(&carrier.place, message);
-                self.note(diagnostic.help("take it out, or add join_file = \"…\"").absent());
+                self.note(
+                    diagnostic
+                        .help("take it out, or add join_file = \"…\"")
+                        .absent(),
+                );
                 return None;
             }
             _ => {}
         }
         let Link(index) = self.join("[[proxy]]", &egress.place, written, Purpose::Desk)?;
-        self.joins.joined.get(index).map(|joined| joined.plan.id.clone())
+        self.joins
+            .joined
+            .get(index)
+            .map(|joined| joined.plan.id.clone())
     }
 
     /// The link that a section means.
-    pub(super) fn join(&mut self, section: &str, place: &Place, written: &Join, purpose: Purpose) -> Option<Link> {
-        let carriers = [("auto", CarrierChoice::Auto), ("quic", CarrierChoice::Quic), ("tls", CarrierChoice::Tls)];
+    pub(super) fn join(
+        &mut self,
+        section: &str,
+        place: &Place,
+        written: &Join,
+        purpose: Purpose,
+    ) -> Option<Link> {
+        let carriers = [
+            ("auto", CarrierChoice::Auto),
+            ("quic", CarrierChoice::Quic),
+            ("tls", CarrierChoice::Tls),
+        ];
         let carrier = self.one_of("carrier", &written.carrier, &carriers, CarrierChoice::Auto);
         let (key, place, secret, file) = match (&written.join, &written.join_file) {
             (Some(join), None) => ("join", &join.place, join.value.clone(), None),
@@ -98,19 +124,27 @@ impl Resolver<'_> {
             }
             (Some(join), Some(file)) => {
                 let message = format!("this {section} has both `join` and `join_file`");
-                let diagnostic = Diagnostic::new(&file.place, message).earlier(&join.place, "the join string");
+                let diagnostic =
+                    Diagnostic::new(&file.place, message).earlier(&join.place, "the join string");
                 self.note(diagnostic.help("take one of them out"));
                 return None;
             }
             (None, None) => {
-                let message = format!("this {section} has no `join`: it does not say through which node");
+                let message =
+                    format!("this {section} has no `join`: it does not say through which node");
                 let help = "add join_file = \"…\", or join = \"…\", with the line that `byway serve` prints";
                 self.note(Diagnostic::new(place, message).help(help).absent());
                 return None;
             }
         };
         let join = self.checked(key, place, read_join(&secret))?;
-        let plan = JoinPlan { id: id(&join, carrier), join, file, carrier, services: Vec::new() };
+        let plan = JoinPlan {
+            id: id(&join, carrier),
+            join,
+            file,
+            carrier,
+            services: Vec::new(),
+        };
         self.link_to(plan, purpose, place)
     }
 
@@ -119,12 +153,18 @@ impl Resolver<'_> {
         if file.value.trim_start().starts_with("by1.") {
             let key = file.place.key_or_flag("join_file");
             let message = format!("`{key}` holds a join string, not the name of a file");
-            let help = if file.place.is_flag() { "give it as --join" } else { "write it in `join`" };
+            let help = if file.place.is_flag() {
+                "give it as --join"
+            } else {
+                "write it in `join`"
+            };
             self.note(Diagnostic::new(&file.place, message).help(help));
             return None;
         }
         let path = self.path(&file.value);
-        let line = self.first_line(&path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+        let line = self
+            .first_line(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()));
         let line = self.checked("join_file", &file.place, line)?;
         Some((Secret::new(&line), path))
     }
@@ -132,7 +172,11 @@ impl Resolver<'_> {
     /// The first line of a file that is not empty.
     pub(super) fn first_line(&self, path: &Path) -> io::Result<String> {
         let text = self.read_file(path)?;
-        Ok(text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned())
+        Ok(text
+            .lines()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// The link of `plan`: the one that is there already, if an earlier section joined alike.
@@ -153,15 +197,24 @@ impl Resolver<'_> {
                 None
             };
             if let Some((message, help)) = wrong {
-                let diagnostic = Diagnostic::new(place, message).earlier(&earlier.place, "the earlier one");
+                let diagnostic =
+                    Diagnostic::new(place, message).earlier(&earlier.place, "the earlier one");
                 self.note(diagnostic.help(help));
                 return None;
             }
         }
-        let known = self.joins.joined.iter().position(|joined| joined.plan.id == plan.id);
+        let known = self
+            .joins
+            .joined
+            .iter()
+            .position(|joined| joined.plan.id == plan.id);
         let index = known.unwrap_or(self.joins.joined.len());
         if known.is_none() {
-            self.joins.joined.push(Joined { plan, purpose, place: place.clone() });
+            self.joins.joined.push(Joined {
+                plan,
+                purpose,
+                place: place.clone(),
+            });
         }
         Some(Link(index))
     }

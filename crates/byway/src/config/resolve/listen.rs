@@ -21,10 +21,19 @@ pub(super) struct Listened(Vec<At<Bind>>);
 
 impl Resolver<'_> {
     /// The addresses in `listen`; `section` is what the section is called, such as `[[edge]]`.
-    pub(super) fn binds(&mut self, section: &str, place: &Place, listen: &Option<At<Vec<Text>>>) -> Vec<At<Bind>> {
+    pub(super) fn binds(
+        &mut self,
+        section: &str,
+        place: &Place,
+        listen: &Option<At<Vec<Text>>>,
+    ) -> Vec<At<Bind>> {
         let Some(listen) = listen else {
             let message = format!("this {section} has no `listen`");
-            self.note(Diagnostic::new(place, message).help("for example listen = \"127.0.0.1:8080\"").absent());
+            self.note(
+                Diagnostic::new(place, message)
+                    .help("for example listen = \"127.0.0.1:8080\"")
+                    .absent(),
+            );
             return Vec::new();
         };
         self.addresses("listen", listen)
@@ -34,20 +43,33 @@ impl Resolver<'_> {
     pub(super) fn addresses(&mut self, key: &str, list: &At<Vec<Text>>) -> Vec<At<Bind>> {
         if list.value.is_empty() {
             let key = list.place.key_or_flag(key);
-            let message = format!("`{key}` is empty: name at least one address, such as 127.0.0.1:8080");
+            let message =
+                format!("`{key}` is empty: name at least one address, such as 127.0.0.1:8080");
             self.note(Diagnostic::new(&list.place, message));
         }
-        list.value.iter().filter_map(|text| self.bind(key, text)).collect()
+        list.value
+            .iter()
+            .filter_map(|text| self.bind(key, text))
+            .collect()
     }
 
     fn bind(&mut self, key: &str, text: &Text) -> Option<At<Bind>> {
         let bind = At::new(self.parsed::<Bind>(key, text)?, text.place.clone());
-        if let Some(first) = self.listened.0.iter().find(|first| first.value.overlaps(&bind.value)) {
+        if let Some(first) = self
+            .listened
+            .0
+            .iter()
+            .find(|first| first.value.overlaps(&bind.value))
+        {
             let message = match first.value == bind.value {
                 true => format!("`{}` is listened on twice", bind.value),
-                false => format!("`{}` and `{}` overlap: they cannot both be listened on", bind.value, first.value),
+                false => format!(
+                    "`{}` and `{}` overlap: they cannot both be listened on",
+                    bind.value, first.value
+                ),
             };
-            let diagnostic = Diagnostic::new(&bind.place, message).earlier(&first.place, "first here");
+            let diagnostic =
+                Diagnostic::new(&bind.place, message).earlier(&first.place, "first here");
             self.note(diagnostic.help("take one of them out or give it another port"));
         }
         self.listened.0.push(bind.clone());
@@ -73,15 +95,25 @@ impl Resolver<'_> {
             let diagnostic = Diagnostic::new(&name.place, message).earlier(first, "first here");
             self.note(diagnostic);
         }
-        self.section_names.entry(name.value.clone()).or_insert(name.place);
+        self.section_names
+            .entry(name.value.clone())
+            .or_insert(name.place);
         Some(name.value.into())
     }
 
     /// Notes a target that leads back to one of the section's own listeners.
-    pub(super) fn refuse_loop(&mut self, key: &str, place: &Place, binds: &[At<Bind>], target: &Target) {
+    pub(super) fn refuse_loop(
+        &mut self,
+        key: &str,
+        place: &Place,
+        binds: &[At<Bind>],
+        target: &Target,
+    ) {
         if let Some(bind) = binds.iter().find(|bind| bind.value.answers(target)) {
-            let message =
-                format!("`{}`: `{target}` is this listener itself: it would go in circles", place.key_or_flag(key));
+            let message = format!(
+                "`{}`: `{target}` is this listener itself: it would go in circles",
+                place.key_or_flag(key)
+            );
             self.note(Diagnostic::new(place, message).earlier(&bind.place, "the listener"));
         }
     }
@@ -89,7 +121,9 @@ impl Resolver<'_> {
     /// A `[[tcp]]`.
     pub(super) fn forward(&mut self, tcp: &At<Tcp>, limits: &LimitsPlan) -> Vec<ListenerPlan> {
         let binds = self.binds("[[tcp]]", &tcp.place, &tcp.value.listen);
-        let Some(to) = self.forward_target(tcp) else { return Vec::new() };
+        let Some(to) = self.forward_target(tcp) else {
+            return Vec::new();
+        };
         if let Some(text) = &tcp.value.to {
             self.refuse_loop("to", &text.place, &binds, &to);
         }
@@ -116,7 +150,9 @@ impl Resolver<'_> {
     pub(super) fn target(&mut self, key: &str, text: &Text) -> Option<Target> {
         let target = self.parsed(key, text)?;
         match &target {
-            Target::Unix(path) => self.checked(key, &text.place, check_socket_path(path)).map(|()| target),
+            Target::Unix(path) => self
+                .checked(key, &text.place, check_socket_path(path))
+                .map(|()| target),
             _ => Some(target),
         }
     }
@@ -130,7 +166,9 @@ pub(super) fn listeners_called(
     limits: &LimitsPlan,
 ) -> Vec<ListenerPlan> {
     let listener = |bind: At<Bind>| ListenerPlan {
-        name: name.cloned().unwrap_or_else(|| bind.value.to_string().into()),
+        name: name
+            .cloned()
+            .unwrap_or_else(|| bind.value.to_string().into()),
         bind: bind.value,
         role: role.clone(),
         limits: limits.clone(),

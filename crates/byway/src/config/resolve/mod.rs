@@ -2,7 +2,8 @@
 //!
 //! In:    a [`File`] and its [`Surroundings`].
 //! Out:   a [`Plan`], or everything that is wrong with the meaning of the file.
-//! Never: stops at the first error; a value that is wrong is noted and its default stands in until the end.
+//! Never: stops at the first error; a value that is wrong is noted and its default stands in until
+//!        the end.
 
 mod advertise;
 mod descriptors;
@@ -88,7 +89,9 @@ impl<'s> Resolver<'s> {
             return Ok(text.clone());
         }
         let text = (self.around.read_file)(path)?;
-        self.files.borrow_mut().insert(path.to_owned(), text.clone());
+        self.files
+            .borrow_mut()
+            .insert(path.to_owned(), text.clone());
         Ok(text)
     }
 
@@ -139,7 +142,13 @@ impl<'s> Resolver<'s> {
     }
 
     fn refuse_emptiness(&mut self, file: &File) {
-        let listens = [file.edge.len(), file.proxy.len(), file.tcp.len(), file.serve.len(), file.exit.len()];
+        let listens = [
+            file.edge.len(),
+            file.proxy.len(),
+            file.tcp.len(),
+            file.serve.len(),
+            file.exit.len(),
+        ];
         if listens == [0; 5] && file.expose.is_empty() {
             let message = "there is nothing to listen on and nothing to expose";
             let help = "add an [[edge]], a [[proxy]], a [[tcp]], a [[serve]], an [[exit]] or an [[expose]] section; the \
@@ -167,11 +176,19 @@ impl<'s> Resolver<'s> {
         self.checked(key, &text.place, text.value.parse())
     }
 
-    fn checked<T>(&mut self, key: &str, place: &Place, result: Result<T, impl Display>) -> Option<T> {
+    fn checked<T>(
+        &mut self,
+        key: &str,
+        place: &Place,
+        result: Result<T, impl Display>,
+    ) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
-                self.note(Diagnostic::new(place, format!("`{}`: {error}", place.key_or_flag(key))));
+                self.note(Diagnostic::new(
+                    place,
+                    format!("`{}`: {error}", place.key_or_flag(key)),
+                ));
                 None
             }
         }
@@ -188,13 +205,26 @@ impl<'s> Resolver<'s> {
     }
 
     /// One of a few words.
-    fn one_of<T: Copy>(&mut self, key: &str, written: &Option<Text>, choices: &[(&str, T)], default: T) -> T {
+    fn one_of<T: Copy>(
+        &mut self,
+        key: &str,
+        written: &Option<Text>,
+        choices: &[(&str, T)],
+        default: T,
+    ) -> T {
         let Some(text) = written else { return default };
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text.value) {
             return *value;
         }
-        let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
-        let message = format!("`{key}` must be {}, found {:?}", words.join(" or "), text.value);
+        let words: Vec<String> = choices
+            .iter()
+            .map(|(word, _)| format!("{word:?}"))
+            .collect();
+        let message = format!(
+            "`{key}` must be {}, found {:?}",
+            words.join(" or "),
+            text.value
+        );
         let mut diagnostic = Diagnostic::new(&text.place, message);
         if let Some(near) = nearest(&text.value, choices.iter().map(|(word, _)| *word)) {
             diagnostic = diagnostic.help(format!("did you mean {near:?}?"));
@@ -206,7 +236,9 @@ impl<'s> Resolver<'s> {
     /// Networks: `10.0.0.0/8`, or an address alone.
     fn networks(&mut self, key: &str, texts: &Option<At<Vec<Text>>>) -> Vec<IpNet> {
         let texts = texts.iter().flat_map(|list| &list.value);
-        texts.filter_map(|text| self.checked(key, &text.place, network(&text.value))).collect()
+        texts
+            .filter_map(|text| self.checked(key, &text.place, network(&text.value)))
+            .collect()
     }
 
     /// A path of the file: relative ones start at the folder of the file.
@@ -235,7 +267,9 @@ fn network(text: &str) -> Result<IpNet, String> {
     }
     if let Some((_, rest)) = text.split_once("://") {
         let host = rest.split(['/', ':', '?']).next().unwrap_or_default();
-        return Err(format!("`{text}` is a URL: write its host alone, `{host}`, or an address or a network"));
+        return Err(format!(
+            "`{text}` is a URL: write its host alone, `{host}`, or an address or a network"
+        ));
     }
     let net: IpNet = text.parse().map_err(|_| {
         format!("`{text}` is no network: write 10.0.0.0/8, 2001:db8::/32 or an address alone such as 192.0.2.1")

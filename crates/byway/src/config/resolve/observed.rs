@@ -26,13 +26,29 @@ impl Resolver<'_> {
                 path => AccessPlace::File(self.path(path)),
             },
         };
-        let formats = [("combined", AccessFormat::Combined), ("json", AccessFormat::Json)];
-        let key = written.access_format.as_ref().map_or("", |text| text.place.key_or_flag("log.access_format"));
-        LogPlan { access, format: self.one_of(key, &written.access_format, &formats, AccessFormat::Combined) }
+        let formats = [
+            ("combined", AccessFormat::Combined),
+            ("json", AccessFormat::Json),
+        ];
+        let key = written
+            .access_format
+            .as_ref()
+            .map_or("", |text| text.place.key_or_flag("log.access_format"));
+        LogPlan {
+            access,
+            format: self.one_of(
+                key,
+                &written.access_format,
+                &formats,
+                AccessFormat::Combined,
+            ),
+        }
     }
 
     pub(super) fn metrics(&mut self, written: &Metrics, limits: &LimitsPlan) -> Vec<ListenerPlan> {
-        let Some(listen) = &written.listen else { return Vec::new() };
+        let Some(listen) = &written.listen else {
+            return Vec::new();
+        };
         let binds = self.addresses("metrics.listen", listen);
         listeners_called(None, binds, &Role::Metrics, limits)
     }

@@ -14,7 +14,8 @@ use super::super::units::{Bytes, Period, Rate};
 use super::Resolver;
 
 /// From one millisecond to what [`Period`] can hold.
-pub(super) const ANY_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(365 * 86_400);
+pub(super) const ANY_TIME: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(365 * 86_400);
 
 /// From one byte to what [`Bytes`] can hold.
 pub(super) const ANY_SIZE: RangeInclusive<u64> = 1..=i64::MAX.unsigned_abs();
@@ -24,28 +25,53 @@ pub(super) const ANY_COUNT: RangeInclusive<u64> = 1..=1_000_000_000;
 
 impl Resolver<'_> {
     /// A whole number.
-    pub(super) fn count(&mut self, key: &str, at: &Option<At<u64>>, range: RangeInclusive<u64>, default: u64) -> usize {
+    pub(super) fn count(
+        &mut self,
+        key: &str,
+        at: &Option<At<u64>>,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> usize {
         let number = match at {
-            Some(at) if self.in_range(key, &at.place, &at.value, &range, u64::to_string) => at.value,
+            Some(at) if self.in_range(key, &at.place, &at.value, &range, u64::to_string) => {
+                at.value
+            }
             _ => default,
         };
         usize::try_from(number).unwrap_or(usize::MAX)
     }
 
     /// A size in bytes.
-    pub(super) fn size(&mut self, key: &str, at: &Option<Text>, range: RangeInclusive<u64>, default: u64) -> u64 {
+    pub(super) fn size(
+        &mut self,
+        key: &str,
+        at: &Option<Text>,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
         self.optional_size(key, at, range).unwrap_or(default)
     }
 
     /// A size in bytes that may be left out.
-    pub(super) fn optional_size(&mut self, key: &str, at: &Option<Text>, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn optional_size(
+        &mut self,
+        key: &str,
+        at: &Option<Text>,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
         let text = at.as_ref()?;
         let Bytes(size) = self.parsed(key, text)?;
-        self.in_range(key, &text.place, &size, &range, |size| Bytes(*size)).then_some(size)
+        self.in_range(key, &text.place, &size, &range, |size| Bytes(*size))
+            .then_some(size)
     }
 
     /// A size or `none` for no limit; `inherited` if nothing is written.
-    pub(super) fn ceiling(&mut self, key: &str, at: &Option<Text>, inherited: Option<u64>) -> Option<u64> {
+    pub(super) fn ceiling(
+        &mut self,
+        key: &str,
+        at: &Option<Text>,
+        inherited: Option<u64>,
+    ) -> Option<u64> {
         match at {
             None => inherited,
             Some(text) if text.value == "none" => None,
@@ -84,7 +110,9 @@ impl Resolver<'_> {
         default: Duration,
     ) -> Duration {
         let Some(text) = at else { return default };
-        let Some(Period(period)) = self.parsed(key, text) else { return default };
+        let Some(Period(period)) = self.parsed(key, text) else {
+            return default;
+        };
         match self.in_range(key, &text.place, &period, &range, |period| Period(*period)) {
             true => period,
             false => default,
@@ -102,8 +130,16 @@ impl Resolver<'_> {
         if range.contains(value) {
             return true;
         }
-        let (bound, edge) = if value < range.start() { ("least", range.start()) } else { ("most", range.end()) };
-        let message = format!("`{key}` must be at {bound} {}, but is {}", show(edge), show(value));
+        let (bound, edge) = if value < range.start() {
+            ("least", range.start())
+        } else {
+            ("most", range.end())
+        };
+        let message = format!(
+            "`{key}` must be at {bound} {}, but is {}",
+            show(edge),
+            show(value)
+        );
         self.note(Diagnostic::new(place, message));
         false
     }

@@ -1,7 +1,8 @@
 //! Serve: a `[[serve]]`, the public end of exposed services.
 //!
 //! In:    a `[[serve]]` as written and the `[limits]` it inherits.
-//! Out:   one listener for each address where links arrive, then one for each where HTTP visitors do.
+//! Out:   one listener for each address where links arrive, then one for each where HTTP visitors
+//!        do.
 //! Never: lets two of them have one domain: a name would lead to either.
 
 use std::sync::Arc;
@@ -20,13 +21,19 @@ impl Resolver<'_> {
     pub(super) fn serve(&mut self, serve: &At<Serve>, limits: &LimitsPlan) -> Vec<ListenerPlan> {
         let written = &serve.value;
         let binds = self.link_binds("[[serve]]", &serve.place, &written.listen);
-        let visitors = written.http.as_ref().map(|list| self.addresses("http", list)).unwrap_or_default();
+        let visitors = written
+            .http
+            .as_ref()
+            .map(|list| self.addresses("http", list))
+            .unwrap_or_default();
         let domain = self.domain(written);
         let name = self.section_name(&written.name);
         if written.domain.is_some() && domain.is_none() {
             return Vec::new();
         }
-        let Some(advertise) = self.advertise(&written.advertise, domain.as_ref(), &binds) else { return Vec::new() };
+        let Some(advertise) = self.advertise(&written.advertise, domain.as_ref(), &binds) else {
+            return Vec::new();
+        };
         let edge = EdgePlan {
             routes: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -34,9 +41,17 @@ impl Resolver<'_> {
             max_body: limits.max_body,
             domain: domain.clone(),
         };
-        let link = Role::Link(Arc::new(LinkPlan { advertise, serves: Serves::Services { domain } }));
+        let link = Role::Link(Arc::new(LinkPlan {
+            advertise,
+            serves: Serves::Services { domain },
+        }));
         let mut listeners = listeners_called(name.as_ref(), binds, &link, limits);
-        listeners.extend(listeners_called(name.as_ref(), visitors, &Role::Edge(Arc::new(edge)), limits));
+        listeners.extend(listeners_called(
+            name.as_ref(),
+            visitors,
+            &Role::Edge(Arc::new(edge)),
+            limits,
+        ));
         listeners
     }
 
@@ -44,26 +59,50 @@ impl Resolver<'_> {
         match (&written.http, &written.domain) {
             (Some(http), None) => {
                 let (needs, needed) = words(http.place.is_flag(), "http", "domain");
-                let message = format!("`{needs}` needs `{needed}`, under which HTTP services get their names");
-                let help =
-                    if http.place.is_flag() { "add --domain t.example.com" } else { "add domain = \"t.example.com\"" };
-                self.note(Diagnostic::new(&http.place, message).help(format!("for example, {help}")).absent());
+                let message = format!(
+                    "`{needs}` needs `{needed}`, under which HTTP services get their names"
+                );
+                let help = if http.place.is_flag() {
+                    "add --domain t.example.com"
+                } else {
+                    "add domain = \"t.example.com\""
+                };
+                self.note(
+                    Diagnostic::new(&http.place, message)
+                        .help(format!("for example, {help}"))
+                        .absent(),
+                );
             }
             (None, Some(domain)) => {
                 let (needs, needed) = words(domain.place.is_flag(), "domain", "http");
-                let message = format!("`{needs}` needs `{needed}`, where visitors of HTTP services arrive");
-                let help = if domain.place.is_flag() { "add --http 0.0.0.0:80" } else { "add http = \"0.0.0.0:80\"" };
-                self.note(Diagnostic::new(&domain.place, message).help(format!("for example, {help}")).absent());
+                let message =
+                    format!("`{needs}` needs `{needed}`, where visitors of HTTP services arrive");
+                let help = if domain.place.is_flag() {
+                    "add --http 0.0.0.0:80"
+                } else {
+                    "add http = \"0.0.0.0:80\""
+                };
+                self.note(
+                    Diagnostic::new(&domain.place, message)
+                        .help(format!("for example, {help}"))
+                        .absent(),
+                );
             }
             _ => {}
         }
         let text = written.domain.as_ref()?;
         let named = text.value.parse::<HostName>();
-        let named = named.map_err(|_| format!("`{}` is no host name: write one such as t.example.com", text.value));
+        let named = named.map_err(|_| {
+            format!(
+                "`{}` is no host name: write one such as t.example.com",
+                text.value
+            )
+        });
         let domain = self.checked("domain", &text.place, named)?;
         if let Some(first) = self.domains.insert(domain.clone(), text.place.clone()) {
-            let message =
-                format!("the domain `{domain}` is that of another [[serve]]: names below it would lead to either");
+            let message = format!(
+                "the domain `{domain}` is that of another [[serve]]: names below it would lead to either"
+            );
             self.note(Diagnostic::new(&text.place, message).earlier(&first, "first here"));
         }
         Some(domain)

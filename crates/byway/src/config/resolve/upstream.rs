@@ -21,9 +21,13 @@ pub(super) enum BadUpstream {
         "`{0}` is the port of TLS, but nothing says TLS: write https://{1}, or http://{0} if it speaks plain HTTP there"
     )]
     TlsPort(String, String),
-    #[error("`{0}://` is no scheme of an upstream: write http:// or https:// (WebSockets pass through both)")]
+    #[error(
+        "`{0}://` is no scheme of an upstream: write http:// or https:// (WebSockets pass through both)"
+    )]
     Scheme(String),
-    #[error("an upstream is a host and a port; `{0}` has no place there: the request keeps its own path")]
+    #[error(
+        "an upstream is a host and a port; `{0}` has no place there: the request keeps its own path"
+    )]
     Path(String),
     #[error("`{0}` is a path: for a Unix socket write unix:{0}")]
     SocketPath(String),
@@ -39,7 +43,9 @@ pub(super) fn parse_upstream(text: &str) -> Result<UpstreamPlan, BadUpstream> {
     if text.starts_with("unix:") {
         return unix(text);
     }
-    let Some((scheme, rest)) = text.split_once("://") else { return plain(text) };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return plain(text);
+    };
     let tls = match scheme.to_ascii_lowercase().as_str() {
         "http" => false,
         "https" => true,
@@ -68,7 +74,9 @@ fn plain(text: &str) -> Result<UpstreamPlan, BadUpstream> {
             let host = bare.trim_end_matches(":443").to_owned();
             Err(BadUpstream::TlsPort(bare, host))
         }
-        (host, None) if Target::from_host(host, 80).is_ok() => Err(BadUpstream::NoPort(host.into())),
+        (host, None) if Target::from_host(host, 80).is_ok() => {
+            Err(BadUpstream::NoPort(host.into()))
+        }
         _ => Ok(over_tcp(false, 80, authority.parse()?)),
     }
 }
@@ -78,14 +86,26 @@ fn unix(text: &str) -> Result<UpstreamPlan, BadUpstream> {
     if let Target::Unix(path) = &target {
         check_socket_path(path)?;
     }
-    Ok(UpstreamPlan { id: target.to_string().into(), tls: false, target, authority: "localhost".into() })
+    Ok(UpstreamPlan {
+        id: target.to_string().into(),
+        tls: false,
+        target,
+        authority: "localhost".into(),
+    })
 }
 
 fn over_tcp(tls: bool, default_port: u16, target: Target) -> UpstreamPlan {
     let whole = target.to_string();
     let scheme = if tls { "https" } else { "http" };
-    let authority = whole.strip_suffix(&format!(":{default_port}")).unwrap_or(&whole);
-    UpstreamPlan { id: format!("{scheme}://{whole}").into(), tls, authority: authority.into(), target }
+    let authority = whole
+        .strip_suffix(&format!(":{default_port}"))
+        .unwrap_or(&whole);
+    UpstreamPlan {
+        id: format!("{scheme}://{whole}").into(),
+        tls,
+        authority: authority.into(),
+        target,
+    }
 }
 
 /// What stands before the path, which may only be `/`.
@@ -114,24 +134,81 @@ mod tests {
 
     fn good(text: &str) -> (String, String, bool) {
         let upstream = parse_upstream(text).unwrap();
-        (upstream.id.to_string(), upstream.authority.to_string(), upstream.tls)
+        (
+            upstream.id.to_string(),
+            upstream.authority.to_string(),
+            upstream.tls,
+        )
     }
 
     #[test]
     fn every_form_has_one_canonical_id() {
         for (text, id, authority, tls) in [
-            ("127.0.0.1:9001", "http://127.0.0.1:9001", "127.0.0.1:9001", false),
-            ("App.internal:80", "http://app.internal:80", "app.internal", false),
-            ("http://app.internal", "http://app.internal:80", "app.internal", false),
-            ("HTTP://app.internal/", "http://app.internal:80", "app.internal", false),
-            ("http://app.internal:443", "http://app.internal:443", "app.internal:443", false),
-            ("https://app.internal", "https://app.internal:443", "app.internal", true),
-            ("https://192.0.2.1:8443", "https://192.0.2.1:8443", "192.0.2.1:8443", true),
-            ("https://[2001:db8::1]", "https://[2001:db8::1]:443", "[2001:db8::1]", true),
-            ("unix:/run/app.sock", "unix:/run/app.sock", "localhost", false),
+            (
+                "127.0.0.1:9001",
+                "http://127.0.0.1:9001",
+                "127.0.0.1:9001",
+                false,
+            ),
+            (
+                "App.internal:80",
+                "http://app.internal:80",
+                "app.internal",
+                false,
+            ),
+            (
+                "http://app.internal",
+                "http://app.internal:80",
+                "app.internal",
+                false,
+            ),
+            (
+                "HTTP://app.internal/",
+                "http://app.internal:80",
+                "app.internal",
+                false,
+            ),
+            (
+                "http://app.internal:443",
+                "http://app.internal:443",
+                "app.internal:443",
+                false,
+            ),
+            (
+                "https://app.internal",
+                "https://app.internal:443",
+                "app.internal",
+                true,
+            ),
+            (
+                "https://192.0.2.1:8443",
+                "https://192.0.2.1:8443",
+                "192.0.2.1:8443",
+                true,
+            ),
+            (
+                "https://[2001:db8::1]",
+                "https://[2001:db8::1]:443",
+                "[2001:db8::1]",
+                true,
+            ),
+            (
+                "unix:/run/app.sock",
+                "unix:/run/app.sock",
+                "localhost",
+                false,
+            ),
         ] {
-            assert_eq!(good(text), (id.to_owned(), authority.to_owned(), tls), "{text}");
-            assert_eq!(good(id), (id.to_owned(), authority.to_owned(), tls), "{id} means itself");
+            assert_eq!(
+                good(text),
+                (id.to_owned(), authority.to_owned(), tls),
+                "{text}"
+            );
+            assert_eq!(
+                good(id),
+                (id.to_owned(), authority.to_owned(), tls),
+                "{id} means itself"
+            );
         }
     }
 
@@ -139,7 +216,10 @@ mod tests {
     fn bad_upstreams_say_what_to_write() {
         for (text, message) in [
             ("3000", "`3000` is a port alone: write 127.0.0.1:3000"),
-            ("app", "`app` has no port: write app:80, or https://app for TLS"),
+            (
+                "app",
+                "`app` has no port: write app:80, or https://app for TLS",
+            ),
             (
                 "app:443",
                 "`app:443` is the port of TLS, but nothing says TLS: write https://app, or http://app:443 if it speaks plain HTTP there",
@@ -152,15 +232,39 @@ mod tests {
                 "http://app/api",
                 "an upstream is a host and a port; `/api` has no place there: the request keeps its own path",
             ),
-            ("/run/app.sock", "`/run/app.sock` is a path: for a Unix socket write unix:/run/app.sock"),
-            ("http://u:p@app", "an upstream takes no user and no password in its URL"),
-            ("http://app:0", "`0` is no port: write a number from 1 to 65535"),
-            ("app:99999", "`99999` is no port: write a number from 1 to 65535"),
-            ("unix:app.sock", "`unix:app.sock` is not absolute: write the whole path, such as unix:/run/app.sock"),
+            (
+                "/run/app.sock",
+                "`/run/app.sock` is a path: for a Unix socket write unix:/run/app.sock",
+            ),
+            (
+                "http://u:p@app",
+                "an upstream takes no user and no password in its URL",
+            ),
+            (
+                "http://app:0",
+                "`0` is no port: write a number from 1 to 65535",
+            ),
+            (
+                "app:99999",
+                "`99999` is no port: write a number from 1 to 65535",
+            ),
+            (
+                "unix:app.sock",
+                "`unix:app.sock` is not absolute: write the whole path, such as unix:/run/app.sock",
+            ),
         ] {
             assert_eq!(parse_upstream(text).unwrap_err().to_string(), message);
         }
-        for text in ["", "http://", ":80", "::1", "http://a b", "http://[::1", "https://[::1]x", "unix:"] {
+        for text in [
+            "",
+            "http://",
+            ":80",
+            "::1",
+            "http://a b",
+            "http://[::1",
+            "https://[::1]x",
+            "unix:",
+        ] {
             assert!(parse_upstream(text).is_err(), "{text}");
         }
     }

@@ -21,7 +21,10 @@ fn shown(old: &str, new: &str) -> String {
 fn the_same_plan_changes_nothing() {
     let diff = Diff::between(&plan(EDGE), &plan(&format!("# a comment\n{EDGE}")));
     assert!(diff.is_empty());
-    assert_eq!(diff.to_string(), "kept     1 listener, 2 routes, 3 upstreams\n");
+    assert_eq!(
+        diff.to_string(),
+        "kept     1 listener, 2 routes, 3 upstreams\n"
+    );
 }
 
 #[test]
@@ -59,7 +62,10 @@ kept     1 listener, 0 routes, 1 upstream
 
 #[test]
 fn a_listener_is_kept_when_only_its_routes_change() {
-    let diff = Diff::between(&plan(EDGE), &plan(&EDGE.replace("127.0.0.1:3", "127.0.0.1:4")));
+    let diff = Diff::between(
+        &plan(EDGE),
+        &plan(&EDGE.replace("127.0.0.1:3", "127.0.0.1:4")),
+    );
     assert_eq!(diff.listeners.kept, ["127.0.0.1:8080".parse().unwrap()]);
     assert_eq!(diff.routes.changed.len(), 1);
     assert_eq!(diff.routes.kept.len(), 1);
@@ -67,13 +73,30 @@ fn a_listener_is_kept_when_only_its_routes_change() {
 
 #[test]
 fn a_listener_is_changed_when_its_rules_trust_or_limits_are() {
-    let with_trust = EDGE.replacen("[[edge.route]]", "trusted_proxies = \"10.0.0.0/8\"\n[[edge.route]]", 1);
+    let with_trust = EDGE.replacen(
+        "[[edge.route]]",
+        "trusted_proxies = \"10.0.0.0/8\"\n[[edge.route]]",
+        1,
+    );
     let with_limits = format!("limits.keep_alive = \"1s\"\n{EDGE}");
     for new in [with_trust, with_limits] {
-        assert_eq!(Diff::between(&plan(EDGE), &plan(&new)).listeners.changed.len(), 1, "{new}");
+        assert_eq!(
+            Diff::between(&plan(EDGE), &plan(&new))
+                .listeners
+                .changed
+                .len(),
+            1,
+            "{new}"
+        );
     }
     let (old, new) = (with_egress(""), with_egress("default = \"deny\"\n"));
-    assert_eq!(Diff::between(&plan(&old), &plan(&new)).listeners.changed.len(), 1);
+    assert_eq!(
+        Diff::between(&plan(&old), &plan(&new))
+            .listeners
+            .changed
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -89,7 +112,10 @@ fn listeners_on_port_zero_are_told_apart_by_their_order() {
     let one = "[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"a:1\"\n";
     let two = "[[tcp]]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nto = \"a:1\"\n";
     let diff = Diff::between(&plan(one), &plan(two));
-    assert_eq!((diff.listeners.kept.len(), diff.listeners.added.len()), (1, 1));
+    assert_eq!(
+        (diff.listeners.kept.len(), diff.listeners.added.len()),
+        (1, 1)
+    );
 }
 
 fn expose(port: u16, join: &str) -> String {
@@ -99,8 +125,18 @@ fn expose(port: u16, join: &str) -> String {
 #[test]
 fn links_are_told_by_their_address_and_grant_and_never_by_their_secret() {
     let join = |id| format!("join = \"{}\"", links::join_at("t.example.com:7000", id));
-    let old = [expose(1, &join(1)), expose(1, &join(2)), expose(1, &join(3))].concat();
-    let new = [expose(1, &join(1)), expose(2, &join(2)), expose(1, &join(4))].concat();
+    let old = [
+        expose(1, &join(1)),
+        expose(1, &join(2)),
+        expose(1, &join(3)),
+    ]
+    .concat();
+    let new = [
+        expose(1, &join(1)),
+        expose(2, &join(2)),
+        expose(1, &join(4)),
+    ]
+    .concat();
     let expected = "\
 added    link t.example.com:7000 grant 040404040404
 removed  link t.example.com:7000 grant 030303030303
@@ -119,21 +155,45 @@ fn a_link_with_a_new_secret_is_changed_and_one_from_another_file_is_kept() {
     let old = plan(&expose(1, &format!("join = \"{text}\"")));
     let new = plan(&expose(1, &format!("join = \"{}\"", newer.expose())));
     assert_eq!(Diff::between(&old, &new).joins.changed.len(), 1);
-    let around = Surroundings { read_file: &|_| Ok(text.clone()), ..Surroundings::without_files("/state".as_ref()) };
+    let around = Surroundings {
+        read_file: &|_| Ok(text.clone()),
+        ..Surroundings::without_files("/state".as_ref())
+    };
     let moved = parse_with(&expose(1, "join_file = \"/x\""), "byway.toml", &around).unwrap();
     assert!(Diff::between(&old, &moved).is_empty());
 }
 
 #[test]
 fn a_listener_of_links_is_changed_when_what_it_serves_or_advertises_is() {
-    let serve = "[[serve]]\nlisten = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\ndomain = \"t.example\"\n";
+    let serve =
+        "[[serve]]\nlisten = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\ndomain = \"t.example\"\n";
     let advertised = format!("{serve}advertise = \"a:1\"\n");
-    assert_eq!(Diff::between(&plan(serve), &plan(&advertised)).listeners.changed.len(), 1);
-    assert_eq!(Diff::between(&plan(serve), &plan(&serve.replace("t.e", "u.e"))).listeners.changed.len(), 2);
-    assert_eq!(shown(serve, &format!("link.park = \"1s\"\n{serve}")).lines().next(), Some("changed  link"));
+    assert_eq!(
+        Diff::between(&plan(serve), &plan(&advertised))
+            .listeners
+            .changed
+            .len(),
+        1
+    );
+    assert_eq!(
+        Diff::between(&plan(serve), &plan(&serve.replace("t.e", "u.e")))
+            .listeners
+            .changed
+            .len(),
+        2
+    );
+    assert_eq!(
+        shown(serve, &format!("link.park = \"1s\"\n{serve}"))
+            .lines()
+            .next(),
+        Some("changed  link")
+    );
     let desk = with_egress("join_file = \"/x\"\n");
     let diff = Diff::between(&plan(&with_egress("")), &plan(&desk));
-    assert_eq!((diff.listeners.changed.len(), diff.joins.added.len()), (1, 1));
+    assert_eq!(
+        (diff.listeners.changed.len(), diff.joins.added.len()),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -141,5 +201,8 @@ fn a_named_edge_keeps_its_routes_when_it_moves() {
     let old = EDGE.replacen("listen", "name = \"site\"\nlisten", 1);
     let diff = Diff::between(&plan(&old), &plan(&old.replace(":8080", ":8081")));
     assert_eq!((diff.routes.kept.len(), diff.routes.added.len()), (2, 0));
-    assert_eq!((diff.listeners.added.len(), diff.listeners.removed.len()), (1, 1));
+    assert_eq!(
+        (diff.listeners.added.len(), diff.listeners.removed.len()),
+        (1, 1)
+    );
 }

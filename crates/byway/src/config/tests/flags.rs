@@ -14,7 +14,9 @@ fn edge(from: &[&str], to: &[&str]) -> Result<Plan, ConfigErrors> {
 
 fn egress(flags: ProxyFlags) -> Result<EgressPlan, ConfigErrors> {
     let plan = from_flags(&File::for_proxy(flags), Path::new("/state"))?;
-    let Role::Egress(egress) = &plan.listeners[0].role else { panic!("an exit") };
+    let Role::Egress(egress) = &plan.listeners[0].role else {
+        panic!("an exit")
+    };
     Ok(EgressPlan::clone(egress))
 }
 
@@ -22,7 +24,9 @@ fn egress(flags: ProxyFlags) -> Result<EgressPlan, ConfigErrors> {
 fn an_edge_on_one_line_has_one_route_for_everything() {
     let plan = edge(&[":8080"], &["127.0.0.1:3000", "127.0.0.1:3001"]).unwrap();
     assert_eq!(plan.listeners[0].bind.to_string(), "[::]:8080");
-    let Role::Edge(edge) = &plan.listeners[0].role else { panic!("an edge") };
+    let Role::Edge(edge) = &plan.listeners[0].role else {
+        panic!("an edge")
+    };
     assert_eq!(edge.routes.len(), 1);
     assert_eq!(edge.routes[0].upstreams.len(), 2);
 }
@@ -46,27 +50,65 @@ error: `--to`: `app` has no port: write app:80, or https://app for TLS
 #[test]
 fn nothing_to_forward_to_names_the_flag() {
     let shown = edge(&[":1"], &[]).unwrap_err().to_string();
-    assert!(shown.contains("`--to` is empty: name at least one upstream, such as 127.0.0.1:3000"), "{shown}");
+    assert!(
+        shown.contains("`--to` is empty: name at least one upstream, such as 127.0.0.1:3000"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn a_public_exit_on_the_command_line_names_both_flags_that_remedy_it() {
-    let open = ProxyFlags { listen: owned(&["0.0.0.0:1080"]), ..ProxyFlags::default() };
+    let open = ProxyFlags {
+        listen: owned(&["0.0.0.0:1080"]),
+        ..ProxyFlags::default()
+    };
     let shown = egress(open.clone()).unwrap_err().to_string();
-    assert!(shown.contains("`0.0.0.0:1080` can be reached from other machines, and anybody could use it"), "{shown}");
+    assert!(
+        shown.contains(
+            "`0.0.0.0:1080` can be reached from other machines, and anybody could use it"
+        ),
+        "{shown}"
+    );
     assert!(shown.contains("in --listen 0.0.0.0:1080"), "{shown}");
-    assert!(shown.contains("add --user NAME:PASSWORD, or say --open-to-the-world if that is meant"), "{shown}");
-    assert!(egress(ProxyFlags { open_to_the_world: true, ..open.clone() }).is_ok());
-    assert!(egress(ProxyFlags { users: owned(&["a:b:c"]), ..open }).unwrap().users[0].password.expose() == "b:c");
+    assert!(
+        shown.contains("add --user NAME:PASSWORD, or say --open-to-the-world if that is meant"),
+        "{shown}"
+    );
+    assert!(
+        egress(ProxyFlags {
+            open_to_the_world: true,
+            ..open.clone()
+        })
+        .is_ok()
+    );
+    assert!(
+        egress(ProxyFlags {
+            users: owned(&["a:b:c"]),
+            ..open
+        })
+        .unwrap()
+        .users[0]
+            .password
+            .expose()
+            == "b:c"
+    );
 }
 
 #[test]
 fn a_user_without_a_password_is_told_the_form_and_passwords_are_never_shown() {
     let listen = owned(&["127.0.0.1:1080"]);
-    let flags = ProxyFlags { listen: listen.clone(), users: owned(&["alice"]), ..ProxyFlags::default() };
+    let flags = ProxyFlags {
+        listen: listen.clone(),
+        users: owned(&["alice"]),
+        ..ProxyFlags::default()
+    };
     let shown = egress(flags).unwrap_err().to_string();
     assert!(shown.contains("write --user NAME:PASSWORD"), "{shown}");
-    let flags = ProxyFlags { listen, users: owned(&["a:hunter2", "a:hunter3"]), ..ProxyFlags::default() };
+    let flags = ProxyFlags {
+        listen,
+        users: owned(&["a:hunter2", "a:hunter3"]),
+        ..ProxyFlags::default()
+    };
     let shown = egress(flags).unwrap_err().to_string();
     assert!(shown.contains("in --user a:***"), "{shown}");
     assert!(!shown.contains("hunter"), "{shown}");
@@ -101,12 +143,19 @@ fn deny_takes_hosts_suffixes_networks_and_ports_and_allow_takes_networks() {
 }
 
 fn told(rule: &Rule) -> String {
-    format!("{} {:?} {:?} {:?} {:?} {:?}", rule.number, rule.action, rule.hosts, rule.suffixes, rule.cidrs, rule.ports)
+    format!(
+        "{} {:?} {:?} {:?} {:?} {:?}",
+        rule.number, rule.action, rule.hosts, rule.suffixes, rule.cidrs, rule.ports
+    )
 }
 
 #[test]
 fn an_exit_without_allow_permits_what_is_not_denied() {
-    let flags = ProxyFlags { listen: owned(&["127.0.0.1:1"]), deny: owned(&["a.com"]), ..ProxyFlags::default() };
+    let flags = ProxyFlags {
+        listen: owned(&["127.0.0.1:1"]),
+        deny: owned(&["a.com"]),
+        ..ProxyFlags::default()
+    };
     assert_eq!(egress(flags).unwrap().default, Verdict::Allow);
 }
 
@@ -119,7 +168,11 @@ fn bad_allow_and_deny_name_the_flag() {
         ("a:0", "`--deny`: `0` is no port and no range of ports"),
         ("*.a.com", "`--deny`: `*.a.com` has a star"),
     ] {
-        let flags = ProxyFlags { listen: listen(), deny: owned(&[deny]), ..ProxyFlags::default() };
+        let flags = ProxyFlags {
+            listen: listen(),
+            deny: owned(&[deny]),
+            ..ProxyFlags::default()
+        };
         let shown = egress(flags).unwrap_err().to_string();
         assert!(shown.contains(message), "{shown}");
     }
@@ -127,9 +180,16 @@ fn bad_allow_and_deny_name_the_flag() {
 
 #[test]
 fn an_allow_of_port_25_alone_opens_it_for_every_public_address() {
-    let flags = ProxyFlags { listen: owned(&["127.0.0.1:0"]), allow: owned(&[":25"]), ..ProxyFlags::default() };
+    let flags = ProxyFlags {
+        listen: owned(&["127.0.0.1:0"]),
+        allow: owned(&[":25"]),
+        ..ProxyFlags::default()
+    };
     let rule = &egress(flags).unwrap().rules[0];
-    assert_eq!((&rule.action, rule.ports.as_slice()), (&Action::Allow, &[25..=25][..]));
+    assert_eq!(
+        (&rule.action, rule.ports.as_slice()),
+        (&Action::Allow, &[25..=25][..])
+    );
     assert!(rule.cidrs.is_empty() && rule.hosts.is_empty() && rule.suffixes.is_empty());
 }
 
@@ -142,15 +202,31 @@ fn an_allow_that_is_no_network_is_refused_with_an_example_because_a_name_opens_n
         ("example.com:443", "`--allow`: `example.com` is no network"),
         (":443", "`--allow`: `:443` is no network"),
         ("10.0.0.0/99", "`--allow`: `10.0.0.0/99` is no network"),
-        ("10.0.0.1:0", "`--allow`: `0` is no port and no range of ports"),
+        (
+            "10.0.0.1:0",
+            "`--allow`: `0` is no port and no range of ports",
+        ),
     ] {
         let listen = owned(&["127.0.0.1:1"]);
-        let proxy = ProxyFlags { listen: listen.clone(), allow: owned(&[allow]), ..ProxyFlags::default() };
-        let exit = ExitFlags { listen, allow: owned(&[allow]), ..ExitFlags::default() };
+        let proxy = ProxyFlags {
+            listen: listen.clone(),
+            allow: owned(&[allow]),
+            ..ProxyFlags::default()
+        };
+        let exit = ExitFlags {
+            listen,
+            allow: owned(&[allow]),
+            ..ExitFlags::default()
+        };
         for file in [File::for_proxy(proxy), File::for_exit(exit)] {
-            let shown = from_flags(&file, Path::new("/state")).unwrap_err().to_string();
+            let shown = from_flags(&file, Path::new("/state"))
+                .unwrap_err()
+                .to_string();
             assert!(shown.contains(message), "{shown}");
-            assert!(!message.ends_with("network") || shown.contains("write 10.0.0.0/8"), "{shown}");
+            assert!(
+                !message.ends_with("network") || shown.contains("write 10.0.0.0/8"),
+                "{shown}"
+            );
         }
     }
 }
@@ -161,37 +237,67 @@ fn a_port_alone_is_one_of_this_machine_for_an_edge_and_for_a_service() {
         ("3000", "http://127.0.0.1:3000", "127.0.0.1:3000"),
         (":3000", "http://127.0.0.1:3000", "127.0.0.1:3000"),
         ("localhost:3000", "http://localhost:3000", "localhost:3000"),
-        ("http://localhost:3000/", "http://localhost:3000", "localhost:3000"),
-        ("http://app.internal", "http://app.internal:80", "app.internal:80"),
+        (
+            "http://localhost:3000/",
+            "http://localhost:3000",
+            "localhost:3000",
+        ),
+        (
+            "http://app.internal",
+            "http://app.internal:80",
+            "app.internal:80",
+        ),
         ("http://[::1]", "http://[::1]:80", "[::1]:80"),
-        ("unix:/run/app.sock", "unix:/run/app.sock", "unix:/run/app.sock"),
+        (
+            "unix:/run/app.sock",
+            "unix:/run/app.sock",
+            "unix:/run/app.sock",
+        ),
     ] {
         let plan = edge(&["127.0.0.1:1"], &[text]).unwrap();
-        let Role::Edge(edge) = &plan.listeners[0].role else { panic!("an edge") };
+        let Role::Edge(edge) = &plan.listeners[0].role else {
+            panic!("an edge")
+        };
         assert_eq!(&*edge.routes[0].upstreams[0].id, upstream, "{text}");
         let plan = expose(http("app"), text, join_flag()).unwrap();
         assert_eq!(plan.joins[0].services[0].to.to_string(), target, "{text}");
     }
     for (text, message) in [
-        ("https://localhost:3000", "an HTTP service is reached in plain HTTP here, not by TLS"),
+        (
+            "https://localhost:3000",
+            "an HTTP service is reached in plain HTTP here, not by TLS",
+        ),
         ("http://localhost:3000/app", "its target takes no path"),
         ("99999", "`99999` is no port"),
     ] {
-        let shown = expose(http("app"), text, join_flag()).unwrap_err().to_string();
+        let shown = expose(http("app"), text, join_flag())
+            .unwrap_err()
+            .to_string();
         assert!(shown.contains(message), "{shown}");
     }
 }
 
 fn http(name: &str) -> ExposedFlags {
-    ExposedFlags::Http { name: Some(name.to_owned()), host: None }
+    ExposedFlags::Http {
+        name: Some(name.to_owned()),
+        host: None,
+    }
 }
 
 fn join_flag() -> JoinFlag {
-    JoinFlag::Text { from: "--join", text: Secret::new(&super::links::join_at("t.example.com:7000", 7)) }
+    JoinFlag::Text {
+        from: "--join",
+        text: Secret::new(&super::links::join_at("t.example.com:7000", 7)),
+    }
 }
 
 fn expose(service: ExposedFlags, to: &str, join: JoinFlag) -> Result<Plan, ConfigErrors> {
-    let flags = ExposeFlags { service, to: to.to_owned(), join, carrier: Some("tls".to_owned()) };
+    let flags = ExposeFlags {
+        service,
+        to: to.to_owned(),
+        join,
+        carrier: Some("tls".to_owned()),
+    };
     from_flags(&File::for_expose(flags), Path::new("/state"))
 }
 
@@ -204,19 +310,44 @@ fn a_serve_on_one_line_is_the_public_end_of_services() {
         advertise: None,
     };
     let plan = from_flags(&File::for_serve(flags.clone()), Path::new("/state")).unwrap();
-    let Role::Link(link) = &plan.listeners[0].role else { panic!("links") };
+    let Role::Link(link) = &plan.listeners[0].role else {
+        panic!("links")
+    };
     assert_eq!(link.advertise.to_string(), "t.localhost:7000");
     assert!(matches!(&plan.listeners[1].role, Role::Edge(edge) if edge.domain.is_some()));
     for (wrong, message) in [
-        (ServeFlags { http: Vec::new(), ..flags.clone() }, "`--domain` needs `--http`, where visitors"),
-        (ServeFlags { domain: None, ..flags.clone() }, "`--http` needs `--domain`, under which"),
         (
-            ServeFlags { advertise: Some("x:0".to_owned()), ..flags.clone() },
+            ServeFlags {
+                http: Vec::new(),
+                ..flags.clone()
+            },
+            "`--domain` needs `--http`, where visitors",
+        ),
+        (
+            ServeFlags {
+                domain: None,
+                ..flags.clone()
+            },
+            "`--http` needs `--domain`, under which",
+        ),
+        (
+            ServeFlags {
+                advertise: Some("x:0".to_owned()),
+                ..flags.clone()
+            },
             "`--advertise`: `x:0` is nothing to join at",
         ),
-        (ServeFlags { http: owned(&["80"]), ..flags }, "`--http`: `80` is a port alone"),
+        (
+            ServeFlags {
+                http: owned(&["80"]),
+                ..flags
+            },
+            "`--http`: `80` is a port alone",
+        ),
     ] {
-        let shown = from_flags(&File::for_serve(wrong), Path::new("/state")).unwrap_err().to_string();
+        let shown = from_flags(&File::for_serve(wrong), Path::new("/state"))
+            .unwrap_err()
+            .to_string();
         assert!(shown.contains(message), "{shown}");
     }
 }
@@ -224,10 +355,18 @@ fn a_serve_on_one_line_is_the_public_end_of_services() {
 #[test]
 fn an_address_that_cannot_be_advertised_names_the_flag_that_remedies_it() {
     let listen = owned(&["0.0.0.0:7443"]);
-    let serve = File::for_serve(ServeFlags { listen: listen.clone(), ..ServeFlags::default() });
-    let exit = File::for_exit(ExitFlags { listen, ..ExitFlags::default() });
+    let serve = File::for_serve(ServeFlags {
+        listen: listen.clone(),
+        ..ServeFlags::default()
+    });
+    let exit = File::for_exit(ExitFlags {
+        listen,
+        ..ExitFlags::default()
+    });
     for file in [serve, exit] {
-        let shown = from_flags(&file, Path::new("/state")).unwrap_err().to_string();
+        let shown = from_flags(&file, Path::new("/state"))
+            .unwrap_err()
+            .to_string();
         let expected = "\
 error: `0.0.0.0:7443` is every address of this machine: which one shall others join?
  |
@@ -249,11 +388,21 @@ fn an_exit_on_one_line_allows_and_denies_like_a_proxy() {
         advertise: Some("exit.example.com".to_owned()),
     };
     let plan = from_flags(&File::for_exit(flags), Path::new("/state")).unwrap();
-    let Role::Link(link) = &plan.listeners[0].role else { panic!("links") };
+    let Role::Link(link) = &plan.listeners[0].role else {
+        panic!("links")
+    };
     assert_eq!(link.advertise.to_string(), "exit.example.com:7443");
-    let Serves::Exit(egress) = &link.serves else { panic!("an exit") };
+    let Serves::Exit(egress) = &link.serves else {
+        panic!("an exit")
+    };
     let shown: Vec<String> = egress.rules.iter().map(told).collect();
-    assert_eq!(shown, ["1 Deny [] [] [10.0.0.1/32] []", "2 Allow [] [] [127.0.0.0/8] []"]);
+    assert_eq!(
+        shown,
+        [
+            "1 Deny [] [] [10.0.0.1/32] []",
+            "2 Allow [] [] [127.0.0.0/8] []"
+        ]
+    );
     assert_eq!(egress.stream_limit, Some(Rate(1_000_000)));
 }
 
@@ -261,27 +410,69 @@ fn an_exit_on_one_line_allows_and_denies_like_a_proxy() {
 fn a_port_alone_is_exposed_from_this_machine() {
     let plan = expose(http("App"), "3000", join_flag()).unwrap();
     let link = &plan.joins[0];
-    assert_eq!((&*link.id, link.carrier), ("tls t.example.com:7000 grant 070707070707", CarrierChoice::Tls));
-    assert_eq!((&*link.services[0].name, link.services[0].to.to_string().as_str()), ("app", "127.0.0.1:3000"));
-    let tcp = ExposedFlags::Tcp { name: None, port: Some(20_022) };
+    assert_eq!(
+        (&*link.id, link.carrier),
+        (
+            "tls t.example.com:7000 grant 070707070707",
+            CarrierChoice::Tls
+        )
+    );
+    assert_eq!(
+        (
+            &*link.services[0].name,
+            link.services[0].to.to_string().as_str()
+        ),
+        ("app", "127.0.0.1:3000")
+    );
+    let tcp = ExposedFlags::Tcp {
+        name: None,
+        port: Some(20_022),
+    };
     let service = &expose(tcp, "22", join_flag()).unwrap().joins[0].services[0];
-    assert_eq!((&*service.name, service.port), ("127.0.0.1:22", Some(20_022)));
+    assert_eq!(
+        (&*service.name, service.port),
+        ("127.0.0.1:22", Some(20_022))
+    );
 }
 
 #[test]
 fn wrong_flags_of_an_exposed_service_are_named_and_the_join_string_is_not_shown() {
-    let tcp = || ExposedFlags::Tcp { name: None, port: None };
+    let tcp = || ExposedFlags::Tcp {
+        name: None,
+        port: None,
+    };
     let text = super::links::join_at("t.example.com:7000", 7);
-    let cut = JoinFlag::Text { from: "--join", text: Secret::new(&text[..80]) };
+    let cut = JoinFlag::Text {
+        from: "--join",
+        text: Secret::new(&text[..80]),
+    };
     for (result, message) in [
-        (expose(tcp(), "host", join_flag()), "`TARGET`: `host` has no port"),
+        (
+            expose(tcp(), "host", join_flag()),
+            "`TARGET`: `host` has no port",
+        ),
         (expose(tcp(), "0", join_flag()), "`TARGET`: `0` is no port"),
-        (expose(tcp(), "http://a:1", join_flag()), "`TARGET`: what is exposed is a place, so it takes no `http://`"),
-        (expose(http("a_b"), "1", join_flag()), "`--name`: `a_b` is no label"),
-        (expose(tcp(), "1", cut), "`--join`: the join string was cut short"),
+        (
+            expose(tcp(), "http://a:1", join_flag()),
+            "`TARGET`: what is exposed is a place, so it takes no `http://`",
+        ),
+        (
+            expose(http("a_b"), "1", join_flag()),
+            "`--name`: `a_b` is no label",
+        ),
+        (
+            expose(tcp(), "1", cut),
+            "`--join`: the join string was cut short",
+        ),
         (expose(tcp(), &text, join_flag()), "`TARGET`: "),
-        (expose(tcp(), "1", JoinFlag::File("/nowhere/join".to_owned())), "`--join-file`: cannot read /nowhere/join"),
-        (expose(tcp(), "1", JoinFlag::File(text.clone())), "`--join-file` holds a join string, not the name of a file"),
+        (
+            expose(tcp(), "1", JoinFlag::File("/nowhere/join".to_owned())),
+            "`--join-file`: cannot read /nowhere/join",
+        ),
+        (
+            expose(tcp(), "1", JoinFlag::File(text.clone())),
+            "`--join-file` holds a join string, not the name of a file",
+        ),
     ] {
         let shown = result.unwrap_err().to_string();
         assert!(shown.contains(message), "{shown}");
@@ -292,11 +483,30 @@ fn wrong_flags_of_an_exposed_service_are_named_and_the_join_string_is_not_shown(
 #[test]
 fn a_desk_on_one_line_goes_out_through_its_link() {
     let listen = owned(&["127.0.0.1:1081"]);
-    let flags =
-        ProxyFlags { listen, join: Some(join_flag()), carrier: Some("quic".to_owned()), ..ProxyFlags::default() };
-    assert_eq!(egress(flags.clone()).unwrap().exit.as_deref(), Some("quic t.example.com:7000 grant 070707070707"));
-    let open = ProxyFlags { listen: owned(&[":1081"]), ..flags };
+    let flags = ProxyFlags {
+        listen,
+        join: Some(join_flag()),
+        carrier: Some("quic".to_owned()),
+        ..ProxyFlags::default()
+    };
+    assert_eq!(
+        egress(flags.clone()).unwrap().exit.as_deref(),
+        Some("quic t.example.com:7000 grant 070707070707")
+    );
+    let open = ProxyFlags {
+        listen: owned(&[":1081"]),
+        ..flags
+    };
     let shown = egress(open.clone()).unwrap_err().to_string();
-    assert!(shown.contains("can be reached from other machines, and anybody could use it"), "{shown}");
-    assert!(egress(ProxyFlags { open_to_the_world: true, ..open }).is_ok());
+    assert!(
+        shown.contains("can be reached from other machines, and anybody could use it"),
+        "{shown}"
+    );
+    assert!(
+        egress(ProxyFlags {
+            open_to_the_world: true,
+            ..open
+        })
+        .is_ok()
+    );
 }

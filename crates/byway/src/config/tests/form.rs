@@ -8,7 +8,9 @@ use super::*;
 #[test]
 fn a_syntax_error_has_line_column_and_caret() {
     let text = "workers = 2\nlisten = = 3\n";
-    let error = parse(text, "byway.toml", Path::new("/state")).unwrap_err().to_string();
+    let error = parse(text, "byway.toml", Path::new("/state"))
+        .unwrap_err()
+        .to_string();
     let expected = "\
 error: this is not valid TOML: extra `=`, expected nothing
  --> byway.toml:2:10
@@ -39,10 +41,16 @@ fn first(text: &str) -> (String, String) {
 #[test]
 fn yaml_and_json_are_called_so_and_toml_is_shown() {
     for (text, format) in [
-        ("edge:\n  - listen: 127.0.0.1:8080\n    to: 127.0.0.1:3000\n", "YAML"),
+        (
+            "edge:\n  - listen: 127.0.0.1:8080\n    to: 127.0.0.1:3000\n",
+            "YAML",
+        ),
         ("---\nworkers: 2\n", "YAML"),
         ("{\"edge\": [{\"listen\": \"127.0.0.1:8080\"}]}\n", "JSON"),
-        ("server {\n  listen 80;\n}\n", "the config of another program, such as nginx"),
+        (
+            "server {\n  listen 80;\n}\n",
+            "the config of another program, such as nginx",
+        ),
     ] {
         let (message, help) = first(text);
         assert_eq!(message, format!("this is not TOML; it looks like {format}"));
@@ -53,12 +61,24 @@ fn yaml_and_json_are_called_so_and_toml_is_shown() {
 #[test]
 fn a_string_without_quotes_is_shown_with_its_quotes() {
     for (text, line) in [
-        ("[[edge]]\nlisten = 127.0.0.1:8080\n", "listen = \"127.0.0.1:8080\""),
+        (
+            "[[edge]]\nlisten = 127.0.0.1:8080\n",
+            "listen = \"127.0.0.1:8080\"",
+        ),
         ("[[edge]]\nname = site\n", "name = \"site\""),
         ("[limits]\nhead_bytes = 64KiB\n", "head_bytes = \"64KiB\""),
-        ("[limits]\nkeep_alive = 60s # long\n", "keep_alive = \"60s\""),
-        ("[[edge.route]]\nto = http://127.0.0.1:3000\n", "to = \"http://127.0.0.1:3000\""),
-        ("[[edge.route]]\nto = unix:/run/app.sock\n", "to = \"unix:/run/app.sock\""),
+        (
+            "[limits]\nkeep_alive = 60s # long\n",
+            "keep_alive = \"60s\"",
+        ),
+        (
+            "[[edge.route]]\nto = http://127.0.0.1:3000\n",
+            "to = \"http://127.0.0.1:3000\"",
+        ),
+        (
+            "[[edge.route]]\nto = unix:/run/app.sock\n",
+            "to = \"unix:/run/app.sock\"",
+        ),
         ("[[edge.route]]\npath = ^/api/\n", "path = \"^/api/\""),
     ] {
         let (message, help) = first(text);
@@ -72,31 +92,60 @@ fn a_string_without_quotes_is_shown_with_its_quotes() {
 #[test]
 fn keys_that_people_try_have_a_hint_that_says_what_to_write() {
     for (text, says) in [
-        (with_route("to = \"127.0.0.1:1\"\ntls = true\n"), "to = \"https://app.example.com\""),
-        ("[[edge]]\nlisten = \"127.0.0.1:1\"\ntls = true\n".to_owned(), "put a server that ends TLS in front"),
-        ("[[edge]]\nlisten = \"127.0.0.1:1\"\nhost = \"a.example\"\n".to_owned(), "hosts = [\"app.example.com\"]"),
-        (with_route("to = \"127.0.0.1:1\"\nhostname = \"a.example\"\n"), "did you mean `hosts`?"),
-        ("[[route]]\nto = \"127.0.0.1:1\"\n".to_owned(), "[[edge.route]]"),
-        ("listen = \"127.0.0.1:1\"\n".to_owned(), "[[edge]] with listen"),
+        (
+            with_route("to = \"127.0.0.1:1\"\ntls = true\n"),
+            "to = \"https://app.example.com\"",
+        ),
+        (
+            "[[edge]]\nlisten = \"127.0.0.1:1\"\ntls = true\n".to_owned(),
+            "put a server that ends TLS in front",
+        ),
+        (
+            "[[edge]]\nlisten = \"127.0.0.1:1\"\nhost = \"a.example\"\n".to_owned(),
+            "hosts = [\"app.example.com\"]",
+        ),
+        (
+            with_route("to = \"127.0.0.1:1\"\nhostname = \"a.example\"\n"),
+            "did you mean `hosts`?",
+        ),
+        (
+            "[[route]]\nto = \"127.0.0.1:1\"\n".to_owned(),
+            "[[edge.route]]",
+        ),
+        (
+            "listen = \"127.0.0.1:1\"\n".to_owned(),
+            "[[edge]] with listen",
+        ),
     ] {
         let (message, help) = first(&text);
         assert!(message.starts_with("unknown key `"), "{message}");
         assert!(help.contains(says), "{help}");
     }
     let (message, help) = first(&with_route("to = \"127.0.0.1:1\"\nhost = \"a.example\"\n"));
-    assert_eq!(message, "`host` must be \"keep\" or \"upstream\", found \"a.example\"");
-    assert!(help.contains("did you mean `hosts`") && help.contains("hosts = [\"a.example\"]"), "{help}");
+    assert_eq!(
+        message,
+        "`host` must be \"keep\" or \"upstream\", found \"a.example\""
+    );
+    assert!(
+        help.contains("did you mean `hosts`") && help.contains("hosts = [\"a.example\"]"),
+        "{help}"
+    );
 }
 
 #[test]
 fn a_key_written_twice_is_a_syntax_error_at_the_second() {
-    assert_eq!(errors("workers = 2\nworkers = 3\n"), ["2:1 this is not valid TOML: duplicate key"]);
+    assert_eq!(
+        errors("workers = 2\nworkers = 3\n"),
+        ["2:1 this is not valid TOML: duplicate key"]
+    );
 }
 
 #[test]
 fn an_error_of_the_config_is_drawn_with_its_line_and_its_remedy() {
     let text = with_route("too = \"127.0.0.1:1\"\n");
-    let error = parse(&text, "byway.toml", Path::new("/state")).unwrap_err().to_string();
+    let error = parse(&text, "byway.toml", Path::new("/state"))
+        .unwrap_err()
+        .to_string();
     let expected = "\
 error: unknown key `too` in [[edge.route]]
  --> byway.toml:4:1
@@ -113,7 +162,9 @@ error: unknown key `too` in [[edge.route]]
 #[test]
 fn an_earlier_place_is_drawn_too() {
     let text = "[[tcp]]\nlisten = \"127.0.0.1:1\"\nto = \"192.0.2.1:1\"\n\n\n[[tcp]]\nlisten = \"127.0.0.1:1\"\nto = \"192.0.2.1:1\"\n";
-    let error = parse(text, "byway.toml", Path::new("/state")).unwrap_err().to_string();
+    let error = parse(text, "byway.toml", Path::new("/state"))
+        .unwrap_err()
+        .to_string();
     let expected = "\
 error: `127.0.0.1:1` is listened on twice
  --> byway.toml:7:10
@@ -134,9 +185,14 @@ error: `127.0.0.1:1` is listened on twice
 
 #[test]
 fn a_password_on_the_line_of_an_error_is_not_shown() {
-    let text = with_egress("users = [{ name = \"a\", password = \"hunter2\", password_file = \"/x\" }]\n");
+    let text =
+        with_egress("users = [{ name = \"a\", password = \"hunter2\", password_file = \"/x\" }]\n");
     let errors = parse(&text, "byway.toml", Path::new("/state")).unwrap_err();
-    for shown in [errors.to_string(), format!("{errors:?}"), errors.render(true)] {
+    for shown in [
+        errors.to_string(),
+        format!("{errors:?}"),
+        errors.render(true),
+    ] {
         assert!(shown.contains("password"), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }
@@ -149,7 +205,9 @@ fn a_password_of_several_lines_is_not_shown_by_errors_on_any_of_them() {
         "users = [{ name = \"a\", password = \"\"\"x\nhunter2\\q\"\"\" }]\n",
         "users = [{ name = \"a\", password = '''x\nhunter2\u{1}''' }]\n",
     ] {
-        let errors = parse(&with_egress(text), "byway.toml", Path::new("/state")).unwrap_err().to_string();
+        let errors = parse(&with_egress(text), "byway.toml", Path::new("/state"))
+            .unwrap_err()
+            .to_string();
         assert!(errors.contains("error: "), "{errors}");
         assert!(!errors.contains("hunter2"), "{errors}");
     }
@@ -158,8 +216,13 @@ fn a_password_of_several_lines_is_not_shown_by_errors_on_any_of_them() {
 #[test]
 fn a_password_of_the_wrong_type_is_not_shown() {
     let text = with_egress("users = [{ name = \"a\", password = 4711 }]\n");
-    let errors = parse(&text, "byway.toml", Path::new("/state")).unwrap_err().to_string();
-    assert!(errors.contains("`proxy.users.password` must be a string, found a number"), "{errors}");
+    let errors = parse(&text, "byway.toml", Path::new("/state"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        errors.contains("`proxy.users.password` must be a string, found a number"),
+        "{errors}"
+    );
     assert!(!errors.contains("4711"), "{errors}");
 }
 
@@ -168,16 +231,39 @@ fn unknown_keys_are_refused_everywhere_with_the_nearest_known_one() {
     let text = with_listener("wokers = 1\n[drain]\ndedline = \"1s\"\n[colour]\n");
     let around = Surroundings::without_files(Path::new("/state"));
     let errors = parse_with(&text, "byway.toml", &around).unwrap_err();
-    let shown: Vec<_> = errors.diagnostics().iter().map(|d| (d.message.as_str(), d.help.as_deref().unwrap())).collect();
-    assert_eq!(shown[0], ("unknown key `wokers` in the top of the file", "did you mean `workers`?"));
-    assert_eq!(shown[1], ("unknown key `dedline` in [drain]", "did you mean `deadline`?"));
+    let shown: Vec<_> = errors
+        .diagnostics()
+        .iter()
+        .map(|d| (d.message.as_str(), d.help.as_deref().unwrap()))
+        .collect();
+    assert_eq!(
+        shown[0],
+        (
+            "unknown key `wokers` in the top of the file",
+            "did you mean `workers`?"
+        )
+    );
+    assert_eq!(
+        shown[1],
+        (
+            "unknown key `dedline` in [drain]",
+            "did you mean `deadline`?"
+        )
+    );
     assert_eq!(shown[2].0, "unknown key `colour` in the top of the file");
-    assert!(shown[2].1.starts_with("known here: workers, drain, dial"), "{}", shown[2].1);
+    assert!(
+        shown[2].1.starts_with("known here: workers, drain, dial"),
+        "{}",
+        shown[2].1
+    );
 }
 
 #[test]
 fn a_misspelt_key_is_one_error_and_not_also_a_missing_one() {
-    assert_eq!(errors("[[edges]]\nlisten = 1\n"), ["1:3 unknown key `edges` in the top of the file"]);
+    assert_eq!(
+        errors("[[edges]]\nlisten = 1\n"),
+        ["1:3 unknown key `edges` in the top of the file"]
+    );
     assert_eq!(
         errors("[[tcp]]\nlistn = \"127.0.0.1:1\"\nto = \"192.0.2.1:1\"\n"),
         ["2:1 unknown key `listn` in [[tcp]]"]
@@ -187,28 +273,58 @@ fn a_misspelt_key_is_one_error_and_not_also_a_missing_one() {
 #[test]
 fn wrong_types_say_what_was_expected_and_what_was_found() {
     for (text, error) in [
-        (with_listener("workers = \"2\""), "1:11 `workers` must be a whole number, found the string \"2\""),
-        (with_listener("workers = 1.5"), "1:11 `workers` must be a whole number, found the number 1.5"),
-        (with_listener("workers = true"), "1:11 `workers` must be a whole number, found true"),
-        (with_listener("workers = 1979-05-27"), "1:11 `workers` must be a whole number, found a date"),
-        (with_listener("drain = \"30s\""), "1:9 `drain` must be a table, found the string \"30s\""),
-        (with_listener("[drain]\ndeadline = 30"), "2:12 `drain.deadline` must be a string, found the number 30"),
+        (
+            with_listener("workers = \"2\""),
+            "1:11 `workers` must be a whole number, found the string \"2\"",
+        ),
+        (
+            with_listener("workers = 1.5"),
+            "1:11 `workers` must be a whole number, found the number 1.5",
+        ),
+        (
+            with_listener("workers = true"),
+            "1:11 `workers` must be a whole number, found true",
+        ),
+        (
+            with_listener("workers = 1979-05-27"),
+            "1:11 `workers` must be a whole number, found a date",
+        ),
+        (
+            with_listener("drain = \"30s\""),
+            "1:9 `drain` must be a table, found the string \"30s\"",
+        ),
+        (
+            with_listener("[drain]\ndeadline = 30"),
+            "2:12 `drain.deadline` must be a string, found the number 30",
+        ),
         (
             with_listener("[limits]\nhead_bytes = [1]"),
             "2:14 `limits.head_bytes` must be a string or a whole number, found a list",
         ),
-        ("[edge]\nlisten = \"127.0.0.1:1\"\n".into(), "1:1 `edge` must be a list of tables, found a table"),
-        ("edge = [1]\n".into(), "1:9 `edge` must be a table, found the number 1"),
+        (
+            "[edge]\nlisten = \"127.0.0.1:1\"\n".into(),
+            "1:1 `edge` must be a list of tables, found a table",
+        ),
+        (
+            "edge = [1]\n".into(),
+            "1:9 `edge` must be a table, found the number 1",
+        ),
         (
             with_route("to = [\"127.0.0.1:1\", 2]"),
             "4:22 `edge.route.to` must be a string or a list of strings, found the number 2",
         ),
-        (with_route("to = {}"), "4:6 `edge.route.to` must be a string or a list of strings, found a table"),
+        (
+            with_route("to = {}"),
+            "4:6 `edge.route.to` must be a string or a list of strings, found a table",
+        ),
         (
             with_egress("open_to_the_world = \"yes\""),
             "3:21 `proxy.open_to_the_world` must be true or false, without quotes, found the string \"yes\"",
         ),
-        (with_egress("users = [\"alice\"]"), "3:10 `proxy.users` must be a table, found the string \"alice\""),
+        (
+            with_egress("users = [\"alice\"]"),
+            "3:10 `proxy.users` must be a table, found the string \"alice\"",
+        ),
         (
             with_egress("[[proxy.rule]]\naction = \"deny\"\nport = [4.5]"),
             "5:9 `proxy.rule.port` must be a number, a string or a list of them, found the number 4.5",
@@ -220,14 +336,20 @@ fn wrong_types_say_what_was_expected_and_what_was_found() {
 
 #[test]
 fn numbers_below_zero_and_beyond_counting_are_refused() {
-    assert_eq!(errors(&with_listener("workers = -1")), ["1:11 `workers` must not be negative, but is -1"]);
+    assert_eq!(
+        errors(&with_listener("workers = -1")),
+        ["1:11 `workers` must not be negative, but is -1"]
+    );
     let most = i64::MAX;
     assert_eq!(
         errors(&with_listener("workers = 9223372036854775808")),
         [format!("1:11 `workers` is too large: the most is {most}")]
     );
     let long = format!("workers = {}", "9".repeat(60));
-    assert_eq!(errors(&with_listener(&long)), [format!("1:11 `workers` is too large: the most is {most}")]);
+    assert_eq!(
+        errors(&with_listener(&long)),
+        [format!("1:11 `workers` is too large: the most is {most}")]
+    );
 }
 
 #[test]
@@ -257,24 +379,40 @@ to = \"3000\"
             "10:6 `to`: `3000` is a port alone: write 127.0.0.1:3000",
         ]
     );
-    let shown = parse(text, "byway.toml", Path::new("/state")).unwrap_err().to_string();
+    let shown = parse(text, "byway.toml", Path::new("/state"))
+        .unwrap_err()
+        .to_string();
     assert_eq!(shown.lines().last(), Some("7 errors in byway.toml"));
 }
 
 #[test]
 fn of_very_many_errors_the_first_are_shown_and_all_are_counted() {
     let text: String = (0..200).map(|n| format!("key{n} = 1\n")).collect();
-    let shown = parse(&text, "byway.toml", Path::new("/state")).unwrap_err().to_string();
+    let shown = parse(&text, "byway.toml", Path::new("/state"))
+        .unwrap_err()
+        .to_string();
     assert_eq!(shown.matches("error: ").count(), 50);
-    assert_eq!(shown.lines().last(), Some("200 errors in byway.toml (the first 50 are shown)"));
+    assert_eq!(
+        shown.lines().last(),
+        Some("200 errors in byway.toml (the first 50 are shown)")
+    );
 }
 
 #[test]
 fn columns_count_characters_and_windows_line_ends_do_no_harm() {
-    let text = with_listener("").replace('\n', "\r\n") + "# \u{fc}\u{fc}\r\n[dial]\r\nfamily = \"5\" # \u{fc}\r\n";
+    let text = with_listener("").replace('\n', "\r\n")
+        + "# \u{fc}\u{fc}\r\n[dial]\r\nfamily = \"5\" # \u{fc}\r\n";
     let found = errors(&text);
-    assert_eq!(found, ["7:10 `dial.family` must be \"any\" or \"4\" or \"6\", found \"5\""]);
-    assert_eq!(errors("workers = [\"\u{fc}\u{fc}\", \"x\" y]")[0].split(' ').next(), Some("1:22"));
+    assert_eq!(
+        found,
+        ["7:10 `dial.family` must be \"any\" or \"4\" or \"6\", found \"5\""]
+    );
+    assert_eq!(
+        errors("workers = [\"\u{fc}\u{fc}\", \"x\" y]")[0]
+            .split(' ')
+            .next(),
+        Some("1:22")
+    );
 }
 
 #[test]
@@ -284,7 +422,10 @@ fn control_characters_of_a_config_do_not_reach_the_terminal() {
     assert!(!errors.to_string().contains('\u{1b}'), "{errors}");
     let message = "`host` must be \"keep\" or \"upstream\", found \"\\u{1b}[2J\\nx\"";
     assert_eq!(errors.diagnostics()[1].message, message);
-    assert!(errors.diagnostics()[0].message.contains("\\u{1b}[31mred"), "{errors}");
+    assert!(
+        errors.diagnostics()[0].message.contains("\\u{1b}[31mred"),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -292,7 +433,11 @@ fn a_very_long_value_is_cut_in_the_message() {
     let text = with_listener(&format!("dial.family = \"{}\"", "x".repeat(100_000)));
     let errors = parse(&text, "byway.toml", Path::new("/state")).unwrap_err();
     assert_eq!(errors.diagnostics()[0].message.chars().count(), 401);
-    assert!(errors.to_string().len() < 2_000, "{}", errors.to_string().len());
+    assert!(
+        errors.to_string().len() < 2_000,
+        "{}",
+        errors.to_string().len()
+    );
 }
 
 #[test]
@@ -316,6 +461,14 @@ fn a_file_that_is_no_text_is_one_clear_error() {
     fs::write(&path, b"workers = \xff").unwrap();
     let errors = load(&path, folder.path()).unwrap_err();
     assert_eq!(errors.diagnostics().len(), 1);
-    assert!(errors.to_string().contains("is not text: byte 10 is no UTF-8"), "{errors}");
-    assert!(!errors.to_string().contains("-c FILE") && !errors.to_string().contains("1 error"), "{errors}");
+    assert!(
+        errors
+            .to_string()
+            .contains("is not text: byte 10 is no UTF-8"),
+        "{errors}"
+    );
+    assert!(
+        !errors.to_string().contains("-c FILE") && !errors.to_string().contains("1 error"),
+        "{errors}"
+    );
 }

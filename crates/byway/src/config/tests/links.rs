@@ -1,5 +1,5 @@
-//! Links: what is wrong with `[link]`, `[[serve]]`, `[[exit]]`, `[[expose]]` and the `join` of a `[[proxy]]`, and what
-//! Plans they make.
+//! Links: what is wrong with `[link]`, `[[serve]]`, `[[exit]]`, `[[expose]]` and the `join` of a
+//! `[[proxy]]`, and what Plans they make.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,13 @@ use super::*;
 /// A join string of grant `id` at `address`.
 pub(super) fn join_at(address: &str, id: u8) -> String {
     let (pin, id) = (Fingerprint::of_spki(b"key"), GrantId::from_bytes([id; 6]));
-    JoinString { pin, id, secret: GrantSecret::from_bytes([9; 24]), address: address.parse().unwrap() }.expose()
+    JoinString {
+        pin,
+        id,
+        secret: GrantSecret::from_bytes([9; 24]),
+        address: address.parse().unwrap(),
+    }
+    .expose()
 }
 
 fn join() -> String {
@@ -27,7 +33,11 @@ fn one(text: &str, error: &str, help: &str) {
     assert_eq!(errors(text), [error], "{text}");
     let around = Surroundings::without_files(Path::new("/state"));
     let errors = parse_with(text, "byway.toml", &around).unwrap_err();
-    assert_eq!(errors.diagnostics()[0].help.as_deref().unwrap_or_default(), help, "{text}");
+    assert_eq!(
+        errors.diagnostics()[0].help.as_deref().unwrap_or_default(),
+        help,
+        "{text}"
+    );
 }
 
 /// A `[[serve]]` that goes on with `lines`; they begin in line 3.
@@ -41,7 +51,9 @@ fn with_expose(lines: &str) -> String {
 }
 
 fn link_of(listener: &ListenerPlan) -> &LinkPlan {
-    let Role::Link(link) = &listener.role else { panic!("a listener of links") };
+    let Role::Link(link) = &listener.role else {
+        panic!("a listener of links")
+    };
     link
 }
 
@@ -65,12 +77,30 @@ fn settings_of_links_have_defaults_and_ranges() {
     };
     assert_eq!(plan(&with_listener(text)).link, most);
     for (line, error) in [
-        ("link.congestion = \"reno\"", "1:19 `link.congestion` must be \"bbr\" or \"cubic\", found \"reno\""),
-        ("link.quic_probe = \"999ms\"", "1:19 `link.quic_probe` must be at least 1s, but is 999ms"),
-        ("link.quic_probe = \"61m\"", "1:19 `link.quic_probe` must be at most 1h, but is 61m"),
-        ("link.park = \"301s\"", "1:13 `link.park` must be at most 5m, but is 301s"),
-        ("link.parked = 0", "1:15 `link.parked` must be at least 1, but is 0"),
-        ("link.streams = 65537", "1:16 `link.streams` must be at most 65536, but is 65537"),
+        (
+            "link.congestion = \"reno\"",
+            "1:19 `link.congestion` must be \"bbr\" or \"cubic\", found \"reno\"",
+        ),
+        (
+            "link.quic_probe = \"999ms\"",
+            "1:19 `link.quic_probe` must be at least 1s, but is 999ms",
+        ),
+        (
+            "link.quic_probe = \"61m\"",
+            "1:19 `link.quic_probe` must be at most 1h, but is 61m",
+        ),
+        (
+            "link.park = \"301s\"",
+            "1:13 `link.park` must be at most 5m, but is 301s",
+        ),
+        (
+            "link.parked = 0",
+            "1:15 `link.parked` must be at least 1, but is 0",
+        ),
+        (
+            "link.streams = 65537",
+            "1:16 `link.streams` must be at most 65536, but is 65537",
+        ),
         ("link.pork = 1", "1:6 unknown key `pork` in [link]"),
     ] {
         assert_eq!(errors(&with_listener(line)), [error]);
@@ -82,17 +112,42 @@ fn a_serve_makes_a_listener_of_links_for_each_address_and_an_edge_for_each_of_ht
     let text = "[[serve]]\nname = \"tunnels\"\nlisten = [\"0.0.0.0:7000\", \"[::1]:0\"]\nhttp = [\":80\", \"unix:/run/x.sock\"]\n\
                 domain = \"T.example.com\"\n";
     let plan = plan(text);
-    let binds: Vec<_> = plan.listeners.iter().map(|listener| listener.bind.to_string()).collect();
-    assert_eq!(binds, ["0.0.0.0:7000", "[::1]:0", "[::]:80", "unix:/run/x.sock"]);
-    assert!(plan.listeners.iter().all(|listener| &*listener.name == "tunnels"));
-    let [first, second, web, socket] = plan.listeners.as_slice() else { panic!("four listeners") };
-    let (Role::Link(a), Role::Link(b)) = (&first.role, &second.role) else { panic!("two for links") };
+    let binds: Vec<_> = plan
+        .listeners
+        .iter()
+        .map(|listener| listener.bind.to_string())
+        .collect();
+    assert_eq!(
+        binds,
+        ["0.0.0.0:7000", "[::1]:0", "[::]:80", "unix:/run/x.sock"]
+    );
+    assert!(
+        plan.listeners
+            .iter()
+            .all(|listener| &*listener.name == "tunnels")
+    );
+    let [first, second, web, socket] = plan.listeners.as_slice() else {
+        panic!("four listeners")
+    };
+    let (Role::Link(a), Role::Link(b)) = (&first.role, &second.role) else {
+        panic!("two for links")
+    };
     assert!(Arc::ptr_eq(a, b));
     let domain = "t.example.com".parse().unwrap();
-    assert_eq!(a.serves, Serves::Services { domain: Some(domain) });
-    let (Role::Edge(a), Role::Edge(b)) = (&web.role, &socket.role) else { panic!("two edges") };
+    assert_eq!(
+        a.serves,
+        Serves::Services {
+            domain: Some(domain)
+        }
+    );
+    let (Role::Edge(a), Role::Edge(b)) = (&web.role, &socket.role) else {
+        panic!("two edges")
+    };
     assert!(Arc::ptr_eq(a, b));
-    assert_eq!(a.domain.as_ref().map(|domain| domain.as_str()), Some("t.example.com"));
+    assert_eq!(
+        a.domain.as_ref().map(|domain| domain.as_str()),
+        Some("t.example.com")
+    );
     assert!(a.routes.is_empty() && a.trusted_proxies.is_empty());
 }
 
@@ -100,16 +155,31 @@ fn a_serve_makes_a_listener_of_links_for_each_address_and_an_edge_for_each_of_ht
 fn a_serve_without_http_takes_tcp_services_only() {
     let plan = plan(&with_serve(""));
     assert_eq!(plan.listeners.len(), 1);
-    assert_eq!(link_of(&plan.listeners[0]).serves, Serves::Services { domain: None });
+    assert_eq!(
+        link_of(&plan.listeners[0]).serves,
+        Serves::Services { domain: None }
+    );
 }
 
 #[test]
 fn what_is_advertised_is_written_or_the_domain_or_a_single_address() {
     let web = "http = \"127.0.0.1:80\"\ndomain = \"t.example.com\"\n";
     for (listen, lines, shown) in [
-        ("\"0.0.0.0:7000\"", "advertise = \"a.example.com:443\"\n", "a.example.com:443"),
-        ("\"0.0.0.0:7000\"", "advertise = \"a.example.com\"\n", "a.example.com:7000"),
-        ("\"0.0.0.0:0\"", "advertise = \"[2001:db8::1]\"\n", "[2001:db8::1]"),
+        (
+            "\"0.0.0.0:7000\"",
+            "advertise = \"a.example.com:443\"\n",
+            "a.example.com:443",
+        ),
+        (
+            "\"0.0.0.0:7000\"",
+            "advertise = \"a.example.com\"\n",
+            "a.example.com:7000",
+        ),
+        (
+            "\"0.0.0.0:0\"",
+            "advertise = \"[2001:db8::1]\"\n",
+            "[2001:db8::1]",
+        ),
         ("\"0.0.0.0:7000\"", web, "t.example.com:7000"),
         ("\"0.0.0.0:0\"", web, "t.example.com"),
         ("\"192.0.2.1:7000\"", "", "192.0.2.1:7000"),
@@ -132,10 +202,16 @@ fn a_port_that_the_system_chooses_is_advertised_as_chosen() {
 
 #[test]
 fn every_address_of_a_machine_is_nothing_to_advertise() {
-    for (section, listen) in [("serve", "0.0.0.0:7000"), ("exit", "0.0.0.0:7000"), ("exit", "[::]:7000")] {
+    for (section, listen) in [
+        ("serve", "0.0.0.0:7000"),
+        ("exit", "0.0.0.0:7000"),
+        ("exit", "[::]:7000"),
+    ] {
         one(
             &format!("[[{section}]]\nlisten = [\"{listen}\", \"192.0.2.1:7001\"]\n"),
-            &format!("2:11 `{listen}` is every address of this machine: which one shall others join?"),
+            &format!(
+                "2:11 `{listen}` is every address of this machine: which one shall others join?"
+            ),
             "add advertise = \"HOST:PORT\", as others reach this machine",
         );
     }
@@ -160,7 +236,11 @@ fn links_arrive_over_tcp_and_udp_and_not_at_a_unix_socket() {
             "write an address, such as 0.0.0.0:7000",
         );
         let missing = format!("1:1 this [[{section}]] has no `listen`");
-        one(&format!("[[{section}]]\n"), &missing, "for example listen = \"127.0.0.1:8080\"");
+        one(
+            &format!("[[{section}]]\n"),
+            &missing,
+            "for example listen = \"127.0.0.1:8080\"",
+        );
     }
 }
 
@@ -190,8 +270,12 @@ fn http_and_domain_of_a_serve_need_each_other() {
 
 #[test]
 fn a_domain_belongs_to_one_serve() {
-    let web =
-        |port: u16| format!("listen = \"127.0.0.1:{port}\"\nhttp = \"127.0.0.1:{}\"\ndomain = \"t.a\"\n", port + 1);
+    let web = |port: u16| {
+        format!(
+            "listen = \"127.0.0.1:{port}\"\nhttp = \"127.0.0.1:{}\"\ndomain = \"t.a\"\n",
+            port + 1
+        )
+    };
     one(
         &format!("[[serve]]\n{}[[serve]]\n{}", web(1), web(3)),
         "8:10 the domain `t.a` is that of another [[serve]]: names below it would lead to either",
@@ -221,21 +305,35 @@ fn an_exit_has_rules_and_limits_and_no_users() {
     let plan = plan(text);
     let link = link_of(&plan.listeners[0]);
     assert_eq!(link.advertise.to_string(), "192.0.2.1:7443");
-    let Serves::Exit(egress) = &link.serves else { panic!("an exit") };
-    assert_eq!((egress.stream_limit, egress.default), (Some(Rate(25 << 20)), Verdict::Deny));
-    assert_eq!((egress.rules.len(), egress.users.len(), &egress.exit), (2, 0, &None));
+    let Serves::Exit(egress) = &link.serves else {
+        panic!("an exit")
+    };
+    assert_eq!(
+        (egress.stream_limit, egress.default),
+        (Some(Rate(25 << 20)), Verdict::Deny)
+    );
+    assert_eq!(
+        (egress.rules.len(), egress.users.len(), &egress.exit),
+        (2, 0, &None)
+    );
     assert!(egress.spill);
 }
 
 #[test]
 fn a_rule_of_an_exit_names_no_user_and_is_judged_like_any_other() {
-    let rule = |line: &str| format!("[[exit]]\nlisten = \"127.0.0.1:1\"\n[[exit.rule]]\naction = \"deny\"\n{line}\n");
+    let rule = |line: &str| {
+        format!("[[exit]]\nlisten = \"127.0.0.1:1\"\n[[exit.rule]]\naction = \"deny\"\n{line}\n")
+    };
     one(
         &rule("user = \"alice\""),
         "5:1 unknown key `user` in [[exit.rule]]",
         "known here: action, via, host, suffix, cidr, port",
     );
-    one(&rule("host = \"a b\""), "5:8 `host`: `a b` is no host name: write one such as example.com", "");
+    one(
+        &rule("host = \"a b\""),
+        "5:8 `host`: `a b` is no host name: write one such as example.com",
+        "",
+    );
     one(
         &rule("[[exit.rule]]\naction = \"allow\""),
         "5:1 this rule is never reached: the one before it matches everything",
@@ -252,13 +350,24 @@ fn a_rule_of_an_exit_names_no_user_and_is_judged_like_any_other() {
 fn a_file_that_only_exposes_is_enough() {
     let plan = plan(&with_expose("name = \"App\"\nhttp = \"127.0.0.1:3000\"\n"));
     assert!(plan.listeners.is_empty());
-    let [link] = plan.joins.as_slice() else { panic!("one link") };
+    let [link] = plan.joins.as_slice() else {
+        panic!("one link")
+    };
     assert_eq!(&*link.id, "t.example.com:7000 grant 070707070707");
-    assert_eq!((link.join.expose(), link.carrier, &link.file), (join(), CarrierChoice::Auto, &None));
+    assert_eq!(
+        (link.join.expose(), link.carrier, &link.file),
+        (join(), CarrierChoice::Auto, &None)
+    );
     let to = "127.0.0.1:3000".parse().unwrap();
     assert_eq!(
         link.services,
-        [ServicePlan { kind: ServiceKind::Http, name: "app".into(), port: None, host: None, to }]
+        [ServicePlan {
+            kind: ServiceKind::Http,
+            name: "app".into(),
+            port: None,
+            host: None,
+            to
+        }]
     );
     assert!(Arc::ptr_eq(plan.join(&link.id).unwrap(), link));
 }
@@ -271,7 +380,12 @@ fn a_tcp_service_is_called_by_its_name_or_by_its_target() {
         with_expose("tcp = \"home:23\"\nport = 65535\n"),
     ];
     let plan = plan(&text.concat());
-    let told = |service: &ServicePlan| format!("{:?} {} {:?} {}", service.kind, service.name, service.port, service.to);
+    let told = |service: &ServicePlan| {
+        format!(
+            "{:?} {} {:?} {}",
+            service.kind, service.name, service.port, service.to
+        )
+    };
     let services: Vec<_> = plan.joins[0].services.iter().map(told).collect();
     assert_eq!(
         services,
@@ -287,17 +401,48 @@ fn a_tcp_service_is_called_by_its_name_or_by_its_target() {
 fn sections_with_one_join_string_and_carrier_share_a_link() {
     let other = join_at("127.0.0.1:7000", 8);
     let expose = |port: u16, join: &str, carrier: &str| {
-        format!("[[expose]]\ntcp = \"127.0.0.1:{port}\"\njoin = \"{join}\"\ncarrier = \"{carrier}\"\n")
+        format!(
+            "[[expose]]\ntcp = \"127.0.0.1:{port}\"\njoin = \"{join}\"\ncarrier = \"{carrier}\"\n"
+        )
     };
-    let (auto, quic, tls) = (expose(1, &join(), "auto"), expose(2, &join(), "quic"), expose(3, &join(), "tls"));
-    let plan = plan(&[auto, quic, tls, expose(4, &join(), "auto"), expose(1, &other, "auto")].concat());
-    let links: Vec<_> = plan.joins.iter().map(|link| (&*link.id, link.carrier, link.services.len())).collect();
+    let (auto, quic, tls) = (
+        expose(1, &join(), "auto"),
+        expose(2, &join(), "quic"),
+        expose(3, &join(), "tls"),
+    );
+    let plan = plan(
+        &[
+            auto,
+            quic,
+            tls,
+            expose(4, &join(), "auto"),
+            expose(1, &other, "auto"),
+        ]
+        .concat(),
+    );
+    let links: Vec<_> = plan
+        .joins
+        .iter()
+        .map(|link| (&*link.id, link.carrier, link.services.len()))
+        .collect();
     assert_eq!(
         links,
         [
-            ("t.example.com:7000 grant 070707070707", CarrierChoice::Auto, 2),
-            ("quic t.example.com:7000 grant 070707070707", CarrierChoice::Quic, 1),
-            ("tls t.example.com:7000 grant 070707070707", CarrierChoice::Tls, 1),
+            (
+                "t.example.com:7000 grant 070707070707",
+                CarrierChoice::Auto,
+                2
+            ),
+            (
+                "quic t.example.com:7000 grant 070707070707",
+                CarrierChoice::Quic,
+                1
+            ),
+            (
+                "tls t.example.com:7000 grant 070707070707",
+                CarrierChoice::Tls,
+                1
+            ),
             ("127.0.0.1:7000 grant 080808080808", CarrierChoice::Auto, 1),
         ]
     );
@@ -306,13 +451,23 @@ fn sections_with_one_join_string_and_carrier_share_a_link() {
 #[test]
 fn a_proxy_that_joins_goes_out_through_its_link() {
     let text = with_egress(&format!("join = \"{}\"\ncarrier = \"quic\"\n", join()));
-    let both = format!("{text}[[proxy]]\nlisten = \"127.0.0.1:2\"\njoin = \"{}\"\ncarrier = \"quic\"\n", join());
+    let both = format!(
+        "{text}[[proxy]]\nlisten = \"127.0.0.1:2\"\njoin = \"{}\"\ncarrier = \"quic\"\n",
+        join()
+    );
     let plan = plan(&both);
-    let [link] = plan.joins.as_slice() else { panic!("one link for both") };
+    let [link] = plan.joins.as_slice() else {
+        panic!("one link for both")
+    };
     assert!(link.services.is_empty());
     for listener in &plan.listeners {
-        let Role::Egress(egress) = &listener.role else { panic!("a desk") };
-        assert_eq!(egress.exit.as_deref(), Some("quic t.example.com:7000 grant 070707070707"));
+        let Role::Egress(egress) = &listener.role else {
+            panic!("a desk")
+        };
+        assert_eq!(
+            egress.exit.as_deref(),
+            Some("quic t.example.com:7000 grant 070707070707")
+        );
         assert_eq!(egress.exit.as_ref(), Some(&link.id));
         assert!(!egress.spill, "what goes through an exit is parked there");
     }
@@ -321,7 +476,10 @@ fn a_proxy_that_joins_goes_out_through_its_link() {
 #[test]
 fn a_public_desk_without_users_is_refused_like_any_open_proxy() {
     let text = format!("[[proxy]]\nlisten = \":1080\"\njoin = \"{}\"\n", join());
-    assert_eq!(errors(&text), ["2:10 `[::]:1080` can be reached from other machines, and anybody could use it"]);
+    assert_eq!(
+        errors(&text),
+        ["2:10 `[::]:1080` can be reached from other machines, and anybody could use it"]
+    );
 }
 
 #[test]
@@ -380,10 +538,16 @@ fn an_http_service_needs_a_label_for_a_name() {
         let error = format!(
             "3:8 `name`: `{name}` is no label of a domain name: write 1 to 63 of a-z, 0-9 and -, which stands at neither end"
         );
-        one(&with_expose(&format!("name = \"{name}\"\nhttp = \"a:1\"\n")), &error, "");
+        one(
+            &with_expose(&format!("name = \"{name}\"\nhttp = \"a:1\"\n")),
+            &error,
+            "",
+        );
     }
     for name in ["a", "0", "A-1", &long[1..]] {
-        plan(&with_expose(&format!("name = \"{name}\"\nhttp = \"a:1\"\n")));
+        plan(&with_expose(&format!(
+            "name = \"{name}\"\nhttp = \"a:1\"\n"
+        )));
     }
 }
 
@@ -401,11 +565,21 @@ fn the_host_of_a_service_is_kept_or_its_targets_own_or_a_name() {
         ("app.internal:80", Some("upstream"), Some("app.internal")),
         ("unix:/run/app.sock", Some("upstream"), Some("localhost")),
         ("127.0.0.1:3000", Some("example.test"), Some("example.test")),
-        ("127.0.0.1:3000", Some("example.test:8443"), Some("example.test:8443")),
+        (
+            "127.0.0.1:3000",
+            Some("example.test:8443"),
+            Some("example.test:8443"),
+        ),
         ("127.0.0.1:3000", Some("[::1]"), Some("[::1]")),
     ] {
-        let line = written.map(|host| format!("host = \"{host}\"\n")).unwrap_or_default();
-        assert_eq!(host(&format!("name = \"a\"\nhttp = \"{target}\"\n{line}")).as_deref(), host_field, "{written:?}");
+        let line = written
+            .map(|host| format!("host = \"{host}\"\n"))
+            .unwrap_or_default();
+        assert_eq!(
+            host(&format!("name = \"a\"\nhttp = \"{target}\"\n{line}")).as_deref(),
+            host_field,
+            "{written:?}"
+        );
     }
     one(
         &with_expose("name = \"a\"\nhttp = \"127.0.0.1:1\"\nhost = \"upsteam\"\n"),
@@ -431,20 +605,42 @@ fn what_is_exposed_is_a_place_and_no_url() {
         "4:8 `http`: what is exposed is a place, so it takes no `ftp://`",
         "write \"127.0.0.1:3000\", with its port",
     );
-    one(&with_expose("tcp = \"22\"\n"), "3:7 `tcp`: `22` is a port alone: write 127.0.0.1:22", "");
-    one(&with_expose("tcp = \"a\"\n"), "3:7 `tcp`: `a` has no port: write HOST:PORT, [IPV6]:PORT or unix:/PATH", "");
+    one(
+        &with_expose("tcp = \"22\"\n"),
+        "3:7 `tcp`: `22` is a port alone: write 127.0.0.1:22",
+        "",
+    );
+    one(
+        &with_expose("tcp = \"a\"\n"),
+        "3:7 `tcp`: `a` has no port: write HOST:PORT, [IPV6]:PORT or unix:/PATH",
+        "",
+    );
     one(
         &with_expose("tcp = \"unix:x\"\n"),
         "3:7 `tcp`: `unix:x` is not absolute: write the whole path, such as unix:/run/app.sock",
         "",
     );
-    one(&with_expose("tcp = \"a:1\"\nport = 0\n"), "4:8 `port` must be at least 1, but is 0", "");
-    one(&with_expose("tcp = \"a:1\"\nport = 65536\n"), "4:8 `port` must be at most 65535, but is 65536", "");
+    one(
+        &with_expose("tcp = \"a:1\"\nport = 0\n"),
+        "4:8 `port` must be at least 1, but is 0",
+        "",
+    );
+    one(
+        &with_expose("tcp = \"a:1\"\nport = 65536\n"),
+        "4:8 `port` must be at most 65535, but is 65536",
+        "",
+    );
 }
 
 #[test]
 fn nothing_is_exposed_twice_through_one_join_string() {
-    let again = |lines: &str| format!("{}{}carrier = \"tls\"\n", with_expose(lines), with_expose(lines));
+    let again = |lines: &str| {
+        format!(
+            "{}{}carrier = \"tls\"\n",
+            with_expose(lines),
+            with_expose(lines)
+        )
+    };
     one(
         &again("name = \"a\"\nhttp = \"a:1\"\n"),
         "7:8 the HTTP service `a` is exposed twice through one join string",
@@ -465,9 +661,17 @@ fn nothing_is_exposed_twice_through_one_join_string() {
         "7:8 the TCP service `ssh` is exposed twice through one join string",
         "give it another name, or a port",
     );
-    let elsewhere = format!("[[expose]]\ntcp = \"a:1\"\njoin = \"{}\"\n", join_at("t.example.com:7000", 8));
+    let elsewhere = format!(
+        "[[expose]]\ntcp = \"a:1\"\njoin = \"{}\"\n",
+        join_at("t.example.com:7000", 8)
+    );
     let with_port = with_expose("tcp = \"a:1\"\nport = 5\n");
-    assert_eq!(plan(&[with_expose("tcp = \"a:1\"\n"), with_port, elsewhere].concat()).joins.len(), 2);
+    assert_eq!(
+        plan(&[with_expose("tcp = \"a:1\"\n"), with_port, elsewhere].concat())
+            .joins
+            .len(),
+        2
+    );
 }
 
 #[test]
@@ -475,28 +679,64 @@ fn a_join_string_that_is_none_says_why_and_is_never_shown() {
     let whole = join();
     let (cut, pasted) = (&whole[..60], &whole[..]);
     for (line, error) in [
-        (format!("join = \"{cut}\""), "the join string was cut short or changed on its way"),
-        (format!("join = \"{}\"", cut.replace("by1.", "by2.")), "of a newer format"),
-        (format!("join = \"{}\"", &cut[4..]), "this is no join string: it begins with `by1.`"),
+        (
+            format!("join = \"{cut}\""),
+            "the join string was cut short or changed on its way",
+        ),
+        (
+            format!("join = \"{}\"", cut.replace("by1.", "by2.")),
+            "of a newer format",
+        ),
+        (
+            format!("join = \"{}\"", &cut[4..]),
+            "this is no join string: it begins with `by1.`",
+        ),
         ("join = \"\"".to_owned(), "the join string is empty"),
-        ("join = \"***\"".to_owned(), "`join`: `***` stands where a join string was hidden"),
-        (format!("join_file = \"{pasted}\""), "`join_file` holds a join string, not the name of a file"),
-        (format!("jion = \"{pasted}\""), "unknown key `jion` in [[expose]]"),
-        (format!("join = [\"{pasted}\"]"), "`expose.join` must be a string, found a list"),
-        (format!("join = \"{pasted}\"\nname = \"{pasted}\""), "`name` has 111 characters: the most is 64"),
-        (format!("join = \"{pasted}\"\nport = \"{pasted}\""), "`expose.port` must be a whole number, found a string"),
+        (
+            "join = \"***\"".to_owned(),
+            "`join`: `***` stands where a join string was hidden",
+        ),
+        (
+            format!("join_file = \"{pasted}\""),
+            "`join_file` holds a join string, not the name of a file",
+        ),
+        (
+            format!("jion = \"{pasted}\""),
+            "unknown key `jion` in [[expose]]",
+        ),
+        (
+            format!("join = [\"{pasted}\"]"),
+            "`expose.join` must be a string, found a list",
+        ),
+        (
+            format!("join = \"{pasted}\"\nname = \"{pasted}\""),
+            "`name` has 111 characters: the most is 64",
+        ),
+        (
+            format!("join = \"{pasted}\"\nport = \"{pasted}\""),
+            "`expose.port` must be a whole number, found a string",
+        ),
     ] {
         let text = format!("[[expose]]\ntcp = \"a:1\"\n{line}\n");
         let errors = parse(&text, "byway.toml", Path::new("/state")).unwrap_err();
         assert_eq!(errors.diagnostics().len(), 1, "{errors}");
-        for shown in [errors.to_string(), format!("{errors:?}"), errors.render(true)] {
+        for shown in [
+            errors.to_string(),
+            format!("{errors:?}"),
+            errors.render(true),
+        ] {
             assert!(!shown.contains(&whole[10..30]), "{shown}");
         }
         assert!(errors.diagnostics()[0].message.contains(error), "{errors}");
     }
     let text = with_serve(&format!("advertise = \"{pasted}\"\n"));
-    let shown = parse(&text, "byway.toml", Path::new("/state")).unwrap_err().to_string();
-    assert!(shown.contains("is nothing to join at") && !shown.contains(&whole[10..30]), "{shown}");
+    let shown = parse(&text, "byway.toml", Path::new("/state"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        shown.contains("is nothing to join at") && !shown.contains(&whole[10..30]),
+        "{shown}"
+    );
     let plan = plan(&with_expose("tcp = \"a:1\"\n"));
     assert!(!format!("{plan:?} {}", Effective(&plan)).contains(&whole[10..30]));
 }
@@ -506,20 +746,39 @@ fn a_join_file_gives_its_first_line_with_something_in_it_and_has_to_be_there() {
     let folder = tempfile::tempdir().unwrap();
     let (path, file) = (folder.path().join("byway.toml"), folder.path().join("join"));
     fs::write(&path, "[[expose]]\ntcp = \"a:1\"\njoin_file = \"join\"\n").unwrap();
-    let message = || load(&path, folder.path()).unwrap_err().diagnostics()[0].message.clone();
-    assert!(message().starts_with("`join_file`: cannot read /"), "{}", message());
+    let message = || {
+        load(&path, folder.path()).unwrap_err().diagnostics()[0]
+            .message
+            .clone()
+    };
+    assert!(
+        message().starts_with("`join_file`: cannot read /"),
+        "{}",
+        message()
+    );
     fs::write(&file, "\n \n").unwrap();
-    assert!(message().starts_with("`join_file`: the join string is empty"), "{}", message());
+    assert!(
+        message().starts_with("`join_file`: the join string is empty"),
+        "{}",
+        message()
+    );
     fs::write(&file, format!("\n  {}\r\nmore\n", join())).unwrap();
     let plan = load(&path, folder.path()).unwrap();
-    assert_eq!((plan.joins[0].join.expose(), plan.joins[0].file.as_deref()), (join(), Some(&*file)));
+    assert_eq!(
+        (plan.joins[0].join.expose(), plan.joins[0].file.as_deref()),
+        (join(), Some(&*file))
+    );
 }
 
 #[test]
 fn two_join_strings_of_one_grant_that_differ_are_an_old_one_and_a_new_one() {
     let mut newer: JoinString = join().parse().unwrap();
     newer.secret = GrantSecret::from_bytes([1; 24]);
-    let text = format!("{}[[expose]]\ntcp = \"b:1\"\njoin = \"{}\"\n", with_expose("tcp = \"a:1\"\n"), newer.expose());
+    let text = format!(
+        "{}[[expose]]\ntcp = \"b:1\"\njoin = \"{}\"\n",
+        with_expose("tcp = \"a:1\"\n"),
+        newer.expose()
+    );
     one(
         &text,
         "6:8 this join string and an earlier one are of the same grant, and differ",
@@ -529,7 +788,10 @@ fn two_join_strings_of_one_grant_that_differ_are_an_old_one_and_a_new_one() {
 
 #[test]
 fn one_join_string_is_for_a_desk_or_for_services() {
-    let desk = format!("[[proxy]]\nlisten = \"127.0.0.1:1\"\njoin = \"{}\"\ncarrier = \"tls\"\n", join());
+    let desk = format!(
+        "[[proxy]]\nlisten = \"127.0.0.1:1\"\njoin = \"{}\"\ncarrier = \"tls\"\n",
+        join()
+    );
     one(
         &format!("{}{desk}", with_expose("tcp = \"a:1\"\n")),
         "2:8 one join string is used by a [[proxy]] and by an [[expose]]",
@@ -553,17 +815,41 @@ fn a_join_file_or_a_password_file_that_is_a_pipe_is_read_once() {
         // The second reader of a pipe finds nothing.
         let is_first = !read.borrow().contains(&path.to_owned());
         read.borrow_mut().push(path.to_owned());
-        let text = if path.ends_with("password") { "hunter2".to_owned() } else { join() };
+        let text = if path.ends_with("password") {
+            "hunter2".to_owned()
+        } else {
+            join()
+        };
         Ok(if is_first { text } else { String::new() })
     };
-    let around = Surroundings { read_file: &pipe, ..Surroundings::without_files(Path::new("/state")) };
-    let expose = |port: u16| format!("[[expose]]\njoin_file = \"/pipe\"\ntcp = \"127.0.0.1:{port}\"\n");
+    let around = Surroundings {
+        read_file: &pipe,
+        ..Surroundings::without_files(Path::new("/state"))
+    };
+    let expose =
+        |port: u16| format!("[[expose]]\njoin_file = \"/pipe\"\ntcp = \"127.0.0.1:{port}\"\n");
     let user = |name: &str| format!("{{ name = \"{name}\", password_file = \"/password\" }}");
-    let proxy = format!("[[proxy]]\nlisten = \"127.0.0.1:1\"\nusers = [{}, {}]\n", user("a"), user("b"));
-    let plan = parse_with(&[expose(1), expose(2), proxy].concat(), "byway.toml", &around).unwrap();
+    let proxy = format!(
+        "[[proxy]]\nlisten = \"127.0.0.1:1\"\nusers = [{}, {}]\n",
+        user("a"),
+        user("b")
+    );
+    let plan = parse_with(
+        &[expose(1), expose(2), proxy].concat(),
+        "byway.toml",
+        &around,
+    )
+    .unwrap();
     assert_eq!(plan.joins[0].join.expose(), join());
     assert_eq!(plan.joins[0].services.len(), 2);
-    let Role::Egress(egress) = &plan.listeners[0].role else { panic!("a proxy") };
-    assert!(egress.users.iter().all(|user| user.password.expose() == "hunter2"));
+    let Role::Egress(egress) = &plan.listeners[0].role else {
+        panic!("a proxy")
+    };
+    assert!(
+        egress
+            .users
+            .iter()
+            .all(|user| user.password.expose() == "hunter2")
+    );
     assert_eq!(read.borrow().len(), 2, "{:?}", read.borrow());
 }

@@ -22,34 +22,88 @@ fn help(text: &str, help: &str) {
 #[test]
 fn a_file_without_listeners_is_refused() {
     one("", "- there is nothing to listen on and nothing to expose");
-    one("workers = 1\n", "- there is nothing to listen on and nothing to expose");
+    one(
+        "workers = 1\n",
+        "- there is nothing to listen on and nothing to expose",
+    );
 }
 
 #[test]
 fn limits_of_zero_and_out_of_range_are_refused_with_the_range() {
     for (line, error) in [
         ("workers = 0", "1:11 `workers` must be at least 1, but is 0"),
-        ("workers = 1025", "1:11 `workers` must be at most 1024, but is 1025"),
-        ("limits.connections = 0", "1:22 `limits.connections` must be at least 1, but is 0"),
-        ("limits.head_fields = 0", "1:22 `limits.head_fields` must be at least 1, but is 0"),
-        ("limits.head_bytes = 100", "1:21 `limits.head_bytes` must be at least 1KiB, but is 100B"),
-        ("limits.head_bytes = \"1GiB\"", "1:21 `limits.head_bytes` must be at most 256KiB, but is 1GiB"),
+        (
+            "workers = 1025",
+            "1:11 `workers` must be at most 1024, but is 1025",
+        ),
+        (
+            "limits.connections = 0",
+            "1:22 `limits.connections` must be at least 1, but is 0",
+        ),
+        (
+            "limits.head_fields = 0",
+            "1:22 `limits.head_fields` must be at least 1, but is 0",
+        ),
+        (
+            "limits.head_bytes = 100",
+            "1:21 `limits.head_bytes` must be at least 1KiB, but is 100B",
+        ),
+        (
+            "limits.head_bytes = \"1GiB\"",
+            "1:21 `limits.head_bytes` must be at most 256KiB, but is 1GiB",
+        ),
         (
             "limits.min_rate = \"0B/s\"",
             "1:19 `limits.min_rate`: `0B/s` is less than one byte per second: write 25MiB/s, 200Mbit/s or 500kbit/s",
         ),
-        ("retry.attempts = 11", "1:18 `retry.attempts` must be at most 10, but is 11"),
-        ("retry.on = 404", "1:12 `retry.on`: `404` is no status from 500 to 599: write 502, 503 or 504"),
-        ("retry.replay = \"1MiB\"", "1:16 `retry.replay` must be at most 256KiB, but is 1MiB"),
-        ("retry.budget_percent = 101", "1:24 `retry.budget_percent` must be at most 100, but is 101"),
-        ("retry.budget_per_second = 0", "1:27 `retry.budget_per_second` must be at least 1, but is 0"),
-        ("limits.keep_alive = \"0s\"", "1:21 `limits.keep_alive` must be at least 1ms, but is 0s"),
-        ("limits.max_body = 0", "1:19 `limits.max_body` must be at least 1B, but is 0B"),
-        ("pool.max_total = 0", "1:18 `pool.max_total` must be at least 1, but is 0"),
-        ("pool.queue_wait = \"0ms\"", "1:19 `pool.queue_wait` must be at least 1ms, but is 0s"),
-        ("dial.attempt_delay = \"1ms\"", "1:22 `dial.attempt_delay` must be at least 10ms, but is 1ms"),
-        ("spill.memory = 1", "1:16 `spill.memory` must be at least 4KiB, but is 1B"),
-        ("spill.per_stream = \"0B\"", "1:20 `spill.per_stream` must be at least 1B, but is 0B"),
+        (
+            "retry.attempts = 11",
+            "1:18 `retry.attempts` must be at most 10, but is 11",
+        ),
+        (
+            "retry.on = 404",
+            "1:12 `retry.on`: `404` is no status from 500 to 599: write 502, 503 or 504",
+        ),
+        (
+            "retry.replay = \"1MiB\"",
+            "1:16 `retry.replay` must be at most 256KiB, but is 1MiB",
+        ),
+        (
+            "retry.budget_percent = 101",
+            "1:24 `retry.budget_percent` must be at most 100, but is 101",
+        ),
+        (
+            "retry.budget_per_second = 0",
+            "1:27 `retry.budget_per_second` must be at least 1, but is 0",
+        ),
+        (
+            "limits.keep_alive = \"0s\"",
+            "1:21 `limits.keep_alive` must be at least 1ms, but is 0s",
+        ),
+        (
+            "limits.max_body = 0",
+            "1:19 `limits.max_body` must be at least 1B, but is 0B",
+        ),
+        (
+            "pool.max_total = 0",
+            "1:18 `pool.max_total` must be at least 1, but is 0",
+        ),
+        (
+            "pool.queue_wait = \"0ms\"",
+            "1:19 `pool.queue_wait` must be at least 1ms, but is 0s",
+        ),
+        (
+            "dial.attempt_delay = \"1ms\"",
+            "1:22 `dial.attempt_delay` must be at least 10ms, but is 1ms",
+        ),
+        (
+            "spill.memory = 1",
+            "1:16 `spill.memory` must be at least 4KiB, but is 1B",
+        ),
+        (
+            "spill.per_stream = \"0B\"",
+            "1:20 `spill.per_stream` must be at least 1B, but is 0B",
+        ),
     ] {
         one(&with_listener(line), error);
     }
@@ -74,10 +128,19 @@ fn sizes_and_durations_that_do_not_parse_show_examples() {
 #[test]
 fn words_that_are_not_offered_are_refused_with_the_nearest() {
     let text = with_listener("spill.mode = \"of\"");
-    one(&text, "1:14 `spill.mode` must be \"auto\" or \"off\", found \"of\"");
+    one(
+        &text,
+        "1:14 `spill.mode` must be \"auto\" or \"off\", found \"of\"",
+    );
     help(&text, "did you mean \"off\"?");
-    one(&with_egress("default = \"no\""), "3:11 `default` must be \"allow\" or \"deny\", found \"no\"");
-    one(&with_route("to = \"a:1\"\nhost = \"x\""), "5:8 `host` must be \"keep\" or \"upstream\", found \"x\"");
+    one(
+        &with_egress("default = \"no\""),
+        "3:11 `default` must be \"allow\" or \"deny\", found \"no\"",
+    );
+    one(
+        &with_route("to = \"a:1\"\nhost = \"x\""),
+        "5:8 `host` must be \"keep\" or \"upstream\", found \"x\"",
+    );
 }
 
 #[test]
@@ -94,14 +157,23 @@ fn a_local_address_has_to_be_one_and_of_the_family() {
 
 #[test]
 fn a_spill_directory_is_not_empty() {
-    one(&with_listener("spill.directory = \"\""), "1:19 `spill.directory` is empty: leave it out or name a folder");
+    one(
+        &with_listener("spill.directory = \"\""),
+        "1:19 `spill.directory` is empty: leave it out or name a folder",
+    );
 }
 
 #[test]
 fn every_section_needs_listen() {
-    one("[[edge]]\n[[edge.route]]\nto = \"a:1\"\n", "1:1 this [[edge]] has no `listen`");
+    one(
+        "[[edge]]\n[[edge.route]]\nto = \"a:1\"\n",
+        "1:1 this [[edge]] has no `listen`",
+    );
     one("[[proxy]]\n", "1:1 this [[proxy]] has no `listen`");
-    one("[[tcp]]\nto = \"a:1\"\n", "1:1 this [[tcp]] has no `listen`");
+    one(
+        "[[tcp]]\nto = \"a:1\"\n",
+        "1:1 this [[tcp]] has no `listen`",
+    );
     one(
         "[[tcp]]\nlisten = []\nto = \"a:1\"\n",
         "2:10 `listen` is empty: name at least one address, such as 127.0.0.1:8080",
@@ -111,7 +183,10 @@ fn every_section_needs_listen() {
 #[test]
 fn an_address_is_listened_on_once_across_all_sections() {
     let edge = with_route("to = \"a:1\"\n");
-    one(&format!("{edge}[[proxy]]\nlisten = \"127.0.0.1:8080\"\n"), "6:10 `127.0.0.1:8080` is listened on twice");
+    one(
+        &format!("{edge}[[proxy]]\nlisten = \"127.0.0.1:8080\"\n"),
+        "6:10 `127.0.0.1:8080` is listened on twice",
+    );
     one(
         &format!("{edge}[[tcp]]\nlisten = \":8080\"\nto = \"b:1\"\n"),
         "6:10 `[::]:8080` and `127.0.0.1:8080` overlap: they cannot both be listened on",
@@ -130,26 +205,54 @@ fn port_zero_may_be_listened_on_many_times() {
 fn names_of_sections_and_routes_are_unique_and_fit_to_print() {
     let text = "[[tcp]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\nto = \"b:1\"\n[[tcp]]\nname = \"a\"\nlisten = \"127.0.0.1:2\"\nto = \"b:1\"\n";
     one(text, "6:8 the name `a` is taken by another section");
-    let routes = "name = \"a\"\npath = \"^/x\"\nto = \"b:1\"\n[[edge.route]]\nname = \"a\"\nto = \"b:1\"\n";
-    one(&with_route(routes), "8:8 the name `a` is taken by another route of this edge");
-    one(&with_route("name = \"\"\nto = \"b:1\"\n"), "4:8 `name` is empty: leave it out or write a word");
-    one(&with_route("name = \"a\\tb\"\nto = \"b:1\"\n"), "4:8 `name` holds a control character");
+    let routes =
+        "name = \"a\"\npath = \"^/x\"\nto = \"b:1\"\n[[edge.route]]\nname = \"a\"\nto = \"b:1\"\n";
+    one(
+        &with_route(routes),
+        "8:8 the name `a` is taken by another route of this edge",
+    );
+    one(
+        &with_route("name = \"\"\nto = \"b:1\"\n"),
+        "4:8 `name` is empty: leave it out or write a word",
+    );
+    one(
+        &with_route("name = \"a\\tb\"\nto = \"b:1\"\n"),
+        "4:8 `name` holds a control character",
+    );
     let long = format!("name = \"{}\"\nto = \"b:1\"\n", "x".repeat(65));
-    one(&with_route(&long), "4:8 `name` has 65 characters: the most is 64");
+    one(
+        &with_route(&long),
+        "4:8 `name` has 65 characters: the most is 64",
+    );
 }
 
 #[test]
 fn an_edge_needs_routes_and_a_route_needs_to() {
-    one("[[edge]]\nlisten = \"127.0.0.1:1\"\n", "1:1 this [[edge]] has no [[edge.route]]");
+    one(
+        "[[edge]]\nlisten = \"127.0.0.1:1\"\n",
+        "1:1 this [[edge]] has no [[edge.route]]",
+    );
     one(&with_route("path = \"^/\"\n"), "3:1 this route has no `to`");
-    one(&with_route("to = []\n"), "4:6 `to` is empty: name at least one upstream, such as 127.0.0.1:3000");
-    one(&with_route("to = \"\"\n"), "4:6 `to`: `` has no port: write HOST:PORT, [IPV6]:PORT or unix:/PATH");
+    one(
+        &with_route("to = []\n"),
+        "4:6 `to` is empty: name at least one upstream, such as 127.0.0.1:3000",
+    );
+    one(
+        &with_route("to = \"\"\n"),
+        "4:6 `to`: `` has no port: write HOST:PORT, [IPV6]:PORT or unix:/PATH",
+    );
 }
 
 #[test]
 fn upstreams_that_make_no_sense_are_refused() {
-    one(&with_route("to = \"3000\"\n"), "4:6 `to`: `3000` is a port alone: write 127.0.0.1:3000");
-    one(&with_route("to = [\"a:1\", \"b:0\"]\n"), "4:14 `to`: `0` is no port: write a number from 1 to 65535");
+    one(
+        &with_route("to = \"3000\"\n"),
+        "4:6 `to`: `3000` is a port alone: write 127.0.0.1:3000",
+    );
+    one(
+        &with_route("to = [\"a:1\", \"b:0\"]\n"),
+        "4:14 `to`: `0` is no port: write a number from 1 to 65535",
+    );
     one(
         &with_route("to = \"app:443\"\n"),
         "4:6 `to`: `app:443` is the port of TLS, but nothing says TLS: write https://app, or http://app:443 if it speaks plain HTTP there",
@@ -174,7 +277,10 @@ fn a_listener_is_not_its_own_target() {
 
 #[test]
 fn a_bad_pattern_says_what_is_wrong_with_it() {
-    one(&with_route("path = \"^/(api\"\nto = \"a:1\"\n"), "4:8 `path`: not a valid regular expression: unclosed group");
+    one(
+        &with_route("path = \"^/(api\"\nto = \"a:1\"\n"),
+        "4:8 `path`: not a valid regular expression: unclosed group",
+    );
     one(
         &with_route("path = '(\\w{100}){100}'\nto = \"a:1\"\n"),
         "4:8 `path`: not a valid regular expression: it is too large when compiled; use fewer or smaller repetitions",
@@ -183,7 +289,10 @@ fn a_bad_pattern_says_what_is_wrong_with_it() {
 
 #[test]
 fn hosts_are_names_stars_or_addresses() {
-    one(&with_route("hosts = []\nto = \"a:1\"\n"), "4:9 `hosts` is empty: leave it out to match every host");
+    one(
+        &with_route("hosts = []\nto = \"a:1\"\n"),
+        "4:9 `hosts` is empty: leave it out to match every host",
+    );
     one(
         &with_route("hosts = [\"a.com:80\"]\nto = \"a:1\"\n"),
         "4:10 `hosts`: `a.com:80` has a port: write the host alone, every port matches",
@@ -197,7 +306,10 @@ fn hosts_are_names_stars_or_addresses() {
 #[test]
 fn a_route_written_twice_is_never_reached_and_said_so() {
     let text = "hosts = [\"a\", \"b\"]\nto = \"a:1\"\n[[edge.route]]\nhosts = [\"b\", \"a\"]\nto = \"b:1\"\n";
-    one(&with_route(text), "6:1 this route is never reached: an earlier one has the same hosts and path");
+    one(
+        &with_route(text),
+        "6:1 this route is never reached: an earlier one has the same hosts and path",
+    );
 }
 
 #[test]
@@ -208,8 +320,11 @@ fn two_bad_patterns_are_two_errors_and_not_a_third() {
 
 #[test]
 fn networks_are_cidr_or_an_address() {
-    let edge =
-        |net: &str| format!("[[edge]]\nlisten = \":1\"\ntrusted_proxies = [\"{net}\"]\n[[edge.route]]\nto = \"a:1\"\n");
+    let edge = |net: &str| {
+        format!(
+            "[[edge]]\nlisten = \":1\"\ntrusted_proxies = [\"{net}\"]\n[[edge.route]]\nto = \"a:1\"\n"
+        )
+    };
     one(
         &edge("10.0.0.0/33"),
         "3:20 `trusted_proxies`: `10.0.0.0/33` is no network: write 10.0.0.0/8, 2001:db8::/32 or an address alone such as 192.0.2.1",
@@ -223,9 +338,18 @@ fn networks_are_cidr_or_an_address() {
 #[test]
 fn a_forward_takes_bytes_and_no_url() {
     let text = "[[tcp]]\nlisten = \"127.0.0.1:1\"\nto = \"http://a:80\"\n";
-    one(text, "3:6 `to`: a [[tcp]] forwards bytes, so it takes no `http://`");
-    help(text, "write \"a:80\", or use an [[edge]] to forward requests");
-    one("[[tcp]]\nlisten = \"127.0.0.1:1\"\n", "1:1 this [[tcp]] has no `to`");
+    one(
+        text,
+        "3:6 `to`: a [[tcp]] forwards bytes, so it takes no `http://`",
+    );
+    help(
+        text,
+        "write \"a:80\", or use an [[edge]] to forward requests",
+    );
+    one(
+        "[[tcp]]\nlisten = \"127.0.0.1:1\"\n",
+        "1:1 this [[tcp]] has no `to`",
+    );
     one(
         "[[tcp]]\nlisten = \"127.0.0.1:1\"\nto = \"a\"\n",
         "3:6 `to`: `a` has no port: write HOST:PORT, [IPV6]:PORT or unix:/PATH",
@@ -239,13 +363,19 @@ fn a_forward_takes_bytes_and_no_url() {
 #[test]
 fn a_public_exit_without_users_is_refused_with_both_remedies() {
     let text = "[[proxy]]\nlisten = [\"127.0.0.1:1\", \"unix:/x\", \":1080\"]\n";
-    one(text, "2:37 `[::]:1080` can be reached from other machines, and anybody could use it");
+    one(
+        text,
+        "2:37 `[::]:1080` can be reached from other machines, and anybody could use it",
+    );
     help(
         text,
         "add users = [{ name = \"…\", password_file = \"…\" }], or say open_to_the_world = true if that is meant, or listen on \
          127.0.0.1",
     );
-    for remedy in ["open_to_the_world = true", "users = [{ name = \"a\", password = \"b\" }]"] {
+    for remedy in [
+        "open_to_the_world = true",
+        "users = [{ name = \"a\", password = \"b\" }]",
+    ] {
         plan(&format!("{text}{remedy}\n"));
     }
     one(
@@ -262,10 +392,22 @@ fn users_have_a_name_and_one_password() {
         "3:56 this user has both `password` and `password_file`",
     );
     one(&users("{ name = \"a\" }"), "3:10 this user has no password");
-    one(&users("{ password = \"a\" }"), "3:10 this user has no `name`");
-    one(&users("{ name = \"a\", password = \"\" }"), "3:35 the password is empty");
-    one(&users("{ name = \"a\", password = \"\\n\" }"), "3:35 the password holds a control character");
-    one(&users("{ name = \"\", password = \"b\" }"), "3:19 the name of this user is empty");
+    one(
+        &users("{ password = \"a\" }"),
+        "3:10 this user has no `name`",
+    );
+    one(
+        &users("{ name = \"a\", password = \"\" }"),
+        "3:35 the password is empty",
+    );
+    one(
+        &users("{ name = \"a\", password = \"\\n\" }"),
+        "3:35 the password holds a control character",
+    );
+    one(
+        &users("{ name = \"\", password = \"b\" }"),
+        "3:19 the name of this user is empty",
+    );
     one(
         &users("{ name = \"a:b\", password = \"b\" }"),
         "3:19 the name of this user holds a colon, which ends the name when it is sent",
@@ -286,18 +428,40 @@ fn a_password_file_gives_its_first_line_and_has_to_be_there() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("alice"), "hunter2\r\nmore\n").unwrap();
     let path = folder.path().join("byway.toml");
-    fs::write(&path, with_egress("users = [{ name = \"a\", password_file = \"alice\" }]\n")).unwrap();
+    fs::write(
+        &path,
+        with_egress("users = [{ name = \"a\", password_file = \"alice\" }]\n"),
+    )
+    .unwrap();
     let plan = load(&path, folder.path()).unwrap();
-    let Role::Egress(egress) = &plan.listeners[0].role else { panic!("an exit") };
+    let Role::Egress(egress) = &plan.listeners[0].role else {
+        panic!("an exit")
+    };
     assert_eq!(egress.users[0].password.expose(), "hunter2");
 
-    fs::write(&path, with_egress("users = [{ name = \"a\", password_file = \"bob\" }]\n")).unwrap();
+    fs::write(
+        &path,
+        with_egress("users = [{ name = \"a\", password_file = \"bob\" }]\n"),
+    )
+    .unwrap();
     let errors = load(&path, folder.path()).unwrap_err();
     assert_eq!(errors.diagnostics().len(), 1);
-    assert_eq!(errors.locate(&errors.diagnostics()[0].place), Some(LineColumn { line: 3, column: 40 }));
+    assert_eq!(
+        errors.locate(&errors.diagnostics()[0].place),
+        Some(LineColumn {
+            line: 3,
+            column: 40
+        })
+    );
     let message = &errors.diagnostics()[0].message;
-    assert!(message.starts_with("`password_file`: cannot read /"), "{message}");
-    assert!(message.ends_with("/bob: No such file or directory (os error 2)"), "{message}");
+    assert!(
+        message.starts_with("`password_file`: cannot read /"),
+        "{message}"
+    );
+    assert!(
+        message.ends_with("/bob: No such file or directory (os error 2)"),
+        "{message}"
+    );
 
     fs::write(folder.path().join("bob"), "").unwrap();
     let errors = load(&path, folder.path()).unwrap_err();
@@ -308,9 +472,18 @@ fn a_password_file_gives_its_first_line_and_has_to_be_there() {
 fn rules_have_an_action_that_fits_their_via() {
     let rule = |lines: &str| with_egress(&format!("[[proxy.rule]]\n{lines}\n"));
     one(&rule("host = \"a\""), "3:1 this rule has no `action`");
-    one(&rule("action = \"alow\""), "4:10 `action` must be \"allow\" or \"deny\" or \"via\", found \"alow\"");
-    one(&rule("action = \"deny\"\nvia = \"http://a:1\""), "5:7 `via` needs action = \"via\"");
-    one(&rule("action = \"via\""), "4:10 action = \"via\" needs `via`, the parent to go through");
+    one(
+        &rule("action = \"alow\""),
+        "4:10 `action` must be \"allow\" or \"deny\" or \"via\", found \"alow\"",
+    );
+    one(
+        &rule("action = \"deny\"\nvia = \"http://a:1\""),
+        "5:7 `via` needs action = \"via\"",
+    );
+    one(
+        &rule("action = \"via\""),
+        "4:10 action = \"via\" needs `via`, the parent to go through",
+    );
     one(
         &rule("action = \"via\"\nvia = \"ftp://a:1\""),
         "5:7 `via`: `ftp://` is no scheme of a proxy: \
@@ -321,12 +494,18 @@ fn rules_have_an_action_that_fits_their_via() {
 #[test]
 fn rules_name_hosts_networks_ports_and_users_that_exist() {
     let rule = |line: &str| with_egress(&format!("[[proxy.rule]]\naction = \"deny\"\n{line}\n"));
-    one(&rule("host = \"10.0.0.1\""), "5:8 `host`: `10.0.0.1` is an address: write it in `cidr`");
+    one(
+        &rule("host = \"10.0.0.1\""),
+        "5:8 `host`: `10.0.0.1` is an address: write it in `cidr`",
+    );
     one(
         &rule("host = \"a:80\""),
         "5:8 `host`: `a:80` has a port or a scheme: write the name alone, and ports in `port`",
     );
-    one(&rule("host = \"a b\""), "5:8 `host`: `a b` is no host name: write one such as example.com");
+    one(
+        &rule("host = \"a b\""),
+        "5:8 `host`: `a b` is no host name: write one such as example.com",
+    );
     one(
         &rule("suffix = \"*.a.com\""),
         "5:10 `suffix`: `*.a.com` has a star: write suffix = \"a.com\", which covers a.com and everything below it",
@@ -338,20 +517,33 @@ fn rules_name_hosts_networks_ports_and_users_that_exist() {
     for port in ["0", "\"0-5\"", "65536", "-1", "\"a\"", "\"1-2-3\""] {
         let found = errors(&rule(&format!("port = {port}")));
         let port = port.trim_matches('"');
-        let expected =
-            format!("5:8 `port`: `{port}` is no port and no range of ports: write 443 or 8000-8999, from 1 to 65535");
+        let expected = format!(
+            "5:8 `port`: `{port}` is no port and no range of ports: write 443 or 8000-8999, from 1 to 65535"
+        );
         assert_eq!(found, [expected]);
     }
-    one(&rule("port = \"9-5\""), "5:8 `port`: `9-5` runs backwards: write 5-9");
-    one(&rule("port = []"), "5:8 `port` is empty: leave it out to match everything");
-    one(&rule("user = \"bob\""), "5:8 there is no user `bob` in this [[proxy]]");
-    let near =
-        "users = [{ name = \"alice\", password = \"x\" }]\n[[proxy.rule]]\naction = \"deny\"\nuser = \"alcie\"\n";
+    one(
+        &rule("port = \"9-5\""),
+        "5:8 `port`: `9-5` runs backwards: write 5-9",
+    );
+    one(
+        &rule("port = []"),
+        "5:8 `port` is empty: leave it out to match everything",
+    );
+    one(
+        &rule("user = \"bob\""),
+        "5:8 there is no user `bob` in this [[proxy]]",
+    );
+    let near = "users = [{ name = \"alice\", password = \"x\" }]\n[[proxy.rule]]\naction = \"deny\"\nuser = \"alcie\"\n";
     help(&with_egress(near), "did you mean `alice`?");
 }
 
 #[test]
 fn a_rule_behind_one_that_matches_everything_is_never_reached() {
-    let rules = "[[proxy.rule]]\naction = \"deny\"\n[[proxy.rule]]\naction = \"allow\"\nport = 443\n";
-    one(&with_egress(rules), "5:1 this rule is never reached: the one before it matches everything");
+    let rules =
+        "[[proxy.rule]]\naction = \"deny\"\n[[proxy.rule]]\naction = \"allow\"\nport = 443\n";
+    one(
+        &with_egress(rules),
+        "5:1 this rule is never reached: the one before it matches everything",
+    );
 }

@@ -18,16 +18,27 @@ use super::*;
 fn errors(text: &str) -> Vec<String> {
     let around = Surroundings::without_files(Path::new("/state"));
     let errors = parse_with(text, "byway.toml", &around).expect_err("the text is wrong");
-    let shown = errors.diagnostics().iter().map(|diagnostic| match errors.locate(&diagnostic.place) {
-        Some(LineColumn { line, column }) => format!("{line}:{column} {}", diagnostic.message),
-        None => format!("- {}", diagnostic.message),
-    });
+    let shown =
+        errors
+            .diagnostics()
+            .iter()
+            .map(|diagnostic| match errors.locate(&diagnostic.place) {
+                Some(LineColumn { line, column }) => {
+                    format!("{line}:{column} {}", diagnostic.message)
+                }
+                None => format!("- {}", diagnostic.message),
+            });
     shown.collect()
 }
 
 /// The Plan of `text`, which is right.
 fn plan(text: &str) -> Plan {
-    parse_with(text, "byway.toml", &Surroundings::without_files(Path::new("/state"))).expect("the text is right")
+    parse_with(
+        text,
+        "byway.toml",
+        &Surroundings::without_files(Path::new("/state")),
+    )
+    .expect("the text is right")
 }
 
 /// `text` and a listener, for tests of what has nothing to do with listeners.

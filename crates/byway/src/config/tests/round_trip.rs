@@ -8,12 +8,14 @@ use proptest::sample::{select, subsequence};
 use super::super::*;
 use super::*;
 
-/// Reads back what `Effective` prints. Passwords in the texts here are `***` already, so that nothing is lost.
+/// Reads back what `Effective` prints. Passwords in the texts here are `***` already, so that
+/// nothing is lost.
 fn assert_reads_back(text: &str) {
     let mut first = plan(text);
     let shown = Effective(&first).to_string();
     let around = Surroundings::without_files(Path::new("/state"));
-    let second = parse_with(&shown, "effective", &around).unwrap_or_else(|errors| panic!("{errors}\n{shown}"));
+    let second = parse_with(&shown, "effective", &around)
+        .unwrap_or_else(|errors| panic!("{errors}\n{shown}"));
     // What is shown is in force already, so nothing of it is lowered again.
     first.descriptors.lowered.clear();
     assert_eq!(first, second, "{shown}");
@@ -25,20 +27,27 @@ fn the_effective_plan_shows_defaults_and_hides_passwords() {
     let text = "users = [{ name = \"a\", password = \"hunter2\" }]\n[[proxy.rule]]\naction = \"via\"\nvia = \"http://u:hunter3@h:1\"\n";
     let shown = Effective(&plan(&with_egress(text))).to_string();
     assert!(shown.contains("keep_alive = \"1m\""), "{shown}");
-    assert!(shown.contains("  { name = \"a\", password = \"***\" },"), "{shown}");
+    assert!(
+        shown.contains("  { name = \"a\", password = \"***\" },"),
+        "{shown}"
+    );
     assert!(shown.contains("via = \"http://u:***@h:1\""), "{shown}");
     assert!(!shown.contains("hunter"), "{shown}");
 }
 
 #[test]
 fn names_and_patterns_with_quotes_and_backslashes_read_back() {
-    assert_reads_back(&with_route("name = 'a \"b\" \\c'\npath = '^/\\d+\"'\nto = \"a:1\"\n"));
+    assert_reads_back(&with_route(
+        "name = 'a \"b\" \\c'\npath = '^/\\d+\"'\nto = \"a:1\"\n",
+    ));
     assert_reads_back(&with_route("path = \"\\u007f\\n\"\nto = \"a:1\"\n"));
 }
 
 #[test]
 fn a_section_named_like_its_first_address_reads_back() {
-    assert_reads_back("[[tcp]]\nname = \"127.0.0.1:1\"\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nto = \"a:1\"\n");
+    assert_reads_back(
+        "[[tcp]]\nname = \"127.0.0.1:1\"\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nto = \"a:1\"\n",
+    );
 }
 
 /// `key = value`, or nothing.
@@ -49,7 +58,10 @@ fn line(key: &'static str, values: &'static [&'static str]) -> impl Strategy<Val
 
 fn settings() -> impl Strategy<Value = String> {
     let times = &["\"1ms\"", "\"90s\"", "\"1h\"", "\"365d\""];
-    let top = (line("workers", &["1", "0x10", "1_0"]), line("drain.deadline", &["\"0s\"", "\"5m\""]));
+    let top = (
+        line("workers", &["1", "0x10", "1_0"]),
+        line("drain.deadline", &["\"0s\"", "\"5m\""]),
+    );
     let dial = (
         line("dial.family", &["\"4\"", "\"any\""]),
         line("dial.local_address", &["\"192.0.2.7\""]),
@@ -84,14 +96,28 @@ fn settings() -> impl Strategy<Value = String> {
         line("spill.mode", &["\"off\"", "\"auto\""]),
     );
     let observed = (
-        line("log.access", &["\"off\"", "\"stdout\"", "\"/a b/\\\"c\\\".log\""]),
+        line(
+            "log.access",
+            &["\"off\"", "\"stdout\"", "\"/a b/\\\"c\\\".log\""],
+        ),
         line("log.access_format", &["\"json\"", "\"combined\""]),
-        line("metrics.listen", &["\"127.0.0.1:9100\"", "[\"[::1]:0\", \"[::1]:0\"]", "\"unix:/m\""]),
+        line(
+            "metrics.listen",
+            &[
+                "\"127.0.0.1:9100\"",
+                "[\"[::1]:0\", \"[::1]:0\"]",
+                "\"unix:/m\"",
+            ],
+        ),
     );
     (top, dial, limits, pool, retry, spill, observed).prop_map(|(t, d, l, p, r, s, o)| {
         let limits = [l.0, l.1, l.2, l.3, l.4, l.5, l.6, l.7].concat();
         let observed = [o.0, o.1, o.2].concat();
-        [t.0, t.1, d.0, d.1, d.2, limits, p.0, p.1, p.2, r.0, r.1, r.2, r.3, r.4, s.0, s.1, s.2, s.3, observed].concat()
+        [
+            t.0, t.1, d.0, d.1, d.2, limits, p.0, p.1, p.2, r.0, r.1, r.2, r.3, r.4, s.0, s.1, s.2,
+            s.3, observed,
+        ]
+        .concat()
     })
 }
 
@@ -102,17 +128,26 @@ fn edge() -> impl Strategy<Value = String> {
         "name = \"rest\"\nto = \"unix:/run/app.sock\"\nmax_body = \"1MiB\"\n",
         "hosts = \"[2001:db8::1]\"\npath = \"x\"\nto = \"http://[::1]:443\"\nmax_body = \"none\"\n",
     ];
-    let listen = select(&["\":8080\"", "[\"127.0.0.1:0\", \"127.0.0.1:0\"]", "[\"[::1]:80\", \"unix:/run/x.sock\"]"]);
+    let listen = select(&[
+        "\":8080\"",
+        "[\"127.0.0.1:0\", \"127.0.0.1:0\"]",
+        "[\"[::1]:80\", \"unix:/run/x.sock\"]",
+    ]);
     let head = (
         line("name", &["\"site\""]),
         line("trusted_proxies", &["\"10.0.0.0/8\"", "[\"::1\"]"]),
         line("reject_empty_segments", &["true", "false"]),
         line("max_body", &["9"]),
     );
-    (listen, head, subsequence(routes.to_vec(), 1..=4)).prop_map(|(listen, (name, trusted, reject, max), routes)| {
-        let routes: String = routes.iter().map(|route| format!("[[edge.route]]\n{route}")).collect();
-        format!("[[edge]]\nlisten = {listen}\n{name}{trusted}{reject}{max}{routes}")
-    })
+    (listen, head, subsequence(routes.to_vec(), 1..=4)).prop_map(
+        |(listen, (name, trusted, reject, max), routes)| {
+            let routes: String = routes
+                .iter()
+                .map(|route| format!("[[edge.route]]\n{route}"))
+                .collect();
+            format!("[[edge]]\nlisten = {listen}\n{name}{trusted}{reject}{max}{routes}")
+        },
+    )
 }
 
 fn egress() -> impl Strategy<Value = String> {
@@ -127,9 +162,15 @@ fn egress() -> impl Strategy<Value = String> {
         "listen = \":1080\"\nusers = [{ name = \"alice\", password = \"***\" }, { name = \"b\\\"\", password = \"***\" }]\n",
         "listen = \"unix:/run/exit.sock\"\n",
     ]);
-    let tail = (line("stream_limit", &["\"25MiB/s\"", "\"1kbit/s\""]), line("default", &["\"deny\""]));
+    let tail = (
+        line("stream_limit", &["\"25MiB/s\"", "\"1kbit/s\""]),
+        line("default", &["\"deny\""]),
+    );
     (open, tail, subsequence(rules.to_vec(), 0..=4)).prop_map(|(head, (limit, default), rules)| {
-        let rules: String = rules.iter().map(|rule| format!("[[proxy.rule]]\n{rule}")).collect();
+        let rules: String = rules
+            .iter()
+            .map(|rule| format!("[[proxy.rule]]\n{rule}"))
+            .collect();
         format!("[[proxy]]\n{head}{limit}{default}{rules}")
     })
 }
@@ -145,7 +186,8 @@ fn links() -> impl Strategy<Value = String> {
     settings.prop_map(|(a, b, c, d, e)| [a, b, c, d, e].concat())
 }
 
-/// Sections of links, in the order of a Plan. Their join strings are in files, so that nothing is lost.
+/// Sections of links, in the order of a Plan. Their join strings are in files, so that nothing is
+/// lost.
 fn link_sections() -> impl Strategy<Value = String> {
     subsequence(
         vec![
@@ -169,19 +211,29 @@ fn link_sections() -> impl Strategy<Value = String> {
 #[test]
 fn a_join_string_that_stood_in_the_file_is_hidden_and_has_to_be_put_back() {
     let join = links::join_at("t.example.com:7000", 7);
-    let shown = Effective(&plan(&format!("[[expose]]\ntcp = \"a:1\"\njoin = \"{join}\"\n"))).to_string();
-    assert!(shown.contains("join = \"***\"  # t.example.com:7000, grant 070707070707\n"), "{shown}");
+    let shown = Effective(&plan(&format!(
+        "[[expose]]\ntcp = \"a:1\"\njoin = \"{join}\"\n"
+    )))
+    .to_string();
+    assert!(
+        shown.contains("join = \"***\"  # t.example.com:7000, grant 070707070707\n"),
+        "{shown}"
+    );
     assert!(!shown.contains(&join[4..20]), "{shown}");
     let [error] = errors(&shown).try_into().unwrap();
-    assert!(error.contains("`join`: `***` stands where a join string was hidden: write the string itself"), "{error}");
+    assert!(
+        error.contains(
+            "`join`: `***` stands where a join string was hidden: write the string itself"
+        ),
+        "{error}"
+    );
     let put_back = shown.replace("***\"  #", &format!("{join}\"  #"));
     assert_eq!(Effective(&plan(&put_back)).to_string(), shown);
 }
 
 #[test]
 fn the_effective_plan_shows_what_a_link_is_for() {
-    let text =
-        "[[serve]]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:7000\"]\nhttp = \"127.0.0.1:80\"\ndomain = \"t.example\"\n";
+    let text = "[[serve]]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:7000\"]\nhttp = \"127.0.0.1:80\"\ndomain = \"t.example\"\n";
     let shown = Effective(&plan(text)).to_string();
     let expected = "\
 [[serve]]

@@ -40,12 +40,14 @@ fn a_route_behind_one_that_matches_all_of_its_requests_is_warned_of() {
     ] {
         let found = warned(routes);
         assert_eq!(found.len(), 1, "{routes:?}: {found:?}");
-        let expected =
-            "edge site: the route `r1` is never reached, because `r0` before it already matches every request";
+        let expected = "edge site: the route `r1` is never reached, because `r0` before it already matches every request";
         assert!(found[0].starts_with(expected), "{}", found[0]);
     }
     let found = warned(&["a.example|", "b.example|", "a.example b.example|^/x"]);
-    assert!(found.len() == 1 && found[0].contains("because `r0` and `r1` before it already match"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].contains("because `r0` and `r1` before it already match"),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -72,15 +74,24 @@ fn a_route_that_some_request_can_still_reach_is_not_warned_of() {
 fn the_two_listeners_of_one_edge_are_warned_of_once() {
     let text = "[[edge]]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n[[edge.route]]\nto = \"127.0.0.1:9\"\n\
                 [[edge.route]]\npath = '^/x'\nto = \"127.0.0.1:9\"\n";
-    assert_eq!(warnings(&parse(text, "byway.toml", Path::new("/state")).unwrap()).len(), 1);
+    assert_eq!(
+        warnings(&parse(text, "byway.toml", Path::new("/state")).unwrap()).len(),
+        1
+    );
 }
 
 #[test]
 fn a_route_behind_one_for_every_path_is_warned_of_with_the_one_request_that_still_reaches_it() {
     let found = warned(&["|^/", "|"]);
-    assert!(found.len() == 1 && found[0].contains("(except for `OPTIONS *`)"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].contains("(except for `OPTIONS *`)"),
+        "{found:?}"
+    );
     let found = warned(&["|^/", "|^/api/"]);
-    assert!(found.len() == 1 && !found[0].contains("OPTIONS"), "{found:?}");
+    assert!(
+        found.len() == 1 && !found[0].contains("OPTIONS"),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -92,10 +103,24 @@ fn a_path_that_was_written_as_a_glob_is_warned_of() {
         ("api/*", "write path = '^.*api/' for"),
     ] {
         let found = warned(&[&format!("|{path}")]);
-        assert!(found.len() == 1 && found[0].contains(help), "{path}: {found:?}");
+        assert!(
+            found.len() == 1 && found[0].contains(help),
+            "{path}: {found:?}"
+        );
     }
-    for path in ["^/api/.*", "^/api/[^/]*", "^/a*", "/api/", r"\.(png|css)$", "^/api/*$"] {
-        assert_eq!(warned(&[&format!("|{path}")]), Vec::<String>::new(), "{path}");
+    for path in [
+        "^/api/.*",
+        "^/api/[^/]*",
+        "^/a*",
+        "/api/",
+        r"\.(png|css)$",
+        "^/api/*$",
+    ] {
+        assert_eq!(
+            warned(&[&format!("|{path}")]),
+            Vec::<String>::new(),
+            "{path}"
+        );
     }
 }
 
@@ -110,7 +135,11 @@ fn warned_rules(section: &str, rules: &[&str]) -> Vec<String> {
     }
     .to_owned();
     for rule in rules {
-        let action = if rule.contains("action") { "" } else { "\naction = \"deny\"" };
+        let action = if rule.contains("action") {
+            ""
+        } else {
+            "\naction = \"deny\""
+        };
         text += &format!("[[{section}.rule]]\n{}{action}\n", rule.replace("; ", "\n"));
     }
     warnings(&parse(&text, "byway.toml", Path::new("/state")).unwrap())
@@ -120,13 +149,34 @@ fn warned_rules(section: &str, rules: &[&str]) -> Vec<String> {
 fn a_rule_behind_rules_that_match_all_of_its_targets_is_warned_of() {
     let allow = "action = \"allow\"";
     for (first, second) in [
-        ("suffix = \".example.com\"; action = \"allow\"", "suffix = \".a.example.com\""),
-        ("suffix = \"example.com\"; action = \"allow\"", "host = \"example.com\""),
-        ("cidr = \"10.0.0.0/8\"; action = \"allow\"", "cidr = \"10.1.0.0/16\""),
-        ("cidr = \"2001:db8::/32\"; action = \"allow\"", "cidr = \"2001:db8:1::/48\"; port = 443"),
-        ("host = \"a.example\"; action = \"allow\"", "host = \"A.example\"; port = \"20-30\"; user = \"a\""),
-        ("port = \"1-1024\"", "port = [22, \"80-90\"]; suffix = \"example\""),
-        ("user = [\"a\", \"b\"]; action = \"allow\"", "user = \"b\"; port = 22"),
+        (
+            "suffix = \".example.com\"; action = \"allow\"",
+            "suffix = \".a.example.com\"",
+        ),
+        (
+            "suffix = \"example.com\"; action = \"allow\"",
+            "host = \"example.com\"",
+        ),
+        (
+            "cidr = \"10.0.0.0/8\"; action = \"allow\"",
+            "cidr = \"10.1.0.0/16\"",
+        ),
+        (
+            "cidr = \"2001:db8::/32\"; action = \"allow\"",
+            "cidr = \"2001:db8:1::/48\"; port = 443",
+        ),
+        (
+            "host = \"a.example\"; action = \"allow\"",
+            "host = \"A.example\"; port = \"20-30\"; user = \"a\"",
+        ),
+        (
+            "port = \"1-1024\"",
+            "port = [22, \"80-90\"]; suffix = \"example\"",
+        ),
+        (
+            "user = [\"a\", \"b\"]; action = \"allow\"",
+            "user = \"b\"; port = 22",
+        ),
         (
             "host = \"a.example\"; cidr = \"10.0.0.0/8\"",
             "host = \"a.example\"; cidr = \"10.2.0.0/16\"; action = \"allow\"",
@@ -146,7 +196,10 @@ fn a_rule_behind_rules_that_match_all_of_its_targets_is_warned_of() {
         ],
     );
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].starts_with("exit out: rule 3 is never reached, because rule 1 and rule 2 before"), "{found:?}");
+    assert!(
+        found[0].starts_with("exit out: rule 3 is never reached, because rule 1 and rule 2 before"),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -155,11 +208,18 @@ fn a_range_of_ports_that_covers_port_25_without_opening_it_is_warned_of() {
     for section in ["proxy", "exit"] {
         let found = warned_rules(section, &["port = \"1-1023\"; action = \"allow\""]);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].starts_with(&format!("{section} {start} (allow) covers port 25")), "{}", found[0]);
+        assert!(
+            found[0].starts_with(&format!("{section} {start} (allow) covers port 25")),
+            "{}",
+            found[0]
+        );
     }
     let via = "action = \"via\"; via = \"socks5://192.0.2.1:1080\"; suffix = \"example\"";
     let found = warned_rules("proxy", &[&format!("{via}; port = [443, \"20-25\"]")]);
-    assert!(found.len() == 1 && found[0].starts_with(&format!("proxy {start} (via)")), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].starts_with(&format!("proxy {start} (via)")),
+        "{found:?}"
+    );
     for rule in [
         "action = \"allow\"; port = [25, \"1-1023\"]",
         "action = \"allow\"; port = [\"25-25\", \"20-30\"]",
@@ -167,7 +227,11 @@ fn a_range_of_ports_that_covers_port_25_without_opening_it_is_warned_of() {
         "action = \"allow\"",
         "action = \"deny\"; port = \"1-1023\"",
     ] {
-        assert_eq!(warned_rules("proxy", &[rule]), Vec::<String>::new(), "{rule}");
+        assert_eq!(
+            warned_rules("proxy", &[rule]),
+            Vec::<String>::new(),
+            "{rule}"
+        );
     }
 }
 
@@ -179,22 +243,53 @@ fn a_rule_that_some_target_can_still_reach_is_not_warned_of() {
         ("host = \"example.com\"", "suffix = \"example.com\""),
         ("cidr = \"10.1.0.0/16\"", "cidr = \"10.0.0.0/8\""),
         ("cidr = \"::/0\"", "cidr = \"10.0.0.0/8\""),
-        ("suffix = \"example.com\"; port = 443", "host = \"a.example.com\""),
-        ("suffix = \"example.com\"; port = 443", "host = \"a.example.com\"; port = \"443-444\""),
-        ("suffix = \"example.com\"; user = \"a\"", "host = \"a.example.com\"; user = [\"a\", \"b\"]"),
-        ("suffix = \"example.com\"; user = [\"a\", \"b\"]", "host = \"a.example.com\""),
-        ("suffix = \"example.com\"", "host = \"a.example.com\"; cidr = \"10.0.0.0/8\""),
+        (
+            "suffix = \"example.com\"; port = 443",
+            "host = \"a.example.com\"",
+        ),
+        (
+            "suffix = \"example.com\"; port = 443",
+            "host = \"a.example.com\"; port = \"443-444\"",
+        ),
+        (
+            "suffix = \"example.com\"; user = \"a\"",
+            "host = \"a.example.com\"; user = [\"a\", \"b\"]",
+        ),
+        (
+            "suffix = \"example.com\"; user = [\"a\", \"b\"]",
+            "host = \"a.example.com\"",
+        ),
+        (
+            "suffix = \"example.com\"",
+            "host = \"a.example.com\"; cidr = \"10.0.0.0/8\"",
+        ),
         // A network also decides about what names resolve to, which a rule without one does not.
-        ("port = 443; action = \"allow\"", "cidr = \"10.0.0.0/8\"; port = 443"),
+        (
+            "port = 443; action = \"allow\"",
+            "cidr = \"10.0.0.0/8\"; port = 443",
+        ),
         // A network of a `via` rule is about literal addresses alone.
-        ("cidr = \"10.0.0.0/8\"; action = \"via\"; via = \"socks5://192.0.2.1:1080\"", "cidr = \"10.0.0.0/8\""),
+        (
+            "cidr = \"10.0.0.0/8\"; action = \"via\"; via = \"socks5://192.0.2.1:1080\"",
+            "cidr = \"10.0.0.0/8\"",
+        ),
     ] {
-        assert_eq!(warned_rules("proxy", &[first, second]), Vec::<String>::new(), "{first} / {second}");
+        assert_eq!(
+            warned_rules("proxy", &[first, second]),
+            Vec::<String>::new(),
+            "{first} / {second}"
+        );
     }
 }
 
 #[test]
 fn a_denied_network_that_an_allowed_one_covers_is_warned_of_with_what_it_still_denies() {
-    let found = warned_rules("proxy", &["cidr = \"10.0.0.0/8\"; action = \"allow\"", "cidr = \"10.1.0.0/16\""]);
+    let found = warned_rules(
+        "proxy",
+        &[
+            "cidr = \"10.0.0.0/8\"; action = \"allow\"",
+            "cidr = \"10.1.0.0/16\"",
+        ],
+    );
     assert!(found.len() == 1 && found[0].contains("NAT64"), "{found:?}");
 }

@@ -1,8 +1,10 @@
-//! Waiting: what an attempt waits for in each of its phases, and the fault of a wait that took too long.
+//! Waiting: what an attempt waits for in each of its phases, and the fault of a wait that took too
+//! long.
 //!
 //! In:    an attempt that cannot go on at the moment.
 //! Out:   what `deadline.rs` judges; why a wait has to end.
-//! Never: counts bytes of one direction as progress of the other while only one of them is waited for.
+//! Never: counts bytes of one direction as progress of the other while only one of them is waited
+//!        for.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -28,8 +30,8 @@ pub(super) enum Ended {
 }
 
 impl Attempt<'_> {
-    /// To be called whenever the exchange has to wait: a limit may be exceeded, the client may have gone, and the pool may
-    /// need the connection for another client.
+    /// To be called whenever the exchange has to wait: a limit may be exceeded, the client may have
+    /// gone, and the pool may need the connection for another client.
     pub(super) fn poll_ended(
         &mut self,
         cx: &mut Context<'_>,
@@ -38,9 +40,15 @@ impl Attempt<'_> {
         alarm: &mut Alarm,
         waiting: &Waiting,
     ) -> Poll<Ended> {
-        let awaits_client =
-            waiting.upload.awaits_client || waiting.download.awaits_client || self.awaits_invitation(waiting);
-        if let Some(fault) = recalled(cx, upstream, awaits_client, waiting.progress.unwrap_or_default()) {
+        let awaits_client = waiting.upload.awaits_client
+            || waiting.download.awaits_client
+            || self.awaits_invitation(waiting);
+        if let Some(fault) = recalled(
+            cx,
+            upstream,
+            awaits_client,
+            waiting.progress.unwrap_or_default(),
+        ) {
             return Poll::Ready(Ended::Fault(fault));
         }
         if let Poll::Ready(exceeded) = self.deadlines.poll_exceeded(cx, alarm, waiting) {
@@ -57,29 +65,38 @@ impl Attempt<'_> {
         self.uploaded || self.upload_broken
     }
 
-    /// Whether the client has its 100, or sends its body already: one that expects a 100 need not send
-    /// anything before that.
+    /// Whether the client has its 100, or sends its body already: one that expects a 100 need not
+    /// send anything before that.
     fn is_invited(&self) -> bool {
         self.continued || self.upload.moved() > 0 || !self.asked.request.expects_continue()
     }
 
-    /// Whether the client may be waiting for a 100, of an upstream that has the head of the request.
+    /// Whether the client may be waiting for a 100, of an upstream that has the head of the
+    /// request.
     fn awaits_invitation(&self, waiting: &Waiting) -> bool {
         waiting.owes_head && !self.is_invited() && !self.upload_is_over()
     }
 
     /// The upload's part of what is waited for.
     fn upload_flow(&self) -> Flow {
-        let awaits_client = self.is_invited() && !self.upload_is_over() && !self.upload.is_held_back();
-        Flow { bytes: self.upload.moved(), awaits_client }
+        let awaits_client =
+            self.is_invited() && !self.upload_is_over() && !self.upload.is_held_back();
+        Flow {
+            bytes: self.upload.moved(),
+            awaits_client,
+        }
     }
 
     /// The part of the response. Heads count: all that has left since the attempt began.
     fn download_flow(&self, downstream: &Conn, awaits_client: bool) -> Flow {
-        Flow { bytes: downstream.left_bytes().saturating_sub(self.left_before), awaits_client }
+        Flow {
+            bytes: downstream.left_bytes().saturating_sub(self.left_before),
+            awaits_client,
+        }
     }
 
-    /// What is waited for until the head of a response is complete. What has only joined the queue has not moved.
+    /// What is waited for until the head of a response is complete. What has only joined the queue
+    /// has not moved.
     pub(super) fn waiting_for_head(&self, downstream: &Conn, upstream: &Conn) -> Waiting {
         let (over, held_back) = (self.upload_is_over(), self.upload.is_held_back());
         let uploads = !over && (held_back || self.is_invited());
@@ -93,8 +110,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// What is waited for while bytes of a response pass, of which `response_bytes` are its body. What an outflow has
-    /// taken is progress, and so is what it has delivered.
+    /// What is waited for while bytes of a response pass, of which `response_bytes` are its body.
+    /// What an outflow has taken is progress, and so is what it has delivered.
     pub(super) fn waiting_for_bodies(
         &self,
         downstream: &Conn,
@@ -131,16 +148,28 @@ impl Attempt<'_> {
 
     pub(super) fn slow_reader(&self) -> Fault {
         self.asked.shared.counters.slow_responses.add(1);
-        too_slow(self.asked.limits, Deadline::ResponseRate, "the client read the response")
+        too_slow(
+            self.asked.limits,
+            Deadline::ResponseRate,
+            "the client read the response",
+        )
     }
 
     pub(super) fn slow_upload(&self) -> Fault {
         self.asked.shared.counters.slow_requests.add(1);
-        too_slow(self.asked.limits, Deadline::RequestRate, "the client sent its request body")
+        too_slow(
+            self.asked.limits,
+            Deadline::RequestRate,
+            "the client sent its request body",
+        )
     }
 
     /// Sends what is queued, or what an outflow holds, as long as the reader takes any of it.
-    pub(super) async fn flush(&mut self, downstream: &mut Conn, alarm: &mut Alarm) -> Result<(), Fault> {
+    pub(super) async fn flush(
+        &mut self,
+        downstream: &mut Conn,
+        alarm: &mut Alarm,
+    ) -> Result<(), Fault> {
         self.deadlines.end_upload();
         self.deadlines.begin_phase();
         let flushed = poll_fn(|cx| {
@@ -148,8 +177,16 @@ impl Attempt<'_> {
                 return Poll::Ready(Ok(flushed));
             }
             let download = self.download_flow(downstream, true);
-            let upload = Flow { bytes: self.upload.moved(), awaits_client: false };
-            let waiting = Waiting { progress: Some(download.bytes), upload, download, ..Waiting::default() };
+            let upload = Flow {
+                bytes: self.upload.moved(),
+                awaits_client: false,
+            };
+            let waiting = Waiting {
+                progress: Some(download.bytes),
+                upload,
+                download,
+                ..Waiting::default()
+            };
             self.deadlines.poll_exceeded(cx, alarm, &waiting).map(Err)
         });
         match flushed.await {
@@ -157,7 +194,9 @@ impl Attempt<'_> {
             Ok(Err(broken)) => Err(downstream_left(&broken)),
             Err(Exceeded::DownloadRate) => Err(self.slow_reader()),
             Err(Exceeded::UploadRate) => Err(self.slow_upload()),
-            Err(Exceeded::Progress | Exceeded::Head) => Err(not_read(self.asked.limits.body_progress)),
+            Err(Exceeded::Progress | Exceeded::Head) => {
+                Err(not_read(self.asked.limits.body_progress))
+            }
         }
     }
 }

@@ -16,33 +16,104 @@ static PLAN: LazyLock<RetryPlan> = LazyLock::new(|| RetryPlan {
     budget_percent: 0,
     budget_per_second: 5,
 });
-const GET: Failed =
-    Failed { outcome: Outcome::SentNoByteBack, on_kept: false, gave_up: false, repeatable: true, body_kept: true };
+const GET: Failed = Failed {
+    outcome: Outcome::SentNoByteBack,
+    on_kept: false,
+    gave_up: false,
+    repeatable: true,
+    body_kept: true,
+};
 
 fn tries(upstreams: usize) -> (Tries<'static>, Instant) {
     let now = Instant::now();
-    (Tries::new(&PLAN, upstreams, now + Duration::from_secs(15)), now)
+    (
+        Tries::new(&PLAN, upstreams, now + Duration::from_secs(15)),
+        now,
+    )
 }
 
 #[test]
 fn each_reason_has_its_case() {
-    let unsent = Failed { outcome: Outcome::Unsent, ..GET };
+    let unsent = Failed {
+        outcome: Outcome::Unsent,
+        ..GET
+    };
     for (failed, upstreams, expected) in [
         (GET, 1, Ok(())),
-        (Failed { repeatable: false, ..GET }, 2, Err(NotMade::Method)),
-        (Failed { body_kept: false, ..GET }, 2, Err(NotMade::Body)),
-        (Failed { gave_up: true, ..GET }, 2, Err(NotMade::Deadline)),
-        (Failed { outcome: Outcome::Partial, ..GET }, 2, Err(NotMade::Partial)),
+        (
+            Failed {
+                repeatable: false,
+                ..GET
+            },
+            2,
+            Err(NotMade::Method),
+        ),
+        (
+            Failed {
+                body_kept: false,
+                ..GET
+            },
+            2,
+            Err(NotMade::Body),
+        ),
+        (
+            Failed {
+                gave_up: true,
+                ..GET
+            },
+            2,
+            Err(NotMade::Deadline),
+        ),
+        (
+            Failed {
+                outcome: Outcome::Partial,
+                ..GET
+            },
+            2,
+            Err(NotMade::Partial),
+        ),
         (unsent, 1, Err(NotMade::NoOtherUpstream)),
         (unsent, 2, Ok(())),
-        (Failed { on_kept: true, ..unsent }, 1, Ok(())),
-        (Failed { repeatable: false, ..unsent }, 2, Ok(())),
-        (Failed { body_kept: false, ..unsent }, 2, Err(NotMade::Body)),
+        (
+            Failed {
+                on_kept: true,
+                ..unsent
+            },
+            1,
+            Ok(()),
+        ),
+        (
+            Failed {
+                repeatable: false,
+                ..unsent
+            },
+            2,
+            Ok(()),
+        ),
+        (
+            Failed {
+                body_kept: false,
+                ..unsent
+            },
+            2,
+            Err(NotMade::Body),
+        ),
         // A connection that took too long to open is no answer that took too long.
-        (Failed { gave_up: true, ..unsent }, 2, Ok(())),
+        (
+            Failed {
+                gave_up: true,
+                ..unsent
+            },
+            2,
+            Ok(()),
+        ),
     ] {
         let (mut tries, now) = tries(upstreams);
-        assert_eq!(tries.again(failed, now, &Budget::default()), expected, "{failed:?} of {upstreams}");
+        assert_eq!(
+            tries.again(failed, now, &Budget::default()),
+            expected,
+            "{failed:?} of {upstreams}"
+        );
     }
 }
 
@@ -51,29 +122,55 @@ fn no_try_begins_after_the_deadline() {
     for outcome in [Outcome::Unsent, Outcome::SentNoByteBack] {
         let (mut tries, now) = tries(3);
         let late = now + Duration::from_secs(15);
-        assert_eq!(tries.again(Failed { outcome, ..GET }, late, &Budget::default()), Err(NotMade::Deadline));
+        assert_eq!(
+            tries.again(Failed { outcome, ..GET }, late, &Budget::default()),
+            Err(NotMade::Deadline)
+        );
     }
 }
 
 #[test]
 fn every_upstream_is_tried_once_and_what_was_sent_once_more() {
     let (mut tries, now) = tries(3);
-    let (budget, unsent) = (Budget::default(), Failed { outcome: Outcome::Unsent, ..GET });
+    let (budget, unsent) = (
+        Budget::default(),
+        Failed {
+            outcome: Outcome::Unsent,
+            ..GET
+        },
+    );
     assert_eq!(tries.again(unsent, now, &budget), Ok(()));
     assert_eq!(tries.again(GET, now, &budget), Ok(()));
     assert_eq!(tries.again(unsent, now, &budget), Ok(()));
     assert_eq!(tries.again(GET, now, &budget), Err(NotMade::Attempts));
-    assert_eq!(tries.again(unsent, now, &budget), Err(NotMade::NoOtherUpstream));
+    assert_eq!(
+        tries.again(unsent, now, &budget),
+        Err(NotMade::NoOtherUpstream)
+    );
 }
 
 #[test]
 fn an_empty_budget_ends_retries_of_what_was_sent_and_of_nothing_else() {
     let (budget, now) = (Budget::default(), tries(2).1);
     for nth in 0..8 {
-        let expected = if nth < 5 { Ok(()) } else { Err(NotMade::Budget) };
+        let expected = if nth < 5 {
+            Ok(())
+        } else {
+            Err(NotMade::Budget)
+        };
         assert_eq!(tries(2).0.again(GET, now, &budget), expected, "{nth}");
     }
-    assert_eq!(tries(2).0.again(Failed { outcome: Outcome::Unsent, ..GET }, now, &budget), Ok(()));
+    assert_eq!(
+        tries(2).0.again(
+            Failed {
+                outcome: Outcome::Unsent,
+                ..GET
+            },
+            now,
+            &budget
+        ),
+        Ok(())
+    );
 }
 
 #[test]
@@ -84,11 +181,27 @@ fn a_key_makes_any_method_repeatable_and_two_keys_none() {
         ("POST / HTTP/1.1\r\n", false, 0),
         ("PATCH / HTTP/1.1\r\nContent-Length: 10\r\n", false, 0),
         ("get / HTTP/1.1\r\n", false, 0),
-        ("POST / HTTP/1.1\r\nIdempotency-Key: \"a\"\r\nContent-Length: 10\r\n", true, 10),
-        ("POST / HTTP/1.1\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 1\r\n", false, 0),
-        ("POST / HTTP/1.1\r\nIdempotency-Key: \r\nContent-Length: 1\r\n", false, 0),
+        (
+            "POST / HTTP/1.1\r\nIdempotency-Key: \"a\"\r\nContent-Length: 10\r\n",
+            true,
+            10,
+        ),
+        (
+            "POST / HTTP/1.1\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 1\r\n",
+            false,
+            0,
+        ),
+        (
+            "POST / HTTP/1.1\r\nIdempotency-Key: \r\nContent-Length: 1\r\n",
+            false,
+            0,
+        ),
         // The upstream never sees a key that Connection removes.
-        ("POST / HTTP/1.1\r\nConnection: idempotency-key\r\nIdempotency-Key: a\r\nContent-Length: 1\r\n", false, 0),
+        (
+            "POST / HTTP/1.1\r\nConnection: idempotency-key\r\nIdempotency-Key: a\r\nContent-Length: 1\r\n",
+            false,
+            0,
+        ),
         ("PUT / HTTP/1.1\r\nContent-Length: 10\r\n", true, 10),
         ("PUT / HTTP/1.1\r\nContent-Length: 11\r\n", true, 0),
         ("PUT / HTTP/1.1\r\nContent-Length: 0\r\n", true, 0),
@@ -98,7 +211,11 @@ fn a_key_makes_any_method_repeatable_and_two_keys_none() {
         let mut index = RequestHead::default();
         index.parse(text.as_bytes(), &Limits::default()).unwrap();
         let request = index.view(text.as_bytes());
-        assert_eq!((is_repeatable(&request), kept_bytes(&request, &PLAN)), (repeatable, kept), "{head}");
+        assert_eq!(
+            (is_repeatable(&request), kept_bytes(&request, &PLAN)),
+            (repeatable, kept),
+            "{head}"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Each row of the table in `deadline.rs`: which side is waited for, how long, and which side the answer names.
+//! Each row of the table in `deadline.rs`: which side is waited for, how long, and which side the
+//! answer names.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::testing::{Bench, Peer};
 
-const EXPECTING: &str = "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n";
+const EXPECTING: &str =
+    "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n";
 const UPLOAD: &str = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
 const BEGUN: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n";
 
@@ -17,7 +19,8 @@ async fn drip_until_left(peer: &mut Peer) {
     }
 }
 
-/// An upload of which the upstream has taken nothing but the head, and which fills every buffer on the way.
+/// An upload of which the upstream has taken nothing but the head, and which fills every buffer on
+/// the way.
 async fn held_back(bench: &Bench) -> (Peer, Peer) {
     let (mut visitor, mut upstream) = (bench.visit_through(4096), bench.upstream().await);
     visitor.say(UPLOAD).await;
@@ -34,7 +37,10 @@ async fn a_client_that_waits_for_its_100_is_not_blamed_for_a_silent_upstream() {
     upstream.hear_head().await;
     let begun = Instant::now();
     let head = visitor.hear_head().await;
-    assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""),
+        "{head}"
+    );
     assert_eq!(begun.elapsed().as_secs(), 5);
 }
 
@@ -47,18 +53,25 @@ async fn early_hints_are_not_the_100_that_a_client_waits_for() {
     upstream.say("HTTP/1.1 103 Early Hints\r\n\r\n").await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 103 "));
     let head = visitor.hear_head().await;
-    assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""),
+        "{head}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_upload_that_has_ended_does_not_cut_the_answer_that_follows() {
     let bench = Bench::edge("limits.body_progress = \"2s\"\nlimits.min_rate = \"1000B/s\"");
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n0123456789").await;
+    visitor
+        .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n0123456789")
+        .await;
     upstream.hear_head().await;
     upstream.hear("0123456789").await;
     sleep(Duration::from_millis(1500)).await;
-    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n").await;
+    upstream
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        .await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
     sleep(Duration::from_millis(300)).await;
     visitor.say("0123456789").await;
@@ -75,7 +88,10 @@ async fn an_upload_that_never_ends_does_not_cut_the_end_of_an_answer_that_is_rea
     visitor.say(UPLOAD).await;
     upstream.hear_head().await;
     sleep(Duration::from_millis(1700)).await;
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n{}", "x".repeat(30_000));
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n{}",
+        "x".repeat(30_000)
+    );
     let read = async {
         assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
         for _ in 0..30 {
@@ -97,8 +113,15 @@ async fn a_client_that_begins_its_body_before_the_100_is_waited_for_from_then_on
     upstream.hear("some").await;
     let begun = Instant::now();
     let head = visitor.hear_head().await;
-    assert!(head.starts_with("HTTP/1.1 408 ") && head.contains("details=\"request-body\""), "{head}");
-    assert!((20..=40).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+    assert!(
+        head.starts_with("HTTP/1.1 408 ") && head.contains("details=\"request-body\""),
+        "{head}"
+    );
+    assert!(
+        (20..=40).contains(&begun.elapsed().as_secs()),
+        "after {:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,9 +131,14 @@ async fn the_answer_to_a_client_that_began_its_body_before_the_100_has_the_whole
     visitor.say(EXPECTING).await;
     upstream.hear_head().await;
     sleep(Duration::from_secs(4)).await;
-    tokio::join!(visitor.say("x".repeat(1000)), upstream.hear("x".repeat(1000)));
+    tokio::join!(
+        visitor.say("x".repeat(1000)),
+        upstream.hear("x".repeat(1000))
+    );
     sleep(Duration::from_secs(4)).await;
-    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    upstream
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
 }
 
@@ -122,8 +150,15 @@ async fn a_head_that_drips_while_the_upload_is_held_back_ends_by_the_deadline_of
     upstream.say("HTTP/1.1 200 OK\r\nX: ").await;
     let begun = Instant::now();
     let (head, ()) = tokio::join!(visitor.hear_head(), drip_until_left(&mut upstream));
-    assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""), "{head}");
-    assert!((4..=6).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+    assert!(
+        head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""),
+        "{head}"
+    );
+    assert!(
+        (4..=6).contains(&begun.elapsed().as_secs()),
+        "after {:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,8 +168,15 @@ async fn bytes_of_a_head_are_no_progress_of_an_upload_that_is_held_back() {
     let begun = Instant::now();
     upstream.say("HTTP/1.1 200 OK\r\nX: ").await;
     let (head, ()) = tokio::join!(visitor.hear_head(), drip_until_left(&mut upstream));
-    assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"request-body\""), "{head}");
-    assert!((10..=22).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+    assert!(
+        head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"request-body\""),
+        "{head}"
+    );
+    assert!(
+        (10..=22).contains(&begun.elapsed().as_secs()),
+        "after {:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +219,11 @@ async fn an_upload_below_the_least_rate_is_ended_although_the_answer_has_begun()
     let begun = Instant::now();
     let hearing = async { while upstream.hear_some().await {} };
     tokio::join!(drip_until_left(&mut visitor), hearing);
-    assert!((60..=185).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+    assert!(
+        (60..=185).contains(&begun.elapsed().as_secs()),
+        "after {:?}",
+        begun.elapsed()
+    );
     assert_eq!(bench.door.shared.counters.slow_requests.value(), 1);
 }
 
@@ -207,7 +253,12 @@ async fn a_reader_of_an_interim_answer_below_the_least_rate_is_let_go() {
     visitor.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     upstream.hear_head().await;
     let begun = Instant::now();
-    upstream.say(format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "x".repeat(5000))).await;
+    upstream
+        .say(format!(
+            "HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n",
+            "x".repeat(5000)
+        ))
+        .await;
     let reading = async {
         while bench.door.shared.counters.slow_responses.value() == 0 {
             visitor.try_hear_some().await.unwrap();
@@ -215,5 +266,9 @@ async fn a_reader_of_an_interim_answer_below_the_least_rate_is_let_go() {
         }
     };
     reading.await;
-    assert!((60..=75).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+    assert!(
+        (60..=75).contains(&begun.elapsed().as_secs()),
+        "after {:?}",
+        begun.elapsed()
+    );
 }

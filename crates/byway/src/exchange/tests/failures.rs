@@ -37,7 +37,10 @@ async fn an_answer_that_cannot_be_read_is_a_502_and_the_visitor_may_ask_again() 
         upstream.hear_head().await;
         let _ = upstream.try_say(answer).await;
         let head = visitor.hear_head().await;
-        assert!(head.starts_with("HTTP/1.1 502 ") && !head.contains("Connection: close"), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 502 ") && !head.contains("Connection: close"),
+            "{head}"
+        );
         assert!(!head.contains("127.0.0.1"), "{head}");
         assert_eq!(bench.door.shared.counters.malformed_responses.value(), 1);
     }
@@ -50,7 +53,10 @@ async fn a_head_that_does_not_end_is_a_408_after_the_deadline() {
     visitor.say("GET / HT").await;
     let begun = Instant::now();
     let head = visitor.hear_head().await;
-    assert!(head.starts_with("HTTP/1.1 408 ") && head.contains("Connection: close\r\n"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 408 ") && head.contains("Connection: close\r\n"),
+        "{head}"
+    );
     assert_eq!(begun.elapsed().as_secs(), 7);
 }
 
@@ -71,7 +77,10 @@ async fn an_upstream_without_an_answer_is_a_504() {
     visitor.say(GET).await;
     upstream.hear_head().await;
     let head = visitor.hear_head().await;
-    assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("first-byte"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 504 ") && head.contains("first-byte"),
+        "{head}"
+    );
     assert!(upstream.hear_end().await.is_err());
 }
 
@@ -95,10 +104,13 @@ async fn an_upstream_that_drips_its_head_is_a_504_at_the_same_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_began_its_head_during_the_upload_does_not_outlive_the_deadline_of_the_head() {
+async fn an_upstream_that_began_its_head_during_the_upload_does_not_outlive_the_deadline_of_the_head()
+ {
     let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"3s\"");
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1").await;
+    visitor
+        .say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
+        .await;
     upstream.hear_head().await;
     upstream.say("H").await;
     visitor.say("2").await;
@@ -118,18 +130,26 @@ async fn a_request_body_that_stands_still_is_blamed_on_whoever_holds_it_up() {
     for (sent, status) in [("some", "408"), ("more than one pipe", "504")] {
         let bench = Bench::edge("");
         let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-        visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n").await;
+        visitor
+            .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+            .await;
         upstream.hear_head().await;
         visitor.say(sent).await;
         let head = visitor.hear_head().await;
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{sent}: {head}");
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{sent}: {head}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_visitor_that_reads_nothing_is_reset_after_the_deadline() {
     for answer in [
-        format!("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", "x".repeat(100)),
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+            "x".repeat(100)
+        ),
         "HTTP/1.1 100 Continue\r\n\r\n".into(),
     ] {
         let bench = Bench::edge("limits.first_byte = \"1h\"");
@@ -139,7 +159,11 @@ async fn a_visitor_that_reads_nothing_is_reset_after_the_deadline() {
         let _ = upstream.try_say(answer).await;
         let begun = Instant::now();
         upstream.wait_until_left().await;
-        assert!(begun.elapsed().as_secs() < 600, "it was held for {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed().as_secs() < 600,
+            "it was held for {:?}",
+            begun.elapsed()
+        );
         assert!(visitor.hear_end().await.is_err());
     }
 }
@@ -149,17 +173,26 @@ async fn an_interim_answer_that_is_not_read_yet_does_not_hold_the_upload_up() {
     let bench = Bench::edge("");
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
     let begun = Instant::now();
-    visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n").await;
+    visitor
+        .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+        .await;
     upstream.hear_head().await;
-    upstream.say("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n").await;
+    upstream
+        .say("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n")
+        .await;
     settle().await;
     // This visitor sends its whole request before it reads.
-    let (body, heard) = ("x".repeat(100), async { upstream.hear("x".repeat(100)).await });
-    tokio::join!(visitor.say(body), heard);
-    tokio::join!(upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), async {
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 103 "));
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+    let (body, heard) = ("x".repeat(100), async {
+        upstream.hear("x".repeat(100)).await
     });
+    tokio::join!(visitor.say(body), heard);
+    tokio::join!(
+        upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        async {
+            assert!(visitor.hear_head().await.starts_with("HTTP/1.1 103 "));
+            assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+        }
+    );
     assert_eq!(begun.elapsed().as_secs(), 0);
 }
 
@@ -170,7 +203,11 @@ async fn interim_answers_without_end_are_ended() {
     visitor.say("GET / HTTP/1.0\r\n\r\n").await;
     upstream.hear_head().await;
     let mut said = 0;
-    while upstream.try_say("HTTP/1.1 102 Processing\r\n\r\n").await.is_ok() {
+    while upstream
+        .try_say("HTTP/1.1 102 Processing\r\n\r\n")
+        .await
+        .is_ok()
+    {
         said += 1;
         assert!(said < 10_000);
     }
@@ -196,7 +233,11 @@ impl Pipe for Trap {
     fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<Result<Read, Broken>> {
         panic!("on purpose")
     }
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
         self.0.poll_write(cx, bufs)
     }
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
@@ -221,9 +262,14 @@ async fn a_panic_ends_its_own_connection_and_leaves_the_others_alone() {
     upstream.hear_head().await;
     let (near, far) = pipe::pair();
     bench.serve(Stream::other(Box::new(Trap(Box::new(near)))));
-    assert!(Peer::new(far).hear_end().await.is_err(), "the panicking connection is reset");
+    assert!(
+        Peer::new(far).hear_end().await.is_err(),
+        "the panicking connection is reset"
+    );
     assert_eq!(bench.door.shared.counters.panics.value(), 1);
-    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+    upstream
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        .await;
     visitor.hear_head().await;
     visitor.hear("hi").await;
 }

@@ -1,4 +1,5 @@
-//! Gathering: what the head of a request waits for before a connection is taken for it, and for how long.
+//! Gathering: what the head of a request waits for before a connection is taken for it, and for how
+//! long.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ const WAIT: Duration = Duration::from_millis(50);
 /// The timer works in whole milliseconds.
 const TICK: Duration = Duration::from_millis(1);
 
-/// An edge with one upstream connection that takes everything at once; what is written to it is recorded.
+/// An edge with one upstream connection that takes everything at once; what is written to it is
+/// recorded.
 async fn edge() -> (Peer, Peer, Writes) {
     let bench = Bench::edge("");
     let (near, far) = pipe::pair_of(1 << 20);
@@ -26,7 +28,8 @@ fn post(framing: &str) -> String {
     format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n")
 }
 
-/// How long the head of a request took to arrive, by a clock that moves only while everything waits.
+/// How long the head of a request took to arrive, by a clock that moves only while everything
+/// waits.
 async fn waited(request: &[u8]) -> Duration {
     let (mut visitor, mut upstream, _) = edge().await;
     let begun = Instant::now();
@@ -42,27 +45,44 @@ async fn a_short_upload_of_known_length_leaves_in_one_write_with_its_head() {
     visitor.say(post("Content-Length: 12")).await;
     for piece in ["four", "and ", "more"] {
         settle().await;
-        assert_eq!(upstream.unread_bytes(), 0, "nothing leaves before the body is whole");
+        assert_eq!(
+            upstream.unread_bytes(),
+            0,
+            "nothing leaves before the body is whole"
+        );
         advance(Duration::from_millis(10)).await;
         visitor.say(piece).await;
     }
     let head = upstream.hear_head().await;
     upstream.hear("fourand more").await;
     assert_eq!(*writes.lock(), [head.len() + 12]);
-    assert!(begun.elapsed() < WAIT, "it waited for more than its body: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < WAIT,
+        "it waited for more than its body: {:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_came_with_its_head_is_not_waited_for() {
-    assert_eq!(waited(format!("{}body", post("Content-Length: 4")).as_bytes()).await, Duration::ZERO);
-    assert_eq!(waited(post("Content-Length: 0").as_bytes()).await, Duration::ZERO);
+    assert_eq!(
+        waited(format!("{}body", post("Content-Length: 4")).as_bytes()).await,
+        Duration::ZERO
+    );
+    assert_eq!(
+        waited(post("Content-Length: 0").as_bytes()).await,
+        Duration::ZERO
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_head_whose_body_does_not_come_leaves_after_50_ms() {
     for sent in ["", "half"] {
         let waited = waited(format!("{}{sent}", post("Content-Length: 8")).as_bytes()).await;
-        assert!((WAIT..=WAIT + TICK).contains(&waited), "{sent:?}: {waited:?}");
+        assert!(
+            (WAIT..=WAIT + TICK).contains(&waited),
+            "{sent:?}: {waited:?}"
+        );
     }
 }
 
@@ -79,25 +99,43 @@ async fn bytes_that_drip_do_not_hold_a_head_back_for_longer() {
     settle().await;
     advance(Duration::from_millis(6)).await;
     settle().await;
-    assert!(upstream.unread_bytes() > 0, "the head is held back for 51 ms");
+    assert!(
+        upstream.unread_bytes() > 0,
+        "the head is held back for 51 ms"
+    );
     upstream.hear_head().await;
     upstream.hear("xxxxx").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_chunked_upload_is_not_held_back() {
-    assert_eq!(waited(post("Transfer-Encoding: chunked").as_bytes()).await, Duration::ZERO);
-    assert_eq!(waited(format!("{}2\r\nab", post("Transfer-Encoding: chunked")).as_bytes()).await, Duration::ZERO);
+    assert_eq!(
+        waited(post("Transfer-Encoding: chunked").as_bytes()).await,
+        Duration::ZERO
+    );
+    assert_eq!(
+        waited(format!("{}2\r\nab", post("Transfer-Encoding: chunked")).as_bytes()).await,
+        Duration::ZERO
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_waits_for_100_continue_is_not_held_back() {
-    assert_eq!(waited(post("Content-Length: 4\r\nExpect: 100-continue").as_bytes()).await, Duration::ZERO);
+    assert_eq!(
+        waited(post("Content-Length: 4\r\nExpect: 100-continue").as_bytes()).await,
+        Duration::ZERO
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_more_than_64_kib_of_a_body_are_waited_for() {
-    let with = |bytes: usize| [post("Content-Length: 1000000").into_bytes(), vec![b'x'; bytes]].concat();
+    let with = |bytes: usize| {
+        [
+            post("Content-Length: 1000000").into_bytes(),
+            vec![b'x'; bytes],
+        ]
+        .concat()
+    };
     assert_eq!(waited(&with(64 * KIB)).await, Duration::ZERO);
     let waited = waited(&with(64 * KIB - 1)).await;
     assert!((WAIT..=WAIT + TICK).contains(&waited), "{waited:?}");

@@ -26,7 +26,10 @@ async fn a_kept_connection_is_probed_unless_the_reactor_has_turned_and_announced
     assert!(kept.may_have_news(), "nobody has looked since it was read");
     assert_eq!(kept.probe(), Probe::Clean);
     turn::next();
-    assert!(!kept.may_have_news(), "what had come before the turn would be announced");
+    assert!(
+        !kept.may_have_news(),
+        "what had come before the turn would be announced"
+    );
 
     origin.write_all(b"x").await.unwrap();
     std::future::poll_fn(|cx| match kept.may_have_news() {

@@ -17,10 +17,16 @@ async fn one_request_in_one_response_out_and_both_connections_stay() {
     for path in ["/first", "/second"] {
         visitor.say(get(path)).await;
         let head = upstream.hear_head().await;
-        assert!(head.starts_with(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n")), "{head}");
+        assert!(
+            head.starts_with(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n")),
+            "{head}"
+        );
         upstream.say(OK).await;
         let head = visitor.hear_head().await;
-        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && !head.contains("Connection:"), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 200 OK\r\n") && !head.contains("Connection:"),
+            "{head}"
+        );
         visitor.hear("hi").await;
     }
     settle().await;
@@ -34,10 +40,16 @@ async fn pipelined_requests_are_answered_in_order_one_at_a_time() {
     visitor.say(get("/1") + &get("/2")).await;
     upstream.hear_head().await;
     settle().await;
-    assert_eq!(upstream.unread_bytes(), 0, "the second waits for the first answer");
+    assert_eq!(
+        upstream.unread_bytes(),
+        0,
+        "the second waits for the first answer"
+    );
     upstream.say(OK).await;
     assert!(upstream.hear_head().await.starts_with("GET /2 "));
-    upstream.say("HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").await;
+    upstream
+        .say("HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        .await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
     visitor.hear("hi").await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 201 "));
@@ -50,19 +62,26 @@ async fn every_split_into_single_bytes_gives_the_same_answer() {
     bench.lend_to_edge(near.into_stream()).await;
     let (mut visitor, mut upstream) = (bench.visit_through(1), crate::testing::Peer::new(far));
     for _ in 0..2 {
-        let request =
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nab\r\n0\r\nA: b\r\n\r\n";
+        let request = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nab\r\n0\r\nA: b\r\n\r\n";
         let said = async { visitor.say(request).await };
         let heard = async {
-            assert!(upstream.hear_head().await.contains("\r\nTransfer-Encoding: chunked\r\n"));
+            assert!(
+                upstream
+                    .hear_head()
+                    .await
+                    .contains("\r\nTransfer-Encoding: chunked\r\n")
+            );
             upstream.hear("1\r\na\r\n1\r\nb\r\n0\r\nA: b\r\n\r\n").await;
         };
         tokio::join!(said, heard);
-        let response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n0\r\nC: d\r\n\r\n";
+        let response =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n0\r\nC: d\r\n\r\n";
         let said = async { upstream.say(response).await };
         let heard = async {
             visitor.hear_head().await;
-            visitor.hear("1\r\nx\r\n1\r\ny\r\n1\r\nz\r\n0\r\nC: d\r\n\r\n").await;
+            visitor
+                .hear("1\r\nx\r\n1\r\ny\r\n1\r\nz\r\n0\r\nC: d\r\n\r\n")
+                .await;
         };
         tokio::join!(said, heard);
     }
@@ -74,16 +93,29 @@ async fn answers_without_a_body_keep_both_connections() {
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
     for (method, answer) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
-        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        (
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
-        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n"),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n",
+        ),
     ] {
         visitor.say(get("/").replace("GET", method)).await;
         upstream.hear_head().await;
         upstream.say(answer).await;
         let head = visitor.hear_head().await;
-        assert_eq!(head.contains("Content-Length: 1000"), answer.contains("Content-Length"), "{head}");
-        assert!(!head.contains("Connection") && !head.contains("Transfer-Encoding"), "{head}");
+        assert_eq!(
+            head.contains("Content-Length: 1000"),
+            answer.contains("Content-Length"),
+            "{head}"
+        );
+        assert!(
+            !head.contains("Connection") && !head.contains("Transfer-Encoding"),
+            "{head}"
+        );
     }
 }
 
@@ -103,10 +135,11 @@ async fn trailers_travel_both_ways_and_what_may_not_be_one_stays_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_trailer_that_a_head_may_not_have_at_an_edge_stays_behind_there() {
-    const TRAILERS: &str =
-        "X-Client-IP: 6.6.6.6\r\nX-Request-Id: forged\r\nX_Auth_User: root\r\nX.Auth.User: root\r\nSum: 1\r\n";
+    const TRAILERS: &str = "X-Client-IP: 6.6.6.6\r\nX-Request-Id: forged\r\nX_Auth_User: root\r\nX.Auth.User: root\r\nSum: 1\r\n";
     let request = |target: &str| {
-        format!("PUT {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{TRAILERS}\r\n")
+        format!(
+            "PUT {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{TRAILERS}\r\n"
+        )
     };
     let edge = Bench::edge("");
     let (mut visitor, mut upstream) = (edge.visit_through(4096), edge.upstream().await);
@@ -118,19 +151,32 @@ async fn a_trailer_that_a_head_may_not_have_at_an_edge_stays_behind_there() {
     let (mut visitor, mut origin) = (egress.visit_through(4096), egress.origin("a:80").await);
     visitor.say(request("http://a/")).await;
     origin.hear_head().await;
-    origin.hear("0\r\nX_Auth_User: root\r\nX.Auth.User: root\r\nSum: 1\r\n\r\n").await;
+    origin
+        .hear("0\r\nX_Auth_User: root\r\nX.Auth.User: root\r\nSum: 1\r\n\r\n")
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_of_unknown_length_is_chunked_for_1_1_and_ends_the_connection_for_1_0() {
-    for (version, body) in [("1.1", "8\r\nuntil FI\r\n1\r\nN\r\n0\r\n\r\n"), ("1.0", "until FIN")] {
+    for (version, body) in [
+        ("1.1", "8\r\nuntil FI\r\n1\r\nN\r\n0\r\n\r\n"),
+        ("1.0", "until FIN"),
+    ] {
         let bench = Bench::edge("");
         let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-        visitor.say(format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")).await;
+        visitor
+            .say(format!(
+                "GET / HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n"
+            ))
+            .await;
         upstream.hear_head().await;
         upstream.say("HTTP/1.1 200 OK\r\n\r\n").await;
         let head = visitor.hear_head().await;
-        assert_eq!(head.contains("Connection: close"), version == "1.0", "{head}");
+        assert_eq!(
+            head.contains("Connection: close"),
+            version == "1.0",
+            "{head}"
+        );
         upstream.say("until FIN").await;
         upstream.finish().await;
         visitor.hear(body).await;
@@ -148,7 +194,10 @@ async fn the_last_request_that_a_connection_may_carry_says_so() {
         visitor.say(get("/")).await;
         upstream.hear_head().await;
         upstream.say(OK).await;
-        assert_eq!(visitor.hear_head().await.contains("Connection: close\r\n"), close);
+        assert_eq!(
+            visitor.hear_head().await.contains("Connection: close\r\n"),
+            close
+        );
         visitor.hear("hi").await;
     }
     assert_eq!(visitor.hear_end().await.unwrap(), "");
@@ -191,7 +240,9 @@ async fn a_request_that_comes_after_a_reload_is_served_by_the_new_plan() {
     visitor.hear("hi").await;
     settle().await;
     let route = "[[edge.route]]\npath = \"^/other\"\nto = \"127.0.0.1:1\"\n";
-    bench.door.shared.plan.store(Arc::new(plan(&format!("[[edge]]\nlisten = \"127.0.0.1:0\"\n{route}"))));
+    bench.door.shared.plan.store(Arc::new(plan(&format!(
+        "[[edge]]\nlisten = \"127.0.0.1:0\"\n{route}"
+    ))));
     visitor.say(get("/")).await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 404 "));
 }
@@ -212,8 +263,15 @@ async fn a_fin_behind_a_complete_request_still_gets_its_answer() {
 async fn interim_answers_pass_and_the_final_one_follows() {
     let bench = Bench::edge("");
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n").await;
-    assert!(upstream.hear_head().await.contains("Expect: 100-continue\r\n"));
+    visitor
+        .say("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+        .await;
+    assert!(
+        upstream
+            .hear_head()
+            .await
+            .contains("Expect: 100-continue\r\n")
+    );
     upstream.say("HTTP/1.1 100 Continue\r\n\r\n").await;
     assert_eq!(visitor.hear_head().await, "HTTP/1.1 100 Continue\r\n\r\n");
     visitor.say("body").await;

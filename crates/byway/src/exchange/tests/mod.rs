@@ -1,4 +1,5 @@
-//! Tests of the exchange by its contracts: messages that are whole, and everything that can go wrong.
+//! Tests of the exchange by its contracts: messages that are whole, and everything that can go
+//! wrong.
 
 mod bodies;
 mod deadlines;

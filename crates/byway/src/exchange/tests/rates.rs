@@ -22,7 +22,9 @@ async fn drip(peer: &mut Peer, bytes: usize) -> Result<(), Broken> {
 async fn an_upload_below_the_least_rate_is_a_408_that_says_so() {
     let bench = Bench::edge("limits.min_rate = \"2B/s\"");
     let (mut visitor, mut upstream) = (bench.visit_through(1024), bench.upstream().await);
-    visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n").await;
+    visitor
+        .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        .await;
     upstream.hear_head().await;
     let begun = Instant::now();
     let hearing = async { while upstream.hear_some().await {} };
@@ -31,8 +33,15 @@ async fn an_upload_below_the_least_rate_is_a_408_that_says_so() {
         visitor.hear_head().await
     };
     let ((), head) = tokio::join!(hearing, dripping);
-    assert!(head.starts_with("HTTP/1.1 408 ") && head.contains("details=\"request-rate\""), "{head}");
-    assert!((60..=61).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+    assert!(
+        head.starts_with("HTTP/1.1 408 ") && head.contains("details=\"request-rate\""),
+        "{head}"
+    );
+    assert!(
+        (60..=61).contains(&begun.elapsed().as_secs()),
+        "after {:?}",
+        begun.elapsed()
+    );
     assert_eq!(bench.door.shared.counters.slow_requests.value(), 1);
 }
 
@@ -41,12 +50,19 @@ async fn an_upload_at_the_least_rate_may_take_as_long_as_it_likes() {
     for least in ["1B/s", "none"] {
         let bench = Bench::edge(&format!("limits.min_rate = \"{least}\""));
         let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-        visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n").await;
+        visitor
+            .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+            .await;
         upstream.hear_head().await;
         let (dripped, ()) = tokio::join!(drip(&mut visitor, 1000), upstream.hear("x".repeat(1000)));
         dripped.unwrap();
-        upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "), "{least}");
+        upstream
+            .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
+        assert!(
+            visitor.hear_head().await.starts_with("HTTP/1.1 200 "),
+            "{least}"
+        );
     }
 }
 
@@ -58,7 +74,9 @@ async fn a_reader_below_the_least_rate_is_reset() {
     upstream.hear_head().await;
     let begun = Instant::now();
     let answering = async {
-        upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await;
+        upstream
+            .say("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            .await;
         let _ = upstream.try_say("x".repeat(100_000)).await;
     };
     let reading = async {
@@ -68,7 +86,11 @@ async fn a_reader_below_the_least_rate_is_reset() {
         }
     };
     tokio::join!(answering, reading);
-    assert!((60..=75).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+    assert!(
+        (60..=75).contains(&begun.elapsed().as_secs()),
+        "after {:?}",
+        begun.elapsed()
+    );
     assert_eq!(bench.door.shared.counters.slow_responses.value(), 1);
 }
 
@@ -78,7 +100,10 @@ async fn a_reader_at_the_least_rate_gets_everything() {
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
     visitor.say(GET).await;
     upstream.hear_head().await;
-    let answering = upstream.say(format!("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{}", "x".repeat(5000)));
+    let answering = upstream.say(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{}",
+        "x".repeat(5000)
+    ));
     let reading = async {
         visitor.hear_head().await;
         while visitor.unread_bytes() > 0 {
@@ -96,7 +121,9 @@ async fn events_that_are_rare_are_not_read_slowly() {
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
     visitor.say(GET).await;
     upstream.hear_head().await;
-    upstream.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\n").await;
+    upstream
+        .say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\n")
+        .await;
     visitor.hear_head().await;
     for _ in 0..100 {
         sleep(Duration::from_secs(50)).await;
@@ -108,14 +135,18 @@ async fn events_that_are_rare_are_not_read_slowly() {
 async fn who_waits_to_be_told_to_go_on_is_not_slow() {
     let bench = Bench::edge("limits.min_rate = \"1B/s\"");
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 70\r\n\r\n").await;
+    visitor
+        .say("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 70\r\n\r\n")
+        .await;
     upstream.hear_head().await;
     sleep(Duration::from_secs(55)).await;
     upstream.say("HTTP/1.1 100 Continue\r\n\r\n").await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 100 "));
     let (dripped, ()) = tokio::join!(drip(&mut visitor, 70), upstream.hear("x".repeat(70)));
     dripped.unwrap();
-    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    upstream
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
 }
 
@@ -123,11 +154,15 @@ async fn who_waits_to_be_told_to_go_on_is_not_slow() {
 async fn an_answer_that_takes_its_time_is_not_the_fault_of_who_waits_for_it() {
     let bench = Bench::edge("limits.min_rate = \"1MiB/s\"\nlimits.first_byte = \"1h\"");
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody").await;
+    visitor
+        .say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+        .await;
     upstream.hear_head().await;
     upstream.hear("body").await;
     sleep(Duration::from_secs(3000)).await;
-    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    upstream
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
 }
 
@@ -135,9 +170,15 @@ async fn an_answer_that_takes_its_time_is_not_the_fault_of_who_waits_for_it() {
 async fn a_tunnel_may_be_idle() {
     let bench = Bench::edge("limits.min_rate = \"1MiB/s\"");
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+    visitor
+        .say("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await;
     upstream.hear_head().await;
-    upstream.say("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+    upstream
+        .say(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
+        .await;
     visitor.hear_head().await;
     for _ in 0..3 {
         sleep(Duration::from_secs(1000)).await;

@@ -20,7 +20,13 @@ impl Recorded {
     /// `stream`, and the record of what is written to it.
     pub(super) fn around(stream: Stream) -> (Stream, Writes) {
         let writes = Writes::default();
-        (Stream::other(Box::new(Self { stream, writes: Arc::clone(&writes) })), writes)
+        (
+            Stream::other(Box::new(Self {
+                stream,
+                writes: Arc::clone(&writes),
+            })),
+            writes,
+        )
     }
 }
 
@@ -28,7 +34,11 @@ impl Pipe for Recorded {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
         self.stream.poll_read(cx, buf)
     }
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
         let taken = ready!(self.stream.poll_write(cx, bufs))?;
         self.writes.lock().push(taken);
         Poll::Ready(Ok(taken))

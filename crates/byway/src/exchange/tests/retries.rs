@@ -16,12 +16,17 @@ const PUT: &str = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
 fn echoing() -> Origin {
     Origin::scripted(|served| {
         while let Some(request) = served.request() {
-            served.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", request.body.len(), request.text()));
+            served.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}",
+                request.body.len(),
+                request.text()
+            ));
         }
     })
 }
 
-/// Takes the head of a request on an idle connection, and `more` behind it, and leaves without a word.
+/// Takes the head of a request on an idle connection, and `more` behind it, and leaves without a
+/// word.
 async fn leave_behind(bench: &Bench, more: &'static str) -> oneshot::Receiver<()> {
     let mut upstream = bench.upstream().await;
     let (left, leaving) = oneshot::channel();
@@ -35,13 +40,24 @@ async fn leave_behind(bench: &Bench, more: &'static str) -> oneshot::Receiver<()
 }
 
 fn count(bench: &Bench, name: &str) -> u64 {
-    bench.door.shared.counters.snapshot().into_iter().find(|(known, _)| *known == name).unwrap().1
+    bench
+        .door
+        .shared
+        .counters
+        .snapshot()
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .unwrap()
+        .1
 }
 
 /// Every counter of retries that is not zero.
 fn retries(bench: &Bench) -> Vec<(&'static str, u64)> {
     let all = bench.door.shared.counters.snapshot().into_iter();
-    all.filter(|(name, value)| *value > 0 && (name.starts_with("retried") || name.starts_with("not_retried"))).collect()
+    all.filter(|(name, value)| {
+        *value > 0 && (name.starts_with("retried") || name.starts_with("not_retried"))
+    })
+    .collect()
 }
 
 #[tokio::test]
@@ -62,14 +78,26 @@ async fn a_request_is_never_sent_a_third_time() {
         served.request();
     });
     let bench = Bench::edge_to(&origin.address().to_string(), "");
-    let (mut stale, mut unused) = (leave_behind(&bench, "").await, leave_behind(&bench, "").await);
+    let (mut stale, mut unused) = (
+        leave_behind(&bench, "").await,
+        leave_behind(&bench, "").await,
+    );
     let mut visitor = bench.visit();
     visitor.say(GET).await;
     let head = visitor.hear_head().await;
-    assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("closed-early"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 502 ") && head.contains("closed-early"),
+        "{head}"
+    );
     assert_eq!(origin.connections(), 1);
-    assert!(stale.try_recv().is_ok() != unused.try_recv().is_ok(), "one idle connection was tried, the other was left");
-    assert_eq!(retries(&bench), [("retried_unanswered", 1), ("not_retried_attempts", 1)]);
+    assert!(
+        stale.try_recv().is_ok() != unused.try_recv().is_ok(),
+        "one idle connection was tried, the other was left"
+    );
+    assert_eq!(
+        retries(&bench),
+        [("retried_unanswered", 1), ("not_retried_attempts", 1)]
+    );
 }
 
 #[tokio::test]
@@ -78,7 +106,10 @@ async fn as_many_times_as_the_config_says() {
         let origin = Origin::scripted(|served| {
             served.request();
         });
-        let bench = Bench::edge_to(&origin.address().to_string(), &format!("retry.attempts = {attempts}"));
+        let bench = Bench::edge_to(
+            &origin.address().to_string(),
+            &format!("retry.attempts = {attempts}"),
+        );
         let mut visitor = bench.visit();
         visitor.say(GET).await;
         assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
@@ -97,7 +128,10 @@ async fn what_may_have_been_done_already_is_not_done_again() {
         let stale = leave_behind(&bench, "").await;
         let mut visitor = bench.visit();
         visitor.say(request).await;
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "), "{request}");
+        assert!(
+            visitor.hear_head().await.starts_with("HTTP/1.1 502 "),
+            "{request}"
+        );
         stale.await.unwrap();
         assert_eq!(retries(&bench), [("not_retried_method", 1)]);
     }
@@ -109,32 +143,57 @@ async fn a_body_that_was_kept_goes_again_whole_in_whatever_framing() {
     for (request, whole) in [
         (PUT.to_owned(), "body"),
         (format!("{CHUNKED}\r\n"), "2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n"),
-        (format!("{CHUNKED}X-Sum: 1\r\n\r\n"), "2\r\nbo\r\n2\r\ndy\r\n0\r\nX-Sum: 1\r\n\r\n"),
-        (PUT.replace("PUT", "POST").replace("Host: a", "Host: a\r\nIdempotency-Key: \"k\""), "body"),
+        (
+            format!("{CHUNKED}X-Sum: 1\r\n\r\n"),
+            "2\r\nbo\r\n2\r\ndy\r\n0\r\nX-Sum: 1\r\n\r\n",
+        ),
+        (
+            PUT.replace("PUT", "POST")
+                .replace("Host: a", "Host: a\r\nIdempotency-Key: \"k\""),
+            "body",
+        ),
     ] {
         let origin = echoing();
-        let bench = Bench::edge_to(&origin.address().to_string(), "retry.budget_per_second = 1000");
+        let bench = Bench::edge_to(
+            &origin.address().to_string(),
+            "retry.budget_per_second = 1000",
+        );
         // The first upstream may have heard any part of it.
         for heard in 0..=whole.len() {
             let stale = leave_behind(&bench, &whole[..heard]).await;
             let mut visitor = bench.visit_through(4096);
-            visitor.say(request.replace("Host: a", "Host: a\r\nConnection: close")).await;
+            visitor
+                .say(request.replace("Host: a", "Host: a\r\nConnection: close"))
+                .await;
             let head = visitor.hear_head().await;
-            assert!(head.starts_with("HTTP/1.1 200 "), "{request}, {heard}: {head}");
+            assert!(
+                head.starts_with("HTTP/1.1 200 "),
+                "{request}, {heard}: {head}"
+            );
             visitor.hear("body").await;
             stale.await.unwrap();
             let delivered = origin.requests().pop().unwrap();
-            assert_eq!(delivered.trailers.contains("X-Sum: 1"), request.contains("X-Sum"), "{heard}: {delivered:?}");
+            assert_eq!(
+                delivered.trailers.contains("X-Sum: 1"),
+                request.contains("X-Sum"),
+                "{heard}: {delivered:?}"
+            );
             bench.door.shared.pool.close_idle();
         }
-        assert_eq!(retries(&bench), [("retried_unanswered", whole.len() as u64 + 1)]);
+        assert_eq!(
+            retries(&bench),
+            [("retried_unanswered", whole.len() as u64 + 1)]
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_longer_than_what_is_kept_goes_out_once() {
     for (request, heard) in [
-        ("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nbody!", "body!"),
+        (
+            "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nbody!",
+            "body!",
+        ),
         (
             "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n1\r\n!\r\n0\r\n\r\n",
             "4\r\nbody\r\n1\r\n!",
@@ -144,7 +203,10 @@ async fn a_body_that_is_longer_than_what_is_kept_goes_out_once() {
         let stale = leave_behind(&bench, heard).await;
         let mut visitor = bench.visit();
         visitor.say(request).await;
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "), "{request}");
+        assert!(
+            visitor.hear_head().await.starts_with("HTTP/1.1 502 "),
+            "{request}"
+        );
         stale.await.unwrap();
         assert_eq!(retries(&bench), [("not_retried_body", 1)]);
     }
@@ -172,9 +234,17 @@ struct Dead {
 
 impl Pipe for Dead {
     fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<Result<Read, Broken>> {
-        if self.written { Poll::Ready(Err(Broken::Reset(0))) } else { Poll::Pending }
+        if self.written {
+            Poll::Ready(Err(Broken::Reset(0)))
+        } else {
+            Poll::Pending
+        }
     }
-    fn poll_write(&mut self, _: &mut Context<'_>, _: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    fn poll_write(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
         self.written = true;
         Poll::Ready(Err(Broken::Reset(0)))
     }
@@ -194,20 +264,36 @@ async fn what_has_not_left_goes_again_whatever_its_method_and_body() {
     for request in [
         GET.to_owned(),
         PUT.replace("PUT", "POST"),
-        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{long}", long.len()),
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n".to_owned(),
+        format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{long}",
+            long.len()
+        ),
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+            .to_owned(),
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
     ] {
         let origin = echoing();
-        let bench = Bench::edge_to(&origin.address().to_string(), "retry.attempts = 0\nretry.replay = 0");
-        bench.lend_to_edge(Stream::other(Box::new(Dead::default()))).await;
+        let bench = Bench::edge_to(
+            &origin.address().to_string(),
+            "retry.attempts = 0\nretry.replay = 0",
+        );
+        bench
+            .lend_to_edge(Stream::other(Box::new(Dead::default())))
+            .await;
         let mut visitor = bench.visit_through(1 << 20);
         visitor.say(&request).await;
         let head = visitor.hear_head().await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         let (_, body) = request.split_once("\r\n\r\n").unwrap();
         let sent = origin.requests().remove(0).body.len();
-        assert_eq!(sent, if request.contains("chunked") { body.matches("body").count() * 4 } else { body.len() });
+        assert_eq!(
+            sent,
+            if request.contains("chunked") {
+                body.matches("body").count() * 4
+            } else {
+                body.len()
+            }
+        );
         assert_eq!(retries(&bench), [("retried_unsent", 1)]);
     }
 }
@@ -223,7 +309,11 @@ async fn the_budget_ends_retries_and_says_so() {
         assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
         stale.await.unwrap();
     }
-    let counted = [("retried_unanswered", 2), ("not_retried_budget", 1), ("not_retried_no_upstream", 2)];
+    let counted = [
+        ("retried_unanswered", 2),
+        ("not_retried_budget", 1),
+        ("not_retried_no_upstream", 2),
+    ];
     assert_eq!(retries(&bench), counted);
 }
 
@@ -256,7 +346,9 @@ async fn no_try_begins_once_queue_and_connect_might_have_been_over() {
 async fn a_visitor_that_leaves_is_no_reason_to_ask_again() {
     let bench = Bench::edge("");
     let (mut visitor, mut upstream): (Peer, Peer) = (bench.visit(), bench.upstream().await);
-    visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").await;
+    visitor
+        .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")
+        .await;
     upstream.hear_head().await;
     upstream.hear("bo").await;
     drop(visitor);

@@ -25,7 +25,11 @@ fn pattern(bytes: usize) -> Vec<u8> {
 }
 
 /// Passes a body that `sent` begins with, and returns what arrived.
-async fn pass(passage: &mut Passage, queued: &[u8], sent: &[u8]) -> (Result<(), Stop>, Vec<u8>, Vec<u8>) {
+async fn pass(
+    passage: &mut Passage,
+    queued: &[u8],
+    sent: &[u8],
+) -> (Result<(), Stop>, Vec<u8>, Vec<u8>) {
     let ((mut from, mut sender), (mut to, mut receiver)) = (pair().await, pair().await);
     to.queue().extend_from_slice(queued);
     let sending = async {
@@ -42,7 +46,8 @@ async fn pass(passage: &mut Passage, queued: &[u8], sent: &[u8]) -> (Result<(), 
         (passed, behind)
     };
     let mut received = Vec::new();
-    let ((), (passed, behind), read) = tokio::join!(sending, moving, receiver.read_to_end(&mut received));
+    let ((), (passed, behind), read) =
+        tokio::join!(sending, moving, receiver.read_to_end(&mut received));
     read.unwrap();
     (passed, received, behind)
 }
@@ -50,20 +55,34 @@ async fn pass(passage: &mut Passage, queued: &[u8], sent: &[u8]) -> (Result<(), 
 #[tokio::test]
 async fn a_large_body_goes_by_a_pipe_behind_its_head_and_ends_before_the_next_message() {
     let body = pattern(1 << 20);
-    let mut passage = Passage::new(Framed::Length(1 << 20), Framed::Length(1 << 20), &Limits::default(), None);
+    let mut passage = Passage::new(
+        Framed::Length(1 << 20),
+        Framed::Length(1 << 20),
+        &Limits::default(),
+        None,
+    );
     let sent = [&body[..], b"HTTP/1.1 200 next"].concat();
     let (passed, received, behind) = pass(&mut passage, b"head\r\n\r\n", &sent).await;
     passed.unwrap();
     assert!(received.starts_with(b"head\r\n\r\n") && received[8..] == body);
     assert_eq!(behind, b"HTTP/1.1 200 next");
     assert_eq!(passage.moved(), 1 << 20);
-    assert_eq!((accounting().lent, accounting().waiting), (0, 1), "a pipe was used and given back");
+    assert_eq!(
+        (accounting().lent, accounting().waiting),
+        (0, 1),
+        "a pipe was used and given back"
+    );
 }
 
 #[tokio::test]
 async fn a_large_body_until_close_goes_by_a_pipe_once_it_has_proven_large() {
     let body = pattern(1 << 20);
-    let mut passage = Passage::new(Framed::UntilClose, Framed::UntilClose, &Limits::default(), None);
+    let mut passage = Passage::new(
+        Framed::UntilClose,
+        Framed::UntilClose,
+        &Limits::default(),
+        None,
+    );
     let (passed, received, _) = pass(&mut passage, b"", &body).await;
     passed.unwrap();
     assert!(received == body);
@@ -73,13 +92,23 @@ async fn a_large_body_until_close_goes_by_a_pipe_once_it_has_proven_large() {
 #[tokio::test]
 async fn a_small_body_and_one_that_is_framed_anew_make_no_pipe() {
     let small = pattern(20_000);
-    let mut passage = Passage::new(Framed::Length(20_000), Framed::Length(20_000), &Limits::default(), None);
+    let mut passage = Passage::new(
+        Framed::Length(20_000),
+        Framed::Length(20_000),
+        &Limits::default(),
+        None,
+    );
     let (passed, received, _) = pass(&mut passage, b"", &small).await;
     passed.unwrap();
     assert!(received == small);
 
     let large = pattern(1 << 20);
-    let mut passage = Passage::new(Framed::UntilClose, Framed::Chunked, &Limits::default(), None);
+    let mut passage = Passage::new(
+        Framed::UntilClose,
+        Framed::Chunked,
+        &Limits::default(),
+        None,
+    );
     let (passed, received, _) = pass(&mut passage, b"", &large).await;
     passed.unwrap();
     assert!(received.ends_with(b"0\r\n\r\n"));
@@ -88,7 +117,12 @@ async fn a_small_body_and_one_that_is_framed_anew_make_no_pipe() {
 
 #[tokio::test]
 async fn a_body_that_is_cut_short_in_the_pipe_is_truncated_and_not_complete() {
-    let mut passage = Passage::new(Framed::Length(2 << 20), Framed::Length(2 << 20), &Limits::default(), None);
+    let mut passage = Passage::new(
+        Framed::Length(2 << 20),
+        Framed::Length(2 << 20),
+        &Limits::default(),
+        None,
+    );
     let (passed, received, _) = pass(&mut passage, b"", &pattern(1 << 20)).await;
     assert!(matches!(passed, Err(Stop::Truncated)), "{passed:?}");
     assert_eq!(received.len(), 1 << 20);
@@ -97,7 +131,12 @@ async fn a_body_that_is_cut_short_in_the_pipe_is_truncated_and_not_complete() {
 
 #[tokio::test]
 async fn a_body_until_close_never_passes_its_limit_by_a_pipe() {
-    let mut passage = Passage::new(Framed::UntilClose, Framed::UntilClose, &Limits::default(), Some(100_000));
+    let mut passage = Passage::new(
+        Framed::UntilClose,
+        Framed::UntilClose,
+        &Limits::default(),
+        Some(100_000),
+    );
     let (passed, received, _) = pass(&mut passage, b"", &pattern(1 << 20)).await;
     assert!(matches!(passed, Err(Stop::TooLarge)), "{passed:?}");
     assert!(received.len() <= 100_000);
@@ -108,7 +147,12 @@ async fn a_body_until_close_never_passes_its_limit_by_a_pipe() {
 async fn without_a_pipe_a_large_body_is_copied() {
     let all: Vec<_> = std::iter::from_fn(crate::relay::Splice::take).collect();
     let body = pattern(1 << 20);
-    let mut passage = Passage::new(Framed::Length(1 << 20), Framed::Length(1 << 20), &Limits::default(), None);
+    let mut passage = Passage::new(
+        Framed::Length(1 << 20),
+        Framed::Length(1 << 20),
+        &Limits::default(),
+        None,
+    );
     let (passed, received, _) = pass(&mut passage, b"", &body).await;
     passed.unwrap();
     assert!(received == body);

@@ -4,8 +4,10 @@ use tokio::time::Instant;
 
 use crate::testing::{Bench, settle};
 
-const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+const UPGRADE: &str =
+    "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
 async fn bytes_behind_an_upgrade_request_wait_for_its_101() {
@@ -13,7 +15,10 @@ async fn bytes_behind_an_upgrade_request_wait_for_its_101() {
     let (mut visitor, mut upstream) = (bench.visit_through(1024), bench.upstream().await);
     visitor.say(format!("{UPGRADE}early")).await;
     let head = upstream.hear_head().await;
-    assert!(head.contains("Connection: upgrade\r\nUpgrade: websocket\r\n"), "{head}");
+    assert!(
+        head.contains("Connection: upgrade\r\nUpgrade: websocket\r\n"),
+        "{head}"
+    );
     settle().await;
     assert_eq!(upstream.unread_bytes(), 0);
     upstream.say(format!("{SWITCHED}greeting")).await;
@@ -36,7 +41,9 @@ async fn a_refused_upgrade_is_an_answer_and_no_tunnel() {
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
     visitor.say(UPGRADE).await;
     upstream.hear_head().await;
-    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno").await;
+    upstream
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+        .await;
     visitor.hear_head().await;
     visitor.hear("no").await;
     visitor.say("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -45,14 +52,29 @@ async fn a_refused_upgrade_is_an_answer_and_no_tunnel() {
 
 #[tokio::test(start_paused = true)]
 async fn a_101_that_nobody_asked_for_is_a_502() {
-    for asked in ["", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "Upgrade: websocket\r\n"] {
+    for asked in [
+        "",
+        "Connection: Upgrade\r\nUpgrade: h2c\r\n",
+        "Upgrade: websocket\r\n",
+    ] {
         let bench = Bench::edge("");
         let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-        visitor.say(format!("GET / HTTP/1.1\r\nHost: a\r\n{asked}\r\n")).await;
-        assert!(!upstream.hear_head().await.to_ascii_lowercase().contains("upgrade"));
+        visitor
+            .say(format!("GET / HTTP/1.1\r\nHost: a\r\n{asked}\r\n"))
+            .await;
+        assert!(
+            !upstream
+                .hear_head()
+                .await
+                .to_ascii_lowercase()
+                .contains("upgrade")
+        );
         upstream.say(SWITCHED).await;
         let head = visitor.hear_head().await;
-        assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("unasked-upgrade"), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 502 ") && head.contains("unasked-upgrade"),
+            "{head}"
+        );
         assert!(upstream.hear_end().await.is_err());
     }
 }
@@ -80,5 +102,9 @@ async fn a_tunnel_that_an_upgrade_opened_at_an_egress_keeps_the_speed_limit() {
     let said = async { origin.say(&bytes).await };
     let heard = async { visitor.hear(&bytes).await };
     tokio::join!(said, heard);
-    assert!(begun.elapsed().as_secs() >= 5, "640 KiB came within {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed().as_secs() >= 5,
+        "640 KiB came within {:?}",
+        begun.elapsed()
+    );
 }

@@ -12,9 +12,18 @@ use crate::testing::{Bench, Peer};
 /// A visitor of the metrics of a node that has an edge as well.
 fn visit(bench: &Bench) -> Peer {
     let (near, far) = pipe::pair();
-    let (accepted, door) = (Accepted { stream: near.into_stream(), visit: Visit::default() }, bench.door.clone());
+    let (accepted, door) = (
+        Accepted {
+            stream: near.into_stream(),
+            visit: Visit::default(),
+        },
+        bench.door.clone(),
+    );
     let (_, listener) = door.plan().unwrap();
-    bench.door.scope.spawn("metrics", serve(accepted, door, listener));
+    bench
+        .door
+        .scope
+        .spawn("metrics", serve(accepted, door, listener));
     Peer::new(far)
 }
 
@@ -23,15 +32,34 @@ async fn requests_on_one_connection_are_answered_in_turn_and_the_text_has_its_le
     let bench = Bench::edge("");
     let mut visitor = visit(&bench);
     for _ in 0..2 {
-        visitor.say("GET /metrics HTTP/1.1\r\nHost: m\r\n\r\n").await;
+        visitor
+            .say("GET /metrics HTTP/1.1\r\nHost: m\r\n\r\n")
+            .await;
         let head = visitor.hear_head().await;
-        assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4;"), "{head}");
-        let length: usize = head.split("Content-Length: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+        assert!(
+            head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4;"),
+            "{head}"
+        );
+        let length: usize = head
+            .split("Content-Length: ")
+            .nth(1)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         let body = visitor.converse(b"", length).await;
         assert!(body.starts_with(b"# HELP byway_requests_total ") && body.ends_with(b"\n"));
     }
     visitor.say("HEAD /healthz HTTP/1.0\r\n\r\n").await;
-    assert!(visitor.hear_end().await.unwrap().ends_with("Connection: close\r\n\r\n"));
+    assert!(
+        visitor
+            .hear_end()
+            .await
+            .unwrap()
+            .ends_with("Connection: close\r\n\r\n")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,14 +70,19 @@ async fn a_node_that_is_leaving_says_so_to_whoever_has_asked_already() {
     bench.stop.draining.raise();
     visitor.say("st: m\r\n\r\n").await;
     let answer = visitor.hear_end().await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\ndraining\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\ndraining\n"),
+        "{answer}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_is_idle_when_the_node_leaves_is_let_go_of() {
     let bench = Bench::edge("");
     let mut visitor = visit(&bench);
-    visitor.say("GET /healthz HTTP/1.1\r\nHost: m\r\n\r\n").await;
+    visitor
+        .say("GET /healthz HTTP/1.1\r\nHost: m\r\n\r\n")
+        .await;
     visitor.hear_head().await;
     visitor.hear("ok\n").await;
     bench.stop.draining.raise();
@@ -72,7 +105,12 @@ async fn a_head_that_does_not_come_to_its_end_is_a_408_and_silence_is_none() {
 async fn a_body_ends_the_connection_and_another_method_is_told_the_right_ones() {
     let bench = Bench::edge("");
     let mut visitor = visit(&bench);
-    visitor.say("DELETE /metrics HTTP/1.1\r\nHost: m\r\nContent-Length: 1\r\n\r\n").await;
+    visitor
+        .say("DELETE /metrics HTTP/1.1\r\nHost: m\r\nContent-Length: 1\r\n\r\n")
+        .await;
     let answer = visitor.hear_end().await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nAllow: GET, HEAD\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nAllow: GET, HEAD\r\n"),
+        "{answer}"
+    );
 }

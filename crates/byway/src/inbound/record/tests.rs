@@ -14,9 +14,20 @@ struct Log {
 
 impl Log {
     fn of(bench: &Bench) -> Self {
-        let log = Self { folder: tempfile::tempdir().unwrap() };
-        let (shared, access) = (&bench.door.shared, AccessPlace::File(log.folder.path().join("log")));
-        let ready = shared.access.prepare(&LogPlan { access, format: AccessFormat::Json }).unwrap();
+        let log = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let (shared, access) = (
+            &bench.door.shared,
+            AccessPlace::File(log.folder.path().join("log")),
+        );
+        let ready = shared
+            .access
+            .prepare(&LogPlan {
+                access,
+                format: AccessFormat::Json,
+            })
+            .unwrap();
         shared.access.begin(ready, &shared.stations).unwrap();
         log
     }
@@ -55,7 +66,13 @@ async fn a_retry_and_the_connection_that_served_in_the_end_are_told() {
     let [line] = log.lines(&bench).try_into().unwrap();
     assert_has(
         &line,
-        &[r#""status":200"#, r#""retried":true"#, r#""reused":false"#, r#""not_retried":null"#, r#""end":"done""#],
+        &[
+            r#""status":200"#,
+            r#""retried":true"#,
+            r#""reused":false"#,
+            r#""not_retried":null"#,
+            r#""end":"done""#,
+        ],
     );
 }
 
@@ -65,7 +82,9 @@ async fn a_client_that_leaves_before_its_answer_has_no_status() {
     let log = Log::of(&bench);
     let mut upstream = bench.upstream().await;
     let mut visitor = bench.visit();
-    visitor.say("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234").await;
+    visitor
+        .say("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
+        .await;
     upstream.hear_head().await;
     upstream.hear("1234").await;
     drop(visitor);
@@ -87,14 +106,19 @@ async fn a_response_that_was_cut_keeps_its_status_and_says_who_cut_it() {
     let mut visitor = bench.visit();
     visitor.say(GET).await;
     upstream.hear_head().await;
-    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234").await;
+    upstream
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234")
+        .await;
     visitor.hear_head().await;
     visitor.hear("1234").await;
     upstream.finish().await;
     assert!(visitor.hear_end().await.is_err());
     settle().await;
     let [line] = log.lines(&bench).try_into().unwrap();
-    let parts =
-        [r#""status":200"#, r#""out_bytes":4"#, r#""end":"closed-early","end_who":"upstream","end_phase":"transfer""#];
+    let parts = [
+        r#""status":200"#,
+        r#""out_bytes":4"#,
+        r#""end":"closed-early","end_who":"upstream","end_phase":"transfer""#,
+    ];
     assert_has(&line, &parts);
 }

@@ -1,11 +1,14 @@
 //! Parked: the visitors of a public name, who wait while no session has it.
 //!
 //! In:    visitors; changes of the names.
-//! Out:   a stream to the service behind a name, however many sessions it took; or the fault to answer with.
-//! Never: lets a byte of a visitor travel before its open was answered; so an agent that was away is latency, not failure.
+//! Out:   a stream to the service behind a name, however many sessions it took; or the fault to
+//!        answer with.
+//! Never: lets a byte of a visitor travel before its open was answered; so an agent that was away
+//!        is latency, not failure.
 //!
-//! A visitor belongs to the name until its open is answered: session loss and takeover put it back into the queue, at most
-//! `park` from its arrival, at most `parked` of them for one name, which clients share.
+//! A visitor belongs to the name until its open is answered: session loss and takeover put it back
+//! into the queue, at most `park` from its arrival, at most `parked` of them for one name, which
+//! clients share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,19 +33,25 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(30);
 const CARRIER_CHANGE: Duration = Duration::from_millis(20);
 
 impl Names {
-    /// Waits until a session has `name`, and returns how many have. For callers that would hold something scarce while they waits in
-    /// [`Names::open`].
+    /// Waits until a session has `name`, and returns how many have. For callers that would hold
+    /// something scarce while they waits in [`Names::open`].
     ///
     /// # Errors
     /// As [`Names::open`], but for what only the agent can tell.
     ///
     /// # Cancel safety
     /// Safe: a visitor that leaves gives its place up.
-    pub async fn until_held(&self, name: &Name, client: Client, settings: &LinkSettings) -> Result<usize, Fault> {
+    pub async fn until_held(
+        &self,
+        name: &Name,
+        client: Client,
+        settings: &LinkSettings,
+    ) -> Result<usize, Fault> {
         let deadline = Instant::now() + settings.park;
         // No session has been tried yet.
         let held = || Some(self.holders(name)).filter(|holders| *holders > 0);
-        self.parked_until(name, client, settings, deadline, held).await
+        self.parked_until(name, client, settings, deadline, held)
+            .await
     }
 
     /// What `find` finds, waited for until `deadline`.
@@ -83,11 +92,12 @@ impl Names {
         }
     }
 
-    /// Opens a stream to the service behind `name` for a visitor, which waits in a place of `client`.
+    /// Opens a stream to the service behind `name` for a visitor, which waits in a place of
+    /// `client`.
     ///
     /// # Errors
-    /// 404 for a name that never existed, 503 when too many wait already, when another client gets its place, or when it
-    /// has waited too long, else what the agent says.
+    /// 404 for a name that never existed, 503 when too many wait already, when another client gets
+    /// its place, or when it has waited too long, else what the agent says.
     ///
     /// # Cancel safety
     /// Safe: a visitor that leaves gives its place up.
@@ -102,23 +112,40 @@ impl Names {
         let mut watch = self.watch(name);
         loop {
             watch.look();
-            let (link, number) = self.parked_until(name, client, settings, deadline, || self.holder(name)).await?;
+            let (link, number) = self
+                .parked_until(name, client, settings, deadline, || self.holder(name))
+                .await?;
             let visitor = visitor.map(|peer| peer.to_string()).unwrap_or_default();
-            let open = Open { service: number, visitor, ..Open::default() };
+            let open = Open {
+                service: number,
+                visitor,
+                ..Open::default()
+            };
             let answered = tokio::select! {
                 answered = link.open(&open, OPEN_PATIENCE) => answered,
-                // Another session has the name now: what the old one has not answered is asked of the new one.
+                // Another session has the name now: what the old one has not answered is asked of
+                // the new one.
                 () = self.until_lost(&mut watch, &link) => continue,
-                // A session whose streams wait for its path to come back outlasts a visitor's patience.
+                // A session whose streams wait for its path to come back outlasts a visitor's
+                // patience.
                 () = link.silent_at(deadline) => return Err(waited_too_long(name, settings)),
             };
             match answered {
                 Ok(opened) => {
-                    let dialled = Dialled { stream: opened.stream, peer: None, local: opened.local };
+                    let dialled = Dialled {
+                        stream: opened.stream,
+                        peer: None,
+                        local: opened.local,
+                    };
                     let reports = opened.reports.then(|| Arc::new(Reports::new(link, number)));
-                    return Ok(Opened { dialled, host: opened.host, reports });
+                    return Ok(Opened {
+                        dialled,
+                        host: opened.host,
+                        reports,
+                    });
                 }
-                // One of its carriers was lost, or all of them: the visitor goes back into the queue.
+                // One of its carriers was lost, or all of them: the visitor goes back into the
+                // queue.
                 Err(NotOpened::Lost) if Instant::now() < deadline => {
                     let _ = timeout(CARRIER_CHANGE, link.ended()).await;
                 }
@@ -132,20 +159,33 @@ impl Names {
     fn holder(&self, name: &Name) -> Option<(Link, u32)> {
         let mut state = self.state.lock();
         let session = state.leases.next_holder(name)?;
-        let session = state.sessions.get(&session).filter(|session| !session.link.is_over())?;
+        let session = state
+            .sessions
+            .get(&session)
+            .filter(|session| !session.link.is_over())?;
         Some((session.link.clone(), *session.numbers.get(name)?))
     }
 
     /// How many have the name.
     fn holders(&self, name: &Name) -> usize {
         let state = self.state.lock();
-        let lives = |key: &SessionKey| state.sessions.get(key).is_some_and(|session| !session.link.is_over());
+        let lives = |key: &SessionKey| {
+            state
+                .sessions
+                .get(key)
+                .is_some_and(|session| !session.link.is_over())
+        };
         state.leases.holders(name).filter(lives).count()
     }
 
     fn holds(&self, name: &Name, link: &Link) -> bool {
         let state = self.state.lock();
-        let is_it = |key: SessionKey| state.sessions.get(&key).is_some_and(|session| session.link.is_same(link));
+        let is_it = |key: SessionKey| {
+            state
+                .sessions
+                .get(&key)
+                .is_some_and(|session| session.link.is_same(link))
+        };
         state.leases.holders(name).any(is_it)
     }
 
@@ -171,22 +211,47 @@ impl Names {
                 changes
             }
         };
-        Watch { names: self, name: name.clone(), changes: Some(changes) }
+        Watch {
+            names: self,
+            name: name.clone(),
+            changes: Some(changes),
+        }
     }
 
-    fn park(&self, name: &Name, client: Client, settings: &LinkSettings) -> Result<Parked<'_>, Fault> {
+    fn park(
+        &self,
+        name: &Name,
+        client: Client,
+        settings: &LinkSettings,
+    ) -> Result<Parked<'_>, Fault> {
         let mut state = self.state.lock();
         if settings.park.is_zero() {
-            return Err(Fault::new(Who::Link, Kind::Lost, format!("the agent of the {name} is away")));
+            return Err(Fault::new(
+                Who::Link,
+                Kind::Lost,
+                format!("the agent of the {name} is away"),
+            ));
         }
         // The limit is never zero, so a name that is new here has a place.
         let places = state.parked.entry(name.clone()).or_default();
         let Some((number, displaced)) = places.take(client, settings.parked) else {
             let waiting = places.count();
-            let detail = format!("the agent of the {name} is away, and {waiting} visitors wait for it already");
-            return Err(Fault::new(Who::Link, Kind::Overloaded("parked-full"), detail));
+            let detail = format!(
+                "the agent of the {name} is away, and {waiting} visitors wait for it already"
+            );
+            return Err(Fault::new(
+                Who::Link,
+                Kind::Overloaded("parked-full"),
+                detail,
+            ));
         };
-        Ok(Parked { names: self, name: name.clone(), client, number, displaced })
+        Ok(Parked {
+            names: self,
+            name: name.clone(),
+            client,
+            number,
+            displaced,
+        })
     }
 }
 
@@ -219,7 +284,11 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         let mut state = self.names.state.lock();
         self.changes = None;
-        if state.watched.get(&self.name).is_some_and(|watched| watched.receiver_count() == 0) {
+        if state
+            .watched
+            .get(&self.name)
+            .is_some_and(|watched| watched.receiver_count() == 0)
+        {
             state.watched.remove(&self.name);
         }
     }
@@ -256,7 +325,10 @@ fn displaced(name: &Name) -> Fault {
 }
 
 fn waited_too_long(name: &Name, settings: &LinkSettings) -> Fault {
-    let detail = format!("the agent of the {name} was away for longer than a visitor waits, {:?}", settings.park);
+    let detail = format!(
+        "the agent of the {name} was away for longer than a visitor waits, {:?}",
+        settings.park
+    );
     Fault::new(Who::Link, Kind::Deadline(Deadline::Parked), detail)
 }
 
@@ -285,7 +357,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [ours, others] = [[1; 6], [2; 6]].map(GrantId::from_bytes);
         let line = |host: &str, tenant: GrantId| {
-            format!("http {host} {tenant} {} {} 1 1 \n", Fingerprint::of_spki(b"key"), now_s())
+            format!(
+                "http {host} {tenant} {} {} 1 1 \n",
+                Fingerprint::of_spki(b"key"),
+                now_s()
+            )
         };
         let saved = line("ours.t.localhost", ours) + &line("others.t.localhost", others);
         std::fs::write(folder.path().join("names"), saved).unwrap();
@@ -306,11 +382,20 @@ mod tests {
         {
             let mut visitor = pin!(names.until_held(&name, Client::ANYONE, &settings));
             assert!(visitor.as_mut().poll(&mut cx).is_pending());
-            assert_eq!(names.revoke(others), [Name::Http("others.t.localhost".into())]);
-            assert_eq!(wakes.0.load(SeqCst), 0, "a visitor of another name was woken");
+            assert_eq!(
+                names.revoke(others),
+                [Name::Http("others.t.localhost".into())]
+            );
+            assert_eq!(
+                wakes.0.load(SeqCst),
+                0,
+                "a visitor of another name was woken"
+            );
             assert_eq!(names.revoke(ours), std::slice::from_ref(&name));
             assert_eq!(wakes.0.load(SeqCst), 1);
-            let Poll::Ready(Err(fault)) = visitor.as_mut().poll(&mut cx) else { panic!("it waits on") };
+            let Poll::Ready(Err(fault)) = visitor.as_mut().poll(&mut cx) else {
+                panic!("it waits on")
+            };
             assert_eq!(fault.status(), 404, "{fault}");
         }
         assert!(names.state.lock().watched.is_empty() && names.state.lock().parked.is_empty());

@@ -4,11 +4,12 @@
 //! Out:   the writer's thread, awake.
 //! Never: is rung twice for one turn of the writer.
 //!
-//! The writer says what it does in `state`: nothing (it sleeps until it is called), or gathering (it sleeps for at most an
-//! interval). A worker whose line is the first on its page calls only a writer that does nothing; one whose page is half
-//! full calls it anyway. No call is lost: the writer says `IDLE` *before* it looks at the pages for the last time, each
-//! under its lock, and a worker looks at the state while it holds the lock of its page. Whoever comes second sees what the
-//! first has done.
+//! The writer says what it does in `state`: nothing (it sleeps until it is called), or gathering
+//! (it sleeps for at most an interval). A worker whose line is the first on its page calls only a
+//! writer that does nothing; one whose page is half full calls it anyway. No call is lost: the
+//! writer says `IDLE` *before* it looks at the pages for the last time, each under its lock, and a
+//! worker looks at the state while it holds the lock of its page. Whoever comes second sees what
+//! the first has done.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
@@ -89,7 +90,8 @@ mod tests {
 
     use super::*;
 
-    /// Work appears behind a lock, as lines do on a page. A call that is lost leaves the writer asleep for ever.
+    /// Work appears behind a lock, as lines do on a page. A call that is lost leaves the writer
+    /// asleep for ever.
     #[test]
     fn no_call_is_lost_however_the_two_threads_interleave() {
         let (bell, work) = (Arc::new(Bell::default()), Arc::new(Mutex::new(0u32)));
@@ -118,15 +120,20 @@ mod tests {
             if was_empty {
                 bell.call();
             }
-            // At every third round the writer is left behind, so that calls meet it in each of its states.
+            // At every third round the writer is left behind, so that calls meet it in each of its
+            // states.
             if round % 3 != 0 {
                 // This round's piece, at least, has not been told yet.
-                written += is_done.recv_timeout(Duration::from_secs(60)).expect("no call is lost");
+                written += is_done
+                    .recv_timeout(Duration::from_secs(60))
+                    .expect("no call is lost");
                 written += is_done.try_iter().sum::<u32>();
             }
         }
         while written < 20_000 {
-            written += is_done.recv_timeout(Duration::from_secs(60)).expect("no piece is lost");
+            written += is_done
+                .recv_timeout(Duration::from_secs(60))
+                .expect("no piece is lost");
         }
         drop(is_done);
         *work.lock() += 1;

@@ -18,7 +18,9 @@ pub fn now() -> Duration {
     }
     #[cfg(not(target_os = "linux"))]
     {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default()
     }
 }
 
@@ -33,7 +35,11 @@ pub struct Dates {
 
 impl Default for Dates {
     fn default() -> Self {
-        let mut dates = Self { second: 0, combined: [0; 26], json: [0; 19] };
+        let mut dates = Self {
+            second: 0,
+            combined: [0; 26],
+            json: [0; 19],
+        };
         dates.format(0);
         dates
     }
@@ -65,7 +71,9 @@ impl Dates {
         let name = month_name(month);
         let (y, [m, d]) = (four(year), [two(month), two(day)]);
         let [h, n, s] = [two(hour), two(minute), two(rest)];
-        let pieces: [&[u8]; 12] = [&d, b"/", name, b"/", &y, b":", &h, b":", &n, b":", &s, b" +0000"];
+        let pieces: [&[u8]; 12] = [
+            &d, b"/", name, b"/", &y, b":", &h, b":", &n, b":", &s, b" +0000",
+        ];
         fill(&mut self.combined, &pieces);
         let pieces: [&[u8]; 11] = [&y, b"-", &m, b"-", &d, b"T", &h, b":", &n, b":", &s];
         fill(&mut self.json, &pieces);
@@ -92,11 +100,31 @@ mod tests {
     fn dates_are_those_of_the_calendar() {
         for (second, combined, json) in [
             (0, "01/Jan/1970:00:00:00 +0000", "1970-01-01T00:00:00"),
-            (951_782_399, "28/Feb/2000:23:59:59 +0000", "2000-02-28T23:59:59"),
-            (951_782_400, "29/Feb/2000:00:00:00 +0000", "2000-02-29T00:00:00"),
-            (951_868_800, "01/Mar/2000:00:00:00 +0000", "2000-03-01T00:00:00"),
-            (1_795_633_699, "25/Nov/2026:19:08:19 +0000", "2026-11-25T19:08:19"),
-            (4_107_542_400, "01/Mar/2100:00:00:00 +0000", "2100-03-01T00:00:00"),
+            (
+                951_782_399,
+                "28/Feb/2000:23:59:59 +0000",
+                "2000-02-28T23:59:59",
+            ),
+            (
+                951_782_400,
+                "29/Feb/2000:00:00:00 +0000",
+                "2000-02-29T00:00:00",
+            ),
+            (
+                951_868_800,
+                "01/Mar/2000:00:00:00 +0000",
+                "2000-03-01T00:00:00",
+            ),
+            (
+                1_795_633_699,
+                "25/Nov/2026:19:08:19 +0000",
+                "2026-11-25T19:08:19",
+            ),
+            (
+                4_107_542_400,
+                "01/Mar/2100:00:00:00 +0000",
+                "2100-03-01T00:00:00",
+            ),
         ] {
             assert_eq!(shown(second), [combined, json]);
         }
@@ -105,13 +133,21 @@ mod tests {
     #[test]
     fn a_date_follows_the_clock_from_one_second_to_the_next() {
         let mut dates = Dates::default();
-        assert_eq!(dates.json(Duration::from_millis(1_999)), b"1970-01-01T00:00:01");
-        assert_eq!(dates.json(Duration::from_millis(2_000)), b"1970-01-01T00:00:02");
+        assert_eq!(
+            dates.json(Duration::from_millis(1_999)),
+            b"1970-01-01T00:00:01"
+        );
+        assert_eq!(
+            dates.json(Duration::from_millis(2_000)),
+            b"1970-01-01T00:00:02"
+        );
     }
 
     #[test]
     fn the_coarse_clock_tells_the_time_of_the_fine_one() {
-        let fine = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let fine = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         assert!(now().abs_diff(fine) < Duration::from_secs(5));
     }
 }

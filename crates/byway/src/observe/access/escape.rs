@@ -1,7 +1,8 @@
 //! Escape: text of strangers inside a line of ours.
 //!
 //! In:    bytes as they came, whatever they are.
-//! Out:   printable ASCII, in which the text cannot end its field, nor its line, nor steer a terminal.
+//! Out:   printable ASCII, in which the text cannot end its field, nor its line, nor steer a
+//!        terminal.
 //! Never: more than [`MOST_BYTES`] of a text; the rest is left out, and `...` says so.
 
 /// The most bytes of one text that are written.
@@ -12,7 +13,8 @@ pub const MOST_WRITTEN_BYTES: usize = MOST_BYTES * 6 + 3;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// As nginx and Apache do it: `\xXX` for control bytes, quotes, backslashes and everything beyond ASCII.
+/// As nginx and Apache do it: `\xXX` for control bytes, quotes, backslashes and everything beyond
+/// ASCII.
 pub fn combined(out: &mut Vec<u8>, text: &[u8]) {
     plain_runs(out, text, |out, byte| {
         out.extend_from_slice(b"\\x");
@@ -20,14 +22,18 @@ pub fn combined(out: &mut Vec<u8>, text: &[u8]) {
     });
 }
 
-/// The inside of a JSON string (RFC 8259 section 7). Characters beyond ASCII are `\uXXXX`, bytes that are none `\ufffd`.
+/// The inside of a JSON string (RFC 8259 section 7). Characters beyond ASCII are `\uXXXX`, bytes
+/// that are none `\ufffd`.
 pub fn json(out: &mut Vec<u8>, text: &[u8]) {
     let cut = cut(text);
     if cut.iter().all(|byte| is_plain(*byte)) {
         out.extend_from_slice(cut);
     } else {
         for chunk in cut.utf8_chunks() {
-            chunk.valid().chars().for_each(|character| json_character(out, character));
+            chunk
+                .valid()
+                .chars()
+                .for_each(|character| json_character(out, character));
             if !chunk.invalid().is_empty() {
                 out.extend_from_slice(b"\\ufffd");
             }
@@ -57,7 +63,9 @@ fn plain_runs(out: &mut Vec<u8>, text: &[u8], escape: impl Fn(&mut Vec<u8>, u8))
     while let Some(at) = rest.iter().position(|byte| !is_plain(*byte)) {
         let (plain, from) = rest.split_at(at);
         out.extend_from_slice(plain);
-        let Some((byte, behind)) = from.split_first() else { break };
+        let Some((byte, behind)) = from.split_first() else {
+            break;
+        };
         escape(out, *byte);
         rest = behind;
     }
@@ -99,14 +107,23 @@ mod tests {
     #[test]
     fn what_could_end_a_field_or_a_line_or_steer_a_terminal_is_spelt_out() {
         let text = b"a\"b\\c\r\nd\x1b[31m\x7f\0";
-        assert_eq!(escaped(combined, text), r"a\x22b\x5cc\x0d\x0ad\x1b[31m\x7f\x00");
-        assert_eq!(escaped(json, text), r#"a\"b\\c\u000d\u000ad\u001b[31m\u007f\u0000"#);
+        assert_eq!(
+            escaped(combined, text),
+            r"a\x22b\x5cc\x0d\x0ad\x1b[31m\x7f\x00"
+        );
+        assert_eq!(
+            escaped(json, text),
+            r#"a\"b\\c\u000d\u000ad\u001b[31m\u007f\u0000"#
+        );
     }
 
     #[test]
     fn what_is_beyond_ascii_is_spelt_out_and_what_is_no_text_is_replaced() {
         let text = "é\u{202e}😀".as_bytes();
-        assert_eq!(escaped(combined, text), r"\xc3\xa9\xe2\x80\xae\xf0\x9f\x98\x80");
+        assert_eq!(
+            escaped(combined, text),
+            r"\xc3\xa9\xe2\x80\xae\xf0\x9f\x98\x80"
+        );
         assert_eq!(escaped(json, text), r"\u00e9\u202e\ud83d\ude00");
         assert_eq!(escaped(json, b"a\xff\xc3"), r"a\ufffd\ufffd");
     }

@@ -2,7 +2,8 @@
 //!
 //! In:    what is known of a request or a tunnel that has ended.
 //! Out:   the line, appended to a buffer that has room for it.
-//! Never: allocates, if there is room for [`MOST_LINE_BYTES`]; nor lets a field of a stranger out of its quotes.
+//! Never: allocates, if there is room for [`MOST_LINE_BYTES`]; nor lets a field of a stranger out
+//!        of its quotes.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +16,8 @@ use super::escape::{self, MOST_WRITTEN_BYTES};
 use crate::observe::course::Timers;
 use crate::observe::ending::Ending;
 
-/// Texts of strangers in a line: user, method, target, host, Referer, User-Agent, upstream, and the listener's name.
+/// Texts of strangers in a line: user, method, target, host, Referer, User-Agent, upstream, and the
+/// listener's name.
 const TEXTS: usize = 8;
 
 /// The longest line: all texts at their longest, and everything else.
@@ -88,8 +90,9 @@ pub enum Asked<'a> {
 }
 
 impl Entry<'_> {
-    /// One line as Apache and nginx write it by default: `%h - %u [%t] "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`. The
-    /// request line of a tunnel is that of CONNECT, with the protocol by which it was asked for in the place of the version.
+    /// One line as Apache and nginx write it by default:
+    /// `%h - %u [%t] "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`. The request line of a tunnel is
+    /// that of CONNECT, with the protocol by which it was asked for in the place of the version.
     pub fn combined(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) {
         let (referer, agent, status) = match self.asked {
             Asked::Request { referer, agent, .. } => (referer, agent, self.status),
@@ -111,7 +114,9 @@ impl Entry<'_> {
         self.request_line(out);
         out.extend_from_slice(b"\" ");
         let status = u64::from(status);
-        out.extend([status / 100 % 10, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8));
+        out.extend(
+            [status / 100 % 10, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8),
+        );
         out.push(b' ');
         number(out, self.bytes_out);
         for text in [referer, agent] {
@@ -124,9 +129,20 @@ impl Entry<'_> {
 
     fn request_line(&self, out: &mut Vec<u8>) {
         let (method, target, version) = match self.asked {
-            Asked::Request { method, target, version, .. } => (method, target, version_text(version)),
-            Asked::Tunnel { target: "", protocol, .. } => (&b"CONNECT"[..], &b"-"[..], protocol.as_bytes()),
-            Asked::Tunnel { target, protocol, .. } => (&b"CONNECT"[..], target.as_bytes(), protocol.as_bytes()),
+            Asked::Request {
+                method,
+                target,
+                version,
+                ..
+            } => (method, target, version_text(version)),
+            Asked::Tunnel {
+                target: "",
+                protocol,
+                ..
+            } => (&b"CONNECT"[..], &b"-"[..], protocol.as_bytes()),
+            Asked::Tunnel {
+                target, protocol, ..
+            } => (&b"CONNECT"[..], target.as_bytes(), protocol.as_bytes()),
             Asked::Unreadable => return,
         };
         escape::combined(out, method);
@@ -136,7 +152,8 @@ impl Entry<'_> {
         out.extend_from_slice(version);
     }
 
-    /// One JSON object. Every field is always there; `null` where there is nothing to say. Names end in their unit.
+    /// One JSON object. Every field is always there; `null` where there is nothing to say. Names
+    /// end in their unit.
     pub fn json(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) {
         out.extend_from_slice(b"{\"time\":\"");
         out.extend_from_slice(dates.json(now));
@@ -145,9 +162,17 @@ impl Entry<'_> {
         out.extend([millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + digit as u8));
         out.extend_from_slice(b"Z\",\"kind\":");
         let tunnel = matches!(self.asked, Asked::Tunnel { .. });
-        out.extend_from_slice(if tunnel { b"\"tunnel\"" } else { b"\"request\"" });
+        out.extend_from_slice(if tunnel {
+            b"\"tunnel\""
+        } else {
+            b"\"request\""
+        });
         count(out, b"connection", self.connection);
-        text(out, b"request", Some(self.request_id.as_bytes()).filter(|id| !id.is_empty()));
+        text(
+            out,
+            b"request",
+            Some(self.request_id.as_bytes()).filter(|id| !id.is_empty()),
+        );
         text(out, b"listener", Some(self.listener.as_bytes()));
         match self.peer {
             Some(peer) => {
@@ -159,9 +184,18 @@ impl Entry<'_> {
         }
         text(out, b"user", self.user.map(str::as_bytes));
         let (method, target, version, host) = match self.asked {
-            Asked::Request { method, target, version, host, .. } => {
-                (Some(method), Some(target), Some(version_text(version)), host)
-            }
+            Asked::Request {
+                method,
+                target,
+                version,
+                host,
+                ..
+            } => (
+                Some(method),
+                Some(target),
+                Some(version_text(version)),
+                host,
+            ),
             Asked::Unreadable => (None, None, None, None),
             Asked::Tunnel { target, .. } => (None, Some(target.as_bytes()), None, None),
         };
@@ -192,7 +226,11 @@ impl Entry<'_> {
         truth(out, b"retried", self.retried);
         text(out, b"not_retried", self.not_retried.map(str::as_bytes));
         text(out, b"end", Some(self.ending.class.as_bytes()));
-        text(out, b"end_who", self.ending.who.map(|who| who.word().as_bytes()));
+        text(
+            out,
+            b"end_who",
+            self.ending.who.map(|who| who.word().as_bytes()),
+        );
         text(out, b"end_phase", Some(self.ending.phase.as_bytes()));
         out.extend_from_slice(b"}\n");
     }

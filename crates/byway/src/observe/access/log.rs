@@ -17,7 +17,8 @@ use crate::config::{AccessPlace, LogPlan};
 use crate::observe::counters::Counter;
 use crate::observe::station::Station;
 
-/// For lines to be written when the log changes or the node ends; a sink that is stuck does not hold it up for longer.
+/// For lines to be written when the log changes or the node ends; a sink that is stuck does not
+/// hold it up for longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// See the head of the file.
@@ -52,11 +53,16 @@ impl AccessLog {
     /// # Errors
     /// [`AccessLogError::Open`].
     pub fn prepare(&self, plan: &LogPlan) -> Result<Ready, AccessLogError> {
-        let sink = Sink::open(&plan.access).map_err(|error| AccessLogError::Open(name(&plan.access), error))?;
-        Ok(Ready { sink, plan: plan.clone() })
+        let sink = Sink::open(&plan.access)
+            .map_err(|error| AccessLogError::Open(name(&plan.access), error))?;
+        Ok(Ready {
+            sink,
+            plan: plan.clone(),
+        })
     }
 
-    /// From now on lines of `stations` go there. Those that were written before go where they would have gone.
+    /// From now on lines of `stations` go there. Those that were written before go where they would
+    /// have gone.
     ///
     /// # Errors
     /// [`AccessLogError::Thread`].
@@ -68,7 +74,9 @@ impl AccessLog {
         if running.is_none() {
             *running = Some(self.start(stations).map_err(AccessLogError::Thread)?);
         }
-        let with = ready.sink.map(|sink| (sink, Form::Access(ready.plan.format)));
+        let with = ready
+            .sink
+            .map(|sink| (sink, Form::Access(ready.plan.format)));
         if let Some(running) = &*running {
             // A writer that is stuck takes the order when it comes to it; no caller waits for that.
             running.go_on_with(with, PATIENCE);

@@ -4,9 +4,9 @@
 //! worker ─▶ its page (at most 1 MiB) ─▶ one writer thread ─▶ sink (standard output, or a file)
 //! ```
 //!
-//! A worker formats its `line`s straight into its `page`, under a lock that only the writer contends for, once in 100 ms.
-//! The writer takes whole pages and gives empty ones back. A sink that is stuck or full costs lines, which are counted, and
-//! never a worker's time.
+//! A worker formats its `line`s straight into its `page`, under a lock that only the writer
+//! contends for, once in 100 ms. The writer takes whole pages and gives empty ones back. A sink
+//! that is stuck or full costs lines, which are counted, and never a worker's time.
 
 pub(super) mod bell;
 pub mod clock;

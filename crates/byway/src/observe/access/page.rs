@@ -1,10 +1,15 @@
-//! Page: the part of the access log that one worker writes; and the program's log, which all threads write.
+//! Page: the part of the access log that one worker writes; and the program's log, which all
+//! threads write.
 //!
 //! In:    entries, from the worker; or lines that are text already.
 //! Out:   whole lines, taken by the writer all at once.
-//! Never: more than [`PAGE_BYTES`]; a line for which there is no room is dropped and counted, and costs nothing else.
+//! Never: more than [`PAGE_BYTES`]; a line for which there is no room is dropped and counted, and
+//!        costs nothing else.
 
-#![expect(clippy::disallowed_types, reason = "a thread that waits for parking_lot's lock allocates, once, on a worker")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "a thread that waits for parking_lot's lock allocates, once, on a worker"
+)]
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -79,7 +84,14 @@ impl Page {
             return;
         }
         let mut inner = self.inner();
-        let Inner { writing: Some(writing), lines, dates } = &mut *inner else { return };
+        let Inner {
+            writing: Some(writing),
+            lines,
+            dates,
+        } = &mut *inner
+        else {
+            return;
+        };
         let before = lines.len();
         if before > ROOM_BYTES {
             return self.dropped.add(1);
@@ -96,7 +108,14 @@ impl Page {
     /// Adds a line, with its line end, if there is room for all of it.
     pub(in crate::observe) fn push(&self, line: &[u8]) {
         let mut inner = self.inner();
-        let Inner { writing: Some(writing), lines, .. } = &mut *inner else { return };
+        let Inner {
+            writing: Some(writing),
+            lines,
+            ..
+        } = &mut *inner
+        else {
+            return;
+        };
         let before = lines.len();
         if line.len() > PAGE_BYTES - before.min(PAGE_BYTES) {
             return self.dropped.add(1);
@@ -106,8 +125,13 @@ impl Page {
         self.lines.add(1);
     }
 
-    /// Takes every line there is. From now on lines are written so, and `bell` is rung for them; with `None` none are.
-    pub(in crate::observe) fn turn_over(&self, empty: &mut Vec<u8>, how: Option<(Form, Arc<Bell>)>) {
+    /// Takes every line there is. From now on lines are written so, and `bell` is rung for them;
+    /// with `None` none are.
+    pub(in crate::observe) fn turn_over(
+        &self,
+        empty: &mut Vec<u8>,
+        how: Option<(Form, Arc<Bell>)>,
+    ) {
         let mut inner = self.inner();
         inner.swap(empty);
         inner.writing = how.map(|(form, bell)| Writing { form, bell });
@@ -169,7 +193,10 @@ mod tests {
     /// A writer that never comes.
     fn page(format: AccessFormat) -> Page {
         let page = Page::default();
-        page.turn_over(&mut Vec::new(), Some((Form::Access(format), Arc::default())));
+        page.turn_over(
+            &mut Vec::new(),
+            Some((Form::Access(format), Arc::default())),
+        );
         page
     }
 
@@ -182,7 +209,11 @@ mod tests {
                 longest_entry(|entry| page.note(entry));
             }
             let inner = page.inner();
-            assert!(inner.lines.len() <= PAGE_BYTES && inner.lines.capacity() == room, "{}", inner.lines.len());
+            assert!(
+                inner.lines.len() <= PAGE_BYTES && inner.lines.capacity() == room,
+                "{}",
+                inner.lines.len()
+            );
             assert!(page.lines.value() > 0 && page.dropped.value() > 0);
             assert_eq!(page.lines.value() + page.dropped.value(), 1000);
         }
@@ -198,7 +229,10 @@ mod tests {
         longest_entry(|entry| page.note(entry));
         let mut left = Vec::new();
         page.turn_over(&mut left, None);
-        assert_eq!((left.len(), page.inner().lines.capacity()), (taken.len(), 0));
+        assert_eq!(
+            (left.len(), page.inner().lines.capacity()),
+            (taken.len(), 0)
+        );
         longest_entry(|entry| page.note(entry));
         assert!(page.is_empty() && !page.is_on());
     }

@@ -1,8 +1,10 @@
 //! Sink: where the lines of the access log, and those of the program's log, go in the end.
 //!
 //! In:    whole lines, from the writer.
-//! Out:   the same on standard output, on standard error or at the end of a file, as far as the sink takes them.
-//! Never: waits longer than it was told to, as far as the system can tell beforehand (a disk cannot).
+//! Out:   the same on standard output, on standard error or at the end of a file, as far as the
+//!        sink takes them.
+//! Never: waits longer than it was told to, as far as the system can tell beforehand (a disk
+//!        cannot).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,15 +13,17 @@ use std::time::Duration;
 
 use crate::config::AccessPlace;
 
-/// What a pipe takes at once or not at all (PIPE_BUF of pipe(7)): more could block where the pipe belongs to others, too.
+/// What a pipe takes at once or not at all (PIPE_BUF of pipe(7)): more could block where the pipe
+/// belongs to others, too.
 const PIPE_BYTES: usize = 4096;
 
 /// See the head of the file.
 #[derive(Debug)]
 pub(in crate::observe) struct Sink {
     place: Place,
-    /// A line was cut, when the file had this length: the next one begins with a line end, so that one line is lost and not
-    /// two; unless the file was emptied meanwhile, and the beginning of that line with it.
+    /// A line was cut, when the file had this length: the next one begins with a line end, so that
+    /// one line is lost and not two; unless the file was emptied meanwhile, and the beginning of
+    /// that line with it.
     torn: Option<u64>,
 }
 
@@ -47,18 +51,25 @@ enum Stream {
 impl Sink {
     /// Standard error.
     pub(in crate::observe) fn stderr() -> Self {
-        Self { place: Place::standard(Stream::Stderr), torn: None }
+        Self {
+            place: Place::standard(Stream::Stderr),
+            torn: None,
+        }
     }
 
     /// The sink that `place` means; `None` for none.
     ///
     /// # Errors
-    /// The file can be neither opened nor made. A FIFO that nobody reads is no error: somebody may come.
+    /// The file can be neither opened nor made. A FIFO that nobody reads is no error: somebody may
+    /// come.
     pub(super) fn open(place: &AccessPlace) -> io::Result<Option<Self>> {
         let place = match place {
             AccessPlace::Off => return Ok(None),
             AccessPlace::Stdout => Place::standard(Stream::Stdout),
-            AccessPlace::File(path) => Place::File { path: path.clone(), file: open(path)? },
+            AccessPlace::File(path) => Place::File {
+                path: path.clone(),
+                file: open(path)?,
+            },
         };
         Ok(Some(Self { place, torn: None }))
     }
@@ -75,7 +86,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes the beginning of `bytes`, and says how much that was: 0 if the sink took nothing for `patience`.
+    /// Writes the beginning of `bytes`, and says how much that was: 0 if the sink took nothing for
+    /// `patience`.
     ///
     /// # Errors
     /// The disk is full, the reader is gone, and the like.
@@ -101,9 +113,10 @@ impl Sink {
     fn length(&self) -> u64 {
         match &self.place {
             Place::Standard { stream, .. } => stream.length(),
-            Place::File { file, .. } => {
-                file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |data| data.len())
-            }
+            Place::File { file, .. } => file
+                .as_ref()
+                .and_then(|file| file.metadata().ok())
+                .map_or(0, |data| data.len()),
         }
     }
 
@@ -128,7 +141,12 @@ impl Sink {
                     return Ok(0);
                 }
                 match open.write(bytes) {
-                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                        ) =>
+                    {
                         Ok(0)
                     }
                     // Whoever read the FIFO is gone; somebody else may come.
@@ -143,19 +161,27 @@ impl Sink {
     }
 }
 
-/// Opened so that no write waits, where the system can do that. `None`: a FIFO without a reader (ENXIO of open(2)).
+/// Opened so that no write waits, where the system can do that. `None`: a FIFO without a reader
+/// (ENXIO of open(2)).
 fn open(path: &PathBuf) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o640).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+        options
+            .mode(0o640)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
     }
     match options.open(path) {
         Ok(file) => Ok(Some(file)),
         #[cfg(unix)]
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) && is_fifo(path) => Ok(None),
+        Err(error)
+            if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+                && is_fifo(path) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -185,7 +211,10 @@ fn is_ready<T>(_: &T, _: Duration) -> io::Result<bool> {
 
 impl Place {
     fn standard(stream: Stream) -> Self {
-        Self::Standard { stream, is_file: stream.is_file() }
+        Self::Standard {
+            stream,
+            is_file: stream.is_file(),
+        }
     }
 }
 
@@ -215,7 +244,9 @@ impl Stream {
             Self::Stdout => rustix::fs::fstat(io::stdout()),
             Self::Stderr => rustix::fs::fstat(io::stderr()),
         };
-        stat.ok().and_then(|stat| u64::try_from(stat.st_size).ok()).unwrap_or_default()
+        stat.ok()
+            .and_then(|stat| u64::try_from(stat.st_size).ok())
+            .unwrap_or_default()
     }
 
     fn is_file(self) -> bool {
@@ -242,7 +273,9 @@ impl Stream {
         match self {
             Self::Stdout => {
                 let mut out = io::stdout().lock();
-                out.write_all(bytes).and_then(|()| out.flush()).map(|()| bytes.len())
+                out.write_all(bytes)
+                    .and_then(|()| out.flush())
+                    .map(|()| bytes.len())
             }
             Self::Stderr => io::stderr().lock().write_all(bytes).map(|()| bytes.len()),
         }

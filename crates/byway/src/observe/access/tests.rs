@@ -1,4 +1,5 @@
-//! The access log from an entry to its sink: forms, strangers' bytes, sinks that are stuck or full, renames.
+//! The access log from an entry to its sink: forms, strangers' bytes, sinks that are stuck or full,
+//! renames.
 
 use std::fs;
 use std::io::Read;
@@ -40,7 +41,12 @@ fn entry() -> Entry<'static> {
         status: 200,
         bytes_in: 0,
         bytes_out: 1234,
-        timers: Timers { queue_us: 1, connect_us: 20, first_byte_us: 300, transfer_us: 4000 },
+        timers: Timers {
+            queue_us: 1,
+            connect_us: 20,
+            first_byte_us: 300,
+            transfer_us: 4000,
+        },
         upstream: Some("http://127.0.0.1:9001"),
         reused: false,
         retried: false,
@@ -79,7 +85,11 @@ fn a_request_is_one_line_in_each_form() {
 
 #[test]
 fn what_is_not_known_is_a_dash_or_null() {
-    let ending = Ending { who: Some(Who::Downstream), class: "bare-lf", phase: "queue" };
+    let ending = Ending {
+        who: Some(Who::Downstream),
+        class: "bare-lf",
+        phase: "queue",
+    };
     let entry = Entry {
         peer: None,
         request_id: "",
@@ -90,10 +100,17 @@ fn what_is_not_known_is_a_dash_or_null() {
         ending,
         ..entry()
     };
-    assert_eq!(combined(&entry), "unix: - - [25/Nov/2026:19:08:19 +0000] \"\" 400 0 \"-\" \"-\"\n");
+    assert_eq!(
+        combined(&entry),
+        "unix: - - [25/Nov/2026:19:08:19 +0000] \"\" 400 0 \"-\" \"-\"\n"
+    );
     let line = json(&entry);
-    for part in [r#""request":null"#, r#""peer":null"#, r#""method":null"#, r#""end":"bare-lf","end_who":"downstream""#]
-    {
+    for part in [
+        r#""request":null"#,
+        r#""peer":null"#,
+        r#""method":null"#,
+        r#""end":"bare-lf","end_who":"downstream""#,
+    ] {
         assert!(line.contains(part), "{line}");
     }
     assert!(json(&Entry { status: 0, ..entry }).contains(r#""status":null"#));
@@ -103,25 +120,61 @@ fn what_is_not_known_is_a_dash_or_null() {
 #[test]
 fn a_tunnel_has_a_line_in_each_form() {
     let entry = Entry {
-        asked: Asked::Tunnel { target: "a.example:443", protocol: "SOCKS5", status: 200 },
+        asked: Asked::Tunnel {
+            target: "a.example:443",
+            protocol: "SOCKS5",
+            status: 200,
+        },
         status: 0,
         ..entry()
     };
     let line = "192.0.2.1 - - [25/Nov/2026:19:08:19 +0000] \"CONNECT a.example:443 SOCKS5\" 200 1234 \"-\" \"-\"\n";
     assert_eq!(combined(&entry), line);
-    let nowhere = Entry { asked: Asked::Tunnel { target: "", protocol: "SOCKS", status: 408 }, ..entry };
-    assert!(combined(&nowhere).contains("\"CONNECT - SOCKS\" 408 "), "{}", combined(&nowhere));
+    let nowhere = Entry {
+        asked: Asked::Tunnel {
+            target: "",
+            protocol: "SOCKS",
+            status: 408,
+        },
+        ..entry
+    };
+    assert!(
+        combined(&nowhere).contains("\"CONNECT - SOCKS\" 408 "),
+        "{}",
+        combined(&nowhere)
+    );
     let line = json(&entry);
-    assert!(line.contains(r#""kind":"tunnel""#) && line.contains(r#""target":"a.example:443""#), "{line}");
+    assert!(
+        line.contains(r#""kind":"tunnel""#) && line.contains(r#""target":"a.example:443""#),
+        "{line}"
+    );
 }
 
 #[test]
 fn addresses_of_both_families_are_written_as_people_write_them() {
-    for (peer, shown) in [("[2001:db8::1]:5", "2001:db8::1"), ("[::ffff:192.0.2.9]:5", "192.0.2.9")] {
-        let entry = Entry { peer: Some(peer.parse().unwrap()), ..entry() };
-        assert!(combined(&entry).starts_with(&format!("{shown} - ")), "{}", combined(&entry));
-        let bracketed = if shown.contains(':') { format!("[{shown}]:5") } else { format!("{shown}:5") };
-        assert!(json(&entry).contains(&format!(r#""peer":"{bracketed}""#)), "{}", json(&entry));
+    for (peer, shown) in [
+        ("[2001:db8::1]:5", "2001:db8::1"),
+        ("[::ffff:192.0.2.9]:5", "192.0.2.9"),
+    ] {
+        let entry = Entry {
+            peer: Some(peer.parse().unwrap()),
+            ..entry()
+        };
+        assert!(
+            combined(&entry).starts_with(&format!("{shown} - ")),
+            "{}",
+            combined(&entry)
+        );
+        let bracketed = if shown.contains(':') {
+            format!("[{shown}]:5")
+        } else {
+            format!("{shown}:5")
+        };
+        assert!(
+            json(&entry).contains(&format!(r#""peer":"{bracketed}""#)),
+            "{}",
+            json(&entry)
+        );
     }
 }
 
@@ -129,7 +182,9 @@ fn addresses_of_both_families_are_written_as_people_write_them() {
 #[test]
 fn no_stranger_writes_a_line_or_a_field_of_its_own() {
     let forged = b"x\" 200 1 \"-\" \"-\"\r\n6.6.6.6 - admin [now] \"GET / HTTP/1.1\" 200 1 \"-\" \"\x1b]0;owned\x07\\";
-    let Asked::Request { version, .. } = entry().asked else { unreachable!() };
+    let Asked::Request { version, .. } = entry().asked else {
+        unreachable!()
+    };
     let asked = Asked::Request {
         method: forged,
         target: forged,
@@ -138,14 +193,29 @@ fn no_stranger_writes_a_line_or_a_field_of_its_own() {
         referer: Some(forged),
         agent: Some(forged),
     };
-    let entry = Entry { asked, user: Some("a b\"\n"), upstream: Some("c\nd"), listener: "e\"f", ..entry() };
+    let entry = Entry {
+        asked,
+        user: Some("a b\"\n"),
+        upstream: Some("c\nd"),
+        listener: "e\"f",
+        ..entry()
+    };
     for line in [combined(&entry), json(&entry)] {
         assert_eq!(line.matches('\n').count(), 1, "{line}");
-        assert!(line.trim_end_matches('\n').bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
+        assert!(
+            line.trim_end_matches('\n')
+                .bytes()
+                .all(|byte| matches!(byte, b' '..=b'~')),
+            "{line}"
+        );
     }
     // Three quoted fields, none of them ended from inside.
     assert_eq!(combined(&entry).matches('"').count(), 6);
-    assert!(combined(&entry).starts_with("192.0.2.1 - a_b\\x22\\x0a ["), "{}", combined(&entry));
+    assert!(
+        combined(&entry).starts_with("192.0.2.1 - a_b\\x22\\x0a ["),
+        "{}",
+        combined(&entry)
+    );
 }
 
 /// What makes the longest line that there can be.
@@ -167,10 +237,19 @@ pub(super) fn longest_entry(then: impl FnOnce(&Entry<'_>)) {
         listener: &text,
         user: Some(&text),
         upstream: Some(&text),
-        peer: Some("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap()),
+        peer: Some(
+            "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"
+                .parse()
+                .unwrap(),
+        ),
         bytes_in: u64::MAX,
         bytes_out: u64::MAX,
-        timers: Timers { queue_us: most, connect_us: most, first_byte_us: most, transfer_us: most },
+        timers: Timers {
+            queue_us: most,
+            connect_us: most,
+            first_byte_us: most,
+            transfer_us: most,
+        },
         not_retried: Some("as long as a word of ours may ever be"),
         ..entry()
     });
@@ -180,7 +259,11 @@ pub(super) fn longest_entry(then: impl FnOnce(&Entry<'_>)) {
 fn the_longest_line_is_within_its_bound() {
     longest_entry(|entry| {
         for line in [combined(entry), json(entry)] {
-            assert!(line.len() <= MOST_LINE_BYTES && line.ends_with('\n'), "{}", line.len());
+            assert!(
+                line.len() <= MOST_LINE_BYTES && line.ends_with('\n'),
+                "{}",
+                line.len()
+            );
         }
         assert!(json(entry).len() > MOST_LINE_BYTES - 2048);
     });
@@ -189,7 +272,12 @@ fn the_longest_line_is_within_its_bound() {
 /// A log of one worker into `place`, and whatever goes wrong.
 fn log_to(place: AccessPlace, format: AccessFormat) -> (AccessLog, Arc<Station>) {
     let (log, station) = (AccessLog::default(), Arc::new(Station::default()));
-    let ready = log.prepare(&LogPlan { access: place, format }).unwrap();
+    let ready = log
+        .prepare(&LogPlan {
+            access: place,
+            format,
+        })
+        .unwrap();
     log.begin(ready, &[Arc::clone(&station)]).unwrap();
     (log, station)
 }
@@ -219,10 +307,24 @@ fn everything_that_was_noted_stands_in_the_file_when_the_log_is_closed() {
     }
     log.close();
     let text = fs::read_to_string(&path).unwrap();
-    assert_eq!((text.lines().count() as u64, station.page.dropped(), log.lost()), (5_000, 0, 0));
-    assert!(text.lines().all(|line| line.ends_with("\"GET /a?b=c HTTP/1.1\" 200 1234 \"-\" \"curl/8\"")));
+    assert_eq!(
+        (
+            text.lines().count() as u64,
+            station.page.dropped(),
+            log.lost()
+        ),
+        (5_000, 0, 0)
+    );
+    assert!(
+        text.lines()
+            .all(|line| line.ends_with("\"GET /a?b=c HTTP/1.1\" 200 1234 \"-\" \"curl/8\""))
+    );
     station.page.note(&entry());
-    assert_eq!(station.page.lines(), 5_000, "nothing is noted behind the end");
+    assert_eq!(
+        station.page.lines(),
+        5_000,
+        "nothing is noted behind the end"
+    );
 }
 
 #[test]
@@ -232,23 +334,33 @@ fn a_line_reaches_the_file_without_being_asked_for() {
     let (_log, station) = log_to(file(&path), AccessFormat::Json);
     for count in 1..=3 {
         station.page.note(&entry());
-        eventually("the line is there", || fs::read_to_string(&path).unwrap().lines().count() == count);
+        eventually("the line is there", || {
+            fs::read_to_string(&path).unwrap().lines().count() == count
+        });
     }
 }
 
 #[test]
 fn a_file_that_was_renamed_is_left_alone_and_a_new_one_is_made() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    let (path, moved) = (
+        folder.path().join("access.log"),
+        folder.path().join("access.log.1"),
+    );
     let (log, station) = log_to(file(&path), AccessFormat::Combined);
     station.page.note(&entry());
-    eventually("the first line", || fs::read_to_string(&path).unwrap().lines().count() == 1);
+    eventually("the first line", || {
+        fs::read_to_string(&path).unwrap().lines().count() == 1
+    });
     fs::rename(&path, &moved).unwrap();
     log.reopen();
     eventually("the new file", || path.exists());
     station.page.note(&entry());
     log.close();
-    assert_eq!([path, moved].map(|path| fs::read_to_string(path).unwrap().lines().count()), [1, 1]);
+    assert_eq!(
+        [path, moved].map(|path| fs::read_to_string(path).unwrap().lines().count()),
+        [1, 1]
+    );
 }
 
 #[test]
@@ -263,7 +375,11 @@ fn a_fifo_that_nobody_reads_costs_lines_and_nobodys_time() {
     let mut heard = vec![0; 1 << 16];
     reader.read_exact(&mut heard).unwrap();
     let whole = heard.rsplitn(2, |byte| *byte == b'\n').nth(1).unwrap();
-    assert!(whole.split(|byte| *byte == b'\n').all(|line| line.ends_with(b"\"curl/8\"")));
+    assert!(
+        whole
+            .split(|byte| *byte == b'\n')
+            .all(|line| line.ends_with(b"\"curl/8\""))
+    );
     // And stops reading: the log ends all the same.
     overfill(&station);
     log.close();
@@ -288,15 +404,31 @@ fn a_log_goes_over_to_another_file_and_form_without_mixing_them() {
     let (old, new) = (folder.path().join("old"), folder.path().join("new"));
     let (log, station) = log_to(file(&old), AccessFormat::Combined);
     station.page.note(&entry());
-    let ready = log.prepare(&LogPlan { access: file(&new), format: AccessFormat::Json }).unwrap();
+    let ready = log
+        .prepare(&LogPlan {
+            access: file(&new),
+            format: AccessFormat::Json,
+        })
+        .unwrap();
     log.begin(ready, &[]).unwrap();
     station.page.note(&entry());
-    let ready = log.prepare(&LogPlan { access: AccessPlace::Off, format: AccessFormat::Json }).unwrap();
+    let ready = log
+        .prepare(&LogPlan {
+            access: AccessPlace::Off,
+            format: AccessFormat::Json,
+        })
+        .unwrap();
     log.begin(ready, &[]).unwrap();
     station.page.note(&entry());
     log.close();
-    let (old, new) = (fs::read_to_string(old).unwrap(), fs::read_to_string(new).unwrap());
-    assert!(old.starts_with("192.0.2.1 ") && new.starts_with('{'), "{old}{new}");
+    let (old, new) = (
+        fs::read_to_string(old).unwrap(),
+        fs::read_to_string(new).unwrap(),
+    );
+    assert!(
+        old.starts_with("192.0.2.1 ") && new.starts_with('{'),
+        "{old}{new}"
+    );
     assert_eq!((old.lines().count(), new.lines().count()), (1, 1));
 }
 
@@ -307,7 +439,12 @@ fn a_stuck_sink_does_not_keep_the_log_from_going_over_to_another_one() {
     mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let (log, station) = log_to(file(&fifo), AccessFormat::Combined);
     overfill(&station);
-    let ready = log.prepare(&LogPlan { access: file(&path), format: AccessFormat::Combined }).unwrap();
+    let ready = log
+        .prepare(&LogPlan {
+            access: file(&path),
+            format: AccessFormat::Combined,
+        })
+        .unwrap();
     log.begin(ready, &[]).unwrap();
     eventually("lines in the new file", || {
         station.page.note(&entry());
@@ -319,8 +456,19 @@ fn a_stuck_sink_does_not_keep_the_log_from_going_over_to_another_one() {
 fn a_log_that_cannot_be_opened_is_refused_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let place = file(&folder.path().join("missing/access.log"));
-    let error = AccessLog::default().prepare(&LogPlan { access: place, format: AccessFormat::Json }).err().unwrap();
-    assert!(error.to_string().contains("missing/access.log: No such file"), "{error}");
+    let error = AccessLog::default()
+        .prepare(&LogPlan {
+            access: place,
+            format: AccessFormat::Json,
+        })
+        .err()
+        .unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("missing/access.log: No such file"),
+        "{error}"
+    );
 }
 
 #[test]

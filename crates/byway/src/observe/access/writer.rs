@@ -1,7 +1,8 @@
 //! Writer: the thread that brings the lines of all pages of one log to the sink.
 //!
 //! In:    pages, when the bell rings; orders, from whoever runs the node.
-//! Out:   lines in the sink, those of one worker in their order; or their number, if the sink did not take them.
+//! Out:   lines in the sink, those of one worker in their order; or their number, if the sink did
+//!        not take them.
 //! Never: holds a page's lock while it writes, or gives up because of what the sink does.
 
 use std::io;
@@ -54,7 +55,9 @@ impl Running {
         let (orders, taken) = mpsc::channel();
         let bell = Arc::new(Bell::default());
         let writer = make(taken, Arc::clone(&bell));
-        std::thread::Builder::new().name(name.into()).spawn(move || writer.run())?;
+        std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || writer.run())?;
         Ok(Self { orders, bell })
     }
 
@@ -99,8 +102,8 @@ pub(in crate::observe) struct Writer<P> {
 pub(in crate::observe) enum Notice {
     /// In the program's log: at once, then once in a while.
     ProgramLog(Option<Told>),
-    /// In this log itself, which is the program's: behind the next lines that the sink takes. Holds how many were
-    /// reported already.
+    /// In this log itself, which is the program's: behind the next lines that the sink takes. Holds
+    /// how many were reported already.
     Itself(u64),
 }
 
@@ -171,7 +174,9 @@ impl<P: AsRef<Page>> Writer<P> {
     fn write_pages(&mut self, spare: &mut Vec<u8>) -> Option<Order> {
         let (mut order, lost) = (None, self.lost.value());
         for index in 0..self.pages.len() {
-            let Some(page) = self.pages.get(index).filter(|_| order.is_none()) else { break };
+            let Some(page) = self.pages.get(index).filter(|_| order.is_none()) else {
+                break;
+            };
             (**page).as_ref().swap(spare);
             order = self.write(spare, spare, None);
             spare.clear();
@@ -184,25 +189,32 @@ impl<P: AsRef<Page>> Writer<P> {
         order
     }
 
-    /// From now on pages are written in `form`, or not at all. What stood on them goes to the old sink, until `deadline`.
+    /// From now on pages are written in `form`, or not at all. What stood on them goes to the old
+    /// sink, until `deadline`.
     fn turn_pages_over(&mut self, spare: &mut Vec<u8>, form: Option<Form>, deadline: Instant) {
         for index in 0..self.pages.len() {
-            let Some(page) = self.pages.get(index) else { break };
-            (**page).as_ref().turn_over(spare, form.map(|form| (form, Arc::clone(&self.bell))));
+            let Some(page) = self.pages.get(index) else {
+                break;
+            };
+            (**page)
+                .as_ref()
+                .turn_over(spare, form.map(|form| (form, Arc::clone(&self.bell))));
             self.write(spare, spare, Some(deadline));
             spare.clear();
         }
     }
 
-    /// Writes `left`, the end of `lines`, however long the sink takes, or until `deadline`. Meanwhile pages fill, and drop
-    /// what finds no room. Without a deadline it ends early for an order that cannot wait.
+    /// Writes `left`, the end of `lines`, however long the sink takes, or until `deadline`.
+    /// Meanwhile pages fill, and drop what finds no room. Without a deadline it ends early for an
+    /// order that cannot wait.
     fn write(&mut self, lines: &[u8], mut left: &[u8], deadline: Option<Instant>) -> Option<Order> {
         while !left.is_empty() {
             let Some(sink) = &mut self.sink else {
                 self.lose(left);
                 break;
             };
-            let until_deadline = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let until_deadline =
+                deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             match sink.write(left, until_deadline.unwrap_or(PATIENCE).min(PATIENCE)) {
                 Ok(0) if until_deadline.is_some_and(|left| left.is_zero()) => {
                     self.lose_behind(lines, left);
@@ -210,7 +222,11 @@ impl<P: AsRef<Page>> Writer<P> {
                 }
                 Ok(0) => {
                     self.tell_if_due(Some("the sink takes nothing"));
-                    let order = if deadline.is_none() { self.orders.try_recv().ok() } else { None };
+                    let order = if deadline.is_none() {
+                        self.orders.try_recv().ok()
+                    } else {
+                        None
+                    };
                     let until = match &order {
                         None => continue,
                         Some(Order::Reopen) => {
@@ -239,14 +255,18 @@ impl<P: AsRef<Page>> Writer<P> {
         None
     }
 
-    /// A stuck sink was replaced by name: the line that was cut is lost, the others go on in the new one.
+    /// A stuck sink was replaced by name: the line that was cut is lost, the others go on in the
+    /// new one.
     fn reopen_within<'l>(&mut self, lines: &[u8], left: &'l [u8]) -> &'l [u8] {
         self.reopen();
         if !is_within_a_line(lines, left) {
             return left;
         }
         self.lost.add(1);
-        let end = left.iter().position(|byte| *byte == b'\n').map_or(left.len(), |at| at + 1);
+        let end = left
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(left.len(), |at| at + 1);
         left.get(end..).unwrap_or_default()
     }
 
@@ -260,25 +280,37 @@ impl<P: AsRef<Page>> Writer<P> {
     }
 
     fn lose(&self, lines: &[u8]) {
-        self.lost.add(memchr::memchr_iter(b'\n', lines).count() as u64);
+        self.lost
+            .add(memchr::memchr_iter(b'\n', lines).count() as u64);
     }
 
     fn reopen(&mut self) {
         match self.sink.as_mut().map(Sink::reopen) {
             None => {}
             Some(Ok(())) => tracing::info!("the access log was opened again"),
-            Some(Err(error)) => tracing::error!("the access log cannot be opened again, the old file is kept: {error}"),
+            Some(Err(error)) => tracing::error!(
+                "the access log cannot be opened again, the old file is kept: {error}"
+            ),
         }
     }
 
     fn dropped(&self) -> u64 {
-        self.lost.value() + self.pages.iter().map(|page| (**page).as_ref().dropped()).sum::<u64>()
+        self.lost.value()
+            + self
+                .pages
+                .iter()
+                .map(|page| (**page).as_ref().dropped())
+                .sum::<u64>()
     }
 
     /// Tells people of lost lines: of the first ones at once, then once in a while.
     fn tell_if_due(&mut self, why: Option<&str>) {
-        let Notice::ProgramLog(told) = &self.notice else { return };
-        let is_due = told.as_ref().is_none_or(|told| told.at.elapsed() >= TELL_EVERY);
+        let Notice::ProgramLog(told) = &self.notice else {
+            return;
+        };
+        let is_due = told
+            .as_ref()
+            .is_none_or(|told| told.at.elapsed() >= TELL_EVERY);
         let is_new = self.dropped() > told.as_ref().map_or(0, |told| told.dropped);
         if is_due && (why.is_some() || is_new) {
             self.tell(why);
@@ -286,24 +318,36 @@ impl<P: AsRef<Page>> Writer<P> {
     }
 
     fn tell_at_the_end(&mut self) {
-        let Notice::ProgramLog(told) = &self.notice else { return };
+        let Notice::ProgramLog(told) = &self.notice else {
+            return;
+        };
         if self.dropped() > told.as_ref().map_or(0, |told| told.dropped) {
             let failure = self.failure.take().map(|error| words(&error));
-            self.tell(Some(failure.as_deref().unwrap_or("the end came before them")));
+            self.tell(Some(
+                failure.as_deref().unwrap_or("the end came before them"),
+            ));
         }
     }
 
     fn tell(&mut self, why: Option<&str>) {
         let dropped = self.dropped();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        tracing::warn!(dropped, "the access log does not keep up; lines that find no room are dropped{why}");
-        self.notice = Notice::ProgramLog(Some(Told { at: Instant::now(), dropped }));
+        tracing::warn!(
+            dropped,
+            "the access log does not keep up; lines that find no room are dropped{why}"
+        );
+        self.notice = Notice::ProgramLog(Some(Told {
+            at: Instant::now(),
+            dropped,
+        }));
     }
 
     /// Reports dropped lines in the log that lacks them.
     fn tell_in_itself(&mut self) {
         let dropped_total = self.dropped();
-        let Notice::Itself(reported) = &mut self.notice else { return };
+        let Notice::Itself(reported) = &mut self.notice else {
+            return;
+        };
         let dropped = dropped_total - *reported;
         if dropped > 0 {
             *reported = dropped_total;
@@ -324,5 +368,9 @@ fn words(error: &io::Error) -> String {
 
 /// Whether `left`, the end of `lines`, begins in the middle of a line.
 fn is_within_a_line(lines: &[u8], left: &[u8]) -> bool {
-    lines.len().checked_sub(left.len() + 1).and_then(|at| lines.get(at)).is_some_and(|before| *before != b'\n')
+    lines
+        .len()
+        .checked_sub(left.len() + 1)
+        .and_then(|at| lines.get(at))
+        .is_some_and(|before| *before != b'\n')
 }

@@ -23,30 +23,51 @@ fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     let without_tests = |(path, text): (PathBuf, String)| {
-        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
-        (!path.ends_with("tests.rs") && !path.iter().any(|part| part == "tests")).then_some((path, text))
+        let text = text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        (!path.ends_with("tests.rs") && !path.iter().any(|part| part == "tests"))
+            .then_some((path, text))
     };
     found.into_iter().filter_map(without_tests).collect()
 }
 
 /// The quoted words that stand between `before` and `after` in `text`.
 fn words_between(text: &str, before: &str, after: &str) -> Vec<String> {
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let found = text.split(before).skip(1).filter_map(|rest| rest.split_once(after).map(|(word, _)| word));
-    found.filter(|word| is_word(word)).map(str::to_owned).collect()
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let found = text
+        .split(before)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(after).map(|(word, _)| word));
+    found
+        .filter(|word| is_word(word))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Every word that a fault or the end of a relay can have, as the sources have them.
 fn words_in_use() -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     for (path, text) in sources() {
-        for kind in ["Malformed(\"", "Unsupported(\"", "Overloaded(\"", "bad(\"", "bad(\n                \""] {
+        for kind in [
+            "Malformed(\"",
+            "Unsupported(\"",
+            "Overloaded(\"",
+            "bad(\"",
+            "bad(\n                \"",
+        ] {
             words.extend(words_between(&text, kind, "\""));
         }
         // The tables: `Kind::NoRoute => "no-route",` and the like.
         let tables: &[&str] = match path.file_name().and_then(|name| name.to_str()) {
             Some("fault.rs") => &["pub fn name(self)", "pub fn class(&self)"],
-            Some("error.rs") if path.iter().any(|part| part == "byway-h1") => &["pub fn class(&self)"],
+            Some("error.rs") if path.iter().any(|part| part == "byway-h1") => {
+                &["pub fn class(&self)"]
+            }
             Some("end.rs") => &["impl EndKind {"],
             _ => &[],
         };
@@ -63,7 +84,11 @@ fn words_in_use() -> BTreeSet<String> {
 #[test]
 fn every_reason_in_the_sources_has_its_label_and_every_label_a_reason() {
     let in_use = words_in_use();
-    assert!(in_use.contains("first-byte") && in_use.contains("chunk-size-byte") && in_use.contains("queue-full"));
+    assert!(
+        in_use.contains("first-byte")
+            && in_use.contains("chunk-size-byte")
+            && in_use.contains("queue-full")
+    );
     let labels: BTreeSet<String> = WORDS.iter().map(|word| (*word).to_owned()).collect();
     assert_eq!(in_use, labels);
 }
@@ -72,8 +97,11 @@ fn every_reason_in_the_sources_has_its_label_and_every_label_a_reason() {
 fn every_reason_is_explained_in_the_documents() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reasons.md");
     let text = fs::read_to_string(document).unwrap();
-    let explained: BTreeSet<&str> =
-        text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(word, _)| word).collect();
+    let explained: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(word, _)| word)
+        .collect();
     let words: BTreeSet<&str> = WORDS.iter().copied().chain([DONE, OTHER]).collect();
     assert_eq!(explained, words);
 }
@@ -86,7 +114,13 @@ fn the_words_are_sorted_so_that_they_are_found() {
 #[test]
 fn each_ending_is_counted_under_its_side_and_word() {
     let ends = Ends::default();
-    let note = |who, class| ends.note(Ending { who, class, phase: "queue" });
+    let note = |who, class| {
+        ends.note(Ending {
+            who,
+            class,
+            phase: "queue",
+        })
+    };
     note(None, DONE);
     note(Some(Who::Us), "queue-full");
     note(Some(Who::Us), "queue-full");
@@ -94,10 +128,17 @@ fn each_ending_is_counted_under_its_side_and_word() {
     note(Some(Who::Downstream), "never heard of");
     let mut sum = Ends::room();
     ends.add_to(&mut sum);
-    let counted: Vec<_> = Ends::labels().zip(sum).filter(|(_, count)| *count > 0).collect();
+    let counted: Vec<_> = Ends::labels()
+        .zip(sum)
+        .filter(|(_, count)| *count > 0)
+        .collect();
     assert_eq!(ends.done(), 1);
     assert_eq!(
         counted,
-        [((Who::Downstream, OTHER), 1), ((Who::Upstream, "first-byte"), 1), ((Who::Us, "queue-full"), 2)]
+        [
+            ((Who::Downstream, OTHER), 1),
+            ((Who::Upstream, "first-byte"), 1),
+            ((Who::Us, "queue-full"), 2)
+        ]
     );
 }

@@ -2,7 +2,8 @@
 //!
 //! In:    a level, or parts of a filter with commas between them.
 //! Out:   the filter.
-//! Never: takes a word that is no level for the name of a part of the program, which would silence everything.
+//! Never: takes a word that is no level for the name of a part of the program, which would silence
+//!        everything.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -10,8 +11,8 @@ use tracing_subscriber::filter::LevelFilter;
 const HOW: &str = "write error, warn, info, debug or trace; or a filter, which gives parts of the program a level of \
                    their own, such as warn,byway=debug,rustls=info";
 
-/// It warns of each datagram that cannot be sent, in the text of Rust values. A link says in words that QUIC does not get
-/// through.
+/// It warns of each datagram that cannot be sent, in the text of Rust values. A link says in words
+/// that QUIC does not get through.
 const UDP_TARGET: &str = "quinn_udp";
 
 /// Reads `text`. One that is empty, as an unset variable may be, means `info`.
@@ -21,10 +22,15 @@ const UDP_TARGET: &str = "quinn_udp";
 pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
     let filter = read(text)?;
     // A filter that names it has its way.
-    Ok(match (text.contains(UDP_TARGET), format!("{UDP_TARGET}=off").parse()) {
-        (false, Ok(quiet)) => filter.add_directive(quiet),
-        _ => filter,
-    })
+    Ok(
+        match (
+            text.contains(UDP_TARGET),
+            format!("{UDP_TARGET}=off").parse(),
+        ) {
+            (false, Ok(quiet)) => filter.add_directive(quiet),
+            _ => filter,
+        },
+    )
 }
 
 fn read(text: &str) -> Result<EnvFilter, String> {
@@ -50,9 +56,9 @@ fn check(part: &str) -> Result<(), String> {
         None if is_level(part) => Ok(()),
         None => Err(format!("`{part}` is no level; {HOW}")),
         Some((_, level)) if !is_level(level) => Err(format!("`{level}` is no level; {HOW}")),
-        Some((target, _)) if target.is_empty() || target.contains('-') => {
-            Err(format!("`{target}` is no part of the program: names have `_` for `-`, as in byway_link=debug; {HOW}"))
-        }
+        Some((target, _)) if target.is_empty() || target.contains('-') => Err(format!(
+            "`{target}` is no part of the program: names have `_` for `-`, as in byway_link=debug; {HOW}"
+        )),
         Some(_) => Ok(()),
     }
 }
@@ -63,19 +69,37 @@ mod tests {
 
     #[test]
     fn levels_and_filters_are_read() {
-        for text in
-            ["info", "WARN", "off", "", " ", "byway=debug", "warn,byway=debug", "warn, byway_link=trace", "[x]=info"]
-        {
+        for text in [
+            "info",
+            "WARN",
+            "off",
+            "",
+            " ",
+            "byway=debug",
+            "warn,byway=debug",
+            "warn, byway_link=trace",
+            "[x]=info",
+        ] {
             assert!(parse(text).is_ok(), "{text}: {:?}", parse(text).err());
         }
     }
 
     #[test]
     fn a_word_that_is_no_level_is_refused_and_does_not_silence_the_log() {
-        for text in
-            ["verbos", "byway", "warn,verbos", "byway=verbos", "byway-link=debug", "=debug", "info,", "loud==", "3x"]
-        {
-            let error = parse(text).err().unwrap_or_else(|| panic!("{text} was taken for a filter"));
+        for text in [
+            "verbos",
+            "byway",
+            "warn,verbos",
+            "byway=verbos",
+            "byway-link=debug",
+            "=debug",
+            "info,",
+            "loud==",
+            "3x",
+        ] {
+            let error = parse(text)
+                .err()
+                .unwrap_or_else(|| panic!("{text} was taken for a filter"));
             for word in ["error, warn, info, debug or trace", "warn,byway=debug"] {
                 assert!(error.contains(word), "{text}: {error}");
             }

@@ -1,8 +1,10 @@
 //! Stderr: the lines of the program's log on their way to standard error.
 //!
 //! In:    whole lines, from any thread.
-//! Out:   the same on standard error, by a thread of its own; or their number, if they were not read in time.
-//! Never: waits for standard error on the thread that has the line, and never lets a line hold what looks like another.
+//! Out:   the same on standard error, by a thread of its own; or their number, if they were not
+//!        read in time.
+//! Never: waits for standard error on the thread that has the line, and never lets a line hold what
+//!        looks like another.
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
@@ -46,7 +48,11 @@ pub(super) fn begin() -> io::Result<()> {
         failure: None,
     })?;
     running.go_on_with(Some((Sink::stderr(), Form::Text)), PATIENCE);
-    let _ = LOG.set(Log { page, lost, running: Mutex::new(Some(running)) });
+    let _ = LOG.set(Log {
+        page,
+        lost,
+        running: Mutex::new(Some(running)),
+    });
     Ok(())
 }
 
@@ -65,7 +71,8 @@ pub(super) fn push_event(event: &[u8]) {
     push(&in_one_piece(event));
 }
 
-/// Lines after the first are indented, so that no text inside of a line can pass for a line of its own.
+/// Lines after the first are indented, so that no text inside of a line can pass for a line of its
+/// own.
 fn in_one_piece(line: &[u8]) -> Vec<u8> {
     let (text, end) = match line.strip_suffix(b"\n") {
         Some(text) => (text, &b"\n"[..]),
@@ -89,7 +96,8 @@ pub(super) fn lines() -> u64 {
 
 /// See [`super::dropped`].
 pub(super) fn dropped() -> (u64, u64) {
-    LOG.get().map_or((0, 0), |log| (log.page.dropped(), log.lost.value()))
+    LOG.get()
+        .map_or((0, 0), |log| (log.page.dropped(), log.lost.value()))
 }
 
 /// See [`super::close`].

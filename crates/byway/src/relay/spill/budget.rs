@@ -2,11 +2,13 @@
 //!
 //! In:    charges before bytes are written, releases after their blocks are free again.
 //! Out:   yes or no.
-//! Never: waits, never lets the disk fall below its reserve, and never lets one client take what others need.
+//! Never: waits, never lets the disk fall below its reserve, and never lets one client take what
+//!        others need.
 //!
-//! Bytes on disk cannot be taken back from a client before its reader has read them, so what another client may need
-//! has to stay free: a client may hold as much as is still free after it, and no more. One client alone holds half of
-//! the budget at most, of two that want all they can get each holds a third, of n each holds 1/(n + 1).
+//! Bytes on disk cannot be taken back from a client before its reader has read them, so what
+//! another client may need has to stay free: a client may hold as much as is still free after it,
+//! and no more. One client alone holds half of the budget at most, of two that want all they can
+//! get each holds a third, of n each holds 1/(n + 1).
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -62,7 +64,8 @@ impl SpillBudget {
         }
     }
 
-    /// The default of a node: the smaller of 10 GiB and a fifth of what is free on the disk of `directory`.
+    /// The default of a node: the smaller of 10 GiB and a fifth of what is free on the disk of
+    /// `directory`.
     ///
     /// # Errors
     /// When the disk cannot be asked.
@@ -70,7 +73,10 @@ impl SpillBudget {
         let disk = Disk::of(directory)?;
         // On a small disk 64 MiB may be more than the reserve: look more often there.
         let check_every = CHECK_EVERY_BYTES.min(disk.total / 100);
-        Ok(Self { check_every, ..Self::of(NODE_BYTES.min(disk.free / 5)) })
+        Ok(Self {
+            check_every,
+            ..Self::of(NODE_BYTES.min(disk.free / 5))
+        })
     }
 
     /// Keeps the queues in memory short once together they hold half of `bytes`. Default 64 MiB.
@@ -105,8 +111,8 @@ impl SpillBudget {
         *part = now;
     }
 
-    /// Whether `bytes` may be written now, as far as the disk's reserve goes: 5 % always stay free. Asks the disk now
-    /// and then; it blocks, so it belongs on a spill thread.
+    /// Whether `bytes` may be written now, as far as the disk's reserve goes: 5 % always stay free.
+    /// Asks the disk now and then; it blocks, so it belongs on a spill thread.
     pub(super) fn disk_has_room(&self, directory: &Path, bytes: u64) -> bool {
         let unchecked = self.unchecked.fetch_add(bytes, Relaxed) + bytes;
         let due = unchecked >= self.check_every || self.disk_is_full.load(Relaxed);
@@ -121,7 +127,12 @@ impl SpillBudget {
 
     fn charge(&self, client: Client, bytes: u64) -> bool {
         let mut charged = self.charged.lock();
-        let own = charged.clients.get(&client).copied().unwrap_or(0).saturating_add(bytes);
+        let own = charged
+            .clients
+            .get(&client)
+            .copied()
+            .unwrap_or(0)
+            .saturating_add(bytes);
         let all = charged.all.saturating_add(bytes);
         let granted = self.limit.checked_sub(all).is_some_and(|free| own <= free);
         if granted && bytes > 0 {
@@ -153,15 +164,19 @@ pub(super) struct Charge {
 
 impl Charge {
     pub(super) const fn new(budget: Arc<SpillBudget>, client: Client) -> Self {
-        Self { budget, client, bytes: 0 }
+        Self {
+            budget,
+            client,
+            bytes: 0,
+        }
     }
 
     pub(super) const fn budget(&self) -> &Arc<SpillBudget> {
         &self.budget
     }
 
-    /// Charges `more` bytes, unless the stream would then hold more than `stream_limit`, or the client more than its share
-    /// of the budget.
+    /// Charges `more` bytes, unless the stream would then hold more than `stream_limit`, or the
+    /// client more than its share of the budget.
     pub(super) fn grow(&mut self, more: u64, stream_limit: u64) -> bool {
         let granted = self.bytes + more <= stream_limit && self.budget.charge(self.client, more);
         if granted {
@@ -264,7 +279,10 @@ mod tests {
 
     #[test]
     fn a_disk_keeps_a_twentieth_free() {
-        let disk = Disk { total: 1000, free: 60 };
+        let disk = Disk {
+            total: 1000,
+            free: 60,
+        };
         assert!(!disk.is_full_after(10));
         assert!(disk.is_full_after(11));
     }

@@ -26,7 +26,9 @@ pub enum SpillDirError {
     #[error("the spill directory {0} is not a directory; choose another one")]
     NotADirectory(PathBuf),
     /// No file can be written there.
-    #[error("cannot write to the spill directory {path}: {source}; give this user write access or choose another one")]
+    #[error(
+        "cannot write to the spill directory {path}: {source}; give this user write access or choose another one"
+    )]
     NotWritable {
         /// The directory.
         path: PathBuf,
@@ -35,17 +37,24 @@ pub enum SpillDirError {
     },
 }
 
-/// Makes `directory` with mode 0700 unless it is there, and tries whether a file can be written in it.
+/// Makes `directory` with mode 0700 unless it is there, and tries whether a file can be written in
+/// it.
 ///
 /// # Errors
 /// What is wrong with the directory. Blocks; call it at start-up.
 pub fn prepare(directory: &Path) -> Result<(), SpillDirError> {
     let path = || directory.to_owned();
-    make(directory).map_err(|source| SpillDirError::Create { path: path(), source })?;
+    make(directory).map_err(|source| SpillDirError::Create {
+        path: path(),
+        source,
+    })?;
     if !directory.is_dir() {
         return Err(SpillDirError::NotADirectory(path()));
     }
-    file::probe(directory).map_err(|source| SpillDirError::NotWritable { path: path(), source })
+    file::probe(directory).map_err(|source| SpillDirError::NotWritable {
+        path: path(),
+        source,
+    })
 }
 
 /// A warning if `directory` lies in memory (tmpfs or ramfs): spilling there saves none.
@@ -63,7 +72,10 @@ fn make(directory: &Path) -> io::Result<()> {
     if directory.exists() {
         return Ok(());
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
 }
 
 #[cfg(test)]
@@ -77,7 +89,10 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let directory = scratch.path().join("a/b");
         prepare(&directory).unwrap();
-        assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            directory.metadata().unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         prepare(&directory).unwrap();
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
     }
@@ -87,9 +102,15 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("file");
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(prepare(&path), Err(SpillDirError::NotADirectory(_))));
+        assert!(matches!(
+            prepare(&path),
+            Err(SpillDirError::NotADirectory(_))
+        ));
         let error = prepare(&path.join("below")).unwrap_err().to_string();
-        assert!(error.contains("below") && error.contains("cannot create"), "{error}");
+        assert!(
+            error.contains("below") && error.contains("cannot create"),
+            "{error}"
+        );
     }
 
     #[cfg(target_os = "linux")]

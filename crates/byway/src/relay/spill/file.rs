@@ -2,7 +2,8 @@
 //!
 //! In:    pieces and offsets.
 //! Out:   how much was written; pieces read back.
-//! Never: has a name that outlives its opening, and never runs on a worker: every call here may block.
+//! Never: has a name that outlives its opening, and never runs on a worker: every call here may
+//!        block.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
@@ -22,14 +23,17 @@ pub(super) fn probe(directory: &Path) -> io::Result<()> {
     open(directory)?.write_all(b"byway")
 }
 
-/// Writes all of `pieces` from offset `at` on and consumes what was written from them. Says how much that was, and why
-/// it was not all.
+/// Writes all of `pieces` from offset `at` on and consumes what was written from them. Says how
+/// much that was, and why it was not all.
 pub(super) fn write(mut file: &File, at: u64, pieces: &mut [Buffer]) -> (u64, io::Result<()>) {
     let mut written = 0;
     let mut run = || -> io::Result<()> {
         file.seek(SeekFrom::Start(at))?;
         while pieces.iter().any(|piece| !piece.is_empty()) {
-            let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece.filled())).collect();
+            let slices: Vec<_> = pieces
+                .iter()
+                .map(|piece| IoSlice::new(piece.filled()))
+                .collect();
             match file.write_vectored(&slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
@@ -48,7 +52,10 @@ pub(super) fn write(mut file: &File, at: u64, pieces: &mut [Buffer]) -> (u64, io
 
 /// Reads `len` bytes at offset `at` into the room of `piece`.
 pub(super) fn read(file: &File, at: u64, len: usize, piece: &mut Buffer) -> io::Result<()> {
-    let space = piece.space().get_mut(..len).ok_or(io::ErrorKind::InvalidInput)?;
+    let space = piece
+        .space()
+        .get_mut(..len)
+        .ok_or(io::ErrorKind::InvalidInput)?;
     file.read_exact_at(space, at)?;
     piece.advance(len);
     Ok(())
@@ -62,10 +69,16 @@ fn consume(pieces: &mut [Buffer], mut n: usize) {
     }
 }
 
-/// For file systems without unnamed files: the name lives only between these two calls, and says nothing.
+/// For file systems without unnamed files: the name lives only between these two calls, and says
+/// nothing.
 fn open_and_unlink(directory: &Path) -> io::Result<File> {
     let path = directory.join(format!(".spill-{:016x}", fastrand::u64(..)));
-    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
 }

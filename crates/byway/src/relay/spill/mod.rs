@@ -1,4 +1,5 @@
-//! Spill: bytes for a slow reader, in memory first, then in an unnamed file, so that the source can finish and go.
+//! Spill: bytes for a slow reader, in memory first, then in an unnamed file, so that the source can
+//! finish and go.
 //!
 //! In:    bytes as fast as the source gives them, until a budget says no.
 //! Out:   the same bytes in order, as fast as the reader takes them.

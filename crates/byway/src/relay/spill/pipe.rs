@@ -1,9 +1,10 @@
-//! The spill pipe: one stream's queue, the operation that is under way for it, and what it holds of the budgets.
+//! The spill pipe: one stream's queue, the operation that is under way for it, and what it holds of
+//! the budgets.
 //!
 //! In:    bytes pushed by whoever reads the source.
 //! Out:   bytes in front for whoever writes to the slow side.
-//! Never: spawns a task. An operation under way when the pipe is dropped ends on the spill threads, where its file is
-//!        closed and its charge released.
+//! Never: spawns a task. An operation under way when the pipe is dropped ends on the spill threads,
+//!        where its file is closed and its charge released.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -36,8 +37,8 @@ pub struct SpillOptions {
     pub ring_bytes: usize,
     /// What a stream may have on disk. Default 1 GiB.
     pub stream_bytes: u64,
-    /// How long the memory must have been full before the disk is used, so that the hiccup of a fast reader never
-    /// touches it. Default 50 ms.
+    /// How long the memory must have been full before the disk is used, so that the hiccup of a
+    /// fast reader never touches it. Default 50 ms.
     pub engage_after: Duration,
 }
 
@@ -78,10 +79,16 @@ pub(in super::super) struct Spill {
 }
 
 impl Spill {
-    pub(in super::super) fn new(options: SpillOptions, counters: Option<Arc<RelayCounters>>) -> Self {
+    pub(in super::super) fn new(
+        options: SpillOptions,
+        counters: Option<Arc<RelayCounters>>,
+    ) -> Self {
         Self {
             queue: SpillQueue::new(options.ring_bytes, options.engage_after),
-            store: Some(Store { file: None, charge: Charge::new(Arc::clone(options.pool.budget()), options.client) }),
+            store: Some(Store {
+                file: None,
+                charge: Charge::new(Arc::clone(options.pool.budget()), options.client),
+            }),
             options,
             under_way: None,
             engage: None,
@@ -92,7 +99,8 @@ impl Spill {
 
     /// Takes outcomes in and starts what is due, until nothing can be done now. Cancel safe.
     pub(in super::super) fn poll_work(&mut self, cx: &mut Context<'_>) -> Result<(), SpillError> {
-        self.queue.set_short_of_memory(self.options.pool.budget().is_short_of_memory());
+        self.queue
+            .set_short_of_memory(self.options.pool.budget().is_short_of_memory());
         if self.under_way.is_none() && self.queue.is_at_rest() {
             return Ok(());
         }
@@ -155,11 +163,15 @@ impl Spill {
         self.queue.held_back();
     }
 
-    /// Reports what it holds. Called when its task comes to rest, so that a flow that keeps up reports nothing.
+    /// Reports what it holds. Called when its task comes to rest, so that a flow that keeps up
+    /// reports nothing.
     pub(in super::super) fn report(&mut self) {
         let memory = self.queue.allocated_memory_bytes();
         if memory != self.memory_reported {
-            self.options.pool.budget().shift_memory(&mut self.memory_reported, memory);
+            self.options
+                .pool
+                .budget()
+                .shift_memory(&mut self.memory_reported, memory);
         }
         if let Some(holding) = &mut self.holding {
             holding.report(self.queue.memory_bytes(), self.queue.spilled_bytes());
@@ -168,11 +180,18 @@ impl Spill {
 
     /// False while an operation is under way.
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Result<bool, SpillError> {
-        let Some(under_way) = &mut self.under_way else { return Ok(true) };
-        let Poll::Ready(done) = Pin::new(under_way).poll(cx) else { return Ok(false) };
+        let Some(under_way) = &mut self.under_way else {
+            return Ok(true);
+        };
+        let Poll::Ready(done) = Pin::new(under_way).poll(cx) else {
+            return Ok(false);
+        };
         self.under_way = None;
         let Done { outcome, mut store } = done.map_err(|_| SpillError::Stopped)?;
-        if let Outcome::Written { failure: Some(WriteFailure::Disk(error)), .. } = &outcome
+        if let Outcome::Written {
+            failure: Some(WriteFailure::Disk(error)),
+            ..
+        } = &outcome
             && let Some(line) = DISK_FAILURES.count()
         {
             tracing::warn!(%error, left_out = line.left_out, "cannot spill to disk; the stream goes on with back-pressure");
@@ -189,7 +208,11 @@ impl Spill {
         match op {
             Op::Write { pieces, .. } if !charge(&mut store, &pieces, self.options.stream_bytes) => {
                 self.store = Some(store);
-                let refused = Outcome::Written { pieces, written: 0, failure: Some(WriteFailure::NoRoom) };
+                let refused = Outcome::Written {
+                    pieces,
+                    written: 0,
+                    failure: Some(WriteFailure::NoRoom),
+                };
                 self.queue.done(refused).map_err(SpillError::ReadBack)?;
             }
             op => self.under_way = Some(self.options.pool.submit(op, store)),
@@ -199,9 +222,13 @@ impl Spill {
 
     /// True once the memory has been full for long enough.
     fn poll_engage(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(at) = self.queue.engages_at().filter(|&at| at > now) else { return false };
+        let Some(at) = self.queue.engages_at().filter(|&at| at > now) else {
+            return false;
+        };
         let at = tokio::time::Instant::from_std(at);
-        let engage = self.engage.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        let engage = self
+            .engage
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         if engage.deadline() != at {
             engage.as_mut().reset(at);
         }
@@ -211,7 +238,10 @@ impl Spill {
 
 impl Drop for Spill {
     fn drop(&mut self) {
-        self.options.pool.budget().shift_memory(&mut self.memory_reported, 0);
+        self.options
+            .pool
+            .budget()
+            .shift_memory(&mut self.memory_reported, 0);
         if let Some(store) = self.store.take() {
             self.options.pool.close(store);
         }

@@ -1,12 +1,15 @@
-//! The spill threads: a few threads of our own that do all file work, so that no worker ever waits for a disk.
+//! The spill threads: a few threads of our own that do all file work, so that no worker ever waits
+//! for a disk.
 //!
 //! In:    one operation at a time from each stream, and files to close.
 //! Out:   outcomes, by a channel that wakes the stream's task.
-//! Never: queues more than one operation and one file a stream, so the queue is bounded by the streams themselves.
+//! Never: queues more than one operation and one file a stream, so the queue is bounded by the
+//!        streams themselves.
 //!
-//! Why not `spawn_blocking`: its pool belongs to one worker's runtime and grows to 512 threads; a slow disk would fill it
-//! and hold up the name look-ups and accepted work that share it. Two threads keep a disk busy, and a stuck disk
-//! stops spilling streams only, which then fall back to back-pressure.
+//! Why not `spawn_blocking`: its pool belongs to one worker's runtime and grows to 512 threads; a
+//! slow disk would fill it and hold up the name look-ups and accepted work that share it. Two
+//! threads keep a disk busy, and a stuck disk stops spilling streams only, which then fall back to
+//! back-pressure.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,7 +26,8 @@ use super::file;
 use super::queue::{Op, Outcome, WriteFailure};
 use crate::os::unnamed;
 
-/// The threads, the directory and the budget of a node. Dropping it ends the threads behind what is queued.
+/// The threads, the directory and the budget of a node. Dropping it ends the threads behind what is
+/// queued.
 #[derive(Debug)]
 pub struct SpillPool {
     shared: Arc<Shared>,
@@ -34,20 +38,30 @@ impl SpillPool {
     /// How many threads [`SpillPool::start`] is usually given.
     pub const THREADS: usize = 2;
 
-    /// Starts `threads` threads (at least one) that keep their files in `directory`, which must be there.
+    /// Starts `threads` threads (at least one) that keep their files in `directory`, which must be
+    /// there.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(directory: &Path, budget: Arc<SpillBudget>, threads: usize) -> io::Result<Arc<Self>> {
+    pub fn start(
+        directory: &Path,
+        budget: Arc<SpillBudget>,
+        threads: usize,
+    ) -> io::Result<Arc<Self>> {
         let shared = Arc::new(Shared {
             directory: directory.to_owned(),
-            queue: Mutex::new(Queue { jobs: VecDeque::new(), closed: false }),
+            queue: Mutex::new(Queue {
+                jobs: VecDeque::new(),
+                closed: false,
+            }),
             work: Condvar::new(),
         });
         let pool = Arc::new(Self { shared, budget });
         for _ in 0..threads.max(1) {
             let shared = Arc::clone(&pool.shared);
-            thread::Builder::new().name("byway-spill".to_owned()).spawn(move || shared.run())?;
+            thread::Builder::new()
+                .name("byway-spill".to_owned())
+                .spawn(move || shared.run())?;
         }
         Ok(pool)
     }
@@ -57,7 +71,8 @@ impl SpillPool {
         &self.budget
     }
 
-    /// Runs one operation on the stream's file, which travels along and comes back with the outcome.
+    /// Runs one operation on the stream's file, which travels along and comes back with the
+    /// outcome.
     pub(super) fn submit(&self, op: Op, store: Store) -> oneshot::Receiver<Done> {
         let (reply, outcome) = oneshot::channel();
         self.shared.put(Job::Do { op, store, reply });
@@ -79,8 +94,8 @@ impl Drop for SpillPool {
     }
 }
 
-/// A stream's file, once it has one, and what it was charged for it. They go together, so that a budget is released
-/// when the blocks are free and not before.
+/// A stream's file, once it has one, and what it was charged for it. They go together, so that a
+/// budget is released when the blocks are free and not before.
 #[derive(Debug)]
 pub(super) struct Store {
     // The file is dropped before the charge.
@@ -97,7 +112,11 @@ pub(super) struct Done {
 
 #[derive(Debug)]
 enum Job {
-    Do { op: Op, store: Store, reply: oneshot::Sender<Done> },
+    Do {
+        op: Op,
+        store: Store,
+        reply: oneshot::Sender<Done>,
+    },
     Close(Store),
 }
 
@@ -124,7 +143,11 @@ impl Shared {
         while let Some(job) = self.next() {
             match job {
                 Job::Close(store) => drop(store),
-                Job::Do { op, mut store, reply } => {
+                Job::Do {
+                    op,
+                    mut store,
+                    reply,
+                } => {
                     let outcome = perform(op, &mut store, &self.directory);
                     // A stream that has gone meanwhile leaves its file here, and here it is closed.
                     drop(reply.send(Done { outcome, store }));
@@ -151,13 +174,19 @@ fn perform(op: Op, store: &mut Store, directory: &Path) -> Outcome {
     match op {
         Op::Write { at, mut pieces } => {
             let (written, failure) = write(at, &mut pieces, store, directory);
-            Outcome::Written { pieces, written, failure }
+            Outcome::Written {
+                pieces,
+                written,
+                failure,
+            }
         }
         Op::Read { at, len, mut piece } => {
             let read = opened(store).and_then(|file| file::read(file, at, len, &mut piece));
             Outcome::Read(read.map(|()| piece))
         }
-        Op::Punch { from, len } => Outcome::Punched(opened(store).is_ok_and(|file| unnamed::punch(file, from, len))),
+        Op::Punch { from, len } => {
+            Outcome::Punched(opened(store).is_ok_and(|file| unnamed::punch(file, from, len)))
+        }
         Op::Truncate => Outcome::Truncated(opened(store).and_then(|file| file.set_len(0)).is_ok()),
     }
 }
@@ -186,5 +215,8 @@ fn write(
 }
 
 fn opened(store: &Store) -> io::Result<&File> {
-    store.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    store
+        .file
+        .as_ref()
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
 }

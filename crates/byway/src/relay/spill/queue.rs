@@ -2,9 +2,11 @@
 //!
 //! In:    bytes, the end, outcomes of operations, the time and whether memory is short.
 //! Out:   bytes from the front, and at most one operation at a time for somebody else to run.
-//! Never: loses or reorders a byte, whatever an operation's outcome is; only a failed *read* ends it.
+//! Never: loses or reorders a byte, whatever an operation's outcome is; only a failed *read* ends
+//!        it.
 //!
-//! The bytes stand in this order: `head` (read back from the file), the file, pieces on their way to the file, `ring`.
+//! The bytes stand in this order: `head` (read back from the file), the file, pieces on their way
+//! to the file, `ring`.
 
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
@@ -34,8 +36,13 @@ pub(super) enum Op {
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// So many bytes were written, and consumed from the pieces; a failure says why that was not all.
-    Written { pieces: Vec<Buffer>, written: u64, failure: Option<WriteFailure> },
+    /// So many bytes were written, and consumed from the pieces; a failure says why that was not
+    /// all.
+    Written {
+        pieces: Vec<Buffer>,
+        written: u64,
+        failure: Option<WriteFailure>,
+    },
     /// The bytes.
     Read(io::Result<Buffer>),
     /// Whether it was done.
@@ -91,7 +98,8 @@ impl Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disk {
     Open,
-    /// Refused for lack of room: asked again once room was made on disk or the ring has come down to half.
+    /// Refused for lack of room: asked again once room was made on disk or the ring has come down
+    /// to half.
     Refused,
     Failed,
 }
@@ -103,7 +111,8 @@ enum Turn {
 }
 
 impl SpillQueue {
-    /// A queue whose ring holds `ring_bytes`, and that turns to the disk once the ring has been full for `engage_after`.
+    /// A queue whose ring holds `ring_bytes`, and that turns to the disk once the ring has been
+    /// full for `engage_after`.
     pub(super) fn new(ring_bytes: usize, engage_after: Duration) -> Self {
         Self {
             ring_bytes: ring_bytes.max(1),
@@ -132,10 +141,15 @@ impl SpillQueue {
     pub(super) fn room(&self) -> usize {
         let capacity = self.capacity();
         let room = capacity.saturating_sub(self.ring.bytes());
-        if room < (capacity / 4).clamp(1, 4096) { 0 } else { room }
+        if room < (capacity / 4).clamp(1, 4096) {
+            0
+        } else {
+            room
+        }
     }
 
-    /// Room for the next bytes; empty if there is none. `size` is what a flow that keeps up would take.
+    /// Room for the next bytes; empty if there is none. `size` is what a flow that keeps up would
+    /// take.
     pub(super) fn space(&mut self, size: Size) -> &mut [u8] {
         let room = self.room();
         if room == 0 {
@@ -183,7 +197,8 @@ impl SpillQueue {
 
     /// The bytes in memory, those on their way to the file included.
     pub(super) fn memory_bytes(&self) -> u64 {
-        (self.head.as_ref().map_or(0, Buffer::len) + self.ring.bytes()) as u64 + self.writing.unwrap_or(0)
+        (self.head.as_ref().map_or(0, Buffer::len) + self.ring.bytes()) as u64
+            + self.writing.unwrap_or(0)
     }
 
     /// The memory that its buffers hold, in bytes; pieces on their way are counted by their bytes.
@@ -233,7 +248,8 @@ impl SpillQueue {
         }
     }
 
-    /// The reader takes nothing for now: its next piece shall be small, since it may sit in memory for long.
+    /// The reader takes nothing for now: its next piece shall be small, since it may sit in memory
+    /// for long.
     pub(super) const fn held_back(&mut self) {
         self.head_size = Size::Medium;
     }
@@ -245,11 +261,15 @@ impl SpillQueue {
 
     /// When to ask for an operation even if nothing else happens.
     pub(super) fn engages_at(&self) -> Option<Instant> {
-        let waits = self.disk == Disk::Open && !self.busy && !self.is_spilling() && self.room() == 0;
-        self.full_since.filter(|_| waits).map(|since| since + self.engage_after)
+        let waits =
+            self.disk == Disk::Open && !self.busy && !self.is_spilling() && self.room() == 0;
+        self.full_since
+            .filter(|_| waits)
+            .map(|since| since + self.engage_after)
     }
 
-    /// The next operation, if one is due at `now`. Its outcome must be told before there is another.
+    /// The next operation, if one is due at `now`. Its outcome must be told before there is
+    /// another.
     pub(super) fn next_op(&mut self, now: Instant) -> Option<Op> {
         self.note_fullness(now);
         let op = if self.busy { None } else { self.choose(now) };
@@ -264,7 +284,11 @@ impl SpillQueue {
     pub(super) fn done(&mut self, outcome: Outcome) -> io::Result<()> {
         self.busy = false;
         match outcome {
-            Outcome::Written { pieces, written, failure } => self.wrote(pieces, written, failure),
+            Outcome::Written {
+                pieces,
+                written,
+                failure,
+            } => self.wrote(pieces, written, failure),
             Outcome::Read(piece) => {
                 let piece = piece?;
                 self.file.read += piece.len() as u64;
@@ -279,7 +303,8 @@ impl SpillQueue {
                 self.file = Span::default();
                 self.ask_again();
             }
-            // The blocks stay, and stay charged; a file that cannot even be cut is not written again.
+            // The blocks stay, and stay charged; a file that cannot even be cut is not written
+            // again.
             Outcome::Truncated(false) => self.disk = Disk::Failed,
         }
         Ok(())
@@ -336,38 +361,59 @@ impl SpillQueue {
         if self.disk != Disk::Open || self.ring.is_empty() {
             return false;
         }
-        // The tail of a stream that has ended joins the rest on disk, so that a paused reader holds no memory.
+        // The tail of a stream that has ended joins the rest on disk, so that a paused reader holds
+        // no memory.
         let is_tail = self.ended && self.file.unread() > 0;
         let is_full = self.room() == 0;
         let is_patient = !self.is_spilling()
-            && self.full_since.is_none_or(|since| now.saturating_duration_since(since) < self.engage_after);
+            && self
+                .full_since
+                .is_none_or(|since| now.saturating_duration_since(since) < self.engage_after);
         is_tail || (is_full && !is_patient)
     }
 
     fn read(&mut self) -> Op {
         self.turn = Turn::Write;
-        let most = if self.short_of_memory { Size::Small } else { self.head_size };
+        let most = if self.short_of_memory {
+            Size::Small
+        } else {
+            self.head_size
+        };
         let unread = usize::try_from(self.file.unread()).unwrap_or(usize::MAX);
         let size = most.min(Size::holding(unread));
-        Op::Read { at: self.file.read, len: unread.min(size.bytes()), piece: Buffer::take(size) }
+        Op::Read {
+            at: self.file.read,
+            len: unread.min(size.bytes()),
+            piece: Buffer::take(size),
+        }
     }
 
     fn write(&mut self) -> Op {
         self.turn = Turn::Read;
         self.writing = Some(self.ring.bytes() as u64);
         self.full_since = None;
-        Op::Write { at: self.file.written, pieces: self.ring.take_all() }
+        Op::Write {
+            at: self.file.written,
+            pieces: self.ring.take_all(),
+        }
     }
 
     fn hole(&self) -> Option<Op> {
         let len = self.punch_end() - self.file.punched;
-        (self.can_punch && len >= PUNCH_BYTES).then_some(Op::Punch { from: self.file.punched, len })
+        (self.can_punch && len >= PUNCH_BYTES).then_some(Op::Punch {
+            from: self.file.punched,
+            len,
+        })
     }
 
     /// The end of the whole megabytes that have been read: file systems free whole blocks only.
     const fn punch_end(&self) -> u64 {
         let whole = self.file.read / (1024 * 1024) * (1024 * 1024);
-        if whole > self.file.punched { whole } else { self.file.punched }
+        if whole > self.file.punched {
+            whole
+        } else {
+            self.file.punched
+        }
     }
 
     /// Whether the file has been written and read to its end.
@@ -384,7 +430,11 @@ impl SpillQueue {
     }
 
     fn capacity(&self) -> usize {
-        if self.short_of_memory { self.ring_bytes.min(SHORT_RING_BYTES) } else { self.ring_bytes }
+        if self.short_of_memory {
+            self.ring_bytes.min(SHORT_RING_BYTES)
+        } else {
+            self.ring_bytes
+        }
     }
 }
 

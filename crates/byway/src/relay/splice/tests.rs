@@ -37,7 +37,10 @@ async fn bytes_arrive_in_order_and_the_end_behind_them() {
     };
     let moving = async {
         let mut splice = Splice::take().unwrap();
-        while let Read::Data(n) = poll_fn(|cx| splice.poll_fill(cx, &mut source, usize::MAX)).await.unwrap() {
+        while let Read::Data(n) = poll_fn(|cx| splice.poll_fill(cx, &mut source, usize::MAX))
+            .await
+            .unwrap()
+        {
             assert_eq!(splice.held(), n);
             drain(&mut splice, &mut sink).await;
         }
@@ -52,14 +55,21 @@ async fn bytes_arrive_in_order_and_the_end_behind_them() {
 #[tokio::test]
 async fn no_more_is_taken_than_was_asked_for() {
     let (mut source, mut sender) = pair().await;
-    sender.write_all(b"the body|the next message").await.unwrap();
+    sender
+        .write_all(b"the body|the next message")
+        .await
+        .unwrap();
     let mut splice = Splice::take().unwrap();
-    let read = poll_fn(|cx| splice.poll_fill(cx, &mut source, 8)).await.unwrap();
+    let read = poll_fn(|cx| splice.poll_fill(cx, &mut source, 8))
+        .await
+        .unwrap();
     assert_eq!(read, Read::Data(8));
     let mut rest = [0; 17];
     let mut len = 0;
     while len < rest.len() {
-        let Read::Data(n) = source.read(&mut rest[len..]).await.unwrap() else { panic!("an early end") };
+        let Read::Data(n) = source.read(&mut rest[len..]).await.unwrap() else {
+            panic!("an early end")
+        };
         len += n;
     }
     assert_eq!(&rest, b"|the next message");
@@ -69,7 +79,8 @@ async fn no_more_is_taken_than_was_asked_for() {
 async fn a_full_sink_blocks_on_the_sink_and_a_silent_source_on_the_source() {
     let ((mut source, mut sender), (mut sink, mut receiver)) = (pair().await, pair().await);
     let mut splice = Splice::take().unwrap();
-    let waiting = poll_fn(|cx| Poll::Ready(splice.poll_fill(cx, &mut source, 1024).is_pending())).await;
+    let waiting =
+        poll_fn(|cx| Poll::Ready(splice.poll_fill(cx, &mut source, 1024).is_pending())).await;
     assert!(waiting, "nothing was sent");
     // The receiver reads nothing: sooner or later the sink takes no more.
     let chunk = pattern(64 * 1024);
@@ -78,7 +89,9 @@ async fn a_full_sink_blocks_on_the_sink_and_a_silent_source_on_the_source() {
     while !full {
         sender.write_all(&chunk).await.unwrap();
         sent += chunk.len();
-        let read = poll_fn(|cx| splice.poll_fill(cx, &mut source, usize::MAX)).await.unwrap();
+        let read = poll_fn(|cx| splice.poll_fill(cx, &mut source, usize::MAX))
+            .await
+            .unwrap();
         assert!(matches!(read, Read::Data(1..)));
         full = poll_fn(|cx| {
             while !splice.is_empty() {
@@ -95,7 +108,10 @@ async fn a_full_sink_blocks_on_the_sink_and_a_silent_source_on_the_source() {
     drop(sender);
     let moving = async {
         drain(&mut splice, &mut sink).await;
-        while let Read::Data(_) = poll_fn(|cx| splice.poll_fill(cx, &mut source, usize::MAX)).await.unwrap() {
+        while let Read::Data(_) = poll_fn(|cx| splice.poll_fill(cx, &mut source, usize::MAX))
+            .await
+            .unwrap()
+        {
             drain(&mut splice, &mut sink).await;
         }
         sink.finish().await.unwrap();
@@ -120,12 +136,25 @@ async fn a_pipe_that_still_holds_bytes_is_never_lent_again() {
     let (mut source, mut sender) = pair().await;
     sender.write_all(b"of somebody").await.unwrap();
     let mut splice = Splice::take().unwrap();
-    poll_fn(|cx| splice.poll_fill(cx, &mut source, 1024)).await.unwrap();
+    poll_fn(|cx| splice.poll_fill(cx, &mut source, 1024))
+        .await
+        .unwrap();
     let before = accounting();
     drop(splice);
-    assert_eq!(accounting(), Accounting { lent: before.lent - 1, ..before }, "it was closed");
+    assert_eq!(
+        accounting(),
+        Accounting {
+            lent: before.lent - 1,
+            ..before
+        },
+        "it was closed"
+    );
     drop(Splice::take().unwrap());
-    assert_eq!(accounting().waiting, before.waiting + 1, "an empty one is kept");
+    assert_eq!(
+        accounting().waiting,
+        before.waiting + 1,
+        "an empty one is kept"
+    );
 }
 
 #[test]
@@ -134,14 +163,25 @@ fn a_worker_makes_no_more_pipes_than_its_bound() {
     assert_eq!(pipes.len(), PIPES);
     assert!(Splice::take().is_none());
     drop(pipes);
-    assert_eq!(accounting(), Accounting { lent: 0, waiting: KEPT });
+    assert_eq!(
+        accounting(),
+        Accounting {
+            lent: 0,
+            waiting: KEPT
+        }
+    );
 }
 
 #[tokio::test]
 async fn a_bulk_relay_between_plain_sockets_goes_by_a_pipe_and_keeps_its_half_open_direction() {
     let ((downstream, mut visitor), (upstream, mut origin)) = (pair().await, pair().await);
     let body = pattern(2 << 20);
-    let relaying = relay(downstream, upstream, &RelayOptions::default(), Early::default());
+    let relaying = relay(
+        downstream,
+        upstream,
+        &RelayOptions::default(),
+        Early::default(),
+    );
     let uploading = async {
         visitor.write_all(&body).await.unwrap();
         visitor.shutdown().await.unwrap();
@@ -160,13 +200,25 @@ async fn a_bulk_relay_between_plain_sockets_goes_by_a_pipe_and_keeps_its_half_op
     assert!(received == body);
     assert_eq!(answer, b"got it");
     assert!(end.is_clean() && end.bytes.up == body.len() as u64, "{end}");
-    assert_eq!(accounting(), Accounting { lent: 0, waiting: 1 }, "a pipe was used and given back");
+    assert_eq!(
+        accounting(),
+        Accounting {
+            lent: 0,
+            waiting: 1
+        },
+        "a pipe was used and given back"
+    );
 }
 
 #[tokio::test]
 async fn a_reset_behind_a_spliced_flow_resets_the_other_side_at_once() {
     let ((downstream, visitor), (upstream, mut origin)) = (pair().await, pair().await);
-    let mut relaying = Box::pin(relay(downstream, upstream, &RelayOptions::default(), Early::default()));
+    let mut relaying = Box::pin(relay(
+        downstream,
+        upstream,
+        &RelayOptions::default(),
+        Early::default(),
+    ));
     // The visitor reads nothing: the flow stands still with a full pipe.
     let chunk = pattern(64 * 1024);
     let mut quiet = 0;
@@ -181,13 +233,18 @@ async fn a_reset_behind_a_spliced_flow_resets_the_other_side_at_once() {
     reset(visitor);
     let end = relaying.as_mut().await;
     drop(relaying);
-    assert!(end.who == Side::Downstream && end.kind == EndKind::Reset, "{end}");
+    assert!(
+        end.who == Side::Downstream && end.kind == EndKind::Reset,
+        "{end}"
+    );
     let heard = origin.read(&mut [0]).await;
     assert!(heard.is_err(), "{heard:?}");
     assert_eq!(accounting().lent, 0);
 }
 
 fn reset(peer: TcpStream) {
-    socket2::SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&peer)
+        .set_linger(Some(std::time::Duration::ZERO))
+        .unwrap();
     drop(peer);
 }

@@ -1,4 +1,5 @@
-//! byway-agent, with its limits always on: of one origin 128 connections unless the orders say less, of all the orders'.
+//! byway-agent, with its limits always on: of one origin 128 connections unless the orders say
+//! less, of all the orders'.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,18 +14,34 @@ const PLENTY: usize = 8192;
 
 fn open(orders: &Orders) -> Result<Agent, String> {
     let max_total = orders.max_total.unwrap_or(PLENTY);
-    let builder = Agent::builder().max_total(max_total).max_per_origin(max_total.min(128));
-    builder.idle_timeout(Duration::from_secs(60)).build().map_err(|error| error.to_string())
+    let builder = Agent::builder()
+        .max_total(max_total)
+        .max_per_origin(max_total.min(128));
+    builder
+        .idle_timeout(Duration::from_secs(60))
+        .build()
+        .map_err(|error| error.to_string())
 }
 
 async fn ask(agent: Arc<Agent>, url: Arc<str>) -> Result<usize, String> {
-    let request = Request::get(&*url).header("user-agent", "lab/1").header("accept", "*/*");
-    let request = request.body(Body::empty()).map_err(|error| error.to_string())?;
-    let response = agent.request(request).await.map_err(|error| format!("{error:?}"))?;
+    let request = Request::get(&*url)
+        .header("user-agent", "lab/1")
+        .header("accept", "*/*");
+    let request = request
+        .body(Body::empty())
+        .map_err(|error| error.to_string())?;
+    let response = agent
+        .request(request)
+        .await
+        .map_err(|error| format!("{error:?}"))?;
     if response.status() != StatusCode::OK {
         return Err(response.status().to_string());
     }
-    let body = response.into_body().bytes(BODY_BYTES).await.map_err(|error| error.to_string())?;
+    let body = response
+        .into_body()
+        .bytes(BODY_BYTES)
+        .await
+        .map_err(|error| error.to_string())?;
     Ok(body.len())
 }
 

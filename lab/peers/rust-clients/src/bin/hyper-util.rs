@@ -1,4 +1,5 @@
-//! hyper-util's legacy client. It has no limit on connections, and no queue: whoever finds none idle dials.
+//! hyper-util's legacy client. It has no limit on connections, and no queue: whoever finds none
+//! idle dials.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,18 +18,31 @@ fn open(_: &Orders) -> Result<Pooled, String> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let mut builder = Client::builder(TokioExecutor::new());
-    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(60));
+    builder
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(60));
     Ok(builder.build(connector))
 }
 
 async fn ask(client: Arc<Pooled>, url: Arc<str>) -> Result<usize, String> {
-    let request = Request::get(&*url).header("user-agent", "lab/1").header("accept", "*/*");
-    let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
-    let response = client.request(request).await.map_err(|error| format!("{error:?}"))?;
+    let request = Request::get(&*url)
+        .header("user-agent", "lab/1")
+        .header("accept", "*/*");
+    let request = request
+        .body(Empty::new())
+        .map_err(|error| error.to_string())?;
+    let response = client
+        .request(request)
+        .await
+        .map_err(|error| format!("{error:?}"))?;
     if response.status() != StatusCode::OK {
         return Err(response.status().to_string());
     }
-    let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| error.to_string())?;
     Ok(body.to_bytes().len())
 }
 

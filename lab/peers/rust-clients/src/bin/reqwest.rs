@@ -8,12 +8,22 @@ use lab_clients::{Orders, run};
 use reqwest::{Client, StatusCode};
 
 fn open(_: &Orders) -> Result<Client, String> {
-    let builder = Client::builder().no_proxy().tcp_nodelay(true).user_agent("lab/1");
-    builder.pool_idle_timeout(Duration::from_secs(60)).build().map_err(|error| error.to_string())
+    let builder = Client::builder()
+        .no_proxy()
+        .tcp_nodelay(true)
+        .user_agent("lab/1");
+    builder
+        .pool_idle_timeout(Duration::from_secs(60))
+        .build()
+        .map_err(|error| error.to_string())
 }
 
 async fn ask(client: Arc<Client>, url: Arc<str>) -> Result<usize, String> {
-    let response = client.get(&*url).send().await.map_err(|error| format!("{error:?}"))?;
+    let response = client
+        .get(&*url)
+        .send()
+        .await
+        .map_err(|error| format!("{error:?}"))?;
     if response.status() != StatusCode::OK {
         return Err(response.status().to_string());
     }

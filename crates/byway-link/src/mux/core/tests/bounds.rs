@@ -12,12 +12,17 @@ fn tiny_frames_take_no_more_memory_than_large_ones() {
     }
     let chunks = &wire.cores[FAR].streams[&stream].recv.chunks;
     let held: usize = chunks.iter().map(Vec::capacity).sum();
-    assert!(chunks.len() <= 4 && held <= 2 * WINDOW, "{} chunks of {held} bytes", chunks.len());
+    assert!(
+        chunks.len() <= 4 && held <= 2 * WINDOW,
+        "{} chunks of {held} bytes",
+        chunks.len()
+    );
 
     // Alternately as large as a shared chunk, and one byte.
     let stream = wire.stream();
     for length in [SMALL_CHUNK_BYTES - 2, 1, SMALL_CHUNK_BYTES - 2, 1, 1, 1] {
-        wire.inject(FAR, Kind::Data, stream, &vec![2; length]).unwrap();
+        wire.inject(FAR, Kind::Data, stream, &vec![2; length])
+            .unwrap();
     }
     assert!(wire.cores[FAR].streams[&stream].recv.chunks.len() <= 3);
     assert_eq!(wire.drain(FAR, stream).0.len(), WINDOW);
@@ -35,7 +40,11 @@ fn a_peer_that_takes_no_answers_away_is_not_heard_until_it_does() {
     assert!(wire.cores[FAR].urgent.len() >= URGENT_BYTES);
     assert_eq!(wire.cores[FAR].count(), 0);
     let frames = wire.frames(FAR, 1);
-    assert_eq!(frames.len(), stream as usize - 1, "a RESET and a STOP for each");
+    assert_eq!(
+        frames.len(),
+        stream as usize - 1,
+        "a RESET and a STOP for each"
+    );
     assert!(wire.cores[FAR].may_receive());
 }
 
@@ -46,45 +55,75 @@ fn all_streams_together_queue_no_more_than_the_session_may() {
     let bells: Vec<Arc<Bell>> = (0..STREAMS).map(|_| Arc::default()).collect();
     let streams: Vec<u32> = (0..STREAMS).map(|_| wire.stream()).collect();
     for (bell, stream) in bells.iter().zip(streams.iter().copied()) {
-        wire.inject(NEAR, Kind::Credit, stream, &10_000_000_u32.to_be_bytes()).unwrap();
+        wire.inject(NEAR, Kind::Credit, stream, &10_000_000_u32.to_be_bytes())
+            .unwrap();
         let waker = Waker::from(Arc::clone(bell));
         let cx = Context::from_waker(&waker);
         let core = &mut wire.cores[NEAR];
-        while core.poll_write(stream, &cx, &[IoSlice::new(&[1; 50_000])]).is_ready() {}
+        while core
+            .poll_write(stream, &cx, &[IoSlice::new(&[1; 50_000])])
+            .is_ready()
+        {}
     }
     let most = SESSION_QUEUE_BYTES + STREAM_QUEUE_BYTES + STREAMS * SMALL_CHUNK_BYTES;
     let queued = wire.cores[NEAR].queued_bytes;
-    assert!(queued >= SESSION_QUEUE_BYTES && queued <= most, "{queued} bytes are queued");
-    let least = wire.cores[NEAR].streams[&streams[STREAMS - 1]].send.queued_bytes;
-    assert_eq!(least, SMALL_CHUNK_BYTES, "the last one may have something too");
+    assert!(
+        queued >= SESSION_QUEUE_BYTES && queued <= most,
+        "{queued} bytes are queued"
+    );
+    let least = wire.cores[NEAR].streams[&streams[STREAMS - 1]]
+        .send
+        .queued_bytes;
+    assert_eq!(
+        least, SMALL_CHUNK_BYTES,
+        "the last one may have something too"
+    );
     // As soon as there is room, each of them is told.
     while wire.cores[NEAR].queued_bytes >= SESSION_QUEUE_BYTES {
         wire.frames(NEAR, 1);
     }
     wire.check();
     let told = bells.iter().filter(|bell| bell.rung() > 0).count();
-    assert!(told > STREAMS / 2 && wire.cores[NEAR].starved.is_empty(), "{told} were told");
+    assert!(
+        told > STREAMS / 2 && wire.cores[NEAR].starved.is_empty(),
+        "{told} were told"
+    );
     wire.frames(NEAR, usize::MAX);
     for (bell, stream) in bells.iter().zip(streams) {
-        assert!(bell.rung() > 0 || wire.write(NEAR, stream, b"x") == 1, "{stream} waits for nothing");
+        assert!(
+            bell.rung() > 0 || wire.write(NEAR, stream, b"x") == 1,
+            "{stream} waits for nothing"
+        );
     }
 }
 
 #[test]
 fn writers_that_starve_are_told_when_a_reset_makes_room() {
     let mut wire = Wire::new(MANY);
-    let full: Vec<u32> = (0..SESSION_QUEUE_BYTES / STREAM_QUEUE_BYTES).map(|_| wire.stream()).collect();
+    let full: Vec<u32> = (0..SESSION_QUEUE_BYTES / STREAM_QUEUE_BYTES)
+        .map(|_| wire.stream())
+        .collect();
     let starved = wire.stream();
     for stream in full.iter().copied().chain([starved]) {
-        wire.inject(NEAR, Kind::Credit, stream, &10_000_000_u32.to_be_bytes()).unwrap();
-        let most = if stream == starved { SMALL_CHUNK_BYTES } else { STREAM_QUEUE_BYTES };
+        wire.inject(NEAR, Kind::Credit, stream, &10_000_000_u32.to_be_bytes())
+            .unwrap();
+        let most = if stream == starved {
+            SMALL_CHUNK_BYTES
+        } else {
+            STREAM_QUEUE_BYTES
+        };
         assert_eq!(wire.write(NEAR, stream, &[1; 1 << 20]), most);
     }
     let bell = Arc::<Bell>::default();
     let waker = Waker::from(Arc::clone(&bell));
     let cx = Context::from_waker(&waker);
-    assert!(wire.cores[NEAR].poll_write(starved, &cx, &[IoSlice::new(b"x")]).is_pending());
-    full.iter().for_each(|stream| wire.cores[NEAR].reset(*stream, 0));
+    assert!(
+        wire.cores[NEAR]
+            .poll_write(starved, &cx, &[IoSlice::new(b"x")])
+            .is_pending()
+    );
+    full.iter()
+        .for_each(|stream| wire.cores[NEAR].reset(*stream, 0));
     wire.check();
     wire.take(NEAR, 1);
     assert_eq!(bell.rung(), 1);
@@ -102,8 +141,15 @@ fn streams_that_the_peer_does_not_finish_are_not_kept_without_end() {
         assert!(wire.cores[NEAR].lingering.len() <= 2 * LINGERING_STREAMS);
     }
     let frames = parse(&wire.towards[FAR].iter().copied().collect::<Vec<_>>());
-    let stopped = frames.iter().filter(|frame| frame.0 == Kind::Stop).map(|frame| frame.1).collect::<Vec<_>>();
-    assert!(stopped.len() >= 8 * LINGERING_STREAMS && stopped.is_sorted(), "the oldest first");
+    let stopped = frames
+        .iter()
+        .filter(|frame| frame.0 == Kind::Stop)
+        .map(|frame| frame.1)
+        .collect::<Vec<_>>();
+    assert!(
+        stopped.len() >= 8 * LINGERING_STREAMS && stopped.is_sorted(),
+        "the oldest first"
+    );
 }
 
 #[test]
@@ -118,7 +164,10 @@ fn streams_that_the_peer_finishes_are_never_stopped() {
         wire.settle();
     }
     assert_eq!(wire.cores[NEAR].count(), 1);
-    assert!(matches!(wire.drain(FAR, slow), (_, Some(Ok(())))), "it was stopped");
+    assert!(
+        matches!(wire.drain(FAR, slow), (_, Some(Ok(())))),
+        "it was stopped"
+    );
 }
 
 #[test]
@@ -140,7 +189,10 @@ fn a_stream_above_the_most_is_refused_as_busy_and_costs_the_others_nothing() {
     assert_eq!(wire.write(NEAR, third, &[1; 10_000]), 10_000);
     wire.settle();
     assert_eq!((wire.accept(FAR), wire.cores[FAR].count()), (None, 2));
-    assert!(is_reset(wire.drain(NEAR, third).1.unwrap(), Code::Busy.number()));
+    assert!(is_reset(
+        wire.drain(NEAR, third).1.unwrap(),
+        Code::Busy.number()
+    ));
     wire.cores[NEAR].release(third, false);
     for stream in [first, second] {
         wire.write(NEAR, stream, b"here");
@@ -152,7 +204,10 @@ fn a_stream_above_the_most_is_refused_as_busy_and_costs_the_others_nothing() {
     wire.settle();
     let fourth = wire.cores[NEAR].open(b"").unwrap();
     wire.settle();
-    assert!(is_reset(wire.drain(NEAR, fourth).1.unwrap(), Code::Busy.number()));
+    assert!(is_reset(
+        wire.drain(NEAR, fourth).1.unwrap(),
+        Code::Busy.number()
+    ));
     wire.cores[NEAR].release(fourth, false);
     wire.cores[FAR].release(first, false);
     wire.settle();
@@ -177,6 +232,9 @@ fn nothing_is_left_of_a_lost_carrier_however_its_streams_are_let_go_of() {
     for (place, stream) in streams.into_iter().enumerate() {
         wire.cores[NEAR].release(stream, place % 2 == 0);
     }
-    assert_eq!((wire.cores[NEAR].count(), wire.cores[NEAR].queued_bytes), (0, 0));
+    assert_eq!(
+        (wire.cores[NEAR].count(), wire.cores[NEAR].queued_bytes),
+        (0, 0)
+    );
     assert_eq!(wire.budgets[NEAR].used(), 0);
 }

@@ -1,4 +1,5 @@
-//! Every order of everything: random operations on both sides of a wire, against what a test knows of each stream.
+//! Every order of everything: random operations on both sides of a wire, against what a test knows
+//! of each stream.
 
 use proptest::prelude::*;
 
@@ -20,7 +21,11 @@ enum Op {
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let (side, which, size) = (0..2_usize, 0..8_usize, prop_oneof![1..50_usize, 1..70_000_usize]);
+    let (side, which, size) = (
+        0..2_usize,
+        0..8_usize,
+        prop_oneof![1..50_usize, 1..70_000_usize],
+    );
     let op = prop_oneof![
         2 => side.clone().prop_map(Op::Open),
         2 => side.clone().prop_map(Op::Accept),
@@ -62,12 +67,19 @@ struct Model {
 }
 
 fn pattern(stream: u32, from: usize, place: usize) -> u8 {
-    (place as u32).wrapping_mul(31).wrapping_add(stream * 7 + from as u32).wrapping_add(place as u32 >> 8) as u8
+    (place as u32)
+        .wrapping_mul(31)
+        .wrapping_add(stream * 7 + from as u32)
+        .wrapping_add(place as u32 >> 8) as u8
 }
 
 impl Model {
     fn new(most: u32) -> Self {
-        Self { wire: Wire::new(most), known: HashMap::new(), held: Default::default() }
+        Self {
+            wire: Wire::new(most),
+            known: HashMap::new(),
+            held: Default::default(),
+        }
     }
 
     fn pick(&self, side: usize, which: usize) -> Option<u32> {
@@ -87,7 +99,9 @@ impl Model {
     fn write(&mut self, side: usize, stream: u32, n: usize) {
         let direction = &mut self.known.get_mut(&stream).unwrap().from[side];
         let at = direction.written;
-        let bytes: Vec<u8> = (at..at + n).map(|place| pattern(stream, side, place)).collect();
+        let bytes: Vec<u8> = (at..at + n)
+            .map(|place| pattern(stream, side, place))
+            .collect();
         direction.written += self.wire.write(side, stream, &bytes);
     }
 
@@ -101,7 +115,11 @@ impl Model {
             Poll::Ready(Ok(Read::Data(n))) => {
                 assert!(n > 0 && !direction.saw_fin);
                 for (offset, byte) in room[..n].iter().enumerate() {
-                    assert_eq!(*byte, pattern(stream, 1 - side, direction.read + offset), "bytes out of order");
+                    assert_eq!(
+                        *byte,
+                        pattern(stream, 1 - side, direction.read + offset),
+                        "bytes out of order"
+                    );
                 }
                 direction.read += n;
                 assert!(direction.read <= direction.written);
@@ -109,12 +127,17 @@ impl Model {
             }
             Poll::Ready(Ok(Read::Fin)) => {
                 assert!(direction.finished, "a FIN that nobody said");
-                assert_eq!(direction.read, direction.written, "a FIN before the last byte");
+                assert_eq!(
+                    direction.read, direction.written,
+                    "a FIN before the last byte"
+                );
                 direction.saw_fin = true;
                 false
             }
             Poll::Ready(Err(Broken::Reset(code))) => {
-                let refused = code == Code::Busy.number() && !known.accepted && known.from[1 - side].written == 0;
+                let refused = code == Code::Busy.number()
+                    && !known.accepted
+                    && known.from[1 - side].written == 0;
                 known.cut |= refused;
                 assert!(known.cut, "a reset that nobody said");
                 false
@@ -212,7 +235,10 @@ impl Model {
         for side in [NEAR, FAR] {
             for stream in self.held[side].clone() {
                 let known = &self.known[&stream];
-                assert!(known.cut || known.from[1 - side].saw_fin, "stream {stream} was not cut and never ended");
+                assert!(
+                    known.cut || known.from[1 - side].saw_fin,
+                    "stream {stream} was not cut and never ended"
+                );
                 self.release(side, stream, false);
             }
         }

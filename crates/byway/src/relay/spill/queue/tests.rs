@@ -29,7 +29,11 @@ impl FakeDisk {
                     (at, left) = (at + n, left - n);
                 }
                 self.peak = self.peak.max(self.bytes.len());
-                Outcome::Written { pieces, written: most as u64, failure }
+                Outcome::Written {
+                    pieces,
+                    written: most as u64,
+                    failure,
+                }
             }
             Op::Read { at, len, mut piece } => {
                 let at = at as usize;
@@ -63,9 +67,10 @@ impl Fate {
         match self {
             Self::Good => (wanted, None),
             Self::Refused => (0, Some(WriteFailure::NoRoom)),
-            Self::Fails(part) => {
-                (wanted * usize::from(part) / 256, Some(WriteFailure::Disk(io::ErrorKind::StorageFull.into())))
-            }
+            Self::Fails(part) => (
+                wanted * usize::from(part) / 256,
+                Some(WriteFailure::Disk(io::ErrorKind::StorageFull.into())),
+            ),
         }
     }
 }
@@ -143,7 +148,10 @@ impl Bench {
         while pulled < n {
             let mut slices = [IoSlice::new(&[]); 3];
             let used = self.queue.slices(n - pulled, &mut slices);
-            let bytes: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.iter().copied()).collect();
+            let bytes: Vec<u8> = slices[..used]
+                .iter()
+                .flat_map(|slice| slice.iter().copied())
+                .collect();
             assert!(bytes.len() <= self.queue.ready_bytes());
             if bytes.is_empty() {
                 break;
@@ -185,7 +193,11 @@ impl Bench {
         while !self.model.is_empty() {
             let pulled = self.pull(usize::MAX);
             self.ask();
-            assert!(pulled > 0 || self.under_way.is_some(), "{} bytes are stuck", self.model.len());
+            assert!(
+                pulled > 0 || self.under_way.is_some(),
+                "{} bytes are stuck",
+                self.model.len()
+            );
             self.done(Fate::Good);
         }
         // The last operation may free the file.
@@ -239,7 +251,10 @@ fn a_full_ring_goes_to_the_disk_whole_and_makes_room() {
     assert_eq!(bench.push(1 << 20), 256 * 1024);
     assert_eq!(bench.push(1), 0);
     bench.work(Fate::Good);
-    assert_eq!((bench.queue.spilled_bytes(), bench.queue.memory_bytes()), (256 * 1024, 0));
+    assert_eq!(
+        (bench.queue.spilled_bytes(), bench.queue.memory_bytes()),
+        (256 * 1024, 0)
+    );
     assert_eq!(bench.push(1 << 20), 256 * 1024);
     bench.pull_all();
     assert!(bench.disk.bytes.is_empty());
@@ -252,7 +267,10 @@ fn the_disk_is_used_only_after_the_ring_was_full_for_a_while() {
     bench.push(65_536);
     bench.ask();
     assert!(bench.under_way.is_none());
-    assert_eq!(bench.queue.engages_at(), Some(bench.now + Duration::from_millis(50)));
+    assert_eq!(
+        bench.queue.engages_at(),
+        Some(bench.now + Duration::from_millis(50))
+    );
 
     // A hiccup: the reader takes more than half, and the time begins anew.
     bench.now += Duration::from_millis(49);
@@ -297,7 +315,11 @@ fn a_full_disk_keeps_the_bytes_in_memory_and_is_not_asked_again() {
     bench.work(Fate::Good);
     assert_eq!(bench.queue.spilled_bytes(), spilled, "only reads are left");
     bench.pull_all();
-    assert_eq!(bench.push(1 << 20), 65_536, "what is left is plain back-pressure");
+    assert_eq!(
+        bench.push(1 << 20),
+        65_536,
+        "what is left is plain back-pressure"
+    );
 }
 
 #[test]
@@ -340,5 +362,10 @@ fn a_failed_read_is_an_error_because_bytes_are_lost() {
     bench.work(Fate::Good);
     bench.ask();
     assert!(matches!(bench.under_way.take(), Some(Op::Read { .. })));
-    assert!(bench.queue.done(Outcome::Read(Err(io::ErrorKind::UnexpectedEof.into()))).is_err());
+    assert!(
+        bench
+            .queue
+            .done(Outcome::Read(Err(io::ErrorKind::UnexpectedEof.into())))
+            .is_err()
+    );
 }
