@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::chart::{Chart, Tone};
+use crate::environment;
 use crate::process::children_cpu_time;
 use crate::report::Section;
-use crate::setting;
 use crate::statistics::Spread;
 
 /// Builds into an empty folder, which goes afterwards.
@@ -20,7 +20,7 @@ pub(crate) async fn measure() -> Result<Section> {
     let target =
         TempDir::with_prefix("byway-lab-build-").context("making an empty target folder")?;
     let (begun, before) = (Instant::now(), children_cpu_time()?);
-    let byway = setting::build(target.path())?;
+    let byway = environment::build(target.path())?;
     let (wall, cpu) = (begun.elapsed(), children_cpu_time()? - before);
     let bytes = byway
         .metadata()

@@ -12,9 +12,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::access_log::AccessLog;
+use crate::environment::RunEnvironment;
 use crate::peers::{Logs, free_address};
 use crate::process::Process;
-use crate::setting::Setting;
 
 /// One byway that is an edge, an egress and a TCP forward at once, all leading to the origin.
 pub(crate) struct Byway {
@@ -34,16 +34,16 @@ impl Byway {
     /// Starts `program` from a config file, and waits for its ready line. `name` names its files.
     /// An older byway that cannot log starts without.
     pub(crate) async fn start(
-        setting: &Setting,
+        env: &RunEnvironment,
         program: &Path,
         name: &str,
         logs: Logs,
     ) -> Result<Self> {
-        let file = setting.dir().join(format!("{name}.toml"));
-        let log = AccessLog::new(setting.dir(), name);
+        let file = env.dir().join(format!("{name}.toml"));
+        let log = AccessLog::new(env.dir(), name);
         let access_log = (logs == Logs::On && can_log(program)).then_some(log);
         let listen = [free_address()?, free_address()?, free_address()?];
-        fs::write(&file, config(listen, setting.origin())).context("writing its config")?;
+        fs::write(&file, config(listen, env.origin())).context("writing its config")?;
         let file = file.display().to_string();
         let mut arguments = vec!["run", "-c", &file];
         let log = access_log
@@ -53,7 +53,7 @@ impl Byway {
         if access_log.is_some() {
             arguments.extend(["--access-log", &log, "--access-log-format", "combined"]);
         }
-        let (process, ready) = start(setting, program, name, &arguments).await?;
+        let (process, ready) = start(env, program, name, &arguments).await?;
         let address = |role| {
             listener(&ready, role).with_context(|| format!("no {role} in the ready line {ready:?}"))
         };
@@ -77,15 +77,15 @@ fn can_log(program: &Path) -> bool {
 /// Starts `byway` with these arguments and waits for its ready line, which is returned. `log` names
 /// its log file.
 pub(crate) async fn start_verb(
-    setting: &Setting,
+    env: &RunEnvironment,
     log: &str,
     arguments: &[&str],
 ) -> Result<(Process, String)> {
-    start(setting, &setting.byway, log, arguments).await
+    start(env, &env.byway, log, arguments).await
 }
 
 async fn start(
-    setting: &Setting,
+    env: &RunEnvironment,
     program: &Path,
     log: &str,
     arguments: &[&str],
@@ -94,8 +94,8 @@ async fn start(
     command
         .args(arguments)
         .arg("--state")
-        .arg(setting.dir().join(format!("state of {log}")));
-    let mut process = Process::spawn(command, log, setting.cores, setting.dir())?;
+        .arg(env.dir().join(format!("state of {log}")));
+    let mut process = Process::spawn(command, log, env.cores, env.dir())?;
     let ready = process
         .until(async |process| ready_line(&process.log()))
         .await;

@@ -7,12 +7,12 @@
 //!        talks to anything but 127.0.0.1 and namespaces of its own.
 
 mod access_log;
-mod also;
 mod build;
 mod byway;
-mod calls;
 mod case;
 mod chart;
+mod environment;
+mod extra_subject;
 mod load;
 mod machine;
 mod options;
@@ -21,8 +21,8 @@ mod path;
 mod peers;
 mod process;
 mod report;
-mod setting;
 mod statistics;
+mod syscalls;
 mod two_nodes;
 
 use std::process::ExitCode;
@@ -32,9 +32,9 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
+use environment::RunEnvironment;
 use options::{Options, Verb};
 use report::Report;
-use setting::Setting;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -86,11 +86,11 @@ async fn run(options: &Options) -> Result<()> {
         );
         return report.finish(options);
     }
-    let setting = Setting::prepare(options).await?;
-    report.describe(&setting);
+    let env = RunEnvironment::prepare(options).await?;
+    report.describe(&env);
     for case in cases {
         let begun = Instant::now();
-        for section in case.run(&setting).await? {
+        for section in case.run(&env).await? {
             report.add(section);
         }
         eprintln!(

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::also::Also;
 use crate::case::{Case, Group};
-use crate::setting::workspace;
+use crate::environment::workspace;
+use crate::extra_subject::ExtraSubject;
 use std::net::SocketAddr;
 
 /// Measures byway beside the programs and libraries that do the same. Everything runs on 127.0.0.1,
@@ -51,7 +51,7 @@ pub(crate) struct Options {
     /// Another byway that gets its turns in the same rounds of edges and relays, as a row with this
     /// name; may be repeated
     #[arg(long, value_name = "NAME=FILE")]
-    pub(crate) also: Vec<Also>,
+    pub(crate) also: Vec<ExtraSubject>,
     /// Beside byway only who has one of these words in its name, for example `nginx,floor`.
     /// Default: everybody
     #[arg(long, value_name = "WORD", value_delimiter = ',')]

@@ -14,11 +14,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::chart::Chart;
+use crate::environment::{RunEnvironment, workspace};
 use crate::machine;
 use crate::options::Options;
 use crate::peers::built::Package;
 use crate::peers::{Program, node};
-use crate::setting::{Setting, workspace};
 
 /// A question with its table and its answers.
 pub(crate) struct Section {
@@ -125,14 +125,14 @@ impl Report {
     }
 
     /// Notes how the run is set up, and the versions of everybody.
-    pub(crate) fn describe(&mut self, setting: &Setting) {
-        let cores = setting.cores;
+    pub(crate) fn describe(&mut self, env: &RunEnvironment) {
+        let cores = env.cores;
         let shared = if cores.shared() {
             " (**the same core: rates say nothing, CPU time little**)"
         } else {
             ""
         };
-        let byway = machine::version_line(&setting.byway.display().to_string(), &["--version"]);
+        let byway = machine::version_line(&env.byway.display().to_string(), &["--version"]);
         let built = [
             (Package::Pingora, "pingora"),
             (Package::RustClients, "hyper-util"),
@@ -146,7 +146,7 @@ impl Report {
             .filter_map(Program::version)
             .chain(built)
             .chain(node::versions());
-        let revision = if setting.built_here {
+        let revision = if env.built_here {
             revision()
         } else {
             String::new()
@@ -169,9 +169,9 @@ impl Report {
                 "rounds",
                 format!(
                     "{} interleaved, {:?} each ({:?} over a simulated path); medians",
-                    setting.rounds,
-                    setting.window,
-                    setting.path_window()
+                    env.rounds,
+                    env.window,
+                    env.path_window()
                 ),
             ),
             (

@@ -12,10 +12,10 @@ use anyhow::{Context, Result};
 use tokio::net::TcpStream;
 
 use crate::byway::join_file;
+use crate::environment::RunEnvironment;
 use crate::load::reach::Reach;
 use crate::peers::free_address;
 use crate::process::Process;
-use crate::setting::Setting;
 
 /// Which of the two roads over a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,10 @@ pub(crate) struct TwoNodes {
 
 impl TwoNodes {
     /// Starts both, and waits until a connection gets through.
-    pub(crate) async fn start(setting: &Setting, road: Road, carrier: &str) -> Result<Self> {
+    pub(crate) async fn start(env: &RunEnvironment, road: Road, carrier: &str) -> Result<Self> {
         let (link, entry) = (free_address()?, free_address()?);
         let folder = |name: &str| {
-            setting
-                .dir()
+            env.dir()
                 .join(format!("{name}-{}", link.port()))
                 .display()
                 .to_string()
@@ -62,7 +61,7 @@ impl TwoNodes {
             entry.to_string(),
             entry.port().to_string(),
         );
-        let origin = setting.origin().to_string();
+        let origin = env.origin().to_string();
         let accepting = match road {
             Road::Expose => text(&["serve", "--listen", &link_text, "--state", &accepting_state]),
             Road::Egress => text(&[
@@ -76,7 +75,7 @@ impl TwoNodes {
                 &accepting_state,
             ]),
         };
-        let acceptor = start(setting, "accepting", &accepting).await?;
+        let acceptor = start(env, "accepting", &accepting).await?;
         let purpose = if road == Road::Expose {
             "serve"
         } else {
@@ -103,7 +102,7 @@ impl TwoNodes {
                 .concat(),
             ),
         };
-        let dialler = start(setting, "dialling", &dialling).await?;
+        let dialler = start(env, "dialling", &dialling).await?;
         let (near, far, reach) = match road {
             Road::Expose => (acceptor, dialler, Reach::Plain(entry)),
             Road::Egress => (dialler, acceptor, Reach::Socks5(entry)),
@@ -116,7 +115,7 @@ impl TwoNodes {
             accepting,
             dialling,
         };
-        nodes.until_open(setting.origin()).await?;
+        nodes.until_open(env.origin()).await?;
         Ok(nodes)
     }
 
@@ -130,25 +129,25 @@ impl TwoNodes {
     }
 
     /// Kills the node that dialled the link, and starts it again.
-    pub(crate) async fn restart_dialler(&mut self, setting: &Setting) -> Result<()> {
+    pub(crate) async fn restart_dialler(&mut self, env: &RunEnvironment) -> Result<()> {
         let arguments = self.dialling.clone();
         let place = if self.road == Road::Expose {
             &mut self.far
         } else {
             &mut self.near
         };
-        restart(setting, place, "dialling", &arguments).await
+        restart(env, place, "dialling", &arguments).await
     }
 
     /// Kills the node that accepted the link, and starts it again.
-    pub(crate) async fn restart_acceptor(&mut self, setting: &Setting) -> Result<()> {
+    pub(crate) async fn restart_acceptor(&mut self, env: &RunEnvironment) -> Result<()> {
         let arguments = self.accepting.clone();
         let place = if self.road == Road::Expose {
             &mut self.near
         } else {
             &mut self.far
         };
-        restart(setting, place, "accepting", &arguments).await
+        restart(env, place, "accepting", &arguments).await
     }
 
     /// Ends both.
@@ -159,20 +158,20 @@ impl TwoNodes {
 }
 
 async fn restart(
-    setting: &Setting,
+    env: &RunEnvironment,
     place: &mut Process,
     log: &str,
     arguments: &[String],
 ) -> Result<()> {
     place.kill();
-    *place = start(setting, log, arguments).await?;
+    *place = start(env, log, arguments).await?;
     Ok(())
 }
 
-async fn start(setting: &Setting, log: &str, arguments: &[String]) -> Result<Process> {
-    let mut command = Command::new(&setting.byway);
+async fn start(env: &RunEnvironment, log: &str, arguments: &[String]) -> Result<Process> {
+    let mut command = Command::new(&env.byway);
     command.args(arguments).args(["--log-level", "warn"]);
-    let mut process = Process::spawn(command, log, setting.cores, setting.dir())?;
+    let mut process = Process::spawn(command, log, env.cores, env.dir())?;
     let ready = process
         .until(async |process| process.log().contains("ready: ").then_some(()))
         .await;

@@ -28,7 +28,7 @@ impl Conn for Line {
         Probe::Clean
     }
 
-    fn may_have_news(&mut self) -> bool {
+    fn may_be_readable(&mut self) -> bool {
         false
     }
 }

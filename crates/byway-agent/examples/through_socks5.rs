@@ -58,24 +58,24 @@ async fn serve(listener: TcpListener, origin: String) {
 }
 
 async fn relay(mut stream: Stream, origin: String) -> Result<(), BoxError> {
-    let greeting = hear(&mut stream, Greeting::parse).await?;
+    let greeting = recv(&mut stream, Greeting::parse).await?;
     if !greeting.offers(Method::Open) {
-        return say(&mut stream, |out| MethodChoice::NoneAcceptable.encode(out)).await;
+        return send(&mut stream, |out| MethodChoice::NoneAcceptable.encode(out)).await;
     }
-    say(&mut stream, |out| {
+    send(&mut stream, |out| {
         MethodChoice::Use(Method::Open).encode(out)
     })
     .await?;
-    let request = hear(&mut stream, Request::parse).await?;
+    let request = recv(&mut stream, Request::parse).await?;
     println!("the proxy was asked for {}", request.target());
     if request.command() != Command::Connect {
-        return say(&mut stream, |out| {
+        return send(&mut stream, |out| {
             Reply::new(ReplyCode::CommandNotSupported).encode(out)
         })
         .await;
     }
     let mut upstream = TcpStream::connect(origin).await?;
-    say(&mut stream, |out| {
+    send(&mut stream, |out| {
         Reply::new(ReplyCode::Succeeded).encode(out)
     })
     .await?;
@@ -84,7 +84,7 @@ async fn relay(mut stream: Stream, origin: String) -> Result<(), BoxError> {
 }
 
 /// One message of the handshake and not a byte more: what follows is for the origin.
-async fn hear<T>(stream: &mut Stream, parse: fn(&[u8]) -> Parsed<T>) -> Result<T, BoxError> {
+async fn recv<T>(stream: &mut Stream, parse: fn(&[u8]) -> Parsed<T>) -> Result<T, BoxError> {
     let mut heard = Vec::new();
     loop {
         if let Some((message, _)) = parse(&heard)? {
@@ -98,7 +98,7 @@ async fn hear<T>(stream: &mut Stream, parse: fn(&[u8]) -> Parsed<T>) -> Result<T
     }
 }
 
-async fn say(stream: &mut Stream, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), BoxError> {
+async fn send(stream: &mut Stream, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), BoxError> {
     let mut out = Vec::new();
     encode(&mut out);
     Ok(stream.write_all(&out).await?)

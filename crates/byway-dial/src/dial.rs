@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::error::{DialError, Telling};
-use crate::happy::{self, Family, Lost, Timing};
+use crate::happy::{self, AttemptDelays, Family, Lost};
 use crate::keepalive;
 use crate::resolve::{Asker, ResolveError, Resolver};
 use crate::rules::{AddressRules, CheckedAddr, Denied, Reason};
@@ -276,7 +276,7 @@ impl Dialler {
             attempt_delay,
             ..
         } = self.options;
-        let timing = Timing {
+        let timing = AttemptDelays {
             attempt_delay,
             connect_timeout,
         };

@@ -62,7 +62,7 @@ impl Family {
 
 /// How long a race waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
+pub struct AttemptDelays {
     /// Before the next attempt starts beside one that has not answered; kept within 10 ms and 2 s.
     pub attempt_delay: Duration,
     /// For the whole race.
@@ -111,7 +111,7 @@ pub fn order(addrs: &[CheckedAddr]) -> Vec<CheckedAddr> {
 /// [`Lost`] when all have failed or the time is over.
 pub async fn race<T, F, Fut>(
     addrs: &[CheckedAddr],
-    timing: Timing,
+    timing: AttemptDelays,
     spare: &Semaphore,
     connect: F,
 ) -> Result<(CheckedAddr, T), Lost>
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use crate::rules::AddressRules;
 
-    const TIMING: Timing = Timing {
+    const TIMING: AttemptDelays = AttemptDelays {
         attempt_delay: Duration::from_millis(250),
         connect_timeout: Duration::from_secs(10),
     };
@@ -411,7 +411,7 @@ mod tests {
                 second.set(began.elapsed());
                 Ok(())
             };
-            let timing = Timing {
+            let timing = AttemptDelays {
                 attempt_delay: Duration::from_millis(asked),
                 ..TIMING
             };

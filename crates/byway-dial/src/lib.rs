@@ -51,7 +51,8 @@ pub use happy::Family;
 pub use no_proxy::{BadEntry, NoProxy};
 pub use parent::{BadParent, Parent, ParentError, Scheme};
 pub use resolve::{
-    Addresses, Asker, DnsFiles, Lookup, ResolveError, Resolved, Resolver, Turn, system_only_modules,
+    Addresses, Asker, DnsFiles, Lookup, LookupPermit, ResolveError, Resolved, Resolver,
+    system_only_modules,
 };
 pub use route::{NoRoute, Purpose, Route, Routing};
 pub use rules::{

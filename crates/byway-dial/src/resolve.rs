@@ -5,20 +5,20 @@
 //! Never: judges an address (that is `rules`), and never asks twice at once for the same name.
 //!
 //! `dns` asks the servers of `resolv.conf` (`conf`, `files`, `message`, `question`, `server`) ·
-//! `system` asks `getaddrinfo` · `turns` shares running look-ups out between users · `cache` keeps
-//! answers · `fuzzing` is what the fuzz target runs.
+//! `system` asks `getaddrinfo` · `lookup_queue` shares running look-ups out between users · `cache`
+//! keeps answers · `fuzzing` is what the fuzz target runs.
 
 mod cache;
 mod conf;
 mod dns;
 mod files;
 pub(crate) mod fuzzing;
+mod lookup_queue;
 mod message;
 mod nsswitch;
 mod question;
 mod server;
 mod system;
-mod turns;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -34,12 +34,12 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::cache::{Cache, Found};
-use self::turns::Turns;
+use self::lookup_queue::LookupQueue;
 use crate::target::HostName;
 
 pub use self::files::DnsFiles;
+pub use self::lookup_queue::{Asker, LookupPermit};
 pub use self::nsswitch::system_only_modules;
-pub use self::turns::{Asker, Turn};
 
 /// How long one look-up may take, its wait for a turn included.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -57,11 +57,12 @@ pub trait Lookup: Send + Sync {
     /// Looks `name` up. It need not keep a deadline or a cache; the [`Resolver`] does. Dropping the
     /// future gives up.
     ///
-    /// `turn` is the place of this look-up among those that run: keep it until the work has ended.
+    /// `permit` is the place of this look-up among those that run: keep it until the work has
+    /// ended.
     fn lookup(
         &self,
         name: HostName,
-        turn: Turn,
+        permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>>;
 
     /// A number that moves when earlier answers no longer count, because settings have changed.
@@ -187,11 +188,11 @@ impl Resolver {
 
     /// Asks `lookup`. `runtime` drives sockets and deadlines and must outlive every query.
     pub fn with_lookup(lookup: Arc<dyn Lookup>, runtime: Handle) -> Self {
-        let turns = Turns::new(lookup.at_once(), lookup.ends_when_dropped());
+        let queue = LookupQueue::new(lookup.at_once(), lookup.ends_when_dropped());
         Self(Arc::new(Inner {
             lookup,
             runtime,
-            turns,
+            queue,
             state: Mutex::default(),
         }))
     }
@@ -252,13 +253,13 @@ fn is_localhost(name: &HostName) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-type Answer = Result<Addresses, ResolveError>;
-type Flight = Shared<BoxFuture<'static, Answer>>;
+type LookupResult = Result<Addresses, ResolveError>;
+type SharedLookup = Shared<BoxFuture<'static, LookupResult>>;
 
 struct Inner {
     lookup: Arc<dyn Lookup>,
     runtime: Handle,
-    turns: Arc<Turns>,
+    queue: Arc<LookupQueue>,
     state: Mutex<State>,
 }
 
@@ -268,21 +269,21 @@ struct State {
     /// The version of the settings that the cache was filled under.
     version: u64,
     /// The queries under way. They live as long as somebody waits for them.
-    flights: HashMap<Key, UnderWay>,
+    shared_lookups: HashMap<Key, UnderWay>,
 }
 
 /// A query under way.
 struct UnderWay {
-    flight: WeakShared<BoxFuture<'static, Answer>>,
+    shared_lookup: WeakShared<BoxFuture<'static, LookupResult>>,
     /// Whether a task runs it to its end, though all askers may have left.
     has_task: bool,
 }
 
 impl State {
-    fn flight(&self, key: &Key) -> Option<Flight> {
-        self.flights
+    fn shared_lookup(&self, key: &Key) -> Option<SharedLookup> {
+        self.shared_lookups
             .get(key)
-            .and_then(|under_way| under_way.flight.upgrade())
+            .and_then(|under_way| under_way.shared_lookup.upgrade())
     }
 }
 
@@ -294,8 +295,8 @@ struct Key {
 }
 
 enum Known {
-    Answer(Answer),
-    Flight(Flight),
+    Answer(LookupResult),
+    SharedLookup(SharedLookup),
 }
 
 impl Inner {
@@ -319,50 +320,51 @@ impl Inner {
     /// Joins the query for `name` that is under way, or begins one when it is this asker's turn.
     /// Only what runs is shared between askers: no asker waits in the queue of another. Takes
     /// [`DEADLINE`] at most.
-    async fn ask(self: &Arc<Self>, key: &Key, asker: &Asker) -> Answer {
+    async fn ask(self: &Arc<Self>, key: &Key, asker: &Asker) -> LookupResult {
         // Whether a turn of this asker was ended; those of others say nothing of it.
-        let (mut has_turn, mut was_ended) = (false, false);
+        let (mut has_permit, mut was_ended) = (false, false);
         let deadline = Instant::now() + DEADLINE;
-        let mut without_turn = match asker {
+        let mut without_permit = match asker {
             // There is no limit for the program itself: what it waits for are names that are not
             // answered.
             Asker::Own => ResolveError::Timeout,
             Asker::User(_) | Asker::Peer(_) => ResolveError::Busy,
         };
         loop {
-            let under_way = self.state.lock().flight(key);
-            let flight = match under_way {
-                Some(flight) => flight,
+            let under_way = self.state.lock().shared_lookup(key);
+            let shared_lookup = match under_way {
+                Some(shared_lookup) => shared_lookup,
                 None => {
-                    let turn = match timeout_at(deadline, self.turns.take(asker, was_ended)).await {
-                        Ok(Ok(turn)) if Instant::now() < deadline => turn,
+                    let permit = match timeout_at(deadline, self.queue.take(asker, was_ended)).await
+                    {
+                        Ok(Ok(permit)) if Instant::now() < deadline => permit,
                         Ok(Err(_)) => return Err(ResolveError::Busy),
-                        Ok(Ok(_)) | Err(_) => return Err(without_turn),
+                        Ok(Ok(_)) | Err(_) => return Err(without_permit),
                     };
-                    has_turn = true;
-                    match self.known_or_flight(key, turn) {
+                    has_permit = true;
+                    match self.known_or_shared(key, permit) {
                         Known::Answer(answer) => return answer,
-                        Known::Flight(flight) => flight,
+                        Known::SharedLookup(shared_lookup) => shared_lookup,
                     }
                 }
             };
-            let seat = Seat {
+            let waiter = LookupWaiter {
                 inner: self,
                 key,
-                flight: Some(flight.clone()),
+                shared_lookup: Some(shared_lookup.clone()),
             };
-            let answer = timeout_at(deadline, flight)
+            let answer = timeout_at(deadline, shared_lookup)
                 .await
                 .unwrap_or(Err(ResolveError::Timeout));
-            drop(seat);
+            drop(waiter);
             if answer != Err(ResolveError::Busy) {
                 return answer;
             }
             // It was ended for the sake of another asker: each who waits for it queues again, in
             // its own turn.
-            was_ended = has_turn;
+            was_ended = has_permit;
             // The name was asked for, and not answered up to now.
-            without_turn = ResolveError::Timeout;
+            without_permit = ResolveError::Timeout;
         }
     }
 
@@ -371,41 +373,41 @@ impl Inner {
     /// once.
     fn let_finish(&self, key: &Key) {
         let mut state = self.state.lock();
-        let Some(flight) = state.flight(key) else {
+        let Some(shared_lookup) = state.shared_lookup(key) else {
             return;
         };
         if let Some(under_way) = state
-            .flights
+            .shared_lookups
             .get_mut(key)
             .filter(|under_way| !under_way.has_task)
         {
             under_way.has_task = true;
-            drop(self.runtime.spawn(flight));
+            drop(self.runtime.spawn(shared_lookup));
         }
     }
 
     /// The answer, if there is one by now, or else a query that keeps the turn.
-    fn known_or_flight(self: &Arc<Self>, key: &Key, turn: Turn) -> Known {
+    fn known_or_shared(self: &Arc<Self>, key: &Key, permit: LookupPermit) -> Known {
         let mut state = self.state.lock();
         if let Found::Fresh(answer) = state.cache.find(key, Instant::now()) {
             return Known::Answer(answer);
         }
-        if let Some(flight) = state.flight(key) {
-            return Known::Flight(flight);
+        if let Some(shared_lookup) = state.shared_lookup(key) {
+            return Known::SharedLookup(shared_lookup);
         }
-        let flight = Arc::clone(self)
-            .query(key.clone(), turn, state.version)
+        let shared_lookup = Arc::clone(self)
+            .query(key.clone(), permit, state.version)
             .shared();
-        if let Some(weak) = flight.downgrade() {
-            state.flights.insert(
+        if let Some(weak) = shared_lookup.downgrade() {
+            state.shared_lookups.insert(
                 key.clone(),
                 UnderWay {
-                    flight: weak,
+                    shared_lookup: weak,
                     has_task: false,
                 },
             );
         }
-        Known::Flight(flight)
+        Known::SharedLookup(shared_lookup)
     }
 
     /// One query, deadline and bookkeeping included. Its waiters poll it. [`ResolveError::Busy`]:
@@ -413,14 +415,14 @@ impl Inner {
     fn query(
         self: Arc<Self>,
         key: Key,
-        mut turn: Turn,
+        mut permit: LookupPermit,
         version: u64,
-    ) -> BoxFuture<'static, Answer> {
+    ) -> BoxFuture<'static, LookupResult> {
         let runtime = self.runtime.clone();
-        let asker = turn.asker().clone();
+        let asker = permit.asker().clone();
         let query = Box::pin(async move {
-            let end = turn.end();
-            let lookup = timeout(DEADLINE, self.lookup.lookup(key.name.clone(), turn));
+            let end = permit.end();
+            let lookup = timeout(DEADLINE, self.lookup.lookup(key.name.clone(), permit));
             // Both end with the query, whichever is first.
             let found = tokio::select! {
                 biased;
@@ -438,11 +440,11 @@ impl Inner {
         asker: &Asker,
         found: Result<Resolved, ResolveError>,
         version: u64,
-    ) -> Answer {
+    ) -> LookupResult {
         let ttl = found.as_ref().ok().and_then(|found| found.ttl);
         let answer = found.and_then(usable);
         let mut state = self.state.lock();
-        state.flights.remove(key);
+        state.shared_lookups.remove(key);
         if state.version != version {
             return answer;
         }
@@ -455,7 +457,7 @@ impl Inner {
 }
 
 /// Each address once, in the order given, and not more than anybody would try.
-fn usable(found: Resolved) -> Answer {
+fn usable(found: Resolved) -> LookupResult {
     let mut addresses: Vec<IpAddr> = Vec::new();
     for ip in found.addresses {
         if addresses.len() < ADDRESSES_MAX && !addresses.contains(&ip) {
@@ -473,13 +475,13 @@ fn usable(found: Resolved) -> Answer {
 /// it: the first asker's own runtime may end earlier.
 struct Within {
     runtime: Handle,
-    query: BoxFuture<'static, Answer>,
+    query: BoxFuture<'static, LookupResult>,
 }
 
 impl Future for Within {
-    type Output = Answer;
+    type Output = LookupResult;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LookupResult> {
         let this = self.get_mut();
         let _context = this.runtime.enter();
         this.query.as_mut().poll(cx)
@@ -488,18 +490,18 @@ impl Future for Within {
 
 /// One asker's place at a query. The last who leaves before the answer takes the query's entry
 /// along.
-struct Seat<'a> {
+struct LookupWaiter<'a> {
     inner: &'a Inner,
     key: &'a Key,
-    flight: Option<Flight>,
+    shared_lookup: Option<SharedLookup>,
 }
 
-impl Drop for Seat<'_> {
+impl Drop for LookupWaiter<'_> {
     fn drop(&mut self) {
-        self.flight = None;
+        self.shared_lookup = None;
         let mut state = self.inner.state.lock();
-        if state.flights.contains_key(self.key) && state.flight(self.key).is_none() {
-            state.flights.remove(self.key);
+        if state.shared_lookups.contains_key(self.key) && state.shared_lookup(self.key).is_none() {
+            state.shared_lookups.remove(self.key);
         }
     }
 }

@@ -135,11 +135,11 @@ pub trait Pipe: Send {
 }
 
 /// One open byte stream, whatever carries it. See [`Pipe`] for the meaning of each operation.
-pub struct Stream(Kind);
+pub struct Stream(StreamKind);
 
 /// The closed set is matched directly, so that the mover may ask for the socket beneath (splice);
 /// the open arm is boxed.
-enum Kind {
+enum StreamKind {
     Tcp(Tcp),
     Unix(Unix),
     Tls(Box<Tls>),
@@ -168,7 +168,7 @@ impl Stream {
 
     fn of_tcp(socket: TcpStream) -> Self {
         let failure = Failure::None;
-        Self(Kind::Tcp(Tcp {
+        Self(StreamKind::Tcp(Tcp {
             io: Arc::new(socket),
             watch: None,
             broken: false,
@@ -179,7 +179,7 @@ impl Stream {
 
     /// A connected Unix socket. It cannot carry a reset: a drop before FIN is a plain close there.
     pub fn unix(socket: UnixStream) -> Self {
-        Self(Kind::Unix(Unix {
+        Self(StreamKind::Unix(Unix {
             io: socket,
             ending: Ending::Open,
         }))
@@ -187,7 +187,7 @@ impl Stream {
 
     /// A TLS session, in either role, whose records travel over another stream.
     pub fn tls(session: TlsStream<AsIo>) -> Self {
-        Self(Kind::Tls(Box::new(Tls {
+        Self(StreamKind::Tls(Box::new(Tls {
             io: session,
             finished: false,
         })))
@@ -195,7 +195,7 @@ impl Stream {
 
     /// Anybody else's pipe.
     pub fn other(pipe: Box<dyn Pipe>) -> Self {
-        Self(Kind::Other(pipe))
+        Self(StreamKind::Other(pipe))
     }
 
     /// Reads some bytes or the FIN. Cancel safe.
@@ -224,7 +224,7 @@ impl Stream {
     /// The plain TCP socket beneath, if that is all there is (no TLS, no link).
     pub fn as_tcp(&self) -> Option<&TcpStream> {
         match &self.0 {
-            Kind::Tcp(tcp) => Some(&tcp.io),
+            StreamKind::Tcp(tcp) => Some(&tcp.io),
             _ => None,
         }
     }
@@ -234,7 +234,7 @@ impl Stream {
     /// once the stream is broken.
     pub fn tcp_to_read(&mut self) -> Option<&TcpStream> {
         match &mut self.0 {
-            Kind::Tcp(tcp) if !tcp.broken => {
+            StreamKind::Tcp(tcp) if !tcp.broken => {
                 tcp.watch = None;
                 Some(&tcp.io)
             }
@@ -246,7 +246,7 @@ impl Stream {
     /// socket open.
     pub fn tcp_meter(&self) -> Option<meter::TcpMeter> {
         match &self.0 {
-            Kind::Tcp(tcp) => Some(meter::TcpMeter::new(&tcp.io)),
+            StreamKind::Tcp(tcp) => Some(meter::TcpMeter::new(&tcp.io)),
             _ => None,
         }
     }
@@ -255,7 +255,7 @@ impl Stream {
     /// and one was agreed on.
     pub fn alpn(&self) -> Option<&[u8]> {
         match &self.0 {
-            Kind::Tls(tls) => tls.io.get_ref().1.alpn_protocol(),
+            StreamKind::Tls(tls) => tls.io.get_ref().1.alpn_protocol(),
             _ => None,
         }
     }
@@ -265,32 +265,32 @@ impl Stream {
     ///
     /// A TLS session digests what is its own (tickets, key updates) and reports only what is meant
     /// for the application.
-    pub fn has_news(&mut self) -> bool {
+    pub fn is_readable_or_closed(&mut self) -> bool {
         match &mut self.0 {
-            Kind::Tcp(tcp) => peek_has_news(SockRef::from(&*tcp.io)),
-            Kind::Unix(unix) => peek_has_news(SockRef::from(&unix.io)),
-            Kind::Tls(tls) => tls.has_news(),
-            Kind::Other(pipe) => poll_has_news(&mut **pipe),
+            StreamKind::Tcp(tcp) => peek_is_readable(SockRef::from(&*tcp.io)),
+            StreamKind::Unix(unix) => peek_is_readable(SockRef::from(&unix.io)),
+            StreamKind::Tls(tls) => tls.is_readable_or_closed(),
+            StreamKind::Other(pipe) => poll_is_readable(&mut **pipe),
         }
     }
 
-    /// Whether [`Stream::has_news`] could find anything, without asking the kernel: for a TCP
-    /// socket, whether the reactor has announced something since the socket was found empty. Worth
-    /// something only if the reactor has turned since: whatever came before its turn is announced
-    /// by then. Of other streams it is not known: yes.
-    pub fn may_have_news(&self) -> bool {
+    /// Whether [`Stream::is_readable_or_closed`] could find anything, without asking the kernel:
+    /// for a TCP socket, whether the reactor has announced something since the socket was found
+    /// empty. Worth something only if the reactor has turned since: whatever came before its turn
+    /// is announced by then. Of other streams it is not known: yes.
+    pub fn may_be_readable(&self) -> bool {
         match &self.0 {
-            Kind::Tcp(tcp) => raw::is_announced(&tcp.io),
+            StreamKind::Tcp(tcp) => raw::is_announced(&tcp.io),
             _ => true,
         }
     }
 
     fn pipe(&mut self) -> &mut dyn Pipe {
         match &mut self.0 {
-            Kind::Tcp(tcp) => tcp,
-            Kind::Unix(unix) => unix,
-            Kind::Tls(tls) => &mut **tls,
-            Kind::Other(pipe) => &mut **pipe,
+            StreamKind::Tcp(tcp) => tcp,
+            StreamKind::Unix(unix) => unix,
+            StreamKind::Tls(tls) => &mut **tls,
+            StreamKind::Other(pipe) => &mut **pipe,
         }
     }
 }
@@ -298,7 +298,7 @@ impl Stream {
 impl Pipe for Stream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
         match &mut self.0 {
-            Kind::Tcp(tcp) => tcp.poll_read(cx, buf),
+            StreamKind::Tcp(tcp) => tcp.poll_read(cx, buf),
             _ => self.pipe().poll_read(cx, buf),
         }
     }
@@ -309,7 +309,7 @@ impl Pipe for Stream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Broken>> {
         match &mut self.0 {
-            Kind::Tcp(tcp) => tcp.poll_write(cx, bufs),
+            StreamKind::Tcp(tcp) => tcp.poll_write(cx, bufs),
             _ => self.pipe().poll_write(cx, bufs),
         }
     }
@@ -336,37 +336,37 @@ impl Pipe for Stream {
 
     fn is_still_readable(&self) -> bool {
         match &self.0 {
-            Kind::Tcp(tcp) => tcp.is_still_readable(),
-            Kind::Unix(unix) => unix.is_still_readable(),
-            Kind::Tls(tls) => tls.wire().is_still_readable(),
-            Kind::Other(pipe) => pipe.is_still_readable(),
+            StreamKind::Tcp(tcp) => tcp.is_still_readable(),
+            StreamKind::Unix(unix) => unix.is_still_readable(),
+            StreamKind::Tls(tls) => tls.wire().is_still_readable(),
+            StreamKind::Other(pipe) => pipe.is_still_readable(),
         }
     }
 
     fn is_acknowledged(&self) -> Option<bool> {
         match &self.0 {
-            Kind::Tcp(tcp) => tcp.is_acknowledged(),
-            Kind::Unix(unix) => unix.is_acknowledged(),
-            Kind::Tls(tls) => tls.wire().is_acknowledged(),
-            Kind::Other(pipe) => pipe.is_acknowledged(),
+            StreamKind::Tcp(tcp) => tcp.is_acknowledged(),
+            StreamKind::Unix(unix) => unix.is_acknowledged(),
+            StreamKind::Tls(tls) => tls.wire().is_acknowledged(),
+            StreamKind::Other(pipe) => pipe.is_acknowledged(),
         }
     }
 
     fn peer_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
-            Kind::Tcp(tcp) => tcp.io.peer_addr().ok(),
-            Kind::Unix(_) => None,
-            Kind::Tls(tls) => tls.wire().peer_addr(),
-            Kind::Other(pipe) => pipe.peer_addr(),
+            StreamKind::Tcp(tcp) => tcp.io.peer_addr().ok(),
+            StreamKind::Unix(_) => None,
+            StreamKind::Tls(tls) => tls.wire().peer_addr(),
+            StreamKind::Other(pipe) => pipe.peer_addr(),
         }
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
-            Kind::Tcp(tcp) => tcp.io.local_addr().ok(),
-            Kind::Unix(_) => None,
-            Kind::Tls(tls) => tls.wire().local_addr(),
-            Kind::Other(pipe) => pipe.local_addr(),
+            StreamKind::Tcp(tcp) => tcp.io.local_addr().ok(),
+            StreamKind::Unix(_) => None,
+            StreamKind::Tls(tls) => tls.wire().local_addr(),
+            StreamKind::Other(pipe) => pipe.local_addr(),
         }
     }
 }
@@ -374,10 +374,10 @@ impl Pipe for Stream {
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match &self.0 {
-            Kind::Tcp(_) => "tcp",
-            Kind::Unix(_) => "unix",
-            Kind::Tls(_) => "tls",
-            Kind::Other(_) => "pipe",
+            StreamKind::Tcp(_) => "tcp",
+            StreamKind::Unix(_) => "unix",
+            StreamKind::Tls(_) => "tls",
+            StreamKind::Other(_) => "pipe",
         };
         write!(f, "Stream({kind}, peer {:?})", self.peer_addr())
     }
@@ -540,7 +540,7 @@ async fn wait_for_error(io: Arc<TcpStream>) -> io::Result<()> {
 
 /// One poll for a byte. Nobody else waits on an idle stream, so a waker that does nothing takes no
 /// one's place; and the task's budget must not make a stream with news look silent.
-fn poll_has_news(pipe: &mut dyn Pipe) -> bool {
+fn poll_is_readable(pipe: &mut dyn Pipe) -> bool {
     let mut byte = [0];
     let read = std::pin::pin!(unconstrained(poll_fn(|cx| pipe.poll_read(cx, &mut byte))));
     read.poll(&mut Context::from_waker(Waker::noop()))
@@ -549,7 +549,7 @@ fn poll_has_news(pipe: &mut dyn Pipe) -> bool {
 
 /// One non-blocking look into the receive queue: a byte, a FIN or an error is news; an empty queue
 /// is not.
-fn peek_has_news(socket: SockRef<'_>) -> bool {
+fn peek_is_readable(socket: SockRef<'_>) -> bool {
     let mut byte = [std::mem::MaybeUninit::<u8>::uninit()];
     match socket.peek(&mut byte) {
         Ok(_) => true,
@@ -621,9 +621,10 @@ impl Tls {
 
     /// Digests what is TLS's own. Bytes that are still on the wire afterwards (the reactor has not
     /// announced them yet) count as news, because nobody has looked at them.
-    fn has_news(&mut self) -> bool {
-        poll_has_news(self)
-            || (!matches!(self.wire().0, Kind::Other(_)) && self.wire_mut().has_news())
+    fn is_readable_or_closed(&mut self) -> bool {
+        poll_is_readable(self)
+            || (!matches!(self.wire().0, StreamKind::Other(_))
+                && self.wire_mut().is_readable_or_closed())
     }
 }
 

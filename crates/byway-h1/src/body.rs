@@ -31,11 +31,11 @@ pub enum Step {
 /// Decodes one body. It holds no bytes and no buffer.
 #[derive(Clone, Debug)]
 pub struct BodyDecoder {
-    kind: Kind,
+    kind: DecoderKind,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum DecoderKind {
     /// So many bytes are missing.
     Length(u64),
     UntilClose,
@@ -48,10 +48,10 @@ impl BodyDecoder {
     /// already.
     pub fn new(framed: Framed, limits: &Limits) -> Self {
         let kind = match framed {
-            Framed::None => Kind::Length(0),
-            Framed::Length(bytes) => Kind::Length(bytes),
-            Framed::Chunked => Kind::Chunked(Chunked::new(limits)),
-            Framed::UntilClose => Kind::UntilClose,
+            Framed::None => DecoderKind::Length(0),
+            Framed::Length(bytes) => DecoderKind::Length(bytes),
+            Framed::Chunked => DecoderKind::Chunked(Chunked::new(limits)),
+            Framed::UntilClose => DecoderKind::UntilClose,
         };
         Self { kind }
     }
@@ -64,10 +64,10 @@ impl BodyDecoder {
     /// on: nothing behind it can be trusted, and the connection must be closed.
     pub fn step(&mut self, unread: &[u8]) -> Result<Step, Malformed> {
         match &mut self.kind {
-            Kind::Length(0) | Kind::Closed => Ok(Step::End(0)),
-            Kind::Length(left) => Ok(data(unread, *left)),
-            Kind::UntilClose => Ok(data(unread, u64::MAX)),
-            Kind::Chunked(chunked) => chunked.step(unread),
+            DecoderKind::Length(0) | DecoderKind::Closed => Ok(Step::End(0)),
+            DecoderKind::Length(left) => Ok(data(unread, *left)),
+            DecoderKind::UntilClose => Ok(data(unread, u64::MAX)),
+            DecoderKind::Chunked(chunked) => chunked.step(unread),
         }
     }
 
@@ -75,9 +75,9 @@ impl BodyDecoder {
     /// part of the unread bytes. More than there are count as all.
     pub fn taken(&mut self, bytes: usize) {
         match &mut self.kind {
-            Kind::Length(left) => *left = left.saturating_sub(bytes as u64),
-            Kind::Chunked(chunked) => chunked.taken(bytes),
-            Kind::UntilClose | Kind::Closed => {}
+            DecoderKind::Length(left) => *left = left.saturating_sub(bytes as u64),
+            DecoderKind::Chunked(chunked) => chunked.taken(bytes),
+            DecoderKind::UntilClose | DecoderKind::Closed => {}
         }
     }
 
@@ -85,7 +85,7 @@ impl BodyDecoder {
     /// without those that must not be trailers (RFC 9110 section 6.5.1).
     pub fn trailers<'a>(&'a self, unread: &'a [u8]) -> Trailers<'a> {
         match &self.kind {
-            Kind::Chunked(chunked) => chunked.trailers(unread),
+            DecoderKind::Chunked(chunked) => chunked.trailers(unread),
             _ => Trailers::none(),
         }
     }
@@ -97,14 +97,14 @@ impl BodyDecoder {
     /// [`Truncated`] if the message had not ended.
     pub fn eof(&mut self) -> Result<(), Truncated> {
         match &self.kind {
-            Kind::UntilClose => {
-                self.kind = Kind::Closed;
+            DecoderKind::UntilClose => {
+                self.kind = DecoderKind::Closed;
                 Ok(())
             }
-            Kind::Length(left @ 1..) => Err(Truncated {
+            DecoderKind::Length(left @ 1..) => Err(Truncated {
                 missing: Some(*left),
             }),
-            Kind::Chunked(chunked) if !chunked.is_done() => Err(Truncated { missing: None }),
+            DecoderKind::Chunked(chunked) if !chunked.is_done() => Err(Truncated { missing: None }),
             _ => Ok(()),
         }
     }
@@ -113,23 +113,23 @@ impl BodyDecoder {
     /// the end.
     pub fn remaining(&self) -> Option<u64> {
         match &self.kind {
-            Kind::Length(left) => Some(*left),
+            DecoderKind::Length(left) => Some(*left),
             _ => self.is_done().then_some(0),
         }
     }
 
     /// Whether the body ends with the connection, and has not ended yet.
     pub fn is_until_close(&self) -> bool {
-        matches!(self.kind, Kind::UntilClose)
+        matches!(self.kind, DecoderKind::UntilClose)
     }
 
     /// Whether the message has ended.
     pub fn is_done(&self) -> bool {
         match &self.kind {
-            Kind::Length(left) => *left == 0,
-            Kind::Chunked(chunked) => chunked.is_done(),
-            Kind::UntilClose => false,
-            Kind::Closed => true,
+            DecoderKind::Length(left) => *left == 0,
+            DecoderKind::Chunked(chunked) => chunked.is_done(),
+            DecoderKind::UntilClose => false,
+            DecoderKind::Closed => true,
         }
     }
 }

@@ -82,8 +82,8 @@ impl Chunked {
 
     pub(crate) fn step(&mut self, unread: &[u8]) -> Result<Step, Malformed> {
         let step = self.step_once(unread);
-        if let Err(sin) = &step {
-            self.phase = Phase::Broken(sin.clone());
+        if let Err(error) = &step {
+            self.phase = Phase::Broken(error.clone());
         }
         step
     }
@@ -99,7 +99,7 @@ impl Chunked {
         }
         match (unread.len(), &self.phase) {
             (0, Phase::Done) => Ok(Step::End(0)),
-            (0, Phase::Broken(sin)) => Err(sin.clone()),
+            (0, Phase::Broken(error)) => Err(error.clone()),
             (0, _) => Ok(Step::More),
             (len, _) => Ok(Step::Skip(len)),
         }
@@ -110,7 +110,7 @@ impl Chunked {
         match &self.phase {
             Phase::Data => Ok(data(unread, self.left)),
             Phase::Trailers => self.step_in_trailers(unread),
-            Phase::Broken(sin) => Err(sin.clone()),
+            Phase::Broken(error) => Err(error.clone()),
             _ => Ok(Step::End(0)),
         }
     }

@@ -84,7 +84,7 @@ pub(crate) fn of_response(
     let declared = match declared {
         Ok(framed) => *framed,
         Err(Malformed::CodingUnknown) => return Err(Malformed::CodingUnasked),
-        Err(sin) => return Err(sin.clone()),
+        Err(error) => return Err(error.clone()),
     };
     let bodiless = request_method == b"HEAD"
         || matches!(status, 100..=199 | 204 | 304)

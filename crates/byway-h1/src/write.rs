@@ -183,9 +183,9 @@ pub fn last_chunk<'a>(
     let start = out.len();
     out.extend_from_slice(b"0\r\n");
     for trailer in trailers {
-        if let Err(sin) = field(out, trailer.name, trailer.value) {
+        if let Err(error) = field(out, trailer.name, trailer.value) {
             out.truncate(start);
-            return Err(sin);
+            return Err(error);
         }
     }
     out.extend_from_slice(CRLF);

@@ -8,7 +8,7 @@ use common::{chunked, decode};
 
 fn refused(body: &str) -> &'static str {
     match chunked(body.as_bytes()) {
-        Err(sin) => sin.class(),
+        Err(error) => error.class(),
         Ok(body) => panic!("{body:?}"),
     }
 }
@@ -198,13 +198,13 @@ fn extensions_are_counted_over_the_whole_message() {
         )
         .is_ok()
     );
-    let sin = decode(
+    let error = decode(
         Framed::Chunked,
         b"1;a\r\nx\r\n1;ab\r\nx\r\n0\r\n\r\n",
         &limits,
     )
     .unwrap_err();
-    assert_eq!(sin, Malformed::ChunkExtensionsTooLong { limit: 4 });
+    assert_eq!(error, Malformed::ChunkExtensionsTooLong { limit: 4 });
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_trailer_section_is_held_to_the_limits_of_a_head() {
         )
         .is_ok()
     );
-    for (body, sin) in [
+    for (body, error) in [
         (
             &b"0\r\nA: b\r\nC: d\r\n\r\n"[..],
             Malformed::TrailersTooLarge { limit: 12 },
@@ -320,8 +320,8 @@ fn a_trailer_section_is_held_to_the_limits_of_a_head() {
             Malformed::TooManyFields { limit: 2 },
         ),
     ] {
-        assert_eq!(decode(Framed::Chunked, body, &limits).unwrap_err(), sin);
-        assert_eq!(sin.status(), 431);
+        assert_eq!(decode(Framed::Chunked, body, &limits).unwrap_err(), error);
+        assert_eq!(error.status(), 431);
     }
 }
 
@@ -353,9 +353,9 @@ fn a_chunked_body_cut_short_anywhere_is_truncated() {
 #[test]
 fn a_broken_body_stays_broken() {
     let mut decoder = BodyDecoder::new(Framed::Chunked, &Limits::default());
-    let sin = decoder.step(b"g").unwrap_err();
-    assert_eq!(decoder.step(b"5\r\nhello"), Err(sin.clone()));
-    assert_eq!(decoder.step(b""), Err(sin));
+    let error = decoder.step(b"g").unwrap_err();
+    assert_eq!(decoder.step(b"5\r\nhello"), Err(error.clone()));
+    assert_eq!(decoder.step(b""), Err(error));
     assert_eq!(decoder.eof(), Err(Truncated { missing: None }));
     assert!(!decoder.is_done());
 }

@@ -244,7 +244,7 @@ fn heads_at_a_limit_pass_and_heads_over_it_are_refused() {
         parse_request(buf, &exact),
         Ok((_, Parsed::Complete(_)))
     ));
-    for (limits, sin) in [
+    for (limits, error) in [
         (
             Limits {
                 head_bytes: buf.len() - 1,
@@ -266,7 +266,7 @@ fn heads_at_a_limit_pass_and_heads_over_it_are_refused() {
             Malformed::TargetTooLong { limit: 4 },
         ),
     ] {
-        assert_eq!(parse_request(buf, &limits).unwrap_err(), sin);
+        assert_eq!(parse_request(buf, &limits).unwrap_err(), error);
     }
 }
 
@@ -293,9 +293,9 @@ fn connection_options_are_limited_over_all_connection_fields_together() {
             "{fields}"
         );
     }
-    let sin = Malformed::TooManyConnectionOptions { limit: 64 };
+    let error = Malformed::TooManyConnectionOptions { limit: 64 };
     assert_eq!(
-        (sin.status(), sin.class()),
+        (error.status(), error.class()),
         (400, "too-many-connection-options")
     );
     for fields in [
@@ -311,7 +311,7 @@ fn connection_options_are_limited_over_all_connection_fields_together() {
     ] {
         assert_eq!(
             parse_request(&head(&fields), &Limits::default()).unwrap_err(),
-            sin,
+            error,
             "{fields}"
         );
     }
@@ -337,12 +337,12 @@ fn a_head_without_end_is_refused_at_the_limit() {
         head_bytes: 32,
         ..Limits::default()
     };
-    let sin = parse_request(
+    let error = parse_request(
         b"GET / HTTP/1.1\r\nA: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         &limits,
     )
     .unwrap_err();
-    assert_eq!((sin.status(), sin.class()), (431, "head-too-large"));
+    assert_eq!((error.status(), error.class()), (431, "head-too-large"));
 }
 
 #[test]
@@ -512,8 +512,8 @@ fn a_host_of_another_shape_is_refused() {
         "h\u{e9}",
         "\"a\"",
     ] {
-        let sin = refused(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
-        assert_eq!(sin, Malformed::HostInvalid, "{host:?}");
+        let error = refused(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        assert_eq!(error, Malformed::HostInvalid, "{host:?}");
     }
 }
 

@@ -200,9 +200,9 @@ fn a_response_with_no_single_length_is_refused_whatever_it_answers() {
         let buf = format!("HTTP/1.1 200 OK\r\n{lines}\r\n").into_bytes();
         let head = response(&buf);
         for method in ["GET", "HEAD", "CONNECT"] {
-            let sin = head.view(&buf).framing(method.as_bytes()).unwrap_err();
+            let error = head.view(&buf).framing(method.as_bytes()).unwrap_err();
             assert_eq!(
-                (sin.class(), sin.status()),
+                (error.class(), error.status()),
                 (class, 400),
                 "{method} {lines:?}"
             );

@@ -55,8 +55,12 @@ fn a_transfer_encoding_other_than_chunked_alone_is_refused() {
         ("chunked\u{a0}", "coding-invalid", 400),
         ("\u{212a}chunked", "coding-invalid", 400),
     ] {
-        let sin = refused_fields(&format!("Transfer-Encoding: {value}"));
-        assert_eq!((sin.class(), sin.status()), (class, status), "{value:?}");
+        let error = refused_fields(&format!("Transfer-Encoding: {value}"));
+        assert_eq!(
+            (error.class(), error.status()),
+            (class, status),
+            "{value:?}"
+        );
     }
 }
 
@@ -195,8 +199,11 @@ fn chunk_extensions_cannot_amplify_cve_2023_39326() {
     for _ in 0..20 {
         body.extend_from_slice(format!("1;a={}\r\nx\r\n", "b".repeat(1_000)).as_bytes());
     }
-    let sin = decode(Framed::Chunked, &body, &Limits::default()).unwrap_err();
-    assert_eq!(sin, Malformed::ChunkExtensionsTooLong { limit: 16 * 1024 });
+    let error = decode(Framed::Chunked, &body, &Limits::default()).unwrap_err();
+    assert_eq!(
+        error,
+        Malformed::ChunkExtensionsTooLong { limit: 16 * 1024 }
+    );
 }
 
 #[test]
@@ -211,7 +218,7 @@ fn bare_lf_in_the_chunked_coding_is_refused() {
     ] {
         assert!(
             matches!(
-                chunked(body.as_bytes()).map_err(|sin| sin.class()),
+                chunked(body.as_bytes()).map_err(|error| error.class()),
                 Err("chunk-line-end" | "bare-lf")
             ),
             "{body:?}"

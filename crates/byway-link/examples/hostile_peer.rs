@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use byway_dial::Stream;
 use byway_link::JoinString;
-use byway_link::mux::frame::Kind;
-use byway_link::wire::{Hello, Said};
+use byway_link::mux::frame::FrameKind;
+use byway_link::wire::{Control, Hello};
 use common::quic::{RawQuic, call};
 use common::raw::{RawKey, RawPeer, frame, hello};
 use tokio::net::TcpStream;
@@ -75,8 +75,8 @@ async fn tls_open(address: SocketAddr, count: usize, seconds: u64) {
         let mut peer = dial(address).await;
         let _ = timeout(TRY, async {
             for place in 0..8192 {
-                peer.says
-                    .frame(Kind::Open, 2 * place + 1, &[0; 32 * 1024])
+                peer.writer
+                    .frame(FrameKind::Open, 2 * place + 1, &[0; 32 * 1024])
                     .await?;
                 taken += 32 * 1024;
             }
@@ -155,20 +155,20 @@ async fn announce(address: SocketAddr, join: &JoinString, count: usize, seconds:
     for _ in 0..count {
         let mut peer = dial(address).await;
         let (grant, secret) = (join.id.as_bytes().to_vec(), join.secret.expose().to_vec());
-        peer.says
-            .say(Said::Hello(Hello {
+        peer.writer
+            .send(Control::Hello(Hello {
                 grant,
                 secret,
                 purpose: 1,
                 ..hello()
             }))
             .await;
-        peer.hears.welcome().await;
+        peer.reader.welcome().await;
         let opens: Vec<u8> = (0..8190)
-            .flat_map(|place| frame(Kind::Open, 2 * place + 1, &[0, 1, 0, 0]))
+            .flat_map(|place| frame(FrameKind::Open, 2 * place + 1, &[0, 1, 0, 0]))
             .collect();
         println!("{} bytes are sent", opens.len());
-        let _ = timeout(TRY, peer.says.bytes(&opens)).await;
+        let _ = timeout(TRY, peer.writer.bytes(&opens)).await;
         peers.push(peer);
     }
     hold(seconds).await;

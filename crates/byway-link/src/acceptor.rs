@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use crate::authenticated::{Authenticated, over_quic, over_tls, say_no, tune};
+use crate::authenticated::{Authenticated, over_quic, over_tls, refuse_with, tune};
 use crate::congestion::Congestion;
 use crate::control::ControlError;
 use crate::epoch;
@@ -30,11 +30,11 @@ use crate::gathering::{self, ArrivedPart, Tls};
 use crate::key::{Fingerprint, Key};
 use crate::link::{Link, SessionId, Settings};
 use crate::mux::core::Side;
-use crate::pending::{Arrived, Attaching, Pending, Sessions};
+use crate::pending::{Attaching, IncomingStream, Pending, Sessions};
 use crate::quic::{self, Quic, QuicError};
 use crate::stream::{Counted, LinkStream};
 use crate::tls;
-use crate::wire::{FEATURE_BUNDLE, Refusal, Said, VERSIONS};
+use crate::wire::{Control, FEATURE_BUNDLE, Refusal, VERSIONS};
 
 /// From the first byte of a connection to its first message.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -168,11 +168,11 @@ impl Acceptor {
                 .map_err(|error| no_tls(peer, error))?;
             let (_, connection) = session.get_ref();
             let identity = tls::identity(connection.peer_certificates());
-            let identity = identity.ok_or_else(|| stranger(peer, "it showed no key"))?;
+            let identity = identity.ok_or_else(|| unauthenticated(peer, "it showed no key"))?;
             let is_part = match connection.alpn_protocol() {
                 Some(tls::ALPN) => false,
                 Some(tls::BUNDLE_ALPN) => true,
-                _ => return Err(stranger(peer, "it did not ask for byway/1")),
+                _ => return Err(unauthenticated(peer, "it did not ask for byway/1")),
             };
             report(Progress::Proven);
             let tls = tokio_rustls::TlsStream::from(session);
@@ -218,7 +218,7 @@ impl Acceptor {
             let quic = Quic::accepted(connection);
             let identity = quic
                 .identity()
-                .ok_or_else(|| stranger(peer, "it showed no key"))?;
+                .ok_or_else(|| unauthenticated(peer, "it showed no key"))?;
             report(Progress::Proven);
             let tasks = TaskTracker::new();
             let accepted = quic
@@ -257,7 +257,7 @@ impl Acceptor {
         identity: Fingerprint,
         runtime: &Handle,
     ) -> Result<Arrival, LinkError> {
-        let Said::Part(part) = gathering::hear(&mut tls).await? else {
+        let Control::Part(part) = gathering::hear(&mut tls).await? else {
             let detail = "the first message of a connection of a bundle must say so".to_owned();
             return Err(gathering::refuse(tls, Refusal::Protocol, detail).await);
         };
@@ -274,15 +274,15 @@ impl Acceptor {
             runtime,
         });
         Ok(Arrival::Attach(Box::new(Attaching {
-            arrived: Arrived::Part(part),
+            arrived: IncomingStream::Part(part),
             link,
         })))
     }
 
     /// The first message decides: a new session, or one more carrier of an old one.
     async fn greet(&self, mut arrived: Authenticated) -> Result<Arrival, LinkError> {
-        match arrived.control.hear_first().await {
-            Ok(Said::Hello(mut hello)) => {
+        match arrived.control.recv_first().await {
+            Ok(Control::Hello(mut hello)) => {
                 hello.epoch = epoch::capped(hello.epoch, epoch::clock_ms());
                 let sessions = Arc::clone(&self.sessions);
                 let (settings, runtime) = (self.settings(), self.runtime.clone());
@@ -304,23 +304,23 @@ impl Acceptor {
                 }
                 Ok(Arrival::Hello(Box::new(pending)))
             }
-            Ok(Said::Attach(attach)) => {
+            Ok(Control::Attach(attach)) => {
                 let link = self.session(&attach.session, arrived.identity);
                 drop(attach);
                 match link {
                     Some(link) => Ok(Arrival::Attach(Box::new(Attaching {
-                        arrived: Arrived::Carrier(arrived),
+                        arrived: IncomingStream::Carrier(arrived),
                         link,
                     }))),
-                    None => {
-                        Err(say_no(arrived, Refusal::Gone, "that session is over".into()).await)
-                    }
+                    None => Err(
+                        refuse_with(arrived, Refusal::Gone, "that session is over".into()).await,
+                    ),
                 }
             }
             Ok(other) => {
                 // The refusal may take a while. The message is not kept for it.
                 drop(other);
-                Err(say_no(
+                Err(refuse_with(
                     arrived,
                     Refusal::Protocol,
                     "the first message must be a hello".into(),
@@ -481,9 +481,9 @@ impl QuicIncoming {
     }
 }
 
-fn stranger(peer: Option<SocketAddr>, detail: impl fmt::Display) -> LinkError {
+fn unauthenticated(peer: Option<SocketAddr>, detail: impl fmt::Display) -> LinkError {
     let detail = peer_text(&plain_words(&detail.to_string())).to_string();
-    LinkError::Stranger {
+    LinkError::Unauthenticated {
         peer: address_of(peer),
         detail,
     }
@@ -508,7 +508,7 @@ fn no_tls(peer: Option<SocketAddr>, error: io::Error) -> LinkError {
         .and_then(|source| source.downcast_ref::<rustls::Error>())
     {
         Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
-            stranger(
+            unauthenticated(
                 peer,
                 "it sent something that is not TLS, as a browser does for http://; visitors come to the HTTP listener",
             )
@@ -516,12 +516,12 @@ fn no_tls(peer: Option<SocketAddr>, error: io::Error) -> LinkError {
         Some(
             rustls::Error::NoApplicationProtocol
             | rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol),
-        ) => stranger(
+        ) => unauthenticated(
             peer,
             "it speaks TLS but not the link protocol, as a browser does for https://; visitors come to the HTTP listener",
         ),
         None if matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) => left(peer),
-        _ => stranger(peer, error),
+        _ => unauthenticated(peer, error),
     }
 }
 
@@ -541,7 +541,7 @@ fn no_quic(peer: Option<SocketAddr>, error: ConnectionError) -> LinkError {
     if is_end {
         left(peer)
     } else {
-        stranger(peer, QuicError::from(error))
+        unauthenticated(peer, QuicError::from(error))
     }
 }
 

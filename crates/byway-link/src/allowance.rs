@@ -48,7 +48,12 @@ impl Allowance {
 
     /// One more stream has said what it is for; `open` of the peer's streams that have are open.
     /// Returns the new limit if it rises.
-    pub(crate) fn said(&mut self, open: usize, now: Instant, round_trip: Duration) -> Option<u32> {
+    pub(crate) fn announced(
+        &mut self,
+        open: usize,
+        now: Instant,
+        round_trip: Duration,
+    ) -> Option<u32> {
         let period = round_trip * 2 + SLACK;
         let passed = now.saturating_duration_since(self.since);
         if passed >= period {
@@ -85,11 +90,11 @@ mod tests {
                 open <= allowance.allowed() as usize,
                 "the peer waits at {open}"
             );
-            allowance.said(open, now, ROUND_TRIP);
+            allowance.announced(open, now, ROUND_TRIP);
             assert!(allowance.allowed() <= 8192);
         }
         assert_eq!(allowance.allowed(), 8192);
-        assert_eq!(Allowance::new(10, now).said(10, now, ROUND_TRIP), None);
+        assert_eq!(Allowance::new(10, now).announced(10, now, ROUND_TRIP), None);
     }
 
     #[test]
@@ -98,7 +103,7 @@ mod tests {
         let mut allowance = Allowance::new(8192, now);
         for _ in 0..10_000 {
             now += ROUND_TRIP / 10;
-            assert_eq!(allowance.said(5, now, ROUND_TRIP), None);
+            assert_eq!(allowance.announced(5, now, ROUND_TRIP), None);
         }
     }
 
@@ -110,7 +115,7 @@ mod tests {
         // their end.
         for _ in 0..4000 {
             now += Duration::from_millis(1);
-            allowance.said(1, now, Duration::from_millis(500));
+            allowance.announced(1, now, Duration::from_millis(500));
         }
         assert!(allowance.allowed() >= 1024, "{}", allowance.allowed());
     }

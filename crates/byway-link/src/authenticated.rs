@@ -19,14 +19,14 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::bundle::Bundle;
-use crate::carrier::{PendingCarrier, Watch};
+use crate::carrier::{CarrierHandle, PendingCarrier};
 use crate::congestion::Congestion;
 use crate::connections::Connections;
 use crate::control::{ControlError, ControlStream};
 use crate::error::LinkError;
 use crate::gathering::Tls;
 use crate::key::Fingerprint;
-use crate::link::{Link, Place, Settings};
+use crate::link::{CarrierSlot, Link, Settings};
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::Side;
 use crate::node_budget::NodeBudget;
@@ -34,7 +34,7 @@ use crate::pending::Attached;
 use crate::quic::Quic;
 use crate::stream::LinkStream;
 use crate::window::{Budget, SESSION_BYTES};
-use crate::wire::{Refusal, Refused, Said};
+use crate::wire::{Control, Refusal, Refused};
 
 /// How long a peer that was refused may take to read why.
 const REFUSAL_LINGERS: Duration = Duration::from_secs(2);
@@ -71,7 +71,7 @@ impl Authenticated {
 }
 
 /// Hands a carrier to its session.
-pub(crate) fn adopt(link: &Link, place: Place, arrived: Authenticated) -> Attached {
+pub(crate) fn adopt(link: &Link, place: CarrierSlot, arrived: Authenticated) -> Attached {
     let (kind, watch) = (arrived.carrier.kind(), arrived.carrier.watch());
     let share = arrived.node_budget.share(link.holder());
     arrived.budget.assign(&share.streams);
@@ -169,7 +169,7 @@ pub(crate) fn over_quic(
 ) -> Authenticated {
     let (budget, node_budget) = (Budget::unassigned(SESSION_BYTES), settings.budget.clone());
     let carrier = PendingCarrier::quic(quic.clone(), &budget, &tasks);
-    let watched: Watch = carrier.watch();
+    let watched: CarrierHandle = carrier.watch();
     tasks.spawn_on(
         async move { watched.end(quic.closed().await.to_string()) },
         runtime,
@@ -206,10 +206,14 @@ pub(crate) fn tune(stream: &Stream, congestion: Congestion) {
 }
 
 /// Says why not, and gives the other side the time to read it.
-pub(crate) async fn say_no(mut arrived: Authenticated, why: Refusal, detail: String) -> LinkError {
+pub(crate) async fn refuse_with(
+    mut arrived: Authenticated,
+    why: Refusal,
+    detail: String,
+) -> LinkError {
     if arrived
         .control
-        .say(Said::Refused(Refused::cut(why, detail.clone())))
+        .send(Control::Refused(Refused::cut(why, detail.clone())))
         .await
         .is_ok()
     {

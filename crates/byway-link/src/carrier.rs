@@ -21,7 +21,7 @@ use crate::connections::Connections;
 use crate::credit::Credits;
 use crate::large_packets::Dialled;
 use crate::mux::carrier::MuxCarrier;
-use crate::mux::core::NotOpened;
+use crate::mux::core::MuxOpenError;
 use crate::open_streams::OpenStreams;
 use crate::quic::Quic;
 use crate::stream::{Counted, LinkStream};
@@ -58,7 +58,7 @@ struct Inner {
     /// Streams that are open, either side's.
     open: OpenStreams,
     /// The peer's streams that were accepted and have not said what they are for.
-    unsaid: Arc<AtomicUsize>,
+    unannounced: Arc<AtomicUsize>,
     /// The peer's streams that are open and were answered with success.
     answered: Arc<AtomicUsize>,
     /// Our streams that are open and were answered with success.
@@ -116,8 +116,8 @@ impl PendingCarrier {
     }
 
     /// Ends it when it fails, and resolves when it has ended.
-    pub(crate) fn watch(&self) -> Watch {
-        Watch(self.carrier.clone())
+    pub(crate) fn watch(&self) -> CarrierHandle {
+        CarrierHandle(self.carrier.clone())
     }
 
     /// Notes how its TCP connection was dialled.
@@ -174,9 +174,9 @@ impl Drop for PendingCarrier {
 
 /// What a carrier's own tasks have of it.
 #[derive(Clone)]
-pub(crate) struct Watch(Carrier);
+pub(crate) struct CarrierHandle(Carrier);
 
-impl Watch {
+impl CarrierHandle {
     /// See [`Carrier::end`].
     pub(crate) fn end(&self, reason: impl Into<String>) {
         self.0.end(reason);
@@ -194,16 +194,16 @@ impl Watch {
 }
 
 /// A stream of the peer that has not named its service yet; counted while it lives.
-pub(crate) struct Unsaid {
+pub(crate) struct UnannouncedStream {
     carrier: Carrier,
     counted: Counted,
 }
 
-impl Unsaid {
+impl UnannouncedStream {
     /// The stream has said what it is for.
-    pub(crate) fn said(self) -> Unanswered {
+    pub(crate) fn announced(self) -> Unanswered {
         drop(self.counted);
-        self.carrier.said();
+        self.carrier.announced();
         Unanswered(self.carrier)
     }
 }
@@ -263,7 +263,7 @@ impl Carrier {
             peer,
             open: OpenStreams::default(),
             pongs: watch::Sender::new(()),
-            unsaid: Arc::default(),
+            unannounced: Arc::default(),
             answered: Arc::default(),
             obtained: Arc::default(),
             gone: AtomicBool::new(false),
@@ -276,8 +276,8 @@ impl Carrier {
     }
 
     /// What the carrier's own tasks need of it.
-    pub(crate) fn watch(&self) -> Watch {
-        Watch(self.clone())
+    pub(crate) fn watch(&self) -> CarrierHandle {
+        CarrierHandle(self.clone())
     }
 
     pub(crate) fn kind(&self) -> CarrierKind {
@@ -330,8 +330,8 @@ impl Carrier {
         Ok(stream.adding_to(&self.0.written).counted(&self.0.open))
     }
 
-    fn not_opened(&self, error: NotOpened) -> Gone {
-        if error == NotOpened::Exhausted {
+    fn not_opened(&self, error: MuxOpenError) -> Gone {
+        if error == MuxOpenError::Exhausted {
             // It could serve for nothing but what is open. Whoever dialled makes a new one.
             self.end("every stream number of the connection was used once");
         }
@@ -352,22 +352,24 @@ impl Carrier {
     }
 
     /// One of the peer's streams that was accepted and has not said what it is for.
-    pub(crate) fn unsaid(&self) -> Unsaid {
-        Unsaid {
+    pub(crate) fn unannounced(&self) -> UnannouncedStream {
+        UnannouncedStream {
             carrier: self.clone(),
-            counted: Counted::new(&self.0.unsaid),
+            counted: Counted::new(&self.0.unannounced),
         }
     }
 
     /// One more of the peer's streams has said what it is for: the peer may have more of them.
-    fn said(&self) {
+    fn announced(&self) {
         let Over::Quic(quic, _, allowance) = &self.0.over else {
             return;
         };
-        let said = quic.theirs().saturating_sub(self.0.unsaid.load(Relaxed));
+        let control = quic
+            .theirs()
+            .saturating_sub(self.0.unannounced.load(Relaxed));
         let more = allowance
             .lock()
-            .said(said, Instant::now(), quic.round_trip());
+            .announced(control, Instant::now(), quic.round_trip());
         if let Some(more) = more {
             quic.allow(more);
         }
@@ -483,11 +485,11 @@ impl Carrier {
 
     /// Credit that has to be told by a control message; never any on a carrier that has frames for
     /// it. Cancel safe.
-    pub(crate) async fn credit_to_tell(&self) -> Credit {
+    pub(crate) async fn next_credit(&self) -> Credit {
         match &self.0.over {
             Over::Mux(..) => std::future::pending().await,
             Over::Quic(quic, credits, _) => {
-                let credit = credits.to_tell().await;
+                let credit = credits.next_credit().await;
                 quic.grown(credits.grown());
                 credit
             }

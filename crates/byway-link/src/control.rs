@@ -20,11 +20,11 @@ use byway_dial::{Broken, Pipe, Read, Stream, peer_text};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::carrier::{Carrier, Watch};
+use crate::carrier::{Carrier, CarrierHandle};
 use crate::large_packets::NO_ANSWER;
-use crate::liveness::{Do, Liveness};
+use crate::liveness::{Liveness, PingAction};
 use crate::stream::LinkStream;
-use crate::wire::{self, Control, Refusal, Said, Visited};
+use crate::wire::{self, Control, ControlMessage, Refusal, Visited};
 
 /// How long a message may take to be taken. Longer than a silence that open streams survive, see
 /// [`STREAMS_SURVIVE`](crate::liveness::STREAMS_SURVIVE).
@@ -76,9 +76,9 @@ struct Unwritten {
 }
 
 impl Unwritten {
-    fn push(&mut self, said: Said, now: Instant) {
+    fn push(&mut self, control: Control, now: Instant) {
         self.since.get_or_insert(now);
-        wire::encode(&Control::from(said), &mut self.bytes);
+        wire::encode(&ControlMessage::from(control), &mut self.bytes);
     }
 
     fn is_empty(&self) -> bool {
@@ -114,23 +114,23 @@ impl Unwritten {
 /// What has happened on a control stream.
 enum Happened {
     /// The other side has said this, in so many bytes.
-    Heard(Said, usize),
+    Heard(Control, usize),
     /// All that waited to be written was taken.
     Written,
 }
 
 /// Makes the pings of a carrier urgent, and holds whether a reply is overdue.
-pub(crate) struct Urgency {
+pub(crate) struct PingControl {
     wake: Notify,
-    doubted: AtomicBool,
+    suspect_requested: AtomicBool,
     suspected: Notify,
     overdue: AtomicBool,
-    shared: Arc<Standing>,
+    shared: Arc<SharedPreference>,
 }
 
 /// What the carriers of a session have in common.
 #[derive(Default)]
-pub(crate) struct Standing {
+pub(crate) struct SharedPreference {
     /// Moves when a carrier is attached or ends, when it becomes silent or answers again, and with
     /// the preference.
     pub(crate) changes: watch::Sender<()>,
@@ -144,7 +144,7 @@ pub(crate) struct Standing {
     peer_wants_bundle: AtomicBool,
 }
 
-impl Standing {
+impl SharedPreference {
     /// Whether either side prefers TLS for new streams. A side that sends little has measured
     /// nothing and prefers nothing, so the sender of most bytes decides for the streams of both.
     pub(crate) fn is_tls_preferred(&self) -> bool {
@@ -186,12 +186,12 @@ impl Standing {
     }
 }
 
-impl Urgency {
-    pub(crate) fn new(shared: Arc<Standing>) -> Self {
-        let (wake, doubted, suspected, overdue) = Default::default();
+impl PingControl {
+    pub(crate) fn new(shared: Arc<SharedPreference>) -> Self {
+        let (wake, suspect_requested, suspected, overdue) = Default::default();
         Self {
             wake,
-            doubted,
+            suspect_requested,
             suspected,
             overdue,
             shared,
@@ -208,13 +208,13 @@ impl Urgency {
     }
 
     /// Somebody waits.
-    pub(crate) fn urge(&self) {
+    pub(crate) fn ping_now(&self) {
         self.wake.notify_one();
     }
 
     /// There is reason to think that the other side is gone.
-    pub(crate) fn doubt(&self) {
-        self.doubted.store(true, Relaxed);
+    pub(crate) fn suspect(&self) {
+        self.suspect_requested.store(true, Relaxed);
         self.wake.notify_one();
     }
 
@@ -224,11 +224,11 @@ impl Urgency {
         self.suspected.notified().await;
     }
 
-    fn tell(&self, liveness: &mut Liveness) {
+    fn apply_to(&self, liveness: &mut Liveness) {
         let now = Instant::now().into_std();
-        match self.doubted.swap(false, Relaxed) {
-            true => liveness.doubt(now),
-            false => liveness.urge(now),
+        match self.suspect_requested.swap(false, Relaxed) {
+            true => liveness.suspect(now),
+            false => liveness.ping_now(now),
         }
     }
 }
@@ -252,7 +252,7 @@ pub(crate) enum ControlError {
 
 impl ControlError {
     /// In words, or the words in which the carrier has ended: those know why the stream broke.
-    pub(crate) async fn with_reason_of(self, carrier: &Watch) -> String {
+    pub(crate) async fn with_reason_of(self, carrier: &CarrierHandle) -> String {
         let lost = matches!(self, Self::Broken(Broken::SessionLost));
         if lost && timeout(BETTER_REASON, carrier.ended()).await.is_ok() {
             return carrier.reason();
@@ -277,10 +277,10 @@ impl ControlStream {
 
     /// The first message of a carrier, which is short. No byte behind it is read. Cancel safe: what
     /// was read stays.
-    pub(crate) async fn hear_first(&mut self) -> Result<Said, ControlError> {
+    pub(crate) async fn recv_first(&mut self) -> Result<Control, ControlError> {
         loop {
-            if let Some((said, _)) = self.decode(wire::MOST_FIRST_BYTES)? {
-                return Ok(said);
+            if let Some((control, _)) = self.decode(wire::MOST_FIRST_BYTES)? {
+                return Ok(control);
             }
             self.read_some(wire::missing(&self.unread)).await?;
         }
@@ -318,16 +318,16 @@ impl ControlStream {
             return Poll::Pending;
         }
         loop {
-            if let Some((said, bytes)) = self.decode(wire::MOST_MESSAGE_BYTES)? {
-                return Poll::Ready(Ok(Happened::Heard(said, bytes)));
+            if let Some((control, bytes)) = self.decode(wire::MOST_MESSAGE_BYTES)? {
+                return Poll::Ready(Ok(Happened::Heard(control, bytes)));
             }
             ready!(self.poll_read_some(cx, READ_BYTES))?;
         }
     }
 
     /// Has it written as soon as the stream takes it.
-    fn queue(&mut self, said: Said) {
-        self.unwritten.push(said, Instant::now());
+    fn queue(&mut self, control: Control) {
+        self.unwritten.push(control, Instant::now());
     }
 
     /// Whether all that was queued was written.
@@ -341,7 +341,7 @@ impl ControlStream {
     }
 
     /// The next message of those that were read, of at most `most` bytes.
-    fn decode(&mut self, most: usize) -> Result<Option<(Said, usize)>, ControlError> {
+    fn decode(&mut self, most: usize) -> Result<Option<(Control, usize)>, ControlError> {
         while let Some((message, n)) = wire::decode_control(&self.unread, most)? {
             self.unread.drain(..n);
             // A long message leaves no long buffer behind.
@@ -349,8 +349,8 @@ impl ControlStream {
                 self.unread.shrink_to(READ_BYTES);
             }
             // What a newer version says and we do not know is passed over.
-            if let Some(said) = message.said {
-                return Ok(Some((said, n)));
+            if let Some(control) = message.control {
+                return Ok(Some((control, n)));
             }
         }
         Ok(None)
@@ -380,9 +380,9 @@ impl ControlStream {
 
     /// Says one of the messages that come before a carrier belongs to a session. Not cancel safe:
     /// half of it may have been written.
-    pub(crate) async fn say(&mut self, said: Said) -> Result<(), ControlError> {
+    pub(crate) async fn send(&mut self, control: Control) -> Result<(), ControlError> {
         let mut bytes = Vec::new();
-        wire::encode(&Control::from(said), &mut bytes);
+        wire::encode(&ControlMessage::from(control), &mut bytes);
         match timeout(WRITE_TIMEOUT, self.stream.write_all(&bytes)).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(ControlError::Stuck),
@@ -407,7 +407,7 @@ impl ControlStream {
 /// Messages that were read and that the owner of the session has no room for yet.
 #[derive(Default)]
 struct Backlog {
-    messages: VecDeque<(Said, usize)>,
+    messages: VecDeque<(Control, usize)>,
     bytes: usize,
 }
 
@@ -416,22 +416,22 @@ impl Backlog {
         self.messages.len() < BACKLOG_MESSAGES && self.bytes < BACKLOG_BYTES
     }
 
-    fn push(&mut self, said: Said, bytes: usize) {
+    fn push(&mut self, control: Control, bytes: usize) {
         self.bytes += bytes;
-        self.messages.push_back((said, bytes));
+        self.messages.push_back((control, bytes));
     }
 
-    fn pop(&mut self) -> Option<Said> {
-        let (said, bytes) = self.messages.pop_front()?;
+    fn pop(&mut self) -> Option<Control> {
+        let (control, bytes) = self.messages.pop_front()?;
         self.bytes -= bytes;
-        Some(said)
+        Some(control)
     }
 }
 
 /// What this side has to say on a carrier. Reports have a queue of their own, so that they take no
 /// other message's place.
-pub(crate) struct Outgoing {
-    pub(crate) to_say: mpsc::Receiver<Said>,
+pub(crate) struct OutgoingMessages {
+    pub(crate) control_queue: mpsc::Receiver<Control>,
     pub(crate) reports: mpsc::Receiver<Box<Visited>>,
 }
 
@@ -441,13 +441,13 @@ pub(crate) async fn serve(
     stream: ControlStream,
     carrier: Carrier,
     liveness: Liveness,
-    outgoing: Outgoing,
-    urgency: Arc<Urgency>,
-    heard: mpsc::Sender<Said>,
+    outgoing: OutgoingMessages,
+    ping_control: Arc<PingControl>,
+    inbox: mpsc::Sender<Control>,
 ) {
     // Whatever the other arm waits for, the end of the carrier ends it.
     tokio::select! {
-        () = exchange(stream, &carrier, liveness, outgoing, &urgency, heard) => {}
+        () = exchange(stream, &carrier, liveness, outgoing, &ping_control, inbox) => {}
         () = carrier.ended() => {}
     }
 }
@@ -456,9 +456,9 @@ async fn exchange(
     mut stream: ControlStream,
     carrier: &Carrier,
     mut liveness: Liveness,
-    mut outgoing: Outgoing,
-    urgency: &Urgency,
-    heard: mpsc::Sender<Said>,
+    mut outgoing: OutgoingMessages,
+    ping_control: &PingControl,
+    inbox: mpsc::Sender<Control>,
 ) {
     let mut backlog = Backlog::default();
     let (mut batch, mut reports) = (Vec::new(), Vec::new());
@@ -467,26 +467,26 @@ async fn exchange(
         liveness.set_in_use(carrier.is_in_use());
         let doing = liveness.poll(now);
         let overdue_at = liveness.overdue_at();
-        urgency.set_overdue(overdue_at.is_some_and(|at| at <= now));
+        ping_control.set_overdue(overdue_at.is_some_and(|at| at <= now));
         let stuck_at = stream.stuck_at().map(Instant::into_std);
         if stuck_at.is_some_and(|at| at <= now) {
             return carrier.end(ControlError::Stuck.to_string());
         }
         let wake_at = match doing {
-            Do::WaitUntil(at) => {
+            PingAction::WaitUntil(at) => {
                 let others = [overdue_at.filter(|overdue| *overdue > now), stuck_at];
                 others.into_iter().flatten().fold(at, std::cmp::min)
             }
-            Do::Suspect => {
-                urgency.suspected.notify_waiters();
+            PingAction::Suspect => {
+                ping_control.suspected.notify_waiters();
                 continue;
             }
-            Do::GiveUp => return carrier.end(NO_ANSWER),
-            Do::Ask(number) => {
-                if urgency.is_overdue() {
+            PingAction::GiveUp => return carrier.end(NO_ANSWER),
+            PingAction::Ask(number) => {
+                if ping_control.is_overdue() {
                     carrier.let_question_out();
                 }
-                stream.queue(Said::Ping(number));
+                stream.queue(Control::Ping(number));
                 continue;
             }
         };
@@ -496,67 +496,67 @@ async fn exchange(
         let turn = tokio::select! {
             happened = stream.exchange(backlog.has_room()) => match happened {
                 Ok(Happened::Written) => Ok(()),
-                Ok(Happened::Heard(Said::Ping(number), _)) => {
-                    stream.queue(Said::Pong(number));
+                Ok(Happened::Heard(Control::Ping(number), _)) => {
+                    stream.queue(Control::Pong(number));
                     Ok(())
                 }
-                Ok(Happened::Heard(Said::Pong(number), _)) => {
+                Ok(Happened::Heard(Control::Pong(number), _)) => {
                     if let Some(round_trip) = liveness.reply(number, Instant::now().into_std()) {
                         carrier.set_round_trip(round_trip);
                         carrier.note_pong();
                     }
                     Ok(())
                 }
-                Ok(Happened::Heard(Said::Credit(credit), _)) if carrier.granted(&credit) => Ok(()),
-                Ok(Happened::Heard(Said::Credit(_), _)) => {
+                Ok(Happened::Heard(Control::Credit(credit), _)) if carrier.granted(&credit) => Ok(()),
+                Ok(Happened::Heard(Control::Credit(_), _)) => {
                     return carrier.end("the other side broke the protocol: credit beyond all bounds");
                 }
-                Ok(Happened::Heard(Said::PreferTls(prefers), _)) => {
-                    urgency.shared.note(&urgency.shared.peer_prefers_tls, prefers != 0);
+                Ok(Happened::Heard(Control::PreferTls(prefers), _)) => {
+                    ping_control.shared.note(&ping_control.shared.peer_prefers_tls, prefers != 0);
                     Ok(())
                 }
-                Ok(Happened::Heard(Said::WantBundle(wants), _)) => {
-                    urgency.shared.note(&urgency.shared.peer_wants_bundle, wants != 0);
+                Ok(Happened::Heard(Control::WantBundle(wants), _)) => {
+                    ping_control.shared.note(&ping_control.shared.peer_wants_bundle, wants != 0);
                     Ok(())
                 }
                 // An attach that came too late: the carrier was not taken, which is nothing to the
                 // session.
-                Ok(Happened::Heard(Said::Refused(refused), _)) => {
+                Ok(Happened::Heard(Control::Refused(refused), _)) => {
                     if Refusal::from_number(refused.why) == Refusal::Gone {
                         carrier.note_gone();
                     }
                     return carrier.end(peer_text(&refused.detail).to_string());
                 }
-                Ok(Happened::Heard(said, bytes)) => {
-                    backlog.push(said, bytes);
+                Ok(Happened::Heard(control, bytes)) => {
+                    backlog.push(control, bytes);
                     Ok(())
                 }
                 Err(error) => Err(error),
             },
-            room = heard.reserve(), if !backlog.messages.is_empty() => match room {
+            room = inbox.reserve(), if !backlog.messages.is_empty() => match room {
                 Ok(room) => {
-                    if let Some(said) = backlog.pop() {
-                        room.send(said);
+                    if let Some(control) = backlog.pop() {
+                        room.send(control);
                     }
                     Ok(())
                 }
                 // The session is over, and ends its carriers.
                 Err(_) => Err(ControlError::Fin),
             },
-            1.. = outgoing.to_say.recv_many(&mut batch, WRITE_MESSAGES), if is_written => {
-                batch.drain(..).for_each(|said| stream.queue(said));
+            1.. = outgoing.control_queue.recv_many(&mut batch, WRITE_MESSAGES), if is_written => {
+                batch.drain(..).for_each(|control| stream.queue(control));
                 Ok(())
             }
             1.. = outgoing.reports.recv_many(&mut reports, WRITE_REPORTS), if is_written => {
-                reports.drain(..).for_each(|report| stream.queue(Said::Visited(report)));
+                reports.drain(..).for_each(|report| stream.queue(Control::Visited(report)));
                 Ok(())
             }
-            credit = carrier.credit_to_tell(), if is_written => {
-                stream.queue(Said::Credit(credit));
+            credit = carrier.next_credit(), if is_written => {
+                stream.queue(Control::Credit(credit));
                 Ok(())
             }
-            () = urgency.wake.notified() => {
-                urgency.tell(&mut liveness);
+            () = ping_control.wake.notified() => {
+                ping_control.apply_to(&mut liveness);
                 Ok(())
             }
             () = sleep_until(wake_at.into()) => Ok(()),
@@ -594,7 +594,7 @@ mod tests {
             detail: "x".repeat(detail_bytes),
             ..GoAway::default()
         };
-        wire::encode(&Control::from(Said::GoAway(away)), &mut bytes);
+        wire::encode(&ControlMessage::from(Control::GoAway(away)), &mut bytes);
         bytes
     }
 
@@ -620,15 +620,15 @@ mod tests {
     async fn nothing_behind_a_first_message_is_read_and_a_long_one_is_refused_at_its_length() {
         let (mut control, mut peer) = control();
         peer.write_all(&message(100).repeat(50)).await.unwrap();
-        control.hear_first().await.unwrap();
+        control.recv_first().await.unwrap();
         assert_eq!(control.unread.len(), 0);
-        control.hear_first().await.unwrap();
+        control.recv_first().await.unwrap();
 
         let (mut control, mut peer) = self::control();
         peer.write_all(&message(wire::MOST_FIRST_BYTES))
             .await
             .unwrap();
-        let error = control.hear_first().await.unwrap_err();
+        let error = control.recv_first().await.unwrap_err();
         assert!(
             matches!(error, ControlError::Bad(wire::BadMessage::TooLong { .. })),
             "{error}"
@@ -647,14 +647,14 @@ mod tests {
         };
         let mut peer = far.into_stream();
         for number in 0..100 {
-            control.queue(Said::Ping(number));
+            control.queue(Control::Ping(number));
         }
         let mut pong = Vec::new();
-        wire::encode(&Control::from(Said::Pong(7)), &mut pong);
+        wire::encode(&ControlMessage::from(Control::Pong(7)), &mut pong);
         peer.write_all(&pong).await.unwrap();
         assert!(matches!(
             control.exchange(true).await,
-            Ok(Happened::Heard(Said::Pong(7), _))
+            Ok(Happened::Heard(Control::Pong(7), _))
         ));
         assert!(!control.is_written() && control.stuck_at().is_some());
         // It takes them at last, all of them in order.
@@ -665,12 +665,12 @@ mod tests {
                 unwritten: Unwritten::default(),
             };
             for number in 0..100 {
-                let Happened::Heard(said, _) = peer.exchange(true).await.unwrap() else {
+                let Happened::Heard(control, _) = peer.exchange(true).await.unwrap() else {
                     panic!("it wrote")
                 };
                 assert!(
-                    matches!(said, Said::Ping(n) if n == number),
-                    "{said:?} instead of ping {number}"
+                    matches!(control, Control::Ping(n) if n == number),
+                    "{control:?} instead of ping {number}"
                 );
             }
         };
@@ -682,7 +682,7 @@ mod tests {
     fn messages_that_were_written_stayed_in_memory_as_long_as_the_peer_left_one_byte_of_the_next() {
         let (mut unwritten, now) = (Unwritten::default(), Instant::now());
         for number in 0..100_000 {
-            unwritten.push(Said::Pong(number), now);
+            unwritten.push(Control::Pong(number), now);
             let left = unwritten.left().len();
             unwritten.take(left - 1, now);
         }

@@ -39,8 +39,8 @@ struct Inner {
     theirs: u64,
     sending: Mutex<Streams>,
     /// By stream, what was granted and not told yet.
-    to_tell: Mutex<HashMap<u64, u32>>,
-    telling: Notify,
+    ungranted: Mutex<HashMap<u64, u32>>,
+    has_credit: Notify,
     budget: Arc<Budget>,
     round_trip_us: AtomicU64,
 }
@@ -77,8 +77,8 @@ impl Credits {
                 Side::Acceptor => 0,
             },
             sending: Mutex::default(),
-            to_tell: Mutex::default(),
-            telling: Notify::new(),
+            ungranted: Mutex::default(),
+            has_credit: Notify::new(),
             budget,
             round_trip_us: AtomicU64::new(UNMEASURED_US),
         }))
@@ -169,26 +169,26 @@ impl Credits {
     }
 
     /// Resolves when there is something to tell. Cancel safe.
-    pub(crate) async fn to_tell(&self) -> Credit {
+    pub(crate) async fn next_credit(&self) -> Credit {
         loop {
             let grants = self.take_some();
             if !grants.is_empty() {
                 return Credit { grants };
             }
-            self.0.telling.notified().await;
+            self.0.has_credit.notified().await;
         }
     }
 
     fn take_some(&self) -> Vec<StreamCredit> {
-        let mut to_tell = self.0.to_tell.lock();
-        let some: Vec<u64> = to_tell.keys().copied().take(MOST_GRANTS).collect();
+        let mut ungranted = self.0.ungranted.lock();
+        let some: Vec<u64> = ungranted.keys().copied().take(MOST_GRANTS).collect();
         let grants = some.into_iter().filter_map(|stream| {
-            let bytes = to_tell.remove(&stream)?;
+            let bytes = ungranted.remove(&stream)?;
             Some(StreamCredit { stream, bytes })
         });
         let grants = grants.collect();
-        if !to_tell.is_empty() {
-            self.0.telling.notify_one();
+        if !ungranted.is_empty() {
+            self.0.has_credit.notify_one();
         }
         grants
     }
@@ -239,7 +239,7 @@ impl StreamCredits {
         }
         let round_trip = self.credits.round_trip().unwrap_or(ROUND_TRIP_GUESS);
         if let Some(grant) = self.window.consume(bytes, Instant::now(), round_trip) {
-            self.tell(grant);
+            self.announce(grant);
         }
         true
     }
@@ -251,7 +251,7 @@ impl StreamCredits {
             .round_trip()
             .and_then(|round_trip| self.window.widen(round_trip))
         {
-            self.tell(grant);
+            self.announce(grant);
         }
     }
 
@@ -265,21 +265,21 @@ impl StreamCredits {
         Arc::clone(&self.granted)
     }
 
-    fn tell(&self, grant: u32) {
+    fn announce(&self, grant: u32) {
         // Before the peer can know of it.
         self.granted.fetch_add(grant.into(), Ordering::AcqRel);
-        let mut to_tell = self.credits.0.to_tell.lock();
-        let told = to_tell.entry(self.id).or_default();
+        let mut ungranted = self.credits.0.ungranted.lock();
+        let told = ungranted.entry(self.id).or_default();
         *told = told.saturating_add(grant);
-        drop(to_tell);
-        self.credits.0.telling.notify_one();
+        drop(ungranted);
+        self.credits.0.has_credit.notify_one();
     }
 }
 
 impl Drop for StreamCredits {
     fn drop(&mut self) {
         self.credits.0.sending.lock().known.remove(&self.id);
-        self.credits.0.to_tell.lock().remove(&self.id);
+        self.credits.0.ungranted.lock().remove(&self.id);
     }
 }
 
@@ -320,7 +320,7 @@ mod tests {
             assert!(stream.consume(INITIAL_BYTES as usize / 2));
             assert!(stream.consume(INITIAL_BYTES as usize / 2));
         }
-        let told = credits.to_tell().await;
+        let told = credits.next_credit().await;
         assert_eq!(
             told.grants
                 .iter()

@@ -43,7 +43,7 @@ use crate::quic::{self, Quic, QuicError};
 use crate::segments::SegmentSize;
 use crate::stream::LinkStream;
 use crate::tls;
-use crate::wire::{Attach, Hello, Purpose, Refusal, Said, VERSIONS};
+use crate::wire::{Attach, Control, Hello, Purpose, Refusal, VERSIONS};
 
 /// How long QUIC has the field to itself.
 pub const TLS_STARTS: Duration = Duration::from_millis(250);
@@ -160,11 +160,11 @@ impl Dialler {
     ) -> Result<(Link, Inbox), LinkError> {
         let mut attempts = Attempts::new(self, self.segment_size());
         while let Some((kind, authenticated)) = attempts.next().await {
-            let said = match authenticated {
-                Ok(authenticated) => self.say_hello(authenticated, epoch, attempt).await,
+            let control = match authenticated {
+                Ok(authenticated) => self.send_hello(authenticated, epoch, attempt).await,
                 Err(error) => Err(error),
             };
-            match said {
+            match control {
                 Ok((link, inbox)) => {
                     self.keep(&link, attempts.quic_under_way());
                     return Ok((link, inbox));
@@ -187,11 +187,11 @@ impl Dialler {
 
     /// Makes an authenticated carrier one of the session's.
     async fn attach(&self, link: &Link, mut authenticated: Authenticated) {
-        let attach = Said::Attach(Attach {
+        let attach = Control::Attach(Attach {
             session: link.id().to_vec(),
         });
         let Ok(place) = link.reserve() else { return };
-        match authenticated.control.say(attach).await {
+        match authenticated.control.send(attach).await {
             Ok(()) => {
                 adopt(link, place, authenticated);
             }
@@ -199,7 +199,7 @@ impl Dialler {
         }
     }
 
-    async fn say_hello(
+    async fn send_hello(
         &self,
         mut authenticated: Authenticated,
         epoch: u64,
@@ -218,15 +218,15 @@ impl Dialler {
             purpose: self.purpose.number(),
             one_kind: self.carriers != Carriers::Auto,
         };
-        if let Err(error) = authenticated.control.say(Said::Hello(hello)).await {
+        if let Err(error) = authenticated.control.send(Control::Hello(hello)).await {
             return Err(authenticated.why(error).await);
         }
-        let heard = match authenticated.control.hear_first().await {
+        let heard = match authenticated.control.recv_first().await {
             Ok(heard) => heard,
             Err(error) => return Err(authenticated.why(error).await),
         };
         match heard {
-            Said::Welcome(welcome) => {
+            Control::Welcome(welcome) => {
                 let id = SessionId::try_from(welcome.session.as_slice());
                 let id = id.map_err(|_| self.no_byway("its welcome names no session"))?;
                 let peer = authenticated.identity;
@@ -241,7 +241,7 @@ impl Dialler {
                 adopt(&link, place, authenticated);
                 Ok((link, inbox))
             }
-            Said::Refused(refused) => {
+            Control::Refused(refused) => {
                 let why = Refusal::from_number(refused.why);
                 Err(LinkError::Refused {
                     why,

@@ -35,13 +35,13 @@ pub(crate) fn clock_ms() -> u64 {
 ///
 /// # Errors
 /// What the system says.
-pub fn take(folder: &Path) -> io::Result<Taken> {
+pub fn take(folder: &Path) -> io::Result<TakenEpoch> {
     take_with(folder, clock_ms, store::replace)
 }
 
 /// An epoch that was taken.
 #[derive(Debug)]
-pub struct Taken {
+pub struct TakenEpoch {
     /// The number.
     pub epoch: u64,
     /// Why it could not be stored. Then it is the clock, so the next process has a higher one even
@@ -56,14 +56,14 @@ fn take_with(
     folder: &Path,
     clock: impl Fn() -> u64,
     replace: impl FnOnce(&Path, &[u8]) -> io::Result<()>,
-) -> io::Result<Taken> {
+) -> io::Result<TakenEpoch> {
     let _lock = store::lock(&folder.join("epoch.lock"))?;
     let path = folder.join("epoch");
     let stored = store::read(&path)?
         .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u64>().ok());
     let epoch = next(stored, clock());
     let Err(error) = replace(&path, format!("{epoch}\n").as_bytes()) else {
-        return Ok(Taken {
+        return Ok(TakenEpoch {
             epoch,
             unstored: None,
         });
@@ -78,7 +78,7 @@ fn take_with(
         reason = "2 ms, once at the start of a process whose disk is full"
     )]
     std::thread::sleep(CLOCK_STEP);
-    Ok(Taken {
+    Ok(TakenEpoch {
         epoch,
         unstored: Some(error),
     })

@@ -40,7 +40,7 @@ pub enum LinkError {
     },
     /// The peer that dialled this node is not a Byway.
     #[error("{peer} did not come as a link: {detail}")]
-    Stranger {
+    Unauthenticated {
         /// Where it came from.
         peer: String,
         /// What was seen.
@@ -71,7 +71,7 @@ impl LinkError {
     pub const fn is_final(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Here(_) | Self::NoByway { .. } => false,
-            Self::Stranger { .. } | Self::Left { .. } => false,
+            Self::Unauthenticated { .. } | Self::Left { .. } => false,
             Self::WrongPin { .. } | Self::Unproven { .. } => true,
             Self::Refused { why, .. } => why.is_final(),
         }

@@ -17,14 +17,14 @@ use tokio::time::timeout;
 
 use crate::authenticated::{adopt, over_bundle};
 use crate::bundle::MOST_CONNECTIONS;
-use crate::carrier::{CarrierKind, Watch};
+use crate::carrier::{CarrierHandle, CarrierKind};
 use crate::error::LinkError;
 use crate::key::Fingerprint;
-use crate::link::{Link, NoPlace, Place, Settings};
+use crate::link::{CarrierSlot, Link, NoCarrierSlot, Settings};
 use crate::mux::core::Side;
 use crate::pending::Attached;
 use crate::wire::{
-    self, Control, MOST_FIRST_BYTES, Part, Refusal, Refused, Said, VERSIONS, Welcome,
+    self, Control, ControlMessage, MOST_FIRST_BYTES, Part, Refusal, Refused, VERSIONS, Welcome,
 };
 
 /// How long the first connection of a bundle waits for the last one.
@@ -49,8 +49,8 @@ pub(crate) struct ArrivedPart {
 pub(crate) struct Gathering {
     bundle: u64,
     parts: Vec<Option<Tls>>,
-    place: Place,
-    attached: watch::Sender<Option<Watch>>,
+    place: CarrierSlot,
+    attached: watch::Sender<Option<CarrierHandle>>,
 }
 
 /// Why a part was not taken.
@@ -61,15 +61,15 @@ enum NotTaken {
     #[error("another bundle of that session is not whole yet")]
     Another,
     #[error(transparent)]
-    NoPlace(#[from] NoPlace),
+    NoPlace(#[from] NoCarrierSlot),
 }
 
 impl NotTaken {
     const fn refusal(&self) -> Refusal {
         match self {
             Self::NoPart => Refusal::Protocol,
-            Self::Another | Self::NoPlace(NoPlace::Full) => Refusal::Busy,
-            Self::NoPlace(NoPlace::Over) => Refusal::Gone,
+            Self::Another | Self::NoPlace(NoCarrierSlot::Full) => Refusal::Busy,
+            Self::NoPlace(NoCarrierSlot::Over) => Refusal::Gone,
         }
     }
 }
@@ -84,7 +84,7 @@ enum Taken {
 /// A part that waits for the others. Dropping it before they are there gives the bundle up.
 struct Waiting {
     link: Link,
-    attached: watch::Receiver<Option<Watch>>,
+    attached: watch::Receiver<Option<CarrierHandle>>,
 }
 
 impl Drop for Waiting {
@@ -166,7 +166,7 @@ impl ArrivedPart {
                 session: session.clone(),
                 program,
             };
-            say(tls, Said::Welcome(welcome)).await?;
+            send(tls, Control::Welcome(welcome)).await?;
         }
         let authenticated = over_bundle(parts, peer, identity, Side::Acceptor, &settings, &runtime);
         let attached = adopt(&link, place, authenticated);
@@ -226,9 +226,12 @@ fn take(link: &Link, part: &Part, tls: Tls) -> Result<Taken, (NotTaken, Box<Tls>
 
 /// Says why not, and closes the connection in order.
 pub(crate) async fn refuse(mut tls: Tls, why: Refusal, detail: String) -> LinkError {
-    if say(&mut tls, Said::Refused(Refused::cut(why, detail.clone())))
-        .await
-        .is_ok()
+    if send(
+        &mut tls,
+        Control::Refused(Refused::cut(why, detail.clone())),
+    )
+    .await
+    .is_ok()
     {
         // A connection that is gone needs no end.
         let _ = timeout(SAY_TIMEOUT, tls.shutdown()).await;
@@ -237,9 +240,9 @@ pub(crate) async fn refuse(mut tls: Tls, why: Refusal, detail: String) -> LinkEr
 }
 
 /// Says something on a connection that carries no frames yet.
-pub(crate) async fn say(tls: &mut Tls, said: Said) -> Result<(), LinkError> {
+pub(crate) async fn send(tls: &mut Tls, control: Control) -> Result<(), LinkError> {
     let mut bytes = Vec::new();
-    wire::encode(&Control::from(said), &mut bytes);
+    wire::encode(&ControlMessage::from(control), &mut bytes);
     let writing = async {
         tls.write_all(&bytes).await?;
         tls.flush().await
@@ -253,14 +256,21 @@ pub(crate) async fn say(tls: &mut Tls, said: Said) -> Result<(), LinkError> {
 
 /// The first message of a connection that carries no frames yet, and no byte behind it. Under a
 /// deadline of the caller's.
-pub(crate) async fn hear(tls: &mut Tls) -> Result<Said, LinkError> {
+pub(crate) async fn hear(tls: &mut Tls) -> Result<Control, LinkError> {
     let mut bytes = Vec::new();
     loop {
         let decoded = wire::decode_control(&bytes, MOST_FIRST_BYTES)
             .map_err(|bad| broken(&bad.to_string()))?;
         match decoded {
-            Some((Control { said: Some(said) }, _)) => return Ok(said),
-            Some((Control { said: None }, _)) => return Err(broken("it said something unknown")),
+            Some((
+                ControlMessage {
+                    control: Some(control),
+                },
+                _,
+            )) => return Ok(control),
+            Some((ControlMessage { control: None }, _)) => {
+                return Err(broken("it said something unknown"));
+            }
             None => {}
         }
         let (have, missing) = (bytes.len(), wire::missing(&bytes));

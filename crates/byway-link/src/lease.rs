@@ -194,7 +194,7 @@ pub struct Leases {
 struct Entry {
     tenant: GrantId,
     past: Past,
-    turn: usize,
+    round_robin: usize,
     holders: Vec<Holder>,
 }
 
@@ -323,7 +323,7 @@ impl Leases {
         let entry = Entry {
             tenant: who.tenant,
             past,
-            turn: 0,
+            round_robin: 0,
             holders: vec![Holder {
                 who,
                 since_s: now_s,
@@ -474,9 +474,11 @@ impl Leases {
     /// The session that the next visitor of `name` goes to.
     pub fn next_holder(&mut self, name: &Name) -> Option<SessionKey> {
         let entry = self.names.get_mut(name)?;
-        let turn = entry.turn;
-        entry.turn = turn.wrapping_add(1);
-        let holder = entry.holders.get(turn.checked_rem(entry.holders.len())?)?;
+        let round_robin = entry.round_robin;
+        entry.round_robin = round_robin.wrapping_add(1);
+        let holder = entry
+            .holders
+            .get(round_robin.checked_rem(entry.holders.len())?)?;
         Some(holder.who.session)
     }
 

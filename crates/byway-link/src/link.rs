@@ -26,11 +26,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::carriers::{Attached, Carriers};
-pub(crate) use self::carriers::{NoPlace, Place};
-use crate::carrier::{Carrier, Unanswered, Unsaid};
+use self::carriers::{AttachedCarrier, SessionCarriers};
+pub(crate) use self::carriers::{CarrierSlot, NoCarrierSlot};
+use crate::carrier::{Carrier, UnannouncedStream, Unanswered};
 use crate::congestion::Congestion;
-use crate::control::Standing;
+use crate::control::SharedPreference;
 use crate::gathering::Gathering;
 use crate::join::GrantId;
 use crate::key::Fingerprint;
@@ -38,7 +38,7 @@ use crate::mux::core::Side;
 use crate::node_budget::{Holder, NodeBudget};
 use crate::segments::Segments;
 use crate::stream::LinkStream;
-use crate::wire::{self, Answer, Answered, Open, Said, Visited};
+use crate::wire::{self, Answer, Answered, Control, Open, Visited};
 
 /// Sixteen random bytes that prove the welcome.
 pub(crate) type SessionId = [u8; 16];
@@ -53,7 +53,7 @@ const REPORTS: usize = 128;
 /// Streams of one session that have come and not said yet what they are for; more wait on their
 /// carriers. Each holds what it has received, which is at most
 /// [`INITIAL_BYTES`](crate::window::INITIAL_BYTES).
-const UNSAID_STREAMS: usize = 256;
+const UNANNOUNCED_STREAMS: usize = 256;
 
 /// An [`Open`] or [`Answer`] is read in steps of so many bytes: memory follows what has come, not
 /// what was announced.
@@ -111,12 +111,12 @@ struct Inner {
     side: Side,
     runtime: Handle,
     tasks: TaskTracker,
-    carriers: Mutex<Carriers>,
-    standing: Arc<Standing>,
-    streams: mpsc::Sender<Arrived>,
-    /// One for each of [`UNSAID_STREAMS`].
-    unsaid: Arc<Semaphore>,
-    heard: mpsc::Sender<Said>,
+    carriers: Mutex<SessionCarriers>,
+    preference: Arc<SharedPreference>,
+    streams: mpsc::Sender<IncomingStream>,
+    /// One for each of [`UNANNOUNCED_STREAMS`].
+    unannounced: Arc<Semaphore>,
+    inbox: mpsc::Sender<Control>,
     lines: log::Lines,
     over: CancellationToken,
     features: AtomicU64,
@@ -129,22 +129,22 @@ struct Inner {
 /// What comes from the other side of a session; there is one, for whoever serves it.
 pub struct Inbox {
     /// Streams that the peer opens.
-    pub streams: mpsc::Receiver<Arrived>,
+    pub streams: mpsc::Receiver<IncomingStream>,
     /// What it says.
-    pub said: mpsc::Receiver<Said>,
+    pub control: mpsc::Receiver<Control>,
 }
 
 /// A stream that the peer has opened and not said the target of yet.
-pub struct Arrived {
+pub struct IncomingStream {
     stream: LinkStream,
     peer: Option<SocketAddr>,
-    unsaid: Unsaid,
+    unannounced: UnannouncedStream,
     _permit: OwnedSemaphorePermit,
 }
 
 /// A stream that the far side has answered.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedStream {
     /// The stream; nothing of the visitor's has travelled on it yet.
     pub stream: Stream,
     /// The far side's own address on the connection that it made.
@@ -158,12 +158,12 @@ pub struct Opened {
 
 /// Why a stream was not opened.
 #[derive(Debug)]
-pub enum NotOpened {
+pub enum OpenError {
     /// The session or its carrier was lost before the answer: nothing was sent, another session may
     /// be asked.
     Lost,
     /// The far side says no.
-    Fault(wire::Fault),
+    Fault(wire::OpenFault),
     /// No answer came in time, though the other side lives.
     Timeout,
     /// The question or the answer breaks the rules.
@@ -179,7 +179,7 @@ impl Link {
         runtime: Handle,
     ) -> (Self, Inbox) {
         let (streams, arrived) = mpsc::channel(INBOX);
-        let (heard, said) = mpsc::channel(INBOX);
+        let (inbox, control) = mpsc::channel(INBOX);
         let link = Self(Arc::new(Inner {
             id,
             peer,
@@ -188,10 +188,10 @@ impl Link {
             runtime,
             tasks: TaskTracker::new(),
             carriers: Mutex::default(),
-            standing: Arc::default(),
+            preference: Arc::default(),
             streams,
-            unsaid: Arc::new(Semaphore::new(UNSAID_STREAMS)),
-            heard,
+            unannounced: Arc::new(Semaphore::new(UNANNOUNCED_STREAMS)),
+            inbox,
             lines: log::Lines::default(),
             over: CancellationToken::new(),
             features: AtomicU64::new(0),
@@ -202,7 +202,7 @@ impl Link {
             link,
             Inbox {
                 streams: arrived,
-                said,
+                control,
             },
         )
     }
@@ -261,8 +261,9 @@ impl Link {
     /// Resolves once no stream is open on any carrier. Those of a carrier that has ended are lost
     /// and do not count. Cancel safe.
     pub async fn idle(&self) {
-        let in_use =
-            |attached: &Attached| !attached.carrier.is_over() && attached.carrier.streams() > 0;
+        let in_use = |attached: &AttachedCarrier| {
+            !attached.carrier.is_over() && attached.carrier.streams() > 0
+        };
         loop {
             let busy = self
                 .0
@@ -272,7 +273,7 @@ impl Link {
                 .iter()
                 .find(|attached| in_use(attached))
                 .cloned();
-            let Some(Attached { carrier, .. }) = busy else {
+            let Some(AttachedCarrier { carrier, .. }) = busy else {
                 return;
             };
             tokio::select! {
@@ -286,7 +287,7 @@ impl Link {
     /// answered. Never resolves once the session is over. Cancel safe.
     pub async fn answered(&self) {
         while let Some(attached) = self.best() {
-            attached.urgency.urge();
+            attached.ping_control.ping_now();
             tokio::select! {
                 () = attached.carrier.pong() => return,
                 () = attached.carrier.ended() => self.detach(attached.number, &attached.carrier),
@@ -301,7 +302,7 @@ impl Link {
     }
 
     /// Opens a stream and waits until the far side has connected, at most `patience`. Until then
-    /// nothing of the visitor's may travel, so that a caller that gets [`NotOpened::Lost`] may ask
+    /// nothing of the visitor's may travel, so that a caller that gets [`OpenError::Lost`] may ask
     /// another session. For the same reason an open that its carrier does not answer is asked again
     /// on one that does: the far side at most connects twice, and the first connection is closed
     /// without a byte.
@@ -309,14 +310,14 @@ impl Link {
     /// Cancel safe: a stream that is given up is reset.
     ///
     /// # Errors
-    /// [`NotOpened`].
-    pub async fn open(&self, open: &Open, patience: Duration) -> Result<Opened, NotOpened> {
+    /// [`OpenError`].
+    pub async fn open(&self, open: &Open, patience: Duration) -> Result<OpenedStream, OpenError> {
         let deadline = Instant::now() + patience;
         let mut first = Vec::new();
         wire::encode(open, &mut first);
         // The other side would reset the stream.
         if first.len() > wire::LENGTH_BYTES + wire::MOST_ASK_BYTES {
-            return Err(NotOpened::Bad(format!(
+            return Err(OpenError::Bad(format!(
                 "a target of {} bytes is too long to ask for",
                 first.len()
             )));
@@ -324,12 +325,12 @@ impl Link {
         let mut moves = 0;
         let (carrier, mut stream, answer) = loop {
             let Some(attached) = self.best() else {
-                return Err(NotOpened::Lost);
+                return Err(OpenError::Lost);
             };
-            let moved = self.until(|link| attached.urgency.is_overdue() && !link.is_silent());
+            let moved = self.until(|link| attached.ping_control.is_overdue() && !link.is_silent());
             tokio::select! {
                 asked = timeout_at(deadline, ask(&attached, &first)) => {
-                    let (stream, answer) = asked.map_err(|_| NotOpened::Timeout)??;
+                    let (stream, answer) = asked.map_err(|_| OpenError::Timeout)??;
                     break (attached.carrier, stream, answer);
                 }
                 () = moved, if moves < MOST_MOVES => moves += 1,
@@ -343,14 +344,14 @@ impl Link {
                     "" => None,
                     host if is_host(host) => Some(host.into()),
                     _ => {
-                        return Err(NotOpened::Bad(
+                        return Err(OpenError::Bad(
                             "an answer that asks for a Host that cannot be one".into(),
                         ));
                     }
                 };
                 let reports = opened.reports && self.has(wire::FEATURE_REPORTS);
                 let stream = stream.answered(carrier.obtained()).into_stream();
-                Ok(Opened {
+                Ok(OpenedStream {
                     stream,
                     local: opened.local.parse().ok(),
                     host,
@@ -362,12 +363,12 @@ impl Link {
             }) => {
                 // The answer was read whole and the far side has finished: nothing to reset.
                 stream.close_on_drop();
-                Err(NotOpened::Fault(fault))
+                Err(OpenError::Fault(fault))
             }
             Ok(Answer { answered: None }) => {
-                Err(NotOpened::Bad("an answer of an unknown kind".into()))
+                Err(OpenError::Bad("an answer of an unknown kind".into()))
             }
-            Err(NotRead::Broken(Broken::Reset(code))) => Err(NotOpened::Fault(wire::Fault {
+            Err(NotRead::Broken(Broken::Reset(code))) => Err(OpenError::Fault(wire::OpenFault {
                 code,
                 class: String::new(),
                 detail: format!(
@@ -375,22 +376,22 @@ impl Link {
                     wire::Code::from_number(code)
                 ),
             })),
-            Err(NotRead::Broken(_)) => Err(NotOpened::Lost),
-            Err(NotRead::Fin) => Err(NotOpened::Bad(
+            Err(NotRead::Broken(_)) => Err(OpenError::Lost),
+            Err(NotRead::Fin) => Err(OpenError::Bad(
                 "the far side closed the stream without an answer".into(),
             )),
-            Err(NotRead::Bad(bad)) => Err(NotOpened::Bad(bad.to_string())),
+            Err(NotRead::Bad(bad)) => Err(OpenError::Bad(bad.to_string())),
         }
     }
 
     /// Says something on the best carrier, as soon as its queue has room. `false`: the session is
     /// over. Cancel safe: what is given up was not said.
-    pub async fn say_in_turn(&self, mut said: Said) -> bool {
+    pub async fn send(&self, mut control: Control) -> bool {
         while let Some(attached) = self.best() {
-            match attached.to_say.send(said).await {
+            match attached.control_queue.send(control).await {
                 Ok(()) => return true,
                 // The carrier ended meanwhile. Another one may be left.
-                Err(unsent) => said = unsent.0,
+                Err(unsent) => control = unsent.0,
             }
             self.detach(attached.number, &attached.carrier);
         }
@@ -399,9 +400,9 @@ impl Link {
 
     /// Says something on the best carrier. `false`: the session is over, or so slow that its queue
     /// is full.
-    pub fn say(&self, said: Said) -> bool {
+    pub fn try_send(&self, control: Control) -> bool {
         self.best()
-            .is_some_and(|attached| attached.to_say.try_send(said).is_ok())
+            .is_some_and(|attached| attached.control_queue.try_send(control).is_ok())
     }
 
     /// Reports a request that has ended, on the best carrier, beside what is said there. Never
@@ -418,18 +419,18 @@ impl Link {
             .lock()
             .attached
             .iter()
-            .for_each(|attached| attached.urgency.urge());
+            .for_each(|attached| attached.ping_control.ping_now());
     }
 
     /// The same: there is reason to think that the other side is gone. Without an answer, opens
-    /// that wait are [`NotOpened::Lost`] soon; streams that are open wait as long as before.
-    pub fn doubt(&self) {
+    /// that wait are [`OpenError::Lost`] soon; streams that are open wait as long as before.
+    pub fn suspect(&self) {
         self.0
             .carriers
             .lock()
             .attached
             .iter()
-            .for_each(|attached| attached.urgency.doubt());
+            .for_each(|attached| attached.ping_control.suspect());
     }
 
     /// Ends the session: its streams are lost to both sides.
@@ -475,24 +476,24 @@ impl fmt::Debug for Link {
 
 /// Opens a stream on one carrier and reads its answer.
 async fn ask(
-    attached: &Attached,
+    attached: &AttachedCarrier,
     first: &[u8],
-) -> Result<(LinkStream, Result<Answer, NotRead>), NotOpened> {
+) -> Result<(LinkStream, Result<Answer, NotRead>), OpenError> {
     let asked = async {
         let mut stream = attached
             .carrier
             .open(first)
             .await
-            .map_err(|_| NotOpened::Lost)?;
+            .map_err(|_| OpenError::Lost)?;
         stream.widen();
         let answer = read_message::<Answer>(&mut stream).await;
-        Ok::<_, NotOpened>((stream, answer))
+        Ok::<_, OpenError>((stream, answer))
     };
     // An open that is not answered goes back to the caller: another session may be better.
     let asked = async {
         tokio::select! {
             asked = asked => asked,
-            () = attached.urgency.suspected() => Err(NotOpened::Lost),
+            () = attached.ping_control.suspected() => Err(OpenError::Lost),
         }
     };
     let mut asked = std::pin::pin!(asked);
@@ -500,20 +501,24 @@ async fn ask(
         return asked;
     }
     // A caller waits: does the other side still answer?
-    attached.urgency.urge();
+    attached.ping_control.ping_now();
     asked.await
 }
 
-async fn accept(carrier: Carrier, streams: mpsc::Sender<Arrived>, unsaid: Arc<Semaphore>) {
+async fn accept(
+    carrier: Carrier,
+    streams: mpsc::Sender<IncomingStream>,
+    unannounced: Arc<Semaphore>,
+) {
     let accepting = async {
         // The semaphore is never closed.
-        while let Ok(permit) = Arc::clone(&unsaid).acquire_owned().await
+        while let Ok(permit) = Arc::clone(&unannounced).acquire_owned().await
             && let Ok(stream) = carrier.accept().await
         {
-            let arrived = Arrived {
+            let arrived = IncomingStream {
                 stream,
                 peer: carrier.peer(),
-                unsaid: carrier.unsaid(),
+                unannounced: carrier.unannounced(),
                 _permit: permit,
             };
             if streams.send(arrived).await.is_err() {
@@ -528,7 +533,7 @@ async fn accept(carrier: Carrier, streams: mpsc::Sender<Arrived>, unsaid: Arc<Se
     }
 }
 
-impl Arrived {
+impl IncomingStream {
     /// Where the peer is.
     pub const fn peer(&self) -> Option<SocketAddr> {
         self.peer
@@ -538,13 +543,13 @@ impl Arrived {
     ///
     /// # Errors
     /// Why there is no such message, in words for the log.
-    pub async fn asked(mut self) -> Result<(Open, Asked), String> {
+    pub async fn asked(mut self) -> Result<(Open, PendingOpen), String> {
         match read_message::<Open>(&mut self.stream).await {
             Ok(open) => Ok((
                 open,
-                Asked {
+                PendingOpen {
                     stream: self.stream,
-                    unanswered: self.unsaid.said(),
+                    unanswered: self.unannounced.announced(),
                 },
             )),
             Err(NotRead::Bad(bad)) => {
@@ -558,12 +563,12 @@ impl Arrived {
 }
 
 /// A stream whose peer waits for an answer.
-pub struct Asked {
+pub struct PendingOpen {
     stream: LinkStream,
     unanswered: Unanswered,
 }
 
-impl Asked {
+impl PendingOpen {
     /// Says that the far side has connected, and hands the stream over. `host`: the Host header
     /// that HTTP requests on it carry, where it is not the visitor's own. `reports`: asks for a
     /// report of each, see [`Link::report`].
@@ -590,7 +595,7 @@ impl Asked {
     }
 
     /// Says why not. Nothing else travels on the stream.
-    pub async fn refused(self, fault: wire::Fault) {
+    pub async fn refused(self, fault: wire::OpenFault) {
         let mut stream = self.stream.into_stream();
         if answer(&mut stream, Answered::Fault(fault.cut()))
             .await

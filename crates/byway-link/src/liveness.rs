@@ -60,7 +60,7 @@ const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Do {
+pub enum PingAction {
     /// Ask, with this number.
     Ask(u64),
     /// Nothing until then.
@@ -77,7 +77,7 @@ pub enum Do {
 pub struct Liveness {
     every: Duration,
     /// Not replied to yet, the oldest first.
-    asked: VecDeque<Asked>,
+    pings: VecDeque<SentPing>,
     /// Whether the last question is still within its patience.
     waiting: bool,
     number: u64,
@@ -85,7 +85,7 @@ pub struct Liveness {
     /// Since when no question was answered.
     silent_since: Option<Instant>,
     in_use: bool,
-    doubted: Option<Doubt>,
+    suspicion: Option<Suspicion>,
     next: Instant,
     /// When the next call was agreed on.
     agreed: Instant,
@@ -96,7 +96,7 @@ pub struct Liveness {
 
 /// Since the other side is doubted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Doubt {
+enum Suspicion {
     /// A reply is waited for.
     Asking,
     /// None has come in [`DOUBTING_PATIENCE`].
@@ -104,7 +104,7 @@ enum Doubt {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct SentPing {
     at: Instant,
     number: u64,
 }
@@ -114,13 +114,13 @@ impl Liveness {
     pub const fn new(every: Duration, now: Instant) -> Self {
         Self {
             every,
-            asked: VecDeque::new(),
+            pings: VecDeque::new(),
             waiting: false,
             number: 0,
             misses: 0,
             silent_since: None,
             in_use: false,
-            doubted: None,
+            suspicion: None,
             next: now,
             agreed: now,
             round_trip: None,
@@ -129,19 +129,19 @@ impl Liveness {
     }
 
     /// What to do at `now`.
-    pub fn poll(&mut self, now: Instant) -> Do {
+    pub fn poll(&mut self, now: Instant) -> PingAction {
         if now.saturating_duration_since(self.agreed) > STOOD_STILL {
             (self.waiting, self.misses, self.silent_since, self.next) = (false, 0, None, now);
         }
-        if let Some(asked) = self.asked.back().copied().filter(|_| self.waiting) {
-            let suspect = asked.at + self.patience_from(DOUBTING_PATIENCE);
-            if self.doubted == Some(Doubt::Asking) && now >= suspect {
-                self.doubted = Some(Doubt::Suspected);
-                return Do::Suspect;
+        if let Some(pings) = self.pings.back().copied().filter(|_| self.waiting) {
+            let suspect = pings.at + self.patience_from(DOUBTING_PATIENCE);
+            if self.suspicion == Some(Suspicion::Asking) && now >= suspect {
+                self.suspicion = Some(Suspicion::Suspected);
+                return PingAction::Suspect;
             }
-            let late = asked.at + self.patience();
+            let late = pings.at + self.patience();
             if now < late {
-                return self.wait(if self.doubted == Some(Doubt::Asking) {
+                return self.wait(if self.suspicion == Some(Suspicion::Asking) {
                     suspect
                 } else {
                     late
@@ -153,8 +153,8 @@ impl Liveness {
                 .silent_since
                 .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             let survives = self.in_use && silent < STREAMS_SURVIVE;
-            if self.doubted.is_some() || (self.misses >= MISSES && !survives) {
-                return Do::GiveUp;
+            if self.suspicion.is_some() || (self.misses >= MISSES && !survives) {
+                return PingAction::GiveUp;
             }
             self.next = now;
         }
@@ -162,29 +162,29 @@ impl Liveness {
             return self.wait(self.next);
         }
         self.number += 1;
-        if self.asked.len() >= OPEN_QUESTIONS {
-            self.asked.pop_front();
+        if self.pings.len() >= OPEN_QUESTIONS {
+            self.pings.pop_front();
         }
-        self.asked.push_back(Asked {
+        self.pings.push_back(SentPing {
             at: now,
             number: self.number,
         });
         self.silent_since.get_or_insert(now);
         self.waiting = true;
         self.agreed = now + self.patience();
-        Do::Ask(self.number)
+        PingAction::Ask(self.number)
     }
 
     /// A reply has come. Returns the round trip if it answers an open question, however late: the
     /// other side lives. Later questions stay open; without one, the next is asked after the usual
     /// time.
     pub fn reply(&mut self, number: u64, now: Instant) -> Option<Duration> {
-        let place = self.asked.iter().position(|asked| asked.number == number)?;
-        let asked = self.asked.drain(..=place).next_back()?;
-        let round_trip = now.saturating_duration_since(asked.at);
-        (self.misses, self.doubted, self.latest) = (0, None, round_trip);
-        self.silent_since = self.asked.front().map(|asked| asked.at);
-        self.waiting &= !self.asked.is_empty();
+        let place = self.pings.iter().position(|pings| pings.number == number)?;
+        let pings = self.pings.drain(..=place).next_back()?;
+        let round_trip = now.saturating_duration_since(pings.at);
+        (self.misses, self.suspicion, self.latest) = (0, None, round_trip);
+        self.silent_since = self.pings.front().map(|pings| pings.at);
+        self.waiting &= !self.pings.is_empty();
         if !self.waiting {
             self.next = now + self.every;
             self.agreed = self.next;
@@ -209,11 +209,11 @@ impl Liveness {
         } else {
             FIRST_OVERDUE
         };
-        Some(self.asked.front()?.at + self.patience_from(least))
+        Some(self.pings.front()?.at + self.patience_from(least))
     }
 
     /// Somebody waits: ask now, unless a question is open.
-    pub fn urge(&mut self, now: Instant) {
+    pub fn ping_now(&mut self, now: Instant) {
         self.next = self.next.min(now);
         self.agreed = now;
     }
@@ -221,10 +221,10 @@ impl Liveness {
     /// There is reason to think that the other side is gone: ask anew, and wait for one answer
     /// alone. Only an answer to this question takes the doubt away: those to older ones may have
     /// been under way when it died.
-    pub fn doubt(&mut self, now: Instant) {
-        self.asked.clear();
-        (self.waiting, self.doubted) = (false, Some(Doubt::Asking));
-        self.urge(now);
+    pub fn suspect(&mut self, now: Instant) {
+        self.pings.clear();
+        (self.waiting, self.suspicion) = (false, Some(Suspicion::Asking));
+        self.ping_now(now);
     }
 
     fn patience(&self) -> Duration {
@@ -238,9 +238,9 @@ impl Liveness {
         known.max(self.latest * 2).clamp(least, MOST_PATIENCE)
     }
 
-    fn wait(&mut self, until: Instant) -> Do {
+    fn wait(&mut self, until: Instant) -> PingAction {
         self.agreed = until;
-        Do::WaitUntil(until)
+        PingAction::WaitUntil(until)
     }
 }
 
@@ -252,7 +252,7 @@ mod tests {
 
     fn ask(liveness: &mut Liveness, now: Instant) -> u64 {
         match liveness.poll(now) {
-            Do::Ask(number) => number,
+            PingAction::Ask(number) => number,
             other => panic!("{other:?} instead of a question"),
         }
     }
@@ -265,7 +265,7 @@ mod tests {
             let number = ask(&mut liveness, now);
             assert_eq!(liveness.reply(number, now + SECOND / 10), Some(SECOND / 10));
             now += SECOND / 10;
-            assert_eq!(liveness.poll(now), Do::WaitUntil(now + SECOND));
+            assert_eq!(liveness.poll(now), PingAction::WaitUntil(now + SECOND));
             now += SECOND;
         }
     }
@@ -277,11 +277,11 @@ mod tests {
         let first = ask(&mut liveness, start);
         assert_eq!(
             liveness.poll(start + SECOND),
-            Do::WaitUntil(start + 3 * SECOND)
+            PingAction::WaitUntil(start + 3 * SECOND)
         );
         let second = ask(&mut liveness, start + 3 * SECOND);
         assert_ne!(first, second);
-        assert_eq!(liveness.poll(start + 6 * SECOND), Do::GiveUp);
+        assert_eq!(liveness.poll(start + 6 * SECOND), PingAction::GiveUp);
     }
 
     #[test]
@@ -305,7 +305,7 @@ mod tests {
         ask(&mut liveness, start + 3 * SECOND);
         assert_eq!(
             liveness.poll(start + 3 * SECOND),
-            Do::WaitUntil(start + 9 * SECOND)
+            PingAction::WaitUntil(start + 9 * SECOND)
         );
     }
 
@@ -314,11 +314,17 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(ACCEPTOR_ASKS, start);
         let number = ask(&mut liveness, start);
-        liveness.urge(start);
-        assert_eq!(liveness.poll(start), Do::WaitUntil(start + 3 * SECOND));
+        liveness.ping_now(start);
+        assert_eq!(
+            liveness.poll(start),
+            PingAction::WaitUntil(start + 3 * SECOND)
+        );
         liveness.reply(number, start);
-        assert_eq!(liveness.poll(start), Do::WaitUntil(start + 5 * SECOND));
-        liveness.urge(start + SECOND);
+        assert_eq!(
+            liveness.poll(start),
+            PingAction::WaitUntil(start + 5 * SECOND)
+        );
+        liveness.ping_now(start + SECOND);
         ask(&mut liveness, start + SECOND);
     }
 
@@ -327,31 +333,31 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(ACCEPTOR_ASKS, start);
         let old = ask(&mut liveness, start);
-        liveness.doubt(start + SECOND);
+        liveness.suspect(start + SECOND);
         let new = ask(&mut liveness, start + SECOND);
         assert_eq!(liveness.reply(old, start + SECOND), None);
         assert_eq!(
             liveness.poll(start + SECOND),
-            Do::WaitUntil(start + SECOND + DOUBTING_PATIENCE)
+            PingAction::WaitUntil(start + SECOND + DOUBTING_PATIENCE)
         );
         // An answer takes the doubt away.
         assert!(liveness.reply(new, start + SECOND).is_some());
         ask(&mut liveness, start + 6 * SECOND);
         assert_eq!(
             liveness.poll(start + 6 * SECOND),
-            Do::WaitUntil(start + 9 * SECOND)
+            PingAction::WaitUntil(start + 9 * SECOND)
         );
-        liveness.doubt(start + 7 * SECOND);
+        liveness.suspect(start + 7 * SECOND);
         ask(&mut liveness, start + 7 * SECOND);
         assert_eq!(
             liveness.poll(start + 7 * SECOND + DOUBTING_PATIENCE),
-            Do::Suspect
+            PingAction::Suspect
         );
         assert_eq!(
             liveness.poll(start + 8 * SECOND),
-            Do::WaitUntil(start + 10 * SECOND)
+            PingAction::WaitUntil(start + 10 * SECOND)
         );
-        assert_eq!(liveness.poll(start + 10 * SECOND), Do::GiveUp);
+        assert_eq!(liveness.poll(start + 10 * SECOND), PingAction::GiveUp);
     }
 
     #[test]
@@ -360,16 +366,16 @@ mod tests {
         let mut liveness = Liveness::new(ACCEPTOR_ASKS, start);
         let number = ask(&mut liveness, start);
         liveness.reply(number, start + SECOND / 20);
-        liveness.doubt(start + SECOND);
+        liveness.suspect(start + SECOND);
         let number = ask(&mut liveness, start + SECOND);
         assert_eq!(
             liveness.poll(start + SECOND + DOUBTING_PATIENCE),
-            Do::Suspect
+            PingAction::Suspect
         );
         assert!(liveness.reply(number, start + 3 * SECOND).is_some());
         assert!(matches!(
             liveness.poll(start + 3 * SECOND),
-            Do::WaitUntil(_)
+            PingAction::WaitUntil(_)
         ));
     }
 
@@ -393,11 +399,11 @@ mod tests {
                     );
                 }
                 let wake = match liveness.poll(now) {
-                    Do::Ask(number) => {
+                    PingAction::Ask(number) => {
                         replies.push_back((now + 4 * SECOND, number));
                         now
                     }
-                    Do::WaitUntil(at) => at,
+                    PingAction::WaitUntil(at) => at,
                     other => panic!("{other:?} after {:?}", now - start),
                 };
                 now = replies
@@ -417,7 +423,7 @@ mod tests {
         for hour in 0..100 {
             ask(&mut liveness, start + hour * 3600 * SECOND);
         }
-        assert!(liveness.asked.len() <= OPEN_QUESTIONS);
+        assert!(liveness.pings.len() <= OPEN_QUESTIONS);
     }
 
     #[test]
@@ -425,7 +431,10 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(DIALLER_ASKS, start);
         ask(&mut liveness, start);
-        assert_eq!(liveness.poll(start), Do::WaitUntil(start + 3 * SECOND));
+        assert_eq!(
+            liveness.poll(start),
+            PingAction::WaitUntil(start + 3 * SECOND)
+        );
         // Stopped for an hour, with the reply in the socket all the while.
         let woken = start + 3600 * SECOND;
         let number = ask(&mut liveness, woken);
@@ -438,9 +447,9 @@ mod tests {
         let begun = now;
         loop {
             match liveness.poll(now) {
-                Do::WaitUntil(at) => now = at,
-                Do::GiveUp => return now - begun,
-                Do::Ask(_) | Do::Suspect => {}
+                PingAction::WaitUntil(at) => now = at,
+                PingAction::GiveUp => return now - begun,
+                PingAction::Ask(_) | PingAction::Suspect => {}
             }
         }
     }
@@ -480,8 +489,8 @@ mod tests {
             let (begun, mut last) = (now, 0);
             while now < begun + 10 * SECOND {
                 match liveness.poll(now) {
-                    Do::Ask(number) => last = number,
-                    Do::WaitUntil(at) => now = at,
+                    PingAction::Ask(number) => last = number,
+                    PingAction::WaitUntil(at) => now = at,
                     other => panic!("{other:?} after {:?}", now - begun),
                 }
             }
@@ -502,8 +511,8 @@ mod tests {
         assert_eq!(liveness.overdue_at(), Some(start + 2 * SECOND + OVERDUE));
         // The path has become slow: from now on more is normal.
         liveness.reply(number, start + 4 * SECOND);
-        let asked = start + 5 * SECOND;
-        ask(&mut liveness, asked);
-        assert_eq!(liveness.overdue_at(), Some(asked + 4 * SECOND));
+        let pings = start + 5 * SECOND;
+        ask(&mut liveness, pings);
+        assert_eq!(liveness.overdue_at(), Some(pings + 4 * SECOND));
     }
 }

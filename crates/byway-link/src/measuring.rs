@@ -16,7 +16,7 @@ use crate::link::Link;
 use crate::lossy_path::LossyPath;
 use crate::preference::{Change, Preference};
 use crate::traffic::{Moved, Sampler, Traffic};
-use crate::wire::{FEATURE_BUNDLE, Said};
+use crate::wire::{Control, FEATURE_BUNDLE};
 
 /// A window while there is traffic.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ fn judged(
 /// Announces to the other side what this side has decided: yes or no, in a message of its own kind.
 #[derive(Debug)]
 pub(crate) struct Announcer {
-    message: fn(u32) -> Said,
+    message: fn(u32) -> Control,
     last: Option<Announced>,
 }
 
@@ -77,7 +77,7 @@ struct Announced {
 }
 
 impl Announcer {
-    pub(crate) const fn new(message: fn(u32) -> Said) -> Self {
+    pub(crate) const fn new(message: fn(u32) -> Control) -> Self {
         Self {
             message,
             last: None,
@@ -96,7 +96,7 @@ impl Announcer {
             .collect();
         let now = Announced { decided, carriers };
         let is_due = self.last.as_ref().map_or(decided, |last| *last != now);
-        if is_due && link.say((self.message)(u32::from(decided))) {
+        if is_due && link.try_send((self.message)(u32::from(decided))) {
             self.last = Some(now);
         }
     }
@@ -182,8 +182,8 @@ impl Measurer {
     fn new(now: Instant) -> Self {
         let (preference, lossy, unlogged) = Default::default();
         let (preferring, wanting) = (
-            Announcer::new(Said::PreferTls),
-            Announcer::new(Said::WantBundle),
+            Announcer::new(Control::PreferTls),
+            Announcer::new(Control::WantBundle),
         );
         Self {
             sampler: Sampler::new(now),
@@ -202,9 +202,9 @@ impl Measurer {
         let counters = carriers
             .iter()
             .map(|(number, carrier, _)| (*number, carrier.kind(), carrier.sent()));
-        let (traffic, figures) = self.sampler.sample(now, counters);
-        for ((_, _, to), (_, figures)) in carriers.iter().zip(figures) {
-            *to.lock() = figures;
+        let (traffic, stats) = self.sampler.sample(now, counters);
+        for ((_, _, to), (_, stats)) in carriers.iter().zip(stats) {
+            *to.lock() = stats;
         }
         let change = judged(link, &mut self.preference, &traffic, now);
         let tls = carriers

@@ -14,15 +14,15 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::authenticated::{Authenticated, adopt, say_no};
-use crate::carrier::{CarrierKind, Watch};
+use crate::authenticated::{Authenticated, adopt, refuse_with};
+use crate::carrier::{CarrierHandle, CarrierKind};
 use crate::error::LinkError;
 use crate::gathering::{self, ArrivedPart};
 use crate::join::GrantId;
 use crate::key::Fingerprint;
-use crate::link::{Inbox, Link, NoPlace, SessionId, Settings};
+use crate::link::{Inbox, Link, NoCarrierSlot, SessionId, Settings};
 use crate::mux::core::Side;
-use crate::wire::{Hello, Refusal, Said, VERSIONS, Welcome};
+use crate::wire::{Control, Hello, Refusal, VERSIONS, Welcome};
 
 /// The sessions of an acceptor.
 pub(crate) type Sessions = Arc<Mutex<HashMap<SessionId, Link>>>;
@@ -115,7 +115,7 @@ impl Pending {
             session: id.to_vec(),
             program,
         };
-        if let Err(error) = arrived.control.say(Said::Welcome(welcome)).await {
+        if let Err(error) = arrived.control.send(Control::Welcome(welcome)).await {
             return Err(arrived.why(error).await);
         }
         adopt(&link, place, arrived);
@@ -125,7 +125,7 @@ impl Pending {
 
     /// Refuses it, with a sentence for the people on the other side.
     pub async fn refuse(self, why: Refusal, detail: impl Into<String>) -> LinkError {
-        say_no(self.arrived, why, detail.into()).await
+        refuse_with(self.arrived, why, detail.into()).await
     }
 }
 
@@ -156,12 +156,12 @@ impl Drop for EndOnDrop {
 /// connection.
 #[must_use = "somebody waits for an answer"]
 pub struct Attaching {
-    pub(crate) arrived: Arrived,
+    pub(crate) arrived: IncomingStream,
     pub(crate) link: Link,
 }
 
 /// What asks to be attached.
-pub(crate) enum Arrived {
+pub(crate) enum IncomingStream {
     Carrier(Authenticated),
     /// One connection of a carrier that is a bundle.
     Part(Box<ArrivedPart>),
@@ -171,8 +171,8 @@ impl Attaching {
     /// By which carrier it came.
     pub fn carrier(&self) -> CarrierKind {
         match &self.arrived {
-            Arrived::Carrier(arrived) => arrived.carrier.kind(),
-            Arrived::Part(_) => CarrierKind::Tls,
+            IncomingStream::Carrier(arrived) => arrived.carrier.kind(),
+            IncomingStream::Part(_) => CarrierKind::Tls,
         }
     }
 
@@ -190,17 +190,17 @@ impl Attaching {
     /// connections did not come.
     pub async fn accept(self) -> Result<Attached, LinkError> {
         let arrived = match self.arrived {
-            Arrived::Carrier(arrived) => arrived,
-            Arrived::Part(part) => return Box::pin(part.accept(self.link)).await,
+            IncomingStream::Carrier(arrived) => arrived,
+            IncomingStream::Part(part) => return Box::pin(part.accept(self.link)).await,
         };
         match self.link.reserve() {
             Ok(place) => Ok(adopt(&self.link, place, arrived)),
             Err(error) => {
                 let why = match error {
-                    NoPlace::Full => Refusal::Busy,
-                    NoPlace::Over => Refusal::Gone,
+                    NoCarrierSlot::Full => Refusal::Busy,
+                    NoCarrierSlot::Over => Refusal::Gone,
                 };
-                Err(say_no(arrived, why, error.to_string()).await)
+                Err(refuse_with(arrived, why, error.to_string()).await)
             }
         }
     }
@@ -208,8 +208,8 @@ impl Attaching {
     /// Refuses it, with a sentence for the people on the other side. Its session goes on.
     pub async fn refuse(self, why: Refusal, detail: impl Into<String>) -> LinkError {
         match self.arrived {
-            Arrived::Carrier(arrived) => say_no(arrived, why, detail.into()).await,
-            Arrived::Part(part) => gathering::refuse(part.tls, why, detail.into()).await,
+            IncomingStream::Carrier(arrived) => refuse_with(arrived, why, detail.into()).await,
+            IncomingStream::Part(part) => gathering::refuse(part.tls, why, detail.into()).await,
         }
     }
 }
@@ -217,8 +217,8 @@ impl Attaching {
 impl fmt::Debug for Attaching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let peer = match &self.arrived {
-            Arrived::Carrier(arrived) => arrived.carrier.peer(),
-            Arrived::Part(part) => part.peer,
+            IncomingStream::Carrier(arrived) => arrived.carrier.peer(),
+            IncomingStream::Part(part) => part.peer,
         };
         write!(f, "Attaching({:?}, {peer:?})", self.carrier())
     }
@@ -227,7 +227,7 @@ impl fmt::Debug for Attaching {
 /// A carrier that belongs to a session.
 pub struct Attached {
     pub(crate) kind: CarrierKind,
-    pub(crate) watch: Watch,
+    pub(crate) watch: CarrierHandle,
 }
 
 impl Attached {

@@ -17,20 +17,20 @@ use crate::quic::QuicStream;
 
 /// See the head of the file.
 pub struct LinkStream {
-    kind: Kind,
+    kind: CarrierStream,
     _open: Option<OpenStream>,
     _answered: Option<Counted>,
     /// Bytes that were written to its carrier.
     written: Option<Arc<AtomicU64>>,
 }
 
-enum Kind {
+enum CarrierStream {
     Mux(MuxStream),
     Quic(Box<QuicStream>),
 }
 
 impl LinkStream {
-    const fn new(kind: Kind) -> Self {
+    const fn new(kind: CarrierStream) -> Self {
         Self {
             kind,
             _open: None,
@@ -40,11 +40,11 @@ impl LinkStream {
     }
 
     pub(crate) fn mux(stream: MuxStream) -> Self {
-        Self::new(Kind::Mux(stream))
+        Self::new(CarrierStream::Mux(stream))
     }
 
     pub(crate) fn quic(stream: QuicStream) -> Self {
-        Self::new(Kind::Quic(Box::new(stream)))
+        Self::new(CarrierStream::Quic(Box::new(stream)))
     }
 
     /// The same, counted among the open ones while it lives.
@@ -72,8 +72,8 @@ impl LinkStream {
     /// long enough to matter. Not before the stream has said what it is for.
     pub(crate) fn widen(&mut self) {
         match &mut self.kind {
-            Kind::Mux(stream) => stream.widen(),
-            Kind::Quic(stream) => stream.widen(),
+            CarrierStream::Mux(stream) => stream.widen(),
+            CarrierStream::Quic(stream) => stream.widen(),
         }
     }
 
@@ -86,8 +86,8 @@ impl LinkStream {
 impl Pipe for LinkStream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
         match &mut self.kind {
-            Kind::Mux(stream) => stream.poll_read(cx, buf),
-            Kind::Quic(stream) => stream.poll_read(cx, buf),
+            CarrierStream::Mux(stream) => stream.poll_read(cx, buf),
+            CarrierStream::Quic(stream) => stream.poll_read(cx, buf),
         }
     }
 
@@ -97,8 +97,8 @@ impl Pipe for LinkStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Broken>> {
         let written = match &mut self.kind {
-            Kind::Mux(stream) => stream.poll_write(cx, bufs),
-            Kind::Quic(stream) => stream.poll_write(cx, bufs),
+            CarrierStream::Mux(stream) => stream.poll_write(cx, bufs),
+            CarrierStream::Quic(stream) => stream.poll_write(cx, bufs),
         };
         if let (Poll::Ready(Ok(n)), Some(total)) = (&written, &self.written) {
             total.fetch_add(*n as u64, Relaxed);
@@ -108,29 +108,29 @@ impl Pipe for LinkStream {
 
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         Poll::Ready(match &mut self.kind {
-            Kind::Mux(stream) => stream.finish(),
-            Kind::Quic(stream) => stream.finish(),
+            CarrierStream::Mux(stream) => stream.finish(),
+            CarrierStream::Quic(stream) => stream.finish(),
         })
     }
 
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         match &mut self.kind {
-            Kind::Mux(stream) => stream.poll_broken(cx),
-            Kind::Quic(stream) => stream.poll_broken(cx),
+            CarrierStream::Mux(stream) => stream.poll_broken(cx),
+            CarrierStream::Quic(stream) => stream.poll_broken(cx),
         }
     }
 
     fn reset(&mut self, code: u32) {
         match &mut self.kind {
-            Kind::Mux(stream) => stream.reset(code),
-            Kind::Quic(stream) => stream.reset(code),
+            CarrierStream::Mux(stream) => stream.reset(code),
+            CarrierStream::Quic(stream) => stream.reset(code),
         }
     }
 
     fn close_on_drop(&mut self) {
         match &mut self.kind {
-            Kind::Mux(stream) => stream.close_on_drop(),
-            Kind::Quic(stream) => stream.close_on_drop(),
+            CarrierStream::Mux(stream) => stream.close_on_drop(),
+            CarrierStream::Quic(stream) => stream.close_on_drop(),
         }
     }
 }

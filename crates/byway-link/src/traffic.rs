@@ -17,7 +17,7 @@ use crate::carrier::{CarrierKind, Sent};
 
 /// What was measured of one carrier in one window, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Figures {
+pub(crate) struct CarrierStats {
     /// The share of packets that was lost.
     pub(crate) loss: Option<f64>,
     /// Bytes per second that were delivered.
@@ -138,13 +138,13 @@ impl Sampler {
         &mut self,
         now: Instant,
         carriers: impl IntoIterator<Item = (u64, CarrierKind, Sent)>,
-    ) -> (Traffic, Vec<(u64, Figures)>) {
+    ) -> (Traffic, Vec<(u64, CarrierStats)>) {
         let mut traffic = Traffic {
             lasted: now - self.at,
             ..Traffic::default()
         };
         self.at = now;
-        let (mut after, mut figures) = (HashMap::new(), Vec::new());
+        let (mut after, mut stats) = (HashMap::new(), Vec::new());
         for (number, kind, sent) in carriers {
             // What was written before is counted as pending.
             let new = Before {
@@ -159,9 +159,9 @@ impl Sampler {
             }
             #[expect(clippy::cast_precision_loss, reason = "packets of a second are few")]
             let loss = (moved.packets > 0).then(|| moved.lost as f64 / moved.packets as f64);
-            figures.push((
+            stats.push((
                 number,
-                Figures {
+                CarrierStats {
                     loss,
                     rate: per_second(moved.bytes, traffic.lasted),
                 },
@@ -169,7 +169,7 @@ impl Sampler {
             after.insert(number, before);
         }
         self.before = after;
-        (traffic, figures)
+        (traffic, stats)
     }
 }
 
@@ -316,16 +316,16 @@ mod tests {
             (1, CarrierKind::Tls, sent(20_000)),
             (2, CarrierKind::Tls, sent(15_000)),
         ];
-        let (traffic, figures) = sampler.sample(start + 3 * SECOND, both);
+        let (traffic, stats) = sampler.sample(start + 3 * SECOND, both);
         assert_eq!(
             (traffic.lasted, traffic.tls.bytes, traffic.tls.payload),
             (2 * SECOND, 30_000, 30_000)
         );
         assert_eq!(
-            figures[0],
+            stats[0],
             (
                 1,
-                Figures {
+                CarrierStats {
                     loss: Some(0.0),
                     rate: 10_000
                 }

@@ -170,7 +170,7 @@ pub struct Window {
     /// What the peer may still send.
     open: u32,
     /// Consumed and not granted again yet.
-    owed: u32,
+    ungranted: u32,
     /// The last grant, or the first bytes that were consumed.
     since: Option<Instant>,
 }
@@ -182,7 +182,7 @@ impl Window {
             budget,
             size: INITIAL_BYTES,
             open: INITIAL_BYTES,
-            owed: 0,
+            ungranted: 0,
             since: None,
         }
     }
@@ -201,12 +201,12 @@ impl Window {
 
     /// `bytes` of what has come have left for good. Says what to grant now, if anything.
     pub fn consume(&mut self, bytes: usize, now: Instant, round_trip: Duration) -> Option<u32> {
-        self.owed = self
-            .owed
+        self.ungranted = self
+            .ungranted
             .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX))
             .min(self.size - self.open);
         let since = self.since.replace(self.since.unwrap_or(now));
-        if self.owed < self.size / 2 {
+        if self.ungranted < self.size / 2 {
             return None;
         }
         let hurried =
@@ -233,15 +233,15 @@ impl Window {
     /// Nobody will consume any more: what has come is void. Says what to grant now, if the peer may
     /// be short of credit.
     pub fn forgo(&mut self) -> Option<u32> {
-        self.owed = self.size - self.open;
-        (self.owed >= self.size / 2).then(|| self.grant(0))
+        self.ungranted = self.size - self.open;
+        (self.ungranted >= self.size / 2).then(|| self.grant(0))
     }
 
     fn grant(&mut self, growth: u32) -> u32 {
         self.size += growth;
-        let grant = self.owed + growth;
+        let grant = self.ungranted + growth;
         self.open += grant;
-        self.owed = 0;
+        self.ungranted = 0;
         grant
     }
 
@@ -423,7 +423,7 @@ mod tests {
                 buffered -= read;
                 window.consume(read, now, ROUND_TRIP);
                 prop_assert!(buffered <= window.size() as usize);
-                prop_assert_eq!(window.open + window.owed + buffered as u32, window.size());
+                prop_assert_eq!(window.open + window.ungranted + buffered as u32, window.size());
             }
         }
     }

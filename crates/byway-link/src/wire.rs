@@ -6,9 +6,9 @@
 //! Never: a message longer than [`MOST_MESSAGE_BYTES`], and never an error over a field that a
 //!        newer version has added.
 //!
-//! [`Control`] messages travel on the first stream of each carrier, in both directions, for as long
-//! as it lives. [`Open`] is the first message of every other stream, [`Answer`] the first one back;
-//! behind them stand the bytes of the stream.
+//! [`ControlMessage`] messages travel on the first stream of each carrier, in both directions, for
+//! as long as it lives. [`Open`] is the first message of every other stream, [`Answer`] the first
+//! one back; behind them stand the bytes of the stream.
 
 use std::fmt;
 
@@ -51,18 +51,18 @@ pub const FEATURES: u64 = FEATURE_HOST | FEATURE_REPORTS | FEATURE_BUNDLE;
 
 /// What is said on the first stream of a carrier.
 #[derive(Clone, PartialEq, Message)]
-pub struct Control {
+pub struct ControlMessage {
     /// Empty if a newer version says something that this one does not know; it is passed over.
     #[prost(
-        oneof = "Said",
+        oneof = "Control",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
     )]
-    pub said: Option<Said>,
+    pub control: Option<Control>,
 }
 
-/// See [`Control`].
+/// See [`ControlMessage`].
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub enum Said {
+pub enum Control {
     /// Dialler, first carrier: here I am.
     #[prost(message, tag = "1")]
     Hello(Hello),
@@ -116,8 +116,8 @@ pub enum Said {
     Part(Part),
 }
 
-/// See [`Said::Visited`]: what the access log of the acceptor has of the request. Bytes are as the
-/// visitor sent them, cut.
+/// See [`Control::Visited`]: what the access log of the acceptor has of the request. Bytes are as
+/// the visitor sent them, cut.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Visited {
     /// Which service.
@@ -185,9 +185,9 @@ pub struct Visited {
     pub end_phase: String,
 }
 
-/// See [`Said::Credit`]. A grant takes two bytes on the wire and sixteen in memory, so [`Message`]
-/// is written by hand here: decoding keeps at most one grant more than [`MOST_GRANTS`], which shows
-/// that there were too many.
+/// See [`Control::Credit`]. A grant takes two bytes on the wire and sixteen in memory, so
+/// [`Message`] is written by hand here: decoding keeps at most one grant more than [`MOST_GRANTS`],
+/// which shows that there were too many.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Credit {
     /// Field 1, repeated. Each stream once.
@@ -239,7 +239,7 @@ pub struct StreamCredit {
     pub bytes: u32,
 }
 
-/// See [`Said::Hello`].
+/// See [`Control::Hello`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Hello {
     /// The oldest version that is spoken.
@@ -313,7 +313,7 @@ impl Purpose {
     }
 }
 
-/// See [`Said::Welcome`].
+/// See [`Control::Welcome`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Welcome {
     /// The version that both speak.
@@ -330,7 +330,7 @@ pub struct Welcome {
     pub program: String,
 }
 
-/// See [`Said::Attach`].
+/// See [`Control::Attach`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Attach {
     /// The session that this carrier belongs to.
@@ -338,7 +338,7 @@ pub struct Attach {
     pub session: Vec<u8>,
 }
 
-/// See [`Said::Part`]. The answer is a [`Welcome`] once all parts are there; the bundle is a
+/// See [`Control::Part`]. The answer is a [`Welcome`] once all parts are there; the bundle is a
 /// carrier of the session then.
 #[derive(Clone, PartialEq, Message)]
 pub struct Part {
@@ -356,7 +356,7 @@ pub struct Part {
     pub parts: u32,
 }
 
-/// See [`Said::Refused`].
+/// See [`Control::Refused`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Refused {
     /// A [`Refusal`].
@@ -422,7 +422,7 @@ impl Refusal {
     }
 }
 
-/// See [`Said::Register`].
+/// See [`Control::Register`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Register {
     /// Chosen by the dialler, answered in [`Registered`] and [`Withdrawn`], and named in [`Open`].
@@ -439,7 +439,7 @@ pub struct Register {
     pub port: u32,
 }
 
-/// See [`Said::Registered`].
+/// See [`Control::Registered`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Registered {
     /// Which.
@@ -450,7 +450,7 @@ pub struct Registered {
     pub public: String,
 }
 
-/// See [`Said::Withdrawn`].
+/// See [`Control::Withdrawn`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Withdrawn {
     /// Which.
@@ -464,7 +464,7 @@ pub struct Withdrawn {
     pub detail: String,
 }
 
-/// See [`Said::Unregister`].
+/// See [`Control::Unregister`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Unregister {
     /// Which.
@@ -472,7 +472,7 @@ pub struct Unregister {
     pub service: u32,
 }
 
-/// See [`Said::GoAway`].
+/// See [`Control::GoAway`].
 #[derive(Clone, PartialEq, Message)]
 pub struct GoAway {
     /// A sentence for people.
@@ -563,7 +563,7 @@ pub enum Answered {
     Opened(Opened),
     /// It has not, and why.
     #[prost(message, tag = "2")]
-    Fault(Fault),
+    Fault(OpenFault),
 }
 
 /// See [`Answered::Opened`].
@@ -582,7 +582,7 @@ pub struct Opened {
 
 /// See [`Answered::Fault`].
 #[derive(Clone, PartialEq, Message)]
-pub struct Fault {
+pub struct OpenFault {
     /// A [`Code`].
     #[prost(uint32, tag = "1")]
     pub code: u32,
@@ -726,20 +726,20 @@ pub fn decode_within<M: Message + Default>(
     }
 }
 
-/// The [`Control`] message at the front of `bytes`, of at most `most` bytes, and how many bytes it
-/// took.
+/// The [`ControlMessage`] message at the front of `bytes`, of at most `most` bytes, and how many
+/// bytes it took.
 ///
 /// # Errors
 /// [`BadMessage`], as soon as it is certain.
 pub(crate) fn decode_control(
     bytes: &[u8],
     most: usize,
-) -> Result<Option<(Control, usize)>, BadMessage> {
-    let decoded = decode_within::<Control>(bytes, most)?;
+) -> Result<Option<(ControlMessage, usize)>, BadMessage> {
+    let decoded = decode_within::<ControlMessage>(bytes, most)?;
     match &decoded {
         Some((
-            Control {
-                said: Some(Said::Credit(credit)),
+            ControlMessage {
+                control: Some(Control::Credit(credit)),
             },
             _,
         )) if credit.grants.len() > MOST_GRANTS => Err(BadMessage::TooManyGrants),
@@ -758,7 +758,7 @@ pub(crate) fn missing(bytes: &[u8]) -> usize {
     }
 }
 
-impl Fault {
+impl OpenFault {
     /// The same with texts that fit into an [`Answer`].
     pub(crate) fn cut(mut self) -> Self {
         for text in [&mut self.class, &mut self.detail] {
@@ -779,9 +779,11 @@ impl Refused {
     }
 }
 
-impl From<Said> for Control {
-    fn from(said: Said) -> Self {
-        Self { said: Some(said) }
+impl From<Control> for ControlMessage {
+    fn from(control: Control) -> Self {
+        Self {
+            control: Some(control),
+        }
     }
 }
 
@@ -842,8 +844,8 @@ mod tests {
         // Field 99 of a control message, and field 77 of an Open.
         let control: Vec<u8> = vec![0, 0, 0, 4, 0x9a, 0x06, 0x01, 0x00];
         assert_eq!(
-            decode::<Control>(&control).unwrap().unwrap().0,
-            Control { said: None }
+            decode::<ControlMessage>(&control).unwrap().unwrap().0,
+            ControlMessage { control: None }
         );
         let open: Vec<u8> = vec![0, 0, 0, 5, 0x20, 80, 0xe8, 0x04, 7];
         assert_eq!(decode::<Open>(&open).unwrap().unwrap().0.port, 80);
@@ -875,7 +877,7 @@ mod tests {
             let grants = (0..count as u64)
                 .map(|stream| StreamCredit { stream, bytes: 7 })
                 .collect();
-            Control::from(Said::Credit(Credit { grants }))
+            ControlMessage::from(Control::Credit(Credit { grants }))
         };
         let whole = encoded(&credit(MOST_GRANTS));
         assert_eq!(
@@ -884,17 +886,17 @@ mod tests {
         );
         // Empty grants: two bytes each.
         let grants = vec![StreamCredit::default(); 32_000];
-        let many = encoded(&Control::from(Said::Credit(Credit { grants })));
+        let many = encoded(&ControlMessage::from(Control::Credit(Credit { grants })));
         assert_eq!(
             decode_control(&many, MOST_MESSAGE_BYTES),
             Err(BadMessage::TooManyGrants)
         );
         let Some((
-            Control {
-                said: Some(Said::Credit(kept)),
+            ControlMessage {
+                control: Some(Control::Credit(kept)),
             },
             _,
-        )) = decode::<Control>(&many).unwrap()
+        )) = decode::<ControlMessage>(&many).unwrap()
         else {
             panic!("no credit");
         };
@@ -908,7 +910,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode::<Control>(&bytes);
+            let _ = decode::<ControlMessage>(&bytes);
             let _ = decode::<Open>(&bytes);
             let _ = decode::<Answer>(&bytes);
         }

@@ -7,8 +7,8 @@ mod common;
 use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream};
-use byway_link::wire::{Fault, Open};
-use byway_link::{Carriers, Code, NotOpened};
+use byway_link::wire::{Open, OpenFault};
+use byway_link::{Carriers, Code, OpenError};
 use common::{Pair, read_to_end, within};
 
 /// Runs a test on both carriers.
@@ -122,16 +122,16 @@ on_each_carrier! {
         let broken = within(std::future::poll_fn(|cx| far.poll_broken(cx))).await;
         assert!(matches!(broken, Broken::SessionLost), "{broken:?}");
         within(pair.acceptor.link.ended()).await;
-        assert!(matches!(pair.acceptor.open().await, Err(NotOpened::Lost)));
+        assert!(matches!(pair.acceptor.open().await, Err(OpenError::Lost)));
     }
 
     async fn a_refused_target_is_told_with_its_code_and_words(pair: Pair) {
         let refusing = async {
             let (_, asked) = pair.acceptor.next_asked().await;
-            asked.refused(Fault { code: Code::Refused.number(), class: "refused".into(), detail: "no".into() }).await;
+            asked.refused(OpenFault { code: Code::Refused.number(), class: "refused".into(), detail: "no".into() }).await;
         };
         let (opened, ()) = tokio::join!(pair.dialler.open(), refusing);
-        let Err(NotOpened::Fault(fault)) = opened else { panic!("{opened:?}") };
+        let Err(OpenError::Fault(fault)) = opened else { panic!("{opened:?}") };
         assert_eq!((Code::from_number(fault.code), fault.detail.as_str()), (Code::Refused, "no"));
     }
 
@@ -216,7 +216,7 @@ on_each_carrier! {
     async fn a_target_that_is_too_long_is_refused_here_and_costs_the_session_nothing(pair: Pair) {
         let open = Open { host: "x".repeat(40_000), port: 80, ..Open::default() };
         let opened = pair.dialler.link.open(&open, common::PATIENCE).await;
-        let Err(NotOpened::Bad(words)) = opened else { panic!("{opened:?}") };
+        let Err(OpenError::Bad(words)) = opened else { panic!("{opened:?}") };
         assert_eq!(words, "a target of 40010 bytes is too long to ask for");
         pair.stream().await;
         // One that just fits arrives.
@@ -261,7 +261,7 @@ on_each_carrier! {
     async fn an_open_that_nobody_answers_ends_with_its_patience(pair: Pair) {
         let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
         let opened = pair.dialler.link.open(&open, Duration::from_millis(50)).await;
-        assert!(matches!(opened, Err(NotOpened::Timeout)), "{opened:?}");
+        assert!(matches!(opened, Err(OpenError::Timeout)), "{opened:?}");
     }
 }
 

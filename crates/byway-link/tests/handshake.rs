@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use byway_dial::{Broken, Pipe};
-use byway_link::wire::{Attach, Hello, Refused, Said};
+use byway_link::wire::{Attach, Control, Hello, Refused};
 use byway_link::{
     CarrierKind, Carriers, Fingerprint, JoinString, Key, LinkError, Refusal, Settings,
 };
@@ -54,7 +54,7 @@ async fn another_key_than_the_pinned_one_is_final_on_every_carrier() {
         // Who dialled has said nothing, its secret least of all.
         let arrived = listening.next().await;
         assert!(
-            matches!(arrived, Err(LinkError::Stranger { .. })),
+            matches!(arrived, Err(LinkError::Unauthenticated { .. })),
             "{carriers:?}: {arrived:?}"
         );
     }
@@ -72,14 +72,14 @@ async fn a_refused_hello_is_told_why_in_words_on_every_carrier() {
         let listening = listening().await;
         let refusing = async {
             for _ in 0..hellos {
-                let said = listening
+                let control = listening
                     .pending()
                     .await
                     .refuse(why, "the grant was revoked on Tuesday")
                     .await;
                 assert!(
-                    matches!(said, LinkError::Refused { why: said, .. } if said == why),
-                    "{said:?}"
+                    matches!(control, LinkError::Refused { why: control, .. } if control == why),
+                    "{control:?}"
                 );
             }
         };
@@ -134,14 +134,14 @@ async fn a_hello_of_another_version_is_told_which_ones_are_spoken() {
     let listening = listening().await;
     for (version_from, version_to) in [(2, 9), (0, 0), (9, 2)] {
         let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-        peer.says
-            .say(Said::Hello(Hello {
+        peer.writer
+            .send(Control::Hello(Hello {
                 version_from,
                 version_to,
                 ..hello()
             }))
             .await;
-        let Said::Refused(Refused { why, detail }) = peer.hears.said().await.unwrap() else {
+        let Control::Refused(Refused { why, detail }) = peer.reader.recv().await.unwrap() else {
             panic!("not refused")
         };
         assert_eq!(Refusal::from_number(why), Refusal::Version);
@@ -164,8 +164,8 @@ async fn a_hello_of_another_version_is_told_which_ones_are_spoken() {
     }
     // A range that holds ours is met, and so is one with fields that we do not know.
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says
-        .say(Said::Hello(Hello {
+    peer.writer
+        .send(Control::Hello(Hello {
             version_from: 0,
             version_to: 9,
             features: u64::MAX,
@@ -173,15 +173,15 @@ async fn a_hello_of_another_version_is_told_which_ones_are_spoken() {
         }))
         .await;
     let _session = listening.pending().await.welcome().await.unwrap();
-    assert_eq!(peer.hears.welcome().await.len(), 16);
+    assert_eq!(peer.reader.welcome().await.len(), 16);
 }
 
 #[tokio::test]
 async fn a_first_message_that_is_no_hello_is_refused() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says.say(Said::Ping(1)).await;
-    let Said::Refused(refused) = peer.hears.said().await.unwrap() else {
+    peer.writer.send(Control::Ping(1)).await;
+    let Control::Refused(refused) = peer.reader.recv().await.unwrap() else {
         panic!("not refused")
     };
     assert_eq!(Refusal::from_number(refused.why), Refusal::Protocol);
@@ -198,18 +198,18 @@ async fn a_first_message_that_is_no_hello_is_refused() {
 #[tokio::test]
 async fn whoever_speaks_something_else_is_an_error_and_is_closed() {
     let listening = listening().await;
-    let said: [&[u8]; 3] = [
+    let control: [&[u8]; 3] = [
         b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n",
         &[0; 64],
         &[0xff; 300],
     ];
-    for bytes in said {
+    for bytes in control {
         let mut socket = TcpStream::connect(listening.address).await.unwrap();
         socket.write_all(bytes).await.unwrap();
         socket.shutdown().await.unwrap();
         let arrived = listening.next().await;
         assert!(
-            matches!(arrived, Err(LinkError::Stranger { .. })),
+            matches!(arrived, Err(LinkError::Unauthenticated { .. })),
             "{bytes:?}: {arrived:?}"
         );
         // It is told (an alert of TLS) or not, and then it is over.
@@ -237,7 +237,7 @@ async fn a_dialler_that_leaves_before_its_hello_is_not_taken_for_a_stranger() {
     socket.shutdown().await.unwrap();
     left("within TLS").await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says.finish().await;
+    peer.writer.finish().await;
     left("behind TLS").await;
     let quic = common::quic::RawQuic::dialled(listening.address, &RawKey::generate()).await;
     quic.connection
@@ -249,7 +249,7 @@ async fn a_dialler_that_leaves_before_its_hello_is_not_taken_for_a_stranger() {
 async fn a_browser_at_the_port_of_links_is_called_one_and_told_where_visitors_come() {
     let listening = listening().await;
     let told = async |how: &str| {
-        let Err(LinkError::Stranger { detail, .. }) = listening.next().await else {
+        let Err(LinkError::Unauthenticated { detail, .. }) = listening.next().await else {
             panic!("no stranger")
         };
         assert!(
@@ -288,7 +288,7 @@ async fn tls_without_a_key_or_without_our_protocol_is_an_error_on_both_sides() {
         }
         let arrived = listening.next().await;
         assert!(
-            matches!(arrived, Err(LinkError::Stranger { .. })),
+            matches!(arrived, Err(LinkError::Unauthenticated { .. })),
             "{what}: {arrived:?}"
         );
     }
@@ -305,8 +305,8 @@ async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
     let stolen = (RawKey::generate(), session.clone());
     for (key, session) in [unknown, too_short, stolen] {
         let mut peer = RawPeer::dialled(dial(&listening).await, &key).await;
-        peer.says.say(Said::Attach(Attach { session })).await;
-        let Said::Refused(refused) = peer.hears.said().await.unwrap() else {
+        peer.writer.send(Control::Attach(Attach { session })).await;
+        let Control::Refused(refused) = peer.reader.recv().await.unwrap() else {
             panic!("not refused")
         };
         assert_eq!(
@@ -326,8 +326,8 @@ async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
 
     let mut second = RawPeer::dialled(dial(&listening).await, &key).await;
     second
-        .says
-        .say(Said::Attach(Attach {
+        .writer
+        .send(Control::Attach(Attach {
             session: session.clone(),
         }))
         .await;
@@ -352,8 +352,11 @@ async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
         }
     })
     .await;
-    late.says.say(Said::Attach(Attach { session })).await;
-    assert!(matches!(late.hears.said().await.unwrap(), Said::Refused(_)));
+    late.writer.send(Control::Attach(Attach { session })).await;
+    assert!(matches!(
+        late.reader.recv().await.unwrap(),
+        Control::Refused(_)
+    ));
 }
 
 #[tokio::test]

@@ -8,10 +8,10 @@ mod common;
 use std::time::Duration;
 
 use byway_dial::Stream;
-use byway_link::mux::frame::{CONTROL, HEADER_BYTES, Kind};
+use byway_link::mux::frame::{CONTROL, FrameKind, HEADER_BYTES};
 use byway_link::window::INITIAL_BYTES;
-use byway_link::wire::{self, GoAway, Open, Said};
-use byway_link::{Acceptor, Arrival, Code, Inbox, Key, Link, LinkError, NotOpened, Settings};
+use byway_link::wire::{self, Control, GoAway, Open};
+use byway_link::{Acceptor, Arrival, Code, Inbox, Key, Link, LinkError, OpenError, Settings};
 use byway_testkit::pipe;
 use common::raw::{RawKey, RawPeer, connect, dialling_without_a_key, frame, hello};
 use common::within;
@@ -58,8 +58,8 @@ async fn session(settings: Settings, pipe_bytes: usize) -> (Link, Inbox, RawPeer
     };
     let dialling = async {
         let mut peer = RawPeer::dialled(far.into_stream(), &key).await;
-        peer.says.say(Said::Hello(hello())).await;
-        peer.hears.welcome().await;
+        peer.writer.send(Control::Hello(hello())).await;
+        peer.reader.welcome().await;
         peer
     };
     let ((link, inbox), peer) = tokio::join!(greeting, dialling);
@@ -68,12 +68,12 @@ async fn session(settings: Settings, pipe_bytes: usize) -> (Link, Inbox, RawPeer
 
 /// Whether both directions of a session still work: it answers a question.
 async fn answers(peer: &mut RawPeer, number: u64) {
-    peer.says.say(Said::Ping(number)).await;
+    peer.writer.send(Control::Ping(number)).await;
     loop {
-        match peer.hears.said().await.unwrap() {
-            Said::Pong(heard) if heard == number => return,
-            Said::Ping(asked) => peer.says.say(Said::Pong(asked)).await,
-            Said::Pong(_) => {}
+        match peer.reader.recv().await.unwrap() {
+            Control::Pong(heard) if heard == number => return,
+            Control::Ping(asked) => peer.writer.send(Control::Pong(asked)).await,
+            Control::Pong(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -98,11 +98,11 @@ async fn whoever_proves_a_key_and_says_no_hello_is_let_go_of_and_not_only_forgot
     let (arrived, ()) = arrival(PIPE, async |far| {
         let mut peer = RawPeer::dialled(far, &RawKey::generate()).await;
         // Half a hello.
-        peer.says
-            .frame(Kind::Data, CONTROL, &[0, 0, 0, 50, 1])
+        peer.writer
+            .frame(FrameKind::Data, CONTROL, &[0, 0, 0, 50, 1])
             .await
             .unwrap();
-        peer.hears.closed().await;
+        peer.reader.closed().await;
     })
     .await;
     assert_eq!(arrived.unwrap_err().to_string(), "no hello within 10 s");
@@ -142,11 +142,11 @@ async fn a_handshake_and_a_hello_arrive_through_eight_bytes() {
 async fn a_first_message_of_a_gibibyte_is_refused_before_it_is_waited_for() {
     let (arrived, ()) = arrival(PIPE, async |far| {
         let mut peer = RawPeer::dialled(far, &RawKey::generate()).await;
-        peer.says
-            .frame(Kind::Data, CONTROL, &GIBIBYTE)
+        peer.writer
+            .frame(FrameKind::Data, CONTROL, &GIBIBYTE)
             .await
             .unwrap();
-        peer.hears.closed().await;
+        peer.reader.closed().await;
     })
     .await;
     let error = arrived.unwrap_err().to_string();
@@ -158,14 +158,17 @@ async fn a_first_message_of_a_gibibyte_is_refused_before_it_is_waited_for() {
 
 #[tokio::test]
 async fn every_prefix_of_a_hello_that_breaks_off_is_an_error() {
-    let mut said = Vec::new();
-    wire::encode(&wire::Control::from(Said::Hello(hello())), &mut said);
-    let said = frame(Kind::Data, CONTROL, &said);
-    for length in 0..said.len() {
+    let mut control = Vec::new();
+    wire::encode(
+        &wire::ControlMessage::from(Control::Hello(hello())),
+        &mut control,
+    );
+    let control = frame(FrameKind::Data, CONTROL, &control);
+    for length in 0..control.len() {
         let (arrived, ()) = arrival(PIPE, async |far| {
             let mut peer = RawPeer::dialled(far, &RawKey::generate()).await;
-            peer.says.bytes(&said[..length]).await.unwrap();
-            peer.says.finish().await;
+            peer.writer.bytes(&control[..length]).await.unwrap();
+            peer.writer.finish().await;
         })
         .await;
         let is_told = match length {
@@ -183,7 +186,7 @@ async fn whoever_leaves_within_the_handshake_is_an_error() {
     })
     .await;
     assert!(
-        matches!(arrived, Err(LinkError::Stranger { .. })),
+        matches!(arrived, Err(LinkError::Unauthenticated { .. })),
         "{arrived:?}"
     );
 }
@@ -193,12 +196,12 @@ async fn whoever_leaves_within_the_handshake_is_an_error() {
 /// The words with which a session ends that is told this.
 async fn end_of(bytes: &[u8]) -> String {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
-    peer.says.bytes(bytes).await.unwrap();
+    peer.writer.bytes(bytes).await.unwrap();
     let reason = within(link.ended()).await.to_string();
-    peer.hears.closed().await;
+    peer.reader.closed().await;
     assert!(matches!(
         link.open(&Open::default(), Duration::from_secs(1)).await,
-        Err(NotOpened::Lost)
+        Err(OpenError::Lost)
     ));
     reason
 }
@@ -214,47 +217,47 @@ async fn each_way_to_break_the_rules_ends_the_session_with_its_own_words() {
             format!("{broke}: a frame of the unknown kind 71"),
         ),
         (
-            frame(Kind::Data, 1, b"x"),
+            frame(FrameKind::Data, 1, b"x"),
             format!("{broke}: a Data frame for a stream that it may not be for"),
         ),
         (
-            frame(Kind::Fin, 2, b""),
+            frame(FrameKind::Fin, 2, b""),
             format!("{broke}: a Fin frame for a stream that it may not be for"),
         ),
         (
-            frame(Kind::Credit, 77, &one),
+            frame(FrameKind::Credit, 77, &one),
             format!("{broke}: a Credit frame for a stream that it may not be for"),
         ),
         (
-            frame(Kind::Open, 2, b""),
+            frame(FrameKind::Open, 2, b""),
             format!("{broke}: a Open frame for a stream that it may not be for"),
         ),
         (
-            frame(Kind::Open, 1, &window),
+            frame(FrameKind::Open, 1, &window),
             format!("{broke}: more bytes than the stream had credit for"),
         ),
         (
-            frame(Kind::Credit, CONTROL, &[255; 4]),
+            frame(FrameKind::Credit, CONTROL, &[255; 4]),
             format!("{broke}: more credit than a stream can have"),
         ),
         (
-            frame(Kind::Data, CONTROL, &GIBIBYTE),
+            frame(FrameKind::Data, CONTROL, &GIBIBYTE),
             format!("{broke}: a message of 1073741824 bytes was announced; the most is 65536"),
         ),
         (
-            frame(Kind::Fin, CONTROL, b""),
+            frame(FrameKind::Fin, CONTROL, b""),
             "the other side closed the link".to_owned(),
         ),
         (
-            frame(Kind::Reset, CONTROL, &one),
+            frame(FrameKind::Reset, CONTROL, &one),
             "the link was lost: ".to_owned(),
         ),
         (
-            frame(Kind::Stop, CONTROL, &one),
+            frame(FrameKind::Stop, CONTROL, &one),
             "the link was lost: ".to_owned(),
         ),
         (
-            frame(Kind::Data, CONTROL, &[0, 0, 0, 2, 0x0a, 0x7f]),
+            frame(FrameKind::Data, CONTROL, &[0, 0, 0, 2, 0x0a, 0x7f]),
             format!("{broke}: a message that cannot be read: "),
         ),
     ];
@@ -277,19 +280,19 @@ async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on(
     };
     let (link, mut inbox, mut peer) = session(settings, PIPE).await;
     let opens: Vec<u8> = (0..OPENED as u32)
-        .flat_map(|place| frame(Kind::Open, 2 * place + 1, b"x"))
+        .flat_map(|place| frame(FrameKind::Open, 2 * place + 1, b"x"))
         .collect();
-    let (said, refused) = tokio::join!(peer.says.bytes(&opens), async {
+    let (control, refused) = tokio::join!(peer.writer.bytes(&opens), async {
         let mut refused = 0;
         while refused < OPENED - MOST {
-            if let (Kind::Reset, stream, code) = peer.hears.frame().await.unwrap() {
+            if let (FrameKind::Reset, stream, code) = peer.reader.frame().await.unwrap() {
                 assert_eq!(code, Code::Busy.number().to_be_bytes(), "stream {stream}");
                 refused += 1;
             }
         }
         refused
     });
-    said.unwrap();
+    control.unwrap();
     assert_eq!(refused, OPENED - MOST);
     let mut arrived = Vec::new();
     for _ in 0..MOST {
@@ -300,8 +303,8 @@ async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on(
     // Those that are let go of make room for as many.
     drop(arrived);
     for place in 0..MOST as u32 {
-        peer.says
-            .frame(Kind::Open, 100_001 + 2 * place, b"")
+        peer.writer
+            .frame(FrameKind::Open, 100_001 + 2 * place, b"")
             .await
             .unwrap();
         within(inbox.streams.recv()).await.unwrap();
@@ -313,8 +316,8 @@ async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on(
 async fn streams_that_nobody_serves_wait_in_a_bounded_inbox() {
     let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
     for place in 0..5000 {
-        peer.says
-            .frame(Kind::Open, 2 * place + 1, b"x")
+        peer.writer
+            .frame(FrameKind::Open, 2 * place + 1, b"x")
             .await
             .unwrap();
     }
@@ -334,13 +337,13 @@ async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
     let (link, inbox, mut peer) = session(Settings::default(), 64 * 1024).await;
     let mut message = Vec::new();
     wire::encode(
-        &wire::Control::from(Said::GoAway(GoAway {
+        &wire::ControlMessage::from(Control::GoAway(GoAway {
             detail: "x".repeat(1000),
             ..GoAway::default()
         })),
         &mut message,
     );
-    let message = frame(Kind::Data, CONTROL, &message);
+    let message = frame(FrameKind::Data, CONTROL, &message);
     // As a peer that minds its credit does: no more than the window and what is granted again.
     let mut credit = INITIAL_BYTES as usize - 200;
     let mut sent = 0;
@@ -348,14 +351,14 @@ async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
         loop {
             while credit >= message.len() {
                 credit -= message.len() - HEADER_BYTES;
-                peer.says.bytes(&message).await.unwrap();
+                peer.writer.bytes(&message).await.unwrap();
                 sent += message.len();
             }
-            match peer.hears.frame().await {
-                Ok((Kind::Credit, CONTROL, more)) => {
+            match peer.reader.frame().await {
+                Ok((FrameKind::Credit, CONTROL, more)) => {
                     credit += u32::from_be_bytes(more.try_into().unwrap()) as usize
                 }
-                Ok((kind, stream, _)) => assert_eq!((kind, stream), (Kind::Data, CONTROL)),
+                Ok((kind, stream, _)) => assert_eq!((kind, stream), (FrameKind::Data, CONTROL)),
                 Err(_) => break,
             }
         }
@@ -363,7 +366,7 @@ async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
     // The replies to its questions are behind the messages, so the session ends as if there were
     // none.
     within(flooding).await;
-    assert_eq!(inbox.said.len(), 64);
+    assert_eq!(inbox.control.len(), 64);
     // The window of a stream that is read fast has grown.
     let most = 65 * message.len() + BACKLOG_BYTES + 8 * INITIAL_BYTES as usize;
     assert!(sent > 64 * 1000 && sent <= most, "{sent} bytes were taken");
@@ -374,18 +377,18 @@ async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
 const BACKLOG_BYTES: usize = 128 * 1024;
 
 /// A short message for the owner of a session.
-fn short() -> Said {
-    Said::GoAway(GoAway::default())
+fn short() -> Control {
+    Control::GoAway(GoAway::default())
 }
 
 #[tokio::test(start_paused = true)]
 async fn pings_are_answered_while_the_inbox_is_full() {
     let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
     for _ in 0..500 {
-        peer.says.say(short()).await;
+        peer.writer.send(short()).await;
     }
     within(answers(&mut peer, 1)).await;
-    assert_eq!(inbox.said.len(), 64);
+    assert_eq!(inbox.control.len(), 64);
     assert!(!link.is_over());
 }
 
@@ -393,16 +396,16 @@ async fn pings_are_answered_while_the_inbox_is_full() {
 async fn whoever_waits_to_say_something_hears_of_the_end_while_the_inbox_is_full() {
     let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
     for _ in 0..2000 {
-        peer.says.say(short()).await;
+        peer.writer.send(short()).await;
     }
     within(async {
-        while inbox.said.len() < 64 {
+        while inbox.control.len() < 64 {
             tokio::task::yield_now().await;
         }
     })
     .await;
     drop(peer);
-    within(async { while link.say_in_turn(short()).await {} }).await;
+    within(async { while link.send(short()).await {} }).await;
     within(link.ended()).await;
 }
 
@@ -413,12 +416,16 @@ async fn a_peer_that_never_reads_is_given_up_in_seconds() {
         ("nothing", Vec::new()),
         ("pings", {
             let mut ping = Vec::new();
-            wire::encode(&wire::Control::from(Said::Ping(7)), &mut ping);
-            frame(Kind::Data, CONTROL, &ping)
+            wire::encode(&wire::ControlMessage::from(Control::Ping(7)), &mut ping);
+            frame(FrameKind::Data, CONTROL, &ping)
         }),
         (
             "streams that are stopped",
-            [frame(Kind::Open, 1, b"x"), frame(Kind::Fin, 1, b"")].concat(),
+            [
+                frame(FrameKind::Open, 1, b"x"),
+                frame(FrameKind::Fin, 1, b""),
+            ]
+            .concat(),
         ),
     ];
     for (what, bytes) in questions {
@@ -426,9 +433,9 @@ async fn a_peer_that_never_reads_is_given_up_in_seconds() {
         let begun = Instant::now();
         let asking = async {
             // Only the first kind of question may be put again and again.
-            while what == "pings" && peer.says.bytes(&bytes).await.is_ok() {}
+            while what == "pings" && peer.writer.bytes(&bytes).await.is_ok() {}
             if what != "pings" {
-                peer.says.bytes(&bytes).await.unwrap();
+                peer.writer.bytes(&bytes).await.unwrap();
             }
             std::future::pending::<()>().await;
         };
@@ -457,42 +464,48 @@ async fn a_peer_that_never_reads_is_given_up_in_seconds() {
 async fn a_flood_of_pings_is_answered_in_order_and_delays_nobody_else() {
     const PINGS: u64 = 20_000;
     let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
-    peer.says.credit(CONTROL, 10_000_000).await;
+    peer.writer.credit(CONTROL, 10_000_000).await;
     let RawPeer {
-        mut says,
-        mut hears,
+        mut writer,
+        mut reader,
     } = peer;
     let (grant, mut granted) = tokio::sync::mpsc::unbounded_channel();
     let flooding = async {
         let mut credit = INITIAL_BYTES as usize - 1000;
         for number in 0..PINGS {
             let mut ping = Vec::new();
-            wire::encode(&wire::Control::from(Said::Ping(number)), &mut ping);
+            wire::encode(
+                &wire::ControlMessage::from(Control::Ping(number)),
+                &mut ping,
+            );
             while credit < ping.len() {
                 credit += granted.recv().await.unwrap();
             }
             credit -= ping.len();
-            says.frame(Kind::Data, CONTROL, &ping).await.unwrap();
+            writer.frame(FrameKind::Data, CONTROL, &ping).await.unwrap();
             if number == PINGS / 2 {
-                says.frame(Kind::Open, 1, b"in between").await.unwrap();
+                writer
+                    .frame(FrameKind::Open, 1, b"in between")
+                    .await
+                    .unwrap();
             }
         }
     };
     let hearing = async {
         let (mut control, mut next) = (Vec::new(), 0);
         while next < PINGS {
-            match hears.frame().await.unwrap() {
-                (Kind::Credit, CONTROL, more) => {
+            match reader.frame().await.unwrap() {
+                (FrameKind::Credit, CONTROL, more) => {
                     grant
                         .send(u32::from_be_bytes(more.try_into().unwrap()) as usize)
                         .unwrap();
                 }
-                (Kind::Data, CONTROL, bytes) => control.extend_from_slice(&bytes),
+                (FrameKind::Data, CONTROL, bytes) => control.extend_from_slice(&bytes),
                 other => panic!("{other:?}"),
             }
-            while let Some((message, n)) = wire::decode::<wire::Control>(&control).unwrap() {
+            while let Some((message, n)) = wire::decode::<wire::ControlMessage>(&control).unwrap() {
                 control.drain(..n);
-                if let Some(Said::Pong(number)) = message.said {
+                if let Some(Control::Pong(number)) = message.control {
                     assert_eq!(number, next);
                     next += 1;
                 }
@@ -520,7 +533,10 @@ async fn a_stream_that_asks_for_nonsense_is_reset_alone() {
     ];
     for (place, (bytes, words)) in cases.into_iter().enumerate() {
         let stream = 2 * place as u32 + 1;
-        peer.says.frame(Kind::Open, stream, bytes).await.unwrap();
+        peer.writer
+            .frame(FrameKind::Open, stream, bytes)
+            .await
+            .unwrap();
         let error = within(inbox.streams.recv())
             .await
             .unwrap()
@@ -530,7 +546,7 @@ async fn a_stream_that_asks_for_nonsense_is_reset_alone() {
             .unwrap_err();
         assert!(error.starts_with(words), "{error}");
         let code = loop {
-            if let (Kind::Reset, reset, code) = peer.hears.frame().await.unwrap() {
+            if let (FrameKind::Reset, reset, code) = peer.reader.frame().await.unwrap() {
                 assert_eq!(reset, stream);
                 break code;
             }
@@ -544,36 +560,36 @@ async fn a_stream_that_asks_for_nonsense_is_reset_alone() {
 #[tokio::test(start_paused = true)]
 async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothing() {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
-    let answers_given: [(Kind, &[u8], &str); 6] = [
+    let answers_given: [(FrameKind, &[u8], &str); 6] = [
         (
-            Kind::Data,
+            FrameKind::Data,
             &GIBIBYTE,
             "Bad(\"a message of 1073741824 bytes was announced; the most is 4096\")",
         ),
         (
-            Kind::Data,
+            FrameKind::Data,
             &[0, 0, 0, 0],
             "Bad(\"an answer of an unknown kind\")",
         ),
         (
-            Kind::Data,
+            FrameKind::Data,
             &[0, 0, 0, 2, 0x0a, 0x7f],
             "Bad(\"a message that cannot be read: ",
         ),
         (
-            Kind::Fin,
+            FrameKind::Fin,
             b"",
             "Bad(\"the far side closed the stream without an answer\")",
         ),
         (
-            Kind::Reset,
+            FrameKind::Reset,
             &[0, 0, 0, 3],
-            "Fault(Fault { code: 3, class: \"\", detail: \"the far side reset the stream: DENIED\"",
+            "Fault(OpenFault { code: 3, class: \"\", detail: \"the far side reset the stream: DENIED\"",
         ),
         (
-            Kind::Stop,
+            FrameKind::Stop,
             &[0, 0, 0, 99],
-            "Fault(Fault { code: 99, class: \"\", detail: \"the far side reset the stream: BROKEN\"",
+            "Fault(OpenFault { code: 99, class: \"\", detail: \"the far side reset the stream: BROKEN\"",
         ),
     ];
     for (kind, bytes, words) in answers_given {
@@ -584,11 +600,11 @@ async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothi
         };
         let answering = async {
             let stream = loop {
-                if let (Kind::Open, stream, _) = peer.hears.frame().await.unwrap() {
+                if let (FrameKind::Open, stream, _) = peer.reader.frame().await.unwrap() {
                     break stream;
                 }
             };
-            peer.says.frame(kind, stream, bytes).await.unwrap();
+            peer.writer.frame(kind, stream, bytes).await.unwrap();
         };
         let (opened, ()) =
             tokio::join!(within(link.open(&open, Duration::from_secs(5))), answering);
@@ -603,10 +619,10 @@ async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothi
 async fn a_peer_that_stops_answering_is_given_up_by_whoever_accepted() {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
     for _ in 0..5 {
-        let Said::Ping(number) = peer.hears.said().await.unwrap() else {
+        let Control::Ping(number) = peer.reader.recv().await.unwrap() else {
             panic!("no question")
         };
-        peer.says.say(Said::Pong(number)).await;
+        peer.writer.send(Control::Pong(number)).await;
     }
     let stopped = Instant::now();
     assert_eq!(
@@ -615,16 +631,16 @@ async fn a_peer_that_stops_answering_is_given_up_by_whoever_accepted() {
     );
     let lasted = stopped.elapsed();
     assert!((10..13).contains(&lasted.as_secs()), "after {lasted:?}");
-    peer.hears.closed().await;
+    peer.reader.closed().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_open_that_is_not_answered_makes_the_session_ask_at_once() {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
-    let Said::Ping(number) = peer.hears.said().await.unwrap() else {
+    let Control::Ping(number) = peer.reader.recv().await.unwrap() else {
         panic!("no question")
     };
-    peer.says.say(Said::Pong(number)).await;
+    peer.writer.send(Control::Pong(number)).await;
     let begun = Instant::now();
     let open = Open {
         host: "example.com".into(),
@@ -632,13 +648,16 @@ async fn an_open_that_is_not_answered_makes_the_session_ask_at_once() {
         ..Open::default()
     };
     let asked = async {
-        assert!(matches!(peer.hears.said().await.unwrap(), Said::Ping(_)));
+        assert!(matches!(
+            peer.reader.recv().await.unwrap(),
+            Control::Ping(_)
+        ));
         begun.elapsed()
     };
     let (opened, asked) = tokio::join!(link.open(&open, Duration::from_secs(60)), asked);
     // Else it would have asked after five.
     assert!((250..1000).contains(&asked.as_millis()), "after {asked:?}");
-    assert!(matches!(opened, Err(NotOpened::Lost)), "{opened:?}");
+    assert!(matches!(opened, Err(OpenError::Lost)), "{opened:?}");
     assert!(
         begun.elapsed() < Duration::from_secs(9),
         "after {:?}",
@@ -651,9 +670,9 @@ async fn streams_that_announce_an_open_and_never_say_it_are_bounded_and_hold_wha
     let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
     // The longest open, announced and not sent, 8,190 times.
     let opens: Vec<u8> = (0..8190)
-        .flat_map(|place| frame(Kind::Open, 2 * place + 1, &[0, 0, 16, 0]))
+        .flat_map(|place| frame(FrameKind::Open, 2 * place + 1, &[0, 0, 16, 0]))
         .collect();
-    let sending = async { peer.says.bytes(&opens).await.unwrap() };
+    let sending = async { peer.writer.bytes(&opens).await.unwrap() };
     let (mut asking, mut most) = (Vec::new(), 0);
     let serving = async {
         while let Ok(Some(arrived)) = timeout(Duration::from_secs(1), inbox.streams.recv()).await {
@@ -677,7 +696,7 @@ async fn a_fault_with_a_long_story_still_fits_into_an_answer() {
         let (_, asked) = pair.acceptor.next_asked().await;
         let (class, detail) = ("long".to_owned(), "\u{fc}".repeat(10_000));
         asked
-            .refused(wire::Fault {
+            .refused(wire::OpenFault {
                 code: Code::Denied.number(),
                 class,
                 detail,
@@ -685,7 +704,7 @@ async fn a_fault_with_a_long_story_still_fits_into_an_answer() {
             .await;
     };
     let (opened, ()) = tokio::join!(pair.dialler.open(), refusing);
-    let Err(NotOpened::Fault(fault)) = opened.map(|_| ()) else {
+    let Err(OpenError::Fault(fault)) = opened.map(|_| ()) else {
         panic!("no fault")
     };
     assert!(fault.code == Code::Denied.number() && fault.detail.starts_with("\u{fc}\u{fc}"));
@@ -695,12 +714,13 @@ async fn a_fault_with_a_long_story_still_fits_into_an_answer() {
 async fn what_waits_to_be_accepted_is_bounded_in_bytes() {
     const FIRST: usize = 32 * 1024;
     let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
-    let RawPeer { says, hears } = &mut peer;
+    let RawPeer { writer, reader } = &mut peer;
     // The session is not served: 65 streams were accepted, and 4 MiB of the others' bytes are kept.
     let kept = 65 + 4 * 1024 * 1024 / FIRST;
     let sending = async {
         for place in 0..1000 {
-            says.frame(Kind::Open, 2 * place + 1, &[0; FIRST])
+            writer
+                .frame(FrameKind::Open, 2 * place + 1, &[0; FIRST])
                 .await
                 .unwrap();
         }
@@ -708,7 +728,7 @@ async fn what_waits_to_be_accepted_is_bounded_in_bytes() {
     let refused = async {
         let mut refused = 0;
         while refused < 1000 - kept {
-            if let (Kind::Reset, _, code) = hears.frame().await.unwrap() {
+            if let (FrameKind::Reset, _, code) = reader.frame().await.unwrap() {
                 assert_eq!(code, Code::Busy.number().to_be_bytes());
                 refused += 1;
             }

@@ -6,9 +6,10 @@ mod common;
 
 use std::time::Duration;
 
-use byway_link::mux::frame::Kind;
+use byway_link::mux::frame::FrameKind;
 use byway_link::wire::{
-    Attach, Control, Credit, Fault, LENGTH_BYTES, MOST_FIRST_BYTES, Open, Said, StreamCredit,
+    Attach, Control, ControlMessage, Credit, LENGTH_BYTES, MOST_FIRST_BYTES, Open, OpenFault,
+    StreamCredit,
 };
 use byway_link::{Arrival, Carriers, Key, Settings};
 use common::quic::RawQuic;
@@ -23,14 +24,14 @@ async fn a_stream_that_a_stranger_opens_before_its_hello_ends_the_carrier_and_is
         let mut sent = 0;
         while sent < 100_000
             && peer
-                .says
-                .frame(Kind::Open, 2 * sent + 1, &[0; 32 * 1024])
+                .writer
+                .frame(FrameKind::Open, 2 * sent + 1, &[0; 32 * 1024])
                 .await
                 .is_ok()
         {
             sent += 1;
         }
-        peer.hears.closed().await;
+        peer.reader.closed().await;
     };
     let (arrived, ()) = tokio::join!(listening.next(), within(opening));
     let error = arrived.unwrap_err().to_string();
@@ -46,7 +47,7 @@ async fn a_first_message_that_decodes_to_much_memory_is_refused_at_its_length() 
     let grants = vec![StreamCredit::default(); 32_700];
     let mut message = Vec::new();
     byway_link::wire::encode(
-        &Control::from(Said::Credit(Credit { grants })),
+        &ControlMessage::from(Control::Credit(Credit { grants })),
         &mut message,
     );
     let expected = format!(
@@ -55,13 +56,13 @@ async fn a_first_message_that_decodes_to_much_memory_is_refused_at_its_length() 
     );
 
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says
-        .frame(Kind::Data, 0, &message[..LENGTH_BYTES])
+    peer.writer
+        .frame(FrameKind::Data, 0, &message[..LENGTH_BYTES])
         .await
         .unwrap();
     let error = listening.next().await.unwrap_err().to_string();
     assert!(error.contains(&expected), "by TLS: {error}");
-    within(peer.hears.closed()).await;
+    within(peer.reader.closed()).await;
 
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
     within(peer.send.write_all(&message[..LENGTH_BYTES]))
@@ -75,40 +76,55 @@ async fn a_first_message_that_decodes_to_much_memory_is_refused_at_its_length() 
 async fn a_first_message_that_is_no_hello_is_refused_and_what_comes_behind_it_is_not_kept() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says.say(Said::Ping(1)).await;
-    assert!(matches!(peer.hears.said().await.unwrap(), Said::Refused(_)));
+    peer.writer.send(Control::Ping(1)).await;
+    assert!(matches!(
+        peer.reader.recv().await.unwrap(),
+        Control::Refused(_)
+    ));
     // No message is read any more: a length that would end the carrier with its own words does
     // nothing.
-    peer.says.frame(Kind::Data, 0, &[0xff; 8]).await.unwrap();
-    peer.says.finish().await;
+    peer.writer
+        .frame(FrameKind::Data, 0, &[0xff; 8])
+        .await
+        .unwrap();
+    peer.writer.finish().await;
     assert_eq!(
         listening.next().await.unwrap_err().to_string(),
         "the first message must be a hello"
     );
-    within(peer.hears.closed()).await;
+    within(peer.reader.closed()).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_is_opened_right_behind_a_hello_waits_until_somebody_has_judged_the_hello() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says.say(Said::Hello(hello())).await;
-    peer.says.frame(Kind::Open, 1, b"early").await.unwrap();
+    peer.writer.send(Control::Hello(hello())).await;
+    peer.writer
+        .frame(FrameKind::Open, 1, b"early")
+        .await
+        .unwrap();
     // It is not read before the hello was answered; then it is a stream like any other.
     let (link, mut inbox) = listening.pending().await.welcome().await.unwrap();
     within(inbox.streams.recv()).await.unwrap();
     assert!(!link.is_over());
 
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says.say(Said::Hello(hello())).await;
-    peer.says.frame(Kind::Open, 1, b"early").await.unwrap();
+    peer.writer.send(Control::Hello(hello())).await;
+    peer.writer
+        .frame(FrameKind::Open, 1, b"early")
+        .await
+        .unwrap();
     let error = listening
         .pending()
         .await
         .refuse(byway_link::Refusal::Grant, "no")
         .await;
     assert_eq!(error.to_string(), "no");
-    assert!(matches!(peer.hears.said().await.unwrap(), Said::Refused(_)));
+    assert!(matches!(
+        peer.reader.recv().await.unwrap(),
+        Control::Refused(_)
+    ));
 }
 
 #[tokio::test]
@@ -117,7 +133,10 @@ async fn a_stranger_by_quic_has_one_stream_and_64_kib_until_it_is_welcomed() {
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
     // One byte of a message, so that the server has read it and the windows are what they will be.
     let mut hello_bytes = Vec::new();
-    byway_link::wire::encode(&Control::from(Said::Hello(hello())), &mut hello_bytes);
+    byway_link::wire::encode(
+        &ControlMessage::from(Control::Hello(hello())),
+        &mut hello_bytes,
+    );
     within(peer.send.write_all(&hello_bytes[..1]))
         .await
         .unwrap();
@@ -142,9 +161,9 @@ async fn a_stranger_by_quic_has_one_stream_and_64_kib_until_it_is_welcomed() {
     within(peer.connection.closed()).await;
 
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
-    peer.say(Said::Hello(hello())).await;
+    peer.send(Control::Hello(hello())).await;
     let (link, _inbox) = listening.pending().await.welcome().await.unwrap();
-    assert!(matches!(peer.hear().await, Said::Welcome(_)));
+    assert!(matches!(peer.hear().await, Control::Welcome(_)));
     within(peer.connection.open_bi()).await.unwrap();
     assert!(!link.is_over());
 }
@@ -154,26 +173,30 @@ async fn a_carrier_that_is_attached_gets_its_streams_only_then() {
     let listening = listening().await;
     let key = RawKey::generate();
     let mut first = RawQuic::dialled(listening.address, &key).await;
-    first.say(Said::Hello(hello())).await;
+    first.send(Control::Hello(hello())).await;
     let (link, mut inbox) = listening.pending().await.welcome().await.unwrap();
-    let Said::Welcome(welcome) = first.hear().await else {
+    let Control::Welcome(welcome) = first.hear().await else {
         panic!("no welcome")
     };
 
     let mut by_tls = RawPeer::dialled(dial(&listening).await, &key).await;
     by_tls
-        .says
-        .say(Said::Attach(Attach {
+        .writer
+        .send(Control::Attach(Attach {
             session: welcome.session.clone(),
         }))
         .await;
-    by_tls.says.frame(Kind::Open, 1, b"by tls").await.unwrap();
+    by_tls
+        .writer
+        .frame(FrameKind::Open, 1, b"by tls")
+        .await
+        .unwrap();
     listening.attached().await;
     within(inbox.streams.recv()).await.unwrap();
 
     let mut by_quic = RawQuic::dialled(listening.address, &key).await;
     by_quic
-        .say(Said::Attach(Attach {
+        .send(Control::Attach(Attach {
             session: welcome.session,
         }))
         .await;
@@ -189,9 +212,9 @@ async fn streams_that_do_not_say_what_they_are_for_do_not_raise_the_limits_of_qu
     const FIRST: usize = 128;
     let listening = listening().await;
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
-    peer.say(Said::Hello(hello())).await;
+    peer.send(Control::Hello(hello())).await;
     let (_link, mut inbox) = listening.pending().await.welcome().await.unwrap();
-    assert!(matches!(peer.hear().await, Said::Welcome(_)));
+    assert!(matches!(peer.hear().await, Control::Welcome(_)));
     let mut message = Vec::new();
     byway_link::wire::encode(
         &Open {
@@ -232,9 +255,9 @@ async fn streams_that_were_refused_and_are_not_finished_do_not_widen_the_window_
     const MOST_BYTES: usize = 6 * 1024 * 1024;
     let listening = listening().await;
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
-    peer.say(Said::Hello(hello())).await;
+    peer.send(Control::Hello(hello())).await;
     let (_link, mut inbox) = listening.pending().await.welcome().await.unwrap();
-    assert!(matches!(peer.hear().await, Said::Welcome(_)));
+    assert!(matches!(peer.hear().await, Control::Welcome(_)));
     let mut message = Vec::new();
     byway_link::wire::encode(
         &Open {
@@ -250,7 +273,7 @@ async fn streams_that_were_refused_and_are_not_finished_do_not_widen_the_window_
         let (_, asked) = within(within(inbox.streams.recv()).await.unwrap().asked())
             .await
             .unwrap();
-        within(asked.refused(Fault::default())).await;
+        within(asked.refused(OpenFault::default())).await;
         within(recv.read_to_end(1024)).await.unwrap();
         refused.push((send, recv));
     }
@@ -360,16 +383,16 @@ async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others
     );
     // A client that is really there gets through.
     let mut peer = RawQuic::dialled(listening.address, &key).await;
-    peer.say(Said::Hello(hello())).await;
+    peer.send(Control::Hello(hello())).await;
     listening.pending().await.welcome().await.unwrap();
 }
 
 /// Answers questions until it is refused.
 async fn keep(mut peer: RawPeer) {
-    while let Ok(said) = peer.hears.said().await {
-        match said {
-            Said::Ping(number) => peer.says.say(Said::Pong(number)).await,
-            Said::Refused(_) => return,
+    while let Ok(control) = peer.reader.recv().await {
+        match control {
+            Control::Ping(number) => peer.writer.send(Control::Pong(number)).await,
+            Control::Refused(_) => return,
             _ => {}
         }
     }
@@ -385,8 +408,8 @@ async fn carriers_that_attach_at_the_same_moment_are_four_at_most() {
         let (mut kept, mut attaching) = (vec![here.spawn(keep(first))], Vec::new());
         for _ in 0..8 {
             let mut peer = RawPeer::dialled(dial(&listening).await, &key).await;
-            peer.says
-                .say(Said::Attach(Attach {
+            peer.writer
+                .send(Control::Attach(Attach {
                     session: session.clone(),
                 }))
                 .await;
@@ -423,7 +446,10 @@ async fn an_attached_carrier_can_be_waited_for_until_it_ends() {
     let key = RawKey::generate();
     let (_first, (link, _inbox), session) = raw_session(&listening, &key).await;
     let mut second = RawPeer::dialled(dial(&listening).await, &key).await;
-    second.says.say(Said::Attach(Attach { session })).await;
+    second
+        .writer
+        .send(Control::Attach(Attach { session }))
+        .await;
     let attached = listening.attached().await;
     let mut ended = std::pin::pin!(attached.ended());
     assert!(futures_util::poll!(ended.as_mut()).is_pending());
@@ -436,8 +462,8 @@ async fn an_attached_carrier_can_be_waited_for_until_it_ends() {
 async fn an_epoch_that_no_clock_reaches_keeps_nobody_out_for_longer_than_a_day() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says
-        .say(Said::Hello(byway_link::wire::Hello {
+    peer.writer
+        .send(Control::Hello(byway_link::wire::Hello {
             epoch: u64::MAX,
             ..hello()
         }))
@@ -458,7 +484,7 @@ async fn an_epoch_that_no_clock_reaches_keeps_nobody_out_for_longer_than_a_day()
 async fn a_session_whose_welcome_is_given_up_is_not_kept() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
-    peer.says.say(Said::Hello(hello())).await;
+    peer.writer.send(Control::Hello(hello())).await;
     let mut welcoming = Box::pin(listening.pending().await.welcome());
     let _ = futures_util::poll!(welcoming.as_mut());
     drop(welcoming);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use byway_dial::socks::ReplyCode as Reply;
 use byway_dial::{DialError, ParentError, PeerText, Target, peer_text};
 use byway_h1::Malformed;
-use byway_link::{Code, NotOpened, wire};
+use byway_link::{Code, OpenError, wire};
 
 /// Whose side failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ impl Who {
 
 /// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum FaultKind {
     /// It broke the rules of its protocol; the class names the rule.
     Malformed(&'static str),
     /// The request target is longer than allowed.
@@ -142,7 +142,7 @@ pub struct Fault {
     /// Whose side.
     pub who: Who,
     /// What.
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// What failed and what to do next, in a sentence. It may be shown to the peer: no secrets.
     pub detail: Cow<'static, str>,
     /// How long to wait before asking again, where that is known.
@@ -153,7 +153,7 @@ pub struct Fault {
 
 impl Fault {
     /// A fault with its sentence.
-    pub fn new(who: Who, kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(who: Who, kind: FaultKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             who,
             kind,
@@ -165,7 +165,7 @@ impl Fault {
 
     /// The same, with how long to wait before asking again.
     #[must_use]
-    pub fn worth_asking_again_after(self, wait: Duration) -> Self {
+    pub fn retry_after(self, wait: Duration) -> Self {
         Self {
             wait: Some(wait),
             ..self
@@ -205,52 +205,55 @@ impl Fault {
         match (self.who, self.kind) {
             (
                 Who::Upstream,
-                Kind::Malformed(_)
-                | Kind::HeadTooLarge
-                | Kind::TooManyFields
-                | Kind::Version
-                | Kind::Unsupported(_),
+                FaultKind::Malformed(_)
+                | FaultKind::HeadTooLarge
+                | FaultKind::TooManyFields
+                | FaultKind::Version
+                | FaultKind::Unsupported(_),
             ) => 502,
-            (_, Kind::Malformed(_)) => 400,
-            (_, Kind::TargetTooLarge) => 414,
-            (_, Kind::HeadTooLarge | Kind::TooManyFields) => 431,
-            (_, Kind::BodyTooLarge) => 413,
-            (_, Kind::Version) => 505,
-            (_, Kind::Unsupported(_)) => 501,
-            (_, Kind::MethodNotAllowed) => 405,
-            (_, Kind::Loop) => 508,
-            (_, Kind::Misdirected) => 421,
-            (_, Kind::Unauthorized) => 407,
-            (_, Kind::NoRoute) => 404,
-            (_, Kind::Denied) => 403,
-            (Who::Downstream, Kind::Deadline(_) | Kind::ClosedEarly) => 408,
-            (Who::Us, Kind::Deadline(_)) | (Who::Link, Kind::Deadline(Deadline::Parked)) => 503,
-            (_, Kind::Deadline(_)) => 504,
+            (_, FaultKind::Malformed(_)) => 400,
+            (_, FaultKind::TargetTooLarge) => 414,
+            (_, FaultKind::HeadTooLarge | FaultKind::TooManyFields) => 431,
+            (_, FaultKind::BodyTooLarge) => 413,
+            (_, FaultKind::Version) => 505,
+            (_, FaultKind::Unsupported(_)) => 501,
+            (_, FaultKind::MethodNotAllowed) => 405,
+            (_, FaultKind::Loop) => 508,
+            (_, FaultKind::Misdirected) => 421,
+            (_, FaultKind::Unauthorized) => 407,
+            (_, FaultKind::NoRoute) => 404,
+            (_, FaultKind::Denied) => 403,
+            (Who::Downstream, FaultKind::Deadline(_) | FaultKind::ClosedEarly) => 408,
+            (Who::Us, FaultKind::Deadline(_))
+            | (Who::Link, FaultKind::Deadline(Deadline::Parked)) => 503,
+            (_, FaultKind::Deadline(_)) => 504,
             (
                 _,
-                Kind::NameNotFound
-                | Kind::Unreachable
-                | Kind::Refused
-                | Kind::ClosedEarly
-                | Kind::Tls,
+                FaultKind::NameNotFound
+                | FaultKind::Unreachable
+                | FaultKind::Refused
+                | FaultKind::ClosedEarly
+                | FaultKind::Tls,
             ) => 502,
-            (_, Kind::Lost) => 502,
-            (_, Kind::Overloaded(_) | Kind::Draining) => 503,
-            (_, Kind::Internal) => 500,
+            (_, FaultKind::Lost) => 502,
+            (_, FaultKind::Overloaded(_) | FaultKind::Draining) => 503,
+            (_, FaultKind::Internal) => 500,
         }
     }
 
     /// The SOCKS5 reply (RFC 1928 section 6).
     pub fn socks5(&self) -> Reply {
         match (self.who, self.kind) {
-            (_, Kind::NoRoute | Kind::Denied | Kind::Unauthorized) => Reply::NotAllowed,
-            (_, Kind::NameNotFound) => Reply::HostUnreachable,
-            (_, Kind::Unreachable) => Reply::NetworkUnreachable,
-            (Who::Upstream, Kind::Deadline(_)) => Reply::HostUnreachable,
-            (_, Kind::Refused) => Reply::ConnectionRefused,
+            (_, FaultKind::NoRoute | FaultKind::Denied | FaultKind::Unauthorized) => {
+                Reply::NotAllowed
+            }
+            (_, FaultKind::NameNotFound) => Reply::HostUnreachable,
+            (_, FaultKind::Unreachable) => Reply::NetworkUnreachable,
+            (Who::Upstream, FaultKind::Deadline(_)) => Reply::HostUnreachable,
+            (_, FaultKind::Refused) => Reply::ConnectionRefused,
             (Who::Upstream, _) => Reply::ConnectionRefused,
-            (_, Kind::Unsupported("socks-address-type")) => Reply::AddressTypeNotSupported,
-            (_, Kind::Unsupported(_)) => Reply::CommandNotSupported,
+            (_, FaultKind::Unsupported("socks-address-type")) => Reply::AddressTypeNotSupported,
+            (_, FaultKind::Unsupported(_)) => Reply::CommandNotSupported,
             _ => Reply::GeneralFailure,
         }
     }
@@ -259,25 +262,28 @@ impl Fault {
     pub fn link_code(&self) -> Code {
         match (self.who, self.kind) {
             (Who::Downstream, _)
-                if self.status() < 500 && !matches!(self.kind, Kind::Denied | Kind::NoRoute) =>
+                if self.status() < 500
+                    && !matches!(self.kind, FaultKind::Denied | FaultKind::NoRoute) =>
             {
                 Code::Protocol
             }
-            (_, Kind::NoRoute) => Code::NotFound,
-            (_, Kind::Denied | Kind::Unauthorized) => Code::Denied,
-            (_, Kind::NameNotFound | Kind::Unreachable) => Code::Unreachable,
-            (_, Kind::Refused) => Code::Refused,
-            (Who::Upstream, Kind::Deadline(_)) => Code::Timeout,
-            (Who::Link, Kind::Deadline(_)) | (_, Kind::Lost) => Code::Lost,
-            (_, Kind::Overloaded(_) | Kind::Draining | Kind::Deadline(_)) => Code::Busy,
+            (_, FaultKind::NoRoute) => Code::NotFound,
+            (_, FaultKind::Denied | FaultKind::Unauthorized) => Code::Denied,
+            (_, FaultKind::NameNotFound | FaultKind::Unreachable) => Code::Unreachable,
+            (_, FaultKind::Refused) => Code::Refused,
+            (Who::Upstream, FaultKind::Deadline(_)) => Code::Timeout,
+            (Who::Link, FaultKind::Deadline(_)) | (_, FaultKind::Lost) => Code::Lost,
+            (_, FaultKind::Overloaded(_) | FaultKind::Draining | FaultKind::Deadline(_)) => {
+                Code::Busy
+            }
             _ => Code::Broken,
         }
     }
 
     /// As it travels to the other side of a link, which answers its own downstream with it.
-    pub fn to_link(&self) -> wire::Fault {
+    pub fn to_link(&self) -> wire::OpenFault {
         let (class, detail) = (self.class().to_owned(), self.detail.clone().into_owned());
-        wire::Fault {
+        wire::OpenFault {
             code: self.link_code().number(),
             class,
             detail,
@@ -286,42 +292,46 @@ impl Fault {
 
     /// As it came from the other side of a link: the answer here is the one that it would have been
     /// there.
-    pub fn from_link(error: NotOpened) -> Self {
+    pub fn from_link(error: OpenError) -> Self {
         let fault = match error {
-            NotOpened::Fault(fault) => fault,
-            NotOpened::Lost => {
+            OpenError::Fault(fault) => fault,
+            OpenError::Lost => {
                 return Self::new(
                     Who::Link,
-                    Kind::Lost,
+                    FaultKind::Lost,
                     "the link was lost before the far side answered",
                 );
             }
-            NotOpened::Timeout => {
+            OpenError::Timeout => {
                 let detail = "the far side of the link did not answer in time, though it is there";
-                return Self::new(Who::Upstream, Kind::Deadline(Deadline::Connect), detail);
+                return Self::new(
+                    Who::Upstream,
+                    FaultKind::Deadline(Deadline::Connect),
+                    detail,
+                );
             }
-            NotOpened::Bad(detail) => {
+            OpenError::Bad(detail) => {
                 return Self::new(
                     Who::Link,
-                    Kind::Malformed("link-answer"),
+                    FaultKind::Malformed("link-answer"),
                     format!("the other side of the link: {detail}"),
                 );
             }
         };
         let (who, kind) = match (Code::from_number(fault.code), fault.class.as_str()) {
-            (Code::NotFound, _) => (Who::Downstream, Kind::NoRoute),
-            (Code::Denied, _) => (Who::Downstream, Kind::Denied),
-            (Code::Unreachable, "name-not-found") => (Who::Upstream, Kind::NameNotFound),
-            (Code::Unreachable, _) => (Who::Upstream, Kind::Unreachable),
-            (Code::Refused, _) => (Who::Upstream, Kind::Refused),
-            (Code::Timeout, "resolve") => (Who::Upstream, Kind::Deadline(Deadline::Resolve)),
-            (Code::Timeout, _) => (Who::Upstream, Kind::Deadline(Deadline::Connect)),
-            (Code::Broken, "tls") => (Who::Upstream, Kind::Tls),
-            (Code::Broken, _) => (Who::Upstream, Kind::ClosedEarly),
-            (Code::Busy, _) => (Who::Link, Kind::Overloaded("far-side-busy")),
-            (Code::Lost, _) => (Who::Link, Kind::Lost),
-            (Code::Protocol, _) => (Who::Downstream, Kind::Malformed("far-side")),
-            (Code::None, _) => (Who::Upstream, Kind::ClosedEarly),
+            (Code::NotFound, _) => (Who::Downstream, FaultKind::NoRoute),
+            (Code::Denied, _) => (Who::Downstream, FaultKind::Denied),
+            (Code::Unreachable, "name-not-found") => (Who::Upstream, FaultKind::NameNotFound),
+            (Code::Unreachable, _) => (Who::Upstream, FaultKind::Unreachable),
+            (Code::Refused, _) => (Who::Upstream, FaultKind::Refused),
+            (Code::Timeout, "resolve") => (Who::Upstream, FaultKind::Deadline(Deadline::Resolve)),
+            (Code::Timeout, _) => (Who::Upstream, FaultKind::Deadline(Deadline::Connect)),
+            (Code::Broken, "tls") => (Who::Upstream, FaultKind::Tls),
+            (Code::Broken, _) => (Who::Upstream, FaultKind::ClosedEarly),
+            (Code::Busy, _) => (Who::Link, FaultKind::Overloaded("far-side-busy")),
+            (Code::Lost, _) => (Who::Link, FaultKind::Lost),
+            (Code::Protocol, _) => (Who::Downstream, FaultKind::Malformed("far-side")),
+            (Code::None, _) => (Who::Upstream, FaultKind::ClosedEarly),
         };
         Self::new(who, kind, fault.detail)
     }
@@ -329,27 +339,28 @@ impl Fault {
     /// The error type of the Proxy-Status field (RFC 9209 section 2.3).
     pub fn proxy_status(&self) -> &'static str {
         match (self.who, self.kind) {
-            (Who::Upstream, Kind::Malformed(_) | Kind::Version | Kind::Unsupported(_)) => {
-                "http_protocol_error"
-            }
-            (Who::Upstream, Kind::HeadTooLarge | Kind::TooManyFields) => {
+            (
+                Who::Upstream,
+                FaultKind::Malformed(_) | FaultKind::Version | FaultKind::Unsupported(_),
+            ) => "http_protocol_error",
+            (Who::Upstream, FaultKind::HeadTooLarge | FaultKind::TooManyFields) => {
                 "http_response_header_section_size"
             }
-            (_, Kind::Denied) => "destination_ip_prohibited",
-            (_, Kind::Unauthorized) => "http_request_denied",
-            (_, Kind::NoRoute) => "destination_not_found",
-            (_, Kind::NameNotFound) => "dns_error",
-            (_, Kind::Deadline(Deadline::Resolve)) => "dns_timeout",
-            (_, Kind::Deadline(Deadline::Connect)) => "connection_timeout",
-            (Who::Upstream, Kind::Deadline(_)) => "http_response_timeout",
-            (_, Kind::Unreachable) => "destination_ip_unroutable",
-            (_, Kind::Refused) => "connection_refused",
-            (Who::Upstream, Kind::ClosedEarly) => "connection_terminated",
-            (_, Kind::Tls) => "tls_protocol_error",
-            (_, Kind::Lost) => "destination_unavailable",
-            (_, Kind::Loop) => "proxy_loop_detected",
-            (_, Kind::Overloaded(_)) => "connection_limit_reached",
-            (_, Kind::Draining | Kind::Internal) => "proxy_internal_error",
+            (_, FaultKind::Denied) => "destination_ip_prohibited",
+            (_, FaultKind::Unauthorized) => "http_request_denied",
+            (_, FaultKind::NoRoute) => "destination_not_found",
+            (_, FaultKind::NameNotFound) => "dns_error",
+            (_, FaultKind::Deadline(Deadline::Resolve)) => "dns_timeout",
+            (_, FaultKind::Deadline(Deadline::Connect)) => "connection_timeout",
+            (Who::Upstream, FaultKind::Deadline(_)) => "http_response_timeout",
+            (_, FaultKind::Unreachable) => "destination_ip_unroutable",
+            (_, FaultKind::Refused) => "connection_refused",
+            (Who::Upstream, FaultKind::ClosedEarly) => "connection_terminated",
+            (_, FaultKind::Tls) => "tls_protocol_error",
+            (_, FaultKind::Lost) => "destination_unavailable",
+            (_, FaultKind::Loop) => "proxy_loop_detected",
+            (_, FaultKind::Overloaded(_)) => "connection_limit_reached",
+            (_, FaultKind::Draining | FaultKind::Internal) => "proxy_internal_error",
             _ => "http_request_error",
         }
     }
@@ -357,29 +368,29 @@ impl Fault {
     /// The reason class: one kebab-case word for logs, metrics and answers.
     pub fn class(&self) -> &'static str {
         match self.kind {
-            Kind::Malformed(class) => class,
-            Kind::TargetTooLarge => "target-too-large",
-            Kind::HeadTooLarge => "head-too-large",
-            Kind::TooManyFields => "too-many-fields",
-            Kind::BodyTooLarge => "body-too-large",
-            Kind::Version => "http-version",
-            Kind::Unsupported(what) => what,
-            Kind::MethodNotAllowed => "method-not-allowed",
-            Kind::Loop => "loop",
-            Kind::Misdirected => "misdirected",
-            Kind::Unauthorized => "unauthorized",
-            Kind::NoRoute => "no-route",
-            Kind::Denied => "denied",
-            Kind::NameNotFound => "name-not-found",
-            Kind::Unreachable => "unreachable",
-            Kind::Refused => "refused",
-            Kind::Deadline(deadline) => deadline.name(),
-            Kind::ClosedEarly => "closed-early",
-            Kind::Tls => "tls",
-            Kind::Lost => "link-lost",
-            Kind::Overloaded(limit) => limit,
-            Kind::Draining => "draining",
-            Kind::Internal => "internal",
+            FaultKind::Malformed(class) => class,
+            FaultKind::TargetTooLarge => "target-too-large",
+            FaultKind::HeadTooLarge => "head-too-large",
+            FaultKind::TooManyFields => "too-many-fields",
+            FaultKind::BodyTooLarge => "body-too-large",
+            FaultKind::Version => "http-version",
+            FaultKind::Unsupported(what) => what,
+            FaultKind::MethodNotAllowed => "method-not-allowed",
+            FaultKind::Loop => "loop",
+            FaultKind::Misdirected => "misdirected",
+            FaultKind::Unauthorized => "unauthorized",
+            FaultKind::NoRoute => "no-route",
+            FaultKind::Denied => "denied",
+            FaultKind::NameNotFound => "name-not-found",
+            FaultKind::Unreachable => "unreachable",
+            FaultKind::Refused => "refused",
+            FaultKind::Deadline(deadline) => deadline.name(),
+            FaultKind::ClosedEarly => "closed-early",
+            FaultKind::Tls => "tls",
+            FaultKind::Lost => "link-lost",
+            FaultKind::Overloaded(limit) => limit,
+            FaultKind::Draining => "draining",
+            FaultKind::Internal => "internal",
         }
     }
 
@@ -412,12 +423,12 @@ impl std::error::Error for Fault {}
 /// A malformed message, blamed on whoever sent it.
 pub fn malformed(who: Who, error: &Malformed) -> Fault {
     let kind = match error.status() {
-        414 => Kind::TargetTooLarge,
-        431 if error.class() == "too-many-fields" => Kind::TooManyFields,
-        431 => Kind::HeadTooLarge,
-        501 => Kind::Unsupported(error.class()),
-        505 => Kind::Version,
-        _ => Kind::Malformed(error.class()),
+        414 => FaultKind::TargetTooLarge,
+        431 if error.class() == "too-many-fields" => FaultKind::TooManyFields,
+        431 => FaultKind::HeadTooLarge,
+        501 => FaultKind::Unsupported(error.class()),
+        505 => FaultKind::Version,
+        _ => FaultKind::Malformed(error.class()),
     };
     Fault::new(who, kind, error.to_string())
 }
@@ -426,13 +437,17 @@ impl From<DialError> for Fault {
     fn from(error: DialError) -> Self {
         let (who, kind) = match &error {
             _ if let Some(limit) = own_limit(&error) => (Who::Us, limit),
-            DialError::NotFound { .. } => (Who::Upstream, Kind::NameNotFound),
-            DialError::ResolveTimeout { .. } => (Who::Upstream, Kind::Deadline(Deadline::Resolve)),
-            DialError::Denied(_) => (Who::Downstream, Kind::Denied),
-            DialError::Refused { .. } => (Who::Upstream, Kind::Refused),
-            DialError::ConnectTimeout { .. } => (Who::Upstream, Kind::Deadline(Deadline::Connect)),
-            DialError::Tls(_) => (Who::Upstream, Kind::Tls),
-            _ => (Who::Upstream, Kind::Unreachable),
+            DialError::NotFound { .. } => (Who::Upstream, FaultKind::NameNotFound),
+            DialError::ResolveTimeout { .. } => {
+                (Who::Upstream, FaultKind::Deadline(Deadline::Resolve))
+            }
+            DialError::Denied(_) => (Who::Downstream, FaultKind::Denied),
+            DialError::Refused { .. } => (Who::Upstream, FaultKind::Refused),
+            DialError::ConnectTimeout { .. } => {
+                (Who::Upstream, FaultKind::Deadline(Deadline::Connect))
+            }
+            DialError::Tls(_) => (Who::Upstream, FaultKind::Tls),
+            _ => (Who::Upstream, FaultKind::Unreachable),
         };
         let DialError::Parent { source, .. } = &error else {
             return Self::new(who, kind, error.to_string());
@@ -446,10 +461,12 @@ impl From<DialError> for Fault {
 }
 
 /// The limit of this node that `error` comes from, also on the way to a parent.
-fn own_limit(error: &DialError) -> Option<Kind> {
+fn own_limit(error: &DialError) -> Option<FaultKind> {
     match error {
-        DialError::Exhausted(_) | DialError::Unchecked(_) => Some(Kind::Overloaded("descriptors")),
-        DialError::TooManyLookups { .. } => Some(Kind::Overloaded("lookups")),
+        DialError::Exhausted(_) | DialError::Unchecked(_) => {
+            Some(FaultKind::Overloaded("descriptors"))
+        }
+        DialError::TooManyLookups { .. } => Some(FaultKind::Overloaded("lookups")),
         DialError::Parent {
             source: ParentError::Dial(source),
             ..
@@ -479,7 +496,7 @@ mod tests {
     #[test]
     fn every_row_of_the_table_has_its_answer_on_each_wire() {
         use super::Deadline::{Connect, FirstByte, Parked, RequestHead, RequestRate, ResponseBody};
-        use Kind::*;
+        use FaultKind::*;
         use Who::*;
         let rows = [
             (
@@ -634,20 +651,20 @@ mod tests {
     fn a_fault_of_the_far_side_is_answered_here_as_it_would_be_there() {
         use super::Deadline::{Connect, Resolve};
         for (who, kind) in [
-            (Who::Downstream, Kind::NoRoute),
-            (Who::Downstream, Kind::Denied),
-            (Who::Upstream, Kind::NameNotFound),
-            (Who::Upstream, Kind::Unreachable),
-            (Who::Upstream, Kind::Refused),
-            (Who::Upstream, Kind::Deadline(Connect)),
-            (Who::Upstream, Kind::Deadline(Resolve)),
-            (Who::Upstream, Kind::Tls),
-            (Who::Upstream, Kind::ClosedEarly),
-            (Who::Link, Kind::Lost),
-            (Who::Us, Kind::Draining),
+            (Who::Downstream, FaultKind::NoRoute),
+            (Who::Downstream, FaultKind::Denied),
+            (Who::Upstream, FaultKind::NameNotFound),
+            (Who::Upstream, FaultKind::Unreachable),
+            (Who::Upstream, FaultKind::Refused),
+            (Who::Upstream, FaultKind::Deadline(Connect)),
+            (Who::Upstream, FaultKind::Deadline(Resolve)),
+            (Who::Upstream, FaultKind::Tls),
+            (Who::Upstream, FaultKind::ClosedEarly),
+            (Who::Link, FaultKind::Lost),
+            (Who::Us, FaultKind::Draining),
         ] {
             let there = Fault::new(who, kind, "why");
-            let here = Fault::from_link(NotOpened::Fault(there.to_link()));
+            let here = Fault::from_link(OpenError::Fault(there.to_link()));
             let answers = |fault: &Fault| (fault.status(), fault.socks5(), fault.detail.clone());
             assert_eq!(answers(&here), answers(&there), "{who:?} {kind:?}");
         }
@@ -655,12 +672,12 @@ mod tests {
 
     #[test]
     fn a_sentence_of_the_far_side_is_one_line_of_bounded_length() {
-        let there = wire::Fault {
+        let there = wire::OpenFault {
             code: 0,
             class: String::new(),
             detail: "no\n2026 INFO forged\u{1b}[2J".repeat(1000),
         };
-        let shown = Fault::from_link(NotOpened::Fault(there)).to_string();
+        let shown = Fault::from_link(OpenError::Fault(there)).to_string();
         assert!(
             shown.starts_with(r"no\n2026 INFO forged\u{1b}[2J")
                 && shown.len() <= MOST_SENTENCE_BYTES + 3,
@@ -710,16 +727,16 @@ mod tests {
 
     #[test]
     fn overload_says_when_to_come_back() {
-        let overloaded = Fault::new(Who::Us, Kind::Overloaded("queue-full"), "");
+        let overloaded = Fault::new(Who::Us, FaultKind::Overloaded("queue-full"), "");
         assert_eq!(overloaded.retry_after_seconds(), Some(1));
         for (millis, seconds) in [(1, 1), (1000, 1), (1001, 2), (5000, 5), (3_600_000, 60)] {
             let fault = overloaded
                 .clone()
-                .worth_asking_again_after(Duration::from_millis(millis));
+                .retry_after(Duration::from_millis(millis));
             assert_eq!(fault.retry_after_seconds(), Some(seconds));
         }
         assert_eq!(
-            Fault::new(Who::Upstream, Kind::Refused, "").retry_after_seconds(),
+            Fault::new(Who::Upstream, FaultKind::Refused, "").retry_after_seconds(),
             None
         );
     }

@@ -18,6 +18,7 @@ pub mod node;
 pub mod observe;
 pub mod os;
 pub mod outbound;
+pub mod reactor_tick;
 pub mod relay;
 pub mod route;
 pub mod scope;
@@ -25,5 +26,4 @@ pub mod shared;
 pub mod signal;
 #[cfg(test)]
 mod testing;
-pub mod turn;
 pub mod worker;

@@ -18,27 +18,27 @@ use crate::config::Diff;
 use crate::config::{
     self, Bind, ListenerKey, ListenerPlan, Plan, ResolverKind, Role, RoleKind, Serves, SpillMode,
 };
-use crate::exchange::budget::Budget;
+use crate::exchange::retry_budget::RetryBudget;
 use crate::inbound::admission::Admission;
 use crate::inbound::bind::{self, BindError, Bound, Socket, SocketFile};
-use crate::inbound::crew::Loads;
+use crate::inbound::ip_limit::IpLimit;
 use crate::inbound::link::serve_udp;
-use crate::inbound::listener::{Door, Opened};
-use crate::inbound::peers::Peers;
+use crate::inbound::listener::{ListenerContext, ListenerGroup};
+use crate::inbound::worker_balance::WorkerLoads;
 use crate::link::grants::Purpose;
 use crate::link::join_file::JoinFile;
-use crate::link::joining::Joined;
+use crate::link::outgoing::OutgoingLink;
 use crate::link::writer::JoinRequest;
 use crate::link::{LinkSetupError, Links, revocation};
 use crate::observe::access::{AccessLog, AccessLogError};
 use crate::observe::counters::Counters;
 use crate::os::inherit::Inherited;
-use crate::outbound::pooled::Origin;
+use crate::outbound::pooled::PoolKey;
 use crate::outbound::upgrades::Upgrades;
 use crate::relay::spill::{self, SpillDirError};
 use crate::relay::splice;
 use crate::relay::{RelayCounters, SpillBudget, SpillOptions, SpillPool};
-use crate::scope::Stop;
+use crate::scope::StopSignals;
 use crate::shared::Shared;
 use crate::worker::Workers;
 
@@ -46,10 +46,10 @@ use crate::worker::Workers;
 pub struct Node {
     shared: Arc<Shared>,
     workers: Workers,
-    stop: Stop,
+    stop: StopSignals,
     serving: Mutex<Vec<Serving>>,
-    /// Whether somebody sits there who can act: see [`Joined::run`].
-    person: bool,
+    /// Whether somebody sits there who can act: see [`OutgoingLink::run`].
+    interactive: bool,
 }
 
 /// One listener that serves.
@@ -59,7 +59,7 @@ struct Serving {
     address: Arc<Bind>,
     name: Arc<str>,
     role: RoleKind,
-    listener: Opened,
+    listener: ListenerGroup,
     _file: Option<SocketFile>,
 }
 
@@ -106,15 +106,15 @@ impl Node {
         Self::start_for(plan, inherited, false)
     }
 
-    /// The same; with `person`, what waiting cannot help about a link ends it and is told
-    /// ([`Links::news`]).
+    /// The same; with `interactive`, what waiting cannot help about a link ends it and is told
+    /// ([`Links::events`]).
     ///
     /// # Errors
     /// As [`Node::start`].
     pub fn start_for(
         plan: Plan,
         inherited: &mut Inherited,
-        person: bool,
+        interactive: bool,
     ) -> Result<Self, NodeError> {
         note_lowered(&plan);
         splice::allow(plan.descriptors.shares.pipes / plan.workers);
@@ -122,7 +122,7 @@ impl Node {
         let follows = !inherited.is_empty();
         let bound = bind_all(plan.keyed_listeners(), plan.workers.get(), inherited)?;
         let counters = Arc::new(Counters::default());
-        let stop = Stop::default();
+        let stop = StopSignals::default();
         let workers = Workers::start(plan.workers, &stop, &counters)?;
         let shared = Arc::new(share(plan, &workers, counters)?);
         let node = Self {
@@ -130,7 +130,7 @@ impl Node {
             workers,
             stop,
             serving: Mutex::default(),
-            person,
+            interactive,
         };
         // What links need is made before anything is served; if it cannot be, everything is let go
         // of again.
@@ -154,7 +154,7 @@ impl Node {
         let access = &self.shared.access;
         Ok(access.begin(
             access.prepare(&self.shared.plan.load().log)?,
-            &self.shared.stations,
+            &self.shared.worker_stats,
         )?)
     }
 
@@ -209,7 +209,7 @@ impl Node {
         let bound = self.prepare_links(&plan, bound, false)?;
         if plan.log != old.log {
             let access = &self.shared.access;
-            access.begin(access.prepare(&plan.log)?, &self.shared.stations)?;
+            access.begin(access.prepare(&plan.log)?, &self.shared.worker_stats)?;
         }
         let plan = Arc::new(plan);
         self.begin_joins(&plan);
@@ -235,8 +235,8 @@ impl Node {
         drop(serving);
         self.shared.links.follow(&plan);
         self.forget_upstreams(&plan);
-        for station in &self.shared.stations {
-            station.retain(|name| {
+        for worker_stats in &self.shared.worker_stats {
+            worker_stats.retain(|name| {
                 plan.listeners
                     .iter()
                     .any(|listener| *listener.name == *name)
@@ -266,11 +266,11 @@ impl Node {
     /// Upstream connections go when no route leads to them any more; those in use go when they come
     /// back.
     fn forget_upstreams(&self, plan: &Plan) {
-        let kept = |origin: &Origin| match origin {
-            Origin::Upstream(id) => upstream_ids(plan).any(|kept| kept == id),
-            Origin::Egress { generation, .. } => *generation == plan.generation,
+        let kept = |origin: &PoolKey| match origin {
+            PoolKey::Upstream(id) => upstream_ids(plan).any(|kept| kept == id),
+            PoolKey::Egress { generation, .. } => *generation == plan.generation,
             // It goes with its session.
-            Origin::Service(_) => true,
+            PoolKey::Service(_) => true,
         };
         for origin in self.shared.pool.stats().origins {
             if !kept(&origin.key) {
@@ -304,10 +304,10 @@ impl Node {
                 .listening
                 .lock()
                 .insert(ListenerKey::clone(&key), Arc::clone(&address));
-            let peers = Peers::default();
+            let ip_limit = IpLimit::default();
             let mut quic = quic;
-            let doors = self.workers.scopes().enumerate().map(|(worker, scope)| {
-                Arc::new(Door {
+            let contexts = self.workers.scopes().enumerate().map(|(worker, scope)| {
+                Arc::new(ListenerContext {
                     shared: Arc::clone(&self.shared),
                     key: Arc::clone(&key),
                     role,
@@ -317,22 +317,22 @@ impl Node {
                     worker,
                     pool: self.shared.pool.shard(worker),
                     admit: admit.clone(),
-                    peers: peers.clone(),
+                    ip_limit: ip_limit.clone(),
                 })
             });
-            let doors: Vec<_> = doors.collect();
-            if let (Role::Link(_), Bind::Tcp(udp), Some(door)) =
-                (&plan.role, &*address, doors.first())
+            let contexts: Vec<_> = contexts.collect();
+            if let (Role::Link(_), Bind::Tcp(udp), Some(context)) =
+                (&plan.role, &*address, contexts.first())
             {
                 self.shared.links_scope.spawn(
                     "quic listener",
-                    serve_udp(quic.take(), *udp, Arc::clone(door)),
+                    serve_udp(quic.take(), *udp, Arc::clone(context)),
                 );
             }
             let name = Arc::clone(&plan.name);
             match sockets {
                 Some((sockets, file)) => {
-                    let listener = Opened::new(sockets, doors);
+                    let listener = ListenerGroup::new(sockets, contexts);
                     serving.push(Serving {
                         key,
                         address,
@@ -345,7 +345,7 @@ impl Node {
                 None => {
                     if let Some(kept) = serving.iter_mut().find(|s| s.key == key) {
                         (kept.name, kept.role) = (name, role);
-                        kept.listener.replace(doors);
+                        kept.listener.replace(contexts);
                     }
                 }
             }
@@ -407,11 +407,11 @@ impl Node {
 
     /// Dials the links that `plan` wants and that are not there yet.
     fn begin_joins(&self, plan: &Plan) {
-        let (shared, person) = (&self.shared, self.person);
-        shared.links.begin(plan, |joined: Arc<Joined>| {
+        let (shared, interactive) = (&self.shared, self.interactive);
+        shared.links.begin(plan, |outgoing: Arc<OutgoingLink>| {
             shared
                 .links_scope
-                .spawn("link", joined.run(Arc::clone(shared), person));
+                .spawn("link", outgoing.run(Arc::clone(shared), interactive));
         });
     }
 
@@ -636,18 +636,18 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         pool: Pool::sharded(pool, plan.workers.get())?,
         upgrades: Upgrades::new(&plan.pool, plan.workers.get())?,
         admission,
-        retries: Budget::default(),
+        retries: RetryBudget::default(),
         spill: spill(&plan)?,
         links: Links::new(&plan.state, workers.shared().runtime().clone()),
         links_scope: workers.shared().child(),
-        stations: workers
+        worker_stats: workers
             .scopes()
             .chain([workers.shared()])
-            .map(|scope| Arc::clone(scope.station()))
+            .map(|scope| Arc::clone(scope.worker_stats()))
             .collect(),
         access: AccessLog::default(),
         scopes: workers.scopes().cloned().collect(),
-        loads: Loads::new(workers.count()),
+        loads: WorkerLoads::new(workers.count()),
         listening: Mutex::default(),
         plan: ArcSwap::from_pointee(plan),
         counters,

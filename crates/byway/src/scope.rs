@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::observe::counters::Counters;
-use crate::observe::station::Station;
+use crate::observe::worker_stats::WorkerStats;
 use crate::signal::Signal;
 
 /// Spawns tasks onto one runtime and knows when all of them have ended. Cheap to clone.
@@ -27,13 +27,13 @@ pub struct Scope {
     draining: Signal,
     cut: Signal,
     counters: Arc<Counters>,
-    station: Arc<Station>,
+    worker_stats: Arc<WorkerStats>,
 }
 
 impl Scope {
     /// A scope on `runtime` that obeys the two signals of `stop`. `runtime` has one thread that
-    /// polls its tasks: what they count in the scope's station, they count alone.
-    pub fn new(runtime: Handle, stop: &Stop, counters: Arc<Counters>) -> Self {
+    /// polls its tasks: what they count in the scope's stats, they count alone.
+    pub fn new(runtime: Handle, stop: &StopSignals, counters: Arc<Counters>) -> Self {
         let scope = Self {
             runtime,
             tasks: TaskTracker::new(),
@@ -41,7 +41,7 @@ impl Scope {
             draining: stop.draining.child(),
             cut: stop.cut.clone(),
             counters,
-            station: Arc::default(),
+            worker_stats: Arc::default(),
         };
         for signal in [&scope.draining, &scope.cut] {
             let (signal, wakers) = (signal.clone(), Arc::downgrade(&scope.wakers));
@@ -70,7 +70,7 @@ impl Scope {
     /// under `name` and counted.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         // Boxed, because each wrapper would else hold its own copy of the room for the whole task.
-        let owned = Owned {
+        let owned = OwnedTask {
             name,
             task: Some(Box::pin(task)),
             place: None,
@@ -120,8 +120,8 @@ impl Scope {
     }
 
     /// Where the tasks count and write down what they have done; a child's is its parent's.
-    pub fn station(&self) -> &Arc<Station> {
-        &self.station
+    pub fn worker_stats(&self) -> &Arc<WorkerStats> {
+        &self.worker_stats
     }
 
     /// The runtime that the tasks run on.
@@ -132,7 +132,7 @@ impl Scope {
 
 /// The two signals that end a node: first drain, then cut.
 #[derive(Clone, Default)]
-pub struct Stop {
+pub struct StopSignals {
     /// Stop accepting, finish, leave.
     pub draining: Signal,
     /// Drop whatever still runs; its streams reset.
@@ -140,7 +140,7 @@ pub struct Stop {
 }
 
 /// One task: looks for the cut, catches a panic, and stands among those that a signal wakes.
-struct Owned<F> {
+struct OwnedTask<F> {
     name: &'static str,
     task: Option<Pin<Box<F>>>,
     place: Option<usize>,
@@ -149,7 +149,7 @@ struct Owned<F> {
     counters: Arc<Counters>,
 }
 
-impl<F: Future<Output = ()>> Future for Owned<F> {
+impl<F: Future<Output = ()>> Future for OwnedTask<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -167,7 +167,7 @@ impl<F: Future<Output = ()>> Future for Owned<F> {
             Ok(Poll::Ready(())) => {}
             Err(panic) => {
                 let id = this.counters.panics.add(1);
-                if let Some(line) = this.counters.repeats.panics.count() {
+                if let Some(line) = this.counters.log_limits.panics.count() {
                     let left_out = line.left_out;
                     tracing::error!(
                         task = this.name,
@@ -184,7 +184,7 @@ impl<F: Future<Output = ()>> Future for Owned<F> {
     }
 }
 
-impl<F> Drop for Owned<F> {
+impl<F> Drop for OwnedTask<F> {
     fn drop(&mut self) {
         // What the task owns goes before the task counts as ended.
         self.task = None;
@@ -197,10 +197,10 @@ impl<F> Drop for Owned<F> {
 /// The wakers of all tasks of a scope and its children. A task keeps the one of its first poll: it
 /// is its own for life.
 #[derive(Default)]
-struct Wakers(Mutex<Places>);
+struct Wakers(Mutex<WakerSlots>);
 
 #[derive(Default)]
-struct Places {
+struct WakerSlots {
     wakers: Vec<Option<Waker>>,
     free: Vec<usize>,
 }
@@ -245,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_its_own_task_only_and_is_counted() {
-        let (stop, counters) = (Stop::default(), Arc::new(Counters::default()));
+        let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
         let scope = Scope::new(Handle::current(), &stop, Arc::clone(&counters));
         let (done, survived) = tokio::sync::oneshot::channel();
         scope.spawn("doomed", async { panic!("on purpose") });
@@ -257,7 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cut_ends_tasks_that_never_would() {
-        let (stop, counters) = (Stop::default(), Arc::new(Counters::default()));
+        let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
         let scope = Scope::new(Handle::current(), &stop, counters);
         scope.spawn("stuck", std::future::pending());
         stop.cut.raise();
@@ -267,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_only_looks_at_the_flag_hears_of_draining_its_own_or_its_parents() {
-        let (stop, counters) = (Stop::default(), Arc::new(Counters::default()));
+        let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
         let scope = Scope::new(Handle::current(), &stop, counters);
         let (one, other) = (scope.child(), scope.child());
         for child in [&one, &other] {
@@ -290,7 +290,7 @@ mod tests {
     async fn what_a_scope_remembers_of_a_task_goes_with_it() {
         let scope = Scope::new(
             Handle::current(),
-            &Stop::default(),
+            &StopSignals::default(),
             Arc::new(Counters::default()),
         );
         for _ in 0..100 {
@@ -304,7 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_drains_alone_and_with_its_parent() {
-        let (stop, counters) = (Stop::default(), Arc::new(Counters::default()));
+        let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
         let scope = Scope::new(Handle::current(), &stop, counters);
         let (one, other) = (scope.child(), scope.child());
         one.drain();

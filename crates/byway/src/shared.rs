@@ -14,16 +14,16 @@ use byway_dial::{Dialler, Roots, TlsClient};
 use parking_lot::Mutex;
 
 use crate::config::{Bind, ListenerKey, Plan};
-use crate::exchange::budget::Budget;
 use crate::exchange::conn::Conn;
-use crate::fault::{Fault, Kind, Who};
+use crate::exchange::retry_budget::RetryBudget;
+use crate::fault::{Fault, FaultKind, Who};
 use crate::inbound::admission::Admission;
-use crate::inbound::crew::Loads;
+use crate::inbound::worker_balance::WorkerLoads;
 use crate::link::Links;
 use crate::observe::access::AccessLog;
 use crate::observe::counters::Counters;
-use crate::observe::station::Station;
-use crate::outbound::pooled::Origin;
+use crate::observe::worker_stats::WorkerStats;
+use crate::outbound::pooled::PoolKey;
 use crate::outbound::upgrades::Upgrades;
 use crate::relay::{RelayCounters, SpillOptions};
 use crate::scope::Scope;
@@ -37,19 +37,19 @@ pub struct Shared {
     /// From a target to a stream. Its resolver is kept over reloads, with its cache.
     pub dialler: ArcSwap<Dialler>,
     /// HTTP connections to upstreams.
-    pub pool: Pool<Origin, Conn>,
+    pub pool: Pool<PoolKey, Conn>,
     /// How many upgraded connections each upstream has.
     pub upgrades: Upgrades,
     /// What all listeners together may accept.
     pub admission: Admission,
     /// How many requests without a route may be sent again; a route has its own.
-    pub retries: Budget,
+    pub retries: RetryBudget,
     /// Where slow readers' bytes are parked; `None` when spilling is off.
     pub spill: Option<SpillOptions>,
     /// What the node counts.
     pub counters: Arc<Counters>,
     /// What each runtime counts and writes down: those of the workers, and the shared one's.
-    pub stations: Vec<Arc<Station>>,
+    pub worker_stats: Vec<Arc<WorkerStats>>,
     /// Where lines for requests go.
     pub access: AccessLog,
     /// What its relays count.
@@ -63,7 +63,7 @@ pub struct Shared {
     /// One a worker: where a stream that came over a link is relayed.
     pub scopes: Vec<Scope>,
     /// How many connections each worker has open.
-    pub loads: Loads,
+    pub loads: WorkerLoads,
     /// Where each listener of the Plan really listens.
     pub listening: Mutex<HashMap<ListenerKey, Arc<Bind>>>,
 }
@@ -95,7 +95,7 @@ impl Shared {
         let made = TlsClient::new(Roots::Platform, &[b"http/1.1"]).map_err(|error| {
             Fault::new(
                 Who::Us,
-                Kind::Internal,
+                FaultKind::Internal,
                 format!("cannot read the system's certificates: {error}"),
             )
         })?;

@@ -17,20 +17,20 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::config::{Plan, Role, Surroundings, parse_with};
-use crate::exchange::budget::Budget;
 use crate::exchange::conn::Conn;
+use crate::exchange::retry_budget::RetryBudget;
 use crate::inbound::admission::Admission;
-use crate::inbound::crew::Loads;
-use crate::inbound::listener::{Accepted, Door, Visit};
-use crate::inbound::peers::Peers;
+use crate::inbound::ip_limit::IpLimit;
+use crate::inbound::listener::{Accepted, ConnectionInfo, ListenerContext};
+use crate::inbound::worker_balance::WorkerLoads;
 use crate::inbound::{http1, mixed};
 use crate::link::Links;
 use crate::observe::access::AccessLog;
 use crate::observe::counters::Counters;
-use crate::outbound::pooled::Origin;
+use crate::outbound::pooled::PoolKey;
 use crate::outbound::upgrades::Upgrades;
 use crate::relay::RelayCounters;
-use crate::scope::{Scope, Stop};
+use crate::scope::{Scope, StopSignals};
 use crate::shared::Shared;
 
 /// Longer than any deadline of a config, so that with a paused clock those come first.
@@ -48,8 +48,8 @@ pub(crate) fn plan(text: &str) -> Plan {
 
 /// One listener of a node, without its socket.
 pub(crate) struct Bench {
-    pub(crate) door: Arc<Door>,
-    pub(crate) stop: Stop,
+    pub(crate) context: Arc<ListenerContext>,
+    pub(crate) stop: StopSignals,
 }
 
 impl Bench {
@@ -83,7 +83,7 @@ impl Bench {
     }
 
     fn of(plan: Plan) -> Self {
-        let (counters, stop) = (Arc::new(Counters::default()), Stop::default());
+        let (counters, stop) = (Arc::new(Counters::default()), StopSignals::default());
         let resolver = Resolver::system(Handle::current());
         let links = Links::new(&plan.state, Handle::current());
         let key = Arc::new(plan.keyed_listeners().next().unwrap().0);
@@ -91,7 +91,7 @@ impl Bench {
         let scope = Scope::new(Handle::current(), &stop, Arc::clone(&counters));
         let pool = Pool::new(byway_agent::Limits::default()).unwrap();
         let admission = Admission::new(&plan.descriptors.shares, plan.pool.max_total);
-        let door = Arc::new(Door {
+        let context = Arc::new(ListenerContext {
             pool: pool.clone(),
             key,
             role: plan.listeners[0].role.kind(),
@@ -100,38 +100,38 @@ impl Bench {
             scope: scope.clone(),
             worker: 0,
             admit: admission.of(&plan.listeners[0].role, 100),
-            peers: Peers::default(),
+            ip_limit: IpLimit::default(),
             shared: Arc::new(Shared {
                 own: ArcSwap::from_pointee(Arc::from([])),
                 dialler: ArcSwap::from_pointee(crate::node::dialler(&plan, resolver)),
                 pool,
                 upgrades: Upgrades::new(&plan.pool, 1).unwrap(),
                 admission,
-                retries: Budget::default(),
+                retries: RetryBudget::default(),
                 spill: None,
                 plan: ArcSwap::from_pointee(plan),
                 counters,
-                stations: vec![Arc::clone(scope.station())],
+                worker_stats: vec![Arc::clone(scope.worker_stats())],
                 access: AccessLog::default(),
                 relay_counters: Arc::new(RelayCounters::default()),
                 tls: OnceLock::new(),
                 links,
                 links_scope: scope.clone(),
                 scopes: vec![scope],
-                loads: Loads::new(1),
+                loads: WorkerLoads::new(1),
                 listening: parking_lot::Mutex::default(),
             }),
         });
-        Self { door, stop }
+        Self { context, stop }
     }
 
     /// A visitor's end of a new connection through a pipe of eight bytes.
-    pub(crate) fn visit(&self) -> Peer {
-        self.visit_through(CAPACITY_BYTES)
+    pub(crate) fn connect_client(&self) -> Peer {
+        self.connect_client_through(CAPACITY_BYTES)
     }
 
     /// A visitor's end of a new connection through a pipe of `capacity_bytes`.
-    pub(crate) fn visit_through(&self, capacity_bytes: usize) -> Peer {
+    pub(crate) fn connect_client_through(&self, capacity_bytes: usize) -> Peer {
         let (near, far) = pipe::pair_of(capacity_bytes);
         self.serve(near.into_stream());
         Peer::new(far)
@@ -139,18 +139,18 @@ impl Bench {
 
     /// Serves a connection as the listener would.
     pub(crate) fn serve(&self, stream: Stream) {
-        let (accepted, door) = (
+        let (accepted, context) = (
             Accepted {
                 stream,
-                visit: Visit::default(),
+                info: ConnectionInfo::default(),
             },
-            self.door.clone(),
+            self.context.clone(),
         );
-        let (plan, listener) = door.plan().unwrap();
-        self.door.scope.spawn("connection", async move {
+        let (plan, listener) = context.plan().unwrap();
+        self.context.scope.spawn("connection", async move {
             match &listener.role {
-                Role::Edge(_) => http1::serve_edge(accepted, door).await,
-                _ => mixed::serve(accepted, door, plan, listener).await,
+                Role::Edge(_) => http1::serve_edge(accepted, context).await,
+                _ => mixed::serve(accepted, context, plan, listener).await,
             }
         });
     }
@@ -164,12 +164,12 @@ impl Bench {
 
     /// Puts a connection to the edge's upstream into the pool.
     pub(crate) async fn lend_to_edge(&self, stream: Stream) {
-        let plan = self.door.shared.plan.load_full();
+        let plan = self.context.shared.plan.load_full();
         let Role::Edge(edge) = &plan.listeners[0].role else {
             panic!("an edge")
         };
         self.lend(
-            Origin::Upstream(Arc::clone(&edge.routes[0].upstreams[0].id)),
+            PoolKey::Upstream(Arc::clone(&edge.routes[0].upstreams[0].id)),
             stream,
         )
         .await;
@@ -179,10 +179,10 @@ impl Bench {
     /// without users.
     pub(crate) async fn origin(&self, target: &str) -> Peer {
         let (near, far) = pipe::pair();
-        let listener = Arc::clone(&self.door.key);
+        let listener = Arc::clone(&self.context.key);
         let target = target.parse().unwrap();
         self.lend(
-            Origin::Egress {
+            PoolKey::Egress {
                 generation: 1,
                 listener,
                 user: None,
@@ -194,8 +194,14 @@ impl Bench {
         Peer::new(far)
     }
 
-    async fn lend(&self, origin: Origin, stream: Stream) {
-        let Acquired::Open(permit) = self.door.shared.pool.acquire_fresh(&origin).await.unwrap()
+    async fn lend(&self, origin: PoolKey, stream: Stream) {
+        let Acquired::Open(permit) = self
+            .context
+            .shared
+            .pool
+            .acquire_fresh(&origin)
+            .await
+            .unwrap()
         else {
             panic!("a permit")
         };
@@ -222,11 +228,11 @@ impl Peer {
     }
 
     /// Says all of it; it must be taken.
-    pub(crate) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
-        self.try_say(bytes).await.expect("the other side takes it");
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).await.expect("the other side takes it");
     }
 
-    pub(crate) async fn try_say(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Broken> {
+    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Broken> {
         within(self.stream.write_all(bytes.as_ref())).await
     }
 
@@ -235,7 +241,7 @@ impl Peer {
     }
 
     /// The next head, to its empty line.
-    pub(crate) async fn hear_head(&mut self) -> String {
+    pub(crate) async fn recv_head(&mut self) -> String {
         loop {
             if let Some(at) = self.unread.windows(4).position(|end| end == b"\r\n\r\n") {
                 let head = self.unread.drain(..at + 4).collect();
@@ -251,7 +257,7 @@ impl Peer {
     }
 
     /// The next bytes, which must be these.
-    pub(crate) async fn hear(&mut self, expected: impl AsRef<[u8]>) {
+    pub(crate) async fn recv(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
         while self.unread.len() < expected.len() {
             let more = self.read().await.expect("more bytes");
@@ -269,18 +275,18 @@ impl Peer {
     }
 
     /// Some bytes, whatever they are; false for a FIN.
-    pub(crate) async fn try_hear_some(&mut self) -> Result<bool, Broken> {
+    pub(crate) async fn try_recv_some(&mut self) -> Result<bool, Broken> {
         self.unread.clear();
         self.read().await
     }
 
     /// Whether some bytes came, whatever they are, before the connection ended in whatever way.
-    pub(crate) async fn hear_some(&mut self) -> bool {
-        self.try_hear_some().await.unwrap_or(false)
+    pub(crate) async fn recv_some(&mut self) -> bool {
+        self.try_recv_some().await.unwrap_or(false)
     }
 
     /// Everything up to the end of the stream, if that is a FIN; `Err` for a reset.
-    pub(crate) async fn hear_end(&mut self) -> Result<String, Broken> {
+    pub(crate) async fn recv_end(&mut self) -> Result<String, Broken> {
         while self.read().await? {}
         Ok(String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned())
     }

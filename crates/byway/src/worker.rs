@@ -15,8 +15,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use crate::observe::counters::Counters;
-use crate::scope::{Scope, Stop};
-use crate::turn;
+use crate::reactor_tick;
+use crate::scope::{Scope, StopSignals};
 
 /// Every runtime of the process.
 pub struct Workers {
@@ -38,7 +38,11 @@ impl Workers {
     ///
     /// # Errors
     /// When the system gives no thread or no epoll descriptor.
-    pub fn start(count: NonZeroUsize, stop: &Stop, counters: &Arc<Counters>) -> io::Result<Self> {
+    pub fn start(
+        count: NonZeroUsize,
+        stop: &StopSignals,
+        counters: &Arc<Counters>,
+    ) -> io::Result<Self> {
         let shared = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("byway-shared")
@@ -114,16 +118,17 @@ const EVENTS_PER_TURN: usize = 256;
 
 /// How many tasks run before the reactor is asked again, if that many can: more than one look
 /// wakes. So what it brought is done before the next, each look is a turn (one between tasks would
-/// be none, see [`turn`]), and connections that have rested over one need no look at their sockets.
+/// be none, see [`reactor_tick`]), and connections that have rested over one need no look at their
+/// sockets.
 const TASKS_PER_TURN: u32 = 1024;
 
 impl Worker {
-    fn start(index: usize, stop: &Stop, counters: &Arc<Counters>) -> io::Result<Self> {
+    fn start(index: usize, stop: &StopSignals, counters: &Arc<Counters>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_io_events_per_tick(EVENTS_PER_TURN)
             .event_interval(TASKS_PER_TURN)
-            .on_thread_unpark(turn::next)
+            .on_thread_unpark(reactor_tick::advance)
             .build()?;
         let scope = Scope::new(runtime.handle().clone(), stop, Arc::clone(counters));
         let (quit, quitting) = oneshot::channel::<()>();
@@ -152,7 +157,7 @@ mod tests {
 
     #[test]
     fn tasks_run_on_the_worker_they_were_given_to() {
-        let (stop, counters) = (Stop::default(), Arc::new(Counters::default()));
+        let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
         let workers = Workers::start(NonZeroUsize::new(3).unwrap(), &stop, &counters).unwrap();
         let (seen, names) = std::sync::mpsc::channel();
         for scope in workers.scopes() {

@@ -8,34 +8,34 @@ use tokio::time::Instant;
 
 use byway::config::{AccessFormat, AccessPlace, LogPlan};
 use byway::observe::access::AccessLog;
-use byway::observe::access::line::{Asked, Entry};
-use byway::observe::course::{Course, Stage};
+use byway::observe::access::line::{Entry, EntrySubject};
 use byway::observe::ending::Ending;
-use byway::observe::station::Station;
+use byway::observe::timing::{Phase, Timing};
+use byway::observe::worker_stats::WorkerStats;
 use byway_h1::Version;
 
 /// A request from its head to its line.
 fn one_request(
-    station: &Station,
+    worker_stats: &WorkerStats,
     upstream: &Arc<str>,
-    tally: &byway::observe::ledger::Tally,
+    listener_metrics: &byway::observe::metrics::ListenerMetrics,
     agent: &[u8],
 ) {
-    let mut course = Course::begun(Instant::now());
-    course.upstream = Some(Arc::clone(upstream));
-    course.lent(true);
-    course.turn(Stage::Transfer);
-    let timers = course.timers(Instant::now());
-    let ending = Ending::done(course.stage().word());
-    tally.note(200, 0, 1024);
-    station.ledger.note(&course, &timers, ending);
-    station.page.note(&Entry {
+    let mut timing = Timing::begun(Instant::now());
+    timing.upstream = Some(Arc::clone(upstream));
+    timing.connected(true);
+    timing.enter(Phase::Transfer);
+    let timers = timing.timers(Instant::now());
+    let ending = Ending::done(timing.phase().word());
+    listener_metrics.note(200, 0, 1024);
+    worker_stats.metrics.note(&timing, &timers, ending);
+    worker_stats.log_buffer.note(&Entry {
         connection: 4711,
         request_id: "0123456789abcdef",
         listener: "site",
         peer: Some("[2001:db8::1]:4711".parse().unwrap()),
         user: Some("alice"),
-        asked: Asked::Request {
+        subject: EntrySubject::Request {
             method: b"GET",
             target: b"/a/path?with=a&query",
             version: Version::Http11,
@@ -47,10 +47,10 @@ fn one_request(
         bytes_in: 0,
         bytes_out: 1024,
         timers,
-        upstream: course.upstream.as_deref(),
-        reused: course.reused,
-        retried: course.retried,
-        not_retried: course.not_retried,
+        upstream: timing.upstream.as_deref(),
+        reused: timing.reused,
+        retried: timing.retried,
+        not_retried: timing.not_retried,
         ending,
     });
 }
@@ -63,14 +63,14 @@ fn a_hundred_thousand_requests_are_counted_and_logged_without_one_allocation() {
         ("combined", AccessFormat::Combined),
         ("json", AccessFormat::Json),
     ] {
-        let (log, station) = (AccessLog::default(), Arc::new(Station::default()));
+        let (log, worker_stats) = (AccessLog::default(), Arc::new(WorkerStats::default()));
         let plan = LogPlan {
             access: AccessPlace::File(folder.path().join(name)),
             format,
         };
-        log.begin(log.prepare(&plan).unwrap(), &[Arc::clone(&station)])
+        log.begin(log.prepare(&plan).unwrap(), &[Arc::clone(&worker_stats)])
             .unwrap();
-        let tally = station.tally(&Arc::from("site"));
+        let listener_metrics = worker_stats.listener_metrics(&Arc::from("site"));
         let upstream: Arc<str> = Arc::from("http://127.0.0.1:9001");
         let hostile: Vec<u8> = (0..=255).cycle().take(8192).collect();
         let counted = allocation_counter::measure(|| {
@@ -80,11 +80,19 @@ fn a_hundred_thousand_requests_are_counted_and_logged_without_one_allocation() {
                 } else {
                     b"curl/8.14.1"
                 };
-                one_request(black_box(&station), &upstream, &tally, agent);
+                one_request(
+                    black_box(&worker_stats),
+                    &upstream,
+                    &listener_metrics,
+                    agent,
+                );
             }
         });
         assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "{name}");
-        assert_eq!(station.page.lines() + station.page.dropped(), 100_000);
+        assert_eq!(
+            worker_stats.log_buffer.lines() + worker_stats.log_buffer.dropped(),
+            100_000
+        );
         log.close();
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use byway::config::{Bind, parse};
 use byway::node::Node;
-use byway::observe::access::page::PAGE_BYTES;
+use byway::observe::access::log_buffer::PAGE_BYTES;
 use byway::os::inherit::Inherited;
 use byway_testkit::eventually;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway::relay::{Bytes, Early, EndKind, Rate, RelayCounters, RelayOptions, Side, buffer, relay};
+use byway::relay::{
+    Early, EndKind, Rate, RelayCounters, RelayOptions, RelayedBytes, Side, buffer, relay,
+};
 use byway_dial::{Broken, Pipe, Read, Stream};
 use byway_testkit::pipe::{self, Control};
 use futures_util::poll;
@@ -91,7 +93,7 @@ async fn fin_forwards_the_fin_only_and_keeps_the_other_direction() {
     assert_eq!((end.who, end.kind), (Side::Downstream, EndKind::Fin));
     assert_eq!(
         end.bytes,
-        Bytes {
+        RelayedBytes {
             up: 7,
             down: 100_000
         }
@@ -157,7 +159,7 @@ async fn bytes_that_a_handshake_had_read_go_first_in_both_directions() {
     assert_eq!(at_up, [pattern(20_000), b"then this".to_vec()].concat());
     assert_eq!(
         end.bytes,
-        Bytes {
+        RelayedBytes {
             up: 20_009,
             down: 15
         }
@@ -477,13 +479,13 @@ async fn a_fin_behind_bytes_for_a_slow_reader_does_not_idle_out() {
 async fn ten_thousand_idle_relays_hold_no_buffers() {
     let before = buffer::accounting().on_loan;
     let options = RelayOptions::default();
-    let (mut relays, mut ends) = (FuturesUnordered::new(), Vec::new());
+    let (mut relays, mut outcomes) = (FuturesUnordered::new(), Vec::new());
     for _ in 0..10_000 {
         let Bench { near, down, up, .. } = Bench::new();
         relays.push(relay(near.0, near.1, &options, Early::default()));
-        ends.push((down, up));
+        outcomes.push((down, up));
     }
-    for (down, up) in &mut ends {
+    for (down, up) in &mut outcomes {
         let script = async {
             let mut buf = [0; 8];
             down.write_all(b"ping").await.unwrap();

@@ -44,17 +44,17 @@ pub fn request(data: &[u8]) {
         }
         (Ok(Parsed::Complete(_)), theirs) => panic!("accepted here alone: {theirs:?}"),
         (Ok(Parsed::Partial), Ok(Status::Complete(_))) => panic!("complete for them, and not here"),
-        (Err(sin), Ok(Status::Complete(_))) => {
+        (Err(error), Ok(Status::Complete(_))) => {
             assert!(
-                stricter(sin),
-                "refused here alone, and not for a known reason: {sin:?}"
+                stricter(error),
+                "refused here alone, and not for a known reason: {error:?}"
             );
             let verdict = body_of(
                 other.version.unwrap_or_default(),
                 pairs(other.headers),
                 None,
             );
-            named_framing(sin, &verdict);
+            named_framing(error, &verdict);
         }
         _ => {}
     }
@@ -99,20 +99,20 @@ pub fn response(data: &[u8]) {
                         };
                         assert_eq!(ends(framed), ends_so, "the body ends elsewhere");
                     }
-                    Err(sin) => named_framing(&sin, &verdict),
+                    Err(error) => named_framing(&error, &verdict),
                 }
             }
         }
         (Ok(Parsed::Complete(_)), theirs) => panic!("accepted here alone: {theirs:?}"),
         (Ok(Parsed::Partial), Ok(Status::Complete(_))) => panic!("complete for them, and not here"),
-        (Err(sin), Ok(Status::Complete(_))) => {
+        (Err(error), Ok(Status::Complete(_))) => {
             // Nobody has a reason to send empty lines before a response, as old clients have before
             // a request.
-            let empty_line_first =
-                *sin == Malformed::VersionInvalid { at: 0 } && matches!(data, [b'\r' | b'\n', ..]);
+            let empty_line_first = *error == Malformed::VersionInvalid { at: 0 }
+                && matches!(data, [b'\r' | b'\n', ..]);
             assert!(
-                empty_line_first || stricter(sin),
-                "refused here alone, and not for a known reason: {sin:?}"
+                empty_line_first || stricter(error),
+                "refused here alone, and not for a known reason: {error:?}"
             );
         }
         _ => {}
@@ -227,9 +227,9 @@ pub fn written(data: &[u8]) {
                 .collect();
             assert_eq!(read, given, "other fields are read than were written");
         }
-        Err(sin) => assert!(
-            about_meaning(&sin),
-            "the writer wrote what cannot be read: {sin:?}"
+        Err(error) => assert!(
+            about_meaning(&error),
+            "the writer wrote what cannot be read: {error:?}"
         ),
     }
     let mut room = [httparse::EMPTY_HEADER; MOST_FIELDS];
@@ -271,9 +271,9 @@ fn decode(framed: Framed, bytes: &[u8], limits: &Limits) -> Option<(Vec<u8>, usi
 
 /// Every way in which this codec is stricter than httparse. Anything else that it refuses, httparse
 /// must refuse as well.
-fn stricter(sin: &Malformed) -> bool {
+fn stricter(error: &Malformed) -> bool {
     use Malformed::*;
-    match sin {
+    match error {
         // A line may end with LF alone there, and any number of empty lines may come first.
         BareLf { .. } | EmptyLines { .. } => true,
         // Bounds.
@@ -285,25 +285,25 @@ fn stricter(sin: &Malformed) -> bool {
         // `#` and bytes from 0x80 up in a target, forms that are none, statuses below 100.
         TargetByte { .. } | TargetForm | AsteriskTarget | ConnectTarget | StatusCode { .. } => true,
         // What a head means, which httparse does not look at.
-        sin => about_meaning(sin),
+        error => about_meaning(error),
     }
 }
 
 /// Sins of whole heads, each line of which is well-formed.
-fn about_meaning(sin: &Malformed) -> bool {
+fn about_meaning(error: &Malformed) -> bool {
     use Malformed::*;
     let form = matches!(
-        sin,
+        error,
         TargetForm | AsteriskTarget | ConnectTarget | ConnectBody | MethodTooLong { .. }
     );
-    let host = matches!(sin, HostMissing | HostRepeated | HostInvalid);
-    form || host || about_framing(sin)
+    let host = matches!(error, HostMissing | HostRepeated | HostInvalid);
+    form || host || about_framing(error)
 }
 
-fn about_framing(sin: &Malformed) -> bool {
+fn about_framing(error: &Malformed) -> bool {
     use Malformed::*;
     matches!(
-        sin,
+        error,
         LengthAndCoding
             | LengthRepeated
             | LengthInvalid
@@ -320,17 +320,17 @@ fn about_framing(sin: &Malformed) -> bool {
 
 /// A framing that is refused here is one that the RFC refuses, or one of the few that it lets be
 /// refused.
-fn named_framing(sin: &Malformed, verdict: &Verdict) {
+fn named_framing(error: &Malformed, verdict: &Verdict) {
     use Malformed::*;
-    let allowed = match (sin, verdict) {
+    let allowed = match (error, verdict) {
         (_, Verdict::Refuse) => true,
         // Equal lengths several times, in lines or in a list; and the fields of a message that has
         // no body anyway.
         (_, Verdict::MayBe(_)) => true,
         (LengthTooLarge, Verdict::Ends(Ends::After(length))) => *length > i64::MAX as u128,
-        (sin, _) => !about_framing(sin),
+        (error, _) => !about_framing(error),
     };
-    assert!(allowed, "{sin:?}, where the RFC says {verdict:?}");
+    assert!(allowed, "{error:?}, where the RFC says {verdict:?}");
 }
 
 fn ends(framed: Framed) -> Ends {

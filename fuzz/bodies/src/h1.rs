@@ -265,13 +265,13 @@ fn decode(bytes: &[u8], piece: usize, most: usize, limits: &Limits) -> Decoded {
                     decoded.end = Some(Ok(read + n));
                     return decoded;
                 }
-                Err(sin) => {
+                Err(error) => {
                     assert_eq!(
                         decoder.step(unread),
-                        Err(sin.clone()),
+                        Err(error.clone()),
                         "a broken body was healed"
                     );
-                    decoded.end = Some(Err(sin));
+                    decoded.end = Some(Err(error));
                     return decoded;
                 }
             }

@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 
 use byway_link::wire::{
-    Answer, BadMessage, Control, LENGTH_BYTES, MOST_MESSAGE_BYTES, Open, decode, encode,
+    Answer, BadMessage, ControlMessage, LENGTH_BYTES, MOST_MESSAGE_BYTES, Open, decode, encode,
 };
 use byway_link::{Fingerprint, GrantId, GrantSecret, JoinString};
 use prost::Message;
@@ -33,7 +33,7 @@ pub fn mux(data: &[u8]) {
 /// If one of these does not hold.
 pub fn messages(data: &[u8]) {
     let data = data.get(..LONGEST).unwrap_or(data);
-    check::<Control>(data);
+    check::<ControlMessage>(data);
     check::<Open>(data);
     check::<Answer>(data);
 }
@@ -100,14 +100,14 @@ pub fn join(data: &[u8]) {
     match text.parse::<JoinString>() {
         Ok(join) => shows_itself(&join),
         Err(bad) => {
-            let said = bad.to_string();
+            let control = bad.to_string();
             let pasted = text
                 .trim()
                 .split(['.', '@'])
                 .filter(|part| part.len() >= 12 && !part.contains(' '));
             assert!(
-                pasted.into_iter().all(|part| !said.contains(part)),
-                "{said:?} repeats what was pasted"
+                pasted.into_iter().all(|part| !control.contains(part)),
+                "{control:?} repeats what was pasted"
             );
         }
     }

@@ -14,15 +14,15 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Pid;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cast::{Cast, Part, Subject};
-use super::figures::{self, Unit};
+use super::roles::{Roles, Subject, SubjectRole};
 use super::rounds::{Row, Sample, awake, interleave, watch};
+use super::tables::{self, Unit};
+use crate::environment::RunEnvironment;
 use crate::load::reach::Reach;
 use crate::origin::{Counts, Origin};
 use crate::peers::clients::Client;
 use crate::process::{Process, network_sockets};
 use crate::report::{Section, grouped};
-use crate::setting::Setting;
 
 const OURS: &str = "byway-agent";
 const OURS_CAPPED: &str = "byway-agent, at most 64";
@@ -46,7 +46,7 @@ struct Asker {
 }
 
 /// GETs of 1 KiB from one origin.
-pub(crate) async fn small(setting: &Setting) -> Result<Section> {
+pub(crate) async fn small(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "How many GETs of 1 KiB does one CPU-second of an HTTP client carry, {IN_FLIGHT} in flight to one origin?"
     );
@@ -58,16 +58,16 @@ pub(crate) async fn small(setting: &Setting) -> Result<Section> {
         max_total: 0,
     };
     let askers = Client::ALL.map(asker);
-    let targets = targets(setting, "one-origin.txt", &[setting.origin()])?;
-    let (rows, cast) = ask_all(setting, &askers, &targets, setting.origin_counts()).await;
+    let targets = targets(env, "one-origin.txt", &[env.origin()])?;
+    let (rows, roles) = ask_all(env, &askers, &targets, env.origin_counts()).await;
     let mut section = Section::new("Agent, 1 KiB", &asks);
-    figures::fill(&mut section, Unit::Requests, setting, &rows, &cast, None);
+    tables::fill(&mut section, Unit::Requests, env, &rows, &roles, None);
     section.note(HOW);
     Ok(section)
 }
 
 /// The same from a thousand origins, in turn, with a limit on all connections together.
-pub(crate) async fn origins(setting: &Setting) -> Result<Section> {
+pub(crate) async fn origins(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "How many GETs of 1 KiB does one CPU-second of an HTTP client carry, {IN_FLIGHT_OF_MANY} in flight to {} origins in \
          turn, and how many sockets does it open, with a total of at most {CAP} where it has such a limit?",
@@ -99,10 +99,10 @@ pub(crate) async fn origins(setting: &Setting) -> Result<Section> {
         });
     }
     let many = Origin::start_many(ORIGINS)?;
-    let targets = targets(setting, "many-origins.txt", many.addresses())?;
-    let (rows, cast) = ask_all(setting, &askers, &targets, many.counts()).await;
+    let targets = targets(env, "many-origins.txt", many.addresses())?;
+    let (rows, roles) = ask_all(env, &askers, &targets, many.counts()).await;
     let mut section = Section::new("Agent, 1,000 origins", &asks);
-    figures::fill(&mut section, Unit::Requests, setting, &rows, &cast, None);
+    tables::fill(&mut section, Unit::Requests, env, &rows, &roles, None);
     for row in &rows {
         let limit = askers
             .iter()
@@ -138,8 +138,12 @@ const HOW: &str = "Each turn is a process of its own on the subject's core, one 
                    limit; a lower share means that the origin was.";
 
 /// A file with a URL a line.
-fn targets(setting: &Setting, name: &str, addresses: &[std::net::SocketAddr]) -> Result<PathBuf> {
-    let file = setting.dir().join(name);
+fn targets(
+    env: &RunEnvironment,
+    name: &str,
+    addresses: &[std::net::SocketAddr],
+) -> Result<PathBuf> {
+    let file = env.dir().join(name);
     let lines: String = addresses
         .iter()
         .map(|address| format!("http://{address}/1024\n"))
@@ -149,32 +153,31 @@ fn targets(setting: &Setting, name: &str, addresses: &[std::net::SocketAddr]) ->
 }
 
 async fn ask_all(
-    setting: &Setting,
+    env: &RunEnvironment,
     askers: &[Asker],
     targets: &Path,
     counts: &Counts,
-) -> (Vec<Row>, Cast) {
-    let mut cast = Cast::default();
-    let takes_part =
-        |asker: &&Asker| asker.client == Client::BywayAgent || setting.takes(asker.name);
+) -> (Vec<Row>, Roles) {
+    let mut roles = Roles::default();
+    let takes_part = |asker: &&Asker| asker.client == Client::BywayAgent || env.takes(asker.name);
     for asker in askers.iter().filter(takes_part) {
         match asker
             .client
             .command(targets, asker.in_flight, asker.max_total)
         {
-            Ok(_) => cast.subjects.push(Subject {
+            Ok(_) => roles.subjects.push(Subject {
                 name: asker.name.to_owned(),
-                part: if asker.client == Client::BywayAgent {
-                    Part::Ours
+                role: if asker.client == Client::BywayAgent {
+                    SubjectRole::Ours
                 } else {
-                    Part::Peer
+                    SubjectRole::Peer
                 },
                 pid: None,
-                reach: Reach::Plain(setting.origin()),
+                reach: Reach::Plain(env.origin()),
                 against: asker.against,
                 access_log: None,
             }),
-            Err(error) => cast.left_out.push(format!("{}: {error:#}", asker.name)),
+            Err(error) => roles.left_out.push(format!("{}: {error:#}", asker.name)),
         }
     }
     let most = RefCell::new(vec![0; askers.len()]);
@@ -183,12 +186,12 @@ async fn ask_all(
             .iter()
             .position(|asker| asker.name == subject.name)
             .context("no such client")?;
-        let (sample, sockets) = turn(setting, &askers[place], subject, targets, counts).await?;
+        let (sample, sockets) = turn(env, &askers[place], subject, targets, counts).await?;
         let mut most = most.borrow_mut();
         most[place] = most[place].max(sockets);
         Ok(sample)
     };
-    let mut rows = interleave(setting, &cast.subjects, turn).await;
+    let mut rows = interleave(env, &roles.subjects, turn).await;
     for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
         let Some(place) = askers
             .iter()
@@ -198,17 +201,17 @@ async fn ask_all(
         };
         row.sockets = (askers[place].in_flight > IN_FLIGHT).then(|| most.borrow()[place]);
         // A count that fails leaves its cell empty; the figures stand.
-        match calls(setting, &askers[place], targets, counts).await {
-            Ok(calls) => row.calls = calls,
+        match syscalls(env, &askers[place], targets, counts).await {
+            Ok(syscalls) => row.syscalls = syscalls,
             Err(error) => eprintln!("lab: system calls of {}: {error:#}", row.subject.name),
         }
     }
-    (rows, cast)
+    (rows, roles)
 }
 
 /// A client that is warm.
 async fn start(
-    setting: &Setting,
+    env: &RunEnvironment,
     asker: &Asker,
     targets: &Path,
     counts: &Counts,
@@ -217,61 +220,57 @@ async fn start(
         .client
         .command(targets, asker.in_flight, asker.max_total)?;
     let log = format!("client-{}", asker.client.name().replace(' ', "-"));
-    let mut process = Process::spawn(command, &log, setting.cores, setting.dir())?;
+    let mut process = Process::spawn(command, &log, env.cores, env.dir())?;
     let before = counts.answered();
     // A reader of the log of failures finds the client's own words there.
     let warm = process
         .until(async |_| (counts.answered() > before + 2000).then_some(()))
         .await;
     warm.with_context(|| format!("after {} requests", counts.answered() - before))?;
-    awake(
-        setting,
-        sleep((setting.window / 3).max(Duration::from_millis(500))),
-    )
-    .await;
+    awake(env, sleep((env.window / 3).max(Duration::from_millis(500)))).await;
     Ok(process)
 }
 
 /// How many system calls a request costs a client.
-async fn calls(
-    setting: &Setting,
+async fn syscalls(
+    env: &RunEnvironment,
     asker: &Asker,
     targets: &Path,
     counts: &Counts,
 ) -> Result<Option<f64>> {
-    let Some(counter) = setting.counter else {
+    let Some(counter) = env.counter else {
         return Ok(None);
     };
-    let process = start(setting, asker, targets, counts).await?;
+    let process = start(env, asker, targets, counts).await?;
     let from = counts.answered();
     let work = || (counts.answered() - from) as f64;
-    let calls = awake(setting, counter.a_piece(process.pid(), setting.dir(), work)).await?;
+    let syscalls = awake(env, counter.a_piece(process.pid(), env.dir(), work)).await?;
     process.stop().await?;
-    Ok(Some(calls))
+    Ok(Some(syscalls))
 }
 
 /// A sample, and the sockets that were seen open at once.
 async fn turn(
-    setting: &Setting,
+    env: &RunEnvironment,
     asker: &Asker,
     subject: &Subject,
     targets: &Path,
     counts: &Counts,
 ) -> Result<(Sample, usize)> {
-    let mut process = start(setting, asker, targets, counts).await?;
+    let mut process = start(env, asker, targets, counts).await?;
     let most = RefCell::new(0);
     let work = async || {
         let from = counts.answered();
-        sample_sockets(process.pid(), setting.window, &most).await?;
+        sample_sockets(process.pid(), env.window, &most).await?;
         let done = counts.answered() - from;
-        ensure!(done > 0, "it asked nothing for {:?}", setting.window);
+        ensure!(done > 0, "it asked nothing for {:?}", env.window);
         Ok(done as f64)
     };
     let subject = Subject {
         pid: Some(process.pid()),
         ..subject.clone()
     };
-    let sample = watch(setting, &subject, work).await;
+    let sample = watch(env, &subject, work).await;
     if let Some(why) = process.ended()? {
         anyhow::bail!("{why}");
     }

@@ -10,9 +10,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::chart::{Chart, Tone};
+use crate::environment::{RunEnvironment, cargo, workspace};
 use crate::machine::unpinned;
 use crate::report::Section;
-use crate::setting::{Setting, cargo, workspace};
 use crate::statistics::Spread;
 
 /// One case of the benchmark.
@@ -25,10 +25,10 @@ struct Line {
 }
 
 /// Asks it.
-pub(crate) fn run(setting: &Setting) -> Result<Section> {
+pub(crate) fn run(env: &RunEnvironment) -> Result<Section> {
     let asks = "How many nanoseconds take checkout and release of a connection in byway-agent's pool, without any I/O?";
     let mut section = Section::new("Agent, checkout", asks);
-    match measure(setting) {
+    match measure(env) {
         Ok(rounds) => fill(&mut section, &rounds),
         Err(error) => section.note(format!("Left out: {error:#}.")),
     }
@@ -36,7 +36,7 @@ pub(crate) fn run(setting: &Setting) -> Result<Section> {
 }
 
 /// The lines of each round.
-fn measure(setting: &Setting) -> Result<Vec<Vec<Line>>> {
+fn measure(env: &RunEnvironment) -> Result<Vec<Vec<Line>>> {
     let bench = |more: &[&str]| {
         let mut command = Command::new(cargo());
         command
@@ -60,8 +60,8 @@ fn measure(setting: &Setting) -> Result<Vec<Vec<Line>>> {
         said.lines().last().unwrap_or_default()
     );
     let mut rounds = Vec::new();
-    for round in 0..setting.rounds {
-        if round > 0 && !setting.has_time() {
+    for round in 0..env.rounds {
+        if round > 0 && !env.has_time() {
             break;
         }
         // On all cores: its case of four threads is about what they do to each other at the same
@@ -153,7 +153,7 @@ fn parse(text: &str) -> Vec<Line> {
                 .trim_end_matches(':')
                 .rsplit(", ")
                 .next()
-                .filter(|part| part.ends_with("threads"));
+                .filter(|role| role.ends_with("threads"));
             title = Some(threads.map_or_else(
                 || "at the cap".to_owned(),
                 |threads| format!("at the cap, {threads}"),

@@ -12,21 +12,21 @@ use std::sync::atomic::Ordering::Relaxed;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::cast::{Cast, Subject};
-use super::figures::{self, Unit};
-use super::front::{Front, OURS};
 use super::phases::{self, Load};
+use super::proxy_rows::{OURS, ProxyRow};
+use super::roles::{Roles, Subject};
 use super::rounds::{Sample, interleave, watch};
+use super::tables::{self, Unit};
+use crate::environment::RunEnvironment;
 use crate::load::keepalive::Keepalive;
 use crate::load::reach::Reach;
 use crate::load::request::Request;
 use crate::peers::Logs;
 use crate::report::Section;
-use crate::setting::Setting;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum EdgeKind {
     /// 1 KiB, everybody writes an access log.
     Small,
     /// 1 KiB, byway alone writes an access log.
@@ -50,62 +50,60 @@ struct Question {
     request: Request,
     /// What one answer is worth in the unit.
     piece: f64,
-    fronts: Vec<Front>,
+    fronts: Vec<ProxyRow>,
     logs_of_peers: Logs,
 }
 
 /// Asks it.
-pub(crate) async fn run(setting: &Setting, kind: Kind) -> Result<Section> {
-    let question = question(setting, kind);
-    let mut cast = Cast::begin(setting, Logs::On, |byway| {
+pub(crate) async fn run(env: &RunEnvironment, kind: EdgeKind) -> Result<Section> {
+    let question = question(env, kind);
+    let mut roles = Roles::begin(env, Logs::On, |byway| {
         vec![(OURS, Reach::Plain(byway.edge))]
     })
     .await?;
     match kind {
         // A forward would have to dial for each request: more work than any of them, and no floor.
-        Kind::Alone => cast.ceiling(setting),
-        _ => cast.bound(setting),
+        EdgeKind::Alone => roles.ceiling(env),
+        _ => roles.bound(env),
     }
-    for front in &question.fronts {
-        front
-            .enter(&mut cast, setting, question.logs_of_peers)
-            .await;
+    for proxy in &question.fronts {
+        proxy.enter(&mut roles, env, question.logs_of_peers).await;
     }
     let load = Keepalive {
-        origin: setting.origin(),
+        origin: env.origin(),
         connections: question.connections,
         request: question.request.clone(),
-        window: setting.window,
+        window: env.window,
     };
-    let turn = async |subject: &Subject| turn(setting, question.piece, &load, subject).await;
-    let mut rows = interleave(setting, &cast.subjects, turn).await;
+    let turn = async |subject: &Subject| turn(env, question.piece, &load, subject).await;
+    let mut rows = interleave(env, &roles.subjects, turn).await;
     let load = Load {
         keepalive: load,
         piece: question.piece,
     };
     phases::memory_now(&mut rows);
-    phases::calls(setting, &load, &mut rows).await;
-    let offered = phases::latency(setting, &load, &mut rows).await;
+    phases::syscalls(env, &load, &mut rows).await;
+    let offered = phases::latency(env, &load, &mut rows).await;
     let mut section = Section::new(question.title, question.asks);
-    figures::fill(
+    tables::fill(
         &mut section,
         question.unit,
-        setting,
+        env,
         &rows,
-        &cast,
+        &roles,
         offered.as_ref(),
     );
-    figures::logs(&mut section, &rows);
+    tables::logs(&mut section, &rows);
     section.note(
         "Byway always adds X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via. Caddy adds the first three, \
          the others X-Forwarded-For alone, but where the row says `same fields`.",
     );
-    cast.end().await?;
+    roles.end().await?;
     Ok(section)
 }
 
-fn question(setting: &Setting, kind: Kind) -> Question {
-    let origin = setting.origin();
+fn question(env: &RunEnvironment, kind: EdgeKind) -> Question {
+    let origin = env.origin();
     let small = Question {
         title: "Edge, 1 KiB, access logs on",
         asks: "How many keep-alive GETs of 1 KiB does one CPU-second of the reverse proxy carry, at 64 connections, while \
@@ -114,63 +112,63 @@ fn question(setting: &Setting, kind: Kind) -> Question {
         connections: 64,
         request: Request::get(1024, origin),
         piece: 1.0,
-        fronts: Front::EACH
+        fronts: ProxyRow::EACH
             .into_iter()
-            .chain([Front::NginxAsByway, Front::HaproxyAsByway])
+            .chain([ProxyRow::NginxAsByway, ProxyRow::HaproxyAsByway])
             .collect(),
         logs_of_peers: Logs::On,
     };
-    let bodies = |haproxy: Front| {
+    let bodies = |haproxy: ProxyRow| {
         vec![
-            Front::Nginx,
+            ProxyRow::Nginx,
             haproxy,
-            Front::HaproxySpliced,
-            Front::Caddy,
-            Front::Pingora,
+            ProxyRow::HaproxySpliced,
+            ProxyRow::Caddy,
+            ProxyRow::Pingora,
         ]
     };
     match kind {
-        Kind::Small => small,
-        Kind::OurLog => Question {
+        EdgeKind::Small => small,
+        EdgeKind::OurLog => Question {
             title: "Edge, 1 KiB, only Byway logs",
             asks: "How many keep-alive GETs of 1 KiB does one CPU-second of the reverse proxy carry, at 64 connections, \
                    while Byway alone writes an access log?",
-            fronts: Front::EACH.to_vec(),
+            fronts: ProxyRow::EACH.to_vec(),
             logs_of_peers: Logs::Off,
             ..small
         },
-        Kind::Medium => Question {
+        EdgeKind::Medium => Question {
             title: "Edge, 64 KiB",
             asks: "How many keep-alive GETs of 64 KiB does one CPU-second of the reverse proxy carry, at 32 connections?",
             connections: 32,
             request: Request::get(64 << 10, origin),
-            fronts: bodies(Front::Haproxy),
+            fronts: bodies(ProxyRow::Haproxy),
             ..small
         },
-        Kind::Large => Question {
+        EdgeKind::Large => Question {
             title: "Edge, 1 MiB",
             asks: "How many GB of 1 MiB responses does one CPU-second of the reverse proxy carry, at 16 connections?",
             unit: Unit::Bytes,
             connections: 16,
             request: Request::get(1 << 20, origin),
             piece: 1_048_576.0,
-            fronts: bodies(Front::HaproxyBuffered),
+            fronts: bodies(ProxyRow::HaproxyBuffered),
             ..small
         },
-        Kind::Post => Question {
+        EdgeKind::Post => Question {
             title: "Edge, POST of 64 KiB",
             asks: "How many keep-alive POSTs of 64 KiB does one CPU-second of the reverse proxy carry, at 32 connections?",
             connections: 32,
             request: Request::post(64 << 10, origin),
-            fronts: bodies(Front::Haproxy),
+            fronts: bodies(ProxyRow::Haproxy),
             ..small
         },
-        Kind::Alone => Question {
+        EdgeKind::Alone => Question {
             title: "Edge, a connection a request",
             asks: "How many GETs of 1 KiB, each on a connection of its own, does one CPU-second of the reverse proxy carry, \
                    64 at a time, its own connections to the origin kept?",
             request: Request::get_alone(1024, origin),
-            fronts: Front::EACH.to_vec(),
+            fronts: ProxyRow::EACH.to_vec(),
             ..small
         },
     }
@@ -178,7 +176,7 @@ fn question(setting: &Setting, kind: Kind) -> Question {
 
 /// One turn of a subject: the load for the length of the window.
 pub(super) async fn turn(
-    setting: &Setting,
+    env: &RunEnvironment,
     piece: f64,
     load: &Keepalive,
     subject: &Subject,
@@ -189,7 +187,7 @@ pub(super) async fn turn(
             sleep(load.window).await;
             Ok((answered.load(Relaxed) - before) as f64 * piece)
         };
-        watch(setting, subject, work).await
+        watch(env, subject, work).await
     };
     load.run(subject.reach, measured).await
 }

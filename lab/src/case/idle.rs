@@ -9,17 +9,17 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use tokio::time::{sleep, timeout};
 
-use super::cast::{Cast, Subject};
-use super::figures;
-use super::front::{Front, OURS};
+use super::proxy_rows::{OURS, ProxyRow};
+use super::roles::{Roles, Subject};
 use super::rounds::PATIENCE;
+use super::tables;
 use crate::chart::Chart;
+use crate::environment::RunEnvironment;
 use crate::load::hold;
 use crate::load::reach::Reach;
 use crate::peers::{Logs, Program, microsocks, tinyproxy};
 use crate::process::{Memory, memory};
 use crate::report::{Section, grouped};
-use crate::setting::Setting;
 use crate::statistics::Spread;
 
 /// Keep-alive connections of an edge.
@@ -31,22 +31,22 @@ const STREAMS: usize = 2000;
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// Asks it of reverse proxies.
-pub(crate) async fn edges(setting: &Setting) -> Result<Section> {
+pub(crate) async fn edges(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "How much memory do {} keep-alive connections cost a reverse proxy, each having carried one request of 1 KiB, \
          against none?",
         grouped(VISITORS as f64)
     );
     let mut table = Table::begin("Edge, idle connections", &asks, VISITORS);
-    let cast = Cast::begin(setting, Logs::On, |byway| {
+    let roles = Roles::begin(env, Logs::On, |byway| {
         vec![(OURS, Reach::Plain(byway.edge))]
     })
     .await?;
-    table.fill(setting, cast).await?;
-    for front in Front::EACH {
-        let mut cast = Cast::default();
-        front.enter(&mut cast, setting, Logs::On).await;
-        table.fill(setting, cast).await?;
+    table.fill(env, roles).await?;
+    for proxy in ProxyRow::EACH {
+        let mut roles = Roles::default();
+        proxy.enter(&mut roles, env, Logs::On).await;
+        table.fill(env, roles).await?;
     }
     table.section.note(
         "Each program has done nothing else before. The kernel's memory for sockets is in none of these figures.",
@@ -55,7 +55,7 @@ pub(crate) async fn edges(setting: &Setting) -> Result<Section> {
 }
 
 /// Asks it of the egress.
-pub(crate) async fn egress(setting: &Setting) -> Result<Section> {
+pub(crate) async fn egress(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "How much memory do {} streams through an egress cost that have been used once and idle now?",
         grouped(STREAMS as f64)
@@ -63,28 +63,30 @@ pub(crate) async fn egress(setting: &Setting) -> Result<Section> {
     let mut table = Table::begin("Egress, idle streams", &asks, STREAMS);
     let ours = |byway: &crate::byway::Byway| vec![("byway SOCKS5", Reach::Socks5(byway.proxy))];
     table
-        .fill(setting, Cast::begin(setting, Logs::Off, ours).await?)
+        .fill(env, Roles::begin(env, Logs::Off, ours).await?)
         .await?;
-    let mut cast = Cast::default();
-    cast.add(
-        setting,
-        Program::Microsocks,
-        "microsocks",
-        "",
-        Reach::Socks5,
-        microsocks::serve(setting),
-    )
-    .await;
-    cast.add(
-        setting,
-        Program::Tinyproxy,
-        "tinyproxy CONNECT",
-        "",
-        Reach::Connect,
-        tinyproxy::serve(setting),
-    )
-    .await;
-    table.fill(setting, cast).await?;
+    let mut roles = Roles::default();
+    roles
+        .add(
+            env,
+            Program::Microsocks,
+            "microsocks",
+            "",
+            Reach::Socks5,
+            microsocks::serve(env),
+        )
+        .await;
+    roles
+        .add(
+            env,
+            Program::Tinyproxy,
+            "tinyproxy CONNECT",
+            "",
+            Reach::Connect,
+            tinyproxy::serve(env),
+        )
+        .await;
+    table.fill(env, roles).await?;
     table
         .section
         .note("A stream is two sockets; their kernel memory is in none of these figures.");
@@ -121,9 +123,9 @@ impl Table {
     }
 
     /// Measures a cast of fresh programs, and ends it.
-    async fn fill(&mut self, setting: &Setting, cast: Cast) -> Result<()> {
-        for subject in &cast.subjects {
-            let held = timeout(PATIENCE, hold(setting, subject, self.count)).await;
+    async fn fill(&mut self, env: &RunEnvironment, roles: Roles) -> Result<()> {
+        for subject in &roles.subjects {
+            let held = timeout(PATIENCE, hold(env, subject, self.count)).await;
             match held.unwrap_or_else(|_| Err(anyhow!("they were not open after {PATIENCE:?}"))) {
                 Ok((before, with)) => self.row(subject, before, with),
                 Err(error) => self
@@ -131,8 +133,8 @@ impl Table {
                     .note(format!("{} failed: {error:#}.", subject.name)),
             }
         }
-        figures::left_out(&mut self.section, &cast);
-        cast.end().await
+        tables::left_out(&mut self.section, &roles);
+        roles.end().await
     }
 
     fn row(&mut self, subject: &Subject, before: Memory, with: Memory) {
@@ -143,13 +145,13 @@ impl Table {
         // Less than nothing is a program that has given memory back meanwhile.
         self.chart.bar(
             &subject.name,
-            subject.part.tone(),
+            subject.role.tone(),
             Spread::single(resident.max(0.0)),
             text.clone(),
         );
         match &self.ours {
             Some((name, mine)) => {
-                let answer = figures::less_is_better(
+                let answer = tables::less_is_better(
                     (name, *mine),
                     (&subject.name, resident),
                     "KiB a connection",
@@ -174,13 +176,13 @@ impl Table {
     }
 }
 
-async fn hold(setting: &Setting, subject: &Subject, count: usize) -> Result<(Memory, Memory)> {
+async fn hold(env: &RunEnvironment, subject: &Subject, count: usize) -> Result<(Memory, Memory)> {
     let pid = subject
         .pid
         .ok_or_else(|| anyhow::anyhow!("it is no process"))?;
     sleep(SETTLE).await;
     let before = memory(pid)?;
-    let held = hold::open(subject.reach, count, setting.origin()).await?;
+    let held = hold::open(subject.reach, count, env.origin()).await?;
     sleep(SETTLE).await;
     let with = memory(pid)?;
     drop(held);

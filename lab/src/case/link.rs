@@ -11,11 +11,11 @@ use rustix::process::Pid;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::chart::{Chart, Tone};
+use crate::environment::RunEnvironment;
 use crate::load::bulk::{Way, transfer};
 use crate::load::hold;
 use crate::process::{CpuTime, cpu_time, memory};
 use crate::report::{Section, grouped};
-use crate::setting::Setting;
 use crate::statistics::{self, Spread};
 use crate::two_nodes::{Road, TwoNodes};
 
@@ -30,12 +30,12 @@ const RESTARTS: usize = 5;
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// Asks all of it.
-pub(crate) async fn run(setting: &Setting) -> Result<Vec<Section>> {
+pub(crate) async fn run(env: &RunEnvironment) -> Result<Vec<Section>> {
     Ok(vec![
-        bulk(setting).await?,
-        opening(setting).await?,
-        recovery(setting).await?,
-        idle(setting).await?,
+        bulk(env).await?,
+        opening(env).await?,
+        recovery(env).await?,
+        idle(env).await?,
     ])
 }
 
@@ -53,8 +53,8 @@ fn spent(before: [CpuTime; 2], after: [CpuTime; 2]) -> [f64; 2] {
     ]
 }
 
-async fn bulk(setting: &Setting) -> Result<Section> {
-    let size = setting.bulk_bytes >> 20;
+async fn bulk(env: &RunEnvironment) -> Result<Section> {
+    let size = env.bulk_bytes >> 20;
     let asks = format!(
         "What does one transfer of {size} MiB through two nodes cost at each end, and how fast does it go?"
     );
@@ -74,19 +74,19 @@ async fn bulk(setting: &Setting) -> Result<Section> {
     );
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
-            let nodes = TwoNodes::start(setting, road, carrier).await?;
+            let nodes = TwoNodes::start(env, road, carrier).await?;
             for way in [Way::Down, Way::Up] {
                 let mut costs = Vec::new();
-                for _ in 0..setting.rounds {
-                    costs.push(one_transfer(setting, &nodes, way).await?);
+                for _ in 0..env.rounds {
+                    costs.push(one_transfer(env, &nodes, way).await?);
                 }
-                let gigabytes = setting.bulk_bytes as f64 / 1e9;
+                let gigabytes = env.bulk_bytes as f64 / 1e9;
                 let of = |pick: fn(&[f64; 3]) -> f64| median(costs.iter().map(pick).collect());
                 let (near, far) = (
                     of(|cost| cost[0]) / gigabytes,
                     of(|cost| cost[1]) / gigabytes,
                 );
-                let rate = setting.bulk_bytes as f64 / 1e6 / of(|cost| cost[2]);
+                let rate = env.bulk_bytes as f64 / 1e6 / of(|cost| cost[2]);
                 let figures = [near, far, near + far].map(|value| format!("{value:.2}"));
                 let [near, far, both] = figures;
                 let spread =
@@ -114,10 +114,10 @@ async fn bulk(setting: &Setting) -> Result<Section> {
     Ok(section)
 }
 
-async fn one_transfer(setting: &Setting, nodes: &TwoNodes, way: Way) -> Result<[f64; 3]> {
-    let mut stream = nodes.reach.open(setting.origin()).await?;
+async fn one_transfer(env: &RunEnvironment, nodes: &TwoNodes, way: Way) -> Result<[f64; 3]> {
+    let mut stream = nodes.reach.open(env.origin()).await?;
     let (before, begun) = (ends(nodes)?, Instant::now());
-    let moving = transfer(&mut stream, way, setting.bulk_bytes, setting.origin());
+    let moving = transfer(&mut stream, way, env.bulk_bytes, env.origin());
     timeout(ENDS_PATIENCE, moving)
         .await
         .context("the transfer took longer than a minute")??;
@@ -125,7 +125,7 @@ async fn one_transfer(setting: &Setting, nodes: &TwoNodes, way: Way) -> Result<[
     Ok([near, far, begun.elapsed().as_secs_f64()])
 }
 
-async fn opening(setting: &Setting) -> Result<Section> {
+async fn opening(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "What does a stream cost: connect, one request of 1 KiB, close; {OPENED_STREAMS} of them in 50 lanes?"
     );
@@ -143,12 +143,12 @@ async fn opening(setting: &Setting) -> Result<Section> {
     );
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
-            let nodes = TwoNodes::start(setting, road, carrier).await?;
+            let nodes = TwoNodes::start(env, road, carrier).await?;
             let (before, begun) = (ends(&nodes)?, Instant::now());
             drop(
                 timeout(
                     ENDS_PATIENCE,
-                    hold::open(nodes.reach, OPENED_STREAMS, setting.origin()),
+                    hold::open(nodes.reach, OPENED_STREAMS, env.origin()),
                 )
                 .await??,
             );
@@ -180,7 +180,7 @@ async fn opening(setting: &Setting) -> Result<Section> {
     Ok(section)
 }
 
-async fn recovery(setting: &Setting) -> Result<Section> {
+async fn recovery(env: &RunEnvironment) -> Result<Section> {
     let asks = "How long after its start does a killed node serve again, a new connection to the origin answered?";
     let mut section = Section::new("Links, recovery", asks);
     section.head(["road", "carrier", "killed", "median, ms", "worst, ms"]);
@@ -191,15 +191,15 @@ async fn recovery(setting: &Setting) -> Result<Section> {
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
             for dialler in [true, false] {
-                let mut nodes = TwoNodes::start(setting, road, carrier).await?;
+                let mut nodes = TwoNodes::start(env, road, carrier).await?;
                 let mut took = Vec::new();
                 for _ in 0..RESTARTS {
                     let begun = Instant::now();
                     match dialler {
-                        true => nodes.restart_dialler(setting).await?,
-                        false => nodes.restart_acceptor(setting).await?,
+                        true => nodes.restart_dialler(env).await?,
+                        false => nodes.restart_acceptor(env).await?,
                     }
-                    nodes.until_open(setting.origin()).await?;
+                    nodes.until_open(env.origin()).await?;
                     took.push(begun.elapsed().as_secs_f64() * 1e3);
                 }
                 let Some(spread) = Spread::of(took) else {
@@ -235,7 +235,7 @@ async fn recovery(setting: &Setting) -> Result<Section> {
     Ok(section)
 }
 
-async fn idle(setting: &Setting) -> Result<Section> {
+async fn idle(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "How much memory do both ends of {IDLE_STREAMS} streams hold that were used once and idle now?"
     );
@@ -251,11 +251,11 @@ async fn idle(setting: &Setting) -> Result<Section> {
     let mut chart = Chart::new(section.title(), "resident KiB a stream; less is better");
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
-            let nodes = TwoNodes::start(setting, road, carrier).await?;
+            let nodes = TwoNodes::start(env, road, carrier).await?;
             sleep(SETTLE).await;
             let pids = [("near", nodes.near.pid()), ("far", nodes.far.pid())];
             let before = pids.map(|(_, pid)| rss_kib(pid));
-            let held = hold::open(nodes.reach, IDLE_STREAMS, setting.origin()).await?;
+            let held = hold::open(nodes.reach, IDLE_STREAMS, env.origin()).await?;
             sleep(SETTLE).await;
             for ((end, pid), before) in pids.into_iter().zip(before) {
                 let (before, with) = (before?, rss_kib(pid)?);

@@ -12,32 +12,29 @@ use tokio::time::sleep;
 use super::idle;
 use crate::byway::start_verb;
 use crate::chart::{Chart, Tone};
+use crate::environment::RunEnvironment;
 use crate::process::{Memory, memory};
 use crate::report::Section;
-use crate::setting::Setting;
 use crate::statistics::Spread;
 
 /// How long a program is left alone before it is looked at.
 const SETTLE: Duration = Duration::from_millis(400);
 
 /// Asks both questions.
-pub(crate) async fn run(setting: &Setting) -> Result<Vec<Section>> {
-    Ok(vec![
-        idle_commands(setting).await?,
-        idle::egress(setting).await?,
-    ])
+pub(crate) async fn run(env: &RunEnvironment) -> Result<Vec<Section>> {
+    Ok(vec![idle_commands(env).await?, idle::egress(env).await?])
 }
 
-async fn idle_commands(setting: &Setting) -> Result<Section> {
+async fn idle_commands(env: &RunEnvironment) -> Result<Section> {
     let mut section = Section::new(
         "Idle commands",
         "How much memory does each command hold before its first connection?",
     );
     section.head(["command", "RSS, MiB", "of it anonymous", "threads"]);
     let mut chart = Chart::new(section.title(), "resident MiB; less is better");
-    let origin = setting.origin().to_string();
+    let origin = env.origin().to_string();
     let any = "127.0.0.1:0";
-    let file = config(setting, setting.origin())?;
+    let file = config(env, env.origin())?;
     let commands: [&[&str]; 6] = [
         &["edge", "--from", any, "--to", &origin],
         &["proxy", "--listen", any],
@@ -53,7 +50,7 @@ async fn idle_commands(setting: &Setting) -> Result<Section> {
             .copied()
             .collect::<Vec<_>>();
         let name = format!("byway {}", words.join(" "));
-        match idle_memory(setting, arguments).await {
+        match idle_memory(env, arguments).await {
             Ok(memory) => {
                 let spread = Spread::single(memory.rss_kib as f64 / 1024.0);
                 chart.bar(&name, Tone::Ours, spread, mebibytes(memory.rss_kib));
@@ -72,9 +69,9 @@ async fn idle_commands(setting: &Setting) -> Result<Section> {
     Ok(section)
 }
 
-async fn idle_memory(setting: &Setting, arguments: &[&str]) -> Result<Memory> {
+async fn idle_memory(env: &RunEnvironment, arguments: &[&str]) -> Result<Memory> {
     let log = format!("idle-{}", arguments.first().copied().unwrap_or_default());
-    let (process, _) = start_verb(setting, &log, arguments).await?;
+    let (process, _) = start_verb(env, &log, arguments).await?;
     sleep(SETTLE).await;
     let memory = memory(process.pid())?;
     process.stop().await?;
@@ -82,8 +79,8 @@ async fn idle_memory(setting: &Setting, arguments: &[&str]) -> Result<Memory> {
 }
 
 /// A config with one edge, which is `byway run` at its least.
-fn config(setting: &Setting, origin: SocketAddr) -> Result<String> {
-    let file = setting.dir().join("idle.toml");
+fn config(env: &RunEnvironment, origin: SocketAddr) -> Result<String> {
+    let file = env.dir().join("idle.toml");
     let text = format!("[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{origin}\"\n");
     std::fs::write(&file, text).context("writing idle.toml")?;
     Ok(file.display().to_string())

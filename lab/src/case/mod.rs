@@ -1,34 +1,34 @@
 //! Case: the questions that a run asks, one a file.
 //!
-//! `cast` says who takes part (`front` which reverse proxies), `rounds` gives each its turns,
-//! `phases` asks what else there is to ask, `figures` turns samples into a table, a chart and an
+//! `roles` says who takes part (`proxy_rows` which reverse proxies), `rounds` gives each its turns,
+//! `phases` asks what else there is to ask, `tables` turns samples into a table, a chart and an
 //! answer. `edge`, `idle`, `websocket`, `slow`, `relay`, `egress`, `agent`, `checkout`, `memory`,
 //! `link`, `tunnels` and those in `path` are the questions.
 
 mod agent;
-mod cast;
 mod checkout;
 mod edge;
 mod egress;
-mod figures;
-mod front;
 mod idle;
 mod link;
 mod memory;
 mod path;
 mod phases;
+mod proxy_rows;
 mod relay;
+mod roles;
 mod rounds;
 mod slow;
+mod tables;
 mod tunnels;
 mod websocket;
 
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::environment::RunEnvironment;
 use crate::load::bulk::Way;
 use crate::report::Section;
-use crate::setting::Setting;
 
 /// A question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -190,59 +190,59 @@ impl Case {
     }
 
     /// Asks the question.
-    pub(crate) async fn run(self, setting: &Setting) -> Result<Vec<Section>> {
+    pub(crate) async fn run(self, env: &RunEnvironment) -> Result<Vec<Section>> {
         eprintln!("lab: {}", self.name());
-        setting.begin_question();
+        env.begin_question();
         let section = match self {
-            Self::EdgeSmall => edge::run(setting, edge::Kind::Small).await?,
-            Self::EdgeOurLog => edge::run(setting, edge::Kind::OurLog).await?,
-            Self::EdgeMedium => edge::run(setting, edge::Kind::Medium).await?,
-            Self::EdgeLarge => edge::run(setting, edge::Kind::Large).await?,
-            Self::EdgePost => edge::run(setting, edge::Kind::Post).await?,
-            Self::EdgeAlone => edge::run(setting, edge::Kind::Alone).await?,
-            Self::EdgeIdle => idle::edges(setting).await?,
-            Self::EdgeWebsocket => websocket::run(setting).await?,
-            Self::EdgeSlow => slow::run(setting).await?,
+            Self::EdgeSmall => edge::run(env, edge::EdgeKind::Small).await?,
+            Self::EdgeOurLog => edge::run(env, edge::EdgeKind::OurLog).await?,
+            Self::EdgeMedium => edge::run(env, edge::EdgeKind::Medium).await?,
+            Self::EdgeLarge => edge::run(env, edge::EdgeKind::Large).await?,
+            Self::EdgePost => edge::run(env, edge::EdgeKind::Post).await?,
+            Self::EdgeAlone => edge::run(env, edge::EdgeKind::Alone).await?,
+            Self::EdgeIdle => idle::edges(env).await?,
+            Self::EdgeWebsocket => websocket::run(env).await?,
+            Self::EdgeSlow => slow::run(env).await?,
             Self::Relay => {
                 return Ok(vec![
-                    relay::run(setting, Way::Down).await?,
-                    relay::run(setting, Way::Up).await?,
+                    relay::run(env, Way::Down).await?,
+                    relay::run(env, Way::Up).await?,
                 ]);
             }
-            Self::Download => egress::run(setting, Way::Down).await?,
-            Self::Upload => egress::run(setting, Way::Up).await?,
-            Self::AgentSmall => agent::small(setting).await?,
-            Self::AgentOrigins => agent::origins(setting).await?,
-            Self::AgentCheckout => checkout::run(setting)?,
-            Self::Memory => return memory::run(setting).await,
-            Self::Link => return link::run(setting).await,
-            Self::Tunnels => tunnels::run(setting).await?,
-            Self::PathCeiling => path::ceiling(setting).await?,
-            Self::PathClean => path::goodput(setting, path::Question::CLEAN).await?,
-            Self::PathCleanFast => path::goodput(setting, path::Question::CLEAN_FAST).await?,
-            Self::PathCleanShort => path::goodput(setting, path::Question::CLEAN_SHORT).await?,
-            Self::PathLoss1 => path::goodput(setting, path::Question::LOSS_1).await?,
-            Self::PathLoss1Later => path::goodput(setting, path::Question::LOSS_1_LATER).await?,
-            Self::PathLoss5 => path::goodput(setting, path::Question::LOSS_5).await?,
-            Self::PathBurst => path::goodput(setting, path::Question::BURST).await?,
-            Self::PathReorder => path::goodput(setting, path::Question::REORDER).await?,
-            Self::PathPoliced => path::goodput(setting, path::Question::POLICED).await?,
+            Self::Download => egress::run(env, Way::Down).await?,
+            Self::Upload => egress::run(env, Way::Up).await?,
+            Self::AgentSmall => agent::small(env).await?,
+            Self::AgentOrigins => agent::origins(env).await?,
+            Self::AgentCheckout => checkout::run(env)?,
+            Self::Memory => return memory::run(env).await,
+            Self::Link => return link::run(env).await,
+            Self::Tunnels => tunnels::run(env).await?,
+            Self::PathCeiling => path::ceiling(env).await?,
+            Self::PathClean => path::goodput(env, path::Question::CLEAN).await?,
+            Self::PathCleanFast => path::goodput(env, path::Question::CLEAN_FAST).await?,
+            Self::PathCleanShort => path::goodput(env, path::Question::CLEAN_SHORT).await?,
+            Self::PathLoss1 => path::goodput(env, path::Question::LOSS_1).await?,
+            Self::PathLoss1Later => path::goodput(env, path::Question::LOSS_1_LATER).await?,
+            Self::PathLoss5 => path::goodput(env, path::Question::LOSS_5).await?,
+            Self::PathBurst => path::goodput(env, path::Question::BURST).await?,
+            Self::PathReorder => path::goodput(env, path::Question::REORDER).await?,
+            Self::PathPoliced => path::goodput(env, path::Question::POLICED).await?,
             Self::PathLossyThenPoliced => {
-                path::goodput(setting, path::Question::LOSSY_THEN_POLICED).await?
+                path::goodput(env, path::Question::LOSSY_THEN_POLICED).await?
             }
-            Self::PathMtu => path::goodput(setting, path::Question::MTU_HOLE).await?,
-            Self::PathFetch => path::fetch(setting).await?,
-            Self::PathBeside => return path::beside(setting).await,
-            Self::PathFairness => path::fairness(setting).await?,
-            Self::PathHoles => return path::outages(setting, &path::Outage::HOLES).await,
-            Self::PathLongHole => return path::outages(setting, &[path::Outage::LONG]).await,
-            Self::PathFlapping => return path::outages(setting, &[path::Outage::FLAPPING]).await,
-            Self::PathUdpDies => return path::outages(setting, &[path::Outage::UDP_DIES]).await,
+            Self::PathMtu => path::goodput(env, path::Question::MTU_HOLE).await?,
+            Self::PathFetch => path::fetch(env).await?,
+            Self::PathBeside => return path::beside(env).await,
+            Self::PathFairness => path::fairness(env).await?,
+            Self::PathHoles => return path::outages(env, &path::Outage::HOLES).await,
+            Self::PathLongHole => return path::outages(env, &[path::Outage::LONG]).await,
+            Self::PathFlapping => return path::outages(env, &[path::Outage::FLAPPING]).await,
+            Self::PathUdpDies => return path::outages(env, &[path::Outage::UDP_DIES]).await,
             Self::PathNewAddress => {
-                return path::outages(setting, &[path::Outage::NEW_ADDRESS]).await;
+                return path::outages(env, &[path::Outage::NEW_ADDRESS]).await;
             }
-            Self::PathPausedDownload => path::paused_downloads(setting).await?,
-            Self::PathPausedReader => path::paused_readers(setting).await?,
+            Self::PathPausedDownload => path::paused_downloads(env).await?,
+            Self::PathPausedReader => path::paused_readers(env).await?,
         };
         Ok(vec![section])
     }

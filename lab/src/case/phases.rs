@@ -12,13 +12,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use tokio::time::timeout;
 
-use super::cast::Part;
-use super::figures;
+use super::roles::SubjectRole;
 use super::rounds::{PATIENCE, Row, awake};
+use super::tables;
+use crate::environment::RunEnvironment;
 use crate::load::keepalive::Keepalive;
 use crate::load::paced::Paced;
 use crate::process::memory;
-use crate::setting::Setting;
 use crate::statistics::{Quantiles, median};
 
 /// How the subjects are loaded, and what an answer is worth.
@@ -59,19 +59,19 @@ pub(crate) fn memory_now(rows: &mut [Row]) {
 }
 
 /// System calls a request of each.
-pub(crate) async fn calls(setting: &Setting, load: &Load, rows: &mut [Row]) {
-    let Some(counter) = setting.counter else {
+pub(crate) async fn syscalls(env: &RunEnvironment, load: &Load, rows: &mut [Row]) {
+    let Some(counter) = env.counter else {
         return;
     };
     for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
         let Some(pid) = row.subject.pid else { continue };
         let count = async |answered: &AtomicU64| {
             let work = || answered.load(Relaxed) as f64;
-            awake(setting, counter.a_piece(pid, setting.dir(), work)).await
+            awake(env, counter.a_piece(pid, env.dir(), work)).await
         };
         // A count that fails leaves its cell empty; the subject's figures stand.
         match timeout(PATIENCE, load.keepalive.run(row.subject.reach, count)).await {
-            Ok(Ok(calls)) => row.calls = Some(calls),
+            Ok(Ok(syscalls)) => row.syscalls = Some(syscalls),
             Ok(Err(error)) => eprintln!("lab: system calls of {}: {error:#}", row.subject.name),
             Err(_) => eprintln!(
                 "lab: system calls of {}: not counted after {PATIENCE:?}",
@@ -84,16 +84,19 @@ pub(crate) async fn calls(setting: &Setting, load: &Load, rows: &mut [Row]) {
 
 /// How long requests take at a rate that all can carry: 70 % of what the slowest reached when all
 /// were asked for their most. None if nobody has samples.
-pub(crate) async fn latency(setting: &Setting, load: &Load, rows: &mut [Row]) -> Option<Offered> {
-    let speed =
-        |row: &Row| median(row.samples.iter().map(figures::rate)).filter(|rate| *rate > 0.0);
+pub(crate) async fn latency(
+    env: &RunEnvironment,
+    load: &Load,
+    rows: &mut [Row],
+) -> Option<Offered> {
+    let speed = |row: &Row| median(row.samples.iter().map(tables::rate)).filter(|rate| *rate > 0.0);
     let alive = rows
         .iter()
-        .filter(|row| row.failure.is_none() && row.subject.part != Part::Ceiling);
+        .filter(|row| row.failure.is_none() && row.subject.role != SubjectRole::Ceiling);
     let speeds = alive.filter_map(|row| Some((speed(row)?, row.subject.name.clone())));
     let (slowest_rate, slowest) = speeds.min_by(|a, b| a.0.total_cmp(&b.0))?;
     let rate = slowest_rate / load.piece * SHARE;
-    let rounds = if setting.quick { 1 } else { ROUNDS };
+    let rounds = if env.quick { 1 } else { ROUNDS };
     let Keepalive {
         origin,
         connections,
@@ -110,7 +113,7 @@ pub(crate) async fn latency(setting: &Setting, load: &Load, rows: &mut [Row]) ->
     };
     let mut done = 0;
     for round in 0..rounds {
-        if round > 0 && !setting.has_time() {
+        if round > 0 && !env.has_time() {
             break;
         }
         rows.rotate_left(1);

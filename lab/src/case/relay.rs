@@ -9,54 +9,57 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::{Instant, timeout};
 
-use super::cast::{Cast, Part, Subject};
-use super::figures::{self, Unit};
+use super::roles::{Roles, Subject, SubjectRole};
 use super::rounds::{Sample, interleave, watch};
+use super::tables::{self, Unit};
+use crate::environment::RunEnvironment;
 use crate::load::bulk::{Way, transfer};
 use crate::load::reach::Reach;
 use crate::peers::{Logs, Program, haproxy, nginx, splice};
 use crate::report::Section;
-use crate::setting::Setting;
 
 const OURS: &str = "byway tcp";
 
 /// Asks it.
-pub(crate) async fn run(setting: &Setting, way: Way) -> Result<Section> {
-    let mut cast = Cast::begin(setting, Logs::Off, |byway| {
+pub(crate) async fn run(env: &RunEnvironment, way: Way) -> Result<Section> {
+    let mut roles = Roles::begin(env, Logs::Off, |byway| {
         vec![(OURS, Reach::Plain(byway.tcp))]
     })
     .await?;
-    let bare = splice::serve(setting);
-    cast.start(
-        setting,
-        Part::Floor,
-        "floor: a bare splice loop",
-        OURS,
-        Reach::Plain,
-        bare,
-    )
-    .await;
-    cast.ceiling(setting);
-    cast.add(
-        setting,
-        Program::Haproxy,
-        "haproxy, TCP, splice",
-        OURS,
-        Reach::Plain,
-        haproxy::forward(setting),
-    )
-    .await;
-    cast.add(
-        setting,
-        Program::Nginx,
-        "nginx stream",
-        OURS,
-        Reach::Plain,
-        nginx::forward(setting),
-    )
-    .await;
-    let rows = interleave(setting, &cast.subjects, async |subject| {
-        turn(setting, way, subject).await
+    let bare = splice::serve(env);
+    roles
+        .start(
+            env,
+            SubjectRole::Floor,
+            "floor: a bare splice loop",
+            OURS,
+            Reach::Plain,
+            bare,
+        )
+        .await;
+    roles.ceiling(env);
+    roles
+        .add(
+            env,
+            Program::Haproxy,
+            "haproxy, TCP, splice",
+            OURS,
+            Reach::Plain,
+            haproxy::forward(env),
+        )
+        .await;
+    roles
+        .add(
+            env,
+            Program::Nginx,
+            "nginx stream",
+            OURS,
+            Reach::Plain,
+            nginx::forward(env),
+        )
+        .await;
+    let rows = interleave(env, &roles.subjects, async |subject| {
+        turn(env, way, subject).await
     })
     .await;
     let (title, what) = match way {
@@ -67,29 +70,29 @@ pub(crate) async fn run(setting: &Setting, way: Way) -> Result<Section> {
         "What does one bulk flow {what} cost a TCP relay, against a loop that does nothing but splice?"
     );
     let mut section = Section::new(title, &asks);
-    figures::fill(&mut section, Unit::Bytes, setting, &rows, &cast, None);
+    tables::fill(&mut section, Unit::Bytes, env, &rows, &roles, None);
     section.note(format!(
         "Transfers of {} MiB follow each other on one connection for {:?} or longer.",
-        setting.bulk_bytes >> 20,
-        setting.window
+        env.bulk_bytes >> 20,
+        env.window
     ));
-    cast.end().await?;
+    roles.end().await?;
     Ok(section)
 }
 
-async fn turn(setting: &Setting, way: Way, subject: &Subject) -> Result<Sample> {
+async fn turn(env: &RunEnvironment, way: Way, subject: &Subject) -> Result<Sample> {
     const PATIENCE: Duration = Duration::from_secs(60);
-    let mut stream = subject.reach.open(setting.origin()).await?;
+    let mut stream = subject.reach.open(env.origin()).await?;
     let work = async || {
         let (begun, mut moved) = (Instant::now(), 0.0);
-        while moved == 0.0 || begun.elapsed() < setting.window {
-            let moving = transfer(&mut stream, way, setting.bulk_bytes, setting.origin());
+        while moved == 0.0 || begun.elapsed() < env.window {
+            let moving = transfer(&mut stream, way, env.bulk_bytes, env.origin());
             timeout(PATIENCE, moving)
                 .await
                 .with_context(|| format!("not done within {PATIENCE:?}"))??;
-            moved += setting.bulk_bytes as f64;
+            moved += env.bulk_bytes as f64;
         }
         Ok(moved)
     };
-    watch(setting, subject, work).await
+    watch(env, subject, work).await
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use tokio::time::{Instant, timeout};
 
-use super::cast::Subject;
+use super::roles::Subject;
+use crate::environment::RunEnvironment;
 use crate::machine;
 use crate::process::{CpuTime, cpu_time};
-use crate::setting::Setting;
 use crate::statistics::Quantiles;
 
 /// What one turn has shown.
@@ -42,7 +42,7 @@ pub(crate) struct Row {
     /// Resident memory behind the rounds.
     pub(crate) rss_kib: Option<u64>,
     /// System calls a request.
-    pub(crate) calls: Option<f64>,
+    pub(crate) syscalls: Option<f64>,
     /// Sockets that were open at once.
     pub(crate) sockets: Option<usize>,
     /// Bytes of its access log.
@@ -59,7 +59,7 @@ impl Row {
             failure: None,
             latency: Vec::new(),
             rss_kib: None,
-            calls: None,
+            syscalls: None,
             sockets: None,
             logged: 0,
         }
@@ -80,18 +80,18 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Gives every subject its turn in every round. Each round begins with another subject.
 pub(crate) async fn interleave(
-    setting: &Setting,
+    env: &RunEnvironment,
     subjects: &[Subject],
     turn: impl AsyncFn(&Subject) -> Result<Sample>,
 ) -> Vec<Row> {
     let mut rows: Vec<Row> = subjects.iter().map(Row::new).collect();
-    for round in 0..setting.rounds {
-        if round > 0 && !setting.has_time() {
+    for round in 0..env.rounds {
+        if round > 0 && !env.has_time() {
             break;
         }
         rows.rotate_left(1);
         for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
-            let patience = setting.window + PATIENCE;
+            let patience = env.window + PATIENCE;
             let sample = timeout(patience, turn(&row.subject)).await;
             let sample =
                 sample.unwrap_or_else(|_| Err(anyhow!("its turn was not over after {patience:?}")));
@@ -113,8 +113,8 @@ pub(crate) async fn interleave(
 /// Keeps the generator's thread from going to sleep while `work` is done: to wake a sleeping core
 /// costs the one who wakes it up to some microseconds (an interrupt that leaves the virtual
 /// machine), and the subject would pay for what no real visitor asks of it.
-pub(crate) async fn awake<T>(setting: &Setting, work: impl Future<Output = T>) -> T {
-    if setting.cores.shared() {
+pub(crate) async fn awake<T>(env: &RunEnvironment, work: impl Future<Output = T>) -> T {
+    if env.cores.shared() {
         return work.await;
     }
     let never_idle = async {
@@ -130,14 +130,14 @@ pub(crate) async fn awake<T>(setting: &Setting, work: impl Future<Output = T>) -
 
 /// Watches a subject while `work` is done; `work` says how much it was.
 pub(crate) async fn watch(
-    setting: &Setting,
+    env: &RunEnvironment,
     subject: &Subject,
     work: impl AsyncFnOnce() -> Result<f64>,
 ) -> Result<Sample> {
     let spent = || subject.pid.map(cpu_time).transpose();
-    let busy = || machine::busy(setting.cores.subject);
+    let busy = || machine::busy(env.cores.subject);
     let (begun, spent_before, busy_before) = (Instant::now(), spent()?, busy()?);
-    let work = awake(setting, work()).await?;
+    let work = awake(env, work()).await?;
     let (wall, spent_after, busy_after) = (begun.elapsed(), spent()?, busy()?);
     let cpu = spent_before
         .zip(spent_after)

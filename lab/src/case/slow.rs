@@ -8,53 +8,53 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use anyhow::{Result, bail};
 
-use super::cast::{Cast, Part, Subject};
 use super::edge;
-use super::figures;
-use super::front::{Front, OURS};
+use super::proxy_rows::{OURS, ProxyRow};
+use super::roles::{Roles, Subject, SubjectRole};
 use super::rounds::{Row, Sample, interleave};
+use super::tables;
 use crate::chart::Chart;
+use crate::environment::RunEnvironment;
 use crate::load::keepalive::Keepalive;
 use crate::load::reach::Reach;
 use crate::load::request::Request;
-use crate::load::trickle::Trickle;
+use crate::load::slowloris::Slowloris;
 use crate::peers::Logs;
 use crate::report::{Section, grouped};
-use crate::setting::Setting;
 use crate::statistics::{Spread, median};
 
 const VISITORS: usize = 1000;
 
 /// Asks it.
-pub(crate) async fn run(setting: &Setting) -> Result<Section> {
+pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "What is left of 1 KiB keep-alive GETs at 64 connections while {} other visitors send a head of a byte every half \
          second?",
         grouped(VISITORS as f64)
     );
-    let mut cast = Cast::begin(setting, Logs::On, |byway| {
+    let mut roles = Roles::begin(env, Logs::On, |byway| {
         vec![(OURS, Reach::Plain(byway.edge))]
     })
     .await?;
-    for front in Front::EACH {
-        front.enter(&mut cast, setting, Logs::On).await;
+    for proxy in ProxyRow::EACH {
+        proxy.enter(&mut roles, env, Logs::On).await;
     }
     let load = Keepalive {
-        origin: setting.origin(),
+        origin: env.origin(),
         connections: 64,
-        request: Request::get(1024, setting.origin()),
-        window: setting.window,
+        request: Request::get(1024, env.origin()),
+        window: env.window,
     };
-    let alone = interleave(setting, &cast.subjects, async |subject| {
-        edge::turn(setting, 1.0, &load, subject).await
+    let alone = interleave(env, &roles.subjects, async |subject| {
+        edge::turn(env, 1.0, &load, subject).await
     })
     .await;
     let closed = AtomicUsize::new(0);
-    let beside = async |subject: &Subject| beside_slow(setting, &load, subject, &closed).await;
-    let beside = interleave(setting, &cast.subjects, beside).await;
+    let beside = async |subject: &Subject| beside_slow(env, &load, subject, &closed).await;
+    let beside = interleave(env, &roles.subjects, beside).await;
     let mut section = Section::new("Edge, slow visitors", &asks);
     fill(&mut section, &alone, &beside);
-    figures::left_out(&mut section, &cast);
+    tables::left_out(&mut section, &roles);
     if closed.into_inner() > 0 {
         section.note(
             "Some slow visitors were closed on within their turn; each came again after a second.",
@@ -64,12 +64,12 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
         "Reads of the slow visitors' bytes, 2,000 a second, are in the second figure of everybody. All wait 30 s for a head: \
          longer than a turn lasts.",
     );
-    cast.end().await?;
+    roles.end().await?;
     Ok(section)
 }
 
 async fn beside_slow(
-    setting: &Setting,
+    env: &RunEnvironment,
     load: &Keepalive,
     subject: &Subject,
     closed: &AtomicUsize,
@@ -77,8 +77,8 @@ async fn beside_slow(
     let Reach::Plain(to) = subject.reach else {
         bail!("an edge is spoken to plainly")
     };
-    let slow = Trickle::start(to, VISITORS).await?;
-    let sample = edge::turn(setting, 1.0, load, subject).await;
+    let slow = Slowloris::start(to, VISITORS).await?;
+    let sample = edge::turn(env, 1.0, load, subject).await;
     closed.fetch_add(slow.closed(), Relaxed);
     sample
 }
@@ -96,9 +96,9 @@ fn fill(section: &mut Section, alone: &[Row], beside: &[Row]) {
         section.title(),
         "requests per CPU-second beside the slow visitors; more is better",
     );
-    let per_cpu = |row: &Row| Spread::of(row.samples.iter().filter_map(figures::per_cpu));
+    let per_cpu = |row: &Row| Spread::of(row.samples.iter().filter_map(tables::per_cpu));
     let rate = |row: &Row| {
-        median(row.samples.iter().map(figures::rate)).map_or_else(|| "–".to_owned(), grouped)
+        median(row.samples.iter().map(tables::rate)).map_or_else(|| "–".to_owned(), grouped)
     };
     // Byway is the first row.
     let mut ours = None;
@@ -111,15 +111,15 @@ fn fill(section: &mut Section, alone: &[Row], beside: &[Row]) {
         };
         chart.bar(
             &beside.subject.name,
-            beside.subject.part.tone(),
+            beside.subject.role.tone(),
             with,
             grouped(with.median),
         );
-        match (beside.subject.part, ours) {
-            (Part::Ours, _) => ours = Some(with.median),
+        match (beside.subject.role, ours) {
+            (SubjectRole::Ours, _) => ours = Some(with.median),
             (_, Some(ours)) => {
                 let what = "requests per CPU-second beside slow visitors";
-                section.answer(figures::more_is_better(
+                section.answer(tables::more_is_better(
                     OURS,
                     &beside.subject.name,
                     ours / with.median,

@@ -9,9 +9,10 @@
 use anyhow::{Context, Result};
 use tokio::time::timeout;
 
-use super::figures;
 use super::link::{ENDS_PATIENCE, OPENED_STREAMS, median};
+use super::tables;
 use crate::chart::{Chart, Tone};
+use crate::environment::RunEnvironment;
 use crate::load::bulk::{Way, transfer};
 use crate::load::hold;
 use crate::load::reach::Reach;
@@ -19,7 +20,6 @@ use crate::peers::frp::Transport;
 use crate::peers::{BothEnds, Program, frp, rathole};
 use crate::process::{Process, cpu_time};
 use crate::report::Section;
-use crate::setting::Setting;
 use crate::statistics::Spread;
 use crate::two_nodes::{Road, TwoNodes};
 
@@ -46,19 +46,19 @@ enum Question {
 }
 
 /// Asks all of it.
-pub(crate) async fn run(setting: &Setting) -> Result<Section> {
-    let size = setting.bulk_bytes >> 20;
+pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
+    let size = env.bulk_bytes >> 20;
     let asks = format!(
         "What does exposed TCP cost, server and agent together: {size} MiB down, {size} MiB up, and \
          {OPENED_STREAMS} times connect, one request, close?"
     );
     let mut section = Section::new("Tunnels", &asks);
-    let mut tunnels = start(setting, &mut section).await?;
-    for _ in 0..setting.rounds {
+    let mut tunnels = start(env, &mut section).await?;
+    for _ in 0..env.rounds {
         for tunnel in &mut tunnels {
             for (place, question) in QUESTIONS.into_iter().enumerate() {
                 let cost = tunnel
-                    .ask(setting, question)
+                    .ask(env, question)
                     .await
                     .with_context(|| tunnel.name.clone())?;
                 tunnel.spent[place].push(cost);
@@ -75,8 +75,8 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
         "byway ÷ it, opened",
     ]);
     let scale = [
-        1e9 / setting.bulk_bytes as f64,
-        1e9 / setting.bulk_bytes as f64,
+        1e9 / env.bulk_bytes as f64,
+        1e9 / env.bulk_bytes as f64,
         1e6 / OPENED_STREAMS as f64,
     ];
     let costs: Vec<_> = tunnels
@@ -118,7 +118,7 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
             ];
             for (place, what) in words.into_iter().enumerate() {
                 let ratio = costs.first().map_or(1.0, |ours| cost[place] / ours[place]);
-                section.answer(figures::more_is_better(
+                section.answer(tables::more_is_better(
                     "byway, tls",
                     &tunnel.name,
                     ratio,
@@ -148,28 +148,28 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
     Ok(section)
 }
 
-async fn start(setting: &Setting, section: &mut Section) -> Result<Vec<Tunnel>> {
+async fn start(env: &RunEnvironment, section: &mut Section) -> Result<Vec<Tunnel>> {
     let mut tunnels = Vec::new();
     for carrier in ["tls", "quic"] {
         let TwoNodes {
             near, far, reach, ..
-        } = TwoNodes::start(setting, Road::Expose, carrier).await?;
+        } = TwoNodes::start(env, Road::Expose, carrier).await?;
         tunnels.push(Tunnel::new(&format!("byway, {carrier}"), near, far, reach));
     }
-    let frp = |transport| frp::expose(setting, transport);
+    let frp = |transport| frp::expose(env, transport);
     tunnels.extend(
         peer(
-            setting,
+            env,
             section,
             Program::Rathole,
             "rathole, TLS",
-            rathole::expose(setting),
+            rathole::expose(env),
         )
         .await,
     );
     tunnels.extend(
         peer(
-            setting,
+            env,
             section,
             Program::Frpc,
             "frp, TLS and yamux",
@@ -180,7 +180,7 @@ async fn start(setting: &Setting, section: &mut Section) -> Result<Vec<Tunnel>> 
     let alone = frp(Transport::Connections);
     tunnels.extend(
         peer(
-            setting,
+            env,
             section,
             Program::Frpc,
             "frp, a TLS connection a visitor",
@@ -190,7 +190,7 @@ async fn start(setting: &Setting, section: &mut Section) -> Result<Vec<Tunnel>> 
     );
     tunnels.extend(
         peer(
-            setting,
+            env,
             section,
             Program::Frpc,
             "frp, QUIC",
@@ -203,13 +203,13 @@ async fn start(setting: &Setting, section: &mut Section) -> Result<Vec<Tunnel>> 
 
 /// A peer whose origin answers, or a note why there is none.
 async fn peer(
-    setting: &Setting,
+    env: &RunEnvironment,
     section: &mut Section,
     program: Program,
     name: &str,
     start: impl Future<Output = Result<BothEnds>>,
 ) -> Option<Tunnel> {
-    if !setting.takes(name) {
+    if !env.takes(name) {
         return None;
     }
     if program.path().is_none() {
@@ -226,7 +226,7 @@ async fn peer(
             entry,
         } = start.await?;
         let reach = Reach::Plain(entry);
-        far.until(async |_| reach.answers(setting.origin()).await)
+        far.until(async |_| reach.answers(env.origin()).await)
             .await?;
         anyhow::Ok(Tunnel::new(name, near, far, reach))
     };
@@ -251,8 +251,8 @@ impl Tunnel {
     }
 
     /// CPU-seconds of both ends for one question.
-    async fn ask(&self, setting: &Setting, question: Question) -> Result<f64> {
-        let origin = setting.origin();
+    async fn ask(&self, env: &RunEnvironment, question: Question) -> Result<f64> {
+        let origin = env.origin();
         let used = || {
             anyhow::Ok(
                 (cpu_time(self.near.pid())?.total() + cpu_time(self.far.pid())?.total())
@@ -266,7 +266,7 @@ impl Tunnel {
                 before = used()?;
                 timeout(
                     ENDS_PATIENCE,
-                    transfer(&mut stream, way, setting.bulk_bytes, origin),
+                    transfer(&mut stream, way, env.bulk_bytes, origin),
                 )
                 .await??;
             }

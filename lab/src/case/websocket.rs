@@ -10,50 +10,50 @@ use std::sync::atomic::Ordering::Relaxed;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::cast::{Cast, Subject};
-use super::figures::{self, Unit};
-use super::front::{Front, OURS};
 use super::phases;
+use super::proxy_rows::{OURS, ProxyRow};
+use super::roles::{Roles, Subject};
 use super::rounds::{Sample, interleave, watch};
+use super::tables::{self, Unit};
+use crate::environment::RunEnvironment;
 use crate::load::reach::Reach;
 use crate::load::websocket::{MESSAGE_BYTES, Websockets};
 use crate::peers::Logs;
 use crate::report::{Section, grouped};
-use crate::setting::Setting;
 
 const COUNT: usize = 1000;
 
 /// Asks it.
-pub(crate) async fn run(setting: &Setting) -> Result<Section> {
+pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "How many messages of {MESSAGE_BYTES} bytes does one CPU-second of the reverse proxy carry there and back, on {} \
          WebSockets at once?",
         grouped(COUNT as f64)
     );
-    let mut cast = Cast::begin(setting, Logs::On, |byway| {
+    let mut roles = Roles::begin(env, Logs::On, |byway| {
         vec![(OURS, Reach::Plain(byway.edge))]
     })
     .await?;
-    cast.bound(setting);
-    for front in Front::EACH {
-        front.enter(&mut cast, setting, Logs::On).await;
+    roles.bound(env);
+    for proxy in ProxyRow::EACH {
+        proxy.enter(&mut roles, env, Logs::On).await;
     }
-    let mut rows = interleave(setting, &cast.subjects, async |subject| {
-        turn(setting, subject).await
+    let mut rows = interleave(env, &roles.subjects, async |subject| {
+        turn(env, subject).await
     })
     .await;
     phases::memory_now(&mut rows);
     let mut section = Section::new("Edge, WebSockets", &asks);
-    figures::fill(&mut section, Unit::Messages, setting, &rows, &cast, None);
-    cast.end().await?;
+    tables::fill(&mut section, Unit::Messages, env, &rows, &roles, None);
+    roles.end().await?;
     Ok(section)
 }
 
-async fn turn(setting: &Setting, subject: &Subject) -> Result<Sample> {
+async fn turn(env: &RunEnvironment, subject: &Subject) -> Result<Sample> {
     let load = Websockets {
-        origin: setting.origin(),
+        origin: env.origin(),
         count: COUNT,
-        window: setting.window,
+        window: env.window,
     };
     let measured = async |echoed: &AtomicU64| {
         let work = async || {
@@ -61,7 +61,7 @@ async fn turn(setting: &Setting, subject: &Subject) -> Result<Sample> {
             sleep(load.window).await;
             Ok((echoed.load(Relaxed) - before) as f64)
         };
-        watch(setting, subject, work).await
+        watch(env, subject, work).await
     };
     load.run(subject.reach, measured).await
 }

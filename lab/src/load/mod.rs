@@ -4,8 +4,8 @@
 //! `reach` says how a program is spoken to, `request` what is asked; `keepalive` asks as fast as it
 //! is answered, `paced` at a rate; `bulk` moves one large body, `flow` watches one for a time,
 //! `hold` opens connections and lets them idle, `visits` opens one for each small request,
-//! `websocket` has messages echoed, `trickle` sends heads that never end; `answer` reads responses,
-//! `scratch` is the memory that bodies vanish in.
+//! `websocket` has messages echoed, `slowloris` sends heads that never end; `answer` reads
+//! responses, `scratch` is the memory that bodies vanish in.
 
 pub(crate) mod answer;
 pub(crate) mod bulk;
@@ -16,6 +16,6 @@ pub(crate) mod paced;
 pub(crate) mod reach;
 pub(crate) mod request;
 pub(crate) mod scratch;
-pub(crate) mod trickle;
+pub(crate) mod slowloris;
 pub(crate) mod visits;
 pub(crate) mod websocket;

@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use crate::environment::{cargo, target_dir, workspace};
 use crate::machine::unpinned;
-use crate::setting::{cargo, target_dir, workspace};
 
 /// A package below `lab/peers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,16 +11,16 @@ use anyhow::Result;
 
 use super::{Logs, Program, Running, command, free_address, start, write};
 use crate::access_log::AccessLog;
-use crate::setting::Setting;
+use crate::environment::RunEnvironment;
 
 /// Starts caddy as a reverse proxy of the origin. It adds X-Forwarded-For, -Proto and -Host, as it
 /// always does.
-pub(crate) async fn serve(setting: &Setting, logs: Logs) -> Result<Running> {
+pub(crate) async fn serve(env: &RunEnvironment, logs: Logs) -> Result<Running> {
     let address = free_address()?;
     let log = format!("caddy-{}", address.port());
-    let access_log = (logs == Logs::On).then(|| AccessLog::new(setting.dir(), &log));
-    let config = config(address, setting.origin(), access_log.as_ref());
-    let file = write(&setting.dir().join(format!("{log}.caddyfile")), &config)?;
+    let access_log = (logs == Logs::On).then(|| AccessLog::new(env.dir(), &log));
+    let config = config(address, env.origin(), access_log.as_ref());
+    let file = write(&env.dir().join(format!("{log}.caddyfile")), &config)?;
     let mut command = command(Program::Caddy)?;
     command.args(["run", "--adapter", "caddyfile", "--config", &file]);
     // One worker, as everybody has: Go would otherwise take the machine's count of cores for its
@@ -28,10 +28,10 @@ pub(crate) async fn serve(setting: &Setting, logs: Logs) -> Result<Running> {
     command.env("GOMAXPROCS", "1");
     // What it keeps between runs goes with the scratch folder.
     command
-        .env("XDG_DATA_HOME", setting.dir())
-        .env("XDG_CONFIG_HOME", setting.dir())
-        .env("HOME", setting.dir());
-    let running = start(setting, &log, command, address).await?;
+        .env("XDG_DATA_HOME", env.dir())
+        .env("XDG_CONFIG_HOME", env.dir())
+        .env("HOME", env.dir());
+    let running = start(env, &log, command, address).await?;
     Ok(Running {
         access_log,
         ..running

@@ -11,9 +11,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::{BothEnds, Program, command, free_address, write};
+use crate::environment::RunEnvironment;
 use crate::path::line::Line;
 use crate::process::Process;
-use crate::setting::Setting;
 
 /// How the two ends are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,25 +38,25 @@ struct Places {
 }
 
 /// Starts both.
-pub(crate) async fn expose(setting: &Setting, transport: Transport) -> Result<BothEnds> {
+pub(crate) async fn expose(env: &RunEnvironment, transport: Transport) -> Result<BothEnds> {
     let places = Places {
         link: free_address()?,
         entry: free_address()?,
-        origin: setting.origin(),
+        origin: env.origin(),
     };
     let [server, client] = configs(places, transport);
-    let spawn = |command, log: &str| Process::spawn(command, log, setting.cores, setting.dir());
-    let near = start(setting, places, Program::Frps, &server, spawn)?;
+    let spawn = |command, log: &str| Process::spawn(command, log, env.cores, env.dir());
+    let near = start(env, places, Program::Frps, &server, spawn)?;
     Ok(BothEnds {
         near,
-        far: start(setting, places, Program::Frpc, &client, spawn)?,
+        far: start(env, places, Program::Frpc, &client, spawn)?,
         entry: places.entry,
     })
 }
 
 /// Starts frps at the near end of the line, and frpc at the far one, where the origin is.
 pub(crate) fn across(
-    setting: &Setting,
+    env: &RunEnvironment,
     line: &Line,
     origin: SocketAddr,
     transport: Transport,
@@ -68,11 +68,11 @@ pub(crate) fn across(
         origin,
     };
     let [server, client] = configs(places, transport);
-    let spawn = |command, log: &str| Process::spawn_unpinned(command, log, setting.dir());
-    let near = start(setting, places, Program::Frps, &server, spawn)?;
+    let spawn = |command, log: &str| Process::spawn_unpinned(command, log, env.dir());
+    let near = start(env, places, Program::Frps, &server, spawn)?;
     let far = line
         .far
-        .within(|| start(setting, places, Program::Frpc, &client, spawn))?;
+        .within(|| start(env, places, Program::Frpc, &client, spawn))?;
     Ok(BothEnds {
         near,
         far,
@@ -81,14 +81,14 @@ pub(crate) fn across(
 }
 
 fn start(
-    setting: &Setting,
+    env: &RunEnvironment,
     places: Places,
     program: Program,
     config: &str,
     spawn: impl Fn(Command, &str) -> Result<Process>,
 ) -> Result<Process> {
     let log = format!("{}-{}", program.name(), places.link.port());
-    let file = write(&setting.dir().join(format!("{log}.toml")), config)?;
+    let file = write(&env.dir().join(format!("{log}.toml")), config)?;
     let mut command = command(program)?;
     command.args(["-c", &file]);
     spawn(command, &log)

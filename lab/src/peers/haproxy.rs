@@ -11,8 +11,8 @@ use anyhow::Result;
 
 use super::{Fields, Logs, Program, Running, accepting, command, free_address, start, write};
 use crate::access_log::AccessLog;
+use crate::environment::RunEnvironment;
 use crate::process::Process;
-use crate::setting::Setting;
 
 /// How bodies are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,27 +27,27 @@ pub(crate) enum Bodies {
 
 /// Starts haproxy as a reverse proxy of the origin.
 pub(crate) async fn serve(
-    setting: &Setting,
+    env: &RunEnvironment,
     fields: Fields,
     bodies: Bodies,
     logs: Logs,
 ) -> Result<Running> {
     let address = free_address()?;
     let access_log = (logs == Logs::On)
-        .then(|| AccessLog::new(setting.dir(), &format!("haproxy-{}", address.port())));
+        .then(|| AccessLog::new(env.dir(), &format!("haproxy-{}", address.port())));
     run(
-        setting,
+        env,
         address,
-        &config(address, setting.origin(), fields, bodies, logs),
+        &config(address, env.origin(), fields, bodies, logs),
         access_log,
     )
     .await
 }
 
 /// Starts haproxy as a forward of plain TCP connections, told to splice.
-pub(crate) async fn forward(setting: &Setting) -> Result<Running> {
+pub(crate) async fn forward(env: &RunEnvironment) -> Result<Running> {
     let address = free_address()?;
-    let origin = setting.origin();
+    let origin = env.origin();
     let config = format!(
         "global
     nbthread 1
@@ -68,26 +68,26 @@ backend origin
     server origin {origin}
 "
     );
-    run(setting, address, &config, None).await
+    run(env, address, &config, None).await
 }
 
 /// Its standard output is the access log.
 async fn run(
-    setting: &Setting,
+    env: &RunEnvironment,
     address: SocketAddr,
     config: &str,
     access_log: Option<AccessLog>,
 ) -> Result<Running> {
     let log = format!("haproxy-{}", address.port());
-    let file = write(&setting.dir().join(format!("{log}.cfg")), config)?;
+    let file = write(&env.dir().join(format!("{log}.cfg")), config)?;
     let mut command = command(Program::Haproxy)?;
     // Not `-q`: that would lead the standard output, and with it the log, into nothing.
     command.args(["-db", "-f", &file]);
     match access_log {
-        None => start(setting, &log, command, address).await,
+        None => start(env, &log, command, address).await,
         Some(access_log) => {
             command.stdout(access_log.create()?);
-            let process = Process::spawn_as_it_is(command, &log, setting.cores, setting.dir())?;
+            let process = Process::spawn_as_it_is(command, &log, env.cores, env.dir())?;
             accepting(process, &log, address, Some(access_log)).await
         }
     }

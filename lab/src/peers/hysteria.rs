@@ -7,20 +7,20 @@
 use anyhow::Result;
 
 use super::{BothEnds, Program, certificate, command, free_address, write};
+use crate::environment::RunEnvironment;
 use crate::path::line::Line;
 use crate::process::Process;
-use crate::setting::Setting;
 
 /// The name in the certificate, which the server insists on.
 const HOST: &str = "lab.localhost";
 
 /// Starts both.
-pub(crate) fn socks(setting: &Setting, line: &Line) -> Result<BothEnds> {
+pub(crate) fn socks(env: &RunEnvironment, line: &Line) -> Result<BothEnds> {
     let (link, entry) = (
         Line::far_address(line.far.within(free_address)?.port()),
         free_address()?,
     );
-    let dir = setting.dir();
+    let dir = env.dir();
     certificate::make(dir, "hysteria", HOST)?;
     let file = |name: &str| dir.join(name).display().to_string();
     let server = format!(

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::built::Package;
 use super::{Program, Source, node};
-use crate::calls::Counter;
+use crate::syscalls::Counter;
 
 /// Packages of which no program is called, but a part.
 const PARTS: [(&str, &str); 1] = [(

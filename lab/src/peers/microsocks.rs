@@ -5,10 +5,10 @@
 use anyhow::Result;
 
 use super::{Program, Running, command, free_address, start};
-use crate::setting::Setting;
+use crate::environment::RunEnvironment;
 
 /// Starts microsocks.
-pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
+pub(crate) async fn serve(env: &RunEnvironment) -> Result<Running> {
     let address = free_address()?;
     let mut command = command(Program::Microsocks)?;
     command.args([
@@ -17,5 +17,5 @@ pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
         "-p",
         &address.port().to_string(),
     ]);
-    start(setting, "microsocks", command, address).await
+    start(env, "microsocks", command, address).await
 }

@@ -32,9 +32,9 @@ use anyhow::{Context, Result};
 use tokio::net::TcpStream;
 
 use crate::access_log::AccessLog;
+use crate::environment::RunEnvironment;
 use crate::machine::version_line;
 use crate::process::Process;
-use crate::setting::Setting;
 
 /// A program that may be installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,12 +214,12 @@ pub(crate) struct BothEnds {
 
 /// Starts a peer and waits until it accepts connections. `log` names its log file.
 async fn start(
-    setting: &Setting,
+    env: &RunEnvironment,
     log: &str,
     command: Command,
     address: SocketAddr,
 ) -> Result<Running> {
-    let process = Process::spawn(command, log, setting.cores, setting.dir())?;
+    let process = Process::spawn(command, log, env.cores, env.dir())?;
     accepting(process, log, address, None).await
 }
 

@@ -12,22 +12,22 @@ use anyhow::Result;
 
 use super::{Fields, Logs, Program, Running, command, free_address, start, write};
 use crate::access_log::AccessLog;
+use crate::environment::RunEnvironment;
 use crate::machine::descriptors;
-use crate::setting::Setting;
 
 /// Starts nginx as a reverse proxy of the origin.
-pub(crate) async fn serve(setting: &Setting, fields: Fields, logs: Logs) -> Result<Running> {
+pub(crate) async fn serve(env: &RunEnvironment, fields: Fields, logs: Logs) -> Result<Running> {
     let address = free_address()?;
-    let access_log = (logs == Logs::On)
-        .then(|| AccessLog::new(setting.dir(), &format!("nginx-{}", address.port())));
+    let access_log =
+        (logs == Logs::On).then(|| AccessLog::new(env.dir(), &format!("nginx-{}", address.port())));
     let http = http(
         address,
-        setting.origin(),
+        env.origin(),
         fields,
         access_log.as_ref(),
-        setting.dir(),
+        env.dir(),
     );
-    let running = run(setting, address, "", &http).await?;
+    let running = run(env, address, "", &http).await?;
     Ok(Running {
         access_log,
         ..running
@@ -35,7 +35,7 @@ pub(crate) async fn serve(setting: &Setting, fields: Fields, logs: Logs) -> Resu
 }
 
 /// Starts nginx as a forward of plain TCP connections. Debian has that part as a module of its own.
-pub(crate) async fn forward(setting: &Setting) -> Result<Running> {
+pub(crate) async fn forward(env: &RunEnvironment) -> Result<Running> {
     const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
     let address = free_address()?;
     let load = if Path::new(MODULE).is_file() {
@@ -52,20 +52,20 @@ pub(crate) async fn forward(setting: &Setting) -> Result<Running> {
         tcp_nodelay on;
     }}
 }}",
-        setting.origin()
+        env.origin()
     );
-    run(setting, address, &load, &stream).await
+    run(env, address, &load, &stream).await
 }
 
 /// A single process (`master_process off`) does the same work a request as a worker does, and has
 /// one id to watch.
 async fn run(
-    setting: &Setting,
+    env: &RunEnvironment,
     address: SocketAddr,
     modules: &str,
     blocks: &str,
 ) -> Result<Running> {
-    let (port, dir, most) = (address.port(), setting.dir().display(), descriptors());
+    let (port, dir, most) = (address.port(), env.dir().display(), descriptors());
     let config = format!(
         "{modules}
 daemon off;
@@ -84,10 +84,10 @@ events {{
 "
     );
     let log = format!("nginx-{port}");
-    let file = write(&setting.dir().join(format!("{log}.conf")), &config)?;
+    let file = write(&env.dir().join(format!("{log}.conf")), &config)?;
     let mut command = command(Program::Nginx)?;
-    command.args(["-c", &file, "-p"]).arg(setting.dir());
-    start(setting, &log, command, address).await
+    command.args(["-c", &file, "-p"]).arg(env.dir());
+    start(env, &log, command, address).await
 }
 
 /// Lines are gathered in 1 MiB and written at once: the cheapest way nginx has to log, and what

@@ -11,8 +11,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::environment::{target_dir, workspace};
 use crate::machine::{unpinned, version_line};
-use crate::setting::{target_dir, workspace};
 
 const FILES: [&str; 3] = ["client.mjs", "package.json", "package-lock.json"];
 

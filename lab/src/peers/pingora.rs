@@ -8,14 +8,14 @@ use anyhow::Result;
 
 use super::built::Package;
 use super::{Running, free_address, start};
-use crate::setting::Setting;
+use crate::environment::RunEnvironment;
 
 /// Starts it.
-pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
+pub(crate) async fn serve(env: &RunEnvironment) -> Result<Running> {
     let address = free_address()?;
     let mut command = std::process::Command::new(Package::Pingora.program("lab-pingora")?);
     command
-        .args([address.to_string(), setting.origin().to_string()])
+        .args([address.to_string(), env.origin().to_string()])
         .env("RUST_LOG", "error");
-    start(setting, "pingora", command, address).await
+    start(env, "pingora", command, address).await
 }

@@ -10,17 +10,17 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{BothEnds, Program, certificate, command, free_address, write};
+use crate::environment::RunEnvironment;
 use crate::process::Process;
-use crate::setting::Setting;
 
 /// The name in the certificate, and the password of the file that holds it: the format wants one.
 const NAME: &str = "lab.localhost";
 const PASSWORD: &str = "lab";
 
 /// Starts both.
-pub(crate) async fn expose(setting: &Setting) -> Result<BothEnds> {
+pub(crate) async fn expose(env: &RunEnvironment) -> Result<BothEnds> {
     let (link, entry) = (free_address()?, free_address()?);
-    let dir = setting.dir();
+    let dir = env.dir();
     certificate(dir)?;
     let start = |end: &str, config: &str| {
         let file = write(&dir.join(format!("rathole-{end}.toml")), config)?;
@@ -29,10 +29,10 @@ pub(crate) async fn expose(setting: &Setting) -> Result<BothEnds> {
             .args([&format!("--{end}"), &file])
             .current_dir(dir)
             .env("RUST_LOG", "error");
-        Process::spawn(command, &format!("rathole-{end}"), setting.cores, dir)
+        Process::spawn(command, &format!("rathole-{end}"), env.cores, dir)
     };
     let near = start("server", &server(link, entry))?;
-    let far = start("client", &client(link, setting.origin()))?;
+    let far = start("client", &client(link, env.origin()))?;
     Ok(BothEnds { near, far, entry })
 }
 

@@ -8,12 +8,12 @@
 use anyhow::Result;
 
 use super::{BothEnds, Program, command, free_address};
+use crate::environment::RunEnvironment;
 use crate::path::line::Line;
 use crate::process::Process;
-use crate::setting::Setting;
 
 /// Starts both.
-pub(crate) fn socks(setting: &Setting, line: &Line) -> Result<BothEnds> {
+pub(crate) fn socks(env: &RunEnvironment, line: &Line) -> Result<BothEnds> {
     let (link, entry) = (
         Line::far_address(line.far.within(free_address)?.port()),
         free_address()?,
@@ -34,11 +34,7 @@ pub(crate) fn socks(setting: &Setting, line: &Line) -> Result<BothEnds> {
                 "--no-delay",
             ])
             .args(more);
-        Process::spawn_unpinned(
-            command,
-            &format!("{}-{port}", program.name()),
-            setting.dir(),
-        )
+        Process::spawn_unpinned(command, &format!("{}-{port}", program.name()), env.dir())
     };
     let far = line.far.within(|| start(Program::SsServer, &[]))?;
     let (host, port) = (entry.ip().to_string(), entry.port().to_string());

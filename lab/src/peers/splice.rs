@@ -15,22 +15,22 @@ use anyhow::{Context, Result};
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
 
 use super::{Running, free_address, start};
-use crate::setting::Setting;
+use crate::environment::RunEnvironment;
 
 /// The pipe's size: as many pages as one call may move.
 const PIPE_BYTES: usize = 1 << 20;
 
 /// Starts it in front of the origin.
-pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
+pub(crate) async fn serve(env: &RunEnvironment) -> Result<Running> {
     let address = free_address()?;
     let mut command =
         Command::new(std::env::current_exe().context("asking where the lab itself is")?);
     command.args([
         "splice-relay",
         &address.to_string(),
-        &setting.origin().to_string(),
+        &env.origin().to_string(),
     ]);
-    start(setting, "splice-relay", command, address).await
+    start(env, "splice-relay", command, address).await
 }
 
 /// Relays until it is killed.

@@ -11,17 +11,17 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::{BothEnds, Program, command, free_address, write};
+use crate::environment::RunEnvironment;
 use crate::path::line::Line;
 use crate::process::Process;
-use crate::setting::Setting;
 
 /// Starts both.
-pub(crate) async fn socks(setting: &Setting, line: &Line) -> Result<BothEnds> {
+pub(crate) async fn socks(env: &RunEnvironment, line: &Line) -> Result<BothEnds> {
     let (link, entry) = (
         Line::far_address(line.far.within(free_address)?.port()),
         free_address()?,
     );
-    let dir = setting.dir();
+    let dir = env.dir();
     let file = |name: &str| dir.join(name).display().to_string();
     let key = file("ssh_key");
     if !dir.join("ssh_key").exists() {

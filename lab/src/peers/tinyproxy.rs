@@ -8,15 +8,15 @@ use std::net::SocketAddr;
 use anyhow::Result;
 
 use super::{Program, Running, command, free_address, start, write};
-use crate::setting::Setting;
+use crate::environment::RunEnvironment;
 
 /// Starts tinyproxy.
-pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
+pub(crate) async fn serve(env: &RunEnvironment) -> Result<Running> {
     let address = free_address()?;
-    let file = write(&setting.dir().join("tinyproxy.conf"), &config(address))?;
+    let file = write(&env.dir().join("tinyproxy.conf"), &config(address))?;
     let mut command = command(Program::Tinyproxy)?;
     command.args(["-d", "-c", &file]);
-    start(setting, "tinyproxy", command, address).await
+    start(env, "tinyproxy", command, address).await
 }
 
 /// Without any `ConnectPort` every port may be connected to.

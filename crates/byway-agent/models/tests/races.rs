@@ -59,7 +59,7 @@ impl World {
 
 /// Runs a model with a pool of two shards and one permit in every order with at most three
 /// preemptions. More take minutes, and were not needed to find any mistake that was made on
-/// purpose: demand or eviction looked at before the shard's lock, and an answer of the bank
+/// purpose: demand or eviction looked at before the shard's lock, and an answer of the permits
 /// believed after more had come to wait.
 fn model(race: impl Fn(Net, World) + Sync + Send + 'static) {
     model_of(Limits::capped(1, 1), race);

@@ -8,12 +8,12 @@
 
 use super::error::{BoxError, Error, Unsuited, Which};
 use super::event::CloseReason;
-use super::flight::Flight;
 use super::group::Group;
+use super::h1_conn::H1Conn;
+use super::in_flight::InFlight;
 use super::keep_alive::Keep;
 use super::upgrade::Upgraded;
 use super::upload::{UploadError, Uploading};
-use super::wire::Wire;
 use crate::pool::Lease;
 use bytes::{Bytes, BytesMut};
 use byway_dial::{Broken, Read};
@@ -41,11 +41,11 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The connection goes back to the pool with the last frame. Dropped before, the connection is
 /// closed, unless all that was missing had already arrived.
 pub struct Body {
-    kind: Kind,
+    kind: BodyKind,
     about: Option<About>,
 }
 
-enum Kind {
+enum BodyKind {
     Empty,
     Whole(Bytes),
     Incoming(Box<Incoming>),
@@ -62,12 +62,12 @@ pub(crate) struct About {
 
 /// The rest of an exchange, from behind the response's head.
 pub(crate) struct Incoming {
-    pub(crate) lease: Option<Lease<Group, Wire>>,
+    pub(crate) lease: Option<Lease<Group, H1Conn>>,
     pub(crate) decoder: BodyDecoder,
     /// What is missing of the request.
     pub(crate) upload: Option<Box<dyn Uploading>>,
     pub(crate) keep: Keep,
-    pub(crate) flight: Flight,
+    pub(crate) in_flight: InFlight,
     pub(crate) idempotent: bool,
     pub(crate) body_idle: Option<Duration>,
     /// By when the origin must send or take something, while it is waited for.
@@ -84,7 +84,7 @@ impl Body {
     /// A body without a byte.
     pub fn empty() -> Self {
         Self {
-            kind: Kind::Empty,
+            kind: BodyKind::Empty,
             about: None,
         }
     }
@@ -96,9 +96,9 @@ impl Body {
             incoming.settle();
         }
         let kind = if incoming.lease.is_some() {
-            Kind::Incoming(Box::new(incoming))
+            BodyKind::Incoming(Box::new(incoming))
         } else {
-            Kind::Empty
+            BodyKind::Empty
         };
         Self {
             kind,
@@ -108,7 +108,7 @@ impl Body {
 
     pub(crate) fn of_upgrade(upgraded: Upgraded, about: About) -> Self {
         Self {
-            kind: Kind::Upgraded(Box::new(upgraded)),
+            kind: BodyKind::Upgraded(Box::new(upgraded)),
             about: Some(about),
         }
     }
@@ -116,7 +116,7 @@ impl Body {
     /// The connection itself, after 101 or a 2xx to CONNECT. `None` for every other response.
     pub fn upgraded(self) -> Option<Upgraded> {
         match self.kind {
-            Kind::Upgraded(upgraded) => Some(*upgraded),
+            BodyKind::Upgraded(upgraded) => Some(*upgraded),
             _ => None,
         }
     }
@@ -192,13 +192,13 @@ impl Body {
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut self.kind {
-            Kind::Empty | Kind::Upgraded(_) => Poll::Ready(None),
-            Kind::Whole(bytes) => {
+            BodyKind::Empty | BodyKind::Upgraded(_) => Poll::Ready(None),
+            BodyKind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.kind = Kind::Empty;
+                self.kind = BodyKind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Kind::Incoming(incoming) => incoming.poll(cx),
+            BodyKind::Incoming(incoming) => incoming.poll(cx),
         }
     }
 }
@@ -216,17 +216,17 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Empty | Kind::Upgraded(_) => true,
-            Kind::Whole(_) => false,
-            Kind::Incoming(incoming) => incoming.lease.is_none(),
+            BodyKind::Empty | BodyKind::Upgraded(_) => true,
+            BodyKind::Whole(_) => false,
+            BodyKind::Incoming(incoming) => incoming.lease.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Empty | Kind::Upgraded(_) => SizeHint::with_exact(0),
-            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Incoming(incoming) => incoming
+            BodyKind::Empty | BodyKind::Upgraded(_) => SizeHint::with_exact(0),
+            BodyKind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            BodyKind::Incoming(incoming) => incoming
                 .decoder
                 .remaining()
                 .map_or_else(SizeHint::new, SizeHint::with_exact),
@@ -238,9 +238,9 @@ impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Self {
             kind: if bytes.is_empty() {
-                Kind::Empty
+                BodyKind::Empty
             } else {
-                Kind::Whole(bytes)
+                BodyKind::Whole(bytes)
             },
             about: None,
         }
@@ -274,10 +274,10 @@ impl Default for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
-            Kind::Empty => "empty",
-            Kind::Whole(_) => "whole",
-            Kind::Incoming(_) => "incoming",
-            Kind::Upgraded(_) => "upgraded",
+            BodyKind::Empty => "empty",
+            BodyKind::Whole(_) => "whole",
+            BodyKind::Incoming(_) => "incoming",
+            BodyKind::Upgraded(_) => "upgraded",
         };
         write!(
             f,
@@ -315,43 +315,43 @@ impl Incoming {
         let Some(lease) = &mut self.lease else {
             return Poll::Ready(Ok(None));
         };
-        let wire: &mut Wire = lease;
+        let conn: &mut H1Conn = lease;
         loop {
             let step = match self.trailer_bytes.take() {
                 Some(n) => Step::End(n),
-                None => self.decoder.step(wire.buffer.unread())?,
+                None => self.decoder.step(conn.buffer.unread())?,
             };
             match step {
                 Step::Data(n) => {
                     let data =
-                        Bytes::copy_from_slice(wire.buffer.unread().get(..n).unwrap_or_default());
-                    wire.buffer.consume(n);
+                        Bytes::copy_from_slice(conn.buffer.unread().get(..n).unwrap_or_default());
+                    conn.buffer.consume(n);
                     self.decoder.taken(n);
                     self.due = None;
-                    self.trailer_bytes = end_if_here(&mut self.decoder, wire)?;
+                    self.trailer_bytes = end_if_here(&mut self.decoder, conn)?;
                     self.over = self.trailer_bytes == Some(0);
                     return Poll::Ready(Ok(Some(Frame::data(data))));
                 }
-                Step::Skip(n) => wire.buffer.consume(n),
+                Step::Skip(n) => conn.buffer.consume(n),
                 Step::End(n) => {
-                    let trailers = trailers(&self.decoder, wire.buffer.unread());
-                    wire.buffer.consume(n);
+                    let trailers = trailers(&self.decoder, conn.buffer.unread());
+                    conn.buffer.consume(n);
                     (self.over, self.due) = (true, None);
                     return Poll::Ready(Ok(
                         (!trailers.is_empty()).then(|| Frame::trailers(trailers))
                     ));
                 }
-                Step::More => match wire.poll_fill(cx) {
+                Step::More => match conn.poll_fill(cx) {
                     Poll::Ready(Ok(Read::Data(_))) => {}
                     Poll::Ready(Ok(Read::Fin)) => {
                         if self.decoder.eof().is_err() {
-                            return Poll::Ready(Err(lost(wire, self.idempotent, None)));
+                            return Poll::Ready(Err(lost(conn, self.idempotent, None)));
                         }
                         (self.over, self.due) = (true, None);
                         return Poll::Ready(Ok(None));
                     }
                     Poll::Ready(Err(broken)) => {
-                        return Poll::Ready(Err(lost(wire, self.idempotent, Some(broken))));
+                        return Poll::Ready(Err(lost(conn, self.idempotent, Some(broken))));
                     }
                     Poll::Pending => break,
                 },
@@ -384,7 +384,7 @@ impl Incoming {
             (self.taken, self.due) = (lease.written, None);
         }
         let at = *self.due.get_or_insert_with(|| Instant::now() + after);
-        lease.watch.poll_until(cx, at)
+        lease.timer.poll_until(cx, at)
     }
 
     /// Lets what is missing of the request leave. Only a failure of the caller's own body is an
@@ -417,7 +417,7 @@ impl Incoming {
         };
         if self.keep.is_ok() && upload.waits_for_origin(lease) {
             let at = *self.due.get_or_insert_with(|| Instant::now() + LINGER);
-            ready!(lease.watch.poll_until(cx, at));
+            ready!(lease.timer.poll_until(cx, at));
         }
         self.keep = self.keep.and(Err(CloseReason::EarlyResponse));
         self.settle();
@@ -428,7 +428,7 @@ impl Incoming {
     fn settle(&mut self) {
         if let Some(lease) = self.lease.take() {
             self.upload = None;
-            self.flight.settle(lease, self.keep);
+            self.in_flight.settle(lease, self.keep);
         }
     }
 
@@ -474,10 +474,10 @@ impl Drop for Incoming {
 
 /// Passes over the framing that is here. If that brings the end of the message, says how long the
 /// trailer section is that stands there (0 if there is none), which is then the first thing unread.
-fn end_if_here(decoder: &mut BodyDecoder, wire: &mut Wire) -> Result<Option<usize>, Error> {
+fn end_if_here(decoder: &mut BodyDecoder, conn: &mut H1Conn) -> Result<Option<usize>, Error> {
     loop {
-        match decoder.step(wire.buffer.unread())? {
-            Step::Skip(n) => wire.buffer.consume(n),
+        match decoder.step(conn.buffer.unread())? {
+            Step::Skip(n) => conn.buffer.consume(n),
             Step::End(n) => return Ok(Some(n)),
             Step::Data(_) | Step::More => return Ok(None),
         }
@@ -497,13 +497,13 @@ fn trailers(decoder: &BodyDecoder, unread: &[u8]) -> HeaderMap {
     trailers
 }
 
-fn lost(wire: &Wire, idempotent: bool, source: Option<Broken>) -> Error {
+fn lost(conn: &H1Conn, idempotent: bool, source: Option<Broken>) -> Error {
     // A body has begun, so the connection's own count of requests says whether it was a kept one.
-    let reused = wire.requests() > 1;
+    let reused = conn.requests() > 1;
     Error::ConnectionLost {
         reused,
-        bytes_written: wire.written,
-        bytes_read: wire.read,
+        bytes_written: conn.written,
+        bytes_read: conn.read,
         idempotent,
         source,
     }

@@ -110,14 +110,14 @@ impl Drop for Buffer {
     }
 }
 
-fn shelf(size: usize) -> Option<usize> {
+fn size_class(size: usize) -> Option<usize> {
     [SMALL_BYTES, LARGE_BYTES]
         .iter()
         .position(|known| *known == size)
 }
 
 fn take_spare(size: usize) -> Vec<u8> {
-    let spare = shelf(size).and_then(|n| {
+    let spare = size_class(size).and_then(|n| {
         SPARE
             .try_with(|spare| spare[n].borrow_mut().pop())
             .ok()
@@ -128,7 +128,9 @@ fn take_spare(size: usize) -> Vec<u8> {
 
 /// A thread that is ending takes nothing back.
 fn give_spare(memory: Vec<u8>) {
-    let Some(n) = shelf(memory.len()) else { return };
+    let Some(n) = size_class(memory.len()) else {
+        return;
+    };
     let _ = SPARE.try_with(|spare| {
         let mut spare = spare[n].borrow_mut();
         if spare.len() < SPARE_MAX[n] {

@@ -50,7 +50,7 @@ pub struct AgentBuilder {
     hint: Hint,
     retry: Retry,
     keep_alive: bool,
-    way: Way,
+    way: ConnectMethod,
     one_address: Option<String>,
     unix_socket: Option<PathBuf>,
     local_address: Option<LocalAddress>,
@@ -58,14 +58,14 @@ pub struct AgentBuilder {
     tcp_keepalive: Option<Option<Duration>>,
     tls: TlsOptions,
     proxy: Option<Proxy>,
-    group_by: Option<super::asked::GroupBy>,
+    group_by: Option<super::checked_request::GroupBy>,
     observer: Observer,
     on_interim: Option<OnInterim>,
 }
 
 /// How connections are opened.
 #[derive(Clone)]
-enum Way {
+enum ConnectMethod {
     Direct,
     Foreign(Arc<dyn Connect>),
 }
@@ -121,7 +121,7 @@ impl Default for AgentBuilder {
             hint: Hint::default(),
             retry: Retry::default(),
             keep_alive: true,
-            way: Way::Direct,
+            way: ConnectMethod::Direct,
             one_address: None,
             unix_socket: None,
             local_address: None,
@@ -200,7 +200,7 @@ impl AgentBuilder {
         S::Error: Into<BoxError>,
         S::Future: Send,
     {
-        self.way = Way::Foreign(connector::of_io(service));
+        self.way = ConnectMethod::Foreign(connector::of_io(service));
         self
     }
 
@@ -214,7 +214,7 @@ impl AgentBuilder {
         S::Error: Into<BoxError>,
         S::Future: Send,
     {
-        self.way = Way::Foreign(connector::of_streams(service));
+        self.way = ConnectMethod::Foreign(connector::of_streams(service));
         self
     }
 
@@ -295,8 +295,8 @@ impl AgentBuilder {
             ..self.tls
         };
         let connector = match self.way {
-            Way::Direct => Arc::new(Direct::new(options, &tls)),
-            Way::Foreign(connector) => connector,
+            ConnectMethod::Direct => Arc::new(Direct::new(options, &tls)),
+            ConnectMethod::Foreign(connector) => connector,
         };
         let config = Config {
             max_total: limits.max_total,
@@ -393,7 +393,7 @@ impl AgentBuilder {
         let family = ("family", self.family != Family::Any);
         let keepalive = ("tcp_keepalive", self.tcp_keepalive.is_some());
         let proxy = ("proxy", self.proxy.is_some());
-        let connector = ("connector", matches!(self.way, Way::Foreign(_)));
+        let connector = ("connector", matches!(self.way, ConnectMethod::Foreign(_)));
         let unpooled = ("keep_alive(false)", !self.keep_alive);
         let idle = ("idle_timeout", self.idle_timeout.is_some());
         let most_idle = ("max_idle_per_origin", self.max_idle_per_origin.is_some());

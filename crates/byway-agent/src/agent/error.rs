@@ -207,8 +207,8 @@ impl From<AcquireError> for Error {
 }
 
 impl From<byway_h1::Malformed> for Error {
-    fn from(sin: byway_h1::Malformed) -> Self {
-        Self::Malformed(sin.into())
+    fn from(error: byway_h1::Malformed) -> Self {
+        Self::Malformed(error.into())
     }
 }
 

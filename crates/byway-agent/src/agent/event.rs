@@ -148,7 +148,7 @@ pub(crate) type OnEvent = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 pub(crate) struct Observer(pub(crate) Option<OnEvent>);
 
 impl Observer {
-    pub(crate) fn tell(&self, event: &Event<'_>) {
+    pub(crate) fn notify(&self, event: &Event<'_>) {
         if let Some(on_event) = &self.0 {
             on_event(event);
         }

@@ -6,13 +6,13 @@
 //!        without a deadline.
 
 use super::HEAD_LIMITS;
-use super::asked::Asked;
+use super::checked_request::CheckedRequest;
 use super::error::{BadAnswer, BoxError, Error, Which};
+use super::h1_conn::H1Conn;
 use super::interim::{MOST, OnInterim};
 use super::request_head;
 use super::response_head;
 use super::upload::{Upload, UploadError, Uploading};
-use super::wire::Wire;
 use byway_dial::{Broken, Read};
 use byway_h1::Parsed;
 use http_body::Body;
@@ -38,7 +38,7 @@ pub(super) struct Terms<'a> {
 }
 
 /// A head that came.
-pub(super) struct Heard {
+pub(super) struct FinalHead {
     /// Its length; it is the first thing unread.
     pub(super) head_bytes: usize,
     /// The upload is not over and will not go on: no 100 came for it, or the origin takes no more.
@@ -53,19 +53,19 @@ pub(super) struct Heard {
 ///
 /// Not cancel safe for the connection, which must be closed if the future is dropped or fails.
 pub(super) async fn run<B>(
-    asked: &Asked,
+    checked: &CheckedRequest,
     upload: &mut Upload<B>,
-    wire: &mut Wire,
+    conn: &mut H1Conn,
     terms: &Terms<'_>,
-) -> Result<Heard, Error>
+) -> Result<FinalHead, Error>
 where
     B: Body + Send,
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    wire.begin();
-    request_head::queue(asked, wire, terms.keep_alive)?;
-    let hold = asked
+    conn.begin();
+    request_head::queue(checked, conn, terms.keep_alive)?;
+    let hold = checked
         .expects_continue
         .then(|| Instant::now() + terms.times.expect_continue);
     let mut progress = Progress {
@@ -77,29 +77,29 @@ where
         lost_boundary: false,
     };
     for _ in 0..=MOST {
-        let head_bytes = poll_fn(|cx| progress.poll(cx, upload, wire))
+        let head_bytes = poll_fn(|cx| progress.poll(cx, upload, conn))
             .await
-            .map_err(|stop| stop.error(asked, wire, terms))?;
-        let status = wire.head.view(wire.buffer.unread()).status();
+            .map_err(|stop| stop.error(checked, conn, terms))?;
+        let status = conn.head.view(conn.buffer.unread()).status();
         match status {
-            101 if asked.upgrades && upload.is_over() => {
+            101 if checked.upgrades && upload.is_over() => {
                 return Ok(progress.heard(head_bytes, upload));
             }
             101 => return Err(Error::Malformed(BadAnswer::UnaskedUpgrade)),
             100..=199 => {
                 if let Some(OnInterim(call)) = terms.on_interim {
                     call(&response_head::read(
-                        &wire.head,
-                        wire.buffer.unread(),
+                        &conn.head,
+                        conn.buffer.unread(),
                         head_bytes,
                     )?);
                 }
-                progress.lost_boundary |= wire
+                progress.lost_boundary |= conn
                     .head
-                    .view(wire.buffer.unread())
+                    .view(conn.buffer.unread())
                     .announces_impossible_body();
-                wire.buffer.consume(head_bytes);
-                wire.head.clear();
+                conn.buffer.consume(head_bytes);
+                conn.head.clear();
                 progress.restart(status);
             }
             _ => return Ok(progress.heard(head_bytes, upload)),
@@ -122,21 +122,21 @@ struct Progress {
 }
 
 /// Why an exchange stopped.
-enum Stop {
+enum ExchangeError {
     /// The connection ended: by a FIN if `None`.
     Lost(Option<Broken>),
     Error(Error),
 }
 
-impl Stop {
-    fn error(self, asked: &Asked, wire: &Wire, terms: &Terms<'_>) -> Error {
+impl ExchangeError {
+    fn error(self, checked: &CheckedRequest, conn: &H1Conn, terms: &Terms<'_>) -> Error {
         match self {
             Self::Error(error) => error,
             Self::Lost(source) => Error::ConnectionLost {
                 reused: terms.reused,
-                bytes_written: wire.written,
-                bytes_read: wire.read,
-                idempotent: asked.idempotent,
+                bytes_written: conn.written,
+                bytes_read: conn.read,
+                idempotent: checked.idempotent,
                 source,
             },
         }
@@ -148,25 +148,27 @@ impl Progress {
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload<B>,
-        wire: &mut Wire,
-    ) -> Poll<Result<usize, Stop>>
+        conn: &mut H1Conn,
+    ) -> Poll<Result<usize, ExchangeError>>
     where
         B: Body + Send,
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
         loop {
-            self.poll_upload(cx, upload, wire)?;
-            if let Poll::Ready(head) = self.poll_head(cx, wire) {
+            self.poll_upload(cx, upload, conn)?;
+            if let Poll::Ready(head) = self.poll_head(cx, conn) {
                 return Poll::Ready(head);
             }
-            let Some((at, which, after)) = self.deadline(upload, wire) else {
+            let Some((at, which, after)) = self.deadline(upload, conn) else {
                 return Poll::Pending;
             };
-            ready!(wire.watch.poll_until(cx, at));
+            ready!(conn.timer.poll_until(cx, at));
             match self.hold.take() {
                 Some(_) => self.due = None, // no 100 came in time: the body goes without it
-                None => return Poll::Ready(Err(Stop::Error(Error::Timeout { which, after }))),
+                None => {
+                    return Poll::Ready(Err(ExchangeError::Error(Error::Timeout { which, after })));
+                }
             }
         }
     }
@@ -175,8 +177,8 @@ impl Progress {
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload<B>,
-        wire: &mut Wire,
-    ) -> Result<(), Stop>
+        conn: &mut H1Conn,
+    ) -> Result<(), ExchangeError>
     where
         B: Body + Send,
         B::Data: Send,
@@ -186,11 +188,13 @@ impl Progress {
             return Ok(());
         }
         let sent = match self.hold {
-            Some(_) => poll_head_out(cx, wire).map_err(UploadError::Broken),
-            None => upload.poll(cx, wire),
+            Some(_) => poll_head_out(cx, conn).map_err(UploadError::Broken),
+            None => upload.poll(cx, conn),
         };
         match sent {
-            Poll::Ready(Err(UploadError::Source(error))) => Err(Stop::Error(Error::Body(error))),
+            Poll::Ready(Err(UploadError::Source(error))) => {
+                Err(ExchangeError::Error(Error::Body(error)))
+            }
             Poll::Ready(Err(UploadError::Broken(broken))) => {
                 self.broken = Some(broken);
                 Ok(())
@@ -199,25 +203,33 @@ impl Progress {
         }
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<usize, Stop>> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &mut H1Conn,
+    ) -> Poll<Result<usize, ExchangeError>> {
         loop {
-            if !wire.buffer.is_empty() {
-                match wire.head.parse(wire.buffer.unread(), &HEAD_LIMITS) {
+            if !conn.buffer.is_empty() {
+                match conn.head.parse(conn.buffer.unread(), &HEAD_LIMITS) {
                     Ok(Parsed::Complete(head_bytes)) => return Poll::Ready(Ok(head_bytes)),
                     Ok(Parsed::Partial) => {}
-                    Err(sin) => return Poll::Ready(Err(Stop::Error(sin.into()))),
+                    Err(error) => return Poll::Ready(Err(ExchangeError::Error(error.into()))),
                 }
             }
-            match ready!(wire.poll_fill(cx)) {
+            match ready!(conn.poll_fill(cx)) {
                 Ok(Read::Data(_)) => {}
-                Ok(Read::Fin) => return Poll::Ready(Err(Stop::Lost(self.broken.take()))),
-                Err(broken) => return Poll::Ready(Err(Stop::Lost(Some(broken)))),
+                Ok(Read::Fin) => return Poll::Ready(Err(ExchangeError::Lost(self.broken.take()))),
+                Err(broken) => return Poll::Ready(Err(ExchangeError::Lost(Some(broken)))),
             }
         }
     }
 
     /// By when something must happen, if anything is waited for but the caller's own body.
-    fn deadline<B>(&mut self, upload: &Upload<B>, wire: &Wire) -> Option<(Instant, Which, Duration)>
+    fn deadline<B>(
+        &mut self,
+        upload: &Upload<B>,
+        conn: &H1Conn,
+    ) -> Option<(Instant, Which, Duration)>
     where
         B: Body + Send,
         B::Data: Send,
@@ -228,7 +240,7 @@ impl Progress {
         }
         let (which, after) = match upload.is_over() || self.broken.is_some() {
             true => (Which::FirstByte, self.times.first_byte?),
-            false if upload.waits_for_origin(wire) => (Which::RequestBody, self.times.body_idle?),
+            false if upload.waits_for_origin(conn) => (Which::RequestBody, self.times.body_idle?),
             false => {
                 self.due = None;
                 return None;
@@ -236,8 +248,8 @@ impl Progress {
         };
         // While the request leaves, each byte taken is progress. The head of the response has one
         // time for all of it, which begins when the request has left.
-        if self.moved != wire.written || self.due.is_some_and(|(of, _)| of != which) {
-            self.moved = wire.written;
+        if self.moved != conn.written || self.due.is_some_and(|(of, _)| of != which) {
+            self.moved = conn.written;
             self.due = None;
         }
         let (_, at) = *self
@@ -246,13 +258,13 @@ impl Progress {
         Some((at, which, after))
     }
 
-    fn heard<B>(&self, head_bytes: usize, upload: &Upload<B>) -> Heard
+    fn heard<B>(&self, head_bytes: usize, upload: &Upload<B>) -> FinalHead
     where
         B: Body,
         B::Error: Into<BoxError>,
     {
         let stopped = self.hold.is_some() || self.broken.is_some();
-        Heard {
+        FinalHead {
             head_bytes,
             abandoned: stopped && !upload.is_over(),
             lost_boundary: self.lost_boundary,
@@ -269,7 +281,7 @@ impl Progress {
 }
 
 /// The head alone, while the body is held back.
-fn poll_head_out(cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), Broken>> {
-    ready!(wire.poll_send(cx, &[]))?;
-    wire.poll_flush(cx)
+fn poll_head_out(cx: &mut Context<'_>, conn: &mut H1Conn) -> Poll<Result<(), Broken>> {
+    ready!(conn.poll_send(cx, &[]))?;
+    conn.poll_flush(cx)
 }

@@ -4,32 +4,32 @@
 //! Never: a task for a connection or a channel on a request's path: whoever polls drives its
 //!        connection.
 
-mod asked;
 mod body;
 mod buffer;
 mod builder;
+mod checked_request;
 mod connector;
 mod error;
 mod event;
 mod exchange;
-mod flight;
 mod group;
+mod h1_conn;
+mod in_flight;
 mod interim;
 mod keep_alive;
+mod lazy_timer;
 mod proxy;
+mod reaper;
 mod request_head;
 mod response_head;
 mod retry;
 mod service;
 mod stats;
-mod sweep;
 mod target;
 #[cfg(test)]
 mod tests;
 mod upgrade;
 mod upload;
-mod watch;
-mod wire;
 
 pub use body::Body;
 pub use builder::{AgentBuilder, BuildError};
@@ -37,6 +37,7 @@ pub use connector::{Connected, ConnectorFn, connector_fn};
 pub use error::{BadAnswer, BoxError, Error, Unsuited, Which};
 pub use event::{CloseReason, Event, NoRetry};
 pub use group::Group;
+pub use h1_conn::ConnFacts;
 pub use interim::OnInterim;
 pub use keep_alive::Hint;
 pub use proxy::{BadProxy, Proxy};
@@ -45,25 +46,24 @@ pub use service::ResponseFuture;
 pub use stats::{AgentStats, Counters, GroupStats};
 pub use target::Target;
 pub use upgrade::{UpgradePermit, Upgraded};
-pub use wire::ConnFacts;
 
 use crate::pool::{AcquireError, Acquired, Lease, OpenPermit, Pool};
-use asked::{Asked, GroupBy};
 use body::{About, Incoming};
 use byway_dial::{TlsClient, TlsOptions};
 use byway_h1::{BodyDecoder, Framed};
+use checked_request::{CheckedRequest, GroupBy};
 use connector::Connect;
 use event::Observer;
-use exchange::{Heard, Terms, Times};
-use flight::{Flight, Flights};
+use exchange::{FinalHead, Terms, Times};
+use h1_conn::H1Conn;
 use http::{Method, Request, Response, Uri};
+use in_flight::{InFlight, InFlightCount};
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use upload::{Upload, Uploading};
-use wire::Wire;
 
 /// The longest head, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -84,18 +84,18 @@ const HEAD_LIMITS: byway_h1::Limits = byway_h1::Limits {
 #[derive(Clone)]
 pub struct Agent {
     /// The handle of this agent's shard.
-    pool: Pool<Group, Wire>,
+    pool: Pool<Group, H1Conn>,
     inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
-    pool: Pool<Group, Wire>,
+    pool: Pool<Group, H1Conn>,
     config: Config,
     connector: Arc<dyn Connect>,
     /// Made by the first `https` request, since that reads the system's roots from disk.
     tls: OnceLock<TlsClient>,
     observer: Observer,
-    flights: Flights,
+    in_flight: InFlightCount,
     sweeping: AtomicBool,
 }
 
@@ -146,13 +146,16 @@ impl Agent {
     }
 
     pub(crate) fn from_parts(
-        pool: Pool<Group, Wire>,
+        pool: Pool<Group, H1Conn>,
         config: Config,
         connector: Arc<dyn Connect>,
         observer: Observer,
     ) -> Self {
-        let (tls, flights, sweeping) =
-            (OnceLock::new(), Flights::default(), AtomicBool::new(false));
+        let (tls, in_flight, sweeping) = (
+            OnceLock::new(),
+            InFlightCount::default(),
+            AtomicBool::new(false),
+        );
         Self {
             pool: pool.clone(),
             inner: Arc::new(Inner {
@@ -161,7 +164,7 @@ impl Agent {
                 connector,
                 tls,
                 observer,
-                flights,
+                in_flight,
                 sweeping,
             }),
         }
@@ -209,26 +212,26 @@ impl Agent {
         } else {
             body.size_hint().exact()
         };
-        let mut asked = Asked::new(parts, exact, self.inner.config.group_by.as_ref())?;
+        let mut checked = CheckedRequest::new(parts, exact, self.inner.config.group_by.as_ref())?;
         if let Some(proxy) = &self.inner.config.proxy {
-            Box::pin(proxy.choose(&mut asked, self.inner.config.connect_timeout)).await?;
+            Box::pin(proxy.choose(&mut checked, self.inner.config.connect_timeout)).await?;
         }
-        let mut upload = Upload::new(body, asked.outgoing);
-        let flight = Flight::begin(&self.inner);
+        let mut upload = Upload::new(body, checked.outgoing);
+        let in_flight = InFlight::begin(&self.inner);
         let mut fresh = false;
         loop {
-            let mut lease = self.lease(&asked, fresh).await?;
+            let mut lease = self.lease(&checked, fresh).await?;
             if !lease.reused() {
                 upload.keep_nothing();
             }
-            let error = match self.inner.exchange(&asked, &mut upload, &mut lease).await {
-                Ok(heard) => return respond(flight, &asked, upload, lease, &heard),
+            let error = match self.inner.exchange(&checked, &mut upload, &mut lease).await {
+                Ok(final_head) => return respond(in_flight, &checked, upload, lease, &final_head),
                 Err(error) => error,
             };
-            lease.fate = Some(CloseReason::Failed);
+            lease.close_reason = Some(CloseReason::Failed);
             drop(lease);
-            self.inner.forget_session(&asked, &error);
-            if fresh || !self.inner.retries(&asked, &error, &mut upload) {
+            self.inner.forget_session(&checked, &error);
+            if fresh || !self.inner.retries(&checked, &error, &mut upload) {
                 return Err(error);
             }
             fresh = true;
@@ -246,7 +249,7 @@ impl Agent {
     pub fn evict(&self, mut which: impl FnMut(&ConnFacts<'_>) -> bool) -> usize {
         self.inner
             .pool
-            .evict(|group, wire| which(&wire.facts(group)))
+            .evict(|group, conn| which(&conn.facts(group)))
     }
 
     /// Closes every idle connection and returns how many. Those in use go on and are kept
@@ -268,10 +271,10 @@ impl Agent {
     #[doc(alias = "close")]
     pub async fn shutdown(&self, deadline: Duration) -> usize {
         self.inner.pool.drain();
-        self.inner.flights.land(deadline).await;
+        self.inner.in_flight.wait_idle(deadline).await;
         let queued = self.inner.pool.stats().pending; // they are about to fail
         self.inner.pool.close();
-        self.inner.flights.under_way().saturating_sub(queued)
+        self.inner.in_flight.under_way().saturating_sub(queued)
     }
 
     /// The same agent on another shard ([`AgentBuilder::shards`]): `number` modulo the number of
@@ -286,30 +289,34 @@ impl Agent {
     }
 
     /// A connection for the request: a kept one that is silent, or a new one.
-    async fn lease(&self, asked: &Asked, fresh: bool) -> Result<Lease<Group, Wire>, Error> {
+    async fn lease(
+        &self,
+        checked: &CheckedRequest,
+        fresh: bool,
+    ) -> Result<Lease<Group, H1Conn>, Error> {
         let inner = &self.inner;
         let acquired = match fresh {
-            false => self.pool.acquire(&asked.group).await,
-            true => self.pool.acquire_fresh(&asked.group).await,
+            false => self.pool.acquire(&checked.group).await,
+            true => self.pool.acquire_fresh(&checked.group).await,
         };
-        match acquired.map_err(|error| inner.rejected(asked, error))? {
+        match acquired.map_err(|error| inner.rejected(checked, error))? {
             Acquired::Lease(lease) => {
-                inner.observer.tell(&Event::Reused {
-                    group: &asked.group,
+                inner.observer.notify(&Event::Reused {
+                    group: &checked.group,
                     requests: lease.requests(),
                 });
                 Ok(lease)
             }
-            Acquired::Open(permit) => Box::pin(inner.open(asked, permit)).await,
+            Acquired::Open(permit) => Box::pin(inner.open(checked, permit)).await,
         }
     }
 }
 
 impl Inner {
-    fn rejected(&self, asked: &Asked, error: AcquireError) -> Error {
+    fn rejected(&self, checked: &CheckedRequest, error: AcquireError) -> Error {
         let error = error.into();
-        self.observer.tell(&Event::QueueRejected {
-            group: &asked.group,
+        self.observer.notify(&Event::QueueRejected {
+            group: &checked.group,
             error: &error,
         });
         error
@@ -317,10 +324,10 @@ impl Inner {
 
     async fn open(
         &self,
-        asked: &Asked,
-        permit: OpenPermit<Group, Wire>,
-    ) -> Result<Lease<Group, Wire>, Error> {
-        let target = asked.target(self.config.fixed.as_ref())?;
+        checked: &CheckedRequest,
+        permit: OpenPermit<Group, H1Conn>,
+    ) -> Result<Lease<Group, H1Conn>, Error> {
+        let target = checked.target(self.config.fixed.as_ref())?;
         let begun = Instant::now();
         let opened = connector::open(
             &*self.connector,
@@ -331,18 +338,18 @@ impl Inner {
         .await;
         match opened {
             Ok(connected) => {
-                let wire = Wire::new(connected, asked.group.clone(), self.observer.clone());
-                let (peer, took) = (wire.peer, begun.elapsed());
-                self.observer.tell(&Event::Opened {
-                    group: &asked.group,
+                let conn = H1Conn::new(connected, checked.group.clone(), self.observer.clone());
+                let (peer, took) = (conn.peer, begun.elapsed());
+                self.observer.notify(&Event::Opened {
+                    group: &checked.group,
                     peer,
                     took,
                 });
-                Ok(permit.install(wire))
+                Ok(permit.install(conn))
             }
             Err(error) => {
-                self.observer.tell(&Event::ConnectFailed {
-                    group: &asked.group,
+                self.observer.notify(&Event::ConnectFailed {
+                    group: &checked.group,
                     error: &error,
                 });
                 Err(error)
@@ -360,12 +367,12 @@ impl Inner {
 
     /// A connection that broke is not the last word on its TLS session, but the next one had better
     /// not begin with it.
-    fn forget_session(&self, asked: &Asked, error: &Error) {
+    fn forget_session(&self, checked: &CheckedRequest, error: &Error) {
         if let Error::ConnectionLost {
             source: Some(_), ..
         } = error
             && let Some(tls) = self.tls.get()
-            && let Ok(Some(name)) = asked.verified_name()
+            && let Ok(Some(name)) = checked.verified_name()
         {
             tls.forget(&name);
         }
@@ -373,16 +380,16 @@ impl Inner {
 
     async fn exchange<B>(
         &self,
-        asked: &Asked,
+        checked: &CheckedRequest,
         upload: &mut Upload<B>,
-        lease: &mut Lease<Group, Wire>,
-    ) -> Result<Heard, Error>
+        lease: &mut Lease<Group, H1Conn>,
+    ) -> Result<FinalHead, Error>
     where
         B: http_body::Body + Send,
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let on_interim = asked
+        let on_interim = checked
             .parts
             .extensions
             .get::<OnInterim>()
@@ -396,11 +403,11 @@ impl Inner {
             times,
             on_interim,
         };
-        exchange::run(asked, upload, lease, &terms).await
+        exchange::run(checked, upload, lease, &terms).await
     }
 
     /// Whether the request goes out once more after `error`; the upload is rewound then.
-    fn retries<B>(&self, asked: &Asked, error: &Error, upload: &mut Upload<B>) -> bool
+    fn retries<B>(&self, checked: &CheckedRequest, error: &Error, upload: &mut Upload<B>) -> bool
     where
         B: http_body::Body,
         B::Error: Into<BoxError>,
@@ -408,7 +415,7 @@ impl Inner {
         if !retry::is_stale(error) {
             return false;
         }
-        let group = &asked.group;
+        let group = &checked.group;
         let permitted = retry::permits(self.config.retry, error);
         match permitted.and_then(|()| {
             if upload.rewind() {
@@ -418,11 +425,11 @@ impl Inner {
             }
         }) {
             Ok(()) => {
-                self.observer.tell(&Event::Retried { group });
+                self.observer.notify(&Event::Retried { group });
                 true
             }
             Err(because) => {
-                self.observer.tell(&Event::NotRetried { group, because });
+                self.observer.notify(&Event::NotRetried { group, because });
                 false
             }
         }
@@ -431,46 +438,46 @@ impl Inner {
 
 /// The response whose head was heard, with a body that has the connection.
 fn respond<B>(
-    flight: Flight,
-    asked: &Asked,
+    in_flight: InFlight,
+    checked: &CheckedRequest,
     upload: Upload<B>,
-    mut lease: Lease<Group, Wire>,
-    heard: &Heard,
+    mut lease: Lease<Group, H1Conn>,
+    final_head: &FinalHead,
 ) -> Result<Response<Body>, Error>
 where
     B: http_body::Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    lease.fate = Some(CloseReason::Failed); // until all that can still go wrong has not
-    let config = &flight.agent().config;
-    let wire: &mut Wire = &mut lease;
-    let response = response_head::read(&wire.head, wire.buffer.unread(), heard.head_bytes)?;
-    let view = wire.head.view(wire.buffer.unread());
-    let framed = view.framing(asked.parts.method.as_str().as_bytes())?;
-    let said = keep_alive::keep(&view, framed, config.hint, &mut wire.requests_left);
+    lease.close_reason = Some(CloseReason::Failed); // until all that can still go wrong has not
+    let config = &in_flight.agent().config;
+    let conn: &mut H1Conn = &mut lease;
+    let response = response_head::read(&conn.head, conn.buffer.unread(), final_head.head_bytes)?;
+    let view = conn.head.view(conn.buffer.unread());
+    let framed = view.framing(checked.parts.method.as_str().as_bytes())?;
+    let said = keep_alive::keep(&view, framed, config.hint, &mut conn.requests_left);
     let keep = match (
         config.keep_alive,
-        asked.closes || heard.lost_boundary,
-        heard.abandoned,
+        checked.closes || final_head.lost_boundary,
+        final_head.abandoned,
     ) {
         (false, ..) => Err(CloseReason::Unpooled),
         (_, true, _) => Err(CloseReason::LastResponse),
         (.., true) => Err(CloseReason::EarlyResponse),
         _ => said,
     };
-    wire.buffer.consume(heard.head_bytes);
-    wire.fate = Some(CloseReason::Dropped);
+    conn.buffer.consume(final_head.head_bytes);
+    conn.close_reason = Some(CloseReason::Dropped);
     let about = About {
-        requests: wire.requests(),
-        peer: wire.peer,
-        local: wire.local,
+        requests: conn.requests(),
+        peer: conn.peer,
+        local: conn.local,
     };
-    if leaves_http(asked, &response) {
-        let upgraded = upgrade(&flight, lease).ok_or(Error::Closed)?;
+    if leaves_http(checked, &response) {
+        let upgraded = upgrade(&in_flight, lease).ok_or(Error::Closed)?;
         return Ok(response.map(|()| Body::of_upgrade(upgraded, about)));
     }
-    let upload: Option<Box<dyn Uploading>> = match upload.is_over() || heard.abandoned {
+    let upload: Option<Box<dyn Uploading>> = match upload.is_over() || final_head.abandoned {
         true => None,
         false => Some(Box::new(upload)),
     };
@@ -480,8 +487,8 @@ where
         upload,
         keep,
         body_idle: config.times.body_idle,
-        flight,
-        idempotent: asked.idempotent,
+        in_flight,
+        idempotent: checked.idempotent,
         due: None,
         taken: 0,
         trailer_bytes: None,
@@ -491,17 +498,19 @@ where
     Ok(response.map(|()| Body::incoming(incoming, about)))
 }
 
-fn leaves_http(asked: &Asked, response: &Response<()>) -> bool {
-    let tunnel = asked.parts.method == Method::CONNECT && response.status().is_success();
+fn leaves_http(checked: &CheckedRequest, response: &Response<()>) -> bool {
+    let tunnel = checked.parts.method == Method::CONNECT && response.status().is_success();
     tunnel || response.status().as_u16() == 101
 }
 
 /// Takes the connection out of the pool.
-fn upgrade(flight: &Flight, lease: Lease<Group, Wire>) -> Option<Upgraded> {
-    let agent = flight.agent();
-    agent.observer.tell(&Event::Upgraded { group: lease.key() });
-    let (mut wire, permit) = lease.detach();
-    let (stream, unread) = wire.take()?;
+fn upgrade(in_flight: &InFlight, lease: Lease<Group, H1Conn>) -> Option<Upgraded> {
+    let agent = in_flight.agent();
+    agent
+        .observer
+        .notify(&Event::Upgraded { group: lease.key() });
+    let (mut conn, permit) = lease.detach();
+    let (stream, unread) = conn.take()?;
     Some(Upgraded::new(stream, unread, permit))
 }
 

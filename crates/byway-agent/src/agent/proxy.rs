@@ -5,7 +5,7 @@
 //! Never: makes "direct" of a routing that failed; shows a password; lets connections by two ways
 //!        stand in for another.
 
-use super::asked::Asked;
+use super::checked_request::CheckedRequest;
 use super::error::{Error, Which};
 use byway_dial::{
     BadEntry, BadParent, BadVariable, Environment, NoProxy, NoRoute, Parent, ParentError, Purpose,
@@ -238,13 +238,17 @@ impl Proxy {
     }
 
     /// Puts the request into the group of the way that it takes.
-    pub(crate) async fn choose(&self, asked: &mut Asked, limit: Duration) -> Result<(), Error> {
-        let purpose = if asked.is_tls() {
+    pub(crate) async fn choose(
+        &self,
+        checked: &mut CheckedRequest,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let purpose = if checked.is_tls() {
             Purpose::Https
         } else {
             Purpose::Http
         };
-        let target = asked.address()?;
+        let target = checked.address()?;
         let mut routes = match &self.choice {
             Choice::Fixed { no_proxy, .. } if no_proxy.covers(&target) => vec![Route::Direct],
             Choice::Fixed { parent, .. } => vec![Route::through(parent, purpose, &target)],
@@ -267,18 +271,18 @@ impl Proxy {
                 }
             },
         };
-        if asked.is_tls() || asked.upgrades || asked.parts.method == Method::CONNECT {
+        if checked.is_tls() || checked.upgrades || checked.parts.method == Method::CONNECT {
             routes = routes.into_iter().map(Route::tunnelled).collect();
         }
         if routes
             .iter()
             .any(|route| !matches!(route, Route::Absolute(_)))
-            && asked.parts.headers.contains_key(PROXY_AUTHORIZATION)
+            && checked.parts.headers.contains_key(PROXY_AUTHORIZATION)
         {
             let why = "its Proxy-Authorization field would reach the origin: tell the proxy with `Proxy::auth`";
             return Err(Error::invalid(why));
         }
-        asked.group.take(routes);
+        checked.group.take(routes);
         Ok(())
     }
 }

@@ -5,51 +5,55 @@
 //! Never: writes a field twice that may stand once, a hop-by-hop field of the caller's that has no
 //!        meaning here, or a byte that ends a line early: `byway_h1::write` checks each.
 
-use super::asked::{Asked, Outgoing};
+use super::checked_request::{CheckedRequest, Outgoing};
 use super::error::Error;
-use super::wire::Wire;
+use super::h1_conn::H1Conn;
 use byway_h1::write;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, Method};
 use std::io::Write;
 
 /// Queues the head on the wire; on an error nothing is queued.
-pub(super) fn queue(asked: &Asked, wire: &mut Wire, keep_alive: bool) -> Result<(), Error> {
-    let absolute = wire.absolute_form && !asked.is_tls();
-    let own = std::mem::take(&mut wire.fields);
-    let start = wire.queue().len();
-    let written = write(asked, wire.queue(), absolute, &own, keep_alive);
+pub(super) fn queue(
+    checked: &CheckedRequest,
+    conn: &mut H1Conn,
+    keep_alive: bool,
+) -> Result<(), Error> {
+    let absolute = conn.absolute_form && !checked.is_tls();
+    let own = std::mem::take(&mut conn.fields);
+    let start = conn.queue().len();
+    let written = write(checked, conn.queue(), absolute, &own, keep_alive);
     if written.is_err() {
-        wire.queue().truncate(start);
+        conn.queue().truncate(start);
     }
-    wire.fields = own;
-    written.map_err(|sin| Error::invalid(format!("{sin}")))
+    conn.fields = own;
+    written.map_err(|error| Error::invalid(format!("{error}")))
 }
 
 type Own = [(HeaderName, http::HeaderValue)];
 
 fn write(
-    asked: &Asked,
+    checked: &CheckedRequest,
     out: &mut Vec<u8>,
     absolute: bool,
     own: &Own,
     keep_alive: bool,
 ) -> Result<(), byway_h1::Malformed> {
-    let parts = &asked.parts;
+    let parts = &checked.parts;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     match (&parts.method, absolute) {
         (&Method::CONNECT, _) => {
-            write::request_line(out, b"CONNECT", connect_target(asked).as_bytes())?
+            write::request_line(out, b"CONNECT", connect_target(checked).as_bytes())?
         }
         (method, true) => {
             let path = if path == "*" { "" } else { path };
-            let url = format!("http://{}{path}", asked.host());
+            let url = format!("http://{}{path}", checked.host());
             write::request_line(out, method.as_str().as_bytes(), url.as_bytes())?;
         }
         (method, false) => write::request_line(out, method.as_str().as_bytes(), path.as_bytes())?,
     }
     if !parts.headers.contains_key(HOST) {
-        write::field(out, b"Host", asked.host().as_bytes())?;
+        write::field(out, b"Host", checked.host().as_bytes())?;
     }
     for (name, value) in &parts.headers {
         let replaced = own.iter().any(|(mine, _)| mine == name);
@@ -60,8 +64,8 @@ fn write(
     for (name, value) in own {
         write::field(out, name.as_str().as_bytes(), value.as_bytes())?;
     }
-    connection(asked, out, keep_alive)?;
-    match asked.outgoing {
+    connection(checked, out, keep_alive)?;
+    match checked.outgoing {
         Outgoing::None => {}
         Outgoing::Length(length) => {
             let mut digits = [0; 20];
@@ -75,25 +79,25 @@ fn write(
 }
 
 /// Host and port, which CONNECT always has.
-fn connect_target(asked: &Asked) -> String {
-    match asked.authority().port_u16() {
-        Some(_) => asked.authority().to_string(),
+fn connect_target(checked: &CheckedRequest) -> String {
+    match checked.authority().port_u16() {
+        Some(_) => checked.authority().to_string(),
         None => format!(
             "{}:{}",
-            asked.authority().host(),
-            if asked.is_tls() { 443 } else { 80 }
+            checked.authority().host(),
+            if checked.is_tls() { 443 } else { 80 }
         ),
     }
 }
 
 /// One Connection field: what the caller listed, and `close` if the connection will not be kept.
 fn connection(
-    asked: &Asked,
+    checked: &CheckedRequest,
     out: &mut Vec<u8>,
     keep_alive: bool,
 ) -> Result<(), byway_h1::Malformed> {
     let mut listed = Vec::new();
-    for value in asked.parts.headers.get_all(CONNECTION) {
+    for value in checked.parts.headers.get_all(CONNECTION) {
         for option in value
             .as_bytes()
             .split(|byte| *byte == b',')
@@ -108,7 +112,7 @@ fn connection(
             append_option(&mut listed, option);
         }
     }
-    if asked.closes || !keep_alive {
+    if checked.closes || !keep_alive {
         append_option(&mut listed, b"close");
     }
     match listed.is_empty() {
@@ -153,9 +157,9 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
-        let asked = Asked::new(parts, exact, None).unwrap();
+        let checked = CheckedRequest::new(parts, exact, None).unwrap();
         let mut out = Vec::new();
-        write(&asked, &mut out, false, &[], keep_alive).unwrap();
+        write(&checked, &mut out, false, &[], keep_alive).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -217,8 +221,8 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
-        let asked = Asked::new(parts, Some(0), None).unwrap();
-        assert!(write(&asked, &mut Vec::new(), false, &[], true).is_err());
+        let checked = CheckedRequest::new(parts, Some(0), None).unwrap();
+        assert!(write(&checked, &mut Vec::new(), false, &[], true).is_err());
     }
 
     #[test]

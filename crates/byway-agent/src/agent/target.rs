@@ -57,13 +57,13 @@ impl fmt::Display for Target {
     /// `host:port`, with brackets around an IPv6 address; behind it the address where that is
     /// another.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = match self.host.contains(':') {
+        let checked = match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),
             false => format!("{}:{}", self.host, self.port),
         };
         match self.address.to_string() {
-            dialled if dialled == asked => f.write_str(&asked),
-            dialled => write!(f, "{asked} (at {dialled})"),
+            dialled if dialled == checked => f.write_str(&checked),
+            dialled => write!(f, "{checked} (at {dialled})"),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! Never: goes back to the pool; loses a byte that came right behind the head.
 
 use super::group::Group;
-use super::wire::Wire;
+use super::h1_conn::H1Conn;
 use crate::pool::Detached;
 use bytes::{Buf, Bytes};
 use byway_dial::{Pipe, Read, Stream};
@@ -29,10 +29,10 @@ pub struct Upgraded {
 
 /// Keeps an upgraded connection counted: hold it for as long as the stream.
 #[must_use = "the connection counts against the agent's limits until this is dropped"]
-pub struct UpgradePermit(#[allow(dead_code, reason = "held for its drop")] Detached<Group, Wire>);
+pub struct UpgradePermit(#[allow(dead_code, reason = "held for its drop")] Detached<Group, H1Conn>);
 
 impl Upgraded {
-    pub(crate) fn new(stream: Stream, unread: Vec<u8>, permit: Detached<Group, Wire>) -> Self {
+    pub(crate) fn new(stream: Stream, unread: Vec<u8>, permit: Detached<Group, H1Conn>) -> Self {
         Self {
             unread: unread.into(),
             stream,

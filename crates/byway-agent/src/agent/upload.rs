@@ -5,9 +5,9 @@
 //! Never: sends more or less than the head announced; keeps more than [`REPLAY_BYTES`] for a second
 //!        try; waits for the caller's body while bytes of it could leave.
 
-use super::asked::Outgoing;
+use super::checked_request::Outgoing;
 use super::error::BoxError;
-use super::wire::Wire;
+use super::h1_conn::H1Conn;
 use bytes::{Buf, Bytes};
 use byway_dial::Broken;
 use byway_h1::{Field, may_be_trailer, write};
@@ -67,10 +67,10 @@ struct Replay {
 /// An upload whose body type nobody needs to know.
 pub(crate) trait Uploading: Send {
     /// Moves on. Ready(Ok) when all was written and flushed, or given up.
-    fn poll(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), UploadError>>;
+    fn poll(&mut self, cx: &mut Context<'_>, conn: &mut H1Conn) -> Poll<Result<(), UploadError>>;
 
     /// Whether bytes wait for the origin to take them (and not for the caller to give them).
-    fn waits_for_origin(&self, wire: &Wire) -> bool;
+    fn waits_for_origin(&self, conn: &H1Conn) -> bool;
 }
 
 enum Pulled {
@@ -149,15 +149,15 @@ where
     }
 
     /// Pulls until the caller's body has nothing ready, or enough is queued.
-    fn pull(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Result<(), BoxError> {
-        while !self.ended && self.data.is_empty() && wire.queue().len() < QUEUE_BYTES {
+    fn pull(&mut self, cx: &mut Context<'_>, conn: &mut H1Conn) -> Result<(), BoxError> {
+        while !self.ended && self.data.is_empty() && conn.queue().len() < QUEUE_BYTES {
             let Poll::Ready(pulled) = self.poll_next(cx) else {
                 return Ok(());
             };
             match pulled? {
-                Pulled::Data(data) => self.take(data, wire)?,
-                Pulled::Trailers(trailers) => self.end(Some(&trailers), wire)?,
-                Pulled::End => self.end(None, wire)?,
+                Pulled::Data(data) => self.take(data, conn)?,
+                Pulled::Trailers(trailers) => self.end(Some(&trailers), conn)?,
+                Pulled::End => self.end(None, conn)?,
             }
         }
         Ok(())
@@ -192,12 +192,12 @@ where
         })
     }
 
-    fn take(&mut self, data: Bytes, wire: &mut Wire) -> Result<(), BoxError> {
+    fn take(&mut self, data: Bytes, conn: &mut H1Conn) -> Result<(), BoxError> {
         if data.is_empty() {
             return Ok(());
         }
         match self.outgoing {
-            Outgoing::Chunked => write::chunk_prefix(wire.queue(), data.len()),
+            Outgoing::Chunked => write::chunk_prefix(conn.queue(), data.len()),
             _ => {
                 self.left = self
                     .left
@@ -206,8 +206,8 @@ where
             }
         }
         if data.len() <= COPIED_BYTES {
-            wire.queue().extend_from_slice(&data);
-            self.suffix(wire);
+            conn.queue().extend_from_slice(&data);
+            self.suffix(conn);
         } else {
             self.data = data;
             self.suffix_due = true;
@@ -220,13 +220,13 @@ where
         Ok(())
     }
 
-    fn suffix(&self, wire: &mut Wire) {
+    fn suffix(&self, conn: &mut H1Conn) {
         if self.outgoing == Outgoing::Chunked {
-            wire.queue().extend_from_slice(write::CHUNK_SUFFIX);
+            conn.queue().extend_from_slice(write::CHUNK_SUFFIX);
         }
     }
 
-    fn end(&mut self, trailers: Option<&HeaderMap>, wire: &mut Wire) -> Result<(), BoxError> {
+    fn end(&mut self, trailers: Option<&HeaderMap>, conn: &mut H1Conn) -> Result<(), BoxError> {
         if self.left > 0 {
             return Err(format!("it ended {} bytes before its Content-Length", self.left).into());
         }
@@ -243,7 +243,7 @@ where
                 name: name.as_str().as_bytes(),
                 value: value.as_bytes(),
             });
-            write::last_chunk(wire.queue(), fields)?;
+            write::last_chunk(conn.queue(), fields)?;
         } else if trailers.is_some() {
             return Err("it has trailers, which need a body without Content-Length".into());
         }
@@ -258,27 +258,27 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    fn poll(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), UploadError>> {
+    fn poll(&mut self, cx: &mut Context<'_>, conn: &mut H1Conn) -> Poll<Result<(), UploadError>> {
         self.paused = false;
-        let enough = wire.written + WORK_BYTES as u64;
+        let enough = conn.written + WORK_BYTES as u64;
         while !self.flushed {
-            if wire.written >= enough {
+            if conn.written >= enough {
                 self.paused = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            self.pull(cx, wire).map_err(UploadError::Source)?;
-            if wire.has_queued() || !self.data.is_empty() {
-                let taken = ready!(wire.poll_send(cx, &self.data)).map_err(UploadError::Broken)?;
+            self.pull(cx, conn).map_err(UploadError::Source)?;
+            if conn.has_queued() || !self.data.is_empty() {
+                let taken = ready!(conn.poll_send(cx, &self.data)).map_err(UploadError::Broken)?;
                 self.data.advance(taken);
                 if self.data.is_empty() && std::mem::take(&mut self.suffix_due) {
-                    self.suffix(wire);
+                    self.suffix(conn);
                 }
                 continue;
             }
             // Either all is written, or the caller's body is slow: what TLS holds back must leave
             // in both cases.
-            ready!(wire.poll_flush(cx)).map_err(UploadError::Broken)?;
+            ready!(conn.poll_flush(cx)).map_err(UploadError::Broken)?;
             if !self.ended {
                 return Poll::Pending;
             }
@@ -287,8 +287,8 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn waits_for_origin(&self, wire: &Wire) -> bool {
-        self.paused || wire.has_queued() || !self.data.is_empty() || (self.ended && !self.flushed)
+    fn waits_for_origin(&self, conn: &H1Conn) -> bool {
+        self.paused || conn.has_queued() || !self.data.is_empty() || (self.ended && !self.flushed)
     }
 }
 

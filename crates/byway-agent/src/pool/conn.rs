@@ -16,8 +16,8 @@ pub trait Conn: Send + 'static {
     /// non-blocking read at most.
     ///
     /// Called before a kept connection is lent, outside of the pool's locks, unless
-    /// [`Conn::may_have_news`] says no. A connection that is not [`Probe::Clean`] is closed and the
-    /// next one is tried.
+    /// [`Conn::may_be_readable`] says no. A connection that is not [`Probe::Clean`] is closed and
+    /// the next one is tried.
     fn probe(&mut self) -> Probe;
 
     /// Whether [`Conn::probe`] could find anything. Must be cheap: no system call. The default says
@@ -29,7 +29,7 @@ pub trait Conn: Send + 'static {
     /// particular, the reactor must have turned in between: a connection that is kept and lent
     /// again within one turn has had nobody look at it, and bytes that arrived by then are the
     /// poisoned answer that the probe is there for.
-    fn may_have_news(&mut self) -> bool {
+    fn may_be_readable(&mut self) -> bool {
         true
     }
 
@@ -37,9 +37,9 @@ pub trait Conn: Send + 'static {
     /// The default says 0: it is not known.
     ///
     /// [`Scheduling::Lifo`](crate::Scheduling::Lifo) then prefers connections that were kept before
-    /// the present turn, which [`Conn::may_have_news`] can speak for. It is a preference only: a
+    /// the present turn, which [`Conn::may_be_readable`] can speak for. It is a preference only: a
     /// wrong number costs probes, and nothing else.
-    fn turn() -> u64 {
+    fn reactor_tick() -> u64 {
         0
     }
 }

@@ -100,10 +100,10 @@ pub enum Reason {
 }
 
 /// Perhaps an observer.
-pub(crate) type Watch<K> = Option<Arc<dyn Observer<K>>>;
+pub(crate) type OptObserver<K> = Option<Arc<dyn Observer<K>>>;
 
 /// Tells the observer, if there is one; the event is made only then.
-pub(crate) fn tell<'a, K: 'a>(watch: &Watch<K>, event: impl FnOnce() -> Event<'a, K>) {
+pub(crate) fn notify<'a, K: 'a>(watch: &OptObserver<K>, event: impl FnOnce() -> Event<'a, K>) {
     if let Some(observer) = watch {
         let event = event();
         let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));

@@ -3,8 +3,9 @@
 //! In:    alarms.   Out:   the earliest.   Never: knows which alarms still matter; the slots do.
 //!
 //! A busy connection goes idle thousands of times a second, and almost none of those idle times
-//! ends by itself. So a slot keeps its alarm while it is lent: an alarm that comes too early is
-//! looked at, found early and set again, once per idle timeout instead of once per request.
+//! ends by itself. So a slot keeps its expiry entry while it is lent: an expiry entry that comes
+//! too early is looked at, found early and set again, once per idle timeout instead of once per
+//! request.
 
 use crate::pool::slab::Id;
 use std::cmp::{Ordering, Reverse};
@@ -12,12 +13,13 @@ use std::collections::BinaryHeap;
 use std::time::Instant;
 
 pub(crate) struct Expiry<T> {
-    alarms: BinaryHeap<Reverse<Alarm<T>>>,
+    alarms: BinaryHeap<Reverse<ExpiryEntry<T>>>,
     serial: u64,
 }
 
-/// Look at `of` at `at`. A slot knows the serial of its present alarm; any other one is void.
-pub(crate) struct Alarm<T> {
+/// Look at `of` at `at`. A slot knows the serial of its present expiry entry; any other one is
+/// void.
+pub(crate) struct ExpiryEntry<T> {
     pub(crate) at: Instant,
     pub(crate) serial: u64,
     pub(crate) of: Id<T>,
@@ -31,10 +33,10 @@ impl<T> Expiry<T> {
         }
     }
 
-    /// Adds an alarm and returns its serial.
+    /// Adds an expiry entry and returns its serial.
     pub(crate) fn push(&mut self, at: Instant, of: Id<T>) -> u64 {
         self.serial += 1;
-        self.alarms.push(Reverse(Alarm {
+        self.alarms.push(Reverse(ExpiryEntry {
             at,
             serial: self.serial,
             of,
@@ -42,8 +44,8 @@ impl<T> Expiry<T> {
         self.serial
     }
 
-    pub(crate) fn earliest(&self) -> Option<&Alarm<T>> {
-        self.alarms.peek().map(|Reverse(alarm)| alarm)
+    pub(crate) fn earliest(&self) -> Option<&ExpiryEntry<T>> {
+        self.alarms.peek().map(|Reverse(expiry_entry)| expiry_entry)
     }
 
     pub(crate) fn pop(&mut self) {
@@ -52,9 +54,10 @@ impl<T> Expiry<T> {
 
     /// Drops void alarms once they outnumber `live` by far, so that memory follows the number of
     /// connections.
-    pub(crate) fn tidy(&mut self, live: usize, mut valid: impl FnMut(&Alarm<T>) -> bool) {
+    pub(crate) fn tidy(&mut self, live: usize, mut valid: impl FnMut(&ExpiryEntry<T>) -> bool) {
         if self.alarms.len() > 64 + 2 * live {
-            self.alarms.retain(|Reverse(alarm)| valid(alarm));
+            self.alarms
+                .retain(|Reverse(expiry_entry)| valid(expiry_entry));
         }
     }
 
@@ -64,22 +67,22 @@ impl<T> Expiry<T> {
     }
 }
 
-impl<T> Ord for Alarm<T> {
+impl<T> Ord for ExpiryEntry<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.at, self.serial).cmp(&(other.at, other.serial))
     }
 }
 
-impl<T> PartialOrd for Alarm<T> {
+impl<T> PartialOrd for ExpiryEntry<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> PartialEq for Alarm<T> {
+impl<T> PartialEq for ExpiryEntry<T> {
     fn eq(&self, other: &Self) -> bool {
         self.serial == other.serial
     }
 }
 
-impl<T> Eq for Alarm<T> {}
+impl<T> Eq for ExpiryEntry<T> {}

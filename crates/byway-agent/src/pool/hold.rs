@@ -1,8 +1,8 @@
-//! Hold: one permit that is out, as the bank can see it: which client has it, and whether it waits
-//! for that client.
+//! Hold: one permit that is out, as the permits can see it: which client has it, and whether it
+//! waits for that client.
 //!
 //! In:    what the user of the permit reports while it waits.
-//! Out:   the same to the bank, and its request to end.
+//! Out:   the same to the permits, and its request to end.
 //! Never: costs a loan anything while the same client borrows again and does not keep the permit
 //!        waiting.
 
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-/// See the head of the file. The bank and the permit share it.
+/// See the head of the file. The permits and the permit share it.
 pub(crate) struct Hold {
     client: AtomicU64,
     /// Milliseconds of this process plus one; 0 while its user does not wait for its client.
@@ -58,7 +58,7 @@ impl Hold {
         self.recalled.load(Ordering::Acquire) && self.waits_since().is_some()
     }
 
-    /// Asks the user to end. The caller wakes it afterwards, outside of the bank's lock.
+    /// Asks the user to end. The caller wakes it afterwards, outside of the permits' lock.
     pub(crate) fn recall(&self) {
         self.recalled.store(true, Ordering::Release);
     }

@@ -4,16 +4,16 @@
 //! Out:   the same permit, exactly once, after the connection it was for is gone.
 //! Never: keeps a connection that nobody said could be kept.
 
-use crate::pool::bank::{Origin, Ticket};
 use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key};
-use crate::pool::event::{Event, Reason, tell};
+use crate::pool::event::{Event, Reason, notify};
 use crate::pool::hold::{Hold, Waiting};
+use crate::pool::idle::Slot;
 use crate::pool::now;
+use crate::pool::permits::{OriginState, Ticket};
 use crate::pool::shard::Shard;
-use crate::pool::shelves::Berth;
 use crate::pool::slab::Id;
-use crate::pool::stats::Phase;
+use crate::pool::stats::ConnPhase;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// That is the safe way round: a request that was cancelled, failed or forgotten half-way leaves
 /// bytes behind that the next user must not read.
 pub struct Lease<K: Key, C: Conn> {
-    held: Box<Held<K, C>>,
+    pooled: Box<PooledConn<K, C>>,
 }
 
 /// The right to open one connection, taken before the dial. Dropping it gives it to the next
@@ -63,7 +63,7 @@ pub enum Release {
 
 /// A connection and its permit. Dropped, it is closed first, and then its permit is freed, even if
 /// the close panics: fields are dropped in order. So it must not be dropped under a lock.
-pub(crate) struct Held<K: Key, C: Conn> {
+pub(crate) struct PooledConn<K: Key, C: Conn> {
     conn: C,
     permit: Permit<K, C>,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Held<K: Key, C: Conn> {
 pub(crate) struct Permit<K: Key, C: Conn> {
     card: Card<K, C>,
     key: K,
-    phase: Phase,
+    phase: ConnPhase,
     opened: Instant,
     /// While its user waits for its own client.
     waiting: Option<Waiting>,
@@ -85,7 +85,7 @@ struct Card<K: Key, C: Conn> {
     /// Who has it, or had it last.
     client: Client,
     /// Once it is installed.
-    berth: Option<Id<Berth<K, C>>>,
+    slot: Option<Id<Slot<K, C>>>,
     /// Why it will have been closed, should it be dropped now.
     reason: Reason,
     requests: u64,
@@ -98,25 +98,25 @@ struct Card<K: Key, C: Conn> {
 }
 
 impl<K: Key, C: Conn> Lease<K, C> {
-    pub(crate) fn new(held: Box<Held<K, C>>) -> Self {
-        Self { held }
+    pub(crate) fn new(pooled: Box<PooledConn<K, C>>) -> Self {
+        Self { pooled }
     }
 
     /// The origin.
     pub fn key(&self) -> &K {
-        &self.held.permit.key
+        &self.pooled.permit.key
     }
 
     /// Whether the connection has carried a request before this loan. Such a one may turn out to be
     /// closed by the origin meanwhile; a request that got no byte back can then be tried once more
     /// on [`Pool::acquire_fresh`](crate::Pool::acquire_fresh).
     pub fn reused(&self) -> bool {
-        self.held.permit.card.requests > 1
+        self.pooled.permit.card.requests > 1
     }
 
     /// Loans of this connection, including this one: 1 on a new connection.
     pub fn requests(&self) -> u64 {
-        self.held.permit.card.requests
+        self.pooled.permit.card.requests
     }
 
     /// Gives the connection back. A kept one goes to the oldest waiter of its origin in its shard,
@@ -125,7 +125,7 @@ impl<K: Key, C: Conn> Lease<K, C> {
     /// is closed.
     pub fn release(self, release: Release) {
         match release {
-            Release::Keep { idle } => Shard::take_back(self.held, idle),
+            Release::Keep { idle } => Shard::take_back(self.pooled, idle),
             Release::Close => drop(self),
         }
     }
@@ -139,24 +139,24 @@ impl<K: Key, C: Conn> Lease<K, C> {
     /// the exchange then, and drop the lease. It is asked only of loans for a [`Client`], and never
     /// while they do not wait for it.
     pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
-        self.held.permit.poll_recalled(cx, moved)
+        self.pooled.permit.poll_recalled(cx, moved)
     }
 
     /// Takes the connection out of the pool, for an upgrade or a CONNECT. It counts against the
     /// limits until the second half is dropped: keep both together. With
     /// [`Limits::count_upgraded`](crate::Limits::count_upgraded) off it stops counting now.
     pub fn detach(self) -> (C, Detached<K, C>) {
-        let Held { conn, mut permit } = *self.held;
+        let PooledConn { conn, mut permit } = *self.pooled;
         permit.card.reason = Reason::Upgraded;
-        permit.unmoor();
+        permit.free_slot();
         let key = permit.key.clone();
-        let hub = Arc::clone(&permit.card.shard.hub);
-        if !hub.limits.count_upgraded {
+        let core = Arc::clone(&permit.card.shard.core);
+        if !core.limits.count_upgraded {
             drop(permit);
             return (conn, Detached { key, _permit: None });
         }
-        hub.bank(|bank| bank.detach(permit.card.ticket.origin));
-        permit.phase = Phase::Upgraded;
+        core.permits(|permits| permits.detach(permit.card.ticket.origin));
+        permit.phase = ConnPhase::Upgraded;
         (
             conn,
             Detached {
@@ -187,16 +187,16 @@ impl<K: Key, C: Conn> OpenPermit<K, C> {
     pub fn install(self, conn: C) -> Lease<K, C> {
         let Self { mut permit } = self;
         let now = now();
-        let hub = &permit.card.shard.hub;
-        hub.bank(|bank| bank.install(permit.card.ticket.origin));
-        permit.phase = Phase::Installed;
+        let core = &permit.card.shard.core;
+        core.permits(|permits| permits.install(permit.card.ticket.origin));
+        permit.phase = ConnPhase::Installed;
         permit.opened = now;
-        permit.card.ends = hub.lifetime().map(|lifetime| now + lifetime);
+        permit.card.ends = core.lifetime().map(|lifetime| now + lifetime);
         permit.card.requests = 1;
-        permit.card.berth = Some(permit.card.shard.shelves.lock().moor(&permit.key));
-        tell(&hub.watch, || Event::Opened { key: &permit.key });
+        permit.card.slot = Some(permit.card.shard.idle_store.lock().add_slot(&permit.key));
+        notify(&core.watch, || Event::Opened { key: &permit.key });
         Lease {
-            held: Box::new(Held { conn, permit }),
+            pooled: Box::new(PooledConn { conn, permit }),
         }
     }
 }
@@ -208,7 +208,7 @@ impl<K: Key, C: Conn> Detached<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Held<K, C> {
+impl<K: Key, C: Conn> PooledConn<K, C> {
     pub(crate) fn key(&self) -> &K {
         &self.permit.key
     }
@@ -229,7 +229,7 @@ impl<K: Key, C: Conn> Held<K, C> {
         &self.permit.card.ticket.hold
     }
 
-    pub(crate) fn origin(&self) -> Id<Origin<K, C>> {
+    pub(crate) fn origin(&self) -> Id<OriginState<K, C>> {
         self.permit.card.ticket.origin
     }
 
@@ -237,8 +237,8 @@ impl<K: Key, C: Conn> Held<K, C> {
         &self.permit.card.shard
     }
 
-    pub(crate) fn berth(&self) -> Option<Id<Berth<K, C>>> {
-        self.permit.card.berth
+    pub(crate) fn slot(&self) -> Option<Id<Slot<K, C>>> {
+        self.permit.card.slot
     }
 
     pub(crate) fn requests(&self) -> u64 {
@@ -253,9 +253,9 @@ impl<K: Key, C: Conn> Held<K, C> {
         self.permit.card.idle_since
     }
 
-    pub(crate) fn is_void(&mut self) -> bool {
+    pub(crate) fn is_evicted(&mut self) -> bool {
         let Card { shard, ticket, .. } = &mut self.permit.card;
-        ticket.is_void(&shard.hub.evictions)
+        ticket.is_evicted(&shard.core.evictions)
     }
 
     /// The same one, to be dropped next.
@@ -274,17 +274,17 @@ impl<K: Key, C: Conn> Held<K, C> {
     }
 
     /// Drops the connection and keeps its permit, for `client` to open another one with.
-    pub(crate) fn hollow(self, client: Client) -> Permit<K, C> {
+    pub(crate) fn into_permit(self, client: Client) -> Permit<K, C> {
         let Self { conn, mut permit } = self;
         drop(conn);
-        permit.unmoor();
-        permit.told_closed();
+        permit.free_slot();
+        permit.notify_closed();
         permit.card.ticket = permit
             .card
             .shard
-            .hub
-            .bank(|bank| bank.reopen(&permit.card.ticket));
-        permit.phase = Phase::Connecting;
+            .core
+            .permits(|permits| permits.reopen(&permit.card.ticket));
+        permit.phase = ConnPhase::Connecting;
         permit.card.reason = Reason::NotKept;
         permit.belongs_to(client);
         permit
@@ -293,13 +293,13 @@ impl<K: Key, C: Conn> Held<K, C> {
 
 impl<K: Key, C: Conn> Permit<K, C> {
     pub(crate) fn new(shard: Arc<Shard<K, C>>, key: K, ticket: Ticket<K, C>, now: Instant) -> Self {
-        let (berth, reason, requests) = (None, Reason::NotKept, 0);
+        let (slot, reason, requests) = (None, Reason::NotKept, 0);
         let client = ticket.hold.client();
         let card = Card {
             shard,
             ticket,
             client,
-            berth,
+            slot,
             reason,
             requests,
             good_until: now,
@@ -309,21 +309,21 @@ impl<K: Key, C: Conn> Permit<K, C> {
         Self {
             card,
             key,
-            phase: Phase::Connecting,
+            phase: ConnPhase::Connecting,
             opened: now,
             waiting: None,
         }
     }
 
     /// A new loan, for `client`. If it is not kept, then its user did not want it to be.
-    pub(crate) fn lend_to(&mut self, client: Client) {
+    pub(crate) fn assign_to(&mut self, client: Client) {
         self.card.requests += 1;
         self.card.reason = Reason::NotKept;
         self.belongs_to(client);
     }
 
     fn belongs_to(&mut self, client: Client) {
-        // What the bank reads is elsewhere in memory: it is touched only for another client.
+        // What the permits reads is elsewhere in memory: it is touched only for another client.
         if self.card.client != client {
             self.card.client = client;
             self.card.ticket.hold.belongs_to(client);
@@ -349,7 +349,7 @@ impl<K: Key, C: Conn> Permit<K, C> {
 
     /// It may be idle from now on, for so long; the reason if it may not.
     pub(crate) fn rest(&mut self, now: Instant, idle: Duration) -> Result<(), Reason> {
-        let max_requests = self.card.shard.hub.limits.max_requests;
+        let max_requests = self.card.shard.core.limits.max_requests;
         if max_requests.is_some_and(|max| self.card.requests >= max) {
             return Err(Reason::MaxRequests);
         }
@@ -375,14 +375,14 @@ impl<K: Key, C: Conn> Permit<K, C> {
     }
 
     /// Its connection is gone from the shard.
-    fn unmoor(&mut self) {
-        if let Some(berth) = self.card.berth.take() {
-            self.card.shard.shelves.lock().leave(&self.key, berth);
+    fn free_slot(&mut self) {
+        if let Some(slot) = self.card.slot.take() {
+            self.card.shard.idle_store.lock().leave(&self.key, slot);
         }
     }
 
-    fn told_closed(&self) {
-        tell(&self.card.shard.hub.watch, || Event::Closed {
+    fn notify_closed(&self) {
+        notify(&self.card.shard.core.watch, || Event::Closed {
             key: &self.key,
             reason: self.card.reason,
             age: now().saturating_duration_since(self.opened),
@@ -393,10 +393,10 @@ impl<K: Key, C: Conn> Permit<K, C> {
 
 impl<K: Key, C: Conn> Drop for Permit<K, C> {
     fn drop(&mut self) {
-        self.unmoor();
-        self.card.shard.hub.free(&self.card.ticket, self.phase);
-        if self.phase != Phase::Connecting {
-            self.told_closed();
+        self.free_slot();
+        self.card.shard.core.free(&self.card.ticket, self.phase);
+        if self.phase != ConnPhase::Connecting {
+            self.notify_closed();
         }
     }
 }
@@ -405,20 +405,20 @@ impl<K: Key, C: Conn> Deref for Lease<K, C> {
     type Target = C;
 
     fn deref(&self) -> &C {
-        &self.held.conn
+        &self.pooled.conn
     }
 }
 
 impl<K: Key, C: Conn> DerefMut for Lease<K, C> {
     fn deref_mut(&mut self) -> &mut C {
-        &mut self.held.conn
+        &mut self.pooled.conn
     }
 }
 
 impl<K: Key, C: Conn> fmt::Debug for Lease<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
-            .field("requests", &self.held.permit.card.requests)
+            .field("requests", &self.pooled.permit.card.requests)
             .finish_non_exhaustive()
     }
 }

@@ -105,8 +105,8 @@ pub enum QueueOrder {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scheduling {
     /// The one used last: least likely to have been closed by the origin, and what a lull does not
-    /// need grows old. Where turns of the reactor are known ([`Conn::turn`](crate::Conn::turn)),
-    /// one that it has seen since comes first.
+    /// need grows old. Where turns of the reactor are known
+    /// ([`Conn::reactor_tick`](crate::Conn::reactor_tick)), one that it has seen since comes first.
     #[default]
     Lifo,
     /// The one unused for longest: spreads the load over all connections, and so over the backends

@@ -5,19 +5,19 @@
 //! Never: dials, spawns, holds two locks at once, or one while foreign code runs (but the predicate
 //!        of [`Pool::evict`]).
 
-mod bank;
 mod client;
 mod conn;
+mod core;
 mod error;
 mod event;
 mod expiry;
 mod hold;
-mod hub;
+mod idle;
 mod lease;
 mod limits;
 mod list;
+mod permits;
 mod shard;
-mod shelves;
 mod shutdown;
 mod slab;
 mod stats;
@@ -35,12 +35,12 @@ pub use lease::{Detached, Lease, OpenPermit, Release};
 pub use limits::{InvalidLimits, Limits, QueueOrder, Scheduling};
 pub use stats::{OriginStats, Stats};
 
-use self::bank::{Admit, Asks, Grant, Reach, Want};
-use self::event::{Watch, tell};
-use self::hub::Hub;
-use self::lease::{Held, Permit};
+use self::core::PoolCore;
+use self::event::{OptObserver, notify};
+use self::idle::{IdleStore, Taken};
+use self::lease::{Permit, PooledConn};
+use self::permits::{Admit, Asks, Grant, Reach, Want};
 use self::shard::Shard;
-use self::shelves::{Shelves, Taken};
 use self::sync::{Mutex, Padded};
 use self::wait::Wait;
 use std::collections::HashMap;
@@ -104,26 +104,28 @@ impl<K: Key, C: Conn> Pool<K, C> {
         Self::build(limits, shards, Some(observer))
     }
 
-    fn build(limits: Limits, shards: usize, watch: Watch<K>) -> Result<Self, InvalidLimits> {
+    fn build(limits: Limits, shards: usize, watch: OptObserver<K>) -> Result<Self, InvalidLimits> {
         limits.validate()?;
         if shards == 0 {
             return Err(InvalidLimits::Zero { option: "shards" });
         }
-        let shelves: Vec<_> = (0..shards).map(|_| Shelves::new(&limits, shards)).collect();
-        let hub = Arc::new(Hub::new(limits, shards, watch));
-        let shard = |(number, shelves)| {
-            let shelves = Padded(Mutex::new(shelves));
+        let idle_store: Vec<_> = (0..shards)
+            .map(|_| IdleStore::new(&limits, shards))
+            .collect();
+        let core = Arc::new(PoolCore::new(limits, shards, watch));
+        let shard = |(number, idle_store)| {
+            let idle_store = Padded(Mutex::new(idle_store));
             Arc::new(Shard {
-                shelves,
+                idle_store,
                 number,
-                hub: Arc::clone(&hub),
+                core: Arc::clone(&core),
             })
         };
-        let shards: Box<[_]> = shelves.into_iter().enumerate().map(shard).collect();
+        let shards: Box<[_]> = idle_store.into_iter().enumerate().map(shard).collect();
         let shard = Arc::clone(&shards[0]);
         Ok(Self {
             shard,
-            handle: Arc::new(Handle { shards, hub }),
+            handle: Arc::new(Handle { shards, core }),
         })
     }
 
@@ -171,7 +173,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
         client: Client,
     ) -> Result<Acquired<K, C>, AcquireError> {
         let now = now();
-        match self.shard.lend(key, client, now) {
+        match self.shard.check_out(key, client, now) {
             Some(acquired) => Ok(acquired),
             None => self.admit(key, Want::Any, client, now).await,
         }
@@ -199,16 +201,16 @@ impl<K: Key, C: Conn> Pool<K, C> {
     ///
     /// The predicate runs under a shard's lock: keep it short, and do not call the pool from it.
     pub fn evict(&self, mut which: impl FnMut(&K, &C) -> bool) -> usize {
-        self.close_each(|shelves| shelves.evict(&mut which))
+        self.close_each(|idle_store| idle_store.evict(&mut which))
     }
 
     /// Closes the idle connections of one origin and returns how many. Those on loan, or being
     /// dialled now, are closed when they come back: for an origin whose address or identity
     /// changed.
     pub fn evict_key(&self, key: &K) -> usize {
-        let hub = self.hub();
-        hub.bank(|bank| bank.void(key, &hub.evictions));
-        self.close_each(|shelves| shelves.evict_key(key))
+        let core = self.core();
+        core.permits(|permits| permits.evict(key, &core.evictions));
+        self.close_each(|idle_store| idle_store.evict_key(key))
     }
 
     /// Closes every idle connection and returns how many.
@@ -220,7 +222,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
     /// how many. To be called by the owner at [`Pool::next_expiry`]; the clock is tokio's, for
     /// tests that pause it.
     pub fn expire(&self, now: Instant) -> usize {
-        self.close_each(|shelves| shelves.expire(now))
+        self.close_each(|idle_store| idle_store.expire(now))
     }
 
     /// When [`Pool::expire`] has something to do next; `None` while nothing is idle. A connection
@@ -230,29 +232,35 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.handle
             .shards
             .iter()
-            .filter_map(|shard| shard.shelves.lock().next_expiry())
+            .filter_map(|shard| shard.idle_store.lock().next_expiry())
             .min()
     }
 
     /// The pool in numbers.
     pub fn stats(&self) -> Stats<K> {
-        let hub = self.hub();
-        let (mut idle, mut lent) = (HashMap::new(), 0);
+        let core = self.core();
+        let (mut idle, mut loans) = (HashMap::new(), 0);
         for shard in &self.handle.shards {
-            let shelves = shard.shelves.lock();
-            shelves.count_idle(&mut idle);
-            lent += shelves.lent;
+            let idle_store = shard.idle_store.lock();
+            idle_store.count_idle(&mut idle);
+            loans += idle_store.loans;
         }
         let now = now();
-        let (mut origins, pending, totals, mode) =
-            hub.bank(|bank| (bank.stats(now), bank.pending(), bank.totals, bank.mode));
+        let (mut origins, pending, totals, mode) = core.permits(|permits| {
+            (
+                permits.stats(now),
+                permits.pending(),
+                permits.totals,
+                permits.mode,
+            )
+        });
         for origin in &mut origins {
             // Some may have been closed, or their origin forgotten, since they were counted.
             origin.idle = idle.remove(&origin.key).unwrap_or(0).min(origin.active);
             origin.active -= origin.idle;
         }
         let sum = |of: fn(&OriginStats<K>) -> usize| origins.iter().map(of).sum();
-        let reused = lent + hub.handed.load(Ordering::Relaxed);
+        let reused = loans + core.handed.load(Ordering::Relaxed);
         Stats {
             connecting: sum(|origin| origin.connecting),
             active: sum(|origin| origin.active),
@@ -260,12 +268,12 @@ impl<K: Key, C: Conn> Pool<K, C> {
             upgraded: sum(|origin| origin.upgraded),
             pending,
             opened_total: totals.opened,
-            reused_total: reused.saturating_sub(hub.lent_in_vain.load(Ordering::Relaxed)),
+            reused_total: reused.saturating_sub(core.unfit_loans.load(Ordering::Relaxed)),
             closed_total: totals.closed,
-            stale_closed_total: hub.stale.load(Ordering::Relaxed),
+            stale_closed_total: core.stale.load(Ordering::Relaxed),
             queue_full_total: totals.queue_full,
             queue_timeout_total: totals.queue_timeout,
-            draining: mode != bank::Mode::Open,
+            draining: mode != permits::Mode::Open,
             oldest_wait: origins.iter().filter_map(|origin| origin.oldest_wait).max(),
             origins,
         }
@@ -287,10 +295,10 @@ impl<K: Key, C: Conn> Pool<K, C> {
             Err(error) => {
                 match error {
                     AcquireError::QueueTimeout { waited } => {
-                        tell(&self.hub().watch, || Event::QueueTimeout { key, waited });
+                        notify(&self.core().watch, || Event::QueueTimeout { key, waited });
                     }
                     AcquireError::ClientShare { .. } | AcquireError::QueueFull { .. } => {
-                        tell(&self.hub().watch, || Event::QueueRejected { key });
+                        notify(&self.core().watch, || Event::QueueRejected { key });
                     }
                     AcquireError::Closed => {}
                 }
@@ -299,7 +307,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
         };
         let now = self::now();
         Ok(match grant {
-            Grant::Reuse(held) => self.shard.receive(held, client, now),
+            Grant::Reuse(pooled) => self.shard.receive(pooled, client, now),
             Grant::Open(ticket) => self.permit(key, ticket, now),
         })
     }
@@ -312,7 +320,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
         client: Client,
         now: Instant,
     ) -> Result<Entered<K, C>, AcquireError> {
-        let hub = self.hub();
+        let core = self.core();
         let asks = Asks {
             shard: self.shard.number,
             want,
@@ -322,7 +330,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
         // The place of another waiter is taken only after a look for an idle connection to close.
         let mut is_second_try = false;
         loop {
-            let reach = match hub.bank(|bank| bank.admit(key, &asks, is_second_try)) {
+            let reach = match core.permits(|permits| permits.admit(key, &asks, is_second_try)) {
                 Admit::Open(ticket) => return Ok(Entered::Served(self.permit(key, ticket, now))),
                 Admit::Queued {
                     waiter,
@@ -334,7 +342,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
                         waker.wake();
                     }
                     if !self.make_room(key, reach) {
-                        tell(&hub.watch, || Event::Queued { key });
+                        notify(&core.watch, || Event::Queued { key });
                     }
                     return Ok(Entered::Waits(wait));
                 }
@@ -345,17 +353,17 @@ impl<K: Key, C: Conn> Pool<K, C> {
                 continue;
             }
             if is_second_try {
-                hub.bank(|bank| bank.totals.queue_full += 1);
-                tell(&hub.watch, || Event::QueueRejected { key });
+                core.permits(|permits| permits.totals.queue_full += 1);
+                notify(&core.watch, || Event::QueueRejected { key });
                 return Err(AcquireError::QueueFull {
-                    limit: hub.limits.queue_len,
+                    limit: core.limits.queue_len,
                 });
             }
             is_second_try = true;
         }
     }
 
-    fn permit(&self, key: &K, ticket: bank::Ticket<K, C>, now: Instant) -> Acquired<K, C> {
+    fn permit(&self, key: &K, ticket: permits::Ticket<K, C>, now: Instant) -> Acquired<K, C> {
         let permit = Permit::new(Arc::clone(&self.shard), key.clone(), ticket, now);
         Acquired::Open(OpenPermit::new(permit))
     }
@@ -375,15 +383,15 @@ impl<K: Key, C: Conn> Pool<K, C> {
     }
 
     /// The connection that was idle for longest, of one origin or of all, in whichever shard.
-    fn take_oldest(&self, of: Option<&K>) -> Option<Box<Held<K, C>>> {
+    fn take_oldest(&self, of: Option<&K>) -> Option<Box<PooledConn<K, C>>> {
         loop {
             let ages = self
                 .handle
                 .shards
                 .iter()
-                .filter_map(|shard| Some((shard.shelves.lock().oldest(of)?, shard)));
+                .filter_map(|shard| Some((shard.idle_store.lock().oldest(of)?, shard)));
             let (_, shard) = ages.min_by_key(|(idle_since, _)| *idle_since)?;
-            let taken = shard.shelves.lock().take_oldest(of);
+            let taken = shard.idle_store.lock().take_oldest(of);
             if taken.is_some() {
                 return taken; // else somebody was quicker: there may be another one
             }
@@ -391,37 +399,37 @@ impl<K: Key, C: Conn> Pool<K, C> {
     }
 
     /// Shard by shard, takes connections out under its lock, and closes them after unlocking it.
-    fn close_each(&self, take: impl FnMut(&mut Shelves<K, C>) -> Taken<K, C>) -> usize {
+    fn close_each(&self, take: impl FnMut(&mut IdleStore<K, C>) -> Taken<K, C>) -> usize {
         self.handle.close_each(take)
     }
 
-    fn hub(&self) -> &Hub<K, C> {
-        &self.handle.hub
+    fn core(&self) -> &PoolCore<K, C> {
+        &self.handle.core
     }
 
     /// Checks every invariant from scratch, while nothing else is going on.
     #[cfg(test)]
     pub(crate) fn audit(&self) {
-        let (mut berths, mut idle) = (HashMap::new(), HashMap::new());
+        let (mut slots, mut idle) = (HashMap::new(), HashMap::new());
         self.handle
             .shards
             .iter()
-            .for_each(|shard| shard.shelves.lock().audit(&mut berths, &mut idle));
-        self.hub().bank(|bank| {
-            let installed = bank.audit();
-            for (key, berths) in &berths {
+            .for_each(|shard| shard.idle_store.lock().audit(&mut slots, &mut idle));
+        self.core().permits(|permits| {
+            let installed = permits.audit();
+            for (key, slots) in &slots {
                 assert_eq!(
                     installed.get(key),
-                    Some(berths),
+                    Some(slots),
                     "a connection without a permit, or the other way round"
                 );
             }
             assert_eq!(
                 installed.values().sum::<usize>(),
-                berths.values().sum::<usize>()
+                slots.values().sum::<usize>()
             );
             for (key, idle) in idle {
-                let (own, others) = bank.waits(&key);
+                let (own, others) = permits.waits(&key);
                 assert!(
                     idle == 0 || !(own || others),
                     "somebody waits, and something is idle"
@@ -434,15 +442,17 @@ impl<K: Key, C: Conn> Pool<K, C> {
     /// one of them has.
     #[cfg(test)]
     pub(crate) fn remains(&self) -> (usize, usize) {
-        let (origins, waiters, places) = self.hub().bank(|bank| bank.places());
+        let (origins, waiters, places) = self.core().permits(|permits| permits.places());
         let shards = self
             .handle
             .shards
             .iter()
-            .map(|shard| shard.shelves.lock().places());
+            .map(|shard| shard.idle_store.lock().places());
         shards.fold(
             (origins + waiters, places),
-            |(left, most), (shelves, berths, places)| (left + shelves + berths, most.max(places)),
+            |(left, most), (idle_store, slots, places)| {
+                (left + idle_store + slots, most.max(places))
+            },
         )
     }
 }
@@ -455,13 +465,13 @@ enum Entered<K: Key, C: Conn> {
 /// Closes the pool when the last clone is dropped; leases hold only their shard.
 struct Handle<K: Key, C: Conn> {
     shards: Box<[Arc<Shard<K, C>>]>,
-    hub: Arc<Hub<K, C>>,
+    core: Arc<PoolCore<K, C>>,
 }
 
 impl<K: Key, C: Conn> Handle<K, C> {
-    fn close_each(&self, mut take: impl FnMut(&mut Shelves<K, C>) -> Taken<K, C>) -> usize {
+    fn close_each(&self, mut take: impl FnMut(&mut IdleStore<K, C>) -> Taken<K, C>) -> usize {
         let close = |shard: &Arc<Shard<K, C>>| {
-            let taken = take(&mut shard.shelves.lock());
+            let taken = take(&mut shard.idle_store.lock());
             let closed = taken.len();
             drop(taken);
             closed

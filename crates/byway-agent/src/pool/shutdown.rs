@@ -3,9 +3,9 @@
 //! In:    the wish, and how long it may take.   Out:   a pool that admits, keeps and holds nothing.
 //! Never: takes a connection away from its user.
 
-use crate::pool::bank::Mode;
 use crate::pool::conn::{Conn, Key};
-use crate::pool::shelves::Shelves;
+use crate::pool::idle::IdleStore;
+use crate::pool::permits::Mode;
 use crate::pool::{Handle, Pool};
 use std::pin::pin;
 use std::task::Waker;
@@ -21,7 +21,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
 
     /// Whether [`Pool::close`] was called, or a [`Pool::shutdown`] has come to its end.
     pub fn is_closed(&self) -> bool {
-        self.hub().bank(|bank| bank.mode) == Mode::Closed
+        self.core().permits(|permits| permits.mode) == Mode::Closed
     }
 
     /// Keeps nothing from now on: idle connections are closed, and those on loan when they come
@@ -29,24 +29,24 @@ impl<K: Key, C: Conn> Pool<K, C> {
     /// is under way: a kept connection would hold up whatever waits for its end. There is no way
     /// back from here.
     pub fn keep_nothing(&self) {
-        self.hub().bank(|bank| {
-            if bank.mode == Mode::Open {
-                bank.mode = Mode::Emptying;
+        self.core().permits(|permits| {
+            if permits.mode == Mode::Open {
+                permits.mode = Mode::Emptying;
             }
         });
-        self.handle.close_each(Shelves::shut);
+        self.handle.close_each(IdleStore::shut);
     }
 
     /// Lets the pool run dry: each later acquire gets
     /// [`AcquireError::Closed`](crate::AcquireError::Closed) and idle connections are closed, but
     /// the queue is served still, from what comes back. There is no way back from here.
     pub fn drain(&self) {
-        self.hub().bank(|bank| {
-            if matches!(bank.mode, Mode::Open | Mode::Emptying) {
-                bank.mode = Mode::Draining;
+        self.core().permits(|permits| {
+            if matches!(permits.mode, Mode::Open | Mode::Emptying) {
+                permits.mode = Mode::Draining;
             }
         });
-        self.handle.close_each(Shelves::shut);
+        self.handle.close_each(IdleStore::shut);
     }
 
     /// [`Pool::drain`], then [`Pool::close`] once nothing is out and nobody waits, or after
@@ -59,14 +59,14 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.drain();
         let _ = tokio::time::timeout(within, self.emptied()).await;
         self.close();
-        self.hub().bank(|bank| bank.held())
+        self.core().permits(|permits| permits.held())
     }
 
     async fn emptied(&self) {
         loop {
-            let mut emptied = pin!(self.hub().emptied.notified());
+            let mut emptied = pin!(self.core().emptied.notified());
             emptied.as_mut().enable(); // before the look, so that nothing falls in between
-            if self.hub().bank(|bank| bank.is_empty()) {
+            if self.core().permits(|permits| permits.is_empty()) {
                 return;
             }
             emptied.await;
@@ -76,8 +76,8 @@ impl<K: Key, C: Conn> Pool<K, C> {
 
 impl<K: Key, C: Conn> Handle<K, C> {
     pub(super) fn shut(&self) {
-        let wakers = self.hub.bank(|bank| bank.dismiss());
+        let wakers = self.core.permits(|permits| permits.dismiss());
         wakers.into_iter().for_each(Waker::wake);
-        self.close_each(Shelves::shut);
+        self.close_each(IdleStore::shut);
     }
 }

@@ -68,7 +68,7 @@ pub struct OriginStats<K> {
 /// Where a permit stands, as far as all shards know. Whether an installed connection is idle is its
 /// shard's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum ConnPhase {
     Connecting,
     Installed,
     Upgraded,
@@ -76,30 +76,30 @@ pub(crate) enum Phase {
 
 /// Permits by phase.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct ConnCounts {
     pub(crate) connecting: usize,
     pub(crate) installed: usize,
     pub(crate) upgraded: usize,
 }
 
-impl Tally {
+impl ConnCounts {
     pub(crate) fn held(&self) -> usize {
         self.connecting + self.installed + self.upgraded
     }
 
-    pub(crate) fn add(&mut self, phase: Phase) {
+    pub(crate) fn add(&mut self, phase: ConnPhase) {
         *self.of(phase) += 1;
     }
 
-    pub(crate) fn sub(&mut self, phase: Phase) {
+    pub(crate) fn sub(&mut self, phase: ConnPhase) {
         *self.of(phase) -= 1;
     }
 
-    fn of(&mut self, phase: Phase) -> &mut usize {
+    fn of(&mut self, phase: ConnPhase) -> &mut usize {
         match phase {
-            Phase::Connecting => &mut self.connecting,
-            Phase::Installed => &mut self.installed,
-            Phase::Upgraded => &mut self.upgraded,
+            ConnPhase::Connecting => &mut self.connecting,
+            ConnPhase::Installed => &mut self.installed,
+            ConnPhase::Upgraded => &mut self.upgraded,
         }
     }
 }

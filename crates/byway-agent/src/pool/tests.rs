@@ -92,7 +92,7 @@ impl Conn for Line {
         if dirty { Probe::Dirty } else { Probe::Clean }
     }
 
-    fn turn() -> u64 {
+    fn reactor_tick() -> u64 {
         TURN.get()
     }
 }

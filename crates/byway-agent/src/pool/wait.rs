@@ -5,14 +5,14 @@
 //! Never: loses a grant: one that was not picked up when the future is dropped goes to the next
 //!        waiter.
 
-use crate::pool::bank::{Grant, Share, Turn, Waiter};
 use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key};
 use crate::pool::error::AcquireError;
 use crate::pool::now;
+use crate::pool::permits::{Grant, Share, Waiter, WaiterState};
 use crate::pool::shard::Shard;
 use crate::pool::slab::Id;
-use crate::pool::stats::Phase;
+use crate::pool::stats::ConnPhase;
 use crate::pool::sync::{Sleep, sleep};
 use std::future::Future;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// Resolves to a grant, which must be used or given back. The timer is made only if the first look
 /// finds nothing.
 pub(crate) struct Wait<K: Key, C: Conn> {
-    place: Place<K, C>,
+    place: QueuePlace<K, C>,
     client: Client,
     since: Instant,
     timer: Option<Timer>,
@@ -37,7 +37,7 @@ struct Timer {
 }
 
 /// Leaves the queue when dropped, unless it was left before.
-struct Place<K: Key, C: Conn> {
+struct QueuePlace<K: Key, C: Conn> {
     shard: Arc<Shard<K, C>>,
     waiter: Option<Id<Waiter<K, C>>>,
 }
@@ -50,7 +50,7 @@ impl<K: Key, C: Conn> Wait<K, C> {
         since: Instant,
     ) -> Self {
         Self {
-            place: Place {
+            place: QueuePlace {
                 shard,
                 waiter: Some(waiter),
             },
@@ -65,13 +65,13 @@ impl<K: Key, C: Conn> Future for Wait<K, C> {
     type Output = Result<Grant<K, C>, AcquireError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(turn) = self.place.poll_turn(cx) {
-            return Poll::Ready(self.end(turn));
+        if let Some(state) = self.place.poll_state(cx) {
+            return Poll::Ready(self.end(state));
         }
         let wait = self
             .place
             .shard
-            .hub
+            .core
             .limits
             .queue_wait
             .min(crate::pool::LONGEST);
@@ -91,8 +91,8 @@ impl<K: Key, C: Conn> Future for Wait<K, C> {
             }
             let left = timer.ends.saturating_duration_since(now());
             if left.is_zero() || this.client == Client::ANYONE {
-                let turn = this.place.time_out();
-                return Poll::Ready(this.end(turn));
+                let state = this.place.time_out();
+                return Poll::Ready(this.end(state));
             }
             timer.sleep = Box::pin(sleep(step.min(left)));
             this.place.recall();
@@ -106,67 +106,72 @@ fn patience(wait: Duration) -> Duration {
 }
 
 impl<K: Key, C: Conn> Wait<K, C> {
-    fn end(&self, turn: Option<Turn<K, C>>) -> Result<Grant<K, C>, AcquireError> {
-        match turn {
-            Some(Turn::Granted(grant)) => Ok(grant),
-            Some(Turn::Waiting(_)) => Err(AcquireError::QueueTimeout {
+    fn end(&self, state: Option<WaiterState<K, C>>) -> Result<Grant<K, C>, AcquireError> {
+        match state {
+            Some(WaiterState::Granted(grant)) => Ok(grant),
+            Some(WaiterState::Waiting(_)) => Err(AcquireError::QueueTimeout {
                 waited: now().saturating_duration_since(self.since),
             }),
-            Some(Turn::Displaced(share)) => {
-                let limit = self.place.shard.hub.limits.queue_len;
+            Some(WaiterState::Displaced(share)) => {
+                let limit = self.place.shard.core.limits.queue_len;
                 Err(match share {
                     Share::OfClient => AcquireError::ClientShare { limit },
                     Share::OfOrigin => AcquireError::QueueFull { limit },
                 })
             }
-            Some(Turn::Closed) | None => Err(AcquireError::Closed),
+            Some(WaiterState::Closed) | None => Err(AcquireError::Closed),
         }
     }
 }
 
-impl<K: Key, C: Conn> Place<K, C> {
+impl<K: Key, C: Conn> QueuePlace<K, C> {
     /// `None` while still waiting.
-    fn poll_turn(&mut self, cx: &Context<'_>) -> Option<Option<Turn<K, C>>> {
+    fn poll_state(&mut self, cx: &Context<'_>) -> Option<Option<WaiterState<K, C>>> {
         let Some(waiter) = self.waiter else {
             return Some(None);
         };
         let waker = cx.waker().clone();
-        let (waiting, turn) = self.shard.hub.bank(|bank| {
-            let waiting = bank.wait(waiter, waker);
-            let turn = waiting.is_none().then(|| bank.leave(waiter));
-            (waiting, turn)
+        let (waiting, state) = self.shard.core.permits(|permits| {
+            let waiting = permits.wait(waiter, waker);
+            let state = waiting.is_none().then(|| permits.leave(waiter));
+            (waiting, state)
         });
         drop(waiting); // an old waker may be the last of its task: never dropped under the lock
-        turn.map(|turn| {
+        state.map(|state| {
             self.waiter = None;
-            Some(turn)
+            Some(state)
         })
     }
 
     /// Asks for a permit of a client above its share.
     fn recall(&self) {
         let Some(waiter) = self.waiter else { return };
-        let asked = self.shard.hub.bank(|bank| bank.recall_for(waiter));
+        let asked = self
+            .shard
+            .core
+            .permits(|permits| permits.recall_for(waiter));
         if let Some(hold) = asked {
             hold.wake();
         }
     }
 
-    fn time_out(&mut self) -> Option<Turn<K, C>> {
+    fn time_out(&mut self) -> Option<WaiterState<K, C>> {
         let waiter = self.waiter.take()?;
-        Some(self.shard.hub.bank(|bank| bank.time_out(waiter)))
+        Some(self.shard.core.permits(|permits| permits.time_out(waiter)))
     }
 }
 
-impl<K: Key, C: Conn> Drop for Place<K, C> {
+impl<K: Key, C: Conn> Drop for QueuePlace<K, C> {
     fn drop(&mut self) {
         let Some(waiter) = self.waiter.take() else {
             return;
         };
-        match self.shard.hub.bank(|bank| bank.leave(waiter)) {
-            Turn::Granted(Grant::Open(ticket)) => self.shard.hub.free(&ticket, Phase::Connecting),
-            Turn::Granted(Grant::Reuse(held)) => Shard::put_back(held),
-            Turn::Waiting(_) | Turn::Displaced(_) | Turn::Closed => {}
+        match self.shard.core.permits(|permits| permits.leave(waiter)) {
+            WaiterState::Granted(Grant::Open(ticket)) => {
+                self.shard.core.free(&ticket, ConnPhase::Connecting)
+            }
+            WaiterState::Granted(Grant::Reuse(pooled)) => Shard::put_back(pooled),
+            WaiterState::Waiting(_) | WaiterState::Displaced(_) | WaiterState::Closed => {}
         }
     }
 }

@@ -37,7 +37,7 @@ async fn answered(response: &str) -> Error {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_that_two_readers_could_read_in_two_ways_is_refused() {
-    for (response, sin) in [
+    for (response, malformed) in [
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             Malformed::LengthAndCoding,
@@ -94,7 +94,7 @@ async fn a_response_that_two_readers_could_read_in_two_ways_is_refused() {
     ] {
         let error = answered(response).await;
         assert!(
-            matches!(&error, Error::Malformed(BadAnswer::Codec(found)) if *found == sin),
+            matches!(&error, Error::Malformed(BadAnswer::Codec(found)) if *found == malformed),
             "{response:?}: {error:?}"
         );
     }
@@ -207,9 +207,9 @@ async fn connection_options_without_end_are_refused() {
         vec!["x"; 65].join(",")
     ))
     .await;
-    let sin = Malformed::TooManyConnectionOptions { limit: 64 };
+    let malformed = Malformed::TooManyConnectionOptions { limit: 64 };
     assert!(
-        matches!(&error, Error::Malformed(BadAnswer::Codec(found)) if *found == sin),
+        matches!(&error, Error::Malformed(BadAnswer::Codec(found)) if *found == malformed),
         "{error:?}"
     );
 }

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::resolve::{Lookup, Resolved, Turn};
+use crate::resolve::{Lookup, LookupPermit, Resolved};
 use crate::rules::{AddressRule, Reason};
 use crate::stream::Read;
 
@@ -27,7 +27,7 @@ impl Lookup for Table {
     fn lookup(
         &self,
         name: HostName,
-        _turn: Turn,
+        _permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst);
         let answers = self.answers.get(name.as_str());

@@ -74,8 +74,8 @@ impl Dialogue {
 const SOCKS_ANSWER_MAX: usize = 4 + 1 + 255 + 2;
 
 async fn ask_socks4(stream: &mut Stream, request: &Request4) -> Result<(), ParentError> {
-    say(stream, |out| request.encode(out)).await?;
-    match hear(stream, Reply4::parse).await?.code {
+    send(stream, |out| request.encode(out)).await?;
+    match recv(stream, Reply4::parse).await?.code {
         ReplyCode4::Granted => Ok(()),
         // The only word of version 4 for "forbidden", "unreachable" and "refused" alike.
         ReplyCode4::Rejected => Err(ParentError::Failed { status: None }),
@@ -94,21 +94,21 @@ async fn ask_socks5(
     } else {
         &[Method::Open]
     };
-    say(stream, |out| Greeting::new(methods).encode(out)).await?;
-    match (hear(stream, MethodChoice::parse).await?, login) {
+    send(stream, |out| Greeting::new(methods).encode(out)).await?;
+    match (recv(stream, MethodChoice::parse).await?, login) {
         (MethodChoice::Use(Method::Open), _) => {}
         (MethodChoice::Use(Method::Password), Some(login)) => log_in(stream, login).await?,
         (MethodChoice::Use(Method::Password), None) | (MethodChoice::NoneAcceptable, _) => {
             return Err(ParentError::Credentials);
         }
     }
-    say(stream, |out| request.encode(out)).await?;
-    granted(hear(stream, Reply::parse).await?.code)
+    send(stream, |out| request.encode(out)).await?;
+    granted(recv(stream, Reply::parse).await?.code)
 }
 
 async fn log_in(stream: &mut Stream, login: &Login) -> Result<(), ParentError> {
-    say(stream, |out| login.encode(out)).await?;
-    match hear(stream, LoginStatus::parse).await? {
+    send(stream, |out| login.encode(out)).await?;
+    match recv(stream, LoginStatus::parse).await? {
         LoginStatus::Accepted => Ok(()),
         LoginStatus::Refused => Err(ParentError::Credentials),
     }
@@ -131,14 +131,14 @@ fn granted(code: ReplyCode) -> Result<(), ParentError> {
     })
 }
 
-async fn say(stream: &mut Stream, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), ParentError> {
+async fn send(stream: &mut Stream, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), ParentError> {
     let mut out = Vec::new();
     encode(&mut out);
     Ok(stream.write_all(&out).await?)
 }
 
 /// Reads one message and not a byte more: what stands behind it belongs to the target.
-async fn hear<T>(stream: &mut Stream, parse: fn(&[u8]) -> Parsed<T>) -> Result<T, ParentError> {
+async fn recv<T>(stream: &mut Stream, parse: fn(&[u8]) -> Parsed<T>) -> Result<T, ParentError> {
     let mut heard = [0; SOCKS_ANSWER_MAX];
     let mut len = 0;
     while let Some(next) = heard.get_mut(len..=len) {
@@ -180,7 +180,7 @@ async fn ask_http(stream: &mut Stream, head: &str) -> Result<(), ParentError> {
     stream.write_all(head.as_bytes()).await?;
     let mut budget = answer_head::MAX_BYTES;
     loop {
-        let answer = hear_head(stream, budget).await?;
+        let answer = recv_head(stream, budget).await?;
         budget = budget.saturating_sub(answer.len());
         match answer_head::status(&answer).map_err(ParentError::Http)? {
             // Interim answers other than 101, which nobody asked for, come before the answer.
@@ -192,7 +192,7 @@ async fn ask_http(stream: &mut Stream, head: &str) -> Result<(), ParentError> {
 
 /// Reads one head and not a byte more. A head that may not have ended yet lacks at least the rest
 /// of its last line end, so that many bytes can be asked for without reading past it.
-async fn hear_head(stream: &mut Stream, max: usize) -> Result<Vec<u8>, ParentError> {
+async fn recv_head(stream: &mut Stream, max: usize) -> Result<Vec<u8>, ParentError> {
     let mut head = Vec::new();
     loop {
         let missing = answer_head::missing(&head);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Addresses, Answer, Asker, Key, ResolveError};
+use super::{Addresses, Asker, Key, LookupResult, ResolveError};
 
 /// How long an answer is used whose lifetime is unknown, as with `getaddrinfo` and `/etc/hosts`.
 pub(super) const POSITIVE_TTL: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub(super) const NAMES_MAX: usize = 4096;
 /// What is known of a name.
 pub(super) enum Found {
     /// An answer within its lifetime.
-    Fresh(Answer),
+    Fresh(LookupResult),
     /// Addresses beyond their lifetime, to be used only if no server answers.
     Stale(Addresses),
     /// Nothing.
@@ -47,7 +47,7 @@ pub(super) struct Cache {
 }
 
 struct Entry {
-    answer: Answer,
+    answer: LookupResult,
     fresh_until: Instant,
     stale_until: Instant,
     /// The asker that it counts against: the first one, also if another has it renewed.
@@ -74,7 +74,7 @@ impl Cache {
         &mut self,
         name: &Key,
         asker: &Asker,
-        answer: &Answer,
+        answer: &LookupResult,
         ttl: Option<Duration>,
         now: Instant,
     ) {
@@ -160,7 +160,7 @@ mod tests {
         }
     }
 
-    fn answer() -> Answer {
+    fn answer() -> LookupResult {
         Ok(Arc::new([IpAddr::from([192, 0, 2, 1])]))
     }
 

@@ -24,9 +24,9 @@ use tokio::time::{sleep, timeout};
 use super::cache::NEGATIVE_TTL;
 use super::conf::Conf;
 use super::files::{DnsFiles, Files, Settings};
-use super::message::Kind;
+use super::message::RecordType;
 use super::question::{Failure, Question, Records};
-use super::{Asker, Lookup, ResolveError, Resolved, Turn, server};
+use super::{Asker, Lookup, LookupPermit, ResolveError, Resolved, server};
 use crate::target::HostName;
 
 /// How many look-ups may be under way at once.
@@ -50,7 +50,7 @@ pub(super) struct DnsLookup {
 
 /// What all look-ups share.
 struct Shared {
-    turn: AtomicUsize,
+    next_server: AtomicUsize,
     /// A permit for each socket of a question beyond its first one.
     spare: Semaphore,
 }
@@ -62,7 +62,7 @@ impl DnsLookup {
         let at_once = (sockets / 4).clamp(1, LOOKUPS_MAX);
         let spare = Semaphore::new(sockets.saturating_sub(2 * at_once).min(SOCKETS_MAX));
         let shared = Arc::new(Shared {
-            turn: AtomicUsize::new(0),
+            next_server: AtomicUsize::new(0),
             spare,
         });
         Self {
@@ -77,12 +77,12 @@ impl Lookup for DnsLookup {
     fn lookup(
         &self,
         name: HostName,
-        turn: Turn,
+        next_server: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let ((_, settings), shared) = (self.files.now(), Arc::clone(&self.shared));
-        let is_absolute = *turn.asker() != Asker::Own;
+        let is_absolute = *next_server.asker() != Asker::Own;
         Box::pin(async move {
-            let _turn = turn;
+            let _permit = next_server;
             look_up(&settings, &shared, &name, is_absolute).await
         })
     }
@@ -111,7 +111,7 @@ async fn look_up(
     }
     let conf = &settings.conf;
     let first = if conf.rotate {
-        shared.turn.fetch_add(1, Ordering::Relaxed)
+        shared.next_server.fetch_add(1, Ordering::Relaxed)
     } else {
         0
     };
@@ -176,11 +176,11 @@ struct Asking<'a> {
 /// Asks for IPv6 and IPv4 at once. Addresses of one family are an answer, whatever becomes of the
 /// other one.
 async fn both_families(asking: &Asking<'_>, name: &str) -> Result<Resolved, Failure> {
-    let v4 = Box::pin(ask(asking, name, Kind::V4));
+    let v4 = Box::pin(ask(asking, name, RecordType::V4));
     if asking.conf.no_aaaa {
         return combine(Ok(Records::default()), v4.await);
     }
-    let v6 = Box::pin(ask(asking, name, Kind::V6));
+    let v6 = Box::pin(ask(asking, name, RecordType::V6));
     match select(v6, v4).await {
         Either::Left((v6, v4)) => {
             let v4 = wait_for_other(&v6, v4).await;
@@ -237,7 +237,7 @@ fn combine(
 /// Asks one question: of the next server when one has failed, or beside it when it is silent. The
 /// first answer counts. Each socket beyond the first takes a permit; where none is free, those of
 /// earlier servers are closed.
-async fn ask(asking: &Asking<'_>, name: &str, kind: Kind) -> Result<Records, Failure> {
+async fn ask(asking: &Asking<'_>, name: &str, kind: RecordType) -> Result<Records, Failure> {
     let Asking { conf, first, spare } = *asking;
     let servers = conf.servers.len().max(1);
     let sends = (0..servers * conf.attempts).take(SENDS_MAX.max(servers));
@@ -281,7 +281,7 @@ async fn ask_server(
     conf: &Conf,
     server: SocketAddr,
     name: &str,
-    kind: Kind,
+    kind: RecordType,
 ) -> Result<Records, Failure> {
     let question = Question::new(name, kind)?;
     timeout(conf.timeout, server::ask(server, &question, conf.use_vc))
@@ -393,8 +393,8 @@ mod tests {
                 first: 0,
                 spare: &spare,
             };
-            let asked = ask(&asking, "silent.example", Kind::V4);
-            let other = ask(&asking, "silent.example", Kind::V6);
+            let asked = ask(&asking, "silent.example", RecordType::V4);
+            let other = ask(&asking, "silent.example", RecordType::V6);
             let free = async {
                 sleep(Duration::from_millis(3500)).await;
                 spare.available_permits()

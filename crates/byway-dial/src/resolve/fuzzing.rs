@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 
 use super::ADDRESSES_MAX;
-use super::message::{HEAD_BYTES, Kind, Message, RECORDS_MAX};
+use super::message::{HEAD_BYTES, Message, RECORDS_MAX, RecordType};
 use super::question::{Failure, Question, Records, Reply};
 
 const NUMBER: u16 = 0x1234;
@@ -28,7 +28,11 @@ pub fn dns_reply(data: &[u8]) {
     let Some((first, reply)) = data.split_first() else {
         return;
     };
-    let kind = if first & 1 == 0 { Kind::V4 } else { Kind::V6 };
+    let kind = if first & 1 == 0 {
+        RecordType::V4
+    } else {
+        RecordType::V6
+    };
     let mut reply = reply.to_vec();
     if let (true, [high, low, flags, ..]) = (first & 2 != 0, reply.as_mut_slice()) {
         [*high, *low] = NUMBER.to_be_bytes();
@@ -60,7 +64,11 @@ pub fn dns_reply(data: &[u8]) {
             "any number is taken"
         );
     }
-    let other_kind = if kind == Kind::V4 { Kind::V6 } else { Kind::V4 };
+    let other_kind = if kind == RecordType::V4 {
+        RecordType::V6
+    } else {
+        RecordType::V4
+    };
     for (name, kind) in [(OTHER_NAME, kind), (NAME, other_kind)] {
         let also = self::read(NUMBER, name, kind, &reply);
         assert!(
@@ -79,7 +87,7 @@ pub fn dns_reply(data: &[u8]) {
     }
 }
 
-fn read(number: u16, name: &str, kind: Kind, reply: &[u8]) -> Option<Result<Reply, Failure>> {
+fn read(number: u16, name: &str, kind: RecordType, reply: &[u8]) -> Option<Result<Reply, Failure>> {
     Question::numbered(number, name, kind)
         .ok()
         .map(|question| question.read(reply))
@@ -91,14 +99,14 @@ fn is_taken(read: &Result<Reply, Failure>) -> bool {
 }
 
 /// The question is the first thing in a message behind the head, so that it cannot be compressed.
-fn repeats_question(reply: &[u8], kind: Kind) -> bool {
+fn repeats_question(reply: &[u8], kind: RecordType) -> bool {
     let question = [&b"\x03www\x07example\0\0"[..], &[kind.number() as u8, 0, 1]].concat();
     let found = reply.get(HEAD_BYTES..HEAD_BYTES + question.len());
     reply.get(4..6) == Some(&[0, 1])
         && found.is_some_and(|found| found.eq_ignore_ascii_case(&question))
 }
 
-fn check(records: &Records, kind: Kind, reply: &[u8]) {
+fn check(records: &Records, kind: RecordType, reply: &[u8]) {
     assert!(
         records.addresses.len() <= ADDRESSES_MAX,
         "{} addresses",
@@ -112,7 +120,7 @@ fn check(records: &Records, kind: Kind, reply: &[u8]) {
     for address in &records.addresses {
         assert_eq!(
             address.is_ipv4(),
-            kind == Kind::V4,
+            kind == RecordType::V4,
             "{address} is of the other family"
         );
         let is_there = match address {

@@ -21,14 +21,14 @@ pub(super) const RECORDS_MAX: usize = 256;
 
 /// Which addresses are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RecordType {
     /// A.
     V4,
     /// AAAA.
     V6,
 }
 
-impl Kind {
+impl RecordType {
     pub(super) const fn number(self) -> u16 {
         match self {
             Self::V4 => 1,
@@ -62,7 +62,7 @@ impl Name {
 }
 
 /// A question for `name`, which wants recursion.
-pub(super) fn question(id: u16, name: &Name, kind: Kind) -> Vec<u8> {
+pub(super) fn question(id: u16, name: &Name, kind: RecordType) -> Vec<u8> {
     let mut bytes = id.to_be_bytes().to_vec();
     bytes.extend([RECURSION_DESIRED, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     bytes.extend(name.bytes());
@@ -126,11 +126,11 @@ impl Head {
 }
 
 /// A question: name, type and class.
-pub(super) type Asked = (Name, u16, u16);
+pub(super) type QuestionKey = (Name, u16, u16);
 
 /// The question that a message repeats, `Some(None)` if it has none. `None` if it cannot be read,
 /// or there are several.
-pub(super) fn asked(bytes: &[u8]) -> Option<Option<Asked>> {
+pub(super) fn asked(bytes: &[u8]) -> Option<Option<QuestionKey>> {
     let head = Head::read(bytes)?;
     Reader::behind_head(bytes).asked(head.questions)
 }
@@ -205,7 +205,7 @@ impl<'m> Reader<'m> {
         }
     }
 
-    fn asked(&mut self, questions: u16) -> Option<Option<Asked>> {
+    fn asked(&mut self, questions: u16) -> Option<Option<QuestionKey>> {
         match questions {
             0 => Some(None),
             1 => Some(Some((self.name()?, self.number()?, self.number()?))),

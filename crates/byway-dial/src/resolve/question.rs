@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustls::crypto::{SecureRandom, aws_lc_rs};
 
 use super::ResolveError;
-use super::message::{self, Data, Kind, Message, Name, Record};
+use super::message::{self, Data, Message, Name, Record, RecordType};
 
 /// How many aliases are followed within one reply.
 const ALIASES_MAX: usize = 16;
@@ -21,7 +21,7 @@ const ALIASES_MAX: usize = 16;
 pub(super) struct Question {
     id: u16,
     name: Name,
-    kind: Kind,
+    kind: RecordType,
     bytes: Vec<u8>,
 }
 
@@ -92,7 +92,7 @@ impl Question {
     /// # Errors
     /// [`Failure::NotFound`] if DNS cannot hold such a name; [`Failure::Unreachable`] if the system
     /// has no random numbers.
-    pub(super) fn new(name: &str, kind: Kind) -> Result<Self, Failure> {
+    pub(super) fn new(name: &str, kind: RecordType) -> Result<Self, Failure> {
         let mut number = [0; 2];
         RANDOM
             .fill(&mut number)
@@ -101,7 +101,7 @@ impl Question {
     }
 
     /// A question with this number, for which the caller answers: it must not be guessed.
-    pub(super) fn numbered(id: u16, name: &str, kind: Kind) -> Result<Self, Failure> {
+    pub(super) fn numbered(id: u16, name: &str, kind: RecordType) -> Result<Self, Failure> {
         let name = Name::of(name).ok_or(Failure::NotFound)?;
         Ok(Self {
             id,
@@ -181,7 +181,9 @@ impl Question {
             let Data::Address(ip) = record.data else {
                 continue;
             };
-            if ip.is_ipv4() == (self.kind == Kind::V4) && addresses.len() < super::ADDRESSES_MAX {
+            if ip.is_ipv4() == (self.kind == RecordType::V4)
+                && addresses.len() < super::ADDRESSES_MAX
+            {
                 addresses.push(ip);
                 ttl = ttl.min(record.ttl);
             }
@@ -208,7 +210,7 @@ mod tests {
     use super::*;
 
     fn question() -> Question {
-        Question::new("www.example", Kind::V4).unwrap()
+        Question::new("www.example", RecordType::V4).unwrap()
     }
 
     /// A reply to `question`: its own question, and records as bytes.

@@ -105,7 +105,7 @@ async fn over_tcp(server: SocketAddr, question: &Question) -> io::Result<Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resolve::message::Kind;
+    use crate::resolve::message::RecordType;
 
     /// A reply to `question` with one address, the last byte of which is `last`.
     fn reply(question: &[u8], last: u8) -> Vec<u8> {
@@ -119,7 +119,7 @@ mod tests {
     async fn a_reply_that_another_host_sent_before_the_socket_was_connected_is_not_taken() {
         let [socket, server, stranger] =
             [(); 3].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
-        let question = Question::new("www.example", Kind::V4).unwrap();
+        let question = Question::new("www.example", RecordType::V4).unwrap();
         stranger
             .send_to(&reply(question.bytes(), 66), socket.local_addr().unwrap())
             .unwrap();

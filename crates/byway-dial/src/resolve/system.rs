@@ -11,7 +11,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-use super::{Lookup, ResolveError, Resolved, Turn};
+use super::{Lookup, LookupPermit, ResolveError, Resolved};
 use crate::target::HostName;
 
 /// How many threads may sit in the system's resolver at once.
@@ -28,10 +28,10 @@ impl Lookup for SystemLookup {
     fn lookup(
         &self,
         name: HostName,
-        turn: Turn,
+        permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let thread = self.runtime.spawn_blocking(move || {
-            let _turn = turn;
+            let _permit = permit;
             ask_system(&name)
         });
         Box::pin(async move {

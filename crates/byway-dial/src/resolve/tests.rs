@@ -30,12 +30,12 @@ impl Lookup for Script {
     fn lookup(
         &self,
         _name: HostName,
-        turn: Turn,
+        permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let (answer, mut gate) = (self.answer.lock().clone(), self.gate.subscribe());
         Box::pin(async move {
-            let _turn = turn;
+            let _permit = permit;
             let _ = gate.wait_for(|open| *open).await;
             answer.map(Resolved::from)
         })
@@ -176,10 +176,10 @@ async fn a_query_that_everybody_left_leaves_nothing_behind() {
     let mut only = Box::pin(resolver.resolve(&wanted));
     assert!(only.as_mut().now_or_never().is_none());
     drop(only);
-    assert!(resolver.0.state.lock().flights.is_empty());
+    assert!(resolver.0.state.lock().shared_lookups.is_empty());
     script.gate.send_replace(true);
     assert!(resolver.resolve(&wanted).await.is_ok());
-    assert!(resolver.0.state.lock().flights.is_empty());
+    assert!(resolver.0.state.lock().shared_lookups.is_empty());
     assert_eq!(script.asked(), 2);
 }
 
@@ -209,10 +209,10 @@ impl Lookup for HalfSilent {
     fn lookup(
         &self,
         name: HostName,
-        turn: Turn,
+        permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         Box::pin(async move {
-            let _turn = turn;
+            let _permit = permit;
             if name.as_str().starts_with("silent") {
                 std::future::pending::<()>().await;
             }
@@ -380,9 +380,9 @@ impl Lookup for Versioned {
     fn lookup(
         &self,
         name: HostName,
-        turn: Turn,
+        permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
-        self.0.lookup(name, turn)
+        self.0.lookup(name, permit)
     }
 
     fn version(&self) -> u64 {
@@ -467,7 +467,7 @@ async fn a_new_name_does_not_wait_for_the_unanswered_names_of_seven_other_users(
             .all(|answer| matches!(answer, Err(ResolveError::Timeout | ResolveError::Busy)))
     );
     assert_eq!(began.elapsed().as_secs(), 5);
-    assert!(resolver.0.state.lock().flights.is_empty());
+    assert!(resolver.0.state.lock().shared_lookups.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -490,7 +490,7 @@ async fn a_server_that_takes_three_seconds_renews_a_name_beyond_its_lifetime() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(2)]);
     assert_eq!(script.asked(), 2);
-    assert!(resolver.0.state.lock().flights.is_empty());
+    assert!(resolver.0.state.lock().shared_lookups.is_empty());
 }
 
 /// Finds `db` by the search list alone.
@@ -500,9 +500,9 @@ impl Lookup for Searching {
     fn lookup(
         &self,
         _name: HostName,
-        turn: Turn,
+        permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
-        let is_own = *turn.asker() == Asker::Own;
+        let is_own = *permit.asker() == Asker::Own;
         Box::pin(async move {
             if is_own {
                 Ok(vec![ip(1)].into())

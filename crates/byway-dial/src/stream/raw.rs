@@ -30,7 +30,7 @@ pub(super) fn poll_read(
         match calls::read(socket, buf) {
             Ok(0) => return Poll::Ready(Ok(Read::Fin)),
             Ok(n) => return Poll::Ready(Ok(Read::Data(n))),
-            Err(error) if is_vain(&error) => {}
+            Err(error) if is_would_block(&error) => {}
             Err(error) => return Poll::Ready(Err(error.into())),
         }
     }
@@ -51,7 +51,7 @@ pub(super) fn poll_write(
             _ => calls::write_gathered(socket, bufs),
         };
         match written {
-            Err(error) if is_vain(&error) => {}
+            Err(error) if is_would_block(&error) => {}
             written => return Poll::Ready(written),
         }
     }
@@ -63,7 +63,7 @@ pub(super) fn is_announced(socket: &TcpStream) -> bool {
     socket.try_io(Interest::READABLE, || Ok(())).is_ok()
 }
 
-fn is_vain(error: &io::Error) -> bool {
+fn is_would_block(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted

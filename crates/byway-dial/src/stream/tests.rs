@@ -32,10 +32,10 @@ async fn read_to_end(stream: &mut Stream) -> (Vec<u8>, Result<(), Broken>) {
 /// Waits until the kernel has something for the reader.
 async fn readable(stream: &Stream) {
     match &stream.0 {
-        Kind::Tcp(tcp) => tcp.io.readable().await.unwrap(),
-        Kind::Unix(unix) => unix.io.readable().await.unwrap(),
-        Kind::Tls(tls) => Box::pin(readable(tls.wire())).await,
-        Kind::Other(_) => unreachable!("the tests have none to wait for"),
+        StreamKind::Tcp(tcp) => tcp.io.readable().await.unwrap(),
+        StreamKind::Unix(unix) => unix.io.readable().await.unwrap(),
+        StreamKind::Tls(tls) => Box::pin(readable(tls.wire())).await,
+        StreamKind::Other(_) => unreachable!("the tests have none to wait for"),
     }
 }
 
@@ -140,24 +140,24 @@ async fn finishing_a_stream_that_was_reset_says_reset() {
 async fn an_idle_stream_tells_silence_from_a_byte_a_fin_and_a_reset() {
     for pair in [tcp_pair().await, unix_pair()] {
         let (mut near, mut far) = pair;
-        assert!(!far.has_news());
+        assert!(!far.is_readable_or_closed());
         near.write_all(b"!").await.unwrap();
         readable(&far).await;
-        assert!(far.has_news());
+        assert!(far.is_readable_or_closed());
         assert_eq!(
             far.read(&mut [0; 8]).await.unwrap(),
             Read::Data(1),
             "looking takes nothing"
         );
-        assert!(!far.has_news());
+        assert!(!far.is_readable_or_closed());
         near.finish().await.unwrap();
         readable(&far).await;
-        assert!(far.has_news());
+        assert!(far.is_readable_or_closed());
     }
     let (near, mut far) = tcp_pair().await;
     drop(near);
     let _ = far.as_tcp().unwrap().ready(Interest::ERROR).await;
-    assert!(far.has_news());
+    assert!(far.is_readable_or_closed());
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn a_task_that_has_used_up_its_turn_still_sees_the_news() {
     let mut far = Stream::other(Box::new(far));
     let news = poll_fn(|cx| {
         while std::pin::pin!(consume_budget()).poll(cx).is_ready() {}
-        Poll::Ready(far.has_news())
+        Poll::Ready(far.is_readable_or_closed())
     });
     assert!(news.await);
 }
@@ -275,14 +275,17 @@ mod tls {
         let (mut near, mut far) = connect(&Peer::good(), tcp_pair().await).await.unwrap();
         // The tickets have left with the end of the handshake.
         readable(&near).await;
-        assert!(!near.has_news());
-        let Kind::Tls(tls) = &mut near.0 else {
+        assert!(!near.is_readable_or_closed());
+        let StreamKind::Tls(tls) = &mut near.0 else {
             unreachable!()
         };
-        assert!(!tls.wire_mut().has_news(), "the tickets were digested");
+        assert!(
+            !tls.wire_mut().is_readable_or_closed(),
+            "the tickets were digested"
+        );
         far.write_all(b"!").await.unwrap();
         readable(&near).await;
-        assert!(near.has_news());
+        assert!(near.is_readable_or_closed());
     }
 
     #[tokio::test]

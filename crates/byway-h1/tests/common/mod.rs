@@ -73,14 +73,14 @@ pub(crate) fn response(bytes: &[u8]) -> ResponseHead {
 /// Why a request is refused; panics if it is not.
 pub(crate) fn refused(bytes: &[u8]) -> Malformed {
     match parse_request(bytes, &Limits::default()) {
-        Err(sin) => sin,
+        Err(error) => error,
         Ok((_, parsed)) => panic!("{}: {parsed:?}", bytes.escape_ascii()),
     }
 }
 
 pub(crate) fn refused_response(bytes: &[u8]) -> Malformed {
     match parse_response(bytes, &Limits::default()) {
-        Err(sin) => sin,
+        Err(error) => error,
         Ok((_, parsed)) => panic!("{}: {parsed:?}", bytes.escape_ascii()),
     }
 }

@@ -122,12 +122,12 @@ pub(super) enum App {
     BulkTicksBulk(Duration, u64, Duration, Duration),
 }
 
-pub(super) enum Control {
+pub(super) enum Controller {
     Bbr(Box<Bbr>),
     Cubic(Cubic),
 }
 
-impl Control {
+impl Controller {
     pub(super) fn bbr(start: Instant, seed: u64) -> Self {
         Self::Bbr(Box::new(Bbr::new(start, PACKET as u16, seed)))
     }
@@ -148,7 +148,7 @@ struct SentPacket {
 }
 
 pub(super) struct Flow {
-    pub(super) control: Control,
+    pub(super) control: Controller,
     app: App,
     /// Bytes of a packet.
     packet: u64,
@@ -235,15 +235,15 @@ impl Simulator {
     }
 
     pub(super) fn bbr(&mut self, app: App) -> usize {
-        let control = Control::bbr(self.start, self.flows.len() as u64 + 1);
+        let control = Controller::bbr(self.start, self.flows.len() as u64 + 1);
         self.add(control, app)
     }
 
     pub(super) fn cubic(&mut self, app: App) -> usize {
-        self.add(Control::Cubic(Cubic::new()), app)
+        self.add(Controller::Cubic(Cubic::new()), app)
     }
 
-    fn add(&mut self, control: Control, app: App) -> usize {
+    fn add(&mut self, control: Controller, app: App) -> usize {
         let flow = self.flows.len();
         self.flows.push(Flow {
             control,
@@ -377,7 +377,7 @@ impl Simulator {
             sender
                 .in_flight
                 .insert(number, SentPacket { at: now, bytes });
-            if let Control::Bbr(bbr) = &mut sender.control {
+            if let Controller::Bbr(bbr) = &mut sender.control {
                 bbr.on_sent(now, bytes);
             }
             self.offer(flow, number, bytes);
@@ -500,13 +500,15 @@ impl Simulator {
             let limited = sender.app_limited;
             let smoothed = sender.smoothed.unwrap_or(now - sent.at);
             match &mut sender.control {
-                Control::Bbr(bbr) => bbr.on_ack(now, sent.at, sent.bytes),
-                Control::Cubic(cubic) => cubic.on_ack(now, sent.at, sent.bytes, smoothed, limited),
+                Controller::Bbr(bbr) => bbr.on_ack(now, sent.at, sent.bytes),
+                Controller::Cubic(cubic) => {
+                    cubic.on_ack(now, sent.at, sent.bytes, smoothed, limited)
+                }
             }
         }
         let Some(round_trip) = round_trip else { return };
         let in_flight = sender.in_flight_bytes;
-        if let Control::Bbr(bbr) = &mut sender.control {
+        if let Controller::Bbr(bbr) = &mut sender.control {
             bbr.on_end_acks(now, in_flight, sender.app_limited);
         }
         sender.smoothed = Some(
@@ -556,13 +558,13 @@ impl Simulator {
             sender.packet = SMALL_PACKET;
         }
         match &mut sender.control {
-            Control::Bbr(bbr) => {
+            Controller::Bbr(bbr) => {
                 if black_hole {
                     bbr.on_mtu(SMALL_PACKET as u16);
                 }
                 bbr.on_lost(newest, bytes, persistent);
             }
-            Control::Cubic(cubic) => cubic.on_lost(now, newest),
+            Controller::Cubic(cubic) => cubic.on_lost(now, newest),
         }
     }
 

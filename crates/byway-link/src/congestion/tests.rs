@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::bbr::{Bbr, MOST_WINDOW_BYTES};
-use super::simulator::{App, Control, PACKET, Path, Simulator, mbit};
+use super::simulator::{App, Controller, PACKET, Path, Simulator, mbit};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -210,12 +210,12 @@ fn a_sender_with_little_to_send_does_not_unlearn_the_rate() {
     // 20 s of 1.6 Mbit/s between two transfers.
     let flow = simulator.bbr(App::BulkTicksBulk(ms(2000), 20_000, ms(100), s(22)));
     simulator.run(s(2));
-    let Control::Bbr(bbr) = &simulator.flows[flow].control else {
+    let Controller::Bbr(bbr) = &simulator.flows[flow].control else {
         panic!("not BBR")
     };
     let before = bbr.rate();
     simulator.run(s(22));
-    let Control::Bbr(bbr) = &simulator.flows[flow].control else {
+    let Controller::Bbr(bbr) = &simulator.flows[flow].control else {
         panic!("not BBR")
     };
     assert!(

@@ -16,12 +16,12 @@ use super::{Carriers, Dialler};
 use crate::authenticated::{Authenticated, adopt, over_bundle};
 use crate::bundle::MOST_CONNECTIONS;
 use crate::error::LinkError;
-use crate::gathering::{Tls, hear, say};
+use crate::gathering::{Tls, hear, send};
 use crate::link::Link;
 use crate::mux::core::Side;
 use crate::segments::SegmentSize;
 use crate::tls;
-use crate::wire::{FEATURE_BUNDLE, Part, Refusal, Said};
+use crate::wire::{Control, FEATURE_BUNDLE, Part, Refusal};
 
 /// Between two bundles of a session; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
@@ -91,10 +91,10 @@ impl Dialler {
     /// One of the connections, once all are there.
     async fn part(&self, target: &Target, part: Part, size: SegmentSize) -> Result<Tls, LinkError> {
         let (mut tls, _) = self.tls_to(target, tls::BUNDLE_ALPN, size).await?;
-        say(&mut tls, Said::Part(part)).await?;
+        send(&mut tls, Control::Part(part)).await?;
         match hear(&mut tls).await? {
-            Said::Welcome(_) => Ok(tls),
-            Said::Refused(refused) => Err(LinkError::Refused {
+            Control::Welcome(_) => Ok(tls),
+            Control::Refused(refused) => Err(LinkError::Refused {
                 why: Refusal::from_number(refused.why),
                 detail: peer_text(&refused.detail).to_string(),
             }),

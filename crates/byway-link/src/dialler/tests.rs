@@ -9,9 +9,9 @@ use crate::Congestion;
 use crate::common::raw::{RawKey, RawPeer, frame};
 use crate::common::{Listening, PATIENCE, dialler, within};
 use crate::measuring::Announcer;
-use crate::mux::frame::{CONTROL, Kind};
+use crate::mux::frame::{CONTROL, FrameKind};
 use crate::wire::{FEATURE_HOST, GoAway, Refused, Welcome};
-use crate::{Arrival, GrantId, GrantSecret, NodeBudget, NotOpened, wire};
+use crate::{Arrival, GrantId, GrantSecret, NodeBudget, OpenError, wire};
 
 fn key() -> Key {
     Key::generate().unwrap()
@@ -39,7 +39,7 @@ async fn a_copied_public_key_is_unproven_and_final_on_every_carrier() {
         );
         let arrived = listening.next().await;
         assert!(
-            matches!(arrived, Err(LinkError::Stranger { .. })),
+            matches!(arrived, Err(LinkError::Unauthenticated { .. })),
             "{carriers:?}: {arrived:?}"
         );
     }
@@ -55,7 +55,7 @@ async fn nobody_is_welcomed_by_a_key_that_was_copied_from_another() {
             tokio::join!(within(dialler.connect(1, 1, PATIENCE)), listening.next());
         assert!(connected.is_err());
         assert!(
-            matches!(arrived, Err(LinkError::Stranger { .. })),
+            matches!(arrived, Err(LinkError::Unauthenticated { .. })),
             "{carriers:?}: {arrived:?}"
         );
     }
@@ -97,11 +97,14 @@ async fn welcomed_with(carriers: Carriers) -> (Link, Inbox, RawPeer) {
         ..dialler
     };
     let welcoming = async {
-        assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
-        peer.says.say(welcome(16)).await;
+        assert!(matches!(
+            peer.reader.recv().await.unwrap(),
+            Control::Hello(_)
+        ));
+        peer.writer.send(welcome(16)).await;
     };
-    let (said, ()) = tokio::join!(dialler.say_hello(authenticated, 1, 1), welcoming);
-    let (link, inbox) = said.unwrap();
+    let (control, ()) = tokio::join!(dialler.send_hello(authenticated, 1, 1), welcoming);
+    let (link, inbox) = control.unwrap();
     (link, inbox, peer)
 }
 
@@ -110,8 +113,8 @@ async fn welcomed() -> (Link, Inbox, RawPeer) {
     welcomed_with(Carriers::Tls).await
 }
 
-fn welcome(id_bytes: usize) -> Said {
-    Said::Welcome(Welcome {
+fn welcome(id_bytes: usize) -> Control {
+    Control::Welcome(Welcome {
         version: 1,
         session: vec![3; id_bytes],
         ..Welcome::default()
@@ -122,7 +125,7 @@ fn welcome(id_bytes: usize) -> Said {
 async fn a_carrier_that_nobody_takes_on_is_closed() {
     let (_, authenticated, mut peer) = dialled(&Settings::default()).await;
     drop(authenticated);
-    peer.hears.closed().await;
+    peer.reader.closed().await;
 
     let listening = Listening::new(key(), Settings::default()).await;
     let dialler = dialler(listening.join(), Carriers::Quic, key(), Settings::default());
@@ -146,14 +149,14 @@ async fn a_carrier_that_nobody_takes_on_is_closed() {
 async fn a_hello_that_is_given_up_closes_its_carrier() {
     let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
     {
-        let mut saying = std::pin::pin!(dialler.say_hello(authenticated, 1, 1));
-        let heard = async { peer.hears.said().await.unwrap() };
+        let mut saying = std::pin::pin!(dialler.send_hello(authenticated, 1, 1));
+        let heard = async { peer.reader.recv().await.unwrap() };
         tokio::select! {
             _ = saying.as_mut() => panic!("an answer that nobody gave"),
-            said = heard => assert!(matches!(said, Said::Hello(_))),
+            control = heard => assert!(matches!(control, Control::Hello(_))),
         }
     }
-    peer.hears.closed().await;
+    peer.reader.closed().await;
 }
 
 #[tokio::test]
@@ -169,8 +172,8 @@ async fn carriers_of_one_grant_drew_on_the_budget_of_the_node_as_if_each_were_al
         // Each with a key of its own.
         let mut peer =
             RawPeer::dialled(crate::common::dial(&listening).await, &RawKey::generate()).await;
-        peer.says
-            .say(Said::Hello(Hello {
+        peer.writer
+            .send(Control::Hello(Hello {
                 grant: vec![grant; 6],
                 ..crate::common::raw::hello()
             }))
@@ -191,7 +194,7 @@ async fn carriers_of_one_grant_drew_on_the_budget_of_the_node_as_if_each_were_al
 #[tokio::test]
 async fn each_strange_answer_to_a_hello_is_one_error() {
     let refused = |why| {
-        Said::Refused(Refused {
+        Control::Refused(Refused {
             why,
             detail: "no".into(),
         })
@@ -199,9 +202,9 @@ async fn each_strange_answer_to_a_hello_is_one_error() {
     let answers = [
         (welcome(15), "its welcome names no session"),
         (welcome(0), "its welcome names no session"),
-        (Said::Ping(1), "it answered a hello with something else"),
+        (Control::Ping(1), "it answered a hello with something else"),
         (
-            Said::GoAway(GoAway::default()),
+            Control::GoAway(GoAway::default()),
             "it answered a hello with something else",
         ),
         (
@@ -212,13 +215,13 @@ async fn each_strange_answer_to_a_hello_is_one_error() {
     ];
     for (answer, words) in answers {
         let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
-        peer.says.say(answer.clone()).await;
-        let error = within(dialler.say_hello(authenticated, 1, 1))
+        peer.writer.send(answer.clone()).await;
+        let error = within(dialler.send_hello(authenticated, 1, 1))
             .await
             .map(|_| ())
             .unwrap_err();
         assert!(error.to_string().contains(words), "{answer:?}: {error}");
-        peer.hears.closed().await;
+        peer.reader.closed().await;
     }
 }
 
@@ -237,8 +240,8 @@ async fn an_acceptor_that_names_no_features_has_none_and_one_that_names_unknown_
             features,
             ..Welcome::default()
         };
-        peer.says.say(Said::Welcome(answer)).await;
-        let (link, _inbox) = within(dialler.say_hello(authenticated, 1, 1))
+        peer.writer.send(Control::Welcome(answer)).await;
+        let (link, _inbox) = within(dialler.send_hello(authenticated, 1, 1))
             .await
             .unwrap();
         assert_eq!(link.has(FEATURE_HOST), has, "{features:#x}");
@@ -253,17 +256,17 @@ async fn an_attach_that_is_refused_costs_its_session_nothing() {
     dialler.attach(&link, authenticated).await;
     assert_eq!(link.carriers(), [CarrierKind::Tls; 2]);
     assert!(matches!(
-        second.hears.said().await.unwrap(),
-        Said::Attach(_)
+        second.reader.recv().await.unwrap(),
+        Control::Attach(_)
     ));
     second
-        .says
-        .say(Said::Refused(Refused {
+        .writer
+        .send(Control::Refused(Refused {
             why: Refusal::Gone.number(),
             detail: "gone".into(),
         }))
         .await;
-    second.hears.closed().await;
+    second.reader.closed().await;
     within(async {
         while link.carriers().len() > 1 {
             tokio::task::yield_now().await;
@@ -272,7 +275,7 @@ async fn an_attach_that_is_refused_costs_its_session_nothing() {
     .await;
     assert!(!link.is_over());
     assert!(
-        inbox.said.try_recv().is_err(),
+        inbox.control.try_recv().is_err(),
         "whoever serves the session has nothing to do with it"
     );
 }
@@ -283,10 +286,10 @@ async fn an_attach_that_is_refused_costs_its_session_nothing() {
 async fn a_peer_that_stops_answering_is_given_up() {
     let (link, _inbox, mut peer) = welcomed().await;
     for _ in 0..5 {
-        let Said::Ping(number) = peer.hears.said().await.unwrap() else {
+        let Control::Ping(number) = peer.reader.recv().await.unwrap() else {
             panic!("no question")
         };
-        peer.says.say(Said::Pong(number)).await;
+        peer.writer.send(Control::Pong(number)).await;
     }
     let stopped = Instant::now();
     assert_eq!(
@@ -303,10 +306,10 @@ async fn a_peer_that_answers_is_kept_and_one_that_only_talks_is_not() {
     let (link, _inbox, mut peer) = welcomed().await;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) {
-        let Said::Ping(number) = peer.hears.said().await.unwrap() else {
+        let Control::Ping(number) = peer.reader.recv().await.unwrap() else {
             panic!("no question")
         };
-        peer.says.say(Said::Pong(number)).await;
+        peer.writer.send(Control::Pong(number)).await;
         assert!(!link.is_over());
     }
     // It goes on to talk, asks itself, and answers what nobody asked.
@@ -314,8 +317,8 @@ async fn a_peer_that_answers_is_kept_and_one_that_only_talks_is_not() {
         let mut number = 0;
         loop {
             number += 1;
-            peer.says.say(Said::Ping(number)).await;
-            peer.says.say(Said::Pong(1_000_000 + number)).await;
+            peer.writer.send(Control::Ping(number)).await;
+            peer.writer.send(Control::Pong(1_000_000 + number)).await;
             sleep(Duration::from_millis(100)).await;
             if link.is_over() {
                 break;
@@ -336,7 +339,7 @@ async fn an_open_to_a_peer_that_is_gone_is_lost_long_before_its_patience_ends() 
     };
     let begun = Instant::now();
     let opened = link.open(&open, Duration::from_secs(60)).await;
-    assert!(matches!(opened, Err(NotOpened::Lost)), "{opened:?}");
+    assert!(matches!(opened, Err(OpenError::Lost)), "{opened:?}");
     assert!(begun.elapsed() < Duration::from_secs(9));
     assert!(link.is_over());
 }
@@ -345,12 +348,18 @@ async fn an_open_to_a_peer_that_is_gone_is_lost_long_before_its_patience_ends() 
 async fn a_server_that_opens_a_stream_before_its_welcome_ends_the_carrier() {
     let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
     let opening = async {
-        assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
-        peer.says.frame(Kind::Open, 2, &[0; 1000]).await.unwrap();
-        peer.hears.closed().await;
+        assert!(matches!(
+            peer.reader.recv().await.unwrap(),
+            Control::Hello(_)
+        ));
+        peer.writer
+            .frame(FrameKind::Open, 2, &[0; 1000])
+            .await
+            .unwrap();
+        peer.reader.closed().await;
     };
-    let (said, ()) = tokio::join!(dialler.say_hello(authenticated, 1, 1), opening);
-    let error = said.map(|_| ()).unwrap_err().to_string();
+    let (control, ()) = tokio::join!(dialler.send_hello(authenticated, 1, 1), opening);
+    let error = control.map(|_| ()).unwrap_err().to_string();
     assert_eq!(
         error,
         "the other side broke the protocol: a stream was opened before the session was established"
@@ -361,18 +370,21 @@ async fn a_server_that_opens_a_stream_before_its_welcome_ends_the_carrier() {
 async fn a_stream_in_the_same_packet_as_the_welcome_is_served() {
     let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
     let welcoming = async {
-        assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
+        assert!(matches!(
+            peer.reader.recv().await.unwrap(),
+            Control::Hello(_)
+        ));
         let mut message = Vec::new();
-        wire::encode(&wire::Control::from(welcome(16)), &mut message);
+        wire::encode(&wire::ControlMessage::from(welcome(16)), &mut message);
         let both = [
-            frame(Kind::Data, CONTROL, &message),
-            frame(Kind::Open, 2, b"at once"),
+            frame(FrameKind::Data, CONTROL, &message),
+            frame(FrameKind::Open, 2, b"at once"),
         ]
         .concat();
-        peer.says.bytes(&both).await.unwrap();
+        peer.writer.bytes(&both).await.unwrap();
     };
-    let (said, ()) = tokio::join!(dialler.say_hello(authenticated, 1, 1), welcoming);
-    let (_link, mut inbox) = said.unwrap();
+    let (control, ()) = tokio::join!(dialler.send_hello(authenticated, 1, 1), welcoming);
+    let (_link, mut inbox) = control.unwrap();
     within(inbox.streams.recv()).await.unwrap();
 }
 
@@ -390,15 +402,15 @@ async fn reports_that_nobody_takes_are_dropped_and_hold_up_no_other_message() {
     let taken = (0..10_000).filter(|_| link.report(visited())).count();
     assert_eq!(taken, 128);
     assert!(
-        link.say(Said::GoAway(GoAway::default())),
+        link.try_send(Control::GoAway(GoAway::default())),
         "reports have a queue of their own"
     );
     let (mut reports, mut goodbyes) = (0, 0);
     while (reports, goodbyes) != (taken, 1) {
-        match peer.hears.said().await.unwrap() {
-            Said::Visited(_) => reports += 1,
-            Said::GoAway(_) => goodbyes += 1,
-            Said::Ping(_) => {}
+        match peer.reader.recv().await.unwrap() {
+            Control::Visited(_) => reports += 1,
+            Control::GoAway(_) => goodbyes += 1,
+            Control::Ping(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -412,8 +424,8 @@ async fn reports_that_nobody_takes_are_dropped_and_hold_up_no_other_message() {
 async fn answer_pings(peer: &mut RawPeer, over: impl Future<Output = ()>) {
     let answering = async {
         loop {
-            if let Said::Ping(number) = peer.hears.said().await.unwrap() {
-                peer.says.say(Said::Pong(number)).await;
+            if let Control::Ping(number) = peer.reader.recv().await.unwrap() {
+                peer.writer.send(Control::Pong(number)).await;
             }
         }
     };
@@ -435,21 +447,26 @@ fn target() -> wire::Open {
 async fn serve(peer: &mut RawPeer) {
     let mut control = Vec::new();
     loop {
-        match peer.hears.frame().await.unwrap() {
-            (Kind::Open, stream, _) => {
+        match peer.reader.frame().await.unwrap() {
+            (FrameKind::Open, stream, _) => {
                 let mut answer = Vec::new();
                 wire::encode(
                     &wire::Answer::from(wire::Answered::Opened(wire::Opened::default())),
                     &mut answer,
                 );
-                peer.says.frame(Kind::Data, stream, &answer).await.unwrap();
+                peer.writer
+                    .frame(FrameKind::Data, stream, &answer)
+                    .await
+                    .unwrap();
             }
-            (Kind::Data, CONTROL, bytes) => {
+            (FrameKind::Data, CONTROL, bytes) => {
                 control.extend_from_slice(&bytes);
-                while let Some((message, n)) = wire::decode::<wire::Control>(&control).unwrap() {
+                while let Some((message, n)) =
+                    wire::decode::<wire::ControlMessage>(&control).unwrap()
+                {
                     control.drain(..n);
-                    if let Some(Said::Ping(number)) = message.said {
-                        peer.says.say(Said::Pong(number)).await;
+                    if let Some(Control::Ping(number)) = message.control {
+                        peer.writer.send(Control::Pong(number)).await;
                     }
                 }
             }
@@ -501,7 +518,10 @@ async fn an_open_stream_was_cut_after_seven_seconds_of_silence_and_now_goes_on_a
     assert!(link.is_silent() && !link.is_over());
     let mut room = [0; 8];
     let reading = async {
-        peer.says.frame(Kind::Data, 1, b"go on").await.unwrap();
+        peer.writer
+            .frame(FrameKind::Data, 1, b"go on")
+            .await
+            .unwrap();
         answer_pings(&mut peer, sleep(Duration::from_secs(60))).await;
     };
     let (read, ()) = tokio::join!(stream.read(&mut room), reading);
@@ -516,8 +536,8 @@ async fn a_session_that_the_other_side_no_longer_has_ends_when_its_silent_carrie
     let (dialler, authenticated, mut second) = dialled(&Settings::default()).await;
     dialler.attach(&link, authenticated).await;
     second
-        .says
-        .say(Said::Refused(Refused {
+        .writer
+        .send(Control::Refused(Refused {
             why: Refusal::Gone.number(),
             detail: "that session is over".into(),
         }))
@@ -541,8 +561,11 @@ async fn a_session_whose_only_carrier_is_silent_gets_another_one_and_keeps_the_f
     };
     let welcoming = async {
         let mut peer = accepting().await;
-        assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
-        peer.says.say(welcome(16)).await;
+        assert!(matches!(
+            peer.reader.recv().await.unwrap(),
+            Control::Hello(_)
+        ));
+        peer.writer.send(welcome(16)).await;
         peer
     };
     let (connected, first) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), welcoming);
@@ -550,8 +573,8 @@ async fn a_session_whose_only_carrier_is_silent_gets_another_one_and_keeps_the_f
     // `first` answers nothing.
     let mut second = within(accepting()).await;
     assert!(matches!(
-        second.hears.said().await.unwrap(),
-        Said::Attach(_)
+        second.reader.recv().await.unwrap(),
+        Control::Attach(_)
     ));
     let open = target();
     tokio::select! {
@@ -571,7 +594,7 @@ async fn a_carrier_that_was_replaced_ends_once_it_has_no_streams() {
     dialler.keep(&link, futures_util::stream::FuturesUnordered::new());
     tokio::select! {
         () = serve(&mut newer) => unreachable!(),
-        () = old.hears.closed() => {}
+        () = old.reader.closed() => {}
     }
     assert_eq!(link.carriers().len(), 1);
     assert!(!link.is_over());
@@ -685,7 +708,7 @@ async fn a_dialler_that_may_use_one_kind_of_carrier_alone_makes_links_that_prefe
 /// The next preference that `peer` hears.
 async fn preference(peer: &mut RawPeer) -> u32 {
     loop {
-        if let Said::PreferTls(prefers) = within(peer.hears.said()).await.unwrap() {
+        if let Control::PreferTls(prefers) = within(peer.reader.recv()).await.unwrap() {
             return prefers;
         }
     }
@@ -694,12 +717,12 @@ async fn preference(peer: &mut RawPeer) -> u32 {
 #[tokio::test]
 async fn a_preference_was_never_repeated_after_the_queue_had_no_room_for_it() {
     let (link, _inbox, mut peer) = welcomed().await;
-    let mut announcer = Announcer::new(Said::PreferTls);
+    let mut announcer = Announcer::new(Control::PreferTls);
     // The task that writes them has no turn before this one waits.
-    while link.say(Said::GoAway(GoAway::default())) {}
+    while link.try_send(Control::GoAway(GoAway::default())) {}
     announcer.announce(&link, true);
     within(async {
-        while !matches!(peer.hears.said().await.unwrap(), Said::PreferTls(1)) {
+        while !matches!(peer.reader.recv().await.unwrap(), Control::PreferTls(1)) {
             // As after each window of traffic.
             announcer.announce(&link, true);
         }
@@ -710,7 +733,7 @@ async fn a_preference_was_never_repeated_after_the_queue_had_no_room_for_it() {
 #[tokio::test]
 async fn a_preference_that_may_be_lost_with_its_carrier_is_repeated_also_when_it_was_withdrawn() {
     let (link, _inbox, mut first) = welcomed().await;
-    let mut announcer = Announcer::new(Said::PreferTls);
+    let mut announcer = Announcer::new(Control::PreferTls);
     announcer.announce(&link, false);
     announcer.announce(&link, true);
     announcer.announce(&link, true);

@@ -68,7 +68,7 @@ async fn on_a_path_that_loses_packets_new_streams_had_one_connection_whichever_s
         if by_dialler {
             near.link.want_bundle(true);
         } else {
-            Announcer::new(Said::WantBundle).announce(&far.link, true);
+            Announcer::new(Control::WantBundle).announce(&far.link, true);
         }
         let attached = accepted(&listening, MOST_CONNECTIONS).await;
         assert!(attached.iter().all(Result::is_ok));
@@ -156,11 +156,11 @@ async fn an_acceptor_that_knows_no_bundles_is_asked_for_none_and_keeps_its_carri
 }
 
 /// A connection that says this and nothing else.
-async fn says(listening: &Listening, key: &RawKey, said: Said) -> Tls {
+async fn says(listening: &Listening, key: &RawKey, control: Control) -> Tls {
     let mut tls = connect(dial(listening).await, key.dialling(&["byway/1-bundle"]))
         .await
         .unwrap();
-    say(&mut tls, said).await.unwrap();
+    send(&mut tls, control).await.unwrap();
     tls
 }
 
@@ -170,7 +170,7 @@ async fn refused(listening: &Listening, tls: &mut Tls) -> Refusal {
         assert!(within(attaching.accept()).await.is_err());
     }
     match within(hear(tls)).await.unwrap() {
-        Said::Refused(refused) => Refusal::from_number(refused.why),
+        Control::Refused(refused) => Refusal::from_number(refused.why),
         other => panic!("{other:?}"),
     }
 }
@@ -188,32 +188,32 @@ async fn a_part_that_is_none_is_refused_and_leaves_no_place_taken() {
     };
     let cases = [
         (
-            Said::Part(Part {
+            Control::Part(Part {
                 session: vec![1; 16],
                 ..part(0, 4)
             }),
             Refusal::Gone,
         ),
         (
-            Said::Part(Part {
+            Control::Part(Part {
                 session: vec![],
                 ..part(0, 4)
             }),
             Refusal::Gone,
         ),
-        (Said::Part(part(4, 4)), Refusal::Protocol),
-        (Said::Part(part(0, 1)), Refusal::Protocol),
-        (Said::Part(part(0, 0)), Refusal::Protocol),
-        (Said::Part(part(0, 5)), Refusal::Protocol),
-        (Said::Part(part(u32::MAX, u32::MAX)), Refusal::Protocol),
-        (Said::Ping(1), Refusal::Protocol),
+        (Control::Part(part(4, 4)), Refusal::Protocol),
+        (Control::Part(part(0, 1)), Refusal::Protocol),
+        (Control::Part(part(0, 0)), Refusal::Protocol),
+        (Control::Part(part(0, 5)), Refusal::Protocol),
+        (Control::Part(part(u32::MAX, u32::MAX)), Refusal::Protocol),
+        (Control::Ping(1), Refusal::Protocol),
     ];
-    for (said, why) in cases {
-        let mut tls = says(&listening, &key, said.clone()).await;
-        assert_eq!(refused(&listening, &mut tls).await, why, "{said:?}");
+    for (control, why) in cases {
+        let mut tls = says(&listening, &key, control.clone()).await;
+        assert_eq!(refused(&listening, &mut tls).await, why, "{control:?}");
     }
     // Another key that has got hold of the session's id.
-    let mut thief = says(&listening, &RawKey::generate(), Said::Part(part(0, 4))).await;
+    let mut thief = says(&listening, &RawKey::generate(), Control::Part(part(0, 4))).await;
     assert_eq!(refused(&listening, &mut thief).await, Refusal::Gone);
     assert!(link.gathering().lock().is_none() && link.has_place());
 }
@@ -224,7 +224,7 @@ async fn one_bundle_is_gathered_at_a_time_and_one_that_is_given_up_leaves_nothin
     let key = RawKey::generate();
     let (_peer, (link, _inbox), session) = crate::common::raw_session(&listening, &key).await;
     let part = |bundle, part, parts| {
-        Said::Part(Part {
+        Control::Part(Part {
             session: session.clone(),
             bundle,
             part,
@@ -242,9 +242,9 @@ async fn one_bundle_is_gathered_at_a_time_and_one_that_is_given_up_leaves_nothin
         (part(7, 0, 2), Refusal::Protocol),
         (part(7, 1, 3), Refusal::Protocol),
     ];
-    for (said, why) in others {
-        let mut tls = says(&listening, &key, said.clone()).await;
-        assert_eq!(refused(&listening, &mut tls).await, why, "{said:?}");
+    for (control, why) in others {
+        let mut tls = says(&listening, &key, control.clone()).await;
+        assert_eq!(refused(&listening, &mut tls).await, why, "{control:?}");
     }
     assert!(
         futures_util::poll!(waiting.as_mut()).is_pending(),
@@ -269,6 +269,6 @@ async fn a_part_takes_no_place_in_a_session_that_has_its_carriers() {
         part: 0,
         parts: 2,
     };
-    let mut tls = says(&listening, &key, Said::Part(part)).await;
+    let mut tls = says(&listening, &key, Control::Part(part)).await;
     assert_eq!(refused(&listening, &mut tls).await, Refusal::Busy);
 }

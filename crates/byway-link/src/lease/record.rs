@@ -226,7 +226,7 @@ fn from_line(line: &[u8]) -> Option<(Name, Entry)> {
         Entry {
             tenant,
             past,
-            turn: 0,
+            round_robin: 0,
             holders: Vec::new(),
         },
     ))

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::Link;
-use super::carriers::Attached;
+use super::carriers::AttachedCarrier;
 
 /// An address may be away for this long. TCP then goes on where it was.
 const GRACE: Duration = Duration::from_secs(3);
@@ -42,9 +42,9 @@ impl Link {
     }
 
     /// Its carriers whose own address is not on this machine.
-    fn without_address(&self) -> Vec<(Attached, SocketAddr)> {
+    fn without_address(&self) -> Vec<(AttachedCarrier, SocketAddr)> {
         let attached = self.0.carriers.lock().attached.clone();
-        let address = |attached: Attached| {
+        let address = |attached: AttachedCarrier| {
             attached
                 .carrier
                 .local_address()

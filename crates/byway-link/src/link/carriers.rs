@@ -17,21 +17,21 @@ use tokio::time::{Instant, sleep_until};
 use super::log::Choice;
 use super::{INBOX, Link, REPORTS, accept, silence};
 use crate::carrier::{Carrier, CarrierKind};
-use crate::control::{self, ControlStream, Outgoing, Urgency};
+use crate::control::{self, ControlStream, OutgoingMessages, PingControl};
 use crate::large_packets;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
 use crate::measuring::{Measured, measure};
 use crate::mux::core::Side;
 use crate::segments::SegmentSize;
-use crate::traffic::Figures;
-use crate::wire::{Said, Visited};
+use crate::traffic::CarrierStats;
+use crate::wire::{Control, Visited};
 
 /// Carriers of one session.
 const MOST_CARRIERS: usize = 4;
 
 #[derive(Default)]
-pub(super) struct Carriers {
-    pub(super) attached: Vec<Attached>,
+pub(super) struct SessionCarriers {
+    pub(super) attached: Vec<AttachedCarrier>,
     /// Places that were promised to carriers, or given to them a moment ago.
     reserved: usize,
     next: u64,
@@ -42,17 +42,17 @@ pub(super) struct Carriers {
     pub(super) end: Option<Arc<str>>,
 }
 
-impl Carriers {
+impl SessionCarriers {
     fn is_full(&self) -> bool {
         self.attached.len() + self.reserved >= MOST_CARRIERS
     }
 
     /// Takes out the carrier with the fewest streams, if none answers.
-    fn take_silent(&mut self) -> Option<Attached> {
+    fn take_silent(&mut self) -> Option<AttachedCarrier> {
         if self
             .attached
             .iter()
-            .any(|attached| !attached.urgency.is_overdue())
+            .any(|attached| !attached.ping_control.is_overdue())
         {
             return None;
         }
@@ -65,30 +65,30 @@ impl Carriers {
 }
 
 #[derive(Clone)]
-pub(super) struct Attached {
+pub(super) struct AttachedCarrier {
     pub(super) number: u64,
     pub(super) carrier: Carrier,
     since: Instant,
-    figures: Arc<Mutex<Figures>>,
-    pub(super) to_say: mpsc::Sender<Said>,
+    stats: Arc<Mutex<CarrierStats>>,
+    pub(super) control_queue: mpsc::Sender<Control>,
     pub(super) reports: mpsc::Sender<Box<Visited>>,
-    pub(super) urgency: Arc<Urgency>,
+    pub(super) ping_control: Arc<PingControl>,
 }
 
 /// A place among the carriers of a session, until a carrier has it.
-pub(crate) struct Place(Option<Link>);
+pub(crate) struct CarrierSlot(Option<Link>);
 
-impl Place {
+impl CarrierSlot {
     /// The carrier that is added under this lock has the place from now on, so that it is never
     /// counted twice.
-    fn hand_to_carrier(mut self, carriers: &mut Carriers) {
+    fn hand_to_carrier(mut self, carriers: &mut SessionCarriers) {
         if self.0.take().is_some() {
             carriers.reserved -= 1;
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for CarrierSlot {
     fn drop(&mut self) {
         if let Some(link) = &self.0 {
             link.0.carriers.lock().reserved -= 1;
@@ -98,7 +98,7 @@ impl Drop for Place {
 
 /// Why a session takes no more carriers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoPlace {
+pub(crate) enum NoCarrierSlot {
     /// It has [`MOST_CARRIERS`].
     #[error("that session has carriers enough")]
     Full,
@@ -132,10 +132,10 @@ impl Link {
 
     /// A place for one more carrier. If there is none and no carrier answers, the one with the
     /// fewest streams ends for it.
-    pub(crate) fn reserve(&self) -> Result<Place, NoPlace> {
+    pub(crate) fn reserve(&self) -> Result<CarrierSlot, NoCarrierSlot> {
         let mut carriers = self.0.carriers.lock();
         if carriers.end.is_some() {
-            return Err(NoPlace::Over);
+            return Err(NoCarrierSlot::Over);
         }
         let silent = if carriers.is_full() {
             carriers.take_silent()
@@ -143,22 +143,22 @@ impl Link {
             None
         };
         if carriers.is_full() {
-            return Err(NoPlace::Full);
+            return Err(NoCarrierSlot::Full);
         }
         carriers.reserved += 1;
         drop(carriers);
         if let Some(silent) = silent {
             silent.carrier.end(large_packets::MADE_ROOM);
         }
-        Ok(Place(Some(self.clone())))
+        Ok(CarrierSlot(Some(self.clone())))
     }
 
     /// Adds a carrier whose handshake is done, in a place of its own. It is ended at once if the
     /// session is over.
-    pub(crate) fn attach(&self, place: Place, carrier: Carrier, control: ControlStream) {
-        let (to_say, saying) = mpsc::channel(INBOX);
+    pub(crate) fn attach(&self, place: CarrierSlot, carrier: Carrier, control: ControlStream) {
+        let (control_queue, saying) = mpsc::channel(INBOX);
         let (reports, reporting) = mpsc::channel(REPORTS);
-        let urgency = Arc::new(Urgency::new(Arc::clone(&self.0.standing)));
+        let ping_control = Arc::new(PingControl::new(Arc::clone(&self.0.preference)));
         let (attached, begin_measuring) = {
             let mut carriers = self.0.carriers.lock();
             if carriers.end.is_some() {
@@ -166,17 +166,17 @@ impl Link {
             }
             carriers.next += 1;
             let number = carriers.next;
-            let urgency = Arc::clone(&urgency);
+            let ping_control = Arc::clone(&ping_control);
             let since = Instant::now();
-            let (carrier, figures) = (carrier.clone(), Arc::default());
-            let attached = Attached {
+            let (carrier, stats) = (carrier.clone(), Arc::default());
+            let attached = AttachedCarrier {
                 number,
                 carrier,
                 since,
-                figures,
-                to_say,
+                stats,
+                control_queue,
                 reports,
-                urgency,
+                ping_control,
             };
             carriers.attached.push(attached.clone());
             place.hand_to_carrier(&mut carriers);
@@ -189,14 +189,14 @@ impl Link {
             self.spawn(measure(self.clone()));
             self.spawn(self.clone().log_changes(Choice::of(self)));
         }
-        self.0.standing.changes.send_replace(());
+        self.0.preference.changes.send_replace(());
         let every = match self.0.side {
             Side::Dialler => DIALLER_ASKS,
             Side::Acceptor => ACCEPTOR_ASKS,
         };
         let liveness = Liveness::new(every, Instant::now().into_std());
-        let outgoing = Outgoing {
-            to_say: saying,
+        let outgoing = OutgoingMessages {
+            control_queue: saying,
             reports: reporting,
         };
         let served = control::serve(
@@ -204,14 +204,14 @@ impl Link {
             carrier.clone(),
             liveness,
             outgoing,
-            urgency,
-            self.0.heard.clone(),
+            ping_control,
+            self.0.inbox.clone(),
         );
         self.spawn(served);
         self.spawn(accept(
             carrier.clone(),
             self.0.streams.clone(),
-            Arc::clone(&self.0.unsaid),
+            Arc::clone(&self.0.unannounced),
         ));
         let (link, number) = (self.clone(), attached.number);
         self.spawn(async move {
@@ -238,7 +238,7 @@ impl Link {
             && carriers
                 .attached
                 .iter()
-                .all(|attached| attached.urgency.is_overdue());
+                .all(|attached| attached.ping_control.is_overdue());
         if last {
             carriers.end.get_or_insert_with(|| carrier.reason().into());
         }
@@ -251,7 +251,7 @@ impl Link {
                 carrier.reason()
             ));
         }
-        self.0.standing.changes.send_replace(());
+        self.0.preference.changes.send_replace(());
         if last {
             self.0.over.cancel();
         } else if is_gone {
@@ -261,16 +261,16 @@ impl Link {
 
     /// One that answers before one that is silent, QUIC before TLS unless TLS is preferred, and of
     /// two alike the newer.
-    pub(super) fn best(&self) -> Option<Attached> {
+    pub(super) fn best(&self) -> Option<AttachedCarrier> {
         let preferred = if self.is_tls_preferred() {
             CarrierKind::Tls
         } else {
             CarrierKind::Quic
         };
         let carriers = self.0.carriers.lock();
-        let rank = |attached: &&Attached| {
+        let rank = |attached: &&AttachedCarrier| {
             (
-                !attached.urgency.is_overdue(),
+                !attached.ping_control.is_overdue(),
                 attached.carrier.kind() == preferred,
                 attached.number,
             )
@@ -280,7 +280,7 @@ impl Link {
 
     /// Whether new streams use TLS where it is attached, by what either side has measured.
     pub(crate) fn is_tls_preferred(&self) -> bool {
-        self.0.standing.is_tls_preferred()
+        self.0.preference.is_tls_preferred()
     }
 
     /// The config of this side allows carriers of one kind alone: no other kind is tried or
@@ -296,22 +296,22 @@ impl Link {
 
     /// This side prefers TLS for new streams, or not.
     pub(crate) fn prefer_tls(&self, prefers: bool) {
-        self.0.standing.prefer_tls(prefers);
+        self.0.preference.prefer_tls(prefers);
     }
 
     /// This side wants a bundle for new streams, or not.
     pub(crate) fn want_bundle(&self, wants: bool) {
-        self.0.standing.want_bundle(wants);
+        self.0.preference.want_bundle(wants);
     }
 
     /// Whether this side wants one.
     pub(crate) fn wants_bundle(&self) -> bool {
-        self.0.standing.wants_bundle()
+        self.0.preference.wants_bundle()
     }
 
     /// Whether either side wants one.
     pub(crate) fn is_bundle_wanted(&self) -> bool {
-        self.0.standing.is_bundle_wanted()
+        self.0.preference.is_bundle_wanted()
     }
 
     /// Whether one of its carriers is TLS over several connections.
@@ -330,13 +330,13 @@ impl Link {
     }
 
     /// Its carriers by their numbers, and where their figures go.
-    pub(crate) fn measurable(&self) -> Vec<(u64, Carrier, Arc<Mutex<Figures>>)> {
+    pub(crate) fn measurable(&self) -> Vec<(u64, Carrier, Arc<Mutex<CarrierStats>>)> {
         let carriers = self.0.carriers.lock();
-        let each = |attached: &Attached| {
+        let each = |attached: &AttachedCarrier| {
             (
                 attached.number,
                 attached.carrier.clone(),
-                Arc::clone(&attached.figures),
+                Arc::clone(&attached.stats),
             )
         };
         carriers.attached.iter().map(each).collect()
@@ -347,19 +347,19 @@ impl Link {
     pub fn measured(&self) -> (Option<CarrierKind>, Vec<Measured>) {
         let attached = self.0.carriers.lock().attached.clone();
         let measured = attached.iter().map(
-            |Attached {
+            |AttachedCarrier {
                  carrier,
-                 figures,
-                 urgency,
+                 stats,
+                 ping_control,
                  ..
              }| {
-                let figures = *figures.lock();
+                let stats = *stats.lock();
                 Measured {
                     kind: carrier.kind(),
-                    answers: !urgency.is_overdue(),
+                    answers: !ping_control.is_overdue(),
                     round_trip: carrier.round_trip(),
-                    loss: figures.loss,
-                    rate: figures.rate,
+                    loss: stats.loss,
+                    rate: stats.rate,
                     congestion_window: carrier.sent().congestion_window,
                     connections: carrier.connections(),
                 }
@@ -373,8 +373,9 @@ impl Link {
 
     /// Whether a carrier other than this one answers.
     pub(super) fn answers_beside(&self, number: u64) -> bool {
-        let answers =
-            |attached: &Attached| attached.number != number && !attached.urgency.is_overdue();
+        let answers = |attached: &AttachedCarrier| {
+            attached.number != number && !attached.ping_control.is_overdue()
+        };
         self.0.carriers.lock().attached.iter().any(answers)
     }
 
@@ -385,7 +386,7 @@ impl Link {
         let silent = carriers
             .attached
             .iter()
-            .filter(|attached| attached.urgency.is_overdue());
+            .filter(|attached| attached.ping_control.is_overdue());
         silent
             .filter_map(|attached| large_packets::suspected(&attached.carrier))
             .max()
@@ -399,7 +400,7 @@ impl Link {
             .lock()
             .attached
             .iter()
-            .all(|attached| attached.urgency.is_overdue())
+            .all(|attached| attached.ping_control.is_overdue())
     }
 
     /// Resolves while no carrier answers. Cancel safe.
@@ -421,7 +422,7 @@ impl Link {
     /// Resolves when `is_so`, which is asked again after each change of a carrier or of the
     /// preference. Cancel safe.
     pub(crate) async fn until(&self, is_so: impl Fn(&Self) -> bool) {
-        let mut changes = self.0.standing.changes.subscribe();
+        let mut changes = self.0.preference.changes.subscribe();
         while !is_so(self) {
             // The sender lives as long as we do.
             let _ = changes.changed().await;
@@ -438,11 +439,11 @@ impl Link {
     pub(crate) fn end_replaced(&self, kept: Duration) {
         let replaced: Vec<_> = {
             let carriers = self.0.carriers.lock();
-            let is_replaced = |old: &&Attached| {
-                let replaces = |new: &Attached| {
+            let is_replaced = |old: &&AttachedCarrier| {
+                let replaces = |new: &AttachedCarrier| {
                     let is_newer =
                         new.number > old.number && new.carrier.kind() == old.carrier.kind();
-                    is_newer && !new.urgency.is_overdue() && new.since.elapsed() >= kept
+                    is_newer && !new.ping_control.is_overdue() && new.since.elapsed() >= kept
                 };
                 old.carrier.streams() == 0 && carriers.attached.iter().any(replaces)
             };

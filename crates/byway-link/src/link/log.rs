@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::Link;
 use crate::carrier::CarrierKind;
-use crate::repeats::Repeats;
+use crate::log_limit::LogLimit;
 
 /// Lines of one link that each get a line, before they become few.
 const FIRST_OF_A_LINK: u64 = 50;
@@ -18,15 +18,15 @@ const FIRST_OF_A_LINK: u64 = 50;
 /// The same of all links of the process.
 const FIRST_OF_ALL: u64 = 2000;
 
-static ALL: Repeats = Repeats::with_first(FIRST_OF_ALL);
+static ALL: LogLimit = LogLimit::with_first(FIRST_OF_ALL);
 
 /// The lines of one link.
 #[derive(Debug)]
-pub(super) struct Lines(Repeats);
+pub(super) struct Lines(LogLimit);
 
 impl Default for Lines {
     fn default() -> Self {
-        Self(Repeats::with_first(FIRST_OF_A_LINK))
+        Self(LogLimit::with_first(FIRST_OF_A_LINK))
     }
 }
 
@@ -45,7 +45,7 @@ impl Link {
 
     /// Says each change of its carriers since `seen`, until it is over.
     pub(super) async fn log_changes(self, mut seen: Choice) {
-        let mut changes = self.0.standing.changes.subscribe();
+        let mut changes = self.0.preference.changes.subscribe();
         let saying = async {
             loop {
                 let now = Choice::of(&self);
@@ -84,12 +84,12 @@ pub(super) struct Choice {
 impl Choice {
     pub(super) fn of(link: &Link) -> Self {
         let best = link.best().map(|best| best.number);
-        let (prefers_tls, peer_prefers_tls) = link.0.standing.preferences();
+        let (prefers_tls, peer_prefers_tls) = link.0.preference.preferences();
         let carriers = link.0.carriers.lock();
-        let one = |attached: &super::carriers::Attached| One {
+        let one = |attached: &super::carriers::AttachedCarrier| One {
             number: attached.number,
             kind: attached.carrier.kind(),
-            is_silent: attached.urgency.is_overdue(),
+            is_silent: attached.ping_control.is_overdue(),
         };
         Self {
             carriers: carriers.attached.iter().map(one).collect(),
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_path_that_flaps_fills_no_log() {
         let lines = Lines::default();
-        let said = (0..100_000).filter(|_| lines.0.count().is_some()).count();
-        assert!(said < 70, "{said} lines");
+        let control = (0..100_000).filter(|_| lines.0.count().is_some()).count();
+        assert!(control < 70, "{control} lines");
     }
 }

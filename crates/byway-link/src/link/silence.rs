@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Link;
-use super::carriers::Attached;
+use super::carriers::AttachedCarrier;
 use crate::large_packets::{may_be_silence, note_loss};
 
 /// Another carrier has to answer so soon: a path on which nothing arrives for longer has an outage.
@@ -21,16 +21,16 @@ const SOON: Duration = Duration::from_secs(3);
 const STILL: Duration = Duration::from_secs(4);
 
 /// Watches `carrier` until it ends, or until a loss was noted.
-pub(super) async fn watch(link: Link, watched: Attached) {
-    let Attached {
+pub(super) async fn watch(link: Link, watched: AttachedCarrier) {
+    let AttachedCarrier {
         number,
         carrier,
-        urgency,
+        ping_control,
         ..
     } = &watched;
     loop {
         tokio::select! {
-            () = link.until(|_| urgency.is_overdue()) => {}
+            () = link.until(|_| ping_control.is_overdue()) => {}
             () = carrier.ended() => return,
         }
         let mut unacknowledged = carrier.unacknowledged_bytes();
@@ -39,22 +39,22 @@ pub(super) async fn watch(link: Link, watched: Attached) {
             .is_ok();
         if is_path_well {
             let deadline = Instant::now() + STILL;
-            while urgency.is_overdue() && !carrier.is_over() && Instant::now() < deadline {
+            while ping_control.is_overdue() && !carrier.is_over() && Instant::now() < deadline {
                 unacknowledged = carrier.unacknowledged_bytes().or(unacknowledged);
                 tokio::select! {
                     () = sleep(STILL / 4) => {}
-                    () = link.until(|_| !urgency.is_overdue()) => {}
+                    () = link.until(|_| !ping_control.is_overdue()) => {}
                     () = carrier.ended() => {}
                 }
             }
-            let is_silent =
-                urgency.is_overdue() && (!carrier.is_over() || may_be_silence(&carrier.reason()));
+            let is_silent = ping_control.is_overdue()
+                && (!carrier.is_over() || may_be_silence(&carrier.reason()));
             if is_silent && let Some(bytes) = unacknowledged {
                 return note_loss(carrier, bytes);
             }
         }
         tokio::select! {
-            () = link.until(|_| !urgency.is_overdue()) => {}
+            () = link.until(|_| !ping_control.is_overdue()) => {}
             () = carrier.ended() => return,
         }
     }

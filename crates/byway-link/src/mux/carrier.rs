@@ -19,13 +19,13 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-use super::core::{Core, NotOpened, Payload, Side};
+use super::core::{MuxCore, MuxOpenError, Payload, Side};
 use super::frame::{CONTROL, HEADER_BYTES, Header, Violation};
 use crate::error::CLOSED;
 use crate::window::Budget;
 
 /// What one turn of the driver moves each way at most, so that it never holds its thread for long.
-const TURN_BYTES: usize = 1024 * 1024;
+const ROUND_BYTES: usize = 1024 * 1024;
 
 /// What is taken from the core at a time. What has been taken goes before all that is written
 /// later.
@@ -54,7 +54,7 @@ pub(crate) enum MuxError {
 
 /// One carrier; clones are the same.
 #[derive(Clone)]
-pub(crate) struct MuxCarrier(Arc<Mutex<Core>>);
+pub(crate) struct MuxCarrier(Arc<Mutex<MuxCore>>);
 
 impl MuxCarrier {
     /// The carrier, its control stream, and the driver of `io`, which has to be polled for anything
@@ -64,7 +64,7 @@ impl MuxCarrier {
         side: Side,
         budget: Arc<Budget>,
     ) -> (Self, MuxStream, Driver<T>) {
-        let carrier = Self(Arc::new(Mutex::new(Core::new(side, budget))));
+        let carrier = Self(Arc::new(Mutex::new(MuxCore::new(side, budget))));
         let control = MuxStream {
             carrier: carrier.clone(),
             stream: CONTROL,
@@ -87,7 +87,7 @@ impl MuxCarrier {
     }
 
     /// Opens a stream whose first bytes are `first`.
-    pub(crate) fn open(&self, first: &[u8]) -> Result<MuxStream, NotOpened> {
+    pub(crate) fn open(&self, first: &[u8]) -> Result<MuxStream, MuxOpenError> {
         let stream = self.with(|core| core.open(first))?;
         Ok(MuxStream {
             carrier: self.clone(),
@@ -118,11 +118,11 @@ impl MuxCarrier {
 
     /// Ends the carrier and every stream of it.
     pub(crate) fn lose(&self) {
-        self.with(Core::lose);
+        self.with(MuxCore::lose);
     }
 
     /// Does something under the lock, and wakes the driver behind it if there is something to send.
-    fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
+    fn with<R>(&self, act: impl FnOnce(&mut MuxCore) -> R) -> R {
         let mut core = self.0.lock();
         let result = act(&mut core);
         let driver = core.driver_to_wake();
@@ -265,7 +265,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Sends what there is; ready when nothing is left.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), MuxError>> {
-        let mut turn = 0;
+        let mut moved = 0;
         loop {
             if self.output.is_empty() {
                 let is_long = self.carrier.0.lock().is_long_path();
@@ -281,7 +281,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 ready!(Pin::new(&mut self.io).poll_flush(cx))?;
                 return Poll::Ready(Ok(()));
             }
-            if turn >= TURN_BYTES {
+            if moved >= ROUND_BYTES {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -290,7 +290,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 return Poll::Ready(Err(MuxError::Io(io::ErrorKind::WriteZero.into())));
             }
             self.left(written);
-            turn += written;
+            moved += written;
         }
     }
 
@@ -320,9 +320,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Reads frames; ready when the carrier is over.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<MuxError> {
-        let mut turn = 0;
+        let mut moved = 0;
         loop {
-            if turn >= TURN_BYTES {
+            if moved >= ROUND_BYTES {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -333,7 +333,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 return Poll::Pending;
             }
             match ready!(self.poll_step(cx)) {
-                Ok(n) => turn += n + 1,
+                Ok(n) => moved += n + 1,
                 Err(error) => return Poll::Ready(error),
             }
         }

@@ -1,8 +1,8 @@
 //! Mux core: the streams of one carrier over TCP, as a state machine.
 //!
 //! In:    frames that came; what the owners of streams do; room on the carrier.
-//! Out:   frames to send: control first, then one chunk of a stream after the other, see `turns`;
-//!        and who is to be woken.
+//! Out:   frames to send: control first, then one chunk of a stream after the other, see
+//!        `send_order`; and who is to be woken.
 //! Never: I/O, a clock or a task of its own; and nothing that a peer can make grow beyond the
 //!        bounds named here.
 //!
@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use byway_dial::{Broken, Read};
 
-use self::turns::{Next, Turns};
+use self::send_order::{Next, SendOrder};
 use super::frame::{
-    CONTROL, HEADER_BYTES, Header, Kind, MOST_PAYLOAD_BYTES, Violation, with_number,
+    CONTROL, FrameKind, HEADER_BYTES, Header, MOST_PAYLOAD_BYTES, Violation, with_number,
 };
 use crate::window::{Budget, INITIAL_BYTES, LONG_ROUND_TRIP, Window};
 
@@ -84,7 +84,7 @@ impl Side {
 
 /// Why a stream was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotOpened {
+pub(crate) enum MuxOpenError {
     /// The carrier is gone.
     Lost,
     /// All numbers are used up: the carrier has to be replaced.
@@ -92,7 +92,7 @@ pub(crate) enum NotOpened {
 }
 
 /// See the head of the file.
-pub(crate) struct Core {
+pub(crate) struct MuxCore {
     side: Side,
     streams: HashMap<u32, Entry>,
     next: u32,
@@ -117,7 +117,7 @@ pub(crate) struct Core {
     /// Frames without data, in order; they overtake data.
     urgent: Vec<u8>,
     /// Streams with data or a FIN to send.
-    turns: Turns,
+    send_order: SendOrder,
     queued_bytes: usize,
     /// Streams whose writer waits for the session's queue.
     starved: Vec<u32>,
@@ -159,7 +159,7 @@ struct Outgoing {
     state: Sending,
     stopped: Option<u32>,
     writer: Option<Waker>,
-    /// Is in `turns`.
+    /// Is in `send_order`.
     listed: bool,
     /// Stands in `starved`.
     starved: bool,
@@ -186,7 +186,7 @@ pub(crate) enum Payload {
     Skip,
 }
 
-impl Core {
+impl MuxCore {
     /// A carrier that has just been authenticated. Until [`Self::admit`] it has the control stream
     /// alone, and reads no further than the reader of that stream: the frames behind a welcome are
     /// judged after it was understood.
@@ -206,7 +206,7 @@ impl Core {
             acceptor: None,
             lingering: VecDeque::new(),
             urgent: Vec::new(),
-            turns: Turns::default(),
+            send_order: SendOrder::default(),
             queued_bytes: 0,
             starved: Vec::new(),
             budget,
@@ -276,17 +276,17 @@ impl Core {
     // ---- what the owners of streams do ----
 
     /// Opens a stream; `first` are its first bytes, at most as many as a window holds.
-    pub(crate) fn open(&mut self, first: &[u8]) -> Result<u32, NotOpened> {
+    pub(crate) fn open(&mut self, first: &[u8]) -> Result<u32, MuxOpenError> {
         if self.lost {
-            return Err(NotOpened::Lost);
+            return Err(MuxOpenError::Lost);
         }
         let stream = self.next;
-        self.next = stream.checked_add(2).ok_or(NotOpened::Exhausted)?;
+        self.next = stream.checked_add(2).ok_or(MuxOpenError::Exhausted)?;
         let mut entry = self.entry();
         entry.send.credit = entry.send.credit.saturating_sub(first.len() as u64);
         self.streams.insert(stream, entry);
         let header = Header {
-            kind: Kind::Open,
+            kind: FrameKind::Open,
             stream,
             length: first.len(),
         };
@@ -348,7 +348,7 @@ impl Core {
             .filter(|_| !entry.recv.fin && !self.lost)
         {
             self.urgent
-                .extend_from_slice(&with_number(Kind::Credit, stream, grant));
+                .extend_from_slice(&with_number(FrameKind::Credit, stream, grant));
         }
         Poll::Ready(Ok(Read::Data(n)))
     }
@@ -428,7 +428,7 @@ impl Core {
         };
         if let Some(grant) = entry.recv.window.widen(round_trip).filter(|_| !self.lost) {
             self.urgent
-                .extend_from_slice(&with_number(Kind::Credit, stream, grant));
+                .extend_from_slice(&with_number(FrameKind::Credit, stream, grant));
         }
     }
 
@@ -486,11 +486,11 @@ impl Core {
         // Ahead of all data: whoever resets has no use for what is under way.
         if says_reset {
             self.urgent
-                .extend_from_slice(&with_number(Kind::Reset, stream, code));
+                .extend_from_slice(&with_number(FrameKind::Reset, stream, code));
         }
         if says_stop {
             self.urgent
-                .extend_from_slice(&with_number(Kind::Stop, stream, code));
+                .extend_from_slice(&with_number(FrameKind::Stop, stream, code));
         }
     }
 
@@ -517,7 +517,7 @@ impl Core {
                 .filter(|_| !entry.recv.is_over() && !self.lost)
             {
                 self.urgent
-                    .extend_from_slice(&with_number(Kind::Credit, stream, grant));
+                    .extend_from_slice(&with_number(FrameKind::Credit, stream, grant));
             }
             let _ = self.finish(stream);
         }
@@ -543,7 +543,7 @@ impl Core {
             if let Some(entry) = self.streams.get_mut(&oldest) {
                 entry.recv.stopped = true;
                 self.urgent
-                    .extend_from_slice(&with_number(Kind::Stop, oldest, 0));
+                    .extend_from_slice(&with_number(FrameKind::Stop, oldest, 0));
             }
             self.forget_if_over(oldest);
         }
@@ -563,7 +563,7 @@ impl Core {
             stream,
             length,
         } = *header;
-        if kind == Kind::Open {
+        if kind == FrameKind::Open {
             if self.pending {
                 return Err(Violation::Early);
             }
@@ -593,11 +593,11 @@ impl Core {
                 Err(Violation::Stream(kind))
             };
         };
-        if matches!(kind, Kind::Data | Kind::Fin) && entry.recv.fin {
+        if matches!(kind, FrameKind::Data | FrameKind::Fin) && entry.recv.fin {
             return Err(Violation::BehindFin);
         }
-        if kind != Kind::Data || entry.recv.stopped || entry.recv.reset.is_some() {
-            let skip = kind == Kind::Data;
+        if kind != FrameKind::Data || entry.recv.stopped || entry.recv.reset.is_some() {
+            let skip = kind == FrameKind::Data;
             return Ok(if skip { Payload::Skip } else { Payload::Keep });
         }
         if !entry.recv.window.receive(length) {
@@ -613,15 +613,15 @@ impl Core {
     fn refuse(&mut self, stream: u32) {
         let busy = crate::wire::Code::Busy.number();
         self.urgent
-            .extend_from_slice(&with_number(Kind::Reset, stream, busy));
+            .extend_from_slice(&with_number(FrameKind::Reset, stream, busy));
         self.urgent
-            .extend_from_slice(&with_number(Kind::Stop, stream, busy));
+            .extend_from_slice(&with_number(FrameKind::Stop, stream, busy));
     }
 
     /// A frame whose payload was wanted has come whole.
     pub(crate) fn receive(&mut self, header: &Header, payload: Vec<u8>) -> Result<(), Violation> {
         let Header { kind, stream, .. } = *header;
-        if kind == Kind::Open {
+        if kind == FrameKind::Open {
             return self.receive_open(stream, payload);
         }
         // It may have been let go of while its payload came.
@@ -632,13 +632,13 @@ impl Core {
             .first_chunk::<4>()
             .map_or(0, |bytes| u32::from_be_bytes(*bytes));
         match kind {
-            Kind::Data if entry.recv.stopped || payload.is_empty() => {}
-            Kind::Data if !entry.held => {
+            FrameKind::Data if entry.recv.stopped || payload.is_empty() => {}
+            FrameKind::Data if !entry.held => {
                 entry.recv.stopped = true;
                 self.urgent
-                    .extend_from_slice(&with_number(Kind::Stop, stream, 0));
+                    .extend_from_slice(&with_number(FrameKind::Stop, stream, 0));
             }
-            Kind::Data => {
+            FrameKind::Data => {
                 self.wanted &= stream != CONTROL;
                 if entry.waiting {
                     entry.waiting_bytes += payload.len();
@@ -647,17 +647,17 @@ impl Core {
                 entry.recv.keep(payload);
                 wake(&mut entry.recv.reader);
             }
-            Kind::Fin => {
+            FrameKind::Fin => {
                 entry.recv.fin = true;
                 wake(&mut entry.recv.reader);
             }
-            Kind::Reset => {
+            FrameKind::Reset => {
                 entry.recv.reset.get_or_insert(number);
                 entry.recv.chunks.clear();
                 self.waiting_bytes -= std::mem::take(&mut entry.waiting_bytes);
                 entry.wake_all();
             }
-            Kind::Stop => {
+            FrameKind::Stop => {
                 entry.send.stopped.get_or_insert(number);
                 let void = entry.send.drop_queue();
                 let owes_reset = matches!(entry.send.state, Sending::Open | Sending::Finishing);
@@ -666,17 +666,17 @@ impl Core {
                 self.queued_bytes -= void;
                 if owes_reset {
                     self.urgent
-                        .extend_from_slice(&with_number(Kind::Reset, stream, number));
+                        .extend_from_slice(&with_number(FrameKind::Reset, stream, number));
                 }
             }
-            Kind::Credit => {
+            FrameKind::Credit => {
                 entry.send.credit += u64::from(number);
                 if entry.send.credit > u64::from(u32::MAX) {
                     return Err(Violation::Overflow);
                 }
                 wake(&mut entry.send.writer);
             }
-            Kind::Open => {}
+            FrameKind::Open => {}
         }
         self.forget_if_over(stream);
         Ok(())
@@ -702,7 +702,7 @@ impl Core {
         let mut taken = 0;
         // Control messages go ahead of the rest: no OPEN may arrive before the welcome that allows
         // it.
-        while self.turns.control() {
+        while self.send_order.control() {
             taken += self.take_from(CONTROL, out);
         }
         if !self.urgent.is_empty() {
@@ -711,7 +711,8 @@ impl Core {
         }
         let mut fresh_bytes = 0;
         while taken < most_bytes {
-            let Some(Next { stream, is_fresh }) = self.turns.next(fresh_bytes <= most_bytes / 2)
+            let Some(Next { stream, is_fresh }) =
+                self.send_order.next(fresh_bytes <= most_bytes / 2)
             else {
                 break;
             };
@@ -742,7 +743,7 @@ impl Core {
         if let Some(mut chunk) = entry.send.chunks.pop_front() {
             let length = chunk.len() - HEADER_BYTES;
             let header = Header {
-                kind: Kind::Data,
+                kind: FrameKind::Data,
                 stream,
                 length,
             }
@@ -764,7 +765,7 @@ impl Core {
             entry.send.state = Sending::Finished;
             out.push_back(
                 Header {
-                    kind: Kind::Fin,
+                    kind: FrameKind::Fin,
                     stream,
                     length: 0,
                 }
@@ -779,7 +780,7 @@ impl Core {
 
     /// Whether there is anything to send.
     pub(crate) fn has_output(&self) -> bool {
-        !self.urgent.is_empty() || !self.turns.is_empty()
+        !self.urgent.is_empty() || !self.send_order.is_empty()
     }
 
     /// Who drives the carrier, to be woken when there is something to send.
@@ -805,7 +806,7 @@ impl Core {
     pub(crate) fn lose(&mut self) {
         self.lost = true;
         self.urgent = Vec::new();
-        self.turns.clear();
+        self.send_order.clear();
         self.starved.clear();
         self.queued_bytes = 0;
         wake(&mut self.acceptor);
@@ -825,7 +826,7 @@ impl Core {
             return;
         };
         if !std::mem::replace(&mut entry.send.listed, true) {
-            self.turns.begin(stream);
+            self.send_order.begin(stream);
         }
     }
 
@@ -835,7 +836,7 @@ impl Core {
             return;
         };
         if !std::mem::replace(&mut entry.send.listed, true) {
-            self.turns.again(stream);
+            self.send_order.again(stream);
         }
     }
 
@@ -957,6 +958,6 @@ fn wake(waker: &mut Option<Waker>) {
 }
 
 mod invariants;
+mod send_order;
 #[cfg(test)]
 mod tests;
-mod turns;

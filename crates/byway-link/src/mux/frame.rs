@@ -25,7 +25,7 @@ pub const CONTROL: u32 = 0;
 
 /// What a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FrameKind {
     /// A new stream, with its first bytes. The dialler opens odd numbers, the acceptor even ones,
     /// each higher than before.
     Open,
@@ -41,7 +41,7 @@ pub enum Kind {
     Credit,
 }
 
-impl Kind {
+impl FrameKind {
     const ALL: [(u8, Self); 6] = [
         (1, Self::Open),
         (2, Self::Data),
@@ -71,7 +71,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// What the frame says.
-    pub kind: Kind,
+    pub kind: FrameKind,
     /// Of which stream.
     pub stream: u32,
     /// Bytes of payload that follow.
@@ -88,13 +88,13 @@ pub enum Violation {
     #[error("a frame of kind {kind:?} that says it has {length} bytes")]
     Length {
         /// The kind.
-        kind: Kind,
+        kind: FrameKind,
         /// What it says.
         length: usize,
     },
     /// A stream that was never opened, or that is not the peer's to open.
     #[error("a {0:?} frame for a stream that it may not be for")]
-    Stream(Kind),
+    Stream(FrameKind),
     /// A stream that was opened before the session was established.
     #[error("a stream was opened before the session was established")]
     Early,
@@ -116,7 +116,7 @@ impl Header {
     /// [`Violation`].
     pub fn decode(bytes: [u8; HEADER_BYTES]) -> Result<Self, Violation> {
         let [number, a, b, c, d, e, f, g] = bytes;
-        let found = Kind::ALL.iter().find(|(known, _)| *known == number);
+        let found = FrameKind::ALL.iter().find(|(known, _)| *known == number);
         let (_, kind) = *found.ok_or(Violation::Kind(number))?;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         match kind.admits(length) {
@@ -138,7 +138,7 @@ impl Header {
 }
 
 /// A whole frame whose payload is a number.
-pub(super) fn with_number(kind: Kind, stream: u32, number: u32) -> [u8; HEADER_BYTES + 4] {
+pub(super) fn with_number(kind: FrameKind, stream: u32, number: u32) -> [u8; HEADER_BYTES + 4] {
     let mut frame = [0; HEADER_BYTES + 4];
     let (header, payload) = frame.split_at_mut(HEADER_BYTES);
     header.copy_from_slice(
@@ -160,10 +160,10 @@ mod tests {
     #[test]
     fn every_header_reads_back() {
         for (kind, length) in [
-            (Kind::Open, 0),
-            (Kind::Data, MOST_PAYLOAD_BYTES),
-            (Kind::Fin, 0),
-            (Kind::Credit, 4),
+            (FrameKind::Open, 0),
+            (FrameKind::Data, MOST_PAYLOAD_BYTES),
+            (FrameKind::Fin, 0),
+            (FrameKind::Credit, 4),
         ] {
             let header = Header {
                 kind,
@@ -180,21 +180,21 @@ mod tests {
         assert_eq!(
             Header::decode([2, 1, 0, 1, 0, 0, 0, 1]),
             Err(Violation::Length {
-                kind: Kind::Data,
+                kind: FrameKind::Data,
                 length: 65_537
             })
         );
         assert_eq!(
             Header::decode([3, 0, 0, 1, 0, 0, 0, 1]),
             Err(Violation::Length {
-                kind: Kind::Fin,
+                kind: FrameKind::Fin,
                 length: 1
             })
         );
         assert_eq!(
             Header::decode([6, 0, 0, 8, 0, 0, 0, 1]),
             Err(Violation::Length {
-                kind: Kind::Credit,
+                kind: FrameKind::Credit,
                 length: 8
             })
         );

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use byway_dial::{Broken, Read, Resolver, Stream};
-use byway_link::wire::{Open, Said};
+use byway_link::wire::{Control, Open};
 use byway_link::{
-    Acceptor, Arrival, Asked, Attached, Carriers, Dialler, GrantId, GrantSecret, Inbox, JoinString,
-    Key, Link, LinkError, NotOpened, Opened, Pending, Purpose, QuicListener, Settings,
+    Acceptor, Arrival, Attached, Carriers, Dialler, GrantId, GrantSecret, Inbox, JoinString, Key,
+    Link, LinkError, OpenError, OpenedStream, Pending, PendingOpen, Purpose, QuicListener,
+    Settings,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -65,9 +66,9 @@ pub async fn raw_session(
     key: &raw::RawKey,
 ) -> (raw::RawPeer, (Link, Inbox), Vec<u8>) {
     let mut peer = raw::RawPeer::dialled(dial(listening).await, key).await;
-    peer.says.say(Said::Hello(raw::hello())).await;
+    peer.writer.send(Control::Hello(raw::hello())).await;
     let here = listening.pending().await.welcome().await.unwrap();
-    let session = peer.hears.welcome().await;
+    let session = peer.reader.welcome().await;
     (peer, here, session)
 }
 
@@ -200,7 +201,7 @@ impl Side {
         }
     }
 
-    pub async fn open(&self) -> Result<Opened, NotOpened> {
+    pub async fn open(&self) -> Result<OpenedStream, OpenError> {
         let open = Open {
             host: "example.com".into(),
             port: 80,
@@ -209,7 +210,7 @@ impl Side {
         within(self.link.open(&open, PATIENCE)).await
     }
 
-    pub async fn next_asked(&self) -> (Open, Asked) {
+    pub async fn next_asked(&self) -> (Open, PendingOpen) {
         let arrived = within(async { self.inbox.lock().await.streams.recv().await })
             .await
             .expect("a stream");
@@ -217,7 +218,7 @@ impl Side {
     }
 
     /// Opens a stream towards `to`, which says that it has connected.
-    pub async fn open_to(&self, to: &Self) -> (Opened, (Open, Stream)) {
+    pub async fn open_to(&self, to: &Self) -> (OpenedStream, (Open, Stream)) {
         let answering = async {
             let (open, asked) = to.next_asked().await;
             let stream = asked

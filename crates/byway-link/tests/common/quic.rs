@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use byway_link::wire::{self, Control, Said};
+use byway_link::wire::{self, Control, ControlMessage};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
 
@@ -42,18 +42,18 @@ impl RawQuic {
     }
 
     /// A message on the control stream.
-    pub async fn say(&mut self, said: Said) {
+    pub async fn send(&mut self, control: Control) {
         let mut message = Vec::new();
-        wire::encode(&Control::from(said), &mut message);
+        wire::encode(&ControlMessage::from(control), &mut message);
         within(self.send.write_all(&message)).await.unwrap();
     }
 
     /// The next message on the control stream.
-    pub async fn hear(&mut self) -> Said {
+    pub async fn hear(&mut self) -> Control {
         let mut bytes = Vec::new();
         loop {
-            if let Some((message, _)) = wire::decode::<Control>(&bytes).unwrap() {
-                return message.said.unwrap();
+            if let Some((message, _)) = wire::decode::<ControlMessage>(&bytes).unwrap() {
+                return message.control.unwrap();
             }
             let mut byte = [0];
             within(self.recv.read_exact(&mut byte)).await.unwrap();

@@ -7,8 +7,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use byway_dial::{AsIo, Stream};
 use byway_link::Key;
-use byway_link::mux::frame::{CONTROL, HEADER_BYTES, Header, Kind};
-use byway_link::wire::{self, Control, Hello, Said};
+use byway_link::mux::frame::{CONTROL, FrameKind, HEADER_BYTES, Header};
+use byway_link::wire::{self, Control, ControlMessage, Hello};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -108,13 +108,13 @@ pub async fn connect(stream: Stream, config: ClientConfig) -> std::io::Result<Tl
 
 /// The two directions of a mux that no core of ours drives.
 pub struct RawPeer {
-    pub says: RawSays,
-    pub hears: RawHears,
+    pub writer: RawWriter,
+    pub reader: RawReader,
 }
 
-pub struct RawSays(WriteHalf<TlsStream<AsIo>>);
+pub struct RawWriter(WriteHalf<TlsStream<AsIo>>);
 
-pub struct RawHears {
+pub struct RawReader {
     from: ReadHalf<TlsStream<AsIo>>,
     control: Vec<u8>,
 }
@@ -134,8 +134,8 @@ impl RawPeer {
     fn over(tls: TlsStream<AsIo>) -> Self {
         let (from, to) = tokio::io::split(tls);
         Self {
-            says: RawSays(to),
-            hears: RawHears {
+            writer: RawWriter(to),
+            reader: RawReader {
                 from,
                 control: Vec::new(),
             },
@@ -156,14 +156,19 @@ pub fn hello() -> Hello {
     }
 }
 
-impl RawSays {
+impl RawWriter {
     /// Any bytes.
     pub async fn bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.0.write_all(bytes).await?;
         self.0.flush().await
     }
 
-    pub async fn frame(&mut self, kind: Kind, stream: u32, payload: &[u8]) -> std::io::Result<()> {
+    pub async fn frame(
+        &mut self,
+        kind: FrameKind,
+        stream: u32,
+        payload: &[u8],
+    ) -> std::io::Result<()> {
         self.bytes(&frame(kind, stream, payload)).await
     }
 
@@ -173,20 +178,22 @@ impl RawSays {
     }
 
     /// A message on the control stream.
-    pub async fn say(&mut self, said: Said) {
+    pub async fn send(&mut self, control: Control) {
         let mut message = Vec::new();
-        wire::encode(&Control::from(said), &mut message);
-        self.frame(Kind::Data, CONTROL, &message).await.unwrap();
+        wire::encode(&ControlMessage::from(control), &mut message);
+        self.frame(FrameKind::Data, CONTROL, &message)
+            .await
+            .unwrap();
     }
 
     pub async fn credit(&mut self, stream: u32, bytes: u32) {
-        self.frame(Kind::Credit, stream, &bytes.to_be_bytes())
+        self.frame(FrameKind::Credit, stream, &bytes.to_be_bytes())
             .await
             .unwrap();
     }
 }
 
-pub fn frame(kind: Kind, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: FrameKind, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Header {
         kind,
         stream,
@@ -198,9 +205,9 @@ pub fn frame(kind: Kind, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-impl RawHears {
+impl RawReader {
     /// The next frame; an error once the connection is closed.
-    pub async fn frame(&mut self) -> std::io::Result<(Kind, u32, Vec<u8>)> {
+    pub async fn frame(&mut self) -> std::io::Result<(FrameKind, u32, Vec<u8>)> {
         let mut header = [0; HEADER_BYTES];
         within(self.from.read_exact(&mut header)).await?;
         let Header {
@@ -214,13 +221,13 @@ impl RawHears {
     }
 
     /// The next message on the control stream; other frames are passed over.
-    pub async fn said(&mut self) -> std::io::Result<Said> {
+    pub async fn recv(&mut self) -> std::io::Result<Control> {
         loop {
-            if let Some((message, n)) = wire::decode::<Control>(&self.control).unwrap() {
+            if let Some((message, n)) = wire::decode::<ControlMessage>(&self.control).unwrap() {
                 self.control.drain(..n);
-                return Ok(message.said.unwrap());
+                return Ok(message.control.unwrap());
             }
-            if let (Kind::Data, CONTROL, payload) = self.frame().await? {
+            if let (FrameKind::Data, CONTROL, payload) = self.frame().await? {
                 self.control.extend_from_slice(&payload);
             }
         }
@@ -228,8 +235,8 @@ impl RawHears {
 
     /// The session id of the welcome that must come.
     pub async fn welcome(&mut self) -> Vec<u8> {
-        match self.said().await.unwrap() {
-            Said::Welcome(welcome) => welcome.session,
+        match self.recv().await.unwrap() {
+            Control::Welcome(welcome) => welcome.session,
             other => panic!("{other:?} instead of a welcome"),
         }
     }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::join::JoinArgs;
 use super::observe::ObserveArgs;
-use super::{Common, EXIT_CONFIG, refuse, serve, terminal};
+use super::{Common, EXIT_CONFIG, refuse, run_node, terminal};
 use crate::config::{self, File, ProxyFlags};
 
 /// Who may go out, and through which node.
@@ -64,7 +64,7 @@ pub(super) fn run(args: &DeskArgs, common: &Common) -> ExitCode {
         ..ProxyFlags::default()
     });
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
-        Ok(plan) => serve::serve(plan, None, common),
+        Ok(plan) => run_node::serve(plan, None, common),
         Err(errors) => refuse(&errors),
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::observe::ObserveArgs;
-use super::{Common, refuse, serve};
+use super::{Common, refuse, run_node};
 use crate::config::{self, File};
 
 /// Where to listen and where to send requests.
@@ -27,7 +27,7 @@ pub(super) struct EdgeArgs {
 pub(super) fn run(args: &EdgeArgs, common: &Common) -> ExitCode {
     let file = File::for_edge(args.listen.clone(), args.to.clone());
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
-        Ok(plan) => serve::serve(plan, None, common),
+        Ok(plan) => run_node::serve(plan, None, common),
         Err(errors) => refuse(&errors),
     }
 }

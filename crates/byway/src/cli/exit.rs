@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::observe::ObserveArgs;
-use super::{Common, refuse, serve};
+use super::{Common, refuse, run_node};
 use crate::config::{self, ExitFlags, File};
 
 /// Where links arrive, and where their streams may go.
@@ -43,7 +43,7 @@ pub(super) fn run(args: &ExitArgs, common: &Common) -> ExitCode {
         advertise: args.advertise.clone(),
     });
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
-        Ok(plan) => serve::serve(plan, None, common),
+        Ok(plan) => run_node::serve(plan, None, common),
         Err(errors) => refuse(&errors),
     }
 }

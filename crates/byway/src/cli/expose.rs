@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::join::JoinArgs;
 use super::observe::ObserveArgs;
-use super::{Common, EXIT_CONFIG, refuse, serve, terminal};
+use super::{Common, EXIT_CONFIG, refuse, run_node, terminal};
 use crate::config::{self, ExposeFlags, ExposedFlags, File};
 
 /// What is exposed, and through which node.
@@ -42,7 +42,7 @@ pub(super) fn run(service: ExposedFlags, args: &ExposeArgs, common: &Common) -> 
         carrier: args.link.carrier(),
     });
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
-        Ok(plan) => serve::serve(plan, None, common),
+        Ok(plan) => run_node::serve(plan, None, common),
         Err(errors) => refuse(&errors),
     }
 }

@@ -1,4 +1,4 @@
-//! Cli: one file a verb. Every verb makes a Plan or reads one; `serve` is what the serving verbs
+//! Cli: one file a verb. Every verb makes a Plan or reads one; `run_node` is what the serving verbs
 //! share.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 clean, 1 run time, 2 config or
@@ -15,10 +15,10 @@ mod expose;
 mod http;
 mod join;
 mod key;
-mod links;
 mod observe;
 mod proxy;
 mod run;
+mod run_node;
 mod serve;
 mod tcp;
 mod terminal;
@@ -103,7 +103,7 @@ enum Verb {
     Proxy(proxy::ProxyArgs),
     /// The public end of services that other nodes expose
     #[command(after_help = examples::SERVE)]
-    Serve(links::ServeArgs),
+    Serve(serve::ServeArgs),
     /// Expose an HTTP service of this machine through another node
     #[command(after_help = examples::HTTP)]
     Http(http::HttpArgs),
@@ -160,7 +160,7 @@ impl Cli {
             Verb::Check(args) => check::run(&args, &common),
             Verb::Edge(args) => edge::run(&args, &common),
             Verb::Proxy(args) => proxy::run(&args, &common),
-            Verb::Serve(args) => links::run(&args, &common),
+            Verb::Serve(args) => serve::run(&args, &common),
             Verb::Http(args) => http::run(&args, &common),
             Verb::Tcp(args) => tcp::run(&args, &common),
             Verb::Token(args) => token::run(&args, &common),

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::desk::{self, DeskArgs};
 use super::exit::{self, ExitArgs};
 use super::observe::ObserveArgs;
-use super::{Common, examples, refuse, serve};
+use super::{Common, examples, refuse, run_node};
 use crate::config::{self, File, ProxyFlags};
 
 /// One node, or one of the two of a two-hop egress.
@@ -85,7 +85,7 @@ fn run_alone(args: &AloneArgs, common: &Common) -> ExitCode {
         carrier: None,
     });
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
-        Ok(plan) => serve::serve(plan, None, common),
+        Ok(plan) => run_node::serve(plan, None, common),
         Err(errors) => refuse(&errors),
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::observe::ObserveArgs;
-use super::{Common, refuse, serve};
+use super::{Common, refuse, run_node};
 use crate::config::{self, ConfigErrors, Plan};
 
 /// The config file, by option or by place.
@@ -49,7 +49,7 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     match args.load(common) {
         Ok(plan) => {
             warn(&plan);
-            serve::serve(plan, Some(args.clone()), common)
+            run_node::serve(plan, Some(args.clone()), common)
         }
         Err(errors) => refuse(&errors),
     }

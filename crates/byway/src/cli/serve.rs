@@ -1,185 +1,43 @@
-//! Serve: what the serving verbs share: start, say that it is ready, wait for a signal, drain.
-//!
-//! In:    a Plan, and where to read a newer one at SIGHUP.
-//! Out:   an exit code; on stdout, if a person typed the command, join strings and public
-//!        addresses, one a line.
-//! Never: starts by half, and never writes a join string to a log.
+//! Serve: `byway serve --listen ADDR`: the public end of services that other nodes expose.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use clap::Args;
 
-use super::run::{self, RunArgs};
-use super::{Common, EXIT_CONFIG, terminal};
-use crate::config::{Plan, Role};
-use crate::drain;
-use crate::link::News;
-use crate::link::joining::FirstDial;
-use crate::node::{Listening, Node};
-use crate::observe::log::LogFormat;
-use crate::os::{descriptors, inherit};
+use super::observe::ObserveArgs;
+use super::{Common, refuse, run_node};
+use crate::config::{self, File, ServeFlags};
 
-/// Serves `plan` until a signal says stop. Without a file to reload from, a person typed it all:
-/// what a daemon would wait out is then told and is the end.
-pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -> ExitCode {
-    descriptors::raise_limit();
-    let mut inherited = inherit::from_environment();
-    let person = reload_from.is_none();
-    let node = match Node::start_for(plan, &mut inherited, person) {
-        Ok(node) => node,
-        Err(error) => {
-            terminal::error(error);
-            return ExitCode::FAILURE;
-        }
-    };
-    for address in inherited.left() {
-        tracing::warn!(
-            "the socket on {address} was handed over, but no listener of the config has that address"
-        );
-    }
-    let runtime = node.runtime().clone();
-    let code = runtime.block_on(async {
-        let stop = drain::wait_for_stop_signal();
-        let reopens = drain::on_reopen_signal(|| node.reopen_access_log());
-        let reloads = drain::on_reload_signal(|| reload(&node, reload_from.as_ref(), common));
-        let news = node.shared().links.news();
-        let nodes = [&node];
-        let told = async {
-            say_ready(&nodes, common.log).await;
-            tell(news, person).await
-        };
-        let (why, code) = tokio::select! {
-            why = stop => (why, ExitCode::SUCCESS),
-            () = reopens => ("end of signals", ExitCode::SUCCESS),
-            () = reloads => ("end of signals", ExitCode::SUCCESS),
-            code = told => ("the link has ended", code),
-        };
-        drain::drain(&[&node], why).await;
-        code
+/// Where links and visitors arrive.
+#[derive(Args, Debug)]
+pub(super) struct ServeArgs {
+    /// Where links arrive, over QUIC (UDP) and TLS (TCP): 0.0.0.0:7000; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", required = true, alias = "from")]
+    listen: Vec<String>,
+    /// Where visitors of HTTP services arrive: 0.0.0.0:80, unix:/run/x.sock; needs --domain
+    #[arg(long, value_name = "ADDR")]
+    http: Vec<String>,
+    /// HTTP services become NAME.DOMAIN; needs --http
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// How others reach this machine, for the join string. Default: the domain, or the address of
+    /// --listen if it is a single one
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    #[command(flatten)]
+    observe: ObserveArgs,
+}
+
+/// Serves until a signal says stop.
+pub(super) fn run(args: &ServeArgs, common: &Common) -> ExitCode {
+    let file = File::for_serve(ServeFlags {
+        listen: args.listen.clone(),
+        http: args.http.clone(),
+        domain: args.domain.clone(),
+        advertise: args.advertise.clone(),
     });
-    node.join();
-    code
-}
-
-/// Tells news as they come; resolves with an exit code when there is nothing left to wait for.
-async fn tell(news: Option<mpsc::UnboundedReceiver<News>>, person: bool) -> ExitCode {
-    let Some(mut news) = news else {
-        return std::future::pending().await;
-    };
-    while let Some(news) = news.recv().await {
-        match news {
-            News::Join { text, .. } if person => say(&format!("join {text}")),
-            News::Join { listener, file, .. } => {
-                tracing::info!("the join string of {listener} stands in {}", file.display());
-            }
-            News::Public { address, .. } if person => say(&address),
-            News::Public { service, address } => {
-                tracing::info!("`{service}` is public at {address}")
-            }
-            News::Ended { detail, is_config } => {
-                terminal::error(detail);
-                return if is_config {
-                    ExitCode::from(EXIT_CONFIG)
-                } else {
-                    ExitCode::FAILURE
-                };
-            }
-        }
-    }
-    std::future::pending().await
-}
-
-/// A line on stdout. The node goes on when the reader has left.
-fn say(line: &str) {
-    let _ = terminal::data(format_args!("{line}\n"));
-}
-
-/// How long the ready line waits for the first answer to a link's first dial.
-const FIRST_DIAL_PATIENCE: Duration = Duration::from_secs(1);
-
-/// One line on stderr: `ready: edge on 127.0.0.1:8080, proxy on 127.0.0.1:1080`; of links that the
-/// node dials it says whether they are up. Listeners serve already. A dial that fails for good has
-/// an error of its own and no ready line.
-pub(super) async fn say_ready(nodes: &[&Node], format: LogFormat) {
-    let deadline = Instant::now() + FIRST_DIAL_PATIENCE;
-    let mut parts = Vec::new();
-    for node in nodes {
-        let plan = node.shared().plan.load_full();
-        parts.extend(
-            node.listening()
-                .iter()
-                .map(|listening| described(&plan, listening)),
-        );
-        for join in &plan.joins {
-            let Some(joined) = node.shared().links.joined(&join.id) else {
-                continue;
-            };
-            match joined.first_dial(deadline).await {
-                FirstDial::Final => return,
-                first => parts.push(format!("link to {} ({first})", join.join.address)),
-            }
-        }
-    }
-    print_ready(&parts.join(", "), format);
-}
-
-/// The same for a node whose addresses are printed elsewhere: `ready: 12 listeners, 4 links`. A
-/// link that is not up has a warning of its own.
-pub(super) async fn say_ready_in_short(nodes: &[&Node], format: LogFormat) {
-    let deadline = Instant::now() + FIRST_DIAL_PATIENCE;
-    let (mut listeners, mut links) = (0, 0);
-    for node in nodes {
-        listeners += node.listening().len();
-        for join in &node.shared().plan.load_full().joins {
-            let Some(joined) = node.shared().links.joined(&join.id) else {
-                continue;
-            };
-            joined.first_dial(deadline).await;
-            links += 1;
-        }
-    }
-    print_ready(&format!("{listeners} listeners, {links} links"), format);
-}
-
-fn print_ready(line: &str, format: LogFormat) {
-    match format {
-        LogFormat::Human => terminal::note(format_args!("ready: {line}")),
-        LogFormat::Json => tracing::info!("ready: {line}"),
-    }
-}
-
-fn described(plan: &Plan, listening: &Listening) -> String {
-    let role = match plan.listener(&listening.key).map(|listener| &listener.role) {
-        Some(Role::Edge(_)) => "edge",
-        Some(Role::Egress(_)) => "proxy",
-        Some(Role::Link(link)) => link.serves.word(),
-        Some(Role::Metrics) => "metrics",
-        Some(Role::Forward(_) | Role::Exposed(_) | Role::Joined(_)) | None => "tcp",
-    };
-    match *listening.name == listening.key.bind().to_string() {
-        true => format!("{role} on {}", listening.address),
-        false => format!("{role} {} on {}", listening.name, listening.address),
-    }
-}
-
-/// SIGHUP: a config that is wrong changes nothing and says what is wrong.
-fn reload(node: &Node, from: Option<&RunArgs>, common: &Common) {
-    let Some(from) = from else {
-        return tracing::warn!("SIGHUP: this command has no config file to read again");
-    };
-    let path = from.path();
-    match from.load(common) {
-        Err(errors) => tracing::error!("reload refused, the old config stays in force:\n{errors}"),
-        Ok(plan) => {
-            run::warn(&plan);
-            match node.apply(plan) {
-                Err(error) => {
-                    tracing::error!("reload refused, the old config stays in force: {error}")
-                }
-                Ok(diff) => tracing::info!("reloaded {}:\n{diff}", path.display()),
-            }
-        }
+    match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
+        Ok(plan) => run_node::serve(plan, None, common),
+        Err(errors) => refuse(&errors),
     }
 }

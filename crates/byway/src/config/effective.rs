@@ -18,7 +18,7 @@ use super::plan::{
     ListenerPlan, Plan, ResolverKind, Role, RoutePlan, Rule, SpillMode, Verdict,
 };
 use super::resolve::derived_route_name;
-use super::units::{Bytes, Period};
+use super::units::{ByteSize, Period};
 
 /// Prints the Plan in it.
 #[derive(Clone, Copy, Debug)]
@@ -170,7 +170,7 @@ fn limits(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     writeln!(
         f,
         "head_bytes = \"{}\"  # the longest head",
-        Bytes(limits.head_bytes as u64)
+        ByteSize(limits.head_bytes as u64)
     )?;
     writeln!(
         f,
@@ -264,7 +264,7 @@ fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result 
     writeln!(
         f,
         "replay = \"{}\"  # the longest body that is kept for it",
-        Bytes(retry.replay_bytes as u64)
+        ByteSize(retry.replay_bytes as u64)
     )?;
     writeln!(
         f,
@@ -281,14 +281,18 @@ fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result 
     writeln!(
         f,
         "memory = \"{}\"  # of a stream, before the disk is used",
-        Bytes(spill.memory)
+        ByteSize(spill.memory)
     )?;
-    writeln!(f, "per_stream = \"{}\"  # on disk", Bytes(spill.per_stream))?;
+    writeln!(
+        f,
+        "per_stream = \"{}\"  # on disk",
+        ByteSize(spill.per_stream)
+    )?;
     match spill.per_node {
         Some(bytes) => writeln!(
             f,
             "per_node = \"{}\"  # on disk, all streams together",
-            Bytes(bytes)
+            ByteSize(bytes)
         )?,
         None => writeln!(
             f,
@@ -552,7 +556,7 @@ fn join(f: &mut fmt::Formatter<'_>, plan: &JoinPlan) -> fmt::Result {
 fn ceiling(bytes: Option<u64>) -> String {
     bytes.map_or_else(
         || "\"none\"".to_owned(),
-        |bytes| format!("\"{}\"", Bytes(bytes)),
+        |bytes| format!("\"{}\"", ByteSize(bytes)),
     )
 }
 

@@ -74,7 +74,7 @@ pub use secret::Secret;
 pub use slashes::slash_warnings;
 pub use statuses::Statuses;
 pub use surroundings::{NameService, Surroundings};
-pub use units::{BadQuantity, Bytes, Kind, Period, Rate};
+pub use units::{BadQuantity, ByteSize, Period, Rate, UnitKind};
 pub use warnings::warnings;
 
 /// A config of a million routes fits; something that is no config does not fill the memory.
@@ -198,7 +198,7 @@ fn read_config(path: &Path) -> Result<String, (bool, String)> {
     if bytes.len() as u64 > MOST_FILE_BYTES {
         let message = format!(
             "{shown} is larger than {}: it cannot be a config file",
-            Bytes(MOST_FILE_BYTES)
+            ByteSize(MOST_FILE_BYTES)
         );
         return Err((false, message));
     }

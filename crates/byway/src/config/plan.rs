@@ -21,9 +21,9 @@ use super::link_plan::{JoinPlan, LinkPlan, LinkSettings, Serves};
 use super::login::UserPlan;
 use super::statuses::Statuses;
 use super::units::Rate;
-use crate::exchange::budget::Budget;
+use crate::exchange::retry_budget::RetryBudget;
 use crate::os::descriptors::Shares;
-use crate::outbound::balance::Turn;
+use crate::outbound::balance::RoundRobin;
 
 /// Everything the program is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -427,9 +427,9 @@ pub struct RoutePlan {
     /// The longest request body in bytes, edge and `[limits]` included; none for no limit.
     pub max_body: Option<u64>,
     /// Which upstream is next; moves while the Plan is in force and is no part of its meaning.
-    pub turn: Turn,
-    /// How many of its requests may be sent again; as `turn`, no part of its meaning.
-    pub retries: Budget,
+    pub round_robin: RoundRobin,
+    /// How many of its requests may be sent again; as `reactor_tick`, no part of its meaning.
+    pub retries: RetryBudget,
 }
 
 impl PartialEq for RoutePlan {

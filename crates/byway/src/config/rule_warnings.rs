@@ -136,10 +136,10 @@ impl<'r> Earlier<'r> {
 
     /// Rules that match `name` and everything below it, and those of `exact`.
     fn around<'s>(&'s self, name: &str, exact: &'s [&'r Rule]) -> Vec<&'s [&'r Rule]> {
-        let ends = std::iter::successors(Some(name), |name| {
+        let outcomes = std::iter::successors(Some(name), |name| {
             name.split_once('.').map(|(_, rest)| rest)
         });
-        let suffixes = ends
+        let suffixes = outcomes
             .filter_map(|end| self.suffixes.get(end))
             .map(Vec::as_slice);
         suffixes.chain([exact, &self.everywhere]).collect()

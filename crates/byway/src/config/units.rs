@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A number of bytes: `256KiB`, `64MB`, `1GiB`, or plain `65536`. `KiB` is 1024, `KB` is 1000; the
 /// case does not matter. At most `i64::MAX`, so that sums of a few stay within `u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bytes(pub u64);
+pub struct ByteSize(pub u64);
 
 /// A number of bytes per second: `25MiB/s`, or in bits `200Mbit/s` (rounded down to whole bytes;
 /// `/s` may be left out behind bits). `25Mb/s` is refused, because half of its readers take it for
@@ -35,7 +35,7 @@ pub enum BadQuantity {
         /// As written.
         text: String,
         /// What it should have been.
-        kind: Kind,
+        kind: UnitKind,
     },
     /// Starts with a minus sign.
     #[error("`{text}` is negative: write {}", .kind.examples())]
@@ -43,7 +43,7 @@ pub enum BadQuantity {
         /// As written.
         text: String,
         /// What it should have been.
-        kind: Kind,
+        kind: UnitKind,
     },
     /// A number alone where the unit decides.
     #[error("`{text}` has no unit: write {}", .kind.examples())]
@@ -51,7 +51,7 @@ pub enum BadQuantity {
         /// As written.
         text: String,
         /// What it should have been.
-        kind: Kind,
+        kind: UnitKind,
     },
     /// A unit that is not ours.
     #[error("`{text}` has the unknown unit `{unit}`: write {}", .kind.examples())]
@@ -61,7 +61,7 @@ pub enum BadQuantity {
         /// Its unit.
         unit: String,
         /// What it should have been.
-        kind: Kind,
+        kind: UnitKind,
     },
     /// `Mb/s`, which some read as bits and others as bytes.
     #[error(
@@ -82,7 +82,7 @@ pub enum BadQuantity {
         most: &'static str,
     },
     /// Rounds down to nothing.
-    #[error("`{text}` is less than one byte per second: write {}", Kind::Rate.examples())]
+    #[error("`{text}` is less than one byte per second: write {}", UnitKind::Rate.examples())]
     TooSmall {
         /// As written.
         text: String,
@@ -91,7 +91,7 @@ pub enum BadQuantity {
 
 /// The three kinds of quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum UnitKind {
     /// A number of bytes.
     Size,
     /// Bytes per second.
@@ -100,7 +100,7 @@ pub enum Kind {
     Period,
 }
 
-impl Kind {
+impl UnitKind {
     /// The word for it in a message.
     pub const fn name(self) -> &'static str {
         match self {
@@ -153,14 +153,14 @@ const PERIODS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-impl FromStr for Bytes {
+impl FromStr for ByteSize {
     type Err = BadQuantity;
 
     fn from_str(text: &str) -> Result<Self, BadQuantity> {
-        let (number, unit) = split(text, Kind::Size)?;
+        let (number, unit) = split(text, UnitKind::Size)?;
         let factor = match unit {
             "" => 1,
-            unit => factor(&SIZES, unit).ok_or_else(|| unknown(text, unit, Kind::Size))?,
+            unit => factor(&SIZES, unit).ok_or_else(|| unknown(text, unit, UnitKind::Size))?,
         };
         scaled(text, number, factor).map(Self)
     }
@@ -170,11 +170,11 @@ impl FromStr for Rate {
     type Err = BadQuantity;
 
     fn from_str(text: &str) -> Result<Self, BadQuantity> {
-        let (number, unit) = split(text, Kind::Rate)?;
+        let (number, unit) = split(text, UnitKind::Rate)?;
         if unit.is_empty() {
             return Err(BadQuantity::NoUnit {
                 text: text.into(),
-                kind: Kind::Rate,
+                kind: UnitKind::Rate,
             });
         }
         let per_second = unit.strip_suffix("/s");
@@ -183,7 +183,7 @@ impl FromStr for Rate {
         }
         let bytes = per_second.and_then(|unit| factor(&SIZES, unit).map(|factor| (unit, factor)));
         let Some((unit, factor)) = bytes else {
-            return Err(unknown(text, unit, Kind::Rate));
+            return Err(unknown(text, unit, UnitKind::Rate));
         };
         if unit.ends_with('b') && !unit.to_ascii_lowercase().ends_with("ib") {
             return Err(BadQuantity::Ambiguous {
@@ -199,14 +199,14 @@ impl FromStr for Period {
     type Err = BadQuantity;
 
     fn from_str(text: &str) -> Result<Self, BadQuantity> {
-        let (number, unit) = split(text, Kind::Period)?;
+        let (number, unit) = split(text, UnitKind::Period)?;
         if unit.is_empty() {
             return Err(BadQuantity::NoUnit {
                 text: text.into(),
-                kind: Kind::Period,
+                kind: UnitKind::Period,
             });
         }
-        let factor = factor(&PERIODS, unit).ok_or_else(|| unknown(text, unit, Kind::Period))?;
+        let factor = factor(&PERIODS, unit).ok_or_else(|| unknown(text, unit, UnitKind::Period))?;
         match number.checked_mul(factor) {
             Some(millis) if millis <= MOST_MILLIS => Ok(Self(Duration::from_millis(millis))),
             _ => Err(BadQuantity::TooLarge {
@@ -218,7 +218,7 @@ impl FromStr for Period {
 }
 
 /// The leading digits as a number, and what follows them; one space between the two is fine.
-fn split(text: &str, kind: Kind) -> Result<(u64, &str), BadQuantity> {
+fn split(text: &str, kind: UnitKind) -> Result<(u64, &str), BadQuantity> {
     let trimmed = text.trim();
     if trimmed.starts_with('-') {
         return Err(BadQuantity::Negative {
@@ -251,7 +251,7 @@ fn factor(units: &[(&str, u64)], unit: &str) -> Option<u64> {
         .map(|(_, factor)| *factor)
 }
 
-fn unknown(text: &str, unit: &str, kind: Kind) -> BadQuantity {
+fn unknown(text: &str, unit: &str, kind: UnitKind) -> BadQuantity {
     BadQuantity::Unit {
         text: text.into(),
         unit: unit.into(),
@@ -259,10 +259,10 @@ fn unknown(text: &str, unit: &str, kind: Kind) -> BadQuantity {
     }
 }
 
-const fn most(kind: Kind) -> &'static str {
+const fn most(kind: UnitKind) -> &'static str {
     match kind {
-        Kind::Size | Kind::Rate => "9223372036854775807 bytes",
-        Kind::Period => "365d",
+        UnitKind::Size | UnitKind::Rate => "9223372036854775807 bytes",
+        UnitKind::Period => "365d",
     }
 }
 
@@ -272,7 +272,7 @@ fn scaled(text: &str, number: u64, factor: u64) -> Result<u64, BadQuantity> {
         .filter(|bytes| *bytes <= MOST_BYTES)
         .ok_or_else(|| BadQuantity::TooLarge {
             text: text.into(),
-            most: most(Kind::Size),
+            most: most(UnitKind::Size),
         })
 }
 
@@ -291,7 +291,7 @@ fn shortest<'u>(value: u64, units: &[(&'u str, u64)], smallest: &'u str) -> (u64
     whole.map_or((value, smallest), |(unit, factor)| (value / factor, unit))
 }
 
-impl fmt::Display for Bytes {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (number, unit) = shortest(self.0, &SIZES, "B");
         write!(f, "{number}{unit}")
@@ -300,7 +300,7 @@ impl fmt::Display for Bytes {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/s", Bytes(self.0))
+        write!(f, "{}/s", ByteSize(self.0))
     }
 }
 
@@ -321,7 +321,7 @@ mod tests {
     use super::*;
 
     fn bytes(text: &str) -> Result<u64, String> {
-        text.parse::<Bytes>()
+        text.parse::<ByteSize>()
             .map(|v| v.0)
             .map_err(|e| e.to_string())
     }
@@ -449,10 +449,10 @@ mod tests {
 
     #[test]
     fn values_print_in_the_largest_unit_that_divides_them() {
-        assert_eq!(Bytes(262_144).to_string(), "256KiB");
-        assert_eq!(Bytes(1_000).to_string(), "1KB");
-        assert_eq!(Bytes(1_001).to_string(), "1001B");
-        assert_eq!(Bytes(0).to_string(), "0B");
+        assert_eq!(ByteSize(262_144).to_string(), "256KiB");
+        assert_eq!(ByteSize(1_000).to_string(), "1KB");
+        assert_eq!(ByteSize(1_001).to_string(), "1001B");
+        assert_eq!(ByteSize(0).to_string(), "0B");
         assert_eq!(Rate(25_000_000).to_string(), "25MB/s");
         assert_eq!(Period(Duration::from_secs(90)).to_string(), "90s");
         assert_eq!(Period(Duration::from_secs(600)).to_string(), "10m");
@@ -463,7 +463,7 @@ mod tests {
         #[test]
         fn what_is_printed_reads_back_as_the_same_value(number in 0u64..=MOST_BYTES, shift in 0u32..63) {
             let number = number >> shift;
-            prop_assert_eq!(Bytes(number).to_string().parse(), Ok(Bytes(number)));
+            prop_assert_eq!(ByteSize(number).to_string().parse(), Ok(ByteSize(number)));
             let rate = Rate(number.max(1));
             prop_assert_eq!(rate.to_string().parse(), Ok(rate));
             let period = Period(Duration::from_millis(number % (MOST_MILLIS + 1)));

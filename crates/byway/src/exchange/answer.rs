@@ -9,11 +9,11 @@
 use byway_h1::{reason_phrase, write};
 
 use super::head::PSEUDONYM;
-use super::{date, hops};
-use crate::fault::{Fault, Kind};
+use super::{date, max_forwards};
+use crate::fault::{Fault, FaultKind};
 
 /// How an answer is given.
-pub struct Manner<'a> {
+pub struct ResponseOptions<'a> {
     /// The id to find the request by in the log.
     pub request_id: &'a str,
     /// Whether the asker may read the whole reason (egress), or its class only (edge).
@@ -25,15 +25,15 @@ pub struct Manner<'a> {
 }
 
 /// Queues the answer to `fault`; says how many bytes its body has.
-pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) -> u64 {
+pub fn fault(out: &mut Vec<u8>, fault: &Fault, options: &ResponseOptions<'_>) -> u64 {
     let status = fault.status();
     let phrase = reason_phrase(status);
     let mut body = format!(
         "{status} {phrase}\nreason: {}\nrequest: {}\n",
         fault.class(),
-        manner.request_id
+        options.request_id
     );
-    if manner.in_detail {
+    if options.in_detail {
         body.push_str(&fault.for_peer().to_string());
         body.push('\n');
     }
@@ -47,24 +47,24 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) -> u64 {
     field("Content-Type", "text/plain; charset=utf-8");
     field("Content-Length", &body.len().to_string());
     field("Cache-Control", "no-store");
-    field("X-Request-Id", manner.request_id);
-    field("Proxy-Status", &proxy_status(fault, manner.in_detail));
+    field("X-Request-Id", options.request_id);
+    field("Proxy-Status", &proxy_status(fault, options.in_detail));
     if let Some(seconds) = fault.retry_after_seconds() {
         field("Retry-After", &seconds.to_string());
     }
     match fault.kind {
-        Kind::Unauthorized => field(
+        FaultKind::Unauthorized => field(
             "Proxy-Authenticate",
             "Basic realm=\"byway\", charset=\"UTF-8\"",
         ),
-        Kind::MethodNotAllowed => field("Allow", hops::ALLOW),
+        FaultKind::MethodNotAllowed => field("Allow", max_forwards::ALLOW),
         _ => {}
     }
-    if manner.close {
+    if options.close {
         field("Connection", "close");
     }
     write::end_of_head(out);
-    if manner.head_only {
+    if options.head_only {
         return 0;
     }
     out.extend_from_slice(body.as_bytes());
@@ -104,14 +104,14 @@ mod tests {
     fn answer(in_detail: bool, head_only: bool) -> String {
         let fault = Fault::new(
             Who::Upstream,
-            Kind::Refused,
+            FaultKind::Refused,
             "10.0.0.5:80 refused the \"connection\"",
         );
         let mut out = Vec::new();
         super::fault(
             &mut out,
             &fault,
-            &Manner {
+            &ResponseOptions {
                 request_id: "r1",
                 in_detail,
                 close: true,

@@ -15,34 +15,34 @@ use byway_agent::{Lease, Release};
 use byway_dial::{Broken, Pipe, Read};
 use byway_h1::{Framed, Parsed, Request, ResponseHead, Version};
 
-use self::waiting::Ended;
-use super::alarm::Alarm;
-use super::body::{Passage, Stop};
+use self::waiting::WaitEnd;
+use super::body::{BodyError, BodyTransfer};
 use super::conn::Conn;
 use super::deadline::{Deadlines, Exceeded};
 use super::discard::discard;
-use super::failure::{Failure, downstream_left, no_answer, not_read};
-use super::foreign;
-use super::forward::{After, Asked, Moved, Switched, body_too_large, codec_limits};
+use super::failure::{AttemptFailure, downstream_left, no_answer, not_read};
+use super::forward::{After, ExchangeRequest, Moved, Switched, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
-use super::keep::keep_upstream;
-use super::recycled::Recycled;
+use super::keep_alive::keep_upstream;
+use super::lazy_timer::LazyTimer;
+use super::other_protocol;
 use super::retry::{Failed, Outcome, Tries, is_repeatable};
-use crate::fault::{Deadline, Fault, Kind, Who, malformed};
-use crate::observe::course::Stage;
-use crate::outbound::pooled::{Borrowed, Origin};
-use crate::outbound::upgrades::Slot;
+use super::scratch::Scratch;
+use crate::fault::{Deadline, Fault, FaultKind, Who, malformed};
+use crate::observe::timing::Phase;
+use crate::outbound::pooled::{Borrowed, PoolKey};
+use crate::outbound::upgrades::UpgradeSlot;
 use crate::route::Outbound;
 
 /// One try on one connection.
 pub(super) struct Attempt<'a> {
-    asked: &'a Asked<'a>,
+    exchange: &'a ExchangeRequest<'a>,
     codec: byway_h1::Limits,
-    upload: &'a mut Passage,
+    upload: &'a mut BodyTransfer,
     /// The upstream stopped taking the request's body; its answer may still be read.
     upload_broken: bool,
     uploaded: bool,
-    response: Recycled<ResponseHead>,
+    response: Scratch<ResponseHead>,
     reused: bool,
     /// What the connection had sent before this attempt.
     sent_before: u64,
@@ -59,18 +59,18 @@ pub(super) struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     pub(super) fn new(
-        asked: &'a Asked<'a>,
-        upload: &'a mut Passage,
-        lease: &Lease<Origin, Conn>,
+        exchange: &'a ExchangeRequest<'a>,
+        upload: &'a mut BodyTransfer,
+        lease: &Lease<PoolKey, Conn>,
         downstream: &Conn,
     ) -> Self {
-        let codec = codec_limits(asked.limits);
+        let codec = codec_limits(exchange.limits);
         Self {
-            asked,
+            exchange,
             upload,
             upload_broken: false,
             uploaded: false,
-            response: Recycled::take(),
+            response: Scratch::take(),
             reused: lease.reused(),
             sent_before: lease.sent_bytes(),
             heard: 0,
@@ -79,7 +79,7 @@ impl<'a> Attempt<'a> {
             lost_boundary: false,
             // An outflow between us and the reader of an egress may be shaped, and the reader may
             // pause.
-            deadlines: Deadlines::new(asked.limits, downstream.has_outflow()),
+            deadlines: Deadlines::new(exchange.limits, downstream.has_outflow()),
             codec,
         }
     }
@@ -89,61 +89,66 @@ impl<'a> Attempt<'a> {
         borrowed: Borrowed,
         downstream: &mut Conn,
         tries: &mut Tries<'_>,
-        alarm: &mut Alarm,
+        timer: &mut LazyTimer,
         moved: &mut Moved,
-    ) -> Result<After, Failure> {
+    ) -> Result<After, AttemptFailure> {
         let Borrowed {
             mut lease,
             authority,
             slot,
         } = borrowed;
-        self.asked.queue_request(lease.queue(), &authority)?;
+        self.exchange.queue_request(lease.queue(), &authority)?;
         self.upload.start_over(&mut lease);
         for _ in 0..MOST_HEADS {
-            let head_bytes = self.response_head(downstream, &mut lease, alarm).await?;
+            let head_bytes = self.response_head(downstream, &mut lease, timer).await?;
             moved.up = self.upload.moved();
             let status = self.response.view(lease.unread()).status();
             if self.goes_elsewhere(status, tries, moved) {
                 self.discard(lease, head_bytes)?;
-                return Err(Failure::declined(status));
+                return Err(AttemptFailure::declined(status));
             }
             match status {
                 100 | 102..=199 => {
-                    self.interim(&mut lease, head_bytes, downstream, alarm)
+                    self.interim(&mut lease, head_bytes, downstream, timer)
                         .await?
                 }
                 _ => {
                     moved.status = status;
-                    moved.course.turn(Stage::Transfer);
+                    moved.timing.enter(Phase::Transfer);
                 }
             }
             match status {
                 101 => return self.switch(lease, slot, head_bytes, downstream).await,
                 200.. => {
                     return self
-                        .finish(lease, head_bytes, downstream, alarm, moved)
+                        .finish(lease, head_bytes, downstream, timer, moved)
                         .await;
                 }
                 _ => {}
             }
         }
         let detail = format!("the upstream sent {MOST_HEADS} interim answers and no final one");
-        Err(Fault::new(Who::Upstream, Kind::Malformed("endless-interim"), detail).into())
+        Err(Fault::new(
+            Who::Upstream,
+            FaultKind::Malformed("endless-interim"),
+            detail,
+        )
+        .into())
     }
 
     /// Whether another upstream is asked instead of passing on what this one has said. If not, what
     /// was kept for it goes.
     fn goes_elsewhere(&mut self, status: u16, tries: &mut Tries<'_>, moved: &mut Moved) -> bool {
-        let on = self.asked.allowed.plan().retry.on;
+        let on = self.exchange.allowed.plan().retry.on;
         if on.contains(status) && self.uploaded {
             let failed = Failed {
                 outcome: Outcome::SentNoByteBack,
                 on_kept: self.reused,
                 gave_up: false,
-                repeatable: is_repeatable(&self.asked.request),
+                repeatable: is_repeatable(&self.exchange.request),
                 body_kept: self.upload.can_start_over(),
             };
-            if self.asked.goes_again(tries, failed, moved) {
+            if self.exchange.goes_again(tries, failed, moved) {
                 return true;
             }
         }
@@ -153,9 +158,13 @@ impl<'a> Attempt<'a> {
         false
     }
 
-    fn discard(&self, mut lease: Lease<Origin, Conn>, head_bytes: usize) -> Result<(), Failure> {
+    fn discard(
+        &self,
+        mut lease: Lease<PoolKey, Conn>,
+        head_bytes: usize,
+    ) -> Result<(), AttemptFailure> {
         let response = self.response.view(lease.unread());
-        let method = self.asked.request.method();
+        let method = self.exchange.request.method();
         let framed = response
             .framing(method)
             .map_err(|error| self.malformed_response(&error))?;
@@ -170,29 +179,29 @@ impl<'a> Attempt<'a> {
     async fn response_head(
         &mut self,
         downstream: &mut Conn,
-        upstream: &mut Lease<Origin, Conn>,
-        alarm: &mut Alarm,
-    ) -> Result<usize, Failure> {
+        upstream: &mut Lease<PoolKey, Conn>,
+        timer: &mut LazyTimer,
+    ) -> Result<usize, AttemptFailure> {
         self.deadlines.begin_phase();
-        let ended = poll_fn(|cx| -> Poll<Result<_, Failure>> {
+        let ended = poll_fn(|cx| -> Poll<Result<_, AttemptFailure>> {
             self.poll_upload(cx, downstream, upstream)?;
             if let Poll::Ready(head_bytes) = self.poll_head(cx, upstream)? {
                 return Poll::Ready(Ok(Ok(head_bytes)));
             }
             let waiting = self.waiting_for_head(downstream, upstream);
-            self.poll_ended(cx, downstream, upstream, alarm, &waiting)
+            self.poll_ended(cx, downstream, upstream, timer, &waiting)
                 .map(|ended| Ok(Err(ended)))
         });
         match ended.await? {
             Ok(head_bytes) => Ok(head_bytes),
-            Err(Ended::Fault(fault)) => Err(fault.into()),
-            Err(Ended::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload().into()),
-            Err(Ended::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader().into()),
-            Err(Ended::Exceeded(Exceeded::Progress)) => {
+            Err(WaitEnd::Fault(fault)) => Err(fault.into()),
+            Err(WaitEnd::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload().into()),
+            Err(WaitEnd::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader().into()),
+            Err(WaitEnd::Exceeded(Exceeded::Progress)) => {
                 Err(self.failed(self.stalled_upload(), upstream))
             }
-            Err(Ended::Exceeded(Exceeded::Head)) => {
-                Err(self.failed(no_answer(self.asked.limits.first_byte), upstream))
+            Err(WaitEnd::Exceeded(Exceeded::Head)) => {
+                Err(self.failed(no_answer(self.exchange.limits.first_byte), upstream))
             }
         }
     }
@@ -202,7 +211,7 @@ impl<'a> Attempt<'a> {
         cx: &mut Context<'_>,
         from: &mut Conn,
         to: &mut Conn,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AttemptFailure> {
         if self.uploaded || self.upload_broken {
             return Ok(());
         }
@@ -213,7 +222,7 @@ impl<'a> Attempt<'a> {
                 self.deadlines.end_upload();
                 Ok(())
             }
-            Poll::Ready(Err(Stop::To(_))) => {
+            Poll::Ready(Err(BodyError::To(_))) => {
                 // It may have answered before it closed; reading says.
                 self.upload_broken = true;
                 self.deadlines.end_upload();
@@ -227,7 +236,7 @@ impl<'a> Attempt<'a> {
         &mut self,
         cx: &mut Context<'_>,
         upstream: &mut Conn,
-    ) -> Poll<Result<usize, Failure>> {
+    ) -> Poll<Result<usize, AttemptFailure>> {
         loop {
             if !upstream.unread().is_empty() {
                 let parsed = self.response.parse(upstream.unread(), &self.codec);
@@ -246,25 +255,25 @@ impl<'a> Attempt<'a> {
     }
 
     /// TLS and the like have no head to wait for.
-    fn refuse_foreign(&self, unread: &[u8]) -> Result<(), Failure> {
-        let exposed = matches!(self.asked.allowed.outbound(), Outbound::Service(_));
-        let Some(fault) = foreign::in_response(unread, exposed) else {
+    fn refuse_foreign(&self, unread: &[u8]) -> Result<(), AttemptFailure> {
+        let exposed = matches!(self.exchange.allowed.outbound(), Outbound::Service(_));
+        let Some(fault) = other_protocol::in_response(unread, exposed) else {
             return Ok(());
         };
-        self.asked.shared.counters.malformed_responses.add(1);
+        self.exchange.shared.counters.malformed_responses.add(1);
         Err(fault.into())
     }
 
-    fn malformed_response(&self, error: &byway_h1::Malformed) -> Failure {
-        self.asked.shared.counters.malformed_responses.add(1);
+    fn malformed_response(&self, error: &byway_h1::Malformed) -> AttemptFailure {
+        self.exchange.shared.counters.malformed_responses.add(1);
         malformed(Who::Upstream, error).into()
     }
 
     /// The upstream went away without a complete head.
-    fn closed_early(&self, upstream: &Conn, broken: Option<&Broken>) -> Failure {
+    fn closed_early(&self, upstream: &Conn, broken: Option<&Broken>) -> AttemptFailure {
         let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
         // TLS servers on OpenSSL hang up on plain HTTP without an alert.
-        let hint = match self.asked.allowed.outbound() {
+        let hint = match self.exchange.allowed.outbound() {
             Outbound::Pooled(route)
                 if self.heard == 0
                     && !self.reused
@@ -276,51 +285,51 @@ impl<'a> Attempt<'a> {
         };
         let detail = format!("the upstream gave no whole answer: {how}{hint}");
         self.failed(
-            Fault::new(Who::Upstream, Kind::ClosedEarly, detail),
+            Fault::new(Who::Upstream, FaultKind::ClosedEarly, detail),
             upstream,
         )
     }
 
     /// An empty queue says nothing of what has left: a chunk may be queued behind a head that has
     /// left long ago.
-    fn failed(&self, fault: Fault, upstream: &Conn) -> Failure {
+    fn failed(&self, fault: Fault, upstream: &Conn) -> AttemptFailure {
         let outcome = match () {
             () if self.heard > 0 => Outcome::Partial,
             () if upstream.sent_bytes() == self.sent_before => Outcome::Unsent,
             () => Outcome::SentNoByteBack,
         };
-        Failure {
+        AttemptFailure {
             outcome,
             on_kept: self.reused,
             ..fault.into()
         }
     }
 
-    fn stopped_by_downstream(&self, stop: Stop) -> Fault {
+    fn stopped_by_downstream(&self, stop: BodyError) -> Fault {
         match stop {
-            Stop::Malformed(error) => {
-                self.asked.shared.counters.malformed_requests.add(1);
+            BodyError::Malformed(error) => {
+                self.exchange.shared.counters.malformed_requests.add(1);
                 malformed(Who::Downstream, &error)
             }
-            Stop::TooLarge => body_too_large(self.asked.max_body.unwrap_or_default()),
-            Stop::Truncated => Fault::new(
+            BodyError::TooLarge => body_too_large(self.exchange.max_body.unwrap_or_default()),
+            BodyError::Truncated => Fault::new(
                 Who::Downstream,
-                Kind::ClosedEarly,
+                FaultKind::ClosedEarly,
                 "the client closed within its request body",
             ),
-            Stop::From(broken) | Stop::To(broken) => downstream_left(&broken),
+            BodyError::From(broken) | BodyError::To(broken) => downstream_left(&broken),
         }
     }
 
     /// Passes an interim response on, to a downstream that can read one.
     async fn interim(
         &mut self,
-        upstream: &mut Lease<Origin, Conn>,
+        upstream: &mut Lease<PoolKey, Conn>,
         head_bytes: usize,
         downstream: &mut Conn,
-        alarm: &mut Alarm,
-    ) -> Result<(), Failure> {
-        if self.asked.request.version() == Version::Http11 {
+        timer: &mut LazyTimer,
+    ) -> Result<(), AttemptFailure> {
+        if self.exchange.request.version() == Version::Http11 {
             let response = self.response.view(upstream.unread());
             downstream
                 .try_queue(|out| head::forward_interim(out, &response))
@@ -333,7 +342,7 @@ impl<'a> Attempt<'a> {
             .announces_impossible_body();
         upstream.consume(head_bytes);
         self.response.clear();
-        self.push_down(downstream, upstream, alarm).await
+        self.push_down(downstream, upstream, timer).await
     }
 
     /// Sends what is queued for the client, and its request's body up meanwhile: it may send all of
@@ -341,11 +350,11 @@ impl<'a> Attempt<'a> {
     async fn push_down(
         &mut self,
         downstream: &mut Conn,
-        upstream: &mut Lease<Origin, Conn>,
-        alarm: &mut Alarm,
-    ) -> Result<(), Failure> {
+        upstream: &mut Lease<PoolKey, Conn>,
+        timer: &mut LazyTimer,
+    ) -> Result<(), AttemptFailure> {
         self.deadlines.begin_phase();
-        let pushed = poll_fn(|cx| -> Poll<Result<_, Failure>> {
+        let pushed = poll_fn(|cx| -> Poll<Result<_, AttemptFailure>> {
             self.poll_upload(cx, downstream, upstream)?;
             if let Poll::Ready(flushed) = downstream.poll_flush(cx) {
                 return Poll::Ready(
@@ -355,16 +364,16 @@ impl<'a> Attempt<'a> {
                 );
             }
             let waiting = self.waiting_for_bodies(downstream, upstream, 0, true);
-            self.poll_ended(cx, downstream, upstream, alarm, &waiting)
+            self.poll_ended(cx, downstream, upstream, timer, &waiting)
                 .map(|ended| Ok(Some(ended)))
         });
         match pushed.await? {
             None => Ok(()),
-            Some(Ended::Fault(fault)) => Err(fault.into()),
-            Some(Ended::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload().into()),
-            Some(Ended::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader().into()),
-            Some(Ended::Exceeded(Exceeded::Progress | Exceeded::Head)) => {
-                Err(not_read(self.asked.limits.body_progress).into())
+            Some(WaitEnd::Fault(fault)) => Err(fault.into()),
+            Some(WaitEnd::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload().into()),
+            Some(WaitEnd::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader().into()),
+            Some(WaitEnd::Exceeded(Exceeded::Progress | Exceeded::Head)) => {
+                Err(not_read(self.exchange.limits.body_progress).into())
             }
         }
     }
@@ -373,26 +382,32 @@ impl<'a> Attempt<'a> {
     /// waited for this.
     async fn switch(
         &self,
-        mut lease: Lease<Origin, Conn>,
-        slot: Option<Slot>,
+        mut lease: Lease<PoolKey, Conn>,
+        slot: Option<UpgradeSlot>,
         head_bytes: usize,
         downstream: &mut Conn,
-    ) -> Result<After, Failure> {
+    ) -> Result<After, AttemptFailure> {
         let response = self.response.view(lease.unread());
         let switched = response
             .field("Upgrade")
-            .filter(|protocol| self.asked.asks_to_upgrade_to(protocol));
+            .filter(|protocol| self.exchange.asks_to_upgrade_to(protocol));
         let Some(protocol) = switched else {
             let detail = "the upstream answered 101 to a request that asked for no such upgrade";
-            return Err(
-                Fault::new(Who::Upstream, Kind::Malformed("unasked-upgrade"), detail).into(),
-            );
+            return Err(Fault::new(
+                Who::Upstream,
+                FaultKind::Malformed("unasked-upgrade"),
+                detail,
+            )
+            .into());
         };
         if !self.uploaded {
             let detail = "the upstream answered 101 before it had taken the whole request";
-            return Err(
-                Fault::new(Who::Upstream, Kind::Malformed("premature-upgrade"), detail).into(),
-            );
+            return Err(Fault::new(
+                Who::Upstream,
+                FaultKind::Malformed("premature-upgrade"),
+                detail,
+            )
+            .into());
         }
         downstream
             .try_queue(|out| head::forward_switch(out, &response, protocol))
@@ -404,7 +419,7 @@ impl<'a> Attempt<'a> {
         Ok(After::Switch(Box::new(Switched {
             stream,
             early,
-            allowed: self.asked.allowed.clone(),
+            allowed: self.exchange.allowed.clone(),
             slot,
         })))
     }
@@ -412,13 +427,13 @@ impl<'a> Attempt<'a> {
     /// The final response: its head, its body, and what becomes of both connections.
     async fn finish(
         &mut self,
-        mut lease: Lease<Origin, Conn>,
+        mut lease: Lease<PoolKey, Conn>,
         head_bytes: usize,
         downstream: &mut Conn,
-        alarm: &mut Alarm,
+        timer: &mut LazyTimer,
         moved: &mut Moved,
-    ) -> Result<After, Failure> {
-        let request = &self.asked.request;
+    ) -> Result<After, AttemptFailure> {
+        let request = &self.exchange.request;
         let response = self.response.view(lease.unread());
         let framed = response
             .framing(request.method())
@@ -426,8 +441,8 @@ impl<'a> Attempt<'a> {
         let sent_as = head::framed_downstream(framed, request.version());
         // An upload that is not over by now may never be: the client could wait for our 100, or
         // send gigabytes.
-        let close = self.asked.is_last
-            || self.asked.scope.is_draining()
+        let close = self.exchange.is_last
+            || self.exchange.scope.is_draining()
             || !request.keep_alive()
             || sent_as == Framed::UntilClose
             || !self.upload.is_read();
@@ -444,9 +459,9 @@ impl<'a> Attempt<'a> {
         let keep = keep_upstream(&response, framed).filter(|_| !self.lost_boundary);
         lease.consume(head_bytes);
 
-        let mut download = Passage::new(framed, sent_as, &self.codec, None).gathering();
+        let mut download = BodyTransfer::new(framed, sent_as, &self.codec, None).gathering();
         let passed = self
-            .pass_bodies(&mut download, &mut lease, downstream, alarm)
+            .pass_bodies(&mut download, &mut lease, downstream, timer)
             .await;
         (moved.up, moved.down) = (self.upload.moved(), download.moved());
         if let Err(fault) = passed {
@@ -469,7 +484,7 @@ impl<'a> Attempt<'a> {
                 lease.release(Release::Close);
             }
         }
-        Ok(match self.flush(downstream, alarm).await {
+        Ok(match self.flush(downstream, timer).await {
             Err(fault) => After::Abort(fault),
             Ok(()) if close && is_last_word(request, downstream) => After::Leave,
             Ok(()) if close => After::Close,
@@ -481,10 +496,10 @@ impl<'a> Attempt<'a> {
     /// response has ended.
     async fn pass_bodies(
         &mut self,
-        download: &mut Passage,
-        upstream: &mut Lease<Origin, Conn>,
+        download: &mut BodyTransfer,
+        upstream: &mut Lease<PoolKey, Conn>,
         downstream: &mut Conn,
-        alarm: &mut Alarm,
+        timer: &mut LazyTimer,
     ) -> Result<(), Fault> {
         self.deadlines.begin_phase();
         let passed = poll_fn(|cx| {
@@ -502,45 +517,45 @@ impl<'a> Attempt<'a> {
                 download.moved(),
                 download.is_held_back(),
             );
-            self.poll_ended(cx, downstream, upstream, alarm, &waiting)
+            self.poll_ended(cx, downstream, upstream, timer, &waiting)
                 .map(Err)
         });
         match passed.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(stop)) => Err(self.cut_response(stop)),
-            Err(Ended::Fault(fault)) => Err(fault),
-            Err(Ended::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload()),
-            Err(Ended::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader()),
-            Err(Ended::Exceeded(Exceeded::Progress | Exceeded::Head)) => Err(Fault::new(
+            Err(WaitEnd::Fault(fault)) => Err(fault),
+            Err(WaitEnd::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload()),
+            Err(WaitEnd::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader()),
+            Err(WaitEnd::Exceeded(Exceeded::Progress | Exceeded::Head)) => Err(Fault::new(
                 if download.is_held_back() {
                     Who::Downstream
                 } else {
                     Who::Upstream
                 },
-                Kind::Deadline(Deadline::ResponseBody),
+                FaultKind::Deadline(Deadline::ResponseBody),
                 format!(
                     "the response body stood still for {:?}",
-                    self.asked.limits.body_progress
+                    self.exchange.limits.body_progress
                 ),
             )),
         }
     }
 
-    fn cut_response(&self, stop: Stop) -> Fault {
+    fn cut_response(&self, stop: BodyError) -> Fault {
         match stop {
-            Stop::To(broken) => downstream_left(&broken),
-            Stop::Malformed(error) => {
-                self.asked.shared.counters.malformed_responses.add(1);
+            BodyError::To(broken) => downstream_left(&broken),
+            BodyError::Malformed(error) => {
+                self.exchange.shared.counters.malformed_responses.add(1);
                 malformed(Who::Upstream, &error)
             }
-            Stop::From(broken) => Fault::new(
+            BodyError::From(broken) => Fault::new(
                 Who::Upstream,
-                Kind::ClosedEarly,
+                FaultKind::ClosedEarly,
                 format!("the upstream broke off within the response body: {broken}"),
             ),
-            Stop::Truncated | Stop::TooLarge => Fault::new(
+            BodyError::Truncated | BodyError::TooLarge => Fault::new(
                 Who::Upstream,
-                Kind::ClosedEarly,
+                FaultKind::ClosedEarly,
                 "the upstream closed within the response body",
             ),
         }

@@ -15,11 +15,11 @@ use super::replay::Replay;
 use crate::relay::Splice;
 
 /// One body on its way.
-pub struct Passage {
+pub struct BodyTransfer {
     decoder: BodyDecoder,
     chunked: bool,
     /// Bytes of the current outgoing chunk that have not been handed on yet.
-    owed: usize,
+    chunk_left: usize,
     ended: bool,
     held_back: bool,
     moved: u64,
@@ -36,7 +36,7 @@ pub struct Passage {
 
 /// Why a passage stopped before its end.
 #[derive(Debug)]
-pub enum Stop {
+pub enum BodyError {
     /// The sender's connection broke.
     From(Broken),
     /// The sender finished in the middle of the body.
@@ -49,7 +49,7 @@ pub enum Stop {
     To(Broken),
 }
 
-impl Passage {
+impl BodyTransfer {
     /// A body framed as `from` that leaves framed as `to`. `most` limits its bytes.
     pub fn new(from: Framed, to: Framed, limits: &byway_h1::Limits, most: Option<u64>) -> Self {
         let decoder = BodyDecoder::new(from, limits);
@@ -57,7 +57,7 @@ impl Passage {
         Self {
             decoder,
             chunked,
-            owed: 0,
+            chunk_left: 0,
             ended: false,
             held_back: false,
             moved: 0,
@@ -117,7 +117,7 @@ impl Passage {
     /// Starts at a receiver whose queue holds the head, with what has left for another receiver
     /// before; to be asked for only if it can.
     pub fn start_over(&mut self, to: &mut Conn) {
-        (self.owed, self.held_back) = (0, false);
+        (self.chunk_left, self.held_back) = (0, false);
         self.joins_from = to.sent_bytes() + 1;
         let kept = self.replay.bytes();
         let (data, trailers) = kept
@@ -164,12 +164,12 @@ impl Passage {
         cx: &mut Context<'_>,
         from: &mut Conn,
         to: &mut Conn,
-    ) -> Poll<Result<(), Stop>> {
+    ) -> Poll<Result<(), BodyError>> {
         let mut budget = BUDGET_BYTES;
         loop {
             if self.ended {
                 self.held_back = true;
-                return to.poll_push_out(cx).map_err(Stop::To);
+                return to.poll_push_out(cx).map_err(BodyError::To);
             }
             if budget == 0 {
                 cx.waker().wake_by_ref();
@@ -178,7 +178,11 @@ impl Passage {
             if self.splice.is_some() {
                 budget = budget.saturating_sub(ready!(self.poll_drain(cx, to))?);
             }
-            match self.decoder.step(from.unread()).map_err(Stop::Malformed)? {
+            match self
+                .decoder
+                .step(from.unread())
+                .map_err(BodyError::Malformed)?
+            {
                 Step::Data(n) => {
                     budget = budget.saturating_sub(ready!(self.poll_data(cx, from, to, n))?)
                 }
@@ -197,15 +201,19 @@ impl Passage {
         from: &mut Conn,
         to: &mut Conn,
         n: usize,
-    ) -> Poll<Result<usize, Stop>> {
+    ) -> Poll<Result<usize, BodyError>> {
         if self.most.is_some_and(|most| self.moved + n as u64 > most) {
-            return Poll::Ready(Err(Stop::TooLarge));
+            return Poll::Ready(Err(BodyError::TooLarge));
         }
-        if self.chunked && self.owed == 0 {
+        if self.chunked && self.chunk_left == 0 {
             write::chunk_prefix(to.queue(), n);
-            self.owed = n;
+            self.chunk_left = n;
         }
-        let n = if self.chunked { n.min(self.owed) } else { n };
+        let n = if self.chunked {
+            n.min(self.chunk_left)
+        } else {
+            n
+        };
         let data = from.unread().get(..n).unwrap_or_default();
         let may_join = to.sent_bytes() >= self.joins_from && !to.has_outflow();
         let joins = may_join && to.has_queued() && to.queued_bytes() + n <= JOIN_BYTES;
@@ -214,7 +222,7 @@ impl Passage {
             n
         } else {
             self.held_back = true;
-            let sent = ready!(to.poll_send(cx, data)).map_err(Stop::To)?;
+            let sent = ready!(to.poll_send(cx, data)).map_err(BodyError::To)?;
             self.held_back = false;
             sent
         };
@@ -223,22 +231,22 @@ impl Passage {
         from.consume(sent);
         self.moved += sent as u64;
         if self.chunked {
-            self.owed -= sent;
-            if self.owed == 0 {
+            self.chunk_left -= sent;
+            if self.chunk_left == 0 {
                 to.queue().extend_from_slice(write::CHUNK_SUFFIX);
             }
         }
         Poll::Ready(Ok(sent))
     }
 
-    fn end(&mut self, from: &mut Conn, to: &mut Conn, n: usize) -> Result<(), Stop> {
+    fn end(&mut self, from: &mut Conn, to: &mut Conn, n: usize) -> Result<(), BodyError> {
         if self.chunked {
             let out = to.queue();
             let before = out.len();
             let trailers = self.decoder.trailers(from.unread());
             let passing =
                 trailers.filter(|trailer| !(self.drops_aliases && is_alias(trailer.name)));
-            write::last_chunk(out, passing).map_err(Stop::Malformed)?;
+            write::last_chunk(out, passing).map_err(BodyError::Malformed)?;
             let end = out.get(before..).unwrap_or_default();
             if end != NO_TRAILERS {
                 self.replay.note(end);
@@ -256,13 +264,13 @@ impl Passage {
         cx: &mut Context<'_>,
         from: &mut Conn,
         to: &mut Conn,
-    ) -> Poll<Result<(), Stop>> {
-        self.held_back = to.poll_push_out(cx).map_err(Stop::To)?.is_pending();
+    ) -> Poll<Result<(), BodyError>> {
+        self.held_back = to.poll_push_out(cx).map_err(BodyError::To)?.is_pending();
         let read = match self.spliceable_bytes(from, to) {
             Some(most) => self.poll_splice(cx, from, most),
             None => from.poll_fill(cx),
         };
-        match ready!(read).map_err(Stop::From)? {
+        match ready!(read).map_err(BodyError::From)? {
             Read::Data(_) => Poll::Ready(Ok(())),
             Read::Fin => self.eof(from, to),
         }
@@ -310,14 +318,18 @@ impl Passage {
     }
 
     /// Moves what is in the pipe on, and gives the empty pipe back.
-    fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Conn) -> Poll<Result<usize, Stop>> {
+    fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Conn,
+    ) -> Poll<Result<usize, BodyError>> {
         let Some(splice) = &mut self.splice else {
             return Poll::Ready(Ok(0));
         };
         let mut drained = 0;
         while !splice.is_empty() {
             self.held_back = true;
-            let n = ready!(splice.poll_drain(cx, to.stream())).map_err(Stop::To)?;
+            let n = ready!(splice.poll_drain(cx, to.stream())).map_err(BodyError::To)?;
             to.count_sent(n);
             self.moved += n as u64;
             drained += n;
@@ -327,10 +339,10 @@ impl Passage {
         Poll::Ready(Ok(drained))
     }
 
-    fn eof(&mut self, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {
+    fn eof(&mut self, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), BodyError>> {
         Poll::Ready(match self.decoder.eof() {
             Ok(()) => self.end(from, to, 0),
-            Err(_truncated) => Err(Stop::Truncated),
+            Err(_truncated) => Err(BodyError::Truncated),
         })
     }
 }

@@ -16,11 +16,11 @@ use byway_agent::Probe;
 use byway_dial::{Broken, Pipe, Read, Stream};
 use tokio::time::timeout;
 
-use super::recycled::{Bytes, Recycled};
+use super::scratch::{Scratch, ScratchBytes};
 use crate::link::report::Reports;
+use crate::reactor_tick;
 use crate::relay::buffer::Growth;
 use crate::relay::{Buffer, DrainError, Outflow, Size};
-use crate::turn;
 
 /// A place in what a connection sends, from which bytes can be taken back while none of them has
 /// left.
@@ -38,7 +38,7 @@ pub struct Conn {
     read_in: u64,
     growth: Growth,
     /// There only while something waits to leave.
-    out: Option<Recycled<Bytes>>,
+    out: Option<Scratch<ScratchBytes>>,
     /// How much of `out` has left.
     out_sent: usize,
     /// Bytes that have left since the connection was opened. Never goes back.
@@ -130,7 +130,7 @@ impl Conn {
 
     /// The queue of bytes to leave before anything else: append to it.
     pub fn queue(&mut self) -> &mut Vec<u8> {
-        &mut self.out.get_or_insert_with(Recycled::take).0
+        &mut self.out.get_or_insert_with(Scratch::take).0
     }
 
     /// What waits to leave.
@@ -212,7 +212,7 @@ impl Conn {
         let read = self.stream.poll_read(cx, buffer.space());
         if let Poll::Ready(Ok(Read::Data(n))) = &read {
             buffer.advance(*n);
-            self.read_in = turn::now();
+            self.read_in = reactor_tick::current();
             self.growth.record(*n, offered);
         }
         // An empty buffer is not kept while we wait.
@@ -321,19 +321,19 @@ impl Conn {
     }
 
     /// Makes the coming drop an orderly close: what was written leaves, then FIN.
-    pub fn close_quietly(mut self) {
+    pub fn fin_on_drop(mut self) {
         self.stream.close_on_drop();
     }
 
     /// Says FIN behind everything and reads on for a moment: closing with unread bytes would reset
     /// the connection, and with it the answer that the peer has not read yet. Takes two seconds at
     /// most; a peer that neither reads nor closes is left to its reset.
-    pub async fn close(mut self) {
+    pub async fn lingering_close(mut self) {
         let _ = timeout(LINGER, self.linger()).await;
     }
 
     /// Says FIN and goes, as nothing is owed to the peer: bytes that come from now on find nobody.
-    pub async fn leave(mut self) {
+    pub async fn fin_and_drop(mut self) {
         if self.is_plain() && !self.has_queued() {
             // The kernel says FIN by itself.
             return self.stream.close_on_drop();
@@ -419,7 +419,8 @@ impl byway_agent::Conn for Conn {
     /// Any application byte on an idle connection kills it: it would be taken for the next answer
     /// (CVE-2026-48931).
     fn probe(&mut self) -> Probe {
-        match self.unread().is_empty() && !self.has_queued() && !self.stream.has_news() {
+        match self.unread().is_empty() && !self.has_queued() && !self.stream.is_readable_or_closed()
+        {
             true => Probe::Clean,
             false => Probe::Dirty,
         }
@@ -427,12 +428,13 @@ impl byway_agent::Conn for Conn {
 
     /// What came before the reactor's last turn, it has announced. Within the turn of the last read
     /// nobody has looked.
-    fn may_have_news(&mut self) -> bool {
-        let is_known_silent = self.read_in != turn::now() && !self.stream.may_have_news();
+    fn may_be_readable(&mut self) -> bool {
+        let is_known_silent =
+            self.read_in != reactor_tick::current() && !self.stream.may_be_readable();
         !is_known_silent || !self.unread().is_empty() || self.has_queued()
     }
 
-    fn turn() -> u64 {
-        turn::now()
+    fn reactor_tick() -> u64 {
+        reactor_tick::current()
     }
 }

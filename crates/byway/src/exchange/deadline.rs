@@ -32,8 +32,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
-use super::pace::Pace;
+use super::lazy_timer::LazyTimer;
+use super::min_rate::MinRate;
 use crate::config::LimitsPlan;
 
 /// One body, as it matters to the rate of its client.
@@ -80,8 +80,8 @@ pub enum Exceeded {
 pub struct Deadlines {
     body_progress: Duration,
     first_byte: Duration,
-    upload: Pace,
-    download: Pace,
+    upload: MinRate,
+    download: MinRate,
     progress: Option<Progress>,
     head_since: Option<Instant>,
     silent_since: Option<Instant>,
@@ -104,11 +104,11 @@ impl Deadlines {
         Self {
             body_progress: limits.body_progress,
             first_byte: limits.first_byte,
-            upload: Pace::new(limits),
+            upload: MinRate::new(limits),
             download: if may_pause {
-                Pace::off()
+                MinRate::off()
             } else {
-                Pace::new(limits)
+                MinRate::new(limits)
             },
             progress: None,
             head_since: None,
@@ -134,12 +134,12 @@ impl Deadlines {
     pub fn poll_exceeded(
         &mut self,
         cx: &mut Context<'_>,
-        alarm: &mut Alarm,
+        timer: &mut LazyTimer,
         waiting: &Waiting,
     ) -> Poll<Exceeded> {
         self.note(waiting);
         while let Some(due) = self.next_due() {
-            if alarm.poll_at(cx, due).is_pending() {
+            if timer.poll_at(cx, due).is_pending() {
                 return Poll::Pending;
             }
             if let Some(exceeded) = self.judge(waiting, Instant::now()) {
@@ -189,7 +189,7 @@ impl Deadlines {
 
     /// The upload has ended or is of no interest any more: its rate is not judged from now on.
     pub fn end_upload(&mut self) {
-        self.upload = Pace::off();
+        self.upload = MinRate::off();
     }
 
     /// The limit that is exceeded at `now`, if one is. Moves what is due by now to its next time.
@@ -252,9 +252,9 @@ mod tests {
 
     /// What ends a wait that never changes, and after how many seconds.
     async fn waited(limits: &LimitsPlan, waiting: Waiting) -> (Exceeded, u64) {
-        let (mut deadlines, mut alarm) = (Deadlines::new(limits, false), Alarm::default());
+        let (mut deadlines, mut timer) = (Deadlines::new(limits, false), LazyTimer::default());
         let begun = Instant::now();
-        let exceeded = poll_fn(|cx| deadlines.poll_exceeded(cx, &mut alarm, &waiting)).await;
+        let exceeded = poll_fn(|cx| deadlines.poll_exceeded(cx, &mut timer, &waiting)).await;
         (exceeded, begun.elapsed().as_secs())
     }
 
@@ -288,7 +288,7 @@ mod tests {
     /// A body that comes a byte in `pause` seconds, of which so many are spent waiting for the
     /// upstream.
     async fn dripping(limits: &LimitsPlan, pause: u64, upstream: u64) -> (Option<Exceeded>, u64) {
-        let (mut deadlines, mut alarm) = (Deadlines::new(limits, false), Alarm::default());
+        let (mut deadlines, mut timer) = (Deadlines::new(limits, false), LazyTimer::default());
         let begun = Instant::now();
         let mut tick = pin!(tokio::time::sleep(Duration::from_secs(upstream)));
         let mut upload = Flow::default();
@@ -312,7 +312,7 @@ mod tests {
                 upload,
                 ..Waiting::default()
             };
-            deadlines.poll_exceeded(cx, &mut alarm, &waiting).map(Some)
+            deadlines.poll_exceeded(cx, &mut timer, &waiting).map(Some)
         });
         (ended.await, begun.elapsed().as_secs())
     }

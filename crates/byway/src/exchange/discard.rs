@@ -11,11 +11,11 @@ use byway_agent::{Lease, Release};
 use byway_h1::{BodyDecoder, Framed, Limits, Step};
 
 use super::conn::Conn;
-use crate::outbound::pooled::Origin;
+use crate::outbound::pooled::PoolKey;
 
-/// Lets go of `lease`. `keep` says how long it may be idle; `None` that it may not be kept.
+/// Lets go of `lease`. `keep_alive` says how long it may be idle; `None` that it may not be kept.
 pub fn discard(
-    mut lease: Lease<Origin, Conn>,
+    mut lease: Lease<PoolKey, Conn>,
     framed: Framed,
     codec: &Limits,
     keep: Option<Option<Duration>>,

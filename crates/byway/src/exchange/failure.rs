@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use byway_dial::Broken;
 
-use super::body::Passage;
-use super::forward::Asked;
+use super::body::BodyTransfer;
+use super::forward::ExchangeRequest;
 use super::retry::{Failed, Outcome, is_repeatable};
 use crate::config::LimitsPlan;
-use crate::fault::{Deadline, Fault, Kind, Who};
+use crate::fault::{Deadline, Fault, FaultKind, Who};
 
 /// See the head of the file.
-pub struct Failure {
+pub struct AttemptFailure {
     /// What failed.
     pub fault: Fault,
     /// How far it had got.
@@ -29,7 +29,7 @@ pub struct Failure {
     pub granted: bool,
 }
 
-impl Failure {
+impl AttemptFailure {
     /// No connection could be opened.
     pub fn unreached(fault: Fault) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Failure {
     pub fn declined(status: u16) -> Self {
         let fault = Fault::new(
             Who::Upstream,
-            Kind::Unreachable,
+            FaultKind::Unreachable,
             format!("the upstream answered {status}"),
         );
         Self {
@@ -55,18 +55,18 @@ impl Failure {
     }
 
     /// As the judge of retries wants to know it.
-    pub fn told(&self, asked: &Asked<'_>, upload: &Passage) -> Failed {
+    pub fn told(&self, exchange: &ExchangeRequest<'_>, upload: &BodyTransfer) -> Failed {
         Failed {
             outcome: self.outcome,
             on_kept: self.on_kept,
-            gave_up: matches!(self.fault.kind, Kind::Deadline(_)),
-            repeatable: is_repeatable(&asked.request),
+            gave_up: matches!(self.fault.kind, FaultKind::Deadline(_)),
+            repeatable: is_repeatable(&exchange.request),
             body_kept: upload.can_start_over(),
         }
     }
 }
 
-impl From<Fault> for Failure {
+impl From<Fault> for AttemptFailure {
     /// Where nothing else is known the request may have been served.
     fn from(fault: Fault) -> Self {
         Self {
@@ -84,7 +84,7 @@ pub(super) fn not_read(limit: Duration) -> Fault {
     let detail = format!("the client took no byte of the response for {limit:?}");
     Fault::new(
         Who::Downstream,
-        Kind::Deadline(Deadline::ResponseBody),
+        FaultKind::Deadline(Deadline::ResponseBody),
         detail,
     )
 }
@@ -99,21 +99,25 @@ pub(super) fn too_slow(limits: &LimitsPlan, deadline: Deadline, what: &str) -> F
         "{what} at less than min_rate, {least}, over {:?} of waiting for it",
         limits.body_progress
     );
-    Fault::new(Who::Downstream, Kind::Deadline(deadline), detail)
+    Fault::new(Who::Downstream, FaultKind::Deadline(deadline), detail)
 }
 
 /// The upstream says nothing.
 pub(super) fn no_answer(limit: Duration) -> Fault {
     let detail =
         format!("the upstream sent no whole head of an answer within first_byte, {limit:?}");
-    Fault::new(Who::Upstream, Kind::Deadline(Deadline::FirstByte), detail)
+    Fault::new(
+        Who::Upstream,
+        FaultKind::Deadline(Deadline::FirstByte),
+        detail,
+    )
 }
 
 /// The downstream is gone.
 pub(super) fn downstream_left(broken: &Broken) -> Fault {
     Fault::new(
         Who::Downstream,
-        Kind::ClosedEarly,
+        FaultKind::ClosedEarly,
         format!("the client left: {broken}"),
     )
 }

@@ -19,33 +19,35 @@ use byway_dial::{Read, Stream};
 use byway_h1::{Framed, Request};
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
 use super::attempt::Attempt;
-use super::body::Passage;
-use super::budget::Budget;
+use super::body::BodyTransfer;
+use super::client_gone::unless_gone;
 use super::conn::Conn;
-use super::departure::unless_gone;
-use super::failure::Failure;
+use super::connection_options::refuse_end_to_end;
+use super::failure::AttemptFailure;
 use super::head::{self, RequestRules};
-use super::listed::refuse_end_to_end;
+use super::lazy_timer::LazyTimer;
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
+use super::retry_budget::RetryBudget;
 use crate::config::{HostMode, LimitsPlan};
-use crate::fault::{Fault, Kind, Who, malformed};
+use crate::fault::{Fault, FaultKind, Who, malformed};
 use crate::link::report::Reports;
-use crate::observe::course::{Course, Stage};
+use crate::observe::timing::{Phase, Timing};
 use crate::outbound::balance::Walk;
-use crate::outbound::pooled::{self, Borrowed, Freshness, Origin, Want, is_worth_another_upstream};
-use crate::outbound::upgrades::Slot;
+use crate::outbound::pooled::{
+    self, Borrowed, Freshness, PoolKey, Want, is_worth_another_upstream,
+};
+use crate::outbound::upgrades::UpgradeSlot;
 use crate::route::{Allowed, Outbound};
 use crate::scope::Scope;
 use crate::shared::Shared;
 
 /// A request on its way, with all that was decided about it.
-pub struct Asked<'a> {
+pub struct ExchangeRequest<'a> {
     /// What the node shares.
     pub shared: &'a Shared,
     /// HTTP connections to upstreams, this worker's part of them.
-    pub pool: &'a Pool<Origin, Conn>,
+    pub pool: &'a Pool<PoolKey, Conn>,
     /// The head.
     pub request: Request<'a>,
     /// The client it is for, where clients share an upstream.
@@ -53,7 +55,7 @@ pub struct Asked<'a> {
     /// How policy permitted it.
     pub allowed: &'a Allowed,
     /// The pool's key, at an egress; an edge's key is its upstream.
-    pub origin: Option<Origin>,
+    pub origin: Option<PoolKey>,
     /// The limits of the listener.
     pub limits: &'a LimitsPlan,
     /// The most bytes of body, by route, edge or listener.
@@ -93,7 +95,7 @@ pub struct Switched {
     /// The permission it was opened with: the tunnel has the request's limits.
     pub allowed: Allowed,
     /// Counts against the upstream's limit of upgraded connections until the relay has ended.
-    pub slot: Option<Slot>,
+    pub slot: Option<UpgradeSlot>,
 }
 
 /// Bytes that moved, and when what was done, for the log.
@@ -107,7 +109,7 @@ pub struct Moved {
     /// How often it was tried again.
     pub retries: u32,
     /// Its phases, and where it went.
-    pub course: Course,
+    pub timing: Timing,
     /// Where else it is reported: to the agent of the service that it was sent to last.
     pub reports: Option<Arc<Reports>>,
 }
@@ -120,7 +122,7 @@ impl Moved {
             down: 0,
             status: 0,
             retries: 0,
-            course: Course::begun(begun),
+            timing: Timing::begun(begun),
             reports: None,
         }
     }
@@ -135,52 +137,54 @@ impl Moved {
 /// Not safe: a cancelled exchange leaves half a message behind; drop the downstream connection with
 /// it.
 pub async fn forward(
-    asked: &Asked<'_>,
+    exchange: &ExchangeRequest<'_>,
     downstream: &mut Conn,
-    alarm: &mut Alarm,
+    timer: &mut LazyTimer,
     moved: &mut Moved,
 ) -> Result<After, Fault> {
-    refuse_large_body(asked)?;
-    let forwarding_is_ours = asked
+    refuse_large_body(exchange)?;
+    let forwarding_is_ours = exchange
         .forwarded
         .as_ref()
         .is_some_and(|forwarded| !forwarded.trusted);
-    refuse_end_to_end(&asked.request, forwarding_is_ours)?;
-    gather_short_body(asked, downstream, alarm).await?;
-    let mut upload = asked.upload();
-    let mut way = asked.way();
-    let plan = asked.allowed.plan();
+    refuse_end_to_end(&exchange.request, forwarding_is_ours)?;
+    gather_short_body(exchange, downstream, timer).await?;
+    let mut upload = exchange.upload();
+    let mut selection = exchange.selection();
+    let plan = exchange.allowed.plan();
     let mut tries = Tries::new(
         &plan.retry,
-        way.upstreams,
-        asked.begun + plan.pool.queue_wait + plan.dial.connect_timeout,
+        selection.upstreams,
+        exchange.begun + plan.pool.queue_wait + plan.dial.connect_timeout,
     );
-    asked.budget().note_request();
+    exchange.budget().note_request();
     loop {
         let borrowed = {
-            let borrowing = pin!(asked.borrow(&mut way, &mut moved.course));
+            let borrowing = pin!(exchange.borrow(&mut selection, &mut moved.timing));
             unless_gone(downstream.stream(), borrowing).await
         };
         let failure = match borrowed {
             Ok(borrowed) => {
-                moved.course.lent(borrowed.lease.reused());
+                moved.timing.connected(borrowed.lease.reused());
                 moved.reports = borrowed.lease.reports().cloned();
-                let mut attempt = Attempt::new(asked, &mut upload, &borrowed.lease, downstream);
+                let mut attempt = Attempt::new(exchange, &mut upload, &borrowed.lease, downstream);
                 match attempt
-                    .run(borrowed, downstream, &mut tries, alarm, moved)
+                    .run(borrowed, downstream, &mut tries, timer, moved)
                     .await
                 {
                     Ok(after) => return Ok(after),
                     Err(failure) => failure,
                 }
             }
-            Err(fault) if is_worth_another_upstream(&fault) => Failure::unreached(fault),
+            Err(fault) if is_worth_another_upstream(&fault) => AttemptFailure::unreached(fault),
             Err(fault) => return Err(fault),
         };
         if failure.fault.who != Who::Upstream {
             return Err(failure.fault);
         }
-        if !failure.granted && !asked.goes_again(&mut tries, failure.told(asked, &upload), moved) {
+        if !failure.granted
+            && !exchange.goes_again(&mut tries, failure.told(exchange, &upload), moved)
+        {
             return Err(failure.fault);
         }
         tracing::debug!(
@@ -188,18 +192,18 @@ pub async fn forward(
             "tried again: {}",
             failure.fault
         );
-        asked.shared.counters.retried(failure.outcome).add(1);
+        exchange.shared.counters.retried(failure.outcome).add(1);
         moved.retries += 1;
-        moved.course.retried = true;
-        moved.course.turn(Stage::Queue);
+        moved.timing.retried = true;
+        moved.timing.enter(Phase::Queue);
         if failure.connected && !failure.granted {
-            way.fresh = Freshness::New;
+            selection.fresh = Freshness::New;
         }
     }
 }
 
 /// Where the next connection comes from.
-struct Way<'a> {
+struct Selection<'a> {
     /// Over the upstreams of a route; what has no route has one place to go.
     walk: Option<Walk<'a>>,
     upstreams: usize,
@@ -210,17 +214,17 @@ struct Way<'a> {
 /// short one that comes in pieces holds none meanwhile. Anything else goes on as soon as its head
 /// is there.
 async fn gather_short_body(
-    asked: &Asked<'_>,
+    exchange: &ExchangeRequest<'_>,
     downstream: &mut Conn,
-    alarm: &mut Alarm,
+    timer: &mut LazyTimer,
 ) -> Result<(), Fault> {
-    let Framed::Length(length) = asked.request.framing() else {
+    let Framed::Length(length) = exchange.request.framing() else {
         return Ok(());
     };
     let enough = usize::try_from(length)
         .unwrap_or(usize::MAX)
         .min(GATHERED_BYTES);
-    if asked.request.expects_continue() || downstream.unread().len() >= enough {
+    if exchange.request.expects_continue() || downstream.unread().len() >= enough {
         return Ok(());
     }
     let deadline = Instant::now() + GATHERING;
@@ -232,11 +236,11 @@ async fn gather_short_body(
                     let detail = "the client closed within its request body";
                     return Poll::Ready(Err(Fault::new(
                         Who::Downstream,
-                        Kind::ClosedEarly,
+                        FaultKind::ClosedEarly,
                         detail,
                     )));
                 }
-                Poll::Pending => return alarm.poll_at(cx, deadline).map(Ok),
+                Poll::Pending => return timer.poll_at(cx, deadline).map(Ok),
             }
         }
         Poll::Ready(Ok(()))
@@ -250,8 +254,8 @@ const GATHERING: Duration = Duration::from_millis(50);
 
 /// A body that is announced as too large is refused before anything is dialled, and before any 100
 /// (Expect).
-fn refuse_large_body(asked: &Asked<'_>) -> Result<(), Fault> {
-    match (asked.request.framing(), asked.max_body) {
+fn refuse_large_body(exchange: &ExchangeRequest<'_>) -> Result<(), Fault> {
+    match (exchange.request.framing(), exchange.max_body) {
         (Framed::Length(length), Some(most)) if length > most => Err(body_too_large(most)),
         _ => Ok(()),
     }
@@ -260,12 +264,12 @@ fn refuse_large_body(asked: &Asked<'_>) -> Result<(), Fault> {
 pub(super) fn body_too_large(most: u64) -> Fault {
     Fault::new(
         Who::Downstream,
-        Kind::BodyTooLarge,
+        FaultKind::BodyTooLarge,
         format!("the request body is larger than max_body, {most} bytes"),
     )
 }
 
-impl Asked<'_> {
+impl ExchangeRequest<'_> {
     /// Whether the request may be sent a second time, without harm, and whole for certain.
     fn may_go_again(&self) -> bool {
         let plan = &self.allowed.plan().retry;
@@ -277,20 +281,20 @@ impl Asked<'_> {
         whole && plan.attempts > 0 && is_repeatable(&self.request)
     }
 
-    fn upload(&self) -> Passage {
+    fn upload(&self) -> BodyTransfer {
         let framed = self.request.framing();
         let kept = kept_bytes(&self.request, &self.allowed.plan().retry);
-        Passage::new(framed, framed, &codec_limits(self.limits), self.max_body)
+        BodyTransfer::new(framed, framed, &codec_limits(self.limits), self.max_body)
             .without_aliases(self.forwarded.is_some())
             .keeping(kept)
     }
 
-    fn way(&self) -> Way<'_> {
+    fn selection(&self) -> Selection<'_> {
         let (walk, upstreams) = match self.allowed.outbound() {
             Outbound::Pooled(route) => (Some(Walk::over(route)), route.upstreams.len()),
             _ => (None, 1),
         };
-        Way {
+        Selection {
             walk,
             upstreams,
             fresh: self.freshness(),
@@ -308,13 +312,13 @@ impl Asked<'_> {
             Ok(()) => true,
             Err(why) => {
                 self.shared.counters.not_retried(why).add(1);
-                moved.course.not_retried = Some(why.name());
+                moved.timing.not_retried = Some(why.name());
                 false
             }
         }
     }
 
-    fn budget(&self) -> &Budget {
+    fn budget(&self) -> &RetryBudget {
         match self.allowed.outbound() {
             Outbound::Pooled(route) => &route.retries,
             _ => &self.shared.retries,
@@ -331,23 +335,27 @@ impl Asked<'_> {
         }
     }
 
-    async fn borrow(&self, way: &mut Way<'_>, course: &mut Course) -> Result<Borrowed, Fault> {
+    async fn borrow(
+        &self,
+        selection: &mut Selection<'_>,
+        timing: &mut Timing,
+    ) -> Result<Borrowed, Fault> {
         let want = Want {
-            fresh: way.fresh,
+            fresh: selection.fresh,
             upgrade: self.upgrade().is_some(),
             client: self.client,
         };
-        match (&mut way.walk, &self.origin) {
+        match (&mut selection.walk, &self.origin) {
             (Some(walk), _) => {
-                pooled::lease(self.shared, self.pool, walk, self.allowed, want, course).await
+                pooled::lease(self.shared, self.pool, walk, self.allowed, want, timing).await
             }
             (None, Some(origin)) => {
-                pooled::lease_egress(self.shared, self.pool, origin, self.allowed, want, course)
+                pooled::lease_egress(self.shared, self.pool, origin, self.allowed, want, timing)
                     .await
             }
             (None, None) => Err(Fault::new(
                 Who::Us,
-                Kind::Internal,
+                FaultKind::Internal,
                 "an egress exchange without an origin",
             )),
         }
@@ -365,8 +373,8 @@ impl Asked<'_> {
 
     /// A server may only switch to what was asked for (RFC 9110 section 7.8).
     pub(super) fn asks_to_upgrade_to(&self, protocol: &[u8]) -> bool {
-        let asked = self.upgrade().unwrap_or_default();
-        asked
+        let exchange = self.upgrade().unwrap_or_default();
+        exchange
             .split(|b| *b == b',')
             .any(|one| one.trim_ascii().eq_ignore_ascii_case(protocol))
     }

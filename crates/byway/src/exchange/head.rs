@@ -13,8 +13,8 @@ use byway_h1::{
     Framed, Malformed, Request, Response, Version, is_alias, is_forwarding, is_hop_by_hop, write,
 };
 
-use super::listed::Listed;
-use super::{date, hops};
+use super::connection_options::ConnectionOptions;
+use super::{date, max_forwards};
 
 /// Who we are in Via and Proxy-Status.
 pub const PSEUDONYM: &str = "byway";
@@ -103,7 +103,7 @@ pub fn forward_request(
         .forwarded
         .as_ref()
         .is_some_and(|forwarded| forwarded.trusted);
-    let listed = Listed::in_request(request);
+    let listed = ConnectionOptions::in_request(request);
     for line in request.lines() {
         let field = line.field();
         let ours = at_edge
@@ -119,7 +119,7 @@ pub fn forward_request(
         if ours || dropped {
             continue;
         }
-        match hops::counted_down(request.method(), field.name, field.value) {
+        match max_forwards::counted_down(request.method(), field.name, field.value) {
             Some(left) => write::field(out, field.name, left.to_string().as_bytes())?,
             None => write::line(out, line)?,
         }
@@ -257,7 +257,7 @@ pub fn forward_switch(
 }
 
 fn end_to_end_fields(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
-    let listed = Listed::in_response(response);
+    let listed = ConnectionOptions::in_response(response);
     for line in response.lines() {
         let name = line.field().name;
         let dropped = is_hop_by_hop(name)

@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use crate::fault::{Fault, Kind, Who};
+use crate::fault::{Fault, FaultKind, Who};
 
 /// The canonical path.
 ///
@@ -32,7 +32,7 @@ pub fn canonical(path: &[u8], reject_empty_segments: bool) -> Result<Cow<'_, str
         let detail = "the path holds an empty segment (//), which this edge refuses";
         return Err(Fault::new(
             Who::Downstream,
-            Kind::Malformed("empty-segment"),
+            FaultKind::Malformed("empty-segment"),
             detail,
         ));
     }
@@ -61,7 +61,7 @@ fn unambiguous(text: &str) -> Result<Cow<'_, str>, Fault> {
 fn ambiguous<T>(what: &'static str) -> Result<T, Fault> {
     Err(Fault::new(
         Who::Downstream,
-        Kind::Malformed("ambiguous-path"),
+        FaultKind::Malformed("ambiguous-path"),
         what,
     ))
 }
@@ -89,7 +89,7 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Fault> {
             let detail = "the path holds a `%` without two hexadecimal digits behind it; write %25 for the character";
             return Err(Fault::new(
                 Who::Downstream,
-                Kind::Malformed("escape-invalid"),
+                FaultKind::Malformed("escape-invalid"),
                 detail,
             ));
         };

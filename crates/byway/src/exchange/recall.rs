@@ -10,14 +10,14 @@ use std::task::Context;
 use byway_agent::Lease;
 
 use super::conn::Conn;
-use crate::fault::{Fault, Kind, Who};
-use crate::outbound::pooled::Origin;
+use crate::fault::{Fault, FaultKind, Who};
+use crate::outbound::pooled::PoolKey;
 
 /// To be asked whenever an exchange has to wait: for its client, with its progress so far, or for
 /// its upstream alone.
 pub(super) fn recalled(
     cx: &Context<'_>,
-    lease: &mut Lease<Origin, Conn>,
+    lease: &mut Lease<PoolKey, Conn>,
     awaits_client: bool,
     progress: u64,
 ) -> Option<Fault> {
@@ -25,6 +25,6 @@ pub(super) fn recalled(
     lease.poll_recalled(cx, moved).is_ready().then(|| {
         let detail = "other clients wait for the upstream, and this client held more than its share of the connections to \
                       it and kept this one waiting";
-        Fault::new(Who::Us, Kind::Overloaded("client-share"), detail)
+        Fault::new(Who::Us, FaultKind::Overloaded("client-share"), detail)
     })
 }

@@ -8,8 +8,8 @@
 use byway_h1::{Framed, Request};
 use tokio::time::Instant;
 
-use super::budget::Budget;
-use super::listed::Listed;
+use super::connection_options::ConnectionOptions;
+use super::retry_budget::RetryBudget;
 use crate::config::RetryPlan;
 use crate::observe::counters::{Counter, Counters};
 
@@ -137,7 +137,12 @@ impl<'p> Tries<'p> {
     ///
     /// # Errors
     /// The reason why not.
-    pub fn again(&mut self, failed: Failed, now: Instant, budget: &Budget) -> Result<(), NotMade> {
+    pub fn again(
+        &mut self,
+        failed: Failed,
+        now: Instant,
+        budget: &RetryBudget,
+    ) -> Result<(), NotMade> {
         match failed.outcome {
             Outcome::Partial => Err(NotMade::Partial),
             Outcome::Unsent => self.unsent(failed, now),
@@ -159,7 +164,7 @@ impl<'p> Tries<'p> {
         }
     }
 
-    fn sent(&mut self, failed: Failed, now: Instant, budget: &Budget) -> Result<(), NotMade> {
+    fn sent(&mut self, failed: Failed, now: Instant, budget: &RetryBudget) -> Result<(), NotMade> {
         match () {
             () if !failed.repeatable => Err(NotMade::Method),
             () if !failed.body_kept => Err(NotMade::Body),
@@ -178,7 +183,8 @@ impl<'p> Tries<'p> {
 /// upstream never sees it.
 pub fn is_repeatable(request: &Request<'_>) -> bool {
     const KEY: &str = "Idempotency-Key";
-    let is_removed = Listed::in_request(request).is_some_and(|listed| listed.drops(KEY.as_bytes()));
+    let is_removed =
+        ConnectionOptions::in_request(request).is_some_and(|listed| listed.drops(KEY.as_bytes()));
     byway_h1::is_repeatable(
         request.method(),
         request.fields_named(KEY).filter(|_| !is_removed),

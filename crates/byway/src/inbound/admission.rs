@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::Semaphore;
 
-use super::dialled::Places;
+use super::dial_permits::DialPermits;
 use super::link_permits::LinkPermits;
-use super::lobby::{FEWEST_STRANGERS, Lobby, STRANGERS};
+use super::pending_links::{FEWEST_PENDING_LINKS, PENDING_LINKS, PendingLinks};
 use super::quota::{Excess, Quota};
 use crate::config::{Role, RoleKind};
 use crate::os::descriptors::{self, CARRIED, DIALLING, Shares};
@@ -28,10 +28,10 @@ pub struct Admission {
     /// One permit for each descriptor.
     visitors: Quota,
     links: LinkPermits,
-    lobby: Lobby,
+    pending_links: PendingLinks,
     metrics: Quota,
     attempts: Quota,
-    dialled: Places,
+    dialled: DialPermits,
     public: AtomicUsize,
     /// Connections that the pool may hold, as long as this process runs.
     pooled: usize,
@@ -41,7 +41,7 @@ pub struct Admission {
 struct Counts {
     visitors: usize,
     members: usize,
-    strangers: usize,
+    pending_links: usize,
     attempts: usize,
     dialled: usize,
 }
@@ -50,8 +50,8 @@ impl Counts {
     /// What `shares` allow beside a pool that may hold `pooled` connections.
     fn of(shares: &Shares, pooled: usize) -> Self {
         // Links that are welcome take nothing from strangers, and the other way round.
-        let fewest = FEWEST_STRANGERS.min(shares.links / 2);
-        let strangers = STRANGERS.min(shares.links / 4).max(fewest).max(1);
+        let fewest = FEWEST_PENDING_LINKS.min(shares.links / 2);
+        let pending_links = PENDING_LINKS.min(shares.links / 4).max(fewest).max(1);
         // The pool keeps the size that it began with. Visitors make up for what that is above its
         // share, with up to half of theirs.
         let excess = pooled.saturating_sub(shares.pooled);
@@ -62,8 +62,8 @@ impl Counts {
             .max(DIALLING as usize);
         Self {
             visitors,
-            members: shares.links.saturating_sub(strangers).max(1),
-            strangers,
+            members: shares.links.saturating_sub(pending_links).max(1),
+            pending_links,
             attempts: shares.attempts,
             dialled: shares.dialled.max(1),
         }
@@ -77,10 +77,10 @@ impl Admission {
         Self {
             visitors: Quota::new(counts.visitors),
             links: LinkPermits::new(counts.members),
-            lobby: Lobby::new(counts.strangers),
+            pending_links: PendingLinks::new(counts.pending_links),
             metrics: Quota::new(METRICS),
             attempts: Quota::new(counts.attempts),
-            dialled: Places::new(counts.dialled),
+            dialled: DialPermits::new(counts.dialled),
             public: AtomicUsize::new(shares.public),
             pooled,
         }
@@ -91,7 +91,7 @@ impl Admission {
     /// links.
     pub fn apply(&self, shares: &Shares) -> Vec<Excess> {
         let counts = Counts::of(shares, self.pooled);
-        self.lobby.set_most(counts.strangers);
+        self.pending_links.set_most(counts.pending_links);
         self.public.store(shares.public, Relaxed);
         self.links.set(counts.members);
         self.dialled.set(counts.dialled);
@@ -113,13 +113,13 @@ impl Admission {
     }
 
     /// For streams that came over links and are dialled.
-    pub const fn dialled(&self) -> &Places {
+    pub const fn dialled(&self) -> &DialPermits {
         &self.dialled
     }
 
     /// Connections at the ports of links that are not welcomed yet.
-    pub const fn lobby(&self) -> &Lobby {
-        &self.lobby
+    pub const fn pending_links(&self) -> &PendingLinks {
+        &self.pending_links
     }
 
     /// The permits of a listener with this role, which may have `most` connections open.
@@ -177,8 +177,8 @@ pub enum Admit {
         /// How many of them each connection of the listener takes.
         descriptors: u32,
     },
-    /// Once it belongs to a session of a link. Until then it is a guest of the [`Lobby`], which
-    /// bounds those.
+    /// Once it belongs to a session of a link. Until then it is a pending link of the
+    /// [`PendingLinks`], which bounds those.
     WhenWelcomed {
         /// Carriers of the listener.
         listener: LinkPermits,

@@ -11,8 +11,8 @@ use byway_dial::{keepalive, unsent};
 use socket2::SockRef;
 
 use crate::config::Bind;
-use crate::os::group;
 use crate::os::inherit::Inherited;
+use crate::os::reuseport;
 
 /// A listening socket of one worker.
 pub enum Socket {
@@ -98,7 +98,7 @@ fn bind_tcp(
 ) -> io::Result<Bound> {
     let mut sockets = inherited.take_tcp(address);
     if sockets.is_empty() {
-        sockets = group::bind(address, workers)?;
+        sockets = reuseport::bind(address, workers)?;
     }
     for index in 0..workers.saturating_sub(sockets.len()) {
         // Inherited: fewer sockets than workers, so some workers accept from the same queue.

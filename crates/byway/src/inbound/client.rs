@@ -12,7 +12,7 @@ use byway_agent::Client;
 use byway_h1::Request;
 use ipnet::IpNet;
 
-use super::peers::household;
+use super::ip_limit::ip_limit_key;
 
 /// Entries of X-Forwarded-For that are looked at, from the last one on.
 const MOST_HOPS: usize = 16;
@@ -43,7 +43,7 @@ pub fn of_user(user: &str) -> Client {
 }
 
 fn of_address(address: IpAddr) -> Client {
-    Client::of(&household(address))
+    Client::of(&ip_limit_key(address))
 }
 
 /// An address, with or without brackets and a port.

@@ -17,18 +17,18 @@ use byway_agent::Client;
 use byway_dial::{Stream, Target};
 use byway_h1::{Framed, Request, TargetForm};
 
-use super::listener::{Door, Visit};
-use super::passage::Passage;
+use super::listener::{ConnectionInfo, ListenerContext};
+use super::tunnel_log::TunnelLog;
 use crate::config::{EgressPlan, ListenerPlan, LoginDigest, MOST_CREDENTIAL_BYTES};
+use crate::exchange::client_gone::unless_gone;
 use crate::exchange::conn::Conn;
-use crate::exchange::departure::unless_gone;
 use crate::exchange::forward::Switched;
-use crate::fault::{Fault, Kind, Who};
+use crate::fault::{Fault, FaultKind, Who};
 use crate::observe::counters::Counters;
 use crate::outbound;
-use crate::outbound::upgrades::Slot;
+use crate::outbound::upgrades::UpgradeSlot;
 use crate::relay::{
-    self, Early, End, EndKind, Outflow, Phase, Rate, Relay, RelayOptions, Side, SpillOptions,
+    self, Early, End, EndKind, EndPhase, Outflow, Rate, Relay, RelayOptions, Side, SpillOptions,
     StreamShaper,
 };
 use crate::route::Allowed;
@@ -41,7 +41,7 @@ pub struct Tunnel {
     allowed: Allowed,
     user: Option<Arc<str>>,
     protocol: &'static str,
-    slot: Option<Slot>,
+    slot: Option<UpgradeSlot>,
 }
 
 impl Tunnel {
@@ -156,7 +156,7 @@ pub fn check_password(
 const WRONG_CREDENTIALS: &str = "the user or the password is wrong";
 
 fn unauthorized(detail: &'static str) -> Fault {
-    Fault::new(Who::Downstream, Kind::Unauthorized, detail)
+    Fault::new(Who::Downstream, FaultKind::Unauthorized, detail)
 }
 
 /// What a request on an egress asks for: the authority of CONNECT, or the one in an absolute
@@ -166,7 +166,7 @@ fn unauthorized(detail: &'static str) -> Fault {
 /// `Malformed` with what to write instead.
 pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
     let bad = |class: &'static str, detail: String| {
-        Fault::new(Who::Downstream, Kind::Malformed(class), detail)
+        Fault::new(Who::Downstream, FaultKind::Malformed(class), detail)
     };
     let authority = match request.target_form() {
         TargetForm::Authority => request.target(),
@@ -210,7 +210,7 @@ pub async fn open(
             "CONNECT has no body: Content-Length and Transfer-Encoding are refused with it";
         return Err(Fault::new(
             Who::Downstream,
-            Kind::Malformed("connect-with-body"),
+            FaultKind::Malformed("connect-with-body"),
             detail,
         ));
     }
@@ -229,14 +229,14 @@ pub async fn open(
 pub async fn relay(
     mut downstream: Conn,
     tunnel: Tunnel,
-    visit: &Visit,
-    door: &Door,
+    info: &ConnectionInfo,
+    context: &ListenerContext,
     listener: &ListenerPlan,
 ) {
     let deadline = listener.limits.handshake_timeout;
-    let passage = Passage::new(
-        door,
-        visit,
+    let tunnel_log = TunnelLog::new(
+        context,
+        info,
         listener,
         tunnel.user.as_deref(),
         tunnel.protocol,
@@ -245,25 +245,25 @@ pub async fn relay(
         tokio::time::timeout(deadline, downstream.flush()).await,
         Ok(Ok(()))
     ) {
-        return passage.through(&tunnel.allowed).left();
+        return tunnel_log.through(&tunnel.allowed).left();
     }
     let (stream, from_downstream) = downstream.into_parts();
     let early = Early {
         from_downstream,
         from_upstream: tunnel.early,
     };
-    let options = relay_options(&door.shared, &tunnel.allowed, listener);
-    let passage = passage.through(&tunnel.allowed);
+    let options = relay_options(&context.shared, &tunnel.allowed, listener);
+    let tunnel_log = tunnel_log.through(&tunnel.allowed);
     let Some(slot) = tunnel.slot else {
-        return relay_streams(stream, tunnel.upstream, early, &options, &passage).await;
+        return relay_streams(stream, tunnel.upstream, early, &options, &tunnel_log).await;
     };
     let end = until_recalled(relay::relay(stream, tunnel.upstream, &options, early), slot).await;
-    passage.ended(&end);
+    tunnel_log.ended(&end);
 }
 
 /// An upgraded connection, until it ends or is asked to: other clients wait for one, its client has
 /// more than its share of them, and of those this one has been silent for longest.
-async fn until_recalled(mut relay: Relay, mut slot: Slot) -> End {
+async fn until_recalled(mut relay: Relay, mut slot: UpgradeSlot) -> End {
     poll_fn(|cx| {
         if let Poll::Ready(end) = Pin::new(&mut relay).poll(cx) {
             return Poll::Ready(end);
@@ -272,7 +272,7 @@ async fn until_recalled(mut relay: Relay, mut slot: Slot) -> End {
         let shed = End {
             who: Side::Us,
             kind: EndKind::Shed,
-            phase: Phase::Relay,
+            phase: EndPhase::Relay,
             bytes,
         };
         slot.poll_recalled(cx, Some(bytes.up + bytes.down))
@@ -287,10 +287,10 @@ pub async fn relay_streams(
     upstream: Stream,
     early: Early,
     options: &RelayOptions,
-    passage: &Passage<'_>,
+    tunnel_log: &TunnelLog<'_>,
 ) {
     let end = relay::relay(downstream, upstream, options, early).await;
-    passage.ended(&end);
+    tunnel_log.ended(&end);
 }
 
 /// How long a relay may be half-closed and silent, where its reader's bytes may be parked, and how

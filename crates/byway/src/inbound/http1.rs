@@ -18,40 +18,43 @@ use tokio::time::{Instant, timeout};
 
 use super::client;
 use super::connect::{self, Tunnel};
-use super::listener::{Accepted, Door, Visit};
-use super::record::Record;
-use super::room::{self, Rooms};
+use super::future_pool::{self, FuturePool};
+use super::listener::{Accepted, ConnectionInfo, ListenerContext};
+use super::request_log::RequestLog;
 use crate::config::{EdgePlan, EgressPlan, LimitsPlan, ListenerPlan, Plan, Role};
-use crate::exchange::alarm::Alarm;
-use crate::exchange::answer::{self, Manner};
+use crate::exchange::answer::{self, ResponseOptions};
 use crate::exchange::conn::Conn;
-use crate::exchange::forward::{After, Asked, Moved, codec_limits, forward};
+use crate::exchange::forward::{After, ExchangeRequest, Moved, codec_limits, forward};
 use crate::exchange::head::{Forwarded, IpText, PSEUDONYM};
-use crate::exchange::recycled::{Bytes, Recycled};
+use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::request_id::RequestId;
-use crate::exchange::{foreign, hops, path};
-use crate::fault::{Deadline, Fault, Kind, Who, malformed};
+use crate::exchange::scratch::{Scratch, ScratchBytes};
+use crate::exchange::{max_forwards, other_protocol, path};
+use crate::fault::{Deadline, Fault, FaultKind, Who, malformed};
 use crate::observe::ending::Ending;
-use crate::observe::ledger::Tally;
-use crate::outbound::pooled::Origin;
+use crate::observe::metrics::ListenerMetrics;
+use crate::outbound::pooled::PoolKey;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 
 /// Serves a connection of an edge.
-pub fn serve_edge(accepted: Accepted, door: Arc<Door>) -> impl Future<Output = ()> + Send {
-    Session::new(Conn::new(accepted.stream), accepted.visit, door).serve()
+pub fn serve_edge(
+    accepted: Accepted,
+    context: Arc<ListenerContext>,
+) -> impl Future<Output = ()> + Send {
+    Http1Connection::new(Conn::new(accepted.stream), accepted.info, context).serve()
 }
 
 /// Serves a connection of an egress whose first bytes look like HTTP.
 pub fn serve_egress(
     downstream: Conn,
-    visit: Visit,
-    door: Arc<Door>,
+    info: ConnectionInfo,
+    context: Arc<ListenerContext>,
 ) -> impl Future<Output = ()> + Send {
-    Session::new(downstream, visit, door).serve()
+    Http1Connection::new(downstream, info, context).serve()
 }
 
 /// One downstream connection. While it is idle it owns nothing beside its socket.
-struct Session {
+struct Http1Connection {
     downstream: Conn,
     peer: Option<SocketAddr>,
     /// The same for X-Forwarded-For.
@@ -60,25 +63,25 @@ struct Session {
     client: Client,
     /// Its number.
     connection: u64,
-    door: Arc<Door>,
+    context: Arc<ListenerContext>,
     /// The Plan of the last request and the listener's place in it.
     view: Option<(Arc<Plan>, Arc<ListenerPlan>)>,
     /// Where that listener's requests are counted.
-    tally: Arc<Tally>,
+    listener_metrics: Arc<ListenerMetrics>,
     served: u64,
-    alarm: Alarm,
+    timer: LazyTimer,
 }
 
 /// The head of a request: its own copy, so that the connection's buffer is free for the body, and
 /// the index over it.
-struct Text {
-    index: Recycled<RequestHead>,
-    bytes: Recycled<Bytes>,
+struct HeadText {
+    index: Scratch<RequestHead>,
+    bytes: Scratch<ScratchBytes>,
 }
 
 /// What came instead of a request, or a request.
-enum Next {
-    Request(Text),
+enum NextRequest {
+    Request(HeadText),
     /// The client finished, was idle for too long, or we are leaving: nothing is owed.
     Ended,
 }
@@ -94,21 +97,21 @@ enum Then {
 }
 
 /// A connection with a request to answer.
-struct Job {
-    session: Box<Session>,
-    text: Text,
+struct RequestJob {
+    session: Box<Http1Connection>,
+    text: HeadText,
     plan: Arc<Plan>,
     listener: Arc<ListenerPlan>,
 }
 
 /// A connection whose request was answered, and what becomes of it.
-struct Answered(Box<Session>, Then);
+struct Answered(Box<Http1Connection>, Then);
 
 thread_local! {
-    static ROOMS: Rooms<Job, Answered> = const { Rooms::new() };
+    static FUTURES: FuturePool<RequestJob, Answered> = const { FuturePool::new() };
 }
 
-impl Job {
+impl RequestJob {
     async fn answer(self) -> Answered {
         let Self {
             mut session,
@@ -121,9 +124,9 @@ impl Job {
     }
 }
 
-impl Session {
-    fn new(downstream: Conn, visit: Visit, door: Arc<Door>) -> Box<Self> {
-        let Visit { connection, peer } = visit;
+impl Http1Connection {
+    fn new(downstream: Conn, info: ConnectionInfo, context: Arc<ListenerContext>) -> Box<Self> {
+        let ConnectionInfo { connection, peer } = info;
         let peer_text = peer.map(|peer| IpText::of(peer.ip()));
         Box::new(Self {
             downstream,
@@ -131,11 +134,11 @@ impl Session {
             peer_text,
             client: client::of_peer(peer),
             connection,
-            door,
+            context,
             view: None,
-            tally: Arc::default(),
+            listener_metrics: Arc::default(),
             served: 0,
-            alarm: Alarm::default(),
+            timer: LazyTimer::default(),
         })
     }
 
@@ -143,7 +146,7 @@ impl Session {
     /// connection which waits for its next one takes little.
     async fn serve(mut self: Box<Self>) {
         let Some((_, mut listener)) = self.view() else {
-            return Box::pin(self.downstream.close()).await;
+            return Box::pin(self.downstream.lingering_close()).await;
         };
         loop {
             let next = self.next_request(&listener.limits).await;
@@ -154,79 +157,84 @@ impl Session {
             };
             listener = current;
             let then = match next {
-                Ok(Next::Request(text)) => {
-                    let job = Job {
+                Ok(NextRequest::Request(text)) => {
+                    let job = RequestJob {
                         session: self,
                         text,
                         plan,
                         listener: Arc::clone(&listener),
                     };
-                    let Answered(session, then) = room::begin(&ROOMS, job, Job::answer).await;
+                    let Answered(session, then) =
+                        future_pool::start(&FUTURES, job, RequestJob::answer).await;
                     self = session;
                     then
                 }
-                Ok(Next::Ended) => return Box::pin(self.downstream.leave()).await,
+                Ok(NextRequest::Ended) => return Box::pin(self.downstream.fin_and_drop()).await,
                 Err(fault) => self.refuse_head(&fault, &listener),
             };
             match then {
                 Then::Continue => {}
                 Then::Close => break,
-                Then::Leave => return Box::pin(self.downstream.leave()).await,
+                Then::Leave => return Box::pin(self.downstream.fin_and_drop()).await,
                 Then::Reset => return,
                 Then::Relay(tunnel) => {
-                    let visit = self.visit();
+                    let info = self.info();
                     return Box::pin(connect::relay(
                         self.downstream,
                         *tunnel,
-                        &visit,
-                        &self.door,
+                        &info,
+                        &self.context,
                         &listener,
                     ))
                     .await;
                 }
             }
         }
-        Box::pin(self.downstream.close()).await;
+        Box::pin(self.downstream.lingering_close()).await;
     }
 
     /// The Plan in force, looked up again only when there is a newer one; `None` once it has no
     /// such listener.
     fn view(&mut self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
-        let current = self.door.shared.plan.load();
+        let current = self.context.shared.plan.load();
         let is_current = self
             .view
             .as_ref()
             .is_some_and(|(plan, _)| Arc::ptr_eq(plan, &current));
         if !is_current {
-            self.view = self.door.plan();
+            self.view = self.context.plan();
             if let Some((_, listener)) = &self.view {
-                self.tally = self.door.scope.station().tally(&listener.name);
+                self.listener_metrics = self
+                    .context
+                    .scope
+                    .worker_stats()
+                    .listener_metrics(&listener.name);
             }
         }
         self.view.clone()
     }
 
     /// Reads up to the end of the next head.
-    async fn next_request(&mut self, limits: &LimitsPlan) -> Result<Next, Fault> {
+    async fn next_request(&mut self, limits: &LimitsPlan) -> Result<NextRequest, Fault> {
         if self.downstream.unread().is_empty() && !self.first_byte(limits).await {
-            return Ok(Next::Ended);
+            return Ok(NextRequest::Ended);
         }
-        let mut index = Recycled::<RequestHead>::take();
+        let mut index = Scratch::<RequestHead>::take();
         let codec = codec_limits(limits);
         if let Some(text) = self.take_head(&mut index, &codec)? {
-            return Ok(Next::Request(Text { index, bytes: text }));
+            return Ok(NextRequest::Request(HeadText { index, bytes: text }));
         }
         let deadline = Instant::now() + limits.head_timeout;
         loop {
-            let (downstream, alarm) = (&mut self.downstream, &mut self.alarm);
+            let (downstream, timer) = (&mut self.downstream, &mut self.timer);
             let read = poll_fn(|cx| match downstream.poll_fill(cx) {
                 Poll::Ready(read) => Poll::Ready(Some(read)),
-                Poll::Pending => alarm.poll_at(cx, deadline).map(|()| None),
+                Poll::Pending => timer.poll_at(cx, deadline).map(|()| None),
             });
             match read.await {
                 Some(Ok(Read::Data(_))) => {}
                 // Half a head and then the end: there is nobody to answer.
-                Some(Ok(Read::Fin) | Err(_)) => return Ok(Next::Ended),
+                Some(Ok(Read::Fin) | Err(_)) => return Ok(NextRequest::Ended),
                 // Empty lines, which some clients send behind a body, are no request that wants an
                 // answer.
                 None if self
@@ -235,12 +243,12 @@ impl Session {
                     .iter()
                     .all(|byte| b"\r\n".contains(byte)) =>
                 {
-                    return Ok(Next::Ended);
+                    return Ok(NextRequest::Ended);
                 }
                 None => return Err(slow_head(limits.head_timeout)),
             }
             if let Some(text) = self.take_head(&mut index, &codec)? {
-                return Ok(Next::Request(Text { index, bytes: text }));
+                return Ok(NextRequest::Request(HeadText { index, bytes: text }));
             }
         }
     }
@@ -253,12 +261,13 @@ impl Session {
             limits.keep_alive
         };
         let deadline = Instant::now() + patience;
-        let (downstream, alarm, scope) = (&mut self.downstream, &mut self.alarm, &self.door.scope);
+        let (downstream, timer, scope) =
+            (&mut self.downstream, &mut self.timer, &self.context.scope);
         // A request that is there already is served, also while we leave.
         let first = poll_fn(|cx| match downstream.poll_fill(cx) {
             Poll::Ready(read) => Poll::Ready(matches!(read, Ok(Read::Data(_)))),
             Poll::Pending if scope.poll_drained(cx).is_ready() => Poll::Ready(false),
-            Poll::Pending => alarm.poll_at(cx, deadline).map(|()| false),
+            Poll::Pending => timer.poll_at(cx, deadline).map(|()| false),
         });
         first.await
     }
@@ -268,11 +277,11 @@ impl Session {
         &mut self,
         index: &mut RequestHead,
         codec: &byway_h1::Limits,
-    ) -> Result<Option<Recycled<Bytes>>, Fault> {
+    ) -> Result<Option<Scratch<ScratchBytes>>, Fault> {
         let n = match index.parse(self.downstream.unread(), codec) {
             Ok(Parsed::Complete(n)) => n,
             unfinished => {
-                if let Some(fault) = foreign::in_request(self.downstream.unread()) {
+                if let Some(fault) = other_protocol::in_request(self.downstream.unread()) {
                     return Err(self.note_malformed(fault));
                 }
                 unfinished
@@ -280,7 +289,7 @@ impl Session {
                 return Ok(None);
             }
         };
-        let mut bytes = Recycled::<Bytes>::take();
+        let mut bytes = Scratch::<ScratchBytes>::take();
         bytes
             .0
             .extend_from_slice(self.downstream.unread().get(..n).unwrap_or_default());
@@ -289,11 +298,11 @@ impl Session {
     }
 
     fn note_malformed(&self, fault: Fault) -> Fault {
-        let counters = &self.door.shared.counters;
+        let counters = &self.context.shared.counters;
         counters.malformed_requests.add(1);
-        if let Some(line) = counters.repeats.malformed_requests.count() {
+        if let Some(line) = counters.log_limits.malformed_requests.count() {
             tracing::info!(
-                peer = self.peer.map(display), listener = %self.door.address, class = fault.class(),
+                peer = self.peer.map(display), listener = %self.context.address, class = fault.class(),
                 left_out = line.left_out, "malformed request: {fault}"
             );
         }
@@ -303,20 +312,20 @@ impl Session {
     /// A head that could not be read: answered without its request, and the connection ends, as no
     /// boundary is known.
     fn refuse_head(&mut self, fault: &Fault, listener: &ListenerPlan) -> Then {
-        self.door.shared.counters.faults.add(1);
+        self.context.shared.counters.faults.add(1);
         // What is wrong with a head is its sender's own, and names nothing behind this node.
         let in_detail = true;
         let id = RequestId::random();
-        let manner = Manner {
+        let options = ResponseOptions {
             request_id: id.as_str(),
             in_detail,
             close: true,
             head_only: false,
         };
         let mut moved = Moved::begun(Instant::now());
-        moved.down = answer::fault(self.downstream.queue(), fault, &manner);
+        moved.down = answer::fault(self.downstream.queue(), fault, &options);
         moved.status = fault.status();
-        self.record(listener).note(
+        self.request_log(listener).note(
             None,
             id.as_str(),
             &moved,
@@ -327,7 +336,7 @@ impl Session {
 
     async fn answer_request(
         &mut self,
-        text: Text,
+        text: HeadText,
         plan: &Arc<Plan>,
         listener: &ListenerPlan,
     ) -> Then {
@@ -354,18 +363,22 @@ impl Session {
         listener: &ListenerPlan,
         edge: &EdgePlan,
     ) -> Then {
-        let door = Arc::clone(&self.door);
-        let (shared, pool) = (&door.shared, &door.pool);
+        let context = Arc::clone(&self.context);
+        let (shared, pool) = (&context.shared, &context.pool);
         let is_last = self.is_last(listener);
         let mut moved = Moved::begun(head.begun);
         let result = async {
             let request = &head.request;
             if matches!(request.target_form(), TargetForm::Authority) {
                 let detail = "CONNECT is served by an egress (byway proxy), not by an edge";
-                return Err(Fault::new(Who::Downstream, Kind::MethodNotAllowed, detail));
+                return Err(Fault::new(
+                    Who::Downstream,
+                    FaultKind::MethodNotAllowed,
+                    detail,
+                ));
             }
             refuse_loop(request)?;
-            if hops::end_here(request)? {
+            if max_forwards::end_here(request)? {
                 return Ok(self.answer_last_hop(request, listener).await);
             }
             let ip = self.peer.map(|peer| peer.ip().to_canonical());
@@ -392,7 +405,7 @@ impl Session {
                 .then(|| client::reported(request, &edge.trusted_proxies))
                 .flatten();
             let peer = self.peer_text.as_ref().map(IpText::as_str);
-            let asked = Asked {
+            let exchange = ExchangeRequest {
                 shared,
                 pool,
                 request: *request,
@@ -408,11 +421,11 @@ impl Session {
                     proto: "http",
                     request_id: head.id.as_str(),
                 }),
-                scope: &self.door.scope,
+                scope: &self.context.scope,
                 is_last,
                 begun: head.begun,
             };
-            forward(&asked, &mut self.downstream, &mut self.alarm, &mut moved).await
+            forward(&exchange, &mut self.downstream, &mut self.timer, &mut moved).await
         }
         .await;
         self.conclude(result, head, listener, &mut moved).await
@@ -425,17 +438,19 @@ impl Session {
         listener: &ListenerPlan,
         egress: &EgressPlan,
     ) -> Then {
-        let door = Arc::clone(&self.door);
-        let (shared, pool) = (&door.shared, &door.pool);
+        let context = Arc::clone(&self.context);
+        let (shared, pool) = (&context.shared, &context.pool);
         let is_last = self.is_last(listener);
         let mut moved = Moved::begun(head.begun);
         let result = async {
             let request = &head.request;
             let user = connect::authenticate(request, egress, &shared.counters)?;
-            moved.course.user.clone_from(&user);
+            moved.timing.user.clone_from(&user);
             refuse_loop(request)?;
-            if hops::end_here(request)? {
-                return Ok(Out::After(self.answer_last_hop(request, listener).await));
+            if max_forwards::end_here(request)? {
+                return Ok(EgressOutcome::After(
+                    self.answer_last_hop(request, listener).await,
+                ));
             }
             let target = connect::target(request)?;
             let own = shared.own.load();
@@ -453,7 +468,7 @@ impl Session {
             if matches!(request.target_form(), TargetForm::Authority) {
                 return connect::open(shared, &mut self.downstream, request, &allowed)
                     .await
-                    .map(Out::Tunnel);
+                    .map(EgressOutcome::Tunnel);
             }
             if !self.downstream.has_outflow()
                 && let Some(outflow) = connect::slow_reader_guard(shared, &allowed)
@@ -461,14 +476,14 @@ impl Session {
                 self.downstream.leave_through(outflow);
             }
             let client = user.as_deref().map_or(self.client, client::of_user);
-            let (generation, listener_key) = (plan.generation, Arc::clone(&self.door.key));
-            let origin = Origin::Egress {
+            let (generation, listener_key) = (plan.generation, Arc::clone(&self.context.key));
+            let origin = PoolKey::Egress {
                 generation,
                 listener: listener_key,
                 user,
                 target,
             };
-            let asked = Asked {
+            let exchange = ExchangeRequest {
                 shared,
                 pool,
                 request: *request,
@@ -479,22 +494,24 @@ impl Session {
                 max_body: listener.limits.max_body,
                 target: request.path_and_query(),
                 forwarded: None,
-                scope: &self.door.scope,
+                scope: &self.context.scope,
                 is_last,
                 begun: head.begun,
             };
-            forward(&asked, &mut self.downstream, &mut self.alarm, &mut moved)
+            forward(&exchange, &mut self.downstream, &mut self.timer, &mut moved)
                 .await
-                .map(Out::After)
+                .map(EgressOutcome::After)
         }
         .await;
         match result {
             // Its line is written at its end.
-            Ok(Out::Tunnel(tunnel)) => {
-                self.tally.note(200, 0, 0);
-                Then::Relay(Box::new(tunnel.used_by(moved.course.user)))
+            Ok(EgressOutcome::Tunnel(tunnel)) => {
+                self.listener_metrics.note(200, 0, 0);
+                Then::Relay(Box::new(tunnel.used_by(moved.timing.user)))
             }
-            Ok(Out::After(after)) => self.conclude(Ok(after), head, listener, &mut moved).await,
+            Ok(EgressOutcome::After(after)) => {
+                self.conclude(Ok(after), head, listener, &mut moved).await
+            }
             Err(fault) => self.conclude(Err(fault), head, listener, &mut moved).await,
         }
     }
@@ -504,8 +521,8 @@ impl Session {
         let close = request.framing().has_body()
             || !request.keep_alive()
             || self.is_last(listener)
-            || self.door.scope.is_draining();
-        hops::answer(self.downstream.queue(), close);
+            || self.context.scope.is_draining();
+        max_forwards::answer(self.downstream.queue(), close);
         match (
             timeout(listener.limits.body_progress, self.downstream.flush()).await,
             close,
@@ -514,25 +531,25 @@ impl Session {
             (Ok(Ok(())), false) => After::KeepAlive,
             _ => After::Abort(Fault::new(
                 Who::Downstream,
-                Kind::ClosedEarly,
+                FaultKind::ClosedEarly,
                 "the client took no answer",
             )),
         }
     }
 
-    fn visit(&self) -> Visit {
-        Visit {
+    fn info(&self) -> ConnectionInfo {
+        ConnectionInfo {
             connection: self.connection,
             peer: self.peer,
         }
     }
 
     /// Where what has ended is counted and written down.
-    fn record<'s>(&'s self, listener: &'s ListenerPlan) -> Record<'s> {
-        Record {
-            door: &self.door,
-            visit: self.visit(),
-            tally: &self.tally,
+    fn request_log<'s>(&'s self, listener: &'s ListenerPlan) -> RequestLog<'s> {
+        RequestLog {
+            context: &self.context,
+            info: self.info(),
+            listener_metrics: &self.listener_metrics,
             listener,
         }
     }
@@ -562,7 +579,7 @@ impl Session {
             }
             // Nobody is left to read an answer, or nobody reads what stands before it.
             Err(fault)
-                if fault.kind == Kind::ClosedEarly && fault.who == Who::Downstream
+                if fault.kind == FaultKind::ClosedEarly && fault.who == Who::Downstream
                     || self.downstream.has_queued() =>
             {
                 self.log(head, moved, Some(&fault), listener, Then::Reset)
@@ -588,15 +605,15 @@ impl Session {
             || connect
             || !request.keep_alive()
             || self.is_last(listener)
-            || self.door.scope.is_draining();
+            || self.context.scope.is_draining();
         let in_detail = matches!(listener.role, Role::Egress(_));
-        let manner = Manner {
+        let options = ResponseOptions {
             request_id: head.id.as_str(),
             in_detail,
             close,
             head_only: request.method() == b"HEAD",
         };
-        let body_bytes = answer::fault(self.downstream.queue(), &fault, &manner);
+        let body_bytes = answer::fault(self.downstream.queue(), &fault, &options);
         let sent = timeout(listener.limits.body_progress, self.downstream.flush()).await;
         if let Ok(Ok(())) = sent {
             (moved.status, moved.down) = (fault.status(), body_bytes);
@@ -617,12 +634,12 @@ impl Session {
         listener: &ListenerPlan,
         then: Then,
     ) -> Then {
-        let phase = moved.course.stage().word();
+        let phase = moved.timing.phase().word();
         let ending = fault.map_or_else(
             || Ending::done(phase),
             |fault| Ending::of_fault(fault, phase),
         );
-        self.record(listener)
+        self.request_log(listener)
             .note(Some(&head.request), head.id.as_str(), moved, ending);
         // On the path of every request that went well: nothing is read, nor written, for a line
         // that nobody wants.
@@ -636,29 +653,29 @@ impl Session {
         let took_us = head.begun.elapsed().as_micros() as u64;
         match fault {
             None => tracing::debug!(
-                peer = self.peer.map(display), listener = %self.door.address, request = head.id.as_str(), status = moved.status,
+                peer = self.peer.map(display), listener = %self.context.address, request = head.id.as_str(), status = moved.status,
                 up = moved.up, down = moved.down, took_us, "{method} {target}"
             ),
             // What a client does wrong is counted; told one by one it would let any client fill the
             // log.
             Some(fault) if fault.who == Who::Downstream => {
-                self.door.shared.counters.faults.add(1);
+                self.context.shared.counters.faults.add(1);
                 tracing::debug!(
-                    peer = self.peer.map(display), listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
+                    peer = self.peer.map(display), listener = %self.context.address, request = head.id.as_str(), status = fault.status(),
                     class = fault.class(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
                 );
             }
             // With why it was not tried again.
             Some(fault) => {
-                let counters = &self.door.shared.counters;
+                let counters = &self.context.shared.counters;
                 counters.faults.add(1);
-                let Some(line) = counters.repeats.fault(fault) else {
+                let Some(line) = counters.log_limits.fault(fault) else {
                     return then;
                 };
                 tracing::info!(
-                    peer = self.peer.map(display), listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
-                    who = fault.who.word(), class = fault.class(), upstream = moved.course.upstream.as_deref(),
-                    up = moved.up, down = moved.down, took_us, retries = moved.retries, not_retried = moved.course.not_retried,
+                    peer = self.peer.map(display), listener = %self.context.address, request = head.id.as_str(), status = fault.status(),
+                    who = fault.who.word(), class = fault.class(), upstream = moved.timing.upstream.as_deref(),
+                    up = moved.up, down = moved.down, took_us, retries = moved.retries, not_retried = moved.timing.not_retried,
                     left_out = line.left_out,
                     "{method} {target}: {fault}"
                 );
@@ -669,9 +686,9 @@ impl Session {
 }
 
 /// A service behind a link has no upstreams to balance: its connections are kept under its name.
-fn exposed_origin(allowed: &Allowed) -> Option<Origin> {
+fn exposed_origin(allowed: &Allowed) -> Option<PoolKey> {
     match allowed.outbound() {
-        Outbound::Service(name) => Some(Origin::Service(name.clone())),
+        Outbound::Service(name) => Some(PoolKey::Service(name.clone())),
         _ => None,
     }
 }
@@ -684,7 +701,7 @@ struct Head<'a> {
 }
 
 /// How a request at an egress goes on.
-enum Out {
+enum EgressOutcome {
     After(After),
     Tunnel(Box<Tunnel>),
 }
@@ -705,7 +722,7 @@ fn refuse_loop(request: &Request<'_>) -> Result<(), Fault> {
         true => Ok(()),
         false => Err(Fault::new(
             Who::Downstream,
-            Kind::Loop,
+            FaultKind::Loop,
             "the request has passed through here 16 times: a loop",
         )),
     }
@@ -719,7 +736,7 @@ fn refuse_misdirected(request: &Request<'_>, trusted: bool) -> Result<(), Fault>
             if !scheme.eq_ignore_ascii_case(b"http") && !trusted =>
         {
             let detail = "the target has another scheme than http, and this connection is no TLS: ask for it by its path";
-            Err(Fault::new(Who::Downstream, Kind::Misdirected, detail))
+            Err(Fault::new(Who::Downstream, FaultKind::Misdirected, detail))
         }
         _ => Ok(()),
     }
@@ -729,7 +746,7 @@ fn slow_head(limit: Duration) -> Fault {
     let detail = format!("the request head was not complete within head_timeout, {limit:?}");
     Fault::new(
         Who::Downstream,
-        Kind::Deadline(Deadline::RequestHead),
+        FaultKind::Deadline(Deadline::RequestHead),
         detail,
     )
 }
@@ -738,7 +755,7 @@ fn text(bytes: &[u8]) -> Result<&str, Fault> {
     std::str::from_utf8(bytes).map_err(|_| {
         Fault::new(
             Who::Downstream,
-            Kind::Malformed("bad-host"),
+            FaultKind::Malformed("bad-host"),
             "the host is not ASCII",
         )
     })

@@ -16,8 +16,8 @@ use std::time::Duration;
 use byway_dial::{Dialled, Stream, Target, peer_text};
 use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open};
 use byway_link::{
-    Arrival, Arrived, Attached, CarrierKind, GrantId, Link, LinkError, Progress, QuicListener,
-    Refusal,
+    Arrival, Attached, CarrierKind, GrantId, IncomingStream, Link, LinkError, Progress,
+    QuicListener, Refusal,
 };
 use socket2::SockRef;
 use tokio::runtime::Handle;
@@ -26,15 +26,15 @@ use tokio::time::{sleep, timeout};
 
 use super::admission::Admit;
 use super::connect::{relay_options, relay_streams};
-use super::dialled::{NoPlace, Place, User};
+use super::dial_permits::{DialPermit, NoDialPermit, PermitHolder};
+use super::ip_limit::IpLimit;
 use super::link_permits::{LinkPermit, LinkPermits, NoPermit};
-use super::listener::{Accepted, Door, Visit};
-use super::lobby::Guest;
-use super::passage::Passage;
-use super::peers::Peers;
+use super::listener::{Accepted, ConnectionInfo, ListenerContext};
+use super::pending_links::PendingLink;
+use super::tunnel_log::TunnelLog;
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role, RoleKind, Serves, ServiceKind};
-use crate::fault::{Fault, Kind, Who};
-use crate::link::joining::Joined;
+use crate::fault::{Fault, FaultKind, Who};
+use crate::link::outgoing::OutgoingLink;
 use crate::link::{serving, welcome};
 use crate::outbound::{self, direct};
 use crate::relay::Early;
@@ -44,21 +44,22 @@ use crate::shared::Shared;
 
 /// One TCP connection that may become a carrier. The task lasts as long as its session, if it
 /// begins one.
-pub async fn serve_tcp(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>) {
-    let acceptor = match door.shared.links.acceptor(&plan.link) {
+pub async fn serve_tcp(accepted: Accepted, context: Arc<ListenerContext>, plan: Arc<Plan>) {
+    let acceptor = match context.shared.links.acceptor(&plan.link) {
         Ok(acceptor) => acceptor,
-        Err(error) => return tracing::error!("{}: {error}", door.address),
+        Err(error) => return tracing::error!("{}: {error}", context.address),
     };
-    let visit = accepted.visit;
-    let lobby = door.shared.admission.lobby();
-    let guest = Arc::new(lobby.enter(visit.peer, CarrierKind::Tls, has_spoken(&accepted.stream)));
-    let arriving = Arc::clone(&guest);
+    let info = accepted.info;
+    let pending_links = context.shared.admission.pending_links();
+    let pending_link =
+        Arc::new(pending_links.enter(info.peer, CarrierKind::Tls, has_spoken(&accepted.stream)));
+    let arriving = Arc::clone(&pending_link);
     // The session lives where its socket does.
     let runtime = Handle::current();
     let arriving = acceptor.tcp_reporting(accepted.stream, &runtime, move |progress| {
         arriving.advance(progress)
     });
-    serve_arrival(Box::pin(arriving), guest, visit, door).await;
+    serve_arrival(Box::pin(arriving), pending_link, info, context).await;
 }
 
 /// Whether bytes wait to be read already. A kernel that defers accepting has seen to it.
@@ -77,7 +78,11 @@ fn has_spoken(stream: &Stream) -> Progress {
 /// Accepts QUIC on `address`, with `bound` if that is there already. If it is not, the port is in
 /// use over UDP, by an earlier process of this node that is leaving or by somebody else: links come
 /// by TLS until it is free.
-pub async fn serve_udp(bound: Option<QuicListener>, address: SocketAddr, door: Arc<Door>) {
+pub async fn serve_udp(
+    bound: Option<QuicListener>,
+    address: SocketAddr,
+    context: Arc<ListenerContext>,
+) {
     let listener = match bound {
         Some(listener) => listener,
         None => {
@@ -85,24 +90,24 @@ pub async fn serve_udp(bound: Option<QuicListener>, address: SocketAddr, door: A
                 "{address} is in use over UDP: links come by TLS alone until it is free"
             );
             tokio::select! {
-                listener = wait_for_udp(address, &door) => listener,
-                () = door.scope.drained() => return,
+                listener = wait_for_udp(address, &context) => listener,
+                () = context.scope.drained() => return,
             }
         }
     };
-    serve_quic(listener, door).await;
+    serve_quic(listener, context).await;
 }
 
-async fn wait_for_udp(address: SocketAddr, door: &Door) -> QuicListener {
+async fn wait_for_udp(address: SocketAddr, context: &ListenerContext) -> QuicListener {
     loop {
         sleep(UDP_TICK).await;
-        let Some((plan, _)) = door.plan() else {
+        let Some((plan, _)) = context.plan() else {
             return std::future::pending().await;
         };
         let Ok(udp) = byway_link::quic::bind(address) else {
             continue;
         };
-        let listening = door
+        let listening = context
             .shared
             .links
             .acceptor(&plan.link)
@@ -118,41 +123,45 @@ async fn wait_for_udp(address: SocketAddr, door: &Door) -> QuicListener {
 /// How often a UDP port that is in use is tried again.
 const UDP_TICK: Duration = Duration::from_secs(1);
 
-/// Accepts QUIC until the door's scope drains; then the sessions that are there finish.
-async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
+/// Accepts QUIC until the context's scope drains; then the sessions that are there finish.
+async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
     let accepting = async {
-        let lobby = door.shared.admission.lobby();
-        while let Some(incoming) = listener.accept_proven_if(|| lobby.is_half_full()).await {
-            let Some(plan) = door.plan().map(|(plan, _)| plan) else {
+        let pending_links = context.shared.admission.pending_links();
+        while let Some(incoming) = listener
+            .accept_proven_if(|| pending_links.is_half_full())
+            .await
+        {
+            let Some(plan) = context.plan().map(|(plan, _)| plan) else {
                 return;
             };
             let peer = incoming.peer();
-            let Ok(seat) = door.seat(Some(peer)) else {
+            let Ok(ip_permit) = context.ip_permit(Some(peer)) else {
                 incoming.refuse();
                 continue;
             };
-            let guest = Arc::new(lobby.enter(Some(peer), CarrierKind::Quic, incoming.progress()));
-            let Ok(acceptor) = door.shared.links.acceptor(&plan.link) else {
+            let pending_link =
+                Arc::new(pending_links.enter(Some(peer), CarrierKind::Quic, incoming.progress()));
+            let Ok(acceptor) = context.shared.links.acceptor(&plan.link) else {
                 return;
             };
-            let connection = door.shared.counters.accepted.add(1);
-            let visit = Visit {
+            let connection = context.shared.counters.accepted.add(1);
+            let info = ConnectionInfo {
                 connection,
                 peer: Some(peer),
             };
-            let arriving = door.clone();
-            door.scope.spawn("quic carrier", async move {
-                let _seat = seat;
-                let welcomed = Arc::clone(&guest);
+            let arriving = context.clone();
+            context.scope.spawn("quic carrier", async move {
+                let _seat = ip_permit;
+                let welcomed = Arc::clone(&pending_link);
                 let welcoming =
                     acceptor.quic_reporting(incoming, move |progress| welcomed.advance(progress));
-                serve_arrival(Box::pin(welcoming), guest, visit, arriving).await;
+                serve_arrival(Box::pin(welcoming), pending_link, info, arriving).await;
             });
         }
     };
     tokio::select! {
         () = accepting => {}
-        () = door.scope.drained() => {}
+        () = context.scope.drained() => {}
     }
     // The endpoint drives every connection that it has accepted: it may go when they have.
     listener.idle().await;
@@ -161,42 +170,42 @@ async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
 
 /// What a carrier holds while it belongs to a session: a place among the connections of its
 /// listener, and a descriptor.
-pub type Permits = (LinkPermit, Option<LinkPermit>);
+pub type CarrierPermits = (LinkPermit, Option<LinkPermit>);
 
 /// What a connection has become.
 enum Welcomed {
-    Session(Box<serving::Served>, Permits),
-    Carrier(Attached, Permits),
+    Session(Box<serving::WelcomedSession>, CarrierPermits),
+    Carrier(Attached, CarrierPermits),
 }
 
-/// A connection is a guest until it is welcomed, and has to make room for others until then; then
-/// it holds permits.
+/// A connection is a pending link until it is welcomed, and has to make room for others until then;
+/// then it holds permits.
 async fn serve_arrival(
     arriving: impl Future<Output = Result<Arrival, LinkError>>,
-    guest: Arc<Guest>,
-    visit: Visit,
-    door: Arc<Door>,
+    pending_link: Arc<PendingLink>,
+    info: ConnectionInfo,
+    context: Arc<ListenerContext>,
 ) {
     // Each arm is cancel safe: what is dropped closes its connection. Stopping does not wait for
     // strangers.
     let welcomed = tokio::select! {
-        welcomed = welcome(arriving, &door) => welcomed,
-        () = guest.has_to_leave() => {
+        welcomed = welcome(arriving, &context) => welcomed,
+        () = pending_link.has_to_leave() => {
             Some(Err(LinkError::Unreachable("it had said no hello when others needed the room".into())))
         }
-        () = door.scope.drained() => None,
+        () = context.scope.drained() => None,
     };
-    drop(guest);
+    drop(pending_link);
     match welcomed {
         None => {}
-        Some(Err(error)) => log_refused(&door, visit.peer, &error),
+        Some(Err(error)) => log_refused(&context, info.peer, &error),
         Some(Ok(Welcomed::Session(served, _held))) => {
-            Box::pin(serve_session(*served, visit.connection, door)).await
+            Box::pin(serve_session(*served, info.connection, context)).await
         }
         Some(Ok(Welcomed::Carrier(attached, _held))) => {
             let by = attached.carrier();
             tracing::debug!(
-                peer = visit.peer.map(display),
+                peer = info.peer.map(display),
                 "{by} carries an old session, too"
             );
             attached.ended().await;
@@ -207,21 +216,21 @@ async fn serve_arrival(
 /// Judges what a connection asks for. Nothing: the listener is gone.
 async fn welcome(
     arriving: impl Future<Output = Result<Arrival, LinkError>>,
-    door: &Door,
+    context: &ListenerContext,
 ) -> Option<Result<Welcomed, LinkError>> {
     let arrival = match arriving.await {
         Ok(arrival) => arrival,
         Err(error) => return Some(Err(error)),
     };
-    let (_, listener) = door.plan()?;
+    let (_, listener) = context.plan()?;
     let Role::Link(plan) = &listener.role else {
         return None;
     };
     Some(match arrival {
         Arrival::Hello(pending) => {
             let carrier = pending.carrier();
-            welcome::welcome(&door.shared, *pending, plan, |grant| {
-                permits(door, grant, carrier)
+            welcome::welcome(&context.shared, *pending, plan, |grant| {
+                permits(context, grant, carrier)
             })
             .await
             .map(|(served, permits)| Welcomed::Session(Box::new(served), permits))
@@ -231,7 +240,7 @@ async fn welcome(
             match attaching
                 .grant()
                 .ok_or(NoPermit::Full)
-                .and_then(|grant| permits(door, grant, attaching.carrier()))
+                .and_then(|grant| permits(context, grant, attaching.carrier()))
             {
                 Ok(permits) => attaching
                     .accept()
@@ -245,8 +254,12 @@ async fn welcome(
 
 /// For one more carrier of `grant`, if there is room. A carrier by QUIC needs no descriptor of its
 /// own.
-fn permits(door: &Door, grant: GrantId, carrier: CarrierKind) -> Result<Permits, NoPermit> {
-    let Admit::WhenWelcomed { listener, node } = &door.admit else {
+fn permits(
+    context: &ListenerContext,
+    grant: GrantId,
+    carrier: CarrierKind,
+) -> Result<CarrierPermits, NoPermit> {
+    let Admit::WhenWelcomed { listener, node } = &context.admit else {
         return Err(NoPermit::Full);
     };
     let permit = listener.take(grant)?;
@@ -258,27 +271,31 @@ fn permits(door: &Door, grant: GrantId, carrier: CarrierKind) -> Result<Permits,
 }
 
 /// What strangers do is counted, and told line by line only as long as it is rare.
-fn log_refused(door: &Door, peer: Option<SocketAddr>, error: &LinkError) {
-    let counters = &door.shared.counters;
+fn log_refused(context: &ListenerContext, peer: Option<SocketAddr>, error: &LinkError) {
+    let counters = &context.shared.counters;
     counters.link_handshakes_failed.add(1);
     // The slower carrier of a dialler ends so while the link is well, and so does a probe of the
     // port.
     if matches!(error, LinkError::Left { .. }) {
-        return tracing::debug!(peer = peer.map(display), listener = %door.address, "no link: {error}");
+        return tracing::debug!(peer = peer.map(display), listener = %context.address, "no link: {error}");
     }
-    let repeats = match error {
+    let log_limits = match error {
         LinkError::Refused {
             why: Refusal::Busy, ..
-        } => &counters.repeats.links_busy,
-        _ => &counters.repeats.link_handshakes,
+        } => &counters.log_limits.links_busy,
+        _ => &counters.log_limits.link_handshakes,
     };
-    if let Some(line) = repeats.count() {
-        tracing::info!(peer = peer.map(display), listener = %door.address, left_out = line.left_out, "no link: {error}");
+    if let Some(line) = log_limits.count() {
+        tracing::info!(peer = peer.map(display), listener = %context.address, left_out = line.left_out, "no link: {error}");
     }
 }
 
-async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>) {
-    let shared = Arc::clone(&door.shared);
+async fn serve_session(
+    served: serving::WelcomedSession,
+    connection: u64,
+    context: Arc<ListenerContext>,
+) {
+    let shared = Arc::clone(&context.shared);
     let (link, grant) = (served.link.clone(), served.grant().id);
     let (peer, identity) = (link.peer_addr(), link.peer().short());
     let by = served
@@ -286,16 +303,16 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
         .last()
         .map(ToString::to_string)
         .unwrap_or_default();
-    if let Some(line) = shared.counters.repeats.links_up.count() {
+    if let Some(line) = shared.counters.log_limits.links_up.count() {
         let left_out = line.left_out;
-        tracing::info!(peer = peer.map(display), identity, grant = %grant, listener = %door.address, left_out, "link is up, by {by}");
+        tracing::info!(peer = peer.map(display), identity, grant = %grant, listener = %context.address, left_out, "link is up, by {by}");
     }
     shared.counters.links.add(1);
-    let (mut session, streams, _) = served.split(&shared, Bind::clone(&door.address));
-    let from = Streams {
-        door: Arc::clone(&door),
+    let (mut session, streams, _) = served.split(&shared, Bind::clone(&context.address));
+    let from = IncomingStreams {
+        context: Arc::clone(&context),
         connection,
-        joined: None,
+        outgoing: None,
         streams,
         link: link.clone(),
         user: Some(grant.to_string().into()),
@@ -303,9 +320,9 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
     shared
         .links_scope
         .spawn("link streams", serve_streams(from));
-    let reason = session.run(&door).await;
+    let reason = session.run(&context).await;
     shared.counters.links.sub(1);
-    if let Some(line) = shared.counters.repeats.links_down.count() {
+    if let Some(line) = shared.counters.log_limits.links_down.count() {
         tracing::info!(
             peer = peer.map(display),
             identity,
@@ -316,25 +333,25 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
 }
 
 /// The streams that the other side of a session opens, and whose session it is.
-pub struct Streams {
-    door: Arc<Door>,
+pub struct IncomingStreams {
+    context: Arc<ListenerContext>,
     /// The number of the connection that the session began on; 0 if this node dialled it.
     connection: u64,
-    joined: Option<Arc<Joined>>,
-    streams: mpsc::Receiver<Arrived>,
+    outgoing: Option<Arc<OutgoingLink>>,
+    streams: mpsc::Receiver<IncomingStream>,
     link: Link,
     user: Option<Arc<str>>,
 }
 
-impl Streams {
+impl IncomingStreams {
     /// Of a session that this node dialled.
-    pub fn joined(
+    pub fn outgoing(
         shared: Arc<Shared>,
-        joined: Arc<Joined>,
-        streams: mpsc::Receiver<Arrived>,
+        outgoing: Arc<OutgoingLink>,
+        streams: mpsc::Receiver<IncomingStream>,
         link: Link,
     ) -> Self {
-        let plan = joined.plan();
+        let plan = outgoing.plan();
         let address = Bind::Tcp(
             link.peer_addr()
                 .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
@@ -345,7 +362,7 @@ impl Streams {
             role: Role::Joined(plan),
             limits: shared.plan.load().limits.clone(),
         };
-        let door = Arc::new(Door {
+        let context = Arc::new(ListenerContext {
             key: Arc::new(ListenerKey::of_public(address.clone())),
             role: RoleKind::Joined,
             fixed: Some(Arc::new(listener)),
@@ -358,13 +375,13 @@ impl Streams {
                 listener: LinkPermits::new(0),
                 node: LinkPermits::new(0),
             },
-            peers: Peers::default(),
+            ip_limit: IpLimit::default(),
             shared,
         });
         Self {
-            door,
+            context,
             connection: 0,
-            joined: Some(joined),
+            outgoing: Some(outgoing),
             streams,
             link,
             user: None,
@@ -373,49 +390,49 @@ impl Streams {
 }
 
 /// Hands each stream to a worker, where what it leads to is dialled. Ends with the session.
-pub async fn serve_streams(mut from: Streams) {
-    static TURN: AtomicUsize = AtomicUsize::new(0);
+pub async fn serve_streams(mut from: IncomingStreams) {
+    static NEXT_WORKER: AtomicUsize = AtomicUsize::new(0);
     loop {
         // Both arms are cancel safe: a stream that is not taken stays in its channel.
         let arrived = tokio::select! {
             Some(arrived) = from.streams.recv() => arrived,
             _ = from.link.ended() => return,
         };
-        let scopes = &from.door.shared.scopes;
-        let turn = TURN
+        let scopes = &from.context.shared.scopes;
+        let worker = NEXT_WORKER
             .fetch_add(1, Relaxed)
             .checked_rem(scopes.len())
             .unwrap_or_default();
-        let scope: &Scope = scopes.get(turn).unwrap_or(&from.door.scope);
-        let door = Arc::new(Door {
+        let scope: &Scope = scopes.get(worker).unwrap_or(&from.context.scope);
+        let context = Arc::new(ListenerContext {
             scope: scope.clone(),
-            worker: turn,
-            pool: from.door.shared.pool.shard(turn),
-            ..Door::clone(&from.door)
+            worker,
+            pool: from.context.shared.pool.shard(worker),
+            ..ListenerContext::clone(&from.context)
         });
-        let (joined, link, user) = (from.joined.clone(), from.link.clone(), from.user.clone());
-        let visit = Visit {
+        let (outgoing, link, user) = (from.outgoing.clone(), from.link.clone(), from.user.clone());
+        let info = ConnectionInfo {
             connection: from.connection,
             peer: arrived.peer(),
         };
         scope.spawn("link stream", async move {
-            serve_stream(arrived, visit, door, joined, link, user).await
+            serve_stream(arrived, info, context, outgoing, link, user).await
         });
     }
 }
 
 async fn serve_stream(
-    arrived: Arrived,
-    visit: Visit,
-    door: Arc<Door>,
-    joined: Option<Arc<Joined>>,
+    arrived: IncomingStream,
+    info: ConnectionInfo,
+    context: Arc<ListenerContext>,
+    outgoing: Option<Arc<OutgoingLink>>,
     link: Link,
     user: Option<Arc<str>>,
 ) {
-    let Some((plan, listener)) = door.plan() else {
+    let Some((plan, listener)) = context.plan() else {
         return;
     };
-    let (peer, patience) = (visit.peer, listener.limits.handshake_timeout);
+    let (peer, patience) = (info.peer, listener.limits.handshake_timeout);
     let (open, mut asked) = match timeout(patience, arrived.asked()).await {
         Ok(Ok(asked)) => asked,
         Ok(Err(error)) => {
@@ -432,38 +449,38 @@ async fn serve_stream(
         }
     };
     // An agent logs the address of the visitor, which the public end sends along.
-    let visitor = joined.as_ref().and_then(|_| open.visitor.parse().ok());
-    let visit = Visit {
+    let visitor = outgoing.as_ref().and_then(|_| open.visitor.parse().ok());
+    let info = ConnectionInfo {
         peer: visitor.or(peer),
-        ..visit
+        ..info
     };
-    let passage = Passage::new(&door, &visit, &listener, user.as_deref(), "LINK");
+    let tunnel_log = TunnelLog::new(&context, &info, &listener, user.as_deref(), "LINK");
     let target = || match open.service {
         0 => target_of(&open).ok(),
-        number => joined
+        number => outgoing
             .as_ref()
-            .and_then(|joined| joined.service(number))
+            .and_then(|outgoing| outgoing.service(number))
             .map(|service| service.to),
     };
     let opening = Box::pin(decide_and_open(
-        &door,
+        &context,
         &plan,
         &listener,
         &open,
-        joined.as_deref(),
+        outgoing.as_deref(),
         peer,
         user.as_ref(),
     ));
     // Whoever asked may give up meanwhile; then nobody wants the far side.
     let opened = tokio::select! {
         opened = opening => opened,
-        () = asked.given_up() => return passage.refused(target().as_ref(), &gave_up()),
+        () = asked.given_up() => return tunnel_log.refused(target().as_ref(), &gave_up()),
     };
     match opened {
         Err(fault) => {
-            let counters = &door.shared.counters;
+            let counters = &context.shared.counters;
             counters.faults.add(1);
-            if let Some(line) = counters.repeats.fault(&fault) {
+            if let Some(line) = counters.log_limits.fault(&fault) {
                 tracing::info!(
                     peer = peer.map(display),
                     visitor = named(&open.visitor),
@@ -473,11 +490,11 @@ async fn serve_stream(
                     "link stream: {fault}"
                 );
             }
-            passage.refused(target().as_ref(), &fault);
+            tunnel_log.refused(target().as_ref(), &fault);
             let _ = timeout(patience, asked.refused(fault.to_link())).await;
         }
         // The place is taken for as long as the stream lasts.
-        Ok(Far {
+        Ok(OpenedTarget {
             dialled,
             allowed,
             host,
@@ -485,26 +502,33 @@ async fn serve_stream(
         }) => {
             // The public end reports the requests of an HTTP service, so that each has a line of
             // its own.
-            let is_http = |joined: &Arc<Joined>| {
-                joined
+            let is_http = |outgoing: &Arc<OutgoingLink>| {
+                outgoing
                     .service(open.service)
                     .is_some_and(|it| it.kind == ServiceKind::Http)
             };
-            let reports = door.scope.station().page.is_on()
+            let reports = context.scope.worker_stats().log_buffer.is_on()
                 && link.has(FEATURE_REPORTS)
-                && joined.as_ref().is_some_and(is_http);
+                && outgoing.as_ref().is_some_and(is_http);
             let answered = asked.opened(dialled.local, host.as_deref(), reports);
             let Ok(Ok(stream)) = timeout(patience, answered).await else {
-                return passage.through(&allowed).left();
+                return tunnel_log.through(&allowed).left();
             };
-            let options = relay_options(&door.shared, &allowed, &listener);
-            let passage = passage.through(&allowed);
-            let passage = if reports {
-                passage.without_line()
+            let options = relay_options(&context.shared, &allowed, &listener);
+            let tunnel_log = tunnel_log.through(&allowed);
+            let tunnel_log = if reports {
+                tunnel_log.without_line()
             } else {
-                passage
+                tunnel_log
             };
-            relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
+            relay_streams(
+                stream,
+                dialled.stream,
+                Early::default(),
+                &options,
+                &tunnel_log,
+            )
+            .await;
         }
     }
 }
@@ -517,20 +541,20 @@ fn named(visitor: &str) -> Option<tracing::field::DisplayValue<byway_dial::PeerT
 fn gave_up() -> Fault {
     Fault::new(
         Who::Downstream,
-        Kind::ClosedEarly,
+        FaultKind::ClosedEarly,
         "the other side gave up before the target was open",
     )
 }
 
 async fn decide_and_open(
-    door: &Door,
+    context: &ListenerContext,
     plan: &Arc<Plan>,
     listener: &ListenerPlan,
     open: &Open,
-    joined: Option<&Joined>,
+    outgoing: Option<&OutgoingLink>,
     peer: Option<SocketAddr>,
     user: Option<&Arc<str>>,
-) -> Result<Far, Fault> {
+) -> Result<OpenedTarget, Fault> {
     if open.network != NETWORK_TCP {
         let detail = format!(
             "network {} is not carried by this version: only TCP is",
@@ -538,7 +562,7 @@ async fn decide_and_open(
         );
         return Err(Fault::new(
             Who::Downstream,
-            Kind::Unsupported("network"),
+            FaultKind::Unsupported("network"),
             detail,
         ));
     }
@@ -551,12 +575,12 @@ async fn decide_and_open(
             Ask::Target(&target)
         }
         number => {
-            service = joined
-                .and_then(|joined| joined.service(number))
+            service = outgoing
+                .and_then(|outgoing| outgoing.service(number))
                 .ok_or_else(|| {
                     Fault::new(
                         Who::Downstream,
-                        Kind::NoRoute,
+                        FaultKind::NoRoute,
                         "no such service is registered by this session",
                     )
                 })?;
@@ -564,7 +588,7 @@ async fn decide_and_open(
             Ask::Service(&service)
         }
     };
-    let own = door.shared.own.load();
+    let own = context.shared.own.load();
     let inquiry = Inquiry {
         plan,
         role: &listener.role,
@@ -574,18 +598,19 @@ async fn decide_and_open(
         ask,
     };
     let allowed = policy::decide(&inquiry).inspect_err(|_| {
-        door.shared.counters.denied.add(1);
+        context.shared.counters.denied.add(1);
     })?;
     let place = || {
         let (user, is_only_user) = match user {
             // Any number of grants may come.
-            Some(grant) => (User::Grant(Arc::clone(grant)), false),
+            Some(grant) => (PermitHolder::Grant(Arc::clone(grant)), false),
             None => (
-                User::PublicEnd(Arc::clone(&listener.name)),
+                PermitHolder::PublicEnd(Arc::clone(&listener.name)),
                 is_only_public_end(plan),
             ),
         };
-        door.shared
+        context
+            .shared
             .admission
             .dialled()
             .take(&user, is_only_user)
@@ -593,21 +618,29 @@ async fn decide_and_open(
     };
     let (dialled, place) = match allowed.outbound() {
         Outbound::Direct(target) => {
-            let opening = Box::pin(direct::open_in_place(&door.shared, target, &allowed, place));
+            let opening = Box::pin(direct::open_in_place(
+                &context.shared,
+                target,
+                &allowed,
+                place,
+            ));
             opening
                 .await
                 .map(|(dialled, place)| (dialled, Some(place)))?
         }
         Outbound::Via(..) => {
             let place = place()?;
-            (outbound::open(&door.shared, &allowed).await?, Some(place))
+            (
+                outbound::open(&context.shared, &allowed).await?,
+                Some(place),
+            )
         }
         // These are streams of other links.
         Outbound::Exit(..) | Outbound::Service(_) | Outbound::Pooled(_) => {
-            (outbound::open(&door.shared, &allowed).await?, None)
+            (outbound::open(&context.shared, &allowed).await?, None)
         }
     };
-    Ok(Far {
+    Ok(OpenedTarget {
         dialled,
         allowed,
         host,
@@ -631,22 +664,23 @@ fn is_only_public_end(plan: &Plan) -> bool {
 }
 
 /// What a stream leads to.
-struct Far {
+struct OpenedTarget {
     dialled: Dialled,
     allowed: Allowed,
     host: Option<Arc<str>>,
-    _place: Option<Place>,
+    _place: Option<DialPermit>,
 }
 
-fn no_descriptor(reason: NoPlace) -> Fault {
+fn no_descriptor(reason: NoDialPermit) -> Fault {
     let detail =
         format!("{reason}; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)");
-    Fault::new(Who::Us, Kind::Overloaded("descriptors"), detail)
+    Fault::new(Who::Us, FaultKind::Overloaded("descriptors"), detail)
 }
 
 /// The host of an [`Open`] has no brackets; a name is judged and resolved here and nowhere before.
 fn target_of(open: &Open) -> Result<Target, Fault> {
-    let bad = |detail: String| Fault::new(Who::Downstream, Kind::Malformed("bad-target"), detail);
+    let bad =
+        |detail: String| Fault::new(Who::Downstream, FaultKind::Malformed("bad-target"), detail);
     let port = u16::try_from(open.port).map_err(|_| bad(format!("{} is no port", open.port)))?;
     match open.host.parse::<IpAddr>() {
         Ok(ip) if port != 0 => Ok(Target::Addr(SocketAddr::new(ip, port))),
@@ -673,8 +707,8 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let lines = "[[serve]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n";
         let bench = Bench::with_state(lines, state.path());
-        let (plan, _) = bench.door.plan().unwrap();
-        let door = Arc::clone(&bench.door);
+        let (plan, _) = bench.context.plan().unwrap();
+        let context = Arc::clone(&bench.context);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connect = async || {
             let visitor = TcpStream::connect(listener.local_addr().unwrap())
@@ -683,23 +717,23 @@ mod tests {
             let (socket, peer) = listener.accept().await.unwrap();
             let accepted = Accepted {
                 stream: Stream::accepted_tcp(socket),
-                visit: Visit {
+                info: ConnectionInfo {
                     connection: 1,
                     peer: Some(peer),
                 },
             };
-            let (door, plan) = (Arc::clone(&door), Arc::clone(&plan));
+            let (context, plan) = (Arc::clone(&context), Arc::clone(&plan));
             bench
-                .door
+                .context
                 .scope
-                .spawn("connection", serve_tcp(accepted, door, plan));
+                .spawn("connection", serve_tcp(accepted, context, plan));
             visitor
         };
-        let (lobby, most) = (door.shared.admission.lobby(), 8);
-        lobby.set_most(most);
+        let (pending_links, most) = (context.shared.admission.pending_links(), 8);
+        pending_links.set_most(most);
         let until = async |progress, count| {
             let counted = async {
-                while lobby.count(progress) != count {
+                while pending_links.count(progress) != count {
                     tokio::task::yield_now().await;
                 }
             };
@@ -720,7 +754,7 @@ mod tests {
             "the first stranger made room: {end:?}"
         );
         assert_eq!(
-            lobby.count(Progress::Spoke),
+            pending_links.count(Progress::Spoke),
             1,
             "the newcomer is still there"
         );

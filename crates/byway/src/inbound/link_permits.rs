@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 
 /// See the head of the file. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct LinkPermits(Arc<Mutex<Taken>>);
+pub struct LinkPermits(Arc<Mutex<PermitCounts>>);
 
 #[derive(Debug, Default)]
-struct Taken {
+struct PermitCounts {
     most: usize,
     count: usize,
     /// At most as many entries as there are permits.
@@ -43,9 +43,9 @@ pub enum NoPermit {
 impl LinkPermits {
     /// `most` permits.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Mutex::new(Taken {
+        Self(Arc::new(Mutex::new(PermitCounts {
             most,
-            ..Taken::default()
+            ..PermitCounts::default()
         })))
     }
 

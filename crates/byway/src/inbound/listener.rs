@@ -2,7 +2,7 @@
 //!
 //! In:    one bound socket of one worker.
 //! Out:   a task for each connection, on that worker or on a far less busy one. For as long as it
-//!        lives it holds a seat, and permits unless it may become a link: those take theirs when
+//!        lives it holds a permit, and permits unless it may become a link: those take theirs when
 //!        they are welcomed ([`Admit`]).
 //! Never: waits for a peer. Handshakes run in the connection's own task, under a deadline.
 
@@ -19,25 +19,25 @@ use tokio::time::sleep;
 
 use super::admission::Admit;
 use super::bind::Socket;
-use super::crew::{Busy, Crew};
-use super::peers::{Peers, Seat};
+use super::ip_limit::{IpLimit, IpPermit};
+use super::worker_balance::{OpenConnection, WorkerBalance};
 use super::{http1, link, metrics, mixed, tcp};
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role, RoleKind};
 use crate::exchange::conn::Conn;
-use crate::observe::counters::Held;
-use crate::outbound::pooled::Origin;
+use crate::observe::counters::GaugeGuard;
+use crate::outbound::pooled::PoolKey;
 use crate::scope::Scope;
 use crate::shared::Shared;
 
 /// What every connection of one listener on one worker may use.
 #[derive(Clone)]
-pub struct Door {
+pub struct ListenerContext {
     /// What the whole node shares.
     pub shared: Arc<Shared>,
     /// The listener, in this Plan and in a newer one.
     pub key: Arc<ListenerKey>,
     /// What its connections are accepted for. A Plan that has another role for the listener has
-    /// other doors for it.
+    /// other contexts for it.
     pub role: RoleKind,
     /// What a listener that no Plan has is for: the public port of an exposed service, a link that
     /// this node dialled.
@@ -49,14 +49,14 @@ pub struct Door {
     /// The number of the worker that `scope` belongs to.
     pub worker: usize,
     /// HTTP connections to upstreams, this worker's part of them.
-    pub pool: Pool<Origin, Conn>,
+    pub pool: Pool<PoolKey, Conn>,
     /// The permits that its connections take, and when.
     pub admit: Admit,
     /// No peer may hold all permits.
-    pub peers: Peers,
+    pub ip_limit: IpLimit,
 }
 
-impl Door {
+impl ListenerContext {
     /// The Plan in force and this listener's place in it; `None` once a newer Plan has no such
     /// listener, or has another role for it.
     pub fn plan(&self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
@@ -66,12 +66,12 @@ impl Door {
         Some((plan, listener))
     }
 
-    /// A seat for the peer; `None` for one that is not counted: on this machine, on a Unix socket,
-    /// or a trusted proxy with many people behind it.
+    /// A permit for the peer; `None` for one that is not counted: on this machine, on a Unix
+    /// socket, or a trusted proxy with many people behind it.
     ///
     /// # Errors
     /// [`OverShare`], which is counted and logged: the connection is to be reset.
-    pub fn seat(&self, peer: Option<SocketAddr>) -> Result<Option<Seat>, OverShare> {
+    pub fn ip_permit(&self, peer: Option<SocketAddr>) -> Result<Option<IpPermit>, OverShare> {
         let Some((_, listener)) = self.plan() else {
             return Ok(None);
         };
@@ -80,16 +80,16 @@ impl Door {
             return Ok(None);
         };
         let most = listener.limits.connections_per_peer;
-        let seat = self.peers.seat(peer.ip(), most);
-        if seat.is_none() {
+        let ip_permit = self.ip_limit.try_acquire(peer.ip(), most);
+        if ip_permit.is_none() {
             let counters = &self.shared.counters;
             counters.refused_per_peer.add(1);
-            if let Some(line) = counters.repeats.refused_per_peer.count() {
+            if let Some(line) = counters.log_limits.refused_per_peer.count() {
                 let left_out = line.left_out;
                 tracing::warn!(%peer, left_out, "a peer holds {most} connections on {} already; refused", self.address);
             }
         }
-        seat.map(Some).ok_or(OverShare)
+        ip_permit.map(Some).ok_or(OverShare)
     }
 
     /// Waits until there are permits for one more connection, if it needs them now. `false`: there
@@ -130,7 +130,7 @@ pub struct OverShare;
 
 /// Whose connection it is.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Visit {
+pub struct ConnectionInfo {
     /// The number of the connection, from 1 on; 0 if this node dialled it.
     pub connection: u64,
     /// Who connected; `None` on a Unix socket.
@@ -142,28 +142,31 @@ pub struct Accepted {
     /// The open stream.
     pub stream: Stream,
     /// Who connected.
-    pub visit: Visit,
+    pub info: ConnectionInfo,
 }
 
-/// A group of sockets that is served, one on each worker. The role of its doors may be replaced:
+/// A group of sockets that is served, one on each worker. The role of its contexts may be replaced:
 /// its sockets stay, so no connection that waits in their queues is lost.
-pub struct Opened(Vec<Arc<ArcSwap<Post>>>);
+pub struct ListenerGroup(Vec<Arc<ArcSwap<WorkerListener>>>);
 
-/// What one socket leads to: the door of its own worker, and those of all workers.
-struct Post {
-    door: Arc<Door>,
-    crew: Arc<Crew>,
+/// What one socket leads to: the context of its own worker, and those of all workers.
+struct WorkerListener {
+    context: Arc<ListenerContext>,
+    balance: Arc<WorkerBalance>,
 }
 
-impl Opened {
+impl ListenerGroup {
     /// Serves the sockets.
-    pub fn new(sockets: Vec<Socket>, doors: Vec<Arc<Door>>) -> Self {
-        let opened = sockets.into_iter().zip(posts(doors)).map(|(socket, post)| {
-            let scope = post.door.scope.clone();
-            let post = Arc::new(ArcSwap::from(post));
-            scope.spawn("listener", serve(socket, Arc::clone(&post)));
-            post
-        });
+    pub fn new(sockets: Vec<Socket>, contexts: Vec<Arc<ListenerContext>>) -> Self {
+        let opened = sockets
+            .into_iter()
+            .zip(worker_listeners(contexts))
+            .map(|(socket, target)| {
+                let scope = target.context.scope.clone();
+                let target = Arc::new(ArcSwap::from(target));
+                scope.spawn("listener", serve(socket, Arc::clone(&target)));
+                target
+            });
         Self(opened.collect())
     }
 
@@ -171,104 +174,114 @@ impl Opened {
     pub fn drain(&self) {
         self.0
             .iter()
-            .for_each(|post| post.load().door.scope.drain());
+            .for_each(|target| target.load().context.scope.drain());
     }
 
-    /// From now on connections go to `doors`; those that were accepted before drain. There are as
-    /// many as before.
-    pub fn replace(&self, doors: Vec<Arc<Door>>) {
-        for (post, new) in self.0.iter().zip(posts(doors)) {
-            // The socket looks for its new door when the old one drains.
-            post.swap(new).door.scope.drain();
+    /// From now on connections go to `contexts`; those that were accepted before drain. There are
+    /// as many as before.
+    pub fn replace(&self, contexts: Vec<Arc<ListenerContext>>) {
+        for (target, new) in self.0.iter().zip(worker_listeners(contexts)) {
+            // The socket looks for its new context when the old one drains.
+            target.swap(new).context.scope.drain();
         }
     }
 }
 
-fn posts(doors: Vec<Arc<Door>>) -> impl Iterator<Item = Arc<Post>> {
-    let crew = Crew::new(doors.clone());
-    doors.into_iter().map(move |door| {
-        Arc::new(Post {
-            door,
-            crew: Arc::clone(&crew),
+fn worker_listeners(
+    contexts: Vec<Arc<ListenerContext>>,
+) -> impl Iterator<Item = Arc<WorkerListener>> {
+    let balance = WorkerBalance::new(contexts.clone());
+    contexts.into_iter().map(move |context| {
+        Arc::new(WorkerListener {
+            context,
+            balance: Arc::clone(&balance),
         })
     })
 }
 
-/// Accepts until the door's scope drains and no other door has taken its place.
-async fn serve(socket: Socket, post: Arc<ArcSwap<Post>>) {
-    let acceptor = match Acceptor::new(socket) {
+/// Accepts until the context's scope drains and no other context has taken its place.
+async fn serve(socket: Socket, target: Arc<ArcSwap<WorkerListener>>) {
+    let acceptor = match ListenSocket::new(socket) {
         Ok(acceptor) => acceptor,
         Err(error) => {
-            let address = Arc::clone(&post.load().door.address);
+            let address = Arc::clone(&target.load().context.address);
             return tracing::error!(%error, "listener {address} cannot be registered with its worker");
         }
     };
     loop {
-        let now = post.load_full();
+        let now = target.load_full();
         tokio::select! {
-            () = accept_all(&acceptor, &now.door, &now.crew) => return,
-            () = now.door.scope.drained() => {}
+            () = accept_all(&acceptor, &now.context, &now.balance) => return,
+            () = now.context.scope.drained() => {}
         }
-        if Arc::ptr_eq(&now, &post.load()) {
+        if Arc::ptr_eq(&now, &target.load()) {
             return;
         }
     }
 }
 
-async fn accept_all(acceptor: &Acceptor, door: &Arc<Door>, crew: &Crew) {
+async fn accept_all(
+    acceptor: &ListenSocket,
+    context: &Arc<ListenerContext>,
+    balance: &WorkerBalance,
+) {
     let mut back_off = BackOff::default();
     // While nobody comes, the permit only has to be there: held, the last one would keep another
     // worker's visitors out. A worker that loses it to another has accepted one connection at most,
     // which waits for the next. The semaphore is never closed, so the only way out is the drain in
     // `serve`.
-    while door.has_room().await {
+    while context.has_room().await {
         match acceptor.accept().await {
-            Ok(mut arrived) => {
+            Ok(mut registered) => {
                 back_off = BackOff::default();
                 // One over its share is reset at once.
-                let Ok(seat) = door.seat(arrived.visit.peer) else {
+                let Ok(ip_permit) = context.ip_permit(registered.info.peer) else {
                     continue;
                 };
-                let Some(permits) = door.take_permits().await else {
+                let Some(permits) = context.take_permits().await else {
                     return;
                 };
-                arrived.visit.connection = door.shared.counters.accepted.add(1);
-                let taker = crew.place(door);
-                let held = (Busy::new(&taker), permits, seat);
-                match Arc::ptr_eq(&taker, door) {
-                    true => spawn(arrived.stay(), taker, held),
-                    false => hand_over(arrived, taker, held),
+                registered.info.connection = context.shared.counters.accepted.add(1);
+                let taker = balance.pick_worker(context);
+                let held = (OpenConnection::new(&taker), permits, ip_permit);
+                match Arc::ptr_eq(&taker, context) {
+                    true => spawn(registered.accepted(), taker, held),
+                    false => move_to_worker(registered, taker, held),
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => back_off.wait(&error, door).await,
+            Err(error) => back_off.wait(&error, context).await,
         }
     }
 }
 
 /// Serves a connection on the worker whose reactor it is registered with.
-fn spawn(accepted: Accepted, door: Arc<Door>, held: impl Send + 'static) {
-    let scope = door.scope.clone();
+fn spawn(accepted: Accepted, context: Arc<ListenerContext>, held: impl Send + 'static) {
+    let scope = context.scope.clone();
     scope.spawn("connection", async move {
         let _held = held;
-        connect(accepted, door).await;
+        dispatch(accepted, context).await;
     });
 }
 
 /// Gives a connection to another worker, which registers it with its own reactor.
-fn hand_over(arrived: Arrived, door: Arc<Door>, held: impl Send + 'static) {
-    let leaving = match arrived.leave() {
-        Ok(leaving) => leaving,
+fn move_to_worker(
+    registered: RegisteredConnection,
+    context: Arc<ListenerContext>,
+    held: impl Send + 'static,
+) {
+    let detached = match registered.detach() {
+        Ok(detached) => detached,
         Err(error) => {
             return tracing::debug!(%error, "a connection could not be handed to another worker");
         }
     };
-    door.shared.counters.handed_over.add(1);
-    let scope = door.scope.clone();
+    context.shared.counters.handed_over.add(1);
+    let scope = context.scope.clone();
     scope.spawn("connection", async move {
         let _held = held;
-        match leaving.arrive() {
-            Ok(arrived) => connect(arrived.stay(), door).await,
+        match detached.attach() {
+            Ok(registered) => dispatch(registered.accepted(), context).await,
             Err(error) => {
                 tracing::debug!(%error, "a connection could not be registered with another worker")
             }
@@ -278,19 +291,19 @@ fn hand_over(arrived: Arrived, door: Arc<Door>, held: impl Send + 'static) {
 
 /// One connection, by the role that the Plan gives its listener now. Boxed, so that it has the room
 /// of its own role only.
-pub(super) async fn connect(accepted: Accepted, door: Arc<Door>) {
-    let shared = Arc::clone(&door.shared);
-    let _open = Held::new(&shared.counters.connections);
-    let Some((plan, listener)) = door.plan() else {
+pub(super) async fn dispatch(accepted: Accepted, context: Arc<ListenerContext>) {
+    let shared = Arc::clone(&context.shared);
+    let _open = GaugeGuard::new(&shared.counters.connections);
+    let Some((plan, listener)) = context.plan() else {
         return;
     };
     match &listener.role {
-        Role::Edge(_) => Box::pin(http1::serve_edge(accepted, door)).await,
-        Role::Egress(_) => Box::pin(mixed::serve(accepted, door, plan, listener)).await,
-        Role::Forward(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
-        Role::Exposed(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
-        Role::Link(_) => Box::pin(link::serve_tcp(accepted, door, plan)).await,
-        Role::Metrics => Box::pin(metrics::serve(accepted, door, listener)).await,
+        Role::Edge(_) => Box::pin(http1::serve_edge(accepted, context)).await,
+        Role::Egress(_) => Box::pin(mixed::serve(accepted, context, plan, listener)).await,
+        Role::Forward(_) => Box::pin(tcp::serve(accepted, context, plan, listener)).await,
+        Role::Exposed(_) => Box::pin(tcp::serve(accepted, context, plan, listener)).await,
+        Role::Link(_) => Box::pin(link::serve_tcp(accepted, context, plan)).await,
+        Role::Metrics => Box::pin(metrics::serve(accepted, context, listener)).await,
         // Its streams come over a link, not from a listener.
         Role::Joined(_) => {}
     }
@@ -301,13 +314,13 @@ fn is_counted(peer: IpAddr, role: &Role) -> bool {
     !peer.is_loopback() && !trusted
 }
 
-enum Acceptor {
+enum ListenSocket {
     Tcp(tokio::net::TcpListener),
     #[cfg(unix)]
     Unix(tokio::net::UnixListener),
 }
 
-impl Acceptor {
+impl ListenSocket {
     fn new(socket: Socket) -> io::Result<Self> {
         Ok(match socket {
             Socket::Tcp(socket) => Self::Tcp(tokio::net::TcpListener::from_std(socket)?),
@@ -316,13 +329,13 @@ impl Acceptor {
         })
     }
 
-    async fn accept(&self) -> io::Result<Arrived> {
+    async fn accept(&self) -> io::Result<RegisteredConnection> {
         match self {
             Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Ok(Arrived {
-                    socket: Registered::Tcp(socket),
-                    visit: Visit {
+                Ok(RegisteredConnection {
+                    socket: RegisteredSocket::Tcp(socket),
+                    info: ConnectionInfo {
                         peer: Some(peer),
                         connection: 0,
                     },
@@ -331,9 +344,9 @@ impl Acceptor {
             #[cfg(unix)]
             Self::Unix(listener) => {
                 let (socket, _) = listener.accept().await?;
-                Ok(Arrived {
-                    socket: Registered::Unix(socket),
-                    visit: Visit::default(),
+                Ok(RegisteredConnection {
+                    socket: RegisteredSocket::Unix(socket),
+                    info: ConnectionInfo::default(),
                 })
             }
         }
@@ -341,68 +354,70 @@ impl Acceptor {
 }
 
 /// A connection that a worker has accepted and nobody serves yet.
-struct Arrived {
-    socket: Registered,
-    visit: Visit,
+struct RegisteredConnection {
+    socket: RegisteredSocket,
+    info: ConnectionInfo,
 }
 
-enum Registered {
+enum RegisteredSocket {
     Tcp(tokio::net::TcpStream),
     #[cfg(unix)]
     Unix(tokio::net::UnixStream),
 }
 
 /// The same between two workers, known to no reactor.
-struct Leaving {
-    socket: Unregistered,
-    visit: Visit,
+struct DetachedConnection {
+    socket: DetachedSocket,
+    info: ConnectionInfo,
 }
 
-enum Unregistered {
+enum DetachedSocket {
     Tcp(std::net::TcpStream),
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixStream),
 }
 
-impl Arrived {
-    fn stay(self) -> Accepted {
+impl RegisteredConnection {
+    fn accepted(self) -> Accepted {
         let stream = match self.socket {
-            Registered::Tcp(socket) => Stream::accepted_tcp(socket),
+            RegisteredSocket::Tcp(socket) => Stream::accepted_tcp(socket),
             #[cfg(unix)]
-            Registered::Unix(socket) => Stream::unix(socket),
+            RegisteredSocket::Unix(socket) => Stream::unix(socket),
         };
         Accepted {
             stream,
-            visit: self.visit,
+            info: self.info,
         }
     }
 
-    fn leave(self) -> io::Result<Leaving> {
+    fn detach(self) -> io::Result<DetachedConnection> {
         let socket = match self.socket {
-            Registered::Tcp(socket) => Unregistered::Tcp(socket.into_std()?),
+            RegisteredSocket::Tcp(socket) => DetachedSocket::Tcp(socket.into_std()?),
             #[cfg(unix)]
-            Registered::Unix(socket) => Unregistered::Unix(socket.into_std()?),
+            RegisteredSocket::Unix(socket) => DetachedSocket::Unix(socket.into_std()?),
         };
-        Ok(Leaving {
+        Ok(DetachedConnection {
             socket,
-            visit: self.visit,
+            info: self.info,
         })
     }
 }
 
-impl Leaving {
+impl DetachedConnection {
     /// To be called on the worker that it has come to.
-    fn arrive(self) -> io::Result<Arrived> {
+    fn attach(self) -> io::Result<RegisteredConnection> {
         let socket = match self.socket {
-            Unregistered::Tcp(socket) => Registered::Tcp(tokio::net::TcpStream::from_std(socket)?),
+            DetachedSocket::Tcp(socket) => {
+                RegisteredSocket::Tcp(tokio::net::TcpStream::from_std(socket)?)
+            }
             #[cfg(unix)]
-            Unregistered::Unix(socket) => {
-                Registered::Unix(tokio::net::UnixStream::from_std(socket)?)
+            DetachedSocket::Unix(socket) => {
+                RegisteredSocket::Unix(tokio::net::UnixStream::from_std(socket)?)
             }
         };
-        Ok(Arrived {
+        Ok(RegisteredConnection {
             socket,
-            visit: self.visit,
+            info: self.info,
         })
     }
 }
@@ -430,16 +445,16 @@ impl BackOff {
     const FIRST: Duration = Duration::from_millis(5);
     const MOST: Duration = Duration::from_secs(1);
 
-    async fn wait(&mut self, error: &io::Error, door: &Door) {
-        let counters = &door.shared.counters;
+    async fn wait(&mut self, error: &io::Error, context: &ListenerContext) {
+        let counters = &context.shared.counters;
         counters.accept_errors.add(1);
         if self.failures == 0
-            && let Some(line) = counters.repeats.accept_errors.count()
+            && let Some(line) = counters.log_limits.accept_errors.count()
         {
             tracing::warn!(
                 left_out = line.left_out,
                 "cannot accept on {}: {error}; retrying. If descriptors ran out, raise the limit (ulimit -n)",
-                door.address
+                context.address
             );
         }
         let wait = Self::FIRST

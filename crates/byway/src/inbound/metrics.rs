@@ -11,7 +11,7 @@ use byway_dial::Read;
 use byway_h1::{Framed, Parsed, Request, RequestHead, reason_phrase, write};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::listener::{Accepted, Door};
+use super::listener::{Accepted, ListenerContext};
 use crate::config::{LimitsPlan, ListenerPlan};
 use crate::exchange::conn::Conn;
 use crate::exchange::forward::codec_limits;
@@ -19,11 +19,12 @@ use crate::observe::exposition::CONTENT_TYPE;
 use crate::observe::prometheus;
 
 /// Serves one connection, request after request.
-pub async fn serve(accepted: Accepted, door: Arc<Door>, listener: Arc<ListenerPlan>) {
+pub async fn serve(accepted: Accepted, context: Arc<ListenerContext>, listener: Arc<ListenerPlan>) {
     let mut downstream = Conn::new(accepted.stream);
     let (limits, mut head) = (&listener.limits, RequestHead::default());
     for served in 0..limits.requests_per_connection {
-        let Some(head_bytes) = next_head(&mut downstream, &mut head, limits, served, &door).await
+        let Some(head_bytes) =
+            next_head(&mut downstream, &mut head, limits, served, &context).await
         else {
             break;
         };
@@ -32,15 +33,20 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, listener: Arc<ListenerPl
                 let request = head.view(downstream.unread());
                 let close = !request.keep_alive()
                     || request.framing() != Framed::None
-                    || door.scope.is_draining();
-                let answer = answer(&request, &door);
+                    || context.scope.is_draining();
+                let answer = answer(&request, &context);
                 let is_head = request.method() == b"HEAD";
                 downstream.consume(n);
                 queue(downstream.queue(), &answer, close, is_head);
                 close
             }
             Err(status) => {
-                queue(downstream.queue(), &Answer::of(status), true, false);
+                queue(
+                    downstream.queue(),
+                    &MetricsResponse::of(status),
+                    true,
+                    false,
+                );
                 true
             }
         };
@@ -50,7 +56,7 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, listener: Arc<ListenerPl
         }
         head.clear();
     }
-    downstream.close().await;
+    downstream.lingering_close().await;
 }
 
 /// The length of the next head, or the status of what stands in its place; none if nobody asks any
@@ -60,7 +66,7 @@ async fn next_head(
     head: &mut RequestHead,
     limits: &LimitsPlan,
     served: u64,
-    door: &Door,
+    context: &ListenerContext,
 ) -> Option<Result<usize, u16>> {
     let begun = Instant::now();
     let mut deadline = begun
@@ -81,7 +87,7 @@ async fn next_head(
         let read = tokio::select! {
             biased;
             read = timeout_at(deadline, downstream.fill()) => read,
-            () = door.scope.drained(), if was_empty => return None,
+            () = context.scope.drained(), if was_empty => return None,
         };
         match read {
             Ok(Ok(Read::Data(_))) if was_empty => deadline = Instant::now() + limits.head_timeout,
@@ -92,13 +98,13 @@ async fn next_head(
     }
 }
 
-struct Answer {
+struct MetricsResponse {
     status: u16,
     content_type: &'static str,
     body: String,
 }
 
-impl Answer {
+impl MetricsResponse {
     fn of(status: u16) -> Self {
         Self {
             status,
@@ -108,32 +114,32 @@ impl Answer {
     }
 }
 
-fn answer(request: &Request<'_>, door: &Door) -> Answer {
+fn answer(request: &Request<'_>, context: &ListenerContext) -> MetricsResponse {
     if !matches!(request.method(), b"GET" | b"HEAD") {
-        return Answer::of(405);
+        return MetricsResponse::of(405);
     }
     match request.path() {
-        b"/metrics" => Answer {
+        b"/metrics" => MetricsResponse {
             status: 200,
             content_type: CONTENT_TYPE,
-            body: prometheus::text(&door.shared),
+            body: prometheus::text(&context.shared),
         },
-        b"/healthz" if door.scope.is_draining() => Answer {
+        b"/healthz" if context.scope.is_draining() => MetricsResponse {
             body: "draining\n".into(),
-            ..Answer::of(503)
+            ..MetricsResponse::of(503)
         },
-        b"/healthz" => Answer {
+        b"/healthz" => MetricsResponse {
             body: "ok\n".into(),
-            ..Answer::of(200)
+            ..MetricsResponse::of(200)
         },
-        _ => Answer {
+        _ => MetricsResponse {
             body: "404 Not Found\nthere are /metrics and /healthz\n".into(),
-            ..Answer::of(404)
+            ..MetricsResponse::of(404)
         },
     }
 }
 
-fn queue(out: &mut Vec<u8>, answer: &Answer, close: bool, head_only: bool) {
+fn queue(out: &mut Vec<u8>, answer: &MetricsResponse, close: bool, head_only: bool) {
     // Status, phrase, names and values are ours.
     let _ = write::status_line(out, answer.status, reason_phrase(answer.status).as_bytes());
     let mut field = |name: &str, value: &str| {

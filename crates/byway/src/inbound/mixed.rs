@@ -10,7 +10,7 @@ use std::sync::Arc;
 use byway_dial::Read;
 use tokio::time::timeout;
 
-use super::listener::{Accepted, Door};
+use super::listener::{Accepted, ListenerContext};
 use super::{http1, socks};
 use crate::config::{ListenerPlan, Plan};
 use crate::exchange::conn::Conn;
@@ -18,26 +18,26 @@ use crate::exchange::conn::Conn;
 /// Serves one connection of an egress.
 pub async fn serve(
     accepted: Accepted,
-    door: Arc<Door>,
+    context: Arc<ListenerContext>,
     plan: Arc<Plan>,
     listener: Arc<ListenerPlan>,
 ) {
-    let Accepted { stream, visit } = accepted;
+    let Accepted { stream, info } = accepted;
     let mut downstream = Conn::new(stream);
     let first = timeout(listener.limits.handshake_timeout, downstream.fill()).await;
     if !matches!(first, Ok(Ok(Read::Data(_)))) {
-        return downstream.close_quietly();
+        return downstream.fin_on_drop();
     }
     match downstream.unread().first() {
-        Some(4 | 5) => Box::pin(socks::serve(downstream, visit, door, plan, listener)).await,
+        Some(4 | 5) => Box::pin(socks::serve(downstream, info, context, plan, listener)).await,
         Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => {
-            Box::pin(http1::serve_egress(downstream, visit, door)).await
+            Box::pin(http1::serve_egress(downstream, info, context)).await
         }
         first => {
-            let counters = &door.shared.counters;
+            let counters = &context.shared.counters;
             counters.malformed_handshakes.add(1);
-            let Some(line) = counters.repeats.malformed_handshakes.count() else {
-                return downstream.close_quietly();
+            let Some(line) = counters.log_limits.malformed_handshakes.count() else {
+                return downstream.fin_on_drop();
             };
             let guess = if first == Some(&0x16) {
                 " (TLS? this port speaks SOCKS and plain HTTP)"
@@ -45,10 +45,10 @@ pub async fn serve(
                 ""
             };
             tracing::info!(
-                peer = visit.peer.map(display), listener = %door.address, left_out = line.left_out,
+                peer = info.peer.map(display), listener = %context.address, left_out = line.left_out,
                 "neither SOCKS nor HTTP: the connection began with byte {:#04x}{guess}", first.copied().unwrap_or_default()
             );
-            downstream.close_quietly();
+            downstream.fin_on_drop();
         }
     }
 }

@@ -17,30 +17,30 @@ use byway_dial::{Dialled, Read, Target};
 use tokio::time::timeout;
 
 use super::connect::{self, Tunnel};
-use super::listener::{Door, Visit};
-use super::passage::Passage;
+use super::listener::{ConnectionInfo, ListenerContext};
+use super::tunnel_log::TunnelLog;
 use crate::config::{EgressPlan, ListenerPlan, Plan, Role};
+use crate::exchange::client_gone::unless_gone;
 use crate::exchange::conn::Conn;
-use crate::exchange::departure::unless_gone;
-use crate::fault::{Deadline, Fault, Kind, Who};
+use crate::fault::{Deadline, Fault, FaultKind, Who};
 use crate::outbound;
 use crate::route::{Allowed, Ask, Inquiry, policy};
 
 /// Serves one SOCKS connection.
 pub async fn serve(
     downstream: Conn,
-    visit: Visit,
-    door: Arc<Door>,
+    info: ConnectionInfo,
+    context: Arc<ListenerContext>,
     plan: Arc<Plan>,
     listener: Arc<ListenerPlan>,
 ) {
     let Role::Egress(egress) = &listener.role else {
         return;
     };
-    let mut session = Session {
+    let mut session = SocksConnection {
         downstream,
-        visit,
-        door: &door,
+        info,
+        context: &context,
         plan: &plan,
         listener: &listener,
         egress,
@@ -48,24 +48,24 @@ pub async fn serve(
     };
     // Boxed: the handshake's room goes before the relay begins.
     match Box::pin(session.open()).await {
-        Ok(tunnel) => connect::relay(session.downstream, tunnel, &visit, &door, &listener).await,
+        Ok(tunnel) => connect::relay(session.downstream, tunnel, &info, &context, &listener).await,
         Err(fault) => session.leave(&fault).await,
     }
 }
 
-struct Session<'a> {
+struct SocksConnection<'a> {
     downstream: Conn,
-    visit: Visit,
-    door: &'a Door,
+    info: ConnectionInfo,
+    context: &'a ListenerContext,
     plan: &'a Arc<Plan>,
     listener: &'a ListenerPlan,
     egress: &'a EgressPlan,
     /// What was asked for and not granted, for the access log.
-    refused: Option<Asked>,
+    refused: Option<SocksRequest>,
 }
 
 /// What is asked for, in the dialect that it was asked in.
-struct Asked {
+struct SocksRequest {
     dialect: Dialect,
     target: Target,
     user: Option<Arc<str>>,
@@ -87,49 +87,53 @@ impl Dialect {
     }
 }
 
-impl Session<'_> {
+impl SocksConnection<'_> {
     /// From the greeting to an open target whose success stands in the queue.
     async fn open(&mut self) -> Result<Tunnel, Fault> {
         let limit = self.listener.limits.handshake_timeout;
-        let asked = timeout(limit, self.negotiate()).await.map_err(|_| {
+        let socks_request = timeout(limit, self.negotiate()).await.map_err(|_| {
             let detail =
                 format!("the SOCKS handshake was not complete within handshake_timeout, {limit:?}");
-            Fault::new(Who::Downstream, Kind::Deadline(Deadline::Handshake), detail)
+            Fault::new(
+                Who::Downstream,
+                FaultKind::Deadline(Deadline::Handshake),
+                detail,
+            )
         })??;
         let opened = {
             let dialling = pin!(dial(
-                self.door,
+                self.context,
                 self.plan,
                 self.listener,
-                self.visit.peer,
-                &asked
+                self.info.peer,
+                &socks_request
             ));
             unless_gone(self.downstream.stream(), dialling).await
         };
         match opened {
             Ok((dialled, allowed)) => {
-                granted(asked.dialect, &dialled, self.downstream.queue());
+                granted(socks_request.dialect, &dialled, self.downstream.queue());
                 Ok(
-                    Tunnel::opened(dialled.stream, allowed, asked.dialect.word())
-                        .used_by(asked.user),
+                    Tunnel::opened(dialled.stream, allowed, socks_request.dialect.word())
+                        .used_by(socks_request.user),
                 )
             }
             Err(fault) => {
-                refused(asked.dialect, &fault, self.downstream.queue());
-                self.refused = Some(asked);
+                refused(socks_request.dialect, &fault, self.downstream.queue());
+                self.refused = Some(socks_request);
                 Err(fault)
             }
         }
     }
 
-    async fn negotiate(&mut self) -> Result<Asked, Fault> {
+    async fn negotiate(&mut self) -> Result<SocksRequest, Fault> {
         match self.downstream.unread().first() {
             Some(4) => self.negotiate_v4().await,
             _ => self.negotiate_v5().await,
         }
     }
 
-    async fn negotiate_v4(&mut self) -> Result<Asked, Fault> {
+    async fn negotiate_v4(&mut self) -> Result<SocksRequest, Fault> {
         let request = match self.message(Request4::parse).await {
             Ok(request) => request,
             Err(fault) => return Err(self.refuse(Dialect::V4, fault)),
@@ -139,10 +143,10 @@ impl Session<'_> {
             _ if !self.egress.users.is_empty() => {
                 let detail =
                     "SOCKS4 has no passwords and this egress asks for one; use SOCKS5 or HTTP";
-                Fault::new(Who::Downstream, Kind::Unauthorized, detail)
+                Fault::new(Who::Downstream, FaultKind::Unauthorized, detail)
             }
             Command::Connect => {
-                return Ok(Asked {
+                return Ok(SocksRequest {
                     dialect: Dialect::V4,
                     target: request.target().clone(),
                     user: None,
@@ -153,7 +157,7 @@ impl Session<'_> {
         Err(self.refuse(Dialect::V4, fault))
     }
 
-    async fn negotiate_v5(&mut self) -> Result<Asked, Fault> {
+    async fn negotiate_v5(&mut self) -> Result<SocksRequest, Fault> {
         let greeting = self.message(Greeting::parse).await?;
         let user = match self.egress.users.is_empty() {
             true => self.choose(&greeting, Method::Open).await.map(|()| None)?,
@@ -167,7 +171,7 @@ impl Session<'_> {
             Err(fault) => return Err(self.refuse(Dialect::V5, fault)),
         };
         match request.command() {
-            Command::Connect => Ok(Asked {
+            Command::Connect => Ok(SocksRequest {
                 dialect: Dialect::V5,
                 target: request.target().clone(),
                 user,
@@ -186,7 +190,7 @@ impl Session<'_> {
                 }
                 Method::Open => "the SOCKS client insists on a login, and this egress has no users",
             };
-            return Err(Fault::new(Who::Downstream, Kind::Unauthorized, detail));
+            return Err(Fault::new(Who::Downstream, FaultKind::Unauthorized, detail));
         }
         MethodChoice::Use(method).encode(self.downstream.queue());
         self.flush().await
@@ -198,7 +202,7 @@ impl Session<'_> {
             self.egress,
             login.user(),
             login.password(),
-            &self.door.shared.counters,
+            &self.context.shared.counters,
         );
         let status = if checked.is_ok() {
             LoginStatus::Accepted
@@ -230,11 +234,11 @@ impl Session<'_> {
     }
 
     fn note_malformed(&self, error: &SocksError) -> Fault {
-        self.door.shared.counters.malformed_handshakes.add(1);
+        self.context.shared.counters.malformed_handshakes.add(1);
         let kind = match error {
-            SocksError::Command(_) => Kind::Unsupported("socks-command"),
-            SocksError::AddressType(_) => Kind::Unsupported("socks-address-type"),
-            _ => Kind::Malformed("socks"),
+            SocksError::Command(_) => FaultKind::Unsupported("socks-command"),
+            SocksError::AddressType(_) => FaultKind::Unsupported("socks-address-type"),
+            _ => FaultKind::Malformed("socks"),
         };
         Fault::new(Who::Downstream, kind, error.to_string())
     }
@@ -250,45 +254,48 @@ impl Session<'_> {
 
     /// Sends what refusal is queued, says FIN and logs.
     async fn leave(self, fault: &Fault) {
-        let counters = &self.door.shared.counters;
+        let counters = &self.context.shared.counters;
         counters.faults.add(1);
-        if let Some(line) = counters.repeats.fault(fault) {
+        if let Some(line) = counters.log_limits.fault(fault) {
             tracing::info!(
-                peer = self.visit.peer.map(display), listener = %self.door.address, who = fault.who.word(), class = fault.class(),
+                peer = self.info.peer.map(display), listener = %self.context.address, who = fault.who.word(), class = fault.class(),
                 left_out = line.left_out, "SOCKS: {fault}"
             );
         }
-        let (asked, user) = (
+        let (socks_request, user) = (
             self.refused.as_ref(),
             self.refused
                 .as_ref()
-                .and_then(|asked| asked.user.as_deref()),
+                .and_then(|socks_request| socks_request.user.as_deref()),
         );
-        let protocol = asked.map_or("SOCKS", |asked| asked.dialect.word());
-        let passage = Passage::new(self.door, &self.visit, self.listener, user, protocol);
-        passage.refused(asked.map(|asked| &asked.target), fault);
-        self.downstream.close().await;
+        let protocol = socks_request.map_or("SOCKS", |socks_request| socks_request.dialect.word());
+        let tunnel_log = TunnelLog::new(self.context, &self.info, self.listener, user, protocol);
+        tunnel_log.refused(
+            socks_request.map(|socks_request| &socks_request.target),
+            fault,
+        );
+        self.downstream.lingering_close().await;
     }
 }
 
 /// Policy, then the far side.
 async fn dial(
-    door: &Door,
+    context: &ListenerContext,
     plan: &Arc<Plan>,
     listener: &ListenerPlan,
     peer: Option<SocketAddr>,
-    asked: &Asked,
+    socks_request: &SocksRequest,
 ) -> Result<(Dialled, Allowed), Fault> {
-    let shared = &door.shared;
+    let shared = &context.shared;
     let own = shared.own.load();
-    let user = asked.user.as_ref();
+    let user = socks_request.user.as_ref();
     let inquiry = Inquiry {
         plan,
         role: &listener.role,
         peer,
         user,
         own: &own,
-        ask: Ask::Target(&asked.target),
+        ask: Ask::Target(&socks_request.target),
     };
     let allowed = policy::decide(&inquiry).inspect_err(|_| {
         shared.counters.denied.add(1);
@@ -300,14 +307,18 @@ async fn dial(
 fn gone() -> Fault {
     Fault::new(
         Who::Downstream,
-        Kind::ClosedEarly,
+        FaultKind::ClosedEarly,
         "the client closed within its SOCKS handshake",
     )
 }
 
 fn unsupported() -> Fault {
     let detail = "only CONNECT is served; BIND and UDP ASSOCIATE are not";
-    Fault::new(Who::Downstream, Kind::Unsupported("socks-command"), detail)
+    Fault::new(
+        Who::Downstream,
+        FaultKind::Unsupported("socks-command"),
+        detail,
+    )
 }
 
 /// Success, with our own address on the far connection (RFC 1928: BND.ADDR).

@@ -8,10 +8,10 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use super::connect::{relay_options, relay_streams};
-use super::listener::{Accepted, Door};
-use super::passage::Passage;
+use super::listener::{Accepted, ListenerContext};
+use super::tunnel_log::TunnelLog;
 use crate::config::{ListenerPlan, Plan};
-use crate::exchange::departure::unless_gone;
+use crate::exchange::client_gone::unless_gone;
 use crate::fault::Fault;
 use crate::outbound;
 use crate::relay::Early;
@@ -20,44 +20,51 @@ use crate::route::{Ask, Inquiry, policy};
 /// Serves one connection of a forward.
 pub async fn serve(
     accepted: Accepted,
-    door: Arc<Door>,
+    context: Arc<ListenerContext>,
     plan: Arc<Plan>,
     listener: Arc<ListenerPlan>,
 ) {
-    let Accepted { mut stream, visit } = accepted;
+    let Accepted { mut stream, info } = accepted;
     let opening = async {
-        let own = door.shared.own.load();
+        let own = context.shared.own.load();
         let inquiry = Inquiry {
             plan: &plan,
             role: &listener.role,
-            peer: visit.peer,
+            peer: info.peer,
             user: None,
             own: &own,
             ask: Ask::Fixed,
         };
         let allowed = policy::decide(&inquiry)?;
-        let dialled = outbound::open(&door.shared, &allowed).await?;
+        let dialled = outbound::open(&context.shared, &allowed).await?;
         Ok::<_, Fault>((dialled, allowed))
     };
     let opened = unless_gone(&mut stream, pin!(opening)).await;
     match opened {
         // Plain TCP has no words for a fault: the visitor sees a reset.
         Err(fault) => {
-            door.shared.counters.faults.add(1);
-            Passage::new(&door, &visit, &listener, None, "TCP").refused(None, &fault);
-            let Some(line) = door.shared.counters.repeats.fault(&fault) else {
+            context.shared.counters.faults.add(1);
+            TunnelLog::new(&context, &info, &listener, None, "TCP").refused(None, &fault);
+            let Some(line) = context.shared.counters.log_limits.fault(&fault) else {
                 return;
             };
             tracing::info!(
-                peer = visit.peer.map(display), listener = %door.address, class = fault.class(), left_out = line.left_out, "{fault}"
+                peer = info.peer.map(display), listener = %context.address, class = fault.class(), left_out = line.left_out, "{fault}"
             );
         }
         Ok::<_, Fault>((dialled, allowed)) => {
-            let options = relay_options(&door.shared, &allowed, &listener);
+            let options = relay_options(&context.shared, &allowed, &listener);
             // Boxed: idle forwards shall stay small.
-            let passage =
-                Box::new(Passage::new(&door, &visit, &listener, None, "TCP").through(&allowed));
-            relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
+            let tunnel_log =
+                Box::new(TunnelLog::new(&context, &info, &listener, None, "TCP").through(&allowed));
+            relay_streams(
+                stream,
+                dialled.stream,
+                Early::default(),
+                &options,
+                &tunnel_log,
+            )
+            .await;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use byway_dial::Stream;
 
 use super::bind::{Socket, bind};
-use super::listener::{self, Accepted, Visit};
+use super::listener::{self, Accepted, ConnectionInfo};
 use super::{http1, mixed, tcp};
 use crate::os::inherit::Inherited;
 use crate::testing::{Bench, settle};
@@ -16,17 +16,20 @@ const SOCKS5: &[u8] = b"\x05\x01\0\x05\x01\0\x01\x7f\0\0\x01\0\x01";
 #[tokio::test(start_paused = true)]
 async fn a_refused_connect_ends_the_connection_so_that_bytes_sent_early_are_no_request() {
     let bench = Bench::egress("");
-    let (mut visitor, mut origin) = (bench.visit_through(4096), bench.origin("a:80").await);
+    let (mut visitor, mut origin) = (
+        bench.connect_client_through(4096),
+        bench.origin("a:80").await,
+    );
     visitor
-        .say("CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: a\r\n\r\nGET http://a/smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+        .send("CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: a\r\n\r\nGET http://a/smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
         .await;
-    let head = visitor.hear_head().await;
+    let head = visitor.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 403 ") && head.contains("Connection: close\r\n"),
         "{head}"
     );
     visitor.finish().await;
-    assert!(!visitor.hear_end().await.unwrap().contains("HTTP/"));
+    assert!(!visitor.recv_end().await.unwrap().contains("HTTP/"));
     settle().await;
     assert_eq!(origin.unread_bytes(), 0);
     drop(bench);
@@ -36,15 +39,15 @@ async fn a_refused_connect_ends_the_connection_so_that_bytes_sent_early_are_no_r
 #[tokio::test(start_paused = true)]
 async fn a_socks_client_that_has_sent_more_can_still_read_its_refusal() {
     let bench = Bench::egress("");
-    let mut visitor = bench.visit_through(16);
-    visitor.say(SOCKS5).await;
+    let mut visitor = bench.connect_client_through(16);
+    visitor.send(SOCKS5).await;
     visitor
-        .say("bytes for the far side, sent without waiting for the answer")
+        .send("bytes for the far side, sent without waiting for the answer")
         .await;
-    visitor.hear(b"\x05\0").await;
-    visitor.hear(b"\x05\x02\0\x01\0\0\0\0\0\0").await;
+    visitor.recv(b"\x05\0").await;
+    visitor.recv(b"\x05\x02\0\x01\0\0\0\0\0\0").await;
     visitor.finish().await;
-    assert_eq!(visitor.hear_end().await.unwrap(), "");
+    assert_eq!(visitor.recv_end().await.unwrap(), "");
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,9 +61,9 @@ async fn every_split_of_a_socks_handshake_into_single_bytes_gives_the_same_reply
             b"\0\x5b\0\0\0\0\0\0",
         ),
     ] {
-        let mut visitor = bench.visit_through(1);
+        let mut visitor = bench.connect_client_through(1);
         assert_eq!(visitor.converse(request, reply.len()).await, reply);
-        assert_eq!(visitor.hear_end().await.unwrap(), "");
+        assert_eq!(visitor.recv_end().await.unwrap(), "");
     }
 }
 
@@ -72,9 +75,9 @@ async fn what_socks_asks_for_and_we_do_not_have_is_named() {
         (b"\x05\x01\0\x05\x03\0\x01\0\0\0\0\0\0", 7),
         (b"\x05\x01\0\x05\x01\0\x09\x01\x02\x03\x04\0\x50", 8),
     ] {
-        let mut visitor = bench.visit_through(64);
-        visitor.say(request).await;
-        visitor.hear([5, 0, 5, code]).await;
+        let mut visitor = bench.connect_client_through(64);
+        visitor.send(request).await;
+        visitor.recv([5, 0, 5, code]).await;
     }
 }
 
@@ -86,8 +89,8 @@ async fn a_socks_handshake_that_does_not_end_is_ended() {
         b"\x04\x01\0\x50\x01\x02\x03\x04name without end",
     ] {
         let bench = Bench::egress("");
-        let mut visitor = bench.visit_through(64);
-        visitor.say(begun).await;
+        let mut visitor = bench.connect_client_through(64);
+        visitor.send(begun).await;
         visitor.wait_until_left().await;
     }
 }
@@ -95,19 +98,19 @@ async fn a_socks_handshake_that_does_not_end_is_ended() {
 #[tokio::test(start_paused = true)]
 async fn an_absolute_request_tells_the_origin_nothing_of_its_user() {
     let bench = Bench::egress("");
-    let (mut visitor, mut origin) = (bench.visit(), bench.origin("a:80").await);
+    let (mut visitor, mut origin) = (bench.connect_client(), bench.origin("a:80").await);
     visitor
-        .say("GET http://a/x?y HTTP/1.1\r\nHost: other\r\nProxy-Authorization: Basic eA==\r\nProxy-Connection: close\r\n\r\n")
+        .send("GET http://a/x?y HTTP/1.1\r\nHost: other\r\nProxy-Authorization: Basic eA==\r\nProxy-Connection: close\r\n\r\n")
         .await;
-    let head = origin.hear_head().await;
+    let head = origin.recv_head().await;
     assert_eq!(
         head,
         "GET /x?y HTTP/1.1\r\nHost: a\r\nVia: 1.1 byway\r\n\r\n"
     );
     origin
-        .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         .await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,14 +132,14 @@ async fn a_client_that_has_announced_the_end_is_not_waited_for_unless_it_sent_a_
         ),
     ] {
         let bench = Bench::egress("");
-        let (mut visitor, mut origin) = (bench.visit(), bench.origin("a:80").await);
-        visitor.say(request).await;
-        origin.hear_head().await;
+        let (mut visitor, mut origin) = (bench.connect_client(), bench.origin("a:80").await);
+        visitor.send(request).await;
+        origin.recv_head().await;
         origin
-            .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             .await;
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
-        assert_eq!(visitor.hear_end().await.unwrap(), "");
+        assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
+        assert_eq!(visitor.recv_end().await.unwrap(), "");
         settle().await;
         assert_eq!(visitor.is_alone(), is_left_at_once, "{request:?}");
     }
@@ -211,28 +214,28 @@ async fn a_visitor_that_does_not_read_holds_at_most_256_kib_of_the_kernels_send_
 #[tokio::test]
 async fn a_connection_has_the_room_of_its_own_role_only() {
     let bench = Bench::egress("");
-    let (plan, listener) = bench.door.plan().unwrap();
+    let (plan, listener) = bench.context.plan().unwrap();
     let accepted = || Accepted {
         stream: byway_testkit::pipe::pair().0.into_stream(),
-        visit: Visit::default(),
+        info: ConnectionInfo::default(),
     };
-    let door = || bench.door.clone();
+    let context = || bench.context.clone();
     let rooms = [
         (
             "before its role",
-            size_of_val(&listener::connect(accepted(), door())),
+            size_of_val(&listener::dispatch(accepted(), context())),
             1024,
         ),
         (
             "edge",
-            size_of_val(&http1::serve_edge(accepted(), door())),
+            size_of_val(&http1::serve_edge(accepted(), context())),
             1024,
         ),
         (
             "egress",
             size_of_val(&mixed::serve(
                 accepted(),
-                door(),
+                context(),
                 Arc::clone(&plan),
                 listener.clone(),
             )),
@@ -242,7 +245,7 @@ async fn a_connection_has_the_room_of_its_own_role_only() {
             "tcp",
             size_of_val(&tcp::serve(
                 accepted(),
-                door(),
+                context(),
                 Arc::clone(&plan),
                 listener.clone(),
             )),

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 pub use super::grant::{Grant, Purpose};
 use super::grant::{matches, sum};
-use crate::observe::repeats::Repeats;
+use crate::observe::log_limit::LogLimit;
 
 /// The grants of a state folder. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ struct Inner {
     /// In which folder the files were seen.
     seen: Mutex<Seen>,
     /// Files that could not be read.
-    failures: Repeats,
+    failures: LogLimit,
     /// Permits to wait for the disk.
     readers: Arc<Semaphore>,
     /// The threads that have looked at the files.
@@ -163,7 +163,7 @@ impl Grants {
             known: Mutex::default(),
             seen: Mutex::new(seen),
             // A failure repeats twice a second for each grant in use.
-            failures: Repeats::with_first(1),
+            failures: LogLimit::with_first(1),
             readers: Arc::new(Semaphore::new(READERS)),
             #[cfg(test)]
             looked_on: Mutex::default(),

@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use byway_link::Link;
-use byway_link::wire::{GoAway, Said, Visited};
+use byway_link::wire::{Control, GoAway, Visited};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -39,9 +39,9 @@ pub struct Leaving {
 }
 
 /// What to do about a session without open streams.
-pub enum Step {
+pub enum LeaveStep {
     /// Say this.
-    Say(Said),
+    Say(Control),
     /// End it.
     End,
     /// Wait for the other side.
@@ -50,7 +50,7 @@ pub enum Step {
 
 /// What a GoAway of the other side means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub enum GoAwayMeaning {
     /// It leaves: it takes no more streams. It has been answered.
     Leaves,
     /// It answers the GoAway of this side, which has nothing to do for it.
@@ -59,11 +59,11 @@ pub enum Meaning {
 
 impl Leaving {
     /// This side leaves, within `patience`. What to say.
-    pub fn begin(&mut self, why: &str, patience: Duration) -> Said {
+    pub fn begin(&mut self, why: &str, patience: Duration) -> Control {
         let now = Instant::now();
         self.deadline.get_or_insert(now + patience);
         self.left_at.get_or_insert(now);
-        Said::GoAway(GoAway {
+        Control::GoAway(GoAway {
             detail: why.to_owned(),
             ..GoAway::default()
         })
@@ -71,22 +71,27 @@ impl Leaving {
 
     /// The other side has said GoAway. It may take `patience` to end the session. The answer to it
     /// goes to `outbox`.
-    pub fn heard(&mut self, away: &GoAway, patience: Duration, outbox: &mut Outbox) -> Meaning {
+    pub fn heard(
+        &mut self,
+        away: &GoAway,
+        patience: Duration,
+        outbox: &mut Outbox,
+    ) -> GoAwayMeaning {
         self.they_have_heard |= away.heard || away.idle;
         if away.heard {
-            return Meaning::Answer;
+            return GoAwayMeaning::Answer;
         }
         self.deadline
             .get_or_insert_with(|| Instant::now() + patience);
         self.they_are_idle |= away.idle;
         // One answer, however often it is said.
         if !std::mem::replace(&mut self.they_leave, true) && !away.idle {
-            outbox.push(Said::GoAway(GoAway {
+            outbox.push(Control::GoAway(GoAway {
                 heard: true,
                 ..GoAway::default()
             }));
         }
-        Meaning::Leaves
+        GoAwayMeaning::Leaves
     }
 
     /// Whether this side has said that it leaves.
@@ -118,18 +123,18 @@ impl Leaving {
     }
 
     /// No stream is open now.
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self) -> LeaveStep {
         if self.is_begun() && self.they_are_idle {
-            return Step::End;
+            return LeaveStep::End;
         }
         if self.they_leave && !std::mem::replace(&mut self.said_idle, true) {
-            return Step::Say(Said::GoAway(GoAway {
+            return LeaveStep::Say(Control::GoAway(GoAway {
                 detail: "no stream is open".into(),
                 idle: true,
                 heard: false,
             }));
         }
-        Step::Wait
+        LeaveStep::Wait
     }
 }
 
@@ -137,7 +142,7 @@ impl Leaving {
 /// has said GoAway yet. Reports of requests that still end go to `visited`.
 pub async fn leave(
     link: &Link,
-    said: &mut mpsc::Receiver<Said>,
+    control: &mut mpsc::Receiver<Control>,
     visited: impl Fn(&Visited),
     mut leaving: Leaving,
     mut outbox: Outbox,
@@ -150,19 +155,19 @@ pub async fn leave(
         // Each arm is cancel safe: what is not taken stays in its channel.
         tokio::select! {
             _ = link.ended() => return,
-            Some(said) = said.recv() => match said {
-                Said::GoAway(away) => {
+            Some(control) = control.recv() => match control {
+                Control::GoAway(away) => {
                     leaving.heard(&away, patience, &mut outbox);
                 }
-                Said::Visited(report) => visited(&report),
+                Control::Visited(report) => visited(&report),
                 // Answers to what was asked before mean nothing any more.
                 _ => {}
             },
-            () = outbox.say_next(link, async |_| {}) => {}
+            () = outbox.send_next(link, async |_| {}) => {}
             () = link.idle(), if leaving.waits_for_idle() => match leaving.step() {
-                Step::Say(said) => outbox.push(said),
-                Step::End => return,
-                Step::Wait => {}
+                LeaveStep::Say(control) => outbox.push(control),
+                LeaveStep::End => return,
+                LeaveStep::Wait => {}
             },
             () = leaving.overdue(link) => return,
         }
@@ -175,14 +180,14 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(600);
 
-    fn is_idle(step: &Step) -> bool {
-        matches!(step, Step::Say(Said::GoAway(away)) if away.idle)
+    fn is_idle(step: &LeaveStep) -> bool {
+        matches!(step, LeaveStep::Say(Control::GoAway(away)) if away.idle)
     }
 
     /// `heard` on one side what the other says.
-    fn tell(to: &mut Leaving, said: Said) {
-        let Said::GoAway(away) = said else {
-            panic!("{said:?}")
+    fn notify(to: &mut Leaving, control: Control) {
+        let Control::GoAway(away) = control else {
+            panic!("{control:?}")
         };
         to.heard(&away, PATIENCE, &mut Outbox::default());
     }
@@ -190,13 +195,13 @@ mod tests {
     #[test]
     fn whoever_leaves_ends_the_session_when_the_other_side_has_nothing_open_and_not_before() {
         let (mut one, mut other) = (Leaving::default(), Leaving::default());
-        tell(&mut other, one.begin("stopping", PATIENCE));
+        notify(&mut other, one.begin("stopping", PATIENCE));
         assert!(!one.waits_for_idle() && other.waits_for_idle());
-        let Step::Say(said) = other.step() else {
+        let LeaveStep::Say(control) = other.step() else {
             panic!("nothing to say")
         };
-        tell(&mut one, said);
-        assert!(one.waits_for_idle() && matches!(one.step(), Step::End));
+        notify(&mut one, control);
+        assert!(one.waits_for_idle() && matches!(one.step(), LeaveStep::End));
         assert!(!other.waits_for_idle(), "the other side waits for the end");
     }
 
@@ -207,16 +212,19 @@ mod tests {
             one.begin("stopping", PATIENCE),
             other.begin("stopping", PATIENCE),
         );
-        tell(&mut one, second);
-        tell(&mut other, first);
+        notify(&mut one, second);
+        notify(&mut other, first);
         let (from_one, from_other) = (one.step(), other.step());
         assert!(is_idle(&from_one) && is_idle(&from_other));
-        let (Step::Say(from_one), Step::Say(from_other)) = (from_one, from_other) else {
+        let (LeaveStep::Say(from_one), LeaveStep::Say(from_other)) = (from_one, from_other) else {
             unreachable!()
         };
-        assert!(matches!(one.step(), Step::Wait));
-        tell(&mut one, from_other);
-        tell(&mut other, from_one);
-        assert!(matches!((one.step(), other.step()), (Step::End, Step::End)));
+        assert!(matches!(one.step(), LeaveStep::Wait));
+        notify(&mut one, from_other);
+        notify(&mut other, from_one);
+        assert!(matches!(
+            (one.step(), other.step()),
+            (LeaveStep::End, LeaveStep::End)
+        ));
     }
 }

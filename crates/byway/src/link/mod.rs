@@ -1,27 +1,27 @@
 //! Link: the sessions of this node: those that it accepts, and those that it dials.
 //!
-//! In:    the state folder, the Plan; sessions from `inbound/link` and from `joining`.
-//! Out:   `names` (who has which public name; `names_file` is their file), `public` (their ports),
-//!        `grants` (who may join; `grant` is one of them, `join_file` where a join string is kept),
-//!        `revocation`, `joining` (the sessions that this node keeps up), `services` (what those
-//!        ask for), `report` (the record of a request that a public end sends to an agent),
-//!        `welcome` (which hello is accepted), `serving` (what an accepted session may register),
-//!        `outbox` (messages to be sent), `leaving` (how a session ends in order), `lock` and
-//!        `writer` (which process writes to the state folder).
+//! In:    the state folder, the Plan; sessions from `inbound/link` and from `outgoing`.
+//! Out:   `registry` (who has which public name; `registry_file` is their file), `public` (their
+//!        ports), `grants` (who may join; `grant` is one of them, `join_file` where a join string
+//!        is kept), `revocation`, `outgoing` (the sessions that this node keeps up), `services`
+//!        (what those ask for), `report` (the record of a request that a public end sends to an
+//!        agent), `welcome` (which hello is accepted), `serving` (what an accepted session may
+//!        register), `outbox` (messages to be sent), `leaving` (how a session ends in order),
+//!        `lock` and `writer` (which process writes to the state folder).
 //! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an
 //!        outbound.
 
 mod grant;
 pub mod grants;
 pub mod join_file;
-pub mod joining;
 pub mod kept_name;
 pub mod leaving;
 mod lock;
-pub mod names;
-mod names_file;
 pub mod outbox;
+pub mod outgoing;
 pub mod public;
+pub mod registry;
+mod registry_file;
 pub mod report;
 pub mod revocation;
 pub mod services;
@@ -43,11 +43,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use self::grants::{GrantError, Grants};
-use self::joining::{Joined, Kept};
 use self::lock::NotLocked;
-use self::names::Names;
-use self::names_file::NamesError;
-use self::public::Public;
+use self::outgoing::{Kept, OutgoingLink};
+use self::public::PublicPorts;
+use self::registry::ServiceRegistry;
+use self::registry_file::RegistryError;
 use self::writer::Writer;
 use crate::config::{LinkSettings, Plan, ServicePlan};
 
@@ -63,20 +63,20 @@ pub struct Links {
     /// Who may join.
     pub grants: Grants,
     /// Who has which public name.
-    pub names: Arc<Names>,
+    pub registry: Arc<ServiceRegistry>,
     /// Public ports of exposed TCP services.
-    pub public: Public,
+    pub public: PublicPorts,
     /// What this process may write in the state folder.
     pub writer: Arc<Writer>,
-    joined: Mutex<HashMap<Arc<str>, Arc<Joined>>>,
+    outgoing: Mutex<HashMap<Arc<str>, Arc<OutgoingLink>>>,
     attempts: AtomicU64,
-    news: mpsc::UnboundedSender<News>,
-    told: Mutex<Option<mpsc::UnboundedReceiver<News>>>,
+    events: mpsc::UnboundedSender<LinkEvent>,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<LinkEvent>>>,
 }
 
 /// What a person at the command line wants to know.
 #[derive(Clone, Debug)]
-pub enum News {
+pub enum LinkEvent {
     /// How others join this node: the secret inside is for stdout, not for a log.
     Join {
         /// Of which listener.
@@ -116,7 +116,7 @@ pub enum LinkSetupError {
     Locked(#[from] NotLocked),
     /// The names.
     #[error(transparent)]
-    Names(#[from] NamesError),
+    Names(#[from] RegistryError),
     /// The epoch.
     #[error("cannot write to the state folder {}: {source}; {}, or name another with --state", path.display(), store::advice(source))]
     Epoch {
@@ -133,14 +133,14 @@ pub enum LinkSetupError {
 impl Links {
     /// Nothing is read or made before it is needed: a node without links has no key.
     pub fn new(state: &Path, runtime: Handle) -> Self {
-        let (news, told) = mpsc::unbounded_channel();
-        let (grants, names) = (Grants::new(state), Arc::new(Names::new(state)));
+        let (events, receiver) = mpsc::unbounded_channel();
+        let (grants, registry) = (Grants::new(state), Arc::new(ServiceRegistry::new(state)));
         let writer = Writer::new(
             state,
             runtime.clone(),
             grants.clone(),
-            Arc::clone(&names),
-            news.clone(),
+            Arc::clone(&registry),
+            events.clone(),
         );
         Self {
             state: state.to_owned(),
@@ -151,13 +151,13 @@ impl Links {
             budget: NodeBudget::default(),
             segments: Arc::default(),
             grants,
-            names,
-            public: Public::default(),
+            registry,
+            public: PublicPorts::default(),
             writer: Arc::new(writer),
-            joined: Mutex::default(),
+            outgoing: Mutex::default(),
             attempts: AtomicU64::new(0),
-            news,
-            told: Mutex::new(Some(told)),
+            events,
+            receiver: Mutex::new(Some(receiver)),
         }
     }
 
@@ -235,14 +235,14 @@ impl Links {
     }
 
     /// The link with this id, if this node dials it.
-    pub fn joined(&self, id: &str) -> Option<Arc<Joined>> {
-        self.joined.lock().get(id).cloned()
+    pub fn outgoing(&self, id: &str) -> Option<Arc<OutgoingLink>> {
+        self.outgoing.lock().get(id).cloned()
     }
 
     /// The links that this node dials, by their ids.
-    pub fn all_joined(&self) -> Vec<Arc<Joined>> {
+    pub fn all_outgoing(&self) -> Vec<Arc<OutgoingLink>> {
         let mut all: Vec<_> = self
-            .joined
+            .outgoing
             .lock()
             .iter()
             .map(|(id, link)| (Arc::clone(id), Arc::clone(link)))
@@ -265,11 +265,11 @@ impl Links {
 
     /// Starts the links of `plan` that are not there yet with `start`. Call it before the Plan is
     /// in force: its requests look for them.
-    pub fn begin(&self, plan: &Plan, start: impl Fn(Arc<Joined>)) {
-        let mut joined = self.joined.lock();
+    pub fn begin(&self, plan: &Plan, start: impl Fn(Arc<OutgoingLink>)) {
+        let mut outgoing = self.outgoing.lock();
         for join in &plan.joins {
-            joined.entry(Arc::clone(&join.id)).or_insert_with(|| {
-                let link = Arc::new(Joined::new(Arc::clone(join)));
+            outgoing.entry(Arc::clone(&join.id)).or_insert_with(|| {
+                let link = Arc::new(OutgoingLink::new(Arc::clone(join)));
                 start(Arc::clone(&link));
                 link
             });
@@ -280,12 +280,12 @@ impl Links {
     /// services, and ends those that are gone. A service that moves from one link to another stays
     /// where it is until it is public there.
     pub fn follow(&self, plan: &Plan) {
-        let mut joined = self.joined.lock();
-        let old: Vec<_> = joined
+        let mut outgoing = self.outgoing.lock();
+        let old: Vec<_> = outgoing
             .values()
             .map(|link| (Arc::clone(link), link.plan()))
             .collect();
-        joined.retain(|id, _| plan.joins.iter().any(|join| join.id == *id));
+        outgoing.retain(|id, _| plan.joins.iter().any(|join| join.id == *id));
         for (link, before) in old {
             let after = plan.joins.iter().find(|join| join.id == before.id);
             // Which link takes over what this one has to give up.
@@ -295,7 +295,7 @@ impl Links {
                     .joins
                     .iter()
                     .find(|join| join.services.iter().any(is_same))?;
-                let by = (by.id != before.id).then(|| joined.get(&by.id))??;
+                let by = (by.id != before.id).then(|| outgoing.get(&by.id))??;
                 by.ask_anew(service);
                 Some(Kept {
                     service: service.clone(),
@@ -310,13 +310,13 @@ impl Links {
     }
 
     /// Tells whoever listens; nobody does in a node without a command line.
-    pub fn tell(&self, news: News) {
+    pub fn notify(&self, event: LinkEvent) {
         // Bounded by the listeners and services of the Plan, and by how often they change.
-        let _ = self.news.send(news);
+        let _ = self.events.send(event);
     }
 
     /// What there is to tell. For one listener: the first call gets it.
-    pub fn news(&self) -> Option<mpsc::UnboundedReceiver<News>> {
-        self.told.lock().take()
+    pub fn events(&self) -> Option<mpsc::UnboundedReceiver<LinkEvent>> {
+        self.receiver.lock().take()
     }
 }

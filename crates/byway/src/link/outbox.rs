@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use byway_link::Link;
-use byway_link::wire::Said;
+use byway_link::wire::Control;
 
 /// Answers that may wait. Above this the owner hears no further requests until the other side has
 /// taken some.
@@ -17,24 +17,24 @@ const MOST: usize = 1024;
 /// See the head of the file.
 #[derive(Default)]
 pub struct Outbox {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<QueuedMessage>,
 }
 
-struct Waiting {
-    said: Said,
+struct QueuedMessage {
+    control: Control,
     /// The change that has to be on disk first; 0 for none.
     after: u64,
 }
 
 impl Outbox {
     /// Adds a message.
-    pub fn push(&mut self, said: Said) {
-        self.push_after(0, said);
+    pub fn push(&mut self, control: Control) {
+        self.push_after(0, control);
     }
 
     /// Adds a message that is sent once the change `after` has been saved.
-    pub fn push_after(&mut self, after: u64, said: Said) {
-        self.waiting.push_back(Waiting { said, after });
+    pub fn push_after(&mut self, after: u64, control: Control) {
+        self.waiting.push_back(QueuedMessage { control, after });
     }
 
     /// Whether a request that will be answered may be taken.
@@ -47,7 +47,7 @@ impl Outbox {
     ///
     /// # Cancel safety
     /// Safe: a message stays here until its carrier has taken it.
-    pub async fn say_next(&mut self, link: &Link, saved: impl AsyncFnOnce(u64)) {
+    pub async fn send_next(&mut self, link: &Link, saved: impl AsyncFnOnce(u64)) {
         let Some(next) = self.waiting.front() else {
             return std::future::pending().await;
         };
@@ -56,7 +56,7 @@ impl Outbox {
         }
         // If the session is over, its owner learns that elsewhere, and the message is not waited
         // for.
-        link.say_in_turn(next.said.clone()).await;
+        link.send(next.control.clone()).await;
         self.waiting.pop_front();
     }
 }

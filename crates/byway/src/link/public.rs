@@ -21,9 +21,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::{Bind, LimitsPlan, ListenerKey, ListenerPlan, Role, RoleKind};
 use crate::inbound::bind::{self, BindError, Bound};
-use crate::inbound::listener::{Door, Opened};
-use crate::inbound::peers::Peers;
-use crate::observe::repeats::Repeats;
+use crate::inbound::ip_limit::IpLimit;
+use crate::inbound::listener::{ListenerContext, ListenerGroup};
+use crate::observe::log_limit::LogLimit;
 use crate::os::inherit::Inherited;
 use crate::shared::Shared;
 
@@ -36,46 +36,46 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// See the head of the file.
 #[derive(Default)]
-pub struct Public {
-    open: Mutex<HashMap<Name, Open>>,
+pub struct PublicPorts {
+    open: Mutex<HashMap<Name, PublicPort>>,
     /// Ports that are being bound, and not among the open ones yet.
     pending: Arc<AtomicUsize>,
-    failures: Repeats,
-    displaced: Repeats,
+    failures: LogLimit,
+    displaced: LogLimit,
 }
 
-struct Open {
+struct PublicPort {
     address: SocketAddr,
     tenant: GrantId,
-    listener: Opened,
+    listener: ListenerGroup,
     /// Since when nobody has it; none while somebody has.
     away: Option<Instant>,
 }
 
 /// Sockets of a port that the system chose. Dropping them closes it.
-pub struct Free {
+pub struct UnclaimedPort {
     bound: Bound,
     address: SocketAddr,
-    pending: Pending,
+    pending: PendingBind,
 }
 
 /// Counts a port that is being bound, until it is among the open ones.
-struct Pending(Arc<AtomicUsize>);
+struct PendingBind(Arc<AtomicUsize>);
 
-impl Pending {
+impl PendingBind {
     fn new(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Relaxed);
         Self(Arc::clone(count))
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingBind {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
 }
 
-impl Free {
+impl UnclaimedPort {
     /// Where they are bound.
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -111,7 +111,7 @@ pub enum NotOpen {
 /// How many ports are open for one tenant at once, held or not.
 pub const PORTS_A_TENANT: usize = NAMES_A_TENANT;
 
-impl Public {
+impl PublicPorts {
     /// Makes sure that the port of a name that `tenant` has claimed is open.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Public {
             return Ok(());
         }
         self.make_room(&mut open, shared, tenant)?;
-        let pending = Pending::new(&self.pending);
+        let pending = PendingBind::new(&self.pending);
         drop(open);
         // The lock is of all ports, so nothing is bound under it.
         let bound = self.bind(shared, address);
@@ -150,11 +150,16 @@ impl Public {
     ///
     /// # Errors
     /// [`NotOpen`].
-    pub fn bind_any(&self, shared: &Shared, ip: IpAddr, tenant: GrantId) -> Result<Free, NotOpen> {
+    pub fn bind_any(
+        &self,
+        shared: &Shared,
+        ip: IpAddr,
+        tenant: GrantId,
+    ) -> Result<UnclaimedPort, NotOpen> {
         let mut open = self.open.lock();
         check_share(&open, tenant)?;
         self.make_room(&mut open, shared, tenant)?;
-        let pending = Pending::new(&self.pending);
+        let pending = PendingBind::new(&self.pending);
         drop(open);
         let any = SocketAddr::new(ip, 0);
         let bound = self.bind(shared, any)?;
@@ -162,7 +167,7 @@ impl Public {
             Bind::Tcp(address) => address,
             Bind::Unix(_) => any,
         };
-        Ok(Free {
+        Ok(UnclaimedPort {
             bound,
             address,
             pending,
@@ -173,7 +178,7 @@ impl Public {
     /// gives way, the one that has been away for longest first; its name stays reserved.
     fn make_room(
         &self,
-        open: &mut HashMap<Name, Open>,
+        open: &mut HashMap<Name, PublicPort>,
         shared: &Shared,
         tenant: GrantId,
     ) -> Result<(), NotOpen> {
@@ -223,8 +228,14 @@ impl Public {
     }
 
     /// Serves a port that `tenant` has claimed.
-    pub fn serve(&self, shared: &Arc<Shared>, free: Free, tenant: GrantId, limits: &LimitsPlan) {
-        let Free {
+    pub fn serve(
+        &self,
+        shared: &Arc<Shared>,
+        free: UnclaimedPort,
+        tenant: GrantId,
+        limits: &LimitsPlan,
+    ) {
+        let UnclaimedPort {
             bound,
             address,
             pending,
@@ -249,9 +260,9 @@ impl Public {
     }
 
     /// Nobody has the names now: their ports are held for a while.
-    pub fn away(&self, names: &[Name]) {
+    pub fn away(&self, registry: &[Name]) {
         let mut open = self.open.lock();
-        for name in names {
+        for name in registry {
             if let Some(open) = open.get_mut(name) {
                 open.away.get_or_insert_with(Instant::now);
             }
@@ -262,7 +273,7 @@ impl Public {
     pub async fn keep_house(&self, shared: &Arc<Shared>) {
         loop {
             sleep(TICK).await;
-            let over = |open: &Open| open.away.is_some_and(|since| since.elapsed() >= HOLD);
+            let over = |open: &PublicPort| open.away.is_some_and(|since| since.elapsed() >= HOLD);
             let closing: Vec<Name> = self
                 .open
                 .lock()
@@ -271,8 +282,8 @@ impl Public {
                 .map(|(name, _)| name.clone())
                 .collect();
             for name in closing {
-                if !shared.links.names.is_held(&name) {
-                    if let Some(line) = shared.counters.repeats.ports_closed.count() {
+                if !shared.links.registry.is_held(&name) {
+                    if let Some(line) = shared.counters.log_limits.ports_closed.count() {
                         let left_out = line.left_out;
                         tracing::info!(
                             left_out,
@@ -292,7 +303,11 @@ impl Public {
 }
 
 /// Whether the port is open already; then it is the tenant's from now on.
-fn resume(open: &mut HashMap<Name, Open>, name: &Name, tenant: GrantId) -> Result<bool, NotOpen> {
+fn resume(
+    open: &mut HashMap<Name, PublicPort>,
+    name: &Name,
+    tenant: GrantId,
+) -> Result<bool, NotOpen> {
     if let Some(known) = open.get_mut(name) {
         (known.away, known.tenant) = (None, tenant);
         return Ok(true);
@@ -301,7 +316,7 @@ fn resume(open: &mut HashMap<Name, Open>, name: &Name, tenant: GrantId) -> Resul
     Ok(false)
 }
 
-fn check_share(open: &HashMap<Name, Open>, tenant: GrantId) -> Result<(), NotOpen> {
+fn check_share(open: &HashMap<Name, PublicPort>, tenant: GrantId) -> Result<(), NotOpen> {
     match open.values().filter(|port| port.tenant == tenant).count() < PORTS_A_TENANT {
         true => Ok(()),
         false => Err(NotOpen::TooMany),
@@ -312,7 +327,7 @@ fn check_share(open: &HashMap<Name, Open>, tenant: GrantId) -> Result<(), NotOpe
 /// grant has at most as many as are left after it, so half of all if it is the only one; and one
 /// port in any case, as long as one is left.
 fn room(
-    open: &HashMap<Name, Open>,
+    open: &HashMap<Name, PublicPort>,
     pending: usize,
     most: usize,
     tenant: GrantId,
@@ -334,7 +349,7 @@ fn start(
     address: SocketAddr,
     tenant: GrantId,
     limits: &LimitsPlan,
-) -> Open {
+) -> PublicPort {
     let name = Name::Tcp(address);
     let plan = ListenerPlan {
         name: name.to_string().into(),
@@ -347,12 +362,12 @@ fn start(
         Arc::new(ListenerKey::of_public(Bind::Tcp(address))),
     );
     let bind = Arc::new(Bind::Tcp(address));
-    let (peers, admit) = (
-        Peers::default(),
+    let (ip_limit, admit) = (
+        IpLimit::default(),
         shared.admission.of(&plan.role, limits.connections),
     );
-    let doors = shared.scopes.iter().enumerate().map(|(worker, scope)| {
-        Arc::new(Door {
+    let contexts = shared.scopes.iter().enumerate().map(|(worker, scope)| {
+        Arc::new(ListenerContext {
             shared: Arc::clone(shared),
             key: Arc::clone(&key),
             role: RoleKind::Exposed,
@@ -362,11 +377,11 @@ fn start(
             worker,
             pool: shared.pool.shard(worker),
             admit: admit.clone(),
-            peers: peers.clone(),
+            ip_limit: ip_limit.clone(),
         })
     });
-    let listener = Opened::new(bound.sockets, doors.collect());
-    Open {
+    let listener = ListenerGroup::new(bound.sockets, contexts.collect());
+    PublicPort {
         address,
         tenant,
         listener,

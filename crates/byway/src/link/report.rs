@@ -16,10 +16,10 @@ use byway_link::wire::Visited;
 
 use crate::config::{ServiceKind, ServicePlan};
 use crate::fault::Who;
-use crate::observe::access::line::{Asked, Entry};
-use crate::observe::course::{Stage, Timers};
+use crate::observe::access::line::{Entry, EntrySubject};
 use crate::observe::ending::Ending;
-use crate::observe::ends::{DONE, OTHER, WORDS};
+use crate::observe::outcomes::{DONE, OTHER, REASONS};
+use crate::observe::timing::{Phase, Timers};
 
 /// A target in a report is cut to so many bytes.
 const TARGET_BYTES: usize = 1024;
@@ -34,7 +34,7 @@ const METHOD_BYTES: usize = 32;
 const MOST_US: u64 = u64::MAX / 4;
 
 /// The stream of a service, as its agent has opened it.
-pub struct Opened {
+pub struct ServiceStream {
     /// The stream.
     pub dialled: Dialled,
     /// The Host header of requests on it, where the agent asks for one.
@@ -85,14 +85,14 @@ fn visited(entry: &Entry<'_>, service: u32) -> Visited {
         end_phase: entry.ending.phase.to_owned(),
         ..Visited::default()
     };
-    if let Asked::Request {
+    if let EntrySubject::Request {
         method,
         target,
         version,
         host,
         referer,
         agent,
-    } = entry.asked
+    } = entry.subject
     {
         visited.method = cut(method, METHOD_BYTES);
         visited.target = cut(target, TARGET_BYTES);
@@ -138,7 +138,7 @@ pub fn note(
         listener,
         peer,
         user: None,
-        asked: Asked::Request {
+        subject: EntrySubject::Request {
             method: &visited.method,
             target: &visited.target,
             version: if visited.is_http10 {
@@ -172,10 +172,10 @@ pub fn note(
 fn ending(visited: &Visited) -> Ending {
     let class = match visited.end.as_str() {
         DONE => DONE,
-        end => WORDS
+        end => REASONS
             .binary_search(&end)
             .ok()
-            .and_then(|at| WORDS.get(at))
+            .and_then(|at| REASONS.get(at))
             .copied()
             .unwrap_or(OTHER),
     };
@@ -183,12 +183,12 @@ fn ending(visited: &Visited) -> Ending {
         .into_iter()
         .find(|who| who.word() == visited.end_who);
     let phases = [
-        Stage::Queue,
-        Stage::Connect,
-        Stage::FirstByte,
-        Stage::Transfer,
+        Phase::Queue,
+        Phase::Connect,
+        Phase::FirstByte,
+        Phase::Transfer,
     ]
-    .map(Stage::word);
+    .map(Phase::word);
     let phase = phases
         .into_iter()
         .find(|phase| *phase == visited.end_phase)
@@ -290,7 +290,7 @@ mod tests {
             listener: "public",
             peer: Some("[2001:db8::1]:443".parse().unwrap()),
             user: None,
-            asked: Asked::Request {
+            subject: EntrySubject::Request {
                 method: &long,
                 target: &long,
                 version: Version::Http10,

@@ -12,7 +12,7 @@ use byway_link::GrantId;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::grants::Standing;
-use crate::outbound::pooled::Origin;
+use crate::outbound::pooled::PoolKey;
 use crate::shared::Shared;
 
 /// How often the grants in use are looked at: one call of `stat` for each.
@@ -29,15 +29,15 @@ pub async fn watch(shared: &Arc<Shared>) {
     for number in 1_u64.. {
         tick.tick().await;
         let links = &shared.links;
-        if links.names.is_retry_due() {
-            links.names.save(links.runtime());
+        if links.registry.is_retry_due() {
+            links.registry.save(links.runtime());
         }
-        let tenants = links.names.tenants();
+        let tenants = links.registry.tenants();
         if tenants.is_empty() {
             continue;
         }
         if number.is_multiple_of(TICKS_A_WRITE) {
-            links.names.save(links.runtime());
+            links.registry.save(links.runtime());
         }
         let grants = links.grants.clone();
         let look = move || {
@@ -61,13 +61,13 @@ pub async fn watch(shared: &Arc<Shared>) {
 
 fn take_away(shared: &Arc<Shared>, id: GrantId) {
     let links = &shared.links;
-    let names = links.names.revoke(id);
-    for name in &names {
+    let registry = links.registry.revoke(id);
+    for name in &registry {
         links.public.close(shared, name);
-        shared.pool.evict_key(&Origin::Service(name.clone()));
+        shared.pool.evict_key(&PoolKey::Service(name.clone()));
     }
-    if !names.is_empty() {
-        links.names.save_changes(links.runtime());
+    if !registry.is_empty() {
+        links.registry.save_changes(links.runtime());
     }
-    tracing::info!(grant = %id, "the grant was revoked: its sessions have ended, {} names are free", names.len());
+    tracing::info!(grant = %id, "the grant was revoked: its sessions have ended, {} names are free", registry.len());
 }

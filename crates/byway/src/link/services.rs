@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use byway_link::wire::{Register, Said, Unregister};
+use byway_link::wire::{Control, Register, Unregister};
 
 use tokio::time::Instant;
 
@@ -22,15 +22,15 @@ use crate::config::{ServiceKind, ServicePlan};
 /// See the head of the file.
 #[derive(Default)]
 pub struct Services {
-    places: Vec<Option<Place>>,
+    places: Vec<Option<ServiceSlot>>,
     /// Where each is public, kept from session to session, so that a person is told of changes
     /// alone.
     public: HashMap<(ServiceKind, Arc<str>), String>,
 }
 
-struct Place {
+struct ServiceSlot {
     service: ServicePlan,
-    asked: Asked,
+    state: RegistrationState,
     /// Requests without an answer yet. A service that moves away and back may have been asked for
     /// twice.
     answers_due: u32,
@@ -59,7 +59,7 @@ impl AddAssign for ServiceCount {
 
 /// What has been said about a service in the session.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum RegistrationState {
     /// Nothing yet, or it was refused for now.
     No,
     /// It was asked for, and there is no answer yet.
@@ -81,7 +81,7 @@ impl Services {
     /// connections that lead to the old target. What is gone is said last: a name that moves from
     /// one service to another is never without one. A service that was refused for now is left out
     /// until it is due.
-    pub fn follow(&mut self, wanted: &[ServicePlan], now: Instant) -> Vec<Said> {
+    pub fn follow(&mut self, wanted: &[ServicePlan], now: Instant) -> Vec<Control> {
         for there in self
             .places
             .iter_mut()
@@ -94,16 +94,16 @@ impl Services {
             };
             if let Some(service) = wanted.iter().find(same) {
                 there.service = service.clone();
-                (there.asked, there.due) = (Asked::No, None);
+                (there.state, there.due) = (RegistrationState::No, None);
             }
         }
         let (mut to_say, mut gone) = (Vec::new(), Vec::new());
         for (place, slot) in self.places.iter_mut().enumerate() {
             if slot
                 .take_if(|there| !wanted.contains(&there.service))
-                .is_some_and(|gone| gone.asked != Asked::No)
+                .is_some_and(|gone| gone.state != RegistrationState::No)
             {
-                gone.push(Said::Unregister(Unregister {
+                gone.push(Control::Unregister(Unregister {
                     service: number(place),
                 }));
             }
@@ -114,9 +114,10 @@ impl Services {
             let place = self.place_of(service);
             match self.places[place].as_mut() {
                 Some(there)
-                    if there.asked == Asked::No && there.due.is_none_or(|due| due <= now) =>
+                    if there.state == RegistrationState::No
+                        && there.due.is_none_or(|due| due <= now) =>
                 {
-                    (there.asked, there.due) = (Asked::Yes, None);
+                    (there.state, there.due) = (RegistrationState::Yes, None);
                     there.answers_due += 1;
                 }
                 _ => continue,
@@ -125,7 +126,7 @@ impl Services {
                 ServiceKind::Http => byway_link::ServiceKind::Http,
                 ServiceKind::Tcp => byway_link::ServiceKind::Tcp,
             };
-            to_say.push(Said::Register(Register {
+            to_say.push(Control::Register(Register {
                 service: number(place),
                 kind: kind.number(),
                 name: service.name.to_string(),
@@ -143,18 +144,23 @@ impl Services {
             .places
             .iter_mut()
             .flatten()
-            .filter(|there| there.asked == Asked::Yes)
+            .filter(|there| there.state == RegistrationState::Yes)
         {
-            (there.asked, there.answers_due) = (Asked::No, 0);
+            (there.state, there.answers_due) = (RegistrationState::No, 0);
         }
     }
 
     /// Whether the session of the moment has an answer for the service of this kind and name.
     pub fn is_answered(&self, kind: ServiceKind, name: &str) -> bool {
-        let answered = |asked| matches!(asked, Asked::Public | Asked::Refused);
+        let answered = |state| {
+            matches!(
+                state,
+                RegistrationState::Public | RegistrationState::Refused
+            )
+        };
         let mut places = self.places.iter().flatten();
         places.any(|there| {
-            there.service.kind == kind && *there.service.name == *name && answered(there.asked)
+            there.service.kind == kind && *there.service.name == *name && answered(there.state)
         })
     }
 
@@ -164,9 +170,9 @@ impl Services {
             .iter()
             .position(|slot| slot.as_ref().is_some_and(|there| there.service == *service));
         there.unwrap_or_else(|| {
-            self.places.push(Some(Place {
+            self.places.push(Some(ServiceSlot {
                 service: service.clone(),
-                asked: Asked::No,
+                state: RegistrationState::No,
                 answers_due: 0,
                 due: None,
             }));
@@ -186,7 +192,7 @@ impl Services {
         if let Some(there) =
             places.find(|there| there.service.kind == kind && *there.service.name == *name)
         {
-            (there.asked, there.due) = (Asked::No, None);
+            (there.state, there.due) = (RegistrationState::No, None);
         }
     }
 
@@ -194,12 +200,12 @@ impl Services {
     pub fn count(&self) -> ServiceCount {
         let mut count = ServiceCount::default();
         for there in self.places.iter().flatten() {
-            match there.asked {
-                Asked::Public => count.public += 1,
+            match there.state {
+                RegistrationState::Public => count.public += 1,
                 // What is wanted is asked for at once: `No` is a refusal after which it is asked
                 // for again.
-                Asked::No | Asked::Refused => count.refused += 1,
-                Asked::Yes => count.waiting += 1,
+                RegistrationState::No | RegistrationState::Refused => count.refused += 1,
+                RegistrationState::Yes => count.waiting += 1,
             }
         }
         count
@@ -210,7 +216,7 @@ impl Services {
         self.places
             .iter()
             .flatten()
-            .filter(|there| there.asked == Asked::No)
+            .filter(|there| there.state == RegistrationState::No)
             .filter_map(|there| there.due)
             .min()
     }
@@ -218,7 +224,7 @@ impl Services {
     /// Whether it was asked for, and the answer is still to come.
     pub fn is_unanswered(&mut self, number: u32) -> bool {
         self.place(number)
-            .is_some_and(|place| place.asked == Asked::Yes)
+            .is_some_and(|place| place.state == RegistrationState::Yes)
     }
 
     /// The other side has refused it, or taken it away. From `again` on, [`Services::follow`] asks
@@ -226,13 +232,16 @@ impl Services {
     pub fn is_refused(&mut self, number: u32, again: Option<Instant>) -> Option<Arc<str>> {
         let place = self.place(number)?;
         place.answers_due = place.answers_due.saturating_sub(1);
-        if !matches!(place.asked, Asked::Yes | Asked::Public) {
+        if !matches!(
+            place.state,
+            RegistrationState::Yes | RegistrationState::Public
+        ) {
             return None;
         }
-        place.asked = if again.is_some() {
-            Asked::No
+        place.state = if again.is_some() {
+            RegistrationState::No
         } else {
-            Asked::Refused
+            RegistrationState::Refused
         };
         place.due = again;
         Some(Arc::clone(&place.service.name))
@@ -244,10 +253,10 @@ impl Services {
         let place = self.place(number)?;
         place.answers_due = place.answers_due.saturating_sub(1);
         // With more answers to come, this one is to an earlier request.
-        if place.asked != Asked::Yes || place.answers_due > 0 {
+        if place.state != RegistrationState::Yes || place.answers_due > 0 {
             return None;
         }
-        place.asked = Asked::Public;
+        place.state = RegistrationState::Public;
         let (kind, name) = (place.service.kind, Arc::clone(&place.service.name));
         let before = self
             .public
@@ -255,7 +264,7 @@ impl Services {
         (before.as_deref() != Some(address)).then_some(name)
     }
 
-    fn place(&mut self, number: u32) -> Option<&mut Place> {
+    fn place(&mut self, number: u32) -> Option<&mut ServiceSlot> {
         let place = (number as usize).checked_sub(1)?;
         self.places.get_mut(place)?.as_mut()
     }
@@ -283,9 +292,9 @@ mod tests {
 
     /// `+` registers a number, `-` takes it back.
     fn said(services: &mut Services, wanted: &[ServicePlan]) -> Vec<(char, u32)> {
-        let as_said = |said| match said {
-            Said::Register(asked) => ('+', asked.service),
-            Said::Unregister(gone) => ('-', gone.service),
+        let as_said = |control| match control {
+            Control::Register(state) => ('+', state.service),
+            Control::Unregister(gone) => ('-', gone.service),
             other => panic!("nobody asked for {other:?}"),
         };
         services
@@ -399,15 +408,15 @@ mod tests {
             start + Duration::from_secs(2),
             start + Duration::from_secs(60),
         );
-        let numbers = |said: Vec<Said>| -> Vec<u32> {
-            let number = |said| {
-                if let Said::Register(asked) = said {
-                    asked.service
+        let numbers = |control: Vec<Control>| -> Vec<u32> {
+            let number = |control| {
+                if let Control::Register(state) = control {
+                    state.service
                 } else {
                     0
                 }
             };
-            said.into_iter().map(number).collect()
+            control.into_iter().map(number).collect()
         };
         assert_eq!(numbers(services.follow(&both, start)), [1, 2]);
         for order in [[(1, soon), (2, late)], [(2, late), (1, soon)]] {

@@ -11,20 +11,20 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use byway_dial::{HostName, peer_text};
-use byway_link::wire::{Register, Registered, Said, Withdrawn};
+use byway_link::wire::{Control, Register, Registered, Withdrawn};
 use byway_link::{
     CarrierKind, Claimant, Denied, Inbox, Link, Name, Refusal, ServiceKind, SessionKey,
 };
 use tokio::sync::mpsc;
 
 use super::grants::Grant;
-use super::leaving::{Leaving, Meaning, Step};
-use super::names::{Lost, Taken};
+use super::leaving::{GoAwayMeaning, LeaveStep, Leaving};
 use super::outbox::Outbox;
 use super::public::NotOpen;
+use super::registry::{ClaimedName, LostName};
 use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
-use crate::inbound::listener::Door;
-use crate::outbound::pooled::Origin;
+use crate::inbound::listener::ListenerContext;
+use crate::outbound::pooled::PoolKey;
 use crate::shared::Shared;
 
 /// Messages of one session that are handled before its other events get a turn.
@@ -34,7 +34,7 @@ const BATCH: usize = 64;
 const MOST_LABEL_BYTES: usize = 255;
 
 /// A session that was welcomed.
-pub struct Served {
+pub struct WelcomedSession {
     /// The session.
     pub link: Link,
     /// What comes from the other side.
@@ -44,7 +44,7 @@ pub struct Served {
     pub(super) attempt: u64,
 }
 
-impl Served {
+impl WelcomedSession {
     /// The grant, for the log and as the user of policy.
     pub const fn grant(&self) -> &Grant {
         &self.grant
@@ -55,13 +55,20 @@ impl Served {
         self.link.carriers()
     }
 
-    /// Parts it: streams to whoever serves them, the rest to [`Session::run`].
+    /// Parts it: streams to whoever serves them, the rest to [`AcceptedSession::run`].
     pub fn split(
         self,
         shared: &Arc<Shared>,
         at: Bind,
-    ) -> (Session, mpsc::Receiver<byway_link::Arrived>, Link) {
-        let (key, taken) = shared.links.names.enter(self.link.clone(), self.grant.id);
+    ) -> (
+        AcceptedSession,
+        mpsc::Receiver<byway_link::IncomingStream>,
+        Link,
+    ) {
+        let (key, taken) = shared
+            .links
+            .registry
+            .enter(self.link.clone(), self.grant.id);
         let who = Claimant {
             tenant: self.grant.id,
             identity: self.link.peer(),
@@ -70,10 +77,10 @@ impl Served {
             session: key,
             conflict: self.grant.conflict,
         };
-        let session = Session {
+        let session = AcceptedSession {
             shared: Arc::clone(shared),
             link: self.link.clone(),
-            said: self.inbox.said,
+            control: self.inbox.control,
             outbox: Outbox::default(),
             leaving: Leaving::default(),
             taken,
@@ -86,37 +93,37 @@ impl Served {
 }
 
 /// What goes on beside the streams of an accepted session. Dropping it ends the session.
-pub struct Session {
+pub struct AcceptedSession {
     shared: Arc<Shared>,
     link: Link,
-    said: mpsc::Receiver<Said>,
+    control: mpsc::Receiver<Control>,
     outbox: Outbox,
     leaving: Leaving,
-    taken: mpsc::UnboundedReceiver<Lost>,
+    taken: mpsc::UnboundedReceiver<LostName>,
     grant: Grant,
     who: Claimant,
     at: Bind,
 }
 
-impl Session {
+impl AcceptedSession {
     /// Serves what the session registers until it is over. The reason of its end.
-    pub async fn run(&mut self, door: &Door) -> Arc<str> {
-        let names = Arc::clone(&self.shared.links.names);
+    pub async fn run(&mut self, context: &ListenerContext) -> Arc<str> {
+        let registry = Arc::clone(&self.shared.links.registry);
         loop {
             // Each arm is cancel safe: what is not taken stays in its channel.
             tokio::select! {
                 reason = self.link.ended() => return reason,
-                Some(said) = self.said.recv(), if self.outbox.has_room() => self.hear_all(said, door),
-                () = self.outbox.say_next(&self.link, async |change| names.written(change).await) => {}
-                Some(lost) = self.taken.recv() => self.tell_lost(&lost),
-                () = door.scope.drained(), if !self.leaving.is_begun() => {
-                    let said = self.leaving.begin("the node is leaving", self.shared.plan.load().drain);
-                    self.outbox.push(said);
+                Some(control) = self.control.recv(), if self.outbox.has_room() => self.handle_pending(control, context),
+                () = self.outbox.send_next(&self.link, async |change| registry.written(change).await) => {}
+                Some(lost) = self.taken.recv() => self.notify_lost(&lost),
+                () = context.scope.drained(), if !self.leaving.is_begun() => {
+                    let control = self.leaving.begin("the node is leaving", self.shared.plan.load().drain);
+                    self.outbox.push(control);
                 }
                 () = self.link.idle(), if self.leaving.waits_for_idle() => match self.leaving.step() {
-                    Step::Say(said) => self.outbox.push(said),
-                    Step::End => self.link.end("the node has left"),
-                    Step::Wait => {}
+                    LeaveStep::Say(control) => self.outbox.push(control),
+                    LeaveStep::End => self.link.end("the node has left"),
+                    LeaveStep::Wait => {}
                 },
                 () = self.leaving.overdue(&self.link) => self.link.end("the session was left and has not ended in time"),
             }
@@ -125,18 +132,18 @@ impl Session {
 
     /// Handles `first` and what waits behind it. All changes of names share one save, which their
     /// answers wait for: what the other side has learned holds after a crash, too.
-    fn hear_all(&mut self, first: Said, door: &Door) {
+    fn handle_pending(&mut self, first: Control, context: &ListenerContext) {
         let (mut answers, mut is_changed) = (Vec::new(), false);
-        self.hear(first, door, &mut answers, &mut is_changed);
+        self.handle_control(first, context, &mut answers, &mut is_changed);
         for _ in 1..BATCH {
-            let Ok(said) = self.said.try_recv() else {
+            let Ok(control) = self.control.try_recv() else {
                 break;
             };
-            self.hear(said, door, &mut answers, &mut is_changed);
+            self.handle_control(control, context, &mut answers, &mut is_changed);
         }
         let links = &self.shared.links;
         let change = if is_changed {
-            links.names.save_changes(links.runtime())
+            links.registry.save_changes(links.runtime())
         } else {
             0
         };
@@ -145,38 +152,44 @@ impl Session {
             .for_each(|answer| self.outbox.push_after(change, answer));
     }
 
-    fn hear(&mut self, said: Said, door: &Door, answers: &mut Vec<Said>, is_changed: &mut bool) {
-        match said {
-            Said::Register(asked) => {
-                let number = asked.service;
-                answers.push(match self.register(&asked, door) {
+    fn handle_control(
+        &mut self,
+        control: Control,
+        context: &ListenerContext,
+        answers: &mut Vec<Control>,
+        is_changed: &mut bool,
+    ) {
+        match control {
+            Control::Register(register) => {
+                let number = register.service;
+                answers.push(match self.register(&register, context) {
                     Ok(public) => {
                         *is_changed = true;
-                        if let Some(line) = self.shared.counters.repeats.registered.count() {
+                        if let Some(line) = self.shared.counters.log_limits.registered.count() {
                             tracing::info!(
                                 peer = self.link.peer_addr().map(display),
                                 identity = self.link.peer().short(),
                                 left_out = line.left_out,
                                 "`{}` is public at {public}",
-                                peer_text(&asked.name)
+                                peer_text(&register.name)
                             );
                         }
-                        Said::Registered(Registered {
+                        Control::Registered(Registered {
                             service: number,
                             public,
                         })
                     }
                     Err((why, detail)) => {
-                        if let Some(line) = self.shared.counters.repeats.refused.count() {
+                        if let Some(line) = self.shared.counters.log_limits.refused.count() {
                             tracing::info!(
                                 peer = self.link.peer_addr().map(display),
                                 identity = self.link.peer().short(),
                                 left_out = line.left_out,
                                 "`{}` is refused: {detail}",
-                                peer_text(&asked.name)
+                                peer_text(&register.name)
                             );
                         }
-                        Said::Withdrawn(Withdrawn {
+                        Control::Withdrawn(Withdrawn {
                             service: number,
                             why: why.number(),
                             detail,
@@ -184,29 +197,29 @@ impl Session {
                     }
                 });
             }
-            Said::Unregister(gone) => {
+            Control::Unregister(gone) => {
                 if let Some(name) = self
                     .shared
                     .links
-                    .names
+                    .registry
                     .unregister(self.who.session, gone.service)
                 {
                     // Others may have it, too, by a grant that shares.
-                    if !self.shared.links.names.is_held(&name) {
+                    if !self.shared.links.registry.is_held(&name) {
                         self.shared.links.public.close(&self.shared, &name);
                     }
                     *is_changed = true;
                 }
             }
-            Said::GoAway(away) => {
+            Control::GoAway(away) => {
                 let patience = self.shared.plan.load().drain;
-                if self.leaving.heard(&away, patience, &mut self.outbox) == Meaning::Answer {
+                if self.leaving.heard(&away, patience, &mut self.outbox) == GoAwayMeaning::Answer {
                     return;
                 }
                 if let Some(line) = self
                     .shared
                     .counters
-                    .repeats
+                    .log_limits
                     .goodbyes
                     .count()
                     .filter(|_| !away.idle)
@@ -221,7 +234,7 @@ impl Session {
                 }
                 // It leaves in order: its visitors wait for whoever comes next, what is open may
                 // finish.
-                let had = self.shared.links.names.release(self.who.session);
+                let had = self.shared.links.registry.release(self.who.session);
                 if !had.is_empty() {
                     self.vacate(&had);
                     *is_changed = true;
@@ -234,11 +247,15 @@ impl Session {
         }
     }
 
-    fn register(&self, asked: &Register, door: &Door) -> Result<String, (Refusal, String)> {
+    fn register(
+        &self,
+        register: &Register,
+        context: &ListenerContext,
+    ) -> Result<String, (Refusal, String)> {
         if self.leaving.is_begun() {
             return Err((Refusal::Busy, "this node is leaving".into()));
         }
-        let Some((plan, listener)) = door.plan() else {
+        let Some((plan, listener)) = context.plan() else {
             return Err((Refusal::Busy, "this listener is being closed".into()));
         };
         let Role::Link(link) = &listener.role else {
@@ -250,15 +267,15 @@ impl Session {
                 "this is an exit (byway proxy serve): it makes no services public".into(),
             ));
         };
-        if asked.service == 0 || asked.name.len() > MOST_LABEL_BYTES {
+        if register.service == 0 || register.name.len() > MOST_LABEL_BYTES {
             return Err((
                 Refusal::Protocol,
                 "a service needs a number and a name of at most 255 bytes".into(),
             ));
         }
-        match ServiceKind::from_number(asked.kind) {
-            Some(ServiceKind::Http) => self.register_http(asked, &plan, domain.as_ref()),
-            Some(ServiceKind::Tcp) => self.register_tcp(asked, link, &listener.limits),
+        match ServiceKind::from_number(register.kind) {
+            Some(ServiceKind::Http) => self.register_http(register, &plan, domain.as_ref()),
+            Some(ServiceKind::Tcp) => self.register_tcp(register, link, &listener.limits),
             None => Err((
                 Refusal::Denied,
                 "this version of Byway serves HTTP and TCP services alone".into(),
@@ -268,7 +285,7 @@ impl Session {
 
     fn register_http(
         &self,
-        asked: &Register,
+        register: &Register,
         plan: &Plan,
         domain: Option<&HostName>,
     ) -> Result<String, (Refusal, String)> {
@@ -276,16 +293,16 @@ impl Session {
             let detail = "this server has no domain, so it takes TCP services alone (byway serve --http ADDR --domain DOMAIN)";
             return Err((Refusal::Denied, detail.into()));
         };
-        let label = asked.name.to_ascii_lowercase();
+        let label = register.name.to_ascii_lowercase();
         let host = format!("{label}.{domain}");
         if label.contains('.') || host.parse::<HostName>().is_err() {
             return Err((
                 Refusal::Denied,
-                format!("`{}` is no label of a host name", peer_text(&asked.name)),
+                format!("`{}` is no label of a host name", peer_text(&register.name)),
             ));
         }
         let name = Name::Http(host.clone());
-        self.claim(&name, &label, asked.service)
+        self.claim(&name, &label, register.service)
             .map_err(|denied| refusal(&name, &denied))?;
         Ok(format!(
             "http://{host}{}",
@@ -295,7 +312,7 @@ impl Session {
 
     fn register_tcp(
         &self,
-        asked: &Register,
+        register: &Register,
         link: &LinkPlan,
         limits: &LimitsPlan,
     ) -> Result<String, (Refusal, String)> {
@@ -303,13 +320,13 @@ impl Session {
             Bind::Tcp(address) => address.ip(),
             Bind::Unix(_) => IpAddr::from([127, 0, 0, 1]),
         };
-        let wanted = u16::try_from(asked.port)
+        let wanted = u16::try_from(register.port)
             .map_err(|_| (Refusal::Denied, "that is no port".to_owned()))?;
         let opened = match wanted {
-            0 => self.open_free_port(ip, asked, limits)?,
+            0 => self.open_free_port(ip, register, limits)?,
             port if self.grant.ports.contains(&port) => self
-                .claim_port(SocketAddr::new(ip, port), asked, limits)
-                .map_err(NoPort::refusal)?,
+                .claim_port(SocketAddr::new(ip, port), register, limits)
+                .map_err(PortError::refusal)?,
             port => {
                 let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
                 let detail = format!(
@@ -330,22 +347,22 @@ impl Session {
     fn open_free_port(
         &self,
         ip: IpAddr,
-        asked: &Register,
+        register: &Register,
         limits: &LimitsPlan,
     ) -> Result<u16, (Refusal, String)> {
         let links = &self.shared.links;
         let kept = links
-            .names
-            .port_of(self.grant.id, self.link.peer(), &asked.name, ip);
+            .registry
+            .port_of(self.grant.id, self.link.peer(), &register.name, ip);
         let kept = kept.filter(|port| self.grant.ports.contains(port));
         for port in kept.into_iter().chain(candidates(&self.grant.ports)) {
             let claimed = match port {
-                0 => self.claim_any_port(ip, asked, limits),
-                port => self.claim_port(SocketAddr::new(ip, port), asked, limits),
+                0 => self.claim_any_port(ip, register, limits),
+                port => self.claim_port(SocketAddr::new(ip, port), register, limits),
             };
             match claimed {
-                Err(NoPort::Taken(..)) => {}
-                decided => return decided.map_err(NoPort::refusal),
+                Err(PortError::Taken(..)) => {}
+                decided => return decided.map_err(PortError::refusal),
             }
         }
         let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
@@ -361,22 +378,22 @@ impl Session {
     fn claim_port(
         &self,
         address: SocketAddr,
-        asked: &Register,
+        register: &Register,
         limits: &LimitsPlan,
-    ) -> Result<u16, NoPort> {
+    ) -> Result<u16, PortError> {
         let links = &self.shared.links;
         let (name, port) = (Name::Tcp(address), address.port());
         let taken = self
-            .claim(&name, &asked.name, asked.service)
-            .map_err(|denied| NoPort::of_claim(&name, &denied))?;
+            .claim(&name, &register.name, register.service)
+            .map_err(|denied| PortError::of_claim(&name, &denied))?;
         match links
             .public
             .open(&self.shared, address, self.grant.id, limits)
         {
             Ok(()) => self.check_opened(&name).map(|()| port),
             Err(error) => {
-                links.names.undo(&name, self.who.session, taken);
-                Err(NoPort::of_open(port, &error))
+                links.registry.undo(&name, self.who.session, taken);
+                Err(PortError::of_open(port, &error))
             }
         }
     }
@@ -386,21 +403,21 @@ impl Session {
     fn claim_any_port(
         &self,
         ip: IpAddr,
-        asked: &Register,
+        register: &Register,
         limits: &LimitsPlan,
-    ) -> Result<u16, NoPort> {
+    ) -> Result<u16, PortError> {
         let links = &self.shared.links;
-        if !links.names.has_room(self.grant.id) {
-            return Err(NoPort::Refused(
+        if !links.registry.has_room(self.grant.id) {
+            return Err(PortError::Refused(
                 Refusal::Denied,
                 Denied::TooMany.to_string(),
             ));
         }
         let free = links.public.bind_any(&self.shared, ip, self.grant.id);
-        let free = free.map_err(|error| NoPort::of_open(0, &error))?;
+        let free = free.map_err(|error| PortError::of_open(0, &error))?;
         let (name, port) = (Name::Tcp(free.address()), free.address().port());
-        self.claim(&name, &asked.name, asked.service)
-            .map_err(|denied| NoPort::of_claim(&name, &denied))?;
+        self.claim(&name, &register.name, register.service)
+            .map_err(|denied| PortError::of_claim(&name, &denied))?;
         links
             .public
             .serve(&self.shared, free, self.grant.id, limits);
@@ -408,21 +425,21 @@ impl Session {
     }
 
     /// The grant may have been revoked while the port was opened: then it is closed again.
-    fn check_opened(&self, name: &Name) -> Result<(), NoPort> {
-        if self.shared.links.names.has(self.who.session, name) {
+    fn check_opened(&self, name: &Name) -> Result<(), PortError> {
+        if self.shared.links.registry.has(self.who.session, name) {
             return Ok(());
         }
-        if !self.shared.links.names.is_held(name) {
+        if !self.shared.links.registry.is_held(name) {
             self.shared.links.public.close(&self.shared, name);
         }
-        Err(NoPort::Refused(Refusal::Gone, Denied::Gone.to_string()))
+        Err(PortError::Refused(Refusal::Gone, Denied::Gone.to_string()))
     }
 
-    fn claim(&self, name: &Name, label: &str, number: u32) -> Result<Taken, Denied> {
+    fn claim(&self, name: &Name, label: &str, number: u32) -> Result<ClaimedName, Denied> {
         let taken = self
             .shared
             .links
-            .names
+            .registry
             .register(name, label, number, self.who)?;
         if taken.changed_hands {
             self.forget_connections(name);
@@ -433,13 +450,13 @@ impl Session {
     /// HTTP connections that were kept to whoever had the name before lead nowhere that a visitor
     /// shall go.
     fn forget_connections(&self, name: &Name) {
-        self.shared.pool.evict_key(&Origin::Service(name.clone()));
+        self.shared.pool.evict_key(&PoolKey::Service(name.clone()));
     }
 
     /// Another session has the name now. The other side is told; what it has open may finish.
-    fn tell_lost(&mut self, lost: &Lost) {
+    fn notify_lost(&mut self, lost: &LostName) {
         let detail = format!("the {}: {}", lost.name, lost.why);
-        self.outbox.push(Said::Withdrawn(Withdrawn {
+        self.outbox.push(Control::Withdrawn(Withdrawn {
             service: lost.number,
             why: Refusal::Superseded.number(),
             detail,
@@ -459,14 +476,14 @@ impl Session {
 }
 
 /// Why a port is not given to a service.
-enum NoPort {
+enum PortError {
     /// The port is in use, or reserved for another service. Another port may be free.
     Taken(Refusal, String),
     /// Another port would be refused, too.
     Refused(Refusal, String),
 }
 
-impl NoPort {
+impl PortError {
     fn of_claim(name: &Name, denied: &Denied) -> Self {
         let (why, detail) = refusal(name, denied);
         match denied {
@@ -532,15 +549,15 @@ const SYSTEM_TRIES: usize = 16;
 /// How many of a grant's ports are tried.
 const MOST_TRIES: u32 = 256;
 
-impl Drop for Session {
+impl Drop for AcceptedSession {
     fn drop(&mut self) {
         self.link.end("the node has let the session go");
-        let had = self.shared.links.names.leave(self.who.session);
+        let had = self.shared.links.registry.leave(self.who.session);
         self.vacate(&had);
         if !had.is_empty() {
             self.shared
                 .links
-                .names
+                .registry
                 .save_changes(self.shared.links.runtime());
         }
     }

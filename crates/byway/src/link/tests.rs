@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use byway_dial::Resolver;
-use byway_link::wire::{GoAway, Register, Said};
+use byway_link::wire::{Control, GoAway, Register};
 use byway_link::{
     Carriers, Conflict, Dialler, Inbox, JoinString, Key, Link, Name, Purpose, ServiceKind, Settings,
 };
@@ -64,24 +64,24 @@ impl Member {
         }
     }
 
-    fn say(&self, said: Said) {
-        assert!(self.runtime.block_on(self.link.say_in_turn(said)));
+    fn send(&self, control: Control) {
+        assert!(self.runtime.block_on(self.link.send(control)));
     }
 
-    fn hear(&mut self) -> Said {
-        let heard = async { tokio::time::timeout(HANG, self.inbox.said.recv()).await };
+    fn handle_control(&mut self) -> Control {
+        let heard = async { tokio::time::timeout(HANG, self.inbox.control.recv()).await };
         self.runtime.block_on(heard).unwrap().unwrap()
     }
 
     fn registers(&mut self, service: u32, name: &str) {
         let kind = ServiceKind::Http.number();
-        self.say(Said::Register(Register {
+        self.send(Control::Register(Register {
             service,
             kind,
             name: name.into(),
             port: 0,
         }));
-        assert!(matches!(self.hear(), Said::Registered(_)));
+        assert!(matches!(self.handle_control(), Control::Registered(_)));
     }
 }
 
@@ -95,9 +95,9 @@ fn server_with(state: &Path, lines: &str) -> (Node, String) {
     let text = "[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.localhost\"\n\
                 advertise = \"127.0.0.1\"\n";
     let node = node(&format!("{lines}{text}"), state);
-    let mut news = node.shared().links.news().unwrap();
-    match news.blocking_recv().unwrap() {
-        News::Join { text, .. } => (node, text),
+    let mut events = node.shared().links.events().unwrap();
+    match events.blocking_recv().unwrap() {
+        LinkEvent::Join { text, .. } => (node, text),
         other => panic!("{other:?} instead of a join string"),
     }
 }
@@ -107,8 +107,8 @@ fn services_that_are_registered_during_a_save_of_the_names_share_the_next_one() 
     const SERVICES: usize = 256;
     let (at_server, at_agent) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (server, join) = server(at_server.path());
-    let names = Arc::clone(&server.shared().links.names);
-    let slow_disk = names.hold_saves();
+    let registry = Arc::clone(&server.shared().links.registry);
+    let slow_disk = registry.hold_saves();
     let text = (0..SERVICES).fold(String::new(), |mut text, n| {
         writeln!(
             text,
@@ -118,24 +118,24 @@ fn services_that_are_registered_during_a_save_of_the_names_share_the_next_one() 
         text
     });
     let agent = node(&text, at_agent.path());
-    let mut news = agent.shared().links.news().unwrap();
-    let is_held = |n: usize| names.is_held(&Name::Http(format!("s{n}.t.localhost")));
+    let mut events = agent.shared().links.events().unwrap();
+    let is_held = |n: usize| registry.is_held(&Name::Http(format!("s{n}.t.localhost")));
     eventually("every service is registered while the disk is slow", || {
         (0..SERVICES).all(is_held)
     });
     assert!(
-        news.try_recv().is_err(),
+        events.try_recv().is_err(),
         "a service was announced before it was saved"
     );
     drop(slow_disk);
     for _ in 0..SERVICES {
-        let told = news.blocking_recv().unwrap();
-        assert!(matches!(told, News::Public { .. }), "{told:?}");
+        let told = events.blocking_recv().unwrap();
+        assert!(matches!(told, LinkEvent::Public { .. }), "{told:?}");
     }
     assert!(
-        names.saves() <= 2,
+        registry.saves() <= 2,
         "{} saves for {SERVICES} services",
-        names.saves()
+        registry.saves()
     );
     for node in [agent, server] {
         node.cut();
@@ -165,7 +165,7 @@ fn asking_for_another_tenants_name_does_not_look_at_the_disk_on_a_worker() {
     };
     let holder = node(&expose(&join), folders[1].path());
     let name = Name::Http("app.t.localhost".into());
-    eventually("the name is held", || links.names.is_held(&name));
+    eventually("the name is held", || links.registry.is_held(&name));
     let asker = Node::start_for(
         parse(&expose(&other), "byway.toml", folders[2].path()).unwrap(),
         &mut Inherited::default(),
@@ -175,13 +175,15 @@ fn asking_for_another_tenants_name_does_not_look_at_the_disk_on_a_worker() {
     match asker
         .shared()
         .links
-        .news()
+        .events()
         .unwrap()
         .blocking_recv()
         .unwrap()
     {
-        News::Ended { detail, .. } => assert!(detail.contains("held by another grant"), "{detail}"),
-        news => panic!("{news:?}"),
+        LinkEvent::Ended { detail, .. } => {
+            assert!(detail.contains("held by another grant"), "{detail}")
+        }
+        events => panic!("{events:?}"),
     }
     let workers: Vec<String> = (0..64).map(|index| format!("byway-{index}")).collect();
     let looked_on = links.grants.looked_on();
@@ -199,19 +201,19 @@ fn asking_for_another_tenants_name_does_not_look_at_the_disk_on_a_worker() {
 fn a_session_that_asks_for_the_names_that_it_has_does_not_write_them_again() {
     let at_server = tempfile::tempdir().unwrap();
     let (server, join) = server(at_server.path());
-    let names = Arc::clone(&server.shared().links.names);
+    let registry = Arc::clone(&server.shared().links.registry);
     let mut member = Member::join(&join);
     member.registers(1, "app");
-    let before = names.saves();
+    let before = registry.saves();
     for _ in 0..50 {
         member.registers(1, "app");
     }
-    assert_eq!(names.saves(), before, "nothing has changed");
+    assert_eq!(registry.saves(), before, "nothing has changed");
     // Another number is no change either: the file does not hold it.
     member.registers(2, "app");
-    assert_eq!(names.saves(), before);
+    assert_eq!(registry.saves(), before);
     member.registers(3, "other");
-    assert_eq!(names.saves(), before + 1);
+    assert_eq!(registry.saves(), before + 1);
     drop(member);
     server.cut();
     server.join();
@@ -221,27 +223,30 @@ fn a_session_that_asks_for_the_names_that_it_has_does_not_write_them_again() {
 fn a_session_that_has_said_go_away_ends_when_its_grant_is_revoked() {
     let at_server = tempfile::tempdir().unwrap();
     let (server, join) = server_with(at_server.path(), "[drain]\ndeadline = \"1h\"\n");
-    let names = Arc::clone(&server.shared().links.names);
+    let registry = Arc::clone(&server.shared().links.registry);
     let grant = join.parse::<JoinString>().unwrap().id;
     let mut member = Member::join(&join);
     member.registers(1, "app");
-    member.say(Said::GoAway(GoAway::default()));
-    while !matches!(member.hear(), Said::GoAway(_)) {}
+    member.send(Control::GoAway(GoAway::default()));
+    while !matches!(member.handle_control(), Control::GoAway(_)) {}
     // The server has released its names by now, and gives it none again.
     let name = Name::Http("app.t.localhost".into());
-    eventually("its name is free", || !names.is_held(&name));
-    member.say(Said::Register(Register {
+    eventually("its name is free", || !registry.is_held(&name));
+    member.send(Control::Register(Register {
         service: 1,
         kind: 1,
         name: "app".into(),
         port: 0,
     }));
     // The server says GoAway once more: that it has heard the first one.
-    let refused =
-        std::iter::repeat_with(|| member.hear()).find(|said| !matches!(said, Said::GoAway(_)));
-    assert!(matches!(refused, Some(Said::Withdrawn(_))), "{refused:?}");
-    names.revoke(grant);
-    assert!(names.tenants().is_empty());
+    let refused = std::iter::repeat_with(|| member.handle_control())
+        .find(|control| !matches!(control, Control::GoAway(_)));
+    assert!(
+        matches!(refused, Some(Control::Withdrawn(_))),
+        "{refused:?}"
+    );
+    registry.revoke(grant);
+    assert!(registry.tenants().is_empty());
     let ended = async { tokio::time::timeout(HANG, member.link.ended()).await };
     member
         .runtime

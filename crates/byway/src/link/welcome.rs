@@ -7,7 +7,7 @@
 use byway_link::{GrantId, LinkError, Pending, Refusal};
 
 use super::grants::{NotGood, Purpose};
-use super::serving::Served;
+use super::serving::WelcomedSession;
 use crate::config::{LinkPlan, Serves};
 use crate::inbound::link_permits::NoPermit;
 use crate::shared::Shared;
@@ -22,7 +22,7 @@ pub async fn welcome<P>(
     pending: Pending,
     plan: &LinkPlan,
     permits: impl FnOnce(GrantId) -> Result<P, NoPermit>,
-) -> Result<(Served, P), LinkError> {
+) -> Result<(WelcomedSession, P), LinkError> {
     let hello = pending.hello();
     let (epoch, attempt) = (hello.epoch, hello.attempt);
     let (grants, runtime) = (&shared.links.grants, shared.links.runtime());
@@ -68,7 +68,7 @@ pub async fn welcome<P>(
     };
     let (link, inbox) = pending.welcome().await?;
     Ok((
-        Served {
+        WelcomedSession {
             link,
             inbox,
             grant,

@@ -20,20 +20,20 @@ use tokio::time::{sleep, timeout};
 use super::grants::{GrantError, Grants};
 use super::join_file::JoinFile;
 use super::lock::{NotLocked, StateLock};
-use super::names::Names;
-use super::{LinkSetupError, News};
-use crate::observe::repeats::Repeats;
+use super::registry::ServiceRegistry;
+use super::{LinkEvent, LinkSetupError};
+use crate::observe::log_limit::LogLimit;
 
 /// See the head of the file.
 pub struct Writer {
     state: PathBuf,
     runtime: Handle,
     grants: Grants,
-    names: Arc<Names>,
-    news: mpsc::UnboundedSender<News>,
+    registry: Arc<ServiceRegistry>,
+    events: mpsc::UnboundedSender<LinkEvent>,
     purposes: Mutex<HashMap<Purpose, Writes>>,
     /// Locks that could not be asked for, and names that could not be read.
-    failures: Repeats,
+    failures: LogLimit,
 }
 
 /// Whether this process may write what belongs to a purpose.
@@ -74,17 +74,17 @@ impl Writer {
         state: &Path,
         runtime: Handle,
         grants: Grants,
-        names: Arc<Names>,
-        news: mpsc::UnboundedSender<News>,
+        registry: Arc<ServiceRegistry>,
+        events: mpsc::UnboundedSender<LinkEvent>,
     ) -> Self {
         // A failure repeats four times a second: its first line is enough, and few more.
-        let failures = Repeats::with_first(1);
+        let failures = LogLimit::with_first(1);
         Self {
             state: state.to_owned(),
             runtime,
             grants,
-            names,
-            news,
+            registry,
+            events,
             purposes: Mutex::default(),
             failures,
         }
@@ -115,9 +115,9 @@ impl Writer {
         store::remove_scratch(&self.state);
         store::remove_scratch(&self.state.join("grants"));
         if purpose == Purpose::Serve {
-            self.names.load()?;
+            self.registry.load()?;
             if matches!(writes, Writes::Now { .. }) {
-                self.names.begin_writing();
+                self.registry.begin_writing();
             }
         }
         purposes.insert(purpose, writes);
@@ -164,7 +164,7 @@ impl Writer {
     fn announce(&self, request: &JoinRequest, join: &JoinString) {
         let (listener, file) = (Arc::clone(&request.listener), request.file.path.clone());
         // As bounded as all news: by the listeners of the Plan, and by how often they change.
-        let _ = self.news.send(News::Join {
+        let _ = self.events.send(LinkEvent::Join {
             listener,
             text: join.expose(),
             file,
@@ -208,7 +208,7 @@ impl Writer {
         // What the other process has written since. Without it this process may not write: the lock
         // is released again.
         if purpose == Purpose::Serve
-            && let Err(error) = self.names.load()
+            && let Err(error) = self.registry.load()
         {
             return self.log_failure(&error);
         }
@@ -233,11 +233,11 @@ impl Writer {
         };
         purposes.insert(purpose, Writes::Now { lock });
         if purpose == Purpose::Serve {
-            self.names.begin_writing();
+            self.registry.begin_writing();
         }
         drop(purposes);
         if purpose == Purpose::Serve {
-            self.names.save(&self.runtime);
+            self.registry.save(&self.runtime);
         }
         for request in joins {
             if let Err(error) = self.prepare_join(&request) {
@@ -272,10 +272,10 @@ impl Writer {
         if locks.is_empty() {
             return;
         }
-        let names = Arc::clone(&self.names);
+        let registry = Arc::clone(&self.registry);
         // The locks are released behind the last write, however long that takes.
         let written = self.runtime.spawn_blocking(move || {
-            names.end_writing();
+            registry.end_writing();
             drop(locks);
         });
         let folder = self.state.display();
@@ -294,14 +294,14 @@ mod tests {
     use super::*;
 
     fn writer(state: &Path, runtime: &tokio::runtime::Runtime) -> Arc<Writer> {
-        let names = Arc::new(Names::new(state));
-        let (news, _) = mpsc::unbounded_channel();
+        let registry = Arc::new(ServiceRegistry::new(state));
+        let (events, _) = mpsc::unbounded_channel();
         Arc::new(Writer::new(
             state,
             runtime.handle().clone(),
             Grants::new(state),
-            names,
-            news,
+            registry,
+            events,
         ))
     }
 

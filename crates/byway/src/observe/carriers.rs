@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use byway_link::{CarrierKind, GrantId, Measured};
 
-use crate::link::joining::Joined;
-use crate::link::names::Names;
+use crate::link::outgoing::OutgoingLink;
+use crate::link::registry::ServiceRegistry;
 
 /// Grants with series of their own: those whose oldest link is the oldest. The links of all others
 /// are one.
@@ -36,7 +36,7 @@ pub struct Series {
 type OfLink = (Option<CarrierKind>, Vec<Measured>);
 
 /// Of links that this node dials.
-pub fn of_dialled(joined: &[Arc<Joined>]) -> Vec<Series> {
+pub fn of_dialled(joined: &[Arc<OutgoingLink>]) -> Vec<Series> {
     let mut all = Vec::new();
     for joined in joined {
         let Some(link) = joined.session_now() else {
@@ -55,7 +55,7 @@ pub fn of_dialled(joined: &[Arc<Joined>]) -> Vec<Series> {
 }
 
 /// Of links that this node has accepted.
-pub fn of_accepted(names: &Names) -> Vec<Series> {
+pub fn of_accepted(names: &ServiceRegistry) -> Vec<Series> {
     by_grant(
         names
             .links()

@@ -1,6 +1,6 @@
 //! Counters: numbers that only grow, and gauges that go up and down. One set a node, for what
 //! happens once a connection or less; what happens once a request is counted by each worker for
-//! itself, in its `ledger`.
+//! itself, in its `metrics`.
 //!
 //! In:    single additions.
 //! Out:   values, each exact by itself; two read together may be from slightly different moments.
@@ -33,9 +33,9 @@ impl Counter {
 /// locked instruction. Two threads that add at once would lose one of the additions, and nothing
 /// else.
 #[derive(Debug, Default)]
-pub struct Own(AtomicU64);
+pub struct LocalCounter(AtomicU64);
 
-impl Own {
+impl LocalCounter {
     /// Adds.
     pub fn add(&self, by: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(by), Relaxed);
@@ -49,9 +49,9 @@ impl Own {
 
 /// A gauge held up by one while this lives.
 #[derive(Debug)]
-pub struct Held<'a>(&'a Counter);
+pub struct GaugeGuard<'a>(&'a Counter);
 
-impl<'a> Held<'a> {
+impl<'a> GaugeGuard<'a> {
     /// Raises `gauge` until the guard is dropped.
     pub fn new(gauge: &'a Counter) -> Self {
         gauge.add(1);
@@ -59,7 +59,7 @@ impl<'a> Held<'a> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for GaugeGuard<'_> {
     fn drop(&mut self) {
         self.0.sub(1);
     }
@@ -72,7 +72,7 @@ macro_rules! counters {
         pub struct Counters {
             $($(#[$doc])* pub $name: Counter,)*
             /// Which events get a line in the log.
-            pub repeats: super::repeats::Kinds,
+            pub log_limits: super::log_limit::LogLimits,
         }
 
         impl Counters {

@@ -5,7 +5,7 @@
 //! Out:   who ended it, one word for how, and what was going on.
 //! Never: a sentence; that stands in the log.
 
-use super::ends::DONE;
+use super::outcomes::DONE;
 use crate::fault::{Fault, Who};
 use crate::relay::{End, EndKind, Side};
 
@@ -14,7 +14,7 @@ use crate::relay::{End, EndKind, Side};
 pub struct Ending {
     /// Who ended it; nobody, if everything that was to be said was said.
     pub who: Option<Who>,
-    /// How: `done`, or one of the words of [`super::ends::WORDS`].
+    /// How: `done`, or one of the words of [`super::outcomes::REASONS`].
     pub class: &'static str,
     /// What was going on: the name of a timer, or of a phase of a relay.
     pub phase: &'static str,

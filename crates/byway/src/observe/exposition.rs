@@ -15,7 +15,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What a number does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// It only grows.
     Counter,
     /// It goes up and down.
@@ -40,10 +40,15 @@ const BOUND_BITS: std::ops::RangeInclusive<u32> = 6..=27;
 
 impl Exposition {
     /// A family; `help` is one sentence.
-    pub fn family(&mut self, name: &'static str, kind: Kind, help: &'static str) -> Family<'_> {
+    pub fn family(
+        &mut self,
+        name: &'static str,
+        kind: MetricKind,
+        help: &'static str,
+    ) -> Family<'_> {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
         };
         self.head(name, kind, help);
         Family {
@@ -56,7 +61,7 @@ impl Exposition {
     pub fn single(
         &mut self,
         name: &'static str,
-        kind: Kind,
+        kind: MetricKind,
         help: &'static str,
         value: impl Display,
     ) {
@@ -133,10 +138,10 @@ mod tests {
     #[test]
     fn labels_are_quoted_and_families_have_their_head() {
         let mut out = Exposition::default();
-        let mut family = out.family("a_total", Kind::Counter, "What it is.");
+        let mut family = out.family("a_total", MetricKind::Counter, "What it is.");
         family.sample(&[("listener", "a\"b\\c\nd"), ("code", "2xx")], 7);
         family.sample(&[], 1);
-        out.single("b_bytes", Kind::Gauge, "Another.", 0.5);
+        out.single("b_bytes", MetricKind::Gauge, "Another.", 0.5);
         let expected = "# HELP a_total What it is.\n# TYPE a_total counter\n\
                         a_total{listener=\"a\\\"b\\\\c\\nd\",code=\"2xx\"} 7\na_total 1\n\
                         # HELP b_bytes Another.\n# TYPE b_bytes gauge\nb_bytes 0.5\n";

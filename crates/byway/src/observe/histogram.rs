@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::counters::Own;
+use super::counters::LocalCounter;
 
 /// An octave (a doubling of the duration) is cut into this many buckets of equal width.
 const STEPS: u32 = 8;
@@ -22,15 +22,15 @@ const BUCKETS: usize = (MOST_BITS - STEP_BITS + 1) as usize * STEPS as usize + 1
 /// See the head of the file. 1.8 KiB.
 #[derive(Debug)]
 pub struct Histogram {
-    buckets: [Own; BUCKETS],
-    sum_us: Own,
+    buckets: [LocalCounter; BUCKETS],
+    sum_us: LocalCounter,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
         Self {
-            buckets: std::array::from_fn(|_| Own::default()),
-            sum_us: Own::default(),
+            buckets: std::array::from_fn(|_| LocalCounter::default()),
+            sum_us: LocalCounter::default(),
         }
     }
 }

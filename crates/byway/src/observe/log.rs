@@ -13,9 +13,9 @@ use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 
-use super::repeats::Repeats;
+use super::log_limit::LogLimit;
 
-static PANICS: Repeats = Repeats::new();
+static PANICS: LogLimit = LogLimit::new();
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -11,11 +11,11 @@ use byway_link::Measured;
 
 use super::carriers::{self, Series};
 use super::counters::Counter;
-use super::ends::Ends;
-use super::exposition::{Exposition, Kind, seconds};
+use super::exposition::{Exposition, MetricKind, seconds};
 use super::histogram::{Distribution, Histogram};
-use super::ledger::{CODES, Ledger, Tallied};
 use super::log;
+use super::metrics::{CODES, ListenerTotals, WorkerMetrics};
+use super::outcomes::Outcomes;
 use crate::fault::Who;
 use crate::link::services::ServiceCount;
 use crate::os::process;
@@ -39,43 +39,47 @@ pub fn text(shared: &Shared) -> String {
 }
 
 fn requests(out: &mut Exposition, shared: &Shared) {
-    let mut listeners: Vec<(String, Tallied)> = Vec::new();
-    for (name, tally) in shared.stations.iter().flat_map(|station| station.tallies()) {
+    let mut listeners: Vec<(String, ListenerTotals)> = Vec::new();
+    for (name, listener_metrics) in shared
+        .worker_stats
+        .iter()
+        .flat_map(|worker_stats| worker_stats.all_listener_metrics())
+    {
         match listeners.iter_mut().find(|(known, _)| **known == *name) {
-            Some((_, sum)) => tally.add_to(sum),
+            Some((_, sum)) => listener_metrics.add_to(sum),
             None => {
-                let mut sum = Tallied::default();
-                tally.add_to(&mut sum);
+                let mut sum = ListenerTotals::default();
+                listener_metrics.add_to(&mut sum);
                 listeners.push((name.to_string(), sum));
             }
         }
     }
     let help = "HTTP requests that have ended, by listener and class of status; none: nothing was answered.";
-    let mut family = out.family("byway_requests_total", Kind::Counter, help);
+    let mut family = out.family("byway_requests_total", MetricKind::Counter, help);
     for (name, sum) in &listeners {
         for (code, count) in CODES.iter().zip(sum.codes) {
             family.sample(&[("listener", name), ("code", code)], count);
         }
     }
     let help = "Bytes of request bodies, delivered to upstreams.";
-    let mut family = out.family("byway_request_body_bytes_total", Kind::Counter, help);
+    let mut family = out.family("byway_request_body_bytes_total", MetricKind::Counter, help);
     listeners
         .iter()
         .for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_in));
     let help = "Bytes of response bodies, delivered to downstreams.";
-    let mut family = out.family("byway_response_body_bytes_total", Kind::Counter, help);
+    let mut family = out.family("byway_response_body_bytes_total", MetricKind::Counter, help);
     listeners
         .iter()
         .for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_out));
 }
 
 /// The histogram of every worker together.
-fn all(shared: &Shared, which: impl Fn(&Ledger) -> &Histogram) -> Distribution {
+fn all(shared: &Shared, which: impl Fn(&WorkerMetrics) -> &Histogram) -> Distribution {
     let mut sum = Distribution::default();
     shared
-        .stations
+        .worker_stats
         .iter()
-        .for_each(|station| which(&station.ledger).add_to(&mut sum));
+        .for_each(|worker_stats| which(&worker_stats.metrics).add_to(&mut sum));
     sum
 }
 
@@ -84,39 +88,39 @@ fn timers(out: &mut Exposition, shared: &Shared) {
     out.histogram(
         "byway_request_duration_seconds",
         help,
-        &all(shared, |ledger| &ledger.duration),
+        &all(shared, |metrics| &metrics.duration),
     );
     let help = "Requests that were answered by an upstream: from the connection to the head of the answer.";
     out.histogram(
         "byway_request_first_byte_seconds",
         help,
-        &all(shared, |ledger| &ledger.first_byte),
+        &all(shared, |metrics| &metrics.first_byte),
     );
     let help = "Requests that had a connection opened: name, TCP and TLS.";
     out.histogram(
         "byway_request_connect_seconds",
         help,
-        &all(shared, |ledger| &ledger.connect),
+        &all(shared, |metrics| &metrics.connect),
     );
     let help = "Requests that went to an upstream: the wait for a connection, without its opening.";
     out.histogram(
         "byway_request_queue_seconds",
         help,
-        &all(shared, |ledger| &ledger.queue),
+        &all(shared, |metrics| &metrics.queue),
     );
 }
 
 fn ends(out: &mut Exposition, shared: &Shared) {
-    let (mut done, mut sum) = (0, Ends::room());
-    for station in &shared.stations {
-        done += station.ledger.ends.done();
-        station.ledger.ends.add_to(&mut sum);
+    let (mut done, mut sum) = (0, Outcomes::room());
+    for worker_stats in &shared.worker_stats {
+        done += worker_stats.metrics.outcomes.done();
+        worker_stats.metrics.outcomes.add_to(&mut sum);
     }
     let help =
         "Requests and tunnels that have ended, by outcome; docs/reasons.md explains each reason.";
-    let mut family = out.family("byway_ends_total", Kind::Counter, help);
+    let mut family = out.family("byway_ends_total", MetricKind::Counter, help);
     family.sample(&[("outcome", "ok")], done);
-    for ((who, reason), count) in Ends::labels().zip(sum).filter(|(_, count)| *count > 0) {
+    for ((who, reason), count) in Outcomes::labels().zip(sum).filter(|(_, count)| *count > 0) {
         family.sample(&[("outcome", outcome(who)), ("reason", reason)], count);
     }
 }
@@ -132,7 +136,7 @@ const fn outcome(who: Who) -> &'static str {
 }
 
 fn connections(out: &mut Exposition, shared: &Shared) {
-    use Kind::{Counter as Total, Gauge};
+    use MetricKind::{Counter as Total, Gauge};
     let counters = &shared.counters;
     let mut one =
         |name, kind, help, counter: &Counter| out.single(name, kind, help, counter.value());
@@ -242,21 +246,21 @@ fn connections(out: &mut Exposition, shared: &Shared) {
 
 /// The links that this node dials, the visitors who wait for a name here, and the state folder.
 fn links(out: &mut Exposition, shared: &Shared) {
-    let joined = shared.links.all_joined();
+    let outgoing = shared.links.all_outgoing();
     let help =
         "1 while a link that this node dials is up and the other side answers on it, else 0.";
-    let mut family = out.family("byway_link_up", Kind::Gauge, help);
+    let mut family = out.family("byway_link_up", MetricKind::Gauge, help);
     let mut services = ServiceCount::default();
-    for link in &joined {
+    for link in &outgoing {
         family.sample(&[("link", &link.plan().id)], u8::from(link.answers()));
         services += link.count_services();
     }
-    let mut series = carriers::of_dialled(&joined);
-    series.extend(carriers::of_accepted(&shared.links.names));
+    let mut series = carriers::of_dialled(&outgoing);
+    series.extend(carriers::of_accepted(&shared.links.registry));
     link_carriers(out, &series);
     let counters = &shared.counters;
     let help = "Sessions that this node has dialled, by outcome.";
-    let mut family = out.family("byway_link_dials_total", Kind::Counter, help);
+    let mut family = out.family("byway_link_dials_total", MetricKind::Counter, help);
     for (outcome, counter) in [
         ("up", &counters.link_dials_up),
         ("refused", &counters.link_dials_refused),
@@ -265,7 +269,7 @@ fn links(out: &mut Exposition, shared: &Shared) {
         family.sample(&[("outcome", outcome)], counter.value());
     }
     let help = "Services that this node exposes: public now, refused, or without an answer yet.";
-    let mut family = out.family("byway_services", Kind::Gauge, help);
+    let mut family = out.family("byway_services", MetricKind::Gauge, help);
     for (state, count) in [
         ("public", services.public),
         ("refused", services.refused),
@@ -276,24 +280,24 @@ fn links(out: &mut Exposition, shared: &Shared) {
     let help = "Visitors who wait for the agent of a name.";
     out.single(
         "byway_parked",
-        Kind::Gauge,
+        MetricKind::Gauge,
         help,
-        shared.links.names.parked_visitors(),
+        shared.links.registry.parked_visitors(),
     );
     let help =
         "1 while names could not be written to the state folder, else 0; the write is tried again.";
     out.single(
         "byway_state_unwritten",
-        Kind::Gauge,
+        MetricKind::Gauge,
         help,
-        u8::from(shared.links.names.is_unwritten()),
+        u8::from(shared.links.registry.is_unwritten()),
     );
 }
 
 /// The carriers of the links that this node dials and of those that it has accepted.
 fn link_carriers(out: &mut Exposition, carriers: &[Series]) {
     let mut family = |name, help, value: &dyn Fn(u32, &Measured) -> Option<f64>| {
-        let mut family = out.family(name, Kind::Gauge, help);
+        let mut family = out.family(name, MetricKind::Gauge, help);
         for Series {
             link,
             preferring,
@@ -353,7 +357,7 @@ const fn number(value: u64) -> f64 {
 fn retries(out: &mut Exposition, shared: &Shared) {
     let counters = &shared.counters;
     let help = "Tries beyond the first, by what had happened before.";
-    let mut family = out.family("byway_retries_total", Kind::Counter, help);
+    let mut family = out.family("byway_retries_total", MetricKind::Counter, help);
     for (after, counter) in [
         ("unsent", &counters.retried_unsent),
         ("unanswered", &counters.retried_unanswered),
@@ -362,7 +366,7 @@ fn retries(out: &mut Exposition, shared: &Shared) {
         family.sample(&[("after", after)], counter.value());
     }
     let help = "Failed requests that were not sent again, by why not.";
-    let mut family = out.family("byway_not_retried_total", Kind::Counter, help);
+    let mut family = out.family("byway_not_retried_total", MetricKind::Counter, help);
     for (why, counter) in [
         ("method", &counters.not_retried_method),
         ("body", &counters.not_retried_body),
@@ -378,7 +382,7 @@ fn retries(out: &mut Exposition, shared: &Shared) {
 
 fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
     let help = "Connections to all upstreams together, by what they do.";
-    let mut family = out.family("byway_pool_connections", Kind::Gauge, help);
+    let mut family = out.family("byway_pool_connections", MetricKind::Gauge, help);
     for (state, count) in [
         ("connecting", stats.connecting),
         ("active", stats.active),
@@ -389,24 +393,24 @@ fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
     }
     out.single(
         "byway_pool_origins",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Upstreams that the pool knows now.",
         stats.origins.len(),
     );
     out.single(
         "byway_pool_pending",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Requests that wait for a connection.",
         stats.pending,
     );
     let oldest = seconds(stats.oldest_wait.unwrap_or_default().as_micros() as u64);
     out.single(
         "byway_pool_oldest_wait_seconds",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "How long the first of them has waited.",
         oldest,
     );
-    let mut total = |name, help, value| out.single(name, Kind::Counter, help, value);
+    let mut total = |name, help, value| out.single(name, MetricKind::Counter, help, value);
     total(
         "byway_pool_opened_total",
         "Connections opened.",
@@ -444,19 +448,19 @@ fn relays(out: &mut Exposition, shared: &Shared) {
     let total = shared.counters.relays.value();
     out.single(
         "byway_relays_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Tunnels begun: CONNECT, SOCKS, forwards, upgrades, links.",
         total,
     );
     out.single(
         "byway_relays",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Tunnels under way.",
         relays.active(),
     );
     let mut family = out.family(
         "byway_relay_bytes_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Bytes delivered by tunnels.",
     );
     family.sample(&[("direction", "up")], relays.bytes_up());
@@ -464,58 +468,58 @@ fn relays(out: &mut Exposition, shared: &Shared) {
     let help = "Bytes that were read and never delivered, because a side broke off.";
     out.single(
         "byway_relay_wasted_bytes_total",
-        Kind::Counter,
+        MetricKind::Counter,
         help,
         relays.wasted_bytes(),
     );
     out.single(
         "byway_spills_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Times that a stream began to use the disk.",
         relays.spills(),
     );
     out.single(
         "byway_spilling_streams",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Streams with bytes on disk.",
         relays.spilling(),
     );
     out.single(
         "byway_spilled_bytes",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Bytes on disk that wait for readers.",
         relays.spilled_bytes(),
     );
     let help = "Bytes in memory that wait for readers, of streams that may use the disk.";
     out.single(
         "byway_spill_memory_bytes",
-        Kind::Gauge,
+        MetricKind::Gauge,
         help,
         relays.ring_bytes(),
     );
 }
 
 fn access_log(out: &mut Exposition, shared: &Shared) {
-    let sum = |of: fn(&super::access::page::Page) -> u64| -> u64 {
+    let sum = |of: fn(&super::access::log_buffer::LogBuffer) -> u64| -> u64 {
         shared
-            .stations
+            .worker_stats
             .iter()
-            .map(|station| of(&station.page))
+            .map(|worker_stats| of(&worker_stats.log_buffer))
             .sum()
     };
-    let lines = sum(super::access::page::Page::lines);
+    let lines = sum(super::access::log_buffer::LogBuffer::lines);
     out.single(
         "byway_access_log_lines_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Lines for the access log.",
         lines,
     );
     let help =
         "Lines dropped: no room while the sink was slow (full), or refused by the sink (sink).";
-    let mut family = out.family("byway_access_log_dropped_total", Kind::Counter, help);
+    let mut family = out.family("byway_access_log_dropped_total", MetricKind::Counter, help);
     family.sample(
         &[("reason", "full")],
-        sum(super::access::page::Page::dropped),
+        sum(super::access::log_buffer::LogBuffer::dropped),
     );
     family.sample(&[("reason", "sink")], shared.access.lost());
 }
@@ -523,32 +527,32 @@ fn access_log(out: &mut Exposition, shared: &Shared) {
 fn program_log(out: &mut Exposition) {
     out.single(
         "byway_log_lines_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Lines for the program's log.",
         log::lines(),
     );
     let (full, sink) = log::dropped();
     let help =
         "Lines dropped: no room while standard error was not read (full), or refused by it (sink).";
-    let mut family = out.family("byway_log_dropped_total", Kind::Counter, help);
+    let mut family = out.family("byway_log_dropped_total", MetricKind::Counter, help);
     family.sample(&[("reason", "full")], full);
     family.sample(&[("reason", "sink")], sink);
 }
 
 fn about(out: &mut Exposition, shared: &Shared) {
     let help = "1, with the version as a label.";
-    out.family("byway_build_info", Kind::Gauge, help)
+    out.family("byway_build_info", MetricKind::Gauge, help)
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     let plan = shared.plan.load();
     out.single(
         "byway_config_generation",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Grows with each reload.",
         plan.generation,
     );
     out.single(
         "byway_workers",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Threads that serve.",
         plan.workers,
     );
@@ -557,7 +561,7 @@ fn about(out: &mut Exposition, shared: &Shared) {
         let help = "When the process began, since 1970.";
         out.single(
             "process_start_time_seconds",
-            Kind::Gauge,
+            MetricKind::Gauge,
             help,
             seconds(begun.as_micros() as u64),
         );
@@ -566,7 +570,7 @@ fn about(out: &mut Exposition, shared: &Shared) {
         let help = "Processor time, user and system.";
         out.single(
             "process_cpu_seconds_total",
-            Kind::Counter,
+            MetricKind::Counter,
             help,
             seconds(cpu.as_micros() as u64),
         );
@@ -589,7 +593,7 @@ fn about(out: &mut Exposition, shared: &Shared) {
         ),
     ] {
         if let Some(value) = value {
-            out.single(name, Kind::Gauge, help, value);
+            out.single(name, MetricKind::Gauge, help, value);
         }
     }
 }

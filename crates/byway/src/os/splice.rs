@@ -8,9 +8,9 @@
 //! Linux only (splice(2)). Elsewhere no pipe can be made, and whoever asks copies instead.
 
 #[cfg(target_os = "linux")]
-pub use linux::{Duct, moved_in, moved_out};
+pub use linux::{KernelPipe, moved_in, moved_out};
 #[cfg(not(target_os = "linux"))]
-pub use portable::{Duct, moved_in, moved_out};
+pub use portable::{KernelPipe, moved_in, moved_out};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -21,12 +21,12 @@ mod linux {
 
     /// A kernel pipe, both ends.
     #[derive(Debug)]
-    pub struct Duct {
+    pub struct KernelPipe {
         out: OwnedFd,
         into: OwnedFd,
     }
 
-    impl Duct {
+    impl KernelPipe {
         /// A pipe with room for about `bytes`. An unprivileged user may own only so many large
         /// pipes; beyond that it has the size that the system gives.
         ///
@@ -44,11 +44,11 @@ mod linux {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn moved_in(socket: impl AsFd, duct: &Duct, most: usize) -> io::Result<usize> {
+    pub fn moved_in(socket: impl AsFd, kernel_pipe: &KernelPipe, most: usize) -> io::Result<usize> {
         Ok(splice(
             socket,
             None,
-            &duct.into,
+            &kernel_pipe.into,
             None,
             most,
             SpliceFlags::NONBLOCK | SpliceFlags::MOVE,
@@ -60,9 +60,13 @@ mod linux {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn moved_out(duct: &Duct, socket: impl AsFd, most: usize) -> io::Result<usize> {
+    pub fn moved_out(
+        kernel_pipe: &KernelPipe,
+        socket: impl AsFd,
+        most: usize,
+    ) -> io::Result<usize> {
         Ok(splice(
-            &duct.out,
+            &kernel_pipe.out,
             None,
             socket,
             None,
@@ -78,9 +82,9 @@ mod portable {
 
     /// No such thing here.
     #[derive(Debug)]
-    pub enum Duct {}
+    pub enum KernelPipe {}
 
-    impl Duct {
+    impl KernelPipe {
         /// Always fails.
         ///
         /// # Errors
@@ -90,19 +94,19 @@ mod portable {
         }
     }
 
-    /// Cannot be called, as there is no [`Duct`].
+    /// Cannot be called, as there is no [`KernelPipe`].
     ///
     /// # Errors
     /// None.
-    pub fn moved_in<S>(_socket: S, duct: &Duct, _most: usize) -> io::Result<usize> {
-        match *duct {}
+    pub fn moved_in<S>(_socket: S, kernel_pipe: &KernelPipe, _most: usize) -> io::Result<usize> {
+        match *kernel_pipe {}
     }
 
-    /// Cannot be called, as there is no [`Duct`].
+    /// Cannot be called, as there is no [`KernelPipe`].
     ///
     /// # Errors
     /// None.
-    pub fn moved_out<S>(duct: &Duct, _socket: S, _most: usize) -> io::Result<usize> {
-        match *duct {}
+    pub fn moved_out<S>(kernel_pipe: &KernelPipe, _socket: S, _most: usize) -> io::Result<usize> {
+        match *kernel_pipe {}
     }
 }

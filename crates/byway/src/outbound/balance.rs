@@ -13,21 +13,21 @@ use crate::config::{RoutePlan, UpstreamPlan};
 /// Whose turn it is. Not part of a route's identity: two Plans with equal routes are equal wherever
 /// their turns stand.
 #[derive(Debug, Default)]
-pub struct Turn(AtomicUsize);
+pub struct RoundRobin(AtomicUsize);
 
-impl Turn {
+impl RoundRobin {
     fn next(&self) -> usize {
         self.0.fetch_add(1, Relaxed)
     }
 }
 
-impl Clone for Turn {
+impl Clone for RoundRobin {
     fn clone(&self) -> Self {
         Self(AtomicUsize::new(self.0.load(Relaxed)))
     }
 }
 
-impl PartialEq for Turn {
+impl PartialEq for RoundRobin {
     fn eq(&self, _other: &Self) -> bool {
         true
     }
@@ -45,7 +45,7 @@ impl<'r> Walk<'r> {
     pub fn over(route: &'r RoutePlan) -> Self {
         Self {
             upstreams: &route.upstreams,
-            next: route.turn.next(),
+            next: route.round_robin.next(),
         }
     }
 

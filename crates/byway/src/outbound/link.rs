@@ -11,12 +11,12 @@ use std::time::Duration;
 use byway_agent::Client;
 use byway_dial::{Dialled, Target};
 use byway_link::wire::Open;
-use byway_link::{Name, NotOpened};
+use byway_link::{Name, OpenError};
 use tokio::time::Instant;
 
-use crate::fault::{Fault, Kind, Who};
-use crate::link::joining::Joined;
-use crate::link::report::Opened;
+use crate::fault::{Fault, FaultKind, Who};
+use crate::link::outgoing::OutgoingLink;
+use crate::link::report::ServiceStream;
 use crate::shared::Shared;
 
 /// How long an exit that lives may take to connect: its own deadlines are shorter.
@@ -24,10 +24,10 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(45);
 
 /// Opens `target` through the exit that the link `id` leads to.
 pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dialled, Fault> {
-    let joined = shared.links.joined(id).ok_or_else(|| {
+    let outgoing = shared.links.outgoing(id).ok_or_else(|| {
         Fault::new(
             Who::Us,
-            Kind::Internal,
+            FaultKind::Internal,
             "the link to the exit is not kept up by this node any more",
         )
     })?;
@@ -37,7 +37,7 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
         Target::Unix(_) => {
             return Err(Fault::new(
                 Who::Downstream,
-                Kind::Denied,
+                FaultKind::Denied,
                 "an exit does not lead to Unix sockets",
             ));
         }
@@ -48,12 +48,12 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
         ..Open::default()
     };
     // An inquiry that was not answered belongs to whichever session comes next.
-    let deadline = Joined::patience();
+    let deadline = OutgoingLink::patience();
     loop {
-        let link = joined.session(deadline).await?;
+        let link = outgoing.session(deadline).await?;
         let opened = tokio::select! {
             opened = link.open(&open, OPEN_PATIENCE) => opened,
-            () = link.silent_at(deadline) => return Err(joined.away()),
+            () = link.silent_at(deadline) => return Err(outgoing.away()),
         };
         match opened {
             Ok(opened) => {
@@ -63,7 +63,7 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
                     local: opened.local,
                 });
             }
-            Err(NotOpened::Lost) if Instant::now() < deadline => {
+            Err(OpenError::Lost) if Instant::now() < deadline => {
                 // The session is about to be over, or has another carrier left.
                 let _ = tokio::time::timeout(CARRIER_CHANGE, link.ended()).await;
             }
@@ -81,11 +81,11 @@ pub async fn open_service(
     name: &Name,
     visitor: Option<SocketAddr>,
     client: Client,
-) -> Result<Opened, Fault> {
+) -> Result<ServiceStream, Fault> {
     let settings = shared.plan.load().link.clone();
     shared
         .links
-        .names
+        .registry
         .open(name, visitor, client, &settings)
         .await
 }

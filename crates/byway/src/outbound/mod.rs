@@ -14,7 +14,7 @@ pub mod via;
 use byway_agent::Client;
 use byway_dial::{Asker, Dialled};
 
-use crate::fault::{Fault, Kind, Who};
+use crate::fault::{Fault, FaultKind, Who};
 use crate::route::{Allowed, Outbound};
 use crate::shared::Shared;
 
@@ -42,7 +42,7 @@ pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> 
         }
         Outbound::Pooled(_) => Err(Fault::new(
             Who::Us,
-            Kind::Internal,
+            FaultKind::Internal,
             "a route is served by exchanges, not by streams",
         )),
     }

@@ -12,18 +12,18 @@ use byway_agent::{AcquireError, Acquired, Client, Lease, Pool};
 use byway_dial::{DialError, Dialled, ServerName, Target, TlsError};
 
 use super::balance::Walk;
-use super::upgrades::Slot;
+use super::upgrades::UpgradeSlot;
 use super::{direct, link};
 use crate::config::{ListenerKey, UpstreamPlan};
 use crate::exchange::conn::Conn;
-use crate::fault::{Deadline, Fault, Kind, Who};
-use crate::observe::course::{Course, Stage};
+use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::observe::timing::{Phase, Timing};
 use crate::route::{Allowed, Outbound};
 use crate::shared::Shared;
 
 /// The identity of an upstream in the pool: connections are lent within one origin only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
+pub enum PoolKey {
     /// An upstream of an edge, by its canonical URL.
     Upstream(Arc<str>),
     /// An exposed service, behind a link.
@@ -42,7 +42,7 @@ pub enum Origin {
     },
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for PoolKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Upstream(id) => f.write_str(id),
@@ -55,11 +55,11 @@ impl fmt::Display for Origin {
 /// A connection on loan, and what its Host field should say if the route wants the upstream's own.
 pub struct Borrowed {
     /// The loan.
-    pub lease: Lease<Origin, Conn>,
+    pub lease: Lease<PoolKey, Conn>,
     /// The upstream's authority; for an exposed service the Host that its agent asks for, or empty.
     pub authority: Arc<str>,
     /// For a request that asks for an upgrade.
-    pub slot: Option<Slot>,
+    pub slot: Option<UpgradeSlot>,
 }
 
 /// What is wanted of a connection.
@@ -91,28 +91,28 @@ pub enum Freshness {
 /// Safe: a place in the queue is given up, a half-made connection is closed, a permit goes back.
 pub async fn lease(
     shared: &Shared,
-    pool: &Pool<Origin, Conn>,
+    pool: &Pool<PoolKey, Conn>,
     walk: &mut Walk<'_>,
     allowed: &Allowed,
     want: Want,
-    course: &mut Course,
+    timing: &mut Timing,
 ) -> Result<Borrowed, Fault> {
     let Some(upstream) = walk.step() else {
         return Err(Fault::new(
             Who::Us,
-            Kind::NoRoute,
+            FaultKind::NoRoute,
             "the route has no upstream",
         ));
     };
-    let origin = Origin::Upstream(Arc::clone(&upstream.id));
-    course.upstream = Some(Arc::clone(&upstream.id));
+    let origin = PoolKey::Upstream(Arc::clone(&upstream.id));
+    timing.upstream = Some(Arc::clone(&upstream.id));
     let open = || async {
         Ok(Conn::new(
             open_upstream(shared, upstream, allowed).await?.stream,
         ))
     };
     let (lease, slot) =
-        lease_from(shared, pool, &origin, want, course, || Box::pin(open())).await?;
+        lease_from(shared, pool, &origin, want, timing, || Box::pin(open())).await?;
     Ok(Borrowed {
         lease,
         authority: Arc::clone(&upstream.authority),
@@ -126,16 +126,16 @@ pub async fn lease(
 /// As [`lease`], and `Denied` when every address of the target is.
 pub async fn lease_egress(
     shared: &Shared,
-    pool: &Pool<Origin, Conn>,
-    origin: &Origin,
+    pool: &Pool<PoolKey, Conn>,
+    origin: &PoolKey,
     allowed: &Allowed,
     mut want: Want,
-    course: &mut Course,
+    timing: &mut Timing,
 ) -> Result<Borrowed, Fault> {
     let client = want.client;
     if let Outbound::Service(name) = allowed.outbound() {
         // Whoever waits for an agent shall not hold a place in the pool meanwhile.
-        let holders = Box::pin(shared.links.names.until_held(
+        let holders = Box::pin(shared.links.registry.until_held(
             name,
             client,
             &shared.plan.load_full().link,
@@ -152,7 +152,7 @@ pub async fn lease_egress(
         }
         Outbound::Pooled(_) | Outbound::Service(_) => "".into(),
     };
-    course.upstream = Some(match allowed.outbound() {
+    timing.upstream = Some(match allowed.outbound() {
         Outbound::Service(name) => name.to_string().into(),
         _ => Arc::clone(&authority),
     });
@@ -167,7 +167,7 @@ pub async fn lease_egress(
             _ => Ok(Conn::new(super::open(shared, allowed).await?.stream)),
         }
     };
-    let (lease, slot) = lease_from(shared, pool, origin, want, course, || Box::pin(open())).await?;
+    let (lease, slot) = lease_from(shared, pool, origin, want, timing, || Box::pin(open())).await?;
     let authority = lease.host().cloned().unwrap_or(authority);
     Ok(Borrowed {
         lease,
@@ -181,12 +181,12 @@ type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Conn, Fault>> + Send + 'a
 
 async fn lease_from<'a>(
     shared: &Shared,
-    pool: &Pool<Origin, Conn>,
-    origin: &Origin,
+    pool: &Pool<PoolKey, Conn>,
+    origin: &PoolKey,
     want: Want,
-    course: &mut Course,
+    timing: &mut Timing,
     open: impl FnOnce() -> Dialling<'a>,
-) -> Result<(Lease<Origin, Conn>, Option<Slot>), Fault> {
+) -> Result<(Lease<PoolKey, Conn>, Option<UpgradeSlot>), Fault> {
     let slot = match want.upgrade {
         true => Some(Box::pin(shared.upgrades.slot(origin, want.client)).await?),
         false => None,
@@ -198,9 +198,9 @@ async fn lease_from<'a>(
     match acquired.map_err(|error| limit_reached(shared, origin, &error))? {
         Acquired::Lease(lease) => Ok((lease, slot)),
         Acquired::Open(permit) => {
-            course.turn(Stage::Connect);
+            timing.enter(Phase::Connect);
             let opened = open().await;
-            course.turn(Stage::Queue);
+            timing.enter(Phase::Queue);
             Ok((permit.install(opened?), slot))
         }
     }
@@ -219,7 +219,7 @@ async fn open_upstream(
             .await;
         dialled.stream = connected.map_err(|error| match error {
             DialError::Tls(TlsError::NotTls(_)) => {
-                Fault::new(Who::Upstream, Kind::Tls, not_tls(&upstream.target))
+                Fault::new(Who::Upstream, FaultKind::Tls, not_tls(&upstream.target))
             }
             error => error.into(),
         })?;
@@ -242,19 +242,19 @@ fn server_name(target: &Target) -> ServerName {
 
 /// Says which limit of `[pool]` keeps a request from its connection. Whoever stands in the queue is
 /// served or gone within `queue_wait`, so that this is when to ask again.
-fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Fault {
+fn limit_reached(shared: &Shared, origin: &PoolKey, error: &AcquireError) -> Fault {
     let plan = shared.plan.load();
     let fault = match error {
         AcquireError::QueueFull { limit } => {
             let detail = format!("pool.queue: {limit} requests wait for a connection already");
-            Fault::new(Who::Us, Kind::Overloaded("queue-full"), detail)
+            Fault::new(Who::Us, FaultKind::Overloaded("queue-full"), detail)
         }
         AcquireError::ClientShare { limit } => {
             let detail = format!(
                 "pool.queue: {limit} requests wait for a connection, and this client had more of the places than another \
                  one that needed one"
             );
-            Fault::new(Who::Us, Kind::Overloaded("client-share"), detail)
+            Fault::new(Who::Us, FaultKind::Overloaded("client-share"), detail)
         }
         AcquireError::QueueTimeout { .. } => {
             // One pass over the pool for each wait in vain, of which the queue allows few.
@@ -265,11 +265,11 @@ fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Faul
             let (kind, reached) = match own < plan.pool.max_per_origin && all >= plan.pool.max_total
             {
                 true => (
-                    Kind::Overloaded("max-total"),
+                    FaultKind::Overloaded("max-total"),
                     format!("pool.max_total: {all} connections are open to all upstreams"),
                 ),
                 false => (
-                    Kind::Overloaded("max-per-origin"),
+                    FaultKind::Overloaded("max-per-origin"),
                     format!("pool.max_per_origin: {own} connections are open to {origin}"),
                 ),
             };
@@ -279,21 +279,25 @@ fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Faul
             );
             Fault::new(Who::Us, kind, detail)
         }
-        AcquireError::Closed => return Fault::new(Who::Us, Kind::Draining, error.to_string()),
+        AcquireError::Closed => return Fault::new(Who::Us, FaultKind::Draining, error.to_string()),
     };
-    fault.worth_asking_again_after(plan.pool.queue_wait)
+    fault.retry_after(plan.pool.queue_wait)
 }
 
 /// Another upstream may do better: it is this one's fault, and of its connection.
 pub fn is_worth_another_upstream(fault: &Fault) -> bool {
     let connecting = matches!(
         fault.kind,
-        Kind::Refused | Kind::Unreachable | Kind::NameNotFound | Kind::Tls | Kind::ClosedEarly
+        FaultKind::Refused
+            | FaultKind::Unreachable
+            | FaultKind::NameNotFound
+            | FaultKind::Tls
+            | FaultKind::ClosedEarly
     );
     fault.who == Who::Upstream
         && (connecting
             || matches!(
                 fault.kind,
-                Kind::Deadline(Deadline::Connect | Deadline::Resolve)
+                FaultKind::Deadline(Deadline::Connect | Deadline::Resolve)
             ))
 }

@@ -11,28 +11,28 @@ use byway_agent::{
     AcquireError, Acquired, Client, Conn, InvalidLimits, Limits, OpenPermit, Pool, Probe,
 };
 
-use super::pooled::Origin;
+use super::pooled::PoolKey;
 use crate::config::PoolPlan;
-use crate::fault::{Fault, Kind, Who};
+use crate::fault::{Fault, FaultKind, Who};
 
 /// The permits of a second pool, which never holds a connection: the same queue and the same rules
 /// of who is served next.
 #[derive(Clone, Debug)]
 pub struct Upgrades {
-    pool: Pool<Origin, Nothing>,
+    pool: Pool<PoolKey, NoConnection>,
     /// The limits of the start: a reload changes neither.
     most_of_one: usize,
     queue_wait: Duration,
 }
 
 /// The right to have one upgraded connection. It counts until it is dropped.
-pub type Slot = OpenPermit<Origin, Nothing>;
+pub type UpgradeSlot = OpenPermit<PoolKey, NoConnection>;
 
 /// What the second pool would hold: there is no value of it.
 #[derive(Debug)]
-pub enum Nothing {}
+pub enum NoConnection {}
 
-impl Conn for Nothing {
+impl Conn for NoConnection {
     fn probe(&mut self) -> Probe {
         match *self {}
     }
@@ -68,27 +68,27 @@ impl Upgrades {
     ///
     /// # Cancel safety
     /// Safe: the place in the queue is given up.
-    pub async fn slot(&self, origin: &Origin, client: Client) -> Result<Slot, Fault> {
+    pub async fn slot(&self, origin: &PoolKey, client: Client) -> Result<UpgradeSlot, Fault> {
         match self.pool.acquire_for(origin, client).await {
             Ok(Acquired::Open(slot)) => Ok(slot),
             Ok(Acquired::Lease(lease)) => match *lease {},
             Err(AcquireError::Closed) => Err(Fault::new(
                 Who::Us,
-                Kind::Draining,
+                FaultKind::Draining,
                 "the node is leaving: no connection is upgraded any more",
             )),
             Err(AcquireError::QueueFull { limit }) => {
                 let detail = format!(
                     "pool.queue: {limit} upgrades wait for a connection to {origin} already"
                 );
-                Err(self.worth_asking_again(Kind::Overloaded("queue-full"), detail))
+                Err(self.retry_later(FaultKind::Overloaded("queue-full"), detail))
             }
             Err(AcquireError::ClientShare { limit }) => {
                 let detail = format!(
                     "pool.queue: {limit} upgrades wait for a connection, and this client had more of the places than \
                      another one that needed one"
                 );
-                Err(self.worth_asking_again(Kind::Overloaded("client-share"), detail))
+                Err(self.retry_later(FaultKind::Overloaded("client-share"), detail))
             }
             Err(AcquireError::QueueTimeout { .. }) => {
                 let detail = format!(
@@ -96,13 +96,13 @@ impl Upgrades {
                      pool.queue_wait, {:?}",
                     self.most_of_one, self.queue_wait
                 );
-                Err(self.worth_asking_again(Kind::Overloaded("max-upgraded-per-origin"), detail))
+                Err(self.retry_later(FaultKind::Overloaded("max-upgraded-per-origin"), detail))
             }
         }
     }
 
-    fn worth_asking_again(&self, kind: Kind, detail: String) -> Fault {
-        Fault::new(Who::Us, kind, detail).worth_asking_again_after(self.queue_wait)
+    fn retry_later(&self, kind: FaultKind, detail: String) -> Fault {
+        Fault::new(Who::Us, kind, detail).retry_after(self.queue_wait)
     }
 
     /// Upgraded connections of all origins.
@@ -136,7 +136,7 @@ mod tests {
         };
         let (upgrades, origin) = (
             Upgrades::new(&plan, 1).unwrap(),
-            Origin::Upstream("http://a:1".into()),
+            PoolKey::Upstream("http://a:1".into()),
         );
         let held = upgrades.slot(&origin, Client::ANYONE).await.unwrap();
         let mut waiting = Box::pin(upgrades.slot(&origin, Client::ANYONE));

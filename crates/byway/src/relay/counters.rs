@@ -102,13 +102,13 @@ impl Drop for Active {
 /// What one spilling outflow holds now, as it was last reported; dropping it takes its part out of
 /// the sums.
 #[derive(Debug)]
-pub(super) struct Holding {
+pub(super) struct SpillUsage {
     counters: Arc<RelayCounters>,
     ring_bytes: u64,
     spilled_bytes: u64,
 }
 
-impl Holding {
+impl SpillUsage {
     pub(super) fn new(counters: Arc<RelayCounters>) -> Self {
         Self {
             counters,
@@ -139,7 +139,7 @@ impl Holding {
     }
 }
 
-impl Drop for Holding {
+impl Drop for SpillUsage {
     fn drop(&mut self) {
         self.report(0, 0);
     }
@@ -160,8 +160,8 @@ mod tests {
     #[test]
     fn a_holder_that_goes_leaves_nothing_behind() {
         let counters = Arc::new(RelayCounters::default());
-        let mut one = Holding::new(Arc::clone(&counters));
-        let mut other = Holding::new(Arc::clone(&counters));
+        let mut one = SpillUsage::new(Arc::clone(&counters));
+        let mut other = SpillUsage::new(Arc::clone(&counters));
         one.report(100, 0);
         other.report(50, 1000);
         one.report(10, 7);

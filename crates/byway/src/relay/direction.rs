@@ -13,7 +13,7 @@ use super::spill::SpillError;
 
 /// Why a direction has come to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum DirectionState {
     /// The source has nothing for now; a read waits for it.
     Reading,
     /// There is no room for more; nobody reads the source.
@@ -30,7 +30,7 @@ pub(super) enum Rest {
 
 /// What broke.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum DirectionError {
     /// Where the bytes come from.
     Source(Broken),
     /// Where they go to.
@@ -39,7 +39,7 @@ pub(super) enum Fault {
     Spill(SpillError),
 }
 
-impl From<DrainError> for Fault {
+impl From<DrainError> for DirectionError {
     fn from(error: DrainError) -> Self {
         match error {
             DrainError::Broken(broken) => Self::Sink(broken),
@@ -56,12 +56,12 @@ pub(super) struct Direction {
     source_ended: bool,
     read_bytes: u64,
     /// Set once the sink is gone.
-    cut: Option<Cut>,
+    cut: Option<SinkLoss>,
 }
 
 /// What is known of a direction whose sink is gone.
 #[derive(Clone, Copy)]
-struct Cut {
+struct SinkLoss {
     /// Bytes that had left for the sink.
     delivered: u64,
     /// Whether bytes were read for the sink that never reached it.
@@ -117,7 +117,7 @@ impl Direction {
             return;
         }
         let lost_bytes = !self.early.is_empty() || !self.outflow.is_empty();
-        self.cut = Some(Cut {
+        self.cut = Some(SinkLoss {
             delivered: self.outflow.delivered_bytes(),
             lost_bytes,
         });
@@ -163,9 +163,9 @@ impl Direction {
         mut source: Option<&mut Stream>,
         mut sink: Option<&mut Stream>,
         share: usize,
-    ) -> Result<Rest, Fault> {
+    ) -> Result<DirectionState, DirectionError> {
         if self.is_cut() {
-            return Ok(Rest::Cut);
+            return Ok(DirectionState::Cut);
         }
         let mut left = share;
         loop {
@@ -173,15 +173,15 @@ impl Direction {
             let filled = self.fill(cx, source.as_deref_mut(), is_plain)?;
             let drained = self.drain(cx, sink.as_deref_mut())?;
             if drained == Poll::Ready(Drained::Finished) {
-                return Ok(Rest::Finished);
+                return Ok(DirectionState::Finished);
             }
             match filled {
                 Filled::Bytes(n) if n < left => left -= n,
-                Filled::Bytes(_) => return Ok(Rest::Yielded),
-                Filled::NothingYet => return Ok(Rest::Reading),
-                Filled::Ended => return Ok(Rest::Draining),
+                Filled::Bytes(_) => return Ok(DirectionState::Yielded),
+                Filled::NothingYet => return Ok(DirectionState::Reading),
+                Filled::Ended => return Ok(DirectionState::Draining),
                 Filled::NoRoom if self.outflow.has_room() => {}
-                Filled::NoRoom => return Ok(Rest::Blocked),
+                Filled::NoRoom => return Ok(DirectionState::Blocked),
             }
         }
     }
@@ -191,14 +191,14 @@ impl Direction {
         cx: &mut Context<'_>,
         source: Option<&mut Stream>,
         is_plain_sink: bool,
-    ) -> Result<Filled, Fault> {
+    ) -> Result<Filled, DirectionError> {
         if self.source_ended {
             return Ok(Filled::Ended);
         }
         if self
             .outflow
             .poll_ready(cx)
-            .map_err(Fault::Spill)?
+            .map_err(DirectionError::Spill)?
             .is_pending()
         {
             return Ok(Filled::NoRoom);
@@ -209,7 +209,7 @@ impl Direction {
         match source {
             Some(source) => self
                 .fill_from(cx, source, is_plain_sink)
-                .map_err(Fault::Source),
+                .map_err(DirectionError::Source),
             None => Ok(self.end()),
         }
     }
@@ -272,7 +272,7 @@ impl Direction {
         &mut self,
         cx: &mut Context<'_>,
         sink: Option<&mut Stream>,
-    ) -> Result<Poll<Drained>, Fault> {
+    ) -> Result<Poll<Drained>, DirectionError> {
         match sink {
             Some(sink) => Ok(self.outflow.poll_drain(cx, sink)?),
             // Only a direction that is finished gives its sink away.

@@ -47,7 +47,7 @@ pub enum EndKind {
 
 /// What was going on when it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Phase {
+pub enum EndPhase {
     /// TLS, SOCKS or link handshake with the downstream.
     Handshake,
     /// Opening the upstream.
@@ -68,7 +68,7 @@ pub enum Phase {
 
 /// Bytes that were delivered; what was read but never left does not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bytes {
+pub struct RelayedBytes {
     /// Delivered to the upstream.
     pub up: u64,
     /// Delivered to the downstream.
@@ -83,15 +83,15 @@ pub struct End {
     /// How.
     pub kind: EndKind,
     /// What was going on.
-    pub phase: Phase,
+    pub phase: EndPhase,
     /// What had been delivered.
-    pub bytes: Bytes,
+    pub bytes: RelayedBytes,
 }
 
 impl End {
     /// The end that a broken stream of `side` means. A lost session is the link's, whichever side
     /// it carried.
-    pub const fn broken(side: Side, broken: &Broken, phase: Phase, bytes: Bytes) -> Self {
+    pub const fn broken(side: Side, broken: &Broken, phase: EndPhase, bytes: RelayedBytes) -> Self {
         let (who, kind) = match broken {
             Broken::Reset(_) => (side, EndKind::Reset),
             Broken::SessionLost => (Side::Link, EndKind::SessionLost),
@@ -113,7 +113,7 @@ impl End {
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Bytes { up, down } = self.bytes;
+        let RelayedBytes { up, down } = self.bytes;
         write!(
             f,
             "{} {} during {} after {up} bytes up, {down} bytes down",
@@ -166,7 +166,7 @@ impl fmt::Display for EndKind {
     }
 }
 
-impl Phase {
+impl EndPhase {
     /// What is going on, in a word or two.
     pub const fn word(self) -> &'static str {
         match self {
@@ -182,7 +182,7 @@ impl Phase {
     }
 }
 
-impl fmt::Display for Phase {
+impl fmt::Display for EndPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
@@ -194,11 +194,11 @@ mod tests {
 
     #[test]
     fn an_end_reads_as_one_line() {
-        let bytes = Bytes { up: 12, down: 3400 };
+        let bytes = RelayedBytes { up: 12, down: 3400 };
         let end = End::broken(
             Side::Upstream,
             &Broken::Reset(0),
-            Phase::ResponseBody,
+            EndPhase::ResponseBody,
             bytes,
         );
         assert_eq!(
@@ -212,8 +212,8 @@ mod tests {
         let end = End::broken(
             Side::Downstream,
             &Broken::SessionLost,
-            Phase::Relay,
-            Bytes::default(),
+            EndPhase::Relay,
+            RelayedBytes::default(),
         );
         assert_eq!((end.who, end.kind), (Side::Link, EndKind::SessionLost));
     }

@@ -21,7 +21,7 @@ pub mod splice;
 
 pub use buffer::{Buffer, Size};
 pub use counters::RelayCounters;
-pub use end::{Bytes, End, EndKind, Phase, Side};
+pub use end::{End, EndKind, EndPhase, RelayedBytes, Side};
 pub use options::{Early, RelayOptions};
 pub use outflow::{DrainError, Drained, Outflow};
 pub use relay::{Relay, relay};

@@ -50,7 +50,7 @@ pub enum DrainError {
 
 /// See the head of the file.
 pub struct Outflow {
-    kind: Kind,
+    kind: OutflowKind,
     /// In place of the buffer, while a flow proves large.
     splice: Option<Splice>,
     growth: Growth,
@@ -64,7 +64,7 @@ pub struct Outflow {
     unflushed: bool,
 }
 
-enum Kind {
+enum OutflowKind {
     Direct(Ring),
     Spilling(Box<Spill>),
 }
@@ -72,13 +72,13 @@ enum Kind {
 impl Outflow {
     /// One buffer, then back-pressure.
     pub fn direct(counters: Option<Arc<RelayCounters>>) -> Self {
-        Self::new(Kind::Direct(Ring::default()), counters)
+        Self::new(OutflowKind::Direct(Ring::default()), counters)
     }
 
     /// A ring in memory, then a file, then back-pressure.
     pub fn spilling(options: SpillOptions, counters: Option<Arc<RelayCounters>>) -> Self {
         let spill = Box::new(Spill::new(options, counters.clone()));
-        Self::new(Kind::Spilling(spill), counters)
+        Self::new(OutflowKind::Spilling(spill), counters)
     }
 
     /// The same, with the bytes leaving no faster than `shaper` lets them.
@@ -88,7 +88,7 @@ impl Outflow {
         self
     }
 
-    fn new(kind: Kind, counters: Option<Arc<RelayCounters>>) -> Self {
+    fn new(kind: OutflowKind, counters: Option<Arc<RelayCounters>>) -> Self {
         Self {
             kind,
             splice: None,
@@ -109,7 +109,7 @@ impl Outflow {
     /// # Errors
     /// When spilled bytes were lost.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SpillError>> {
-        if let Kind::Spilling(spill) = &mut self.kind {
+        if let OutflowKind::Spilling(spill) = &mut self.kind {
             spill.poll_work(cx)?;
         }
         if self.has_room() {
@@ -122,9 +122,9 @@ impl Outflow {
     /// Whether there is room for more bytes.
     pub fn has_room(&self) -> bool {
         match &self.kind {
-            Kind::Direct(_) if self.spliced_bytes() > 0 => false,
-            Kind::Direct(ring) => ring.is_empty() || ring.tail_room() >= WORTH_A_READ_BYTES,
-            Kind::Spilling(spill) => spill.room() > 0,
+            OutflowKind::Direct(_) if self.spliced_bytes() > 0 => false,
+            OutflowKind::Direct(ring) => ring.is_empty() || ring.tail_room() >= WORTH_A_READ_BYTES,
+            OutflowKind::Spilling(spill) => spill.room() > 0,
         }
     }
 
@@ -133,7 +133,7 @@ impl Outflow {
     pub fn space(&mut self) -> &mut [u8] {
         let size = self.growth.size();
         let space = match &mut self.kind {
-            Kind::Direct(ring) => {
+            OutflowKind::Direct(ring) => {
                 // One buffer and no second: what it still holds leaves first.
                 let room = if ring.is_empty() {
                     size.bytes()
@@ -142,7 +142,7 @@ impl Outflow {
                 };
                 ring.space(size, room)
             }
-            Kind::Spilling(spill) => spill.space(size),
+            OutflowKind::Spilling(spill) => spill.space(size),
         };
         self.offered = space.len();
         space
@@ -158,8 +158,8 @@ impl Outflow {
     /// else.
     pub fn release(&mut self) {
         match &mut self.kind {
-            Kind::Direct(ring) => ring.release_unused(),
-            Kind::Spilling(spill) => spill.release_unused(),
+            OutflowKind::Direct(ring) => ring.release_unused(),
+            OutflowKind::Spilling(spill) => spill.release_unused(),
         }
     }
 
@@ -171,7 +171,8 @@ impl Outflow {
         cx: &mut Context<'_>,
         source: &mut Stream,
     ) -> Option<Poll<Result<Read, Broken>>> {
-        let fits = matches!(self.kind, Kind::Direct(_)) && self.shaper.is_none() && self.is_empty();
+        let fits =
+            matches!(self.kind, OutflowKind::Direct(_)) && self.shaper.is_none() && self.is_empty();
         if !fits || self.growth.size() == Size::Small || source.as_tcp().is_none() {
             self.splice = self.splice.take().filter(|splice| !splice.is_empty());
             return None;
@@ -215,7 +216,7 @@ impl Outflow {
     /// No more bytes will come: [`Outflow::poll_drain`] says FIN behind those that are here.
     pub fn finish(&mut self) {
         self.ended = true;
-        if let Kind::Spilling(spill) = &mut self.kind {
+        if let OutflowKind::Spilling(spill) = &mut self.kind {
             spill.end();
         }
     }
@@ -233,7 +234,7 @@ impl Outflow {
         sink: &mut Stream,
     ) -> Poll<Result<Drained, DrainError>> {
         let drained = self.poll_drain_unreported(cx, sink);
-        if let Kind::Spilling(spill) = &mut self.kind {
+        if let OutflowKind::Spilling(spill) = &mut self.kind {
             spill.report();
         }
         drained
@@ -242,8 +243,8 @@ impl Outflow {
     /// Whether nothing waits to be written. Bytes may still wait to be flushed.
     pub fn is_empty(&self) -> bool {
         match &self.kind {
-            Kind::Direct(ring) => ring.is_empty() && self.spliced_bytes() == 0,
-            Kind::Spilling(spill) => spill.is_empty(),
+            OutflowKind::Direct(ring) => ring.is_empty() && self.spliced_bytes() == 0,
+            OutflowKind::Spilling(spill) => spill.is_empty(),
         }
     }
 
@@ -255,8 +256,8 @@ impl Outflow {
     /// Bytes that wait, in memory and on disk.
     pub fn queued_bytes(&self) -> u64 {
         match &self.kind {
-            Kind::Direct(ring) => (ring.bytes() + self.spliced_bytes()) as u64,
-            Kind::Spilling(spill) => spill.queued_bytes(),
+            OutflowKind::Direct(ring) => (ring.bytes() + self.spliced_bytes()) as u64,
+            OutflowKind::Spilling(spill) => spill.queued_bytes(),
         }
     }
 
@@ -291,7 +292,7 @@ impl Outflow {
     ) -> Poll<Result<(), DrainError>> {
         let enough = self.delivered + WORK_BYTES;
         loop {
-            if let Kind::Spilling(spill) = &mut self.kind {
+            if let OutflowKind::Spilling(spill) = &mut self.kind {
                 spill.poll_work(cx)?;
             }
             if self.is_empty() {
@@ -322,8 +323,8 @@ impl Outflow {
     /// How many bytes stand ready and may leave now.
     fn poll_allowance(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let ready = match &self.kind {
-            Kind::Direct(ring) => ring.bytes(),
-            Kind::Spilling(spill) => spill.ready_bytes(),
+            OutflowKind::Direct(ring) => ring.bytes(),
+            OutflowKind::Spilling(spill) => spill.ready_bytes(),
         };
         match &mut self.shaper {
             _ if ready == 0 => Poll::Pending,
@@ -341,8 +342,8 @@ impl Outflow {
     ) -> Poll<Result<(), Broken>> {
         let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
         let used = match &self.kind {
-            Kind::Direct(ring) => ring.slices(allowed, &mut slices),
-            Kind::Spilling(spill) => spill.slices(allowed, &mut slices),
+            OutflowKind::Direct(ring) => ring.slices(allowed, &mut slices),
+            OutflowKind::Spilling(spill) => spill.slices(allowed, &mut slices),
         };
         let written = sink.poll_write(cx, slices.get(..used).unwrap_or_default());
         let n = if let Poll::Ready(Ok(n)) = &written {
@@ -377,15 +378,15 @@ impl Outflow {
 
     fn accept(&mut self, n: usize) {
         match &mut self.kind {
-            Kind::Direct(ring) => ring.advance(n),
-            Kind::Spilling(spill) => spill.advance(n),
+            OutflowKind::Direct(ring) => ring.advance(n),
+            OutflowKind::Spilling(spill) => spill.advance(n),
         }
     }
 
     fn left(&mut self, n: usize) {
         match &mut self.kind {
-            Kind::Direct(ring) => ring.consume(n),
-            Kind::Spilling(spill) => spill.consume(n),
+            OutflowKind::Direct(ring) => ring.consume(n),
+            OutflowKind::Spilling(spill) => spill.consume(n),
         }
         self.delivered += n as u64;
         self.unflushed = true;
@@ -393,7 +394,7 @@ impl Outflow {
 
     fn held_back(&mut self) {
         self.growth.held_back();
-        if let Kind::Spilling(spill) = &mut self.kind {
+        if let OutflowKind::Spilling(spill) = &mut self.kind {
             spill.held_back();
         }
     }

@@ -15,15 +15,15 @@ use byway_dial::{Broken, Pipe, Stream};
 use tokio::time::{Instant, Sleep};
 
 use super::counters::Active;
-use super::direction::{Direction, Fault, Rest};
-use super::end::{Bytes, End, EndKind, Phase, Side};
+use super::direction::{Direction, DirectionError, DirectionState};
+use super::end::{End, EndKind, EndPhase, RelayedBytes, Side};
 use super::options::{Early, RelayOptions};
 use super::outflow::Outflow;
 use super::shape::{Rate, StreamShaper};
-use crate::observe::repeats::Repeats;
+use crate::observe::log_limit::LogLimit;
 
 /// Streams that were reset for a failed disk.
-static RESETS: Repeats = Repeats::new();
+static RESETS: LogLimit = LogLimit::new();
 
 /// What one direction reads in one turn at most, so that a bulk flow leaves the worker to the
 /// others now and then.
@@ -55,9 +55,9 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         gone: None,
         look_again: None,
         reset_code: 0,
-        idle: Idle::new(options.half_closed_idle, options.idle),
+        idle: IdleTimer::new(options.half_closed_idle, options.idle),
         active: counters.map(|counters| Active::new(Arc::clone(counters))),
-        counted: Bytes::default(),
+        counted: RelayedBytes::default(),
     }
 }
 
@@ -88,10 +88,10 @@ pub struct Relay {
     look_again: Option<Pin<Box<Sleep>>>,
     /// What a side was reset with, for the other side.
     reset_code: u32,
-    idle: Idle,
+    idle: IdleTimer,
     active: Option<Active>,
     /// The delivered bytes that the counters know of.
-    counted: Bytes,
+    counted: RelayedBytes,
 }
 
 impl Future for Relay {
@@ -99,7 +99,7 @@ impl Future for Relay {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let this = self.get_mut();
-        let end = this.turn(cx);
+        let end = this.poll_round(cx);
         this.count();
         match end {
             None => Poll::Pending,
@@ -113,8 +113,8 @@ impl Future for Relay {
 
 impl Relay {
     /// Bytes delivered so far.
-    pub const fn bytes(&self) -> Bytes {
-        Bytes {
+    pub const fn bytes(&self) -> RelayedBytes {
+        RelayedBytes {
             up: self.up.delivered_bytes(),
             down: self.down.delivered_bytes(),
         }
@@ -122,12 +122,12 @@ impl Relay {
 
     /// One turn: moves what can be moved, looks at sides that nobody reads, and closes what is
     /// done.
-    fn turn(&mut self, cx: &mut Context<'_>) -> Option<End> {
+    fn poll_round(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let (up, down) = match self.pump(cx) {
             Ok(rests) => rests,
             Err(end) => return Some(end),
         };
-        if up == Rest::Finished && down == Rest::Finished {
+        if up == DirectionState::Finished && down == DirectionState::Finished {
             return Some(self.end(self.first_fin.unwrap_or(Side::Us), EndKind::Fin));
         }
         self.close_what_is_done();
@@ -137,13 +137,13 @@ impl Relay {
         if let Some(end) = self.poll_side_left(cx) {
             return Some(end);
         }
-        if up == Rest::Yielded || down == Rest::Yielded {
+        if up == DirectionState::Yielded || down == DirectionState::Yielded {
             cx.waker().wake_by_ref();
         }
         self.poll_idle(cx)
     }
 
-    fn pump(&mut self, cx: &mut Context<'_>) -> Result<(Rest, Rest), End> {
+    fn pump(&mut self, cx: &mut Context<'_>) -> Result<(DirectionState, DirectionState), End> {
         let (downstream, upstream) = (&mut self.downstream, &mut self.upstream);
         let up = match self
             .up
@@ -184,10 +184,15 @@ impl Relay {
     }
 
     /// Looks for a reset or a lost session on each side that no direction reads at the moment.
-    fn watch(&mut self, cx: &mut Context<'_>, up: Rest, down: Rest) -> Option<End> {
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        up: DirectionState,
+        down: DirectionState,
+    ) -> Option<End> {
         for (side, rest) in [(Side::Downstream, up), (Side::Upstream, down)] {
             let is_gone = self.gone.is_some_and(|(gone, _)| gone == side);
-            if is_gone || matches!(rest, Rest::Reading | Rest::Yielded) {
+            if is_gone || matches!(rest, DirectionState::Reading | DirectionState::Yielded) {
                 continue;
             }
             let stream = if side == Side::Downstream {
@@ -199,7 +204,7 @@ impl Relay {
             else {
                 continue;
             };
-            if !self.has_said_all(side) {
+            if !self.has_sent_all(side) {
                 return Some(self.broken_by(side, &broken));
             }
             self.lose(side, &broken);
@@ -209,14 +214,14 @@ impl Relay {
     }
 
     /// Whether everything that `side` sent, its FIN included, has been read or can still be read.
-    fn has_said_all(&self, side: Side) -> bool {
+    fn has_sent_all(&self, side: Side) -> bool {
         let (from, stream) = match side {
             Side::Downstream => (&self.up, &self.downstream),
             _ => (&self.down, &self.upstream),
         };
-        let has_said_all =
+        let has_sent_all =
             from.source_ended() || stream.as_ref().is_some_and(Pipe::is_still_readable);
-        has_said_all && !from.is_cut()
+        has_sent_all && !from.is_cut()
     }
 
     /// `side` broke behind its FIN: nothing reaches it any more, and what it sent goes on.
@@ -310,15 +315,20 @@ impl Relay {
     }
 
     /// A direction has failed. Either it alone is over, or the relay is.
-    fn failed(&mut self, source: Side, sink: Side, fault: &Fault) -> Result<Rest, End> {
+    fn failed(
+        &mut self,
+        source: Side,
+        sink: Side,
+        fault: &DirectionError,
+    ) -> Result<DirectionState, End> {
         match fault {
-            Fault::Sink(broken) if self.has_said_all(sink) => {
+            DirectionError::Sink(broken) if self.has_sent_all(sink) => {
                 self.lose(sink, broken);
-                Ok(Rest::Cut)
+                Ok(DirectionState::Cut)
             }
-            Fault::Source(broken) => Err(self.broken_by(source, broken)),
-            Fault::Sink(broken) => Err(self.broken_by(sink, broken)),
-            Fault::Spill(error) => {
+            DirectionError::Source(broken) => Err(self.broken_by(source, broken)),
+            DirectionError::Sink(broken) => Err(self.broken_by(sink, broken)),
+            DirectionError::Spill(error) => {
                 if let Some(line) = RESETS.count() {
                     tracing::error!(%error, left_out = line.left_out, "a relayed stream had to be reset");
                 }
@@ -333,14 +343,14 @@ impl Relay {
             self.reset_code = *code;
         }
         tracing::debug!(%side, %broken, "a relayed stream broke");
-        End::broken(side, broken, Phase::Relay, self.bytes())
+        End::broken(side, broken, EndPhase::Relay, self.bytes())
     }
 
     const fn end(&self, who: Side, kind: EndKind) -> End {
         End {
             who,
             kind,
-            phase: Phase::Relay,
+            phase: EndPhase::Relay,
             bytes: self.bytes(),
         }
     }
@@ -375,7 +385,7 @@ impl Drop for Relay {
 }
 
 /// The time without bytes after which a flow is given up. Its timer exists only while it is needed.
-struct Idle {
+struct IdleTimer {
     half_closed: Duration,
     open: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -384,7 +394,7 @@ struct Idle {
     seen: (u64, bool),
 }
 
-impl Idle {
+impl IdleTimer {
     const fn new(half_closed: Duration, open: Option<Duration>) -> Self {
         Self {
             half_closed,

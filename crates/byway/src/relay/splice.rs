@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use byway_dial::{Broken, Read, Stream};
 use tokio::io::Interest;
 
-use crate::os::splice::{Duct, moved_in, moved_out};
+use crate::os::splice::{KernelPipe, moved_in, moved_out};
 
 /// Pipes that one worker has at most, in use and waiting.
 pub const PIPES: usize = 256;
@@ -41,19 +41,19 @@ const KEPT: usize = 32;
 #[derive(Debug)]
 pub struct Splice {
     /// Taken out only by the drop.
-    duct: Option<Duct>,
+    kernel_pipe: Option<KernelPipe>,
     held: usize,
 }
 
 impl Splice {
     /// An empty pipe; none if there is none to be had.
     pub fn take() -> Option<Self> {
-        let duct = FREE
+        let kernel_pipe = FREE
             .try_with(|free| free.borrow_mut().take())
             .ok()
             .flatten()?;
         Some(Self {
-            duct: Some(duct),
+            kernel_pipe: Some(kernel_pipe),
             held: 0,
         })
     }
@@ -81,13 +81,13 @@ impl Splice {
         most: usize,
     ) -> Poll<Result<Read, Broken>> {
         debug_assert!(self.is_empty());
-        let (Some(duct), Some(socket)) = (&self.duct, source.tcp_to_read()) else {
+        let (Some(kernel_pipe), Some(socket)) = (&self.kernel_pipe, source.tcp_to_read()) else {
             return Poll::Ready(Err(not_plain()));
         };
         loop {
             ready!(socket.poll_read_ready(cx))?;
             match socket.try_io(Interest::READABLE, || {
-                moved_in(socket, duct, most.min(PIPE_BYTES))
+                moved_in(socket, kernel_pipe, most.min(PIPE_BYTES))
             }) {
                 Ok(0) => return Poll::Ready(Ok(Read::Fin)),
                 Ok(n) => {
@@ -109,12 +109,14 @@ impl Splice {
         cx: &mut Context<'_>,
         sink: &mut Stream,
     ) -> Poll<Result<usize, Broken>> {
-        let (Some(duct), Some(socket)) = (&self.duct, sink.as_tcp()) else {
+        let (Some(kernel_pipe), Some(socket)) = (&self.kernel_pipe, sink.as_tcp()) else {
             return Poll::Ready(Err(not_plain()));
         };
         loop {
             ready!(socket.poll_write_ready(cx))?;
-            match socket.try_io(Interest::WRITABLE, || moved_out(duct, socket, self.held)) {
+            match socket.try_io(Interest::WRITABLE, || {
+                moved_out(kernel_pipe, socket, self.held)
+            }) {
                 Ok(0) => return Poll::Ready(Err(Broken::Io(std::io::ErrorKind::WriteZero.into()))),
                 Ok(n) => {
                     self.held -= n.min(self.held);
@@ -129,9 +131,11 @@ impl Splice {
 
 impl Drop for Splice {
     fn drop(&mut self) {
-        let Some(duct) = self.duct.take() else { return };
+        let Some(kernel_pipe) = self.kernel_pipe.take() else {
+            return;
+        };
         let clean = self.is_empty();
-        let _ = FREE.try_with(|free| free.borrow_mut().give(duct, clean));
+        let _ = FREE.try_with(|free| free.borrow_mut().give(kernel_pipe, clean));
     }
 }
 
@@ -142,14 +146,14 @@ fn not_plain() -> Broken {
 }
 
 thread_local! {
-    static FREE: RefCell<FreePipes> = const { RefCell::new(FreePipes { waiting: Vec::new(), lent: 0 }) };
+    static FREE: RefCell<FreePipes> = const { RefCell::new(FreePipes { waiting: Vec::new(), on_loan: 0 }) };
 }
 
 /// What the calling thread has lent and keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accounting {
     /// Pipes on loan.
-    pub lent: usize,
+    pub on_loan: usize,
     /// Pipes kept for reuse.
     pub waiting: usize,
 }
@@ -159,40 +163,40 @@ pub fn accounting() -> Accounting {
     let now = FREE.try_with(|free| {
         let free = free.borrow();
         Accounting {
-            lent: free.lent,
+            on_loan: free.on_loan,
             waiting: free.waiting.len(),
         }
     });
     now.unwrap_or(Accounting {
-        lent: 0,
+        on_loan: 0,
         waiting: 0,
     })
 }
 
 /// The pipes of one worker.
 struct FreePipes {
-    waiting: Vec<Duct>,
-    lent: usize,
+    waiting: Vec<KernelPipe>,
+    on_loan: usize,
 }
 
 impl FreePipes {
-    fn take(&mut self) -> Option<Duct> {
+    fn take(&mut self) -> Option<KernelPipe> {
         // One is made only while none waits, so this bounds both together.
-        if self.lent >= ALLOWED.load(Ordering::Relaxed) {
+        if self.on_loan >= ALLOWED.load(Ordering::Relaxed) {
             return None;
         }
-        let duct = match self.waiting.pop() {
-            Some(duct) => duct,
-            None => Duct::new(PIPE_BYTES).ok()?,
+        let kernel_pipe = match self.waiting.pop() {
+            Some(kernel_pipe) => kernel_pipe,
+            None => KernelPipe::new(PIPE_BYTES).ok()?,
         };
-        self.lent += 1;
-        Some(duct)
+        self.on_loan += 1;
+        Some(kernel_pipe)
     }
 
-    fn give(&mut self, duct: Duct, clean: bool) {
-        self.lent = self.lent.saturating_sub(1);
+    fn give(&mut self, kernel_pipe: KernelPipe, clean: bool) {
+        self.on_loan = self.on_loan.saturating_sub(1);
         if clean && self.waiting.len() < KEPT {
-            self.waiting.push(duct);
+            self.waiting.push(kernel_pipe);
         }
     }
 }

@@ -211,7 +211,7 @@ fn checked_addresses(
         .map_err(|error| {
             Fault::new(
                 crate::fault::Who::Us,
-                crate::fault::Kind::Internal,
+                crate::fault::FaultKind::Internal,
                 format!("no runtime: {error}"),
             )
         })?;

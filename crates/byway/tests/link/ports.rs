@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use byway_dial::Resolver;
-use byway_link::wire::{GoAway, Register, Said};
+use byway_link::wire::{Control, GoAway, Register};
 use byway_link::{Carriers, Dialler, Inbox, Key, Link, Purpose, Refusal, ServiceKind, Settings};
 use byway_testkit::{Launch, Origin, Program, Visitor, eventually};
 use rustix::process::{Resource, Rlimit, Signal};
@@ -52,8 +52,8 @@ impl Raw {
         }
     }
 
-    fn say(&self, said: Said) {
-        assert!(self.runtime.block_on(self.link.say_in_turn(said)));
+    fn say(&self, control: Control) {
+        assert!(self.runtime.block_on(self.link.send(control)));
     }
 
     /// Asks for a port of the server's choice, and waits for the answer: the address, or why not.
@@ -64,26 +64,26 @@ impl Raw {
         name: String,
     ) -> Result<String, (Refusal, String)> {
         let kind = ServiceKind::Tcp.number();
-        self.say(Said::Register(Register {
+        self.say(Control::Register(Register {
             service,
             kind,
             name,
             port: 0,
         }));
-        let said = &mut self.inbox.said;
+        let control = &mut self.inbox.control;
         let answer = async {
             loop {
-                match said.recv().await {
+                match control.recv().await {
                     // The server may say that it is idle before it answers.
-                    Some(Said::GoAway(_)) => {}
+                    Some(Control::GoAway(_)) => {}
                     answer => return answer,
                 }
             }
         };
         let answer = async { tokio::time::timeout(Duration::from_secs(20), answer).await };
         match self.runtime.block_on(answer) {
-            Ok(Some(Said::Registered(registered))) => Ok(registered.public),
-            Ok(Some(Said::Withdrawn(withdrawn))) => {
+            Ok(Some(Control::Registered(registered))) => Ok(registered.public),
+            Ok(Some(Control::Withdrawn(withdrawn))) => {
                 Err((Refusal::from_number(withdrawn.why), withdrawn.detail))
             }
             other => panic!("no answer to a registration: {other:?}"),
@@ -335,7 +335,7 @@ fn a_service_that_is_registered_after_go_away_gets_no_name() {
     let server = Server::start();
     let mut raw = Raw::join(&server.join);
     raw.register(1, "first".into()).unwrap();
-    raw.say(Said::GoAway(GoAway {
+    raw.say(Control::GoAway(GoAway {
         detail: "leaving".into(),
         ..GoAway::default()
     }));

@@ -6,7 +6,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use byway_dial::Target;
-use byway_link::wire::{GoAway, Register, Said};
+use byway_link::wire::{Control, GoAway, Register};
 use byway_link::{GrantSecret, JoinString};
 use byway_testkit::{Finished, Launch, Origin, Program, Visitor, eventually};
 
@@ -75,16 +75,16 @@ fn a_peer_that_sends_line_feeds_writes_no_lines_of_its_own_into_the_log() {
             .unwrap()
     });
     let register = |service, kind: byway_link::ServiceKind, name: &str| {
-        Said::Register(Register {
+        Control::Register(Register {
             service,
             kind: kind.number(),
             name: name.into(),
             port: 0,
         })
     };
-    assert!(link.say(register(1, byway_link::ServiceKind::Tcp, forged)));
-    assert!(link.say(register(2, byway_link::ServiceKind::Http, forged)));
-    assert!(link.say(Said::GoAway(GoAway {
+    assert!(link.try_send(register(1, byway_link::ServiceKind::Tcp, forged)));
+    assert!(link.try_send(register(2, byway_link::ServiceKind::Http, forged)));
+    assert!(link.try_send(Control::GoAway(GoAway {
         detail: forged.repeat(100),
         ..GoAway::default()
     })));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use byway_dial::{Read, Stream};
-use byway_link::wire::{FEATURE_REPORTS, FEATURES, Open, Registered, Said, Visited};
+use byway_link::wire::{Control, FEATURE_REPORTS, FEATURES, Open, Registered, Visited};
 use byway_link::{Acceptor, Arrival, GrantId, GrantSecret, Inbox, JoinString, Key, Link, Settings};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::net::TcpListener;
@@ -164,12 +164,12 @@ impl Stub {
                 panic!("no hello")
             };
             let (link, mut inbox) = pending.welcome().await.unwrap();
-            let Some(Said::Register(asked)) = inbox.said.recv().await else {
+            let Some(Control::Register(asked)) = inbox.control.recv().await else {
                 panic!("no service")
             };
             let public = "http://app.test".to_owned();
             assert!(
-                link.say_in_turn(Said::Registered(Registered {
+                link.send(Control::Registered(Registered {
                     service: asked.service,
                     public
                 }))
@@ -280,7 +280,7 @@ fn a_server_that_floods_an_agent_with_reports_neither_holds_it_up_nor_grows_its_
                 ..Visited::default()
             };
             assert!(
-                link.say_in_turn(Said::Visited(Box::new(visited))).await,
+                link.send(Control::Visited(Box::new(visited))).await,
                 "the session is over"
             );
             if at % 250 == 0 {

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use byway_link::wire::{GoAway, Said};
+use byway_link::wire::{Control, GoAway};
 use byway_testkit::{Gate, Origin, Program, Visitor, eventually};
 use rustix::process::Signal;
 use tokio::time::timeout;
@@ -297,9 +297,9 @@ fn an_agent_whose_server_has_answered_its_goaway_waits_for_the_word_that_nothing
     let (link, mut inbox) = stub.runtime.block_on(session).unwrap();
     agent.wait_for_log("`app` is public at ");
     agent.signal(Signal::TERM);
-    let say = |away| stub.runtime.block_on(link.say_in_turn(Said::GoAway(away)));
+    let say = |away| stub.runtime.block_on(link.send(Control::GoAway(away)));
     assert!(
-        matches!(stub.runtime.block_on(inbox.said.recv()), Some(Said::GoAway(away)) if !away.idle && !away.heard)
+        matches!(stub.runtime.block_on(inbox.control.recv()), Some(Control::GoAway(away)) if !away.idle && !away.heard)
     );
     assert!(say(GoAway {
         heard: true,

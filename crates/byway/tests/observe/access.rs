@@ -106,14 +106,14 @@ fn each_way_to_fail_has_its_word_in_the_answer_the_log_and_the_metrics() {
         "{answer:?}"
     );
     let lines = wait_for_lines(&path, 2);
-    let ends = lines
+    let outcomes = lines
         .iter()
         .map(|line| ["end", "end_who", "status"].map(|name| field(line, name)));
-    let mut ends: Vec<_> = ends.collect();
+    let mut outcomes: Vec<_> = outcomes.collect();
     // Those of two workers may have changed places.
-    ends.sort_unstable();
+    outcomes.sort_unstable();
     assert_eq!(
-        ends,
+        outcomes,
         [
             ["host-repeated", "downstream", "400"],
             ["refused", "upstream", "502"]

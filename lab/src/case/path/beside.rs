@@ -11,14 +11,14 @@ use anyhow::Result;
 use tokio::time::sleep;
 
 use super::at_the_near_end;
-use super::cast::{Crossing, Way};
+use super::crossings::{Crossing, Way};
 use super::results::{interleave, with_ends};
 use crate::chart::Chart;
+use crate::environment::RunEnvironment;
 use crate::load::flow::{Flow, Watch};
 use crate::load::visits::{Visit, Visits};
 use crate::path::line::Line;
 use crate::report::Section;
-use crate::setting::Setting;
 use crate::statistics::Quantiles;
 use lab::shaping::shape::{Queue, Shape};
 
@@ -52,18 +52,18 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The download has filled the queue by then.
 const LEAD: Duration = Duration::from_secs(4);
 
-struct Turn {
+struct BesideRun {
     times: Quantiles,
     unanswered: usize,
     megabits: f64,
 }
 
-pub(super) async fn run(setting: &Setting, path: Path) -> Result<Section> {
+pub(super) async fn run(env: &RunEnvironment, path: Path) -> Result<Section> {
     let mut section = Section::new(path.title, path.asks);
-    let ways = Way::all(setting, &mut section);
-    let length = LEAD + setting.path_window() + PATIENCE;
-    let all = interleave(setting, ways, length, async |way, seed| {
-        turn(setting, path, way, seed).await
+    let ways = Way::all(env, &mut section);
+    let length = LEAD + env.path_window() + PATIENCE;
+    let all = interleave(env, ways, length, async |way, seed| {
+        turn(env, path, way, seed).await
     })
     .await;
     section.head([
@@ -109,19 +109,19 @@ pub(super) async fn run(setting: &Setting, path: Path) -> Result<Section> {
     Ok(section)
 }
 
-async fn turn(setting: &Setting, path: Path, way: &Way, seed: u64) -> Result<Turn> {
+async fn turn(env: &RunEnvironment, path: Path, way: &Way, seed: u64) -> Result<BesideRun> {
     let shape = Shape {
         queue: Queue::Time(path.queue),
         ..Shape::of_round_trip(50, path.megabits)
     };
     let mut line = Line::make(&shape, seed)?;
     at_the_near_end(&mut line, async |line| {
-        let crossing = way.start(setting, line).await?;
+        let crossing = way.start(env, line).await?;
         let bulk = crossing.reach.open(crossing.target).await?;
-        let watch = Watch::new(LEAD + setting.path_window(), shape.rate);
+        let watch = Watch::new(LEAD + env.path_window(), shape.rate);
         let (flow, fetched) = tokio::join!(
             Flow::watch(bulk, crossing.target, watch),
-            fetches(&crossing, setting.path_window())
+            fetches(&crossing, env.path_window())
         );
         crossing.stop().await?;
         if let Some(why) = flow.cut {
@@ -134,7 +134,7 @@ async fn turn(setting: &Setting, path: Path, way: &Way, seed: u64) -> Result<Tur
             p50: PATIENCE,
             p99: PATIENCE,
         });
-        Ok(Turn {
+        Ok(BesideRun {
             times,
             unanswered,
             megabits: flow.megabits_from(LEAD),

@@ -9,17 +9,17 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::at_the_near_end;
-use super::cast::Way;
+use super::crossings::Way;
+use crate::environment::RunEnvironment;
 use crate::load::flow::{Flow, Watch};
 use crate::path::line::Line;
 use crate::report::{Section, grouped};
-use crate::setting::Setting;
 use lab::shaping::shape::Shape;
 
 pub(super) const TITLE: &str = "Path, ceiling of the simulator";
 
 /// Asks it with and without a delay, for a delayed packet is copied and an undelayed one is not.
-pub(super) async fn run(setting: &Setting) -> Result<Section> {
+pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
     let asks = "How much does the simulator carry when it shapes nothing, with one TCP connection that downloads?";
     let mut section = Section::new(TITLE, asks);
     section.head([
@@ -36,19 +36,15 @@ pub(super) async fn run(setting: &Setting) -> Result<Section> {
         };
         let mut line = Line::make(&shape, 1)?;
         let (flow, account) = at_the_near_end(&mut line, async |line| {
-            let crossing = Way::Tcp("cubic").start(setting, line).await?;
+            let crossing = Way::Tcp("cubic").start(env, line).await?;
             let stream = crossing.reach.open(crossing.target).await?;
             let before = line.account()?;
-            let flow = Flow::watch(
-                stream,
-                crossing.target,
-                Watch::new(setting.path_window(), None),
-            )
-            .await;
+            let flow =
+                Flow::watch(stream, crossing.target, Watch::new(env.path_window(), None)).await;
             Ok((flow, line.account()?.since(&before)))
         })
         .await?;
-        let seconds = setting.path_window().as_secs_f64();
+        let seconds = env.path_window().as_secs_f64();
         let busy = super::simulator(&mut section, name, &account, seconds);
         let packets = (account.down.passed + account.up.passed) as f64 / seconds;
         let rate = grouped(flow.megabits_from(Duration::ZERO));

@@ -9,15 +9,15 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::at_the_near_end;
-use super::cast::Way;
+use super::crossings::Way;
 use super::results::{interleave, with_ends};
 use crate::chart::Chart;
+use crate::environment::RunEnvironment;
 use crate::load::flow::{Flow, Watch};
 use crate::load::reach::Reach;
 use crate::origin::Origin;
 use crate::path::line::Line;
 use crate::report::Section;
-use crate::setting::Setting;
 use lab::shaping::shape::{Queue, Shape};
 
 pub(super) const TITLE: &str = "Path, beside TCP cubic";
@@ -28,13 +28,13 @@ const LEAD: Duration = Duration::from_secs(5);
 /// Mbit/s of the way and of TCP.
 type Shares = [f64; 2];
 
-pub(super) async fn run(setting: &Setting) -> Result<Section> {
+pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
     let asks = "How do a download and one TCP connection under cubic share 20 and 100 Mbit/s, at 50 ms round-trip time with a queue of 100 ms?";
     let mut section = Section::new(TITLE, asks);
-    let ways = Way::all(setting, &mut section);
-    let length = (LEAD + setting.path_window()) * 2;
-    let all = interleave(setting, ways, length, async |way, seed| {
-        turn(setting, way, seed).await
+    let ways = Way::all(env, &mut section);
+    let length = (LEAD + env.path_window()) * 2;
+    let all = interleave(env, ways, length, async |way, seed| {
+        turn(env, way, seed).await
     })
     .await;
     section.head([
@@ -77,13 +77,13 @@ pub(super) async fn run(setting: &Setting) -> Result<Section> {
     section.chart(chart);
     section.note(format!(
         "Both begin at once; Mbit/s of the {:.0} s that begin {} s later.",
-        setting.path_window().as_secs_f64(),
+        env.path_window().as_secs_f64(),
         LEAD.as_secs()
     ));
     Ok(section)
 }
 
-async fn turn(setting: &Setting, way: &Way, seed: u64) -> Result<[Shares; 2]> {
+async fn turn(env: &RunEnvironment, way: &Way, seed: u64) -> Result<[Shares; 2]> {
     let mut shares = [[0.0; 2]; 2];
     for (place, rate) in shares.iter_mut().zip(RATES) {
         let shape = Shape {
@@ -92,7 +92,7 @@ async fn turn(setting: &Setting, way: &Way, seed: u64) -> Result<[Shares; 2]> {
         };
         let mut line = Line::make(&shape, seed)?;
         *place = at_the_near_end(&mut line, async |line| {
-            let crossing = way.start(setting, line).await?;
+            let crossing = way.start(env, line).await?;
             // The TCP connection has its congestion control from the origin, whose sockets have
             // that of its start.
             line.congestion_control("cubic")?;
@@ -101,7 +101,7 @@ async fn turn(setting: &Setting, way: &Way, seed: u64) -> Result<[Shares; 2]> {
             let tcp = Reach::Plain(beside.address())
                 .open(beside.address())
                 .await?;
-            let watch = Watch::new(LEAD + setting.path_window(), shape.rate);
+            let watch = Watch::new(LEAD + env.path_window(), shape.rate);
             let (its, tcp) = tokio::join!(
                 Flow::watch(its, crossing.target, watch),
                 Flow::watch(tcp, beside.address(), watch)

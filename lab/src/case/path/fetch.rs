@@ -11,15 +11,15 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, timeout};
 
 use super::at_the_near_end;
-use super::cast::{Crossing, Way};
+use super::crossings::{Crossing, Way};
 use super::results::{interleave, with_ends};
 use crate::chart::Chart;
+use crate::environment::RunEnvironment;
 use crate::load::answer::Answer;
 use crate::load::keepalive::exchange;
 use crate::load::request::Request;
 use crate::path::line::Line;
 use crate::report::Section;
-use crate::setting::Setting;
 use lab::shaping::shape::Shape;
 
 pub(super) const TITLE: &str = "Path, fetches";
@@ -27,12 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// 1 MB and 10 MB, each on a new link, and then the first once more.
 const FETCHES: [u64; 2] = [1_000_000, 10_000_000];
 
-pub(super) async fn run(setting: &Setting) -> Result<Section> {
+pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
     let asks = "How long does a fetch of 1 MB take, and one of 10 MB, at 100 Mbit/s and 100 ms round-trip time?";
     let mut section = Section::new(TITLE, asks);
-    let ways = Way::all(setting, &mut section);
-    let all = interleave(setting, ways, Duration::from_secs(30), async |way, seed| {
-        turn(setting, way, seed).await
+    let ways = Way::all(env, &mut section);
+    let all = interleave(env, ways, Duration::from_secs(30), async |way, seed| {
+        turn(env, way, seed).await
     })
     .await;
     section.head(["way", "1 MB, s", "10 MB, s", "1 MB after the 10 MB, s"]);
@@ -60,12 +60,12 @@ pub(super) async fn run(setting: &Setting) -> Result<Section> {
     Ok(section)
 }
 
-async fn turn(setting: &Setting, way: &Way, seed: u64) -> Result<[f64; 3]> {
+async fn turn(env: &RunEnvironment, way: &Way, seed: u64) -> Result<[f64; 3]> {
     let mut took = Vec::new();
     for bytes in FETCHES {
         let mut line = Line::make(&Shape::of_round_trip(100, 100), seed)?;
         let of_one = at_the_near_end(&mut line, async |line| {
-            let crossing = way.start(setting, line).await?;
+            let crossing = way.start(env, line).await?;
             let first = fetch(&crossing, bytes).await?;
             let again = if bytes == FETCHES[1] {
                 Some(fetch(&crossing, FETCHES[0]).await?)

@@ -12,14 +12,14 @@ use anyhow::Result;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::cast::{Crossing, Way};
+use super::crossings::{Crossing, Way};
 use super::results::{Results, interleave, with_ends};
 use super::{at_the_near_end, simulator};
 use crate::chart::Chart;
+use crate::environment::RunEnvironment;
 use crate::load::flow::{Flow, Watch};
 use crate::path::line::{Account, Line};
 use crate::report::Section;
-use crate::setting::Setting;
 use lab::shaping::plan::Plan;
 use lab::shaping::shape::{Shape, Udp};
 
@@ -182,7 +182,7 @@ fn always(shape: Shape) -> Plan {
 }
 
 /// One download.
-struct Turn {
+struct GoodputRun {
     flow: Flow,
     cpu_seconds: Option<f64>,
     account: Account,
@@ -194,11 +194,11 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// A download of less says nothing about what a byte costs.
 const LEAST_FOR_COST: u64 = 1 << 20;
 
-pub(super) async fn run(setting: &Setting, question: Question) -> Result<Section> {
+pub(super) async fn run(env: &RunEnvironment, question: Question) -> Result<Section> {
     let mut section = Section::new(question.title, question.asks);
-    let (window, ways) = (setting.path_window(), Way::all(setting, &mut section));
-    let all = interleave(setting, ways, window, async |way, seed| {
-        turn(setting, question, way, seed).await
+    let (window, ways) = (env.path_window(), Way::all(env, &mut section));
+    let all = interleave(env, ways, window, async |way, seed| {
+        turn(env, question, way, seed).await
     })
     .await;
     let from = SETTLED.min(window / 2);
@@ -230,7 +230,7 @@ pub(super) async fn run(setting: &Setting, question: Question) -> Result<Section
 fn row(
     section: &mut Section,
     chart: &mut Chart,
-    results: &Results<Turn>,
+    results: &Results<GoodputRun>,
     from: Duration,
     window: Duration,
 ) {
@@ -245,7 +245,7 @@ fn row(
         .iter()
         .filter_map(|turn| turn.flow.cut.clone())
         .collect();
-    let costs = |turn: &Turn| {
+    let costs = |turn: &GoodputRun| {
         let bytes = turn.flow.bytes_from(Duration::ZERO);
         (bytes >= LEAST_FOR_COST).then_some(turn.cpu_seconds? * 1e9 / bytes as f64)
     };
@@ -274,12 +274,12 @@ fn row(
 }
 
 async fn watch(
-    setting: &Setting,
+    env: &RunEnvironment,
     question: Question,
     crossing: &Crossing,
     stream: TcpStream,
 ) -> Result<Flow> {
-    let (window, rate) = (setting.path_window(), (question.before)().rate);
+    let (window, rate) = (env.path_window(), (question.before)().rate);
     if !question.again {
         return Ok(Flow::watch(stream, crossing.target, Watch::new(window, rate)).await);
     }
@@ -289,10 +289,15 @@ async fn watch(
     Ok(flow.then(Flow::watch(stream, crossing.target, Watch::new(window - first, rate)).await))
 }
 
-async fn turn(setting: &Setting, question: Question, way: &Way, seed: u64) -> Result<Turn> {
+async fn turn(
+    env: &RunEnvironment,
+    question: Question,
+    way: &Way,
+    seed: u64,
+) -> Result<GoodputRun> {
     let mut line = Line::make(&(question.before)(), seed)?;
     at_the_near_end(&mut line, async |line| {
-        let crossing = way.start(setting, line).await?;
+        let crossing = way.start(env, line).await?;
         if let Some(Earlier { path, lasts, pause }) = question.earlier {
             line.begin(always(path()));
             let stream = crossing.reach.open(crossing.target).await?;
@@ -302,14 +307,14 @@ async fn turn(setting: &Setting, question: Question, way: &Way, seed: u64) -> Re
         let stream = crossing.reach.open(crossing.target).await?;
         let (spent, before) = (crossing.cpu_seconds()?, line.account()?);
         line.begin((question.during)());
-        let flow = watch(setting, question, &crossing, stream).await?;
+        let flow = watch(env, question, &crossing, stream).await?;
         let account = line.account()?.since(&before);
         let cpu_seconds = crossing
             .cpu_seconds()?
             .zip(spent)
             .map(|(after, before)| after - before);
         crossing.stop().await?;
-        Ok(Turn {
+        Ok(GoodputRun {
             flow,
             cpu_seconds,
             account,

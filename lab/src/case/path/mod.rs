@@ -1,15 +1,15 @@
 //! Path: downloads and visits over a simulated path, through Byway's links and the other ways to
 //! cross it.
 //!
-//! `cast` says who takes part, `goodput` how much of a path a download gets, `ceiling` how much the
-//! simulator itself carries, `fetch` how long small downloads take, `beside` how long they take
-//! beside a large one, `fairness` how a download shares a path with a TCP connection, `outage` what
-//! is noticed when the path fails, `paused` what becomes of readers that pause. `results` gives
-//! each way its turns.
+//! `crossings` says who takes part, `goodput` how much of a path a download gets, `ceiling` how
+//! much the simulator itself carries, `fetch` how long small downloads take, `beside` how long they
+//! take beside a large one, `fairness` how a download shares a path with a TCP connection, `outage`
+//! what is noticed when the path fails, `paused` what becomes of readers that pause. `results`
+//! gives each way its turns.
 
 mod beside;
-mod cast;
 mod ceiling;
+mod crossings;
 mod fairness;
 mod fetch;
 mod goodput;
@@ -19,20 +19,20 @@ mod results;
 
 use anyhow::{Context, Result};
 
+use crate::environment::RunEnvironment;
 use crate::machine;
 use crate::path::line::{Account, Line};
 use crate::path::namespace::may_be_made;
 use crate::report::Section;
-use crate::setting::Setting;
 
 pub(crate) use goodput::Question;
 pub(crate) use outage::Outage;
 
 /// Asks `question`, or says why it cannot be asked here.
 pub(super) async fn ask(
-    setting: &Setting,
+    env: &RunEnvironment,
     title: &str,
-    question: impl AsyncFnOnce(&Setting) -> Result<Section>,
+    question: impl AsyncFnOnce(&RunEnvironment) -> Result<Section>,
 ) -> Result<Section> {
     if let Err(error) = may_be_made() {
         let mut section = Section::new(title, "Not asked here.");
@@ -42,8 +42,8 @@ pub(super) async fn ask(
     // The ends of a path and the simulator share the machine; no one of them is to have a core to
     // itself.
     machine::unpin()?;
-    let asked = question(setting).await.with_context(|| title.to_owned());
-    machine::pin(setting.cores.load)?;
+    let asked = question(env).await.with_context(|| title.to_owned());
+    machine::pin(env.cores.load)?;
     asked
 }
 
@@ -62,44 +62,39 @@ fn simulator(section: &mut Section, who: &str, account: &Account, seconds: f64) 
     )
 }
 
-pub(super) async fn ceiling(setting: &Setting) -> Result<Section> {
-    ask(setting, ceiling::TITLE, ceiling::run).await
+pub(super) async fn ceiling(env: &RunEnvironment) -> Result<Section> {
+    ask(env, ceiling::TITLE, ceiling::run).await
 }
 
-pub(super) async fn goodput(setting: &Setting, question: Question) -> Result<Section> {
-    ask(setting, question.title, async |setting| {
-        goodput::run(setting, question).await
+pub(super) async fn goodput(env: &RunEnvironment, question: Question) -> Result<Section> {
+    ask(env, question.title, async |env| {
+        goodput::run(env, question).await
     })
     .await
 }
 
-pub(super) async fn fetch(setting: &Setting) -> Result<Section> {
-    ask(setting, fetch::TITLE, fetch::run).await
+pub(super) async fn fetch(env: &RunEnvironment) -> Result<Section> {
+    ask(env, fetch::TITLE, fetch::run).await
 }
 
-pub(super) async fn beside(setting: &Setting) -> Result<Vec<Section>> {
+pub(super) async fn beside(env: &RunEnvironment) -> Result<Vec<Section>> {
     let mut sections = Vec::new();
     for path in beside::PATHS {
-        sections.push(
-            ask(setting, path.title, async |setting| {
-                beside::run(setting, path).await
-            })
-            .await?,
-        );
+        sections.push(ask(env, path.title, async |env| beside::run(env, path).await).await?);
     }
     Ok(sections)
 }
 
-pub(super) async fn fairness(setting: &Setting) -> Result<Section> {
-    ask(setting, fairness::TITLE, fairness::run).await
+pub(super) async fn fairness(env: &RunEnvironment) -> Result<Section> {
+    ask(env, fairness::TITLE, fairness::run).await
 }
 
-pub(super) async fn outages(setting: &Setting, outages: &[Outage]) -> Result<Vec<Section>> {
+pub(super) async fn outages(env: &RunEnvironment, outages: &[Outage]) -> Result<Vec<Section>> {
     let mut sections = Vec::new();
     for outage in outages {
         sections.push(
-            ask(setting, outage.title, async |setting| {
-                outage::run(setting, *outage).await
+            ask(env, outage.title, async |env| {
+                outage::run(env, *outage).await
             })
             .await?,
         );
@@ -107,12 +102,12 @@ pub(super) async fn outages(setting: &Setting, outages: &[Outage]) -> Result<Vec
     Ok(sections)
 }
 
-pub(super) async fn paused_downloads(setting: &Setting) -> Result<Section> {
-    ask(setting, paused::FINISHED, paused::finished).await
+pub(super) async fn paused_downloads(env: &RunEnvironment) -> Result<Section> {
+    ask(env, paused::FINISHED, paused::finished).await
 }
 
-pub(super) async fn paused_readers(setting: &Setting) -> Result<Section> {
-    ask(setting, paused::HELD, paused::held).await
+pub(super) async fn paused_readers(env: &RunEnvironment) -> Result<Section> {
+    ask(env, paused::HELD, paused::held).await
 }
 
 /// A path for one turn of one subject, with the calling thread at its near end.

@@ -12,9 +12,10 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::at_the_near_end;
-use super::cast::{Crossing, Way};
+use super::crossings::{Crossing, Way};
 use super::results::{Results, interleave, with_ends};
 use crate::chart::Chart;
+use crate::environment::RunEnvironment;
 use crate::load::answer::Answer;
 use crate::load::flow::{Flow, Watch};
 use crate::load::keepalive::exchange;
@@ -22,7 +23,6 @@ use crate::load::request::Request;
 use crate::load::visits::{Visit, Visits};
 use crate::path::line::Line;
 use crate::report::Section;
-use crate::setting::Setting;
 use lab::shaping::plan::Plan;
 use lab::shaping::shape::{Shape, Udp};
 
@@ -138,7 +138,7 @@ impl Outage {
     }
 }
 
-struct Turn {
+struct OutageRun {
     visits: Vec<Visit>,
     /// From the time at which the path is as it will stay to the next answer of a visit.
     recovery: Option<Duration>,
@@ -149,12 +149,12 @@ struct Turn {
     failed_uploads: usize,
 }
 
-pub(super) async fn run(setting: &Setting, outage: Outage) -> Result<Section> {
+pub(super) async fn run(env: &RunEnvironment, outage: Outage) -> Result<Section> {
     let mut section = Section::new(outage.title, outage.asks);
-    let ways = Way::all(setting, &mut section);
-    let window = LEAD + outage.length() + setting.path_window();
-    let all = interleave(setting, ways, window + PATIENCE, async |way, seed| {
-        turn(setting, outage, way, seed).await
+    let ways = Way::all(env, &mut section);
+    let window = LEAD + outage.length() + env.path_window();
+    let all = interleave(env, ways, window + PATIENCE, async |way, seed| {
+        turn(env, outage, way, seed).await
     })
     .await;
     section.head([
@@ -182,14 +182,14 @@ pub(super) async fn run(setting: &Setting, outage: Outage) -> Result<Section> {
          download that gets nothing in the last {} s has stalled.",
         PATIENCE.as_secs(),
         LEAD.as_secs(),
-        setting.path_window().as_secs_f64(),
+        env.path_window().as_secs_f64(),
         STALLED.as_secs(),
     ));
     Ok(section)
 }
 
-fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>) {
-    let longest = |turn: &Turn| {
+fn row(section: &mut Section, chart: &mut Chart, results: &Results<OutageRun>) {
+    let longest = |turn: &OutageRun| {
         turn.visits
             .iter()
             .map(|visit| visit.took.as_secs_f64())
@@ -202,7 +202,7 @@ fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>) {
         turn.recovery
             .map_or(f64::INFINITY, |time| time.as_secs_f64())
     });
-    let sum = |count: fn(&Turn) -> usize| results.turns.iter().map(count).sum::<usize>();
+    let sum = |count: fn(&OutageRun) -> usize| results.turns.iter().map(count).sum::<usize>();
     let of = |failed: usize, all: usize| format!("{failed} of {all}");
     let name = results.way.name();
     chart.bar(
@@ -230,10 +230,10 @@ fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>) {
     }
 }
 
-async fn turn(setting: &Setting, outage: Outage, way: &Way, seed: u64) -> Result<Turn> {
+async fn turn(env: &RunEnvironment, outage: Outage, way: &Way, seed: u64) -> Result<OutageRun> {
     let mut line = Line::make(&Outage::shape(), seed)?;
     at_the_near_end(&mut line, async |line| {
-        let crossing = way.start(setting, line).await?;
+        let crossing = way.start(env, line).await?;
         let mut streams = Vec::new();
         for _ in 0..DOWNLOADS {
             streams.push(crossing.reach.open(crossing.target).await?);
@@ -243,7 +243,7 @@ async fn turn(setting: &Setting, outage: Outage, way: &Way, seed: u64) -> Result
             .ok()
             .context("as many downloads as were opened")?;
         let [first, second]: [_; DOWNLOADS] = streams;
-        let window = LEAD + outage.length() + setting.path_window();
+        let window = LEAD + outage.length() + env.path_window();
         let watch = Watch::new(window, Outage::shape().rate);
         let (begun, target) = (Instant::now(), crossing.target);
         let happens = async {
@@ -284,7 +284,7 @@ async fn turn(setting: &Setting, outage: Outage, way: &Way, seed: u64) -> Result
             .filter(|flow| flow.cut.is_none() && flow.stalled(STALLED))
             .count();
         let cut = flows.into_iter().filter_map(|flow| flow.cut).collect();
-        Ok(Turn {
+        Ok(OutageRun {
             visits,
             recovery,
             cut,

@@ -16,15 +16,15 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::at_the_near_end;
-use super::cast::{Crossing, Way};
+use super::crossings::{Crossing, Way};
 use super::results::{interleave, with_ends};
 use crate::chart::Chart;
+use crate::environment::RunEnvironment;
 use crate::load::reach::Reach;
 use crate::load::request::Request;
 use crate::load::scratch;
 use crate::path::line::Line;
 use crate::report::{Section, grouped};
-use crate::setting::Setting;
 use lab::shaping::shape::Shape;
 
 pub(super) const FINISHED: &str = "Path, a finished download that is paused";
@@ -40,12 +40,12 @@ const FILLED: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether the rest arrives.
-pub(super) async fn finished(setting: &Setting) -> Result<Section> {
+pub(super) async fn finished(env: &RunEnvironment) -> Result<Section> {
     let asks = "Does every byte arrive when a reader pauses for 70 s in a download of 1 MiB that the origin has ended?";
     let mut section = Section::new(FINISHED, asks);
-    let ways = Way::all(setting, &mut section);
-    let all = interleave(setting, ways, PAUSE + PATIENCE * 2, async |way, seed| {
-        with_readers(setting, way, seed, async |crossing, _| {
+    let ways = Way::all(env, &mut section);
+    let all = interleave(env, ways, PAUSE + PATIENCE * 2, async |way, seed| {
+        with_readers(env, way, seed, async |crossing, _| {
             let mut readers = JoinSet::new();
             for _ in 0..READERS {
                 readers.spawn(pauses(
@@ -99,15 +99,15 @@ async fn pauses(mut stream: TcpStream, target: std::net::SocketAddr) -> Result<(
 }
 
 /// How much the kernel holds.
-pub(super) async fn held(setting: &Setting) -> Result<Section> {
+pub(super) async fn held(env: &RunEnvironment) -> Result<Section> {
     let asks = "How much does the kernel hold in its send buffer for a reader at the near end that reads nothing?";
     let mut section = Section::new(HELD, asks);
-    let ways = Way::all(setting, &mut section)
+    let ways = Way::all(env, &mut section)
         .into_iter()
         .filter(|way| !matches!(way, Way::Tcp(_)))
         .collect();
-    let all = interleave(setting, ways, FILLED + PATIENCE, async |way, seed| {
-        with_readers(setting, way, seed, async |crossing, _| {
+    let all = interleave(env, ways, FILLED + PATIENCE, async |way, seed| {
+        with_readers(env, way, seed, async |crossing, _| {
             let mut readers = Vec::new();
             for _ in 0..READERS {
                 let mut stream = crossing.reach.open(crossing.target).await?;
@@ -164,14 +164,14 @@ fn send_queues(table: &str, port: u16) -> u64 {
 }
 
 async fn with_readers<T>(
-    setting: &Setting,
+    env: &RunEnvironment,
     way: &Way,
     seed: u64,
     work: impl AsyncFnOnce(&Crossing, &Line) -> Result<T>,
 ) -> Result<T> {
     let mut line = Line::make(&Shape::of_round_trip(20, 100), seed)?;
     at_the_near_end(&mut line, async |line| {
-        let crossing = way.start(setting, line).await?;
+        let crossing = way.start(env, line).await?;
         let done = work(&crossing, line).await?;
         crossing.stop().await?;
         Ok(done)

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use tokio::time::timeout;
 
-use super::cast::Way;
+use super::crossings::Way;
+use crate::environment::RunEnvironment;
 use crate::report::Section;
-use crate::setting::Setting;
 use crate::statistics::Spread;
 
 /// See the head of the file.
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Gives every way its turn in every round; each round begins with another one. The turn is told
 /// the round's number, which seeds its path: all ways meet the same one.
 pub(super) async fn interleave<T>(
-    setting: &Setting,
+    env: &RunEnvironment,
     ways: Vec<Way>,
     length: Duration,
     turn: impl AsyncFn(&Way, u64) -> Result<T>,
@@ -43,8 +43,8 @@ pub(super) async fn interleave<T>(
             failure: None,
         })
         .collect();
-    for round in 0..setting.rounds {
-        if all.is_empty() || round > 0 && !setting.has_time() {
+    for round in 0..env.rounds {
+        if all.is_empty() || round > 0 && !env.has_time() {
             break;
         }
         let first = round % all.len();

@@ -159,7 +159,7 @@ async fn a_connection_that_can_have_no_news_is_not_probed() {
             self.0.lock().1 += 1;
             Probe::Clean
         }
-        fn may_have_news(&mut self) -> bool {
+        fn may_be_readable(&mut self) -> bool {
             self.0.lock().0
         }
     }

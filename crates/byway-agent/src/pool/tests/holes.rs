@@ -67,7 +67,7 @@ async fn n02_a_busy_origin_that_reuses_its_connections_does_not_starve_another_o
         let mut next = VecDeque::from([queued(&net, &"a"), queued(&net, &"a")]);
         for _ in 0..3 {
             let starving = queued(&net, &"b");
-            for _ in 0..crate::pool::bank::PASS_OVER {
+            for _ in 0..crate::pool::permits::PASS_OVER {
                 busy.release(KEEP);
                 assert!(!starving.woken());
                 busy = lease(next.pop_front().unwrap().served());

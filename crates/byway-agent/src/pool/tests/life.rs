@@ -220,8 +220,11 @@ async fn lifo_lends_the_one_used_last_and_fifo_the_one_unused_for_longest() {
         });
         let leases: Vec<_> = (0..3).map(|_| dial(&net, &world, "a")).collect();
         leases.into_iter().for_each(|lease| lease.release(KEEP));
-        let lent: Vec<_> = (0..3).map(|_| reuse(&net, "a")).collect();
-        assert_eq!(lent.iter().map(|lease| lease.id).collect::<Vec<_>>(), order);
+        let loans: Vec<_> = (0..3).map(|_| reuse(&net, "a")).collect();
+        assert_eq!(
+            loans.iter().map(|lease| lease.id).collect::<Vec<_>>(),
+            order
+        );
     }
 }
 
@@ -236,13 +239,13 @@ async fn lifo_prefers_connections_that_the_reactor_has_seen_since_they_were_kept
     // Kept before this turn: 1, 2, 3. One of them leaves by another door.
     net.evict(|_, line| line.id == 3);
     net.audit();
-    let lent: Vec<_> = (0..4).map(|_| reuse(&net, "a")).collect();
+    let loans: Vec<_> = (0..4).map(|_| reuse(&net, "a")).collect();
     assert_eq!(
-        lent.iter().map(|lease| lease.id).collect::<Vec<_>>(),
+        loans.iter().map(|lease| lease.id).collect::<Vec<_>>(),
         [2, 1, 5, 4]
     );
     // Once the reactor has turned, the newest is the newest.
-    lent.into_iter().for_each(|lease| lease.release(KEEP));
+    loans.into_iter().for_each(|lease| lease.release(KEEP));
     TURN.set(2);
     assert_eq!(reuse(&net, "a").id, 4);
     net.audit();

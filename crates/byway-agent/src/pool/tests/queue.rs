@@ -11,10 +11,10 @@ async fn a_released_connection_goes_to_the_oldest_waiter_of_its_origin() {
     let (first, second) = (queued(&net, &"a"), queued(&net, &"a"));
     busy.release(KEEP);
     assert!(!second.woken());
-    let lent = lease(first.served());
-    assert_eq!((lent.id, lent.requests()), (1, 2));
+    let loans = lease(first.served());
+    assert_eq!((loans.id, loans.requests()), (1, 2));
     assert_eq!(net.stats().idle, 0);
-    lent.release(KEEP);
+    loans.release(KEEP);
     assert_eq!(lease(second.served()).id, 1);
 }
 
@@ -50,9 +50,9 @@ async fn a_connection_handed_to_a_cancelled_waiter_goes_to_the_next_one() {
     busy.release(KEEP);
     assert!(first.woken());
     drop(first);
-    let lent = lease(second.served());
+    let loans = lease(second.served());
     assert_eq!(
-        (lent.id, lent.requests()),
+        (loans.id, loans.requests()),
         (1, 2),
         "a loan that never began is not counted"
     );

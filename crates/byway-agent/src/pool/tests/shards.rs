@@ -2,7 +2,7 @@
 //! hold for all together.
 
 use super::*;
-use crate::pool::bank::PASS_OVER;
+use crate::pool::permits::PASS_OVER;
 use crate::{InvalidLimits, QueueOrder};
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -6,7 +6,7 @@
 //! permit has come back.
 
 use super::*;
-use crate::pool::bank::PASS_OVER;
+use crate::pool::permits::PASS_OVER;
 use crate::{Detached, OpenPermit, QueueOrder, Scheduling};
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -226,13 +226,13 @@ impl<'a> Trace<'a> {
 
     fn acquire(&mut self, key: usize, shard: usize, fresh: bool) {
         let waits = self.waits(key);
-        let lent = if waits || fresh {
+        let loans = if waits || fresh {
             None
         } else {
-            self.lend(key, shard)
+            self.check_out(key, shard)
         };
-        let expected = match lent {
-            Some(lent) => Some(lent),
+        let expected = match loans {
+            Some(loans) => Some(loans),
             None if waits || !self.make_room(key, fresh) => None,
             None => Some(Err(())),
         };
@@ -256,7 +256,7 @@ impl<'a> Trace<'a> {
 
     /// The idle connection that is lent next, `Err` if all were unfit but there was one, `None` if
     /// there was none.
-    fn lend(&mut self, key: usize, shard: usize) -> Option<Result<u32, ()>> {
+    fn check_out(&mut self, key: usize, shard: usize) -> Option<Result<u32, ()>> {
         let mut unfit = None;
         loop {
             let mut own = self
@@ -344,7 +344,7 @@ impl<'a> Trace<'a> {
             Some(Got::Reuse(kept)) if self.is_fit(&kept) && !self.dirty.contains(&kept.id) => {
                 (Ok(kept.id), kept.generation)
             }
-            Some(Got::Reuse(_)) => (self.lend(key, shard).unwrap_or(Err(())), current),
+            Some(Got::Reuse(_)) => (self.check_out(key, shard).unwrap_or(Err(())), current),
             Some(Got::Open { generation }) => (Err(()), generation),
             None => unreachable!(),
         };
@@ -723,7 +723,7 @@ impl<'a> Trace<'a> {
                 Some(Got::Reuse(kept)) => Some(kept.id),
                 _ => None,
             });
-        let lent = self
+        let loans = self
             .leases
             .iter()
             .map(|out| out.what.id)
@@ -732,7 +732,7 @@ impl<'a> Trace<'a> {
             .idle
             .iter()
             .map(|kept| kept.id)
-            .chain(lent)
+            .chain(loans)
             .chain(handed)
             .collect();
         lines.sort_unstable();

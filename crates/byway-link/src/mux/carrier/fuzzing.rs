@@ -26,7 +26,7 @@
 use std::collections::HashMap;
 use std::task::Waker;
 
-use super::super::frame::Kind;
+use super::super::frame::FrameKind;
 use super::*;
 use crate::window::INITIAL_BYTES;
 
@@ -117,7 +117,7 @@ fn act(
         let length = [script.byte(), script.byte()].map(Option::unwrap_or_default);
         return wire
             .lock()
-            .say(script.bytes(u16::from_be_bytes(length).into()));
+            .send(script.bytes(u16::from_be_bytes(length).into()));
     }
     if step == 1 {
         wire.lock().ended = true;
@@ -142,12 +142,12 @@ fn act(
     } else if step == 10 {
         // Short to write down, so that a window is filled by few bytes of a script.
         let header = Header {
-            kind: Kind::Data,
+            kind: FrameKind::Data,
             stream: u32::from(arg & 7),
             length: amount,
         };
         wire.lock()
-            .say(&[header.encode().as_slice(), &vec![arg; amount]].concat());
+            .send(&[header.encode().as_slice(), &vec![arg; amount]].concat());
     } else if !held.is_empty() {
         let place = usize::from(arg & 7) % held.len();
         on_stream(step, arg, amount, place, held);
@@ -194,14 +194,14 @@ struct Wire {
 }
 
 impl Wire {
-    fn say(&mut self, bytes: &[u8]) {
+    fn send(&mut self, bytes: &[u8]) {
         if self.ended {
             return;
         }
         self.input.extend(bytes);
         self.unparsed.extend_from_slice(bytes);
         while let Some((header, payload)) = next_frame(&mut self.unparsed) {
-            if header.kind == Kind::Credit {
+            if header.kind == FrameKind::Credit {
                 let bytes = payload
                     .first_chunk::<4>()
                     .map_or(0, |bytes| u32::from_be_bytes(*bytes));
@@ -232,7 +232,7 @@ struct Heard {
     side: Side,
     opened: u32,
     sent: HashMap<u32, u64>,
-    over: HashMap<u32, Kind>,
+    over: HashMap<u32, FrameKind>,
 }
 
 impl Default for Heard {
@@ -250,7 +250,7 @@ impl Heard {
     fn check(&mut self, wire: &mut Wire) {
         while let Some((header, payload)) = next_frame(&mut wire.output) {
             let Header { kind, stream, .. } = header;
-            if kind == Kind::Open {
+            if kind == FrameKind::Open {
                 let parity = if self.side == Side::Dialler { 1 } else { 0 };
                 assert!(
                     stream > self.opened && stream % 2 == parity,
@@ -258,17 +258,17 @@ impl Heard {
                 );
                 self.opened = stream;
             }
-            if matches!(kind, Kind::Data | Kind::Fin | Kind::Reset) {
+            if matches!(kind, FrameKind::Data | FrameKind::Fin | FrameKind::Reset) {
                 assert_eq!(
                     self.over.get(&stream),
                     None,
                     "a {kind:?} of stream {stream}, which had ended"
                 );
             }
-            if matches!(kind, Kind::Fin | Kind::Reset) {
+            if matches!(kind, FrameKind::Fin | FrameKind::Reset) {
                 self.over.insert(stream, kind);
             }
-            if matches!(kind, Kind::Open | Kind::Data) {
+            if matches!(kind, FrameKind::Open | FrameKind::Data) {
                 let sent = self.sent.entry(stream).or_default();
                 *sent += payload.len() as u64;
                 let granted = wire.granted.get(&stream).copied().unwrap_or_default();

@@ -5,7 +5,7 @@ use byway_testkit::pipe;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::super::frame::{Kind, MOST_PAYLOAD_BYTES, with_number};
+use super::super::frame::{FrameKind, MOST_PAYLOAD_BYTES, with_number};
 use super::*;
 use crate::carrier::PendingCarrier;
 use crate::connections::Connections;
@@ -33,7 +33,7 @@ fn against_a_test(
     (carrier, control, driver, far.into_stream())
 }
 
-fn frame(kind: Kind, stream: u32, payload: &[u8]) -> Vec<u8> {
+fn frame(kind: FrameKind, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Header {
         kind,
         stream,
@@ -65,13 +65,13 @@ async fn read_to_end(stream: &MuxStream) -> Result<Vec<u8>, Broken> {
 
 /// How a carrier ends whose peer says just this and then FIN, whatever the size of the pipe between
 /// them.
-async fn end_of(said: &[u8]) -> MuxError {
+async fn end_of(control: &[u8]) -> MuxError {
     let mut ends = Vec::new();
     for most_bytes in [1, pipe::CAPACITY_BYTES, 1 << 20] {
         let (carrier, _control, driver, mut peer) = against_a_test(Side::Acceptor, 10, most_bytes);
         let saying = async {
             // A peer that breaks the rules may not be heard to its end.
-            if peer.write_all(said).await.is_ok() {
+            if peer.write_all(control).await.is_ok() {
                 let _ = peer.finish().await;
             }
             std::future::pending::<()>().await;
@@ -176,7 +176,7 @@ async fn a_peer_that_speaks_something_else_ends_the_carrier_with_one_sentence() 
 
 #[tokio::test]
 async fn an_end_between_two_frames_is_a_close_and_within_one_it_is_not() {
-    let open = frame(Kind::Open, 1, b"hello");
+    let open = frame(FrameKind::Open, 1, b"hello");
     assert!(matches!(end_of(b"").await, MuxError::Closed));
     assert!(matches!(end_of(&open).await, MuxError::Closed));
     for length in 1..open.len() {
@@ -189,8 +189,8 @@ async fn an_end_between_two_frames_is_a_close_and_within_one_it_is_not() {
     // The same within a payload that nobody wants: stream 1 is reset, and what follows is skipped.
     let skipped = [
         open,
-        with_number(Kind::Reset, 1, 0).to_vec(),
-        frame(Kind::Data, 1, &[0; 9000]),
+        with_number(FrameKind::Reset, 1, 0).to_vec(),
+        frame(FrameKind::Data, 1, &[0; 9000]),
     ]
     .concat();
     let end = end_of(&skipped[..skipped.len() - 1]).await;
@@ -203,7 +203,7 @@ async fn an_end_between_two_frames_is_a_close_and_within_one_it_is_not() {
 #[tokio::test]
 async fn a_frame_that_is_too_long_is_refused_before_it_is_waited_for() {
     let mut header = Header {
-        kind: Kind::Data,
+        kind: FrameKind::Data,
         stream: CONTROL,
         length: 0,
     }
@@ -225,10 +225,10 @@ async fn a_frame_that_is_too_long_is_refused_before_it_is_waited_for() {
         "{end}"
     );
     // Within the bounds of a frame, beyond those of a stream.
-    for kind in [Kind::Open, Kind::Data] {
+    for kind in [FrameKind::Open, FrameKind::Data] {
         let (_carrier, _control, driver, mut peer) =
             against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
-        let stream = if kind == Kind::Open { 1 } else { CONTROL };
+        let stream = if kind == FrameKind::Open { 1 } else { CONTROL };
         let header = Header {
             kind,
             stream,
@@ -250,14 +250,16 @@ async fn a_peer_that_does_not_read_is_still_heard() {
         against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
     let full = carrier.open(&[7; 30_000]).unwrap();
     let hearing = async {
-        peer.write_all(&frame(Kind::Open, 1, b"hello"))
+        peer.write_all(&frame(FrameKind::Open, 1, b"hello"))
             .await
             .unwrap();
-        peer.write_all(&frame(Kind::Fin, 1, b"")).await.unwrap();
+        peer.write_all(&frame(FrameKind::Fin, 1, b""))
+            .await
+            .unwrap();
         let heard = carrier.accept().await.unwrap();
         assert_eq!(read_to_end(&heard).await.unwrap(), b"hello");
         // And a reset reaches whoever waits for room that never comes.
-        peer.write_all(&with_number(Kind::Stop, 2, 5))
+        peer.write_all(&with_number(FrameKind::Stop, 2, 5))
             .await
             .unwrap();
         assert!(matches!(
@@ -281,7 +283,7 @@ async fn a_burst_of_refused_streams_does_not_stall_the_carrier() {
     const STREAMS: u32 = 40_000;
     let (_carrier, _control, driver, mut peer) = against_a_test(Side::Acceptor, 0, 4 << 20);
     let opens: Vec<u8> = (0..STREAMS)
-        .flat_map(|place| frame(Kind::Open, 2 * place + 1, b""))
+        .flat_map(|place| frame(FrameKind::Open, 2 * place + 1, b""))
         .collect();
     let asking = async {
         peer.write_all(&opens).await.unwrap();

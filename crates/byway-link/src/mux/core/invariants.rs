@@ -1,8 +1,8 @@
 //! Invariants: what must be so of a core at any time. Tests and fuzzing ask; nothing else does.
 
-use super::{CONTROL, Core, HEADER_BYTES, STREAM_QUEUE_BYTES};
+use super::{CONTROL, HEADER_BYTES, MuxCore, STREAM_QUEUE_BYTES};
 
-impl Core {
+impl MuxCore {
     /// Fails if an account does not balance, or if a stream holds more than its bounds.
     pub(crate) fn assert_sound(&self) {
         let queued: usize = self
@@ -42,7 +42,7 @@ impl Core {
                 chunks <= STREAM_QUEUE_BYTES,
                 "stream {stream} queues too much"
             );
-            let listed = self.turns.count(*stream);
+            let listed = self.send_order.count(*stream);
             assert!(
                 self.lost || usize::from(entry.send.listed) == listed,
                 "stream {stream} is listed {listed} times"
@@ -71,7 +71,7 @@ impl Core {
         );
         assert_eq!(self.queued_bytes, 0, "queued bytes are left");
         assert!(
-            self.urgent.is_empty() && self.turns.is_empty() && self.starved.is_empty(),
+            self.urgent.is_empty() && self.send_order.is_empty() && self.starved.is_empty(),
             "something is left to send"
         );
     }

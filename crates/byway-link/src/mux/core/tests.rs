@@ -18,11 +18,11 @@ const MANY: u32 = 1000;
 /// Bytes that windows may grow by in these tests.
 const BUDGET: u64 = 1 << 20;
 
-type Frame = (Kind, u32, Vec<u8>);
+type Frame = (FrameKind, u32, Vec<u8>);
 
 /// The dialler's core is `NEAR`, the acceptor's `FAR`.
 struct Wire {
-    cores: [Core; 2],
+    cores: [MuxCore; 2],
     /// Taken from the other core, on the way to this one.
     towards: [VecDeque<u8>; 2],
     /// What has arrived of a frame that is not whole.
@@ -39,7 +39,7 @@ impl Wire {
         let budgets = [Budget::new(BUDGET), Budget::new(BUDGET)];
         Self {
             cores: [Side::Dialler, Side::Acceptor].map(|side| {
-                let mut core = Core::new(side, Arc::clone(&budgets[side as usize]));
+                let mut core = MuxCore::new(side, Arc::clone(&budgets[side as usize]));
                 core.admit(most);
                 core
             }),
@@ -143,7 +143,7 @@ impl Wire {
     fn inject(
         &mut self,
         to: usize,
-        kind: Kind,
+        kind: FrameKind,
         stream: u32,
         payload: &[u8],
     ) -> Result<(), Violation> {
@@ -162,7 +162,7 @@ impl Wire {
 
     /// Moves everything both ways until nothing is left to move.
     fn settle(&mut self) {
-        while self.cores.iter().any(Core::has_output)
+        while self.cores.iter().any(MuxCore::has_output)
             || self.towards.iter().any(|lane| !lane.is_empty())
         {
             for side in [NEAR, FAR] {
@@ -222,7 +222,7 @@ fn parse(mut bytes: &[u8]) -> Vec<Frame> {
     frames
 }
 
-fn number(kind: Kind, stream: u32, number: u32) -> Frame {
+fn number(kind: FrameKind, stream: u32, number: u32) -> Frame {
     (kind, stream, number.to_be_bytes().to_vec())
 }
 
@@ -257,7 +257,7 @@ fn a_fin_stands_behind_the_data_and_the_other_direction_goes_on() {
     let frames = wire.frames(NEAR, usize::MAX);
     assert_eq!(
         frames.iter().map(|frame| frame.0).collect::<Vec<_>>(),
-        [Kind::Open, Kind::Data, Kind::Fin]
+        [FrameKind::Open, FrameKind::Data, FrameKind::Fin]
     );
     for (kind, stream, payload) in frames {
         wire.inject(FAR, kind, stream, &payload).unwrap();
@@ -296,9 +296,9 @@ fn a_reset_overtakes_the_data_and_voids_it() {
     wire.cores[NEAR].reset(stream, 7);
     let frames = wire.frames(NEAR, usize::MAX);
     let expected = [
-        number(Kind::Reset, stream, 7),
-        number(Kind::Stop, stream, 7),
-        (Kind::Data, other, vec![2; 10_000]),
+        number(FrameKind::Reset, stream, 7),
+        number(FrameKind::Stop, stream, 7),
+        (FrameKind::Data, other, vec![2; 10_000]),
     ];
     assert_eq!(frames, expected);
     for (kind, stream, payload) in frames {
@@ -320,16 +320,16 @@ fn a_stop_is_answered_by_a_reset_with_its_code() {
     let mut wire = Wire::new(MANY);
     let stream = wire.stream();
     wire.write(NEAR, stream, &[1; 10_000]);
-    wire.inject(NEAR, Kind::Stop, stream, &9_u32.to_be_bytes())
+    wire.inject(NEAR, FrameKind::Stop, stream, &9_u32.to_be_bytes())
         .unwrap();
     assert_eq!(
         wire.frames(NEAR, usize::MAX),
-        [number(Kind::Reset, stream, 9)]
+        [number(FrameKind::Reset, stream, 9)]
     );
     assert_eq!(wire.cores[NEAR].queued_bytes, 0);
     let write = wire.cores[NEAR].poll_write(stream, &idle(), &[IoSlice::new(b"x")]);
     assert!(matches!(write, Poll::Ready(broken) if is_reset(broken.as_ref().map_err(copy), 9)));
-    wire.inject(NEAR, Kind::Stop, stream, &10_u32.to_be_bytes())
+    wire.inject(NEAR, FrameKind::Stop, stream, &10_u32.to_be_bytes())
         .unwrap();
     assert!(
         wire.frames(NEAR, usize::MAX).is_empty(),
@@ -407,11 +407,11 @@ fn credit_comes_back_when_bytes_were_consumed_and_not_before() {
     ));
     assert_eq!(
         wire.frames(FAR, usize::MAX),
-        [number(Kind::Credit, stream, INITIAL_BYTES / 2)]
+        [number(FrameKind::Credit, stream, INITIAL_BYTES / 2)]
     );
     wire.inject(
         NEAR,
-        Kind::Credit,
+        FrameKind::Credit,
         stream,
         &(INITIAL_BYTES / 2).to_be_bytes(),
     )
@@ -451,8 +451,13 @@ fn streams_with_data_take_turns() {
     let mut wire = Wire::new(MANY);
     let streams = [wire.stream(), wire.stream(), wire.stream()];
     for stream in streams {
-        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes())
-            .unwrap();
+        wire.inject(
+            NEAR,
+            FrameKind::Credit,
+            stream,
+            &1_000_000_u32.to_be_bytes(),
+        )
+        .unwrap();
         assert_eq!(wire.write(NEAR, stream, &[1; 150_000]), 150_000);
         wire.cores[NEAR].finish(stream).unwrap();
     }
@@ -460,7 +465,7 @@ fn streams_with_data_take_turns() {
     let [a, b, c] = streams;
     let order: Vec<u32> = frames
         .iter()
-        .filter(|frame| frame.0 == Kind::Data)
+        .filter(|frame| frame.0 == FrameKind::Data)
         .map(|frame| frame.1)
         .collect();
     assert_eq!(order, [a, b, c, a, b, c, a, b, c]);
@@ -470,7 +475,10 @@ fn streams_with_data_take_turns() {
             .all(|(_, _, payload)| payload.len() <= MOST_PAYLOAD_BYTES)
     );
     assert_eq!(
-        frames.iter().filter(|frame| frame.0 == Kind::Fin).count(),
+        frames
+            .iter()
+            .filter(|frame| frame.0 == FrameKind::Fin)
+            .count(),
         3
     );
 }
@@ -479,7 +487,7 @@ fn streams_with_data_take_turns() {
 fn next_streams(wire: &mut Wire, count: usize) -> Vec<u32> {
     let frames = (0..count).flat_map(|_| wire.frames(NEAR, 1));
     frames
-        .filter(|(kind, ..)| *kind == Kind::Data)
+        .filter(|(kind, ..)| *kind == FrameKind::Data)
         .map(|(_, stream, _)| stream)
         .collect()
 }
@@ -489,8 +497,13 @@ fn a_stream_with_something_new_to_say_comes_before_those_that_are_busy_and_once_
     let mut wire = Wire::new(MANY);
     let (first, second, small) = (wire.stream(), wire.stream(), wire.stream());
     for stream in [first, second] {
-        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes())
-            .unwrap();
+        wire.inject(
+            NEAR,
+            FrameKind::Credit,
+            stream,
+            &1_000_000_u32.to_be_bytes(),
+        )
+        .unwrap();
         assert_eq!(
             wire.write(NEAR, stream, &[1; 1_000_000]),
             STREAM_QUEUE_BYTES
@@ -513,7 +526,7 @@ fn new_streams_that_never_end_leave_half_of_the_carrier_to_those_that_are_busy()
     let mut wire = Wire::new(MANY);
     let busy = wire.stream();
     let mut new: Vec<u32> = (0..400).map(|_| wire.stream()).collect();
-    wire.inject(NEAR, Kind::Credit, busy, &10_000_000_u32.to_be_bytes())
+    wire.inject(NEAR, FrameKind::Credit, busy, &10_000_000_u32.to_be_bytes())
         .unwrap();
     wire.write(NEAR, busy, &[1; 1_000_000]);
     wire.frames(NEAR, 1);
@@ -543,8 +556,13 @@ fn frames_are_small_on_a_long_path() {
         let mut wire = Wire::new(MANY);
         wire.cores[NEAR].set_round_trip(Duration::from_millis(round_trip));
         let stream = wire.stream();
-        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes())
-            .unwrap();
+        wire.inject(
+            NEAR,
+            FrameKind::Credit,
+            stream,
+            &1_000_000_u32.to_be_bytes(),
+        )
+        .unwrap();
         wire.write(NEAR, stream, &[1; 200_000]);
         let frames = wire.frames(NEAR, usize::MAX);
         assert_eq!(
@@ -565,14 +583,14 @@ fn control_goes_before_the_data_of_others() {
     assert_eq!(wire.write(NEAR, CONTROL, b"ping"), 4);
     assert_eq!(
         wire.frames(NEAR, 1),
-        [(Kind::Data, CONTROL, b"ping".to_vec())]
+        [(FrameKind::Data, CONTROL, b"ping".to_vec())]
     );
     // Between two chunks as well.
     assert_eq!(wire.frames(NEAR, 1).len(), 1);
     assert_eq!(wire.write(NEAR, CONTROL, b"pong"), 4);
     assert_eq!(
         wire.frames(NEAR, 1),
-        [(Kind::Data, CONTROL, b"pong".to_vec())]
+        [(FrameKind::Data, CONTROL, b"pong".to_vec())]
     );
 }
 
@@ -591,14 +609,15 @@ fn late_frames_of_a_stream_that_is_over_are_skipped() {
     wire.assert_empty();
     for stream in [near, far] {
         for side in [NEAR, FAR] {
-            wire.inject(side, Kind::Data, stream, &[1; 50_000]).unwrap();
-            wire.inject(side, Kind::Fin, stream, b"").unwrap();
-            for kind in [Kind::Reset, Kind::Stop, Kind::Credit] {
+            wire.inject(side, FrameKind::Data, stream, &[1; 50_000])
+                .unwrap();
+            wire.inject(side, FrameKind::Fin, stream, b"").unwrap();
+            for kind in [FrameKind::Reset, FrameKind::Stop, FrameKind::Credit] {
                 wire.inject(side, kind, stream, &[255; 4]).unwrap();
             }
         }
     }
-    assert!(!wire.cores.iter().any(Core::has_output));
+    assert!(!wire.cores.iter().any(MuxCore::has_output));
     wire.assert_empty();
 }
 
@@ -619,87 +638,87 @@ fn a_payload_whose_stream_is_let_go_of_meanwhile_goes_nowhere() {
 #[test]
 fn each_violation_is_named() {
     let one = 1_u32.to_be_bytes();
-    let cases: [(&str, Kind, u32, &[u8], Violation); 12] = [
+    let cases: [(&str, FrameKind, u32, &[u8], Violation); 12] = [
         (
             "a stream that never was",
-            Kind::Data,
+            FrameKind::Data,
             3,
             b"x",
-            Violation::Stream(Kind::Data),
+            Violation::Stream(FrameKind::Data),
         ),
         (
             "the end of one",
-            Kind::Fin,
+            FrameKind::Fin,
             3,
             b"",
-            Violation::Stream(Kind::Fin),
+            Violation::Stream(FrameKind::Fin),
         ),
         (
             "a reset of one",
-            Kind::Reset,
+            FrameKind::Reset,
             3,
             &one,
-            Violation::Stream(Kind::Reset),
+            Violation::Stream(FrameKind::Reset),
         ),
         (
             "a stop of one",
-            Kind::Stop,
+            FrameKind::Stop,
             3,
             &one,
-            Violation::Stream(Kind::Stop),
+            Violation::Stream(FrameKind::Stop),
         ),
         (
             "credit for one",
-            Kind::Credit,
+            FrameKind::Credit,
             3,
             &one,
-            Violation::Stream(Kind::Credit),
+            Violation::Stream(FrameKind::Credit),
         ),
         (
             "one of ours that never was",
-            Kind::Data,
+            FrameKind::Data,
             2,
             b"x",
-            Violation::Stream(Kind::Data),
+            Violation::Stream(FrameKind::Data),
         ),
         (
             "a number of our own",
-            Kind::Open,
+            FrameKind::Open,
             2,
             b"",
-            Violation::Stream(Kind::Open),
+            Violation::Stream(FrameKind::Open),
         ),
         (
             "a number for the second time",
-            Kind::Open,
+            FrameKind::Open,
             1,
             b"",
-            Violation::Stream(Kind::Open),
+            Violation::Stream(FrameKind::Open),
         ),
         (
             "the first stream",
-            Kind::Open,
+            FrameKind::Open,
             CONTROL,
             b"",
-            Violation::Stream(Kind::Open),
+            Violation::Stream(FrameKind::Open),
         ),
         (
             "beyond the window",
-            Kind::Open,
+            FrameKind::Open,
             3,
             &[0; WINDOW + 1],
             Violation::Credit,
         ),
         (
             "beyond the credit",
-            Kind::Data,
+            FrameKind::Data,
             1,
             &[0; WINDOW + 1],
             Violation::Credit,
         ),
         (
             "beyond what can be counted",
-            Kind::Credit,
+            FrameKind::Credit,
             1,
             &[255; 4],
             Violation::Overflow,
@@ -719,21 +738,25 @@ fn each_violation_is_named() {
 #[test]
 fn numbers_out_of_order_are_a_violation_and_gaps_are_none() {
     let mut wire = Wire::new(MANY);
-    wire.inject(FAR, Kind::Open, 9, b"").unwrap();
-    wire.inject(FAR, Kind::Data, 7, b"late, for all we know")
+    wire.inject(FAR, FrameKind::Open, 9, b"").unwrap();
+    wire.inject(FAR, FrameKind::Data, 7, b"late, for all we know")
         .unwrap();
     assert_eq!(
-        wire.inject(FAR, Kind::Open, 7, b""),
-        Err(Violation::Stream(Kind::Open))
+        wire.inject(FAR, FrameKind::Open, 7, b""),
+        Err(Violation::Stream(FrameKind::Open))
     );
 }
 
 #[test]
 fn bytes_behind_a_fin_are_a_violation_even_within_the_credit() {
-    for (kind, payload) in [(Kind::Data, &b"x"[..]), (Kind::Data, b""), (Kind::Fin, b"")] {
+    for (kind, payload) in [
+        (FrameKind::Data, &b"x"[..]),
+        (FrameKind::Data, b""),
+        (FrameKind::Fin, b""),
+    ] {
         let mut wire = Wire::new(MANY);
         let stream = wire.stream();
-        wire.inject(FAR, Kind::Fin, stream, b"").unwrap();
+        wire.inject(FAR, FrameKind::Fin, stream, b"").unwrap();
         assert_eq!(
             wire.inject(FAR, kind, stream, payload),
             Err(Violation::BehindFin)
@@ -746,10 +769,10 @@ fn a_byte_beyond_the_credit_is_a_violation_however_it_is_cut() {
     let mut wire = Wire::new(MANY);
     let stream = wire.stream();
     for _ in 0..WINDOW {
-        wire.inject(FAR, Kind::Data, stream, b"x").unwrap();
+        wire.inject(FAR, FrameKind::Data, stream, b"x").unwrap();
     }
     assert_eq!(
-        wire.inject(FAR, Kind::Data, stream, b"x"),
+        wire.inject(FAR, FrameKind::Data, stream, b"x"),
         Err(Violation::Credit)
     );
 }
@@ -763,11 +786,11 @@ fn everybody_who_waits_is_woken_by_what_they_wait_for() {
     let now = wire.now;
 
     assert!(wire.cores[FAR].poll_accept(&cx).is_pending());
-    wire.inject(FAR, Kind::Open, 1, b"").unwrap();
+    wire.inject(FAR, FrameKind::Open, 1, b"").unwrap();
     assert_eq!(bell.rung(), 1, "a stream has come");
     assert_eq!(wire.accept(FAR), Some(1));
 
-    for (kind, payload) in [(Kind::Data, &b"x"[..]), (Kind::Fin, b"")] {
+    for (kind, payload) in [(FrameKind::Data, &b"x"[..]), (FrameKind::Fin, b"")] {
         assert!(
             wire.cores[FAR]
                 .poll_read(1, &cx, &mut [0; 8], now)
@@ -787,15 +810,15 @@ fn everybody_who_waits_is_woken_by_what_they_wait_for() {
             .poll_write(1, &cx, &[IoSlice::new(b"x")])
             .is_pending()
     );
-    wire.inject(FAR, Kind::Credit, 1, &1_u32.to_be_bytes())
+    wire.inject(FAR, FrameKind::Credit, 1, &1_u32.to_be_bytes())
         .unwrap();
     assert_eq!(bell.rung(), 1, "credit has come");
     assert!(wire.cores[FAR].poll_broken(1, &cx).is_pending());
-    wire.inject(FAR, Kind::Stop, 1, &1_u32.to_be_bytes())
+    wire.inject(FAR, FrameKind::Stop, 1, &1_u32.to_be_bytes())
         .unwrap();
     assert_eq!(bell.rung(), 1, "it was stopped");
 
-    wire.inject(FAR, Kind::Open, 3, b"").unwrap();
+    wire.inject(FAR, FrameKind::Open, 3, b"").unwrap();
     assert!(wire.cores[FAR].poll_broken(3, &cx).is_pending());
     wire.cores[FAR].lose();
     assert_eq!(bell.rung(), 1, "all is lost");
@@ -818,7 +841,7 @@ fn a_lost_carrier_still_gives_what_has_come_whole_and_then_says_lost() {
         wire.cores[FAR].finish(stream),
         Err(Broken::SessionLost)
     ));
-    assert_eq!(wire.cores[FAR].open(b""), Err(NotOpened::Lost));
+    assert_eq!(wire.cores[FAR].open(b""), Err(MuxOpenError::Lost));
     assert!(matches!(
         wire.cores[FAR].poll_accept(&idle()),
         Poll::Ready(None)
@@ -862,12 +885,12 @@ fn a_stream_that_is_opened_behind_a_control_message_arrives_behind_it() {
         .iter()
         .map(|chunk| Header::decode(*chunk.first_chunk().unwrap()).unwrap().kind)
         .collect();
-    assert_eq!(kinds, [Kind::Data, Kind::Open]);
+    assert_eq!(kinds, [FrameKind::Data, FrameKind::Open]);
 }
 
 #[test]
 fn a_core_without_a_session_reads_no_further_than_its_control_stream_is_read() {
-    let mut core = Core::new(Side::Acceptor, Budget::new(BUDGET));
+    let mut core = MuxCore::new(Side::Acceptor, Budget::new(BUDGET));
     assert!(!core.may_receive(), "nobody waits for a message");
     let mut room = [0; 10];
     assert!(
@@ -876,13 +899,13 @@ fn a_core_without_a_session_reads_no_further_than_its_control_stream_is_read() {
     );
     assert!(core.may_receive());
     let open = Header {
-        kind: Kind::Open,
+        kind: FrameKind::Open,
         stream: 1,
         length: 0,
     };
     assert_eq!(core.judge(&open), Err(Violation::Early));
     let data = Header {
-        kind: Kind::Data,
+        kind: FrameKind::Data,
         stream: CONTROL,
         length: 5,
     };

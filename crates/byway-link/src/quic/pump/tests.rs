@@ -200,7 +200,7 @@ async fn pumped(near: &Quic, far: &Quic, tasks: &TaskTracker) -> (QuicStream, Qu
                 Read::Fin => panic!("nobody has finished it"),
             }
         }
-        while let Ok(told) = timeout(Duration::ZERO, near_credits.to_tell()).await {
+        while let Ok(told) = timeout(Duration::ZERO, near_credits.next_credit()).await {
             far_credits.granted(&told).unwrap();
         }
     }
@@ -269,7 +269,7 @@ async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_p
     let (near, far) = connected(phase.clone(), &tasks).await;
     let (near_credits, far_credits) = credits(&near, &far);
     let (tell, hear) = (near_credits.clone(), far_credits.clone());
-    let telling = async move { while hear.granted(&tell.to_tell().await).is_ok() {} };
+    let has_credit = async move { while hear.granted(&tell.next_credit().await).is_ok() {} };
 
     let mut reader = near
         .open(b"get", Some(&near_credits), &tasks)
@@ -323,7 +323,7 @@ async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_p
         tokio::select! {
             read = reading => read,
             () = writing => 0,
-            () = telling => 0,
+            () = has_credit => 0,
         }
     };
     assert_eq!(

@@ -161,6 +161,6 @@ fn carriers(node: &Running) -> Vec<CarrierKind> {
     let sessions = plan
         .joins
         .iter()
-        .filter_map(|join| links.joined(&join.id)?.session_now());
+        .filter_map(|join| links.outgoing(&join.id)?.session_now());
     sessions.flat_map(|session| session.carriers()).collect()
 }

@@ -38,14 +38,14 @@ pub(super) async fn check(scene: &Scene) -> bool {
 }
 
 /// How a journey ended.
-struct Outcome {
+struct CheckResult {
     name: String,
     /// What it saw, or what went wrong.
     saw: Result<String, String>,
     took: Duration,
 }
 
-impl Outcome {
+impl CheckResult {
     fn line(&self) -> String {
         let (verdict, saw) = match &self.saw {
             Ok(saw) => ("ok    ", saw),
@@ -59,13 +59,13 @@ impl Outcome {
     }
 }
 
-async fn walk(journey: Journey<'_>) -> Outcome {
+async fn walk(journey: Journey<'_>) -> CheckResult {
     let begun = Instant::now();
     let saw = match timeout(DEADLINE, journey.steps).await {
         Ok(saw) => saw.map_err(|error| format!("{error:#}")),
         Err(_elapsed) => Err(format!("it did not end within {} s", DEADLINE.as_secs())),
     };
-    Outcome {
+    CheckResult {
         name: journey.name,
         saw,
         took: begun.elapsed(),
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_line_says_how_it_ended_what_was_walked_and_what_was_seen() {
         let line = |saw| {
-            Outcome {
+            CheckResult {
                 name: "edge: echo".into(),
                 saw,
                 took: Duration::from_millis(1250),

@@ -181,14 +181,14 @@ async fn websocket(scene: &Scene, way: Way) -> anyhow::Result<String> {
         Frame::whole(Opcode::Ping, "between"),
         Frame::whole(Opcode::Continuation, second),
     ];
-    say(&mut visitor, &[Frame::whole(Opcode::Text, "grüß dich")]).await?;
-    hear(&mut visitor, Frame::whole(Opcode::Text, "grüß dich")).await?;
-    say(&mut visitor, &fragments).await?;
-    hear(&mut visitor, Frame::whole(Opcode::Pong, "between")).await?;
-    hear(&mut visitor, Frame::whole(Opcode::Binary, long.as_slice())).await?;
+    send(&mut visitor, &[Frame::whole(Opcode::Text, "grüß dich")]).await?;
+    recv(&mut visitor, Frame::whole(Opcode::Text, "grüß dich")).await?;
+    send(&mut visitor, &fragments).await?;
+    recv(&mut visitor, Frame::whole(Opcode::Pong, "between")).await?;
+    recv(&mut visitor, Frame::whole(Opcode::Binary, long.as_slice())).await?;
     let goodbye = Frame::whole(Opcode::Close, 1000_u16.to_be_bytes());
-    say(&mut visitor, std::slice::from_ref(&goodbye)).await?;
-    hear(&mut visitor, goodbye).await?;
+    send(&mut visitor, std::slice::from_ref(&goodbye)).await?;
+    recv(&mut visitor, goodbye).await?;
     visitor.finish().await?;
     read_to_fin(&mut visitor.conn, 0).await?;
     Ok(format!(
@@ -197,14 +197,14 @@ async fn websocket(scene: &Scene, way: Way) -> anyhow::Result<String> {
     ))
 }
 
-async fn say(visitor: &mut Visitor, frames: &[Frame]) -> anyhow::Result<()> {
+async fn send(visitor: &mut Visitor, frames: &[Frame]) -> anyhow::Result<()> {
     frames
         .iter()
         .for_each(|frame| frame.encode(Sender::Visitor, visitor.conn.queue()));
     Ok(visitor.conn.flush().await?)
 }
 
-async fn hear(visitor: &mut Visitor, expected: Frame) -> anyhow::Result<()> {
+async fn recv(visitor: &mut Visitor, expected: Frame) -> anyhow::Result<()> {
     let frame = next_frame(&mut visitor.conn, Sender::Origin)
         .await?
         .context("FIN came instead of a frame")??;

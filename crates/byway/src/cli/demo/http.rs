@@ -24,7 +24,7 @@ pub(super) async fn serve(
     socket: &'static str,
     common: &Common,
 ) -> anyhow::Result<()> {
-    let mut session = Session {
+    let mut session = DemoConnection {
         conn: Conn::new(stream),
         socket,
         common,
@@ -38,7 +38,7 @@ pub(super) async fn serve(
     ended
 }
 
-struct Session<'a> {
+struct DemoConnection<'a> {
     conn: Conn,
     socket: &'static str,
     common: &'a Common,
@@ -81,7 +81,7 @@ Hello from behind Byway: this is the demo's origin.
   GET  /ws           a WebSocket that sends every message back
 ";
 
-impl Session<'_> {
+impl DemoConnection<'_> {
     async fn run(&mut self) -> anyhow::Result<()> {
         let mut index = RequestHead::default();
         while self.next_request(&mut index).await? {

@@ -52,10 +52,10 @@ use self::nodes::Nodes;
 use self::origin::Origin;
 use self::ports::Wanted;
 use self::scene::Scene;
-use super::{Common, serve, terminal};
+use super::{Common, run_node, terminal};
 use crate::drain;
 use crate::os::descriptors;
-use crate::scope::{Scope, Stop};
+use crate::scope::{Scope, StopSignals};
 
 /// What the demo does.
 #[derive(Args, Debug)]
@@ -81,7 +81,7 @@ pub(super) fn run(args: &DemoArgs, common: &Common) -> ExitCode {
 /// From the first socket to the last. `false`: a journey failed.
 fn play(args: &DemoArgs, common: &Common) -> anyhow::Result<bool> {
     let runtime = runtime().context("cannot start the origin's thread")?;
-    let stop = Stop::default();
+    let stop = StopSignals::default();
     let scope = Scope::new(runtime.handle().clone(), &stop, Arc::default());
     let folder = Folder::make()?;
     let ground = Ground::new(folder.path(), &common.state());
@@ -124,7 +124,7 @@ async fn stay(nodes: &Nodes, table: &str, common: &Common) -> bool {
     let mut stop = pin!(drain::wait_for_stop_signal());
     // The first poll registers it: a signal that comes right behind the ready line is not lost.
     let early = stop.as_mut().now_or_never();
-    serve::say_ready_in_short(&nodes.leaving(), common.log).await;
+    run_node::say_ready_in_short(&nodes.leaving(), common.log).await;
     say(table);
     let why = match early {
         Some(why) => why,

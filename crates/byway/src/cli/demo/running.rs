@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
 use crate::config::{self, Bind};
-use crate::link::News;
+use crate::link::LinkEvent;
 use crate::node::Node;
 use crate::os::inherit::Inherited;
 use crate::relay::RelayCounters;
@@ -24,7 +24,7 @@ use crate::relay::RelayCounters;
 pub(super) struct Running {
     /// None once it was cut off.
     node: Option<Node>,
-    news: UnboundedReceiver<News>,
+    events: UnboundedReceiver<LinkEvent>,
     joins: HashMap<String, PathBuf>,
     public: HashMap<String, String>,
 }
@@ -43,20 +43,20 @@ impl Running {
             .map_err(|errors| anyhow!("the demo's own config: {errors}"))?;
         spill.clone_into(&mut plan.spill.directory);
         let node = Node::start(plan, &mut Inherited::default())?;
-        let news = node
+        let events = node
             .shared()
             .links
-            .news()
+            .events()
             .context("somebody else hears the news of this node")?;
         let mut running = Self {
             node: Some(node),
-            news,
+            events,
             joins: HashMap::new(),
             public: HashMap::new(),
         };
         // How to join it is known before it serves.
-        while let Ok(news) = running.news.try_recv() {
-            running.hear(news);
+        while let Ok(events) = running.events.try_recv() {
+            running.handle_event(events);
         }
         Ok(running)
     }
@@ -93,8 +93,8 @@ impl Running {
     pub(super) async fn wait_for_public(&mut self, services: usize) -> anyhow::Result<()> {
         let waiting = async {
             while self.public.len() < services {
-                let news = self.news.recv().await.context("the node has ended")?;
-                self.hear(news);
+                let events = self.events.recv().await.context("the node has ended")?;
+                self.handle_event(events);
             }
             anyhow::Ok(())
         };
@@ -153,15 +153,15 @@ impl Running {
         }
     }
 
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Join { listener, file, .. } => {
+    fn handle_event(&mut self, events: LinkEvent) {
+        match events {
+            LinkEvent::Join { listener, file, .. } => {
                 self.joins.insert(listener.to_string(), file);
             }
-            News::Public { service, address } => {
+            LinkEvent::Public { service, address } => {
                 self.public.insert(service.to_string(), address);
             }
-            News::Ended { detail, .. } => tracing::warn!("{detail}"),
+            LinkEvent::Ended { detail, .. } => tracing::warn!("{detail}"),
         }
     }
 }

@@ -176,7 +176,7 @@ impl Visitor {
 
     /// Leaves in order.
     pub(super) fn leave(self) {
-        self.conn.close_quietly();
+        self.conn.fin_on_drop();
     }
 }
 

@@ -19,8 +19,8 @@ use super::super::plan::{
 };
 use super::Resolver;
 use super::upstream::parse_upstream;
-use crate::exchange::budget::Budget;
-use crate::outbound::balance::Turn;
+use crate::exchange::retry_budget::RetryBudget;
+use crate::outbound::balance::RoundRobin;
 
 /// A compiled pattern larger than this is a mistake, or meant to fill the memory.
 const MOST_REGEX_BYTES: usize = 1 << 20;
@@ -97,8 +97,8 @@ impl Resolver<'_> {
         }
         let host = self.host_mode(&written.host);
         RoutePlan {
-            turn: Turn::default(),
-            retries: Budget::default(),
+            round_robin: RoundRobin::default(),
+            retries: RetryBudget::default(),
             name: name.into(),
             hosts,
             path,

@@ -23,7 +23,7 @@ use super::expose::ServiceKey;
 /// Every link so far.
 #[derive(Default)]
 pub(super) struct Joins {
-    joined: Vec<Joined>,
+    joined: Vec<JoinEntry>,
     /// What is exposed through each grant, over whichever carrier.
     exposed: HashMap<(Grant, ServiceKey), Place>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Joins {
 /// A grant of a node: what a join string names without its secrets.
 type Grant = (Target, GrantId);
 
-struct Joined {
+struct JoinEntry {
     plan: JoinPlan,
     purpose: Purpose,
     place: Place,
@@ -181,7 +181,7 @@ impl Resolver<'_> {
 
     /// The link of `plan`: the one that is there already, if an earlier section joined alike.
     fn link_to(&mut self, plan: JoinPlan, purpose: Purpose, place: &Place) -> Option<Link> {
-        let same_grant = |joined: &&Joined| grant(&joined.plan.join) == grant(&plan.join);
+        let same_grant = |joined: &&JoinEntry| grant(&joined.plan.join) == grant(&plan.join);
         if let Some(earlier) = self.joins.joined.iter().find(same_grant) {
             let wrong = if earlier.plan.join != plan.join {
                 Some((
@@ -210,7 +210,7 @@ impl Resolver<'_> {
             .position(|joined| joined.plan.id == plan.id);
         let index = known.unwrap_or(self.joins.joined.len());
         if known.is_none() {
-            self.joins.joined.push(Joined {
+            self.joins.joined.push(JoinEntry {
                 plan,
                 purpose,
                 place: place.clone(),

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use super::super::diagnostic::Diagnostic;
 use super::super::place::{At, Place, Text};
-use super::super::units::{Bytes, Period, Rate};
+use super::super::units::{ByteSize, Period, Rate};
 use super::Resolver;
 
 /// From one millisecond to what [`Period`] can hold.
 pub(super) const ANY_TIME: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(365 * 86_400);
 
-/// From one byte to what [`Bytes`] can hold.
+/// From one byte to what [`ByteSize`] can hold.
 pub(super) const ANY_SIZE: RangeInclusive<u64> = 1..=i64::MAX.unsigned_abs();
 
 /// A count that fits wherever counts are kept; far beyond what a machine can hold open.
@@ -60,8 +60,8 @@ impl Resolver<'_> {
         range: RangeInclusive<u64>,
     ) -> Option<u64> {
         let text = at.as_ref()?;
-        let Bytes(size) = self.parsed(key, text)?;
-        self.in_range(key, &text.place, &size, &range, |size| Bytes(*size))
+        let ByteSize(size) = self.parsed(key, text)?;
+        self.in_range(key, &text.place, &size, &range, |size| ByteSize(*size))
             .then_some(size)
     }
 

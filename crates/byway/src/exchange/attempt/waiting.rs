@@ -13,16 +13,16 @@ use byway_agent::Lease;
 use byway_dial::Pipe;
 
 use super::Attempt;
-use crate::exchange::alarm::Alarm;
 use crate::exchange::conn::Conn;
 use crate::exchange::deadline::{Exceeded, Flow, Waiting};
 use crate::exchange::failure::{downstream_left, not_read, too_slow};
+use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::recall::recalled;
-use crate::fault::{Deadline, Fault, Kind, Who};
-use crate::outbound::pooled::Origin;
+use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::outbound::pooled::PoolKey;
 
 /// Why a wait of an exchange ended.
-pub(super) enum Ended {
+pub(super) enum WaitEnd {
     /// A limit was exceeded.
     Exceeded(Exceeded),
     /// The client has gone, or the pool needs the connection for another client.
@@ -36,10 +36,10 @@ impl Attempt<'_> {
         &mut self,
         cx: &mut Context<'_>,
         downstream: &mut Conn,
-        upstream: &mut Lease<Origin, Conn>,
-        alarm: &mut Alarm,
+        upstream: &mut Lease<PoolKey, Conn>,
+        timer: &mut LazyTimer,
         waiting: &Waiting,
-    ) -> Poll<Ended> {
+    ) -> Poll<WaitEnd> {
         let awaits_client = waiting.upload.awaits_client
             || waiting.download.awaits_client
             || self.awaits_invitation(waiting);
@@ -49,16 +49,16 @@ impl Attempt<'_> {
             awaits_client,
             waiting.progress.unwrap_or_default(),
         ) {
-            return Poll::Ready(Ended::Fault(fault));
+            return Poll::Ready(WaitEnd::Fault(fault));
         }
-        if let Poll::Ready(exceeded) = self.deadlines.poll_exceeded(cx, alarm, waiting) {
-            return Poll::Ready(Ended::Exceeded(exceeded));
+        if let Poll::Ready(exceeded) = self.deadlines.poll_exceeded(cx, timer, waiting) {
+            return Poll::Ready(WaitEnd::Exceeded(exceeded));
         }
         if !self.deadlines.watches_client() {
             return Poll::Pending;
         }
         let broken = ready!(downstream.stream().poll_broken(cx));
-        Poll::Ready(Ended::Fault(downstream_left(&broken)))
+        Poll::Ready(WaitEnd::Fault(downstream_left(&broken)))
     }
 
     pub(super) fn upload_is_over(&self) -> bool {
@@ -68,7 +68,7 @@ impl Attempt<'_> {
     /// Whether the client has its 100, or sends its body already: one that expects a 100 need not
     /// send anything before that.
     fn is_invited(&self) -> bool {
-        self.continued || self.upload.moved() > 0 || !self.asked.request.expects_continue()
+        self.continued || self.upload.moved() > 0 || !self.exchange.request.expects_continue()
     }
 
     /// Whether the client may be waiting for a 100, of an upstream that has the head of the
@@ -131,34 +131,34 @@ impl Attempt<'_> {
     }
 
     pub(super) fn stalled_upload(&self) -> Fault {
-        let limit = self.asked.limits.body_progress;
+        let limit = self.exchange.limits.body_progress;
         match self.upload.is_held_back() {
             true => Fault::new(
                 Who::Upstream,
-                Kind::Deadline(Deadline::RequestBody),
+                FaultKind::Deadline(Deadline::RequestBody),
                 format!("the upstream took no byte of the request body for {limit:?}"),
             ),
             false => Fault::new(
                 Who::Downstream,
-                Kind::Deadline(Deadline::RequestBody),
+                FaultKind::Deadline(Deadline::RequestBody),
                 format!("the client sent no byte of its request body for {limit:?}"),
             ),
         }
     }
 
     pub(super) fn slow_reader(&self) -> Fault {
-        self.asked.shared.counters.slow_responses.add(1);
+        self.exchange.shared.counters.slow_responses.add(1);
         too_slow(
-            self.asked.limits,
+            self.exchange.limits,
             Deadline::ResponseRate,
             "the client read the response",
         )
     }
 
     pub(super) fn slow_upload(&self) -> Fault {
-        self.asked.shared.counters.slow_requests.add(1);
+        self.exchange.shared.counters.slow_requests.add(1);
         too_slow(
-            self.asked.limits,
+            self.exchange.limits,
             Deadline::RequestRate,
             "the client sent its request body",
         )
@@ -168,7 +168,7 @@ impl Attempt<'_> {
     pub(super) async fn flush(
         &mut self,
         downstream: &mut Conn,
-        alarm: &mut Alarm,
+        timer: &mut LazyTimer,
     ) -> Result<(), Fault> {
         self.deadlines.end_upload();
         self.deadlines.begin_phase();
@@ -187,7 +187,7 @@ impl Attempt<'_> {
                 download,
                 ..Waiting::default()
             };
-            self.deadlines.poll_exceeded(cx, alarm, &waiting).map(Err)
+            self.deadlines.poll_exceeded(cx, timer, &waiting).map(Err)
         });
         match flushed.await {
             Ok(Ok(())) => Ok(()),
@@ -195,7 +195,7 @@ impl Attempt<'_> {
             Err(Exceeded::DownloadRate) => Err(self.slow_reader()),
             Err(Exceeded::UploadRate) => Err(self.slow_upload()),
             Err(Exceeded::Progress | Exceeded::Head) => {
-                Err(not_read(self.asked.limits.body_progress))
+                Err(not_read(self.exchange.limits.body_progress))
             }
         }
     }

@@ -110,7 +110,7 @@ fn each_reason_has_its_case() {
     ] {
         let (mut tries, now) = tries(upstreams);
         assert_eq!(
-            tries.again(failed, now, &Budget::default()),
+            tries.again(failed, now, &RetryBudget::default()),
             expected,
             "{failed:?} of {upstreams}"
         );
@@ -123,7 +123,7 @@ fn no_try_begins_after_the_deadline() {
         let (mut tries, now) = tries(3);
         let late = now + Duration::from_secs(15);
         assert_eq!(
-            tries.again(Failed { outcome, ..GET }, late, &Budget::default()),
+            tries.again(Failed { outcome, ..GET }, late, &RetryBudget::default()),
             Err(NotMade::Deadline)
         );
     }
@@ -133,7 +133,7 @@ fn no_try_begins_after_the_deadline() {
 fn every_upstream_is_tried_once_and_what_was_sent_once_more() {
     let (mut tries, now) = tries(3);
     let (budget, unsent) = (
-        Budget::default(),
+        RetryBudget::default(),
         Failed {
             outcome: Outcome::Unsent,
             ..GET
@@ -151,7 +151,7 @@ fn every_upstream_is_tried_once_and_what_was_sent_once_more() {
 
 #[test]
 fn an_empty_budget_ends_retries_of_what_was_sent_and_of_nothing_else() {
-    let (budget, now) = (Budget::default(), tries(2).1);
+    let (budget, now) = (RetryBudget::default(), tries(2).1);
     for nth in 0..8 {
         let expected = if nth < 5 {
             Ok(())
@@ -227,7 +227,7 @@ proptest! {
         outcomes in prop::collection::vec((0u8..3, any::<bool>()), 30),
     ) {
         let (mut tries, now) = tries(upstreams);
-        let budget = Budget::default();
+        let budget = RetryBudget::default();
         let (mut sent, mut made, mut kept) = (0, 1, true);
         for (outcome, on_kept) in outcomes {
             let outcome = [Outcome::Unsent, Outcome::SentNoByteBack, Outcome::Partial][usize::from(outcome)];

@@ -14,7 +14,7 @@ const BEGUN: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\no
 
 /// Says a byte a second until the other side has gone.
 async fn drip_until_left(peer: &mut Peer) {
-    while peer.try_say("x").await.is_ok() {
+    while peer.try_send("x").await.is_ok() {
         sleep(Duration::from_secs(1)).await;
     }
 }
@@ -22,21 +22,21 @@ async fn drip_until_left(peer: &mut Peer) {
 /// An upload of which the upstream has taken nothing but the head, and which fills every buffer on
 /// the way.
 async fn held_back(bench: &Bench) -> (Peer, Peer) {
-    let (mut visitor, mut upstream) = (bench.visit_through(4096), bench.upstream().await);
-    visitor.say(UPLOAD).await;
-    upstream.hear_head().await;
-    visitor.say("x".repeat(4000)).await;
+    let (mut visitor, mut upstream) = (bench.connect_client_through(4096), bench.upstream().await);
+    visitor.send(UPLOAD).await;
+    upstream.recv_head().await;
+    visitor.send("x".repeat(4000)).await;
     (visitor, upstream)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_waits_for_its_100_is_not_blamed_for_a_silent_upstream() {
     let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"3s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(EXPECTING).await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(EXPECTING).await;
+    upstream.recv_head().await;
     let begun = Instant::now();
-    let head = visitor.hear_head().await;
+    let head = visitor.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""),
         "{head}"
@@ -47,12 +47,12 @@ async fn a_client_that_waits_for_its_100_is_not_blamed_for_a_silent_upstream() {
 #[tokio::test(start_paused = true)]
 async fn early_hints_are_not_the_100_that_a_client_waits_for() {
     let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"2s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(EXPECTING).await;
-    upstream.hear_head().await;
-    upstream.say("HTTP/1.1 103 Early Hints\r\n\r\n").await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 103 "));
-    let head = visitor.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(EXPECTING).await;
+    upstream.recv_head().await;
+    upstream.send("HTTP/1.1 103 Early Hints\r\n\r\n").await;
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 103 "));
+    let head = visitor.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""),
         "{head}"
@@ -62,57 +62,57 @@ async fn early_hints_are_not_the_100_that_a_client_waits_for() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_upload_that_has_ended_does_not_cut_the_answer_that_follows() {
     let bench = Bench::edge("limits.body_progress = \"2s\"\nlimits.min_rate = \"1000B/s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
     visitor
-        .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n0123456789")
+        .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n0123456789")
         .await;
-    upstream.hear_head().await;
-    upstream.hear("0123456789").await;
+    upstream.recv_head().await;
+    upstream.recv("0123456789").await;
     sleep(Duration::from_millis(1500)).await;
     upstream
-        .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
         .await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
     sleep(Duration::from_millis(300)).await;
-    visitor.say("0123456789").await;
-    upstream.hear("0123456789").await;
+    visitor.send("0123456789").await;
+    upstream.recv("0123456789").await;
     sleep(Duration::from_millis(1900)).await;
-    upstream.say("ok").await;
-    visitor.hear("ok").await;
+    upstream.send("ok").await;
+    visitor.recv("ok").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_never_ends_does_not_cut_the_end_of_an_answer_that_is_read() {
     let bench = Bench::edge("limits.body_progress = \"2s\"\nlimits.min_rate = \"1000B/s\"");
-    let (mut visitor, mut upstream) = (bench.visit_through(1024), bench.upstream().await);
-    visitor.say(UPLOAD).await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client_through(1024), bench.upstream().await);
+    visitor.send(UPLOAD).await;
+    upstream.recv_head().await;
     sleep(Duration::from_millis(1700)).await;
     let answer = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n{}",
         "x".repeat(30_000)
     );
     let read = async {
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+        assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
         for _ in 0..30 {
-            visitor.hear("x".repeat(1000)).await;
+            visitor.recv("x".repeat(1000)).await;
             sleep(Duration::from_millis(500)).await;
         }
     };
-    tokio::join!(upstream.say(answer), read);
+    tokio::join!(upstream.send(answer), read);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_begins_its_body_before_the_100_is_waited_for_from_then_on() {
     let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"20s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(EXPECTING).await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(EXPECTING).await;
+    upstream.recv_head().await;
     sleep(Duration::from_secs(4)).await;
-    visitor.say("some").await;
-    upstream.hear("some").await;
+    visitor.send("some").await;
+    upstream.recv("some").await;
     let begun = Instant::now();
-    let head = visitor.hear_head().await;
+    let head = visitor.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 408 ") && head.contains("details=\"request-body\""),
         "{head}"
@@ -127,19 +127,19 @@ async fn a_client_that_begins_its_body_before_the_100_is_waited_for_from_then_on
 #[tokio::test(start_paused = true)]
 async fn the_answer_to_a_client_that_began_its_body_before_the_100_has_the_whole_deadline() {
     let bench = Bench::edge("limits.first_byte = \"5s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(EXPECTING).await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(EXPECTING).await;
+    upstream.recv_head().await;
     sleep(Duration::from_secs(4)).await;
     tokio::join!(
-        visitor.say("x".repeat(1000)),
-        upstream.hear("x".repeat(1000))
+        visitor.send("x".repeat(1000)),
+        upstream.recv("x".repeat(1000))
     );
     sleep(Duration::from_secs(4)).await;
     upstream
-        .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         .await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,9 +147,9 @@ async fn a_head_that_drips_while_the_upload_is_held_back_ends_by_the_deadline_of
     let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.min_rate = \"none\"");
     let (mut visitor, mut upstream) = held_back(&bench).await;
     sleep(Duration::from_secs(20)).await;
-    upstream.say("HTTP/1.1 200 OK\r\nX: ").await;
+    upstream.send("HTTP/1.1 200 OK\r\nX: ").await;
     let begun = Instant::now();
-    let (head, ()) = tokio::join!(visitor.hear_head(), drip_until_left(&mut upstream));
+    let (head, ()) = tokio::join!(visitor.recv_head(), drip_until_left(&mut upstream));
     assert!(
         head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""),
         "{head}"
@@ -166,8 +166,8 @@ async fn bytes_of_a_head_are_no_progress_of_an_upload_that_is_held_back() {
     let bench = Bench::edge("limits.first_byte = \"1h\"\nlimits.body_progress = \"10s\"");
     let (mut visitor, mut upstream) = held_back(&bench).await;
     let begun = Instant::now();
-    upstream.say("HTTP/1.1 200 OK\r\nX: ").await;
-    let (head, ()) = tokio::join!(visitor.hear_head(), drip_until_left(&mut upstream));
+    upstream.send("HTTP/1.1 200 OK\r\nX: ").await;
+    let (head, ()) = tokio::join!(visitor.recv_head(), drip_until_left(&mut upstream));
     assert!(
         head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"request-body\""),
         "{head}"
@@ -195,12 +195,12 @@ async fn a_client_that_leaves_is_noticed_while_its_upload_is_held_back() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_is_noticed_while_the_rest_of_its_answer_is_slow() {
     let bench = Bench::edge("limits.body_progress = \"30m\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    upstream.hear_head().await;
-    upstream.say(BEGUN).await;
-    visitor.hear_head().await;
-    visitor.hear("2\r\nok\r\n").await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    upstream.recv_head().await;
+    upstream.send(BEGUN).await;
+    visitor.recv_head().await;
+    visitor.recv("2\r\nok\r\n").await;
     let begun = Instant::now();
     drop(visitor);
     upstream.wait_until_left().await;
@@ -210,58 +210,58 @@ async fn a_client_that_leaves_is_noticed_while_the_rest_of_its_answer_is_slow() 
 #[tokio::test(start_paused = true)]
 async fn an_upload_below_the_least_rate_is_ended_although_the_answer_has_begun() {
     let bench = Bench::edge("limits.min_rate = \"20B/s\"");
-    let (mut visitor, mut upstream) = (bench.visit_through(4096), bench.upstream().await);
-    visitor.say(UPLOAD).await;
-    upstream.hear_head().await;
-    upstream.say(BEGUN).await;
-    visitor.hear_head().await;
-    visitor.hear("2\r\nok\r\n").await;
+    let (mut visitor, mut upstream) = (bench.connect_client_through(4096), bench.upstream().await);
+    visitor.send(UPLOAD).await;
+    upstream.recv_head().await;
+    upstream.send(BEGUN).await;
+    visitor.recv_head().await;
+    visitor.recv("2\r\nok\r\n").await;
     let begun = Instant::now();
-    let hearing = async { while upstream.hear_some().await {} };
+    let hearing = async { while upstream.recv_some().await {} };
     tokio::join!(drip_until_left(&mut visitor), hearing);
     assert!(
         (60..=185).contains(&begun.elapsed().as_secs()),
         "after {:?}",
         begun.elapsed()
     );
-    assert_eq!(bench.door.shared.counters.slow_requests.value(), 1);
+    assert_eq!(bench.context.shared.counters.slow_requests.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_its_client_has_given_up_does_not_end_an_answer_that_goes_on() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.visit_through(4096), bench.upstream().await);
-    visitor.say(UPLOAD).await;
-    upstream.hear_head().await;
-    upstream.say(BEGUN).await;
-    visitor.hear_head().await;
-    visitor.hear("2\r\nok\r\n").await;
+    let (mut visitor, mut upstream) = (bench.connect_client_through(4096), bench.upstream().await);
+    visitor.send(UPLOAD).await;
+    upstream.recv_head().await;
+    upstream.send(BEGUN).await;
+    visitor.recv_head().await;
+    visitor.recv("2\r\nok\r\n").await;
     for _ in 0..20 {
         sleep(Duration::from_secs(50)).await;
-        upstream.say("1\r\nx\r\n").await;
-        visitor.hear("1\r\nx\r\n").await;
+        upstream.send("1\r\nx\r\n").await;
+        visitor.recv("1\r\nx\r\n").await;
     }
-    upstream.say("0\r\n\r\n").await;
-    visitor.hear("0\r\n\r\n").await;
-    assert_eq!(bench.door.shared.counters.slow_requests.value(), 0);
+    upstream.send("0\r\n\r\n").await;
+    visitor.recv("0\r\n\r\n").await;
+    assert_eq!(bench.context.shared.counters.slow_requests.value(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_an_interim_answer_below_the_least_rate_is_let_go() {
     let bench = Bench::edge("limits.min_rate = \"20B/s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    upstream.recv_head().await;
     let begun = Instant::now();
     upstream
-        .say(format!(
+        .send(format!(
             "HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n",
             "x".repeat(5000)
         ))
         .await;
     let reading = async {
-        while bench.door.shared.counters.slow_responses.value() == 0 {
-            visitor.try_hear_some().await.unwrap();
+        while bench.context.shared.counters.slow_responses.value() == 0 {
+            visitor.try_recv_some().await.unwrap();
             sleep(Duration::from_secs(1)).await;
         }
     };

@@ -14,14 +14,14 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 #[tokio::test(start_paused = true)]
 async fn half_an_answer_is_a_502_and_no_reason_to_ask_again() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(GET).await;
-    upstream.hear_head().await;
-    upstream.say("HTTP/1.1 200 OK\r\nContent-").await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(GET).await;
+    upstream.recv_head().await;
+    upstream.send("HTTP/1.1 200 OK\r\nContent-").await;
     upstream.finish().await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
-    assert_eq!(bench.door.shared.counters.retried_unanswered.value(), 0);
-    assert_eq!(bench.door.shared.counters.not_retried_partial.value(), 1);
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
+    assert_eq!(bench.context.shared.counters.retried_unanswered.value(), 0);
+    assert_eq!(bench.context.shared.counters.not_retried_partial.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,27 +32,28 @@ async fn an_answer_that_cannot_be_read_is_a_502_and_the_visitor_may_ask_again() 
         "SSH-2.0-x\r\n",
     ] {
         let bench = Bench::edge("");
-        let (mut visitor, mut upstream) = (bench.visit_through(4096), bench.upstream().await);
-        visitor.say(GET).await;
-        upstream.hear_head().await;
-        let _ = upstream.try_say(answer).await;
-        let head = visitor.hear_head().await;
+        let (mut visitor, mut upstream) =
+            (bench.connect_client_through(4096), bench.upstream().await);
+        visitor.send(GET).await;
+        upstream.recv_head().await;
+        let _ = upstream.try_send(answer).await;
+        let head = visitor.recv_head().await;
         assert!(
             head.starts_with("HTTP/1.1 502 ") && !head.contains("Connection: close"),
             "{head}"
         );
         assert!(!head.contains("127.0.0.1"), "{head}");
-        assert_eq!(bench.door.shared.counters.malformed_responses.value(), 1);
+        assert_eq!(bench.context.shared.counters.malformed_responses.value(), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_end_is_a_408_after_the_deadline() {
     let bench = Bench::edge("limits.head_timeout = \"7s\"");
-    let mut visitor = bench.visit();
-    visitor.say("GET / HT").await;
+    let mut visitor = bench.connect_client();
+    visitor.send("GET / HT").await;
     let begun = Instant::now();
-    let head = visitor.hear_head().await;
+    let head = visitor.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 408 ") && head.contains("Connection: close\r\n"),
         "{head}"
@@ -64,40 +65,40 @@ async fn a_head_that_does_not_end_is_a_408_after_the_deadline() {
 async fn a_visitor_that_says_nothing_or_an_empty_line_is_owed_nothing() {
     for said in ["", "\r\n"] {
         let bench = Bench::edge("");
-        let mut visitor = bench.visit();
-        visitor.say(said).await;
-        assert_eq!(visitor.hear_end().await.unwrap(), "", "{said:?}");
+        let mut visitor = bench.connect_client();
+        visitor.send(said).await;
+        assert_eq!(visitor.recv_end().await.unwrap(), "", "{said:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_without_an_answer_is_a_504() {
     let bench = Bench::edge("limits.first_byte = \"5s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(GET).await;
-    upstream.hear_head().await;
-    let head = visitor.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(GET).await;
+    upstream.recv_head().await;
+    let head = visitor.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 504 ") && head.contains("first-byte"),
         "{head}"
     );
-    assert!(upstream.hear_end().await.is_err());
+    assert!(upstream.recv_end().await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_drips_its_head_is_a_504_at_the_same_deadline() {
     let bench = Bench::edge("limits.first_byte = \"5s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(GET).await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(GET).await;
+    upstream.recv_head().await;
     let begun = Instant::now();
     let drip = async {
         for byte in b"HTTP/1.1 200 OK\r\nX-Slow: very" {
-            let _ = upstream.try_say([*byte]).await;
+            let _ = upstream.try_send([*byte]).await;
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
     };
-    let answer = async { (visitor.hear_head().await, begun.elapsed().as_secs()) };
+    let answer = async { (visitor.recv_head().await, begun.elapsed().as_secs()) };
     let ((head, seconds), ()) = tokio::join!(answer, drip);
     assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
     assert_eq!(seconds, 5);
@@ -107,21 +108,21 @@ async fn an_upstream_that_drips_its_head_is_a_504_at_the_same_deadline() {
 async fn an_upstream_that_began_its_head_during_the_upload_does_not_outlive_the_deadline_of_the_head()
  {
     let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"3s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
     visitor
-        .say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
         .await;
-    upstream.hear_head().await;
-    upstream.say("H").await;
-    visitor.say("2").await;
-    upstream.hear("12").await;
+    upstream.recv_head().await;
+    upstream.send("H").await;
+    visitor.send("2").await;
+    upstream.recv("12").await;
     let drip = async {
         for byte in b"TTP/1.1 200 OK\r\nX-Slow: very" {
-            let _ = upstream.try_say([*byte]).await;
+            let _ = upstream.try_send([*byte]).await;
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
     };
-    let (head, ()) = tokio::join!(visitor.hear_head(), drip);
+    let (head, ()) = tokio::join!(visitor.recv_head(), drip);
     assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
 }
 
@@ -129,13 +130,13 @@ async fn an_upstream_that_began_its_head_during_the_upload_does_not_outlive_the_
 async fn a_request_body_that_stands_still_is_blamed_on_whoever_holds_it_up() {
     for (sent, status) in [("some", "408"), ("more than one pipe", "504")] {
         let bench = Bench::edge("");
-        let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+        let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
         visitor
-            .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+            .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
             .await;
-        upstream.hear_head().await;
-        visitor.say(sent).await;
-        let head = visitor.hear_head().await;
+        upstream.recv_head().await;
+        visitor.send(sent).await;
+        let head = visitor.recv_head().await;
         assert!(
             head.starts_with(&format!("HTTP/1.1 {status} ")),
             "{sent}: {head}"
@@ -153,10 +154,10 @@ async fn a_visitor_that_reads_nothing_is_reset_after_the_deadline() {
         "HTTP/1.1 100 Continue\r\n\r\n".into(),
     ] {
         let bench = Bench::edge("limits.first_byte = \"1h\"");
-        let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-        visitor.say(GET).await;
-        upstream.hear_head().await;
-        let _ = upstream.try_say(answer).await;
+        let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+        visitor.send(GET).await;
+        upstream.recv_head().await;
+        let _ = upstream.try_send(answer).await;
         let begun = Instant::now();
         upstream.wait_until_left().await;
         assert!(
@@ -164,33 +165,33 @@ async fn a_visitor_that_reads_nothing_is_reset_after_the_deadline() {
             "it was held for {:?}",
             begun.elapsed()
         );
-        assert!(visitor.hear_end().await.is_err());
+        assert!(visitor.recv_end().await.is_err());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_interim_answer_that_is_not_read_yet_does_not_hold_the_upload_up() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
     let begun = Instant::now();
     visitor
-        .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+        .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
         .await;
-    upstream.hear_head().await;
+    upstream.recv_head().await;
     upstream
-        .say("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n")
+        .send("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n")
         .await;
     settle().await;
     // This visitor sends its whole request before it reads.
     let (body, heard) = ("x".repeat(100), async {
-        upstream.hear("x".repeat(100)).await
+        upstream.recv("x".repeat(100)).await
     });
-    tokio::join!(visitor.say(body), heard);
+    tokio::join!(visitor.send(body), heard);
     tokio::join!(
-        upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
         async {
-            assert!(visitor.hear_head().await.starts_with("HTTP/1.1 103 "));
-            assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+            assert!(visitor.recv_head().await.starts_with("HTTP/1.1 103 "));
+            assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
         }
     );
     assert_eq!(begun.elapsed().as_secs(), 0);
@@ -199,30 +200,30 @@ async fn an_interim_answer_that_is_not_read_yet_does_not_hold_the_upload_up() {
 #[tokio::test(start_paused = true)]
 async fn interim_answers_without_end_are_ended() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say("GET / HTTP/1.0\r\n\r\n").await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send("GET / HTTP/1.0\r\n\r\n").await;
+    upstream.recv_head().await;
     let mut said = 0;
     while upstream
-        .try_say("HTTP/1.1 102 Processing\r\n\r\n")
+        .try_send("HTTP/1.1 102 Processing\r\n\r\n")
         .await
         .is_ok()
     {
         said += 1;
         assert!(said < 10_000);
     }
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_visitor_that_leaves_is_noticed_while_its_answer_is_slow() {
     let bench = Bench::edge("limits.first_byte = \"30m\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(GET).await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(GET).await;
+    upstream.recv_head().await;
     let begun = Instant::now();
     drop(visitor);
-    assert!(upstream.hear_end().await.is_err());
+    assert!(upstream.recv_end().await.is_err());
     assert!(begun.elapsed().as_secs() < 5);
 }
 
@@ -257,19 +258,19 @@ impl Pipe for Trap {
 #[tokio::test(start_paused = true)]
 async fn a_panic_ends_its_own_connection_and_leaves_the_others_alone() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(GET).await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(GET).await;
+    upstream.recv_head().await;
     let (near, far) = pipe::pair();
     bench.serve(Stream::other(Box::new(Trap(Box::new(near)))));
     assert!(
-        Peer::new(far).hear_end().await.is_err(),
+        Peer::new(far).recv_end().await.is_err(),
         "the panicking connection is reset"
     );
-    assert_eq!(bench.door.shared.counters.panics.value(), 1);
+    assert_eq!(bench.context.shared.counters.panics.value(), 1);
     upstream
-        .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
         .await;
-    visitor.hear_head().await;
-    visitor.hear("hi").await;
+    visitor.recv_head().await;
+    visitor.recv("hi").await;
 }

@@ -21,7 +21,11 @@ async fn edge() -> (Peer, Peer, Writes) {
     let (near, far) = pipe::pair_of(1 << 20);
     let (near, writes) = Recorded::around(near.into_stream());
     bench.lend_to_edge(near).await;
-    (bench.visit_through(1 << 20), Peer::new(far), writes)
+    (
+        bench.connect_client_through(1 << 20),
+        Peer::new(far),
+        writes,
+    )
 }
 
 fn post(framing: &str) -> String {
@@ -33,8 +37,8 @@ fn post(framing: &str) -> String {
 async fn waited(request: &[u8]) -> Duration {
     let (mut visitor, mut upstream, _) = edge().await;
     let begun = Instant::now();
-    visitor.say(request).await;
-    upstream.hear_head().await;
+    visitor.send(request).await;
+    upstream.recv_head().await;
     begun.elapsed()
 }
 
@@ -42,7 +46,7 @@ async fn waited(request: &[u8]) -> Duration {
 async fn a_short_upload_of_known_length_leaves_in_one_write_with_its_head() {
     let (mut visitor, mut upstream, writes) = edge().await;
     let begun = Instant::now();
-    visitor.say(post("Content-Length: 12")).await;
+    visitor.send(post("Content-Length: 12")).await;
     for piece in ["four", "and ", "more"] {
         settle().await;
         assert_eq!(
@@ -51,10 +55,10 @@ async fn a_short_upload_of_known_length_leaves_in_one_write_with_its_head() {
             "nothing leaves before the body is whole"
         );
         advance(Duration::from_millis(10)).await;
-        visitor.say(piece).await;
+        visitor.send(piece).await;
     }
-    let head = upstream.hear_head().await;
-    upstream.hear("fourand more").await;
+    let head = upstream.recv_head().await;
+    upstream.recv("fourand more").await;
     assert_eq!(*writes.lock(), [head.len() + 12]);
     assert!(
         begun.elapsed() < WAIT,
@@ -89,12 +93,12 @@ async fn a_head_whose_body_does_not_come_leaves_after_50_ms() {
 #[tokio::test(start_paused = true)]
 async fn bytes_that_drip_do_not_hold_a_head_back_for_longer() {
     let (mut visitor, mut upstream, _) = edge().await;
-    visitor.say(post("Content-Length: 1000")).await;
+    visitor.send(post("Content-Length: 1000")).await;
     for _ in 0..5 {
         settle().await;
         assert_eq!(upstream.unread_bytes(), 0);
         advance(Duration::from_millis(9)).await;
-        visitor.say("x").await;
+        visitor.send("x").await;
     }
     settle().await;
     advance(Duration::from_millis(6)).await;
@@ -103,8 +107,8 @@ async fn bytes_that_drip_do_not_hold_a_head_back_for_longer() {
         upstream.unread_bytes() > 0,
         "the head is held back for 51 ms"
     );
-    upstream.hear_head().await;
-    upstream.hear("xxxxx").await;
+    upstream.recv_head().await;
+    upstream.recv("xxxxx").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,8 +148,8 @@ async fn no_more_than_64_kib_of_a_body_are_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_within_the_body_is_not_passed_on() {
     let (mut visitor, upstream, writes) = edge().await;
-    visitor.say(post("Content-Length: 8")).await;
-    visitor.say("half").await;
+    visitor.send(post("Content-Length: 8")).await;
+    visitor.send("half").await;
     visitor.finish().await;
     visitor.wait_until_left().await;
     assert!(writes.lock().is_empty() && upstream.unread_bytes() == 0);

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::exchange::conn::Conn;
-use crate::turn;
+use crate::reactor_tick;
 
 async fn pair() -> (Conn, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -23,16 +23,19 @@ async fn a_kept_connection_is_probed_unless_the_reactor_has_turned_and_announced
     origin.write_all(b"an answer").await.unwrap();
     kept.fill().await.unwrap();
     kept.consume(9);
-    assert!(kept.may_have_news(), "nobody has looked since it was read");
-    assert_eq!(kept.probe(), Probe::Clean);
-    turn::next();
     assert!(
-        !kept.may_have_news(),
+        kept.may_be_readable(),
+        "nobody has looked since it was read"
+    );
+    assert_eq!(kept.probe(), Probe::Clean);
+    reactor_tick::advance();
+    assert!(
+        !kept.may_be_readable(),
         "what had come before the turn would be announced"
     );
 
     origin.write_all(b"x").await.unwrap();
-    std::future::poll_fn(|cx| match kept.may_have_news() {
+    std::future::poll_fn(|cx| match kept.may_be_readable() {
         true => Poll::Ready(()),
         false => {
             // The reactor turns between two polls.
@@ -50,7 +53,7 @@ async fn a_connection_with_unread_or_unsent_bytes_is_never_taken_for_silent() {
     origin.write_all(b"an answer and more").await.unwrap();
     kept.fill().await.unwrap();
     kept.consume(9);
-    turn::next();
-    assert!(kept.may_have_news());
+    reactor_tick::advance();
+    assert!(kept.may_be_readable());
     assert_eq!(kept.probe(), Probe::Dirty);
 }

@@ -12,7 +12,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// Says a byte of `bytes` each second, as long as it is taken.
 async fn drip(peer: &mut Peer, bytes: usize) -> Result<(), Broken> {
     for _ in 0..bytes {
-        peer.try_say("x").await?;
+        peer.try_send("x").await?;
         sleep(Duration::from_secs(1)).await;
     }
     Ok(())
@@ -21,16 +21,16 @@ async fn drip(peer: &mut Peer, bytes: usize) -> Result<(), Broken> {
 #[tokio::test(start_paused = true)]
 async fn an_upload_below_the_least_rate_is_a_408_that_says_so() {
     let bench = Bench::edge("limits.min_rate = \"2B/s\"");
-    let (mut visitor, mut upstream) = (bench.visit_through(1024), bench.upstream().await);
+    let (mut visitor, mut upstream) = (bench.connect_client_through(1024), bench.upstream().await);
     visitor
-        .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
         .await;
-    upstream.hear_head().await;
+    upstream.recv_head().await;
     let begun = Instant::now();
-    let hearing = async { while upstream.hear_some().await {} };
+    let hearing = async { while upstream.recv_some().await {} };
     let dripping = async {
         drip(&mut visitor, 60).await.unwrap();
-        visitor.hear_head().await
+        visitor.recv_head().await
     };
     let ((), head) = tokio::join!(hearing, dripping);
     assert!(
@@ -42,25 +42,25 @@ async fn an_upload_below_the_least_rate_is_a_408_that_says_so() {
         "after {:?}",
         begun.elapsed()
     );
-    assert_eq!(bench.door.shared.counters.slow_requests.value(), 1);
+    assert_eq!(bench.context.shared.counters.slow_requests.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_at_the_least_rate_may_take_as_long_as_it_likes() {
     for least in ["1B/s", "none"] {
         let bench = Bench::edge(&format!("limits.min_rate = \"{least}\""));
-        let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+        let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
         visitor
-            .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+            .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
             .await;
-        upstream.hear_head().await;
-        let (dripped, ()) = tokio::join!(drip(&mut visitor, 1000), upstream.hear("x".repeat(1000)));
+        upstream.recv_head().await;
+        let (dripped, ()) = tokio::join!(drip(&mut visitor, 1000), upstream.recv("x".repeat(1000)));
         dripped.unwrap();
         upstream
-            .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             .await;
         assert!(
-            visitor.hear_head().await.starts_with("HTTP/1.1 200 "),
+            visitor.recv_head().await.starts_with("HTTP/1.1 200 "),
             "{least}"
         );
     }
@@ -69,19 +69,19 @@ async fn an_upload_at_the_least_rate_may_take_as_long_as_it_likes() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_below_the_least_rate_is_reset() {
     let bench = Bench::edge("limits.min_rate = \"20B/s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(GET).await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(GET).await;
+    upstream.recv_head().await;
     let begun = Instant::now();
     let answering = async {
         upstream
-            .say("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
             .await;
-        let _ = upstream.try_say("x".repeat(100_000)).await;
+        let _ = upstream.try_send("x".repeat(100_000)).await;
     };
     let reading = async {
-        visitor.hear_head().await;
-        while visitor.try_hear_some().await.is_ok() {
+        visitor.recv_head().await;
+        while visitor.try_recv_some().await.is_ok() {
             sleep(Duration::from_secs(1)).await;
         }
     };
@@ -91,98 +91,98 @@ async fn a_reader_below_the_least_rate_is_reset() {
         "after {:?}",
         begun.elapsed()
     );
-    assert_eq!(bench.door.shared.counters.slow_responses.value(), 1);
+    assert_eq!(bench.context.shared.counters.slow_responses.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_at_the_least_rate_gets_everything() {
     let bench = Bench::edge("limits.min_rate = \"7B/s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(GET).await;
-    upstream.hear_head().await;
-    let answering = upstream.say(format!(
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(GET).await;
+    upstream.recv_head().await;
+    let answering = upstream.send(format!(
         "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{}",
         "x".repeat(5000)
     ));
     let reading = async {
-        visitor.hear_head().await;
+        visitor.recv_head().await;
         while visitor.unread_bytes() > 0 {
-            visitor.try_hear_some().await.unwrap();
+            visitor.try_recv_some().await.unwrap();
             sleep(Duration::from_secs(1)).await;
         }
     };
     tokio::join!(answering, reading);
-    assert_eq!(bench.door.shared.counters.slow_responses.value(), 0);
+    assert_eq!(bench.context.shared.counters.slow_responses.value(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn events_that_are_rare_are_not_read_slowly() {
     let bench = Bench::edge("limits.min_rate = \"1MiB/s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(GET).await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(GET).await;
+    upstream.recv_head().await;
     upstream
-        .say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\n")
+        .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\n")
         .await;
-    visitor.hear_head().await;
+    visitor.recv_head().await;
     for _ in 0..100 {
         sleep(Duration::from_secs(50)).await;
-        tokio::join!(upstream.say("data:\n"), visitor.hear("data:\n"));
+        tokio::join!(upstream.send("data:\n"), visitor.recv("data:\n"));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_to_be_told_to_go_on_is_not_slow() {
     let bench = Bench::edge("limits.min_rate = \"1B/s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
     visitor
-        .say("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 70\r\n\r\n")
+        .send("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 70\r\n\r\n")
         .await;
-    upstream.hear_head().await;
+    upstream.recv_head().await;
     sleep(Duration::from_secs(55)).await;
-    upstream.say("HTTP/1.1 100 Continue\r\n\r\n").await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 100 "));
-    let (dripped, ()) = tokio::join!(drip(&mut visitor, 70), upstream.hear("x".repeat(70)));
+    upstream.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 100 "));
+    let (dripped, ()) = tokio::join!(drip(&mut visitor, 70), upstream.recv("x".repeat(70)));
     dripped.unwrap();
     upstream
-        .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         .await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_takes_its_time_is_not_the_fault_of_who_waits_for_it() {
     let bench = Bench::edge("limits.min_rate = \"1MiB/s\"\nlimits.first_byte = \"1h\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
     visitor
-        .say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
         .await;
-    upstream.hear_head().await;
-    upstream.hear("body").await;
+    upstream.recv_head().await;
+    upstream.recv("body").await;
     sleep(Duration::from_secs(3000)).await;
     upstream
-        .say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         .await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_tunnel_may_be_idle() {
     let bench = Bench::edge("limits.min_rate = \"1MiB/s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
     visitor
-        .say("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         .await;
-    upstream.hear_head().await;
+    upstream.recv_head().await;
     upstream
-        .say(
+        .send(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
         )
         .await;
-    visitor.hear_head().await;
+    visitor.recv_head().await;
     for _ in 0..3 {
         sleep(Duration::from_secs(1000)).await;
-        tokio::join!(visitor.say("ping"), upstream.hear("ping"));
-        tokio::join!(upstream.say("pong"), visitor.hear("pong"));
+        tokio::join!(visitor.send("ping"), upstream.recv("ping"));
+        tokio::join!(upstream.send("pong"), visitor.recv("pong"));
     }
 }

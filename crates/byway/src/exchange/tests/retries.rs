@@ -30,9 +30,9 @@ fn echoing() -> Origin {
 async fn leave_behind(bench: &Bench, more: &'static str) -> oneshot::Receiver<()> {
     let mut upstream = bench.upstream().await;
     let (left, leaving) = oneshot::channel();
-    bench.door.scope.spawn("upstream", async move {
-        upstream.hear_head().await;
-        upstream.hear(more).await;
+    bench.context.scope.spawn("upstream", async move {
+        upstream.recv_head().await;
+        upstream.recv(more).await;
         upstream.finish().await;
         left.send(()).unwrap();
     });
@@ -41,7 +41,7 @@ async fn leave_behind(bench: &Bench, more: &'static str) -> oneshot::Receiver<()
 
 fn count(bench: &Bench, name: &str) -> u64 {
     bench
-        .door
+        .context
         .shared
         .counters
         .snapshot()
@@ -53,7 +53,7 @@ fn count(bench: &Bench, name: &str) -> u64 {
 
 /// Every counter of retries that is not zero.
 fn retries(bench: &Bench) -> Vec<(&'static str, u64)> {
-    let all = bench.door.shared.counters.snapshot().into_iter();
+    let all = bench.context.shared.counters.snapshot().into_iter();
     all.filter(|(name, value)| {
         *value > 0 && (name.starts_with("retried") || name.starts_with("not_retried"))
     })
@@ -65,9 +65,9 @@ async fn a_request_on_a_stale_connection_goes_once_more_on_a_new_one() {
     let origin = echoing();
     let bench = Bench::edge_to(&origin.address().to_string(), "");
     let stale = leave_behind(&bench, "").await;
-    let mut visitor = bench.visit();
-    visitor.say(GET).await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+    let mut visitor = bench.connect_client();
+    visitor.send(GET).await;
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
     stale.await.unwrap();
     assert_eq!(retries(&bench), [("retried_unanswered", 1)]);
 }
@@ -82,9 +82,9 @@ async fn a_request_is_never_sent_a_third_time() {
         leave_behind(&bench, "").await,
         leave_behind(&bench, "").await,
     );
-    let mut visitor = bench.visit();
-    visitor.say(GET).await;
-    let head = visitor.hear_head().await;
+    let mut visitor = bench.connect_client();
+    visitor.send(GET).await;
+    let head = visitor.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 502 ") && head.contains("closed-early"),
         "{head}"
@@ -110,9 +110,9 @@ async fn as_many_times_as_the_config_says() {
             &origin.address().to_string(),
             &format!("retry.attempts = {attempts}"),
         );
-        let mut visitor = bench.visit();
-        visitor.say(GET).await;
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
+        let mut visitor = bench.connect_client();
+        visitor.send(GET).await;
+        assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
         assert_eq!(origin.requests().len(), deliveries);
     }
 }
@@ -126,10 +126,10 @@ async fn what_may_have_been_done_already_is_not_done_again() {
     ] {
         let bench = Bench::edge("");
         let stale = leave_behind(&bench, "").await;
-        let mut visitor = bench.visit();
-        visitor.say(request).await;
+        let mut visitor = bench.connect_client();
+        visitor.send(request).await;
         assert!(
-            visitor.hear_head().await.starts_with("HTTP/1.1 502 "),
+            visitor.recv_head().await.starts_with("HTTP/1.1 502 "),
             "{request}"
         );
         stale.await.unwrap();
@@ -161,16 +161,16 @@ async fn a_body_that_was_kept_goes_again_whole_in_whatever_framing() {
         // The first upstream may have heard any part of it.
         for heard in 0..=whole.len() {
             let stale = leave_behind(&bench, &whole[..heard]).await;
-            let mut visitor = bench.visit_through(4096);
+            let mut visitor = bench.connect_client_through(4096);
             visitor
-                .say(request.replace("Host: a", "Host: a\r\nConnection: close"))
+                .send(request.replace("Host: a", "Host: a\r\nConnection: close"))
                 .await;
-            let head = visitor.hear_head().await;
+            let head = visitor.recv_head().await;
             assert!(
                 head.starts_with("HTTP/1.1 200 "),
                 "{request}, {heard}: {head}"
             );
-            visitor.hear("body").await;
+            visitor.recv("body").await;
             stale.await.unwrap();
             let delivered = origin.requests().pop().unwrap();
             assert_eq!(
@@ -178,7 +178,7 @@ async fn a_body_that_was_kept_goes_again_whole_in_whatever_framing() {
                 request.contains("X-Sum"),
                 "{heard}: {delivered:?}"
             );
-            bench.door.shared.pool.close_idle();
+            bench.context.shared.pool.close_idle();
         }
         assert_eq!(
             retries(&bench),
@@ -201,10 +201,10 @@ async fn a_body_that_is_longer_than_what_is_kept_goes_out_once() {
     ] {
         let bench = Bench::edge("retry.replay = 4");
         let stale = leave_behind(&bench, heard).await;
-        let mut visitor = bench.visit();
-        visitor.say(request).await;
+        let mut visitor = bench.connect_client();
+        visitor.send(request).await;
         assert!(
-            visitor.hear_head().await.starts_with("HTTP/1.1 502 "),
+            visitor.recv_head().await.starts_with("HTTP/1.1 502 "),
             "{request}"
         );
         stale.await.unwrap();
@@ -215,14 +215,14 @@ async fn a_body_that_is_longer_than_what_is_kept_goes_out_once() {
 #[tokio::test]
 async fn what_is_kept_is_given_back_with_the_first_head_of_an_answer() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(PUT).await;
-    upstream.hear_head().await;
-    upstream.hear("body").await;
-    upstream.say("HTTP/1.1 103 Early Hints\r\n\r\n").await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 103 "));
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(PUT).await;
+    upstream.recv_head().await;
+    upstream.recv("body").await;
+    upstream.send("HTTP/1.1 103 Early Hints\r\n\r\n").await;
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 103 "));
     upstream.finish().await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
     assert_eq!(retries(&bench), [("not_retried_partial", 1)]);
 }
 
@@ -280,9 +280,9 @@ async fn what_has_not_left_goes_again_whatever_its_method_and_body() {
         bench
             .lend_to_edge(Stream::other(Box::new(Dead::default())))
             .await;
-        let mut visitor = bench.visit_through(1 << 20);
-        visitor.say(&request).await;
-        let head = visitor.hear_head().await;
+        let mut visitor = bench.connect_client_through(1 << 20);
+        visitor.send(&request).await;
+        let head = visitor.recv_head().await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         let (_, body) = request.split_once("\r\n\r\n").unwrap();
         let sent = origin.requests().remove(0).body.len();
@@ -304,9 +304,9 @@ async fn the_budget_ends_retries_and_says_so() {
     let bench = Bench::edge("retry.budget_percent = 0\nretry.budget_per_second = 2");
     for _ in 0..3 {
         let stale = leave_behind(&bench, "").await;
-        let mut visitor = bench.visit();
-        visitor.say(GET).await;
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
+        let mut visitor = bench.connect_client();
+        visitor.send(GET).await;
+        assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
         stale.await.unwrap();
     }
     let counted = [
@@ -320,10 +320,10 @@ async fn the_budget_ends_retries_and_says_so() {
 #[tokio::test(start_paused = true)]
 async fn who_has_waited_for_an_answer_does_not_wait_as_long_again() {
     let bench = Bench::edge("limits.first_byte = \"5s\"");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(GET).await;
-    upstream.hear_head().await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 504 "));
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(GET).await;
+    upstream.recv_head().await;
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 504 "));
     assert_eq!(retries(&bench), [("not_retried_deadline", 1)]);
 }
 
@@ -332,12 +332,12 @@ async fn no_try_begins_once_queue_and_connect_might_have_been_over() {
     for (seconds, reason) in [(2, "not_retried_no_upstream"), (3, "not_retried_deadline")] {
         // The upstream that would be dialled refuses.
         let bench = Bench::edge("pool.queue_wait = \"1s\"\ndial.connect_timeout = \"2s\"");
-        let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-        visitor.say(GET).await;
-        upstream.hear_head().await;
+        let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+        visitor.send(GET).await;
+        upstream.recv_head().await;
         tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
         upstream.finish().await;
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
+        assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
         assert_eq!(count(&bench, reason), 1, "{:?}", retries(&bench));
     }
 }
@@ -345,13 +345,14 @@ async fn no_try_begins_once_queue_and_connect_might_have_been_over() {
 #[tokio::test]
 async fn a_visitor_that_leaves_is_no_reason_to_ask_again() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream): (Peer, Peer) = (bench.visit(), bench.upstream().await);
+    let (mut visitor, mut upstream): (Peer, Peer) =
+        (bench.connect_client(), bench.upstream().await);
     visitor
-        .say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")
+        .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")
         .await;
-    upstream.hear_head().await;
-    upstream.hear("bo").await;
+    upstream.recv_head().await;
+    upstream.recv("bo").await;
     drop(visitor);
-    assert!(upstream.hear_end().await.is_err());
+    assert!(upstream.recv_end().await.is_err());
     assert_eq!(retries(&bench), []);
 }

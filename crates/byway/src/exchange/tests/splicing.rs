@@ -8,7 +8,7 @@ use byway_h1::{Framed, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::exchange::body::{Passage, Stop};
+use crate::exchange::body::{BodyError, BodyTransfer};
 use crate::exchange::conn::Conn;
 use crate::relay::splice::accounting;
 
@@ -26,10 +26,10 @@ fn pattern(bytes: usize) -> Vec<u8> {
 
 /// Passes a body that `sent` begins with, and returns what arrived.
 async fn pass(
-    passage: &mut Passage,
+    transfer: &mut BodyTransfer,
     queued: &[u8],
     sent: &[u8],
-) -> (Result<(), Stop>, Vec<u8>, Vec<u8>) {
+) -> (Result<(), BodyError>, Vec<u8>, Vec<u8>) {
     let ((mut from, mut sender), (mut to, mut receiver)) = (pair().await, pair().await);
     to.queue().extend_from_slice(queued);
     let sending = async {
@@ -37,7 +37,7 @@ async fn pass(
         sender.shutdown().await.unwrap();
     };
     let moving = async {
-        let passed = poll_fn(|cx| passage.poll(cx, &mut from, &mut to)).await;
+        let passed = poll_fn(|cx| transfer.poll(cx, &mut from, &mut to)).await;
         to.finish().await.unwrap();
         let mut behind = from.unread().to_vec();
         while let Ok(byway_dial::Read::Data(_)) = from.fill().await {
@@ -55,20 +55,20 @@ async fn pass(
 #[tokio::test]
 async fn a_large_body_goes_by_a_pipe_behind_its_head_and_ends_before_the_next_message() {
     let body = pattern(1 << 20);
-    let mut passage = Passage::new(
+    let mut transfer = BodyTransfer::new(
         Framed::Length(1 << 20),
         Framed::Length(1 << 20),
         &Limits::default(),
         None,
     );
     let sent = [&body[..], b"HTTP/1.1 200 next"].concat();
-    let (passed, received, behind) = pass(&mut passage, b"head\r\n\r\n", &sent).await;
+    let (passed, received, behind) = pass(&mut transfer, b"head\r\n\r\n", &sent).await;
     passed.unwrap();
     assert!(received.starts_with(b"head\r\n\r\n") && received[8..] == body);
     assert_eq!(behind, b"HTTP/1.1 200 next");
-    assert_eq!(passage.moved(), 1 << 20);
+    assert_eq!(transfer.moved(), 1 << 20);
     assert_eq!(
-        (accounting().lent, accounting().waiting),
+        (accounting().on_loan, accounting().waiting),
         (0, 1),
         "a pipe was used and given back"
     );
@@ -77,83 +77,83 @@ async fn a_large_body_goes_by_a_pipe_behind_its_head_and_ends_before_the_next_me
 #[tokio::test]
 async fn a_large_body_until_close_goes_by_a_pipe_once_it_has_proven_large() {
     let body = pattern(1 << 20);
-    let mut passage = Passage::new(
+    let mut transfer = BodyTransfer::new(
         Framed::UntilClose,
         Framed::UntilClose,
         &Limits::default(),
         None,
     );
-    let (passed, received, _) = pass(&mut passage, b"", &body).await;
+    let (passed, received, _) = pass(&mut transfer, b"", &body).await;
     passed.unwrap();
     assert!(received == body);
-    assert_eq!((accounting().lent, accounting().waiting), (0, 1));
+    assert_eq!((accounting().on_loan, accounting().waiting), (0, 1));
 }
 
 #[tokio::test]
 async fn a_small_body_and_one_that_is_framed_anew_make_no_pipe() {
     let small = pattern(20_000);
-    let mut passage = Passage::new(
+    let mut transfer = BodyTransfer::new(
         Framed::Length(20_000),
         Framed::Length(20_000),
         &Limits::default(),
         None,
     );
-    let (passed, received, _) = pass(&mut passage, b"", &small).await;
+    let (passed, received, _) = pass(&mut transfer, b"", &small).await;
     passed.unwrap();
     assert!(received == small);
 
     let large = pattern(1 << 20);
-    let mut passage = Passage::new(
+    let mut transfer = BodyTransfer::new(
         Framed::UntilClose,
         Framed::Chunked,
         &Limits::default(),
         None,
     );
-    let (passed, received, _) = pass(&mut passage, b"", &large).await;
+    let (passed, received, _) = pass(&mut transfer, b"", &large).await;
     passed.unwrap();
     assert!(received.ends_with(b"0\r\n\r\n"));
-    assert_eq!((accounting().lent, accounting().waiting), (0, 0));
+    assert_eq!((accounting().on_loan, accounting().waiting), (0, 0));
 }
 
 #[tokio::test]
 async fn a_body_that_is_cut_short_in_the_pipe_is_truncated_and_not_complete() {
-    let mut passage = Passage::new(
+    let mut transfer = BodyTransfer::new(
         Framed::Length(2 << 20),
         Framed::Length(2 << 20),
         &Limits::default(),
         None,
     );
-    let (passed, received, _) = pass(&mut passage, b"", &pattern(1 << 20)).await;
-    assert!(matches!(passed, Err(Stop::Truncated)), "{passed:?}");
+    let (passed, received, _) = pass(&mut transfer, b"", &pattern(1 << 20)).await;
+    assert!(matches!(passed, Err(BodyError::Truncated)), "{passed:?}");
     assert_eq!(received.len(), 1 << 20);
-    assert_eq!(accounting().lent, 0);
+    assert_eq!(accounting().on_loan, 0);
 }
 
 #[tokio::test]
 async fn a_body_until_close_never_passes_its_limit_by_a_pipe() {
-    let mut passage = Passage::new(
+    let mut transfer = BodyTransfer::new(
         Framed::UntilClose,
         Framed::UntilClose,
         &Limits::default(),
         Some(100_000),
     );
-    let (passed, received, _) = pass(&mut passage, b"", &pattern(1 << 20)).await;
-    assert!(matches!(passed, Err(Stop::TooLarge)), "{passed:?}");
+    let (passed, received, _) = pass(&mut transfer, b"", &pattern(1 << 20)).await;
+    assert!(matches!(passed, Err(BodyError::TooLarge)), "{passed:?}");
     assert!(received.len() <= 100_000);
-    assert_eq!((accounting().lent, accounting().waiting), (0, 0));
+    assert_eq!((accounting().on_loan, accounting().waiting), (0, 0));
 }
 
 #[tokio::test]
 async fn without_a_pipe_a_large_body_is_copied() {
     let all: Vec<_> = std::iter::from_fn(crate::relay::Splice::take).collect();
     let body = pattern(1 << 20);
-    let mut passage = Passage::new(
+    let mut transfer = BodyTransfer::new(
         Framed::Length(1 << 20),
         Framed::Length(1 << 20),
         &Limits::default(),
         None,
     );
-    let (passed, received, _) = pass(&mut passage, b"", &body).await;
+    let (passed, received, _) = pass(&mut transfer, b"", &body).await;
     passed.unwrap();
     assert!(received == body);
     drop(all);

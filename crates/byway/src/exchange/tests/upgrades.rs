@@ -12,25 +12,25 @@ const SWITCHED: &str =
 #[tokio::test(start_paused = true)]
 async fn bytes_behind_an_upgrade_request_wait_for_its_101() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.visit_through(1024), bench.upstream().await);
-    visitor.say(format!("{UPGRADE}early")).await;
-    let head = upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client_through(1024), bench.upstream().await);
+    visitor.send(format!("{UPGRADE}early")).await;
+    let head = upstream.recv_head().await;
     assert!(
         head.contains("Connection: upgrade\r\nUpgrade: websocket\r\n"),
         "{head}"
     );
     settle().await;
     assert_eq!(upstream.unread_bytes(), 0);
-    upstream.say(format!("{SWITCHED}greeting")).await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 101 "));
-    visitor.hear("greeting").await;
-    upstream.hear("early").await;
-    visitor.say("\0\r\n").await;
-    upstream.hear("\0\r\n").await;
+    upstream.send(format!("{SWITCHED}greeting")).await;
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 101 "));
+    visitor.recv("greeting").await;
+    upstream.recv("early").await;
+    visitor.send("\0\r\n").await;
+    upstream.recv("\0\r\n").await;
     upstream.finish().await;
-    assert_eq!(visitor.hear_end().await.unwrap(), "");
-    visitor.say("still open").await;
-    upstream.hear("still open").await;
+    assert_eq!(visitor.recv_end().await.unwrap(), "");
+    visitor.send("still open").await;
+    upstream.recv("still open").await;
     visitor.finish().await;
     upstream.wait_until_left().await;
 }
@@ -38,69 +38,72 @@ async fn bytes_behind_an_upgrade_request_wait_for_its_101() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_upgrade_is_an_answer_and_no_tunnel() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(UPGRADE).await;
-    upstream.hear_head().await;
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(UPGRADE).await;
+    upstream.recv_head().await;
     upstream
-        .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
         .await;
-    visitor.hear_head().await;
-    visitor.hear("no").await;
-    visitor.say("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    assert!(upstream.hear_head().await.starts_with("GET /next "));
+    visitor.recv_head().await;
+    visitor.recv("no").await;
+    visitor.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(upstream.recv_head().await.starts_with("GET /next "));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_101_that_nobody_asked_for_is_a_502() {
-    for asked in [
+    for exchange in [
         "",
         "Connection: Upgrade\r\nUpgrade: h2c\r\n",
         "Upgrade: websocket\r\n",
     ] {
         let bench = Bench::edge("");
-        let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+        let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
         visitor
-            .say(format!("GET / HTTP/1.1\r\nHost: a\r\n{asked}\r\n"))
+            .send(format!("GET / HTTP/1.1\r\nHost: a\r\n{exchange}\r\n"))
             .await;
         assert!(
             !upstream
-                .hear_head()
+                .recv_head()
                 .await
                 .to_ascii_lowercase()
                 .contains("upgrade")
         );
-        upstream.say(SWITCHED).await;
-        let head = visitor.hear_head().await;
+        upstream.send(SWITCHED).await;
+        let head = visitor.recv_head().await;
         assert!(
             head.starts_with("HTTP/1.1 502 ") && head.contains("unasked-upgrade"),
             "{head}"
         );
-        assert!(upstream.hear_end().await.is_err());
+        assert!(upstream.recv_end().await.is_err());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_101_before_the_request_was_taken_is_a_502() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
-    visitor.say(UPGRADE).await;
-    upstream.hear("GET ").await;
-    upstream.say(SWITCHED).await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
+    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    visitor.send(UPGRADE).await;
+    upstream.recv("GET ").await;
+    upstream.send(SWITCHED).await;
+    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_tunnel_that_an_upgrade_opened_at_an_egress_keeps_the_speed_limit() {
     let bench = Bench::egress("stream_limit = \"64KiB/s\"");
-    let (mut visitor, mut origin) = (bench.visit_through(4096), bench.origin("a:80").await);
-    visitor.say(UPGRADE.replace("/ws", "http://a/ws")).await;
-    origin.hear_head().await;
-    origin.say(SWITCHED).await;
-    visitor.hear_head().await;
+    let (mut visitor, mut origin) = (
+        bench.connect_client_through(4096),
+        bench.origin("a:80").await,
+    );
+    visitor.send(UPGRADE.replace("/ws", "http://a/ws")).await;
+    origin.recv_head().await;
+    origin.send(SWITCHED).await;
+    visitor.recv_head().await;
     let begun = Instant::now();
     let bytes = vec![b'x'; 640 * 1024];
-    let said = async { origin.say(&bytes).await };
-    let heard = async { visitor.hear(&bytes).await };
+    let said = async { origin.send(&bytes).await };
+    let heard = async { visitor.recv(&bytes).await };
     tokio::join!(said, heard);
     assert!(
         begun.elapsed().as_secs() >= 5,

@@ -5,37 +5,37 @@ use std::time::Duration;
 use byway_testkit::pipe;
 use tokio::time::Instant;
 
-use super::super::listener::Visit;
+use super::super::listener::ConnectionInfo;
 use super::*;
 use crate::testing::{Bench, Peer};
 
 /// A visitor of the metrics of a node that has an edge as well.
-fn visit(bench: &Bench) -> Peer {
+fn connect_client(bench: &Bench) -> Peer {
     let (near, far) = pipe::pair();
-    let (accepted, door) = (
+    let (accepted, context) = (
         Accepted {
             stream: near.into_stream(),
-            visit: Visit::default(),
+            info: ConnectionInfo::default(),
         },
-        bench.door.clone(),
+        bench.context.clone(),
     );
-    let (_, listener) = door.plan().unwrap();
+    let (_, listener) = context.plan().unwrap();
     bench
-        .door
+        .context
         .scope
-        .spawn("metrics", serve(accepted, door, listener));
+        .spawn("metrics", serve(accepted, context, listener));
     Peer::new(far)
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_on_one_connection_are_answered_in_turn_and_the_text_has_its_length() {
     let bench = Bench::edge("");
-    let mut visitor = visit(&bench);
+    let mut visitor = connect_client(&bench);
     for _ in 0..2 {
         visitor
-            .say("GET /metrics HTTP/1.1\r\nHost: m\r\n\r\n")
+            .send("GET /metrics HTTP/1.1\r\nHost: m\r\n\r\n")
             .await;
-        let head = visitor.hear_head().await;
+        let head = visitor.recv_head().await;
         assert!(
             head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4;"),
             "{head}"
@@ -52,10 +52,10 @@ async fn requests_on_one_connection_are_answered_in_turn_and_the_text_has_its_le
         let body = visitor.converse(b"", length).await;
         assert!(body.starts_with(b"# HELP byway_requests_total ") && body.ends_with(b"\n"));
     }
-    visitor.say("HEAD /healthz HTTP/1.0\r\n\r\n").await;
+    visitor.send("HEAD /healthz HTTP/1.0\r\n\r\n").await;
     assert!(
         visitor
-            .hear_end()
+            .recv_end()
             .await
             .unwrap()
             .ends_with("Connection: close\r\n\r\n")
@@ -65,11 +65,11 @@ async fn requests_on_one_connection_are_answered_in_turn_and_the_text_has_its_le
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_leaving_says_so_to_whoever_has_asked_already() {
     let bench = Bench::edge("");
-    let mut visitor = visit(&bench);
-    visitor.say("GET /healthz HTTP/1.1\r\nHo").await;
+    let mut visitor = connect_client(&bench);
+    visitor.send("GET /healthz HTTP/1.1\r\nHo").await;
     bench.stop.draining.raise();
-    visitor.say("st: m\r\n\r\n").await;
-    let answer = visitor.hear_end().await.unwrap();
+    visitor.send("st: m\r\n\r\n").await;
+    let answer = visitor.recv_end().await.unwrap();
     assert!(
         answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\ndraining\n"),
         "{answer}"
@@ -79,36 +79,36 @@ async fn a_node_that_is_leaving_says_so_to_whoever_has_asked_already() {
 #[tokio::test(start_paused = true)]
 async fn whoever_is_idle_when_the_node_leaves_is_let_go_of() {
     let bench = Bench::edge("");
-    let mut visitor = visit(&bench);
+    let mut visitor = connect_client(&bench);
     visitor
-        .say("GET /healthz HTTP/1.1\r\nHost: m\r\n\r\n")
+        .send("GET /healthz HTTP/1.1\r\nHost: m\r\n\r\n")
         .await;
-    visitor.hear_head().await;
-    visitor.hear("ok\n").await;
+    visitor.recv_head().await;
+    visitor.recv("ok\n").await;
     bench.stop.draining.raise();
-    assert_eq!(visitor.hear_end().await.unwrap(), "");
+    assert_eq!(visitor.recv_end().await.unwrap(), "");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_come_to_its_end_is_a_408_and_silence_is_none() {
     let bench = Bench::edge("limits.head_timeout = \"2s\"\nlimits.keep_alive = \"1s\"");
     let begun = Instant::now();
-    let mut slow = visit(&bench);
-    slow.say("GET /metr").await;
-    assert!(slow.hear_end().await.unwrap().starts_with("HTTP/1.1 408 "));
+    let mut slow = connect_client(&bench);
+    slow.send("GET /metr").await;
+    assert!(slow.recv_end().await.unwrap().starts_with("HTTP/1.1 408 "));
     assert!(begun.elapsed() >= Duration::from_secs(2));
-    let mut silent = visit(&bench);
-    assert_eq!(silent.hear_end().await.unwrap(), "");
+    let mut silent = connect_client(&bench);
+    assert_eq!(silent.recv_end().await.unwrap(), "");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_ends_the_connection_and_another_method_is_told_the_right_ones() {
     let bench = Bench::edge("");
-    let mut visitor = visit(&bench);
+    let mut visitor = connect_client(&bench);
     visitor
-        .say("DELETE /metrics HTTP/1.1\r\nHost: m\r\nContent-Length: 1\r\n\r\n")
+        .send("DELETE /metrics HTTP/1.1\r\nHost: m\r\nContent-Length: 1\r\n\r\n")
         .await;
-    let answer = visitor.hear_end().await.unwrap();
+    let answer = visitor.recv_end().await.unwrap();
     assert!(
         answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nAllow: GET, HEAD\r\n"),
         "{answer}"

@@ -13,8 +13,8 @@ use byway_h1::Version;
 
 use super::clock::Dates;
 use super::escape::{self, MOST_WRITTEN_BYTES};
-use crate::observe::course::Timers;
 use crate::observe::ending::Ending;
+use crate::observe::timing::Timers;
 
 /// Texts of strangers in a line: user, method, target, host, Referer, User-Agent, upstream, and the
 /// listener's name.
@@ -37,7 +37,7 @@ pub struct Entry<'a> {
     /// Who logged in.
     pub user: Option<&'a str>,
     /// What was asked for.
-    pub asked: Asked<'a>,
+    pub subject: EntrySubject<'a>,
     /// What was answered; 0 for nothing.
     pub status: u16,
     /// Bytes of body, or of the tunnel, towards the upstream.
@@ -60,7 +60,7 @@ pub struct Entry<'a> {
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
-pub enum Asked<'a> {
+pub enum EntrySubject<'a> {
     /// A request with its head.
     Request {
         /// As it came.
@@ -94,10 +94,10 @@ impl Entry<'_> {
     /// `%h - %u [%t] "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`. The request line of a tunnel is
     /// that of CONNECT, with the protocol by which it was asked for in the place of the version.
     pub fn combined(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) {
-        let (referer, agent, status) = match self.asked {
-            Asked::Request { referer, agent, .. } => (referer, agent, self.status),
-            Asked::Unreadable => (None, None, self.status),
-            Asked::Tunnel { status, .. } => (None, None, status),
+        let (referer, agent, status) = match self.subject {
+            EntrySubject::Request { referer, agent, .. } => (referer, agent, self.status),
+            EntrySubject::Unreadable => (None, None, self.status),
+            EntrySubject::Tunnel { status, .. } => (None, None, status),
         };
         match self.peer {
             Some(peer) => ip(out, peer.ip().to_canonical()),
@@ -128,22 +128,22 @@ impl Entry<'_> {
     }
 
     fn request_line(&self, out: &mut Vec<u8>) {
-        let (method, target, version) = match self.asked {
-            Asked::Request {
+        let (method, target, version) = match self.subject {
+            EntrySubject::Request {
                 method,
                 target,
                 version,
                 ..
             } => (method, target, version_text(version)),
-            Asked::Tunnel {
+            EntrySubject::Tunnel {
                 target: "",
                 protocol,
                 ..
             } => (&b"CONNECT"[..], &b"-"[..], protocol.as_bytes()),
-            Asked::Tunnel {
+            EntrySubject::Tunnel {
                 target, protocol, ..
             } => (&b"CONNECT"[..], target.as_bytes(), protocol.as_bytes()),
-            Asked::Unreadable => return,
+            EntrySubject::Unreadable => return,
         };
         escape::combined(out, method);
         out.push(b' ');
@@ -161,7 +161,7 @@ impl Entry<'_> {
         out.push(b'.');
         out.extend([millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + digit as u8));
         out.extend_from_slice(b"Z\",\"kind\":");
-        let tunnel = matches!(self.asked, Asked::Tunnel { .. });
+        let tunnel = matches!(self.subject, EntrySubject::Tunnel { .. });
         out.extend_from_slice(if tunnel {
             b"\"tunnel\""
         } else {
@@ -183,8 +183,8 @@ impl Entry<'_> {
             None => text(out, b"peer", None),
         }
         text(out, b"user", self.user.map(str::as_bytes));
-        let (method, target, version, host) = match self.asked {
-            Asked::Request {
+        let (method, target, version, host) = match self.subject {
+            EntrySubject::Request {
                 method,
                 target,
                 version,
@@ -196,14 +196,14 @@ impl Entry<'_> {
                 Some(version_text(version)),
                 host,
             ),
-            Asked::Unreadable => (None, None, None, None),
-            Asked::Tunnel { target, .. } => (None, Some(target.as_bytes()), None, None),
+            EntrySubject::Unreadable => (None, None, None, None),
+            EntrySubject::Tunnel { target, .. } => (None, Some(target.as_bytes()), None, None),
         };
         text(out, b"method", method);
         text(out, b"target", target);
         text(out, b"version", version);
         text(out, b"host", host);
-        if let Asked::Request { referer, agent, .. } = self.asked {
+        if let EntrySubject::Request { referer, agent, .. } = self.subject {
             text(out, b"referer", referer);
             text(out, b"user_agent", agent);
         } else {

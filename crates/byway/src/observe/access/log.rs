@@ -1,7 +1,7 @@
 //! AccessLog: the access log of a node, as whoever runs the node sees it.
 //!
 //! In:    the Plan's `[log]`, at the start and at each reload; a wish to open the file again.
-//! Out:   pages that take lines, and a thread that writes them.
+//! Out:   buffers that take lines, and a thread that writes them.
 //! Never: starts a thread before a log is wanted, and never waits longer than 3 s for a sink.
 
 use std::path::Path;
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::page::Form;
+use super::log_buffer::Form;
 use super::sink::Sink;
 use super::writer::{INTERVAL, Notice, Order, Running, Writer};
 use crate::config::{AccessPlace, LogPlan};
 use crate::observe::counters::Counter;
-use crate::observe::station::Station;
+use crate::observe::worker_stats::WorkerStats;
 
 /// For lines to be written when the log changes or the node ends; a sink that is stuck does not
 /// hold it up for longer.
@@ -61,18 +61,22 @@ impl AccessLog {
         })
     }
 
-    /// From now on lines of `stations` go there. Those that were written before go where they would
-    /// have gone.
+    /// From now on lines of `worker_stats` go there. Those that were written before go where they
+    /// would have gone.
     ///
     /// # Errors
     /// [`AccessLogError::Thread`].
-    pub fn begin(&self, ready: Ready, stations: &[Arc<Station>]) -> Result<(), AccessLogError> {
+    pub fn begin(
+        &self,
+        ready: Ready,
+        worker_stats: &[Arc<WorkerStats>],
+    ) -> Result<(), AccessLogError> {
         let mut running = self.running.lock();
         if running.is_none() && ready.sink.is_none() {
             return Ok(());
         }
         if running.is_none() {
-            *running = Some(self.start(stations).map_err(AccessLogError::Thread)?);
+            *running = Some(self.start(worker_stats).map_err(AccessLogError::Thread)?);
         }
         let with = ready
             .sink
@@ -84,10 +88,10 @@ impl AccessLog {
         Ok(())
     }
 
-    fn start(&self, stations: &[Arc<Station>]) -> std::io::Result<Running> {
-        Running::start("byway-access-log", |orders, bell| Writer {
-            pages: stations.to_vec(),
-            bell,
+    fn start(&self, worker_stats: &[Arc<WorkerStats>]) -> std::io::Result<Running> {
+        Running::start("byway-access-log", |orders, waker| Writer {
+            pages: worker_stats.to_vec(),
+            waker,
             orders,
             lost: Arc::clone(&self.lost),
             sink: None,

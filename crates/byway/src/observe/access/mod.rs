@@ -1,19 +1,19 @@
 //! Access: the access log: a line for each request and each tunnel.
 //!
 //! ```text
-//! worker ─▶ its page (at most 1 MiB) ─▶ one writer thread ─▶ sink (standard output, or a file)
+//! worker ─▶ its buffer (at most 1 MiB) ─▶ one writer thread ─▶ sink (standard output, or a file)
 //! ```
 //!
-//! A worker formats its `line`s straight into its `page`, under a lock that only the writer
-//! contends for, once in 100 ms. The writer takes whole pages and gives empty ones back. A sink
+//! A worker formats its `line`s straight into its `log_buffer`, under a lock that only the writer
+//! contends for, once in 100 ms. The writer takes whole buffers and gives empty ones back. A sink
 //! that is stuck or full costs lines, which are counted, and never a worker's time.
 
-pub(super) mod bell;
 pub mod clock;
 pub mod escape;
 pub mod line;
 mod log;
-pub mod page;
+pub mod log_buffer;
+pub(super) mod log_waker;
 pub(super) mod sink;
 pub(super) mod writer;
 

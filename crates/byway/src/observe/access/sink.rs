@@ -20,7 +20,7 @@ const PIPE_BYTES: usize = 4096;
 /// See the head of the file.
 #[derive(Debug)]
 pub(in crate::observe) struct Sink {
-    place: Place,
+    place: SinkTarget,
     /// A line was cut, when the file had this length: the next one begins with a line end, so that
     /// one line is lost and not two; unless the file was emptied meanwhile, and the beginning of
     /// that line with it.
@@ -28,7 +28,7 @@ pub(in crate::observe) struct Sink {
 }
 
 #[derive(Debug)]
-enum Place {
+enum SinkTarget {
     Standard {
         stream: Stream,
         /// A file takes any number of bytes.
@@ -52,7 +52,7 @@ impl Sink {
     /// Standard error.
     pub(in crate::observe) fn stderr() -> Self {
         Self {
-            place: Place::standard(Stream::Stderr),
+            place: SinkTarget::standard(Stream::Stderr),
             torn: None,
         }
     }
@@ -65,8 +65,8 @@ impl Sink {
     pub(super) fn open(place: &AccessPlace) -> io::Result<Option<Self>> {
         let place = match place {
             AccessPlace::Off => return Ok(None),
-            AccessPlace::Stdout => Place::standard(Stream::Stdout),
-            AccessPlace::File(path) => Place::File {
+            AccessPlace::Stdout => SinkTarget::standard(Stream::Stdout),
+            AccessPlace::File(path) => SinkTarget::File {
                 path: path.clone(),
                 file: open(path)?,
             },
@@ -79,7 +79,7 @@ impl Sink {
     /// # Errors
     /// As [`Sink::open`].
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        if let Place::File { path, file } = &mut self.place {
+        if let SinkTarget::File { path, file } = &mut self.place {
             *file = open(path)?;
             self.torn = None;
         }
@@ -112,8 +112,8 @@ impl Sink {
     /// The length of the file; 0 where that means nothing.
     fn length(&self) -> u64 {
         match &self.place {
-            Place::Standard { stream, .. } => stream.length(),
-            Place::File { file, .. } => file
+            SinkTarget::Standard { stream, .. } => stream.length(),
+            SinkTarget::File { file, .. } => file
                 .as_ref()
                 .and_then(|file| file.metadata().ok())
                 .map_or(0, |data| data.len()),
@@ -122,14 +122,14 @@ impl Sink {
 
     fn write_some(&mut self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
         match &mut self.place {
-            Place::Standard { stream, is_file } => {
+            SinkTarget::Standard { stream, is_file } => {
                 if !stream.is_ready(patience)? {
                     return Ok(0);
                 }
                 let most = if *is_file { bytes.len() } else { PIPE_BYTES };
                 stream.write(bytes.get(..most).unwrap_or(bytes))
             }
-            Place::File { path, file } => {
+            SinkTarget::File { path, file } => {
                 if file.is_none() {
                     *file = open(path)?;
                 }
@@ -209,7 +209,7 @@ fn is_ready<T>(_: &T, _: Duration) -> io::Result<bool> {
     Ok(true)
 }
 
-impl Place {
+impl SinkTarget {
     fn standard(stream: Stream) -> Self {
         Self::Standard {
             stream,

@@ -12,14 +12,14 @@ use byway_testkit::eventually;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::clock::Dates;
-use super::line::{Asked, Entry, MOST_LINE_BYTES};
-use super::page::PAGE_BYTES;
+use super::line::{Entry, EntrySubject, MOST_LINE_BYTES};
+use super::log_buffer::PAGE_BYTES;
 use super::*;
 use crate::config::{AccessFormat, AccessPlace, LogPlan};
 use crate::fault::Who;
-use crate::observe::course::Timers;
 use crate::observe::ending::Ending;
-use crate::observe::station::Station;
+use crate::observe::timing::Timers;
+use crate::observe::worker_stats::WorkerStats;
 
 const NOW: Duration = Duration::from_millis(1_795_633_699_123);
 
@@ -30,7 +30,7 @@ fn entry() -> Entry<'static> {
         listener: "site",
         peer: Some("192.0.2.1:4711".parse().unwrap()),
         user: None,
-        asked: Asked::Request {
+        subject: EntrySubject::Request {
             method: b"GET",
             target: b"/a?b=c",
             version: Version::Http11,
@@ -93,7 +93,7 @@ fn what_is_not_known_is_a_dash_or_null() {
     let entry = Entry {
         peer: None,
         request_id: "",
-        asked: Asked::Unreadable,
+        subject: EntrySubject::Unreadable,
         status: 400,
         bytes_out: 0,
         upstream: None,
@@ -120,7 +120,7 @@ fn what_is_not_known_is_a_dash_or_null() {
 #[test]
 fn a_tunnel_has_a_line_in_each_form() {
     let entry = Entry {
-        asked: Asked::Tunnel {
+        subject: EntrySubject::Tunnel {
             target: "a.example:443",
             protocol: "SOCKS5",
             status: 200,
@@ -131,7 +131,7 @@ fn a_tunnel_has_a_line_in_each_form() {
     let line = "192.0.2.1 - - [25/Nov/2026:19:08:19 +0000] \"CONNECT a.example:443 SOCKS5\" 200 1234 \"-\" \"-\"\n";
     assert_eq!(combined(&entry), line);
     let nowhere = Entry {
-        asked: Asked::Tunnel {
+        subject: EntrySubject::Tunnel {
             target: "",
             protocol: "SOCKS",
             status: 408,
@@ -182,10 +182,10 @@ fn addresses_of_both_families_are_written_as_people_write_them() {
 #[test]
 fn no_stranger_writes_a_line_or_a_field_of_its_own() {
     let forged = b"x\" 200 1 \"-\" \"-\"\r\n6.6.6.6 - admin [now] \"GET / HTTP/1.1\" 200 1 \"-\" \"\x1b]0;owned\x07\\";
-    let Asked::Request { version, .. } = entry().asked else {
+    let EntrySubject::Request { version, .. } = entry().subject else {
         unreachable!()
     };
-    let asked = Asked::Request {
+    let subject = EntrySubject::Request {
         method: forged,
         target: forged,
         version,
@@ -194,7 +194,7 @@ fn no_stranger_writes_a_line_or_a_field_of_its_own() {
         agent: Some(forged),
     };
     let entry = Entry {
-        asked,
+        subject,
         user: Some("a b\"\n"),
         upstream: Some("c\nd"),
         listener: "e\"f",
@@ -222,7 +222,7 @@ fn no_stranger_writes_a_line_or_a_field_of_its_own() {
 pub(super) fn longest_entry(then: impl FnOnce(&Entry<'_>)) {
     let bytes = vec![0xff; 100_000];
     let text = "\u{1}".repeat(100_000);
-    let asked = Asked::Request {
+    let subject = EntrySubject::Request {
         method: &bytes,
         target: &bytes,
         version: Version::Http11,
@@ -233,7 +233,7 @@ pub(super) fn longest_entry(then: impl FnOnce(&Entry<'_>)) {
     let most = u64::MAX / 4;
     then(&Entry {
         connection: u64::MAX,
-        asked,
+        subject,
         listener: &text,
         user: Some(&text),
         upstream: Some(&text),
@@ -270,16 +270,16 @@ fn the_longest_line_is_within_its_bound() {
 }
 
 /// A log of one worker into `place`, and whatever goes wrong.
-fn log_to(place: AccessPlace, format: AccessFormat) -> (AccessLog, Arc<Station>) {
-    let (log, station) = (AccessLog::default(), Arc::new(Station::default()));
+fn log_to(place: AccessPlace, format: AccessFormat) -> (AccessLog, Arc<WorkerStats>) {
+    let (log, worker_stats) = (AccessLog::default(), Arc::new(WorkerStats::default()));
     let ready = log
         .prepare(&LogPlan {
             access: place,
             format,
         })
         .unwrap();
-    log.begin(ready, &[Arc::clone(&station)]).unwrap();
-    (log, station)
+    log.begin(ready, &[Arc::clone(&worker_stats)]).unwrap();
+    (log, worker_stats)
 }
 
 fn file(path: &Path) -> AccessPlace {
@@ -287,11 +287,11 @@ fn file(path: &Path) -> AccessPlace {
 }
 
 /// Notes lines until some are dropped: whoever writes is never held up.
-fn overfill(station: &Station) {
-    let before = station.page.dropped();
+fn overfill(worker_stats: &WorkerStats) {
+    let before = worker_stats.log_buffer.dropped();
     let mut noted = 0;
-    while station.page.dropped() == before {
-        station.page.note(&entry());
+    while worker_stats.log_buffer.dropped() == before {
+        worker_stats.log_buffer.note(&entry());
         noted += 1;
         assert!(noted < 100 * PAGE_BYTES, "nothing is ever dropped");
     }
@@ -301,16 +301,16 @@ fn overfill(station: &Station) {
 fn everything_that_was_noted_stands_in_the_file_when_the_log_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
-    let (log, station) = log_to(file(&path), AccessFormat::Combined);
+    let (log, worker_stats) = log_to(file(&path), AccessFormat::Combined);
     for _ in 0..5_000 {
-        station.page.note(&entry());
+        worker_stats.log_buffer.note(&entry());
     }
     log.close();
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(
         (
             text.lines().count() as u64,
-            station.page.dropped(),
+            worker_stats.log_buffer.dropped(),
             log.lost()
         ),
         (5_000, 0, 0)
@@ -319,9 +319,9 @@ fn everything_that_was_noted_stands_in_the_file_when_the_log_is_closed() {
         text.lines()
             .all(|line| line.ends_with("\"GET /a?b=c HTTP/1.1\" 200 1234 \"-\" \"curl/8\""))
     );
-    station.page.note(&entry());
+    worker_stats.log_buffer.note(&entry());
     assert_eq!(
-        station.page.lines(),
+        worker_stats.log_buffer.lines(),
         5_000,
         "nothing is noted behind the end"
     );
@@ -331,9 +331,9 @@ fn everything_that_was_noted_stands_in_the_file_when_the_log_is_closed() {
 fn a_line_reaches_the_file_without_being_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
-    let (_log, station) = log_to(file(&path), AccessFormat::Json);
+    let (_log, worker_stats) = log_to(file(&path), AccessFormat::Json);
     for count in 1..=3 {
-        station.page.note(&entry());
+        worker_stats.log_buffer.note(&entry());
         eventually("the line is there", || {
             fs::read_to_string(&path).unwrap().lines().count() == count
         });
@@ -347,15 +347,15 @@ fn a_file_that_was_renamed_is_left_alone_and_a_new_one_is_made() {
         folder.path().join("access.log"),
         folder.path().join("access.log.1"),
     );
-    let (log, station) = log_to(file(&path), AccessFormat::Combined);
-    station.page.note(&entry());
+    let (log, worker_stats) = log_to(file(&path), AccessFormat::Combined);
+    worker_stats.log_buffer.note(&entry());
     eventually("the first line", || {
         fs::read_to_string(&path).unwrap().lines().count() == 1
     });
     fs::rename(&path, &moved).unwrap();
     log.reopen();
     eventually("the new file", || path.exists());
-    station.page.note(&entry());
+    worker_stats.log_buffer.note(&entry());
     log.close();
     assert_eq!(
         [path, moved].map(|path| fs::read_to_string(path).unwrap().lines().count()),
@@ -368,8 +368,8 @@ fn a_fifo_that_nobody_reads_costs_lines_and_nobodys_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fifo");
     mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
-    let (log, station) = log_to(file(&path), AccessFormat::Combined);
-    overfill(&station);
+    let (log, worker_stats) = log_to(file(&path), AccessFormat::Combined);
+    overfill(&worker_stats);
     // Somebody comes after all: lines arrive again, each of them whole.
     let mut reader = fs::File::open(&path).unwrap();
     let mut heard = vec![0; 1 << 16];
@@ -381,29 +381,29 @@ fn a_fifo_that_nobody_reads_costs_lines_and_nobodys_time() {
             .all(|line| line.ends_with(b"\"curl/8\""))
     );
     // And stops reading: the log ends all the same.
-    overfill(&station);
+    overfill(&worker_stats);
     log.close();
     assert!(log.lost() > 0);
 }
 
 #[test]
 fn a_full_disk_costs_lines_and_their_number_is_known() {
-    let (log, station) = log_to(file(Path::new("/dev/full")), AccessFormat::Combined);
+    let (log, worker_stats) = log_to(file(Path::new("/dev/full")), AccessFormat::Combined);
     for _ in 0..100 {
-        station.page.note(&entry());
+        worker_stats.log_buffer.note(&entry());
     }
     eventually("all of them are counted", || log.lost() == 100);
-    station.page.note(&entry());
+    worker_stats.log_buffer.note(&entry());
     log.close();
-    assert_eq!((log.lost(), station.page.dropped()), (101, 0));
+    assert_eq!((log.lost(), worker_stats.log_buffer.dropped()), (101, 0));
 }
 
 #[test]
 fn a_log_goes_over_to_another_file_and_form_without_mixing_them() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (folder.path().join("old"), folder.path().join("new"));
-    let (log, station) = log_to(file(&old), AccessFormat::Combined);
-    station.page.note(&entry());
+    let (log, worker_stats) = log_to(file(&old), AccessFormat::Combined);
+    worker_stats.log_buffer.note(&entry());
     let ready = log
         .prepare(&LogPlan {
             access: file(&new),
@@ -411,7 +411,7 @@ fn a_log_goes_over_to_another_file_and_form_without_mixing_them() {
         })
         .unwrap();
     log.begin(ready, &[]).unwrap();
-    station.page.note(&entry());
+    worker_stats.log_buffer.note(&entry());
     let ready = log
         .prepare(&LogPlan {
             access: AccessPlace::Off,
@@ -419,7 +419,7 @@ fn a_log_goes_over_to_another_file_and_form_without_mixing_them() {
         })
         .unwrap();
     log.begin(ready, &[]).unwrap();
-    station.page.note(&entry());
+    worker_stats.log_buffer.note(&entry());
     log.close();
     let (old, new) = (
         fs::read_to_string(old).unwrap(),
@@ -437,8 +437,8 @@ fn a_stuck_sink_does_not_keep_the_log_from_going_over_to_another_one() {
     let folder = tempfile::tempdir().unwrap();
     let (fifo, path) = (folder.path().join("fifo"), folder.path().join("file"));
     mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
-    let (log, station) = log_to(file(&fifo), AccessFormat::Combined);
-    overfill(&station);
+    let (log, worker_stats) = log_to(file(&fifo), AccessFormat::Combined);
+    overfill(&worker_stats);
     let ready = log
         .prepare(&LogPlan {
             access: file(&path),
@@ -447,7 +447,7 @@ fn a_stuck_sink_does_not_keep_the_log_from_going_over_to_another_one() {
         .unwrap();
     log.begin(ready, &[]).unwrap();
     eventually("lines in the new file", || {
-        station.page.note(&entry());
+        worker_stats.log_buffer.note(&entry());
         fs::metadata(&path).is_ok_and(|file| file.len() > 0)
     });
 }

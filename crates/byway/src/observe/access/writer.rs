@@ -1,17 +1,17 @@
-//! Writer: the thread that brings the lines of all pages of one log to the sink.
+//! Writer: the thread that brings the lines of all buffers of one log to the sink.
 //!
-//! In:    pages, when the bell rings; orders, from whoever runs the node.
+//! In:    buffers, when the waker rings; orders, from whoever runs the node.
 //! Out:   lines in the sink, those of one worker in their order; or their number, if the sink did
 //!        not take them.
-//! Never: holds a page's lock while it writes, or gives up because of what the sink does.
+//! Never: holds a buffer's lock while it writes, or gives up because of what the sink does.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use super::bell::Bell;
-use super::page::{Form, PAGE_BYTES, Page};
+use super::log_buffer::{Form, LogBuffer, PAGE_BYTES};
+use super::log_waker::LogWaker;
 use super::sink::Sink;
 use crate::observe::counters::Counter;
 
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PATIENCE_FOR_CHANGE: Duration = Duration::from_secs(1);
 
 /// How often people are told that lines are lost.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// What the writer is told.
 pub(in crate::observe) enum Order {
@@ -40,7 +40,7 @@ pub(in crate::observe) enum Order {
 /// A writer's thread, as the owner of the log sees it.
 pub(in crate::observe) struct Running {
     orders: Sender<Order>,
-    bell: Arc<Bell>,
+    waker: Arc<LogWaker>,
 }
 
 impl Running {
@@ -48,23 +48,23 @@ impl Running {
     ///
     /// # Errors
     /// The system refused a thread.
-    pub(in crate::observe) fn start<P: AsRef<Page> + Send + Sync + 'static>(
+    pub(in crate::observe) fn start<P: AsRef<LogBuffer> + Send + Sync + 'static>(
         name: &str,
-        make: impl FnOnce(Receiver<Order>, Arc<Bell>) -> Writer<P>,
+        make: impl FnOnce(Receiver<Order>, Arc<LogWaker>) -> Writer<P>,
     ) -> io::Result<Self> {
         let (orders, taken) = mpsc::channel();
-        let bell = Arc::new(Bell::default());
-        let writer = make(taken, Arc::clone(&bell));
+        let waker = Arc::new(LogWaker::default());
+        let writer = make(taken, Arc::clone(&waker));
         std::thread::Builder::new()
             .name(name.into())
             .spawn(move || writer.run())?;
-        Ok(Self { orders, bell })
+        Ok(Self { orders, waker })
     }
 
     /// Hands `order` over, and does not wait for it.
     pub(in crate::observe) fn order(&self, order: Order) {
         let _ = self.orders.send(order);
-        self.bell.hurry();
+        self.waker.wake_now();
     }
 
     /// From now on lines go to this sink in this form; waits for at most `patience` until they do.
@@ -85,9 +85,9 @@ impl Running {
 
 /// See the head of the file.
 pub(in crate::observe) struct Writer<P> {
-    /// Whatever has the pages.
+    /// Whatever has the buffers.
     pub(in crate::observe) pages: Vec<Arc<P>>,
-    pub(in crate::observe) bell: Arc<Bell>,
+    pub(in crate::observe) waker: Arc<LogWaker>,
     pub(in crate::observe) orders: Receiver<Order>,
     /// Lines that the sink did not take.
     pub(in crate::observe) lost: Arc<Counter>,
@@ -101,22 +101,22 @@ pub(in crate::observe) struct Writer<P> {
 /// Where people read that lines were dropped.
 pub(in crate::observe) enum Notice {
     /// In the program's log: at once, then once in a while.
-    ProgramLog(Option<Told>),
+    ProgramLog(Option<LastNotice>),
     /// In this log itself, which is the program's: behind the next lines that the sink takes. Holds
     /// how many were reported already.
     Itself(u64),
 }
 
 /// What people were told last.
-pub(in crate::observe) struct Told {
+pub(in crate::observe) struct LastNotice {
     at: Instant,
     dropped: u64,
 }
 
-impl<P: AsRef<Page>> Writer<P> {
+impl<P: AsRef<LogBuffer>> Writer<P> {
     /// Runs until it is told to end.
     pub(in crate::observe) fn run(mut self) {
-        self.bell.belongs_here();
+        self.waker.belongs_here();
         let mut spare = Vec::with_capacity(PAGE_BYTES);
         let mut next = None;
         loop {
@@ -128,18 +128,18 @@ impl<P: AsRef<Page>> Writer<P> {
                 },
             };
             match order {
-                None => next = self.write_pages(&mut spare),
+                None => next = self.write_buffers(&mut spare),
                 Some(Order::Reopen) => self.reopen(),
                 Some(Order::Use(with, done)) => {
                     let form = with.as_ref().map(|(_, form)| *form);
-                    self.turn_pages_over(&mut spare, form, Instant::now() + PATIENCE_FOR_CHANGE);
+                    self.switch_buffers(&mut spare, form, Instant::now() + PATIENCE_FOR_CHANGE);
                     self.sink = with.map(|(sink, _)| sink);
                     let _ = done.send(());
                 }
                 Some(Order::End(deadline, done)) => {
-                    self.tell_in_itself();
-                    self.turn_pages_over(&mut spare, None, deadline);
-                    self.tell_at_the_end();
+                    self.report_in_itself();
+                    self.switch_buffers(&mut spare, None, deadline);
+                    self.report_at_end();
                     let _ = done.send(());
                     return;
                 }
@@ -151,14 +151,17 @@ impl<P: AsRef<Page>> Writer<P> {
     fn wait(&self) -> Result<Option<Order>, TryRecvError> {
         let mut order = self.orders.try_recv();
         if matches!(order, Err(TryRecvError::Empty)) {
-            self.bell.wait(|| {
+            self.waker.wait(|| {
                 order = self.orders.try_recv();
                 !matches!(order, Err(TryRecvError::Empty))
-                    || self.pages.iter().any(|page| !(**page).as_ref().is_empty())
+                    || self
+                        .pages
+                        .iter()
+                        .any(|log_buffer| !(**log_buffer).as_ref().is_empty())
             });
         }
         if matches!(order, Err(TryRecvError::Empty)) {
-            self.bell.gather(self.interval, || {
+            self.waker.gather(self.interval, || {
                 order = self.orders.try_recv();
                 !matches!(order, Err(TryRecvError::Empty))
             });
@@ -170,42 +173,42 @@ impl<P: AsRef<Page>> Writer<P> {
         }
     }
 
-    /// Writes every page. What comes out is an order that a stuck sink may not hold up.
-    fn write_pages(&mut self, spare: &mut Vec<u8>) -> Option<Order> {
+    /// Writes every buffer. What comes out is an order that a stuck sink may not hold up.
+    fn write_buffers(&mut self, spare: &mut Vec<u8>) -> Option<Order> {
         let (mut order, lost) = (None, self.lost.value());
         for index in 0..self.pages.len() {
-            let Some(page) = self.pages.get(index).filter(|_| order.is_none()) else {
+            let Some(log_buffer) = self.pages.get(index).filter(|_| order.is_none()) else {
                 break;
             };
-            (**page).as_ref().swap(spare);
+            (**log_buffer).as_ref().swap(spare);
             order = self.write(spare, spare, None);
             spare.clear();
         }
-        self.tell_if_due(None);
+        self.report_if_due(None);
         // A notice that the sink would refuse, too, would be lost and cause the next one.
         if self.lost.value() == lost {
-            self.tell_in_itself();
+            self.report_in_itself();
         }
         order
     }
 
-    /// From now on pages are written in `form`, or not at all. What stood on them goes to the old
+    /// From now on buffers are written in `form`, or not at all. What stood on them goes to the old
     /// sink, until `deadline`.
-    fn turn_pages_over(&mut self, spare: &mut Vec<u8>, form: Option<Form>, deadline: Instant) {
+    fn switch_buffers(&mut self, spare: &mut Vec<u8>, form: Option<Form>, deadline: Instant) {
         for index in 0..self.pages.len() {
-            let Some(page) = self.pages.get(index) else {
+            let Some(log_buffer) = self.pages.get(index) else {
                 break;
             };
-            (**page)
+            (**log_buffer)
                 .as_ref()
-                .turn_over(spare, form.map(|form| (form, Arc::clone(&self.bell))));
+                .switch(spare, form.map(|form| (form, Arc::clone(&self.waker))));
             self.write(spare, spare, Some(deadline));
             spare.clear();
         }
     }
 
     /// Writes `left`, the end of `lines`, however long the sink takes, or until `deadline`.
-    /// Meanwhile pages fill, and drop what finds no room. Without a deadline it ends early for an
+    /// Meanwhile buffers fill, and drop what finds no room. Without a deadline it ends early for an
     /// order that cannot wait.
     fn write(&mut self, lines: &[u8], mut left: &[u8], deadline: Option<Instant>) -> Option<Order> {
         while !left.is_empty() {
@@ -221,7 +224,7 @@ impl<P: AsRef<Page>> Writer<P> {
                     break;
                 }
                 Ok(0) => {
-                    self.tell_if_due(Some("the sink takes nothing"));
+                    self.report_if_due(Some("the sink takes nothing"));
                     let order = if deadline.is_none() {
                         self.orders.try_recv().ok()
                     } else {
@@ -246,7 +249,7 @@ impl<P: AsRef<Page>> Writer<P> {
                 }
                 Err(error) => {
                     self.lose_behind(lines, left);
-                    self.tell_if_due(Some(&words(&error)));
+                    self.report_if_due(Some(&words(&error)));
                     self.failure = Some(error);
                     break;
                 }
@@ -299,51 +302,58 @@ impl<P: AsRef<Page>> Writer<P> {
             + self
                 .pages
                 .iter()
-                .map(|page| (**page).as_ref().dropped())
+                .map(|log_buffer| (**log_buffer).as_ref().dropped())
                 .sum::<u64>()
     }
 
     /// Tells people of lost lines: of the first ones at once, then once in a while.
-    fn tell_if_due(&mut self, why: Option<&str>) {
-        let Notice::ProgramLog(told) = &self.notice else {
+    fn report_if_due(&mut self, why: Option<&str>) {
+        let Notice::ProgramLog(last_notice) = &self.notice else {
             return;
         };
-        let is_due = told
+        let is_due = last_notice
             .as_ref()
-            .is_none_or(|told| told.at.elapsed() >= TELL_EVERY);
-        let is_new = self.dropped() > told.as_ref().map_or(0, |told| told.dropped);
+            .is_none_or(|last_notice| last_notice.at.elapsed() >= REPORT_EVERY);
+        let is_new = self.dropped()
+            > last_notice
+                .as_ref()
+                .map_or(0, |last_notice| last_notice.dropped);
         if is_due && (why.is_some() || is_new) {
-            self.tell(why);
+            self.report(why);
         }
     }
 
-    fn tell_at_the_end(&mut self) {
-        let Notice::ProgramLog(told) = &self.notice else {
+    fn report_at_end(&mut self) {
+        let Notice::ProgramLog(last_notice) = &self.notice else {
             return;
         };
-        if self.dropped() > told.as_ref().map_or(0, |told| told.dropped) {
+        if self.dropped()
+            > last_notice
+                .as_ref()
+                .map_or(0, |last_notice| last_notice.dropped)
+        {
             let failure = self.failure.take().map(|error| words(&error));
-            self.tell(Some(
+            self.report(Some(
                 failure.as_deref().unwrap_or("the end came before them"),
             ));
         }
     }
 
-    fn tell(&mut self, why: Option<&str>) {
+    fn report(&mut self, why: Option<&str>) {
         let dropped = self.dropped();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         tracing::warn!(
             dropped,
             "the access log does not keep up; lines that find no room are dropped{why}"
         );
-        self.notice = Notice::ProgramLog(Some(Told {
+        self.notice = Notice::ProgramLog(Some(LastNotice {
             at: Instant::now(),
             dropped,
         }));
     }
 
     /// Reports dropped lines in the log that lacks them.
-    fn tell_in_itself(&mut self) {
+    fn report_in_itself(&mut self) {
         let dropped_total = self.dropped();
         let Notice::Itself(reported) = &mut self.notice else {
             return;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::observe::access::page::{Form, Page};
+use crate::observe::access::log_buffer::{Form, LogBuffer};
 use crate::observe::access::sink::Sink;
 use crate::observe::access::writer::{Notice, Running, Writer};
 use crate::observe::counters::Counter;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
-    page: Arc<Page>,
+    log_buffer: Arc<LogBuffer>,
     /// Lines that standard error refused.
     lost: Arc<Counter>,
     running: Mutex<Option<Running>>,
@@ -35,10 +35,10 @@ struct Log {
 /// # Errors
 /// The system refused a thread.
 pub(super) fn begin() -> io::Result<()> {
-    let (page, lost) = (Arc::new(Page::default()), Arc::new(Counter::default()));
-    let running = Running::start("byway-log", |orders, bell| Writer {
-        pages: vec![Arc::clone(&page)],
-        bell,
+    let (log_buffer, lost) = (Arc::new(LogBuffer::default()), Arc::new(Counter::default()));
+    let running = Running::start("byway-log", |orders, waker| Writer {
+        pages: vec![Arc::clone(&log_buffer)],
+        waker,
         orders,
         lost: Arc::clone(&lost),
         sink: None,
@@ -49,7 +49,7 @@ pub(super) fn begin() -> io::Result<()> {
     })?;
     running.go_on_with(Some((Sink::stderr(), Form::Text)), PATIENCE);
     let _ = LOG.set(Log {
-        page,
+        log_buffer,
         lost,
         running: Mutex::new(Some(running)),
     });
@@ -59,7 +59,7 @@ pub(super) fn begin() -> io::Result<()> {
 /// Adds lines as they are, with their line end. Before [`begin`] they are written at once.
 pub(super) fn push(line: &[u8]) {
     match LOG.get() {
-        Some(log) => log.page.push(line),
+        Some(log) => log.log_buffer.push(line),
         None => {
             let _ = io::stderr().write_all(line);
         }
@@ -91,13 +91,13 @@ fn in_one_piece(line: &[u8]) -> Vec<u8> {
 
 /// See [`super::lines`].
 pub(super) fn lines() -> u64 {
-    LOG.get().map_or(0, |log| log.page.lines())
+    LOG.get().map_or(0, |log| log.log_buffer.lines())
 }
 
 /// See [`super::dropped`].
 pub(super) fn dropped() -> (u64, u64) {
     LOG.get()
-        .map_or((0, 0), |log| (log.page.dropped(), log.lost.value()))
+        .map_or((0, 0), |log| (log.log_buffer.dropped(), log.lost.value()))
 }
 
 /// See [`super::close`].

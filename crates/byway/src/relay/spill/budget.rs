@@ -33,7 +33,7 @@ const CHECK_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct SpillBudget {
     limit: u64,
-    charged: Mutex<Charged>,
+    charged: Mutex<DiskUsage>,
     memory_limit: u64,
     memory_used: AtomicU64,
     /// Bytes written since the last look at the disk.
@@ -44,7 +44,7 @@ pub struct SpillBudget {
 
 /// Bytes on disk.
 #[derive(Debug, Default)]
-struct Charged {
+struct DiskUsage {
     all: u64,
     /// Clients that have any.
     clients: HashMap<Client, u64>,

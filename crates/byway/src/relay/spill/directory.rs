@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::os::unnamed;
+use crate::os::unnamed_file;
 
 use super::file;
 
@@ -59,7 +59,7 @@ pub fn prepare(directory: &Path) -> Result<(), SpillDirError> {
 
 /// A warning if `directory` lies in memory (tmpfs or ramfs): spilling there saves none.
 pub fn warn_if_memory(directory: &Path) -> Option<String> {
-    unnamed::is_memory(directory).then(|| {
+    unnamed_file::is_memory(directory).then(|| {
         format!(
             "the spill directory {} lies in memory (tmpfs): what slow readers leave there costs RAM; choose one on a disk",
             directory.display()

@@ -11,11 +11,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::super::buffer::Buffer;
-use crate::os::unnamed;
+use crate::os::unnamed_file;
 
 /// Opens an unnamed file in `directory`, mode 0600.
 pub(super) fn open(directory: &Path) -> io::Result<File> {
-    unnamed::open(directory).or_else(|_| open_and_unlink(directory))
+    unnamed_file::open(directory).or_else(|_| open_and_unlink(directory))
 }
 
 /// Whether a file can be opened and written in `directory`.

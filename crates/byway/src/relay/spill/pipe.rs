@@ -17,14 +17,14 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::super::buffer::Size;
-use super::super::counters::{Holding, RelayCounters};
+use super::super::counters::{RelayCounters, SpillUsage};
 use super::budget::Charge;
 use super::pool::{Done, SpillPool, Store};
-use super::queue::{Op, Outcome, SpillQueue, WriteFailure};
-use crate::observe::repeats::Repeats;
+use super::queue::{Op, OpResult, SpillQueue, WriteFailure};
+use crate::observe::log_limit::LogLimit;
 
 /// Writes that the disk refused.
-static DISK_FAILURES: Repeats = Repeats::new();
+static DISK_FAILURES: LogLimit = LogLimit::new();
 
 /// How a stream spills. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub(in super::super) struct Spill {
     under_way: Option<oneshot::Receiver<Done>>,
     engage: Option<Pin<Box<Sleep>>>,
     memory_reported: u64,
-    holding: Option<Holding>,
+    holding: Option<SpillUsage>,
 }
 
 impl Spill {
@@ -93,7 +93,7 @@ impl Spill {
             under_way: None,
             engage: None,
             memory_reported: 0,
-            holding: counters.map(Holding::new),
+            holding: counters.map(SpillUsage::new),
         }
     }
 
@@ -188,7 +188,7 @@ impl Spill {
         };
         self.under_way = None;
         let Done { outcome, mut store } = done.map_err(|_| SpillError::Stopped)?;
-        if let Outcome::Written {
+        if let OpResult::Written {
             failure: Some(WriteFailure::Disk(error)),
             ..
         } = &outcome
@@ -208,7 +208,7 @@ impl Spill {
         match op {
             Op::Write { pieces, .. } if !charge(&mut store, &pieces, self.options.stream_bytes) => {
                 self.store = Some(store);
-                let refused = Outcome::Written {
+                let refused = OpResult::Written {
                     pieces,
                     written: 0,
                     failure: Some(WriteFailure::NoRoom),

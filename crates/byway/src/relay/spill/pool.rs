@@ -23,8 +23,8 @@ use tokio::sync::oneshot;
 
 use super::budget::{Charge, SpillBudget};
 use super::file;
-use super::queue::{Op, Outcome, WriteFailure};
-use crate::os::unnamed;
+use super::queue::{Op, OpResult, WriteFailure};
+use crate::os::unnamed_file;
 
 /// The threads, the directory and the budget of a node. Dropping it ends the threads behind what is
 /// queued.
@@ -75,14 +75,14 @@ impl SpillPool {
     /// outcome.
     pub(super) fn submit(&self, op: Op, store: Store) -> oneshot::Receiver<Done> {
         let (reply, outcome) = oneshot::channel();
-        self.shared.put(Job::Do { op, store, reply });
+        self.shared.put(FileJob::Do { op, store, reply });
         outcome
     }
 
     /// Closes a file where that may take its time: freeing a gigabyte of blocks does.
     pub(super) fn close(&self, store: Store) {
         if store.file.is_some() {
-            self.shared.put(Job::Close(store));
+            self.shared.put(FileJob::Close(store));
         }
     }
 }
@@ -106,12 +106,12 @@ pub(super) struct Store {
 /// An operation that has been done.
 #[derive(Debug)]
 pub(super) struct Done {
-    pub(super) outcome: Outcome,
+    pub(super) outcome: OpResult,
     pub(super) store: Store,
 }
 
 #[derive(Debug)]
-enum Job {
+enum FileJob {
     Do {
         op: Op,
         store: Store,
@@ -129,12 +129,12 @@ struct Shared {
 
 #[derive(Debug)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<FileJob>,
     closed: bool,
 }
 
 impl Shared {
-    fn put(&self, job: Job) {
+    fn put(&self, job: FileJob) {
         self.queue.lock().jobs.push_back(job);
         self.work.notify_one();
     }
@@ -142,8 +142,8 @@ impl Shared {
     fn run(&self) {
         while let Some(job) = self.next() {
             match job {
-                Job::Close(store) => drop(store),
-                Job::Do {
+                FileJob::Close(store) => drop(store),
+                FileJob::Do {
                     op,
                     mut store,
                     reply,
@@ -156,7 +156,7 @@ impl Shared {
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<FileJob> {
         let mut queue = self.queue.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
@@ -170,11 +170,11 @@ impl Shared {
     }
 }
 
-fn perform(op: Op, store: &mut Store, directory: &Path) -> Outcome {
+fn perform(op: Op, store: &mut Store, directory: &Path) -> OpResult {
     match op {
         Op::Write { at, mut pieces } => {
             let (written, failure) = write(at, &mut pieces, store, directory);
-            Outcome::Written {
+            OpResult::Written {
                 pieces,
                 written,
                 failure,
@@ -182,12 +182,12 @@ fn perform(op: Op, store: &mut Store, directory: &Path) -> Outcome {
         }
         Op::Read { at, len, mut piece } => {
             let read = opened(store).and_then(|file| file::read(file, at, len, &mut piece));
-            Outcome::Read(read.map(|()| piece))
+            OpResult::Read(read.map(|()| piece))
         }
         Op::Punch { from, len } => {
-            Outcome::Punched(opened(store).is_ok_and(|file| unnamed::punch(file, from, len)))
+            OpResult::Punched(opened(store).is_ok_and(|file| unnamed_file::punch(file, from, len)))
         }
-        Op::Truncate => Outcome::Truncated(opened(store).and_then(|file| file.set_len(0)).is_ok()),
+        Op::Truncate => OpResult::Truncated(opened(store).and_then(|file| file.set_len(0)).is_ok()),
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) enum Op {
 
 /// What came of it.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum OpResult {
     /// So many bytes were written, and consumed from the pieces; a failure says why that was not
     /// all.
     Written {
@@ -76,7 +76,7 @@ pub(super) struct SpillQueue {
     can_punch: bool,
     full_since: Option<Instant>,
     /// The next of two operations that both want to run.
-    turn: Turn,
+    preferred: PreferredOp,
     head_size: Size,
 }
 
@@ -105,7 +105,7 @@ enum Disk {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum PreferredOp {
     Read,
     Write,
 }
@@ -127,7 +127,7 @@ impl SpillQueue {
             disk: Disk::Open,
             can_punch: true,
             full_since: None,
-            turn: Turn::Write,
+            preferred: PreferredOp::Write,
             head_size: Size::Medium,
         }
     }
@@ -281,31 +281,31 @@ impl SpillQueue {
     ///
     /// # Errors
     /// When bytes could not be read back: they are lost, and the stream must be reset.
-    pub(super) fn done(&mut self, outcome: Outcome) -> io::Result<()> {
+    pub(super) fn done(&mut self, outcome: OpResult) -> io::Result<()> {
         self.busy = false;
         match outcome {
-            Outcome::Written {
+            OpResult::Written {
                 pieces,
                 written,
                 failure,
             } => self.wrote(pieces, written, failure),
-            Outcome::Read(piece) => {
+            OpResult::Read(piece) => {
                 let piece = piece?;
                 self.file.read += piece.len() as u64;
                 self.head = Some(piece);
             }
-            Outcome::Punched(true) => {
+            OpResult::Punched(true) => {
                 self.file.punched = self.punch_end();
                 self.ask_again();
             }
-            Outcome::Punched(false) => self.can_punch = false,
-            Outcome::Truncated(true) => {
+            OpResult::Punched(false) => self.can_punch = false,
+            OpResult::Truncated(true) => {
                 self.file = Span::default();
                 self.ask_again();
             }
             // The blocks stay, and stay charged; a file that cannot even be cut is not written
             // again.
-            Outcome::Truncated(false) => self.disk = Disk::Failed,
+            OpResult::Truncated(false) => self.disk = Disk::Failed,
         }
         Ok(())
     }
@@ -346,7 +346,7 @@ impl SpillQueue {
         }
         let (read, write) = (self.wants_read(), self.wants_write(now));
         match (read, write) {
-            (true, true) if self.turn == Turn::Write => Some(self.write()),
+            (true, true) if self.preferred == PreferredOp::Write => Some(self.write()),
             (true, _) => Some(self.read()),
             (false, true) => Some(self.write()),
             (false, false) => None,
@@ -373,7 +373,7 @@ impl SpillQueue {
     }
 
     fn read(&mut self) -> Op {
-        self.turn = Turn::Write;
+        self.preferred = PreferredOp::Write;
         let most = if self.short_of_memory {
             Size::Small
         } else {
@@ -389,7 +389,7 @@ impl SpillQueue {
     }
 
     fn write(&mut self) -> Op {
-        self.turn = Turn::Read;
+        self.preferred = PreferredOp::Read;
         self.writing = Some(self.ring.bytes() as u64);
         self.full_since = None;
         Op::Write {

@@ -144,7 +144,7 @@ async fn a_pipe_that_still_holds_bytes_is_never_lent_again() {
     assert_eq!(
         accounting(),
         Accounting {
-            lent: before.lent - 1,
+            on_loan: before.on_loan - 1,
             ..before
         },
         "it was closed"
@@ -166,7 +166,7 @@ fn a_worker_makes_no_more_pipes_than_its_bound() {
     assert_eq!(
         accounting(),
         Accounting {
-            lent: 0,
+            on_loan: 0,
             waiting: KEPT
         }
     );
@@ -203,7 +203,7 @@ async fn a_bulk_relay_between_plain_sockets_goes_by_a_pipe_and_keeps_its_half_op
     assert_eq!(
         accounting(),
         Accounting {
-            lent: 0,
+            on_loan: 0,
             waiting: 1
         },
         "a pipe was used and given back"
@@ -239,7 +239,7 @@ async fn a_reset_behind_a_spliced_flow_resets_the_other_side_at_once() {
     );
     let heard = origin.read(&mut [0]).await;
     assert!(heard.is_err(), "{heard:?}");
-    assert_eq!(accounting().lent, 0);
+    assert_eq!(accounting().on_loan, 0);
 }
 
 fn reset(peer: TcpStream) {

@@ -7,8 +7,8 @@ fn tiny_frames_take_no_more_memory_than_large_ones() {
     let mut wire = Wire::new(MANY);
     let stream = wire.stream();
     for _ in 0..WINDOW {
-        wire.inject(FAR, Kind::Data, stream, b"x").unwrap();
-        wire.inject(FAR, Kind::Data, stream, b"").unwrap();
+        wire.inject(FAR, FrameKind::Data, stream, b"x").unwrap();
+        wire.inject(FAR, FrameKind::Data, stream, b"").unwrap();
     }
     let chunks = &wire.cores[FAR].streams[&stream].recv.chunks;
     let held: usize = chunks.iter().map(Vec::capacity).sum();
@@ -21,7 +21,7 @@ fn tiny_frames_take_no_more_memory_than_large_ones() {
     // Alternately as large as a shared chunk, and one byte.
     let stream = wire.stream();
     for length in [SMALL_CHUNK_BYTES - 2, 1, SMALL_CHUNK_BYTES - 2, 1, 1, 1] {
-        wire.inject(FAR, Kind::Data, stream, &vec![2; length])
+        wire.inject(FAR, FrameKind::Data, stream, &vec![2; length])
             .unwrap();
     }
     assert!(wire.cores[FAR].streams[&stream].recv.chunks.len() <= 3);
@@ -33,7 +33,7 @@ fn a_peer_that_takes_no_answers_away_is_not_heard_until_it_does() {
     let mut wire = Wire::new(0);
     let mut stream = 1;
     while wire.cores[FAR].may_receive() {
-        wire.inject(FAR, Kind::Open, stream, b"").unwrap();
+        wire.inject(FAR, FrameKind::Open, stream, b"").unwrap();
         stream += 2;
         assert!(wire.cores[FAR].urgent.len() < URGENT_BYTES + 2 * (HEADER_BYTES + 4));
     }
@@ -55,8 +55,13 @@ fn all_streams_together_queue_no_more_than_the_session_may() {
     let bells: Vec<Arc<Bell>> = (0..STREAMS).map(|_| Arc::default()).collect();
     let streams: Vec<u32> = (0..STREAMS).map(|_| wire.stream()).collect();
     for (bell, stream) in bells.iter().zip(streams.iter().copied()) {
-        wire.inject(NEAR, Kind::Credit, stream, &10_000_000_u32.to_be_bytes())
-            .unwrap();
+        wire.inject(
+            NEAR,
+            FrameKind::Credit,
+            stream,
+            &10_000_000_u32.to_be_bytes(),
+        )
+        .unwrap();
         let waker = Waker::from(Arc::clone(bell));
         let cx = Context::from_waker(&waker);
         let core = &mut wire.cores[NEAR];
@@ -105,8 +110,13 @@ fn writers_that_starve_are_told_when_a_reset_makes_room() {
         .collect();
     let starved = wire.stream();
     for stream in full.iter().copied().chain([starved]) {
-        wire.inject(NEAR, Kind::Credit, stream, &10_000_000_u32.to_be_bytes())
-            .unwrap();
+        wire.inject(
+            NEAR,
+            FrameKind::Credit,
+            stream,
+            &10_000_000_u32.to_be_bytes(),
+        )
+        .unwrap();
         let most = if stream == starved {
             SMALL_CHUNK_BYTES
         } else {
@@ -143,7 +153,7 @@ fn streams_that_the_peer_does_not_finish_are_not_kept_without_end() {
     let frames = parse(&wire.towards[FAR].iter().copied().collect::<Vec<_>>());
     let stopped = frames
         .iter()
-        .filter(|frame| frame.0 == Kind::Stop)
+        .filter(|frame| frame.0 == FrameKind::Stop)
         .map(|frame| frame.1)
         .collect::<Vec<_>>();
     assert!(
@@ -175,8 +185,8 @@ fn numbers_are_never_used_twice_and_their_end_is_said() {
     let mut wire = Wire::new(MANY);
     wire.cores[NEAR].leave_one_number();
     assert_eq!(wire.cores[NEAR].open(b""), Ok(u32::MAX - 2));
-    assert_eq!(wire.cores[NEAR].open(b""), Err(NotOpened::Exhausted));
-    assert_eq!(wire.cores[NEAR].open(b""), Err(NotOpened::Exhausted));
+    assert_eq!(wire.cores[NEAR].open(b""), Err(MuxOpenError::Exhausted));
+    assert_eq!(wire.cores[NEAR].open(b""), Err(MuxOpenError::Exhausted));
     wire.settle();
     assert_eq!(wire.accept(FAR), Some(u32::MAX - 2));
 }

@@ -272,7 +272,7 @@ proptest! {
                 3 => Vec::new(),
                 _ => number.to_be_bytes().to_vec(),
             };
-            let kind = [Kind::Open, Kind::Data, Kind::Fin, Kind::Reset, Kind::Stop, Kind::Credit][usize::from(kind) - 1];
+            let kind = [FrameKind::Open, FrameKind::Data, FrameKind::Fin, FrameKind::Reset, FrameKind::Stop, FrameKind::Credit][usize::from(kind) - 1];
             if wire.inject(FAR, kind, stream, &payload).is_err() {
                 wire.cores[FAR].lose();
                 break;

@@ -14,7 +14,7 @@ struct FakeDisk {
 }
 
 impl FakeDisk {
-    fn perform(&mut self, op: Op, fate: Fate) -> Outcome {
+    fn perform(&mut self, op: Op, fate: Fate) -> OpResult {
         match op {
             Op::Write { at, mut pieces } => {
                 let wanted: usize = pieces.iter().map(Buffer::len).sum();
@@ -29,7 +29,7 @@ impl FakeDisk {
                     (at, left) = (at + n, left - n);
                 }
                 self.peak = self.peak.max(self.bytes.len());
-                Outcome::Written {
+                OpResult::Written {
                     pieces,
                     written: most as u64,
                     failure,
@@ -39,15 +39,15 @@ impl FakeDisk {
                 let at = at as usize;
                 piece.space()[..len].copy_from_slice(&self.bytes[at..at + len]);
                 piece.advance(len);
-                Outcome::Read(Ok(piece))
+                OpResult::Read(Ok(piece))
             }
             Op::Punch { from, len } => {
                 self.bytes[from as usize..(from + len) as usize].fill(0xAA);
-                Outcome::Punched(true)
+                OpResult::Punched(true)
             }
             Op::Truncate => {
                 self.bytes.clear();
-                Outcome::Truncated(true)
+                OpResult::Truncated(true)
             }
         }
     }
@@ -365,7 +365,7 @@ fn a_failed_read_is_an_error_because_bytes_are_lost() {
     assert!(
         bench
             .queue
-            .done(Outcome::Read(Err(io::ErrorKind::UnexpectedEof.into())))
+            .done(OpResult::Read(Err(io::ErrorKind::UnexpectedEof.into())))
             .is_err()
     );
 }

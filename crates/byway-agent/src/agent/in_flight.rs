@@ -1,0 +1,91 @@
+//! In flight: a request under way, from its first poll to the end of its response, for whoever
+//! waits for the last one.
+//!
+//! In:    one for each request.
+//! Out:   the connection settled, the count lowered.
+//! Never: outlives its response's body.
+
+use super::Inner;
+use super::event::{CloseReason, Event};
+use super::group::Group;
+use super::h1_conn::H1Conn;
+use super::keep_alive::Keep;
+use super::reaper;
+use crate::pool::{Lease, Release};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// See the head of the file. Dropping it says that the request is over.
+pub(crate) struct InFlight(Arc<Inner>);
+
+/// How many requests are under way.
+#[derive(Debug, Default)]
+pub(crate) struct InFlightCount {
+    under_way: AtomicUsize,
+    none: Notify,
+}
+
+impl InFlight {
+    pub(crate) fn begin(inner: &Arc<Inner>) -> Self {
+        inner.in_flight.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(inner))
+    }
+
+    pub(crate) fn agent(&self) -> &Arc<Inner> {
+        &self.0
+    }
+
+    /// Gives a connection back to the pool, or closes it. One with a byte left over is closed,
+    /// whatever was decided: it would be the beginning of a wrong response.
+    pub(crate) fn settle(&self, mut lease: Lease<Group, H1Conn>, keep: Keep) {
+        let keep = if lease.is_at_boundary() {
+            keep
+        } else {
+            keep.and(Err(CloseReason::ExtraBytes))
+        };
+        match keep {
+            Err(reason) => {
+                lease.close_reason = Some(reason);
+            }
+            Ok(idle) => {
+                lease.rest();
+                self.0.observer.notify(&Event::Idle { group: lease.key() });
+                lease.release(Release::Keep { idle });
+                reaper::wake(&self.0);
+            }
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.0.in_flight.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.in_flight.none.notify_waiters();
+        }
+    }
+}
+
+impl InFlightCount {
+    pub(crate) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Acquire)
+    }
+
+    /// Waits until no request is under way, at most for `limit`. Cancel safe.
+    pub(crate) async fn wait_idle(&self, limit: Duration) {
+        let _ = timeout(limit, self.idle()).await;
+    }
+
+    async fn idle(&self) {
+        loop {
+            let mut none = std::pin::pin!(self.none.notified());
+            none.as_mut().enable(); // before the look, so that no last landing is missed
+            if self.under_way() == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}

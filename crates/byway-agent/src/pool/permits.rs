@@ -1,0 +1,581 @@
+//! Permits: all permits and everybody who waits for one. One permit is one connection, from before
+//! the dial until after the close, whichever shard it is in.
+//!
+//! In:    what was asked, given back or cancelled, and the time.
+//! Out:   permits, hand-overs, wakers to wake.
+//! Never: reads a clock, wakes, drops a connection, or calls foreign code (but a key's own Eq,
+//!        Hash, Clone and Drop).
+//!
+//! ```text
+//!            open                install               detach
+//!   (free) ───────▶ Connecting ──────────▶ Installed ───────────▶ Upgraded
+//!      ▲                │   ▲    reopen       │                      │
+//!      │      free      │   └─────────────────┤                      │
+//!      └────────────────┴─────────────────────┴──────────────────────┘
+//! ```
+//!
+//! Whether an installed connection is idle only its shard knows: lending and keeping do not come
+//! here, unless somebody waits. A permit is freed after its connection was dropped, hence the caps
+//! hold for sockets, not just for numbers. Always, unless a close is under way:
+//!
+//! 1. an origin is in the ring if and only if it has waiters and is below its own cap, so only the
+//!    total holds it up;
+//! 2. if the ring is not empty, the total is used up, and nothing is idle in any shard;
+//! 3. an origin that has waiters has no idle connection in any shard.
+//!
+//! So one returned permit serves one waiter, and nobody has to search for whom. The first invariant
+//! is the permits' alone. The other two need the shards, which have locks of their own: whoever
+//! begins to wait raises the demand *before* it looks through the shards for something to close,
+//! and whoever makes a connection idle looks at the demand *under the lock of its shard*. Of the
+//! two that meet at a shard one comes second, and that one sees the other.
+
+mod contest;
+mod queue;
+mod shares;
+
+use self::contest::Contest;
+pub(crate) use self::shares::Share;
+use self::shares::Shares;
+use crate::pool::client::Client;
+use crate::pool::conn::{Conn, Key};
+use crate::pool::hold::Hold;
+use crate::pool::lease::PooledConn;
+use crate::pool::limits::{Limits, QueueOrder};
+use crate::pool::list::{Linked, Links, List};
+use crate::pool::slab::{Id, Slab};
+use crate::pool::stats::{ConnCounts, ConnPhase, OriginStats, Totals};
+use crate::pool::sync::AtomicUsize;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::Instant;
+
+/// How often connections may pass from user to user while somebody else is next: of one origin
+/// while another origin is, and of one shard more often than of the one that is. After that one is
+/// closed and its permit goes to whoever is next: a queue does not turn reuse into dialling, and
+/// nobody starves.
+pub(crate) const PASS_OVER: u32 = 8;
+
+/// The lists that a [`Waiter`] is in: all of its origin, and those of its origin in its shard.
+const QUEUE: usize = 0;
+const SHARD_QUEUE: usize = 1;
+/// The list that an [`OriginState`] is in.
+const RING: usize = 0;
+
+pub(crate) struct Permits<K: Key, C: Conn> {
+    max_total: usize,
+    max_per_origin: usize,
+    queue_len: usize,
+    order: QueueOrder,
+    shards: usize,
+    pub(crate) mode: Mode,
+    index: HashMap<K, Id<OriginState<K, C>>>,
+    origins: Slab<OriginState<K, C>>,
+    waiters: Slab<Waiter<K, C>>,
+    /// Origins that only the total holds up, next one first.
+    ring: List<OriginState<K, C>, RING>,
+    /// Hand-overs within an origin since the ring was last served, while another origin was in it.
+    passed_over: u32,
+    counts: ConnCounts,
+    pending: usize,
+    /// Whose the places of the queue are.
+    shares: Shares<K, C>,
+    /// Waiters so far; the number of the last one.
+    arrivals: usize,
+    pub(crate) totals: Totals,
+}
+
+/// Whether anybody is admitted, and whether the queue is still served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Open,
+    /// Everybody is served, and nothing is kept.
+    Emptying,
+    Draining,
+    Closed,
+}
+
+pub(crate) struct OriginState<K: Key, C: Conn> {
+    key: K,
+    counts: ConnCounts,
+    queue: List<Waiter<K, C>, QUEUE>,
+    /// The queue by shard; empty until somebody waits.
+    shard_queues: Vec<ShardQueue<K, C>>,
+    ring: Links<Self>,
+    in_ring: bool,
+    rank: Links<Self>,
+    /// Hand-overs past the waiter that is next, who is in another shard.
+    overtaken: u32,
+    /// Every permit that is out, by its ticket.
+    holds: Slab<Arc<Hold>>,
+    contest: Contest,
+    /// Read by shards without the permits' lock; see [`Ticket::is_evicted`].
+    generation: Arc<AtomicUsize>,
+}
+
+/// Those who wait for one origin in one shard.
+struct ShardQueue<K: Key, C: Conn> {
+    queue: List<Waiter<K, C>, SHARD_QUEUE>,
+    /// Grants; while it waited for nothing, as many as the others had.
+    served: u64,
+}
+
+pub(crate) struct Waiter<K: Key, C: Conn> {
+    origin: Id<OriginState<K, C>>,
+    shard: usize,
+    want: Want,
+    client: Client,
+    /// Whether an exchange was asked to end for it.
+    has_recalled: bool,
+    since: Instant,
+    arrival: usize,
+    state: WaiterState<K, C>,
+    queue: Links<Self>,
+    shard_queue: Links<Self>,
+    of_client: Links<Self>,
+}
+
+/// What a waiter has got so far.
+pub(crate) enum WaiterState<K: Key, C: Conn> {
+    Waiting(Option<Waker>),
+    Granted(Grant<K, C>),
+    /// The queue was full, and a newcomer has its place.
+    Displaced(Share),
+    Closed,
+}
+
+/// What an acquire may be served with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// An idle connection, or else a permit.
+    Any,
+    /// A permit only.
+    Fresh,
+}
+
+pub(crate) enum Grant<K: Key, C: Conn> {
+    /// A connection, to be looked at before use.
+    Reuse(Box<PooledConn<K, C>>),
+    Open(Ticket<K, C>),
+}
+
+/// A permit, inside of the lock. Outside it is a [`Permit`](super::lease::Permit), which does not
+/// get lost.
+pub(crate) struct Ticket<K: Key, C: Conn> {
+    pub(crate) origin: Id<OriginState<K, C>>,
+    pub(crate) hold: Arc<Hold>,
+    place: Id<Arc<Hold>>,
+    generation: Arc<AtomicUsize>,
+    born: usize,
+    /// Evictions of whatever origin when it was last seen to be valid.
+    valid_at: usize,
+}
+
+/// A request for a permit.
+pub(crate) struct Asks {
+    pub(crate) shard: usize,
+    pub(crate) want: Want,
+    pub(crate) client: Client,
+    pub(crate) since: Instant,
+}
+
+pub(crate) enum Admit<K: Key, C: Conn> {
+    Open(Ticket<K, C>),
+    /// In the queue; closing one of these makes room. Wake the one that lost its place for it.
+    Queued {
+        waiter: Id<Waiter<K, C>>,
+        reach: Reach,
+        displaced: Option<Waker>,
+    },
+    /// Not in the queue, which is full; closing one of these makes room.
+    Full(Reach),
+    Closed,
+}
+
+/// Which idle connections can be closed to make room: what is in the way decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The origin's own cap: its own, in any shard.
+    Own,
+    /// The total, and a fresh connection is wanted, probably since the others are stale: its own
+    /// first.
+    OwnFirst,
+    /// The total: the one unused for longest in any shard.
+    All,
+}
+
+/// What becomes of a connection that came back while somebody waits.
+pub(crate) enum Given<K: Key, C: Conn> {
+    /// It is somebody else's now. Wake them.
+    Over(Option<Waker>),
+    /// Its permit is worth more than itself.
+    Close(Box<PooledConn<K, C>>),
+    /// Nobody could use it or its permit, as long as the demand is this one.
+    Keep(Box<PooledConn<K, C>>, usize),
+}
+
+/// Permits.
+impl<K: Key, C: Conn> Permits<K, C> {
+    pub(crate) fn new(limits: &Limits, shards: usize) -> Self {
+        Self {
+            max_total: limits.max_total,
+            max_per_origin: limits.max_per_origin,
+            queue_len: limits.queue_len,
+            order: limits.queue_order,
+            shards,
+            mode: Mode::Open,
+            index: HashMap::new(),
+            origins: Slab::new(),
+            waiters: Slab::new(),
+            ring: List::default(),
+            passed_over: 0,
+            counts: ConnCounts::default(),
+            pending: 0,
+            shares: Shares::default(),
+            arrivals: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    /// 0 while nobody waits. Otherwise it is another number after each arrival.
+    pub(crate) fn demand(&self) -> usize {
+        if self.pending == 0 {
+            0
+        } else {
+            self.arrivals.max(1)
+        }
+    }
+
+    /// Whether nothing is out and nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.held() == 0 && self.pending == 0
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.counts.held()
+    }
+
+    /// A permit, or a place in the queue: a free one, or at the second try one of another waiter.
+    pub(crate) fn admit(&mut self, key: &K, asks: &Asks, is_second_try: bool) -> Admit<K, C> {
+        let Asks {
+            shard,
+            want,
+            client,
+            since,
+        } = *asks;
+        if matches!(self.mode, Mode::Draining | Mode::Closed) {
+            return Admit::Closed;
+        }
+        let origin = self.origin_of(key);
+        let (used_up, capped) = (self.counts.held() >= self.max_total, self.at_cap(origin));
+        let reach = match want {
+            _ if capped => Reach::Own,
+            Want::Fresh => Reach::OwnFirst,
+            Want::Any => Reach::All,
+        };
+        let admit = if !used_up && !capped {
+            Admit::Open(self.open(origin, client))
+        } else if self.pending < self.queue_len {
+            let waiter = self.enqueue(origin, shard, want, client, since);
+            Admit::Queued {
+                waiter,
+                reach,
+                displaced: None,
+            }
+        } else if let Some((other, share)) = is_second_try
+            .then(|| self.displaced_by(origin, client))
+            .flatten()
+        {
+            // First the newcomer enters, so that its origin cannot be forgotten in between.
+            let waiter = self.enqueue(origin, shard, want, client, since);
+            Admit::Queued {
+                waiter,
+                reach,
+                displaced: self.displace(other, share),
+            }
+        } else {
+            Admit::Full(reach)
+        };
+        self.refresh(origin);
+        admit
+    }
+
+    /// A dial succeeded.
+    pub(crate) fn install(&mut self, origin: Id<OriginState<K, C>>) {
+        self.totals.opened += 1;
+        self.move_on(origin, ConnPhase::Connecting, ConnPhase::Installed);
+    }
+
+    /// The connection was dropped, and its permit is to be used for another one.
+    pub(crate) fn reopen(&mut self, ticket: &Ticket<K, C>) -> Ticket<K, C> {
+        self.totals.closed += 1;
+        self.move_on(ticket.origin, ConnPhase::Installed, ConnPhase::Connecting);
+        self.ticket(ticket.origin, Arc::clone(&ticket.hold), ticket.place)
+    }
+
+    /// The connection has left the pool and still counts.
+    pub(crate) fn detach(&mut self, origin: Id<OriginState<K, C>>) {
+        self.move_on(origin, ConnPhase::Installed, ConnPhase::Upgraded);
+    }
+
+    /// The connection, if there was one, has been dropped: its permit serves the next one in the
+    /// ring.
+    pub(crate) fn free(&mut self, ticket: &Ticket<K, C>, phase: ConnPhase) -> Option<Waker> {
+        let origin = ticket.origin;
+        self.counts.sub(phase);
+        self.origins[origin].counts.sub(phase);
+        self.origins[origin].contest.gives(ticket.hold.client());
+        // The ticket has another reference, which is dropped outside of the lock.
+        drop(self.origins[origin].holds.remove(ticket.place));
+        self.totals.closed += u64::from(phase != ConnPhase::Connecting);
+        self.refresh(origin);
+        self.serve_ring()
+    }
+
+    /// Connections of this origin that are installed, or will be, are not kept any more.
+    pub(crate) fn evict(&self, key: &K, evictions: &AtomicUsize) {
+        if let Some(origin) = self.index.get(key) {
+            // Under the permits' lock, and before the shards are looked through: whoever keeps a
+            // connection in one of them later sees both, and whoever sees the second sees the
+            // first.
+            self.origins[*origin]
+                .generation
+                .fetch_add(1, Ordering::Relaxed);
+            evictions.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn open(&mut self, origin: Id<OriginState<K, C>>, client: Client) -> Ticket<K, C> {
+        debug_assert!(self.counts.held() < self.max_total && !self.at_cap(origin));
+        self.counts.add(ConnPhase::Connecting);
+        let hold = Arc::new(Hold::new(client));
+        let of = &mut self.origins[origin];
+        of.counts.add(ConnPhase::Connecting);
+        of.contest.takes(client);
+        let place = of.holds.insert(Arc::clone(&hold));
+        self.ticket(origin, hold, place)
+    }
+
+    fn ticket(
+        &self,
+        origin: Id<OriginState<K, C>>,
+        hold: Arc<Hold>,
+        place: Id<Arc<Hold>>,
+    ) -> Ticket<K, C> {
+        let generation = Arc::clone(&self.origins[origin].generation);
+        let born = generation.load(Ordering::Relaxed);
+        Ticket {
+            origin,
+            hold,
+            place,
+            generation,
+            born,
+            valid_at: usize::MAX,
+        }
+    }
+
+    fn move_on(&mut self, origin: Id<OriginState<K, C>>, from: ConnPhase, to: ConnPhase) {
+        for counts in [&mut self.counts, &mut self.origins[origin].counts] {
+            counts.sub(from);
+            counts.add(to);
+        }
+    }
+
+    fn at_cap(&self, origin: Id<OriginState<K, C>>) -> bool {
+        self.origins[origin].counts.held() >= self.max_per_origin
+    }
+
+    fn origin_of(&mut self, key: &K) -> Id<OriginState<K, C>> {
+        if let Some(origin) = self.index.get(key) {
+            return *origin;
+        }
+        let origin = self.origins.insert(OriginState {
+            key: key.clone(),
+            counts: ConnCounts::default(),
+            queue: List::default(),
+            shard_queues: Vec::new(),
+            ring: Links::default(),
+            in_ring: false,
+            rank: Links::default(),
+            overtaken: 0,
+            holds: Slab::new(),
+            contest: Contest::default(),
+            generation: Arc::new(AtomicUsize::new(0)),
+        });
+        self.index.insert(key.clone(), origin);
+        origin
+    }
+
+    /// Restores invariant 1 after an origin's queue or permits changed, and forgets an origin with
+    /// nothing left.
+    fn refresh(&mut self, id: Id<OriginState<K, C>>) {
+        let origin = &mut self.origins[id];
+        let (held, queued) = (origin.counts.held(), !origin.queue.is_empty());
+        let hungry = queued && held < self.max_per_origin;
+        if hungry != origin.in_ring {
+            origin.in_ring = hungry;
+            match hungry {
+                true => self.ring.push_back(&mut self.origins, id),
+                false => self.ring.remove(&mut self.origins, id),
+            }
+        }
+        if held == 0 && !queued {
+            let origin = self.origins.remove(id);
+            self.index.remove(&origin.key);
+        }
+    }
+}
+
+/// Counting.
+impl<K: Key, C: Conn> Permits<K, C> {
+    /// Waiters of all origins.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Each origin by its part; all installed connections are counted as active.
+    pub(crate) fn stats(&self, now: Instant) -> Vec<OriginStats<K>> {
+        let of = |origin: &OriginState<K, C>| OriginStats {
+            key: origin.key.clone(),
+            connecting: origin.counts.connecting,
+            active: origin.counts.installed,
+            idle: 0,
+            upgraded: origin.counts.upgraded,
+            pending: origin.queue.len(),
+            oldest_wait: origin
+                .queue
+                .first()
+                .map(|first| now.saturating_duration_since(self.waiters[first].since)),
+        };
+        self.origins.iter().map(|(_, origin)| of(origin)).collect()
+    }
+
+    /// Checks every invariant of the permits from scratch; returns the installed connections by
+    /// origin.
+    #[cfg(test)]
+    pub(crate) fn audit(&self) -> HashMap<K, usize> {
+        let (mut total, mut queued, mut ring) = (ConnCounts::default(), 0, 0);
+        for (id, origin) in self.origins.iter() {
+            let ConnCounts {
+                connecting,
+                installed,
+                upgraded,
+            } = origin.counts;
+            total.connecting += connecting;
+            total.installed += installed;
+            total.upgraded += upgraded;
+            assert_eq!(
+                origin.counts.held(),
+                origin.holds.len(),
+                "a permit that is out is not listed, or the other way round"
+            );
+            assert!(
+                origin.counts.held() <= self.max_per_origin,
+                "an origin is above its cap"
+            );
+            assert!(
+                origin.counts.held() > 0 || !origin.queue.is_empty(),
+                "an empty origin was kept"
+            );
+            let hungry = !origin.queue.is_empty() && origin.counts.held() < self.max_per_origin;
+            assert_eq!(hungry, origin.in_ring);
+            assert_eq!(
+                origin
+                    .shard_queues
+                    .iter()
+                    .map(|shard_queue| shard_queue.queue.len())
+                    .sum::<usize>(),
+                origin.queue.len()
+            );
+            queued += origin.queue.len();
+            ring += usize::from(hungry);
+            assert!(
+                self.index
+                    .get(&origin.key)
+                    .is_some_and(|indexed| *indexed == id)
+            );
+        }
+        assert_eq!(
+            (total, queued, ring),
+            (self.counts, self.pending, self.ring.len())
+        );
+        assert_eq!(self.origins.len(), self.index.len());
+        self.audit_shares();
+        assert!(total.held() <= self.max_total, "the total is above its cap");
+        assert!(
+            ring == 0 || total.held() == self.max_total,
+            "a waiter could be served"
+        );
+        self.origins
+            .iter()
+            .map(|(_, origin)| (origin.key.clone(), origin.counts.installed))
+            .collect()
+    }
+
+    /// Whether an origin has waiters; whether one has that only the total holds up.
+    #[cfg(test)]
+    pub(crate) fn waits(&self, key: &K) -> (bool, bool) {
+        let own = self
+            .index
+            .get(key)
+            .is_some_and(|origin| !self.origins[*origin].queue.is_empty());
+        (own, !self.ring.is_empty())
+    }
+
+    /// Origins, waiters and places for them that were ever needed at once.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> (usize, usize, usize) {
+        (
+            self.origins.len(),
+            self.waiters.len(),
+            self.origins.places().max(self.waiters.places()),
+        )
+    }
+}
+
+impl<K: Key, C: Conn> Ticket<K, C> {
+    /// Whether the origin was evicted since the permit was given. While no other one was either,
+    /// that is known without a look at the origin, which may be far away in memory.
+    pub(crate) fn is_evicted(&mut self, evictions: &AtomicUsize) -> bool {
+        let evictions = evictions.load(Ordering::Acquire);
+        if self.valid_at == evictions {
+            return false;
+        }
+        let void = self.generation.load(Ordering::Relaxed) != self.born;
+        if !void {
+            self.valid_at = evictions;
+        }
+        void
+    }
+}
+
+impl<K: Key, C: Conn> Linked<QUEUE> for Waiter<K, C> {
+    fn links(&mut self) -> &mut Links<Self> {
+        &mut self.queue
+    }
+
+    fn linked(&self) -> &Links<Self> {
+        &self.queue
+    }
+}
+
+impl<K: Key, C: Conn> Linked<SHARD_QUEUE> for Waiter<K, C> {
+    fn links(&mut self) -> &mut Links<Self> {
+        &mut self.shard_queue
+    }
+
+    fn linked(&self) -> &Links<Self> {
+        &self.shard_queue
+    }
+}
+
+impl<K: Key, C: Conn> Linked<RING> for OriginState<K, C> {
+    fn links(&mut self) -> &mut Links<Self> {
+        &mut self.ring
+    }
+
+    fn linked(&self) -> &Links<Self> {
+        &self.ring
+    }
+}

@@ -1,0 +1,211 @@
+//! Contest: who is served when several clients want one origin, and who is asked to give way.
+//!
+//! In:    waiters and permits of an origin, by client.
+//! Out:   the waiter whose client holds least; the exchange to end.
+//! Never: looks at anything while all who wait are of one client, which is nearly always.
+//!
+//! What a client holds is counted when two clients begin to compete, and kept up from then on:
+//! while an acquire waits for an origin, nothing of it is idle, and every permit that moves passes
+//! through the permits. A loan that was taken from an idle list just before is missed by that; so
+//! it is counted anew after as many steps as there are permits.
+
+use super::{Id, OriginState, Permits, Waiter, WaiterState};
+use crate::pool::client::Client;
+use crate::pool::conn::{Conn, Key};
+use crate::pool::hold::Hold;
+use foldhash::fast::RandomState;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The clients of one origin; empty while there is no waiter.
+#[derive(Default)]
+pub(super) struct Contest {
+    clients: HashMap<Client, Stand, RandomState>,
+    /// Clients with waiters.
+    waiting: usize,
+    /// Steps until what they hold is counted anew.
+    count_in: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Stand {
+    waiting: usize,
+    held: usize,
+}
+
+impl Contest {
+    pub(super) fn enters(&mut self, client: Client) {
+        let stand = self.clients.entry(client).or_default();
+        stand.waiting += 1;
+        self.waiting += usize::from(stand.waiting == 1);
+    }
+
+    /// One that waited has been served or has left. `is_over`: it was the last waiter.
+    pub(super) fn leaves(&mut self, client: Client, is_over: bool) {
+        if is_over {
+            return *self = Self::default();
+        }
+        if let Some(stand) = self.clients.get_mut(&client) {
+            stand.waiting -= 1;
+            self.waiting -= usize::from(stand.waiting == 0);
+        }
+    }
+
+    /// A permit came to this client.
+    pub(super) fn takes(&mut self, client: Client) {
+        if !self.clients.is_empty() {
+            self.clients.entry(client).or_default().held += 1;
+        }
+    }
+
+    /// A permit left this client.
+    pub(super) fn gives(&mut self, client: Client) {
+        if let Some(stand) = self.clients.get_mut(&client) {
+            stand.held = stand.held.saturating_sub(1);
+        }
+    }
+
+    /// Whether the client has a waiter.
+    pub(super) fn awaits(&self, client: Client) -> bool {
+        self.clients
+            .get(&client)
+            .is_some_and(|stand| stand.waiting > 0)
+    }
+
+    fn is_between_clients(&self) -> bool {
+        self.waiting > 1
+    }
+
+    fn held(&self, client: Client) -> usize {
+        self.clients.get(&client).map_or(0, |stand| stand.held)
+    }
+
+    fn count(&mut self, holds: impl Iterator<Item = Client>) {
+        if self.count_in > 0 {
+            self.count_in -= 1;
+            return;
+        }
+        self.clients.values_mut().for_each(|stand| stand.held = 0);
+        for client in holds {
+            self.clients.entry(client).or_default().held += 1;
+            self.count_in += 1;
+        }
+        self.clients
+            .retain(|_, stand| stand.waiting > 0 || stand.held > 0);
+    }
+}
+
+/// Serving.
+impl<K: Key, C: Conn> Permits<K, C> {
+    /// The waiter of an origin whose turn it is: of the client that holds least, the first.
+    pub(super) fn next_waiter(&mut self, id: Id<OriginState<K, C>>) -> Option<Id<Waiter<K, C>>> {
+        let origin = &mut self.origins[id];
+        let first = origin.queue.first()?;
+        if !origin.contest.is_between_clients() {
+            return Some(first);
+        }
+        origin
+            .contest
+            .count(origin.holds.iter().map(|(_, hold)| hold.client()));
+        let (mut best, mut least) = (first, usize::MAX);
+        for waiter in origin.queue.ids(&self.waiters) {
+            let held = origin.contest.held(self.waiters[waiter].client);
+            if held < least {
+                (best, least) = (waiter, held);
+            }
+            if held == 0 {
+                break;
+            }
+        }
+        Some(best)
+    }
+
+    /// The first waiter of one shard whose client holds no more than that of `next`.
+    pub(super) fn next_in_line(
+        &self,
+        id: Id<OriginState<K, C>>,
+        shard: usize,
+        next: Id<Waiter<K, C>>,
+    ) -> Option<Id<Waiter<K, C>>> {
+        let origin = &self.origins[id];
+        let shard_queue = origin.shard_queues.get(shard)?;
+        if !origin.contest.is_between_clients() {
+            return shard_queue.queue.first();
+        }
+        let held = |waiter: Id<Waiter<K, C>>| origin.contest.held(self.waiters[waiter].client);
+        let least = held(next);
+        shard_queue
+            .queue
+            .ids(&self.waiters)
+            .find(|waiter| held(*waiter) <= least)
+    }
+}
+
+/// Asking for permits back.
+impl<K: Key, C: Conn> Permits<K, C> {
+    /// The exchange to ask to end, so that this waiter is served: an exchange that waits for its
+    /// own client, of the client that is most above its share, the one that has waited longest.
+    /// `None` if the waiter's client has its share, or is about to.
+    pub(crate) fn recall_for(&mut self, waiter: Id<Waiter<K, C>>) -> Option<Arc<Hold>> {
+        let Waiter {
+            origin,
+            client,
+            ref state,
+            ..
+        } = self.waiters[waiter];
+        if !matches!(state, WaiterState::Waiting(_)) {
+            return None;
+        }
+        let capped = self.at_cap(origin);
+        let limit = if capped {
+            self.max_per_origin
+        } else {
+            self.max_total
+        };
+        // What keeps the waiter waiting: its origin's permits, or all.
+        let holds = self
+            .origins
+            .iter()
+            .filter(|(id, _)| !capped || *id == origin);
+        let holds: Vec<&Arc<Hold>> = holds
+            .flat_map(|(_, origin)| origin.holds.iter().map(|(_, hold)| hold))
+            .collect();
+        let mut stands: HashMap<Client, usize, RandomState> = HashMap::default();
+        for hold in &holds {
+            // One that was asked already is as good as gone.
+            *stands.entry(hold.client()).or_default() += usize::from(!hold.is_leaving());
+        }
+        let mut asked = 0;
+        for other in self.origins[origin].queue.ids(&self.waiters) {
+            let Waiter {
+                client: of,
+                has_recalled,
+                ..
+            } = self.waiters[other];
+            stands.entry(of).or_default();
+            asked += usize::from(of == client && has_recalled && other != waiter);
+        }
+        let share = (limit / stands.len().max(1)).max(1);
+        if stands
+            .get(&client)
+            .is_some_and(|held| held + asked >= share)
+        {
+            return None;
+        }
+        let candidates = holds
+            .into_iter()
+            .filter(|hold| !hold.is_leaving() && hold.client() != client);
+        let ranked = candidates.filter_map(|hold| {
+            let held = stands
+                .get(&hold.client())
+                .copied()
+                .filter(|held| *held > share)?;
+            Some((held, Reverse(hold.waits_since()?), hold))
+        });
+        let chosen = Arc::clone(ranked.max_by_key(|(held, since, _)| (*held, *since))?.2);
+        chosen.recall();
+        self.waiters[waiter].has_recalled = true;
+        Some(chosen)
+    }
+}

@@ -1,0 +1,79 @@
+//! Max forwards: Max-Forwards of TRACE and OPTIONS, which count the proxies that they may still
+//! pass (RFC 9110 section 7.6.2).
+//!
+//! In:    a request.
+//! Out:   whether it ends here, the number to send on, and the answer of the last hop.
+//! Never: touches the field of any other method, or reflects a request (TRACE) with the secrets in
+//!        it.
+
+use byway_h1::{Request, write};
+
+use super::date;
+use crate::fault::{Fault, FaultKind, Who};
+
+/// The methods that an edge or egress passes on.
+pub const ALLOW: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
+
+/// Whether we are the last that may see this request and have to answer it ourselves.
+///
+/// # Errors
+/// 405 for a TRACE that ends here, since we reflect nothing; 400 if the field is not one number.
+pub fn end_here(request: &Request<'_>) -> Result<bool, Fault> {
+    if !is_counted(request.method()) {
+        return Ok(false);
+    }
+    let mut lines = request.fields_named("Max-Forwards");
+    let Some(first) = lines.next() else {
+        return Ok(false);
+    };
+    if first.is_empty() || !first.iter().all(u8::is_ascii_digit) || lines.next().is_some() {
+        let detail = "Max-Forwards has to be one decimal number";
+        return Err(Fault::new(
+            Who::Downstream,
+            FaultKind::Malformed("max-forwards"),
+            detail,
+        ));
+    }
+    match (first.iter().all(|digit| *digit == b'0'), request.method()) {
+        (false, _) => Ok(false),
+        (true, b"TRACE") => {
+            let detail =
+                "this TRACE may go no further (Max-Forwards: 0), and nothing is reflected here";
+            Err(Fault::new(
+                Who::Downstream,
+                FaultKind::MethodNotAllowed,
+                detail,
+            ))
+        }
+        (true, _) => Ok(true),
+    }
+}
+
+/// What to send on for `value`, if this is a field that counts down; at least 1 was left.
+pub fn counted_down(method: &[u8], name: &[u8], value: &[u8]) -> Option<u32> {
+    if !is_counted(method) || !name.eq_ignore_ascii_case(b"Max-Forwards") {
+        return None;
+    }
+    let left = std::str::from_utf8(value)
+        .ok()?
+        .parse::<u32>()
+        .unwrap_or(u32::MAX);
+    Some(left.saturating_sub(1))
+}
+
+/// The answer to an OPTIONS that ends here.
+pub fn answer(out: &mut Vec<u8>, close: bool) {
+    // Names and values are ours and well-formed.
+    let _ = write::status_line(out, 200, b"OK");
+    let _ = write::field(out, b"Allow", ALLOW.as_bytes());
+    let _ = write::field(out, b"Date", &date::now());
+    let _ = write::field(out, b"Content-Length", b"0");
+    if close {
+        let _ = write::field(out, b"Connection", b"close");
+    }
+    write::end_of_head(out);
+}
+
+fn is_counted(method: &[u8]) -> bool {
+    matches!(method, b"TRACE" | b"OPTIONS")
+}

@@ -1,0 +1,141 @@
+//! Other protocol: another protocol where HTTP/1 was expected, known by its first bytes.
+//!
+//! In:    the unread bytes of a connection, whose parser has not found a whole head in them.
+//! Out:   a fault that says what was spoken and what to do; or none.
+//! Never: names an address, so that its sentence may be shown to the client.
+
+use crate::fault::{Fault, FaultKind, Who};
+
+/// The first line of an HTTP/2 client that expects HTTP/2 without asking (RFC 9113 section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// What a client speaks that is no HTTP/1.
+pub fn in_request(unread: &[u8]) -> Option<Fault> {
+    if is_tls(unread, TLS_HANDSHAKE) {
+        let detail = "this port speaks plain HTTP, and the client began a TLS handshake: ask for http:// instead of \
+                      https://, or put a server that ends TLS in front";
+        return Some(Fault::new(
+            Who::Downstream,
+            FaultKind::Malformed("tls-at-plain-port"),
+            detail,
+        ));
+    }
+    if unread.starts_with(HTTP2_PREFACE) {
+        let detail = "this port speaks HTTP/1.1, and the client began with HTTP/2 (prior knowledge): make it use HTTP/1.1";
+        return Some(Fault::new(Who::Downstream, FaultKind::Version, detail));
+    }
+    if matches!(unread, [5, 1..=255, _, ..] | [4, 1 | 2, _, ..]) {
+        let detail =
+            "this port speaks HTTP, and this looks like SOCKS: that is what `byway proxy` serves";
+        return Some(Fault::new(
+            Who::Downstream,
+            FaultKind::Malformed("socks-at-http-port"),
+            detail,
+        ));
+    }
+    None
+}
+
+/// What an upstream speaks that is no HTTP/1. TLS servers answer plain HTTP with an alert record.
+/// `exposed`: it is a service behind a link.
+pub fn in_response(unread: &[u8], exposed: bool) -> Option<Fault> {
+    let (kind, detail) = if is_tls(unread, TLS_ALERT) || is_tls(unread, TLS_HANDSHAKE) {
+        let detail = match exposed {
+            false => {
+                "the upstream speaks TLS, and was sent plain HTTP: write https:// in front of it"
+            }
+            true => {
+                "the service speaks TLS, and was sent plain HTTP: expose it by `byway tcp`, or expose a plain HTTP port"
+            }
+        };
+        (FaultKind::Malformed("upstream-speaks-tls"), detail)
+    } else if is_http2_settings(unread) {
+        (
+            FaultKind::Malformed("upstream-speaks-http2"),
+            "the upstream speaks HTTP/2 alone: name a port of it that speaks HTTP/1.1",
+        )
+    } else {
+        return None;
+    };
+    Some(Fault::new(Who::Upstream, kind, detail))
+}
+
+/// Content types of TLS records (RFC 8446 section 5.1).
+const TLS_ALERT: u8 = 21;
+const TLS_HANDSHAKE: u8 = 22;
+
+/// Whether a TLS record of this type begins here: the type, and 3 as the major version.
+fn is_tls(unread: &[u8], content_type: u8) -> bool {
+    matches!(unread, [first, rest @ ..] if *first == content_type && rest.first().is_none_or(|major| *major == 3))
+}
+
+/// Whether an HTTP/2 server preface begins here: a SETTINGS frame on stream 0 (RFC 9113 sections
+/// 3.4 and 4.1).
+fn is_http2_settings(unread: &[u8]) -> bool {
+    matches!(unread, [0, _, _, 4, _, 0, 0, 0, 0, ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(fault: Option<Fault>) -> Option<&'static str> {
+        fault.map(|fault| fault.class())
+    }
+
+    #[test]
+    fn the_first_bytes_of_tls_and_of_http2_are_known_on_both_sides() {
+        assert_eq!(class(in_request(b"\x16")), Some("tls-at-plain-port"));
+        assert_eq!(
+            class(in_request(b"\x16\x03\x01\x02\x00\x01")),
+            Some("tls-at-plain-port")
+        );
+        assert_eq!(
+            class(in_request(b"\x05\x02\x00\x02")),
+            Some("socks-at-http-port")
+        );
+        assert_eq!(
+            class(in_request(b"\x04\x01\x00\x50\x7f\0\0\x01\0")),
+            Some("socks-at-http-port")
+        );
+        assert_eq!(
+            class(in_request(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
+            Some("http-version")
+        );
+        assert_eq!(
+            class(in_response(b"\x15\x03\x01\x00\x02\x02\x46", false)),
+            Some("upstream-speaks-tls")
+        );
+        assert_eq!(
+            class(in_response(
+                b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03",
+                true
+            )),
+            Some("upstream-speaks-http2")
+        );
+    }
+
+    #[test]
+    fn what_may_still_become_http_is_not_taken_for_another_protocol() {
+        for bytes in [
+            &b""[..],
+            b"\r\n",
+            b"G",
+            b"PRI * HTTP/2.",
+            b"PRI / HTTP/1.1\r\n",
+            b"\x16\x04",
+            b"\x04\x01",
+        ] {
+            assert_eq!(class(in_request(bytes)), None, "{bytes:?}");
+        }
+        for bytes in [
+            &b""[..],
+            b"H",
+            b"HTTP/1.1 200",
+            b"\x00\x00\x06",
+            b"\x15\x02",
+        ] {
+            assert_eq!(class(in_response(bytes, false)), None, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Scratch: small memory that a message needs while it passes, lent by the worker and given back
+//! behind it.
+//!
+//! In:    a type whose memory is worth keeping: an index over a head, a queue of bytes.
+//! Out:   one of them, empty; dropping it gives it back to the thread it is dropped on.
+//! Never: stays with a connection that is idle, and never lets a thread keep more than [`KEPT`] of
+//!        one kind.
+
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+
+use byway_h1::{RequestHead, ResponseHead};
+
+/// How many of one kind a thread keeps for reuse at most.
+pub const KEPT: usize = 256;
+
+/// What can be lent again once it was emptied.
+pub trait Reusable: Default + 'static {
+    /// Forgets what it holds and keeps its memory, unless that has grown too large to be kept.
+    fn empty(&mut self);
+
+    /// The thread's list of such memory; `None` when the thread is ending.
+    fn with_free<R>(use_list: impl FnOnce(&mut Vec<Box<Self>>) -> R) -> Option<R>;
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Scratch<T: Reusable> {
+    memory: Option<Box<T>>,
+}
+
+impl<T: Reusable> Scratch<T> {
+    /// An empty one, from the thread's list if that has one.
+    pub fn take() -> Self {
+        Self {
+            memory: Some(T::with_free(Vec::pop).flatten().unwrap_or_default()),
+        }
+    }
+}
+
+impl<T: Reusable> Deref for Scratch<T> {
+    type Target = T;
+
+    #[allow(clippy::unwrap_used, reason = "only the drop takes it out")]
+    fn deref(&self) -> &T {
+        self.memory.as_ref().unwrap()
+    }
+}
+
+impl<T: Reusable> DerefMut for Scratch<T> {
+    #[allow(clippy::unwrap_used, reason = "only the drop takes it out")]
+    fn deref_mut(&mut self) -> &mut T {
+        self.memory.as_mut().unwrap()
+    }
+}
+
+impl<T: Reusable> Drop for Scratch<T> {
+    fn drop(&mut self) {
+        let Some(mut memory) = self.memory.take() else {
+            return;
+        };
+        memory.empty();
+        let _ = T::with_free(|free| {
+            if free.len() < KEPT {
+                free.push(memory);
+            }
+        });
+    }
+}
+
+/// Memory that a long head or answer has grown is not kept.
+const KEPT_BYTES: usize = 4 * 1024;
+
+/// Bytes: the copy of a head, or what waits to be sent.
+#[derive(Debug, Default)]
+pub struct ScratchBytes(pub Vec<u8>);
+
+macro_rules! recycle {
+    ($kind:ty, $empty:expr) => {
+        impl Reusable for $kind {
+            fn empty(&mut self) {
+                let empty: fn(&mut Self) = $empty;
+                empty(self);
+            }
+
+            fn with_free<R>(use_list: impl FnOnce(&mut Vec<Box<Self>>) -> R) -> Option<R> {
+                thread_local! {
+                    static FREE: RefCell<Vec<Box<$kind>>> = const { RefCell::new(Vec::new()) };
+                }
+                FREE.try_with(|free| use_list(&mut free.borrow_mut())).ok()
+            }
+        }
+    };
+}
+
+recycle!(RequestHead, |head| head.clear());
+recycle!(ResponseHead, |head| head.clear());
+recycle!(ScratchBytes, |bytes| {
+    bytes.0.clear();
+    bytes.0.shrink_to(KEPT_BYTES);
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_back_is_lent_again_empty() {
+        let mut bytes = Scratch::<ScratchBytes>::take();
+        bytes.0.extend_from_slice(b"of somebody else");
+        let memory = bytes.0.as_ptr();
+        drop(bytes);
+        let again = Scratch::<ScratchBytes>::take();
+        assert!(again.0.is_empty());
+        assert_eq!(again.0.as_ptr(), memory);
+    }
+
+    #[test]
+    fn a_thread_keeps_no_more_than_its_bound_and_nothing_large() {
+        let mut many: Vec<_> = (0..2 * KEPT)
+            .map(|_| Scratch::<ScratchBytes>::take())
+            .collect();
+        many.iter_mut().for_each(|bytes| bytes.0.reserve(1 << 20));
+        drop(many);
+        let kept = ScratchBytes::with_free(|free| {
+            (
+                free.len(),
+                free.iter().map(|bytes| bytes.0.capacity()).max(),
+            )
+        });
+        assert!(
+            matches!(kept, Some((KEPT, Some(..=KEPT_BYTES)))),
+            "{kept:?}"
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! Request log: what is written down of an HTTP request once it has ended.
+//!
+//! In:    the request, what moved and when, and how it ended.
+//! Out:   the numbers of its worker and listener; its line in the access log; a report to the agent
+//!        of the service.
+//! Never: reads a field unless a line or a report is wanted, and never allocates but for a report.
+
+use tokio::time::Instant;
+
+use byway_h1::Request;
+
+use super::listener::{ConnectionInfo, ListenerContext};
+use crate::config::ListenerPlan;
+use crate::exchange::forward::Moved;
+use crate::observe::access::line::{Entry, EntrySubject};
+use crate::observe::ending::Ending;
+use crate::observe::metrics::ListenerMetrics;
+
+/// Whose request it was.
+pub struct RequestLog<'a> {
+    /// What it came through.
+    pub context: &'a ListenerContext,
+    /// Whose connection it came on.
+    pub info: ConnectionInfo,
+    /// Where the requests of its listener are counted.
+    pub listener_metrics: &'a ListenerMetrics,
+    /// Its listener.
+    pub listener: &'a ListenerPlan,
+}
+
+impl RequestLog<'_> {
+    /// It has ended now. Without a `request`, its head could not be read.
+    pub fn note(&self, request: Option<&Request<'_>>, id: &str, moved: &Moved, ending: Ending) {
+        let (worker_stats, timing) = (self.context.scope.worker_stats(), &moved.timing);
+        let timers = timing.timers(Instant::now());
+        self.listener_metrics
+            .note(moved.status, moved.up, moved.down);
+        worker_stats.metrics.note(timing, &timers, ending);
+        if !worker_stats.log_buffer.is_on() && moved.reports.is_none() {
+            return;
+        }
+        let entry = Entry {
+            connection: self.info.connection,
+            request_id: id,
+            listener: &self.listener.name,
+            peer: self.info.peer,
+            user: timing.user.as_deref(),
+            subject: request.map_or(EntrySubject::Unreadable, |request| EntrySubject::Request {
+                method: request.method(),
+                target: request.target(),
+                version: request.version(),
+                host: request.host(),
+                referer: request.field("Referer"),
+                agent: request.field("User-Agent"),
+            }),
+            status: moved.status,
+            bytes_in: moved.up,
+            bytes_out: moved.down,
+            timers,
+            upstream: timing.upstream.as_deref(),
+            reused: timing.reused,
+            retried: timing.retried,
+            not_retried: timing.not_retried,
+            ending,
+        };
+        worker_stats.log_buffer.note(&entry);
+        if moved
+            .reports
+            .as_ref()
+            .is_some_and(|reports| !reports.send(&entry))
+        {
+            self.context.shared.counters.reports_dropped.add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! What stands in the access log of requests that did not go the straight way.
+
+use byway_testkit::Origin;
+
+use crate::config::{AccessFormat, AccessPlace, LogPlan};
+use crate::testing::{Bench, settle};
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// An access log in JSON for `bench`, in a file of its own.
+struct Log {
+    folder: tempfile::TempDir,
+}
+
+impl Log {
+    fn of(bench: &Bench) -> Self {
+        let log = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let (shared, access) = (
+            &bench.context.shared,
+            AccessPlace::File(log.folder.path().join("log")),
+        );
+        let ready = shared
+            .access
+            .prepare(&LogPlan {
+                access,
+                format: AccessFormat::Json,
+            })
+            .unwrap();
+        shared.access.begin(ready, &shared.worker_stats).unwrap();
+        log
+    }
+
+    /// Ends the log; its lines.
+    fn lines(self, bench: &Bench) -> Vec<String> {
+        bench.context.shared.access.close();
+        let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+#[track_caller]
+fn assert_has(line: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_and_the_connection_that_served_in_the_end_are_told() {
+    let origin = Origin::scripted(|served| {
+        served.request();
+        served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    });
+    let bench = Bench::edge_to(&origin.address().to_string(), "");
+    let log = Log::of(&bench);
+    let mut stale = bench.upstream().await;
+    let mut visitor = bench.connect_client();
+    visitor.send(GET).await;
+    stale.recv_head().await;
+    stale.finish().await;
+    visitor.recv_head().await;
+    visitor.recv("hi").await;
+    settle().await;
+    let [line] = log.lines(&bench).try_into().unwrap();
+    assert_has(
+        &line,
+        &[
+            r#""status":200"#,
+            r#""retried":true"#,
+            r#""reused":false"#,
+            r#""not_retried":null"#,
+            r#""end":"done""#,
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_its_answer_has_no_status() {
+    let bench = Bench::edge("limits.first_byte = \"1h\"");
+    let log = Log::of(&bench);
+    let mut upstream = bench.upstream().await;
+    let mut visitor = bench.connect_client();
+    visitor
+        .send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
+        .await;
+    upstream.recv_head().await;
+    upstream.recv("1234").await;
+    drop(visitor);
+    settle().await;
+    let [line] = log.lines(&bench).try_into().unwrap();
+    let parts = [
+        r#""status":null"#,
+        r#""end":"closed-early","end_who":"downstream","end_phase":"first_byte""#,
+        r#""reused":true"#,
+    ];
+    assert_has(&line, &parts);
+}
+
+#[tokio::test]
+async fn a_response_that_was_cut_keeps_its_status_and_says_who_cut_it() {
+    let bench = Bench::edge("");
+    let log = Log::of(&bench);
+    let mut upstream = bench.upstream().await;
+    let mut visitor = bench.connect_client();
+    visitor.send(GET).await;
+    upstream.recv_head().await;
+    upstream
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234")
+        .await;
+    visitor.recv_head().await;
+    visitor.recv("1234").await;
+    upstream.finish().await;
+    assert!(visitor.recv_end().await.is_err());
+    settle().await;
+    let [line] = log.lines(&bench).try_into().unwrap();
+    let parts = [
+        r#""status":200"#,
+        r#""out_bytes":4"#,
+        r#""end":"closed-early","end_who":"upstream","end_phase":"transfer""#,
+    ];
+    assert_has(&line, &parts);
+}

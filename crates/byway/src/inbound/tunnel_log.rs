@@ -1,0 +1,169 @@
+//! Tunnel log: what is written down of a tunnel: its relay, or why there was none.
+//!
+//! In:    who opens a relay, for whom and to where; its end.
+//! Out:   counts, a line in the access log, a line for people at `debug`.
+//! Never: costs a relay more than three references and a moment while it runs.
+
+use tokio::time::Instant;
+
+use byway_dial::Target;
+
+use super::listener::{ConnectionInfo, ListenerContext};
+use crate::config::{ListenerPlan, Role};
+use crate::fault::{Fault, FaultKind, Who};
+use crate::observe::access::line::{Entry, EntrySubject};
+use crate::observe::ending::Ending;
+use crate::observe::timing::Timers;
+use crate::relay::{End, RelayedBytes};
+use crate::route::{Allowed, Outbound};
+
+/// Who wants a relay, and through which context.
+pub struct TunnelLog<'a> {
+    context: &'a ListenerContext,
+    info: &'a ConnectionInfo,
+    listener: &'a ListenerPlan,
+    user: Option<&'a str>,
+    protocol: &'static str,
+    allowed: Option<&'a Allowed>,
+    /// Whether it has a line of its own in the access log.
+    has_line: bool,
+    begun: Instant,
+}
+
+impl<'a> TunnelLog<'a> {
+    /// Nothing is open yet. `protocol`: by what it was asked for, one word.
+    pub fn new(
+        context: &'a ListenerContext,
+        info: &'a ConnectionInfo,
+        listener: &'a ListenerPlan,
+        user: Option<&'a str>,
+        protocol: &'static str,
+    ) -> Self {
+        Self {
+            context,
+            info,
+            listener,
+            user,
+            protocol,
+            allowed: None,
+            has_line: true,
+            begun: Instant::now(),
+        }
+    }
+
+    /// A relay begins now, by this permission.
+    #[must_use]
+    pub fn through(self, allowed: &'a Allowed) -> Self {
+        self.context.shared.counters.relays.add(1);
+        Self {
+            allowed: Some(allowed),
+            begun: Instant::now(),
+            ..self
+        }
+    }
+
+    /// Its requests have lines of their own in the access log: the tunnel is only counted.
+    #[must_use]
+    pub fn without_line(self) -> Self {
+        Self {
+            has_line: false,
+            ..self
+        }
+    }
+
+    /// It has ended.
+    pub fn ended(&self, end: &End) {
+        tracing::debug!(listener = %self.context.address, "relay ended: {end}");
+        self.note(
+            || self.target(),
+            200,
+            end.bytes,
+            self.begun.elapsed().as_micros() as u64,
+            Ending::of_relay(end),
+        );
+    }
+
+    /// The client left before anything was relayed.
+    pub fn left(&self) {
+        let fault = Fault::new(
+            Who::Downstream,
+            FaultKind::ClosedEarly,
+            "the client left before the tunnel was open",
+        );
+        self.note(
+            || self.target(),
+            fault.status(),
+            RelayedBytes::default(),
+            0,
+            Ending::of_fault(&fault, "dial"),
+        );
+    }
+
+    fn target(&self) -> String {
+        match self.allowed.map(Allowed::outbound) {
+            Some(
+                Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target),
+            ) => target.to_string(),
+            Some(Outbound::Service(name)) => name.to_string(),
+            Some(Outbound::Pooled(route)) => route.name.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// There was none: `fault` says why. Without a `target`, it is the listener's own, if it has
+    /// one.
+    pub fn refused(&self, target: Option<&Target>, fault: &Fault) {
+        let target = || match (target, &self.listener.role) {
+            (Some(target), _) => target.to_string(),
+            (None, Role::Forward(forward)) => forward.to.to_string(),
+            (None, Role::Exposed(name)) => name.to_string(),
+            (None, _) => String::new(),
+        };
+        self.note(
+            target,
+            fault.status(),
+            RelayedBytes::default(),
+            0,
+            Ending::of_fault(fault, "dial"),
+        );
+    }
+
+    fn note(
+        &self,
+        target: impl FnOnce() -> String,
+        status: u16,
+        bytes: RelayedBytes,
+        took_us: u64,
+        ending: Ending,
+    ) {
+        let worker_stats = self.context.scope.worker_stats();
+        worker_stats.metrics.outcomes.note(ending);
+        if !self.has_line || !worker_stats.log_buffer.is_on() {
+            return;
+        }
+        worker_stats.log_buffer.note(&Entry {
+            connection: self.info.connection,
+            request_id: "",
+            listener: &self.listener.name,
+            peer: self.info.peer,
+            user: self.user,
+            subject: EntrySubject::Tunnel {
+                target: &target(),
+                protocol: self.protocol,
+                status,
+            },
+            status: 0,
+            bytes_in: bytes.up,
+            bytes_out: bytes.down,
+            timers: Timers {
+                transfer_us: took_us,
+                ..Timers::default()
+            },
+            upstream: None,
+            reused: false,
+            retried: false,
+            not_retried: None,
+            ending,
+        });
+    }
+}

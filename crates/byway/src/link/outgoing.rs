@@ -1,0 +1,827 @@
+//! Outgoing: a session that this node dials and keeps up: an agent's, or a desk's.
+//!
+//! In:    a join string, the services to expose.
+//! Out:   the session of the moment, for whoever opens streams on it; streams that come on it; news
+//!        for the person.
+//! Never: gives up for good but on what waiting cannot help, and then only if a person is there to
+//!        act.
+//!
+//! First retry at once, then full jitter: see `byway_link::backoff`.
+
+use std::fmt;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use byway_dial::{Target, peer_text};
+use byway_link::backoff::DAEMON_WAITS;
+use byway_link::wire::{Control, FEATURE_HOST, GoAway, Registered, Visited, Withdrawn};
+use byway_link::{Backoff, Carriers, Dialler, Failure, Inbox, Link, LinkError, Purpose, Refusal};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::leaving::{GoAwayMeaning, Leaving, leave};
+use super::outbox::Outbox;
+use super::report;
+use super::services::{ServiceCount, Services};
+use super::{LinkEvent, LinkSetupError};
+use crate::config::{CarrierChoice, JoinPlan, ServiceKind, ServicePlan};
+use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::inbound::link::{IncomingStreams, serve_streams};
+use crate::os::network_changes::NetworkChanges;
+use crate::outbound::pooled::PoolKey;
+use crate::shared::Shared;
+
+/// How long an inquiry waits for a session that is not there, from its arrival.
+const SESSION_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A service that was refused for now is asked for again after this.
+const BUSY_WAITS: Duration = Duration::from_secs(2);
+
+/// How long a service that a new config moves to another link is kept here, until it is public
+/// there. As long as visitors wait.
+const HAND_OVER: Duration = SESSION_PATIENCE;
+
+/// A link that this node dials.
+pub struct OutgoingLink {
+    wanted: watch::Sender<Wanted>,
+    session: watch::Sender<Option<Link>>,
+    stopped: CancellationToken,
+    services: Mutex<Services>,
+    /// Moves with every answer for a service.
+    answers: watch::Sender<()>,
+    first: watch::Sender<FirstDial>,
+    /// How often the network of this machine has changed.
+    network_changes: watch::Sender<u64>,
+}
+
+/// How the first dial of a link has gone so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstDial {
+    /// Neither answered nor failed.
+    UnderWay,
+    /// The link came up, by this carrier.
+    Up(String),
+    /// It failed, at least by one carrier; the log says how, and it is tried again.
+    Failed,
+    /// It failed, and the command ends with an error of its own.
+    Final,
+}
+
+/// `at once` or `in 250 ms`.
+fn when(wait: Duration) -> String {
+    match wait.as_millis() {
+        0 => "at once".to_owned(),
+        wait_ms => format!("in {wait_ms} ms"),
+    }
+}
+
+impl fmt::Display for FirstDial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnderWay => f.write_str("connecting"),
+            Self::Up(carrier) => write!(f, "up by {carrier}"),
+            Self::Failed | Self::Final => f.write_str("down and trying again"),
+        }
+    }
+}
+
+/// What the link is for now.
+#[derive(Clone)]
+struct Wanted {
+    plan: Arc<JoinPlan>,
+    /// Services that other links take over, and that stay here until they are public there.
+    kept: Arc<[Kept]>,
+    /// The link goes when those are.
+    is_leaving: bool,
+}
+
+impl Wanted {
+    /// What the session is to register now.
+    fn services(&self) -> Vec<ServicePlan> {
+        let own: &[ServicePlan] = if self.is_leaving {
+            &[]
+        } else {
+            &self.plan.services
+        };
+        own.iter()
+            .chain(self.kept.iter().map(|kept| &kept.service))
+            .cloned()
+            .collect()
+    }
+
+    /// The same, when the other links have theirs.
+    fn without_kept(&self) -> Self {
+        Self {
+            kept: Arc::from([]),
+            ..self.clone()
+        }
+    }
+}
+
+/// A service that another link takes over.
+pub struct Kept {
+    /// The service, as this link has it.
+    pub service: ServicePlan,
+    /// The link that takes it over.
+    pub by: Arc<OutgoingLink>,
+}
+
+/// What becomes of a session.
+enum SessionEnd {
+    /// Waiting may help.
+    Lost(String),
+    /// The same, and something has answered: it is asked less often.
+    Answered(String),
+    /// It cannot; and whether it is a matter of config or credentials.
+    Final(String, bool),
+    /// The node is leaving.
+    Leaving,
+}
+
+impl OutgoingLink {
+    /// Not dialled yet.
+    pub fn new(plan: Arc<JoinPlan>) -> Self {
+        Self {
+            wanted: watch::Sender::new(Wanted {
+                plan,
+                kept: Arc::from([]),
+                is_leaving: false,
+            }),
+            session: watch::Sender::new(None),
+            stopped: CancellationToken::new(),
+            services: Mutex::default(),
+            answers: watch::Sender::new(()),
+            first: watch::Sender::new(FirstDial::UnderWay),
+            network_changes: watch::Sender::new(0),
+        }
+    }
+
+    /// How the first dial has gone, waited for until `deadline`.
+    pub async fn first_dial(&self, deadline: Instant) -> FirstDial {
+        let mut first = self.first.subscribe();
+        match timeout_at(
+            deadline,
+            first.wait_for(|first| *first != FirstDial::UnderWay),
+        )
+        .await
+        {
+            Ok(Ok(first)) => first.clone(),
+            _ => FirstDial::UnderWay,
+        }
+    }
+
+    fn note_first(&self, outcome: FirstDial) {
+        self.first.send_if_modified(|first| {
+            let is_first = *first == FirstDial::UnderWay;
+            if is_first {
+                *first = outcome;
+            }
+            is_first
+        });
+    }
+
+    /// Takes a new Plan of the same link. What it does not have any more goes at once, but for what
+    /// is `kept`.
+    pub fn set(&self, plan: Arc<JoinPlan>, kept: Vec<Kept>) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = *wanted.plan != *plan || !kept.is_empty();
+            *wanted = Wanted {
+                plan,
+                kept: kept.into(),
+                is_leaving: false,
+            };
+            changed
+        });
+    }
+
+    /// A new Plan does not have the link any more. It ends once what is `kept` is public elsewhere
+    /// and what is open has finished, or at once if other links have nothing of it.
+    pub fn leave(&self, kept: Vec<Kept>) {
+        let is_exit = self.plan().services.is_empty();
+        if self.session_now().is_none() || (kept.is_empty() && !is_exit) {
+            return self.stopped.cancel();
+        }
+        self.wanted.send_modify(|wanted| {
+            wanted.kept = kept.into();
+            wanted.is_leaving = true;
+        });
+    }
+
+    /// The Plan in force.
+    pub fn plan(&self) -> Arc<JoinPlan> {
+        Arc::clone(&self.wanted.borrow().plan)
+    }
+
+    /// The service is about to move here from another link. If this link has had it before, and
+    /// still keeps it, what was said of it then is void.
+    pub fn ask_anew(&self, service: &ServicePlan) {
+        self.services.lock().ask_anew(service.kind, &service.name);
+    }
+
+    /// Waits until the service of this kind and name is public by this link, or refused. Cancel
+    /// safe.
+    async fn answered(&self, kind: ServiceKind, name: &str) {
+        let mut answers = self.answers.subscribe();
+        // The sender lives as long as we do.
+        let _ = answers
+            .wait_for(|()| self.services.lock().is_answered(kind, name))
+            .await;
+    }
+
+    /// The service that the other side calls by this number.
+    pub fn service(&self, number: u32) -> Option<ServicePlan> {
+        self.services.lock().get(number).cloned()
+    }
+
+    /// The session of the moment, if there is one.
+    pub fn session_now(&self) -> Option<Link> {
+        self.session.borrow().clone()
+    }
+
+    /// Whether there is a session.
+    pub fn is_up(&self) -> bool {
+        self.session
+            .borrow()
+            .as_ref()
+            .is_some_and(|link| !link.is_over())
+    }
+
+    /// Whether there is a session, and the other side answers on it.
+    pub fn answers(&self) -> bool {
+        self.session
+            .borrow()
+            .as_ref()
+            .is_some_and(|link| !link.is_over() && !link.is_silent())
+    }
+
+    /// How many services are in which state. While there is no session, those of the Plan wait for
+    /// one.
+    pub fn count_services(&self) -> ServiceCount {
+        match self.is_up() {
+            true => self.services.lock().count(),
+            false => ServiceCount {
+                waiting: self.plan().services.len(),
+                ..ServiceCount::default()
+            },
+        }
+    }
+
+    /// How long whoever asks now may wait for a session.
+    pub fn patience() -> Instant {
+        Instant::now() + SESSION_PATIENCE
+    }
+
+    /// The session, waited for until `deadline` if it is away.
+    ///
+    /// # Errors
+    /// That the link is down, and where to look.
+    pub async fn session(&self, deadline: Instant) -> Result<Link, Fault> {
+        let mut session = self.session.subscribe();
+        let there =
+            session.wait_for(|session| session.as_ref().is_some_and(|link| !link.is_over()));
+        match timeout_at(deadline, there).await {
+            Ok(Ok(session)) => session.clone().ok_or_else(|| self.away()),
+            _ => Err(self.away()),
+        }
+    }
+
+    /// That the link is down, and where to look.
+    pub fn away(&self) -> Fault {
+        let detail = format!(
+            "the link to {} is down; the log of this node says why",
+            self.plan().join.address
+        );
+        Fault::new(Who::Link, FaultKind::Deadline(Deadline::Parked), detail)
+    }
+
+    /// Dials and serves until the link is stopped or the node drains. `interactive`: somebody sits
+    /// there, so what waiting cannot help is told and is the end.
+    pub async fn run(self: Arc<Self>, shared: Arc<Shared>, interactive: bool) {
+        let stopped = self.stopped.clone();
+        tokio::select! {
+            () = self.keep_up(&shared, interactive) => {}
+            () = self.check_when_the_network_changes() => {}
+            () = stopped.cancelled() => {}
+        }
+        self.session.send_replace(None);
+    }
+
+    /// Asks at once whether the other side is there, or dials at once, whenever the network of this
+    /// machine has changed or the machine has slept. Never ends.
+    async fn check_when_the_network_changes(&self) {
+        static REFUSED: Once = Once::new();
+        let (mut changes, watched) = NetworkChanges::watch();
+        if let Err(error) = watched {
+            REFUSED.call_once(|| {
+                tracing::info!(%error, "netlink gives no events: a change of the network is noticed by unanswered pings only");
+            });
+        }
+        loop {
+            changes.next().await;
+            tracing::debug!(
+                "the network of this machine has changed, or the machine has slept: checking the link"
+            );
+            if let Some(link) = self.session_now() {
+                link.network_changed();
+            }
+            self.network_changes.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    async fn keep_up(self: &Arc<Self>, shared: &Arc<Shared>, interactive: bool) {
+        let mut backoff = Backoff::default();
+        loop {
+            if self.wanted.borrow().is_leaving {
+                return;
+            }
+            let ended = self.one_session(shared, &mut backoff, interactive).await;
+            self.session.send_replace(None);
+            let address = self.plan().join.address.clone();
+            let failure = if matches!(ended, SessionEnd::Answered(_)) {
+                Failure::Answer
+            } else {
+                Failure::Silence
+            };
+            let wait = match ended {
+                SessionEnd::Leaving => return,
+                SessionEnd::Final(detail, is_config) if interactive => {
+                    self.note_first(FirstDial::Final);
+                    return shared.links.notify(LinkEvent::Ended { detail, is_config });
+                }
+                SessionEnd::Final(detail, _) => {
+                    tracing::error!(
+                        "link to {address}: {detail}; trying again in {DAEMON_WAITS:?}"
+                    );
+                    DAEMON_WAITS
+                }
+                SessionEnd::Lost(detail) | SessionEnd::Answered(detail) => {
+                    let wait = backoff.lost(Instant::now().into_std(), failure, fastrand::f64());
+                    // A long outage is logged less and less often, and so are sessions that never
+                    // last.
+                    let failures = backoff.failures();
+                    if failures <= 3 || failures.is_power_of_two() {
+                        let next = when(wait);
+                        tracing::warn!(
+                            failures,
+                            "link to {address}: {detail}; trying again {next}"
+                        );
+                    }
+                    wait
+                }
+            };
+            // Behind the line that says why: the ready line follows it.
+            self.note_first(FirstDial::Failed);
+            let mut network_changes = self.network_changes.subscribe();
+            tokio::select! {
+                () = sleep(wait) => {}
+                // The sender lives as long as we do.
+                _ = network_changes.changed() => {}
+                () = shared.links_scope.drained() => return,
+            }
+        }
+    }
+
+    async fn one_session(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        backoff: &mut Backoff,
+        interactive: bool,
+    ) -> SessionEnd {
+        let plan = self.plan();
+        let (dialler, epoch) = match dialler(shared, &plan) {
+            Ok(ready) => ready,
+            Err(error) => return SessionEnd::Lost(error.to_string()),
+        };
+        let dialler = match *self.first.borrow() {
+            FirstDial::UnderWay => self.reporting(dialler, plan.join.address.clone()),
+            _ => dialler,
+        };
+        let (patience, attempt) = (
+            backoff.try_for(Instant::now().into_std()),
+            shared.links.next_attempt(),
+        );
+        let connected = tokio::select! {
+            connected = dialler.connect(epoch, attempt, patience) => connected,
+            () = shared.links_scope.drained() => return SessionEnd::Leaving,
+        };
+        let counters = &shared.counters;
+        let outcome = match &connected {
+            Ok(_) => &counters.link_dials_up,
+            Err(LinkError::Refused { .. }) => &counters.link_dials_refused,
+            Err(_) => &counters.link_dials_failed,
+        };
+        outcome.add(1);
+        match connected {
+            Ok((link, inbox)) => {
+                backoff.connected(Instant::now().into_std());
+                let by = link
+                    .carriers()
+                    .last()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                if let Some(line) = shared.counters.log_limits.links_up.count() {
+                    tracing::info!(
+                        left_out = line.left_out,
+                        "link to {} is up, by {by}",
+                        plan.join.address
+                    );
+                }
+                self.note_first(FirstDial::Up(by));
+                self.serve(shared, link, inbox, attempt, interactive).await
+            }
+            Err(error) if error.is_final() => {
+                let is_config = !matches!(
+                    &error,
+                    LinkError::Refused {
+                        why: Refusal::Superseded,
+                        ..
+                    }
+                );
+                SessionEnd::Final(error.to_string(), is_config)
+            }
+            Err(error @ LinkError::Unreachable(_)) => SessionEnd::Lost(error.to_string()),
+            Err(error) => SessionEnd::Answered(error.to_string()),
+        }
+    }
+
+    /// A first failure of TLS is logged at once: until QUIC has failed too, seconds may pass.
+    fn reporting(self: &Arc<Self>, dialler: Dialler, address: Target) -> Dialler {
+        let this = Arc::clone(self);
+        dialler.reporting(move |error| {
+            if *this.first.borrow() == FirstDial::UnderWay {
+                tracing::warn!("link to {address}: {error}; still trying QUIC");
+                this.note_first(FirstDial::Failed);
+            }
+        })
+    }
+
+    /// Registers services, serves streams and hears messages until the session is over or is left.
+    async fn serve(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        link: Link,
+        inbox: Inbox,
+        attempt: u64,
+        interactive: bool,
+    ) -> SessionEnd {
+        let Inbox {
+            streams,
+            mut control,
+        } = inbox;
+        let guard = EndOnDrop(link.clone());
+        let scope = &shared.links_scope;
+        let streams =
+            IncomingStreams::outgoing(Arc::clone(shared), Arc::clone(self), streams, link.clone());
+        scope.spawn("link streams", serve_streams(streams));
+        let mut changes = self.wanted.subscribe();
+        // What other links take over was kept by the session that had it, and is not taken from
+        // them by a new one.
+        let mut wanted = changes.borrow_and_update().without_kept();
+        let (mut outbox, mut leaving) = (Outbox::default(), Leaving::default());
+        self.services.lock().start_over();
+        warn_of_kept_hosts(shared, &link, &wanted.plan);
+        self.register(&mut outbox, &wanted);
+        self.session.send_replace(Some(link.clone()));
+        let drain = || shared.plan.load().drain;
+        let mut carriers_ended = 0;
+        let ended = loop {
+            let again = self.services.lock().next_due();
+            // Each arm is cancel safe: what is not taken stays in its channel.
+            tokio::select! {
+                reason = link.ended() => return SessionEnd::Lost(format!("the link was lost: {reason}")),
+                Some(control) = control.recv() => match self.handle_control(shared, control, attempt, interactive) {
+                    ControlEffect::Nothing => {}
+                    ControlEffect::Away(away) => {
+                        // An answer, though this side has not left: it means nothing.
+                        if leaving.heard(&away, drain(), &mut outbox) == GoAwayMeaning::Answer {
+                            continue;
+                        }
+                        self.forget_connections(shared);
+                        break SessionEnd::Lost(format!("the other side is leaving: {}", peer_text(&away.detail)));
+                    }
+                    ControlEffect::Left(ended) => {
+                        outbox.push(leaving.begin("the services of this session have moved", drain()));
+                        break ended;
+                    }
+                },
+                () = outbox.send_next(&link, async |_| {}) => {}
+                ended = link.carriers_ended(carriers_ended) => {
+                    carriers_ended = ended;
+                    self.services.lock().ask_unanswered_anew();
+                    self.register(&mut outbox, &wanted);
+                }
+                Ok(()) = changes.changed() => {
+                    wanted = changes.borrow_and_update().clone();
+                    warn_of_kept_hosts(shared, &link, &wanted.plan);
+                    self.register(&mut outbox, &wanted);
+                }
+                () = handed_over(&wanted) => {
+                    if wanted.is_leaving {
+                        outbox.push(leaving.begin("the config of this node has another link", drain()));
+                        break SessionEnd::Leaving;
+                    }
+                    wanted = wanted.without_kept();
+                    self.register(&mut outbox, &wanted);
+                }
+                () = at(again) => self.register(&mut outbox, &wanted),
+                () = scope.drained() => {
+                    outbox.push(leaving.begin("the node is stopping", drain()));
+                    break SessionEnd::Leaving;
+                }
+            }
+        };
+        // What is open may finish, and what is new goes by another session.
+        let patience = drain();
+        let (this, shared) = (Arc::clone(self), Arc::clone(shared));
+        scope.spawn("leaving link", async move {
+            let visited = |visited: &Visited| this.note_visited(&shared, visited);
+            leave(&link, &mut control, visited, leaving, outbox, patience).await;
+            drop(guard);
+        });
+        ended
+    }
+
+    fn handle_control(
+        &self,
+        shared: &Shared,
+        control: Control,
+        attempt: u64,
+        interactive: bool,
+    ) -> ControlEffect {
+        match control {
+            Control::Registered(registered) => {
+                self.notify_public(shared, registered);
+                self.answers.send_replace(());
+                ControlEffect::Nothing
+            }
+            Control::Withdrawn(withdrawn) => {
+                let heard = self.withdrawn(shared, withdrawn, attempt, interactive);
+                self.answers.send_replace(());
+                heard
+            }
+            Control::GoAway(away) => ControlEffect::Away(away),
+            Control::Visited(visited) => {
+                self.note_visited(shared, &visited);
+                ControlEffect::Nothing
+            }
+            _ => ControlEffect::Left(SessionEnd::Lost("the other side broke the protocol".into())),
+        }
+    }
+
+    /// Writes the line of a request that the public end reports. A server that is hostile may send
+    /// as many as it likes: what has no room on the page of the access log is dropped and counted
+    /// there.
+    fn note_visited(&self, shared: &Shared, visited: &Visited) {
+        let log_buffer = &shared.links_scope.worker_stats().log_buffer;
+        if !log_buffer.is_on() {
+            return;
+        }
+        let is_noted = self.service(visited.service).is_some_and(|service| {
+            report::note(visited, &service, &self.plan().id, |entry| {
+                log_buffer.note(entry)
+            })
+        });
+        if !is_noted {
+            tracing::debug!(
+                "a report of a request that cannot be: it names no HTTP service, or no address or status"
+            );
+        }
+    }
+
+    /// Connections that were kept to targets of this node's egress: some lead through the session
+    /// that ends, and would hold it up.
+    fn forget_connections(&self, shared: &Shared) {
+        if !self.plan().services.is_empty() {
+            return;
+        }
+        for origin in shared.pool.stats().origins {
+            if matches!(origin.key, PoolKey::Egress { .. }) {
+                shared.pool.evict_key(&origin.key);
+            }
+        }
+    }
+
+    /// Registers what is new and takes back what is gone.
+    fn register(&self, outbox: &mut Outbox, wanted: &Wanted) {
+        let control = self
+            .services
+            .lock()
+            .follow(&wanted.services(), Instant::now());
+        control.into_iter().for_each(|control| outbox.push(control));
+    }
+
+    /// A service was refused, or another session has it. For a person that is the end; a daemon
+    /// goes on with its other services, and says when to ask for this one again.
+    fn withdrawn(
+        &self,
+        shared: &Shared,
+        withdrawn: Withdrawn,
+        attempt: u64,
+        interactive: bool,
+    ) -> ControlEffect {
+        let why = Refusal::from_number(withdrawn.why);
+        let is_refused = self.services.lock().is_unanswered(withdrawn.service);
+        if why == Refusal::Superseded && is_refused && shared.links.last_attempt() != attempt {
+            // Another link of this process may have the service, by a later session. The newest of
+            // all gets it.
+            return ControlEffect::Left(SessionEnd::Lost(format!(
+                "{}; asking for it by a new session",
+                peer_text(&withdrawn.detail)
+            )));
+        }
+        let wait = match why {
+            // The newer process has it for good: this one is fenced, and would be refused each
+            // time.
+            Refusal::Superseded => None,
+            Refusal::Busy => Some(BUSY_WAITS),
+            _ => Some(DAEMON_WAITS),
+        };
+        let again = wait.map(|wait| Instant::now() + wait);
+        let Some(name) = self.services.lock().is_refused(withdrawn.service, again) else {
+            return ControlEffect::Nothing;
+        };
+        if interactive && why.is_final() {
+            return ControlEffect::Left(SessionEnd::Final(
+                peer_text(&withdrawn.detail).to_string(),
+                why != Refusal::Superseded,
+            ));
+        }
+        // A server may refuse as often as it is asked.
+        if let Some(line) = shared.counters.log_limits.withdrawn.count() {
+            let next = match wait {
+                None => "it is not asked for again".to_owned(),
+                Some(wait) => format!("trying again in {wait:?}"),
+            };
+            let (left_out, detail) = (line.left_out, peer_text(&withdrawn.detail));
+            tracing::error!(left_out, "`{name}` is not public: {detail}; {next}");
+        }
+        ControlEffect::Nothing
+    }
+
+    fn notify_public(&self, shared: &Shared, registered: Registered) {
+        let events = self
+            .services
+            .lock()
+            .is_public(registered.service, &registered.public);
+        // A server may give a new address each time that it is asked.
+        if let Some(service) = events
+            && shared.counters.log_limits.addresses.count().is_some()
+        {
+            shared.links.notify(LinkEvent::Public {
+                service,
+                address: peer_text(&registered.public).to_string(),
+            });
+        }
+    }
+}
+
+/// An older public end passes the visitor's Host on, whatever the service asks for.
+fn warn_of_kept_hosts(shared: &Shared, link: &Link, plan: &JoinPlan) {
+    if link.has(FEATURE_HOST) {
+        return;
+    }
+    for service in plan
+        .services
+        .iter()
+        .filter(|service| service.host.is_some())
+    {
+        let Some(line) = shared.counters.log_limits.kept_hosts.count() else {
+            continue;
+        };
+        tracing::warn!(
+            left_out = line.left_out,
+            "`{}` asks for a Host of its own, which {} does not write: it is of an older version; the service sees the \
+             public name",
+            service.name,
+            plan.join.address
+        );
+    }
+}
+
+/// What a message comes to.
+enum ControlEffect {
+    Nothing,
+    /// The other side leaves.
+    Away(GoAway),
+    /// This side leaves the session.
+    Left(SessionEnd),
+}
+
+/// Ends the session whichever way its serving is left.
+struct EndOnDrop(Link);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end("this node has let the session go");
+    }
+}
+
+/// Resolves once the other links have what this one keeps for them, or have had time enough; never
+/// if there is nothing to wait for.
+async fn handed_over(wanted: &Wanted) {
+    if wanted.kept.is_empty() && !wanted.is_leaving {
+        return std::future::pending().await;
+    }
+    let all = async {
+        for kept in &*wanted.kept {
+            kept.by
+                .answered(kept.service.kind, &kept.service.name)
+                .await;
+        }
+    };
+    let _ = timeout(HAND_OVER, all).await;
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A dialler for the link, and the epoch to dial with.
+fn dialler(shared: &Shared, plan: &JoinPlan) -> Result<(Dialler, u64), LinkSetupError> {
+    let (key, epoch) = (shared.links.key()?, shared.links.epoch()?);
+    let carriers = match plan.carrier {
+        CarrierChoice::Auto => Carriers::Auto,
+        CarrierChoice::Quic => Carriers::Quic,
+        CarrierChoice::Tls => Carriers::Tls,
+    };
+    let dial = byway_dial::Dialler::clone(&shared.dialler.load());
+    let settings = shared.links.settings(&shared.plan.load().link);
+    let runtime = shared.links.runtime().clone();
+    let purpose = if plan.services.is_empty() {
+        Purpose::Exit
+    } else {
+        Purpose::Serve
+    };
+    Ok((
+        Dialler::new(
+            key,
+            plan.join.clone(),
+            purpose,
+            carriers,
+            dial,
+            settings,
+            runtime,
+        ),
+        epoch,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use byway_link::{Fingerprint, GrantId, GrantSecret, JoinString};
+
+    use super::*;
+    use crate::testing::Bench;
+
+    #[tokio::test]
+    async fn a_server_that_refuses_a_service_each_time_does_not_fill_the_log() {
+        let join = JoinString {
+            pin: Fingerprint::of_spki(b"a server"),
+            id: GrantId::from_bytes([1; 6]),
+            secret: GrantSecret::from_bytes([2; 24]),
+            address: "127.0.0.1:1".parse().unwrap(),
+        };
+        let bench = Bench::new(&format!(
+            "[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\n[[expose]]\nname = \"it\"\ntcp = \"127.0.0.1:1\"\n\
+             join = \"{}\"\n",
+            join.expose()
+        ));
+        let shared = &bench.context.shared;
+        let outgoing = OutgoingLink::new(Arc::clone(&shared.plan.load().joins[0]));
+        let busy = Withdrawn {
+            service: 1,
+            why: Refusal::Busy.number(),
+            detail: "not now".into(),
+        };
+        let mut now = Instant::now();
+        for _ in 0..3000 {
+            now += 2 * BUSY_WAITS;
+            let plan = outgoing.plan();
+            assert_eq!(
+                outgoing.services.lock().follow(&plan.services, now).len(),
+                1,
+                "it is asked for again"
+            );
+            assert!(matches!(
+                outgoing.withdrawn(shared, busy.clone(), 1, false),
+                ControlEffect::Nothing
+            ));
+        }
+        assert_eq!(
+            shared.counters.log_limits.withdrawn.count(),
+            None,
+            "the next one has no line, either"
+        );
+    }
+
+    #[test]
+    fn a_wait_of_nothing_is_called_at_once() {
+        assert_eq!(when(Duration::ZERO), "at once");
+        assert_eq!(when(Duration::from_millis(250)), "in 250 ms");
+    }
+}

@@ -1,0 +1,405 @@
+//! Parked: the visitors of a public name, who wait while no session has it.
+//!
+//! In:    visitors; changes of the names.
+//! Out:   a stream to the service behind a name, however many sessions it took; or the fault to
+//!        answer with.
+//! Never: lets a byte of a visitor travel before its open was answered; so an agent that was away
+//!        is latency, not failure.
+//!
+//! A visitor belongs to the name until its open is answered: session loss and takeover put it back
+//! into the queue, at most `park` from its arrival, at most `parked` of them for one name, which
+//! clients share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_agent::Client;
+use byway_dial::Dialled;
+use byway_link::wire::Open;
+use byway_link::{Link, Name, OpenError, SessionKey};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::super::report::{Reports, ServiceStream};
+use super::ServiceRegistry;
+use crate::config::LinkSettings;
+use crate::fault::{Deadline, Fault, FaultKind, Who};
+
+/// How long an agent that lives may take to connect to its service.
+const OPEN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A session that has lost a carrier under an open is asked again after this, if it lives.
+const CARRIER_CHANGE: Duration = Duration::from_millis(20);
+
+impl ServiceRegistry {
+    /// Waits until a session has `name`, and returns how many have. For callers that would hold
+    /// something scarce while they waits in [`ServiceRegistry::open`].
+    ///
+    /// # Errors
+    /// As [`ServiceRegistry::open`], but for what only the agent can tell.
+    ///
+    /// # Cancel safety
+    /// Safe: a visitor that leaves gives its place up.
+    pub async fn until_held(
+        &self,
+        name: &Name,
+        client: Client,
+        settings: &LinkSettings,
+    ) -> Result<usize, Fault> {
+        let deadline = Instant::now() + settings.park;
+        // No session has been tried yet.
+        let held = || Some(self.holders(name)).filter(|holders| *holders > 0);
+        self.parked_until(name, client, settings, deadline, held)
+            .await
+    }
+
+    /// What `find` finds, waited for until `deadline`.
+    async fn parked_until<T>(
+        &self,
+        name: &Name,
+        client: Client,
+        settings: &LinkSettings,
+        deadline: Instant,
+        find: impl Fn() -> Option<T>,
+    ) -> Result<T, Fault> {
+        // Most find at once what they look for.
+        if let Some(found) = find() {
+            return Ok(found);
+        }
+        let mut watch = self.watch(name);
+        let mut parked = None;
+        loop {
+            watch.look();
+            if let Some(found) = find() {
+                return Ok(found);
+            }
+            if !self.state.lock().leases.is_expected(name) {
+                let detail = format!("nobody exposes a service by the {name}");
+                return Err(Fault::new(Who::Downstream, FaultKind::NoRoute, detail));
+            }
+            let place = match &mut parked {
+                Some(place) => place,
+                none => none.insert(self.park(name, client, settings)?),
+            };
+            tokio::select! {
+                biased;
+                changed = timeout_at(deadline, watch.changed()) => {
+                    changed.map_err(|_| waited_too_long(name, settings))?;
+                }
+                _ = &mut place.displaced => return Err(displaced(name)),
+            }
+        }
+    }
+
+    /// Opens a stream to the service behind `name` for a visitor, which waits in a place of
+    /// `client`.
+    ///
+    /// # Errors
+    /// 404 for a name that never existed, 503 when too many wait already, when another client gets
+    /// its place, or when it has waited too long, else what the agent says.
+    ///
+    /// # Cancel safety
+    /// Safe: a visitor that leaves gives its place up.
+    pub async fn open(
+        &self,
+        name: &Name,
+        visitor: Option<SocketAddr>,
+        client: Client,
+        settings: &LinkSettings,
+    ) -> Result<ServiceStream, Fault> {
+        let deadline = Instant::now() + settings.park;
+        let mut watch = self.watch(name);
+        loop {
+            watch.look();
+            let (link, number) = self
+                .parked_until(name, client, settings, deadline, || self.holder(name))
+                .await?;
+            let visitor = visitor.map(|peer| peer.to_string()).unwrap_or_default();
+            let open = Open {
+                service: number,
+                visitor,
+                ..Open::default()
+            };
+            let answered = tokio::select! {
+                answered = link.open(&open, OPEN_PATIENCE) => answered,
+                // Another session has the name now: what the old one has not answered is asked of
+                // the new one.
+                () = self.until_lost(&mut watch, &link) => continue,
+                // A session whose streams wait for its path to come back outlasts a visitor's
+                // patience.
+                () = link.silent_at(deadline) => return Err(waited_too_long(name, settings)),
+            };
+            match answered {
+                Ok(opened) => {
+                    let dialled = Dialled {
+                        stream: opened.stream,
+                        peer: None,
+                        local: opened.local,
+                    };
+                    let reports = opened.reports.then(|| Arc::new(Reports::new(link, number)));
+                    return Ok(ServiceStream {
+                        dialled,
+                        host: opened.host,
+                        reports,
+                    });
+                }
+                // One of its carriers was lost, or all of them: the visitor goes back into the
+                // queue.
+                Err(OpenError::Lost) if Instant::now() < deadline => {
+                    let _ = timeout(CARRIER_CHANGE, link.ended()).await;
+                }
+                Err(OpenError::Lost) => return Err(waited_too_long(name, settings)),
+                Err(error) => return Err(Fault::from_link(error)),
+            }
+        }
+    }
+
+    /// The sessions to ask, each in turn; none while no session has the name.
+    fn holder(&self, name: &Name) -> Option<(Link, u32)> {
+        let mut state = self.state.lock();
+        let session = state.leases.next_holder(name)?;
+        let session = state
+            .sessions
+            .get(&session)
+            .filter(|session| !session.link.is_over())?;
+        Some((session.link.clone(), *session.numbers.get(name)?))
+    }
+
+    /// How many have the name.
+    fn holders(&self, name: &Name) -> usize {
+        let state = self.state.lock();
+        let lives = |key: &SessionKey| {
+            state
+                .sessions
+                .get(key)
+                .is_some_and(|session| !session.link.is_over())
+        };
+        state.leases.holders(name).filter(lives).count()
+    }
+
+    fn holds(&self, name: &Name, link: &Link) -> bool {
+        let state = self.state.lock();
+        let is_it = |key: SessionKey| {
+            state
+                .sessions
+                .get(&key)
+                .is_some_and(|session| session.link.is_same(link))
+        };
+        state.leases.holders(name).any(is_it)
+    }
+
+    /// Resolves once `link` does not have the name any more.
+    async fn until_lost(&self, watch: &mut NameWatch<'_>, link: &Link) {
+        loop {
+            watch.changed().await;
+            if !self.holds(&watch.name, link) {
+                return;
+            }
+        }
+    }
+
+    /// Begins to watch `name`.
+    fn watch(&self, name: &Name) -> NameWatch<'_> {
+        let mut state = self.state.lock();
+        let changes = match state.watched.get(name) {
+            Some(watched) => watched.subscribe(),
+            None => {
+                let watched = watch::Sender::new(());
+                let changes = watched.subscribe();
+                state.watched.insert(name.clone(), watched);
+                changes
+            }
+        };
+        NameWatch {
+            registry: self,
+            name: name.clone(),
+            changes: Some(changes),
+        }
+    }
+
+    fn park(
+        &self,
+        name: &Name,
+        client: Client,
+        settings: &LinkSettings,
+    ) -> Result<Parked<'_>, Fault> {
+        let mut state = self.state.lock();
+        if settings.park.is_zero() {
+            return Err(Fault::new(
+                Who::Link,
+                FaultKind::Lost,
+                format!("the agent of the {name} is away"),
+            ));
+        }
+        // The limit is never zero, so a name that is new here has a place.
+        let places = state.parked.entry(name.clone()).or_default();
+        let Some((number, displaced)) = places.take(client, settings.parked) else {
+            let waiting = places.count();
+            let detail = format!(
+                "the agent of the {name} is away, and {waiting} visitors wait for it already"
+            );
+            return Err(Fault::new(
+                Who::Link,
+                FaultKind::Overloaded("parked-full"),
+                detail,
+            ));
+        };
+        Ok(Parked {
+            registry: self,
+            name: name.clone(),
+            client,
+            number,
+            displaced,
+        })
+    }
+}
+
+/// Wakes a visitor when its name, and no other one, changes hands.
+struct NameWatch<'n> {
+    registry: &'n ServiceRegistry,
+    name: Name,
+    changes: Option<watch::Receiver<()>>,
+}
+
+impl NameWatch<'_> {
+    /// Changes up to now are seen.
+    fn look(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            changes.mark_unchanged();
+        }
+    }
+
+    /// Waits for the next change. Cancel safe.
+    async fn changed(&mut self) {
+        match &mut self.changes {
+            // The sender is there as long as it is watched.
+            Some(changes) => drop(changes.changed().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for NameWatch<'_> {
+    fn drop(&mut self) {
+        let mut state = self.registry.state.lock();
+        self.changes = None;
+        if state
+            .watched
+            .get(&self.name)
+            .is_some_and(|watched| watched.receiver_count() == 0)
+        {
+            state.watched.remove(&self.name);
+        }
+    }
+}
+
+/// A visitor who waits; dropping it gives the place up.
+struct Parked<'n> {
+    registry: &'n ServiceRegistry,
+    name: Name,
+    client: Client,
+    number: u64,
+    /// Resolves when another client gets the place.
+    displaced: oneshot::Receiver<()>,
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        let mut state = self.registry.state.lock();
+        if let Some(places) = state.parked.get_mut(&self.name) {
+            places.leave(self.client, self.number);
+            if places.count() == 0 {
+                state.parked.remove(&self.name);
+            }
+        }
+    }
+}
+
+fn displaced(name: &Name) -> Fault {
+    let detail = format!(
+        "the agent of the {name} is away, and this client had more of the places for waiting visitors than another client \
+         that needed one"
+    );
+    Fault::new(Who::Link, FaultKind::Overloaded("client-share"), detail)
+}
+
+fn waited_too_long(name: &Name, settings: &LinkSettings) -> Fault {
+    let detail = format!(
+        "the agent of the {name} was away for longer than a visitor waits, {:?}",
+        settings.park
+    );
+    Fault::new(Who::Link, FaultKind::Deadline(Deadline::Parked), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::task::{Context, Poll, Wake};
+
+    use byway_link::{Fingerprint, GrantId};
+
+    use super::super::now_s;
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_hands_wakes_its_own_visitors_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let [ours, others] = [[1; 6], [2; 6]].map(GrantId::from_bytes);
+        let line = |host: &str, tenant: GrantId| {
+            format!(
+                "http {host} {tenant} {} {} 1 1 \n",
+                Fingerprint::of_spki(b"key"),
+                now_s()
+            )
+        };
+        let saved = line("ours.t.localhost", ours) + &line("others.t.localhost", others);
+        std::fs::write(folder.path().join("names"), saved).unwrap();
+        let registry = ServiceRegistry::new(folder.path());
+        registry.load().unwrap();
+        let second = Duration::from_secs(1);
+        let settings = LinkSettings {
+            congestion: byway_link::Congestion::Bbr,
+            quic_probe: second,
+            park: 600 * second,
+            parked: 8,
+            streams: 8,
+        };
+        let name = Name::Http("ours.t.localhost".into());
+        let wakes = Arc::new(Wakes::default());
+        let waker = Arc::clone(&wakes).into();
+        let mut cx = Context::from_waker(&waker);
+        {
+            let mut visitor = pin!(registry.until_held(&name, Client::ANYONE, &settings));
+            assert!(visitor.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(
+                registry.revoke(others),
+                [Name::Http("others.t.localhost".into())]
+            );
+            assert_eq!(
+                wakes.0.load(SeqCst),
+                0,
+                "a visitor of another name was woken"
+            );
+            assert_eq!(registry.revoke(ours), std::slice::from_ref(&name));
+            assert_eq!(wakes.0.load(SeqCst), 1);
+            let Poll::Ready(Err(fault)) = visitor.as_mut().poll(&mut cx) else {
+                panic!("it waits on")
+            };
+            assert_eq!(fault.status(), 404, "{fault}");
+        }
+        assert!(
+            registry.state.lock().watched.is_empty() && registry.state.lock().parked.is_empty()
+        );
+    }
+}

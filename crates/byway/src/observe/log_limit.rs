@@ -1,0 +1,119 @@
+//! Log limit: the kinds of events that peers can cause; each has a bound for its lines in the log,
+//! see [`LogLimit`].
+//!
+//! In:    an event, and its kind.
+//! Out:   whether it gets a line, and how many before it got none.
+//! Never: waits or allocates.
+//!
+//! What needs a grant has more lines: an honest node may register hundreds of services at once.
+
+pub use byway_link::log_limit::{LogLimit, LogPass};
+
+use super::outcomes::REASONS;
+use crate::fault::{Fault, Who};
+
+/// How many events that need a grant have a line each.
+const FIRST_OF_MEMBERS: u64 = 2000;
+
+/// All kinds of events that peers can cause.
+#[derive(Debug)]
+pub struct LogLimits {
+    /// Faults, by side and class; behind the classes of a side there is one place for others.
+    faults: Box<[LogLimit]>,
+    /// Heads of requests that cannot be read.
+    pub malformed_requests: LogLimit,
+    /// SOCKS handshakes that cannot be read, and first bytes of no known protocol.
+    pub malformed_handshakes: LogLimit,
+    /// Connections refused because their peer holds too many.
+    pub refused_per_peer: LogLimit,
+    /// Failed accepts.
+    pub accept_errors: LogLimit,
+    /// Connections to a link listener that never became a session.
+    pub link_handshakes: LogLimit,
+    /// Links that were refused for now: no room, or grants that cannot be read. A dialler comes
+    /// again by itself.
+    pub links_busy: LogLimit,
+    /// Sessions of links that came up.
+    pub links_up: LogLimit,
+    /// Sessions of links that went down.
+    pub links_down: LogLimit,
+    /// Messages of peers that leave.
+    pub goodbyes: LogLimit,
+    /// Services that were made public.
+    pub registered: LogLimit,
+    /// Services that were refused.
+    pub refused: LogLimit,
+    /// Public addresses that a server has given to services of this node.
+    pub addresses: LogLimit,
+    /// Services of this node that a server has refused or withdrawn.
+    pub withdrawn: LogLimit,
+    /// Services of this node with a Host of their own, at a server that does not write it.
+    pub kept_hosts: LogLimit,
+    /// Public ports that were closed because their agents were away.
+    pub ports_closed: LogLimit,
+    /// Tasks that panicked.
+    pub panics: LogLimit,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        let faults = (0..Who::ALL.len() * (REASONS.len() + 1))
+            .map(|_| LogLimit::default())
+            .collect();
+        Self {
+            faults,
+            malformed_requests: LogLimit::default(),
+            malformed_handshakes: LogLimit::default(),
+            refused_per_peer: LogLimit::default(),
+            accept_errors: LogLimit::default(),
+            link_handshakes: LogLimit::default(),
+            links_busy: LogLimit::with_first(1),
+            links_up: LogLimit::with_first(FIRST_OF_MEMBERS),
+            links_down: LogLimit::with_first(FIRST_OF_MEMBERS),
+            goodbyes: LogLimit::with_first(FIRST_OF_MEMBERS),
+            registered: LogLimit::with_first(FIRST_OF_MEMBERS),
+            refused: LogLimit::with_first(FIRST_OF_MEMBERS),
+            addresses: LogLimit::with_first(FIRST_OF_MEMBERS),
+            withdrawn: LogLimit::with_first(FIRST_OF_MEMBERS),
+            kept_hosts: LogLimit::with_first(FIRST_OF_MEMBERS),
+            ports_closed: LogLimit::with_first(FIRST_OF_MEMBERS),
+            panics: LogLimit::default(),
+        }
+    }
+}
+
+impl LogLimits {
+    /// Counts a fault. What comes out says that it gets a line.
+    pub fn fault(&self, fault: &Fault) -> Option<LogPass> {
+        let class = REASONS
+            .binary_search(&fault.class())
+            .unwrap_or(REASONS.len());
+        self.faults
+            .get(fault.who as usize * (REASONS.len() + 1) + class)?
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::FaultKind;
+
+    #[test]
+    fn one_kind_of_fault_does_not_silence_another() {
+        let kinds = LogLimits::default();
+        let refused = Fault::new(Who::Upstream, FaultKind::Refused, "");
+        assert_eq!((0..1000).filter_map(|_| kinds.fault(&refused)).count(), 103);
+        assert_eq!(kinds.fault(&refused), None);
+        for (who, kind) in [
+            (Who::Upstream, FaultKind::Unreachable),
+            (Who::Us, FaultKind::Refused),
+            (Who::Us, FaultKind::Malformed("x")),
+        ] {
+            assert!(
+                kinds.fault(&Fault::new(who, kind, "")).is_some(),
+                "{who:?} {kind:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Roles: who takes part in a question, and in which part.
+//!
+//! In:    running programs, or why one does not run.
+//! Out:   subjects to measure in turn; a note for each that is left out.
+//! Never: leaves a peer out without a word.
+
+use std::iter;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustix::process::Pid;
+
+use crate::access_log::AccessLog;
+use crate::byway::Byway;
+use crate::chart::Tone;
+use crate::environment::RunEnvironment;
+use crate::extra_subject::ExtraSubject;
+use crate::load::reach::Reach;
+use crate::peers::{Logs, Program, Running};
+use crate::process::Process;
+
+/// In which part a subject appears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SubjectRole {
+    /// Byway doing what the question is about.
+    Ours,
+    /// Another program doing the same.
+    Peer,
+    /// A program doing less: what no amount of care could go below.
+    Floor,
+    /// Nobody between generator and origin: what the load can reach at most.
+    Ceiling,
+}
+
+impl SubjectRole {
+    /// How its bar is drawn.
+    pub(crate) const fn tone(self) -> Tone {
+        match self {
+            Self::Ours => Tone::Ours,
+            Self::Peer => Tone::Peer,
+            Self::Floor | Self::Ceiling => Tone::Bound,
+        }
+    }
+}
+
+/// One row of a table.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    /// Its name in the table.
+    pub(crate) name: String,
+    /// Its part.
+    pub(crate) role: SubjectRole,
+    /// Its process, whose CPU time counts; none for the ceiling.
+    pub(crate) pid: Option<Pid>,
+    /// How the origin is reached through it.
+    pub(crate) reach: Reach,
+    /// Which of our rows it is compared with.
+    pub(crate) against: &'static str,
+    /// Where it writes a line for each request, if it does.
+    pub(crate) access_log: Option<Arc<AccessLog>>,
+}
+
+/// Everybody who takes part. Dropping it ends the programs.
+#[derive(Default)]
+pub(crate) struct Roles {
+    /// In the order of the table.
+    pub(crate) subjects: Vec<Subject>,
+    /// Who was left out, and why.
+    pub(crate) left_out: Vec<String>,
+    programs: Vec<Process>,
+    forward: Option<SocketAddr>,
+}
+
+impl Roles {
+    /// A cast with byway, and those of `--extra`; `ours` are its rows by name.
+    pub(crate) async fn begin(
+        env: &RunEnvironment,
+        logs: Logs,
+        ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
+    ) -> Result<Self> {
+        let mut roles = Self::default();
+        for extra in iter::once(None).chain(env.extra.iter().map(Some)) {
+            roles.enter(env, extra, logs, &ours).await?;
+        }
+        Ok(roles)
+    }
+
+    /// Adds the byway under test, or another one, each of whose rows is compared with the same row
+    /// of the first.
+    async fn enter(
+        &mut self,
+        env: &RunEnvironment,
+        extra: Option<&ExtraSubject>,
+        logs: Logs,
+        ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
+    ) -> Result<()> {
+        let (program, files) = match extra {
+            None => (&env.byway, "byway".to_owned()),
+            Some(extra) => (&extra.program, format!("also-{}", extra.name)),
+        };
+        let byway = Byway::start(env, program, &files, logs)
+            .await
+            .with_context(|| format!("starting {files}"))?;
+        if logs == Logs::On && byway.access_log.is_none() {
+            self.leave_out(format!("the access log of {files}: this byway has none"));
+        }
+        let rows = ours(&byway);
+        let first = rows.first().map_or("", |(name, _)| *name);
+        let (access_log, pid) = (byway.access_log.map(Arc::new), Some(byway.process.pid()));
+        self.subjects.extend(rows.into_iter().map(|(row, reach)| {
+            let (name, role, against) = match extra {
+                None => (row.to_owned(), SubjectRole::Ours, first),
+                Some(extra) => (format!("{row}, {}", extra.name), SubjectRole::Peer, row),
+            };
+            Subject {
+                name,
+                role,
+                pid,
+                reach,
+                against,
+                access_log: access_log.clone(),
+            }
+        }));
+        self.programs.push(byway.process);
+        self.forward = self.forward.or(Some(byway.tcp));
+        Ok(())
+    }
+
+    /// Adds byway as a forward that parses nothing, and the way without anybody.
+    pub(crate) fn bound(&mut self, env: &RunEnvironment) {
+        let ours = self
+            .subjects
+            .first()
+            .map(|first| (first.pid, first.against));
+        let name = "floor: byway as TCP forward".to_owned();
+        if let (Some((pid, against)), Some(forward)) = (ours, self.forward)
+            && env.takes(&name)
+        {
+            let reach = Reach::Plain(forward);
+            self.subjects.push(Subject {
+                name,
+                role: SubjectRole::Floor,
+                pid,
+                reach,
+                against,
+                access_log: None,
+            });
+        }
+        self.ceiling(env);
+    }
+
+    /// Adds the way without anybody.
+    pub(crate) fn ceiling(&mut self, env: &RunEnvironment) {
+        let name = "ceiling: no one between".to_owned();
+        if !env.takes(&name) {
+            return;
+        }
+        self.subjects.push(Subject {
+            name,
+            role: SubjectRole::Ceiling,
+            pid: None,
+            reach: Reach::Plain(env.origin()),
+            against: "",
+            access_log: None,
+        });
+    }
+
+    /// Adds an installed peer, if it is there and starts.
+    pub(crate) async fn add(
+        &mut self,
+        env: &RunEnvironment,
+        program: Program,
+        name: &str,
+        against: &'static str,
+        reach: fn(SocketAddr) -> Reach,
+        start: impl Future<Output = Result<Running>>,
+    ) {
+        if env.takes(name) && program.path().is_none() {
+            self.leave_out(format!("{name} is not installed: {}", program.remedy()));
+            return;
+        }
+        self.start(env, SubjectRole::Peer, name, against, reach, start)
+            .await;
+    }
+
+    /// Adds whatever starts.
+    pub(crate) async fn start(
+        &mut self,
+        env: &RunEnvironment,
+        role: SubjectRole,
+        name: &str,
+        against: &'static str,
+        reach: fn(SocketAddr) -> Reach,
+        start: impl Future<Output = Result<Running>>,
+    ) {
+        if !env.takes(name) {
+            return;
+        }
+        match start.await {
+            Err(error) => self.leave_out(format!("{name} did not start: {error:#}")),
+            Ok(Running {
+                process,
+                address,
+                access_log,
+            }) => {
+                let (pid, reach, name) = (Some(process.pid()), reach(address), name.to_owned());
+                let access_log = access_log.map(Arc::new);
+                self.subjects.push(Subject {
+                    name,
+                    role,
+                    pid,
+                    reach,
+                    against,
+                    access_log,
+                });
+                self.programs.push(process);
+            }
+        }
+    }
+
+    /// Ends the programs in order.
+    pub(crate) async fn end(self) -> Result<()> {
+        for program in self.programs {
+            program.stop().await?;
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, why: String) {
+        if !self.left_out.contains(&why) {
+            self.left_out.push(why);
+        }
+    }
+}

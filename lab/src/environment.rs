@@ -1,0 +1,154 @@
+//! Environment: what every case of a run shares: cores, origin, scratch folder, byway, how long and
+//! how often.
+//!
+//! In:    the options.   Out: a prepared machine.   Never: measures.
+
+use std::cell::Cell;
+use std::env;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::extra_subject::ExtraSubject;
+use crate::machine::{self, Cores};
+use crate::options::Options;
+use crate::origin::{Counts, Origin};
+use crate::syscalls::Counter;
+
+/// See the head of the file.
+pub(crate) struct RunEnvironment {
+    /// Who runs where.
+    pub(crate) cores: Cores,
+    /// The program under test.
+    pub(crate) byway: PathBuf,
+    /// Others, to measure beside it.
+    pub(crate) extra: Vec<ExtraSubject>,
+    /// Words in the names of the others who take part; none: everybody does.
+    beside: Vec<String>,
+    /// Whether it was built from this workspace just now.
+    pub(crate) built_here: bool,
+    /// Length of one HTTP measurement.
+    pub(crate) window: Duration,
+    /// Length of a download over a simulated path.
+    path_window: Duration,
+    /// Turns of each subject.
+    pub(crate) rounds: usize,
+    /// A smoke run.
+    pub(crate) quick: bool,
+    /// Who counts system calls here, if anybody can.
+    pub(crate) counter: Option<Counter>,
+    /// Size of a bulk transfer.
+    pub(crate) bulk_bytes: u64,
+    origin: Origin,
+    dir: TempDir,
+    budget: Duration,
+    deadline: Cell<Instant>,
+}
+
+impl RunEnvironment {
+    /// Builds byway if need be, pins the lab to its core, and starts the origin.
+    pub(crate) async fn prepare(options: &Options) -> Result<Self> {
+        let extra = ExtraSubject::found(&options.also)?;
+        let byway = match &options.byway {
+            Some(path) => path
+                .canonicalize()
+                .with_context(|| format!("--byway {}", path.display()))?,
+            None => build(&target_dir()?)?,
+        };
+        let cores = Cores::choose(options.subject_core, options.load_core)?;
+        machine::raise_descriptors()?;
+        machine::pin(cores.load)?;
+        Ok(Self {
+            cores,
+            byway,
+            extra,
+            beside: options.beside.clone(),
+            built_here: options.byway.is_none(),
+            window: options.window(),
+            path_window: options.path_window(),
+            rounds: options.rounds(),
+            quick: options.quick,
+            counter: Counter::choose(),
+            bulk_bytes: options.bulk_bytes(),
+            origin: Origin::start()?,
+            dir: TempDir::with_prefix("byway-lab-").context("making a scratch folder")?,
+            budget: options.budget(),
+            deadline: Cell::new(Instant::now() + options.budget()),
+        })
+    }
+
+    /// Where the origin listens.
+    pub(crate) fn origin(&self) -> SocketAddr {
+        self.origin.address()
+    }
+
+    /// Length of a download over a simulated path.
+    pub(crate) const fn path_window(&self) -> Duration {
+        self.path_window
+    }
+
+    /// What the origin has seen.
+    pub(crate) fn origin_counts(&self) -> &Counts {
+        self.origin.counts()
+    }
+
+    /// Whether somebody beside byway takes part. That others do not was asked for, and needs no
+    /// note.
+    pub(crate) fn takes(&self, name: &str) -> bool {
+        self.beside.is_empty() || self.beside.iter().any(|word| name.contains(word.as_str()))
+    }
+
+    /// The scratch folder, which goes with the run.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The next question begins: its rounds may use the whole budget.
+    pub(crate) fn begin_question(&self) {
+        self.deadline.set(Instant::now() + self.budget);
+    }
+
+    /// Whether another round may begin.
+    pub(crate) fn has_time(&self) -> bool {
+        Instant::now() < self.deadline.get()
+    }
+}
+
+/// Builds byway in release mode and says where it is.
+pub(crate) fn build(target_dir: &Path) -> Result<PathBuf> {
+    let status = Command::new(cargo())
+        .args(["build", "--release", "--package", "byway", "--target-dir"])
+        .arg(target_dir)
+        .current_dir(workspace())
+        .status()
+        .context("running cargo build")?;
+    ensure!(status.success(), "byway could not be built: {status}");
+    Ok(target_dir.join("release").join("byway"))
+}
+
+/// The cargo that runs the lab, if one does; so that all is built by the same toolchain.
+pub(crate) fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// The target folder that the lab itself was built into: the folder above `release`.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    let lab = env::current_exe().context("asking where the lab itself is")?;
+    Ok(lab
+        .ancestors()
+        .nth(2)
+        .context("the lab is not in a target folder; use --byway FILE")?
+        .to_owned())
+}
+
+/// The root of the workspace.
+pub(crate) fn workspace() -> &'static Path {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    lab.parent().unwrap_or(lab)
+}

@@ -1,0 +1,203 @@
+//! Syscalls: how many system calls a measured program makes while it works.
+//!
+//! In:    a process that works steadily.
+//! Out:   system calls a second over about one second, counted by `perf stat`, else by `strace`.
+//! Never: leaves the counting program attached, and never counts while figures of time are taken.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+
+/// How long is counted.
+const WINDOW: Duration = Duration::from_secs(1);
+/// How long a counting program may take to attach and to report, beyond the window.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Who counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counter {
+    /// The kernel's own tracepoint: the program hardly notices.
+    Perf,
+    /// Stops the program twice a call: it works at a fraction of its speed, and its batches may be
+    /// of another size.
+    Strace,
+}
+
+impl Counter {
+    /// The best that works here, tried on a program of no meaning. None: the machine has neither.
+    pub(crate) fn choose() -> Option<Self> {
+        let works = |program: &str, arguments: &[&str]| {
+            let mut command = Command::new(program);
+            command
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        if works(
+            "perf",
+            &["stat", "-e", "raw_syscalls:sys_enter", "--", "true"],
+        ) {
+            return Some(Self::Perf);
+        }
+        works("strace", &["-c", "-f", "true"]).then_some(Self::Strace)
+    }
+
+    /// How it is called in a note.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Perf => "`perf stat -e raw_syscalls:sys_enter`",
+            Self::Strace => "`strace -c`, which slows the programs down",
+        }
+    }
+
+    /// System calls a unit of work. `work` says how much has been done since it was first asked.
+    pub(crate) async fn a_piece(self, pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
+        match self {
+            Self::Perf => perf(pid, dir, work).await,
+            Self::Strace => strace(pid, dir, work).await,
+        }
+    }
+}
+
+/// Perf says how long it counted; the work is as steady as the second next to it.
+async fn perf(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
+    let report = dir.join("perf.txt");
+    let mut command = Command::new("perf");
+    command.args([
+        "stat",
+        "-e",
+        "raw_syscalls:sys_enter",
+        "-p",
+        &pid.as_raw_nonzero().to_string(),
+        "-o",
+    ]);
+    command
+        .arg(&report)
+        .args(["--", "sleep", &WINDOW.as_secs_f64().to_string()])
+        .env("LC_ALL", "C");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let (begun, before) = (Instant::now(), work());
+    let mut child = Attached(command.spawn().context("starting perf")?);
+    child.ended().await?;
+    let rate = (work() - before) / begun.elapsed().as_secs_f64();
+    let text = std::fs::read_to_string(&report).context("reading what perf has counted")?;
+    let (syscalls, seconds) =
+        parse_perf(&text).with_context(|| format!("perf counted nothing: {text:?}"))?;
+    ensure!(
+        rate > 0.0,
+        "nothing was done while system calls were counted"
+    );
+    Ok(syscalls / seconds / rate)
+}
+
+/// Strace counts from the moment that it is attached until it is asked to leave.
+async fn strace(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
+    let (report, said) = (dir.join("strace.txt"), dir.join("strace.log"));
+    let mut command = Command::new("strace");
+    command
+        .args(["-c", "-f", "-p", &pid.as_raw_nonzero().to_string(), "-o"])
+        .arg(&report);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(&said)?);
+    let mut child = Attached(command.spawn().context("starting strace")?);
+    let deadline = Instant::now() + PATIENCE;
+    while !std::fs::read_to_string(&said)?.contains("attached") {
+        ensure!(
+            Instant::now() < deadline,
+            "strace did not attach within {PATIENCE:?}"
+        );
+        sleep(Duration::from_millis(5)).await;
+    }
+    let before = work();
+    sleep(WINDOW).await;
+    let done = work() - before;
+    kill_process(Pid::from_child(&child.0), Signal::INT).context("asking strace to leave")?;
+    child.ended().await?;
+    let text = std::fs::read_to_string(&report).context("reading what strace has counted")?;
+    let syscalls =
+        parse_strace(&text).with_context(|| format!("strace counted nothing: {text:?}"))?;
+    ensure!(
+        done > 0.0,
+        "nothing was done while system calls were counted"
+    );
+    Ok(syscalls / done)
+}
+
+/// A counting program; dropping it ends it, which detaches it.
+struct Attached(Child);
+
+impl Attached {
+    async fn ended(&mut self) -> Result<()> {
+        let deadline = Instant::now() + WINDOW + PATIENCE;
+        while self.0.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!("it did not end within {PATIENCE:?}");
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // Both fail only for a program that has ended and been waited for already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The count and the seconds of `perf stat`: `  109,200  raw_syscalls:sys_enter` and
+/// `  1.00123 seconds time elapsed`.
+fn parse_perf(text: &str) -> Option<(f64, f64)> {
+    let number = |line: &str| {
+        line.split_whitespace()
+            .next()?
+            .replace(',', "")
+            .parse::<f64>()
+            .ok()
+    };
+    let of = |words: &str| number(text.lines().find(|line| line.contains(words))?);
+    let (syscalls, seconds) = (of("raw_syscalls:sys_enter")?, of("seconds time elapsed")?);
+    (seconds > 0.0).then_some((syscalls, seconds))
+}
+
+/// The fourth column of the last line of `strace -c`: `100.00  0.061  1  43210  17 total`.
+fn parse_strace(text: &str) -> Option<f64> {
+    let line = text.lines().rfind(|line| line.ends_with(" total"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_and_the_time_of_perf_are_read() {
+        let text = "# started on Wed Nov 25\n\n Performance counter stats for process id '7':\n\n         109,200      \
+                    raw_syscalls:sys_enter\n\n       1.250000000 seconds time elapsed\n";
+        assert_eq!(parse_perf(text), Some((109_200.0, 1.25)));
+        let refused = text.replace("109,200", "<not counted>");
+        assert_eq!(parse_perf(&refused), None);
+    }
+
+    #[test]
+    fn the_sum_of_strace_is_read() {
+        let text = "% time     seconds  usecs/call     calls    errors syscall\n 60.00    0.036           1     30000      \
+                    12 recvfrom\n------\n100.00    0.061           1     43210        17 total\n";
+        assert_eq!(parse_strace(text), Some(43_210.0));
+        assert_eq!(parse_strace("nothing\n"), None);
+    }
+}
