@@ -1,10 +1,9 @@
-//! Access log: the file in which a measured program writes a line for each request, and how much it
+//! Access log: the file to which a measured program writes one line per request, and how much it
 //! has written.
 //!
 //! In:    a file that the program keeps open.
-//! Out:   the bytes written since the last look; room for more.
-//! Never: lets a log fill the disk, and never lets a program that should write one get away
-//!        without.
+//! Out:   the bytes written since the last call; an emptied file.
+//! Never: lets a log fill the disk, or accepts a program that should log and does not.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -12,17 +11,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The file. It goes with the scratch folder of the run.
+/// The file. It is removed with the scratch folder of the run.
 #[derive(Debug)]
 pub(crate) struct AccessLog(PathBuf);
 
 impl AccessLog {
-    /// A file of this name, which the program is to create.
+    /// A file of this name, which the program creates.
     pub(crate) fn new(dir: &Path, name: &str) -> Self {
         Self(dir.join(format!("{name}.access.log")))
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -33,9 +32,9 @@ impl AccessLog {
         file.with_context(|| format!("creating {}", self.0.display()))
     }
 
-    /// Bytes that were written since the last look, in whole blocks of the disk. Afterwards the
-    /// file is empty: a writer that appends begins anew, and one that goes on at its old place
-    /// leaves a hole in front, which takes no room.
+    /// Returns the bytes written since the last call, in whole disk blocks, and empties the file. A
+    /// writer that appends continues at the start; one that keeps its offset leaves a hole in
+    /// front, which takes no space.
     pub(crate) fn take(&self) -> Result<u64> {
         const BLOCK_BYTES: u64 = 512; // stat(2): the unit of st_blocks, whatever the disk's own is
         let file = OpenOptions::new().write(true).open(&self.0);
@@ -53,19 +52,16 @@ mod tests {
 
     const LARGE: &[u8] = &[b'.'; 1 << 20];
 
-    /// Blocks, and what the disk needs to find them.
+    /// 1 MiB, and up to 64 KiB for the file system's own blocks.
     fn about_large(bytes: u64) -> bool {
         (1 << 20..(1 << 20) + (1 << 16)).contains(&bytes)
     }
 
     #[test]
-    fn a_writer_that_appends_begins_anew_in_the_emptied_file() {
+    fn an_appending_writer_starts_at_offset_zero_of_the_emptied_file() {
         let dir = tempfile::tempdir().unwrap();
         let log = AccessLog::new(dir.path(), "peer");
-        assert!(
-            log.take().is_err(),
-            "a log that was never written is not an empty one"
-        );
+        assert!(log.take().is_err(), "a missing log is an error");
         let mut writer = log.create().unwrap();
         for _ in 0..2 {
             writer.write_all(LARGE).unwrap();

@@ -1,8 +1,8 @@
-//! Build: how long a cold release build of byway takes, and what comes out of it.
+//! Build: how long a cold release build of byway takes, and how large the program is.
 //!
 //! In:    the workspace, with its dependencies downloaded.
 //! Out:   wall time, CPU time and the size of the program.
-//! Never: uses or spoils the folder that the developer builds in.
+//! Never: uses or changes the target folder of the developer.
 
 use std::time::Instant;
 
@@ -15,16 +15,16 @@ use crate::process::children_cpu_time;
 use crate::report::Section;
 use crate::statistics::Spread;
 
-/// Builds into an empty folder, which goes afterwards.
+/// Builds into an empty folder, which is removed afterwards.
 pub(crate) async fn measure() -> Result<Section> {
     let target =
         TempDir::with_prefix("byway-lab-build-").context("making an empty target folder")?;
-    let (begun, before) = (Instant::now(), children_cpu_time()?);
+    let (started, before) = (Instant::now(), children_cpu_time()?);
     let byway = environment::build(target.path())?;
-    let (wall, cpu) = (begun.elapsed(), children_cpu_time()? - before);
+    let (wall, cpu) = (started.elapsed(), children_cpu_time()? - before);
     let bytes = byway
         .metadata()
-        .context("looking at the built program")?
+        .context("reading the size of the built program")?
         .len();
     let mut section = Section::new(
         "Release build",

@@ -1,7 +1,7 @@
-//! Byway: the subject itself, as `byway run` with one worker, or as any of its verbs.
+//! Byway: the subject, as `byway run` with one worker, or as any of its verbs.
 //!
-//! In:    the setting.
-//! Out:   a running byway and the addresses of its listeners, as its ready line tells them.
+//! In:    the environment of the run.
+//! Out:   a running byway and the addresses of its listeners, as its ready line lists them.
 //! Never: uses an option that a user could not use.
 
 use std::fs;
@@ -26,13 +26,13 @@ pub(crate) struct Byway {
     pub(crate) proxy: SocketAddr,
     /// The TCP forward.
     pub(crate) tcp: SocketAddr,
-    /// Where it writes a line for each request, if it does.
+    /// Its access log, if it has one.
     pub(crate) access_log: Option<AccessLog>,
 }
 
 impl Byway {
     /// Starts `program` from a config file, and waits for its ready line. `name` names its files.
-    /// An older byway that cannot log starts without.
+    /// An older byway that has no access log starts without one.
     pub(crate) async fn start(
         env: &RunEnvironment,
         program: &Path,
@@ -68,7 +68,7 @@ impl Byway {
     }
 }
 
-/// Whether this byway knows the option.
+/// Whether this byway has the option.
 fn can_log(program: &Path) -> bool {
     let help = Command::new(program).args(["run", "--help"]).output();
     help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--access-log "))
@@ -104,8 +104,8 @@ async fn start(
         .map(|ready| (process, ready))
 }
 
-/// Where a node that is ready keeps its join string for this purpose: `serve` or `exit`. Earlier
-/// versions have one file for both.
+/// The file in which a ready node keeps its join string for this purpose, `serve` or `exit`.
+/// Earlier versions have one file for both.
 pub(crate) fn join_file(state: &Path, purpose: &str) -> PathBuf {
     let file = state.join(format!("join-{purpose}"));
     if file.exists() {
@@ -116,7 +116,7 @@ pub(crate) fn join_file(state: &Path, purpose: &str) -> PathBuf {
 }
 
 fn ready_line(log: &str) -> Option<String> {
-    // A line without its end may still be growing.
+    // A line without a line end may be incomplete.
     let whole = log.rsplit_once('\n')?.0;
     whole
         .lines()
@@ -135,8 +135,7 @@ fn listener(ready: &str, role: &str) -> Option<SocketAddr> {
     of_role.rsplit(' ').next()?.parse().ok()
 }
 
-/// Each listener has a port of its own: byway tells listeners apart by the address that is written
-/// in the config.
+/// Each listener has its own port: byway distinguishes listeners by the address in the config.
 fn config([edge, proxy, tcp]: [SocketAddr; 3], origin: SocketAddr) -> String {
     format!(
         r#"workers = 1
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_join_file_of_the_purpose_goes_before_that_of_an_earlier_version() {
+    fn the_join_file_of_the_purpose_is_preferred_to_that_of_an_earlier_version() {
         let state = tempfile::tempdir().unwrap();
         assert_eq!(join_file(state.path(), "exit"), state.path().join("join"));
         fs::write(state.path().join("join-exit"), "").unwrap();

@@ -1,22 +1,22 @@
-//! Chart: horizontal bars with whiskers, as an SVG of a few lines.
+//! Chart: horizontal bars with whiskers, as a small SVG.
 //!
 //! In:    a title, a unit, and a median with its spread for each subject.
-//! Out:   one file that stands alone: readable in light and dark, by a screen reader, and without
-//!        any font of its own.
+//! Out:   one self-contained file: readable in light and dark mode and by a screen reader, without
+//!        a font of its own.
 //! Never: cuts an axis: every bar begins at zero.
 
 use std::fmt::Write;
 
 use crate::statistics::Spread;
 
-/// What a bar is, which decides its colour.
+/// The kind of a bar, which decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     /// Byway.
     Ours,
     /// Another program.
     Peer,
-    /// What cannot be beaten, for comparison.
+    /// A floor or a ceiling, for comparison.
     Bound,
 }
 
@@ -36,7 +36,7 @@ struct Bar {
     label: String,
     tone: Tone,
     spread: Spread,
-    /// The median in words.
+    /// The median as text.
     value: String,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Chart {
     bars: Vec<Bar>,
 }
 
-/// Everything is in units of SVG, which are pixels at natural size.
+/// All lengths are in SVG units, which are pixels at natural size.
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 260.0;
 const RIGHT: f64 = 96.0;
@@ -58,8 +58,7 @@ const THICK: f64 = 16.0;
 const BOTTOM: f64 = 12.0;
 
 impl Chart {
-    /// A chart without bars. `unit` says what a bar's length is and which direction is the better
-    /// one.
+    /// A chart without bars. `unit` names what a bar's length is, and which direction is better.
     pub(crate) fn new(title: &str, unit: &str) -> Self {
         Self {
             title: title.to_owned(),
@@ -68,7 +67,7 @@ impl Chart {
         }
     }
 
-    /// One more bar below the others. `value` is the median as the table writes it.
+    /// Adds a bar below the others. `value` is the median as the table writes it.
     pub(crate) fn bar(
         &mut self,
         label: &str,
@@ -89,7 +88,7 @@ impl Chart {
         self.bars.is_empty()
     }
 
-    /// All of it in one line, for readers that cannot see it.
+    /// All of it in one line, for readers who cannot see the picture.
     pub(crate) fn text(&self) -> String {
         let bars: Vec<String> = self
             .bars
@@ -99,7 +98,7 @@ impl Chart {
         format!("{}, {}: {}", self.title, self.unit, bars.join("; "))
     }
 
-    /// The file.
+    /// The SVG text.
     pub(crate) fn svg(&self) -> String {
         let height = self.bars.len() as f64 * STEP + TOP + BOTTOM;
         let most = self
@@ -131,8 +130,8 @@ impl Chart {
     }
 }
 
-/// One bar from the axis on, its whiskers from the least to the most, its median in words behind
-/// both.
+/// One bar from the axis on, whiskers from the least to the most value, and the median as text to
+/// the right of both.
 fn draw(svg: &mut String, bar: &Bar, top: f64, scale: f64) {
     let (middle, text) = (top + THICK / 2.0, top + THICK / 2.0 + 4.5);
     let [least, end, most] =
@@ -164,8 +163,8 @@ fn draw(svg: &mut String, bar: &Bar, top: f64, scale: f64) {
     );
 }
 
-/// The page is part of the picture: text and ground change together, whatever the site around it
-/// does.
+/// The page is part of the picture: text and background change together, whatever the site around
+/// it does.
 const STYLE: &str = "\
 text { font: 13px system-ui, -apple-system, 'Segoe UI', sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 }

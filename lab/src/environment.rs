@@ -1,5 +1,5 @@
-//! Environment: what every case of a run shares: cores, origin, scratch folder, byway, how long and
-//! how often.
+//! Environment: what every case of a run shares: cores, origin, scratch folder, byway, durations
+//! and rounds.
 //!
 //! In:    the options.   Out: a prepared machine.   Never: measures.
 
@@ -21,27 +21,27 @@ use crate::options::Options;
 use crate::origin::{Counts, Origin};
 use crate::syscalls::Counter;
 
-/// See the head of the file.
+/// See the top of the file.
 pub(crate) struct RunEnvironment {
-    /// Who runs where.
+    /// Which core runs which programs.
     pub(crate) cores: Cores,
     /// The program under test.
     pub(crate) byway: PathBuf,
-    /// Others, to measure beside it.
+    /// Other byways to measure beside it.
     pub(crate) extra: Vec<ExtraSubject>,
-    /// Words in the names of the others who take part; none: everybody does.
+    /// Words in the names of the other subjects that take part; if empty, all take part.
     beside: Vec<String>,
-    /// Whether it was built from this workspace just now.
+    /// Whether byway was built from this workspace just now.
     pub(crate) built_here: bool,
     /// Length of one HTTP measurement.
     pub(crate) window: Duration,
     /// Length of a download over a simulated path.
     path_window: Duration,
-    /// Turns of each subject.
+    /// Rounds for each subject.
     pub(crate) rounds: usize,
-    /// A smoke run.
+    /// Whether this is a smoke run.
     pub(crate) quick: bool,
-    /// Who counts system calls here, if anybody can.
+    /// What counts system calls here, if anything can.
     pub(crate) counter: Option<Counter>,
     /// Size of a bulk transfer.
     pub(crate) bulk_bytes: u64,
@@ -98,18 +98,18 @@ impl RunEnvironment {
         self.origin.counts()
     }
 
-    /// Whether somebody beside byway takes part. That others do not was asked for, and needs no
+    /// Whether a subject other than byway takes part. A subject that the user left out needs no
     /// note.
     pub(crate) fn takes(&self, name: &str) -> bool {
         self.beside.is_empty() || self.beside.iter().any(|word| name.contains(word.as_str()))
     }
 
-    /// The scratch folder, which goes with the run.
+    /// The scratch folder, which is removed at the end of the run.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The next question begins: its rounds may use the whole budget.
+    /// Starts the time budget of the next question.
     pub(crate) fn begin_question(&self) {
         self.deadline.set(Instant::now() + self.budget);
     }
@@ -120,7 +120,7 @@ impl RunEnvironment {
     }
 }
 
-/// Builds byway in release mode and says where it is.
+/// Builds byway in release mode and returns the path of the program.
 pub(crate) fn build(target_dir: &Path) -> Result<PathBuf> {
     let status = Command::new(cargo())
         .args(["build", "--release", "--package", "byway", "--target-dir"])
@@ -132,14 +132,14 @@ pub(crate) fn build(target_dir: &Path) -> Result<PathBuf> {
     Ok(target_dir.join("release").join("byway"))
 }
 
-/// The cargo that runs the lab, if one does; so that all is built by the same toolchain.
+/// The cargo that runs the lab, if any, so that everything is built by the same toolchain.
 pub(crate) fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// The target folder that the lab itself was built into: the folder above `release`.
 pub(crate) fn target_dir() -> Result<PathBuf> {
-    let lab = env::current_exe().context("asking where the lab itself is")?;
+    let lab = env::current_exe().context("finding the lab's own program")?;
     Ok(lab
         .ancestors()
         .nth(2)

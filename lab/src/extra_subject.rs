@@ -1,18 +1,18 @@
-//! Extra subject: another byway beside the one under test, by the name of its rows.
+//! Extra subject: another byway beside the one under test, and the name of its rows.
 //!
 //! In:    `NAME=FILE` of the command line.
-//! Out:   a name that may stand in a table and in a file's name, and the program.
-//! Never: two of one name.
+//! Out:   a name that is valid in a table and in a file name, and the program.
+//! Never: two subjects of one name.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, ensure};
 
-/// See the head of the file.
+/// See the top of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExtraSubject {
-    /// Its rows are `byway edge, NAME`, its files are named by it.
+    /// The name in its rows (`byway edge, NAME`) and its files.
     pub(crate) name: String,
     /// The program.
     pub(crate) program: PathBuf,
@@ -28,7 +28,7 @@ impl FromStr for ExtraSubject {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         ensure!(
             !name.is_empty() && name.bytes().all(plain),
-            "`{name}` is no name for a row: letters, digits and dashes only"
+            "`{name}` is not a valid row name: letters, digits and dashes only"
         );
         ensure!(
             !program.is_empty(),
@@ -42,12 +42,12 @@ impl FromStr for ExtraSubject {
 }
 
 impl ExtraSubject {
-    /// The same with programs that are there.
+    /// Resolves the paths of the programs.
     ///
     /// # Errors
     ///
-    /// A name that comes twice, since its rows could not be told apart; a program that cannot be
-    /// found.
+    /// A name that occurs twice, since its rows could not be distinguished; a program that cannot
+    /// be found.
     pub(crate) fn found(all: &[Self]) -> Result<Vec<Self>> {
         for (place, extra) in all.iter().enumerate() {
             let twice = all
@@ -77,7 +77,7 @@ impl ExtraSubject {
 mod tests {
     use super::*;
 
-    fn said(text: &str) -> String {
+    fn error_of(text: &str) -> String {
         text.parse::<ExtraSubject>().unwrap_err().to_string()
     }
 
@@ -91,22 +91,22 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_could_be_no_file_name_is_refused_and_so_is_none() {
+    fn a_name_that_is_no_valid_file_name_and_an_empty_name_are_refused() {
         assert_eq!(
-            said("../up=byway"),
-            "`../up` is no name for a row: letters, digits and dashes only"
+            error_of("../up=byway"),
+            "`../up` is not a valid row name: letters, digits and dashes only"
         );
         assert_eq!(
-            said("=byway"),
-            "`` is no name for a row: letters, digits and dashes only"
+            error_of("=byway"),
+            "`` is not a valid row name: letters, digits and dashes only"
         );
-        assert!(said("a|b=byway").contains("letters, digits and dashes"));
-        assert!(said("old/byway").starts_with("a name for its rows is missing: NAME=FILE"));
-        assert!(said("old=").starts_with("`old` has no program"));
+        assert!(error_of("a|b=byway").contains("letters, digits and dashes"));
+        assert!(error_of("old/byway").starts_with("a name for its rows is missing: NAME=FILE"));
+        assert!(error_of("old=").starts_with("`old` has no program"));
     }
 
     #[test]
-    fn one_name_for_two_programs_is_an_error_and_so_is_a_program_that_is_not_there() {
+    fn one_name_for_two_programs_and_a_missing_program_are_errors() {
         let all = |texts: &[&str]| {
             texts
                 .iter()

@@ -1,6 +1,6 @@
-//! Machine: the cores, the clock and the words that say what a result was measured on.
+//! Machine: cores, clock, and the description of the machine that a result was measured on.
 //!
-//! In:    `/proc`, `/etc/os-release` and the kernel's answers.
+//! In:    `/proc`, `/etc/os-release` and system calls.
 //! Out:   pinned threads, busy times of cores, descriptions.
 //! Never: changes anything but the lab's own affinity and limits.
 
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Which cores are used for what.
+/// Which core is used for what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
     /// The measured programs.
@@ -23,10 +23,10 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The wished cores, else the first two that the lab may use. On a machine with one core both
+    /// The requested cores, or the first two that the lab may use. On a machine with one core both
     /// are the same.
     pub(crate) fn choose(subject: Option<usize>, load: Option<usize>) -> Result<Self> {
-        let set = sched_getaffinity(None).context("asking which cores may be used")?;
+        let set = sched_getaffinity(None).context("finding the cores that may be used")?;
         let set = *ALL_CORES.get_or_init(|| set);
         let usable: Vec<usize> = (0..CpuSet::MAX_CPU)
             .filter(|core| set.is_set(*core))
@@ -46,21 +46,21 @@ impl Cores {
         }
     }
 
-    /// Whether generator and subject stand in each other's way.
+    /// Whether generator and subject compete for one core.
     pub(crate) const fn shared(&self) -> bool {
         self.subject == self.load
     }
 }
 
-/// Binds the calling thread, and what it spawns from now on, to one core.
+/// Binds the calling thread, and what it spawns afterwards, to one core.
 pub(crate) fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).with_context(|| format!("pinning a thread to core {core}"))
 }
 
-/// Lets the calling thread, and what it starts from now on, run on every core that the lab was
-/// given.
+/// Lets the calling thread, and what it starts afterwards, run on every core that the lab was
+/// started with.
 pub(crate) fn unpin() -> Result<()> {
     ALL_CORES
         .get()
@@ -68,12 +68,11 @@ pub(crate) fn unpin() -> Result<()> {
         .context("letting a thread use every core")
 }
 
-/// Runs `work` on every core that the lab was given when it began: what is built for it need not
-/// share its core.
+/// Runs `work`, for example a build, on every core that the lab was started with.
 pub(crate) fn unpinned<T>(work: impl FnOnce() -> T) -> T {
     let before = sched_getaffinity(None).ok();
     if let Some(all) = ALL_CORES.get() {
-        // A thread that stays pinned works as well, only slower.
+        // A thread that stays pinned works too, only slower.
         let _ = sched_setaffinity(None, all);
     }
     let result = work();
@@ -83,11 +82,11 @@ pub(crate) fn unpinned<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// What the lab was given when it began.
+/// The cores that the lab was started with.
 static ALL_CORES: OnceLock<CpuSet> = OnceLock::new();
 
-/// Lets the lab and its children hold some ten thousand connections. No more than that: some
-/// programs size their tables by this limit.
+/// Raises the descriptor limit so that the lab and its children can hold some ten thousand
+/// connections. No higher: some programs size their tables by this limit.
 pub(crate) fn raise_descriptors() -> Result<()> {
     const WANTED: u64 = 65_536;
     let limit = getrlimit(Resource::Nofile);
@@ -107,7 +106,7 @@ pub(crate) fn descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(65_536)
 }
 
-/// How long one core has worked since boot, for anybody.
+/// How long one core has been busy since boot, for all processes.
 pub(crate) fn busy(core: usize) -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
     let name = format!("cpu{core} ");
@@ -115,8 +114,8 @@ pub(crate) fn busy(core: usize) -> Result<Duration> {
         .lines()
         .find_map(|line| line.strip_prefix(&name))
         .context("the core is not in /proc/stat")?;
-    // user nice system idle iowait irq softirq steal: all but idle and iowait. Steal is time of
-    // somebody else, too.
+    // user nice system idle iowait irq softirq steal: all but idle and iowait. Steal is time used
+    // by other virtual machines; it counts as busy.
     let fields: Vec<u64> = line
         .split_whitespace()
         .map_while(|field| field.parse().ok())
@@ -131,7 +130,7 @@ pub(crate) fn ticks(count: u64) -> Duration {
     Duration::from_secs_f64(count as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// Processor, memory and system, one fact a line.
+/// Processor, memory and system, one fact per line.
 pub(crate) fn facts() -> Vec<(&'static str, String)> {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = value_of(&cpus, "model name").unwrap_or("unknown");
@@ -161,7 +160,7 @@ pub(crate) fn facts() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The machine's load averages (1, 5 and 15 minutes): how alone we are.
+/// The machine's load averages (1, 5 and 15 minutes), which show how idle it is otherwise.
 pub(crate) fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")
@@ -185,7 +184,7 @@ pub(crate) fn version_line(program: &str, arguments: &[&str]) -> Option<String> 
         .map(str::to_owned)
 }
 
-/// The time now, in UTC: `2026-11-20 11:41`.
+/// The current time in UTC: `2026-11-20 11:41`.
 pub(crate) fn now_utc() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)

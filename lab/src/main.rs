@@ -1,10 +1,10 @@
-//! The lab: Byway beside the programs that it wants to replace, on one machine, in one run.
+//! The lab: measures Byway beside the programs that it replaces, on one machine, in one run.
 //!
-//! In:    which questions to ask, how long and how often.
-//! Out:   Markdown on stdout and in `lab/results/` (or where `--into` says), with a chart a
+//! In:    which questions to measure, how long and how often.
+//! Out:   Markdown on stdout and in `lab/results/` (or the folder of `--into`), with a chart per
 //!        question: figures, ratios within the run, who wins.
 //! Never: compares figures of different runs, leaves a process, a folder or a namespace behind, or
-//!        talks to anything but 127.0.0.1 and namespaces of its own.
+//!        connects to anything but 127.0.0.1 and namespaces of its own.
 
 mod access_log;
 mod build;
@@ -60,7 +60,7 @@ fn exit(ran: Result<()>) -> ExitCode {
     }
 }
 
-/// A signal drops the run, and with it every process and folder that it has made.
+/// A signal drops the run, and with it every process and folder that it created.
 async fn until_signal(options: &Options) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -89,14 +89,14 @@ async fn run(options: &Options) -> Result<()> {
     let env = RunEnvironment::prepare(options).await?;
     report.describe(&env);
     for case in cases {
-        let begun = Instant::now();
+        let started = Instant::now();
         for section in case.run(&env).await? {
             report.add(section);
         }
         eprintln!(
             "lab: {} took {:.0} s",
             case.name(),
-            begun.elapsed().as_secs_f64()
+            started.elapsed().as_secs_f64()
         );
     }
     report.finish(options)

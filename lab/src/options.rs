@@ -1,4 +1,4 @@
-//! Options: what to ask, for how long, how often.
+//! Options: what to measure, for how long, how often.
 //!
 //! In:    the command line.   Out: plain values.   Never: touches the machine.
 
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 #[derive(Debug, Parser)]
 #[command(name = "lab", bin_name = "cargo xtask bench", version)]
 pub(crate) struct Options {
-    /// What the lab starts itself as
+    /// Another mode, in which the lab starts itself
     #[command(subcommand)]
     pub(crate) verb: Option<Verb>,
     /// Only the questions of these groups
@@ -27,7 +27,7 @@ pub(crate) struct Options {
     /// a download over a simulated path (default 10)
     #[arg(long, value_name = "SECONDS")]
     pub(crate) seconds: Option<f64>,
-    /// How often each subject gets its turn; the median is reported
+    /// How many rounds each subject gets; the median is reported
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     pub(crate) rounds: usize,
     /// A smoke run: one short round, small transfers
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Only these questions
     #[arg(long, value_name = "CASE", value_delimiter = ',')]
     only: Vec<Case>,
-    /// No further round of a question is begun after this many seconds of it
+    /// No further round of a question starts after this many seconds of it
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     budget: u64,
     /// The core that the measured programs run on. Default: the first that the lab may use
@@ -45,24 +45,24 @@ pub(crate) struct Options {
     /// The core of load generator and origin. Default: the second that the lab may use
     #[arg(long, value_name = "CORE")]
     pub(crate) load_core: Option<usize>,
-    /// A byway that is built already. Default: a release build of this workspace
+    /// A byway that is already built. Default: a release build of this workspace
     #[arg(long, value_name = "FILE")]
     pub(crate) byway: Option<PathBuf>,
-    /// Another byway that gets its turns in the same rounds of edges and relays, as a row with this
-    /// name; may be repeated
+    /// Another byway, measured in the same rounds of edges and relays, as a row with this name; may
+    /// be repeated
     #[arg(long, value_name = "NAME=FILE")]
     pub(crate) also: Vec<ExtraSubject>,
-    /// Beside byway only who has one of these words in its name, for example `nginx,floor`.
-    /// Default: everybody
+    /// Beside byway only the subjects that have one of these words in their name, for example
+    /// `nginx,floor`. Default: all
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     pub(crate) beside: Vec<String>,
-    /// Installs the missing peers first: by apt-get, which needs root, by cargo, by go and by npm
+    /// Installs the missing peers first: by apt-get, which needs root, by cargo, go and npm
     #[arg(long)]
     pub(crate) install: bool,
     /// Names the file of the report. Default: the time in UTC, or `quick`
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The folder of the report, made if it is not there. Default: lab/results in this workspace
+    /// The folder of the report, created if it is missing. Default: lab/results in this workspace
     #[arg(long, value_name = "FOLDER")]
     into: Option<PathBuf>,
 }
@@ -70,22 +70,22 @@ pub(crate) struct Options {
 /// What the lab does besides the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Verb {
-    /// The bare relay that forwards are measured against
+    /// The bare relay that forwards are compared with
     #[command(hide = true)]
     SpliceRelay {
-        /// Where visitors come
+        /// The address to listen on
         listen: SocketAddr,
-        /// Where they are led to
+        /// The address to forward to
         to: SocketAddr,
     },
 }
 
 impl Options {
-    /// The questions of this run, in their order: those of the groups, less those that `--only`
-    /// does not name.
+    /// The questions of this run in order: those of the groups, without those that `--only` does
+    /// not name.
     pub(crate) fn cases(&self) -> Vec<Case> {
         let of_group = |case: &Case| match self.groups.is_empty() {
-            // Paths need root, peers that are not asked for elsewhere, and an hour of their own.
+            // Paths need root, peers that no other group needs, and an hour.
             true => case.group() != Group::Paths || self.only.contains(case),
             false => self.groups.contains(&case.group()),
         };
@@ -97,7 +97,7 @@ impl Options {
             .collect()
     }
 
-    /// Whether a cold build is to be timed.
+    /// Whether to time a cold build.
     pub(crate) fn build_time(&self) -> bool {
         self.groups.contains(&Group::BuildTime)
     }
@@ -122,7 +122,7 @@ impl Options {
         Duration::from_secs_f64(seconds.clamp(0.1, 600.0))
     }
 
-    /// How many rounds.
+    /// The number of rounds.
     pub(crate) fn rounds(&self) -> usize {
         if self.quick { 1 } else { self.rounds.max(1) }
     }
@@ -132,7 +132,7 @@ impl Options {
         if self.quick { 64 << 20 } else { 1 << 30 }
     }
 
-    /// After this no further round is begun.
+    /// The time after which no further round starts.
     pub(crate) fn budget(&self) -> Duration {
         Duration::from_secs(if self.quick {
             self.budget.min(30)
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_asks_its_questions_and_only_picks_among_them() {
+    fn a_group_selects_its_questions_and_only_narrows_them() {
         assert_eq!(
             cases(&["agent"]),
             [Case::AgentSmall, Case::AgentOrigins, Case::AgentCheckout]
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn other_byways_come_by_name_and_a_report_goes_where_it_is_sent() {
+    fn extra_byways_have_names_and_the_report_goes_to_the_given_folder() {
         let words = [
             "lab",
             "--also",
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_relay_is_a_verb_and_a_wrong_group_an_error() {
+    fn the_relay_is_a_verb_and_an_unknown_group_is_an_error() {
         let words = ["lab", "splice-relay", "127.0.0.1:1", "127.0.0.1:2"];
         let verb = Options::try_parse_from(words).unwrap().verb;
         assert!(matches!(verb, Some(Verb::SpliceRelay { listen, .. }) if listen.port() == 1));

@@ -1,9 +1,9 @@
-//! Origin: the HTTP/1.1 service behind every measured program; as little work a request as it can
-//! do.
+//! Origin: the HTTP/1.1 service behind every measured program, with as little work per request as
+//! possible.
 //!
-//! In:    `GET /N` (N bytes are answered; behind `Connection: close` the connection ends),
-//!        `GET /ws` (a WebSocket that echoes), and `PUT /` or `POST /` with a Content-Length (the
-//!        body is swallowed).
+//! In:    `GET /N` (answered with N bytes; with `Connection: close` the connection is closed
+//!        afterwards), `GET /ws` (a WebSocket echo), and `PUT /` or `POST /` with a Content-Length
+//!        (the body is discarded).
 //! Out:   correct keep-alive responses with the few fields that an ordinary origin sends.
 //! Never: reads a request that the lab itself would not send; anything else closes the connection.
 
@@ -21,15 +21,15 @@ use tokio::task::JoinSet;
 
 use crate::load::{scratch, websocket};
 
-/// A running origin, on the same thread as the load generator: neither ever has to wake the other.
-/// Dropping it ends it.
+/// A running origin, on the same thread as the load generator, so that neither has to wake the
+/// other. Dropping it ends it.
 pub(crate) struct Origin {
     addresses: Vec<SocketAddr>,
     counts: Arc<Counts>,
     _accepting: JoinSet<()>,
 }
 
-/// What the origin has seen since it began.
+/// What the origin has counted since its start.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     answered: AtomicU64,
@@ -53,7 +53,7 @@ impl Origin {
         Self::start_on(address, 1)
     }
 
-    /// Starts it on so many ports: as many origins, for whoever pools connections.
+    /// Starts it on `count` ports, as that many origins for clients that pool connections.
     pub(crate) fn start_many(count: usize) -> Result<Self> {
         Self::start_on(Ipv4Addr::LOCALHOST, count)
     }
@@ -78,7 +78,7 @@ impl Origin {
         })
     }
 
-    /// Where it listens; with several ports, the first.
+    /// The address it listens on; the first, if it has several ports.
     pub(crate) fn address(&self) -> SocketAddr {
         self.addresses
             .first()
@@ -86,12 +86,12 @@ impl Origin {
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
 
-    /// Every place where it listens.
+    /// Every address that it listens on.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// What it has seen.
+    /// Its counters.
     pub(crate) fn counts(&self) -> &Counts {
         &self.counts
     }
@@ -113,7 +113,8 @@ async fn accept(listener: TcpListener, answers: Answers, counts: Arc<Counts>) {
                 Ok((stream, _)) => {
                     serving.spawn(serve(stream, Arc::clone(&answers), Arc::clone(&counts)));
                 }
-                // Out of descriptors: the case that opens too many says so itself; do not spin.
+                // Out of descriptors. The case that opens too many connections reports that itself;
+                // do not spin.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             },
             Some(_) = serving.join_next() => {}
@@ -123,7 +124,7 @@ async fn accept(listener: TcpListener, answers: Answers, counts: Arc<Counts>) {
 
 type Answers = Arc<HashMap<u64, Vec<u8>>>;
 
-/// One connection, until it ends.
+/// Serves one connection until it ends.
 async fn serve(mut stream: TcpStream, answers: Answers, counts: Arc<Counts>) {
     let _ = stream.set_nodelay(true);
     let mut head = Vec::with_capacity(1024);
@@ -141,7 +142,7 @@ async fn serve(mut stream: TcpStream, answers: Answers, counts: Arc<Counts>) {
                 sent
             }
             Request::Body => stream.write_all(answer_head(0).as_bytes()).await,
-            // Whoever speaks with the echo leaves by closing.
+            // The client of the echo ends it by closing the connection.
             Request::Echo => return drop(websocket::echo(&mut stream).await),
         };
         if served.is_err() {
@@ -154,24 +155,24 @@ async fn serve(mut stream: TcpStream, answers: Answers, counts: Arc<Counts>) {
 enum Request {
     Get {
         length: u64,
-        /// Its connection ends behind it.
+        /// Whether the connection is closed after the response.
         last: bool,
     },
     /// A PUT or a POST whose body has been read.
     Body,
-    /// A switch to the WebSocket protocol.
+    /// An upgrade to the WebSocket protocol.
     Echo,
 }
 
-/// Reads one request, body included. `None`: the connection has ended, or this is no request of
-/// ours.
+/// Reads one request, body included. `None`: the connection has ended, or this is not a request of
+/// the lab.
 async fn next_request(
     stream: &mut TcpStream,
     head: &mut Vec<u8>,
 ) -> std::io::Result<Option<Request>> {
     head.clear();
     loop {
-        // A body may stand in the same read; only its length matters.
+        // A read may also contain the body; only its length matters.
         let n = scratch::read(stream, |bytes| {
             let found = if head.is_empty() {
                 memmem::find(bytes, b"\r\n\r\n")
@@ -195,7 +196,7 @@ async fn next_request(
     }
 }
 
-/// What one read has shown: a whole GET (the usual case, nothing is copied), or bytes that were
+/// What one read contained: a whole GET (the usual case, nothing is copied), or bytes that were
 /// kept for later.
 enum Seen {
     Get(Option<Request>),
@@ -223,10 +224,10 @@ async fn finish_request(
     Ok(Some(Request::Body))
 }
 
-/// A GET of a body, or of the echo.
+/// A GET of a body or of the echo.
 fn get_request(head: &[u8]) -> Option<Request> {
     if let Some(length) = get_length(head) {
-        // As the lab writes it; whoever asks the origin in its own words is no visitor of the lab.
+        // Exactly as the lab writes it; no other client uses this origin.
         let last = memmem::find(head, b"\r\nConnection: close\r\n").is_some();
         return Some(Request::Get { length, last });
     }
@@ -243,7 +244,7 @@ fn get_length(head: &[u8]) -> Option<u64> {
     std::str::from_utf8(target.get(..end)?).ok()?.parse().ok()
 }
 
-/// The value of the Content-Length field in a head.
+/// The value of the Content-Length field of a head.
 pub(crate) fn content_length(head: &[u8]) -> Option<u64> {
     let value = head.split(|byte| *byte == b'\n').find_map(|line| {
         let (name, value) = line.split_at_checked(15)?;
@@ -266,7 +267,7 @@ fn answer_head(length: u64) -> String {
     )
 }
 
-/// Bodies that are not kept as a whole.
+/// Sends a body that is not kept in memory.
 async fn send_long(stream: &mut TcpStream, length: u64) -> std::io::Result<()> {
     stream.write_all(answer_head(length).as_bytes()).await?;
     scratch::write(stream, length).await
@@ -277,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_of_an_answer_is_the_path_of_its_request() {
+    fn the_path_of_a_request_is_the_length_of_the_response() {
         assert_eq!(get_length(b"GET /1024 HTTP/1.1\r\n\r\n"), Some(1024));
         assert_eq!(get_length(b"GET /x HTTP/1.1\r\n\r\n"), None);
         assert_eq!(get_length(b"POST /1 HTTP/1.1\r\n\r\n"), None);

@@ -1,9 +1,8 @@
-//! Process: one measured program, on its core, watched through `/proc`.
+//! Process: one measured program, on its core, observed through `/proc`.
 //!
 //! In:    a command, a core and a folder for its log.
-//! Out:   CPU time, memory, its log; an end by its own id.
-//! Never: signals a process that the lab has not started, and never outlives the lab's interest in
-//!        it.
+//! Out:   CPU time, memory and log; it is stopped by its own process id.
+//! Never: signals a process that the lab has not started, or leaves one running.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -24,13 +23,12 @@ pub(crate) struct Process {
     log: PathBuf,
 }
 
-/// Time that a program has spent on the processor, all of its threads together, ended ones
-/// included.
+/// Processor time of all threads of a program, ended ones included.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CpuTime {
     /// In the program itself.
     pub(crate) user: Duration,
-    /// In the kernel on its behalf.
+    /// In the kernel for the program.
     pub(crate) system: Duration,
 }
 
@@ -52,20 +50,20 @@ impl Sub for CpuTime {
     }
 }
 
-/// Memory that a program holds, in KiB.
+/// Memory of a program, in KiB.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
-    /// All resident pages, those of the program file and of libraries included (VmRSS).
+    /// All resident pages, including those of the program file and of libraries (VmRSS).
     pub(crate) rss_kib: u64,
-    /// Of them the program's own data (RssAnon).
+    /// Of these, the program's own data (RssAnon).
     pub(crate) anonymous_kib: u64,
-    /// How many threads it runs.
+    /// The number of its threads.
     pub(crate) threads: u64,
 }
 
 impl Process {
-    /// Starts `command` on whatever core is free. For programs at both ends of a path, which is
-    /// what limits them.
+    /// Starts `command` on any core: for programs at both ends of a simulated path, where the path
+    /// is the limit.
     pub(crate) fn spawn_unpinned(mut command: Command, name: &str, dir: &Path) -> Result<Self> {
         let log = log_of(&mut command, name, dir)?;
         command.stdout(Stdio::null());
@@ -88,7 +86,7 @@ impl Process {
         Self::spawn_as_it_is(command, name, cores, dir)
     }
 
-    /// The same for a program whose standard output is asked for: it goes where `command` says.
+    /// The same for a program whose standard output is used: it goes where `command` sends it.
     pub(crate) fn spawn_as_it_is(
         mut command: Command,
         name: &str,
@@ -96,8 +94,8 @@ impl Process {
         dir: &Path,
     ) -> Result<Self> {
         let log = log_of(&mut command, name, dir)?;
-        // A child inherits the affinity of the thread that starts it, and so do its own threads
-        // from the first one on.
+        // A child inherits the affinity of the thread that starts it, and so do all threads of the
+        // child.
         pin(cores.subject)?;
         let child = command.spawn();
         pin(cores.load)?;
@@ -107,17 +105,17 @@ impl Process {
         })
     }
 
-    /// Its id.
+    /// Its process id.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// What it has said so far on standard error.
+    /// What it has written to standard error so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Polls `ready` until it gives a value; fails when the program ends or takes longer than ten
+    /// Polls `ready` until it returns a value; fails if the program ends or takes longer than ten
     /// seconds.
     pub(crate) async fn until<T>(&mut self, ready: impl AsyncFn(&Self) -> Option<T>) -> Result<T> {
         const PATIENCE: Duration = Duration::from_secs(10);
@@ -142,20 +140,20 @@ impl Process {
         }
     }
 
-    /// Why it has ended, if it has.
+    /// The reason why it has ended, if it has.
     pub(crate) fn ended(&mut self) -> Result<Option<String>> {
         let status = self.child.try_wait()?;
         Ok(status.map(|status| format!("it ended ({status}): {}", last_line(&self.log()))))
     }
 
-    /// Kills it, and waits until it is gone.
+    /// Kills it, and waits for its end.
     pub(crate) fn kill(&mut self) {
-        // Both fail only for a program that has ended and been waited for already.
+        // Both fail only for a program that has already ended and been reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Asks it to end by SIGTERM, and kills it after three seconds.
+    /// Sends SIGTERM, and kills it after three seconds.
     pub(crate) async fn stop(mut self) -> Result<()> {
         if kill_process(self.pid(), Signal::TERM).is_ok() {
             let deadline = Instant::now() + Duration::from_secs(3);
@@ -167,7 +165,7 @@ impl Process {
     }
 }
 
-/// The command reads nothing, and its standard error goes to this file.
+/// Gives the command no input, and sends its standard error to this file.
 fn log_of(command: &mut Command, name: &str, dir: &Path) -> Result<PathBuf> {
     let log = dir.join(format!("{name}.log"));
     let stderr = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
@@ -202,7 +200,7 @@ fn times_in(path: &str) -> Result<CpuTime> {
     })
 }
 
-/// CPU time of all children that this process has waited for.
+/// CPU time of all children that this process has reaped.
 pub(crate) fn children_cpu_time() -> Result<CpuTime> {
     let stat = fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
     let (user, system) =
@@ -213,18 +211,18 @@ pub(crate) fn children_cpu_time() -> Result<CpuTime> {
     })
 }
 
-/// Positions behind the name in `/proc/PID/stat` (proc(5): fields 14 and 16, the first behind the
+/// Positions after the name in `/proc/PID/stat` (proc(5): fields 14 and 16; the first after the
 /// name is 3).
 const UTIME: usize = 11;
 const CUTIME: usize = 13;
 
-/// The name in parentheses may hold anything, so fields are counted from its last parenthesis.
+/// The name in parentheses may contain anything, so fields are counted from the last parenthesis.
 fn parse_times(stat: &str, at: usize) -> Option<(u64, u64)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(at);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// Memory of a process now.
+/// Current memory of a process.
 pub(crate) fn memory(pid: Pid) -> Result<Memory> {
     let path = format!("/proc/{}/status", pid.as_raw_nonzero());
     let status = fs::read_to_string(&path)
@@ -241,13 +239,13 @@ pub(crate) fn memory(pid: Pid) -> Result<Memory> {
     })
 }
 
-/// How many network sockets a process has open, connecting ones included. Unix sockets, which
-/// runtimes use to wake themselves, are not counted.
+/// The number of network sockets that a process has open, connecting ones included. Unix sockets,
+/// which runtimes use to wake themselves, are not counted.
 pub(crate) fn network_sockets(pid: Pid) -> Result<usize> {
     let path = format!("/proc/{}/fd", pid.as_raw_nonzero());
     let entries =
         fs::read_dir(&path).with_context(|| format!("reading {path}: has the program ended?"))?;
-    // What was closed since the folder was read has no target any more.
+    // A descriptor closed since the folder was read has no target any more.
     let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     let all: Vec<u64> = targets
         .filter_map(|target| socket_inode(target.to_str()?))
@@ -266,7 +264,7 @@ fn socket_inode(target: &str) -> Option<u64> {
         .ok()
 }
 
-/// The seventh column of a line of `/proc/net/unix`; its head has a word there.
+/// The seventh column of a line of `/proc/net/unix`; in the header line that is a word.
 fn unix_inode(line: &str) -> Option<u64> {
     line.split_whitespace().nth(6)?.parse().ok()
 }
@@ -275,7 +273,7 @@ fn last_line(log: &str) -> &str {
     log.lines()
         .map(str::trim)
         .rfind(|line| !line.is_empty())
-        .unwrap_or("it said nothing")
+        .unwrap_or("its log is empty")
 }
 
 #[cfg(test)]
@@ -283,14 +281,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn network_sockets_are_told_from_files_and_unix_sockets() {
+    fn network_sockets_are_distinguished_from_files_and_unix_sockets() {
         assert_eq!(socket_inode("socket:[4711]"), Some(4711));
         assert_eq!(socket_inode("/dev/null"), None);
         let head = "Num       RefCount Protocol Flags    Type St Inode Path";
         let line = "0000000000000000: 00000003 00000000 00000000 0001 03 18253 /run/systemd/journal/stdout";
         assert_eq!((unix_inode(head), unix_inode(line)), (None, Some(18253)));
         let _network = [0; 3].map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
-        // Other tests of this process may have sockets, too.
+        // Other tests of this process may have sockets too.
         assert!(network_sockets(rustix::process::getpid()).unwrap() >= 3);
     }
 

@@ -1,8 +1,8 @@
-//! Report: what was asked, what was measured, on what, and what it means; as Markdown with a chart
-//! a question.
+//! Report: what was asked, what was measured, on which machine, and what it means, as Markdown with
+//! a chart per question.
 //!
 //! In:    sections.
-//! Out:   the report on stdout and as `NAME.md` in its folder, `lab/results` as a rule; its charts
+//! Out:   the report on stdout and as `NAME.md` in its folder (default `lab/results`), its charts
 //!        in `NAME/` there.
 //! Never: a figure without the machine and the command that it comes from.
 
@@ -44,38 +44,38 @@ impl Section {
         }
     }
 
-    /// Its title.
+    /// The title.
     pub(crate) fn title(&self) -> &str {
         &self.title
     }
 
-    /// The heads of the columns.
+    /// Sets the column headings.
     pub(crate) fn head<'a>(&mut self, head: impl IntoIterator<Item = &'a str>) {
         self.table
             .insert(0, head.into_iter().map(str::to_owned).collect());
     }
 
-    /// One more row.
+    /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.table.push(cells.into_iter().collect());
     }
 
-    /// The answer as a picture. One without bars is none.
+    /// Sets the chart. A chart without bars is dropped.
     pub(crate) fn chart(&mut self, chart: Chart) {
         self.chart = Some(chart).filter(|chart| !chart.is_empty());
     }
 
-    /// An answer to the question.
+    /// Adds an answer to the question.
     pub(crate) fn answer(&mut self, answer: impl Into<String>) {
         self.answers.push(answer.into());
     }
 
-    /// Something that has to be known to read the figures.
+    /// Adds a fact that a reader needs to interpret the figures.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// The section in words; `picture` is where its chart is, seen from the report.
+    /// The section as Markdown; `picture` is the path of its chart, relative to the report.
     pub(crate) fn markdown(&self, picture: Option<&str>) -> String {
         let mut text = format!("\n## {}\n{}\n\n", self.title, self.asks);
         if let (Some(picture), Some(chart)) = (picture, &self.chart) {
@@ -113,7 +113,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Notes the time and the machine.
+    /// Records the time and the machine.
     pub(crate) fn begin() -> Self {
         let facts = machine::facts();
         Self {
@@ -124,11 +124,11 @@ impl Report {
         }
     }
 
-    /// Notes how the run is set up, and the versions of everybody.
+    /// Records the set-up of the run and the versions of all programs.
     pub(crate) fn describe(&mut self, env: &RunEnvironment) {
         let cores = env.cores;
         let shared = if cores.shared() {
-            " (**the same core: rates say nothing, CPU time little**)"
+            " (**the same core: rates are meaningless, and CPU time nearly so**)"
         } else {
             ""
         };
@@ -181,7 +181,7 @@ impl Report {
         ]);
     }
 
-    /// One more question.
+    /// Adds a question.
     pub(crate) fn add(&mut self, section: Section) {
         self.sections.push(section);
     }
@@ -196,12 +196,12 @@ impl Report {
         let file = folder.join(format!("{name}.md"));
         fs::write(&file, &text).with_context(|| format!("writing {}", file.display()))?;
         eprintln!("lab: written to {}", file.display());
-        // A reader that closes early has seen what it wanted.
+        // A reader that closes early is no error.
         let _ = std::io::stdout().write_all(text.as_bytes());
         Ok(())
     }
 
-    /// Writes the charts, and removes those of an earlier run of this name.
+    /// Writes the charts, after removing those of an earlier run of this name.
     fn draw(&self, folder: &Path) -> Result<()> {
         for entry in
             fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?
@@ -233,8 +233,8 @@ impl Report {
             self.load_before
         );
         text += "\nEverything runs on one machine, on loopback or between two network namespaces. Compare figures within this run only; a shared machine disturbs rates more \
-                 than CPU time.\nGenerator and origin share a thread that never sleeps while it measures, so that nobody's \
-                 figures hold the price of waking it.\n`byway ÷ it` is the median over the rounds of byway's work per CPU-second divided by \
+                 than CPU time.\nGenerator and origin share a thread that never sleeps while it measures, so that no subject's \
+                 figures include the cost of waking it.\n`byway ÷ it` is the median over the rounds of byway's work per CPU-second divided by \
                  the row's: above 1 byway is better.\n";
         for section in &self.sections {
             text += &section.markdown(Some(&format!("{name}/{}", file_name(&section.title))));
@@ -251,7 +251,7 @@ fn file_name(title: &str) -> String {
     words.collect::<Vec<_>>().join("-").to_ascii_lowercase() + ".svg"
 }
 
-/// The command that gives this report.
+/// The command that produces this report.
 fn command() -> String {
     let arguments = env::args().skip(1).map(|argument| shown(&argument));
     ["cargo xtask bench".to_owned()]
@@ -261,7 +261,7 @@ fn command() -> String {
         .join(" ")
 }
 
-/// An argument without paths of this machine, which are of no use to anybody else: `guided=FILE`.
+/// An argument without paths of this machine, which are useless elsewhere: `guided=FILE`.
 fn shown(argument: &str) -> String {
     let (before, path) = argument
         .split_once('=')
@@ -273,7 +273,7 @@ fn shown(argument: &str) -> String {
     }
 }
 
-/// The commit that byway was built from, as far as git knows.
+/// The commit that byway was built from, if git knows it.
 fn revision() -> String {
     let root = workspace().display().to_string();
     let git =
@@ -287,7 +287,7 @@ fn revision() -> String {
     }
 }
 
-/// A whole number with its thousands set apart: `77,200`.
+/// A whole number with thousands separators: `77,200`.
 pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn thousands_have_separators() {
         assert_eq!(
             ["7", "770", "7,700", "1,234,567"].map(str::to_owned),
             [7.0, 770.0, 7700.0, 1_234_567.2].map(grouped)
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_stands_between_question_and_table_with_its_words() {
+    fn a_chart_comes_between_question_and_table_with_its_alternative_text() {
         let mut section = Section::new("T", "Q?");
         let mut chart = Chart::new("T", "pieces");
         chart.bar(
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_this_machine_are_left_out_of_the_command_and_names_are_not() {
+    fn the_command_in_the_report_has_names_but_no_paths_of_this_machine() {
         let arguments = [
             "edge",
             "--byway",

@@ -1,12 +1,13 @@
-//! Statistics: medians, spreads and quantiles of what was measured.
+//! Statistics: medians, spreads and quantiles of measurements.
 //!
 //! In:    numbers in any order.
-//! Out:   one number of them, or between two of them.
+//! Out:   one of them, or the middle of two of them.
 //! Never: a mean, which one bad round moves.
 
 use std::time::Duration;
 
-/// The middle of the values; between the two in the middle where their count is even. None of none.
+/// The middle value, or the mean of the two in the middle if the count is even. `None` if there are
+/// none.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -17,7 +18,7 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     Some((low + high) / 2.0)
 }
 
-/// A median with the least and the most of the values that it stands for.
+/// A median with the least and the most of its values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     /// The least of them.
@@ -29,7 +30,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of these values; none of none.
+    /// The spread of these values; `None` if there are none.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let values: Vec<f64> = values.into_iter().collect();
         let least = values.iter().copied().reduce(f64::min)?;
@@ -41,7 +42,7 @@ impl Spread {
         })
     }
 
-    /// One value that was measured once.
+    /// A value that was measured once.
     pub(crate) const fn single(value: f64) -> Self {
         Self {
             least: value,
@@ -51,7 +52,7 @@ impl Spread {
     }
 }
 
-/// How long the requests of one turn took.
+/// How long the requests of one round took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quantiles {
     /// Half of them took no longer.
@@ -61,7 +62,7 @@ pub(crate) struct Quantiles {
 }
 
 impl Quantiles {
-    /// Of these durations; none of none.
+    /// The quantiles of these durations; `None` if there are none.
     pub(crate) fn of(mut took: Vec<Duration>) -> Option<Self> {
         took.sort_unstable();
         Some(Self {

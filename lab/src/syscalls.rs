@@ -1,8 +1,9 @@
-//! Syscalls: how many system calls a measured program makes while it works.
+//! Syscalls: how many system calls a measured program makes under load.
 //!
-//! In:    a process that works steadily.
-//! Out:   system calls a second over about one second, counted by `perf stat`, else by `strace`.
-//! Never: leaves the counting program attached, and never counts while figures of time are taken.
+//! In:    a process under steady load.
+//! Out:   system calls per piece of work, over about one second, counted by `perf stat` or else
+//!        `strace`.
+//! Never: leaves the counting program attached, or counts while times are measured.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,23 +14,23 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-/// How long is counted.
+/// How long system calls are counted.
 const WINDOW: Duration = Duration::from_secs(1);
-/// How long a counting program may take to attach and to report, beyond the window.
+/// The time that a counting program may take to attach and to report, beyond the window.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Who counts.
+/// The program that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counter {
-    /// The kernel's own tracepoint: the program hardly notices.
+    /// The kernel's own tracepoint, which hardly slows the program.
     Perf,
-    /// Stops the program twice a call: it works at a fraction of its speed, and its batches may be
-    /// of another size.
+    /// Stops the program twice per call: it works at a fraction of its speed, and its batches may
+    /// have another size.
     Strace,
 }
 
 impl Counter {
-    /// The best that works here, tried on a program of no meaning. None: the machine has neither.
+    /// The better one that works here, tried on `true`. `None`: the machine has neither.
     pub(crate) fn choose() -> Option<Self> {
         let works = |program: &str, arguments: &[&str]| {
             let mut command = Command::new(program);
@@ -49,7 +50,7 @@ impl Counter {
         works("strace", &["-c", "-f", "true"]).then_some(Self::Strace)
     }
 
-    /// How it is called in a note.
+    /// Its name in a note.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Perf => "`perf stat -e raw_syscalls:sys_enter`",
@@ -57,7 +58,7 @@ impl Counter {
         }
     }
 
-    /// System calls a unit of work. `work` says how much has been done since it was first asked.
+    /// System calls per unit of work. `work` returns the amount of work done so far.
     pub(crate) async fn a_piece(self, pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
         match self {
             Self::Perf => perf(pid, dir, work).await,
@@ -66,7 +67,7 @@ impl Counter {
     }
 }
 
-/// Perf says how long it counted; the work is as steady as the second next to it.
+/// Perf reports how long it counted; the work is assumed to be steady during the window.
 async fn perf(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
     let report = dir.join("perf.txt");
     let mut command = Command::new("perf");
@@ -86,10 +87,10 @@ async fn perf(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let (begun, before) = (Instant::now(), work());
+    let (started, before) = (Instant::now(), work());
     let mut child = Attached(command.spawn().context("starting perf")?);
     child.ended().await?;
-    let rate = (work() - before) / begun.elapsed().as_secs_f64();
+    let rate = (work() - before) / started.elapsed().as_secs_f64();
     let text = std::fs::read_to_string(&report).context("reading what perf has counted")?;
     let (syscalls, seconds) =
         parse_perf(&text).with_context(|| format!("perf counted nothing: {text:?}"))?;
@@ -100,9 +101,9 @@ async fn perf(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
     Ok(syscalls / seconds / rate)
 }
 
-/// Strace counts from the moment that it is attached until it is asked to leave.
+/// Strace counts from when it is attached until SIGINT.
 async fn strace(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
-    let (report, said) = (dir.join("strace.txt"), dir.join("strace.log"));
+    let (report, stderr) = (dir.join("strace.txt"), dir.join("strace.log"));
     let mut command = Command::new("strace");
     command
         .args(["-c", "-f", "-p", &pid.as_raw_nonzero().to_string(), "-o"])
@@ -110,10 +111,10 @@ async fn strace(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(File::create(&said)?);
+        .stderr(File::create(&stderr)?);
     let mut child = Attached(command.spawn().context("starting strace")?);
     let deadline = Instant::now() + PATIENCE;
-    while !std::fs::read_to_string(&said)?.contains("attached") {
+    while !std::fs::read_to_string(&stderr)?.contains("attached") {
         ensure!(
             Instant::now() < deadline,
             "strace did not attach within {PATIENCE:?}"
@@ -123,7 +124,7 @@ async fn strace(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
     let before = work();
     sleep(WINDOW).await;
     let done = work() - before;
-    kill_process(Pid::from_child(&child.0), Signal::INT).context("asking strace to leave")?;
+    kill_process(Pid::from_child(&child.0), Signal::INT).context("stopping strace")?;
     child.ended().await?;
     let text = std::fs::read_to_string(&report).context("reading what strace has counted")?;
     let syscalls =
@@ -135,7 +136,7 @@ async fn strace(pid: Pid, dir: &Path, work: impl Fn() -> f64) -> Result<f64> {
     Ok(syscalls / done)
 }
 
-/// A counting program; dropping it ends it, which detaches it.
+/// A counting program. Dropping it kills it, which detaches it.
 struct Attached(Child);
 
 impl Attached {
@@ -153,7 +154,7 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // Both fail only for a program that has ended and been waited for already.
+        // Both fail only for a program that has already ended and been reaped.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

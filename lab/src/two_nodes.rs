@@ -1,8 +1,8 @@
 //! Two nodes: a link between two byways on loopback, with the origin behind it.
 //!
-//! In:    the setting, the road and the carrier.
-//! Out:   two running programs, and how the origin is reached through both.
-//! Never: lets one state folder serve both: they are two nodes.
+//! In:    the environment, the use of the link and the carrier.
+//! Out:   two running programs, and how to reach the origin through both.
+//! Never: uses one state folder for both: they are two nodes.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,31 +17,35 @@ use crate::load::reach::Reach;
 use crate::peers::free_address;
 use crate::process::Process;
 
-/// Which of the two roads over a link.
+/// What a link is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Road {
+pub(crate) enum LinkUse {
     /// `byway serve` and `byway tcp`: the far end is the agent.
     Expose,
     /// `byway proxy join` and `byway proxy serve`: the far end is the exit.
     Egress,
 }
 
-/// A link and the road over it.
+/// Two linked nodes.
 pub(crate) struct TwoNodes {
-    /// Where visitors and browsers come: the server, or the desk.
+    /// Where clients connect: the server, or the desk.
     pub(crate) near: Process,
-    /// Where the origin is dialled: the agent, or the exit.
+    /// The node that dials the origin: the agent, or the exit.
     pub(crate) far: Process,
-    /// The way through both.
+    /// How to connect through both.
     pub(crate) reach: Reach,
-    road: Road,
+    link_use: LinkUse,
     accepting: Vec<String>,
     dialling: Vec<String>,
 }
 
 impl TwoNodes {
     /// Starts both, and waits until a connection gets through.
-    pub(crate) async fn start(env: &RunEnvironment, road: Road, carrier: &str) -> Result<Self> {
+    pub(crate) async fn start(
+        env: &RunEnvironment,
+        link_use: LinkUse,
+        carrier: &str,
+    ) -> Result<Self> {
         let (link, entry) = (free_address()?, free_address()?);
         let folder = |name: &str| {
             env.dir()
@@ -62,9 +66,11 @@ impl TwoNodes {
             entry.port().to_string(),
         );
         let origin = env.origin().to_string();
-        let accepting = match road {
-            Road::Expose => text(&["serve", "--listen", &link_text, "--state", &accepting_state]),
-            Road::Egress => text(&[
+        let accepting = match link_use {
+            LinkUse::Expose => {
+                text(&["serve", "--listen", &link_text, "--state", &accepting_state])
+            }
+            LinkUse::Egress => text(&[
                 "proxy",
                 "serve",
                 "--listen",
@@ -76,7 +82,7 @@ impl TwoNodes {
             ]),
         };
         let acceptor = start(env, "accepting", &accepting).await?;
-        let purpose = if road == Road::Expose {
+        let purpose = if link_use == LinkUse::Expose {
             "serve"
         } else {
             "exit"
@@ -92,9 +98,11 @@ impl TwoNodes {
             "--state",
             &dialling_state,
         ];
-        let dialling = match road {
-            Road::Expose => text(&[&["tcp", &origin, "--port", &port], shared.as_slice()].concat()),
-            Road::Egress => text(
+        let dialling = match link_use {
+            LinkUse::Expose => {
+                text(&[&["tcp", &origin, "--port", &port], shared.as_slice()].concat())
+            }
+            LinkUse::Egress => text(
                 &[
                     &["proxy", "join", "--listen", &entry_text],
                     shared.as_slice(),
@@ -103,15 +111,15 @@ impl TwoNodes {
             ),
         };
         let dialler = start(env, "dialling", &dialling).await?;
-        let (near, far, reach) = match road {
-            Road::Expose => (acceptor, dialler, Reach::Plain(entry)),
-            Road::Egress => (dialler, acceptor, Reach::Socks5(entry)),
+        let (near, far, reach) = match link_use {
+            LinkUse::Expose => (acceptor, dialler, Reach::Plain(entry)),
+            LinkUse::Egress => (dialler, acceptor, Reach::Socks5(entry)),
         };
         let mut nodes = Self {
             near,
             far,
             reach,
-            road,
+            link_use,
             accepting,
             dialling,
         };
@@ -131,7 +139,7 @@ impl TwoNodes {
     /// Kills the node that dialled the link, and starts it again.
     pub(crate) async fn restart_dialler(&mut self, env: &RunEnvironment) -> Result<()> {
         let arguments = self.dialling.clone();
-        let place = if self.road == Road::Expose {
+        let place = if self.link_use == LinkUse::Expose {
             &mut self.far
         } else {
             &mut self.near
@@ -142,7 +150,7 @@ impl TwoNodes {
     /// Kills the node that accepted the link, and starts it again.
     pub(crate) async fn restart_acceptor(&mut self, env: &RunEnvironment) -> Result<()> {
         let arguments = self.accepting.clone();
-        let place = if self.road == Road::Expose {
+        let place = if self.link_use == LinkUse::Expose {
             &mut self.near
         } else {
             &mut self.far
@@ -150,7 +158,7 @@ impl TwoNodes {
         restart(env, place, "accepting", &arguments).await
     }
 
-    /// Ends both.
+    /// Stops both.
     pub(crate) async fn stop(self) -> Result<()> {
         self.near.stop().await?;
         self.far.stop().await

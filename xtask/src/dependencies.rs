@@ -1,7 +1,7 @@
-//! Dependencies: what `deny.toml` permits in the dependency tree, by cargo-deny.
+//! Dependencies: checks the dependency tree against `deny.toml`, with cargo-deny.
 //!
 //! In:    `deny.toml` and the lock file.
-//! Out:   a failure if a dependency breaks a rule, or has an advisory.
+//! Out:   a failure if a dependency violates a rule, or has an advisory.
 //! Never: counts advisories as checked if their database cannot be fetched.
 
 use std::path::Path;

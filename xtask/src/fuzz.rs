@@ -26,7 +26,7 @@ const TARGETS: [&str; 13] = [
 /// The version of cargo-fuzz that is installed if there is none.
 const CARGO_FUZZ: &str = "0.13.2";
 
-/// One target, or each, for so many seconds.
+/// Runs one target, or each, for the given number of seconds.
 pub(crate) fn run(args: &[&str]) -> anyhow::Result<()> {
     let (targets, seconds) = match args {
         [] => (TARGETS.to_vec(), "60"),
@@ -37,11 +37,11 @@ pub(crate) fn run(args: &[&str]) -> anyhow::Result<()> {
     };
     seconds
         .parse::<u32>()
-        .with_context(|| format!("`{seconds}` is no number of seconds"))?;
+        .with_context(|| format!("`{seconds}` is not a number of seconds"))?;
     fuzz(&targets, seconds)
 }
 
-/// Every target, for so many seconds each; skipped without a nightly toolchain.
+/// Runs every target for the given number of seconds; skipped without a nightly toolchain.
 pub(crate) fn each(seconds: &str) -> anyhow::Result<Ended> {
     if !has_nightly() {
         let why =
@@ -52,7 +52,7 @@ pub(crate) fn each(seconds: &str) -> anyhow::Result<Ended> {
     Ok(Ended::Passed)
 }
 
-/// Asks rustup, which installs nothing for that; `cargo +nightly` might.
+/// Queries rustup, which installs nothing then; `cargo +nightly` might.
 fn has_nightly() -> bool {
     let listed = Command::new("rustup").args(["toolchain", "list"]).output();
     listed.is_ok_and(|output| {
@@ -66,7 +66,7 @@ fn fuzz(targets: &[&str], seconds: &str) -> anyhow::Result<()> {
     let tool = tools::from_crates_io("cargo-fuzz", CARGO_FUZZ)?;
     let mut failed = Vec::new();
     for target in targets {
-        // New finds of the run go to a scratch corpus; the committed one is read.
+        // New inputs of the run are written to a scratch corpus; the committed one is read.
         let corpus = format!("fuzz/corpus/{target}");
         let scratch = std::env::temp_dir().join(format!("byway-fuzz-{target}"));
         std::fs::create_dir_all(&scratch)?;

@@ -1,10 +1,9 @@
-//! Guided: a release build of byway whose compiler knows which paths are hot (profile-guided
-//! optimisation, PGO).
+//! Guided: a release build of byway with profile-guided optimisation (PGO).
 //!
 //! In:    this workspace, the toolchain that runs this, the user's RUSTFLAGS.
-//! Out:   `guided/byway` in the target folder; its path is all that goes to stdout.
-//! Never: merges with another toolchain's llvm-profdata, keeps a profile of an earlier training, or
-//!        leaves a report in `lab/results`.
+//! Out:   `guided/byway` in the target folder; only its path is printed to stdout.
+//! Never: merges with another toolchain's llvm-profdata, uses an old profile, or leaves a report in
+//!        `lab/results`.
 
 use std::env::{self, VarError};
 use std::ffi::OsString;
@@ -17,10 +16,9 @@ use anyhow::{Context, ensure};
 
 use crate::step;
 
-/// What byway is trained by: a question of the lab for each thing that it is used for, each for
-/// about as long as the others, so that none of them is taken for the only one. The same questions
-/// judge it afterwards, but no figure of theirs is used: a profile holds how often a branch was
-/// taken, and not how long that took.
+/// The training workload of byway: one lab case for each kind of use, all of about equal length, so
+/// that none of them dominates. The same cases measure the result afterwards, but their figures are
+/// not used: a profile counts how often a branch was taken, and not the time.
 const TRAINING: [&str; 10] = [
     "edge-small",     // keep-alive, the access log
     "edge-medium",    // bodies at the size where splice begins to pay
@@ -45,7 +43,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     train(&instrumented, &place)?;
     ensure!(
         fs::read_dir(&raw).is_ok_and(|mut files| files.next().is_some()),
-        "the training has left no profile in {}: byway writes it when it ends in order",
+        "the training has left no profile in {}: byway writes it at an orderly exit",
         raw.display()
     );
     step::run(
@@ -55,8 +53,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
             .arg(&merged)
             .arg(&raw),
     )?;
-    // Cargo sees the name of the profile and not what is in it: what was built by an earlier one
-    // would be taken as it is.
+    // Cargo considers the name of the profile and not its contents: it would reuse the build of an
+    // earlier profile.
     let folder = place.join("optimised");
     emptied(&folder)?;
     let built = toolchain.build(&folder, &format!("-Cprofile-use={}", merged.display()))?;
@@ -69,9 +67,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder of all that this makes: beside `debug`, where this program itself is.
+/// The folder of all outputs: next to `debug`, where this program is.
 fn place() -> anyhow::Result<PathBuf> {
-    let this = env::current_exe().context("asking where xtask itself is")?;
+    let this = env::current_exe().context("looking up the path of xtask")?;
     let target = this
         .ancestors()
         .nth(2)
@@ -89,7 +87,7 @@ fn emptied(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Has the lab ask the questions of the training. Its report stays beside the profiles.
+/// Runs the training cases in the lab. The report stays next to the profiles.
 fn train(instrumented: &Path, place: &Path) -> anyhow::Result<()> {
     let mut lab = step::cargo_command();
     lab.args([
@@ -112,35 +110,36 @@ fn train(instrumented: &Path, place: &Path) -> anyhow::Result<()> {
     ])
     .arg(place);
     lab.arg("--byway").arg(instrumented);
-    // It would send the profiles elsewhere.
+    // It would redirect the profiles.
     lab.env_remove("LLVM_PROFILE_FILE");
     step::run(lab.stdout(Stdio::null()))
 }
 
-/// The compiler that cargo uses here, and what belongs to it.
+/// The compiler of cargo, and its tools.
 struct Toolchain {
-    /// Its own platform, which is built for by name: without that, build scripts would be
-    /// instrumented, too.
+    /// Its own platform. The build names it, because otherwise build scripts would be instrumented,
+    /// too.
     host: String,
     /// Its llvm-profdata.
     profdata: PathBuf,
 }
 
 impl Toolchain {
-    /// Asks the compiler.
+    /// Queries the compiler.
     fn found() -> anyhow::Result<Self> {
         let rustc = || Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        let version = step::output(rustc().arg("-vV")).context("asking rustc for its platform")?;
+        let version =
+            step::output(rustc().arg("-vV")).context("querying rustc for its platform")?;
         let host = host(&version)
-            .context("`rustc -vV` names no host")?
+            .context("`rustc -vV` has no host")?
             .to_owned();
         let sysroot = step::output(rustc().args(["--print", "sysroot"]))
-            .context("asking rustc for its folder")?;
+            .context("querying rustc for its folder")?;
         let profdata = profdata(Path::new(sysroot.trim_end()), &host)?;
         Ok(Self { host, profdata })
     }
 
-    /// Builds byway with one more flag into a target folder of its own, and says where it is.
+    /// Builds byway with one more flag into its own target folder, and returns the path.
     fn build(&self, target_dir: &Path, flag: &str) -> anyhow::Result<PathBuf> {
         let of_the_user = [variable("CARGO_ENCODED_RUSTFLAGS")?, variable("RUSTFLAGS")?];
         let (name, value) = rustflags(of_the_user.each_ref().map(Option::as_deref), flag);
@@ -160,13 +159,13 @@ impl Toolchain {
     }
 }
 
-/// The platform in what `rustc -vV` says.
+/// The platform in the output of `rustc -vV`.
 fn host(version: &str) -> Option<&str> {
     version.lines().find_map(|line| line.strip_prefix("host: "))
 }
 
-/// The llvm-profdata of this very toolchain: the form of a profile changes with LLVM, so no other
-/// is looked for.
+/// The llvm-profdata of this toolchain: the format of a profile changes with LLVM, so no other is
+/// searched for.
 fn profdata(sysroot: &Path, host: &str) -> anyhow::Result<PathBuf> {
     let tool = sysroot
         .join("lib/rustlib")
@@ -182,25 +181,25 @@ fn profdata(sysroot: &Path, host: &str) -> anyhow::Result<PathBuf> {
     let which = toolchain.map_or_else(String::new, |name| format!(" --toolchain {name}"));
     ensure!(
         tool.is_file(),
-        "no llvm-profdata at {}: it comes with a component of the toolchain, and one of another version does not do; \
+        "no llvm-profdata at {}: it is in a component of the toolchain, and another version does not work; \
          install it with: rustup component add llvm-tools{which}",
         tool.display()
     );
     Ok(tool)
 }
 
-/// A variable of the environment, if it is set to something.
+/// A variable of the environment, if it is set and not empty.
 fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(anyhow::anyhow!("{name} is no UTF-8")),
+        Err(VarError::NotUnicode(_)) => Err(anyhow::anyhow!("{name} is not UTF-8")),
     }
 }
 
-/// The variable that gives the compiler one flag behind the user's, who has set
-/// CARGO_ENCODED_RUSTFLAGS and RUSTFLAGS to these. Of the two cargo reads the first alone, whose
-/// flags may hold spaces, and which is therefore used if this one does.
+/// The variable with the user's flags and one more flag after them; the arguments are the user's
+/// CARGO_ENCODED_RUSTFLAGS and RUSTFLAGS. If both are set, cargo reads only the first. It can
+/// contain spaces, and is used for a flag that does.
 fn rustflags(of_the_user: [Option<&str>; 2], flag: &str) -> (&'static str, OsString) {
     const BETWEEN: &str = "\u{1f}";
     let (name, flags, between) = match of_the_user {

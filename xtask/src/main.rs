@@ -1,8 +1,8 @@
 //! The project's own commands: `cargo xtask test | bench | guided | docs | fuzz`.
 //!
 //! In:    a verb.
-//! Out:   its steps, one after the other, and a line that counts them.
-//! Never: does what a person could not type.
+//! Out:   its steps, one after the other, and a summary line.
+//! Never: does anything that cannot be typed as shell commands.
 
 mod dependencies;
 mod docs;
@@ -15,13 +15,13 @@ mod tools;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask VERB
-  test               everything that must hold: format, lints, tests, documents, the demo's journeys; installs what it needs
-  test --all         that, and what takes longer: cargo-deny (dependencies, advisories), property tests with 20 times
+  test               all required checks: format, lints, tests, documents, the demo's journeys; installs what it needs
+  test --all         also the longer checks: cargo-deny (dependencies, advisories), property tests with 20 times
                      their cases (properties), a minute of mixed load with reloads and kills (soak), a page in Chromium
-                     (browser), every fuzz target for 30 s (fuzz, needs a nightly toolchain); lists what it skipped
-  test STEP...       these steps alone: tools format lints tests documents provider journeys, or one of --all
+                     (browser), every fuzz target for 30 s (fuzz, needs a nightly toolchain); lists the skipped ones
+  test STEP...       only these steps: tools format lints tests documents provider journeys, or one of --all
   bench [edge|agent|relay|memory|links|paths] [ARGS]
-                     side-by-side measurements (the `lab` package); bench --help says more
+                     side-by-side measurements (the `lab` package); see bench --help
   guided             a release build of byway guided by a profile (PGO), target/guided/byway: the lab trains it; three
                      builds, some 15 minutes on two cores; needs rustup's component llvm-tools
   docs               builds the API documents and checks every link between the written ones

@@ -11,7 +11,7 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// Runs cargo, the same that runs this.
+/// Runs cargo, the same one that runs this.
 pub(crate) fn cargo(args: &[&str]) -> anyhow::Result<()> {
     run(cargo_command().args(args))
 }
@@ -21,7 +21,7 @@ pub(crate) fn cargo_command() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Runs `command`; a failure names it.
+/// Runs `command`; the error contains it.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = format!("{command:?}").replace('"', "");
     eprintln!("$ {shown}");
@@ -33,7 +33,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `command` prints on stdout.
+/// The stdout of `command`.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command.current_dir(root()).output()?;
     ensure!(

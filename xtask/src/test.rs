@@ -10,11 +10,11 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{dependencies, docs, fuzz, step, tools};
 
-/// How a step ended that did not fail.
+/// The result of a step that did not fail.
 pub(crate) enum Ended {
     /// It ran.
     Passed,
-    /// It could not run here: why, and what to install.
+    /// It could not run here: the reason, and what to install.
     Skipped(String),
 }
 
@@ -23,7 +23,7 @@ struct Step {
     run: fn() -> anyhow::Result<Ended>,
 }
 
-/// What CI runs.
+/// The steps of CI.
 const STEPS: [Step; 7] = [
     Step {
         name: "tools",
@@ -77,7 +77,7 @@ const STEPS: [Step; 7] = [
     },
 ];
 
-/// What `--all` adds.
+/// The additional steps of `--all`.
 const LONGER: [Step; 6] = [
     Step {
         name: "dependencies",
@@ -105,16 +105,16 @@ const LONGER: [Step; 6] = [
     },
 ];
 
-/// Property tests run so many times their usual number of cases.
+/// The factor for the number of cases of property tests.
 const CASES_FACTOR: u32 = 20;
 
-/// proptest's own number of cases, to which the others are in proportion.
+/// proptest's default number of cases, to which the others are in proportion.
 const USUAL_CASES: u32 = 256;
 
 /// The time of one fuzz target.
 const FUZZ_SECONDS: &str = "30";
 
-/// Runs the steps of CI; with `--all` the longer ones too; with names those steps alone.
+/// Runs the steps of CI; with `--all` also the longer ones; with names only those steps.
 pub(crate) fn run(args: &[&str]) -> anyhow::Result<()> {
     let steps: Vec<&Step> = match args {
         [] => STEPS.iter().collect(),
@@ -185,8 +185,8 @@ fn cargo(args: &[&str]) -> anyhow::Result<Ended> {
     passed(step::cargo(args))
 }
 
-/// aws-lc-rs is the one crypto provider; `ring` beside it would be a second implementation to watch
-/// and update.
+/// aws-lc-rs is the only crypto provider; `ring` would be a second implementation to monitor and
+/// update.
 fn one_provider() -> anyhow::Result<()> {
     let mut tree = step::cargo_command();
     tree.args([
@@ -206,7 +206,7 @@ fn one_provider() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The crates that have property tests, with more cases.
+/// Runs the property tests of all crates with more cases.
 fn properties() -> anyhow::Result<()> {
     let cases = (USUAL_CASES * CASES_FACTOR).to_string();
     eprintln!("PROPTEST_CASES={cases}");
@@ -232,7 +232,7 @@ const PROPERTIES: [&[&str]; 6] = [
     &["--package", "byway", "--lib"],
 ];
 
-/// Ignored elsewhere, as it takes more than a minute and needs the machine for itself.
+/// Ignored elsewhere, as it takes more than a minute and needs an otherwise idle machine.
 fn soak() -> anyhow::Result<()> {
     step::cargo(&[
         "test",

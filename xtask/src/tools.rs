@@ -1,5 +1,4 @@
-//! Tools: the third-party programs that the tests drive as a user would; installed when they are
-//! missing.
+//! Tools: the third-party programs that the tests run as a user would; missing ones are installed.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -33,15 +32,15 @@ pub(crate) fn install_browser() -> anyhow::Result<()> {
     install_missing(&BROWSER)
 }
 
-/// A program of crates.io in this version, installed below `target/tools`; the path of its
+/// A program from crates.io in this version, installed in `target/tools`; returns the path of its
 /// executable.
 pub(crate) fn from_crates_io(name: &str, version: &str) -> anyhow::Result<PathBuf> {
     let folder = step::root().join("target/tools");
     let executable = folder.join("bin").join(name);
     let installed = Command::new(&executable).arg("--version").output();
     let is_installed = installed.is_ok_and(|output| {
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        said.split_whitespace().any(|word| word == version)
+        let version_text = String::from_utf8_lossy(&output.stdout).into_owned();
+        version_text.split_whitespace().any(|word| word == version)
     });
     if !is_installed {
         let mut install = step::cargo_command();
@@ -71,7 +70,7 @@ fn install_missing(tools: &[(&str, &str)]) -> anyhow::Result<()> {
     }
     if !is_there("apt-get") || !is_root() {
         bail!(
-            "the tests need programs that are not here; install the Debian packages: {}",
+            "the tests need missing programs; install the Debian packages: {}",
             missing.join(" ")
         );
     }

@@ -1,12 +1,12 @@
-//! Checkout: what one loan costs, and who is served when there is not enough for all.
+//! Checkout: the cost of one check-out, and fairness at the cap.
 //!
 //! In:    nothing; `cargo bench -p byway-agent --bench checkout`.
 //! Out:   ns per acquire and release, minimum and median of some rounds, and the grants of four
 //!        shards at the cap.
-//! Never: sockets, or a verdict: numbers of a shared machine are noisy, so the targets are printed
-//!        beside them.
+//! Never: uses sockets; fails on a slow result: numbers of a shared machine are noisy, so the
+//!        targets are printed beside them.
 
-#![allow(clippy::print_stdout, clippy::expect_used)] // a program that prints, and may fail
+#![allow(clippy::print_stdout, clippy::expect_used)] // a program that prints and may panic
 
 use byway_agent::{Acquired, Conn, Lease, Limits, Pool, Probe, Release};
 use std::future::Future;
@@ -39,7 +39,7 @@ fn line() -> Line {
 
 fn main() {
     for (shards, origins, target_ns) in [(1, 1, 120), (4, 1, 120), (1, 10_000, 200)] {
-        let mut rounds: Vec<f64> = (0..ROUNDS).map(|_| lend(shards, origins)).collect();
+        let mut rounds: Vec<f64> = (0..ROUNDS).map(|_| check_out(shards, origins)).collect();
         rounds.sort_by(f64::total_cmp);
         let (least, median) = (rounds[0], rounds[ROUNDS / 2]);
         println!(
@@ -51,9 +51,8 @@ fn main() {
     at_the_cap(4);
 }
 
-/// ns per acquire and release of a kept connection. One shard is measured, whose neighbours are
-/// there.
-fn lend(shards: usize, origins: usize) -> f64 {
+/// ns per acquire and release of an idle connection. One shard is measured; the others exist.
+fn check_out(shards: usize, origins: usize) -> f64 {
     let long = Duration::from_secs(3600);
     let limits = Limits {
         idle_timeout: long,
@@ -77,18 +76,18 @@ fn lend(shards: usize, origins: usize) -> f64 {
     begun.elapsed().as_nanos() as f64 / loans as f64
 }
 
-/// Someone who does not wait.
+/// An acquire that must not wait.
 fn now(pool: &Pool<Arc<str>, Line>, key: &Arc<str>) -> Lease<Arc<str>, Line> {
     let acquire = pin!(pool.acquire(key));
     match acquire.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(Acquired::Lease(lease))) => lease,
         Poll::Ready(Ok(Acquired::Open(permit))) => permit.install(line()),
         Poll::Ready(Err(error)) => panic!("{error}"),
-        Poll::Pending => panic!("nobody else is here"),
+        Poll::Pending => panic!("no other user exists"),
     }
 }
 
-/// The order in which they were opened is the order in memory, which the cache would like too well.
+/// Connections are opened in memory order, which would favour the cache.
 fn shuffle<T>(values: &mut [T]) {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     for n in (1..values.len()).rev() {
@@ -107,9 +106,9 @@ fn clock() -> f64 {
     begun.elapsed().as_nanos() as f64 / 1e6
 }
 
-/// Four shards, each with eight users, share four connections to one origin, each user always in
-/// want of one. On one thread it is the pool alone that says who is next; on four it is the system,
-/// too, which may stop any of them.
+/// Four shards, each with eight users, share four connections to one origin; each user always wants
+/// one. On one thread only the pool decides the order; on four the scheduler of the system, which
+/// may preempt any of them, affects it too.
 fn at_the_cap(threads: usize) {
     const SHARDS: usize = 4;
     const USERS: usize = 8;
@@ -196,7 +195,7 @@ fn at_the_cap(threads: usize) {
         stats.reused_total, stats.opened_total
     );
     println!(
-        "       users who ended {} of {}, waits in vain {}",
+        "       users that finished {} of {}, queue timeouts {}",
         ended.load(Ordering::Relaxed),
         SHARDS * USERS,
         stats.queue_timeout_total

@@ -13,9 +13,10 @@ async fn main() -> Result<(), BoxError> {
 }
 
 pub(crate) async fn run() -> Result<(), BoxError> {
-    let origin =
-        origin::Origin::start(async |asked| format!("you sent {} {}", asked.method, asked.path))
-            .await?;
+    let origin = origin::Origin::start(async |request| {
+        format!("you sent {} {}", request.method, request.path)
+    })
+    .await?;
 
     let agent = Agent::new();
     let response = agent.get(origin.url("/hello")).await?;
@@ -26,7 +27,7 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     );
     println!("  {}", response.into_body().text().await?);
 
-    // Any `http::Request` will do, with any `http_body::Body`; `Body` makes one of text or bytes.
+    // Any `http::Request` with any `http_body::Body`; `Body` makes one from text or bytes.
     let request = Request::post(origin.url("/form")).body(Body::from("name=byway"))?;
     let response = agent.request(request).await?;
     println!(

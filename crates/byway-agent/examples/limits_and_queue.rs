@@ -1,4 +1,5 @@
-//! Limits and the queue: two connections, three places to wait, and what the sixth request hears.
+//! Limits and the queue: two connections, three places in the queue, and an error for the sixth
+//! request.
 //! `cargo run -p byway-agent --example limits_and_queue`
 #![allow(clippy::print_stdout)]
 
@@ -16,16 +17,16 @@ async fn main() -> Result<(), BoxError> {
 }
 
 pub(crate) async fn run() -> Result<(), BoxError> {
-    // The origin answers a request only when we let it.
+    // The origin responds only after a permit of the semaphore.
     let answers = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&answers);
-    let origin = origin::Origin::start(move |asked| {
+    let origin = origin::Origin::start(move |request| {
         let gate = Arc::clone(&gate);
         async move {
             if let Ok(permit) = gate.acquire().await {
                 permit.forget();
             }
-            format!("answer to {}", asked.path)
+            format!("answer to {}", request.path)
         }
     })
     .await?;
@@ -41,7 +42,7 @@ pub(crate) async fn run() -> Result<(), BoxError> {
         let (agent, url) = (agent.clone(), origin.url(&format!("/{n}")));
         requests.spawn(async move { agent.get(url).await?.into_body().text().await });
     }
-    // The first to end is the one for which there was no place.
+    // The first to end is the one that found the queue full.
     match requests.join_next().await {
         Some(Ok(Err(error @ Error::QueueFull { .. }))) => {
             println!(

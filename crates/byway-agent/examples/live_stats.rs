@@ -1,4 +1,4 @@
-//! Watching an agent at work: its numbers while requests run, and what it tells of each connection.
+//! Observing an agent: its stats while requests run, and the events of each connection.
 //! `cargo run -p byway-agent --example live_stats`
 #![allow(clippy::print_stdout)]
 
@@ -15,7 +15,7 @@ async fn main() -> Result<(), BoxError> {
     run().await
 }
 
-fn tell(event: &Event<'_>) {
+fn print_event(event: &Event<'_>) {
     match event {
         Event::Opened { group, took, .. } => println!("  + {group} opened in {took:.1?}"),
         Event::Reused { group, requests } => println!("  = {group} carries request {requests}"),
@@ -31,12 +31,12 @@ fn tell(event: &Event<'_>) {
 }
 
 pub(crate) async fn run() -> Result<(), BoxError> {
-    let (asked, answers) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let (came, gate) = (Arc::clone(&asked), Arc::clone(&answers));
+    let (arrived, answers) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (arrivals, gate) = (Arc::clone(&arrived), Arc::clone(&answers));
     let origin = origin::Origin::start(move |_| {
-        let (came, gate) = (Arc::clone(&came), Arc::clone(&gate));
+        let (arrivals, gate) = (Arc::clone(&arrivals), Arc::clone(&gate));
         async move {
-            came.add_permits(1);
+            arrivals.add_permits(1);
             if let Ok(permit) = gate.acquire().await {
                 permit.forget();
             }
@@ -48,14 +48,14 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     let agent = Agent::builder()
         .max_total(4)
         .max_per_origin(3)
-        .on_event(tell)
+        .on_event(print_event)
         .build()?;
     let mut requests = JoinSet::new();
     for _ in 0..5 {
         let (agent, url) = (agent.clone(), origin.url("/"));
         requests.spawn(async move { agent.get(url).await?.into_body().text().await });
     }
-    asked.acquire_many(3).await?.forget(); // until three requests have reached the origin
+    arrived.acquire_many(3).await?.forget(); // until three requests have reached the origin
     println!("at work:   {}", agent.stats());
     answers.add_permits(5);
     while let Some(ended) = requests.join_next().await {
@@ -64,9 +64,9 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     println!("afterwards: {}", agent.stats());
     println!("evicted: {}", agent.evict(|conn| conn.requests() > 1));
     println!(
-        "left at shutdown: {}",
+        "still running after shutdown: {}",
         agent.shutdown(Duration::from_secs(5)).await
     );
-    println!("in all: {:?}", agent.stats().counters());
+    println!("in total: {:?}", agent.stats().counters());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Everything to one address, as one does in Node by overriding `createConnection`: once by an
-//! option, once by a connector of your own. `cargo run -p byway-agent --example one_address`
+//! All requests to one address, as in Node by overriding `createConnection`: once by an option,
+//! once by your own connector. `cargo run -p byway-agent --example one_address`
 #![allow(clippy::print_stdout)]
 
 mod origin;
@@ -13,8 +13,8 @@ async fn main() -> Result<(), BoxError> {
 }
 
 pub(crate) async fn run() -> Result<(), BoxError> {
-    let origin = origin::Origin::start(async |asked| {
-        format!("asked for http://{}{}", asked.host, asked.path)
+    let origin = origin::Origin::start(async |request| {
+        format!("you requested http://{}{}", request.host, request.path)
     })
     .await?;
 
@@ -29,10 +29,10 @@ pub(crate) async fn run() -> Result<(), BoxError> {
             .await?
     );
 
-    // A connector sees what was asked for and may return anything that reads and writes.
+    // A connector receives the target and may return anything that reads and writes.
     let address = origin.address();
     let connector = connector_fn(move |target: Target| {
-        println!("asked to connect to {target}");
+        println!("the connector opens {target}");
         TcpStream::connect(address.clone())
     });
     let agent = Agent::builder().connector(connector).build()?;

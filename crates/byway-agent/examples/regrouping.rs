@@ -1,5 +1,5 @@
-//! Grouping by a rule of your own, as one does in Node by overriding `getName`: hosts that share
-//! their connections, paths that have limits of their own.
+//! Your own grouping, as in Node by overriding `getName`: hosts that share their connections, paths
+//! with separate limits.
 //! `cargo run -p byway-agent --example regrouping`
 #![allow(clippy::print_stdout)]
 
@@ -13,8 +13,8 @@ async fn main() -> Result<(), BoxError> {
     run().await
 }
 
-/// `/search` is served by a cluster of its own, whatever the host; the shards of the shop share
-/// theirs; everything else is grouped by its origin, as usual.
+/// `/search` has its own cluster on every host; the shards of the shop share another; everything
+/// else is grouped by origin, as usual.
 fn cluster(request: &Parts) -> Option<&'static str> {
     let host = request.uri.host().unwrap_or_default();
     match request.uri.path() {
@@ -26,8 +26,8 @@ fn cluster(request: &Parts) -> Option<&'static str> {
 
 pub(crate) async fn run() -> Result<(), BoxError> {
     let origin =
-        origin::Origin::start(async |asked| format!("{}{}", asked.host, asked.path)).await?;
-    // In this example every name leads to the same small origin.
+        origin::Origin::start(async |request| format!("{}{}", request.host, request.path)).await?;
+    // In this example every name resolves to the same origin.
     let agent = Agent::builder()
         .group_by(cluster)
         .one_address(origin.address())

@@ -1,5 +1,5 @@
-//! Through a SOCKS 5 proxy, which alone knows where the name leads. Two requests, one stream
-//! through the proxy: a connection is kept, whatever lies between.
+//! Through a SOCKS 5 proxy that resolves the name itself. Two requests use one stream through the
+//! proxy, which is kept like any connection.
 //! `cargo run -p byway-agent --example through_socks5`
 #![allow(clippy::print_stdout)]
 
@@ -21,7 +21,8 @@ async fn main() -> Result<(), BoxError> {
 
 pub(crate) async fn run() -> Result<(), BoxError> {
     let origin =
-        origin::Origin::start(async |asked| format!("{} of {}", asked.path, asked.host)).await?;
+        origin::Origin::start(async |request| format!("{} of {}", request.path, request.host))
+            .await?;
     let proxy = TcpListener::bind("127.0.0.1:0").await?;
     let at = proxy.local_addr()?.to_string();
     let mut serving = JoinSet::new();
@@ -44,7 +45,7 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// A proxy with one idea: whatever it is asked for is the origin.
+/// A proxy that connects every request to the origin.
 async fn serve(listener: TcpListener, origin: String) {
     let mut streams = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
@@ -67,7 +68,7 @@ async fn relay(mut stream: Stream, origin: String) -> Result<(), BoxError> {
     })
     .await?;
     let request = recv(&mut stream, Request::parse).await?;
-    println!("the proxy was asked for {}", request.target());
+    println!("the proxy connects to {}", request.target());
     if request.command() != Command::Connect {
         return send(&mut stream, |out| {
             Reply::new(ReplyCode::CommandNotSupported).encode(out)
@@ -83,18 +84,18 @@ async fn relay(mut stream: Stream, origin: String) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// One message of the handshake and not a byte more: what follows is for the origin.
+/// Reads exactly one message of the handshake: later bytes are for the origin.
 async fn recv<T>(stream: &mut Stream, parse: fn(&[u8]) -> Parsed<T>) -> Result<T, BoxError> {
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     loop {
-        if let Some((message, _)) = parse(&heard)? {
+        if let Some((message, _)) = parse(&received)? {
             return Ok(message);
         }
         let mut byte = [0];
         if stream.read(&mut byte).await? == Read::Fin {
             return Err("the client left in the middle of the handshake".into());
         }
-        heard.extend(byte);
+        received.extend(byte);
     }
 }
 

@@ -14,11 +14,11 @@ async fn main() -> Result<(), BoxError> {
 pub(crate) async fn run() -> Result<(), BoxError> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("daemon.sock");
-    let _daemon = origin::Origin::start_unix(&path, async |asked| {
-        format!("{} says {}", asked.host, asked.path)
+    let _daemon = origin::Origin::start_unix(&path, async |request| {
+        format!("{} serves {}", request.host, request.path)
     })?;
 
-    // The URL's host is only what the Host field says; where to dial is the socket's path.
+    // The URL's host is used only in the Host field; the socket's path is dialled.
     let agent = Agent::builder().unix_socket(&path).build()?;
     for request in ["/version", "/info"] {
         let response = agent.get(format!("http://daemon{request}")).await?;

@@ -14,7 +14,7 @@ async fn main() -> Result<(), BoxError> {
 }
 
 pub(crate) async fn run() -> Result<(), BoxError> {
-    let origin = origin::Origin::start(async |_| "no upgrade was asked for".to_owned()).await?;
+    let origin = origin::Origin::start(async |_| "the request has no upgrade".to_owned()).await?;
     let agent = Agent::new();
 
     let request = Request::get(origin.url("/chat"))
@@ -29,11 +29,11 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     println!("{}", agent.stats().totals());
 
     chat.write_all(b"hello, echo").await?;
-    let mut heard = [0; 11];
-    chat.read_exact(&mut heard).await?;
-    println!("heard: {}", String::from_utf8_lossy(&heard));
+    let mut received = [0; 11];
+    chat.read_exact(&mut received).await?;
+    println!("received: {}", String::from_utf8_lossy(&received));
 
-    // A FIN says that we are done; dropping without one is a reset.
+    // `shutdown` sends a FIN; dropping without it sends a reset.
     chat.shutdown().await?;
     let mut rest = Vec::new();
     chat.read_to_end(&mut rest).await?;

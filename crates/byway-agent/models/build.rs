@@ -1,7 +1,7 @@
-//! Sets `cfg(loom)` for this package alone: as a compiler flag for all it would reach tokio, too,
-//! and rebuild everything.
+//! Sets `cfg(loom)` for this package only: as a compiler flag for all packages it would also apply
+//! to tokio, and rebuild everything.
 
-#![allow(clippy::print_stdout)] // how a build script speaks
+#![allow(clippy::print_stdout)] // the interface of build scripts
 
 fn main() {
     println!("cargo:rustc-cfg=loom");

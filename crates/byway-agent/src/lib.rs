@@ -1,8 +1,8 @@
-//! An HTTP/1.1 client whose connections are counted: limits for each origin and in all, a bounded
-//! and fair queue, and numbers that say what is going on.
+//! An HTTP/1.1 client with a bounded connection pool: exact connection limits per origin and in
+//! total, a bounded and fair queue, and live metrics.
 //!
-//! It speaks the types that everybody has (`http` 1, `http-body` 1, `tower-service`) and is the
-//! pool that Byway's own proxy stands on.
+//! It uses the common types (`http` 1, `http-body` 1, `tower-service`). Byway's own proxy uses the
+//! same pool.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -19,24 +19,24 @@
 //! # }
 //! ```
 //!
-//! # What it promises
+//! # Guarantees
 //!
 //! - **The limits are exact.** [`AgentBuilder::max_total`] and [`AgentBuilder::max_per_origin`]
-//!   count connections being opened, in use, idle and upgraded. A permit is taken *before* the dial
-//!   and comes back after the connection is gone. (A `tower` limit around a connector limits dials,
-//!   not connections.)
-//! - **Whoever can be served is served.** Waiters of one origin are served in order; origins take
-//!   turns; an origin at its own limit holds up no other; an idle connection of another origin is
-//!   closed when the total is used up. The queue has a length and a patience.
-//! - **Forgetting is safe.** A request, a response or an upgraded connection may be dropped at any
-//!   point. Only a connection at a proven message boundary is lent again: request written, response
-//!   read, not a byte left over. A byte on an idle connection, or behind a body, closes it: it
-//!   would be taken for the next response (CVE-2026-48931).
-//! - **Nothing waits for ever.** Queue, dial, head, and pauses in bodies have limits, each with its
-//!   own name in [`Error::Timeout`].
-//! - **One task.** Whoever polls a request or its response drives the connection. There is no task
-//!   for a connection and no channel between; the only task of an agent closes what has been idle
-//!   for too long, and exists only while something is idle.
+//!   count connections that are being opened, in use, idle and upgraded. A permit is taken *before*
+//!   the dial and returned after the connection is closed. (A `tower` limit around a connector
+//!   limits dials, not connections.)
+//! - **No waiter is blocked without need.** Waiters of one origin are served in order; origins take
+//!   turns; an origin at its own limit does not block others; when the total is used up, an idle
+//!   connection of another origin is closed. The queue has a length limit and a time limit.
+//! - **Dropping is safe.** A request, a response or an upgraded connection may be dropped at any
+//!   point. A connection is reused only at a proven message boundary: request written, response
+//!   read, no byte left over. A byte on an idle connection, or after a body, closes it: it would be
+//!   read as the next response (CVE-2026-48931).
+//! - **Every wait has a limit.** Queue, dial, response head and pauses in bodies have limits, each
+//!   with its own name in [`Error::Timeout`].
+//! - **One task.** The task that polls a request or its response drives the connection. There is no
+//!   task or channel per connection. The agent's only task closes connections that were idle for
+//!   too long, and exists only while some connection is idle.
 //!
 //! # Limits and the queue
 //!
@@ -60,44 +60,46 @@
 //! # Ok::<(), BuildError>(())
 //! ```
 //!
-//! Zero is an error everywhere, and so is a limit that another one makes unreachable. A runtime
-//! with several worker threads that all send many requests may give each a shard of its own
-//! ([`AgentBuilder::shards`], [`Agent::shard`]); the limits hold for all together.
+//! Zero is an error everywhere, and so is a limit that another limit makes unreachable. On a
+//! runtime with several worker threads that all send many requests, each thread can have its own
+//! shard ([`AgentBuilder::shards`], [`Agent::shard`]); the limits apply to all shards together.
 //!
 //! # Bodies
 //!
-//! A request's body is any [`http_body::Body`]; [`Body`] makes one of bytes or text. A response's
-//! body arrives while it is polled, and what is still missing of the request's body leaves
-//! meanwhile, so that both may stream at once. Read it with [`Body::text`], [`Body::bytes`] (up to
-//! a limit), [`Body::frame`], or anything that takes an [`http_body::Body`]. The connection goes
-//! back with the last frame; a body that is dropped before closes it (unless all of it was here).
+//! A request's body is any [`http_body::Body`]; [`Body`] makes one from bytes or text. A response's
+//! body arrives while it is polled, and the rest of the request's body is sent meanwhile, so both
+//! can stream at once. Read it with [`Body::text`], [`Body::bytes`] (up to a limit),
+//! [`Body::frame`], or anything that takes an [`http_body::Body`]. The connection returns to the
+//! pool with the last frame; a body that is dropped earlier closes it (unless all of it had
+//! arrived).
 //!
-//! # Errors that say how far it came
+//! # Errors report what was sent
 //!
-//! [`Error::ConnectionLost`] says whether the connection was a kept one, how much was written, and
-//! how much was read; [`Error::is_retryable`] says whether sending the request again can do harm. A
-//! kept connection that gives no byte back is replaced once, if that is safe: see [`Retry`].
+//! [`Error::ConnectionLost`] has whether the connection was reused, and how many bytes were written
+//! and read; [`Error::is_retryable`] is true if sending the request again is safe. If a reused
+//! connection returns no byte, the request is sent once more on a new one, if that is safe: see
+//! [`Retry`].
 //!
-//! # Where connections lead
+//! # Where connections go
 //!
 //! ```no_run
 //! use byway_agent::{Agent, BoxError, Target, connector_fn};
 //!
 //! # fn main() -> Result<(), BoxError> {
-//! // A daemon behind a Unix socket.
+//! // A daemon on a Unix socket.
 //! let docker = Agent::builder().unix_socket("/run/docker.sock").build()?;
 //!
-//! // Everything to one address, whatever the URLs say.
+//! // All requests to one address, whatever their URLs.
 //! let staging = Agent::builder().one_address("127.0.0.1:3000").build()?;
 //!
-//! // A connector of your own: anything that reads and writes. The limits hold for it too.
+//! // Your own connector: anything that reads and writes. The limits apply to it too.
 //! let own = Agent::builder()
 //!     .connector(connector_fn(|target: Target| async move {
 //!         tokio::net::TcpStream::connect((target.host().to_owned(), target.port())).await
 //!     }))
 //!     .build()?;
 //!
-//! // A grouping of your own: hosts that share connections, paths that have limits of their own.
+//! // Your own grouping: hosts that share connections, paths with separate limits.
 //! let grouped = Agent::builder()
 //!     .group_by(|request| request.uri.path().starts_with("/search").then_some("search"))
 //!     .build()?;
@@ -113,13 +115,13 @@
 //! use byway_agent::{Agent, BoxError, Proxy};
 //!
 //! # fn main() -> Result<(), BoxError> {
-//! // Names travel to the proxy. Limits, queue and kept connections are as without one.
+//! // The proxy resolves names. Limits, queue and reuse are as without a proxy.
 //! let private = Agent::builder().proxy(Proxy::socks5h("127.0.0.1:9050")?).build()?;
 //!
-//! // What HTTPS_PROXY, NO_PROXY and the like say; otherwise nobody looks at them.
+//! // Reads HTTPS_PROXY, NO_PROXY and the like, which are ignored by default.
 //! let corporate = Agent::builder().proxy(Proxy::from_env()?).build()?;
 //!
-//! // A certificate of your own, and TLS 1.3 alone.
+//! // Your own certificate, and TLS 1.3 only.
 //! let identity = Some(Identity::from_pem(&std::fs::read("me.pem")?, &std::fs::read("me.key")?)?);
 //! let tls = TlsOptions { identity, min_version: TlsVersion::V1_3, ..TlsOptions::default() };
 //! let strict = Agent::builder().tls(tls).build()?;
@@ -128,38 +130,37 @@
 //! # }
 //! ```
 //!
-//! [`Proxy::by`] takes a routing of your own, such as one that runs a script. Which way a request
-//! goes is a part of its
-//! [`Group`]: a connection is never lent to a request that would take another.
+//! [`Proxy::by`] takes your own routing, such as one that runs a script. The route of a request is
+//! part of its [`Group`]: a request never reuses a connection of another route.
 //!
-//! # Watching it
+//! # Observing it
 //!
-//! [`Agent::stats`] is a snapshot, by group and in all; it prints itself.
-//! [`AgentBuilder::on_event`] tells of each connection opened, reused and closed, with the reason,
-//! of requests that the queue refused and of second tries. [`Agent::evict`], [`Agent::close_idle`]
-//! and [`Agent::shutdown`] are there for the operator.
+//! [`Agent::stats`] is a snapshot, by group and in total, with a `Display` for logs.
+//! [`AgentBuilder::on_event`] reports each connection opened, reused and closed, with the reason,
+//! requests that the queue rejected, and retries. [`Agent::evict`], [`Agent::close_idle`] and
+//! [`Agent::shutdown`] are for the operator.
 //!
 //! # Upgrades
 //!
-//! After 101, or a 2xx to CONNECT, [`Body::upgraded`] gives the connection itself. It has left the
-//! pool, and counts against the limits until it is dropped ([`AgentBuilder::count_upgraded`]).
+//! After 101, or a 2xx to CONNECT, [`Body::upgraded`] returns the connection itself. It has left
+//! the pool, and counts against the limits until it is dropped ([`AgentBuilder::count_upgraded`]).
 //!
 //! # Coming from another client
 //!
-//! [`coming_from`] lists what options are called in reqwest, hyper-util, Node, undici and Go;
-//! [`node`] maps what is known of Node's `http.Agent` to tests of this crate. There is an example
-//! for each chapter here: `cargo run -p byway-agent --example first_get`, `limits_and_queue`,
-//! `unix_socket`, `through_socks5`, `regrouping`, `one_address`, `live_stats`, `upgrade`.
+//! [`coming_from`] maps the options of reqwest, hyper-util, Node, undici and Go to ours; [`node`]
+//! maps the known behaviour of Node's `http.Agent` to tests of this crate. Each chapter here has an
+//! example: `cargo run -p byway-agent --example first_get`, `limits_and_queue`, `unix_socket`,
+//! `through_socks5`, `regrouping`, `one_address`, `live_stats`, `upgrade`.
 //!
 //! # The pool by itself
 //!
-//! [`Pool`] is what all of this stands on. It opens nothing itself: it hands out an idle connection
-//! or the permission to open one. It is generic over the key of an origin ([`Key`]) and the
-//! connection ([`Conn`]), knows no sockets and starts no tasks.
+//! An [`Agent`] is built on a [`Pool`]. The pool opens nothing itself: it returns an idle
+//! connection or the permission to open one. It is generic over the key of an origin ([`Key`]) and
+//! the connection ([`Conn`]), uses no sockets and starts no tasks.
 //!
-//! Lending and keeping a connection takes one lock, that of its shard, for a few dozen
+//! Acquiring and releasing a connection takes one lock, that of its shard, for a few dozen
 //! instructions; [`Pool::sharded`] makes a pool with a shard for each worker, whose limits are
-//! those of all shards together. See [`Pool`]; who watches a pool is a [`pool::Observer`].
+//! those of all shards together. See [`Pool`]; a [`pool::Observer`] receives its events.
 //!
 //! ```
 //! use byway_agent::{Acquired, Conn, Lease, Limits, Pool, Probe, Release};
@@ -186,7 +187,7 @@
 //!
 //! let first = lease(&pool).await;
 //! assert!(!first.reused());
-//! first.release(Release::Keep { idle: None }); // the message ended, nothing is left over: lend it again
+//! first.release(Release::Keep { idle: None }); // message ended, no byte left over: reuse it
 //!
 //! let second = lease(&pool).await;
 //! assert!(second.reused());
@@ -197,9 +198,9 @@
 //! # }
 //! ```
 //!
-//! Idle connections grow old: whoever owns the pool calls [`Pool::expire`] at
-//! [`Pool::next_expiry`]. Nothing unsafe happens without it, since age is also checked when a
-//! connection is lent; idle sockets merely stay open longer.
+//! The owner of the pool calls [`Pool::expire`] at [`Pool::next_expiry`] to close old idle
+//! connections. This is not needed for safety, since age is also checked when a connection is
+//! acquired; without it, idle sockets merely stay open longer.
 
 #[doc = include_str!("../docs/coming-from.md")]
 pub mod coming_from {}
@@ -210,7 +211,7 @@ pub mod node {}
 mod agent;
 pub mod pool;
 
-/// The dialler's types that options are made of: TLS, local addresses, proxies and their routes.
+/// The dialler's types that options use: TLS, local addresses, proxies and their routes.
 pub use byway_dial as dial;
 
 pub use agent::{

@@ -1,4 +1,4 @@
-//! What the documents say of the tests is so.
+//! The documents agree with the sources and the tests.
 
 #![allow(clippy::expect_used)]
 
@@ -9,7 +9,7 @@ fn read(path: impl AsRef<Path>) -> String {
         .expect("the file is there")
 }
 
-/// The files that options are in.
+/// The files with the options.
 fn options() -> String {
     ["builder.rs", "builder/connections.rs", "builder/sockets.rs"]
         .map(|file| read(format!("src/agent/{file}")))
@@ -27,7 +27,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn the_table_of_nodes_behaviours_has_every_row_and_every_test_that_it_names_exists() {
+fn the_table_of_nodes_behaviour_has_every_row_and_its_tests_exist() {
     let (table, mut files) = (read("docs/node.md"), Vec::new());
     sources(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"),
@@ -55,7 +55,7 @@ fn the_table_of_nodes_behaviours_has_every_row_and_every_test_that_it_names_exis
         named += 1;
     }
     assert!(named > 50, "only {named} tests are named");
-    // And no row's test is left out of the table.
+    // No row's test is missing from the table.
     for line in tests.lines().filter_map(|line| {
         line.trim_start()
             .trim_start_matches("async ")
@@ -93,7 +93,7 @@ fn every_option_that_the_migration_table_names_exists() {
 }
 
 #[test]
-fn the_names_that_people_search_for_lead_to_our_options() {
+fn the_names_of_other_clients_options_are_aliases_of_ours() {
     let builder = options();
     for name in [
         "maxSockets",

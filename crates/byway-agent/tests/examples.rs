@@ -1,4 +1,4 @@
-//! The examples run: each is a module here, so that they cost one build and no processes.
+//! The examples run: each is a module here, so that they need one build and no processes.
 #![allow(
     clippy::duplicate_mod,
     dead_code,

@@ -1,23 +1,23 @@
-//! Answer head: the head of an HTTP proxy's answer to CONNECT, read strictly (RFC 9112 sections 4
-//! and 5).
+//! Answer head: a strict parser for the head of an HTTP proxy's response to CONNECT (RFC 9112
+//! sections 4 and 5).
 //!
 //! In:    the bytes of the head so far.
-//! Out:   how many bytes it lacks at least, whether it can still become one, and in the end its
+//! Out:   the least number of missing bytes, whether it can still become a head, and finally its
 //!        status.
-//! Never: looks at a body; what follows a 2xx belongs to the target, whatever the fields say (RFC
-//!        9110 section 9.3.6).
+//! Never: reads a body; bytes after a 2xx belong to the target, regardless of the fields (RFC 9110
+//!        section 9.3.6).
 
-/// The longest head that is read, all interim answers together.
+/// The longest head that is read, including all interim responses.
 pub(crate) const MAX_BYTES: usize = 16 * 1024;
 
 const END: &[u8] = b"\r\n\r\n";
 const START: &[u8] = b"HTTP/1.";
 
-/// Why an answer is no HTTP head.
+/// Why a response has no valid HTTP head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHead {
     /// It does not begin with `HTTP/1.`.
-    #[error("its answer does not begin as an HTTP answer does")]
+    #[error("its answer does not start like an HTTP response")]
     NotHttp,
     /// The status line is malformed.
     #[error("the status line of its answer is malformed")]
@@ -31,7 +31,7 @@ pub enum BadHead {
     TooLarge,
 }
 
-/// How many bytes `head` lacks at least; 0 if it is complete.
+/// The least number of bytes that `head` lacks; 0 if it is complete.
 pub(crate) fn missing(head: &[u8]) -> usize {
     let matched = (0..=END.len())
         .rev()
@@ -39,8 +39,7 @@ pub(crate) fn missing(head: &[u8]) -> usize {
     END.len() - matched.unwrap_or(0)
 }
 
-/// Whether `head` begins as an answer does, as far as it goes: what speaks another protocol is
-/// noticed at once.
+/// Whether `head` starts like a response, as far as it goes: another protocol is detected at once.
 pub(crate) fn plausible(head: &[u8]) -> Result<(), BadHead> {
     let len = head.len().min(START.len());
     if head.get(..len) == START.get(..len) {
@@ -66,8 +65,8 @@ pub(crate) fn status(head: &[u8]) -> Result<u16, BadHead> {
     }
 }
 
-/// `HTTP/1.0 200 reason` or `HTTP/1.1 200 reason`; the reason may be empty, and its space may be
-/// missing.
+/// `HTTP/1.0 200 reason` or `HTTP/1.1 200 reason`; the reason may be empty, with or without its
+/// space.
 fn status_line(line: &[u8]) -> Option<u16> {
     let rest = line.strip_prefix(START)?;
     let (b'0' | b'1', [b' ', rest @ ..]) = rest.split_first()? else {
@@ -98,7 +97,7 @@ fn is_text(text: &[u8]) -> bool {
         .all(|byte| *byte == b'\t' || !byte.is_ascii_control())
 }
 
-/// The lines between CRLFs. A bare CR or LF stays in its line, where it is refused as a control
+/// The lines between CRLFs. A bare CR or LF stays in its line, which is then refused for a control
 /// character.
 struct Lines<'a>(Option<&'a [u8]>);
 
@@ -120,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_says_how_many_bytes_it_lacks_at_least() {
+    fn the_least_number_of_missing_bytes_is_computed() {
         let table: [(&[u8], usize); 8] = [
             (b"", 4),
             (b"HTTP/1.1 200", 4),
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_never_read_past_wherever_it_stands() {
+    fn the_end_of_a_head_is_never_read_past() {
         let head = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n";
         for len in 0..head.len() {
             assert!(
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn well_formed_heads_give_their_status() {
+    fn well_formed_heads_have_their_status() {
         let table: [(&[u8], u16); 6] = [
             (b"HTTP/1.1 200 Connection established\r\n\r\n", 200),
             (b"HTTP/1.0 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n", 407),
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn another_protocol_is_noticed_at_its_first_byte() {
+    fn another_protocol_is_detected_at_its_first_byte() {
         assert_eq!(plausible(b"SSH-2.0-x"), Err(BadHead::NotHttp));
         assert_eq!(plausible(b"\x05"), Err(BadHead::NotHttp));
         assert_eq!(plausible(b"HTTP/2"), Err(BadHead::NotHttp));

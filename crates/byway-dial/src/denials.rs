@@ -1,16 +1,16 @@
-//! Default denials: what kind of address is not to be dialled on a stranger's word.
+//! Default denials: the kinds of address that may not be dialled for an unauthenticated client.
 //!
-//! In:    an address in its plain form.
-//! Out:   what it is, in words, if it is anything but a public unicast address.
-//! Never: knows a rule or a listener; that is `rules`.
+//! In:    an address in canonical form.
+//! Out:   its kind, in words, unless it is a public unicast address.
+//! Never: checks a rule or a listener; that is `rules`.
 //!
-//! The ranges are those of IANA's special-purpose registries (RFC 6890 and its updates), with the
-//! metadata services of the large clouds named first, because what they answer is worth more than
-//! what the rest of their range does.
+//! The ranges are those of IANA's special-purpose registries (RFC 6890 and its updates). The
+//! metadata services of the large clouds come first, because their answers are more sensitive than
+//! those of the rest of their range.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What `ip` is, in words that fit behind "is", if a stranger may not have it dialled.
+/// The kind of `ip`, in words that fit after "is", if it is denied by default.
 pub(crate) fn reason(ip: IpAddr) -> Option<&'static str> {
     match ip.to_canonical() {
         IpAddr::V4(ip) => reason_v4(ip),
@@ -18,13 +18,12 @@ pub(crate) fn reason(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The port that is closed by default, whatever the address: 25, where mail servers take mail from
-/// each other. An open way there is used to send spam. Mail programs hand their mail in at 465 and
-/// 587, which stay open.
+/// The port that is closed by default for every address: 25, for mail between servers. Open access
+/// to it is used to send spam. Mail programs submit mail on 465 and 587, which stay open.
 pub(crate) const CLOSED_PORT: u16 = 25;
 
-/// The IPv4 address that an IPv6 address carries in itself: IPv4-compatible, SIIT, NAT64, 6to4 and
-/// Teredo. IPv4-mapped addresses do not come here; they *are* IPv4 addresses.
+/// The IPv4 address embedded in an IPv6 address: IPv4-compatible, SIIT, NAT64, 6to4 and Teredo.
+/// IPv4-mapped addresses are not passed to this function; they *are* IPv4 addresses.
 pub(crate) fn carried_ipv4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = ip.to_bits();
     let carrier = CARRIERS
@@ -45,8 +44,8 @@ fn reason_v4(ip: Ipv4Addr) -> Option<&'static str> {
         .map(|(_, kind)| *kind)
 }
 
-/// An address that carries IPv4 is first called what the inner address is, because that is what it
-/// would reach.
+/// An address with an embedded IPv4 address has first the kind of the inner address, because that
+/// is what it would reach.
 fn reason_v6(ip: Ipv6Addr) -> Option<&'static str> {
     let outer = V6
         .iter()
@@ -58,12 +57,12 @@ fn reason_v6(ip: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// `::` and `::1` are no carriers, though they stand in the range of IPv4-compatible addresses.
+/// `::` and `::1` embed no IPv4 address, though they are in the IPv4-compatible range.
 fn is_bare(ip: Ipv6Addr) -> bool {
     ip.is_unspecified() || ip.is_loopback()
 }
 
-/// All addresses that agree with `base` outside the lowest `free` bits.
+/// All addresses that equal `base` outside the lowest `free` bits.
 struct Range {
     base: u128,
     free: u32,
@@ -93,7 +92,7 @@ const fn v6(segments: [u16; 8], len: u32) -> Range {
 
 const METADATA: &str = "the address of a cloud metadata service";
 
-/// First match names it, so the narrow ones stand first.
+/// The first match counts, so the narrow ranges are first.
 const V4: &[(Range, &str)] = &[
     (v4([169, 254, 169, 254], 32), METADATA),
     (v4([100, 100, 100, 200], 32), METADATA),
@@ -116,7 +115,7 @@ const V4: &[(Range, &str)] = &[
     (v4([240, 0, 0, 0], 4), "a reserved address"),
 ];
 
-/// First match names it, so the narrow ones stand first.
+/// The first match counts, so the narrow ranges are first.
 const V6: &[(Range, &str)] = &[
     (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), METADATA),
     (v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), METADATA),
@@ -182,12 +181,12 @@ const V6: &[(Range, &str)] = &[
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "a multicast address"),
 ];
 
-/// Where an IPv4 address stands inside an IPv6 address.
+/// The position of an IPv4 address inside an IPv6 address.
 struct Carrier {
     range: Range,
-    /// How many bits stand behind the IPv4 address.
+    /// The number of bits after the IPv4 address.
     shift: u32,
-    /// Whether its bits are turned over (Teredo, RFC 4380 section 4).
+    /// Whether its bits are inverted (Teredo, RFC 4380 section 4).
     inverted: bool,
 }
 
@@ -221,7 +220,7 @@ mod tests {
 
     #[test]
     fn every_default_denial_covers_its_range_from_first_to_last_and_no_more() {
-        // First, last, what it is called, and the neighbours on both sides where those are public.
+        // First, last, kind, and the neighbours on both sides if they are public.
         let table = [
             (
                 "0.0.0.0",
@@ -467,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn single_addresses_of_ipv6_are_what_they_are() {
+    fn single_addresses_of_ipv6_have_their_kind() {
         assert_eq!(why("::"), Some("an unspecified address"));
         assert_eq!(why("::1"), Some("a loopback address"));
         assert_eq!(why("2606:4700:4700::1111"), None);
@@ -475,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_carries_ipv4_is_called_what_it_would_reach() {
+    fn an_address_with_an_embedded_ipv4_address_has_the_kind_of_the_inner_address() {
         let forms = [
             ("::ffff:127.0.0.1", "a loopback address"),
             ("::127.0.0.1", "a loopback address"),
@@ -487,7 +486,7 @@ mod tests {
         for (text, kind) in forms {
             assert_eq!(why(text), Some(kind), "{text}");
         }
-        // Teredo turns the bits over: 0x80fffffe is 127.0.0.1.
+        // Teredo inverts the bits: 0x80fffffe is 127.0.0.1.
         assert_eq!(why("2001::80ff:fffe"), Some("a loopback address"));
         assert_eq!(why("2001::f7f7:f7f7"), Some("a tunnelled (Teredo) address"));
     }

@@ -1,9 +1,8 @@
 //! Dialler: opens a stream to a target.
 //!
-//! In:    a target and the address rules of whoever asks.
-//! Out:   an open stream to an address that was checked, or the most telling of the failures.
-//! Never: connects to an address that it has not checked, and never resolves a name a second time
-//!        after the check.
+//! In:    a target and the caller's address rules.
+//! Out:   an open stream to a checked address, or the most informative failure.
+//! Never: connects to an unchecked address, or resolves a name again after the check.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::error::{DialError, Telling};
+use crate::error::{DialError, FailureRank};
 use crate::happy::{self, AttemptDelays, Family, Lost};
 use crate::keepalive;
 use crate::resolve::{Asker, ResolveError, Resolver};
@@ -24,7 +23,7 @@ use crate::stream::Stream;
 use crate::target::{HostName, Target};
 use crate::tls::{TlsClient, TlsError, TlsOptions};
 
-/// Where connections start from.
+/// The local addresses of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalAddress {
     /// This address alone; a peer's addresses of the other family are left out.
@@ -39,7 +38,7 @@ pub enum LocalAddress {
 }
 
 impl LocalAddress {
-    /// The address to start from towards `peer`, if there is one of its family.
+    /// The address to bind for a connection to `peer`, if there is one of its family.
     fn towards(self, peer: SocketAddr) -> Option<IpAddr> {
         match self {
             Self::Only(ip) => (ip.is_ipv4() == peer.is_ipv4()).then_some(ip),
@@ -55,7 +54,7 @@ impl From<IpAddr> for LocalAddress {
     }
 }
 
-/// How a dialler dials.
+/// The options of a dialler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Which address families are used. Default: both, IPv6 first.
@@ -63,15 +62,15 @@ pub struct Options {
     /// The address to connect from, bound with any free port before each attempt. Default: the
     /// system chooses.
     pub local_address: Option<LocalAddress>,
-    /// For connecting, all addresses of a name together; resolving has its own deadline. Default:
-    /// 10 s.
+    /// The time to connect, for all addresses of a name together. Resolving has its own deadline.
+    /// Default: 10 s.
     pub connect_timeout: Duration,
-    /// Before the next address is tried beside one that has not answered, 10 ms to 2 s. Default:
-    /// 250 ms (RFC 8305).
+    /// The delay before the next address is tried while an attempt is pending, 10 ms to 2 s.
+    /// Default: 250 ms (RFC 8305).
     pub attempt_delay: Duration,
-    /// How long a connection is silent before the kernel probes it, so that a peer that vanished is
-    /// noticed; 1 s to 32,767 s, in whole seconds. `None` turns the probes off. Default: 60 s, well
-    /// within what NATs remember. Four probes without an answer, 15 s apart, end the connection.
+    /// How long a connection is idle before the kernel probes it, to detect a dead peer: 1 s to
+    /// 32,767 s, in whole seconds. `None` turns the probes off. Default: 60 s, well within the idle
+    /// timeouts of NATs. Four probes without an answer, 15 s apart, end the connection.
     pub keepalive: Option<Duration>,
 }
 
@@ -87,7 +86,7 @@ impl Default for Options {
     }
 }
 
-/// Opens streams. Cheap to clone; clones share the resolver and the trust in parents.
+/// Opens streams. Cheap to clone; clones share the resolver and the TLS client for parents.
 #[derive(Clone)]
 pub struct Dialler {
     resolver: Resolver,
@@ -104,13 +103,12 @@ struct ParentTls {
     client: OnceLock<TlsClient>,
 }
 
-/// A stream that was opened.
+/// An open stream.
 #[derive(Debug)]
 pub struct Dialled {
     /// The stream, with TCP_NODELAY and the keepalive of the options.
     pub stream: Stream,
-    /// The address that was connected to (a parent proxy's, if one stands between); none for a Unix
-    /// socket.
+    /// The address of the peer (the parent proxy's, if there is one); `None` for a Unix socket.
     pub peer: Option<SocketAddr>,
     /// Our own address on that connection.
     pub local: Option<SocketAddr>,
@@ -131,9 +129,9 @@ impl Dialler {
         }
     }
 
-    /// The same dialler, whose connections send no segments of more than `bytes` bytes, options
-    /// included, and ask their peers for the same (`TCP_MAXSEG`). Default: as large as the path is
-    /// said to carry. A system that refuses it is not an error.
+    /// Limits the segments of connections to `bytes` bytes, TCP options included, in both
+    /// directions (`TCP_MAXSEG`). Default: the path's MTU decides. A system that refuses the option
+    /// is not an error.
     #[must_use]
     pub fn with_segments_of(self, bytes: Option<u32>) -> Self {
         Self {
@@ -142,24 +140,22 @@ impl Dialler {
         }
     }
 
-    /// The same dialler, whose dials take a permit of `spare` for each attempt beyond the first
-    /// that is open at once. Default: no bound but that of each dial ([`happy::ATTEMPTS_MAX`]).
+    /// Makes each dial take a permit of `spare` for each simultaneous attempt beyond the first.
+    /// Default: only the limit of each dial ([`happy::ATTEMPTS_MAX`]).
     pub fn with_spare_attempts(self, spare: Arc<Semaphore>) -> Self {
         Self { spare, ..self }
     }
 
-    /// The same dialler for targets that `asker` has named: their look-ups count against its share.
+    /// Counts the look-ups of this dialler against the share of `asker`, who named the targets.
     /// Default: the program itself.
     pub fn on_behalf_of(self, asker: Asker) -> Self {
         Self { asker, ..self }
     }
 
-    /// The same dialler, which speaks TLS with `https` parents under the policy of `tls`; its
-    /// application protocols are not looked at, since `http/1.1` is what a parent is asked for.
-    /// Default: whom the system trusts.
+    /// Sets the TLS policy for `https` parents. Its application protocols are ignored: `http/1.1`
+    /// is always offered. Default: the system's trusted roots.
     ///
-    /// The system's roots are read from disk when the first such parent is dialled, and not if
-    /// there is none.
+    /// The system's roots are read from disk when the first such parent is dialled.
     pub fn with_parent_tls(self, tls: TlsOptions) -> Self {
         Self {
             parent_tls: ParentTls::lazy(tls),
@@ -167,26 +163,26 @@ impl Dialler {
         }
     }
 
-    /// Who is asked for the addresses of names.
+    /// The resolver of this dialler.
     pub fn resolver(&self) -> &Resolver {
         &self.resolver
     }
 
-    /// How this dialler dials.
+    /// The options of this dialler.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Opens a stream to `target`. A name is resolved once and every address checked against
-    /// `rules`; what is denied is left out, and the race runs between the checked addresses only.
-    /// Rules say nothing about Unix sockets.
+    /// Opens a stream to `target`. A name is resolved once and every address is checked against
+    /// `rules`. Denied addresses are left out, and the race runs between the checked addresses
+    /// only. Rules do not apply to Unix sockets.
     ///
-    /// Cancel safe: dropping the future closes every half-made connection. Nothing was sent on any
+    /// Cancel safe: dropping the future closes every unfinished connection. Nothing was sent on any
     /// of them.
     ///
     /// # Errors
-    /// [`DialError`]: [`DialError::Denied`] if no address is left after the check; of several failures the most
-    /// telling (refused, then unreachable, then no answer), with the number of addresses that were
+    /// [`DialError`]: [`DialError::Denied`] if every address is denied; of several failures the
+    /// most informative (refused, then unreachable, then no answer), with the number of addresses
     /// tried.
     pub async fn open(&self, target: &Target, rules: &AddressRules) -> Result<Dialled, DialError> {
         match target {
@@ -200,7 +196,7 @@ impl Dialler {
     /// Cancel safe.
     ///
     /// # Errors
-    /// As [`Dialler::open`], but for what only connecting can tell.
+    /// As [`Dialler::open`], except for failures to connect.
     pub async fn addresses(
         &self,
         target: &Target,
@@ -236,7 +232,7 @@ impl Dialler {
         }
     }
 
-    /// Whether both the family option and the local address admit `addr` in its plain form.
+    /// Whether the family option and the local address both admit `addr` in its canonical form.
     fn may_use(&self, addr: SocketAddr) -> bool {
         let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
         let local = self
@@ -265,11 +261,11 @@ impl Dialler {
         }
     }
 
-    /// Connects to one of `addrs`, which [`Dialler::addresses`] has found. Cancel safe, as
+    /// Connects to one of `addrs`, the result of [`Dialler::addresses`]. Cancel safe, as
     /// [`Dialler::open`].
     ///
     /// # Errors
-    /// Of several failures the most telling, with the number of addresses that were tried.
+    /// Of several failures the most informative, with the number of addresses tried.
     pub async fn connect(&self, addrs: &[CheckedAddr]) -> Result<Dialled, DialError> {
         let Options {
             connect_timeout,
@@ -286,7 +282,7 @@ impl Dialler {
         .await
         {
             Ok((addr, socket)) => Ok(dialled(addr, socket)),
-            Err(lost) => Err(most_telling(lost, connect_timeout)),
+            Err(lost) => Err(most_informative(lost, connect_timeout)),
         }
     }
 
@@ -303,12 +299,12 @@ impl Dialler {
             Ok(Err(source)) => source,
             Err(_) => return Err(DialError::ConnectTimeout { after, tried: 1 }),
         };
-        let telling = match source.kind() {
+        let rank = match source.kind() {
             // The listener's backlog is full; a Unix socket needs no local port.
-            io::ErrorKind::WouldBlock => Telling::Unreachable,
-            _ => Telling::of(&source),
+            io::ErrorKind::WouldBlock => FailureRank::Unreachable,
+            _ => FailureRank::of(&source),
         };
-        Err(telling.error(Target::Unix(path.into()), source, 1, after))
+        Err(rank.error(Target::Unix(path.into()), source, 1, after))
     }
 }
 
@@ -335,8 +331,8 @@ fn unresolved(name: HostName, error: ResolveError) -> DialError {
     }
 }
 
-/// Those of `addrs` that pass; if none does, the denial of the first, or of one that may pass the
-/// next time.
+/// The addresses that pass. If none passes: the first denial, or an `Unchecked` one, since that may
+/// pass the next time.
 pub(crate) fn check_all(
     addrs: &[SocketAddr],
     rules: &AddressRules,
@@ -358,7 +354,7 @@ pub(crate) fn check_all(
     }
 }
 
-/// One attempt. The connector takes nothing but checked addresses.
+/// One attempt. Takes only checked addresses.
 async fn connect_tcp(
     addr: CheckedAddr,
     options: Options,
@@ -377,14 +373,13 @@ async fn connect_tcp(
         socket.bind(SocketAddr::new(local, 0))?;
     }
     if let Some(bytes) = segment_bytes {
-        // What a peer is asked for travels with the first packet. A larger segment is no failure
-        // here.
+        // The SYN carries the MSS option to the peer. Larger segments are no failure here.
         let _ = limit_segments(&socket, bytes);
     }
     let stream = socket.connect(addr).await?;
     if stream.local_addr().ok() == Some(addr) {
-        // On loopback the kernel may choose the very port we dial as our own and connect the socket
-        // to itself.
+        // On loopback the kernel may choose the very port that is dialled as the local port and
+        // connect the socket to itself.
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
@@ -410,15 +405,15 @@ fn dialled(addr: CheckedAddr, socket: TcpStream) -> Dialled {
 }
 
 /// One error for all attempts.
-fn most_telling(lost: Lost, after: Duration) -> DialError {
+fn most_informative(lost: Lost, after: Duration) -> DialError {
     let tried = lost.failures.len() + lost.unanswered;
-    let told = lost
+    let failures = lost
         .failures
         .into_iter()
-        .map(|(addr, source)| (Telling::of(&source), addr, source));
-    match told.min_by_key(|(telling, ..)| *telling) {
-        Some((telling, addr, source)) if lost.unanswered == 0 || telling < Telling::TimedOut => {
-            telling.error(Target::Addr(addr), source, tried, after)
+        .map(|(addr, source)| (FailureRank::of(&source), addr, source));
+    match failures.min_by_key(|(rank, ..)| *rank) {
+        Some((rank, addr, source)) if lost.unanswered == 0 || rank < FailureRank::TimedOut => {
+            rank.error(Target::Addr(addr), source, tried, after)
         }
         _ => DialError::ConnectTimeout { after, tried },
     }

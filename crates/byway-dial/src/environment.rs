@@ -1,9 +1,9 @@
-//! Environment: the proxies that the variables `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
-//! `NO_PROXY` name.
+//! Environment: the proxies in the variables `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
+//! `NO_PROXY`.
 //!
 //! In:    variables as pairs of text, or those of this process.
 //! Out:   the route to a target.
-//! Never: reads the process's variables unless asked to, and never lets a web server's visitor
+//! Never: reads the process's variables without a call to do so, or lets a web server's visitor
 //!        choose the proxy.
 
 use std::collections::HashMap;
@@ -14,24 +14,24 @@ use crate::parent::{BadParent, Parent};
 use crate::route::{Purpose, Route};
 use crate::target::Target;
 
-/// The variables that are looked at: lower case first, which wins where both are set.
+/// The variables: the lower-case name is first and wins if both are set.
 const HTTP: [&str; 2] = ["http_proxy", "HTTP_PROXY"];
 const HTTPS: [&str; 2] = ["https_proxy", "HTTPS_PROXY"];
 const ALL: [&str; 2] = ["all_proxy", "ALL_PROXY"];
 const NO: [&str; 2] = ["no_proxy", "NO_PROXY"];
-/// Set by a web server that runs us for a visitor (RFC 3875 section 4.1.12).
+/// Set by a web server that runs this process for a visitor (RFC 3875 section 4.1.12).
 const CGI: &str = "REQUEST_METHOD";
 
 /// The proxies of an environment, by the rules that curl, Go and Python share:
 ///
-/// - `http_proxy` is for `http://`, `https_proxy` for `https://`, `all_proxy` for whatever has none
-///   of its own. The lower-case spelling wins over the upper-case one.
-/// - A variable that is set and empty means "no proxy", also where `all_proxy` names one.
-/// - With `REQUEST_METHOD` set, `HTTP_PROXY` is not looked at: a CGI program gets its visitor's
-///   field `Proxy` by that name ("httpoxy", CVE-2016-5385 and its kin). `http_proxy` still counts.
-/// - A value is a URL as [`Parent`] reads it; without a scheme, `http://` is meant.
-/// - `no_proxy` names what is reached directly: see [`NoProxy`]. Loopback is not among it unless it
-///   is named.
+/// - `http_proxy` is for `http://`, `https_proxy` for `https://`, and `all_proxy` for those without
+///   their own. The lower-case spelling wins over the upper-case one.
+/// - A variable that is set and empty means "no proxy", even if `all_proxy` has one.
+/// - With `REQUEST_METHOD` set, `HTTP_PROXY` is ignored: in a CGI program it holds the visitor's
+///   field `Proxy` ("httpoxy", CVE-2016-5385 and others). `http_proxy` still counts.
+/// - A value is a URL as for [`Parent`]; the default scheme is `http://`.
+/// - `no_proxy` lists the targets to reach directly: see [`NoProxy`]. Loopback is not included by
+///   default.
 ///
 /// ```
 /// use byway_dial::{Environment, Purpose, Route};
@@ -52,10 +52,10 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// From `variables`, of which all others are ignored.
+    /// From `variables`; unrelated ones are ignored.
     ///
     /// # Errors
-    /// [`BadVariable`] names the variable and says what to write there.
+    /// [`BadVariable`], with the variable and the remedy.
     pub fn of<K, V>(variables: impl IntoIterator<Item = (K, V)>) -> Result<Self, BadVariable>
     where
         K: AsRef<str>,
@@ -94,10 +94,10 @@ impl Environment {
         })
     }
 
-    /// From the variables of this process, as they are now.
+    /// From the current variables of this process.
     ///
     /// # Errors
-    /// [`BadVariable`], also for one of these variables that is no UTF-8.
+    /// [`BadVariable`], also for one of these variables that is not UTF-8.
     pub fn of_process() -> Result<Self, BadVariable> {
         let mut variables = Vec::new();
         for name in [HTTP, HTTPS, ALL, NO].into_iter().flatten().chain([CGI]) {
@@ -110,7 +110,7 @@ impl Environment {
         Self::of(variables)
     }
 
-    /// The way to `target` for what is to travel there. A Unix socket is always reached directly.
+    /// The route to `target` for `purpose`. A Unix socket is always reached directly.
     pub fn route(&self, purpose: Purpose, target: &Target) -> Route {
         let parent = match purpose {
             Purpose::Http => &self.http,
@@ -134,7 +134,7 @@ fn first<'a>(found: &'a Found, names: [&'static str; 2]) -> Option<(&'static str
         .find_map(|name| found.get(name).map(|value| (name, value.as_str())))
 }
 
-/// The proxy that a variable names; `Some(None)` if it is set to say that there is none.
+/// The proxy in a variable; `Some(None)` if it is set and empty.
 fn proxy(
     found: &Found,
     names: [&'static str; 2],
@@ -163,26 +163,26 @@ fn bad(variable: &'static str, source: impl Into<BadValue>) -> BadVariable {
     }
 }
 
-/// A variable of the environment that cannot be used, and what to write instead.
+/// An invalid variable of the environment, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the variable {variable}: {source}")]
 pub struct BadVariable {
     /// Its name, in the spelling that was used.
     pub variable: &'static str,
-    /// What is wrong with it.
+    /// The problem.
     pub source: BadValue,
 }
 
-/// What is wrong with a variable.
+/// The problem of a variable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadValue {
-    /// It is no proxy.
+    /// It is not a proxy.
     #[error(transparent)]
     Proxy(#[from] BadParent),
-    /// It lists something that is no host.
+    /// It contains an invalid host.
     #[error(transparent)]
     Entry(#[from] BadEntry),
-    /// It is no UTF-8.
+    /// It is not UTF-8.
     #[error("it is not UTF-8 text; set it again, or unset it")]
     NotText,
 }
@@ -195,7 +195,7 @@ mod tests {
         Environment::of(variables.iter().copied()).unwrap()
     }
 
-    /// The route to `host`, in words: `direct`, `absolute PARENT` or `tunnel PARENT`.
+    /// The route to `host`, as text: `direct`, `absolute PARENT` or `tunnel PARENT`.
     fn way(environment: &Environment, purpose: Purpose, target: &str) -> String {
         match environment.route(purpose, &target.parse().unwrap()) {
             Route::Direct => "direct".into(),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn without_variables_every_way_is_direct() {
+    fn without_variables_every_route_is_direct() {
         assert_eq!(ways(&[]), ["direct", "direct", "direct"]);
         assert_eq!(
             ways(&[("PATH", "/bin"), ("FTP_PROXY", "h:1")]),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_set_and_empty_means_no_proxy_even_where_all_proxy_names_one() {
+    fn an_empty_variable_means_no_proxy_even_with_all_proxy() {
         let set = [
             ("all_proxy", "http://p:1"),
             ("https_proxy", ""),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cgi_program_does_not_take_its_visitors_word_for_its_proxy() {
+    fn a_cgi_program_does_not_let_its_visitor_choose_the_proxy() {
         let visitor = [
             ("HTTP_PROXY", "http://evil.example:1"),
             ("REQUEST_METHOD", "GET"),
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_proxy_covers_is_reached_directly_and_loopback_is_not_covered_by_itself() {
+    fn targets_in_no_proxy_are_reached_directly_and_loopback_is_not_included_by_default() {
         let set = environment(&[
             ("http_proxy", "p:1"),
             ("NO_PROXY", "ignored.example"),
@@ -328,17 +328,17 @@ mod tests {
         );
     }
 
-    /// Runs itself once more for each row, in a process whose variables are set.
+    /// Runs itself once for each row, in a process with those variables.
     #[test]
-    fn the_variables_of_this_process_are_read_when_asked_for() {
+    fn the_variables_of_this_process_are_read_on_request() {
         use std::os::unix::ffi::OsStrExt;
         const CHILD: &str = "BYWAY_DIAL_TEST_CHILD";
         if std::env::var_os(CHILD).is_some() {
-            let said = match Environment::of_process() {
+            let result = match Environment::of_process() {
                 Ok(environment) => way(&environment, Purpose::Https, "a.example:443"),
                 Err(error) => error.to_string(),
             };
-            return println!("said: {said}");
+            return println!("result: {result}");
         }
         let text = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
         let table: [(&[u8], &str); 3] = [
@@ -352,20 +352,20 @@ mod tests {
                 "the variable HTTPS_PROXY: it is not UTF-8 text",
             ),
         ];
-        for (value, said) in table {
+        for (value, expected) in table {
             let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-            let this = "environment::tests::the_variables_of_this_process_are_read_when_asked_for";
+            let this = "environment::tests::the_variables_of_this_process_are_read_on_request";
             child
                 .args(["--exact", this, "--nocapture"])
                 .env_clear()
                 .env(CHILD, "1");
-            let told = child
+            let output = child
                 .env("HTTPS_PROXY", text(value))
                 .env("NO_PROXY", "b.example")
                 .output()
                 .unwrap();
-            let told = String::from_utf8(told.stdout).unwrap();
-            assert!(told.contains(&format!("said: {said}")), "{told}");
+            let output = String::from_utf8(output.stdout).unwrap();
+            assert!(output.contains(&format!("result: {expected}")), "{output}");
         }
     }
 
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_variable_is_named_with_what_to_write_and_without_its_password() {
+    fn a_bad_variable_is_reported_with_a_remedy_and_without_its_password() {
         let error = |set: &[(&str, &str)]| {
             Environment::of(set.iter().copied())
                 .unwrap_err()
@@ -393,15 +393,15 @@ mod tests {
             "the variable HTTPS_PROXY: `ftp://` is no scheme of a proxy: \
              write http, https, socks4, socks4a, socks5 or socks5h before ://"
         );
-        let told = error(&[("http_proxy", "http://u:secret@h:1/x")]);
+        let message = error(&[("http_proxy", "http://u:secret@h:1/x")]);
         assert_eq!(
-            told,
-            "the variable http_proxy: a proxy is a host and a port, with nothing behind them"
+            message,
+            "the variable http_proxy: a proxy is a host and a port, with nothing after them"
         );
-        let told = error(&[("no_proxy", "10.0.0.0/33")]);
+        let message = error(&[("no_proxy", "10.0.0.0/33")]);
         assert!(
-            told.starts_with("the variable no_proxy: `10.0.0.0/33` is no "),
-            "{told}"
+            message.starts_with("the variable no_proxy: `10.0.0.0/33` is no "),
+            "{message}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Dial error: why no stream could be opened, in words that say whose side it is and what to do.
+//! Dial error: why no stream could be opened, with the faulty side and the remedy.
 
 use std::io;
 use std::time::Duration;
@@ -26,8 +26,7 @@ pub enum DialError {
         /// The name.
         name: HostName,
     },
-    /// The name was not looked up, because the user it was for has as many look-ups as one user may
-    /// have.
+    /// The name was not looked up, because its user has reached the limit of look-ups per user.
     #[error(
         "`{name}` was not looked up: this user has too many look-ups at once; try again when some have ended"
     )]
@@ -37,50 +36,50 @@ pub enum DialError {
     },
     /// The resolver failed.
     #[error(
-        "`{name}` was not resolved: {reason}; the resolver of this machine may be down or wrongly set up"
+        "`{name}` was not resolved: {reason}; the resolver of this machine may be down or misconfigured"
     )]
     ResolveFailed {
         /// The name.
         name: HostName,
-        /// The resolver's own words.
+        /// The resolver's message.
         reason: String,
     },
-    /// The target has only addresses of the family that may not be used.
+    /// The target has no address of the permitted family.
     #[error(
         "{target} has no address of the family to use ({family}); the options `family` and `local_address` decide"
     )]
     WrongFamily {
-        /// What was asked for.
+        /// The target.
         target: Target,
-        /// The family that may be used.
+        /// The permitted family.
         family: Family,
     },
-    /// The address rules forbid every address of the target; this is the first.
+    /// The address rules deny every address of the target; this is the first denial.
     #[error(transparent)]
     Denied(Denied),
-    /// The kernel could not be asked whether an address of the target is one of this machine's own,
+    /// The kernel could not report whether an address of the target is one of this machine's own,
     /// and no other address passed.
     #[error(transparent)]
     Unchecked(Denied),
-    /// Nothing listens there.
+    /// Nothing listens on the port.
     #[error("{addr} refused the connection; nothing listens there{}", of(*.tried))]
     Refused {
-        /// Who refused.
+        /// The address that refused.
         addr: Target,
         /// How many addresses were tried in all.
         tried: usize,
     },
-    /// There is no way there, or a firewall forbids it.
+    /// There is no route, or a firewall forbids the connection.
     #[error("{addr} cannot be reached: {source}{}", of(*.tried))]
     Unreachable {
-        /// Who cannot be reached.
+        /// The address that cannot be reached.
         addr: Target,
         /// How many addresses were tried in all.
         tried: usize,
-        /// What the system says.
+        /// The system error.
         source: io::Error,
     },
-    /// Nobody answered in time.
+    /// No address answered in time.
     #[error("no answer to the connection attempt within {} s{}", after.as_secs_f32(), of(*.tried))]
     ConnectTimeout {
         /// The time allowed.
@@ -91,15 +90,13 @@ pub enum DialError {
     /// The TLS handshake failed.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Nobody named a way to the target.
-    #[error(
-        "no route leads to {target}: whatever chooses the proxy named none, not even the direct way"
-    )]
+    /// The proxy selection returned no route to the target.
+    #[error("no route leads to {target}: the proxy selection returned none, not even a direct one")]
     NoRoute {
-        /// What was asked for.
+        /// The target.
         target: Target,
     },
-    /// The parent proxy, or the way to it, failed.
+    /// The parent proxy, or the connection to it, failed.
     #[error("through the parent proxy {parent}: {source}")]
     Parent {
         /// The parent proxy.
@@ -107,8 +104,7 @@ pub enum DialError {
         /// What failed.
         source: ParentError,
     },
-    /// This machine has run out of what a connection needs: open files, buffers, local ports or a
-    /// local address.
+    /// This machine has run out of open files, buffers, local ports or local addresses.
     #[error(
         "this machine cannot open another connection: {0}; raise the limit of open files, or look at `local_address`"
     )]
@@ -116,9 +112,9 @@ pub enum DialError {
     /// Any other failure of the system.
     #[error("the connection to {addr} failed: {source}")]
     Io {
-        /// Who was dialled.
+        /// The dialled address.
         addr: Target,
-        /// What the system says.
+        /// The system error.
         source: io::Error,
     },
 }
@@ -132,7 +128,7 @@ impl From<Denied> for DialError {
     }
 }
 
-/// " (3 addresses were tried)" if that says more than nothing.
+/// " (3 addresses were tried)" if more than one was.
 fn of(tried: usize) -> String {
     if tried > 1 {
         format!(" ({tried} addresses were tried)")
@@ -141,22 +137,22 @@ fn of(tried: usize) -> String {
     }
 }
 
-/// What a system error means to one who dials, the most telling first.
+/// The meaning of a system error for a dial, the most informative first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Telling {
-    /// Out of files or buffers: it says nothing of the peer, and all else follows from it.
+pub(crate) enum FailureRank {
+    /// Out of files or buffers: this is unrelated to the peer and causes the other failures.
     Exhausted,
     Refused,
     Unreachable,
     Other,
     TimedOut,
-    /// This machine lacks the address family or a route: less telling than what another address
-    /// did.
+    /// This machine lacks the address family or a route: less informative than the result of
+    /// another address.
     NoRoute,
     NoLocalPort,
 }
 
-impl Telling {
+impl FailureRank {
     pub(crate) fn of(error: &io::Error) -> Self {
         /// ENFILE and EMFILE are the same numbers on every Unix; the standard library has no kind
         /// for them.
@@ -170,15 +166,15 @@ impl Telling {
         match error.kind() {
             io::ErrorKind::OutOfMemory => Self::Exhausted,
             io::ErrorKind::ConnectionRefused => Self::Refused,
-            // A reset or an abort in the middle of the handshake is a refusal that came late.
+            // A reset or an abort during the handshake counts as a refusal.
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Refused,
             io::ErrorKind::HostUnreachable
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::NotFound => Self::Unreachable,
             io::ErrorKind::TimedOut => Self::TimedOut,
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => Self::NoRoute,
-            // Linux says WouldBlock when no local port is left to bind, and AddrNotAvailable when
-            // none is left to this peer.
+            // Linux reports WouldBlock when no local port is left to bind, and AddrNotAvailable
+            // when none is left to this peer.
             io::ErrorKind::AddrNotAvailable
             | io::ErrorKind::AddrInUse
             | io::ErrorKind::WouldBlock => Self::NoLocalPort,

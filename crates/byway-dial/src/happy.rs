@@ -1,8 +1,8 @@
-//! Happy Eyeballs: several addresses of one name, tried so that a dead one costs a quarter of a
+//! Happy Eyeballs: tries several addresses of one name, so that a dead one costs a quarter of a
 //! second (RFC 8305).
 //!
-//! In:    checked addresses, a way to connect to one, and how long to wait.
-//! Out:   the first connection that stands, or what became of every attempt.
+//! In:    checked addresses, a connect function, and the delays.
+//! Out:   the first established connection, or the result of every attempt.
 //! Never: leaves an attempt behind. All of them live in the calling future and end with it. Never
 //!        has more than [`ATTEMPTS_MAX`] sockets open.
 
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::rules::CheckedAddr;
 
-/// The shortest and the longest pause between two attempts (RFC 8305 section 5).
+/// The range of the delay between two attempts (RFC 8305 section 5).
 const ATTEMPT_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 
 /// How many attempts of one dial are open at once.
@@ -60,26 +60,26 @@ impl Family {
     }
 }
 
-/// How long a race waits.
+/// The delays of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptDelays {
-    /// Before the next attempt starts beside one that has not answered; kept within 10 ms and 2 s.
+    /// Before the next attempt starts while one is pending; clamped to 10 ms to 2 s.
     pub attempt_delay: Duration,
-    /// For the whole race.
+    /// Of the whole race.
     pub connect_timeout: Duration,
 }
 
 /// A race without a winner.
 #[derive(Debug, Default)]
 pub struct Lost {
-    /// What failed, in the order in which it failed.
+    /// The failures, in the order in which they happened.
     pub failures: Vec<(SocketAddr, io::Error)>,
-    /// Attempts that had no answer when the time was over; 0 if it was not.
+    /// Attempts without an answer: closed for another attempt, or pending when the time was over.
     pub unanswered: usize,
 }
 
-/// The order to try `addrs` in: the families take turns, IPv6 first; within a family the order
-/// given (RFC 8305 section 4).
+/// The order in which to try `addrs`: the families alternate, IPv6 first. Within a family the given
+/// order stays (RFC 8305 section 4).
 pub fn order(addrs: &[CheckedAddr]) -> Vec<CheckedAddr> {
     let of = |v6: bool| {
         addrs
@@ -100,10 +100,10 @@ pub fn order(addrs: &[CheckedAddr]) -> Vec<CheckedAddr> {
 }
 
 /// Connects to the first [`ADDRESSES_MAX`] of `addrs` in their order until one answers. The next
-/// attempt starts when one has failed, or after `attempt_delay` beside those that have not
-/// answered. Each attempt beyond the first takes a permit of `spare`. When [`ATTEMPTS_MAX`] are
-/// open, or no permit is free, the oldest attempt is closed before the next one starts, but not
-/// before it is `ATTEMPTS_MAX` delays old. The losers are dropped when a winner is found.
+/// attempt starts when one has failed, or after `attempt_delay` while others are pending. Each
+/// attempt beyond the first takes a permit of `spare`. When [`ATTEMPTS_MAX`] are open, or no permit
+/// is free, the oldest attempt is closed before the next one starts, but not before it is
+/// `ATTEMPTS_MAX` delays old. The losers are dropped when one succeeds.
 ///
 /// Cancel safe: dropping the future drops every attempt.
 ///
@@ -162,17 +162,17 @@ struct Attempt<Fut> {
     connect: Pin<Box<Fut>>,
 }
 
-/// The attempts of one race that are open, the oldest first.
+/// The open attempts of one race, the oldest first.
 struct Attempts<'a, Fut> {
     open: VecDeque<Attempt<Fut>>,
     spare: &'a Semaphore,
-    /// One for each open attempt but one.
+    /// One for each open attempt except one.
     permits: Vec<SemaphorePermit<'a>>,
 }
 
 impl<T, Fut: Future<Output = io::Result<T>>> Attempts<'_, Fut> {
-    /// Whether another attempt may start now. Closes the oldest if there is no other way and it is
-    /// older than `patience`.
+    /// Whether another attempt may start now. If there is no other room, closes the oldest attempt
+    /// once it is older than `patience`.
     fn make_room(&mut self, patience: Duration, lost: &mut Lost) -> bool {
         let Some(oldest) = self.open.front() else {
             return true;
@@ -246,14 +246,13 @@ mod tests {
             .collect()
     }
 
-    /// What an address does when it is connected to: after how many milliseconds, and whether it
-    /// works.
+    /// The behaviour of an address: the delay in milliseconds, and the result.
     type Script = [(&'static str, u64, Result<(), io::ErrorKind>)];
 
     struct Race {
         winner: Option<String>,
         took: Duration,
-        /// Who was tried, and how many milliseconds after the start.
+        /// Each address tried, with the milliseconds since the start.
         tried: Vec<(String, u128)>,
         lost: Option<Lost>,
         /// Attempts that are still open after the race.
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_all_fail_every_failure_is_told() {
+    async fn when_all_fail_every_failure_is_reported() {
         let race = run(&[
             ("2a00::1", 400, REFUSED),
             ("1.0.0.1", 50, Err(io::ErrorKind::HostUnreachable)),
@@ -394,14 +393,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_to_race_is_lost_at_once() {
+    async fn a_race_without_addresses_fails_at_once() {
         let lost = run(&[]).await.lost.unwrap();
         assert!(lost.failures.is_empty() && lost.unanswered == 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_attempt_delay_stays_within_its_bounds() {
-        for (asked, kept) in [(0, 10), (5000, 2000)] {
+        for (configured, kept) in [(0, 10), (5000, 2000)] {
             let began = Instant::now();
             let second = Cell::new(Duration::ZERO);
             let connect = async |addr: CheckedAddr| {
@@ -412,7 +411,7 @@ mod tests {
                 Ok(())
             };
             let timing = AttemptDelays {
-                attempt_delay: Duration::from_millis(asked),
+                attempt_delay: Duration::from_millis(configured),
                 ..TIMING
             };
             assert!(
@@ -456,7 +455,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_spare_permits_a_dial_has_one_attempt_at_a_time_and_still_comes_to_the_next_address()
+    async fn without_spare_permits_a_dial_has_one_attempt_at_a_time_and_still_tries_the_next_address()
      {
         let spare = Semaphore::new(0);
         let script = [

@@ -1,45 +1,42 @@
-//! Keepalive: when the kernel probes a TCP connection that is silent, so that a peer that vanished
-//! is noticed.
+//! Keepalive: TCP keepalive probes on idle connections, to detect a dead peer.
 //!
-//! In:    a socket that connects, or that listens: on Linux accepted connections inherit the
-//!        setting.
+//! In:    a connecting socket, or a listener: on Linux accepted connections inherit the setting.
 //! Out:   the socket with the setting.
-//! Never: is used for Unix sockets; the kernel knows when their peer has gone.
+//! Never: is used for Unix sockets; the kernel reports a closed peer there.
 
 use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// How long a connection is silent before it is probed, where nothing else is said: well within
-/// what NATs remember.
+/// The default idle time before the first probe: well within the idle timeouts of NATs.
 pub const DEFAULT: Duration = Duration::from_secs(60);
-/// How long the kernel waits for an answer to a probe before the next one. The default of Linux and
-/// others is 75 s.
+/// The time between two probes. The default of Linux and others is 75 s.
 pub const INTERVAL: Duration = Duration::from_secs(15);
-/// After how many unanswered probes the connection ends. The default of Linux is 9, of others 8 or 10.
+/// The number of unanswered probes that ends the connection. The default of Linux is 9, of others 8
+/// or 10.
 pub const PROBES: u32 = 4;
 
-/// The shortest and the longest delay that the kernel takes.
+/// The shortest and the longest delay that the kernel accepts.
 const DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32_767));
 
-/// Has a silent connection of `socket` probed after `delay`, which is kept within 1 s and 32,767 s,
-/// and ended when [`PROBES`] probes, one every [`INTERVAL`], have had no answer. With [`DEFAULT`]
-/// that is two minutes of silence.
+/// Enables probes on connections of `socket` that are idle for `delay`, clamped to 1 s to 32,767 s.
+/// A connection ends after [`PROBES`] unanswered probes, one every [`INTERVAL`]: with [`DEFAULT`],
+/// after two minutes of silence.
 ///
 /// # Errors
-/// What the system says.
+/// The system error.
 #[cfg(unix)]
 pub fn set(socket: &impl std::os::fd::AsFd, delay: Duration) -> io::Result<()> {
     SockRef::from(socket).set_tcp_keepalive(&setting(delay))
 }
 
-/// Has a silent connection of `socket` probed after `delay`, which is kept within 1 s and 32,767 s,
-/// and ended when [`PROBES`] probes, one every [`INTERVAL`], have had no answer. With [`DEFAULT`]
-/// that is two minutes of silence.
+/// Enables probes on connections of `socket` that are idle for `delay`, clamped to 1 s to 32,767 s.
+/// A connection ends after [`PROBES`] unanswered probes, one every [`INTERVAL`]: with [`DEFAULT`],
+/// after two minutes of silence.
 ///
 /// # Errors
-/// What the system says.
+/// The system error.
 #[cfg(windows)]
 pub fn set(socket: &impl std::os::windows::io::AsSocket, delay: Duration) -> io::Result<()> {
     SockRef::from(socket).set_tcp_keepalive(&setting(delay))

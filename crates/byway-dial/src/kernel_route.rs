@@ -1,18 +1,17 @@
-//! Kernel route: what the routing table of this machine says about an address.
+//! Kernel route: looks an address up in the routing table of this machine.
 //!
 //! In:    an address that may be dialled.
-//! Out:   whether the kernel delivers packets to it on this machine; an error if the kernel cannot
-//!        be asked.
-//! Never: sends a packet, blocks, or takes an error for an answer.
+//! Out:   whether the kernel delivers its packets on this machine; an error if the look-up fails.
+//! Never: sends a packet, blocks, or treats an error as an answer.
 
 use std::io;
 use std::net::IpAddr;
 
-/// What `ip` is if its packets do not leave this machine by a unicast route; `None` if they do, or
-/// if no route leads there (to connect fails then).
+/// The kind of `ip` if its packets do not leave this machine by a unicast route; `None` if they do,
+/// or if there is no route (connecting then fails).
 ///
 /// # Errors
-/// The kernel could not be asked. Nothing is known about the address then.
+/// The kernel look-up failed, so nothing is known about the address.
 pub(crate) fn local_kind(ip: IpAddr) -> io::Result<Option<&'static str>> {
     system::local_kind(ip)
 }
@@ -54,10 +53,10 @@ mod system {
 
     pub(super) fn local_kind(ip: IpAddr) -> io::Result<Option<&'static str>> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        // No protocol is protocol 0, which is NETLINK_ROUTE.
+        // Protocol 0, the default, is NETLINK_ROUTE.
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
         send(&socket, &request(ip), SendFlags::empty())?;
-        // The first fields are all that is needed; the rest of the answer is cut off.
+        // Only the first fields are needed; the rest of the answer is cut off.
         let mut answer = [0; 256];
         let (read, _) = recv(&socket, &mut answer, RecvFlags::empty())?;
         kind_in(answer.get(..read).unwrap_or_default())
@@ -87,7 +86,7 @@ mod system {
         let malformed = || {
             io::Error::new(
                 io::ErrorKind::InvalidData,
-                "netlink gave no answer that can be read",
+                "netlink sent an unreadable answer",
             )
         };
         let kind = answer
@@ -117,7 +116,7 @@ mod system {
         }
     }
 
-    /// The answers of a routing table that leads nowhere: no route, an `unreachable`, `prohibit` or
+    /// The errors for an address without a usable route: no route, an `unreachable`, `prohibit` or
     /// `blackhole` route, or a kernel without IPv6.
     fn no_route(code: i32) -> bool {
         let codes = [
@@ -146,7 +145,7 @@ mod system {
         }
 
         #[test]
-        fn an_error_of_the_kernel_is_an_error_unless_it_says_that_there_is_no_route() {
+        fn an_error_of_the_kernel_is_an_error_unless_it_means_no_route() {
             for errno in [
                 Errno::NETUNREACH,
                 Errno::HOSTUNREACH,
@@ -170,7 +169,7 @@ mod system {
         }
 
         #[test]
-        fn an_answer_that_is_cut_short_is_an_error() {
+        fn a_truncated_answer_is_an_error() {
             for len in 0..error(101).len() - 16 {
                 assert!(kind_in(&error(101)[..len]).is_err(), "{len}");
             }
@@ -183,7 +182,7 @@ mod system {
     }
 }
 
-/// A socket is bound to addresses of this machine alone.
+/// A socket can only be bound to addresses of this machine.
 #[cfg(not(target_os = "linux"))]
 mod system {
     use std::io;
@@ -246,8 +245,7 @@ mod tests {
         }
 
         #[test]
-        fn a_secondary_address_and_an_anyip_route_are_this_machine_whatever_source_the_kernel_would_choose()
-         {
+        fn a_secondary_address_and_an_anyip_route_are_this_machine() {
             let Some(network) = Network::new() else {
                 return;
             };
@@ -301,9 +299,9 @@ mod tests {
             });
         }
 
-        /// The limit is one of the process, so the test runs again in a process of its own.
+        /// The limit applies to the process, so the test runs again in its own process.
         #[test]
-        fn an_address_is_refused_when_no_descriptor_is_left_to_ask_the_kernel() {
+        fn an_address_is_refused_when_no_descriptor_is_left_to_query_the_kernel() {
             const CHILD: &str = "BYWAY_TEST_WITHOUT_DESCRIPTORS";
             if std::env::var_os(CHILD).is_none() {
                 let name = std::thread::current().name().unwrap().to_owned();

@@ -1,11 +1,11 @@
 //! From a target to an open stream: names, addresses, Happy Eyeballs, TLS and parent proxies.
 //!
-//! One dialler for the Agent and for the program, so that there is one place where a name becomes
-//! an address and one place where an address is checked.
+//! The Agent and the program share one dialler: names become addresses in one place, and addresses
+//! are checked in one place.
 //!
-//! A [`Target`] is what was asked for. The [`Dialler`] resolves it with a [`Resolver`], lets
-//! [`AddressRules`] check every address, races the [`CheckedAddr`]s that are left and gives an open
-//! [`Stream`]:
+//! A [`Target`] is the requested destination. The [`Dialler`] resolves it with a [`Resolver`],
+//! checks every address against [`AddressRules`], races the [`CheckedAddr`]s that are left and
+//! returns an open [`Stream`]:
 //!
 //! ```
 //! use byway_dial::{AddressRules, DialError, Dialler, Options, Resolver, Target};
@@ -15,7 +15,7 @@
 //! let resolver = Resolver::system(tokio::runtime::Handle::current());
 //! let dialler = Dialler::new(resolver, Options::default());
 //!
-//! // A stranger's target: only public addresses, and `localhost` has none.
+//! // The target of an unauthenticated client: only public addresses, and `localhost` has none.
 //! let target: Target = "localhost:80".parse().unwrap();
 //! let error = dialler.open(&target, &AddressRules::guarded()).await.unwrap_err();
 //! assert!(matches!(error, DialError::Denied(_)));
@@ -67,7 +67,7 @@ pub use tls::{
     certificates_from_pem, plain_words,
 };
 
-/// What fuzz targets drive and no program uses.
+/// Entry points of the fuzz targets; programs do not use them.
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::resolve::fuzzing::dns_reply;

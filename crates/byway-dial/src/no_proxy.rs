@@ -1,8 +1,8 @@
-//! No proxy: the targets that are reached without one.
+//! No proxy: the targets that are reached without a proxy.
 //!
-//! In:    the text of `NO_PROXY`: entries between commas or blanks.
+//! In:    the text of `NO_PROXY`: entries separated by commas or blanks.
 //! Out:   whether it covers a target.
-//! Never: resolves a name. A name is covered by names, an address by addresses.
+//! Never: resolves a name. Only name entries cover a name, and only address entries an address.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use crate::rules::plain;
 use crate::target::{BadTarget, HostName, Target, parse_port};
 
-/// The targets that are reached directly. Entries stand between commas, blanks or both; case does
-/// not matter.
+/// The targets that are reached directly. Entries are separated by commas, blanks or both; case
+/// does not matter.
 ///
 /// | entry | covers |
 /// |---|---|
@@ -39,17 +39,17 @@ struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hosts {
     All,
-    /// The name and what is under it.
+    /// The name and its subdomains.
     Domain(HostName),
-    /// What is under the name.
+    /// The subdomains of the name.
     Under(HostName),
     Net(IpNet),
-    /// From the first to the last; of one family, in plain form.
+    /// From the first to the last; of one family, in canonical form.
     Range(IpAddr, IpAddr),
 }
 
 impl NoProxy {
-    /// Whether `target` is to be reached directly. A Unix socket is on this machine: always.
+    /// Whether to reach `target` directly. Always true for a Unix socket, which is on this machine.
     pub fn covers(&self, target: &Target) -> bool {
         match target {
             Target::Unix(_) => true,
@@ -78,13 +78,13 @@ impl Hosts {
         }
     }
 
-    /// `ip` is in its plain form.
+    /// `ip` is in canonical form.
     fn has_ip(&self, ip: IpAddr) -> bool {
         match self {
             Self::All => true,
             Self::Domain(_) | Self::Under(_) => false,
             Self::Net(net) => net.contains(&ip),
-            // Across families, addresses compare by family alone; hence the first check.
+            // Across families, `IpAddr` compares by family alone; hence the first check.
             Self::Range(first, last) => {
                 first.is_ipv4() == ip.is_ipv4() && (*first..=*last).contains(&ip)
             }
@@ -111,7 +111,7 @@ impl Entry {
         if let Some(rest) = text.strip_prefix('[') {
             return Self::bracketed(text, rest);
         }
-        // Addresses first: the colons of IPv6 are no port's.
+        // Addresses first: the colons of IPv6 do not start a port.
         if let Some(hosts) = addresses(text)? {
             return Ok(Self { hosts, port: None });
         }
@@ -135,7 +135,7 @@ impl Entry {
         }
     }
 
-    /// `[address]`, with `:PORT` or `/LENGTH` behind it.
+    /// `[address]`, with `:PORT` or `/LENGTH` after it.
     fn bracketed(text: &str, rest: &str) -> Result<Self, BadEntry> {
         let bad = || BadEntry::Address(text.into());
         let (inner, behind) = rest.split_once(']').ok_or_else(bad)?;
@@ -163,7 +163,7 @@ impl Entry {
     }
 }
 
-/// An address, a network or a range; `None` if the text is none of them.
+/// An address, a network or a range; `None` if the text is none of these.
 fn addresses(text: &str) -> Result<Option<Hosts>, BadEntry> {
     if let Ok(ip) = text.parse() {
         return Ok(Some(one(ip)));
@@ -213,7 +213,7 @@ fn named(text: &str) -> Result<Hosts, BadEntry> {
     })
 }
 
-/// An entry that covers nothing that anybody could mean.
+/// An invalid entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEntry {
     /// A network.
@@ -234,7 +234,7 @@ pub enum BadEntry {
     Target {
         /// The entry.
         entry: String,
-        /// What is wrong with it.
+        /// The problem.
         source: BadTarget,
     },
 }
@@ -249,7 +249,7 @@ mod tests {
             .covers(&target.parse().unwrap())
     }
 
-    /// What each entry covers, and what it does not.
+    /// Entries with the targets that they cover, and others that they do not.
     const TABLE: [(&str, &[&str], &[&str]); 21] = [
         ("*", &["a.example:1", "192.0.2.1:1", "[::1]:1"], &[]),
         ("*:80", &["a.example:80", "[::1]:80"], &["a.example:81"]),
@@ -343,7 +343,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_form_of_an_entry_covers_what_it_says_and_nothing_else() {
+    fn every_form_of_an_entry_covers_its_targets_and_no_others() {
         for (entry, covered, others) in TABLE {
             for target in covered {
                 assert!(covers(entry, target), "{entry} should cover {target}");
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_stand_between_commas_and_blanks_and_empty_ones_mean_nothing() {
+    fn entries_are_separated_by_commas_and_blanks_and_empty_ones_are_ignored() {
         let list = " a.example,\tb.example ,, c.example:80\n, ";
         assert!(
             ["a.example:1", "b.example:1", "c.example:80"]
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_never_covered_by_a_name_that_ends_like_it() {
+    fn an_address_is_never_covered_by_a_name_with_the_same_suffix() {
         assert!(!covers("1.example", "192.0.2.1:80"));
         assert!(!covers("::/0", "192.0.2.1:80"));
         assert!(covers("::ffff:10.0.0.0/104", "10.1.2.3:80"));
@@ -375,7 +375,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_is_written_is_a_list_or_an_error_and_never_covers_what_no_entry_could(
+        fn every_text_is_a_list_or_an_error_and_covers_no_target_without_an_entry(
             text in "[-a-z0-9.:/,*\\[\\] %]{0,24}",
         ) {
             let covers = |target: &str| text.parse::<NoProxy>().is_ok_and(|list| list.covers(&target.parse().unwrap()));
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_covers_nothing_is_told_with_what_to_write() {
+    fn an_entry_that_covers_nothing_is_reported_with_a_remedy() {
         let error = |list: &str| list.parse::<NoProxy>().unwrap_err();
         assert_eq!(
             error("10.0.0.0/33"),

@@ -1,8 +1,8 @@
-//! Parent: another proxy that streams go through, as the operator wrote it down.
+//! Parent: a proxy from the operator's configuration that streams go through.
 //!
 //! In:    a URL such as `socks5h://user:password@host:port`, or its parts.
-//! Out:   how it is spoken to, where it is, and what it is told about us.
-//! Never: shows its password, and dials nothing by itself (that is `tunnel`).
+//! Out:   the protocol, the address and the credentials.
+//! Never: shows its password, or connects (that is `tunnel`).
 
 mod dialogue;
 mod error;
@@ -19,22 +19,22 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::target::Target;
 
-/// How a parent proxy is spoken to. The names are those of URL schemes, as curl reads them.
+/// The protocol of a parent proxy. The names are those of URL schemes, as in curl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// `socks4`: SOCKS 4. It carries IPv4 addresses only, so names are resolved on this side.
+    /// `socks4`: SOCKS 4. It supports only IPv4 addresses, so names are resolved locally.
     Socks4,
-    /// `socks4a`: SOCKS 4 with the extension 4a. Names travel to the parent; IPv6 addresses cannot.
+    /// `socks4a`: SOCKS 4 with the extension 4a. Names are sent to the parent; IPv6 addresses are
+    /// not supported.
     Socks4a,
-    /// `socks5`: SOCKS 5 (RFC 1928, with RFC 1929 if there are credentials). Names are resolved on
-    /// this side.
+    /// `socks5`: SOCKS 5 (RFC 1928, with RFC 1929 if there are credentials). Names are resolved
+    /// locally.
     Socks5,
-    /// `socks5h`: the same, but names travel to the parent.
+    /// `socks5h`: the same, but names are sent to the parent.
     Socks5h,
-    /// `http`: HTTP/1.1 CONNECT (RFC 9110 section 9.3.6), with Basic credentials if there are any
-    /// (RFC 7617).
+    /// `http`: HTTP/1.1 CONNECT (RFC 9110 section 9.3.6), with any credentials as Basic (RFC 7617).
     Http,
-    /// `https`: the same, but in TLS; the parent must prove its name.
+    /// `https`: the same over TLS; the parent's certificate is verified.
     Https,
 }
 
@@ -60,7 +60,7 @@ impl Scheme {
         }
     }
 
-    /// The port where a URL names none: 1080 for SOCKS, 80 and 443 for HTTP.
+    /// The default port of a URL: 1080 for SOCKS, 80 and 443 for HTTP.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -69,12 +69,12 @@ impl Scheme {
         }
     }
 
-    /// Whether it is an HTTP proxy, which also takes requests in absolute form.
+    /// Whether it is an HTTP proxy, which also accepts requests in absolute form.
     pub fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Https)
     }
 
-    /// Whether the target's name is resolved on this side, under the address rules of whoever asks.
+    /// Whether the target's name is resolved locally, under the caller's address rules.
     pub fn resolves_here(self) -> bool {
         matches!(self, Self::Socks4 | Self::Socks5)
     }
@@ -86,7 +86,7 @@ impl Scheme {
     }
 }
 
-/// A parent proxy, as the operator wrote it down. Made from its parts, or from a URL with
+/// A parent proxy from the operator's configuration. Built from its parts, or from a URL with
 /// [`str::parse`]:
 ///
 /// ```
@@ -100,19 +100,19 @@ impl Scheme {
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Parent {
-    /// How it is spoken to.
+    /// The protocol.
     pub scheme: Scheme,
-    /// Where it listens. The operator chose it, so no address rules apply to it.
+    /// The address. The operator chose it, so no address rules apply to it.
     pub at: Target,
-    /// User and password, if it asks for them. Of SOCKS 4, the user id and an empty password.
+    /// User and password, if the parent requires them. For SOCKS 4: the user id and an empty
+    /// password.
     pub credentials: Option<(String, String)>,
 }
 
 impl Parent {
-    /// Whether what is told about us fits the protocol, so that it is known before the first
-    /// stream: SOCKS carries 255 bytes of user and of password, SOCKS 4 no NUL, Basic credentials
-    /// no user with a colon, and the name of an `https` parent must be one that a certificate can
-    /// prove.
+    /// Checks whether the credentials and the name fit the protocol, before the first stream: SOCKS
+    /// allows 255 bytes each of user and password, SOCKS 4 no NUL, and Basic credentials no user
+    /// with a colon; the name of an `https` parent must be one that a certificate can prove.
     ///
     /// # Errors
     /// [`ParentError::Request`].
@@ -124,12 +124,12 @@ impl Parent {
         dialogue::Dialogue::new(self, &anywhere).map(drop)
     }
 
-    /// What an HTTP proxy is told in the field `Proxy-Authorization`: Basic credentials, if there
-    /// are any. Tunnels say it by themselves; it is for whoever writes requests in absolute form.
-    /// None for SOCKS.
+    /// The value of `Proxy-Authorization` for an HTTP proxy: Basic credentials, if there are any.
+    /// Tunnels send it by themselves; it is for callers that write requests in absolute form.
+    /// `None` for SOCKS.
     ///
     /// # Errors
-    /// [`ParentError::Request`] if the user has a colon, which Basic credentials cannot carry (RFC
+    /// [`ParentError::Request`] if the user has a colon, which Basic credentials do not allow (RFC
     /// 7617 section 2).
     pub fn authorization(&self) -> Result<Option<String>, ParentError> {
         let Some((user, password)) = self.credentials.as_ref().filter(|_| self.scheme.is_http())
@@ -138,7 +138,7 @@ impl Parent {
         };
         if user.contains(':') {
             return Err(ParentError::Request(
-                "a user with a `:` does not fit Basic credentials".into(),
+                "Basic credentials do not allow a user with a `:`".into(),
             ));
         }
         Ok(Some(format!(

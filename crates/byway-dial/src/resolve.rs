@@ -1,12 +1,12 @@
-//! Resolver: turns host names into addresses, for whoever dials.
+//! Resolver: turns host names into addresses.
 //!
 //! In:    a host name, and the user that it is looked up for.
-//! Out:   its addresses, or why there are none.
-//! Never: judges an address (that is `rules`), and never asks twice at once for the same name.
+//! Out:   its addresses, or the reason why there are none.
+//! Never: checks an address (that is `rules`), or runs two queries for one name at once.
 //!
-//! `dns` asks the servers of `resolv.conf` (`conf`, `files`, `message`, `question`, `server`) ·
-//! `system` asks `getaddrinfo` · `lookup_queue` shares running look-ups out between users · `cache`
-//! keeps answers · `fuzzing` is what the fuzz target runs.
+//! `dns` queries the servers of `resolv.conf` (`conf`, `files`, `message`, `question`, `server`) ·
+//! `system` calls `getaddrinfo` · `lookup_queue` divides running look-ups between users · `cache`
+//! keeps answers · `fuzzing` is the entry point of the fuzz target.
 
 mod cache;
 mod conf;
@@ -41,42 +41,40 @@ pub use self::files::DnsFiles;
 pub use self::lookup_queue::{Asker, LookupPermit};
 pub use self::nsswitch::system_only_modules;
 
-/// How long one look-up may take, its wait for a turn included.
+/// How long one look-up may take, including its wait for a permit.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How long the servers may take before addresses beyond their lifetime are used (RFC 8767 section
-/// 5).
+/// How long the servers may take before expired addresses are used (RFC 8767 section 5).
 const STALE_AFTER: Duration = Duration::from_millis(1800);
 /// How many addresses of one name are used.
 const ADDRESSES_MAX: usize = 64;
 
-/// The addresses of a name, shared between all who asked.
+/// The addresses of a name, shared by all askers.
 pub type Addresses = Arc<[IpAddr]>;
 
 /// A source of addresses: DNS servers, the system, or a table in a test.
 pub trait Lookup: Send + Sync {
-    /// Looks `name` up. It need not keep a deadline or a cache; the [`Resolver`] does. Dropping the
-    /// future gives up.
+    /// Looks `name` up. It needs neither a deadline nor a cache; the [`Resolver`] has both.
+    /// Dropping the future cancels the look-up.
     ///
-    /// `permit` is the place of this look-up among those that run: keep it until the work has
-    /// ended.
+    /// `permit` counts this look-up as running: keep it until the work has ended.
     fn lookup(
         &self,
         name: HostName,
         permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>>;
 
-    /// A number that moves when earlier answers no longer count, because settings have changed.
+    /// The version of the settings. Earlier answers are discarded when it changes.
     fn version(&self) -> u64 {
         0
     }
 
-    /// Whether names of [`Asker::Own`] are searched for (`search` of `resolv.conf`) and those of
+    /// Whether names of [`Asker::Own`] use the search list (`search` of `resolv.conf`) and those of
     /// others are absolute, so that one name may have two answers.
     fn searches(&self) -> bool {
         false
     }
 
-    /// Whether a look-up gives its turn back when its future is dropped.
+    /// Whether a look-up releases its permit when its future is dropped.
     fn ends_when_dropped(&self) -> bool {
         true
     }
@@ -87,12 +85,12 @@ pub trait Lookup: Send + Sync {
     }
 }
 
-/// What a look-up has found.
+/// The result of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// The addresses, in the order in which to try them.
     pub addresses: Vec<IpAddr>,
-    /// How long they may be kept, if that is known. Default: 30 s.
+    /// How long they may be cached, if known. Default: 30 s.
     pub ttl: Option<Duration>,
 }
 
@@ -114,15 +112,14 @@ pub enum ResolveError {
     /// No answer came in time.
     #[error("the name was not resolved within {} seconds", DEADLINE.as_secs())]
     Timeout,
-    /// This machine has run out of descriptors or memory for the look-up; the text is the system's
-    /// own.
+    /// This machine has no descriptors or memory left for the look-up; the text is the system's.
     #[error("the name was not looked up: {0}")]
     Exhausted(String),
-    /// The user has too many look-ups: as many wait as may, or this one waited for 5 s while others
-    /// of the same user ran. The name was not looked up.
-    #[error("too many look-ups of one user at once")]
+    /// The user has too many look-ups: too many wait, or this one waited for 5 s while others of
+    /// the same user ran. The name was not looked up.
+    #[error("this user has too many look-ups at once")]
     Busy,
-    /// The servers or the system's resolver failed; the text is their own.
+    /// The servers or the system's resolver failed; the text is theirs.
     #[error("{0}")]
     Failed(String),
 }
@@ -130,20 +127,19 @@ pub enum ResolveError {
 /// Resolves names, with a cache of 4,096 names, one query at a time for each name and a deadline of
 /// 5 s. Cheap to clone; clones share everything.
 ///
-/// Running look-ups are shared out between users ([`Asker`]): each has an eighth of them at most,
-/// and the next place goes to the user with the fewest, so that unanswered names delay only the
-/// user that asked for them. When the cache is full, the user with the most names in it loses the
-/// oldest of them.
+/// Running look-ups are divided between users ([`Asker`]): each has at most an eighth of them, and
+/// the next permit goes to the user with the fewest, so that unanswered names delay only their own
+/// user. When the cache is full, the user with the most names in it loses the oldest of them.
 ///
-/// While no server answers, addresses whose lifetime is over are used for another hour.
+/// While no server answers, expired addresses are used for another hour.
 #[derive(Clone)]
 pub struct Resolver(Arc<Inner>);
 
 impl Resolver {
-    /// Asks DNS servers as `/etc/resolv.conf` says, after `/etc/hosts`; both are read again when
-    /// they change. Its sockets and timers belong to `runtime`, which must have them enabled; it
-    /// starts no thread, and a task only for a look-up whose askers were given addresses beyond
-    /// their lifetime; it ends with the look-up.
+    /// Queries the DNS servers in `/etc/resolv.conf`, after `/etc/hosts`; both are read again when
+    /// they change. Sockets and timers belong to `runtime`, which must have them enabled. It starts
+    /// no thread. It starts a task only for a look-up whose askers got expired addresses; the task
+    /// ends with the look-up.
     ///
     /// At most 128 look-ups run at once, with up to four sockets for each address family. They end
     /// at their deadline.
@@ -151,8 +147,9 @@ impl Resolver {
         Self::dns_from(DnsFiles::default(), runtime)
     }
 
-    /// The same with at most `sockets` open at once, but at least two. One look-up takes two at
-    /// least, so that fewer than 128 look-ups run at once where `sockets` is less than 512.
+    /// As [`Resolver::dns`], with at most `sockets` sockets open at once, but at least two. One
+    /// look-up takes at least two, so fewer than 128 look-ups run at once if `sockets` is less than
+    /// 512.
     pub fn dns_within(sockets: usize, runtime: Handle) -> Self {
         Self::with_lookup(
             Arc::new(dns::DnsLookup::new(DnsFiles::default(), sockets)),
@@ -160,7 +157,7 @@ impl Resolver {
         )
     }
 
-    /// The same with other files, or another port.
+    /// As [`Resolver::dns`], with other files or another port.
     pub fn dns_from(files: DnsFiles, runtime: Handle) -> Self {
         Self::with_lookup(
             Arc::new(dns::DnsLookup::new(files, dns::SOCKETS_MAX)),
@@ -168,14 +165,14 @@ impl Resolver {
         )
     }
 
-    /// Asks the operating system (`getaddrinfo`, so that every module of `/etc/nsswitch.conf`
+    /// Calls the operating system (`getaddrinfo`, so that every module of `/etc/nsswitch.conf`
     /// counts), on the blocking threads of `runtime`, at most 64 at a time. A thread that waits for
-    /// a silent server cannot be ended: it keeps the place of its user until the system gives up.
+    /// a silent server cannot be cancelled: it keeps its user's permit until the system gives up.
     pub fn system(runtime: Handle) -> Self {
         Self::system_within(usize::MAX, runtime)
     }
 
-    /// The same with as many look-ups at once as have room in `sockets`, two for each.
+    /// As [`Resolver::system`], with as many look-ups at once as fit in `sockets`, two for each.
     pub fn system_within(sockets: usize, runtime: Handle) -> Self {
         Self::with_lookup(
             Arc::new(system::SystemLookup {
@@ -186,7 +183,7 @@ impl Resolver {
         )
     }
 
-    /// Asks `lookup`. `runtime` drives sockets and deadlines and must outlive every query.
+    /// Resolves with `lookup`. `runtime` drives sockets and deadlines and must outlive every query.
     pub fn with_lookup(lookup: Arc<dyn Lookup>, runtime: Handle) -> Self {
         let queue = LookupQueue::new(lookup.at_once(), lookup.ends_when_dropped());
         Self(Arc::new(Inner {
@@ -206,17 +203,16 @@ impl Resolver {
         self.resolve_for(name, &Asker::Own).await
     }
 
-    /// The addresses of `name`, at least one. Answers are kept as long as their records say, at
-    /// least 1 s and at most 1 h, or 30 s where the lifetime is unknown; "no such name" is kept for
-    /// 5 s.
+    /// The addresses of `name`, at least one. Answers are cached for their lifetime, at least 1 s
+    /// and at most 1 h, or 30 s if it is unknown; "no such name" is cached for 5 s.
     ///
-    /// `localhost` and the names under it are loopback, whatever the system says (RFC 6761 section
+    /// `localhost` and its subdomains are loopback, whatever the system returns (RFC 6761 section
     /// 6.3).
     ///
-    /// Cancel safe: others who wait for the same name still get the answer.
+    /// Cancel safe: other waiters for the same name still get the answer.
     ///
     /// # Errors
-    /// [`ResolveError`], which everybody gets who waits for the same query.
+    /// [`ResolveError`]; every waiter for the same query gets it.
     pub async fn resolve_for(
         &self,
         name: &HostName,
@@ -233,8 +229,8 @@ impl Resolver {
             Found::Fresh(answer) => answer,
             Found::Nothing => self.0.ask(&key, asker).await,
             Found::Stale(stale) => {
-                let mut asked = std::pin::pin!(self.0.ask(&key, asker));
-                match timeout(STALE_AFTER, asked.as_mut()).await {
+                let mut query = std::pin::pin!(self.0.ask(&key, asker));
+                match timeout(STALE_AFTER, query.as_mut()).await {
                     Ok(answer @ (Ok(_) | Err(ResolveError::NotFound))) => answer,
                     Ok(Err(_)) => Ok(stale),
                     Err(_) => {
@@ -266,16 +262,16 @@ struct Inner {
 #[derive(Default)]
 struct State {
     cache: Cache,
-    /// The version of the settings that the cache was filled under.
+    /// The version of the settings that the cached answers belong to.
     version: u64,
-    /// The queries under way. They live as long as somebody waits for them.
+    /// The running queries. They live as long as they have a waiter.
     shared_lookups: HashMap<Key, UnderWay>,
 }
 
-/// A query under way.
+/// A running query.
 struct UnderWay {
     shared_lookup: WeakShared<BoxFuture<'static, LookupResult>>,
-    /// Whether a task runs it to its end, though all askers may have left.
+    /// Whether a task runs it to its end, even without waiters.
     has_task: bool,
 }
 
@@ -287,7 +283,7 @@ impl State {
     }
 }
 
-/// What is asked for: a name, and whether the search list of `resolv.conf` is left out.
+/// The key of a query: a name, and whether the search list of `resolv.conf` is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     name: HostName,
@@ -317,16 +313,15 @@ impl Inner {
         state.cache.find(key, Instant::now())
     }
 
-    /// Joins the query for `name` that is under way, or begins one when it is this asker's turn.
-    /// Only what runs is shared between askers: no asker waits in the queue of another. Takes
-    /// [`DEADLINE`] at most.
+    /// Joins the running query for `name`, or starts one once this asker has a permit. Only running
+    /// queries are shared between askers: no asker waits in the queue of another. Takes at most
+    /// [`DEADLINE`].
     async fn ask(self: &Arc<Self>, key: &Key, asker: &Asker) -> LookupResult {
-        // Whether a turn of this asker was ended; those of others say nothing of it.
+        // Whether a permit of this asker was revoked; those of others do not count.
         let (mut has_permit, mut was_ended) = (false, false);
         let deadline = Instant::now() + DEADLINE;
         let mut without_permit = match asker {
-            // There is no limit for the program itself: what it waits for are names that are not
-            // answered.
+            // The program itself has no limit: it waits only behind names that are not answered.
             Asker::Own => ResolveError::Timeout,
             Asker::User(_) | Asker::Peer(_) => ResolveError::Busy,
         };
@@ -360,15 +355,14 @@ impl Inner {
             if answer != Err(ResolveError::Busy) {
                 return answer;
             }
-            // It was ended for the sake of another asker: each who waits for it queues again, in
-            // its own turn.
+            // The look-up was cancelled for another asker: each waiter queues again for itself.
             was_ended = has_permit;
-            // The name was asked for, and not answered up to now.
+            // The name was queried, without an answer so far.
             without_permit = ResolveError::Timeout;
         }
     }
 
-    /// Has a task run the query for `key` to its end, which is at its deadline at the latest, so
+    /// Spawns a task that runs the query for `key` to its end, at the latest at its deadline, so
     /// that a slow server still renews an answer. There are never more such tasks than look-ups at
     /// once.
     fn let_finish(&self, key: &Key) {
@@ -386,7 +380,7 @@ impl Inner {
         }
     }
 
-    /// The answer, if there is one by now, or else a query that keeps the turn.
+    /// The cached answer, if there is one by now; otherwise a query that keeps the permit.
     fn known_or_shared(self: &Arc<Self>, key: &Key, permit: LookupPermit) -> Known {
         let mut state = self.state.lock();
         if let Found::Fresh(answer) = state.cache.find(key, Instant::now()) {
@@ -410,8 +404,8 @@ impl Inner {
         Known::SharedLookup(shared_lookup)
     }
 
-    /// One query, deadline and bookkeeping included. Its waiters poll it. [`ResolveError::Busy`]:
-    /// it was ended for the sake of another asker.
+    /// One query, with its deadline and bookkeeping. Its waiters poll it. [`ResolveError::Busy`]:
+    /// it was cancelled for another asker.
     fn query(
         self: Arc<Self>,
         key: Key,
@@ -423,7 +417,7 @@ impl Inner {
         let query = Box::pin(async move {
             let end = permit.end();
             let lookup = timeout(DEADLINE, self.lookup.lookup(key.name.clone(), permit));
-            // Both end with the query, whichever is first.
+            // Both end with the query; the first result counts.
             let found = tokio::select! {
                 biased;
                 found = lookup => found.unwrap_or(Err(ResolveError::Timeout)),
@@ -456,7 +450,7 @@ impl Inner {
     }
 }
 
-/// Each address once, in the order given, and not more than anybody would try.
+/// Each address once, in the given order, at most [`ADDRESSES_MAX`].
 fn usable(found: Resolved) -> LookupResult {
     let mut addresses: Vec<IpAddr> = Vec::new();
     for ip in found.addresses {
@@ -471,8 +465,8 @@ fn usable(found: Resolved) -> LookupResult {
     }
 }
 
-/// A query whose sockets and timers belong to the resolver's runtime and not to the task that polls
-/// it: the first asker's own runtime may end earlier.
+/// A query whose sockets and timers belong to the resolver's runtime and not to that of the task
+/// that polls it: the first asker's runtime may end earlier.
 struct Within {
     runtime: Handle,
     query: BoxFuture<'static, LookupResult>,
@@ -488,8 +482,7 @@ impl Future for Within {
     }
 }
 
-/// One asker's place at a query. The last who leaves before the answer takes the query's entry
-/// along.
+/// A waiter for a query. The last one that leaves before the answer removes the query's entry.
 struct LookupWaiter<'a> {
     inner: &'a Inner,
     key: &'a Key,

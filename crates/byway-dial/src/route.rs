@@ -1,10 +1,8 @@
-//! Route: the way that a stream to a target takes.
+//! Route: the path of a stream to a target.
 //!
-//! In:    a target, what will travel to it, and whatever decides: one proxy for all, the
-//!        environment, a script.
-//! Out:   routes, the best first, and a stream by the first of them that opens.
-//! Never: turns a denial into a detour: a target that address rules forbid is not tried by another
-//!        route.
+//! In:    a target, the purpose, and the routing: one proxy for all, the environment, a script.
+//! Out:   routes, the best first, and a stream by the first one that opens.
+//! Never: tries another route to a target that address rules deny.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,35 +19,35 @@ use crate::target::Target;
 /// How many routes are tried for one stream.
 const ROUTES_MAX: usize = 8;
 
-/// What will travel to the target. It decides which proxy is asked, and how.
+/// The protocol of the stream. It decides which proxy is used, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// Plain HTTP requests (`http://`), which an HTTP proxy takes in absolute form.
+    /// Plain HTTP requests (`http://`), which an HTTP proxy accepts in absolute form.
     Http,
-    /// HTTP in TLS (`https://`), which needs a tunnel.
+    /// HTTP over TLS (`https://`), which needs a tunnel.
     Https,
     /// Any other bytes, which need a tunnel.
     Other,
 }
 
-/// The way that a stream takes. Equal routes lead through equal parents with equal credentials, so
-/// a pool may make a route a part of its key.
+/// The path of a stream. Equal routes have equal parents with equal credentials, so a pool can use
+/// a route in its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Route {
     /// To the target itself.
     #[default]
     Direct,
-    /// Through a tunnel of the parent; what travels is between us and the target.
+    /// Through a tunnel of the parent, which does not interpret the bytes.
     Tunnel(Arc<Parent>),
     /// To the parent, an HTTP proxy, which reads the requests: they are written in absolute form
     /// (RFC 9112 section 3.2.2) with [`Parent::authorization`] as `Proxy-Authorization`. One
-    /// connection could serve any number of targets.
+    /// connection can serve any number of targets.
     Absolute(Arc<Parent>),
 }
 
 impl Route {
-    /// Through `parent`: in absolute form if it is an HTTP proxy and plain HTTP will travel, by a
-    /// tunnel otherwise. A Unix socket is on this machine and reached directly.
+    /// Through `parent`: in absolute form for plain HTTP to an HTTP proxy, otherwise by a tunnel. A
+    /// Unix socket is on this machine and reached directly.
     pub fn through(parent: &Arc<Parent>, purpose: Purpose, target: &Target) -> Self {
         match (target, purpose) {
             (Target::Unix(_), _) => Self::Direct,
@@ -58,8 +56,8 @@ impl Route {
         }
     }
 
-    /// The same way as a tunnel, for requests that no proxy shall read or that turn into other
-    /// bytes (an upgrade).
+    /// The same route as a tunnel, for requests that a proxy must not read or that become another
+    /// protocol (an upgrade).
     pub fn tunnelled(self) -> Self {
         match self {
             Self::Absolute(parent) => Self::Tunnel(parent),
@@ -67,7 +65,7 @@ impl Route {
         }
     }
 
-    /// The parent on the way, if there is one.
+    /// The parent of the route, if there is one.
     pub fn parent(&self) -> Option<&Arc<Parent>> {
         match self {
             Self::Direct => None,
@@ -86,22 +84,22 @@ impl fmt::Display for Route {
     }
 }
 
-/// Why nobody could say which way to take: the words of whoever decides, such as a script that
+/// Why there is no decision on a route: the message of the [`Routing`], such as a script that
 /// failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NoRoute(pub String);
 
-/// Decides which way a stream takes, by the target and what will travel there. It may take its time
-/// (a script, a remote policy), so it is asked once before a connection is looked for, and a
-/// failure of its own is an answer: it must never become "direct".
+/// Decides the route of a stream by its target and purpose. It may be slow (a script, a remote
+/// policy), so it is called once, before a connection is looked for. A failure is an answer: it
+/// must never become "direct".
 pub trait Routing: Send + Sync {
     /// The routes to `target`, the best first. An empty list means that there is none.
     ///
-    /// Dropping the future gives up.
+    /// Dropping the future cancels the decision.
     ///
     /// # Errors
-    /// [`NoRoute`] if it cannot be decided.
+    /// [`NoRoute`] if there is no decision.
     fn routes<'a>(
         &'a self,
         purpose: Purpose,
@@ -109,7 +107,7 @@ pub trait Routing: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Route>, NoRoute>>;
 }
 
-/// Anything that decides at once.
+/// A function that decides at once.
 impl<F> Routing for F
 where
     F: Fn(Purpose, &Target) -> Result<Vec<Route>, NoRoute> + Send + Sync,
@@ -123,7 +121,7 @@ where
     }
 }
 
-/// The one way that the variables name.
+/// The one route that the variables define.
 impl Routing for Environment {
     fn routes<'a>(
         &'a self,
@@ -135,11 +133,11 @@ impl Routing for Environment {
 }
 
 impl Dialler {
-    /// Opens a stream by `route`: to `target`, or for [`Route::Absolute`] to the parent, with which
-    /// the caller speaks. `rules` are about the target's addresses wherever they are looked up
-    /// here, never about a parent's.
+    /// Opens a stream by `route`: to `target`, or for [`Route::Absolute`] to the parent, to which
+    /// the caller sends requests. `rules` apply to the target's addresses if they are looked up
+    /// locally, never to a parent's.
     ///
-    /// Cancel safe, as the calls that it stands for: [`Dialler::open`], [`Dialler::open_via`],
+    /// Cancel safe, as the underlying calls: [`Dialler::open`], [`Dialler::open_via`],
     /// [`Dialler::open_parent`].
     ///
     /// # Errors
@@ -157,12 +155,12 @@ impl Dialler {
         }
     }
 
-    /// Opens a stream by the first of `routes` that works, and says which it was. Eight are tried
-    /// at most, one after another, each with its own deadlines. Cancel safe.
+    /// Opens a stream by the first of `routes` that works, and returns that route. At most eight
+    /// are tried, one after another, each with its own deadlines. Cancel safe.
     ///
     /// # Errors
-    /// [`DialError::NoRoute`] if `routes` is empty, [`DialError::Denied`] as soon as `rules` forbid
-    /// the target, and otherwise what the last route failed with.
+    /// [`DialError::NoRoute`] if `routes` is empty, [`DialError::Denied`] as soon as `rules` deny
+    /// the target, and otherwise the failure of the last route.
     pub async fn open_by<'a>(
         &self,
         routes: &'a [Route],

@@ -1,10 +1,10 @@
-//! Address rules: which addresses may be dialled at all.
+//! Address rules: decide which addresses may be dialled.
 //!
 //! In:    an address, and the operator's rules.
-//! Out:   a [`CheckedAddr`], the proof that the connector demands, or a [`Denied`] that names the
+//! Out:   a [`CheckedAddr`], which the connector requires as proof, or a [`Denied`] with the
 //!        remedy.
-//! Never: judges an IPv4 address by its spelling. `::ffff:127.0.0.1` is loopback, whatever the
-//!        family says.
+//! Never: checks an IPv4 address by its spelling. `::ffff:127.0.0.1` is loopback, even in the IPv6
+//!        family.
 
 use std::fmt;
 use std::io;
@@ -20,15 +20,15 @@ use crate::{denials, kernel_route};
 /// One rule about addresses. The first rule that matches decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressRule {
-    /// The addresses it is about. An IPv4 range also matches the same addresses in their
-    /// IPv4-mapped spelling; an IPv4 range that denies also matches them inside NAT64, 6to4, Teredo
-    /// and IPv4-compatible addresses.
+    /// The addresses of the rule. An IPv4 range also matches its IPv4-mapped addresses. An IPv4
+    /// range of a rule that denies also matches them inside NAT64, 6to4, Teredo and IPv4-compatible
+    /// addresses.
     pub cidr: IpNet,
-    /// The ports it is about; empty means all of them.
+    /// The ports of the rule; empty means all ports.
     pub ports: Vec<RangeInclusive<u16>>,
-    /// Whether what it matches may be dialled.
+    /// Whether the rule allows or denies.
     pub allow: bool,
-    /// The number that messages call it by.
+    /// The number of the rule in messages.
     pub number: usize,
 }
 
@@ -49,20 +49,20 @@ impl AddressRule {
     }
 }
 
-/// Whether the ports of a rule name `port` by its own number. A range of several ports does not
-/// name those inside it, so `1-1023` does not open a port that is closed by default.
+/// Whether the ports of a rule contain `port` as a single port. A range of several ports does not
+/// count, so `1-1023` does not open a port that is closed by default.
 pub fn names_port(ports: &[RangeInclusive<u16>], port: u16) -> bool {
     ports.contains(&(port..=port))
 }
 
-/// The port that the guard closes by default and that `ports` covers by a range without naming it.
+/// The port that is closed by default, if a range in `ports` covers it without naming it.
 pub fn covered_closed_port(ports: &[RangeInclusive<u16>]) -> Option<u16> {
     let port = denials::CLOSED_PORT;
     (ports.iter().any(|range| range.contains(&port)) && !names_port(ports, port)).then_some(port)
 }
 
-/// A range inside ::ffff:0:0/96 as the IPv4 range that it means, because addresses are compared in
-/// their plain form.
+/// Converts a range inside ::ffff:0:0/96 to its IPv4 range, because addresses are compared in
+/// canonical form.
 pub(crate) fn plain(cidr: IpNet) -> IpNet {
     let IpNet::V6(v6) = cidr else { return cidr };
     let inner = v6.addr().to_ipv4_mapped();
@@ -74,28 +74,28 @@ pub(crate) fn plain(cidr: IpNet) -> IpNet {
     v4.map_or(cidr, IpNet::V4)
 }
 
-/// What may be dialled: the operator's rules first, then the default denials, then the last word.
+/// The checks for addresses: the operator's rules, then the default denials, then the default.
 #[derive(Clone, Debug)]
 pub struct AddressRules {
     /// The operator's rules, in order.
     pub rules: Vec<AddressRule>,
-    /// Whether the default denials are on: addresses of this machine and of the network around it,
-    /// metadata services, and everything that is no plain public unicast address. On at every exit
-    /// unless the operator says otherwise.
+    /// Whether the default denials are on: addresses of this machine and its network, metadata
+    /// services, and every address that is not public unicast. On at every exit unless the operator
+    /// turns it off.
     pub guard: bool,
-    /// What happens to an address that no rule matches and the guard lets pass.
+    /// Whether an address that no rule matches and the guard does not deny is allowed.
     pub otherwise_allow: bool,
-    /// Our own listeners, the admin port among them: denied while `guard` is on, unless a rule
+    /// Our own listeners, including the admin port: denied while `guard` is on, unless a rule
     /// allows them.
     pub own: Arc<[SocketAddr]>,
-    /// A port that the guard denies by default (25, mail) and that a rule about names has opened by
-    /// its number.
+    /// A port that the guard denies by default (25, mail) and that a name rule has opened by its
+    /// number.
     pub opened_port: Option<u16>,
 }
 
 impl AddressRules {
-    /// Everything may be dialled. For addresses that the operator wrote down as such: an edge's
-    /// upstreams, a parent.
+    /// Allows everything. For addresses from the operator's configuration: an edge's upstreams, a
+    /// parent.
     pub fn open() -> Self {
         Self {
             rules: Vec::new(),
@@ -106,7 +106,7 @@ impl AddressRules {
         }
     }
 
-    /// The default denials and nothing else: every public address may be dialled.
+    /// Only the default denials: every public address may be dialled.
     pub fn guarded() -> Self {
         Self {
             guard: true,
@@ -114,25 +114,25 @@ impl AddressRules {
         }
     }
 
-    /// Checks one address. What comes back is in its plain form (an IPv4-mapped address as IPv4)
-    /// and is what to dial.
+    /// Checks one address. The result is in canonical form (an IPv4-mapped address as IPv4) and is
+    /// the address to dial.
     ///
-    /// With the guard on and no rule that decides, this asks the kernel (without sending anything)
-    /// whether the address delivers packets to the address on this machine. An address that is
-    /// mapped to this machine by NAT is not found that way; deny it by a rule. If the kernel cannot
-    /// be asked, the address is refused ([`Reason::Unchecked`]).
+    /// With the guard on and no deciding rule, this queries the kernel (without sending a packet)
+    /// whether packets to the address are delivered on this machine. It does not detect an address
+    /// that NAT maps to this machine; deny such an address by a rule. If the kernel cannot be
+    /// queried, the address is refused ([`Reason::Unchecked`]).
     ///
     /// # Errors
-    /// [`Denied`] says which rule or which default denial spoke, and what would open the address.
+    /// [`Denied`], with the rule or default denial that applied, and the remedy.
     pub fn check(&self, addr: SocketAddr) -> Result<CheckedAddr, Denied> {
-        match self.judge(addr) {
+        match self.denial_of(addr) {
             Some(reason) => Err(Denied { addr, reason }),
             None => Ok(CheckedAddr(plain_form(addr))),
         }
     }
 
-    /// Why not, or `None`.
-    fn judge(&self, addr: SocketAddr) -> Option<Reason> {
+    /// The reason for a denial, or `None`.
+    fn denial_of(&self, addr: SocketAddr) -> Option<Reason> {
         let plain = plain_form(addr);
         let rule = self.rules.iter().find(|rule| rule.matches(plain));
         if let Some(rule) = rule.filter(|rule| !rule.allow) {
@@ -156,13 +156,13 @@ impl AddressRules {
         (!self.otherwise_allow).then_some(Reason::Default)
     }
 
-    /// Whether the guard denies `port` and no rule about names has opened it
+    /// Whether the guard denies `port` and no name rule has opened it
     /// ([`AddressRules::opened_port`]).
     pub fn keeps_port(&self, port: u16) -> bool {
         self.guard && port == denials::CLOSED_PORT && self.opened_port != Some(port)
     }
 
-    /// Why the guard refuses `plain`, if it does.
+    /// The reason if the guard denies `plain`.
     fn refused_by_guard(&self, plain: SocketAddr) -> Option<Reason> {
         if self.is_own_listener(plain) {
             return Some(Reason::Guard("one of our own listeners"));
@@ -183,8 +183,8 @@ impl AddressRules {
     }
 }
 
-/// An IPv4-mapped address as the IPv4 address that it is; any other as it stands, its interface
-/// included.
+/// The canonical form: an IPv4-mapped address as IPv4, any other unchanged, including its
+/// interface.
 fn plain_form(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
@@ -192,17 +192,17 @@ fn plain_form(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Nobody with an honest purpose writes a public IPv4 address this way.
+/// There is no legitimate reason to write a public IPv4 address in this form.
 fn mapped_kind(addr: SocketAddr) -> Option<&'static str> {
     (plain_form(addr).is_ipv4() && addr.is_ipv6()).then_some("an IPv4-mapped address")
 }
 
-/// The proof that an address passed [`AddressRules::check`]. The connector takes nothing else.
+/// The proof that an address passed [`AddressRules::check`]. The connector accepts nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CheckedAddr(SocketAddr);
 
 impl CheckedAddr {
-    /// The address: exactly the one that was checked.
+    /// The address that was checked.
     pub fn addr(&self) -> SocketAddr {
         self.0
     }
@@ -211,38 +211,37 @@ impl CheckedAddr {
 /// An address that may not be dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
-    /// The address, as it was asked for.
+    /// The address, as requested.
     pub addr: SocketAddr,
-    /// Who said no.
+    /// The reason.
     pub reason: Reason,
 }
 
-/// Who denied an address.
+/// The reason for a denial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The rule of this number.
     Rule(usize),
-    /// A default denial; the text says what kind of address it is ("a private address").
+    /// A default denial; the text is the kind of the address ("a private address").
     Guard(&'static str),
     /// The port is denied by default: 25, where mail is delivered.
     Port,
-    /// No rule allows it, and what no rule allows is denied here.
+    /// No rule allows it, and the default is to deny.
     Default,
-    /// Nothing denied it, but the kernel could not be asked whether it is an address of this
-    /// machine. This says nothing about the address: the machine is short of descriptors or memory,
-    /// or the process may not use netlink sockets. The number is that of the system's error, if it
-    /// gave one.
+    /// Nothing denied it, but the kernel could not report whether it is an address of this machine.
+    /// The cause is not the address: the machine is short of descriptors or memory, or the process
+    /// may not use netlink sockets. The number is the system error, if there was one.
     Unchecked(Option<i32>),
 }
 
 impl Reason {
-    /// The error of the system that [`Reason::Unchecked`] carries.
+    /// The system error of [`Reason::Unchecked`].
     pub(crate) fn unchecked(self) -> Option<io::Error> {
         let Self::Unchecked(code) = self else {
             return None;
         };
         Some(code.map_or_else(
-            || io::Error::other("the kernel gave no answer"),
+            || io::Error::other("the kernel did not answer"),
             io::Error::from_raw_os_error,
         ))
     }
@@ -284,11 +283,11 @@ impl fmt::Display for Denied {
 impl std::error::Error for Denied {}
 
 impl Denied {
-    /// The same for the user of a proxy who asked for `target` by name: it says what kind of
-    /// address the name leads to and not which one, because names of the network around an exit are
-    /// not for its users to read.
+    /// The message for the user of a proxy who requested `target` by name. It contains the kind of
+    /// the address and not the address itself, so that users cannot read the names of an exit's
+    /// network.
     pub fn without_address(&self, target: &Target) -> String {
-        const REST: &str = "`byway explain` on the node that dials says which, and what opens it";
+        const REST: &str = "`byway explain` on the node that dials shows which, and what opens it";
         match self.reason {
             Reason::Rule(number) => {
                 format!("{target} leads to an address that rule {number} denies; {REST}")
@@ -301,18 +300,16 @@ impl Denied {
     }
 }
 
-/// What the machine lacks.
+/// The message for [`Reason::Unchecked`].
 fn unchecked(reason: Reason) -> String {
     let error = reason
         .unchecked()
         .map(|error| format!(" ({error})"))
         .unwrap_or_default();
-    format!(
-        "the kernel could not be asked whether it is an address of this machine{error}; see SECURITY.md"
-    )
+    format!("the check whether it is an address of this machine failed{error}; see SECURITY.md")
 }
 
-/// Why a port is denied by default, and the remedy.
+/// The reason why a port is denied by default, and the remedy.
 pub fn closed_port(port: u16) -> String {
     format!(
         "port {port} is where mail is delivered, and closed by default; an `allow` rule with port = {port} (--allow :{port}) opens it"
@@ -348,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn open_rules_let_everything_pass() {
+    fn open_rules_allow_everything() {
         for text in [
             "127.0.0.1",
             "169.254.169.254",
@@ -361,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guard_denies_what_is_not_public_and_lets_public_addresses_pass() {
+    fn the_guard_denies_addresses_that_are_not_public_and_allows_public_ones() {
         assert_eq!(
             reason(&AddressRules::guarded(), "10.0.0.5"),
             Some(Reason::Guard("a private address"))
@@ -385,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_with_ports_is_about_those_ports_only() {
+    fn a_rule_with_ports_applies_to_those_ports_only() {
         let ports = vec![80..=80, 8000..=8999];
         let rules = guarded(vec![AddressRule {
             ports,
@@ -410,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_is_judged_and_dialled_as_the_ipv4_address_it_is() {
+    fn a_mapped_address_is_checked_and_dialled_as_the_ipv4_address() {
         let rules = guarded(vec![
             rule("127.0.0.1/32", true, 1),
             rule("8.8.8.0/24", false, 2),
@@ -466,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_of_an_ipv4_range_reaches_into_translated_forms_but_an_allowance_does_not() {
+    fn a_denial_of_an_ipv4_range_covers_translated_forms_but_an_allowance_does_not() {
         let deny = AddressRules {
             guard: false,
             ..guarded(vec![rule("10.0.0.0/8", false, 7)])
@@ -487,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_rule_names_is_denied_where_the_last_word_is_no() {
+    fn an_address_without_a_rule_is_denied_if_the_default_is_deny() {
         let rules = AddressRules {
             otherwise_allow: false,
             ..guarded(vec![rule("8.8.8.8/32", true, 1)])
@@ -541,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_names_its_remedy() {
+    fn a_denial_has_its_remedy() {
         let text = |rules: &AddressRules, ip: &str| rules.check(addr(ip)).unwrap_err().to_string();
         assert_eq!(
             text(&AddressRules::guarded(), "10.0.0.5"),
@@ -636,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_for_the_user_of_a_name_does_not_say_the_address() {
+    fn a_denial_for_the_user_of_a_name_does_not_show_the_address() {
         let target: Target = "db.corp.example:80".parse().unwrap();
         let cases = [
             AddressRules::guarded(),

@@ -1,13 +1,12 @@
-//! SOCKS on the wire: what both sides of SOCKS 5, 4 and 4a say, as bytes and as types.
+//! SOCKS codec: the messages of both sides of SOCKS 5, 4 and 4a, as bytes and as types.
 //!
-//! In:    bytes, as few or as many as have arrived.
-//! Out:   a message and how many bytes it took, a wish for more, or what is wrong with them.
-//! Never: reads past its message, reads or writes a socket, or lets a name through that is no valid
-//!        host name.
+//! In:    the bytes received so far.
+//! Out:   a message and its length, a request for more bytes, or an error.
+//! Never: reads past its message, reads or writes a socket, or accepts an invalid host name.
 //!
-//! Every `parse` is a pure function of the bytes so far: `Ok(None)` means that all of them fit a
-//! message that is not complete yet. The longest message is bounded by its own format (at most 520
-//! bytes), so a buffer needs no other bound.
+//! Every `parse` is a pure function of the bytes so far: `Ok(None)` means that they are a valid
+//! prefix of a message. The format limits the longest message (to at most 520 bytes), so a buffer
+//! needs no other limit.
 
 mod v4;
 mod v5;
@@ -20,10 +19,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::target::Target;
 use crate::text::peer_text;
 
-/// What a parser finds: nothing complete yet, or a message and its length in bytes.
+/// The result of a parser: an incomplete message, or a message and its length in bytes.
 pub type Parsed<T> = Result<Option<(T, usize)>, SocksError>;
 
-/// What the asking side wants.
+/// The command of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// A stream to the target.
@@ -34,41 +33,41 @@ pub enum Command {
     UdpAssociate,
 }
 
-/// What is wrong with the bytes.
+/// The problem with the bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SocksError {
-    /// Another version than the message demands.
-    #[error("the SOCKS message has version {0}, which does not belong there")]
+    /// Another version than the message requires.
+    #[error("the SOCKS message has the wrong version {0}")]
     Version(u8),
-    /// An unknown command (SOCKS 5 answers it with 07).
-    #[error("SOCKS command {0} is unknown; 1 (connect), 2 (bind) and 3 (UDP associate) exist")]
+    /// An unknown command (the SOCKS 5 reply is 07).
+    #[error("SOCKS command {0} is unknown; 1 (connect), 2 (bind) and 3 (UDP associate) are known")]
     Command(u8),
-    /// An unknown kind of address (SOCKS 5 answers it with 08).
-    #[error("SOCKS address type {0} is unknown; 1 (IPv4), 3 (name) and 4 (IPv6) exist")]
+    /// An unknown type of address (the SOCKS 5 reply is 08).
+    #[error("SOCKS address type {0} is unknown; 1 (IPv4), 3 (name) and 4 (IPv6) are known")]
     AddressType(u8),
-    /// A method was chosen that was never offered.
+    /// The server chose a method that was not offered.
     #[error("the SOCKS peer chose the authentication method {0}, which was not offered")]
     Method(u8),
-    /// A reply code that no standard knows.
+    /// A reply code that is not in the standard.
     #[error("the SOCKS peer answered with the unknown code {0}")]
     Code(u8),
-    /// The target's name or port is not valid; the text is the name with unprintable bytes escaped,
+    /// The target's name or port is invalid; the text is the name with unprintable bytes escaped,
     /// or the port.
-    #[error("the SOCKS request names `{}`, which is no valid host name, address or port", peer_text(.0))]
+    #[error("the SOCKS request has `{}`, which is not a valid host name, address or port", peer_text(.0))]
     Target(String),
     /// A text is longer than its format allows.
     #[error("the {0} in the SOCKS message is longer than {1} bytes")]
     TooLong(&'static str, usize),
-    /// What the format cannot carry.
-    #[error("SOCKS cannot carry {0}")]
+    /// The format does not support this.
+    #[error("SOCKS does not support {0}")]
     Uncarried(&'static str),
 }
 
-/// The unspecified address, which replies carry when there is nothing to say.
+/// The unspecified address, for replies without an address.
 const NO_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// A target from a name on the wire. A name that is an address becomes one, so that policy sees it
-/// as one.
+/// A target from a name in a message. A name that is an address becomes an address, so that policy
+/// checks it as one.
 fn named_target(name: &[u8], port: u16) -> Result<Target, SocksError> {
     let bad = || SocksError::Target(name.escape_ascii().to_string());
     let text = std::str::from_utf8(name).map_err(|_| bad())?;
@@ -79,7 +78,7 @@ fn no_port() -> SocksError {
     SocksError::Target("port 0".into())
 }
 
-/// A target from an address on the wire. Port 0 is for commands that do not connect there.
+/// A target from an address in a message. Port 0 is only for commands that do not connect.
 fn literal_target(ip: IpAddr, port: u16, command: Command) -> Result<Target, SocksError> {
     match (port, command) {
         (0, Command::Connect) => Err(no_port()),
@@ -87,7 +86,7 @@ fn literal_target(ip: IpAddr, port: u16, command: Command) -> Result<Target, Soc
     }
 }
 
-/// Takes bytes off the front; `None` is "not there yet".
+/// Takes bytes off the front; `None` means that they are incomplete.
 struct Cursor<'a> {
     bytes: &'a [u8],
     taken: usize,
@@ -117,13 +116,13 @@ impl<'a> Cursor<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
-    /// A length byte and that many bytes.
+    /// A length byte and the given number of bytes.
     fn counted(&mut self) -> Option<&'a [u8]> {
         let len = self.byte()?;
         self.take(len.into())
     }
 
-    /// Bytes up to a NUL, which is taken too; at most `max` of them.
+    /// Bytes up to a NUL, which is consumed too; at most `max` of them.
     fn until_nul(
         &mut self,
         what: &'static str,
@@ -142,7 +141,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Leaves the enclosing parser with "more bytes, please".
+/// Returns "incomplete" from the enclosing parser.
 macro_rules! need {
     ($part:expr) => {
         match $part {
@@ -163,7 +162,7 @@ fn version(cursor: &mut Cursor<'_>, wanted: u8) -> Result<Option<()>, SocksError
 
 /// Appends a length byte and the text.
 fn put_counted(text: &[u8], out: &mut Vec<u8>) {
-    // Every text was held to 255 bytes when its message was made.
+    // Every text was limited to 255 bytes when its message was made.
     let len = u8::try_from(text.len()).unwrap_or(u8::MAX);
     out.push(len);
     out.extend_from_slice(text.get(..len.into()).unwrap_or(text));

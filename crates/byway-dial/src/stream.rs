@@ -1,10 +1,10 @@
-//! Stream: one ordered byte pipe, open in both directions, that keeps its three ends apart.
+//! Stream: one ordered, bidirectional byte stream that distinguishes FIN, reset and session loss.
 //!
-//! In:    a connected socket, a TLS session over another stream, or somebody else's [`Pipe`] (a
-//!        link's stream, a test's).
-//! Out:   bytes, and how each direction ended: FIN, reset or session loss.
+//! In:    a connected socket, a TLS session over another stream, or any other [`Pipe`] (such as a
+//!        link's stream).
+//! Out:   bytes, and how each direction ended.
 //! Never: turns a drop into a FIN. A stream that is dropped before [`Stream::finish`] resets its
-//!        peer, so that a cancelled task can never look like a finished upload.
+//!        peer, so that a cancelled task cannot look like a finished upload.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -23,23 +23,23 @@ pub mod meter;
 mod raw;
 mod unacknowledged;
 
-/// What a read found.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// This many bytes (at least one, unless the buffer was empty) stand at the front of the
-    /// buffer.
+    /// The number of bytes written to the front of the buffer (at least one, unless the buffer is
+    /// empty).
     Data(usize),
-    /// The peer has finished sending; the other direction goes on.
+    /// The peer has finished sending; the other direction stays open.
     Fin,
 }
 
-/// How a stream broke. Both directions are gone.
+/// How a stream broke. Both directions are closed.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// The peer reset the stream, with the code it gave (0 where the wire has no codes, as in TCP).
+    /// The peer reset the stream, with its code (0 where the protocol has no codes, as in TCP).
     #[error("the peer reset the connection")]
     Reset(u32),
-    /// The session that carried the stream is gone, and every stream of it.
+    /// The session that carried the stream is lost, with all its streams.
     #[error("the link that carried the connection was lost")]
     SessionLost,
     /// Any other failure of the socket or of TLS.
@@ -48,14 +48,14 @@ pub enum Broken {
 }
 
 impl From<io::Error> for Broken {
-    /// A `Broken` that travelled through a layer of plain I/O (TLS) comes out as it went in.
+    /// A `Broken` that passed through a layer of plain I/O (TLS) is restored.
     fn from(error: io::Error) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(broken) => return broken,
             Err(error) => error,
         };
         match error.kind() {
-            // NotConnected is what a shutdown says once a reset has torn the socket down.
+            // A shutdown returns NotConnected after a reset has closed the socket.
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionAborted
@@ -69,76 +69,75 @@ impl From<Broken> for io::Error {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Io(error) => error,
-            gone => Self::new(io::ErrorKind::ConnectionReset, gone),
+            broken => Self::new(io::ErrorKind::ConnectionReset, broken),
         }
     }
 }
 
-/// What a stream must be able to say. Implemented here for sockets and TLS, elsewhere for link
-/// streams and test doubles.
+/// The operations of a stream. Implemented here for sockets and TLS, elsewhere for link streams and
+/// test doubles.
 ///
 /// Every `poll_*` is cancel safe: nothing is lost when the caller stops polling.
 pub trait Pipe: Send {
-    /// Reads into `buf`. After [`Read::Fin`] every further read says `Fin` again.
+    /// Reads into `buf`. After [`Read::Fin`] every further read returns `Fin` again.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>>;
 
-    /// Writes some of `bufs`, in order, and says how many bytes were taken.
+    /// Writes some of `bufs`, in order, and returns the number of bytes accepted.
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Broken>>;
 
-    /// Pushes out what the pipe itself still buffers. Sockets buffer nothing.
+    /// Flushes the pipe's own buffer. Sockets buffer nothing.
     fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         Poll::Ready(Ok(()))
     }
 
-    /// Says FIN behind everything that was written. The other direction stays open.
+    /// Sends FIN after everything that was written. The other direction stays open.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>;
 
-    /// Resolves once the peer has reset or the session is lost, *even while nobody reads and unread
-    /// bytes wait*. A FIN never resolves it. It is for the direction that is held back; a reader
-    /// hears of a reset by reading.
+    /// Resolves once the peer has reset or the session is lost, *even without a reader and with
+    /// unread bytes*. A FIN never resolves it. It is for a direction whose reads are paused; a
+    /// reader gets the reset from its read.
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken>;
 
-    /// Gives the stream up without a FIN: the peer sees a reset, with `code` where the wire carries
+    /// Aborts the stream without a FIN: the peer sees a reset, with `code` where the protocol has
     /// codes. Idempotent; dropping does the same with code 0.
     fn reset(&mut self, code: u32);
 
-    /// Makes the coming drop an orderly close (what was written leaves, then FIN) instead of a
-    /// reset.
+    /// Makes the drop an orderly close (written bytes are sent, then FIN) instead of a reset.
     fn close_on_drop(&mut self);
 
-    /// Asked after a write or [`Pipe::poll_broken`] has failed: whether reads still return
-    /// everything that the peer sent before the failure, and after that `Fin` only if the peer's
-    /// FIN came before the failure.
+    /// Called after a write or [`Pipe::poll_broken`] has failed: whether reads still return
+    /// everything that the peer sent before the failure, and then `Fin` only if the peer's FIN came
+    /// before the failure.
     fn is_still_readable(&self) -> bool {
         false
     }
 
-    /// Whether the peer has acknowledged everything that was written, the FIN included. `None` if
-    /// that is not known.
+    /// Whether the peer has acknowledged everything that was written, including the FIN. `None` if
+    /// unknown.
     fn is_acknowledged(&self) -> Option<bool> {
         None
     }
 
-    /// The peer's address, where there is one.
+    /// The peer's address, if there is one.
     fn peer_addr(&self) -> Option<SocketAddr> {
         None
     }
 
-    /// Our own address, where there is one.
+    /// The local address, if there is one.
     fn local_addr(&self) -> Option<SocketAddr> {
         None
     }
 }
 
-/// One open byte stream, whatever carries it. See [`Pipe`] for the meaning of each operation.
+/// One open byte stream over any transport. See [`Pipe`] for the meaning of each operation.
 pub struct Stream(StreamKind);
 
-/// The closed set is matched directly, so that the mover may ask for the socket beneath (splice);
-/// the open arm is boxed.
+/// The known kinds are matched directly, so that a relay can use the socket beneath (splice); any
+/// other pipe is boxed.
 enum StreamKind {
     Tcp(Tcp),
     Unix(Unix),
@@ -147,17 +146,17 @@ enum StreamKind {
 }
 
 impl Stream {
-    /// A connected TCP socket. Sets TCP_NODELAY: whoever relays must not add Nagle's delay to the
-    /// peer's own.
+    /// A connected TCP socket. Sets TCP_NODELAY: a relay must not add Nagle's delay to the peer's
+    /// own.
     pub fn tcp(socket: TcpStream) -> Self {
-        // A socket that refuses the option is still a socket; it fails by itself at the first read
-        // if it is dead.
+        // The failure is ignored: the socket works without the option, and a dead one fails at the
+        // first read.
         let _ = socket.set_nodelay(true);
         Self::of_tcp(socket)
     }
 
-    /// A TCP socket that was accepted from a listener with TCP_NODELAY. On Linux it has the option
-    /// from there, which saves a system call for each connection; elsewhere it is set here.
+    /// A TCP socket that was accepted from a listener with TCP_NODELAY. On Linux it inherits the
+    /// option, which saves a system call for each connection; elsewhere it is set here.
     pub fn accepted_tcp(socket: TcpStream) -> Self {
         if cfg!(target_os = "linux") {
             Self::of_tcp(socket)
@@ -177,7 +176,7 @@ impl Stream {
         }))
     }
 
-    /// A connected Unix socket. It cannot carry a reset: a drop before FIN is a plain close there.
+    /// A connected Unix socket. It cannot carry a reset: a drop before FIN is a plain close.
     pub fn unix(socket: UnixStream) -> Self {
         Self(StreamKind::Unix(Unix {
             io: socket,
@@ -193,7 +192,7 @@ impl Stream {
         })))
     }
 
-    /// Anybody else's pipe.
+    /// Any other pipe.
     pub fn other(pipe: Box<dyn Pipe>) -> Self {
         Self(StreamKind::Other(pipe))
     }
@@ -216,12 +215,12 @@ impl Stream {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Says FIN behind everything written. Cancel safe: call again to go on.
+    /// Sends FIN after everything written. Cancel safe: call again to continue.
     pub async fn finish(&mut self) -> Result<(), Broken> {
         poll_fn(|cx| self.poll_finish(cx)).await
     }
 
-    /// The plain TCP socket beneath, if that is all there is (no TLS, no link).
+    /// The plain TCP socket beneath, if there is no other layer (TLS, link).
     pub fn as_tcp(&self) -> Option<&TcpStream> {
         match &self.0 {
             StreamKind::Tcp(tcp) => Some(&tcp.io),
@@ -229,9 +228,8 @@ impl Stream {
         }
     }
 
-    /// The plain TCP socket beneath, for a caller that reads it by other means ([`Stream::as_tcp`]
-    /// otherwise): it then hears of a reset by reading, as [`Pipe::poll_read`] does. `None` also
-    /// once the stream is broken.
+    /// As [`Stream::as_tcp`], for a caller that reads the socket by other means and so gets a reset
+    /// from its read, as with [`Pipe::poll_read`]. `None` also once the stream is broken.
     pub fn tcp_to_read(&mut self) -> Option<&TcpStream> {
         match &mut self.0 {
             StreamKind::Tcp(tcp) if !tcp.broken => {
@@ -242,7 +240,7 @@ impl Stream {
         }
     }
 
-    /// A meter of the plain TCP socket beneath, if that is all there is. It does not keep the
+    /// A meter of the plain TCP socket beneath, if there is no other layer. It does not keep the
     /// socket open.
     pub fn tcp_meter(&self) -> Option<meter::TcpMeter> {
         match &self.0 {
@@ -251,8 +249,7 @@ impl Stream {
         }
     }
 
-    /// The application protocol that the TLS handshake agreed on (ALPN, RFC 7301), if this is TLS
-    /// and one was agreed on.
+    /// The application protocol negotiated in the TLS handshake (ALPN, RFC 7301), if any.
     pub fn alpn(&self) -> Option<&[u8]> {
         match &self.0 {
             StreamKind::Tls(tls) => tls.io.get_ref().1.alpn_protocol(),
@@ -260,11 +257,11 @@ impl Stream {
         }
     }
 
-    /// Looks, without waiting, whether the peer has sent a byte or a FIN or has reset. For a
-    /// connection that should be silent (idle in a pool) and must not be used again if it was not.
+    /// Checks without waiting whether the peer has sent a byte, a FIN or a reset. For an idle
+    /// pooled connection, which must not be reused if it has.
     ///
-    /// A TLS session digests what is its own (tickets, key updates) and reports only what is meant
-    /// for the application.
+    /// A TLS session processes its own messages (tickets, key updates) and reports only application
+    /// data.
     pub fn is_readable_or_closed(&mut self) -> bool {
         match &mut self.0 {
             StreamKind::Tcp(tcp) => peek_is_readable(SockRef::from(&*tcp.io)),
@@ -274,10 +271,10 @@ impl Stream {
         }
     }
 
-    /// Whether [`Stream::is_readable_or_closed`] could find anything, without asking the kernel:
-    /// for a TCP socket, whether the reactor has announced something since the socket was found
-    /// empty. Worth something only if the reactor has turned since: whatever came before its turn
-    /// is announced by then. Of other streams it is not known: yes.
+    /// Whether [`Stream::is_readable_or_closed`] may return true, without a system call: for a TCP
+    /// socket, whether the reactor has reported readiness since the socket was found empty. Valid
+    /// only after a reactor tick, which reports everything that came before it. For other streams
+    /// this is unknown: true.
     pub fn may_be_readable(&self) -> bool {
         match &self.0 {
             StreamKind::Tcp(tcp) => raw::is_announced(&tcp.io),
@@ -383,33 +380,33 @@ impl std::fmt::Debug for Stream {
     }
 }
 
-/// What a drop shall mean to the peer.
+/// The meaning of a drop for the peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    /// Nothing was said yet: a drop resets.
+    /// Neither FIN nor orderly close yet: a drop resets.
     Open,
-    /// An orderly close was asked for: a drop just closes.
+    /// [`Pipe::close_on_drop`] was called: a drop just closes.
     Closing,
     /// FIN was sent: a drop just closes.
     Finished,
 }
 
-/// What the first failure of a TCP socket said about the bytes that came before it.
+/// Whether bytes that came before the first failure of a TCP socket can still be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Failure {
     None,
-    /// The peer's FIN came first, or the kernel keeps the error behind the bytes: reads tell the
-    /// truth.
+    /// The peer's FIN came first, or the kernel keeps the error behind the bytes: reads are
+    /// reliable.
     Readable,
     Other,
 }
 
-/// A TCP socket. It stands in an `Arc` because the watch for a reset must own what it watches; only
-/// a watch ever holds a second reference, and only from one `poll_broken` to the next `poll_read`.
+/// A TCP socket. It is in an `Arc` because the watch for a reset must own the socket. Only a watch
+/// holds a second reference, and only from one `poll_broken` to the next `poll_read`.
 struct Tcp {
     io: Arc<TcpStream>,
     watch: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send>>>,
-    /// The socket's error was taken out of it. Without this note the next read would look like a
+    /// The socket's error was taken out of it. Without this flag the next read would look like a
     /// FIN.
     broken: bool,
     failure: Failure,
@@ -417,10 +414,10 @@ struct Tcp {
 }
 
 impl Tcp {
-    /// Notes the first failure. On Linux a reset behind the peer's FIN is `EPIPE` and any other one
-    /// is `ECONNRESET` (`tcp_reset` in the kernel). A socket whose error was taken says `EPIPE`
-    /// too, so only the first failure counts; and so does one that has sent its own FIN, so that
-    /// one is not judged here.
+    /// Records the first failure. On Linux a reset after the peer's FIN is `EPIPE` and any other
+    /// one is `ECONNRESET` (`tcp_reset` in the kernel). A socket whose error was taken also returns
+    /// `EPIPE`, so only the first failure counts. So does a socket that has sent its own FIN, so
+    /// that case is not decided here.
     fn note_failure(&mut self, error: &io::Error) {
         if self.failure == Failure::None {
             let is_behind_fin = cfg!(target_os = "linux")
@@ -434,7 +431,7 @@ impl Tcp {
         }
     }
 
-    /// Takes the socket's error out of it, if it has one.
+    /// Takes the socket's error, if it has one.
     fn take_error(&mut self) -> Option<io::Error> {
         let error = self.io.take_error().ok().flatten()?;
         self.note_failure(&error);
@@ -448,8 +445,8 @@ impl Pipe for Tcp {
         if self.broken {
             return Poll::Ready(Err(Broken::Reset(0)));
         }
-        // A reader hears of a reset by reading: no watch is needed, and without it the socket is
-        // ours alone.
+        // A reader gets a reset from its read: no watch is needed, and without it the `Arc` has one
+        // owner.
         self.watch = None;
         let read = raw::poll_read(&self.io, cx, buf);
         if matches!(read, Poll::Ready(Err(_))) {
@@ -472,7 +469,7 @@ impl Pipe for Tcp {
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if self.ending == Ending::Open {
             if let Err(error) = SockRef::from(&*self.io).shutdown(std::net::Shutdown::Write) {
-                // The socket is closed already; its own error says why.
+                // The socket is closed already; its own error is the cause.
                 return Poll::Ready(Err(self.take_error().unwrap_or(error).into()));
             }
             self.ending = Ending::Finished;
@@ -492,8 +489,8 @@ impl Pipe for Tcp {
             return Poll::Ready(error.into());
         }
         if cfg!(target_os = "linux") && self.ending == Ending::Finished && !self.broken {
-            // Behind our own FIN the error does not say whether the peer's came first. It stays
-            // where it is: a read says FIN if that came first, and the error if not.
+            // After our own FIN the error does not show whether the peer's FIN came first. It stays
+            // in the socket: a read returns FIN if that came first, and otherwise the error.
             self.failure = Failure::Readable;
             return Poll::Ready(Broken::Reset(0));
         }
@@ -538,8 +535,8 @@ async fn wait_for_error(io: Arc<TcpStream>) -> io::Result<()> {
     io.ready(Interest::ERROR).await.map(|_| ())
 }
 
-/// One poll for a byte. Nobody else waits on an idle stream, so a waker that does nothing takes no
-/// one's place; and the task's budget must not make a stream with news look silent.
+/// One poll for a byte. An idle stream has no other waiter, so a no-op waker replaces none. Without
+/// `unconstrained`, an exhausted task budget would make a readable stream look idle.
 fn poll_is_readable(pipe: &mut dyn Pipe) -> bool {
     let mut byte = [0];
     let read = std::pin::pin!(unconstrained(poll_fn(|cx| pipe.poll_read(cx, &mut byte))));
@@ -547,8 +544,8 @@ fn poll_is_readable(pipe: &mut dyn Pipe) -> bool {
         .is_ready()
 }
 
-/// One non-blocking look into the receive queue: a byte, a FIN or an error is news; an empty queue
-/// is not.
+/// One non-blocking peek at the receive queue: true for a byte, a FIN or an error, false for an
+/// empty queue.
 fn peek_is_readable(socket: SockRef<'_>) -> bool {
     let mut byte = [std::mem::MaybeUninit::<u8>::uninit()];
     match socket.peek(&mut byte) {
@@ -586,8 +583,8 @@ impl Pipe for Unix {
     }
 
     fn poll_broken(&mut self, _cx: &mut Context<'_>) -> Poll<Broken> {
-        // A Unix socket knows no reset: a peer that goes away is a FIN to its reader and a broken
-        // pipe to its writer.
+        // A Unix socket has no reset: a closed peer is a FIN to the reader and a broken pipe to the
+        // writer.
         Poll::Pending
     }
 
@@ -600,7 +597,7 @@ impl Pipe for Unix {
     }
 
     fn is_acknowledged(&self) -> Option<bool> {
-        // What was written is in the peer's queue, where a close leaves it.
+        // Written bytes are in the peer's queue, and stay there after a close.
         Some(true)
     }
 }
@@ -619,8 +616,8 @@ impl Tls {
         &mut self.io.get_mut().0.0
     }
 
-    /// Digests what is TLS's own. Bytes that are still on the wire afterwards (the reactor has not
-    /// announced them yet) count as news, because nobody has looked at them.
+    /// Processes TLS's own messages. Bytes left in the socket afterwards (not yet reported by the
+    /// reactor) count as readable, because they were not examined.
     fn is_readable_or_closed(&mut self) -> bool {
         poll_is_readable(self)
             || (!matches!(self.wire().0, StreamKind::Other(_))
@@ -649,7 +646,7 @@ impl Pipe for Tls {
 
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if !self.finished {
-            // close_notify, then FIN on the wire below.
+            // close_notify, then FIN on the stream below.
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
             self.finished = true;
         }
@@ -669,8 +666,8 @@ impl Pipe for Tls {
     }
 }
 
-/// A stream as tokio's plain reader and writer, for a layer that can say no more than that (TLS
-/// records). A reset or a lost session reads as an error, never as an end.
+/// A stream as tokio's plain reader and writer, for a layer without resets (TLS records). A reset
+/// or a lost session reads as an error, never as an end.
 pub struct AsIo(pub Stream);
 
 impl AsyncRead for AsIo {

@@ -1,8 +1,8 @@
-//! Target: what was asked for, before any name is resolved.
+//! Target: the requested destination, before any name is resolved.
 //!
 //! In:    text from a config file, a SOCKS request, a CONNECT line or an absolute URI.
 //! Out:   an address, a host name with its port, or the path of a Unix socket.
-//! Never: resolves anything, and never holds a name that is not a valid host name.
+//! Never: resolves a name, or holds an invalid host name.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use crate::text::peer_text;
 
-/// Where a stream shall lead.
+/// The destination of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// A literal address.
     Addr(SocketAddr),
-    /// A name that only the node which dials turns into addresses.
+    /// A host name; only the node that dials resolves it.
     Host {
         /// The name.
         name: HostName,
@@ -29,11 +29,10 @@ pub enum Target {
 }
 
 impl Target {
-    /// From a host as it stands in a URI or a CONNECT line (`name`, `192.0.2.1`, `[2001:db8::1]`)
-    /// and a port.
+    /// From a host as in a URI or a CONNECT line (`name`, `192.0.2.1`, `[2001:db8::1]`) and a port.
     ///
     /// # Errors
-    /// [`BadTarget`] says what is wrong with the host or with the port.
+    /// [`BadTarget`], with the problem of the host or the port.
     pub fn from_host(host: &str, port: u16) -> Result<Self, BadTarget> {
         if port == 0 {
             return Err(BadTarget::Port("0".into()));
@@ -54,7 +53,7 @@ impl Target {
         }
     }
 
-    /// The port, where there is one.
+    /// The port, if there is one.
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Addr(addr) => Some(addr.port()),
@@ -108,11 +107,11 @@ pub fn parse_port(text: &str) -> Result<u16, BadTarget> {
 }
 
 /// A host name: letters, digits, `-` and `_` in labels of 1 to 63 bytes, at most 253 in all (RFC
-/// 1123, with the `_` that is met in practice); kept in lower case and without a trailing dot, so
-/// that equal names are equal.
+/// 1123, with the `_` that is used in practice). It is stored in lower case and without a trailing
+/// dot, so that equal names compare equal.
 ///
-/// Names made of digits and dots alone are refused: resolvers read `127.1` or `0x7f.1` as
-/// addresses, and policy must see an address as an address.
+/// Names of only digits and dots are refused: resolvers read `127.1` or `0x7f.1` as addresses, and
+/// policy must check an address as an address.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostName(Arc<str>);
 
@@ -147,9 +146,8 @@ impl FromStr for HostName {
     }
 }
 
-/// A host name without the dot at its end, which stands for the root of all names: `example.com.`
-/// is the host `example.com`. A single dot is taken, so that `example.com..` stays the bad name
-/// that it is.
+/// A host name without its trailing dot, which stands for the root: `example.com.` is the host
+/// `example.com`. Only one dot is removed, so that `example.com..` stays invalid.
 pub fn without_trailing_dot(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
@@ -164,8 +162,8 @@ fn valid_label(label: &str) -> bool {
         && bytes.last() != Some(&b'-')
 }
 
-/// The last label decides, as in the URL standard: all digits, or `0x` and hex digits, makes the
-/// whole an IPv4 spelling.
+/// The last label decides, as in the URL standard: if it is all digits, or `0x` and hex digits, the
+/// whole name is an IPv4 address.
 fn reads_as_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
@@ -185,7 +183,7 @@ impl fmt::Debug for HostName {
     }
 }
 
-/// Why a text is no target.
+/// Why a text is not a target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTarget {
     /// Not a valid host.
@@ -204,7 +202,7 @@ pub enum BadTarget {
     #[error("`{path}` is a path: for a Unix socket write unix:{path}", path = peer_text(.0))]
     SocketPath(String),
     /// The path of a Unix socket is missing.
-    #[error("`unix:` needs a path behind it, such as unix:/run/app.sock")]
+    #[error("`unix:` needs a path after it, such as unix:/run/app.sock")]
     Path,
 }
 
@@ -235,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_resolver_would_read_as_an_address_is_no_name() {
+    fn a_name_that_a_resolver_would_read_as_an_address_is_refused() {
         for text in [
             "127.1:80",
             "2130706433:80",
@@ -249,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_targets_say_what_is_wrong() {
+    fn errors_for_bad_targets_have_the_problem_and_the_remedy() {
         assert_eq!(
             "example.com".parse::<Target>(),
             Err(BadTarget::NoPort("example.com".into()))
@@ -280,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suffix_covers_itself_and_what_lies_under_it_but_not_a_longer_word() {
+    fn a_suffix_covers_itself_and_its_subdomains_but_not_a_longer_label() {
         let name = |text: &str| text.parse::<HostName>().unwrap();
         assert!(name("a.example.com").is_under(&name("example.com")));
         assert!(name("example.com").is_under(&name("example.com")));

@@ -1,22 +1,20 @@
-//! Text of a peer inside a line or an error of ours.
+//! Text: escapes text from a peer for log lines and error messages.
 //!
-//! In:    bytes that a peer chose: a target, a host name, a user name, the reason for which a peer
-//!        closed.
-//! Out:   printable text that stays in its line, steers no terminal and shows in the order in which
-//!        it stands.
-//! Never: more than [`MOST_BYTES`]; `...` says that the rest was left out.
+//! In:    bytes that a peer chose: a target, a host name, a user name, a close reason.
+//! Out:   printable text on one line, without terminal control and in logical order.
+//! Never: more than [`MOST_BYTES`]; `...` marks a cut.
 
 use std::fmt::{self, Display, Formatter};
 
-/// The most bytes that are written of one text, beside the dots behind one that was cut.
+/// The longest output for one text, without the dots after a cut.
 pub const MOST_BYTES: usize = 200;
 
-/// Shows a text of a peer, escaped and cut.
+/// Displays a text of a peer, escaped and cut.
 ///
-/// Control characters, line ends, the escape character, and characters that change the direction of
-/// writing or cannot be seen are written as in a Rust string (`\n`, `\u{202e}`), bytes that are not
-/// UTF-8 as `\xff`. Backslashes and quotes stay as they are, so that text which was escaped already
-/// does not change.
+/// Control characters, line ends, the escape character, and invisible or bidirectional control
+/// characters are written as in a Rust string (`\n`, `\u{202e}`), bytes that are not UTF-8 as
+/// `\xff`. Backslashes and quotes are not escaped, so that escaping a text twice does not change
+/// it.
 ///
 /// ```
 /// use byway_dial::peer_text;
@@ -39,7 +37,7 @@ pub struct PeerText<'a> {
 }
 
 impl PeerText<'_> {
-    /// The same with another limit, for a sentence that has several texts in it.
+    /// The same with another limit, for a message with several texts.
     #[must_use]
     pub const fn at_most(self, bytes: usize) -> Self {
         Self {
@@ -91,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_end_a_line_or_steer_a_terminal_is_escaped() {
+    fn line_ends_and_terminal_control_are_escaped() {
         for (text, expected) in [
             ("plain \"text\" of 'é' \\", "plain \"text\" of 'é' \\"),
             ("a\r\nb\tc\0", r"a\r\nb\tc\0"),
@@ -109,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_at_two_hundred_bytes_of_what_is_written() {
+    fn a_text_is_cut_at_two_hundred_bytes_of_output() {
         assert_eq!(shown(&[b'a'; 200]), "a".repeat(200));
         assert_eq!(shown(&[b'a'; 201]), format!("{}...", "a".repeat(200)));
         assert_eq!(shown(&[0xff; 51]), format!("{}...", r"\xff".repeat(50)));
@@ -122,7 +120,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_out_is_short_and_has_no_control_characters_and_does_not_change_again(
+        fn the_output_is_short_without_control_characters_and_escaping_it_again_changes_nothing(
             text in prop::collection::vec(any::<u8>(), 0..300)
         ) {
             let once = shown(&text);

@@ -1,11 +1,10 @@
-//! TLS client: a TLS session over an open stream, towards a peer that must prove its name.
+//! TLS client: opens a TLS session over a stream and verifies the server's name.
 //!
 //! In:    an open stream, the name to verify, and the policy of one client: roots, identity,
 //!        versions, protocols.
-//! Out:   a stream whose bytes are encrypted, or what is wrong with the peer's certificate and what
-//!        to do.
-//! Never: skips verification, sends early data, or resumes a session that another policy has
-//!        verified.
+//! Out:   an encrypted stream, or the certificate problem and its remedy.
+//! Never: skips verification, sends early data, or resumes a session that was verified under
+//!        another policy.
 
 mod error;
 mod identity;
@@ -37,7 +36,7 @@ use crate::error::DialError;
 use crate::stream::{AsIo, Stream};
 use crate::target::{HostName, Target};
 
-/// How many tickets of one server are kept: what rustls keeps, and more than servers send at once.
+/// How many tickets are stored for each server: as rustls does, and more than servers send at once.
 const TICKETS: usize = 8;
 
 /// The name that the peer's certificate must carry.
@@ -45,12 +44,12 @@ const TICKETS: usize = 8;
 pub enum ServerName {
     /// A host name; it is also sent as SNI.
     Host(HostName),
-    /// An address; SNI knows none, so nothing is sent.
+    /// An address. SNI has no addresses, so nothing is sent.
     Ip(IpAddr),
 }
 
 impl ServerName {
-    /// The host of `target`. None for a Unix socket, which has no name that a certificate could
+    /// The host of `target`. `None` for a Unix socket, which has no name that a certificate could
     /// prove.
     pub fn of(target: &Target) -> Option<Self> {
         match target {
@@ -70,18 +69,18 @@ impl fmt::Display for ServerName {
     }
 }
 
-/// Makes TLS sessions (1.3 and 1.2) as the connecting side, all under one policy. Cheap to clone;
-/// clones share the memory of past sessions, with which later ones are resumed. Never sends early
-/// data.
+/// Opens TLS sessions (1.3 and 1.2) as the client, under one policy. Cheap to clone; clones share a
+/// session cache, from which sessions are resumed. Never sends early data.
 ///
-/// Each client has a memory of its own: what one policy has verified, no other one trusts. Two are
-/// equal if one is a clone of the other, so a pool may make a client a part of its key.
+/// Each client has its own cache, so a session verified under one policy is never resumed under
+/// another. Two clients are equal if one is a clone of the other, so a pool can use a client in its
+/// key.
 #[derive(Clone)]
 pub struct TlsClient(Arc<Inner>);
 
 struct Inner {
     connector: TlsConnector,
-    /// What `connector` remembers, if it remembers anything.
+    /// The session cache of `connector`, if it has one.
     sessions: Option<Arc<ClientSessionMemoryCache>>,
     handshake_timeout: Duration,
 }
@@ -107,11 +106,11 @@ impl fmt::Debug for TlsClient {
 }
 
 impl TlsClient {
-    /// A client that trusts `roots` and offers `alpn`, the first the most preferred; an empty list
-    /// offers nothing. Everything else is as in [`TlsOptions::default`].
+    /// A client that trusts `roots` and offers `alpn`, in order of preference; an empty list offers
+    /// nothing. Everything else is as in [`TlsOptions::default`].
     ///
     /// # Errors
-    /// [`TlsError::Setup`] if a root is no certificate, or there is none at all.
+    /// [`TlsError::Setup`] if a root is no certificate, or there are no roots.
     pub fn new(roots: Roots, alpn: &[&[u8]]) -> Result<Self, TlsError> {
         let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Self::with_options(TlsOptions {
@@ -121,18 +120,18 @@ impl TlsClient {
         })
     }
 
-    /// A client under the policy of `options`. Reads the system's roots from disk if they are asked
-    /// for, so make one for each policy and clone it.
+    /// A client under the policy of `options`. Reads the system's roots from disk if the policy
+    /// uses them, so make one client for each policy and clone it.
     ///
     /// # Errors
-    /// [`TlsError::Setup`] if a root is no certificate, if there is none at all, or if the
-    /// identity's key does not fit its certificate.
+    /// [`TlsError::Setup`] if a root is no certificate, if there are no roots, or if the identity's
+    /// key does not fit its certificate.
     pub fn with_options(options: TlsOptions) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verified = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions(options.min_version))
             .map_err(setup)?
-            .dangerous() // The name only means "own verifier"; both that we use verify everything.
+            .dangerous() // Only the name is dangerous: both verifiers used here verify everything.
             .with_custom_certificate_verifier(options.roots.verifier(provider)?);
         let mut config = match options.identity {
             None => verified.with_no_client_auth(),
@@ -163,23 +162,23 @@ impl TlsClient {
         })))
     }
 
-    /// Runs the handshake over `stream`; the peer must prove that it is `name`, which need not be
-    /// the name that was dialled. Takes at most the handshake time-out. [`Stream::alpn`] of the
-    /// result says which protocol was agreed on. A handshake that fails is not resumed later: what
-    /// was remembered of the peer is forgotten.
+    /// Runs the handshake over `stream`. The peer must prove that it is `name`, which may differ
+    /// from the dialled name. Takes at most the handshake time-out. [`Stream::alpn`] of the result
+    /// returns the negotiated protocol. If the handshake fails, the stored sessions of the peer are
+    /// removed.
     ///
     /// Not cancel safe for the stream, which is reset if the future is dropped or fails; nothing
     /// else is lost.
     ///
     /// # Errors
-    /// [`DialError::Tls`], whose text says what is wrong and what to do. That the peer does not
-    /// accept our own certificate may show only at the first read (TLS 1.3).
+    /// [`DialError::Tls`], with the cause and the remedy. A peer that rejects our own certificate
+    /// may report it only at the first read (TLS 1.3).
     pub async fn connect(&self, stream: Stream, name: &ServerName) -> Result<Stream, DialError> {
         let (inner, pki) = (&self.0, pki_name(name)?);
         let after = inner.handshake_timeout;
         let error = match timeout(after, inner.connector.connect(pki.clone(), AsIo(stream))).await {
             Ok(Ok(session)) => return Ok(Stream::tls(session.into())),
-            Ok(Err(error)) => error::told(name, error),
+            Ok(Err(error)) => error::from_io(name, error),
             Err(_) => TlsError::Timeout {
                 name: name.clone(),
                 after,
@@ -189,8 +188,8 @@ impl TlsClient {
         Err(error.into())
     }
 
-    /// Forgets the sessions with `name`: the next handshake with it is a whole one. For a
-    /// connection that broke in a way that may lie in its session.
+    /// Removes the stored sessions with `name`, so that the next handshake is a full one. For a
+    /// connection that failed in a way that its session may have caused.
     pub fn forget(&self, name: &ServerName) {
         if let Ok(pki) = pki_name(name) {
             self.0.forget(&pki);

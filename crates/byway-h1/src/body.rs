@@ -1,8 +1,8 @@
-//! Body: tells which bytes behind a head are the body, without touching them.
+//! Body: finds the bytes of a body after a head, without touching them.
 //!
-//! In:    the unread bytes of a connection, in whatever pieces they come.
-//! Out:   how many are data, how many framing, and where the message ends.
-//! Never: reads past the message, copies data, or ends a message that was cut short.
+//! In:    the unread bytes of a connection, split anywhere.
+//! Out:   which bytes are data, which are framing, and where the message ends.
+//! Never: reads past the message, copies data, or ends a truncated message.
 
 use crate::chunked::Chunked;
 use crate::error::{Malformed, Truncated};
@@ -10,21 +10,19 @@ use crate::framing::Framed;
 use crate::limits::Limits;
 use crate::trailer::Trailers;
 
-/// What to do with the unread bytes of a message's body. Each answer makes progress, or asks for
-/// more.
+/// What to do with the unread bytes of a body. Each step makes progress, or requests more bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The first so many unread bytes (at least one) are data. Move as many on as you like, tell
-    /// [`BodyDecoder::taken`] how many, and drop them from the buffer.
+    /// The given number of unread bytes (at least one) is data. Move any part of them, pass their
+    /// number to [`BodyDecoder::taken`], and drop them from the buffer.
     Data(usize),
-    /// The first so many unread bytes (at least one) are framing: drop them and step again.
+    /// The given number of unread bytes (at least one) is framing: drop them and step again.
     Skip(usize),
-    /// Nothing can be said before more bytes are there. Keep the unread ones: a trailer section
-    /// must be in the buffer as a whole, which takes at most [`Limits::head_bytes`].
+    /// More bytes are needed. Keep the unread ones: a trailer section must be in the buffer as a
+    /// whole, which takes at most [`Limits::head_bytes`].
     More,
-    /// The message has ended. The first so many unread bytes are its trailer section (0 if it has
-    /// none): read [`BodyDecoder::trailers`], then drop them. What follows belongs to the next
-    /// message.
+    /// The message has ended. The given number of unread bytes is its trailer section (0 if it has
+    /// none): read [`BodyDecoder::trailers`], then drop them. The rest belongs to the next message.
     End(usize),
 }
 
@@ -36,7 +34,7 @@ pub struct BodyDecoder {
 
 #[derive(Clone, Debug)]
 enum DecoderKind {
-    /// So many bytes are missing.
+    /// This number of bytes is missing.
     Length(u64),
     UntilClose,
     Chunked(Chunked),
@@ -44,7 +42,7 @@ enum DecoderKind {
 }
 
 impl BodyDecoder {
-    /// A decoder at the body's first byte. With [`Framed::None`] and a length of 0 it is done
+    /// A decoder at the body's first byte. With [`Framed::None`] or a length of 0 it is done
     /// already.
     pub fn new(framed: Framed, limits: &Limits) -> Self {
         let kind = match framed {
@@ -56,12 +54,12 @@ impl BodyDecoder {
         Self { kind }
     }
 
-    /// Looks at the unread bytes and says what they are. Done decoders say `End(0)`. The data and
-    /// the end do not depend on how the bytes were split.
+    /// Classifies the unread bytes. A decoder that is done returns `End(0)`. The data and the end
+    /// do not depend on how the bytes were split.
     ///
     /// # Errors
-    /// Sins against the chunked coding (RFC 9112 section 7.1). The same error comes back from then
-    /// on: nothing behind it can be trusted, and the connection must be closed.
+    /// Violations of the chunked coding (RFC 9112 section 7.1). Every later call returns the same
+    /// error: the bytes after it cannot be trusted, and the connection must be closed.
     pub fn step(&mut self, unread: &[u8]) -> Result<Step, Malformed> {
         match &mut self.kind {
             DecoderKind::Length(0) | DecoderKind::Closed => Ok(Step::End(0)),
@@ -71,8 +69,8 @@ impl BodyDecoder {
         }
     }
 
-    /// Notes that the first `bytes` of the last [`Step::Data`] were moved on, and are no longer
-    /// part of the unread bytes. More than there are count as all.
+    /// Records that the first `bytes` of the last [`Step::Data`] were moved and removed from the
+    /// unread bytes. A number beyond the data counts as all of it.
     pub fn taken(&mut self, bytes: usize) {
         match &mut self.kind {
             DecoderKind::Length(left) => *left = left.saturating_sub(bytes as u64),
@@ -81,8 +79,8 @@ impl BodyDecoder {
         }
     }
 
-    /// The trailer fields, once [`Step::End`] was said and while its bytes are still in `unread`;
-    /// without those that must not be trailers (RFC 9110 section 6.5.1).
+    /// The trailer fields, after [`Step::End`] and while its bytes are still in `unread`; without
+    /// those that must not be trailers (RFC 9110 section 6.5.1).
     pub fn trailers<'a>(&'a self, unread: &'a [u8]) -> Trailers<'a> {
         match &self.kind {
             DecoderKind::Chunked(chunked) => chunked.trailers(unread),
@@ -90,11 +88,10 @@ impl BodyDecoder {
         }
     }
 
-    /// Notes that the connection's incoming side has ended in good order (a reset is a truncation
-    /// for every framing).
+    /// Records an orderly end of the connection's incoming side (a reset truncates every framing).
     ///
     /// # Errors
-    /// [`Truncated`] if the message had not ended.
+    /// [`Truncated`] if the message has not ended.
     pub fn eof(&mut self) -> Result<(), Truncated> {
         match &self.kind {
             DecoderKind::UntilClose => {
@@ -109,8 +106,7 @@ impl BodyDecoder {
         }
     }
 
-    /// How many bytes of data are still to come, where that is known: always with a length, and at
-    /// the end.
+    /// How many bytes of data are missing, if known: always with a length, and at the end.
     pub fn remaining(&self) -> Option<u64> {
         match &self.kind {
             DecoderKind::Length(left) => Some(*left),
@@ -134,7 +130,7 @@ impl BodyDecoder {
     }
 }
 
-/// As many of the unread bytes as are `left`.
+/// The unread bytes, at most `left`.
 pub(crate) fn data(unread: &[u8], left: u64) -> Step {
     match unread.len() {
         0 => Step::More,

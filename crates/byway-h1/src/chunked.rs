@@ -1,9 +1,8 @@
-//! Chunked: the chunked transfer coding (RFC 9112 section 7.1), strictly.
+//! Chunked: a strict decoder of the chunked transfer coding (RFC 9112 section 7.1).
 //!
 //! In:    unread bytes.
 //! Out:   steps.
-//! Never: accepts LF for CRLF, a size that others could read differently, or extensions without
-//!        bound.
+//! Never: accepts LF for CRLF, an ambiguous size, or unlimited extensions.
 
 use crate::body::{Step, data};
 use crate::error::Malformed;
@@ -12,13 +11,13 @@ use crate::limits::Limits;
 use crate::section::{Cursor, Section};
 use crate::trailer::Trailers;
 
-/// A size of more digits does not fit 64 bits, or is padded for no honest reason.
+/// A size of more digits exceeds 64 bits, or is padded without a legitimate reason.
 const SIZE_DIGITS: u8 = 16;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Chunked {
     phase: Phase,
-    /// The size being read, then the data still missing of the chunk.
+    /// The size being read, then the missing data of the chunk.
     left: u64,
     extension_bytes: usize,
     limits: Limits,
@@ -28,7 +27,7 @@ pub(crate) struct Chunked {
 
 #[derive(Clone, Debug)]
 enum Phase {
-    /// In a size, after so many digits.
+    /// In a size, after this number of digits.
     Size(u8),
     Extension(Extension),
     /// After the CR of a size line.
@@ -37,7 +36,7 @@ enum Phase {
     /// After a chunk's data.
     DataCr,
     DataLf,
-    /// After the last chunk: an empty line ends the message, anything else starts the trailer
+    /// After the last chunk: an empty line ends the message, any other byte starts the trailer
     /// section.
     AfterLast,
     FinalLf,
@@ -88,7 +87,7 @@ impl Chunked {
         step
     }
 
-    /// Eats framing until something else comes.
+    /// Consumes framing until other bytes come.
     fn step_once(&mut self, unread: &[u8]) -> Result<Step, Malformed> {
         for (at, &byte) in unread.iter().enumerate() {
             match self.read(byte)? {
@@ -105,7 +104,7 @@ impl Chunked {
         }
     }
 
-    /// The step where the first unread byte is not framing to be skipped.
+    /// The step if the first unread byte is not framing to be skipped.
     fn step_at_content(&mut self, unread: &[u8]) -> Result<Step, Malformed> {
         match &self.phase {
             Phase::Data => Ok(data(unread, self.left)),
@@ -115,7 +114,7 @@ impl Chunked {
         }
     }
 
-    /// Reads one byte of framing; `false` if it is none and was left alone.
+    /// Reads one byte of framing; `false` if it is another byte, which is not consumed.
     fn read(&mut self, byte: u8) -> Result<bool, Malformed> {
         self.phase = match (&mut self.phase, byte) {
             (Phase::Size(digits), _) => {

@@ -1,17 +1,16 @@
-//! Errors: every way a message can be refused, each with a name.
+//! Errors: every reason to refuse a message, each with a name.
 //!
-//! In:    nothing; made by the parser, the body decoder and the writer.
 //! Out:   text for people, a status for the peer, a class for logs.
-//! Never: repeats bytes of the message beyond the single offending one.
+//! Never: repeats bytes of the message, except the one invalid byte.
 
 use thiserror::Error;
 
-/// Why a message was refused. Each sin has its own variant, so that logs and tests can tell them
-/// apart.
+/// Why a message was refused. Each violation has its own variant, so that logs and tests can
+/// distinguish them.
 ///
-/// `at` counts bytes from the start of the buffer that was parsed. Nothing is ever repaired: after
-/// one of these the connection cannot be trusted to agree with us on where the next message starts,
-/// and must be closed.
+/// `at` counts bytes from the start of the parsed buffer. A message is never repaired: after an
+/// error, both sides may disagree on where the next message starts, so the connection must be
+/// closed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Malformed {
@@ -41,7 +40,7 @@ pub enum Malformed {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The method is longer than any that exists (64 bytes).
+    /// The method is longer than every known method (64 bytes).
     #[error("the method is longer than {limit} bytes")]
     MethodTooLong {
         /// The limit, in bytes.
@@ -54,21 +53,21 @@ pub enum Malformed {
         /// Where the LF is.
         at: usize,
     },
-    /// CR that no LF follows.
+    /// CR without a following LF.
     #[error("byte {at}: CR without LF")]
     BareCr {
         /// Where the CR is.
         at: usize,
     },
-    /// More than two empty lines before a request line (RFC 9112 section 2.2 asks for at least one
-    /// to be ignored).
+    /// More than two empty lines before a request line (RFC 9112 section 2.2 recommends to ignore
+    /// at least one).
     #[error("byte {at}: too many empty lines before the request line")]
     EmptyLines {
-        /// Where the line that was one too many starts.
+        /// Where the first excess line starts.
         at: usize,
     },
-    /// The method is empty or holds a byte that is not a token character.
-    #[error("byte {at}: {byte:#04x} cannot stand in a method")]
+    /// The method is empty or has a byte that is not a token character.
+    #[error("byte {at}: {byte:#04x} is not allowed in a method")]
     MethodByte {
         /// Where the byte is.
         at: usize,
@@ -81,8 +80,8 @@ pub enum Malformed {
         /// Where the target should start.
         at: usize,
     },
-    /// The target holds a control, space, `#` or non-ASCII byte.
-    #[error("byte {at}: {byte:#04x} cannot stand in a request target")]
+    /// The target has a control, space, `#` or non-ASCII byte.
+    #[error("byte {at}: {byte:#04x} is not allowed in a request target")]
     TargetByte {
         /// Where the byte is.
         at: usize,
@@ -90,7 +89,7 @@ pub enum Malformed {
         byte: u8,
     },
     /// The request line has more than its two spaces.
-    #[error("byte {at}: a space too many in the request line")]
+    #[error("byte {at}: an extra space in the request line")]
     ExtraSpace {
         /// Where the space is.
         at: usize,
@@ -99,41 +98,41 @@ pub enum Malformed {
     #[error("the request target is neither a path nor a valid absolute URI")]
     TargetForm,
     /// `*` with another method than OPTIONS (RFC 9112 section 3.2.4).
-    #[error("the request target `*` is for OPTIONS alone")]
+    #[error("the request target `*` is for OPTIONS only")]
     AsteriskTarget,
     /// The target of CONNECT is not `host:port` (RFC 9112 section 3.2.3).
     #[error("the target of CONNECT is not host:port")]
     ConnectTarget,
     /// CONNECT with Transfer-Encoding or a Content-Length above 0: it has no content (RFC 9110
-    /// section 9.3.6), so the bytes after it would be body to one reader and tunnel to another.
+    /// section 9.3.6), so one parser could read the bytes after it as a body and another as tunnel
+    /// data.
     #[error("CONNECT with a body")]
     ConnectBody,
-    /// The request line names no version, as HTTP/0.9 did.
+    /// The request line has no version, as in HTTP/0.9.
     #[error("the request line has no HTTP version")]
     VersionMissing,
-    /// What stands in the version's place is not `HTTP/` digit `.` digit.
+    /// The version is not `HTTP/` digit `.` digit.
     #[error("byte {at}: not an HTTP version")]
     VersionInvalid {
         /// Where the version starts.
         at: usize,
     },
     /// A well-formed version other than 1.0 and 1.1.
-    #[error("HTTP/{major}.{minor} is not spoken here, only 1.0 and 1.1")]
+    #[error("HTTP/{major}.{minor} is not supported, only 1.0 and 1.1")]
     VersionUnsupported {
         /// The digit before the point.
         major: u8,
         /// The digit after the point.
         minor: u8,
     },
-    /// The status is not three digits from 100 to 999 between a space and a space or the line's
-    /// end.
+    /// The status is not three digits from 100 to 999, between a space and a space or line end.
     #[error("byte {at}: not a status code of three digits")]
     StatusCode {
         /// Where the status should start.
         at: usize,
     },
-    /// The reason phrase holds a control byte.
-    #[error("byte {at}: {byte:#04x} cannot stand in a reason phrase")]
+    /// The reason phrase has a control byte.
+    #[error("byte {at}: {byte:#04x} is not allowed in a reason phrase")]
     ReasonByte {
         /// Where the byte is.
         at: usize,
@@ -171,16 +170,16 @@ pub enum Malformed {
         /// Where the white space starts.
         at: usize,
     },
-    /// A field name holds a byte that is not a token character.
-    #[error("byte {at}: {byte:#04x} cannot stand in a field name")]
+    /// A field name has a byte that is not a token character.
+    #[error("byte {at}: {byte:#04x} is not allowed in a field name")]
     NameByte {
         /// Where the byte is.
         at: usize,
         /// The byte.
         byte: u8,
     },
-    /// A field value holds NUL or another control byte than HTAB.
-    #[error("byte {at}: {byte:#04x} cannot stand in a field value")]
+    /// A field value has NUL or another control byte except HTAB.
+    #[error("byte {at}: {byte:#04x} is not allowed in a field value")]
     ValueByte {
         /// Where the byte is.
         at: usize,
@@ -217,26 +216,26 @@ pub enum Malformed {
     /// Transfer-Encoding in an HTTP/1.0 message (RFC 9112 section 6.1).
     #[error("Transfer-Encoding in an HTTP/1.0 message")]
     CodingOnHttp10,
-    /// Transfer-Encoding is empty or has an empty or misshapen element.
+    /// Transfer-Encoding is empty or has an empty or invalid element.
     #[error("Transfer-Encoding is not a list of codings")]
     CodingInvalid,
     /// `chunked` is applied more than once.
     #[error("the coding chunked is applied more than once")]
     ChunkedRepeated,
-    /// A coding is applied after `chunked`, so that the body's end cannot be told.
+    /// A coding is applied after `chunked`, so that the end of the body is unknown.
     #[error("chunked is not the last transfer coding")]
     ChunkedNotLast,
     /// A request uses a transfer coding other than `chunked` alone.
     #[error("a transfer coding other than chunked")]
     CodingUnknown,
-    /// A response uses a transfer coding other than `chunked` alone, which no request of ours asked
-    /// for.
-    #[error("the response uses a transfer coding that was not asked for")]
+    /// A response uses a transfer coding other than `chunked` alone, which our request did not
+    /// allow.
+    #[error("the response uses a transfer coding that was not requested")]
     CodingUnasked,
 
-    /// A chunk starts without a hexadecimal size, or something that is neither digit, extension nor
-    /// CRLF follows it.
-    #[error("{byte:#04x} cannot stand in a chunk size")]
+    /// A chunk starts without a hexadecimal size, or the size is followed by something other than a
+    /// digit, an extension or CRLF.
+    #[error("{byte:#04x} is not allowed in a chunk size")]
     ChunkSizeByte {
         /// The byte.
         byte: u8,
@@ -245,7 +244,7 @@ pub enum Malformed {
     #[error("a chunk size is too large")]
     ChunkSizeTooLarge,
     /// A chunk extension does not follow the grammar of RFC 9112 section 7.1.1.
-    #[error("{byte:#04x} cannot stand there in a chunk extension")]
+    #[error("{byte:#04x} is not allowed there in a chunk extension")]
     ChunkExtensionByte {
         /// The byte.
         byte: u8,
@@ -258,9 +257,9 @@ pub enum Malformed {
         limit: usize,
     },
     /// A chunk's size line, its data or the body does not end with CRLF.
-    #[error("{byte:#04x} where the chunked coding needs CRLF")]
+    #[error("{byte:#04x} where the chunked coding requires CRLF")]
     ChunkLineEnd {
-        /// The byte that stands there instead.
+        /// The byte in its place.
         byte: u8,
     },
     /// The trailer section did not end within [`Limits::head_bytes`](crate::Limits::head_bytes).
@@ -271,18 +270,17 @@ pub enum Malformed {
     },
 }
 
-/// The peer closed before the message had ended. What was received must not be presented as
-/// complete.
+/// The peer closed before the message ended. The received part must not be presented as complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the connection ended before the message did")]
 pub struct Truncated {
-    /// Bytes still missing, where the message had said its length.
+    /// The number of missing bytes, if the message declared its length.
     pub missing: Option<u64>,
 }
 
 impl Malformed {
-    /// The status that answers a request with this sin: 400, 414, 431, 501 or 505. (Of a response
-    /// it says nothing: the answer to a malformed response is 502.)
+    /// The response status for a request with this violation: 400, 414, 431, 501 or 505. (It does
+    /// not apply to responses: a malformed response is answered with 502.)
     pub fn status(&self) -> u16 {
         match self {
             Self::TargetTooLong { .. } => 414,

@@ -1,24 +1,24 @@
-//! Extension: the grammar of chunk extensions (RFC 9112 section 7.1.1), to know where they end.
-//! What they say is dropped.
+//! Extension: the grammar of chunk extensions (RFC 9112 section 7.1.1), to find their end. Their
+//! content is dropped.
 //!
 //! In:    the bytes after a chunk size, one at a time.
-//! Out:   whether the line may go on so.
-//! Never: keeps anything.
+//! Out:   whether the byte is valid there.
+//! Never: stores bytes.
 
 use crate::error::Malformed;
 use crate::octets::{first_non_value, is_ows, is_token_byte};
 
-/// Where in `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` reading is.
+/// The position in `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extension {
-    /// In white space that only `;` may end.
+    /// In white space that must end with `;`.
     BeforeSemicolon,
-    /// After `;`: a name must come.
+    /// After `;`: a name must follow.
     BeforeName,
     Name,
-    /// In white space after a name: `=` or `;` must come.
+    /// In white space after a name: `=` or `;` must follow.
     AfterName,
-    /// After `=`: a value must come.
+    /// After `=`: a value must follow.
     BeforeValue,
     Token,
     Quoted,
@@ -38,7 +38,7 @@ impl Extension {
         }
     }
 
-    /// Goes one byte on; `None` at the CR that ends the line.
+    /// Advances by one byte; `None` at the CR that ends the line.
     pub(crate) fn next(self, byte: u8) -> Result<Option<Self>, Malformed> {
         if byte == b'\n' {
             return Err(Malformed::ChunkLineEnd { byte });

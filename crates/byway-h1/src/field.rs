@@ -1,4 +1,4 @@
-//! Field: one name with its value, and the ways to walk over many.
+//! Field: one name with its value, and iterators over many.
 //!
 //! In:    the index of a section and its bytes.
 //! Out:   names and values as they were sent.
@@ -10,17 +10,17 @@ use std::slice;
 use crate::octets::trim_ows;
 use crate::section::{Entry, Section};
 
-/// One field line as it was sent: the name in its own case, the value without the white space
-/// around it.
+/// One field line as it was sent: the name in its original case, the value without surrounding
+/// white space.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
     /// The name; a token, never empty. Compare it with [`Field::is`].
     pub name: &'a [u8],
-    /// The value; may be empty and may hold bytes from 0x80 up.
+    /// The value; may be empty and may have bytes from 0x80 up.
     pub value: &'a [u8],
 }
 
-/// All fields of a section in the order of the wire. Made by
+/// All fields of a section in their original order. Created by
 /// [`Request::fields`](crate::Request::fields) and [`Response::fields`](crate::Response::fields).
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
@@ -28,13 +28,12 @@ pub struct Fields<'a> {
     buf: &'a [u8],
 }
 
-/// A field together with the bytes that it was sent as. Only the parser makes one, so that those
-/// bytes are known to be an honest line, and [`write::line`](crate::write::line) may pass them on
-/// by one copy.
+/// A field together with its original bytes. Only the parser creates one, so that the bytes are a
+/// valid line, and [`write::line`](crate::write::line) may pass them on by one copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     field: Field<'a>,
-    /// `name: value CRLF`; empty where there was other white space than that.
+    /// `name: value CRLF`; empty if the line had other white space.
     sent: &'a [u8],
 }
 
@@ -44,13 +43,13 @@ impl<'a> Line<'a> {
         self.field
     }
 
-    /// The line as it was sent, if that is how one would write it.
+    /// The original line, if it has the form in which it would be written.
     pub(crate) fn sent(self) -> Option<&'a [u8]> {
         (!self.sent.is_empty()).then_some(self.sent)
     }
 }
 
-/// All field lines of a section in the order of the wire. Made by
+/// All field lines of a section in their original order. Created by
 /// [`Request::lines`](crate::Request::lines) and [`Response::lines`](crate::Response::lines).
 #[derive(Clone, Debug)]
 pub struct Lines<'a>(Fields<'a>);
@@ -78,15 +77,15 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// The values of all fields of one name, in the order of the wire.
+/// The values of all fields of one name, in their original order.
 #[derive(Clone, Debug)]
 pub struct FieldsNamed<'a, 'n> {
     fields: Fields<'a>,
     name: &'n str,
 }
 
-/// The elements of a comma-separated list that may be spread over several fields, without white
-/// space around them and without empty ones.
+/// The elements of a comma-separated list, possibly in several fields, without surrounding white
+/// space and without empty elements.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
     fields: FieldsNamed<'a, 'static>,
@@ -94,7 +93,7 @@ pub struct Options<'a> {
 }
 
 impl Field<'_> {
-    /// Whether this is the field `name`; field names do not know upper and lower case.
+    /// Whether this is the field `name`; field names are case-insensitive.
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
@@ -123,7 +122,7 @@ impl<'a> Fields<'a> {
         Lines(self)
     }
 
-    /// The value of the first field of that name.
+    /// The value of the first field of this name.
     pub(crate) fn first(mut self, name: &str) -> Option<&'a [u8]> {
         self.find(|field| field.is(name)).map(|field| field.value)
     }
@@ -186,7 +185,7 @@ impl<'a> Iterator for Options<'a> {
     }
 }
 
-/// The first element of a comma-separated list, trimmed, and what follows its comma.
+/// The first element of a comma-separated list, trimmed, and the rest after its comma.
 pub(crate) fn split_list(list: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b',', list) {
         Some(comma) => (trim_ows(&list[..comma]), &list[comma + 1..]),

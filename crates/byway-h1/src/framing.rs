@@ -1,9 +1,9 @@
-//! Framing: where a message's body ends, decided once and from the whole head.
+//! Framing: where a message's body ends, decided once from the whole head.
 //!
 //! In:    version, Content-Length, Transfer-Encoding; for a response also its status and the
 //!        request's method.
 //! Out:   one [`Framed`], or a refusal.
-//! Never: chooses between two answers (RFC 9112 section 6.3 would let us).
+//! Never: chooses between two framings (RFC 9112 section 6.3 would allow it).
 
 use crate::error::Malformed;
 use crate::message::Version;
@@ -12,25 +12,25 @@ use crate::octets::{is_token, trim_ows};
 /// How a message's body is delimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framed {
-    /// There is no body, and no field that speaks of one counts.
+    /// There is no body, and fields about a body do not count.
     #[default]
     None,
-    /// Exactly so many bytes, by Content-Length; 0 if the head said so.
+    /// Exactly this number of bytes, from Content-Length; it may be 0.
     Length(u64),
-    /// The chunked transfer coding, alone.
+    /// The chunked transfer coding only.
     Chunked,
     /// All bytes until the connection ends. Responses only.
     UntilClose,
 }
 
 impl Framed {
-    /// Whether anything follows the head, or may.
+    /// Whether a body follows the head, or may follow.
     pub const fn has_body(self) -> bool {
         !matches!(self, Self::None | Self::Length(0))
     }
 }
 
-/// How often a field was seen, with its value.
+/// How often a field occurred, with its value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Seen<V> {
     #[default]
@@ -56,8 +56,8 @@ impl<V> Seen<V> {
     }
 }
 
-/// What the fields of a head say of its body; [`Framed::None`] if nothing. This is the whole of a
-/// request's framing.
+/// The body according to the fields of a head; [`Framed::None`] if there are none. For a request
+/// this is the complete framing.
 pub(crate) fn declared(
     version: Version,
     length: Seen<&[u8]>,
@@ -74,8 +74,8 @@ pub(crate) fn declared(
     }
 }
 
-/// A response's framing, from what its fields declare, its status, and the method it answers (RFC
-/// 9112 section 6.3).
+/// A response's framing, from its fields, its status, and the method of the request (RFC 9112
+/// section 6.3).
 pub(crate) fn of_response(
     declared: &Result<Framed, Malformed>,
     status: u16,
@@ -96,7 +96,7 @@ pub(crate) fn of_response(
     })
 }
 
-/// One plain decimal number up to 2^63-1, which every implementation can hold whatever its signs.
+/// One plain decimal number up to 2^63-1, which every implementation can represent, signed or not.
 fn decimal(digits: &[u8]) -> Result<u64, Malformed> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Malformed::LengthInvalid);
@@ -116,7 +116,7 @@ fn only_chunked(value: &[u8]) -> Result<Framed, Malformed> {
     Err(bad_coding(value))
 }
 
-/// Names the sin of a Transfer-Encoding that is not exactly `chunked`.
+/// The error for a Transfer-Encoding that is not exactly `chunked`.
 #[cold]
 fn bad_coding(value: &[u8]) -> Malformed {
     let names = || value.split(|&byte| byte == b',').map(coding_name);

@@ -1,18 +1,18 @@
-//! Hint: what an origin says of how long it keeps its connection (`Keep-Alive: timeout=N, max=M`).
+//! Hint: how long an origin keeps its connection (`Keep-Alive: timeout=N, max=M`).
 //!
 //! In:    the fields of a response.
 //! Out:   the numbers.
-//! Never: believes what is no number, or decides what to make of it.
+//! Never: accepts an invalid number, or decides how to use one.
 
 use crate::field::FieldsNamed;
 
-/// The parameters of all Keep-Alive fields together, in any order. Of one that stands twice the
-/// smaller counts.
+/// The parameters of all Keep-Alive fields together, in any order. If one occurs twice, the smaller
+/// value counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeepAliveHint {
     /// Seconds after which the origin closes an idle connection.
     pub timeout_seconds: Option<u64>,
-    /// Requests that it still takes on this one.
+    /// How many more requests it accepts on this connection.
     pub max: Option<u64>,
 }
 

@@ -1,12 +1,13 @@
 //! Byway's HTTP/1 codec: strict, incremental, without sockets and without a clock.
 //!
-//! In:    bytes as they arrive, in whatever pieces.
+//! In:    bytes as they arrive, split anywhere.
 //! Out:   heads as an index over those bytes, bodies as steps over them, and bytes to send.
-//! Never: repairs a message, copies a body, or accepts what two readers could read in two ways.
+//! Never: repairs a message, copies a body, or accepts a message that two parsers could read
+//!        differently.
 //!
-//! A message is framed once, from its whole head ([`Framed`]); one that has no single honest
-//! framing is refused ([`Malformed`]). What goes out is written from the parsed structure only
-//! ([`mod@write`]), so that nothing of the sender's own spelling of lines survives.
+//! The framing of a message is decided once, from its whole head ([`Framed`]); a message without
+//! one unambiguous framing is refused ([`Malformed`]). Output is written from the parsed structure
+//! only ([`mod@write`]), so that the sender's spelling of lines is not passed on.
 //!
 //! ```
 //! use byway_h1::{BodyDecoder, Framed, Limits, Parsed, RequestHead, Step};

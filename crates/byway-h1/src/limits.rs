@@ -1,25 +1,23 @@
-//! Limits: how much of one message is held or tolerated before it is refused.
+//! Limits: how much of one message is buffered or accepted before it is refused.
 //!
-//! In:    numbers from the configuration.
-//! Out:   the same numbers.
-//! Never: a limit on the body's size; that is policy.
+//! Never: limits the body's size; that is policy.
 
-/// Bounds on one message. The defaults fit what browsers and common origins send.
+/// Limits of one message. The defaults fit common browsers and origins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest head, in bytes, from the first byte to the empty line and including both; also the
-    /// longest trailer section. Default 64 KiB, which is what the common proxies accept at most.
-    /// Values over 4 GiB count as 4 GiB.
+    /// Longest head, in bytes, including the first byte and the empty line; also the longest
+    /// trailer section. Default 64 KiB, the maximum of the common proxies. Values over 4 GiB count
+    /// as 4 GiB.
     pub head_bytes: usize,
     /// Most field lines in a head, and in a trailer section. Default 128.
     pub fields: usize,
     /// Longest request target, in bytes. Default 16 KiB.
     pub target_bytes: usize,
-    /// Most elements in all Connection fields of a head together, empty ones included, since an
+    /// Most elements in all Connection fields of a head together, including empty ones, since an
     /// intermediary compares each of them with each field. Default [`CONNECTION_OPTIONS`].
     pub connection_options: usize,
-    /// Most bytes of chunk extensions in one whole message, since each chunk may carry some and
-    /// none is ever passed on (CVE-2023-39326). Default 16 KiB.
+    /// Most bytes of chunk extensions in one whole message, since each chunk may have some and they
+    /// are never passed on (CVE-2023-39326). Default 16 KiB.
     pub chunk_extension_bytes: usize,
 }
 
@@ -39,7 +37,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// [`head_bytes`](Self::head_bytes), held to what an offset of 32 bits can say.
+    /// [`head_bytes`](Self::head_bytes), limited to offsets of 32 bits.
     pub(crate) fn head_window(&self) -> usize {
         self.head_bytes.min(u32::MAX as usize)
     }

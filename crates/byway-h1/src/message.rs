@@ -1,8 +1,8 @@
-//! Message: what requests and responses have in common.
+//! Message: the common parts of requests and responses.
 //!
 //! In:    the index of a head's fields.
-//! Out:   the few facts that framing and the connection hang on, from one pass.
-//! Never: judges the head; that is the request's and the response's part.
+//! Out:   the facts that framing and keep-alive depend on, from one pass.
+//! Never: checks the head; that is the task of request and response.
 
 use crate::error::Malformed;
 use crate::field::{Fields, split_list};
@@ -10,27 +10,27 @@ use crate::framing::Seen;
 use crate::limits::Limits;
 use crate::section::{Section, Span};
 
-/// The versions of HTTP that this codec speaks.
+/// The supported versions of HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
-    /// HTTP/1.0: no chunked coding, and the connection closes unless told otherwise.
+    /// HTTP/1.0: no chunked coding, and the connection closes by default.
     Http10,
     /// HTTP/1.1.
     #[default]
     Http11,
 }
 
-/// How far parsing a head has come.
+/// The progress of parsing a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// The head is the first so many bytes of the buffer; what follows belongs to the body or to
-    /// the next message.
+    /// The head has this number of bytes of the buffer; the rest belongs to the body or to the next
+    /// message.
     Complete(usize),
-    /// The head has not ended yet: read more behind what is there, and parse the same buffer again.
+    /// The head has not ended yet: append more bytes to the buffer and parse it again.
     Partial,
 }
 
-/// The facts that hang on fields of certain names.
+/// The facts from fields of certain names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
     pub(crate) host: Seen<Span>,
@@ -40,16 +40,16 @@ pub(crate) struct Survey {
     pub(crate) upgrade: Option<Span>,
     pub(crate) expects_continue: bool,
     pub(crate) lists_upgrade: bool,
-    /// Connection lists something else than close, keep-alive and upgrade.
+    /// Connection lists other elements than close, keep-alive and upgrade.
     pub(crate) lists_fields: bool,
-    /// Elements of Connection so far, empty ones included.
+    /// Elements of Connection so far, including empty ones.
     connection_options: usize,
     lists_close: bool,
     lists_keep_alive: bool,
 }
 
 impl Version {
-    /// Reads what stands in a version's place; `at` is that place in the buffer.
+    /// Parses a version; `at` is its position in the buffer.
     pub(crate) fn parse(bytes: &[u8], at: usize) -> Result<Self, Malformed> {
         match bytes {
             b"HTTP/1.1" => Ok(Self::Http11),
@@ -81,8 +81,8 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Whether the connection may carry another message after this one (RFC 9112 section 9.3), as
-    /// far as the fields say.
+    /// Whether the connection may be used for another message (RFC 9112 section 9.3), according to
+    /// the fields.
     pub(crate) fn keep_alive(&self, version: Version) -> bool {
         !self.lists_close && (version == Version::Http11 || self.lists_keep_alive)
     }
@@ -129,7 +129,7 @@ impl Survey {
     }
 }
 
-/// The error or the wish for more of a head that has not ended in `buf`.
+/// The result for a head that has not ended in `buf`: partial, or an error.
 pub(crate) fn unfinished(buf: &[u8], limits: &Limits) -> Result<Parsed, Malformed> {
     if buf.len() >= limits.head_window() {
         return Err(Malformed::HeadTooLarge {
@@ -159,7 +159,7 @@ impl std::fmt::Debug for Listed<'_> {
     }
 }
 
-/// Whether a comma-separated list has that element, in any case.
+/// Whether a comma-separated list has this element, in any case.
 fn lists(mut list: &[u8], element: &str) -> bool {
     while !list.is_empty() {
         let (first, rest) = split_list(list);

@@ -1,8 +1,8 @@
-//! Octets: the byte classes that the grammar of HTTP/1 is made of.
+//! Octets: the byte classes of the HTTP/1 grammar.
 //!
 //! In:    bytes.
-//! Out:   the place of the first byte that does not belong, if any.
-//! Never: changes or decodes anything.
+//! Out:   the position of the first invalid byte, if any.
+//! Never: changes or decodes bytes.
 
 /// Token characters (RFC 9110 section 5.6.2), by byte.
 static TOKEN: [bool; 256] = {
@@ -30,16 +30,16 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && first_non_token(bytes).is_none()
 }
 
-/// The first byte that no field value may hold: all controls but HTAB. Bytes from 0x80 up are
-/// allowed (obs-text).
+/// The first byte that is not allowed in a field value: all controls except HTAB. Bytes from 0x80
+/// up are allowed (obs-text).
 pub(crate) fn first_non_value(bytes: &[u8]) -> Option<usize> {
     first_bad(bytes, |byte| {
         ((byte < 0x20) & (byte != b'\t')) | (byte == 0x7f)
     })
 }
 
-/// The first byte that no request target may hold: controls, space, `#` and everything from 0x7f
-/// up.
+/// The first byte that is not allowed in a request target: controls, space, `#` and all bytes from
+/// 0x7f up.
 pub(crate) fn first_non_target(bytes: &[u8]) -> Option<usize> {
     first_bad(bytes, |byte| {
         (byte <= 0x20) | (byte >= 0x7f) | (byte == b'#')
@@ -65,8 +65,8 @@ pub(crate) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Looks at all bytes without branching, so that the compiler can take many at once; looks for the
-/// place only if there is one to find.
+/// Checks all bytes without branches, so that the compiler can vectorise the loop, and searches for
+/// the position only if there is an invalid byte.
 fn first_bad(bytes: &[u8], bad: impl Fn(u8) -> bool) -> Option<usize> {
     if !bytes.iter().fold(false, |any, &byte| any | bad(byte)) {
         return None;

@@ -1,10 +1,6 @@
-//! Reason: the usual phrase for each registered status.
-//!
-//! In:    a status.
-//! Out:   its phrase, empty if it has none.
-//! Never: fails; the phrase has no meaning on the wire.
+//! Reason: the standard phrase of each registered status.
 
-/// The reason phrase of a status as the IANA registry has it; empty for one that is not registered.
+/// The reason phrase of a status in the IANA registry; empty if it is not registered.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         100..=199 => informational(status),

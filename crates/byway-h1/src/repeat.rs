@@ -1,14 +1,12 @@
-//! Repeat: whether a request may be sent a second time when it is not known what became of the
-//! first.
+//! Repeat: whether a request may be sent again when the result of the first attempt is unknown.
 //!
 //! In:    its method and the values of its `Idempotency-Key` fields.
 //! Out:   yes or no.
 //! Never: counts attempts.
 
-/// Whether a request may be served twice: its method is idempotent (RFC 9110 section 9.2.2), or its
-/// sender has given it exactly one `Idempotency-Key`, by which a server can recognise the second
-/// one. An empty key identifies nothing, and of several keys it is not known which one the server
-/// looks at.
+/// Whether a request may be served twice: its method is idempotent (RFC 9110 section 9.2.2), or it
+/// has exactly one `Idempotency-Key`, by which a server can deduplicate it. An empty key does not
+/// identify a request, and with several keys it is unknown which one the server uses.
 pub fn is_repeatable<'k>(method: &[u8], keys: impl IntoIterator<Item = &'k [u8]>) -> bool {
     if matches!(
         method,

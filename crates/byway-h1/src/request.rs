@@ -1,9 +1,9 @@
-//! Request: the head of a request, as an index over the bytes that came in.
+//! Request: the head of a request, as an index over the received bytes.
 //!
 //! In:    a buffer that only grows at its end.
-//! Out:   an index that a view reads method, target, fields and framing from.
-//! Never: copies, repairs or normalises; never accepts a head that two readers could take for two
-//!        different ones.
+//! Out:   an index for a view of method, target, fields and framing.
+//! Never: copies, repairs or normalises; never accepts a head that two parsers could read
+//!        differently.
 
 use std::fmt;
 
@@ -18,11 +18,11 @@ use crate::target::{Authority, Form, TargetForm, form};
 
 /// No registered method is longer than 17 bytes; this leaves room for private ones.
 const METHOD_BYTES: usize = 64;
-/// RFC 9112 section 2.2 asks for one; some clients send two after a body.
+/// RFC 9112 section 2.2 recommends one; some clients send two after a body.
 const EMPTY_LINES: u8 = 2;
 
-/// The index of a request's head. Make one per connection and reuse it: after
-/// [`clear`](Self::clear) it keeps its memory, so that a steady state allocates nothing.
+/// The index of a request's head. Create one per connection and reuse it: [`clear`](Self::clear)
+/// keeps its memory, so that further requests need no allocation.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     cursor: Cursor,
@@ -53,15 +53,15 @@ enum Stage {
 }
 
 impl RequestHead {
-    /// Parses the head at the start of `buf`, going on from where the call before stopped: between
+    /// Parses the head at the start of `buf` and continues where the previous call stopped: between
     /// calls `buf` may only grow at its end, until [`clear`](Self::clear). The result does not
     /// depend on how the bytes were split.
     ///
-    /// After an error the message is lost and so is the connection; a complete head stays complete.
+    /// After an error the message and the connection are unusable; a complete head stays complete.
     ///
     /// # Errors
-    /// Everything that [`Malformed`] names of a request, as soon as the line that holds it has
-    /// ended or earlier.
+    /// The variants of [`Malformed`] for requests, at the latest when the line that contains the
+    /// violation has ended.
     pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Parsed, Malformed> {
         let window = window(buf, limits);
         while self.stage == Stage::StartLine {
@@ -87,7 +87,7 @@ impl RequestHead {
         Ok(Parsed::Complete(self.cursor.line()))
     }
 
-    /// Forgets the message and keeps the memory.
+    /// Discards the message and keeps the memory.
     pub fn clear(&mut self) {
         let mut section = std::mem::take(&mut self.section);
         section.clear();
@@ -97,12 +97,13 @@ impl RequestHead {
         };
     }
 
-    /// The request in `buf`, which must be the buffer that [`parse`](Self::parse) called complete.
+    /// The request in `buf`, which must be the buffer for which [`parse`](Self::parse) returned
+    /// complete.
     pub fn view<'a>(&'a self, buf: &'a [u8]) -> Request<'a> {
         Request { head: self, buf }
     }
 
-    /// Reads the line that ends at `lf`; an empty one leaves the stage as it is.
+    /// Parses the line that ends at `lf`; an empty one does not change the stage.
     fn start_line(&mut self, window: &[u8], lf: usize, limits: &Limits) -> Result<(), Malformed> {
         let at = self.cursor.line();
         let line = &window[at..lf];
@@ -128,7 +129,7 @@ impl RequestHead {
         Ok(())
     }
 
-    /// Judges the head as a whole, once all its lines are there.
+    /// Checks the head as a whole, once all its lines are there.
     fn complete(&mut self, buf: &[u8], limits: &Limits) -> Result<(), Malformed> {
         self.survey = Survey::of(&self.section, buf, limits)?;
         match self.survey.host {
@@ -152,7 +153,7 @@ impl RequestHead {
 }
 
 impl<'a> Request<'a> {
-    /// The method, in its own case: methods know upper and lower case.
+    /// The method in its original case: methods are case-sensitive.
     pub fn method(self) -> &'a [u8] {
         self.head.method.of(self.buf)
     }
@@ -181,8 +182,8 @@ impl<'a> Request<'a> {
     }
 
     /// Path and query as sent, not decoded: `*` for the asterisk, empty for CONNECT. For an
-    /// absolute URI without a path it is `/`, or `*` if the method is OPTIONS, which then asks
-    /// about the whole host (RFC 9112 section 3.2.4).
+    /// absolute URI without a path it is `/`, or `*` if the method is OPTIONS, which then applies
+    /// to the whole host (RFC 9112 section 3.2.4).
     pub fn path_and_query(self) -> &'a [u8] {
         if matches!(
             self.head.form,
@@ -201,13 +202,13 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// What stands before the first `?` of [`path_and_query`](Self::path_and_query).
+    /// The part before the first `?` of [`path_and_query`](Self::path_and_query).
     pub fn path(self) -> &'a [u8] {
         let all = self.path_and_query();
         memchr::memchr(b'?', all).map_or(all, |n| &all[..n])
     }
 
-    /// What stands after the first `?`; may be empty.
+    /// The part after the first `?`; may be empty.
     pub fn query(self) -> Option<&'a [u8]> {
         let all = self.path_and_query();
         memchr::memchr(b'?', all).map(|n| &all[n + 1..])
@@ -218,30 +219,30 @@ impl<'a> Request<'a> {
         self.head.version
     }
 
-    /// All fields, in the case and order of the wire.
+    /// All fields, in their original case and order.
     pub fn fields(self) -> Fields<'a> {
         Fields::new(&self.head.section, self.buf)
     }
 
-    /// The same with the bytes that each was sent as, to pass it on by one copy.
+    /// As [`fields`](Self::fields), with the original bytes of each, to pass it on by one copy.
     pub fn lines(self) -> Lines<'a> {
         self.fields().lines()
     }
 
-    /// The value of the first field of that name, in any case.
+    /// The value of the first field of this name, in any case.
     pub fn field(self, name: &str) -> Option<&'a [u8]> {
         self.fields().first(name)
     }
 
-    /// The values of all fields of that name, in any case.
+    /// The values of all fields of this name, in any case.
     pub fn fields_named(self, name: &str) -> FieldsNamed<'a, '_> {
         self.fields().named(name)
     }
 
-    /// The host that is asked for, with its port: from the target where that has one (absolute
-    /// form, CONNECT), since RFC 9112 section 3.2.2 then has Host ignored; else from Host. `None`
-    /// only in HTTP/1.0. Whoever forwards the request writes this as Host, not the field that came
-    /// in. [`Authority::parse`] takes it apart and never fails on it.
+    /// The requested host, with its port: from the target if it has one (absolute form, CONNECT),
+    /// since RFC 9112 section 3.2.2 then requires to ignore Host; otherwise from Host. `None` only
+    /// in HTTP/1.0. A forwarded request must have this as Host, not the received field.
+    /// [`Authority::parse`] splits it and never fails on it.
     pub fn host(self) -> Option<&'a [u8]> {
         match (self.target_form(), self.head.survey.host) {
             (TargetForm::Absolute { authority, .. }, _) => Some(authority),
@@ -256,20 +257,20 @@ impl<'a> Request<'a> {
         self.head.framed
     }
 
-    /// The elements of all Connection fields: names of fields that concern this connection alone
+    /// The elements of all Connection fields: names of fields that apply to this connection only
     /// (RFC 9110 section 7.6.1).
     pub fn connection_options(self) -> Options<'a> {
         self.fields().options("connection")
     }
 
-    /// Whether Connection lists anything that could be a field: something else than `close`,
-    /// `keep-alive` and `upgrade`.
+    /// Whether Connection lists a possible field: any element except `close`, `keep-alive` and
+    /// `upgrade`.
     pub fn connection_lists_fields(self) -> bool {
         self.head.survey.lists_fields
     }
 
-    /// Whether the connection may carry another request after this one: by default in 1.1, if asked
-    /// for in 1.0, and never with `Connection: close` (RFC 9112 section 9.3).
+    /// Whether the connection may be used for another request: by default in 1.1, on request in
+    /// 1.0, and never with `Connection: close` (RFC 9112 section 9.3).
     pub fn keep_alive(self) -> bool {
         self.head.survey.keep_alive(self.head.version)
     }
@@ -304,9 +305,9 @@ impl fmt::Debug for Request<'_> {
     }
 }
 
-/// Looks at a request line, ended or not, for the ends of method and target: `None` while they are
-/// not there, an error as soon as they cannot come any more. A line and every longer one that
-/// starts with it get the same error.
+/// Searches a request line, complete or not, for the ends of method and target: `None` while they
+/// are missing, an error as soon as they can no longer follow. A line and every continuation of it
+/// get the same error.
 fn scan_start(
     line: &[u8],
     at: usize,

@@ -1,7 +1,7 @@
-//! Response: the head of a response, as an index over the bytes that came in.
+//! Response: the head of a response, as an index over the received bytes.
 //!
 //! In:    a buffer that only grows at its end.
-//! Out:   an index that a view reads status, fields and framing from.
+//! Out:   an index for a view of status, fields and framing.
 //! Never: copies or repairs; never guesses where the body ends.
 
 use std::fmt;
@@ -20,8 +20,8 @@ const VERSION_BYTES: usize = 8;
 /// `HTTP/1.1 200`.
 const STATUS_END: usize = 12;
 
-/// The index of a response's head. Make one per connection and reuse it: after
-/// [`clear`](Self::clear) it keeps its memory, so that a steady state allocates nothing.
+/// The index of a response's head. Create one per connection and reuse it: [`clear`](Self::clear)
+/// keeps its memory, so that further responses need no allocation.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
     cursor: Cursor,
@@ -64,15 +64,15 @@ impl Default for ResponseHead {
 }
 
 impl ResponseHead {
-    /// Parses the head at the start of `buf`, going on from where the call before stopped: between
+    /// Parses the head at the start of `buf` and continues where the previous call stopped: between
     /// calls `buf` may only grow at its end, until [`clear`](Self::clear). The result does not
     /// depend on how the bytes were split.
     ///
-    /// Interim responses (1xx) are heads of their own: clear, and parse the next one.
+    /// Interim responses (1xx) have their own heads: clear, and parse the next one.
     ///
     /// # Errors
-    /// Everything that [`Malformed`] names of a response's lines. Sins of framing come out of
-    /// [`Response::framing`].
+    /// The variants of [`Malformed`] for the lines of a response. [`Response::framing`] returns
+    /// violations of the framing.
     pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Parsed, Malformed> {
         let window = window(buf, limits);
         if self.stage == Stage::StartLine {
@@ -95,7 +95,7 @@ impl ResponseHead {
         Ok(Parsed::Complete(self.cursor.line()))
     }
 
-    /// Forgets the message and keeps the memory.
+    /// Discards the message and keeps the memory.
     pub fn clear(&mut self) {
         let mut section = std::mem::take(&mut self.section);
         section.clear();
@@ -105,12 +105,13 @@ impl ResponseHead {
         };
     }
 
-    /// The response in `buf`, which must be the buffer that [`parse`](Self::parse) called complete.
+    /// The response in `buf`, which must be the buffer for which [`parse`](Self::parse) returned
+    /// complete.
     pub fn view<'a>(&'a self, buf: &'a [u8]) -> Response<'a> {
         Response { head: self, buf }
     }
 
-    /// The space after the status may be missing with the reason, as many origins have it.
+    /// The space after the status may be missing together with the reason, as with many origins.
     fn start_line(&mut self, line: &[u8]) -> Result<(), Malformed> {
         refuse_other_protocol(line)?;
         let line = without_cr(line, 0)?;
@@ -170,59 +171,58 @@ impl<'a> Response<'a> {
         self.head.reason.of(self.buf)
     }
 
-    /// All fields, in the case and order of the wire.
+    /// All fields, in their original case and order.
     pub fn fields(self) -> Fields<'a> {
         Fields::new(&self.head.section, self.buf)
     }
 
-    /// The same with the bytes that each was sent as, to pass it on by one copy.
+    /// As [`fields`](Self::fields), with the original bytes of each, to pass it on by one copy.
     pub fn lines(self) -> Lines<'a> {
         self.fields().lines()
     }
 
-    /// The value of the first field of that name, in any case.
+    /// The value of the first field of this name, in any case.
     pub fn field(self, name: &str) -> Option<&'a [u8]> {
         self.fields().first(name)
     }
 
-    /// The values of all fields of that name, in any case.
+    /// The values of all fields of this name, in any case.
     pub fn fields_named(self, name: &str) -> FieldsNamed<'a, '_> {
         self.fields().named(name)
     }
 
-    /// The elements of all Connection fields: names of fields that concern this connection alone
+    /// The elements of all Connection fields: names of fields that apply to this connection only
     /// (RFC 9110 section 7.6.1).
     pub fn connection_options(self) -> Options<'a> {
         self.fields().options("connection")
     }
 
-    /// Whether Connection lists anything that could be a field: something else than `close`,
-    /// `keep-alive` and `upgrade`.
+    /// Whether Connection lists a possible field: any element except `close`, `keep-alive` and
+    /// `upgrade`.
     pub fn connection_lists_fields(self) -> bool {
         self.head.survey.lists_fields
     }
 
-    /// Whether the connection may carry another exchange after this one, as far as version and
-    /// Connection say (RFC 9112 section 9.3); a body that is [`Framed::UntilClose`] ends it all the
-    /// same.
+    /// Whether the connection may be used for another exchange, according to version and Connection
+    /// (RFC 9112 section 9.3); a body that is [`Framed::UntilClose`] ends it nevertheless.
     pub fn keep_alive(self) -> bool {
         self.head.survey.keep_alive(self.head.version)
     }
 
-    /// Whether the fields announce a body, or are not readable as framing, although the status
-    /// permits none (1xx, 204). Some senders then write one: the connection has no certain boundary
-    /// behind the head and must not be used again.
+    /// Whether the fields announce a body, or have an invalid framing, although the status does not
+    /// allow one (1xx, 204). Some senders then send a body: the end of the message is uncertain,
+    /// and the connection must not be reused.
     pub fn announces_impossible_body(self) -> bool {
         let announces = !matches!(self.head.declared, Ok(Framed::None | Framed::Length(0)));
         announces && matches!(self.head.status, 100..=199 | 204)
     }
 
-    /// What the fields say of how long the connection is kept.
+    /// How long the connection is kept, according to the fields.
     pub fn keep_alive_hint(self) -> KeepAliveHint {
         KeepAliveHint::of(self.fields_named("Keep-Alive"))
     }
 
-    /// The value of Upgrade, if Connection lists it too: what a 101 switches to.
+    /// The value of Upgrade, if Connection lists it too: the protocol of a 101.
     pub fn upgrade(self) -> Option<&'a [u8]> {
         let asked = self.head.version == Version::Http11 && self.head.survey.lists_upgrade;
         self.head
@@ -232,12 +232,11 @@ impl<'a> Response<'a> {
             .map(|span| span.of(self.buf))
     }
 
-    /// How the body is delimited, given the method of the request that this answers: nothing
-    /// follows an answer to HEAD, a 1xx, 204 or 304, or a 2xx to CONNECT, whatever the fields say
-    /// (RFC 9112 section 6.3).
+    /// How the body is delimited, given the method of the request: a response to HEAD, a 1xx, 204
+    /// or 304, or a 2xx to CONNECT has no body, regardless of the fields (RFC 9112 section 6.3).
     ///
     /// # Errors
-    /// If the fields do not say one single length: the response and its connection must be dropped.
+    /// If the fields do not define one length: the response and its connection must be dropped.
     pub fn framing(self, request_method: &[u8]) -> Result<Framed, Malformed> {
         of_response(&self.head.declared, self.head.status, request_method)
     }
@@ -254,8 +253,7 @@ impl fmt::Debug for Response<'_> {
     }
 }
 
-/// Whoever does not start with `HTTP/` speaks something else; there is no need to wait for the
-/// line's end.
+/// A line that does not start with `HTTP/` is another protocol and is refused before its end.
 fn refuse_other_protocol(line: &[u8]) -> Result<(), Malformed> {
     let known = b"HTTP/";
     let len = line.len().min(known.len());

@@ -1,8 +1,9 @@
-//! Section: the field lines of a head or of a trailer section, read line by line as they arrive.
+//! Section: the field lines of a head or of a trailer section, parsed line by line as they arrive.
 //!
-//! In:    a buffer that only grows at its end.   Out:   an index of names and values.
-//! Never: copies bytes, looks at a byte twice for a line end, or keeps an index entry for a line
-//!        that it refused.
+//! In:    a buffer that only grows at its end.
+//! Out:   an index of names and values.
+//! Never: copies bytes, searches a byte twice for a line end, or keeps an index entry for a refused
+//!        line.
 
 use memchr::{memchr, memrchr};
 
@@ -17,10 +18,10 @@ pub(crate) struct Span {
     end: u32,
 }
 
-/// Where reading has got to.
+/// The position of the parser.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cursor {
-    /// Start of the line that has not ended yet.
+    /// Start of the current line.
     line: usize,
     /// No line ends between `line` and here.
     seen: usize,
@@ -48,7 +49,7 @@ impl Span {
         }
     }
 
-    /// The bytes meant; none if `buf` is not the buffer that was indexed but a shorter one.
+    /// The bytes of the range; none if `buf` is too short, and so not the indexed buffer.
     pub(crate) fn of(self, buf: &[u8]) -> &[u8] {
         buf.get(self.start as usize..self.end as usize)
             .unwrap_or_default()
@@ -56,12 +57,12 @@ impl Span {
 }
 
 impl Cursor {
-    /// Start of the line that has not ended yet.
+    /// Start of the current line.
     pub(crate) fn line(self) -> usize {
         self.line
     }
 
-    /// Place of the LF that ends the current line, if it is within `window`.
+    /// Position of the LF that ends the current line, if it is within `window`.
     pub(crate) fn find_end(&mut self, window: &[u8]) -> Option<usize> {
         let unseen = window.get(self.seen..)?;
         let found = memchr(b'\n', unseen).map(|n| self.seen + n);
@@ -69,7 +70,7 @@ impl Cursor {
         found
     }
 
-    /// Moves on to the line after the one that ends at `lf`.
+    /// Advances to the line after the one that ends at `lf`.
     pub(crate) fn pass(&mut self, lf: usize) {
         *self = Self {
             line: lf + 1,
@@ -79,7 +80,7 @@ impl Cursor {
 }
 
 impl Entry {
-    /// From the name to the line end behind the value, if nothing else stands there.
+    /// From the name to the line end after the value, if nothing is between them.
     pub(crate) fn line(&self) -> Span {
         Span {
             start: self.name.start,
@@ -97,8 +98,8 @@ impl Section {
         &self.entries
     }
 
-    /// Reads field lines up to the empty one; says where the LF of that is, with the cursor still
-    /// before it.
+    /// Parses field lines up to the empty one; returns the position of its LF, with the cursor
+    /// still before it.
     pub(crate) fn read(
         &mut self,
         cursor: &mut Cursor,
@@ -138,14 +139,14 @@ impl Section {
     }
 }
 
-/// Takes the CR off a line whose LF is off already.
+/// Removes the CR of a line whose LF is removed already.
 pub(crate) fn without_cr(line: &[u8], at: usize) -> Result<&[u8], Malformed> {
     line.strip_suffix(b"\r").ok_or(Malformed::BareLf {
         at: at + line.len(),
     })
 }
 
-/// `line` still has its CR; `at` is its place in the buffer.
+/// `line` still has its CR; `at` is its position in the buffer.
 fn field_line(line: &[u8], at: usize) -> Result<Entry, Malformed> {
     let line = without_cr(line, at)?;
     let colon = match first_non_token(line) {
@@ -169,7 +170,7 @@ fn field_line(line: &[u8], at: usize) -> Result<Entry, Malformed> {
     })
 }
 
-/// Names the sin of a line whose byte `n` is no token character and no colon in its place.
+/// The error for a line whose byte `n` is neither a token character nor a colon in its place.
 #[cold]
 fn bad_name(line: &[u8], n: usize, at: usize) -> Malformed {
     let byte = line[n];

@@ -1,7 +1,8 @@
-//! Target: the four forms of a request target, and what a host may look like.
+//! Target: the four forms of a request target, and the syntax of a host.
 //!
-//! In:    the method and the target's bytes.   Out:   its form, with the places of its parts.
-//! Never: decodes, normalises or resolves anything.
+//! In:    the method and the target's bytes.
+//! Out:   its form, with the positions of its parts.
+//! Never: decodes, normalises or resolves.
 
 use std::net::Ipv6Addr;
 
@@ -15,7 +16,7 @@ pub enum TargetForm<'a> {
     Origin,
     /// A whole URI, as sent to a forward proxy.
     Absolute {
-        /// The scheme in the case it was sent in; compare it without regard to case.
+        /// The scheme in its original case; compare it without regard to case.
         scheme: &'a [u8],
         /// Host and optional port; valid, never empty, without userinfo.
         authority: &'a [u8],
@@ -31,13 +32,13 @@ pub enum TargetForm<'a> {
 /// A host with an optional port, as in Host, in a CONNECT target and in an absolute URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
-    /// A registered name, an IPv4 address, or an IPv6 address in its brackets.
+    /// A registered name, an IPv4 address, or an IPv6 address in brackets.
     pub host: &'a [u8],
     /// The port, if there is one.
     pub port: Option<u16>,
 }
 
-/// The form of a target, with places in the buffer.
+/// The form of a target, with positions in the buffer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Form {
     #[default]
@@ -53,9 +54,9 @@ pub(crate) enum Form {
 }
 
 impl<'a> Authority<'a> {
-    /// Reads `uri-host [ ":" port ]` (RFC 9110 section 7.2) strictly: `None` if the host is empty
-    /// or holds anything but reg-name characters, if brackets hold no IPv6 address, if the port is
-    /// empty or over 65535, or with userinfo.
+    /// Parses `uri-host [ ":" port ]` (RFC 9110 section 7.2) strictly: `None` if the host is empty
+    /// or has other than reg-name characters, if there is no IPv6 address in brackets, if the port
+    /// is empty or over 65535, or with userinfo.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (host, after) = if bytes.first() == Some(&b'[') {
             bytes.split_at(memchr::memchr(b']', bytes)? + 1)
@@ -71,7 +72,7 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// Decides the form; `at` is the target's place in the buffer.
+/// Determines the form; `at` is the target's position in the buffer.
 pub(crate) fn form(method: &[u8], target: &[u8], at: usize) -> Result<Form, Malformed> {
     if method == b"CONNECT" {
         return match Authority::parse(target) {
@@ -95,8 +96,7 @@ fn absolute(target: &[u8], at: usize) -> Option<Form> {
     let after = after.strip_prefix(b"://")?;
     let authority_len = memchr::memchr2(b'/', b'?', after).unwrap_or(after.len());
     let (authority, path) = after.split_at(authority_len);
-    // `http://host?query` has no path to put before its query; nobody sends it, and we do not
-    // invent one.
+    // `http://host?query` has no path before its query. No client sends it, so no path is invented.
     let valid =
         is_scheme(scheme) && Authority::parse(authority).is_some() && path.first() != Some(&b'?');
     let authority_at = at + colon + 3;

@@ -1,8 +1,8 @@
-//! Trailer: fields after the body, and which of them must be ignored there.
+//! Trailer: fields after the body, and which of them must be ignored.
 //!
 //! In:    a parsed trailer section.
 //! Out:   the fields that may be trailers.
-//! Never: lets a trailer change framing, routing or authentication after the fact (RFC 9110 section
+//! Never: lets a trailer change framing, routing or authentication afterwards (RFC 9110 section
 //!        6.5.1).
 
 use crate::field::{Field, Fields};
@@ -10,7 +10,7 @@ use crate::forwarding::{is_alias, is_forwarding};
 use crate::hop::is_hop_by_hop;
 use crate::section::Section;
 
-/// The trailer fields of a message. Made by
+/// The trailer fields of a message. Created by
 /// [`BodyDecoder::trailers`](crate::BodyDecoder::trailers).
 #[derive(Clone, Debug, Default)]
 pub struct Trailers<'a> {
@@ -39,10 +39,10 @@ impl<'a> Iterator for Trailers<'a> {
     }
 }
 
-/// Whether a field of that name may stand in a trailer section: not if it frames, routes, says who
-/// asked, authenticates, modifies the request, controls the response, or says how to read the
-/// content. `_` and `.` count as `-`, since to many an application they are: `X_Forwarded_For`
-/// behind the body would otherwise be what `X-Forwarded-For` may not.
+/// Whether a field of this name is allowed in a trailer section: not if it is for framing, routing,
+/// identifying the client, authentication, request modifiers, response control, or the content's
+/// format. `_` and `.` count as `-`, because many applications treat them so: `X_Forwarded_For`
+/// after the body would otherwise bypass the ban of `X-Forwarded-For`.
 pub fn may_be_trailer(name: &[u8]) -> bool {
     if is_alias(name) {
         let plain: Vec<u8> = name
@@ -56,7 +56,7 @@ pub fn may_be_trailer(name: &[u8]) -> bool {
         name.get(..prefix.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     };
-    // A digest of the content can only be known after it (RFC 9530).
+    // A digest of the content is only known after it (RFC 9530).
     let digest = is("content-digest");
     let barred = is_hop_by_hop(name)
         || BARRED.iter().any(|known| is(known))

@@ -1,15 +1,15 @@
-//! Write: puts messages on the wire, always as HTTP/1.1.
+//! Write: encodes messages, always as HTTP/1.1.
 //!
-//! In:    the parts of a message, from wherever: HTTP/1, HTTP/2, configuration.
+//! In:    the parts of a message, from any source: HTTP/1, HTTP/2, configuration.
 //! Out:   bytes appended to a buffer.
-//! Never: writes a byte that would end a line early or make a name no name. Each function checks
-//!        what it is given, whoever checked it before, and on an error leaves the buffer as it was.
+//! Never: writes a byte that would end a line early or an invalid name. Each function checks its
+//!        input, even if it was checked before, and does not change the buffer on an error.
 
 use crate::error::Malformed;
 use crate::field::{Field, Line};
 use crate::octets::{first_non_target, first_non_token, first_non_value};
 
-/// What follows a chunk's data.
+/// The bytes after a chunk's data.
 pub const CHUNK_SUFFIX: &[u8] = b"\r\n";
 
 const CRLF: &[u8] = b"\r\n";
@@ -17,7 +17,7 @@ const CRLF: &[u8] = b"\r\n";
 /// `method SP target SP HTTP/1.1 CRLF`.
 ///
 /// # Errors
-/// If the method is no token, or the target is empty or holds a byte that no target may hold.
+/// If the method is no token, or the target is empty or has a byte that is not allowed in a target.
 pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8]) -> Result<(), Malformed> {
     if let Some(at) = first_non_token(method) {
         return Err(Malformed::MethodByte {
@@ -45,7 +45,7 @@ pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8]) -> Result<(
 /// [`reason_phrase`](crate::reason_phrase).
 ///
 /// # Errors
-/// If the status is not of three digits, or the reason holds a control byte.
+/// If the status does not have three digits, or the reason has a control byte.
 pub fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) -> Result<(), Malformed> {
     if !(100..=999).contains(&status) {
         return Err(Malformed::StatusCode { at: 0 });
@@ -73,7 +73,7 @@ pub fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) -> Result<(), 
 /// `name ": " value CRLF`.
 ///
 /// # Errors
-/// If the name is no token, or the value holds CR, LF, NUL or another control byte than HTAB.
+/// If the name is no token, or the value has CR, LF, NUL or another control byte except HTAB.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
     if let Some(at) = first_non_token(name) {
         return Err(Malformed::NameByte { at, byte: name[at] });
@@ -91,11 +91,10 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Malform
     Ok(())
 }
 
-/// A field as it was sent. What the parser has taken for an honest line is one; it is copied and
-/// not looked at again.
+/// A field as it was sent. The parser has checked the line; it is copied without another check.
 ///
 /// # Errors
-/// As [`field`], if it has to be written anew.
+/// As [`field`], if the line must be rewritten.
 pub fn line(out: &mut Vec<u8>, line: Line<'_>) -> Result<(), Malformed> {
     match line.sent() {
         Some(sent) => {
@@ -106,7 +105,7 @@ pub fn line(out: &mut Vec<u8>, line: Line<'_>) -> Result<(), Malformed> {
     }
 }
 
-/// `name ": " element ", " element … CRLF`. Nothing at all if there is no element.
+/// `name ": " element ", " element … CRLF`. Writes nothing if there is no element.
 ///
 /// # Errors
 /// As [`field`], for the first element that cannot be written.
@@ -154,8 +153,8 @@ pub fn end_of_head(out: &mut Vec<u8>) {
     out.extend_from_slice(CRLF);
 }
 
-/// `hex(len) CRLF`, before a chunk's data; [`CHUNK_SUFFIX`] follows them. A length of 0 would end
-/// the body ([`last_chunk`] does that), so for 0 nothing is written: write no suffix either.
+/// `hex(len) CRLF`, before a chunk's data; [`CHUNK_SUFFIX`] follows the data. A length of 0 would
+/// end the body ([`last_chunk`] does that), so for 0 nothing is written: write no suffix either.
 pub fn chunk_prefix(out: &mut Vec<u8>, len: usize) {
     if len == 0 {
         return;

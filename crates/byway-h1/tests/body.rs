@@ -1,4 +1,4 @@
-//! Bodies: what they decode to, and the name of each sin against the chunked coding. Every case
+//! Bodies: the decoded data, and the error for each violation of the chunked coding. Every case
 //! runs at every split.
 
 mod common;
@@ -14,7 +14,7 @@ fn refused(body: &str) -> &'static str {
 }
 
 #[test]
-fn no_body_and_an_empty_body_are_done_at_once_and_take_nothing() {
+fn no_body_and_an_empty_body_are_done_at_once_and_consume_nothing() {
     for framed in [Framed::None, Framed::Length(0)] {
         let mut decoder = BodyDecoder::new(framed, &Limits::default());
         assert!(decoder.is_done());
@@ -30,7 +30,7 @@ fn a_length_takes_exactly_its_bytes() {
 }
 
 #[test]
-fn a_length_cut_short_says_how_much_is_missing() {
+fn a_truncated_length_reports_how_much_is_missing() {
     let mut decoder = BodyDecoder::new(Framed::Length(5), &Limits::default());
     assert_eq!(decoder.step(b"he"), Ok(Step::Data(2)));
     decoder.taken(2);
@@ -41,7 +41,7 @@ fn a_length_cut_short_says_how_much_is_missing() {
 }
 
 #[test]
-fn a_body_until_close_ends_honestly_with_the_connection() {
+fn a_body_until_close_ends_with_the_connection() {
     let mut decoder = BodyDecoder::new(Framed::UntilClose, &Limits::default());
     assert_eq!(decoder.step(b"abc"), Ok(Step::Data(3)));
     decoder.taken(3);
@@ -55,7 +55,7 @@ fn a_body_until_close_ends_honestly_with_the_connection() {
 }
 
 #[test]
-fn taking_less_than_offered_leaves_the_rest_on_offer() {
+fn taking_a_part_of_the_data_leaves_the_rest() {
     let mut decoder = BodyDecoder::new(Framed::Chunked, &Limits::default());
     assert_eq!(decoder.step(b"5\r\nhello\r\n"), Ok(Step::Skip(3)));
     assert_eq!(decoder.step(b"hello\r\n"), Ok(Step::Data(5)));
@@ -68,7 +68,7 @@ fn taking_less_than_offered_leaves_the_rest_on_offer() {
 }
 
 #[test]
-fn taking_more_than_there_is_takes_all_and_wraps_nothing() {
+fn taking_more_than_the_data_takes_all_without_overflow() {
     for framed in [Framed::Length(3), Framed::Chunked] {
         let mut decoder = BodyDecoder::new(framed, &Limits::default());
         while let Ok(Step::Skip(_)) = decoder.step(b"3\r\n") {}
@@ -106,7 +106,7 @@ fn chunks_decode_to_their_data_and_end_before_the_next_message() {
 }
 
 #[test]
-fn a_chunk_size_of_another_shape_is_refused() {
+fn an_invalid_chunk_size_is_refused() {
     for (body, class) in [
         ("\r\n", "chunk-size-byte"),
         ("+5\r\n", "chunk-size-byte"),
@@ -160,7 +160,7 @@ fn a_line_of_the_chunked_coding_that_does_not_end_with_crlf_is_refused() {
 }
 
 #[test]
-fn an_extension_of_another_shape_is_refused() {
+fn an_invalid_extension_is_refused() {
     for body in [
         "5;\r\n",
         "5;=\r\n",
@@ -274,7 +274,7 @@ fn trailers_that_must_not_be_trailers_are_dropped() {
 }
 
 #[test]
-fn trailers_with_a_sin_are_refused_like_fields() {
+fn invalid_trailers_are_refused_like_fields() {
     for (line, class) in [
         ("A : b", "space-before-colon"),
         (" A: b", "leading-whitespace"),
@@ -289,7 +289,7 @@ fn trailers_with_a_sin_are_refused_like_fields() {
 }
 
 #[test]
-fn a_trailer_section_is_held_to_the_limits_of_a_head() {
+fn a_trailer_section_has_the_limits_of_a_head() {
     let limits = Limits {
         head_bytes: 12,
         fields: 2,
@@ -326,7 +326,7 @@ fn a_trailer_section_is_held_to_the_limits_of_a_head() {
 }
 
 #[test]
-fn a_chunked_body_cut_short_anywhere_is_truncated() {
+fn a_chunked_body_that_ends_early_is_truncated() {
     let sent = b"5;a=b\r\nhello\r\n0\r\nA: b\r\n\r\n";
     for cut in 0..sent.len() {
         let mut decoder = BodyDecoder::new(Framed::Chunked, &Limits::default());

@@ -1,4 +1,4 @@
-//! Properties: what holds for all bytes, not only for those that somebody thought of.
+//! Properties: invariants for arbitrary bytes.
 
 mod common;
 
@@ -6,7 +6,7 @@ use byway_h1::{Framed, Limits, Parsed, RequestHead, ResponseHead, write};
 use common::{Lines, decode_in_pieces, parse_request, parse_response, text};
 use proptest::prelude::*;
 
-/// Pieces that heads are made of, good and bad.
+/// Pieces of heads, valid and invalid.
 fn head_piece() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         Just(b"\r\n".to_vec()),
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_decoder_yields_does_not_depend_on_splits(
+    fn the_decoded_data_does_not_depend_on_splits(
         bytes in joined(chunk_piece()),
         cuts in prop::collection::vec(0usize..200, 0..6),
         most in 1usize..30,

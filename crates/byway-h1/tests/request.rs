@@ -1,5 +1,5 @@
-//! Request heads: what is read from a good one, and the name of each sin of a bad one. Every case
-//! runs at every split.
+//! Request heads: the parsed parts of valid ones, and the error for each violation. Every case runs
+//! at every split.
 
 mod common;
 
@@ -108,7 +108,7 @@ fn three_empty_lines_before_a_request_line_are_refused() {
 }
 
 #[test]
-fn a_start_line_that_cannot_become_one_is_refused_before_it_ends() {
+fn an_invalid_start_line_is_refused_before_it_ends() {
     for (start, class) in [
         (&b"\x16\x03\x01\x02"[..], "method-byte"),
         (b" GET", "method-byte"),
@@ -127,7 +127,7 @@ fn a_start_line_that_cannot_become_one_is_refused_before_it_ends() {
 }
 
 #[test]
-fn a_request_line_with_a_sin_is_refused_by_its_name() {
+fn each_violation_in_a_request_line_has_its_error() {
     for (line, class) in [
         ("GET / HTTP/1.1\n", "bare-lf"),
         ("\n", "bare-lf"),
@@ -159,7 +159,7 @@ fn a_request_line_with_a_sin_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_field_line_with_a_sin_is_refused_by_its_name() {
+fn each_violation_in_a_field_line_has_its_error() {
     for (line, class) in [
         ("A: b\nC: d", "bare-lf"),
         ("A: b\rC: d", "bare-cr"),
@@ -203,7 +203,7 @@ fn white_space_before_the_first_field_is_refused() {
 }
 
 #[test]
-fn the_error_says_where_the_byte_is() {
+fn the_error_has_the_position_of_the_byte() {
     assert_eq!(
         refused(b"GET /ab\x01 HTTP/1.1\r\n"),
         Malformed::TargetByte { at: 7, byte: 1 }
@@ -218,7 +218,7 @@ fn the_error_says_where_the_byte_is() {
     );
     assert_eq!(
         refused(b"GET / HTTP/1.1\r\nA: b\0\r\n").to_string(),
-        "byte 20: 0x00 cannot stand in a field value"
+        "byte 20: 0x00 is not allowed in a field value"
     );
 }
 
@@ -232,7 +232,7 @@ fn tabs_and_high_bytes_are_allowed_in_values() {
 }
 
 #[test]
-fn heads_at_a_limit_pass_and_heads_over_it_are_refused() {
+fn heads_at_a_limit_are_accepted_and_heads_over_it_are_refused() {
     let buf = b"GET /1234 HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n";
     let exact = Limits {
         head_bytes: buf.len(),
@@ -385,7 +385,7 @@ fn a_length_is_one_plain_decimal_number() {
 }
 
 #[test]
-fn a_target_is_sorted_by_its_form() {
+fn a_target_has_its_form() {
     let absolute = |authority, path_and_query| TargetForm::Absolute {
         scheme: b"HTTP",
         authority,
@@ -423,7 +423,7 @@ fn a_target_is_sorted_by_its_form() {
 }
 
 #[test]
-fn a_target_of_no_form_is_refused() {
+fn a_target_without_a_valid_form_is_refused() {
     for (start, class) in [
         ("GET a", "target-form"),
         ("GET ?a", "target-form"),
@@ -482,7 +482,7 @@ fn a_host_is_a_name_or_an_address_with_an_optional_port() {
 }
 
 #[test]
-fn a_host_of_another_shape_is_refused() {
+fn an_invalid_host_is_refused() {
     for host in [
         "",
         ":80",
@@ -518,7 +518,7 @@ fn a_host_of_another_shape_is_refused() {
 }
 
 #[test]
-fn an_old_request_needs_no_host_but_may_not_have_two() {
+fn an_http10_request_needs_no_host_but_must_not_have_two() {
     let buf = b"GET / HTTP/1.0\r\n\r\n";
     assert_eq!(request(buf).view(buf).host(), None);
     assert_eq!(
@@ -555,7 +555,7 @@ fn the_connection_is_kept_by_version_and_connection() {
 }
 
 #[test]
-fn connection_options_are_gathered_from_all_connection_fields() {
+fn connection_options_are_collected_from_all_connection_fields() {
     let buf = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: ,a , B,,\r\nX: y\r\nconnection:c\r\nConnection:\r\n\r\n";
     let head = request(buf);
     assert_eq!(
@@ -565,7 +565,7 @@ fn connection_options_are_gathered_from_all_connection_fields() {
 }
 
 #[test]
-fn continue_is_expected_only_in_a_new_request_that_says_so() {
+fn continue_is_expected_only_in_http11_with_the_field() {
     for (version, line, expects) in [
         ("1.1", "Expect: 100-continue\r\n", true),
         ("1.1", "expect: 100-Continue\r\n", true),

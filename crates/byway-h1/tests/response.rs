@@ -1,5 +1,5 @@
-//! Response heads: what is read from a good one, the name of each sin of a bad one, and where its
-//! body ends. Every case runs at every split.
+//! Response heads: the parsed parts of valid ones, the error for each violation, and where the body
+//! ends. Every case runs at every split.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn the_reason_may_be_empty_or_missing() {
 }
 
 #[test]
-fn a_status_line_with_a_sin_is_refused_by_its_name() {
+fn each_violation_in_a_status_line_has_its_error() {
     for (line, class) in [
         ("HTTP/1.1 200 OK\n", "bare-lf"),
         ("HTTP/1.1 200 O\rK\r\n", "bare-cr"),
@@ -74,7 +74,7 @@ fn too_many_connection_options_are_refused_in_a_response_too() {
 }
 
 #[test]
-fn a_body_is_impossible_only_behind_a_status_that_permits_none() {
+fn a_body_is_impossible_only_after_a_status_without_one() {
     for (status, fields, impossible) in [
         (204, "Content-Length: 5\r\n", true),
         (204, "Transfer-Encoding: chunked\r\n", true),
@@ -132,7 +132,7 @@ fn a_head_without_end_is_refused_at_the_limit() {
 }
 
 #[test]
-fn the_body_ends_where_head_method_and_status_say() {
+fn head_method_and_status_define_the_end_of_the_body() {
     for (method, status, lines, framed) in [
         ("GET", 200, "", Framed::UntilClose),
         ("GET", 200, "Content-Length: 5\r\n", Framed::Length(5)),
@@ -174,7 +174,7 @@ fn the_body_ends_where_head_method_and_status_say() {
 }
 
 #[test]
-fn a_response_with_no_single_length_is_refused_whatever_it_answers() {
+fn a_response_without_one_length_is_refused_for_every_method() {
     for (lines, class) in [
         (
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -233,7 +233,7 @@ fn the_connection_is_kept_by_version_and_connection() {
 }
 
 #[test]
-fn an_interim_response_is_a_head_of_its_own() {
+fn an_interim_response_has_its_own_head() {
     let buf = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
     let (mut head, parsed) = parse_response(buf, &Limits::default()).unwrap();
     assert_eq!(parsed, Parsed::Complete(25));
@@ -246,7 +246,7 @@ fn an_interim_response_is_a_head_of_its_own() {
 }
 
 #[test]
-fn a_switch_names_its_protocol() {
+fn a_101_has_its_protocol() {
     let buf = b"HTTP/1.1 101 \r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     assert_eq!(response(buf).view(buf).upgrade(), Some(&b"websocket"[..]));
 }

@@ -1,5 +1,5 @@
-//! Smuggling: the known ways to make two readers disagree on where a message ends, each refused.
-//! Named after the advisories that other programs had to publish. Every case runs at every split.
+//! Smuggling: the known ways to make two parsers disagree on where a message ends, each refused.
+//! Named after advisories of other programs. Every case runs at every split.
 
 mod common;
 
@@ -227,7 +227,7 @@ fn bare_lf_in_the_chunked_coding_is_refused() {
 }
 
 #[test]
-fn a_newline_in_a_quoted_extension_is_no_way_out_of_it() {
+fn a_newline_in_a_quoted_extension_is_refused() {
     for body in ["1;a=\"\r\n0\r\n\r\n\"", "1;a=\"\n\"\r\n", "1;\n0\r\n\r\n"] {
         assert!(chunked(body.as_bytes()).is_err(), "{body:?}");
     }
@@ -258,7 +258,7 @@ fn chunk_data_longer_than_its_size_is_refused() {
 }
 
 #[test]
-fn a_length_or_coding_in_the_trailers_frames_nothing_and_is_dropped() {
+fn a_length_or_coding_in_the_trailers_is_dropped_without_effect_on_the_framing() {
     let body =
         chunked(b"0\r\nContent-Length: 9\r\nTransfer-Encoding: x\r\nHost: b\r\n\r\nGET /").unwrap();
     assert!(body.trailers.is_empty());
@@ -278,7 +278,7 @@ fn several_hosts_are_refused_even_if_equal() {
 }
 
 #[test]
-fn a_missing_host_is_refused_whatever_the_target_says() {
+fn a_missing_host_is_refused_for_every_target() {
     for start in ["GET /", "GET http://a/", "OPTIONS *", "CONNECT a:1"] {
         assert_eq!(
             refused(format!("{start} HTTP/1.1\r\n\r\n").as_bytes()),
@@ -309,7 +309,7 @@ fn an_invalid_host_is_refused_even_where_the_target_wins() {
 }
 
 #[test]
-fn a_connect_target_is_host_and_port_and_nothing_else() {
+fn a_connect_target_is_exactly_host_and_port() {
     for target in [
         "a",
         "a:",
@@ -371,7 +371,7 @@ fn an_alias_of_a_barred_trailer_is_barred_too() {
 }
 
 #[test]
-fn an_options_for_a_whole_host_in_absolute_form_asks_about_the_asterisk() {
+fn options_for_a_whole_host_in_absolute_form_has_the_asterisk_as_path() {
     for (target, path) in [
         ("http://a", "*"),
         ("http://a:80", "*"),

@@ -1,4 +1,4 @@
-//! Writing: what goes out, and that nothing that could be read as something else ever does.
+//! Writing: the encoded messages, and that ambiguous ones are never written.
 
 use byway_h1::{Field, Malformed, write};
 
@@ -140,7 +140,7 @@ fn a_start_line_that_would_end_early_is_not_written() {
 }
 
 #[test]
-fn a_line_is_passed_on_as_it_was_sent_or_written_anew_where_it_had_other_white_space() {
+fn a_line_is_copied_or_rewritten_if_it_had_other_white_space() {
     let buf = b"GET / HTTP/1.1\r\nHost: a\r\nPlain: a value\r\nTight:x\r\nWide:  y \t\r\nEmpty:\r\nSpaced: \r\n\r\n";
     let mut head = byway_h1::RequestHead::default();
     assert!(matches!(
@@ -159,7 +159,7 @@ fn a_line_is_passed_on_as_it_was_sent_or_written_anew_where_it_had_other_white_s
 }
 
 #[test]
-fn a_list_is_one_field_with_its_elements_and_a_bad_element_leaves_nothing() {
+fn a_list_is_one_field_and_an_invalid_element_writes_nothing() {
     let mut out = b"before".to_vec();
     write::list(&mut out, b"Via", [&b"1.1 a"[..], b"1.1 b"]).unwrap();
     assert_eq!(out, b"beforeVia: 1.1 a, 1.1 b\r\n");

@@ -1,13 +1,14 @@
-//! Hostile peer: does to a link port what a stranger or a member may try, and holds it, so that the
-//! memory of the server can be measured. For nodes of your own, on loopback.
+//! Hostile peer: does to a link port what an unauthenticated or authenticated client may try, and
+//! holds the connections, so that the server's memory can be measured. For your own nodes, on
+//! loopback.
 //!
 //! ```text
 //! cargo run --release -p byway-link --example hostile_peer -- ADDRESS WHAT [COUNT] [SECONDS] [JOIN-STRING-FILE]
 //! ```
 //!
-//! WHAT is one of `tls-open`, `quic-open` (a stranger opens streams of 32 KiB before its hello),
-//! `quic-idle` (connections that say nothing), `quic-initials` (first packets whose answers are
-//! thrown away) and `announce` (a member opens streams that announce 64 KiB and never send them).
+//! WHAT is one of `tls-open`, `quic-open` (streams of 32 KiB before the hello), `quic-idle`
+//! (connections that send nothing), `quic-initials` (first packets whose answers are dropped) and
+//! `announce` (an authenticated client opens streams that announce 64 KiB and never send them).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 #[path = "../tests/common/mod.rs"]
@@ -25,7 +26,7 @@ use common::raw::{RawKey, RawPeer, frame, hello};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-/// How long one connection may try to get rid of bytes.
+/// How long one connection may try to send its bytes.
 const TRY: Duration = Duration::from_secs(3);
 
 #[tokio::main(flavor = "current_thread")]
@@ -85,7 +86,7 @@ async fn tls_open(address: SocketAddr, count: usize, seconds: u64) {
         .await;
         peers.push(peer);
     }
-    println!("{count} strangers by TLS: {} KiB taken", taken / 1024);
+    println!("{count} clients over TLS: {} KiB taken", taken / 1024);
     hold(seconds).await;
 }
 
@@ -108,7 +109,7 @@ async fn quic_open(address: SocketAddr, count: usize, seconds: u64) {
         .await;
         peers.push((peer, streams));
     }
-    println!("{count} strangers by QUIC: {} KiB taken", taken / 1024);
+    println!("{count} clients over QUIC: {} KiB taken", taken / 1024);
     hold(seconds).await;
 }
 
@@ -121,12 +122,12 @@ async fn quic_idle(address: SocketAddr, count: usize, seconds: u64) {
             peers.push(connection);
         }
     }
-    println!("{} connections by QUIC say nothing", peers.len());
+    println!("{} idle connections over QUIC", peers.len());
     hold(seconds).await;
 }
 
 async fn quic_initials(address: SocketAddr, count: usize, seconds: u64) {
-    // What is sent to the first socket leaves from the second, which is not read.
+    // A packet to the first socket leaves from the second, which is not read.
     let (near, far) = (udp().await, udp().await);
     let relay = near.local_addr().unwrap();
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -1,9 +1,8 @@
-//! Acceptor: the side of links that is dialled: from a connection to a hello that somebody has to
-//! judge.
+//! Acceptor: the accepting side of links: from a connection to a hello for the caller to judge.
 //!
-//! In:    TCP connections and QUIC handshakes, from anybody who can reach the port.
-//! Out:   [`Pending`] sessions with a proven key and an unproven claim; carriers attached to
-//!        sessions that are there.
+//! In:    TCP connections and QUIC handshakes, from any client that can reach the port.
+//! Out:   [`Pending`] sessions with a proven key and an unproven claim; carriers to attach to
+//!        existing sessions.
 //! Never: waits for a peer without a deadline, and never welcomes a peer by itself.
 
 use std::fmt;
@@ -30,7 +29,7 @@ use crate::gathering::{self, ArrivedPart, Tls};
 use crate::key::{Fingerprint, Key};
 use crate::link::{Link, SessionId, Settings};
 use crate::mux::core::Side;
-use crate::pending::{Attaching, IncomingStream, Pending, Sessions};
+use crate::pending::{ArrivedCarrier, Attaching, Pending, Sessions};
 use crate::quic::{self, Quic, QuicError};
 use crate::stream::{Counted, LinkStream};
 use crate::tls;
@@ -39,33 +38,33 @@ use crate::wire::{Control, FEATURE_BUNDLE, Refusal, VERSIONS};
 /// From the first byte of a connection to its first message.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// See the head of the file.
+/// See the module docs.
 pub struct Acceptor {
     key: Key,
     tls: TlsAcceptor,
-    /// For the connections that come from now on.
+    /// For connections that are accepted from now on.
     settings: RwLock<Settings>,
     runtime: Handle,
     sessions: Sessions,
 }
 
-/// What a connection has achieved before its first message.
+/// The progress of a connection before its first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Progress {
-    /// Nothing that only a peer at its address can have sent.
+    /// It has sent nothing that proves its address.
     Silent,
     /// Bytes have come from its address.
     Spoke,
-    /// The handshake is done: it has proven its key.
+    /// The handshake is done: the peer has proven its key.
     Proven,
 }
 
-/// What became of a connection.
+/// The result of a connection's first message.
 #[derive(Debug)]
 pub enum Arrival {
-    /// Somebody asks for a session.
+    /// The peer requests a session.
     Hello(Box<Pending>),
-    /// One more carrier for a session that is there.
+    /// One more carrier for an existing session.
     Attach(Box<Attaching>),
 }
 
@@ -89,7 +88,7 @@ impl Acceptor {
         })
     }
 
-    /// Connections that come from now on have these; those that are there keep theirs.
+    /// Sets the limits of connections that are accepted from now on; existing ones keep theirs.
     pub fn set_limits(&self, streams: u32, congestion: Congestion) {
         let is_set =
             |settings: &Settings| (settings.streams, settings.congestion) == (streams, congestion);
@@ -99,17 +98,17 @@ impl Acceptor {
         }
     }
 
-    /// What the next connection has.
+    /// The settings of the next connection.
     pub fn settings(&self) -> Settings {
         self.settings.read().clone()
     }
 
-    /// The fingerprint that others pin.
+    /// The fingerprint that diallers pin.
     pub fn pin(&self) -> Fingerprint {
         self.key.fingerprint()
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub fn sessions(&self) -> usize {
         self.sessions.lock().len()
     }
@@ -117,7 +116,7 @@ impl Acceptor {
     /// Accepts QUIC on `socket`.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system error.
     pub fn listen_quic(&self, socket: std::net::UdpSocket) -> io::Result<QuicListener> {
         let _inside = self.runtime.enter();
         let congestion = self.settings.read().congestion;
@@ -132,8 +131,8 @@ impl Acceptor {
         })
     }
 
-    /// A TCP connection: TLS, then its first message, both within [`HANDSHAKE_TIMEOUT`]. The
-    /// carrier is driven on `runtime`.
+    /// Accepts a TCP connection: TLS, then its first message, both within [`HANDSHAKE_TIMEOUT`].
+    /// The carrier runs on `runtime`.
     ///
     /// # Errors
     /// [`LinkError`]; the connection is closed.
@@ -141,7 +140,7 @@ impl Acceptor {
         self.tcp_reporting(stream, runtime, |_| {}).await
     }
 
-    /// The same; `report` is called with each step of its progress.
+    /// Like [`Acceptor::tcp`]; `report` is called with each step of its progress.
     ///
     /// # Errors
     /// As for [`Acceptor::tcp`].
@@ -155,7 +154,7 @@ impl Acceptor {
             let peer = byway_dial::Pipe::peer_addr(&stream);
             let settings = self.settings();
             tune(&stream, settings.congestion);
-            // A failure is for the handshake to report.
+            // The handshake reports a failure.
             if let Some(tcp) = stream.as_tcp()
                 && tcp.peek(&mut [0]).await.is_ok_and(|bytes| bytes > 0)
             {
@@ -168,11 +167,11 @@ impl Acceptor {
                 .map_err(|error| no_tls(peer, error))?;
             let (_, connection) = session.get_ref();
             let identity = tls::identity(connection.peer_certificates());
-            let identity = identity.ok_or_else(|| unauthenticated(peer, "it showed no key"))?;
+            let identity = identity.ok_or_else(|| unauthenticated(peer, "it presented no key"))?;
             let is_part = match connection.alpn_protocol() {
                 Some(tls::ALPN) => false,
                 Some(tls::BUNDLE_ALPN) => true,
-                _ => return Err(unauthenticated(peer, "it did not ask for byway/1")),
+                _ => return Err(unauthenticated(peer, "it did not offer byway/1")),
             };
             report(Progress::Proven);
             let tls = tokio_rustls::TlsStream::from(session);
@@ -194,7 +193,8 @@ impl Acceptor {
             .unwrap_or_else(|_| Err(too_slow()))
     }
 
-    /// A QUIC handshake, then its first message, both within [`HANDSHAKE_TIMEOUT`].
+    /// Accepts a QUIC connection: the handshake, then its first message, both within
+    /// [`HANDSHAKE_TIMEOUT`].
     ///
     /// # Errors
     /// [`LinkError`]; the connection is closed.
@@ -202,7 +202,7 @@ impl Acceptor {
         self.quic_reporting(incoming, |_| {}).await
     }
 
-    /// The same; `report` is called with each step of its progress.
+    /// Like [`Acceptor::quic`]; `report` is called with each step of its progress.
     ///
     /// # Errors
     /// As for [`Acceptor::quic`].
@@ -214,11 +214,11 @@ impl Acceptor {
         let peer = Some(incoming.peer());
         let arrived = async {
             let settings = self.settings();
-            let connection = shake_hands(incoming, settings.congestion).await?;
+            let connection = quic_handshake(incoming, settings.congestion).await?;
             let quic = Quic::accepted(connection);
             let identity = quic
                 .identity()
-                .ok_or_else(|| unauthenticated(peer, "it showed no key"))?;
+                .ok_or_else(|| unauthenticated(peer, "it presented no key"))?;
             report(Progress::Proven);
             let tasks = TaskTracker::new();
             let accepted = quic
@@ -241,15 +241,14 @@ impl Acceptor {
             .unwrap_or_else(|_| Err(too_slow()))
     }
 
-    /// The session of that id, if it is of this peer's: only the key that was welcomed may add a
-    /// carrier.
+    /// The session of that id, if it is this peer's: only the welcomed key may add a carrier.
     fn session(&self, id: &[u8], identity: Fingerprint) -> Option<Link> {
         let id = SessionId::try_from(id).ok()?;
         let link = self.sessions.lock().get(&id).cloned();
         link.filter(|link| link.peer() == identity && !link.is_over())
     }
 
-    /// One connection of a bundle: which session, and which part.
+    /// Reads the first message of a connection of a bundle: its session and its part.
     async fn greet_part(
         &self,
         mut tls: Tls,
@@ -258,7 +257,7 @@ impl Acceptor {
         runtime: &Handle,
     ) -> Result<Arrival, LinkError> {
         let Control::Part(part) = gathering::hear(&mut tls).await? else {
-            let detail = "the first message of a connection of a bundle must say so".to_owned();
+            let detail = "the first message of a connection of a bundle must be a part".to_owned();
             return Err(gathering::refuse(tls, Refusal::Protocol, detail).await);
         };
         let Some(link) = self.session(&part.session, identity) else {
@@ -274,12 +273,12 @@ impl Acceptor {
             runtime,
         });
         Ok(Arrival::Attach(Box::new(Attaching {
-            arrived: IncomingStream::Part(part),
+            arrived: ArrivedCarrier::Part(part),
             link,
         })))
     }
 
-    /// The first message decides: a new session, or one more carrier of an old one.
+    /// Reads the first message: a hello, or the attach of one more carrier.
     async fn greet(&self, mut arrived: Authenticated) -> Result<Arrival, LinkError> {
         match arrived.control.recv_first().await {
             Ok(Control::Hello(mut hello)) => {
@@ -309,7 +308,7 @@ impl Acceptor {
                 drop(attach);
                 match link {
                     Some(link) => Ok(Arrival::Attach(Box::new(Attaching {
-                        arrived: IncomingStream::Carrier(arrived),
+                        arrived: ArrivedCarrier::Carrier(arrived),
                         link,
                     }))),
                     None => Err(
@@ -318,7 +317,7 @@ impl Acceptor {
                 }
             }
             Ok(other) => {
-                // The refusal may take a while. The message is not kept for it.
+                // The refusal may take a while; do not hold the message.
                 drop(other);
                 Err(refuse_with(
                     arrived,
@@ -332,12 +331,12 @@ impl Acceptor {
     }
 }
 
-async fn shake_hands(
+async fn quic_handshake(
     incoming: QuicIncoming,
     congestion: Congestion,
 ) -> Result<quinn::Connection, LinkError> {
     let peer = Some(incoming.peer());
-    // It counts as long as the handshake lasts.
+    // Counts as unproven during the handshake.
     let QuicIncoming {
         incoming,
         unproven: _unproven,
@@ -352,16 +351,16 @@ async fn shake_hands(
     connecting.await.map_err(|error| no_quic(peer, error))
 }
 
-/// The dialler was authenticated, and no first message came.
+/// Why an authenticated dialler sent no first message.
 async fn ended_early(arrived: Authenticated, error: ControlError) -> LinkError {
-    let (peer, nothing_said) = (arrived.carrier.peer(), arrived.control.is_silent());
+    let (peer, no_message) = (arrived.carrier.peer(), arrived.control.is_silent());
     match arrived.why(error).await {
-        LinkError::Unreachable(reason) if nothing_said => left_or_lost(peer, reason),
+        LinkError::Unreachable(reason) if no_message => left_or_lost(peer, reason),
         error => error,
     }
 }
 
-/// An end in order before the first message, or the loss of the connection.
+/// A regular close before the first message, or the loss of the connection.
 fn left_or_lost(peer: Option<SocketAddr>, reason: String) -> LinkError {
     if reason.starts_with(CLOSED) {
         left(peer)
@@ -373,12 +372,12 @@ fn left_or_lost(peer: Option<SocketAddr>, reason: String) -> LinkError {
 /// A UDP port on which QUIC is accepted.
 pub struct QuicListener {
     endpoint: quinn::Endpoint,
-    /// Handshakes under way from addresses that are not proven yet.
+    /// Handshakes under way from unproven addresses.
     unproven: Arc<AtomicUsize>,
     config: Arc<QuicConfig>,
 }
 
-/// With what QUIC connections are accepted, for the congestion control that was last asked for.
+/// The config of accepted QUIC connections, for the congestion control that was set last.
 struct QuicConfig {
     current: Mutex<(Congestion, Arc<ServerConfig>)>,
 }
@@ -396,29 +395,29 @@ impl QuicConfig {
     }
 }
 
-/// A QUIC handshake that has begun.
+/// A QUIC handshake that has started.
 pub struct QuicIncoming {
     incoming: quinn::Incoming,
-    /// Counted until the handshake is done, or given up.
+    /// Held until the handshake is done or given up.
     unproven: Option<Counted>,
     config: Arc<QuicConfig>,
 }
 
 impl QuicListener {
-    /// The next handshake; none once the listener is closed. Cancel safe. A peer whose address is
-    /// not proven yet is asked to prove it first when 64 such handshakes are under way (RFC 9000
-    /// section 8.1.2).
+    /// The next handshake; `None` once the listener is closed. Cancel safe. While 64 handshakes
+    /// from unproven addresses are under way, a peer must prove its address first (RFC 9000 section
+    /// 8.1.2).
     pub async fn accept(&self) -> Option<QuicIncoming> {
         self.accept_proven_if(|| false).await
     }
 
-    /// The same; an address has to be proven first if `must_prove` is set, too.
+    /// Like [`QuicListener::accept`]; an address must also be proven first if `must_prove()`.
     pub async fn accept_proven_if(&self, must_prove: impl Fn() -> bool) -> Option<QuicIncoming> {
         loop {
             let incoming = self.endpoint.accept().await?;
             let proven = incoming.remote_address_validated();
             if !proven && (self.unproven.load(Relaxed) >= UNPROVEN || must_prove()) {
-                // A peer that is there comes back with a token.
+                // A real peer comes back with a token.
                 let _ = incoming.retry();
                 continue;
             }
@@ -431,42 +430,42 @@ impl QuicListener {
         }
     }
 
-    /// How many connections it has.
+    /// The number of connections.
     pub fn connections(&self) -> usize {
         self.endpoint.open_connections()
     }
 
-    /// Resolves once it has no connection. Cancel safe.
+    /// Resolves once there is no connection. Cancel safe.
     pub async fn idle(&self) {
         self.endpoint.wait_idle().await;
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.endpoint.local_addr()
     }
 
-    /// Ends every connection of it.
+    /// Closes all its connections.
     pub fn close(&self, reason: &str) {
         self.endpoint
             .close(quinn::VarInt::from_u32(0), reason.as_bytes());
     }
 }
 
-/// Handshakes of one endpoint that may be under way from addresses that are not proven: beyond
-/// that, an address has to be proven before anything is kept for it.
+/// The most handshakes from unproven addresses at once, per endpoint. Beyond that, an address must
+/// be proven before any state is kept for it.
 const UNPROVEN: usize = 64;
 
 impl QuicIncoming {
-    /// Where it comes from.
+    /// The address of the peer.
     pub fn peer(&self) -> SocketAddr {
         self.incoming.remote_address()
     }
 
-    /// What it has achieved: whether its address is proven.
+    /// Its progress: whether its address is proven.
     pub fn progress(&self) -> Progress {
         if self.incoming.remote_address_validated() {
             Progress::Spoke
@@ -496,7 +495,7 @@ fn left(peer: Option<SocketAddr>) -> LinkError {
 }
 
 fn address_of(peer: Option<SocketAddr>) -> String {
-    peer.map_or_else(|| "somebody".to_owned(), |peer| peer.to_string())
+    peer.map_or_else(|| "unknown peer".to_owned(), |peer| peer.to_string())
 }
 
 /// Why a TCP connection did not become a TLS session.
@@ -525,8 +524,8 @@ fn no_tls(peer: Option<SocketAddr>, error: io::Error) -> LinkError {
     }
 }
 
-/// Why a QUIC handshake did not succeed. Within it, an end in order is reported as an error of the
-/// transport (RFC 9000 section 10.2.3).
+/// Why a QUIC handshake failed. A regular close during it is reported as a transport error (RFC
+/// 9000 section 10.2.3).
 fn no_quic(peer: Option<SocketAddr>, error: ConnectionError) -> LinkError {
     let is_end = match &error {
         ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => true,

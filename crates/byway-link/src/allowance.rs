@@ -1,37 +1,36 @@
 //! Allowance: how many streams the peer of a QUIC carrier may have open at once: few at first, more
 //! with use.
 //!
-//! In:    each stream that has said what it is for, how many of those are open, the time and the
-//!        round trip.
+//! In:    each stream whose open message was read, the number of those that are open, the time and
+//!        the round trip.
 //! Out:   the new limit, when it has to rise.
-//! Never: lowers a limit that was announced to the peer, or raises it beyond what the settings
-//!        allow.
+//! Never: lowers a limit that was announced to the peer, or raises it beyond the settings.
 //!
 //! QUIC keeps state for every stream that a peer may open, whether it opens it or not (RFC 9000
-//! section 4.6). The limit doubles when half of it is in use. A stream that has not said what it is
-//! for does not count. The others count as they are open, and then for two round trips more: QUIC
-//! gives the place of a stream back only when its end was acknowledged.
+//! section 4.6). The limit doubles when half of it is in use. A stream whose open message was not
+//! read does not count. The others count while they are open and for two more round trips: QUIC
+//! frees the slot of a stream only when its end was acknowledged.
 
 use std::time::{Duration, Instant};
 
-/// Streams that a peer may have open on a QUIC carrier to begin with.
+/// The first limit of a QUIC carrier.
 pub(crate) const FIRST_STREAMS: u32 = 128;
 
-/// Added to two round trips: a closed stream is counted for at least this long.
+/// Added to two round trips: the least time for which a closed stream counts.
 const SLACK: Duration = Duration::from_millis(20);
 
-/// See the head of the file.
+/// See the module docs.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     allowed: u32,
     most: u32,
-    /// Streams that have said what they are for since `since`, and in the period before.
+    /// Streams whose open message was read since `since`, and in the period before.
     recent: [usize; 2],
     since: Instant,
 }
 
 impl Allowance {
-    /// The limit at the beginning of a session; it never exceeds `most`.
+    /// The limit at the start of a session; it never exceeds `most`.
     pub(crate) fn new(most: u32, now: Instant) -> Self {
         Self {
             allowed: FIRST_STREAMS.min(most),
@@ -46,8 +45,8 @@ impl Allowance {
         self.allowed
     }
 
-    /// One more stream has said what it is for; `open` of the peer's streams that have are open.
-    /// Returns the new limit if it rises.
+    /// Counts one more stream whose open message was read; `open` is the number of such streams
+    /// that are open. Returns the new limit if it rises.
     pub(crate) fn announced(
         &mut self,
         open: usize,
@@ -81,7 +80,7 @@ mod tests {
     const ROUND_TRIP: Duration = Duration::from_millis(50);
 
     #[test]
-    fn a_burst_of_opens_raises_the_limit_before_it_is_reached_and_never_beyond_the_most() {
+    fn a_burst_of_opens_raises_the_limit_before_it_is_reached_and_never_beyond_the_maximum() {
         let now = Instant::now();
         let mut allowance = Allowance::new(8192, now);
         assert_eq!(allowance.allowed(), FIRST_STREAMS);
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_streams_at_a_time_keep_the_limit_low_for_ever() {
+    fn a_few_streams_at_a_time_never_raise_the_limit() {
         let mut now = Instant::now();
         let mut allowance = Allowance::new(8192, now);
         for _ in 0..10_000 {
@@ -111,8 +110,8 @@ mod tests {
     fn short_streams_on_a_long_path_raise_the_limit_though_few_are_open() {
         let mut now = Instant::now();
         let mut allowance = Allowance::new(8192, now);
-        // A thousand a second with a round trip of 500 ms: as many wait for the acknowledgement of
-        // their end.
+        // A thousand per second with a round trip of 500 ms: as many wait for the acknowledgement
+        // of their end.
         for _ in 0..4000 {
             now += Duration::from_millis(1);
             allowance.announced(1, now, Duration::from_millis(500));

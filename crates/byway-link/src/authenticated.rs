@@ -1,9 +1,9 @@
-//! Authenticated: a carrier whose peer has proven its key, from what it travels over; it belongs to
-//! no session yet.
+//! Authenticated: makes a carrier from a connection whose peer has proven its key; the carrier
+//! belongs to no session yet.
 //!
 //! In:    a TLS session, a bundle of them, or a QUIC connection.
-//! Out:   a carrier with its control stream, driven by tasks of its own; handed to a session, or
-//!        refused in words.
+//! Out:   a carrier with its control stream, driven by its own tasks; attached to a session, or
+//!        refused with a message.
 //! Never: lets the other side open a stream.
 
 use std::net::SocketAddr;
@@ -36,31 +36,33 @@ use crate::stream::LinkStream;
 use crate::window::{Budget, SESSION_BYTES};
 use crate::wire::{Control, Refusal, Refused};
 
-/// How long a peer that was refused may take to read why.
-const REFUSAL_LINGERS: Duration = Duration::from_secs(2);
+/// How long a refused peer may take to read the refusal.
+const REFUSAL_LINGER: Duration = Duration::from_secs(2);
 
-/// How long the end of a carrier over TLS may take to be said.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// How long sending the end of a carrier over TLS may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Bytes that were sent and are not acknowledged for this long end the connection, whatever the
-/// kernel's own patience is. Longer than the pings of a session give it, see
+/// Sent bytes that are not acknowledged for this long end the connection, whatever the kernel's
+/// default is. It is longer than the pings of a session allow, see
 /// [`liveness`](crate::liveness::STREAMS_SURVIVE).
 const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A carrier that is authenticated and belongs to no session yet.
+/// An authenticated carrier that belongs to no session yet.
 pub(crate) struct Authenticated {
     pub(crate) identity: Fingerprint,
     pub(crate) carrier: PendingCarrier,
     pub(crate) control: ControlStream,
-    /// Streams that the peer may have open once the carrier belongs to a session.
+    /// The most streams that the peer may have open once the carrier belongs to a session.
     streams: u32,
-    /// What windows of its streams may grow by, of the share that its session has of the node's.
+    /// The bytes by which windows of its streams may grow, from its session's share of the node's
+    /// budget.
     pub(crate) budget: Arc<Budget>,
     node_budget: NodeBudget,
 }
 
 impl Authenticated {
-    /// Why no message came: what ended the carrier says more than the end of its control stream.
+    /// Why no message came. The reason for the end of the carrier is more precise than the end of
+    /// its control stream.
     pub(crate) fn why(
         &self,
         error: ControlError,
@@ -70,7 +72,7 @@ impl Authenticated {
     }
 }
 
-/// Hands a carrier to its session.
+/// Attaches a carrier to its session.
 pub(crate) fn adopt(link: &Link, place: CarrierSlot, arrived: Authenticated) -> Attached {
     let (kind, watch) = (arrived.carrier.kind(), arrived.carrier.watch());
     let share = arrived.node_budget.share(link.holder());
@@ -136,8 +138,8 @@ fn over_streams<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let driving = async move {
         tokio::select! {
             error = &mut driver => driven.end(error.to_string()),
-            // So the other side sees an end, and not a failure of the network.
-            () = driven.ended() => drop(timeout(GOODBYE, driver.close()).await),
+            // The other side sees a regular close instead of a network failure.
+            () = driven.ended() => drop(timeout(CLOSE_TIMEOUT, driver.close()).await),
         }
     };
     tasks.spawn_on(driving, runtime);
@@ -153,7 +155,7 @@ fn over_streams<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-/// A meter of the TCP connection that a TLS session travels over.
+/// A meter of the TCP connection under a TLS session.
 fn meter(tls: &Tls) -> Option<TcpMeter> {
     tls.get_ref().0.0.tcp_meter()
 }
@@ -185,19 +187,19 @@ pub(crate) fn over_quic(
     }
 }
 
-/// What the kernel holds unsent of a carrier's bytes: what is written later waits behind it.
+/// The unsent bytes of a carrier that the kernel may hold: later writes wait behind them.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 32 * 1024;
 
-/// The same for each connection of a bundle, of which there are several.
+/// The same for each connection of a bundle, which has several.
 const PART_UNSENT_BYTES: u32 = 16 * 1024;
 
-/// Sets what a connection needs to be a carrier.
+/// Sets the socket options of a carrier.
 pub(crate) fn tune(stream: &Stream, congestion: Congestion) {
     #[cfg(target_os = "linux")]
     if let Some(tcp) = stream.as_tcp() {
-        // A control message waits for what the kernel holds unsent. If it takes more, control is
-        // slower, not wrong.
+        // A control message waits for the unsent bytes in the kernel. If the kernel holds more,
+        // control messages are slower, but still correct.
         let _ = byway_dial::unsent::bound(tcp, UNSENT_BYTES);
         let socket = SockRef::from(tcp);
         let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
@@ -205,7 +207,7 @@ pub(crate) fn tune(stream: &Stream, congestion: Congestion) {
     }
 }
 
-/// Says why not, and gives the other side the time to read it.
+/// Sends the refusal and gives the other side time to read it.
 pub(crate) async fn refuse_with(
     mut arrived: Authenticated,
     why: Refusal,
@@ -217,7 +219,7 @@ pub(crate) async fn refuse_with(
         .await
         .is_ok()
     {
-        arrived.control.linger(REFUSAL_LINGERS).await;
+        arrived.control.linger(REFUSAL_LINGER).await;
     }
     arrived.carrier.end(detail.clone());
     LinkError::Refused { why, detail }

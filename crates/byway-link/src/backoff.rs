@@ -1,86 +1,87 @@
-//! Back-off: when to try again after a session was lost.
+//! Backoff: when to dial again after a session was lost.
 //!
-//! In:    the time, what became of each try, and a random number.
-//! Out:   how long to wait, and how long one try may take.
-//! Never: lets many who lost the same server come back in step: every wait but the first is full
-//!        jitter.
+//! In:    the time, the result of each attempt, and a random number.
+//! Out:   how long to wait, and how long one attempt may take.
+//! Never: lets many nodes that lost the same server return in step: every wait but the first has
+//!        full jitter.
 
 use std::time::{Duration, Instant};
 
 /// A session that lived this long resets everything.
 const HEALTH: Duration = Duration::from_secs(30);
 
-/// A session that lived this long begins a new outage when it is lost: the path works at times, and
-/// the first retries are quick. A server that welcomes and drops at once never gets that far, so
-/// the waits between its sessions grow.
+/// The loss of a session that lived this long starts a new outage: the path works at times, and the
+/// first retries are quick. Sessions that a server welcomes and drops at once do not live that
+/// long, so the waits between them grow.
 const USEFUL: Duration = Duration::from_secs(1);
 
 /// The first minute of an outage, in which visitors wait.
 const FRESH_OUTAGE: Duration = Duration::from_secs(60);
 
-/// While no packet is answered, waits stay short for this long: tries of a path that is down cost
-/// the server nothing, and a path that returns is used within seconds.
+/// While no packet is answered, waits stay short for this long: attempts over a dead path cost the
+/// server nothing, and a path that recovers is used within seconds.
 const SILENT_OUTAGE: Duration = Duration::from_secs(600);
 
 /// The longest wait in those times.
 const FRESH_CAP: Duration = Duration::from_secs(1);
 
-/// And after them.
+/// The longest wait after them.
 const CAP: Duration = Duration::from_secs(15);
 
-/// What the second wait is drawn from; each later one from 1.7 times as much.
+/// The second wait is drawn from 0 to 1.7 times this; the range of each later one is 1.7 times as
+/// long.
 const BASE: Duration = Duration::from_millis(200);
 
-/// What is final for a person (a refused grant, a key that is not the pinned one) is tried again by
-/// a daemon this rarely: an operator may put it right on the other side.
+/// A daemon retries a failure that is final for a user (a refused grant, a wrong key) at this
+/// interval: an operator may fix it on the other side.
 pub const DAEMON_WAITS: Duration = Duration::from_secs(60);
 
-/// One try in the first minute, to begin with: short enough that a network which comes back is
-/// noticed within seconds, long enough for three round trips of 900 ms.
+/// The first attempts in the first minute may take this long: short enough that a network that
+/// recovers is noticed within seconds, long enough for three round trips of 900 ms.
 const FRESH_TRY: Duration = Duration::from_secs(3);
 
-/// One try after it, to begin with.
+/// The first attempts after that minute may take this long.
 const TRY: Duration = Duration::from_secs(10);
 
-/// Tries that took all their time before the next ones get twice as much, each.
+/// After this many attempts that timed out, each further one gets twice as much time.
 const SHORT_TRIES: u32 = 2;
 
-/// The longest try: enough for three round trips of 6 s. TCP and QUIC repeat their first packets
-/// meanwhile.
+/// The longest attempt: enough for three round trips of 6 s. TCP and QUIC retransmit their first
+/// packets meanwhile.
 const LONGEST_TRY: Duration = Duration::from_secs(20);
 
-/// How a try has failed.
+/// How an attempt has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Nothing answered.
+    /// There was no answer.
     Silence,
-    /// The other side, or a host on the way, has answered and did not serve.
+    /// The other side, or a host on the path, has answered without making a session.
     Answer,
 }
 
-/// See the head of the file.
+/// See the module docs.
 #[derive(Debug, Default)]
 pub struct Backoff {
     outage: Option<Instant>,
     connected: Option<Instant>,
-    /// Losses and failed tries since the outage began.
+    /// Losses and failed attempts since the outage started.
     tries: u32,
     /// The same since the last session that lived for [`HEALTH`].
     failures: u32,
-    /// When the try under way is over.
+    /// When the current attempt times out.
     try_until: Option<Instant>,
-    /// Tries of this outage that took all their time: the path may be slow, and not dead.
+    /// Attempts of this outage that timed out: the path may be slow, not dead.
     timeouts: u32,
 }
 
 impl Backoff {
-    /// A session has come about.
+    /// A session was made.
     pub const fn connected(&mut self, now: Instant) {
         self.connected = Some(now);
     }
 
-    /// It was lost, or a try has failed. Says how long to wait; `random` is from 0 to 1. How a
-    /// session that was welcomed ended does not matter: the other side has answered.
+    /// A session was lost, or an attempt has failed. Returns how long to wait; `random` is from 0
+    /// to 1. How a session that was welcomed ended does not matter: the other side has answered.
     pub fn lost(&mut self, now: Instant, failure: Failure, random: f64) -> Duration {
         if self.connected.is_none() && self.try_until.take().is_some_and(|until| now >= until) {
             self.timeouts = self.timeouts.saturating_add(1);
@@ -88,8 +89,7 @@ impl Backoff {
         let welcomed = self.connected.take();
         match welcomed.map(|since| now.saturating_duration_since(since)) {
             Some(lived) if lived >= HEALTH => *self = Self::default(),
-            // The next wait is drawn again, from a third of a second: the server may have lost many
-            // sessions at once.
+            // Jitter of up to a third of a second: the server may have lost many sessions at once.
             Some(lived) if lived >= USEFUL => {
                 (self.outage, self.timeouts, self.tries) = (Some(now), 0, self.tries.min(1));
             }
@@ -116,13 +116,12 @@ impl Backoff {
             .mul_f64(random.clamp(0.0, 1.0))
     }
 
-    /// How often a session was lost, or a try has failed, since the last session that lived for 30
-    /// s.
+    /// The losses and failed attempts since the last session that lived for 30 s.
     pub const fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// How long the try that begins now may take.
+    /// How long the attempt that starts now may take.
     pub fn try_for(&mut self, now: Instant) -> Duration {
         let first = if self.began_within(FRESH_OUTAGE, now) {
             FRESH_TRY
@@ -177,12 +176,12 @@ mod tests {
             now += backoff.lost(now, Failure::Answer, 0.0);
         }
         assert_eq!(tries, [3, 3, 6, 12, 20, 20, 20]);
-        // A session that lived wipes the slate.
+        // A session that lived long resets everything.
         backoff.connected(now);
         now += 60 * SECOND;
         backoff.lost(now, Failure::Answer, 0.0);
         assert_eq!(backoff.try_for(now), FRESH_TRY);
-        // What is refused at once is no reason to wait longer.
+        // Attempts that are refused at once do not make later ones longer.
         for _ in 0..20 {
             backoff.lost(now, Failure::Answer, 0.0);
             assert_eq!(backoff.try_for(now), FRESH_TRY);
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_dies_young_does_not_wipe_the_slate() {
+    fn a_short_session_does_not_reset_the_backoff() {
         let start = Instant::now();
         let mut backoff = Backoff::default();
         backoff.lost(start, Failure::Answer, 1.0);
@@ -235,12 +234,12 @@ mod tests {
         }
         assert!(
             backoff.failures() > 100,
-            "lines in the log become rare all the same"
+            "log lines become rare nevertheless"
         );
     }
 
     #[test]
-    fn a_server_that_welcomes_and_drops_at_once_is_not_asked_every_second_for_ever() {
+    fn a_server_that_welcomes_and_drops_at_once_is_not_dialled_every_second_without_limit() {
         let start = Instant::now();
         let (mut now, mut backoff, mut sessions) = (start, Backoff::default(), 0);
         while now < start + 600 * SECOND {

@@ -2,15 +2,16 @@
 //! of them down, and the others go on.
 //!
 //! In:    two to [`MOST_CONNECTIONS`] connections of one peer; bytes to send.
-//! Out:   the bytes that the other side has sent, in order; its end, or an error of any of the
+//! Out:   the bytes that the peer has sent, in order; its end, or an error of any of the
 //!        connections.
-//! Never: waits for one connection to write while another one takes bytes; never reads further from
-//!        a connection whose next chunk there is no room for, so a peer that sends out of order is
-//!        slowed down by TCP.
+//! Never: waits for one connection to write while another one accepts bytes; never reads on from a
+//!        connection whose next chunk there is no room for, so TCP slows down a peer that sends out
+//!        of order.
 //!
-//! The bytes are cut into numbered chunks. Each goes to a connection that has sent all that it was
-//! given, so a connection with more losses gets fewer of them. On each connection the numbers rise;
-//! the one with the next chunk is always read, so that it can never wait for one behind it.
+//! The bytes are cut into numbered chunks. Each goes to a connection that has written all of its
+//! earlier chunks, so a connection with more losses gets fewer of them. On each connection the
+//! numbers rise. The connection with the next chunk is always read, so it never waits for a later
+//! one.
 
 mod order;
 #[cfg(test)]
@@ -24,37 +25,36 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::order::{BadChunk, HEADER_BYTES, Header, MOST_CHUNK_BYTES, Order};
 
-/// Connections of one bundle.
+/// The most connections of one bundle.
 pub(crate) const MOST_CONNECTIONS: usize = 4;
 
-/// See the head of the file.
+/// See the file header.
 pub(crate) struct Bundle<T> {
     connections: Vec<Connection<T>>,
     /// The number of the next chunk to send.
     next: u64,
-    /// Which connection is asked first for the next chunk.
-    turn: usize,
+    /// The connection that is tried first for the next chunk.
+    preferred: usize,
     order: Order,
 }
 
 struct Connection<T> {
     io: T,
-    /// The chunk that it was given last, and how many bytes of it were written.
+    /// The last chunk it was given, and how many bytes of it were written.
     output: Vec<u8>,
     written: usize,
     is_shut: bool,
     reading: Reading,
-    /// The number of the last chunk that began on it.
+    /// The number of the last chunk that started on it.
     last: Option<u64>,
 }
 
-/// Where in the incoming bytes a connection is.
 enum Reading {
     Header {
         bytes: [u8; HEADER_BYTES],
         have: usize,
     },
-    /// There was no room for this chunk yet.
+    /// There is no room for this chunk yet.
     Waiting(Header),
     Chunk {
         number: u64,
@@ -71,13 +71,13 @@ impl Reading {
     };
 }
 
-/// What reading from one connection has led to.
+/// The result of reading from one connection.
 enum Step {
     /// Something was read.
-    Went,
-    /// The chunk at its front has to wait for earlier ones.
+    Progress,
+    /// The chunk at its front must wait for earlier ones.
     Waits,
-    /// It has ended, between two chunks.
+    /// It ended between two chunks.
     Ended,
 }
 
@@ -87,18 +87,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Bundle<T> {
         Self {
             connections,
             next: 0,
-            turn: 0,
+            preferred: 0,
             order: Order::default(),
         }
     }
 
-    /// The first connection, from the one whose turn it is on, that has sent all that it was given.
-    /// Each of them goes on.
+    /// The first connection, from `preferred` on, that has written its last chunk. Writes on all of
+    /// them.
     fn poll_free(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let turn = self.turn.min(self.connections.len());
-        let (before, from) = self.connections.split_at_mut(turn);
+        let preferred = self.preferred.min(self.connections.len());
+        let (before, from) = self.connections.split_at_mut(preferred);
         let mut free = None;
-        let numbered = (turn..).zip(from).chain((0..).zip(before));
+        let numbered = (preferred..).zip(from).chain((0..).zip(before));
         for (index, connection) in numbered {
             if let Poll::Ready(sent) = connection.poll_sent(cx) {
                 sent?;
@@ -120,27 +120,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Bundle<T> {
         } = self.get_mut();
         loop {
             if order.is_ready() || buf.remaining() == 0 {
-                order.hand_on(buf);
+                order.read_into(buf);
                 return Poll::Ready(Ok(()));
             }
-            let (mut went, mut ended, mut wait) = (false, 0, 0);
+            let (mut progress, mut ended, mut wait) = (false, 0, 0);
             for connection in &mut *connections {
                 match connection.poll_step(cx, order) {
                     Poll::Ready(step) => match step? {
-                        Step::Went => went = true,
+                        Step::Progress => progress = true,
                         Step::Ended => ended += 1,
                         Step::Waits => wait += 1,
                     },
                     Poll::Pending => {}
                 }
             }
-            if went {
+            if progress {
                 continue;
             }
             if ended == connections.len() && order.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            // Numbers rise on each connection: the missing chunk cannot come any more.
+            // Numbers rise on each connection: the missing chunk cannot arrive any more.
             if ended + wait == connections.len() {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -178,10 +178,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Bundle<T> {
             length,
         };
         this.next += 1;
-        this.turn = (free + 1) % this.connections.len();
+        this.preferred = (free + 1) % this.connections.len();
         if let Some(connection) = this.connections.get_mut(free) {
-            connection.give(header, bufs);
-            // What it does not take now is written when it is asked again.
+            connection.start_chunk(header, bufs);
+            // The rest is written by a later poll.
             if let Poll::Ready(Err(error)) = connection.poll_sent(cx) {
                 return Poll::Ready(Err(error));
             }
@@ -230,8 +230,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Takes the next chunk, once it has sent the one before.
-    fn give(&mut self, header: Header, bufs: &[IoSlice<'_>]) {
+    /// Stores the next chunk for writing. The one before must have been written.
+    fn start_chunk(&mut self, header: Header, bufs: &[IoSlice<'_>]) {
         self.output.clear();
         self.written = 0;
         self.output.extend_from_slice(&header.encode());
@@ -243,7 +243,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Ready when all that it was given has left this process.
+    /// Ready when its chunk has been written and flushed.
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self
             .output
@@ -292,7 +292,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     self.last = Some(header.number);
                     self.reading = Reading::Waiting(header);
                 }
-                Poll::Ready(Ok(Step::Went))
+                Poll::Ready(Ok(Step::Progress))
             }
             Reading::Waiting(header) => {
                 if !order.admit(*header)? {
@@ -303,7 +303,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     bytes: vec![0; header.length],
                     have: 0,
                 };
-                Poll::Ready(Ok(Step::Went))
+                Poll::Ready(Ok(Step::Progress))
             }
             Reading::Chunk {
                 number,
@@ -324,7 +324,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     self.reading = Reading::START;
                     order.insert(number, bytes)?;
                 }
-                Poll::Ready(Ok(Step::Went))
+                Poll::Ready(Ok(Step::Progress))
             }
             Reading::Ended => Poll::Ready(Ok(Step::Ended)),
         }

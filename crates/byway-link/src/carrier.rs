@@ -1,5 +1,4 @@
-//! Carrier: what one session runs over: a QUIC connection, or a mux over TLS; the session sees one
-//! type.
+//! Carrier: what one session runs over: a QUIC connection, or a mux over TLS, behind one type.
 //!
 //! In:    an authenticated connection of either kind.
 //! Out:   streams opened and accepted, the first of them for control; the end, with its reason.
@@ -28,12 +27,12 @@ use crate::stream::{Counted, LinkStream};
 use crate::window::Budget;
 use crate::wire::Credit;
 
-/// Which carrier.
+/// The kind of carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CarrierKind {
     /// TLS over TCP.
     Tls,
-    /// QUIC over UDP: the better one where it gets through.
+    /// QUIC over UDP: preferred where it gets through.
     Quic,
 }
 
@@ -46,30 +45,30 @@ impl fmt::Display for CarrierKind {
     }
 }
 
-/// One authenticated connection. Clones are the same.
+/// One authenticated connection. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Carrier(Arc<Inner>);
 
 struct Inner {
     over: Over,
-    /// How that connection was dialled; nothing where it was accepted.
+    /// How that connection was dialled; not set if it was accepted.
     dialled: OnceLock<Dialled>,
     peer: Option<SocketAddr>,
-    /// Streams that are open, either side's.
+    /// Open streams of both sides.
     open: OpenStreams,
-    /// The peer's streams that were accepted and have not said what they are for.
+    /// Accepted streams of the peer whose open message was not read yet.
     unannounced: Arc<AtomicUsize>,
-    /// The peer's streams that are open and were answered with success.
+    /// Open streams of the peer that were answered with success.
     answered: Arc<AtomicUsize>,
-    /// Our streams that are open and were answered with success.
+    /// Our open streams that were answered with success.
     obtained: Arc<AtomicUsize>,
-    /// The other side does not have the session any more.
+    /// Whether the other side no longer has the session.
     gone: AtomicBool,
     /// Bytes that streams have written.
     written: Arc<AtomicU64>,
     /// The round trip of the last pings, in microseconds; 0 before the first.
     round_trip_us: AtomicU64,
-    /// Moves with each answer to a ping.
+    /// Signals each reply to a ping.
     pongs: watch::Sender<()>,
     /// Ends the carrier's tasks.
     ended: CancellationToken,
@@ -82,8 +81,8 @@ enum Over {
     Quic(Quic, Credits, Mutex<Allowance>),
 }
 
-/// A carrier that is authenticated and belongs to no session yet: its control stream is all that
-/// exists. Dropping it ends it, unless it was admitted: its own tasks would keep it.
+/// An authenticated carrier without a session: it has only its control stream. Dropping it ends it
+/// unless it was admitted, because its own tasks hold clones of it.
 pub(crate) struct PendingCarrier {
     carrier: Carrier,
     admitted: bool,
@@ -115,14 +114,14 @@ impl PendingCarrier {
         }
     }
 
-    /// Ends it when it fails, and resolves when it has ended.
+    /// A handle to end it when it fails, and to wait for its end.
     pub(crate) fn watch(&self) -> CarrierHandle {
         CarrierHandle(self.carrier.clone())
     }
 
-    /// Notes how its TCP connection was dialled.
+    /// Records how its TCP connection was dialled.
     pub(crate) fn set_dialled(&self, dialled: Dialled) {
-        // Set once, by the dialler.
+        // The dialler sets it once.
         let _ = self.carrier.0.dialled.set(dialled);
     }
 
@@ -139,15 +138,15 @@ impl PendingCarrier {
         self.carrier.end(reason);
     }
 
-    /// What the window of its connection may be wider than at first is taken of `connections`.
+    /// Sets the budget from which the window of a QUIC connection grows.
     pub(crate) fn assign(&self, connections: &Arc<Budget>) {
         if let Over::Quic(quic, ..) = &self.carrier.0.over {
             quic.assign(connections);
         }
     }
 
-    /// It belongs to a session now: each side may open streams on it, the peer at most `streams` at
-    /// once.
+    /// Makes it part of a session: from now on each side may open streams on it, the peer at most
+    /// `streams` at once.
     pub(crate) fn admit(mut self, streams: u32) -> Carrier {
         self.admitted = true;
         match &self.carrier.0.over {
@@ -167,12 +166,12 @@ impl PendingCarrier {
 impl Drop for PendingCarrier {
     fn drop(&mut self) {
         if !self.admitted {
-            self.carrier.end("no session came of it");
+            self.carrier.end("it did not become part of a session");
         }
     }
 }
 
-/// What a carrier's own tasks have of it.
+/// A handle for the carrier's own tasks.
 #[derive(Clone)]
 pub(crate) struct CarrierHandle(Carrier);
 
@@ -182,7 +181,7 @@ impl CarrierHandle {
         self.0.end(reason);
     }
 
-    /// Resolves when it has ended.
+    /// Resolves when the carrier has ended.
     pub(crate) async fn ended(&self) {
         self.0.ended().await;
     }
@@ -193,14 +192,14 @@ impl CarrierHandle {
     }
 }
 
-/// A stream of the peer that has not named its service yet; counted while it lives.
+/// An accepted stream whose open message was not read yet; counted while it lives.
 pub(crate) struct UnannouncedStream {
     carrier: Carrier,
     counted: Counted,
 }
 
 impl UnannouncedStream {
-    /// The stream has said what it is for.
+    /// Records that the open message was read.
     pub(crate) fn announced(self) -> Unanswered {
         drop(self.counted);
         self.carrier.announced();
@@ -208,12 +207,12 @@ impl UnannouncedStream {
     }
 }
 
-/// One of the peer's streams that has said what it is for and was not answered.
+/// A stream of the peer whose open message was read and not answered yet.
 pub(crate) struct Unanswered(Carrier);
 
 impl Unanswered {
-    /// The stream is answered with success, and the peer may send on it. To be called before the
-    /// answer is written; what is returned lives as long as the stream.
+    /// Records an answer with success, after which the peer may send. Call it before the answer is
+    /// written, and keep the result as long as the stream.
     pub(crate) fn succeeds(self) -> Counted {
         let carrier = self.0;
         let counted = Counted::new(&carrier.0.answered);
@@ -224,34 +223,34 @@ impl Unanswered {
     }
 }
 
-/// The carrier is gone.
+/// The carrier has ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone;
 
-/// What a carrier has sent so far.
+/// The counters of what a carrier has sent so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
-    /// Packets, those sent again included; none on TLS where the kernel does not say.
+    /// Packets, including retransmissions; 0 on TLS where the kernel does not report them.
     pub(crate) packets: u64,
-    /// Those that were lost.
+    /// Lost packets.
     pub(crate) lost: u64,
-    /// Bytes that were delivered: acknowledged on TLS, where the kernel says, and sent and not lost
-    /// on QUIC.
+    /// Delivered bytes: on TLS acknowledged bytes, where the kernel reports them; on QUIC bytes
+    /// sent and not lost.
     pub(crate) bytes: u64,
     /// Bytes that streams have written.
     pub(crate) written: u64,
-    /// Those of them that wait to be sent, as far as it is known.
+    /// Those of them that are not sent yet, as far as it is known.
     pub(crate) queued: u64,
-    /// Frames with bytes of streams, on QUIC. Those of the control stream are among them.
+    /// QUIC frames with stream data, including those of the control stream.
     pub(crate) stream_frames: Option<u64>,
-    /// How long there was something to deliver, where it is known.
+    /// How long there was data to deliver, where it is known.
     pub(crate) busy: Option<Duration>,
     /// The round trip of packets, where it is known.
     pub(crate) round_trip: Option<Duration>,
-    /// How many bytes may be under way at the moment, where it is known.
+    /// The bytes that may be in flight at the moment, where it is known.
     pub(crate) congestion_window: Option<u64>,
-    /// TLS: the round trip is longer than the path alone makes it, so packets may be lost because a
-    /// queue is full.
+    /// TLS: the round trip is longer than that of the empty path: packets may be lost in a full
+    /// queue.
     pub(crate) is_queued: bool,
 }
 
@@ -275,7 +274,7 @@ impl Carrier {
         }))
     }
 
-    /// What the carrier's own tasks need of it.
+    /// A handle for the carrier's own tasks.
     pub(crate) fn watch(&self) -> CarrierHandle {
         CarrierHandle(self.clone())
     }
@@ -291,7 +290,7 @@ impl Carrier {
         self.0.peer
     }
 
-    /// Bytes that were written to TCP and are not acknowledged; nothing on QUIC and once it is
+    /// Bytes that were written to TCP and are not acknowledged; `None` on QUIC and once it is
     /// closed.
     pub(crate) fn unacknowledged_bytes(&self) -> Option<u64> {
         match &self.0.over {
@@ -300,7 +299,7 @@ impl Carrier {
         }
     }
 
-    /// The address of this machine on its TCP connection.
+    /// The local address of its TCP connection.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         match &self.0.over {
             Over::Mux(_, connections) => connections.local_address(),
@@ -308,13 +307,12 @@ impl Carrier {
         }
     }
 
-    /// How its TCP connection was dialled; nothing on QUIC and where it was accepted.
+    /// How its TCP connection was dialled; `None` on QUIC and if it was accepted.
     pub(crate) fn dialled(&self) -> Option<&Dialled> {
         self.0.dialled.get()
     }
 
-    /// Opens a stream whose first bytes are `first`. Cancel safe: a stream that nobody waits for
-    /// any more is reset.
+    /// Opens a stream whose first bytes are `first`. Cancel safe: a cancelled open is reset.
     pub(crate) async fn open(&self, first: &[u8]) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
             Over::Mux(mux, _) => {
@@ -332,13 +330,13 @@ impl Carrier {
 
     fn not_opened(&self, error: MuxOpenError) -> Gone {
         if error == MuxOpenError::Exhausted {
-            // It could serve for nothing but what is open. Whoever dialled makes a new one.
+            // It could serve open streams only. The dialler makes a new one.
             self.end("every stream number of the connection was used once");
         }
         Gone
     }
 
-    /// The next stream of the peer's; an error once the carrier is gone. Cancel safe.
+    /// The next stream of the peer; an error once the carrier has ended. Cancel safe.
     pub(crate) async fn accept(&self) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
             Over::Mux(mux, _) => LinkStream::mux(mux.accept().await.ok_or(Gone)?),
@@ -351,7 +349,7 @@ impl Carrier {
         Ok(stream.adding_to(&self.0.written).counted(&self.0.open))
     }
 
-    /// One of the peer's streams that was accepted and has not said what it is for.
+    /// Counts an accepted stream whose open message was not read yet.
     pub(crate) fn unannounced(&self) -> UnannouncedStream {
         UnannouncedStream {
             carrier: self.clone(),
@@ -359,23 +357,23 @@ impl Carrier {
         }
     }
 
-    /// One more of the peer's streams has said what it is for: the peer may have more of them.
+    /// Records a read open message of the peer: the stream limit may rise.
     fn announced(&self) {
         let Over::Quic(quic, _, allowance) = &self.0.over else {
             return;
         };
-        let control = quic
+        let announced = quic
             .theirs()
             .saturating_sub(self.0.unannounced.load(Relaxed));
         let more = allowance
             .lock()
-            .announced(control, Instant::now(), quic.round_trip());
+            .announced(announced, Instant::now(), quic.round_trip());
         if let Some(more) = more {
             quic.allow(more);
         }
     }
 
-    /// One of our streams was answered with success. What is returned lives as long as the stream.
+    /// Counts one of our streams that was answered with success; keep the result as long as it.
     pub(crate) fn obtained(&self) -> Counted {
         Counted::new(&self.0.obtained)
     }
@@ -385,17 +383,17 @@ impl Carrier {
         self.0.obtained.load(Relaxed) + self.0.answered.load(Relaxed) > 0
     }
 
-    /// The other side has said that it does not have the session any more.
+    /// Records that the other side no longer has the session.
     pub(crate) fn note_gone(&self) {
         self.0.gone.store(true, Relaxed);
     }
 
-    /// Whether it has.
+    /// Whether the other side no longer has the session.
     pub(crate) fn is_gone(&self) -> bool {
         self.0.gone.load(Relaxed)
     }
 
-    /// How many streams are open.
+    /// The number of open streams.
     pub(crate) fn streams(&self) -> usize {
         self.0.open.count()
     }
@@ -405,25 +403,25 @@ impl Carrier {
         self.0.open.none().await;
     }
 
-    /// The other side has answered a ping.
+    /// Records a reply to a ping.
     pub(crate) fn note_pong(&self) {
         self.0.pongs.send_replace(());
     }
 
-    /// Resolves at the next answer to a ping. Cancel safe.
+    /// Resolves at the next reply to a ping. Cancel safe.
     pub(crate) async fn pong(&self) {
-        // The sender lives as long as we do.
+        // The sender lives as long as `self`.
         let _ = self.0.pongs.subscribe().changed().await;
     }
 
-    /// A question that is queued next goes out though the path is silent. TCP sees to that itself.
+    /// Lets the next ping out though the path is silent. TCP does so by itself.
     pub(crate) fn let_question_out(&self) {
         if let Over::Quic(quic, ..) = &self.0.over {
             quic.let_question_out();
         }
     }
 
-    /// The round trip, as the session's pings have measured it.
+    /// Sets the round trip that the session's pings have measured.
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
         self.0.round_trip_us.store(
             u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX),
@@ -448,7 +446,7 @@ impl Carrier {
         }
     }
 
-    /// How many TCP connections it has; none on QUIC.
+    /// The number of its TCP connections; 0 on QUIC.
     pub(crate) fn connections(&self) -> usize {
         match &self.0.over {
             Over::Mux(_, connections) => connections.count(),
@@ -461,7 +459,7 @@ impl Carrier {
         self.connections() > 1
     }
 
-    /// Breaks one of its TCP connections, as a router that has forgotten it does.
+    /// Breaks one of its TCP connections, as a router that has lost its state does.
     #[cfg(test)]
     pub(crate) fn break_one_connection(&self) {
         if let Over::Mux(_, connections) = &self.0.over {
@@ -477,14 +475,14 @@ impl Carrier {
         }
     }
 
-    /// The round trip by the last pings; none before the first reply.
+    /// The smoothed round trip of pings; `None` before the first reply.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         let us = self.0.round_trip_us.load(Relaxed);
         (us > 0).then(|| Duration::from_micros(us))
     }
 
-    /// Credit that has to be told by a control message; never any on a carrier that has frames for
-    /// it. Cancel safe.
+    /// The next credit for a control message; never ready on a carrier with frames for it. Cancel
+    /// safe.
     pub(crate) async fn next_credit(&self) -> Credit {
         match &self.0.over {
             Over::Mux(..) => std::future::pending().await,
@@ -496,7 +494,7 @@ impl Carrier {
         }
     }
 
-    /// Credit that the other side has told. `false`: it breaks the rules.
+    /// Applies credit that the other side has sent. `false`: it violates the protocol.
     pub(crate) fn granted(&self, credit: &Credit) -> bool {
         match &self.0.over {
             Over::Mux(..) => false,
@@ -504,7 +502,7 @@ impl Carrier {
         }
     }
 
-    /// Ends it, once: streams are lost, its tasks end, and the reason is kept.
+    /// Ends it, once: its streams are lost, its tasks end, and the first reason is kept.
     pub(crate) fn end(&self, reason: impl Into<String>) {
         let reason = reason.into();
         self.0.reason.lock().get_or_insert_with(|| reason.clone());

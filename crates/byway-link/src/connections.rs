@@ -1,7 +1,7 @@
 //! Connections: the TCP connections of one carrier over TLS, as the kernel sees them.
 //!
-//! In:    a meter of each; the congestion control that was asked for.
-//! Out:   what they have sent and lost, all together; whether the kernel refuses BBR.
+//! In:    a meter of each; the configured congestion control.
+//! Out:   what they have sent and lost in total; whether the kernel refuses BBR.
 //! Never: keeps a connection open.
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use byway_dial::stream::meter::{TcpFigures, TcpMeter};
 use crate::carrier::Sent;
 use crate::congestion::Congestion;
 
-/// See the head of the file.
+/// See the module docs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     count: usize,
@@ -20,11 +20,11 @@ pub(crate) struct Connections {
     congestion: Congestion,
 }
 
-/// A round trip that is longer than the shortest one by a quarter and this is spent in a queue.
+/// If a round trip is longer than the shortest one by a quarter and this, packets wait in a queue.
 const QUEUED: Duration = Duration::from_millis(10);
 
 impl Connections {
-    /// Each connection with its meter, if it has one.
+    /// Takes the meter of each connection, if it has one.
     pub(crate) fn new(
         meters: impl IntoIterator<Item = Option<TcpMeter>>,
         congestion: Congestion,
@@ -37,20 +37,20 @@ impl Connections {
         }
     }
 
-    /// How many there are.
+    /// The number of connections.
     pub(crate) const fn count(&self) -> usize {
         self.count
     }
 
-    /// Has the kernel take no more bytes for each while so many wait to be sent.
+    /// Makes the kernel accept no more bytes of a connection while `bytes` bytes wait to be sent.
     pub(crate) fn bound_unsent(&self, bytes: u32) {
         for meter in &self.meters {
-            // If it takes more, what is written later waits longer behind it.
+            // If this fails, later writes wait longer behind the bytes in the kernel.
             let _ = meter.with_socket(|socket| byway_dial::unsent::bound(&*socket, bytes));
         }
     }
 
-    /// What would make the kernel give BBR, if that is set and the kernel refuses it.
+    /// The remedy if BBR is configured and the kernel refuses it.
     pub(crate) fn lacks_bbr(&self) -> Option<String> {
         let missing = |meter: &TcpMeter| {
             meter
@@ -71,8 +71,8 @@ impl Connections {
             .unwrap();
     }
 
-    /// The figures of all together, with the bytes that streams have written, of which `queued`
-    /// were not given to the kernel yet. What is unknown of one is unknown of all.
+    /// The counters of all connections together, with the bytes that streams have written, of which
+    /// the kernel does not have `queued` yet. What is unknown for one is unknown for all.
     pub(crate) fn sent(&self, written: u64, queued: u64) -> Sent {
         let figures: Option<Vec<TcpFigures>> = self.meters.iter().map(TcpMeter::figures).collect();
         let Some(figures) = figures.filter(|figures| figures.len() == self.count.max(1)) else {
@@ -92,7 +92,7 @@ impl Connections {
             written,
             queued,
             stream_frames: None,
-            // They share the work: all are about as busy as the busiest.
+            // The connections share the work: all are about as busy as the busiest.
             busy: figures.iter().filter_map(|one| one.busy).max(),
             round_trip: figures.iter().map(|one| one.round_trip).max(),
             congestion_window: Some(sum(|one| one.congestion_window)),
@@ -100,15 +100,15 @@ impl Connections {
         }
     }
 
-    /// Where they come from: all of them from one address.
+    /// The local address, which is the same for all of them.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         self.meters
             .first()?
             .with_socket(|socket| socket.local_addr().ok()?.as_socket())?
     }
 
-    /// Bytes that were written and are not acknowledged; none once all are closed, or where the
-    /// system does not say.
+    /// The bytes that were written and are not acknowledged; `None` once all are closed, or where
+    /// the system does not report it.
     pub(crate) fn unacknowledged_bytes(&self) -> Option<u64> {
         self.meters
             .iter()
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_cubic_is_asked_for_bbr_is_not_missed() {
+    fn with_cubic_configured_bbr_is_not_reported_as_missing() {
         let none = |congestion| Connections::new([None, None], congestion);
         assert_eq!(none(Congestion::Cubic).lacks_bbr(), None);
         assert_eq!(

@@ -1,12 +1,10 @@
-//! Control: the messages on the first stream of a carrier, and the questions that show whether the
-//! other side lives.
+//! Control: the messages on the first stream of a carrier, and the pings that show whether the peer
+//! is alive.
 //!
-//! In:    the control stream; what this side has to say.
-//! Out:   what the other side says, one message at a time; the round trip; the end, with its
-//!        reason.
-//! Never: waits without end: a message that cannot be written within [`WRITE_TIMEOUT`] ends the
-//!        carrier. A message that cannot be written delays neither what the other side says nor the
-//!        deadlines of its replies.
+//! In:    the control stream; the messages to send.
+//! Out:   the peer's messages, one at a time; the round-trip time; the end, with its reason.
+//! Never: waits without limit: a message that cannot be written within [`WRITE_TIMEOUT`] ends the
+//!        carrier. It delays neither the peer's messages nor the deadlines of its replies.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -26,11 +24,11 @@ use crate::liveness::{Liveness, PingAction};
 use crate::stream::LinkStream;
 use crate::wire::{self, Control, ControlMessage, Refusal, Visited};
 
-/// How long a message may take to be taken. Longer than a silence that open streams survive, see
+/// How long writing a message may take. Longer than a silence that open streams survive, see
 /// [`STREAMS_SURVIVE`](crate::liveness::STREAMS_SURVIVE).
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a better reason for the end is waited for.
+/// How long to wait for a better reason for the end.
 const BETTER_REASON: Duration = Duration::from_millis(100);
 
 /// Bytes read at a time.
@@ -39,17 +37,17 @@ const READ_BYTES: usize = 4096;
 /// A larger buffer is not kept once its message was decoded.
 const SPARE_BYTES: usize = 2 * READ_BYTES;
 
-/// Bytes that a peer may send after it was refused. An honest one sends none.
+/// Bytes that a peer may send after it was refused. A correct peer sends none.
 const LINGER_BYTES: usize = 16 * 1024;
 
-/// Bytes of messages that may wait to be written. At this many nothing more is read, since it may
-/// call for an answer.
+/// Bytes of messages that may wait to be written. At this limit nothing more is read, since it may
+/// require a reply.
 const UNWRITTEN_BYTES: usize = 16 * 1024;
 
-/// Messages written at a time.
+/// The most messages written at a time.
 const WRITE_MESSAGES: usize = 64;
 
-/// Reports written at a time: other messages wait for no more than these.
+/// The most reports written at a time: other messages wait for no more than these.
 const WRITE_REPORTS: usize = 8;
 
 /// Messages that wait while the owner of the session is busy. Pings behind them are still answered.
@@ -65,13 +63,13 @@ pub(crate) struct ControlStream {
     unwritten: Unwritten,
 }
 
-/// Messages that the stream has not taken yet.
+/// Messages that were not written yet.
 #[derive(Default)]
 struct Unwritten {
     bytes: Vec<u8>,
-    /// How many of them it has taken.
+    /// How many of these bytes were written.
     taken: usize,
-    /// Since when it has taken none.
+    /// Since when none was written.
     since: Option<Instant>,
 }
 
@@ -93,11 +91,11 @@ impl Unwritten {
         self.bytes.get(self.taken..).unwrap_or_default()
     }
 
-    /// The stream has taken `n` bytes.
+    /// Removes `n` bytes that were written.
     fn take(&mut self, n: usize, now: Instant) {
         self.taken += n;
         self.since = Some(now).filter(|_| !self.left().is_empty());
-        // The rest may never become empty: what was taken must not stay.
+        // The rest may never become empty: written bytes must not stay in memory.
         if self.left().is_empty() || self.taken >= READ_BYTES {
             self.bytes.drain(..self.taken.min(self.bytes.len()));
             self.taken = 0;
@@ -105,21 +103,21 @@ impl Unwritten {
         }
     }
 
-    /// When the other side is stuck, unless it takes something before.
+    /// The deadline for writing more bytes.
     fn stuck_at(&self) -> Option<Instant> {
         Some(self.since? + WRITE_TIMEOUT)
     }
 }
 
-/// What has happened on a control stream.
-enum Happened {
-    /// The other side has said this, in so many bytes.
-    Heard(Control, usize),
-    /// All that waited to be written was taken.
+/// An event on a control stream.
+enum Event {
+    /// A message of the given number of bytes was received.
+    Received(Control, usize),
+    /// Everything queued was written.
     Written,
 }
 
-/// Makes the pings of a carrier urgent, and holds whether a reply is overdue.
+/// Requests immediate pings of a carrier, and stores whether a reply is overdue.
 pub(crate) struct PingControl {
     wake: Notify,
     suspect_requested: AtomicBool,
@@ -128,30 +126,30 @@ pub(crate) struct PingControl {
     shared: Arc<SharedPreference>,
 }
 
-/// What the carriers of a session have in common.
+/// State that the carriers of a session share.
 #[derive(Default)]
 pub(crate) struct SharedPreference {
-    /// Moves when a carrier is attached or ends, when it becomes silent or answers again, and with
-    /// the preference.
+    /// Notified when a carrier is attached or ends, when it becomes silent or answers again, and
+    /// when the preference changes.
     pub(crate) changes: watch::Sender<()>,
     /// This side prefers TLS for new streams.
     prefers_tls: AtomicBool,
-    /// The other side does.
+    /// The peer prefers TLS for new streams.
     peer_prefers_tls: AtomicBool,
     /// This side has measured that new streams need a bundle.
     wants_bundle: AtomicBool,
-    /// The other side has.
+    /// The peer has measured it.
     peer_wants_bundle: AtomicBool,
 }
 
 impl SharedPreference {
     /// Whether either side prefers TLS for new streams. A side that sends little has measured
-    /// nothing and prefers nothing, so the sender of most bytes decides for the streams of both.
+    /// nothing and prefers nothing, so the side that sends most bytes decides for both.
     pub(crate) fn is_tls_preferred(&self) -> bool {
         self.prefers_tls.load(Relaxed) || self.peer_prefers_tls.load(Relaxed)
     }
 
-    /// Whether this side prefers TLS, and whether the other one does.
+    /// Whether this side prefers TLS, and whether the peer does.
     pub(crate) fn preferences(&self) -> (bool, bool) {
         (
             self.prefers_tls.load(Relaxed),
@@ -159,7 +157,7 @@ impl SharedPreference {
         )
     }
 
-    /// This side prefers TLS, or not.
+    /// Sets whether this side prefers TLS.
     pub(crate) fn prefer_tls(&self, prefers: bool) {
         self.note(&self.prefers_tls, prefers);
     }
@@ -169,12 +167,11 @@ impl SharedPreference {
         self.wants_bundle.load(Relaxed) || self.peer_wants_bundle.load(Relaxed)
     }
 
-    /// Whether this side does.
     pub(crate) fn wants_bundle(&self) -> bool {
         self.wants_bundle.load(Relaxed)
     }
 
-    /// This side wants one, or not.
+    /// Sets whether this side wants a bundle.
     pub(crate) fn want_bundle(&self, wants: bool) {
         self.note(&self.wants_bundle, wants);
     }
@@ -198,7 +195,7 @@ impl PingControl {
         }
     }
 
-    /// Whether a reply of the other side is overdue.
+    /// Whether a reply of the peer is overdue.
     pub(crate) fn is_overdue(&self) -> bool {
         self.overdue.load(Relaxed)
     }
@@ -207,19 +204,19 @@ impl PingControl {
         self.shared.note(&self.overdue, overdue);
     }
 
-    /// Somebody waits.
+    /// Requests a ping at once: a caller waits for an answer.
     pub(crate) fn ping_now(&self) {
         self.wake.notify_one();
     }
 
-    /// There is reason to think that the other side is gone.
+    /// Checks at once whether the peer is alive: there is reason to think that it is gone.
     pub(crate) fn suspect(&self) {
         self.suspect_requested.store(true, Relaxed);
         self.wake.notify_one();
     }
 
-    /// Resolves when the other side was doubted and has not answered soon. Cancel safe; only a
-    /// waiter is notified.
+    /// Resolves when the peer did not answer soon after [`Self::suspect`]. Cancel safe; only
+    /// current waiters are notified.
     pub(crate) async fn suspected(&self) {
         self.suspected.notified().await;
     }
@@ -239,19 +236,19 @@ pub(crate) enum ControlError {
     /// The stream broke.
     #[error("the link was lost: {0}")]
     Broken(#[from] Broken),
-    /// The other side said FIN.
+    /// The peer sent FIN.
     #[error("the other side closed the link")]
     Fin,
-    /// It breaks the rules.
+    /// The peer violated the protocol.
     #[error("the other side broke the protocol: {0}")]
     Bad(#[from] wire::BadMessage),
-    /// It takes nothing away.
-    #[error("the other side takes no messages")]
+    /// The peer accepts no messages.
+    #[error("the other side accepts no messages")]
     Stuck,
 }
 
 impl ControlError {
-    /// In words, or the words in which the carrier has ended: those know why the stream broke.
+    /// The text of the error, or the carrier's reason for its end: it knows why the stream broke.
     pub(crate) async fn with_reason_of(self, carrier: &CarrierHandle) -> String {
         let lost = matches!(self, Self::Broken(Broken::SessionLost));
         if lost && timeout(BETTER_REASON, carrier.ended()).await.is_ok() {
@@ -270,13 +267,13 @@ impl ControlStream {
         }
     }
 
-    /// Whether no byte waits for the rest of its message.
+    /// Whether no byte of an incomplete message was read.
     pub(crate) fn is_silent(&self) -> bool {
         self.unread.is_empty()
     }
 
-    /// The first message of a carrier, which is short. No byte behind it is read. Cancel safe: what
-    /// was read stays.
+    /// Receives the first message of a carrier, which is short. Reads no byte beyond it. Cancel
+    /// safe: what was read is kept.
     pub(crate) async fn recv_first(&mut self) -> Result<Control, ControlError> {
         loop {
             if let Some((control, _)) = self.decode(wire::MOST_FIRST_BYTES)? {
@@ -286,17 +283,17 @@ impl ControlStream {
         }
     }
 
-    /// Writes what waits to be written, and hears the next message unless `may_hear` is false or
-    /// too much waits. Cancel safe: what was read stays, and what was not written.
-    async fn exchange(&mut self, may_hear: bool) -> Result<Happened, ControlError> {
-        poll_fn(|cx| self.poll_exchange(cx, may_hear)).await
+    /// Writes what is queued, and receives the next message unless `may_receive` is false or too
+    /// much is queued. Cancel safe: what was read is kept, and what was not written.
+    async fn exchange(&mut self, may_receive: bool) -> Result<Event, ControlError> {
+        poll_fn(|cx| self.poll_exchange(cx, may_receive)).await
     }
 
     fn poll_exchange(
         &mut self,
         cx: &mut Context<'_>,
-        may_hear: bool,
-    ) -> Poll<Result<Happened, ControlError>> {
+        may_receive: bool,
+    ) -> Poll<Result<Event, ControlError>> {
         let had_output = !self.unwritten.is_empty();
         while !self.unwritten.is_empty() {
             let Poll::Ready(written) = self
@@ -311,36 +308,36 @@ impl ControlStream {
             }
         }
         if had_output && self.unwritten.is_empty() {
-            // Nothing is kept back by the streams of a link: there is nothing to flush.
-            return Poll::Ready(Ok(Happened::Written));
+            // The streams of a link do not buffer: there is nothing to flush.
+            return Poll::Ready(Ok(Event::Written));
         }
-        if !may_hear || !self.unwritten.has_room() {
+        if !may_receive || !self.unwritten.has_room() {
             return Poll::Pending;
         }
         loop {
             if let Some((control, bytes)) = self.decode(wire::MOST_MESSAGE_BYTES)? {
-                return Poll::Ready(Ok(Happened::Heard(control, bytes)));
+                return Poll::Ready(Ok(Event::Received(control, bytes)));
             }
             ready!(self.poll_read_some(cx, READ_BYTES))?;
         }
     }
 
-    /// Has it written as soon as the stream takes it.
+    /// Queues a message, to be written as soon as the stream accepts it.
     fn queue(&mut self, control: Control) {
         self.unwritten.push(control, Instant::now());
     }
 
-    /// Whether all that was queued was written.
+    /// Whether everything queued was written.
     fn is_written(&self) -> bool {
         self.unwritten.is_empty()
     }
 
-    /// When the other side is stuck, unless it takes something before.
+    /// The deadline for writing more bytes.
     fn stuck_at(&self) -> Option<Instant> {
         self.unwritten.stuck_at()
     }
 
-    /// The next message of those that were read, of at most `most` bytes.
+    /// The next message of at most `most` bytes, if it was read completely.
     fn decode(&mut self, most: usize) -> Result<Option<(Control, usize)>, ControlError> {
         while let Some((message, n)) = wire::decode_control(&self.unread, most)? {
             self.unread.drain(..n);
@@ -348,7 +345,7 @@ impl ControlStream {
             if self.unread.capacity() > SPARE_BYTES {
                 self.unread.shrink_to(READ_BYTES);
             }
-            // What a newer version says and we do not know is passed over.
+            // Unknown messages of a newer version are skipped.
             if let Some(control) = message.control {
                 return Ok(Some((control, n)));
             }
@@ -378,8 +375,8 @@ impl ControlStream {
         })
     }
 
-    /// Says one of the messages that come before a carrier belongs to a session. Not cancel safe:
-    /// half of it may have been written.
+    /// Sends one of the messages before a carrier belongs to a session. Not cancel safe: a part of
+    /// it may have been written.
     pub(crate) async fn send(&mut self, control: Control) -> Result<(), ControlError> {
         let mut bytes = Vec::new();
         wire::encode(&ControlMessage::from(control), &mut bytes);
@@ -389,8 +386,8 @@ impl ControlStream {
         }
     }
 
-    /// Waits until the other side has closed, at most that long, so that the last message arrives.
-    /// What comes meanwhile is discarded, and more than [`LINGER_BYTES`] of it ends the wait.
+    /// Waits at most `patience` until the peer has closed, so that the last message arrives. What
+    /// it sends is discarded; more than [`LINGER_BYTES`] ends the wait.
     pub(crate) async fn linger(&mut self, patience: Duration) {
         self.unread = Vec::new();
         let _ = timeout(patience, async {
@@ -428,8 +425,8 @@ impl Backlog {
     }
 }
 
-/// What this side has to say on a carrier. Reports have a queue of their own, so that they take no
-/// other message's place.
+/// The messages to send on a carrier. Reports have a queue of their own, so that they take no room
+/// from other messages.
 pub(crate) struct OutgoingMessages {
     pub(crate) control_queue: mpsc::Receiver<Control>,
     pub(crate) reports: mpsc::Receiver<Box<Visited>>,
@@ -445,7 +442,7 @@ pub(crate) async fn serve(
     ping_control: Arc<PingControl>,
     inbox: mpsc::Sender<Control>,
 ) {
-    // Whatever the other arm waits for, the end of the carrier ends it.
+    // The end of the carrier ends everything that the other arm waits for.
     tokio::select! {
         () = exchange(stream, &carrier, liveness, outgoing, &ping_control, inbox) => {}
         () = carrier.ended() => {}
@@ -465,14 +462,14 @@ async fn exchange(
     loop {
         let now = Instant::now().into_std();
         liveness.set_in_use(carrier.is_in_use());
-        let doing = liveness.poll(now);
+        let action = liveness.poll(now);
         let overdue_at = liveness.overdue_at();
         ping_control.set_overdue(overdue_at.is_some_and(|at| at <= now));
         let stuck_at = stream.stuck_at().map(Instant::into_std);
         if stuck_at.is_some_and(|at| at <= now) {
             return carrier.end(ControlError::Stuck.to_string());
         }
-        let wake_at = match doing {
+        let wake_at = match action {
             PingAction::WaitUntil(at) => {
                 let others = [overdue_at.filter(|overdue| *overdue > now), stuck_at];
                 others.into_iter().flatten().fold(at, std::cmp::min)
@@ -491,43 +488,43 @@ async fn exchange(
             }
         };
         let is_written = stream.is_written();
-        // Each arm is cancel safe: a message half read or half written stays in `stream`, a message
-        // to say in its channel.
-        let turn = tokio::select! {
+        // Each arm is cancel safe: a partly read or written message stays in `stream`, a message to
+        // send in its channel.
+        let result = tokio::select! {
             happened = stream.exchange(backlog.has_room()) => match happened {
-                Ok(Happened::Written) => Ok(()),
-                Ok(Happened::Heard(Control::Ping(number), _)) => {
+                Ok(Event::Written) => Ok(()),
+                Ok(Event::Received(Control::Ping(number), _)) => {
                     stream.queue(Control::Pong(number));
                     Ok(())
                 }
-                Ok(Happened::Heard(Control::Pong(number), _)) => {
+                Ok(Event::Received(Control::Pong(number), _)) => {
                     if let Some(round_trip) = liveness.reply(number, Instant::now().into_std()) {
                         carrier.set_round_trip(round_trip);
                         carrier.note_pong();
                     }
                     Ok(())
                 }
-                Ok(Happened::Heard(Control::Credit(credit), _)) if carrier.granted(&credit) => Ok(()),
-                Ok(Happened::Heard(Control::Credit(_), _)) => {
-                    return carrier.end("the other side broke the protocol: credit beyond all bounds");
+                Ok(Event::Received(Control::Credit(credit), _)) if carrier.granted(&credit) => Ok(()),
+                Ok(Event::Received(Control::Credit(_), _)) => {
+                    return carrier.end("the other side broke the protocol: credit above the limit");
                 }
-                Ok(Happened::Heard(Control::PreferTls(prefers), _)) => {
+                Ok(Event::Received(Control::PreferTls(prefers), _)) => {
                     ping_control.shared.note(&ping_control.shared.peer_prefers_tls, prefers != 0);
                     Ok(())
                 }
-                Ok(Happened::Heard(Control::WantBundle(wants), _)) => {
+                Ok(Event::Received(Control::WantBundle(wants), _)) => {
                     ping_control.shared.note(&ping_control.shared.peer_wants_bundle, wants != 0);
                     Ok(())
                 }
-                // An attach that came too late: the carrier was not taken, which is nothing to the
-                // session.
-                Ok(Happened::Heard(Control::Refused(refused), _)) => {
+                // An attach that was refused late: the carrier was not accepted, which does not
+                // affect the session.
+                Ok(Event::Received(Control::Refused(refused), _)) => {
                     if Refusal::from_number(refused.why) == Refusal::Gone {
                         carrier.note_gone();
                     }
                     return carrier.end(peer_text(&refused.detail).to_string());
                 }
-                Ok(Happened::Heard(control, bytes)) => {
+                Ok(Event::Received(control, bytes)) => {
                     backlog.push(control, bytes);
                     Ok(())
                 }
@@ -561,7 +558,7 @@ async fn exchange(
             }
             () = sleep_until(wake_at.into()) => Ok(()),
         };
-        if let Err(error) = turn {
+        if let Err(error) = result {
             let reason = error.with_reason_of(&carrier.watch()).await;
             return carrier.end(reason);
         }
@@ -605,8 +602,8 @@ mod tests {
         peer.write_all(&[&long[..], &message(1)[..1]].concat())
             .await
             .unwrap();
-        let Happened::Heard(_, bytes) = control.exchange(true).await.unwrap() else {
-            panic!("nothing was to be written")
+        let Event::Received(_, bytes) = control.exchange(true).await.unwrap() else {
+            panic!("nothing was queued")
         };
         assert_eq!(bytes, long.len());
         assert!(
@@ -617,7 +614,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_behind_a_first_message_is_read_and_a_long_one_is_refused_at_its_length() {
+    async fn nothing_after_a_first_message_is_read_and_a_long_one_is_refused_at_its_length() {
         let (mut control, mut peer) = control();
         peer.write_all(&message(100).repeat(50)).await.unwrap();
         control.recv_first().await.unwrap();
@@ -637,7 +634,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_the_other_side_did_not_take_kept_its_own_messages_from_being_heard() {
+    async fn a_message_that_the_peer_did_not_read_kept_its_own_messages_from_being_received() {
         let (near, far) = pipe::pair_of(64);
         let unwritten = Unwritten::default();
         let mut control = ControlStream {
@@ -654,10 +651,10 @@ mod tests {
         peer.write_all(&pong).await.unwrap();
         assert!(matches!(
             control.exchange(true).await,
-            Ok(Happened::Heard(Control::Pong(7), _))
+            Ok(Event::Received(Control::Pong(7), _))
         ));
         assert!(!control.is_written() && control.stuck_at().is_some());
-        // It takes them at last, all of them in order.
+        // The peer reads them at last, all of them in order.
         let reading = async {
             let mut peer = ControlStream {
                 stream: peer,
@@ -665,8 +662,8 @@ mod tests {
                 unwritten: Unwritten::default(),
             };
             for number in 0..100 {
-                let Happened::Heard(control, _) = peer.exchange(true).await.unwrap() else {
-                    panic!("it wrote")
+                let Event::Received(control, _) = peer.exchange(true).await.unwrap() else {
+                    panic!("it had nothing to write")
                 };
                 assert!(
                     matches!(control, Control::Ping(n) if n == number),
@@ -675,11 +672,12 @@ mod tests {
             }
         };
         let (written, ()) = tokio::join!(control.exchange(false), reading);
-        assert!(matches!(written, Ok(Happened::Written)) && control.stuck_at().is_none());
+        assert!(matches!(written, Ok(Event::Written)) && control.stuck_at().is_none());
     }
 
     #[test]
-    fn messages_that_were_written_stayed_in_memory_as_long_as_the_peer_left_one_byte_of_the_next() {
+    fn messages_that_were_written_stayed_in_memory_while_the_peer_left_one_byte_of_the_next_unread()
+    {
         let (mut unwritten, now) = (Unwritten::default(), Instant::now());
         for number in 0..100_000 {
             unwritten.push(Control::Pong(number), now);
@@ -700,11 +698,11 @@ mod tests {
     async fn a_refused_peer_that_goes_on_sending_is_not_kept_and_not_read_for_long() {
         let (mut control, mut peer) = control();
         peer.write_all(&vec![7; 512 * 1024]).await.unwrap();
-        let begun = Instant::now();
+        let start = Instant::now();
         control.linger(Duration::from_secs(2)).await;
-        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert_eq!(start.elapsed(), Duration::ZERO);
         assert!(control.unread.capacity() <= SPARE_BYTES);
-        // What it has sent is still there, but for the limit.
+        // What it has sent was not read, except for the limit.
         let mut rest = vec![0; 512 * 1024];
         let Ok(Read::Data(left)) = control.stream.read(&mut rest).await else {
             panic!("nothing is left")

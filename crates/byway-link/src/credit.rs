@@ -1,15 +1,15 @@
-//! Credit: what may be sent on each stream of a QUIC carrier, by the windows that the mux has, told
-//! by control messages.
+//! Credit: flow control of the streams of a QUIC carrier: the mux's windows, with credit sent in
+//! control messages.
 //!
-//! In:    what streams send and consume; grants that the other side has told.
-//! Out:   when a stream may send; grants to tell.
-//! Never: lets a stream that nobody reads hold more than its [`Window`], or take from what another
-//!        one may send.
+//! In:    what streams send and consume; grants from the other side.
+//! Out:   when a stream may send; grants for the other side.
+//! Never: lets a stream that is not read hold more than its [`Window`], or use up what another
+//!        stream may send.
 //!
-//! QUIC's own windows cannot do this: a stream's is fixed when the connection begins, so it is
-//! either too small for a long path or, a thousand times over, too much for a node; and the
-//! connection's, if it is less than all streams' together, lets paused readers stall the others.
-//! Here they only bound what a peer may do that breaks these rules.
+//! QUIC's own windows cannot do this. A stream's window is fixed when the connection starts: too
+//! small for a long path or, a thousand times over, too large for a node. A connection window below
+//! the sum of its streams' windows lets paused readers stall other streams. So QUIC's windows only
+//! bound a peer that violates these rules.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::mux::core::Side;
 use crate::window::{Budget, INITIAL_BYTES, Window};
 use crate::wire::{Credit, MOST_GRANTS, StreamCredit};
 
-/// Before a round trip was measured.
+/// The round trip before one was measured.
 const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
 
-/// Stands for a round trip that was not measured yet.
+/// The value for a round trip that was not measured yet.
 const UNMEASURED_US: u64 = u64::MAX;
 
-/// The credits of one carrier. Clones are the same.
+/// The credits of one carrier. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Credits(Arc<Inner>);
 
@@ -38,7 +38,7 @@ struct Inner {
     /// Bit 0 of the ids of streams that the peer opens (RFC 9000 section 2.1).
     theirs: u64,
     sending: Mutex<Streams>,
-    /// By stream, what was granted and not told yet.
+    /// By stream, the credit that was granted and not sent yet.
     ungranted: Mutex<HashMap<u64, u32>>,
     has_credit: Notify,
     budget: Arc<Budget>,
@@ -48,12 +48,13 @@ struct Inner {
 #[derive(Default)]
 struct Streams {
     known: HashMap<u64, Arc<Sending>>,
-    /// Credit for streams of the peer that were not accepted yet: control is sent before them.
+    /// Credit for streams of the peer that were not accepted yet: control messages are sent before
+    /// stream data.
     early: HashMap<u64, u64>,
-    /// Streams that the peer may have open, and so the most that `early` may hold.
+    /// The most streams of the peer, and so the most entries of `early`.
     allowed: usize,
-    /// Streams of the peer are accepted in the order of their ids; this is the first one that was
-    /// not.
+    /// Streams of the peer are accepted in the order of their ids; this is the first id that was
+    /// not accepted yet.
     next: u64,
 }
 
@@ -69,7 +70,7 @@ struct Sending {
 pub(crate) struct Overflow;
 
 impl Credits {
-    /// No stream yet, on the carrier whose end `side` we are; windows grow from `budget`.
+    /// Credits without streams, for the carrier's `side`; windows grow from `budget`.
     pub(crate) fn new(side: Side, budget: Arc<Budget>) -> Self {
         Self(Arc::new(Inner {
             theirs: match side {
@@ -89,7 +90,7 @@ impl Credits {
         self.0.sending.lock().allowed = streams as usize;
     }
 
-    /// One stream's part of it.
+    /// The credits of one stream.
     pub(crate) fn stream(&self, id: u64) -> StreamCredits {
         let mut streams = self.0.sending.lock();
         let mut left = u64::from(INITIAL_BYTES);
@@ -117,7 +118,7 @@ impl Credits {
         id & 1 == self.0.theirs
     }
 
-    /// The round trip as it was last measured.
+    /// Sets the last measured round trip.
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
         let us = u64::try_from(round_trip.as_micros()).unwrap_or(UNMEASURED_US - 1);
         self.0.round_trip_us.store(us, Ordering::Relaxed);
@@ -128,12 +129,12 @@ impl Credits {
         (us != UNMEASURED_US).then(|| Duration::from_micros(us))
     }
 
-    /// What the windows of all streams have grown by.
+    /// The bytes by which the windows of all streams have grown.
     pub(crate) fn grown(&self) -> u64 {
         self.0.budget.used()
     }
 
-    /// The other side has granted. What is for streams that are over is dropped.
+    /// Applies grants of the other side. Grants for streams that are over are ignored.
     pub(crate) fn granted(&self, credit: &Credit) -> Result<(), Overflow> {
         credit.grants.iter().try_for_each(|grant| self.grant(grant))
     }
@@ -168,7 +169,7 @@ impl Credits {
         Ok(())
     }
 
-    /// Resolves when there is something to tell. Cancel safe.
+    /// Resolves when there is credit to send. Cancel safe.
     pub(crate) async fn next_credit(&self) -> Credit {
         loop {
             let grants = self.take_some();
@@ -193,7 +194,7 @@ impl Credits {
         grants
     }
 
-    /// How many streams it knows.
+    /// The number of streams that it knows.
     #[cfg(test)]
     fn count(&self) -> usize {
         self.0.sending.lock().known.len()
@@ -205,19 +206,19 @@ pub(crate) struct StreamCredits {
     credits: Credits,
     id: u64,
     sending: Arc<Sending>,
-    /// The offset that the peer may send up to.
+    /// The offset up to which the peer may send.
     granted: Arc<AtomicU64>,
     window: Window,
 }
 
 impl StreamCredits {
-    /// How many bytes may be sent now, at least one.
+    /// The number of bytes that may be sent now, at least one.
     pub(crate) fn poll_left(&self, cx: &Context<'_>) -> Poll<usize> {
         if let Some(left) = self.left() {
             return Poll::Ready(left);
         }
         *self.sending.writer.lock() = Some(cx.waker().clone());
-        // A grant that came in between has found no waker.
+        // A grant that came in between found no waker.
         self.left().map_or(Poll::Pending, Poll::Ready)
     }
 
@@ -226,13 +227,13 @@ impl StreamCredits {
         (left > 0).then(|| usize::try_from(left).unwrap_or(usize::MAX))
     }
 
-    /// `bytes` of what was left were sent.
+    /// Subtracts `bytes` that were sent from the credit.
     pub(crate) fn spend(&self, bytes: usize) {
-        // Only the stream itself takes away, and never more than there is.
+        // Only the stream itself subtracts, and never more than is left.
         self.sending.left.fetch_sub(bytes as u64, Ordering::AcqRel);
     }
 
-    /// `bytes` have come and been consumed. `false`: the peer had no credit for them.
+    /// Counts `bytes` that were received and consumed. `false`: the peer had no credit for them.
     pub(crate) fn consume(&mut self, bytes: usize) -> bool {
         if !self.window.receive(bytes) {
             return false;
@@ -255,22 +256,22 @@ impl StreamCredits {
         }
     }
 
-    /// How much the peer may send that is not consumed.
+    /// The bytes that the peer may have sent and that are not consumed.
     pub(crate) fn window(&self) -> u32 {
         self.window.size()
     }
 
-    /// The offset that the peer may send up to, kept up to date.
+    /// The offset up to which the peer may send, kept up to date.
     pub(crate) fn granted(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.granted)
     }
 
     fn announce(&self, grant: u32) {
-        // Before the peer can know of it.
+        // Before the peer can learn of it.
         self.granted.fetch_add(grant.into(), Ordering::AcqRel);
         let mut ungranted = self.credits.0.ungranted.lock();
-        let told = ungranted.entry(self.id).or_default();
-        *told = told.saturating_add(grant);
+        let pending = ungranted.entry(self.id).or_default();
+        *pending = pending.saturating_add(grant);
         drop(ungranted);
         self.credits.0.has_credit.notify_one();
     }
@@ -320,9 +321,10 @@ mod tests {
             assert!(stream.consume(INITIAL_BYTES as usize / 2));
             assert!(stream.consume(INITIAL_BYTES as usize / 2));
         }
-        let told = credits.next_credit().await;
+        let credit = credits.next_credit().await;
         assert_eq!(
-            told.grants
+            credit
+                .grants
                 .iter()
                 .map(|grant| grant.bytes)
                 .collect::<Vec<_>>(),
@@ -340,7 +342,7 @@ mod tests {
         credits.granted(&grant(5, 10)).unwrap();
         assert_eq!(left(&credits.stream(1)), Some(INITIAL_BYTES as usize));
         assert_eq!(left(&credits.stream(5)), Some(INITIAL_BYTES as usize + 110));
-        // Over, and never opened by us: neither is waited for.
+        // Credit for streams that are over, or that only we may open, is not kept.
         for stream in [1, 5, 4] {
             credits.granted(&grant(stream, 100)).unwrap();
         }
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn credit_for_streams_that_never_come_is_kept_for_as_many_as_there_can_be() {
+    fn credit_for_streams_that_never_come_is_kept_up_to_the_stream_limit() {
         let credits = Credits::new(Side::Dialler, Budget::new(0));
         assert_eq!(
             credits.granted(&grant(1, 1)),
@@ -364,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_sends_beyond_its_credit_or_grants_beyond_reason_is_found_out() {
+    fn a_peer_that_sends_beyond_its_credit_or_grants_too_much_is_detected() {
         let credits = Credits::new(Side::Dialler, Budget::new(0));
         let mut stream = credits.stream(0);
         assert!(!stream.consume(INITIAL_BYTES as usize + 1));

@@ -1,15 +1,15 @@
-//! Dialler: the side of links that dials: from a join string to a session, by whichever carrier
-//! gets through.
+//! Dialler: the dialling side: makes a session from a join string, over the first carrier that gets
+//! through.
 //!
-//! In:    a join string, our key, the epoch of this process and the number of the try.
-//! Out:   a session, or why there is none and whether waiting helps.
-//! Never: sends the grant's secret before the pinned key was proven; never waits for QUIC longer
-//!        than [`TLS_STARTS`] before TLS is tried beside it.
+//! In:    a join string, our key, the epoch of this process and the number of the attempt.
+//! Out:   a session, or why there is none and whether a retry can help.
+//! Never: sends the grant's secret before the peer has proven the pinned key; never gives QUIC a
+//!        head start longer than [`TLS_STARTS`] over TLS.
 //!
-//! While a try is not answered, new connections start beside the old ones every 1.5 s
-//! (`attempts::NEXT_ROUND`): the old ones serve a path that is slow, the new ones a path that comes
-//! back, whose next packet would else be seconds away (RFC 6298 section 5.5, RFC 9002 section 6.2:
-//! each retransmission waits twice as long as the one before).
+//! While an attempt has no reply, new connections start beside the old ones every 1.5 s
+//! (`attempts::NEXT_ROUND`). The old ones are for a slow path; the new ones for a path that has
+//! recovered, where the next packet of an old one could be seconds away, as each retransmission
+//! waits twice as long as the one before (RFC 6298 section 5.5, RFC 9002 section 6.2).
 
 mod attempts;
 mod bundle;
@@ -45,28 +45,28 @@ use crate::stream::LinkStream;
 use crate::tls;
 use crate::wire::{Attach, Control, Hello, Purpose, Refusal, VERSIONS};
 
-/// How long QUIC has the field to itself.
+/// How long QUIC is tried alone.
 pub const TLS_STARTS: Duration = Duration::from_millis(250);
 
-/// Between two addresses of one name (RFC 8305 section 5).
+/// The delay between two addresses of one name (RFC 8305 section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
-/// Addresses of a name that are tried by QUIC.
+/// The most addresses of a name that are tried by QUIC.
 const MOST_ADDRESSES: usize = 4;
 
-/// Which carriers may be used.
+/// Which carriers are allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Carriers {
-    /// QUIC, and TLS when it does not get through.
+    /// QUIC, or TLS if QUIC does not get through.
     #[default]
     Auto,
-    /// QUIC alone.
+    /// QUIC only.
     Quic,
-    /// TLS over TCP alone.
+    /// TLS over TCP only.
     Tls,
 }
 
-/// See the head of the file. Cheap to clone.
+/// See the module docs. Cheap to clone.
 #[derive(Clone)]
 pub struct Dialler {
     key: Key,
@@ -79,15 +79,15 @@ pub struct Dialler {
     report: Option<Report>,
 }
 
-/// Takes the failure of TLS while QUIC is still being tried. The other way round it is no news: TLS
-/// is there for it.
+/// Receives the failure of TLS while QUIC is still tried. The failure of QUIC alone is not
+/// reported: TLS is its fallback.
 type Report = Arc<dyn Fn(&LinkError) + Send + Sync>;
 
 type Authenticating = Pin<Box<dyn Future<Output = Result<Authenticated, LinkError>> + Send>>;
 
 impl Dialler {
-    /// A dialler for `join`, for that purpose, that proves `key`. Names are resolved and TCP is
-    /// dialled by `dial`; sessions live on `runtime`.
+    /// A dialler for `join` with the given purpose, which proves `key`. `dial` resolves names and
+    /// dials TCP; sessions run on `runtime`.
     pub fn new(
         key: Key,
         join: JoinString,
@@ -109,7 +109,7 @@ impl Dialler {
         }
     }
 
-    /// The same, and `report` takes the failure of TLS while [`Dialler::connect`] still tries QUIC.
+    /// Sets `report` to receive the failure of TLS while [`Dialler::connect`] still tries QUIC.
     #[must_use]
     pub fn reporting(self, report: impl Fn(&LinkError) + Send + Sync + 'static) -> Self {
         Self {
@@ -123,11 +123,11 @@ impl Dialler {
         &self.join
     }
 
-    /// Makes a session, within `patience`. `epoch` is this process's, `attempt` rises with every
-    /// call.
+    /// Makes a session, within `patience`. `epoch` is the one of this process; `attempt` increases
+    /// with every call.
     ///
     /// # Errors
-    /// [`LinkError`]; of several carriers' errors one that is final, or else the last.
+    /// [`LinkError`]: a final error of any carrier, or else the last error.
     pub async fn connect(
         &self,
         epoch: u64,
@@ -137,7 +137,7 @@ impl Dialler {
         let mut failure = None;
         match timeout(patience, self.race(epoch, attempt, &mut failure)).await {
             Ok(raced) => raced,
-            // What one carrier has said is worth more than the silence of the other.
+            // The error of one carrier is more useful than the timeout of the other.
             Err(_) => Err(failure.unwrap_or_else(|| self.silent(patience))),
         }
     }
@@ -160,11 +160,11 @@ impl Dialler {
     ) -> Result<(Link, Inbox), LinkError> {
         let mut attempts = Attempts::new(self, self.segment_size());
         while let Some((kind, authenticated)) = attempts.next().await {
-            let control = match authenticated {
+            let session = match authenticated {
                 Ok(authenticated) => self.send_hello(authenticated, epoch, attempt).await,
                 Err(error) => Err(error),
             };
-            match control {
+            match session {
                 Ok((link, inbox)) => {
                     self.keep(&link, attempts.quic_under_way());
                     return Ok((link, inbox));
@@ -185,7 +185,7 @@ impl Dialler {
             .unwrap_or_else(|| LinkError::Here("no carrier may be used".into())))
     }
 
-    /// Makes an authenticated carrier one of the session's.
+    /// Attaches an authenticated carrier to the session.
     async fn attach(&self, link: &Link, mut authenticated: Authenticated) {
         let attach = Control::Attach(Attach {
             session: link.id().to_vec(),
@@ -221,11 +221,11 @@ impl Dialler {
         if let Err(error) = authenticated.control.send(Control::Hello(hello)).await {
             return Err(authenticated.why(error).await);
         }
-        let heard = match authenticated.control.recv_first().await {
-            Ok(heard) => heard,
+        let reply = match authenticated.control.recv_first().await {
+            Ok(reply) => reply,
             Err(error) => return Err(authenticated.why(error).await),
         };
-        match heard {
+        match reply {
             Control::Welcome(welcome) => {
                 let id = SessionId::try_from(welcome.session.as_slice());
                 let id = id.map_err(|_| self.no_byway("its welcome names no session"))?;
@@ -256,14 +256,14 @@ impl Dialler {
         }
     }
 
-    /// How large the segments of new TCP connections may be.
+    /// The segment size of new TCP connections.
     fn segment_size(&self) -> SegmentSize {
         self.settings
             .segments
             .size(&self.join.address.to_string(), Instant::now())
     }
 
-    /// Over TLS, with segments of this size.
+    /// Connects over TLS, with segments of this size.
     async fn by_tls(&self, size: SegmentSize) -> Result<Authenticated, LinkError> {
         let (tls, peer) = self.tls_to(&self.join.address, tls::ALPN, size).await?;
         let over = over_tls(
@@ -291,8 +291,8 @@ impl Dialler {
         }
     }
 
-    /// A TLS session with `address` for the application protocol `alpn`, with segments of this
-    /// size.
+    /// Makes a TLS session with `address` for the application protocol `alpn`, with segments of
+    /// this size.
     async fn tls_to(
         &self,
         address: &Target,
@@ -313,7 +313,7 @@ impl Dialler {
             .connect(no_name(), AsIo(dialled.stream))
             .await
             .map_err(|error| match error.downcast::<rustls::Error>() {
-                Ok(error) => self.told(&error),
+                Ok(error) => self.tls_error(&error),
                 Err(error) => LinkError::Unreachable(format!(
                     "{} broke off the handshake: {}",
                     self.join.address,
@@ -352,7 +352,7 @@ impl Dialler {
 
     async fn quic_to(&self, address: SocketAddr) -> Result<Authenticated, LinkError> {
         let quic = quic::dial(address, &self.key, self.join.pin, self.settings.congestion);
-        let quic = quic.await.map_err(|error| self.quic_told(&error))?;
+        let quic = quic.await.map_err(|error| self.quic_error(&error))?;
         let tasks = TaskTracker::new();
         let control = quic
             .open(&[], None, &tasks)
@@ -370,12 +370,12 @@ impl Dialler {
         ))
     }
 
-    fn quic_told(&self, error: &QuicError) -> LinkError {
-        // A failed handshake is a transport error whose cause is rustls's.
+    fn quic_error(&self, error: &QuicError) -> LinkError {
+        // A failed handshake is a transport error whose cause is an error of rustls.
         if let QuicError::Connection(ConnectionError::TransportError(transport)) = error {
             let text = transport.to_string();
             if text.contains(tls::WRONG_PIN) {
-                return self.told(&rustls::Error::General(tls::WRONG_PIN.into()));
+                return self.tls_error(&rustls::Error::General(tls::WRONG_PIN.into()));
             }
             if text.contains("BadSignature") || text.contains("bad signature") {
                 return LinkError::Unproven {
@@ -390,7 +390,7 @@ impl Dialler {
         ))
     }
 
-    fn told(&self, error: &rustls::Error) -> LinkError {
+    fn tls_error(&self, error: &rustls::Error) -> LinkError {
         let at = self.join.address.to_string();
         match error {
             error if tls::is_wrong_pin(error) => LinkError::WrongPin { at },
@@ -411,7 +411,7 @@ fn unreachable(error: DialError) -> LinkError {
     LinkError::Unreachable(error.to_string())
 }
 
-/// The pin says who is meant, and no name is sent; rustls wants one all the same.
+/// The pin identifies the peer and no name is sent, but rustls requires one.
 fn no_name() -> ServerName<'static> {
     ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
 }

@@ -1,10 +1,10 @@
-//! Epoch: a number for each process of an identity, higher than that of every process before it.
+//! Epoch: a number for each process of an identity, higher than that of every earlier process.
 //!
 //! In:    the state folder, the clock.
-//! Out:   the number, stored before anybody is dialled.
-//! Never: the same number twice, also if two processes start at once or the clock runs backwards.
-//!        Where a full disk does not allow the number to be stored, it is the clock, if that is
-//!        ahead of the stored number; else there is none.
+//! Out:   the number, stored before the first dial.
+//! Never: returns the same number twice, even if two processes start at once or the clock runs
+//!        backwards. If a full disk prevents storing it, the number is the clock if that is ahead
+//!        of the stored number; else there is none.
 
 use std::io;
 use std::path::Path;
@@ -12,11 +12,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::store;
 
-/// How far ahead of the clock here the epoch of another node counts.
+/// The epoch of another node counts as at most this far ahead of the local clock.
 const MOST_AHEAD_MS: u64 = 24 * 3600 * 1000;
 
-/// What another node's epoch counts as. With a stolen key a number that no
-/// clock reaches could otherwise lock the owner out permanently.
+/// Limits another node's epoch. Otherwise a thief of its key could lock the owner out permanently,
+/// with a number that no clock reaches.
 pub(crate) fn capped(epoch: u64, clock_ms: u64) -> u64 {
     epoch.min(clock_ms.saturating_add(MOST_AHEAD_MS))
 }
@@ -29,12 +29,12 @@ pub(crate) fn clock_ms() -> u64 {
     u64::try_from(clock).unwrap_or(u64::MAX)
 }
 
-/// Takes the next epoch: the stored one and one more, or the clock in milliseconds if that is
-/// higher. The clock keeps a folder that was restored from a backup ahead of what it has told
-/// others.
+/// Takes the next epoch: the stored one plus one, or the clock in milliseconds if that is higher.
+/// Because of the clock, a folder that was restored from a backup does not reuse numbers that it
+/// has already sent.
 ///
 /// # Errors
-/// What the system says.
+/// The system error.
 pub fn take(folder: &Path) -> io::Result<TakenEpoch> {
     take_with(folder, clock_ms, store::replace)
 }
@@ -44,12 +44,12 @@ pub fn take(folder: &Path) -> io::Result<TakenEpoch> {
 pub struct TakenEpoch {
     /// The number.
     pub epoch: u64,
-    /// Why it could not be stored. Then it is the clock, so the next process has a higher one even
-    /// so.
+    /// Why it could not be stored. Then the number is the clock, so the next process still has a
+    /// higher one.
     pub unstored: Option<io::Error>,
 }
 
-/// Longer than the clock needs to move on.
+/// Longer than one step of the clock.
 const CLOCK_STEP: Duration = Duration::from_millis(2);
 
 fn take_with(
@@ -72,7 +72,7 @@ fn take_with(
     if stored.is_none_or(|stored| epoch <= stored) {
         return Err(error);
     }
-    // Under the lock: a process that waits for it takes a later moment.
+    // Under the lock: a process that waits for it takes a later time.
     #[expect(
         clippy::disallowed_methods,
         reason = "2 ms, once at the start of a process whose disk is full"
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(
             full(1000).unwrap_err().kind(),
             io::ErrorKind::StorageFull,
-            "nothing is known of earlier numbers"
+            "earlier numbers are unknown"
         );
         take_at(folder.path(), 1000).unwrap();
         let taken = full(2000).unwrap();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_overruled_by_the_clock() {
+    fn a_damaged_file_is_replaced_by_the_clock() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("epoch"), "rubbish").unwrap();
         assert_eq!(take_at(folder.path(), 77).unwrap(), 77);

@@ -1,73 +1,72 @@
-//! Link error: why there is no session, in words that say whose side it is, what to do, and whether
-//! waiting helps.
+//! Link error: why there is no session: the cause, the remedy, and whether a retry can help.
 
 use crate::wire::Refusal;
 
-/// How the end of a connection begins that the other side closed in order.
+/// The start of the reason when the other side closed the connection regularly.
 pub(crate) const CLOSED: &str = "the other side closed the connection";
 
-/// Why no session came about.
+/// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// Nobody could be reached, or the connection broke: trying again may help.
+    /// The peer was not reached, or the connection broke: a retry may help.
     #[error("{0}")]
     Unreachable(String),
     /// The other side has another key than the pinned one.
     #[error(
-        "{at} is not who the join string pins: its key is another one. Either it was set up anew (ask for its new join string) or somebody stands in between"
+        "{at} does not have the key that the join string pins. Either it was set up anew (get its new join string) or the connection is intercepted"
     )]
     WrongPin {
-        /// Where it was dialled.
+        /// The address that was dialled.
         at: String,
     },
-    /// The other side shows the pinned key and cannot prove that it is its own.
+    /// The other side presents the pinned key but cannot prove its private half.
     #[error(
-        "{at} shows the pinned key and could not prove that it has its private half: somebody stands in between"
+        "{at} presents the pinned key and could not prove that it has its private half: the connection is intercepted"
     )]
     Unproven {
-        /// Where it was dialled.
+        /// The address that was dialled.
         at: String,
     },
-    /// Whatever answers there is no Byway.
+    /// Another program answers at that address.
     #[error(
         "what answers at {at} does not speak Byway's link protocol ({detail}); check the address and the port in the join string"
     )]
     NoByway {
-        /// Where it was dialled.
+        /// The address that was dialled.
         at: String,
         /// What was seen.
         detail: String,
     },
-    /// The peer that dialled this node is not a Byway.
-    #[error("{peer} did not come as a link: {detail}")]
+    /// The dialling peer does not speak the link protocol.
+    #[error("{peer} did not connect as a link: {detail}")]
     Unauthenticated {
-        /// Where it came from.
+        /// The address of the peer.
         peer: String,
         /// What was seen.
         detail: String,
     },
-    /// The peer that dialled this node ended the connection before its hello, as the slower carrier
-    /// of a dialler does.
+    /// The dialling peer closed the connection before its hello, as a dialler does with its slower
+    /// carrier.
     #[error("{peer} ended the connection before its hello")]
     Left {
-        /// Where it came from.
+        /// The address of the peer.
         peer: String,
     },
-    /// The other side said no.
+    /// The other side refused.
     #[error("{detail}")]
     Refused {
         /// The class.
         why: Refusal,
-        /// Its own words.
+        /// The text that the other side sent.
         detail: String,
     },
-    /// This side cannot.
+    /// A failure of this side.
     #[error("{0}")]
     Here(String),
 }
 
 impl LinkError {
-    /// Whether trying again cannot help, as long as nobody changes anything.
+    /// Whether a retry cannot help unless the configuration changes.
     pub const fn is_final(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Here(_) | Self::NoByway { .. } => false,

@@ -1,11 +1,11 @@
-//! Gathering: the connections of a bundle, which arrive one by one: the last one makes them a
-//! carrier of their session.
+//! Gathering: collects the connections of a bundle, which arrive one by one; the last one makes
+//! them a carrier of their session.
 //!
 //! In:    connections whose peer has proven the key of a session and names that session, a bundle
 //!        and its part of it.
-//! Out:   one carrier that is attached to the session, or a refusal that the other side can read.
-//! Never: more than one unfinished bundle of a session, longer than [`GATHER_TIMEOUT`], or parts of
-//!        which one was given up.
+//! Out:   one carrier that is attached to the session, or a refusal that the peer can read.
+//! Never: holds more than one unfinished bundle of a session, holds one longer than
+//!        [`GATHER_TIMEOUT`], or keeps parts of an abandoned one.
 
 use std::time::Duration;
 
@@ -30,12 +30,12 @@ use crate::wire::{
 /// How long the first connection of a bundle waits for the last one.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a short message on a connection that carries nothing else may take to be written.
+/// How long it may take to write a short message on a connection that carries nothing else.
 const SAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) type Tls = tokio_rustls::TlsStream<AsIo>;
 
-/// One connection of a bundle, whose session is there and whose key is that session's.
+/// One connection of a bundle. Its session exists, and its key is that session's.
 pub(crate) struct ArrivedPart {
     pub(crate) tls: Tls,
     pub(crate) part: Part,
@@ -45,7 +45,7 @@ pub(crate) struct ArrivedPart {
     pub(crate) runtime: Handle,
 }
 
-/// The parts of a bundle that are there. Dropping it closes them.
+/// The parts of a bundle that have arrived. Dropping it closes them.
 pub(crate) struct Gathering {
     bundle: u64,
     parts: Vec<Option<Tls>>,
@@ -53,35 +53,34 @@ pub(crate) struct Gathering {
     attached: watch::Sender<Option<CarrierHandle>>,
 }
 
-/// Why a part was not taken.
+/// Why a part was refused.
 #[derive(Debug, thiserror::Error)]
-enum NotTaken {
+enum PartError {
     #[error("no such part of a bundle")]
     NoPart,
-    #[error("another bundle of that session is not whole yet")]
+    #[error("another bundle of that session is not complete yet")]
     Another,
     #[error(transparent)]
-    NoPlace(#[from] NoCarrierSlot),
+    NoSlot(#[from] NoCarrierSlot),
 }
 
-impl NotTaken {
+impl PartError {
     const fn refusal(&self) -> Refusal {
         match self {
             Self::NoPart => Refusal::Protocol,
-            Self::Another | Self::NoPlace(NoCarrierSlot::Full) => Refusal::Busy,
-            Self::NoPlace(NoCarrierSlot::Over) => Refusal::Gone,
+            Self::Another | Self::NoSlot(NoCarrierSlot::Full) => Refusal::Busy,
+            Self::NoSlot(NoCarrierSlot::Over) => Refusal::Gone,
         }
     }
 }
 
-/// What became of a part.
-enum Taken {
+enum PartAdded {
     /// It is the last one.
     Last(Gathering),
     Waits(Waiting),
 }
 
-/// A part that waits for the others. Dropping it before they are there gives the bundle up.
+/// A part that waits for the others. Dropping it before all have arrived abandons the bundle.
 struct Waiting {
     link: Link,
     attached: watch::Receiver<Option<CarrierHandle>>,
@@ -94,28 +93,27 @@ impl Drop for Waiting {
 }
 
 impl Waiting {
-    /// Gives the bundle up, unless all of its parts were there before.
+    /// Abandons the bundle, unless all of its parts have arrived.
     fn give_up(&self) -> bool {
         let is_ours =
             |gathering: &mut Gathering| gathering.attached.subscribe().same_channel(&self.attached);
         let mut gathering = self.link.gathering().lock();
         let given_up = gathering.take_if(is_ours);
-        // Its end takes another lock.
+        // Dropping it takes another lock.
         drop(gathering);
         given_up.is_some()
     }
 
-    /// Waits until the carrier is attached, or will not be.
+    /// Waits until the carrier is attached or the bundle is abandoned.
     async fn end(&mut self) {
-        // An error means that the bundle was given up.
+        // An error means that the bundle was abandoned.
         let _ = self.attached.wait_for(Option::is_some).await;
     }
 
-    /// The carrier, once it is attached.
-    async fn for_the_others(mut self) -> Result<Attached, LinkError> {
+    /// Waits for the carrier and returns it.
+    async fn wait_for_carrier(mut self) -> Result<Attached, LinkError> {
         if timeout(GATHER_TIMEOUT, self.end()).await.is_err() && !self.give_up() {
-            // The last part came at the last moment: this connection is of a carrier that is about
-            // to be attached.
+            // The last part has just arrived: the carrier is about to be attached.
             self.end().await;
         }
         let attached = self.attached.borrow().clone();
@@ -125,15 +123,15 @@ impl Waiting {
                 watch,
             }),
             None => Err(LinkError::Unreachable(
-                "the other connections of its bundle did not come".into(),
+                "the other connections of its bundle did not arrive".into(),
             )),
         }
     }
 }
 
 impl ArrivedPart {
-    /// Waits until all parts are there; then they are one carrier of `link`. Cancel safe: the
-    /// bundle is given up.
+    /// Waits until all parts have arrived, and attaches them to `link` as one carrier. Cancel safe:
+    /// the bundle is then abandoned.
     pub(crate) async fn accept(self, link: Link) -> Result<Attached, LinkError> {
         let Self {
             tls,
@@ -144,8 +142,8 @@ impl ArrivedPart {
             runtime,
         } = self;
         let gathering = match take(&link, &part, tls) {
-            Ok(Taken::Waits(waiting)) => return waiting.for_the_others().await,
-            Ok(Taken::Last(gathering)) => gathering,
+            Ok(PartAdded::Waits(waiting)) => return waiting.wait_for_carrier().await,
+            Ok(PartAdded::Last(gathering)) => gathering,
             Err((why, tls)) => return Err(refuse(*tls, why.refusal(), why.to_string()).await),
         };
         let Gathering {
@@ -175,11 +173,11 @@ impl ArrivedPart {
     }
 }
 
-/// Adds a part to those that are there.
-fn take(link: &Link, part: &Part, tls: Tls) -> Result<Taken, (NotTaken, Box<Tls>)> {
+/// Adds a part to those that have arrived.
+fn take(link: &Link, part: &Part, tls: Tls) -> Result<PartAdded, (PartError, Box<Tls>)> {
     let (index, count) = (part.part as usize, part.parts as usize);
     if !(2..=MOST_CONNECTIONS).contains(&count) || index >= count {
-        return Err((NotTaken::NoPart, Box::new(tls)));
+        return Err((PartError::NoPart, Box::new(tls)));
     }
     let mut gathering = link.gathering().lock();
     if gathering.is_none() {
@@ -199,7 +197,7 @@ fn take(link: &Link, part: &Part, tls: Tls) -> Result<Taken, (NotTaken, Box<Tls>
         .as_mut()
         .filter(|there| there.bundle == part.bundle);
     let Some(there) = there else {
-        return Err((NotTaken::Another, Box::new(tls)));
+        return Err((PartError::Another, Box::new(tls)));
     };
     let is_of_these = there.parts.len() == count;
     match there
@@ -208,23 +206,23 @@ fn take(link: &Link, part: &Part, tls: Tls) -> Result<Taken, (NotTaken, Box<Tls>
         .filter(|there| is_of_these && there.is_none())
     {
         Some(free) => *free = Some(tls),
-        None => return Err((NotTaken::NoPart, Box::new(tls))),
+        None => return Err((PartError::NoPart, Box::new(tls))),
     }
     if there.parts.iter().any(Option::is_none) {
         let attached = there.attached.subscribe();
-        return Ok(Taken::Waits(Waiting {
+        return Ok(PartAdded::Waits(Waiting {
             link: link.clone(),
             attached,
         }));
     }
     match gathering.take() {
-        Some(whole) => Ok(Taken::Last(whole)),
-        // It was there a moment ago, under the same lock.
+        Some(whole) => Ok(PartAdded::Last(whole)),
+        // It was set above, under the same lock.
         None => unreachable!(),
     }
 }
 
-/// Says why not, and closes the connection in order.
+/// Sends the refusal and closes the connection in order.
 pub(crate) async fn refuse(mut tls: Tls, why: Refusal, detail: String) -> LinkError {
     if send(
         &mut tls,
@@ -233,13 +231,13 @@ pub(crate) async fn refuse(mut tls: Tls, why: Refusal, detail: String) -> LinkEr
     .await
     .is_ok()
     {
-        // A connection that is gone needs no end.
+        // A connection that is broken needs no shutdown.
         let _ = timeout(SAY_TIMEOUT, tls.shutdown()).await;
     }
     LinkError::Refused { why, detail }
 }
 
-/// Says something on a connection that carries no frames yet.
+/// Sends a message on a connection that carries no frames yet.
 pub(crate) async fn send(tls: &mut Tls, control: Control) -> Result<(), LinkError> {
     let mut bytes = Vec::new();
     wire::encode(&ControlMessage::from(control), &mut bytes);
@@ -250,12 +248,12 @@ pub(crate) async fn send(tls: &mut Tls, control: Control) -> Result<(), LinkErro
     match timeout(SAY_TIMEOUT, writing).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(broken(&error.to_string())),
-        Err(_) => Err(broken("it takes nothing")),
+        Err(_) => Err(broken("it accepts no data")),
     }
 }
 
-/// The first message of a connection that carries no frames yet, and no byte behind it. Under a
-/// deadline of the caller's.
+/// Receives the first message of a connection that carries no frames yet, and reads no byte beyond
+/// it. The caller sets the deadline.
 pub(crate) async fn hear(tls: &mut Tls) -> Result<Control, LinkError> {
     let mut bytes = Vec::new();
     loop {
@@ -269,7 +267,7 @@ pub(crate) async fn hear(tls: &mut Tls) -> Result<Control, LinkError> {
                 _,
             )) => return Ok(control),
             Some((ControlMessage { control: None }, _)) => {
-                return Err(broken("it said something unknown"));
+                return Err(broken("it sent an unknown message"));
             }
             None => {}
         }

@@ -1,15 +1,15 @@
-//! Join string: all that a node needs to join another: where it is, which key it must prove, and a
-//! grant.
+//! Join string: all that a node needs to join another: its address, the key that it must prove, and
+//! a grant.
 //!
 //! In:    `by1.` and 66 bytes in base64url, `@`, HOST:PORT.
 //! Out:   the pin, the grant and the address; or which part of the text is wrong.
-//! Never: prints its secret, but through [`JoinString::expose`].
+//! Never: prints its secret, except through [`JoinString::expose`].
 //!
-//! The bytes are the pin (32), the grant's id (6), its secret (24), and a check sum: the first 4
+//! The bytes are the pin (32), the grant's id (6), its secret (24), and a checksum: the first 4
 //! bytes of the SHA-256 of all of these and of `:PORT`. A string that was cut short or mistyped is
-//! refused before anything is dialled. The host is not in the sum, so that it can be edited by hand
-//! where a node has another name or address for those who join. Strings whose sum is over the whole
-//! address, as earlier builds wrote them, are still read.
+//! rejected before any dial. The host is not in the checksum, so that it can be edited by hand
+//! where a node has another name or address for its clients. Strings whose checksum covers the
+//! whole address, as earlier builds wrote them, are still accepted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ const ID: usize = 6;
 const SECRET: usize = 24;
 const CHECK: usize = 4;
 
-/// Names a grant, so that it can be listed and revoked without showing its secret: twelve hex
+/// Identifies a grant, so that it can be listed and revoked without showing its secret: twelve hex
 /// digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GrantId([u8; ID]);
@@ -38,7 +38,7 @@ impl GrantId {
         Self(bytes)
     }
 
-    /// From whatever came on the wire; none if it has another length.
+    /// From bytes that were received; `None` if the length is wrong.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
@@ -74,7 +74,7 @@ impl fmt::Debug for GrantId {
     }
 }
 
-/// What whoever holds it may use the grant with: 192 random bits. Prints as `***`.
+/// The secret that authorises the use of the grant: 192 random bits. Prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GrantSecret([u8; SECRET]);
 
@@ -96,21 +96,21 @@ impl fmt::Debug for GrantSecret {
     }
 }
 
-/// See the head of the file. `Display` and `Debug` hide the secret.
+/// See the module docs. `Display` and `Debug` hide the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinString {
     /// The fingerprint that the other side's key must have.
     pub pin: Fingerprint,
-    /// Which grant.
+    /// The id of the grant.
     pub id: GrantId,
     /// Its secret.
     pub secret: GrantSecret,
-    /// Where to dial: a name or an address, with its port; never a Unix socket.
+    /// The address to dial: a name or an IP address, with its port; never a Unix socket.
     pub address: Target,
 }
 
 impl JoinString {
-    /// The whole text, secret included: for stdout and for the file with mode 0600, never for a
+    /// The whole text, including the secret: for stdout and for a file with mode 0600, never for a
     /// log.
     pub fn expose(&self) -> String {
         let mut bytes = self.body();
@@ -145,36 +145,36 @@ impl fmt::Debug for JoinString {
     }
 }
 
-/// Why a text is no join string. None of them repeats the text, which holds a secret.
+/// Why a text is not a valid join string. No variant repeats the text, which holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadJoin {
-    /// Nothing there.
+    /// It is empty.
     #[error(
         "the join string is empty: copy the line that `byway serve` or `byway proxy serve` prints"
     )]
     Empty,
-    /// It begins otherwise.
+    /// It has another beginning.
     #[error(
-        "this is no join string: it begins with `by1.`, as the line that `byway serve` or `byway proxy serve` prints"
+        "this is not a join string: it must begin with `by1.`, as the line that `byway serve` or `byway proxy serve` prints"
     )]
     NoJoinString,
-    /// Of a format that this version does not know.
+    /// It has a format that this version does not know.
     #[error("this join string is of a newer format than this version of Byway reads: update Byway")]
     Newer,
-    /// The address behind `@` is missing or wrong.
+    /// The address after `@` is missing or wrong.
     #[error(
-        "the join string has no whole address behind its `@`: it was cut short; copy it again, whole"
+        "the join string has no complete address after its `@`: it was cut short; copy it again, whole"
     )]
     Address,
     /// The bytes are too few, too many, or changed.
     #[error(
-        "the join string was cut short or changed on its way: copy it again, whole, in one line; only the host behind its \
+        "the join string was cut short or changed on its way: copy it again, whole, in one line; only the host after its \
          `@` may be edited (for another port use --advertise where it was made)"
     )]
     Damaged,
     /// The id of a grant is twelve hex digits.
     #[error(
-        "`{0}` is no id of a grant: it has twelve hex digits; `byway token list` shows those there are"
+        "`{0}` is not the id of a grant: it has twelve hex digits; `byway token list` shows the ids"
     )]
     Id(String),
 }
@@ -183,7 +183,7 @@ impl FromStr for JoinString {
     type Err = BadJoin;
 
     fn from_str(text: &str) -> Result<Self, BadJoin> {
-        // The line that is printed may be taken as it is.
+        // The printed line is accepted as a whole.
         let text = text.trim();
         let text = text.strip_prefix("join ").unwrap_or(text).trim_start();
         if text.is_empty() {
@@ -230,7 +230,7 @@ impl FromStr for JoinString {
     }
 }
 
-/// The part of the address that the check sum is over.
+/// The part of the address that the checksum covers.
 fn port_of(address: &Target) -> String {
     match address {
         Target::Addr(addr) => format!(":{}", addr.port()),
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_join_string_with_the_check_sum_of_earlier_builds_is_read() {
-        // Pin 1, 2, … 32, the id of six 7s, the secret of 24 9s, and the sum over all of it and
+        // Pin 1, 2, … 32, the id of six 7s, the secret of 24 9s, and the checksum of all of it and
         // `t.example.com:7000`.
         let body: Vec<u8> = (1..=32).chain([7; ID]).chain([9; SECRET]).collect();
         let encoded =
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_of_being_wrong_has_its_own_words() {
+    fn each_kind_of_invalid_join_string_has_its_own_error() {
         assert_eq!("".parse::<JoinString>(), Err(BadJoin::Empty));
         assert_eq!("hello".parse::<JoinString>(), Err(BadJoin::NoJoinString));
         assert_eq!("by2.AAAA@h:1".parse::<JoinString>(), Err(BadJoin::Newer));

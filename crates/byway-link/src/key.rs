@@ -1,9 +1,8 @@
-//! Key: who a node is: an Ed25519 key pair that survives restarts, and the fingerprint by which
-//! others know it.
+//! Key: the identity of a node: an Ed25519 key pair that survives restarts, and its fingerprint.
 //!
-//! In:    a file in the state folder, made at the first start.
-//! Out:   the key for TLS, and the SHA-256 of its SubjectPublicKeyInfo: *pin* to whoever dials,
-//!        *identity* to whoever accepts.
+//! In:    a file in the state folder, created at the first start.
+//! Out:   the key for TLS, and the SHA-256 of its SubjectPublicKeyInfo: the *pin* for nodes that
+//!        dial, the *identity* for nodes that accept.
 //! Never: prints or sends the private half.
 
 use std::fmt;
@@ -22,8 +21,8 @@ use rustls::sign::CertifiedKey;
 
 use crate::store;
 
-/// The SHA-256 of a public key's SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): what a join
-/// string pins, and what an identity is.
+/// The SHA-256 of a public key's SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): the pin of a join
+/// string, and the identity of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
 
@@ -103,27 +102,27 @@ pub struct Key {
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file cannot be read or made.
+    /// The file cannot be read or created.
     #[error("cannot use the key in {}: {source}; {}, or name another with --state", path.display(), store::advice(source))]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system error.
         source: io::Error,
     },
     /// The file holds no Ed25519 key.
-    #[error("{} holds no Ed25519 key (PKCS #8, DER); restore it from a backup, or remove it to become somebody new", path.display())]
+    #[error("{} holds no Ed25519 key (PKCS #8, DER); restore it from a backup, or remove it to get a new identity", path.display())]
     NoKey {
         /// The file.
         path: PathBuf,
     },
-    /// The system has no random numbers to give.
-    #[error("no random numbers could be had for a new key")]
+    /// The system provides no random numbers.
+    #[error("cannot get random numbers for a new key")]
     Random,
 }
 
 impl Key {
-    /// The key in `path`; a new one is made there, readable by its owner alone, if there is none.
+    /// Loads the key in `path`; if there is none, creates one that only its owner can read.
     ///
     /// # Errors
     /// [`KeyError`]: nothing is overwritten.
@@ -137,7 +136,7 @@ impl Key {
             None => {
                 let fresh = Self::new_pkcs8()?;
                 match store::create_new(path, &fresh) {
-                    // Another process of this machine was faster: its key is the one.
+                    // Another process of this machine was faster: use its key.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                         store::read(path).map_err(file)?.unwrap_or_default()
                     }
@@ -150,7 +149,7 @@ impl Key {
         })
     }
 
-    /// A new key that is kept nowhere.
+    /// A new key that is not stored.
     ///
     /// # Errors
     /// [`KeyError::Random`].
@@ -185,15 +184,16 @@ impl Key {
         self.fingerprint
     }
 
-    /// What proves possession of the key in a handshake: a raw public key (RFC 7250).
+    /// The certificate that proves possession of the key in a handshake: a raw public key (RFC
+    /// 7250).
     pub(crate) fn certified(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.certified)
     }
 
-    /// Seeds QUIC's stateless resets (RFC 9000 section 10.3) at one address: the same after a
-    /// restart, so that a peer of the dead process learns of it with its next packet. Each endpoint
-    /// has a seed of its own: otherwise one of them could be made to say the tokens that end
-    /// connections of another (section 21.11).
+    /// The key of QUIC's stateless resets (RFC 9000 section 10.3) at one address. It is the same
+    /// after a restart, so that a peer of the dead process learns of it with its next packet. Each
+    /// endpoint has a key of its own: otherwise an attacker could make one endpoint send the tokens
+    /// that end connections of another (section 21.11).
     pub(crate) fn reset_key(&self, at: SocketAddr) -> hmac::Key {
         let seed = hmac::sign(
             &hmac::Key::new(hmac::HMAC_SHA256, &self.reset_key),
@@ -202,8 +202,8 @@ impl Key {
         hmac::Key::new(hmac::HMAC_SHA256, seed.as_ref())
     }
 
-    /// By what the endpoint at that address recognises connection ids that an earlier process gave
-    /// out there; only those are worth a reset.
+    /// The key by which the endpoint at that address recognises connection ids that an earlier
+    /// process issued there; only those get a reset.
     pub(crate) fn cid_key(&self, at: SocketAddr) -> u64 {
         let tag = hmac::sign(&self.reset_key(at), b"byway quic connection ids");
         tag.as_ref()
@@ -211,8 +211,8 @@ impl Key {
             .map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
-    /// A key that shows `self`'s public half and signs with `other`'s private one, as whoever
-    /// copied a public key would.
+    /// A key with `self`'s public half that signs with `other`'s private one, as an attacker with a
+    /// copied public key would.
     #[cfg(test)]
     pub(crate) fn with_stolen_public_half(&self, other: &Self) -> Self {
         let certified = CertifiedKey::new(
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stateless_reset_of_one_endpoint_says_nothing_of_another_and_survives_a_restart() {
+    fn the_key_of_stateless_resets_differs_by_endpoint_and_survives_a_restart() {
         let key = Key::generate().unwrap();
         let (one, other) = (
             "192.0.2.1:7000".parse().unwrap(),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_key_is_left_alone_and_named() {
+    fn a_file_that_is_not_a_key_is_kept_and_named_in_the_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         std::fs::write(&path, "precious").unwrap();

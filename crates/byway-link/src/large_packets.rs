@@ -1,13 +1,12 @@
-//! Large packets: what a TLS carrier that does not answer says of the packets of full size on its
-//! path.
+//! Large packets: finds paths that lose packets of full size, from TLS carriers that do not answer.
 //!
-//! In:    how many of its bytes are unacknowledged while other connections come up.
-//! Out:   smaller segments for the next connections where this side dials, and a warning.
-//! Never: warns more than once an hour of connections that were accepted.
+//! In:    how many bytes of a carrier are unacknowledged while other connections come up.
+//! Out:   smaller segments for the next connections if this side dials, and a warning.
+//! Never: warns more than once an hour about connections that were accepted.
 //!
 //! A router that drops packets above its MTU without an ICMP error lets every handshake through and
-//! then nothing (an MTU hole). The side that dials asks for smaller segments, which limits both
-//! directions. The side that is dialled cannot.
+//! then nothing (an MTU hole). The dialling side requests smaller segments, which limits both
+//! directions. The accepting side cannot.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,7 +24,7 @@ pub(crate) const NO_ANSWER: &str = "the other side does not answer any more";
 /// up.
 pub(crate) const REPLACED: &str = "a newer connection has replaced it";
 
-/// The reason of a silent carrier whose place another one needs.
+/// The reason of a silent carrier that was ended to free its slot.
 pub(crate) const MADE_ROOM: &str = "it did not answer, and a newer connection needed its place";
 
 /// Whether a carrier that has ended for this reason may have been silent.
@@ -33,10 +32,10 @@ pub(crate) fn may_be_silence(reason: &str) -> bool {
     [NO_ANSWER, REPLACED, MADE_ROOM].contains(&reason)
 }
 
-/// Fewer unacknowledged bytes are not a large packet.
+/// With fewer unacknowledged bytes, no large packet is missing.
 const LARGE_BYTES: u64 = 1_000;
 
-/// The least time between two warnings where connections are accepted.
+/// The least time between two warnings about accepted connections.
 const QUIET: Duration = Duration::from_secs(3600);
 
 /// How a connection was dialled.
@@ -47,15 +46,15 @@ pub(crate) struct Dialled {
     pub(crate) segments: Arc<Segments>,
 }
 
-/// The size of segments that may be too large, if this carrier is silent: when a large packet is
-/// unacknowledged, or when none is, since then the other side has received all, and its own packets
-/// may be lost.
+/// The segment size that may be too large, if this carrier is silent: when a large packet is
+/// unacknowledged, or when no byte is: then the other side has received everything, and its own
+/// packets may be lost.
 pub(crate) fn suspected(carrier: &Carrier) -> Option<SegmentSize> {
     is_large_or_none(carrier.unacknowledged_bytes()?).then_some(carrier.dialled()?.size)
 }
 
-/// A carrier over TLS is silent with `unacknowledged` bytes under way, while another one of the
-/// same session answers.
+/// Records that a carrier over TLS is silent with `unacknowledged` bytes in flight, while another
+/// one of the same session answers.
 pub(crate) fn note_loss(carrier: &Carrier, unacknowledged: u64) {
     match carrier.dialled() {
         Some(dialled) if is_large_or_none(unacknowledged) => dialled.note_loss(unacknowledged),
@@ -82,7 +81,7 @@ impl Dialled {
             kept.as_secs() / 3600,
         );
         let how = match unacknowledged {
-            0 => "brought nothing more".to_owned(),
+            0 => "received nothing more".to_owned(),
             bytes => format!("stopped with {bytes} bytes unacknowledged"),
         };
         tracing::warn!(

@@ -1,14 +1,15 @@
-//! Lease: which session has which public name now, and to whom a name belongs while nobody has it.
+//! Lease: which session holds which public name, and which tenant owns a name that no session
+//! holds.
 //!
-//! In:    claims and releases, in whatever order the network brings them.
-//! Out:   who holds a name; whom a claim has replaced; why it was refused.
-//! Never: waits for an old session before a new one may have its name, and never gives one tenant's
+//! In:    claims and releases, in whatever order the network delivers them.
+//! Out:   the holder of a name; the sessions that a claim has replaced; why a claim was refused.
+//! Never: makes a new session wait for an old one to get its name, and never gives one tenant's
 //!        name to another.
 //!
-//! A lease is per (identity, name). The higher (epoch, attempt) of one identity takes over at once,
-//! in one step under the table's lock: whatever the old session does afterwards is fenced by its
-//! age, and it is notified. A name that was ever held belongs to the tenant (the grant) that held
-//! it, across restarts, until it was not held for [`RESERVED_S`]; or until the grant is revoked.
+//! A lease is per (identity, name). Of one identity, the higher (epoch, attempt) takes over at
+//! once, in one step under the table's lock: later claims of the old session are too old, and it is
+//! notified. A name belongs to the tenant (the grant) that held it, across restarts, until it was
+//! not held for [`RESERVED_S`] or the grant is revoked.
 
 mod record;
 #[cfg(test)]
@@ -24,13 +25,13 @@ use crate::store;
 
 pub use record::{NewerFormat, Snapshot, Unread};
 
-/// How long a name that nobody holds stays its tenant's: 30 days.
+/// How long a name that no session holds stays reserved for its tenant: 30 days.
 pub const RESERVED_S: u64 = 30 * 24 * 3600;
 
-/// How many names one tenant may have.
+/// The most names of one tenant.
 pub const NAMES_A_TENANT: usize = 256;
 
-/// What is public of a service.
+/// The public name of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
     /// The label in front of the domain.
@@ -48,37 +49,37 @@ impl fmt::Display for Name {
     }
 }
 
-/// What happens when another identity of the same tenant holds the name: as the claimant's grant
-/// says.
+/// What happens if another identity of the same tenant holds the name; the claimant's grant
+/// decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Conflict {
     /// The claim is refused.
     #[default]
     Refuse,
-    /// Both have it, and visitors go to them in turn.
+    /// Both hold it, and visitors go to them in turn.
     Share,
-    /// The claimant has it, and the other is told.
+    /// The claimant gets it, and the other one is notified.
     Take,
 }
 
-/// Which session of this node; never used twice.
+/// A session of this node. Keys are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub u64);
 
-/// Who claims.
+/// The session that claims a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimant {
-    /// The grant it is here by.
+    /// The grant by which it joined.
     pub tenant: GrantId,
     /// Its key.
     pub identity: Fingerprint,
-    /// Its process.
+    /// The epoch of its process.
     pub epoch: u64,
-    /// Which of the process's sessions.
+    /// The number of this session within its process.
     pub attempt: u64,
-    /// That session, here.
+    /// The session on this node.
     pub session: SessionKey,
-    /// What its grant says of names that another identity holds.
+    /// What its grant allows for names that another identity holds.
     pub conflict: Conflict,
 }
 
@@ -91,14 +92,14 @@ impl Claimant {
 /// A claim that was granted.
 #[derive(Debug)]
 pub struct Claimed {
-    /// Sessions that have the name no more. A session of the same process (a reconnect) needs not
-    /// be told.
+    /// Sessions that have lost the name. Those of the same process (a reconnect) need no
+    /// notification.
     pub replaced: Vec<Replaced>,
-    /// What [`Leases::undo`] needs.
+    /// The argument for [`Leases::undo`].
     pub undo: Undo,
 }
 
-/// What a name was before a claim.
+/// The state of a name before a claim.
 #[derive(Debug)]
 pub struct Undo(Before);
 
@@ -113,36 +114,36 @@ impl Undo {
 enum Before {
     /// Held by the same session: the claim has changed nothing.
     Same,
-    /// Not known.
+    /// Unknown.
     Unknown,
-    /// Its tenant's, by this name.
+    /// Reserved for the tenant, under this name.
     Reserved(Name, Past),
 }
 
 /// See [`Claimed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replaced {
-    /// Who.
+    /// The session that lost the name.
     pub session: SessionKey,
-    /// Whether it is an older session of the very process that claimed.
+    /// Whether it is an older session of the process that claimed.
     pub same_process: bool,
 }
 
 /// Why a claim was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// The name is another tenant's. Which one is not for the claimant to know.
+    /// The name is another tenant's. The claimant is not shown whose.
     #[error("it is held by another grant; choose another one, or join by that grant")]
     OtherTenant(GrantId),
-    /// Another identity has it.
-    #[error("it is held by the node with key id {by}, {}; choose another one, or stop that node", since(*.held_s))]
+    /// Another identity holds it.
+    #[error("it is held by the node with key id {by}, {}; choose another one, or stop that node", held_for(*.held_s))]
     Held {
-        /// Whose key, in short.
+        /// Its key, abbreviated.
         by: String,
-        /// For how long, in seconds.
+        /// How long it has held the name, in seconds.
         held_s: u64,
     },
-    /// A newer process of the same identity has it, or had it.
+    /// A newer process of the same identity holds it, or held it.
     #[error(
         "a newer process with the same key has taken it over; stop one of the two, or give them different names"
     )]
@@ -152,31 +153,31 @@ pub enum Denied {
         "another node of the same grant has taken it over; give one of the two another name, or stop it"
     )]
     Taken,
-    /// The tenant has its share of names.
-    #[error("this grant has {NAMES_A_TENANT} names already, and no more are kept for one")]
+    /// The tenant has the most names allowed.
+    #[error("this grant has {NAMES_A_TENANT} names already, the most that a grant may have")]
     TooMany,
     /// The file of names is full.
     #[error(
         "the server holds as many names as it can keep; ask its operator to revoke grants that are not used"
     )]
     Full,
-    /// The session has said that it leaves, or its grant was revoked.
+    /// The session is leaving, or its grant was revoked.
     #[error("the session is over")]
     Gone,
-    /// This process leaves its names to the next one.
+    /// This process hands its names over to the next one.
     #[error("the server is being replaced by a new process; it takes names in a moment")]
     Leaving,
 }
 
-fn since(seconds: u64) -> String {
+fn held_for(seconds: u64) -> String {
     match seconds {
-        0..60 => format!("since {seconds} s"),
-        60..3600 => format!("since {} min", seconds / 60),
-        _ => format!("since {} h", seconds / 3600),
+        0..60 => format!("for {seconds} s"),
+        60..3600 => format!("for {} min", seconds / 60),
+        _ => format!("for {} h", seconds / 3600),
     }
 }
 
-/// See the head of the file.
+/// See the module docs.
 #[derive(Debug, Default)]
 pub struct Leases {
     names: HashMap<Name, Entry>,
@@ -186,7 +187,7 @@ pub struct Leases {
     ports: HashMap<u16, Vec<IpAddr>>,
     /// The most bytes that [`Leases::save`] writes.
     bytes: usize,
-    /// Lines that could not be read. They are written as they were.
+    /// Lines that could not be parsed. They are written back unchanged.
     unread: Vec<Vec<u8>>,
 }
 
@@ -198,16 +199,16 @@ struct Entry {
     holders: Vec<Holder>,
 }
 
-/// What outlives the sessions that hold a name.
+/// The part of an entry that outlives the sessions that hold the name.
 #[derive(Clone, Debug)]
 struct Past {
-    /// The identity that had it last, and its age: what is older than that is fenced.
+    /// The identity that held it last, and its age: older claims of it are rejected.
     last: Fingerprint,
     fence: (u64, u64),
-    /// What the service is called within its identity, so that a port can stick to it.
+    /// The label of the service within its identity, so that it keeps its port.
     label: String,
     last_held_s: u64,
-    /// Given up in words by the last holder: it stays its tenant's, and no visitor waits for it.
+    /// Released explicitly by the last holder: it stays reserved, but no visitor waits for it.
     given_up: bool,
 }
 
@@ -218,10 +219,10 @@ struct Holder {
 }
 
 impl Leases {
-    /// Claims `name` for `who`. `label` is what the service is called within its identity.
+    /// Claims `name` for `who`. `label` is the name of the service within its identity.
     ///
     /// # Errors
-    /// [`Denied`]; nothing has changed then.
+    /// [`Denied`]; then nothing has changed.
     pub fn claim(
         &mut self,
         name: &Name,
@@ -268,9 +269,9 @@ impl Leases {
         })
     }
 
-    /// The name under which the port of `name` is known, if it is another one: a port on all
-    /// addresses of the machine is the same port on each of them, and a port moves with its
-    /// tenant's service when the node listens elsewhere.
+    /// The other name under which the port of `name` is known, if any: a port on all addresses is
+    /// that port on each of them, and a port moves with its tenant's service when the node listens
+    /// elsewhere.
     fn elsewhere(&self, name: &Name, label: &str, who: &Claimant) -> Result<Option<Name>, Denied> {
         let Name::Tcp(address) = name else {
             return Ok(None);
@@ -336,8 +337,8 @@ impl Leases {
         })
     }
 
-    /// Takes a claim back that came to nothing: the name is what it was before. Not for a claim
-    /// that replaced sessions.
+    /// Undoes an unused claim: the name is what it was before. Not for a claim that replaced
+    /// sessions.
     pub fn undo(&mut self, name: &Name, session: SessionKey, undo: Undo) {
         let Some(entry) = self.names.get_mut(name) else {
             return;
@@ -350,7 +351,7 @@ impl Leases {
                     .iter()
                     .any(|holder| holder.who.session != session) =>
             {
-                // Shared meanwhile.
+                // Shared with another session meanwhile.
                 entry.holders.retain(|holder| holder.who.session != session);
             }
             Before::Unknown => drop(self.remove(name)),
@@ -422,7 +423,7 @@ impl Leases {
         }
     }
 
-    /// `session` has `name` no more. Says whether it had.
+    /// Releases `name` from `session`. Returns whether the session held it.
     pub fn release(&mut self, name: &Name, session: SessionKey, now_s: u64) -> bool {
         let Some(entry) = self.names.get_mut(name) else {
             return false;
@@ -436,8 +437,8 @@ impl Leases {
         released
     }
 
-    /// `session` gives `name` up in words: unless another session has it, too, no visitor waits for
-    /// it.
+    /// Releases `name` from `session` explicitly: unless another session holds it, visitors no
+    /// longer wait for it.
     pub fn give_up(&mut self, name: &Name, session: SessionKey, now_s: u64) {
         let released = self.release(name, session, now_s);
         if let Some(entry) = self
@@ -449,7 +450,7 @@ impl Leases {
         }
     }
 
-    /// `session` is gone. The names that it had.
+    /// Releases all names of a session that has ended, and returns them.
     pub fn release_all(&mut self, session: SessionKey, now_s: u64) -> Vec<Name> {
         let had = self
             .names
@@ -462,7 +463,7 @@ impl Leases {
         names
     }
 
-    /// The sessions that have `name` now.
+    /// The sessions that hold `name`.
     pub fn holders(&self, name: &Name) -> impl Iterator<Item = SessionKey> {
         self.names
             .get(name)
@@ -471,7 +472,7 @@ impl Leases {
             .map(|holder| holder.who.session)
     }
 
-    /// The session that the next visitor of `name` goes to.
+    /// The session for the next visitor of `name`.
     pub fn next_holder(&mut self, name: &Name) -> Option<SessionKey> {
         let entry = self.names.get_mut(name)?;
         let round_robin = entry.round_robin;
@@ -482,8 +483,7 @@ impl Leases {
         Some(holder.who.session)
     }
 
-    /// The names of `tenant`, held or not, belong to no tenant any more: its grant was revoked.
-    /// Which ones they were.
+    /// Removes all names of `tenant`, held or not, because its grant was revoked. Returns them.
     pub fn forget_tenant(&mut self, tenant: GrantId) -> Vec<Name> {
         let names: Vec<Name> = self
             .tenants
@@ -508,14 +508,14 @@ impl Leases {
         self.names.contains_key(name)
     }
 
-    /// Whether a session has the name, or may be back with it.
+    /// Whether a session holds the name, or may return with it.
     pub fn is_expected(&self, name: &Name) -> bool {
         self.names
             .get(name)
             .is_some_and(|entry| !entry.past.given_up)
     }
 
-    /// The port that belongs to the service `label` of that identity, best the one on `ip`.
+    /// The port that belongs to the service `label` of that identity, preferably the one on `ip`.
     pub fn port_of(
         &self,
         tenant: GrantId,
@@ -533,14 +533,14 @@ impl Leases {
             });
         let its =
             names.filter(|(_, entry)| entry.past.last == identity && entry.past.label == label);
-        // On another address only if it is not held there.
+        // A port on another address is usable only if it is not held there.
         let usable = its.filter(|(address, entry)| address.ip() == ip || entry.holders.is_empty());
         usable
             .max_by_key(|(address, entry)| (address.ip() == ip, entry.past.last_held_s))
             .map(|(address, _)| address.port())
     }
 
-    /// Forgets names that were not held for [`RESERVED_S`].
+    /// Forgets names that no session has held for [`RESERVED_S`].
     pub fn expire(&mut self, now_s: u64) {
         let over = |entry: &Entry| {
             entry.holders.is_empty() && now_s.saturating_sub(entry.past.last_held_s) >= RESERVED_S
@@ -557,7 +557,7 @@ impl Leases {
     }
 }
 
-/// Which sessions lose the name of `entry` to `who`; none if it has it already.
+/// The sessions that lose the name of `entry` to `who`; `None` if `who` holds it already.
 fn replaced(entry: &Entry, who: &Claimant, now_s: u64) -> Result<Option<Vec<Replaced>>, Denied> {
     if entry.tenant != who.tenant {
         return Err(Denied::OtherTenant(entry.tenant));
@@ -575,15 +575,15 @@ fn replaced(entry: &Entry, who: &Claimant, now_s: u64) -> Result<Option<Vec<Repl
         if same_identity && theirs.age() >= who.age() {
             return Err(Denied::Superseded);
         }
-        let goes = same_identity || who.conflict == Conflict::Take;
-        if !goes && who.conflict == Conflict::Refuse {
+        let is_replaced = same_identity || who.conflict == Conflict::Take;
+        if !is_replaced && who.conflict == Conflict::Refuse {
             let held_s = now_s.saturating_sub(holder.since_s);
             return Err(Denied::Held {
                 by: theirs.identity.short(),
                 held_s,
             });
         }
-        if goes {
+        if is_replaced {
             let same_process = same_identity && theirs.epoch == who.epoch;
             replaced.push(Replaced {
                 session: theirs.session,

@@ -6,11 +6,12 @@
 //!                Acceptor ◀─ carrier                          Pending ──────────▶ Link
 //! ```
 //!
-//! In the order of that line: [`join`] and [`key`] say who and where, [`dialler`] and [`acceptor`]
-//! make sessions, over the carriers [`quic`] and [`mux`], with [`tls`] under both; [`link`] is the
-//! session, [`stream`] one pipe of it, [`wire`] what is said. [`lease`] says who has a public name.
-//! What decides without a socket or a clock is pure and tested with a clock of its own: [`mux`]'s
-//! core, [`window`], [`liveness`], [`backoff`], [`preference`], [`lease`].
+//! In the order of that diagram: [`join`] and [`key`] hold the address and the keys, [`dialler`]
+//! and [`acceptor`] make sessions over the carriers [`quic`] and [`mux`], which both use [`tls`];
+//! [`link`] is the session, [`stream`] is one stream of it, and [`wire`] has the messages.
+//! [`lease`] assigns public names to sessions. Decisions that need no socket are pure code that
+//! takes the time as an argument: [`mux`]'s core, [`window`], [`liveness`], [`backoff`],
+//! [`preference`], [`lease`].
 
 pub mod acceptor;
 mod allowance;
@@ -65,14 +66,14 @@ pub use pending::{Attached, Attaching, Pending};
 pub use segments::Segments;
 pub use wire::{Code, Purpose, Refusal, ServiceKind};
 
-/// What fuzz targets drive that is nobody else's to use.
+/// Internals for the fuzz targets alone.
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::mux::carrier::fuzzing::mux;
 }
 
 #[cfg(test)]
-extern crate self as byway_link; // the kit of the tests speaks of us as others do
+extern crate self as byway_link; // tests/common uses this crate by its name
 
 #[cfg(test)]
 #[path = "../tests/common/mod.rs"]

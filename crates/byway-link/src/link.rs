@@ -1,5 +1,4 @@
-//! Link: one session between two nodes: its streams, and what is said beside them, over the
-//! carriers that it has.
+//! Link: one session between two nodes: its streams and its control messages, over its carriers.
 //!
 //! In:    authenticated carriers, the first of which has been welcomed.
 //! Out:   streams to open and to accept, messages, and one end with its reason.
@@ -40,48 +39,45 @@ use crate::segments::Segments;
 use crate::stream::LinkStream;
 use crate::wire::{self, Answer, Answered, Control, Open, Visited};
 
-/// Sixteen random bytes that prove the welcome.
+/// Sixteen random bytes of the welcome, by which further carriers attach.
 pub(crate) type SessionId = [u8; 16];
 
-/// Streams and messages of the peer's that wait for whoever serves the session; more wait on their
-/// carriers.
+/// Streams and messages that may wait for the owner of the [`Inbox`]; more wait on their carriers.
 const INBOX: usize = 64;
 
-/// Reports of requests that wait on one carrier; those for which there is no room are dropped.
+/// Request reports that may wait on one carrier; those beyond are dropped.
 const REPORTS: usize = 128;
 
-/// Streams of one session that have come and not said yet what they are for; more wait on their
-/// carriers. Each holds what it has received, which is at most
-/// [`INITIAL_BYTES`](crate::window::INITIAL_BYTES).
+/// Accepted streams of one session whose open message was not read yet; more wait on their
+/// carriers. Each buffers at most [`INITIAL_BYTES`](crate::window::INITIAL_BYTES).
 const UNANNOUNCED_STREAMS: usize = 256;
 
-/// An [`Open`] or [`Answer`] is read in steps of so many bytes: memory follows what has come, not
-/// what was announced.
+/// An [`Open`] or [`Answer`] is read in steps of this size, so memory follows the bytes received,
+/// not the announced length.
 const STEP_BYTES: usize = 256;
 
-/// An open that is not answered for this long makes the session ask at once whether the other side
-/// lives.
+/// If an open has no answer after this time, the session pings the other side at once.
 const ANSWER_EXPECTED: Duration = Duration::from_millis(250);
 
-/// How often one open is asked again on another carrier because its own has become silent.
+/// How often one open is sent again because its carrier has become silent.
 const MOST_MOVES: usize = 4;
 
-/// What both sides of every link of a node have in common. Cheap to clone.
+/// The settings that all links of a node share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Streams that the peer may have open at once on one carrier. Default 8,192.
+    /// The most streams that the peer may have open at once on one carrier. Default 8,192.
     pub streams: u32,
-    /// What windows of all sessions may grow by together.
+    /// The bytes by which the windows of all sessions together may grow.
     pub budget: NodeBudget,
-    /// Which congestion control this side's senders use. Default [`Congestion::Bbr`].
+    /// The congestion control for what this side sends. Default [`Congestion::Bbr`].
     pub congestion: Congestion,
-    /// How large the segments of TCP connections that this side dials may be.
+    /// The segment sizes of the TCP connections that this side dials.
     pub segments: Arc<Segments>,
-    /// When QUIC is tried again after a fall-back to TLS; doubles up to 10 minutes. Default 30 s.
+    /// When QUIC is tried again after a fallback to TLS; doubles up to 10 minutes. Default 30 s.
     pub quic_probe: Duration,
-    /// What this program calls itself to others.
+    /// The name and version of this program, sent to peers.
     pub program: String,
-    /// The optional abilities that it has, of [`wire::FEATURES`]. Default: all.
+    /// The optional features that it has, of [`wire::FEATURES`]. Default: all.
     pub features: u64,
 }
 
@@ -99,14 +95,14 @@ impl Default for Settings {
     }
 }
 
-/// One session. Clones are the same; it ends by [`Link::end`], or with its last carrier.
+/// One session. Clones share it; it ends by [`Link::end`], or with its last carrier.
 #[derive(Clone)]
 pub struct Link(Arc<Inner>);
 
 struct Inner {
     id: SessionId,
     peer: Fingerprint,
-    /// What its hello named; a side that dials notes none.
+    /// The grant that the peer's hello named; `None` on the side that dialled.
     grant: Option<GrantId>,
     side: Side,
     runtime: Handle,
@@ -114,7 +110,7 @@ struct Inner {
     carriers: Mutex<SessionCarriers>,
     preference: Arc<SharedPreference>,
     streams: mpsc::Sender<IncomingStream>,
-    /// One for each of [`UNANNOUNCED_STREAMS`].
+    /// One permit for each of [`UNANNOUNCED_STREAMS`].
     unannounced: Arc<Semaphore>,
     inbox: mpsc::Sender<Control>,
     lines: log::Lines,
@@ -122,19 +118,19 @@ struct Inner {
     features: AtomicU64,
     /// See [`Link::keep_to_one_kind`].
     one_kind: AtomicBool,
-    /// The parts of a bundle that is not whole yet.
+    /// The connections of a bundle that is not complete yet.
     gathering: Mutex<Option<Gathering>>,
 }
 
-/// What comes from the other side of a session; there is one, for whoever serves it.
+/// What the other side of a session sends. Each session has one, for the task that serves it.
 pub struct Inbox {
-    /// Streams that the peer opens.
+    /// Streams that the peer opened.
     pub streams: mpsc::Receiver<IncomingStream>,
-    /// What it says.
+    /// Control messages.
     pub control: mpsc::Receiver<Control>,
 }
 
-/// A stream that the peer has opened and not said the target of yet.
+/// A stream that the peer has opened; its open message was not read yet.
 pub struct IncomingStream {
     stream: LinkStream,
     peer: Option<SocketAddr>,
@@ -142,31 +138,31 @@ pub struct IncomingStream {
     _permit: OwnedSemaphorePermit,
 }
 
-/// A stream that the far side has answered.
+/// A stream that the far side has accepted.
 #[derive(Debug)]
 pub struct OpenedStream {
-    /// The stream; nothing of the visitor's has travelled on it yet.
+    /// The stream; it has carried no byte of the visitor yet.
     pub stream: Stream,
-    /// The far side's own address on the connection that it made.
+    /// The far side's own address on the connection that it made to the target.
     pub local: Option<SocketAddr>,
-    /// The Host header to send with HTTP requests on it, if the far side asks for one. Only bytes
-    /// that a Host may hold.
+    /// The Host header to send with HTTP requests on it, if the far side sets one. It holds only
+    /// bytes that are valid in a Host.
     pub host: Option<Arc<str>>,
-    /// Whether the far side asks for a report of each HTTP request on it, see [`Link::report`].
+    /// Whether the far side wants a report of each HTTP request on it, see [`Link::report`].
     pub reports: bool,
 }
 
 /// Why a stream was not opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// The session or its carrier was lost before the answer: nothing was sent, another session may
-    /// be asked.
+    /// The session or its carrier was lost before the answer. No byte of the visitor was sent:
+    /// another session may be used.
     Lost,
-    /// The far side says no.
+    /// The far side refused.
     Fault(wire::OpenFault),
-    /// No answer came in time, though the other side lives.
+    /// No answer came in time, although the other side is alive.
     Timeout,
-    /// The question or the answer breaks the rules.
+    /// The open message or the answer violates the protocol.
     Bad(String),
 }
 
@@ -207,12 +203,12 @@ impl Link {
         )
     }
 
-    /// Notes the abilities that both sides have.
+    /// Sets the features that both sides have.
     pub(crate) fn agree(&self, features: u64) {
         self.0.features.store(features, Relaxed);
     }
 
-    /// Whether both sides have this ability, such as [`wire::FEATURE_HOST`].
+    /// Whether both sides have this feature, such as [`wire::FEATURE_HOST`].
     pub fn has(&self, feature: u64) -> bool {
         self.0.features.load(Relaxed) & feature != 0
     }
@@ -225,29 +221,29 @@ impl Link {
         &self.0.id
     }
 
-    /// Whose session it is: the fingerprint of the key that the other side has proven.
+    /// The fingerprint of the key that the other side has proven.
     pub fn peer(&self) -> Fingerprint {
         self.0.peer
     }
 
-    /// The grant that the other side has joined by; none at the side that has dialled.
+    /// The grant by which the other side joined; `None` on the side that dialled.
     pub(crate) fn grant(&self) -> Option<GrantId> {
         self.0.grant
     }
 
-    /// With whose other carriers its own share what windows may grow by.
+    /// The holder whose carriers share one window budget with those of this session.
     pub(crate) fn holder(&self) -> Holder {
         self.0
             .grant
             .map_or(Holder::Server(self.0.peer), Holder::Grant)
     }
 
-    /// Where the other side is, by its best carrier.
+    /// The address of the other side, by its best carrier.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.best().and_then(|attached| attached.carrier.peer())
     }
 
-    /// Streams that are open, on all carriers.
+    /// The number of open streams, on all carriers.
     pub fn streams(&self) -> usize {
         self.0
             .carriers
@@ -258,7 +254,7 @@ impl Link {
             .sum()
     }
 
-    /// Resolves once no stream is open on any carrier. Those of a carrier that has ended are lost
+    /// Resolves once no stream is open on any carrier. Streams of a carrier that has ended are lost
     /// and do not count. Cancel safe.
     pub async fn idle(&self) {
         let in_use = |attached: &AttachedCarrier| {
@@ -296,18 +292,17 @@ impl Link {
         std::future::pending().await
     }
 
-    /// A task of this session's, on its runtime.
+    /// Spawns a task of this session on its runtime.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.tasks.spawn_on(task, &self.0.runtime);
     }
 
-    /// Opens a stream and waits until the far side has connected, at most `patience`. Until then
-    /// nothing of the visitor's may travel, so that a caller that gets [`OpenError::Lost`] may ask
-    /// another session. For the same reason an open that its carrier does not answer is asked again
-    /// on one that does: the far side at most connects twice, and the first connection is closed
-    /// without a byte.
+    /// Opens a stream and waits at most `patience` until the far side has connected. No byte of the
+    /// visitor is sent before that, so after [`OpenError::Lost`] another session may be used. An
+    /// open whose carrier does not answer is therefore sent again on one that does: at worst the
+    /// far side connects twice, and the first connection is closed without a byte.
     ///
-    /// Cancel safe: a stream that is given up is reset.
+    /// Cancel safe: dropping the future resets the stream.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -318,7 +313,7 @@ impl Link {
         // The other side would reset the stream.
         if first.len() > wire::LENGTH_BYTES + wire::MOST_ASK_BYTES {
             return Err(OpenError::Bad(format!(
-                "a target of {} bytes is too long to ask for",
+                "a target of {} bytes is too long",
                 first.len()
             )));
         }
@@ -344,9 +339,7 @@ impl Link {
                     "" => None,
                     host if is_host(host) => Some(host.into()),
                     _ => {
-                        return Err(OpenError::Bad(
-                            "an answer that asks for a Host that cannot be one".into(),
-                        ));
+                        return Err(OpenError::Bad("an answer with an invalid Host".into()));
                     }
                 };
                 let reports = opened.reports && self.has(wire::FEATURE_REPORTS);
@@ -361,7 +354,7 @@ impl Link {
             Ok(Answer {
                 answered: Some(Answered::Fault(fault)),
             }) => {
-                // The answer was read whole and the far side has finished: nothing to reset.
+                // The whole answer was read and the far side has sent FIN: nothing to reset.
                 stream.close_on_drop();
                 Err(OpenError::Fault(fault))
             }
@@ -384,13 +377,13 @@ impl Link {
         }
     }
 
-    /// Says something on the best carrier, as soon as its queue has room. `false`: the session is
-    /// over. Cancel safe: what is given up was not said.
+    /// Sends a control message on the best carrier, as soon as its queue has room. `false`: the
+    /// session is over. Cancel safe: a cancelled message was not sent.
     pub async fn send(&self, mut control: Control) -> bool {
         while let Some(attached) = self.best() {
             match attached.control_queue.send(control).await {
                 Ok(()) => return true,
-                // The carrier ended meanwhile. Another one may be left.
+                // The carrier has ended meanwhile. Another one may be left.
                 Err(unsent) => control = unsent.0,
             }
             self.detach(attached.number, &attached.carrier);
@@ -398,21 +391,21 @@ impl Link {
         false
     }
 
-    /// Says something on the best carrier. `false`: the session is over, or so slow that its queue
-    /// is full.
+    /// Sends a control message on the best carrier. `false`: the session is over, or its queue is
+    /// full.
     pub fn try_send(&self, control: Control) -> bool {
         self.best()
             .is_some_and(|attached| attached.control_queue.try_send(control).is_ok())
     }
 
-    /// Reports a request that has ended, on the best carrier, beside what is said there. Never
-    /// waits. `false`: the report was dropped, as the session is over or too many wait already.
+    /// Reports a finished request on the best carrier, beside the control messages. Never waits.
+    /// `false`: the report was dropped, as the session is over or the queue is full.
     pub fn report(&self, visited: Box<Visited>) -> bool {
         self.best()
             .is_some_and(|attached| attached.reports.try_send(visited).is_ok())
     }
 
-    /// Asks at once whether the other side lives: the network has changed, or somebody waits.
+    /// Pings the other side at once, because the network has changed or a caller waits.
     pub fn check(&self) {
         self.0
             .carriers
@@ -422,8 +415,8 @@ impl Link {
             .for_each(|attached| attached.ping_control.ping_now());
     }
 
-    /// The same: there is reason to think that the other side is gone. Without an answer, opens
-    /// that wait are [`OpenError::Lost`] soon; streams that are open wait as long as before.
+    /// Like [`Link::check`], when the other side may be gone. Without a reply, pending opens soon
+    /// fail with [`OpenError::Lost`]; open streams wait as before.
     pub fn suspect(&self) {
         self.0
             .carriers
@@ -433,7 +426,7 @@ impl Link {
             .for_each(|attached| attached.ping_control.suspect());
     }
 
-    /// Ends the session: its streams are lost to both sides.
+    /// Ends the session. Both sides lose its streams.
     pub fn end(&self, reason: &str) {
         let attached = {
             let mut carriers = self.0.carriers.lock();
@@ -446,7 +439,7 @@ impl Link {
         self.0.over.cancel();
     }
 
-    /// Waits for the end, and says its reason. Cancel safe.
+    /// Waits for the end and returns its reason. Cancel safe.
     pub async fn ended(&self) -> Arc<str> {
         self.0.over.cancelled().await;
         self.0
@@ -457,12 +450,12 @@ impl Link {
             .unwrap_or_else(|| "the session is over".into())
     }
 
-    /// Whether both are one session.
+    /// Whether both are the same session.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether it is over.
+    /// Whether the session is over.
     pub fn is_over(&self) -> bool {
         self.0.over.is_cancelled()
     }
@@ -489,7 +482,7 @@ async fn ask(
         let answer = read_message::<Answer>(&mut stream).await;
         Ok::<_, OpenError>((stream, answer))
     };
-    // An open that is not answered goes back to the caller: another session may be better.
+    // If the carrier is suspected, the caller may prefer another session.
     let asked = async {
         tokio::select! {
             asked = asked => asked,
@@ -500,7 +493,7 @@ async fn ask(
     if let Ok(asked) = timeout(ANSWER_EXPECTED, asked.as_mut()).await {
         return asked;
     }
-    // A caller waits: does the other side still answer?
+    // Check whether the other side still answers.
     attached.ping_control.ping_now();
     asked.await
 }
@@ -522,7 +515,7 @@ async fn accept(
                 _permit: permit,
             };
             if streams.send(arrived).await.is_err() {
-                return carrier.end("nobody serves the session any more");
+                return carrier.end("the session is no longer served");
             }
         }
         carrier.end("the other side closed the connection");
@@ -534,15 +527,15 @@ async fn accept(
 }
 
 impl IncomingStream {
-    /// Where the peer is.
+    /// The address of the peer.
     pub const fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
-    /// Reads what the stream is for. Call it in the stream's own task, under a deadline.
+    /// Reads the open message of the stream. Call it in the stream's own task, with a deadline.
     ///
     /// # Errors
-    /// Why there is no such message, in words for the log.
+    /// Why there is no such message, as a text for the log.
     pub async fn asked(mut self) -> Result<(Open, PendingOpen), String> {
         match read_message::<Open>(&mut self.stream).await {
             Ok(open) => Ok((
@@ -556,7 +549,7 @@ impl IncomingStream {
                 self.stream.reset(wire::Code::Protocol.number());
                 Err(bad.to_string())
             }
-            Err(NotRead::Fin) => Err("the stream ended before it said what it is for".into()),
+            Err(NotRead::Fin) => Err("the stream ended before its open message".into()),
             Err(NotRead::Broken(broken)) => Err(broken.to_string()),
         }
     }
@@ -569,9 +562,9 @@ pub struct PendingOpen {
 }
 
 impl PendingOpen {
-    /// Says that the far side has connected, and hands the stream over. `host`: the Host header
-    /// that HTTP requests on it carry, where it is not the visitor's own. `reports`: asks for a
-    /// report of each, see [`Link::report`].
+    /// Answers that the far side has connected, and returns the stream. `host`: the Host header for
+    /// HTTP requests on it, if not the visitor's. `reports`: requests a report of each, see
+    /// [`Link::report`].
     ///
     /// # Errors
     /// The stream broke.
@@ -594,7 +587,7 @@ impl PendingOpen {
         Ok(stream)
     }
 
-    /// Says why not. Nothing else travels on the stream.
+    /// Answers with the reason of the refusal. Nothing else is sent on the stream.
     pub async fn refused(self, fault: wire::OpenFault) {
         let mut stream = self.stream.into_stream();
         if answer(&mut stream, Answered::Fault(fault.cut()))
@@ -605,7 +598,7 @@ impl PendingOpen {
         }
     }
 
-    /// Whether whoever asked has given up.
+    /// Resolves when the peer has given up.
     pub async fn given_up(&mut self) {
         poll_fn(|cx| self.stream.poll_broken(cx)).await;
     }
@@ -617,10 +610,10 @@ async fn answer(stream: &mut Stream, answered: Answered) -> Result<(), Broken> {
     stream.write_all(&bytes).await
 }
 
-/// A Host that is longer is none: 255 bytes of name, and a port.
+/// A longer Host is invalid: 255 bytes of name, and a port.
 const MOST_HOST_BYTES: usize = 261;
 
-/// Whether a Host field may hold `host`, as a peer has sent it.
+/// Whether `host`, as a peer sent it, is valid in a Host field.
 fn is_host(host: &str) -> bool {
     let is_host_byte =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
@@ -633,7 +626,7 @@ enum NotRead {
     Bad(wire::BadMessage),
 }
 
-/// Reads one message of at most [`wire::MOST_ASK_BYTES`] and not a byte more.
+/// Reads one message of at most [`wire::MOST_ASK_BYTES`] and not a byte beyond it.
 async fn read_message<M: prost::Message + Default>(stream: &mut impl Pipe) -> Result<M, NotRead> {
     let (mut bytes, mut room) = (Vec::new(), [0; STEP_BYTES]);
     loop {

@@ -1,105 +1,104 @@
 //! Liveness: whether the other side still answers, judged by replies alone.
 //!
-//! In:    the time, replies, and urgency (somebody waits for an answer that does not come).
-//! Out:   when to ask, when to look again, and when to give up.
-//! Never: takes a write that succeeded, or anything but a reply to its own question, for a sign of
-//!        life.
+//! In:    the time, replies, and requests to ping now (a caller waits for an answer that does not
+//!        come).
+//! Out:   when to ping, when to poll again, and when to give up.
+//! Never: treats a successful write, or anything but a reply to its own ping, as a sign of life.
 //!
 //! The health of a carrier, from best to worst:
-//! - *overdue*: a reply is later than usual. New streams go elsewhere. A link is *silent* when all
-//!   of its carriers are.
-//! - *doubted*: a caller has reason to think that the other side is gone (a newer session has come,
-//!   say): one question is asked anew.
-//! - *suspected*: it was doubted, and has not answered soon. Opens that wait are given back to
-//!   their callers.
+//! - *overdue*: a reply is later than usual. New streams use another carrier. A link is *silent*
+//!   when all of its carriers are overdue.
+//! - *under suspicion*: a caller has reason to think that the other side is gone (for example, a
+//!   newer session exists): one new ping is sent.
+//! - *suspected*: that ping had no reply in a short time. Pending opens are returned to their
+//!   callers.
 //! - given up: the carrier ends, with its streams.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How often whoever dialled asks: it is the one that has to come back. A QUIC server that has
-/// restarted answers the first packet with a stateless reset, so an outage is noticed within this
-/// time.
-pub const DIALLER_ASKS: Duration = Duration::from_secs(1);
+/// The ping interval of the dialling side, which has to reconnect. A QUIC server that has restarted
+/// answers the first packet with a stateless reset, so an outage is noticed within this time.
+pub const DIALLER_PING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often whoever accepted asks: it may have thousands of sessions, and all it does is let one
-/// go.
-pub const ACCEPTOR_ASKS: Duration = Duration::from_secs(5);
+/// The ping interval of the accepting side: it may have thousands of sessions, and only has to
+/// release dead ones.
+pub const ACCEPTOR_PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A reply may take this long, or three round trips if they are longer.
-const PATIENCE: Duration = Duration::from_secs(3);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Without a reply for this long, or three round trips if they are longer, a side that is doubted
-/// is suspected to be gone.
-const DOUBTING_PATIENCE: Duration = Duration::from_millis(300);
+/// A side under suspicion that has not replied for this long, or for three round trips if they are
+/// longer, is suspected to be gone.
+const SUSPECT_AFTER: Duration = Duration::from_millis(300);
 
 /// A reply that is later than this, or than three round trips if they are longer, is overdue: new
-/// streams go to another carrier that answers. Open streams are not touched.
+/// streams use another carrier that answers. Open streams are not touched.
 const OVERDUE: Duration = Duration::from_millis(500);
 
 /// The same while the round trip is not known.
 const FIRST_OVERDUE: Duration = Duration::from_millis(1500);
 
-/// Questions that may be open at once. A reply to any of them counts, however late it is.
-const OPEN_QUESTIONS: usize = 8;
+/// The most pings that may be open at once. A reply to any of them counts, however late it is.
+const MAX_OPEN_PINGS: usize = 8;
 
-/// Whatever the round trip was: later than this is no answer.
-const MOST_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time that a reply may take, whatever the round trip is.
+const MAX_REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Questions in a row without a reply.
-const MISSES: u32 = 2;
+/// The number of pings in a row without a reply that ends the carrier.
+const MAX_MISSES: u32 = 2;
 
-/// While streams are in use, silence is no reason to give up before this. After 10 s without
-/// packets TCP may send its next one up to 10 s later: each of its retransmissions waits twice as
-/// long as the one before.
+/// While streams are in use, a silence shorter than this does not end the carrier. After 10 s
+/// without packets TCP may send its next one up to 10 s later, because each retransmission waits
+/// twice as long as the one before.
 pub const STREAMS_SURVIVE: Duration = Duration::from_secs(24);
 
-/// If nobody asked for the time for so much longer than was agreed on, this process itself stood
-/// still (a stopped process, a sleeping laptop), and the silence says nothing of the other side.
-const STOOD_STILL: Duration = Duration::from_secs(1);
+/// If the next call comes this much later than agreed, this process was suspended (stopped, or the
+/// machine slept), and the silence does not count.
+const SUSPENDED: Duration = Duration::from_secs(1);
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PingAction {
-    /// Ask, with this number.
+    /// Send a ping with this number.
     Ask(u64),
     /// Nothing until then.
     WaitUntil(Instant),
-    /// It was doubted and has not replied yet: a caller that can use another session should. Open
-    /// streams go on waiting.
+    /// There was no reply under suspicion: a caller that can use another session should. Open
+    /// streams continue to wait.
     Suspect,
     /// The other side is gone.
     GiveUp,
 }
 
-/// See the head of the file.
+/// See the module docs.
 #[derive(Debug)]
 pub struct Liveness {
     every: Duration,
-    /// Not replied to yet, the oldest first.
+    /// Pings without a reply, the oldest first.
     pings: VecDeque<SentPing>,
-    /// Whether the last question is still within its patience.
+    /// Whether the last ping may still be answered in time.
     waiting: bool,
     number: u64,
     misses: u32,
-    /// Since when no question was answered.
+    /// Since when there was no reply to any ping.
     silent_since: Option<Instant>,
     in_use: bool,
     suspicion: Option<Suspicion>,
     next: Instant,
-    /// When the next call was agreed on.
+    /// When the next call was agreed.
     agreed: Instant,
     round_trip: Option<Duration>,
-    /// The last sample: a path may have become slower than its average says.
+    /// The last sample: a path may have become slower than its average.
     latest: Duration,
 }
 
-/// Since the other side is doubted.
+/// The state of a suspicion that the other side is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suspicion {
-    /// A reply is waited for.
+    /// Waiting for a reply.
     Asking,
-    /// None has come in [`DOUBTING_PATIENCE`].
+    /// None has come in [`SUSPECT_AFTER`].
     Suspected,
 }
 
@@ -110,7 +109,7 @@ struct SentPing {
 }
 
 impl Liveness {
-    /// Begins by asking at once, which measures the round trip.
+    /// The first poll sends a ping at once, which measures the round trip.
     pub const fn new(every: Duration, now: Instant) -> Self {
         Self {
             every,
@@ -130,16 +129,16 @@ impl Liveness {
 
     /// What to do at `now`.
     pub fn poll(&mut self, now: Instant) -> PingAction {
-        if now.saturating_duration_since(self.agreed) > STOOD_STILL {
+        if now.saturating_duration_since(self.agreed) > SUSPENDED {
             (self.waiting, self.misses, self.silent_since, self.next) = (false, 0, None, now);
         }
-        if let Some(pings) = self.pings.back().copied().filter(|_| self.waiting) {
-            let suspect = pings.at + self.patience_from(DOUBTING_PATIENCE);
+        if let Some(ping) = self.pings.back().copied().filter(|_| self.waiting) {
+            let suspect = ping.at + self.timeout_from(SUSPECT_AFTER);
             if self.suspicion == Some(Suspicion::Asking) && now >= suspect {
                 self.suspicion = Some(Suspicion::Suspected);
                 return PingAction::Suspect;
             }
-            let late = pings.at + self.patience();
+            let late = ping.at + self.reply_timeout();
             if now < late {
                 return self.wait(if self.suspicion == Some(Suspicion::Asking) {
                     suspect
@@ -153,7 +152,7 @@ impl Liveness {
                 .silent_since
                 .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             let survives = self.in_use && silent < STREAMS_SURVIVE;
-            if self.suspicion.is_some() || (self.misses >= MISSES && !survives) {
+            if self.suspicion.is_some() || (self.misses >= MAX_MISSES && !survives) {
                 return PingAction::GiveUp;
             }
             self.next = now;
@@ -162,7 +161,7 @@ impl Liveness {
             return self.wait(self.next);
         }
         self.number += 1;
-        if self.pings.len() >= OPEN_QUESTIONS {
+        if self.pings.len() >= MAX_OPEN_PINGS {
             self.pings.pop_front();
         }
         self.pings.push_back(SentPing {
@@ -171,25 +170,25 @@ impl Liveness {
         });
         self.silent_since.get_or_insert(now);
         self.waiting = true;
-        self.agreed = now + self.patience();
+        self.agreed = now + self.reply_timeout();
         PingAction::Ask(self.number)
     }
 
-    /// A reply has come. Returns the round trip if it answers an open question, however late: the
-    /// other side lives. Later questions stay open; without one, the next is asked after the usual
-    /// time.
+    /// Handles a reply. Returns the smoothed round trip if it answers an open ping, however late:
+    /// the other side is alive. Later pings stay open; if there is none, the next is sent after the
+    /// usual interval.
     pub fn reply(&mut self, number: u64, now: Instant) -> Option<Duration> {
-        let place = self.pings.iter().position(|pings| pings.number == number)?;
-        let pings = self.pings.drain(..=place).next_back()?;
-        let round_trip = now.saturating_duration_since(pings.at);
+        let place = self.pings.iter().position(|ping| ping.number == number)?;
+        let ping = self.pings.drain(..=place).next_back()?;
+        let round_trip = now.saturating_duration_since(ping.at);
         (self.misses, self.suspicion, self.latest) = (0, None, round_trip);
-        self.silent_since = self.pings.front().map(|pings| pings.at);
+        self.silent_since = self.pings.front().map(|ping| ping.at);
         self.waiting &= !self.pings.is_empty();
         if !self.waiting {
             self.next = now + self.every;
             self.agreed = self.next;
         }
-        // A smoothed round trip, as TCP has it (RFC 6298 section 2).
+        // A smoothed round trip, as in TCP (RFC 6298 section 2).
         let smooth = self
             .round_trip
             .map_or(round_trip, |known| (known * 7 + round_trip) / 8);
@@ -197,45 +196,44 @@ impl Liveness {
         Some(smooth)
     }
 
-    /// Whether streams that were answered are open: then a longer silence is waited out.
+    /// Sets whether streams that were answered are open: then a longer silence is tolerated.
     pub const fn set_in_use(&mut self, in_use: bool) {
         self.in_use = in_use;
     }
 
-    /// When the oldest open question is overdue, or was; none without an open question.
+    /// When the oldest open ping becomes or became overdue; `None` without an open ping.
     pub fn overdue_at(&self) -> Option<Instant> {
         let least = if self.round_trip.is_some() {
             OVERDUE
         } else {
             FIRST_OVERDUE
         };
-        Some(self.pings.front()?.at + self.patience_from(least))
+        Some(self.pings.front()?.at + self.timeout_from(least))
     }
 
-    /// Somebody waits: ask now, unless a question is open.
+    /// A caller waits: pings now, unless a ping is open.
     pub fn ping_now(&mut self, now: Instant) {
         self.next = self.next.min(now);
         self.agreed = now;
     }
 
-    /// There is reason to think that the other side is gone: ask anew, and wait for one answer
-    /// alone. Only an answer to this question takes the doubt away: those to older ones may have
-    /// been under way when it died.
+    /// The other side may be gone: pings again, and accepts only the reply to this ping. Replies to
+    /// older ones may have been in flight when it died.
     pub fn suspect(&mut self, now: Instant) {
         self.pings.clear();
         (self.waiting, self.suspicion) = (false, Some(Suspicion::Asking));
         self.ping_now(now);
     }
 
-    fn patience(&self) -> Duration {
-        self.patience_from(PATIENCE)
+    fn reply_timeout(&self) -> Duration {
+        self.timeout_from(REPLY_TIMEOUT)
     }
 
-    fn patience_from(&self, least: Duration) -> Duration {
+    fn timeout_from(&self, least: Duration) -> Duration {
         let known = self
             .round_trip
             .map_or(Duration::ZERO, |round_trip| round_trip * 3);
-        known.max(self.latest * 2).clamp(least, MOST_PATIENCE)
+        known.max(self.latest * 2).clamp(least, MAX_REPLY_TIMEOUT)
     }
 
     fn wait(&mut self, until: Instant) -> PingAction {
@@ -253,14 +251,14 @@ mod tests {
     fn ask(liveness: &mut Liveness, now: Instant) -> u64 {
         match liveness.poll(now) {
             PingAction::Ask(number) => number,
-            other => panic!("{other:?} instead of a question"),
+            other => panic!("{other:?} instead of a ping"),
         }
     }
 
     #[test]
-    fn it_asks_at_once_and_then_every_second_while_it_is_answered() {
+    fn it_pings_at_once_and_then_every_second_while_replies_come() {
         let mut now = Instant::now();
-        let mut liveness = Liveness::new(DIALLER_ASKS, now);
+        let mut liveness = Liveness::new(DIALLER_PING_INTERVAL, now);
         for _ in 0..100 {
             let number = ask(&mut liveness, now);
             assert_eq!(liveness.reply(number, now + SECOND / 10), Some(SECOND / 10));
@@ -271,9 +269,9 @@ mod tests {
     }
 
     #[test]
-    fn two_questions_without_a_reply_are_the_end() {
+    fn two_pings_without_a_reply_end_the_carrier() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(DIALLER_ASKS, start);
+        let mut liveness = Liveness::new(DIALLER_PING_INTERVAL, start);
         let first = ask(&mut liveness, start);
         assert_eq!(
             liveness.poll(start + SECOND),
@@ -285,9 +283,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_reply_is_forgiven_once() {
+    fn one_lost_reply_is_tolerated() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(DIALLER_ASKS, start);
+        let mut liveness = Liveness::new(DIALLER_PING_INTERVAL, start);
         ask(&mut liveness, start);
         let second = ask(&mut liveness, start + 3 * SECOND);
         assert!(liveness.reply(second, start + 3 * SECOND).is_some());
@@ -299,7 +297,7 @@ mod tests {
     #[test]
     fn a_long_round_trip_is_waited_for() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(DIALLER_ASKS, start);
+        let mut liveness = Liveness::new(DIALLER_PING_INTERVAL, start);
         let number = ask(&mut liveness, start);
         assert_eq!(liveness.reply(number, start + 2 * SECOND), Some(2 * SECOND));
         ask(&mut liveness, start + 3 * SECOND);
@@ -310,9 +308,9 @@ mod tests {
     }
 
     #[test]
-    fn urgency_asks_now_and_does_not_ask_twice() {
+    fn ping_now_pings_at_once_and_not_twice() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(ACCEPTOR_ASKS, start);
+        let mut liveness = Liveness::new(ACCEPTOR_PING_INTERVAL, start);
         let number = ask(&mut liveness, start);
         liveness.ping_now(start);
         assert_eq!(
@@ -329,18 +327,18 @@ mod tests {
     }
 
     #[test]
-    fn who_is_doubted_is_suspected_soon_and_given_up_after_the_usual_patience() {
+    fn a_peer_under_suspicion_is_suspected_soon_and_given_up_after_the_usual_timeout() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(ACCEPTOR_ASKS, start);
+        let mut liveness = Liveness::new(ACCEPTOR_PING_INTERVAL, start);
         let old = ask(&mut liveness, start);
         liveness.suspect(start + SECOND);
         let new = ask(&mut liveness, start + SECOND);
         assert_eq!(liveness.reply(old, start + SECOND), None);
         assert_eq!(
             liveness.poll(start + SECOND),
-            PingAction::WaitUntil(start + SECOND + DOUBTING_PATIENCE)
+            PingAction::WaitUntil(start + SECOND + SUSPECT_AFTER)
         );
-        // An answer takes the doubt away.
+        // A reply ends the suspicion.
         assert!(liveness.reply(new, start + SECOND).is_some());
         ask(&mut liveness, start + 6 * SECOND);
         assert_eq!(
@@ -350,7 +348,7 @@ mod tests {
         liveness.suspect(start + 7 * SECOND);
         ask(&mut liveness, start + 7 * SECOND);
         assert_eq!(
-            liveness.poll(start + 7 * SECOND + DOUBTING_PATIENCE),
+            liveness.poll(start + 7 * SECOND + SUSPECT_AFTER),
             PingAction::Suspect
         );
         assert_eq!(
@@ -361,15 +359,15 @@ mod tests {
     }
 
     #[test]
-    fn an_older_session_with_a_slow_path_that_answers_late_outlives_a_doubt() {
+    fn an_older_session_on_a_slow_path_that_replies_late_survives_a_suspicion() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(ACCEPTOR_ASKS, start);
+        let mut liveness = Liveness::new(ACCEPTOR_PING_INTERVAL, start);
         let number = ask(&mut liveness, start);
         liveness.reply(number, start + SECOND / 20);
         liveness.suspect(start + SECOND);
         let number = ask(&mut liveness, start + SECOND);
         assert_eq!(
-            liveness.poll(start + SECOND + DOUBTING_PATIENCE),
+            liveness.poll(start + SECOND + SUSPECT_AFTER),
             PingAction::Suspect
         );
         assert!(liveness.reply(number, start + 3 * SECOND).is_some());
@@ -381,12 +379,12 @@ mod tests {
 
     #[test]
     fn a_path_whose_delay_rises_to_two_seconds_is_not_given_up_while_every_reply_arrives() {
-        for every in [DIALLER_ASKS, ACCEPTOR_ASKS] {
+        for every in [DIALLER_PING_INTERVAL, ACCEPTOR_PING_INTERVAL] {
             let start = Instant::now();
             let mut liveness = Liveness::new(every, start);
             let number = ask(&mut liveness, start);
             liveness.reply(number, start + SECOND / 100);
-            // From now on each reply takes four seconds: two there and two back.
+            // From now on each reply takes four seconds: two in each direction.
             let (mut now, mut replies) = (start + every, VecDeque::new());
             for _ in 0..1000 {
                 while let Some(&(at, number)) = replies.front()
@@ -395,7 +393,7 @@ mod tests {
                     replies.pop_front();
                     assert!(
                         liveness.reply(number, now).is_some(),
-                        "a late reply was thrown away"
+                        "a late reply was ignored"
                     );
                 }
                 let wake = match liveness.poll(now) {
@@ -417,32 +415,32 @@ mod tests {
     }
 
     #[test]
-    fn questions_that_are_never_answered_are_not_kept_without_end() {
+    fn unanswered_pings_are_kept_up_to_a_limit() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(DIALLER_ASKS, start);
+        let mut liveness = Liveness::new(DIALLER_PING_INTERVAL, start);
         for hour in 0..100 {
             ask(&mut liveness, start + hour * 3600 * SECOND);
         }
-        assert!(liveness.pings.len() <= OPEN_QUESTIONS);
+        assert!(liveness.pings.len() <= MAX_OPEN_PINGS);
     }
 
     #[test]
-    fn a_process_that_stood_still_asks_again_before_it_gives_up() {
+    fn a_process_that_was_suspended_pings_again_before_it_gives_up() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(DIALLER_ASKS, start);
+        let mut liveness = Liveness::new(DIALLER_PING_INTERVAL, start);
         ask(&mut liveness, start);
         assert_eq!(
             liveness.poll(start),
             PingAction::WaitUntil(start + 3 * SECOND)
         );
-        // Stopped for an hour, with the reply in the socket all the while.
+        // Suspended for an hour; the reply is in the socket.
         let woken = start + 3600 * SECOND;
         let number = ask(&mut liveness, woken);
         assert!(liveness.reply(number, woken + SECOND).is_some());
     }
 
-    /// Polls through a silence that begins with `liveness` polled at `now`; says when it was given
-    /// up.
+    /// Polls through a silence that starts with `liveness` polled at `now`; returns when it was
+    /// given up.
     fn given_up_after(liveness: &mut Liveness, mut now: Instant) -> Duration {
         let begun = now;
         loop {
@@ -455,9 +453,8 @@ mod tests {
     }
 
     #[test]
-    fn streams_were_cut_after_seven_seconds_of_silence_and_now_outlive_ten_and_the_retransmission_after_it()
-     {
-        for every in [DIALLER_ASKS, ACCEPTOR_ASKS] {
+    fn streams_survive_ten_seconds_of_silence_and_the_retransmission_after_it() {
+        for every in [DIALLER_PING_INTERVAL, ACCEPTOR_PING_INTERVAL] {
             let start = Instant::now();
             let mut liveness = Liveness::new(every, start);
             let number = ask(&mut liveness, start);
@@ -482,7 +479,7 @@ mod tests {
     #[test]
     fn a_reply_after_ten_seconds_of_silence_counts_and_the_next_silence_is_waited_for_as_long() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(DIALLER_ASKS, start);
+        let mut liveness = Liveness::new(DIALLER_PING_INTERVAL, start);
         liveness.set_in_use(true);
         let mut now = start;
         for _ in 0..100 {
@@ -501,7 +498,7 @@ mod tests {
     #[test]
     fn a_reply_is_overdue_after_three_round_trips_and_not_before_half_a_second() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(DIALLER_ASKS, start);
+        let mut liveness = Liveness::new(DIALLER_PING_INTERVAL, start);
         assert_eq!(liveness.overdue_at(), None);
         let number = ask(&mut liveness, start);
         assert_eq!(liveness.overdue_at(), Some(start + FIRST_OVERDUE));
@@ -509,10 +506,10 @@ mod tests {
         assert_eq!(liveness.overdue_at(), None);
         let number = ask(&mut liveness, start + 2 * SECOND);
         assert_eq!(liveness.overdue_at(), Some(start + 2 * SECOND + OVERDUE));
-        // The path has become slow: from now on more is normal.
+        // The path has become slow: from now on a longer round trip is normal.
         liveness.reply(number, start + 4 * SECOND);
-        let pings = start + 5 * SECOND;
-        ask(&mut liveness, pings);
-        assert_eq!(liveness.overdue_at(), Some(pings + 4 * SECOND));
+        let ping_at = start + 5 * SECOND;
+        ask(&mut liveness, ping_at);
+        assert_eq!(liveness.overdue_at(), Some(ping_at + 4 * SECOND));
     }
 }

@@ -1,41 +1,41 @@
-//! Log limit: which events of one kind get a line of their own in the log, so that no flood of them
-//! fills a disk.
+//! Log limit: decides which events of one kind get a log line, so that a flood of them does not
+//! fill a disk.
 //!
-//! In:    an event that a peer can cause as often as it likes.
-//! Out:   whether it gets a line, and how many before it got none.
+//! In:    an event that a peer can cause as often as it wants.
+//! Out:   whether it gets a line, and how many earlier events got none.
 //! Never: waits or allocates.
 //!
-//! The first events of a kind (a hundred, unless another number was given) get a line, and after
-//! that those whose number is a power of two. The numbers begin again after ten minutes without an
-//! event of that kind, so that the next outage is reported from its beginning.
+//! The first events of a kind (a hundred by default) get a line, and after that those whose number
+//! is a power of two. The numbers restart after ten minutes without an event of that kind, so that
+//! the next outage is reported from its beginning.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// An outbreak is over after this many seconds without an event.
+/// A series of events is over after this many seconds without one.
 const QUIET_S: u64 = 600;
 
-/// How many events of a kind have a line before lines become few.
+/// How many events of a kind get a line before lines become rare.
 const FIRST: u64 = 100;
 
 /// One kind of event.
 #[derive(Debug)]
 pub struct LogLimit {
-    /// How many events have a line each.
+    /// How many events get a line each.
     first: u64,
-    /// Events of this outbreak.
+    /// Events of this series.
     events: AtomicU64,
-    /// Those that got no line since the last one that did.
+    /// Events without a line since the last line.
     left_out: AtomicU64,
-    /// When the last one was, in seconds since 1970.
+    /// The time of the last event, in seconds since 1970.
     last_s: AtomicU64,
 }
 
-/// That an event gets a line.
+/// The permission for a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogPass {
-    /// How many events of its kind got none since the last line; `None` for none, which the log
-    /// leaves out.
+    /// How many events of its kind got no line since the last one; `None` if there were none, so
+    /// that the log omits the field.
     pub left_out: Option<u64>,
 }
 
@@ -46,12 +46,12 @@ impl Default for LogLimit {
 }
 
 impl LogLimit {
-    /// No event yet.
+    /// A limit with the default number of lines.
     pub const fn new() -> Self {
         Self::with_first(FIRST)
     }
 
-    /// The same with another number of first events that get a line each.
+    /// A limit with another number of first events that get a line each.
     pub const fn with_first(first: u64) -> Self {
         Self {
             first,
@@ -61,7 +61,7 @@ impl LogLimit {
         }
     }
 
-    /// Counts an event. What comes out says that it gets a line.
+    /// Counts an event. `Some` if it gets a line.
     pub fn count(&self) -> Option<LogPass> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         self.count_at(now.unwrap_or_default().as_secs())
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_silences_nothing_for_longer() {
+    fn a_clock_that_is_set_back_suppresses_nothing_for_longer() {
         let repeats = LogLimit::default();
         assert_eq!(
             (0..1000).filter_map(|_| repeats.count_at(NOW_S)).count(),

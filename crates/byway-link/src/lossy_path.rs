@@ -1,20 +1,19 @@
 //! Lossy path: whether the path loses what this side sends over TCP, so that several connections
 //! would move more.
 //!
-//! In:    once a window, the segments that were sent and those of them that were lost; whether they
-//!        met a queue.
+//! In:    once per window, the segments that were sent and lost; whether they met a queue.
 //! Out:   the share that is lost, once several windows have shown it.
-//! Never: takes the losses of a full queue for those of the path: congestion control without BBR
-//!        fills a queue until it loses, so the round trip grows with it; nor one burst of losses,
-//!        which is where slow start ends.
+//! Never: counts the losses of a full queue as losses of the path: congestion control without BBR
+//!        fills a queue until it loses packets, so the round trip grows with it. Nor one burst of
+//!        losses: slow start ends with one.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A window with fewer segments says nothing.
+/// A window with fewer segments does not count.
 const ENOUGH_SEGMENTS: u64 = 50;
 
-/// Windows that are looked at together.
+/// The most windows that are evaluated together.
 const WINDOWS: usize = 10;
 
 /// How long a window counts.
@@ -23,10 +22,10 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// In a lossy window at least 3 of 1,000 segments are lost.
 const LOSSY: (u64, u64) = (3, 1000);
 
-/// So many windows with loss, and half of all, show a lossy path.
+/// This many windows with loss, and half of all windows, show a lossy path.
 const LOSSY_WINDOWS: usize = 3;
 
-/// See the head of the file.
+/// See the module docs.
 #[derive(Debug, Default)]
 pub(crate) struct LossyPath {
     windows: VecDeque<Window>,
@@ -46,8 +45,8 @@ impl Window {
 }
 
 impl LossyPath {
-    /// Takes a window of traffic that has ended `now`. The share that was lost in the last windows,
-    /// in thousandths, if the path is lossy.
+    /// Takes a window of traffic that has ended at `now`. Returns the share that was lost in the
+    /// last windows, in thousandths, if the path is lossy.
     pub(crate) fn measured(
         &mut self,
         segments: u64,
@@ -79,12 +78,12 @@ impl LossyPath {
         Some(sum(|window| window.lost) * 1000 / sum(|window| window.segments).max(1))
     }
 
-    /// Whether a window with loss is remembered.
+    /// Whether a recent window had loss.
     pub(crate) fn has_loss(&self) -> bool {
         self.windows.iter().any(Window::is_lossy)
     }
 
-    /// What was measured does not count any more: the traffic takes another way.
+    /// Forgets the measurements, because the traffic uses another path.
     pub(crate) fn forget(&mut self) {
         self.windows.clear();
     }
@@ -96,7 +95,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// In which of these seconds, from 1, the path is found to be lossy.
+    /// The first second, from 1, in which the path is found to be lossy.
     fn found(windows: impl IntoIterator<Item = (u64, u64, bool)>) -> Option<u32> {
         let (mut path, start) = (LossyPath::default(), Instant::now());
         (1..)
@@ -136,12 +135,12 @@ mod tests {
         assert_eq!(found(clean), None);
         // A slow path with a queue that is always full.
         assert_eq!(found(std::iter::repeat_n((100, 2, true), 600)), None);
-        // Pings alone.
+        // Only pings.
         assert_eq!(found(std::iter::repeat_n((4, 1, false), 600)), None);
     }
 
     #[test]
-    fn windows_that_are_long_past_do_not_count() {
+    fn old_windows_do_not_count() {
         let mut path = LossyPath::default();
         let start = Instant::now();
         for minute in 0..10 {
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_has_to_show_again() {
+    fn forgotten_losses_have_to_be_measured_again() {
         let (mut path, start) = (LossyPath::default(), Instant::now());
         for _ in 0..3 {
             path.measured(100, 10, false, start);

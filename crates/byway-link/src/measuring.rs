@@ -1,8 +1,7 @@
-//! Measuring: what each carrier of a session moves and loses, and which one new streams prefer.
+//! Measuring: the rate and loss of each carrier of a session, and which one new streams prefer.
 //!
-//! In:    the carriers of a session, looked at once a window.
-//! Out:   a figure of each for metrics; the preference of this side, which the other side is
-//!        informed of.
+//! In:    the carriers of a session, sampled once per window.
+//! Out:   statistics for the metrics; the preference of this side, announced to the other side.
 //! Never: sends traffic of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -21,35 +20,35 @@ use crate::wire::{Control, FEATURE_BUNDLE};
 /// A window while there is traffic.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// And while there is none.
+/// A window while there is none.
 const IDLE_WINDOW: Duration = Duration::from_secs(2);
 
-/// Fewer bytes in a window than this are pings and the like.
+/// Fewer bytes in a window than this are pings and similar messages.
 const TRAFFIC_BYTES: u64 = 4096;
 
-/// One carrier in the last window.
+/// The measurements of one carrier in the last window.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// Which carrier.
+    /// The kind of carrier.
     pub kind: CarrierKind,
     /// Whether no reply to a ping is overdue.
     pub answers: bool,
-    /// By the session's pings; none before the first reply. It includes what waits at the sender:
-    /// on TLS a ping waits behind what the kernel has been given.
+    /// Measured by pings; `None` before the first reply. Includes the delay at the sender: on TLS a
+    /// ping waits behind the bytes in the kernel.
     pub round_trip: Option<Duration>,
-    /// The share of packets that was lost, on TLS by the kernel; none where no packet was sent or
-    /// it is not known.
+    /// The share of lost packets, on TLS from the kernel; `None` if no packet was sent or it is
+    /// unknown.
     pub loss: Option<f64>,
-    /// Bytes delivered per second: acknowledged on TLS, where the kernel says, and sent and not
-    /// lost on QUIC.
+    /// Bytes delivered per second: on TLS acknowledged bytes, where the kernel reports them; on
+    /// QUIC bytes sent and not lost.
     pub rate: u64,
-    /// Bytes that may be under way, where it is known.
+    /// The bytes that may be in flight, where it is known.
     pub congestion_window: Option<u64>,
-    /// TCP connections; none on QUIC.
+    /// The number of TCP connections; 0 on QUIC.
     pub connections: usize,
 }
 
-/// What a window of traffic changes: nothing on a link that has no choice.
+/// The change that a window of traffic causes; `None` on a link that has no choice.
 fn judged(
     link: &Link,
     preference: &mut Preference,
@@ -62,14 +61,14 @@ fn judged(
     preference.measured(traffic, now.into_std())
 }
 
-/// Announces to the other side what this side has decided: yes or no, in a message of its own kind.
+/// Announces a decision of this side, yes or no, in a message of its own kind.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     message: fn(u32) -> Control,
     last: Option<Announced>,
 }
 
-/// What was announced last, and the carriers of that moment.
+/// The last announcement, and the carriers at that time.
 #[derive(Debug, PartialEq, Eq)]
 struct Announced {
     decided: bool,
@@ -85,9 +84,9 @@ impl Announcer {
     }
 
     /// Announces the decision if it has changed, if the last attempt failed, or if the carriers
-    /// have changed since: one that has ended may have lost the message, and one that was silent
-    /// may have delivered an older one after it. Without any announcement the other side assumes
-    /// no.
+    /// have changed since: a carrier that has ended may have lost the message, and one that was
+    /// silent may have delivered an older one after it. Without an announcement the other side
+    /// assumes no.
     pub(crate) fn announce(&mut self, link: &Link, decided: bool) {
         let carriers = link
             .measurable()
@@ -102,11 +101,11 @@ impl Announcer {
     }
 }
 
-/// Whether the log has said that a bundle is used, and why.
-static SAID: AtomicBool = AtomicBool::new(false);
+/// Whether the use of a bundle, with its reason, was logged.
+static LOGGED: AtomicBool = AtomicBool::new(false);
 
-/// Whether new streams should use a bundle: the path loses what this side sends, by TLS, without
-/// BBR. `lacks_bbr` says why the kernel does not give BBR, with the remedy, if it does not.
+/// Whether new streams should use a bundle: the path loses what this side sends over TLS without
+/// BBR. `lacks_bbr` returns the reason and the remedy if the kernel has no BBR.
 fn wants_bundle(
     link: &Link,
     lossy: &mut LossyPath,
@@ -124,7 +123,7 @@ fn wants_bundle(
         return false;
     }
     let Some(loss) = lossy.measured(tls.packets, tls.lost, tls.meets_queue, now.into_std()) else {
-        // What was wanted is wanted until it is there, or no window with loss is left.
+        // A bundle stays wanted until it exists, or until no window with loss is left.
         return link.wants_bundle() && lossy.has_loss();
     };
     if link.wants_bundle() {
@@ -134,12 +133,12 @@ fn wants_bundle(
         lossy.forget();
         return false;
     };
-    if !SAID.swap(true, Relaxed) {
+    if !LOGGED.swap(true, Relaxed) {
         let (whole, tenths) = (loss / 10, loss % 10);
         tracing::warn!(
             peer = link.peer_addr().map(tracing::field::display),
             identity = link.peer().short(),
-            "the path loses {whole}.{tenths} % of what is sent over TLS, and this kernel does not give BBR, which copes \
+            "the path loses {whole}.{tenths} % of what is sent over TLS, and this kernel does not provide BBR, which copes \
              with it: new streams use {MOST_CONNECTIONS} TCP connections; {advice}"
         );
     }
@@ -167,14 +166,14 @@ pub(crate) async fn measure(link: Link) {
     }
 }
 
-/// What is known of the carriers of a link.
+/// The state of measuring one link.
 struct Measurer {
     sampler: Sampler,
     preference: Preference,
     lossy: LossyPath,
     preferring: Announcer,
     wanting: Announcer,
-    /// The begin of a trial, while there is no TLS carrier.
+    /// The start of a trial that was not logged yet, because there is no TLS carrier.
     unlogged: Option<Change>,
 }
 
@@ -195,7 +194,7 @@ impl Measurer {
         }
     }
 
-    /// Takes a window that ends `now`: writes the figures of each carrier, and announces what it
+    /// Takes a window that ends at `now`: stores the statistics of each carrier, and announces
     /// changes.
     fn window(&mut self, link: &Link, now: Instant) -> Traffic {
         let carriers = link.measurable();
@@ -230,8 +229,8 @@ impl Measurer {
         traffic
     }
 
-    /// Says a change that concerns new streams. Without a TLS carrier none does, and a dialler that
-    /// uses QUIC alone never attaches one: the begin of a trial is said when TLS is there.
+    /// Logs a change that affects new streams. None does without a TLS carrier, which a dialler of
+    /// QUIC alone never attaches: the start of a trial is logged once TLS is attached.
     fn log(&mut self, link: &Link, change: Option<Change>, has_tls: bool) {
         match (change, has_tls) {
             (Some(change @ Change::TryTls(_)), false) => self.unlogged = Some(change),
@@ -263,7 +262,7 @@ mod tests {
     use crate::mux::core::Side;
 
     #[tokio::test]
-    async fn a_link_that_may_use_one_kind_of_carrier_alone_began_trials_of_the_other() {
+    async fn a_link_limited_to_one_kind_of_carrier_starts_no_trial_of_the_other() {
         let peer = Fingerprint::of_spki(b"a server");
         let (link, _inbox) = Link::new([1; 16], peer, None, Side::Dialler, Handle::current());
         let (packets, bytes) = (1000, 1_000_000);
@@ -290,7 +289,7 @@ mod tests {
         assert!(!begins_trial(&mut preference) && !preference.is_tls());
     }
 
-    /// In which of ten windows, from 1, this side of `link` wants a bundle.
+    /// The first of ten windows, from 1, in which this side of `link` wants a bundle.
     fn wants(link: &Link, lost: u64, is_trial: bool, gives_bbr: bool) -> Option<u32> {
         let (mut lossy, start) = (LossyPath::default(), Instant::now());
         let tls = Moved {
@@ -317,13 +316,13 @@ mod tests {
         for link in [&tls.dialler.link, &tls.acceptor.link] {
             assert_eq!(wants(link, 2, false, false), Some(3));
             assert_eq!(wants(link, 0, false, false), None, "nothing is lost");
-            assert_eq!(wants(link, 2, false, true), None, "the kernel gives BBR");
+            assert_eq!(wants(link, 2, false, true), None, "the kernel provides BBR");
             assert_eq!(wants(link, 2, true, false), None, "QUIC may be back soon");
             link.agree(0);
             assert_eq!(
                 wants(link, 2, false, false),
                 None,
-                "the other side knows no bundles"
+                "the other side does not support bundles"
             );
         }
         let quic = Pair::new(Carriers::Quic).await;

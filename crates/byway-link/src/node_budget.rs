@@ -1,10 +1,10 @@
-//! Node budget: what the windows of all links of a node may grow by, and the share of it that one
-//! grant has.
+//! Node budget: the bytes by which the windows of all links of a node may grow, and the share of
+//! one grant.
 //!
-//! In:    whose carrier it is: the grant that it was welcomed by, or the key of the server that was
-//!        dialled.
+//! In:    the owner of a carrier: the grant that it was welcomed by, or the key of the server that
+//!        was dialled.
 //! Out:   a budget for the windows of its streams, and one for the windows of its QUIC connections.
-//! Never: lets one grant take what the others need, however many sessions it has: a grant has at
+//! Never: lets one grant use up what the others need, however many sessions it has: a grant has at
 //!        most as much as is left after it, so half of everything if it is the only one.
 
 use std::collections::HashMap;
@@ -16,11 +16,11 @@ use crate::join::GrantId;
 use crate::key::Fingerprint;
 use crate::window::{Budget, NODE_BYTES};
 
-/// What the windows of all QUIC connections of a node may be wider than at first, all together: 1
-/// GiB. It is memory only where a peer sends what is not read.
+/// The bytes by which the windows of all QUIC connections of a node together may grow: 1 GiB. They
+/// use memory only if a peer sends data that is not read.
 pub const WIDENED_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// Whose carriers have a share together.
+/// The owner of carriers that have a share together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
     /// A grant of this node, whatever key its holder proves.
@@ -29,7 +29,7 @@ pub(crate) enum Holder {
     Server(Fingerprint),
 }
 
-/// The share of one grant.
+/// The share of one holder.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
     /// For windows of streams.
@@ -38,7 +38,7 @@ pub(crate) struct Share {
     pub(crate) connections: Arc<Budget>,
 }
 
-/// See the head of the file. Clones are the same.
+/// See the module docs. Clones share it.
 #[derive(Clone, Debug)]
 pub struct NodeBudget(Arc<Inner>);
 
@@ -51,13 +51,13 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Shares {
-    /// Those of holders without a carrier are removed once there are twice as many entries as
+    /// Entries of holders without a carrier are removed once there are twice as many entries as
     /// holders with one.
     by_holder: HashMap<Holder, [Weak<Budget>; 2]>,
     prune_at: usize,
 }
 
-/// Entries that are kept without a look at whether they are in use.
+/// The number of entries up to which unused ones are not removed.
 const FEW: usize = 16;
 
 impl Default for NodeBudget {
@@ -67,8 +67,8 @@ impl Default for NodeBudget {
 }
 
 impl NodeBudget {
-    /// `streams` bytes for the windows of streams, `connections` bytes for those of QUIC
-    /// connections.
+    /// A budget of `streams` bytes for the windows of streams, and of `connections` bytes for those
+    /// of QUIC connections.
     pub fn of(streams: u64, connections: u64) -> Self {
         let (streams, connections) = (Budget::new(streams), Budget::new(connections));
         Self(Arc::new(Inner {
@@ -78,12 +78,12 @@ impl NodeBudget {
         }))
     }
 
-    /// What the windows of streams have taken.
+    /// The bytes that the windows of streams have taken.
     pub fn used(&self) -> u64 {
         self.0.streams.used()
     }
 
-    /// The share of `holder`: the same one as long as something uses it.
+    /// The share of `holder`: the same one as long as it is in use.
     pub(crate) fn share(&self, holder: Holder) -> Share {
         let mut shares = self.0.shares.lock();
         let known = shares.by_holder.get(&holder);
@@ -127,7 +127,7 @@ mod tests {
         budget
     }
 
-    /// Takes as long as there is some, in steps of 1 byte.
+    /// Takes all that is left, in steps of 1 byte.
     fn take_all(budget: &Budget) -> u64 {
         std::iter::repeat_with(|| budget.take(1))
             .take_while(|taken| *taken)
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn one_grant_took_all_that_windows_may_grow_by() {
+    fn one_grant_cannot_take_the_whole_window_budget() {
         let node = NodeBudget::of(100, 0);
         let [first, again, second, third] =
             [1, 1, 2, 3].map(|number| carrier(&node, grant(number)));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_grant_kept_the_streams_of_all_others_at_the_first_window() {
+    fn one_grant_cannot_keep_the_streams_of_all_others_at_the_first_window() {
         let node = NodeBudget::of(u64::from(WIDE_BYTES) * 16, 0);
         let widened = |holder| {
             let budget = carrier(&node, holder);
@@ -159,12 +159,12 @@ mod tests {
         assert_eq!(
             held.each_ref().map(Vec::len),
             [6, 0, 3],
-            "a quarter is for streams that are read"
+            "a quarter is reserved for streams that are read"
         );
     }
 
     #[test]
-    fn one_grant_that_had_grown_to_its_share_kept_the_streams_of_all_others_at_the_first_window() {
+    fn a_grant_that_has_used_its_share_cannot_keep_the_streams_of_others_at_the_first_window() {
         let node = NodeBudget::of(u64::from(WIDE_BYTES) * 16, 0);
         let greedy = carrier(&node, grant(1));
         while greedy.take(u64::from(WIDE_BYTES)) {}

@@ -1,7 +1,7 @@
-//! Open streams: how many streams of a carrier are open, and when none is any more.
+//! Open streams: counts the open streams of a carrier, and signals when none is left.
 //!
-//! In:    each stream as it is opened or accepted, until it is dropped.
-//! Out:   the count, and a signal when it has become zero.
+//! In:    each stream when it is opened or accepted, until it is dropped.
+//! Out:   the count, and a signal when it becomes zero.
 //! Never: polls, and never takes a lock for a stream while others are open.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
-/// See the head of the file. Clones are the same.
+/// See the module docs. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenStreams(Arc<Inner>);
 
@@ -19,27 +19,27 @@ struct Inner {
     none_left: Notify,
 }
 
-/// One stream of them, while it lives.
+/// Counts one stream while it lives.
 #[derive(Debug)]
 pub(crate) struct OpenStream(Arc<Inner>);
 
 impl OpenStreams {
-    /// One more, until what comes out is dropped.
+    /// Counts one more stream, until the result is dropped.
     pub(crate) fn add(&self) -> OpenStream {
         self.0.count.fetch_add(1, SeqCst);
         OpenStream(Arc::clone(&self.0))
     }
 
-    /// How many there are.
+    /// The number of open streams.
     pub(crate) fn count(&self) -> usize {
         self.0.count.load(SeqCst)
     }
 
-    /// Resolves once there is none. Cancel safe.
+    /// Resolves once no stream is open. Cancel safe.
     pub(crate) async fn none(&self) {
         loop {
             let mut none_left = std::pin::pin!(self.0.none_left.notified());
-            // Before the look at the count, so that no signal is missed between the two.
+            // Before the count is read, so that no signal between the two is missed.
             none_left.as_mut().enable();
             if self.count() == 0 {
                 return;

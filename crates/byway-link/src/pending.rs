@@ -1,5 +1,4 @@
-//! Pending: what a carrier has asked for and what is not answered yet: a session, or to be one more
-//! carrier of an old one.
+//! Pending: a request that is not answered yet: for a session, or to attach to an existing one.
 //!
 //! In:    an authenticated carrier and its first message, from the acceptor.
 //! Out:   a session, a carrier of one, or a refusal that the other side can read.
@@ -27,8 +26,8 @@ use crate::wire::{Control, Hello, Refusal, VERSIONS, Welcome};
 /// The sessions of an acceptor.
 pub(crate) type Sessions = Arc<Mutex<HashMap<SessionId, Link>>>;
 
-/// A hello that was heard and not answered. Dropping it closes the connection without a word.
-#[must_use = "somebody waits for an answer"]
+/// A hello that is not answered yet. Dropping it closes the connection without a message.
+#[must_use = "the peer waits for an answer"]
 pub struct Pending {
     pub(crate) arrived: Authenticated,
     pub(crate) hello: Hello,
@@ -38,38 +37,38 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// What was said. Nothing of it is proven.
+    /// The received hello. Nothing of it is proven.
     pub const fn hello(&self) -> &Hello {
         &self.hello
     }
 
-    /// Whose key was proven.
+    /// The fingerprint of the proven key.
     pub const fn identity(&self) -> Fingerprint {
         self.arrived.identity
     }
 
-    /// Where the peer is.
+    /// The address of the peer.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.arrived.carrier.peer()
     }
 
-    /// By which carrier it came.
+    /// The kind of carrier that it uses.
     pub fn carrier(&self) -> CarrierKind {
         self.arrived.carrier.kind()
     }
 
-    /// The highest version that both speak.
+    /// The highest version that both sides speak.
     pub(crate) fn version(&self) -> Option<u32> {
         let (from, to) = VERSIONS;
         let best = self.hello.version_to.min(to);
         (best >= self.hello.version_from.max(from)).then_some(best)
     }
 
-    /// Welcomes the peer: the session begins. Lasts as long as one message may take. Cancel safe: a
+    /// Welcomes the peer and starts the session. Takes as long as one message. Cancel safe: a
     /// session that has no carrier yet ends.
     ///
     /// # Errors
-    /// The peer went away meanwhile, or no random numbers could be had.
+    /// The peer has disconnected meanwhile, or there are no random numbers.
     pub async fn welcome(self) -> Result<(Link, Inbox), LinkError> {
         let Some(version) = self.version() else {
             return Err(LinkError::Here(
@@ -80,7 +79,7 @@ impl Pending {
         let mut id: SessionId = [0; 16];
         SystemRandom::new()
             .fill(&mut id)
-            .map_err(|_| LinkError::Here("no random numbers could be had".into()))?;
+            .map_err(|_| LinkError::Here("cannot get random numbers for a session".into()))?;
         let program = self.settings.program.clone();
         let grant = GrantId::from_slice(&self.hello.grant);
         let (link, inbox) = Link::new(
@@ -90,7 +89,7 @@ impl Pending {
             Side::Acceptor,
             self.runtime.clone(),
         );
-        // Known before it is welcomed: its next carrier may be faster than we are.
+        // Registered before the welcome is sent: the peer's next carrier may arrive first.
         self.sessions.lock().insert(id, link.clone());
         let sessions = Arc::clone(&self.sessions);
         let watched = link.clone();
@@ -104,7 +103,7 @@ impl Pending {
             .map_err(|error| LinkError::Here(error.to_string()))?;
         let features = self.hello.features & self.settings.features;
         link.agree(features);
-        // The dialler never attaches a carrier of the other kind: a trial of it would change
+        // The dialler never attaches a carrier of the other kind, so a trial of it would change
         // nothing.
         if self.hello.one_kind {
             link.keep_to_one_kind();
@@ -123,7 +122,7 @@ impl Pending {
         Ok((link, inbox))
     }
 
-    /// Refuses it, with a sentence for the people on the other side.
+    /// Refuses it, with a sentence for the users of the other side.
     pub async fn refuse(self, why: Refusal, detail: impl Into<String>) -> LinkError {
         refuse_with(self.arrived, why, detail.into()).await
     }
@@ -135,7 +134,7 @@ impl fmt::Debug for Pending {
     }
 }
 
-/// Ends a session whose beginning was given up.
+/// Ends a session whose welcome was cancelled or failed.
 struct EndOnDrop(Option<Link>);
 
 impl EndOnDrop {
@@ -147,32 +146,32 @@ impl EndOnDrop {
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
         if let Some(link) = &self.0 {
-            link.end("it went away while it was welcomed");
+            link.end("the peer disconnected before it was welcomed");
         }
     }
 }
 
-/// A carrier whose key and session id are those of a session here. Dropping it closes the
+/// A carrier with the key and the session id of an existing session. Dropping it closes the
 /// connection.
-#[must_use = "somebody waits for an answer"]
+#[must_use = "the peer waits for an answer"]
 pub struct Attaching {
-    pub(crate) arrived: IncomingStream,
+    pub(crate) arrived: ArrivedCarrier,
     pub(crate) link: Link,
 }
 
-/// What asks to be attached.
-pub(crate) enum IncomingStream {
+/// What is to be attached.
+pub(crate) enum ArrivedCarrier {
     Carrier(Authenticated),
     /// One connection of a carrier that is a bundle.
     Part(Box<ArrivedPart>),
 }
 
 impl Attaching {
-    /// By which carrier it came.
+    /// The kind of carrier.
     pub fn carrier(&self) -> CarrierKind {
         match &self.arrived {
-            IncomingStream::Carrier(arrived) => arrived.carrier.kind(),
-            IncomingStream::Part(_) => CarrierKind::Tls,
+            ArrivedCarrier::Carrier(arrived) => arrived.carrier.kind(),
+            ArrivedCarrier::Part(_) => CarrierKind::Tls,
         }
     }
 
@@ -181,17 +180,17 @@ impl Attaching {
         self.link.grant()
     }
 
-    /// Makes it a carrier of its session, unless that has enough of them. The check and the use are
-    /// one step. A connection of a bundle waits for the others first, for at most 10 s; all of them
-    /// are one carrier. Cancel safe.
+    /// Makes it a carrier of its session, unless that has no room. The check and the reservation
+    /// are one step. A connection of a bundle first waits for the others, for at most 10 s;
+    /// together they are one carrier. Cancel safe.
     ///
     /// # Errors
-    /// The session has its carriers, or is over; the other side was informed. Or the other
+    /// The session has no room or is over, and the other side was informed; or the other
     /// connections did not come.
     pub async fn accept(self) -> Result<Attached, LinkError> {
         let arrived = match self.arrived {
-            IncomingStream::Carrier(arrived) => arrived,
-            IncomingStream::Part(part) => return Box::pin(part.accept(self.link)).await,
+            ArrivedCarrier::Carrier(arrived) => arrived,
+            ArrivedCarrier::Part(part) => return Box::pin(part.accept(self.link)).await,
         };
         match self.link.reserve() {
             Ok(place) => Ok(adopt(&self.link, place, arrived)),
@@ -205,11 +204,11 @@ impl Attaching {
         }
     }
 
-    /// Refuses it, with a sentence for the people on the other side. Its session goes on.
+    /// Refuses it, with a sentence for the users of the other side. Its session continues.
     pub async fn refuse(self, why: Refusal, detail: impl Into<String>) -> LinkError {
         match self.arrived {
-            IncomingStream::Carrier(arrived) => refuse_with(arrived, why, detail.into()).await,
-            IncomingStream::Part(part) => gathering::refuse(part.tls, why, detail.into()).await,
+            ArrivedCarrier::Carrier(arrived) => refuse_with(arrived, why, detail.into()).await,
+            ArrivedCarrier::Part(part) => gathering::refuse(part.tls, why, detail.into()).await,
         }
     }
 }
@@ -217,8 +216,8 @@ impl Attaching {
 impl fmt::Debug for Attaching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let peer = match &self.arrived {
-            IncomingStream::Carrier(arrived) => arrived.carrier.peer(),
-            IncomingStream::Part(part) => part.peer,
+            ArrivedCarrier::Carrier(arrived) => arrived.carrier.peer(),
+            ArrivedCarrier::Part(part) => part.peer,
         };
         write!(f, "Attaching({:?}, {peer:?})", self.carrier())
     }
@@ -231,7 +230,7 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// By which carrier it came.
+    /// The kind of carrier.
     pub const fn carrier(&self) -> CarrierKind {
         self.kind
     }

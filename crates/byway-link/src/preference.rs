@@ -1,33 +1,31 @@
-//! Preference: whether new streams use QUIC or TLS, decided by what the traffic of this side has
-//! measured.
+//! Preference: whether new streams use QUIC or TLS, decided by the measured traffic of this side.
 //!
 //! In:    one window of traffic after the other; the time.
 //! Out:   a change with its reason, or none.
-//! Never: moves an open stream; begins a trial of TLS on less than two windows of payload in a row
-//!        in which QUIC has lost much; keeps TLS on less than `TRIAL_WINDOWS` windows, or for its
-//!        best one; takes a trial with less traffic for a result.
+//! Never: moves an open stream; starts a trial of TLS without heavy loss of QUIC in two windows of
+//!        payload in a row; keeps TLS after fewer than `TRIAL_WINDOWS` windows or for its best one;
+//!        takes a trial with less traffic as a result.
 //!
 //! Loss alone does not decide: QUIC's congestion control may use a lossy path better than TCP does.
-//! It only begins a trial, in which new streams use TLS, and the rates and round trips of both
-//! decide. A result holds for a time, which doubles while the results are the same, and only for
-//! the carriers that it was found on: that TLS is no better is void once QUIC has become much
-//! worse, and that TLS is better once it is slower than QUIC was.
+//! Loss only starts a trial, in which new streams use TLS; the rates and round trips of both
+//! decide. A result holds for a time, which doubles while the results are the same. A result for
+//! QUIC ends early once QUIC is much worse, one for TLS once TLS is slower than QUIC was.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::traffic::{Moved, Traffic, per_second};
 
-/// A window with less payload says nothing of a carrier, unless more waits to be sent.
+/// A window with less payload does not show a rate, unless more data waits to be sent.
 const ENOUGH_BYTES: u64 = 48 * 1024;
 
-/// Of 1,000 packets: loss from which on QUIC may be policed.
+/// Per 1,000 packets: from this loss on QUIC may be policed.
 const HEAVY_LOSS: u64 = 20;
 
 /// TLS is kept if it moves at least 5 bytes where QUIC moved 4.
 const BETTER: (u64, u64) = (5, 4);
 
-/// The same where its round trip is much longer: 3 for 1.
+/// The same if its round trip is much longer: 3 to 1.
 const MUCH_BETTER: (u64, u64) = (3, 1);
 
 /// A round trip is much longer if it is longer by this factor and by [`LONGER_BY`].
@@ -36,43 +34,44 @@ const LONGER: u32 = 3;
 /// See [`LONGER`].
 const LONGER_BY: Duration = Duration::from_millis(50);
 
-/// Windows of TLS that decide a trial. The first one with traffic is not among them: TCP has to
-/// find its rate.
+/// Windows of TLS that decide a trial. The first one with traffic does not count: TCP has to find
+/// its rate.
 const TRIAL_WINDOWS: u32 = 3;
 
-/// A trial without enough traffic ends after this.
+/// A trial without enough traffic ends after this time.
 const TRIAL_ENDS: Duration = Duration::from_secs(30);
 
-/// After a trial without a result TLS is tried again.
+/// The time until TLS is tried again after a trial without a result.
 const NO_RESULT_PAUSE: Duration = Duration::from_secs(10);
 
-/// After a result the other carrier is tried again; doubles each time that the result is the same.
+/// The time until the other carrier is tried again after a result; doubles while the result is the
+/// same.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The longest such pause.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// QUIC is much worse than it was if its rate is less than one in so many of it,
+/// QUIC is much worse than it was if its rate has fallen below one part in this many,
 const RATE_FELL: u64 = 2;
 
-/// or its loss more than 5 where it was 2.
+/// or if its loss is more than 5 where it was 2.
 const LOSS_ROSE: (u64, u64) = (5, 2);
 
-/// Windows in a row in which TLS is slower than QUIC was end its use.
+/// TLS is left after this many windows in a row in which it is slower than QUIC was.
 const SLOW_WINDOWS: u32 = 5;
 
-/// What QUIC was like in two windows with loss.
+/// The measurements of QUIC in two windows with loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Lossy {
-    /// Payload a second, in the better one.
+    /// Payload per second, in the better one.
     rate: u64,
-    /// Of 1,000 packets, in the better one and in the worse one.
+    /// Lost packets per 1,000, in the better window and in the worse one.
     loss: (u64, u64),
     round_trip: Option<Duration>,
 }
 
 impl Lossy {
-    /// What a window with payload and heavy loss shows.
+    /// The measurements of a window with payload, if its loss is heavy.
     fn of(quic: &Moved, lasted: Duration) -> Option<Self> {
         let loss = quic.lost.saturating_mul(1000) / quic.packets.max(1);
         let seen = Self {
@@ -100,9 +99,9 @@ impl Lossy {
     }
 }
 
-/// What TLS was like in several windows.
+/// The sum of several windows of TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct TlsSum {
     windows: u32,
     payload: u64,
     busy: Duration,
@@ -110,7 +109,7 @@ struct Tally {
     round_trip_windows: u32,
 }
 
-impl Tally {
+impl TlsSum {
     fn add(&mut self, tls: &Moved) {
         self.windows += 1;
         self.payload += tls.payload;
@@ -119,7 +118,7 @@ impl Tally {
         self.round_trip_windows += u32::from(tls.round_trip.is_some());
     }
 
-    /// Payload a second of the time in which there was something to send.
+    /// Payload per second of the time in which there was data to send.
     fn rate(&self) -> u64 {
         per_second(self.payload, self.busy)
     }
@@ -129,24 +128,24 @@ impl Tally {
     }
 }
 
-/// Whether a window says how fast the carrier is.
+/// Whether a window shows the rate of the carrier.
 const fn counts(moved: &Moved) -> bool {
     moved.payload >= ENOUGH_BYTES || moved.is_backlogged
 }
 
-/// Both carriers of a trial.
+/// The comparison of both carriers in a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compared {
     /// Bytes per second.
     pub quic: u64,
     /// Bytes per second.
     pub tls: u64,
-    /// The round trips, of QUIC and of TLS, where that of TLS was much longer.
+    /// The round trips of QUIC and of TLS, if that of TLS was much longer.
     pub round_trips: Option<(Duration, Duration)>,
 }
 
 impl Compared {
-    fn new(quic: &Lossy, tls: &Tally) -> Self {
+    fn new(quic: &Lossy, tls: &TlsSum) -> Self {
         let much_longer =
             |(quic, tls): &(Duration, Duration)| *tls > *quic * LONGER && *tls > *quic + LONGER_BY;
         let round_trips = quic.round_trip.zip(tls.round_trip()).filter(much_longer);
@@ -167,12 +166,12 @@ impl Compared {
     }
 }
 
-/// That QUIC loses packets.
+/// The loss of QUIC that starts a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loses {
-    /// Of 1,000.
+    /// Lost packets per 1,000.
     pub loss: u64,
-    /// Bytes per second that it moves.
+    /// Its rate in bytes per second.
     pub rate: u64,
 }
 
@@ -187,7 +186,7 @@ impl fmt::Display for Loses {
     }
 }
 
-/// What new streams use from now on, and why.
+/// The carrier that new streams use from now on, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// TLS, for a trial: QUIC loses packets.
@@ -202,9 +201,9 @@ pub enum Change {
     TryQuic,
     /// QUIC is tried again: TLS is slower now than QUIC was.
     TlsIsSlow {
-        /// Bytes per second that QUIC moved.
+        /// The rate of QUIC, in bytes per second.
         quic: u64,
-        /// Bytes per second.
+        /// The rate of TLS, in bytes per second.
         tls: u64,
     },
 }
@@ -262,7 +261,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Bytes per second, as megabits per second: with one decimal below 10.
+/// Bytes per second, printed as megabits per second; with one decimal below 10.
 struct Megabits(u64);
 
 impl fmt::Display for Megabits {
@@ -279,7 +278,7 @@ impl fmt::Display for Megabits {
 #[derive(Clone, Copy, Debug)]
 struct Pause {
     until: Instant,
-    /// It is void when QUIC is much worse than this.
+    /// The pause ends early when QUIC is much worse than this.
     of: Lossy,
 }
 
@@ -292,31 +291,31 @@ impl Pause {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Quic {
-        /// What the last window with payload has shown, if it had loss.
+        /// The last window with payload, if it had heavy loss.
         lossy: Option<Lossy>,
         pause: Option<Pause>,
     },
     Trial {
         since: Instant,
         quic: Lossy,
-        /// The first window of TLS is over.
-        has_begun: bool,
-        tls: Tally,
+        /// Whether the first window of TLS is over.
+        has_started: bool,
+        tls: TlsSum,
     },
     Tls {
         until: Instant,
-        /// What QUIC had, in bytes per second.
+        /// The rate of QUIC, in bytes per second.
         quic: u64,
-        /// The last windows, as long as TLS was slower in each.
-        slow: Tally,
+        /// The sum of the last windows, all of which were slower than QUIC.
+        slow: TlsSum,
     },
 }
 
-/// See the head of the file.
+/// See the module docs.
 #[derive(Debug)]
 pub struct Preference {
     state: State,
-    /// Whether TLS was better in the last trial with a result, and how long that holds.
+    /// Whether TLS was better in the last trial with a result, and how long that result holds.
     last: Option<(bool, Duration)>,
 }
 
@@ -338,21 +337,21 @@ impl Preference {
         matches!(self.state, State::Trial { .. } | State::Tls { .. })
     }
 
-    /// Whether that is for a trial.
+    /// Whether TLS is used for a trial.
     pub const fn is_trial(&self) -> bool {
         matches!(self.state, State::Trial { .. })
     }
 
-    /// Takes one window of traffic that has ended `now`.
+    /// Takes one window of traffic that has ended at `now`.
     pub fn measured(&mut self, traffic: &Traffic, now: Instant) -> Option<Change> {
         match self.state {
             State::Quic { lossy, pause } => self.with_quic(traffic, now, lossy, pause),
             State::Trial {
                 since,
                 quic,
-                has_begun,
+                has_started,
                 tls,
-            } => self.in_trial(traffic, now, since, quic, has_begun, tls),
+            } => self.in_trial(traffic, now, since, quic, has_started, tls),
             State::Tls { until, quic, slow } => self.with_tls(&traffic.tls, now, until, quic, slow),
         }
     }
@@ -376,8 +375,8 @@ impl Preference {
         self.state = State::Trial {
             since: now,
             quic: both,
-            has_begun: false,
-            tls: Tally::default(),
+            has_started: false,
+            tls: TlsSum::default(),
         };
         Some(Change::TryTls(Loses {
             loss: both.loss.1,
@@ -391,17 +390,17 @@ impl Preference {
         now: Instant,
         since: Instant,
         quic: Lossy,
-        has_begun: bool,
-        mut tls: Tally,
+        has_started: bool,
+        mut tls: TlsSum,
     ) -> Option<Change> {
         let counts = counts(&traffic.tls);
-        if counts && has_begun {
+        if counts && has_started {
             tls.add(&traffic.tls);
         }
         self.state = State::Trial {
             since,
             quic,
-            has_begun: has_begun || counts,
+            has_started: has_started || counts,
             tls,
         };
         let is_over = now.saturating_duration_since(since) >= TRIAL_ENDS;
@@ -417,7 +416,7 @@ impl Preference {
             self.state = State::Tls {
                 until,
                 quic: quic.rate,
-                slow: Tally::default(),
+                slow: TlsSum::default(),
             };
             return Some(Change::KeepTls(compared));
         }
@@ -431,7 +430,7 @@ impl Preference {
         now: Instant,
         until: Instant,
         quic: u64,
-        mut slow: Tally,
+        mut slow: TlsSum,
     ) -> Option<Change> {
         if counts(tls) {
             slow.add(tls);
@@ -439,7 +438,7 @@ impl Preference {
             self.state = State::Tls {
                 until,
                 quic,
-                slow: if is_slow { slow } else { Tally::default() },
+                slow: if is_slow { slow } else { TlsSum::default() },
             };
             if is_slow && slow.windows >= SLOW_WINDOWS {
                 self.state = State::Quic {

@@ -1,9 +1,9 @@
-//! QUIC carrier: a thin facade over quinn: endpoints, connections and streams as links need them.
+//! QUIC carrier: a thin facade over quinn: endpoints, connections and streams for links.
 //!
-//! In:    a UDP socket, our key; as dialler the pin and the address.
-//! Out:   authenticated connections whose streams keep FIN, reset(code) and session loss apart.
-//! Never: early data, datagrams, streams in one direction, or a stream that ends in order because
-//!        it was dropped.
+//! In:    a UDP socket and our key; as dialler, the pin and the address.
+//! Out:   authenticated connections whose streams distinguish FIN, reset(code) and session loss.
+//! Never: early data, datagrams, unidirectional streams, or a stream that ends in order because it
+//!        was dropped.
 
 mod gate;
 mod pump;
@@ -32,7 +32,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use self::gate::{AtGate, Gate};
-use self::pump::{Looked, ORDERED_BYTES, Pumped};
+use self::pump::{ORDERED_BYTES, Peeked, Pumped};
 use self::reassembly::Reassembly;
 use self::windows::{Widened, Windows};
 use crate::carrier::Sent;
@@ -45,65 +45,63 @@ use crate::stream::Counted;
 use crate::tls;
 use crate::window::{Budget, MOST_BYTES};
 
-/// A connection on which no packet comes back for this long is dead. The session's own pings give
-/// up sooner; this is for the handshake and for a session that cannot ask.
+/// A connection without incoming packets for this long is dead. The session's own pings give up
+/// sooner; this is for the handshake and for a session that cannot send pings.
 const IDLE_TIMEOUT_MS: u32 = 40_000;
 
-/// Bytes sent and not acknowledged, all streams of a connection together.
+/// The most unacknowledged bytes of all streams of a connection together.
 const SEND_WINDOW: u64 = 16 * 1024 * 1024;
 
-/// What a stream writes first is written at once: what it is for, or the answer, and the head of a
-/// request.
+/// The first bytes of a stream are written at once: its open message or the answer, and the head of
+/// a request.
 const FIRST_BYTES: u64 = 8 * 1024;
 
-/// Handshakes that one endpoint has under way at once; more wait for a Retry, then are refused.
+/// Handshakes of one endpoint at a time; more wait for a Retry, then are refused.
 const HANDSHAKES: usize = 1024;
 
-/// What a peer may send before it belongs to a session, unread.
+/// How much a peer may send unread before it belongs to a session.
 const PENDING_BYTES: u32 = 64 * 1024;
 
-/// What the window of a connection has beyond what those of its streams can add up to: for the
-/// control stream, and so that it is never the one that a peer waits for. It grows in steps of this
-/// size, too.
+/// The room of a connection's window beyond the sum of its streams' windows: for the control
+/// stream, and so that a peer never waits for the connection's window. It also grows in steps of
+/// this size.
 const WINDOW_STEP_BYTES: u64 = 1024 * 1024;
 
-/// The window has room for the first bytes of so many streams that were not answered with success,
-/// 4 MiB: until then an honest peer sends no more than what the stream is for, which is at most 4
-/// KiB.
+/// The window has room for the first bytes of this many streams that were not answered with
+/// success, 4 MiB: until then a correct peer sends only the open message, which has at most 4 KiB.
 const UNANSWERED_WINDOW_STREAMS: u64 = 128;
 
-/// The window grows by the first bytes of so many streams at once, 1 MiB.
+/// The window grows by the first bytes of this many streams at a time, 1 MiB.
 const STEP_STREAMS: u64 = 32;
 
-/// What is kept of a handshake that is not decided yet, and of all of them together.
+/// Bytes kept of one handshake that is not accepted or refused yet, and of all of them together.
 const INCOMING_BYTES: u64 = 16 * 1024;
 
 /// See [`INCOMING_BYTES`].
 const ALL_INCOMING_BYTES: u64 = 1024 * 1024;
 
-/// What the kernel is asked to hold of datagrams each way; it gives what it allows.
+/// The requested socket buffer of the kernel in each direction; it grants what it allows.
 const SOCKET_BYTES: usize = 4 * 1024 * 1024;
 
-/// The guess before a round trip was measured. A third of RFC 9002's, so that a lost first packet
-/// costs 300 ms.
+/// The round-trip time before one was measured. A third of RFC 9002's value, so that a lost first
+/// packet costs 300 ms.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
-/// Packets that may overtake one before it counts as lost; what is late by an eighth of a round
-/// trip does, in any case. Links that spread packets over several queues or radio frames reorder by
+/// How many packets may overtake one before it counts as lost; one that is late by an eighth of a
+/// round trip always does. Links that spread packets over several queues or radio frames reorder by
 /// more than the usual three.
 const REORDERED_PACKETS: u32 = 32;
 
-/// How often a stream is looked at for a reset that nothing announces.
+/// How often a stream is checked for a reset that wakes no task.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How long a stream that was closed in order is still listened to, for a peer that has not
-/// finished.
+/// How long a stream that was closed in order is kept for a peer that has not finished it.
 const LINGER: Duration = Duration::from_secs(60);
 
 /// Binds a UDP socket with room for a burst.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -111,10 +109,10 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
         Some(Protocol::UDP),
     )?;
     if address.is_ipv6() {
-        // A system without it serves IPv6 alone.
+        // A system without this option serves only IPv6 on this socket.
         let _ = socket.set_only_v6(!address.ip().is_unspecified());
     }
-    // Asked for, not insisted on: a small buffer is slower and still right.
+    // Optional: a small buffer is slower, but works.
     let _ = socket.set_recv_buffer_size(SOCKET_BYTES);
     let _ = socket.set_send_buffer_size(SOCKET_BYTES);
     socket.set_nonblocking(true)?;
@@ -122,11 +120,11 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// An endpoint that accepts links on `socket`, and the config with which it does. Must be called
-/// inside a runtime, which then drives it.
+/// An endpoint that accepts links on `socket`, and its config. Must be called inside a runtime,
+/// which then drives it.
 ///
 /// # Errors
-/// What the system or rustls says.
+/// The error of the system or of rustls.
 pub(crate) fn listen(
     socket: std::net::UdpSocket,
     key: &Key,
@@ -155,8 +153,8 @@ pub(crate) fn with_congestion(
     Ok(config)
 }
 
-/// Connects to `address` from a socket of its own, so that a change of network never leaves us on a
-/// dead one.
+/// Connects to `address` from a new socket, so that after a change of network no dead socket is
+/// reused.
 pub(crate) async fn dial(
     address: SocketAddr,
     key: &Key,
@@ -183,8 +181,8 @@ pub(crate) async fn dial(
     Ok(Quic::new(connecting.await?, Side::Dialler, Some(endpoint)))
 }
 
-/// An endpoint whose stateless resets are good for connections of an earlier process of this node:
-/// the peer of a process that was killed is told at its next packet.
+/// The config of an endpoint whose stateless resets are valid for connections of an earlier process
+/// of this node: after a crash, the peer gets a reset for its next packet.
 fn endpoint_config(key: &Key, at: SocketAddr) -> EndpointConfig {
     let mut config = EndpointConfig::new(Arc::new(key.reset_key(at)));
     let cid_key = key.cid_key(at);
@@ -192,19 +190,18 @@ fn endpoint_config(key: &Key, at: SocketAddr) -> EndpointConfig {
     config
 }
 
-/// The pin says who is meant, and no name is sent; rustls wants one all the same.
+/// The pin identifies the peer and no name is sent, but rustls requires one.
 const NO_NAME: &str = "byway.invalid";
 
-/// What a connection begins with: the control stream, which the dialler opens, and room for what is
-/// said on it. See [`Quic::allow`].
+/// The initial limits of a connection: the control stream, which the dialler opens, and room for
+/// its messages. See [`Quic::allow`].
 fn transport(side: Side, congestion: Congestion) -> io::Result<TransportConfig> {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(side.control_streams().into())
         .max_concurrent_uni_streams(0_u8.into())
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
-        // What a peer that keeps to its credit never reaches; for one that does not, this is the
-        // bound.
+        // A peer that respects its credit never reaches this; for any other peer it is the bound.
         .stream_receive_window(MOST_BYTES.into())
         .receive_window(PENDING_BYTES.into())
         .send_window(SEND_WINDOW)
@@ -215,18 +212,18 @@ fn transport(side: Side, congestion: Congestion) -> io::Result<TransportConfig> 
     Ok(config)
 }
 
-/// Why a QUIC carrier did not come about, or ended.
+/// Why a QUIC carrier was not established, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
     /// A QUIC error; its text may contain the peer's own reason.
     #[error("{}", peer_text(&connection_words(.0)))]
     Connection(#[from] ConnectionError),
-    /// The system says so.
+    /// An error of the system.
     #[error("UDP: {0}")]
     Io(#[from] io::Error),
 }
 
-/// The text of quinn, but for an end in order, whose code says nothing.
+/// The text of quinn, except for an orderly end, whose code has no meaning.
 fn connection_words(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ApplicationClosed(close) if close.reason.is_empty() => CLOSED.to_owned(),
@@ -239,7 +236,7 @@ fn connection_words(error: &ConnectionError) -> String {
 }
 
 impl Side {
-    /// How many of the peer's streams are for control.
+    /// How many of the peer's streams are control streams.
     const fn control_streams(self) -> u32 {
         match self {
             Self::Dialler => 0,
@@ -248,22 +245,22 @@ impl Side {
     }
 }
 
-/// One authenticated connection. Clones are the same.
+/// One authenticated connection; clones share it.
 #[derive(Clone)]
 pub(crate) struct Quic {
     connection: Connection,
     side: Side,
-    /// The peer's streams that are not over yet, and ours; the one for control not counted.
+    /// Streams of the peer that have not ended, and our own; without the control stream.
     theirs: Arc<AtomicUsize>,
     ours: Arc<AtomicUsize>,
     windows: Arc<Mutex<Widened>>,
     gate: Gate,
-    /// A dialler's own socket lives as long as its connection.
+    /// A dialler's socket lives as long as its connection.
     _endpoint: Option<Endpoint>,
 }
 
 impl Quic {
-    /// A connection that an endpoint has accepted and whose handshake is done.
+    /// A connection that an endpoint has accepted, whose handshake is complete.
     pub(crate) fn accepted(connection: Connection) -> Self {
         Self::new(connection, Side::Acceptor, None)
     }
@@ -281,59 +278,59 @@ impl Quic {
         }
     }
 
-    /// Which end of it we are.
+    /// Our side of the connection.
     pub(crate) const fn side(&self) -> Side {
         self.side
     }
 
-    /// From now on the peer may have `streams` streams open besides the one for control. Before the
-    /// first call there is none: the connection belongs to no session yet.
+    /// Allows the peer `streams` open streams besides the control stream. Before the first call it
+    /// may open none: the connection belongs to no session yet.
     pub(crate) fn allow(&self, streams: u32) {
         self.connection.set_max_concurrent_bi_streams(
             streams.saturating_add(self.side.control_streams()).into(),
         );
     }
 
-    /// What the window is wider than at first is taken of `budget`, from now on. Before the first
-    /// call it stays as it is.
+    /// Takes from `budget` what the window grows beyond its first size. Before the first call it
+    /// does not grow.
     pub(crate) fn assign(&self, budget: &Arc<Budget>) {
         self.windows.lock().assign(budget);
     }
 
-    /// Widens the window for `answered` streams of the peer that were answered with success, beside
-    /// the others. What waits on the latter is within [`UNANSWERED_WINDOW_STREAMS`], so a peer
-    /// cannot widen the window by streams that are refused, whether it finishes them or not.
+    /// Widens the window for `answered` streams of the peer that were answered with success,
+    /// besides the others. The others wait within [`UNANSWERED_WINDOW_STREAMS`], so a peer cannot
+    /// widen the window by streams that are refused, whether it finishes them or not.
     pub(crate) fn make_room(&self, answered: usize) {
         let streams = (answered as u64).next_multiple_of(STEP_STREAMS) + UNANSWERED_WINDOW_STREAMS;
         self.widen(|windows| windows.theirs = windows.theirs.max(streams));
     }
 
-    /// The windows of the streams have grown by `bytes`, all together. To be called before it is
-    /// announced to the peer.
+    /// Widens the window after the windows of the streams have grown by `bytes` in total. Must be
+    /// called before the growth is announced to the peer.
     pub(crate) fn grown(&self, bytes: u64) {
         let bytes = bytes.next_multiple_of(WINDOW_STEP_BYTES);
         self.widen(|windows| windows.grown_bytes = windows.grown_bytes.max(bytes));
     }
 
-    /// The window of the connection never keeps the peer from what those of its streams allow, as
-    /// long as there is room for it; see [`Widened`].
+    /// As long as the budget has room, the window of the connection never stops the peer from
+    /// sending what the windows of its streams allow; see [`Widened`].
     fn widen(&self, change: impl FnOnce(&mut Windows)) {
         if let Some(bytes) = self.windows.lock().change(change) {
             self.connection.set_receive_window(bytes);
         }
     }
 
-    /// How many of the peer's streams are open, or closed here and not finished by the peer.
+    /// How many streams of the peer are open, or closed here and not finished by the peer.
     pub(crate) fn theirs(&self) -> usize {
         self.theirs.load(Relaxed)
     }
 
-    /// The round trip as QUIC measures it.
+    /// The round-trip time as QUIC measures it.
     pub(crate) fn round_trip(&self) -> Duration {
         self.connection.rtt()
     }
 
-    /// What was sent so far.
+    /// What was sent until now.
     pub(crate) fn sent(&self) -> Sent {
         let stats = self.connection.stats();
         Sent {
@@ -347,7 +344,7 @@ impl Quic {
         }
     }
 
-    /// Whose key was proven.
+    /// The fingerprint of the key that the peer has proven.
     pub(crate) fn identity(&self) -> Option<Fingerprint> {
         let shown = self
             .connection
@@ -361,8 +358,8 @@ impl Quic {
         self.connection.remote_address()
     }
 
-    /// Opens a stream whose first bytes are `first`. Without `credits` it is the one for control,
-    /// on which they are told.
+    /// Opens a stream whose first bytes are `first`. Without `credits` it is the control stream,
+    /// which carries the grants.
     pub(crate) async fn open(
         &self,
         first: &[u8],
@@ -380,7 +377,7 @@ impl Quic {
         if let Some(credits) = &stream.credits {
             credits.spend(first.len());
         }
-        // The first bytes of a stream are far below its window: they are taken at once.
+        // The first bytes of a stream are far below its window: they are accepted at once.
         let mut left = first;
         while !left.is_empty() {
             let n = stream.send.write(left).await.map_err(|error| match error {
@@ -392,7 +389,7 @@ impl Quic {
         Ok(stream)
     }
 
-    /// The next stream of the peer's; without `credits` it is the one for control.
+    /// The next stream that the peer opens; without `credits` it is the control stream.
     pub(crate) async fn accept(
         &self,
         credits: Option<&Credits>,
@@ -404,18 +401,18 @@ impl Quic {
         Ok(stream)
     }
 
-    /// Lets a question out on a path that has fallen silent, though the congestion window is full.
+    /// Lets a ping out on a silent path although the congestion window is full.
     pub(crate) fn let_question_out(&self) {
         let_question_out(self.connection.congestion_state());
     }
 
-    /// Puts the streams of control in front of all others.
+    /// Gives the control stream priority over all others.
     pub(crate) fn favour(stream: &QuicStream) {
-        // A stream that is closed already needs no favour.
+        // An error means that the stream is closed already.
         let _ = stream.send.set_priority(i32::MAX);
     }
 
-    /// Says goodbye with a reason for people.
+    /// Closes the connection with a reason for people.
     pub(crate) fn close(&self, reason: &str) {
         self.connection
             .close(VarInt::from_u32(0), reason.as_bytes());
@@ -427,7 +424,7 @@ impl Quic {
     }
 }
 
-/// How the bytes of a stream are taken out of quinn.
+/// How the bytes of a stream are read from quinn.
 enum Receiving {
     Ordered(RecvStream),
     /// See [`pump`].
@@ -438,14 +435,14 @@ impl Receiving {
     fn stop(&mut self, code: VarInt) {
         match self {
             Self::Ordered(recv) => {
-                // An error means that it is over already.
+                // An error means that it has ended already.
                 let _ = recv.stop(code);
             }
             Self::Pumped(pumped) => pumped.stop(code),
         }
     }
 
-    /// Resolves when a byte has come, in order or not, or the stream has ended.
+    /// Resolves when a byte has arrived, in order or not, or the stream has ended.
     async fn any(self) {
         match self {
             Self::Ordered(mut recv) => {
@@ -459,16 +456,16 @@ impl Receiving {
 /// One stream. Dropping it resets it, unless it was finished.
 pub(crate) struct QuicStream {
     send: SendStream,
-    /// Taken out when the stream is closed in order.
+    /// `None` once the stream was closed in order.
     recv: Option<Receiving>,
     /// Bytes read, and bytes written.
     read: u64,
     written: u64,
     connection: Connection,
     gate: AtGate,
-    /// None on the stream for control.
+    /// `None` on the control stream.
     credits: Option<StreamCredits>,
-    /// Resolves when the peer stops our half; gone once everything of it is acknowledged.
+    /// Resolves when the peer stops our half; `None` once everything we sent is acknowledged.
     stopped: Option<Pin<Box<dyn Future<Output = Option<Broken>> + Send + Sync>>>,
     tick: Option<Pin<Box<Sleep>>>,
     broken: Option<u32>,
@@ -476,7 +473,7 @@ pub(crate) struct QuicStream {
     finished: bool,
     orderly: bool,
     tasks: TaskTracker,
-    /// Among the peer's streams or ours; not if it is the one for control.
+    /// Counts it among the peer's streams or ours; `None` for the control stream.
     counted: Option<Counted>,
 }
 
@@ -493,7 +490,7 @@ impl QuicStream {
         let stopped: Pin<Box<dyn Future<Output = _> + Send + Sync>> = Box::pin(async move {
             match stopped.await {
                 Ok(Some(code)) => Some(Broken::Reset(code_of(code))),
-                // Everything was sent and acknowledged: nothing to hear from this side any more.
+                // Everything was sent and acknowledged: this half can fail no more.
                 Ok(None) => None,
                 Err(_) => Some(Broken::SessionLost),
             }
@@ -562,7 +559,7 @@ impl QuicStream {
         Poll::Ready(read)
     }
 
-    /// Hands a stream whose window holds more packets than quinn accepts gaps to a pump.
+    /// Moves a stream to a pump if its window holds more packets than quinn accepts gaps.
     fn pump_if_large(&mut self) {
         let Some(credits) = self
             .credits
@@ -611,8 +608,8 @@ impl QuicStream {
                 if written > 0 {
                     break;
                 }
-                // Without credit nothing is written, and so nobody says that the peer wants no
-                // more: a look tells.
+                // Without credit nothing is written, so no write fails when the peer stops the
+                // stream: check here.
                 return self.poll_stopped(cx).map(Err);
             };
             match Pin::new(&mut self.send).poll_write(cx, part) {
@@ -648,7 +645,7 @@ impl QuicStream {
         Poll::Ready(Ok(written))
     }
 
-    /// Whether it leaves room to others: not the stream for control, and none with its first bytes.
+    /// Whether it yields to others: not the control stream, and no stream with its first bytes.
     const fn has_much_to_write(&self) -> bool {
         self.credits.is_some() && self.written >= FIRST_BYTES
     }
@@ -666,7 +663,7 @@ impl QuicStream {
         }
         if !std::mem::replace(&mut self.finished, true) {
             self.gate.leave();
-            // An error means that the peer has stopped the stream; who reads hears of it.
+            // An error means that the peer has stopped the stream; the reader gets that error.
             let _ = self.send.finish();
         }
         Ok(())
@@ -676,7 +673,7 @@ impl QuicStream {
         if let Some(code) = self.broken {
             return Poll::Ready(Broken::Reset(code));
         }
-        let unread = match self.look(cx) {
+        let unread = match self.peek(cx) {
             Ok(unread) => unread,
             Err(broken) => return Poll::Ready(broken),
         };
@@ -686,8 +683,8 @@ impl QuicStream {
         if !unread {
             return Poll::Pending;
         }
-        // All that was ours to send is acknowledged, so the peer has nothing to stop; and as bytes
-        // of its wait to be read, nobody wakes us for its reset. What is left is to look again.
+        // Everything we sent is acknowledged, so the peer has nothing to stop; and while bytes are
+        // unread, no waker is called for a reset. So check again after a while.
         ready!(
             self.tick
                 .get_or_insert_with(|| Box::pin(sleep(LOOK_AGAIN)))
@@ -702,7 +699,7 @@ impl QuicStream {
         }
     }
 
-    /// Whether the peer has stopped our half, or the connection is gone.
+    /// Whether the peer has stopped our half, or the connection is lost.
     fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         let Some(stopped) = &mut self.stopped else {
             return Poll::Pending;
@@ -714,33 +711,32 @@ impl QuicStream {
             Some(broken) => Poll::Ready(broken),
             None => {
                 self.stopped = None;
-                // Whoever watches looks in another way from now on.
+                // The caller must poll again: from now on the check is another one.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
         }
     }
 
-    /// Whether bytes wait to be read; takes none of them. If there are none, the reader's waker is
-    /// set.
-    fn look(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+    /// Whether bytes can be read; reads none of them. If there are none, the reader's waker is set.
+    fn peek(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
         let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) else {
             return Ok(false);
         };
         let recv = match recv {
             Receiving::Ordered(recv) => recv,
             Receiving::Pumped(pumped) => {
-                let looked = pumped.look(cx).inspect_err(|broken| {
+                let peeked = pumped.peek(cx).inspect_err(|broken| {
                     if let Broken::Reset(code) = broken {
                         self.broken = Some(*code);
                     }
                 })?;
-                self.read_fin = looked == Looked::Fin;
-                return Ok(looked == Looked::Unread);
+                self.read_fin = peeked == Peeked::Fin;
+                return Ok(peeked == Peeked::Unread);
             }
         };
-        let looked = pin!(recv.read_chunk(0, true)).poll(cx);
-        match looked {
+        let peeked = pin!(recv.read_chunk(0, true)).poll(cx);
+        match peeked {
             Poll::Ready(Ok(Some(_))) => Ok(true),
             Poll::Ready(Ok(None)) => {
                 self.read_fin = true;
@@ -754,7 +750,7 @@ impl QuicStream {
 
     pub(crate) fn reset(&mut self, code: u32) {
         self.gate.leave();
-        // Errors mean that it is over already.
+        // Errors mean that it has ended already.
         let _ = self.send.reset(code.into());
         if let Some(recv) = &mut self.recv {
             recv.stop(code.into());
@@ -785,8 +781,8 @@ impl Drop for QuicStream {
         let Some(recv) = self.recv.take().filter(|_| !self.read_fin) else {
             return;
         };
-        // As with TCP, the peer hears that nobody reads any more when it goes on sending, and not
-        // before: a STOP now would overtake what was written.
+        // As with TCP, the peer learns that nothing is read any more only if it goes on sending: a
+        // STOP now would overtake what was written.
         if tokio::runtime::Handle::try_current().is_ok() {
             let counted = self.counted.take();
             self.tasks.spawn(async move {
@@ -802,7 +798,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_in_order_is_told_without_its_code() {
+    fn an_orderly_end_is_shown_without_its_code() {
         let shown = |reason: &'static str| {
             let close = quinn::ApplicationClose {
                 error_code: VarInt::from_u32(0),

@@ -1,8 +1,8 @@
-//! Segments: how large the segments of TCP connections to each address may be, by what connections
-//! before have shown.
+//! Segments: the TCP segment size for connections to each address, learned from earlier
+//! connections.
 //!
 //! In:    connections whose full segments were lost on the path.
-//! Out:   the size to ask for with the next connection.
+//! Out:   the size to use for the next connection.
 //! Never: keeps a limit for longer than `LONGEST`, or more than `ADDRESSES` of them.
 
 use std::collections::HashMap;
@@ -11,26 +11,26 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The most bytes of a segment, TCP options included, one step below the other. With the headers of
-/// IPv6, 1,200 bytes fit into its least MTU, and 536 into what every host takes (RFC 9293 section
+/// The most bytes of a segment, TCP options included, each step below the one before. With the
+/// headers of IPv6, 1,200 bytes fit into its minimum MTU; every host accepts 536 (RFC 9293 section
 /// 3.7.1).
 const STEPS: [Option<u32>; 3] = [None, Some(1200), Some(536)];
 
-/// How long a limit is kept at first. Then a connection is tried without it.
+/// How long a limit is kept at first. After that a connection is tried without it.
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// It is kept twice as long each time that it proves necessary again, up to this.
+/// The time is doubled each time the limit proves necessary again, up to this.
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Addresses that are remembered. The one whose limit ends first makes room.
+/// Addresses that are remembered. The one whose limit ends first is evicted.
 const ADDRESSES: usize = 256;
 
-/// How large the segments of a connection may be.
+/// The segment size of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SegmentSize(usize);
 
 impl SegmentSize {
-    /// In bytes; none for as large as the path is said to carry.
+    /// In bytes; `None` for the size that the path MTU allows.
     pub(crate) fn bytes(self) -> Option<u32> {
         STEPS.get(self.0).copied().flatten()
     }
@@ -51,7 +51,7 @@ impl SegmentSize {
     }
 }
 
-/// See the head of the file. One for all links of a node.
+/// See the file header. One is shared by all links of a node.
 #[derive(Debug, Default)]
 pub struct Segments(Mutex<HashMap<Arc<str>, Limit>>);
 
@@ -63,7 +63,7 @@ struct Limit {
 }
 
 impl Segments {
-    /// What a connection to `address` is to ask for at `now`.
+    /// The size to use for a connection to `address` at `now`.
     pub(crate) fn size(&self, address: &str, now: Instant) -> SegmentSize {
         let limits = self.0.lock();
         limits
@@ -73,8 +73,8 @@ impl Segments {
             .unwrap_or_default()
     }
 
-    /// Full segments of a connection to `address` that asked for `size` were lost. Returns what the
-    /// next ones ask for and for how long, unless that was known.
+    /// Notes that full segments of a connection to `address` with `size` were lost. Returns the
+    /// size for the next ones and for how long, unless that was known.
     pub(crate) fn lost(
         &self,
         address: &Arc<str>,
@@ -91,7 +91,7 @@ impl Segments {
         if size == known {
             return None;
         }
-        // A limit that has ended proves necessary again.
+        // A limit that had ended proves necessary again.
         let kept = match before.filter(|_| known == SegmentSize::default()) {
             Some(limit) => (limit.kept * 2).min(LONGEST),
             None => KEPT,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_addresses_are_remembered_as_the_bound_says() {
+    fn the_number_of_remembered_addresses_is_bounded() {
         let (segments, start) = (Segments::default(), Instant::now());
         for n in 0..2 * ADDRESSES {
             let address: Arc<str> = n.to_string().into();
@@ -175,6 +175,6 @@ mod tests {
             assert_ne!(segments.size(&address, now), FULL);
         }
         assert_eq!(segments.0.lock().len(), ADDRESSES);
-        assert_eq!(segments.size("0", start), FULL, "the oldest has made room");
+        assert_eq!(segments.size("0", start), FULL, "the oldest was evicted");
     }
 }

@@ -1,22 +1,22 @@
 //! Store: small files of the state folder: keys, epochs, reservations.
 //!
 //! In:    a path and its whole new content.
-//! Out:   the content, all of it or the old one; readable by its owner alone.
-//! Never: leaves half a file behind, whenever the machine stops.
+//! Out:   the whole content, new or old; only the owner can read it.
+//! Never: leaves a partly written file, even if the machine crashes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// No file of the folder is longer: what is longer is neither read nor written. This bounds what a
-/// wrong path such as `/dev/zero` can cost.
+/// The longest file of the folder, in bytes: a longer one is neither read nor written. This bounds
+/// the cost of a wrong path such as `/dev/zero`.
 pub const MOST_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The content of `path`, or none if there is no such file.
+/// The content of `path`, or `None` if there is no such file.
 ///
 /// # Errors
-/// `FileTooLarge` above [`MOST_BYTES`]; else what the system says.
+/// `FileTooLarge` above [`MOST_BYTES`]; else the system error.
 pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -28,7 +28,7 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// What cannot be read again is not written.
+/// A file that could not be read again is not written.
 fn check_length(content: &[u8]) -> io::Result<()> {
     if content.len() as u64 > MOST_BYTES {
         let text = format!("the file is longer than {MOST_BYTES} bytes");
@@ -40,26 +40,26 @@ fn check_length(content: &[u8]) -> io::Result<()> {
 /// Writes a file that must not exist yet.
 ///
 /// # Errors
-/// `AlreadyExists` if it does, `FileTooLarge` above [`MOST_BYTES`]; else what the system says.
+/// `AlreadyExists` if it does, `FileTooLarge` above [`MOST_BYTES`]; else the system error.
 pub fn create_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let scratch = scratch_of(path);
-    // A link fails where a rename would replace.
+    // A hard link fails where a rename would replace.
     let linked = write_whole(&scratch, content).and_then(|()| fs::hard_link(&scratch, path));
-    // One that cannot be removed now is at the next start.
+    // If this fails, the next start removes it.
     let _ = fs::remove_file(&scratch);
     linked
 }
 
-/// Replaces the content of `path`, or makes it.
+/// Replaces the content of `path`, or creates it.
 ///
 /// # Errors
-/// `FileTooLarge` above [`MOST_BYTES`]; else what the system says. The old content is then still
+/// `FileTooLarge` above [`MOST_BYTES`]; else the system error. The old content is then still
 /// there.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let scratch = scratch_of(path);
     let replaced = write_whole(&scratch, content).and_then(|()| fs::rename(&scratch, path));
     if replaced.is_err() {
-        // One that cannot be removed now is at the next start.
+        // If this fails, the next start removes it.
         let _ = fs::remove_file(&scratch);
     }
     replaced
@@ -77,12 +77,11 @@ pub fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// How old a scratch file is before it is taken for one that a process has left behind when it was
-/// killed.
+/// Older scratch files were left behind by processes that were killed.
 const SCRATCH_AGE: Duration = Duration::from_secs(600);
 
-/// Removes the scratch files in `folder` that processes have left behind when they were killed.
-/// What cannot be removed stays.
+/// Removes the scratch files in `folder` that killed processes have left behind. Files that cannot
+/// be removed stay.
 pub fn remove_scratch(folder: &Path) {
     let Ok(files) = fs::read_dir(folder) else {
         return;
@@ -113,11 +112,11 @@ fn is_scratch(name: &str) -> bool {
         && parts.next().is_some()
 }
 
-/// Holds a lock that only one process of this machine can hold, for as long as the file lives.
-/// Waits for it.
+/// Waits for a lock that one process of this machine can hold at a time. It is held until the file
+/// is dropped.
 ///
 /// # Errors
-/// What the system says.
+/// The system error.
 pub fn lock(path: &Path) -> io::Result<File> {
     make_folder_of(path)?;
     let file = private()
@@ -158,10 +157,10 @@ fn make_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes `folder`, for its owner alone, unless it exists.
+/// Creates `folder`, accessible to its owner only, unless it exists.
 ///
 /// # Errors
-/// What the system says.
+/// The system error.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);

@@ -1,8 +1,8 @@
 //! Stream: one byte pipe of a session, the same type on every carrier.
 //!
 //! In:    a stream that a carrier has opened or accepted.
-//! Out:   a [`Pipe`]: data, FIN, reset(code) and session loss apart.
-//! Never: ends in order because it was dropped: FIN is said by `finish` alone.
+//! Out:   a [`Pipe`] that keeps data, FIN, reset(code) and session loss apart.
+//! Never: sends FIN because it was dropped: only `finish` sends FIN.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::mux::carrier::MuxStream;
 use crate::open_streams::{OpenStream, OpenStreams};
 use crate::quic::QuicStream;
 
-/// See the head of the file.
+/// See the module docs.
 pub struct LinkStream {
     kind: CarrierStream,
     _open: Option<OpenStream>,
@@ -47,29 +47,29 @@ impl LinkStream {
         Self::new(CarrierStream::Quic(Box::new(stream)))
     }
 
-    /// The same, counted among the open ones while it lives.
+    /// Counts it among the open streams while it lives.
     #[must_use]
     pub(crate) fn counted(mut self, open: &OpenStreams) -> Self {
         self._open = Some(open.add());
         self
     }
 
-    /// The same, and what is written is added to `total`.
+    /// Adds what is written to `total`.
     #[must_use]
     pub(crate) fn adding_to(mut self, total: &Arc<AtomicU64>) -> Self {
         self.written = Some(Arc::clone(total));
         self
     }
 
-    /// The same, counted among those that were answered with success while it lives.
+    /// Counts it among the streams that were answered with success while it lives.
     #[must_use]
     pub(crate) fn answered(mut self, answered: Counted) -> Self {
         self._answered = Some(answered);
         self
     }
 
-    /// Lets the peer send more at once than a stream starts with, on a path whose round trip is
-    /// long enough to matter. Not before the stream has said what it is for.
+    /// Lets the peer send more at once than the initial window, on a path whose round trip is long
+    /// enough to matter. Call it only after the open message.
     pub(crate) fn widen(&mut self) {
         match &mut self.kind {
             CarrierStream::Mux(stream) => stream.widen(),
@@ -77,7 +77,7 @@ impl LinkStream {
         }
     }
 
-    /// As whoever relays takes it.
+    /// As the stream type of the relay.
     pub fn into_stream(self) -> Stream {
         Stream::other(Box::new(self))
     }
@@ -135,7 +135,7 @@ impl Pipe for LinkStream {
     }
 }
 
-/// One of the streams that are open; dropping it counts it out.
+/// One of the counted streams; dropping it decrements the count.
 pub(crate) struct Counted(Arc<AtomicUsize>);
 
 impl Counted {

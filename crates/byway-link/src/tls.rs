@@ -1,12 +1,12 @@
 //! TLS: mutual TLS 1.3 with raw public keys (RFC 7250), the same for every carrier.
 //!
-//! In:    our key; as dialler the pin that the other side's key must have.
-//! Out:   rustls configs, for TLS over TCP and for QUIC alike; the identity of whoever has proven
-//!        its key.
+//! In:    our key; on the dialling side the pin that the other side's key must have.
+//! Out:   rustls configs, both for TLS over TCP and for QUIC; the identity of a peer that has
+//!        proven its key.
 //! Never: an older TLS, early data, resumption, a certificate authority, or a peer without a key.
 //!
-//! The pin is checked when the key is shown, and CertificateVerify afterwards: whoever copies a
-//! public key fails there.
+//! The pin is checked when the key is presented, and CertificateVerify afterwards: a peer with a
+//! copied public key fails there.
 
 use std::sync::Arc;
 
@@ -26,11 +26,12 @@ use crate::key::{Fingerprint, Key};
 /// The application protocol of links (RFC 7301): with it they can share a port with others.
 pub const ALPN: &[u8] = b"byway/1";
 
-/// That of the connections of a bundle, over TCP alone. An older acceptor does not know it and ends
-/// the handshake.
+/// The application protocol of the connections of a bundle, over TCP only. An older acceptor does
+/// not know it and ends the handshake.
 pub const BUNDLE_ALPN: &[u8] = b"byway/1-bundle";
 
-/// The dialling side: proves `key`, and accepts the one peer whose key has the fingerprint `pin`.
+/// The config of the dialling side: proves `key`, and accepts only the peer whose key has the
+/// fingerprint `pin`.
 pub(crate) fn dialler(key: &Key, pin: Fingerprint) -> Result<ClientConfig, Error> {
     let verifier = Arc::new(PinVerifier {
         pin,
@@ -45,13 +46,13 @@ pub(crate) fn dialler(key: &Key, pin: Fingerprint) -> Result<ClientConfig, Error
         )));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
-    // The pin says whom we want; a name on the wire would only tell others.
+    // The pin identifies the peer; a server name would only inform observers.
     config.enable_sni = false;
     Ok(config)
 }
 
-/// The accepting side: proves `key`, and accepts whoever proves a key of its own; what it may do is
-/// asked later.
+/// The config of the accepting side: proves `key`, and accepts every peer that proves a key; its
+/// permissions are checked later.
 pub(crate) fn acceptor(key: &Key) -> Result<ServerConfig, Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
@@ -68,18 +69,18 @@ pub(crate) fn acceptor(key: &Key) -> Result<ServerConfig, Error> {
     Ok(config)
 }
 
-/// The identity in what a handshake brought; none if the peer showed no key, which our verifiers do
-/// not let happen.
+/// The identity of the peer of a handshake; `None` without a key, which our verifiers do not
+/// accept.
 pub(crate) fn identity(shown: Option<&[CertificateDer<'_>]>) -> Option<Fingerprint> {
     Some(Fingerprint::of_spki(shown?.first()?))
 }
 
-/// Whether a failed handshake failed because the other side has another key than the pinned one.
+/// Whether a handshake failed because the other side has another key than the pinned one.
 pub(crate) fn is_wrong_pin(error: &Error) -> bool {
     matches!(error, Error::General(text) if text == WRONG_PIN)
 }
 
-/// Whether the handshake failed at CertificateVerify: the key was shown and not proven.
+/// Whether a handshake failed at CertificateVerify: the key was presented and not proven.
 pub(crate) fn is_unproven(error: &Error) -> bool {
     matches!(
         error,
@@ -89,8 +90,8 @@ pub(crate) fn is_unproven(error: &Error) -> bool {
 
 pub(crate) const WRONG_PIN: &str = "the other side's key is not the pinned one";
 
-/// AES-128 goes first, as in most TLS stacks: it costs three quarters of AES-256, and nobody breaks
-/// either. Keys are renewed before they are worn out (RFC 8446 section 5.5), by rustls and by QUIC.
+/// AES-128 comes first, as in most TLS stacks: it costs three quarters of AES-256, and neither is
+/// broken. rustls and QUIC renew keys before they reach their limits (RFC 8446 section 5.5).
 fn provider() -> Arc<CryptoProvider> {
     use aws_lc_rs::cipher_suite::{
         TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
@@ -106,7 +107,7 @@ fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// Checks signatures with raw public keys.
+/// Verifies signatures with raw public keys.
 #[derive(Debug)]
 struct RawKeys(Arc<CryptoProvider>);
 
@@ -131,7 +132,7 @@ impl RawKeys {
     }
 }
 
-/// Node keys are Ed25519 and nothing else.
+/// Node keys are Ed25519 only.
 fn schemes() -> Vec<SignatureScheme> {
     vec![SignatureScheme::ED25519]
 }
@@ -204,8 +205,7 @@ impl ClientCertVerifier for AnyKeyVerifier {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        // Whoever it is: its fingerprint is its identity, and the hello says by which grant it is
-        // here.
+        // Any key is accepted: its fingerprint is the identity, and the hello names the grant.
         Ok(ClientCertVerified::assertion())
     }
 

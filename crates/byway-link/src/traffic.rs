@@ -2,11 +2,11 @@
 //!
 //! In:    the counters of each carrier at the end of a window.
 //! Out:   what QUIC and TLS have delivered in it, and how much of that was payload of streams.
-//! Never: I/O, or a clock of its own.
+//! Never: does I/O or reads a clock.
 //!
-//! A side that only receives sends acknowledgements and credit, which may be many packets. They say
-//! little about how fast the carrier is, so payload is counted apart: it is never more than streams
-//! have written and not more than was delivered.
+//! A side that only receives sends acknowledgements and credit, which may be many packets. They
+//! show little about the speed of the carrier, so payload is counted separately: it is at most what
+//! streams have written and at most what was delivered.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::carrier::{CarrierKind, Sent};
 /// What was measured of one carrier in one window, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct CarrierStats {
-    /// The share of packets that was lost.
+    /// The share of packets that were lost.
     pub(crate) loss: Option<f64>,
     /// Bytes per second that were delivered.
     pub(crate) rate: u64,
@@ -27,19 +27,19 @@ pub(crate) struct CarrierStats {
 /// What the carriers of one kind have sent in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Packets, those without payload included.
+    /// Packets, including those without payload.
     pub packets: u64,
-    /// Those of them, or of earlier ones, that were found lost in the window.
+    /// Packets, also earlier ones, that were found lost in the window.
     pub lost: u64,
-    /// Bytes that were delivered, overhead included.
+    /// Bytes that were delivered, including overhead.
     pub bytes: u64,
     /// Payload of streams that was delivered.
     pub payload: u64,
-    /// How long there was something to deliver.
+    /// How long there was data to deliver.
     pub busy: Duration,
     /// Whether payload waits to be sent at the end of the window.
     pub is_backlogged: bool,
-    /// The round trip of packets, if it is known.
+    /// The round-trip time of packets, if it is known.
     pub round_trip: Option<Duration>,
     /// TLS: packets wait in a queue of the path, and may be lost because it is full.
     pub meets_queue: bool,
@@ -61,7 +61,7 @@ impl Moved {
 /// One window of traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// How long it was.
+    /// Its length.
     pub lasted: Duration,
     /// By QUIC.
     pub quic: Moved,
@@ -75,19 +75,19 @@ pub(crate) fn per_second(bytes: u64, time: Duration) -> u64 {
     bytes.saturating_mul(1000) / ms
 }
 
-/// A UDP datagram holds no more payload than this on paths of today.
+/// The most payload of a UDP datagram on today's paths.
 const DATAGRAM_BYTES: u64 = 1500;
 
 /// The counters of a carrier at the end of the last window.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     sent: Sent,
-    /// Payload that was written and, as far as it is known, not delivered.
+    /// Payload that was written and is not known to be delivered.
     pending: u64,
 }
 
 impl Before {
-    /// What has happened since, until the counters were `now`.
+    /// The traffic since the last call, where `now` is the present state of the counters.
     fn until(&mut self, now: &Sent, lasted: Duration) -> Moved {
         let before = std::mem::replace(&mut self.sent, *now);
         let bytes = now.bytes.saturating_sub(before.bytes);
@@ -104,7 +104,7 @@ impl Before {
         let packets = now.packets.saturating_sub(before.packets);
         Moved {
             packets,
-            // After a silence, many that were sent in earlier windows are found lost at once.
+            // After a silence, many packets of earlier windows are found lost at once.
             lost: now.lost.saturating_sub(before.lost).min(packets),
             bytes,
             payload,
@@ -116,7 +116,7 @@ impl Before {
     }
 }
 
-/// Takes the counters of the carriers once a window.
+/// Takes the counters of the carriers once per window.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     before: HashMap<u64, Before>,
@@ -124,7 +124,7 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// The first window begins `now`.
+    /// The first window starts at `now`.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             before: HashMap::new(),
@@ -132,8 +132,8 @@ impl Sampler {
         }
     }
 
-    /// The window that ends `now`: of each carrier its number, its kind and its counters. A carrier
-    /// that is new begins its first window now.
+    /// Ends the window at `now`: takes the number, the kind and the counters of each carrier. A new
+    /// carrier starts its first window now.
     pub(crate) fn sample(
         &mut self,
         now: Instant,
@@ -208,8 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgements_of_a_download_were_taken_for_traffic_of_this_side() {
-        // A desk that downloads: acknowledgements, and some credit, which travels on the control
+    fn acknowledgements_of_a_download_were_counted_as_traffic_of_this_side() {
+        // A client that downloads: acknowledgements, and some credit, which travels on the control
         // stream.
         let windows = windows(
             CarrierKind::Quic,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgements_are_no_payload_of_a_stream_that_was_reset_either() {
+    fn acknowledgements_are_not_counted_as_payload_of_a_reset_stream() {
         let after_reset = |second| Sent {
             written: 4 * MIB,
             ..quic(second, 700, 30_000, 0, 2)
@@ -257,8 +257,8 @@ mod tests {
     }
 
     #[test]
-    fn what_streams_had_written_into_the_mux_was_taken_for_delivered() {
-        // 256 KiB a stream are taken at once, and the line moves 130 KB a second.
+    fn bytes_that_streams_had_written_into_the_mux_were_counted_as_delivered() {
+        // The mux accepts 256 KiB of a stream at once, and the path moves 130 KB a second.
         let sent = |second: u64| Sent {
             bytes: 130_000 * second,
             written: 130_000 * second + 256 * 1024,

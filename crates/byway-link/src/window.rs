@@ -1,48 +1,48 @@
-//! Window: how much a peer may send on one stream before somebody has taken it away; and the
-//! budgets that windows grow from.
+//! Window: how much a peer may send on one stream before it is consumed; and the budgets that
+//! windows grow from.
 //!
-//! In:    bytes received, bytes consumed, the time and the round trip.
-//! Out:   credit to grant, or that the peer has overrun it.
-//! Never: takes back what was granted, and never grows beyond its stream's, session's or node's
-//!        budget.
+//! In:    bytes received, bytes consumed, the time and the round-trip time.
+//! Out:   credit to grant, or that the peer has exceeded it.
+//! Never: takes back what was granted; never grows beyond the budget of its stream, session or
+//!        node.
 //!
-//! A window begins with [`INITIAL_BYTES`], so that a stream that stalls holds little. It doubles
-//! when half of it is consumed within two round trips, since the last grant or since the first
-//! bytes were consumed: that is when a peer on this path would have to wait for credit. On a path
-//! with a long round trip a stream that is known to be wanted starts with [`WIDE_BYTES`], while at
-//! least a quarter of the budgets is free. What one grant may take of a node's budget is decided in
+//! A window starts with [`INITIAL_BYTES`], so a stalled stream holds little. It doubles when half
+//! of it is consumed within two round trips, since the last grant or since the first bytes were
+//! consumed: then a peer on this path would have to wait for credit. On a path with a long round
+//! trip, a stream that is known to be wanted starts with [`WIDE_BYTES`], while at least a quarter
+//! of the budgets is free. What one grant may take of a node's budget is decided in
 //! [`node_budget`](crate::node_budget).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// What every stream starts with; part of the protocol, both sides know it.
+/// The initial window of every stream; part of the protocol, known to both sides.
 pub const INITIAL_BYTES: u32 = 32 * 1024;
 
-/// What a stream starts with on a long path, once it is known to be wanted: about what the sender's
-/// first round trips carry.
+/// The initial window of a stream on a long path, once it is known to be wanted: about what the
+/// sender's first round trips carry.
 pub const WIDE_BYTES: u32 = 256 * 1024;
 
-/// From this round trip on a path is long: below it, the first bytes of credit are back before they
-/// are used up.
+/// A path with at least this round trip is long: below it, the first credit arrives before the
+/// window is used up.
 pub(crate) const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
 
-/// What a stream's window grows to at most: 1 Gbit/s at 128 ms.
+/// The largest window of a stream: 1 Gbit/s at 128 ms.
 pub const MOST_BYTES: u32 = 16 * 1024 * 1024;
 
-/// What the windows of one carrier may grow by, all together.
+/// How much the windows of one carrier may grow in total.
 pub const SESSION_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What the windows of one node may grow by, all together.
+/// How much the windows of one node may grow in total.
 pub const NODE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Bytes that may be handed out, and at most all of them at once. A budget may be part of another.
+/// A limited number of bytes that can be taken and given back. A budget may be part of another.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
-    /// The outermost budget has to have so many times as much left as is taken of this one.
+    /// The outermost budget must keep this many times as much free as is taken of this one.
     leaves: u64,
     outer: Outer,
 }
@@ -50,7 +50,7 @@ pub struct Budget {
 #[derive(Debug)]
 enum Outer {
     None,
-    /// Until it is known, nothing can be taken.
+    /// Until it is assigned, nothing can be taken.
     Of(OnceLock<Arc<Budget>>),
 }
 
@@ -64,7 +64,7 @@ impl Budget {
         })
     }
 
-    /// A budget of its own.
+    /// A budget that is not part of another.
     pub fn new(limit: u64) -> Arc<Self> {
         Self::with(limit, 0, Outer::None)
     }
@@ -74,7 +74,7 @@ impl Budget {
         Self::with(limit, 0, Outer::Of(OnceLock::from(Arc::clone(outer))))
     }
 
-    /// Part of `outer`, of which it always leaves as much as it has itself.
+    /// A part of `outer` that always leaves as much free there as it has taken itself.
     pub(crate) fn share_of(outer: &Arc<Self>) -> Arc<Self> {
         Self::with(u64::MAX, 1, Outer::Of(OnceLock::from(Arc::clone(outer))))
     }
@@ -85,32 +85,31 @@ impl Budget {
         Self::with(limit, 0, Outer::Of(OnceLock::new()))
     }
 
-    /// The same without a limit of its own; it always leaves `times` as much as it has itself.
+    /// The same without a limit of its own; it always leaves `times` as much free as it has taken
+    /// itself.
     pub(crate) fn unassigned_leaving(times: u64) -> Arc<Self> {
         Self::with(u64::MAX, times, Outer::Of(OnceLock::new()))
     }
 
-    /// From now on it draws on `outer`. The first call counts.
+    /// Makes it a part of `outer`. Only the first call has an effect.
     pub(crate) fn assign(&self, outer: &Arc<Self>) {
         if let Outer::Of(unknown) = &self.outer {
             unknown.get_or_init(|| Arc::clone(outer));
         }
     }
 
-    /// Takes `bytes` if there are as many left, here and further out.
+    /// Takes `bytes` if that many are left, here and in all outer budgets.
     pub fn take(&self, bytes: u64) -> bool {
         self.take_below(bytes, |limit| limit, 0)
     }
 
-    /// The same for what is of use early and can be done without: only while no more than three
-    /// quarters are taken. One grant has half of a node's budget at most, so that there is some for
-    /// others.
+    /// The same for optional uses: only while no more than three quarters are taken. One grant has
+    /// at most half of a node's budget, so that some is left for others.
     pub fn take_early(&self, bytes: u64) -> bool {
         self.take_below(bytes, |limit| limit / 4 * 3, 0)
     }
 
-    /// Takes `bytes`, or half of them, or half of that, but no less than `least`: as many as there
-    /// are left. How many.
+    /// Takes `bytes`, or else a half, a quarter and so on, but at least `least`. Returns how many.
     pub(crate) fn take_some(&self, bytes: u64, least: u64) -> u64 {
         let mut some = bytes;
         while some > 0 && !self.take(some) {
@@ -123,7 +122,7 @@ impl Budget {
         some
     }
 
-    /// Up to what `part` is of each limit; `left` is what must be left of that in the outermost
+    /// Takes up to `part` of each limit; `left` is what must stay free of that in the outermost
     /// budget.
     fn take_below(&self, bytes: u64, part: fn(u64) -> u64, left: u64) -> bool {
         let more = |used: u64| {
@@ -146,7 +145,7 @@ impl Budget {
         granted
     }
 
-    /// Gives `bytes` back that were taken.
+    /// Gives back taken bytes.
     pub fn give(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Relaxed);
         if let Outer::Of(outer) = &self.outer
@@ -156,22 +155,22 @@ impl Budget {
         }
     }
 
-    /// How many are taken.
+    /// How many bytes are taken.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }
 }
 
-/// See the head of the file.
+/// See the file header.
 #[derive(Debug)]
 pub struct Window {
     budget: Arc<Budget>,
     size: u32,
-    /// What the peer may still send.
+    /// How much the peer may still send.
     open: u32,
-    /// Consumed and not granted again yet.
+    /// How much was consumed and not granted again yet.
     ungranted: u32,
-    /// The last grant, or the first bytes that were consumed.
+    /// The time of the last grant, or of the first consumption.
     since: Option<Instant>,
 }
 
@@ -187,7 +186,7 @@ impl Window {
         }
     }
 
-    /// `bytes` have come. `false`: the peer had no credit for them.
+    /// Accounts for received bytes. `false`: the peer had no credit for them.
     #[must_use]
     pub fn receive(&mut self, bytes: usize) -> bool {
         let left = u32::try_from(bytes)
@@ -199,7 +198,7 @@ impl Window {
         left.is_some()
     }
 
-    /// `bytes` of what has come have left for good. Says what to grant now, if anything.
+    /// Accounts for consumed bytes. Returns the credit to grant now, if any.
     pub fn consume(&mut self, bytes: usize, now: Instant, round_trip: Duration) -> Option<u32> {
         self.ungranted = self
             .ungranted
@@ -209,10 +208,10 @@ impl Window {
         if self.ungranted < self.size / 2 {
             return None;
         }
-        let hurried =
+        let is_fast =
             since.is_some_and(|since| now.saturating_duration_since(since) < round_trip * 2);
         self.since = Some(now);
-        let growth = if hurried && self.size < MOST_BYTES && self.budget.take(self.size.into()) {
+        let growth = if is_fast && self.size < MOST_BYTES && self.budget.take(self.size.into()) {
             self.size
         } else {
             0
@@ -220,8 +219,8 @@ impl Window {
         Some(self.grant(growth))
     }
 
-    /// Makes it [`WIDE_BYTES`], if it is smaller, the round trip is long and the budget has room.
-    /// Says what to grant.
+    /// Grows the window to [`WIDE_BYTES`] if it is smaller, the round trip is long and the budget
+    /// has room. Returns the credit to grant.
     pub fn widen(&mut self, round_trip: Duration) -> Option<u32> {
         let growth = WIDE_BYTES
             .checked_sub(self.size)
@@ -230,8 +229,8 @@ impl Window {
         taken.then(|| self.grant(growth))
     }
 
-    /// Nobody will consume any more: what has come is void. Says what to grant now, if the peer may
-    /// be short of credit.
+    /// Counts all received bytes as consumed: there is no reader any more. Returns the credit to
+    /// grant now, if the peer may be short of it.
     pub fn forgo(&mut self) -> Option<u32> {
         self.ungranted = self.size - self.open;
         (self.ungranted >= self.size / 2).then(|| self.grant(0))
@@ -245,7 +244,7 @@ impl Window {
         grant
     }
 
-    /// How large it is now.
+    /// Its present size.
     pub const fn size(&self) -> u32 {
         self.size
     }
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn credit_comes_back_when_half_a_window_was_consumed() {
+    fn credit_is_granted_when_half_a_window_was_consumed() {
         let mut window = window(&Budget::new(0));
         let now = Instant::now();
         assert!(window.receive(INITIAL_BYTES as usize));
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_grows_with_the_path_and_gives_its_budget_back() {
+    fn a_window_grows_with_the_path_and_returns_its_budget() {
         let budget = Budget::new(u64::from(MOST_BYTES));
         let mut window = window(&budget);
         let mut now = Instant::now();
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_half_of_a_window_that_is_consumed_in_a_hurry_doubled_nothing() {
+    fn the_first_half_of_a_window_that_is_consumed_quickly_did_not_double_it() {
         let budget = Budget::new(1 << 22);
         let now = Instant::now();
         for (gap, grown) in [(ROUND_TRIP, true), (ROUND_TRIP * 2, false)] {
@@ -322,7 +321,7 @@ mod tests {
                 .unwrap();
             assert_eq!(window.size() > INITIAL_BYTES, grown, "after {gap:?}");
         }
-        // Bytes that came all at once say nothing about the path.
+        // Bytes that were consumed all at once show nothing about the path.
         let mut window = window(&budget);
         assert!(window.receive(INITIAL_BYTES as usize));
         window
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exhausted_budget_keeps_windows_small_and_stalls_nobody() {
+    fn an_exhausted_budget_keeps_windows_small_and_stalls_no_stream() {
         let node = Budget::new(u64::from(INITIAL_BYTES));
         let (one, other) = (
             Budget::within(1 << 30, &node),
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_hands_out_a_part_where_the_whole_is_not_left() {
+    fn a_budget_grants_a_part_where_not_all_is_left() {
         let budget = Budget::new(100);
         assert_eq!(
             [
@@ -379,11 +378,11 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_will_read_is_granted_again_and_nothing_twice() {
+    fn discarded_bytes_are_granted_again_and_only_once() {
         let mut window = window(&Budget::new(1 << 22));
         assert_eq!(window.forgo(), None);
         assert!(window.receive(INITIAL_BYTES as usize / 2 - 1));
-        assert_eq!(window.forgo(), None, "the peer can go on with what it has");
+        assert_eq!(window.forgo(), None, "the peer has credit left");
         assert!(window.receive(INITIAL_BYTES as usize / 2 + 1));
         assert_eq!(window.forgo(), Some(INITIAL_BYTES));
         assert_eq!(
@@ -404,7 +403,7 @@ mod tests {
             .count();
         assert_eq!(widened, 3, "the rest is for streams that are read");
         assert_eq!(far[0].size(), WIDE_BYTES);
-        assert_eq!(far[0].widen(ROUND_TRIP), None, "once");
+        assert_eq!(far[0].widen(ROUND_TRIP), None, "only once");
         assert!(far[0].receive(WIDE_BYTES as usize) && !far[0].receive(1));
         drop(far);
         assert_eq!(budget.used(), 0);

@@ -1,14 +1,13 @@
-//! Wire: what two nodes say to each other besides the bytes of streams: protobuf messages, each
-//! behind its length.
+//! Wire: the protobuf messages between two nodes, each with its length in front.
 //!
 //! In:    bytes in any split.
-//! Out:   whole messages; or that the other side breaks the rules.
-//! Never: a message longer than [`MOST_MESSAGE_BYTES`], and never an error over a field that a
-//!        newer version has added.
+//! Out:   complete messages, or a protocol violation of the peer.
+//! Never: a message longer than [`MOST_MESSAGE_BYTES`], or an error because of a field that a newer
+//!        version has added.
 //!
-//! [`ControlMessage`] messages travel on the first stream of each carrier, in both directions, for
-//! as long as it lives. [`Open`] is the first message of every other stream, [`Answer`] the first
-//! one back; behind them stand the bytes of the stream.
+//! [`ControlMessage`]s are sent on the first stream of each carrier, in both directions, as long as
+//! it lives. [`Open`] is the first message of every other stream, [`Answer`] the first one back;
+//! the bytes of the stream follow.
 
 use std::fmt;
 
@@ -16,19 +15,17 @@ use bytes::{Buf, BufMut};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
-/// The longest message, its length not counted.
+/// The longest message, without its length.
 pub const MOST_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// The longest first message of a carrier, either way, its length not counted. Neither side is
+/// The longest first message of a carrier, in either direction, without its length. Neither side is
 /// trusted before it.
 pub const MOST_FIRST_BYTES: usize = 4 * 1024;
 
-/// The longest [`Open`] or [`Answer`], its length not counted: there is one of each for every
-/// stream.
+/// The longest [`Open`] or [`Answer`], without its length: each stream has one of each.
 pub const MOST_ASK_BYTES: usize = 4 * 1024;
 
-/// What an [`Answer`] says of a fault, or a [`Refused`] of its reason, is cut to so many bytes for
-/// each text.
+/// Each text of a fault in an [`Answer`], or of a [`Refused`], is cut to this many bytes.
 const FAULT_TEXT_BYTES: usize = 1024;
 
 /// Bytes of the length in front of a message, big endian.
@@ -37,22 +34,22 @@ pub const LENGTH_BYTES: usize = 4;
 /// The versions of the protocol that this build speaks, the first and the last.
 pub const VERSIONS: (u32, u32) = (1, 1);
 
-/// [`Hello::features`]: an acceptor writes the Host that [`Opened::host`] asks for.
+/// [`Hello::features`]: an acceptor writes the Host that [`Opened::host`] requests.
 pub const FEATURE_HOST: u64 = 1;
 
-/// [`Hello::features`]: an acceptor reports requests as [`Opened::reports`] asks.
+/// [`Hello::features`]: an acceptor reports requests if [`Opened::reports`] is set.
 pub const FEATURE_REPORTS: u64 = 2;
 
 /// [`Hello::features`]: both sides may use a carrier over several TLS connections, see [`Part`].
 pub const FEATURE_BUNDLE: u64 = 4;
 
-/// Every ability of this build.
+/// Every feature of this build.
 pub const FEATURES: u64 = FEATURE_HOST | FEATURE_REPORTS | FEATURE_BUNDLE;
 
-/// What is said on the first stream of a carrier.
+/// A message on the first stream of a carrier.
 #[derive(Clone, PartialEq, Message)]
 pub struct ControlMessage {
-    /// Empty if a newer version says something that this one does not know; it is passed over.
+    /// Empty if a newer version sends an unknown message; it is skipped.
     #[prost(
         oneof = "Control",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
@@ -63,64 +60,64 @@ pub struct ControlMessage {
 /// See [`ControlMessage`].
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Control {
-    /// Dialler, first carrier: here I am.
+    /// Dialler, first carrier: requests a session.
     #[prost(message, tag = "1")]
     Hello(Hello),
-    /// Acceptor: you are welcome; this is the session.
+    /// Acceptor: accepts the session.
     #[prost(message, tag = "2")]
     Welcome(Welcome),
-    /// Dialler, each later carrier: this one belongs to that session.
+    /// Dialler, each later carrier: attaches it to a session.
     #[prost(message, tag = "3")]
     Attach(Attach),
-    /// Acceptor: no, and why. The carrier ends.
+    /// Acceptor: refuses, with a reason. The carrier ends.
     #[prost(message, tag = "4")]
     Refused(Refused),
-    /// Dialler: I have this service.
+    /// Dialler: registers a service.
     #[prost(message, tag = "5")]
     Register(Register),
-    /// Acceptor: it can be reached there.
+    /// Acceptor: the public address of a service.
     #[prost(message, tag = "6")]
     Registered(Registered),
-    /// Either: are you there?
+    /// Either: requests a [`Control::Pong`].
     #[prost(uint64, tag = "7")]
     Ping(u64),
     /// The reply, with the number of the ping.
     #[prost(uint64, tag = "8")]
     Pong(u64),
-    /// Either: open no more streams here; those that are open may finish.
+    /// Either: the peer should open no more streams here; open ones may finish.
     #[prost(message, tag = "9")]
     GoAway(GoAway),
     /// Acceptor: a service of this session was refused, or taken by a newer process.
     #[prost(message, tag = "10")]
     Withdrawn(Withdrawn),
-    /// Dialler: I no longer have this service.
+    /// Dialler: removes a service.
     #[prost(message, tag = "11")]
     Unregister(Unregister),
-    /// Either, on QUIC: so much more may be sent on these streams. (The mux has frames for it.)
+    /// Either, on QUIC: grants more bytes on these streams. (The mux has frames for it.)
     #[prost(message, tag = "12")]
     Credit(Credit),
-    /// Acceptor: a request of one of your HTTP services has ended.
+    /// Acceptor: a request of one of the dialler's HTTP services has ended.
     #[prost(message, tag = "13")]
     Visited(Box<Visited>),
-    /// Either: whether new streams should use TLS where it is attached (1) or not (0), by what I
-    /// have measured.
+    /// Either: whether new streams should use TLS where it is attached (1) or not (0), as the
+    /// sender has measured.
     #[prost(uint32, tag = "14")]
     PreferTls(u32),
-    /// Either: whether new streams should use a bundle (1) or not (0), since the path loses what I
-    /// send over TLS.
+    /// Either: whether new streams should use a bundle (1) or not (0), since the path loses what
+    /// the sender sends over TLS.
     #[prost(uint32, tag = "15")]
     WantBundle(u32),
-    /// Dialler, on each connection of a bundle: it belongs to that one. Nothing else is said before
-    /// the answer.
+    /// Dialler, on each connection of a bundle: names the bundle that it belongs to. Nothing else
+    /// is sent before the reply.
     #[prost(message, tag = "16")]
     Part(Part),
 }
 
-/// See [`Control::Visited`]: what the access log of the acceptor has of the request. Bytes are as
-/// the visitor sent them, cut.
+/// See [`Control::Visited`]: the acceptor's access log record of the request. Bytes are as the
+/// visitor sent them, truncated.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Visited {
-    /// Which service.
+    /// The service.
     #[prost(uint32, tag = "1")]
     pub service: u32,
     /// The visitor's address and port; empty if it came over a Unix socket.
@@ -135,7 +132,7 @@ pub struct Visited {
     /// The target.
     #[prost(bytes = "vec", tag = "5")]
     pub target: Vec<u8>,
-    /// HTTP/1.0; else HTTP/1.1.
+    /// Whether it was HTTP/1.0; otherwise HTTP/1.1.
     #[prost(bool, tag = "6")]
     pub is_http10: bool,
     /// Host.
@@ -156,19 +153,19 @@ pub struct Visited {
     /// Bytes of the response's body.
     #[prost(uint64, tag = "12")]
     pub out_bytes: u64,
-    /// Microseconds until it had a connection.
+    /// Microseconds until it had a connection, without `connect_us`.
     #[prost(uint64, tag = "13")]
     pub queue_us: u64,
-    /// For opening one.
+    /// Microseconds for opening a connection.
     #[prost(uint64, tag = "14")]
     pub connect_us: u64,
-    /// From then to the head of the response.
+    /// Microseconds from then to the head of the response.
     #[prost(uint64, tag = "15")]
     pub first_byte_us: u64,
-    /// From that head to the end.
+    /// Microseconds from that head to the end.
     #[prost(uint64, tag = "16")]
     pub transfer_us: u64,
-    /// Whether it went on a kept connection.
+    /// Whether it used a kept connection.
     #[prost(bool, tag = "17")]
     pub reused: bool,
     /// Whether it was sent more than once.
@@ -180,17 +177,17 @@ pub struct Visited {
     /// Which side ended it; empty if it went well.
     #[prost(string, tag = "20")]
     pub end_who: String,
-    /// In which phase.
+    /// The phase in which it ended.
     #[prost(string, tag = "21")]
     pub end_phase: String,
 }
 
 /// See [`Control::Credit`]. A grant takes two bytes on the wire and sixteen in memory, so
-/// [`Message`] is written by hand here: decoding keeps at most one grant more than [`MOST_GRANTS`],
+/// [`Message`] is implemented by hand: decoding keeps at most one grant more than [`MOST_GRANTS`],
 /// which shows that there were too many.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Credit {
-    /// Field 1, repeated. Each stream once.
+    /// Field 1, repeated. Each stream occurs once.
     pub grants: Vec<StreamCredit>,
 }
 
@@ -228,13 +225,13 @@ impl Message for Credit {
     }
 }
 
-/// One stream's part of a [`Credit`].
+/// The grant for one stream of a [`Credit`].
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct StreamCredit {
-    /// QUIC's own number of the stream (RFC 9000 section 2.1).
+    /// The QUIC stream ID (RFC 9000 section 2.1).
     #[prost(uint64, tag = "1")]
     pub stream: u64,
-    /// So many more bytes.
+    /// How many more bytes.
     #[prost(uint32, tag = "2")]
     pub bytes: u32,
 }
@@ -242,35 +239,35 @@ pub struct StreamCredit {
 /// See [`Control::Hello`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Hello {
-    /// The oldest version that is spoken.
+    /// The oldest version that the dialler speaks.
     #[prost(uint32, tag = "1")]
     pub version_from: u32,
     /// The newest.
     #[prost(uint32, tag = "2")]
     pub version_to: u32,
-    /// Optional abilities, one bit each: [`FEATURES`].
+    /// Optional features, one bit each: [`FEATURES`].
     #[prost(uint64, tag = "3")]
     pub features: u64,
-    /// The grant by which the dialler is here.
+    /// The id of the dialler's grant.
     #[prost(bytes = "vec", tag = "4")]
     pub grant: Vec<u8>,
     /// Its secret. It travels inside TLS, to a peer that has proven the pinned key.
     #[prost(bytes = "vec", tag = "5")]
     pub secret: Vec<u8>,
-    /// The process: taken once at its start, higher than that of any earlier process of this
-    /// identity.
+    /// The epoch of the process: chosen at its start, higher than that of any earlier process of
+    /// this identity.
     #[prost(uint64, tag = "6")]
     pub epoch: u64,
     /// How many sessions the process has tried to make; a later one replaces an earlier one.
     #[prost(uint64, tag = "7")]
     pub attempt: u64,
-    /// What the dialler is, for people: program and version.
+    /// The dialler's program and version, for people.
     #[prost(string, tag = "8")]
     pub program: String,
-    /// What it wants the session for: a [`Purpose`].
+    /// What the session is for: a [`Purpose`].
     #[prost(uint32, tag = "9")]
     pub purpose: u32,
-    /// The dialler's config allows carriers of one kind alone: that of this one. An older dialler
+    /// The dialler's config allows only one kind of carrier: the kind of this one. An older dialler
     /// leaves it out.
     #[prost(bool, tag = "10")]
     pub one_kind: bool,
@@ -281,7 +278,7 @@ pub struct Hello {
 pub enum Purpose {
     /// The dialler exposes services: `byway serve` is at the other end.
     Serve,
-    /// The dialler goes out: an exit is at the other end.
+    /// The dialler uses an egress: an exit is at the other end.
     Exit,
 }
 
@@ -316,16 +313,16 @@ impl Purpose {
 /// See [`Control::Welcome`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Welcome {
-    /// The version that both speak.
+    /// The version that both sides use.
     #[prost(uint32, tag = "1")]
     pub version: u32,
-    /// The abilities that both have.
+    /// The features that both sides have.
     #[prost(uint64, tag = "2")]
     pub features: u64,
-    /// Sixteen random bytes: proof of having been welcomed, for [`Attach`].
+    /// Sixteen random bytes that prove the welcome, for [`Attach`].
     #[prost(bytes = "vec", tag = "3")]
     pub session: Vec<u8>,
-    /// What the acceptor is, for people.
+    /// The acceptor's program and version, for people.
     #[prost(string, tag = "4")]
     pub program: String,
 }
@@ -338,20 +335,20 @@ pub struct Attach {
     pub session: Vec<u8>,
 }
 
-/// See [`Control::Part`]. The answer is a [`Welcome`] once all parts are there; the bundle is a
-/// carrier of the session then.
+/// See [`Control::Part`]. The reply is a [`Welcome`] once all parts have arrived; then the bundle
+/// is a carrier of the session.
 #[derive(Clone, PartialEq, Message)]
 pub struct Part {
     /// The session that the bundle belongs to.
     #[prost(bytes = "vec", tag = "1")]
     pub session: Vec<u8>,
-    /// Which bundle: a random number of the dialler's.
+    /// The bundle: a random number of the dialler.
     #[prost(uint64, tag = "2")]
     pub bundle: u64,
-    /// Which of its connections this is, from 0.
+    /// The number of this connection, from 0.
     #[prost(uint32, tag = "3")]
     pub part: u32,
-    /// How many it has, 2 to 4.
+    /// The number of connections, 2 to 4.
     #[prost(uint32, tag = "4")]
     pub parts: u32,
 }
@@ -376,15 +373,15 @@ pub enum Refusal {
     Grant,
     /// The grant does not allow this.
     Denied,
-    /// Somebody else has it.
+    /// Another identity or program has it.
     Held,
     /// A newer process of the same identity has it.
     Superseded,
-    /// Too many of something; later perhaps.
+    /// Too many of something; may succeed later.
     Busy,
-    /// Out of the rules of the protocol.
+    /// A violation of the protocol.
     Protocol,
-    /// The session to attach to is gone.
+    /// The session to attach to has ended.
     Gone,
 }
 
@@ -408,7 +405,7 @@ impl Refusal {
             .map_or(0, |(number, _)| *number)
     }
 
-    /// From the wire; what a newer version refuses with reads as [`Refusal::Denied`].
+    /// From the wire; an unknown refusal of a newer version reads as [`Refusal::Denied`].
     pub fn from_number(number: u32) -> Self {
         Self::ALL
             .iter()
@@ -416,7 +413,7 @@ impl Refusal {
             .map_or(Self::Denied, |(_, refusal)| *refusal)
     }
 
-    /// Whether asking again cannot help, as long as nobody changes anything.
+    /// Whether a retry is useless until an operator changes something.
     pub const fn is_final(self) -> bool {
         !matches!(self, Self::Busy | Self::Gone)
     }
@@ -425,13 +422,13 @@ impl Refusal {
 /// See [`Control::Register`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Register {
-    /// Chosen by the dialler, answered in [`Registered`] and [`Withdrawn`], and named in [`Open`].
+    /// Chosen by the dialler, returned in [`Registered`] and [`Withdrawn`], and named in [`Open`].
     #[prost(uint32, tag = "1")]
     pub service: u32,
     /// A [`ServiceKind`].
     #[prost(uint32, tag = "2")]
     pub kind: u32,
-    /// HTTP: the label in front of the domain. TCP: what the service is called within its identity.
+    /// HTTP: the label in front of the domain. TCP: the name of the service within its identity.
     #[prost(string, tag = "3")]
     pub name: String,
     /// TCP: the public port; 0 for one that the acceptor chooses and keeps.
@@ -442,7 +439,7 @@ pub struct Register {
 /// See [`Control::Registered`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Registered {
-    /// Which.
+    /// The service.
     #[prost(uint32, tag = "1")]
     pub service: u32,
     /// Where it can be reached: `http://app.t.example.com:8081`, or `203.0.113.1:20022`.
@@ -453,7 +450,7 @@ pub struct Registered {
 /// See [`Control::Withdrawn`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Withdrawn {
-    /// Which.
+    /// The service.
     #[prost(uint32, tag = "1")]
     pub service: u32,
     /// A [`Refusal`].
@@ -467,7 +464,7 @@ pub struct Withdrawn {
 /// See [`Control::Unregister`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Unregister {
-    /// Which.
+    /// The service.
     #[prost(uint32, tag = "1")]
     pub service: u32,
 }
@@ -481,13 +478,13 @@ pub struct GoAway {
     /// No stream of the session is open here, and none will be opened: everything was received.
     #[prost(bool, tag = "2")]
     pub idle: bool,
-    /// It answers the GoAway of the other side: that was heard, and the one with `idle` follows
-    /// once no stream is open here. This side does not leave by it.
+    /// It replies to the peer's GoAway: that was received, and one with `idle` follows once no
+    /// stream is open here. This side is not leaving.
     #[prost(bool, tag = "3")]
     pub heard: bool,
 }
 
-/// What a service speaks.
+/// The protocol of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ServiceKind {
     /// HTTP, by name.
@@ -524,22 +521,22 @@ impl fmt::Display for ServiceKind {
     }
 }
 
-/// The first message of a stream, from whoever opens it.
+/// The first message of a stream, from the side that opens it.
 #[derive(Clone, PartialEq, Message)]
 pub struct Open {
-    /// What the stream is to carry: [`NETWORK_TCP`]; UDP is reserved.
+    /// The kind of the stream: [`NETWORK_TCP`]; UDP is reserved.
     #[prost(uint32, tag = "1")]
     pub network: u32,
-    /// A service that the other side has registered, by its number; 0 for none.
+    /// The number of a service that the receiver has registered; 0 for none.
     #[prost(uint32, tag = "2")]
     pub service: u32,
-    /// Else the host to dial: a name or an address, without brackets.
+    /// Without a service, the host to dial: a name or an address, without brackets.
     #[prost(string, tag = "3")]
     pub host: String,
     /// And its port.
     #[prost(uint32, tag = "4")]
     pub port: u32,
-    /// Who asks, for the log of whoever dials; empty if not known.
+    /// The client's address, for the log of the receiver; empty if not known.
     #[prost(string, tag = "5")]
     pub visitor: String,
 }
@@ -547,10 +544,10 @@ pub struct Open {
 /// [`Open::network`]: a TCP stream.
 pub const NETWORK_TCP: u32 = 0;
 
-/// The first message of a stream, from whoever was asked.
+/// The first message of a stream, from the side that accepts it.
 #[derive(Clone, PartialEq, Message)]
 pub struct Answer {
-    /// Empty if a newer version says something that this one does not know.
+    /// Empty if a newer version sends an unknown answer.
     #[prost(oneof = "Answered", tags = "1, 2")]
     pub answered: Option<Answered>,
 }
@@ -558,10 +555,10 @@ pub struct Answer {
 /// See [`Answer`].
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Answered {
-    /// The far side has connected.
+    /// The receiver has connected.
     #[prost(message, tag = "1")]
     Opened(Opened),
-    /// It has not, and why.
+    /// It has not, with the reason.
     #[prost(message, tag = "2")]
     Fault(OpenFault),
 }
@@ -569,13 +566,13 @@ pub enum Answered {
 /// See [`Answered::Opened`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Opened {
-    /// The dialling node's own address on the far connection; empty for a Unix socket.
+    /// Local address of the connection to the target; empty for a Unix socket.
     #[prost(string, tag = "1")]
     pub local: String,
     /// HTTP services: the Host header of requests on this stream; empty for the visitor's own.
     #[prost(string, tag = "2")]
     pub host: String,
-    /// HTTP services: asks for a [`Visited`] for each request on this stream.
+    /// HTTP services: requests a [`Visited`] for each request on this stream.
     #[prost(bool, tag = "3")]
     pub reports: bool,
 }
@@ -599,23 +596,23 @@ pub struct OpenFault {
 pub enum Code {
     /// The stream was dropped.
     None,
-    /// Whoever opened it broke the rules.
+    /// The side that opened it violated the protocol.
     Protocol,
     /// No such service, no route.
     NotFound,
     /// Policy refuses it.
     Denied,
-    /// No way there, or no such name.
+    /// No route to the target, or no such name.
     Unreachable,
     /// The target refused the connection.
     Refused,
     /// The target did not answer in time.
     Timeout,
-    /// The target broke off, or broke its protocol.
+    /// The target broke the connection or violated its protocol.
     Broken,
-    /// A further link on the way is gone.
+    /// A further link on the route was lost.
     Lost,
-    /// Too many already, or leaving.
+    /// Too many already, or the node is leaving.
     Busy,
 }
 
@@ -641,7 +638,7 @@ impl Code {
             .map_or(0, |(number, ..)| *number)
     }
 
-    /// From the wire; one that a newer version has added reads as [`Code::Broken`].
+    /// From the wire; an unknown code of a newer version reads as [`Code::Broken`].
     pub fn from_number(number: u32) -> Self {
         Self::ALL
             .iter()
@@ -664,13 +661,13 @@ impl fmt::Display for Code {
     }
 }
 
-/// What the other side did wrong.
+/// A protocol violation of the peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadMessage {
     /// It announced a message that is too long.
-    #[error("a message of {bytes} bytes was announced; the most is {most}")]
+    #[error("a message of {bytes} bytes was announced; the limit is {most}")]
     TooLong {
-        /// What it announced.
+        /// The announced length.
         bytes: usize,
         /// The limit for this kind of message.
         most: usize,
@@ -678,20 +675,20 @@ pub enum BadMessage {
     /// A [`Credit`] has more grants than [`MOST_GRANTS`].
     #[error("a message grants credit to more than {MOST_GRANTS} streams")]
     TooManyGrants,
-    /// It is no protobuf of this shape.
+    /// It is not a protobuf message of this type.
     #[error("a message that cannot be read: {0}")]
     Malformed(String),
 }
 
-/// Appends `message` behind its length.
+/// Appends the length of `message`, and then `message`.
 pub fn encode(message: &impl Message, out: &mut Vec<u8>) {
     let length = u32::try_from(message.encoded_len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_be_bytes());
-    // A `Vec` grows: the only error there is, a buffer too small, cannot come.
+    // A `Vec` grows: the only possible error, a buffer that is too small, cannot occur.
     let _ = message.encode(out);
 }
 
-/// The message at the front of `bytes` and how many bytes it took; none if it is not whole yet.
+/// The message at the front of `bytes` and its length in bytes; `None` if it is not complete yet.
 ///
 /// # Errors
 /// [`BadMessage`], as soon as it is certain.
@@ -726,8 +723,8 @@ pub fn decode_within<M: Message + Default>(
     }
 }
 
-/// The [`ControlMessage`] message at the front of `bytes`, of at most `most` bytes, and how many
-/// bytes it took.
+/// The [`ControlMessage`] at the front of `bytes`, of at most `most` bytes, and its length in
+/// bytes.
 ///
 /// # Errors
 /// [`BadMessage`], as soon as it is certain.
@@ -747,8 +744,8 @@ pub(crate) fn decode_control(
     }
 }
 
-/// How many bytes of the message at the front of `bytes` have not come yet, as far as is known:
-/// those of its length first.
+/// How many bytes of the message at the front of `bytes` are missing, as far as is known: those of
+/// its length first.
 pub(crate) fn missing(bytes: &[u8]) -> usize {
     match bytes.first_chunk::<LENGTH_BYTES>() {
         None => LENGTH_BYTES - bytes.len(),
@@ -808,7 +805,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_whole_at_its_last_byte_and_not_before() {
+    fn a_message_is_complete_at_its_last_byte_and_not_before() {
         let open = Open {
             host: "example.com".into(),
             port: 80,
@@ -823,7 +820,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_lies_is_refused_before_anything_is_waited_for() {
+    fn a_length_above_the_limit_is_refused_before_the_message_arrives() {
         assert_eq!(
             decode::<Open>(&[0, 1, 0, 1]),
             Err(BadMessage::TooLong {
@@ -840,7 +837,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_version_says_is_passed_over() {
+    fn fields_of_a_newer_version_are_skipped() {
         // Field 99 of a control message, and field 77 of an Open.
         let control: Vec<u8> = vec![0, 0, 0, 4, 0x9a, 0x06, 0x01, 0x00];
         assert_eq!(
@@ -872,7 +869,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credit_keeps_no_more_grants_in_memory_than_the_most_however_many_it_has() {
+    fn a_credit_keeps_a_bounded_number_of_grants_in_memory() {
         let credit = |count: usize| {
             let grants = (0..count as u64)
                 .map(|stream| StreamCredit { stream, bytes: 7 })

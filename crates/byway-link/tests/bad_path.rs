@@ -1,5 +1,5 @@
-//! Bad path: a link whose datagrams are lost and reordered as on a simulated path, with seeded
-//! random numbers.
+//! Bad path: a link over a simulated path that loses and reorders datagrams, with seeded random
+//! numbers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -15,10 +15,10 @@ use lab::shaping::shape::{Queue, Shape};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// A hang guard; nothing is measured.
+/// Guards against a hang; nothing is measured.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Two nodes with a QUIC link across a path.
+/// Two nodes with a QUIC link over a shaped path.
 struct Across {
     dialler: Side,
     acceptor: Side,
@@ -47,7 +47,7 @@ impl Across {
         }
     }
 
-    /// Sends so many bytes from the acceptor to the dialler and checks each of them.
+    /// Sends `length` bytes from the acceptor to the dialler and checks each of them.
     async fn carries(&self, length: usize) {
         let (opened, (_, mut far)) = self.dialler.open_to(&self.acceptor).await;
         let mut near = opened.stream;
@@ -67,7 +67,7 @@ async fn send(stream: &mut Stream, body: &[u8]) -> Result<(), byway_dial::Broken
 }
 
 #[tokio::test]
-async fn every_byte_crosses_a_path_that_loses_and_reorders() {
+async fn every_byte_arrives_over_a_path_that_loses_and_reorders() {
     let shape = Shape {
         delay: Duration::from_millis(2),
         ..Shape::default()
@@ -78,8 +78,8 @@ async fn every_byte_crosses_a_path_that_loses_and_reorders() {
     let across = Across::new(7, &[(0, shape)]).await;
     timeout(PATIENCE, across.carries(2_000_000))
         .await
-        .expect("the stream came to a stop");
-    // Few packets travel from the dialler, so that a side of its own may be spared by chance.
+        .expect("the stream has stalled");
+    // The dialler sends few packets, so its direction may lose none by chance.
     let counted = across.path.counted();
     let dropped: u64 = counted.iter().map(|side| side.dropped(Cause::Loss)).sum();
     let late: u64 = counted.iter().map(|side| side.late).sum();
@@ -91,12 +91,12 @@ async fn every_byte_crosses_a_path_that_loses_and_reorders() {
     );
 }
 
-/// Streams that have always more to write than the path takes: together, more than the send window
+/// Streams that always have more to write than the path takes: together, more than the send window
 /// of a connection.
 const UPLOADS: usize = 120;
 
 impl Across {
-    /// Begins [`UPLOADS`] from the dialler to the acceptor, which reads them. They end with the
+    /// Starts [`UPLOADS`] from the dialler to the acceptor, which reads them. They end with the
     /// tasks.
     async fn uploads(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
@@ -116,7 +116,7 @@ impl Across {
     }
 }
 
-/// A slow line.
+/// A slow path.
 fn megabits(rate: u64) -> Shape {
     Shape::clean(
         Duration::from_millis(20),
@@ -126,7 +126,7 @@ fn megabits(rate: u64) -> Shape {
 }
 
 #[tokio::test]
-async fn new_streams_waited_for_seconds_behind_uploads_that_fill_the_send_window() {
+async fn new_streams_do_not_wait_behind_uploads_that_fill_the_send_window() {
     let across = Across::new(3, &[(0, megabits(8))]).await;
     let _uploads = across.uploads().await;
     for _ in 0..10 {

@@ -1,5 +1,4 @@
-//! Carriers: one suite, every test on each carrier: what a stream of a link promises, whatever it
-//! travels on.
+//! Carriers: one suite that runs on each carrier: the guarantees of a stream of a link.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -21,7 +20,7 @@ macro_rules! on_each_carrier {
 }
 
 on_each_carrier! {
-    async fn either_side_opens_streams_and_is_told_the_far_address(pair: Pair) {
+    async fn either_side_opens_streams_and_receives_the_far_address(pair: Pair) {
         for (from, to) in [(&pair.dialler, &pair.acceptor), (&pair.acceptor, &pair.dialler)] {
             let (opened, (open, far)) = from.open_to(to).await;
             assert_eq!((open.host.as_str(), open.port), ("example.com", 80));
@@ -69,7 +68,7 @@ on_each_carrier! {
         assert!(matches!(broken, Broken::Reset(0)), "{broken:?}");
     }
 
-    async fn a_reset_is_noticed_while_nobody_reads(pair: Pair) {
+    async fn a_reset_is_noticed_without_a_read(pair: Pair) {
         let (mut near, mut far) = pair.stream().await;
         near.write_all(b"unread").await.unwrap();
         near.reset(3);
@@ -77,14 +76,14 @@ on_each_carrier! {
         assert!(matches!(broken, Broken::Reset(3)), "{broken:?}");
     }
 
-    async fn a_reset_is_noticed_while_nobody_reads_and_our_own_half_is_finished(pair: Pair) {
+    async fn a_reset_is_noticed_without_a_read_after_our_fin(pair: Pair) {
         let (mut near, mut far) = pair.stream().await;
         far.finish().await.unwrap();
         assert_eq!(within(near.read(&mut [0; 8])).await.unwrap(), Read::Fin);
         near.write_all(b"unread").await.unwrap();
         let watching = std::future::poll_fn(|cx| far.poll_broken(cx));
         let resetting = async {
-            // The far side has been told of everything by now, and watches.
+            // The far side has received everything by now, and watches.
             near.write_all(b"more").await.unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
             near.reset(3);
@@ -125,7 +124,7 @@ on_each_carrier! {
         assert!(matches!(pair.acceptor.open().await, Err(OpenError::Lost)));
     }
 
-    async fn a_refused_target_is_told_with_its_code_and_words(pair: Pair) {
+    async fn a_refused_target_is_reported_with_its_code_and_detail(pair: Pair) {
         let refusing = async {
             let (_, asked) = pair.acceptor.next_asked().await;
             asked.refused(OpenFault { code: Code::Refused.number(), class: "refused".into(), detail: "no".into() }).await;
@@ -135,7 +134,7 @@ on_each_carrier! {
         assert_eq!((Code::from_number(fault.code), fault.detail.as_str()), (Code::Refused, "no"));
     }
 
-    async fn thirty_streams_that_nobody_reads_stall_no_other(pair: Pair) {
+    async fn thirty_unread_streams_do_not_stall_another(pair: Pair) {
         let mut stalled = Vec::new();
         for _ in 0..30 {
             let (near, mut far) = pair.stream().await;
@@ -213,13 +212,13 @@ on_each_carrier! {
         assert_eq!(tokio::join!(both(near, 1), both(far, 2)), (1 << 20, 1 << 20));
     }
 
-    async fn a_target_that_is_too_long_is_refused_here_and_costs_the_session_nothing(pair: Pair) {
+    async fn a_target_that_is_too_long_is_refused_locally_and_the_session_continues(pair: Pair) {
         let open = Open { host: "x".repeat(40_000), port: 80, ..Open::default() };
         let opened = pair.dialler.link.open(&open, common::PATIENCE).await;
         let Err(OpenError::Bad(words)) = opened else { panic!("{opened:?}") };
-        assert_eq!(words, "a target of 40010 bytes is too long to ask for");
+        assert_eq!(words, "a target of 40010 bytes is too long");
         pair.stream().await;
-        // One that just fits arrives.
+        // A target of the greatest length that fits.
         let host = "x".repeat(4_000);
         let open = Open { host: host.clone(), port: 80, ..Open::default() };
         let answering = async {
@@ -231,7 +230,7 @@ on_each_carrier! {
         assert!(opened.is_ok(), "{opened:?}");
     }
 
-    async fn a_stream_that_was_reset_here_is_reset_to_this_side_as_well(pair: Pair) {
+    async fn a_stream_that_was_reset_locally_is_reset_for_this_side_as_well(pair: Pair) {
         let (mut near, mut far) = pair.stream().await;
         far.write_all(b"a whole answer").await.unwrap();
         far.finish().await.unwrap();
@@ -245,7 +244,7 @@ on_each_carrier! {
         assert!(broken.iter().all(|broken| matches!(broken, Broken::Reset(5))), "{broken:?}");
     }
 
-    async fn a_writer_whose_window_is_full_is_told_when_its_reader_leaves_in_order(pair: Pair) {
+    async fn a_writer_with_a_full_window_is_notified_when_its_reader_closes(pair: Pair) {
         let (mut near, mut far) = pair.stream().await;
         // Written until the stream takes no more.
         let filled = async { loop { near.write_all(&[1; 16_384]).await.unwrap() } };
@@ -258,7 +257,7 @@ on_each_carrier! {
         assert!(matches!(broken, Broken::Reset(0)), "{broken:?}");
     }
 
-    async fn an_open_that_nobody_answers_ends_with_its_patience(pair: Pair) {
+    async fn an_open_without_an_answer_ends_at_its_deadline(pair: Pair) {
         let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
         let opened = pair.dialler.link.open(&open, Duration::from_millis(50)).await;
         assert!(matches!(opened, Err(OpenError::Timeout)), "{opened:?}");
@@ -267,7 +266,7 @@ on_each_carrier! {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_loss_and_the_congestion_window_of_a_carrier_over_tls_were_not_known() {
+async fn the_loss_and_the_congestion_window_of_a_carrier_over_tls_are_known() {
     let pair = Pair::new(Carriers::Tls).await;
     let (mut near, mut far) = pair.stream().await;
     let sending = async {

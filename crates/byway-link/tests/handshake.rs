@@ -1,4 +1,5 @@
-//! Handshakes: who gets a session, who does not, and what each side is told, on real sockets.
+//! Handshakes: which peers get a session and which do not, and what each side is sent, on real
+//! sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -19,7 +20,7 @@ use tokio::net::{TcpStream, UdpSocket};
 
 const EACH: [Carriers; 3] = [Carriers::Quic, Carriers::Tls, Carriers::Auto];
 
-/// What somebody hears who dials by `carriers`.
+/// The error of a dialler that uses `carriers`.
 async fn refusal(join: JoinString, carriers: Carriers) -> LinkError {
     let dialler = dialler(
         join,
@@ -38,7 +39,7 @@ async fn another_key_than_the_pinned_one_is_final_on_every_carrier() {
     for carriers in EACH {
         let listening = listening().await;
         let join = JoinString {
-            pin: Fingerprint::of_spki(b"somebody else"),
+            pin: Fingerprint::of_spki(b"another key"),
             ..listening.join()
         };
         let error = refusal(join, carriers).await;
@@ -51,7 +52,7 @@ async fn another_key_than_the_pinned_one_is_final_on_every_carrier() {
                 .to_string()
                 .starts_with(&listening.address.to_string())
         );
-        // Who dialled has said nothing, its secret least of all.
+        // The dialler has sent nothing, in particular not its secret.
         let arrived = listening.next().await;
         assert!(
             matches!(arrived, Err(LinkError::Unauthenticated { .. })),
@@ -61,31 +62,31 @@ async fn another_key_than_the_pinned_one_is_final_on_every_carrier() {
 }
 
 #[tokio::test]
-async fn a_refused_hello_is_told_why_in_words_on_every_carrier() {
+async fn a_refused_hello_gets_the_reason_as_text_on_every_carrier() {
     for (carriers, why, is_final, hellos) in [
         (Carriers::Quic, Refusal::Grant, true, 1),
         (Carriers::Tls, Refusal::Grant, true, 1),
         (Carriers::Auto, Refusal::Grant, true, 1),
-        // What may pass by itself is asked by the other carrier too.
+        // A refusal that is not final is tried over the other carrier too.
         (Carriers::Auto, Refusal::Busy, false, 2),
     ] {
         let listening = listening().await;
         let refusing = async {
             for _ in 0..hellos {
-                let control = listening
+                let refused = listening
                     .pending()
                     .await
                     .refuse(why, "the grant was revoked on Tuesday")
                     .await;
                 assert!(
-                    matches!(control, LinkError::Refused { why: control, .. } if control == why),
-                    "{control:?}"
+                    matches!(refused, LinkError::Refused { why: reason, .. } if reason == why),
+                    "{refused:?}"
                 );
             }
         };
         let (error, ()) = tokio::join!(refusal(listening.join(), carriers), refusing);
         assert!(
-            matches!(error, LinkError::Refused { why: heard, .. } if heard == why),
+            matches!(error, LinkError::Refused { why: reason, .. } if reason == why),
             "{carriers:?}: {error:?}"
         );
         assert_eq!(error.is_final(), is_final);
@@ -99,7 +100,7 @@ async fn a_refused_hello_is_told_why_in_words_on_every_carrier() {
 }
 
 #[tokio::test]
-async fn a_hello_that_nobody_answers_ends_when_it_is_dropped() {
+async fn a_hello_without_an_answer_ends_when_it_is_dropped() {
     for carriers in [Carriers::Quic, Carriers::Tls] {
         let listening = listening().await;
         let dropping = async { drop(listening.pending().await) };
@@ -130,7 +131,7 @@ async fn a_session_is_known_while_it_lives_and_forgotten_when_it_ends() {
 }
 
 #[tokio::test]
-async fn a_hello_of_another_version_is_told_which_ones_are_spoken() {
+async fn a_hello_of_another_version_gets_the_supported_versions() {
     let listening = listening().await;
     for (version_from, version_to) in [(2, 9), (0, 0), (9, 2)] {
         let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
@@ -162,7 +163,7 @@ async fn a_hello_of_another_version_is_told_which_ones_are_spoken() {
             "{arrived:?}"
         );
     }
-    // A range that holds ours is met, and so is one with fields that we do not know.
+    // A range that includes our version is accepted, also with unknown features.
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     peer.writer
         .send(Control::Hello(Hello {
@@ -196,14 +197,14 @@ async fn a_first_message_that_is_no_hello_is_refused() {
 }
 
 #[tokio::test]
-async fn whoever_speaks_something_else_is_an_error_and_is_closed() {
+async fn a_client_of_another_protocol_is_an_error_and_is_closed() {
     let listening = listening().await;
-    let control: [&[u8]; 3] = [
+    let inputs: [&[u8]; 3] = [
         b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n",
         &[0; 64],
         &[0xff; 300],
     ];
-    for bytes in control {
+    for bytes in inputs {
         let mut socket = TcpStream::connect(listening.address).await.unwrap();
         socket.write_all(bytes).await.unwrap();
         socket.shutdown().await.unwrap();
@@ -212,16 +213,16 @@ async fn whoever_speaks_something_else_is_an_error_and_is_closed() {
             matches!(arrived, Err(LinkError::Unauthenticated { .. })),
             "{bytes:?}: {arrived:?}"
         );
-        // It is told (an alert of TLS) or not, and then it is over.
+        // It may receive a TLS alert, and then the connection is closed.
         let _ = within(socket.read_to_end(&mut Vec::new())).await;
     }
-    // One that connects and leaves.
+    // A client that connects and disconnects.
     drop(TcpStream::connect(listening.address).await.unwrap());
     assert!(listening.next().await.is_err());
 }
 
 #[tokio::test]
-async fn a_dialler_that_leaves_before_its_hello_is_not_taken_for_a_stranger() {
+async fn a_dialler_that_disconnects_before_its_hello_is_not_reported_as_unauthenticated() {
     let listening = listening().await;
     let left = async |when: &str| {
         let arrived = listening.next().await;
@@ -238,19 +239,19 @@ async fn a_dialler_that_leaves_before_its_hello_is_not_taken_for_a_stranger() {
     left("within TLS").await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     peer.writer.finish().await;
-    left("behind TLS").await;
+    left("after TLS").await;
     let quic = common::quic::RawQuic::dialled(listening.address, &RawKey::generate()).await;
     quic.connection
         .close(0_u32.into(), b"another carrier was faster");
-    left("behind the handshake of QUIC").await;
+    left("after the handshake of QUIC").await;
 }
 
 #[tokio::test]
-async fn a_browser_at_the_port_of_links_is_called_one_and_told_where_visitors_come() {
+async fn a_browser_at_the_link_port_is_reported_with_a_hint_at_the_http_listener() {
     let listening = listening().await;
-    let told = async |how: &str| {
+    let reported = async |how: &str| {
         let Err(LinkError::Unauthenticated { detail, .. }) = listening.next().await else {
-            panic!("no stranger")
+            panic!("the client is not reported")
         };
         assert!(
             detail.contains(how) && detail.contains("visitors come to the HTTP listener"),
@@ -262,10 +263,10 @@ async fn a_browser_at_the_port_of_links_is_called_one_and_told_where_visitors_co
         .write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
         .await
         .unwrap();
-    told("as a browser does for http://").await;
+    reported("as a browser does for http://").await;
     let config = RawKey::generate().dialling(&["h2", "http/1.1"]);
     let tls = connect(dial(&listening).await, config).await;
-    told("as a browser does for https://").await;
+    reported("as a browser does for https://").await;
     drop((socket, tls));
 }
 
@@ -281,7 +282,7 @@ async fn tls_without_a_key_or_without_our_protocol_is_an_error_on_both_sides() {
         ),
     ];
     for (what, config) in configs {
-        // In TLS 1.3 a dialler may believe that all is well until it reads.
+        // In TLS 1.3 the handshake of a dialler may succeed until it reads.
         if let Ok(mut tls) = connect(dial(&listening).await, config).await {
             let read = within(tls.read(&mut [0; 64])).await;
             assert!(matches!(read, Err(_) | Ok(0)), "{what}: {read:?}");
@@ -295,7 +296,7 @@ async fn tls_without_a_key_or_without_our_protocol_is_an_error_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
+async fn a_carrier_is_added_only_by_the_key_that_was_welcomed() {
     let listening = listening().await;
     let key = RawKey::generate();
     let (first, (link, _inbox), session) = raw_session(&listening, &key).await;
@@ -333,7 +334,7 @@ async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
         .await;
     assert_eq!(listening.attached().await.carrier(), CarrierKind::Tls);
     assert_eq!(link.carriers(), [CarrierKind::Tls; 2]);
-    // The session outlives either, and ends with the last.
+    // The session survives the end of either carrier, and ends with the last.
     drop(first);
     within(async {
         while link.carriers().len() > 1 {
@@ -360,7 +361,7 @@ async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_dialler_that_meets_no_byway_says_what_it_met() {
+async fn a_dialler_that_reaches_another_program_reports_what_it_saw() {
     let answers: [(&str, &[u8]); 2] = [
         ("http", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
         ("nothing", b""),
@@ -391,7 +392,7 @@ async fn a_dialler_that_meets_no_byway_says_what_it_met() {
 }
 
 #[tokio::test]
-async fn where_udp_is_silent_tls_serves_until_it_heals_and_after_it_dies() {
+async fn where_udp_is_blocked_tls_serves_until_quic_works_and_after_it_fails() {
     let settings = Settings {
         quic_probe: Duration::from_millis(50),
         ..Settings::default()
@@ -455,8 +456,8 @@ async fn where_udp_is_silent_tls_serves_until_it_heals_and_after_it_dies() {
 }
 
 #[tokio::test]
-async fn quic_goes_first_where_it_gets_through() {
-    // Nobody answers over TCP: QUIC gets through first, however long the machine takes over it.
+async fn quic_is_used_first_where_it_gets_through() {
+    // Nothing accepts TCP: QUIC gets through first, however slow the machine is.
     let (mut listening, tcp) =
         Listening::by_nothing(Key::generate().unwrap(), Settings::default()).await;
     listening.listen_quic();

@@ -1,6 +1,6 @@
-//! Hostile: peers that have proven a key and mean no good. Each ends in one clear error, or is
-//! bounded and costs the others nothing. In memory, so that a clock that jumps may stand for
-//! minutes.
+//! Hostile: malicious peers that have proven a key. Each ends in one clear error, or is bounded and
+//! does not affect other streams. The connections are in memory, so that tests of minutes run on a
+//! paused clock.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -18,7 +18,7 @@ use common::within;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
-/// Bytes that fit between the two sides, each way.
+/// Bytes that fit between the two sides, in each direction.
 const PIPE: usize = 1 << 20;
 
 const GIBIBYTE: [u8; 4] = [0x40, 0, 0, 0];
@@ -27,7 +27,7 @@ fn acceptor(settings: Settings) -> Acceptor {
     Acceptor::new(Key::generate().unwrap(), settings, Handle::current()).unwrap()
 }
 
-/// What comes of a connection to an acceptor, while `peer` does something on the other end of it.
+/// The result of a connection to an acceptor, while `peer` uses the other end of it.
 async fn arrival<T>(
     pipe_bytes: usize,
     peer: impl AsyncFnOnce(Stream) -> T,
@@ -41,7 +41,7 @@ async fn arrival<T>(
     )
 }
 
-/// A session whose other side is a test. It has a window of `INITIAL_BYTES` for our control
+/// A session whose other side is the test. It has a window of `INITIAL_BYTES` for our control
 /// messages.
 async fn session(settings: Settings, pipe_bytes: usize) -> (Link, Inbox, RawPeer) {
     let (near, far) = pipe::pair_of(pipe_bytes);
@@ -66,12 +66,12 @@ async fn session(settings: Settings, pipe_bytes: usize) -> (Link, Inbox, RawPeer
     (link, inbox, peer)
 }
 
-/// Whether both directions of a session still work: it answers a question.
+/// Checks both directions of a session: it answers a ping.
 async fn answers(peer: &mut RawPeer, number: u64) {
     peer.writer.send(Control::Ping(number)).await;
     loop {
         match peer.reader.recv().await.unwrap() {
-            Control::Pong(heard) if heard == number => return,
+            Control::Pong(answered) if answered == number => return,
             Control::Ping(asked) => peer.writer.send(Control::Pong(asked)).await,
             Control::Pong(_) => {}
             other => panic!("{other:?}"),
@@ -82,7 +82,7 @@ async fn answers(peer: &mut RawPeer, number: u64) {
 // ---- before there is a session ----
 
 #[tokio::test(start_paused = true)]
-async fn whoever_says_nothing_at_all_is_let_go_of_in_ten_seconds() {
+async fn a_silent_client_is_disconnected_after_ten_seconds() {
     let begun = Instant::now();
     let (arrived, closed) = arrival(PIPE, async |mut far: Stream| {
         far.read(&mut [0; 8]).await.is_err()
@@ -93,7 +93,7 @@ async fn whoever_says_nothing_at_all_is_let_go_of_in_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_proves_a_key_and_says_no_hello_is_let_go_of_and_not_only_forgotten() {
+async fn a_client_that_proves_a_key_and_sends_no_hello_is_disconnected() {
     let begun = Instant::now();
     let (arrived, ()) = arrival(PIPE, async |far| {
         let mut peer = RawPeer::dialled(far, &RawKey::generate()).await;
@@ -110,8 +110,8 @@ async fn whoever_proves_a_key_and_says_no_hello_is_let_go_of_and_not_only_forgot
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_crawls_is_let_go_of_wherever_it_stops() {
-    // What a dialler says first, one byte a second.
+async fn a_slow_handshake_is_disconnected_wherever_it_stops() {
+    // The first message of a dialler, one byte per second.
     let mut first = Vec::new();
     let config = std::sync::Arc::new(dialling_without_a_key());
     let mut tls =
@@ -124,7 +124,7 @@ async fn a_handshake_that_crawls_is_let_go_of_wherever_it_stops() {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        panic!("it was waited for");
+        panic!("the handshake was not disconnected");
     })
     .await;
     assert_eq!(arrived.unwrap_err().to_string(), "no hello within 10 s");
@@ -151,13 +151,13 @@ async fn a_first_message_of_a_gibibyte_is_refused_before_it_is_waited_for() {
     .await;
     let error = arrived.unwrap_err().to_string();
     assert!(
-        error.contains("a message of 1073741824 bytes was announced; the most is 4096"),
+        error.contains("a message of 1073741824 bytes was announced; the limit is 4096"),
         "{error}"
     );
 }
 
 #[tokio::test]
-async fn every_prefix_of_a_hello_that_breaks_off_is_an_error() {
+async fn every_truncated_hello_is_an_error() {
     let mut control = Vec::new();
     wire::encode(
         &wire::ControlMessage::from(Control::Hello(hello())),
@@ -171,16 +171,16 @@ async fn every_prefix_of_a_hello_that_breaks_off_is_an_error() {
             peer.writer.finish().await;
         })
         .await;
-        let is_told = match length {
+        let is_expected = match length {
             0 => matches!(arrived, Err(LinkError::Left { .. })),
             _ => matches!(arrived, Err(LinkError::Unreachable(_))),
         };
-        assert!(is_told, "cut at {length}: {arrived:?}");
+        assert!(is_expected, "cut at {length}: {arrived:?}");
     }
 }
 
 #[tokio::test]
-async fn whoever_leaves_within_the_handshake_is_an_error() {
+async fn a_client_that_disconnects_within_the_handshake_is_an_error() {
     let (arrived, ()) = arrival(PIPE, async |far| {
         let _ = timeout(Duration::ZERO, connect(far, dialling_without_a_key())).await;
     })
@@ -193,7 +193,7 @@ async fn whoever_leaves_within_the_handshake_is_an_error() {
 
 // ---- in a session ----
 
-/// The words with which a session ends that is told this.
+/// The reason with which a session ends that receives `bytes`.
 async fn end_of(bytes: &[u8]) -> String {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
     peer.writer.bytes(bytes).await.unwrap();
@@ -207,7 +207,7 @@ async fn end_of(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn each_way_to_break_the_rules_ends_the_session_with_its_own_words() {
+async fn each_protocol_violation_ends_the_session_with_its_own_error() {
     let one = 1_u32.to_be_bytes();
     let window = vec![0; INITIAL_BYTES as usize + 1];
     let broke = "the other side broke the protocol";
@@ -218,19 +218,19 @@ async fn each_way_to_break_the_rules_ends_the_session_with_its_own_words() {
         ),
         (
             frame(FrameKind::Data, 1, b"x"),
-            format!("{broke}: a Data frame for a stream that it may not be for"),
+            format!("{broke}: a Data frame for an invalid stream"),
         ),
         (
             frame(FrameKind::Fin, 2, b""),
-            format!("{broke}: a Fin frame for a stream that it may not be for"),
+            format!("{broke}: a Fin frame for an invalid stream"),
         ),
         (
             frame(FrameKind::Credit, 77, &one),
-            format!("{broke}: a Credit frame for a stream that it may not be for"),
+            format!("{broke}: a Credit frame for an invalid stream"),
         ),
         (
             frame(FrameKind::Open, 2, b""),
-            format!("{broke}: a Open frame for a stream that it may not be for"),
+            format!("{broke}: a Open frame for an invalid stream"),
         ),
         (
             frame(FrameKind::Open, 1, &window),
@@ -242,7 +242,7 @@ async fn each_way_to_break_the_rules_ends_the_session_with_its_own_words() {
         ),
         (
             frame(FrameKind::Data, CONTROL, &GIBIBYTE),
-            format!("{broke}: a message of 1073741824 bytes was announced; the most is 65536"),
+            format!("{broke}: a message of 1073741824 bytes was announced; the limit is 65536"),
         ),
         (
             frame(FrameKind::Fin, CONTROL, b""),
@@ -271,7 +271,7 @@ async fn each_way_to_break_the_rules_ends_the_session_with_its_own_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on() {
+async fn streams_above_the_limit_are_refused_and_the_session_continues() {
     const MOST: usize = 10;
     const OPENED: usize = 2000;
     let settings = Settings {
@@ -282,7 +282,7 @@ async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on(
     let opens: Vec<u8> = (0..OPENED as u32)
         .flat_map(|place| frame(FrameKind::Open, 2 * place + 1, b"x"))
         .collect();
-    let (control, refused) = tokio::join!(peer.writer.bytes(&opens), async {
+    let (written, refused) = tokio::join!(peer.writer.bytes(&opens), async {
         let mut refused = 0;
         while refused < OPENED - MOST {
             if let (FrameKind::Reset, stream, code) = peer.reader.frame().await.unwrap() {
@@ -292,7 +292,7 @@ async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on(
         }
         refused
     });
-    control.unwrap();
+    written.unwrap();
     assert_eq!(refused, OPENED - MOST);
     let mut arrived = Vec::new();
     for _ in 0..MOST {
@@ -300,7 +300,7 @@ async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on(
     }
     assert_eq!(link.streams(), MOST);
     answers(&mut peer, 1).await;
-    // Those that are let go of make room for as many.
+    // Streams that are released make room for the same number.
     drop(arrived);
     for place in 0..MOST as u32 {
         peer.writer
@@ -313,7 +313,7 @@ async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on(
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_that_nobody_serves_wait_in_a_bounded_inbox() {
+async fn unserved_streams_wait_in_a_bounded_inbox() {
     let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
     for place in 0..5000 {
         peer.writer
@@ -322,18 +322,17 @@ async fn streams_that_nobody_serves_wait_in_a_bounded_inbox() {
             .unwrap();
     }
     answers(&mut peer, 1).await;
-    // 64 in the inbox and one in the hands of whoever puts them there; the others wait on their
-    // carrier.
+    // 64 in the inbox and one that is being put there; the others wait on their carrier.
     assert_eq!((inbox.streams.len(), link.streams()), (64, 65));
     drop(inbox);
     assert_eq!(
         &*within(link.ended()).await,
-        "nobody serves the session any more"
+        "the session is no longer served"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
+async fn unread_messages_stop_at_the_window_and_the_inbox() {
     let (link, inbox, mut peer) = session(Settings::default(), 64 * 1024).await;
     let mut message = Vec::new();
     wire::encode(
@@ -344,7 +343,7 @@ async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
         &mut message,
     );
     let message = frame(FrameKind::Data, CONTROL, &message);
-    // As a peer that minds its credit does: no more than the window and what is granted again.
+    // Respects the credit: sends no more than the window and later grants.
     let mut credit = INITIAL_BYTES as usize - 200;
     let mut sent = 0;
     let flooding = async {
@@ -363,8 +362,8 @@ async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
             }
         }
     };
-    // The replies to its questions are behind the messages, so the session ends as if there were
-    // none.
+    // The replies to the session's pings are behind the messages, so the session ends as if there
+    // were none.
     within(flooding).await;
     assert_eq!(inbox.control.len(), 64);
     // The window of a stream that is read fast has grown.
@@ -373,7 +372,7 @@ async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
     within(link.ended()).await;
 }
 
-/// Of messages that wait for the owner of a session, beside its inbox.
+/// The bytes of messages that wait for the owner of a session, beside its inbox.
 const BACKLOG_BYTES: usize = 128 * 1024;
 
 /// A short message for the owner of a session.
@@ -393,7 +392,7 @@ async fn pings_are_answered_while_the_inbox_is_full() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_to_say_something_hears_of_the_end_while_the_inbox_is_full() {
+async fn a_waiting_sender_sees_the_end_of_the_session_while_the_inbox_is_full() {
     let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
     for _ in 0..2000 {
         peer.writer.send(short()).await;
@@ -411,8 +410,8 @@ async fn whoever_waits_to_say_something_hears_of_the_end_while_the_inbox_is_full
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_never_reads_is_given_up_in_seconds() {
-    // Whatever it asks for meanwhile.
-    let questions: [(&str, Vec<u8>); 3] = [
+    // It is given up whatever it requests meanwhile.
+    let cases: [(&str, Vec<u8>); 3] = [
         ("nothing", Vec::new()),
         ("pings", {
             let mut ping = Vec::new();
@@ -428,11 +427,11 @@ async fn a_peer_that_never_reads_is_given_up_in_seconds() {
             .concat(),
         ),
     ];
-    for (what, bytes) in questions {
+    for (what, bytes) in cases {
         let (link, _inbox, mut peer) = session(Settings::default(), 4096).await;
         let begun = Instant::now();
         let asking = async {
-            // Only the first kind of question may be put again and again.
+            // Only pings may be repeated without limit.
             while what == "pings" && peer.writer.bytes(&bytes).await.is_ok() {}
             if what != "pings" {
                 peer.writer.bytes(&bytes).await.unwrap();
@@ -443,13 +442,13 @@ async fn a_peer_that_never_reads_is_given_up_in_seconds() {
             reason = link.ended() => reason,
             () = asking => unreachable!(),
         };
-        let told = [
+        let expected = [
             "the other side does not answer any more",
-            "the other side takes no messages",
+            "the other side accepts no messages",
         ];
         let broke = "the other side broke the protocol: more bytes than the stream had credit for";
         assert!(
-            told.contains(&&*reason) || (what == "pings" && &*reason == broke),
+            expected.contains(&&*reason) || (what == "pings" && &*reason == broke),
             "{what}: {reason}"
         );
         assert!(
@@ -461,7 +460,7 @@ async fn a_peer_that_never_reads_is_given_up_in_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_pings_is_answered_in_order_and_delays_nobody_else() {
+async fn a_flood_of_pings_is_answered_in_order_and_delays_no_other_stream() {
     const PINGS: u64 = 20_000;
     let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
     peer.writer.credit(CONTROL, 10_000_000).await;
@@ -491,7 +490,7 @@ async fn a_flood_of_pings_is_answered_in_order_and_delays_nobody_else() {
             }
         }
     };
-    let hearing = async {
+    let receiving = async {
         let (mut control, mut next) = (Vec::new(), 0);
         while next < PINGS {
             match reader.frame().await.unwrap() {
@@ -512,23 +511,23 @@ async fn a_flood_of_pings_is_answered_in_order_and_delays_nobody_else() {
             }
         }
     };
-    tokio::join!(flooding, hearing);
+    tokio::join!(flooding, receiving);
     within(inbox.streams.recv()).await.unwrap();
     assert!(!link.is_over());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_asks_for_nonsense_is_reset_alone() {
+async fn an_invalid_open_message_resets_only_its_stream() {
     let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
     let cases: [(&[u8], &str); 3] = [
         (
             &GIBIBYTE,
-            "a message of 1073741824 bytes was announced; the most is 4096",
+            "a message of 1073741824 bytes was announced; the limit is 4096",
         ),
         (&[0, 0, 0, 2, 0x1a, 0x7f], "a message that cannot be read: "),
         (
             &[0xff; 300],
-            "a message of 4294967295 bytes was announced; the most is 4096",
+            "a message of 4294967295 bytes was announced; the limit is 4096",
         ),
     ];
     for (place, (bytes, words)) in cases.into_iter().enumerate() {
@@ -558,13 +557,13 @@ async fn a_stream_that_asks_for_nonsense_is_reset_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothing() {
+async fn each_invalid_answer_to_an_open_is_one_error_and_the_session_continues() {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
     let answers_given: [(FrameKind, &[u8], &str); 6] = [
         (
             FrameKind::Data,
             &GIBIBYTE,
-            "Bad(\"a message of 1073741824 bytes was announced; the most is 4096\")",
+            "Bad(\"a message of 1073741824 bytes was announced; the limit is 4096\")",
         ),
         (
             FrameKind::Data,
@@ -616,11 +615,11 @@ async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothi
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_stops_answering_is_given_up_by_whoever_accepted() {
+async fn a_peer_that_stops_answering_is_given_up_by_the_acceptor() {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
     for _ in 0..5 {
         let Control::Ping(number) = peer.reader.recv().await.unwrap() else {
-            panic!("no question")
+            panic!("no ping")
         };
         peer.writer.send(Control::Pong(number)).await;
     }
@@ -635,10 +634,10 @@ async fn a_peer_that_stops_answering_is_given_up_by_whoever_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_that_is_not_answered_makes_the_session_ask_at_once() {
+async fn an_open_without_an_answer_makes_the_session_ping_at_once() {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
     let Control::Ping(number) = peer.reader.recv().await.unwrap() else {
-        panic!("no question")
+        panic!("no ping")
     };
     peer.writer.send(Control::Pong(number)).await;
     let begun = Instant::now();
@@ -655,7 +654,7 @@ async fn an_open_that_is_not_answered_makes_the_session_ask_at_once() {
         begun.elapsed()
     };
     let (opened, asked) = tokio::join!(link.open(&open, Duration::from_secs(60)), asked);
-    // Else it would have asked after five.
+    // Otherwise it would have sent a ping after five seconds.
     assert!((250..1000).contains(&asked.as_millis()), "after {asked:?}");
     assert!(matches!(opened, Err(OpenError::Lost)), "{opened:?}");
     assert!(
@@ -666,9 +665,9 @@ async fn an_open_that_is_not_answered_makes_the_session_ask_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_that_announce_an_open_and_never_say_it_are_bounded_and_hold_what_they_sent() {
+async fn streams_that_announce_an_open_message_and_never_send_it_are_bounded() {
     let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
-    // The longest open, announced and not sent, 8,190 times.
+    // The longest open message, announced and not sent, 8,190 times.
     let opens: Vec<u8> = (0..8190)
         .flat_map(|place| frame(FrameKind::Open, 2 * place + 1, &[0, 0, 16, 0]))
         .collect();
@@ -681,16 +680,16 @@ async fn streams_that_announce_an_open_and_never_say_it_are_bounded_and_hold_wha
         }
     };
     tokio::join!(sending, serving);
-    assert_eq!(most, 256, "streams that have not said what they are for");
+    assert_eq!(most, 256, "streams without an open message");
     answers(&mut peer, 1).await;
-    // Those that are given up make room for others.
+    // Streams that are given up make room for others.
     asking.clear();
     within(inbox.streams.recv()).await.unwrap();
     assert!(!link.is_over());
 }
 
 #[tokio::test]
-async fn a_fault_with_a_long_story_still_fits_into_an_answer() {
+async fn a_fault_with_a_long_detail_still_fits_into_an_answer() {
     let pair = common::Pair::new(byway_link::Carriers::Tls).await;
     let refusing = async {
         let (_, asked) = pair.acceptor.next_asked().await;
@@ -711,11 +710,12 @@ async fn a_fault_with_a_long_story_still_fits_into_an_answer() {
 }
 
 #[tokio::test]
-async fn what_waits_to_be_accepted_is_bounded_in_bytes() {
+async fn the_bytes_of_streams_that_wait_to_be_accepted_are_bounded() {
     const FIRST: usize = 32 * 1024;
     let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
     let RawPeer { writer, reader } = &mut peer;
-    // The session is not served: 65 streams were accepted, and 4 MiB of the others' bytes are kept.
+    // The session is not served: 65 streams were accepted, and 4 MiB of the bytes of other streams
+    // are kept.
     let kept = 65 + 4 * 1024 * 1024 / FIRST;
     let sending = async {
         for place in 0..1000 {

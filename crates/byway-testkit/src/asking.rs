@@ -1,7 +1,7 @@
-//! Asking: the words by which a visitor asks an egress for a target, in every dialect.
+//! Asking: the requests by which a client asks a proxy for a target, in every protocol.
 //!
 //! In:    a target.
-//! Out:   the bytes of a request, or a visitor whose request was granted.
+//! Out:   the bytes of a request, or a client whose request was granted.
 //! Never: more than CONNECT.
 
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ pub const GREETING: &[u8] = &[5, 1, 0];
 /// SOCKS5: CONNECT to an IPv4 address.
 pub fn socks5(to: SocketAddr) -> Vec<u8> {
     let SocketAddr::V4(to) = to else {
-        panic!("tests live on IPv4")
+        panic!("tests use IPv4")
     };
     [
         &[5, 1, 0, 1][..],
@@ -34,10 +34,10 @@ pub fn socks5_name(name: &str, port: u16) -> Vec<u8> {
     .concat()
 }
 
-/// SOCKS4: CONNECT to an address for nobody in particular.
+/// SOCKS4: CONNECT to an address, with any user.
 pub fn socks4(to: SocketAddr) -> Vec<u8> {
     let SocketAddr::V4(to) = to else {
-        panic!("SOCKS4 knows IPv4 only")
+        panic!("SOCKS4 supports IPv4 only")
     };
     [
         &[4, 1][..],
@@ -66,7 +66,7 @@ pub fn connect(to: impl std::fmt::Display) -> Vec<u8> {
     format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n").into_bytes()
 }
 
-/// A visitor that has gone through a SOCKS5 handshake to `to`.
+/// A client that has gone through a SOCKS5 handshake to `to`.
 #[track_caller]
 pub fn through_socks5(egress: SocketAddr, to: SocketAddr) -> Visitor {
     let mut visitor = Visitor::connect(egress);
@@ -79,7 +79,7 @@ pub fn through_socks5(egress: SocketAddr, to: SocketAddr) -> Visitor {
     visitor
 }
 
-/// A visitor that has gone through CONNECT to `to`.
+/// A client that has gone through CONNECT to `to`.
 #[track_caller]
 pub fn through_connect(egress: SocketAddr, to: SocketAddr) -> Visitor {
     let mut visitor = Visitor::connect(egress);

@@ -1,15 +1,15 @@
-//! Cases: how many cases a property test runs that has a usual number of its own.
+//! Cases: the number of cases of a property test that has its own default.
 //!
-//! In:    the usual number, and `PROPTEST_CASES` of the environment.
-//! Out:   the number for this run: the usual one where `PROPTEST_CASES` is 256 or not set, else in
+//! In:    the default of the test, and `PROPTEST_CASES` of the environment.
+//! Out:   the number for this run: the default if `PROPTEST_CASES` is 256 or not set, else in
 //!        proportion.
 //! Never: 0: such a test could not fail.
 
-/// What proptest runs where neither a test nor the environment says otherwise.
+/// The number of cases that proptest runs if neither the test nor the environment sets one.
 const USUAL: u64 = 256;
 
-/// `usual`, in proportion to `PROPTEST_CASES`. So that one variable makes every property test run
-/// longer: proptest reads it for those tests alone that state no number.
+/// `usual`, in proportion to `PROPTEST_CASES`, so that one variable makes every property test run
+/// longer: proptest itself applies it only to tests without a number of their own.
 pub fn cases(usual: u32) -> u32 {
     let asked = std::env::var("PROPTEST_CASES")
         .ok()
@@ -27,7 +27,7 @@ mod tests {
     use super::in_proportion;
 
     #[test]
-    fn a_test_with_a_number_of_its_own_runs_longer_when_all_are_to_run_longer() {
+    fn a_test_with_its_own_number_scales_with_the_environment() {
         for (usual, asked, cases) in [
             (64, None, 64),
             (64, Some(256), 64),

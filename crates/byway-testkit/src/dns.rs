@@ -1,8 +1,8 @@
-//! Dns: a DNS server on loopback that answers from a table, over UDP and TCP on one port.
+//! DNS: a server on loopback that answers from a table, over UDP and TCP on one port.
 //!
-//! In:    what each name has, or how the server misbehaves for it.
-//! Out:   its address; every question that came, in order.
-//! Never: asks another server.
+//! In:    the records of each name, or how the server misbehaves for it.
+//! Out:   its address; every question that it received, in order.
+//! Never: queries another server.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -11,31 +11,31 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// What the server does with questions for one name.
+/// How the server answers questions for one name.
 #[derive(Clone, Debug)]
 pub enum Says {
     /// These addresses, with a lifetime in seconds.
     Addresses(Vec<IpAddr>, u32),
-    /// An alias for a name that stands in the table; the addresses come along.
+    /// An alias for a name in the table; the answer includes the addresses.
     Alias(&'static str),
-    /// Addresses, but over UDP only that the answer does not fit.
+    /// Addresses over TCP; over UDP an answer that is marked as truncated.
     OnlyOverTcp(Vec<IpAddr>),
-    /// For one family its addresses, for the other this code.
+    /// Its address for one family; this code for the other.
     OneFamily(IpAddr, u8),
     /// This response code: 2 is SERVFAIL, 3 NXDOMAIN, 5 REFUSED.
     Code(u8),
-    /// Nothing.
+    /// No reply.
     Silence,
-    /// Nothing for the first question, then the address.
+    /// No reply to the first question, then the address.
     SilenceOnce(IpAddr),
-    /// First replies with other numbers and names that lead to this address, then the true ones.
+    /// First replies with a wrong id or question that lead to the first address, then the true one.
     AfterForgeries(IpAddr, IpAddr),
 }
 
-/// One question that came.
+/// A question that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The name in lower case, without a dot at its end.
+    /// The name in lower case, without a trailing dot.
     pub name: String,
     /// 1 for IPv4, 28 for IPv6.
     pub kind: u16,
@@ -51,18 +51,18 @@ pub struct DnsServer {
 
 struct State {
     table: Mutex<HashMap<String, Says>>,
-    /// For names that are not in the table.
+    /// The answer for names that are not in the table.
     otherwise: Says,
     asked: Mutex<Vec<Asked>>,
 }
 
 impl DnsServer {
-    /// Serves at any free port of 127.0.0.1; what is not in the table does not exist.
+    /// Serves at a free port of 127.0.0.1; names that are not in the table do not exist.
     pub fn start(table: &[(&str, Says)]) -> Self {
         Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), table, Says::Code(3))
     }
 
-    /// Serves at `address`, and says `otherwise` of what is not in the table.
+    /// Serves at `address`, and answers `otherwise` for names that are not in the table.
     pub fn at(address: SocketAddr, table: &[(&str, Says)], otherwise: Says) -> Self {
         let (udp, tcp) = sockets(address);
         let address = udp.local_addr().expect("it is bound");
@@ -86,24 +86,23 @@ impl DnsServer {
         Self { address, state }
     }
 
-    /// Where it serves.
+    /// The address that it serves at.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes what it says of a name.
+    /// Changes the answer for a name.
     pub fn set(&self, name: &str, says: Says) {
         self.state.table.lock().insert(name.to_owned(), says);
     }
 
-    /// The questions that came so far.
+    /// The questions so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.state.asked.lock().clone()
     }
 }
 
-/// UDP and TCP at one port; a free port of one may be taken for the other, then another one is
-/// tried.
+/// UDP and TCP sockets at one port. If a free port of UDP is in use for TCP, another one is tried.
 fn sockets(address: SocketAddr) -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
         let udp = UdpSocket::bind(address).expect("an address for UDP");
@@ -194,7 +193,7 @@ impl State {
                     false,
                     &addresses("another.example", kind, &[*forged], 60),
                 );
-                // The number is right and the question is another one.
+                // The id is right, but the question is another one.
                 let mut other_question = of_another;
                 other_question[13] ^= 1;
                 let mut replies = vec![other_number, other_question];
@@ -256,7 +255,7 @@ fn encode(name: &str) -> Vec<u8> {
     labels.chain([0]).collect()
 }
 
-/// Answers `question` with its own name, so that its case comes back as it was.
+/// Answers `question` with its own name, which keeps the case.
 fn reply(question: &[u8], code: u8, truncated: bool, records: &[Record]) -> Vec<u8> {
     let end = 12
         + question[12..]
@@ -265,7 +264,7 @@ fn reply(question: &[u8], code: u8, truncated: bool, records: &[Record]) -> Vec<
             .expect("a name ends")
         + 5;
     let mut reply = question[..2].to_vec();
-    // A response to a question that wants recursion, from a server that offers it.
+    // A response to a question that requests recursion, from a server that offers it.
     reply.extend([0x81 | u8::from(truncated) << 1, 0x80 | code, 0, 1]);
     reply.extend((records.len() as u16).to_be_bytes());
     reply.extend([0; 4]);

@@ -1,22 +1,22 @@
-//! Fetch: curl, as a person would call it.
+//! Fetch: runs curl as a user would.
 //!
 //! In:    curl's arguments.
 //! Out:   its exit code, the status, the body, and the SHA-256 of the body.
-//! Never: keeps more of a body than its beginning.
+//! Never: stores more of a body than its beginning.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
 
 use crate::pattern::Sum;
 
-/// What curl brought back.
+/// The result of curl.
 #[derive(Debug)]
 pub struct Fetched {
-    /// curl's exit code; 0 if all went well.
+    /// curl's exit code; 0 on success.
     pub exit: i32,
     /// The status of the last response; 0 if there was none.
     pub status: u16,
-    /// The status that a proxy gave to CONNECT; 0 if there was none.
+    /// The status with which a proxy answered CONNECT; 0 if there was none.
     pub connect_status: u16,
     /// The first megabyte of the body.
     pub body: Vec<u8>,
@@ -24,12 +24,11 @@ pub struct Fetched {
     pub bytes: u64,
     /// The SHA-256 of the whole body in hex.
     pub sha256: String,
-    /// What curl said on stderr.
+    /// The stderr of curl.
     pub said: String,
 }
 
-/// Runs curl with its own config file, proxies from the environment and progress meter switched
-/// off.
+/// Runs curl without its config file, proxies from the environment and progress meter.
 pub fn curl(args: &[&str]) -> Fetched {
     const TAIL: &str = "%{stderr}\n%{http_code} %{http_connect}";
     let mut child = Command::new("curl")

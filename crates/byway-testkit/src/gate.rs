@@ -1,6 +1,8 @@
-//! Gate: one side waits until the other says go.
+//! Gate: lets one side wait for a signal of the other.
 //!
-//! In:    `open`.   Out: the end of every `wait`, past and future.   Never: closes again.
+//! In:    `open`.
+//! Out:   the end of every `wait`, past and future.
+//! Never: closes again.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::PATIENCE;
 
-/// See the head of the file. Clones are the same gate.
+/// See the module docs. Clones are the same gate.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -19,7 +21,7 @@ impl Gate {
         Self::default()
     }
 
-    /// Lets everybody through, for good.
+    /// Ends all waits, including later ones.
     pub fn open(&self) {
         *self.0.0.lock() = true;
         self.0.1.notify_all();

@@ -1,9 +1,8 @@
-//! Testkit: what the tests of the program stand on: origins that misbehave, visitors that send any
-//! bytes, the built program itself, programs of others, and pipes of eight bytes.
+//! Testkit: the tools of the program's tests: misbehaving origins, clients that send any bytes, the
+//! built program itself, other programs, and pipes of eight bytes.
 //!
 //! In:    what a test wants to happen.
-//! Out:   what happened, or a panic that says what was waited for; a failed expectation is a failed
-//!        test.
+//! Out:   what happened, or a panic with what was expected: a failed expectation is a failed test.
 //! Never: published, never a part of the program, and never a sleep: every wait is for a signal,
 //!        with a limit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
@@ -35,18 +34,18 @@ pub use program::{Finished, Launch, Program};
 pub use visitor::Visitor;
 pub use wire::{Ending, Wire};
 
-/// How long anything that must happen may take before the test says that it did not. No test passes
-/// by waiting it out.
+/// How long anything that must happen may take before the test fails. No test passes by waiting
+/// this long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Looks at a condition that gives no signal (a refused connect, a number in /proc) until it holds.
+/// Polls a condition that gives no signal (a refused connect, a number in /proc) until it holds.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(
             Instant::now() < deadline,
-            "within {PATIENCE:?} it never held that {what}"
+            "within {PATIENCE:?} it was never true that {what}"
         );
         std::thread::park_timeout(Duration::from_millis(5));
     }

@@ -1,8 +1,8 @@
-//! Message: an HTTP/1 message as a test looks at it: start line, fields, body, trailers.
+//! Message: an HTTP/1 message as a test sees it: start line, fields, body, trailers.
 //!
-//! In:    a `Wire`, and whether the message answers a HEAD.
+//! In:    a `Wire`, and whether the message is the response to a HEAD.
 //! Out:   the whole message, its body without its framing.
-//! Never: the program's own codec: a test must not share the mistakes of what it tests.
+//! Never: uses the program's own codec: a test must not share the mistakes of what it tests.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::wire::{Ending, Wire};
 /// A whole message.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message {
-    /// The number of the connection that it came on, at an origin.
+    /// At an origin, the number of the connection that it was received on.
     pub connection: usize,
     /// Start line and fields, without the empty line.
     pub head: String,
     /// The body without its framing.
     pub body: Vec<u8>,
-    /// Field lines behind the last chunk.
+    /// Field lines after the last chunk.
     pub trailers: String,
 }
 
@@ -43,14 +43,14 @@ impl Message {
         self.line().split(' ').nth(1).unwrap_or_default()
     }
 
-    /// The only value of a field; none if it is absent.
+    /// The only value of a field; `None` if it is absent.
     #[track_caller]
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.fields(name);
         let value = values.next();
         assert!(
             values.next().is_none(),
-            "{name} stands there twice:\n{}",
+            "{name} is present twice:\n{}",
             self.head
         );
         value
@@ -85,8 +85,7 @@ impl fmt::Debug for Message {
 }
 
 impl Wire {
-    /// Reads a head, up to and with its empty line. `None` if the stream ended before its first
-    /// byte.
+    /// Reads a head, including its empty line. `None` if the stream ended before its first byte.
     #[track_caller]
     pub fn head(&mut self) -> Option<Message> {
         if !self.fill() {
@@ -100,7 +99,7 @@ impl Wire {
         })
     }
 
-    /// Reads the body that belongs to a request's head; a request without framing has none.
+    /// Reads the body of a request; a request without framing has none.
     #[track_caller]
     pub fn request_body(&mut self, message: &mut Message) {
         let mut body = Vec::new();
@@ -114,7 +113,7 @@ impl Wire {
         message.body = body;
     }
 
-    /// Reads a request's body piece by piece, keeping none of it.
+    /// Reads a request's body piece by piece, without storing it.
     #[track_caller]
     pub fn request_body_each(&mut self, message: &Message, mut take: impl FnMut(&[u8])) {
         match Framing::of(message) {
@@ -124,13 +123,13 @@ impl Wire {
         }
     }
 
-    /// Reads a whole final response; interim ones before it are skipped.
+    /// Reads a whole final response; skips interim ones.
     #[track_caller]
     pub fn response_to(&mut self, method: &str) -> Message {
         loop {
             let mut message = self
                 .head()
-                .expect("the connection ended, and no response had come");
+                .expect("the connection ended without a response");
             let status = message.status();
             if (100..200).contains(&status) && status != 101 {
                 continue;
@@ -156,7 +155,7 @@ impl Wire {
         }
     }
 
-    /// Reads chunks up to the end of the trailers, which it returns.
+    /// Reads chunks up to the end of the trailers, and returns the trailers.
     #[track_caller]
     fn chunks(&mut self, mut take: impl FnMut(&[u8])) -> String {
         loop {
@@ -168,12 +167,12 @@ impl Wire {
                 .unwrap_or_default()
                 .to_owned();
             let size = u64::from_str_radix(&digits, 16)
-                .unwrap_or_else(|_| panic!("{digits:?} is no chunk size"));
+                .unwrap_or_else(|_| panic!("{digits:?} is not a chunk size"));
             if size == 0 {
                 return self.trailers();
             }
             self.exactly_each(size, &mut take);
-            assert_eq!(self.exactly(2), b"\r\n", "behind a chunk");
+            assert_eq!(self.exactly(2), b"\r\n", "after a chunk");
         }
     }
 
@@ -205,7 +204,7 @@ impl Framing {
             Some(coding) => {
                 assert!(
                     length.is_none() && coding == "chunked",
-                    "no single honest framing:\n{}",
+                    "no single valid framing:\n{}",
                     message.head
                 );
                 Self::Chunked

@@ -1,10 +1,10 @@
-//! Netns: two places with a router between them, in network namespaces, so that a test can block a
-//! way and heal it.
+//! Netns: two hosts with a router between them, in network namespaces, so that a test can block a
+//! path and unblock it.
 //!
-//! In:    what to run in which place; which packets the router shall not forward, and how it says
-//!        so.
-//! Out:   what was run; or the reason why this machine cannot have namespaces, said loudly.
-//! Never: changes anything of the network that the test itself runs in.
+//! In:    what to run on which host; which packets the router does not forward, and how it reports
+//!        that.
+//! Out:   the result; or the reason why this machine cannot have namespaces, printed to stderr.
+//! Never: changes the network that the test itself runs in.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,21 +16,21 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// See the head of the file. Both places reach each other, and themselves by loopback.
+/// See the module docs. Both hosts reach each other, and themselves by loopback.
 pub struct Network {
     near: Namespace,
     router: Namespace,
     far: Namespace,
 }
 
-/// What becomes of a packet that is not forwarded.
+/// What the router does with a packet that it does not forward.
 #[derive(Clone, Copy, Debug)]
 pub enum Block {
-    /// Nobody hears of it.
+    /// Drops it silently.
     Drop,
-    /// ICMP says that it was filtered.
+    /// Sends ICMP: administratively prohibited.
     Prohibit,
-    /// ICMP says that there is no way.
+    /// Sends ICMP: unreachable.
     Unreachable,
 }
 
@@ -44,19 +44,19 @@ impl Block {
     }
 }
 
-/// Where the router's rule stands that blocks.
+/// The priority of the router's blocking rule.
 const PREFERENCE: &str = "100";
 
 impl Network {
-    /// The address of the far place.
+    /// The address of the far host.
     pub const FAR: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 2);
 
-    /// A new network; none, and the reason on stderr, where there cannot be one.
+    /// A new network; `None`, with the reason on stderr, if this machine cannot have one.
     #[track_caller]
     pub fn new() -> Option<Self> {
         let missing = why_not();
         if let Some(why) = missing {
-            // Not by eprintln: a test that passes shows nothing of that.
+            // Not with eprintln: the output of a passing test is captured.
             let _ = writeln!(
                 std::io::stderr(),
                 "SKIPPED: {}: {why}",
@@ -99,32 +99,32 @@ impl Network {
         Some(Self { near, router, far })
     }
 
-    /// Runs `what` in the near place; the programs, sockets and threads that it makes stay there.
+    /// Runs `what` on the near host; the programs, sockets and threads that it starts stay there.
     #[track_caller]
     pub fn near<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
         self.near.inside(what)
     }
 
-    /// Runs `what` in the far place.
+    /// Runs `what` on the far host.
     #[track_caller]
     pub fn far<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
         self.far.inside(what)
     }
 
-    /// From now on the router forwards no packet of this protocol (`udp`, `tcp`).
+    /// Makes the router forward no packet of this protocol (`udp`, `tcp`).
     #[track_caller]
     pub fn block(&self, protocol: &str, how: Block) {
         self.rule(&["add", "pref", PREFERENCE, "ipproto", protocol, how.word()]);
     }
 
-    /// From now on the router forwards nothing, and says nothing of it.
+    /// Makes the router drop everything silently.
     #[track_caller]
     pub fn black_hole(&self) {
         self.rule(&["add", "pref", PREFERENCE, Block::Drop.word()]);
     }
 
-    /// From now on the router drops IP packets of more than about `bytes` bytes between the two
-    /// places without an ICMP message: an MTU hole.
+    /// Makes the router drop IP packets of more than about `bytes` bytes between the two hosts
+    /// without an ICMP message: an MTU hole.
     #[track_caller]
     pub fn drop_larger_than(&self, bytes: u32) {
         self.rule(&[
@@ -135,8 +135,8 @@ impl Network {
             "icmp",
             Block::Drop.word(),
         ]);
-        // A veth drops what is larger than the MTU of its other end, but not what is still to be
-        // cut into packets.
+        // A veth drops packets larger than the MTU of its other end, but not buffers that are
+        // segmented later.
         ip(&[
             "-n",
             &self.near.0,
@@ -157,7 +157,7 @@ impl Network {
         ]);
     }
 
-    /// Takes an address from the near place and gives it another one of the same network.
+    /// Replaces the address of the near host by another one of the same network.
     #[track_caller]
     pub fn move_near(&self) {
         let near = |words: &[&str]| ip(&[&["-n", &self.near.0], words].concat());
@@ -167,7 +167,7 @@ impl Network {
         near(&["route", "replace", "default", "via", "10.77.1.1"]);
     }
 
-    /// Takes the last block back.
+    /// Removes the last block.
     #[track_caller]
     pub fn heal(&self) {
         self.rule(&["delete", "pref", PREFERENCE]);
@@ -179,14 +179,14 @@ impl Network {
     }
 }
 
-/// A network namespace with a name; it goes with its last process once the name is gone.
+/// A named network namespace; once the name is removed, it ends with its last process.
 struct Namespace(String);
 
 impl Namespace {
     #[track_caller]
     fn new(place: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        // The lab removes those whose process is gone.
+        // The lab removes namespaces whose process has ended.
         let name = format!(
             "byway-{}-{}-{place}",
             std::process::id(),
@@ -196,13 +196,13 @@ impl Namespace {
         Self(name)
     }
 
-    /// On a thread of its own: a thread has one namespace, and hands it on to what it starts.
+    /// Runs `what` on a new thread: a thread has one namespace, and what it starts inherits it.
     #[track_caller]
     fn inside<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/run/netns/{}", self.0)).expect("the namespace is there");
         let inside = || {
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                .expect("root may go there");
+                .expect("root may enter the namespace");
             what()
         };
         thread::scope(|scope| scope.spawn(inside).join())
@@ -221,7 +221,7 @@ impl Drop for Namespace {
 /// Why this machine cannot have namespaces.
 fn why_not() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
-        return Some("only root makes network namespaces".to_owned());
+        return Some("only root can create network namespaces".to_owned());
     }
     match Command::new("ip").args(["netns", "list"]).output() {
         Err(error) => Some(format!("`ip` cannot be run ({error}): install iproute2")),

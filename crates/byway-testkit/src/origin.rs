@@ -1,9 +1,10 @@
-//! Origin: what stands behind the program under test, as well or as badly behaved as a test wants
-//! it.
+//! Origin: the server behind the program under test, which behaves as well or as badly as a test
+//! wants.
 //!
-//! In:    a script: a function that is run for each connection, on a thread of its own.
-//! Out:   the requests that came, the number of connections, and how many of them have ended.
-//! Never: answers by itself: what a script does not do does not happen.
+//! In:    a script: a function that runs for each connection, on its own thread.
+//! Out:   the requests that were received, the number of connections, and how many of them have
+//!        ended.
+//! Never: answers by itself: only what a script does happens.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::{Deref, DerefMut};
@@ -19,13 +20,13 @@ use crate::message::Message;
 use crate::pattern::{Pattern, Sum};
 use crate::wire::Wire;
 
-/// See the head of the file.
+/// See the module docs.
 pub struct Origin {
     address: SocketAddr,
     seen: Arc<Seen>,
 }
 
-/// What an origin has seen, and who waits for more of it.
+/// What an origin has seen, and a signal for more.
 #[derive(Default)]
 struct Seen {
     so_far: Mutex<SoFar>,
@@ -40,10 +41,10 @@ struct SoFar {
     requests: Vec<Message>,
 }
 
-/// One accepted connection, in the hands of a script.
+/// One accepted connection, for a script.
 pub struct Served {
     wire: Wire,
-    /// Which connection of the origin this is, from 0.
+    /// The number of this connection of the origin, from 0.
     pub number: usize,
     seen: Arc<Seen>,
 }
@@ -63,7 +64,7 @@ impl Origin {
         origin
     }
 
-    /// Says hello to every visitor, and remembers how it ends.
+    /// Sends hello to every client, and records how it ends.
     pub fn greeting() -> Self {
         Self::scripted(|visitor| {
             visitor.send("hello");
@@ -71,7 +72,7 @@ impl Origin {
         })
     }
 
-    /// Resets every connection on which `bytes` bytes have come.
+    /// Resets every connection after `bytes` bytes.
     pub fn resetting_after(bytes: usize) -> Self {
         Self::scripted(move |visitor| {
             visitor.exactly(bytes);
@@ -79,8 +80,8 @@ impl Origin {
         })
     }
 
-    /// Sends to every visitor until it resets: more than any spill and every buffer takes, so that
-    /// the origin is in the middle of sending when the reset comes.
+    /// Sends to every client until it resets: more than any spill and all buffers hold, so that the
+    /// origin is sending when the reset comes.
     pub fn sending_until_reset() -> Self {
         Self::scripted(|visitor| {
             let block = vec![1; 1024 * 1024];
@@ -88,11 +89,11 @@ impl Origin {
             while visitor.try_send(&block) {
                 sent += 1;
             }
-            assert!(sent < 4096, "the reset was never noticed");
+            assert!(sent < 4096, "the reset was not noticed");
         })
     }
 
-    /// Gives the same bytes to every request, one after the other on a connection.
+    /// Sends the same response to every request, one after the other on a connection.
     pub fn answering(response: impl Into<Vec<u8>>) -> Self {
         let response = response.into();
         Self::scripted(move |visitor| {
@@ -122,7 +123,7 @@ impl Origin {
         Self::answering(ok(name))
     }
 
-    /// Sends back every byte, and then FIN.
+    /// Sends every byte back, and then FIN.
     pub fn echo() -> Self {
         Self::scripted(|visitor| {
             while visitor.fill() {
@@ -132,8 +133,8 @@ impl Origin {
         })
     }
 
-    /// What tests ask for most: `/bytes/N` and `/chunked/N` give N bytes of the pattern, `/head`
-    /// gives the request's head back, `/sum` the length and SHA-256 of its body, anything else a
+    /// The most common responses: `/bytes/N` and `/chunked/N` send N bytes of the pattern, `/head`
+    /// sends the request's head back, `/sum` the length and SHA-256 of its body, anything else a
     /// greeting.
     pub fn useful() -> Self {
         Self::scripted(|visitor| {
@@ -149,8 +150,7 @@ impl Origin {
         })
     }
 
-    /// An address that refuses connections for as long as the socket lives: bound, and never
-    /// listened on.
+    /// An address that refuses connections as long as the socket lives: bound, but not listening.
     pub fn refusing() -> (SocketAddr, Socket) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket
@@ -159,12 +159,12 @@ impl Origin {
         (socket.local_addr().unwrap().as_socket().unwrap(), socket)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many connections it has accepted.
+    /// The number of connections that it has accepted.
     pub fn connections(&self) -> usize {
         self.seen.so_far.lock().connections
     }
@@ -211,13 +211,13 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.seen.closing.store(true, Relaxed);
-        // Wakes the accepting thread, which then sees that it is over.
+        // Wakes the accepting thread, which then returns.
         let _ = TcpStream::connect(self.address);
     }
 }
 
 impl Served {
-    /// Reads a whole request and remembers it; `None` when no more come.
+    /// Reads a whole request and records it; `None` when no more come.
     #[track_caller]
     pub fn request(&mut self) -> Option<Message> {
         let mut request = self.head()?;
@@ -226,7 +226,7 @@ impl Served {
         Some(request)
     }
 
-    /// Reads a head and remembers it, and leaves the body where it is.
+    /// Reads a head and records it; the body stays unread.
     #[track_caller]
     pub fn request_head(&mut self) -> Option<Message> {
         let request = self.head()?;
@@ -239,8 +239,8 @@ impl Served {
         self.to_end();
     }
 
-    /// Reads to the end and remembers what came as one more request: a head that says how it ended,
-    /// and the bytes.
+    /// Reads to the end and records it as one more request: a head with the way it ended, and the
+    /// bytes as the body.
     pub fn remember_to_end(&mut self) {
         let (body, ending) = self.to_end();
         self.remember(Message {
@@ -250,13 +250,13 @@ impl Served {
         });
     }
 
-    /// Resets the connection; the script should return behind it.
+    /// Resets the connection; the script should return afterwards.
     pub fn reset_now(&mut self) {
         let wire = std::mem::replace(&mut self.wire, Wire::unconnected());
         wire.reset();
     }
 
-    /// Remembers a request that was read by other means.
+    /// Records a request that was read by other means.
     pub fn remember(&self, mut request: Message) {
         request.connection = self.number;
         self.seen.so_far.lock().requests.push(request);
@@ -293,13 +293,13 @@ pub fn ok(text: &str) -> String {
     )
 }
 
-/// A backlog as deep as the system gives, so that a crowd that connects at once is not refused by
-/// the test itself.
+/// A listener with the longest backlog that the system allows, so that the test itself does not
+/// refuse clients that connect at once.
 fn listen_deeply() -> TcpListener {
     listen(4096)
 }
 
-/// The shortest queue that there is: a test can fill it, and whoever connects then waits.
+/// A listener with the shortest backlog: a test can fill it, and then further clients wait.
 pub fn listen_shallowly() -> TcpListener {
     listen(0)
 }
@@ -376,7 +376,7 @@ pub fn serve_useful(visitor: &mut Served, request: &Message) {
     }
 }
 
-/// Sends the pattern until it ends or the other side does.
+/// Sends the pattern until it ends or the other side closes.
 fn send_pattern(visitor: &mut Served, length: u64, chunked: bool) {
     let mut pattern = Pattern::new(length);
     while let Some(block) = pattern.next_block() {

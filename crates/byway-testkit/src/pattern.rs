@@ -1,5 +1,4 @@
-//! Pattern: bytes that look random, are the same in every run, and are never twice the same
-//! megabyte.
+//! Pattern: pseudorandom bytes that are the same in every run and differ in every megabyte.
 //!
 //! In:    a length.
 //! Out:   the bytes, block by block, and the SHA-256 of the whole.
@@ -23,7 +22,7 @@ pub struct Pattern {
 impl Pattern {
     /// A pattern of `bytes` bytes.
     pub fn new(bytes: u64) -> Self {
-        // The first eight bytes are a stamp, so that there are always at least as many.
+        // The first eight bytes are a stamp, so a block has at least eight.
         let len = bytes.clamp(8, MIB) as usize;
         Self {
             block: BLOCK[..len].to_vec(),
@@ -60,7 +59,7 @@ impl Pattern {
     }
 }
 
-/// What every block looks like behind its stamp; made once, as a debug build takes its time for it.
+/// The content of every block after its stamp; made once, because it is slow in a debug build.
 static BLOCK: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let words = std::iter::repeat_with(|| {
@@ -72,7 +71,7 @@ static BLOCK: LazyLock<Vec<u8>> = LazyLock::new(|| {
     words.take(MIB as usize / 8).flatten().collect()
 });
 
-/// A SHA-256 of bytes as they come, and how many they were.
+/// The SHA-256 and the number of the bytes that were added.
 pub struct Sum {
     context: Context,
     bytes: u64,
@@ -85,7 +84,7 @@ impl Default for Sum {
 }
 
 impl Sum {
-    /// Of nothing yet.
+    /// A sum of no bytes.
     pub fn new() -> Self {
         Self {
             context: Context::new(&SHA256),
@@ -99,7 +98,7 @@ impl Sum {
         self.bytes += bytes.len() as u64;
     }
 
-    /// How many bytes were added.
+    /// The number of bytes that were added.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -122,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_is_as_long_as_asked_for_and_no_block_is_like_another() {
+    fn a_pattern_has_the_requested_length_and_all_blocks_differ() {
         let all = Pattern::whole(2 * MIB + 5);
         assert_eq!(all.len() as u64, 2 * MIB + 5);
         assert_ne!(all[..MIB as usize], all[MIB as usize..2 * MIB as usize]);

@@ -1,9 +1,9 @@
 //! Pipe: the two ends of a byte pipe in memory, so small that every write blocks sooner or later.
 //!
-//! In:    bytes, FINs, resets with their codes and lost sessions, said by a test.
-//! Out:   the same on the other end, exactly: a FIN behind the data, a reset or a lost session
-//!        ahead of it.
-//! Never: touches a socket, a clock or a thread of its own.
+//! In:    bytes, FINs, resets with their codes and lost sessions, from a test.
+//! Out:   the same on the other end, exactly: a FIN after the data, a reset or a lost session
+//!        before it.
+//! Never: uses a socket, a clock or a thread of its own.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -57,14 +57,15 @@ pub struct MemoryPipe {
 }
 
 impl MemoryPipe {
-    /// Holds up to `bytes` of what this end writes until it is flushed or finished, as TLS does.
+    /// Makes this end hold up to `bytes` of what it writes until it is flushed or finished, as TLS
+    /// does.
     #[must_use]
     pub fn holding_until_flush(self, bytes: usize) -> Self {
         self.lane().held_limit = bytes;
         self
     }
 
-    /// A remote control of this end, which outlives the move of the end into a [`Stream`].
+    /// A handle to this end, which remains usable after the end was moved into a [`Stream`].
     pub fn control(&self) -> Control {
         Control {
             wire: Arc::clone(&self.wire),
@@ -82,7 +83,7 @@ impl MemoryPipe {
     }
 }
 
-/// What a test does to one end from outside, and what it may look at.
+/// Controls and inspects one end from outside.
 #[derive(Clone)]
 pub struct Control {
     wire: Arc<Mutex<Wire>>,
@@ -90,20 +91,19 @@ pub struct Control {
 }
 
 impl Control {
-    /// This end resets: the other end hears `code` at once, and nothing of what was under way.
+    /// Resets this end: the other end receives `code` at once, and nothing of what was in flight.
     pub fn reset(&self, code: u32) {
         self.wire.lock().reset_by(self.me, code);
     }
 
-    /// The session that carries the pipe is gone, for both ends.
+    /// Loses the session that carries the pipe, for both ends.
     pub fn lose_session(&self) {
         let mut wire = self.wire.lock();
         wire.lost = true;
         wire.ends.iter_mut().for_each(End::wake_all);
     }
 
-    /// From now on this end finds nothing to read, whatever has arrived, until
-    /// [`Control::resume_reads`].
+    /// From now on this end reads nothing, whatever has arrived, until [`Control::resume_reads`].
     pub fn pause_reads(&self) {
         self.wire.lock().ends[self.me].paused = true;
     }
@@ -125,7 +125,7 @@ impl Control {
         self.wire.lock().lanes[1 - self.me].room() == 0
     }
 
-    /// Whether the other end has gone: dropped, orderly or not.
+    /// Whether the other end was dropped, with or without a close.
     pub fn peer_is_gone(&self) -> bool {
         self.wire.lock().ends[1 - self.me].gone
     }
@@ -138,10 +138,10 @@ struct Wire {
     lanes: [Lane; 2],
 }
 
-/// What one end has heard and who waits there.
+/// What one end has received, and its wakers.
 #[derive(Default)]
 struct End {
-    /// The other end's reset, or our own.
+    /// The reset of either end.
     reset: Option<u32>,
     gone: bool,
     paused: bool,
@@ -180,7 +180,7 @@ impl Wire {
             .map_or(Ok(()), |code| Err(Broken::Reset(code)))
     }
 
-    /// Moves what `end` holds onto its lane; true once nothing is held.
+    /// Moves the held bytes of `end` to its lane; true once none is held.
     fn release(&mut self, end: usize) -> bool {
         let lane = &mut self.lanes[end];
         let moved = lane.held.len().min(lane.room());
@@ -332,8 +332,8 @@ impl Drop for MemoryPipe {
         if !self.closing {
             wire.reset_by(self.me, 0);
         }
-        // An orderly close: what was written leaves, then the FIN; who writes here from now on is
-        // told by a reset.
+        // A regular close: what was written is delivered, then the FIN; later writes of the other
+        // end fail with a reset.
         let lane = &mut wire.lanes[self.me];
         let held = std::mem::take(&mut lane.held);
         lane.bytes.extend(held);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lost_session_is_heard_on_both_ends_even_by_who_does_not_read() {
+    async fn a_lost_session_is_reported_on_both_ends_even_without_a_read() {
         let (near, far) = pair();
         let control = near.control();
         let (mut near, mut far) = (near.into_stream(), far.into_stream());
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holding_end_shows_nothing_before_the_flush() {
+    fn an_end_that_holds_delivers_nothing_before_the_flush() {
         let (near, far) = pair();
         let (mut near, control) = (near.holding_until_flush(32), far.control());
         let mut cx = Context::from_waker(Waker::noop());

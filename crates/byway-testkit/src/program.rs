@@ -1,9 +1,8 @@
-//! Program: the built binary, as a person starts and stops it.
+//! Program: the built binary, started and stopped as by a user.
 //!
 //! In:    arguments or a config, and signals.
-//! Out:   the addresses that its readiness line names, what it logs, how it ends, and what it
-//!        costs.
-//! Never: starts before its line `ready: …` has come, and never leaves a process behind.
+//! Out:   the addresses in its readiness line, its log, how it ends, and its resource use.
+//! Never: returns from a start before the line `ready: …`, and never leaves a process behind.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -18,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::PATIENCE;
 
-/// How the program is to be started.
+/// How the program is started.
 pub struct Launch {
     executable: PathBuf,
     args: Vec<String>,
@@ -26,7 +25,7 @@ pub struct Launch {
     folder: TempDir,
 }
 
-/// A program that has said that it is ready.
+/// A program that has reported that it is ready.
 pub struct Program {
     child: Child,
     listening: Vec<(String, String)>,
@@ -46,7 +45,7 @@ pub struct Finished {
 }
 
 impl Launch {
-    /// `executable` with `args`. Every launch has a folder of its own, with the state in it.
+    /// `executable` with `args`. Every launch has its own folder, which also holds the state.
     pub fn new(executable: &str, args: &[&str]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("byway-test-")
@@ -88,7 +87,7 @@ impl Launch {
         self.folder.path()
     }
 
-    /// Where the config stands.
+    /// The path of the config.
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("byway.toml")
     }
@@ -140,7 +139,7 @@ impl Launch {
             }
         };
         command.args(&self.args).current_dir(self.folder.path());
-        // Nothing of the person who runs the tests may leak in.
+        // The environment of the user who runs the tests must not leak in.
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -174,7 +173,7 @@ impl Program {
         *self
             .addresses()
             .first()
-            .expect("the program listens nowhere")
+            .expect("the program has no listener")
     }
 
     /// The TCP addresses of all listeners, in their order.
@@ -205,40 +204,38 @@ impl Program {
         self.launch.folder()
     }
 
-    /// Ends it by SIGKILL, and starts it again in its folder, with this config.
+    /// Kills it with SIGKILL, and starts it again in its folder, with this config.
     #[track_caller]
     pub fn kill_and_start_again(&mut self, config: &str) {
-        self.child
-            .kill()
-            .expect("the program is there to be killed");
+        self.child.kill().expect("the program can be killed");
         self.child.wait().expect("a killed program ends");
         std::fs::write(self.launch.config(), config).unwrap();
         *self = Arc::clone(&self.launch).started();
     }
 
-    /// Writes another config, asks for a reload and waits until the log says that it was done or
-    /// refused.
+    /// Writes another config, sends SIGHUP and waits until the log reports that the reload was done
+    /// or refused.
     #[track_caller]
     pub fn reload(&self, config: &str) -> String {
         std::fs::write(self.launch.config(), config).unwrap();
         let before = self.output.stderr_lines();
         self.signal(Signal::HUP);
-        let said = self
+        let line = self
             .output
             .wait_for_stderr_from(before, |line| line.contains("reload"));
-        said.expect("the program said nothing about its reload")
+        line.expect("the program logged nothing about its reload")
     }
 
-    /// Sends a signal to this process alone.
+    /// Sends a signal to this process only.
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("the program is there to be signalled");
+        kill_process(self.pid(), signal).expect("the program can be signalled");
     }
 
     /// Waits until a line on stderr contains `text`, and returns it.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) -> String {
         let line = self.output.wait_for_stderr(|line| line.contains(text));
-        line.unwrap_or_else(|| panic!("stderr never said {text:?}:\n{}", self.stderr()))
+        line.unwrap_or_else(|| panic!("stderr never contained {text:?}:\n{}", self.stderr()))
     }
 
     /// Waits until a whole line on stdout begins with `start`, and returns it.
@@ -253,12 +250,12 @@ impl Program {
         })
     }
 
-    /// What stood on stderr so far.
+    /// The stderr so far.
     pub fn stderr(&self) -> String {
         self.output.0.lines.lock().stderr.join("\n")
     }
 
-    /// SIGTERM, and the end.
+    /// Sends SIGTERM, and waits for the end.
     #[track_caller]
     pub fn stop(self) -> Finished {
         self.signal(Signal::TERM);
@@ -276,7 +273,7 @@ impl Program {
         self.status("VmRSS:")
     }
 
-    /// How many threads it has.
+    /// The number of its threads.
     pub fn threads(&self) -> u64 {
         self.status("Threads:")
     }
@@ -294,10 +291,10 @@ impl Program {
             .expect("a number")
     }
 
-    /// Processor time so far, user and system together, in steps of 10 ms.
+    /// Processor time so far, user and system, in steps of 10 ms.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name in brackets may hold spaces; utime and stime are fields 14 and 15.
+        // The name in brackets may contain spaces; utime and stime are fields 14 and 15.
         let fields: Vec<_> = stat
             .rsplit(')')
             .next()
@@ -308,7 +305,7 @@ impl Program {
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
     }
 
-    /// How many sockets it has open.
+    /// The number of its open sockets.
     pub fn sockets(&self) -> usize {
         self.open_files()
             .iter()
@@ -316,7 +313,7 @@ impl Program {
             .count()
     }
 
-    /// What its descriptors lead to, as /proc names it.
+    /// The targets of its descriptors, as in /proc.
     pub fn open_files(&self) -> Vec<PathBuf> {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
             .expect("its descriptors in /proc");
@@ -355,7 +352,7 @@ fn addresses(ready: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a program writes, read by two threads so that it never blocks on a full pipe.
+/// The output of a program, read by two threads so that it never blocks on a full pipe.
 struct Output(Arc<Streams>);
 
 #[derive(Default)]
@@ -403,7 +400,8 @@ impl Output {
         self.wait_for_stderr_from(0, wanted)
     }
 
-    /// The first line from `from` on that is wanted; none if stderr ended or the time is over.
+    /// The first line from `from` on for which `wanted` holds; `None` if stderr ended or the time
+    /// is over.
     fn wait_for_stderr_from(&self, from: usize, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let find = |lines: &Lines| {
             lines
@@ -461,7 +459,7 @@ impl Streams {
         self.more.notify_all();
     }
 
-    /// Waits until `done`, for as long as patience lasts.
+    /// Waits until `done`, at most for [`PATIENCE`].
     fn wait(&self, done: impl Fn(&Lines) -> bool) -> parking_lot::MutexGuard<'_, Lines> {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.lines.lock();

@@ -1,7 +1,7 @@
-//! Visitor: whoever connects to the program under test, and sends what it likes.
+//! Visitor: a client of the program under test that sends any bytes.
 //!
 //! In:    an address and bytes.
-//! Out:   what a `Wire` shows, and responses.
+//! Out:   what a `Wire` returns, and responses.
 //! Never: corrects what a test wants to send.
 
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use std::ops::{Deref, DerefMut};
 use crate::message::Message;
 use crate::wire::Wire;
 
-/// See the head of the file.
+/// See the module docs.
 pub struct Visitor(Wire);
 
 impl Visitor {
@@ -22,7 +22,7 @@ impl Visitor {
         )))
     }
 
-    /// A GET for `path`, with a Host, and its response.
+    /// Sends a GET for `path`, with a Host, and returns the response.
     #[track_caller]
     pub fn get(&mut self, path: &str) -> Message {
         self.ask(&format!(
@@ -30,7 +30,7 @@ impl Visitor {
         ))
     }
 
-    /// Sends a request as it stands and reads its response.
+    /// Sends a request unchanged and reads its response.
     #[track_caller]
     pub fn ask(&mut self, request: &str) -> Message {
         self.send(request);

@@ -1,8 +1,8 @@
-//! Wire: one end of a TCP connection, as raw as a test needs it.
+//! Wire: one end of a TCP connection, with raw access for tests.
 //!
-//! In:    bytes to send, whole or one by one, FIN, reset.
-//! Out:   bytes that came, and how they ended.
-//! Never: waits for longer than `PATIENCE`.
+//! In:    bytes to send, together or one by one; FIN; reset.
+//! Out:   received bytes, and how they ended.
+//! Never: waits longer than `PATIENCE`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::PATIENCE;
 
-/// One end of a connection, with what was read from it and not yet used.
+/// One end of a connection, with what was read from it and not used yet.
 pub struct Wire {
     stream: TcpStream,
     unread: Vec<u8>,
@@ -21,7 +21,7 @@ pub struct Wire {
 /// How the other side ended its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// In order.
+    /// By a FIN.
     Fin,
     /// By a reset.
     Reset,
@@ -39,7 +39,7 @@ impl Wire {
         }
     }
 
-    /// A wire that leads nowhere, to leave behind when the real one is taken away.
+    /// An unconnected wire, which replaces the real one when it is moved out.
     pub(crate) fn unconnected() -> Self {
         Self::new(
             Socket::new(Domain::IPV4, Type::STREAM, None)
@@ -55,7 +55,7 @@ impl Wire {
         self
     }
 
-    /// Sends each byte by itself, in a packet of its own.
+    /// Sends each byte in its own packet.
     #[track_caller]
     pub fn send_bytewise(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         for byte in bytes.as_ref() {
@@ -64,12 +64,12 @@ impl Wire {
         self
     }
 
-    /// Sends for as long as the other side takes it; says whether it took all.
+    /// Sends as long as the other side accepts it; returns whether all was sent.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Sends as much as goes without waiting longer than `wait` for room; says how much that was.
+    /// Sends until it would wait longer than `wait` for room; returns how much was sent.
     pub fn send_until_full(&mut self, mut bytes: &[u8], wait: Duration) -> usize {
         let all = bytes.len();
         self.stream.set_write_timeout(Some(wait)).unwrap();
@@ -83,9 +83,9 @@ impl Wire {
         all - bytes.len()
     }
 
-    /// Says FIN; reading goes on.
+    /// Sends FIN; reading continues.
     pub fn finish(&mut self) -> &mut Self {
-        // The other side may have closed already, which is what the test then looks at.
+        // The other side may have closed already; then the test checks for that.
         let _ = self.stream.shutdown(Shutdown::Write);
         self
     }
@@ -103,7 +103,7 @@ impl Wire {
         while self.unread.len() < n {
             assert!(
                 self.more(),
-                "the stream ended after {:?}, {n} bytes were due",
+                "the stream ended after {:?}, {n} bytes were expected",
                 self.shown()
             );
         }
@@ -126,7 +126,7 @@ impl Wire {
         }
     }
 
-    /// Reads up to and with the first `mark`.
+    /// Reads up to and including the first `mark`.
     #[track_caller]
     pub fn until(&mut self, mark: &[u8]) -> Vec<u8> {
         loop {
@@ -139,7 +139,7 @@ impl Wire {
             }
             assert!(
                 self.more(),
-                "the stream ended after {:?}, {:?} was due",
+                "the stream ended after {:?}, {:?} was expected",
                 self.shown(),
                 mark.escape_ascii()
             );
@@ -158,7 +158,7 @@ impl Wire {
         self
     }
 
-    /// Reads to the end; says how it ended.
+    /// Reads to the end; returns the bytes and how it ended.
     #[track_caller]
     pub fn to_end(&mut self) -> (Vec<u8>, Ending) {
         loop {
@@ -170,19 +170,19 @@ impl Wire {
         }
     }
 
-    /// The end of the connection, with nothing before it.
+    /// Reads the end of the connection, with nothing before it.
     #[track_caller]
     pub fn ended(&mut self) -> Ending {
         let (rest, ending) = self.to_end();
         assert!(
             rest.is_empty(),
-            "before the end came {:?}",
+            "received before the end: {:?}",
             rest.escape_ascii().to_string()
         );
         ending
     }
 
-    /// Whether nothing has come so far, and the other side has not ended. Looks, and does not wait.
+    /// Whether nothing was received so far and the other side has not ended. Does not wait.
     pub fn is_silent(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let looked = self.stream.peek(&mut [0]);
@@ -190,7 +190,7 @@ impl Wire {
         self.unread.is_empty() && looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Takes what is unread, without waiting for more.
+    /// Takes the unread bytes, without waiting for more.
     pub fn taken(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unread)
     }
@@ -221,7 +221,7 @@ impl Wire {
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!(
-                    "nothing came within {PATIENCE:?}; so far: {:?}",
+                    "nothing was received within {PATIENCE:?}; so far: {:?}",
                     self.shown()
                 )
             }

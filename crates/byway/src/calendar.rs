@@ -1,4 +1,4 @@
-//! Calendar: days as dates, for whoever writes one down.
+//! Calendar: days as dates.
 //!
 //! In:    days since 1970.
 //! Out:   year, month and day, and their digits.
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_dates_also_around_leap_days() {
+    fn days_become_dates_also_around_leap_days() {
         for (days, date) in [
             (0, (1970, 1, 1)),
             (11_015, (2000, 2, 28)),

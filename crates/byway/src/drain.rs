@@ -1,4 +1,4 @@
-//! Drain: how the program is told to leave, and how it leaves.
+//! Drain: how the program is stopped by signals, and how it drains.
 //!
 //! In:    SIGTERM or SIGINT, once or twice; SIGHUP; SIGUSR1.
 //! Out:   after the first, a drain under the Plan's deadline; after the second, the end at once.
@@ -6,9 +6,9 @@
 
 use crate::node::Node;
 
-/// Watches for SIGTERM and SIGINT from the call on, and resolves with the name of the first that
-/// comes. Call it inside a runtime, and before saying "ready": a signal that nobody watches for
-/// kills the process.
+/// Listens for SIGTERM and SIGINT from the call on, and resolves with the name of the first one.
+/// Call it inside a runtime, and before reporting that the program is ready: a signal without a
+/// handler kills the process.
 pub fn wait_for_stop_signal() -> impl Future<Output = &'static str> {
     #[cfg(unix)]
     {
@@ -17,7 +17,7 @@ pub fn wait_for_stop_signal() -> impl Future<Output = &'static str> {
             .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
         async move {
             let Ok((mut terminate, mut interrupt)) = watched else {
-                tracing::error!("signals cannot be watched; stop this program by killing it");
+                tracing::error!("cannot listen for signals; stop this program with SIGKILL");
                 return std::future::pending().await;
             };
             tokio::select! {
@@ -33,11 +33,11 @@ pub fn wait_for_stop_signal() -> impl Future<Output = &'static str> {
     }
 }
 
-/// Drains `nodes`, one behind the other; a second stop signal cuts them all at once.
+/// Drains `nodes`, one after the other. A second stop signal cuts them all at once.
 pub async fn drain(nodes: &[&Node], why: &str) {
-    // Before anybody is told to send it.
+    // Installed before the log line that announces it.
     let again = wait_for_stop_signal();
-    // A node also leaves because its link has ended.
+    // A node also drains because its link has ended.
     let is_second = why.starts_with("SIG") || why == "Ctrl-C";
     let signal = if is_second {
         "a second signal"
@@ -65,7 +65,7 @@ pub async fn drain(nodes: &[&Node], why: &str) {
     }
 }
 
-/// Watches for SIGHUP from the call on, and calls `reload` at each for as long as the future is
+/// Listens for SIGHUP from the call on, and calls `reload` at each for as long as the future is
 /// polled.
 pub fn on_reload_signal(mut reload: impl FnMut()) -> impl Future<Output = ()> {
     #[cfg(unix)]
@@ -81,9 +81,9 @@ pub fn on_reload_signal(mut reload: impl FnMut()) -> impl Future<Output = ()> {
     }
 }
 
-/// Watches for SIGUSR1 from the call on, which log rotation sends, and calls `reopen` at each for
-/// as long as the future is polled. It is watched for also where there is no access log: unwatched,
-/// it kills.
+/// Listens for SIGUSR1, which log rotation sends, from the call on, and calls `reopen` at each for
+/// as long as the future is polled. It is handled even without an access log, since its default
+/// action kills the process.
 pub fn on_reopen_signal(mut reopen: impl FnMut()) -> impl Future<Output = ()> {
     #[cfg(unix)]
     let watched = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1());

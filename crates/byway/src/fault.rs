@@ -1,9 +1,10 @@
-//! Fault: whose side failed and how; and the one table that turns it into the answer on each wire.
+//! Fault: which side failed and how; and the one table that maps it to the response of each
+//! protocol.
 //!
 //! In:    errors of the codec, the dialler, the pool, policy and deadlines.
-//! Out:   an HTTP status, a SOCKS reply, a link reset, a Proxy-Status error, and one line for
-//!        people.
-//! Never: improvises. Whatever is not in the table is our own fault.
+//! Out:   an HTTP status, a SOCKS reply, a link reset, a Proxy-Status error, and one line for the
+//!        log.
+//! Never: guesses. What is not in the table is an internal error of this node.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,12 +15,12 @@ use byway_dial::{DialError, ParentError, PeerText, Target, peer_text};
 use byway_h1::Malformed;
 use byway_link::{Code, OpenError, wire};
 
-/// Whose side failed.
+/// Which side failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
-    /// Whoever asked.
+    /// The client.
     Downstream,
-    /// Whoever should answer.
+    /// The upstream.
     Upstream,
     /// The link between two nodes.
     Link,
@@ -55,15 +56,15 @@ pub enum FaultKind {
     TooManyFields,
     /// The body is larger than allowed.
     BodyTooLarge,
-    /// An HTTP version that is not spoken here.
+    /// An HTTP version that is not supported.
     Version,
-    /// A transfer coding or command that is not spoken here.
+    /// A transfer coding or command that is not supported.
     Unsupported(&'static str),
     /// A method that this listener does not serve (CONNECT on an edge).
     MethodNotAllowed,
-    /// The request has come through us too often already.
+    /// The request has passed through this proxy too often already.
     Loop,
-    /// The request is meant for another scheme than this connection's (RFC 9110 section 7.4).
+    /// The request is meant for a scheme other than that of this connection (RFC 9110 section 7.4).
     Misdirected,
     /// Credentials are missing or wrong.
     Unauthorized,
@@ -73,27 +74,27 @@ pub enum FaultKind {
     Denied,
     /// The name has no address.
     NameNotFound,
-    /// No way to the address.
+    /// No route to the address.
     Unreachable,
     /// The target refused the connection.
     Refused,
     /// A deadline passed.
     Deadline(Deadline),
-    /// The connection was closed or reset before its time.
+    /// The connection was closed or reset too early.
     ClosedEarly,
     /// TLS failed.
     Tls,
-    /// The link is gone.
+    /// The link is lost.
     Lost,
     /// A limit is reached; its name.
     Overloaded(&'static str),
-    /// This node is leaving.
+    /// This node is draining.
     Draining,
-    /// Anything that should not have happened here.
+    /// Anything that should not have happened.
     Internal,
 }
 
-/// Every deadline by its name, so that no time-out is anonymous.
+/// Every deadline by its name, so that each time-out can be identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Deadline {
     /// A SOCKS or TLS handshake.
@@ -108,18 +109,18 @@ pub enum Deadline {
     Resolve,
     /// A connection to the upstream.
     Connect,
-    /// The first byte of an answer.
+    /// The first byte of a response.
     FirstByte,
     /// Bytes of a response body.
     ResponseBody,
-    /// Enough bytes of a response body, read by the downstream.
+    /// Enough bytes of a response body, read by the client.
     ResponseRate,
-    /// A session of a link that is away.
+    /// A link session that is away.
     Parked,
 }
 
 impl Deadline {
-    /// The name in logs and answers.
+    /// The name in logs and responses.
     pub fn name(self) -> &'static str {
         match self {
             Self::Handshake => "handshake",
@@ -136,23 +137,25 @@ impl Deadline {
     }
 }
 
-/// One failure, with blame, kind and a sentence for people.
+/// One failure: the side, the kind and a description.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// Whose side.
+    /// Which side failed.
     pub who: Who,
-    /// What.
+    /// What failed.
     pub kind: FaultKind,
-    /// What failed and what to do next, in a sentence. It may be shown to the peer: no secrets.
+    /// What failed and what to do next, in a sentence. It may be shown to the peer, so it must not
+    /// contain secrets.
     pub detail: Cow<'static, str>,
-    /// How long to wait before asking again, where that is known.
+    /// How long to wait before a retry, if known.
     pub wait: Option<Duration>,
-    /// What the log says instead of `detail`, where that names addresses that are not for the peer.
+    /// The text for the log instead of `detail`, if that text has addresses which the peer must not
+    /// see.
     pub for_log: Option<Box<str>>,
 }
 
 impl Fault {
-    /// A fault with its sentence.
+    /// A fault with its description.
     pub fn new(who: Who, kind: FaultKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             who,
@@ -163,7 +166,7 @@ impl Fault {
         }
     }
 
-    /// The same, with how long to wait before asking again.
+    /// The same, with how long to wait before a retry.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         Self {
@@ -172,8 +175,7 @@ impl Fault {
         }
     }
 
-    /// Why `target` was not dialled. If it is a name, the text for the peer leaves its addresses
-    /// out.
+    /// Why `target` was not dialled. If it is a name, the text for the peer omits its addresses.
     pub fn dialling(target: &Target, error: DialError) -> Self {
         let detail = match &error {
             _ if !matches!(target, Target::Host { .. }) => return error.into(),
@@ -195,12 +197,12 @@ impl Fault {
         }
     }
 
-    /// The part of the reason that the peer may see, escaped and cut as in a line of the log.
+    /// The part of the reason that the peer may see, escaped and truncated as in a log line.
     pub fn for_peer(&self) -> PeerText<'_> {
         peer_text(&*self.detail).at_most(MOST_SENTENCE_BYTES)
     }
 
-    /// The HTTP status (DESIGN.md section 5).
+    /// The HTTP status.
     pub fn status(&self) -> u16 {
         match (self.who, self.kind) {
             (
@@ -280,7 +282,7 @@ impl Fault {
         }
     }
 
-    /// As it travels to the other side of a link, which answers its own downstream with it.
+    /// As it is sent to the other side of a link, which responds to its own client with it.
     pub fn to_link(&self) -> wire::OpenFault {
         let (class, detail) = (self.class().to_owned(), self.detail.clone().into_owned());
         wire::OpenFault {
@@ -290,8 +292,8 @@ impl Fault {
         }
     }
 
-    /// As it came from the other side of a link: the answer here is the one that it would have been
-    /// there.
+    /// As it came from the other side of a link. The response is the same here as it would have
+    /// been there.
     pub fn from_link(error: OpenError) -> Self {
         let fault = match error {
             OpenError::Fault(fault) => fault,
@@ -303,7 +305,7 @@ impl Fault {
                 );
             }
             OpenError::Timeout => {
-                let detail = "the far side of the link did not answer in time, though it is there";
+                let detail = "the far side of the link is connected but did not respond in time";
                 return Self::new(
                     Who::Upstream,
                     FaultKind::Deadline(Deadline::Connect),
@@ -365,7 +367,7 @@ impl Fault {
         }
     }
 
-    /// The reason class: one kebab-case word for logs, metrics and answers.
+    /// The reason class: one kebab-case word for logs, metrics and responses.
     pub fn class(&self) -> &'static str {
         match self.kind {
             FaultKind::Malformed(class) => class,
@@ -394,7 +396,7 @@ impl Fault {
         }
     }
 
-    /// Seconds for Retry-After, where trying again makes sense: 1 to 60.
+    /// Seconds for Retry-After, if a retry makes sense: 1 to 60.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         let seconds = self.wait.map_or(1, |wait| {
             wait.as_millis().div_ceil(1000).clamp(1, 60) as u64
@@ -403,15 +405,13 @@ impl Fault {
     }
 }
 
-/// The longest sentence of a fault that is shown.
+/// The longest description of a fault that is shown.
 const MOST_SENTENCE_BYTES: usize = 1000;
 
-/// The whole reason, for the log and for the operator; [`Fault::for_peer`] is the part for the
-/// peer.
+/// The full reason, for the log and for the operator; [`Fault::for_peer`] is the part for the peer.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Each text of a peer in the sentence was escaped where it was added; this catches one that
-        // was not.
+        // Text of a peer was escaped where it was added; this escapes what was missed.
         peer_text(self.for_log.as_deref().unwrap_or(&self.detail))
             .at_most(MOST_SENTENCE_BYTES)
             .fmt(f)
@@ -420,7 +420,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// A malformed message, blamed on whoever sent it.
+/// A malformed message, attributed to its sender.
 pub fn malformed(who: Who, error: &Malformed) -> Fault {
     let kind = match error.status() {
         414 => FaultKind::TargetTooLarge,
@@ -460,7 +460,7 @@ impl From<DialError> for Fault {
     }
 }
 
-/// The limit of this node that `error` comes from, also on the way to a parent.
+/// The limit of this node that caused `error`, also on the way to a parent.
 fn own_limit(error: &DialError) -> Option<FaultKind> {
     match error {
         DialError::Exhausted(_) | DialError::Unchecked(_) => {
@@ -475,8 +475,8 @@ fn own_limit(error: &DialError) -> Option<FaultKind> {
     }
 }
 
-/// What a user reads of a parent that opened no stream: what it says of the target, and nothing of
-/// the parent itself or of the way to it, which are the operator's business.
+/// The text for the client when a parent opened no stream: what the parent reports about the
+/// target, but nothing about the parent itself or the way to it, which only the operator may see.
 fn through_parent(error: &ParentError) -> String {
     match error {
         ParentError::Denied
@@ -485,7 +485,7 @@ fn through_parent(error: &ParentError) -> String {
         | ParentError::TargetTimeout
         | ParentError::Failed { .. }
         | ParentError::Unsupported { .. } => format!("through a parent proxy of this node: {error}"),
-        _ => "the parent proxy of this node that leads to the target cannot be used now; the log there says why".into(),
+        _ => "the parent proxy of this node for the target cannot be used now; see the log of this node".into(),
     }
 }
 
@@ -494,7 +494,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_of_the_table_has_its_answer_on_each_wire() {
+    fn every_row_of_the_table_has_its_response_in_each_protocol() {
         use super::Deadline::{Connect, FirstByte, Parked, RequestHead, RequestRate, ResponseBody};
         use FaultKind::*;
         use Who::*;
@@ -648,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_the_far_side_is_answered_here_as_it_would_be_there() {
+    fn a_fault_of_the_far_side_has_the_same_response_here_as_there() {
         use super::Deadline::{Connect, Resolve};
         for (who, kind) in [
             (Who::Downstream, FaultKind::NoRoute),
@@ -671,7 +671,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentence_of_the_far_side_is_one_line_of_bounded_length() {
+    fn a_description_from_the_far_side_is_one_line_of_bounded_length() {
         let there = wire::OpenFault {
             code: 0,
             class: String::new(),
@@ -708,13 +708,13 @@ mod tests {
             (by_parent(descriptors()), "descriptors"),
         ] {
             let fault = Fault::dialling(&target, error);
-            let told = (
+            let reported = (
                 fault.who,
                 fault.class(),
                 fault.status(),
                 fault.retry_after_seconds(),
             );
-            assert_eq!(told, (Who::Us, limit, 503, Some(1)), "{fault}");
+            assert_eq!(reported, (Who::Us, limit, 503, Some(1)), "{fault}");
             assert!(!is_worth_another_upstream(&fault), "{fault}");
         }
         let refused = DialError::Refused {
@@ -726,7 +726,7 @@ mod tests {
     }
 
     #[test]
-    fn overload_says_when_to_come_back() {
+    fn overload_has_a_retry_after() {
         let overloaded = Fault::new(Who::Us, FaultKind::Overloaded("queue-full"), "");
         assert_eq!(overloaded.retry_after_seconds(), Some(1));
         for (millis, seconds) in [(1, 1), (1000, 1), (1001, 2), (5000, 5), (3_600_000, 60)] {

@@ -1,10 +1,12 @@
-//! Byway moves bytes and HTTP requests *by way of* somewhere else.
+//! Byway forwards byte streams and HTTP requests: a reverse proxy, a reverse tunnel and an egress
+//! proxy.
 //!
 //! ```text
 //! listener ─▶ inbound ─▶ Inquiry ─▶ route + policy ─▶ Allowed ─▶ outbound ─▶ open stream ─▶ relay | exchange
 //! ```
 //!
-//! The modules in the order of that line; `ARCHITECTURE.md` walks through them for each journey.
+//! The modules follow the order of that line; `ARCHITECTURE.md` explains them for each kind of
+//! traffic.
 
 pub mod calendar;
 pub mod cli;

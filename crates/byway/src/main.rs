@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     Cli::main()
 }
 
-/// The last lines come out before the process ends.
+/// Flushes the last log lines before the process ends.
 struct CloseLog;
 
 impl Drop for CloseLog {

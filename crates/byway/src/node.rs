@@ -1,8 +1,8 @@
-//! Node: wires the stages together, owns the task tree, applies a new Plan. Decides nothing.
+//! Node: connects the stages, owns the task tree, applies a new Plan. Decides nothing.
 //!
 //! In:    a Plan.
-//! Out:   listeners that serve, until it is told to drain.
-//! Never: serves by half: everything is bound before anything accepts.
+//! Out:   listeners that serve, until the node drains.
+//! Never: serves partially: everything is bound before anything accepts.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
@@ -48,14 +48,14 @@ pub struct Node {
     workers: Workers,
     stop: StopSignals,
     serving: Mutex<Vec<Serving>>,
-    /// Whether somebody sits there who can act: see [`OutgoingLink::run`].
+    /// Whether a user at a terminal can act on failures: see [`OutgoingLink::run`].
     interactive: bool,
 }
 
-/// One listener that serves.
+/// One running listener.
 struct Serving {
     key: Arc<ListenerKey>,
-    /// Where it really listens.
+    /// The address it listens on.
     address: Arc<Bind>,
     name: Arc<str>,
     role: RoleKind,
@@ -68,13 +68,13 @@ struct Serving {
 pub struct Listening {
     /// Its name in the Plan.
     pub name: Arc<str>,
-    /// Which of the Plan's listeners it is.
+    /// The key of the listener in the Plan.
     pub key: Arc<ListenerKey>,
-    /// Its address, with the port that was chosen for 0.
+    /// Its address, with the chosen port instead of 0.
     pub address: Bind,
 }
 
-/// Why a node did not start, or did not take a new Plan.
+/// Why a node did not start, or did not apply a new Plan.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// A listener could not be bound.
@@ -101,13 +101,13 @@ impl Node {
     /// Binds every listener of `plan`, then serves on all of them.
     ///
     /// # Errors
-    /// [`NodeError`]; nothing is served then and everything bound is released.
+    /// [`NodeError`]; then nothing is served and all bound sockets are released.
     pub fn start(plan: Plan, inherited: &mut Inherited) -> Result<Self, NodeError> {
         Self::start_for(plan, inherited, false)
     }
 
-    /// The same; with `interactive`, what waiting cannot help about a link ends it and is told
-    /// ([`Links::events`]).
+    /// The same; with `interactive`, a link failure that waiting cannot resolve ends the link and
+    /// is reported ([`Links::events`]).
     ///
     /// # Errors
     /// As [`Node::start`].
@@ -118,7 +118,7 @@ impl Node {
     ) -> Result<Self, NodeError> {
         note_lowered(&plan);
         splice::allow(plan.descriptors.shares.pipes / plan.workers);
-        // With sockets of an earlier process of this node, it may still be there.
+        // Sockets inherited from an earlier process of this node: that process may still run.
         let follows = !inherited.is_empty();
         let bound = bind_all(plan.keyed_listeners(), plan.workers.get(), inherited)?;
         let counters = Arc::new(Counters::default());
@@ -132,8 +132,8 @@ impl Node {
             serving: Mutex::default(),
             interactive,
         };
-        // What links need is made before anything is served; if it cannot be, everything is let go
-        // of again.
+        // What links need is created before anything is served. If that fails, everything is
+        // released again.
         let ready = node.prepare_links(&node.shared.plan.load(), bound, follows);
         let ready = ready.and_then(|bound| node.begin_access_log().map(|()| bound));
         let bound = match ready {
@@ -145,8 +145,8 @@ impl Node {
             }
         };
         node.serve(&mut node.serving.lock(), bound);
-        node.keep_house();
-        node.begin_joins(&node.shared.plan.load());
+        node.start_maintenance();
+        node.start_links(&node.shared.plan.load());
         Ok(node)
     }
 
@@ -158,7 +158,7 @@ impl Node {
         )?)
     }
 
-    /// Opens the access log again by its name, after a rename.
+    /// Opens the access log again by its name, after log rotation.
     pub fn reopen_access_log(&self) {
         self.shared.access.reopen();
     }
@@ -174,21 +174,21 @@ impl Node {
         serving.iter().map(listening).collect()
     }
 
-    /// What the node shares with its connections.
+    /// The state that the node shares with its connections.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    /// The runtime for what is no connection's own.
+    /// The runtime for work that does not belong to one connection.
     pub fn runtime(&self) -> &tokio::runtime::Handle {
         self.workers.shared().runtime()
     }
 
-    /// Applies a new Plan: binds what is new, drains what is gone, and leaves alone what both have.
-    /// Connections see the new Plan with their next request. Returns what changed.
+    /// Applies a new Plan: binds new listeners, drains removed ones, and keeps those that both
+    /// have. Connections use the new Plan from their next request. Returns what changed.
     ///
     /// # Errors
-    /// [`BindError`], [`AccessLogError`]; the old Plan then stays in force, whole.
+    /// [`BindError`], [`AccessLogError`]; then the old Plan stays in force as a whole.
     pub fn apply(&self, mut plan: Plan) -> Result<Diff, NodeError> {
         let mut serving = self.serving.lock();
         let old = self.shared.plan.load_full();
@@ -212,7 +212,7 @@ impl Node {
             access.begin(access.prepare(&plan.log)?, &self.shared.worker_stats)?;
         }
         let plan = Arc::new(plan);
-        self.begin_joins(&plan);
+        self.start_links(&plan);
         let resolver = match plan.dial.resolver == old.dial.resolver {
             true => self.shared.dialler.load().resolver().clone(),
             false => resolver(&plan, self.runtime()),
@@ -234,7 +234,7 @@ impl Node {
         self.serve(&mut serving, bound);
         drop(serving);
         self.shared.links.follow(&plan);
-        self.forget_upstreams(&plan);
+        self.evict_upstreams(&plan);
         for worker_stats in &self.shared.worker_stats {
             worker_stats.retain(|name| {
                 plan.listeners
@@ -246,7 +246,7 @@ impl Node {
         Ok(diff)
     }
 
-    /// The shares of descriptors as a start with `plan` would have them, but for those of the pool
+    /// Sets the shares of descriptors as a start with `plan` would, except for those of the pool
     /// and of name look-ups.
     fn share_descriptors(&self, plan: &Plan) {
         splice::allow(plan.descriptors.shares.pipes / plan.workers);
@@ -263,13 +263,13 @@ impl Node {
         }
     }
 
-    /// Upstream connections go when no route leads to them any more; those in use go when they come
-    /// back.
-    fn forget_upstreams(&self, plan: &Plan) {
+    /// Evicts upstream connections that no route uses any more; those in use close when they are
+    /// returned.
+    fn evict_upstreams(&self, plan: &Plan) {
         let kept = |origin: &PoolKey| match origin {
             PoolKey::Upstream(id) => upstream_ids(plan).any(|kept| kept == id),
             PoolKey::Egress { generation, .. } => *generation == plan.generation,
-            // It goes with its session.
+            // It is evicted with its session.
             PoolKey::Service(_) => true,
         };
         for origin in self.shared.pool.stats().origins {
@@ -353,8 +353,8 @@ impl Node {
         self.shared.note_own();
     }
 
-    /// Makes what the links of `plan` need: the key, the epoch if any is dialled, QUIC for every
-    /// listener of links among `bound`; and writes down how to join those.
+    /// Creates what the links of `plan` need: the key, the epoch if any is dialled, QUIC for every
+    /// link listener in `bound`; and writes the join files of those.
     fn prepare_links(
         &self,
         plan: &Plan,
@@ -405,8 +405,8 @@ impl Node {
         prepared.collect()
     }
 
-    /// Dials the links that `plan` wants and that are not there yet.
-    fn begin_joins(&self, plan: &Plan) {
+    /// Dials the links of `plan` that do not exist yet.
+    fn start_links(&self, plan: &Plan) {
         let (shared, interactive) = (&self.shared, self.interactive);
         shared.links.begin(plan, |outgoing: Arc<OutgoingLink>| {
             shared
@@ -415,9 +415,9 @@ impl Node {
         });
     }
 
-    /// Closes pooled connections whose idle time is over, and public ports whose hold is; notices
-    /// revoked grants, and that an earlier process has left.
-    fn keep_house(&self) {
+    /// Starts the periodic tasks: they close pooled connections and public ports whose time is
+    /// over, and detect revoked grants and the end of an earlier process.
+    fn start_maintenance(&self) {
         let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
         self.workers.shared().spawn("grants", async move {
             tokio::select! {
@@ -449,19 +449,20 @@ impl Node {
             };
             tokio::select! {
                 () = expiring => {}
-                // A connection that is kept to a service holds up the session that it runs over.
+                // An idle connection to a service would delay the end of the session that it runs
+                // over.
                 () = scope.drained() => shared.pool.keep_nothing(),
             }
         });
     }
 
-    /// Stops accepting, lets what is under way finish for as long as the Plan allows, then cuts.
-    /// Returns how many connections were cut.
+    /// Stops accepting, lets open connections finish for as long as the Plan allows, then cuts the
+    /// rest. Returns how many connections were cut.
     pub async fn drain(&self) -> usize {
         self.stop.draining.raise();
         self.shared.links.writer.hand_over().await;
-        let patience = self.shared.plan.load().drain;
-        let ended = timeout(patience, self.workers.ended()).await;
+        let time_limit = self.shared.plan.load().drain;
+        let ended = timeout(time_limit, self.workers.ended()).await;
         let left = if ended.is_err() {
             self.workers.running()
         } else {
@@ -469,7 +470,7 @@ impl Node {
         };
         self.cut();
         // Cut tasks end at their next poll; this only waits for that.
-        let _ = timeout(CUT_PATIENCE, self.workers.ended()).await;
+        let _ = timeout(CUT_TIMEOUT, self.workers.ended()).await;
         left
     }
 
@@ -488,11 +489,10 @@ impl Node {
     }
 }
 
-/// A default that is lowered is worth a line of the log only if it becomes less than what one
-/// address may hold by default.
+/// A lowered default gets a warning only if it is below the default limit of one address.
 const FEW: usize = 1024;
 
-/// Says which limits the process has too few descriptors for.
+/// Logs which limits are lowered for lack of descriptors.
 fn note_lowered(plan: &Plan) {
     for lowered in &plan.descriptors.lowered {
         match lowered.written || lowered.to < FEW {
@@ -502,7 +502,7 @@ fn note_lowered(plan: &Plan) {
     }
 }
 
-/// Some of a Plan is taken once, at the start of the process.
+/// Warns about the parts of a Plan that are read only at the start of the process.
 fn warn_of_restart(old: &Plan, new: &Plan) {
     let unapplied = [
         ("workers", old.workers != new.workers),
@@ -518,27 +518,27 @@ fn warn_of_restart(old: &Plan, new: &Plan) {
     }
 }
 
-/// How often idle pooled connections are looked through.
+/// How often idle pooled connections are checked.
 const EXPIRY_TICK: Duration = Duration::from_secs(1);
 
-/// How long tasks that were cut may take to notice.
-const CUT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long cut tasks may take to end.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A listener that is bound and not served yet, or not in this role.
+/// A bound listener that is not served yet, or not in this role.
 struct ToServe {
     key: ListenerKey,
     plan: Arc<ListenerPlan>,
-    /// Where it really listens.
+    /// The address it listens on.
     address: Bind,
-    /// None for those that are served in another role.
+    /// `None` for listeners that run in another role.
     sockets: Option<(Vec<Socket>, Option<SocketFile>)>,
-    /// The same port over UDP, for links; and what then accepts on it.
+    /// The same port over UDP, for links; and the listener that accepts on it.
     udp: Option<UdpSocket>,
     quic: Option<byway_link::QuicListener>,
 }
 
 impl ToServe {
-    /// A listener that is served and gets another role. Its sockets stay. UDP is bound anew.
+    /// A running listener that gets another role. Its sockets stay. UDP is bound again.
     fn kept(serving: &Serving, plan: &Arc<ListenerPlan>) -> Result<Self, BindError> {
         let udp = match (&plan.role, &*serving.address) {
             (Role::Link(_), Bind::Tcp(address)) => bind_udp(*address)?,
@@ -586,8 +586,8 @@ fn bind_all<'p>(
     bound.collect()
 }
 
-/// TCP, and UDP on the same port. A port that the system chose for TCP may be somebody's for UDP:
-/// then another is taken.
+/// TCP, and UDP on the same port. If the port that the system chose for TCP is in use over UDP,
+/// another is chosen.
 fn bind_with_udp(
     bind: &Bind,
     workers: usize,
@@ -612,7 +612,7 @@ fn bind_with_udp(
 }
 
 /// `None`: the port is in use over UDP. An earlier process of this node, or an earlier role of the
-/// listener, may still be leaving: `wait_for_udp` goes on.
+/// listener, may still be draining: `wait_for_udp` tries again.
 fn bind_udp(address: SocketAddr) -> Result<Option<UdpSocket>, BindError> {
     match byway_link::quic::bind(address) {
         Ok(udp) => Ok(Some(udp)),
@@ -621,7 +621,7 @@ fn bind_udp(address: SocketAddr) -> Result<Option<UdpSocket>, BindError> {
     }
 }
 
-/// How many ports of the system's choice are tried.
+/// How many ports chosen by the system are tried.
 const PORT_TRIES: usize = 32;
 
 fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Shared, NodeError> {
@@ -656,7 +656,7 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
     })
 }
 
-/// One for the node: all workers share its cache and its places. Sockets and timers belong to
+/// One for the node: all workers share its cache and its limits. Sockets and timers belong to
 /// `runtime`.
 pub(crate) fn resolver(plan: &Plan, runtime: &tokio::runtime::Handle) -> Resolver {
     let sockets = plan.descriptors.shares.names;
@@ -681,8 +681,8 @@ pub(crate) fn dialler(plan: &Plan, resolver: Resolver) -> Dialler {
     Dialler::new(resolver, options)
 }
 
-/// A Plan without visitors has limits of the pool that were not lowered, and a reload may add
-/// visitors.
+/// The pool limits of a Plan without client listeners were not lowered, and a reload may add such
+/// listeners.
 fn pool_limits(plan: &Plan) -> byway_agent::Limits {
     let pool = &plan.pool;
     let max_total = pool.max_total.min(plan.descriptors.shares.pooled);
@@ -694,13 +694,13 @@ fn pool_limits(plan: &Plan) -> byway_agent::Limits {
         idle_timeout: pool.idle_timeout,
         queue_len: pool.queue,
         queue_wait: pool.queue_wait,
-        // They have a slot of `Upgrades`.
+        // They use a slot of `Upgrades`.
         count_upgraded: false,
         ..byway_agent::Limits::default()
     }
 }
 
-/// The spill is prepared only for a node that can need it.
+/// Prepares the spill, only for a node that may need it.
 fn spill(plan: &Plan) -> Result<Option<SpillOptions>, NodeError> {
     let wanted = plan.listeners.iter().any(|listener| match &listener.role {
         Role::Egress(egress) => egress.spill,
@@ -727,7 +727,7 @@ fn spill(plan: &Plan) -> Result<Option<SpillOptions>, NodeError> {
     }))
 }
 
-/// What those who join a listener may do.
+/// What a listener of links is for.
 fn purpose_of(role: &Role) -> Option<Purpose> {
     let Role::Link(link) = role else { return None };
     Some(match link.serves {

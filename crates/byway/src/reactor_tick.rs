@@ -1,25 +1,26 @@
-//! Reactor tick: how often the reactor of the calling thread has been asked what is new.
+//! Reactor tick: how often the reactor of the calling thread has polled for events.
 //!
 //! In:    one call from the runtime, each time after its thread has waited for events.
-//! Out:   a number that differs from an earlier one only if what had come by then was announced
-//!        since; where more sockets had news at once than one look brings, the oldest news first.
-//! Never: counts a turn too many; one that the runtime makes between tasks, without waiting, is not
-//!        told and not counted.
+//! Out:   a per-thread count. If it has changed since an earlier value, every readiness that
+//!        existed then has been delivered; when more sockets are ready than one poll returns, the
+//!        oldest are delivered first.
+//! Never: counts too much; a poll that the runtime makes between tasks, without waiting, is not
+//!        reported and not counted.
 
 use std::cell::Cell;
 
 thread_local! {
-    static TURNS: Cell<u64> = const { Cell::new(0) };
+    static TICKS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The number of this thread's last turn; 0 for ever on a thread whose runtime does not tell.
+/// The current count of this thread; always 0 on a thread whose runtime does not call [`advance`].
 pub fn current() -> u64 {
-    TURNS.try_with(Cell::get).unwrap_or_default()
+    TICKS.try_with(Cell::get).unwrap_or_default()
 }
 
-/// The reactor has turned.
+/// Counts one poll of the reactor.
 pub fn advance() {
-    let _ = TURNS.try_with(|turns| turns.set(turns.get() + 1));
+    let _ = TICKS.try_with(|ticks| ticks.set(ticks.get() + 1));
 }
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_counts_its_own_turns_alone() {
+    fn a_thread_counts_only_its_own_ticks() {
         let before = current();
         advance();
         assert_eq!(current(), before + 1);

@@ -1,9 +1,9 @@
 //! Scope: the owner of tasks.
 //!
 //! In:    futures that serve a connection, a listener or a timer.
-//! Out:   their end, awaited by whoever drains the scope.
-//! Never: lets a task outlive its owner, lets a panic reach more than the task that panicked, or
-//!        costs a task that is polled more than one look at a flag.
+//! Out:   their end, which a drain of the scope awaits.
+//! Never: lets a task outlive its owner, lets a panic affect more than the task that panicked, or
+//!        costs more per poll of a task than one check of a flag.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::observe::counters::Counters;
 use crate::observe::worker_stats::WorkerStats;
 use crate::signal::Signal;
 
-/// Spawns tasks onto one runtime and knows when all of them have ended. Cheap to clone.
+/// Spawns tasks onto one runtime and can wait until all of them have ended. Cheap to clone.
 #[derive(Clone)]
 pub struct Scope {
     runtime: Handle,
@@ -31,8 +31,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// A scope on `runtime` that obeys the two signals of `stop`. `runtime` has one thread that
-    /// polls its tasks: what they count in the scope's stats, they count alone.
+    /// A scope on `runtime` that reacts to the two signals of `stop`. `runtime` has one thread that
+    /// polls its tasks, so no other thread writes to the scope's stats.
     pub fn new(runtime: Handle, stop: &StopSignals, counters: Arc<Counters>) -> Self {
         let scope = Self {
             runtime,
@@ -45,7 +45,7 @@ impl Scope {
         };
         for signal in [&scope.draining, &scope.cut] {
             let (signal, wakers) = (signal.clone(), Arc::downgrade(&scope.wakers));
-            // Not one of the tasks that are waited for: it ends with its runtime, or here.
+            // Not one of the tracked tasks: it ends with its runtime, or here.
             #[allow(clippy::disallowed_methods)]
             scope.runtime.spawn(async move {
                 signal.raised().await;
@@ -58,7 +58,7 @@ impl Scope {
     }
 
     /// A scope for one listener on the same runtime: it drains with its parent, or alone when the
-    /// listener goes. Its tasks count as the parent's.
+    /// listener is removed. Its tasks count as the parent's.
     pub fn child(&self) -> Self {
         Self {
             draining: self.draining.child(),
@@ -69,11 +69,12 @@ impl Scope {
     /// Runs `task` until it ends or the scope is cut. A panic ends this task only; it is logged
     /// under `name` and counted.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        // Boxed, because each wrapper would else hold its own copy of the room for the whole task.
+        // Boxed, because otherwise each wrapper would have its own copy of the memory for the whole
+        // task.
         let owned = OwnedTask {
             name,
             task: Some(Box::pin(task)),
-            place: None,
+            slot: None,
             wakers: Arc::clone(&self.wakers),
             cut: self.cut.clone(),
             counters: Arc::clone(&self.counters),
@@ -81,14 +82,14 @@ impl Scope {
         self.tasks.spawn_on(owned, &self.runtime);
     }
 
-    /// Resolves once draining has begun: stop accepting, finish what is under way, leave.
+    /// Resolves once draining has begun: stop accepting, finish open work, end.
     pub async fn drained(&self) {
         self.draining.raised().await;
     }
 
-    /// The same for a task of this scope that waits often: it costs a look at a flag. The task
-    /// itself is polled when draining begins, so this may be used only where its own waker is the
-    /// one in `cx` (not inside of a set of futures).
+    /// The same for a task of this scope that waits often: it costs one check of a flag. The task
+    /// itself is polled when draining begins, so use this only where its own waker is the one in
+    /// `cx` (not inside a set of futures).
     pub fn poll_drained(&self, _cx: &mut Context<'_>) -> Poll<()> {
         if self.is_draining() {
             Poll::Ready(())
@@ -102,13 +103,13 @@ impl Scope {
         self.draining.is_raised()
     }
 
-    /// Begins to drain this scope alone (a listener that a new Plan no longer has).
+    /// Starts to drain only this scope (a listener that a new Plan no longer has).
     pub fn drain(&self) {
         self.draining.raise();
         self.wakers.wake_all();
     }
 
-    /// Waits until every task has ended. New tasks may still be spawned by those that run.
+    /// Waits until every task has ended. Running tasks may still spawn new ones.
     pub async fn ended(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -119,7 +120,7 @@ impl Scope {
         self.tasks.len()
     }
 
-    /// Where the tasks count and write down what they have done; a child's is its parent's.
+    /// The stats that the tasks write to; a child uses its parent's.
     pub fn worker_stats(&self) -> &Arc<WorkerStats> {
         &self.worker_stats
     }
@@ -133,17 +134,17 @@ impl Scope {
 /// The two signals that end a node: first drain, then cut.
 #[derive(Clone, Default)]
 pub struct StopSignals {
-    /// Stop accepting, finish, leave.
+    /// Stop accepting, finish, end.
     pub draining: Signal,
-    /// Drop whatever still runs; its streams reset.
+    /// Drop all running tasks; their streams reset.
     pub cut: Signal,
 }
 
-/// One task: looks for the cut, catches a panic, and stands among those that a signal wakes.
+/// One task: checks for the cut, catches a panic, and is registered to be woken by a signal.
 struct OwnedTask<F> {
     name: &'static str,
     task: Option<Pin<Box<F>>>,
-    place: Option<usize>,
+    slot: Option<usize>,
     wakers: Arc<Wakers>,
     cut: Signal,
     counters: Arc<Counters>,
@@ -154,10 +155,10 @@ impl<F: Future<Output = ()>> Future for OwnedTask<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.place.is_none() {
-            this.place = Some(this.wakers.add(cx.waker().clone()));
+        if this.slot.is_none() {
+            this.slot = Some(this.wakers.add(cx.waker().clone()));
         }
-        // Looked at behind the registration, so that no signal falls between the two.
+        // Checked after the registration, so that no signal is missed between the two.
         let Some(task) = this.task.as_mut().filter(|_| !this.cut.is_raised()) else {
             this.task = None;
             return Poll::Ready(());
@@ -186,16 +187,16 @@ impl<F: Future<Output = ()>> Future for OwnedTask<F> {
 
 impl<F> Drop for OwnedTask<F> {
     fn drop(&mut self) {
-        // What the task owns goes before the task counts as ended.
+        // What the task owns is dropped before the task counts as ended.
         self.task = None;
-        if let Some(place) = self.place.take() {
-            self.wakers.remove(place);
+        if let Some(slot) = self.slot.take() {
+            self.wakers.remove(slot);
         }
     }
 }
 
-/// The wakers of all tasks of a scope and its children. A task keeps the one of its first poll: it
-/// is its own for life.
+/// The wakers of all tasks of a scope and its children. A task keeps the waker of its first poll,
+/// which stays valid for its lifetime.
 #[derive(Default)]
 struct Wakers(Mutex<WakerSlots>);
 
@@ -207,21 +208,21 @@ struct WakerSlots {
 
 impl Wakers {
     fn add(&self, waker: Waker) -> usize {
-        let mut places = self.0.lock();
-        let place = places.free.pop().unwrap_or(places.wakers.len());
-        match places.wakers.get_mut(place) {
+        let mut slots = self.0.lock();
+        let slot = slots.free.pop().unwrap_or(slots.wakers.len());
+        match slots.wakers.get_mut(slot) {
             Some(empty) => *empty = Some(waker),
-            None => places.wakers.push(Some(waker)),
+            None => slots.wakers.push(Some(waker)),
         }
-        place
+        slot
     }
 
-    fn remove(&self, place: usize) {
-        let mut places = self.0.lock();
-        let waker = places.wakers.get_mut(place).and_then(Option::take);
-        places.free.push(place);
-        drop(places);
-        // It may be the last reference to its task: never dropped under the lock.
+    fn remove(&self, slot: usize) {
+        let mut slots = self.0.lock();
+        let waker = slots.wakers.get_mut(slot).and_then(Option::take);
+        slots.free.push(slot);
+        drop(slots);
+        // It may be the last reference to its task, so it is never dropped under the lock.
         drop(waker);
     }
 
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_ends_tasks_that_never_would() {
+    async fn a_cut_ends_tasks_that_would_never_end() {
         let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
         let scope = Scope::new(Handle::current(), &stop, counters);
         scope.spawn("stuck", std::future::pending());
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_only_looks_at_the_flag_hears_of_draining_its_own_or_its_parents() {
+    async fn a_task_that_only_checks_the_flag_is_woken_when_its_scope_or_the_parent_drains() {
         let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
         let scope = Scope::new(Handle::current(), &stop, counters);
         let (one, other) = (scope.child(), scope.child());
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_scope_remembers_of_a_task_goes_with_it() {
+    async fn the_slot_of_an_ended_task_is_reused() {
         let scope = Scope::new(
             Handle::current(),
             &StopSignals::default(),

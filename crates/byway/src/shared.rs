@@ -1,8 +1,9 @@
 //! Shared: what every connection of a node may use.
 //!
-//! In:    made once by `node`; the Plan and what hangs on it are swapped whole on reload.
+//! In:    created once by `node`; the Plan and what depends on it are replaced as a whole on
+//!        reload.
 //! Out:   the Plan in force, the one dialler, the one pool, the spill budget, the counters.
-//! Never: decides, and never locks on the data path.
+//! Never: decides, or locks on the data path.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -30,46 +31,46 @@ use crate::scope::Scope;
 
 /// See the head of the file.
 pub struct Shared {
-    /// The Plan in force. Connections read it again between requests.
+    /// The Plan in force. Connections load it again between requests.
     pub plan: ArcSwap<Plan>,
-    /// The addresses that this node listens on, which its egress must not be led back to.
+    /// The addresses that this node listens on, to which its egress must not connect.
     pub own: ArcSwap<Arc<[SocketAddr]>>,
-    /// From a target to a stream. Its resolver is kept over reloads, with its cache.
+    /// Dials targets. Its resolver is kept over reloads, with its cache.
     pub dialler: ArcSwap<Dialler>,
     /// HTTP connections to upstreams.
     pub pool: Pool<PoolKey, Conn>,
-    /// How many upgraded connections each upstream has.
+    /// Limits the upgraded connections of each upstream.
     pub upgrades: Upgrades,
-    /// What all listeners together may accept.
+    /// Limits what all listeners together may accept.
     pub admission: Admission,
-    /// How many requests without a route may be sent again; a route has its own.
+    /// The retry budget of requests without a route; a route has its own.
     pub retries: RetryBudget,
-    /// Where slow readers' bytes are parked; `None` when spilling is off.
+    /// Where bytes for slow clients are spilled; `None` when spilling is off.
     pub spill: Option<SpillOptions>,
-    /// What the node counts.
+    /// The counters of the node.
     pub counters: Arc<Counters>,
-    /// What each runtime counts and writes down: those of the workers, and the shared one's.
+    /// The stats of each runtime: those of the workers, and of the shared one.
     pub worker_stats: Vec<Arc<WorkerStats>>,
-    /// Where lines for requests go.
+    /// The access log.
     pub access: AccessLog,
-    /// What its relays count.
+    /// The counters of its relays.
     pub relay_counters: Arc<RelayCounters>,
-    /// Trust in upstreams' certificates; loaded when the first `https://` upstream is dialled.
+    /// Trust in upstream certificates; loaded when the first `https://` upstream is dialled.
     pub tls: OnceLock<TlsClient>,
-    /// The sessions of this node, and who may have one.
+    /// The link sessions of this node, and the grants for them.
     pub links: Links,
-    /// What serves a session and is no worker's own.
+    /// The scope of session tasks that belong to no worker.
     pub links_scope: Scope,
-    /// One a worker: where a stream that came over a link is relayed.
+    /// One per worker: where a stream of a link is relayed.
     pub scopes: Vec<Scope>,
     /// How many connections each worker has open.
     pub loads: WorkerLoads,
-    /// Where each listener of the Plan really listens.
+    /// The address that each listener of the Plan listens on.
     pub listening: Mutex<HashMap<ListenerKey, Arc<Bind>>>,
 }
 
 impl Shared {
-    /// Makes `own` what this node listens on now.
+    /// Updates `own` to what this node listens on now.
     pub fn note_own(&self) {
         let planned = self
             .listening

@@ -1,8 +1,8 @@
-//! Signal: something that happens once: a flag to look at, and a wait for it.
+//! Signal: an event that happens once: a flag to check, and a future to wait for it.
 //!
 //! In:    one call that raises it.
-//! Out:   whether it or a parent of it was raised; a future for those who have nothing else to do.
-//! Never: falls back, and never locks for a look.
+//! Out:   whether it or a parent of it was raised; a future that resolves then.
+//! Never: becomes unset, or locks for a check.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -21,7 +21,7 @@ struct Inner {
 }
 
 impl Signal {
-    /// One that is raised with this one, or alone.
+    /// A signal that is raised with this one, or alone.
     pub fn child(&self) -> Self {
         let inner = Inner {
             raised: AtomicBool::new(false),

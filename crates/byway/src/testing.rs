@@ -1,8 +1,8 @@
 //! Testing: connections of a node without sockets, over pipes of eight bytes.
 //!
-//! In:    a config; what visitors and upstreams say, byte by byte if need be.
-//! Out:   what they hear, and how it ended.
-//! Never: a sleep; a wait that lasts is a failed test, at once where the clock is paused.
+//! In:    a config; what clients and upstreams send, byte by byte if need be.
+//! Out:   what they receive, and how it ended.
+//! Never: sleeps; a wait that takes too long fails the test, at once where the clock is paused.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -33,10 +33,10 @@ use crate::relay::RelayCounters;
 use crate::scope::{Scope, StopSignals};
 use crate::shared::Shared;
 
-/// Longer than any deadline of a config, so that with a paused clock those come first.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// Longer than any deadline of a config, so that with a paused clock those fire first.
+const TIME_LIMIT: Duration = Duration::from_secs(3600);
 
-/// The Plan of a config that is right.
+/// The Plan of a valid config.
 pub(crate) fn plan(text: &str) -> Plan {
     parse_with(
         text,
@@ -53,12 +53,12 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// An edge in front of one upstream, which nobody can dial; `lines` stand before it.
+    /// An edge in front of one upstream that cannot be dialled; `lines` precede it.
     pub(crate) fn edge(lines: &str) -> Self {
         Self::edge_to("127.0.0.1:1", lines)
     }
 
-    /// An edge in front of `upstream`; `lines` stand before it.
+    /// An edge in front of `upstream`; `lines` precede it.
     pub(crate) fn edge_to(upstream: &str, lines: &str) -> Self {
         Self::new(&format!(
             "{lines}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{upstream}\"\n"
@@ -77,7 +77,7 @@ impl Bench {
         Self::of(plan(text))
     }
 
-    /// The same, with a state folder that is there.
+    /// The same, with an existing state folder.
     pub(crate) fn with_state(text: &str, state: &Path) -> Self {
         Self::of(parse_with(text, "byway.toml", &Surroundings::without_files(state)).unwrap())
     }
@@ -125,12 +125,12 @@ impl Bench {
         Self { context, stop }
     }
 
-    /// A visitor's end of a new connection through a pipe of eight bytes.
+    /// The client end of a new connection through a pipe of eight bytes.
     pub(crate) fn connect_client(&self) -> Peer {
         self.connect_client_through(CAPACITY_BYTES)
     }
 
-    /// A visitor's end of a new connection through a pipe of `capacity_bytes`.
+    /// The client end of a new connection through a pipe of `capacity_bytes`.
     pub(crate) fn connect_client_through(&self, capacity_bytes: usize) -> Peer {
         let (near, far) = pipe::pair_of(capacity_bytes);
         self.serve(near.into_stream());
@@ -155,33 +155,33 @@ impl Bench {
         });
     }
 
-    /// The upstream's end of a connection to the edge's upstream that stands idle in the pool.
+    /// The upstream end of a connection to the edge's upstream that is idle in the pool.
     pub(crate) async fn upstream(&self) -> Peer {
         let (near, far) = pipe::pair();
-        self.lend_to_edge(near.into_stream()).await;
+        self.add_idle_connection(near.into_stream()).await;
         Peer::new(far)
     }
 
     /// Puts a connection to the edge's upstream into the pool.
-    pub(crate) async fn lend_to_edge(&self, stream: Stream) {
+    pub(crate) async fn add_idle_connection(&self, stream: Stream) {
         let plan = self.context.shared.plan.load_full();
         let Role::Edge(edge) = &plan.listeners[0].role else {
             panic!("an edge")
         };
-        self.lend(
+        self.add_idle(
             PoolKey::Upstream(Arc::clone(&edge.routes[0].upstreams[0].id)),
             stream,
         )
         .await;
     }
 
-    /// The origin's end of a connection to `target` that stands idle in the pool, for an egress
-    /// without users.
+    /// The origin end of a connection to `target` that is idle in the pool, for an egress without
+    /// users.
     pub(crate) async fn origin(&self, target: &str) -> Peer {
         let (near, far) = pipe::pair();
         let listener = Arc::clone(&self.context.key);
         let target = target.parse().unwrap();
-        self.lend(
+        self.add_idle(
             PoolKey::Egress {
                 generation: 1,
                 listener,
@@ -194,7 +194,7 @@ impl Bench {
         Peer::new(far)
     }
 
-    async fn lend(&self, origin: PoolKey, stream: Stream) {
+    async fn add_idle(&self, origin: PoolKey, stream: Stream) {
         let Acquired::Open(permit) = self
             .context
             .shared
@@ -211,7 +211,7 @@ impl Bench {
     }
 }
 
-/// The far end of a connection: a visitor or an upstream, as raw as a test needs it.
+/// The far end of a connection: a client or an upstream with raw access to the bytes.
 pub(crate) struct Peer {
     stream: Stream,
     control: Control,
@@ -227,7 +227,7 @@ impl Peer {
         }
     }
 
-    /// Says all of it; it must be taken.
+    /// Sends all of it; it must be taken.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).await.expect("the other side takes it");
     }
@@ -240,7 +240,7 @@ impl Peer {
         within(self.stream.finish()).await.unwrap();
     }
 
-    /// The next head, to its empty line.
+    /// Receives the next head, to its empty line.
     pub(crate) async fn recv_head(&mut self) -> String {
         loop {
             if let Some(at) = self.unread.windows(4).position(|end| end == b"\r\n\r\n") {
@@ -256,7 +256,7 @@ impl Peer {
         }
     }
 
-    /// The next bytes, which must be these.
+    /// Receives the next bytes, which must be these.
     pub(crate) async fn recv(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
         while self.unread.len() < expected.len() {
@@ -267,32 +267,32 @@ impl Peer {
                 String::from_utf8_lossy(&self.unread)
             );
         }
-        let heard: Vec<u8> = self.unread.drain(..expected.len()).collect();
+        let received: Vec<u8> = self.unread.drain(..expected.len()).collect();
         assert_eq!(
-            String::from_utf8_lossy(&heard),
+            String::from_utf8_lossy(&received),
             String::from_utf8_lossy(expected)
         );
     }
 
-    /// Some bytes, whatever they are; false for a FIN.
+    /// Receives some bytes; false for a FIN.
     pub(crate) async fn try_recv_some(&mut self) -> Result<bool, Broken> {
         self.unread.clear();
         self.read().await
     }
 
-    /// Whether some bytes came, whatever they are, before the connection ended in whatever way.
+    /// Receives some bytes. Returns false if the connection ended in any way.
     pub(crate) async fn recv_some(&mut self) -> bool {
         self.try_recv_some().await.unwrap_or(false)
     }
 
-    /// Everything up to the end of the stream, if that is a FIN; `Err` for a reset.
+    /// Receives everything up to the end of the stream, if that is a FIN; `Err` for a reset.
     pub(crate) async fn recv_end(&mut self) -> Result<String, Broken> {
         while self.read().await? {}
         Ok(String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned())
     }
 
-    /// Says `bytes` and hears `heard_bytes` bytes, both at once.
-    pub(crate) async fn converse(&mut self, mut bytes: &[u8], heard_bytes: usize) -> Vec<u8> {
+    /// Sends `bytes` and receives `recv_bytes` bytes, both at once.
+    pub(crate) async fn converse(&mut self, mut bytes: &[u8], recv_bytes: usize) -> Vec<u8> {
         let (stream, unread) = (&mut self.stream, &mut self.unread);
         let conversing = std::future::poll_fn(|cx| {
             while !bytes.is_empty() {
@@ -303,7 +303,7 @@ impl Peer {
                 bytes = &bytes[written.unwrap()..];
             }
             let mut space = [0; 64];
-            while unread.len() < heard_bytes {
+            while unread.len() < recv_bytes {
                 let Poll::Ready(read) = stream.poll_read(cx, &mut space) else {
                     break;
                 };
@@ -312,19 +312,18 @@ impl Peer {
                 };
                 unread.extend_from_slice(&space[..n]);
             }
-            if bytes.is_empty() && unread.len() >= heard_bytes {
+            if bytes.is_empty() && unread.len() >= recv_bytes {
                 Poll::Ready(())
             } else {
                 Poll::Pending
             }
         });
         within(conversing).await;
-        self.unread.drain(..heard_bytes).collect()
+        self.unread.drain(..recv_bytes).collect()
     }
 
-    /// Waits until the other side has let go of the connection, in whatever way. For a paused
-    /// clock.
-    pub(crate) async fn wait_until_left(&mut self) {
+    /// Waits until the other side has closed the connection in any way. For a paused clock.
+    pub(crate) async fn wait_until_closed(&mut self) {
         while matches!(self.read().await, Ok(true)) {}
         within(async {
             while !self.control.peer_is_gone() {
@@ -334,8 +333,8 @@ impl Peer {
         .await;
     }
 
-    /// Whether the other side has let go of the connection.
-    pub(crate) fn is_alone(&self) -> bool {
+    /// Whether the other side has closed the connection.
+    pub(crate) fn is_closed_by_peer(&self) -> bool {
         self.control.peer_is_gone()
     }
 
@@ -356,9 +355,9 @@ impl Peer {
     }
 }
 
-/// What comes of `waiting`, which must not last.
+/// The result of `waiting`, which must not take long.
 pub(crate) async fn within<T>(waiting: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, waiting).await.expect("it did not come")
+    timeout(TIME_LIMIT, waiting).await.expect("it did not come")
 }
 
 /// Lets every task that can run do so.

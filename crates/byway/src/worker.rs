@@ -1,10 +1,9 @@
-//! Worker: a thread with a current-thread runtime of its own; and the one small runtime that all of
-//! them share.
+//! Worker: a thread with its own current-thread runtime; and the one small runtime that all of them
+//! share.
 //!
-//! In:    how many workers the Plan asks for.
+//! In:    the number of workers in the Plan.
 //! Out:   scopes to spawn on: connections on the workers, names and timers on the shared runtime.
-//! Never: moves a task from one worker to another. A connection lives and dies where it was
-//!        accepted.
+//! Never: moves a task from one worker to another. A connection stays on the worker that took it.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -20,9 +19,9 @@ use crate::scope::{Scope, StopSignals};
 
 /// Every runtime of the process.
 pub struct Workers {
-    /// One a core: the data path.
+    /// One per core: the data path.
     workers: Vec<Worker>,
-    /// Names, timers, signals: what is no connection's own.
+    /// Names, timers, signals: work that does not belong to one connection.
     shared: Runtime,
     shared_scope: Scope,
 }
@@ -37,7 +36,7 @@ impl Workers {
     /// Starts `count` workers and the shared runtime.
     ///
     /// # Errors
-    /// When the system gives no thread or no epoll descriptor.
+    /// When the system provides no thread or no epoll descriptor.
     pub fn start(
         count: NonZeroUsize,
         stop: &StopSignals,
@@ -59,7 +58,7 @@ impl Workers {
         })
     }
 
-    /// One scope a worker, in order.
+    /// One scope per worker, in order.
     pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
         self.workers.iter().map(|worker| &worker.scope)
     }
@@ -81,7 +80,7 @@ impl Workers {
 
     /// Waits until every task on every worker has ended.
     pub async fn ended(&self) {
-        // A worker may have handed a connection to one whose tasks had just ended.
+        // A worker may have moved a connection to one whose tasks had just ended.
         loop {
             for scope in self.scopes() {
                 scope.ended().await;
@@ -93,8 +92,8 @@ impl Workers {
         self.shared_scope.ended().await;
     }
 
-    /// Ends the runtimes. All tasks have ended or been cut before; only then may a reactor go that
-    /// another worker's pooled connection might be registered with.
+    /// Ends the runtimes. All tasks must have ended or been cut before: only then may a reactor be
+    /// dropped with which another worker's pooled connection may be registered.
     pub fn join(mut self) {
         for worker in &mut self.workers {
             drop(worker.quit.take());
@@ -111,23 +110,23 @@ impl Workers {
     }
 }
 
-/// The most events that one look at the reactor brings. What it says of a socket is still in the
-/// cache when that socket is read: with 2,000 busy sockets, tokio's 1,024 cost up to a quarter more
-/// time than this.
-const EVENTS_PER_TURN: usize = 256;
+/// The most events that one poll of the reactor returns. The state of a socket that it touches is
+/// still in the cache when that socket is read: with 2,000 busy sockets, tokio's 1,024 cost up to a
+/// quarter more time than this.
+const EVENTS_PER_TICK: usize = 256;
 
-/// How many tasks run before the reactor is asked again, if that many can: more than one look
-/// wakes. So what it brought is done before the next, each look is a turn (one between tasks would
-/// be none, see [`reactor_tick`]), and connections that have rested over one need no look at their
+/// How many tasks may run before the reactor is polled again: more than one poll can wake. So the
+/// events of one poll are handled before the next, each poll is a tick (one between tasks would be
+/// none, see [`reactor_tick`]), and connections that were idle over one tick need no check of their
 /// sockets.
-const TASKS_PER_TURN: u32 = 1024;
+const TASKS_PER_TICK: u32 = 1024;
 
 impl Worker {
     fn start(index: usize, stop: &StopSignals, counters: &Arc<Counters>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
-            .max_io_events_per_tick(EVENTS_PER_TURN)
-            .event_interval(TASKS_PER_TURN)
+            .max_io_events_per_tick(EVENTS_PER_TICK)
+            .event_interval(TASKS_PER_TICK)
             .on_thread_unpark(reactor_tick::advance)
             .build()?;
         let scope = Scope::new(runtime.handle().clone(), stop, Arc::clone(counters));
@@ -156,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tasks_run_on_the_worker_they_were_given_to() {
+    fn tasks_run_on_the_worker_they_were_spawned_on() {
         let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
         let workers = Workers::start(NonZeroUsize::new(3).unwrap(), &stop, &counters).unwrap();
         let (seen, names) = std::sync::mpsc::channel();

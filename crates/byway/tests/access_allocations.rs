@@ -1,5 +1,5 @@
-//! Access allocations: a line of the access log, and everything that is counted of a request, costs
-//! no allocation. In a program of its own, because the allocator counts.
+//! Access allocations: counting a request and writing its line of the access log allocate nothing.
+//! A program of its own, because it replaces the allocator.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::hint::black_box;
@@ -14,7 +14,7 @@ use byway::observe::timing::{Phase, Timing};
 use byway::observe::worker_stats::WorkerStats;
 use byway_h1::Version;
 
-/// A request from its head to its line.
+/// One request, from its head to its log line.
 fn one_request(
     worker_stats: &WorkerStats,
     upstream: &Arc<str>,
@@ -55,7 +55,7 @@ fn one_request(
     });
 }
 
-/// Both forms, lines that need escapes and lines that do not, over many turns of the writer.
+/// Both formats, with and without escapes, over many runs of the writer.
 #[test]
 fn a_hundred_thousand_requests_are_counted_and_logged_without_one_allocation() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! Allocations: what a request costs the allocator once the worker is warm. Nothing.
+//! Allocations: on a warm worker a request allocates nothing.
 //!
-//! The node, its origin and its visitor live in this process; the last two read and write within
-//! fixed memory, so that every allocation that is counted is the node's.
+//! The node, its origin and its client run in this process. Origin and client read and write within
+//! fixed memory, so that every counted allocation is the node's.
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::System;
@@ -25,7 +25,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const WARM_UP: usize = 1_000;
 const REQUESTS: usize = 100_000;
 
-/// Lines that may wait for the writer of the access log: fewer than a page has room for.
+/// Lines that may wait for the writer of the access log: fewer than a buffer holds.
 const MOST_UNWRITTEN: usize = 1_000;
 
 const REQUEST: &[u8] = b"GET /some/path?with=query HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: visitor/1.0\r\n\
@@ -37,7 +37,7 @@ const ANSWER: &[u8] =
 
 #[test]
 fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing_with_the_access_log_on() {
-    let (origin, folder) = (answer_for_ever(), tempfile::tempdir().unwrap());
+    let (origin, folder) = (answer_always(), tempfile::tempdir().unwrap());
     let log = folder.path().join("access.log");
     let text = format!(
         "workers = 1\nlimits.requests_per_connection = 1_000_000\nlog.access = {log:?}\nlog.access_format = \"json\"\n\
@@ -61,9 +61,9 @@ fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing_with_the_access
         buffer: [0; 4096],
     };
     let region = Region::new(ALLOCATOR);
-    for asked in WARM_UP + 1..=WARM_UP + REQUESTS {
+    for sent in WARM_UP + 1..=WARM_UP + REQUESTS {
         visitor.ask();
-        written.wait_for(asked.saturating_sub(MOST_UNWRITTEN));
+        written.wait_for(sent.saturating_sub(MOST_UNWRITTEN));
     }
     let change = region.change();
     assert_eq!(
@@ -77,7 +77,7 @@ fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing_with_the_access
     let text = std::fs::read_to_string(&log).unwrap();
     assert!(
         text.len() / text.lines().count() * MOST_UNWRITTEN < PAGE_BYTES / 4 * 3,
-        "a page has no room for so many"
+        "a log buffer has no room for that many"
     );
     assert_eq!(
         text.lines().count(),
@@ -86,8 +86,8 @@ fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing_with_the_access
     );
 }
 
-/// What has arrived in the access log: the page of a worker drops lines when their writer is held
-/// up, as it should, and whoever wants every line has to wait for it.
+/// What the access log contains so far. The log buffer of a worker drops lines while the writer is
+/// held up, so a test that needs every line has to wait for it.
 struct Written {
     file: File,
     lines: usize,
@@ -97,11 +97,11 @@ struct Written {
 impl Written {
     fn wait_for(&mut self, lines: usize) {
         if self.lines < lines {
-            eventually("the lines are written", || self.look() >= lines);
+            eventually("the lines are written", || self.count_lines() >= lines);
         }
     }
 
-    fn look(&mut self) -> usize {
+    fn count_lines(&mut self) -> usize {
         while let n @ 1.. = self.file.read(&mut self.buffer).unwrap() {
             self.lines += self.buffer[..n]
                 .iter()
@@ -112,9 +112,9 @@ impl Written {
     }
 }
 
-/// The first wait for a contended lock makes a table for the whole process, and every thread that
-/// waits for the first time may make it grow, whenever that happens: let it be now, for more
-/// threads than there are. It never shrinks.
+/// The first wait for a contended lock allocates a table for the whole process, and the first wait
+/// of each thread may grow it, at any time. This makes it large enough beforehand, for more threads
+/// than there are. It never shrinks.
 fn make_parking_lot_ready() {
     const THREADS: usize = 64;
     let all_have_waited = Barrier::new(THREADS);
@@ -129,7 +129,7 @@ fn make_parking_lot_ready() {
     });
 }
 
-/// A visitor that keeps its connection, as long as it may.
+/// A client that keeps its connection open.
 struct Visitor {
     connection: TcpStream,
     buffer: [u8; 4096],
@@ -159,8 +159,8 @@ impl Visitor {
     }
 }
 
-/// An origin that gives the same answer to every request, on one connection after the other.
-fn answer_for_ever() -> SocketAddr {
+/// An origin that sends the same answer to every request. It serves one connection at a time.
+fn answer_always() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

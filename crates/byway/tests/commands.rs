@@ -1,5 +1,5 @@
-//! Commands: what a person types, what they read, and what a script can rely on: exit codes,
-//! stdout, stderr.
+//! Commands: what a user types and reads, and what a script can rely on: exit codes, stdout,
+//! stderr.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::{SocketAddr, TcpListener};
@@ -9,18 +9,18 @@ use rustix::process::Signal;
 
 const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 
-/// A join string as `byway serve` prints them, of a grant that never was.
+/// A join string as `byway serve` prints it, for a grant that does not exist.
 const JOIN: &str = "by1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAqcn-2@t.example.com:7000";
 
 const SMALL: &str = "[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"127.0.0.1:9\"\n";
 
-/// Runs a command to its end.
+/// Runs a command until it exits.
 #[track_caller]
 fn run(args: &[&str]) -> Finished {
     Launch::new(BYWAY, args).run()
 }
 
-/// Runs `verb -c FILE` with a config of this text.
+/// Runs `verb -c FILE` with this text as the config.
 #[track_caller]
 fn run_with(verb: &str, config: &str, more: &[&str]) -> Finished {
     let args = [&[verb, "-c", "byway.toml"], more].concat();
@@ -29,12 +29,12 @@ fn run_with(verb: &str, config: &str, more: &[&str]) -> Finished {
     launch.run()
 }
 
-/// Refused as a person's mistake: exit code 2, nothing on stdout, no panic; says each of these.
+/// Asserts a usage error: exit code 2, nothing on stdout, no panic, and each of these texts.
 #[track_caller]
-fn refused(finished: &Finished, says: &[&str]) {
+fn refused(finished: &Finished, expected: &[&str]) {
     assert_eq!(finished.code, Some(2), "{}", finished.stderr);
     assert_eq!(finished.stdout, "");
-    for text in says {
+    for text in expected {
         assert!(
             finished.stderr.contains(text),
             "{text:?} is not in:\n{}",
@@ -66,10 +66,10 @@ fn a_misspelt_key_is_shown_with_line_column_caret_and_the_right_one() {
 }
 
 #[test]
-fn several_errors_are_told_at_once() {
+fn several_errors_are_reported_at_once() {
     let config = "workers = 0\n[limits]\nhead_bytes = \"64M\"\nmax_body = \"big\"\n[[edge]]\nlisten = \"127.0.0.1\"\n\
                   [[edge.route]]\npath = '('\nto = \"127.0.0.1:99999\"\n";
-    let said = [
+    let texts = [
         "byway.toml:1:",
         "byway.toml:3:",
         "byway.toml:4:",
@@ -78,11 +78,11 @@ fn several_errors_are_told_at_once() {
         "byway.toml:9:",
         "6 errors",
     ];
-    refused(&run_with("check", config, &[]), &said);
+    refused(&run_with("check", config, &[]), &texts);
 }
 
 #[test]
-fn a_file_that_is_missing_or_no_config_says_so() {
+fn a_missing_or_invalid_config_file_is_reported() {
     for verb in ["check", "run", "explain"] {
         let mut args = vec![verb, "-c", "nowhere.toml"];
         args.extend((verb == "explain").then_some("http://a/"));
@@ -101,8 +101,8 @@ fn a_file_that_is_missing_or_no_config_says_so() {
 }
 
 #[test]
-fn flags_that_are_wrong_are_told_by_their_names() {
-    for (args, says) in [
+fn wrong_flags_are_reported_by_name() {
+    for (args, expected) in [
         (
             &["edge", "--listen", "8080", "--to", "127.0.0.1:1"][..],
             &["--listen", "port alone"][..],
@@ -118,7 +118,7 @@ fn flags_that_are_wrong_are_told_by_their_names() {
         ),
         (
             &["proxy", "--listen", "127.0.0.1:0", "--allow", "localhost"],
-            &["--allow", "is no network", "10.0.0.0/8"],
+            &["--allow", "is not a network", "10.0.0.0/8"],
         ),
         (
             &["proxy", "--listen", "127.0.0.1:0", "--user", "alice"],
@@ -220,12 +220,12 @@ fn flags_that_are_wrong_are_told_by_their_names() {
         ),
         (&[], &["Usage"]),
     ] {
-        refused(&run(args), says);
+        refused(&run(args), expected);
     }
 }
 
 #[test]
-fn a_log_level_that_is_none_is_refused_and_does_not_silence_the_log() {
+fn an_unknown_log_level_is_refused_and_does_not_silence_the_log() {
     for level in ["verbos", "byway=verbos", "info,byway"] {
         let finished = run(&[
             "edge",
@@ -377,7 +377,7 @@ fn check_shows_a_join_file_and_hides_a_join_string() {
     assert!(!format!("{hidden:?}").contains(&JOIN[5..40]), "{hidden:?}");
     refused(
         &run_with("check", &hidden.stdout, &[]),
-        &["`***` stands where a join string was hidden", "2 errors"],
+        &["`***` is a hidden join string", "2 errors"],
     );
 }
 
@@ -429,14 +429,14 @@ fn two_programs_cannot_share_a_port_by_accident() {
 }
 
 #[test]
-fn an_address_of_another_machine_and_a_folder_that_is_not_there_have_their_remedies() {
-    for (from, says) in [
+fn an_address_of_another_machine_and_a_missing_folder_are_reported() {
+    for (from, expected) in [
         ("192.0.2.1:0", "does not have that address"),
         ("unix:/nowhere/at/all.sock", "does not exist"),
     ] {
         let finished = run(&["edge", "--from", from, "--to", "127.0.0.1:9"]);
         assert_eq!(finished.code, Some(1), "{}", finished.stderr);
-        assert!(finished.stderr.contains(says), "{}", finished.stderr);
+        assert!(finished.stderr.contains(expected), "{}", finished.stderr);
     }
 }
 
@@ -478,8 +478,8 @@ const TWO_ROLES: &str = "[[edge]]\nname = \"front\"\nlisten = \"127.0.0.1:0\"\n\
     [[proxy.rule]]\naction = \"allow\"\ncidr = \"10.0.0.0/8\"\nuser = \"alice\"\n";
 
 #[test]
-fn explain_says_route_rule_and_answer_for_allow_deny_route_and_no_route() {
-    for (args, says) in [
+fn explain_prints_route_rule_and_answer_for_allow_deny_route_and_no_route() {
+    for (args, expected) in [
         (
             &["http://app.example/api/x"][..],
             &[
@@ -512,7 +512,7 @@ fn explain_says_route_rule_and_answer_for_allow_deny_route_and_no_route() {
     ] {
         let finished = run_with("explain", TWO_ROLES, args);
         assert_eq!(finished.code, Some(0), "{args:?}: {}", finished.stderr);
-        for text in says {
+        for text in expected {
             assert!(
                 finished.stdout.contains(text),
                 "{args:?}: {text:?} is not in:\n{}",
@@ -521,7 +521,7 @@ fn explain_says_route_rule_and_answer_for_allow_deny_route_and_no_route() {
         }
         assert!(
             finished.stdout.contains("edge") && finished.stdout.contains("proxy"),
-            "one paragraph a listener"
+            "one paragraph per listener"
         );
     }
 }
@@ -539,7 +539,7 @@ fn explain_without_a_config_answers_for_a_plain_proxy_and_refuses_what_it_cannot
 }
 
 #[test]
-fn explain_says_what_live_traffic_meets() {
+fn explain_prints_what_live_traffic_gets() {
     let program = Program::start(BYWAY, &["proxy", "--listen", "127.0.0.1:0"]);
     for target in [
         "127.0.0.1:80",
@@ -569,7 +569,7 @@ fn explain_says_what_live_traffic_meets() {
 }
 
 #[test]
-fn every_serving_command_says_that_it_is_ready_in_one_line_and_stops_cleanly() {
+fn every_serving_command_prints_one_ready_line_and_stops_cleanly() {
     let edge = &["edge", "--from", "127.0.0.1:0", "--to", "127.0.0.1:9"][..];
     let proxy = &["proxy", "--listen", "127.0.0.1:0"][..];
     for signal in [Signal::TERM, Signal::INT] {
@@ -609,7 +609,7 @@ fn run_names_its_listeners_when_it_is_ready() {
 }
 
 #[test]
-fn logs_are_json_on_stderr_if_asked_for_and_stdout_stays_empty() {
+fn logs_are_json_on_stderr_on_request_and_stdout_stays_empty() {
     let args = [
         "edge",
         "--log",
@@ -636,7 +636,7 @@ fn logs_are_json_on_stderr_if_asked_for_and_stdout_stays_empty() {
 }
 
 #[test]
-fn the_state_goes_where_it_is_told_to() {
+fn the_state_is_written_to_the_given_folder() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("elsewhere").display().to_string();
     let program = Program::start(
@@ -652,7 +652,7 @@ fn the_state_goes_where_it_is_told_to() {
 }
 
 #[test]
-fn a_state_folder_that_cannot_be_written_is_said_before_anything_is_served() {
+fn a_state_folder_that_cannot_be_written_is_reported_before_anything_is_served() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let state = file.path().display().to_string();
     let finished = run(&["proxy", "--listen", "127.0.0.1:0", "--state", &state]);
@@ -670,8 +670,8 @@ fn a_state_folder_that_cannot_be_written_is_said_before_anything_is_served() {
 }
 
 #[test]
-fn help_and_version_are_data() {
-    for (args, says) in [
+fn help_and_version_are_written_to_stdout() {
+    for (args, expected) in [
         (&["--help"][..], "Usage"),
         (&["--version"], "byway "),
         (&["edge", "--help"], "--listen"),
@@ -685,7 +685,7 @@ fn help_and_version_are_data() {
             "{args:?}"
         );
         assert!(
-            finished.stdout.contains(says),
+            finished.stdout.contains(expected),
             "{args:?}: {}",
             finished.stdout
         );
@@ -753,8 +753,8 @@ fn every_verb_that_listens_takes_listen_and_the_old_spelling() {
     );
 }
 
-/// Runs a command with stdout, stderr or both closed by their reader: the exit code, and what came
-/// on the other one.
+/// Runs a command with stdout, stderr or both closed by their reader. Returns the exit code and the
+/// output of the one that is open.
 fn run_unread(args: &[&str], closes_stdout: bool, closes_stderr: bool) -> (Option<i32>, String) {
     let state = tempfile::tempdir().unwrap();
     let closed = || {
@@ -783,7 +783,7 @@ fn run_unread(args: &[&str], closes_stdout: bool, closes_stderr: bool) -> (Optio
 }
 
 #[test]
-fn a_reader_that_has_closed_stdout_or_stderr_is_no_panic_and_no_failure() {
+fn a_closed_stdout_or_stderr_causes_no_panic_and_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     let (good, bad) = (
         folder.path().join("good.toml"),
@@ -832,13 +832,16 @@ fn data_that_cannot_be_written_for_another_reason_is_a_failure() {
         .stdout(full)
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("cannot write to standard output"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("cannot write to standard output"),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn help_and_version_are_commands_too_and_global_options_stand_in_their_own_group() {
+fn help_and_version_are_commands_too_and_global_options_are_in_their_own_group() {
     let version = run(&["--version"]).stdout;
     assert_eq!(run(&["version"]).stdout, version);
     assert_eq!(
@@ -879,7 +882,7 @@ fn check_and_run_warn_of_a_route_that_is_never_reached() {
 }
 
 #[test]
-fn check_warns_of_a_pattern_that_a_doubled_slash_passes_by() {
+fn check_warns_of_a_pattern_that_a_double_slash_bypasses() {
     let config = "[[edge]]\nname = \"site\"\nlisten = \"127.0.0.1:0\"\n\
                   [[edge.route]]\nname = \"admin\"\npath = '^/admin'\nto = \"127.0.0.1:9\"\n\
                   [[edge.route]]\nname = \"rest\"\nto = \"127.0.0.1:10\"\n";
@@ -893,7 +896,7 @@ fn check_warns_of_a_pattern_that_a_doubled_slash_passes_by() {
 }
 
 #[test]
-fn a_list_of_no_grants_says_which_folder_it_looked_in() {
+fn an_empty_list_of_grants_names_the_folder() {
     let state = tempfile::tempdir().unwrap();
     let folder = state.path().display().to_string();
     let finished = run(&["token", "list", "--state", &folder]);
@@ -925,7 +928,7 @@ fn a_list_of_no_grants_says_which_folder_it_looked_in() {
 }
 
 #[test]
-fn a_node_prints_the_key_id_by_which_others_name_it() {
+fn a_node_prints_its_key_id() {
     let state = tempfile::tempdir().unwrap();
     let folder = state.path().display().to_string();
     let first = run(&["key", "--state", &folder]);
@@ -949,7 +952,7 @@ fn a_node_prints_the_key_id_by_which_others_name_it() {
 }
 
 #[test]
-fn the_demo_prints_what_to_try_and_no_log_of_a_node_that_is_well() {
+fn the_demo_prints_what_to_try_and_no_log_lines_of_healthy_nodes() {
     let demo = Program::start(BYWAY, &["demo"]);
     demo.wait_for_stdout("byway demo: ");
     demo.signal(Signal::TERM);
@@ -963,8 +966,8 @@ fn the_demo_prints_what_to_try_and_no_log_of_a_node_that_is_well() {
 }
 
 #[test]
-fn what_newcomers_write_is_refused_with_what_to_write() {
-    for (args, says) in [
+fn common_mistakes_are_refused_with_the_correct_form() {
+    for (args, expected) in [
         (
             &["edge", "--listen", "127.0.0.1:0", "--to", "9001,9002"][..],
             "give --to once for each upstream",
@@ -983,7 +986,7 @@ fn what_newcomers_write_is_refused_with_what_to_write() {
         ),
         (
             &["edge", "--listen", "127.0.0.1:0", "--to", "http://h/app"],
-            "an upstream is a host and a port; `/app` has no",
+            "an upstream is a host and a port, without `/app`",
         ),
         (
             &["proxy", "--listen", "127.0.0.1:0", "--deny", "http://foo"],
@@ -1019,7 +1022,7 @@ fn what_newcomers_write_is_refused_with_what_to_write() {
             "`--join`",
         ),
     ] {
-        refused(&run(args), &[says]);
+        refused(&run(args), &[expected]);
     }
     let both = run(&[
         "proxy",
@@ -1041,16 +1044,16 @@ fn what_newcomers_write_is_refused_with_what_to_write() {
 }
 
 #[test]
-fn a_level_of_the_log_is_refused_by_the_name_of_what_gave_it() {
+fn a_wrong_log_level_is_refused_with_the_name_of_its_source() {
     let output = std::process::Command::new(BYWAY)
         .arg("key")
         .env("BYWAY_LOG", "verbos")
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("BYWAY_LOG `verbos`") && output.status.code() == Some(2),
-        "{said}"
+        stderr.contains("BYWAY_LOG `verbos`") && output.status.code() == Some(2),
+        "{stderr}"
     );
     refused(
         &run(&["key", "--log-level", "verbos"]),
@@ -1059,7 +1062,7 @@ fn a_level_of_the_log_is_refused_by_the_name_of_what_gave_it() {
 }
 
 #[test]
-fn the_join_string_of_a_desk_is_taken_by_join_as_by_http_and_tcp() {
+fn proxy_join_accepts_the_flag_join_like_http_and_tcp() {
     let desk = Program::start(
         BYWAY,
         &[
@@ -1096,7 +1099,7 @@ fn explain_takes_its_file_as_check_does_and_help_of_help_is_help() {
 }
 
 #[test]
-fn a_token_that_cannot_be_made_leaves_no_folder_and_no_grants_are_no_table() {
+fn a_refused_token_add_leaves_no_folder_and_an_empty_list_prints_no_table() {
     let state = tempfile::tempdir().unwrap();
     let folder = state.path().join("state");
     let path = folder.display().to_string();

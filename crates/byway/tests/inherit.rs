@@ -1,4 +1,4 @@
-//! Inherited sockets: a listener whose socket a parent process hands over serves that very socket.
+//! Inherited sockets: a listener whose socket comes from a parent process serves that same socket.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -8,8 +8,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 
-/// Starts `byway edge` with the descriptor as its first inherited one; bash, as it redirects
-/// descriptors above 9.
+/// Starts `byway edge` with the descriptor as its first inherited one. The shell is bash because it
+/// redirects descriptors above 9.
 fn start_with(listener: &TcpListener, from: &str) -> (Child, String) {
     rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).unwrap();
     let script = format!(
@@ -40,13 +40,13 @@ fn start_with(listener: &TcpListener, from: &str) -> (Child, String) {
             "ended before it was ready"
         );
     }
-    // Whatever it logs later shall not block it.
+    // Later log lines must not block the program.
     std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
     (child, ready)
 }
 
 #[test]
-fn a_visitor_that_came_before_the_process_is_served_by_it() {
+fn a_connection_from_before_the_start_of_the_process_is_served() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut early = TcpStream::connect(&address).unwrap();
@@ -64,7 +64,7 @@ fn a_visitor_that_came_before_the_process_is_served_by_it() {
     child.wait().unwrap();
 }
 
-/// A program with the descriptor as its first inherited one, and what it writes to stderr.
+/// A program with the descriptor as its first inherited one, and the lines of its stderr.
 fn serve_with(
     listener: &TcpListener,
     state: &std::path::Path,
@@ -96,7 +96,7 @@ fn serve_with(
         stderr
             .lines()
             .map_while(Result::ok)
-            .try_for_each(|said| line.send(said))
+            .try_for_each(|text| line.send(text))
     });
     (child, lines)
 }
@@ -113,8 +113,8 @@ fn wait_for(lines: &std::sync::mpsc::Receiver<String>, text: &str) -> String {
 }
 
 #[test]
-fn the_next_process_of_a_server_starts_beside_the_old_one_and_writes_its_state_once_that_has_left()
-{
+fn the_next_process_of_a_server_starts_beside_the_old_one_and_writes_its_state_once_that_has_exited()
+ {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (mut old, old_lines) = serve_with(&listener, folder.path());
@@ -125,16 +125,16 @@ fn the_next_process_of_a_server_starts_beside_the_old_one_and_writes_its_state_o
         &format!("process {} (byway serve) still writes to", old.id()),
     );
     wait_for(&new_lines, "ready: ");
-    // Without the sockets of the old one it is another node, and refused.
+    // Without the sockets of the old process it is a different node, and is refused.
     let stranger = Command::new(env!("CARGO_BIN_EXE_byway"))
         .args(["serve", "--listen", "127.0.0.1:0", "--state"])
         .arg(folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&stranger.stderr);
+    let stderr = String::from_utf8_lossy(&stranger.stderr);
     assert!(
-        said.contains(&format!("in use by process {}", old.id())),
-        "{said}"
+        stderr.contains(&format!("in use by process {}", old.id())),
+        "{stderr}"
     );
     rustix::process::kill_process(
         rustix::process::Pid::from_child(&old),
@@ -149,7 +149,7 @@ fn the_next_process_of_a_server_starts_beside_the_old_one_and_writes_its_state_o
 }
 
 #[test]
-fn the_next_process_of_a_server_only_reads_its_state_until_the_old_one_has_left() {
+fn the_next_process_of_a_server_only_reads_its_state_until_the_old_one_has_exited() {
     let folder = tempfile::tempdir().unwrap();
     let (join, grants) = (
         folder.path().join("join-serve"),
@@ -158,7 +158,7 @@ fn the_next_process_of_a_server_only_reads_its_state_until_the_old_one_has_left(
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (mut old, old_lines) = serve_with(&listener, folder.path());
     wait_for(&old_lines, "ready: ");
-    // The next one would make another grant, and write it down.
+    // With the file gone a new server would create another grant and write it.
     std::fs::remove_file(&join).unwrap();
     let (mut new, new_lines) = serve_with(&listener, folder.path());
     wait_for(&new_lines, "ready: ");
@@ -177,7 +177,10 @@ fn the_next_process_of_a_server_only_reads_its_state_until_the_old_one_has_left(
     )
     .unwrap();
     wait_for(&new_lines, "the earlier process has left");
-    assert!(join.exists(), "nobody can join the process that serves now");
+    assert!(
+        join.exists(),
+        "the process that serves now has no join string"
+    );
     old.wait().unwrap();
     new.kill().unwrap();
     new.wait().unwrap();

@@ -1,4 +1,4 @@
-//! Listeners as a node serves them: on port 0, over workers, and over a reload.
+//! Listeners of a node: on port 0, over several workers, and across a reload.
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ fn node(text: &str) -> Node {
     .unwrap()
 }
 
-/// An edge on any port: its one route matches `path` only and leads nowhere.
+/// An edge on any port. Its only route matches `path` and its upstream is unreachable.
 fn edge(path: &str) -> String {
     format!(
         "[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\npath = \"{path}\"\nto = \"127.0.0.1:1\"\n"
@@ -27,7 +27,7 @@ fn edge(path: &str) -> String {
 fn addresses(node: &Node) -> Vec<SocketAddr> {
     let tcp = |listening: byway::node::Listening| match listening.address {
         Bind::Tcp(address) => address,
-        Bind::Unix(path) => panic!("{path:?} is no TCP address"),
+        Bind::Unix(path) => panic!("{path:?} is not a TCP address"),
     };
     node.listening().into_iter().map(tcp).collect()
 }
@@ -46,7 +46,7 @@ fn stop(node: Node) {
 }
 
 #[test]
-fn listeners_on_port_0_are_told_apart_also_over_a_reload() {
+fn listeners_on_port_0_stay_distinct_across_a_reload() {
     let settings = "drain.deadline = \"1s\"\nspill.mode = \"off\"\n";
     let node = node(&format!("{settings}{}{}", edge("^/none"), edge("^/")));
     let first = addresses(&node);
@@ -67,11 +67,7 @@ fn listeners_on_port_0_are_told_apart_also_over_a_reload() {
     node.apply(parse(&more, "byway.toml", Path::new("/state")).unwrap())
         .unwrap();
     let second = addresses(&node);
-    assert_eq!(
-        second[..2],
-        first,
-        "those that were there stay where they are"
-    );
+    assert_eq!(second[..2], first, "the first two keep their addresses");
     assert_eq!(
         second
             .iter()
@@ -95,20 +91,20 @@ fn listeners_on_port_0_are_told_apart_also_over_a_reload() {
 }
 
 #[test]
-fn a_worker_without_visitors_keeps_no_permit_from_the_others() {
+fn an_idle_worker_keeps_no_permit_from_the_others() {
     let node = node(&format!(
         "workers = 4\nlimits.connections = 1\n{}",
         edge("^/none")
     ));
     let address = addresses(&node)[0];
-    // Enough for the kernel to choose each worker several times.
+    // Often enough for the kernel to choose each worker several times.
     for _ in 0..64 {
         assert_eq!(status(address), 404);
     }
     stop(node);
 }
 
-/// Permits of links and of visitors, and the public ports that may be open.
+/// Permits of links, permits of visitors, and the number of public ports.
 fn shares(node: &Node) -> [usize; 3] {
     let (admission, plan) = (&node.shared().admission, node.shared().plan.load());
     let of = |is_link: bool| {
@@ -122,7 +118,7 @@ fn shares(node: &Node) -> [usize; 3] {
 }
 
 #[test]
-fn a_reload_that_adds_the_first_link_listener_shares_the_descriptors_out_anew() {
+fn a_reload_that_adds_the_first_link_listener_redistributes_the_descriptors() {
     let folder = tempfile::tempdir().unwrap();
     let plan = |text: &str| -> Plan {
         let around = Surroundings {
@@ -146,6 +142,10 @@ fn a_reload_that_adds_the_first_link_listener_shares_the_descriptors_out_anew() 
     assert_eq!(status(addresses(&node)[0]), 404);
     stop(node);
     let started = start(&after);
-    assert_eq!(reloaded, shares(&started), "as a start with the same file");
+    assert_eq!(
+        reloaded,
+        shares(&started),
+        "the same as after a start with this file"
+    );
     stop(started);
 }

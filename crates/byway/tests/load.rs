@@ -1,4 +1,4 @@
-//! Load: crowds of connections on one process, and what happens when descriptors run out.
+//! Load: many connections to one process, and running out of descriptors.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ fn raise_descriptors() {
     );
 }
 
-/// One at a time is enough: each of these tests fills the machine.
+/// The tests run one at a time: each of them uses the whole machine.
 static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 
 #[test]
@@ -61,7 +61,7 @@ fn two_thousand_tunnels_through_the_egress_are_open_at_once_and_all_of_them_work
     assert_eq!(program.stop().code, Some(0));
 }
 
-/// A tunnel by SOCKS5 or by CONNECT, in turn.
+/// A tunnel, alternately by SOCKS5 and by CONNECT.
 fn tunnel(number: usize, egress: SocketAddr, to: SocketAddr) -> Visitor {
     let mut visitor = Visitor::connect(egress);
     if number.is_multiple_of(2) {
@@ -91,7 +91,7 @@ fn two_thousand_clients_are_kept_alive_on_the_edge_and_share_few_connections_to_
         .map(|_| Visitor::connect(program.address()))
         .collect();
     for round in 0..3 {
-        // A hundred at a time, so that nobody is told to come back.
+        // A hundred at a time, so that none is refused with a 503.
         for some in visitors.chunks_mut(100) {
             for visitor in some.iter_mut() {
                 visitor.send("GET /bytes/2000 HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -123,12 +123,12 @@ fn report(what: &str, program: &Program, empty: u64, idle: u64) {
         "{CROWD} {what}: {empty} KiB resident before, {idle} KiB idle ({} KiB each), {now} KiB at the end",
         (idle - empty) / crowd
     );
-    // A debug build; the numbers that count are measured in the lab.
+    // This is a debug build. The lab measures release builds.
     assert!(now < 64 * crowd, "{now} KiB for {CROWD} {what}");
 }
 
 #[test]
-fn a_crowd_that_asks_all_at_once_is_answered_or_told_to_come_back() {
+fn two_thousand_requests_at_once_are_all_answered() {
     let _alone = ALONE.lock();
     raise_descriptors();
     let origin = Origin::useful();
@@ -147,7 +147,7 @@ fn a_crowd_that_asks_all_at_once_is_answered_or_told_to_come_back() {
             status => assert_eq!(status, 503),
         }
     }
-    eprintln!("{answered} of {CROWD} were answered, the others told to come back");
+    eprintln!("{answered} of {CROWD} were answered, the others got a 503");
     assert_eq!(
         answered, CROWD,
         "the pool has a connection for each of them"
@@ -155,8 +155,8 @@ fn a_crowd_that_asks_all_at_once_is_answered_or_told_to_come_back() {
     assert_eq!(visitors[0].get("/").status(), 200);
 }
 
-/// Lowers the limit of a program that runs, so that descriptors run out although some were
-/// reserved.
+/// Lowers the limit of a running program, so that it runs out of descriptors although it reserved
+/// some.
 fn take_descriptors(program: &Program, most: u64) {
     let limit = Rlimit {
         current: Some(most),
@@ -189,7 +189,8 @@ fn idle_connections_do_not_take_the_descriptors_that_requests_on_the_accepted_on
                 "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
             ));
         }
-        // Each leaves once it is answered, and so makes room for one that waits to be accepted.
+        // Each connection closes after its answer, which makes room for one that waits to be
+        // accepted.
         let refused = crowd
             .iter_mut()
             .map(|visitor| visitor.response().status())
@@ -227,8 +228,7 @@ fn all_accepted_tunnels_find_a_descriptor_for_their_target() {
             origin.address()
         ));
     }
-    // Those that were accepted are answered, whichever of them it were; when they leave, others
-    // come in.
+    // The accepted ones are answered. When they close, others are accepted.
     while !crowd.is_empty() {
         let before = crowd.len();
         crowd.retain_mut(|visitor| {
@@ -264,25 +264,25 @@ fn running_out_of_descriptors_neither_spins_nor_kills_and_service_resumes() {
         } else {
             &absolute
         };
-        // The kernel completes these connections; the program cannot accept all of them.
+        // The kernel completes these connections, but the program cannot accept all of them.
         let crowd: Vec<_> = (0..100)
             .map(|_| Visitor::connect(program.address()))
             .collect();
         program.wait_for_log("cannot accept");
 
-        let (begun, before) = (Instant::now(), program.cpu_time());
+        let (started, before) = (Instant::now(), program.cpu_time());
         eventually("a second has passed", || {
-            begun.elapsed() > Duration::from_secs(1)
+            started.elapsed() > Duration::from_secs(1)
         });
-        let (passed, used) = (begun.elapsed(), program.cpu_time() - before);
+        let (passed, used) = (started.elapsed(), program.cpu_time() - before);
         assert!(
             used < passed / 2,
             "{args:?}: {used:?} of processor time in {passed:?} without descriptors"
         );
 
         drop(crowd);
-        // While one worker still lets go of the crowd, another may find no descriptor for an
-        // origin, and says so.
+        // While one worker still closes the connections of the crowd, another one may have no
+        // descriptor for an origin and report that.
         let served = || {
             let mut visitor = Visitor::connect(program.address());
             visitor.send(request);
@@ -296,7 +296,7 @@ fn running_out_of_descriptors_neither_spins_nor_kills_and_service_resumes() {
 }
 
 #[test]
-fn a_request_that_gets_no_descriptor_for_its_origin_is_told_to_come_back() {
+fn a_request_that_gets_no_descriptor_for_its_origin_is_a_503_with_retry_after() {
     let _alone = ALONE.lock();
     let origin =
         Origin::answering("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");

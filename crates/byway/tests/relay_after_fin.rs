@@ -1,8 +1,7 @@
-//! What a relay does when a side breaks behind its FIN: everything that the side sent still
-//! arrives.
+//! What a relay does when a side breaks after its FIN: everything that the side sent still arrives.
 //!
-//! A peer that closes its socket forgets it some time after its FIN, and answers whatever comes
-//! later (a keepalive, too) with a reset. The tests do the same at once: FIN, and then a close that
+//! A peer that closes its socket discards its state some time after its FIN, and then answers every
+//! packet (a keepalive, too) with a reset. The tests do this at once: a FIN, then a close that
 //! resets.
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
@@ -17,15 +16,15 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
-/// More than a relay and the sockets towards a reader that is paused hold, and less than one
-/// receive buffer.
+/// More than a relay and its sockets hold towards a paused reader, and less than one receive
+/// buffer.
 const BODY_BYTES: usize = 300_000;
 
-/// Nothing here takes this long.
+/// No step takes this long.
 const HANG: Duration = Duration::from_secs(60);
 
-/// The relay's end of a TCP connection, and the peer's. The relay's socket receives much and sends
-/// little at a time.
+/// The relay's end of a TCP connection, and the peer's. The relay's socket has a large receive
+/// buffer and a small send buffer.
 async fn tcp_pair() -> (Stream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let far = TcpSocket::new_v4().unwrap();
@@ -60,7 +59,7 @@ async fn all_acknowledged(stream: &Stream) {
     }
 }
 
-/// Sends all, and the FIN; forgets the connection once all of it has arrived.
+/// Sends all bytes and the FIN, and resets the connection once all of it is acknowledged.
 async fn send_finish_and_forget(mut stream: Stream, bytes: &[u8]) {
     stream.write_all(bytes).await.unwrap();
     stream.finish().await.unwrap();
@@ -87,7 +86,7 @@ fn without_splice() -> RelayOptions {
 }
 
 #[tokio::test]
-async fn a_download_whose_reader_was_paused_until_the_origin_forgot_it_is_not_cut() {
+async fn a_download_whose_reader_was_paused_until_the_origin_discarded_its_connection_is_not_cut() {
     for options in [RelayOptions::default(), without_splice()] {
         for reader_finishes_first in [false, true] {
             let ((near_down, mut down), (near_up, up)) = (tcp_pair().await, tcp_pair().await);
@@ -112,7 +111,7 @@ async fn a_download_whose_reader_was_paused_until_the_origin_forgot_it_is_not_cu
 }
 
 #[tokio::test]
-async fn a_reader_that_speaks_before_it_reads_still_gets_everything_that_the_origin_sent() {
+async fn a_reader_that_sends_before_it_reads_still_gets_everything_that_the_origin_sent() {
     let ((near_down, mut down), (near_up, up)) = (tcp_pair().await, tcp_pair().await);
     let body = pattern(BODY_BYTES);
     let script = async {
@@ -121,7 +120,7 @@ async fn a_reader_that_speaks_before_it_reads_still_gets_everything_that_the_ori
         let (received, end) = read_to_end(&mut down).await;
         assert!(end.is_ok(), "{end:?} after {} bytes", received.len());
         assert!(received == body, "{} bytes", received.len());
-        // What it said was lost, and it hears of that once it has everything.
+        // What the reader sent was lost. It sees the reset after it has read everything.
         assert!(matches!(
             std::future::poll_fn(|cx| down.poll_broken(cx)).await,
             Broken::Reset(_)
@@ -164,7 +163,7 @@ async fn a_fin_that_was_read_and_waits_behind_bytes_for_a_slow_reader_outlives_t
 }
 
 #[tokio::test]
-async fn a_reader_that_has_everything_may_end_in_order_after_the_origin_is_gone() {
+async fn a_reader_that_has_everything_may_close_cleanly_after_the_origin_is_gone() {
     let ((near_down, mut down), (near_up, up)) = (tcp_pair().await, tcp_pair().await);
     let script = async {
         let mut up = up;
@@ -181,8 +180,7 @@ async fn a_reader_that_has_everything_may_end_in_order_after_the_origin_is_gone(
 }
 
 #[tokio::test]
-async fn an_upload_whose_sender_is_gone_behind_its_fin_arrives_whole_and_then_the_origin_is_reset()
-{
+async fn an_upload_whose_sender_is_gone_after_its_fin_arrives_whole_and_then_the_origin_is_reset() {
     for options in [RelayOptions::default(), without_splice()] {
         let ((near_down, down), (near_up, mut up)) = (tcp_pair().await, tcp_pair().await);
         let body = pattern(BODY_BYTES);

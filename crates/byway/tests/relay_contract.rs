@@ -1,4 +1,4 @@
-//! The relay's contract, one promise a test.
+//! The relay's contract, one guarantee per test.
 #![allow(clippy::unwrap_used)]
 
 use std::future::poll_fn;
@@ -168,7 +168,8 @@ async fn bytes_that_a_handshake_had_read_go_first_in_both_directions() {
 
 #[tokio::test]
 async fn a_reset_is_noticed_while_that_direction_is_back_pressured() {
-    // In memory: the upstream reads nothing, so nobody reads the downstream either when it resets.
+    // In memory: the upstream reads nothing, so the relay does not read from the downstream when it
+    // resets.
     let Bench {
         near,
         mut down,
@@ -192,7 +193,7 @@ async fn a_reset_is_noticed_while_that_direction_is_back_pressured() {
     assert_eq!((end.who, end.kind), (Side::Downstream, EndKind::Reset));
     assert!(matches!(up.read(&mut [0; 8]).await, Err(Broken::Reset(3))));
 
-    // On TCP, where unread bytes wait in front of the reset.
+    // On TCP, where the reset is behind unread bytes.
     let ((near_down, mut down), (near_up, mut up)) = (tcp_pair().await, tcp_pair().await);
     let script = async {
         let bytes = pattern(1 << 20);
@@ -223,7 +224,7 @@ async fn a_reset_is_noticed_behind_a_fin() {
         down.finish().await.unwrap();
         assert_eq!(read_to_end(&mut up).await.unwrap(), b"bye");
         down.reset_and_drop();
-        // The upstream has read its FIN; that it was reset all the same is news of another kind.
+        // The upstream has read the FIN. The reset is reported separately.
         assert!(matches!(
             poll_fn(|cx| up.poll_broken(cx)).await,
             Broken::Reset(_)
@@ -311,7 +312,7 @@ async fn a_cancelled_relay_never_looks_like_a_finished_upload() {
     down.write_all(b"half").await.unwrap();
     let mut buf = [0; 8];
     tokio::select! {
-        _ = &mut relay => panic!("nobody has ended it"),
+        _ = &mut relay => panic!("no side has ended it"),
         read = up.read(&mut buf) => assert_eq!(read.unwrap(), Read::Data(4)),
     }
     drop(relay);
@@ -320,7 +321,7 @@ async fn a_cancelled_relay_never_looks_like_a_finished_upload() {
 }
 
 #[tokio::test]
-async fn a_relay_cancelled_after_one_fin_resets_both_sides_all_the_same() {
+async fn a_relay_cancelled_after_one_fin_resets_both_sides() {
     let Bench {
         near,
         mut down,
@@ -425,7 +426,7 @@ async fn half_closed_flows_idle_out_and_open_ones_do_not() {
     down.finish().await.unwrap();
     let start = Instant::now();
     let script = async {
-        // Bytes renew it, in the direction that is left.
+        // Bytes in the open direction restart the timeout.
         tokio::time::sleep(Duration::from_secs(599)).await;
         up.write_all(b"tick").await.unwrap();
         assert_eq!(down.read(&mut [0; 8]).await.unwrap(), Read::Data(4));
@@ -462,7 +463,7 @@ async fn a_fin_behind_bytes_for_a_slow_reader_does_not_idle_out() {
         down.finish().await.unwrap();
     };
     tokio::select! {
-        _ = &mut relay => panic!("nobody has ended it"),
+        _ = &mut relay => panic!("no side has ended it"),
         () = send => {}
     }
     assert!(timeout(DAY, &mut relay).await.is_err());
@@ -494,7 +495,7 @@ async fn ten_thousand_idle_relays_hold_no_buffers() {
             assert_eq!(down.read(&mut buf).await.unwrap(), Read::Data(4));
         };
         tokio::select! {
-            _ = relays.next() => panic!("nobody has ended one"),
+            _ = relays.next() => panic!("no side has ended one"),
             () = script => {}
         }
     }
@@ -507,7 +508,7 @@ async fn ten_thousand_idle_relays_hold_no_buffers() {
 }
 
 #[tokio::test]
-async fn one_bulk_flow_leaves_its_worker_to_others_now_and_then() {
+async fn one_bulk_flow_yields_its_worker_to_others() {
     let Bench {
         near,
         mut down,
@@ -521,7 +522,7 @@ async fn one_bulk_flow_leaves_its_worker_to_others_now_and_then() {
         Early::default()
     ));
     let mut sent = 0;
-    // Both pipes hold a mebibyte, so that nothing but its own fairness stops the relay.
+    // Both pipes hold 1 MiB, so that only its own fairness stops the relay.
     while sent < 4 << 20 {
         down.write_all(&pattern(1 << 20)).await.unwrap();
         sent += 1 << 20;
@@ -540,7 +541,7 @@ async fn one_bulk_flow_leaves_its_worker_to_others_now_and_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_limit_holds_where_bytes_leave() {
+async fn a_stream_limit_applies_where_bytes_leave() {
     let Bench {
         near,
         mut down,
@@ -570,7 +571,7 @@ async fn a_stream_limit_holds_where_bytes_leave() {
 }
 
 #[tokio::test]
-async fn the_counters_say_what_is_under_way_and_what_was_for_nothing() {
+async fn the_counters_count_active_flows_and_wasted_bytes() {
     let counters = Arc::new(RelayCounters::default());
     let options = RelayOptions {
         counters: Some(Arc::clone(&counters)),
@@ -599,7 +600,7 @@ async fn the_counters_say_what_is_under_way_and_what_was_for_nothing() {
     assert_eq!((counters.active(), counters.wasted_bytes()), (0, 16));
 }
 
-/// What a test says when it means "this peer is gone".
+/// Marks the places where a test means "this peer is gone".
 trait ResetAndDrop {
     fn reset_and_drop(self);
 }

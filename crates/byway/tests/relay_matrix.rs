@@ -1,8 +1,8 @@
-//! Every way a relayed flow can end, on every kind of stream, from either side, by one body.
+//! Every way a relayed flow can end, on every kind of stream, from either side, in one test.
 //!
-//! A Unix socket knows no reset: its reader sees a FIN, and whoever writes to it finds a broken
-//! pipe. There a reset is heard with the first byte that goes the other way, and until then it
-//! looks like a finished upload.
+//! A Unix socket has no reset: its reader sees a FIN, and a writer gets a broken pipe. There a
+//! reset is detected with the first byte in the other direction. Until then it looks like a
+//! finished upload.
 #![allow(clippy::unwrap_used)]
 
 use std::future::poll_fn;
@@ -20,7 +20,7 @@ const ANSWER: &[u8] = b"and as much the other way, after the end";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Memory,
-    /// Holds what is written until it is flushed, as TLS does.
+    /// Buffers what is written until it is flushed, as TLS does.
     MemoryThatHolds,
     Tcp,
     Unix,
@@ -83,11 +83,11 @@ impl Case {
         };
         let options = RelayOptions::default();
         let relay = relay(down, up, &options, Early::default());
-        let (end, said) = tokio::join!(relay, self.script(closer, other));
-        self.check(end, said);
+        let (end, sent) = tokio::join!(relay, self.script(closer, other));
+        self.check(end, sent);
     }
 
-    /// What both peers do and see. Says how many bytes the other one sent in all.
+    /// What both peers do and check. Returns the total number of bytes that `other` sent.
     async fn script(self, closer: &mut Peer, other: &mut Peer) -> u64 {
         if self.after_bytes {
             tokio::join!(closer.send(GREETING), other.expect(GREETING));
@@ -115,19 +115,19 @@ impl Case {
             }
             EndKind::Reset => {
                 closer.reset();
-                self.hear_the_reset(other).await;
+                self.expect_reset(other).await;
             }
             _ => {
                 closer.control.as_ref().unwrap().lose_session();
-                self.hear_the_reset(other).await;
+                self.expect_reset(other).await;
             }
         }
         sent.len() as u64
     }
 
-    async fn hear_the_reset(self, other: &mut Peer) {
+    async fn expect_reset(self, other: &mut Peer) {
         if self.kind == Kind::Unix {
-            // See the head of the file: the first byte finds the broken pipe.
+            // See the head of the file: the first byte gets the broken pipe.
             let _ = other.stream().write_all(ANSWER).await;
             let _ = other.read_to_end().await;
             return;
@@ -210,7 +210,7 @@ impl Kind {
     }
 }
 
-/// A TLS session over two connected streams: who connects, who accepts.
+/// A TLS session over two connected streams: the client's and the server's.
 async fn tls(connects: Stream, accepts: Stream) -> (Stream, Stream) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
@@ -236,7 +236,7 @@ async fn tls(connects: Stream, accepts: Stream) -> (Stream, Stream) {
     )
 }
 
-/// Whoever is at the far end of one side.
+/// The peer at the far end of one side.
 struct Peer {
     stream: Option<Stream>,
     control: Option<Control>,
@@ -270,8 +270,8 @@ impl Peer {
         assert_eq!(received, bytes);
     }
 
-    /// Writes until nothing is taken any more, however often the relay has had its turn; what was
-    /// taken.
+    /// Writes until the stream accepts no more although the relay keeps running. Returns the
+    /// accepted bytes.
     async fn send_until_blocked(&mut self) -> Vec<u8> {
         const PERIOD: usize = 251;
         let pattern: Vec<u8> = (0..65_536).map(|at| (at % PERIOD) as u8).collect();

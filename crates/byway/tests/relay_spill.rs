@@ -1,5 +1,5 @@
-//! The spill pipe under a relay: bounded memory, origins that are done early, and every byte in its
-//! place.
+//! The spill pipe of a relay: memory is bounded, origins finish early, and every byte arrives in
+//! order.
 #![allow(clippy::unwrap_used)]
 
 use std::future::poll_fn;
@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 const MIB: usize = 1024 * 1024;
 
-/// A test that hangs fails after this.
+/// A test that hangs fails after this time.
 const HANG: Duration = Duration::from_secs(60);
 
 /// A node's spill directory, threads and counters.
@@ -32,7 +32,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Turns to the disk as soon as a ring is full.
+    /// Spills to disk as soon as a ring is full.
     fn eager(budget_bytes: u64) -> Self {
         Self::new(budget_bytes, Duration::ZERO)
     }
@@ -70,10 +70,10 @@ fn start(directory: &Path, budget: SpillBudget) -> Arc<SpillPool> {
     SpillPool::start(directory, Arc::new(budget), SpillPool::THREADS).unwrap()
 }
 
-/// After so many bytes a body begins anew; no buffer is a multiple of it.
+/// A body repeats after this number of bytes. No buffer size is a multiple of it.
 const PERIOD: usize = 65_521;
 
-/// The body of a flow: no two flows have the same one.
+/// The body of a flow, different for each flow.
 fn body(flow: usize, len: usize) -> Vec<u8> {
     let period: Vec<u8> = (0..PERIOD)
         .map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ flow) as u8)
@@ -98,7 +98,7 @@ async fn tcp_pair() -> (Stream, Stream) {
     (Stream::tcp(near.unwrap().0), Stream::tcp(far.unwrap()))
 }
 
-/// Lets other tasks and threads go on until `holds`.
+/// Lets other tasks and threads run until `holds` returns true.
 async fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         tokio::task::yield_now().await;
@@ -106,7 +106,7 @@ async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn ten_paused_readers_leave_the_memory_bounded_and_the_origins_done() {
+async fn ten_paused_readers_keep_memory_bounded_and_let_the_origins_finish() {
     const READERS: usize = 10;
     const LEN: usize = 32 * MIB;
     let bench = Bench::new(1 << 30, Duration::from_millis(50));
@@ -126,7 +126,7 @@ async fn ten_paused_readers_leave_the_memory_bounded_and_the_origins_done() {
             up
         });
     }
-    // The origins are done while nobody has read a byte.
+    // The origins finish before any reader has read a byte.
     let origins = origins.join_all().await;
     let counters = &bench.counters;
     let taken = || counters.spilled_bytes() + counters.ring_bytes() + counters.bytes_down();
@@ -191,8 +191,8 @@ async fn the_end_marker_queues_behind_the_spilled_data() {
         down_control.pause_reads();
         up.write_all(&body(0, 4 * MIB)).await.unwrap();
         up.finish().await.unwrap();
-        // Both directions are done with the upstream: it is closed at once, while the reader has
-        // seen nothing.
+        // Both directions of the upstream are finished: it is closed at once, while the reader has
+        // received almost nothing.
         until(|| up_control.peer_is_gone()).await;
         assert!(bench.counters.bytes_down() <= 8);
         assert!(bench.counters.spilled_bytes() > 3 * MIB as u64);
@@ -248,7 +248,7 @@ async fn a_full_disk_budget_becomes_back_pressure_and_loses_nothing() {
         up.finish().await.unwrap();
     };
     let receive = async {
-        // One client alone has half of it.
+        // A single client may use half of it.
         until(|| bench.charged() == MIB as u64 / 2).await;
         until(|| bench.counters.ring_bytes() >= 256 * 1024).await;
         down_control.resume_reads();
@@ -286,7 +286,7 @@ async fn a_client_whose_readers_pause_leaves_disk_to_another_client() {
         ));
         (down.into_stream(), control, up.into_stream())
     };
-    // Each of two downloads of one client would fill the whole budget.
+    // Each of the two downloads of one client would fill the whole budget.
     let mut sending = JoinSet::new();
     let mut paused = Vec::new();
     for _ in 0..2 {
@@ -302,7 +302,7 @@ async fn a_client_whose_readers_pause_leaves_disk_to_another_client() {
     assert_eq!(bench.charged(), half);
     let (mut down, control, mut up) = relayed("ann");
     let served = async {
-        // More than the memory and the pipe hold, while the reader pauses.
+        // More than the memory and the pipe hold while the reader pauses.
         up.write_all(&body(1, MIB)).await.unwrap();
         up.finish().await.unwrap();
         control.resume_reads();
@@ -431,7 +431,7 @@ async fn an_operation_under_way_when_the_relay_is_dropped_ends_harmlessly() {
         };
         tokio::select! {
             biased;
-            _ = relay => panic!("nobody has ended it"),
+            _ = relay => panic!("no side has ended it"),
             () = some_turns => {}
             () = send => {}
         }
@@ -466,7 +466,7 @@ async fn a_spill_reuses_its_disk_while_a_reader_lags_forever() {
     let receive = async {
         let mut buf = vec![0; 65_536];
         let (mut received, mut most_charged) = (0, 0);
-        // It never lets the file run empty: it starts late and stays behind.
+        // The reader starts late and stays behind, so the file never becomes empty.
         until(|| bench.counters.spilled_bytes() > 16 * MIB as u64).await;
         while let Read::Data(n) = down.read(&mut buf).await.unwrap() {
             assert!(buf[..n] == expected[received..received + n]);
@@ -490,7 +490,7 @@ async fn queues_are_kept_short_while_memory_is_short() {
         engage_after: Duration::ZERO,
         ..SpillOptions::new(pool)
     };
-    // There is no disk at all, and nobody reads: a hundred streams take what their memory allows.
+    // There is no disk and no reader: a hundred streams fill what memory allows.
     let mut outflows: Vec<_> = (0..100)
         .map(|_| Outflow::spilling(options.clone(), None))
         .collect();
@@ -520,7 +520,7 @@ async fn queues_are_kept_short_while_memory_is_short() {
 }
 
 #[tokio::test]
-async fn an_outflow_says_empty_finished_or_broken() {
+async fn an_outflow_reports_empty_finished_or_broken() {
     let (near, far) = pipe::pair();
     let control = far.control();
     let (mut near, mut far) = (near.into_stream(), far.into_stream());

@@ -1,4 +1,4 @@
-//! Workers: how connections are spread over them.
+//! Workers: how connections are distributed over them.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};

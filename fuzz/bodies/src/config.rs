@@ -1,18 +1,18 @@
-//! Config: any text as a config file.
+//! Config: parses any text as a config file.
 //!
-//! In:    bytes; what is no UTF-8 is passed over.
-//! Out:   nothing; fails if reading panics, if errors cannot be drawn, or if a Plan does not read
-//!        back as it prints.
-//! Never: touches a file: password files read as a fixed word.
+//! In:    bytes; text that is not UTF-8 is skipped.
+//! Out:   nothing; panics if parsing panics, if errors cannot be rendered, or if a printed Plan
+//!        does not parse back to itself.
+//! Never: opens a file: password files read as a fixed word.
 
 use std::path::Path;
 
 use byway::config::{Diff, Effective, Surroundings, parse_with};
 
-/// Reads `data` as a config file.
+/// Parses `data` as a config file.
 ///
 /// # Panics
-/// If an invariant of the config is broken; that is what fuzzing looks for.
+/// If an invariant of the config is violated.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -24,7 +24,7 @@ pub fn config(data: &[u8]) {
             assert!(!errors.diagnostics().is_empty(), "refused without a reason");
             assert!(
                 errors.to_string().starts_with("error: "),
-                "an error that cannot be drawn"
+                "an error that cannot be rendered"
             );
             errors.render(true);
             return;
@@ -32,13 +32,13 @@ pub fn config(data: &[u8]) {
     };
     let shown = Effective(&plan).to_string();
     match parse_with(&shown, "effective", &around) {
-        // Passwords print as ***, so that the texts are compared and not the Plans.
+        // Passwords print as ***, so the texts are compared and not the Plans.
         Ok(again) => assert_eq!(
             Effective(&again).to_string(),
             shown,
-            "the effective Plan reads back as another"
+            "the effective Plan parses back as another"
         ),
-        Err(errors) => panic!("the effective Plan does not read back:\n{errors}\n{shown}"),
+        Err(errors) => panic!("the effective Plan does not parse back:\n{errors}\n{shown}"),
     }
     assert!(
         Diff::between(&plan, &plan).is_empty(),

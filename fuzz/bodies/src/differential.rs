@@ -1,10 +1,9 @@
-//! Differential: `byway-h1` beside a parser that others wrote (httparse) and a reading of the RFC
-//! that shares no code.
+//! Differential: compares `byway-h1` with another parser (httparse) and with an implementation of
+//! the RFC that shares no code.
 //!
 //! In:    bytes from a fuzzer.
-//! Out:   nothing, or a panic: one of the two read what the other did not, and the difference has
-//!        no name here.
-//! Never: compares errors by their text. What is stricter here is listed by variant in `stricter`.
+//! Out:   nothing, or a panic for each difference that is not listed here.
+//! Never: compares errors by their text. `stricter` lists the stricter checks by variant.
 
 use byway_h1::{
     BodyDecoder, Field, Fields, Framed, Limits, Line, Malformed, Parsed, RequestHead, ResponseHead,
@@ -14,12 +13,12 @@ use httparse::Status;
 
 use crate::reference::{Answers, Ends, Verdict, body_of, chunked_body};
 
-/// More than [`Limits::default`] lets through, so that the other parser never stops for want of
-/// room first.
+/// More than the limit of [`Limits::default`], so that the other parser never runs out of space
+/// first.
 const MOST_FIELDS: usize = 256;
 
-/// A request head: whatever is accepted here, httparse reads in the same way, and the RFC frames it
-/// in the same way; whatever httparse alone accepts falls into a named class.
+/// A request head: if it is accepted, httparse parses it to the same parts, and the RFC gives it
+/// the same framing; a head that only httparse accepts belongs to a listed class.
 pub fn request(data: &[u8]) {
     let mut index = RequestHead::default();
     let ours = index.parse(data, &Limits::default());
@@ -42,12 +41,12 @@ pub fn request(data: &[u8]) {
                 "the body ends elsewhere"
             );
         }
-        (Ok(Parsed::Complete(_)), theirs) => panic!("accepted here alone: {theirs:?}"),
-        (Ok(Parsed::Partial), Ok(Status::Complete(_))) => panic!("complete for them, and not here"),
+        (Ok(Parsed::Complete(_)), theirs) => panic!("accepted by us only: {theirs:?}"),
+        (Ok(Parsed::Partial), Ok(Status::Complete(_))) => panic!("complete for httparse only"),
         (Err(error), Ok(Status::Complete(_))) => {
             assert!(
                 stricter(error),
-                "refused here alone, and not for a known reason: {error:?}"
+                "refused by us only, for an unknown reason: {error:?}"
             );
             let verdict = body_of(
                 other.version.unwrap_or_default(),
@@ -60,8 +59,7 @@ pub fn request(data: &[u8]) {
     }
 }
 
-/// A response head, as [`request`]. Its framing is compared for each kind of request that it may
-/// answer.
+/// A response head, as [`request`]. Its framing is compared for each kind of request.
 pub fn response(data: &[u8]) {
     let mut index = ResponseHead::default();
     let ours = index.parse(data, &Limits::default());
@@ -76,7 +74,7 @@ pub fn response(data: &[u8]) {
                 (Some(response.status()), Some(minor(response.version()))),
                 (other.code, other.version)
             );
-            // httparse gives no reason at all where it holds bytes from 0x80 up.
+            // httparse returns an empty reason if it has bytes from 0x80 up.
             if response.reason().is_ascii() {
                 assert_eq!(Some(response.reason()), other.reason.map(str::as_bytes));
             }
@@ -103,24 +101,24 @@ pub fn response(data: &[u8]) {
                 }
             }
         }
-        (Ok(Parsed::Complete(_)), theirs) => panic!("accepted here alone: {theirs:?}"),
-        (Ok(Parsed::Partial), Ok(Status::Complete(_))) => panic!("complete for them, and not here"),
+        (Ok(Parsed::Complete(_)), theirs) => panic!("accepted by us only: {theirs:?}"),
+        (Ok(Parsed::Partial), Ok(Status::Complete(_))) => panic!("complete for httparse only"),
         (Err(error), Ok(Status::Complete(_))) => {
-            // Nobody has a reason to send empty lines before a response, as old clients have before
-            // a request.
+            // Servers have no reason to send empty lines before a response, unlike old clients
+            // before a request.
             let empty_line_first = *error == Malformed::VersionInvalid { at: 0 }
                 && matches!(data, [b'\r' | b'\n', ..]);
             assert!(
                 empty_line_first || stricter(error),
-                "refused here alone, and not for a known reason: {error:?}"
+                "refused by us only, for an unknown reason: {error:?}"
             );
         }
         _ => {}
     }
 }
 
-/// Lines that are passed on as they were sent: another reader finds in them what it found in the
-/// head that they came in.
+/// Lines that are passed on as they were sent: another parser finds the same fields in them as in
+/// the original head.
 fn passed_on<'a>(lines: impl Iterator<Item = Line<'a>>, theirs: &[httparse::Header<'_>]) {
     let mut out = b"HTTP/1.1 200 \r\n".to_vec();
     for line in lines {
@@ -135,7 +133,7 @@ fn passed_on<'a>(lines: impl Iterator<Item = Line<'a>>, theirs: &[httparse::Head
     assert_eq!(
         again.parse(&out),
         Ok(Status::Complete(out.len())),
-        "what is passed on is one head"
+        "the passed lines are one head"
     );
     let pairs = |headers: &[httparse::Header<'_>]| -> Vec<(String, Vec<u8>)> {
         headers
@@ -146,12 +144,12 @@ fn passed_on<'a>(lines: impl Iterator<Item = Line<'a>>, theirs: &[httparse::Head
     assert_eq!(
         pairs(again.headers),
         pairs(theirs),
-        "fields changed on their way"
+        "fields changed when passed on"
     );
 }
 
-/// A connection: requests with their bodies, one behind the other. Every boundary stands where the
-/// reference has it, and none is found behind a refusal.
+/// A connection: requests with their bodies, one after another. Every boundary is the same as in
+/// the reference, and there is none after a refusal.
 pub fn stream(data: &[u8]) {
     let limits = Limits::default();
     let mut rest = data;
@@ -176,22 +174,21 @@ pub fn stream(data: &[u8]) {
         assert_eq!(
             Some((data, len)),
             reference,
-            "the body ends elsewhere, or holds something else"
+            "the body ends elsewhere, or its data differ"
         );
         rest = &body[len..];
     }
 }
 
-/// What a careless caller gives to the writer: method, target, then names and values, apart by
-/// 0xff. What is written is one head, read by both parsers as exactly the fields that were given;
-/// nothing can add one.
+/// Unchecked input of the writer: method, target, then names and values, separated by 0xff. The
+/// output is one head, which both parsers read as exactly the given fields; no input can add one.
 pub fn written(data: &[u8]) {
     let mut parts = data.split(|byte| *byte == 0xff);
     let mut part = || parts.next().unwrap_or_default();
     let (method, target) = (part(), part());
     let mut out = Vec::new();
     if write::request_line(&mut out, method, target).is_err() {
-        assert!(out.is_empty(), "half a line was written");
+        assert!(out.is_empty(), "a partial line was written");
         return;
     }
     let mut given = Vec::new();
@@ -203,7 +200,7 @@ pub fn written(data: &[u8]) {
         let before = out.len();
         match write::field(&mut out, name, value) {
             Ok(()) => given.push((name, trim(value))),
-            Err(_) => assert_eq!(out.len(), before, "half a field was written"),
+            Err(_) => assert_eq!(out.len(), before, "a partial field was written"),
         }
     }
     write::end_of_head(&mut out);
@@ -225,11 +222,11 @@ pub fn written(data: &[u8]) {
                 .fields()
                 .map(|Field { name, value }| (name, value))
                 .collect();
-            assert_eq!(read, given, "other fields are read than were written");
+            assert_eq!(read, given, "the parsed fields differ from those written");
         }
         Err(error) => assert!(
             about_meaning(&error),
-            "the writer wrote what cannot be read: {error:?}"
+            "the writer's output cannot be parsed: {error:?}"
         ),
     }
     let mut room = [httparse::EMPTY_HEADER; MOST_FIELDS];
@@ -237,7 +234,7 @@ pub fn written(data: &[u8]) {
     assert_eq!(
         other.parse(&out),
         Ok(Status::Complete(out.len())),
-        "another parser reads something else"
+        "another parser reads other values"
     );
     let read: Vec<_> = other
         .headers
@@ -246,11 +243,11 @@ pub fn written(data: &[u8]) {
         .collect();
     assert_eq!(
         read, given,
-        "another parser reads other fields than were written"
+        "another parser reads other fields than those written"
     );
 }
 
-/// Data and length of a whole body; `None` if it is refused or not whole.
+/// Data and length of a whole body; `None` if it is refused or incomplete.
 fn decode(framed: Framed, bytes: &[u8], limits: &Limits) -> Option<(Vec<u8>, usize)> {
     let mut decoder = BodyDecoder::new(framed, limits);
     let (mut data, mut read) = (Vec::new(), 0);
@@ -269,27 +266,27 @@ fn decode(framed: Framed, bytes: &[u8], limits: &Limits) -> Option<(Vec<u8>, usi
     }
 }
 
-/// Every way in which this codec is stricter than httparse. Anything else that it refuses, httparse
-/// must refuse as well.
+/// The ways in which this codec is stricter than httparse. httparse must refuse everything else
+/// that it refuses.
 fn stricter(error: &Malformed) -> bool {
     use Malformed::*;
     match error {
-        // A line may end with LF alone there, and any number of empty lines may come first.
+        // httparse accepts LF alone at a line end, and any number of empty lines first.
         BareLf { .. } | EmptyLines { .. } => true,
-        // Bounds.
+        // Limits.
         HeadTooLarge { .. }
         | TooManyFields { .. }
         | TargetTooLong { .. }
         | MethodTooLong { .. } => true,
         TooManyConnectionOptions { .. } => true,
-        // `#` and bytes from 0x80 up in a target, forms that are none, statuses below 100.
+        // `#` and bytes from 0x80 up in a target, invalid forms, statuses below 100.
         TargetByte { .. } | TargetForm | AsteriskTarget | ConnectTarget | StatusCode { .. } => true,
-        // What a head means, which httparse does not look at.
+        // The meaning of a head, which httparse does not check.
         error => about_meaning(error),
     }
 }
 
-/// Sins of whole heads, each line of which is well-formed.
+/// Violations of whole heads with well-formed lines.
 fn about_meaning(error: &Malformed) -> bool {
     use Malformed::*;
     let form = matches!(
@@ -318,14 +315,13 @@ fn about_framing(error: &Malformed) -> bool {
     )
 }
 
-/// A framing that is refused here is one that the RFC refuses, or one of the few that it lets be
-/// refused.
+/// The RFC also refuses a framing that is refused here, or it permits the refusal.
 fn named_framing(error: &Malformed, verdict: &Verdict) {
     use Malformed::*;
     let allowed = match (error, verdict) {
         (_, Verdict::Refuse) => true,
         // Equal lengths several times, in lines or in a list; and the fields of a message that has
-        // no body anyway.
+        // no body.
         (_, Verdict::MayBe(_)) => true,
         (LengthTooLarge, Verdict::Ends(Ends::After(length))) => *length > i64::MAX as u128,
         (error, _) => !about_framing(error),

@@ -1,14 +1,14 @@
-//! DNS: what must hold for all that can come back as the reply of a name server.
+//! DNS: invariants for every reply of a name server.
 //!
 //! In:    any bytes.
-//! Out:   nothing, or a panic that is a finding.
+//! Out:   nothing, or a panic for each violation.
 //! Never: needs a socket or a clock.
 
-/// A reply to a fixed question: no other reply is taken, an answer is bounded and made of what the
-/// reply says, and the work to read it is bounded.
+/// A reply to a fixed question: no other reply is accepted, an answer is bounded and consists of
+/// the contents of the reply, and the work to read it is bounded.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If an invariant does not hold.
 pub fn reply(data: &[u8]) {
     byway_dial::fuzzing::dns_reply(data);
 }

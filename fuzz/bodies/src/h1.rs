@@ -1,25 +1,25 @@
-//! HTTP/1: what must hold for all bytes that a peer can send.
+//! HTTP/1: invariants for all bytes from a peer.
 //!
 //! In:    bytes from a fuzzer.
-//! Out:   nothing, or a panic that is a finding.
-//! Never: asks for more than a few copies of its input.
+//! Out:   nothing, or a panic for each violation.
+//! Never: needs more memory than a few copies of its input.
 
 use byway_h1::{
     BodyDecoder, Field, Fields, Framed, Limits, Malformed, Parsed, RequestHead, ResponseHead, Step,
     Truncated, write,
 };
 
-/// What decoding a body came to.
+/// The result of decoding a body.
 #[derive(Debug, PartialEq, Eq)]
 struct Decoded {
     data: Vec<u8>,
     trailers: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Bytes of the input that belong to the message, why it was refused, or `None` if it has not
-    /// ended.
+    /// Bytes of the input that belong to the message, the reason for a refusal, or `None` if it has
+    /// not ended.
     end: Option<Result<usize, Malformed>>,
 }
 
-/// A request head: parsed whole and byte by byte to the same result; what parses is written and
+/// A request head: parsed whole and byte by byte to the same result; a parsed head is written and
 /// parsed again to the same.
 pub fn request_head(data: &[u8]) {
     for limits in [Limits::default(), small()] {
@@ -36,7 +36,7 @@ pub fn request_head(data: &[u8]) {
     }
 }
 
-/// A response head: as [`request_head`], and its framing is never in doubt.
+/// A response head: as [`request_head`], and its framing is never ambiguous.
 pub fn response_head(data: &[u8]) {
     for limits in [Limits::default(), small()] {
         let whole = parse_response(data, data.len(), &limits);
@@ -53,7 +53,7 @@ pub fn response_head(data: &[u8]) {
 }
 
 /// A chunked body: decoded whole, byte by byte and taken byte by byte to the same result; never
-/// more data than came in; what decodes is written and decoded again to the same.
+/// more data than input; a decoded body is written and decoded again to the same.
 pub fn chunked(data: &[u8]) {
     for limits in [Limits::default(), small()] {
         let whole = decode(data, data.len(), usize::MAX, &limits);
@@ -67,7 +67,7 @@ pub fn chunked(data: &[u8]) {
             decode(data, data.len(), 1, &limits),
             "the result depends on how data are taken"
         );
-        assert!(whole.data.len() <= data.len(), "more data than came in");
+        assert!(whole.data.len() <= data.len(), "more data than input");
         if let Some(Ok(_)) = whole.end {
             check_chunked(&whole);
         }
@@ -116,7 +116,7 @@ fn parse_response(
     (head, result)
 }
 
-/// Ends of growing prefixes, in steps of `piece`, up to `len` and including it.
+/// Ends of growing prefixes, in steps of `piece`, up to and including `len`.
 fn ends(len: usize, piece: usize) -> impl Iterator<Item = usize> {
     (0..len).step_by(piece.max(1)).chain([len])
 }
@@ -126,7 +126,7 @@ fn check_request(head: &RequestHead, data: &[u8]) {
     assert_ne!(
         first.framing(),
         Framed::UntilClose,
-        "a request has an end of its own"
+        "a request ends with its connection"
     );
     check_names(first.fields());
     let mut out = Vec::new();
@@ -144,7 +144,7 @@ fn check_request(head: &RequestHead, data: &[u8]) {
             ..Limits::default()
         },
     );
-    // What is written is always 1.1, where a head of 1.0 may be missing its Host.
+    // The output is always 1.1, while a 1.0 head may have no Host.
     if first.field("host").is_none() {
         assert_eq!(parsed, Err(Malformed::HostMissing));
         return;
@@ -152,7 +152,7 @@ fn check_request(head: &RequestHead, data: &[u8]) {
     assert_eq!(
         parsed,
         Ok(Parsed::Complete(out.len())),
-        "what was parsed and written is not parsed again"
+        "a parsed and written head is not parsed again"
     );
     let second = again.view(&out);
     assert_eq!(
@@ -190,7 +190,7 @@ fn check_response(head: &ResponseHead, data: &[u8]) {
     assert_eq!(
         parsed,
         Ok(Parsed::Complete(out.len())),
-        "what was parsed and written is not parsed again"
+        "a parsed and written head is not parsed again"
     );
     let second = again.view(&out);
     assert_eq!(
@@ -242,21 +242,21 @@ fn decode(bytes: &[u8], piece: usize, most: usize, limits: &Limits) -> Decoded {
             let unread = &bytes[read..end];
             match decoder.step(unread) {
                 Ok(Step::Data(n)) => {
-                    assert!(n > 0 && n <= unread.len(), "data that are not there");
+                    assert!(n > 0 && n <= unread.len(), "data beyond the input");
                     let taken = n.min(most);
                     decoded.data.extend_from_slice(&unread[..taken]);
                     decoder.taken(taken);
                     read += taken;
                 }
                 Ok(Step::Skip(n)) => {
-                    assert!(n > 0 && n <= unread.len(), "framing that is not there");
+                    assert!(n > 0 && n <= unread.len(), "framing beyond the input");
                     read += n;
                 }
                 Ok(Step::More) => break,
                 Ok(Step::End(n)) => {
                     assert!(
                         n <= unread.len() && decoder.is_done() && decoder.eof().is_ok(),
-                        "an end that is none"
+                        "the end is reported too early"
                     );
                     decoded.trailers = decoder
                         .trailers(unread)
@@ -269,7 +269,7 @@ fn decode(bytes: &[u8], piece: usize, most: usize, limits: &Limits) -> Decoded {
                     assert_eq!(
                         decoder.step(unread),
                         Err(error.clone()),
-                        "a broken body was healed"
+                        "a broken body continued"
                     );
                     decoded.end = Some(Err(error));
                     return decoded;
@@ -280,7 +280,7 @@ fn decode(bytes: &[u8], piece: usize, most: usize, limits: &Limits) -> Decoded {
     assert_eq!(
         decoder.eof(),
         Err(Truncated { missing: None }),
-        "a truncated body was called complete"
+        "a truncated body was reported complete"
     );
     decoded
 }

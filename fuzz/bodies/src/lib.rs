@@ -1,6 +1,6 @@
-//! What the fuzz targets do, as plain functions: a fuzzer calls them with what it invents, a test
-//! with the committed corpus. Each holds its parser to its promises with assertions; a find is a
-//! panic.
+//! The bodies of the fuzz targets, as plain functions: a fuzzer calls them with generated input, a
+//! test with the committed corpus. Each checks invariants of its parser with assertions; a finding
+//! is a panic.
 
 pub mod config;
 pub mod differential;

@@ -1,8 +1,7 @@
-//! Link: what must hold for all that the other side of a link can say, and for all that a person
-//! can paste as a join string.
+//! Link: invariants for every input from the peer of a link, and for every text as a join string.
 //!
 //! In:    any bytes.
-//! Out:   nothing, or a panic that is a finding.
+//! Out:   nothing, or a panic for each violation.
 //! Never: needs a socket or a clock.
 
 use std::fmt::Debug;
@@ -13,24 +12,24 @@ use byway_link::wire::{
 use byway_link::{Fingerprint, GrantId, GrantSecret, JoinString};
 use prost::Message;
 
-/// Messages are tried at every split; longer inputs only make that slow.
+/// Messages are decoded at every split; longer inputs only make this slow.
 const LONGEST: usize = 1024;
 
-/// A mux that hears frames from a peer that may say anything, while streams are opened, used and
-/// let go of: nothing panics, no bound is passed, what it says itself keeps the rules, and nothing
-/// is left in the end.
+/// A mux that receives arbitrary frames from a peer, while streams are opened, used and dropped:
+/// nothing panics, no limit is exceeded, its own output follows the protocol, and no stream is left
+/// at the end.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If an invariant does not hold.
 pub fn mux(data: &[u8]) {
     byway_link::fuzzing::mux(data);
 }
 
-/// Messages of every kind: the bytes mean the same however they are split, what follows a message
-/// does not change it, and what decodes is written and decoded again to the same.
+/// Messages of every kind: the result does not depend on how the bytes are split, bytes after a
+/// message do not change it, and a decoded message is written and decoded again to the same.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If an invariant does not hold.
 pub fn messages(data: &[u8]) {
     let data = data.get(..LONGEST).unwrap_or(data);
     check::<ControlMessage>(data);
@@ -44,12 +43,12 @@ fn check<M: Message + Default + PartialEq + Debug>(data: &[u8]) {
         let part = decode::<M>(data.get(..length).unwrap_or_default());
         assert!(
             part == Ok(None) || part == whole,
-            "split at {length}: {part:?}, but in the end {whole:?}"
+            "split at {length}: {part:?}, but unsplit {whole:?}"
         );
     }
     match whole {
         Ok(Some((message, length))) => {
-            assert!(length <= data.len(), "more bytes than there are");
+            assert!(length <= data.len(), "more bytes than the input");
             comes_back(&message, length);
         }
         Ok(None) => {
@@ -58,14 +57,14 @@ fn check<M: Message + Default + PartialEq + Debug>(data: &[u8]) {
                 .map_or(0, |length| u32::from_be_bytes(*length) as usize);
             assert!(
                 data.len() < LENGTH_BYTES + announced && announced <= MOST_MESSAGE_BYTES,
-                "it waits for nothing"
+                "it waits although all bytes are there"
             );
         }
         Err(bad) => {
             let early = data.get(..LENGTH_BYTES).map(decode::<M>);
             assert!(
                 !matches!(bad, BadMessage::TooLong { .. }) || early == Some(Err(bad)),
-                "it was waited for"
+                "the length was not refused at once"
             );
         }
     }
@@ -87,12 +86,12 @@ fn comes_back<M: Message + Default + PartialEq + Debug>(message: &M, length: usi
     );
 }
 
-/// A join string: what parses is shown and parsed again to the same, hides its secret, and no error
-/// repeats what was pasted. The same bytes also make a join string of their own, since no fuzzer
-/// guesses a checksum.
+/// A join string: a parsed one is printed and parsed again to the same, hides its secret, and no
+/// error repeats the input. The same bytes are also used to build a join string, since a fuzzer
+/// cannot guess a checksum.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If an invariant does not hold.
 pub fn join(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return made_of(data);
@@ -107,7 +106,7 @@ pub fn join(data: &[u8]) {
                 .filter(|part| part.len() >= 12 && !part.contains(' '));
             assert!(
                 pasted.into_iter().all(|part| !control.contains(part)),
-                "{control:?} repeats what was pasted"
+                "{control:?} repeats the input"
             );
         }
     }
@@ -169,6 +168,6 @@ fn shows_itself(join: &JoinString) {
     );
     for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
         let cut = text.get(..end).unwrap_or_default().parse::<JoinString>();
-        assert!(cut.is_err(), "{join} cut short at {end} is whole");
+        assert!(cut.is_err(), "{join} cut at {end} is accepted");
     }
 }

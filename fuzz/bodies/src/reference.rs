@@ -1,40 +1,40 @@
-//! Reference: RFC 9112 section 6.3 and section 7.1 once more, short, slow, and sharing no line with
-//! `byway-h1`.
+//! Reference: a second, short and slow implementation of RFC 9112 section 6.3 and section 7.1,
+//! which shares no code with `byway-h1`.
 //!
 //! In:    fields as another parser read them; whole buffers.
-//! Out:   what the RFC lets a recipient make of them.
-//! Never: is faster or stricter than the text of the RFC asks for.
+//! Out:   the framing that the RFC permits.
+//! Never: is faster or stricter than the text of the RFC requires.
 
-/// Where a body ends, in the words of RFC 9112 section 6.3.
+/// Where a body ends, in the terms of RFC 9112 section 6.3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// There is none.
+    /// There is no body.
     None,
-    /// After so many bytes.
+    /// After this number of bytes.
     After(u128),
-    /// By the chunked coding alone.
+    /// By the chunked coding only.
     Chunked,
     /// With the connection.
     WithConnection,
 }
 
-/// What the RFC says to a message's fields.
+/// The result of the RFC for a message's fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// There is one reading.
     Ends(Ends),
-    /// The RFC lets a lenient recipient go on so, and says that it may refuse.
+    /// The RFC lets a lenient recipient continue, but permits a refusal.
     MayBe(Ends),
-    /// It has to be refused, or is beyond what a recipient that knows `chunked` alone can read.
+    /// It must be refused, or a recipient that supports only `chunked` cannot read it.
     Refuse,
 }
 
-/// A response's circumstances; a request has none.
+/// The context of a response; a request has none.
 #[derive(Clone, Copy)]
 pub struct Answers<'a> {
     /// The status of the response.
     pub status: u16,
-    /// The method that it answers.
+    /// The method of its request.
     pub method: &'a [u8],
 }
 
@@ -50,7 +50,7 @@ pub fn body_of<'a>(
             .filter(move |(given, _)| given.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     };
-    // 1 and 2: whatever the fields say.
+    // 1 and 2: regardless of the fields.
     if let Some(Answers { status, method }) = answers
         && (method == b"HEAD" || status / 100 == 1 || status == 204 || status == 304)
     {
@@ -68,12 +68,11 @@ pub fn body_of<'a>(
     let lengths: Vec<Vec<u8>> = elements(named("content-length"));
     let has_length = named("content-length").next().is_some();
     if has_coding {
-        // 3: an attempt at smuggling, and 6.1: a 1.0 message with Transfer-Encoding is faulty
-        // framing.
+        // 3: possible smuggling, and 6.1: a 1.0 message with Transfer-Encoding has faulty framing.
         if has_length || minor == 0 {
             return Verdict::Refuse;
         }
-        // 4: chunked alone and last, or nothing that can be read here.
+        // 4: only chunked, and last, or a coding that cannot be read here.
         let chunked = |coding: &Vec<u8>| coding.eq_ignore_ascii_case(b"chunked");
         return match (codings.len(), codings.iter().all(chunked)) {
             (1, true) => Verdict::Ends(Ends::Chunked),
@@ -107,7 +106,7 @@ pub fn body_of<'a>(
     })
 }
 
-/// The elements of a list over several lines, without white space around them; empty ones stay.
+/// The elements of a list over several lines, without surrounding white space; empty ones stay.
 fn elements<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     lines
         .flat_map(|line| line.split(|byte| *byte == b','))
@@ -144,8 +143,8 @@ fn decimal(digits: &[u8]) -> Option<u128> {
     )
 }
 
-/// Section 7.1 over a whole buffer: the data and how many bytes the body with its trailers took;
-/// `None` if it is not whole, or not after the grammar.
+/// Section 7.1 over a whole buffer: the data, and the length of the body with its trailers; `None`
+/// if it is incomplete or invalid.
 pub fn chunked_body(mut bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let whole = bytes.len();
     let mut data = Vec::new();
@@ -179,7 +178,7 @@ pub fn chunked_body(mut bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     }
 }
 
-/// A line that ends with CRLF and holds neither of the two, and what follows it.
+/// A line that ends with CRLF and contains neither CR nor LF, and the rest.
 fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let lf = bytes.iter().position(|byte| *byte == b'\n')?;
     let line = bytes[..lf].strip_suffix(b"\r")?;

@@ -1,7 +1,7 @@
-//! SOCKS body: every parser of the SOCKS codec, fed with the same bytes.
+//! SOCKS body: passes the same bytes to every parser of the SOCKS codec.
 //!
 //! In:    any bytes.
-//! Out:   nothing, or a panic that names the parser.
+//! Out:   nothing, or a panic with the parser's name.
 //! Never: needs a socket.
 
 use std::fmt::Debug;
@@ -11,15 +11,15 @@ use byway_dial::socks::{
     SocksError,
 };
 
-/// No message is longer, so no parser may wait for more.
+/// No message is longer, so no parser may require more bytes.
 const LONGEST: usize = 1024;
 
-/// Drives all parsers: the bytes must mean the same however they are split, no parser may wait for
-/// ever, what follows a message must not change it, and a message that is written out must be read
-/// back as itself.
+/// Runs all parsers: the result must not depend on how the bytes are split, no parser may wait
+/// indefinitely, bytes after a message must not change it, and an encoded message must parse back
+/// to itself.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If an invariant does not hold.
 pub fn socks(data: &[u8]) {
     let data = data.get(..LONGEST).unwrap_or(data);
     check(data, Greeting::parse, Greeting::encode);
@@ -42,7 +42,7 @@ fn check<T: Debug + PartialEq>(
         let part = parse(data.get(..len).unwrap_or_default());
         assert!(
             part == Ok(None) || part == whole,
-            "split at {len}: {part:?}, but in the end {whole:?}"
+            "split at {len}: {part:?}, but unsplit {whole:?}"
         );
     }
     match whole {
@@ -64,7 +64,7 @@ fn comes_back<T: Debug + PartialEq>(
     let read = read.map(parse);
     assert!(
         matches!(&read, Some(Ok(Some((again, _)))) if again == message),
-        "what follows matters: {message:?}"
+        "bytes after the message change it: {message:?}"
     );
     let mut written = Vec::new();
     encode(message, &mut written);
@@ -76,7 +76,7 @@ fn comes_back<T: Debug + PartialEq>(
     );
 }
 
-/// An error goes into logs, so it holds no control character and no more than an escaped name.
+/// An error is logged, so it has no control character and at most an escaped name.
 fn is_bounded(error: &SocksError) {
     let text = error.to_string();
     assert!(

@@ -1,5 +1,5 @@
-//! The differential bodies without a fuzzer: messages put together from the pieces that smuggling
-//! is made of. `PROPTEST_CASES=25600` makes it a hundred times as long.
+//! The differential bodies without a fuzzer: messages built from the pieces of smuggling attacks.
+//! `PROPTEST_CASES=25600` makes it a hundred times as long.
 
 use byway_fuzz_bodies::{differential, h1};
 use proptest::prelude::*;
@@ -122,7 +122,7 @@ fn connection() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// So many that each pair of name and value is met in an otherwise good head: about a second.
+/// Enough cases that each pair of name and value occurs in an otherwise valid head: about a second.
 fn config() -> ProptestConfig {
     ProptestConfig {
         cases: byway_testkit::cases(20_000),
@@ -135,7 +135,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn whatever_is_invented_is_read_as_others_read_it(bytes in connection()) {
+    fn generated_messages_are_read_as_other_parsers_read_them(bytes in connection()) {
         differential::request(&bytes);
         differential::response(&bytes);
         differential::stream(&bytes);
@@ -144,14 +144,14 @@ proptest! {
     }
 
     #[test]
-    fn whatever_chunks_are_invented_end_where_the_reference_ends_them(body in prop::collection::vec(one_of(BODIES), 0..9)) {
+    fn generated_chunks_end_where_the_reference_ends_them(body in prop::collection::vec(one_of(BODIES), 0..9)) {
         let body = body.concat();
         h1::chunked(&body);
         differential::stream(&[b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", &body[..]].concat());
     }
 
     #[test]
-    fn whatever_is_written_is_read_as_what_was_given(parts in prop::collection::vec(prop_oneof![one_of(NAMES), one_of(VALUES)], 0..9)) {
+    fn generated_output_is_read_as_the_given_parts(parts in prop::collection::vec(prop_oneof![one_of(NAMES), one_of(VALUES)], 0..9)) {
         let mut bytes = b"GET\xff/\xffHost\xffa".to_vec();
         for part in parts {
             bytes.push(0xff);

@@ -1,4 +1,4 @@
-//! Replays the committed corpora on a stable toolchain: what a fuzzer once found stays found.
+//! Replays the committed corpora on a stable toolchain, as a regression test of findings.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,47 +20,47 @@ fn replay(target: &str, body: fn(&[u8])) {
 }
 
 #[test]
-fn the_corpus_of_request_heads_holds() {
+fn the_corpus_of_request_heads_passes() {
     replay("h1_request_head", byway_fuzz_bodies::h1::request_head);
 }
 
 #[test]
-fn the_corpus_of_response_heads_holds() {
+fn the_corpus_of_response_heads_passes() {
     replay("h1_response_head", byway_fuzz_bodies::h1::response_head);
 }
 
 #[test]
-fn the_corpus_of_chunked_bodies_holds() {
+fn the_corpus_of_chunked_bodies_passes() {
     replay("h1_chunked", byway_fuzz_bodies::h1::chunked);
 }
 
 #[test]
-fn the_corpus_of_socks_messages_holds() {
+fn the_corpus_of_socks_messages_passes() {
     replay("socks", byway_fuzz_bodies::socks::socks);
 }
 
 #[test]
-fn the_corpus_of_configs_holds() {
+fn the_corpus_of_configs_passes() {
     replay("config", byway_fuzz_bodies::config::config);
 }
 
 #[test]
-fn the_corpus_of_scripts_for_a_mux_holds() {
+fn the_corpus_of_scripts_for_a_mux_passes() {
     replay("link_mux", byway_fuzz_bodies::link::mux);
 }
 
 #[test]
-fn the_corpus_of_link_messages_holds() {
+fn the_corpus_of_link_messages_passes() {
     replay("link_messages", byway_fuzz_bodies::link::messages);
 }
 
 #[test]
-fn the_corpus_of_join_strings_holds() {
+fn the_corpus_of_join_strings_passes() {
     replay("link_join", byway_fuzz_bodies::link::join);
 }
 
 #[test]
-fn the_corpus_of_dns_replies_holds() {
+fn the_corpus_of_dns_replies_passes() {
     replay("dns_reply", byway_fuzz_bodies::dns::reply);
 }
 
@@ -86,6 +86,6 @@ fn messages_on_one_connection_end_where_the_reference_ends_them() {
 }
 
 #[test]
-fn what_is_written_is_read_as_what_was_given() {
+fn written_messages_are_read_as_the_given_parts() {
     replay("h1_written", byway_fuzz_bodies::differential::written);
 }

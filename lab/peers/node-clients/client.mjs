@@ -1,6 +1,6 @@
-// Asks without end, each target in its turn, as the Rust clients do:
+// Sends requests without end, to each target in turn, like the Rust clients:
 //   node client.mjs undici|http TARGETS IN_FLIGHT MAX_TOTAL
-// TARGETS is a file with a URL a line; MAX_TOTAL is 0 for no limit. The first failure ends the program.
+// TARGETS is a file with one URL per line; MAX_TOTAL is 0 for no limit. The first failure ends the program.
 import fs from 'node:fs'
 import http from 'node:http'
 
@@ -9,7 +9,7 @@ const [kind, file, inFlightText, maxTotalText] = process.argv.slice(2)
 const targets = fs.readFileSync(file, 'utf8').split('\n').filter(Boolean)
 const [inFlight, maxTotal] = [Number(inFlightText), Number(maxTotalText)]
 
-// undici has limits for one origin, none for all together; pipelining 1 is one request at a time on a connection.
+// undici has limits per origin, but none for all together; pipelining 1 means one request at a time on a connection.
 async function undici () {
   const { Agent, request } = await import('undici')
   const dispatcher = new Agent({ connections: inFlight, pipelining: 1, keepAliveTimeout: 60_000 })
@@ -20,7 +20,7 @@ async function undici () {
   }
 }
 
-// The targets are parsed once: http.get would parse a URL for each request.
+// The targets are parsed once: http.get would parse the URL of each request.
 function nodeHttp () {
   const agent = new http.Agent({
     keepAlive: true,
@@ -32,14 +32,14 @@ function nodeHttp () {
     return [target, { agent, hostname, port, path: pathname, headers: { 'user-agent': 'lab/1', accept: '*/*' } }]
   }))
   return url => new Promise((resolve, reject) => {
-    const asked = http.get(options.get(url), response => {
+    const request = http.get(options.get(url), response => {
       if (response.statusCode !== 200) return reject(new Error(`status ${response.statusCode}`))
       let length = 0
       response.on('data', chunk => { length += chunk.length })
       response.on('end', () => resolve(length))
       response.on('error', reject)
     })
-    asked.on('error', reject)
+    request.on('error', reject)
   })
 }
 

@@ -1,9 +1,9 @@
-//! Agent: what one CPU-second of an HTTP client asks, with one origin and with a thousand.
+//! Agent: how many requests one CPU-second of an HTTP client makes, with one origin and with a
+//! thousand.
 //!
-//! In:    the setting.
-//! Out:   requests per CPU-second as the origin has counted them; with many origins, the sockets
-//!        that were open at once.
-//! Never: believes a client's own count, and never lets two of them work at the same time.
+//! Out:   requests per CPU-second as counted by the origin; with many origins, also the sockets
+//!        open at once.
+//! Never: uses a client's own count, or lets two clients work at the same time.
 
 use std::cell::RefCell;
 use std::fs;
@@ -27,16 +27,16 @@ use crate::report::{Section, grouped};
 const OURS: &str = "byway-agent";
 const OURS_CAPPED: &str = "byway-agent, at most 64";
 
-/// Requests at once, to one origin.
+/// Requests in flight to one origin.
 const IN_FLIGHT: usize = 64;
 /// Origins of the second question.
 const ORIGINS: usize = 1000;
-/// Connections to all of them together.
+/// Limit of connections to all of them together.
 const CAP: usize = 64;
-/// Requests at once there: four wait for each connection.
+/// Requests in flight to many origins: four per connection of the limit.
 const IN_FLIGHT_OF_MANY: usize = 256;
 
-/// A client with its orders.
+/// A client and its parameters.
 struct Asker {
     name: &'static str,
     client: Client,
@@ -66,7 +66,7 @@ pub(crate) async fn small(env: &RunEnvironment) -> Result<Section> {
     Ok(section)
 }
 
-/// The same from a thousand origins, in turn, with a limit on all connections together.
+/// The same from a thousand origins, round-robin, with a limit on all connections together.
 pub(crate) async fn origins(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "How many GETs of 1 KiB does one CPU-second of an HTTP client carry, {IN_FLIGHT_OF_MANY} in flight to {} origins in \
@@ -111,18 +111,18 @@ pub(crate) async fn origins(env: &RunEnvironment) -> Result<Section> {
         row.sockets
             .and_then(|most| kept(&row.subject.name, most, limit))
             .into_iter()
-            .for_each(|said| section.answer(said));
+            .for_each(|answer| section.answer(answer));
     }
     section.note(HOW);
     section.note(
-        "Sockets are counted in `/proc/PID/fd` every 20 ms. At the limit nearly every request has to close one connection \
-         and to open another; without it each origin keeps its own, which costs a socket an origin and saves the dials. \
-         Each is compared with the row of byway-agent that has a limit, or has none, as it has.",
+        "Sockets are counted in `/proc/PID/fd` every 20 ms. At the limit nearly every request closes one connection \
+         and opens another; without it each origin keeps its own, which costs one socket per origin and saves the dials. \
+         Clients with a limit are compared with byway-agent with a limit, the others with byway-agent without one.",
     );
     Ok(section)
 }
 
-/// Whether a client has kept its limit; 0 is none.
+/// Whether a client has kept its limit; 0 is no limit.
 fn kept(name: &str, most: usize, limit: usize) -> Option<String> {
     match limit {
         0 => None,
@@ -133,11 +133,11 @@ fn kept(name: &str, most: usize, limit: usize) -> Option<String> {
     }
 }
 
-const HOW: &str = "Each turn is a process of its own on the subject's core, one thread of Rust or of JavaScript; requests are \
-                   counted at the origin; the warm-up, compilers of JavaScript included, is not in the figures. Whose core was near 100 % was its own \
-                   limit; a lower share means that the origin was.";
+const HOW: &str = "Each measurement is a separate process on the subject's core, with one thread of Rust or JavaScript. Requests are \
+                   counted at the origin; the warm-up, JavaScript compilation included, is not in the figures. A client that used nearly 100 % of its core was its own \
+                   limit; with a lower share the origin was the limit.";
 
-/// A file with a URL a line.
+/// Writes a file with one URL per line.
 fn targets(
     env: &RunEnvironment,
     name: &str,
@@ -200,7 +200,7 @@ async fn ask_all(
             continue;
         };
         row.sockets = (askers[place].in_flight > IN_FLIGHT).then(|| most.borrow()[place]);
-        // A count that fails leaves its cell empty; the figures stand.
+        // A failed count leaves its cell empty; the other figures remain valid.
         match syscalls(env, &askers[place], targets, counts).await {
             Ok(syscalls) => row.syscalls = syscalls,
             Err(error) => eprintln!("lab: system calls of {}: {error:#}", row.subject.name),
@@ -209,7 +209,7 @@ async fn ask_all(
     (rows, roles)
 }
 
-/// A client that is warm.
+/// Starts a client and warms it up.
 async fn start(
     env: &RunEnvironment,
     asker: &Asker,
@@ -222,7 +222,7 @@ async fn start(
     let log = format!("client-{}", asker.client.name().replace(' ', "-"));
     let mut process = Process::spawn(command, &log, env.cores, env.dir())?;
     let before = counts.answered();
-    // A reader of the log of failures finds the client's own words there.
+    // On failure the client's own log has the reason.
     let warm = process
         .until(async |_| (counts.answered() > before + 2000).then_some(()))
         .await;
@@ -231,7 +231,7 @@ async fn start(
     Ok(process)
 }
 
-/// How many system calls a request costs a client.
+/// The number of system calls that a client makes per request.
 async fn syscalls(
     env: &RunEnvironment,
     asker: &Asker,
@@ -249,7 +249,7 @@ async fn syscalls(
     Ok(Some(syscalls))
 }
 
-/// A sample, and the sockets that were seen open at once.
+/// One measurement, and the most sockets that were open at once.
 async fn turn(
     env: &RunEnvironment,
     asker: &Asker,
@@ -263,7 +263,7 @@ async fn turn(
         let from = counts.answered();
         sample_sockets(process.pid(), env.window, &most).await?;
         let done = counts.answered() - from;
-        ensure!(done > 0, "it asked nothing for {:?}", env.window);
+        ensure!(done > 0, "it sent no request within {:?}", env.window);
         Ok(done as f64)
     };
     let subject = Subject {
@@ -276,12 +276,12 @@ async fn turn(
     }
     let sample = sample?;
     process.stop().await?;
-    // The origin closes what the client left open, before the next one comes.
+    // The origin closes what the client left open before the next client starts.
     timeout(Duration::from_secs(1), sleep(Duration::from_millis(50))).await?;
     Ok((sample, most.into_inner()))
 }
 
-/// Looks at the sockets of a process until the window is over.
+/// Samples the number of sockets of a process until the window ends.
 async fn sample_sockets(pid: Pid, window: Duration, most: &RefCell<usize>) -> Result<()> {
     const EVERY: Duration = Duration::from_millis(20);
     let end = Instant::now() + window;
@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_that_was_not_kept_is_said_and_none_is_no_limit() {
+    fn a_broken_limit_is_reported_and_zero_is_no_limit() {
         assert_eq!(
             kept("a", 64, 64).unwrap(),
             "a never had more than 64 sockets open."

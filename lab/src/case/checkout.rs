@@ -1,9 +1,9 @@
-//! Checkout: what the pool of byway-agent takes to give a connection out and to take it back, in
+//! Checkout: the time that byway-agent's pool needs to check out and release a connection, in
 //! nanoseconds.
 //!
 //! In:    the benchmark `checkout` of the crate.
 //! Out:   its figures as a table.
-//! Never: measures anything itself: the benchmark knows the pool's inside.
+//! Never: measures anything itself: the benchmark has access to the pool's internals.
 
 use std::process::Command;
 
@@ -20,11 +20,11 @@ use crate::statistics::Spread;
 struct Line {
     name: String,
     ns: f64,
-    /// Bounds that must hold: how far two shards were apart, how many waits were in vain.
+    /// Values with bounds: the largest gap between two shards, the number of queue timeouts.
     more: Vec<(String, f64)>,
 }
 
-/// Asks it.
+/// Runs the benchmark.
 pub(crate) fn run(env: &RunEnvironment) -> Result<Section> {
     let asks = "How many nanoseconds take checkout and release of a connection in byway-agent's pool, without any I/O?";
     let mut section = Section::new("Agent, checkout", asks);
@@ -35,7 +35,7 @@ pub(crate) fn run(env: &RunEnvironment) -> Result<Section> {
     Ok(section)
 }
 
-/// The lines of each round.
+/// Returns the lines of each round.
 fn measure(env: &RunEnvironment) -> Result<Vec<Vec<Line>>> {
     let bench = |more: &[&str]| {
         let mut command = Command::new(cargo());
@@ -53,19 +53,19 @@ fn measure(env: &RunEnvironment) -> Result<Vec<Vec<Line>>> {
         command
     };
     let built = unpinned(|| bench(&["--no-run"]).output()).context("running cargo bench")?;
-    let said = String::from_utf8_lossy(&built.stderr);
+    let stderr = String::from_utf8_lossy(&built.stderr);
     ensure!(
         built.status.success(),
         "the benchmark cannot be built: {}",
-        said.lines().last().unwrap_or_default()
+        stderr.lines().last().unwrap_or_default()
     );
     let mut rounds = Vec::new();
     for round in 0..env.rounds {
         if round > 0 && !env.has_time() {
             break;
         }
-        // On all cores: its case of four threads is about what they do to each other at the same
-        // time.
+        // On all cores: the case with four threads measures how concurrent threads affect each
+        // other.
         let output = unpinned(|| bench(&[]).output());
         let output = output.context("running cargo bench")?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -77,7 +77,7 @@ fn measure(env: &RunEnvironment) -> Result<Vec<Vec<Line>>> {
         let lines = parse(&text);
         ensure!(
             !lines.is_empty(),
-            "the benchmark says nothing that the lab can read"
+            "the benchmark printed no line that the lab can read"
         );
         rounds.push(lines);
     }
@@ -117,11 +117,10 @@ fn fill(section: &mut Section, rounds: &[Vec<Line>]) {
     }
     section.chart(chart);
     section
-        .note("`cargo bench -p byway-agent --bench checkout`; what stands under `besides` is the worst of all rounds.");
+        .note("`cargo bench -p byway-agent --bench checkout`; the column `besides` has the worst value of all rounds.");
 }
 
-/// The largest value of each key over the rounds: a single lost wake-up must not vanish in a
-/// median.
+/// The largest value of each key over the rounds: a median would hide a single lost wake-up.
 fn worst<'a>(lines: impl Iterator<Item = &'a Line>) -> Vec<(String, f64)> {
     let mut worst: Vec<(String, f64)> = Vec::new();
     for (key, value) in lines.flat_map(|line| &line.more) {
@@ -133,9 +132,9 @@ fn worst<'a>(lines: impl Iterator<Item = &'a Line>) -> Vec<(String, f64)> {
     worst
 }
 
-/// The cases in what the benchmark says: a line each, as
-/// `10000 origins, 1 shards: 80.1 ns at least, 84.0 ns median`; at the cap some lines under a
-/// title, which say `310 ns a grant`, `difference …: 1` and `waits in vain 0`.
+/// Parses the benchmark's output. A case is a line such as `10000 origins, 1 shards: 80.1 ns at
+/// least, 84.0 ns median`; at the cap it is several lines under a title, with `310 ns a grant`,
+/// `difference …: 1` and `queue timeouts 0`.
 fn parse(text: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let mut title = None;
@@ -169,7 +168,7 @@ fn parse(text: &str) -> Vec<Line> {
         } else if let Some(last) = lines.last_mut() {
             for (words, key) in [
                 ("widest difference between two shards", "gap"),
-                ("waits in vain", "lost"),
+                ("queue timeouts", "timeouts"),
             ] {
                 let value = line
                     .contains(words)
@@ -184,7 +183,7 @@ fn parse(text: &str) -> Vec<Line> {
     lines
 }
 
-/// The number that stands right before `words`.
+/// The number directly before `words`.
 fn number_before(line: &str, words: &str) -> Option<f64> {
     line.split_once(words)?.0.rsplit(' ').next()?.parse().ok()
 }
@@ -193,14 +192,14 @@ fn number_before(line: &str, words: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    const SAID: &str = "running\n     1 origins, 4 shards:   97.3 ns at least,   99.5 ns median (target 120)\n       \
+    const OUTPUT: &str = "running\n     1 origins, 4 shards:   97.3 ns at least,   99.5 ns median (target 120)\n       \
                         the clock, read once:   25.0 ns\nat the cap, four shards, 4 threads:\n          310 ns a grant, 9 \
                         grants by shard [4, 5]\n       widest difference between two shards at any moment: 2\n       reused \
-                        8, opened 1\n       users who ended 32 of 32, waits in vain 1\n";
+                        8, opened 1\n       users that finished 32 of 32, queue timeouts 1\n";
 
     #[test]
-    fn every_case_of_the_benchmark_is_read_and_its_clock_is_not() {
-        let lines = parse(SAID);
+    fn every_case_of_the_benchmark_is_parsed_and_its_clock_line_is_skipped() {
+        let lines = parse(OUTPUT);
         assert_eq!(
             lines[0],
             Line {
@@ -209,7 +208,7 @@ mod tests {
                 more: Vec::new()
             }
         );
-        let more = vec![("gap".into(), 2.0), ("lost".into(), 1.0)];
+        let more = vec![("gap".into(), 2.0), ("timeouts".into(), 1.0)];
         assert_eq!(
             lines[1],
             Line {
@@ -223,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn one_lost_wake_up_in_any_round_is_shown() {
-        let rounds =
-            ["vain 0", "vain 2", "vain 1"].map(|lost| parse(&SAID.replace("vain 1", lost)));
+    fn one_queue_timeout_in_any_round_is_shown() {
+        let rounds = ["timeouts 0", "timeouts 2", "timeouts 1"]
+            .map(|count| parse(&OUTPUT.replace("timeouts 1", count)));
         let mut section = Section::new("t", "q");
         fill(&mut section, &rounds);
         let text = section.markdown(None);
         assert!(
-            text.contains("4 threads | 310 | 310 … 310 | gap 2, lost 2 |"),
+            text.contains("4 threads | 310 | 310 … 310 | gap 2, timeouts 2 |"),
             "{text}"
         );
     }

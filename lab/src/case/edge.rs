@@ -1,10 +1,10 @@
-//! Edge: HTTP/1.1 in clear, keep-alive to the origin: what one CPU-second of each reverse proxy
-//! carries.
+//! Edge: plain HTTP/1.1 with keep-alive to the origin: the work of one CPU-second of each reverse
+//! proxy.
 //!
-//! In:    the setting and the question.
-//! Out:   work per CPU-second, times at equal offered load, memory and system calls of each reverse
-//!        proxy.
-//! Never: lets a wrong answer count.
+//! In:    the environment and the question.
+//! Out:   work per CPU-second, latency at equal offered load, memory and system calls of each
+//!        reverse proxy.
+//! Never: counts a wrong response.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,37 +24,37 @@ use crate::load::request::Request;
 use crate::peers::Logs;
 use crate::report::Section;
 
-/// What is asked.
+/// Which question to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EdgeKind {
-    /// 1 KiB, everybody writes an access log.
+    /// 1 KiB, every proxy writes an access log.
     Small,
-    /// 1 KiB, byway alone writes an access log.
+    /// 1 KiB, only byway writes an access log.
     OurLog,
     /// 64 KiB.
     Medium,
     /// 1 MiB.
     Large,
-    /// 64 KiB to the origin.
+    /// 64 KiB to the origin, by POST.
     Post,
-    /// 1 KiB on a connection of its own.
+    /// 1 KiB, each on a new connection.
     Alone,
 }
 
-/// A question in full.
+/// A question with all its parameters.
 struct Question {
     title: &'static str,
     asks: &'static str,
     unit: Unit,
     connections: usize,
     request: Request,
-    /// What one answer is worth in the unit.
+    /// The work of one response, in the unit.
     piece: f64,
-    fronts: Vec<ProxyRow>,
+    proxies: Vec<ProxyRow>,
     logs_of_peers: Logs,
 }
 
-/// Asks it.
+/// Measures the question.
 pub(crate) async fn run(env: &RunEnvironment, kind: EdgeKind) -> Result<Section> {
     let question = question(env, kind);
     let mut roles = Roles::begin(env, Logs::On, |byway| {
@@ -62,11 +62,12 @@ pub(crate) async fn run(env: &RunEnvironment, kind: EdgeKind) -> Result<Section>
     })
     .await?;
     match kind {
-        // A forward would have to dial for each request: more work than any of them, and no floor.
+        // A TCP forward would dial for each request, which is more work than any proxy does, so it
+        // is no floor.
         EdgeKind::Alone => roles.ceiling(env),
         _ => roles.bound(env),
     }
-    for proxy in &question.fronts {
+    for proxy in &question.proxies {
         proxy.enter(&mut roles, env, question.logs_of_peers).await;
     }
     let load = Keepalive {
@@ -96,7 +97,7 @@ pub(crate) async fn run(env: &RunEnvironment, kind: EdgeKind) -> Result<Section>
     tables::logs(&mut section, &rows);
     section.note(
         "Byway always adds X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via. Caddy adds the first three, \
-         the others X-Forwarded-For alone, but where the row says `same fields`.",
+         the others only X-Forwarded-For, unless the row says `same fields`.",
     );
     roles.end().await?;
     Ok(section)
@@ -107,12 +108,12 @@ fn question(env: &RunEnvironment, kind: EdgeKind) -> Question {
     let small = Question {
         title: "Edge, 1 KiB, access logs on",
         asks: "How many keep-alive GETs of 1 KiB does one CPU-second of the reverse proxy carry, at 64 connections, while \
-               everybody who has one writes an access log?",
+               every program that has an access log writes it?",
         unit: Unit::Requests,
         connections: 64,
         request: Request::get(1024, origin),
         piece: 1.0,
-        fronts: ProxyRow::EACH
+        proxies: ProxyRow::EACH
             .into_iter()
             .chain([ProxyRow::NginxAsByway, ProxyRow::HaproxyAsByway])
             .collect(),
@@ -133,7 +134,7 @@ fn question(env: &RunEnvironment, kind: EdgeKind) -> Question {
             title: "Edge, 1 KiB, only Byway logs",
             asks: "How many keep-alive GETs of 1 KiB does one CPU-second of the reverse proxy carry, at 64 connections, \
                    while Byway alone writes an access log?",
-            fronts: ProxyRow::EACH.to_vec(),
+            proxies: ProxyRow::EACH.to_vec(),
             logs_of_peers: Logs::Off,
             ..small
         },
@@ -142,7 +143,7 @@ fn question(env: &RunEnvironment, kind: EdgeKind) -> Question {
             asks: "How many keep-alive GETs of 64 KiB does one CPU-second of the reverse proxy carry, at 32 connections?",
             connections: 32,
             request: Request::get(64 << 10, origin),
-            fronts: bodies(ProxyRow::Haproxy),
+            proxies: bodies(ProxyRow::Haproxy),
             ..small
         },
         EdgeKind::Large => Question {
@@ -152,7 +153,7 @@ fn question(env: &RunEnvironment, kind: EdgeKind) -> Question {
             connections: 16,
             request: Request::get(1 << 20, origin),
             piece: 1_048_576.0,
-            fronts: bodies(ProxyRow::HaproxyBuffered),
+            proxies: bodies(ProxyRow::HaproxyBuffered),
             ..small
         },
         EdgeKind::Post => Question {
@@ -160,21 +161,21 @@ fn question(env: &RunEnvironment, kind: EdgeKind) -> Question {
             asks: "How many keep-alive POSTs of 64 KiB does one CPU-second of the reverse proxy carry, at 32 connections?",
             connections: 32,
             request: Request::post(64 << 10, origin),
-            fronts: bodies(ProxyRow::Haproxy),
+            proxies: bodies(ProxyRow::Haproxy),
             ..small
         },
         EdgeKind::Alone => Question {
             title: "Edge, a connection a request",
             asks: "How many GETs of 1 KiB, each on a connection of its own, does one CPU-second of the reverse proxy carry, \
-                   64 at a time, its own connections to the origin kept?",
+                   64 at a time, with kept connections to the origin?",
             request: Request::get_alone(1024, origin),
-            fronts: ProxyRow::EACH.to_vec(),
+            proxies: ProxyRow::EACH.to_vec(),
             ..small
         },
     }
 }
 
-/// One turn of a subject: the load for the length of the window.
+/// One measurement of a subject: the load for the length of the window.
 pub(super) async fn turn(
     env: &RunEnvironment,
     piece: f64,

@@ -1,8 +1,8 @@
 //! Egress: one large transfer through SOCKS5 and through CONNECT.
 //!
-//! In:    the setting and the direction.
+//! In:    the environment and the direction.
 //! Out:   bytes per CPU-second.
-//! Never: waits longer than a minute for one.
+//! Never: waits longer than a minute for a transfer.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::report::Section;
 const SOCKS5: &str = "byway SOCKS5";
 const CONNECT: &str = "byway CONNECT";
 
-/// Asks it.
+/// Measures the transfer.
 pub(crate) async fn run(env: &RunEnvironment, way: Way) -> Result<Section> {
     let ours = |byway: &crate::byway::Byway| {
         vec![
@@ -65,7 +65,7 @@ pub(crate) async fn run(env: &RunEnvironment, way: Way) -> Result<Section> {
     );
     let mut section = Section::new(title, &asks);
     tables::fill(&mut section, Unit::Bytes, env, &rows, &roles, None);
-    section.note("CPU time is counted in ticks of 10 ms: a difference of a few per cent between rows says nothing.");
+    section.note("CPU time is counted in ticks of 10 ms: a difference of a few per cent between rows is not significant.");
     roles.end().await?;
     Ok(section)
 }

@@ -1,6 +1,5 @@
-//! Idle: what connections cost that have carried one request and wait now.
+//! Idle: the memory of connections that have carried one request and are now idle.
 //!
-//! In:    the setting.
 //! Out:   resident memory of each program, without and with them.
 //! Never: measures while bytes move.
 
@@ -22,15 +21,15 @@ use crate::process::{Memory, memory};
 use crate::report::{Section, grouped};
 use crate::statistics::Spread;
 
-/// Keep-alive connections of an edge.
+/// Keep-alive connections to an edge.
 const VISITORS: usize = 10_000;
-/// Streams through an egress, each of them two connections.
+/// Streams through an egress, of two connections each.
 const STREAMS: usize = 2000;
 
-/// How long a program is left alone before it is looked at.
+/// The idle time before memory is read.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// Asks it of reverse proxies.
+/// Measures reverse proxies.
 pub(crate) async fn edges(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "How much memory do {} keep-alive connections cost a reverse proxy, each having carried one request of 1 KiB, \
@@ -49,15 +48,15 @@ pub(crate) async fn edges(env: &RunEnvironment) -> Result<Section> {
         table.fill(env, roles).await?;
     }
     table.section.note(
-        "Each program has done nothing else before. The kernel's memory for sockets is in none of these figures.",
+        "Each program has served nothing else before. The kernel's memory for sockets is in none of these figures.",
     );
     Ok(table.end())
 }
 
-/// Asks it of the egress.
+/// Measures the egress.
 pub(crate) async fn egress(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
-        "How much memory do {} streams through an egress cost that have been used once and idle now?",
+        "How much memory do {} idle streams through an egress cost, each used once?",
         grouped(STREAMS as f64)
     );
     let mut table = Table::begin("Egress, idle streams", &asks, STREAMS);
@@ -93,12 +92,12 @@ pub(crate) async fn egress(env: &RunEnvironment) -> Result<Section> {
     Ok(table.end())
 }
 
-/// The table while it grows.
+/// The table under construction.
 struct Table {
     section: Section,
     chart: Chart,
     count: usize,
-    /// KiB a connection of our row, which comes first.
+    /// KiB per connection of our row, which comes first.
     ours: Option<(String, f64)>,
 }
 
@@ -122,7 +121,7 @@ impl Table {
         }
     }
 
-    /// Measures a cast of fresh programs, and ends it.
+    /// Measures freshly started programs, and stops them.
     async fn fill(&mut self, env: &RunEnvironment, roles: Roles) -> Result<()> {
         for subject in &roles.subjects {
             let held = timeout(PATIENCE, hold(env, subject, self.count)).await;
@@ -142,7 +141,7 @@ impl Table {
         let resident = each(before.rss_kib, with.rss_kib);
         let mebibytes = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
         let text = format!("{resident:.1}");
-        // Less than nothing is a program that has given memory back meanwhile.
+        // A negative value means that the program has returned memory in the meantime.
         self.chart.bar(
             &subject.name,
             subject.role.tone(),
@@ -179,7 +178,7 @@ impl Table {
 async fn hold(env: &RunEnvironment, subject: &Subject, count: usize) -> Result<(Memory, Memory)> {
     let pid = subject
         .pid
-        .ok_or_else(|| anyhow::anyhow!("it is no process"))?;
+        .ok_or_else(|| anyhow::anyhow!("it is not a process"))?;
     sleep(SETTLE).await;
     let before = memory(pid)?;
     let held = hold::open(subject.reach, count, env.origin()).await?;

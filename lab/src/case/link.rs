@@ -1,8 +1,7 @@
-//! Link: what the two roads over a link cost, on each carrier, at both ends.
+//! Link: the cost of both uses of a link, on each carrier, at both ends.
 //!
-//! In:    the setting.
 //! Out:   bulk transfers, streams opened, recovery after a kill, memory of idle streams.
-//! Never: counts the origin or the generator among the ends.
+//! Never: includes the origin or the generator in the figures.
 
 use std::time::Duration;
 
@@ -17,19 +16,19 @@ use crate::load::hold;
 use crate::process::{CpuTime, cpu_time, memory};
 use crate::report::{Section, grouped};
 use crate::statistics::{self, Spread};
-use crate::two_nodes::{Road, TwoNodes};
+use crate::two_nodes::{LinkUse, TwoNodes};
 
 const CARRIERS: [&str; 2] = ["quic", "tls"];
-/// For one transfer, or all openings.
+/// The limit for one transfer, or for all openings.
 pub(super) const ENDS_PATIENCE: Duration = Duration::from_secs(60);
 const IDLE_STREAMS: usize = 5000;
 pub(super) const OPENED_STREAMS: usize = 3000;
 const RESTARTS: usize = 5;
 
-/// How long programs are left alone before their memory is looked at.
+/// How long programs are left idle before their memory is read.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// Asks all of it.
+/// Measures all questions.
 pub(crate) async fn run(env: &RunEnvironment) -> Result<Vec<Section>> {
     Ok(vec![
         bulk(env).await?,
@@ -60,9 +59,9 @@ async fn bulk(env: &RunEnvironment) -> Result<Section> {
     );
     let mut section = Section::new("Links, bulk", &asks);
     section.head([
-        "road",
+        "use",
         "carrier",
-        "way",
+        "direction",
         "near end, CPU-s/GB",
         "far end, CPU-s/GB",
         "both",
@@ -72,9 +71,9 @@ async fn bulk(env: &RunEnvironment) -> Result<Section> {
         section.title(),
         "CPU-seconds per GB, both ends; less is better",
     );
-    for road in [Road::Expose, Road::Egress] {
+    for link_use in [LinkUse::Expose, LinkUse::Egress] {
         for carrier in CARRIERS {
-            let nodes = TwoNodes::start(env, road, carrier).await?;
+            let nodes = TwoNodes::start(env, link_use, carrier).await?;
             for way in [Way::Down, Way::Up] {
                 let mut costs = Vec::new();
                 for _ in 0..env.rounds {
@@ -91,12 +90,12 @@ async fn bulk(env: &RunEnvironment) -> Result<Section> {
                 let [near, far, both] = figures;
                 let spread =
                     Spread::of(costs.iter().map(|[near, far, _]| (near + far) / gigabytes));
-                let label = format!("{}, {carrier}, {}", road_name(road), way_name(way));
+                let label = format!("{}, {carrier}, {}", use_name(link_use), way_name(way));
                 spread
                     .into_iter()
                     .for_each(|spread| chart.bar(&label, Tone::Ours, spread, both.clone()));
                 section.row([
-                    road_name(road),
+                    use_name(link_use),
                     carrier.into(),
                     way_name(way),
                     near,
@@ -110,41 +109,35 @@ async fn bulk(env: &RunEnvironment) -> Result<Section> {
     }
     section.chart(chart);
     section.note("Near is the server or the desk, far the agent or the exit. Both share the subjects' core: rates are half \
-                  of what two machines give, CPU time is not touched by it. Every byte is encrypted once and decrypted once.");
+                  of those of two machines; CPU time is not affected. Every byte is encrypted once and decrypted once.");
     Ok(section)
 }
 
 async fn one_transfer(env: &RunEnvironment, nodes: &TwoNodes, way: Way) -> Result<[f64; 3]> {
     let mut stream = nodes.reach.open(env.origin()).await?;
-    let (before, begun) = (ends(nodes)?, Instant::now());
+    let (before, started) = (ends(nodes)?, Instant::now());
     let moving = transfer(&mut stream, way, env.bulk_bytes, env.origin());
     timeout(ENDS_PATIENCE, moving)
         .await
         .context("the transfer took longer than a minute")??;
     let [near, far] = spent(before, ends(nodes)?);
-    Ok([near, far, begun.elapsed().as_secs_f64()])
+    Ok([near, far, started.elapsed().as_secs_f64()])
 }
 
 async fn opening(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
-        "What does a stream cost: connect, one request of 1 KiB, close; {OPENED_STREAMS} of them in 50 lanes?"
+        "What does a stream cost: connect, one request of 1 KiB, close; {OPENED_STREAMS} of them, 50 at a time?"
     );
     let mut section = Section::new("Links, streams opened", &asks);
-    section.head([
-        "road",
-        "carrier",
-        "streams/s",
-        "near end, us",
-        "far end, us",
-    ]);
+    section.head(["use", "carrier", "streams/s", "near end, us", "far end, us"]);
     let mut chart = Chart::new(
         section.title(),
         "microseconds of CPU a stream, both ends; less is better",
     );
-    for road in [Road::Expose, Road::Egress] {
+    for link_use in [LinkUse::Expose, LinkUse::Egress] {
         for carrier in CARRIERS {
-            let nodes = TwoNodes::start(env, road, carrier).await?;
-            let (before, begun) = (ends(&nodes)?, Instant::now());
+            let nodes = TwoNodes::start(env, link_use, carrier).await?;
+            let (before, started) = (ends(&nodes)?, Instant::now());
             drop(
                 timeout(
                     ENDS_PATIENCE,
@@ -152,19 +145,19 @@ async fn opening(env: &RunEnvironment) -> Result<Section> {
                 )
                 .await??,
             );
-            let took = begun.elapsed().as_secs_f64();
+            let took = started.elapsed().as_secs_f64();
             let [near, far] =
                 spent(before, ends(&nodes)?).map(|seconds| seconds * 1e6 / OPENED_STREAMS as f64);
             let both = Spread::single(near + far);
             chart.bar(
-                &format!("{}, {carrier}", road_name(road)),
+                &format!("{}, {carrier}", use_name(link_use)),
                 Tone::Ours,
                 both,
                 format!("{:.0}", both.median),
             );
             let [near, far] = [near, far].map(|value| format!("{value:.0}"));
             section.row([
-                road_name(road),
+                use_name(link_use),
                 carrier.into(),
                 grouped(OPENED_STREAMS as f64 / took),
                 near,
@@ -181,45 +174,45 @@ async fn opening(env: &RunEnvironment) -> Result<Section> {
 }
 
 async fn recovery(env: &RunEnvironment) -> Result<Section> {
-    let asks = "How long after its start does a killed node serve again, a new connection to the origin answered?";
+    let asks = "How long after its restart does a killed node serve again, until a new connection to the origin is answered?";
     let mut section = Section::new("Links, recovery", asks);
-    section.head(["road", "carrier", "killed", "median, ms", "worst, ms"]);
+    section.head(["use", "carrier", "killed", "median, ms", "worst, ms"]);
     let mut chart = Chart::new(
         section.title(),
         "milliseconds from start to service; less is better",
     );
-    for road in [Road::Expose, Road::Egress] {
+    for link_use in [LinkUse::Expose, LinkUse::Egress] {
         for carrier in CARRIERS {
             for dialler in [true, false] {
-                let mut nodes = TwoNodes::start(env, road, carrier).await?;
+                let mut nodes = TwoNodes::start(env, link_use, carrier).await?;
                 let mut took = Vec::new();
                 for _ in 0..RESTARTS {
-                    let begun = Instant::now();
+                    let started = Instant::now();
                     match dialler {
                         true => nodes.restart_dialler(env).await?,
                         false => nodes.restart_acceptor(env).await?,
                     }
                     nodes.until_open(env.origin()).await?;
-                    took.push(begun.elapsed().as_secs_f64() * 1e3);
+                    took.push(started.elapsed().as_secs_f64() * 1e3);
                 }
                 let Some(spread) = Spread::of(took) else {
                     continue;
                 };
                 let killed = if dialler {
-                    "who dialled"
+                    "the dialler"
                 } else {
-                    "who accepted"
+                    "the acceptor"
                 };
                 let [median, worst] =
                     [spread.median, spread.most].map(|value| format!("{value:.0}"));
                 chart.bar(
-                    &format!("{}, {carrier}, {killed}", road_name(road)),
+                    &format!("{}, {carrier}, {killed}", use_name(link_use)),
                     Tone::Ours,
                     spread,
                     median.clone(),
                 );
                 section.row([
-                    road_name(road),
+                    use_name(link_use),
                     carrier.into(),
                     killed.into(),
                     median,
@@ -231,17 +224,17 @@ async fn recovery(env: &RunEnvironment) -> Result<Section> {
     }
     section.chart(chart);
     section
-        .note("kill -9, then at once a start; the start of the program itself is in the figure.");
+        .note("kill -9, then an immediate restart; the figure includes the start of the program.");
     Ok(section)
 }
 
 async fn idle(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
-        "How much memory do both ends of {IDLE_STREAMS} streams hold that were used once and idle now?"
+        "How much memory do both ends hold for {IDLE_STREAMS} idle streams, each used once?"
     );
     let mut section = Section::new("Links, idle streams", &asks);
     section.head([
-        "road",
+        "use",
         "carrier",
         "end",
         "RSS before, MiB",
@@ -249,9 +242,9 @@ async fn idle(env: &RunEnvironment) -> Result<Section> {
         "KiB a stream",
     ]);
     let mut chart = Chart::new(section.title(), "resident KiB a stream; less is better");
-    for road in [Road::Expose, Road::Egress] {
+    for link_use in [LinkUse::Expose, LinkUse::Egress] {
         for carrier in CARRIERS {
-            let nodes = TwoNodes::start(env, road, carrier).await?;
+            let nodes = TwoNodes::start(env, link_use, carrier).await?;
             sleep(SETTLE).await;
             let pids = [("near", nodes.near.pid()), ("far", nodes.far.pid())];
             let before = pids.map(|(_, pid)| rss_kib(pid));
@@ -260,7 +253,7 @@ async fn idle(env: &RunEnvironment) -> Result<Section> {
             for ((end, pid), before) in pids.into_iter().zip(before) {
                 let (before, with) = (before?, rss_kib(pid)?);
                 let each = (with as f64 - before as f64) / IDLE_STREAMS as f64;
-                let label = format!("{}, {carrier}, {end} end", road_name(road));
+                let label = format!("{}, {carrier}, {end} end", use_name(link_use));
                 chart.bar(
                     &label,
                     Tone::Ours,
@@ -269,7 +262,7 @@ async fn idle(env: &RunEnvironment) -> Result<Section> {
                 );
                 let mebibytes = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
                 let row = [
-                    road_name(road),
+                    use_name(link_use),
                     carrier.into(),
                     end.into(),
                     mebibytes(before),
@@ -294,10 +287,10 @@ pub(super) fn median(values: Vec<f64>) -> f64 {
     statistics::median(values).unwrap_or_default()
 }
 
-fn road_name(road: Road) -> String {
-    match road {
-        Road::Expose => "exposed TCP".into(),
-        Road::Egress => "desk and exit, SOCKS5".into(),
+fn use_name(link_use: LinkUse) -> String {
+    match link_use {
+        LinkUse::Expose => "exposed TCP".into(),
+        LinkUse::Egress => "desk and exit, SOCKS5".into(),
     }
 }
 

@@ -1,7 +1,6 @@
-//! Memory: what programs hold while nothing happens, alone and with idle connections through an
-//! egress.
+//! Memory: the memory of idle programs, alone and with idle connections through an egress.
 //!
-//! In:    the setting.   Out: resident memory of each.   Never: measures while bytes move.
+//! In:    the environment.   Out: resident memory of each.   Never: measures while bytes move.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,10 +16,10 @@ use crate::process::{Memory, memory};
 use crate::report::Section;
 use crate::statistics::Spread;
 
-/// How long a program is left alone before it is looked at.
+/// The idle time before memory is read.
 const SETTLE: Duration = Duration::from_millis(400);
 
-/// Asks both questions.
+/// Measures both questions.
 pub(crate) async fn run(env: &RunEnvironment) -> Result<Vec<Section>> {
     Ok(vec![idle_commands(env).await?, idle::egress(env).await?])
 }
@@ -65,7 +64,7 @@ async fn idle_commands(env: &RunEnvironment) -> Result<Section> {
         }
     }
     section.chart(chart);
-    section.note("One worker each, as the commands may use one core. RSS counts the pages of the program file, too.");
+    section.note("One worker each, since the commands may use one core. RSS includes the pages of the program file.");
     Ok(section)
 }
 
@@ -78,7 +77,7 @@ async fn idle_memory(env: &RunEnvironment, arguments: &[&str]) -> Result<Memory>
     Ok(memory)
 }
 
-/// A config with one edge, which is `byway run` at its least.
+/// A config with one edge: the smallest for `byway run`.
 fn config(env: &RunEnvironment, origin: SocketAddr) -> Result<String> {
     let file = env.dir().join("idle.toml");
     let text = format!("[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{origin}\"\n");

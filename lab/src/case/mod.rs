@@ -1,7 +1,7 @@
-//! Case: the questions that a run asks, one a file.
+//! Case: the questions of a run, one per file.
 //!
-//! `roles` says who takes part (`proxy_rows` which reverse proxies), `rounds` gives each its turns,
-//! `phases` asks what else there is to ask, `tables` turns samples into a table, a chart and an
+//! `roles` lists the subjects (`proxy_rows` the reverse proxies), `rounds` runs them in turn,
+//! `phases` takes the other measurements, `tables` turns samples into a table, a chart and an
 //! answer. `edge`, `idle`, `websocket`, `slow`, `relay`, `egress`, `agent`, `checkout`, `memory`,
 //! `link`, `tunnels` and those in `path` are the questions.
 
@@ -35,7 +35,7 @@ use crate::report::Section;
 pub(crate) enum Case {
     /// 1 KiB through the edge, access logs on for all
     EdgeSmall,
-    /// 1 KiB through the edge, only byway logs
+    /// 1 KiB through the edge, only byway has an access log
     EdgeOurLog,
     /// 64 KiB through the edge
     EdgeMedium,
@@ -43,13 +43,13 @@ pub(crate) enum Case {
     EdgeLarge,
     /// 64 KiB to the origin through the edge
     EdgePost,
-    /// 1 KiB through the edge, a connection a request
+    /// 1 KiB through the edge, a connection per request
     EdgeAlone,
     /// Memory of 10,000 idle keep-alive connections
     EdgeIdle,
     /// 1,000 WebSockets through the edge
     EdgeWebsocket,
-    /// 1 KiB through the edge beside 1,000 slow visitors
+    /// 1 KiB through the edge beside 1,000 slow clients
     EdgeSlow,
     /// One bulk TCP flow through a relay, each way
     Relay,
@@ -69,7 +69,7 @@ pub(crate) enum Case {
     Link,
     /// An exposed service through Byway, rathole and frp
     Tunnels,
-    /// What the path simulator itself carries
+    /// The capacity of the path simulator itself
     PathCeiling,
     /// A download over 100 Mbit/s, 100 ms
     PathClean,
@@ -91,7 +91,7 @@ pub(crate) enum Case {
     PathPoliced,
     /// The same after a lossy download and a pause
     PathLossyThenPoliced,
-    /// A download where packets above 1,400 bytes vanish
+    /// A download where packets above 1,400 bytes are dropped silently
     PathMtu,
     /// Fetches of 1 MB and 10 MB
     PathFetch,
@@ -99,19 +99,19 @@ pub(crate) enum Case {
     PathBeside,
     /// A download beside a TCP connection
     PathFairness,
-    /// Visits, downloads and uploads while nothing passes for 5, 7 and 9.5 s
+    /// Visits, downloads and uploads while the path is silent for 5, 7 and 9.5 s
     PathHoles,
-    /// Visits after nothing has passed for 100 s
+    /// Visits after the path was silent for 100 s
     PathLongHole,
-    /// Visits while the path is silent and works in turn
+    /// Visits while the path alternates between silent and working
     PathFlapping,
-    /// Visits while UDP dies
+    /// Visits while UDP stops working
     PathUdpDies,
     /// Visits while the near end changes its address
     PathNewAddress,
     /// Downloads whose reader pauses for 70 s at the end
     PathPausedDownload,
-    /// Memory of the kernel for readers that do not read
+    /// Kernel memory for readers that do not read
     PathPausedReader,
 }
 
@@ -130,7 +130,7 @@ pub(crate) enum Group {
     /// Links and tunnels beside rathole and frp
     Links,
     /// Links over simulated paths beside TCP, ssh, shadowsocks, frp and hysteria; needs root, and
-    /// is asked only by name
+    /// runs only by name
     Paths,
     /// How long a cold release build takes, in an empty folder; minutes
     BuildTime,
@@ -142,7 +142,7 @@ impl Case {
         Self::value_variants()
     }
 
-    /// Where it belongs.
+    /// The group it belongs to.
     pub(crate) const fn group(self) -> Group {
         match self {
             Self::EdgeSmall
@@ -183,13 +183,13 @@ impl Case {
         }
     }
 
-    /// As it is named on the command line.
+    /// Its name on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value()
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Asks the question.
+    /// Measures the question.
     pub(crate) async fn run(self, env: &RunEnvironment) -> Result<Vec<Section>> {
         eprintln!("lab: {}", self.name());
         env.begin_question();

@@ -1,9 +1,9 @@
-//! Phases: what else is asked of the same subjects once their rounds are over: memory, system
-//! calls, times at equal load.
+//! Phases: further measurements of the same subjects after their rounds: memory, system calls,
+//! latency at equal load.
 //!
 //! In:    rows with their samples.
-//! Out:   the same rows with more to tell.
-//! Never: lets one of these disturb the figures of CPU time: those are taken before.
+//! Out:   the same rows with further figures.
+//! Never: disturbs the figures of CPU time: those are taken before.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,33 +21,33 @@ use crate::load::paced::Paced;
 use crate::process::memory;
 use crate::statistics::{Quantiles, median};
 
-/// How the subjects are loaded, and what an answer is worth.
+/// How the subjects are loaded, and how much work a response counts.
 pub(crate) struct Load {
     /// Connections and request.
     pub(crate) keepalive: Keepalive,
-    /// What one answer adds to a sample's work.
+    /// The work that one response adds to a sample.
     pub(crate) piece: f64,
 }
 
-/// The load that was offered to everybody alike.
+/// The load that was offered to every subject.
 pub(crate) struct Offered {
     /// Requests a second.
     pub(crate) rate: f64,
-    /// Whose rate it is a share of.
+    /// The slowest subject, whose rate it is a share of.
     pub(crate) slowest: String,
-    /// Turns of each subject.
+    /// Rounds for each subject.
     pub(crate) rounds: usize,
 }
 
-/// The share of the slowest subject's rate that everybody is offered.
+/// The share of the slowest subject's rate that every subject is offered.
 const SHARE: f64 = 0.7;
-/// Turns of each subject; the median of their quantiles is reported.
+/// Rounds for each subject; the median of their quantiles is reported.
 const ROUNDS: usize = 7;
 
-/// Longer turns would only repeat the same thousands of requests.
+/// Longer measurements would only repeat the same thousands of requests.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Resident memory of each, as the rounds have left it.
+/// Reads the resident memory of each subject after the rounds.
 pub(crate) fn memory_now(rows: &mut [Row]) {
     for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
         row.rss_kib = row
@@ -58,7 +58,7 @@ pub(crate) fn memory_now(rows: &mut [Row]) {
     }
 }
 
-/// System calls a request of each.
+/// Counts the system calls per request of each subject.
 pub(crate) async fn syscalls(env: &RunEnvironment, load: &Load, rows: &mut [Row]) {
     let Some(counter) = env.counter else {
         return;
@@ -69,7 +69,7 @@ pub(crate) async fn syscalls(env: &RunEnvironment, load: &Load, rows: &mut [Row]
             let work = || answered.load(Relaxed) as f64;
             awake(env, counter.a_piece(pid, env.dir(), work)).await
         };
-        // A count that fails leaves its cell empty; the subject's figures stand.
+        // A failed count leaves its cell empty; the subject's other figures remain valid.
         match timeout(PATIENCE, load.keepalive.run(row.subject.reach, count)).await {
             Ok(Ok(syscalls)) => row.syscalls = Some(syscalls),
             Ok(Err(error)) => eprintln!("lab: system calls of {}: {error:#}", row.subject.name),
@@ -82,8 +82,8 @@ pub(crate) async fn syscalls(env: &RunEnvironment, load: &Load, rows: &mut [Row]
     }
 }
 
-/// How long requests take at a rate that all can carry: 70 % of what the slowest reached when all
-/// were asked for their most. None if nobody has samples.
+/// Measures latency at a rate that all subjects can carry: 70 % of what the slowest reached under
+/// full load. `None` if no subject has samples.
 pub(crate) async fn latency(
     env: &RunEnvironment,
     load: &Load,
@@ -119,8 +119,7 @@ pub(crate) async fn latency(
         rows.rotate_left(1);
         for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
             let turn = timeout(PATIENCE, paced.run(row.subject.reach)).await;
-            let turn =
-                turn.unwrap_or_else(|_| Err(anyhow!("its turn was not over after {PATIENCE:?}")));
+            let turn = turn.unwrap_or_else(|_| Err(anyhow!("it was not done after {PATIENCE:?}")));
             match turn.and_then(|took| Quantiles::of(took).context("no request was answered")) {
                 Ok(quantiles) => row.latency.push(quantiles),
                 Err(error) => row.failure = Some(format!("at {rate:.0} requests/s: {error:#}")),
@@ -129,7 +128,7 @@ pub(crate) async fn latency(
         }
         done += 1;
     }
-    // Back to the order of the table.
+    // Restore the order of the table.
     let turned = done % rows.len().max(1);
     rows.rotate_right(turned);
     Some(Offered {

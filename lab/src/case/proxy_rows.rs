@@ -1,8 +1,8 @@
-//! Proxy rows: one reverse proxy in one of its configurations, as a row of an edge's question.
+//! Proxy rows: one reverse proxy in one of its configurations, as a row of an edge question.
 //!
-//! In:    the setting and the cast.
-//! Out:   a running peer in the cast, or a note.
-//! Never: decides what is asked.
+//! In:    the environment and the roles.
+//! Out:   a running peer in the roles, or a note.
+//! Never: decides what is measured.
 
 use super::roles::{Roles, SubjectRole};
 use crate::environment::RunEnvironment;
@@ -13,29 +13,29 @@ use crate::peers::{Fields, Logs, Program, caddy, haproxy, nginx, pingora};
 /// Byway's own row in every question about edges.
 pub(crate) const OURS: &str = "byway edge";
 
-/// A peer and how it is set up.
+/// A peer and its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyRow {
-    /// Its usual set-up.
+    /// Its usual configuration.
     Nginx,
     /// It adds the fields that byway adds.
     NginxAsByway,
-    /// Its usual set-up.
+    /// Its usual configuration.
     Haproxy,
     /// It adds the fields that byway adds.
     HaproxyAsByway,
     /// With buffers of 64 KiB.
     HaproxyBuffered,
-    /// Told to splice.
+    /// With splicing configured.
     HaproxySpliced,
-    /// Its usual set-up.
+    /// Its usual configuration.
     Caddy,
     /// It has no log.
     Pingora,
 }
 
 impl ProxyRow {
-    /// Everybody once.
+    /// Each program once.
     pub(crate) const EACH: [Self; 4] = [Self::Nginx, Self::Haproxy, Self::Caddy, Self::Pingora];
 
     const fn name(self) -> &'static str {

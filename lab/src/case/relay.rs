@@ -1,6 +1,6 @@
 //! Relay: one bulk flow of plain TCP through a forward that parses nothing.
 //!
-//! In:    the setting and the direction.
+//! In:    the environment and the direction.
 //! Out:   bytes per CPU-second of each relay, beside a loop that only splices.
 //! Never: counts a connect.
 
@@ -20,7 +20,7 @@ use crate::report::Section;
 
 const OURS: &str = "byway tcp";
 
-/// Asks it.
+/// Measures the relays.
 pub(crate) async fn run(env: &RunEnvironment, way: Way) -> Result<Section> {
     let mut roles = Roles::begin(env, Logs::Off, |byway| {
         vec![(OURS, Reach::Plain(byway.tcp))]
@@ -72,7 +72,7 @@ pub(crate) async fn run(env: &RunEnvironment, way: Way) -> Result<Section> {
     let mut section = Section::new(title, &asks);
     tables::fill(&mut section, Unit::Bytes, env, &rows, &roles, None);
     section.note(format!(
-        "Transfers of {} MiB follow each other on one connection for {:?} or longer.",
+        "Transfers of {} MiB, one after the other on one connection, for {:?} or longer.",
         env.bulk_bytes >> 20,
         env.window
     ));
@@ -84,8 +84,8 @@ async fn turn(env: &RunEnvironment, way: Way, subject: &Subject) -> Result<Sampl
     const PATIENCE: Duration = Duration::from_secs(60);
     let mut stream = subject.reach.open(env.origin()).await?;
     let work = async || {
-        let (begun, mut moved) = (Instant::now(), 0.0);
-        while moved == 0.0 || begun.elapsed() < env.window {
+        let (started, mut moved) = (Instant::now(), 0.0);
+        while moved == 0.0 || started.elapsed() < env.window {
             let moving = transfer(&mut stream, way, env.bulk_bytes, env.origin());
             timeout(PATIENCE, moving)
                 .await

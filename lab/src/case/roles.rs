@@ -1,8 +1,8 @@
-//! Roles: who takes part in a question, and in which part.
+//! Roles: the subjects of a question, and the role of each.
 //!
 //! In:    running programs, or why one does not run.
 //! Out:   subjects to measure in turn; a note for each that is left out.
-//! Never: leaves a peer out without a word.
+//! Never: leaves a peer out without a note.
 
 use std::iter;
 use std::net::SocketAddr;
@@ -20,16 +20,16 @@ use crate::load::reach::Reach;
 use crate::peers::{Logs, Program, Running};
 use crate::process::Process;
 
-/// In which part a subject appears.
+/// The role of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubjectRole {
-    /// Byway doing what the question is about.
+    /// Byway, with the function that the question is about.
     Ours,
     /// Another program doing the same.
     Peer,
-    /// A program doing less: what no amount of care could go below.
+    /// A program that does less work: a lower bound of the cost.
     Floor,
-    /// Nobody between generator and origin: what the load can reach at most.
+    /// No program between generator and origin: the most that the load can reach.
     Ceiling,
 }
 
@@ -49,31 +49,31 @@ impl SubjectRole {
 pub(crate) struct Subject {
     /// Its name in the table.
     pub(crate) name: String,
-    /// Its part.
+    /// Its role.
     pub(crate) role: SubjectRole,
-    /// Its process, whose CPU time counts; none for the ceiling.
+    /// Its process, whose CPU time counts; `None` for the ceiling.
     pub(crate) pid: Option<Pid>,
     /// How the origin is reached through it.
     pub(crate) reach: Reach,
-    /// Which of our rows it is compared with.
+    /// The row of ours that it is compared with.
     pub(crate) against: &'static str,
-    /// Where it writes a line for each request, if it does.
+    /// Its access log, if it has one.
     pub(crate) access_log: Option<Arc<AccessLog>>,
 }
 
-/// Everybody who takes part. Dropping it ends the programs.
+/// All subjects. Dropping it kills the programs.
 #[derive(Default)]
 pub(crate) struct Roles {
     /// In the order of the table.
     pub(crate) subjects: Vec<Subject>,
-    /// Who was left out, and why.
+    /// The subjects that were left out, and why.
     pub(crate) left_out: Vec<String>,
     programs: Vec<Process>,
     forward: Option<SocketAddr>,
 }
 
 impl Roles {
-    /// A cast with byway, and those of `--extra`; `ours` are its rows by name.
+    /// Starts byway, and the extra subjects of `--also`; `ours` are its rows by name.
     pub(crate) async fn begin(
         env: &RunEnvironment,
         logs: Logs,
@@ -86,8 +86,8 @@ impl Roles {
         Ok(roles)
     }
 
-    /// Adds the byway under test, or another one, each of whose rows is compared with the same row
-    /// of the first.
+    /// Adds the byway under test, or another one, whose rows are compared with the same rows of the
+    /// first.
     async fn enter(
         &mut self,
         env: &RunEnvironment,
@@ -127,7 +127,7 @@ impl Roles {
         Ok(())
     }
 
-    /// Adds byway as a forward that parses nothing, and the way without anybody.
+    /// Adds byway as a forward that parses nothing, and the direct connection.
     pub(crate) fn bound(&mut self, env: &RunEnvironment) {
         let ours = self
             .subjects
@@ -150,9 +150,9 @@ impl Roles {
         self.ceiling(env);
     }
 
-    /// Adds the way without anybody.
+    /// Adds the direct connection.
     pub(crate) fn ceiling(&mut self, env: &RunEnvironment) {
-        let name = "ceiling: no one between".to_owned();
+        let name = "ceiling: direct connection".to_owned();
         if !env.takes(&name) {
             return;
         }
@@ -166,7 +166,7 @@ impl Roles {
         });
     }
 
-    /// Adds an installed peer, if it is there and starts.
+    /// Adds a peer, if it is installed and starts.
     pub(crate) async fn add(
         &mut self,
         env: &RunEnvironment,
@@ -184,7 +184,7 @@ impl Roles {
             .await;
     }
 
-    /// Adds whatever starts.
+    /// Adds a subject, if it starts.
     pub(crate) async fn start(
         &mut self,
         env: &RunEnvironment,
@@ -219,7 +219,7 @@ impl Roles {
         }
     }
 
-    /// Ends the programs in order.
+    /// Stops the programs in order.
     pub(crate) async fn end(self) -> Result<()> {
         for program in self.programs {
             program.stop().await?;

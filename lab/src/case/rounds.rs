@@ -1,9 +1,8 @@
-//! Rounds: every subject in turn, several times over, so that a disturbance hits all of them alike.
+//! Rounds: every subject in turn, several times, so that a disturbance affects all of them alike.
 //!
-//! In:    subjects and what to do with each.
-//! Out:   samples a subject, in the order of the rounds; or why it failed.
-//! Never: begins a round when the budget is used up, and never lets one subject's failure end the
-//!        run.
+//! In:    subjects and the measurement of each.
+//! Out:   samples per subject, in the order of the rounds; or why it failed.
+//! Never: begins a round when the budget is used up, or lets one subject's failure end the run.
 
 use std::time::Duration;
 
@@ -16,34 +15,34 @@ use crate::machine;
 use crate::process::{CpuTime, cpu_time};
 use crate::statistics::Quantiles;
 
-/// What one turn has shown.
+/// The result of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     /// Requests or bytes.
     pub(crate) work: f64,
     /// How long it took.
     pub(crate) wall: Duration,
-    /// What the subject spent meanwhile; none for the ceiling.
+    /// CPU time of the subject meanwhile; `None` for the ceiling.
     pub(crate) cpu: Option<CpuTime>,
-    /// The share of the subject's core that others took meanwhile, 0 to 1.
+    /// The share of the subject's core that other processes used meanwhile, 0 to 1.
     pub(crate) others: f64,
 }
 
 /// A subject with its samples.
 pub(crate) struct Row {
-    /// Who.
+    /// The subject.
     pub(crate) subject: Subject,
-    /// One sample a round.
+    /// One sample per round.
     pub(crate) samples: Vec<Sample>,
     /// Why it dropped out, if it did.
     pub(crate) failure: Option<String>,
-    /// How long requests took at the load that was offered to all, one entry a round.
+    /// Latency at the load that was offered to all, one entry per round.
     pub(crate) latency: Vec<Quantiles>,
-    /// Resident memory behind the rounds.
+    /// Resident memory after the rounds.
     pub(crate) rss_kib: Option<u64>,
-    /// System calls a request.
+    /// System calls per request.
     pub(crate) syscalls: Option<f64>,
-    /// Sockets that were open at once.
+    /// The most sockets that were open at once.
     pub(crate) sockets: Option<usize>,
     /// Bytes of its access log.
     pub(crate) logged: u64,
@@ -65,7 +64,7 @@ impl Row {
         }
     }
 
-    /// Counts what the subject has logged since the last time, and forgets it.
+    /// Counts what the subject has logged since the last call, and empties the log.
     pub(crate) fn empty_log(&mut self) -> Result<()> {
         if let Some(log) = &self.subject.access_log {
             self.logged += log.take()?;
@@ -74,11 +73,10 @@ impl Row {
     }
 }
 
-/// How long a turn may take beyond its window: to open ten thousand connections, or to move what is
-/// slow.
+/// How long a measurement may take beyond its window, for example to open ten thousand connections.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Gives every subject its turn in every round. Each round begins with another subject.
+/// Measures every subject once in every round. Each round begins with another subject.
 pub(crate) async fn interleave(
     env: &RunEnvironment,
     subjects: &[Subject],
@@ -94,7 +92,7 @@ pub(crate) async fn interleave(
             let patience = env.window + PATIENCE;
             let sample = timeout(patience, turn(&row.subject)).await;
             let sample =
-                sample.unwrap_or_else(|_| Err(anyhow!("its turn was not over after {patience:?}")));
+                sample.unwrap_or_else(|_| Err(anyhow!("it was not done after {patience:?}")));
             match sample.and_then(|sample| row.empty_log().map(|()| sample)) {
                 Ok(sample) => row.samples.push(sample),
                 Err(error) => row.failure = Some(format!("{error:#}")),
@@ -110,9 +108,9 @@ pub(crate) async fn interleave(
     rows
 }
 
-/// Keeps the generator's thread from going to sleep while `work` is done: to wake a sleeping core
-/// costs the one who wakes it up to some microseconds (an interrupt that leaves the virtual
-/// machine), and the subject would pay for what no real visitor asks of it.
+/// Keeps the generator's thread from sleeping during `work`. Waking a sleeping core can cost the
+/// waker some microseconds (an interrupt that exits the virtual machine), and the subject would pay
+/// for something that no real client causes.
 pub(crate) async fn awake<T>(env: &RunEnvironment, work: impl Future<Output = T>) -> T {
     if env.cores.shared() {
         return work.await;
@@ -128,7 +126,7 @@ pub(crate) async fn awake<T>(env: &RunEnvironment, work: impl Future<Output = T>
     }
 }
 
-/// Watches a subject while `work` is done; `work` says how much it was.
+/// Measures a subject during `work`, which returns the amount of work.
 pub(crate) async fn watch(
     env: &RunEnvironment,
     subject: &Subject,
@@ -136,9 +134,9 @@ pub(crate) async fn watch(
 ) -> Result<Sample> {
     let spent = || subject.pid.map(cpu_time).transpose();
     let busy = || machine::busy(env.cores.subject);
-    let (begun, spent_before, busy_before) = (Instant::now(), spent()?, busy()?);
+    let (started, spent_before, busy_before) = (Instant::now(), spent()?, busy()?);
     let work = awake(env, work()).await?;
-    let (wall, spent_after, busy_after) = (begun.elapsed(), spent()?, busy()?);
+    let (wall, spent_after, busy_after) = (started.elapsed(), spent()?, busy()?);
     let cpu = spent_before
         .zip(spent_after)
         .map(|(before, after)| after - before);

@@ -1,8 +1,7 @@
-//! Slow: what a thousand visitors on slow lines take from all others.
+//! Slow: what a thousand clients on slow lines cost the others.
 //!
-//! In:    the setting.
 //! Out:   ordinary requests of each reverse proxy, alone and beside heads that never end.
-//! Never: forgets the slow ones: all of them are in before a turn begins.
+//! Never: measures before all slow clients are connected.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -25,7 +24,7 @@ use crate::statistics::{Spread, median};
 
 const VISITORS: usize = 1000;
 
-/// Asks it.
+/// Measures the reverse proxies.
 pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
         "What is left of 1 KiB keep-alive GETs at 64 connections while {} other visitors send a head of a byte every half \
@@ -57,12 +56,12 @@ pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
     tables::left_out(&mut section, &roles);
     if closed.into_inner() > 0 {
         section.note(
-            "Some slow visitors were closed on within their turn; each came again after a second.",
+            "The program closed some slow connections during the measurement; each client reconnected after a second.",
         );
     }
     section.note(
-        "Reads of the slow visitors' bytes, 2,000 a second, are in the second figure of everybody. All wait 30 s for a head: \
-         longer than a turn lasts.",
+        "The second figure of every subject includes reading 2,000 slow bytes a second. All programs wait 30 s for a head: \
+         longer than a measurement.",
     );
     roles.end().await?;
     Ok(section)
@@ -75,7 +74,7 @@ async fn beside_slow(
     closed: &AtomicUsize,
 ) -> Result<Sample> {
     let Reach::Plain(to) = subject.reach else {
-        bail!("an edge is spoken to plainly")
+        bail!("an edge is reached without a proxy protocol")
     };
     let slow = Slowloris::start(to, VISITORS).await?;
     let sample = edge::turn(env, 1.0, load, subject).await;

@@ -1,9 +1,9 @@
-//! Tables: samples become a table and an answer.
+//! Tables: turns samples into a table and an answer.
 //!
-//! In:    rows of samples, and what they count.
-//! Out:   medians with their spread, as table and chart; ratios round by round; in words who wins
+//! In:    rows of samples, and their unit.
+//! Out:   medians with their spread, as table and chart; ratios round by round; in words, who wins
 //!        and what was the limit.
-//! Never: hides a question that a peer wins, and never compares across runs.
+//! Never: hides a question that a peer wins, or compares across runs.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::statistics::{Quantiles, Spread, median};
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Requests; costs in microseconds a request.
+    /// Requests; costs in microseconds per request.
     Requests,
-    /// Messages of WebSockets; costs in microseconds a message.
+    /// Messages of WebSockets; costs in microseconds per message.
     Messages,
-    /// Bytes; costs in seconds a GB (10^9 bytes).
+    /// Bytes; costs in seconds per GB (10^9 bytes).
     Bytes,
 }
 
@@ -103,8 +103,8 @@ impl Unit {
     }
 }
 
-/// Fills a section with the table, the chart, the answers and what has to be known to read them.
-/// `offered` is the load at which the times were taken, if they were.
+/// Fills a section with the table, the chart, the answers and the notes that a reader needs.
+/// `offered` is the load at which latency was measured, if it was.
 pub(crate) fn fill(
     section: &mut Section,
     unit: Unit,
@@ -152,7 +152,7 @@ pub(crate) fn fill(
         .for_each(|note| section.note(note));
     if let Some(offered) = offered {
         section.note(format!(
-            "p50 and p99: at {} requests/s for everybody, 70 % of what {} reached at most; from the moment a request was due; \
+            "p50 and p99: at {} requests/s for every subject, 70 % of the highest rate of {}; from the time a request was due; \
              medians of {} rounds.",
             grouped(offered.rate),
             offered.slowest,
@@ -164,7 +164,7 @@ pub(crate) fn fill(
         .filter(|_| rows.iter().any(|row| row.syscalls.is_some()))
     {
         section.note(format!(
-            "System calls a request, under the full load: counted by {}.",
+            "System calls per request, under full load: counted by {}.",
             counter.name()
         ));
     }
@@ -191,7 +191,7 @@ pub(crate) fn fill(
     }
 }
 
-/// Names everybody who does not take part.
+/// Adds a note for each subject that was left out.
 pub(crate) fn left_out(section: &mut Section, roles: &Roles) {
     roles
         .left_out
@@ -199,7 +199,7 @@ pub(crate) fn left_out(section: &mut Section, roles: &Roles) {
         .for_each(|why| section.note(format!("Left out: {why}.")));
 }
 
-/// Says who has logged how much a request, and who should have but did not.
+/// Notes how much each subject has logged, and which one logged nothing although it should.
 pub(crate) fn logs(section: &mut Section, rows: &[Row]) {
     let mut sizes = Vec::new();
     for row in rows
@@ -208,7 +208,7 @@ pub(crate) fn logs(section: &mut Section, rows: &[Row]) {
     {
         match row.logged {
             0 => section.note(format!(
-                "**{} has logged nothing**: its figures hold no log.",
+                "**{} has logged nothing**: its figures include no logging.",
                 row.subject.name
             )),
             bytes => sizes.push(format!(
@@ -226,7 +226,7 @@ pub(crate) fn logs(section: &mut Section, rows: &[Row]) {
     }
 }
 
-/// A column that not every question has.
+/// A column that only some questions have.
 struct Column {
     head: &'static str,
     cell: fn(&Row) -> Option<String>,
@@ -250,7 +250,7 @@ const COLUMNS: [Column; 5] = [
         cell: |row| Some(grouped(row.sockets? as f64)),
     },
     Column {
-        head: "system calls a request",
+        head: "system calls per request",
         cell: |row| Some(format!("{:.2}", row.syscalls?)),
     },
 ];
@@ -268,9 +268,9 @@ fn microseconds(seconds: f64) -> String {
     grouped(seconds * 1e6)
 }
 
-/// Our p99 beside the best peer's.
+/// Compares our p99 with that of the best peer.
 fn at_equal_load(offered: &Offered, rows: &[Row]) -> Option<String> {
-    /// What the p99 of two equal programs differs by on a shared machine.
+    /// The p99 of two equal programs may differ by this much on a shared machine.
     const EVEN: f64 = 0.1;
     let p99 = |row: &Row| latency(row, |quantiles| quantiles.p99);
     let ours = rows
@@ -388,7 +388,7 @@ pub(crate) fn more_is_better(ours: &str, peer: &str, ratio: f64, what: &str) -> 
     }
 }
 
-/// Who wins where less is better; each by its name and what it takes.
+/// Who wins where less is better; each as its name and its figure.
 pub(crate) fn less_is_better(ours: (&str, f64), peer: (&str, f64), unit: &str) -> String {
     let ((mine, its), (ours, peer)) = ((ours.1, peer.1), (ours.0, peer.0));
     let judged = match mine {
@@ -424,7 +424,7 @@ fn limit(unit: Unit, rows: &[Row]) -> Option<String> {
         }
     };
     Some(format!(
-        "Generator and origin alone reach {} {what}; the fastest subject ({}) came to {:.0} % of that: {judged}.",
+        "Generator and origin alone reach {} {what}; the fastest subject ({}) reached {:.0} % of that: {judged}.",
         unit.rate(ceiling),
         row.subject.name,
         share * 100.0

@@ -1,7 +1,6 @@
-//! Tunnels: what an exposed TCP service costs through Byway's link and through the other tunnels,
-//! both ends together.
+//! Tunnels: the cost of an exposed TCP service through Byway's link and through other tunnels, both
+//! ends together.
 //!
-//! In:    the setting.
 //! Out:   CPU time of bulk transfers each way and of streams opened, and how Byway's work per
 //!        CPU-second compares.
 //! Never: lets one tunnel work while another is measured.
@@ -21,9 +20,9 @@ use crate::peers::{BothEnds, Program, frp, rathole};
 use crate::process::{Process, cpu_time};
 use crate::report::Section;
 use crate::statistics::Spread;
-use crate::two_nodes::{Road, TwoNodes};
+use crate::two_nodes::{LinkUse, TwoNodes};
 
-/// One tunnel, and what its ends have spent: seconds of CPU a round, for each of [`QUESTIONS`].
+/// One tunnel, and the CPU time of its ends: seconds per round, for each of [`QUESTIONS`].
 struct Tunnel {
     name: String,
     near: Process,
@@ -32,7 +31,7 @@ struct Tunnel {
     spent: [Vec<f64>; QUESTIONS.len()],
 }
 
-/// What is asked of each tunnel in each round.
+/// What is measured of each tunnel in each round.
 const QUESTIONS: [Question; 3] = [
     Question::Bulk(Way::Down),
     Question::Bulk(Way::Up),
@@ -45,7 +44,7 @@ enum Question {
     Opened,
 }
 
-/// Asks all of it.
+/// Measures all tunnels.
 pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
     let size = env.bulk_bytes >> 20;
     let asks = format!(
@@ -104,7 +103,7 @@ pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
                 cost[place] * scale[place]
             )
         };
-        // Work per CPU-second: what it spends by what byway spends for the same.
+        // Work per CPU-second: its CPU time divided by byway's for the same work.
         let ratio = |place: usize| {
             costs.first().map_or_else(String::new, |ours| {
                 format!("{:.2}", cost[place] / ours[place])
@@ -138,8 +137,8 @@ pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
     }
     section.chart(chart);
     section.note(
-        "The ratios compare the first row, byway over TLS, with each. All are encrypted; byway proves a key at \
-                  each end, rathole checks a certificate at one, frp, as it comes, at none.",
+        "The ratios compare the first row, byway over TLS, with each. All are encrypted. Byway checks a key at \
+                  both ends, rathole a certificate at one, frp in its default configuration nothing.",
     );
     for tunnel in tunnels {
         tunnel.near.stop().await?;
@@ -153,7 +152,7 @@ async fn start(env: &RunEnvironment, section: &mut Section) -> Result<Vec<Tunnel
     for carrier in ["tls", "quic"] {
         let TwoNodes {
             near, far, reach, ..
-        } = TwoNodes::start(env, Road::Expose, carrier).await?;
+        } = TwoNodes::start(env, LinkUse::Expose, carrier).await?;
         tunnels.push(Tunnel::new(&format!("byway, {carrier}"), near, far, reach));
     }
     let frp = |transport| frp::expose(env, transport);
@@ -183,7 +182,7 @@ async fn start(env: &RunEnvironment, section: &mut Section) -> Result<Vec<Tunnel
             env,
             section,
             Program::Frpc,
-            "frp, a TLS connection a visitor",
+            "frp, a TLS connection per visitor",
             alone,
         )
         .await,
@@ -201,7 +200,7 @@ async fn start(env: &RunEnvironment, section: &mut Section) -> Result<Vec<Tunnel
     Ok(tunnels)
 }
 
-/// A peer whose origin answers, or a note why there is none.
+/// A peer whose origin answers, or a note why it is missing.
 async fn peer(
     env: &RunEnvironment,
     section: &mut Section,

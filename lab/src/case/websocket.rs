@@ -1,8 +1,7 @@
 //! Websocket: a thousand WebSockets through each reverse proxy, every message echoed by the origin.
 //!
-//! In:    the setting.
 //! Out:   messages per CPU-second of each.
-//! Never: counts the switch of protocols.
+//! Never: counts the upgrade.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,10 +22,10 @@ use crate::report::{Section, grouped};
 
 const COUNT: usize = 1000;
 
-/// Asks it.
+/// Measures the reverse proxies.
 pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
     let asks = format!(
-        "How many messages of {MESSAGE_BYTES} bytes does one CPU-second of the reverse proxy carry there and back, on {} \
+        "How many messages of {MESSAGE_BYTES} bytes does one CPU-second of the reverse proxy carry in both directions, on {} \
          WebSockets at once?",
         grouped(COUNT as f64)
     );

@@ -1,4 +1,4 @@
-//! Answer: reads responses just closely enough to know that they are right and where they end.
+//! Answer: parses responses just enough to check that they are right and to find where they end.
 //!
 //! In:    bytes as they arrive.
 //! Out:   whether the response has ended; an error if it is not a 200 of the expected length.
@@ -18,7 +18,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Before the first byte of a response whose body is to be `expected` bytes long.
+    /// A parser for responses whose body must have `expected` bytes.
     pub(crate) const fn expecting(expected: u64) -> Self {
         Self {
             head: Vec::new(),
@@ -46,8 +46,7 @@ impl Answer {
         Ok(left == Some(0))
     }
 
-    /// Looks for the end of the head; what stands behind it is body. `None`: the head is not
-    /// complete.
+    /// Finds the end of the head; the rest is body. `None`: the head is not complete.
     fn begin(&mut self, bytes: &[u8]) -> Result<Option<u64>> {
         let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
             self.head = bytes.to_vec();
@@ -75,7 +74,7 @@ impl Answer {
 
 fn less(left: u64, n: usize) -> Result<u64> {
     left.checked_sub(n as u64)
-        .context("more bytes came than the answer announced")
+        .context("more bytes were received than the answer announced")
 }
 
 #[cfg(test)]
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn one_answer_follows_the_other_on_a_connection() {
+    fn several_responses_on_a_connection_are_read_one_after_the_other() {
         let mut answer = Answer::expecting(3);
         for _ in 0..3 {
             let ended: Vec<bool> = WHOLE

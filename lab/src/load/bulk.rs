@@ -1,7 +1,7 @@
 //! Bulk: one large body on one connection, down or up.
 //!
 //! In:    an open connection to the origin.
-//! Out:   the whole body has arrived.
+//! Out:   returns when the whole body has arrived.
 //! Never: counts a handshake.
 
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ use super::answer::Answer;
 use super::request::Request;
 use super::{keepalive, scratch};
 
-/// Which way the bytes go.
+/// The direction of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// From the origin.
     Down,
-    /// To the origin, which answers once it has all of them.
+    /// To the origin, which responds after the last byte.
     Up,
 }
 

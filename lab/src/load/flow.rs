@@ -1,9 +1,9 @@
-//! Flow: one long download, watched for a time.
+//! Flow: one long download, measured for a time.
 //!
-//! In:    an open connection to the origin, and how long to watch.
-//! Out:   how many bytes came in each tenth of a second; and whether the connection was cut.
-//! Never: counts a handshake, or asks for more than the path can carry in twice the time: programs
-//!        may spill to disk what their reader does not take.
+//! In:    an open connection to the origin, and how long to measure.
+//! Out:   the bytes received in each tenth of a second; and whether the connection was cut.
+//! Never: counts a handshake, or requests more than the path can carry in twice the time: programs
+//!        may spill to disk what their reader does not read.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::request::Request;
 use super::scratch;
 
-/// How long to watch, and how much is asked for.
+/// How long to measure, and how many bytes to request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watch {
     window: Duration,
@@ -24,7 +24,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// For so long, on a path of this rate. One without a rate is taken for one of 20 Gbit/s.
+    /// For this long, on a path of this rate. A path without a limit counts as one of 20 Gbit/s.
     pub(crate) fn new(window: Duration, rate: Option<u64>) -> Self {
         const FASTEST: u64 = 20_000_000_000;
         let a_second = rate.unwrap_or(FASTEST) as f64 / 8.0;
@@ -35,20 +35,20 @@ impl Watch {
     }
 }
 
-/// One entry of [`Flow::bytes`].
+/// The length of one entry of [`Flow::bytes`].
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// What a download has shown.
+/// The result of a download.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flow {
-    /// Bytes that came in each tick.
+    /// Bytes received in each tick.
     bytes: Vec<u64>,
     /// Why it ended early, if it did.
     pub(crate) cut: Option<String>,
 }
 
 impl Flow {
-    /// Downloads for so long. What is cut keeps what it has received until then.
+    /// Downloads for the window. A cut download keeps what it has received so far.
     pub(crate) async fn watch(mut stream: TcpStream, origin: SocketAddr, watch: Watch) -> Self {
         let ticks = watch.window.as_millis().div_ceil(TICK.as_millis()).max(1);
         let mut flow = Self {
@@ -67,22 +67,22 @@ impl Flow {
         origin: SocketAddr,
         watch: Watch,
     ) -> Result<()> {
-        let begun = Instant::now();
+        let started = Instant::now();
         stream
             .write_all(&Request::get(watch.bytes, origin).bytes)
             .await?;
-        // The head of the answer is among the bytes; it is a packet of some ten thousand.
+        // The head of the response is counted too; it is negligible.
         while let Ok(read) =
-            timeout_at(begun + watch.window, scratch::read(stream, <[u8]>::len)).await
+            timeout_at(started + watch.window, scratch::read(stream, <[u8]>::len)).await
         {
             let n = read?;
             if n == 0 {
                 bail!(
                     "the stream ended after {:.1} s",
-                    begun.elapsed().as_secs_f64()
+                    started.elapsed().as_secs_f64()
                 );
             }
-            let tick = begun.elapsed().as_millis() / TICK.as_millis();
+            let tick = started.elapsed().as_millis() / TICK.as_millis();
             let last = self.bytes.len() - 1;
             if let Some(bytes) = self
                 .bytes
@@ -94,19 +94,19 @@ impl Flow {
         Ok(())
     }
 
-    /// This one and another that began at its end, as one.
+    /// Appends a flow that began when this one ended.
     pub(crate) fn then(mut self, later: Self) -> Self {
         self.bytes.extend(later.bytes);
         self.cut = self.cut.or(later.cut);
         self
     }
 
-    /// Bytes from the tick on that begins then.
+    /// Bytes from the tick at `from` on.
     pub(crate) fn bytes_from(&self, from: Duration) -> u64 {
         self.bytes.iter().skip(ticks(from)).sum()
     }
 
-    /// Whether nothing came in the last ticks of this time.
+    /// Whether nothing was received in the last ticks of this length.
     pub(crate) fn stalled(&self, last: Duration) -> bool {
         self.bytes
             .iter()
@@ -115,7 +115,7 @@ impl Flow {
             .all(|bytes| *bytes == 0)
     }
 
-    /// Mbit/s from then to the end of the window.
+    /// Mbit/s from `from` to the end of the window.
     pub(crate) fn megabits_from(&self, from: Duration) -> f64 {
         let seconds =
             TICK.as_secs_f64() * self.bytes.len().saturating_sub(ticks(from)).max(1) as f64;
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_of_the_part_of_the_window_that_was_asked_for() {
+    fn a_rate_covers_the_requested_part_of_the_window() {
         let flow = Flow {
             bytes: vec![0, 0, 125_000, 125_000],
             cut: None,
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_ends_is_a_cut_and_one_that_is_watched_to_the_end_is_none() {
+    async fn a_connection_that_ends_early_is_cut_and_one_measured_to_the_end_is_not() {
         let origin = crate::origin::Origin::start().unwrap();
         let stream = TcpStream::connect(origin.address()).await.unwrap();
         let flow = Flow::watch(

@@ -1,8 +1,8 @@
-//! Hold: connections that have been used once and idle now.
+//! Hold: idle connections that have been used once.
 //!
 //! In:    how to reach the origin, and how many connections.
 //! Out:   the open sockets; dropping them closes them.
-//! Never: leaves one unused: each has carried a request, as idle connections of real visitors have.
+//! Never: leaves one unused: each has carried a request, as idle connections of real clients have.
 
 use std::net::SocketAddr;
 
@@ -15,8 +15,8 @@ use super::keepalive::exchange;
 use super::reach::Reach;
 use super::request::Request;
 
-/// Opens `count` connections and sends one request on each, a few at a time: one after the other
-/// would be a matter of round trips alone.
+/// Opens `count` connections and sends one request on each, a few at a time: one after the other,
+/// round trips would dominate the time.
 pub(crate) async fn open(reach: Reach, count: usize, origin: SocketAddr) -> Result<Vec<TcpStream>> {
     const LANES: usize = 50;
     let mut lanes = JoinSet::new();

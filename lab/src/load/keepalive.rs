@@ -1,9 +1,8 @@
-//! Keepalive: many connections, each asking again as soon as it was answered.
+//! Keepalive: many connections, each sending the next request as soon as the last was answered.
 //!
-//! In:    where to, how many connections, which request, how long.
-//! Out:   answered requests within a window, and the CPU time that the measured program spent in
-//!        it.
-//! Never: counts a request of the warm-up, and never takes a wrong answer for a right one.
+//! In:    the address, how many connections, which request, how long.
+//! Out:   the result of `measured`, which watches the number of answered requests.
+//! Never: counts a request of the warm-up, or accepts a wrong response.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,22 +20,21 @@ use super::reach::Reach;
 use super::request::Request;
 use super::scratch;
 
-/// What is asked.
+/// The load.
 #[derive(Clone, Debug)]
 pub(crate) struct Keepalive {
-    /// Where the bodies come from.
+    /// The origin, for requests through a proxy.
     pub(crate) origin: SocketAddr,
     /// Connections open at once.
     pub(crate) connections: usize,
-    /// What each of them asks.
+    /// The request that each of them repeats.
     pub(crate) request: Request,
     /// How long requests are counted.
     pub(crate) window: Duration,
 }
 
 impl Keepalive {
-    /// Runs the load; `measured` begins when all connections are warm and is given the time and the
-    /// count to watch.
+    /// Runs the load. `measured` starts after the warm-up and gets the count of answered requests.
     pub(crate) async fn run<T>(
         &self,
         reach: Reach,
@@ -56,14 +54,14 @@ impl Keepalive {
         };
         let result = tokio::select! {
             result = load => result,
-            // Nobody leaves before being told to.
-            broken = asking.join_next() => match broken.context("no connections were asked for")?? {
-                Ok(()) => bail!("a connection left early"),
+            // No connection ends before `leaving` is set.
+            broken = asking.join_next() => match broken.context("no connections were requested")?? {
+                Ok(()) => bail!("a connection ended early"),
                 Err(error) => Err(error),
             },
         }?;
         leaving.store(true, Relaxed);
-        // Whoever is not done by then is cut off with the set.
+        // Connections that are not done in time are dropped with the set.
         let _ = timeout(Duration::from_secs(2), async {
             while asking.join_next().await.is_some() {}
         })
@@ -80,7 +78,7 @@ async fn ask(mut line: Line, answered: Arc<AtomicU64>, leaving: Arc<AtomicBool>)
     Ok(())
 }
 
-/// One line to the origin on which requests follow each other: one connection, or one a request.
+/// Requests to the origin one after the other: all on one connection, or each on a new one.
 pub(crate) struct Line {
     reach: Reach,
     origin: SocketAddr,
@@ -90,7 +88,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Opens it.
+    /// Opens the first connection.
     pub(crate) async fn open(reach: Reach, origin: SocketAddr, request: Request) -> Result<Self> {
         let stream = Some(reach.open(origin).await?);
         Ok(Self {
@@ -102,8 +100,8 @@ impl Line {
         })
     }
 
-    /// One request and its whole answer; behind a request that is alone, the end of its connection,
-    /// too.
+    /// Sends one request and reads the whole response; for a request that is alone, also the end of
+    /// its connection.
     pub(crate) async fn ask(&mut self) -> Result<()> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
@@ -112,14 +110,14 @@ impl Line {
         exchange(stream, &self.request.bytes, &mut self.answer).await?;
         if self.request.alone {
             let more = scratch::read(stream, <[u8]>::len).await?;
-            ensure!(more == 0, "{more} bytes came behind the last answer");
+            ensure!(more == 0, "{more} bytes followed the last answer");
             self.stream = None;
         }
         Ok(())
     }
 }
 
-/// One request and its whole answer.
+/// Sends one request and reads the whole response.
 pub(crate) async fn exchange(
     stream: &mut TcpStream,
     request: &[u8],
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_that_are_alone_end_their_connections_and_others_keep_them() {
+    async fn alone_requests_close_their_connections_and_others_keep_them() {
         let origin = Origin::start().unwrap();
         let mut alone = line(|origin| Request::get_alone(1024, origin), &origin)
             .await
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_of_a_post_reaches_the_origin_as_a_whole() {
+    async fn the_whole_body_of_a_post_reaches_the_origin() {
         let origin = Origin::start().unwrap();
         let mut posting = line(|origin| Request::post(300_000, origin), &origin)
             .await

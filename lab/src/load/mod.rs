@@ -1,11 +1,10 @@
-//! Load: what the generator does to a measured program. It runs on the lab's main thread, on its
-//! own core.
+//! Load: the load on a measured program. It runs on the lab's main thread, on its own core.
 //!
-//! `reach` says how a program is spoken to, `request` what is asked; `keepalive` asks as fast as it
-//! is answered, `paced` at a rate; `bulk` moves one large body, `flow` watches one for a time,
-//! `hold` opens connections and lets them idle, `visits` opens one for each small request,
-//! `websocket` has messages echoed, `slowloris` sends heads that never end; `answer` reads
-//! responses, `scratch` is the memory that bodies vanish in.
+//! `reach` opens connections through a program, `request` builds requests; `keepalive` sends them
+//! as fast as they are answered, `paced` at a fixed rate; `bulk` moves one large body, `flow`
+//! measures one for a time, `hold` opens connections and lets them idle, `visits` opens one for
+//! each small request, `websocket` has messages echoed, `slowloris` sends heads that never end;
+//! `answer` parses responses, `scratch` is the buffer for bodies.
 
 pub(crate) mod answer;
 pub(crate) mod bulk;

@@ -1,11 +1,11 @@
-//! Paced: requests at a fixed rate, whether earlier ones were answered or not; how long each took
-//! since it was due.
+//! Paced: requests at a fixed rate, whether or not earlier ones were answered, and how long each
+//! took from its due time.
 //!
-//! In:    where to, which request, how many a second, for how long.
-//! Out:   the time of each request from the moment it was due until its answer had arrived, a wait
-//!        for a free line included.
-//! Never: asks less because the measured program is slow: that would hide the very waits that
-//!        matter (coordinated omission).
+//! In:    the address, which request, how many per second, for how long.
+//! Out:   the time of each request from its due time to the end of its response, including a wait
+//!        for a free connection.
+//! Never: sends less because the measured program is slow: that would hide the waits that matter
+//!        (coordinated omission).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,36 +22,36 @@ use super::keepalive::Line;
 use super::reach::Reach;
 use super::request::Request;
 
-/// What is asked, and how fast.
+/// The load and its rate.
 #[derive(Clone, Debug)]
 pub(crate) struct Paced {
-    /// Where the bodies come from.
+    /// The origin, for requests through a proxy.
     pub(crate) origin: SocketAddr,
-    /// Lines to ask on.
+    /// Number of connections.
     pub(crate) connections: usize,
-    /// What is asked.
+    /// The request.
     pub(crate) request: Request,
-    /// Requests a second, evenly spaced.
+    /// Requests per second, evenly spaced.
     pub(crate) rate: f64,
-    /// How long requests are counted; a sixth of it before is warm-up.
+    /// How long requests are counted, after a warm-up of a sixth of it.
     pub(crate) window: Duration,
 }
 
-/// How far the measured program may fall behind before the turn is given up.
+/// How many requests may wait before the measurement is aborted.
 const MOST_WAITING: usize = 100_000;
 
-/// What pacer and lines share. All are on one thread, so that nobody ever waits for a lock.
+/// What pacer and connections share. All run on one thread, so the locks are never contended.
 struct Board {
     due: Mutex<VecDeque<Instant>>,
     /// A permit for each entry of `due`.
     waiting: Semaphore,
     took: Mutex<Vec<Duration>>,
-    /// Requests that were due earlier are warm-up.
+    /// Requests that were due earlier belong to the warm-up.
     counted_from: Instant,
 }
 
 impl Paced {
-    /// Runs the load to its end. The calling thread never sleeps meanwhile.
+    /// Runs the load to its end. The calling thread never sleeps during it.
     pub(crate) async fn run(&self, reach: Reach) -> Result<Vec<Duration>> {
         let mut lines = Vec::with_capacity(self.connections);
         for _ in 0..self.connections {
@@ -73,12 +73,12 @@ impl Paced {
         let paced = self.pace(&board, begin, counted_from + self.window);
         tokio::select! {
             paced = paced => paced?,
-            broken = asking.join_next() => match broken.context("no lines were asked for")?? {
-                Ok(()) => bail!("a line left early"),
+            broken = asking.join_next() => match broken.context("no connections were requested")?? {
+                Ok(()) => bail!("a connection ended early"),
                 Err(error) => return Err(error),
             },
         }
-        // Every line ends when the last due request has been taken.
+        // The connections end when the last due request has been taken.
         board.waiting.close();
         let all = async {
             while let Some(line) = asking.join_next().await {
@@ -88,7 +88,7 @@ impl Paced {
         };
         timeout(Duration::from_secs(5), all)
             .await
-            .context("requests stayed without an answer for 5 s")??;
+            .context("requests were not answered within 5 s")??;
         Ok(std::mem::take(&mut *board.took.lock()))
     }
 
@@ -109,7 +109,7 @@ impl Paced {
             if waiting > MOST_WAITING {
                 bail!("{waiting} requests are waiting: the offered load is more than it can carry");
             }
-            // All that are due have been taken, too: the lines may be told to end.
+            // All requests have been sent, and none is waiting.
             if next >= end && waiting == 0 {
                 return Ok(());
             }
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn as_many_requests_are_timed_as_were_due_in_the_window() {
+    async fn every_request_due_in_the_window_is_timed() {
         let origin = Origin::start().unwrap();
         let took = paced(origin.address(), 1000.0)
             .run(Reach::Plain(origin.address()))
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_closes_ends_the_turn_with_an_error() {
+    async fn a_program_that_closes_connections_ends_the_load_with_an_error() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut closing = JoinSet::new();

@@ -1,8 +1,8 @@
-//! Reach: how a connection to the origin is opened through a measured program.
+//! Reach: how to open a connection to the origin through a measured program.
 //!
-//! In:    the program's address, how it is spoken to, and the origin's address.
+//! In:    the program's address and protocol, and the origin's address.
 //! Out:   a connected socket whose next byte goes to the origin (or to the edge in front of it).
-//! Never: measures; handshakes are over before a clock starts.
+//! Never: measures; handshakes are over before a measurement starts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::answer::Answer;
 use super::keepalive::exchange;
 use super::request::Request;
 
-/// How the origin is reached.
+/// How to reach the origin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reach {
     /// By connecting to this address: the origin itself, an edge or a forward.
@@ -28,7 +28,7 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    /// Opens a connection that leads to `origin`.
+    /// Opens a connection to `origin`.
     pub(crate) async fn open(self, origin: SocketAddr) -> Result<TcpStream> {
         let (Self::Plain(first) | Self::Socks5(first) | Self::Connect(first)) = self;
         let mut stream = TcpStream::connect(first)
@@ -47,11 +47,10 @@ impl Reach {
         Ok(stream)
     }
 
-    /// An open connection on which the origin has answered a request; none if it did not, or took
-    /// too long for it.
+    /// Opens a connection and returns it if the origin answers a request on it in time.
     pub(crate) async fn answers(self, origin: SocketAddr) -> Option<TcpStream> {
         const PATIENCE: Duration = Duration::from_secs(3);
-        let asked = async {
+        let attempt = async {
             let mut stream = self.open(origin).await?;
             exchange(
                 &mut stream,
@@ -61,7 +60,7 @@ impl Reach {
             .await?;
             anyhow::Ok(stream)
         };
-        timeout(PATIENCE, asked).await.ok()?.ok()
+        timeout(PATIENCE, attempt).await.ok()?.ok()
     }
 }
 
@@ -74,7 +73,7 @@ async fn socks5(stream: &mut TcpStream, target: SocketAddr) -> Result<()> {
     stream.read_exact(&mut method).await?;
     ensure!(
         method == [5, 0],
-        "it asks for authentication method {}",
+        "it requires authentication method {}",
         method[1]
     );
     let mut request = vec![5, 1, 0, 1];
@@ -97,7 +96,7 @@ async fn connect(stream: &mut TcpStream, target: SocketAddr) -> Result<()> {
     stream
         .write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes())
         .await?;
-    // Byte by byte: nothing behind the head may be lost.
+    // Byte by byte, so that nothing after the head is consumed.
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         ensure!(head.len() < 4096, "the answer's head does not end");

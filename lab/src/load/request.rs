@@ -1,25 +1,25 @@
-//! Request: what the generator asks, ready to be sent.
+//! Request: a request of the generator, ready to be sent.
 //!
-//! In:    what, how long, and whose host.
-//! Out:   the bytes of one request, head and body in one piece, and the length of its answer.
+//! In:    the method, the length and the host.
+//! Out:   the bytes of one request, head and body in one piece, and the length of its response.
 //! Never: a field that a browser or a library would not send.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// One request that is asked again and again.
+/// One request that is sent repeatedly.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     /// Head and body.
     pub(crate) bytes: Arc<[u8]>,
-    /// The length of the answer's body.
+    /// The length of the response body.
     pub(crate) answer_bytes: u64,
-    /// The connection ends behind its answer, and the next request has one of its own.
+    /// Whether the connection is closed after the response, so that each request needs a new one.
     pub(crate) alone: bool,
 }
 
 impl Request {
-    /// A GET of so many bytes, on a connection that stays open.
+    /// A GET of `length` bytes, on a connection that stays open.
     pub(crate) fn get(length: u64, host: SocketAddr) -> Self {
         Self {
             bytes: get(length, host, "").into(),
@@ -28,8 +28,7 @@ impl Request {
         }
     }
 
-    /// The same, and the connection ends behind it. The server closes, as it does for every client
-    /// that asks it to.
+    /// The same, with `Connection: close`. The server closes the connection.
     pub(crate) fn get_alone(length: u64, host: SocketAddr) -> Self {
         Self {
             bytes: get(length, host, "Connection: close\r\n").into(),
@@ -38,7 +37,7 @@ impl Request {
         }
     }
 
-    /// A POST of so many bytes, which are answered by none.
+    /// A POST of `length` bytes, with an empty response body.
     pub(crate) fn post(length: u64, host: SocketAddr) -> Self {
         let head = format!(
             "POST / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lab/1\r\nAccept: */*\r\n\
@@ -57,7 +56,7 @@ impl Request {
     }
 }
 
-/// A GET with the fields that a browser or a library sends at least, and `more` lines.
+/// A GET with the minimal fields of a browser or a library, and `more` lines.
 fn get(length: u64, host: SocketAddr, more: &str) -> Vec<u8> {
     format!(
         "GET /{length} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lab/1\r\nAccept: */*\r\nAccept-Encoding: gzip, br\r\n{more}\r\n"
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_request_that_is_alone_asks_for_the_close() {
+    fn only_an_alone_request_has_connection_close() {
         let text = |request: Request| String::from_utf8(request.bytes.to_vec()).unwrap();
         assert!(text(Request::get_alone(1, HOST)).ends_with("\r\nConnection: close\r\n\r\n"));
         assert!(!text(Request::get(1, HOST)).contains("Connection"));

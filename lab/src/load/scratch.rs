@@ -1,9 +1,9 @@
-//! Scratch: one buffer a thread that all its connections read into and write from; nobody looks at
-//! bodies.
+//! Scratch: one buffer per thread, which all its connections read into and write from, since bodies
+//! are not inspected.
 //!
 //! In:    a socket.
-//! Out:   bytes to look at within one call, or so many bytes sent.
-//! Never: holds memory a connection.
+//! Out:   bytes that are valid within one call, or the given number of bytes sent.
+//! Never: holds memory per connection.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -21,7 +21,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![b'.'; BYTES]);
 }
 
-/// Reads once and shows the bytes; none at the end of the stream. Cancel safe.
+/// Reads once and passes the bytes to `look`; they are empty at the end of the stream. Cancel safe.
 pub(crate) async fn read<T>(
     stream: &mut TcpStream,
     mut look: impl FnMut(&[u8]) -> T,
@@ -36,7 +36,7 @@ pub(crate) async fn read<T>(
     .await
 }
 
-/// Sends `length` bytes of no meaning. Not cancel safe.
+/// Sends `length` filler bytes. Not cancel safe.
 pub(crate) async fn write(stream: &mut TcpStream, length: u64) -> io::Result<()> {
     let mut left = length;
     while left > 0 {

@@ -1,10 +1,10 @@
-//! Slowloris: visitors on slow lines: a request head that comes byte by byte and never ends.
+//! Slowloris: clients on slow lines, which send a request head byte by byte and never end it.
 //!
-//! In:    where to, and how many.
-//! Out:   connections that are kept full of unfinished heads until this is dropped; how many were
-//!        closed on them.
-//! Never: more connections at once than asked for, and never a storm: who was closed waits a second
-//!        before it comes again.
+//! In:    the address, and how many.
+//! Out:   connections with unfinished heads until this is dropped; how many of them the server
+//!        closed.
+//! Never: more connections at once than requested, or a storm of reconnects: a client whose
+//!        connection was closed waits a second before it reconnects.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// From one byte to the next on a connection.
+/// The time between two bytes on a connection.
 const PAUSE: Duration = Duration::from_millis(500);
-/// From a close to the next try.
+/// The time from a close to the next attempt.
 const RETURN: Duration = Duration::from_secs(1);
 
-/// Slow visitors. Dropping it closes their connections.
+/// Slow clients. Dropping it closes their connections.
 pub(crate) struct Slowloris {
     counts: Arc<Counts>,
     _visitors: JoinSet<()>,
@@ -35,13 +35,13 @@ struct Counts {
 }
 
 impl Slowloris {
-    /// Opens `count` slow connections, and waits until all are in.
+    /// Opens `count` slow connections, and waits until all are connected.
     pub(crate) async fn start(to: SocketAddr, count: usize) -> Result<Self> {
         const PATIENCE: Duration = Duration::from_secs(10);
         let counts = Arc::new(Counts::default());
         let mut visitors = JoinSet::new();
         for place in 0..count {
-            // Evenly spread over the pause: the bytes of all come one after the other, not in
+            // Evenly spread over the pause, so that the bytes of all connections do not come in
             // bursts.
             let first = PAUSE.mul_f64(place as f64 / count.max(1) as f64);
             visitors.spawn(visit(to, first, Arc::clone(&counts)));
@@ -54,7 +54,7 @@ impl Slowloris {
         let all_in = timeout(PATIENCE, all_in).await.is_ok();
         ensure!(
             all_in,
-            "only {} of {count} slow visitors got in",
+            "only {} of {count} slow clients connected",
             counts.open.load(Relaxed)
         );
         Ok(Self {
@@ -82,11 +82,11 @@ async fn visit(to: SocketAddr, first: Duration, counts: Arc<Counts>) {
     }
 }
 
-/// Until the other side has had enough.
+/// Sends until the server closes the connection.
 async fn send_slowly(stream: &mut TcpStream, host: SocketAddr) -> Result<()> {
     let head = format!("GET /1024 HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lab-slow/1\r\nX-Slow: ");
     for byte in head.bytes().chain(std::iter::repeat(b'.')) {
-        // A close is seen by the write that follows it; an answer (408) is followed by one.
+        // A close is noticed by a later write; so is the close after a response (408).
         stream.write_all(&[byte]).await?;
         sleep(PAUSE).await;
     }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn all_visitors_are_in_before_it_counts_as_started() {
+    async fn start_returns_when_all_clients_are_connected() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let slow = Slowloris::start(listener.local_addr().unwrap(), 5)
             .await

@@ -1,7 +1,6 @@
-//! Visits: small requests at a steady rate, each on a connection of its own, whatever became of the
-//! earlier ones.
+//! Visits: small requests at a steady rate, each on a new connection, independent of earlier ones.
 //!
-//! In:    how the origin is reached, how often, for how long, and how long a visitor waits.
+//! In:    how to reach the origin, how often, for how long, and how long a client waits.
 //! Out:   when each visit was due, how long it took, and whether it was answered.
 //! Never: leaves out a visit because earlier ones are still waiting.
 
@@ -19,7 +18,7 @@ use super::request::Request;
 /// One visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Visit {
-    /// When it was due, counted from the first.
+    /// When it was due, relative to the first.
     pub(crate) due: Duration,
     /// From then until its last byte, or until it failed.
     pub(crate) took: Duration,
@@ -27,14 +26,14 @@ pub(crate) struct Visit {
     pub(crate) answered: bool,
 }
 
-/// How visitors come.
+/// The schedule of visits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Visits {
-    /// Each so long after the one before.
+    /// The time between two visits.
     pub(crate) every: Duration,
     /// The last one is due before this.
     pub(crate) window: Duration,
-    /// A visit that takes as long has failed.
+    /// A visit that takes this long has failed.
     pub(crate) patience: Duration,
     /// The length of each answer.
     pub(crate) bytes: u64,
@@ -43,8 +42,8 @@ pub(crate) struct Visits {
 impl Visits {
     /// All of them, in the order in which they were due.
     pub(crate) async fn run(self, reach: Reach, target: SocketAddr) -> Vec<Visit> {
-        let begun = Instant::now();
-        let mut ticks = interval_at(begun, self.every);
+        let started = Instant::now();
+        let mut ticks = interval_at(started, self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut running = JoinSet::new();
         for _ in 0..self.window.as_nanos() / self.every.as_nanos().max(1) {
@@ -53,7 +52,7 @@ impl Visits {
                 let visited = timeout(self.patience, visit(reach, target, self.bytes)).await;
                 let answered = matches!(visited, Ok(Ok(())));
                 Visit {
-                    due: due.saturating_duration_since(begun),
+                    due: due.saturating_duration_since(started),
                     took: due.elapsed(),
                     answered,
                 }

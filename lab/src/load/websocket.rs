@@ -1,8 +1,8 @@
-//! Websocket: frames of RFC 6455, as few of them as an echo needs.
+//! Websocket: the few frames of RFC 6455 that an echo needs.
 //!
-//! In:    a connection to the origin, through whatever stands between.
-//! Out:   an open WebSocket; messages sent, masked, and their echoes compared.
-//! Never: a message longer than a short frame holds (125 bytes), and never a fragment.
+//! In:    a connection to the origin, through a proxy or directly.
+//! Out:   an open WebSocket; masked messages sent, and their echoes compared.
+//! Never: a message longer than a short frame holds (125 bytes), or a fragment.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use tokio::time::{sleep, timeout};
 use super::reach::Reach;
 use super::scratch;
 
-/// The path that the origin answers with a switch of protocols.
+/// The path on which the origin upgrades to WebSocket.
 pub(crate) const PATH: &str = "/ws";
 
 /// The length of a message.
 pub(crate) const MESSAGE_BYTES: usize = 100;
 
-/// Key and answer of the example in RFC 6455 section 1.3: the lab has no use for a new key each
-/// time, and needs no SHA-1.
+/// Key and response of the example in RFC 6455 section 1.3: the lab needs no new key each time, and
+/// so no SHA-1.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -35,10 +35,10 @@ const TEXT: u8 = 0x81;
 const MASKED_HEAD_BYTES: usize = 6;
 const MOST_HEAD_BYTES: usize = 4096;
 
-/// Many WebSockets, each sending its next message as soon as the last one has come back.
+/// Many WebSockets, each sending its next message as soon as the last one was echoed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Websockets {
-    /// Who echoes.
+    /// The origin, which echoes.
     pub(crate) origin: SocketAddr,
     /// Open at once.
     pub(crate) count: usize,
@@ -47,8 +47,7 @@ pub(crate) struct Websockets {
 }
 
 impl Websockets {
-    /// Runs the load; `measured` begins when all are open and warm, and is given the count of
-    /// echoes to watch.
+    /// Runs the load. `measured` starts after all are open and warm, and gets the count of echoes.
     pub(crate) async fn run<T>(
         &self,
         reach: Reach,
@@ -58,8 +57,8 @@ impl Websockets {
             Arc::new(AtomicU64::new(0)),
             Arc::new(AtomicBool::new(false)),
         );
-        // Nobody talks before all are open: the last ones would have to wait behind everybody's
-        // messages.
+        // No WebSocket sends before all are open: the last ones would have to wait behind the
+        // messages of the others.
         let mut streams = Vec::with_capacity(self.count);
         for _ in 0..self.count {
             streams.push(open(reach, self.origin).await?);
@@ -72,7 +71,7 @@ impl Websockets {
         };
         let result = tokio::select! {
             result = load => result,
-            broken = talking.join_next() => match broken.context("no WebSockets were asked for")?? {
+            broken = talking.join_next() => match broken.context("no WebSockets were requested")?? {
                 Ok(()) => bail!("a WebSocket ended early"),
                 Err(error) => Err(error),
             },
@@ -111,8 +110,8 @@ pub(crate) async fn open(reach: Reach, origin: SocketAddr) -> Result<TcpStream> 
     );
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
-    // The origin is silent behind its answer until it is spoken to, so nothing but the head can
-    // come.
+    // The origin sends nothing after its response until the client does, so only the head can
+    // arrive.
     while !head.ends_with(b"\r\n\r\n") {
         ensure!(
             head.len() < MOST_HEAD_BYTES,
@@ -122,10 +121,7 @@ pub(crate) async fn open(reach: Reach, origin: SocketAddr) -> Result<TcpStream> 
             head.extend_from_slice(bytes);
             bytes.len()
         });
-        ensure!(
-            n.await? > 0,
-            "the connection was closed before the switch of protocols"
-        );
+        ensure!(n.await? > 0, "the connection was closed before the upgrade");
     }
     let first = String::from_utf8_lossy(&head)
         .lines()
@@ -134,17 +130,16 @@ pub(crate) async fn open(reach: Reach, origin: SocketAddr) -> Result<TcpStream> 
         .to_owned();
     ensure!(
         first.starts_with("HTTP/1.1 101 "),
-        "the switch of protocols was answered {first:?}"
+        "the upgrade was answered {first:?}"
     );
     ensure!(
         memmem::find(&head, ACCEPT.as_bytes()).is_some(),
-        "the answer does not prove the key"
+        "the answer has a wrong Sec-WebSocket-Accept"
     );
     Ok(stream)
 }
 
-/// The origin's side: the answer to the switch, then every message back as it came, until the
-/// visitor leaves.
+/// The origin's side: the upgrade response, then an echo of every message until the client closes.
 pub(crate) async fn echo(stream: &mut TcpStream) -> Result<()> {
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
@@ -156,7 +151,7 @@ pub(crate) async fn echo(stream: &mut TcpStream) -> Result<()> {
         let (head, body) = frame.split_at_mut(MASKED_HEAD_BYTES);
         ensure!(
             head.starts_with(&[TEXT, 0x80 | MESSAGE_BYTES as u8]),
-            "this is no message of the lab"
+            "this is not a message of the lab"
         );
         let mask = [head[2], head[3], head[4], head[5]];
         body.iter_mut()
@@ -167,7 +162,7 @@ pub(crate) async fn echo(stream: &mut TcpStream) -> Result<()> {
     }
 }
 
-/// What a visitor sends.
+/// The frame that a client sends.
 fn masked() -> Vec<u8> {
     let mut frame = vec![TEXT, 0x80 | MESSAGE_BYTES as u8];
     frame.extend(MASK);
@@ -179,7 +174,7 @@ fn masked() -> Vec<u8> {
     frame
 }
 
-/// What comes back.
+/// The frame that the origin returns.
 fn unmasked() -> Vec<u8> {
     [TEXT, MESSAGE_BYTES as u8]
         .into_iter()
@@ -211,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_message_is_not_readable_and_as_long_as_its_head_says() {
+    fn a_masked_message_is_not_readable_and_has_the_length_of_its_head() {
         let frame = masked();
         assert_eq!(
             usize::from(frame[1] & 0x7f),

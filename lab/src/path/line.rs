@@ -1,8 +1,8 @@
 //! Line: two namespaces with a simulated path between them.
 //!
 //! In:    the shape of the path and a seed.
-//! Out:   a near and a far end, whose only way to each other is the path.
-//! Never: gives either of them a way out.
+//! Out:   a near and a far end, connected only by the path.
+//! Never: gives either end a route to another network.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -16,39 +16,39 @@ use lab::shaping::counts::{Cause, Counted};
 use lab::shaping::plan::{Direction, Plan};
 use lab::shaping::shape::Shape;
 
-/// See the head of the file.
+/// See the top of the file.
 pub(crate) struct Line {
-    // The simulator goes before its devices' namespaces.
+    // Dropped before the namespaces of its devices.
     simulator: Simulator,
-    /// Where visitors, browsers and clients are.
+    /// The end of the clients.
     pub(crate) near: Namespace,
-    /// Where the origin is.
+    /// The end of the origin.
     pub(crate) far: Namespace,
 }
 
 const DEVICE: &str = "path0";
 const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// Wide enough for a near end that moves.
+/// Wide enough for a near end that changes its address.
 const PREFIX_BITS: u8 = 16;
-/// Packets that may wait for the simulator before the kernel drops them.
+/// Packets that may queue for the simulator before the kernel drops them.
 const DEVICE_QUEUE: &str = "20000";
 
-/// Room of a TCP socket for each byte that a path can have under way: the kernel counts a buffer
-/// with all that it takes in memory, about twice its bytes, and gives at most half of the room to a
-/// sender's window.
+/// Room of a TCP socket for each byte that a path can have in flight: the kernel counts a buffer
+/// with its overhead, about twice its bytes, and gives at most half of the room to a sender's
+/// window.
 const ROOM_FOR_EACH_BYTE: u64 = 4;
 const SOCKET_ROOM: [&str; 2] = ["ipv4/tcp_wmem", "ipv4/tcp_rmem"];
 
-/// What the simulator has done between two moments.
+/// What the simulator did in a period.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Account {
     /// Packets from the far end to the near one.
     pub(crate) down: Counted,
-    /// And the other way.
+    /// Packets from the near end to the far one.
     pub(crate) up: Counted,
-    /// Its processor time.
+    /// Its CPU time.
     pub(crate) cpu: CpuTime,
-    /// Packets that the kernel has dropped since the simulator did not come to read them.
+    /// Packets that the kernel dropped because the simulator did not read them in time.
     pub(crate) unread: u64,
 }
 
@@ -56,12 +56,12 @@ impl Line {
     /// The address of the far end.
     pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
-    /// Makes both ends, with the same shape in each direction.
+    /// Creates both ends, with the same shape in each direction.
     pub(crate) fn make(shape: &Shape, seed: u64) -> Result<Self> {
         Self::uneven([shape.clone(), shape.clone()], seed)
     }
 
-    /// Makes both ends, with a shape for each direction: down, then up.
+    /// Creates both ends, with a shape for each direction: down, then up.
     pub(crate) fn uneven(shapes: [Shape; 2], seed: u64) -> Result<Self> {
         sweep();
         let (near, far) = (Namespace::make("near")?, Namespace::make("far")?);
@@ -99,22 +99,23 @@ impl Line {
         })
     }
 
-    /// An address of the near end.
+    /// A socket address of the near end.
     pub(crate) const fn near_address(port: u16) -> SocketAddr {
         SocketAddr::new(std::net::IpAddr::V4(NEAR), port)
     }
 
-    /// An address of the far end.
+    /// A socket address of the far end.
     pub(crate) const fn far_address(port: u16) -> SocketAddr {
         SocketAddr::new(std::net::IpAddr::V4(Self::FAR), port)
     }
 
-    /// Begins a plan.
+    /// Starts a plan.
     pub(crate) fn begin(&self, plan: Plan) {
         self.simulator.begin(plan);
     }
 
-    /// The near end loses its address and has another from now on, `number` below 250 away from it.
+    /// Replaces the address of the near end. `number`, below 250, becomes its third byte (at least
+    /// 1).
     pub(crate) fn move_near(&self, number: u8) -> Result<()> {
         let [a, b, _, d] = NEAR.octets();
         let new = Ipv4Addr::new(a, b, number.max(1), d);
@@ -130,14 +131,19 @@ impl Line {
             .ip(&["route", "replace", "default", "dev", DEVICE])
     }
 
-    /// The congestion control that sockets of both ends have if they choose none. The kernel lets a
-    /// namespace have only what is in `tcp_allowed_congestion_control`, which is the machine's, and
-    /// which the lab does not change.
+    /// Sets the default congestion control of the sockets of both ends. The kernel restricts a
+    /// namespace to those in `tcp_allowed_congestion_control`, which is a setting of the machine
+    /// that the lab does not change.
     pub(crate) fn congestion_control(&self, name: &str) -> Result<()> {
         let set = |end: &Namespace| end.set("ipv4/tcp_congestion_control", name);
-        [&self.near, &self.far].into_iter().try_for_each(set).with_context(|| {
-            format!("{name} has to be among the words of `sysctl net.ipv4.tcp_allowed_congestion_control`")
-        })
+        [&self.near, &self.far]
+            .into_iter()
+            .try_for_each(set)
+            .with_context(|| {
+                format!(
+                    "{name} has to be listed in `sysctl net.ipv4.tcp_allowed_congestion_control`"
+                )
+            })
     }
 
     /// What the simulator has done so far. An error if it has ended.
@@ -156,13 +162,13 @@ impl Line {
     }
 }
 
-/// `tcp_wmem` and `tcp_rmem` are three numbers: least, default and most. The last is raised to
-/// `room` if it is less.
+/// `tcp_wmem` and `tcp_rmem` are three numbers: least, default and most. Raises the last to at
+/// least `room`.
 fn with_room(triple: &str, room: u64) -> Option<String> {
     let mut words = triple.split_whitespace();
     let [least, default, most] = [words.next()?, words.next()?, words.next()?];
     let most: u64 = most.parse().ok()?;
-    // The kernel keeps it as an int.
+    // The kernel stores it as an int.
     Some(format!(
         "{least} {default} {}",
         most.max(room).min(i32::MAX as u64)
@@ -170,7 +176,7 @@ fn with_room(triple: &str, room: u64) -> Option<String> {
 }
 
 impl Account {
-    /// What was done since.
+    /// The difference from an earlier account.
     pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             down: self.down.since(&before.down),
@@ -180,7 +186,7 @@ impl Account {
         }
     }
 
-    /// Packets that are missing by a fault of the simulator: figures with them are worthless.
+    /// Packets that the simulator itself lost: figures with them are invalid.
     pub(crate) fn faults(&self) -> u64 {
         let of =
             |counted: &Counted| counted.dropped(Cause::Simulator) + counted.dropped(Cause::Device);
@@ -196,7 +202,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
-    /// What a test on a path needs; where it cannot be had there is nothing to test.
+    /// A line for a test; `None` if this machine does not allow it, and then there is nothing to
+    /// test.
     fn line(shape: &Shape) -> Option<Line> {
         if let Err(error) = may_be_made() {
             eprintln!("not run: {error:#}");
@@ -241,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn tcp_may_fill_a_path_that_needs_more_than_the_machine_gives_a_socket() {
+    fn socket_buffers_are_raised_for_a_path_that_needs_more_than_the_default() {
         assert_eq!(
             with_room("4096\t16384\t4194304\n", 50_000_000).as_deref(),
             Some("4096 16384 50000000")
@@ -272,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_moves_is_reached_at_its_new_address_only() {
+    fn an_end_that_moves_is_reached_only_at_its_new_address() {
         let Some(line) = line(&Shape::default()) else {
             return;
         };

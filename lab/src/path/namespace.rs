@@ -1,8 +1,8 @@
-//! Namespace: a network namespace of the lab's own, made and removed by ip(8).
+//! Namespace: a network namespace of the lab, created and removed by ip(8).
 //!
-//! In:    a name; work that is to be done inside.
-//! Out:   sockets, devices and programs that know no other network.
-//! Never: changes the network of the machine, or stays behind when the lab has ended.
+//! In:    a name; work to do inside.
+//! Out:   sockets, devices and programs that have no other network.
+//! Never: changes the network of the machine, or remains after the end of the lab.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -13,26 +13,26 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// See the head of the file. Dropping it removes it.
+/// See the top of the file. Dropping it removes it.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     name: String,
     file: File,
 }
 
-/// A thread that is inside a namespace until this is dropped.
+/// Keeps a thread inside a namespace until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Inside {
     before: File,
 }
 
 const PREFIX: &str = "byway-lab-";
-/// Those of tests (`byway-testkit`: `netns.rs`).
+/// The prefix of those of tests (`byway-testkit`: `netns.rs`).
 const TEST_PREFIX: &str = "byway-";
 const FOLDER: &str = "/run/netns";
 
 impl Namespace {
-    /// Makes one whose loopback device is up.
+    /// Creates one whose loopback device is up.
     pub(crate) fn make(name: &str) -> Result<Self> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!(
@@ -53,8 +53,8 @@ impl Namespace {
         ip(&[&["-n", &self.name], arguments].concat())
     }
 
-    /// Moves the calling thread inside. Sockets that it opens and programs that it starts belong
-    /// there.
+    /// Moves the calling thread inside. Sockets that it opens and programs that it starts belong to
+    /// the namespace.
     pub(crate) fn enter(&self) -> Result<Inside> {
         let before =
             File::open("/proc/thread-self/ns/net").context("opening this thread's namespace")?;
@@ -62,7 +62,7 @@ impl Namespace {
         Ok(Inside { before })
     }
 
-    /// Does `work` inside.
+    /// Runs `work` inside.
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let inside = self.enter()?;
         let done = work();
@@ -70,7 +70,7 @@ impl Namespace {
         done
     }
 
-    /// Sets a parameter below `/proc/sys/net` for this namespace alone.
+    /// Sets a parameter below `/proc/sys/net` for this namespace only.
     pub(crate) fn set(&self, parameter: &str, value: &str) -> Result<()> {
         let file = Path::new("/proc/sys/net").join(parameter);
         self.within(|| {
@@ -96,7 +96,7 @@ impl Namespace {
     }
 }
 
-/// The twelfth figure of a line of `/proc/net/dev`.
+/// The twelfth figure of the device's line in `/proc/net/dev`.
 fn sending_drops(text: &str, device: &str) -> Option<u64> {
     let line = text
         .lines()
@@ -113,7 +113,7 @@ impl Drop for Namespace {
 }
 
 impl Inside {
-    /// Back to where the thread was.
+    /// Returns to the earlier namespace.
     pub(crate) fn leave(self) -> Result<()> {
         move_to(&self.before).context("leaving a namespace")
     }
@@ -121,7 +121,7 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        // `leave` says so when this fails.
+        // `leave` reports a failure.
         let _ = move_to(&self.before);
     }
 }
@@ -130,7 +130,7 @@ fn move_to(namespace: &File) -> rustix::io::Result<()> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
 }
 
-/// Removes the namespaces of labs and of tests that were killed.
+/// Removes the namespaces of labs and tests that were killed.
 pub(crate) fn sweep() {
     let Ok(entries) = fs::read_dir(FOLDER) else {
         return;
@@ -145,7 +145,7 @@ pub(crate) fn sweep() {
     }
 }
 
-/// The process that has made a namespace of this name.
+/// The process id in a namespace's name.
 fn maker(name: &str) -> Option<&str> {
     let pid = name
         .strip_prefix(PREFIX)
@@ -170,7 +170,7 @@ fn ip(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Whether this machine lets the lab make a path; the error says what is missing.
+/// Whether this machine allows the lab to create a path; the error names what is missing.
 pub(crate) fn may_be_made() -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn namespaces_of_tests_that_were_killed_were_never_removed() {
+    fn the_maker_is_found_in_the_name_of_a_test_namespace() {
         assert_eq!(maker("byway-4711-0-n"), Some("4711"));
         for other in [
             "byway-4711",
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn only_namespaces_of_the_lab_have_a_maker() {
+    fn the_maker_is_found_in_the_name_of_a_lab_namespace() {
         assert_eq!(maker("byway-lab-4711-near"), Some("4711"));
         for other in [
             "byway-lab--near",

@@ -1,8 +1,8 @@
-//! Simulator: a thread that moves packets between two TUN devices, as the shapes of both directions
-//! say.
+//! Simulator: a thread that moves packets between two TUN devices, according to the shapes of both
+//! directions.
 //!
 //! In:    two devices, a shape for each direction, a seed, plans.
-//! Out:   packets at their times; counts by cause; the processor time that it takes itself.
+//! Out:   packets at their times; counts by cause; its own CPU time.
 //! Never: holds more than [`HELD_BYTES_MAX`] of packets in a direction, or drops one without
 //!        counting it.
 
@@ -30,16 +30,16 @@ use lab::shaping::plan::{Direction, Plan, Step};
 use lab::shaping::shape::Shape;
 use lab::shaping::shaper::{Shaper, Verdict};
 
-/// What may be on its way in one direction: a second at 1 Gbit/s.
+/// The most bytes in flight in one direction: a second at 1 Gbit/s.
 const HELD_BYTES_MAX: usize = 128 << 20;
-/// Packets of one direction that are read before the other has its turn.
+/// Packets of one direction that are read before the other direction is served.
 const READ_AT_ONCE: usize = 32;
 /// Buffers that are kept for reuse.
 const SPARE_BUFFERS_MAX: usize = 4096;
-/// Before everything that is not of the system: a late simulator would be a path of another delay.
+/// A higher priority than ordinary programs: a late simulator would add delay to the path.
 const NICENESS: i32 = -15;
 
-/// See the head of the file. Dropping it ends the thread.
+/// See the top of the file. Dropping it ends the thread.
 pub(crate) struct Simulator {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
@@ -47,7 +47,7 @@ pub(crate) struct Simulator {
 
 struct Shared {
     counts: [Counts; 2],
-    /// A plan that is to begin.
+    /// A plan that is waiting to start.
     plan: Mutex<Option<Plan>>,
     ends: AtomicBool,
     wake: OwnedFd,
@@ -57,13 +57,13 @@ struct Shared {
 
 impl Shared {
     fn wakes(&self) {
-        // It fails only when the counter is full, and then the thread is awake.
+        // This fails only if the counter is full, and then the thread is awake.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 }
 
 impl Simulator {
-    /// Starts it between the device of the near end and that of the far end.
+    /// Starts it between the devices of the near and the far end.
     pub(super) fn start(near: Tun, far: Tun, shapes: [Shape; 2], seed: u64) -> Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .context("making an eventfd")?;
@@ -91,19 +91,18 @@ impl Simulator {
         })
     }
 
-    /// Begins a plan now. What was left of an earlier one is forgotten.
+    /// Starts a plan now. The rest of an earlier plan is discarded.
     pub(crate) fn begin(&self, plan: Plan) {
         *self.shared.plan.lock() = Some(plan);
         self.shared.wakes();
     }
 
-    /// What became of the packets of a direction until now.
+    /// The counts of a direction so far.
     pub(crate) fn counted(&self, direction: Direction) -> Counted {
         self.shared.counts[direction as usize].now()
     }
 
-    /// Processor time of the thread. Most of it is the kernel's, which receives each packet within
-    /// a write.
+    /// CPU time of the thread. Most of it is kernel time: each packet is received within a write.
     pub(crate) fn cpu_time(&self) -> Result<CpuTime> {
         thread_cpu_time(self.shared.thread.load(Relaxed))
     }
@@ -117,7 +116,7 @@ impl Simulator {
         let why = match ended {
             Some(Ok(Err(error))) => error,
             Some(Err(_)) => anyhow!("it panicked"),
-            _ => anyhow!("it has ended before"),
+            _ => anyhow!("it has already ended"),
         };
         Err(why).context("the path simulator")
     }
@@ -137,28 +136,29 @@ impl Drop for Simulator {
     }
 }
 
-/// `sources` are the devices that packets of each direction come from; they go to the other one.
+/// `sources` are the devices from which packets of each direction come; the other device is their
+/// target.
 fn run(shared: &Shared, mut lanes: [Lane; 2], sources: [&Tun; 2]) -> Result<()> {
-    // Both make the path more exact, and it works without them.
+    // Both make the path more exact; it works without them.
     let _ = set_current_timer_slack(NonZeroU64::new(1));
     let _ = setpriority_process(None, NICENESS);
     let clock = Instant::now();
-    let (mut plan, mut begun) = (Plan::default(), Duration::ZERO);
+    let (mut plan, mut started) = (Plan::default(), Duration::ZERO);
     let mut buffer = vec![0; 65_536];
     let [far, near] = sources;
     let targets = [near, far];
     while !shared.ends.load(Relaxed) {
         if let Some(new) = shared.plan.lock().take() {
-            (plan, begun) = (new, clock.elapsed());
+            (plan, started) = (new, clock.elapsed());
         }
         let now = clock.elapsed();
         for Step {
             direction, shape, ..
-        } in plan.due(now.saturating_sub(begun))
+        } in plan.due(now.saturating_sub(started))
         {
             lanes[direction as usize].shaper.reshape(shape);
         }
-        let mut next = plan.next().map(|at| begun + at);
+        let mut next = plan.next().map(|at| started + at);
         for ((lane, target), counts) in lanes.iter_mut().zip(targets).zip(&shared.counts) {
             lane.deliver(now, target, counts);
             next = next.into_iter().chain(lane.next()).min();
@@ -189,7 +189,7 @@ fn run(shared: &Shared, mut lanes: [Lane; 2], sources: [&Tun; 2]) -> Result<()> 
     Ok(())
 }
 
-/// Until a packet or a plan comes, or for this long.
+/// Waits until a packet or a plan arrives, at most this long.
 fn wait(shared: &Shared, sources: [&Tun; 2], most: Option<Duration>) -> Result<()> {
     let most = most.map(|most| Timespec {
         tv_sec: i64::try_from(most.as_secs()).unwrap_or(i64::MAX),
@@ -203,16 +203,16 @@ fn wait(shared: &Shared, sources: [&Tun; 2], most: Option<Duration>) -> Result<(
         Err(error) => return Err(error).context("waiting for packets"),
     }
     if fds[2].revents().contains(PollFlags::IN) {
-        // Only that it was written counts, not how often.
+        // Only the event counts, not how often it was written.
         let _ = rustix::io::read(&shared.wake, &mut [0; 8]);
     }
     Ok(())
 }
 
-/// One direction: the packets that are on their way.
+/// One direction, with its packets in flight.
 struct Lane {
     shaper: Shaper,
-    /// In the order of their times.
+    /// Sorted by time.
     ordered: VecDeque<Held>,
     late: BinaryHeap<Reverse<Held>>,
     held_bytes: usize,
@@ -223,7 +223,7 @@ struct Lane {
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
     at: Duration,
-    /// Packets of one time leave in the order in which they came.
+    /// Packets with the same time leave in order of arrival.
     number: u64,
     packet: Vec<u8>,
 }
@@ -252,7 +252,7 @@ impl Lane {
         }
     }
 
-    /// A packet comes to the path.
+    /// Takes a packet that enters the path.
     fn take(&mut self, now: Duration, packet: &[u8], target: &Tun, counts: &Counts) {
         let (at, late) = match self.shaper.offer(now, Packet::of(packet)) {
             Verdict::Dropped(cause) => return counts.drops(cause),
@@ -296,7 +296,7 @@ impl Lane {
             .min()
     }
 
-    /// Delivers what is due.
+    /// Delivers all packets that are due.
     fn deliver(&mut self, now: Duration, target: &Tun, counts: &Counts) {
         while let Some(held) = self.due(now) {
             if !target.write(&held.packet) {

@@ -1,8 +1,8 @@
 //! Tun: a TUN device in the network namespace of the calling thread.
 //!
 //! In:    a name.
-//! Out:   a descriptor that gives and takes one IP packet a call, and never blocks.
-//! Never: leaves the device behind: it goes when the descriptor is closed.
+//! Out:   a descriptor that reads or writes one IP packet per call, and never blocks.
+//! Never: leaves the device behind: it is removed when the descriptor is closed.
 
 #![allow(unsafe_code)] // one ioctl, which rustix has no safe form of
 
@@ -14,13 +14,13 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, read, write};
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
-/// See the head of the file.
+/// See the top of the file.
 #[derive(Debug)]
 pub(super) struct Tun {
     device: File,
 }
 
-/// `TUNSETIFF` of `linux/if_tun.h`. Its number names an `int`, its argument is a `struct ifreq`.
+/// `TUNSETIFF` of `linux/if_tun.h`. Its number encodes an `int`, its argument is a `struct ifreq`.
 const TUNSETIFF: Opcode = opcode::write::<i32>(b'T', 202);
 /// IP packets without a link header (`IFF_TUN`), and without four bytes in front of each
 /// (`IFF_NO_PI`).
@@ -38,7 +38,7 @@ struct InterfaceRequest {
 }
 
 impl Tun {
-    /// Makes the device.
+    /// Creates the device.
     pub(super) fn open(name: &str) -> Result<Self> {
         ensure!(
             name.len() < NAME_BYTES,
@@ -56,9 +56,9 @@ impl Tun {
             .iter_mut()
             .zip(name.bytes())
             .for_each(|(to, from)| *to = from);
-        // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which `InterfaceRequest` is in
-        // size and layout, and keeps no pointer to it. The name ends with a zero byte, since it is
-        // shorter than its field.
+        // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which `InterfaceRequest` matches
+        // in size and layout, and keeps no pointer to it. The name ends with a zero byte, since it
+        // is shorter than its field.
         unsafe {
             ioctl(
                 &device,
@@ -71,7 +71,7 @@ impl Tun {
         })
     }
 
-    /// The next packet that the namespace sends, or none for now.
+    /// Reads the next packet that the namespace sends; `None` if there is none now.
     pub(super) fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
         match read(&self.device, buffer) {
             Ok(n) => Ok(Some(n)),
@@ -81,7 +81,7 @@ impl Tun {
         }
     }
 
-    /// Hands a packet to the namespace. `false`: it was not taken.
+    /// Passes a packet to the namespace. `false`: it was not accepted.
     pub(super) fn write(&self, packet: &[u8]) -> bool {
         write(&self.device, packet) == Ok(packet.len())
     }

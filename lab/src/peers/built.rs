@@ -3,7 +3,7 @@
 //!
 //! In:    a package below `lab/peers`.
 //! Out:   its programs, in release mode, from its own Cargo.lock.
-//! Never: touches the workspace's lock file or target folder: `target/lab` is theirs.
+//! Never: touches the workspace's lock file or target folder: these packages use `target/lab`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,12 +19,12 @@ use crate::machine::unpinned;
 pub(crate) enum Package {
     /// `lab-pingora`.
     Pingora,
-    /// One program for each HTTP client.
+    /// One program for each Rust HTTP client.
     RustClients,
 }
 
 impl Package {
-    /// Each.
+    /// All packages.
     pub(crate) const ALL: [Self; 2] = [Self::Pingora, Self::RustClients];
 
     const fn folder(self) -> &'static str {
@@ -34,8 +34,8 @@ impl Package {
         }
     }
 
-    /// Where one of its programs is. The first call builds the package, which takes minutes when
-    /// nothing is there yet.
+    /// The path of one of its programs. The first call builds the package, which takes minutes if
+    /// nothing is built yet.
     pub(crate) fn program(self, name: &str) -> Result<PathBuf> {
         static BUILT: [OnceLock<Result<PathBuf, String>>; Package::ALL.len()] =
             [OnceLock::new(), OnceLock::new()];
@@ -49,7 +49,7 @@ impl Package {
         Ok(folder.join(name))
     }
 
-    /// Builds it and says where its programs are.
+    /// Builds it and returns the folder of its programs.
     pub(crate) fn build(self) -> Result<PathBuf> {
         let target = target_dir()?.join("lab");
         let package = workspace().join("lab").join("peers").join(self.folder());
@@ -59,7 +59,7 @@ impl Package {
             .arg(&target)
             .current_dir(&package);
         if self == Self::Pingora {
-            // The clients hold byway-agent, whose dependencies move with the workspace and not with
+            // The clients depend on byway-agent, whose dependencies follow the workspace and not
             // their lock file.
             build.arg("--locked");
         }

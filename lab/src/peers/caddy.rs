@@ -1,5 +1,5 @@
-//! Caddy: one thread of Go code, connections to the origin kept, with or without an access log in
-//! its own form, JSON.
+//! Caddy: with one thread of Go code, kept connections to the origin, and optionally an access log
+//! in its own format, JSON.
 //!
 //! In:    whether it logs.
 //! Out:   a running caddy.
@@ -13,8 +13,7 @@ use super::{Logs, Program, Running, command, free_address, start, write};
 use crate::access_log::AccessLog;
 use crate::environment::RunEnvironment;
 
-/// Starts caddy as a reverse proxy of the origin. It adds X-Forwarded-For, -Proto and -Host, as it
-/// always does.
+/// Starts caddy as a reverse proxy of the origin. It always adds X-Forwarded-For, -Proto and -Host.
 pub(crate) async fn serve(env: &RunEnvironment, logs: Logs) -> Result<Running> {
     let address = free_address()?;
     let log = format!("caddy-{}", address.port());
@@ -23,10 +22,9 @@ pub(crate) async fn serve(env: &RunEnvironment, logs: Logs) -> Result<Running> {
     let file = write(&env.dir().join(format!("{log}.caddyfile")), &config)?;
     let mut command = command(Program::Caddy)?;
     command.args(["run", "--adapter", "caddyfile", "--config", &file]);
-    // One worker, as everybody has: Go would otherwise take the machine's count of cores for its
-    // own.
+    // One worker, like the other programs: the default of Go is the number of cores of the machine.
     command.env("GOMAXPROCS", "1");
-    // What it keeps between runs goes with the scratch folder.
+    // What it keeps between runs is removed with the scratch folder.
     command
         .env("XDG_DATA_HOME", env.dir())
         .env("XDG_CONFIG_HOME", env.dir())
@@ -70,7 +68,7 @@ http://:{port} {{
             keepalive 60s
             keepalive_idle_conns 512
             keepalive_idle_conns_per_host 512
-            # Whatever the visitor accepts is asked of the origin, as the others do.
+            # Accept-Encoding of the client goes to the origin unchanged, as with the others.
             compression off
             read_buffer 64KiB
             write_buffer 64KiB

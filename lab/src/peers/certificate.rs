@@ -1,15 +1,15 @@
-//! Certificate: a self-signed certificate for peers that want one.
+//! Certificate: a self-signed certificate for peers that need one.
 //!
-//! In:    a folder, a name for the files, the host name within.
+//! In:    a folder, a name for the files, the host name in the certificate.
 //! Out:   `NAME.crt` and `NAME.key` in that folder: P-256, as most servers have it.
-//! Never: keeps them longer than the run: the folder is the run's.
+//! Never: keeps them longer than the run: the folder belongs to the run.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// Makes both files.
+/// Creates both files.
 pub(super) fn make(dir: &Path, name: &str, host: &str) -> Result<()> {
     let (subject, names) = (format!("/CN={host}"), format!("subjectAltName=DNS:{host}"));
     let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
@@ -43,8 +43,8 @@ pub(super) fn openssl(dir: &Path, arguments: &[&str]) -> Result<()> {
         .args(arguments)
         .current_dir(dir)
         .output();
-    let output = output
-        .context("a certificate is needed, and openssl to make it: `apt-get install openssl`")?;
+    let output =
+        output.context("openssl is needed to create a certificate: `apt-get install openssl`")?;
     ensure!(
         output.status.success(),
         "openssl {}: {}",

@@ -1,9 +1,9 @@
-//! Clients: the HTTP clients that byway-agent is compared with, each a small program that asks
-//! without end.
+//! Clients: the HTTP clients that byway-agent is compared with, each a small program that sends
+//! requests until it is stopped.
 //!
-//! In:    targets, how many requests at once, how many connections in all.
+//! In:    targets, how many requests in flight, how many connections in total.
 //! Out:   the command that runs it.
-//! Never: gives one of them an option that its users would not find in its manual.
+//! Never: gives a client an option that is not in its manual.
 
 use std::path::Path;
 use std::process::Command;
@@ -54,7 +54,7 @@ impl Client {
         matches!(self, Self::BywayAgent | Self::NodeHttp)
     }
 
-    /// The program with its orders. The first call builds or fetches it.
+    /// The command with its arguments. The first call builds or downloads the program.
     pub(crate) fn command(
         self,
         targets: &Path,

@@ -1,9 +1,9 @@
-//! Frp: frps and frpc, encrypted as they are by default (TLS, its certificate not checked), or over
+//! Frp: frps and frpc, encrypted as by default (TLS, without a check of the certificate), or over
 //! QUIC.
 //!
-//! In:    the setting, the transport.
+//! In:    the environment, the transport.
 //! Out:   both ends, running.
-//! Never: listens on anything but 127.0.0.1 or a namespace of the lab's own.
+//! Never: listens on anything but 127.0.0.1 or a namespace of the lab.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -18,26 +18,26 @@ use crate::process::Process;
 /// How the two ends are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// One TLS connection, every visitor a yamux stream on it: the default.
+    /// One TLS connection with a yamux stream for each visitor: the default.
     Mux,
-    /// A TLS connection a visitor.
+    /// A TLS connection for each visitor.
     Connections,
     /// QUIC.
     Quic,
 }
 
-/// Where everything is.
+/// The addresses of a tunnel.
 #[derive(Clone, Copy, Debug)]
 struct Places {
-    /// Where frps waits for frpc.
+    /// The address on which frps accepts frpc.
     link: SocketAddr,
-    /// Where frps waits for visitors.
+    /// The address on which frps accepts visitors.
     entry: SocketAddr,
-    /// Where frpc leads them.
+    /// The address to which frpc connects.
     origin: SocketAddr,
 }
 
-/// Starts both.
+/// Starts both ends.
 pub(crate) async fn expose(env: &RunEnvironment, transport: Transport) -> Result<BothEnds> {
     let places = Places {
         link: free_address()?,
@@ -94,7 +94,7 @@ fn start(
     spawn(command, &log)
 }
 
-/// That of the server, and that of the client.
+/// The configs of the server and of the client.
 fn configs(
     Places {
         link,

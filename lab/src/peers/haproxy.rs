@@ -1,5 +1,4 @@
-//! Haproxy: one thread, connections to the origin always reused, with or without a log line a
-//! request.
+//! Haproxy: with one thread, connections to the origin always reused, and optionally an access log.
 //!
 //! In:    which fields it adds, how it moves bodies, whether it logs.
 //! Out:   a running haproxy.
@@ -17,11 +16,11 @@ use crate::process::Process;
 /// How bodies are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bodies {
-    /// Through its usual buffers of 16 KiB: the best for small bodies.
+    /// Through the default buffers of 16 KiB: the best for small bodies.
     Small,
     /// Through buffers of 64 KiB.
     Buffered,
-    /// By splice(2) through pipes: its best for large ones.
+    /// By splice(2) through pipes: the best for large bodies.
     Spliced,
 }
 
@@ -44,7 +43,7 @@ pub(crate) async fn serve(
     .await
 }
 
-/// Starts haproxy as a forward of plain TCP connections, told to splice.
+/// Starts haproxy as a TCP forward with splicing.
 pub(crate) async fn forward(env: &RunEnvironment) -> Result<Running> {
     let address = free_address()?;
     let origin = env.origin();
@@ -53,7 +52,7 @@ pub(crate) async fn forward(env: &RunEnvironment) -> Result<Running> {
     nbthread 1
     maxconn 4096
     maxpipes 1024
-    # A pipe of the size that byway uses, too; the kernel's own 64 KiB cost more turns.
+    # The pipe size that byway uses too; the kernel's default of 64 KiB needs more calls.
     tune.pipesize 1048576
 defaults
     mode tcp
@@ -81,7 +80,7 @@ async fn run(
     let log = format!("haproxy-{}", address.port());
     let file = write(&env.dir().join(format!("{log}.cfg")), config)?;
     let mut command = command(Program::Haproxy)?;
-    // Not `-q`: that would lead the standard output, and with it the log, into nothing.
+    // Not `-q`, which would discard the standard output, and with it the log.
     command.args(["-db", "-f", &file]);
     match access_log {
         None => start(env, &log, command, address).await,
@@ -93,9 +92,9 @@ async fn run(
     }
 }
 
-/// Access lines go to a file by the standard output: of its ways to log this was the cheapest one
-/// when they were compared (against no log, a request cost 1.2 us more; through a ring in memory
-/// and a TCP connection 2 us, to a datagram socket, as with a syslog daemon, 6 us).
+/// Access lines go to a file by the standard output, which was the cheapest of its ways to log when
+/// they were compared: a request cost 1.2 us more than without a log; through a ring in memory and
+/// a TCP connection 2 us; to a datagram socket, as with a syslog daemon, 6 us.
 fn config(
     address: SocketAddr,
     origin: SocketAddr,
@@ -106,7 +105,7 @@ fn config(
     let (tune, splice) = match bodies {
         Bodies::Small => ("", ""),
         Bodies::Buffered => ("tune.bufsize 65536", ""),
-        // Each spliced stream needs a pipe, that is two descriptors and some room below the limit.
+        // Each spliced stream needs a pipe: two descriptors, which count against the limit.
         Bodies::Spliced => (
             "maxpipes 1024\n    tune.pipesize 262144",
             "option splice-response\n    option splice-request",
@@ -130,8 +129,8 @@ fn config(
     format!(
         "global
     nbthread 1
-    # Ten thousand visitors, and some more. Their connections to the origin are few, so that the descriptors do; haproxy
-    # would demand two for each visitor.
+    # Ten thousand clients, and some more. They need few connections to the origin, so the descriptors suffice; haproxy
+    # would require two for each client.
     maxconn 12000
     no strict-limits
     {tune}

@@ -1,8 +1,8 @@
 //! Hysteria: a client with a SOCKS5 listener and a server, over QUIC with its BBR.
 //!
-//! In:    the setting and the line.
+//! In:    the environment and the line.
 //! Out:   both ends, running.
-//! Never: states a bandwidth, which would make it send at a fixed rate whatever the path does.
+//! Never: sets a bandwidth, which would make it send at a fixed rate whatever the path does.
 
 use anyhow::Result;
 
@@ -11,10 +11,10 @@ use crate::environment::RunEnvironment;
 use crate::path::line::Line;
 use crate::process::Process;
 
-/// The name in the certificate, which the server insists on.
+/// The name in the certificate, which the server requires.
 const HOST: &str = "lab.localhost";
 
-/// Starts both.
+/// Starts both ends.
 pub(crate) fn socks(env: &RunEnvironment, line: &Line) -> Result<BothEnds> {
     let (link, entry) = (
         Line::far_address(line.far.within(free_address)?.port()),

@@ -1,8 +1,8 @@
-//! Install: puts the missing peers on a Debian machine.
+//! Install: installs the missing peers on a Debian machine.
 //!
-//! In:    what is missing.
+//! In:    the missing programs.
 //! Out:   installed packages and programs.
-//! Never: runs unless asked by `--install`.
+//! Never: runs without `--install`.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use super::built::Package;
 use super::{Program, Source, node};
 use crate::syscalls::Counter;
 
-/// Packages of which no program is called, but a part.
+/// Packages that provide a module of a program.
 const PARTS: [(&str, &str); 1] = [(
     "/usr/lib/nginx/modules/ngx_stream_module.so",
     "libnginx-mod-stream",
 )];
 
-/// Installs the peers that are missing: packages by apt-get, which needs root, crates by cargo,
-/// Go's by go, Node's by npm. Builds the packages of the lab.
+/// Installs the missing peers: packages by apt-get, which needs root, crates by cargo, Go modules
+/// by go, and Node's by npm. Builds the packages of the lab.
 pub(crate) fn missing() -> Result<()> {
     let (mut packages, mut crates, mut modules) = (Vec::new(), Vec::new(), Vec::new());
     for program in Program::ALL
@@ -47,7 +47,7 @@ pub(crate) fn missing() -> Result<()> {
     if Counter::choose().is_none() {
         packages.push("strace");
     }
-    // Some programs come in pairs.
+    // Some programs share a package or module.
     modules.dedup();
     packages.dedup();
     if !packages.is_empty() {
@@ -70,7 +70,7 @@ fn debian(packages: &[&str]) -> Result<()> {
     let mut apt = Command::new("apt-get");
     apt.args(["install", "--yes", "--no-install-recommends"])
         .args(packages);
-    // Run level 1 keeps invoke-rc.d from starting the services, which would only disturb the
+    // Run level 1 keeps invoke-rc.d from starting the services, which would disturb the
     // measurement.
     apt.env("DEBIAN_FRONTEND", "noninteractive")
         .env("RUNLEVEL", "1");
@@ -81,7 +81,7 @@ fn cargo(name: &str) -> Result<()> {
     run(Command::new("cargo").args(["install", name]))
 }
 
-/// Builds every program of the module next to cargo's, where the shell finds them.
+/// Builds every program of the module into cargo's bin folder, which is in PATH.
 fn go(module: &str) -> Result<()> {
     let downloaded = Command::new("go")
         .args(["mod", "download", "-json", module])
@@ -97,7 +97,7 @@ fn go(module: &str) -> Result<()> {
         .lines()
         .find_map(|line| line.trim().strip_prefix("\"Dir\": \"")?.split('"').next());
     let dir =
-        dir.with_context(|| format!("go mod download {module} does not say where it put it"))?;
+        dir.with_context(|| format!("go mod download {module} does not report its folder"))?;
     let to = format!("{}/", cargo_bin()?.display());
     run(Command::new("go").args(["build", "-C", dir, "-o", &to, "./cmd/..."]))
 }

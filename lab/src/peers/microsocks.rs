@@ -1,6 +1,6 @@
-//! Microsocks: SOCKS5, a thread a connection; there is nothing to tune.
+//! Microsocks: SOCKS5, one thread per connection; it has nothing to tune.
 //!
-//! In:    the setting.   Out: a running microsocks.   Never: listens on anything but 127.0.0.1.
+//! In:    the environment.   Out: a running microsocks.   Never: listens on anything but 127.0.0.1.
 
 use anyhow::Result;
 

@@ -1,10 +1,9 @@
 //! Peers: the programs that byway is compared with, each configured as well as its manual allows.
 //!
-//! In:    the setting.
 //! Out:   a running program and its address; or that it is not installed, and which package to
 //!        install.
 //! Never: touches a running service of the machine: every peer runs in the foreground on a config
-//!        of the lab's own.
+//!        of the lab.
 
 pub(crate) mod built;
 pub(crate) mod caddy;
@@ -45,17 +44,17 @@ pub(crate) enum Program {
     Haproxy,
     /// Web server and reverse proxy, in Go.
     Caddy,
-    /// A small SOCKS5 server: a thread a connection.
+    /// A small SOCKS5 server with one thread per connection.
     Microsocks,
-    /// A small HTTP forward proxy: a thread a connection.
+    /// A small HTTP forward proxy with one thread per connection.
     Tinyproxy,
     /// A reverse tunnel; both ends are one program.
     Rathole,
-    /// A reverse tunnel's server.
+    /// The server of a reverse tunnel.
     Frps,
     /// And its client.
     Frpc,
-    /// The client of a secure shell, whose `-D` is a SOCKS5 proxy.
+    /// The client of a secure shell; its `-D` is a SOCKS5 proxy.
     Ssh,
     /// And its server.
     Sshd,
@@ -67,21 +66,21 @@ pub(crate) enum Program {
     Hysteria,
 }
 
-/// Where a program comes from.
+/// The source of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A Debian package.
     Debian(&'static str),
     /// A crate, built by cargo.
     Cargo(&'static str),
-    /// A Go module whose go.mod replaces others, so that `go install` does not take it.
+    /// A Go module whose go.mod has `replace` lines, which `go install` rejects.
     Go(&'static str),
-    /// Sources that no registry has as a whole: these words say what to do with them.
+    /// Sources that are not in a registry as a whole; the text says how to build them.
     Sources(&'static str),
 }
 
 impl Program {
-    /// Every peer.
+    /// All programs.
     pub(crate) const ALL: [Self; 13] = [
         Self::Nginx,
         Self::Haproxy,
@@ -117,7 +116,7 @@ impl Program {
         }
     }
 
-    /// Where it comes from.
+    /// Its source.
     pub(crate) const fn source(self) -> Source {
         match self {
             Self::Nginx => Source::Debian("nginx-light"),
@@ -135,7 +134,7 @@ impl Program {
         }
     }
 
-    /// What to do when it is not there.
+    /// How to install it.
     pub(crate) fn remedy(self) -> String {
         match self.source() {
             Source::Debian(package) => format!("`apt-get install {package}` or --install"),
@@ -145,7 +144,7 @@ impl Program {
         }
     }
 
-    /// Where it is installed; the folders for administrators are searched, too.
+    /// The path of the program; the folders for administrators are searched too.
     pub(crate) fn path(self) -> Option<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let system = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
@@ -155,7 +154,7 @@ impl Program {
             .find(|file| file.is_file())
     }
 
-    /// Its version: as it says itself, or as the package manager knows it.
+    /// Its version, from the program or from the package manager.
     pub(crate) fn version(self) -> Option<String> {
         let path = self.path()?.display().to_string();
         match self {
@@ -169,9 +168,9 @@ impl Program {
                 Some(version.unwrap_or_else(|| "version unknown".into()))
             }
             Self::Rathole => {
-                let said = Command::new(path).arg("--version").output().ok()?;
-                let said = String::from_utf8_lossy(&said.stdout).into_owned();
-                let version = said
+                let output = Command::new(path).arg("--version").output().ok()?;
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                let version = text
                     .lines()
                     .find_map(|line| line.strip_prefix("Build Version:"))?;
                 Some(format!("rathole {}", version.trim()))
@@ -180,9 +179,9 @@ impl Program {
             Self::Ssh => version_line(&path, &["-V"]),
             Self::SsLocal => version_line(&path, &["-h"]),
             Self::Hysteria => {
-                let said = Command::new(path).arg("version").output().ok()?;
-                let said = String::from_utf8_lossy(&said.stdout).into_owned();
-                let version = said
+                let output = Command::new(path).arg("version").output().ok()?;
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                let version = text
                     .lines()
                     .find_map(|line| line.strip_prefix("Version:"))?;
                 Some(format!("hysteria {}", version.trim()))
@@ -198,17 +197,17 @@ pub(crate) struct Running {
     pub(crate) process: Process,
     /// Its only listener.
     pub(crate) address: SocketAddr,
-    /// Where it writes a line for each request, if it does.
+    /// Its access log, if it has one.
     pub(crate) access_log: Option<AccessLog>,
 }
 
 /// Both ends of a tunnel that exposes the origin.
 pub(crate) struct BothEnds {
-    /// Where visitors come.
+    /// The end where clients connect.
     pub(crate) near: Process,
-    /// Where the origin is dialled.
+    /// The end that dials the origin.
     pub(crate) far: Process,
-    /// The public address, once both have found each other.
+    /// The public address, valid once both ends are connected.
     pub(crate) entry: SocketAddr,
 }
 
@@ -223,7 +222,7 @@ async fn start(
     accepting(process, log, address, None).await
 }
 
-/// A started peer, once it accepts connections.
+/// Waits until a started peer accepts connections.
 async fn accepting(
     mut process: Process,
     log: &str,
@@ -241,8 +240,8 @@ async fn accepting(
     })
 }
 
-/// A port that nobody listened on a moment ago. None of the peers can say which port it got for
-/// port 0.
+/// An address with a port that was free a moment ago. None of the peers can report which port it
+/// got for port 0.
 pub(crate) fn free_address() -> Result<SocketAddr> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
@@ -261,13 +260,13 @@ fn command(program: Program) -> Result<Command> {
         .with_context(|| format!("{} is not installed", program.name()))
 }
 
-/// Which fields a reverse proxy adds to a request.
+/// The fields that a reverse proxy adds to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fields {
-    /// X-Forwarded-For, the least that is of use.
+    /// Only X-Forwarded-For, the useful minimum.
     Least,
-    /// The same ones that byway always sets: X-Forwarded-For, -Proto, -Host, X-Real-IP,
-    /// X-Request-Id and Via.
+    /// The fields that byway always sets: X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id
+    /// and Via.
     AsByway,
 }
 
@@ -276,6 +275,6 @@ pub(crate) enum Fields {
 pub(crate) enum Logs {
     /// It does not.
     Off,
-    /// It does, in the cheapest way that it offers.
+    /// It does, in the cheapest way it has.
     On,
 }

@@ -1,5 +1,5 @@
-//! Nginx: one process, upstream keep-alive, buffers of 64 KiB that never touch the disk, with or
-//! without an access log.
+//! Nginx: one process, upstream keep-alive, buffers of 64 KiB that are never written to disk, and
+//! optionally an access log.
 //!
 //! In:    which fields it adds, whether it logs.
 //! Out:   a running nginx.
@@ -34,7 +34,7 @@ pub(crate) async fn serve(env: &RunEnvironment, fields: Fields, logs: Logs) -> R
     })
 }
 
-/// Starts nginx as a forward of plain TCP connections. Debian has that part as a module of its own.
+/// Starts nginx as a TCP forward. Debian packages that part as a separate module.
 pub(crate) async fn forward(env: &RunEnvironment) -> Result<Running> {
     const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
     let address = free_address()?;
@@ -57,8 +57,8 @@ pub(crate) async fn forward(env: &RunEnvironment) -> Result<Running> {
     run(env, address, &load, &stream).await
 }
 
-/// A single process (`master_process off`) does the same work a request as a worker does, and has
-/// one id to watch.
+/// A single process (`master_process off`) does the same work per request as a worker, and has only
+/// one process id to measure.
 async fn run(
     env: &RunEnvironment,
     address: SocketAddr,
@@ -90,8 +90,8 @@ events {{
     start(env, &log, command, address).await
 }
 
-/// Lines are gathered in 1 MiB and written at once: the cheapest way nginx has to log, and what
-/// busy sites use.
+/// Lines are collected in a buffer of 1 MiB and written at once: the cheapest way of nginx to log,
+/// which busy sites use too.
 fn http(
     address: SocketAddr,
     origin: SocketAddr,
@@ -138,7 +138,7 @@ fn http(
             proxy_buffers 16 64k;
             proxy_busy_buffers_size 128k;
             proxy_max_temp_file_size 0;
-            # Bodies are passed on as they come, as the others do; nginx itself is a little cheaper so.
+            # Bodies are forwarded as they arrive, as with the others; this is also a little cheaper for nginx.
             proxy_request_buffering off;
             client_body_buffer_size 128k;
             proxy_set_header Connection "";

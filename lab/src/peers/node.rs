@@ -16,12 +16,12 @@ use crate::machine::{unpinned, version_line};
 
 const FILES: [&str; 3] = ["client.mjs", "package.json", "package-lock.json"];
 
-/// Whether there is a node to run them.
+/// Whether node is installed.
 pub(crate) fn is_there() -> bool {
     version_line("node", &["--version"]).is_some()
 }
 
-/// Puts program and dependency in their place. Without node there is nothing to do.
+/// Installs program and dependency. Does nothing without node.
 pub(crate) fn install() -> Result<()> {
     if !is_there() {
         eprintln!("lab: node is not installed; its clients are left out");
@@ -30,14 +30,13 @@ pub(crate) fn install() -> Result<()> {
     program().map(drop)
 }
 
-/// The program. The first call fetches its dependency by npm.
+/// The path of the program. The first call downloads its dependency by npm.
 pub(crate) fn program() -> Result<PathBuf> {
     let folder = target_dir()?.join("lab").join("node-clients");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let sources = workspace().join("lab").join("peers").join("node-clients");
     let lock = fs::read(sources.join("package-lock.json")).context("reading package-lock.json")?;
-    // The copy of the lock file is the last thing that an install leaves: same lock, same
-    // dependencies.
+    // An install copies the lock file last: an equal copy means equal dependencies.
     let installed =
         fs::read(folder.join("installed.json")).is_ok_and(|installed| installed == lock);
     for file in FILES {
@@ -56,12 +55,12 @@ pub(crate) fn program() -> Result<PathBuf> {
         .current_dir(&folder);
         let status = unpinned(|| npm.stdout(std::io::stderr()).status()).context("running npm")?;
         ensure!(status.success(), "npm ci failed ({status})");
-        fs::write(folder.join("installed.json"), lock).context("noting what was installed")?;
+        fs::write(folder.join("installed.json"), lock).context("recording what was installed")?;
     }
     Ok(folder.join("client.mjs"))
 }
 
-/// What is compared: `node v20.20.2`, `undici 7.30.2`.
+/// The versions that are compared: `node v20.20.2`, `undici 7.30.2`.
 pub(crate) fn versions() -> Vec<String> {
     let Some(node) = version_line("node", &["--version"]) else {
         return Vec::new();

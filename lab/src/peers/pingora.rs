@@ -1,8 +1,7 @@
 //! Pingora: a proxy of some fifty lines, built from `lab/peers/pingora`; it has no access log.
 //!
-//! In:    the setting.
 //! Out:   a running proxy.
-//! Never: is built inside the workspace: it would bring half a thousand crates.
+//! Never: is built inside the workspace, because it would add half a thousand crates.
 
 use anyhow::Result;
 

@@ -1,6 +1,5 @@
-//! Rathole: a server and a client with TLS between them, a connection a visitor.
+//! Rathole: a server and a client with TLS between them, one connection per visitor.
 //!
-//! In:    the setting, where the origin is.
 //! Out:   both ends, running.
 //! Never: keeps its certificate longer than the run, or listens on anything but 127.0.0.1.
 
@@ -13,11 +12,11 @@ use super::{BothEnds, Program, certificate, command, free_address, write};
 use crate::environment::RunEnvironment;
 use crate::process::Process;
 
-/// The name in the certificate, and the password of the file that holds it: the format wants one.
+/// The name in the certificate, and the password of its file, which the format requires.
 const NAME: &str = "lab.localhost";
 const PASSWORD: &str = "lab";
 
-/// Starts both.
+/// Starts both ends.
 pub(crate) async fn expose(env: &RunEnvironment) -> Result<BothEnds> {
     let (link, entry) = (free_address()?, free_address()?);
     let dir = env.dir();
@@ -54,7 +53,7 @@ fn client(link: SocketAddr, origin: SocketAddr) -> String {
     )
 }
 
-/// `rathole.crt`, and `rathole.pfx` with its key.
+/// Creates `rathole.crt`, and `rathole.pfx` with its key.
 fn certificate(dir: &Path) -> Result<()> {
     certificate::make(dir, "rathole", NAME)?;
     let password = format!("pass:{PASSWORD}");

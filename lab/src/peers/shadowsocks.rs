@@ -1,7 +1,7 @@
-//! Shadowsocks: ss-local with its SOCKS5 listener and ss-server, a TCP connection a visitor,
+//! Shadowsocks: ss-local with its SOCKS5 listener and ss-server, one TCP connection per visitor,
 //! AES-256-GCM.
 //!
-//! In:    the setting and the line.
+//! In:    the environment and the line.
 //! Out:   both ends, running.
 //! Never: relays UDP.
 
@@ -12,7 +12,7 @@ use crate::environment::RunEnvironment;
 use crate::path::line::Line;
 use crate::process::Process;
 
-/// Starts both.
+/// Starts both ends.
 pub(crate) fn socks(env: &RunEnvironment, line: &Line) -> Result<BothEnds> {
     let (link, entry) = (
         Line::far_address(line.far.within(free_address)?.port()),

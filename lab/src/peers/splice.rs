@@ -1,10 +1,10 @@
-//! Splice: the least that a relay of TCP can do: two blocking threads a connection, each moving
-//! pages from one socket through a pipe to the other.
+//! Splice: the minimal TCP relay: two blocking threads per connection, each moving pages from one
+//! socket through a pipe to the other.
 //!
 //! In:    an address to listen on, and the origin's.
-//! Out:   a relay as a process of its own: this program, started by its hidden verb.
-//! Never: copies a byte, waits for readiness, counts, limits or logs: it is the floor that real
-//!        relays stand on.
+//! Out:   a relay in a separate process: this program, started by its hidden verb.
+//! Never: copies a byte, waits for readiness, counts, limits or logs: it is the floor for real
+//!        relays.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,14 +17,14 @@ use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
 use super::{Running, free_address, start};
 use crate::environment::RunEnvironment;
 
-/// The pipe's size: as many pages as one call may move.
+/// The pipe's size, which limits the bytes of one call.
 const PIPE_BYTES: usize = 1 << 20;
 
 /// Starts it in front of the origin.
 pub(crate) async fn serve(env: &RunEnvironment) -> Result<Running> {
     let address = free_address()?;
     let mut command =
-        Command::new(std::env::current_exe().context("asking where the lab itself is")?);
+        Command::new(std::env::current_exe().context("finding the lab's own program")?);
     command.args([
         "splice-relay",
         &address.to_string(),
@@ -42,8 +42,7 @@ pub(crate) fn relay(listen: SocketAddr, to: SocketAddr) -> Result<()> {
         visitor.set_nodelay(true)?;
         origin.set_nodelay(true)?;
         let (up_from, up_to) = (visitor.try_clone()?, origin.try_clone()?);
-        // Threads end with their connection; what they met is told by the close that the other side
-        // sees.
+        // Threads end with their connection; the other side sees an error as a close.
         thread::spawn(move || one_way(&up_from, &up_to));
         thread::spawn(move || one_way(&origin, &visitor));
     }
@@ -51,14 +50,14 @@ pub(crate) fn relay(listen: SocketAddr, to: SocketAddr) -> Result<()> {
 
 fn one_way(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
     let moved = move_all(from, to);
-    // The other side may be gone already.
+    // The other side may already be closed.
     let _ = to.shutdown(Shutdown::Write);
     moved
 }
 
 fn move_all(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
     let (out_of, into) = pipe()?;
-    // A smaller pipe is a slower one, no wrong one.
+    // A smaller pipe works too, only slower.
     let _ = fcntl_setpipe_size(&into, PIPE_BYTES);
     loop {
         let mut left = splice(from, None, &into, None, PIPE_BYTES, SpliceFlags::MOVE)?;
@@ -81,7 +80,7 @@ mod tests {
     fn bytes_pass_both_ways_and_a_half_close_passes_too() {
         let far = TcpListener::bind("127.0.0.1:0").unwrap();
         let (listen, to) = (free_address().unwrap(), far.local_addr().unwrap());
-        // It ends with the test's process: nothing tells a relay to stop but a signal.
+        // It ends with the test process: a relay is only stopped by a signal.
         thread::spawn(move || relay(listen, to));
         let mut near = loop {
             match TcpStream::connect(listen) {

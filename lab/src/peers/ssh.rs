@@ -1,8 +1,8 @@
-//! Ssh: `ssh -D` and an sshd of the lab's own, one TCP connection for all visitors.
+//! Ssh: `ssh -D` and an sshd of the lab, with one TCP connection for all visitors.
 //!
-//! In:    the setting and the line.
-//! Out:   both ends, running. The sshd that is measured is the process that serves, with the ones
-//!        it starts.
+//! In:    the environment and the line.
+//! Out:   both ends, running. The measured sshd is the listening process with the processes it
+//!        starts.
 //! Never: reads a key, a config or a known host of the user.
 
 use std::fs;
@@ -15,7 +15,7 @@ use crate::environment::RunEnvironment;
 use crate::path::line::Line;
 use crate::process::Process;
 
-/// Starts both.
+/// Starts both ends.
 pub(crate) async fn socks(env: &RunEnvironment, line: &Line) -> Result<BothEnds> {
     let (link, entry) = (
         Line::far_address(line.far.within(free_address)?.port()),
@@ -33,7 +33,7 @@ pub(crate) async fn socks(env: &RunEnvironment, line: &Line) -> Result<BothEnds>
             "ssh-keygen made no key"
         );
     }
-    // sshd wants its empty folder, which Debian's service makes when it starts.
+    // sshd requires this empty folder, which Debian's service creates when it starts.
     fs::create_dir_all("/run/sshd").context("making /run/sshd")?;
     let server = format!(
         "ListenAddress {link}\nHostKey {key}\nAuthorizedKeysFile {key}.pub\nStrictModes no\nUsePAM no\n\

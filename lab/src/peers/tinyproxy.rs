@@ -1,7 +1,7 @@
-//! Tinyproxy: HTTP CONNECT, a thread a connection, room for all connections of the lab, no log but
-//! errors.
+//! Tinyproxy: HTTP CONNECT, one thread per connection, enough clients for all connections of the
+//! lab, a log only of critical errors.
 //!
-//! In:    the setting.   Out: a running tinyproxy.   Never: listens on anything but 127.0.0.1.
+//! In:    the environment.   Out: a running tinyproxy.   Never: listens on anything but 127.0.0.1.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ pub(crate) async fn serve(env: &RunEnvironment) -> Result<Running> {
     start(env, "tinyproxy", command, address).await
 }
 
-/// Without any `ConnectPort` every port may be connected to.
+/// Without `ConnectPort`, CONNECT is allowed to every port.
 fn config(address: SocketAddr) -> String {
     format!(
         "Port {}\nListen {}\nAllow 127.0.0.1\nTimeout 600\nMaxClients 8192\nLogLevel Critical\nDisableViaHeader Yes\n",

@@ -1,8 +1,8 @@
-//! Counts: what became of the packets of one direction, by cause.
+//! Counts: what happened to the packets of one direction, by cause.
 //!
 //! In:    a verdict for each packet.
 //! Out:   sums that may be read from another thread.
-//! Never: leaves a packet out: those offered are those that passed and those that were dropped.
+//! Never: leaves a packet out: offered packets are the sum of passed and dropped ones.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -13,20 +13,20 @@ pub enum Cause {
     Silence,
     /// It was larger than the path's MTU.
     Mtu,
-    /// It was UDP, and UDP was dead.
+    /// It was UDP, and no UDP passes.
     UdpDead,
-    /// It was UDP, and above the rate that UDP has.
+    /// It was UDP, above the rate limit of UDP.
     UdpRate,
-    /// It was UDP, and lost by the loss that UDP has.
+    /// It was UDP, dropped by the loss of UDP.
     UdpLoss,
     /// The queue was full.
     Queue,
     /// It was lost at random.
     Loss,
-    /// The simulator holds as much as it may. Not part of the path: a figure with such packets is
-    /// worthless.
+    /// The simulator's memory limit was reached. Not part of the path: figures with such packets
+    /// are invalid.
     Simulator,
-    /// The device did not take it. Not part of the path, either.
+    /// The device did not accept it. Not part of the path, either.
     Device,
 }
 
@@ -44,7 +44,7 @@ impl Cause {
         Self::Device,
     ];
 
-    /// In a report.
+    /// The name in a report.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Silence => "silence",
@@ -60,7 +60,7 @@ impl Cause {
     }
 }
 
-/// See the head of the file.
+/// See the top of the file.
 #[derive(Debug, Default)]
 pub struct Counts {
     offered: AtomicU64,
@@ -73,19 +73,19 @@ pub struct Counts {
 /// The counts at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Packets that came to the path.
+    /// Packets that entered the path.
     pub offered: u64,
-    /// Of them, those that arrive.
+    /// Of these, the packets that arrive.
     pub passed: u64,
     /// Their bytes, IP headers included.
     pub passed_bytes: u64,
-    /// Of those that arrive, the ones that were reordered.
+    /// Of the packets that arrive, the reordered ones.
     pub late: u64,
     dropped: [u64; Cause::ALL.len()],
 }
 
 impl Counts {
-    /// A packet arrives.
+    /// Counts a packet that arrives.
     pub fn passes(&self, bytes: usize, late: bool) {
         self.offered.fetch_add(1, Relaxed);
         self.passed.fetch_add(1, Relaxed);
@@ -93,20 +93,20 @@ impl Counts {
         self.late.fetch_add(u64::from(late), Relaxed);
     }
 
-    /// A packet does not arrive.
+    /// Counts a packet that does not arrive.
     pub fn drops(&self, cause: Cause) {
         self.offered.fetch_add(1, Relaxed);
         self.dropped[cause as usize].fetch_add(1, Relaxed);
     }
 
-    /// A packet that was to arrive does not.
+    /// Turns a packet counted as arriving into a dropped one.
     pub fn drops_after_all(&self, bytes: usize, cause: Cause) {
         self.passed.fetch_sub(1, Relaxed);
         self.passed_bytes.fetch_sub(bytes as u64, Relaxed);
         self.dropped[cause as usize].fetch_add(1, Relaxed);
     }
 
-    /// What they are now.
+    /// The current counts.
     pub fn now(&self) -> Counted {
         let value = |counter: &AtomicU64| counter.load(Relaxed);
         Counted {
@@ -125,12 +125,12 @@ impl Counted {
         self.dropped[cause as usize]
     }
 
-    /// Those dropped for any reason.
+    /// Packets that were dropped for any reason.
     pub fn dropped_in_all(&self) -> u64 {
         self.dropped.iter().sum()
     }
 
-    /// What was counted since.
+    /// The difference from earlier counts.
     pub fn since(&self, before: &Self) -> Self {
         let mut dropped = self.dropped;
         dropped
@@ -146,7 +146,7 @@ impl Counted {
         }
     }
 
-    /// In words: `1,234 packets, 12 dropped (loss 10, queue 2), 3 late`.
+    /// As text: `1,234 packets, 12 dropped (loss 10, queue 2), 3 late`.
     pub fn words(&self) -> String {
         let causes: Vec<String> = Cause::ALL
             .into_iter()
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_told_apart_by_cause_and_by_time() {
+    fn counts_are_kept_by_cause_and_their_difference_by_time() {
         let counts = Counts::default();
         counts.passes(100, false);
         let before = counts.now();

@@ -1,8 +1,8 @@
-//! Shaping: what a bad path does to packets, without a packet and without a clock.
+//! Shaping: what a bad path does to packets, without I/O and without a clock.
 //!
-//! `shape` is what the path does to packets of one direction, `shaper` applies it to one after the
-//! other, `counts` says what became of them, `packet` reads the few header fields that matter,
-//! `plan` changes the shape at given times.
+//! `shape` describes what the path does to packets of one direction, `shaper` applies it to each
+//! packet, `counts` counts the outcomes, `packet` reads the few header fields that matter, `plan`
+//! changes the shape at given times.
 
 pub mod counts;
 pub mod packet;

@@ -1,13 +1,13 @@
-//! Packet: the header fields that a path looks at.
+//! Packet: the header fields that a path uses.
 //!
-//! In:    an IP packet as a TUN device gives it, without a link header.
+//! In:    an IP packet as read from a TUN device, without a link header.
 //! Out:   its length, and whether it is UDP.
 //! Never: trusts a length within the packet.
 
-/// See the head of the file.
+/// See the top of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// The whole IP packet.
+    /// The length of the whole IP packet.
     pub bytes: usize,
     /// Whether its payload is UDP. Extension headers of IPv6 are not followed.
     pub udp: bool,
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn udp_is_told_from_tcp_in_both_versions_and_a_fragment_of_a_header_is_neither() {
+    fn udp_is_recognised_in_both_ip_versions_and_not_in_a_truncated_header() {
         let mut four = [0_u8; 28];
         (four[0], four[9]) = (0x45, 17);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Plan: how a path changes while it is used.
+//! Plan: how a path changes over time.
 //!
 //! In:    shapes and the times at which they begin.
 //! Out:   the changes that are due.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::shape::Shape;
 
-/// Which way packets go.
+/// The direction of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the far end to the near one: downloads.
@@ -20,22 +20,23 @@ pub enum Direction {
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// When, counted from the beginning of the plan.
+    /// The time, from the start of the plan.
     pub at: Duration,
-    /// Of which direction.
+    /// The direction that changes.
     pub direction: Direction,
-    /// What it is from then on.
+    /// Its shape from then on.
     pub shape: Shape,
 }
 
-/// Changes in the order of their times.
+/// Changes sorted by time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     steps: Vec<Step>,
 }
 
 impl Plan {
-    /// A change of one direction. Changes at one time happen in the order in which they are added.
+    /// Adds a change of one direction. Changes at the same time happen in the order in which they
+    /// are added.
     pub fn one(mut self, at: Duration, direction: Direction, shape: &Shape) -> Self {
         let place = self.steps.partition_point(|step| step.at <= at);
         self.steps.insert(
@@ -49,19 +50,18 @@ impl Plan {
         self
     }
 
-    /// The same change of both directions.
+    /// Adds the same change of both directions.
     pub fn both(self, at: Duration, shape: &Shape) -> Self {
         self.one(at, Direction::Down, shape)
             .one(at, Direction::Up, shape)
     }
 
-    /// Another shape for a while, and `shape` again behind it.
+    /// Adds a period with another shape, followed by `shape`.
     pub fn episode(self, at: Duration, length: Duration, other: &Shape, shape: &Shape) -> Self {
         self.both(at, other).both(at + length, shape)
     }
 
-    /// Nothing passes for `dead`, then it is `shape` for `alive`, and so on until `end`, when it is
-    /// `shape`.
+    /// Silent for `dead`, then `shape` for `alive`, repeated until `end`; `shape` from then on.
     pub fn flapping(shape: &Shape, dead: Duration, alive: Duration, end: Duration) -> Self {
         let (mut plan, mut at, silent) = (Self::default(), Duration::ZERO, shape.clone().silent());
         while at < end && !(dead + alive).is_zero() {
@@ -71,12 +71,12 @@ impl Plan {
         plan
     }
 
-    /// When the next change is due.
+    /// The time of the next change.
     pub fn next(&self) -> Option<Duration> {
         self.steps.first().map(|step| step.at)
     }
 
-    /// Takes the changes that are due.
+    /// Removes and returns the changes that are due.
     pub fn due(&mut self, now: Duration) -> impl Iterator<Item = Step> + '_ {
         let count = self.steps.partition_point(|step| step.at <= now);
         self.steps.drain(..count)

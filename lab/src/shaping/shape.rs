@@ -1,40 +1,40 @@
 //! Shape: what a path does to the packets of one direction.
 //!
-//! In:    nothing.
-//! Out:   plain values, with names for the paths that are measured often.
+//! In:    parameters.
+//! Out:   plain values, with constructors for the paths that are measured often.
 //! Never: draws a random number or looks at a clock.
 
 use std::time::Duration;
 
-/// See the head of the file. The default is a perfect path.
+/// See the top of the file. The default is a perfect path.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shape {
     /// Propagation delay.
     pub delay: Duration,
-    /// Each packet is delayed by up to this much more, evenly distributed. Order is kept.
+    /// The most additional delay of a packet, uniformly distributed. Order is kept.
     pub jitter: Duration,
-    /// Bits per second of the bottleneck. None: no bottleneck, and no queue.
+    /// Bits per second of the bottleneck. `None`: no bottleneck, and no queue.
     pub rate: Option<u64>,
     /// The drop-tail queue in front of the bottleneck.
     pub queue: Queue,
-    /// Packets that are lost behind the bottleneck; they have used its time.
+    /// Packets that are lost after the bottleneck; they have used its time.
     pub loss: Loss,
-    /// Packets that arrive late, behind others that were sent later.
+    /// Packets that arrive late, after others that were sent later.
     pub reorder: Option<Reorder>,
-    /// IP packets larger than this vanish, and no ICMP message says so.
+    /// IP packets larger than this are dropped without an ICMP message.
     pub mtu: Option<usize>,
     /// How UDP is treated.
     pub udp: Udp,
-    /// Every packet vanishes.
+    /// Drops every packet.
     pub silent: bool,
 }
 
-/// How much may wait for the bottleneck, the packet that is being sent included.
+/// How much may wait for the bottleneck, including the packet that is being sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
-    /// So many bytes.
+    /// A number of bytes.
     Bytes(u64),
-    /// As many bytes as the bottleneck sends in this time.
+    /// The bytes that the bottleneck sends in this time.
     Time(Duration),
 }
 
@@ -50,7 +50,7 @@ pub enum Loss {
     /// None.
     #[default]
     None,
-    /// Each packet by itself (Bernoulli).
+    /// Each packet independently (Bernoulli).
     Random(f64),
     /// The path is good or bad, and loses packets only while it is bad (Gilbert-Elliott).
     Bursts {
@@ -68,23 +68,23 @@ pub enum Loss {
 pub struct Reorder {
     /// The share of packets that are late.
     pub share: f64,
-    /// By how much.
+    /// How late they are.
     pub late: Duration,
 }
 
-/// How UDP is treated beside everything else.
+/// How UDP is treated, compared with other packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Udp {
-    /// Like everything else.
+    /// Like other packets.
     #[default]
     AsOthers,
-    /// It has a loss and a rate of its own, in front of the bottleneck.
+    /// With its own loss and rate, applied before the bottleneck.
     Policed {
         /// The share of packets that are lost.
         loss: f64,
-        /// Bits per second. What comes faster is dropped.
+        /// Bits per second. Packets above it are dropped.
         rate: u64,
-        /// Bytes that may come at once after a pause.
+        /// Bytes that may pass at once after a pause.
         burst: u64,
     },
     /// No UDP packet arrives.
@@ -92,7 +92,7 @@ pub enum Udp {
 }
 
 impl Shape {
-    /// A path of one delay, rate and queue.
+    /// A path with this delay, rate and queue, and no loss.
     pub fn clean(delay: Duration, rate: u64, queue: Queue) -> Self {
         Self {
             delay,
@@ -113,8 +113,8 @@ impl Shape {
         )
     }
 
-    /// The most bytes that a connection can have under way: what the bottleneck sends in this
-    /// round-trip time, and a full queue. None without a bottleneck.
+    /// The most bytes that a connection can have in flight: what the bottleneck sends in this
+    /// round-trip time, and a full queue. `None` without a bottleneck.
     pub fn under_way_max(&self, round_trip: Duration) -> Option<u64> {
         let sent_in = |rate: u64, time: Duration| (rate as f64 / 8.0 * time.as_secs_f64()) as u64;
         let rate = self.rate?;
@@ -141,12 +141,12 @@ impl Shape {
         }
     }
 
-    /// The same with UDP treated so.
+    /// The same with this treatment of UDP.
     pub fn with_udp(self, udp: Udp) -> Self {
         Self { udp, ..self }
     }
 
-    /// The same with nothing passing.
+    /// The same, but nothing passes.
     pub fn silent(self) -> Self {
         Self {
             silent: true,
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_under_way_at_most_is_a_round_trip_and_the_queue() {
+    fn the_most_bytes_in_flight_are_a_round_trip_and_the_queue() {
         let round_trip = Duration::from_millis(100);
         let shape = Shape::of_round_trip(100, 500);
         assert_eq!(shape.under_way_max(round_trip), Some(12_500_000));

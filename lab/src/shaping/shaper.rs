@@ -1,10 +1,9 @@
 //! Shaper: decides for each packet of one direction whether it arrives, and when.
 //!
-//! In:    a shape, a seed, and packets with the time at which they come to the path.
+//! In:    a shape, a seed, and packets with the time at which they enter the path.
 //! Out:   the time at which each arrives, or why it does not.
-//! Never: looks at a clock, holds a packet, or draws a number for one concept from the numbers of
-//!        another: with the same seed, a change of the loss does not move which packets are
-//!        reordered.
+//! Never: looks at a clock, holds a packet, or uses the random numbers of one property for another:
+//!        with the same seed, a change of the loss does not change which packets are reordered.
 
 use std::time::Duration;
 
@@ -14,27 +13,27 @@ use super::counts::Cause;
 use super::packet::Packet;
 use super::shape::{Loss, Queue, Shape, Udp};
 
-/// What becomes of a packet.
+/// The decision on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It arrives at this time.
     Arrives {
-        /// When. Times of packets that are not late never decrease.
+        /// The arrival time. The times of packets that are not late never decrease.
         at: Duration,
-        /// Whether packets that came later may arrive before it.
+        /// Whether packets that entered later may arrive before it.
         late: bool,
     },
-    /// It does not.
+    /// It does not arrive.
     Dropped(Cause),
 }
 
-/// See the head of the file. Times are counted from any moment, the same for all calls.
+/// See the top of the file. Times count from an arbitrary start, the same for all calls.
 #[derive(Clone, Debug)]
 pub struct Shaper {
     shape: Shape,
-    /// When the bottleneck has sent everything that it was given.
+    /// When the bottleneck has sent all packets it was given.
     idle_at: Duration,
-    /// When the packets that are not late have all arrived.
+    /// When all packets that are not late have arrived.
     last_at: Duration,
     /// Whether the path is in the bad state of [`Loss::Bursts`].
     bad: bool,
@@ -42,7 +41,7 @@ pub struct Shaper {
     draws: Draws,
 }
 
-/// One sequence of random numbers for each concept.
+/// One sequence of random numbers for each property.
 #[derive(Clone, Debug)]
 struct Draws {
     loss: Rng,
@@ -67,7 +66,7 @@ impl Draws {
 }
 
 fn happens(rng: &mut Rng, share: f64) -> bool {
-    // A sequence advances by one for each packet, whatever the share.
+    // A sequence advances by one for each packet, whatever the share is.
     rng.f64() < share
 }
 
@@ -85,12 +84,12 @@ impl Shaper {
         }
     }
 
-    /// From the next packet on the path is this one. Packets that are on it keep their times.
+    /// Changes the path from the next packet on. Packets in flight keep their times.
     pub fn reshape(&mut self, shape: Shape) {
         self.shape = shape;
     }
 
-    /// A packet comes to the path. `now` never decreases.
+    /// Decides on a packet that enters the path. `now` never decreases.
     pub fn offer(&mut self, now: Duration, packet: Packet) -> Verdict {
         match self.passes(now, packet) {
             Ok((at, late)) => Verdict::Arrives { at, late },
@@ -126,7 +125,7 @@ impl Shaper {
         Ok((at, false))
     }
 
-    /// What UDP has to pass before it meets the others.
+    /// Applies the loss and the rate of UDP, before the bottleneck.
     fn polices(&mut self, now: Duration, bytes: usize) -> Result<(), Cause> {
         match self.shape.udp {
             Udp::AsOthers => Ok(()),
@@ -178,11 +177,11 @@ impl Shaper {
     }
 }
 
-/// A token bucket that drops what does not fit.
+/// A token bucket that drops packets that do not fit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Policer {
-    /// When the bucket would be full, were it filled at the rate from now on. Earlier than now: it
-    /// is full.
+    /// When the bucket is full, if it is filled at the rate from now on. If it is in
+    /// the past, the bucket is full.
     full_at: Duration,
 }
 
@@ -197,14 +196,14 @@ impl Policer {
     }
 }
 
-/// How long a line of this rate takes for so many bytes, in whole nanoseconds, rounded up. A rate
-/// of 0 is one of 1.
+/// The time that a line of this rate needs for this many bytes, in whole nanoseconds, rounded up. A
+/// rate of 0 counts as 1.
 fn time_of(bytes: u64, rate: u64) -> Duration {
     let nanoseconds = (u128::from(bytes) * 8_000_000_000).div_ceil(u128::from(rate.max(1)));
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 
-/// How many whole bytes a line of this rate sends in this time.
+/// The whole bytes that a line of this rate sends in this time.
 fn bytes_of(time: Duration, rate: u64) -> u64 {
     u64::try_from(time.as_nanos() * u128::from(rate) / 8_000_000_000).unwrap_or(u64::MAX)
 }
@@ -228,7 +227,7 @@ mod tests {
         Duration::from_millis(count)
     }
 
-    /// The verdicts on `count` packets that come `gap` apart.
+    /// The verdicts on `count` packets, `gap` apart.
     fn verdicts(shaper: &mut Shaper, packet: Packet, count: u32, gap: Duration) -> Vec<Verdict> {
         (0..count)
             .map(|number| shaper.offer(gap * number, packet))
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_takes_its_time_on_the_line_and_then_the_delay() {
+    fn a_packet_arrives_after_its_transmission_time_and_the_delay() {
         // 12,000 bits at 12 Mbit/s are 1 ms.
         let mut shaper = Shaper::new(
             Shape::clean(millis(50), 12_000_000, Queue::Time(millis(100))),
@@ -267,7 +266,7 @@ mod tests {
             late: false,
         });
         assert_eq!(arrivals, expected);
-        // The line has been idle: no credit is saved up.
+        // The line was idle, which gives no credit.
         assert_eq!(
             shaper.offer(millis(100), PACKET),
             Verdict::Arrives {
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_lost_packets_is_the_one_that_was_asked_for() {
+    fn the_share_of_lost_packets_is_the_configured_one() {
         let mut shaper = Shaper::new(Shape::default().losing(0.05), 7);
         let lost = dropped(
             &verdicts(&mut shaper, PACKET, 100_000, Duration::ZERO),
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_packet_arrives_behind_those_sent_after_it_and_holds_up_none() {
+    fn a_late_packet_arrives_after_later_ones_and_does_not_delay_them() {
         let reorder = Some(Reorder {
             share: 0.5,
             late: millis(3),
@@ -372,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_mtu_vanishes_and_what_is_as_large_passes() {
+    fn packets_larger_than_the_mtu_are_dropped_and_those_as_large_pass() {
         let mut shaper = Shaper::new(
             Shape {
                 mtu: Some(1400),
@@ -406,7 +405,7 @@ mod tests {
 
     #[test]
     fn policed_udp_has_its_burst_and_then_its_rate() {
-        // 12 Mbit/s are a packet a millisecond; 5 packets of burst.
+        // 12 Mbit/s are one packet per millisecond; 5 packets of burst.
         let udp = Udp::Policed {
             loss: 0.0,
             rate: 12_000_000,
@@ -435,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_path_drops_all_and_a_new_shape_holds_from_the_next_packet_on() {
+    fn a_silent_path_drops_all_and_a_new_shape_applies_from_the_next_packet() {
         let mut shaper = Shaper::new(Shape::default().silent(), 1);
         assert_eq!(
             shaper.offer(Duration::ZERO, PACKET),
@@ -452,7 +451,7 @@ mod tests {
                 late: false
             }
         );
-        // A shorter path does not let packets pass those that are on the longer one.
+        // On a shorter path, packets do not overtake those still on the longer one.
         shaper.reshape(Shape::default());
         assert_eq!(
             shaper.offer(millis(5), PACKET),
@@ -464,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_the_loss_does_not_move_which_packets_are_late() {
+    fn a_change_of_the_loss_does_not_change_which_packets_are_late() {
         let late = |loss: f64| {
             let shape = Shape::default().losing(loss).reordering(0.1, millis(3));
             let mut shaper = Shaper::new(shape, 11);
@@ -526,7 +525,7 @@ mod tests {
         proptest::collection::vec((0_u64..5_000_000, 20_usize..1501, any::<bool>()), 1..200)
     }
 
-    /// The packets with their verdicts; times are gaps in nanoseconds.
+    /// The packets with their verdicts; the first number of a packet is its gap in nanoseconds.
     fn run(
         shape: &Shape,
         seed: u64,
@@ -570,7 +569,7 @@ mod tests {
         }
 
         #[test]
-        fn no_packet_is_early_and_order_is_kept_but_for_late_ones(
+        fn no_packet_is_early_and_order_is_kept_except_for_late_ones(
             shape in any_shape(), seed: u64, packets in any_packets(),
         ) {
             let mut last = Duration::ZERO;
@@ -589,12 +588,12 @@ mod tests {
             rate in 1_000_u64..1_000_000_000, seed: u64, packets in any_packets(),
         ) {
             let shape = Shape::clean(Duration::ZERO, rate, Queue::Bytes(50_000));
-            let (mut bytes, mut begun) = (0, None);
+            let (mut bytes, mut started) = (0, None);
             for (now, packet, verdict) in run(&shape, seed, &packets) {
                 let Verdict::Arrives { at, .. } = verdict else { continue };
-                let begun = *begun.get_or_insert(now);
+                let started = *started.get_or_insert(now);
                 bytes += packet.bytes as u64;
-                prop_assert!(at - begun >= Duration::from_nanos(bytes * 8_000_000_000 / rate));
+                prop_assert!(at - started >= Duration::from_nanos(bytes * 8_000_000_000 / rate));
             }
         }
 

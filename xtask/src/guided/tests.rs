@@ -1,4 +1,4 @@
-//! Guided: what can be known without a build.
+//! Guided: tests that need no build.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn flags(encoded: Option<&str>, plain: Option<&str>, flag: &str) -> (&'static st
 }
 
 #[test]
-fn the_flags_of_the_user_stay_in_front_of_ours() {
+fn the_flags_of_the_user_precede_ours() {
     assert_eq!(flags(None, None, "-Cx=/a"), ("RUSTFLAGS", "-Cx=/a".into()));
     assert_eq!(
         flags(None, Some("-Ctarget-cpu=native -g"), "-Cx=/a"),
@@ -17,7 +17,7 @@ fn the_flags_of_the_user_stay_in_front_of_ours() {
 }
 
 #[test]
-fn where_cargo_reads_the_encoded_flags_alone_ours_are_among_them() {
+fn ours_is_among_the_encoded_flags_if_cargo_reads_only_those() {
     let encoded = flags(Some("-g\u{1f}-Clinker=my ld"), Some("-O"), "-Cx=/a");
     assert_eq!(
         encoded,
@@ -29,7 +29,7 @@ fn where_cargo_reads_the_encoded_flags_alone_ours_are_among_them() {
 }
 
 #[test]
-fn a_folder_with_a_space_does_not_tear_a_flag_in_two() {
+fn a_folder_with_a_space_does_not_split_a_flag() {
     let name = "CARGO_ENCODED_RUSTFLAGS";
     assert_eq!(
         flags(None, Some(" -g  -O "), "-Cx=/my code/a"),
@@ -42,13 +42,13 @@ fn a_folder_with_a_space_does_not_tear_a_flag_in_two() {
 }
 
 #[test]
-fn the_host_is_read_from_what_the_compiler_says_of_itself() {
+fn the_host_is_read_from_the_output_of_the_compiler() {
     let said = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\nhost: aarch64-unknown-linux-gnu\nrelease: 1.95.0\n";
     assert_eq!(host(said), Some("aarch64-unknown-linux-gnu"));
     assert_eq!(host("rustc 1.95.0\n"), None);
 }
 
-/// A folder of its own, which goes afterwards.
+/// A temporary folder, removed on drop.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -79,13 +79,13 @@ fn the_profdata_of_the_toolchain_is_found_in_its_folder() {
 }
 
 #[test]
-fn without_the_component_the_error_says_how_to_get_it_for_this_toolchain() {
-    let said = |sysroot: &str| {
+fn without_the_component_the_error_has_the_command_to_install_it_for_this_toolchain() {
+    let error = |sysroot: &str| {
         profdata(Path::new(sysroot), "a-host")
             .unwrap_err()
             .to_string()
     };
-    let of_rustup = said("/no/such/toolchains/1.95.0-a-host");
+    let of_rustup = error("/no/such/toolchains/1.95.0-a-host");
     assert!(
         of_rustup
             .contains("/no/such/toolchains/1.95.0-a-host/lib/rustlib/a-host/bin/llvm-profdata"),
@@ -95,7 +95,7 @@ fn without_the_component_the_error_says_how_to_get_it_for_this_toolchain() {
         of_rustup.ends_with("rustup component add llvm-tools --toolchain 1.95.0-a-host"),
         "{of_rustup}"
     );
-    assert!(said("/no/such/usr").ends_with("rustup component add llvm-tools"));
+    assert!(error("/no/such/usr").ends_with("rustup component add llvm-tools"));
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! Origin: the smallest HTTP/1.1 origin that an example can talk to, on loopback. Not a part of the
-//! crate.
+//! Origin: a minimal HTTP/1.1 origin for the examples, on loopback. Not a part of the crate.
 #![allow(dead_code, reason = "each example uses a part of it")]
 
 use std::future::Future;
@@ -17,18 +16,18 @@ pub(crate) struct Origin {
     _serving: JoinSet<()>,
 }
 
-/// What an origin is asked.
-pub(crate) struct Asked {
+/// A received request.
+pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) host: String,
 }
 
 impl Origin {
-    /// Answers each request with 200 and the text that `answer` makes of it.
+    /// Responds to each request with 200 and the text that `answer` returns.
     pub(crate) async fn start<F, Fut>(answer: F) -> io::Result<Self>
     where
-        F: Fn(Asked) -> Fut + Send + Sync + 'static,
+        F: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = String> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -50,7 +49,7 @@ impl Origin {
     /// As [`Origin::start`], on a Unix socket.
     pub(crate) fn start_unix<F, Fut>(path: &Path, answer: F) -> io::Result<Self>
     where
-        F: Fn(Asked) -> Fut + Send + Sync + 'static,
+        F: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = String> + Send + 'static,
     {
         let listener = UnixListener::bind(path)?;
@@ -84,7 +83,7 @@ impl Origin {
 async fn serve<S, F, Fut>(mut socket: S, answer: Arc<F>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(Asked) -> Fut,
+    F: Fn(Request) -> Fut,
     Fut: Future<Output = String>,
 {
     let mut unread = Vec::new();
@@ -125,7 +124,7 @@ where
             let _ = echo(socket).await;
             return;
         }
-        let text = answer(Asked {
+        let text = answer(Request {
             method,
             path,
             host: field("host").unwrap_or_default(),
@@ -141,7 +140,7 @@ where
     }
 }
 
-/// Says 101, and from then on sends back whatever comes.
+/// Sends 101, then echoes all bytes.
 async fn echo(mut socket: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     socket
         .write_all(

@@ -1,12 +1,9 @@
-//! Models: the pool of `byway-agent`, file for file, with loom's locks and atomics in the place of
-//! real ones.
+//! Models: the source files of the pool of `byway-agent`, compiled with loom's locks and atomics.
 //!
-//! In:    `byway-agent/src/pool`.
-//! Out:   the same pool, to be run by `tests/races.rs` in every order that two or three threads can
-//!        run in.
-//! Never: code of its own.
+//! `tests/races.rs` runs this pool in every order of two or three threads. There is no other code
+//! here.
 
-#![allow(dead_code)] // the models use a part of it
+#![allow(dead_code)] // the models use only a part of it
 
 #[path = "../../src/pool/mod.rs"]
 mod pool;

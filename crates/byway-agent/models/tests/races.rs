@@ -1,7 +1,7 @@
-//! Races: hand-over and cancel, in every order that the threads of a model can run in.
+//! Races: hand-over and cancel, in every order of the threads of a model.
 //!
 //! In:    a pool at its cap.
-//! Out:   everybody is served, and no cap exceeded, in each order. A wake-up that is lost ends in a
+//! Out:   every acquire is served, and no cap is exceeded, in each order. A lost wake-up ends in a
 //!        model where all threads sleep, which loom reports as a deadlock.
 //! Never: real threads, real time.
 
@@ -21,7 +21,8 @@ const KEEP: Release = Release::Keep { idle: None };
 
 type Net = Pool<u8, Line>;
 
-/// A connection that is counted while it is open. Not by loom: it is no part of the model.
+/// A connection that is counted while it is open. Not with loom's atomics: it is not part of the
+/// model.
 struct Line(Arc<AtomicUsize>);
 
 impl Conn for Line {
@@ -58,9 +59,9 @@ impl World {
 }
 
 /// Runs a model with a pool of two shards and one permit in every order with at most three
-/// preemptions. More take minutes, and were not needed to find any mistake that was made on
-/// purpose: demand or eviction looked at before the shard's lock, and an answer of the permits
-/// believed after more had come to wait.
+/// preemptions. More take minutes, and were not needed to find any of the bugs that were introduced
+/// for a test: demand or eviction read before the shard's lock, and a result of the permits used
+/// after more acquires had started to wait.
 fn model(race: impl Fn(Net, World) + Sync + Send + 'static) {
     model_of(Limits::capped(1, 1), race);
 }
@@ -88,7 +89,7 @@ fn model_of(limits: Limits, race: impl Fn(Net, World) + Sync + Send + 'static) {
     });
 }
 
-/// What somebody on another thread does with a pool until it was served.
+/// Acquires and releases on another thread.
 fn user(net: Net, world: World, key: u8, then: Release) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let acquired = block_on(net.acquire(&key));
@@ -97,7 +98,7 @@ fn user(net: Net, world: World, key: u8, then: Release) -> thread::JoinHandle<()
 }
 
 #[test]
-fn a_connection_that_comes_back_while_somebody_begins_to_wait_for_it_is_handed_over_or_found() {
+fn a_connection_released_while_an_acquire_starts_to_wait_for_it_is_handed_over_or_found() {
     model(|net, world| {
         let busy = world.lease(block_on(net.acquire(&1)));
         let user = user(net.clone(), world, 1, KEEP);
@@ -107,8 +108,7 @@ fn a_connection_that_comes_back_while_somebody_begins_to_wait_for_it_is_handed_o
 }
 
 #[test]
-fn a_connection_that_comes_back_while_somebody_in_another_shard_begins_to_wait_is_closed_for_them()
-{
+fn a_connection_released_while_an_acquire_in_another_shard_starts_to_wait_is_closed_for_it() {
     model(|net, world| {
         let busy = world.lease(block_on(net.acquire(&1)));
         let user = user(net.shard(1), world, 1, KEEP);
@@ -118,8 +118,7 @@ fn a_connection_that_comes_back_while_somebody_in_another_shard_begins_to_wait_i
 }
 
 #[test]
-fn a_connection_that_comes_back_while_somebody_begins_to_wait_for_another_origin_is_closed_for_them()
- {
+fn a_connection_released_while_an_acquire_starts_to_wait_for_another_origin_is_closed_for_it() {
     model(|net, world| {
         let busy = world.lease(block_on(net.acquire(&1)));
         let user = user(net.shard(1), world, 2, Release::Close);
@@ -129,7 +128,7 @@ fn a_connection_that_comes_back_while_somebody_begins_to_wait_for_another_origin
 }
 
 #[test]
-fn two_who_want_the_same_idle_connection_are_both_served() {
+fn two_acquires_of_the_same_idle_connection_are_both_served() {
     model(|net, world| {
         world.lease(block_on(net.acquire(&1))).release(KEEP);
         let other = user(net.shard(1), world.clone(), 2, KEEP);
@@ -140,31 +139,30 @@ fn two_who_want_the_same_idle_connection_are_both_served() {
 }
 
 #[test]
-fn what_was_handed_to_somebody_who_is_cancelled_goes_to_the_next_one() {
+fn a_grant_to_a_cancelled_acquire_goes_to_the_next_one() {
     for (first, second) in [(1, 1), (1, 2), (2, 1)] {
         model(move |net, world| {
             let busy = world.lease(block_on(net.acquire(&1)));
-            let (quitter_net, quitter_world) = (net.clone(), world.clone());
-            let quitter = thread::spawn(move || {
-                let mut acquire = pin!(quitter_net.acquire(&first));
+            let (canceller_net, canceller_world) = (net.clone(), world.clone());
+            let canceller = thread::spawn(move || {
+                let mut acquire = pin!(canceller_net.acquire(&first));
                 if let Poll::Ready(acquired) = acquire
                     .as_mut()
                     .poll(&mut Context::from_waker(Waker::noop()))
                 {
-                    quitter_world.lease(acquired).release(KEEP);
+                    canceller_world.lease(acquired).release(KEEP);
                 } // else dropped while it waits, or just after it was served
             });
             let user = user(net.shard(1), world, second, KEEP);
             busy.release(KEEP);
-            quitter.join().unwrap();
+            canceller.join().unwrap();
             user.join().unwrap();
         });
     }
 }
 
 #[test]
-fn a_connection_that_only_those_at_their_own_cap_did_not_need_is_closed_for_whoever_comes_after_that_was_asked()
- {
+fn a_connection_that_only_capped_waiters_did_not_need_is_closed_for_a_later_acquire() {
     model_of(Limits::capped(2, 1), |net, world| {
         let capped = world.lease(block_on(net.acquire(&1)));
         let busy = world.lease(block_on(net.acquire(&2)));
@@ -183,7 +181,7 @@ fn a_connection_that_only_those_at_their_own_cap_did_not_need_is_closed_for_whoe
 }
 
 #[test]
-fn whoever_waits_while_the_pool_closes_is_served_or_told() {
+fn an_acquire_that_waits_while_the_pool_closes_is_served_or_fails() {
     model(|net, world| {
         let busy = world.lease(block_on(net.acquire(&1)));
         let waiting = net.shard(1);
@@ -200,7 +198,7 @@ fn whoever_waits_while_the_pool_closes_is_served_or_told() {
 }
 
 #[test]
-fn a_connection_that_comes_back_while_its_origin_is_evicted_is_closed() {
+fn a_connection_released_while_its_origin_is_evicted_is_closed() {
     model(|net, world| {
         let busy = world.lease(block_on(net.acquire(&1)));
         let evicting = net.shard(1);
@@ -210,7 +208,7 @@ fn a_connection_that_comes_back_while_its_origin_is_evicted_is_closed() {
         assert_eq!(
             world.open.load(Ordering::SeqCst),
             0,
-            "what was there at the eviction is gone after it"
+            "the connection outlived the eviction"
         );
     });
 }

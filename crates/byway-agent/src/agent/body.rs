@@ -1,10 +1,10 @@
-//! Body: a response's body as it arrives, or bytes for a request; and what becomes of the
-//! connection at its end.
+//! Body: a response's body as it arrives, or bytes for a request; decides about the connection at
+//! the end of the response.
 //!
-//! In:    a connection behind a response's head.
-//! Out:   frames; then the lease back to the pool, or closed.
-//! Never: gives the connection back before its last frame was yielded and the request was written;
-//!        ends a body that the origin cut short as if it were whole.
+//! In:    a connection after a response's head.
+//! Out:   frames; then the lease returned to the pool, or closed.
+//! Never: returns the connection before its last frame was yielded and the request was written;
+//!        reports a truncated body as complete.
 
 use super::error::{BoxError, Error, Unsuited, Which};
 use super::event::CloseReason;
@@ -28,18 +28,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The most that [`Body::text`] takes.
+/// The limit of [`Body::text`].
 const TEXT_BYTES: usize = 16 * 1024 * 1024;
-/// How long the end of a response waits for the rest of a request that the origin is still taking.
+/// How long the end of a response waits for the rest of the request while the origin still takes
+/// it.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The body of a response. It is also a body for requests: empty, or from bytes or text.
+/// The body of a response. It can also be the body of a request: empty, or from bytes or text.
 ///
-/// While it is read it drives its connection: also what is still missing of the request's own body
-/// leaves while this one is polled, so that both can stream at the same time.
+/// Polling it drives its connection: the rest of the request's body is sent meanwhile, so that both
+/// can stream at the same time.
 ///
-/// The connection goes back to the pool with the last frame. Dropped before, the connection is
-/// closed, unless all that was missing had already arrived.
+/// The connection returns to the pool with the last frame. If the body is dropped earlier, the
+/// connection is closed, unless the whole response had arrived.
 pub struct Body {
     kind: BodyKind,
     about: Option<About>,
@@ -52,7 +53,7 @@ enum BodyKind {
     Upgraded(Box<Upgraded>),
 }
 
-/// The connection that a response came on.
+/// The connection that carried a response.
 #[derive(Clone, Copy)]
 pub(crate) struct About {
     pub(crate) requests: u64,
@@ -60,28 +61,28 @@ pub(crate) struct About {
     pub(crate) local: Option<SocketAddr>,
 }
 
-/// The rest of an exchange, from behind the response's head.
+/// The rest of an exchange, after the response's head.
 pub(crate) struct Incoming {
     pub(crate) lease: Option<Lease<Group, H1Conn>>,
     pub(crate) decoder: BodyDecoder,
-    /// What is missing of the request.
+    /// The rest of the request.
     pub(crate) upload: Option<Box<dyn Uploading>>,
     pub(crate) keep: Keep,
     pub(crate) in_flight: InFlight,
     pub(crate) idempotent: bool,
     pub(crate) body_idle: Option<Duration>,
-    /// By when the origin must send or take something, while it is waited for.
+    /// When the origin must have sent or taken something, while it is waited for.
     pub(crate) due: Option<Instant>,
-    /// What the origin had taken when `due` was set.
+    /// `written` of the connection when `due` was set.
     pub(crate) taken: u64,
-    /// The length of a trailer section that stands first in the buffer: the next frame.
+    /// The length of a complete trailer section at the start of the buffer: the next frame.
     pub(crate) trailer_bytes: Option<usize>,
     /// The response has ended; the request may not have.
     pub(crate) over: bool,
 }
 
 impl Body {
-    /// A body without a byte.
+    /// An empty body.
     pub fn empty() -> Self {
         Self {
             kind: BodyKind::Empty,
@@ -121,14 +122,15 @@ impl Body {
         }
     }
 
-    /// Whether the connection had carried a request before this one. `false` for a body that is no
-    /// response's.
+    /// Whether the connection had carried a request before this one. `false` for a body that is not
+    /// a response's.
     #[doc(alias = "reusedSocket")]
     pub fn reused(&self) -> bool {
         self.about.is_some_and(|about| about.requests > 1)
     }
 
-    /// Requests that the connection has carried, with this one; 0 for a body that is no response's.
+    /// Requests that the connection has carried, including this one; 0 for a body that is not a
+    /// response's.
     pub fn requests(&self) -> u64 {
         self.about.map_or(0, |about| about.requests)
     }
@@ -139,7 +141,7 @@ impl Body {
         self.about?.peer
     }
 
-    /// Our own address on that connection.
+    /// The local address of that connection.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.about?.local
     }
@@ -147,15 +149,15 @@ impl Body {
     /// The next frame; `None` at the end. Cancel safe.
     ///
     /// # Errors
-    /// As [`Body::bytes`], but for the length.
+    /// As [`Body::bytes`], except for the length.
     pub async fn frame(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_incoming(cx)).await
     }
 
-    /// All bytes, if there are at most `limit_bytes`; trailers are dropped.
+    /// The whole body, if it has at most `limit_bytes`; trailers are dropped.
     ///
     /// # Errors
-    /// [`Error::Unsuited`] if there are more, and the connection is closed;
+    /// [`Error::Unsuited`] if it is longer; the connection is then closed.
     /// [`Error::ConnectionLost`] if the origin ended the body early, [`Error::Malformed`],
     /// [`Error::Timeout`], and [`Error::Body`] if the request's own body failed.
     pub async fn bytes(mut self, limit_bytes: usize) -> Result<Bytes, Error> {
@@ -181,7 +183,7 @@ impl Body {
         Ok(if all.is_empty() { first } else { all.freeze() })
     }
 
-    /// All of it as text, if it is UTF-8 and at most 16 MiB long.
+    /// The whole body as text, if it is UTF-8 and at most 16 MiB long.
     ///
     /// # Errors
     /// As [`Body::bytes`], and [`Error::Unsuited`] if it is not UTF-8.
@@ -310,7 +312,7 @@ impl Incoming {
         }
     }
 
-    /// Data or trailers, or `None` when the response is over.
+    /// Data or trailers, or `None` when the response has ended.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Error>> {
         let Some(lease) = &mut self.lease else {
             return Poll::Ready(Ok(None));
@@ -366,8 +368,7 @@ impl Incoming {
     }
 
     /// Ready when the origin has paused for too long: it has sent nothing, and taken nothing of the
-    /// request. If it may be waiting for a body that the caller has yet to produce, the pause is
-    /// not the origin's.
+    /// request. The time does not run while the caller's own body has nothing to send.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (Some(after), Some(lease)) = (self.body_idle, &mut self.lease) else {
             return Poll::Pending;
@@ -387,8 +388,7 @@ impl Incoming {
         lease.timer.poll_until(cx, at)
     }
 
-    /// Lets what is missing of the request leave. Only a failure of the caller's own body is an
-    /// error.
+    /// Sends more of the request. Only a failure of the caller's own body is an error.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
         let (Some(upload), Some(lease)) = (&mut self.upload, &mut self.lease) else {
             return Ok(());
@@ -407,9 +407,9 @@ impl Incoming {
         }
     }
 
-    /// The response is over. The rest of the request may leave while the origin takes it, for a
-    /// moment; a body that the caller has yet to produce is not waited for, since the caller may be
-    /// waiting for this end.
+    /// The response has ended. The rest of the request may still be sent for up to [`LINGER`] while
+    /// the origin takes it. A caller's body that has nothing ready is not waited for, since the
+    /// caller may itself be waiting for this end.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (Some(upload), Some(lease)) = (&self.upload, &mut self.lease) else {
             self.settle();
@@ -424,7 +424,7 @@ impl Incoming {
         Poll::Ready(())
     }
 
-    /// Gives the connection back, or closes it, as was decided.
+    /// Returns the connection to the pool or closes it, according to `keep`.
     fn settle(&mut self) {
         if let Some(lease) = self.lease.take() {
             self.upload = None;
@@ -438,7 +438,7 @@ impl Incoming {
         error
     }
 
-    /// Passes over what has arrived, without waiting; whether that was all of the response.
+    /// Skips what has arrived, without waiting; returns whether that was the whole response.
     fn skip_to_end(&mut self) -> bool {
         let Some(lease) = &mut self.lease else {
             return false;
@@ -472,8 +472,8 @@ impl Drop for Incoming {
     }
 }
 
-/// Passes over the framing that is here. If that brings the end of the message, says how long the
-/// trailer section is that stands there (0 if there is none), which is then the first thing unread.
+/// Skips the framing that has arrived. If the message ends there, returns the length of its trailer
+/// section (0 if there is none), which is then the first unread data.
 fn end_if_here(decoder: &mut BodyDecoder, conn: &mut H1Conn) -> Result<Option<usize>, Error> {
     loop {
         match decoder.step(conn.buffer.unread())? {
@@ -498,7 +498,7 @@ fn trailers(decoder: &BodyDecoder, unread: &[u8]) -> HeaderMap {
 }
 
 fn lost(conn: &H1Conn, idempotent: bool, source: Option<Broken>) -> Error {
-    // A body has begun, so the connection's own count of requests says whether it was a kept one.
+    // A body has started, so the connection's own count of requests shows whether it was reused.
     let reused = conn.requests() > 1;
     Error::ConnectionLost {
         reused,

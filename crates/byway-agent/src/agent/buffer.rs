@@ -1,28 +1,27 @@
-//! Buffer: bytes that were read and not yet used, in memory that idle connections do not own.
+//! Buffer: bytes that were read and not yet consumed; idle connections own no memory for it.
 //!
-//! In:    reads behind what is there.   Out:   what is unread, as one slice.
-//! Never: grows past [`MOST_BYTES`], and never holds memory while it is empty and at rest.
+//! In:    reads after the unread bytes.   Out:   the unread bytes, as one slice.
+//! Never: grows past [`MOST_BYTES`]; holds memory while it is empty and at rest.
 
 use super::HEAD_BYTES;
 use std::cell::RefCell;
 
-/// What is read at once, at first.
+/// The size of a read, at first.
 const SMALL_BYTES: usize = 16 * 1024;
-/// What is read at once when reads fill what they are offered.
+/// The size of a read when reads fill the buffer they get.
 const LARGE_BYTES: usize = 64 * 1024;
-/// Holds a head or trailer section of the largest size, with something behind it.
+/// Holds a head or trailer section of the largest size, and more.
 const MOST_BYTES: usize = 2 * HEAD_BYTES;
-/// How many spare buffers a thread keeps, of the small size and of the large one.
+/// How many spare buffers a thread keeps: small ones, large ones.
 const SPARE_MAX: [usize; 2] = [32, 4];
-/// Reads in a row that filled what they were offered, before more is offered.
+/// After this many full reads in a row the buffer grows.
 const FULL_READS: u8 = 2;
 
 thread_local! {
     static SPARE: [RefCell<Vec<Vec<u8>>>; 2] = const { [const { RefCell::new(Vec::new()) }; 2] };
 }
 
-/// See the head of the file. The memory is initialised once and for all: `memory.len()` is the
-/// capacity.
+/// See the file header. The memory is initialised only once: `memory.len()` is the capacity.
 #[derive(Default)]
 pub(crate) struct Buffer {
     memory: Vec<u8>,
@@ -40,7 +39,7 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// Marks the first `n` unread bytes as used.
+    /// Marks the first `n` unread bytes as consumed.
     pub(crate) fn consume(&mut self, n: usize) {
         self.start = (self.start + n).min(self.end);
         if self.is_empty() {
@@ -48,7 +47,7 @@ impl Buffer {
         }
     }
 
-    /// Room behind the unread bytes, at least one byte of it; empty only if [`MOST_BYTES`] are
+    /// Free space after the unread bytes, at least one byte; empty only if [`MOST_BYTES`] are
     /// unread.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         if self.memory.is_empty() {
@@ -65,8 +64,7 @@ impl Buffer {
         self.memory.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// Notes that `n` bytes were put into the room. A read that filled it all makes the next one
-    /// larger.
+    /// Records that `n` bytes were read into the free space. Full reads make later ones larger.
     pub(crate) fn advance(&mut self, n: usize) {
         self.end = (self.end + n).min(self.memory.len());
         let full = self.end == self.memory.len();
@@ -95,7 +93,7 @@ impl Buffer {
         }
     }
 
-    /// Gives the memory back if nothing is unread.
+    /// Releases the memory if nothing is unread.
     pub(crate) fn rest(&mut self) {
         if self.is_empty() {
             give_spare(std::mem::take(&mut self.memory));
@@ -126,7 +124,7 @@ fn take_spare(size: usize) -> Vec<u8> {
     spare.unwrap_or_else(|| vec![0; size])
 }
 
-/// A thread that is ending takes nothing back.
+/// A thread that is ending keeps nothing.
 fn give_spare(memory: Vec<u8>) {
     let Some(n) = size_class(memory.len()) else {
         return;
@@ -152,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_out_as_they_went_in_however_they_are_used() {
+    fn bytes_come_out_as_they_went_in_for_any_pattern_of_use() {
         let mut buffer = Buffer::default();
         let bytes: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
         let (mut given, mut taken) = (0, Vec::new());
@@ -166,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_uses_is_bounded() {
+    fn unread_bytes_are_bounded() {
         let mut buffer = Buffer::default();
         while put(&mut buffer, &[7; 4096]) > 0 {}
         assert_eq!(buffer.unread().len(), MOST_BYTES);
     }
 
     #[test]
-    fn reads_that_fill_what_they_are_offered_are_offered_more() {
+    fn full_reads_make_the_buffer_larger() {
         let mut buffer = Buffer::default();
         for _ in 0..FULL_READS {
             assert_eq!(put(&mut buffer, &[7; LARGE_BYTES]), SMALL_BYTES);

@@ -1,7 +1,6 @@
 //! Builder: the options of an agent, each with its unit, default and range.
 //!
-//! In:    what the caller wants.   Out:   an agent, or what is wrong.
-//! Never: takes 0 for "no limit" or for "the default"; accepts an option that would do nothing.
+//! Never: takes 0 for "no limit" or for "the default"; accepts an option that would have no effect.
 
 mod connections;
 mod sockets;
@@ -28,12 +27,12 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
-/// Longer times count as this, so that adding one to a moment cannot overflow.
+/// Longer durations are reduced to this, so that adding one to an `Instant` cannot overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// What is offered as the application protocol on TLS (RFC 7301).
+/// The application protocol offered in TLS (RFC 7301).
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Makes an [`Agent`]. Every option has a default; nothing is checked before
+/// Builds an [`Agent`]. Every option has a default; options are checked only in
 /// [`AgentBuilder::build`].
 #[derive(Clone)]
 #[must_use = "call `build`"]
@@ -74,7 +73,7 @@ enum ConnectMethod {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A limit is 0, or another one makes it unreachable.
+    /// A limit is 0, or another limit makes it unreachable.
     #[error("{0}")]
     Limits(#[from] InvalidLimits),
     /// A time of 0.
@@ -91,13 +90,13 @@ pub enum BuildError {
         /// The other one.
         other: &'static str,
     },
-    /// The proxy could never be told what it shall be told.
+    /// The credentials cannot be sent in the proxy's protocol.
     #[error("proxy: {0}")]
     Proxy(String),
     /// Application protocols (ALPN) that an agent does not speak.
-    #[error("tls: an agent speaks http/1.1 alone: leave `alpn` empty")]
+    #[error("tls: an agent speaks only http/1.1: leave `alpn` empty")]
     Alpn,
-    /// The address of `one_address` cannot be read.
+    /// The address of `one_address` cannot be parsed.
     #[error("one_address: {0}")]
     Address(#[from] BadTarget),
 }
@@ -136,12 +135,12 @@ impl Default for AgentBuilder {
     }
 }
 
-/// # How long a peer may take
+/// # Timeouts
 ///
-/// Times above a year count as a year.
+/// Durations above a year count as a year.
 impl AgentBuilder {
-    /// For opening a connection, TLS included, all addresses of a name together. Above 0 s; default
-    /// 10 s.
+    /// Limit for opening a connection, TLS included, all addresses of a name together. Above 0 s;
+    /// default 10 s.
     #[doc(alias = "connectTimeout")]
     #[doc(alias = "DialTimeout")]
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
@@ -149,8 +148,8 @@ impl AgentBuilder {
         self
     }
 
-    /// From the last byte of the request to the end of the response's head; each interim response
-    /// starts it anew. Above 0 s, or `None` for no limit; default 60 s.
+    /// Limit from the last byte of the request to the end of the response's head; each interim
+    /// response restarts it. Above 0 s, or `None` for no limit; default 60 s.
     #[doc(alias = "headersTimeout")]
     #[doc(alias = "ResponseHeaderTimeout")]
     pub fn first_byte_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
@@ -158,9 +157,9 @@ impl AgentBuilder {
         self
     }
 
-    /// The longest pause of the origin in a body: without sending a byte of the response while
-    /// somebody reads it, or without taking a byte of the request while there are some. Never a
-    /// limit on the whole. Above 0 s, or `None` for no limit; default 60 s.
+    /// The longest pause of the origin in a body: sending no byte of the response while the caller
+    /// reads it, or taking no byte of the request while some are ready. It does not limit the whole
+    /// body. Above 0 s, or `None` for no limit; default 60 s.
     #[doc(alias = "bodyTimeout")]
     #[doc(alias = "read_timeout")]
     pub fn body_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
@@ -168,15 +167,15 @@ impl AgentBuilder {
         self
     }
 
-    /// How long a request with `Expect: 100-continue` holds its body back for the 100. Above 0 s;
-    /// default 1 s.
+    /// How long a request with `Expect: 100-continue` waits for the 100 before it sends its body.
+    /// Above 0 s; default 1 s.
     #[doc(alias = "ExpectContinueTimeout")]
     pub fn expect_continue_timeout(mut self, limit: Duration) -> Self {
         self.times.expect_continue = limit;
         self
     }
 
-    /// When the agent itself sends a request a second time. Default [`Retry::Stale`].
+    /// When the agent itself retries a request. Default [`Retry::Stale`].
     #[doc(alias = "retry_canceled_requests")]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
@@ -184,11 +183,11 @@ impl AgentBuilder {
     }
 }
 
-/// # Where connections lead
+/// # Where connections go
 impl AgentBuilder {
     /// Opens connections with a `tower` service from [`Target`] to anything that reads and writes;
-    /// for a function there is [`connector_fn`](crate::connector_fn). It is called with a permit of
-    /// the pool in hand, so the limits hold for its connections too. For `https` targets the agent
+    /// for a function see [`connector_fn`](crate::connector_fn). It is called after a permit of the
+    /// pool was taken, so the limits apply to its connections too. For `https` targets the agent
     /// speaks TLS over what it returns.
     #[doc(alias = "createConnection")]
     #[doc(alias = "connect")]
@@ -205,8 +204,7 @@ impl AgentBuilder {
     }
 
     /// As [`AgentBuilder::connector`], for a service whose connections are [`byway_dial::Stream`]s,
-    /// or [`Connected`]: a stream with more to say (TLS is done already; it leads to a forward
-    /// proxy).
+    /// or [`Connected`]: a stream on which TLS is already done, or which goes to a forward proxy.
     pub fn stream_connector<S>(mut self, service: S) -> Self
     where
         S: Service<Target> + Clone + Send + Sync + 'static,
@@ -218,28 +216,27 @@ impl AgentBuilder {
         self
     }
 
-    /// Dials this Unix socket for every request, whatever its URL says.
+    /// Dials this Unix socket for every request, whatever its URL.
     #[doc(alias = "socketPath")]
     pub fn unix_socket(mut self, path: impl AsRef<Path>) -> Self {
         self.unix_socket = Some(path.as_ref().into());
         self
     }
 
-    /// Dials this address for every request, whatever its URL says: `host:port`, `[IPv6]:port` or
-    /// `unix:/path`. Requests still say the URL's host, and are still grouped by it.
+    /// Dials this address for every request, whatever its URL: `host:port`, `[IPv6]:port` or
+    /// `unix:/path`. Requests still carry the URL's host, and are still grouped by it.
     #[doc(alias = "createConnection")]
     pub fn one_address(mut self, address: impl Into<String>) -> Self {
         self.one_address = Some(address.into());
         self
     }
 
-    /// Which requests share connections. The rule sees the whole head of a request; `None` means:
-    /// by its origin, as usual. Hosts with the same name share connections and limits; paths with
-    /// names of their own have limits of their own. Plain and TLS connections, and ones verified
-    /// for different names, are never shared, whatever the rule says.
+    /// Which requests share connections. The rule receives the whole head of a request; `None`
+    /// means by origin, as usual. Hosts with the same name share connections and limits; paths with
+    /// their own names have their own limits. Plain and TLS connections, and connections verified
+    /// for different names, are never shared, whatever the rule returns.
     ///
-    /// Whoever shares a connection between hosts promises that one server stands behind all of
-    /// them.
+    /// If hosts share connections, one server must serve all of them.
     #[doc(alias = "getName")]
     pub fn group_by<N: Into<Arc<str>>>(
         mut self,
@@ -250,10 +247,10 @@ impl AgentBuilder {
     }
 }
 
-/// # What is told
+/// # Events
 impl AgentBuilder {
-    /// Calls `observer` with each [`Event`]. It runs where the event happens, under no lock, so it
-    /// may use the agent; it must be quick, and must not panic.
+    /// Calls `observer` with each [`Event`]. It is called in place, under no lock, so it may use
+    /// the agent; it must be quick, and must not panic.
     pub fn on_event(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Observer(Some(Arc::new(observer)));
         self
@@ -273,15 +270,15 @@ impl AgentBuilder {
 }
 
 impl AgentBuilder {
-    /// The agent. Opens nothing and needs no runtime yet.
+    /// Builds the agent. Opens nothing and needs no runtime yet.
     ///
     /// # Errors
-    /// [`BuildError`] for a 0, for a limit that another one makes unreachable, and for options that
-    /// exclude each other.
+    /// [`BuildError`] for a 0, for a limit that another limit makes unreachable, and for options
+    /// that exclude each other.
     pub fn build(self) -> Result<Agent, BuildError> {
         self.refuse_zeros()?;
         self.refuse_conflicts()?;
-        self.refuse_what_cannot_be_said()?;
+        self.refuse_unusable_tls_and_proxy()?;
         let limits = self.limits();
         limits.validate()?;
         let fixed = match (&self.unix_socket, &self.one_address) {
@@ -324,14 +321,14 @@ impl AgentBuilder {
         Ok(Agent::from_parts(pool, config, connector, self.observer))
     }
 
-    /// The limits, with defaults that follow from what was set.
+    /// The limits, with defaults derived from the options that were set.
     fn limits(&self) -> Limits {
         let default = Limits::default();
         let max_total = self.max_total.unwrap_or(default.max_total);
         let max_per_origin = self
             .max_per_origin
             .unwrap_or_else(|| default.max_per_origin.min(max_total));
-        let most_idle = self.limits.max_idle_total.unwrap_or(max_total).max(1); // 0 has an error of its own
+        let most_idle = self.limits.max_idle_total.unwrap_or(max_total).max(1); // 0 is an error of its own
         let longest = self.limits.max_lifetime.unwrap_or(Duration::MAX);
         Limits {
             max_total,
@@ -368,7 +365,7 @@ impl AgentBuilder {
         }
     }
 
-    fn refuse_what_cannot_be_said(&self) -> Result<(), BuildError> {
+    fn refuse_unusable_tls_and_proxy(&self) -> Result<(), BuildError> {
         if self.tls.alpn.iter().any(|protocol| protocol != HTTP_1_1) {
             return Err(BuildError::Alpn);
         }
@@ -378,7 +375,7 @@ impl AgentBuilder {
         match proxy.misused() {
             Some(option) => Err(BuildError::Conflict {
                 option,
-                other: "a proxy that others choose",
+                other: "a proxy from the environment or a routing",
             }),
             None => proxy
                 .check()

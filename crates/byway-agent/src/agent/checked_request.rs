@@ -1,10 +1,9 @@
-//! Checked request: a request that was checked, with all that is decided before a connection is
-//! had.
+//! Checked request: a validated request, with everything that is decided before a connection is
+//! acquired.
 //!
 //! In:    the parts of an `http::Request` and what is known of its body's length.
-//! Out:   group, target, how the body is framed, whether it may be repeated; or what is wrong with
-//!        it.
-//! Never: sends what two readers could read in two ways; corrects a request silently.
+//! Out:   group, target, body framing, whether it may be repeated; or what is wrong with it.
+//! Never: accepts a request that two parsers could read in two ways; corrects a request silently.
 
 use super::error::Error;
 use super::group::Group;
@@ -17,27 +16,27 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// How the request's body leaves.
+/// How the request's body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outgoing {
-    /// There is none, and the head says nothing of one.
+    /// There is no body, and the head has no framing field.
     None,
-    /// So many bytes; the head says so.
+    /// A Content-Length of the given number of bytes.
     Length(u64),
-    /// In chunks, as its length is not known.
+    /// Chunked, because the length is not known.
     Chunked,
 }
 
-/// See the head of the file.
+/// See the file header.
 pub(crate) struct CheckedRequest {
     pub(crate) parts: Parts,
     pub(crate) group: Group,
     pub(crate) outgoing: Outgoing,
-    /// Doing it twice is as good as once, by its method or by one `Idempotency-Key`.
+    /// May be repeated, by its method or by exactly one `Idempotency-Key`.
     pub(crate) idempotent: bool,
     pub(crate) expects_continue: bool,
     pub(crate) upgrades: bool,
-    /// The caller wants the connection closed behind it.
+    /// The caller wants the connection closed after the response.
     pub(crate) closes: bool,
     authority: Authority,
     port: u16,
@@ -50,7 +49,7 @@ pub(crate) struct CheckedRequest {
 pub(crate) type GroupBy = Arc<dyn Fn(&Parts) -> Option<Arc<str>> + Send + Sync>;
 
 impl CheckedRequest {
-    /// Checks a request whose body is exactly `exact` bytes long, if that is known.
+    /// Checks a request. `exact` is the length of its body, if known.
     pub(crate) fn new(
         parts: Parts,
         exact: Option<u64>,
@@ -93,7 +92,7 @@ impl CheckedRequest {
         })
     }
 
-    /// Where to dial for it; `fixed` if everything goes to one address.
+    /// Where to dial; `fixed` if all requests go to one address.
     pub(crate) fn target(&self, fixed: Option<&byway_dial::Target>) -> Result<Target, Error> {
         let host = bare(self.authority.host()).to_ascii_lowercase();
         let address = match fixed {
@@ -110,13 +109,13 @@ impl CheckedRequest {
         })
     }
 
-    /// Its own host and port.
+    /// The request's own host and port.
     pub(crate) fn address(&self) -> Result<byway_dial::Target, Error> {
         byway_dial::Target::from_host(self.authority.host(), self.port)
             .map_err(|error| Error::invalid(error.to_string()))
     }
 
-    /// The name that the certificate must carry; none without TLS.
+    /// The name that the certificate must have; `None` without TLS.
     pub(crate) fn verified_name(&self) -> Result<Option<ServerName>, Error> {
         match (self.tls, &self.server_name) {
             (false, _) => Ok(None),
@@ -129,7 +128,7 @@ impl CheckedRequest {
         &self.authority
     }
 
-    /// The value of Host where the caller gave none: the authority, without the scheme's own port.
+    /// The value of Host if the caller set none: the authority, without the scheme's default port.
     pub(crate) fn host(&self) -> &str {
         let default = if self.tls { 443 } else { 80 };
         match self.authority.port_u16() {
@@ -165,12 +164,12 @@ fn is_tls(parts: &Parts) -> Result<bool, Error> {
     }
 }
 
-/// The URL's authority, or that of Host where the request has only a path.
+/// The URL's authority, or that of Host if the request has only a path.
 fn authority(uri: &Uri, host: Option<&HeaderValue>) -> Result<Authority, Error> {
     let authority = match (uri.authority(), host) {
         (Some(authority), _) => authority.clone(),
         (None, Some(host)) => Authority::try_from(host.as_bytes())
-            .map_err(|_| Error::invalid("its Host field is no host with an optional port"))?,
+            .map_err(|_| Error::invalid("its Host field is not a host with an optional port"))?,
         (None, None) => {
             return Err(Error::invalid(
                 "it has neither a whole URL nor a Host field: write http://host/path",
@@ -217,20 +216,21 @@ fn server_name_of(authority: &Authority) -> Result<ServerName, Error> {
     }
 }
 
-/// The name in Host, if it is not the URL's: the certificate must then carry that one (as in Node).
+/// The name in Host, if it differs from the URL's: the certificate must then have that name (as in
+/// Node).
 fn server_name_of_host(
     host: &HeaderValue,
     authority: &Authority,
 ) -> Result<Option<ServerName>, Error> {
     let host = Authority::try_from(host.as_bytes())
-        .map_err(|_| Error::invalid("its Host field is no host with an optional port"))?;
+        .map_err(|_| Error::invalid("its Host field is not a host with an optional port"))?;
     match host.host().eq_ignore_ascii_case(authority.host()) {
         true => Ok(None),
         false => server_name_of(&host).map(Some),
     }
 }
 
-/// The only value of a field that may stand once.
+/// The only value of a field that may occur once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Error> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
@@ -240,7 +240,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a Head
     }
 }
 
-/// What the caller's Connection fields list.
+/// The relevant options of the caller's Connection fields.
 #[derive(Default)]
 struct Connection {
     close: bool,
@@ -289,8 +289,7 @@ fn outgoing(parts: &Parts, exact: Option<u64>) -> Result<Outgoing, Error> {
         )),
         (Some(length), None) => announced(length, exact).map(Outgoing::Length),
         (None, None) => Ok(match exact {
-            // Methods that mean something by their content say that it is empty (RFC 9110 section
-            // 8.6).
+            // POST, PUT and PATCH announce an empty body (RFC 9110 section 8.6).
             Some(0) if [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) => {
                 Outgoing::Length(0)
             }
@@ -301,7 +300,7 @@ fn outgoing(parts: &Parts, exact: Option<u64>) -> Result<Outgoing, Error> {
     }
 }
 
-/// The caller's own Content-Length, which the body must have.
+/// The caller's own Content-Length, which the body must match.
 fn announced(length: &HeaderValue, exact: Option<u64>) -> Result<u64, Error> {
     let digits = length
         .to_str()
@@ -312,12 +311,12 @@ fn announced(length: &HeaderValue, exact: Option<u64>) -> Result<u64, Error> {
         .filter(|n| *n <= i64::MAX as u64)
     else {
         return Err(Error::invalid(
-            "its Content-Length is no number: leave it out",
+            "its Content-Length is not a number: leave it out",
         ));
     };
     match exact {
         Some(exact) if exact != announced => Err(Error::invalid(format!(
-            "its Content-Length says {announced} and its body has {exact} bytes: leave the field out"
+            "its Content-Length is {announced} but its body has {exact} bytes: leave the field out"
         ))),
         _ => Ok(announced),
     }
@@ -346,7 +345,7 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn asked(
+    fn check(
         build: impl FnOnce(http::request::Builder) -> http::request::Builder,
         exact: Option<u64>,
     ) -> Result<CheckedRequest, String> {
@@ -362,24 +361,24 @@ mod tests {
         build: impl FnOnce(http::request::Builder) -> http::request::Builder,
         exact: Option<u64>,
     ) -> String {
-        asked(build, exact).err().expect("refused")
+        check(build, exact).err().expect("refused")
     }
 
     #[test]
-    fn the_body_is_framed_by_what_is_known_of_it() {
+    fn the_body_is_framed_by_what_is_known_about_it() {
         let post = |r: http::request::Builder| r.method("POST");
-        assert_eq!(asked(|r| r, Some(0)).ok().unwrap().outgoing, Outgoing::None);
+        assert_eq!(check(|r| r, Some(0)).ok().unwrap().outgoing, Outgoing::None);
         assert_eq!(
-            asked(post, Some(0)).ok().unwrap().outgoing,
+            check(post, Some(0)).ok().unwrap().outgoing,
             Outgoing::Length(0)
         );
         assert_eq!(
-            asked(|r| r, Some(5)).ok().unwrap().outgoing,
+            check(|r| r, Some(5)).ok().unwrap().outgoing,
             Outgoing::Length(5)
         );
-        assert_eq!(asked(post, None).ok().unwrap().outgoing, Outgoing::Chunked);
+        assert_eq!(check(post, None).ok().unwrap().outgoing, Outgoing::Chunked);
         assert_eq!(
-            asked(|r| r.header("content-length", "7"), None)
+            check(|r| r.header("content-length", "7"), None)
                 .ok()
                 .unwrap()
                 .outgoing,
@@ -388,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn two_answers_about_the_length_are_refused() {
+    fn contradictory_lengths_are_refused() {
         refused(
             |r| {
                 r.header("content-length", "5")
@@ -411,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_place_to_go_is_refused() {
+    fn a_request_without_a_valid_target_is_refused() {
         assert!(refused(|r| r.uri("/path"), Some(0)).contains("Host"));
         assert!(refused(|r| r.uri("ftp://a.example/"), Some(0)).contains("ftp"));
         assert!(
@@ -423,22 +422,22 @@ mod tests {
             |r| r.header("host", "a.example").header("host", "b.example"),
             Some(0),
         );
-        assert!(asked(|r| r.uri("/path").header("host", "a.example:81"), Some(0)).is_ok());
+        assert!(check(|r| r.uri("/path").header("host", "a.example:81"), Some(0)).is_ok());
     }
 
     #[test]
-    fn only_a_body_is_held_back_for_a_100() {
+    fn only_a_request_with_a_body_waits_for_a_100() {
         let expecting =
             |r: http::request::Builder| r.method("POST").header("expect", "100-Continue");
-        assert!(asked(expecting, Some(5)).ok().unwrap().expects_continue);
-        assert!(asked(expecting, None).ok().unwrap().expects_continue);
-        assert!(!asked(expecting, Some(0)).ok().unwrap().expects_continue);
+        assert!(check(expecting, Some(5)).ok().unwrap().expects_continue);
+        assert!(check(expecting, None).ok().unwrap().expects_continue);
+        assert!(!check(expecting, Some(0)).ok().unwrap().expects_continue);
     }
 
     #[test]
     fn host_leaves_out_the_default_port_and_nothing_else() {
         let host = |uri: &str| {
-            asked(|r| r.uri(uri), Some(0))
+            check(|r| r.uri(uri), Some(0))
                 .ok()
                 .unwrap()
                 .host()
@@ -451,24 +450,24 @@ mod tests {
     }
 
     #[test]
-    fn the_name_to_verify_comes_from_host_and_an_address_is_no_name() {
+    fn the_name_to_verify_comes_from_host_and_may_be_an_address() {
         let name = |r: Result<CheckedRequest, String>| {
             r.ok().unwrap().target(None).unwrap().server_name().cloned()
         };
         let host = |text: &str| Some(ServerName::Host(text.parse().unwrap()));
         assert_eq!(
-            name(asked(|r| r.uri("https://A.example/"), Some(0))),
+            name(check(|r| r.uri("https://A.example/"), Some(0))),
             host("a.example")
         );
         assert_eq!(
-            name(asked(
+            name(check(
                 |r| r.uri("https://127.0.0.1/").header("host", "b.example:1"),
                 Some(0)
             )),
             host("b.example")
         );
-        let ip = name(asked(|r| r.uri("https://[::1]/"), Some(0)));
+        let ip = name(check(|r| r.uri("https://[::1]/"), Some(0)));
         assert_eq!(ip, Some(ServerName::Ip("::1".parse().unwrap())));
-        assert_eq!(name(asked(|r| r, Some(0))), None);
+        assert_eq!(name(check(|r| r, Some(0))), None);
     }
 }

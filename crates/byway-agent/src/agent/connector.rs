@@ -1,8 +1,8 @@
-//! Connector: opens connections for an agent: the built-in dialler, or anybody's `tower` service.
+//! Connector: opens connections for an agent: the built-in dialler, or any `tower` service.
 //!
 //! In:    a [`Target`].
-//! Out:   [`Connected`]: a byte stream to it, and what requests on it must look like.
-//! Never: asked without a permit of the pool, and never asked to pool or to limit by itself.
+//! Out:   [`Connected`]: a byte stream to it, and the form that requests on it must have.
+//! Never: called without a permit of the pool; pools or limits connections itself.
 
 use super::error::{BoxError, Error, Which};
 use super::target::Target;
@@ -25,7 +25,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tower_service::Service;
 
-/// A connection as a connector gives it.
+/// A connection as a connector returns it.
 #[derive(Debug)]
 pub struct Connected {
     pub(crate) stream: Stream,
@@ -35,8 +35,8 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// A plain byte stream to the target, through whatever lies between. For an `https` target the
-    /// agent speaks TLS over it.
+    /// A plain byte stream to the target, possibly through proxies. For an `https` target the agent
+    /// speaks TLS over it.
     pub fn new(stream: Stream) -> Self {
         Self {
             stream,
@@ -53,9 +53,9 @@ impl Connected {
         self
     }
 
-    /// The other end is a forward proxy for plain requests: they are sent to it with the whole URL
-    /// as their target (RFC 9112 section 3.2.2). Not for `https` targets, which go through such a
-    /// proxy by CONNECT.
+    /// The peer is a forward proxy for plain requests: they are sent with the whole URL as their
+    /// target (RFC 9112 section 3.2.2). Not for `https` targets, which go through such a proxy by
+    /// CONNECT.
     #[must_use]
     pub fn absolute_form(mut self) -> Self {
         self.absolute_form = true;
@@ -90,7 +90,8 @@ pub(crate) trait Connect: Send + Sync + 'static {
     fn connect(&self, target: Target) -> Connecting;
 }
 
-/// A `tower` service as a connector. It is cloned for each connection and its readiness awaited.
+/// A `tower` service as a connector. It is cloned for each connection, and its readiness is
+/// awaited.
 struct Foreign<S, T> {
     service: S,
     into: fn(T) -> Connected,
@@ -128,7 +129,7 @@ where
     })
 }
 
-/// A service whose connections are streams, or say more than a stream does.
+/// A service whose connections are streams or [`Connected`].
 pub(crate) fn of_streams<S>(service: S) -> Arc<dyn Connect>
 where
     S: Service<Target> + Clone + Send + Sync + 'static,
@@ -179,16 +180,16 @@ where
     }
 }
 
-/// The built-in connector: names, Happy Eyeballs, TCP and Unix sockets, and the proxies on the way.
+/// The built-in connector: name lookup, Happy Eyeballs, TCP and Unix sockets, and proxies.
 pub(crate) struct Direct {
     options: Options,
     parent_tls: TlsOptions,
-    /// Made by the first dial, whose runtime then does the look-ups.
+    /// Created by the first dial, on whose runtime the lookups run.
     dialler: Arc<OnceLock<Dialler>>,
 }
 
 impl Direct {
-    /// `tls` is the policy towards origins; a proxy is not told who we are to them.
+    /// `tls` is the policy for origins; the client certificate is not presented to a proxy.
     pub(crate) fn new(options: Options, tls: &TlsOptions) -> Self {
         let parent_tls = TlsOptions {
             identity: None,
@@ -210,7 +211,7 @@ impl Connect for Direct {
             let resolver = || Resolver::system(tokio::runtime::Handle::current());
             let dialler =
                 cell.get_or_init(|| Dialler::new(resolver(), options).with_parent_tls(parent_tls));
-            // The caller chose the URL; rules about addresses are for those who dial for strangers.
+            // The caller chose the URL; address rules are for URLs from unauthenticated clients.
             let rules = AddressRules::open();
             match target.group.routes() {
                 None => Ok(dialler.open(&target.address, &rules).await?.into()),
@@ -223,7 +224,7 @@ impl Connect for Direct {
     }
 }
 
-/// A connection by `route`, and what requests on it must look like.
+/// A connection by `route`, and the form that requests on it must have.
 fn by_route(route: &Route, dialled: Dialled) -> Result<Connected, BoxError> {
     let Route::Absolute(parent) = route else {
         return Ok(dialled.into());
@@ -237,7 +238,7 @@ fn by_route(route: &Route, dialled: Dialled) -> Result<Connected, BoxError> {
     Ok(connected.with_field(PROXY_AUTHORIZATION, value))
 }
 
-/// Opens a connection and secures it, all within `limit`.
+/// Opens a connection and completes TLS, all within `limit`.
 pub(crate) async fn open(
     connector: &dyn Connect,
     target: &Target,
@@ -273,7 +274,7 @@ pub(crate) async fn open(
     }
 }
 
-/// Plain I/O as a stream. Sockets are recognised, so that they keep what only sockets can do.
+/// Plain I/O as a stream. Sockets are recognised, so that socket-only features stay available.
 fn stream_of<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(io: T) -> Stream {
     let mut io = Some(io);
     let any: &mut dyn Any = &mut io;
@@ -298,7 +299,7 @@ fn stream_of<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(io: T) -> Strea
     }))
 }
 
-/// Any reader and writer as a pipe. It knows no reset: giving it up is dropping it.
+/// Any reader and writer as a pipe. It has no reset: `reset` drops it.
 struct Io<T> {
     io: Option<T>,
     finished: bool,
@@ -344,7 +345,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Pipe for Io<T> {
     }
 
     fn poll_broken(&mut self, _cx: &mut Context<'_>) -> Poll<Broken> {
-        Poll::Pending // plain I/O says so only to whoever reads or writes
+        Poll::Pending // plain I/O reports this only on reads and writes
     }
 
     fn reset(&mut self, _code: u32) {

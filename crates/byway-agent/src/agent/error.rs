@@ -1,5 +1,5 @@
-//! Error: why a request got no response, or a body no end: what failed, whose side, and whether to
-//! try again.
+//! Error: why a request got no response, or a body no end: what failed, on which side, and whether
+//! a retry is safe.
 //!
 //! In:    a failure, and what had been written and read when it happened.
 //! Out:   text for people, facts for programs.   Never: holds bytes of a request or a response.
@@ -10,15 +10,14 @@ use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
 
-/// An error of anybody's: a connector's, a request body's.
+/// An error of a connector or a request's body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a request failed. A response with a status of 400 or above is not an error.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Every permitted connection is in use and the queue has no place left. Our side; nothing was
-    /// sent.
+    /// Every permitted connection is in use and the queue is full. Our side; nothing was sent.
     #[error(
         "the agent's queue is full ({limit} requests wait): send less at once, or raise queue_len or the limits"
     )]
@@ -26,9 +25,9 @@ pub enum Error {
         /// The length of the queue.
         limit: usize,
     },
-    /// No connection came free in time. Our side; nothing was sent.
+    /// No connection became free in time. Our side; nothing was sent.
     #[error(
-        "no connection came free within {waited:?}: send less at once, or raise queue_wait or the limits"
+        "no connection became free within {waited:?}: send less at once, or raise queue_wait or the limits"
     )]
     QueueTimeout {
         /// How long the request waited.
@@ -40,39 +39,37 @@ pub enum Error {
     /// No connection could be opened. Nothing was sent.
     #[error("no connection to {target}: {source}")]
     Connect {
-        /// Where to.
+        /// The target.
         target: Box<str>,
-        /// What failed; of the built-in connector a [`byway_dial::DialError`].
+        /// What failed; from the built-in connector a [`byway_dial::DialError`].
         source: BoxError,
     },
     /// The connection ended before the response was complete.
     #[error(
-        "the origin ended the connection ({}, {bytes_written} bytes sent, {bytes_read} read){}",
-        if *.reused { "a kept one" } else { "a new one" },
+        "the origin closed the connection ({}, {bytes_written} bytes sent, {bytes_read} read){}",
+        if *.reused { "reused" } else { "new" },
         because(.source.as_ref())
     )]
     ConnectionLost {
         /// Whether the connection had carried a request before.
         reused: bool,
-        /// Bytes of this request that the system had taken.
+        /// Bytes of this request that the system took.
         bytes_written: u64,
-        /// Bytes of the response that had come, interim responses included. 0 is the sign of a
-        /// stale connection.
+        /// Bytes of the response that arrived, interim responses included. 0 indicates a stale
+        /// connection.
         bytes_read: u64,
-        /// Whether the method, or one `Idempotency-Key`, says that doing it twice is as good as
-        /// once.
+        /// Whether the request may be repeated, by its method or by exactly one `Idempotency-Key`.
         idempotent: bool,
-        /// How it ended; `None` if by an orderly FIN.
+        /// How it ended; `None` for an orderly FIN.
         source: Option<Broken>,
     },
-    /// The origin's answer cannot be trusted to mean one thing. Its side; the connection was
-    /// closed.
-    #[error("the origin's answer is not sound HTTP/1: {0}")]
+    /// The origin's response is malformed or ambiguous. Its side; the connection was closed.
+    #[error("the origin's response is not valid HTTP/1: {0}")]
     Malformed(#[source] BadAnswer),
-    /// Somebody took too long.
+    /// A peer took too long.
     #[error("{}", late(*.which, *.after))]
     Timeout {
-        /// Who, doing what.
+        /// Which step.
         which: Which,
         /// The time that was allowed.
         after: Duration,
@@ -81,10 +78,10 @@ pub enum Error {
     /// caller's side.
     #[error("the request's body failed: {0}")]
     Body(#[source] BoxError),
-    /// The response's body is longer than the caller wants, or no UTF-8.
+    /// The response's body is longer than the caller allows, or not UTF-8.
     #[error("the response's body {0}")]
     Unsuited(Unsuited),
-    /// The request cannot be sent as it is. The caller's side; nothing was sent.
+    /// The request is not valid. The caller's side; nothing was sent.
     #[error("the request cannot be sent: {reason}")]
     InvalidRequest {
         /// What is wrong and what to write instead.
@@ -92,18 +89,18 @@ pub enum Error {
     },
 }
 
-/// What is wrong with an answer.
+/// What is wrong with a response.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BadAnswer {
-    /// A sin against the grammar or the framing.
+    /// An error in the grammar or the framing.
     #[error("{0}")]
     Codec(#[from] byway_h1::Malformed),
-    /// 101 to a request that asked for no upgrade.
-    #[error("101 to a request that asked for no upgrade")]
+    /// 101 to a request without an upgrade.
+    #[error("101 to a request without an upgrade")]
     UnaskedUpgrade,
-    /// Interim responses without end.
-    #[error("{limit} interim responses and no final one")]
+    /// Too many interim responses.
+    #[error("{limit} interim responses without a final one")]
     EndlessInterim {
         /// How many are read.
         limit: usize,
@@ -113,7 +110,7 @@ pub enum BadAnswer {
     Unrepresentable,
 }
 
-/// Which time ran out.
+/// Which timeout expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Which {
@@ -127,7 +124,7 @@ pub enum Which {
     ResponseBody,
 }
 
-/// What made a body unsuited for [`Body::bytes`](crate::Body::bytes) or
+/// Why a body is unsuited for [`Body::bytes`](crate::Body::bytes) or
 /// [`Body::text`](crate::Body::text).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsuited {
@@ -147,19 +144,19 @@ impl fmt::Display for Unsuited {
                 f,
                 "is longer than {limit} bytes: allow more, or read it frame by frame"
             ),
-            Self::NotText => f.write_str("is no UTF-8: read it with `bytes`"),
+            Self::NotText => f.write_str("is not UTF-8: read it with `bytes`"),
         }
     }
 }
 
 impl Error {
-    /// Whether sending the same request again is safe: nothing of it can have been acted upon, or
-    /// acting twice is as good as once. It says nothing of whether it will help; wait a little
-    /// before you do.
+    /// Whether sending the same request again is safe: the origin cannot have acted on it, or
+    /// acting twice has the same effect as once. It does not tell whether a retry will help; wait a
+    /// little before you retry.
     ///
     /// True if nothing was sent (queue, connect, shut down), and for an idempotent request whose
-    /// connection ended before a byte of the response came. (The agent itself tries once more in
-    /// the case that helps most: see [`Retry`](crate::Retry).)
+    /// connection ended before a byte of the response arrived. (The agent itself retries once in
+    /// the case where it helps most: see [`Retry`](crate::Retry).)
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::QueueFull { .. }
@@ -177,12 +174,12 @@ impl Error {
         }
     }
 
-    /// Whether the request was given up because a limit of this agent was reached.
+    /// Whether the request failed because a limit of this agent was reached.
     pub fn is_queue(&self) -> bool {
         matches!(self, Self::QueueFull { .. } | Self::QueueTimeout { .. })
     }
 
-    /// Whether a time ran out, in the queue or later.
+    /// Whether a timeout expired, in the queue or later.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::QueueTimeout { .. } | Self::Timeout { .. })
     }
@@ -218,7 +215,7 @@ fn because(source: Option<&Broken>) -> String {
 
 fn late(which: Which, after: Duration) -> String {
     let what = match which {
-        Which::Connect => "no connection stood",
+        Which::Connect => "no connection was opened",
         Which::RequestBody => "the origin took no byte of the request",
         Which::FirstByte => "the origin sent no response",
         Which::ResponseBody => "the origin sent no more of the response's body",
@@ -246,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_sent_may_be_sent_again_whatever_the_method() {
+    fn a_request_that_was_not_sent_is_retryable_for_any_method() {
         assert!(Error::QueueFull { limit: 1 }.is_retryable());
         assert!(
             Error::Connect {
@@ -266,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_may_be_sent_again_only_if_idempotent_and_unanswered() {
+    fn a_request_that_was_sent_is_retryable_only_if_idempotent_and_unanswered() {
         assert!(lost(10, 0, true).is_retryable());
         assert!(!lost(10, 0, false).is_retryable());
         assert!(!lost(10, 1, true).is_retryable());
@@ -281,11 +278,11 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_says_whether_it_was_kept_and_how_far_it_came() {
+    fn the_text_of_a_lost_connection_has_reuse_and_byte_counts() {
         let text = lost(120, 0, true).to_string();
         assert_eq!(
             text,
-            "the origin ended the connection (a kept one, 120 bytes sent, 0 read)"
+            "the origin closed the connection (reused, 120 bytes sent, 0 read)"
         );
     }
 }

@@ -1,8 +1,6 @@
-//! Event: what happened to a connection or in the queue, told to an observer when it happens.
+//! Event: what happened to a connection or in the queue, reported to an observer when it happens.
 //!
-//! In:    the moments of an agent's work.
-//! Out:   calls of one function.
-//! Never: under a lock, and never waits.
+//! Never: calls the observer under a lock; waits.
 
 use super::error::Error;
 use super::group::Group;
@@ -12,8 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One thing that happened. Events of one connection come in order; those of several may come at
-/// once, on several threads.
+/// One event. Events of one connection arrive in order; those of several connections may arrive
+/// concurrently, on several threads.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -21,7 +19,7 @@ pub enum Event<'a> {
     Opened {
         /// Its group.
         group: &'a Group,
-        /// The other end, where it has an address.
+        /// The peer's address, if it has one.
         peer: Option<SocketAddr>,
         /// How long opening took.
         took: Duration,
@@ -33,19 +31,19 @@ pub enum Event<'a> {
         /// Why.
         error: &'a Error,
     },
-    /// A kept connection was lent again.
+    /// An idle connection is reused.
     Reused {
         /// Its group.
         group: &'a Group,
         /// Requests on it, including this one.
         requests: u64,
     },
-    /// A connection was given back and is waiting for its next request.
+    /// A connection was returned and waits for its next request.
     Idle {
         /// Its group.
         group: &'a Group,
     },
-    /// A connection left the pool for good, by 101 or by CONNECT.
+    /// A connection left the pool, by 101 or by CONNECT.
     Upgraded {
         /// Its group.
         group: &'a Group,
@@ -66,19 +64,19 @@ pub enum Event<'a> {
         /// The group that it waits for.
         group: &'a Group,
     },
-    /// A request got no connection: the queue was full, took too long, or was closed.
+    /// A request got no connection: the queue was full, its time limit expired, or it was closed.
     QueueRejected {
         /// The group that it waited for.
         group: &'a Group,
         /// Why.
         error: &'a Error,
     },
-    /// A request is sent again on a new connection, because the kept one was stale.
+    /// A request is retried on a new connection, because the reused one was stale.
     Retried {
         /// Its group.
         group: &'a Group,
     },
-    /// A kept connection was stale and the request is not sent again.
+    /// A reused connection was stale and the request is not retried.
     NotRetried {
         /// Its group.
         group: &'a Group,
@@ -91,44 +89,44 @@ pub enum Event<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// It was idle for as long as it may be.
+    /// It reached the idle timeout.
     IdleTimeout,
-    /// It was as old as it may be.
+    /// It reached its maximum lifetime.
     Lifetime,
-    /// It had carried as many requests as it may.
+    /// It reached its maximum number of requests.
     MaxRequests,
-    /// It was one idle connection too many, of its group or in all.
+    /// There were too many idle connections, in its group or in total.
     IdleLimit,
-    /// Its place was needed for another.
+    /// Its permit was needed for another connection.
     Reclaimed,
     /// It was evicted, or all idle connections were closed.
     Evicted,
     /// The agent was shut down, or its last clone dropped.
     ShutDown,
-    /// The origin had ended it while it was idle, or bytes had come that nobody asked for.
+    /// The origin had closed it while it was idle, or had sent unexpected bytes.
     Stale,
-    /// It had been upgraded, and has been dropped as such; if upgraded ones do not count, it has
-    /// left.
+    /// It had been upgraded and was dropped by its user; if upgraded connections do not count,
+    /// reported when it leaves the pool.
     Upgraded,
-    /// The origin or the caller said `Connection: close`, or the response ended with the
-    /// connection.
+    /// The origin or the caller sent `Connection: close`, or the response was delimited by the end
+    /// of the connection.
     LastResponse,
     /// The origin's `Keep-Alive` left no time or no request.
     Hint,
-    /// Bytes came behind the response (they could be taken for the next one).
+    /// Bytes followed the response (they could be read as the next one).
     ExtraBytes,
     /// The response ended before the request was written.
     EarlyResponse,
     /// The exchange failed.
     Failed,
-    /// The caller dropped the request or its response half-way.
+    /// The caller dropped the request or its response before its end.
     Dropped,
     /// The agent keeps no connections
     /// ([`AgentBuilder::keep_alive`](crate::AgentBuilder::keep_alive)).
     Unpooled,
 }
 
-/// Why a request on a stale connection is not sent again.
+/// Why a request on a stale connection is not retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NoRetry {
@@ -137,7 +135,7 @@ pub enum NoRetry {
     /// Something was written, the method is not idempotent, and there is not exactly one
     /// `Idempotency-Key`.
     Method,
-    /// More of the body has been sent than is kept for a second try.
+    /// More of the body was sent than is kept for a retry.
     Body,
 }
 
@@ -154,7 +152,7 @@ impl Observer {
         }
     }
 
-    /// What the pool tells, for the same observer; `None` if there is none.
+    /// An observer of the pool's events, for the same observer; `None` if there is none.
     pub(crate) fn of_pool(&self) -> Option<Arc<dyn pool::Observer<Group>>> {
         let on_event = self.0.clone()?;
         Some(Arc::new(move |event: &pool::Event<'_, Group>| {
@@ -165,8 +163,8 @@ impl Observer {
     }
 }
 
-/// What only the pool knows. The rest is told where more is known of it: by whoever dialled, was
-/// refused, or decided that a connection is not kept.
+/// The events that only the pool knows. The others are reported where more is known: after a dial,
+/// a rejection, or the decision not to keep a connection.
 fn of_pool<'a>(event: &pool::Event<'a, Group>) -> Option<Event<'a>> {
     match *event {
         pool::Event::Queued { key } => Some(Event::Queued { group: key }),

@@ -1,9 +1,9 @@
-//! Exchange: one request on one connection, until the head of its final response is there.
+//! Exchange: one request on one connection, up to the head of its final response.
 //!
-//! In:    a checked request, its upload, a connection on loan.
-//! Out:   where the head ends in the connection's buffer.
-//! Never: a second task or a channel: whoever polls drives both directions; never waits for a peer
-//!        without a deadline.
+//! In:    a checked request, its upload, a leased connection.
+//! Out:   the length of the head in the connection's buffer.
+//! Never: uses a second task or a channel: the polling task drives both directions; waits for a
+//!        peer without a deadline.
 
 use super::HEAD_LIMITS;
 use super::checked_request::CheckedRequest;
@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The times that an exchange allows its peer.
+/// The timeouts of an exchange.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
     pub(crate) first_byte: Option<Duration>,
@@ -29,7 +29,7 @@ pub(crate) struct Times {
     pub(crate) expect_continue: Duration,
 }
 
-/// What the connection is to the request: whether it was used before, and what to do about it.
+/// The conditions of an exchange: whether the connection was used before, and the agent's options.
 pub(super) struct Terms<'a> {
     pub(super) reused: bool,
     pub(super) keep_alive: bool,
@@ -37,14 +37,13 @@ pub(super) struct Terms<'a> {
     pub(super) on_interim: Option<&'a OnInterim>,
 }
 
-/// A head that came.
+/// The head of the final response.
 pub(super) struct FinalHead {
-    /// Its length; it is the first thing unread.
+    /// Its length; it is at the start of the buffer.
     pub(super) head_bytes: usize,
-    /// The upload is not over and will not go on: no 100 came for it, or the origin takes no more.
+    /// The upload is incomplete and stopped: no 100 came, or the origin takes no more.
     pub(super) abandoned: bool,
-    /// An interim response announced a body: what comes next on the connection is not certain to
-    /// begin a message.
+    /// An interim response announced a body, so the next bytes may not be the start of a message.
     pub(super) lost_boundary: bool,
 }
 
@@ -79,11 +78,11 @@ where
     for _ in 0..=MOST {
         let head_bytes = poll_fn(|cx| progress.poll(cx, upload, conn))
             .await
-            .map_err(|stop| stop.error(checked, conn, terms))?;
+            .map_err(|error| error.into_error(checked, conn, terms))?;
         let status = conn.head.view(conn.buffer.unread()).status();
         match status {
             101 if checked.upgrades && upload.is_over() => {
-                return Ok(progress.heard(head_bytes, upload));
+                return Ok(progress.final_head(head_bytes, upload));
             }
             101 => return Err(Error::Malformed(BadAnswer::UnaskedUpgrade)),
             100..=199 => {
@@ -102,34 +101,34 @@ where
                 conn.head.clear();
                 progress.restart(status);
             }
-            _ => return Ok(progress.heard(head_bytes, upload)),
+            _ => return Ok(progress.final_head(head_bytes, upload)),
         }
     }
     Err(Error::Malformed(BadAnswer::EndlessInterim { limit: MOST }))
 }
 
-/// Where an exchange stands between two polls.
+/// The state of an exchange between two polls.
 struct Progress {
-    /// Until when the body is held back for a 100.
+    /// How long the body waits for a 100.
     hold: Option<Instant>,
     times: Times,
-    /// What had moved when `due` was set.
+    /// `written` of the connection when `due` was set.
     moved: u64,
     due: Option<(Which, Instant)>,
-    /// The origin takes no more of the request; its answer may still come.
+    /// The origin takes no more of the request; its response may still come.
     broken: Option<Broken>,
     lost_boundary: bool,
 }
 
 /// Why an exchange stopped.
 enum ExchangeError {
-    /// The connection ended: by a FIN if `None`.
+    /// The connection ended; by a FIN if `None`.
     Lost(Option<Broken>),
     Error(Error),
 }
 
 impl ExchangeError {
-    fn error(self, checked: &CheckedRequest, conn: &H1Conn, terms: &Terms<'_>) -> Error {
+    fn into_error(self, checked: &CheckedRequest, conn: &H1Conn, terms: &Terms<'_>) -> Error {
         match self {
             Self::Error(error) => error,
             Self::Lost(source) => Error::ConnectionLost {
@@ -165,7 +164,7 @@ impl Progress {
             };
             ready!(conn.timer.poll_until(cx, at));
             match self.hold.take() {
-                Some(_) => self.due = None, // no 100 came in time: the body goes without it
+                Some(_) => self.due = None, // no 100 came in time: send the body without it
                 None => {
                     return Poll::Ready(Err(ExchangeError::Error(Error::Timeout { which, after })));
                 }
@@ -224,7 +223,7 @@ impl Progress {
         }
     }
 
-    /// By when something must happen, if anything is waited for but the caller's own body.
+    /// The next deadline; `None` while only the caller's own body is waited for.
     fn deadline<B>(
         &mut self,
         upload: &Upload<B>,
@@ -246,8 +245,8 @@ impl Progress {
                 return None;
             }
         };
-        // While the request leaves, each byte taken is progress. The head of the response has one
-        // time for all of it, which begins when the request has left.
+        // While the request is sent, each byte taken is progress. The response's head has one
+        // timeout for all of it, which starts when the request is written.
         if self.moved != conn.written || self.due.is_some_and(|(of, _)| of != which) {
             self.moved = conn.written;
             self.due = None;
@@ -258,7 +257,7 @@ impl Progress {
         Some((at, which, after))
     }
 
-    fn heard<B>(&self, head_bytes: usize, upload: &Upload<B>) -> FinalHead
+    fn final_head<B>(&self, head_bytes: usize, upload: &Upload<B>) -> FinalHead
     where
         B: Body,
         B::Error: Into<BoxError>,
@@ -271,7 +270,7 @@ impl Progress {
         }
     }
 
-    /// An interim response came: the origin is alive, and 100 lets the body go.
+    /// An interim response came: restarts the deadline; a 100 releases the body.
     fn restart(&mut self, status: u16) {
         self.due = None;
         if status == 100 {
@@ -280,7 +279,7 @@ impl Progress {
     }
 }
 
-/// The head alone, while the body is held back.
+/// Sends the head only, while the body is held back.
 fn poll_head_out(cx: &mut Context<'_>, conn: &mut H1Conn) -> Poll<Result<(), Broken>> {
     ready!(conn.poll_send(cx, &[]))?;
     conn.poll_flush(cx)

@@ -1,9 +1,9 @@
-//! Group: what connections may stand in for one another: an origin, or whatever the caller's rule
-//! says.
+//! Group: which connections are interchangeable: those of one origin, or of one name from the
+//! caller's rule.
 //!
 //! In:    the parts of a request.   Out:   the pool's key, with a name for people.
-//! Never: puts a plain and an encrypted connection, or two verified names, into one group, whatever
-//!        the rule says.
+//! Never: puts a plain and a TLS connection, or two verified names, into one group, whatever the
+//!        rule returns.
 
 use byway_dial::target::without_trailing_dot;
 use byway_dial::{Route, ServerName};
@@ -12,19 +12,18 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The name under which connections are counted and lent: by default scheme, host and port, with
-/// the default port filled in and without regard to the host's case.
+/// The key under which connections are counted and reused: by default scheme, host and port, with
+/// the default port filled in and the host compared without regard to case.
 ///
-/// A rule of your own ([`AgentBuilder::group_by`](crate::AgentBuilder::group_by)) replaces host and
-/// port by a text. What it cannot do is to mix plain with TLS, connections that were verified for
-/// different names, or ways through proxies.
+/// Your own rule ([`AgentBuilder::group_by`](crate::AgentBuilder::group_by)) replaces host and port
+/// by a name. It cannot mix plain with TLS, connections that were verified for different names, or
+/// routes through proxies.
 #[derive(Clone)]
 pub struct Group {
-    /// `Some` on TLS. `Verified::Host` means: the host of the authority.
+    /// `Some` for TLS. `Verified::Host` means the host of the authority.
     verified: Option<Verified>,
     name: Name,
-    /// The ways that a connection may take, the best first; `None` for the direct one alone, which
-    /// most take.
+    /// The routes that a connection may take, best first; `None` for direct only, the usual case.
     routes: Option<Arc<[Route]>>,
 }
 
@@ -63,12 +62,12 @@ impl Group {
         }
     }
 
-    /// Its connections take one of these ways.
+    /// Sets the routes of its connections.
     pub(crate) fn take(&mut self, routes: Vec<Route>) {
         self.routes = (routes != [Route::Direct]).then(|| routes.into());
     }
 
-    /// The ways that its connections may take; `None` for the direct one.
+    /// The routes of its connections; `None` for direct.
     pub(crate) fn routes(&self) -> Option<&[Route]> {
         self.routes.as_deref()
     }
@@ -120,7 +119,7 @@ impl Hash for Group {
     }
 }
 
-/// As bytes in lower case, some at a time, because a hasher takes one byte at a time badly.
+/// Hashes in lower case in pieces of 32 bytes, because hashing byte by byte is slow.
 fn hash_lower(bytes: &[u8], state: &mut impl Hasher) {
     let mut lower = [0; 32];
     for piece in bytes.chunks(lower.len()) {
@@ -133,8 +132,8 @@ fn hash_lower(bytes: &[u8], state: &mut impl Hasher) {
 }
 
 impl fmt::Display for Group {
-    /// `http://host:port`, or the custom name; behind it the verified name where it is not the
-    /// host, and the proxies on the way without their passwords.
+    /// `http://host:port`, or the custom name; then the verified name if it is not the host, and
+    /// the proxies of the route without their passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls() { "https" } else { "http" };
         match &self.name {
@@ -148,8 +147,8 @@ impl fmt::Display for Group {
         if let Some(Verified::Name(name)) = &self.verified {
             write!(f, " as {name}")?;
         }
-        for (turn, route) in self.routes().unwrap_or_default().iter().enumerate() {
-            write!(f, "{}{route}", if turn == 0 { " via " } else { ", else " })?;
+        for (n, route) in self.routes().unwrap_or_default().iter().enumerate() {
+            write!(f, "{}{route}", if n == 0 { " via " } else { ", else " })?;
         }
         Ok(())
     }
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_through_proxies_makes_another_group_and_its_password_is_not_shown() {
+    fn the_route_through_proxies_makes_another_group_and_its_password_is_not_shown() {
         let via = |proxy: &str, absolute: bool| {
             let parent = Arc::new(proxy.parse().unwrap());
             let mut group = Group::custom("all".into(), None);

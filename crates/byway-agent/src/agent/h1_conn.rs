@@ -1,10 +1,10 @@
-//! H1 conn: one HTTP/1 connection to an origin, as the pool keeps it: a stream, what was read and
-//! not used, what shall leave.
+//! H1 conn: one HTTP/1 connection to an origin, as the pool keeps it: a stream, a read buffer, a
+//! write queue.
 //!
 //! In:    an open stream.
-//! Out:   unread bytes to parse, queued bytes sent with the body's in one write, a close told.
-//! Never: parses; never owns a buffer while idle; never clean for the pool with a byte left over,
-//!        in or out.
+//! Out:   unread bytes to parse; queued bytes, sent in one write with those of the body; a close
+//!        event.
+//! Never: parses; owns a buffer while idle; counts as clean while a byte is left over, in or out.
 
 use super::buffer::Buffer;
 use super::connector::Connected;
@@ -21,25 +21,25 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A queue that a large head has grown is not kept for the life of the connection.
+/// A queue that grew larger for a head is shrunk to this after the exchange.
 const KEPT_QUEUE_BYTES: usize = 4 * 1024;
 
-/// See the head of the file.
+/// See the file header.
 pub(crate) struct H1Conn {
-    /// `None` once it was taken for an upgrade.
+    /// `None` after it was taken for an upgrade.
     stream: Option<Stream>,
     pub(crate) buffer: Buffer,
     queue: Vec<u8>,
     queue_sent: usize,
     pub(crate) timer: LazyTimer,
-    /// The index of the response's head; kept for its memory.
+    /// The index of the response's head; kept to reuse its memory.
     pub(crate) head: ResponseHead,
-    /// Bytes of this exchange that the stream has taken, and given.
+    /// Bytes of this exchange that the stream has taken and returned.
     pub(crate) written: u64,
     pub(crate) read: u64,
-    /// Requests that the origin will still take, if it said so.
+    /// Requests that the origin will still take, if it announced a number.
     pub(crate) requests_left: Option<u64>,
-    /// What will be told when it is dropped; `None` if the pool knows why it drops it.
+    /// The reason to report on drop; `None` if the pool reports it.
     pub(crate) close_reason: Option<CloseReason>,
     pub(crate) absolute_form: bool,
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
@@ -90,19 +90,19 @@ impl H1Conn {
         self.head.clear();
     }
 
-    /// The exchange is over and the connection may be lent again.
+    /// The exchange is over and the connection may be reused.
     pub(crate) fn rest(&mut self) {
         self.buffer.rest();
         self.queue.shrink_to(KEPT_QUEUE_BYTES);
         self.close_reason = None;
     }
 
-    /// Whether not a byte is left over on either side.
+    /// Whether no byte is left over in either direction.
     pub(crate) fn is_at_boundary(&self) -> bool {
         self.buffer.is_empty() && !self.has_queued()
     }
 
-    /// Bytes to leave before anything else.
+    /// Bytes to send before anything else.
     pub(crate) fn queue(&mut self) -> &mut Vec<u8> {
         &mut self.queue
     }
@@ -111,15 +111,14 @@ impl H1Conn {
         self.queue_sent < self.queue.len()
     }
 
-    /// Reads more behind the unread bytes. Cancel safe.
+    /// Reads more after the unread bytes. Cancel safe.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Read, Broken>> {
         let Some(stream) = &mut self.stream else {
-            return Poll::Ready(Err(gone()));
+            return Poll::Ready(Err(not_connected()));
         };
         let room = self.buffer.room();
         if room.is_empty() {
-            // Whatever must stand here as a whole has a smaller limit, and what need not is used at
-            // once.
+            // Data that must be complete here has a smaller limit; other data is consumed at once.
             return Poll::Ready(Err(Broken::Io(io::ErrorKind::FileTooLarge.into())));
         }
         let read = ready!(stream.poll_read(cx, room))?;
@@ -130,8 +129,8 @@ impl H1Conn {
         Poll::Ready(Ok(read))
     }
 
-    /// Sends what is queued and behind it some of `tail`; says how much of `tail` was taken.
-    /// Ready(0): the queue has left and `tail` is empty. Cancel safe.
+    /// Sends the queue, then some of `tail`; returns how much of `tail` was taken. Ready(0): the
+    /// queue is sent and `tail` is empty. Cancel safe.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -142,7 +141,7 @@ impl H1Conn {
                 return Poll::Ready(Ok(0));
             }
             let Some(stream) = &mut self.stream else {
-                return Poll::Ready(Err(gone()));
+                return Poll::Ready(Err(not_connected()));
             };
             let queued = self.queue.get(self.queue_sent..).unwrap_or_default();
             let taken = ready!(stream.poll_write(cx, &[IoSlice::new(queued), IoSlice::new(tail)]))?;
@@ -162,26 +161,26 @@ impl H1Conn {
         }
     }
 
-    /// Pushes out what the stream itself holds back (TLS does).
+    /// Flushes what the stream itself buffers (TLS does).
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match &mut self.stream {
             Some(stream) => stream.poll_flush(cx),
-            None => Poll::Ready(Err(gone())),
+            None => Poll::Ready(Err(not_connected())),
         }
     }
 
-    /// Takes the stream and what was read behind the head, for an upgrade.
+    /// Takes the stream and the bytes read after the head, for an upgrade.
     pub(crate) fn take(&mut self) -> Option<(Stream, Vec<u8>)> {
         let stream = self.stream.take()?;
         Some((stream, self.buffer.unread().to_vec()))
     }
 
-    /// What [`crate::Agent::evict`] may ask about.
+    /// The facts for the filter of [`crate::Agent::evict`].
     pub(crate) fn facts<'a>(&'a self, group: &'a Group) -> ConnFacts<'a> {
         ConnFacts { conn: self, group }
     }
 
-    /// Requests that it has carried, with the one under way.
+    /// Requests that it has carried, including the current one.
     pub(crate) fn requests(&self) -> u64 {
         self.requests
     }
@@ -191,7 +190,7 @@ impl H1Conn {
     }
 }
 
-/// A kept connection, as [`Agent::evict`](crate::Agent::evict) shows it.
+/// An idle connection, as [`Agent::evict`](crate::Agent::evict) shows it.
 #[derive(Clone, Copy)]
 pub struct ConnFacts<'a> {
     conn: &'a H1Conn,
@@ -204,12 +203,12 @@ impl ConnFacts<'_> {
         self.group
     }
 
-    /// The other end's address; `None` for Unix sockets and connectors whose connections have none.
+    /// The peer's address; `None` for Unix sockets and connectors whose connections have none.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.conn.peer
     }
 
-    /// Our own address on it.
+    /// Its local address.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.conn.local
     }
@@ -235,12 +234,12 @@ impl std::fmt::Debug for ConnFacts<'_> {
     }
 }
 
-fn gone() -> Broken {
+fn not_connected() -> Broken {
     Broken::Io(io::ErrorKind::NotConnected.into())
 }
 
 impl Conn for H1Conn {
-    /// Any application byte on an idle connection ends it: it would be taken for the next response
+    /// Any application byte on an idle connection ends it: it would be read as the next response
     /// (CVE-2026-48931).
     fn probe(&mut self) -> Probe {
         let silent = self
@@ -264,7 +263,7 @@ impl Drop for H1Conn {
             self.close_reason,
             None | Some(CloseReason::LastResponse | CloseReason::Hint | CloseReason::Unpooled)
         ) {
-            stream.close_on_drop(); // nothing is owed to either side: a FIN, not a reset
+            stream.close_on_drop(); // both directions are complete: a FIN, not a reset
         }
         if let Some(reason) = self.close_reason {
             let (age, requests) = (self.age(), self.requests);

@@ -1,8 +1,6 @@
-//! In flight: a request under way, from its first poll to the end of its response, for whoever
-//! waits for the last one.
+//! In flight: a guard for a running request, from its first poll to the end of its response. A
+//! shutdown waits until none is left.
 //!
-//! In:    one for each request.
-//! Out:   the connection settled, the count lowered.
 //! Never: outlives its response's body.
 
 use super::Inner;
@@ -18,10 +16,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// See the head of the file. Dropping it says that the request is over.
+/// See the file header. Dropping it marks the request as over.
 pub(crate) struct InFlight(Arc<Inner>);
 
-/// How many requests are under way.
+/// How many requests are running.
 #[derive(Debug, Default)]
 pub(crate) struct InFlightCount {
     under_way: AtomicUsize,
@@ -38,8 +36,8 @@ impl InFlight {
         &self.0
     }
 
-    /// Gives a connection back to the pool, or closes it. One with a byte left over is closed,
-    /// whatever was decided: it would be the beginning of a wrong response.
+    /// Returns a connection to the pool, or closes it. One with a byte left over is closed in any
+    /// case: the byte would be read as the start of the next response.
     pub(crate) fn settle(&self, mut lease: Lease<Group, H1Conn>, keep: Keep) {
         let keep = if lease.is_at_boundary() {
             keep
@@ -73,7 +71,7 @@ impl InFlightCount {
         self.under_way.load(Ordering::Acquire)
     }
 
-    /// Waits until no request is under way, at most for `limit`. Cancel safe.
+    /// Waits until no request is running, but no longer than `limit`. Cancel safe.
     pub(crate) async fn wait_idle(&self, limit: Duration) {
         let _ = timeout(limit, self.idle()).await;
     }
@@ -81,7 +79,7 @@ impl InFlightCount {
     async fn idle(&self) {
         loop {
             let mut none = std::pin::pin!(self.none.notified());
-            none.as_mut().enable(); // before the look, so that no last landing is missed
+            none.as_mut().enable(); // before the check, so that no notification is missed
             if self.under_way() == 0 {
                 return;
             }

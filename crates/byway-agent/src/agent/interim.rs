@@ -1,18 +1,19 @@
-//! Interim: 1xx responses, told while the final one is still to come.
+//! Interim: 1xx responses, reported while the final response is awaited.
 //!
-//! In:    a head with a status from 100 to 199 (but 101).   Out:   a call of the caller's function.
+//! In:    a head with a status from 100 to 199 (except 101).
+//! Out:   a call of the caller's function.
 //! Never: more than [`MOST`] in one exchange.
 
 use http::Response;
 use std::fmt;
 use std::sync::Arc;
 
-/// Interim responses that one exchange may bring. Nobody honest sends as many, and each is read
+/// The limit of interim responses per exchange. No honest origin sends this many, and each is read
 /// without a body.
 pub(crate) const MOST: usize = 16;
 
-/// What to call with each interim response (100 Continue, 103 Early Hints…) of one request: put it
-/// into the request's extensions. It is called by the task that polls the request, so it must be
+/// A function to call with each interim response (100 Continue, 103 Early Hints…) of one request:
+/// put it into the request's extensions. The task that polls the request calls it, so it must be
 /// quick.
 ///
 /// ```
@@ -29,7 +30,7 @@ pub struct OnInterim(pub(crate) Arc<Call>);
 type Call = dyn Fn(&Response<()>) + Send + Sync;
 
 impl OnInterim {
-    /// Calls `call` with each.
+    /// Calls `call` with each interim response.
     pub fn new(call: impl Fn(&Response<()>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(call))
     }

@@ -1,28 +1,26 @@
-//! Keep-alive: whether a connection may carry another request, and for how long it is believed to
-//! live.
+//! Keep-alive: whether a connection may carry another request, and how long it may stay idle.
 //!
-//! In:    a response's head, the caller's wish, the agent's policy.
-//! Out:   keep it so long, or close it and why.
-//! Never: keeps a connection past what the origin has announced.
+//! In:    a response's head, the caller's option, the agent's policy.
+//! Out:   keep it for a time, or close it with a reason.
+//! Never: keeps a connection longer than the origin announced.
 
 use super::event::CloseReason;
 use byway_h1::{Framed, Response};
 use std::time::Duration;
 
-/// What the agent makes of an origin's `Keep-Alive: timeout=N, max=M`, in any order.
+/// How the agent uses an origin's `Keep-Alive: timeout=N, max=M`, in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     /// The connection is kept idle for `timeout` less a margin, and for at most `max` more
-    /// requests; a `timeout` that is no longer than the margin closes it at once. The default, with
-    /// a margin of 1 s and at most 600 s.
+    /// requests; a `timeout` that is not longer than the margin closes it at once. The default,
+    /// with a margin of 1 s and at most 600 s.
     Honour {
-        /// The time that a request of ours may be on its way when the origin closes. Default 1 s;
-        /// may be 0.
+        /// The time that a request may be in transit when the origin closes. Default 1 s; may be 0.
         margin: Duration,
-        /// No hint keeps a connection longer than this. Default 600 s; must be above 0.
+        /// The longest idle time from a hint. Default 600 s; must be above 0.
         longest: Duration,
     },
-    /// Hints are not read: every connection is kept for `idle_timeout`.
+    /// Hints are ignored: every connection is kept for `idle_timeout`.
     Ignore,
 }
 
@@ -35,11 +33,11 @@ impl Default for Hint {
     }
 }
 
-/// Keep it (for so long, if the origin said how long), or close it.
+/// Keep it (idle for the given time, if the origin sent one), or close it.
 pub(crate) type Keep = Result<Option<Duration>, CloseReason>;
 
-/// Decides about the connection that `response` came on. `requests_left` is what the origin said
-/// before, and is set to what it says now.
+/// Decides about the connection of `response`. `requests_left` is the number that the origin
+/// announced before, and is updated from this response.
 pub(crate) fn keep(
     response: &Response<'_>,
     framed: Framed,
@@ -55,12 +53,12 @@ pub(crate) fn keep(
     let Hint::Honour { margin, longest } = hint else {
         return Ok(None);
     };
-    let said = response.keep_alive_hint();
-    *requests_left = said.max.or(*requests_left);
+    let hint = response.keep_alive_hint();
+    *requests_left = hint.max.or(*requests_left);
     if *requests_left == Some(0) {
         return Err(CloseReason::Hint);
     }
-    match said
+    match hint
         .timeout_seconds
         .map(|seconds| Duration::from_secs(seconds).saturating_sub(margin))
     {
@@ -74,7 +72,7 @@ mod tests {
     use super::*;
     use byway_h1::{Limits, ResponseHead};
 
-    fn judged(fields: &str, framed: Framed, left: Option<u64>) -> (Keep, Option<u64>) {
+    fn keep_with(fields: &str, framed: Framed, left: Option<u64>) -> (Keep, Option<u64>) {
         let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
         let mut head = ResponseHead::default();
         head.parse(text.as_bytes(), &Limits::default()).unwrap();
@@ -89,7 +87,7 @@ mod tests {
     }
 
     fn hint(value: &str) -> Keep {
-        judged(&format!("Keep-Alive: {value}\r\n"), Framed::None, None).0
+        keep_with(&format!("Keep-Alive: {value}\r\n"), Framed::None, None).0
     }
 
     #[test]
@@ -116,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_says_nothing() {
+    fn a_hint_that_is_not_a_number_is_ignored() {
         for value in [
             "timeout=x",
             "timeout",
@@ -130,18 +128,18 @@ mod tests {
     }
 
     #[test]
-    fn a_max_counts_down_even_if_the_origin_says_it_once() {
+    fn a_max_counts_down_even_if_the_origin_sends_it_once() {
         assert_eq!(
-            judged("Keep-Alive: max=2\r\n", Framed::None, None),
+            keep_with("Keep-Alive: max=2\r\n", Framed::None, None),
             (Ok(None), Some(2))
         );
-        assert_eq!(judged("", Framed::None, Some(1)), (Ok(None), Some(1)));
+        assert_eq!(keep_with("", Framed::None, Some(1)), (Ok(None), Some(1)));
         assert_eq!(
-            judged("", Framed::None, Some(0)),
+            keep_with("", Framed::None, Some(0)),
             (Err(CloseReason::Hint), Some(0))
         );
         assert_eq!(
-            judged("Keep-Alive: max=7\r\n", Framed::None, Some(0)),
+            keep_with("Keep-Alive: max=7\r\n", Framed::None, Some(0)),
             (Ok(None), Some(7))
         );
     }
@@ -149,11 +147,11 @@ mod tests {
     #[test]
     fn a_close_or_a_body_until_close_is_the_last_response() {
         assert_eq!(
-            judged("Connection: close\r\n", Framed::None, None).0,
+            keep_with("Connection: close\r\n", Framed::None, None).0,
             Err(CloseReason::LastResponse)
         );
         assert_eq!(
-            judged("", Framed::UntilClose, None).0,
+            keep_with("", Framed::UntilClose, None).0,
             Err(CloseReason::LastResponse)
         );
     }

@@ -1,16 +1,14 @@
-//! Lazy timer: deadlines on a peer, that cost nothing while it is quick.
+//! Lazy timer: deadlines on a peer, without timer operations while the peer is quick.
 //!
-//! In:    when to ring.
-//! Out:   the ring.
-//! Never: rings early, and never arms a timer while nothing is waited for.
+//! Never: fires early; arms a timer while nothing is waited for.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The one timer of a connection. It stays armed from one exchange to the next: a ring that comes
-/// too early is looked at and set again, so that a quick exchange moves no timer at all.
+/// The one timer of a connection. It stays armed from one exchange to the next: if it fires too
+/// early, it is set again, so that a quick exchange does not touch the timer.
 #[derive(Default)]
 pub(crate) struct LazyTimer {
     timer: Option<Pin<Box<Sleep>>>,
@@ -40,12 +38,12 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_that_moved_back_or_forth_rings_when_it_should() {
+    async fn the_timer_follows_a_deadline_that_moves_back_or_forth() {
         let begun = Instant::now();
         let mut timer = LazyTimer::default();
         let after = |seconds| begun + Duration::from_secs(seconds);
-        // Armed for 10 s, then asked for 4: it must not sleep on; asked for 9 behind that: the ring
-        // at 4 is no ring.
+        // Armed for 10 s, then polled for 4: it must not sleep on. Then polled for 9: firing at 4
+        // must not count.
         poll_fn(|cx| Poll::Ready(timer.poll_until(cx, after(10)).is_pending())).await;
         poll_fn(|cx| timer.poll_until(cx, after(4))).await;
         assert_eq!(begun.elapsed(), Duration::from_secs(4));

@@ -1,7 +1,7 @@
 //! Agent: sends HTTP/1.1 requests over a bounded pool of connections.
 //!
 //! In:    `http::Request`s.   Out:   `http::Response`s whose bodies arrive while they are read.
-//! Never: a task for a connection or a channel on a request's path: whoever polls drives its
+//! Never: uses a task or a channel per connection: the task that polls a request drives its
 //!        connection.
 
 mod body;
@@ -67,7 +67,7 @@ use upload::{Upload, Uploading};
 
 /// The longest head, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
-/// What is tolerated of a response: a head of 64 KiB with 128 fields, trailers likewise.
+/// Limits on a response: a head of 64 KiB with 128 fields, the same for trailers.
 const HEAD_LIMITS: byway_h1::Limits = byway_h1::Limits {
     head_bytes: HEAD_BYTES,
     fields: 128,
@@ -76,11 +76,11 @@ const HEAD_LIMITS: byway_h1::Limits = byway_h1::Limits {
     chunk_extension_bytes: 16 * 1024,
 };
 
-/// An HTTP/1.1 client with a bounded, observable pool of connections. Cheap to clone; clones are
-/// the same agent.
+/// An HTTP/1.1 client with a bounded, observable connection pool. Cheap to clone; clones share one
+/// pool.
 ///
-/// Dropping the last clone closes what is idle; responses that are still being read go on. An agent
-/// belongs to the runtime of its first request: names are looked up there.
+/// Dropping the last clone closes idle connections; responses that are still being read continue.
+/// An agent belongs to the runtime of its first request: name lookups run there.
 #[derive(Clone)]
 pub struct Agent {
     /// The handle of this agent's shard.
@@ -92,14 +92,14 @@ pub(crate) struct Inner {
     pool: Pool<Group, H1Conn>,
     config: Config,
     connector: Arc<dyn Connect>,
-    /// Made by the first `https` request, since that reads the system's roots from disk.
+    /// Created by the first `https` request, since that reads the system's roots from disk.
     tls: OnceLock<TlsClient>,
     observer: Observer,
     in_flight: InFlightCount,
     sweeping: AtomicBool,
 }
 
-/// The options that are looked at after an agent was built.
+/// The options that are used after an agent is built.
 pub(crate) struct Config {
     max_total: usize,
     max_per_origin: usize,
@@ -117,8 +117,8 @@ pub(crate) struct Config {
 }
 
 impl Agent {
-    /// An agent with the defaults: 128 connections an origin, 1024 in all, a queue of 1024 requests
-    /// that wait 5 s at most.
+    /// An agent with the defaults: 128 connections per origin, 1024 in total, a queue of 1024
+    /// requests that wait 5 s at most.
     #[allow(
         clippy::expect_used,
         reason = "the defaults are sound, which a test shows"
@@ -127,7 +127,7 @@ impl Agent {
         Self::builder().build().expect("the defaults are sound")
     }
 
-    /// An agent that keeps no connections: one for each request, within the same limits.
+    /// An agent without connection reuse: one connection per request, within the same limits.
     #[doc(alias = "agent: false")]
     #[allow(
         clippy::expect_used,
@@ -140,7 +140,7 @@ impl Agent {
             .expect("the defaults are sound")
     }
 
-    /// An agent with options of your own.
+    /// A builder for an agent with other options.
     pub fn builder() -> AgentBuilder {
         AgentBuilder::default()
     }
@@ -188,18 +188,18 @@ impl Agent {
     }
 
     /// Sends a request and waits for the head of its response; the body arrives while it is read.
-    /// The request's body may be any [`http_body::Body`]; what is missing of it when the response
-    /// begins leaves while the response's body is polled.
+    /// The request's body may be any [`http_body::Body`]; the part not yet sent when the response
+    /// begins is sent while the response's body is polled.
     ///
-    /// `Host`, `Content-Length` and `Transfer-Encoding` are written by the agent; of the caller's
-    /// own, `Host` is sent as it is, and the others must agree with the body. Redirects are not
+    /// The agent writes `Host`, `Content-Length` and `Transfer-Encoding`. If the caller sets
+    /// `Host`, it is sent unchanged; the other two must agree with the body. Redirects are not
     /// followed, and nothing is decompressed.
     ///
-    /// Cancel safe: dropping the future leaves the queue, or closes the connection; no other
-    /// request is touched.
+    /// Cancel safe: dropping the future leaves the queue or closes the connection; other requests
+    /// are not affected.
     ///
     /// # Errors
-    /// [`Error`]; a status of 400 or above is none.
+    /// [`Error`]; a status of 400 or above is not an error.
     pub async fn request<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
     where
         B: http_body::Body + Send + 'static,
@@ -238,48 +238,47 @@ impl Agent {
         }
     }
 
-    /// The agent in numbers.
+    /// A snapshot of the agent's metrics.
     pub fn stats(&self) -> AgentStats {
         let Inner { pool, config, .. } = &*self.inner;
         AgentStats::new(pool.stats(), config.max_total, config.max_per_origin)
     }
 
-    /// Closes the idle connections that `which` names, and returns how many. It runs under a lock:
-    /// keep it short, and do not use the agent in it.
+    /// Closes the idle connections for which `which` returns true, and returns their number.
+    /// `which` runs under a lock: it must be quick and must not use the agent.
     pub fn evict(&self, mut which: impl FnMut(&ConnFacts<'_>) -> bool) -> usize {
         self.inner
             .pool
             .evict(|group, conn| which(&conn.facts(group)))
     }
 
-    /// Closes every idle connection and returns how many. Those in use go on and are kept
-    /// afterwards as ever.
+    /// Closes every idle connection and returns their number. Connections in use continue and are
+    /// kept afterwards as usual.
     #[doc(alias = "CloseIdleConnections")]
     pub fn close_idle(&self) -> usize {
         self.inner.pool.close_idle()
     }
 
-    /// Ends the agent: idle connections are closed, and new requests fail with [`Error::Closed`];
-    /// requests in the queue and under way go on. Waits until the last of them, its response's body
-    /// included, is over, but no longer than `deadline`: then what is still in the queue fails with
-    /// [`Error::Closed`], too. Returns how many requests are left; those are their callers' to
-    /// drop. Connections that were upgraded are not waited for. With a deadline of 0 the queue
-    /// fails at once.
+    /// Shuts the agent down: closes idle connections, and new requests fail with [`Error::Closed`];
+    /// queued and running requests continue. Waits until the last of them is over, its response's
+    /// body included, but no longer than `deadline`: then requests still in the queue fail with
+    /// [`Error::Closed`], too. Returns how many requests are left; their callers must drop them.
+    /// Upgraded connections are not waited for. With a deadline of 0 the queue fails at once.
     ///
-    /// Cancel safe: the agent goes on without new requests. Doing it twice does no harm.
+    /// Cancel safe: the agent stays closed to new requests. Calling it twice is harmless.
     #[doc(alias = "destroy")]
     #[doc(alias = "close")]
     pub async fn shutdown(&self, deadline: Duration) -> usize {
         self.inner.pool.drain();
         self.inner.in_flight.wait_idle(deadline).await;
-        let queued = self.inner.pool.stats().pending; // they are about to fail
+        let queued = self.inner.pool.stats().pending; // about to fail
         self.inner.pool.close();
         self.inner.in_flight.under_way().saturating_sub(queued)
     }
 
     /// The same agent on another shard ([`AgentBuilder::shards`]): `number` modulo the number of
-    /// shards. It shares limits, queue and everything else, but not the idle connections. For a
-    /// thread or a runtime of its own.
+    /// shards. It shares limits, queue and everything else, but not the idle connections. Use one
+    /// for each thread or runtime.
     #[must_use]
     pub fn shard(&self, number: usize) -> Self {
         Self {
@@ -288,7 +287,7 @@ impl Agent {
         }
     }
 
-    /// A connection for the request: a kept one that is silent, or a new one.
+    /// A connection for the request: a clean idle one, or a new one.
     async fn lease(
         &self,
         checked: &CheckedRequest,
@@ -365,8 +364,7 @@ impl Inner {
         Ok(self.tls.get_or_init(|| client).clone())
     }
 
-    /// A connection that broke is not the last word on its TLS session, but the next one had better
-    /// not begin with it.
+    /// Forgets the TLS session of a broken connection, so that the next one does a full handshake.
     fn forget_session(&self, checked: &CheckedRequest, error: &Error) {
         if let Error::ConnectionLost {
             source: Some(_), ..
@@ -406,7 +404,7 @@ impl Inner {
         exchange::run(checked, upload, lease, &terms).await
     }
 
-    /// Whether the request goes out once more after `error`; the upload is rewound then.
+    /// Whether the request is retried after `error`; if so, the upload has been rewound.
     fn retries<B>(&self, checked: &CheckedRequest, error: &Error, upload: &mut Upload<B>) -> bool
     where
         B: http_body::Body,
@@ -436,7 +434,7 @@ impl Inner {
     }
 }
 
-/// The response whose head was heard, with a body that has the connection.
+/// The response for the final head, with a body that owns the connection.
 fn respond<B>(
     in_flight: InFlight,
     checked: &CheckedRequest,
@@ -449,13 +447,13 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    lease.close_reason = Some(CloseReason::Failed); // until all that can still go wrong has not
+    lease.close_reason = Some(CloseReason::Failed); // reported if a step below fails
     let config = &in_flight.agent().config;
     let conn: &mut H1Conn = &mut lease;
     let response = response_head::read(&conn.head, conn.buffer.unread(), final_head.head_bytes)?;
     let view = conn.head.view(conn.buffer.unread());
     let framed = view.framing(checked.parts.method.as_str().as_bytes())?;
-    let said = keep_alive::keep(&view, framed, config.hint, &mut conn.requests_left);
+    let decision = keep_alive::keep(&view, framed, config.hint, &mut conn.requests_left);
     let keep = match (
         config.keep_alive,
         checked.closes || final_head.lost_boundary,
@@ -464,7 +462,7 @@ where
         (false, ..) => Err(CloseReason::Unpooled),
         (_, true, _) => Err(CloseReason::LastResponse),
         (.., true) => Err(CloseReason::EarlyResponse),
-        _ => said,
+        _ => decision,
     };
     conn.buffer.consume(final_head.head_bytes);
     conn.close_reason = Some(CloseReason::Dropped);
@@ -503,7 +501,7 @@ fn leaves_http(checked: &CheckedRequest, response: &Response<()>) -> bool {
     tunnel || response.status().as_u16() == 101
 }
 
-/// Takes the connection out of the pool.
+/// Detaches the connection from the pool.
 fn upgrade(in_flight: &InFlight, lease: Lease<Group, H1Conn>) -> Option<Upgraded> {
     let agent = in_flight.agent();
     agent

@@ -1,9 +1,9 @@
 //! Proxy: what an agent's connections go through, and for which requests.
 //!
-//! In:    a proxy written down, the environment's variables, or a routing of the caller's.
+//! In:    a proxy URL, the environment's variables, or the caller's routing.
 //! Out:   the routes of each request, which are a part of its group.
-//! Never: makes "direct" of a routing that failed; shows a password; lets connections by two ways
-//!        stand in for another.
+//! Never: falls back to direct if a routing fails; shows a password; mixes connections of two
+//!        routes.
 
 use super::checked_request::CheckedRequest;
 use super::error::{Error, Which};
@@ -19,14 +19,13 @@ use std::time::Duration;
 use thiserror::Error as ThisError;
 use tokio::time::timeout;
 
-/// What connections go through: one proxy for all, what the environment says, or what a [`Routing`]
-/// of yours says.
+/// What connections go through: one proxy for all, the proxies of the environment, or those of your
+/// own [`Routing`].
 ///
-/// `https` requests, and through a SOCKS proxy all of them, go through a tunnel: what travels is
-/// between the agent and the origin. Plain requests go to an HTTP proxy in absolute form (RFC 9112
-/// section 3.2.2), except for upgrades and CONNECT, which take a tunnel, too. A connection counts
-/// for the origin that it was opened for, whatever lies between, and is kept like any other; it is
-/// never lent to a request that would take another way.
+/// `https` requests, and all requests through a SOCKS proxy, use a tunnel between the agent and the
+/// origin. Plain requests go to an HTTP proxy in absolute form (RFC 9112 section 3.2.2), except for
+/// upgrades and CONNECT, which use a tunnel, too. A connection counts for the origin that it was
+/// opened for, and is kept like any other; it is never reused for a request with another route.
 ///
 /// ```
 /// use byway_agent::{Agent, Proxy};
@@ -41,7 +40,7 @@ use tokio::time::timeout;
 #[derive(Clone)]
 pub struct Proxy {
     choice: Choice,
-    /// A method that was called where it could do nothing.
+    /// A method that was called where it has no effect.
     misused: Option<&'static str>,
 }
 
@@ -55,7 +54,7 @@ enum Choice {
     Custom(Arc<dyn Routing>),
 }
 
-/// Why a text names no proxy.
+/// Why a proxy cannot be made from a text.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum BadProxy {
@@ -65,44 +64,44 @@ pub enum BadProxy {
     /// A variable of the environment.
     #[error("{0}")]
     Variable(#[from] BadVariable),
-    /// An entry of the list of what is reached directly.
+    /// An entry of the no-proxy list.
     #[error("{0}")]
     NoProxy(#[from] BadEntry),
 }
 
 /// # One proxy for all
 ///
-/// `at` is `HOST:PORT`, or `HOST` for the port that the scheme usually has: 1080, 80 for `http`,
-/// 443 for `https`.
+/// `at` is `HOST:PORT`, or `HOST` for the scheme's usual port: 1080, 80 for `http`, 443 for
+/// `https`.
 impl Proxy {
-    /// SOCKS 4: names are resolved here, and only IPv4 addresses travel.
+    /// SOCKS 4: names are resolved locally, and only IPv4 addresses are sent.
     ///
     /// # Errors
-    /// [`BadProxy::Proxy`] says what to write.
+    /// [`BadProxy::Proxy`] if `at` is not valid.
     pub fn socks4(at: &str) -> Result<Self, BadProxy> {
         Self::url(&format!("socks4://{at}"))
     }
 
-    /// SOCKS 4a: names travel.
+    /// SOCKS 4a: the proxy resolves names.
     ///
     /// # Errors
-    /// [`BadProxy::Proxy`] says what to write.
+    /// [`BadProxy::Proxy`] if `at` is not valid.
     pub fn socks4a(at: &str) -> Result<Self, BadProxy> {
         Self::url(&format!("socks4a://{at}"))
     }
 
-    /// SOCKS 5: names are resolved here; up to four addresses of a name are tried.
+    /// SOCKS 5: names are resolved locally; up to four addresses of a name are tried.
     ///
     /// # Errors
-    /// [`BadProxy::Proxy`] says what to write.
+    /// [`BadProxy::Proxy`] if `at` is not valid.
     pub fn socks5(at: &str) -> Result<Self, BadProxy> {
         Self::url(&format!("socks5://{at}"))
     }
 
-    /// SOCKS 5: names travel.
+    /// SOCKS 5: the proxy resolves names.
     ///
     /// # Errors
-    /// [`BadProxy::Proxy`] says what to write.
+    /// [`BadProxy::Proxy`] if `at` is not valid.
     pub fn socks5h(at: &str) -> Result<Self, BadProxy> {
         Self::url(&format!("socks5h://{at}"))
     }
@@ -110,16 +109,16 @@ impl Proxy {
     /// An HTTP proxy: CONNECT, and plain requests in absolute form.
     ///
     /// # Errors
-    /// [`BadProxy::Proxy`] says what to write.
+    /// [`BadProxy::Proxy`] if `at` is not valid.
     pub fn http(at: &str) -> Result<Self, BadProxy> {
         Self::url(&format!("http://{at}"))
     }
 
-    /// The same in TLS, under the agent's [`tls`](crate::AgentBuilder::tls) options, but without
-    /// its identity.
+    /// As [`Proxy::http`] over TLS, with the agent's [`tls`](crate::AgentBuilder::tls) options, but
+    /// without its identity.
     ///
     /// # Errors
-    /// [`BadProxy::Proxy`] says what to write.
+    /// [`BadProxy::Proxy`] if `at` is not valid.
     pub fn https(at: &str) -> Result<Self, BadProxy> {
         Self::url(&format!("https://{at}"))
     }
@@ -128,13 +127,13 @@ impl Proxy {
     /// and password as `%XX`.
     ///
     /// # Errors
-    /// [`BadProxy::Proxy`] says what to write.
+    /// [`BadProxy::Proxy`] if `url` is not valid.
     pub fn url(url: &str) -> Result<Self, BadProxy> {
         Ok(url.parse::<Parent>()?.into())
     }
 
-    /// User and password: Basic for HTTP proxies, RFC 1929 for SOCKS 5. SOCKS 4 sends the user
-    /// alone. What the protocol cannot carry is refused by
+    /// User and password: Basic for HTTP proxies, RFC 1929 for SOCKS 5. SOCKS 4 sends only the
+    /// user. What the protocol cannot carry is an error of
     /// [`AgentBuilder::build`](crate::AgentBuilder::build).
     #[must_use]
     pub fn auth(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
@@ -151,10 +150,10 @@ impl Proxy {
         self
     }
 
-    /// What is reached directly, in the words of the variable `NO_PROXY`: see [`NoProxy`].
+    /// What is reached directly, in the syntax of the variable `NO_PROXY`: see [`NoProxy`].
     ///
     /// # Errors
-    /// [`BadProxy::NoProxy`] says what to write.
+    /// [`BadProxy::NoProxy`] if an entry is not valid.
     pub fn no_proxy(mut self, list: &str) -> Result<Self, BadProxy> {
         let list = list.parse()?;
         match &mut self.choice {
@@ -165,13 +164,13 @@ impl Proxy {
     }
 }
 
-/// # Whatever somebody else says
+/// # Proxies from the environment or a routing
 impl Proxy {
-    /// What `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of this process say now, in
-    /// either case: see [`Environment`] for the rules.
+    /// The current values of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of this
+    /// process, in either case: see [`Environment`] for the rules.
     ///
     /// # Errors
-    /// [`BadProxy::Variable`] names the variable and says what to write.
+    /// [`BadProxy::Variable`] names the variable that is not valid.
     #[doc(alias = "EnvHttpProxyAgent")]
     #[doc(alias = "ProxyFromEnvironment")]
     #[doc(alias = "proxyEnv")]
@@ -179,9 +178,9 @@ impl Proxy {
         Ok(Environment::of_process()?.into())
     }
 
-    /// What `routing` says for each request: a script, a policy, a function
-    /// `Fn(Purpose, &Target) -> Result<Vec<Route>, NoRoute>`. Of several routes the first that
-    /// opens is taken. If it fails, or takes longer than `connect_timeout`, the request fails.
+    /// The routes that `routing` returns for each request: a script, a policy, a function
+    /// `Fn(Purpose, &Target) -> Result<Vec<Route>, NoRoute>`. The first route that opens is used.
+    /// If `routing` fails, or takes longer than `connect_timeout`, the request fails.
     #[doc(alias = "pac")]
     #[doc(alias = "getProxyForUrl")]
     pub fn by(routing: impl Routing + 'static) -> Self {
@@ -224,12 +223,12 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    /// The method that was called where it does nothing.
+    /// The method that was called without effect.
     pub(crate) fn misused(&self) -> Option<&'static str> {
         self.misused
     }
 
-    /// Whether what is said about us could ever be told.
+    /// Whether the protocol can carry the credentials.
     pub(crate) fn check(&self) -> Result<(), ParentError> {
         match &self.choice {
             Choice::Fixed { parent, .. } => parent.check(),
@@ -237,7 +236,7 @@ impl Proxy {
         }
     }
 
-    /// Puts the request into the group of the way that it takes.
+    /// Adds the request's routes to its group.
     pub(crate) async fn choose(
         &self,
         checked: &mut CheckedRequest,
@@ -259,7 +258,7 @@ impl Proxy {
                 Ok(Ok(_)) => {
                     return Err(no_route(
                         &target,
-                        NoRoute("the proxy routing named no way".into()),
+                        NoRoute("the proxy routing returned no route".into()),
                     ));
                 }
                 Ok(Err(error)) => return Err(no_route(&target, error)),
@@ -279,7 +278,7 @@ impl Proxy {
             .any(|route| !matches!(route, Route::Absolute(_)))
             && checked.parts.headers.contains_key(PROXY_AUTHORIZATION)
         {
-            let why = "its Proxy-Authorization field would reach the origin: tell the proxy with `Proxy::auth`";
+            let why = "its Proxy-Authorization field would reach the origin: use `Proxy::auth`";
             return Err(Error::invalid(why));
         }
         checked.group.take(routes);

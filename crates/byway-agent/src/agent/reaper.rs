@@ -3,10 +3,10 @@
 //! In:    the pool's next expiry.   Out:   calls of `Pool::expire`.
 //! Never: runs while nothing is idle; spins; keeps an agent or a runtime alive.
 //!
-//! One task, started by the first connection that becomes idle, and gone when none is. It holds the
-//! agent weakly and sleeps between looks; a runtime that shuts down drops it like any task, and the
-//! next connection that becomes idle starts it anew. Nothing unsafe happens without it: age is also
-//! checked when a connection is lent.
+//! One task, started by the first connection that becomes idle; it ends when none is idle. It holds
+//! the agent weakly and sleeps between checks; a runtime that shuts down drops it like any task,
+//! and the next connection that becomes idle starts a new one. It is not needed for safety: age is
+//! also checked when a connection is acquired.
 
 use super::Inner;
 use std::sync::atomic::Ordering;
@@ -14,10 +14,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Looks are at least this far apart.
+/// The shortest time between two checks.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The mark that a sweep is running, taken back however it ends.
+/// Marks that a reaper is running; the drop clears the mark.
 struct Running {
     agent: Weak<Inner>,
     marked: bool,
@@ -31,7 +31,7 @@ impl Drop for Running {
     }
 }
 
-/// A connection has become idle: sees to it that somebody closes it.
+/// A connection has become idle: starts the reaper if none is running.
 pub(crate) fn wake(inner: &Arc<Inner>) {
     if inner.sweeping.load(Ordering::SeqCst) || inner.sweeping.swap(true, Ordering::SeqCst) {
         return;
@@ -40,11 +40,10 @@ pub(crate) fn wake(inner: &Arc<Inner>) {
         agent: Arc::downgrade(inner),
         marked: true,
     };
-    // Outside of a runtime (a body that was dropped there) none is started; the next that ends
-    // inside of one does it.
+    // Outside a runtime (a body dropped there) none is started; the next connection that becomes
+    // idle inside a runtime starts it.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        // Its owner is the agent: it ends by itself soon after the agent has, or when nothing is
-        // idle.
+        // The task ends by itself soon after the agent is dropped, or when nothing is idle.
         drop(runtime.spawn(reap(running)));
     }
 }
@@ -60,21 +59,20 @@ async fn reap(mut running: Running) {
 }
 
 impl Running {
-    /// When to look next, or `None` when nothing is idle or the agent is gone.
+    /// The time of the next check, or `None` when nothing is idle or the agent is dropped.
     fn next_look(&mut self) -> Option<Instant> {
         let inner = self.agent.upgrade()?;
         let mut next = inner.pool.next_expiry();
         if next.is_none() {
             inner.sweeping.store(false, Ordering::SeqCst);
             self.marked = false;
-            // A connection that became idle between the look and the store has found a sweep
-            // running.
+            // A connection that became idle between the check and the store saw a running reaper.
             next = inner.pool.next_expiry();
             self.marked = next.is_some() && !inner.sweeping.swap(true, Ordering::SeqCst);
         }
         let next = next.filter(|_| self.marked)?;
         let now = Instant::now();
-        // One that becomes idle meanwhile may have less time than those that are idle now.
+        // A connection that becomes idle meanwhile may expire earlier than those idle now.
         Some(
             Instant::from_std(next)
                 .min(now + inner.config.idle_timeout)

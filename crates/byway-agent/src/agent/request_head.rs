@@ -1,9 +1,9 @@
-//! Request head: the bytes that a request begins with.
+//! Request head: writes the head of a request.
 //!
-//! In:    a checked request, and what its connection asks for.
+//! In:    a checked request, and the form that its connection needs.
 //! Out:   the head, appended to a queue.
-//! Never: writes a field twice that may stand once, a hop-by-hop field of the caller's that has no
-//!        meaning here, or a byte that ends a line early: `byway_h1::write` checks each.
+//! Never: repeats a field that may occur once; sends the caller's hop-by-hop fields that have no
+//!        meaning here; lets a byte end a line early: `byway_h1::write` checks each.
 
 use super::checked_request::{CheckedRequest, Outgoing};
 use super::error::Error;
@@ -13,7 +13,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, Method};
 use std::io::Write;
 
-/// Queues the head on the wire; on an error nothing is queued.
+/// Queues the head on the connection; on an error nothing is queued.
 pub(super) fn queue(
     checked: &CheckedRequest,
     conn: &mut H1Conn,
@@ -78,7 +78,7 @@ fn write(
     Ok(())
 }
 
-/// Host and port, which CONNECT always has.
+/// Host and port; CONNECT always has both.
 fn connect_target(checked: &CheckedRequest) -> String {
     match checked.authority().port_u16() {
         Some(_) => checked.authority().to_string(),
@@ -90,7 +90,7 @@ fn connect_target(checked: &CheckedRequest) -> String {
     }
 }
 
-/// One Connection field: what the caller listed, and `close` if the connection will not be kept.
+/// One Connection field: the caller's options, and `close` if the connection will not be kept.
 fn connection(
     checked: &CheckedRequest,
     out: &mut Vec<u8>,
@@ -128,8 +128,7 @@ fn append_option(listed: &mut Vec<u8>, option: &[u8]) {
     listed.extend_from_slice(option);
 }
 
-/// Fields that are written from what they mean, and those of older proxies that mean nothing to an
-/// origin.
+/// Fields that the agent writes itself, and legacy proxy fields that mean nothing to an origin.
 fn is_ours(name: &HeaderName) -> bool {
     [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_get_says_what_it_must_and_no_more() {
+    fn a_get_has_only_the_required_fields() {
         assert_eq!(
             head(|r| r, Some(0), true),
             "GET /x?y HTTP/1.1\r\nHost: a.example\r\n\r\n"
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_fields_are_sent_and_framing_is_written_from_what_it_means() {
+    fn the_callers_fields_are_sent_and_the_framing_is_rewritten() {
         let head = head(
             |r| {
                 r.method("POST")
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn connect_asks_for_host_and_port() {
+    fn connect_has_host_and_port() {
         let text = head(|r| r.method("CONNECT").uri("b.example:443"), Some(0), true);
         assert!(
             text.starts_with("CONNECT b.example:443 HTTP/1.1\r\nHost: b.example:443\r\n"),
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_no_target_may_hold_is_refused() {
+    fn a_path_with_forbidden_bytes_is_refused() {
         let (parts, ()) = Request::builder()
             .uri("http://a.example/\u{e4}")
             .body(())

@@ -1,7 +1,7 @@
-//! Response head: from the codec's index to an `http::Response`.
+//! Response head: converts the codec's index to an `http::Response`.
 //!
-//! In:    a head that the codec has read.
-//! Out:   status, version and fields; values share one piece of memory.
+//! In:    a parsed head.
+//! Out:   status, version and fields; values share one allocation.
 //! Never: drops or joins a field.
 
 use super::error::{BadAnswer, Error};
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use byway_h1::{ResponseHead, Version};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-/// The head that stands in the first `head_bytes` of `unread`.
+/// Converts the head in the first `head_bytes` of `unread`.
 pub(super) fn read(
     head: &ResponseHead,
     unread: &[u8],

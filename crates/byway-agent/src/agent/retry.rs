@@ -1,31 +1,31 @@
-//! Retry: when a request is sent a second time by the agent itself.
+//! Retry: when the agent itself retries a request.
 //!
-//! In:    how an exchange on a kept connection failed.
-//! Out:   once more on a new connection, or why not.
-//! Never: more than one second try; one on a new connection that failed; one after a byte of
-//!        response.
+//! In:    how an exchange on a reused connection failed.
+//! Out:   one retry on a new connection, or why not.
+//! Never: retries twice; retries after a failure on a new connection, or after a byte of response.
 
 use super::error::Error;
 use super::event::NoRetry;
 
-/// What the agent does when a kept connection proves closed: the origin's FIN and our request have
-/// passed each other. Nothing of this replaces retries of the caller's own, which know what a
-/// request means.
+/// What the agent does when a reused connection turns out to be closed: the origin's FIN and the
+/// request crossed. This does not replace the caller's own retries, which can depend on the meaning
+/// of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
-    /// Never a second try.
+    /// Never retry.
     Never,
     /// Once, on a new connection, if nothing was written.
     Unsent,
-    /// Once, on a new connection, if no byte of response has come and either nothing was written,
-    /// or the method is idempotent, or the request carries exactly one `Idempotency-Key` that is
-    /// not empty; and if what was sent of its body is still there (64 KiB are kept). The default.
+    /// Once, on a new connection, if no byte of the response has arrived and either nothing was
+    /// written, or the method is idempotent, or the request carries exactly one `Idempotency-Key`
+    /// that is not empty; and if the sent part of its body is still kept (up to 64 KiB). The
+    /// default.
     #[default]
     Stale,
 }
 
-/// Whether an exchange that ended so was one on a stale connection.
+/// Whether `error` means that a reused connection was stale.
 pub(crate) fn is_stale(error: &Error) -> bool {
     matches!(
         error,
@@ -37,7 +37,7 @@ pub(crate) fn is_stale(error: &Error) -> bool {
     )
 }
 
-/// Whether the policy allows a second try after `error`, of which [`is_stale`] holds.
+/// Whether the policy allows a retry after `error`, for which [`is_stale`] is true.
 pub(crate) fn permits(policy: Retry, error: &Error) -> Result<(), NoRetry> {
     let Error::ConnectionLost {
         bytes_written,

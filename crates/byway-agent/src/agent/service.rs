@@ -1,9 +1,7 @@
 //! Service: an agent as a `tower` service, for layers and frameworks.
 //!
-//! In:    requests.
-//! Out:   futures that need no borrow.
-//! Never: not ready: whether a request must wait depends on its origin, which is unknown before it
-//!        is there; the queue inside of the agent is bounded.
+//! Always ready: whether a request must wait depends on its origin, which is not known before the
+//! call. The queue inside the agent is bounded.
 
 use super::Agent;
 use super::body::Body;
@@ -15,7 +13,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tower_service::Service;
 
-/// A request under way, as [`Service::call`] gives it.
+/// A running request, as [`Service::call`] returns it.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture(Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>);
 
@@ -43,7 +41,7 @@ where
     type Error = Error;
     type Future = ResponseFuture;
 
-    /// Always ready; a request that finds no connection waits in the agent's own queue.
+    /// Always ready; a request without a connection waits in the agent's own queue.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
@@ -63,7 +61,7 @@ where
     type Error = Error;
     type Future = ResponseFuture;
 
-    /// Always ready; a request that finds no connection waits in the agent's own queue.
+    /// Always ready; a request without a connection waits in the agent's own queue.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }

@@ -1,8 +1,4 @@
-//! Stats: one moment of an agent in numbers.
-//!
-//! In:    the pool's own numbers.
-//! Out:   the same, by group, with names for people.
-//! Never: costs a request anything.
+//! Stats: a snapshot of an agent's metrics, from those of the pool, by group.
 
 use super::group::Group;
 use crate::pool;
@@ -10,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// A snapshot of an agent: exact gauges of one moment, and counters since it was built. Costs one
-/// pass over the groups.
+/// pass over the groups, and nothing per request.
 #[derive(Debug, Clone)]
 pub struct AgentStats {
     totals: GroupStats,
@@ -18,7 +14,7 @@ pub struct AgentStats {
     counters: Counters,
 }
 
-/// The numbers of one group, or of all together.
+/// The metrics of one group, or of all together.
 #[derive(Debug, Clone)]
 pub struct GroupStats {
     group: Option<Group>,
@@ -32,27 +28,27 @@ pub struct GroupStats {
     oldest_wait: Option<Duration>,
 }
 
-/// What has happened since the agent was built.
+/// Counts since the agent was built.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
     /// Connections opened.
     pub opened: u64,
-    /// Requests on a kept connection.
+    /// Requests on a reused connection.
     pub reused: u64,
     /// Connections closed, for whatever reason.
     pub closed: u64,
-    /// Those of them that were found ended, or with bytes that nobody asked for, before they were
-    /// lent again.
+    /// Those closed because, before reuse, they were found closed by the origin or with unexpected
+    /// bytes.
     pub stale_closed: u64,
     /// Requests refused because the queue was full.
     pub queue_full: u64,
-    /// Requests that waited in vain.
+    /// Requests that waited until the queue's time limit.
     pub queue_timeout: u64,
 }
 
 impl AgentStats {
-    /// After a shutdown every connection in use is draining: it is closed when it comes back.
+    /// After a shutdown every connection in use is draining: it is closed when it is returned.
     pub(crate) fn new(stats: pool::Stats<Group>, max_total: usize, max_per_origin: usize) -> Self {
         let draining = stats.draining;
         let of = |origin: pool::OriginStats<Group>| GroupStats {
@@ -99,7 +95,7 @@ impl AgentStats {
         &self.totals
     }
 
-    /// Every group that has a connection, a dial or a waiter, sorted by name. In Node's terms the
+    /// Every group that has a connection, a dial or a waiter, sorted by name: in Node's terms the
     /// keys of `sockets`, `freeSockets` and `requests`.
     #[doc(alias = "sockets")]
     #[doc(alias = "freeSockets")]
@@ -113,7 +109,7 @@ impl AgentStats {
         self.groups.iter().find(|group| group.name() == name)
     }
 
-    /// What has happened so far.
+    /// The counters so far.
     pub fn counters(&self) -> Counters {
         self.counters
     }
@@ -132,7 +128,7 @@ impl GroupStats {
         self.group.as_ref()
     }
 
-    /// The most connections that it may have.
+    /// The maximum number of connections.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -158,13 +154,12 @@ impl GroupStats {
         self.idle
     }
 
-    /// Connections with a request on them that will be closed behind it, because the agent is shut
-    /// down.
+    /// Connections in use that will be closed after their request, because the agent is shut down.
     pub fn draining(&self) -> usize {
         self.draining
     }
 
-    /// Connections that have left HTTP and still count.
+    /// Connections that have left HTTP and still count against the limit.
     pub fn upgraded(&self) -> usize {
         self.upgraded
     }

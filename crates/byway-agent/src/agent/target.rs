@@ -1,17 +1,15 @@
-//! Target: where a connector shall open a connection to, and for whom.
+//! Target: what a connector opens a connection to: host, port, address to dial, name to verify.
 //!
-//! In:    a request that was checked.
-//! Out:   host, port, address to dial, name to verify.
 //! Never: resolves anything.
 
 use super::group::Group;
 use byway_dial::ServerName;
 use std::fmt;
 
-/// What a connector is asked for: one connection to one origin.
+/// What a connector must open: one connection to one origin.
 ///
 /// Host and port are those of the request. The address is where to dial: the same, unless the agent
-/// was told to send everything to one address.
+/// sends all requests to one address.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub(crate) host: String,
@@ -27,7 +25,7 @@ impl Target {
         &self.host
     }
 
-    /// The request's port, or the scheme's own.
+    /// The request's port, or the scheme's default.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -42,20 +40,19 @@ impl Target {
         self.server_name.is_some()
     }
 
-    /// The name that the certificate must carry; `None` without TLS.
+    /// The name that the certificate must have; `None` without TLS.
     pub fn server_name(&self) -> Option<&ServerName> {
         self.server_name.as_ref()
     }
 
-    /// The group that the connection will be lent in.
+    /// The group in which the connection will be reused.
     pub fn group(&self) -> &Group {
         &self.group
     }
 }
 
 impl fmt::Display for Target {
-    /// `host:port`, with brackets around an IPv6 address; behind it the address where that is
-    /// another.
+    /// `host:port`, with brackets around an IPv6 address; then the dialled address if it differs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let checked = match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),

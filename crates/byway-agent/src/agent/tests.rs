@@ -1,4 +1,4 @@
-//! What holds of an agent without a single connection.
+//! Tests of an agent without connections.
 
 use super::*;
 

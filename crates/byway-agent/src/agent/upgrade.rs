@@ -1,8 +1,8 @@
 //! Upgrade: a connection that has left HTTP, by 101 or by a 2xx to CONNECT.
 //!
-//! In:    a connection behind such a head.
-//! Out:   its bytes both ways, those that were read already first.
-//! Never: goes back to the pool; loses a byte that came right behind the head.
+//! In:    a connection after such a head.
+//! Out:   its bytes both ways, starting with those that were already read.
+//! Never: returns to the pool; loses a byte that directly followed the head.
 
 use super::group::Group;
 use super::h1_conn::H1Conn;
@@ -15,19 +15,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// An upgraded connection. Had by [`Body::upgraded`](crate::Body::upgraded).
+/// An upgraded connection, from [`Body::upgraded`](crate::Body::upgraded).
 ///
-/// It has left the pool and is closed when it is dropped: with a FIN after `shutdown`, else with a
-/// reset, so that what was cut short never looks finished. While it lives it counts against the
-/// agent's limits, unless [`AgentBuilder::count_upgraded`](crate::AgentBuilder::count_upgraded)
-/// says otherwise.
+/// It has left the pool and is closed when it is dropped: with a FIN after `shutdown`, otherwise
+/// with a reset, so that truncated data never looks complete. Until then it counts against the
+/// agent's limits, unless [`AgentBuilder::count_upgraded`](crate::AgentBuilder::count_upgraded) is
+/// off.
 pub struct Upgraded {
     unread: Bytes,
     stream: Stream,
     permit: UpgradePermit,
 }
 
-/// Keeps an upgraded connection counted: hold it for as long as the stream.
+/// Keeps an upgraded connection counted: hold it as long as the stream.
 #[must_use = "the connection counts against the agent's limits until this is dropped"]
 pub struct UpgradePermit(#[allow(dead_code, reason = "held for its drop")] Detached<Group, H1Conn>);
 
@@ -40,8 +40,8 @@ impl Upgraded {
         }
     }
 
-    /// The stream, the bytes that the origin sent right behind its head, and what keeps the
-    /// connection counted. The bytes come before anything that is read from the stream.
+    /// The stream, the bytes that directly followed the origin's head, and the permit that keeps
+    /// the connection counted. The bytes precede anything that is read from the stream.
     pub fn into_parts(self) -> (Stream, Bytes, UpgradePermit) {
         (self.stream, self.unread, self.permit)
     }

@@ -1,9 +1,9 @@
-//! Upload: the body of a request on its way out, and what is kept of it for a second try.
+//! Upload: sends the body of a request, and keeps part of it for a retry.
 //!
-//! In:    an `http_body::Body` and how it is framed.
-//! Out:   bytes on the wire behind the head, until all are flushed.
-//! Never: sends more or less than the head announced; keeps more than [`REPLAY_BYTES`] for a second
-//!        try; waits for the caller's body while bytes of it could leave.
+//! In:    an `http_body::Body` and its framing.
+//! Out:   bytes on the connection after the head, until all are flushed.
+//! Never: sends more or less than the head announced; keeps more than [`REPLAY_BYTES`] for a retry;
+//!        waits for the caller's body while bytes of it could be sent.
 
 use super::checked_request::Outgoing;
 use super::error::BoxError;
@@ -16,15 +16,15 @@ use http_body::Body;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// What is kept of a body that may have to be sent again.
+/// How much of a body is kept for a retry.
 const REPLAY_BYTES: usize = 64 * 1024;
-/// A piece of this size or less is copied behind the head, so that both leave in one write with
-/// what frames them.
+/// A piece of this size or less is copied into the queue, so that it is sent with its framing in
+/// one write.
 const COPIED_BYTES: usize = 8 * 1024;
-/// Queued bytes from which nothing more is pulled.
+/// At this many queued bytes nothing more is pulled.
 const QUEUE_BYTES: usize = 64 * 1024;
 
-/// What one poll moves before others get their turn, over a stream that never makes us wait.
+/// What one poll sends before it yields, on a stream that is always writable.
 const WORK_BYTES: usize = 1024 * 1024;
 
 /// Why an upload stopped.
@@ -32,44 +32,44 @@ const WORK_BYTES: usize = 1024 * 1024;
 pub(crate) enum UploadError {
     /// The caller's body failed, or did not have the announced length.
     Source(BoxError),
-    /// The origin takes no more; its answer may still be there.
+    /// The origin takes no more; its response may still come.
     Broken(Broken),
 }
 
-/// See the head of the file.
+/// See the file header.
 pub(crate) struct Upload<B> {
     /// `None` if there was no body from the start.
     body: Option<Pin<Box<B>>>,
     outgoing: Outgoing,
-    /// Bytes still to come, with [`Outgoing::Length`].
+    /// Bytes not yet pulled, with [`Outgoing::Length`].
     left: u64,
     data: Bytes,
-    /// The line end behind a chunk that is leaving.
+    /// The CRLF after the current chunk has not been queued.
     suffix_due: bool,
     ended: bool,
     flushed: bool,
-    /// The body has nothing more and must not be polled again.
+    /// The body has ended and must not be polled again.
     source_ended: bool,
-    /// The last poll stopped because it had done enough, not because anybody was waited for.
+    /// The last poll stopped because of its work limit, not because it had to wait.
     paused: bool,
     replay: Replay,
 }
 
-/// What was pulled so far, for a second try; `None` once it was too much.
+/// The body so far, for a retry; `None` after it exceeded the limit.
 struct Replay {
     kept: Option<Vec<Bytes>>,
     kept_bytes: usize,
     trailers: Option<HeaderMap>,
-    /// The next piece to be given again.
+    /// The next piece to send again.
     next: usize,
 }
 
-/// An upload whose body type nobody needs to know.
+/// An upload, without its body type.
 pub(crate) trait Uploading: Send {
-    /// Moves on. Ready(Ok) when all was written and flushed, or given up.
+    /// Makes progress. Ready(Ok) when all is written and flushed.
     fn poll(&mut self, cx: &mut Context<'_>, conn: &mut H1Conn) -> Poll<Result<(), UploadError>>;
 
-    /// Whether bytes wait for the origin to take them (and not for the caller to give them).
+    /// Whether bytes wait for the origin to take them (not for the caller to produce them).
     fn waits_for_origin(&self, conn: &H1Conn) -> bool;
 }
 
@@ -113,13 +113,12 @@ where
         }
     }
 
-    /// Whether all has been written and flushed.
+    /// Whether all is written and flushed.
     pub(crate) fn is_over(&self) -> bool {
         self.flushed
     }
 
-    /// There will be no second try, so nothing is kept for one (but what is being given again right
-    /// now).
+    /// No retry will follow: stops keeping the body (unless a replay is in progress).
     pub(crate) fn keep_nothing(&mut self) {
         if self
             .replay
@@ -131,7 +130,7 @@ where
         }
     }
 
-    /// Goes back to the first byte, for a second try. False if too much has been sent for that.
+    /// Rewinds to the first byte, for a retry. False if too much was sent to keep.
     pub(crate) fn rewind(&mut self) -> bool {
         if self.replay.kept.is_none() && self.body.is_some() {
             return false;
@@ -163,7 +162,7 @@ where
         Ok(())
     }
 
-    /// The next piece: first those that are given again, then new ones.
+    /// The next piece: first the replayed ones, then new ones.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Pulled, BoxError>> {
         if let Some(again) = self.replay.again() {
             return Poll::Ready(Ok(again));
@@ -202,7 +201,7 @@ where
                 self.left = self
                     .left
                     .checked_sub(data.len() as u64)
-                    .ok_or("it is longer than its Content-Length says")?;
+                    .ok_or("it is longer than its Content-Length")?;
             }
         }
         if data.len() <= COPIED_BYTES {
@@ -212,7 +211,7 @@ where
             self.data = data;
             self.suffix_due = true;
         }
-        // With a length the end is known without asking; asking could wait for a body that says so
+        // With a known length the end needs no further poll, which could wait for a body that ends
         // late.
         if self.left == 0 && matches!(self.outgoing, Outgoing::Length(_)) {
             self.ended = true;
@@ -276,8 +275,8 @@ where
                 }
                 continue;
             }
-            // Either all is written, or the caller's body is slow: what TLS holds back must leave
-            // in both cases.
+            // Either all is written, or the caller's body is slow: in both cases flush what TLS
+            // buffers.
             ready!(conn.poll_flush(cx)).map_err(UploadError::Broken)?;
             if !self.ended {
                 return Poll::Pending;

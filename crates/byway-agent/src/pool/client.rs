@@ -1,24 +1,21 @@
-//! Client: the party that a connection is wanted for, so that one client cannot take an origin from
-//! the others.
+//! Client: the party for which a connection is acquired, so that one client cannot exhaust an
+//! origin.
 //!
 //! In:    what distinguishes clients: an address, a network, a user.
-//! Out:   a small key.
-//! Never: the value itself.
+//! Out:   a small key, without the value itself.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU64;
 use std::sync::OnceLock;
 
-/// A client, by a hash that is keyed anew in each process: a peer cannot make two clients look the
-/// same.
+/// A client, by a hash with a random key per process: a peer cannot make two clients collide.
 ///
-/// [`Client::ANYONE`], the default, stands for all acquires that name no client; together they are
-/// one client.
+/// [`Client::ANYONE`], the default, is the client of all acquires that name none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Client(Option<NonZeroU64>);
 
 impl Client {
-    /// No client in particular.
+    /// The client of acquires that name no client.
     pub const ANYONE: Self = Self(None);
 
     /// The client that `value` identifies.

@@ -1,8 +1,6 @@
-//! Core: what all shards share: the permits behind its lock, the demand that shards read, and what
+//! Core: what all shards share: the permits with their lock, the demand that shards read, and what
 //! is done after unlocking.
 //!
-//! In:    permits that come free.
-//! Out:   waiters woken.
 //! Never: holds the lock while foreign code runs, or together with a shard's.
 
 use crate::pool::conn::{Conn, Key};
@@ -18,20 +16,20 @@ use tokio::sync::Notify;
 pub(crate) struct PoolCore<K: Key, C: Conn> {
     pub(crate) limits: Limits,
     pub(crate) watch: OptObserver<K>,
-    /// [`Permits::demand`], for shards. Written under the permits' lock only, and seldom; read at
-    /// each release.
+    /// [`Permits::demand`], for shards. Written only under the permits' lock, rarely; read at each
+    /// release.
     demand: Padded<AtomicUsize>,
-    /// Origins evicted, ever. Read at each release, written seldom; see
+    /// Total number of evictions of origins. Read at each release, written rarely; see
     /// [`Ticket::is_evicted`](super::permits::Ticket::is_evicted).
     pub(crate) evictions: Padded<AtomicUsize>,
     permits: Padded<Mutex<Permits<K, C>>>,
-    /// Whenever the last permit came back and nobody is admitted any more.
+    /// Notified when the last permit was returned and the pool is no longer open.
     pub(crate) emptied: Notify,
-    /// Loans to waiters, ever.
+    /// Total number of hand-overs to waiters.
     pub(crate) handed: AtomicU64,
-    /// Connections lent from an idle list that turned out to be unfit, ever.
+    /// Total number of connections checked out of an idle list that were unfit.
     pub(crate) unfit_loans: AtomicU64,
-    /// Connections that a probe found dirty, ever.
+    /// Total number of connections that a probe found dirty.
     pub(crate) stale: AtomicU64,
 }
 
@@ -50,7 +48,7 @@ impl<K: Key, C: Conn> PoolCore<K, C> {
         }
     }
 
-    /// One step of the permits. Demand is told to the shards before the step is over.
+    /// Runs one step of the permits. The demand is updated before the step ends.
     pub(crate) fn permits<R>(&self, step: impl FnOnce(&mut Permits<K, C>) -> R) -> R {
         let mut permits = self.permits.lock();
         let before = permits.demand();
@@ -67,15 +65,15 @@ impl<K: Key, C: Conn> PoolCore<K, C> {
         result
     }
 
-    /// 0 while nobody waits. Exact under the lock of a shard that somebody who began to wait will
-    /// look through.
+    /// 0 while no acquire waits. Exact under the lock of a shard that a new waiter will search.
     pub(crate) fn demand(&self) -> usize {
-        // Relaxed: whoever raised it locks the shard later than that. If that was before us, our
-        // lock shows it; if it comes after us, then what we leave in the shard is seen there.
+        // Relaxed is enough: a waiter locks the shard after it raised the demand. If it did so
+        // before us, our lock makes the demand visible; if after us, it finds the connection that
+        // we kept.
         self.demand.load(Ordering::Relaxed)
     }
 
-    /// Gives a permit back whose connection, if any, has been dropped.
+    /// Returns a permit after its connection, if any, was dropped.
     pub(crate) fn free(&self, ticket: &Ticket<K, C>, phase: ConnPhase) {
         let waker = self.permits(|permits| permits.free(ticket, phase));
         if let Some(waker) = waker {
@@ -83,8 +81,7 @@ impl<K: Key, C: Conn> PoolCore<K, C> {
         }
     }
 
-    /// How long a connection that is new now may live: less than the maximum by as much as chance
-    /// will have it.
+    /// The lifetime of a new connection: the maximum, reduced by the random jitter.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         let longest = self.limits.max_lifetime?.min(super::LONGEST);
         let jitter = self.limits.lifetime_jitter;

@@ -1,14 +1,14 @@
-//! Errors: why no connection could be had.
+//! Errors: why an acquire failed.
 
 use std::time::Duration;
 use thiserror::Error;
 
-/// Why an acquire gave neither a connection nor a permit. All of them are our side's doing: nothing
-/// was sent, so the request may be tried again elsewhere or later.
+/// Why an acquire returned neither a connection nor a permit. The cause is always local: nothing
+/// was sent, so the request may be retried elsewhere or later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum AcquireError {
-    /// Every permitted connection is in use, and the queue has no place left for this acquire: at
-    /// once, or since a newcomer for an origin with fewer waiters got its place.
+    /// Every permitted connection is in use, and the queue is full: either on arrival, or because a
+    /// newcomer for an origin with fewer waiters took the place of this acquire.
     #[error(
         "the connection pool's queue is full ({limit} waiting): answer 503, or raise queue_len or the connection limits"
     )]
@@ -16,19 +16,18 @@ pub enum AcquireError {
         /// [`Limits::queue_len`](crate::Limits::queue_len): waiters of all origins together.
         limit: usize,
     },
-    /// The queue filled up, and a client with fewer waiters than this one got the place of this
-    /// acquire.
+    /// The queue is full, and a client with fewer waiters took the place of this acquire.
     #[error(
-        "the connection pool's queue is full ({limit} waiting), and a client with fewer waiters got this place: answer \
+        "the connection pool's queue is full ({limit} waiting), and a client with fewer waiters took this place: answer \
          503, or raise queue_len or the connection limits"
     )]
     ClientShare {
         /// [`Limits::queue_len`](crate::Limits::queue_len): waiters of all origins together.
         limit: usize,
     },
-    /// No connection came free in time.
+    /// No connection became free in time.
     #[error(
-        "no pooled connection came free within {waited:?}: answer 503, or raise queue_wait or the connection limits"
+        "no pooled connection became free within {waited:?}: answer 503, or raise queue_wait or the connection limits"
     )]
     QueueTimeout {
         /// How long this acquire waited.

@@ -1,21 +1,18 @@
-//! Event: what happens to connections and acquires, told to whoever wants to log or count it.
+//! Event: what happens to connections and acquires, reported to an observer for logs and metrics.
 //!
-//! In:    one happening.
-//! Out:   a call of the observer, outside of every lock.
-//! Never: text, or a panic of an observer that reaches the pool's user.
+//! Never: calls the observer under a lock; lets its panic reach the pool's user.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Watches a pool; given to [`Pool::observed`](crate::Pool::observed).
+/// Observes a pool; passed to [`Pool::observed`](crate::Pool::observed).
 ///
-/// Called on the thread where it happens, right after it happened, and never under one of the
-/// pool's locks: it may call the pool. Keep it short all the same; an acquire or a release waits
-/// for it. A panic in it is caught and dropped. Events of different threads may arrive in another
-/// order than they happened in.
+/// Called on the thread of the event, right after it, and never under one of the pool's locks: it
+/// may call the pool. It must be quick nevertheless; an acquire or a release waits for it. A panic
+/// in it is caught and dropped. Events of different threads may arrive out of order.
 pub trait Observer<K>: Send + Sync {
-    /// Something happened.
+    /// Called for each event.
     fn on_event(&self, event: &Event<'_, K>);
 }
 
@@ -25,7 +22,7 @@ impl<K, F: Fn(&Event<'_, K>) + Send + Sync> Observer<K> for F {
     }
 }
 
-/// What happened.
+/// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<'a, K> {
@@ -34,11 +31,11 @@ pub enum Event<'a, K> {
         /// The origin.
         key: &'a K,
     },
-    /// A kept connection was lent.
+    /// An idle connection was reused.
     Reused {
         /// The origin.
         key: &'a K,
-        /// Loans of this connection, including this one.
+        /// Leases of this connection, including this one.
         requests: u64,
     },
     /// A connection was dropped, and its permit is free.
@@ -49,7 +46,7 @@ pub enum Event<'a, K> {
         reason: Reason,
         /// Time since it was installed.
         age: Duration,
-        /// Loans that it had.
+        /// The number of its leases.
         requests: u64,
     },
     /// An acquire has to wait.
@@ -57,13 +54,13 @@ pub enum Event<'a, K> {
         /// The origin.
         key: &'a K,
     },
-    /// An acquire was refused, as the queue is full; or it lost its place in the full queue to
+    /// An acquire was rejected because the queue is full, or lost its place in the full queue to
     /// another client.
     QueueRejected {
         /// The origin.
         key: &'a K,
     },
-    /// An acquire waited in vain.
+    /// An acquire reached the time limit of the queue.
     QueueTimeout {
         /// The origin.
         key: &'a K,
@@ -76,33 +73,33 @@ pub enum Event<'a, K> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It was idle for as long as it may be.
+    /// It reached the idle timeout.
     IdleTimeout,
-    /// It was as old as it may be.
+    /// It reached its maximum lifetime.
     Lifetime,
-    /// It had carried as many requests as it may.
+    /// It reached its maximum number of requests.
     MaxRequests,
-    /// A probe found it dirty: the origin closed it, or spoke out of turn.
+    /// A probe found it dirty: the origin closed it or sent unexpected bytes.
     Stale,
     /// It was evicted.
     Evicted,
-    /// It was one idle connection too many, of its origin or in total.
+    /// There were too many idle connections, of its origin or in total.
     IdleLimit,
-    /// Somebody else needed its permit.
+    /// Its permit was needed for another acquire.
     Reclaimed,
-    /// Its user did not say that it can be kept.
+    /// Its user did not release it with [`Release::Keep`](crate::Release::Keep).
     NotKept,
-    /// It left the pool for an upgrade, and has come to its end as one; with
-    /// [`Limits::count_upgraded`](crate::Limits::count_upgraded) off: it has left.
+    /// It left the pool for an upgrade, and was then dropped; with
+    /// [`Limits::count_upgraded`](crate::Limits::count_upgraded) off: it has left the pool.
     Upgraded,
-    /// The pool is closed, or draining and nobody waits for it.
+    /// The pool is closed, or is draining and no acquire waits for it.
     Closed,
 }
 
-/// Perhaps an observer.
+/// An optional observer.
 pub(crate) type OptObserver<K> = Option<Arc<dyn Observer<K>>>;
 
-/// Tells the observer, if there is one; the event is made only then.
+/// Notifies the observer, if there is one; the event is built only then.
 pub(crate) fn notify<'a, K: 'a>(watch: &OptObserver<K>, event: impl FnOnce() -> Event<'a, K>) {
     if let Some(observer) = watch {
         let event = event();

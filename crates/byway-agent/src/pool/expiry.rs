@@ -1,11 +1,9 @@
-//! Expiry: alarms for idle connections, sorted by time and allowed to be out of date.
+//! Expiry: a heap of expiry entries for idle connections, sorted by time; entries may be outdated,
+//! which the slots know.
 //!
-//! In:    alarms.   Out:   the earliest.   Never: knows which alarms still matter; the slots do.
-//!
-//! A busy connection goes idle thousands of times a second, and almost none of those idle times
-//! ends by itself. So a slot keeps its expiry entry while it is lent: an expiry entry that comes
-//! too early is looked at, found early and set again, once per idle timeout instead of once per
-//! request.
+//! A busy connection becomes idle thousands of times a second, and almost none of those idle times
+//! runs out. So a slot keeps its expiry entry while its connection is in use: an entry that is
+//! reached too early is replaced, once per idle timeout instead of once per request.
 
 use crate::pool::slab::Id;
 use std::cmp::{Ordering, Reverse};
@@ -13,12 +11,11 @@ use std::collections::BinaryHeap;
 use std::time::Instant;
 
 pub(crate) struct Expiry<T> {
-    alarms: BinaryHeap<Reverse<ExpiryEntry<T>>>,
+    entries: BinaryHeap<Reverse<ExpiryEntry<T>>>,
     serial: u64,
 }
 
-/// Look at `of` at `at`. A slot knows the serial of its present expiry entry; any other one is
-/// void.
+/// Check `of` at `at`. A slot knows the serial of its current expiry entry; any other one is stale.
 pub(crate) struct ExpiryEntry<T> {
     pub(crate) at: Instant,
     pub(crate) serial: u64,
@@ -28,7 +25,7 @@ pub(crate) struct ExpiryEntry<T> {
 impl<T> Expiry<T> {
     pub(crate) fn new() -> Self {
         Self {
-            alarms: BinaryHeap::new(),
+            entries: BinaryHeap::new(),
             serial: 0,
         }
     }
@@ -36,7 +33,7 @@ impl<T> Expiry<T> {
     /// Adds an expiry entry and returns its serial.
     pub(crate) fn push(&mut self, at: Instant, of: Id<T>) -> u64 {
         self.serial += 1;
-        self.alarms.push(Reverse(ExpiryEntry {
+        self.entries.push(Reverse(ExpiryEntry {
             at,
             serial: self.serial,
             of,
@@ -45,25 +42,27 @@ impl<T> Expiry<T> {
     }
 
     pub(crate) fn earliest(&self) -> Option<&ExpiryEntry<T>> {
-        self.alarms.peek().map(|Reverse(expiry_entry)| expiry_entry)
+        self.entries
+            .peek()
+            .map(|Reverse(expiry_entry)| expiry_entry)
     }
 
     pub(crate) fn pop(&mut self) {
-        self.alarms.pop();
+        self.entries.pop();
     }
 
-    /// Drops void alarms once they outnumber `live` by far, so that memory follows the number of
+    /// Drops stale entries when they outnumber `live` by far, so that memory follows the number of
     /// connections.
     pub(crate) fn tidy(&mut self, live: usize, mut valid: impl FnMut(&ExpiryEntry<T>) -> bool) {
-        if self.alarms.len() > 64 + 2 * live {
-            self.alarms
+        if self.entries.len() > 64 + 2 * live {
+            self.entries
                 .retain(|Reverse(expiry_entry)| valid(expiry_entry));
         }
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.alarms.len()
+        self.entries.len()
     }
 }
 

@@ -1,9 +1,9 @@
-//! Hold: one permit that is out, as the permits can see it: which client has it, and whether it
-//! waits for that client.
+//! Hold: a permit in use, as the permits see it: its client, and whether its user waits for that
+//! client.
 //!
 //! In:    what the user of the permit reports while it waits.
-//! Out:   the same to the permits, and its request to end.
-//! Never: costs a loan anything while the same client borrows again and does not keep the permit
+//! Out:   the same to the permits, and their recall to the user.
+//! Never: costs a lease anything while the client stays the same and does not keep the permit
 //!        waiting.
 
 use crate::pool::client::Client;
@@ -12,16 +12,17 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-/// See the head of the file. The permits and the permit share it.
+/// See the file header. Shared by the permits and the permit.
 pub(crate) struct Hold {
     client: AtomicU64,
-    /// Milliseconds of this process plus one; 0 while its user does not wait for its client.
+    /// Milliseconds since the first call of `millis`, plus one; 0 while its user does not wait for
+    /// its client.
     waits_since: AtomicU64,
     recalled: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
-/// The user's side: what it reported last.
+/// The user's side: its last report.
 pub(crate) struct Waiting {
     moved: u64,
     waker: Waker,
@@ -45,7 +46,7 @@ impl Hold {
         self.client.store(client.number(), Ordering::Relaxed);
     }
 
-    /// Since when its user has waited for its client without progress; `None` if it does not.
+    /// When its user began to wait for its client without progress; `None` if it does not wait.
     pub(crate) fn waits_since(&self) -> Option<u64> {
         match self.waits_since.load(Ordering::Acquire) {
             0 => None,
@@ -53,12 +54,12 @@ impl Hold {
         }
     }
 
-    /// Whether its user was asked to end, and has not gone on since.
+    /// Whether its user was recalled, and has made no progress since.
     pub(crate) fn is_leaving(&self) -> bool {
         self.recalled.load(Ordering::Acquire) && self.waits_since().is_some()
     }
 
-    /// Asks the user to end. The caller wakes it afterwards, outside of the permits' lock.
+    /// Recalls the permit. The caller wakes the user afterwards, outside the permits' lock.
     pub(crate) fn recall(&self) {
         self.recalled.store(true, Ordering::Release);
     }
@@ -89,7 +90,7 @@ impl Hold {
             self.recalled.store(false, Ordering::Relaxed);
         }
         if !same_waker {
-            // An old waker may be the last of its task: it is dropped after unlocking.
+            // An old waker may be the last reference to its task: it is dropped after unlocking.
             let old = self.waker.lock().replace(cx.waker().clone());
             drop(old);
         }
@@ -109,7 +110,7 @@ impl Hold {
         }
     }
 
-    /// Its user does not wait for its client any more.
+    /// Its user no longer waits for its client.
     pub(crate) fn rest(&self, known: &mut Option<Waiting>) {
         if known.take().is_some() {
             self.waits_since.store(0, Ordering::Release);

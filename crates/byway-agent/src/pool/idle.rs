@@ -1,13 +1,13 @@
 //! Idle: the idle connections of one shard, by origin and by age.
 //!
-//! In:    connections that are kept, the time and the reactor's turn.
-//! Out:   connections to lend or to close, with their permits.
-//! Never: counts permits, reads a clock, drops a connection, or calls foreign code (but a key's own
-//!        Eq, Hash, Clone and Drop, and the predicate of an eviction).
+//! In:    connections to keep, the time and the reactor's tick.
+//! Out:   connections to reuse or to close, with their permits.
+//! Never: counts permits, reads a clock, drops a connection, or calls foreign code (except a key's
+//!        own Eq, Hash, Clone and Drop, and the predicate of an eviction).
 //!
-//! A connection has a *slot* in the shard where it was installed, for as long as it lives: lending
-//! it takes it out of the slot, keeping it puts it back, and neither allocates, clones a key or
-//! looks one up twice. An origin has a *idle list* for as long as it has a slot.
+//! A connection has a *slot* in the shard where it was installed, until it is closed: a check-out
+//! takes it out of the slot, keeping it puts it back, and neither allocates, clones a key or looks
+//! one up twice. An origin has an *idle list* as long as it has a slot.
 
 mod upkeep;
 
@@ -27,16 +27,16 @@ const OF_ORIGIN: usize = 0;
 const BY_AGE: usize = 1;
 
 pub(crate) struct IdleStore<K: Key, C: Conn> {
-    /// Nothing is kept any more: the pool drains or is closed.
+    /// Nothing is kept any more: the pool is emptying, draining or closed.
     pub(crate) shut: bool,
-    /// Loans from here, ever; those whose connection turned out to be unfit are counted elsewhere.
+    /// Total number of check-outs; those whose connection was unfit are counted elsewhere.
     pub(crate) loans: u64,
     max_idle_per_origin: usize,
     max_idle_total: usize,
     scheduling: Scheduling,
-    /// Hashed fast and with a random seed. Whoever found keys that collide all the same could make
-    /// a look-up as slow as a search through the origins of one shard, which are no more than the
-    /// connections.
+    /// A fast hash with a random seed. If an attacker found colliding keys nevertheless, a lookup
+    /// could be as slow as a search through the origins of one shard, of which there are no more
+    /// than connections.
     index: HashMap<K, Id<IdleOrigin<K, C>>, RandomState>,
     idle_store: Slab<IdleOrigin<K, C>>,
     slots: Slab<Slot<K, C>>,
@@ -45,22 +45,22 @@ pub(crate) struct IdleStore<K: Key, C: Conn> {
     expiry: Expiry<Slot<K, C>>,
 }
 
-/// What came out of the idle lists to be closed, after unlocking.
+/// Connections taken out of the idle lists, to be closed after unlocking.
 pub(crate) type Taken<K, C> = Vec<Box<PooledConn<K, C>>>;
 
 pub(crate) struct IdleOrigin<K: Key, C: Conn> {
     idle: List<Slot<K, C>, OF_ORIGIN>,
     slots: usize,
-    /// The turn of the reactor in which a connection was kept here last.
+    /// The reactor tick in which a connection was last kept here.
     tick: u64,
-    /// The newest of the idle connections that were kept before that turn.
+    /// The newest of the idle connections that were kept before that tick.
     rested: Option<Id<Slot<K, C>>>,
 }
 
-/// Small, and in one line of the cache: a loan looks at two of them.
+/// Small, and aligned to a cache line: a check-out touches two of them.
 #[repr(align(64))]
 pub(crate) struct Slot<K: Key, C: Conn> {
-    /// While the connection is idle.
+    /// `Some` while the connection is idle.
     pooled: Option<Box<PooledConn<K, C>>>,
     origin: Id<IdleOrigin<K, C>>,
     of_origin: Links<Self>,
@@ -70,10 +70,10 @@ pub(crate) struct Slot<K: Key, C: Conn> {
 }
 
 impl<K: Key, C: Conn> IdleStore<K, C> {
-    /// One of `shards`.
+    /// The store of one of `shards` shards.
     pub(crate) fn new(limits: &Limits, shards: usize) -> Self {
-        // Where the cap is no higher, it bounds the idle ones exactly, and there is nothing to
-        // split.
+        // If the limit is not below the cap, the cap already bounds the idle connections, and the
+        // limit is not split.
         let share = |limit: usize, cap: usize| {
             if limit < cap {
                 limit.div_ceil(shards)
@@ -122,7 +122,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         })
     }
 
-    /// The connection of this slot is gone for good.
+    /// The connection of this slot was closed or detached.
     pub(crate) fn leave(&mut self, key: &K, slot: Id<Slot<K, C>>) {
         let id = self.slots.remove(slot).origin;
         let origin = &mut self.idle_store[id];
@@ -133,7 +133,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         }
     }
 
-    /// An idle connection of this origin, to lend in this turn of the reactor.
+    /// An idle connection of this origin, to reuse in this reactor tick.
     pub(crate) fn check_out(&mut self, key: &K, tick: u64) -> Option<Box<PooledConn<K, C>>> {
         let origin = &self.idle_store[*self.index.get(key)?];
         let slot = match self.scheduling {
@@ -145,8 +145,8 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         Some(pooled)
     }
 
-    /// Makes a connection idle in this turn of the reactor; returns the one to close if that is one
-    /// too many.
+    /// Makes a connection idle in this reactor tick; returns the one to close if a limit is
+    /// exceeded.
     pub(crate) fn keep(
         &mut self,
         pooled: Box<PooledConn<K, C>>,
@@ -156,18 +156,18 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         let good_until = pooled.good_until();
         let origin = self.slots[slot].origin;
         let idle = &self.idle_store[origin].idle;
-        let one_too_many = if idle.len() >= self.max_idle_per_origin {
+        let excess = if idle.len() >= self.max_idle_per_origin {
             idle.first()
         } else {
             self.by_age
                 .first()
                 .filter(|_| self.by_age.len() >= self.max_idle_total)
         };
-        let over = one_too_many.and_then(|slot| self.take(slot));
+        let over = excess.and_then(|slot| self.take(slot));
 
-        let place = &mut self.slots[slot];
-        place.pooled = Some(pooled);
-        let armed = place.expiry_entry.is_some_and(|(set, _)| set <= good_until);
+        let entry = &mut self.slots[slot];
+        entry.pooled = Some(pooled);
+        let armed = entry.expiry_entry.is_some_and(|(set, _)| set <= good_until);
         self.idle_store[origin].push(&mut self.slots, slot, tick);
         self.by_age.push_back(&mut self.slots, slot);
         if !armed {
@@ -176,7 +176,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         over.map(|over| over.closed_for(Reason::IdleLimit))
     }
 
-    /// Since when the idle connection that was unused for longest is so: of this origin, or of all.
+    /// When the least recently used idle connection became idle: of this origin, or of all.
     pub(crate) fn oldest(&self, of: Option<&K>) -> Option<Instant> {
         self.slots[self.oldest_slot(of)?]
             .pooled
@@ -184,7 +184,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
             .map(|pooled| pooled.idle_since())
     }
 
-    /// Takes that one out.
+    /// Takes that connection out.
     pub(crate) fn take_oldest(&mut self, of: Option<&K>) -> Option<Box<PooledConn<K, C>>> {
         self.oldest_slot(of).and_then(|slot| self.take(slot))
     }
@@ -196,7 +196,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         }
     }
 
-    /// Takes an idle connection out of its slot, which stays.
+    /// Takes an idle connection out of its slot; the slot remains.
     fn take(&mut self, slot: Id<Slot<K, C>>) -> Option<Box<PooledConn<K, C>>> {
         let pooled = self.slots[slot].pooled.take()?;
         let origin = self.slots[slot].origin;
@@ -207,8 +207,8 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
 }
 
 impl<K: Key, C: Conn> IdleOrigin<K, C> {
-    /// The connection that was kept last, but before this turn of the reactor if there is one: it
-    /// can be lent without a look at its socket, which costs a system call
+    /// The connection that was kept last; one from before this reactor tick is preferred, since it
+    /// can be reused without a probe of its socket, which costs a system call
     /// ([`Conn::may_be_readable`]).
     fn newest(&self, tick: u64) -> Option<Id<Slot<K, C>>> {
         let rested = self.rested.filter(|_| self.tick == tick);

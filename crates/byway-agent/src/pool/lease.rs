@@ -1,8 +1,8 @@
-//! Lease: the guards that stand for a permit while it is out: to open, to use, to keep counted.
+//! Lease: guards for a permit in use: to open, to use, to keep counted.
 //!
 //! In:    a permit.
-//! Out:   the same permit, exactly once, after the connection it was for is gone.
-//! Never: keeps a connection that nobody said could be kept.
+//! Out:   the same permit, exactly once, after its connection is closed.
+//! Never: keeps a connection that was not released with [`Release::Keep`].
 
 use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key};
@@ -20,23 +20,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// A connection on loan. Dropping it closes the connection; keeping it takes [`Lease::release`].
+/// A leased connection. Dropping it closes the connection; [`Lease::release`] can keep it.
 ///
-/// That is the safe way round: a request that was cancelled, failed or forgotten half-way leaves
+/// This is the safe default: a request that was cancelled, failed or dropped before its end leaves
 /// bytes behind that the next user must not read.
 pub struct Lease<K: Key, C: Conn> {
     pooled: Box<PooledConn<K, C>>,
 }
 
-/// The right to open one connection, taken before the dial. Dropping it gives it to the next
+/// The permission to open one connection, taken before the dial. Dropping it gives it to the next
 /// waiter.
-#[must_use = "dial, then install the connection; dropped, the permit goes back"]
+#[must_use = "dial, then install the connection; dropping it returns the permit"]
 pub struct OpenPermit<K: Key, C: Conn> {
     permit: Permit<K, C>,
 }
 
-/// Keeps an upgraded connection counted, which itself has left the pool. Drop it after the
-/// connection.
+/// Keeps an upgraded connection, which has left the pool, counted. Drop it after the connection.
 ///
 /// Without [`Limits::count_upgraded`](crate::Limits::count_upgraded) it counts nothing, and may be
 /// dropped at any time.
@@ -46,50 +45,50 @@ pub struct Detached<K: Key, C: Conn> {
     _permit: Option<Permit<K, C>>,
 }
 
-/// What becomes of a connection that comes back.
+/// What to do with a released connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// Lend it again. Only for a connection at a message boundary: the request was written to its
-    /// end, the response read to its end, and nothing is left in a read buffer.
+    /// Reuse it. Only for a connection at a message boundary: the request was written to its end,
+    /// the response was read to its end, and no byte is left in a read buffer.
     Keep {
         /// How long it may stay idle. From the origin's `Keep-Alive: timeout=N`, already reduced by
-        /// a margin for the time on the wire and limited to what the caller believes; taken as it
-        /// is. Zero closes. `None`: [`Limits::idle_timeout`](crate::Limits::idle_timeout).
+        /// a margin for the transit time and limited by the caller; not changed here. Zero closes.
+        /// `None`: [`Limits::idle_timeout`](crate::Limits::idle_timeout).
         idle: Option<Duration>,
     },
     /// Close it.
     Close,
 }
 
-/// A connection and its permit. Dropped, it is closed first, and then its permit is freed, even if
-/// the close panics: fields are dropped in order. So it must not be dropped under a lock.
+/// A connection and its permit. On drop, the connection is closed first, then its permit is freed,
+/// even if the close panics: fields are dropped in order. So it must not be dropped under a lock.
 pub(crate) struct PooledConn<K: Key, C: Conn> {
     conn: C,
     permit: Permit<K, C>,
 }
 
-/// One of the connections that the limits allow. Freed when dropped.
+/// One of the connections that the limits allow. Freed on drop.
 pub(crate) struct Permit<K: Key, C: Conn> {
     card: Card<K, C>,
     key: K,
     phase: ConnPhase,
     opened: Instant,
-    /// While its user waits for its own client.
+    /// Set while its user waits for its own client.
     waiting: Option<Waiting>,
 }
 
-/// What each loan reads and writes. It is a type of its own so that it is one piece of memory.
+/// What each lease reads and writes. A separate type, so that it is contiguous in memory.
 struct Card<K: Key, C: Conn> {
     shard: Arc<Shard<K, C>>,
     ticket: Ticket<K, C>,
-    /// Who has it, or had it last.
+    /// The current client, or the last one.
     client: Client,
-    /// Once it is installed.
+    /// Set when the connection is installed.
     slot: Option<Id<Slot<K, C>>>,
-    /// Why it will have been closed, should it be dropped now.
+    /// The reason to report if it is dropped now.
     reason: Reason,
     requests: u64,
-    /// While it is idle, or on its way from one user to another: from then on it must not be lent.
+    /// While it is idle or handed over: from this time on it must not be reused.
     good_until: Instant,
     /// While it is idle.
     idle_since: Instant,
@@ -107,22 +106,22 @@ impl<K: Key, C: Conn> Lease<K, C> {
         &self.pooled.permit.key
     }
 
-    /// Whether the connection has carried a request before this loan. Such a one may turn out to be
-    /// closed by the origin meanwhile; a request that got no byte back can then be tried once more
-    /// on [`Pool::acquire_fresh`](crate::Pool::acquire_fresh).
+    /// Whether the connection has carried a request before this lease. The origin may have closed
+    /// it meanwhile; a request that got no byte back can then be retried once with
+    /// [`Pool::acquire_fresh`](crate::Pool::acquire_fresh).
     pub fn reused(&self) -> bool {
         self.pooled.permit.card.requests > 1
     }
 
-    /// Loans of this connection, including this one: 1 on a new connection.
+    /// Leases of this connection, including this one: 1 on a new connection.
     pub fn requests(&self) -> u64 {
         self.pooled.permit.card.requests
     }
 
-    /// Gives the connection back. A kept one goes to the oldest waiter of its origin in its shard,
-    /// or becomes idle; it is closed all the same if it is too old, has served its number of
-    /// requests, was evicted, if somebody else has waited too long for its permit, or if the pool
-    /// is closed.
+    /// Returns the connection. With [`Release::Keep`] it goes to the oldest waiter of its origin in
+    /// its shard, or becomes idle. It is closed nevertheless if it is too old, has served its
+    /// number of requests, was evicted, if another waiter has waited too long for its permit, or if
+    /// the pool is closed.
     pub fn release(self, release: Release) {
         match release {
             Release::Keep { idle } => Shard::take_back(self.pooled, idle),
@@ -130,20 +129,20 @@ impl<K: Key, C: Conn> Lease<K, C> {
         }
     }
 
-    /// Reports whether the user of this loan waits for its own client (for bytes that do not come,
-    /// or a reader that does not read) and how much it has `moved` so far; `None` if it does not
-    /// wait, or waits for the origin. To be called whenever the user is polled and has to wait.
+    /// Reports whether the user of this lease waits for its own client (for bytes, or for a slow
+    /// reader) and how many bytes it has `moved` so far; `None` if it does not wait, or waits for
+    /// the origin. Call it whenever the user is polled and has to wait.
     ///
-    /// Ready once the pool asks for the permit back: another client waits for this origin and holds
-    /// less than its share, this one holds more, and of its loans this one has waited longest. End
-    /// the exchange then, and drop the lease. It is asked only of loans for a [`Client`], and never
-    /// while they do not wait for it.
+    /// Ready when the pool recalls the permit: another client waits for this origin and holds less
+    /// than its share, this one holds more, and of its leases this one has waited longest. End the
+    /// exchange then, and drop the lease. Only leases for a [`Client`] are recalled, and only while
+    /// they wait for it.
     pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
         self.pooled.permit.poll_recalled(cx, moved)
     }
 
     /// Takes the connection out of the pool, for an upgrade or a CONNECT. It counts against the
-    /// limits until the second half is dropped: keep both together. With
+    /// limits until the second value is dropped: keep both together. With
     /// [`Limits::count_upgraded`](crate::Limits::count_upgraded) off it stops counting now.
     pub fn detach(self) -> (C, Detached<K, C>) {
         let PooledConn { conn, mut permit } = *self.pooled;
@@ -177,13 +176,13 @@ impl<K: Key, C: Conn> OpenPermit<K, C> {
         &self.permit.key
     }
 
-    /// As [`Lease::poll_recalled`], for a permit that is held without a connection of the pool.
+    /// As [`Lease::poll_recalled`], for a permit without a connection of the pool.
     pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
         self.permit.poll_recalled(cx, moved)
     }
 
-    /// The dial succeeded: the connection belongs to the pool from now on, and is on loan. Its
-    /// lifetime begins.
+    /// The dial succeeded: the connection now belongs to the pool and is leased. Its lifetime
+    /// begins.
     pub fn install(self, conn: C) -> Lease<K, C> {
         let Self { mut permit } = self;
         let now = now();
@@ -258,14 +257,14 @@ impl<K: Key, C: Conn> PooledConn<K, C> {
         ticket.is_evicted(&shard.core.evictions)
     }
 
-    /// The same one, to be dropped next.
+    /// Sets the reason of a close; the caller drops the result.
     pub(crate) fn closed_for(mut self: Box<Self>, reason: Reason) -> Box<Self> {
         self.permit.card.reason = reason;
         self
     }
 
     pub(crate) fn closed_for_age(self: Box<Self>, now: Instant) -> Box<Self> {
-        let reason = if self.permit.is_past_its_life(now) {
+        let reason = if self.permit.is_past_lifetime(now) {
             Reason::Lifetime
         } else {
             Reason::IdleTimeout
@@ -273,7 +272,7 @@ impl<K: Key, C: Conn> PooledConn<K, C> {
         self.closed_for(reason)
     }
 
-    /// Drops the connection and keeps its permit, for `client` to open another one with.
+    /// Closes the connection and keeps its permit, for `client` to open another one.
     pub(crate) fn into_permit(self, client: Client) -> Permit<K, C> {
         let Self { conn, mut permit } = self;
         drop(conn);
@@ -315,7 +314,7 @@ impl<K: Key, C: Conn> Permit<K, C> {
         }
     }
 
-    /// A new loan, for `client`. If it is not kept, then its user did not want it to be.
+    /// A new lease, for `client`. If it is not kept, its user did not release it with `Keep`.
     pub(crate) fn assign_to(&mut self, client: Client) {
         self.card.requests += 1;
         self.card.reason = Reason::NotKept;
@@ -323,14 +322,14 @@ impl<K: Key, C: Conn> Permit<K, C> {
     }
 
     fn belongs_to(&mut self, client: Client) {
-        // What the permits reads is elsewhere in memory: it is touched only for another client.
+        // The shared `Hold` is elsewhere in memory: it is written only when the client changes.
         if self.card.client != client {
             self.card.client = client;
             self.card.ticket.hold.belongs_to(client);
         }
     }
 
-    /// Its user does not wait for its client any more.
+    /// Its user no longer waits for its client.
     pub(crate) fn settle(&mut self) {
         if self.waiting.is_some() {
             self.card.ticket.hold.rest(&mut self.waiting);
@@ -347,13 +346,13 @@ impl<K: Key, C: Conn> Permit<K, C> {
             .poll_recalled(&mut self.waiting, cx, moved)
     }
 
-    /// It may be idle from now on, for so long; the reason if it may not.
+    /// Sets how long it may be idle; an error is the reason why it must be closed.
     pub(crate) fn rest(&mut self, now: Instant, idle: Duration) -> Result<(), Reason> {
         let max_requests = self.card.shard.core.limits.max_requests;
         if max_requests.is_some_and(|max| self.card.requests >= max) {
             return Err(Reason::MaxRequests);
         }
-        if self.is_past_its_life(now) {
+        if self.is_past_lifetime(now) {
             return Err(Reason::Lifetime);
         }
         if idle.is_zero() {
@@ -365,16 +364,16 @@ impl<K: Key, C: Conn> Permit<K, C> {
         Ok(())
     }
 
-    /// It is the one that was used last.
+    /// Marks it as the most recently used.
     pub(crate) fn rests_since(&mut self, now: Instant) {
         self.card.idle_since = now;
     }
 
-    fn is_past_its_life(&self, now: Instant) -> bool {
+    fn is_past_lifetime(&self, now: Instant) -> bool {
         self.card.ends.is_some_and(|ends| ends <= now)
     }
 
-    /// Its connection is gone from the shard.
+    /// Its connection has left the shard.
     fn free_slot(&mut self) {
         if let Some(slot) = self.card.slot.take() {
             self.card.shard.idle_store.lock().leave(&self.key, slot);

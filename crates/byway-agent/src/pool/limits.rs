@@ -1,27 +1,24 @@
-//! Limits: how many connections, how long they are kept, and how long one waits for them.
+//! Limits: the number of connections, how long they are kept, and how long acquires wait for them.
 //!
-//! In:    numbers as somebody wrote them.   Out:   the same numbers, or what is wrong with them.
 //! Never: replaces a number silently.
 
 use std::time::Duration;
 use thiserror::Error;
 
-/// What a [`Pool`](crate::Pool) may hold and how long anyone waits. Checked by
-/// [`Pool::new`](crate::Pool::new).
+/// The limits of a [`Pool`](crate::Pool). Checked by [`Pool::new`](crate::Pool::new).
 ///
-/// Zero is an error everywhere: elsewhere it means "none", "unlimited" or "the default" (Node's
-/// `maxFreeSockets: 0` is 256), and nobody should have to guess. A number that another one makes
-/// unreachable is an error too, so set limits that belong together with [`Limits::capped`].
-/// Durations above one year count as one year.
+/// Zero is an error everywhere: in other clients it means "none", "unlimited" or "the default"
+/// (Node's `maxFreeSockets: 0` is 256). A limit that another limit makes unreachable is an error
+/// too, so set related limits with [`Limits::capped`]. Durations above one year count as one year.
 ///
-/// The caps hold for all shards of a pool together, exactly. The two limits on idle connections are
-/// split evenly over the shards and rounded up, where they are lower than the caps: a pool of `n`
-/// shards keeps at most `n - 1` more than them.
+/// The caps hold for all shards of a pool together, exactly. The two limits on idle connections, if
+/// lower than the caps, are split evenly over the shards and rounded up: a pool of `n` shards
+/// exceeds them by at most `n - 1`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Connections of all origins together: connecting, active, idle and upgraded. Default 1024:
-    /// what one process holds without raising its file limit much. When it is reached, the least
-    /// recently used idle connection of any origin is closed for a newcomer.
+    /// what one process can hold without raising its file limit much. At the limit, the least
+    /// recently used idle connection of any origin is closed to make room.
     #[doc(alias = "maxTotalSockets")]
     #[doc(alias = "max_connections")]
     pub max_total: usize,
@@ -31,90 +28,89 @@ pub struct Limits {
     #[doc(alias = "MaxConnsPerHost")]
     #[doc(alias = "connections")]
     pub max_per_origin: usize,
-    /// Idle connections of one origin; the oldest is closed for one more. Default 128, the same as
+    /// Idle connections of one origin; at the limit the oldest is closed. Default 128, the same as
     /// `max_per_origin`: a lower number closes connections after each burst and reopens them in the
     /// next (Go's default of 2 is known for using up local ports).
     #[doc(alias = "maxFreeSockets")]
     #[doc(alias = "MaxIdleConnsPerHost")]
     #[doc(alias = "pool_max_idle_per_host")]
     pub max_idle_per_origin: usize,
-    /// Idle connections of all origins together; the one unused for longest is closed for one more.
-    /// Default `None`: as many as `max_total`, since an idle connection costs its holder little,
-    /// and gives way to whoever needs its permit.
+    /// Idle connections of all origins together; at the limit the least recently used is closed.
+    /// Default `None`: the same as `max_total`, since an idle connection costs little, and is
+    /// closed when its permit is needed.
     #[doc(alias = "MaxIdleConns")]
     pub max_idle_total: Option<usize>,
-    /// How long a connection stays idle before it is closed, where the origin gave no hint. Default
-    /// 4 s: below the 5 s after which a Node server closes, so that ours is not the request that
-    /// meets the close.
+    /// How long a connection stays idle before it is closed, if the origin gave no hint. Default 4
+    /// s: below the 5 s after which a Node server closes, so that no request meets the close.
     #[doc(alias = "keepAliveTimeout")]
     #[doc(alias = "IdleConnTimeout")]
     #[doc(alias = "pool_idle_timeout")]
     pub idle_timeout: Duration,
-    /// Age from which a connection is not lent again; one in use is closed when it comes back.
-    /// Default `None`. Set it where names change their addresses: a connection in steady use never
-    /// looks the name up again.
+    /// Age from which a connection is not reused; one in use is closed when it is released. Default
+    /// `None`. Set it if names change their addresses: a connection in steady use never repeats the
+    /// lookup.
     #[doc(alias = "clientTtl")]
     pub max_lifetime: Option<Duration>,
-    /// The part of `max_lifetime` that is left to chance, from 0 to 1: each connection lives for
-    /// `max_lifetime` less a random part of up to this. Default 0.1: connections that were opened
-    /// together, in a burst or after a restart of the origin, shall not all be opened again
-    /// together.
+    /// The random part of `max_lifetime`, from 0 to 1: each connection lives for `max_lifetime`
+    /// less up to this fraction. Default 0.1, so that connections opened together, in a burst or
+    /// after a restart of the origin, are not all replaced together.
     pub lifetime_jitter: f64,
-    /// Requests on one connection, after which it is closed. Default `None`.
+    /// Requests on one connection before it is closed. Default `None`.
     #[doc(alias = "maxRequestsPerClient")]
     pub max_requests: Option<u64>,
     /// Acquires that may wait at the same time, of all origins together. Default 1024, one for each
     /// connection.
     #[doc(alias = "max_pending_requests")]
     pub queue_len: usize,
-    /// How long one acquire waits. Default 5 s: a visitor who waited that long has gone or will try
-    /// again.
+    /// How long one acquire waits. Default 5 s: a user who has waited that long has left or will
+    /// retry.
     #[doc(alias = "wait_timeout")]
     pub queue_wait: Duration,
-    /// Which idle connection is lent first. Default [`Scheduling::Lifo`].
+    /// Which idle connection is reused first. Default [`Scheduling::Lifo`].
     #[doc(alias = "lifo")]
     #[doc(alias = "fifo")]
     pub scheduling: Scheduling,
-    /// Who of those that wait is served first. Default [`QueueOrder::Fair`].
+    /// Which waiter is served first. Default [`QueueOrder::Fair`].
     pub queue_order: QueueOrder,
     /// Whether a connection that was taken out by [`Lease::detach`](crate::Lease::detach) still
     /// counts against the caps, until its [`Detached`](crate::Detached) is dropped. Default `true`:
-    /// a tunnel is a socket like any other, at this end and at the origin. With `false` it leaves
-    /// the count at once, as in Node.
+    /// a tunnel is a socket like any other, at both ends. With `false` it stops counting at once,
+    /// as in Node.
     pub count_upgraded: bool,
 }
 
-/// Who is served next when a permit comes free. An origin at its own cap is passed over in either
-/// order.
+/// Which waiter is served next when a permit becomes free. Both orders skip an origin at its own
+/// cap.
 ///
-/// In either order a connection that comes back may go to a waiter of its own origin and shard
-/// although another waiter is next, a few times in a row: a queue must not turn reuse into
-/// dialling. See [`Pool`](crate::Pool).
+/// In both orders a released connection may go to a waiter of its own origin and shard although
+/// another waiter is next, a few times in a row: a queue must not turn reuse into dialling. See
+/// [`Pool`](crate::Pool).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum QueueOrder {
-    /// Origins take turns, and the waiters of one are served in the order in which they came: a
-    /// flood of requests for one origin delays those for another one by a single turn.
+    /// Origins take turns, and the waiters of one origin are served in order of arrival: a flood of
+    /// requests for one origin delays those for another by a single turn.
     #[default]
     Fair,
-    /// In the order in which they came, whichever the origin: the longest wait is as short as it
-    /// can be. Costs one look at each origin that has waiters.
+    /// In order of arrival, for any origin: this minimises the longest wait. Costs one check of
+    /// each origin that has waiters.
     Fifo,
 }
 
-/// Which of an origin's idle connections is lent first.
+/// Which of an origin's idle connections is reused first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scheduling {
-    /// The one used last: least likely to have been closed by the origin, and what a lull does not
-    /// need grows old. Where turns of the reactor are known
-    /// ([`Conn::reactor_tick`](crate::Conn::reactor_tick)), one that it has seen since comes first.
+    /// The most recently used: least likely to have been closed by the origin, and surplus
+    /// connections expire in quiet times. If reactor ticks are known
+    /// ([`Conn::reactor_tick`](crate::Conn::reactor_tick)), one that the reactor has polled since
+    /// comes first.
     #[default]
     Lifo,
-    /// The one unused for longest: spreads the load over all connections, and so over the backends
-    /// behind a balancer.
+    /// The least recently used: spreads the load over all connections, and so over the backends of
+    /// a load balancer.
     Fifo,
 }
 
-/// What is wrong with a [`Limits`].
+/// What is wrong with [`Limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidLimits {
     /// A limit of zero.
@@ -136,10 +132,10 @@ pub enum InvalidLimits {
         value: u128,
         /// The field that bounds it.
         bound: &'static str,
-        /// The value of that one; milliseconds for durations.
+        /// Its value; milliseconds for durations.
         limit: u128,
     },
-    /// `lifetime_jitter` is no part of a whole.
+    /// `lifetime_jitter` is not between 0 and 1.
     #[error(
         "lifetime_jitter is not between 0 and 1: 0.1 lets connections end up to a tenth of max_lifetime early"
     )]
@@ -177,7 +173,7 @@ impl Limits {
         }
     }
 
-    /// Says what is wrong, if something is: a zero, or a limit that another one makes unreachable.
+    /// Returns an error for a zero, or for a limit that another limit makes unreachable.
     pub fn validate(&self) -> Result<(), InvalidLimits> {
         self.validate_zeros()?;
         within(
@@ -391,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jitter_that_is_no_part_of_a_whole_is_an_error() {
+    fn a_jitter_outside_0_to_1_is_an_error() {
         for lifetime_jitter in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
             assert_eq!(
                 Limits {

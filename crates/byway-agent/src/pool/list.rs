@@ -1,12 +1,10 @@
-//! List: an order over values that live in a slab, by links inside of the values.
+//! List: a linked list over values in a slab, with the links stored in the values.
 //!
-//! In:    ids.
-//! Out:   first and last in O(1), removal anywhere in O(1).
-//! Never: owns or allocates.
+//! First and last in O(1), removal anywhere in O(1); never allocates.
 
 use crate::pool::slab::{Id, Slab};
 
-/// A value that can be in list number `N` of those it takes part in.
+/// A value that can be in its list number `N`.
 pub(crate) trait Linked<const N: usize>: Sized {
     fn links(&mut self) -> &mut Links<Self>;
 
@@ -47,12 +45,12 @@ impl<T: Linked<N>, const N: usize> List<T, N> {
         std::iter::successors(self.first, |id| values[*id].linked().next)
     }
 
-    /// The neighbour of a value, towards the first one.
+    /// The previous value in the list.
     pub(crate) fn before(&self, values: &Slab<T>, id: Id<T>) -> Option<Id<T>> {
         values[id].linked().prev
     }
 
-    /// Takes a value out of the list that it is in; the value stays in the slab.
+    /// Removes a value from this list; the value stays in the slab.
     pub(crate) fn remove(&mut self, values: &mut Slab<T>, id: Id<T>) {
         let Links { prev, next } = std::mem::take(values[id].links());
         match prev {

@@ -1,9 +1,9 @@
-//! Pool: the handle that people hold: asking, and what concerns all shards.
+//! Pool: the public handle: acquiring, and operations on all shards.
 //!
 //! In:    keys and connections.
 //! Out:   leases and permits to open.
-//! Never: dials, spawns, holds two locks at once, or one while foreign code runs (but the predicate
-//!        of [`Pool::evict`]).
+//! Never: dials, spawns, holds two locks at once, or holds one while foreign code runs (except the
+//!        predicate of [`Pool::evict`]).
 
 mod client;
 mod conn;
@@ -39,7 +39,7 @@ use self::core::PoolCore;
 use self::event::{OptObserver, notify};
 use self::idle::{IdleStore, Taken};
 use self::lease::{Permit, PooledConn};
-use self::permits::{Admit, Asks, Grant, Reach, Want};
+use self::permits::{AcquireRequest, Admit, Grant, Reach, Want};
 use self::shard::Shard;
 use self::sync::{Mutex, Padded};
 use self::wait::Wait;
@@ -49,53 +49,53 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Longer durations count as this, so that adding one to a time cannot overflow.
+/// Longer durations are reduced to this, so that adding one to an `Instant` cannot overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A bounded pool of connections. Cheap to clone; clones are the same pool.
+/// A bounded connection pool. Cheap to clone; clones share one pool.
 ///
 /// # Shards
 /// A pool made by [`Pool::sharded`] has several shards, one for each worker thread: each handle
-/// belongs to one of them, and [`Pool::shard`] gives the handle of another one. A handle lends idle
-/// connections of its own shard only, so a connection stays with the worker that opened it, and
+/// belongs to one of them, and [`Pool::shard`] returns the handle of another. A handle reuses only
+/// idle connections of its own shard, so a connection stays with the worker that opened it, and
 /// workers that reuse connections never touch the same memory.
 ///
-/// Permits belong to no shard. The caps hold for all shards together, exactly, and the queue is one
-/// for all: at a cap, the idle connection that is closed to make room may be in any shard. A
-/// connection that comes back while somebody waits goes to a waiter of its own origin and shard,
-/// though somebody else may be next, as long as that shard has had no more than eight connections
-/// more than the one that is, and no other origin has been passed over more than eight times. Then
-/// it is closed, and its permit serves whoever is next. So shards that all wait at a cap are served
-/// alike, and hardly ever dial for it.
+/// Permits belong to no shard. The caps hold for all shards together, exactly, and there is one
+/// queue: at a cap, the idle connection that is closed to make room may be in any shard. A
+/// connection that is released while acquires wait goes to a waiter of its own origin and shard,
+/// even if another waiter is next, as long as that shard has had at most eight connections more
+/// than the shard of the next waiter, and no other origin has been passed over more than eight
+/// times. After that it is closed, and its permit serves the next waiter. So shards that all wait
+/// at a cap get equal shares, at the cost of very few dials.
 ///
-/// When the last handle is dropped the pool closes: idle connections are closed at once, those on
-/// loan when they come back.
+/// When the last handle is dropped the pool closes: idle connections are closed at once, leased
+/// ones when they are released.
 pub struct Pool<K: Key, C: Conn> {
     shard: Arc<Shard<K, C>>,
     handle: Arc<Handle<K, C>>,
 }
 
-/// What an acquire gives.
+/// The result of an acquire.
 pub enum Acquired<K: Key, C: Conn> {
-    /// A kept connection, probed clean.
+    /// An idle connection, probed clean.
     Lease(Lease<K, C>),
-    /// None was to be had: open one.
+    /// No connection was idle: open one.
     Open(OpenPermit<K, C>),
 }
 
 impl<K: Key, C: Conn> Pool<K, C> {
-    /// A pool of one shard with these limits, if they are sound.
+    /// A pool of one shard with these limits, if they are valid.
     pub fn new(limits: Limits) -> Result<Self, InvalidLimits> {
         Self::sharded(limits, 1)
     }
 
-    /// A pool of several shards, at least one: as many as there are worker threads. The handle is
-    /// that of shard 0.
+    /// A pool of several shards, at least one; use one per worker thread. The handle is that of
+    /// shard 0.
     pub fn sharded(limits: Limits, shards: usize) -> Result<Self, InvalidLimits> {
         Self::build(limits, shards, None)
     }
 
-    /// As [`Pool::sharded`], with somebody who watches.
+    /// As [`Pool::sharded`], with an observer.
     pub fn observed(
         limits: Limits,
         shards: usize,
@@ -143,30 +143,31 @@ impl<K: Key, C: Conn> Pool<K, C> {
         }
     }
 
-    /// A kept connection of this origin in this shard, or else the permission to open one; waits in
-    /// the queue if neither is free.
+    /// An idle connection of this origin in this shard, or else the permission to open one; waits
+    /// in the queue if neither is available.
     ///
     /// At the total limit, the least recently used idle connection of any origin and shard is
-    /// closed to make room; at the origin's limit, its own in another shard. Fails if the queue is
-    /// full, the wait takes longer than [`Limits::queue_wait`], or the pool is closed.
+    /// closed to make room; at the origin's limit, an idle one of the same origin in another shard.
+    /// Fails if the queue is full, the wait takes longer than [`Limits::queue_wait`], or the pool
+    /// is closed.
     ///
-    /// Cancel safe: a dropped acquire leaves the queue at once, and what had just been handed to it
-    /// goes to the next waiter or back to the idle ones. Needs a tokio runtime with time if it has
-    /// to wait.
+    /// Cancel safe: a dropped acquire leaves the queue at once, and what it was just granted goes
+    /// to the next waiter or becomes idle again. Needs a tokio runtime with time if it has to wait.
     pub async fn acquire(&self, key: &K) -> Result<Acquired<K, C>, AcquireError> {
         self.acquire_for(key, Client::ANYONE).await
     }
 
-    /// As [`Pool::acquire`], for one of several clients who share the pool.
+    /// As [`Pool::acquire`], for one of several clients that share the pool.
     ///
-    /// Alone a client may hold all permits of an origin, and all places of the queue. When the
-    /// queue is full, a newcomer gets the place of the newest waiter of the client that has most,
-    /// if its own client would still have fewer; that one gets [`AcquireError::ClientShare`]. The
-    /// same holds between origins, where it takes nothing from a client that has less. While others
-    /// wait for it, a permit that comes free goes to the waiting client that holds least. A client
-    /// that waits below its share (the limit divided by the clients that hold or wait) for a
-    /// quarter of [`Limits::queue_wait`], at most for 1 s, has an exchange of a client above its
-    /// share asked to end, if that waits for its own client: see [`Lease::poll_recalled`].
+    /// A single client may hold all permits of an origin, and all places in the queue. When the
+    /// queue is full, a newcomer takes the place of the newest waiter of the client with the most
+    /// waiters, if its own client would still have fewer; the displaced waiter gets
+    /// [`AcquireError::ClientShare`]. The same rule holds between origins, where it never displaces
+    /// a client with fewer waiters. When several clients wait for an origin, a free permit goes to
+    /// the one that holds least. If a client below its share (the limit divided by the clients that
+    /// hold or wait) has waited for a quarter of [`Limits::queue_wait`], at most 1 s, an exchange
+    /// of a client above its share that is waiting for its own client is recalled: see
+    /// [`Lease::poll_recalled`].
     pub async fn acquire_for(
         &self,
         key: &K,
@@ -179,8 +180,9 @@ impl<K: Key, C: Conn> Pool<K, C> {
         }
     }
 
-    /// As [`Pool::acquire`], but never a kept connection: for the one retry after a kept connection
-    /// proved stale. At the origin's cap its oldest idle connection is closed to make room.
+    /// As [`Pool::acquire`], but never an idle connection: for the one retry after a reused
+    /// connection proved stale. At the origin's cap its oldest idle connection is closed to make
+    /// room.
     ///
     /// Errors and cancel safety as for [`Pool::acquire`]; `Acquired::Lease` is never returned.
     pub async fn acquire_fresh(&self, key: &K) -> Result<Acquired<K, C>, AcquireError> {
@@ -196,38 +198,38 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.admit(key, Want::Fresh, client, now()).await
     }
 
-    /// Closes the idle connections that the predicate names, in every shard, and returns how many.
-    /// Connections on loan are not asked; see [`Pool::evict_key`] for those.
+    /// Closes the idle connections that match the predicate, in every shard, and returns their
+    /// number. Leased connections are not checked; see [`Pool::evict_key`] for those.
     ///
-    /// The predicate runs under a shard's lock: keep it short, and do not call the pool from it.
+    /// The predicate runs under a shard's lock: it must be quick, and must not call the pool.
     pub fn evict(&self, mut which: impl FnMut(&K, &C) -> bool) -> usize {
         self.close_each(|idle_store| idle_store.evict(&mut which))
     }
 
-    /// Closes the idle connections of one origin and returns how many. Those on loan, or being
-    /// dialled now, are closed when they come back: for an origin whose address or identity
-    /// changed.
+    /// Closes the idle connections of one origin and returns their number. Those that are leased or
+    /// being dialled are closed when they are released. Use it for an origin whose address or
+    /// identity changed.
     pub fn evict_key(&self, key: &K) -> usize {
         let core = self.core();
         core.permits(|permits| permits.evict(key, &core.evictions));
         self.close_each(|idle_store| idle_store.evict_key(key))
     }
 
-    /// Closes every idle connection and returns how many.
+    /// Closes every idle connection and returns their number.
     pub fn close_idle(&self) -> usize {
         self.evict(|_, _| true)
     }
 
     /// Closes the idle connections whose idle timeout or lifetime has ended at `now`, and returns
-    /// how many. To be called by the owner at [`Pool::next_expiry`]; the clock is tokio's, for
-    /// tests that pause it.
+    /// their number. The owner calls it at [`Pool::next_expiry`]; the clock is tokio's, for tests
+    /// that pause it.
     pub fn expire(&self, now: Instant) -> usize {
         self.close_each(|idle_store| idle_store.expire(now))
     }
 
     /// When [`Pool::expire`] has something to do next; `None` while nothing is idle. A connection
-    /// that becomes idle later may have an earlier time, so look again at intervals of about the
-    /// idle timeout.
+    /// that becomes idle later may expire earlier, so check again at intervals of about the idle
+    /// timeout.
     pub fn next_expiry(&self) -> Option<Instant> {
         self.handle
             .shards
@@ -236,7 +238,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
             .min()
     }
 
-    /// The pool in numbers.
+    /// A snapshot of the pool's metrics.
     pub fn stats(&self) -> Stats<K> {
         let core = self.core();
         let (mut idle, mut loans) = (HashMap::new(), 0);
@@ -255,7 +257,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
             )
         });
         for origin in &mut origins {
-            // Some may have been closed, or their origin forgotten, since they were counted.
+            // Some may have been closed, or their origin removed, since they were counted.
             origin.idle = idle.remove(&origin.key).unwrap_or(0).min(origin.active);
             origin.active -= origin.idle;
         }
@@ -312,7 +314,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
         })
     }
 
-    /// A permit or a place in the queue, where something may have been closed to make room.
+    /// Takes a permit or a place in the queue; may close an idle connection to make room.
     fn enter(
         &self,
         key: &K,
@@ -321,16 +323,16 @@ impl<K: Key, C: Conn> Pool<K, C> {
         now: Instant,
     ) -> Result<Entered<K, C>, AcquireError> {
         let core = self.core();
-        let asks = Asks {
+        let request = AcquireRequest {
             shard: self.shard.number,
             want,
             client,
             since: now,
         };
-        // The place of another waiter is taken only after a look for an idle connection to close.
+        // Displaces another waiter only after no idle connection could be closed.
         let mut is_second_try = false;
         loop {
-            let reach = match core.permits(|permits| permits.admit(key, &asks, is_second_try)) {
+            let reach = match core.permits(|permits| permits.admit(key, &request, is_second_try)) {
                 Admit::Open(ticket) => return Ok(Entered::Served(self.permit(key, ticket, now))),
                 Admit::Queued {
                     waiter,
@@ -368,7 +370,8 @@ impl<K: Key, C: Conn> Pool<K, C> {
         Acquired::Open(OpenPermit::new(permit))
     }
 
-    /// Closes an idle connection, whose permit then serves whoever is next. Whether there was one.
+    /// Closes an idle connection, whose permit then serves the next waiter. Returns whether one was
+    /// closed.
     fn make_room(&self, key: &K, reach: Reach) -> bool {
         let victim = match reach {
             Reach::Own => self.take_oldest(Some(key)),
@@ -382,7 +385,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
             .is_some()
     }
 
-    /// The connection that was idle for longest, of one origin or of all, in whichever shard.
+    /// The least recently used idle connection, of one origin or of all, in any shard.
     fn take_oldest(&self, of: Option<&K>) -> Option<Box<PooledConn<K, C>>> {
         loop {
             let ages = self
@@ -393,12 +396,12 @@ impl<K: Key, C: Conn> Pool<K, C> {
             let (_, shard) = ages.min_by_key(|(idle_since, _)| *idle_since)?;
             let taken = shard.idle_store.lock().take_oldest(of);
             if taken.is_some() {
-                return taken; // else somebody was quicker: there may be another one
+                return taken; // else another thread took it: try the next one
             }
         }
     }
 
-    /// Shard by shard, takes connections out under its lock, and closes them after unlocking it.
+    /// For each shard: takes connections out under its lock, and closes them after unlocking.
     fn close_each(&self, take: impl FnMut(&mut IdleStore<K, C>) -> Taken<K, C>) -> usize {
         self.handle.close_each(take)
     }
@@ -407,7 +410,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
         &self.handle.core
     }
 
-    /// Checks every invariant from scratch, while nothing else is going on.
+    /// Checks every invariant from scratch, while the pool is at rest.
     #[cfg(test)]
     pub(crate) fn audit(&self) {
         let (mut slots, mut idle) = (HashMap::new(), HashMap::new());
@@ -421,7 +424,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
                 assert_eq!(
                     installed.get(key),
                     Some(slots),
-                    "a connection without a permit, or the other way round"
+                    "connections and permits do not match"
                 );
             }
             assert_eq!(
@@ -432,14 +435,13 @@ impl<K: Key, C: Conn> Pool<K, C> {
                 let (own, others) = permits.waits(&key);
                 assert!(
                     idle == 0 || !(own || others),
-                    "somebody waits, and something is idle"
+                    "a waiter and an idle connection at once"
                 );
             }
         });
     }
 
-    /// Entries that are left in all maps and slabs together, and the largest number of places that
-    /// one of them has.
+    /// The number of entries in all maps and slabs, and the largest capacity of a slab.
     #[cfg(test)]
     pub(crate) fn remains(&self) -> (usize, usize) {
         let (origins, waiters, places) = self.core().permits(|permits| permits.places());
@@ -512,7 +514,7 @@ impl<K: Key, C: Conn> fmt::Debug for Acquired<K, C> {
     }
 }
 
-/// The time as tokio tells it: the system's, or that of a test which paused it.
+/// The time by tokio's clock: the system's, or a paused one in tests.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -1,9 +1,9 @@
-//! Permits: all permits and everybody who waits for one. One permit is one connection, from before
-//! the dial until after the close, whichever shard it is in.
+//! Permits: all permits and the queue for them. One permit is one connection, from before the dial
+//! until after the close, in any shard.
 //!
-//! In:    what was asked, given back or cancelled, and the time.
+//! In:    acquires, releases, cancellations, and the time.
 //! Out:   permits, hand-overs, wakers to wake.
-//! Never: reads a clock, wakes, drops a connection, or calls foreign code (but a key's own Eq,
+//! Never: reads a clock, wakes, drops a connection, or calls foreign code (except a key's own Eq,
 //!        Hash, Clone and Drop).
 //!
 //! ```text
@@ -14,20 +14,21 @@
 //!      └────────────────┴─────────────────────┴──────────────────────┘
 //! ```
 //!
-//! Whether an installed connection is idle only its shard knows: lending and keeping do not come
-//! here, unless somebody waits. A permit is freed after its connection was dropped, hence the caps
-//! hold for sockets, not just for numbers. Always, unless a close is under way:
+//! Only its shard knows whether an installed connection is idle: checking out and keeping one does
+//! not involve the permits, unless an acquire waits. A permit is freed after its connection was
+//! dropped, so the caps hold for sockets, not just for numbers. Always, unless a close is under
+//! way:
 //!
-//! 1. an origin is in the ring if and only if it has waiters and is below its own cap, so only the
-//!    total holds it up;
+//! 1. an origin is in the ring if and only if it has waiters and is below its own cap, so that only
+//!    the total limit blocks it;
 //! 2. if the ring is not empty, the total is used up, and nothing is idle in any shard;
 //! 3. an origin that has waiters has no idle connection in any shard.
 //!
-//! So one returned permit serves one waiter, and nobody has to search for whom. The first invariant
-//! is the permits' alone. The other two need the shards, which have locks of their own: whoever
-//! begins to wait raises the demand *before* it looks through the shards for something to close,
-//! and whoever makes a connection idle looks at the demand *under the lock of its shard*. Of the
-//! two that meet at a shard one comes second, and that one sees the other.
+//! So one returned permit serves one waiter, without a search. The first invariant concerns only
+//! the permits. The other two involve the shards, which have their own locks: a new waiter raises
+//! the demand *before* it searches the shards for an idle connection to close, and a thread that
+//! makes a connection idle reads the demand *under the lock of its shard*. Of two such threads at
+//! one shard the second sees what the first did.
 
 mod contest;
 mod queue;
@@ -51,16 +52,16 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Instant;
 
-/// How often connections may pass from user to user while somebody else is next: of one origin
-/// while another origin is, and of one shard more often than of the one that is. After that one is
-/// closed and its permit goes to whoever is next: a queue does not turn reuse into dialling, and
-/// nobody starves.
+/// How often connections may be handed over out of turn: within one origin while another origin is
+/// next, and in one shard more often than in the shard of the next waiter. After that a connection
+/// is closed and its permit goes to the next waiter: a queue does not turn reuse into dialling, and
+/// no waiter starves.
 pub(crate) const PASS_OVER: u32 = 8;
 
-/// The lists that a [`Waiter`] is in: all of its origin, and those of its origin in its shard.
+/// The lists of a [`Waiter`]: all waiters of its origin, and those of its origin in its shard.
 const QUEUE: usize = 0;
 const SHARD_QUEUE: usize = 1;
-/// The list that an [`OriginState`] is in.
+/// The list of an [`OriginState`].
 const RING: usize = 0;
 
 pub(crate) struct Permits<K: Key, C: Conn> {
@@ -73,24 +74,24 @@ pub(crate) struct Permits<K: Key, C: Conn> {
     index: HashMap<K, Id<OriginState<K, C>>>,
     origins: Slab<OriginState<K, C>>,
     waiters: Slab<Waiter<K, C>>,
-    /// Origins that only the total holds up, next one first.
+    /// Origins that only the total limit blocks, next one first.
     ring: List<OriginState<K, C>, RING>,
     /// Hand-overs within an origin since the ring was last served, while another origin was in it.
     passed_over: u32,
     counts: ConnCounts,
     pending: usize,
-    /// Whose the places of the queue are.
+    /// How the places in the queue are divided.
     shares: Shares<K, C>,
-    /// Waiters so far; the number of the last one.
+    /// Number of waiters so far, which is the number of the last one.
     arrivals: usize,
     pub(crate) totals: Totals,
 }
 
-/// Whether anybody is admitted, and whether the queue is still served.
+/// Whether acquires are admitted, and whether the queue is still served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Open,
-    /// Everybody is served, and nothing is kept.
+    /// Acquires are served, and nothing is kept.
     Emptying,
     Draining,
     Closed,
@@ -100,24 +101,24 @@ pub(crate) struct OriginState<K: Key, C: Conn> {
     key: K,
     counts: ConnCounts,
     queue: List<Waiter<K, C>, QUEUE>,
-    /// The queue by shard; empty until somebody waits.
+    /// The queue by shard; empty until an acquire waits.
     shard_queues: Vec<ShardQueue<K, C>>,
     ring: Links<Self>,
     in_ring: bool,
     rank: Links<Self>,
-    /// Hand-overs past the waiter that is next, who is in another shard.
+    /// Hand-overs past the next waiter, which is in another shard.
     overtaken: u32,
-    /// Every permit that is out, by its ticket.
+    /// Every permit in use, by its ticket.
     holds: Slab<Arc<Hold>>,
     contest: Contest,
     /// Read by shards without the permits' lock; see [`Ticket::is_evicted`].
     generation: Arc<AtomicUsize>,
 }
 
-/// Those who wait for one origin in one shard.
+/// The waiters for one origin in one shard.
 struct ShardQueue<K: Key, C: Conn> {
     queue: List<Waiter<K, C>, SHARD_QUEUE>,
-    /// Grants; while it waited for nothing, as many as the others had.
+    /// Number of grants; raised by `catch_up` after the shard had no waiters.
     served: u64,
 }
 
@@ -126,7 +127,7 @@ pub(crate) struct Waiter<K: Key, C: Conn> {
     shard: usize,
     want: Want,
     client: Client,
-    /// Whether an exchange was asked to end for it.
+    /// Whether an exchange was recalled for it.
     has_recalled: bool,
     since: Instant,
     arrival: usize,
@@ -136,16 +137,16 @@ pub(crate) struct Waiter<K: Key, C: Conn> {
     of_client: Links<Self>,
 }
 
-/// What a waiter has got so far.
+/// The state of a waiter.
 pub(crate) enum WaiterState<K: Key, C: Conn> {
     Waiting(Option<Waker>),
     Granted(Grant<K, C>),
-    /// The queue was full, and a newcomer has its place.
+    /// The queue was full, and a newcomer took its place.
     Displaced(Share),
     Closed,
 }
 
-/// What an acquire may be served with.
+/// What an acquire accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Want {
     /// An idle connection, or else a permit.
@@ -155,25 +156,25 @@ pub(crate) enum Want {
 }
 
 pub(crate) enum Grant<K: Key, C: Conn> {
-    /// A connection, to be looked at before use.
+    /// A connection, to be checked before use.
     Reuse(Box<PooledConn<K, C>>),
     Open(Ticket<K, C>),
 }
 
-/// A permit, inside of the lock. Outside it is a [`Permit`](super::lease::Permit), which does not
-/// get lost.
+/// A permit, as seen under the lock. Outside the lock it is a [`Permit`](super::lease::Permit),
+/// which is freed on drop.
 pub(crate) struct Ticket<K: Key, C: Conn> {
     pub(crate) origin: Id<OriginState<K, C>>,
     pub(crate) hold: Arc<Hold>,
     place: Id<Arc<Hold>>,
     generation: Arc<AtomicUsize>,
     born: usize,
-    /// Evictions of whatever origin when it was last seen to be valid.
+    /// The number of evictions of all origins when it was last seen to be valid.
     valid_at: usize,
 }
 
 /// A request for a permit.
-pub(crate) struct Asks {
+pub(crate) struct AcquireRequest {
     pub(crate) shard: usize,
     pub(crate) want: Want,
     pub(crate) client: Client,
@@ -182,36 +183,36 @@ pub(crate) struct Asks {
 
 pub(crate) enum Admit<K: Key, C: Conn> {
     Open(Ticket<K, C>),
-    /// In the queue; closing one of these makes room. Wake the one that lost its place for it.
+    /// Queued; closing an idle connection within `reach` makes room. Wake the displaced waiter.
     Queued {
         waiter: Id<Waiter<K, C>>,
         reach: Reach,
         displaced: Option<Waker>,
     },
-    /// Not in the queue, which is full; closing one of these makes room.
+    /// Not queued, because the queue is full; closing one of these makes room.
     Full(Reach),
     Closed,
 }
 
-/// Which idle connections can be closed to make room: what is in the way decides.
+/// Which idle connections can be closed to make room, depending on the limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// The origin's own cap: its own, in any shard.
+    /// The origin's own cap: its own idle connections, in any shard.
     Own,
-    /// The total, and a fresh connection is wanted, probably since the others are stale: its own
+    /// The total, and a fresh connection is wanted, probably because the others are stale: its own
     /// first.
     OwnFirst,
-    /// The total: the one unused for longest in any shard.
+    /// The total: the least recently used in any shard.
     All,
 }
 
-/// What becomes of a connection that came back while somebody waits.
+/// What to do with a connection that was released while acquires wait.
 pub(crate) enum Given<K: Key, C: Conn> {
-    /// It is somebody else's now. Wake them.
+    /// Handed over to a waiter. Wake it.
     Over(Option<Waker>),
-    /// Its permit is worth more than itself.
+    /// Its permit is needed elsewhere.
     Close(Box<PooledConn<K, C>>),
-    /// Nobody could use it or its permit, as long as the demand is this one.
+    /// No waiter can use it or its permit, as long as the demand is this one.
     Keep(Box<PooledConn<K, C>>, usize),
 }
 
@@ -238,7 +239,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         }
     }
 
-    /// 0 while nobody waits. Otherwise it is another number after each arrival.
+    /// 0 while no acquire waits; otherwise a number that changes with each arrival.
     pub(crate) fn demand(&self) -> usize {
         if self.pending == 0 {
             0
@@ -247,7 +248,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         }
     }
 
-    /// Whether nothing is out and nobody waits.
+    /// Whether no permit is in use and no acquire waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.counts.held() == 0 && self.pending == 0
     }
@@ -256,14 +257,19 @@ impl<K: Key, C: Conn> Permits<K, C> {
         self.counts.held()
     }
 
-    /// A permit, or a place in the queue: a free one, or at the second try one of another waiter.
-    pub(crate) fn admit(&mut self, key: &K, asks: &Asks, is_second_try: bool) -> Admit<K, C> {
-        let Asks {
+    /// A permit, or a place in the queue: a free one, or at the second try that of another waiter.
+    pub(crate) fn admit(
+        &mut self,
+        key: &K,
+        request: &AcquireRequest,
+        is_second_try: bool,
+    ) -> Admit<K, C> {
+        let AcquireRequest {
             shard,
             want,
             client,
             since,
-        } = *asks;
+        } = *request;
         if matches!(self.mode, Mode::Draining | Mode::Closed) {
             return Admit::Closed;
         }
@@ -287,7 +293,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
             .then(|| self.displaced_by(origin, client))
             .flatten()
         {
-            // First the newcomer enters, so that its origin cannot be forgotten in between.
+            // The newcomer enters first, so that its origin is not removed in between.
             let waiter = self.enqueue(origin, shard, want, client, since);
             Admit::Queued {
                 waiter,
@@ -307,7 +313,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         self.move_on(origin, ConnPhase::Connecting, ConnPhase::Installed);
     }
 
-    /// The connection was dropped, and its permit is to be used for another one.
+    /// The connection was dropped, and its permit is used for another one.
     pub(crate) fn reopen(&mut self, ticket: &Ticket<K, C>) -> Ticket<K, C> {
         self.totals.closed += 1;
         self.move_on(ticket.origin, ConnPhase::Installed, ConnPhase::Connecting);
@@ -319,26 +325,26 @@ impl<K: Key, C: Conn> Permits<K, C> {
         self.move_on(origin, ConnPhase::Installed, ConnPhase::Upgraded);
     }
 
-    /// The connection, if there was one, has been dropped: its permit serves the next one in the
+    /// The connection, if there was one, has been dropped: its permit serves the next origin in the
     /// ring.
     pub(crate) fn free(&mut self, ticket: &Ticket<K, C>, phase: ConnPhase) -> Option<Waker> {
         let origin = ticket.origin;
         self.counts.sub(phase);
         self.origins[origin].counts.sub(phase);
         self.origins[origin].contest.gives(ticket.hold.client());
-        // The ticket has another reference, which is dropped outside of the lock.
+        // The ticket has another reference, which is dropped outside the lock.
         drop(self.origins[origin].holds.remove(ticket.place));
         self.totals.closed += u64::from(phase != ConnPhase::Connecting);
         self.refresh(origin);
         self.serve_ring()
     }
 
-    /// Connections of this origin that are installed, or will be, are not kept any more.
+    /// Connections of this origin that are installed or being dialled are no longer kept.
     pub(crate) fn evict(&self, key: &K, evictions: &AtomicUsize) {
         if let Some(origin) = self.index.get(key) {
-            // Under the permits' lock, and before the shards are looked through: whoever keeps a
-            // connection in one of them later sees both, and whoever sees the second sees the
-            // first.
+            // Under the permits' lock, and before the shards are searched. A thread that keeps a
+            // connection in a shard after that search sees both increments; a thread that sees the
+            // second sees the first.
             self.origins[*origin]
                 .generation
                 .fetch_add(1, Ordering::Relaxed);
@@ -407,15 +413,15 @@ impl<K: Key, C: Conn> Permits<K, C> {
         origin
     }
 
-    /// Restores invariant 1 after an origin's queue or permits changed, and forgets an origin with
-    /// nothing left.
+    /// Restores invariant 1 after an origin's queue or permits changed, and removes an origin
+    /// without waiters and permits.
     fn refresh(&mut self, id: Id<OriginState<K, C>>) {
         let origin = &mut self.origins[id];
         let (held, queued) = (origin.counts.held(), !origin.queue.is_empty());
-        let hungry = queued && held < self.max_per_origin;
-        if hungry != origin.in_ring {
-            origin.in_ring = hungry;
-            match hungry {
+        let eligible = queued && held < self.max_per_origin;
+        if eligible != origin.in_ring {
+            origin.in_ring = eligible;
+            match eligible {
                 true => self.ring.push_back(&mut self.origins, id),
                 false => self.ring.remove(&mut self.origins, id),
             }
@@ -434,7 +440,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         self.pending
     }
 
-    /// Each origin by its part; all installed connections are counted as active.
+    /// The part of each origin; all installed connections count as active.
     pub(crate) fn stats(&self, now: Instant) -> Vec<OriginStats<K>> {
         let of = |origin: &OriginState<K, C>| OriginStats {
             key: origin.key.clone(),
@@ -468,7 +474,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
             assert_eq!(
                 origin.counts.held(),
                 origin.holds.len(),
-                "a permit that is out is not listed, or the other way round"
+                "the count and the list of permits in use do not match"
             );
             assert!(
                 origin.counts.held() <= self.max_per_origin,
@@ -478,8 +484,8 @@ impl<K: Key, C: Conn> Permits<K, C> {
                 origin.counts.held() > 0 || !origin.queue.is_empty(),
                 "an empty origin was kept"
             );
-            let hungry = !origin.queue.is_empty() && origin.counts.held() < self.max_per_origin;
-            assert_eq!(hungry, origin.in_ring);
+            let eligible = !origin.queue.is_empty() && origin.counts.held() < self.max_per_origin;
+            assert_eq!(eligible, origin.in_ring);
             assert_eq!(
                 origin
                     .shard_queues
@@ -489,7 +495,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
                 origin.queue.len()
             );
             queued += origin.queue.len();
-            ring += usize::from(hungry);
+            ring += usize::from(eligible);
             assert!(
                 self.index
                     .get(&origin.key)
@@ -505,7 +511,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         assert!(total.held() <= self.max_total, "the total is above its cap");
         assert!(
             ring == 0 || total.held() == self.max_total,
-            "a waiter could be served"
+            "a waiter below all limits was not served"
         );
         self.origins
             .iter()
@@ -513,7 +519,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
             .collect()
     }
 
-    /// Whether an origin has waiters; whether one has that only the total holds up.
+    /// Whether an origin has waiters; whether any origin is blocked only by the total limit.
     #[cfg(test)]
     pub(crate) fn waits(&self, key: &K) -> (bool, bool) {
         let own = self
@@ -523,7 +529,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         (own, !self.ring.is_empty())
     }
 
-    /// Origins, waiters and places for them that were ever needed at once.
+    /// The number of origins and of waiters, and the largest capacity of their slabs.
     #[cfg(test)]
     pub(crate) fn places(&self) -> (usize, usize, usize) {
         (
@@ -535,18 +541,18 @@ impl<K: Key, C: Conn> Permits<K, C> {
 }
 
 impl<K: Key, C: Conn> Ticket<K, C> {
-    /// Whether the origin was evicted since the permit was given. While no other one was either,
-    /// that is known without a look at the origin, which may be far away in memory.
+    /// Whether the origin was evicted since the permit was given. If no origin was evicted since the
+    /// last check, this does not read the origin's memory, which may not be cached.
     pub(crate) fn is_evicted(&mut self, evictions: &AtomicUsize) -> bool {
         let evictions = evictions.load(Ordering::Acquire);
         if self.valid_at == evictions {
             return false;
         }
-        let void = self.generation.load(Ordering::Relaxed) != self.born;
-        if !void {
+        let evicted = self.generation.load(Ordering::Relaxed) != self.born;
+        if !evicted {
             self.valid_at = evictions;
         }
-        void
+        evicted
     }
 }
 

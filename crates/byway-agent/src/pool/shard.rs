@@ -1,8 +1,8 @@
-//! Shard: one worker's part of the pool: its idle lists behind their lock, and how a connection
-//! goes in and out.
+//! Shard: one worker's part of the pool: its idle lists with their lock, and how a connection is
+//! checked out and returned.
 //!
-//! In:    connections that come back.   Out:   connections to lend, or their permits.
-//! Never: holds two of the pool's locks, or one while a connection is probed or dropped.
+//! In:    released connections.   Out:   connections to reuse, or their permits.
+//! Never: holds two of the pool's locks, or holds one while a connection is probed or dropped.
 
 use crate::pool::Acquired;
 use crate::pool::client::Client;
@@ -24,20 +24,19 @@ pub(crate) struct Shard<K: Key, C: Conn> {
     pub(crate) core: Arc<PoolCore<K, C>>,
 }
 
-/// How putting a connection into its shard went.
+/// The result of returning a connection to its shard.
 enum Put<K: Key, C: Conn> {
-    /// Done, and perhaps another one has to go.
+    /// Kept; another one may have to be closed.
     Kept(Option<Box<PooledConn<K, C>>>),
-    /// Somebody may have better use for it.
-    Asked(Box<PooledConn<K, C>>),
+    /// Acquires wait: offer it to them.
+    Offered(Box<PooledConn<K, C>>),
     /// It is not kept.
     Refused(Box<PooledConn<K, C>>),
 }
 
-/// Lending.
+/// Checking out.
 impl<K: Key, C: Conn> Shard<K, C> {
-    /// An idle connection of this origin; if there are only unfit ones, the permit of the last of
-    /// them.
+    /// An idle connection of this origin; if all are unfit, the permit of the last one.
     pub(crate) fn check_out(
         &self,
         key: &K,
@@ -55,7 +54,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
         }
     }
 
-    /// A connection that was handed to a waiter, or what takes its place if it is unfit.
+    /// A connection that was handed to a waiter, or a replacement if it is unfit.
     pub(crate) fn receive(
         &self,
         pooled: Box<PooledConn<K, C>>,
@@ -119,9 +118,9 @@ impl<K: Key, C: Conn> Shard<K, C> {
     }
 }
 
-/// Taking back.
+/// Returning.
 impl<K: Key, C: Conn> Shard<K, C> {
-    /// Its user is done with it, and says that it can be kept.
+    /// Its user has released it with `Keep`.
     pub(crate) fn take_back(mut pooled: Box<PooledConn<K, C>>, idle: Option<Duration>) {
         let shard = Arc::clone(pooled.shard());
         let now = now();
@@ -135,7 +134,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
         }
     }
 
-    /// A hand-over whose waiter was cancelled: it goes on as if the waiter had never been there.
+    /// A hand-over whose waiter was cancelled: it is returned as if it had not been handed over.
     pub(crate) fn put_back(mut pooled: Box<PooledConn<K, C>>) {
         let shard = Arc::clone(pooled.shard());
         let now = now();
@@ -146,14 +145,14 @@ impl<K: Key, C: Conn> Shard<K, C> {
         }
     }
 
-    /// To whoever waits for it, or else onto its idle list.
+    /// Hands it to a waiter, or else makes it idle.
     fn put(&self, mut pooled: Box<PooledConn<K, C>>) {
         let mut unneeded_by = 0;
         loop {
             pooled = match self.try_put(pooled, unneeded_by) {
                 Put::Kept(over) => return drop(over),
                 Put::Refused(pooled) => return drop(pooled.closed_for(Reason::Evicted)),
-                Put::Asked(pooled) => pooled,
+                Put::Offered(pooled) => pooled,
             };
             match self
                 .core
@@ -182,8 +181,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
         }
     }
 
-    /// The look at generation and demand has to be under the lock, see
-    /// [`permits`](crate::pool::permits).
+    /// Generation and demand must be read under the lock, see [`permits`](crate::pool::permits).
     fn try_put(&self, mut pooled: Box<PooledConn<K, C>>, unneeded_by: usize) -> Put<K, C> {
         let tick = C::reactor_tick();
         let mut idle_store = self.idle_store.lock();
@@ -195,7 +193,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
         };
         let demand = self.core.demand();
         if idle_store.shut || (demand != 0 && demand != unneeded_by) {
-            return Put::Asked(pooled);
+            return Put::Offered(pooled);
         }
         Put::Kept(idle_store.keep(pooled, slot, tick))
     }

@@ -1,6 +1,5 @@
-//! Shutdown: how a pool comes to its end, at once or after what is under way.
+//! Shutdown: how a pool ends, at once or after running requests.
 //!
-//! In:    the wish, and how long it may take.   Out:   a pool that admits, keeps and holds nothing.
 //! Never: takes a connection away from its user.
 
 use crate::pool::conn::{Conn, Key};
@@ -12,22 +11,21 @@ use std::task::Waker;
 use std::time::Duration;
 
 impl<K: Key, C: Conn> Pool<K, C> {
-    /// Ends the pool: idle connections are closed, everyone in the queue gets
-    /// [`AcquireError::Closed`](crate::AcquireError::Closed), as does each later acquire.
-    /// Connections on loan work on and are closed when they come back. Doing it twice does no harm.
+    /// Closes the pool: idle connections are closed, every queued acquire gets
+    /// [`AcquireError::Closed`](crate::AcquireError::Closed), as does each later one. Leased
+    /// connections continue and are closed when they are released. Calling it twice is harmless.
     pub fn close(&self) {
         self.handle.shut();
     }
 
-    /// Whether [`Pool::close`] was called, or a [`Pool::shutdown`] has come to its end.
+    /// Whether [`Pool::close`] was called, or a [`Pool::shutdown`] has ended.
     pub fn is_closed(&self) -> bool {
         self.core().permits(|permits| permits.mode) == Mode::Closed
     }
 
-    /// Keeps nothing from now on: idle connections are closed, and those on loan when they come
-    /// back, unless a waiter waits for them. Acquiring still works. For a node that finishes what
-    /// is under way: a kept connection would hold up whatever waits for its end. There is no way
-    /// back from here.
+    /// Keeps nothing from now on: idle connections are closed, and leased ones when they are
+    /// released, unless an acquire waits for them. Acquiring still works. For a node that finishes
+    /// its running requests: an idle connection would delay the end. It cannot be undone.
     pub fn keep_nothing(&self) {
         self.core().permits(|permits| {
             if permits.mode == Mode::Open {
@@ -37,9 +35,9 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.handle.close_each(IdleStore::shut);
     }
 
-    /// Lets the pool run dry: each later acquire gets
+    /// Drains the pool: each later acquire gets
     /// [`AcquireError::Closed`](crate::AcquireError::Closed) and idle connections are closed, but
-    /// the queue is served still, from what comes back. There is no way back from here.
+    /// queued acquires are still served from released connections. It cannot be undone.
     pub fn drain(&self) {
         self.core().permits(|permits| {
             if matches!(permits.mode, Mode::Open | Mode::Emptying) {
@@ -49,12 +47,12 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.handle.close_each(IdleStore::shut);
     }
 
-    /// [`Pool::drain`], then [`Pool::close`] once nothing is out and nobody waits, or after
-    /// `within`, whichever comes first. Returns how many connections are still out: being dialled,
-    /// on loan, or upgraded and counted. They work on until their users drop them.
+    /// [`Pool::drain`], then [`Pool::close`] when no permit is in use and no acquire waits, or
+    /// after `within`, whichever comes first. Returns the number of permits still in use: being
+    /// dialled, leased, or upgraded and counted. They continue until their users drop them.
     ///
-    /// Cancel safe: the pool goes on draining, and may be shut down or closed again. Needs a tokio
-    /// runtime with time.
+    /// Cancel safe: the pool continues to drain, and may be shut down or closed again. Needs a
+    /// tokio runtime with time.
     pub async fn shutdown(&self, within: Duration) -> usize {
         self.drain();
         let _ = tokio::time::timeout(within, self.emptied()).await;
@@ -65,7 +63,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
     async fn emptied(&self) {
         loop {
             let mut emptied = pin!(self.core().emptied.notified());
-            emptied.as_mut().enable(); // before the look, so that nothing falls in between
+            emptied.as_mut().enable(); // before the check, so that no notification is missed
             if self.core().permits(|permits| permits.is_empty()) {
                 return;
             }

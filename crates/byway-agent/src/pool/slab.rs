@@ -1,17 +1,16 @@
-//! Slab: values at stable places, with places used again.
+//! Slab: values with stable indexes; free entries are reused.
 //!
-//! In:    values.
-//! Out:   typed ids, good until the value is removed.
+//! In:    values.   Out:   typed ids, valid until the value is removed.
 //! Never: moves a value or shrinks.
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
 
-/// The place of a `T` in its [`Slab`]. Whoever holds one owns its meaning: a removed place is used
-/// again.
+/// The index of a `T` in its [`Slab`]. The holder must know that its value still exists: the entry
+/// of a removed value is reused.
 pub(crate) struct Id<T> {
-    /// The place plus one: links are small, and there may be a hundred thousand of them.
+    /// The index plus one, in 32 bits: links are small, as there may be a hundred thousand of them.
     number: NonZeroU32,
     of: PhantomData<fn() -> T>,
 }
@@ -40,7 +39,7 @@ impl<T> Slab<T> {
         self.len
     }
 
-    /// Values, and room that was used for one.
+    /// The number of entries, full or vacant.
     #[cfg(test)]
     pub(crate) fn places(&self) -> usize {
         self.entries.len()
@@ -60,7 +59,7 @@ impl<T> Slab<T> {
         Id::at(place)
     }
 
-    /// Takes a value out; the id must be of a value that is still there.
+    /// Removes a value; the id must belong to a value that still exists.
     pub(crate) fn remove(&mut self, id: Id<T>) -> T {
         match std::mem::replace(
             &mut self.entries[id.place()],
@@ -75,7 +74,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// For ids that may have outlived their value.
+    /// For ids whose value may have been removed.
     pub(crate) fn get(&self, id: Id<T>) -> Option<&T> {
         match self.entries.get(id.place()) {
             Some(Entry::Full(value)) => Some(value),
@@ -115,7 +114,7 @@ impl<T> IndexMut<Id<T>> for Slab<T> {
 }
 
 impl<T> Id<T> {
-    #[allow(clippy::cast_possible_truncation)] // memory ends long before the numbers do
+    #[allow(clippy::cast_possible_truncation)] // memory runs out long before u32
     fn at(place: usize) -> Self {
         Self {
             number: NonZeroU32::MIN.saturating_add(place as u32),
@@ -149,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn removed_places_are_used_again_before_new_ones() {
+    fn free_entries_are_reused_before_new_ones() {
         let mut slab = Slab::new();
         let ids: Vec<_> = (0..4).map(|n| slab.insert(n)).collect();
         assert_eq!((slab.remove(ids[1]), slab.remove(ids[2])), (1, 2));

@@ -1,48 +1,42 @@
-//! Stats: one moment of the pool in numbers.
-//!
-//! In:    nothing.
-//! Out:   gauges of one moment, and counters since the pool was made.
-//! Never: text.
+//! Stats: a snapshot of the pool's metrics.
 
 use std::time::Duration;
 
-/// A snapshot of a [`Pool`](crate::Pool). Permits and waiters were all counted at one moment, so
-/// `connecting + active + idle + upgraded` is at most `max_total` in every snapshot. Each shard was
-/// asked how many of them are idle a moment before; where other threads are at work the split
+/// A snapshot of a [`Pool`](crate::Pool). All permits and waiters are counted at one moment, so
+/// `connecting + active + idle + upgraded` is at most `max_total` in every snapshot. The idle
+/// connections of each shard are counted a moment earlier; with concurrent threads the split
 /// between `active` and `idle` is that much older. Costs one pass over the origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats<K> {
-    /// Permits given out whose connection is not installed yet.
+    /// Permits whose connection is not installed yet.
     pub connecting: usize,
-    /// Connections on loan, or being closed.
+    /// Connections leased, or being closed.
     pub active: usize,
-    /// Connections waiting to be lent.
+    /// Connections waiting for reuse.
     pub idle: usize,
     /// Connections that left the pool by [`Lease::detach`](crate::Lease::detach) and still count;
     /// always 0 without [`Limits::count_upgraded`](crate::Limits::count_upgraded).
     pub upgraded: usize,
     /// Acquires in the queue.
     pub pending: usize,
-    /// Connections installed, ever.
+    /// Total connections installed.
     pub opened_total: u64,
-    /// Leases of a connection that had been used before, ever.
+    /// Total leases of a connection that had been used before.
     pub reused_total: u64,
-    /// Connections closed, ever, for whatever reason, or no longer counted.
+    /// Total connections closed, for whatever reason, or no longer counted.
     pub closed_total: u64,
-    /// Those of them that a probe found dirty before they were lent: the origin closed or spoke out
-    /// of turn.
+    /// Those that a probe found dirty before reuse: closed by the origin, or with unexpected bytes.
     pub stale_closed_total: u64,
-    /// Acquires refused because the queue was full, or because their place in it went to another
-    /// client, ever.
+    /// Total acquires rejected because the queue was full, or displaced by another client.
     pub queue_full_total: u64,
-    /// Acquires that waited in vain, ever.
+    /// Total acquires that reached the time limit of the queue.
     pub queue_timeout_total: u64,
     /// Whether [`Pool::drain`](crate::Pool::drain), [`Pool::shutdown`](crate::Pool::shutdown) or
-    /// [`Pool::close`](crate::Pool::close) was called: nobody is admitted any more.
+    /// [`Pool::close`](crate::Pool::close) was called: new acquires fail.
     pub draining: bool,
     /// Every origin that has a connection, a permit or a waiter, in no particular order.
     pub origins: Vec<OriginStats<K>>,
-    /// How long the oldest waiter has been waiting; `None` when nobody waits.
+    /// How long the oldest waiter has been waiting; `None` without waiters.
     pub oldest_wait: Option<Duration>,
 }
 
@@ -61,12 +55,12 @@ pub struct OriginStats<K> {
     pub upgraded: usize,
     /// Acquires in the queue for this origin.
     pub pending: usize,
-    /// How long the first of them has been waiting.
+    /// How long the oldest of them has been waiting.
     pub oldest_wait: Option<Duration>,
 }
 
-/// Where a permit stands, as far as all shards know. Whether an installed connection is idle is its
-/// shard's business.
+/// The phase of a permit that all shards know. Only its shard knows whether an installed connection
+/// is idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConnPhase {
     Connecting,

@@ -1,12 +1,7 @@
-//! Sync: the locks, atomics and timers of the pool, and what stands in for them while its races are
-//! model-checked.
-//!
-//! In:    nothing.
-//! Out:   a mutex without poisoning, an atomic number, a timer.
-//! Never: more than the pool needs.
+//! Sync: the locks, atomics and timers of the pool, and their replacements for model checking.
 //!
 //! With `cfg(loom)`, which only the package `byway-agent-models` sets, locks and atomics are
-//! loom's, and waits never end by themselves.
+//! loom's, and waits never time out.
 
 #[cfg(not(loom))]
 pub(crate) use parking_lot::Mutex;
@@ -24,7 +19,7 @@ pub(crate) use modelled::{Mutex, Sleep, sleep};
 mod modelled {
     use std::time::Duration;
 
-    /// loom's mutex in the shape of parking_lot's.
+    /// loom's mutex with the interface of parking_lot's.
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
@@ -46,7 +41,7 @@ mod modelled {
     }
 }
 
-/// Keeps what one core writes often away from what others read often.
+/// Separates data that one core writes often from data that other cores read often.
 #[repr(align(128))]
 pub(crate) struct Padded<T>(pub(crate) T);
 

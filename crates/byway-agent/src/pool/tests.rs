@@ -1,8 +1,6 @@
 //! Tests: connections in memory, and acquires that are polled by hand, so that every race is
-//! written down.
+//! deterministic.
 //!
-//! In:    pools.
-//! Out:   who got what, and which connections are still open.
 //! Never: sleeps or spawns.
 
 mod clients;
@@ -30,14 +28,14 @@ type Outcome = Result<Acquired<Key, Line>, AcquireError>;
 
 const KEEP: Release = Release::Keep { idle: None };
 
-/// A connection that knows whether it is open, and to whom.
+/// A connection in memory that records whether it is open, and its origin.
 struct Line {
     id: u32,
     dirty: bool,
     world: World,
 }
 
-/// All open lines by id, with their origin.
+/// All open connections by id, with their origin.
 #[derive(Clone, Default)]
 struct World(Arc<Mutex<Lines>>);
 
@@ -70,20 +68,20 @@ impl World {
         self.0.lock().open.values().filter(|to| **to == key).count()
     }
 
-    /// Something that happens while a line is being closed.
+    /// Sets a hook that runs while a connection is being closed.
     fn on_close(&self, id: u32, what: impl FnOnce() + Send + 'static) {
         self.0.lock().on_close.insert(id, Box::new(what));
     }
 
-    /// The origin speaks, or hangs up, on a line that nobody uses.
-    fn soil(&self, id: u32) {
+    /// The origin sends bytes or closes, on an idle connection.
+    fn mark_dirty(&self, id: u32) {
         self.0.lock().dirty.push(id);
     }
 }
 
 thread_local! {
-    /// What stands for the reactor of this thread.
-    static TURN: Cell<u64> = const { Cell::new(0) };
+    /// The reactor tick of this thread.
+    static TICK: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Conn for Line {
@@ -93,7 +91,7 @@ impl Conn for Line {
     }
 
     fn reactor_tick() -> u64 {
-        TURN.get()
+        TICK.get()
     }
 }
 
@@ -108,7 +106,7 @@ impl Drop for Line {
 }
 
 /// An acquire in progress. Dropping it cancels it.
-struct Asking<'a> {
+struct Acquiring<'a> {
     future: Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>,
     woken: Arc<Flag>,
 }
@@ -122,7 +120,7 @@ impl Wake for Flag {
     }
 }
 
-impl Asking<'_> {
+impl Acquiring<'_> {
     fn poll(&mut self) -> Poll<Outcome> {
         self.woken.0.store(false, Ordering::SeqCst);
         let waker = Waker::from(self.woken.clone());
@@ -133,8 +131,8 @@ impl Asking<'_> {
         self.woken.0.load(Ordering::SeqCst)
     }
 
-    /// What a woken acquire got. It must have been woken: one that is served in silence would sleep
-    /// for ever.
+    /// The result of a woken acquire. It must have been woken: otherwise it would sleep
+    /// indefinitely.
     fn served(mut self) -> Outcome {
         assert!(self.woken(), "served but not woken");
         match self.poll() {
@@ -148,14 +146,14 @@ fn net(limits: Limits) -> (Net, World) {
     (Pool::new(limits).unwrap(), World::default())
 }
 
-fn asking<'a>(net: &'a Net, key: &'a Key, fresh: bool) -> Asking<'a> {
+fn acquiring<'a>(net: &'a Net, key: &'a Key, fresh: bool) -> Acquiring<'a> {
     let woken = Arc::new(Flag::default());
     match fresh {
-        false => Asking {
+        false => Acquiring {
             future: Box::pin(net.acquire(key)),
             woken,
         },
-        true => Asking {
+        true => Acquiring {
             future: Box::pin(net.acquire_fresh(key)),
             woken,
         },
@@ -163,17 +161,17 @@ fn asking<'a>(net: &'a Net, key: &'a Key, fresh: bool) -> Asking<'a> {
 }
 
 fn now(net: &Net, key: Key, fresh: bool) -> Outcome {
-    match asking(net, &key, fresh).poll() {
+    match acquiring(net, &key, fresh).poll() {
         Poll::Ready(outcome) => outcome,
         Poll::Pending => panic!("has to wait"),
     }
 }
 
 /// An acquire that has to wait.
-fn queued<'a>(net: &'a Net, key: &'a Key) -> Asking<'a> {
-    let mut asking = asking(net, key, false);
-    assert!(asking.poll().is_pending());
-    asking
+fn queued<'a>(net: &'a Net, key: &'a Key) -> Acquiring<'a> {
+    let mut acquiring = acquiring(net, key, false);
+    assert!(acquiring.poll().is_pending());
+    acquiring
 }
 
 fn permit(outcome: Outcome) -> OpenPermit<Key, Line> {
@@ -190,12 +188,12 @@ fn lease(outcome: Outcome) -> Lease<Key, Line> {
     }
 }
 
-/// A new connection, at once.
+/// A new connection, without waiting.
 fn dial(net: &Net, world: &World, key: Key) -> Lease<Key, Line> {
     permit(now(net, key, false)).install(world.line(key))
 }
 
-/// A kept connection, at once.
+/// An idle connection, without waiting.
 fn reuse(net: &Net, key: Key) -> Lease<Key, Line> {
     lease(now(net, key, false))
 }

@@ -1,9 +1,9 @@
 //! Wait: one place in the queue, as a future.
 //!
 //! In:    a waiter.
-//! Out:   its grant, or why there is none.
-//! Never: loses a grant: one that was not picked up when the future is dropped goes to the next
-//!        waiter.
+//! Out:   its grant, or an error.
+//! Never: loses a grant: if the future is dropped before it took its grant, the grant goes to the
+//!        next waiter.
 
 use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key};
@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Resolves to a grant, which must be used or given back. The timer is made only if the first look
-/// finds nothing.
+/// Resolves to a grant, which must be used or given back. The timer is created only if the first
+/// poll finds no grant.
 pub(crate) struct Wait<K: Key, C: Conn> {
     place: QueuePlace<K, C>,
     client: Client,
@@ -29,14 +29,14 @@ pub(crate) struct Wait<K: Key, C: Conn> {
     timer: Option<Timer>,
 }
 
-/// Rings at the end of the wait. For a client, it rings a few times before: what others hold above
-/// their shares is then asked back.
+/// Fires at the end of the wait. For a client, it also fires a few times before, to recall permits
+/// of clients above their shares.
 struct Timer {
     sleep: Pin<Box<Sleep>>,
     ends: Instant,
 }
 
-/// Leaves the queue when dropped, unless it was left before.
+/// Leaves the queue on drop, unless it has already left.
 struct QueuePlace<K: Key, C: Conn> {
     shard: Arc<Shard<K, C>>,
     waiter: Option<Id<Waiter<K, C>>>,
@@ -78,7 +78,7 @@ impl<K: Key, C: Conn> Future for Wait<K, C> {
         let step = if self.client == Client::ANYONE {
             wait
         } else {
-            patience(wait)
+            recall_interval(wait)
         };
         let this = &mut *self;
         loop {
@@ -100,8 +100,8 @@ impl<K: Key, C: Conn> Future for Wait<K, C> {
     }
 }
 
-/// How long a client below its share waits before a client above its share is asked to give way.
-fn patience(wait: Duration) -> Duration {
+/// How long a client below its share waits before each recall.
+fn recall_interval(wait: Duration) -> Duration {
     (wait / 4).clamp(Duration::from_millis(1), Duration::from_secs(1))
 }
 
@@ -136,21 +136,21 @@ impl<K: Key, C: Conn> QueuePlace<K, C> {
             let state = waiting.is_none().then(|| permits.leave(waiter));
             (waiting, state)
         });
-        drop(waiting); // an old waker may be the last of its task: never dropped under the lock
+        drop(waiting); // may be the last reference to a task: not under the lock
         state.map(|state| {
             self.waiter = None;
             Some(state)
         })
     }
 
-    /// Asks for a permit of a client above its share.
+    /// Recalls a permit of a client above its share.
     fn recall(&self) {
         let Some(waiter) = self.waiter else { return };
-        let asked = self
+        let recalled = self
             .shard
             .core
             .permits(|permits| permits.recall_for(waiter));
-        if let Some(hold) = asked {
+        if let Some(hold) = recalled {
             hold.wake();
         }
     }

@@ -1,4 +1,5 @@
-//! Origins that lie, overflow or never end: each is an error with a name and costs one connection.
+//! Origins that send malformed, oversized or endless data: each case has its own error and costs
+//! one connection.
 
 use crate::memory::{agent, get, get_error, ok, post};
 use byway_agent::{BadAnswer, Connected, Error, Which, connector_fn};
@@ -14,7 +15,7 @@ use tokio::join;
 
 const URL: &str = "http://a.example/";
 
-/// What becomes of a GET that is answered so, head or body.
+/// The error of a GET with this response.
 async fn answered(response: &str) -> Error {
     let (agent, mut origins) = agent(|builder| builder);
     let (ended, ()) = join!(
@@ -36,7 +37,7 @@ async fn answered(response: &str) -> Error {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_two_readers_could_read_in_two_ways_is_refused() {
+async fn an_ambiguous_response_is_refused() {
     for (response, malformed) in [
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -101,7 +102,7 @@ async fn a_response_that_two_readers_could_read_in_two_ways_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rubbish_between_chunks_is_refused() {
+async fn garbage_between_chunks_is_refused() {
     for body in [
         "5\nhello",
         "-1\r\n",
@@ -120,7 +121,7 @@ async fn rubbish_between_chunks_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heads_trailers_and_extensions_without_end_are_bounded() {
+async fn heads_trailers_and_extensions_are_bounded() {
     let long = "x".repeat(70_000);
     let error = answered(&format!("HTTP/1.1 200 OK\r\nX: {long}\r\n\r\n")).await;
     assert!(
@@ -201,7 +202,7 @@ async fn a_204_with_a_length_does_not_keep_its_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_options_without_end_are_refused() {
+async fn too_many_connection_options_are_refused() {
     let error = answered(&format!(
         "HTTP/1.1 200 OK\r\nConnection: {}\r\n\r\n",
         vec!["x"; 65].join(",")
@@ -215,7 +216,7 @@ async fn connection_options_without_end_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn something_that_is_no_http_is_refused_at_its_first_bytes() {
+async fn a_response_that_is_not_http_is_refused_at_its_first_bytes() {
     for greeting in [
         "SSH-2.0-x\r\n",
         "220 mail\r\n",
@@ -230,8 +231,7 @@ async fn something_that_is_no_http_is_refused_at_its_first_bytes() {
     }
 }
 
-/// A forward proxy behind a connector: plain requests say the whole URL, and carry what the proxy
-/// wants to see.
+/// A forward proxy behind a connector: plain requests have the whole URL, and the proxy's fields.
 #[tokio::test(start_paused = true)]
 async fn a_connector_to_a_forward_proxy_gets_whole_urls_and_its_own_fields() {
     let (sender, mut accepted) = tokio::sync::mpsc::unbounded_channel();
@@ -259,17 +259,17 @@ async fn a_connector_to_a_forward_proxy_gets_whole_urls_and_its_own_fields() {
         agent.request(post("http://a.example:8080/x?y", "hi")),
         async {
             let mut proxy = accepted.recv().await.unwrap();
-            let mut came = Vec::new();
-            while !came.ends_with(b"hi") {
+            let mut received = Vec::new();
+            while !received.ends_with(b"hi") {
                 let mut room = [0; 1000];
                 let byway_dial::Read::Data(n) = proxy.read(&mut room).await.unwrap() else {
                     panic!("it ended")
                 };
-                came.extend_from_slice(&room[..n]);
+                received.extend_from_slice(&room[..n]);
             }
             let expected = "POST http://a.example:8080/x?y HTTP/1.1\r\nHost: a.example:8080\r\n\
             proxy-authorization: Basic dTpw\r\ncontent-length: 2\r\n\r\nhi";
-            assert_eq!(String::from_utf8(came).unwrap(), expected);
+            assert_eq!(String::from_utf8(received).unwrap(), expected);
             proxy
                 .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
                 .await
@@ -286,7 +286,7 @@ async fn a_connector_to_a_forward_proxy_gets_whole_urls_and_its_own_fields() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_drips_has_one_time_for_all_of_it() {
+async fn a_slow_head_has_one_timeout_for_all_of_it() {
     let limit = std::time::Duration::from_secs(5);
     let (agent, mut origins) = agent(|builder| builder.first_byte_timeout(limit));
     let begun = tokio::time::Instant::now();
@@ -316,8 +316,8 @@ async fn a_head_that_drips_has_one_time_for_all_of_it() {
     assert_eq!(begun.elapsed(), limit);
 }
 
-/// What a reader sees of a response that comes in pieces: status, interim ones, body, trailers, or
-/// an error; and whether the connection was kept.
+/// What a client reads of a response that arrives in pieces: status, interim responses, body,
+/// trailers, or an error; and the number of active connections.
 async fn read_in_pieces(response: &[u8], pieces: &[usize]) -> (String, usize) {
     let seen: Arc<Mutex<String>> = Arc::default();
     let note = Arc::clone(&seen);
@@ -356,13 +356,13 @@ async fn read_in_pieces(response: &[u8], pieces: &[usize]) -> (String, usize) {
         server.finish().await;
     };
     join!(reading, serving);
-    // Bytes behind the message are seen at its end or when the connection would be lent; either
-    // ends it.
+    // Bytes after the message are found at its end or by the probe before reuse; either closes the
+    // connection.
     let seen = seen.lock().clone();
     (seen, agent.stats().totals().active())
 }
 
-const SOUND: [&str; 6] = [
+const VALID: [&str; 6] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Y: z\r\n\r\nhello",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;a=b\r\n!\r\n0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n",
@@ -384,23 +384,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: byway_testkit::cases(200), ..ProptestConfig::default() })]
 
     #[test]
-    fn a_response_reads_the_same_however_it_is_split(which in 0..SOUND.len(), pieces in vec(1..20usize, 1..8)) {
-        let response = SOUND[which].as_bytes();
+    fn a_response_reads_the_same_for_any_split(which in 0..VALID.len(), pieces in vec(1..20usize, 1..8)) {
+        let response = VALID[which].as_bytes();
         let (whole, split) = (run(read_in_pieces(response, &[])), run(read_in_pieces(response, &pieces)));
-        prop_assert!(!whole.0.contains("not sound") && !whole.0.contains("ended"), "{}", whole.0);
+        prop_assert!(!whole.0.contains("not valid HTTP") && !whole.0.contains("closed the connection"), "{}", whole.0);
         prop_assert_eq!(whole, split);
     }
 
-    /// Damage of any kind is a response, or an error; never a panic, a hang, or a connection that
+    /// Any damage leads to a response or an error; never to a panic, a hang, or a connection that
     /// stays in use.
     #[test]
-    fn a_damaged_response_ends_in_order_and_reads_the_same_however_it_is_split(
-        which in 0..SOUND.len(),
+    fn a_damaged_response_ends_cleanly_and_reads_the_same_for_any_split(
+        which in 0..VALID.len(),
         damage in vec((any::<Index>(), any::<u8>()), 1..4),
         cut in any::<Index>(),
         pieces in vec(1..20usize, 1..8),
     ) {
-        let mut response = SOUND[which].as_bytes().to_vec();
+        let mut response = VALID[which].as_bytes().to_vec();
         for (at, byte) in damage {
             let at = at.index(response.len());
             response[at] = byte;
@@ -409,9 +409,8 @@ proptest! {
         let (whole, split) = (run(read_in_pieces(&response, &[])), run(read_in_pieces(&response, &pieces)));
         prop_assert_eq!(whole.1, 0);
         prop_assert_eq!(whole.1, split.1);
-        // What is read of a body before its error may differ in how much of it had come; the
-        // verdict may not.
-        let verdict = |seen: &str| (seen.contains("not sound"), seen.contains("ended the connection"));
+        // How much of a body is read before its error may differ; the kind of error may not.
+        let verdict = |seen: &str| (seen.contains("not valid HTTP"), seen.contains("closed the connection"));
         prop_assert_eq!(verdict(&whole.0), verdict(&split.0));
     }
 }

@@ -1,6 +1,6 @@
 //! What an agent does, as seen from both ends of its connections: in memory under a paused clock
-//! where time or order matters, over sockets where sockets do. The rows of Node's Agent are in the
-//! files `node_*`; `docs/node.md` maps them.
+//! where time or order matters, over sockets elsewhere. The rows of Node's Agent are in the files
+//! `node_*`; `docs/node.md` maps them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

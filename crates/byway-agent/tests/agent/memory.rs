@@ -1,9 +1,8 @@
-//! Memory: origins in memory, in the same runtime as the agent, so that a test says who moves when.
+//! Memory: origins in memory, in the same runtime as the agent, so that a test controls the order
+//! of events.
 //!
-//! In:    connections that an agent opens.
-//! Out:   their other ends, in the hands of the test.
-//! Never: a socket, a thread or a sleep; every wait ends by itself after a minute of the paused
-//!        clock, and says what was waited for.
+//! Never: uses a socket, a thread or a sleep; every wait ends after an hour of the paused clock,
+//!        and names what was waited for.
 
 use byway_agent::{Agent, AgentBuilder, Body, CloseReason, Error, Event, Target, connector_fn};
 use http::{Request, Response};
@@ -17,10 +16,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
-/// What a direction of a connection holds before a write waits.
+/// The capacity of one direction of a connection.
 pub const CAPACITY_BYTES: usize = 64 * 1024;
 
-/// Everything that an agent dials.
+/// Accepts everything that an agent dials.
 pub struct Origins {
     accepted: UnboundedReceiver<Server>,
     pub dialled: Arc<AtomicUsize>,
@@ -33,20 +32,20 @@ pub struct Server {
     pub target: Target,
 }
 
-/// A request as it came.
+/// A request as it was received.
 #[derive(Debug, Clone, Default)]
-pub struct Came {
+pub struct Received {
     pub head: String,
     pub body: Vec<u8>,
     pub trailers: String,
 }
 
-/// An agent whose connections lead to [`Origins`].
+/// An agent whose connections go to [`Origins`].
 pub fn agent(build: impl FnOnce(AgentBuilder) -> AgentBuilder) -> (Agent, Origins) {
     agent_with_room(CAPACITY_BYTES, build)
 }
 
-/// As [`agent`], with connections that hold less.
+/// As [`agent`], with connections of a smaller capacity.
 pub fn agent_with_room(
     bytes: usize,
     build: impl FnOnce(AgentBuilder) -> AgentBuilder,
@@ -89,7 +88,7 @@ fn connect_to(
     })
 }
 
-/// Waits for something that must happen, for a minute of the paused clock.
+/// Waits for something that must happen, for an hour of the paused clock.
 #[track_caller]
 pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
@@ -97,7 +96,7 @@ pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Outpu
     async move {
         timeout(Duration::from_secs(3600), future)
             .await
-            .unwrap_or_else(|_| panic!("{what} never came ({caller})"))
+            .unwrap_or_else(|_| panic!("{what} did not arrive ({caller})"))
     }
 }
 
@@ -134,83 +133,80 @@ impl Server {
                 return self.unread.drain(..at + mark.len()).collect();
             }
             let unread = String::from_utf8_lossy(&self.unread).into_owned();
-            assert!(self.more().await, "the connection ended behind {unread:?}");
+            assert!(self.more().await, "the connection ended after {unread:?}");
         }
     }
 
     pub async fn exactly(&mut self, n: usize) -> Vec<u8> {
         while self.unread.len() < n {
-            assert!(
-                self.more().await,
-                "the connection ended, {n} bytes were due"
-            );
+            assert!(self.more().await, "the connection ended before {n} bytes");
         }
         self.unread.drain(..n).collect()
     }
 
-    /// Reads a head and leaves the body where it is.
-    pub async fn head(&mut self) -> Came {
+    /// Reads a head; the body remains unread.
+    pub async fn head(&mut self) -> Received {
         let head = self.until(b"\r\n\r\n").await;
-        Came {
+        Received {
             head: String::from_utf8(head).unwrap(),
-            ..Came::default()
+            ..Received::default()
         }
     }
 
     /// Reads a whole request.
-    pub async fn request(&mut self) -> Came {
-        let mut came = self.head().await;
-        if let Some(length) = came.field("content-length") {
-            came.body = self.exactly(length.parse().unwrap()).await;
-        } else if came.field("transfer-encoding").is_some() {
+    pub async fn request(&mut self) -> Received {
+        let mut received = self.head().await;
+        if let Some(length) = received.field("content-length") {
+            received.body = self.exactly(length.parse().unwrap()).await;
+        } else if received.field("transfer-encoding").is_some() {
             loop {
                 let line = String::from_utf8(self.until(b"\r\n").await).unwrap();
                 let size = usize::from_str_radix(line.trim(), 16).unwrap();
                 if size == 0 {
                     break;
                 }
-                came.body.extend(self.exactly(size).await);
+                received.body.extend(self.exactly(size).await);
                 assert_eq!(self.exactly(2).await, b"\r\n");
             }
-            while came.trailers.is_empty() || !came.trailers.ends_with("\r\n\r\n") {
+            while received.trailers.is_empty() || !received.trailers.ends_with("\r\n\r\n") {
                 let line = String::from_utf8(self.until(b"\r\n").await).unwrap();
                 if line == "\r\n" {
                     break;
                 }
-                came.trailers += &line;
+                received.trailers += &line;
             }
         }
-        came
+        received
     }
 
-    /// Sends bytes; the other side may have gone.
+    /// Sends bytes; the other side may have closed.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = soon("room to send", self.io.write_all(bytes.as_ref())).await;
     }
 
-    /// Reads a request and answers 200 with `text`.
-    pub async fn serve(&mut self, text: &str) -> Came {
-        let came = self.request().await;
+    /// Reads a request and responds with 200 and `text`.
+    pub async fn serve(&mut self, text: &str) -> Received {
+        let received = self.request().await;
         self.send(ok(text)).await;
-        came
+        received
     }
 
-    /// Says that nothing more comes.
+    /// Sends a FIN.
     pub async fn finish(&mut self) {
         let _ = self.io.shutdown().await;
     }
 
-    /// Waits until the agent has closed the connection; nothing may come before.
+    /// Waits until the agent has closed the connection; no byte may come before.
     pub async fn closed(mut self) {
         assert!(
             !self.more().await,
-            "bytes came: {:?}",
+            "received bytes: {:?}",
             String::from_utf8_lossy(&self.unread)
         );
     }
 }
 
-impl Came {
+impl Received {
     pub fn line(&self) -> &str {
         self.head.lines().next().unwrap_or_default()
     }
@@ -230,7 +226,7 @@ impl Came {
         let value = values.next();
         assert!(
             values.next().is_none(),
-            "{name} stands there twice:\n{}",
+            "{name} occurs twice:\n{}",
             self.head
         );
         value
@@ -270,26 +266,26 @@ pub fn post(url: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(url).body(body.into()).unwrap()
 }
 
-/// Polls a future once and keeps it: what can happen at once has happened then.
+/// Polls a future once and keeps it; it must not be ready.
 pub async fn begin<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) {
     let mut future = future;
     std::future::poll_fn(|cx| {
         assert!(
             future.as_mut().poll(cx).is_pending(),
-            "it was not expected to be done yet"
+            "it is ready too early"
         );
         std::task::Poll::Ready(())
     })
     .await;
 }
 
-/// What an agent tells, as lines.
+/// The events of an agent, as lines.
 #[derive(Clone, Default)]
-pub struct Told(Arc<Mutex<Vec<String>>>);
+pub struct Events(Arc<Mutex<Vec<String>>>);
 
-impl Told {
+impl Events {
     pub fn observe(&self) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
-        let told = Arc::clone(&self.0);
+        let events = Arc::clone(&self.0);
         move |event| {
             let line = match event {
                 Event::Opened { .. } => "opened".to_owned(),
@@ -306,7 +302,7 @@ impl Told {
                 Event::NotRetried { because, .. } => format!("not retried: {because:?}"),
                 other => format!("{other:?}"),
             };
-            told.lock().push(line);
+            events.lock().push(line);
         }
     }
 

@@ -1,6 +1,6 @@
-//! Node's Agent, rows 33 to 43: failures, cancelled requests, and what is left of them.
+//! Node's Agent, rows 33 to 43: failures, cancelled requests, and what remains of them.
 
-use crate::memory::{Told, agent, begin, get, get_error, ok, text};
+use crate::memory::{Events, agent, begin, get, get_error, ok, text};
 use byway_agent::{Agent, Body, CloseReason, Error, Target, connector_fn};
 use http::Request;
 use std::io;
@@ -36,7 +36,7 @@ async fn row_33_when_a_connection_closes_the_head_of_the_queue_gets_a_new_one_an
     assert_eq!(origins.connections(), 3);
 }
 
-/// An agent whose dials fail, with the number of dials.
+/// An agent whose dials fail, and the number of dials.
 fn refusing(max: usize) -> (Agent, Arc<AtomicUsize>) {
     let dials = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&dials);
@@ -55,7 +55,7 @@ fn refusing(max: usize) -> (Agent, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_34_each_of_three_requests_has_its_own_refusal_and_nothing_hangs() {
+async fn row_34_each_of_three_requests_has_its_own_error_and_nothing_hangs() {
     let (agent, dials) = refusing(1);
     let (one, two, three) = join!(
         get_error(&agent, URL),
@@ -89,7 +89,7 @@ async fn row_35_a_connectors_error_reaches_the_request_and_leaves_nothing_behind
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connector_that_never_answers_is_given_up_after_the_connect_timeout() {
+async fn a_silent_connector_fails_after_the_connect_timeout() {
     let connector = connector_fn(|_: Target| std::future::pending::<io::Result<DuplexStream>>());
     let agent = Agent::builder()
         .connector(connector)
@@ -100,7 +100,7 @@ async fn a_connector_that_never_answers_is_given_up_after_the_connect_timeout() 
     let error = get_error(&agent, URL).await;
     assert_eq!(
         error.to_string(),
-        "no connection stood within 3s (connect_timeout)"
+        "no connection was opened within 3s (connect_timeout)"
     );
     assert!(error.is_retryable() && error.is_timeout());
     assert_eq!(begun.elapsed(), Duration::from_secs(3));
@@ -132,7 +132,7 @@ async fn row_36_a_request_dropped_in_the_queue_never_reaches_the_origin_and_harm
     assert_eq!(origins.connections(), 1);
 }
 
-/// Row 37: Node keeps a dead request in `requests` until a socket is free.
+/// Row 37: Node keeps a cancelled request in `requests` until a socket is free.
 #[tokio::test(start_paused = true)]
 async fn row_37_a_request_dropped_in_the_queue_leaves_it_at_once() {
     let (agent, _origins) = agent(|builder| builder.max_per_origin(1));
@@ -147,10 +147,10 @@ async fn row_37_a_request_dropped_in_the_queue_leaves_it_at_once() {
     assert!(agent.stats().totals().oldest_wait().is_none());
 }
 
-/// Rows 25 and 38: in Node a dial outlives its request and may become free, on some versions. Here
+/// Rows 25 and 38: in some versions of Node a dial outlives its request and may become free. Here
 /// it belongs to the request.
 #[tokio::test(start_paused = true)]
-async fn row_38_a_request_dropped_while_it_is_dialled_for_drops_the_dial_and_frees_its_place() {
+async fn row_38_a_request_dropped_during_its_dial_drops_the_dial_and_frees_its_permit() {
     let connector = connector_fn(|_: Target| std::future::pending::<io::Result<DuplexStream>>());
     let agent = Agent::builder()
         .connector(connector)
@@ -172,7 +172,7 @@ async fn row_39_a_request_that_is_never_polled_does_nothing() {
     assert_eq!(agent.shutdown(Duration::from_secs(1)).await, 0);
 }
 
-/// Row 40: thirty requests of every fate over four connections.
+/// Row 40: thirty requests with different outcomes over four connections.
 #[tokio::test(start_paused = true)]
 async fn row_40_in_a_mix_of_thirty_every_request_ends_exactly_once() {
     let (agent, mut origins) = agent(|builder| {
@@ -183,7 +183,7 @@ async fn row_40_in_a_mix_of_thirty_every_request_ends_exactly_once() {
     });
     let urls: Vec<_> = (0..30).map(|n| format!("http://a.example/{n}")).collect();
     let served = async {
-        // Each connection in turn: answer; say nothing; answer and close; end in the middle.
+        // The connections alternate: respond; stay silent; respond and close; end in the middle.
         let (mut number, mut tasks) = (0, tokio::task::JoinSet::new());
         loop {
             let mut server = origins.accept().await;
@@ -193,7 +193,7 @@ async fn row_40_in_a_mix_of_thirty_every_request_ends_exactly_once() {
                 server.request().await;
                 match fate {
                     0 => server.send(ok("x")).await,
-                    1 => server.closed().await, // waits until the agent has lost its patience
+                    1 => server.closed().await, // waits for the agent's timeout
                     2 => server
                         .send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
                         .await,
@@ -266,8 +266,8 @@ async fn a_truncated_body_is_an_error_and_never_a_short_success() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n",
     ] {
-        let told = Told::default();
-        let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+        let events = Events::default();
+        let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
         let (error, ()) = join!(
             async {
                 agent
@@ -298,19 +298,19 @@ async fn a_truncated_body_is_an_error_and_never_a_short_success() {
             "{error}"
         );
         assert!(!error.is_retryable());
-        told.assert_closed(&[CloseReason::Failed]);
+        events.assert_closed(&[CloseReason::Failed]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_origin_costs_the_first_byte_timeout_and_a_slow_one_does_not() {
+async fn a_silent_origin_fails_after_the_first_byte_timeout_and_a_slow_one_does_not() {
     let limit = Duration::from_secs(5);
     let (agent, mut origins) = agent(|builder| builder.first_byte_timeout(limit));
     let begun = tokio::time::Instant::now();
     let (error, server) = join!(get_error(&agent, URL), async {
         let mut server = origins.accept().await;
         server.request().await;
-        server.send("HTTP/1.1 200 OK\r\n").await; // half a head is no head
+        server.send("HTTP/1.1 200 OK\r\n").await; // a partial head
         server
     });
     assert_eq!(
@@ -320,7 +320,7 @@ async fn a_silent_origin_costs_the_first_byte_timeout_and_a_slow_one_does_not() 
     assert!(!error.is_retryable());
     assert_eq!(begun.elapsed(), limit);
     server.closed().await;
-    // An interim response is a sign of life.
+    // An interim response restarts the timeout.
     let (answer, ()) = join!(get(&agent, URL), async {
         let mut server = origins.accept().await;
         server.request().await;
@@ -335,7 +335,7 @@ async fn a_silent_origin_costs_the_first_byte_timeout_and_a_slow_one_does_not() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_requests_own_body_failing_is_its_error_and_closes_the_connection() {
+async fn a_failing_request_body_is_the_requests_error_and_closes_the_connection() {
     let (agent, mut origins) = agent(|builder| builder);
     let request = Request::post(URL).body(Failing).unwrap();
     let (error, server) = join!(agent.request(request), origins.accept());
@@ -346,7 +346,7 @@ async fn the_requests_own_body_failing_is_its_error_and_closes_the_connection() 
             .to_string(),
         "the request's body failed: disk gone"
     );
-    server.closed().await; // nothing of it was sent, as nothing of it was sound
+    server.closed().await; // nothing was sent
 }
 
 /// A body that fails at once.

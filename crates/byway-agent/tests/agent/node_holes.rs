@@ -1,5 +1,5 @@
-//! The eight holes of Node's Agent, measured on its versions 20, 22 and 26, and our rule for each.
-//! N7 and N8 stand with their rows, in `node_idle` and `node_naming`.
+//! The eight bugs of Node's Agent, measured on its versions 20, 22 and 26, and our rule for each.
+//! N7 and N8 are with their rows, in `node_idle` and `node_naming`.
 
 use crate::memory::{agent, begin, get, get_error, ok, text};
 use byway_agent::{Agent, BuildError, Error, InvalidLimits, Target, connector_fn};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::join;
 
-/// Node: `maxTotalSockets: 1` holds an idle socket of one origin and opens a second one for
+/// Node: `maxTotalSockets: 1` keeps an idle socket of one origin and opens a second one for
 /// another.
 #[tokio::test(start_paused = true)]
 async fn n1_the_total_is_never_exceeded_an_idle_connection_of_another_origin_makes_room() {
@@ -26,10 +26,10 @@ async fn n1_the_total_is_never_exceeded_an_idle_connection_of_another_origin_mak
     });
 }
 
-/// Node: with a total of 2, one busy origin with a request queued, and a free place, a third origin
-/// waits for ever.
+/// Node: with a total of 2, one busy origin with a queued request, and one free socket, a third
+/// origin waits indefinitely.
 #[tokio::test(start_paused = true)]
-async fn n2_an_origin_at_its_own_limit_does_not_hold_up_another_one() {
+async fn n2_an_origin_at_its_own_limit_does_not_block_another_one() {
     let (agent, mut origins) = agent(|builder| builder.max_total(2).max_per_origin(1));
     let mut busy = Box::pin(agent.get("http://a.example/busy"));
     begin(busy.as_mut()).await;
@@ -50,7 +50,7 @@ async fn n2_an_origin_at_its_own_limit_does_not_hold_up_another_one() {
     );
 }
 
-/// Node: the queue survives `destroy()`; its requests dial anew and succeed, whenever that is.
+/// Node: the queue survives `destroy()`; its requests dial later and succeed.
 #[tokio::test(start_paused = true)]
 async fn n3_a_shutdown_serves_the_queue_within_its_deadline_and_fails_the_rest() {
     let (agent, mut origins) = agent(|builder| {
@@ -68,7 +68,7 @@ async fn n3_a_shutdown_serves_the_queue_within_its_deadline_and_fails_the_rest()
                 tokio::time::timeout(Duration::from_secs(30), stuck),
                 get_error(&agent, "http://a.example/")
             );
-            assert!(stuck.is_err(), "nobody answered");
+            assert!(stuck.is_err(), "no response");
             too_late
         },
         async {
@@ -77,7 +77,7 @@ async fn n3_a_shutdown_serves_the_queue_within_its_deadline_and_fails_the_rest()
             let (left, ()) = join!(agent.shutdown(Duration::from_secs(10)), async {
                 assert!(
                     matches!(get_error(&agent, "http://b.example/").await, Error::Closed),
-                    "new ones are refused"
+                    "new requests are refused"
                 );
                 server.send(ok("to its end")).await;
                 server.serve("still served").await;
@@ -108,8 +108,8 @@ async fn a_shutdown_without_a_deadline_fails_the_queue_at_once() {
     assert_eq!(left, 1);
 }
 
-/// Node: while an asynchronous `createConnection` is under way it counts for nothing, so four
-/// sockets are opened where one is the most.
+/// Node: an asynchronous `createConnection` does not count while it runs, so four sockets are
+/// opened where the limit is one.
 #[tokio::test(start_paused = true)]
 async fn n4_the_permit_is_taken_before_the_dial_so_slow_dials_count() {
     let (dialling, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -141,9 +141,9 @@ async fn n4_the_permit_is_taken_before_the_dial_so_slow_dials_count() {
     );
 }
 
-/// Node: `requests` has no bound, and nobody in it a time limit.
+/// Node: `requests` has no limit, and no time limit.
 #[tokio::test(start_paused = true)]
-async fn n5_the_queue_has_a_length_and_a_patience() {
+async fn n5_the_queue_has_a_length_limit_and_a_time_limit() {
     let wait = Duration::from_secs(2);
     let (agent, _origins) = agent(|builder| builder.max_total(1).queue_len(1).queue_wait(wait));
     let mut holding = Box::pin(agent.get("http://a.example/"));
@@ -169,7 +169,7 @@ async fn n5_the_queue_has_a_length_and_a_patience() {
 
 /// Node: `maxFreeSockets: 0` means 256.
 #[test]
-fn n6_zero_idle_connections_is_an_error_that_says_so() {
+fn n6_zero_idle_connections_is_an_error() {
     let error = Agent::builder().max_idle_per_origin(0).build().unwrap_err();
     assert_eq!(
         error,

@@ -1,6 +1,6 @@
-//! Node's Agent, rows 23 to 32: what ends an idle connection, and what the origin says about that.
+//! Node's Agent, rows 23 to 32: what ends an idle connection, and the origin's hints about that.
 
-use crate::memory::{Server, Told, agent, get, ok};
+use crate::memory::{Events, Server, agent, get, ok};
 use byway_agent::{Agent, BadAnswer, CloseReason, Error, Hint};
 use std::time::Duration;
 use tokio::join;
@@ -10,14 +10,10 @@ const URL: &str = "http://a.example/";
 
 /// An idle connection: one request has been served on it.
 async fn idle(agent: &Agent, origins: &mut crate::memory::Origins) -> Server {
-    idle_behind(agent, origins, &ok("x")).await
+    idle_after(agent, origins, &ok("x")).await
 }
 
-async fn idle_behind(
-    agent: &Agent,
-    origins: &mut crate::memory::Origins,
-    response: &str,
-) -> Server {
+async fn idle_after(agent: &Agent, origins: &mut crate::memory::Origins, response: &str) -> Server {
     let (_, server) = join!(get(agent, URL), async {
         let mut server = origins.accept().await;
         server.request().await;
@@ -28,15 +24,15 @@ async fn idle_behind(
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_23_a_connection_that_the_origin_ended_while_idle_is_not_used_and_nobody_hears_of_it() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+async fn row_23_a_connection_that_the_origin_closed_while_idle_is_not_used_and_causes_no_error() {
+    let events = Events::default();
+    let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
     drop(idle(&agent, &mut origins).await);
     let (answer, ()) = join!(get(&agent, URL), async {
         drop(origins.accept().await.serve("fresh").await)
     });
     assert_eq!(answer, "fresh");
-    told.assert_closed(&[CloseReason::Stale]);
+    events.assert_closed(&[CloseReason::Stale]);
     let counters = agent.stats().counters();
     assert_eq!(
         (
@@ -49,8 +45,8 @@ async fn row_23_a_connection_that_the_origin_ended_while_idle_is_not_used_and_no
     );
 }
 
-/// The first test of this crate: CVE-2026-48931. Bytes that come while nobody asks for anything
-/// would be taken for the response to the next request, which may be another user's.
+/// The first test of this crate: CVE-2026-48931. Bytes that arrive without a request would be read
+/// as the response to the next request, which may be another user's.
 #[tokio::test(start_paused = true)]
 async fn row_24_any_byte_on_an_idle_connection_ends_it_and_is_never_taken_for_a_response() {
     for poison in [
@@ -58,8 +54,8 @@ async fn row_24_any_byte_on_an_idle_connection_ends_it_and_is_never_taken_for_a_
         "\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison",
     ] {
-        let told = Told::default();
-        let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+        let events = Events::default();
+        let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
         let mut server = idle(&agent, &mut origins).await;
         server.send(poison).await;
         let (answer, ()) = join!(get(&agent, URL), async {
@@ -67,7 +63,7 @@ async fn row_24_any_byte_on_an_idle_connection_ends_it_and_is_never_taken_for_a_
         });
         assert_eq!(answer, "clean");
         server.closed().await;
-        told.assert_closed(&[CloseReason::Stale]);
+        events.assert_closed(&[CloseReason::Stale]);
     }
 }
 
@@ -78,23 +74,23 @@ async fn row_24_bytes_behind_a_response_end_its_connection() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nx",
     ];
     for response in framed {
-        let told = Told::default();
-        let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
-        idle_behind(&agent, &mut origins, response)
+        let events = Events::default();
+        let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
+        idle_after(&agent, &mut origins, response)
             .await
             .closed()
             .await;
-        told.assert_closed(&[CloseReason::ExtraBytes]);
+        events.assert_closed(&[CloseReason::ExtraBytes]);
     }
     let (agent, mut origins) = agent(|builder| builder);
-    idle_behind(&agent, &mut origins, "HTTP/1.1 204 No Content\r\n\r\nx")
+    idle_after(&agent, &mut origins, "HTTP/1.1 204 No Content\r\n\r\nx")
         .await
         .closed()
         .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_26_ended_connections_are_passed_over_until_one_is_alive() {
+async fn row_26_closed_connections_are_skipped_until_one_is_alive() {
     let (agent, mut origins) = agent(|builder| builder);
     let (.., (mut alive, ended)) = join!(get(&agent, URL), get(&agent, URL), async {
         let (mut alive, mut ended) = (origins.accept().await, origins.accept().await);
@@ -103,7 +99,7 @@ async fn row_26_ended_connections_are_passed_over_until_one_is_alive() {
         ended.serve("x").await;
         (alive, ended)
     });
-    drop(ended); // the one used last, which would be lent first
+    drop(ended); // the most recently used, which would be reused first
     let (answer, _) = join!(get(&agent, URL), alive.serve("alive"));
     assert_eq!(answer, "alive");
     assert_eq!(origins.connections(), 2);
@@ -111,13 +107,14 @@ async fn row_26_ended_connections_are_passed_over_until_one_is_alive() {
 
 #[tokio::test(start_paused = true)]
 async fn row_27_the_idle_timeout_ends_idle_connections_and_never_one_in_use() {
-    let told = Told::default();
+    let events = Events::default();
     let wait = Duration::from_secs(3);
-    let (agent, mut origins) = agent(|builder| builder.idle_timeout(wait).on_event(told.observe()));
+    let (agent, mut origins) =
+        agent(|builder| builder.idle_timeout(wait).on_event(events.observe()));
     let (answer, server) = join!(get(&agent, URL), async {
         let mut server = origins.accept().await;
         server.request().await;
-        advance(wait * 5).await; // in use for much longer than that
+        advance(wait * 5).await; // in use for much longer than the timeout
         server.send(ok("slow")).await;
         server
     });
@@ -125,16 +122,16 @@ async fn row_27_the_idle_timeout_ends_idle_connections_and_never_one_in_use() {
     let begun = Instant::now();
     server.closed().await;
     assert_eq!(begun.elapsed(), wait);
-    told.assert_closed(&[CloseReason::IdleTimeout]);
+    events.assert_closed(&[CloseReason::IdleTimeout]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_28_what_the_origin_says_wins_over_the_idle_timeout_in_both_directions() {
+async fn row_28_the_origins_hint_wins_over_the_idle_timeout_in_both_directions() {
     for (hint, seconds) in [("timeout=3", 2), ("timeout=30", 29)] {
         let (agent, mut origins) = agent(|builder| builder.idle_timeout(Duration::from_secs(10)));
         let response =
             format!("HTTP/1.1 200 OK\r\nKeep-Alive: {hint}\r\nContent-Length: 0\r\n\r\n");
-        let server = idle_behind(&agent, &mut origins, &response).await;
+        let server = idle_after(&agent, &mut origins, &response).await;
         let begun = Instant::now();
         server.closed().await;
         assert_eq!(begun.elapsed(), Duration::from_secs(seconds), "{hint}");
@@ -147,31 +144,31 @@ fn hinting(hint: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn row_29_a_hint_is_shortened_by_a_second_and_closes_at_once_if_nothing_is_left() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
-    idle_behind(&agent, &mut origins, &hinting("timeout=1"))
+    let events = Events::default();
+    let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
+    idle_after(&agent, &mut origins, &hinting("timeout=1"))
         .await
         .closed()
         .await;
-    told.assert_closed(&[CloseReason::Hint]);
-    let server = idle_behind(&agent, &mut origins, &hinting("timeout=2")).await;
+    events.assert_closed(&[CloseReason::Hint]);
+    let server = idle_after(&agent, &mut origins, &hinting("timeout=2")).await;
     let begun = Instant::now();
     server.closed().await;
     assert_eq!(begun.elapsed(), Duration::from_secs(1));
 }
 
-/// Row 30 and N7: Node reads `timeout` only where it stands first, only if the agent has a timeout
-/// of its own, and never reads `max`.
+/// Row 30 and N7: Node reads `timeout` only if it comes first, only if the agent has its own
+/// timeout, and never reads `max`.
 #[tokio::test(start_paused = true)]
 async fn row_30_n7_a_hint_is_read_in_any_order_and_max_is_counted() {
     let (agent, mut origins) = agent(|builder| builder.idle_timeout(Duration::from_secs(60)));
-    let server = idle_behind(&agent, &mut origins, &hinting("max=5, timeout=2")).await;
+    let server = idle_after(&agent, &mut origins, &hinting("max=5, timeout=2")).await;
     let begun = Instant::now();
     server.closed().await;
     assert_eq!(begun.elapsed(), Duration::from_secs(1));
 
-    // The origin says once that it will take one more.
-    let mut server = idle_behind(&agent, &mut origins, &hinting("max=1")).await;
+    // The origin announces once that it will take one more request.
+    let mut server = idle_after(&agent, &mut origins, &hinting("max=1")).await;
     join!(get(&agent, URL), server.serve("the last"));
     server.closed().await;
 }
@@ -179,7 +176,7 @@ async fn row_30_n7_a_hint_is_read_in_any_order_and_max_is_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_hint_can_be_ignored() {
     let (agent, mut origins) = agent(|builder| builder.server_keep_alive(Hint::Ignore));
-    let server = idle_behind(&agent, &mut origins, &hinting("timeout=1, max=0")).await;
+    let server = idle_after(&agent, &mut origins, &hinting("timeout=1, max=0")).await;
     let begun = Instant::now();
     server.closed().await;
     assert_eq!(begun.elapsed(), Duration::from_secs(4));
@@ -201,7 +198,7 @@ async fn a_lifetime_and_a_number_of_requests_end_a_connection_between_two_reques
     }
     let (answer, _) = join!(get(&agent, URL), async {
         server.request().await;
-        advance(Duration::from_secs(3)).await; // it grows too old while in use, and is not cut
+        advance(Duration::from_secs(3)).await; // it expires while in use, and is not closed
         server.send(ok("old")).await;
     });
     assert_eq!(answer, "old");
@@ -209,9 +206,10 @@ async fn a_lifetime_and_a_number_of_requests_end_a_connection_between_two_reques
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_connections_of_all_origins_together_have_a_limit_and_the_oldest_goes() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.max_idle_total(2).on_event(told.observe()));
+async fn idle_connections_of_all_origins_together_have_a_limit_and_the_oldest_is_closed() {
+    let events = Events::default();
+    let (agent, mut origins) =
+        agent(|builder| builder.max_idle_total(2).on_event(events.observe()));
     let mut servers = Vec::new();
     for host in ["a", "b", "c"] {
         let url = format!("http://{host}.example/");
@@ -224,14 +222,14 @@ async fn idle_connections_of_all_origins_together_have_a_limit_and_the_oldest_go
     }
     servers.remove(0).closed().await;
     assert_eq!(agent.stats().totals().idle(), 2);
-    told.assert_closed(&[CloseReason::IdleLimit]);
+    events.assert_closed(&[CloseReason::IdleLimit]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shard_reuses_its_own_connections_and_shares_the_limits() {
-    let told = Told::default();
+    let events = Events::default();
     let (agent, mut origins) =
-        agent(|builder| builder.shards(2).max_total(1).on_event(told.observe()));
+        agent(|builder| builder.shards(2).max_total(1).on_event(events.observe()));
     let mut server = idle(&agent, &mut origins).await;
     join!(get(&agent, URL), server.serve("its own"));
     let other = agent.shard(1);
@@ -241,16 +239,16 @@ async fn a_shard_reuses_its_own_connections_and_shares_the_limits() {
         fresh.serve("the other's").await;
     });
     assert_eq!(answer, "the other's");
-    told.assert_closed(&[CloseReason::Reclaimed]);
+    events.assert_closed(&[CloseReason::Reclaimed]);
     assert_eq!(
         (agent.stats().totals().open(), other.stats().totals().open()),
         (1, 1)
     );
 }
 
-/// Row 32: an idle socket must not keep a program from ending.
+/// Row 32: an idle socket must not keep a program alive.
 #[test]
-fn row_32_nothing_of_an_idle_agent_keeps_a_runtime_from_ending() {
+fn row_32_an_idle_agent_does_not_keep_a_runtime_alive() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -262,10 +260,9 @@ fn row_32_nothing_of_an_idle_agent_keeps_a_runtime_from_ending() {
     drop((agent, server));
 }
 
-/// hyper#4100: a task that looks after idle connections must sleep, and be gone when there are
-/// none.
+/// hyper#4100: a task for idle connections must sleep, and end when there are none.
 #[test]
-fn the_sweep_sleeps_while_it_waits_and_is_gone_when_nothing_is_idle() {
+fn the_reaper_sleeps_while_it_waits_and_ends_when_nothing_is_idle() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -279,21 +276,21 @@ fn the_sweep_sleeps_while_it_waits_and_is_gone_when_nothing_is_idle() {
         assert_eq!(metrics.num_alive_tasks(), 1);
         server.closed().await;
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(metrics.num_alive_tasks(), 0, "nothing is idle any more");
-        // It comes back with the next idle connection.
+        assert_eq!(metrics.num_alive_tasks(), 0, "nothing is idle");
+        // It starts again with the next idle connection.
         let server = idle(&agent, &mut origins).await;
         assert_eq!(metrics.num_alive_tasks(), 1);
         drop(agent);
         server.closed().await;
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(metrics.num_alive_tasks(), 0, "the agent is gone");
+        assert_eq!(metrics.num_alive_tasks(), 0, "the agent was dropped");
     });
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_malformed_response_ends_the_request_and_the_connection() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+    let events = Events::default();
+    let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
     let (response, server) = join!(agent.get(URL), async {
         let mut server = origins.accept().await;
         server.request().await;
@@ -307,5 +304,5 @@ async fn a_malformed_response_ends_the_request_and_the_connection() {
     );
     assert!(!error.is_retryable());
     server.closed().await;
-    told.assert_closed(&[CloseReason::Failed]);
+    events.assert_closed(&[CloseReason::Failed]);
 }

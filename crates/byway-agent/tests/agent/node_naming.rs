@@ -1,4 +1,4 @@
-//! Node's Agent, rows 1 to 10: what shares connections, and who is let in.
+//! Node's Agent, rows 1 to 10: what shares connections, and which requests are admitted.
 
 use crate::memory::{agent, begin, get, get_error, ok, text};
 use byway_agent::{Agent, BuildError, Error, Hint, OnInterim, Scheduling};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::join;
 
-/// The groups that a request for each URL (with a Host field of its own, if not empty) belongs to.
+/// The groups of requests for each URL (with its own Host field, if not empty).
 async fn groups(requests: &[(&str, &str)]) -> Vec<String> {
     let (agent, _origins) = agent(|builder| builder);
     let mut dials = Vec::new();
@@ -18,7 +18,7 @@ async fn groups(requests: &[(&str, &str)]) -> Vec<String> {
             request = request.header("host", *host);
         }
         let request = request.body(byway_agent::Body::empty()).unwrap();
-        // Nobody answers: the dial, or the wait for the response, goes on.
+        // No origin responds: the dial, or the wait for the response, stays pending.
         let mut dial = Box::pin(agent.request(request));
         begin(dial.as_mut()).await;
         dials.push(dial);
@@ -64,8 +64,8 @@ async fn row_02_plain_and_tls_and_two_verified_names_never_share() {
     assert_eq!(names.await, expected);
 }
 
-/// Row 3, and N8: in Node `EXAMPLE.com` and `example.com` have connections of their own, though
-/// they are one host.
+/// Row 3, and N8: in Node `EXAMPLE.com` and `example.com` have separate connections, although they
+/// are one host.
 #[tokio::test(start_paused = true)]
 async fn row_03_n8_spellings_of_one_host_share_a_group() {
     let urls = [
@@ -80,7 +80,7 @@ async fn row_03_n8_spellings_of_one_host_share_a_group() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_04_a_free_connection_is_used_before_another_is_opened_and_says_so() {
+async fn row_04_a_free_connection_is_used_before_another_is_opened_and_reports_reuse() {
     let (agent, mut origins) = agent(|builder| builder);
     let ((), ()) = join!(
         async {
@@ -101,7 +101,7 @@ async fn row_04_a_free_connection_is_used_before_another_is_opened_and_says_so()
     assert_eq!(origins.connections(), 1);
 }
 
-/// Leaves two idle connections and says which of them (0 the one used first) carries the next
+/// Leaves two idle connections and returns which of them (0 is the one used first) carries the next
 /// request.
 async fn next_of_two(scheduling: Scheduling) -> usize {
     let (agent, mut origins) = agent(|builder| builder.scheduling(scheduling));
@@ -124,7 +124,7 @@ async fn next_of_two(scheduling: Scheduling) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_05_lifo_takes_the_connection_used_last_and_fifo_the_one_unused_for_longest() {
+async fn row_05_lifo_takes_the_most_recently_used_and_fifo_the_least_recently_used() {
     assert_eq!(next_of_two(Scheduling::Lifo).await, 1);
     assert_eq!(next_of_two(Scheduling::Fifo).await, 0);
 }
@@ -184,7 +184,7 @@ fn row_07_a_limit_of_zero_or_one_that_cannot_be_reached_is_an_error_at_construct
     for builder in times {
         assert!(matches!(builder.build(), Err(BuildError::Zero { .. })));
     }
-    // What was left out follows from what was set.
+    // Defaults are derived from the options that are set.
     assert!(Agent::builder().max_total(4).build().is_ok());
     assert!(Agent::builder().max_idle_total(4).build().is_ok());
     assert!(
@@ -196,7 +196,7 @@ fn row_07_a_limit_of_zero_or_one_that_cannot_be_reached_is_an_error_at_construct
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_longest_times_that_there_are_overflow_nothing() {
+async fn the_longest_durations_do_not_overflow() {
     let most = Duration::MAX;
     let (agent, mut origins) = agent(|builder| {
         let builder = builder
@@ -233,7 +233,7 @@ async fn the_longest_times_that_there_are_overflow_nothing() {
 }
 
 #[test]
-fn options_that_would_do_nothing_are_errors() {
+fn options_without_effect_are_errors() {
     let conflicts = [
         Agent::builder()
             .unix_socket("/run/a.sock")
@@ -257,14 +257,13 @@ fn options_that_would_do_nothing_are_errors() {
     ));
 }
 
-/// Row 8: in Node the agent's options win over the request's. Here what a request says for itself
-/// wins.
+/// Row 8: in Node the agent's options win over the request's. Here the request's own options win.
 #[tokio::test(start_paused = true)]
-async fn row_08_what_a_request_says_for_itself_wins_over_the_agent() {
-    let heard: Arc<Mutex<Vec<&str>>> = Arc::default();
+async fn row_08_a_requests_own_options_win_over_the_agents() {
+    let received: Arc<Mutex<Vec<&str>>> = Arc::default();
     let note = |who: &'static str| {
-        let heard = Arc::clone(&heard);
-        move |_: &http::Response<()>| heard.lock().push(who)
+        let received = Arc::clone(&received);
+        move |_: &http::Response<()>| received.lock().push(who)
     };
     let (agent, mut origins) = agent(|builder| builder.on_informational(note("agent")));
     let own = Request::get("http://a.example/").extension(OnInterim::new(note("request")));
@@ -287,11 +286,11 @@ async fn row_08_what_a_request_says_for_itself_wins_over_the_agent() {
             }
         }
     );
-    assert_eq!(*heard.lock(), ["request", "agent"]);
+    assert_eq!(*received.lock(), ["request", "agent"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_of_ones_own_merges_hosts_and_splits_paths() {
+async fn a_custom_rule_merges_hosts_and_splits_paths() {
     let rule = |parts: &http::request::Parts| match parts.uri.path() {
         path if path.starts_with("/img") => Some("images"),
         _ => parts
@@ -324,8 +323,8 @@ async fn a_rule_of_ones_own_merges_hosts_and_splits_paths() {
         ["http://other.example:80 x1", "images x2", "shop x2"]
     );
     drop(waiting);
-    // A connection that was opened for one host of a group carries the requests of another, and
-    // Host says which.
+    // A connection that was opened for one host of a group carries the requests of another; Host
+    // differs.
     let _five = [
         origins.accept().await,
         origins.accept().await,
@@ -357,7 +356,7 @@ async fn a_rule_of_ones_own_merges_hosts_and_splits_paths() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_sent_is_refused_before_anything_is_dialled() {
+async fn an_invalid_request_is_refused_before_a_dial() {
     let (agent, origins) = agent(|builder| builder);
     for url in [
         "/path",

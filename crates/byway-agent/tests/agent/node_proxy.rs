@@ -1,7 +1,7 @@
-//! Node's row 46: requests through proxies. The proxy of a test is the origin, too: it answers what
-//! its tunnels bring.
+//! Node's row 46: requests through proxies. The proxy of a test is also the origin: it serves the
+//! requests in its tunnels.
 
-use crate::memory::{Told, begin, get, get_error, text};
+use crate::memory::{Events, begin, get, get_error, text};
 use crate::tcp::{Listener, Peer, Site};
 use byway_agent::dial::{Environment, NoRoute, Purpose, Route, Target};
 use byway_agent::{Agent, BuildError, Error, Proxy, Which};
@@ -27,11 +27,11 @@ async fn row_46_plain_requests_go_in_absolute_form_over_a_connection_that_is_kep
         let first = peer.serve("one").await;
         (first, peer.serve("two").await)
     };
-    let ask = async {
+    let client = async {
         assert_eq!(get(&agent, "http://A.example:80/x?y").await, "one");
         assert_eq!(get(&agent, "http://a.example/").await, "two");
     };
-    let ((), (first, second)) = join!(ask, serve);
+    let ((), (first, second)) = join!(client, serve);
     assert_eq!(
         first,
         "GET http://A.example/x?y HTTP/1.1\r\nHost: A.example\r\nproxy-authorization: Basic Ym9iOmtleQ==\r\n\r\n"
@@ -40,7 +40,7 @@ async fn row_46_plain_requests_go_in_absolute_form_over_a_connection_that_is_kep
         second.starts_with("GET http://a.example/ HTTP/1.1\r\n"),
         "{second}"
     );
-    assert!(proxy.nobody_came().await);
+    assert!(proxy.no_connection().await);
     let name = format!("http://a.example:80 via http://bob:***@{}", proxy.address);
     assert_eq!(agent.stats().group(&name).unwrap().idle(), 1);
 }
@@ -76,7 +76,7 @@ async fn row_46_the_agents_credentials_replace_the_callers_and_407_is_a_response
 }
 
 #[tokio::test]
-async fn row_46_a_tunnel_is_kept_for_the_next_request_and_the_proxy_reads_none_of_it() {
+async fn row_46_a_tunnel_is_kept_for_the_next_request_and_the_proxy_cannot_read_it() {
     let (proxy, site) = (Listener::new().await, Site::new());
     let agent = Agent::builder()
         .proxy(http(&proxy).auth("bob", "key"))
@@ -85,18 +85,18 @@ async fn row_46_a_tunnel_is_kept_for_the_next_request_and_the_proxy_reads_none_o
         .unwrap();
     let serve = async {
         let mut peer = proxy.accept().await;
-        let asked = peer.open_tunnel().await;
+        let received = peer.open_tunnel().await;
         let (mut origin, _) = peer.secure(&site).await;
         let first = origin.serve("one").await;
-        (asked, first, origin.serve("two").await)
+        (received, first, origin.serve("two").await)
     };
-    let ask = async {
+    let client = async {
         assert_eq!(get(&agent, "https://a.example/x").await, "one");
         assert_eq!(get(&agent, "https://a.example/y").await, "two");
     };
-    let ((), (asked, first, second)) = join!(ask, serve);
+    let ((), (received, first, second)) = join!(client, serve);
     assert_eq!(
-        asked,
+        received,
         "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nProxy-Authorization: Basic Ym9iOmtleQ==\r\n\r\n"
     );
     assert_eq!(first, "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n");
@@ -105,7 +105,7 @@ async fn row_46_a_tunnel_is_kept_for_the_next_request_and_the_proxy_reads_none_o
 }
 
 #[tokio::test]
-async fn row_46_tls_to_an_https_proxy_and_tls_to_the_origin_inside_of_it() {
+async fn row_46_tls_to_an_https_proxy_and_tls_to_the_origin_inside_it() {
     let (proxy, site) = (Listener::new().await, Site::new());
     let to = Proxy::https(&proxy.address.to_string()).unwrap();
     let agent = Agent::builder()
@@ -127,79 +127,79 @@ async fn row_46_tls_to_an_https_proxy_and_tls_to_the_origin_inside_of_it() {
 }
 
 #[tokio::test]
-async fn row_46_an_ipv6_address_travels_in_brackets() {
+async fn row_46_an_ipv6_address_is_sent_in_brackets() {
     let proxy = Listener::new().await;
     let agent = through(http(&proxy));
     let serve = async {
         let mut peer = proxy.accept().await;
         let plain = peer.serve("plain").await;
         let mut peer = proxy.accept().await;
-        let asked = peer.head().await;
-        (plain, asked)
+        let received = peer.head().await;
+        (plain, received)
     };
-    let ask = async {
+    let client = async {
         assert_eq!(get(&agent, "http://[2001:db8::1]:81/").await, "plain");
         get_error(&agent, "https://[2001:db8::1]/").await
     };
-    let (_, (plain, asked)) = join!(ask, serve);
+    let (_, (plain, received)) = join!(client, serve);
     assert!(
         plain.starts_with("GET http://[2001:db8::1]:81/ HTTP/1.1\r\nHost: [2001:db8::1]:81\r\n"),
         "{plain}"
     );
     assert!(
-        asked.starts_with("CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n"),
-        "{asked}"
+        received.starts_with("CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n"),
+        "{received}"
     );
 }
 
 #[tokio::test]
-async fn row_46_names_travel_through_socks5h_and_its_streams_are_kept() {
+async fn row_46_socks5h_sends_names_and_its_streams_are_kept() {
     let proxy = Listener::new().await;
     let agent = through(Proxy::socks5h(&proxy.address.to_string()).unwrap());
     let serve = async {
         let mut peer = proxy.accept().await;
-        let asked = peer.open_socks5().await;
+        let received = peer.open_socks5().await;
         let first = peer.serve("one").await;
         peer.serve("two").await;
-        (asked, first)
+        (received, first)
     };
-    let ask = async {
+    let client = async {
         assert_eq!(get(&agent, "http://name.example:8080/").await, "one");
         assert_eq!(get(&agent, "http://name.example:8080/").await, "two");
     };
-    let ((), (asked, first)) = join!(ask, serve);
-    assert_eq!(asked, b"name.example\x1f\x90");
+    let ((), (received, first)) = join!(client, serve);
+    assert_eq!(received, b"name.example\x1f\x90");
     assert_eq!(first, "GET / HTTP/1.1\r\nHost: name.example:8080\r\n\r\n");
 }
 
 #[tokio::test]
-async fn row_46_names_are_resolved_here_for_socks5_and_socks4() {
+async fn row_46_names_are_resolved_locally_for_socks5_and_socks4() {
     let proxy = Listener::new().await;
     let at = proxy.address.to_string();
     let socks5 = through(Proxy::socks5(&at).unwrap());
     let serve = async {
         let mut peer = proxy.accept().await;
-        let asked = peer.open_socks5().await;
+        let received = peer.open_socks5().await;
         peer.serve("by address").await;
-        asked
+        received
     };
-    let (text, asked) = join!(get(&socks5, "http://localhost:81/"), serve);
+    let (text, received) = join!(get(&socks5, "http://localhost:81/"), serve);
     assert_eq!(
-        (text.as_str(), asked),
+        (text.as_str(), received),
         ("by address", [&[0; 15], &[1, 0, 81][..]].concat())
     );
 
     let socks4 = through(Proxy::socks4(&at).unwrap().auth("bob", ""));
     let serve = async {
         let mut peer = proxy.accept().await;
-        let asked = peer.exactly(12).await;
+        let received = peer.exactly(12).await;
         peer.send(b"\x00\x5a\x00\x00\x00\x00\x00\x00").await;
         peer.serve("by address").await;
-        asked
+        received
     };
-    let (text, asked) = join!(get(&socks4, "http://localhost:81/"), serve);
+    let (text, received) = join!(get(&socks4, "http://localhost:81/"), serve);
     assert_eq!(
-        (text.as_str(), asked.as_slice()),
+        (text.as_str(), received.as_slice()),
         (
             "by address",
             &b"\x04\x01\x00\x51\x7f\x00\x00\x01bob\x00"[..]
@@ -208,7 +208,7 @@ async fn row_46_names_are_resolved_here_for_socks5_and_socks4() {
 }
 
 #[tokio::test]
-async fn row_46_the_limit_for_an_origin_holds_through_a_proxy() {
+async fn row_46_the_limit_for_an_origin_applies_through_a_proxy() {
     let proxy = Listener::new().await;
     let agent = Agent::builder()
         .proxy(http(&proxy))
@@ -221,10 +221,10 @@ async fn row_46_the_limit_for_an_origin_holds_through_a_proxy() {
     let serve = async {
         let mut peer = proxy.accept().await;
         peer.head().await;
-        // The second request waits; another origin does not wait with it.
+        // The second request waits; a request to another origin does not.
         let mut of_other = proxy.accept().await;
         of_other.serve("other").await;
-        assert!(proxy.nobody_came().await);
+        assert!(proxy.no_connection().await);
         let name = format!("http://a.example:80 via http://{}", proxy.address);
         let stats = agent.stats();
         let group = stats.group(&name).unwrap();
@@ -234,11 +234,11 @@ async fn row_46_the_limit_for_an_origin_holds_through_a_proxy() {
     };
     let (first, second, other, ()) = join!(first, second, other, serve);
     assert_eq!([first, second, other], ["first", "second", "other"]);
-    assert!(proxy.nobody_came().await);
+    assert!(proxy.no_connection().await);
 }
 
 #[tokio::test]
-async fn row_46_what_no_proxy_covers_goes_straight_and_never_over_a_connection_to_the_proxy() {
+async fn row_46_a_no_proxy_target_goes_direct_and_never_over_a_connection_to_the_proxy() {
     let (proxy, origin) = (Listener::new().await, Listener::new().await);
     let variables = [
         ("http_proxy", proxy.address.to_string()),
@@ -247,7 +247,7 @@ async fn row_46_what_no_proxy_covers_goes_straight_and_never_over_a_connection_t
     let environment = Environment::of(variables).unwrap();
     let by_list = http(&proxy).no_proxy("127.0.0.1").unwrap();
     for covered in [Proxy::from(environment), by_list] {
-        // One group for all: the two ways are kept apart in it.
+        // One group for both; the two routes are kept apart in it.
         let agent = Agent::builder()
             .proxy(covered)
             .group_by(|_| Some("all"))
@@ -255,22 +255,22 @@ async fn row_46_what_no_proxy_covers_goes_straight_and_never_over_a_connection_t
             .unwrap();
         let serve_origin = async {
             let mut peer = origin.accept().await;
-            (peer.serve("straight").await, peer)
+            (peer.serve("direct").await, peer)
         };
         let url = format!("http://{}/", origin.address);
-        let (said, (head, _kept)) = join!(get(&agent, &url), serve_origin);
-        assert!(said == "straight" && head.starts_with("GET / "), "{head}");
+        let (answer, (head, _kept)) = join!(get(&agent, &url), serve_origin);
+        assert!(answer == "direct" && head.starts_with("GET / "), "{head}");
         let serve_proxy = async { proxy.accept().await.serve("by proxy").await };
-        let (said, head) = join!(get(&agent, "http://a.example/"), serve_proxy);
+        let (answer, head) = join!(get(&agent, "http://a.example/"), serve_proxy);
         assert!(
-            said == "by proxy" && head.starts_with("GET http://a.example/ "),
+            answer == "by proxy" && head.starts_with("GET http://a.example/ "),
             "{head}"
         );
     }
 }
 
 #[tokio::test]
-async fn row_46_a_tunnel_that_is_refused_says_why_and_gives_its_place_back() {
+async fn row_46_a_refused_tunnel_reports_the_reason_and_frees_its_permit() {
     let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "a".repeat(20_000));
     let table: [(&str, &str); 8] = [
         (
@@ -298,21 +298,21 @@ async fn row_46_a_tunnel_that_is_refused_says_why_and_gives_its_place_back() {
         (&endless, "longer than 16 KiB"),
     ];
     let proxy = Listener::new().await;
-    let told = Told::default();
+    let events = Events::default();
     let builder = Agent::builder()
         .proxy(http(&proxy))
         .max_total(1)
-        .on_event(told.observe());
+        .on_event(events.observe());
     let agent = builder.build().unwrap();
     for (answer, why) in table {
         let serve = async {
             let mut peer = proxy.accept().await;
-            let asked = peer.head().await;
+            let received = peer.head().await;
             peer.send(answer).await;
-            asked
+            received
         };
-        let (error, asked) = join!(get_error(&agent, "https://a.example/"), serve);
-        assert!(asked.starts_with("CONNECT a.example:443 "), "{asked}");
+        let (error, received) = join!(get_error(&agent, "https://a.example/"), serve);
+        assert!(received.starts_with("CONNECT a.example:443 "), "{received}");
         assert!(
             matches!(error, Error::Connect { .. }) && error.is_retryable(),
             "{error}"
@@ -320,11 +320,11 @@ async fn row_46_a_tunnel_that_is_refused_says_why_and_gives_its_place_back() {
         assert!(error.to_string().contains(why), "{error}");
         assert_eq!(agent.stats().totals().open(), 0);
     }
-    assert_eq!(told.lines(), ["connect failed"; 8]);
+    assert_eq!(events.lines(), ["connect failed"; 8]);
 }
 
 #[tokio::test]
-async fn row_46_a_proxy_that_says_nothing_is_given_up_after_the_connect_timeout() {
+async fn row_46_a_silent_proxy_fails_after_the_connect_timeout() {
     let (proxy, limit) = (Listener::new().await, Duration::from_millis(100));
     let agent = Agent::builder()
         .proxy(http(&proxy))
@@ -358,7 +358,7 @@ async fn row_46_a_url_with_a_line_end_never_reaches_the_proxy() {
             "{url:?}"
         );
     }
-    assert!(proxy.nobody_came().await);
+    assert!(proxy.no_connection().await);
 }
 
 #[tokio::test]
@@ -376,7 +376,7 @@ async fn credentials_for_a_proxy_are_not_sent_to_an_origin() {
             "{error}"
         );
     }
-    assert!(proxy.nobody_came().await);
+    assert!(proxy.no_connection().await);
 }
 
 #[tokio::test]
@@ -388,30 +388,30 @@ async fn an_upgrade_takes_a_tunnel_through_an_http_proxy() {
         .header("upgrade", "chat");
     let serve = async {
         let mut peer = proxy.accept().await;
-        let asked = peer.open_tunnel().await;
+        let received = peer.open_tunnel().await;
         let head = peer.head().await;
         peer.send(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n",
         )
         .await;
-        (asked, head)
+        (received, head)
     };
-    let (response, (asked, head)) = join!(
+    let (response, (received, head)) = join!(
         agent.request(request.body(byway_agent::Body::empty()).unwrap()),
         serve
     );
     assert_eq!(response.unwrap().status(), 101);
     assert!(
-        asked.starts_with("CONNECT a.example:80 ") && head.starts_with("GET /chat HTTP/1.1\r\n"),
-        "{asked}{head}"
+        received.starts_with("CONNECT a.example:80 ") && head.starts_with("GET /chat HTTP/1.1\r\n"),
+        "{received}{head}"
     );
 }
 
 #[tokio::test]
-async fn a_routing_may_name_several_ways_and_its_failure_never_means_direct() {
+async fn a_routing_may_return_several_routes_and_its_failure_never_means_direct() {
     let origin = Listener::new().await;
-    let gone = Listener::new().await.address;
-    let down = format!("socks5h://{gone}");
+    let unused = Listener::new().await.address;
+    let down = format!("socks5h://{unused}");
     let routing = move |_: Purpose, target: &Target| match target.port() {
         Some(1) => Err(NoRoute("the script ran out of its budget".into())),
         Some(2) => Ok(Vec::new()),
@@ -422,12 +422,12 @@ async fn a_routing_may_name_several_ways_and_its_failure_never_means_direct() {
     };
     let agent = through(Proxy::by(routing));
     let url = format!("http://{}/", origin.address);
-    let (said, _) = join!(get(&agent, &url), async {
-        origin.accept().await.serve("the second way").await
+    let (answer, _) = join!(get(&agent, &url), async {
+        origin.accept().await.serve("the second route").await
     });
-    assert_eq!(said, "the second way");
+    assert_eq!(answer, "the second route");
     let name = format!(
-        "{} via socks5h://{gone}, else direct",
+        "{} via socks5h://{unused}, else direct",
         url.trim_end_matches('/')
     );
     assert_eq!(agent.stats().group(&name).unwrap().idle(), 1);
@@ -440,18 +440,18 @@ async fn a_routing_may_name_several_ways_and_its_failure_never_means_direct() {
     assert!(
         error
             .to_string()
-            .ends_with("the proxy routing named no way"),
+            .ends_with("the proxy routing returned no route"),
         "{error}"
     );
 }
 
 #[tokio::test]
-async fn a_request_that_is_dropped_in_its_tunnel_closes_it() {
+async fn a_request_that_is_dropped_in_its_tunnel_closes_the_tunnel() {
     let proxy = Listener::new().await;
     let agent = through(http(&proxy));
     let mut peer: Peer = {
-        let mut asking = pin!(agent.get("https://a.example/"));
-        begin(asking.as_mut()).await;
+        let mut request = pin!(agent.get("https://a.example/"));
+        begin(request.as_mut()).await;
         let accept = async {
             let mut peer = proxy.accept().await;
             peer.head().await;
@@ -459,7 +459,7 @@ async fn a_request_that_is_dropped_in_its_tunnel_closes_it() {
         };
         tokio::select! {
             peer = accept => peer,
-            response = asking => panic!("{response:?}"),
+            response = request => panic!("{response:?}"),
         }
     };
     assert!(peer.ended().await);
@@ -467,7 +467,7 @@ async fn a_request_that_is_dropped_in_its_tunnel_closes_it() {
 }
 
 #[test]
-fn a_proxy_that_could_not_work_is_refused_when_the_agent_is_built() {
+fn an_unusable_proxy_is_refused_when_the_agent_is_built() {
     let build = |proxy: Proxy| Agent::builder().proxy(proxy).build().map(drop);
     let colon = build(Proxy::http("p").unwrap().auth("a:b", ""));
     assert!(matches!(colon, Err(BuildError::Proxy(_))), "{colon:?}");

@@ -1,6 +1,6 @@
 //! Node's Agent, rows 11 to 22: when a connection is free again.
 
-use crate::memory::{Told, agent, begin, get, get_error, ok, post, text};
+use crate::memory::{Events, agent, begin, get, get_error, ok, post, text};
 use crate::streaming;
 use bytes::Bytes;
 use byway_agent::{Agent, Body, CloseReason, Error};
@@ -25,7 +25,7 @@ async fn row_11_a_connection_is_free_when_the_response_is_read_and_the_request_w
         server.send(ok("early")).await;
         server
     });
-    // The response is whole before the request is.
+    // The response is complete before the request is.
     let mut body = response.unwrap().into_body();
     let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(data, "early");
@@ -38,9 +38,9 @@ async fn row_11_a_connection_is_free_when_the_response_is_read_and_the_request_w
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_11_a_response_that_ends_while_the_caller_still_owes_its_body_closes_the_connection() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+async fn row_11_a_response_that_ends_before_the_request_body_closes_the_connection() {
+    let events = Events::default();
+    let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
     let (body, source) = streaming::channel();
     let request = Request::post("http://a.example/").body(body).unwrap();
     let (answer, server) = join!(async { text(agent.request(request).await).await }, async {
@@ -51,7 +51,7 @@ async fn row_11_a_response_that_ends_while_the_caller_still_owes_its_body_closes
     });
     assert_eq!(answer, "no need for that");
     server.closed().await;
-    told.assert_closed(&[CloseReason::EarlyResponse]);
+    events.assert_closed(&[CloseReason::EarlyResponse]);
     drop(source);
 }
 
@@ -64,8 +64,8 @@ fn expecting(url: &str) -> Request<Body> {
 
 #[tokio::test(start_paused = true)]
 async fn row_12_a_final_response_instead_of_100_keeps_the_body_back_and_closes_once() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+    let events = Events::default();
+    let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
     let (status, server) = join!(
         async {
             let response = agent.request(expecting("http://a.example/")).await.unwrap();
@@ -83,13 +83,13 @@ async fn row_12_a_final_response_instead_of_100_keeps_the_body_back_and_closes_o
         }
     );
     assert_eq!(status, 417);
-    server.closed().await; // and not a byte of the body came
-    told.assert_closed(&[CloseReason::EarlyResponse]);
+    server.closed().await; // and no byte of the body was received
+    events.assert_closed(&[CloseReason::EarlyResponse]);
     assert_eq!(agent.stats().totals().open(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_100_or_a_second_without_one_lets_the_body_go() {
+async fn a_100_or_a_second_without_one_releases_the_body() {
     let (agent, mut origins) = agent(|builder| builder);
     let begun = tokio::time::Instant::now();
     let (_, mut server) = join!(
@@ -117,9 +117,10 @@ async fn a_100_or_a_second_without_one_lets_the_body_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_13_a_connection_that_comes_back_goes_straight_to_the_oldest_waiter() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.max_per_origin(1).on_event(told.observe()));
+async fn row_13_a_released_connection_goes_directly_to_the_oldest_waiter() {
+    let events = Events::default();
+    let (agent, mut origins) =
+        agent(|builder| builder.max_per_origin(1).on_event(events.observe()));
     let (.., order) = join!(
         get(&agent, "http://a.example/1"),
         get(&agent, "http://a.example/2"),
@@ -139,16 +140,16 @@ async fn row_13_a_connection_that_comes_back_goes_straight_to_the_oldest_waiter(
     );
     assert_eq!(order, ["/1", "/2"]);
     assert_eq!(
-        told.lines(),
+        events.lines(),
         ["opened", "queued", "idle", "reused for request 2", "idle"]
     );
     assert_eq!(agent.stats().totals().pending(), 0);
 }
 
-/// Row 14: Node hands a connection over even with keepAlive false, if somebody waits. Here false
-/// means one connection for one request, always: that is what people expect who ask for it.
+/// Row 14: Node hands a connection over even with keepAlive false, if a request waits. Here false
+/// always means one connection for one request, as users expect.
 #[tokio::test(start_paused = true)]
-async fn row_14_without_keep_alive_each_request_has_a_connection_of_its_own() {
+async fn row_14_without_keep_alive_each_request_has_its_own_connection() {
     let (agent, mut origins) = agent(|builder| builder.keep_alive(false).max_per_origin(1));
     join!(
         get(&agent, "http://a.example/1"),
@@ -166,7 +167,7 @@ async fn row_14_without_keep_alive_each_request_has_a_connection_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_15_of_five_free_connections_as_many_are_kept_as_the_limit_says() {
+async fn row_15_of_five_free_connections_the_limit_is_kept() {
     let (agent, mut origins) = agent(|builder| builder.max_idle_per_origin(2));
     let url = "http://a.example/";
     let (.., servers) = join!(
@@ -197,9 +198,9 @@ async fn row_15_of_five_free_connections_as_many_are_kept_as_the_limit_says() {
 
 /// Row 16: Node's `keepSocketAlive` can veto. Here the caller vetoes with the request, or evicts.
 #[tokio::test(start_paused = true)]
-async fn row_16_a_caller_who_wants_a_connection_closed_says_so_with_the_request_or_evicts_it() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+async fn row_16_a_caller_can_close_a_connection_with_a_request_field_or_by_eviction() {
+    let events = Events::default();
+    let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
     let close = Request::get("http://a.example/")
         .header("connection", "close")
         .body(Body::empty())
@@ -223,10 +224,10 @@ async fn row_16_a_caller_who_wants_a_connection_closed_says_so_with_the_request_
         1
     );
     server.closed().await;
-    told.assert_closed(&[CloseReason::LastResponse, CloseReason::Evicted]);
+    events.assert_closed(&[CloseReason::LastResponse, CloseReason::Evicted]);
 }
 
-/// Whether a connection is kept behind this response to this method.
+/// Whether a connection is kept after this response to this method.
 async fn is_kept(method: &str, response: &str) -> bool {
     let (agent, mut origins) = agent(|builder| builder);
     let request = Request::builder()
@@ -249,8 +250,7 @@ async fn is_kept(method: &str, response: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_17_a_connection_is_kept_behind_exactly_those_responses_that_end_by_themselves_and_do_not_say_close()
- {
+async fn row_17_a_connection_is_kept_after_self_delimited_responses_without_close() {
     for (kept, method, response) in [
         (
             false,
@@ -304,19 +304,18 @@ async fn row_17_a_connection_is_kept_behind_exactly_those_responses_that_end_by_
     }
 }
 
-/// Row 18: Node sends `Connection: keep-alive` to origins that have kept connections by default
-/// since 1997.
+/// Row 18: Node sends `Connection: keep-alive`, which has been the default of HTTP/1.1 since 1997.
 #[tokio::test(start_paused = true)]
-async fn row_18_a_connection_field_is_sent_only_if_it_says_something() {
+async fn row_18_a_connection_field_is_sent_only_if_it_is_needed() {
     let (agent, mut origins) = agent(|builder| builder);
-    let (_, came) = join!(get(&agent, "http://a.example/"), async {
+    let (_, received) = join!(get(&agent, "http://a.example/"), async {
         origins.accept().await.serve("x").await
     });
-    assert_eq!(came.head, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert_eq!(received.head, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_19_the_lease_goes_back_with_the_last_frame_and_not_before() {
+async fn row_19_the_lease_is_released_with_the_last_frame_and_not_before() {
     let (agent, mut origins) = agent(|builder| builder);
     let (response, mut server) = join!(agent.get("http://a.example/"), async {
         let mut server = origins.accept().await;
@@ -342,11 +341,10 @@ async fn row_19_the_lease_goes_back_with_the_last_frame_and_not_before() {
     assert!(body.frame().await.is_none());
 }
 
-/// Row 20: in Node a response that nobody reads holds its connection for ever, and the next request
-/// waits for ever.
+/// Row 20: in Node a response that is not read holds its connection indefinitely, and the next
+/// request waits indefinitely.
 #[tokio::test(start_paused = true)]
-async fn row_20_a_response_that_nobody_reads_costs_the_next_request_its_patience_and_not_eternity()
-{
+async fn row_20_an_unread_response_delays_the_next_request_only_up_to_queue_wait() {
     let (agent, mut origins) =
         agent(|builder| builder.max_per_origin(1).queue_wait(Duration::from_secs(2)));
     let (unread, mut server) = join!(agent.get("http://a.example/"), async {
@@ -370,7 +368,7 @@ async fn row_20_a_response_that_nobody_reads_costs_the_next_request_its_patience
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_21_dropping_a_response_that_was_read_leaves_the_freed_connection_alone() {
+async fn row_21_dropping_a_response_that_was_read_does_not_affect_the_freed_connection() {
     let (agent, mut origins) = agent(|builder| builder);
     let (response, _server) = join!(agent.get("http://a.example/"), async {
         let mut server = origins.accept().await;
@@ -384,9 +382,9 @@ async fn row_21_dropping_a_response_that_was_read_leaves_the_freed_connection_al
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_22_dropping_a_response_in_its_middle_closes_the_connection() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+async fn row_22_dropping_a_partly_read_response_closes_the_connection() {
+    let events = Events::default();
+    let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
     let (response, server) = join!(agent.get("http://a.example/"), async {
         let mut server = origins.accept().await;
         server.request().await;
@@ -397,13 +395,13 @@ async fn row_22_dropping_a_response_in_its_middle_closes_the_connection() {
     });
     drop(response);
     server.closed().await;
-    told.assert_closed(&[CloseReason::Dropped]);
+    events.assert_closed(&[CloseReason::Dropped]);
     assert_eq!(agent.stats().totals().open(), 0);
 }
 
-/// It costs nothing to pass over what is here already, and most error bodies are.
+/// Skipping what has already arrived costs nothing, and most error bodies have.
 #[tokio::test(start_paused = true)]
-async fn a_response_that_has_arrived_whole_may_be_dropped_unread() {
+async fn a_response_that_has_arrived_completely_may_be_dropped_unread() {
     let (agent, mut origins) = agent(|builder| builder);
     for response in [
         ok("whole"),
@@ -422,7 +420,8 @@ async fn a_response_that_has_arrived_whole_may_be_dropped_unread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_dropped_before_its_response_closes_its_connection_and_frees_its_place() {
+async fn a_request_that_is_dropped_before_its_response_closes_its_connection_and_frees_its_permit()
+{
     let (agent, mut origins) = agent(|builder| builder.max_total(1));
     let mut waiting = Box::pin(agent.request(post("http://a.example/", "body")));
     begin(waiting.as_mut()).await;

@@ -1,5 +1,5 @@
-//! Node's https Agent: rows 45 and 48, and the address to connect from. Sessions, whose they are,
-//! and their keys.
+//! Node's https Agent: rows 45 and 48, and the local address. TLS sessions, which agent may resume
+//! them, and their keys.
 
 use crate::memory::{get, get_error};
 use crate::tcp::{Listener, Site};
@@ -14,7 +14,7 @@ use tokio::join;
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
-/// An agent that opens a connection for each request, all of them to `origin`.
+/// An agent that opens a connection for each request, all to `origin`.
 fn agent(origin: &Listener, tls: TlsOptions) -> Agent {
     builder(origin, tls).keep_alive(false).build().unwrap()
 }
@@ -25,8 +25,8 @@ fn builder(origin: &Listener, tls: TlsOptions) -> AgentBuilder {
         .tls(tls)
 }
 
-/// What kind of handshake a request for `url` makes.
-async fn met(agent: &Agent, origin: &Listener, site: &Site, url: &str) -> HandshakeKind {
+/// The kind of handshake that a request for `url` makes.
+async fn handshake(agent: &Agent, origin: &Listener, site: &Site, url: &str) -> HandshakeKind {
     let serve = async {
         let (mut peer, kind) = origin.accept().await.secure(site).await;
         peer.serve("hello").await;
@@ -38,7 +38,7 @@ async fn met(agent: &Agent, origin: &Listener, site: &Site, url: &str) -> Handsh
 }
 
 #[tokio::test]
-async fn row_45_a_session_is_resumed_for_its_name_and_for_no_other() {
+async fn row_45_a_session_is_resumed_only_for_its_name() {
     for version in VERSIONS {
         let (origin, site) = (Listener::new().await, Site::speaking(&[version]));
         let agent = agent(&origin, site.trusting());
@@ -49,14 +49,14 @@ async fn row_45_a_session_is_resumed_for_its_name_and_for_no_other() {
             "https://b.example/",
             "https://a.example/",
         ] {
-            kinds.push(met(&agent, &origin, &site, url).await);
+            kinds.push(handshake(&agent, &origin, &site, url).await);
         }
         assert_eq!(kinds, [Full, Resumed, Full, Resumed]);
     }
 }
 
 #[tokio::test]
-async fn row_45_a_memory_of_one_server_evicts_and_one_of_none_remembers_nothing() {
+async fn row_45_a_session_cache_of_one_server_evicts_and_one_of_zero_keeps_nothing() {
     let (origin, site) = (Listener::new().await, Site::new());
     let urls = [
         "https://a.example/",
@@ -74,7 +74,7 @@ async fn row_45_a_memory_of_one_server_evicts_and_one_of_none_remembers_nothing(
         );
         let mut kinds = Vec::new();
         for url in urls {
-            kinds.push(met(&agent, &origin, &site, url).await);
+            kinds.push(handshake(&agent, &origin, &site, url).await);
         }
         assert_eq!(kinds, expected, "{remembered_servers}");
     }
@@ -85,24 +85,24 @@ async fn row_45_agents_never_resume_each_others_sessions() {
     let (origin, site) = (Listener::new().await, Site::new());
     let first = agent(&origin, site.trusting());
     assert_eq!(
-        met(&first, &origin, &site, "https://a.example/").await,
+        handshake(&first, &origin, &site, "https://a.example/").await,
         Full
     );
     let other = agent(&origin, site.trusting());
     assert_eq!(
-        met(&other, &origin, &site, "https://a.example/").await,
+        handshake(&other, &origin, &site, "https://a.example/").await,
         Full
     );
     assert_eq!(
-        met(&first, &origin, &site, "https://a.example/").await,
+        handshake(&first, &origin, &site, "https://a.example/").await,
         Resumed
     );
-    // Whom it does not trust it does not meet, whatever others have verified.
-    let stranger = agent(&origin, Site::new().trusting());
+    // An agent with other roots rejects the certificate, whatever other agents have verified.
+    let distrusting = agent(&origin, Site::new().trusting());
     let refused = async {
         origin.accept().await.refused(&site).await;
     };
-    let (error, ()) = join!(get_error(&stranger, "https://a.example/"), refused);
+    let (error, ()) = join!(get_error(&distrusting, "https://a.example/"), refused);
     assert!(matches!(error, Error::Connect { .. }), "{error}");
 }
 
@@ -112,7 +112,7 @@ async fn row_45_a_session_whose_connection_broke_is_evicted() {
         let (origin, site) = (Listener::new().await, Site::speaking(&[version]));
         let agent = agent(&origin, site.trusting());
         assert_eq!(
-            met(&agent, &origin, &site, "https://a.example/").await,
+            handshake(&agent, &origin, &site, "https://a.example/").await,
             Full
         );
         let (error, kind) = join!(
@@ -131,14 +131,14 @@ async fn row_45_a_session_whose_connection_broke_is_evicted() {
         );
         assert_eq!(kind, Resumed);
         assert_eq!(
-            met(&agent, &origin, &site, "https://a.example/").await,
+            handshake(&agent, &origin, &site, "https://a.example/").await,
             Full
         );
     }
 }
 
 #[tokio::test]
-async fn row_48_keys_are_logged_once_a_handshake_and_not_once_a_request() {
+async fn row_48_keys_are_logged_once_per_handshake_and_not_per_request() {
     let (origin, site) = (Listener::new().await, Site::speaking(&[&TLS12]));
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&lines);
@@ -157,11 +157,11 @@ async fn row_48_keys_are_logged_once_a_handshake_and_not_once_a_request() {
         peer.serve("one").await;
         peer.serve("two").await;
     };
-    let ask = async {
+    let client = async {
         assert_eq!(get(&agent, "https://a.example/").await, "one");
         assert_eq!(get(&agent, "https://a.example/").await, "two");
     };
-    join!(ask, serve);
+    join!(client, serve);
     let lines = lines.lock();
     assert!(
         lines.len() == 1 && lines[0].starts_with("CLIENT_RANDOM "),
@@ -189,7 +189,7 @@ async fn a_connection_starts_from_the_local_address() {
 }
 
 #[test]
-fn an_agent_offers_no_protocol_that_it_does_not_speak() {
+fn an_agent_offers_only_protocols_that_it_speaks() {
     let with = |alpn: &[&str]| {
         let alpn = alpn
             .iter()

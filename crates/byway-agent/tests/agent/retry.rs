@@ -1,7 +1,6 @@
-//! The second try: only on a kept connection that gave no byte, only if it can do no harm, and only
-//! once.
+//! Retries: only on a reused connection that returned no byte, only if it is safe, and only once.
 
-use crate::memory::{Origins, Server, Told, agent, get, post, text};
+use crate::memory::{Events, Origins, Server, agent, get, post, text};
 use crate::streaming;
 use bytes::Bytes;
 use byway_agent::{Agent, Body, Error, Retry};
@@ -10,7 +9,7 @@ use tokio::join;
 
 const URL: &str = "http://a.example/";
 
-/// An idle connection whose origin will close it when the next request comes.
+/// An idle connection whose origin will close it when the next request arrives.
 async fn idle(agent: &Agent, origins: &mut Origins) -> Server {
     let (_, server) = join!(get(agent, URL), async {
         let mut server = origins.accept().await;
@@ -20,10 +19,10 @@ async fn idle(agent: &Agent, origins: &mut Origins) -> Server {
     server
 }
 
-/// Sends `request` on a kept connection that is closed when the request has come; a second try is
-/// answered by `fresh`.
+/// Sends `request` on a reused connection that is closed when the request arrives; a retry is
+/// served by `fresh`.
 async fn on_stale<B>(
-    told: &Told,
+    events: &Events,
     retry: Retry,
     request: Request<B>,
 ) -> Result<(String, Vec<u8>), Error>
@@ -32,22 +31,22 @@ where
     B::Data: Send,
     B::Error: Into<byway_agent::BoxError>,
 {
-    let (agent, mut origins) = agent(|builder| builder.retry(retry).on_event(told.observe()));
+    let (agent, mut origins) = agent(|builder| builder.retry(retry).on_event(events.observe()));
     let mut stale = idle(&agent, &mut origins).await;
     let served = async {
         stale.head().await;
         drop(stale);
         let mut fresh = origins.accept().await;
-        let came = fresh.request().await;
+        let received = fresh.request().await;
         fresh.send(crate::memory::ok("fresh")).await;
-        came.body
+        received.body
     };
     let (mut served, mut request) = (Box::pin(served), Box::pin(agent.request(request)));
     let mut body = None;
     let response = loop {
         tokio::select! {
             response = &mut request => break response?,
-            came = &mut served, if body.is_none() => body = Some(came),
+            received = &mut served, if body.is_none() => body = Some(received),
         }
     };
     let text = text(Ok(response)).await;
@@ -59,14 +58,14 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idempotent_request_on_a_stale_connection_is_sent_once_more_on_a_new_one() {
-    let told = Told::default();
+async fn an_idempotent_request_on_a_stale_connection_is_retried_on_a_new_one() {
+    let events = Events::default();
     let request = Request::get(URL).body(Body::empty()).unwrap();
     assert_eq!(
-        on_stale(&told, Retry::Stale, request).await.unwrap().0,
+        on_stale(&events, Retry::Stale, request).await.unwrap().0,
         "fresh"
     );
-    let lines = told.lines();
+    let lines = events.lines();
     assert_eq!(
         lines[..6],
         [
@@ -82,30 +81,30 @@ async fn an_idempotent_request_on_a_stale_connection_is_sent_once_more_on_a_new_
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_body_goes_out_once_more_from_its_first_byte() {
-    let told = Told::default();
+async fn the_body_of_a_retry_starts_from_its_first_byte() {
+    let events = Events::default();
     let request = Request::put(URL).body(Body::from("all of it")).unwrap();
     assert_eq!(
-        on_stale(&told, Retry::Stale, request).await.unwrap(),
+        on_stale(&events, Retry::Stale, request).await.unwrap(),
         ("fresh".to_owned(), b"all of it".to_vec())
     );
 
-    // The same in pieces of unknown number: what was pulled from the caller is given again.
+    // The same in pieces of unknown number: what was pulled from the caller is sent again.
     let (body, source) = streaming::channel();
     source.send(Bytes::from_static(b"one ")).await;
     source.send(Bytes::from_static(b"two")).await;
     drop(source);
     let request = Request::put(URL).body(body).unwrap();
     assert_eq!(
-        on_stale(&told, Retry::Stale, request).await.unwrap().1,
+        on_stale(&events, Retry::Stale, request).await.unwrap().1,
         b"one two"
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_post_is_not_sent_twice_unless_it_carries_an_idempotency_key() {
-    let told = Told::default();
-    let error = on_stale(&told, Retry::Stale, post(URL, "once"))
+    let events = Events::default();
+    let error = on_stale(&events, Retry::Stale, post(URL, "once"))
         .await
         .unwrap_err();
     assert!(
@@ -121,14 +120,14 @@ async fn a_post_is_not_sent_twice_unless_it_carries_an_idempotency_key() {
         "{error}"
     );
     assert!(!error.is_retryable());
-    assert_eq!(told.lines().last().unwrap(), "not retried: Method");
+    assert_eq!(events.lines().last().unwrap(), "not retried: Method");
 
     let mut keyed = post(URL, "twice");
     keyed
         .headers_mut()
         .insert("idempotency-key", "k".parse().unwrap());
     assert_eq!(
-        on_stale(&Told::default(), Retry::Stale, keyed)
+        on_stale(&Events::default(), Retry::Stale, keyed)
             .await
             .unwrap()
             .1,
@@ -137,7 +136,7 @@ async fn a_post_is_not_sent_twice_unless_it_carries_an_idempotency_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_or_repeated_idempotency_key_does_not_permit_a_second_try() {
+async fn an_empty_or_repeated_idempotency_key_does_not_permit_a_retry() {
     for keys in [&[""][..], &[" "], &["k", "k"], &["k", ""]] {
         let mut keyed = post(URL, "once");
         for key in keys {
@@ -145,11 +144,11 @@ async fn an_empty_or_repeated_idempotency_key_does_not_permit_a_second_try() {
                 .headers_mut()
                 .append("idempotency-key", key.parse().unwrap());
         }
-        let told = Told::default();
-        let error = on_stale(&told, Retry::Stale, keyed).await.unwrap_err();
+        let events = Events::default();
+        let error = on_stale(&events, Retry::Stale, keyed).await.unwrap_err();
         assert!(!error.is_retryable(), "{keys:?}: {error}");
         assert_eq!(
-            told.lines().last().unwrap(),
+            events.lines().last().unwrap(),
             "not retried: Method",
             "{keys:?}"
         );
@@ -157,9 +156,9 @@ async fn an_empty_or_repeated_idempotency_key_does_not_permit_a_second_try() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_post_is_not_sent_twice_if_its_head_has_left_and_its_next_chunk_has_not() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+async fn a_post_is_not_sent_twice_if_only_its_head_was_written() {
+    let events = Events::default();
+    let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
     let mut stale = idle(&agent, &mut origins).await;
     let (body, source) = streaming::channel();
     let request = Request::post(URL).body(body).unwrap();
@@ -181,14 +180,14 @@ async fn a_post_is_not_sent_twice_if_its_head_has_left_and_its_next_chunk_has_no
         ),
         "{error:?}"
     );
-    assert_eq!(told.lines().last().unwrap(), "not retried: Method");
+    assert_eq!(events.lines().last().unwrap(), "not retried: Method");
     assert_eq!(origins.connections(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_too_long_to_be_kept_is_not_sent_twice() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+async fn a_body_that_is_too_long_to_keep_is_not_sent_twice() {
+    let events = Events::default();
+    let (agent, mut origins) = agent(|builder| builder.on_event(events.observe()));
     let mut stale = idle(&agent, &mut origins).await;
     let request = Request::put(URL).body(Body::from(vec![7; 70_000])).unwrap();
     let (response, ()) = join!(agent.request(request), async {
@@ -207,22 +206,22 @@ async fn a_body_that_is_too_long_to_be_kept_is_not_sent_twice() {
         ),
         "{error}"
     );
-    assert!(error.is_retryable(), "by the caller, who has the body");
-    assert_eq!(told.lines().last().unwrap(), "not retried: Body");
+    assert!(error.is_retryable(), "by the caller, which has the body");
+    assert_eq!(events.lines().last().unwrap(), "not retried: Body");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_policy_can_forbid_it() {
-    let told = Told::default();
+async fn the_policy_can_forbid_a_retry() {
+    let events = Events::default();
     let request = Request::get(URL).body(Body::empty()).unwrap();
-    let error = on_stale(&told, Retry::Never, request).await.unwrap_err();
+    let error = on_stale(&events, Retry::Never, request).await.unwrap_err();
     assert!(error.is_retryable());
-    assert_eq!(told.lines().last().unwrap(), "not retried: Policy");
+    assert_eq!(events.lines().last().unwrap(), "not retried: Policy");
 }
 
-/// hyper-util#150: a retry that retries its retry dials for ever.
+/// hyper-util#150: a retry that retries itself dials without end.
 #[tokio::test(start_paused = true)]
-async fn a_new_connection_that_fails_is_the_end_of_it() {
+async fn a_retry_on_a_new_connection_that_fails_is_not_retried() {
     let (agent, mut origins) = agent(|builder| builder);
     let mut stale = idle(&agent, &mut origins).await;
     let (error, ()) = join!(crate::memory::get_error(&agent, URL), async {
@@ -247,7 +246,7 @@ async fn a_new_connection_that_fails_is_the_end_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_byte_of_response_is_too_many() {
+async fn one_byte_of_response_prevents_a_retry() {
     let (agent, mut origins) = agent(|builder| builder);
     let mut stale = idle(&agent, &mut origins).await;
     let (error, ()) = join!(crate::memory::get_error(&agent, URL), async {

@@ -1,4 +1,4 @@
-//! The end of an agent.
+//! The shutdown of an agent.
 
 use crate::memory::{agent, begin, get, get_error, ok, text};
 use byway_agent::Error;
@@ -8,7 +8,7 @@ use tokio::join;
 const URL: &str = "http://a.example/";
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_closes_what_is_idle_and_refuses_what_is_new() {
+async fn a_shutdown_closes_idle_connections_and_refuses_new_requests() {
     let (agent, mut origins) = agent(|builder| builder);
     let (_, server) = join!(get(&agent, URL), async {
         let mut server = origins.accept().await;
@@ -22,7 +22,7 @@ async fn a_shutdown_closes_what_is_idle_and_refuses_what_is_new() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_for_bodies_and_says_how_many_it_could_not_wait_for() {
+async fn a_shutdown_waits_for_bodies_and_returns_how_many_are_left() {
     let (agent, mut origins) = agent(|builder| builder);
     let (response, mut server) = join!(agent.get(URL), async {
         let mut server = origins.accept().await;
@@ -41,7 +41,7 @@ async fn a_shutdown_waits_for_bodies_and_says_how_many_it_could_not_wait_for() {
         (totals.draining(), totals.active(), totals.open()),
         (1, 0, 1)
     );
-    // It still comes to its end, and the connection is closed behind it.
+    // It still completes, and the connection is closed after it.
     let (answer, left, ()) = join!(
         async { text(Ok(response)).await },
         agent.shutdown(Duration::from_secs(60)),
@@ -53,7 +53,7 @@ async fn a_shutdown_waits_for_bodies_and_says_how_many_it_could_not_wait_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_clone_closes_what_is_idle_and_leaves_a_response_alone() {
+async fn the_last_clone_closes_idle_connections_and_not_a_running_response() {
     let (agent, mut origins) = agent(|builder| builder);
     let ((), (idle, mut busy)) = join!(
         async {
@@ -79,7 +79,7 @@ async fn the_last_clone_closes_what_is_idle_and_leaves_a_response_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_what_is_idle_leaves_everything_else() {
+async fn closing_idle_connections_affects_nothing_else() {
     let (agent, mut origins) = agent(|builder| builder);
     let (_, idle) = join!(get(&agent, URL), async {
         let mut server = origins.accept().await;

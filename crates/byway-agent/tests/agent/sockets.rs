@@ -31,7 +31,7 @@ async fn text(agent: &Agent, url: &str) -> String {
 }
 
 #[tokio::test]
-async fn requests_one_after_the_other_share_a_tcp_connection_and_their_bodies_are_whole() {
+async fn sequential_requests_share_a_tcp_connection_and_their_bodies_are_complete() {
     let origin = Origin::useful();
     let agent = Agent::new();
     for n in [0, 1, 1000, 100_000, 2_000_000] {
@@ -85,18 +85,18 @@ async fn names_are_looked_up() {
 }
 
 #[tokio::test]
-async fn bytes_and_ends_on_an_idle_socket_are_seen_before_it_is_lent() {
-    // Each connection serves one request and is then poisoned, or ended, of which the test is told.
-    let (spoilt, spoils) = std::sync::mpsc::channel();
-    let origin = Origin::scripted(move |visitor| {
-        if visitor.request().is_some() {
-            visitor.send(ok("clean"));
-            match visitor.number % 2 {
-                0 => visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"),
-                _ => visitor.finish(),
+async fn bytes_and_ends_on_an_idle_socket_are_detected_before_reuse() {
+    // Each connection serves one request and is then poisoned, or ended; the channel reports when.
+    let (poisoned, events) = std::sync::mpsc::channel();
+    let origin = Origin::scripted(move |conn| {
+        if conn.request().is_some() {
+            conn.send(ok("clean"));
+            match conn.number % 2 {
+                0 => conn.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"),
+                _ => conn.finish(),
             };
-            spoilt.send(()).unwrap();
-            visitor.hold();
+            poisoned.send(()).unwrap();
+            conn.hold();
         }
     });
     let agent = Agent::new();
@@ -105,18 +105,18 @@ async fn bytes_and_ends_on_an_idle_socket_are_seen_before_it_is_lent() {
             text(&agent, &format!("http://{}/", origin.address())).await,
             "clean"
         );
-        spoils.recv().unwrap();
+        events.recv().unwrap();
     }
     let counters = agent.stats().counters();
     assert_eq!((counters.opened, counters.reused), (6, 0));
 }
 
-/// Whether the look before lending finds the end or the second try meets it, a GET never does.
+/// Whether the probe before reuse finds the end or the retry does, a GET never fails.
 #[tokio::test]
-async fn an_origin_that_closes_after_each_response_without_a_word_costs_no_get() {
-    let origin = Origin::scripted(|visitor| {
-        if visitor.request().is_some() {
-            visitor.send(ok("once"));
+async fn an_origin_that_closes_after_each_response_without_notice_fails_no_get() {
+    let origin = Origin::scripted(|conn| {
+        if conn.request().is_some() {
+            conn.send(ok("once"));
         }
     });
     let agent = Agent::new();
@@ -193,10 +193,10 @@ async fn row_44_ten_requests_over_a_unix_socket_share_one_connection() {
     assert_eq!(served.join().unwrap(), 10);
 }
 
-/// The two hacks of the source: `getName` (one group for several hosts) and `createConnection` (one
+/// The two workarounds of Node: `getName` (one group for several hosts) and `createConnection` (one
 /// address for all).
 #[tokio::test]
-async fn everything_goes_to_one_address_and_says_the_host_that_was_meant() {
+async fn all_requests_go_to_one_address_and_keep_their_host() {
     let origin = Origin::useful();
     let builder = Agent::builder().one_address(origin.address().to_string());
     let agent = builder.clone().build().unwrap();
@@ -217,7 +217,7 @@ async fn everything_goes_to_one_address_and_says_the_host_that_was_meant() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_says_who_refused_and_a_connector_of_sockets_is_recognised() {
+async fn a_refused_connection_has_its_own_error_and_a_connector_of_sockets_is_recognised() {
     let (refusing, _socket) = Origin::refusing();
     let error = Agent::new()
         .get(format!("http://{refusing}/"))
@@ -241,7 +241,7 @@ async fn a_refused_connection_says_who_refused_and_a_connector_of_sockets_is_rec
 }
 
 #[tokio::test]
-async fn connections_come_from_the_local_address_that_was_asked_for() {
+async fn connections_start_from_the_configured_local_address() {
     let origin = Origin::useful();
     let agent = Agent::builder()
         .local_address([127, 0, 0, 9].into())
@@ -257,8 +257,8 @@ async fn connections_come_from_the_local_address_that_was_asked_for() {
     );
 }
 
-/// A TLS origin for `a.example` and 127.0.0.1, which answers each request with the server name that
-/// was sent, whether the session was resumed, and the protocol.
+/// A TLS origin for `a.example` and 127.0.0.1. Its response has the server name that was sent,
+/// whether the session was resumed, and the protocol.
 struct TlsOrigin {
     address: SocketAddr,
     root: CertificateDer<'static>,
@@ -333,7 +333,7 @@ impl TlsOrigin {
         }
     }
 
-    /// An agent that trusts it and finds every host there.
+    /// An agent that trusts this origin and dials it for every host.
     fn agent(&self, build: impl FnOnce(AgentBuilder) -> AgentBuilder) -> Agent {
         let builder = Agent::builder().tls_roots(Roots::Only(vec![self.root.clone()]));
         build(builder.one_address(self.address.to_string()))
@@ -380,16 +380,16 @@ async fn a_certificate_for_another_name_or_of_another_root_is_refused() {
         .map(|_| ())
         .unwrap_err();
     assert!(wrong_name.to_string().contains("is for"), "{wrong_name}");
-    let stranger = TlsOrigin::new().await;
+    let other = TlsOrigin::new().await;
     let wrong_root =
-        origin.agent(|builder| builder.tls_roots(Roots::Only(vec![stranger.root.clone()])));
+        origin.agent(|builder| builder.tls_roots(Roots::Only(vec![other.root.clone()])));
     let wrong_root = wrong_root
         .get("https://a.example/")
         .await
         .map(|_| ())
         .unwrap_err();
     assert!(
-        wrong_root.to_string().contains("signed by nobody we trust"),
+        wrong_root.to_string().contains("has no trusted issuer"),
         "{wrong_root}"
     );
     assert!(matches!(wrong_root, Error::Connect { .. }) && wrong_root.is_retryable());
@@ -412,14 +412,14 @@ async fn row_45_sessions_are_resumed_within_an_agent_and_never_across_two() {
         text(&agent, "https://a.example/").await,
         "a.example resumed http/1.1"
     );
-    // Another agent may verify in another way, so it begins anew.
+    // Another agent may verify differently, so it starts a new session.
     assert_eq!(
         text(&origin.agent(|builder| builder), "https://a.example/").await,
         "a.example full http/1.1"
     );
 }
 
-/// The real `http.createServer`. It says `Keep-Alive: timeout=60`, which is believed.
+/// The real `http.createServer`. It sends `Keep-Alive: timeout=60`, which the agent uses.
 #[tokio::test]
 async fn the_http_server_of_node_is_an_origin_like_any_other() {
     const PROGRAM: &str = r"
@@ -443,7 +443,7 @@ async fn the_http_server_of_node_is_an_origin_like_any_other() {
         .spawn();
     let mut node = match node {
         Ok(node) => node,
-        Err(error) => return eprintln!("node is not installed, so it was not asked: {error}"),
+        Err(error) => return eprintln!("node is not installed; the test is skipped: {error}"),
     };
     let mut port = String::new();
     BufReader::new(node.stdout.take().unwrap())

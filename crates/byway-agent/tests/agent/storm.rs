@@ -1,5 +1,5 @@
-//! Many requests of every fate at once, on several threads: the limits hold at every moment, every
-//! request ends, and nothing is left.
+//! Many requests with different outcomes at once, on several threads: the limits hold at every
+//! moment, every request ends, and nothing is left over.
 
 use byway_agent::{Agent, Body, Error, Event, Target, connector_fn};
 use http::Request;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 const MAX_TOTAL: usize = 8;
 const REQUESTS: u64 = 3000;
 
-/// Numbers that look random and are the same in every run.
+/// Pseudo-random numbers that are the same in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -32,7 +32,7 @@ impl Dice {
     }
 }
 
-/// An origin that says in each answer for which path it is, and is as likely as not to misbehave.
+/// An origin that returns the path in each response, and often misbehaves.
 async fn serve(mut io: DuplexStream, seed: u64) {
     let (mut dice, mut unread) = (Dice(seed), Vec::new());
     loop {
@@ -51,7 +51,7 @@ async fn serve(mut io: DuplexStream, seed: u64) {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{path}\r\n0\r\n\r\n",
             path.len()
         );
-        let (answer, goes) = match dice.below(10) {
+        let (answer, closes) = match dice.below(10) {
             0 => (String::new(), true),
             1 => (whole[..whole.len() - 1].to_owned(), true),
             2 => (format!("HTTP/1.1 102 Processing\r\n\r\n{whole}"), false),
@@ -71,13 +71,13 @@ async fn serve(mut io: DuplexStream, seed: u64) {
             }
             tokio::task::yield_now().await;
         }
-        if goes {
+        if closes {
             return;
         }
     }
 }
 
-/// Connections that are there, from the beginning of their dial to their drop.
+/// Open connections, from the start of their dial to their drop.
 #[derive(Default)]
 struct Count {
     now: AtomicUsize,
@@ -135,10 +135,10 @@ impl AsyncWrite for Counted {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn in_a_storm_the_limits_hold_every_request_ends_and_no_answer_is_anothers() {
+async fn in_a_storm_the_limits_hold_every_request_ends_and_no_response_is_mixed_up() {
     let count = Arc::new(Count::default());
-    let (told, seen) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&count));
-    let balance = Arc::clone(&told);
+    let (open_events, seen) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&count));
+    let balance = Arc::clone(&open_events);
     let observe = move |event: &Event<'_>| match event {
         Event::Opened { .. } => drop(balance.fetch_add(1, SeqCst)),
         Event::Closed { .. } => drop(balance.fetch_sub(1, SeqCst)),
@@ -187,22 +187,22 @@ async fn in_a_storm_the_limits_hold_every_request_ends_and_no_answer_is_anothers
             let request = Request::get(format!("http://{host}.example{path}"))
                 .body(Body::empty())
                 .unwrap();
-            let asked = async {
+            let exchange = async {
                 let body = agent.request(request).await?.into_body();
                 if n % 7 == 0 {
                     drop(body);
                     return Ok(());
                 }
                 let text = body.text().await?;
-                assert_eq!(text, path, "the answer to another request");
+                assert_eq!(text, path, "the response to another request");
                 Ok::<_, Error>(())
             };
             match n % 5 {
-                0 => timeout(Duration::from_micros(dice.below(3000)), asked)
+                0 => timeout(Duration::from_micros(dice.below(3000)), exchange)
                     .await
                     .unwrap_or(Ok(()))
                     .is_ok(),
-                _ => asked.await.is_ok(),
+                _ => exchange.await.is_ok(),
             }
         });
     }
@@ -231,8 +231,8 @@ async fn in_a_storm_the_limits_hold_every_request_ends_and_no_answer_is_anothers
         "{left}"
     );
     assert_eq!(
-        told.load(SeqCst),
+        open_events.load(SeqCst),
         0,
-        "of each connection that was opened it is told that it was closed"
+        "each connection has an opened and a closed event"
     );
 }

@@ -62,7 +62,7 @@ fn fed(method: &str) -> (Request<Fed>, Source) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_streams_both_ways_at_the_same_time() {
+async fn an_exchange_streams_both_ways_at_the_same_time() {
     let (agent, mut origins) = agent(|builder| builder);
     let (request, source) = fed("POST");
     let (response, mut server) = join!(agent.request(request), async {
@@ -76,12 +76,12 @@ async fn a_conversation_streams_both_ways_at_the_same_time() {
     let mut body = response.unwrap().into_body();
     for word in ["ping", "pong", "ping"] {
         source.send(Bytes::from_static(word.as_bytes())).await;
-        let (heard, ()) = join!(body.frame(), async {
+        let (received, ()) = join!(body.frame(), async {
             assert_eq!(server.until(b"\r\n").await, b"4\r\n");
             assert_eq!(server.exactly(6).await, format!("{word}\r\n").as_bytes());
             server.send(format!("4\r\n{word}\r\n")).await;
         });
-        assert_eq!(heard.unwrap().unwrap().into_data().unwrap(), word);
+        assert_eq!(received.unwrap().unwrap().into_data().unwrap(), word);
     }
     drop(source);
     let (end, ()) = join!(body.frame(), async {
@@ -97,7 +97,7 @@ async fn large_bodies_pass_through_small_pipes_in_both_directions() {
     let (agent, mut origins) = agent_with_room(1000, |builder| builder);
     let sent: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
     let request = Request::post(URL).body(Body::from(sent.clone())).unwrap();
-    let (came, ()) = join!(
+    let (received, ()) = join!(
         async {
             agent
                 .request(request)
@@ -110,18 +110,18 @@ async fn large_bodies_pass_through_small_pipes_in_both_directions() {
         },
         async {
             let mut server = origins.accept().await;
-            let came = server.request().await;
-            assert!(came.body == sent);
+            let received = server.request().await;
+            assert!(received.body == sent);
             server
                 .send(format!(
                     "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
-                    came.body.len()
+                    received.body.len()
                 ))
                 .await;
-            server.send(&came.body).await;
+            server.send(&received.body).await;
         }
     );
-    assert!(came == sent);
+    assert!(received == sent);
     assert_eq!(agent.stats().totals().idle(), 1);
 }
 
@@ -133,16 +133,16 @@ async fn trailers_pass_in_both_directions() {
     source
         .send_trailers([("content-digest", "d")].into_iter().map(header).collect())
         .await;
-    let (response, came) = join!(agent.request(request), async {
+    let (response, received) = join!(agent.request(request), async {
         let mut server = origins.accept().await;
-        let came = server.request().await;
+        let received = server.request().await;
         server
             .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\ny\r\n0\r\nX-Sum: 7\r\nHost: evil\r\n\r\n")
             .await;
-        came
+        received
     });
     assert_eq!(
-        (came.body.as_slice(), came.trailers.as_str()),
+        (received.body.as_slice(), received.trailers.as_str()),
         (&b"x"[..], "content-digest: d\r\n")
     );
     let mut body = response.unwrap().into_body();
@@ -174,7 +174,7 @@ fn header((name, value): (&'static str, &'static str)) -> (http::HeaderName, htt
     )
 }
 
-/// What a request fails with whose head announces `length` and whose body is `given`.
+/// The error of a request whose head announces `length` and whose body is `given`.
 async fn fails_with(length: usize, given: &'static str) -> String {
     let (agent, mut origins) = agent(|builder| builder);
     let (body, source) = channel();
@@ -193,7 +193,7 @@ async fn fails_with(length: usize, given: &'static str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_breaks_its_promise_of_a_length_fails_the_request() {
+async fn a_body_of_another_length_than_announced_fails_the_request() {
     assert!(
         fails_with(5, "four")
             .await
@@ -202,12 +202,12 @@ async fn a_body_that_breaks_its_promise_of_a_length_fails_the_request() {
     assert!(
         fails_with(3, "four")
             .await
-            .ends_with("it is longer than its Content-Length says")
+            .ends_with("it is longer than its Content-Length")
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_origin_that_takes_nothing_is_given_up_and_a_caller_who_gives_nothing_is_not() {
+async fn an_origin_that_takes_nothing_times_out_and_a_caller_that_sends_nothing_does_not() {
     let limit = Duration::from_secs(5);
     let (agent, mut origins) = agent_with_room(1000, |builder| {
         builder.body_idle_timeout(limit).first_byte_timeout(limit)
@@ -219,7 +219,7 @@ async fn an_origin_that_takes_nothing_is_given_up_and_a_caller_who_gives_nothing
     let (response, _server) = join!(agent.request(request), async {
         let mut server = origins.accept().await;
         tokio::time::sleep(Duration::from_secs(3)).await;
-        server.head().await; // takes something, and then nothing more
+        server.head().await; // takes some bytes, and then no more
         server
     });
     let error = response.map(|_| ()).unwrap_err();
@@ -291,7 +291,7 @@ async fn a_response_that_pauses_too_long_fails_and_one_that_is_slow_but_steady_d
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_who_pauses_is_not_the_origins_fault() {
+async fn a_paused_reader_is_not_a_timeout_of_the_origin() {
     let (agent, mut origins) = agent(|builder| builder.body_idle_timeout(Duration::from_secs(5)));
     let (response, mut server) = join!(agent.get(URL), async {
         let mut server = origins.accept().await;
@@ -311,9 +311,9 @@ async fn a_reader_who_pauses_is_not_the_origins_fault() {
     );
 }
 
-/// In a conversation the origin may have nothing to say before the caller has spoken.
+/// In an exchange the origin may have nothing to send before the caller sends.
 #[tokio::test(start_paused = true)]
-async fn a_pause_of_the_callers_own_body_is_not_the_origins_fault_either() {
+async fn a_pause_of_the_callers_own_body_is_not_a_timeout_of_the_origin() {
     let limit = Duration::from_secs(5);
     let (agent, mut origins) = agent(|builder| builder.body_idle_timeout(limit));
     let (request, source) = fed("POST");
@@ -326,14 +326,14 @@ async fn a_pause_of_the_callers_own_body_is_not_the_origins_fault_either() {
         server
     });
     let mut body = response.unwrap().into_body();
-    let (heard, ()) = join!(body.frame(), async {
+    let (received, ()) = join!(body.frame(), async {
         tokio::time::sleep(limit * 10).await;
         source.send(Bytes::from_static(b"well?")).await;
         server.until(b"well?\r\n").await;
         server.send("4\r\nyes!\r\n").await;
     });
-    assert_eq!(heard.unwrap().unwrap().into_data().unwrap(), "yes!");
-    // Once the caller has said all, the pause is the origin's.
+    assert_eq!(received.unwrap().unwrap().into_data().unwrap(), "yes!");
+    // When the caller's body has ended, the pause is the origin's.
     drop(source);
     let begun = Instant::now();
     let error = body.frame().await.unwrap().unwrap_err();
@@ -351,7 +351,7 @@ async fn a_pause_of_the_callers_own_body_is_not_the_origins_fault_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_has_no_more_bytes_than_its_reader_allows() {
+async fn a_body_is_limited_to_the_bytes_that_its_reader_allows() {
     for response in [
         ok("too long"),
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ntoo long\r\n0\r\n\r\n".into(),
@@ -405,9 +405,9 @@ async fn a_body_has_no_more_bytes_than_its_reader_allows() {
     );
 }
 
-/// An origin that has heard enough answers before the request is whole, and reads no more.
+/// An origin that responds before the request is complete, and reads no more.
 #[tokio::test(start_paused = true)]
-async fn an_early_answer_is_heard_although_the_origin_takes_no_more() {
+async fn an_early_response_is_read_although_the_origin_takes_no_more() {
     let (agent, mut origins) = agent_with_room(1000, |builder| builder);
     let request = Request::post(URL)
         .body(Body::from(vec![7; 100_000]))
@@ -425,12 +425,12 @@ async fn an_early_answer_is_heard_although_the_origin_takes_no_more() {
     assert_eq!(
         begun.elapsed(),
         Duration::from_secs(1),
-        "the end waits a moment for an origin that still takes"
+        "the end waits 1 s for an origin that may still take bytes"
     );
     drop(server);
     assert_eq!(agent.stats().totals().open(), 0);
 
-    // And one that answers and goes: the broken request does not hide the answer.
+    // An origin that responds and closes: the broken request does not hide the response.
     let request = Request::post(URL)
         .body(Body::from(vec![7; 100_000]))
         .unwrap();
@@ -442,9 +442,9 @@ async fn an_early_answer_is_heard_although_the_origin_takes_no_more() {
     assert_eq!(answer, "enough");
 }
 
-/// A connection that takes everything at once, and a body that never ends.
+/// A connection that is always writable, and a body that never ends.
 #[tokio::test]
-async fn an_endless_body_into_a_connection_that_always_takes_leaves_others_their_turn() {
+async fn an_endless_body_on_an_always_writable_connection_does_not_starve_other_tasks() {
     let connector =
         connector_fn(|_: Target| std::future::ready(Ok::<_, std::io::Error>(Bottomless)));
     let agent = Agent::builder().connector(connector).build().unwrap();
@@ -457,7 +457,7 @@ async fn an_endless_body_into_a_connection_that_always_takes_leaves_others_their
         }
     };
     tokio::select! {
-        response = agent.request(request) => panic!("an answer: {response:?}"),
+        response = agent.request(request) => panic!("a response: {response:?}"),
         () = others => {}
     }
 }

@@ -1,9 +1,7 @@
-//! TCP: the other ends of connections over loopback sockets, in the same runtime as the agent, with
-//! TLS where it is due.
+//! TCP: the other ends of an agent's connections, over loopback sockets, in the same runtime as the
+//! agent, with TLS if needed.
 //!
-//! In:    connections that an agent opens.
-//! Out:   what came on them, in the hands of the test.
-//! Never: a name is looked up, or anything but loopback dialled.
+//! Never: looks up a name; dials anything but loopback.
 
 use byway_agent::dial::{Roots, TlsOptions};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -22,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Whoever listens: a proxy, an origin, or both in one.
+/// A listener: a proxy, an origin, or both in one.
 pub struct Listener {
     listener: TcpListener,
     pub address: SocketAddr,
@@ -46,9 +44,9 @@ impl Listener {
         }
     }
 
-    /// Whether nobody stands at the door. What was dialled before is seen: loopback connects before
-    /// it tells the dialler.
-    pub async fn nobody_came(&self) -> bool {
+    /// Whether no connection is waiting. Earlier dials are visible: loopback connects before it
+    /// reports to the dialler.
+    pub async fn no_connection(&self) -> bool {
         let mut accept = std::pin::pin!(self.listener.accept());
         std::future::poll_fn(|cx| std::task::Poll::Ready(accept.as_mut().poll(cx).is_pending()))
             .await
@@ -64,11 +62,11 @@ impl Listener {
     }
 }
 
-/// What must happen; a test that waits in vain fails instead of standing still.
+/// Waits for something that must happen; a test fails instead of waiting indefinitely.
 async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), future)
         .await
-        .unwrap_or_else(|_| panic!("{what} never came"))
+        .unwrap_or_else(|_| panic!("{what} did not arrive"))
 }
 
 /// Makes the drop of the socket a reset.
@@ -98,7 +96,7 @@ impl Peer {
             }
             assert!(
                 self.more().await,
-                "the connection ended behind {:?}",
+                "the connection ended after {:?}",
                 String::from_utf8_lossy(&self.unread)
             );
         }
@@ -106,10 +104,7 @@ impl Peer {
 
     pub async fn exactly(&mut self, n: usize) -> Vec<u8> {
         while self.unread.len() < n {
-            assert!(
-                self.more().await,
-                "the connection ended, {n} bytes were due"
-            );
+            assert!(self.more().await, "the connection ended before {n} bytes");
         }
         self.unread.drain(..n).collect()
     }
@@ -119,20 +114,20 @@ impl Peer {
         String::from_utf8(self.until(b"\r\n\r\n").await).unwrap()
     }
 
-    /// Sends bytes; the other side may have gone.
+    /// Sends bytes; the other side may have closed.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.io.write_all(bytes.as_ref()).await;
         let _ = self.io.flush().await;
     }
 
-    /// Reads a request without a body and answers 200 with `text`.
+    /// Reads a request without a body and responds with 200 and `text`.
     pub async fn serve(&mut self, text: &str) -> String {
         let head = self.head().await;
         self.send(crate::memory::ok(text)).await;
         head
     }
 
-    /// Whether the other side ended the connection, with not a byte before.
+    /// Whether the other side closed the connection without sending a byte.
     pub async fn ended(&mut self) -> bool {
         self.unread.is_empty() && !self.more().await
     }
@@ -145,7 +140,7 @@ impl Peer {
             > 0
     }
 
-    /// Goes on in TLS; says what kind of handshake it was.
+    /// Continues in TLS; returns the kind of handshake.
     pub async fn secure(self, site: &Site) -> (Self, HandshakeKind) {
         assert!(self.unread.is_empty());
         let session = site.acceptor.accept(self.io).await.unwrap();
@@ -160,12 +155,12 @@ impl Peer {
         )
     }
 
-    /// Offers TLS to somebody who does not like what he sees.
+    /// Offers TLS to a client that rejects the certificate.
     pub async fn refused(self, site: &Site) {
         assert!(site.acceptor.accept(self.io).await.is_err());
     }
 
-    /// Plays an HTTP proxy that opens the tunnel it is asked for; returns the head of the request.
+    /// Acts as an HTTP proxy that opens the requested tunnel; returns the head of the request.
     pub async fn open_tunnel(&mut self) -> String {
         let head = self.head().await;
         self.send("HTTP/1.1 200 Connection established\r\n\r\n")
@@ -173,7 +168,7 @@ impl Peer {
         head
     }
 
-    /// Plays a SOCKS 5 proxy that asks for nothing and opens the stream; returns the request's
+    /// Acts as a SOCKS 5 proxy without authentication that opens the stream; returns the request's
     /// address and port.
     pub async fn open_socks5(&mut self) -> Vec<u8> {
         let methods = self.exactly(2).await[1];
@@ -229,7 +224,7 @@ impl Site {
         }
     }
 
-    /// Options of an agent that trusts it.
+    /// Options of an agent that trusts its root.
     pub fn trusting(&self) -> TlsOptions {
         TlsOptions {
             roots: Roots::Only(vec![self.root.clone()]),

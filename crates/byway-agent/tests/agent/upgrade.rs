@@ -1,6 +1,6 @@
 //! Connections that leave HTTP (rows 41 and 42 of Node's Agent).
 
-use crate::memory::{Told, agent, get, get_error, ok, soon};
+use crate::memory::{Events, agent, get, get_error, ok, soon};
 use byway_agent::{BadAnswer, Body, Error, Upgraded};
 use http::{Method, Request, Response};
 use std::time::Duration;
@@ -26,37 +26,37 @@ async fn take(response: Result<Response<Body>, Error>) -> Upgraded {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_41_an_upgraded_connection_leaves_the_pool_with_the_bytes_behind_its_head() {
-    let told = Told::default();
+async fn row_41_an_upgraded_connection_leaves_the_pool_with_the_bytes_after_its_head() {
+    let events = Events::default();
     let (agent, mut origins) = agent(|builder| {
         builder
             .max_total(1)
             .queue_wait(Duration::from_secs(1))
-            .on_event(told.observe())
+            .on_event(events.observe())
     });
     let (mut upgraded, mut server) = join!(
         async { take(agent.request(upgrading()).await).await },
         async {
             let mut server = origins.accept().await;
-            let came = server.request().await;
+            let received = server.request().await;
             assert_eq!(
-                (came.field("connection"), came.field("upgrade")),
+                (received.field("connection"), received.field("upgrade")),
                 (Some("Upgrade"), Some("echo"))
             );
-            server.send(format!("{SWITCHING}right behind")).await;
+            server.send(format!("{SWITCHING}directly after")).await;
             server
         }
     );
-    let mut heard = [0; 12];
-    upgraded.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"right behind");
+    let mut received = [0; 14];
+    upgraded.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"directly after");
     upgraded.write_all(b"over to you").await.unwrap();
     assert_eq!(server.exactly(11).await, b"over to you");
     server.send("bye").await;
-    upgraded.read_exact(&mut heard[..3]).await.unwrap();
-    assert_eq!(&heard[..3], b"bye");
+    upgraded.read_exact(&mut received[..3]).await.unwrap();
+    assert_eq!(&received[..3], b"bye");
 
-    // It counts, and is neither lent nor closed for anybody else.
+    // It counts, and is neither reused nor closed for another request.
     let totals = agent.stats().totals().clone();
     assert_eq!(
         (
@@ -75,12 +75,15 @@ async fn row_41_an_upgraded_connection_leaves_the_pool_with_the_bytes_behind_its
     server.closed().await;
     drop(upgraded);
     assert_eq!(agent.stats().totals().open(), 0);
-    assert_eq!(told.lines()[..2], ["opened", "upgraded"].map(str::to_owned));
+    assert_eq!(
+        events.lines()[..2],
+        ["opened", "upgraded"].map(str::to_owned)
+    );
 }
 
-/// As Node does: `totalSocketCount` falls at the 101.
+/// As in Node: `totalSocketCount` decreases at the 101.
 #[tokio::test(start_paused = true)]
-async fn row_41_upgraded_connections_count_or_not_as_the_option_says() {
+async fn row_41_upgraded_connections_count_or_not_according_to_the_option() {
     let (agent, mut origins) = agent(|builder| builder.max_total(1).count_upgraded(false));
     let (_upgraded, _server) = join!(
         async { take(agent.request(upgrading()).await).await },
@@ -99,7 +102,7 @@ async fn row_41_upgraded_connections_count_or_not_as_the_option_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_42_a_connection_can_be_taken_out_and_its_place_freed_later() {
+async fn row_42_a_connection_can_be_detached_and_its_permit_freed_later() {
     let (agent, mut origins) = agent(|builder| builder);
     let (upgraded, mut server) = join!(
         async { take(agent.request(upgrading()).await).await },
@@ -120,7 +123,7 @@ async fn row_42_a_connection_can_be_taken_out_and_its_place_freed_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_answer_than_101_is_an_ordinary_response() {
+async fn another_response_than_101_is_an_ordinary_response() {
     let (agent, mut origins) = agent(|builder| builder);
     let (response, mut server) = join!(agent.request(upgrading()), async {
         let mut server = origins.accept().await;
@@ -133,7 +136,7 @@ async fn another_answer_than_101_is_an_ordinary_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_101_that_nobody_asked_for_is_refused() {
+async fn an_unrequested_101_is_refused() {
     let (agent, mut origins) = agent(|builder| builder);
     let (error, server) = join!(get_error(&agent, "http://a.example/"), async {
         let mut server = origins.accept().await;
@@ -163,9 +166,9 @@ async fn a_2xx_to_connect_is_a_tunnel_and_anything_else_is_not() {
         async { take(agent.request(connecting()).await).await },
         async {
             let mut server = origins.accept().await;
-            let came = server.request().await;
-            assert_eq!(came.line(), "CONNECT far.example:22 HTTP/1.1");
-            // A length means nothing here (RFC 9110 section 9.3.6).
+            let received = server.request().await;
+            assert_eq!(received.line(), "CONNECT far.example:22 HTTP/1.1");
+            // A Content-Length has no meaning here (RFC 9110 section 9.3.6).
             server
                 .send("HTTP/1.1 200 Connected\r\nContent-Length: 5\r\n\r\nSSH-2.0\r\n")
                 .await;

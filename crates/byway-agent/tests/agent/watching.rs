@@ -1,7 +1,6 @@
-//! What an agent shows of itself: events, numbers, interim responses; and that it is a `tower`
-//! service.
+//! Observing an agent: events, stats, interim responses; and the agent as a `tower` service.
 
-use crate::memory::{Told, agent, begin, get, get_error, ok, text};
+use crate::memory::{Events, agent, begin, get, get_error, ok, text};
 use byway_agent::{Agent, Body, CloseReason, Error, Event};
 use http::{Request, Response};
 use parking_lot::Mutex;
@@ -12,14 +11,14 @@ use tokio::time::advance;
 use tower_service::Service;
 
 #[tokio::test(start_paused = true)]
-async fn every_turn_in_the_life_of_a_connection_is_told_in_order() {
-    let told = Told::default();
+async fn every_event_of_a_connection_is_reported_in_order() {
+    let events = Events::default();
     let (agent, mut origins) = agent(|builder| {
         builder
             .max_total(1)
             .queue_len(1)
             .queue_wait(Duration::from_secs(1))
-            .on_event(told.observe())
+            .on_event(events.observe())
     });
     let (.., ()) = join!(
         get(&agent, "http://a.example/"),
@@ -48,27 +47,28 @@ async fn every_turn_in_the_life_of_a_connection_is_told_in_order() {
         "opened",
         "closed after 1: Failed",
     ];
-    assert_eq!(told.lines(), expected);
+    assert_eq!(events.lines(), expected);
     let mut holding = Box::pin(agent.get("http://a.example/"));
     begin(holding.as_mut()).await;
     get_error(&agent, "http://a.example/").await;
     assert!(
-        told.lines()
+        events
+            .lines()
             .last()
             .unwrap()
-            .starts_with("rejected: no connection came free within 1"),
+            .starts_with("rejected: no connection became free within 1"),
         "{:?}",
-        told.lines()
+        events.lines()
     );
 }
 
-/// It is told under no lock.
+/// The observer is called under no lock.
 #[tokio::test(start_paused = true)]
-async fn an_observer_may_ask_the_agent_at_every_event() {
+async fn an_observer_may_use_the_agent_at_every_event() {
     let (slot, seen): (Arc<OnceLock<Agent>>, Arc<Mutex<Vec<usize>>>) = Default::default();
-    let (ask, note) = (Arc::clone(&slot), Arc::clone(&seen));
+    let (shared, note) = (Arc::clone(&slot), Arc::clone(&seen));
     let observe = move |_: &Event<'_>| {
-        let open = ask.get().map_or(0, |agent| {
+        let open = shared.get().map_or(0, |agent| {
             agent.stats().totals().open() + agent.evict(|_| false)
         });
         note.lock().push(open);
@@ -97,7 +97,7 @@ async fn an_observer_may_ask_the_agent_at_every_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_numbers_are_those_of_the_moment_by_origin_and_in_all() {
+async fn the_stats_are_current_by_origin_and_in_total() {
     let (agent, mut origins) = agent(|builder| builder.max_total(3).max_per_origin(2));
     let (_, _idle) = join!(get(&agent, "http://idle.example/"), async {
         let mut server = origins.accept().await;
@@ -143,9 +143,9 @@ async fn the_numbers_are_those_of_the_moment_by_origin_and_in_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn interim_responses_are_told_with_their_fields_and_have_an_end() {
-    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-    let note = Arc::clone(&heard);
+async fn interim_responses_are_reported_with_their_fields_and_are_limited() {
+    let received: Arc<Mutex<Vec<String>>> = Arc::default();
+    let note = Arc::clone(&received);
     let call = move |interim: &Response<()>| {
         let link = interim
             .headers()
@@ -167,7 +167,7 @@ async fn interim_responses_are_told_with_their_fields_and_have_an_end() {
         server
     });
     assert_eq!(answer, "final");
-    assert_eq!(*heard.lock(), ["103 Some(\"</a.css>\")", "102 None"]);
+    assert_eq!(*received.lock(), ["103 Some(\"</a.css>\")", "102 None"]);
     let (error, ()) = join!(get_error(&agent, "http://a.example/"), async {
         server.request().await;
         server
@@ -176,7 +176,7 @@ async fn interim_responses_are_told_with_their_fields_and_have_an_end() {
     });
     assert_eq!(
         error.to_string(),
-        "the origin's answer is not sound HTTP/1: 16 interim responses and no final one"
+        "the origin's response is not valid HTTP/1: 16 interim responses without a final one"
     );
 }
 
@@ -205,8 +205,9 @@ async fn an_agent_is_a_service_by_value_and_by_reference() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unpooled_agent_opens_a_connection_for_each_request() {
-    let told = Told::default();
-    let (agent, mut origins) = agent(|builder| builder.keep_alive(false).on_event(told.observe()));
+    let events = Events::default();
+    let (agent, mut origins) =
+        agent(|builder| builder.keep_alive(false).on_event(events.observe()));
     for _ in 0..2 {
         join!(get(&agent, "http://a.example/"), async {
             let mut server = origins.accept().await;
@@ -214,6 +215,6 @@ async fn an_unpooled_agent_opens_a_connection_for_each_request() {
             server.closed().await;
         });
     }
-    told.assert_closed(&[CloseReason::Unpooled, CloseReason::Unpooled]);
+    events.assert_closed(&[CloseReason::Unpooled, CloseReason::Unpooled]);
     assert_eq!(Agent::unpooled().stats().totals().limit(), 1024);
 }

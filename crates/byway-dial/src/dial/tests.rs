@@ -16,11 +16,11 @@ use crate::stream::Read;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Every answer in turn; the last one stays.
+/// Returns the answers in order, and then repeats the last one.
 #[derive(Default)]
 struct Table {
     answers: HashMap<&'static str, Vec<Result<Vec<IpAddr>, ResolveError>>>,
-    asked: AtomicUsize,
+    queries: AtomicUsize,
 }
 
 impl Lookup for Table {
@@ -29,10 +29,10 @@ impl Lookup for Table {
         name: HostName,
         _permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
-        let turn = self.asked.fetch_add(1, Ordering::SeqCst);
+        let query = self.queries.fetch_add(1, Ordering::SeqCst);
         let answers = self.answers.get(name.as_str());
         let answer =
-            answers.and_then(|answers| answers.get(turn).or_else(|| answers.last()).cloned());
+            answers.and_then(|answers| answers.get(query).or_else(|| answers.last()).cloned());
         Box::pin(async move {
             answer
                 .unwrap_or(Err(ResolveError::NotFound))
@@ -92,7 +92,7 @@ async fn listener(ip: IpAddr) -> (TcpListener, SocketAddr) {
     (listener, addr)
 }
 
-/// A port that refuses: bound, so that nobody else gets it, but not listening.
+/// A port that refuses: bound, so that no other socket gets it, but not listening.
 fn closed(ip: &str) -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket
@@ -145,7 +145,7 @@ async fn a_port_on_which_nothing_listens_refuses() {
 }
 
 #[tokio::test]
-async fn several_refusals_say_how_many_addresses_were_tried() {
+async fn several_refusals_report_how_many_addresses_were_tried() {
     let (_bound, addr) = closed("0.0.0.0");
     let dialler = dialler_for(&["127.0.0.1", "127.0.0.2", "127.0.0.3"]);
     let error = dialler
@@ -186,7 +186,7 @@ async fn a_peer_that_does_not_answer_is_a_connect_timeout() {
 }
 
 #[tokio::test]
-async fn the_local_address_is_where_the_connection_comes_from() {
+async fn a_connection_comes_from_the_local_address() {
     let (listener, addr) = listener(LOOPBACK).await;
     let local: IpAddr = Ipv4Addr::new(127, 0, 0, 9).into();
     let options = Options {
@@ -203,7 +203,7 @@ async fn the_local_address_is_where_the_connection_comes_from() {
 }
 
 #[tokio::test]
-async fn each_family_may_start_from_an_address_of_its_own() {
+async fn each_family_may_have_its_own_local_address() {
     let each = LocalAddress::Each {
         v4: "127.0.0.9".parse().unwrap(),
         v6: Ipv6Addr::LOCALHOST,
@@ -225,7 +225,7 @@ async fn each_family_may_start_from_an_address_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_silent_connection_is_probed_after_the_delay_that_was_asked_for_or_never() {
+async fn an_idle_connection_is_probed_after_the_configured_delay_or_never() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target::Addr(listener.local_addr().unwrap());
     let seconds = Duration::from_secs;
@@ -264,7 +264,7 @@ async fn a_silent_connection_is_probed_after_the_delay_that_was_asked_for_or_nev
 
 #[cfg(unix)]
 #[tokio::test]
-async fn both_sides_send_no_segments_larger_than_asked_for() {
+async fn both_sides_send_no_segments_larger_than_configured() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target::Addr(listener.local_addr().unwrap());
     for bytes in [Some(1200), Some(536), None] {
@@ -285,7 +285,7 @@ async fn both_sides_send_no_segments_larger_than_asked_for() {
 }
 
 #[tokio::test]
-async fn a_local_address_that_is_not_ours_is_blamed_on_us() {
+async fn a_local_address_that_is_not_ours_is_reported_as_a_local_failure() {
     let (_listener, addr) = listener(LOOPBACK).await;
     let options = Options {
         local_address: Some(LocalAddress::Only("192.0.2.1".parse().unwrap())),
@@ -384,7 +384,7 @@ async fn a_name_that_resolves_to_denied_addresses_only_is_denied() {
 
 #[tokio::test]
 async fn of_a_mixed_answer_only_the_addresses_that_pass_are_tried() {
-    // The denied address listens, so a race that let it in would be won by it.
+    // The denied address listens, so it would win a race that included it.
     let (_denied, addr) = listener("127.0.0.2".parse().unwrap()).await;
     let rules = guarded(&[("127.0.0.1/32", true)]);
     let dialler = dialler_for(&["127.0.0.2", "10.0.0.1", "::1", "127.0.0.1"]);
@@ -423,7 +423,7 @@ fn public_addresses_pass_beside_private_ones() {
 }
 
 #[tokio::test]
-async fn a_name_that_changes_its_answer_cannot_slip_past_the_check() {
+async fn a_name_that_changes_its_answer_cannot_bypass_the_check() {
     let (allowed, addr) = listener(LOOPBACK).await;
     let _denied = TcpListener::bind(("127.0.0.2", addr.port())).await;
     let answers = vec![Ok(vec![LOOPBACK]), Ok(vec!["127.0.0.2".parse().unwrap()])];
@@ -436,12 +436,12 @@ async fn a_name_that_changes_its_answer_cannot_slip_past_the_check() {
     let dialled = dialler.open(&a_example(addr.port()), &rules).await.unwrap();
     assert_eq!(dialled.peer, Some(addr));
     assert_eq!(dialled.stream.as_tcp().unwrap().peer_addr().unwrap(), addr);
-    assert_eq!(table.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(table.queries.load(Ordering::SeqCst), 1);
     drop(allowed);
 }
 
 #[tokio::test]
-async fn failures_of_the_resolver_are_told_apart() {
+async fn failures_of_the_resolver_are_distinguished() {
     let fail = |error| {
         let table = Table {
             answers: HashMap::from([("a.example", vec![Err(error)])]),
@@ -499,7 +499,7 @@ impl Drop for SocketPath {
 }
 
 #[tokio::test]
-async fn a_unix_socket_is_opened_whatever_the_address_rules_say() {
+async fn a_unix_socket_is_opened_regardless_of_the_address_rules() {
     let path = SocketPath::new("open");
     let listener = UnixListener::bind(&path.0).unwrap();
     let rules = AddressRules {
@@ -520,7 +520,7 @@ async fn a_unix_socket_is_opened_whatever_the_address_rules_say() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_that_is_not_there_or_not_listening_is_told() {
+async fn a_unix_socket_that_is_missing_or_not_listening_is_reported() {
     let path = SocketPath::new("gone");
     let target = Target::Unix(path.0.clone());
     let error = dialler()
@@ -536,14 +536,14 @@ async fn a_unix_socket_that_is_not_there_or_not_listening_is_told() {
     assert!(matches!(error, DialError::Refused { .. }), "{error:?}");
 }
 
-fn told(failures: &[(&str, io::Error)], unanswered: usize) -> DialError {
+fn error_of(failures: &[(&str, io::Error)], unanswered: usize) -> DialError {
     let copy = |(addr, error): &(&str, io::Error)| {
         let error = error
             .raw_os_error()
             .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
         (addr.parse().unwrap(), error)
     };
-    most_telling(
+    most_informative(
         Lost {
             failures: failures.iter().map(copy).collect(),
             unanswered,
@@ -553,7 +553,7 @@ fn told(failures: &[(&str, io::Error)], unanswered: usize) -> DialError {
 }
 
 #[test]
-fn the_most_telling_failure_is_told() {
+fn the_most_informative_failure_is_reported() {
     let (a, b) = ("192.0.2.1:80", "[2001:db8::1]:80");
     let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
     let unreachable = || io::Error::from(io::ErrorKind::HostUnreachable);
@@ -562,36 +562,36 @@ fn the_most_telling_failure_is_told() {
     let no_port = || io::Error::from(io::ErrorKind::AddrNotAvailable);
 
     assert!(matches!(
-        told(&[(b, unreachable()), (a, refused())], 1),
+        error_of(&[(b, unreachable()), (a, refused())], 1),
         DialError::Refused { tried: 3, .. }
     ));
     assert!(matches!(
-        told(&[(b, unreachable())], 1),
+        error_of(&[(b, unreachable())], 1),
         DialError::Unreachable { tried: 2, .. }
     ));
     assert!(matches!(
-        told(&[(b, refused()), (a, no_files())], 0),
+        error_of(&[(b, refused()), (a, no_files())], 0),
         DialError::Exhausted(_)
     ));
-    // A machine without IPv6 says so of every IPv6 address; what the other address did tells more.
+    // Without IPv6, every IPv6 address fails with no route; the other address is more informative.
     assert!(matches!(
-        told(&[(b, no_route())], 1),
+        error_of(&[(b, no_route())], 1),
         DialError::ConnectTimeout { tried: 2, .. }
     ));
     assert!(matches!(
-        told(&[(b, no_port()), (a, refused())], 0),
+        error_of(&[(b, no_port()), (a, refused())], 0),
         DialError::Refused { tried: 2, .. }
     ));
     assert!(matches!(
-        told(&[(b, no_route())], 0),
+        error_of(&[(b, no_route())], 0),
         DialError::Unreachable { tried: 1, .. }
     ));
     assert!(matches!(
-        told(&[(b, no_port())], 0),
+        error_of(&[(b, no_port())], 0),
         DialError::Exhausted(_)
     ));
     assert!(matches!(
-        told(&[], 2),
+        error_of(&[], 2),
         DialError::ConnectTimeout { tried: 2, .. }
     ));
 }

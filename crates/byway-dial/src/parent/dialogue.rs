@@ -1,10 +1,8 @@
-//! Dialogue: what a parent proxy is told, and its answer.
+//! Dialogue: the request to a parent proxy, and its response.
 //!
-//! In:    the parent, and the target in the form in which it shall travel.
-//! Out:   a stream that now leads to the target, with not one byte of it read, or what the parent
-//!        said instead.
-//! Never: reads past the parent's answer, and never waits by a clock (whoever runs it sets the
-//!        deadline).
+//! In:    the parent, and the target in the form in which it is sent.
+//! Out:   a stream that now leads to the target, with no byte of it read, or the parent's failure.
+//! Never: reads past the parent's response, or has a deadline (the caller sets it).
 
 use super::{Parent, ParentError, Scheme};
 use crate::answer_head::{self, BadHead};
@@ -15,7 +13,7 @@ use crate::socks::{
 use crate::stream::{Read, Stream};
 use crate::target::Target;
 
-/// What will be said, made before anything is dialled.
+/// The messages to send, built before anything is dialled.
 pub(super) enum Dialogue {
     Socks4 {
         request: Request4,
@@ -30,7 +28,7 @@ pub(super) enum Dialogue {
 }
 
 impl Dialogue {
-    /// For `target` as it shall travel: a name only if the parent is one that resolves it.
+    /// For `target` in the form in which it is sent: a name only if the parent resolves names.
     pub(super) fn new(parent: &Parent, target: &Target) -> Result<Self, ParentError> {
         let made = match parent.scheme {
             Scheme::Http | Scheme::Https => {
@@ -60,7 +58,7 @@ impl Dialogue {
         })
     }
 
-    /// Says it and hears the answer.
+    /// Sends the request and receives the response.
     pub(super) async fn run(&self, stream: &mut Stream) -> Result<(), ParentError> {
         match self {
             Self::Socks4 { request } => ask_socks4(stream, request).await,
@@ -77,7 +75,7 @@ async fn ask_socks4(stream: &mut Stream, request: &Request4) -> Result<(), Paren
     send(stream, |out| request.encode(out)).await?;
     match recv(stream, Reply4::parse).await?.code {
         ReplyCode4::Granted => Ok(()),
-        // The only word of version 4 for "forbidden", "unreachable" and "refused" alike.
+        // Version 4 has one code for "forbidden", "unreachable" and "refused".
         ReplyCode4::Rejected => Err(ParentError::Failed { status: None }),
         ReplyCode4::NoIdentd | ReplyCode4::OtherUser => Err(ParentError::Credentials),
     }
@@ -88,7 +86,7 @@ async fn ask_socks5(
     login: Option<&Login>,
     request: &Request,
 ) -> Result<(), ParentError> {
-    // With credentials, both: a parent that asks for none is free to take us without.
+    // With credentials, both: the parent may still choose no authentication.
     let methods: &[Method] = if login.is_some() {
         &[Method::Open, Method::Password]
     } else {
@@ -137,13 +135,13 @@ async fn send(stream: &mut Stream, encode: impl FnOnce(&mut Vec<u8>)) -> Result<
     Ok(stream.write_all(&out).await?)
 }
 
-/// Reads one message and not a byte more: what stands behind it belongs to the target.
+/// Reads exactly one message: the bytes after it belong to the target.
 async fn recv<T>(stream: &mut Stream, parse: fn(&[u8]) -> Parsed<T>) -> Result<T, ParentError> {
-    let mut heard = [0; SOCKS_ANSWER_MAX];
+    let mut buf = [0; SOCKS_ANSWER_MAX];
     let mut len = 0;
-    while let Some(next) = heard.get_mut(len..=len) {
+    while let Some(next) = buf.get_mut(len..=len) {
         len += read_some(stream, next).await?;
-        let so_far = heard.get(..len).unwrap_or_default();
+        let so_far = buf.get(..len).unwrap_or_default();
         if let Some((message, _)) = parse(so_far).map_err(ParentError::Socks)? {
             return Ok(message);
         }
@@ -161,12 +159,12 @@ async fn read_some(stream: &mut Stream, space: &mut [u8]) -> Result<usize, Paren
     }
 }
 
-/// A target prints as an authority: a valid host name or an address, IPv6 in brackets, and no byte
-/// that ends a line.
+/// A target prints as an authority: a valid host name or an address, IPv6 in brackets, without line
+/// ends.
 fn connect_head(parent: &Parent, target: &Target) -> Result<String, ParentError> {
     if let Target::Unix(_) = target {
         return Err(ParentError::Request(
-            "the path of a Unix socket does not travel".into(),
+            "the path of a Unix socket cannot be sent".into(),
         ));
     }
     let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
@@ -183,15 +181,16 @@ async fn ask_http(stream: &mut Stream, head: &str) -> Result<(), ParentError> {
         let answer = recv_head(stream, budget).await?;
         budget = budget.saturating_sub(answer.len());
         match answer_head::status(&answer).map_err(ParentError::Http)? {
-            // Interim answers other than 101, which nobody asked for, come before the answer.
+            // Interim responses precede the final one. 101 is not one of them, since no upgrade was
+            // requested.
             100 | 102..=199 => {}
             status => return connected(status),
         }
     }
 }
 
-/// Reads one head and not a byte more. A head that may not have ended yet lacks at least the rest
-/// of its last line end, so that many bytes can be asked for without reading past it.
+/// Reads exactly one head. An unfinished head lacks at least the rest of its last line end, so
+/// reading that number of bytes never reads past it.
 async fn recv_head(stream: &mut Stream, max: usize) -> Result<Vec<u8>, ParentError> {
     let mut head = Vec::new();
     loop {
@@ -211,14 +210,14 @@ async fn recv_head(stream: &mut Stream, max: usize) -> Result<Vec<u8>, ParentErr
 }
 
 pub(super) fn connected(status: u16) -> Result<(), ParentError> {
-    let told = Some(status);
+    let code = Some(status);
     Err(match status {
         200..=299 => return Ok(()),
         401 | 407 => ParentError::Credentials,
         403 | 451 => ParentError::Denied,
-        404 | 502 | 503 => ParentError::Unreachable { status: told },
+        404 | 502 | 503 => ParentError::Unreachable { status: code },
         504 => ParentError::TargetTimeout,
-        400 | 405 | 426 | 501 | 505 => ParentError::Unsupported { status: told },
-        _ => ParentError::Failed { status: told },
+        400 | 405 | 426 | 501 | 505 => ParentError::Unsupported { status: code },
+        _ => ParentError::Failed { status: code },
     })
 }

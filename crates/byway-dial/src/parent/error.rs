@@ -1,4 +1,4 @@
-//! Parent error: what a parent proxy did instead of opening a stream.
+//! Parent error: why a parent proxy did not open a stream.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::error::DialError;
 use crate::socks::SocksError;
 use crate::stream::Broken;
 
-/// What a parent did instead of opening the stream.
+/// Why a parent did not open a stream.
 #[derive(Debug, thiserror::Error)]
 pub enum ParentError {
-    /// The parent itself could not be dialled.
+    /// The connection to the parent failed.
     #[error("{0}")]
     Dial(#[source] Box<DialError>),
     /// It did not answer in time.
-    #[error("no answer to the request within {} s; the parent or its way to the target is stuck", after.as_secs_f32())]
+    #[error("no answer to the request within {} s; the parent or its connection to the target does not respond", after.as_secs_f32())]
     Timeout {
         /// The time allowed.
         after: Duration,
@@ -25,13 +25,13 @@ pub enum ParentError {
     /// The connection to it broke.
     #[error("the connection to it broke: {0}")]
     Broken(#[from] Broken),
-    /// Its answer is no SOCKS.
-    #[error("{0}; is it a SOCKS proxy of the version that was written down?")]
+    /// Its answer is not SOCKS.
+    #[error("{0}; is it a SOCKS proxy of the configured version?")]
     Socks(#[source] SocksError),
-    /// Its answer is no HTTP.
+    /// Its answer is not HTTP.
     #[error("{0}; is it an HTTP proxy?")]
     Http(#[source] BadHead),
-    /// It wants credentials that we do not have, or others.
+    /// It requires credentials, or rejects ours.
     #[error(
         "it does not accept our credentials; set or correct the user and password of this parent"
     )]
@@ -39,31 +39,31 @@ pub enum ParentError {
     /// It forbids the target.
     #[error("its rules forbid the target")]
     Denied,
-    /// It found no way to the target, or no such name.
+    /// It has no route to the target, or does not know the name.
     #[error("it cannot reach the target{}", code(*.status))]
     Unreachable {
         /// The HTTP status, if it is an HTTP proxy.
         status: Option<u16>,
     },
     /// The target refused its connection.
-    #[error("the target refused the connection that it made")]
+    #[error("the target refused its connection")]
     Refused,
     /// The target did not answer it in time.
     #[error("the target did not answer it in time")]
     TargetTimeout,
-    /// It failed for a reason of its own.
-    #[error("it failed, without saying why{}", code(*.status))]
+    /// It failed for another reason.
+    #[error("it failed without a reason{}", code(*.status))]
     Failed {
         /// The HTTP status, if it is an HTTP proxy.
         status: Option<u16>,
     },
-    /// It does not know CONNECT, or not this kind of address.
+    /// It does not support CONNECT, or this kind of address.
     #[error("it does not support such a request{}", code(*.status))]
     Unsupported {
         /// The HTTP status, if it is an HTTP proxy.
         status: Option<u16>,
     },
-    /// What we were to send does not fit the protocol.
+    /// The request does not fit the protocol.
     #[error("the request cannot be made: {0}")]
     Request(String),
 }

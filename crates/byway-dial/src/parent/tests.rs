@@ -19,7 +19,7 @@ mod here;
 mod https;
 mod socks4;
 
-/// A parent that is spoken to, and what it shall hear and say.
+/// Dials through a parent that plays a script.
 async fn ask(
     parent: Parent,
     listener: TcpListener,
@@ -38,11 +38,11 @@ async fn ask_for(
     let play = async {
         let (mut socket, _) = listener.accept().await.unwrap();
         socket.set_nodelay(true).unwrap();
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         for step in script {
-            step.play(&mut socket, &mut heard).await;
+            step.play(&mut socket, &mut received).await;
         }
-        Played { socket, heard }
+        Played { socket, received }
     };
     let rules = AddressRules::guarded();
     tokio::join!(dialler.open_via(&parent, target, &rules), play)
@@ -50,39 +50,38 @@ async fn ask_for(
 
 struct Played {
     socket: TcpStream,
-    heard: Vec<u8>,
+    received: Vec<u8>,
 }
 
 enum Step<'a> {
-    /// Reads this many bytes.
-    Hear(usize),
+    /// Reads this number of bytes.
+    Recv(usize),
     /// Reads up to the end of a request head.
-    HearHead,
+    RecvHead,
     /// Writes these bytes at once.
-    Say(&'a [u8]),
+    Send(&'a [u8]),
     /// Writes these bytes one by one.
-    Spell(&'a [u8]),
+    SendBytewise(&'a [u8]),
     /// Closes in order.
     Close,
 }
 
 impl Step<'_> {
-    async fn play(&self, socket: &mut TcpStream, heard: &mut Vec<u8>) {
+    async fn play(&self, socket: &mut TcpStream, received: &mut Vec<u8>) {
         match self {
-            Self::Hear(len) => {
+            Self::Recv(len) => {
                 let mut part = vec![0; *len];
                 socket.read_exact(&mut part).await.unwrap();
-                heard.extend(part);
+                received.extend(part);
             }
-            Self::HearHead => {
-                while !heard.ends_with(b"\r\n\r\n") {
-                    heard.push(socket.read_u8().await.unwrap());
+            Self::RecvHead => {
+                while !received.ends_with(b"\r\n\r\n") {
+                    received.push(socket.read_u8().await.unwrap());
                 }
             }
-            // A write may fail because the other side has given up already; that is what the test
-            // looks at.
-            Self::Say(bytes) => drop(socket.write_all(bytes).await),
-            Self::Spell(bytes) => {
+            // A write may fail because the other side has closed already; the test checks for that.
+            Self::Send(bytes) => drop(socket.write_all(bytes).await),
+            Self::SendBytewise(bytes) => {
                 for byte in *bytes {
                     let _ = socket.write_all(&[*byte]).await;
                     tokio::task::yield_now().await;
@@ -151,22 +150,22 @@ const SOCKS_REQUEST: &[u8] = b"\x05\x01\x00\x03\x0cname.example\x01\xbb";
 const SOCKS_GRANTED: &[u8] = b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50";
 
 #[tokio::test]
-async fn through_socks_the_name_travels_and_early_bytes_of_the_target_are_kept() {
+async fn a_socks_parent_gets_the_name_and_early_bytes_of_the_target_are_kept() {
     let early = [SOCKS_GRANTED, b"220 welcome"].concat();
     let script = [
-        Step::Hear(3),
-        Step::Say(b"\x05\x00"),
-        Step::Hear(SOCKS_REQUEST.len()),
-        Step::Say(&early),
+        Step::Recv(3),
+        Step::Send(b"\x05\x00"),
+        Step::Recv(SOCKS_REQUEST.len()),
+        Step::Send(&early),
     ];
     let (dialled, mut parent) = socks(None, &script).await;
     let mut dialled = dialled.unwrap();
-    assert_eq!(parent.heard, [b"\x05\x01\x00", SOCKS_REQUEST].concat());
+    assert_eq!(parent.received, [b"\x05\x01\x00", SOCKS_REQUEST].concat());
     assert_eq!(read(&mut dialled.stream, 11).await, b"220 welcome");
     dialled.stream.write_all(b"EHLO").await.unwrap();
-    let mut heard = [0; 4];
-    parent.socket.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"EHLO");
+    let mut received = [0; 4];
+    parent.socket.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"EHLO");
     assert_eq!(dialled.peer, parent.socket.local_addr().ok());
 }
 
@@ -177,10 +176,10 @@ async fn a_socks_parent_may_answer_byte_by_byte_and_with_any_kind_of_address() {
     for granted in [SOCKS_GRANTED, &v6, &name] {
         let answer = [granted, b"early"].concat();
         let script = [
-            Step::Hear(3),
-            Step::Spell(b"\x05\x00"),
-            Step::Hear(SOCKS_REQUEST.len()),
-            Step::Spell(&answer),
+            Step::Recv(3),
+            Step::SendBytewise(b"\x05\x00"),
+            Step::Recv(SOCKS_REQUEST.len()),
+            Step::SendBytewise(&answer),
         ];
         let (dialled, _parent) = socks(None, &script).await;
         assert_eq!(read(&mut dialled.unwrap().stream, 5).await, b"early");
@@ -188,41 +187,41 @@ async fn a_socks_parent_may_answer_byte_by_byte_and_with_any_kind_of_address() {
 }
 
 #[tokio::test]
-async fn a_socks_parent_that_asks_for_a_password_gets_it() {
+async fn a_socks_parent_that_requires_a_password_gets_it() {
     let script = [
-        Step::Hear(4),
-        Step::Spell(b"\x05\x02"),
-        Step::Hear(9),
-        Step::Spell(b"\x01\x00"),
-        Step::Hear(SOCKS_REQUEST.len()),
-        Step::Say(SOCKS_GRANTED),
+        Step::Recv(4),
+        Step::SendBytewise(b"\x05\x02"),
+        Step::Recv(9),
+        Step::SendBytewise(b"\x01\x00"),
+        Step::Recv(SOCKS_REQUEST.len()),
+        Step::Send(SOCKS_GRANTED),
     ];
     let (dialled, parent) = socks(Some(("bob", "key")), &script).await;
     assert!(dialled.is_ok(), "{dialled:?}");
     assert_eq!(
-        parent.heard,
+        parent.received,
         [b"\x05\x02\x00\x02\x01\x03bob\x03key", SOCKS_REQUEST].concat()
     );
 }
 
 #[tokio::test]
-async fn a_socks_parent_that_does_not_accept_our_credentials_says_so() {
+async fn rejected_credentials_of_a_socks_parent_are_reported() {
     let wrong = [
-        Step::Hear(4),
-        Step::Say(b"\x05\x02"),
-        Step::Hear(9),
-        Step::Say(b"\x01\x01"),
+        Step::Recv(4),
+        Step::Send(b"\x05\x02"),
+        Step::Recv(9),
+        Step::Send(b"\x01\x01"),
     ];
     assert!(matches!(
         why(socks(Some(("bob", "key")), &wrong).await.0),
         ParentError::Credentials
     ));
-    let none = [Step::Hear(3), Step::Say(b"\x05\xff")];
+    let none = [Step::Recv(3), Step::Send(b"\x05\xff")];
     assert!(matches!(
         why(socks(None, &none).await.0),
         ParentError::Credentials
     ));
-    let unasked = [Step::Hear(3), Step::Say(b"\x05\x02")];
+    let unasked = [Step::Recv(3), Step::Send(b"\x05\x02")];
     assert!(matches!(
         why(socks(None, &unasked).await.0),
         ParentError::Credentials
@@ -230,21 +229,21 @@ async fn a_socks_parent_that_does_not_accept_our_credentials_says_so() {
 }
 
 #[tokio::test]
-async fn a_socks_parent_that_refuses_says_why() {
+async fn the_refusals_of_a_socks_parent_are_distinguished() {
     let answer = |code| [5, code, 0, 1, 0, 0, 0, 0, 0, 0];
     let answers = [answer(2), answer(5), answer(4)];
-    let mut told = Vec::new();
+    let mut errors = Vec::new();
     for answer in &answers {
         let script = [
-            Step::Hear(3),
-            Step::Say(b"\x05\x00"),
-            Step::Hear(SOCKS_REQUEST.len()),
-            Step::Say(answer),
+            Step::Recv(3),
+            Step::Send(b"\x05\x00"),
+            Step::Recv(SOCKS_REQUEST.len()),
+            Step::Send(answer),
         ];
-        told.push(why(socks(None, &script).await.0));
+        errors.push(why(socks(None, &script).await.0));
     }
     assert!(matches!(
-        told.as_slice(),
+        errors.as_slice(),
         [
             ParentError::Denied,
             ParentError::Refused,
@@ -254,33 +253,33 @@ async fn a_socks_parent_that_refuses_says_why() {
 }
 
 #[tokio::test]
-async fn a_socks_parent_that_misbehaves_is_told() {
+async fn an_invalid_answer_of_a_socks_parent_is_reported() {
     let garbage = [
-        Step::Hear(3),
-        Step::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        Step::Recv(3),
+        Step::Send(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
     ];
     let error = why(socks(None, &garbage).await.0);
     assert_eq!(
         error.to_string(),
-        "the SOCKS message has version 72, which does not belong there; is it a SOCKS proxy of the version that was written down?"
+        "the SOCKS message has the wrong version 72; is it a SOCKS proxy of the configured version?"
     );
-    let unoffered = [Step::Hear(3), Step::Say(b"\x05\x01")];
+    let unoffered = [Step::Recv(3), Step::Send(b"\x05\x01")];
     assert!(matches!(
         why(socks(None, &unoffered).await.0),
         ParentError::Socks(SocksError::Method(1))
     ));
     let unknown = [
-        Step::Hear(3),
-        Step::Say(b"\x05\x00"),
-        Step::Hear(SOCKS_REQUEST.len()),
-        Step::Say(b"\x05\x63"),
+        Step::Recv(3),
+        Step::Send(b"\x05\x00"),
+        Step::Recv(SOCKS_REQUEST.len()),
+        Step::Send(b"\x05\x63"),
     ];
     assert!(matches!(
         why(socks(None, &unknown).await.0),
         ParentError::Socks(SocksError::Code(0x63))
     ));
     for early_end in [&b""[..], b"\x05"] {
-        let closing = [Step::Hear(3), Step::Say(early_end), Step::Close];
+        let closing = [Step::Recv(3), Step::Send(early_end), Step::Close];
         assert!(matches!(
             why(socks(None, &closing).await.0),
             ParentError::Closed
@@ -289,13 +288,13 @@ async fn a_socks_parent_that_misbehaves_is_told() {
 }
 
 #[tokio::test]
-async fn through_http_the_name_travels_and_early_bytes_of_the_target_are_kept() {
+async fn an_http_parent_gets_the_name_and_early_bytes_of_the_target_are_kept() {
     let answer = b"HTTP/1.1 200 Connection established\r\nContent-Length: 5\r\n\r\nearly";
-    for say in [Step::Say(answer), Step::Spell(answer)] {
-        let (dialled, parent) = http(Some(("bob", "key")), &[Step::HearHead, say]).await;
+    for say in [Step::Send(answer), Step::SendBytewise(answer)] {
+        let (dialled, parent) = http(Some(("bob", "key")), &[Step::RecvHead, say]).await;
         assert_eq!(read(&mut dialled.unwrap().stream, 5).await, b"early");
         assert_eq!(
-            String::from_utf8(parent.heard).unwrap(),
+            String::from_utf8(parent.received).unwrap(),
             "CONNECT name.example:443 HTTP/1.1\r\nHost: name.example:443\r\n\
              Proxy-Authorization: Basic Ym9iOmtleQ==\r\n\r\n"
         );
@@ -303,13 +302,16 @@ async fn through_http_the_name_travels_and_early_bytes_of_the_target_are_kept() 
 }
 
 #[tokio::test]
-async fn interim_answers_come_before_the_answer_but_nobody_asked_to_switch() {
+async fn interim_responses_are_skipped_but_101_is_an_error() {
     let answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nA: b\r\n\r\nHTTP/1.0 200\r\n\r\nearly";
-    let (dialled, _parent) = http(None, &[Step::HearHead, Step::Say(answer)]).await;
+    let (dialled, _parent) = http(None, &[Step::RecvHead, Step::Send(answer)]).await;
     assert_eq!(read(&mut dialled.unwrap().stream, 5).await, b"early");
     let (dialled, _parent) = http(
         None,
-        &[Step::HearHead, Step::Say(b"HTTP/1.1 101 Switching\r\n\r\n")],
+        &[
+            Step::RecvHead,
+            Step::Send(b"HTTP/1.1 101 Switching\r\n\r\n"),
+        ],
     )
     .await;
     assert!(matches!(
@@ -319,42 +321,42 @@ async fn interim_answers_come_before_the_answer_but_nobody_asked_to_switch() {
 }
 
 #[tokio::test]
-async fn an_http_parent_that_refuses_says_why() {
+async fn the_refusals_of_an_http_parent_are_distinguished() {
     let (dialled, _parent) = http(
         None,
         &[
-            Step::HearHead,
-            Step::Say(b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno"),
+            Step::RecvHead,
+            Step::Send(b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno"),
         ],
     )
     .await;
     assert!(matches!(why(dialled), ParentError::Credentials));
-    let told = |status| connected(status).unwrap_err();
-    assert!(matches!(told(403), ParentError::Denied));
+    let error = |status| connected(status).unwrap_err();
+    assert!(matches!(error(403), ParentError::Denied));
     assert!(matches!(
-        told(502),
+        error(502),
         ParentError::Unreachable { status: Some(502) }
     ));
-    assert!(matches!(told(503), ParentError::Unreachable { .. }));
-    assert!(matches!(told(504), ParentError::TargetTimeout));
-    assert!(matches!(told(405), ParentError::Unsupported { .. }));
+    assert!(matches!(error(503), ParentError::Unreachable { .. }));
+    assert!(matches!(error(504), ParentError::TargetTimeout));
+    assert!(matches!(error(405), ParentError::Unsupported { .. }));
     assert!(matches!(
-        told(500),
+        error(500),
         ParentError::Failed { status: Some(500) }
     ));
     assert!(matches!(
-        told(302),
+        error(302),
         ParentError::Failed { status: Some(302) }
     ));
     assert_eq!(
-        told(502).to_string(),
+        error(502).to_string(),
         "it cannot reach the target (HTTP status 502)"
     );
     assert!((200..300).all(|status| connected(status).is_ok()));
 }
 
 #[tokio::test]
-async fn an_http_parent_that_misbehaves_is_told() {
+async fn an_invalid_answer_of_an_http_parent_is_reported() {
     let endless = [b"HTTP/1.1 200 OK\r\nA: ".to_vec(), vec![b'a'; 20_000]].concat();
     let interims = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
     let table: [(&[u8], BadHead); 6] = [
@@ -366,14 +368,14 @@ async fn an_http_parent_that_misbehaves_is_told() {
         (&interims, BadHead::TooLarge),
     ];
     for (answer, fault) in table {
-        let error = why(http(None, &[Step::HearHead, Step::Say(answer)]).await.0);
+        let error = why(http(None, &[Step::RecvHead, Step::Send(answer)]).await.0);
         assert!(
             matches!(error, ParentError::Http(found) if found == fault),
             "{error:?}"
         );
     }
     for early_end in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r"] {
-        let closing = [Step::HearHead, Step::Say(early_end), Step::Close];
+        let closing = [Step::RecvHead, Step::Send(early_end), Step::Close];
         assert!(matches!(
             why(http(None, &closing).await.0),
             ParentError::Closed
@@ -382,7 +384,7 @@ async fn an_http_parent_that_misbehaves_is_told() {
 }
 
 #[tokio::test]
-async fn a_parent_that_says_nothing_is_given_up() {
+async fn a_silent_parent_times_out() {
     for scheme in [Scheme::Socks5h, Scheme::Http] {
         let (parent, _listener) = parent(scheme, None).await;
         let options = Options {
@@ -398,7 +400,7 @@ async fn a_parent_that_says_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_parent_that_is_down_is_told_apart_from_a_target_that_is() {
+async fn a_parent_that_is_down_is_distinguished_from_a_target_that_is_down() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let at = Target::Addr(bound.local_addr().unwrap());
@@ -421,7 +423,7 @@ async fn a_parent_that_is_down_is_told_apart_from_a_target_that_is() {
 }
 
 #[test]
-fn what_does_not_fit_the_protocol_is_told_before_anything_is_dialled() {
+fn a_request_that_does_not_fit_the_protocol_fails_before_anything_is_dialled() {
     let plan = |scheme, target: &str, login: Option<(&str, &str)>| {
         let credentials = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
         let parent = Parent {
@@ -452,7 +454,7 @@ fn what_does_not_fit_the_protocol_is_told_before_anything_is_dialled() {
 }
 
 #[test]
-fn a_parent_that_could_never_be_told_is_known_before_the_first_stream() {
+fn an_unusable_parent_is_reported_before_the_first_stream() {
     let check = |scheme, at: &str, user: &str| {
         let credentials = Some((user.to_owned(), String::new()));
         Parent {
@@ -494,18 +496,18 @@ async fn a_parent_never_shows_its_password() {
 }
 
 #[tokio::test]
-async fn an_ipv6_target_travels_in_brackets() {
+async fn an_ipv6_target_is_sent_in_brackets() {
     let (parent, listener) = parent(Scheme::Http, None).await;
     let target = "[2001:db8::1]:443".parse().unwrap();
-    let (_, heard) = ask_for(&target, parent, listener, &[Step::HearHead, Step::Close]).await;
+    let (_, played) = ask_for(&target, parent, listener, &[Step::RecvHead, Step::Close]).await;
     assert_eq!(
-        heard.heard,
+        played.received,
         b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n\r\n"
     );
 }
 
 #[tokio::test]
-async fn a_request_in_absolute_form_finds_the_parent_untouched_and_knows_what_to_tell_it() {
+async fn a_parent_for_requests_in_absolute_form_is_opened_without_a_tunnel() {
     let (parent, listener) = parent(Scheme::Http, Some(("bob", "key"))).await;
     let dialler = Dialler::new(Resolver::system(Handle::current()), Options::default());
     let (dialled, accepted) = tokio::join!(dialler.open_parent(&parent), listener.accept());
@@ -515,9 +517,9 @@ async fn a_request_in_absolute_form_finds_the_parent_untouched_and_knows_what_to
         .write_all(b"GET http://a.example/ HTTP/1.1\r\n")
         .await
         .unwrap();
-    let mut heard = [0; 32];
-    accepted.unwrap().0.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"GET http://a.example/ HTTP/1.1\r\n");
+    let mut received = [0; 32];
+    accepted.unwrap().0.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"GET http://a.example/ HTTP/1.1\r\n");
     assert_eq!(
         parent.authorization().unwrap().as_deref(),
         Some("Basic Ym9iOmtleQ==")

@@ -1,8 +1,8 @@
-//! Tunnel: the way to a target through a parent proxy.
+//! Tunnel: opens a stream to a target through a parent proxy.
 //!
-//! In:    a parent, a target, and the address rules of whoever asks.
+//! In:    a parent, a target, and the caller's address rules.
 //! Out:   an open stream to the target, or to the parent itself for requests in absolute form.
-//! Never: resolves the target's name where names travel; sends an address that it has resolved and
+//! Never: resolves the target's name if the parent does so; sends a resolved address unchecked.
 //!        not checked.
 
 use tokio::time::timeout;
@@ -16,29 +16,29 @@ use crate::rules::{AddressRules, CheckedAddr};
 use crate::target::Target;
 use crate::tls::ServerName;
 
-/// How many addresses of a name are offered to a parent that does not resolve names, one connection
+/// How many addresses of a name are sent to a parent that does not resolve names, one connection
 /// each.
 const ADDRESSES_MAX: usize = 4;
 
 impl Dialler {
     /// Opens a stream to `target` through `parent`.
     ///
-    /// Where names travel ([`Scheme::resolves_here`] says which schemes are others), the target
-    /// goes to the parent as it stands and `rules` are not asked: whether this parent may be used
-    /// for this target is policy's word. For `socks4` and `socks5` the name is resolved here and
-    /// every address checked against `rules`; of those that pass, up to four are offered to the
-    /// parent, each on a connection of its own, until it opens one.
+    /// If the parent resolves names (see [`Scheme::resolves_here`]), it gets the target unchanged,
+    /// and `rules` are not checked: policy decides whether this parent may be used for this target.
+    /// For `socks4` and `socks5` the name is resolved locally and every address is checked against
+    /// `rules`. Up to four of those that pass are sent to the parent, each on its own connection,
+    /// until it opens one.
     ///
     /// Connecting to the parent takes at most `connect_timeout`, a TLS handshake with it at most
-    /// that of its [`TlsClient`](crate::TlsClient), and its answer at most `connect_timeout` once
-    /// more, because the parent itself connects in that time. An address that took too long is the
-    /// last.
+    /// that of its [`TlsClient`](crate::TlsClient), and its response at most another
+    /// `connect_timeout`, because the parent itself connects in that time. After a time-out, no
+    /// other address is tried.
     ///
     /// Cancel safe: dropping the future resets the connection to the parent.
     ///
     /// # Errors
-    /// [`DialError::Parent`] with what failed: the way to the parent, or what the parent said.
-    /// Where the name is resolved here, also what [`Dialler::addresses`] says of it.
+    /// [`DialError::Parent`] if the connection to the parent or the parent itself failed. If the
+    /// name is resolved locally, also the errors of [`Dialler::addresses`].
     pub async fn open_via(
         &self,
         parent: &Parent,
@@ -50,27 +50,26 @@ impl Dialler {
         for target in &carried {
             match self.open_one(parent, target).await {
                 Ok(dialled) => return Ok(dialled),
-                Err(error) if says_another_may_do(&error) => last = Some(error),
+                Err(error) if another_address_may_work(&error) => last = Some(error),
                 Err(error) => return Err(failed(parent, error)),
             }
         }
-        let nothing =
-            || ParentError::Request(format!("{target} has no address that it could be sent as"));
+        let nothing = || ParentError::Request(format!("{target} has no address that can be sent"));
         Err(failed(parent, last.unwrap_or_else(nothing)))
     }
 
-    /// Opens a stream to `parent` itself, in TLS if it is an `https` proxy, and says nothing on it.
-    /// For an HTTP proxy, which takes requests in absolute form (RFC 9112 section 3.2.2) with the
-    /// field `Proxy-Authorization` of [`Parent::authorization`].
+    /// Opens a stream to `parent` itself, over TLS if it is an `https` proxy, and sends nothing on
+    /// it. For an HTTP proxy, which accepts requests in absolute form (RFC 9112 section 3.2.2) with
+    /// the field `Proxy-Authorization` of [`Parent::authorization`].
     ///
     /// Cancel safe: dropping the future resets the connection.
     ///
     /// # Errors
-    /// [`DialError::Parent`] with what failed; of a SOCKS parent, that it takes no such requests.
+    /// [`DialError::Parent`]; also for a SOCKS parent, which does not accept such requests.
     pub async fn open_parent(&self, parent: &Parent) -> Result<Dialled, DialError> {
         if !parent.scheme.is_http() {
             let why =
-                "requests in absolute form are for HTTP proxies; a SOCKS proxy takes a tunnel";
+                "requests in absolute form are for HTTP proxies; a SOCKS proxy needs a tunnel";
             return Err(failed(parent, ParentError::Request(why.into())));
         }
         self.reach(parent)
@@ -80,7 +79,7 @@ impl Dialler {
 
     async fn reach(&self, parent: &Parent) -> Result<Dialled, ParentError> {
         let dial = |error| ParentError::Dial(Box::new(error));
-        // The operator wrote the parent's name, so it is looked up as one of this program.
+        // The operator configured the parent's name, so its look-up counts as the program's own.
         let own = self.clone().on_behalf_of(Asker::Own);
         let mut dialled = own
             .open(&parent.at, &AddressRules::open())
@@ -99,12 +98,12 @@ impl Dialler {
         let mut dialled = self.reach(parent).await?;
         let after = self.options().connect_timeout;
         match timeout(after, dialogue.run(&mut dialled.stream)).await {
-            Ok(told) => told.map(|()| dialled),
+            Ok(result) => result.map(|()| dialled),
             Err(_) => Err(ParentError::Timeout { after }),
         }
     }
 
-    /// `target` in the forms in which it may travel, the best first.
+    /// `target` in the forms in which it may be sent, the best first.
     async fn carried(
         &self,
         parent: &Parent,
@@ -160,9 +159,9 @@ fn failed(parent: &Parent, source: ParentError) -> DialError {
     }
 }
 
-/// Whether the parent answered in a way that another address of the same name may change. Its rules
-/// judge each address by itself, too: some know no IPv6.
-fn says_another_may_do(error: &ParentError) -> bool {
+/// Whether another address of the same name may succeed. The parent's rules check each address, and
+/// some parents do not support IPv6.
+fn another_address_may_work(error: &ParentError) -> bool {
     matches!(
         error,
         ParentError::Unreachable { .. }

@@ -1,39 +1,39 @@
 //! Parent URL: a parent proxy in one line of text.
 //!
 //! In:    `SCHEME://[USER[:PASSWORD]@]HOST[:PORT]`; user and password may be percent-encoded.
-//! Out:   the parent, or what to write instead.
-//! Never: repeats a user or a password in an error.
+//! Out:   the parent, or an error with the remedy.
+//! Never: shows a user or a password in an error.
 
 use std::str::FromStr;
 
 use super::{Parent, Scheme};
 use crate::target::{BadTarget, Target, parse_port};
 
-/// The longest user and the longest password, in bytes: what SOCKS 5 carries (RFC 1929).
+/// The longest user and the longest password, in bytes: the limit of SOCKS 5 (RFC 1929).
 const TEXT_MAX: usize = 255;
 
-/// Why a text is no parent.
+/// Why a text is not a parent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadParent {
     /// It has no scheme.
-    #[error("a proxy begins with its scheme: write http://HOST:PORT or socks5h://HOST:PORT")]
+    #[error("a proxy starts with its scheme: write http://HOST:PORT or socks5h://HOST:PORT")]
     NoScheme,
     /// Its scheme is unknown.
     #[error(
         "`{0}://` is no scheme of a proxy: write http, https, socks4, socks4a, socks5 or socks5h before ://"
     )]
     Scheme(String),
-    /// Something stands behind host and port.
-    #[error("a proxy is a host and a port, with nothing behind them")]
+    /// There is text after host and port.
+    #[error("a proxy is a host and a port, with nothing after them")]
     Path,
     /// User or password cannot be sent.
     #[error(
         "user and password must have at most 255 bytes each and no control characters, and the user no colon; write special characters as %XX"
     )]
     Credentials,
-    /// SOCKS 4 knows no passwords.
+    /// SOCKS 4 has no passwords.
     #[error(
-        "SOCKS 4 knows a user id and no password: write socks4://USER@HOST:PORT, or use socks5h://"
+        "SOCKS 4 has a user id and no password: write socks4://USER@HOST:PORT, or use socks5h://"
     )]
     NoPassword,
     /// Its host or port is malformed.
@@ -44,15 +44,15 @@ pub enum BadParent {
 impl FromStr for Parent {
     type Err = BadParent;
 
-    /// `SCHEME://[USER[:PASSWORD]@]HOST[:PORT]`, where one `/` may follow. See [`Scheme`] for the
-    /// schemes and the ports that are meant where none is written.
+    /// `SCHEME://[USER[:PASSWORD]@]HOST[:PORT]`, optionally with a final `/`. See [`Scheme`] for
+    /// the schemes and their default ports.
     fn from_str(text: &str) -> Result<Self, BadParent> {
         let (scheme, rest) = text
             .split_once("://")
             .filter(|(scheme, _)| is_scheme(scheme))
             .ok_or(BadParent::NoScheme)?;
         let scheme = Scheme::from_name(scheme).ok_or_else(|| BadParent::Scheme(scheme.into()))?;
-        // The last @ ends the password, which may hold others.
+        // The last @ ends the password, which may contain others.
         let (user_info, authority) = rest
             .rsplit_once('@')
             .map_or((None, rest), |(info, rest)| (Some(info), rest));
@@ -72,7 +72,7 @@ impl FromStr for Parent {
     }
 }
 
-/// A scheme in form (RFC 3986 section 3.1), so that no error shows half of a password instead.
+/// A well-formed scheme (RFC 3986 section 3.1), so that no error shows part of a password instead.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text
@@ -87,7 +87,7 @@ fn target(authority: &str, default_port: u16) -> Result<Target, BadTarget> {
         .and_then(|rest| rest.rfind(':'))
         .map(|at| at + behind_brackets);
     match port.and_then(|at| authority.split_at_checked(at)) {
-        // An IPv6 address without brackets; nobody can tell where its port begins.
+        // An IPv6 address without brackets; its port is ambiguous.
         Some((host, _)) if host.contains(':') && !host.starts_with('[') => {
             Err(BadTarget::Host(host.into()))
         }
@@ -142,7 +142,7 @@ fn hex(digit: u8) -> Option<u8> {
         .and_then(|value| u8::try_from(value).ok())
 }
 
-/// `text` with every byte as `%XX` that could mean something in a URL.
+/// `text` with every byte as `%XX` that has a meaning in a URL.
 pub(super) fn percent_encoded(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     text.bytes()
@@ -189,22 +189,22 @@ mod tests {
 
     #[test]
     fn user_and_password_are_percent_decoded() {
-        let told = |text| parse(text).unwrap().credentials;
+        let credentials = |text| parse(text).unwrap().credentials;
         let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
         assert_eq!(
-            told("http://a%40b:p@ss%3Aword@h:1"),
+            credentials("http://a%40b:p@ss%3Aword@h:1"),
             pair("a@b", "p@ss:word")
         );
-        assert_eq!(told("socks5://a:b:c@h"), pair("a", "b:c"));
-        assert_eq!(told("http://token@h"), pair("token", ""));
-        assert_eq!(told("http://:key@h"), pair("", "key"));
-        assert_eq!(told("socks4://me@h"), pair("me", ""));
-        assert_eq!(told("socks4://h"), None);
+        assert_eq!(credentials("socks5://a:b:c@h"), pair("a", "b:c"));
+        assert_eq!(credentials("http://token@h"), pair("token", ""));
+        assert_eq!(credentials("http://:key@h"), pair("", "key"));
+        assert_eq!(credentials("socks4://me@h"), pair("me", ""));
+        assert_eq!(credentials("socks4://h"), None);
     }
 
     proptest::proptest! {
         #[test]
-        fn a_password_goes_in_as_written_and_is_never_printed(user in "[^:\\pC]{1,20}", password in "\\PC{1,40}") {
+        fn a_password_is_parsed_as_written_and_never_printed(user in "[^:\\pC]{1,20}", password in "\\PC{1,40}") {
             let secret = format!("hunter2{password}");
             let (user_info, encoded) = (percent_encoded(&user), percent_encoded(&secret));
             let parent = parse(&format!("socks5h://{user_info}:{encoded}@h:1")).unwrap();
@@ -214,7 +214,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_written_is_a_parent_or_an_error_that_does_not_show_the_password(
+        fn every_text_is_a_parent_or_an_error_that_does_not_show_the_password(
             before in "[a-z0-9:/@%]{0,12}", after in "[a-z0-9:/@%.\\[\\]]{0,12}",
         ) {
             let text = format!("http://u{before}:hunter2%{after}@h");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_parents_say_what_to_write_and_never_show_a_password() {
+    fn errors_for_bad_parents_have_a_remedy_and_never_show_a_password() {
         let host = |text: &str| BadParent::Target(BadTarget::Host(text.into()));
         let long = format!("http://u:{}secret@h:1", "x".repeat(250));
         for (text, error) in [

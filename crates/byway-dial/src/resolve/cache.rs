@@ -1,9 +1,9 @@
-//! Cache: answers by name, for as long as they may be used.
+//! Cache: answers by name, with their lifetimes.
 //!
-//! In:    answers with their lifetimes, the asker that each was looked up for, and the time.
-//! Out:   a fresh answer, or addresses that are out of date and still better than none.
+//! In:    answers with their lifetimes, the asker of each, and the time.
+//! Out:   a fresh answer, or expired addresses as a fallback.
 //! Never: holds more than a fixed number of names. When it is full, the asker with the most names
-//!        loses its oldest one, so that one user cannot push out the names of others.
+//!        loses its oldest one, so that one user cannot evict the names of others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -12,25 +12,24 @@ use tokio::time::Instant;
 
 use super::{Addresses, Asker, Key, LookupResult, ResolveError};
 
-/// How long an answer is used whose lifetime is unknown, as with `getaddrinfo` and `/etc/hosts`.
+/// The lifetime of an answer without one, as with `getaddrinfo` and `/etc/hosts`.
 pub(super) const POSITIVE_TTL: Duration = Duration::from_secs(30);
-/// The shortest and the longest lifetime that is believed.
+/// The shortest and the longest lifetime that is used.
 const TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
-/// How long "there is no such name" is believed. Other failures are never kept.
+/// How long "no such name" is cached. Other failures are never cached.
 pub(super) const NEGATIVE_TTL: Duration = Duration::from_secs(5);
-/// How long addresses may be used beyond their lifetime while no server answers (RFC 8767 allows
-/// days).
+/// How long expired addresses may be used while no server answers (RFC 8767 allows days).
 pub(super) const STALE: Duration = Duration::from_secs(3600);
-/// After addresses beyond their lifetime were used: how long until the servers are asked again.
+/// After expired addresses were used: how long until the servers are queried again.
 pub(super) const RECHECK: Duration = Duration::from_secs(5);
-/// How many names are remembered.
+/// How many names are cached.
 pub(super) const NAMES_MAX: usize = 4096;
 
-/// What is known of a name.
+/// The cached state of a name.
 pub(super) enum Found {
-    /// An answer within its lifetime.
+    /// An unexpired answer.
     Fresh(LookupResult),
-    /// Addresses beyond their lifetime, to be used only if no server answers.
+    /// Expired addresses, to be used only if no server answers.
     Stale(Addresses),
     /// Nothing.
     Nothing,
@@ -40,8 +39,8 @@ pub(super) enum Found {
 #[derive(Default)]
 pub(super) struct Cache {
     entries: HashMap<Key, Entry>,
-    /// The names that count against each asker, by insertion, the oldest first. No asker is without
-    /// one.
+    /// The names that count against each asker, by insertion, the oldest first. Each asker here has
+    /// at least one.
     shares: HashMap<Asker, BTreeMap<u64, Key>>,
     insertions: u64,
 }
@@ -50,7 +49,7 @@ struct Entry {
     answer: LookupResult,
     fresh_until: Instant,
     stale_until: Instant,
-    /// The asker that it counts against: the first one, also if another has it renewed.
+    /// The asker that it counts against: the first one, even if another renews it.
     asker: Asker,
     insertion: u64,
 }
@@ -68,8 +67,8 @@ impl Cache {
         }
     }
 
-    /// Keeps `answer`, which was looked up for `asker`, for `ttl`, or for as long as its kind is
-    /// kept where the lifetime is unknown.
+    /// Caches `answer`, which was looked up for `asker`, for `ttl`, or for the default time of its
+    /// kind if the lifetime is unknown.
     pub(super) fn keep(
         &mut self,
         name: &Key,
@@ -115,7 +114,7 @@ impl Cache {
         Some(entry)
     }
 
-    /// Removes the oldest name of the asker that has the most.
+    /// Removes the oldest name of the asker with the most names.
     fn evict(&mut self) -> bool {
         let largest = self.shares.values().max_by_key(|share| share.len());
         let Some(name) = largest.and_then(|share| share.values().next()).cloned() else {
@@ -124,8 +123,7 @@ impl Cache {
         self.remove(&name).is_some()
     }
 
-    /// No server has answered: addresses beyond their lifetime are used for a short time without
-    /// asking.
+    /// No server has answered: uses expired addresses for a short time without a query.
     pub(super) fn use_stale(&mut self, name: &Key, now: Instant) -> Option<Addresses> {
         let entry = self.entries.get_mut(name)?;
         let Ok(addresses) = &entry.answer else {
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_name_makes_room() {
+    async fn the_oldest_name_is_evicted() {
         let now = Instant::now();
         let mut cache = Cache::default();
         for n in 0..=NAMES_MAX {
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_renewed_again_and_again_takes_no_room() {
+    async fn a_name_that_is_renewed_repeatedly_takes_no_room() {
         let now = Instant::now();
         let mut cache = Cache::default();
         for _ in 0..10 * NAMES_MAX {
@@ -202,15 +200,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lifetime_is_kept_within_a_second_and_an_hour() {
+    async fn a_lifetime_is_clamped_between_a_second_and_an_hour() {
         let now = Instant::now();
         let mut cache = Cache::default();
-        for (told, kept) in [(0, 1), (1, 1), (60, 60), (1_000_000, 3600)] {
+        for (ttl, kept) in [(0, 1), (1, 1), (60, 60), (1_000_000, 3600)] {
             cache.keep(
                 &name("a.example"),
                 &Asker::Own,
                 &answer(),
-                Some(Duration::from_secs(told)),
+                Some(Duration::from_secs(ttl)),
                 now,
             );
             let kept = now + Duration::from_secs(kept);
@@ -220,17 +218,17 @@ mod tests {
                     cache.find(&name("a.example"), just_before),
                     Found::Fresh(Ok(_))
                 ),
-                "{told}"
+                "{ttl}"
             );
             assert!(
                 matches!(cache.find(&name("a.example"), kept), Found::Stale(_)),
-                "{told}"
+                "{ttl}"
             );
         }
     }
 
     #[tokio::test]
-    async fn addresses_beyond_their_lifetime_are_used_for_an_hour_and_not_longer() {
+    async fn expired_addresses_are_used_for_an_hour_and_not_longer() {
         let now = Instant::now();
         let mut cache = Cache::default();
         cache.keep(&name("a.example"), &Asker::Own, &answer(), None, now);
@@ -252,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_asker_that_renews_the_name_of_another_does_not_get_hold_of_it() {
+    async fn an_asker_that_renews_the_name_of_another_does_not_own_it() {
         let now = Instant::now();
         let [alice, bob] = ["alice", "bob"].map(|user| Asker::User(user.into()));
         let mut cache = Cache::default();

@@ -1,44 +1,44 @@
 //! Conf: `resolv.conf`, as the C library reads it (resolv.conf(5)).
 //!
-//! In:    the text of the file, and the name of this machine.
-//! Out:   servers, search list and options, within the bounds that the C library has.
-//! Never: fails: what it does not know it leaves out, and without a server it asks this machine.
+//! In:    the text of the file, and the host name of this machine.
+//! Out:   servers, search list and options, within the limits of the C library.
+//! Never: fails: unknown settings are skipped, and without a server this machine is queried.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 /// How many servers are used (MAXNS of the C library).
 const SERVERS_MAX: usize = 3;
-/// How many domains are searched. The C library has had no bound since 2.26; it had 6 before.
+/// How many domains are searched. The C library has no limit since 2.26; before, it had 6.
 const SEARCH_MAX: usize = 16;
 const NDOTS_MAX: usize = 15;
 const ATTEMPTS_MAX: usize = 5;
 const TIMEOUT_MAX_S: u64 = 30;
 
-/// How names are looked up.
+/// The settings for look-ups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Conf {
-    /// The servers to ask, in this order; at least one.
+    /// The servers to query, in this order; at least one.
     pub(super) servers: Vec<SocketAddr>,
-    /// What is put behind names that have too few dots.
+    /// The domains to append to names with too few dots.
     pub(super) search: Vec<String>,
-    /// A name with so many dots is first looked up as it is.
+    /// A name with at least this many dots is first looked up unchanged.
     pub(super) ndots: usize,
-    /// How long a server may take.
+    /// The time-out of a server.
     pub(super) timeout: Duration,
-    /// How often each server is asked.
+    /// How often each server is queried.
     pub(super) attempts: usize,
-    /// Whether each look-up begins with another server.
+    /// Whether each look-up starts with the next server.
     pub(super) rotate: bool,
     /// Whether TCP is used from the start.
     pub(super) use_vc: bool,
-    /// Whether IPv6 addresses are not asked for.
+    /// Whether AAAA queries are left out.
     pub(super) no_aaaa: bool,
 }
 
 impl Conf {
-    /// Reads `text`; servers are asked at `port`. `machine` is the name of this machine, whose
-    /// domain is searched where the file says nothing else.
+    /// Reads `text`; servers are queried on `port`. `machine` is the host name of this machine,
+    /// whose domain is the default search list.
     pub(super) fn parse(text: &str, machine: &str, port: u16) -> Self {
         let mut conf = Self {
             servers: Vec::new(),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_that_counts_is_read() {
+    fn every_known_line_is_read() {
         let conf = parse(
             "# comment\n; another\nnameserver 192.0.2.1\nnameserver 2001:db8::1 trailing\nsearch A.example. b.example\n\
              options ndots:3 timeout:2 attempts:4 rotate use-vc no-aaaa edns0 trust-ad\nsortlist 192.0.2.0\n",
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_search_and_domain_counts_and_without_either_the_machine_says() {
+    fn the_last_of_search_and_domain_counts_and_the_host_name_is_the_default() {
         assert_eq!(
             parse("domain a.example\nsearch b.example c.example\n").search,
             ["b.example", "c.example"]
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_keep_within_the_bounds_of_the_c_library() {
+    fn numbers_are_clamped_to_the_limits_of_the_c_library() {
         let conf = parse("options ndots:99 timeout:9999999999999999999999 attempts:99");
         assert_eq!(
             (conf.ndots, conf.timeout.as_secs(), conf.attempts),

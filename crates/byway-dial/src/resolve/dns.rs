@@ -1,14 +1,14 @@
 //! DNS: looks names up as `getaddrinfo` does with `hosts: files dns`, but every look-up can be
-//! ended at any moment.
+//! cancelled at any time.
 //!
-//! In:    a host name, and what `resolv.conf` and `hosts` say now.
+//! In:    a host name, and the current contents of `resolv.conf` and `hosts`.
 //! Out:   its IPv6 and IPv4 addresses with their lifetime.
 //! Never: starts a task or a thread: sockets and timers belong to the look-up and end with it.
 //!
-//! What differs from the C library, on purpose: a server that is silent costs a second before the
-//! next one is asked beside it, and not its whole `timeout`; a name with enough dots whose own
-//! look-up failed is not searched for, because a server that fails for a moment must not lead to
-//! another host; and addresses of one family do not wait long for the other one.
+//! Intended differences from the C library: a silent server costs a second, not its whole
+//! `timeout`, before the next one is queried in parallel; a name with enough dots whose own look-up
+//! failed is not searched for, because a temporary server failure must not lead to another host;
+//! and addresses of one family do not wait long for the other one.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -29,34 +29,35 @@ use super::question::{Failure, Question, Records};
 use super::{Asker, Lookup, LookupPermit, ResolveError, Resolved, server};
 use crate::target::HostName;
 
-/// How many look-ups may be under way at once.
+/// How many look-ups may run at once.
 const LOOKUPS_MAX: usize = 128;
-/// How many sockets all look-ups together may have open: two for each, one for each family, and as
-/// many again for questions that are sent more than once.
+/// How many sockets all look-ups together may have open: two for each, one for each family, and the
+/// same number again for repeated questions.
 pub(super) const SOCKETS_MAX: usize = 4 * LOOKUPS_MAX;
-/// How long a server may be silent before the next one is asked beside it, or the same one again.
+/// How long a server may be silent before the next one, or the same one again, is queried in
+/// parallel.
 const SILENCE: Duration = Duration::from_secs(1);
 /// How often one question is sent at most, to all servers together.
 const SENDS_MAX: usize = 4;
 /// How long the addresses of one family wait for those of the other.
 const OTHER_FAMILY: Duration = Duration::from_secs(1);
 
-/// Asks the servers of `resolv.conf`.
+/// Queries the servers of `resolv.conf`.
 pub(super) struct DnsLookup {
     files: Files,
     shared: Arc<Shared>,
     at_once: usize,
 }
 
-/// What all look-ups share.
+/// The state shared by all look-ups.
 struct Shared {
     next_server: AtomicUsize,
-    /// A permit for each socket of a question beyond its first one.
+    /// A permit for each socket of a question beyond the first.
     spare: Semaphore,
 }
 
 impl DnsLookup {
-    /// At most `sockets` are open at once: a quarter of them is the number of look-ups, which have
+    /// At most `sockets` are open at once. A quarter of them is the number of look-ups, which have
     /// two each.
     pub(super) fn new(files: DnsFiles, sockets: usize) -> Self {
         let at_once = (sockets / 4).clamp(1, LOOKUPS_MAX);
@@ -125,7 +126,8 @@ async fn look_up(
         match both_families(&asking, &step.name).await {
             Ok(found) => return Ok(found),
             Err(Failure::NotFound) => {}
-            // As the C library: only a server's word that it failed lets the search go on.
+            // As in the C library: the search continues only after a failure reported by the
+            // server.
             Err(failure @ Failure::Server(_)) if !step.as_it_is => {
                 failed = failed.or(Some(failure))
             }
@@ -135,16 +137,16 @@ async fn look_up(
     Err(failed.map_or(ResolveError::NotFound, Into::into))
 }
 
-/// One name that is asked for on the way of a search.
+/// One name to query during a search.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
     name: String,
-    /// Whether it is what was asked for, without a domain behind it.
+    /// Whether it is the name itself, without an appended domain.
     as_it_is: bool,
 }
 
-/// In which order a name is tried: as it is, first if it has enough dots and else last; between
-/// them with each domain. An absolute name is tried as it is alone.
+/// The order in which the forms of a name are tried: unchanged, first if it has enough dots and
+/// otherwise last, and with each domain. An absolute name is only tried unchanged.
 fn steps(conf: &Conf, name: &str, is_absolute: bool) -> Vec<Step> {
     let as_it_is = || Step {
         name: name.to_owned(),
@@ -165,16 +167,16 @@ fn steps(conf: &Conf, name: &str, is_absolute: bool) -> Vec<Step> {
     steps
 }
 
-/// The servers that the questions of one look-up go to.
+/// The servers for the questions of one look-up.
 struct Asking<'a> {
     conf: &'a Conf,
-    /// The number of the server that is asked first.
+    /// The index of the server to query first.
     first: usize,
     spare: &'a Semaphore,
 }
 
-/// Asks for IPv6 and IPv4 at once. Addresses of one family are an answer, whatever becomes of the
-/// other one.
+/// Queries IPv6 and IPv4 at once. Addresses of one family are an answer, even if the other query
+/// fails.
 async fn both_families(asking: &Asking<'_>, name: &str) -> Result<Resolved, Failure> {
     let v4 = Box::pin(ask(asking, name, RecordType::V4));
     if asking.conf.no_aaaa {
@@ -223,7 +225,7 @@ fn combine(
     }
     match failed {
         Some(failure) if addresses.is_empty() => return Err(failure),
-        // Half an answer is not kept for long.
+        // An answer with one family only is cached for a short time.
         Some(_) => ttl = ttl.min(NEGATIVE_TTL),
         None if addresses.is_empty() => return Err(Failure::NotFound),
         None => {}
@@ -234,8 +236,8 @@ fn combine(
     })
 }
 
-/// Asks one question: of the next server when one has failed, or beside it when it is silent. The
-/// first answer counts. Each socket beyond the first takes a permit; where none is free, those of
+/// Sends one question: to the next server when one has failed, or in parallel when one is silent.
+/// The first answer counts. Each socket beyond the first takes a permit; if none is free, those of
 /// earlier servers are closed.
 async fn ask(asking: &Asking<'_>, name: &str, kind: RecordType) -> Result<Records, Failure> {
     let Asking { conf, first, spare } = *asking;
@@ -262,13 +264,13 @@ async fn ask(asking: &Asking<'_>, name: &str, kind: RecordType) -> Result<Record
             under_way.push(ask_server(conf, server, name, kind));
             next = servers.next();
         }
-        // Both arms may be dropped: questions under way stay in their set.
+        // Both arms may be dropped: pending questions stay in their set.
         tokio::select! {
             biased;
             answered = under_way.next() => match answered {
                 Some(Ok(records)) => return Ok(records),
                 Some(Err(Failure::NotFound)) => return Err(Failure::NotFound),
-                Some(Err(failure)) => failed = Some(Failure::more_telling(failed, failure)),
+                Some(Err(failure)) => failed = Some(Failure::more_informative(failed, failure)),
                 None if next.is_none() => return Err(failed.unwrap_or(Failure::Timeout)),
                 None => {}
             },
@@ -305,8 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_enough_dots_is_tried_as_it_is_before_it_is_searched_for_and_any_other_after_it()
-    {
+    fn a_name_with_enough_dots_is_tried_unchanged_before_the_search_and_any_other_after_it() {
         let one = conf("search a.example b.example\n");
         assert_eq!(tried(&one, "www.example.com")[0], "www.example.com");
         assert_eq!(tried(&one, "db"), ["db.a.example", "db.b.example", "db"]);
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_a_client_is_not_searched_for_so_that_a_rule_judges_what_is_looked_up() {
+    fn a_name_of_a_client_is_not_searched_for_so_that_rules_apply_to_the_name_that_is_looked_up() {
         let conf = conf("search corp.test\n");
         let tried: Vec<_> = steps(&conf, "db", true)
             .into_iter()
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_grows_too_long_by_a_domain_is_not_tried_with_it() {
+    fn a_name_that_is_too_long_with_a_domain_is_not_tried_with_it() {
         let conf = conf("search a.example\n");
         let long = [
             "a".repeat(63),
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn one_family_is_an_answer_and_half_an_answer_is_kept_shortly() {
+    fn one_family_is_an_answer_and_is_cached_shortly_if_the_other_failed() {
         let some = |ip: &str| Records {
             addresses: vec![ip.parse().unwrap()],
             ttl: Duration::from_secs(60),
@@ -375,8 +376,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_that_is_sent_again_takes_no_socket_beyond_those_that_are_spare() {
-        // Sockets that are not read are silent servers.
+    async fn a_repeated_question_takes_no_socket_beyond_the_spare_ones() {
+        // Silent servers: sockets that are never read.
         let silent = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
         let servers: Vec<_> = silent
             .iter()
@@ -393,13 +394,13 @@ mod tests {
                 first: 0,
                 spare: &spare,
             };
-            let asked = ask(&asking, "silent.example", RecordType::V4);
+            let question = ask(&asking, "silent.example", RecordType::V4);
             let other = ask(&asking, "silent.example", RecordType::V6);
             let free = async {
                 sleep(Duration::from_millis(3500)).await;
                 spare.available_permits()
             };
-            let (one, two, free) = tokio::join!(asked, other, free);
+            let (one, two, free) = tokio::join!(question, other, free);
             assert_eq!(
                 (one, two),
                 (Err(Failure::Timeout), Err(Failure::Timeout)),

@@ -1,8 +1,8 @@
 //! Files: `resolv.conf` and `hosts`, read again when they change.
 //!
 //! In:    the paths of both.
-//! Out:   what they say now, and a number that moves with every change.
-//! Never: looks at a file more often than once a second.
+//! Out:   their current contents, and a version number.
+//! Never: checks a file more often than once a second.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,17 +15,17 @@ use parking_lot::Mutex;
 use super::conf::Conf;
 use crate::target::{HostName, without_trailing_dot};
 
-/// How often the files are looked at, at most.
+/// The shortest time between two checks of the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How much of a file is read. Lists that block advertisements have a few MiB.
+/// How much of a file is read. Block lists of advertisers have a few MiB.
 const BYTES_MAX: u64 = 16 << 20;
 
-/// Where the settings of a resolver that asks DNS servers by itself are.
+/// The files and the port of a resolver that queries DNS servers directly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsFiles {
     /// Servers, search list and options. Default `/etc/resolv.conf`.
     pub resolv_conf: PathBuf,
-    /// Names that are known without asking. Default `/etc/hosts`.
+    /// Names that are resolved without a query. Default `/etc/hosts`.
     pub hosts: PathBuf,
     /// The port of all servers. Default 53.
     pub port: u16,
@@ -41,20 +41,20 @@ impl Default for DnsFiles {
     }
 }
 
-/// What both files say.
+/// The contents of both files.
 pub(super) struct Settings {
     pub(super) conf: Conf,
     hosts: HashMap<String, Vec<IpAddr>>,
 }
 
 impl Settings {
-    /// The addresses that `hosts` has for `name`.
+    /// The addresses of `name` in `hosts`.
     pub(super) fn hosts(&self, name: &HostName) -> Option<&[IpAddr]> {
         self.hosts.get(name.as_str()).map(Vec::as_slice)
     }
 }
 
-/// Both files and when they were looked at.
+/// Both files and the time of the last check.
 pub(super) struct Files {
     paths: DnsFiles,
     look_every: Duration,
@@ -68,7 +68,7 @@ struct State {
     version: u64,
 }
 
-/// What a changed file differs in, however it was changed: in place or by a rename.
+/// What changes with a file, whether it is changed in place or replaced by a rename.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
@@ -97,8 +97,8 @@ impl Files {
         }
     }
 
-    /// What the files say, and the number of that version. Reads them here and now if they have
-    /// changed: they are small files of this machine.
+    /// The contents of the files, and their version. Blocks to read them if they have changed: they
+    /// are small local files.
     pub(super) fn now(&self) -> (u64, Arc<Settings>) {
         let mut state = self.state.lock();
         if state.looked.elapsed() >= self.look_every {
@@ -145,7 +145,7 @@ fn read(paths: &DnsFiles) -> Settings {
     }
 }
 
-/// A file that cannot be read is an empty one, as for the C library.
+/// A file that cannot be read counts as empty, as in the C library.
 fn text(path: &PathBuf) -> String {
     use std::io::Read;
     let mut bytes = Vec::new();
@@ -155,8 +155,8 @@ fn text(path: &PathBuf) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The name of this machine, where the system shows it as a file; else none, and nothing is
-/// searched by default.
+/// The host name of this machine, where the system has it in a file; otherwise empty, and there is
+/// no default search list.
 fn machine() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .unwrap_or_default()
@@ -164,8 +164,8 @@ fn machine() -> String {
         .to_owned()
 }
 
-/// hosts(5): an address and its names a line. All lines with a name count, as for `getaddrinfo`
-/// with the `multi on` of `host.conf` that distributions ship.
+/// hosts(5): each line has an address and its names. All lines with a name count, as for
+/// `getaddrinfo` with the `multi on` of `host.conf` that distributions ship.
 fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
     let mut hosts: HashMap<String, Vec<IpAddr>> = HashMap::new();
     for line in text.lines() {
@@ -222,7 +222,7 @@ mod tests {
         std::fs::write(&paths.hosts, "192.0.2.1 a.example\n").unwrap();
         let (second, settings) = files.now();
         assert!(second > first && settings.hosts(&name("a.example")).is_some());
-        // The usual way to write such a file: a new one takes its name.
+        // The usual way to write such a file: write a new file and rename it.
         std::fs::write(folder.path().join("new"), "nameserver 192.0.2.7\n").unwrap();
         std::fs::rename(folder.path().join("new"), &paths.resolv_conf).unwrap();
         let (third, settings) = files.now();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_are_looked_at_once_a_second_at_most() {
+    fn the_files_are_checked_at_most_once_a_second() {
         let folder = tempfile::tempdir().unwrap();
         let paths = DnsFiles {
             resolv_conf: folder.path().join("r"),

@@ -1,11 +1,11 @@
-//! Fuzzing: one reply to a fixed question, and what must hold whatever it says.
+//! Fuzzing: reads one reply to a fixed question and checks invariants.
 //!
 //! In:    any bytes.
-//! Out:   nothing, or a panic that is a finding.
+//! Out:   nothing, or a panic for each violation.
 //! Never: uses a socket, a clock or random numbers.
 //!
-//! Bit 0 of the first byte is the family that is asked for. Bit 1 puts the number of the question
-//! and the flags of an answer into the reply, since no fuzzer guesses a number. The reply follows.
+//! Bit 0 of the first byte selects the address family. Bit 1 writes the id of the question and the
+//! flags of an answer into the reply, since a fuzzer cannot guess an id. The rest is the reply.
 
 use std::net::IpAddr;
 
@@ -18,12 +18,11 @@ const NAME: &str = "www.example";
 /// Differs from [`NAME`] in one letter.
 const OTHER_NAME: &str = "wwx.example";
 
-/// Reads a reply. One to another number or another question is never taken; an answer repeats the
-/// question, has a bounded number of addresses of the family that was asked for, and each of them
-/// is in the reply.
+/// Reads a reply. One with another id or question must be rejected. An answer repeats the question
+/// and has a bounded number of addresses of the requested family, all of them in the reply.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If an invariant does not hold.
 pub fn dns_reply(data: &[u8]) {
     let Some((first, reply)) = data.split_first() else {
         return;
@@ -52,16 +51,16 @@ pub fn dns_reply(data: &[u8]) {
         assert_eq!(
             reply.first_chunk(),
             Some(&NUMBER.to_be_bytes()),
-            "the number is another one"
+            "the id differs"
         );
         assert!(
             reply.get(2).is_some_and(|flags| flags & 0xf8 == 0x80),
-            "it is no answer to a query"
+            "it is not a response to a query"
         );
         assert_eq!(
             self::read(!NUMBER, NAME, kind, &reply),
             Some(Ok(Reply::Other)),
-            "any number is taken"
+            "any id is accepted"
         );
     }
     let other_kind = if kind == RecordType::V4 {
@@ -77,10 +76,7 @@ pub fn dns_reply(data: &[u8]) {
         );
     }
     if is_taken(&read) {
-        assert!(
-            repeats_question(&reply, kind),
-            "the question is another one"
-        );
+        assert!(repeats_question(&reply, kind), "the question differs");
     }
     if let Ok(Reply::Answer(records)) = read {
         check(&records, kind, &reply);
@@ -93,12 +89,12 @@ fn read(number: u16, name: &str, kind: RecordType, reply: &[u8]) -> Option<Resul
         .map(|question| question.read(reply))
 }
 
-/// Whether the program uses what the reply says of the name.
+/// Whether the program uses the reply for the name.
 fn is_taken(read: &Result<Reply, Failure>) -> bool {
     matches!(read, Ok(Reply::Answer(_)) | Err(Failure::NotFound))
 }
 
-/// The question is the first thing in a message behind the head, so that it cannot be compressed.
+/// The question directly follows the header, so it cannot be compressed.
 fn repeats_question(reply: &[u8], kind: RecordType) -> bool {
     let question = [&b"\x03www\x07example\0\0"[..], &[kind.number() as u8, 0, 1]].concat();
     let found = reply.get(HEAD_BYTES..HEAD_BYTES + question.len());
@@ -114,7 +110,7 @@ fn check(records: &Records, kind: RecordType, reply: &[u8]) {
     );
     assert!(
         records.ttl.as_secs() <= i32::MAX as u64,
-        "a lifetime of {:?}",
+        "the lifetime is {:?}",
         records.ttl
     );
     for address in &records.addresses {

@@ -1,9 +1,8 @@
-//! Lookup queue: who may have a look-up running, and who is next.
+//! Lookup queue: limits running look-ups and chooses the next asker.
 //!
 //! In:    the asker of each look-up.
 //! Out:   a [`LookupPermit`], which counts as one running look-up until it is dropped.
-//! Never: lets one asker hold more than its share, and never lets the length of one asker's queue
-//!        delay another.
+//! Never: gives one asker more than its share, or delays an asker by the queue length of another.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -15,29 +14,29 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-/// How many look-ups of one asker may wait for a turn; more are refused at once.
+/// How many look-ups of one asker may wait for a permit; more are refused at once.
 pub(super) const WAITING_MAX: usize = 1024;
 
-/// How long a look-up runs before an asker that has none may have its place although each asker has
-/// one only. An eighth of the places at most is taken in this way in as much time, so that servers
-/// that are slow still answer most look-ups.
+/// How long a look-up runs before it may be cancelled for an asker without one, even if no asker
+/// has several. At most an eighth of the slots is taken this way in this time, so that slow servers
+/// can still answer most look-ups.
 const OLD: Duration = Duration::from_secs(1);
 
-/// The user that a name is looked up for. Running look-ups are shared out between askers.
+/// The user that a name is looked up for. Running look-ups are divided between askers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Asker {
-    /// The program itself: names that its operator wrote down. It may use every place, and a
-    /// quarter of them is kept for it.
+    /// The program itself: names from the operator's configuration. It may use every slot, and a
+    /// quarter of them is reserved for it.
     #[default]
     Own,
-    /// A user that has logged in.
+    /// An authenticated user.
     User(Arc<str>),
-    /// A client without a login, by address; see [`Asker::peer`].
+    /// A client without authentication, by address; see [`Asker::peer`].
     Peer(IpAddr),
 }
 
 impl Asker {
-    /// The client at `ip`. Addresses of one IPv6 /64 are one asker, because one host can have all
+    /// The client at `ip`. All addresses of an IPv6 /64 are one asker, because one host can use all
     /// of them.
     pub fn peer(ip: IpAddr) -> Self {
         match ip.to_canonical() {
@@ -49,10 +48,10 @@ impl Asker {
     }
 }
 
-/// All places for running look-ups of one resolver.
+/// The running and waiting look-ups of one resolver.
 pub(super) struct LookupQueue {
     total: usize,
-    /// Whether a look-up that is dropped gives its place back at once.
+    /// Whether a dropped look-up frees its slot at once.
     can_end: bool,
     state: Mutex<State>,
 }
@@ -60,15 +59,15 @@ pub(super) struct LookupQueue {
 #[derive(Default)]
 struct State {
     running: usize,
-    /// Of them, those of askers other than [`Asker::Own`].
+    /// The running look-ups of askers other than [`Asker::Own`].
     running_of_others: usize,
-    /// Askers that have a look-up running or waiting.
-    lines: HashMap<Asker, AskerQueue>,
-    /// Askers other than [`Asker::Own`] that have a look-up waiting, by [`AskerQueue::rank`].
+    /// Askers with a running or waiting look-up.
+    askers: HashMap<Asker, AskerQueue>,
+    /// Askers other than [`Asker::Own`] with a waiting look-up, by [`AskerQueue::rank`].
     waiting: BTreeMap<Rank, Asker>,
-    /// Running look-ups that were not asked to end, the oldest first.
+    /// Running look-ups that were not cancelled, the oldest first.
     lookups: BTreeMap<u64, RunningLookup>,
-    /// When a look-up was last ended for its age.
+    /// When a look-up was last cancelled for its age.
     ended_old: Option<Instant>,
     arrivals: u64,
 }
@@ -79,21 +78,21 @@ struct RunningLookup {
     end: oneshot::Sender<()>,
 }
 
-/// What the oldest look-up means for an asker that has none.
+/// How an asker without a running look-up can get the slot of the oldest one.
 enum Oldest {
-    /// It is asked to end by this.
+    /// Cancels the oldest look-up.
     Ends(oneshot::Sender<()>),
-    /// It may be ended at this time.
+    /// The oldest look-up may be cancelled at this time.
     IsOldAt(Instant),
-    /// There is none to wait for.
+    /// There is no look-up to wait for.
     None,
 }
 
-/// Look-ups of the asker that run, whether this one has had its time and was ended, and its
-/// arrival. The lowest is next.
+/// The number of running look-ups of the asker, whether this look-up was cancelled before, and its
+/// arrival. The lowest rank is next.
 type Rank = (usize, bool, u64);
 
-/// One that waits: its arrival, and whether it was ended before.
+/// A waiter: its arrival, and whether it was cancelled before.
 type Waiter = (u64, bool, oneshot::Sender<LookupPermit>);
 
 #[derive(Default)]
@@ -105,7 +104,7 @@ struct AskerQueue {
 }
 
 impl AskerQueue {
-    /// Of the first that waits.
+    /// Of the first waiter.
     fn rank(&self) -> Option<Rank> {
         self.waiting
             .front()
@@ -113,12 +112,12 @@ impl AskerQueue {
     }
 }
 
-/// Too many look-ups of one asker wait already.
+/// Too many look-ups of the asker are waiting.
 #[derive(Debug)]
 pub(super) struct Full;
 
-/// The permission to have one look-up running. Keep it as long as the work goes on: work that
-/// cannot be stopped, such as a thread in `getaddrinfo`, keeps its place until it ends.
+/// The permission to run one look-up. Keep it until the work has ended: work that cannot be
+/// cancelled, such as a thread in `getaddrinfo`, occupies its slot until it ends.
 #[derive(Debug)]
 pub struct LookupPermit {
     queue: Arc<LookupQueue>,
@@ -127,7 +126,7 @@ pub struct LookupPermit {
     end: Option<oneshot::Receiver<()>>,
 }
 
-/// A look-up that may run: its number, and when it has to end.
+/// A started look-up: its number, and the signal to end it.
 type Started = (u64, oneshot::Receiver<()>);
 
 impl std::fmt::Debug for LookupQueue {
@@ -139,9 +138,8 @@ impl std::fmt::Debug for LookupQueue {
 }
 
 impl LookupQueue {
-    /// At most `total` look-ups at once; one asker may have an eighth of them, all but
-    /// [`Asker::Own`] three quarters. `can_end`: whether dropping a look-up gives its place back at
-    /// once.
+    /// Allows `total` look-ups at once: an eighth for one asker, three quarters for all except
+    /// [`Asker::Own`]. `can_end`: whether dropping a look-up frees its slot at once.
     pub(super) fn new(total: usize, can_end: bool) -> Arc<Self> {
         Arc::new(Self {
             total,
@@ -150,23 +148,23 @@ impl LookupQueue {
         })
     }
 
-    /// How many look-ups one asker may have running.
+    /// How many look-ups of one asker may run.
     pub(super) const fn share(&self) -> usize {
         let share = self.total / 8;
         if share == 0 { 1 } else { share }
     }
 
-    /// Waits for a turn. Turns go to the asker with the fewest look-ups running, then to the one
-    /// that has waited longest. If all places are taken and `asker` has none, the oldest look-up of
-    /// the asker with the most, at least two, is asked to end. If no asker has two, the oldest
-    /// look-up of all is, once it has run for [`OLD`], and as often as
-    /// [`LookupQueue::between_ends`] allows.
+    /// Waits for a permit. Permits go to the asker with the fewest running look-ups, then to the
+    /// one that has waited longest. If all slots are taken and `asker` has none, the oldest look-up
+    /// of the asker with the most, at least two, is cancelled. If no asker has two, the oldest
+    /// look-up of all is cancelled, once it has run for [`OLD`], and at most once every
+    /// [`LookupQueue::between_ends`].
     ///
-    /// With `was_ended` the look-up was asked to end before. It waits behind those that were not,
-    /// and ends no other one: else look-ups would end each other in turn, and none that takes
-    /// longer than [`OLD`] would be answered.
+    /// `was_ended`: the look-up was cancelled before. It waits behind those that were not, and
+    /// cancels no other one. Otherwise look-ups would cancel each other in turn, and none that
+    /// takes longer than [`OLD`] would be answered.
     ///
-    /// Cancel safe: dropping the future gives the place in the queue up.
+    /// Cancel safe: dropping the future leaves the queue.
     pub(super) async fn take(
         self: &Arc<Self>,
         asker: &Asker,
@@ -177,9 +175,9 @@ impl LookupQueue {
             let mut state = self.state.lock();
             state.skip_closed(asker);
             if state
-                .lines
+                .askers
                 .get(asker)
-                .is_none_or(|line| line.waiting.is_empty())
+                .is_none_or(|queue| queue.waiting.is_empty())
                 && self.has_room(&state, asker)
             {
                 let started = state.start(asker, now);
@@ -187,16 +185,16 @@ impl LookupQueue {
             }
             state.arrivals += 1;
             let arrival = state.arrivals;
-            let line = state.lines.entry(asker.clone()).or_default();
-            if line.waiting.len() >= WAITING_MAX {
-                line.waiting.retain(|(_, _, place)| !place.is_closed());
+            let queue = state.askers.entry(asker.clone()).or_default();
+            if queue.waiting.len() >= WAITING_MAX {
+                queue.waiting.retain(|(_, _, sender)| !sender.is_closed());
             }
-            if line.waiting.len() >= WAITING_MAX {
+            if queue.waiting.len() >= WAITING_MAX {
                 return Err(Full);
             }
-            let has_none = line.running == 0 && line.waiting.is_empty();
-            let (place, waiting) = oneshot::channel();
-            line.waiting.push_back((arrival, was_ended, place));
+            let has_none = queue.running == 0 && queue.waiting.is_empty();
+            let (sender, waiting) = oneshot::channel();
+            queue.waiting.push_back((arrival, was_ended, sender));
             state.index(asker);
             let may_end = has_none && self.can_end && !was_ended;
             let end = if may_end { state.end_one() } else { None };
@@ -205,7 +203,7 @@ impl LookupQueue {
         let mut ends_old = waits_for_old && end.is_none();
         loop {
             if let Some(end) = end.take() {
-                // If it has ended in the meantime, its place is free already.
+                // If it has ended in the meantime, its slot is free already.
                 let _ = end.send(());
             }
             if !ends_old {
@@ -246,14 +244,14 @@ impl LookupQueue {
             return false;
         }
         let own_share = state
-            .lines
+            .askers
             .get(asker)
-            .is_none_or(|line| line.running < self.share());
+            .is_none_or(|queue| queue.running < self.share());
         *asker == Asker::Own || (own_share && state.running_of_others < self.for_others())
     }
 
-    /// The least time between two look-ups that are ended for their age: an eighth of the places in
-    /// each [`OLD`].
+    /// The least time between two look-ups that are cancelled for their age: an eighth of the slots
+    /// in each [`OLD`].
     fn between_ends(&self) -> Duration {
         OLD / u32::try_from(self.for_others() / 8)
             .unwrap_or(u32::MAX)
@@ -269,19 +267,20 @@ impl LookupQueue {
         }
     }
 
-    /// Gives a place back and hands it on to those that wait.
+    /// Frees a slot and passes it to the next waiter.
     fn release(self: &Arc<Self>, asker: &Asker, number: u64) {
         let mut state = self.state.lock();
         state.end(asker, number);
         let next = self.next(&mut state);
         drop(state);
-        if let Some((asker, place, started)) = next {
-            // If the waiter has left in the meantime, the turn is dropped and comes back here.
-            drop(place.send(self.permit(&asker, started)));
+        if let Some((asker, sender, started)) = next {
+            // If the waiter has left in the meantime, the permit is dropped and this function runs
+            // again.
+            drop(sender.send(self.permit(&asker, started)));
         }
     }
 
-    /// The waiter that gets the free place; it counts as running from here on.
+    /// The waiter that gets the free slot. It counts as running from here on.
     fn next(&self, state: &mut State) -> Option<(Asker, oneshot::Sender<LookupPermit>, Started)> {
         loop {
             // If the first of the others has no room, none of them has.
@@ -290,7 +289,7 @@ impl LookupQueue {
                 .first_key_value()
                 .map(|(rank, asker)| (*rank, asker.clone()));
             let own = state
-                .lines
+                .askers
                 .get(&Asker::Own)
                 .and_then(AskerQueue::rank)
                 .map(|rank| (rank, Asker::Own));
@@ -299,10 +298,10 @@ impl LookupQueue {
                 .flatten()
                 .filter(|(_, asker)| self.has_room(state, asker));
             let (_, asker) = candidates.min_by_key(|(rank, _)| *rank)?;
-            let (_, _, place) = state.lines.get_mut(&asker)?.waiting.pop_front()?;
-            if !place.is_closed() {
+            let (_, _, sender) = state.askers.get_mut(&asker)?.waiting.pop_front()?;
+            if !sender.is_closed() {
                 let started = state.start(&asker, Instant::now());
-                return Some((asker, place, started));
+                return Some((asker, sender, started));
             }
             state.index(&asker);
             state.forget_if_idle(&asker);
@@ -314,7 +313,7 @@ impl State {
     fn start(&mut self, asker: &Asker, now: Instant) -> Started {
         self.running += 1;
         self.running_of_others += usize::from(*asker != Asker::Own);
-        self.lines.entry(asker.clone()).or_default().running += 1;
+        self.askers.entry(asker.clone()).or_default().running += 1;
         self.index(asker);
         self.arrivals += 1;
         let (end, ended) = oneshot::channel();
@@ -333,20 +332,20 @@ impl State {
         self.lookups.remove(&number);
         self.running -= 1;
         self.running_of_others -= usize::from(*asker != Asker::Own);
-        if let Some(line) = self.lines.get_mut(asker) {
-            line.running -= 1;
+        if let Some(queue) = self.askers.get_mut(asker) {
+            queue.running -= 1;
         }
         self.index(asker);
         self.forget_if_idle(asker);
     }
 
-    /// Corrects the place of `asker` in [`State::waiting`] after a change of its line.
+    /// Updates the entry of `asker` in [`State::waiting`] after a change of its queue.
     fn index(&mut self, asker: &Asker) {
-        let Some(line) = self.lines.get_mut(asker) else {
+        let Some(queue) = self.askers.get_mut(asker) else {
             return;
         };
-        let rank = line.rank().filter(|_| *asker != Asker::Own);
-        if let Some(key) = std::mem::replace(&mut line.key, rank) {
+        let rank = queue.rank().filter(|_| *asker != Asker::Own);
+        if let Some(key) = std::mem::replace(&mut queue.key, rank) {
             self.waiting.remove(&key);
         }
         if let Some(rank) = rank {
@@ -356,23 +355,23 @@ impl State {
 
     /// Removes waiters that have left from the front of the queue of `asker`.
     fn skip_closed(&mut self, asker: &Asker) {
-        let Some(line) = self.lines.get_mut(asker) else {
+        let Some(queue) = self.askers.get_mut(asker) else {
             return;
         };
-        while line
+        while queue
             .waiting
             .front()
-            .is_some_and(|(_, _, place)| place.is_closed())
+            .is_some_and(|(_, _, sender)| sender.is_closed())
         {
-            line.waiting.pop_front();
+            queue.waiting.pop_front();
         }
         self.index(asker);
     }
 
-    /// The oldest look-up of the asker with the most, at least two; those of [`Asker::Own`] are not
-    /// ended.
+    /// The oldest look-up of the asker with the most, at least two; those of [`Asker::Own`] are
+    /// never cancelled.
     fn end_one(&mut self) -> Option<oneshot::Sender<()>> {
-        // The walk is as long as there are places.
+        // The loop is bounded by the number of slots.
         let mut askers = HashMap::<&Asker, (usize, u64)>::new();
         for (number, RunningLookup { asker, .. }) in &self.lookups {
             if *asker != Asker::Own {
@@ -384,9 +383,13 @@ impl State {
         self.lookups.remove(&oldest).map(|lookup| lookup.end)
     }
 
-    /// The oldest look-up of all but [`Asker::Own`], if it is old and `asker` still has none.
+    /// The oldest look-up except those of [`Asker::Own`], if it is old and `asker` still has none.
     fn end_old(&mut self, asker: &Asker, between: Duration, now: Instant) -> Oldest {
-        if self.lines.get(asker).is_some_and(|line| line.running > 0) {
+        if self
+            .askers
+            .get(asker)
+            .is_some_and(|queue| queue.running > 0)
+        {
             return Oldest::None;
         }
         let Some((number, lookup)) = self
@@ -410,11 +413,11 @@ impl State {
 
     fn forget_if_idle(&mut self, asker: &Asker) {
         if self
-            .lines
+            .askers
             .get(asker)
-            .is_some_and(|line| line.running == 0 && line.waiting.is_empty())
+            .is_some_and(|queue| queue.running == 0 && queue.waiting.is_empty())
         {
-            self.lines.remove(asker);
+            self.askers.remove(asker);
         }
     }
 }
@@ -424,7 +427,7 @@ impl LookupPermit {
         &self.asker
     }
 
-    /// Resolves when the look-up has to end because another asker needs its place; else never.
+    /// Resolves when the look-up must end because another asker needs its slot; otherwise never.
     pub(super) fn end(&mut self) -> impl Future<Output = ()> + Send + use<> {
         let end = self.end.take();
         async move {
@@ -467,16 +470,17 @@ mod tests {
         assert!(take(&queue, &user("b")).is_some());
         drop(held);
         assert!(
-            queue.state.lock().lines.is_empty(),
+            queue.state.lock().askers.is_empty(),
             "a waiter that left must not stay"
         );
     }
 
     #[tokio::test]
-    async fn the_next_turn_goes_to_whoever_has_the_fewest_running_and_not_to_the_longest_queue() {
+    async fn the_next_permit_goes_to_the_asker_with_the_fewest_running_and_not_to_the_longest_queue()
+     {
         let queue = LookupQueue::new(8, true);
         let [a, b] = ["a", "b"].map(user);
-        // Six places are for users; one is a share of eight.
+        // Users have six slots; the share of one is an eighth of eight.
         let mut held: Vec<_> = ["c", "d", "e", "f", "g"]
             .map(|name| take(&queue, &user(name)).unwrap())
             .into();
@@ -491,14 +495,14 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_the_places_is_kept_for_the_program_itself() {
+    fn a_quarter_of_the_slots_is_reserved_for_the_program_itself() {
         let queue = LookupQueue::new(64, true);
         let held: Vec<_> = (0..48)
             .map(|n| take(&queue, &user(&format!("u{}", n / 8))).expect("six users, eight each"))
             .collect();
         assert!(take(&queue, &user("another")).is_none());
         let own: Vec<_> = (0..16)
-            .map(|_| take(&queue, &Asker::Own).expect("kept for it"))
+            .map(|_| take(&queue, &Asker::Own).expect("reserved for it"))
             .collect();
         assert!(take(&queue, &Asker::Own).is_none());
         drop((held, own));
@@ -521,7 +525,7 @@ mod tests {
         drop(waiting.pop());
         assert!(
             queue.take(&asker, false).now_or_never().is_none(),
-            "a place in the queue has come free"
+            "a queue entry is free again"
         );
     }
 
@@ -535,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn an_asker_without_a_place_has_the_oldest_look_up_of_the_asker_with_the_most_ended() {
+    fn an_asker_without_a_slot_cancels_the_oldest_look_up_of_the_asker_with_the_most() {
         let queue = LookupQueue::new(64, true);
         let mut held: Vec<_> = (0..47)
             .map(|n| take(&queue, &user(&format!("u{}", n / 8))).unwrap())
@@ -556,15 +560,13 @@ mod tests {
         let mut again = Box::pin(queue.take(&a, false));
         assert!(
             again.as_mut().now_or_never().is_none(),
-            "the second of one asker ends none"
+            "the second of one asker cancels none"
         );
         assert_eq!(ended().iter().filter(|ended| **ended).count(), 1);
         let mut second = Box::pin(queue.take(&b, false));
         assert!(second.as_mut().now_or_never().is_none());
         drop(held.remove(0));
-        let first = first
-            .now_or_never()
-            .expect("it has the place that came free");
+        let first = first.now_or_never().expect("it has the freed slot");
         assert!(again.as_mut().now_or_never().is_none());
         assert!(second.as_mut().now_or_never().is_none());
         drop(held.remove(7));
@@ -574,7 +576,7 @@ mod tests {
         drop(again);
         drop((first, second, held));
         let state = queue.state.lock();
-        assert!(state.waiting.is_empty() && state.lookups.is_empty() && state.lines.is_empty());
+        assert!(state.waiting.is_empty() && state.lookups.is_empty() && state.askers.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -597,18 +599,18 @@ mod tests {
         assert!(waiting.as_mut().now_or_never().is_none());
         tokio::time::advance(OLD - Duration::from_millis(1)).await;
         assert!(waiting.as_mut().now_or_never().is_none());
-        assert_eq!(ended(), None, "a look-up that may be answered soon goes on");
+        assert_eq!(ended(), None, "a recent look-up continues");
         tokio::time::advance(Duration::from_millis(2)).await;
         assert!(waiting.as_mut().now_or_never().is_none());
         assert_eq!(ended(), Some(0), "the oldest");
         tokio::time::advance(OLD).await;
         assert!(waiting.as_mut().now_or_never().is_none());
-        assert_eq!(ended(), None, "one newcomer ends one look-up");
+        assert_eq!(ended(), None, "one newcomer cancels one look-up");
         drop(held.remove(0));
         assert!(waiting.now_or_never().is_some());
     }
 
-    /// A look-up that starts again each time it is asked to end. Returns how often that was.
+    /// A look-up that restarts each time it is cancelled. Returns how often that was.
     async fn look_up(queue: Arc<LookupQueue>, asker: Asker, takes: Duration) -> usize {
         let mut ends = 0;
         loop {
@@ -621,7 +623,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn look_ups_that_take_longer_than_a_second_do_not_end_each_other_in_a_circle() {
+    async fn look_ups_that_take_longer_than_a_second_do_not_cancel_each_other_in_turn() {
         let (queue, begun) = (LookupQueue::new(24, true), Instant::now());
         let all =
             (0..40).map(|n| look_up(Arc::clone(&queue), user(&format!("u{n}")), OLD * 13 / 10));
@@ -635,7 +637,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_goes_before_a_look_up_that_has_had_its_time() {
+    fn a_newcomer_goes_before_a_look_up_that_was_cancelled() {
         let queue = LookupQueue::new(8, true);
         let mut held: Vec<_> = (0..6)
             .map(|n| take(&queue, &user(&format!("u{n}"))).unwrap())

@@ -1,4 +1,4 @@
-//! Message: the format of DNS messages (RFC 1035 section 4), as far as addresses need it.
+//! Message: the parts of the DNS message format (RFC 1035 section 4) that address look-ups need.
 //!
 //! In:    a name and a type; the bytes of a reply.
 //! Out:   the bytes of a question; the question and the answers of a reply.
@@ -7,19 +7,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The class of everything.
+/// The only class in use.
 pub(super) const INTERNET: u16 = 1;
-/// The longest name, with its lengths and the zero at its end (RFC 1035 section 2.3.4).
+/// The longest name, including length bytes and the final zero (RFC 1035 section 2.3.4).
 const NAME_BYTES: usize = 255;
 const LABEL_BYTES: usize = 63;
 pub(super) const HEAD_BYTES: usize = 12;
 const ALIAS: u16 = 5;
-/// How many labels and pointers of one reply are read. 64 KiB of pointers could ask for millions.
+/// How many labels and pointers of one reply are read. 64 KiB of pointers could require millions.
 const STEPS_MAX: usize = 16 * 1024;
 /// How many answers of one reply are kept; later ones are not read.
 pub(super) const RECORDS_MAX: usize = 256;
 
-/// Which addresses are asked for.
+/// The requested addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecordType {
     /// A.
@@ -37,12 +37,12 @@ impl RecordType {
     }
 }
 
-/// A name as it travels, without compression and in lower case.
+/// A name in wire format, without compression and in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name(Vec<u8>);
 
 impl Name {
-    /// From its text, without a dot at the end; `None` if DNS cannot hold it.
+    /// From its text, without a trailing dot; `None` if it is not valid in DNS.
     pub(super) fn of(text: &str) -> Option<Self> {
         let mut bytes = Vec::with_capacity(text.len() + 2);
         for label in text.split('.') {
@@ -61,7 +61,7 @@ impl Name {
     }
 }
 
-/// A question for `name`, which wants recursion.
+/// A question for `name`, with recursion desired.
 pub(super) fn question(id: u16, name: &Name, kind: RecordType) -> Vec<u8> {
     let mut bytes = id.to_be_bytes().to_vec();
     bytes.extend([RECURSION_DESIRED, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
@@ -72,14 +72,14 @@ pub(super) fn question(id: u16, name: &Name, kind: RecordType) -> Vec<u8> {
 }
 
 const RESPONSE: u8 = 0x80;
-/// 0 is a query, and the answer to one.
+/// 0 is a query, and its answer.
 const OPERATION: u8 = 0x78;
 const AUTHORITATIVE: u8 = 0x04;
 const TRUNCATED: u8 = 0x02;
 const RECURSION_DESIRED: u8 = 0x01;
 const RECURSION_AVAILABLE: u8 = 0x80;
 
-/// The word for a response code (RFC 1035 section 4.1.1).
+/// The name of a response code (RFC 1035 section 4.1.1).
 pub(super) const fn code_name(code: u8) -> &'static str {
     match code {
         1 => "FORMERR",
@@ -90,7 +90,7 @@ pub(super) const fn code_name(code: u8) -> &'static str {
     }
 }
 
-/// The first twelve bytes.
+/// The header of 12 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
     pub(super) id: u16,
@@ -130,16 +130,16 @@ pub(super) type QuestionKey = (Name, u16, u16);
 
 /// The question that a message repeats, `Some(None)` if it has none. `None` if it cannot be read,
 /// or there are several.
-pub(super) fn asked(bytes: &[u8]) -> Option<Option<QuestionKey>> {
+pub(super) fn repeated_question(bytes: &[u8]) -> Option<Option<QuestionKey>> {
     let head = Head::read(bytes)?;
-    Reader::behind_head(bytes).asked(head.questions)
+    Reader::behind_head(bytes).repeated_question(head.questions)
 }
 
-/// What is used of a reply.
+/// The parts of a reply that are used.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) head: Head,
-    /// Those of the class [`INTERNET`] that are addresses or aliases.
+    /// The addresses and aliases of the class [`INTERNET`].
     pub(super) answers: Vec<Record>,
 }
 
@@ -152,7 +152,7 @@ pub(super) struct Record {
     pub(super) data: Data,
 }
 
-/// What an answer says.
+/// The data of an answer.
 #[derive(Debug)]
 pub(super) enum Data {
     Address(IpAddr),
@@ -160,11 +160,11 @@ pub(super) enum Data {
 }
 
 impl Message {
-    /// `None` if it is not whole, has more than one question, or takes too many steps to read.
+    /// `None` if it is incomplete, has more than one question, or takes too many steps to read.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let head = Head::read(bytes)?;
         let mut reader = Reader::behind_head(bytes);
-        reader.asked(head.questions)?;
+        reader.repeated_question(head.questions)?;
         let mut answers = Vec::new();
         for _ in 0..head.answers {
             if answers.len() >= RECORDS_MAX {
@@ -175,7 +175,7 @@ impl Message {
         Some(Self { head, answers })
     }
 
-    /// An empty answer of a server that is no authority and asks no other server: another one may
+    /// An empty answer of a server that is neither authoritative nor recursive: another server may
     /// know.
     pub(super) fn is_lame(&self) -> bool {
         let Head {
@@ -205,7 +205,7 @@ impl<'m> Reader<'m> {
         }
     }
 
-    fn asked(&mut self, questions: u16) -> Option<Option<QuestionKey>> {
+    fn repeated_question(&mut self, questions: u16) -> Option<Option<QuestionKey>> {
         match questions {
             0 => Some(None),
             1 => Some(Some((self.name()?, self.number()?, self.number()?))),
@@ -227,9 +227,8 @@ impl<'m> Reader<'m> {
         Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
     }
 
-    /// A name, with its compression undone (RFC 1035 section 4.1.4). Each pointer has to lead
-    /// further to the front than the one before, so that no chain of them is endless, and none
-    /// leads into the head.
+    /// A decompressed name (RFC 1035 section 4.1.4). Each pointer must point before the previous
+    /// one, so that no chain is endless, and not into the header.
     fn name(&mut self) -> Option<Name> {
         let mut name = Vec::new();
         let mut front = self.at;
@@ -264,11 +263,11 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// `Some(None)`: a record that is of no use here.
+    /// `Some(None)`: a record that is not used.
     fn record(&mut self) -> Option<Option<Record>> {
         let (owner, kind, class) = (self.name()?, self.number()?, self.number()?);
         let ttl = u32::from_be_bytes(self.take(4)?.try_into().ok()?);
-        // A lifetime with its highest bit set is none (RFC 2181 section 8).
+        // A lifetime with its highest bit set counts as zero (RFC 2181 section 8).
         let ttl = if ttl > i32::MAX as u32 { 0 } else { ttl };
         let length = self.number()?;
         let begins = self.at;
@@ -289,7 +288,7 @@ impl<'m> Reader<'m> {
             }
             _ => return Some(None),
         };
-        // An address of a wrong length or an alias that cannot be read makes the whole unreadable.
+        // An address of a wrong length or an unreadable alias makes the whole reply unreadable.
         Some(Some(Record {
             owner,
             ttl,
@@ -302,7 +301,7 @@ impl<'m> Reader<'m> {
 mod tests {
     use super::*;
 
-    /// A reply with `body` behind the head, which announces one question and one answer.
+    /// A reply with `body` after the header, which announces one question and one answer.
     fn read(body: &[u8]) -> Option<Message> {
         Message::read(&[&[0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0][..], body].concat())
     }
@@ -318,9 +317,10 @@ mod tests {
     fn compressed_names_are_read_and_their_case_does_not_matter() {
         let bytes = answer(b"\xc0\x0c", 1, &[192, 0, 2, 1]);
         let message = read(&bytes).unwrap();
-        let (name, ..) = asked(&[&[0; 4][..], &[0, 1, 0, 1, 0, 0, 0, 0], &bytes].concat())
-            .unwrap()
-            .unwrap();
+        let (name, ..) =
+            repeated_question(&[&[0; 4][..], &[0, 1, 0, 1, 0, 0, 0, 0], &bytes].concat())
+                .unwrap()
+                .unwrap();
         assert_eq!(name, Name::of("WWW.example").unwrap());
         assert_eq!(message.answers[0].owner, Name::of("www.example").unwrap());
         let message = read(&answer(b"\xc0\x0c", 5, b"\x01B\xc0\x10")).unwrap();
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_a_wrong_length_is_unreadable_and_other_records_are_passed_over() {
+    fn an_address_of_a_wrong_length_is_unreadable_and_other_records_are_skipped() {
         assert!(read(&answer(b"\xc0\x0c", 1, &[192, 0, 2])).is_none());
         assert!(read(&answer(b"\xc0\x0c", 28, &[0; 4])).is_none());
         assert!(
@@ -371,7 +371,7 @@ mod tests {
         );
     }
 
-    /// A reply with `count` answers that `records` hold.
+    /// A reply that announces `count` answers and contains `records`.
     fn read_many(count: usize, records: &[u8]) -> Option<Message> {
         let mut bytes = vec![0, 1, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0];
         bytes[6..8].copy_from_slice(&u16::try_from(count).unwrap().to_be_bytes());
@@ -379,9 +379,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_whose_pointers_cost_much_work_is_refused() {
-        // A record of a type without use, full of pointers each to the one before, and names that
-        // begin at the last.
+    fn a_reply_with_expensive_pointers_is_refused() {
+        // A record of an unused type, full of pointers each to the previous one, and names that
+        // start at the last.
         let first = HEAD_BYTES + QUESTION.len() + 12;
         let pointer = |to: usize| [0xc0 | (to >> 8) as u8, to as u8];
         let chain: Vec<u8> = (0..8000)
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn of_thousands_of_records_so_many_are_kept_as_are_of_use() {
+    fn of_thousands_of_records_a_bounded_number_is_kept() {
         let address = [
             &b"\xc0\x0c"[..],
             &[0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1],
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_into_the_head_is_refused() {
+    fn a_pointer_into_the_header_is_refused() {
         assert!(read(&answer(b"\xc0\x08", 1, &[192, 0, 2, 1])).is_none());
     }
 }

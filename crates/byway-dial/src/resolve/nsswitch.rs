@@ -1,15 +1,16 @@
-//! Nsswitch: which ways to look a name up `getaddrinfo` has on this machine and `Resolver::dns` has
-//! not.
+//! Nsswitch: the look-up modules that `getaddrinfo` uses on this machine and `Resolver::dns` does
+//! not have.
 //!
-//! In:    the text of `/etc/nsswitch.conf`.   Out: names of modules.   Never: loads one.
+//! In:    the text of `/etc/nsswitch.conf`.
+//! Out:   names of modules.
+//! Never: loads one.
 
-/// What `Resolver::dns` does itself, or what answers nothing that DNS would not: `resolve` is the
-/// local server of systemd, which `resolv.conf` names, and `myhostname` and `mymachines` are about
-/// this machine alone.
+/// Modules that `Resolver::dns` replaces or does not need: `resolve` is the local server of
+/// systemd, which is in `resolv.conf`; `myhostname` and `mymachines` are about this machine only.
 const SERVED: [&str; 5] = ["files", "dns", "resolve", "myhostname", "mymachines"];
 
-/// The modules of the line `hosts:` that only the system's own resolver has, such as
-/// `mdns4_minimal`, `ldap` or `sss`.
+/// The modules of the line `hosts:` that only the system's resolver has, such as `mdns4_minimal`,
+/// `ldap` or `sss`.
 pub fn system_only_modules(text: &str) -> Vec<String> {
     let lines = text
         .lines()
@@ -35,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modules_that_only_the_system_has_are_named_and_actions_are_no_modules() {
+    fn modules_that_only_the_system_has_are_listed_without_actions() {
         for (text, modules) in [
             ("passwd: ldap\nhosts: files dns\n", &[][..]),
             (

@@ -1,9 +1,9 @@
-//! Question: one DNS question and what counts as its answer.
+//! Question: one DNS question and the check of its replies.
 //!
 //! In:    a name and a type; the bytes of a reply.
 //! Out:   the bytes to send; the addresses of the reply with their lifetime.
-//! Never: takes a reply that does not repeat the number and the question, or an address that
-//!        belongs to another name.
+//! Never: accepts a reply that does not repeat the id and the question, or an address of another
+//!        name.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -17,7 +17,7 @@ use super::message::{self, Data, Message, Name, Record, RecordType};
 /// How many aliases are followed within one reply.
 const ALIASES_MAX: usize = 16;
 
-/// One question, with a random number.
+/// One question, with a random id.
 pub(super) struct Question {
     id: u16,
     name: Name,
@@ -28,9 +28,9 @@ pub(super) struct Question {
 /// The addresses of one family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Records {
-    /// None if the name has others, or none at all.
+    /// Empty if the name has only other records, or none.
     pub(super) addresses: Vec<IpAddr>,
-    /// The shortest lifetime of what led to them.
+    /// The shortest lifetime of the records that led to them.
     pub(super) ttl: Duration,
 }
 
@@ -39,19 +39,19 @@ pub(super) struct Records {
 pub(super) enum Failure {
     /// There is no such name.
     NotFound,
-    /// The server says that it failed, or will not answer.
+    /// The server reports a failure, or refuses to answer.
     Server(String),
-    /// This machine has no descriptor or no memory left to ask with.
+    /// This machine has no descriptor or memory left for the query.
     Exhausted(String),
-    /// The server cannot be asked.
+    /// The server cannot be reached.
     Unreachable(String),
     /// No answer in time.
     Timeout,
 }
 
 impl Failure {
-    /// Of two failures of one question the one that says more.
-    pub(super) fn more_telling(earlier: Option<Self>, later: Self) -> Self {
+    /// The more informative one of two failures of one question.
+    pub(super) fn more_informative(earlier: Option<Self>, later: Self) -> Self {
         let rank = |failure: &Self| match failure {
             Self::NotFound => 0,
             Self::Exhausted(_) => 1,
@@ -77,30 +77,30 @@ impl From<Failure> for ResolveError {
     }
 }
 
-/// What a reply is.
+/// The result of reading a reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// The answer.
     Answer(Records),
-    /// It did not fit: the question is repeated over TCP.
+    /// It was truncated: the question is repeated over TCP.
     Truncated,
-    /// It answers something else.
+    /// It is not a reply to this question.
     Other,
 }
 
 impl Question {
     /// # Errors
-    /// [`Failure::NotFound`] if DNS cannot hold such a name; [`Failure::Unreachable`] if the system
-    /// has no random numbers.
+    /// [`Failure::NotFound`] if the name is not valid in DNS; [`Failure::Unreachable`] if the
+    /// system has no random numbers.
     pub(super) fn new(name: &str, kind: RecordType) -> Result<Self, Failure> {
         let mut number = [0; 2];
         RANDOM
             .fill(&mut number)
-            .map_err(|_| Failure::Unreachable("there are no random numbers".to_owned()))?;
+            .map_err(|_| Failure::Unreachable("the system has no random numbers".to_owned()))?;
         Self::numbered(u16::from_be_bytes(number), name, kind)
     }
 
-    /// A question with this number, for which the caller answers: it must not be guessed.
+    /// A question with this id. The caller must make sure that it cannot be guessed.
     pub(super) fn numbered(id: u16, name: &str, kind: RecordType) -> Result<Self, Failure> {
         let name = Name::of(name).ok_or(Failure::NotFound)?;
         Ok(Self {
@@ -111,7 +111,7 @@ impl Question {
         })
     }
 
-    /// What to send.
+    /// The bytes to send.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -119,7 +119,7 @@ impl Question {
     /// Reads a reply.
     ///
     /// # Errors
-    /// [`Failure::NotFound`] and [`Failure::Server`] are what the server says.
+    /// [`Failure::NotFound`] and [`Failure::Server`], as reported by the server.
     pub(super) fn read(&self, bytes: &[u8]) -> Result<Reply, Failure> {
         let failed = |text: &str| Err(Failure::Server(text.to_owned()));
         let Some(head) =
@@ -127,11 +127,11 @@ impl Question {
         else {
             return Ok(Reply::Other);
         };
-        if !self.is_asked_in(bytes, head) {
+        if !self.is_repeated_in(bytes, head) {
             return Ok(Reply::Other);
         }
         if head.is_truncated {
-            // What was cut may be unreadable; nothing of it is used.
+            // A truncated reply may be unreadable; none of it is used.
             return Ok(Reply::Truncated);
         }
         let Some(message) = Message::read(bytes) else {
@@ -139,7 +139,7 @@ impl Question {
         };
         match head.code {
             NO_ERROR if message.is_lame() => {
-                failed("a name server knows nothing of the name and asks nobody")
+                failed("a name server is neither authoritative for the name nor recursive")
             }
             NO_ERROR => Ok(Reply::Answer(self.records(&message.answers))),
             NO_SUCH_NAME => Err(Failure::NotFound),
@@ -150,19 +150,19 @@ impl Question {
         }
     }
 
-    fn is_asked_in(&self, bytes: &[u8], head: message::Head) -> bool {
-        match message::asked(bytes) {
-            Some(Some(asked)) => {
-                asked == (self.name.clone(), self.kind.number(), message::INTERNET)
+    fn is_repeated_in(&self, bytes: &[u8], head: message::Head) -> bool {
+        match message::repeated_question(bytes) {
+            Some(Some(repeated)) => {
+                repeated == (self.name.clone(), self.kind.number(), message::INTERNET)
             }
-            // Some servers leave the question out when they refuse it.
+            // Some servers omit the question when they refuse it.
             Some(None) => head.is_truncated || !matches!(head.code, NO_ERROR | NO_SUCH_NAME),
-            // A reply may be cut anywhere. It is only a reason to ask again, over TCP.
+            // A reply may be cut anywhere. It only causes a repetition over TCP.
             None => head.is_truncated,
         }
     }
 
-    /// The addresses of the name, or of what it is an alias for.
+    /// The addresses of the name, or of the name that it is an alias for.
     fn records(&self, answers: &[Record]) -> Records {
         let mut owner = &self.name;
         let mut ttl = i32::MAX as u32;
@@ -198,7 +198,7 @@ impl Question {
 const NO_ERROR: u8 = 0;
 const NO_SUCH_NAME: u8 = 3;
 
-/// Of the provider that TLS has.
+/// From the crypto provider of TLS.
 static RANDOM: LazyLock<&'static dyn SecureRandom> =
     LazyLock::new(|| aws_lc_rs::default_provider().secure_random);
 
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_reply_with_the_number_and_the_question_counts() {
+    fn only_a_reply_with_the_id_and_the_question_counts() {
         let question = question();
         let good = reply(&question, 0, &[a("WWW.example", 1, 60)]);
         assert_eq!(addresses(question.read(&good)), ["192.0.2.1"]);
@@ -304,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_is_told_apart() {
+    fn response_codes_are_distinguished() {
         let question = question();
-        let says = |code| question.read(&reply(&question, code, &[]));
-        assert_eq!(says(3), Err(Failure::NotFound));
+        let read_code = |code| question.read(&reply(&question, code, &[]));
+        assert_eq!(read_code(3), Err(Failure::NotFound));
         for code in [1, 2, 4, 5, 15] {
-            assert!(matches!(says(code), Err(Failure::Server(_))), "{code}");
+            assert!(matches!(read_code(code), Err(Failure::Server(_))), "{code}");
         }
-        assert!(matches!(says(0), Ok(Reply::Answer(records)) if records.addresses.is_empty()));
+        assert!(matches!(read_code(0), Ok(Reply::Answer(records)) if records.addresses.is_empty()));
         let mut lame = reply(&question, 0, &[]);
         lame[3] = 0;
         assert!(
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_to_another_question_counts_for_nothing_even_if_it_is_cut_or_unreadable() {
+    fn a_reply_to_another_question_is_ignored_even_if_it_is_cut_or_unreadable() {
         let question = question();
         let mut cut = reply(&question, 0, &[]);
         (cut[2], cut[13]) = (0x83, b'x');
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn one_lifetime_without_meaning_makes_the_whole_answer_short_lived() {
+    fn one_invalid_lifetime_makes_the_whole_answer_short_lived() {
         let question = question();
         let records = [
             cname("www.example", "end.example", u32::MAX),
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_questions_differ() {
+    fn ids_of_questions_differ() {
         let numbers: std::collections::HashSet<_> = (0..64).map(|_| question().id).collect();
         assert!(numbers.len() > 32);
     }

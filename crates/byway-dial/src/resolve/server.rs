@@ -3,7 +3,7 @@
 //! In:    a question and the server's address.
 //! Out:   the server's answer: over UDP, and over TCP if it does not fit or the replies look
 //!        forged.
-//! Never: keeps a deadline; the caller drops the future, and the socket is closed with it.
+//! Never: has a deadline; the caller drops the future, which closes the socket.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,15 +12,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::question::{Failure, Question, Records, Reply};
-use crate::error::Telling;
+use crate::error::FailureRank;
 
-/// The longest reply over UDP that is read. We announce no more than the 512 bytes of RFC 1035.
+/// The longest UDP reply that is read. We announce only the 512 bytes of RFC 1035.
 const DATAGRAM_BYTES: usize = 1500;
-/// After so many replies that answer something else, a forger is assumed and the question goes by
-/// TCP.
+/// After this number of replies that do not match, an attacker is assumed and the question is sent
+/// over TCP.
 const FORGED_MAX: usize = 16;
 
-/// Asks `question` of `server`. Each question has a socket of its own, with a port that the system
+/// Sends `question` to `server`. Each question has its own socket, with a port that the system
 /// chooses.
 pub(super) async fn ask(
     server: SocketAddr,
@@ -35,15 +35,15 @@ pub(super) async fn ask(
 }
 
 fn cannot_ask(error: &io::Error) -> Failure {
-    match Telling::of(error) {
-        Telling::Exhausted => Failure::Exhausted(format!(
-            "no socket can be opened to ask a name server: {error}"
+    match FailureRank::of(error) {
+        FailureRank::Exhausted => Failure::Exhausted(format!(
+            "no socket can be opened to query a name server: {error}"
         )),
-        _ => Failure::Unreachable(format!("a name server cannot be asked: {error}")),
+        _ => Failure::Unreachable(format!("a name server cannot be queried: {error}")),
     }
 }
 
-/// `Ok(Ok(None))`: it has to be asked by TCP.
+/// `Ok(Ok(None))`: the question must be repeated over TCP.
 async fn over_udp(
     server: SocketAddr,
     question: &Question,
@@ -60,8 +60,8 @@ async fn ask_from(
     server: SocketAddr,
     question: &Question,
 ) -> io::Result<Result<Option<Records>, Failure>> {
-    // From here on the kernel drops datagrams from other addresses. What came before is still in
-    // its queue.
+    // From here on the kernel drops datagrams from other addresses. Earlier ones are still in its
+    // queue.
     socket.connect(server).await?;
     let server = socket.peer_addr()?;
     socket.send(question.bytes()).await?;
@@ -88,7 +88,7 @@ async fn over_tcp(server: SocketAddr, question: &Question) -> io::Result<Result<
     let framed = [&length.to_be_bytes(), question.bytes()].concat();
     stream.write_all(&framed).await?;
     let length = stream.read_u16().await?;
-    // Memory is taken for what has come, and not for what was announced.
+    // Memory is allocated for received bytes, and not for the announced length.
     let mut reply = Vec::new();
     if stream.take(length.into()).read_to_end(&mut reply).await? < length.into() {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -96,7 +96,7 @@ async fn over_tcp(server: SocketAddr, question: &Question) -> io::Result<Result<
     Ok(match question.read(&reply) {
         Ok(Reply::Answer(records)) => Ok(records),
         Ok(Reply::Truncated | Reply::Other) => Err(Failure::Server(
-            "a name server gave no whole answer".to_owned(),
+            "a name server sent an incomplete answer".to_owned(),
         )),
         Err(failure) => Err(failure),
     })
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reply_that_another_host_sent_before_the_socket_was_connected_is_not_taken() {
+    async fn a_reply_that_another_host_sent_before_the_socket_was_connected_is_ignored() {
         let [socket, server, stranger] =
             [(); 3].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
         let question = Question::new("www.example", RecordType::V4).unwrap();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_free_descriptors_is_not_taken_for_a_name_server_that_is_down() {
+    fn a_machine_without_free_descriptors_is_not_reported_as_a_name_server_that_is_down() {
         for code in [23, 24] {
             let failure = cannot_ask(&io::Error::from_raw_os_error(code));
             assert!(matches!(failure, Failure::Exhausted(_)), "{failure:?}");

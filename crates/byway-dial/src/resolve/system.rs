@@ -1,9 +1,9 @@
-//! System: the operating system's own way to look a name up.
+//! System: looks names up with the operating system.
 //!
 //! In:    a host name.
-//! Out:   what `getaddrinfo` says of it, so that every module of `nsswitch.conf` counts.
-//! Never: stops: a thread that sits in `getaddrinfo` cannot be ended, and holds its turn until it
-//!        comes back.
+//! Out:   the result of `getaddrinfo`, so that every module of `nsswitch.conf` counts.
+//! Never: cancels a look-up: a thread in `getaddrinfo` cannot be stopped, and holds its permit
+//!        until it returns.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -14,13 +14,13 @@ use tokio::runtime::Handle;
 use super::{Lookup, LookupPermit, ResolveError, Resolved};
 use crate::target::HostName;
 
-/// How many threads may sit in the system's resolver at once.
+/// How many threads may be in the system's resolver at once.
 pub(super) const LOOKUPS_MAX: usize = 64;
 
-/// Asks `getaddrinfo` on blocking threads.
+/// Calls `getaddrinfo` on blocking threads.
 pub(super) struct SystemLookup {
     pub(super) runtime: Handle,
-    /// How many descriptors all look-ups together may take, two for each.
+    /// How many descriptors all look-ups together may use, two for each.
     pub(super) sockets: usize,
 }
 
@@ -58,8 +58,8 @@ fn ask_system(name: &HostName) -> Result<Vec<IpAddr>, ResolveError> {
     }
 }
 
-/// The standard library keeps only the text of `getaddrinfo`'s error: those of glibc, musl and
-/// macOS for "no such name" and "no address under it".
+/// The standard library keeps only the text of `getaddrinfo`'s error. These are the texts of glibc,
+/// musl and macOS for "no such name" and "no address under it".
 fn system_error(error: &io::Error) -> ResolveError {
     const NO_SUCH_NAME: [&str; 5] = [
         "Name or service not known",
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_every_system_for_no_such_name_are_known() {
+    fn the_texts_of_every_system_for_no_such_name_are_known() {
         let error = |text: &str| {
             system_error(&io::Error::other(format!(
                 "failed to lookup address information: {text}"

@@ -5,9 +5,9 @@ use tokio::time::advance;
 
 use super::*;
 
-/// Answers from a script; counts; may be held back by a gate.
+/// Answers from a script; counts queries; a gate can delay them.
 struct Script {
-    asked: AtomicUsize,
+    queries: AtomicUsize,
     answer: Mutex<Result<Vec<IpAddr>, ResolveError>>,
     gate: watch::Sender<bool>,
 }
@@ -15,14 +15,14 @@ struct Script {
 impl Script {
     fn new(answer: Result<Vec<IpAddr>, ResolveError>) -> Arc<Self> {
         Arc::new(Self {
-            asked: AtomicUsize::new(0),
+            queries: AtomicUsize::new(0),
             answer: Mutex::new(answer),
             gate: watch::Sender::new(true),
         })
     }
 
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    fn queries(&self) -> usize {
+        self.queries.load(Ordering::SeqCst)
     }
 }
 
@@ -32,7 +32,7 @@ impl Lookup for Script {
         _name: HostName,
         permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.queries.fetch_add(1, Ordering::SeqCst);
         let (answer, mut gate) = (self.answer.lock().clone(), self.gate.subscribe());
         Box::pin(async move {
             let _permit = permit;
@@ -55,35 +55,35 @@ fn ip(last: u8) -> IpAddr {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_kept_for_thirty_seconds() {
+async fn an_answer_is_cached_for_thirty_seconds() {
     let script = Script::new(Ok(vec![ip(1)]));
     let resolver = resolver(&script);
-    for (wait_secs, asked) in [(0, 1), (29, 1), (1, 2)] {
+    for (wait_secs, queries) in [(0, 1), (29, 1), (1, 2)] {
         advance(Duration::from_secs(wait_secs)).await;
         assert_eq!(
             *resolver.resolve(&name("a.example")).await.unwrap(),
             [ip(1)]
         );
-        assert_eq!(script.asked(), asked, "after {wait_secs} s more");
+        assert_eq!(script.queries(), queries, "after {wait_secs} s more");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_such_name_is_believed_for_five_seconds() {
+async fn no_such_name_is_cached_for_five_seconds() {
     let script = Script::new(Err(ResolveError::NotFound));
     let resolver = resolver(&script);
-    for (wait_secs, asked) in [(0, 1), (4, 1), (1, 2)] {
+    for (wait_secs, queries) in [(0, 1), (4, 1), (1, 2)] {
         advance(Duration::from_secs(wait_secs)).await;
         assert_eq!(
             resolver.resolve(&name("a.example")).await,
             Err(ResolveError::NotFound)
         );
-        assert_eq!(script.asked(), asked, "after {wait_secs} s more");
+        assert_eq!(script.queries(), queries, "after {wait_secs} s more");
     }
 }
 
 #[tokio::test]
-async fn a_failure_of_the_resolver_is_not_kept() {
+async fn a_failure_of_the_resolver_is_not_cached() {
     let script = Script::new(Err(ResolveError::Failed("try again".into())));
     let resolver = resolver(&script);
     assert!(resolver.resolve(&name("a.example")).await.is_err());
@@ -92,7 +92,7 @@ async fn a_failure_of_the_resolver_is_not_kept() {
 }
 
 #[tokio::test]
-async fn an_empty_answer_is_no_such_name_and_doubles_count_once() {
+async fn an_empty_answer_is_no_such_name_and_duplicates_count_once() {
     let script = Script::new(Ok(Vec::new()));
     assert_eq!(
         resolver(&script).resolve(&name("a.example")).await,
@@ -131,14 +131,14 @@ async fn a_query_without_an_answer_ends_after_five_seconds() {
 }
 
 #[tokio::test]
-async fn all_who_ask_for_one_name_at_once_share_one_query() {
+async fn concurrent_askers_of_one_name_share_one_query() {
     let script = Script::new(Ok(vec![ip(1)]));
     script.gate.send_replace(false);
     let resolver = resolver(&script);
     let (wanted, other) = (name("a.example"), name("b.example"));
     let open = async {
         tokio::task::yield_now().await;
-        assert_eq!(script.asked(), 2);
+        assert_eq!(script.queries(), 2);
         script.gate.send_replace(true);
     };
     let (a, b, c, ()) = tokio::join!(
@@ -148,7 +148,7 @@ async fn all_who_ask_for_one_name_at_once_share_one_query() {
         open
     );
     assert!(a.is_ok() && b.is_ok() && c.is_ok());
-    assert_eq!(script.asked(), 2);
+    assert_eq!(script.queries(), 2);
 }
 
 #[tokio::test]
@@ -164,11 +164,11 @@ async fn a_shared_query_survives_the_cancellation_of_the_first_asker() {
     drop(first);
     script.gate.send_replace(true);
     assert_eq!(*second.await.unwrap(), [ip(1)]);
-    assert_eq!(script.asked(), 1);
+    assert_eq!(script.queries(), 1);
 }
 
 #[tokio::test]
-async fn a_query_that_everybody_left_leaves_nothing_behind() {
+async fn a_query_without_waiters_leaves_nothing_behind() {
     let script = Script::new(Ok(vec![ip(1)]));
     script.gate.send_replace(false);
     let resolver = resolver(&script);
@@ -180,11 +180,11 @@ async fn a_query_that_everybody_left_leaves_nothing_behind() {
     script.gate.send_replace(true);
     assert!(resolver.resolve(&wanted).await.is_ok());
     assert!(resolver.0.state.lock().shared_lookups.is_empty());
-    assert_eq!(script.asked(), 2);
+    assert_eq!(script.queries(), 2);
 }
 
 #[tokio::test]
-async fn localhost_is_loopback_without_asking() {
+async fn localhost_is_loopback_without_a_query() {
     let script = Script::new(Err(ResolveError::NotFound));
     for text in ["localhost", "LOCALHOST.", "db.localhost"] {
         let found = resolver(&script).resolve(&name(text)).await.unwrap();
@@ -193,7 +193,7 @@ async fn localhost_is_loopback_without_asking() {
             "{text}"
         );
     }
-    assert_eq!(script.asked(), 0);
+    assert_eq!(script.queries(), 0);
     assert!(
         resolver(&script)
             .resolve(&name("notlocalhost"))
@@ -251,7 +251,7 @@ async fn sixty_four_unanswered_names_of_one_user_do_not_delay_the_names_of_anoth
         );
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
-    // The attacker's own wait in their turn, and every one of them ends at its deadline.
+    // The attacker's own look-ups wait for permits, and each ends at its deadline.
     let ended = futures_util::future::join_all(silent).await;
     assert!(
         ended
@@ -259,7 +259,7 @@ async fn sixty_four_unanswered_names_of_one_user_do_not_delay_the_names_of_anoth
             .all(|answer| matches!(answer, Err(ResolveError::Timeout | ResolveError::Busy)))
     );
     assert_eq!(began.elapsed().as_secs(), 5);
-    // The queries have ended with it, and given their places back.
+    // The queries have ended too, and released their permits.
     assert!(
         resolver
             .resolve_for(&name("another.example"), &attacker)
@@ -270,12 +270,12 @@ async fn sixty_four_unanswered_names_of_one_user_do_not_delay_the_names_of_anoth
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_was_not_asked_for_within_its_time_is_not_reported_as_unanswered() {
+async fn a_name_that_was_not_queried_in_time_is_not_reported_as_unanswered() {
     let resolver = Resolver::with_lookup(Arc::new(HalfSilent), Handle::current());
     for (asker, not_asked) in [
         (Asker::User("user".into()), ResolveError::Busy),
         (Asker::peer(ip(1)), ResolveError::Busy),
-        // The program has no share; only names that are not answered keep it waiting.
+        // The program has no share; it waits only behind names that are not answered.
         (Asker::Own, ResolveError::Timeout),
     ] {
         let began = Instant::now();
@@ -304,7 +304,7 @@ async fn a_name_that_was_not_asked_for_within_its_time_is_not_reported_as_unansw
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_in_the_queue_of_another_user_who_asks_for_the_same_name() {
+async fn no_user_waits_in_the_queue_of_another_user_of_the_same_name() {
     let resolver = Resolver::with_lookup(Arc::new(HalfSilent), Handle::current());
     let [attacker, other] = ["attacker", "other"].map(|user| Asker::User(user.into()));
     let names: Vec<_> = (0..64)
@@ -323,7 +323,7 @@ async fn nobody_waits_in_the_queue_of_another_user_who_asks_for_the_same_name() 
     let mut queued = Box::pin(resolver.resolve_for(&wanted, &attacker));
     assert!(
         queued.as_mut().now_or_never().is_none(),
-        "the attacker has no turn left"
+        "the attacker has no permit left"
     );
     assert!(
         resolver
@@ -335,7 +335,7 @@ async fn nobody_waits_in_the_queue_of_another_user_who_asks_for_the_same_name() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn addresses_whose_lifetime_is_over_are_used_while_no_server_answers() {
+async fn expired_addresses_are_used_while_no_server_answers() {
     let script = Script::new(Ok(vec![ip(1)]));
     let resolver = resolver(&script);
     let wanted = name("a.example");
@@ -352,11 +352,11 @@ async fn addresses_whose_lifetime_is_over_are_used_while_no_server_answers() {
     assert_eq!(
         *resolver.resolve(&wanted).await.unwrap(),
         [ip(1)],
-        "for a while without asking"
+        "for a while without a query"
     );
-    assert_eq!((began.elapsed(), script.asked()), (STALE_AFTER, 3));
-    // A server's word that the name is gone counts at once. The query before it ends at its
-    // deadline.
+    assert_eq!((began.elapsed(), script.queries()), (STALE_AFTER, 3));
+    // An answer of a server that the name does not exist counts at once. The earlier query ends at
+    // its deadline.
     tokio::time::sleep(DEADLINE + cache::RECHECK).await;
     script.gate.send_replace(true);
     *script.answer.lock() = Err(ResolveError::NotFound);
@@ -364,7 +364,7 @@ async fn addresses_whose_lifetime_is_over_are_used_while_no_server_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_addresses_are_not_used_for_ever() {
+async fn stale_addresses_are_not_used_indefinitely() {
     let script = Script::new(Ok(vec![ip(1)]));
     let resolver = resolver(&script);
     assert!(resolver.resolve(&name("a.example")).await.is_ok());
@@ -401,7 +401,7 @@ async fn answers_from_before_a_change_of_settings_are_forgotten() {
     assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)]);
     versioned.1.store(1, Ordering::SeqCst);
     assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(2)]);
-    // One that was under way during the change is not kept either.
+    // A query that was running during the change is not cached either.
     versioned.1.store(2, Ordering::SeqCst);
     script.gate.send_replace(false);
     let mut under_way = Box::pin(resolver.resolve(&wanted));
@@ -415,13 +415,13 @@ async fn answers_from_before_a_change_of_settings_are_forgotten() {
     );
     script.gate.send_replace(true);
     assert!(under_way.await.is_ok());
-    let asked = script.asked();
+    let queries = script.queries();
     assert!(resolver.resolve(&wanted).await.is_ok());
-    assert_eq!(script.asked(), asked + 1);
+    assert_eq!(script.queries(), queries + 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_user_cannot_push_the_names_of_others_out_of_the_cache() {
+async fn one_user_cannot_evict_the_names_of_others_from_the_cache() {
     let script = Script::new(Ok(vec![ip(1)]));
     let resolver = resolver(&script);
     let [alice, bob] = ["alice", "bob"].map(|user| Asker::User(user.into()));
@@ -433,10 +433,10 @@ async fn one_user_cannot_push_the_names_of_others_out_of_the_cache() {
             .await
             .unwrap();
     }
-    let asked = script.asked();
+    let queries = script.queries();
     resolver.resolve_for(&name("of.bob"), &bob).await.unwrap();
     resolver.resolve(&name("upstream.example")).await.unwrap();
-    assert_eq!(script.asked(), asked, "both are still in the cache");
+    assert_eq!(script.queries(), queries, "both are still in the cache");
 }
 
 #[tokio::test(start_paused = true)]
@@ -459,7 +459,7 @@ async fn a_new_name_does_not_wait_for_the_unanswered_names_of_seven_other_users(
         (found.as_deref(), began.elapsed()),
         (Ok(&[ip(1)][..]), Duration::ZERO)
     );
-    // A look-up that was ended waits again, until its asker's deadline.
+    // A cancelled look-up waits again, until its asker's deadline.
     let ended = silent.join_all().await;
     assert!(
         ended
@@ -471,7 +471,7 @@ async fn a_new_name_does_not_wait_for_the_unanswered_names_of_seven_other_users(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_takes_three_seconds_renews_a_name_beyond_its_lifetime() {
+async fn a_server_that_takes_three_seconds_renews_an_expired_name() {
     let script = Script::new(Ok(vec![ip(1)]));
     let resolver = resolver(&script);
     let wanted = name("a.example");
@@ -489,11 +489,11 @@ async fn a_server_that_takes_three_seconds_renews_a_name_beyond_its_lifetime() {
     script.gate.send_replace(true);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(2)]);
-    assert_eq!(script.asked(), 2);
+    assert_eq!(script.queries(), 2);
     assert!(resolver.0.state.lock().shared_lookups.is_empty());
 }
 
-/// Finds `db` by the search list alone.
+/// Finds `db` only through the search list.
 struct Searching;
 
 impl Lookup for Searching {
@@ -518,7 +518,7 @@ impl Lookup for Searching {
 }
 
 #[tokio::test]
-async fn what_the_search_list_finds_for_an_upstream_is_not_given_to_a_client() {
+async fn results_of_the_search_list_for_an_upstream_are_not_given_to_a_client() {
     let resolver = Resolver::with_lookup(Arc::new(Searching), Handle::current());
     let (wanted, client) = (name("db"), Asker::peer(ip(9)));
     for _ in 0..2 {

@@ -48,7 +48,7 @@ fn routes_differ_by_their_parents_credentials_and_never_show_them() {
 }
 
 #[tokio::test]
-async fn whoever_decides_may_be_a_function_or_the_environment() {
+async fn the_routing_may_be_a_function_or_the_environment() {
     let p = parent("http://p");
     let by_port = |purpose: Purpose, target: &Target| match target.port() {
         Some(80) => Ok(vec![Route::through(&p, purpose, target), Route::Direct]),
@@ -106,7 +106,7 @@ async fn the_next_route_is_taken_when_a_parent_is_down() {
 }
 
 #[tokio::test]
-async fn a_target_that_the_rules_forbid_is_not_reached_by_a_detour() {
+async fn a_target_that_the_rules_deny_is_not_tried_by_another_route() {
     let (listener, at, _) = listening().await;
     let detour = Route::Tunnel(parent(&format!(
         "socks5h://{}",
@@ -120,7 +120,7 @@ async fn a_target_that_the_rules_forbid_is_not_reached_by_a_detour() {
 }
 
 #[tokio::test]
-async fn when_no_route_works_the_last_failure_is_told_and_no_route_is_a_failure() {
+async fn when_no_route_works_the_last_failure_is_reported_and_no_route_is_a_failure() {
     let (_listener, at, down) = listening().await;
     let dialler = dialler_for(&[]);
     let opened = dialler

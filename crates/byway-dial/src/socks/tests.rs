@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Parses `bytes` at every split into single bytes: every part of the message asks for more, and
-/// what stands behind the message changes nothing.
+/// Parses every prefix of `bytes`: each incomplete one requests more, and bytes after the message
+/// change nothing.
 fn parsed<T: Debug + PartialEq>(parse: fn(&[u8]) -> Parsed<T>, bytes: &[u8]) -> T {
     for len in 0..bytes.len() {
         assert_eq!(
@@ -21,7 +21,7 @@ fn parsed<T: Debug + PartialEq>(parse: fn(&[u8]) -> Parsed<T>, bytes: &[u8]) -> 
     parse(bytes).unwrap().unwrap().0
 }
 
-/// The error for `bytes`, which must come as soon as the last byte is there.
+/// The error for `bytes`, which must be returned as soon as the last byte is there.
 fn refused<T: Debug + PartialEq>(parse: fn(&[u8]) -> Parsed<T>, bytes: &[u8]) -> SocksError {
     for len in 0..bytes.len() {
         assert_eq!(
@@ -56,7 +56,7 @@ fn a_greeting_is_read_and_written() {
 }
 
 #[test]
-fn another_version_is_noticed_at_the_first_byte() {
+fn another_version_is_detected_at_the_first_byte() {
     assert_eq!(refused(Greeting::parse, &[4]), SocksError::Version(4));
     assert_eq!(refused(Request::parse, b"G"), SocksError::Version(b'G'));
     assert_eq!(refused(Request4::parse, &[5]), SocksError::Version(5));
@@ -146,7 +146,7 @@ fn requests_are_read_and_written_with_every_kind_of_address() {
 }
 
 #[test]
-fn a_name_that_spells_an_address_is_read_as_the_address() {
+fn a_name_that_is_an_address_is_read_as_the_address() {
     for (name, text) in [
         ("127.0.0.1", "127.0.0.1:80"),
         ("::1", "[::1]:80"),
@@ -188,7 +188,7 @@ fn names_that_are_no_host_names_are_refused() {
     }
     assert_eq!(
         refused(Request::parse, b"\x05\x01\x00\x03\x02a\n\x00\x50").to_string(),
-        "the SOCKS request names `a\\n`, which is no valid host name, address or port"
+        "the SOCKS request has `a\\n`, which is not a valid host name, address or port"
     );
 }
 
@@ -207,7 +207,7 @@ fn port_zero_is_no_target_of_a_connect() {
 }
 
 #[test]
-fn unknown_commands_and_address_types_are_told() {
+fn unknown_commands_and_address_types_are_reported() {
     assert_eq!(refused(Request::parse, &[5, 9]), SocksError::Command(9));
     assert_eq!(
         refused(Request::parse, &[5, 1, 0, 2]),
@@ -292,7 +292,7 @@ fn the_texts_of_version_four_are_bounded() {
 }
 
 #[test]
-fn what_version_four_cannot_carry_is_not_made() {
+fn requests_unsupported_by_version_four_are_refused() {
     for text in ["[::1]:80", "0.0.0.9:80", "unix:/run/a"] {
         assert!(
             Request4::new(Command::Connect, target(text), b"").is_err(),
@@ -327,8 +327,11 @@ fn replies_of_version_four_are_read_and_written() {
     );
 }
 
-/// Once a prefix has said more than "more, please", every longer prefix says the same.
-fn says_the_same_at_every_split<T: Debug + PartialEq>(parse: fn(&[u8]) -> Parsed<T>, bytes: &[u8]) {
+/// Once the result for a prefix is not "incomplete", every longer prefix has the same result.
+fn has_the_same_result_at_every_split<T: Debug + PartialEq>(
+    parse: fn(&[u8]) -> Parsed<T>,
+    bytes: &[u8],
+) {
     let whole = parse(bytes);
     for len in 0..bytes.len() {
         let part = parse(&bytes[..len]);
@@ -347,13 +350,13 @@ proptest! {
         rest in prop::collection::vec(prop_oneof![0_u8..8, any::<u8>()], 0..40),
     ) {
         let bytes = [&[first, second][..], &rest].concat();
-        says_the_same_at_every_split(Greeting::parse, &bytes);
-        says_the_same_at_every_split(MethodChoice::parse, &bytes);
-        says_the_same_at_every_split(Login::parse, &bytes);
-        says_the_same_at_every_split(LoginStatus::parse, &bytes);
-        says_the_same_at_every_split(Request::parse, &bytes);
-        says_the_same_at_every_split(Reply::parse, &bytes);
-        says_the_same_at_every_split(Request4::parse, &bytes);
-        says_the_same_at_every_split(Reply4::parse, &bytes);
+        has_the_same_result_at_every_split(Greeting::parse, &bytes);
+        has_the_same_result_at_every_split(MethodChoice::parse, &bytes);
+        has_the_same_result_at_every_split(Login::parse, &bytes);
+        has_the_same_result_at_every_split(LoginStatus::parse, &bytes);
+        has_the_same_result_at_every_split(Request::parse, &bytes);
+        has_the_same_result_at_every_split(Reply::parse, &bytes);
+        has_the_same_result_at_every_split(Request4::parse, &bytes);
+        has_the_same_result_at_every_split(Reply4::parse, &bytes);
     }
 }

@@ -1,8 +1,4 @@
-//! SOCKS 4 and its extension 4a, which lets names travel.
-//!
-//! In:    bytes, or messages to encode.
-//! Out:   messages, or bytes.
-//! Never: more than the parent module says.
+//! SOCKS 4 and its extension 4a, which supports names. The limits of the parent module apply.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -10,14 +6,14 @@ use super::{Command, Cursor, Parsed, SocksError, literal_target, named_target, n
 use crate::target::Target;
 
 const VERSION: u8 = 4;
-/// Replies carry 0 where requests carry the version.
+/// The version byte of replies is 0.
 const REPLY_VERSION: u8 = 0;
 /// The longest user id and the longest name, in bytes without the NUL.
 const TEXT_MAX: usize = 255;
-/// An address that says "a name follows": 0.0.0.x with x not 0.
+/// The address for "a name follows": 0.0.0.x with x not 0.
 const NAME_FOLLOWS: Ipv4Addr = Ipv4Addr::new(0, 0, 0, 1);
 
-/// What the asking side wants, and with whom.
+/// A client's command and target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request4 {
     command: Command,
@@ -26,7 +22,7 @@ pub struct Request4 {
 }
 
 impl Request4 {
-    /// A request; `user` is a claim without proof and may be empty.
+    /// A request; `user` is an unverified claim and may be empty.
     ///
     /// # Errors
     /// [`SocksError::Uncarried`] for a UDP relay, an IPv6 address, `0.0.0.x`, a Unix socket, or a
@@ -53,22 +49,22 @@ impl Request4 {
         })
     }
 
-    /// What is wanted: CONNECT or BIND.
+    /// The command: CONNECT or BIND.
     pub fn command(&self) -> Command {
         self.command
     }
 
-    /// With whom.
+    /// The target.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Who asks, by his own word.
+    /// The user id, an unverified claim.
     pub fn user(&self) -> &[u8] {
         &self.user
     }
 
-    /// Reads one from the front of `buf`. A name that spells an address is read as the address.
+    /// Parses a request from the front of `buf`. A name that is an address is read as the address.
     ///
     /// # Errors
     /// [`SocksError::Version`], [`SocksError::Command`], [`SocksError::TooLong`],
@@ -98,13 +94,13 @@ impl Request4 {
         )))
     }
 
-    /// Appends its bytes. What came in as a name that spells an IPv6 address goes out as that name.
+    /// Appends its bytes. A name that is an IPv6 address is encoded as that name.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (ip, name) = match &self.target {
             Target::Addr(SocketAddr::V4(addr)) if !name_follows(*addr.ip()) => (*addr.ip(), None),
             Target::Addr(addr) => (NAME_FOLLOWS, Some(addr.ip().to_string())),
             Target::Host { name, .. } => (NAME_FOLLOWS, Some(name.to_string())),
-            // `new` takes no path.
+            // `new` rejects paths.
             Target::Unix(_) => (Ipv4Addr::UNSPECIFIED, None),
         };
         out.extend([VERSION, if self.command == Command::Bind { 2 } else { 1 }]);
@@ -121,7 +117,7 @@ fn name_follows(ip: Ipv4Addr) -> bool {
     matches!(ip.octets(), [0, 0, 0, last] if last != 0)
 }
 
-/// How a request ended. The numbers are the wire's.
+/// The result of a request. The numbers are those of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ReplyCode4 {
@@ -129,18 +125,18 @@ pub enum ReplyCode4 {
     Granted = 90,
     /// Refused, or it failed.
     Rejected = 91,
-    /// The proxy could not ask the asking side's identd.
+    /// The proxy could not reach the client's identd.
     NoIdentd = 92,
-    /// The identd names somebody else.
+    /// The identd reports another user.
     OtherUser = 93,
 }
 
-/// The answer to a request.
+/// The reply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply4 {
-    /// How it ended.
+    /// The result.
     pub code: ReplyCode4,
-    /// The proxy's address on the other side; matters for BIND only.
+    /// The proxy's address towards the target; only used for BIND.
     pub bound: SocketAddrV4,
 }
 
@@ -153,7 +149,7 @@ impl Reply4 {
         }
     }
 
-    /// A reply that tells our address, if version 4 can carry it.
+    /// A reply with our address, if version 4 supports it.
     pub fn granted(bound: SocketAddr) -> Self {
         let plain = Self::new(ReplyCode4::Granted);
         match bound.ip().to_canonical() {
@@ -165,7 +161,7 @@ impl Reply4 {
         }
     }
 
-    /// Reads one from the front of `buf`.
+    /// Parses a reply from the front of `buf`.
     ///
     /// # Errors
     /// [`SocksError::Version`], [`SocksError::Code`].

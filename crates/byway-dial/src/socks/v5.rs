@@ -1,8 +1,4 @@
-//! SOCKS 5 (RFC 1928) with user and password (RFC 1929).
-//!
-//! In:    bytes, or messages to encode.
-//! Out:   messages, or bytes.
-//! Never: more than the parent module says.
+//! SOCKS 5 (RFC 1928) with user and password (RFC 1929). The limits of the parent module apply.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,12 +17,12 @@ const IPV4: u8 = 1;
 const NAME: u8 = 3;
 const IPV6: u8 = 4;
 
-/// How the asking side proves who it is.
+/// The authentication of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Not at all.
+    /// None.
     Open,
-    /// With user and password (RFC 1929).
+    /// User and password (RFC 1929).
     Password,
 }
 
@@ -39,7 +35,7 @@ impl Method {
     }
 }
 
-/// The first message: the methods that the asking side can use.
+/// The first message: the methods that the client supports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeting {
     methods: Vec<u8>,
@@ -58,8 +54,8 @@ impl Greeting {
         self.methods.contains(&method.code())
     }
 
-    /// Reads one from the front of `buf`. An empty list is read as such; nothing in it can be
-    /// chosen.
+    /// Parses a greeting from the front of `buf`. An empty list is accepted; no method can be
+    /// chosen from it.
     ///
     /// # Errors
     /// [`SocksError::Version`].
@@ -77,17 +73,17 @@ impl Greeting {
     }
 }
 
-/// The answer to the greeting.
+/// The reply to the greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MethodChoice {
     /// This method.
     Use(Method),
-    /// None of those that were offered; the asking side must close.
+    /// None of the offered methods; the client must close.
     NoneAcceptable,
 }
 
 impl MethodChoice {
-    /// Reads one from the front of `buf`.
+    /// Parses a choice from the front of `buf`.
     ///
     /// # Errors
     /// [`SocksError::Version`], [`SocksError::Method`].
@@ -113,8 +109,8 @@ impl MethodChoice {
     }
 }
 
-/// User and password. Both may be empty on the wire, though RFC 1929 asks for one byte: refusing
-/// them is policy.
+/// User and password. Both may be empty, though RFC 1929 requires one byte: refusing them is
+/// policy.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     user: Vec<u8>,
@@ -146,7 +142,7 @@ impl Login {
         &self.password
     }
 
-    /// Reads one from the front of `buf`.
+    /// Parses a login from the front of `buf`.
     ///
     /// # Errors
     /// [`SocksError::Version`].
@@ -173,17 +169,17 @@ impl fmt::Debug for Login {
     }
 }
 
-/// The answer to a login.
+/// The reply to a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginStatus {
-    /// Welcome.
+    /// Accepted.
     Accepted,
     /// Wrong user or password; the connection ends.
     Refused,
 }
 
 impl LoginStatus {
-    /// Reads one from the front of `buf`. Every status but 0 is a refusal.
+    /// Parses a status from the front of `buf`. Every status except 0 is a refusal.
     ///
     /// # Errors
     /// [`SocksError::Version`].
@@ -204,7 +200,7 @@ impl LoginStatus {
     }
 }
 
-/// What the asking side wants, and with whom.
+/// A client's command and target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     command: Command,
@@ -221,18 +217,18 @@ impl Request {
         }
     }
 
-    /// What is wanted.
+    /// The command.
     pub fn command(&self) -> Command {
         self.command
     }
 
-    /// With whom. An address may have port 0 unless the command is CONNECT.
+    /// The target. An address may have port 0 unless the command is CONNECT.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Reads one from the front of `buf`. A name that spells an address is read as the address. The
-    /// reserved byte is not looked at.
+    /// Parses a request from the front of `buf`. A name that is an address is read as the address.
+    /// The reserved byte is ignored.
     ///
     /// # Errors
     /// [`SocksError::Version`], [`SocksError::Command`], [`SocksError::AddressType`],
@@ -266,7 +262,7 @@ impl Request {
                 out.extend(port.to_be_bytes());
             }
             Target::Addr(addr) => put_addr(*addr, out),
-            // `new` takes no path.
+            // `new` rejects paths.
             Target::Unix(_) => put_addr(NO_ADDR, out),
         }
     }
@@ -281,27 +277,27 @@ fn command(code: u8) -> Result<Command, SocksError> {
     }
 }
 
-/// How a request ended. The numbers are the wire's.
+/// The result of a request. The numbers are those of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ReplyCode {
     /// The stream is open.
     Succeeded = 0x00,
-    /// The proxy itself failed.
+    /// The proxy failed.
     GeneralFailure = 0x01,
     /// Policy forbids the target.
     NotAllowed = 0x02,
-    /// No way to the target's network.
+    /// The target's network is unreachable.
     NetworkUnreachable = 0x03,
-    /// No way to the target, or no such name.
+    /// The target is unreachable, or the name does not exist.
     HostUnreachable = 0x04,
     /// The target refused the connection.
     ConnectionRefused = 0x05,
-    /// The packet's hops ran out; commonly said for a timeout.
+    /// TTL expired; commonly used for a time-out.
     TtlExpired = 0x06,
-    /// The proxy does not know the command.
+    /// The proxy does not support the command.
     CommandNotSupported = 0x07,
-    /// The proxy does not know the kind of address.
+    /// The proxy does not support the type of address.
     AddressTypeNotSupported = 0x08,
 }
 
@@ -326,13 +322,12 @@ impl ReplyCode {
     }
 }
 
-/// The answer to a request.
+/// The reply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// How it ended.
+    /// The result.
     pub code: ReplyCode,
-    /// The proxy's address on the other side; `0.0.0.0:0` if it does not say or says it with a
-    /// name.
+    /// The proxy's address towards the target; `0.0.0.0:0` if there is none or it is a name.
     pub bound: SocketAddr,
 }
 
@@ -345,7 +340,7 @@ impl Reply {
         }
     }
 
-    /// Reads one from the front of `buf`, its address included. The reserved byte is not looked at.
+    /// Parses a reply from the front of `buf`, including its address. The reserved byte is ignored.
     ///
     /// # Errors
     /// [`SocksError::Version`], [`SocksError::Code`], [`SocksError::AddressType`].
@@ -370,7 +365,7 @@ impl Reply {
     }
 }
 
-/// The host in a request or a reply, as it stands on the wire.
+/// The host of a request or a reply.
 enum Host<'a> {
     Ip(IpAddr),
     Name(&'a [u8]),

@@ -1,8 +1,8 @@
-//! Meter: what the kernel has counted of a TCP connection (`TCP_INFO` of tcp(7)).
+//! Meter: the kernel's counters of a TCP connection (`TCP_INFO` of tcp(7)).
 //!
 //! In:    a connected socket, which the meter does not keep open.
-//! Out:   counters and estimates of its sender; nothing once the socket is closed or where the
-//!        system does not say.
+//! Out:   counters and estimates of its sender; `None` once the socket is closed or where the
+//!        system has none.
 //! Never: waits.
 
 use std::sync::{Arc, Weak};
@@ -15,24 +15,23 @@ use tokio::net::TcpStream;
 #[derive(Clone, Debug)]
 pub struct TcpMeter(Weak<TcpStream>);
 
-/// What the sender of a TCP connection has done so far, and its present state.
+/// Counters and present state of the sender of a TCP connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpFigures {
-    /// Segments with data that were sent, those sent again included.
+    /// Data segments sent, including retransmissions.
     pub segments: u64,
-    /// Those of them that were sent again because one was lost. Where the receiver has reported
-    /// that it had the segment already (RFC 2883), it was not lost and is not counted.
+    /// Retransmitted segments. A segment that the receiver reports as a duplicate (RFC 2883) was
+    /// not lost and is not counted.
     pub lost: u64,
     /// Bytes that the peer has acknowledged.
     pub acknowledged: u64,
-    /// How long there was something to send or not acknowledged yet; none of a kernel that is older
-    /// than Linux 4.10.
+    /// How long data was unsent or unacknowledged; `None` before Linux 4.10.
     pub busy: Option<Duration>,
-    /// Bytes that may be under way.
+    /// The most bytes in flight.
     pub congestion_window: u64,
     /// The smoothed round trip.
     pub round_trip: Duration,
-    /// The shortest round trip of late.
+    /// The shortest recent round trip.
     pub least_round_trip: Duration,
 }
 
@@ -41,25 +40,25 @@ impl TcpMeter {
         Self(Arc::downgrade(socket))
     }
 
-    /// What was counted so far.
+    /// The counters so far.
     pub fn figures(&self) -> Option<TcpFigures> {
         TcpFigures::parse(&info(&*self.0.upgrade()?)?)
     }
 
-    /// Does something with the socket, unless it is closed.
+    /// Calls `act` with the socket, unless it is closed.
     pub fn with_socket<R>(&self, act: impl FnOnce(SockRef<'_>) -> R) -> Option<R> {
         let socket = self.0.upgrade()?;
         Some(act(SockRef::from(&*socket)))
     }
 
-    /// How many bytes that were written the peer has not acknowledged yet.
+    /// How many written bytes the peer has not acknowledged yet.
     pub fn unacknowledged_bytes(&self) -> Option<u64> {
         super::unacknowledged::bytes(&*self.0.upgrade()?)
     }
 }
 
-/// Where fields are in `struct tcp_info` of `linux/tcp.h`: at the same places on every
-/// architecture, and behind all of earlier kernels.
+/// Offsets in `struct tcp_info` of `linux/tcp.h`. They are the same on every architecture; new
+/// fields are appended.
 mod at {
     pub(super) const SND_MSS: usize = 16;
     pub(super) const RTT_US: usize = 68;
@@ -73,7 +72,7 @@ mod at {
 }
 
 impl TcpFigures {
-    /// None of a kernel that is older than Linux 4.9, whose structure ends before the fields.
+    /// `None` before Linux 4.9, whose structure ends before these fields.
     fn parse(info: &[u8]) -> Option<Self> {
         let u32_at = |at: usize| {
             info.get(at..)?
@@ -86,7 +85,7 @@ impl TcpFigures {
                 .map(|bytes| u64::from_ne_bytes(*bytes))
         };
         let time_at = |at| u32_at(at).map(|us| Duration::from_micros(us.into()));
-        // Linux 4.19 has added it.
+        // Added in Linux 4.19.
         let needless = u32_at(at::DSACK_DUPS).unwrap_or_default();
         Some(Self {
             segments: u32_at(at::DATA_SEGS_OUT)?.into(),
@@ -100,7 +99,7 @@ impl TcpFigures {
     }
 }
 
-/// The structure as far as this kernel has it.
+/// The structure, as long as this kernel's.
 #[cfg(target_os = "linux")]
 fn info(socket: &TcpStream) -> Option<Vec<u8>> {
     use std::ffi::{c_int, c_void};
@@ -121,12 +120,12 @@ fn info(socket: &TcpStream) -> Option<Vec<u8>> {
 
     const IPPROTO_TCP: c_int = 6;
     const TCP_INFO: c_int = 11;
-    /// More than any kernel has; it fills what it knows and says how much that is.
+    /// More than any kernel fills; the kernel returns the length.
     const ROOM: u32 = 512;
 
     let (mut value, mut bytes) = (vec![0_u8; ROOM as usize], ROOM);
-    // SAFETY: the kernel writes at most `bytes` bytes to `value`, which has as many, and the number
-    // of them to `bytes`; it keeps neither pointer. The descriptor is open, as `socket` is
+    // SAFETY: the kernel writes at most `bytes` bytes to `value`, which has that length, and the
+    // number of them to `bytes`; it keeps neither pointer. The descriptor is open, as `socket` is
     // borrowed.
     #[allow(unsafe_code)]
     let result = unsafe {
@@ -166,7 +165,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn the_figures_of_a_tcp_connection_were_not_known() {
+    async fn the_figures_of_a_tcp_connection_are_known() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         use tokio::net::TcpListener;
 
@@ -177,7 +176,7 @@ mod tests {
         let (mut far, _) = listener.accept().await.unwrap();
         near.write_all(&[7; 1000]).await.unwrap();
         far.read_exact(&mut [0; 1000]).await.unwrap();
-        // What comes back acknowledges what was received before.
+        // The response acknowledges everything received before it.
         far.write_all(&[7]).await.unwrap();
         near.read_exact(&mut [0]).await.unwrap();
         let near = Arc::new(near);

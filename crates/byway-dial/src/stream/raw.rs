@@ -1,12 +1,13 @@
-//! Raw: reads and writes of a TCP socket by the system call itself.
+//! Raw: reads and writes of a TCP socket by direct system calls.
 //!
-//! In:    a socket that tokio watches, and memory.   Out:   what the kernel took or gave.
-//! Never: asks the kernel when tokio knows that there is nothing, or asks a second time for what
-//!        the first answer told.
+//! In:    a socket registered with tokio, and buffers.
+//! Out:   the bytes that the kernel read or wrote.
+//! Never: calls the kernel when tokio knows that the socket is not ready, or repeats a call whose
+//!        result is already known.
 //!
-//! The C library's `recv` and `send` are cancellation points in a program with threads, which costs
-//! on every call what nobody here uses; `writev` goes through the file layer. On small messages
-//! that is a twentieth of a proxy's time.
+//! The C library's `recv` and `send` are cancellation points in a program with threads, which makes
+//! every call slower; `writev` goes through the file layer. On small messages that is a twentieth
+//! of a proxy's time.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
@@ -36,7 +37,7 @@ pub(super) fn poll_read(
     }
 }
 
-/// Writes once: what the socket takes of `bufs`.
+/// Writes once: as much of `bufs` as the socket accepts.
 pub(super) fn poll_write(
     socket: &TcpStream,
     cx: &mut Context<'_>,
@@ -57,7 +58,7 @@ pub(super) fn poll_write(
     }
 }
 
-/// Whether the reactor has announced anything to read, an end or an error since the socket was last
+/// Whether the reactor has reported readable data, an end or an error since the socket was last
 /// found empty.
 pub(super) fn is_announced(socket: &TcpStream) -> bool {
     socket.try_io(Interest::READABLE, || Ok(())).is_ok()
@@ -78,9 +79,9 @@ mod calls {
     use tokio::io::Interest;
     use tokio::net::TcpStream;
 
-    /// Fewer bytes than there is room for mean that the socket is empty. tokio is told so by a
-    /// "would block", which saves the read that would only say the same; an announcement that came
-    /// meanwhile still counts.
+    /// A read shorter than the buffer means that the socket is empty. The closure returns "would
+    /// block" to clear tokio's readiness, which saves the read that would return the same.
+    /// Readiness reported meanwhile is kept.
     pub(super) fn read(socket: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
         let mut short = None;
         let read = socket.try_io(Interest::READABLE, || {

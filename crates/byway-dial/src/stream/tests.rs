@@ -17,7 +17,7 @@ fn unix_pair() -> (Stream, Stream) {
     (Stream::unix(near), Stream::unix(far))
 }
 
-/// Reads to the end: the bytes, and whether a FIN or a break ended them.
+/// Reads to the end: the bytes, and whether a FIN or an error ended them.
 async fn read_to_end(stream: &mut Stream) -> (Vec<u8>, Result<(), Broken>) {
     let (mut all, mut buf) = (Vec::new(), [0; 64]);
     loop {
@@ -29,13 +29,13 @@ async fn read_to_end(stream: &mut Stream) -> (Vec<u8>, Result<(), Broken>) {
     }
 }
 
-/// Waits until the kernel has something for the reader.
+/// Waits until the socket is readable.
 async fn readable(stream: &Stream) {
     match &stream.0 {
         StreamKind::Tcp(tcp) => tcp.io.readable().await.unwrap(),
         StreamKind::Unix(unix) => unix.io.readable().await.unwrap(),
         StreamKind::Tls(tls) => Box::pin(readable(tls.wire())).await,
-        StreamKind::Other(_) => unreachable!("the tests have none to wait for"),
+        StreamKind::Other(_) => unreachable!("the tests use none"),
     }
 }
 
@@ -72,7 +72,7 @@ async fn finish_is_a_fin_and_the_other_direction_stays_open() {
 }
 
 #[tokio::test]
-async fn close_on_drop_lets_what_was_written_leave_and_then_says_fin() {
+async fn close_on_drop_sends_what_was_written_and_then_fin() {
     let (mut near, mut far) = tcp_pair().await;
     near.write_all(b"refusal").await.unwrap();
     near.close_on_drop();
@@ -96,9 +96,9 @@ async fn a_reset_after_finish_is_still_a_reset() {
 }
 
 #[tokio::test]
-async fn a_reset_is_noticed_while_unread_bytes_wait_and_nobody_reads() {
+async fn a_reset_is_noticed_with_unread_bytes_and_without_a_reader() {
     let (mut near, mut far) = tcp_pair().await;
-    near.write_all(b"nobody reads this").await.unwrap();
+    near.write_all(b"unread bytes").await.unwrap();
     readable(&far).await;
     assert!(broken_now(&mut far).await.is_pending());
     drop(near);
@@ -106,7 +106,7 @@ async fn a_reset_is_noticed_while_unread_bytes_wait_and_nobody_reads() {
         poll_fn(|cx| far.poll_broken(cx)).await,
         Broken::Reset(0)
     ));
-    // And it is not forgotten: a later read must not look like a FIN.
+    // It is remembered: a later read must not look like a FIN.
     assert!(matches!(
         read_to_end(&mut far).await.1,
         Err(Broken::Reset(_))
@@ -129,7 +129,7 @@ async fn a_fin_does_not_look_broken() {
 }
 
 #[tokio::test]
-async fn finishing_a_stream_that_was_reset_says_reset() {
+async fn finishing_a_stream_that_was_reset_returns_reset() {
     let (near, mut far) = tcp_pair().await;
     drop(near);
     let _ = poll_fn(|cx| far.poll_broken(cx)).await;
@@ -137,7 +137,7 @@ async fn finishing_a_stream_that_was_reset_says_reset() {
 }
 
 #[tokio::test]
-async fn an_idle_stream_tells_silence_from_a_byte_a_fin_and_a_reset() {
+async fn an_idle_stream_distinguishes_silence_from_a_byte_a_fin_and_a_reset() {
     for pair in [tcp_pair().await, unix_pair()] {
         let (mut near, mut far) = pair;
         assert!(!far.is_readable_or_closed());
@@ -147,7 +147,7 @@ async fn an_idle_stream_tells_silence_from_a_byte_a_fin_and_a_reset() {
         assert_eq!(
             far.read(&mut [0; 8]).await.unwrap(),
             Read::Data(1),
-            "looking takes nothing"
+            "the check consumes nothing"
         );
         assert!(!far.is_readable_or_closed());
         near.finish().await.unwrap();
@@ -161,16 +161,16 @@ async fn an_idle_stream_tells_silence_from_a_byte_a_fin_and_a_reset() {
 }
 
 #[tokio::test]
-async fn a_task_that_has_used_up_its_turn_still_sees_the_news() {
+async fn a_task_with_an_exhausted_budget_still_sees_a_readable_stream() {
     let (mut near, far) = tcp_pair().await;
     near.write_all(b"!").await.unwrap();
     readable(&far).await;
     let mut far = Stream::other(Box::new(far));
-    let news = poll_fn(|cx| {
+    let is_readable = poll_fn(|cx| {
         while std::pin::pin!(consume_budget()).poll(cx).is_ready() {}
         Poll::Ready(far.is_readable_or_closed())
     });
-    assert!(news.await);
+    assert!(is_readable.await);
 }
 
 #[tokio::test]
@@ -187,11 +187,11 @@ async fn a_unix_stream_carries_bytes_and_a_fin() {
 }
 
 #[tokio::test]
-async fn a_unix_stream_that_is_reset_lets_nobody_write() {
+async fn writes_to_a_unix_stream_that_was_reset_fail() {
     let (mut near, mut far) = unix_pair();
     near.reset(0);
     assert!(matches!(
-        far.write_all(b"anybody?").await,
+        far.write_all(b"data").await,
         Err(Broken::Reset(_))
     ));
 }
@@ -231,7 +231,7 @@ fn how_a_stream_broke_survives_a_layer_of_plain_io() {
     }
 }
 
-/// A pipe that takes nothing and says that all is well.
+/// A pipe that accepts nothing and returns success.
 struct TakesNothing;
 
 impl Pipe for TakesNothing {
@@ -261,7 +261,7 @@ impl Pipe for TakesNothing {
 }
 
 #[tokio::test]
-async fn a_pipe_that_takes_nothing_is_an_error_and_no_endless_loop() {
+async fn a_pipe_that_accepts_nothing_is_an_error_and_no_endless_loop() {
     let written = Stream::other(Box::new(TakesNothing)).write_all(b"x").await;
     assert!(matches!(written, Err(Broken::Io(error)) if error.kind() == io::ErrorKind::WriteZero));
 }
@@ -271,9 +271,9 @@ mod tls {
     use crate::tls::tests::{Peer, connect};
 
     #[tokio::test]
-    async fn tickets_on_an_idle_session_are_no_news_but_a_byte_is() {
+    async fn tickets_do_not_make_an_idle_session_readable_but_a_byte_does() {
         let (mut near, mut far) = connect(&Peer::good(), tcp_pair().await).await.unwrap();
-        // The tickets have left with the end of the handshake.
+        // The tickets were sent at the end of the handshake.
         readable(&near).await;
         assert!(!near.is_readable_or_closed());
         let StreamKind::Tls(tls) = &mut near.0 else {
@@ -281,7 +281,7 @@ mod tls {
         };
         assert!(
             !tls.wire_mut().is_readable_or_closed(),
-            "the tickets were digested"
+            "the tickets were processed"
         );
         far.write_all(b"!").await.unwrap();
         readable(&near).await;
@@ -311,7 +311,7 @@ mod tls {
     }
 
     #[tokio::test]
-    async fn a_reset_below_the_session_is_noticed_while_nobody_reads() {
+    async fn a_reset_below_the_session_is_noticed_without_a_reader() {
         let (near, mut far) = connect(&Peer::good(), tcp_pair().await).await.unwrap();
         drop(near);
         assert!(matches!(

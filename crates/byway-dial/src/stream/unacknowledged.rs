@@ -1,7 +1,7 @@
 //! Unacknowledged: how many bytes of a TCP socket its peer has not acknowledged yet.
 //!
 //! In:    a connected socket.
-//! Out:   a number of bytes, a FIN counted as one; nothing where the system does not say.
+//! Out:   a number of bytes, a FIN counted as one; `None` where the system has none.
 //! Never: waits.
 
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ pub(super) fn bytes(socket: &TcpStream) -> Option<u64> {
 
     /// `SIOCOUTQ` of tcp(7).
     const SIOCOUTQ: Opcode = 0x5411;
-    /// The architectures on which it has this number; others have numbers of their own.
+    /// The architectures on which it has this number; it differs on others.
     const IS_KNOWN: bool = cfg!(any(
         target_arch = "x86_64",
         target_arch = "x86",
@@ -27,8 +27,8 @@ pub(super) fn bytes(socket: &TcpStream) -> Option<u64> {
     if !IS_KNOWN {
         return None;
     }
-    // SAFETY: SIOCOUTQ writes one `int` to the address that it is given, and `Getter` gives it the
-    // address of one.
+    // SAFETY: SIOCOUTQ writes one `int` to the given address, and `Getter` passes the address of
+    // one.
     #[allow(unsafe_code)]
     let bytes = unsafe { ioctl(socket, Getter::<SIOCOUTQ, c_int>::new()) };
     bytes.ok().and_then(|bytes| u64::try_from(bytes).ok())

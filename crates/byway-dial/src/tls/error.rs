@@ -1,4 +1,4 @@
-//! TLS error: why there is no TLS session, in words that say what to do.
+//! TLS error: why there is no TLS session, with the remedy.
 
 use std::io;
 use std::time::Duration;
@@ -14,25 +14,25 @@ use crate::text::peer_text;
 /// Why there is no TLS session.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The client itself could not be made.
+    /// The client could not be created.
     #[error(
         "TLS cannot be set up: {0}; check the trusted certificates, and on a bare system install ca-certificates"
     )]
     Setup(String),
-    /// A text that should hold certificates or a key does not.
+    /// A PEM text has no valid certificates or key.
     #[error(
-        "{0} cannot be read from the PEM text: {1}; it stands between lines such as -----BEGIN CERTIFICATE-----"
+        "{0} cannot be read from the PEM text: {1}; expected lines such as -----BEGIN CERTIFICATE-----"
     )]
     Pem(&'static str, String),
     /// No certificate can carry this name.
-    #[error("`{0}` is no name that a certificate can carry")]
+    #[error("a certificate cannot contain the name `{0}`")]
     BadName(HostName),
-    /// Nobody we trust signed the certificate.
+    /// The issuer of the certificate is not trusted.
     #[error(
-        "the certificate of {0} is signed by nobody we trust; add its root (or the certificate itself, if it is self-signed) to the trusted certificates of this machine, or name a file that holds it in SSL_CERT_FILE, which replaces them; or have the peer send its whole chain"
+        "the certificate of {0} has no trusted issuer; add its root (or the certificate itself, if it is self-signed) to the trusted certificates of this machine, or name a file that holds it in SSL_CERT_FILE, which replaces them; or have the peer send its whole chain"
     )]
     UnknownIssuer(ServerName),
-    /// The certificate has run out.
+    /// The certificate has expired.
     #[error(
         "the certificate of {0} has expired; the peer must renew it (or the clock of this machine is wrong)"
     )]
@@ -40,33 +40,33 @@ pub enum TlsError {
     /// The certificate is not valid yet.
     #[error("the certificate of {0} is not valid yet; check the clocks of both machines")]
     NotYetValid(ServerName),
-    /// The certificate is somebody else's.
+    /// The certificate is for other names.
     #[error(
         "the certificate shown for {name} is for {}; dial by one of these names, or set the name to verify",
         peer_text(presented)
     )]
     WrongName {
-        /// The name that was to be proven.
+        /// The name to verify.
         name: ServerName,
-        /// The names that the certificate carries.
+        /// The names in the certificate.
         presented: String,
     },
-    /// Any other fault of the certificate.
+    /// Any other problem of the certificate.
     #[error("the certificate of {name} was not accepted: {}", peer_text(reason))]
     Certificate {
-        /// The name that was to be proven.
+        /// The name to verify.
         name: ServerName,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
-    /// The peer answered with something that is not TLS.
-    #[error("{0} does not speak TLS there; if the port is a plain one, dial it without TLS")]
+    /// The peer's answer is not TLS.
+    #[error("{0} does not speak TLS on this port; if the port is a plain one, dial it without TLS")]
     NotTls(ServerName),
-    /// The peer offers none of our application protocols.
-    #[error("{0} speaks none of the application protocols that we offer (ALPN)")]
+    /// The peer supports none of our application protocols.
+    #[error("{0} supports none of the offered application protocols (ALPN)")]
     NoCommonProtocol(ServerName),
-    /// The peer broke the handshake off with an alert.
-    #[error("{name} broke the TLS handshake off: {alert}")]
+    /// The peer aborted the handshake with an alert.
+    #[error("{name} aborted the TLS handshake: {alert}")]
     Alert {
         /// The peer.
         name: ServerName,
@@ -81,25 +81,25 @@ pub enum TlsError {
         /// The time allowed.
         after: Duration,
     },
-    /// The connection broke in the middle of the handshake.
-    #[error("the connection to {name} broke in the TLS handshake: {source}")]
+    /// The connection failed during the handshake.
+    #[error("the connection to {name} failed in the TLS handshake: {source}")]
     Broken {
         /// The peer.
         name: ServerName,
-        /// How it broke.
+        /// The failure.
         source: Broken,
     },
-    /// Any other violation of the protocol.
+    /// Any other protocol violation.
     #[error("the TLS handshake with {name} failed: {}", peer_text(reason))]
     Other {
         /// The peer.
         name: ServerName,
-        /// What rustls says.
+        /// The error of rustls.
         reason: String,
     },
 }
 
-pub(super) fn told(name: &ServerName, error: io::Error) -> TlsError {
+pub(super) fn from_io(name: &ServerName, error: io::Error) -> TlsError {
     let name = name.clone();
     match error.downcast::<rustls::Error>() {
         Ok(rustls::Error::InvalidCertificate(fault)) => certificate_fault(name, fault),

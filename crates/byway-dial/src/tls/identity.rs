@@ -1,7 +1,7 @@
-//! Identity: the certificate and the key with which a TLS client says who it is.
+//! Identity: the client certificate and its key.
 //!
 //! In:    PEM text, or DER.
-//! Out:   a chain and a key, for servers that ask for them.
+//! Out:   a chain and a key, for servers that request them.
 //! Never: shows the key.
 
 use std::fmt;
@@ -26,8 +26,8 @@ impl Identity {
     /// PKCS #1 or SEC 1, not encrypted) in `key`. Both may be the same text.
     ///
     /// # Errors
-    /// [`TlsError::Pem`] if there is no certificate, no key, or something that is no PEM. Whether
-    /// the key fits the certificate shows when the client is made.
+    /// [`TlsError::Pem`] if there is no certificate, no key, or invalid PEM. Whether the key fits
+    /// the certificate is checked when the client is made.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let chain = certificates_from_pem(certificates)?;
         let key = PrivateKeyDer::from_pem_slice(key)
@@ -50,11 +50,10 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The certificates in PEM text, such as a file of trusted roots. Whatever else stands between them
-/// is passed over.
+/// The certificates in PEM text, such as a file of trusted roots. Other items are skipped.
 ///
 /// # Errors
-/// [`TlsError::Pem`] if there is none, or one is not well formed.
+/// [`TlsError::Pem`] if there is none, or one is malformed.
 pub fn certificates_from_pem(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bad = |error: pem::Error| TlsError::Pem("a certificate", reason(&error));
     let found: Vec<_> = CertificateDer::pem_slice_iter(text)
@@ -69,7 +68,7 @@ pub fn certificates_from_pem(text: &[u8]) -> Result<Vec<CertificateDer<'static>>
 
 fn reason(error: &pem::Error) -> String {
     match error {
-        pem::Error::NoItemsFound => "there is none in it".into(),
+        pem::Error::NoItemsFound => "it contains none".into(),
         other => other.to_string(),
     }
 }

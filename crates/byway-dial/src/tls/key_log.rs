@@ -1,23 +1,22 @@
-//! Key log: the secrets of TLS sessions as lines of text, for whoever must read captured traffic.
+//! Key log: the secrets of TLS sessions as lines of text, to decrypt captured traffic.
 //!
 //! In:    secrets, as handshakes derive them.
-//! Out:   lines in the format of NSS (`SSLKEYLOGFILE`), handed to the program.
-//! Never: writes anywhere by itself; who logs keys has said so in code.
+//! Out:   lines in the format of NSS (`SSLKEYLOGFILE`), passed to the program.
+//! Never: writes anywhere by itself. Only code can enable it.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// Takes a line for each secret of each session: `LABEL CLIENT_RANDOM SECRET`, the latter two in
-/// hex, without a line end. Whoever has these lines reads everything that was said. Wireshark takes
-/// them as its key log file.
+/// hex, without a line end. Anyone with these lines can decrypt the traffic. Wireshark reads them
+/// as its key log file.
 ///
-/// The function is called in the middle of a handshake, on the thread that runs it: it must not
-/// block.
+/// The function is called during a handshake, on the thread that runs it: it must not block.
 #[derive(Clone)]
 pub struct KeyLog(Arc<dyn Fn(&str) + Send + Sync>);
 
 impl KeyLog {
-    /// A log that hands each line to `take`.
+    /// A log that passes each line to `take`.
     pub fn new(take: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self(Arc::new(take))
     }

@@ -1,8 +1,8 @@
 //! TLS options: the policy of one TLS client.
 //!
-//! In:    what the program or the operator wants.
+//! In:    the policy of the program or the operator.
 //! Out:   a verifier, and values for the client.
-//! Never: has an option that turns verification off.
+//! Never: has an option to turn verification off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use rustls_platform_verifier::Verifier;
 
 use super::{Identity, KeyLog, TlsError, setup};
 
-/// Whom a TLS client trusts.
+/// The trusted roots of a TLS client.
 #[derive(Clone, Debug, Default)]
 pub enum Roots {
-    /// Whom the system trusts.
+    /// The system's roots.
     #[default]
     Platform,
-    /// Whom the system trusts, and these.
+    /// The system's roots and these.
     PlatformAnd(Vec<CertificateDer<'static>>),
-    /// These alone.
+    /// Only these.
     Only(Vec<CertificateDer<'static>>),
 }
 
@@ -64,26 +64,25 @@ pub enum TlsVersion {
 /// The policy of one [`TlsClient`](super::TlsClient).
 #[derive(Clone, Debug)]
 pub struct TlsOptions {
-    /// Whom the client trusts. Default: whom the system trusts.
+    /// The trusted roots. Default: the system's.
     pub roots: Roots,
-    /// The application protocols to offer (ALPN, RFC 7301), the most preferred first, such as
+    /// The application protocols to offer (ALPN, RFC 7301), in order of preference, such as
     /// `http/1.1`. Default: none, which offers nothing.
     pub alpn: Vec<Vec<u8>>,
-    /// The oldest version to speak. Default: 1.2, which many servers still have as their newest.
+    /// The oldest version to accept. Default: 1.2, which is still the newest of many servers.
     pub min_version: TlsVersion,
-    /// Who the client is, for servers that ask. Default: nobody.
+    /// The client certificate, for servers that request one. Default: none.
     pub identity: Option<Identity>,
-    /// How many servers' sessions are remembered, so that the next handshake with one of them is
-    /// short; the one that was met first is forgotten first. Eight tickets each (TLS 1.3), or one
-    /// session (1.2), in memory only. 0 remembers nothing. Default: 128.
+    /// How many servers' sessions are stored for resumption. When full, the server that was stored
+    /// first is removed. Eight tickets each (TLS 1.3), or one session (1.2), in memory only. 0
+    /// stores nothing. Default: 128.
     #[doc(alias = "maxCachedSessions")]
     #[doc(alias = "ClientSessionCache")]
     pub remembered_servers: usize,
-    /// How long a handshake may take. Default: 10 s.
+    /// The handshake time-out. Default: 10 s.
     #[doc(alias = "TLSHandshakeTimeout")]
     pub handshake_timeout: Duration,
-    /// Where the secrets of each session are written, for reading captured traffic. Default:
-    /// nowhere.
+    /// Receives the secrets of each session, to decrypt captured traffic. Default: none.
     pub key_log: Option<KeyLog>,
 }
 

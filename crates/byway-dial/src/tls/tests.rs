@@ -13,7 +13,7 @@ use crate::stream::{Pipe, Read};
 mod policy;
 mod sessions;
 
-/// The accepting side of a test, with a certificate for a few names, and the client's view of it.
+/// The server of a test, with a certificate for a few names, and a client for it.
 pub(crate) struct Peer {
     acceptor: TlsAcceptor,
     client: TlsClient,
@@ -21,7 +21,7 @@ pub(crate) struct Peer {
     trusted: CertificateDer<'static>,
 }
 
-/// What may be wrong with a peer.
+/// The faults of a peer.
 #[derive(Default)]
 struct Faults {
     unknown_issuer: bool,
@@ -83,7 +83,7 @@ impl Peer {
     }
 }
 
-/// A certificate for a few names, its key, and who signed it.
+/// A certificate for a few names, its key, and its issuer.
 struct Site {
     leaf: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
@@ -112,7 +112,7 @@ impl Site {
         }
     }
 
-    /// A server that speaks `versions` and, with a root of clients, wants to know who they are.
+    /// A server that accepts `versions` and, with a root of clients, requests their certificates.
     fn config(
         &self,
         versions: &[&'static SupportedProtocolVersion],
@@ -161,7 +161,7 @@ fn authority(name: &str) -> (Issuer<'static, KeyPair>, CertificateDer<'static>) 
     (Issuer::new(params, key), root)
 }
 
-/// Both sides of a session over `pair`, or the connecting side's error.
+/// Both sides of a session over `pair`, or the client's error.
 pub(crate) async fn connect(
     peer: &Peer,
     pair: (Stream, Stream),
@@ -200,7 +200,7 @@ async fn a_good_certificate_opens_a_session_that_carries_bytes_both_ways() {
 }
 
 #[tokio::test]
-async fn the_wrong_name_is_told_with_the_names_that_would_do() {
+async fn the_wrong_name_is_reported_with_the_names_in_the_certificate() {
     for name in [
         host("b.example"),
         ServerName::Ip("192.0.2.2".parse().unwrap()),
@@ -212,7 +212,7 @@ async fn the_wrong_name_is_told_with_the_names_that_would_do() {
 }
 
 #[tokio::test]
-async fn an_unknown_issuer_is_told_with_what_to_do() {
+async fn an_unknown_issuer_is_reported_with_a_remedy() {
     let error = failure(Peer::with(Faults {
         unknown_issuer: true,
         ..Faults::default()
@@ -223,7 +223,7 @@ async fn an_unknown_issuer_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_told_and_so_is_one_from_the_future() {
+async fn an_expired_or_future_certificate_is_reported() {
     let error = failure(Peer::with(Faults {
         expired: true,
         ..Faults::default()
@@ -239,7 +239,7 @@ async fn an_expired_certificate_is_told_and_so_is_one_from_the_future() {
 }
 
 #[tokio::test]
-async fn the_application_protocol_is_agreed_on_or_the_lack_of_one_is_told() {
+async fn the_application_protocol_is_negotiated_or_the_failure_is_reported() {
     let offer = |server: &[&[u8]]| Faults {
         server_alpn: server.iter().map(|protocol| protocol.to_vec()).collect(),
         client_alpn: vec![b"h2", b"http/1.1"],
@@ -266,7 +266,7 @@ async fn the_application_protocol_is_agreed_on_or_the_lack_of_one_is_told() {
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_no_tls_is_told() {
+async fn a_peer_without_tls_is_reported() {
     let (near, mut far) = pair();
     far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         .await
@@ -280,7 +280,7 @@ async fn a_peer_that_speaks_no_tls_is_told() {
 }
 
 #[tokio::test]
-async fn a_peer_that_goes_away_in_the_handshake_is_told() {
+async fn a_peer_that_closes_during_the_handshake_is_reported() {
     let (near, far) = pair();
     drop(far);
     let peer = Peer::good();
@@ -292,7 +292,7 @@ async fn a_peer_that_goes_away_in_the_handshake_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_says_nothing_is_given_up_after_ten_seconds() {
+async fn a_silent_peer_times_out_after_ten_seconds() {
     let (near, _far) = pair();
     let peer = Peer::good();
     let error = peer.client.connect(near, &peer.name).await;
@@ -303,7 +303,7 @@ async fn a_peer_that_says_nothing_is_given_up_after_ten_seconds() {
 }
 
 #[test]
-fn a_root_that_is_no_certificate_and_the_lack_of_any_root_are_told() {
+fn an_invalid_root_and_missing_roots_are_reported() {
     let garbage = CertificateDer::from(vec![1, 2, 3]);
     assert!(matches!(
         TlsClient::new(Roots::Only(vec![garbage.clone()]), &[]),

@@ -1,8 +1,8 @@
-//! Words: the messages of TLS libraries without the names of Rust types.
+//! Words: rewrites the messages of TLS libraries without the names of Rust types.
 //!
 //! In:    a message such as `invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))`.
 //! Out:   `invalid peer certificate: ca used as end entity`.
-//! Never: loses a part that says what happened: only wrappers around a name are dropped.
+//! Never: loses information: only wrappers around a name are dropped.
 
 use std::borrow::Cow;
 
@@ -35,7 +35,7 @@ pub(crate) fn without_jargon(text: &str) -> Cow<'_, str> {
     text
 }
 
-/// What rustls says for programmers, and what it means.
+/// Phrases of rustls for programmers, and their plain form.
 const PHRASES: [(&str, &str); 5] = [
     (
         "peer closed connection without sending TLS close_notify: \
@@ -56,13 +56,13 @@ const PHRASES: [(&str, &str); 5] = [
     ),
     (
         "tls handshake eof",
-        "the peer ended the connection within the TLS handshake",
+        "the peer closed the connection during the TLS handshake",
     ),
 ];
 
 const CUT: &str = "the peer ended the connection without closing its TLS session";
 
-/// Writes `HandshakeFailure` as `handshake failure`. A word with no capital inside stays as it is.
+/// Writes `HandshakeFailure` as `handshake failure`. A word without a capital inside is unchanged.
 fn push_spaced(token: &str, plain: &mut String) {
     let inside = token
         .as_bytes()
@@ -86,16 +86,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_tls_library_says_for_programmers_becomes_plain_words() {
-        let said = |error: rustls::Error| plain_words(&error.to_string());
+    fn phrases_of_tls_libraries_become_plain_words() {
+        let words_of = |error: rustls::Error| plain_words(&error.to_string());
         let corrupt = rustls::InvalidMessage::InvalidContentType;
         assert_eq!(
-            said(rustls::Error::InvalidMessage(corrupt)),
+            words_of(rustls::Error::InvalidMessage(corrupt)),
             "the peer sent something that is not TLS"
         );
-        assert!(said(rustls::Error::NoApplicationProtocol).contains("(ALPN)"));
-        // The text of rustls for a stream that ends without an alert; no public constructor makes
-        // it.
+        assert!(words_of(rustls::Error::NoApplicationProtocol).contains("(ALPN)"));
+        // The text of rustls for a stream that ends without an alert; it has no public constructor.
         let cut = "peer closed connection without sending TLS close_notify: \
                    https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
         assert_eq!(plain_words(cut), CUT);

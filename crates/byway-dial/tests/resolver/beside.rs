@@ -1,14 +1,14 @@
-//! Beside: the same names by `Resolver::dns` and by the `getaddrinfo` of this machine, which both
-//! ask the same server.
+//! Compares `Resolver::dns` with the `getaddrinfo` of this machine, with the same names and the
+//! same server.
 //!
-//! That takes an `/etc` and a port 53 of its own: the test starts itself again in new namespaces,
-//! and is skipped with a message where the machine gives none.
+//! This needs its own `/etc` and port 53: the test restarts itself in new namespaces, and is
+//! skipped with a message if the machine does not permit that.
 
 use std::process::Command;
 
 use super::*;
 
-/// What the two may be asked, beside each `resolv.conf`.
+/// The names to look up, with each `resolv.conf`.
 const NAMES: [&str; 20] = [
     "both.example",
     "four.example",
@@ -85,14 +85,14 @@ fn names_resolve_as_getaddrinfo_resolves_them() {
             .env("HOSTS", HOSTS)
             .output();
         let Ok(ran) = ran else {
-            return eprintln!("skipped: there is no unshare(1) to make namespaces with");
+            return eprintln!("skipped: unshare(1), which creates namespaces, is missing");
         };
         let (out, err) = (
             String::from_utf8_lossy(&ran.stdout),
             String::from_utf8_lossy(&ran.stderr),
         );
         if !out.contains("in the namespace") {
-            return eprintln!("skipped: this machine gives no namespaces: {err}");
+            return eprintln!("skipped: this machine does not permit namespaces: {err}");
         }
         assert!(
             ran.status.success() && out.contains("1 passed"),

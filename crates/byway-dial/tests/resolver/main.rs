@@ -1,8 +1,8 @@
-//! Resolver: names against DNS servers of ours on loopback, and beside the `getaddrinfo` of this
+//! Resolver: tests against our DNS servers on loopback, and against the `getaddrinfo` of this
 //! machine.
 //!
-//! `table` what a name resolves to · `servers` which server is asked, how often and how · `beside`
-//! the same names by `getaddrinfo`, in namespaces where both ask the same server.
+//! `table` the addresses of names · `servers` which server is queried, how often and how · `beside`
+//! the same names by `getaddrinfo`, in namespaces where both query the same server.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -70,7 +70,7 @@ fn has(text: &str) -> Says {
     Says::Addresses(text.split(' ').map(ip).collect(), 60)
 }
 
-/// What a name resolves to, in words.
+/// The addresses of a name, as text.
 async fn found(resolver: &Resolver, text: &str) -> String {
     match resolver.resolve(&name(text)).await {
         Ok(addresses) => addresses

@@ -1,4 +1,4 @@
-//! Servers: which of them is asked, how often and how.
+//! Servers: which of them is queried, how often and how.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ fn two(first: &DnsServer, options: &str) -> Machine {
 }
 
 #[tokio::test]
-async fn a_server_that_is_silent_or_fails_is_not_the_end_if_there_is_another() {
+async fn the_next_server_is_queried_if_one_is_silent_or_fails() {
     for bad in [Says::Silence, Says::Code(2), Says::Code(5), Says::Code(4)] {
         let first = DnsServer::at(SocketAddr::from(([127, 0, 0, 1], 0)), &[], bad.clone());
         let second = beside(&first, answering());
@@ -37,7 +37,7 @@ async fn a_server_that_is_silent_or_fails_is_not_the_end_if_there_is_another() {
 }
 
 #[tokio::test]
-async fn a_server_that_nobody_runs_costs_no_time() {
+async fn a_server_on_a_closed_port_costs_no_time() {
     let second = DnsServer::at(SocketAddr::from(([127, 0, 0, 2], 0)), &[], answering());
     let machine = two(&second, "");
     let resolver = machine.resolver();
@@ -45,7 +45,7 @@ async fn a_server_that_nobody_runs_costs_no_time() {
 }
 
 #[tokio::test]
-async fn the_second_server_is_not_asked_while_the_first_one_answers_and_rotate_changes_that() {
+async fn the_second_server_is_only_queried_with_rotate_while_the_first_one_answers() {
     let first = DnsServer::at(SocketAddr::from(([127, 0, 0, 1], 0)), &[], answering());
     let second = beside(&first, answering());
     let machine = two(&first, "");
@@ -67,7 +67,7 @@ async fn the_second_server_is_not_asked_while_the_first_one_answers_and_rotate_c
 }
 
 #[tokio::test]
-async fn a_question_that_got_lost_is_asked_again() {
+async fn a_lost_question_is_repeated() {
     let server = DnsServer::start(&[("lost.example", Says::SilenceOnce(ip(ANSWER)))]);
     let machine = Machine::with(&server, "search .");
     let resolver = machine.resolver();
@@ -75,7 +75,7 @@ async fn a_question_that_got_lost_is_asked_again() {
 }
 
 #[tokio::test]
-async fn timeout_and_attempts_say_when_a_silent_server_is_given_up() {
+async fn timeout_and_attempts_limit_the_wait_for_a_silent_server() {
     let server = DnsServer::start(&[("silent.example", Says::Silence)]);
     let machine = Machine::with(&server, "search .\noptions timeout:1 attempts:1");
     let resolver = machine.resolver();
@@ -90,7 +90,7 @@ async fn timeout_and_attempts_say_when_a_silent_server_is_given_up() {
 }
 
 #[tokio::test]
-async fn with_use_vc_every_question_goes_by_tcp() {
+async fn with_use_vc_every_question_is_sent_over_tcp() {
     let server = DnsServer::start(&[("any.example", answering())]);
     let machine = Machine::with(&server, "search .\noptions use-vc");
     let resolver = machine.resolver();
@@ -99,7 +99,7 @@ async fn with_use_vc_every_question_goes_by_tcp() {
 }
 
 #[tokio::test]
-async fn addresses_are_used_beyond_their_lifetime_while_the_server_is_silent() {
+async fn expired_addresses_are_used_while_the_server_is_silent() {
     let server = DnsServer::start(&[("stale.example", Says::Addresses(vec![ip(ANSWER)], 1))]);
     let machine = Machine::with(&server, "search .");
     let resolver = machine.resolver();

@@ -1,9 +1,9 @@
-//! Table: what a name resolves to.
+//! Table: the addresses of names.
 
 use super::*;
 
 #[tokio::test]
-async fn names_resolve_as_the_files_and_the_server_say() {
+async fn names_resolve_according_to_the_files_and_the_server() {
     let server = DnsServer::start(&[
         ("both.example", has("192.0.2.1 2001:db8::1 192.0.2.2")),
         ("four.example", has("192.0.2.4")),
@@ -102,7 +102,7 @@ async fn a_search_list_is_tried_in_its_order_and_after_the_name_itself_if_that_h
         ("flaky", "192.0.2.8"),
         ("empty", "192.0.2.9"),
         ("nowhere", "not found"),
-        // A server that fails for a moment must not lead to another host.
+        // A temporary failure of a server must not lead to another host.
         ("broken.itself", "failed"),
     ] {
         assert_eq!(found(&resolver, asked).await, answer, "{asked}");
@@ -113,7 +113,7 @@ async fn a_search_list_is_tried_in_its_order_and_after_the_name_itself_if_that_h
 }
 
 #[tokio::test]
-async fn without_aaaa_only_ipv4_is_asked_for() {
+async fn with_no_aaaa_only_ipv4_is_queried() {
     let server = DnsServer::start(&[("both.example", has("192.0.2.1 2001:db8::1"))]);
     let machine = Machine::with(&server, "options no-aaaa");
     let resolver = machine.resolver();
@@ -122,7 +122,7 @@ async fn without_aaaa_only_ipv4_is_asked_for() {
 }
 
 #[tokio::test]
-async fn an_answer_is_kept_and_no_such_name_too() {
+async fn an_answer_and_no_such_name_are_cached() {
     let server = DnsServer::start(&[("kept.example", has("192.0.2.1"))]);
     let machine = Machine::with(&server, "search .");
     let resolver = machine.resolver();
@@ -134,7 +134,7 @@ async fn an_answer_is_kept_and_no_such_name_too() {
 }
 
 #[tokio::test]
-async fn a_change_of_hosts_counts_though_the_old_answer_is_kept() {
+async fn a_change_of_hosts_applies_despite_a_cached_answer() {
     let server = DnsServer::start(&[("moved.example", has("192.0.2.1"))]);
     let machine = Machine::with(&server, "search .");
     let resolver = machine.resolver();

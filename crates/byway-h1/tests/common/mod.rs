@@ -1,4 +1,4 @@
-//! Common: parses heads and bodies at every split, so that no test can pass at one split only.
+//! Common: parses heads and bodies at every split, so that a test cannot pass at one split only.
 #![allow(dead_code)] // each test file uses its own part
 
 use byway_h1::{BodyDecoder, Framed, Limits, Malformed, Parsed, RequestHead, ResponseHead, Step};
@@ -6,7 +6,7 @@ use byway_h1::{BodyDecoder, Framed, Limits, Malformed, Parsed, RequestHead, Resp
 /// A message's start line and fields as owned text.
 pub(crate) type Lines = Vec<(String, String)>;
 
-/// Parses at every split; all must agree.
+/// Parses at every split; all results must agree.
 pub(crate) fn parse_request(
     bytes: &[u8],
     limits: &Limits,
@@ -55,7 +55,7 @@ pub(crate) fn parse_response(
     whole
 }
 
-/// A complete request head; panics if it is refused or not complete.
+/// A complete request head; panics if it is refused or incomplete.
 pub(crate) fn request(bytes: &[u8]) -> RequestHead {
     match parse_request(bytes, &Limits::default()) {
         Ok((head, Parsed::Complete(_))) => head,
@@ -70,7 +70,7 @@ pub(crate) fn response(bytes: &[u8]) -> ResponseHead {
     }
 }
 
-/// Why a request is refused; panics if it is not.
+/// The error for a request; panics if there is none.
 pub(crate) fn refused(bytes: &[u8]) -> Malformed {
     match parse_request(bytes, &Limits::default()) {
         Err(error) => error,
@@ -85,7 +85,7 @@ pub(crate) fn refused_response(bytes: &[u8]) -> Malformed {
     }
 }
 
-/// Why a POST with these further field lines is refused.
+/// The error for a POST with these further field lines.
 pub(crate) fn refused_fields(lines: &str) -> Malformed {
     refused(format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n").as_bytes())
 }
@@ -95,7 +95,7 @@ pub(crate) fn framing(lines: &str) -> Framed {
     request(&bytes).view(&bytes).framing()
 }
 
-/// What a body decoded to.
+/// The result of decoding a body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Body {
     pub(crate) data: Vec<u8>,
@@ -104,7 +104,7 @@ pub(crate) struct Body {
     pub(crate) len: Option<usize>,
 }
 
-/// Decodes a body at every split; all must agree.
+/// Decodes a body at every split; all results must agree.
 pub(crate) fn decode(framed: Framed, bytes: &[u8], limits: &Limits) -> Result<Body, Malformed> {
     let whole = decode_in_pieces(framed, bytes, [bytes.len()], limits, usize::MAX);
     let singles = decode_in_pieces(framed, bytes, 0..=bytes.len(), limits, usize::MAX);
@@ -122,7 +122,7 @@ pub(crate) fn chunked(bytes: &[u8]) -> Result<Body, Malformed> {
     decode(Framed::Chunked, bytes, &Limits::default())
 }
 
-/// Feeds growing prefixes that end at `ends`; moves on at most `most` bytes of data at a time.
+/// Passes growing prefixes that end at `ends`; moves at most `most` bytes of data at a time.
 pub(crate) fn decode_in_pieces(
     framed: Framed,
     bytes: &[u8],
@@ -207,7 +207,7 @@ fn outcome<H>(result: &Result<(H, Parsed), Malformed>) -> Result<Parsed, &Malfor
     result.as_ref().map(|(_, parsed)| *parsed)
 }
 
-/// All places to cut at; of long inputs some hundred, for time's sake.
+/// All positions to split at; for long inputs some hundred, to save time.
 fn cuts(len: usize) -> impl Iterator<Item = usize> {
     (0..len).step_by(len / 500 + 1)
 }

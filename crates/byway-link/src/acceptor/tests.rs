@@ -16,7 +16,7 @@ const KINDS: [Congestion; 4] = [
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_congestion_control_that_was_set_later_did_not_reach_accepted_connections_over_tls() {
+async fn a_congestion_control_that_is_set_later_applies_to_new_connections_over_tls() {
     use std::os::fd::AsFd;
 
     let (listening, tcp) =
@@ -41,7 +41,7 @@ async fn a_congestion_control_that_was_set_later_did_not_reach_accepted_connecti
         );
         assert!(
             futures_util::poll!(&mut accepting).is_pending(),
-            "the peer has said nothing"
+            "the peer has sent nothing"
         );
         let set = same.tcp_congestion().unwrap();
         assert!(
@@ -52,7 +52,7 @@ async fn a_congestion_control_that_was_set_later_did_not_reach_accepted_connecti
 }
 
 #[tokio::test]
-async fn a_congestion_control_that_was_set_later_did_not_reach_accepted_connections_over_quic() {
+async fn a_congestion_control_that_is_set_later_applies_to_new_connections_over_quic() {
     let (listening, _tcp) =
         Listening::by_nothing(Key::generate().unwrap(), Settings::default()).await;
     let listener = listening
@@ -64,7 +64,7 @@ async fn a_congestion_control_that_was_set_later_did_not_reach_accepted_connecti
         listening.acceptor.set_limits(64, congestion);
         let accepting = async {
             let incoming = listener.accept().await.unwrap();
-            shake_hands(incoming, listening.acceptor.settings().congestion)
+            quic_handshake(incoming, listening.acceptor.settings().congestion)
                 .await
                 .unwrap()
         };

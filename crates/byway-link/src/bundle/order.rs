@@ -1,34 +1,34 @@
-//! Order: the chunks of a bundle, put in order again.
+//! Order: puts the chunks of a bundle in order again.
 //!
 //! In:    the header of each chunk, in the order in which one connection carries them; then its
 //!        bytes.
 //! Out:   whether the chunk may be read now; the bytes of all chunks in the order in which they
 //!        were written.
-//! Never: holds more than [`HELD_BYTES`] or [`HELD_CHUNKS`], but for the chunk that is next: it may
-//!        always be read, so that a bundle whose room is taken goes on.
+//! Never: holds more than [`HELD_BYTES`] or [`HELD_CHUNKS`], except for the next chunk: it may
+//!        always be read, so a full bundle makes progress.
 
 use std::collections::BTreeMap;
 
 use tokio::io::ReadBuf;
 
-/// Bytes of chunks that arrived before their turn.
+/// The most bytes of chunks that arrived early.
 pub(crate) const HELD_BYTES: usize = 1024 * 1024;
 
-/// The number of such chunks.
+/// The most chunks that arrived early.
 pub(crate) const HELD_CHUNKS: usize = 4096;
 
-/// Bytes of one chunk. With its header it fits into one TLS record.
+/// The most bytes of one chunk. With its header it fits into one TLS record.
 pub(crate) const MOST_CHUNK_BYTES: usize = 16 * 1024 - HEADER_BYTES;
 
-/// In front of each chunk: its number (6 bytes) and its length (2 bytes), big endian.
+/// The header of each chunk: its number (6 bytes) and its length (2 bytes), big endian.
 pub(crate) const HEADER_BYTES: usize = 8;
 
-/// What a peer did wrong.
+/// A protocol violation of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadChunk {
-    #[error("a chunk of {0} bytes; there are 1 to {MOST_CHUNK_BYTES}")]
+    #[error("a chunk of {0} bytes; it may have 1 to {MOST_CHUNK_BYTES}")]
     Length(usize),
-    #[error("the chunk {0} came twice, or behind a later one")]
+    #[error("the chunk {0} arrived twice, or after a later one")]
     Repeated(u64),
 }
 
@@ -58,12 +58,12 @@ impl Header {
     }
 }
 
-/// See the head of the file.
+/// See the file header.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
-    /// The number of the chunk whose bytes are handed on next.
+    /// The number of the chunk whose bytes are read next.
     next: u64,
-    /// How many of its bytes were handed on.
+    /// How many of its bytes were read.
     taken: usize,
     whole: BTreeMap<u64, Vec<u8>>,
     /// Bytes of chunks that are held or were admitted, and the number of those chunks.
@@ -72,11 +72,11 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// Whether there is room to read this chunk now; the room is taken then, until its bytes were
-    /// handed on.
+    /// Whether there is room to read this chunk now. If so, the room is reserved until its bytes
+    /// have been read.
     ///
     /// # Errors
-    /// The chunk was there before.
+    /// The chunk was admitted before.
     pub(crate) fn admit(&mut self, header: Header) -> Result<bool, BadChunk> {
         if header.number < self.next || self.whole.contains_key(&header.number) {
             return Err(BadChunk::Repeated(header.number));
@@ -90,10 +90,10 @@ impl Order {
         Ok(true)
     }
 
-    /// Takes a chunk that was admitted and is whole.
+    /// Inserts a complete chunk that was admitted.
     ///
     /// # Errors
-    /// It was there before.
+    /// It was inserted before.
     pub(crate) fn insert(&mut self, number: u64, chunk: Vec<u8>) -> Result<(), BadChunk> {
         if number < self.next || self.whole.contains_key(&number) {
             return Err(BadChunk::Repeated(number));
@@ -102,20 +102,20 @@ impl Order {
         Ok(())
     }
 
-    /// Whether bytes can be handed on.
+    /// Whether bytes can be read.
     pub(crate) fn is_ready(&self) -> bool {
         self.whole
             .first_key_value()
             .is_some_and(|(number, _)| *number == self.next)
     }
 
-    /// Whether no chunk waits for another one.
+    /// Whether no chunk is held or admitted.
     pub(crate) fn is_empty(&self) -> bool {
         self.chunks == 0
     }
 
-    /// Hands on as many bytes as there are in order and `buf` has room for.
-    pub(crate) fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+    /// Moves bytes into `buf`, as far as they are in order and fit.
+    pub(crate) fn read_into(&mut self, buf: &mut ReadBuf<'_>) {
         while buf.remaining() > 0
             && let Some(first) = self
                 .whole
@@ -186,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_comes_twice_is_refused_whether_it_is_held_or_was_handed_on() {
+    fn a_chunk_that_arrives_twice_is_refused_whether_it_is_held_or_was_read() {
         let mut order = Order::default();
         for number in [0, 2] {
             assert_eq!(order.admit(chunk(number, 1)), Ok(true));
             order.insert(number, vec![7]).unwrap();
         }
         assert_eq!(order.admit(chunk(2, 1)), Err(BadChunk::Repeated(2)));
-        // Two connections carry the same one at the same time.
+        // Two connections carry the same chunk at the same time.
         assert_eq!(
             (order.admit(chunk(1, 1)), order.admit(chunk(1, 1))),
             (Ok(true), Ok(true))
@@ -203,13 +203,13 @@ mod tests {
             (Ok(()), Err(BadChunk::Repeated(1)))
         );
         let mut room = [0; 8];
-        order.hand_on(&mut ReadBuf::new(&mut room));
+        order.read_into(&mut ReadBuf::new(&mut room));
         assert_eq!(order.admit(chunk(0, 1)), Err(BadChunk::Repeated(0)));
     }
 
     proptest! {
         #[test]
-        fn whatever_order_chunks_come_in_their_bytes_are_handed_on_as_they_were_written(
+        fn chunks_that_arrive_in_any_order_are_read_as_they_were_written(
             lengths in prop::collection::vec(1_usize..50, 1..40),
             seed in any::<u64>(),
             room in 1_usize..64,
@@ -229,7 +229,7 @@ mod tests {
                 while order.is_ready() {
                     let mut space = vec![0; room];
                     let mut buf = ReadBuf::new(&mut space);
-                    order.hand_on(&mut buf);
+                    order.read_into(&mut buf);
                     read.extend_from_slice(buf.filled());
                 }
             }

@@ -1,4 +1,4 @@
-//! Bundles over pipes in memory: between two of ours, and against peers that break the rules.
+//! Bundles over in-memory pipes: between two of ours, and against peers that violate the protocol.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use tokio::time::timeout;
 use super::order::{HELD_BYTES, HELD_CHUNKS};
 use super::*;
 
-/// How long anything that must happen may take.
+/// The timeout of anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn within<T>(waiting: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, waiting).await.expect("it did not come")
+    timeout(PATIENCE, waiting).await.expect("timed out")
 }
 
-/// Both ends of a bundle whose connections hold so many bytes.
+/// Both ends of a bundle whose connections hold the given numbers of bytes.
 fn pair(room: &[usize]) -> (Bundle<DuplexStream>, Bundle<DuplexStream>) {
     let (near, far) = room.iter().map(|room| duplex(*room)).unzip();
     (Bundle::new(near), Bundle::new(far))
 }
 
-/// A bundle whose peer is a test.
+/// A bundle whose peer is the test.
 fn against_a_test(room: usize) -> (Bundle<DuplexStream>, Vec<DuplexStream>) {
     let (near, far) = (0..MOST_CONNECTIONS).map(|_| duplex(room)).unzip();
     (Bundle::new(near), far)
@@ -49,7 +49,7 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn bytes_come_in_order_both_ways_at_once_over_connections_of_different_speed_and_then_the_end()
+async fn bytes_arrive_in_order_in_both_directions_over_connections_of_different_speed_and_then_the_end()
  {
     let (mut near, mut far) = pair(&[1, 700, 5_000, 100_000]);
     let (there, back) = (pattern(1_000_000), pattern(300_000));
@@ -69,15 +69,15 @@ async fn bytes_come_in_order_both_ways_at_once_over_connections_of_different_spe
             .await;
     assert!(
         heard_there == there && heard_back == back,
-        "the bytes are others"
+        "the bytes differ"
     );
 }
 
 #[tokio::test]
-async fn a_connection_that_stands_still_does_not_keep_the_others_from_taking_bytes() {
+async fn a_stalled_connection_does_not_stop_the_others_from_accepting_bytes() {
     let (mut bundle, mut peer) = against_a_test(64);
     let taking = peer.split_off(1);
-    // The first takes nothing: it gets one chunk and no more.
+    // The first connection accepts nothing: it gets one chunk and no more.
     let reading: Vec<_> = taking
         .into_iter()
         .map(|mut connection| {
@@ -98,8 +98,8 @@ async fn a_connection_that_stands_still_does_not_keep_the_others_from_taking_byt
 }
 
 #[tokio::test]
-async fn chunks_that_are_ahead_are_read_up_to_the_bound_and_all_of_them_once_the_missing_one_comes()
-{
+async fn chunks_that_are_ahead_are_read_up_to_the_bound_and_all_of_them_once_the_missing_one_arrives()
+ {
     let (mut bundle, mut peer) = against_a_test(1024);
     let whole = vec![7; MOST_CHUNK_BYTES];
     let chunks = 2 * HELD_BYTES / MOST_CHUNK_BYTES;
@@ -141,7 +141,7 @@ async fn the_memory_for_chunks_that_are_ahead_has_a_bound() {
                 .await
                 .unwrap();
         }
-        // A pipe in memory stops now and then to let others go on.
+        // An in-memory pipe yields now and then.
         for _ in 0..1000 {
             assert!(waits_for_more(&mut bundle).await);
         }
@@ -172,7 +172,7 @@ async fn waits_for_more(bundle: &mut Bundle<DuplexStream>) -> bool {
     .await
 }
 
-/// How reading ends when the connections carry this and end.
+/// How reading ends when the connections carry these chunks and end.
 async fn end_of(connections: [Vec<Vec<u8>>; 4]) -> io::Result<Vec<u8>> {
     let (mut bundle, mut peer) = against_a_test(1 << 20);
     for (connection, chunks) in peer.iter_mut().zip(connections) {
@@ -185,7 +185,7 @@ async fn end_of(connections: [Vec<Vec<u8>>; 4]) -> io::Result<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_peer_that_breaks_the_rules_ends_the_bundle() {
+async fn a_peer_that_violates_the_protocol_ends_the_bundle() {
     use io::ErrorKind::{InvalidData, UnexpectedEof};
 
     let one = |number| chunk(number, b"x");
@@ -197,17 +197,17 @@ async fn a_peer_that_breaks_the_rules_ends_the_bundle() {
     );
     let cases = [
         (
-            "falls on one connection",
+            "has a lower number than the one before",
             [vec![one(1), one(0)], vec![], vec![], vec![]],
             InvalidData,
         ),
         (
-            "comes twice on one",
+            "arrives twice on one",
             [vec![one(0), one(0)], vec![], vec![], vec![]],
             InvalidData,
         ),
         (
-            "comes twice on two",
+            "arrives twice on two",
             [vec![one(0)], vec![one(0)], vec![], vec![]],
             InvalidData,
         ),
@@ -227,7 +227,7 @@ async fn a_peer_that_breaks_the_rules_ends_the_bundle() {
             InvalidData,
         ),
         (
-            "never comes",
+            "never arrives",
             [vec![one(0), one(2)], vec![], vec![], vec![]],
             UnexpectedEof,
         ),
@@ -257,7 +257,7 @@ async fn a_peer_that_breaks_the_rules_ends_the_bundle() {
 }
 
 #[tokio::test]
-async fn a_missing_chunk_that_cannot_come_any_more_did_not_end_the_bundle() {
+async fn a_missing_chunk_that_cannot_arrive_any_more_did_not_end_the_bundle() {
     let (mut bundle, mut peer) = against_a_test(1 << 22);
     let sending = async {
         for (first, connection) in (1..).zip(&mut peer) {
@@ -320,7 +320,7 @@ proptest! {
     }
 
     #[test]
-    fn chunks_are_taken_if_and_only_if_each_comes_once_and_they_rise_on_each_connection(
+    fn chunks_are_accepted_if_and_only_if_each_arrives_once_and_they_rise_on_each_connection(
         parts in prop::collection::vec((0_usize..4, 0_u64..8, 0_usize..6), 0..8),
     ) {
         let mut connections: [Vec<(u64, Vec<u8>)>; 4] = std::array::from_fn(|_| Vec::new());

@@ -1,16 +1,16 @@
 //! Aggregation: how many more bytes are acknowledged at once than the rate of the path explains.
 //!
 //! Receivers delay acknowledgements and radio links deliver them in bursts. A window without room
-//! for such a burst stands still until the next one.
+//! for such a burst stalls until the next one.
 
 use std::time::Instant;
 
 use super::arithmetic::bytes_in;
 
-/// The largest burst of the last one to two spans of so many rounds counts.
+/// The largest burst of the last one to two spans of this many rounds counts.
 const SPAN_ROUNDS: u64 = 5;
 
-/// See the head of the file.
+/// See the file header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Aggregation {
     began: Instant,
@@ -31,8 +31,8 @@ impl Aggregation {
         }
     }
 
-    /// `acked` bytes came at `now`, in round `round`, on a path of `rate` bytes per second; at most
-    /// `most` is believed.
+    /// Adds `acked` bytes that were acknowledged at `now`, in round `round`, on a path of `rate`
+    /// bytes per second. A burst is limited to `most`.
     pub(super) fn update(&mut self, now: Instant, acked: u64, rate: u64, round: u64, most: u64) {
         if round.saturating_sub(self.span_began) >= SPAN_ROUNDS {
             (self.previous, self.current, self.span_began) = (self.current, 0, round);
@@ -47,7 +47,7 @@ impl Aggregation {
             .max(self.acked.saturating_sub(expected).min(most));
     }
 
-    /// Bytes that come at once.
+    /// How many bytes are acknowledged at once.
     pub(super) fn bytes(&self) -> u64 {
         self.previous.max(self.current)
     }

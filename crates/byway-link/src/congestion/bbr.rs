@@ -1,27 +1,27 @@
 //! BBR: a congestion controller that follows a model of the path instead of its losses.
 //!
 //! In:    what was sent, acknowledged and found lost, from quinn.
-//! Out:   the congestion window, from which quinn derives its pacing, too.
+//! Out:   the congestion window, from which quinn also derives its pacing.
 //! Never: a window below [`LEAST_PACKETS`] packets or above [`MOST_WINDOW_BYTES`].
 //!
 //! The model is that of draft-ietf-ccwg-bbr (version 3): the highest recent delivery rate, the
 //! smallest recent round trip, and bounds learned from losses; a cycle of phases probes for more of
-//! each. What differs from the draft, and why:
+//! each. The differences from the draft, and their reasons:
 //!
 //! - **Windows instead of pacing rates.** Quinn paces at 1.25 windows per smoothed round trip, and
-//!   a controller chooses nothing but the window. So each phase sets the amount in flight instead
-//!   of a rate: the rate times the smallest round trip, times the gain of the phase.
-//! - **A part of the standing queue counts as path.** With the smallest round trip alone a flow
-//!   starves beside one that fills the buffer. With all of the queue it would never drain what it
-//!   has filled itself. Two thirds of it ([`QUEUE_SHARE`]) keep a queue of its own from growing,
-//!   and hold a share beside others. As in the draft, the window is at most two times the product
-//!   of rate and smallest round trip; two and a quarter while probing.
-//! - **Losses are compared with those that the path has anyway**, see [`super::loss`]. The draft's
+//!   a controller sets only the window. So each phase sets the amount in flight instead of a rate:
+//!   the rate times the smallest round trip, times the gain of the phase.
+//! - **A part of the standing queue counts as path.** With the smallest round trip alone, a flow
+//!   starves beside one that fills the buffer. With the whole queue, it would never drain a queue
+//!   of its own. Two thirds of the queue ([`QUEUE_SHARE`]) keep its own queue from growing, and
+//!   preserve its share beside other flows. As in the draft, the window is at most two times the
+//!   product of rate and smallest round trip; two and a quarter while probing.
+//! - **Losses are compared with the usual losses of the path**, see [`super::loss`]. The draft's
 //!   threshold of 2 % would throttle each path that loses more than that at random.
-//! - **Startup doubles.** With the draft's 2.77 a queue as long as the path overflows for several
-//!   rounds. It ends with the first round that is not faster while a long queue stands.
+//! - **Startup doubles.** With the draft's gain of 2.77, a queue as long as the path overflows for
+//!   several rounds. It ends with the first round that is not faster while there is a long queue.
 //! - **Startup is repeated** after a probe whose rate grew in each of [`UP_MOST_ROUNDS`] rounds,
-//!   and when quinn lowers the MTU: the losses that led to that were losses of size.
+//!   and when quinn lowers the MTU: the losses before that were caused by packet size.
 //! - **The smallest round trip is measured in passing.** Half a window for 200 ms every five
 //!   seconds costs 3 % at 100 ms; it is skipped while round trips near the smallest one are seen
 //!   without it.
@@ -44,10 +44,10 @@ pub(super) const INITIAL_PACKETS: u64 = 32;
 /// Packets of the smallest window.
 const LEAST_PACKETS: u64 = 4;
 
-/// The largest window; no more is kept for retransmission, either.
+/// The largest window; quinn also keeps no more than this for retransmission.
 pub(super) const MOST_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The gains of the phases, and what bounds them while a queue stands, in hundredths.
+/// The gains of the phases, and their limits while there is a queue, in hundredths.
 const STARTUP_GAIN: u64 = 200;
 const UP_GAIN: u64 = 125;
 const DOWN_GAIN: u64 = 90;
@@ -55,13 +55,13 @@ const PROBE_RTT_GAIN: u64 = 50;
 const MOST_GAIN: u64 = 200;
 const MOST_UP_GAIN: u64 = 225;
 
-/// What is left of a bound at a sign of congestion, in hundredths.
+/// What remains of a bound at a sign of congestion, in hundredths.
 const BETA: u64 = 70;
 
 /// The share of a standing queue that counts as path, in hundredths.
 const QUEUE_SHARE: u32 = 65;
 
-/// A round whose rate is at least this share of the best before it, in hundredths, has grown; in
+/// A round has grown if its rate is at least this share of the best before it, in hundredths; in
 /// startup and in probes.
 const STARTUP_GROWTH: u64 = 125;
 const UP_GROWTH: u64 = 110;
@@ -69,31 +69,31 @@ const UP_GROWTH: u64 = 110;
 /// Rounds without growth after which startup has filled the path.
 const STARTUP_FLAT_ROUNDS: u32 = 3;
 
-/// Rounds that a probe for more lasts at least: what is sent in the first is measured in the
-/// second.
+/// The least rounds of a probe for more: what is sent in the first is measured in the second.
 const UP_ROUNDS: u32 = 2;
 
 /// Rounds of a probe after which it becomes a startup, if the rate has grown in each.
 const UP_MOST_ROUNDS: u32 = 4;
 
-/// Rounds of sending less after a probe: the second shows what the path loses without being full.
+/// Rounds of sending less after a probe: the second shows the losses of the path while it is not
+/// full.
 const DOWN_ROUNDS: u32 = 2;
 
-/// Rounds after which a phase that drains a queue ends in any case.
+/// Rounds after which a phase that drains a queue always ends.
 const DRAIN_ROUNDS: u32 = 4;
 
-/// Without a round trip near the smallest one for this long, one is made by sending less.
+/// After this long without a round trip near the smallest one, one is measured by sending less.
 const PROBE_RTT_EVERY: Duration = Duration::from_secs(5);
 
-/// How long little is in flight then.
+/// How long little is in flight for that measurement.
 const PROBE_RTT_FOR: Duration = Duration::from_millis(200);
 
-/// Rounds between two probes at most, as often as a Reno flow of the same rate would grow by what
-/// a probe takes.
+/// The most rounds between two probes: as often as a Reno flow of the same rate would grow by the
+/// size of a probe.
 const CRUISE_ROUNDS: u64 = 63;
 
-/// Windows are computed for round trips of at least this: below it, the scheduling of tasks and
-/// threads takes longer than the path.
+/// The least round trip for computing windows: below it, the scheduling of tasks and threads takes
+/// longer than the path.
 const LEAST_ROUND_TRIP: Duration = Duration::from_millis(4);
 
 /// What a completed round means for the phases and bounds.
@@ -112,7 +112,7 @@ impl Judgement {
     }
 }
 
-/// See the head of the file.
+/// See the file header.
 #[derive(Clone, Debug)]
 pub(super) struct Bbr {
     mtu: u64,
@@ -122,7 +122,7 @@ pub(super) struct Bbr {
     aggregation: Aggregation,
     max_rate: CycleMax,
     min_round_trip: MinRoundTrip,
-    /// Startup has filled the path once.
+    /// Startup has filled the path at least once.
     filled: bool,
     growth: Growth,
     cycle: Cycle,
@@ -130,7 +130,7 @@ pub(super) struct Bbr {
     last_round: RoundFacts,
     bounds: Bounds,
     last_sent: Instant,
-    /// What was sent until then may have been larger than the MTU of the path.
+    /// Packets sent until then may have been larger than the MTU of the path.
     too_large_until: Option<Instant>,
 }
 
@@ -189,7 +189,7 @@ impl Bbr {
         }
         self.delivery.on_lost(bytes);
         if self.too_large_until.is_some_and(|until| sent <= until) {
-            // The restart has dropped the losses of this size that were known by then.
+            // The losses of this size that were known at the restart were dropped there.
             return;
         }
         self.losses.on_lost(bytes);
@@ -197,7 +197,7 @@ impl Bbr {
             self.round.add_in_flight(in_flight);
         }
         if persistent {
-            // The path may have changed. The model is kept, and the window grows towards it.
+            // The path may have changed. The model is kept, and the window grows back to it.
             self.bounds.start_ramp(self.initial_window());
             self.set_window();
         }
@@ -211,9 +211,9 @@ impl Bbr {
         self.set_window();
     }
 
-    /// The MTU is smaller. Packets of the former size were lost at any rate, so what was concluded
-    /// from their losses is dropped. The window begins with the first one again: the path may be
-    /// another one, and the losses may have been congestion after all. The measured rate is kept.
+    /// Restarts after the MTU was lowered. Packets of the former size were lost at any rate, so the
+    /// conclusions from their losses are dropped. The window restarts at its first size: the path
+    /// may have changed, and the losses may have been congestion. The measured rate is kept.
     fn restart(&mut self) {
         self.too_large_until = Some(self.last_sent);
         self.losses = Losses::default();
@@ -263,19 +263,19 @@ impl Bbr {
         percent(bytes_in(self.max_rate.get(), round_trip), gain)
     }
 
-    /// Room for bursts: of acknowledgements, and of what quinn sends at once.
+    /// Room for bursts of acknowledgements, and for what quinn sends at once.
     fn room(&self) -> u64 {
         self.aggregation
             .bytes()
             .saturating_add(LEAST_PACKETS * self.mtu)
     }
 
-    /// The wait that the room for bursts makes at most, on a path without other traffic.
+    /// The longest wait that the room for bursts causes, on a path without other traffic.
     fn own_queue(&self) -> Duration {
         time_for(self.room(), self.max_rate.get()).min(self.min_round_trip.get() / 2)
     }
 
-    /// Ends the round and begins the next.
+    /// Ends the round and starts the next.
     fn take_round(&mut self, sample: &Sample) -> RoundFacts {
         let min = self.min_round_trip.get();
         self.round.add_in_flight(sample.in_flight);
@@ -288,13 +288,13 @@ impl Bbr {
         round
     }
 
-    /// Decides what the round means, and learns from it. Changes no phase.
+    /// Decides what the round means, and learns from it. Does not change the phase.
     fn judge(&mut self, round: &RoundFacts) -> Judgement {
         let grown = self.judge_growth(round);
         if self.cycle.phase() == Phase::Cruise {
             self.cycle.add_cruise_round(round.queue);
             if self.cycle.crowded() {
-                // How much fits depends on the other flows now.
+                // How much fits now depends on the other flows.
                 self.bounds.high = None;
             }
         }
@@ -327,7 +327,7 @@ impl Bbr {
                 let flat = self.growth.flat;
                 let grown = self.growth.round(round.rate, STARTUP_GROWTH);
                 if round.app_limited && !grown {
-                    // Such a round shows nothing of the path.
+                    // Such a round shows nothing about the path.
                     self.growth.flat = flat;
                 }
                 grown
@@ -337,7 +337,7 @@ impl Bbr {
         }
     }
 
-    /// Sets the bounds, and changes the phase where the round decides it.
+    /// Sets the bounds, and changes the phase if the round requires it.
     fn advance(&mut self, now: Instant, round: &RoundFacts, judgement: Judgement) {
         self.bounds
             .grow_ramp(judgement.congested(), MOST_WINDOW_BYTES);
@@ -361,8 +361,8 @@ impl Bbr {
         if full || self.growth.flat >= STARTUP_FLAT_ROUNDS {
             self.filled = true;
             if congested {
-                // Half of it was in flight one round before. If nearly all of a round is lost, what
-                // is left of it says nothing about the path.
+                // Half of it was in flight one round before. If nearly all packets of a round are
+                // lost, the rest shows nothing about the path.
                 let before = round.max_in_flight / 2;
                 self.bounds.high = Some(round.acked.max(self.product(100)).max(before));
             }
@@ -388,7 +388,7 @@ impl Bbr {
         if self.cycle.rounds() >= UP_ROUNDS && !judgement.grown {
             self.start_cycle(now);
         } else if self.cycle.rounds() >= UP_MOST_ROUNDS {
-            // The path carries much more than was known.
+            // The path carries much more than was measured.
             self.bounds.high = None;
             self.start_up();
         }
@@ -402,7 +402,7 @@ impl Bbr {
         }
         let cut = percent(self.bounds.low().min(self.window), BETA);
         let low = match judgement.verdict {
-            // A policer would lose nothing of this much.
+            // A policer would drop nothing of this amount.
             Verdict::Excess => round.acked.max(self.product(DOWN_GAIN)),
             _ if judgement.crowded => cut.max(self.product(BETA)),
             _ => cut.max(round.acked),
@@ -411,8 +411,8 @@ impl Bbr {
             .set_low(low, judgement.verdict == Verdict::Severe);
     }
 
-    /// After the first round of `Down` all that the probe has sent is measured. A cycle in which
-    /// the application limited the rate does not replace an older rate.
+    /// After the first round of `Down`, everything that the probe has sent is measured. A cycle in
+    /// which the application limited the rate does not replace an older rate.
     fn end_rate_cycle(&mut self) {
         if self.cycle.rounds() != 1 {
             return;
@@ -423,7 +423,7 @@ impl Bbr {
         }
     }
 
-    /// Changes of phase that come with time or with what is in flight.
+    /// Changes the phase by time or by the amount in flight.
     fn step(&mut self, now: Instant) {
         let in_flight = self.delivery.in_flight();
         let rounds = self.cycle.rounds();
@@ -461,7 +461,8 @@ impl Bbr {
         }
     }
 
-    /// The queue of this flow is gone, or a phase that drains it has lasted long enough.
+    /// Whether the queue of this flow is drained, or the phase that drains it has lasted long
+    /// enough.
     fn drained(&self, in_flight: u64) -> bool {
         let fits = self.product(100).saturating_add(self.room());
         let limit = fits.min(self.bounds.high_between_probes());
@@ -491,7 +492,7 @@ impl Bbr {
     }
 
     fn probe_rtt_window(&self) -> u64 {
-        // Half of a product with an outdated rate may be more than the path holds.
+        // Half of a product with an outdated rate may be more than the path can hold.
         let gain = if self.min_round_trip.rate_outdated {
             0
         } else {
@@ -507,7 +508,7 @@ impl Bbr {
 
     fn enter(&mut self, phase: Phase) {
         self.cycle.enter(phase);
-        // The first round of the phase is what is sent from now on.
+        // The first round of the phase starts with the next packet.
         self.round
             .extend_to(self.delivery.delivered().saturating_add(1));
     }

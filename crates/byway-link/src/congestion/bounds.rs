@@ -9,7 +9,7 @@ use super::arithmetic::percent;
 /// room.
 const HEADROOM: u64 = 85;
 
-/// See the head of the file. By default nothing is limited.
+/// See the file header. By default nothing is limited.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bounds {
     /// The largest amount that probes have found to fit.
@@ -33,7 +33,7 @@ impl Bounds {
     }
 
     /// How much a probe for more may have in flight: `gain` hundredths of `high`, and at least
-    /// `least` more than it. A small bound would not grow otherwise: a part of a packet is not
+    /// `least` more than it. A small bound would not grow otherwise, since partial packets are not
     /// sent.
     pub(super) fn high_in_probe(&self, gain: u64, least: u64) -> u64 {
         let grown = |high: u64| percent(high, gain).max(high.saturating_add(least));
@@ -44,13 +44,13 @@ impl Bounds {
         self.low.unwrap_or(u64::MAX)
     }
 
-    /// Replaces `low`; `recovers` says whether it grows again in rounds without loss.
+    /// Replaces `low`; `recovers`: it grows again in rounds without loss.
     pub(super) fn set_low(&mut self, low: u64, recovers: bool) {
         (self.low, self.low_recovers) = (Some(low), recovers);
     }
 
-    /// A round without congestion is over. `low` becomes `growth` hundredths of itself if it
-    /// recovers and the round lost nothing, and is removed when it reaches `limit`.
+    /// Ends a round without congestion. `low` becomes `growth` hundredths of itself if it recovers
+    /// and the round had no loss, and is removed when it reaches `limit`.
     pub(super) fn recover_low(&mut self, lossless: bool, growth: u64, limit: u64) {
         if self.low_recovers && lossless {
             self.low = self
@@ -72,8 +72,7 @@ impl Bounds {
         self.ramp = Some(window);
     }
 
-    /// A round is over. The ramp doubles without congestion, and is removed when it reaches
-    /// `limit`.
+    /// Ends a round. The ramp doubles without congestion, and is removed when it reaches `limit`.
     pub(super) fn grow_ramp(&mut self, congested: bool, limit: u64) {
         let growth = if congested { 1 } else { 2 };
         self.ramp = self

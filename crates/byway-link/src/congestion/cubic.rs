@@ -1,4 +1,4 @@
-//! Cubic: a simulated controller that follows losses, to compete with in tests.
+//! Cubic: a simulated controller that follows losses, as a competitor in tests.
 //!
 //! In:    what was acknowledged and found lost, from the simulator.
 //! Out:   the congestion window.
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::simulator::PACKET;
 
-/// RFC 9438, as far as its share of a queue goes.
+/// The part of RFC 9438 that determines its share of a queue.
 pub(super) struct Cubic {
     window: f64,
     threshold: f64,

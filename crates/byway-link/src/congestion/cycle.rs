@@ -1,22 +1,22 @@
-//! Cycle: the phases of the controller, and what is counted in them.
+//! Cycle: the phases of the controller, and their counters.
 //!
 //! In:    changes of phase, completed rounds, a seed.
 //! Out:   the current phase, its age in rounds, and the time of the next probe.
 
 use std::time::{Duration, Instant};
 
-/// Between two probes for more: from the first up to both together, so that flows do not probe at
-/// the same times.
+/// The time between two probes for more: from the first up to the sum of both, so that flows do not
+/// probe at the same times.
 const CRUISE: Duration = Duration::from_secs(2);
 const CRUISE_SPREAD: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Grows until the rate does not.
+    /// Grows until the rate stops growing.
     Startup,
-    /// Drains the queue that startup has made.
+    /// Drains the queue that startup has created.
     Drain,
-    /// Drains the queue that a probe has made.
+    /// Drains the queue that a probe has created.
     Down,
     /// Keeps the rate.
     Cruise,
@@ -28,7 +28,7 @@ pub(super) enum Phase {
     ProbeRtt,
 }
 
-/// See the head of the file.
+/// See the file header.
 #[derive(Clone, Debug)]
 pub(super) struct Cycle {
     phase: Phase,
@@ -68,12 +68,12 @@ impl Cycle {
         (self.phase, self.rounds) = (phase, 0);
     }
 
-    /// Counts the rounds of the phase from now on.
+    /// Counts the rounds of the phase from 0 again.
     pub(super) fn restart_rounds(&mut self) {
         self.rounds = 0;
     }
 
-    /// A round is over.
+    /// Ends a round.
     pub(super) fn add_round(&mut self, app_limited: bool) {
         self.rounds = self.rounds.saturating_add(1);
         self.app_limited |= app_limited;
@@ -84,7 +84,7 @@ impl Cycle {
         std::mem::take(&mut self.app_limited)
     }
 
-    /// Draws the time of the next probe.
+    /// Chooses the time of the next probe at random.
     pub(super) fn draw_cruise(&mut self, now: Instant) {
         let spread = CRUISE_SPREAD.mul_f64(self.random.f64());
         self.cruise_until = now + CRUISE + spread;
@@ -94,15 +94,15 @@ impl Cycle {
         self.cruise_until
     }
 
-    /// A round of the cruise is over.
+    /// Ends a round of the cruise.
     pub(super) fn add_cruise_round(&mut self, queue: bool) {
         self.cruise_rounds += 1;
         self.cruise_rounds_with_queue += u32::from(queue);
         self.crowded = self.cruise_rounds_with_queue * 2 > self.cruise_rounds;
     }
 
-    /// The next cruise counts its rounds from 0. Until its first round is over, `crowded` is that
-    /// of this one.
+    /// Lets the next cruise count its rounds from 0. Until its first round ends, `crowded` keeps
+    /// the value of this one.
     pub(super) fn end_cruise(&mut self) {
         (self.cruise_rounds, self.cruise_rounds_with_queue) = (0, 0);
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn entering_a_phase_leaves_the_time_of_the_next_probe() {
+    fn entering_a_phase_keeps_the_time_of_the_next_probe() {
         let now = Instant::now();
         let mut cycle = Cycle::new(now, 1);
         cycle.draw_cruise(now);

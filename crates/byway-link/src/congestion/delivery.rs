@@ -1,31 +1,32 @@
 //! Delivery rate: how fast acknowledged bytes arrive at the receiver, sampled once per
 //! acknowledgement.
 //!
-//! In:    bytes sent, acknowledged and lost, with the times at which that happened.
+//! In:    bytes sent, acknowledged and lost, with their times.
 //! Out:   one [`Sample`] per batch of acknowledgements.
-//! Never: more than [`MAX_BATCHES`] entries, however long no acknowledgement comes.
+//! Never: more than [`MAX_BATCHES`] entries, however long no acknowledgement arrives.
 //!
 //! This is the estimator of draft-ietf-ccwg-bbr: each packet records how many bytes had been
-//! delivered when it left, and the rate is what was delivered since then over the longer of the two
-//! intervals in which it was sent and acknowledged. Quinn names a packet by the time at which it
-//! was sent only, so packets that leave within a small fraction of a round trip share one entry.
+//! delivered when it was sent. The rate is what was delivered since then, over the longer of the
+//! two intervals in which it was sent and acknowledged. Quinn identifies a packet only by the time
+//! at which it was sent, so packets that are sent within a small fraction of a round trip share one
+//! entry.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::arithmetic::per_second;
 
-/// Entries at most; the oldest is dropped for a new one. Acknowledgements of dropped ones give no
+/// The most entries; a new one replaces the oldest. Acknowledgements of dropped entries give no
 /// sample.
 const MAX_BATCHES: usize = 4096;
 
 /// Packets that are sent within this fraction of the smallest round trip share an entry.
 const BATCHES_PER_ROUND_TRIP: u32 = 128;
 
-/// How long entries are kept behind the newest acknowledged one, in round trips.
+/// How long entries older than the newest acknowledged one are kept, in round trips.
 const KEPT_ROUND_TRIPS: u32 = 2;
 
-/// What was known when a batch of packets left.
+/// The state when a batch of packets was sent.
 #[derive(Clone, Copy, Debug)]
 struct Batch {
     sent: Instant,
@@ -36,16 +37,16 @@ struct Batch {
     in_flight: u64,
 }
 
-/// What one batch of acknowledgements says.
+/// The result of one batch of acknowledgements.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
-    /// Bytes per second. None if the interval is too short to say.
+    /// Bytes per second; `None` if the interval is too short.
     pub(super) rate: Option<u64>,
-    /// The sender had too little to send for the rate to say what the path can carry.
+    /// The sender had too little to send for the rate to show the capacity of the path.
     pub(super) app_limited: bool,
-    /// All bytes that had been delivered when the newest acknowledged packet left.
+    /// All bytes that had been delivered when the newest acknowledged packet was sent.
     pub(super) prior_delivered: u64,
-    /// What was under way when the newest acknowledged packet left, with itself.
+    /// Bytes in flight when the newest acknowledged packet was sent, including it.
     pub(super) in_flight: u64,
     /// Bytes that this batch acknowledges.
     pub(super) acked: u64,
@@ -53,7 +54,7 @@ pub(super) struct Sample {
     pub(super) round_trip: Duration,
 }
 
-/// See the head of the file.
+/// See the file header.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
     batches: VecDeque<Batch>,
@@ -94,17 +95,17 @@ impl Delivery {
         self.delivered
     }
 
-    /// An estimate of what is under way; exact after each batch of acknowledgements.
+    /// An estimate of the bytes in flight; exact after each batch of acknowledgements.
     pub(super) fn in_flight(&self) -> u64 {
         self.in_flight
     }
 
-    /// Rates over less than this are not believed.
+    /// Sets the shortest interval for which a rate is computed.
     pub(super) fn set_min_round_trip(&mut self, min: Duration) {
         self.min_round_trip = min;
     }
 
-    /// `bytes` have left. True if nothing was under way before.
+    /// Adds sent bytes. Returns whether nothing was in flight before.
     pub(super) fn on_sent(&mut self, now: Instant, bytes: u64) -> bool {
         let idle = self.in_flight == 0;
         if idle {
@@ -133,7 +134,7 @@ impl Delivery {
         idle
     }
 
-    /// A packet of `bytes` that left at `sent` is acknowledged.
+    /// Adds an acknowledged packet.
     pub(super) fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64) {
         self.delivered = self.delivered.saturating_add(bytes);
         self.delivered_at = now;
@@ -153,23 +154,23 @@ impl Delivery {
         }
     }
 
-    /// The entry of what left at `sent`.
+    /// The entry of what was sent at `sent`.
     fn batch(&self, sent: Instant) -> Option<Batch> {
         let after = self.batches.partition_point(|batch| batch.sent <= sent);
         self.batches.get(after.checked_sub(1)?).copied()
     }
 
-    /// What was under way when the packet left that was sent at `sent`.
+    /// Bytes in flight when a packet was sent at `sent`.
     pub(super) fn in_flight_at(&self, sent: Instant) -> Option<u64> {
         self.batch(sent).map(|batch| batch.in_flight)
     }
 
-    /// `bytes` are found lost.
+    /// Removes lost bytes.
     pub(super) fn on_lost(&mut self, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
     }
 
-    /// All acknowledgements of one batch are reported.
+    /// Ends a batch of acknowledgements.
     pub(super) fn end_acks(
         &mut self,
         now: Instant,
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_of_what_left_while_the_sender_was_idle_are_marked() {
+    fn samples_of_packets_from_an_idle_sender_are_marked() {
         let start = Instant::now();
         let mut delivery = Delivery::new(start);
         delivery.on_sent(start, 1000);
@@ -276,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_never_hears_anything_holds_a_bounded_number_of_entries() {
+    fn a_sender_without_acknowledgements_holds_a_bounded_number_of_entries() {
         let start = Instant::now();
         let mut delivery = Delivery::new(start);
         for ms in 0..20_000 {
             delivery.on_sent(start + ms * MS, 40);
         }
         assert_eq!(delivery.batches(), MAX_BATCHES);
-        // The oldest is not known any more.
+        // The oldest entry was dropped.
         delivery.on_ack(start + 20_000 * MS, start, 40);
         assert!(delivery.end_acks(start + 20_000 * MS, 40, false).is_none());
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The largest value of this cycle and the one before; the owner says when a cycle ends.
+/// The largest value of this cycle and the one before; the owner ends a cycle.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CycleMax {
     previous: u64,
@@ -18,7 +18,7 @@ impl CycleMax {
         self.previous.max(self.current)
     }
 
-    /// The next cycle begins. One without a value keeps what was there.
+    /// Starts the next cycle. A cycle without a value keeps the one before.
     pub(super) fn advance(&mut self) {
         if self.current > 0 {
             self.previous = self.current;
@@ -27,7 +27,7 @@ impl CycleMax {
     }
 }
 
-/// Parts that the window of a [`TimedMin`] has.
+/// The number of parts of the window of a [`TimedMin`].
 const PARTS: usize = 10;
 
 /// The smallest duration within a window of time, to a tenth of the window.
@@ -37,7 +37,7 @@ pub(super) struct TimedMin {
     newest: usize,
     part: Duration,
     began: Instant,
-    /// The last value that was known, for a window in which none came.
+    /// The last known value, for a window without values.
     last: Option<Duration>,
 }
 
@@ -53,10 +53,10 @@ impl TimedMin {
     }
 
     pub(super) fn update(&mut self, now: Instant, value: Duration) {
-        let mut turns = 0;
+        let mut steps = 0;
         while now.saturating_duration_since(self.began) >= self.part {
-            turns += 1;
-            if turns > PARTS {
+            steps += 1;
+            if steps > PARTS {
                 self.began = now;
                 break;
             }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minimum_lasts_for_its_window_and_the_last_one_until_another_comes() {
+    fn a_minimum_lasts_for_its_window_and_the_last_one_until_another_is_measured() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let ms = Duration::from_millis;

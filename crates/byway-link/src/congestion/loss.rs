@@ -1,64 +1,64 @@
-//! Loss: what the losses of a round say about the path.
+//! Loss: what the losses of a round show about the path.
 //!
-//! In:    bytes acknowledged and lost in a round, whether a queue stood during it, and whether more
-//!        than the path's rate was sent on purpose.
+//! In:    bytes acknowledged and lost in a round, whether there was a queue, and whether more than
+//!        the path's rate was sent on purpose.
 //! Out:   a [`Verdict`].
 //!
-//! Radio links and bad lines lose packets however little is sent, and a sender that slows down for
-//! them gains nothing. So the share that is lost while less than the path's rate is sent is learned
-//! as the path's own, and only losses beyond it count: with a queue, because a full buffer drops;
-//! without, because a policer or a shallow buffer may.
+//! Radio links and bad lines lose packets at any rate, and a sender that slows down because of that
+//! gains nothing. So the share that is lost while less than the path's rate is sent is learned as
+//! the usual loss of the path, and only losses beyond it count: with a queue, because a full buffer
+//! drops; without, because a policer or a shallow buffer may.
 
-/// Losses beyond the path's own of up to this share are no sign of congestion, as in the draft.
+/// Losses beyond the usual ones up to this share are no sign of congestion, as in the draft.
 const TOLERATED: f64 = 0.02;
 
-/// Beyond this share they are one even without a queue and without having sent more.
+/// Beyond this share they are a sign even without a queue and without a probe.
 const SEVERE: f64 = 0.20;
 
-/// How fast the path's own share follows what is seen.
+/// How fast the usual share follows the measured one.
 const LEARNING: f64 = 1.0 / 4.0;
 
-/// Rounds with fewer bytes than so many packets are too short to say anything.
+/// Rounds with fewer bytes than this many packets are too short to be evaluated.
 const LEAST_PACKETS: u64 = 4;
 
-/// Fewer lost packets than this are chance.
+/// Fewer lost packets than this are ignored as chance.
 const LEAST_LOST_PACKETS: u64 = 2;
 
-/// What the losses of one round mean.
+/// What the losses of a round mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// No more than the path loses anyway.
+    /// No more than the usual losses of the path.
     Usual,
     /// A buffer is full, or what was sent beyond the path's rate was dropped.
     Congested,
-    /// More is lost than the path loses when less is sent, though no queue stands.
+    /// More is lost than when less is sent, although there is no queue.
     Excess,
-    /// So much is lost without any queue that the rate must have fallen.
+    /// So much is lost without a queue that the rate must have fallen.
     Severe,
 }
 
-/// See the head of the file.
+/// See the file header.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Losses {
     acked: u64,
     lost: u64,
     marked: bool,
-    /// The path's own share, and how many rounds it was learned from.
+    /// The usual share, and how many rounds it was learned from.
     usual: f64,
     rounds: u32,
 }
 
-/// How a round was sent: what its losses are judged by.
+/// How a round was sent, for evaluating its losses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sending {
-    /// No packet of it had a round trip near the path's least.
+    /// No packet of it had a round trip near the smallest of the path.
     pub(super) queue: bool,
     /// More than the path's rate was sent on purpose.
     pub(super) probing: bool,
-    /// Others keep a queue: what is lost is lost to them, too.
+    /// Other flows keep a queue: they suffer the same losses.
     pub(super) crowded: bool,
-    /// Less than the path's rate was sent, or the rate still grows with what is sent: what is lost
-    /// is the path's own.
+    /// Less than the path's rate was sent, or the rate still grows with what is sent: its losses
+    /// are the usual ones.
     pub(super) learns: bool,
     /// Bytes of a packet.
     pub(super) mtu: u64,
@@ -78,17 +78,17 @@ impl Losses {
         self.marked = true;
     }
 
-    /// Whether anything was lost in this round so far.
+    /// Whether anything was lost in this round.
     pub(super) fn any(&self) -> bool {
         self.lost > 0
     }
 
-    /// Bytes acknowledged in this round so far.
+    /// Bytes acknowledged in this round.
     pub(super) fn acked(&self) -> u64 {
         self.acked
     }
 
-    /// The round is over.
+    /// Ends the round and evaluates its losses.
     pub(super) fn end_round(&mut self, sending: Sending) -> Verdict {
         let (acked, lost) = (
             std::mem::take(&mut self.acked),
@@ -103,7 +103,7 @@ impl Losses {
             return Verdict::Usual;
         }
         let share = lost as f64 / acked.saturating_add(lost) as f64;
-        // Two standard deviations of what chance makes of the path's own share in so many packets.
+        // Two standard deviations of the usual share in this many packets.
         let chance = 2.0
             * (self.usual * (1.0 - self.usual) / packets as f64)
                 .max(0.0)
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_path_loses_anyway_is_learned_and_never_congestion() {
+    fn the_usual_losses_of_a_path_are_learned_and_are_not_congestion() {
         let mut losses = Losses::default();
         for lost in [5, 4, 6, 5, 5, 7, 3, 5] {
             assert_eq!(round(&mut losses, 100, lost, QUIET), Verdict::Usual);
@@ -231,12 +231,12 @@ mod tests {
         assert_eq!(
             round(&mut losses, 100, 10, holding),
             Verdict::Usual,
-            "the path's own by now"
+            "it is usual now"
         );
     }
 
     #[test]
-    fn single_packets_and_short_rounds_say_nothing_and_a_mark_says_all() {
+    fn single_losses_and_short_rounds_are_ignored_and_a_mark_is_congestion() {
         let mut losses = Losses::default();
         let queue = Sending {
             queue: true,

@@ -1,4 +1,4 @@
-//! Minimum round trip: the smallest round trip of the last seconds, and when it has to be measured.
+//! Minimum round trip: the smallest round trip of the last seconds, and when it must be measured.
 //!
 //! In:    round trips, with the times at which they were measured.
 //! Out:   the smallest one, and when one near it was seen last.
@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 
 use super::filter::TimedMin;
 
-/// How long a round trip counts.
+/// How long a measured round trip counts.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// A round trip this much above the smallest is a queue, at least; else an eighth of it.
+/// A round trip that is longer than the smallest by this, or by an eighth of it, shows a queue.
 pub(super) const QUEUE_MARGIN: Duration = Duration::from_millis(2);
 
-/// See the head of the file.
+/// See the file header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MinRoundTrip {
     recent: TimedMin,
     /// When a round trip near the smallest was seen last.
     pub(super) near_at: Instant,
-    /// When the phase that measures it ends. None until little enough is in flight.
+    /// When the phase that measures it ends; `None` until little enough is in flight.
     pub(super) probe_until: Option<Instant>,
     /// At the start of that phase the path had a long queue and less than half of its rate, so the
-    /// rate may be out of date.
+    /// rate may be outdated.
     pub(super) rate_outdated: bool,
 }
 
@@ -37,7 +37,7 @@ impl MinRoundTrip {
         }
     }
 
-    /// Zero before the first one is known.
+    /// The smallest round trip; zero before one is known.
     pub(super) fn get(&self) -> Duration {
         self.recent.get().unwrap_or_default()
     }

@@ -1,13 +1,13 @@
-//! Congestion control of carriers: which controllers there are, behind the interface of quinn.
+//! Congestion control of carriers: the available controllers, behind the interface of quinn.
 //!
 //! In:    the setting of the node.
 //! Out:   a factory of controllers for quinn.
 //!
 //! `bbr` is the controller. `delivery` samples the delivery rate, `min_round_trip` and `filter`
-//! keep the path's recent extremes, `round` collects what a round trip shows, `loss` and
-//! `aggregation` judge it, and `bounds` and `cycle` hold what the controller concludes. `probing`
-//! lets a question out on a silent path. None of them reads a clock, so that tests drive them
-//! through a simulated network. `tcp` asks the kernel for the same on carriers over TCP.
+//! keep the path's recent extremes, `round` collects the measurements of a round trip, `loss` and
+//! `aggregation` evaluate it, and `bounds` and `cycle` hold the controller's conclusions. `probing`
+//! lets a ping out on a silent path. None of them reads a clock, so tests drive them through a
+//! simulated network. `tcp` sets the kernel's controller on carriers over TCP.
 
 mod aggregation;
 mod arithmetic;
@@ -39,13 +39,13 @@ use quinn_proto::congestion::{Controller, ControllerFactory, CubicConfig};
 use self::bbr::{Bbr, INITIAL_PACKETS};
 use self::probing::{Probing, ProbingFactory};
 
-/// Which congestion control the senders of a link use.
+/// The congestion control of the senders of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Congestion {
     /// Follows the rate and the delay of the path; keeps its rate on paths that lose packets.
     #[default]
     Bbr,
-    /// Follows losses, as most of TCP does.
+    /// Follows losses, as most TCP senders do.
     Cubic,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for Congestion {
 const BASE_PACKET_BYTES: u64 = 1200;
 
 impl Congestion {
-    /// What makes a controller of this kind for each path.
+    /// The factory that makes a controller of this kind for each path.
     pub(crate) fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
         let factory: Arc<dyn ControllerFactory + Send + Sync> = match self {
             Self::Bbr => Arc::new(BbrFactory),
@@ -76,7 +76,7 @@ impl Congestion {
     }
 }
 
-/// Lets a question out although the window of `controller`, or of the one that it is a clone of, is
+/// Lets a ping out although the window of `controller`, or of the one that it is a clone of, is
 /// full.
 pub(crate) fn let_question_out(controller: Box<dyn Controller>) {
     if let Ok(probing) = controller.into_any().downcast::<Probing>() {
@@ -84,7 +84,7 @@ pub(crate) fn let_question_out(controller: Box<dyn Controller>) {
     }
 }
 
-/// Whether quinn's cubic is what a connection uses.
+/// Whether a connection uses quinn's cubic.
 #[cfg(test)]
 pub(crate) fn is_cubic(controller: Box<dyn Controller>) -> bool {
     controller

@@ -1,13 +1,13 @@
-//! Probing: a controller that lets a question out on a path that has fallen silent.
+//! Probing: a controller that lets a ping out on a path that has become silent.
 //!
-//! In:    the controller of a path; that a question waits.
+//! In:    the controller of a path; the fact that a ping waits.
 //! Out:   the window of that controller, or room for [`PACKETS`] more than are in flight.
 //! Never: changes what the controller learns, or its window on a path that answers.
 //!
-//! On a silent path the window is full of packets that nothing acknowledges, and what QUIC sends by
-//! itself comes later each time: twice as late as the time before (RFC 9002 section 6.2.1), 10 s
-//! after a silence of 10 s. A question that is sent before finds a path that works again at once,
-//! and its acknowledgement shows what was lost.
+//! On a silent path the window is full of unacknowledged packets, and QUIC's own probes are sent at
+//! intervals that double each time (RFC 9002 section 6.2.1), 10 s after a silence of 10 s. A ping
+//! that is sent before that detects at once that the path works again, and its acknowledgement
+//! shows what was lost.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use quinn_proto::congestion::{Controller, ControllerFactory};
 
 use super::BASE_PACKET_BYTES;
 
-/// Packets beyond the window for one question: it, and one in case that it is lost.
+/// Packets beyond the window for one ping: the ping, and one in case it is lost.
 const PACKETS: u64 = 2;
 
-/// Makes probing controllers of those of another factory.
+/// Wraps the controllers of another factory.
 pub(super) struct ProbingFactory(pub(super) Arc<dyn ControllerFactory + Send + Sync>);
 
 impl ControllerFactory for ProbingFactory {
@@ -31,12 +31,12 @@ impl ControllerFactory for ProbingFactory {
     }
 }
 
-/// See the head of the file.
+/// See the file header.
 pub(super) struct Probing {
     inner: Box<dyn Controller>,
-    /// Packets that may be sent beyond the window. Clones share it.
+    /// Packets that may be sent beyond the window. Shared by clones.
     packets: Arc<AtomicU64>,
-    /// Bytes in flight after the last acknowledgement, and those sent since.
+    /// Bytes in flight after the last acknowledgement, plus those sent since.
     in_flight: u64,
 }
 
@@ -54,7 +54,7 @@ impl Probing {
         self.inner.into_any().is::<C>()
     }
 
-    /// Lets [`PACKETS`] out. The controller of a connection can be had as a clone alone, which is
+    /// Lets [`PACKETS`] out. Only a clone of a connection's controller can be obtained, which is
     /// enough.
     pub(super) fn let_out(&self) {
         self.packets.store(PACKETS, Relaxed);
@@ -112,7 +112,7 @@ impl Controller for Probing {
         let window = self.inner.window();
         match self.packets.load(Relaxed) {
             0 => window,
-            // Room for one more packet, whatever the MTU.
+            // Room for one more packet of any MTU.
             _ => window.max(self.in_flight + 2 * BASE_PACKET_BYTES),
         }
     }
@@ -141,7 +141,7 @@ mod tests {
     use crate::congestion::Congestion;
 
     #[test]
-    fn a_full_window_kept_the_question_of_a_silent_path_from_being_sent() {
+    fn a_full_window_kept_the_ping_of_a_silent_path_from_being_sent() {
         for congestion in [Congestion::Bbr, Congestion::Cubic] {
             let now = Instant::now();
             let mut controller = congestion.factory().build(now, 1200);
@@ -161,7 +161,7 @@ mod tests {
             }
             assert!(
                 !fits(&*controller, sent),
-                "{congestion}: as many as the question needs and no more"
+                "{congestion}: more than the ping needs"
             );
         }
     }

@@ -30,13 +30,13 @@ pub(super) struct RoundFacts {
     pub(super) app_limited: bool,
     pub(super) min_round_trip: Duration,
     pub(super) mean_round_trip: Duration,
-    /// The most that was in flight when a packet was sent whose loss or acknowledgement is known.
+    /// The most bytes in flight when a packet was sent that is now acknowledged or lost.
     pub(super) max_in_flight: u64,
     /// Bytes acknowledged in it.
     pub(super) acked: u64,
     /// No packet was found lost in it.
     pub(super) lossless: bool,
-    /// Even the smallest round trip was that of a path with a queue.
+    /// Even the smallest round trip shows a queue.
     pub(super) queue: bool,
 }
 
@@ -51,7 +51,7 @@ impl Round {
         delivered >= self.end
     }
 
-    /// The round ends no earlier than with what is sent after `delivered` bytes.
+    /// Lets the round end no earlier than with what is sent after `delivered` bytes.
     pub(super) fn extend_to(&mut self, delivered: u64) {
         self.end = self.end.max(delivered);
     }
@@ -77,9 +77,9 @@ impl Round {
         self.max_in_flight = self.max_in_flight.max(in_flight);
     }
 
-    /// Ends the round and begins the next, which ends with what is sent after `delivered` bytes.
-    /// `min_round_trip` replaces that of a round without a sample. The facts that come from
-    /// elsewhere keep their defaults.
+    /// Ends the round and starts the next, which ends with what is sent after `delivered` bytes.
+    /// `min_round_trip` is used for a round without a sample. Facts from elsewhere keep their
+    /// defaults.
     pub(super) fn take(&mut self, delivered: u64, min_round_trip: Duration) -> RoundFacts {
         let next = Self {
             number: self.number + 1,
@@ -107,7 +107,8 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// A round of `rate` is over. Whether it is at least `growth` hundredths of the best before.
+    /// Ends a round of `rate`. Returns whether it is at least `growth` hundredths of the best
+    /// before.
     pub(super) fn round(&mut self, rate: u64, growth: u64) -> bool {
         let grown = rate >= percent(self.best, growth) && rate > 0;
         if grown {

@@ -1,9 +1,9 @@
-//! Simulator: senders that share one bottleneck, as a queue of events with a clock of its own.
+//! Simulator: senders that share one bottleneck, as a queue of events with a simulated clock.
 //!
 //! The path from the senders is the lab's [`Shaper`]; acknowledgements return after half a round
-//! trip. A sender is quinn's: packets leave by window and pacing, are declared lost by packet and
-//! time thresholds, and probed for by a timer; it detects MTU black holes. A receiver acknowledges
-//! every second packet, or after 25 ms. All randomness has a seed.
+//! trip. A sender behaves like quinn's: it sends by window and pacing, declares packets lost by
+//! packet and time thresholds, probes by a timer, and detects MTU black holes. A receiver
+//! acknowledges every second packet, or after 25 ms. All randomness has a seed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -21,8 +21,8 @@ use super::cubic::Cubic;
 pub(super) const PACKET: u64 = 1250;
 /// The size of probes, and of all packets after an MTU black hole was detected.
 const SMALL_PACKET: u64 = 1000;
-/// So many bursts of losses of large packets, and no large packet acknowledged since, are an MTU
-/// black hole.
+/// This many bursts of losses of large packets, without a large packet acknowledged since, are an
+/// MTU black hole.
 const BLACK_HOLE_BURSTS: u32 = 4;
 const PACKET_THRESHOLD: u64 = 32;
 const ACK_DELAY: Duration = Duration::from_millis(25);
@@ -36,9 +36,9 @@ pub(super) const fn mbit(rate: u64) -> u64 {
 pub(super) struct Path {
     /// From the senders; half of the round trip without a queue.
     pub(super) shape: Shape,
-    /// How that changes.
+    /// Changes of the shape over time.
     plan: Plan,
-    /// Acknowledgements arrive at multiples of this only.
+    /// Acknowledgements arrive only at multiples of this.
     pub(super) ack_every: Option<Duration>,
 }
 
@@ -78,7 +78,7 @@ impl Path {
         }
     }
 
-    /// The same with another rate from a time on. The queue holds as many bytes as before.
+    /// The same with another rate from `at` on. The queue holds as many bytes as before.
     pub(super) fn rate_from(self, at: Duration, rate: u64) -> Self {
         let shape = Shape {
             rate: Some(rate * 8),
@@ -90,7 +90,7 @@ impl Path {
         }
     }
 
-    /// The same with an MTU between the sizes of small and large packets from a time on.
+    /// The same with an MTU between the sizes of small and large packets from `at` on.
     pub(super) fn mtu_hole_from(self, at: Duration) -> Self {
         let shape = Shape {
             mtu: Some((SMALL_PACKET + PACKET) as usize / 2),
@@ -102,7 +102,7 @@ impl Path {
         }
     }
 
-    /// The same with another share lost between two times.
+    /// The same with another share of losses between two times.
     pub(super) fn losing_between(self, from: Duration, to: Duration, share: f64) -> Self {
         let losing = self.shape.clone().losing(share);
         Self {
@@ -112,13 +112,13 @@ impl Path {
     }
 }
 
-/// What a flow sends.
+/// Event a flow sends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum App {
-    /// As much as it may, from then on.
+    /// Without limit, from this time on.
     Bulk(Duration),
-    /// As much as it may until then, so many bytes every so often, and from then on as much as it
-    /// may again.
+    /// Without limit until the first time, then some bytes at an interval, and without limit from
+    /// the last time on.
     BulkTicksBulk(Duration, u64, Duration, Duration),
 }
 
@@ -140,7 +140,7 @@ impl Controller {
     }
 }
 
-/// A packet that is neither acknowledged nor found lost.
+/// A packet in flight.
 #[derive(Clone, Copy)]
 struct SentPacket {
     at: Instant,
@@ -152,8 +152,8 @@ pub(super) struct Flow {
     app: App,
     /// Bytes of a packet.
     packet: u64,
-    /// Bursts of losses of large packets since one was acknowledged, and the largest number of
-    /// those.
+    /// Bursts of losses of large packets since one was acknowledged, and the highest number of an
+    /// acknowledged one.
     large_bursts: u32,
     largest_large_acked: Option<u64>,
     allowed: u64,
@@ -178,14 +178,14 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// The packet is under way no longer.
+    /// Removes a packet from those in flight.
     fn take(&mut self, number: u64) -> Option<SentPacket> {
         let sent = self.in_flight.remove(&number)?;
         self.in_flight_bytes -= sent.bytes;
         Some(sent)
     }
 
-    /// Mean rate of what has arrived between two times.
+    /// The mean rate of arrivals between two times.
     pub(super) fn rate(&self, from: Duration, to: Duration) -> u64 {
         let tenth = |time: Duration| (time.as_millis() / 100) as usize;
         let bytes: u64 = self.arrived.iter().take(tenth(to)).skip(tenth(from)).sum();
@@ -194,7 +194,7 @@ impl Flow {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum What {
+enum Event {
     Timer(usize, u64),
     App(usize),
     /// A packet by its number, and its bytes.
@@ -209,11 +209,12 @@ pub(super) struct Simulator {
     now: Instant,
     path: Path,
     shaper: Shaper,
-    events: BinaryHeap<Reverse<(Instant, u64, What)>>,
+    events: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     order: u64,
     acks: Vec<Vec<u64>>,
     pub(super) flows: Vec<Flow>,
-    /// When a packet left the bottleneck, and how long it had waited, with the jitter of the path.
+    /// When a packet left the bottleneck, and how long it had waited, including the jitter of the
+    /// path.
     pub(super) waits: Vec<(Duration, Duration)>,
 }
 
@@ -272,38 +273,38 @@ impl Simulator {
             App::Bulk(from) => from,
             App::BulkTicksBulk(..) => Duration::ZERO,
         };
-        self.push(self.start + first, What::App(flow));
+        self.push(self.start + first, Event::App(flow));
         flow
     }
 
-    fn push(&mut self, at: Instant, what: What) {
+    fn push(&mut self, at: Instant, event: Event) {
         self.order += 1;
         self.events
-            .push(Reverse((at.max(self.now), self.order, what)));
+            .push(Reverse((at.max(self.now), self.order, event)));
     }
 
     pub(super) fn run(&mut self, until: Duration) {
         let until = self.start + until;
-        while let Some(Reverse((at, _, what))) = self.events.pop() {
+        while let Some(Reverse((at, _, event))) = self.events.pop() {
             if at > until {
-                self.push(at, what);
+                self.push(at, event);
                 break;
             }
             self.now = at;
-            match what {
-                What::Timer(flow, number) => {
+            match event {
+                Event::Timer(flow, number) => {
                     if self.flows[flow].timer == number {
                         self.on_timer(flow);
                     }
                 }
-                What::App(flow) => self.on_app(flow),
-                What::Arrive(flow, number, bytes) => self.on_arrive(flow, number, bytes),
-                What::AckTimer(flow, number) => {
+                Event::App(flow) => self.on_app(flow),
+                Event::Arrive(flow, number, bytes) => self.on_arrive(flow, number, bytes),
+                Event::AckTimer(flow, number) => {
                     if self.flows[flow].ack_timer == number {
                         self.acknowledge(flow);
                     }
                 }
-                What::Ack(flow, list) => self.on_acks(flow, list),
+                Event::Ack(flow, list) => self.on_acks(flow, list),
             }
         }
         self.now = until;
@@ -323,7 +324,7 @@ impl Simulator {
                 };
                 sender.allowed = if ticks { from_now + bytes } else { u64::MAX };
                 let at = self.now + every;
-                self.push(at, What::App(flow));
+                self.push(at, Event::App(flow));
             }
         }
         self.send(flow, false);
@@ -402,7 +403,7 @@ impl Simulator {
             at = Some(at.map_or(loss, |at| at.min(loss)));
         }
         if let Some(at) = at {
-            self.push(at, What::Timer(flow, number));
+            self.push(at, Event::Timer(flow, number));
         }
     }
 
@@ -421,7 +422,6 @@ impl Simulator {
         self.send(flow, silent);
     }
 
-    /// A packet comes to the path.
     fn offer(&mut self, flow: usize, number: u64, bytes: u64) {
         let now = self.now - self.start;
         for step in self
@@ -442,7 +442,7 @@ impl Simulator {
         ) {
             Verdict::Arrives { at, .. } => {
                 self.waits.push((at - delay, at - delay - now));
-                self.push(self.start + at, What::Arrive(flow, number, bytes));
+                self.push(self.start + at, Event::Arrive(flow, number, bytes));
             }
             Verdict::Dropped(Cause::Queue | Cause::UdpRate) => self.flows[flow].dropped += 1,
             Verdict::Dropped(_) => {}
@@ -462,7 +462,7 @@ impl Simulator {
         }
         receiver.ack_timer += 1;
         let timer = receiver.ack_timer;
-        self.push(self.now + ACK_DELAY, What::AckTimer(flow, timer));
+        self.push(self.now + ACK_DELAY, Event::AckTimer(flow, timer));
     }
 
     fn acknowledge(&mut self, flow: usize) {
@@ -477,7 +477,7 @@ impl Simulator {
             at += Duration::from_nanos(late as u64);
         }
         let list = self.acks.len() - 1;
-        self.push(at, What::Ack(flow, list));
+        self.push(at, Event::Ack(flow, list));
     }
 
     fn on_acks(&mut self, flow: usize, list: usize) {
@@ -545,7 +545,7 @@ impl Simulator {
         for (number, _) in &lost {
             sender.take(*number);
         }
-        // What is lost is sent again.
+        // Lost bytes are sent again.
         sender.sent_bytes -= bytes;
         let bursts = lost.chunk_by(|a, b| b.0 == a.0 + 1);
         let unexplained = |burst: &&[(u64, SentPacket)]| {
@@ -568,8 +568,8 @@ impl Simulator {
         }
     }
 
-    /// The wait in the queue that so many hundredths of the packets between two times did not
-    /// exceed.
+    /// The wait in the queue that the given share of the packets between two times, in hundredths,
+    /// did not exceed.
     pub(super) fn wait(&self, from: Duration, to: Duration, hundredths: usize) -> Duration {
         let mut waits: Vec<_> = self
             .waits

@@ -1,4 +1,4 @@
-//! Congestion control of carriers over TCP, which is the kernel's: asks it for the one that is set.
+//! Congestion control of carriers over TCP: sets the configured one in the kernel.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -7,17 +7,17 @@ use socket2::SockRef;
 
 use super::Congestion;
 
-/// Whether the log has said that the kernel does not give what is asked for.
-static SAID: AtomicBool = AtomicBool::new(false);
+/// Whether it was logged that the kernel refuses the setting.
+static LOGGED: AtomicBool = AtomicBool::new(false);
 
 impl Congestion {
-    /// Asks the kernel for this one on `socket`. If it refuses, its default stays, and the log
-    /// names the remedy once.
+    /// Sets it on `socket`. If the kernel refuses, its default is kept, and the remedy is logged
+    /// once.
     pub(crate) fn apply(self, socket: &SockRef<'_>) {
         let Err(error) = set(socket, self) else {
             return;
         };
-        if !SAID.swap(true, Relaxed) {
+        if !LOGGED.swap(true, Relaxed) {
             let advice = self.advice(&error);
             tracing::info!(
                 "links over TLS keep the system's congestion control, as {self} cannot be used: {error}; {advice}"
@@ -25,12 +25,12 @@ impl Congestion {
         }
     }
 
-    /// Asks once more, and says what would make the kernel give it if it refuses.
+    /// Sets it again, and returns the remedy if the kernel refuses.
     pub(crate) fn missing(self, socket: &SockRef<'_>) -> Option<String> {
         set(socket, self).err().map(|error| self.advice(&error))
     }
 
-    /// What makes the kernel give it.
+    /// What to do for the kernel to allow it.
     fn advice(self, error: &io::Error) -> String {
         match error.kind() {
             io::ErrorKind::NotFound => {
@@ -74,7 +74,7 @@ mod tests {
             match set(&SockRef::from(&socket), congestion) {
                 Ok(()) => assert!(after.starts_with(name.as_bytes()), "{after:?}"),
                 Err(error) => {
-                    assert_eq!(after, before, "what it had stays");
+                    assert_eq!(after, before, "the old one is kept");
                     let advice = congestion.advice(&error);
                     assert!(
                         advice.contains("sysctl") && advice.contains(&name),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_lacks_and_what_it_forbids_have_different_remedies() {
+    fn a_missing_and_a_forbidden_congestion_control_have_different_remedies() {
         let missing = Congestion::Bbr.advice(&io::ErrorKind::NotFound.into());
         assert!(missing.starts_with("`modprobe tcp_bbr`"), "{missing}");
         let forbidden = Congestion::Bbr.advice(&io::ErrorKind::PermissionDenied.into());

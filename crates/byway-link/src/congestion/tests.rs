@@ -25,12 +25,12 @@ fn alone(path: Path, until: Duration) -> Simulator {
     simulator
 }
 
-/// Its rate between two seconds, in hundredths of `rate`.
+/// Its flow's rate between two seconds, in hundredths of `rate`.
 fn share(simulator: &Simulator, rate: u64, from: u64, to: u64) -> u64 {
     simulator.flows[0].rate(s(from), s(to)) * 100 / rate
 }
 
-/// 1 for equal shares, 0.5 if one of two has all.
+/// Jain's fairness index: 1 for equal shares, 0.5 if one of two flows has everything.
 fn jain(simulator: &Simulator, from: u64, to: u64) -> f64 {
     let rates: Vec<f64> = simulator
         .flows
@@ -42,7 +42,7 @@ fn jain(simulator: &Simulator, from: u64, to: u64) -> f64 {
 }
 
 #[test]
-fn random_losses_take_no_more_than_what_they_take() {
+fn random_losses_cost_no_more_than_their_share() {
     for (rate, round_trip) in [(100, 100), (20, 50), (50, 200)] {
         for (loss, least) in [(0.0, 97), (0.01, 94), (0.05, 85), (0.15, 60)] {
             let path = Path::new(mbit(rate), ms(round_trip), ms(100)).losing(loss);
@@ -72,7 +72,7 @@ fn a_deep_queue_stays_nearly_empty() {
 }
 
 #[test]
-fn a_shallow_queue_and_a_policer_are_used_and_not_hammered() {
+fn a_shallow_queue_and_a_policer_are_used_without_many_drops() {
     let shallow = (mbit(100), Path::new(mbit(100), ms(100), ms(10)));
     let policed = (mbit(20), Path::policed(mbit(20), ms(50), 30 * PACKET));
     for (rate, path) in [shallow, policed] {
@@ -104,12 +104,12 @@ fn the_rate_follows_the_path_up_and_down() {
     let wait = simulator.wait(s(27), s(30), 90);
     assert!(
         wait < ms(80),
-        "the queue of the faster path is gone: {wait:?}"
+        "the queue of the faster path is not drained: {wait:?}"
     );
 }
 
 #[test]
-fn a_burst_of_losses_is_over_when_it_is_over() {
+fn a_burst_of_losses_has_no_lasting_effect() {
     let path = Path::new(mbit(500), ms(100), ms(100));
     let path = path.losing_between(s(3), ms(3300), 0.3);
     let simulator = alone(path, s(6));
@@ -118,12 +118,12 @@ fn a_burst_of_losses_is_over_when_it_is_over() {
 }
 
 #[test]
-fn a_flow_lives_through_silence_and_is_soon_as_fast_as_before() {
+fn a_flow_survives_silence_and_soon_reaches_its_rate_again() {
     for silence in [s(1), s(9)] {
         let path = Path::new(mbit(100), ms(100), ms(200));
         let path = path.losing_between(s(4), s(4) + silence, 1.0);
-        // The sender's probes come at growing intervals: one may wait nearly as long as the silence
-        // was.
+        // The sender's probes are sent at growing intervals: one may wait nearly as long as the
+        // silence lasted.
         let end = s(4) + 2 * silence + s(4);
         let mut simulator = Simulator::new(path, 1);
         let flow = simulator.bbr(BULK);
@@ -133,7 +133,7 @@ fn a_flow_lives_through_silence_and_is_soon_as_fast_as_before() {
     }
 }
 
-/// Ten small answers in the first second, then as much as it may.
+/// Ten small answers in the first second, then bulk data.
 const BULK_AFTER_A_SECOND: App = App::BulkTicksBulk(Duration::ZERO, 2500, ms(100), s(1));
 
 /// The rate of one flow on `path` in the last second before `end`, in hundredths of `rate`.
@@ -145,10 +145,10 @@ fn last_second(path: Path, app: App, rate: u64, end: Duration) -> u64 {
 }
 
 #[test]
-fn a_flow_is_fast_again_after_large_packets_began_to_vanish() {
+fn a_flow_is_fast_again_after_large_packets_began_to_be_lost() {
     for (rate, round_trip) in [(100, 50), (20, 20), (50, 200)] {
         let path = || Path::new(mbit(rate), ms(round_trip), ms(100));
-        // While the flow is fast, and before it has ever been.
+        // While the flow is fast, and before it has become fast.
         for (app, hole) in [(BULK, s(3)), (BULK_AFTER_A_SECOND, ms(950)), (BULK, s(0))] {
             let share = last_second(path().mtu_hole_from(hole), app, mbit(rate), hole + s(6));
             assert!(
@@ -175,7 +175,7 @@ fn a_flow_whose_first_windows_were_lost_becomes_fast() {
 }
 
 #[test]
-fn one_cubic_flow_beside_it_has_its_share() {
+fn a_competing_cubic_flow_gets_its_share() {
     for (rate, queue) in [
         (20, 1000),
         (20, 200),
@@ -194,7 +194,7 @@ fn one_cubic_flow_beside_it_has_its_share() {
 }
 
 #[test]
-fn a_flow_that_comes_later_gets_its_share() {
+fn a_flow_that_starts_later_gets_its_share() {
     let mut simulator = Simulator::new(Path::new(mbit(50), ms(40), ms(200)), 3);
     for flow in 0..3 {
         simulator.bbr(App::Bulk(s(3) * flow));
@@ -205,7 +205,7 @@ fn a_flow_that_comes_later_gets_its_share() {
 }
 
 #[test]
-fn a_sender_with_little_to_send_does_not_unlearn_the_rate() {
+fn a_sender_with_little_to_send_keeps_the_measured_rate() {
     let mut simulator = Simulator::new(Path::new(mbit(100), ms(50), ms(200)), 3);
     // 20 s of 1.6 Mbit/s between two transfers.
     let flow = simulator.bbr(App::BulkTicksBulk(ms(2000), 20_000, ms(100), s(22)));
@@ -229,7 +229,7 @@ fn a_sender_with_little_to_send_does_not_unlearn_the_rate() {
 }
 
 #[test]
-fn acknowledgements_that_come_in_bursts_and_jitter_leave_the_rate_as_it_is() {
+fn bursts_and_jitter_of_acknowledgements_do_not_lower_the_rate() {
     for (every, jitter) in [
         (Some(ms(20)), ms(0)),
         (None, ms(10)),

@@ -1,9 +1,9 @@
-//! Attempts: the connections that one try begins, over one carrier or both, in rounds that overlap.
+//! Attempts: the connections of one try, over one kind of carrier or both, in overlapping rounds.
 //!
 //! In:    a dialler; the time.
-//! Out:   each connection that was authenticated, or its error, as it comes.
-//! Never: begins more than [`MOST_ROUNDS`] rounds, and never a round after every attempt has
-//!        failed: the caller decides when to try again.
+//! Out:   each authenticated connection, or its error, as it completes.
+//! Never: starts more than [`MOST_ROUNDS`] rounds, nor a round after every attempt has failed: the
+//!        caller decides when to try again.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::carrier::CarrierKind;
 use crate::error::LinkError;
 use crate::segments::SegmentSize;
 
-/// New connections start after this, beside those that were not answered.
+/// A new round starts after this time, while unanswered connections of earlier rounds go on.
 pub(super) const NEXT_ROUND: Duration = Duration::from_millis(1500);
 
-/// Rounds of one try: as many as the longest one, of 20 s, has time for.
+/// The most rounds of one try: the number that fits into the longest try, of 20 s.
 const MOST_ROUNDS: u32 = 14;
 
-/// See the head of the file.
+/// See the file header.
 pub(super) struct Attempts<'a> {
     dialler: &'a Dialler,
     size: SegmentSize,
@@ -35,7 +35,7 @@ pub(super) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    /// Begins the first round. Over TLS, connections ask for segments of this size.
+    /// Starts the first round. TLS connections use segments of size `size`.
     pub(super) fn new(dialler: &'a Dialler, size: SegmentSize) -> Self {
         let mut this = Self {
             dialler,
@@ -64,7 +64,7 @@ impl<'a> Attempts<'a> {
             let is_alone = dialler.carriers == Carriers::Tls;
             self.by_tls.push(Box::pin(async move {
                 if !is_alone {
-                    // If QUIC cannot be, TLS need not wait for it.
+                    // If QUIC fails, TLS does not wait any longer.
                     tokio::select! {
                         () = sleep(TLS_STARTS) => {}
                         () = quic_failed.cancelled() => {}
@@ -75,7 +75,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// The next connection that is authenticated or has failed; none when all have failed. Cancel
+    /// The next connection that is authenticated or has failed; `None` when all have failed. Cancel
     /// safe.
     pub(super) async fn next(&mut self) -> Option<(CarrierKind, Result<Authenticated, LinkError>)> {
         loop {
@@ -94,12 +94,12 @@ impl<'a> Attempts<'a> {
         nothing_left || self.rounds >= MOST_ROUNDS
     }
 
-    /// Whether QUIC is still being tried.
+    /// Whether an attempt by QUIC is under way.
     pub(super) fn is_quic_under_way(&self) -> bool {
         !self.by_quic.is_empty()
     }
 
-    /// The attempts by QUIC that are under way; those by TLS end.
+    /// Returns the attempts by QUIC that are under way; drops those by TLS.
     pub(super) fn quic_under_way(self) -> FuturesUnordered<Authenticating> {
         self.by_quic
     }

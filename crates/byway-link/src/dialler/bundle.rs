@@ -1,9 +1,9 @@
-//! Bundle: the dialler's part of one: several connections, of which the acceptor makes one carrier.
+//! Bundle: dials the connections that the acceptor joins into one carrier.
 //!
 //! In:    a session of which either side wants a bundle.
 //! Out:   a bundle that is attached to it.
-//! Never: more than one at a time, nor the next one sooner than [`FIRST_PAUSE`] after the one
-//!        before, whatever became of it.
+//! Never: more than one at a time; never the next one within [`FIRST_PAUSE`] of the one before,
+//!        whether that succeeded or failed.
 
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ use crate::segments::SegmentSize;
 use crate::tls;
 use crate::wire::{Control, FEATURE_BUNDLE, Part, Refusal};
 
-/// Between two bundles of a session; doubles up to [`LONGEST_PAUSE`].
+/// The pause between two bundles of a session; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 
 /// See [`FIRST_PAUSE`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 impl Dialler {
-    /// Attaches a bundle when one is wanted.
+    /// Attaches a bundle whenever one is wanted.
     pub(super) async fn bring_bundle(&self, link: &Link) {
         if self.carriers == Carriers::Quic || !link.has(FEATURE_BUNDLE) {
             return;
@@ -57,9 +57,9 @@ impl Dialler {
         }
     }
 
-    /// A carrier over several connections, which the acceptor has made one of `link` already.
+    /// A carrier over several connections, which the acceptor has attached to `link` already.
     pub(crate) async fn by_bundle(&self, link: &Link) -> Result<Authenticated, LinkError> {
-        // The machine that has the session, if its name has several addresses.
+        // The machine of the session: its name may have several addresses.
         let target = link
             .peer_addr()
             .map_or_else(|| self.join.address.clone(), Target::Addr);
@@ -88,7 +88,7 @@ impl Dialler {
         Ok(over)
     }
 
-    /// One of the connections, once all are there.
+    /// Dials one of the connections, and waits until the acceptor has them all.
     async fn part(&self, target: &Target, part: Part, size: SegmentSize) -> Result<Tls, LinkError> {
         let (mut tls, _) = self.tls_to(target, tls::BUNDLE_ALPN, size).await?;
         send(&mut tls, Control::Part(part)).await?;
@@ -98,7 +98,7 @@ impl Dialler {
                 why: Refusal::from_number(refused.why),
                 detail: peer_text(&refused.detail).to_string(),
             }),
-            _ => Err(self.no_byway("it answered a part of a bundle with something else")),
+            _ => Err(self.no_byway("it sent an unexpected reply to a part of a bundle")),
         }
     }
 }

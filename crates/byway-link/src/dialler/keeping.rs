@@ -1,11 +1,11 @@
-//! Keeping: the carriers of a session that is up: QUIC comes back, a silent carrier gets another
-//! one beside it, and one that was replaced ends when it is not used any more.
+//! Keeping: maintains the carriers of an established session: dials QUIC again after it was lost,
+//! dials another carrier beside a silent one, and ends one that was replaced once it is unused.
 //!
-//! In:    a session, and what its carriers say of themselves.
+//! In:    a session, and the state of its carriers.
 //! Out:   carriers that are attached to it.
-//! Never: ends a carrier with open streams unless none answers and there is no other place; never
-//!        dials while a carrier answers, but for QUIC beside TLS, TLS beside a QUIC that does
-//!        badly, and a bundle beside a TLS that does.
+//! Never: ends a carrier with open streams unless no carrier answers and no slot is free; never
+//!        dials while a carrier answers, except for QUIC beside TLS, TLS beside a QUIC carrier that
+//!        performs badly, and a bundle beside a TLS carrier that does.
 
 use std::time::Duration;
 
@@ -24,25 +24,25 @@ const LONGEST_PROBE: Duration = Duration::from_secs(600);
 /// How long one probe may take.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the connections of one try may take. As the longest try of a session, see
+/// How long the connections of one try may take. Equal to the longest try of a session, see
 /// [`Backoff`](crate::Backoff).
 const REPLACE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Between two tries to attach TLS beside QUIC.
+/// The pause between two tries to attach TLS beside QUIC.
 const BESIDE_PAUSE: Duration = Duration::from_secs(5);
 
-/// Between two tries that have failed, and after a carrier was attached.
+/// The pause between two failed tries, and after a carrier was attached.
 const REPLACE_PAUSE: Duration = Duration::from_secs(1);
 
-/// A carrier that was replaced is kept for this long, and as long as it has streams.
+/// A replaced carrier is kept for this long, and while it has streams.
 const REPLACED_KEPT: Duration = Duration::from_secs(15);
 
-/// How often carriers that were replaced are looked for.
+/// How often replaced carriers are looked for.
 const REPLACED_LOOK: Duration = Duration::from_secs(5);
 
 impl Dialler {
-    /// Looks after the carriers of `link` until it is over. `under_way`: attempts by QUIC that may
-    /// yet succeed.
+    /// Maintains the carriers of `link` until it ends. `under_way`: attempts by QUIC that may still
+    /// succeed.
     pub(super) fn keep(&self, link: &Link, under_way: FuturesUnordered<Authenticating>) {
         let (dialler, watched) = (self.clone(), link.clone());
         link.spawn(async move {
@@ -72,8 +72,8 @@ impl Dialler {
             }
             None
         };
-        // Without QUIC among the carriers: that of an overlapping round is of no use beside
-        // another.
+        // Only if no QUIC carrier is attached: a late one of an overlapping round would be a
+        // useless second one.
         if !link.carriers().contains(&CarrierKind::Quic)
             && let Ok(Some(late)) = timeout(PROBE_TIMEOUT, late).await
         {
@@ -94,7 +94,7 @@ impl Dialler {
         }
     }
 
-    /// Where QUIC does badly, TLS is attached beside it.
+    /// Attaches TLS beside a QUIC carrier that performs badly.
     async fn bring_tls_beside(&self, link: &Link) {
         if self.carriers != Carriers::Auto {
             return;
@@ -113,8 +113,8 @@ impl Dialler {
         }
     }
 
-    /// When no carrier answers, dials another one, and attaches it if it comes about before one of
-    /// the old ones answers.
+    /// When no carrier answers, dials another one, and attaches it if it is established before an
+    /// old one answers.
     async fn replace_silent(&self, link: &Link) {
         loop {
             link.silent().await;
@@ -129,9 +129,9 @@ impl Dialler {
         }
     }
 
-    /// The first connection that comes about. Where the carriers of `link` may be silent because
-    /// packets of full size are lost, one over TLS has smaller segments, by one step: what is lost
-    /// is not known yet.
+    /// Returns the first connection that is established. If the carriers of `link` may be silent
+    /// because full-size packets are lost, TLS connections use segments one step smaller: the loss
+    /// is not confirmed yet.
     async fn any_carrier(&self, link: &Link) -> Authenticated {
         loop {
             let known = self.segment_size();
@@ -160,7 +160,7 @@ impl Dialler {
     }
 }
 
-/// Ends carriers that were replaced.
+/// Ends replaced carriers.
 async fn end_replaced(link: &Link) {
     loop {
         sleep(REPLACED_LOOK).await;

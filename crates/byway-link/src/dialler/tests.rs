@@ -1,5 +1,4 @@
-//! What takes the crate's inside to show: stolen keys, carriers that nobody takes on, peers that
-//! stop.
+//! Tests of internals: stolen keys, unused carriers, peers that stop.
 
 use byway_testkit::pipe;
 use tokio::time::Instant;
@@ -26,7 +25,7 @@ async fn a_copied_public_key_is_unproven_and_final_on_every_carrier() {
         assert_eq!(
             listening.acceptor.pin(),
             victim.fingerprint(),
-            "it shows the key that is pinned"
+            "it shows the pinned key"
         );
         let dialler = dialler(listening.join(), carriers, key(), Settings::default());
         let error = within(dialler.connect(1, 1, PATIENCE))
@@ -46,7 +45,7 @@ async fn a_copied_public_key_is_unproven_and_final_on_every_carrier() {
 }
 
 #[tokio::test]
-async fn nobody_is_welcomed_by_a_key_that_was_copied_from_another() {
+async fn a_key_copied_from_another_dialler_is_never_welcomed() {
     for carriers in [Carriers::Quic, Carriers::Tls] {
         let listening = Listening::new(key(), Settings::default()).await;
         let thief = key().with_stolen_public_half(&key());
@@ -61,7 +60,7 @@ async fn nobody_is_welcomed_by_a_key_that_was_copied_from_another() {
     }
 }
 
-/// Both sides of a TLS carrier in memory: ours has dialled a peer that is a test.
+/// Both sides of a TLS carrier in memory: ours has dialled the test's peer.
 async fn dialled(settings: &Settings) -> (Dialler, Authenticated, RawPeer) {
     let (near, far) = pipe::pair_of(1 << 20);
     let theirs = RawKey::generate();
@@ -89,7 +88,7 @@ async fn dialled(settings: &Settings) -> (Dialler, Authenticated, RawPeer) {
     (dialler, authenticated, peer)
 }
 
-/// A session on such a carrier, of a dialler that may use `carriers`.
+/// A session on such a carrier, with a dialler that may use `carriers`.
 async fn welcomed_with(carriers: Carriers) -> (Link, Inbox, RawPeer) {
     let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
     let dialler = Dialler {
@@ -108,7 +107,7 @@ async fn welcomed_with(carriers: Carriers) -> (Link, Inbox, RawPeer) {
     (link, inbox, peer)
 }
 
-/// The same of one that may use TLS alone.
+/// The same with a dialler that may use only TLS.
 async fn welcomed() -> (Link, Inbox, RawPeer) {
     welcomed_with(Carriers::Tls).await
 }
@@ -122,7 +121,7 @@ fn welcome(id_bytes: usize) -> Control {
 }
 
 #[tokio::test]
-async fn a_carrier_that_nobody_takes_on_is_closed() {
+async fn an_unused_carrier_is_closed() {
     let (_, authenticated, mut peer) = dialled(&Settings::default()).await;
     drop(authenticated);
     peer.reader.closed().await;
@@ -146,14 +145,14 @@ async fn a_carrier_that_nobody_takes_on_is_closed() {
 }
 
 #[tokio::test]
-async fn a_hello_that_is_given_up_closes_its_carrier() {
+async fn a_cancelled_hello_closes_its_carrier() {
     let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
     {
-        let mut saying = std::pin::pin!(dialler.send_hello(authenticated, 1, 1));
-        let heard = async { peer.reader.recv().await.unwrap() };
+        let mut sending = std::pin::pin!(dialler.send_hello(authenticated, 1, 1));
+        let received = async { peer.reader.recv().await.unwrap() };
         tokio::select! {
-            _ = saying.as_mut() => panic!("an answer that nobody gave"),
-            control = heard => assert!(matches!(control, Control::Hello(_))),
+            _ = sending.as_mut() => panic!("an answer that was not sent"),
+            control = received => assert!(matches!(control, Control::Hello(_))),
         }
     }
     peer.reader.closed().await;
@@ -180,7 +179,7 @@ async fn carriers_of_one_grant_drew_on_the_budget_of_the_node_as_if_each_were_al
             .await;
         let pending = listening.pending().await;
         let budget = Arc::clone(&pending.arrived.budget);
-        assert!(!budget.take(1), "it was not welcomed yet");
+        assert!(!budget.take(1), "it is not welcomed yet");
         held.push((peer, pending.welcome().await.unwrap()));
         budgets.push(budget);
     }
@@ -192,7 +191,7 @@ async fn carriers_of_one_grant_drew_on_the_budget_of_the_node_as_if_each_were_al
 }
 
 #[tokio::test]
-async fn each_strange_answer_to_a_hello_is_one_error() {
+async fn each_unexpected_answer_to_a_hello_is_one_error() {
     let refused = |why| {
         Control::Refused(Refused {
             why,
@@ -226,7 +225,7 @@ async fn each_strange_answer_to_a_hello_is_one_error() {
 }
 
 #[tokio::test]
-async fn an_acceptor_that_names_no_features_has_none_and_one_that_names_unknown_ones_too() {
+async fn an_acceptor_has_the_features_it_names_and_unknown_ones_are_ignored() {
     for (features, has) in [
         (0, false),
         (FEATURE_HOST, true),
@@ -250,7 +249,7 @@ async fn an_acceptor_that_names_no_features_has_none_and_one_that_names_unknown_
 }
 
 #[tokio::test]
-async fn an_attach_that_is_refused_costs_its_session_nothing() {
+async fn a_refused_attach_does_not_affect_its_session() {
     let (link, mut inbox, _peer) = welcomed().await;
     let (dialler, authenticated, mut second) = dialled(&Settings::default()).await;
     dialler.attach(&link, authenticated).await;
@@ -276,18 +275,18 @@ async fn an_attach_that_is_refused_costs_its_session_nothing() {
     assert!(!link.is_over());
     assert!(
         inbox.control.try_recv().is_err(),
-        "whoever serves the session has nothing to do with it"
+        "the owner of the session is not involved"
     );
 }
 
 // ---- peers that stop, with a clock that jumps ----
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_stops_answering_is_given_up() {
+async fn a_session_whose_peer_stops_answering_ends() {
     let (link, _inbox, mut peer) = welcomed().await;
     for _ in 0..5 {
         let Control::Ping(number) = peer.reader.recv().await.unwrap() else {
-            panic!("no question")
+            panic!("no ping")
         };
         peer.writer.send(Control::Pong(number)).await;
     }
@@ -302,17 +301,17 @@ async fn a_peer_that_stops_answering_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_answers_is_kept_and_one_that_only_talks_is_not() {
+async fn a_peer_that_answers_pings_is_kept_and_one_that_only_sends_is_not() {
     let (link, _inbox, mut peer) = welcomed().await;
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(60) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(60) {
         let Control::Ping(number) = peer.reader.recv().await.unwrap() else {
-            panic!("no question")
+            panic!("no ping")
         };
         peer.writer.send(Control::Pong(number)).await;
         assert!(!link.is_over());
     }
-    // It goes on to talk, asks itself, and answers what nobody asked.
+    // It goes on sending: pings of its own, and replies to pings that were not sent.
     let talking = async {
         let mut number = 0;
         loop {
@@ -330,17 +329,17 @@ async fn a_peer_that_answers_is_kept_and_one_that_only_talks_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_to_a_peer_that_is_gone_is_lost_long_before_its_patience_ends() {
+async fn an_open_to_a_dead_peer_fails_long_before_its_timeout() {
     let (link, _inbox, _peer) = welcomed().await;
     let open = wire::Open {
         host: "example.com".into(),
         port: 80,
         ..wire::Open::default()
     };
-    let begun = Instant::now();
+    let start = Instant::now();
     let opened = link.open(&open, Duration::from_secs(60)).await;
     assert!(matches!(opened, Err(OpenError::Lost)), "{opened:?}");
-    assert!(begun.elapsed() < Duration::from_secs(9));
+    assert!(start.elapsed() < Duration::from_secs(9));
     assert!(link.is_over());
 }
 
@@ -389,7 +388,7 @@ async fn a_stream_in_the_same_packet_as_the_welcome_is_served() {
 }
 
 #[tokio::test]
-async fn reports_that_nobody_takes_are_dropped_and_hold_up_no_other_message() {
+async fn reports_beyond_their_queue_are_dropped_and_delay_no_other_message() {
     let (link, _inbox, mut peer) = welcomed().await;
     let visited = || {
         Box::new(wire::Visited {
@@ -398,7 +397,7 @@ async fn reports_that_nobody_takes_are_dropped_and_hold_up_no_other_message() {
             ..wire::Visited::default()
         })
     };
-    // The task that writes them has no turn before this one waits.
+    // The task that writes them does not run before this one waits.
     let taken = (0..10_000).filter(|_| link.report(visited())).count();
     assert_eq!(taken, 128);
     assert!(
@@ -420,7 +419,7 @@ async fn reports_that_nobody_takes_are_dropped_and_hold_up_no_other_message() {
 
 // ---- silence ----
 
-/// Answers pings until `over`, then hears and says nothing more.
+/// Answers pings until `over`, then reads and sends nothing more.
 async fn answer_pings(peer: &mut RawPeer, over: impl Future<Output = ()>) {
     let answering = async {
         loop {
@@ -476,7 +475,7 @@ async fn serve(peer: &mut RawPeer) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_on_a_carrier_that_fell_silent_waited_for_its_end_though_another_one_answered() {
+async fn an_open_on_a_silent_carrier_waited_for_its_end_although_another_one_answered() {
     let (link, _inbox, mut old) = welcomed().await;
     let (dialler, authenticated, mut newer) = dialled(&Settings::default()).await;
     dialler.attach(&link, authenticated).await;
@@ -488,12 +487,12 @@ async fn an_open_on_a_carrier_that_fell_silent_waited_for_its_end_though_another
         )
     };
     within(both).await;
-    let begun = Instant::now();
+    let start = Instant::now();
     let open = target();
     tokio::select! {
         opened = link.open(&open, Duration::from_secs(60)) => {
             let opened = opened.unwrap();
-            assert!(begun.elapsed() < Duration::from_millis(1200), "after {:?}", begun.elapsed());
+            assert!(start.elapsed() < Duration::from_millis(1200), "after {:?}", start.elapsed());
             drop(opened);
         }
         () = serve(&mut old) => unreachable!(),
@@ -501,12 +500,12 @@ async fn an_open_on_a_carrier_that_fell_silent_waited_for_its_end_though_another
     assert_eq!(
         link.carriers().len(),
         2,
-        "the silent one is kept: its streams may go on"
+        "the silent one is kept: its streams may recover"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_stream_was_cut_after_seven_seconds_of_silence_and_now_goes_on_after_ten() {
+async fn an_open_stream_survives_ten_seconds_of_silence() {
     let (link, _inbox, mut peer) = welcomed().await;
     let open = target();
     let opened = tokio::select! {
@@ -570,7 +569,7 @@ async fn a_session_whose_only_carrier_is_silent_gets_another_one_and_keeps_the_f
     };
     let (connected, first) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), welcoming);
     let (link, _inbox) = connected.unwrap();
-    // `first` answers nothing.
+    // `first` sends no replies.
     let mut second = within(accepting()).await;
     assert!(matches!(
         second.reader.recv().await.unwrap(),
@@ -601,7 +600,7 @@ async fn a_carrier_that_was_replaced_ends_once_it_has_no_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn four_silent_carriers_left_no_place_for_one_that_answers() {
+async fn four_silent_carriers_left_no_slot_for_one_that_answers() {
     let (link, _inbox, first) = welcomed().await;
     let mut silent = vec![first];
     for _ in 0..3 {
@@ -625,8 +624,8 @@ async fn four_silent_carriers_left_no_place_for_one_that_answers() {
     assert!(!link.is_over());
 }
 
-/// Connections that start within `patience` where nothing is ever answered.
-async fn begun_within(patience: Duration) -> usize {
+/// The number of connections that start within `patience` if no reply is ever sent.
+async fn connections_within(patience: Duration) -> usize {
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let join = JoinString {
         pin: key().fingerprint(),
@@ -635,26 +634,29 @@ async fn begun_within(patience: Duration) -> usize {
         address: Target::Addr(tcp.local_addr().unwrap()),
     };
     let dialler = dialler(join, Carriers::Tls, key(), Settings::default());
-    let mut begun = Vec::new();
+    let mut started = Vec::new();
     let connecting = dialler.connect(1, 1, patience);
     let accepting = async {
         loop {
-            begun.push(tcp.accept().await.unwrap());
+            started.push(tcp.accept().await.unwrap());
         }
     };
     tokio::select! {
         connected = connecting => assert!(connected.is_err()),
         () = accepting => unreachable!(),
     }
-    begun.len()
+    started.len()
 }
 
 #[tokio::test]
 async fn a_path_that_came_back_during_a_try_was_noticed_only_by_the_next_try() {
-    // The connections of a try overlap: a later one meets the path that is back, an earlier one a
-    // path that is slow.
-    let begun = begun_within(attempts::NEXT_ROUND * 2 + Duration::from_millis(500)).await;
-    assert!((2..=3).contains(&begun), "{begun} connections were begun");
+    // The connections of a try overlap: a later one finds the recovered path, an earlier one a slow
+    // path.
+    let started = connections_within(attempts::NEXT_ROUND * 2 + Duration::from_millis(500)).await;
+    assert!(
+        (2..=3).contains(&started),
+        "{started} connections were started"
+    );
 }
 
 // ---- the preferred carrier ----
@@ -670,7 +672,7 @@ async fn an_acceptor_began_trials_of_a_carrier_that_its_dialler_never_attaches()
         let dialler = dialler(listening.join(), carriers, key(), Settings::default());
         let welcoming = async {
             loop {
-                // On a slow machine the carrier that is not needed arrives, too, and leaves.
+                // On a slow machine the carrier that is not needed arrives, too, and ends.
                 if let Ok(Arrival::Hello(pending)) = listening.next().await {
                     return pending.welcome().await.unwrap();
                 }
@@ -686,7 +688,7 @@ async fn an_acceptor_began_trials_of_a_carrier_that_its_dialler_never_attaches()
             "{carriers:?}"
         );
     }
-    // A dialler of an earlier version says nothing of it.
+    // A dialler of an earlier version does not send it.
     let listening = Listening::new(key(), Settings::default()).await;
     let (_peer, (accepted, _inbox), _session) =
         crate::common::raw_session(&listening, &RawKey::generate()).await;
@@ -694,7 +696,7 @@ async fn an_acceptor_began_trials_of_a_carrier_that_its_dialler_never_attaches()
 }
 
 #[tokio::test]
-async fn a_dialler_that_may_use_one_kind_of_carrier_alone_makes_links_that_prefer_none() {
+async fn a_dialler_limited_to_one_kind_of_carrier_makes_links_without_a_preference() {
     for (carriers, has_choice) in [
         (Carriers::Auto, true),
         (Carriers::Quic, false),
@@ -705,7 +707,7 @@ async fn a_dialler_that_may_use_one_kind_of_carrier_alone_makes_links_that_prefe
     }
 }
 
-/// The next preference that `peer` hears.
+/// The next preference that `peer` receives.
 async fn preference(peer: &mut RawPeer) -> u32 {
     loop {
         if let Control::PreferTls(prefers) = within(peer.reader.recv()).await.unwrap() {
@@ -718,7 +720,7 @@ async fn preference(peer: &mut RawPeer) -> u32 {
 async fn a_preference_was_never_repeated_after_the_queue_had_no_room_for_it() {
     let (link, _inbox, mut peer) = welcomed().await;
     let mut announcer = Announcer::new(Control::PreferTls);
-    // The task that writes them has no turn before this one waits.
+    // The task that writes them does not run before this one waits.
     while link.try_send(Control::GoAway(GoAway::default())) {}
     announcer.announce(&link, true);
     within(async {
@@ -741,7 +743,7 @@ async fn a_preference_that_may_be_lost_with_its_carrier_is_repeated_also_when_it
     let (_, both) = (preference(&mut first).await, preference(&mut first).await);
     assert_eq!(
         both, 0,
-        "what holds from the start and what has not changed is not announced"
+        "the initial preference and an unchanged one are not announced"
     );
     let (dialler, authenticated, mut second) = dialled(&Settings::default()).await;
     dialler.attach(&link, authenticated).await;

@@ -1,4 +1,4 @@
-//! Bundles between two nodes on loopback, and parts that no honest dialler sends.
+//! Bundles between two nodes on loopback, and parts that no correct dialler sends.
 
 use byway_dial::{Read, Stream};
 use futures_util::future::join_all;
@@ -11,7 +11,7 @@ use crate::measuring::Announcer;
 use crate::wire::FEATURE_BUNDLE;
 use crate::{Arrival, Carriers};
 
-/// A dialler with a session over TLS, and both sides of that.
+/// A dialler with a session over TLS, and both sides of the session.
 async fn session(listening: &Listening) -> (crate::Dialler, Node, Node) {
     let dialler = dialler(
         listening.join(),
@@ -28,7 +28,7 @@ async fn listening() -> Listening {
     Listening::new(Key::generate().unwrap(), Settings::default()).await
 }
 
-/// What becomes of the next so many connections, which are accepted at once.
+/// The results of the next `count` connections, which are accepted at once.
 async fn accepted(listening: &Listening, count: usize) -> Vec<Result<Attached, LinkError>> {
     let mut arrived = Vec::new();
     while arrived.len() < count {
@@ -90,7 +90,7 @@ async fn on_a_path_that_loses_packets_new_streams_had_one_connection_whichever_s
             let mut here = opened.stream;
             move_both_ways(&mut here, &mut there).await;
         }
-        // What is open stays where it is.
+        // Streams that are open stay on their carrier.
         move_both_ways(&mut old_near, &mut old_far).await;
         near.link.end("over");
         for attached in attached {
@@ -135,7 +135,7 @@ async fn a_bundle_ends_with_one_of_its_connections_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn an_acceptor_that_knows_no_bundles_is_asked_for_none_and_keeps_its_carrier() {
+async fn an_acceptor_without_bundles_gets_no_bundle_request_and_keeps_its_carrier() {
     let features = wire::FEATURES & !FEATURE_BUNDLE;
     let settings = Settings {
         features,
@@ -144,7 +144,7 @@ async fn an_acceptor_that_knows_no_bundles_is_asked_for_none_and_keeps_its_carri
     let listening = Listening::new(Key::generate().unwrap(), settings).await;
     let (dialler, near, far) = session(&listening).await;
     assert!(!near.link.has(FEATURE_BUNDLE));
-    // As if it were asked nevertheless.
+    // Tries a bundle nevertheless.
     let error = within(dialler.by_bundle(&near.link))
         .await
         .map(|_| ())
@@ -155,7 +155,7 @@ async fn an_acceptor_that_knows_no_bundles_is_asked_for_none_and_keeps_its_carri
     move_both_ways(&mut here, &mut there).await;
 }
 
-/// A connection that says this and nothing else.
+/// A connection that sends this message and nothing else.
 async fn says(listening: &Listening, key: &RawKey, control: Control) -> Tls {
     let mut tls = connect(dial(listening).await, key.dialling(&["byway/1-bundle"]))
         .await
@@ -164,7 +164,7 @@ async fn says(listening: &Listening, key: &RawKey, control: Control) -> Tls {
     tls
 }
 
-/// What it hears, once what has arrived is accepted, or refused at once.
+/// The refusal that it receives, once the arrival is accepted or refused at once.
 async fn refused(listening: &Listening, tls: &mut Tls) -> Refusal {
     if let Ok(Arrival::Attach(attaching)) = listening.next().await {
         assert!(within(attaching.accept()).await.is_err());
@@ -176,7 +176,7 @@ async fn refused(listening: &Listening, tls: &mut Tls) -> Refusal {
 }
 
 #[tokio::test]
-async fn a_part_that_is_none_is_refused_and_leaves_no_place_taken() {
+async fn an_invalid_part_is_refused_and_takes_no_slot() {
     let listening = listening().await;
     let key = RawKey::generate();
     let (_peer, (link, _inbox), session) = crate::common::raw_session(&listening, &key).await;
@@ -212,14 +212,14 @@ async fn a_part_that_is_none_is_refused_and_leaves_no_place_taken() {
         let mut tls = says(&listening, &key, control.clone()).await;
         assert_eq!(refused(&listening, &mut tls).await, why, "{control:?}");
     }
-    // Another key that has got hold of the session's id.
+    // Another key, with the session's id.
     let mut thief = says(&listening, &RawKey::generate(), Control::Part(part(0, 4))).await;
     assert_eq!(refused(&listening, &mut thief).await, Refusal::Gone);
     assert!(link.gathering().lock().is_none() && link.has_place());
 }
 
 #[tokio::test]
-async fn one_bundle_is_gathered_at_a_time_and_one_that_is_given_up_leaves_nothing_behind() {
+async fn one_bundle_is_gathered_at_a_time_and_an_abandoned_one_leaves_nothing_behind() {
     let listening = listening().await;
     let key = RawKey::generate();
     let (_peer, (link, _inbox), session) = crate::common::raw_session(&listening, &key).await;
@@ -248,17 +248,17 @@ async fn one_bundle_is_gathered_at_a_time_and_one_that_is_given_up_leaves_nothin
     }
     assert!(
         futures_util::poll!(waiting.as_mut()).is_pending(),
-        "the others have ended it"
+        "the other parts ended it"
     );
     drop(waiting);
     assert!(link.gathering().lock().is_none());
     assert!(within(hear(&mut first)).await.is_err(), "it was not closed");
     let places: Vec<_> = std::iter::from_fn(|| link.reserve().ok()).collect();
-    assert_eq!(places.len(), 3, "a place is still taken");
+    assert_eq!(places.len(), 3, "a slot is still taken");
 }
 
 #[tokio::test]
-async fn a_part_takes_no_place_in_a_session_that_has_its_carriers() {
+async fn a_part_is_refused_in_a_session_without_a_free_slot() {
     let listening = listening().await;
     let key = RawKey::generate();
     let (_peer, (link, _inbox), session) = crate::common::raw_session(&listening, &key).await;

@@ -1,8 +1,8 @@
-//! Record: the file that the names of tenants survive a restart in, one line a name.
+//! Record: the file that keeps the names of tenants across restarts, one line per name.
 //!
 //! In:    leases, or the bytes that an earlier process has written.
-//! Out:   the bytes, or the leases, and how many lines could not be read.
-//! Never: drops a line that it cannot read, and never reads a format that it does not know.
+//! Out:   the bytes, or the leases and how many lines could not be parsed.
+//! Never: drops a line that it cannot parse, and never reads a format that it does not know.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,14 +10,14 @@ use super::{Entry, Leases, Name, Past};
 use crate::join::GrantId;
 use crate::key::Fingerprint;
 
-/// The format that is written, and the newest that is read. Files without a format line have it,
-/// too.
+/// The format that is written, and the newest that is read; also that of files without a format
+/// line.
 const FORMAT: u32 = 1;
 
-/// The line that says the format, in front of the number.
+/// The start of the format line, before the number.
 const HEAD: &str = "# format ";
 
-/// The longest such line.
+/// The longest such line, in bytes.
 pub(super) const HEAD_BYTES: usize = 32;
 
 /// The file was written by a newer version.
@@ -30,7 +30,7 @@ pub struct NewerFormat {
     pub found: u64,
 }
 
-/// Lines that could not be read.
+/// Lines that could not be parsed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unread {
     /// How many.
@@ -39,8 +39,8 @@ pub struct Unread {
     pub first: usize,
 }
 
-/// The longest line of a name: three numbers of at most 20 digits, a grant, an identity, and the
-/// spaces between.
+/// The longest line of a name, in bytes: three numbers of at most 20 digits, a grant, an identity,
+/// and the spaces between.
 pub(super) fn most_bytes(name: &Name, label: &str) -> usize {
     let what = match name {
         Name::Http(host) => host.len(),
@@ -76,7 +76,7 @@ struct Copied {
 }
 
 impl Snapshot {
-    /// The bytes of the file. What was held when the copy was made was held last at `now_s`.
+    /// The bytes of the file. A name that was held at the snapshot was last held at `now_s`.
     pub fn to_bytes(&self, now_s: u64) -> Vec<u8> {
         let mut lines: Vec<String> = self
             .names
@@ -94,12 +94,12 @@ impl Snapshot {
 }
 
 impl Leases {
-    /// What has to survive a restart. What is held now was held last at `now_s`.
+    /// The state to keep across a restart. A name that is held now was last held at `now_s`.
     pub fn save(&self, now_s: u64) -> Vec<u8> {
         self.snapshot().to_bytes(now_s)
     }
 
-    /// A copy of what has to survive a restart, to be formatted where no lock is held.
+    /// A copy of the state to keep across a restart, to be formatted without a lock.
     pub fn snapshot(&self) -> Snapshot {
         let copied = self.names.iter().map(|(name, entry)| Copied {
             name: name.clone(),
@@ -113,7 +113,7 @@ impl Leases {
         }
     }
 
-    /// What an earlier process has saved.
+    /// Parses what an earlier process has saved.
     ///
     /// # Errors
     /// [`NewerFormat`].
@@ -171,8 +171,8 @@ fn check_format(line: &[u8]) -> Result<(), NewerFormat> {
     }
 }
 
-/// `http app.t.example.com GRANT IDENTITY LAST-HELD EPOCH ATTEMPT LABEL`: the label last, as it may
-/// hold anything but a line end.
+/// `http app.t.example.com GRANT IDENTITY LAST-HELD EPOCH ATTEMPT LABEL`: the label is last, as it
+/// may hold anything but a line end.
 fn line(copied: &Copied, now_s: u64) -> String {
     let Copied {
         name,
@@ -197,7 +197,7 @@ fn line(copied: &Copied, now_s: u64) -> String {
     )
 }
 
-/// Only the label may hold bytes that are not ASCII, or not even text.
+/// Only the label may hold bytes that are not ASCII or UTF-8.
 fn from_line(line: &[u8]) -> Option<(Name, Entry)> {
     let line = String::from_utf8_lossy(line);
     let mut words = line.splitn(8, ' ');
@@ -212,7 +212,7 @@ fn from_line(line: &[u8]) -> Option<(Name, Entry)> {
     let last = Fingerprint::from_hex(words.next()?)?;
     let mut number = || words.next()?.parse().ok();
     let (last_held_s, epoch, attempt) = (number()?, number()?, number()?);
-    // No longer than when it was written, whatever was damaged.
+    // A replaced byte must not make the label longer than it was written.
     let label = words.next().unwrap_or_default().replace('\u{fffd}', "?");
     let past = Past {
         last,

@@ -1,4 +1,4 @@
-//! Leases by the case, and in every order.
+//! Tests of leases: single cases, and every order of hellos.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -47,7 +47,7 @@ fn a_newer_process_takes_over_at_once_and_the_older_never_comes_back() {
     assert_eq!(claim(&mut leases, who(1, 10, 1, 1)), Ok(vec![]));
     assert_eq!(claim(&mut leases, who(1, 11, 1, 2)), Ok(vec![1]));
     assert_eq!(holder(&mut leases), Some(2));
-    // The older one reconnects, while the newer is there and after it has gone.
+    // The older one reconnects, both while the newer one is there and after it has gone.
     assert_eq!(
         claim(&mut leases, who(1, 10, 2, 3)),
         Err(Denied::Superseded)
@@ -73,13 +73,13 @@ fn a_reconnect_of_the_same_process_replaces_its_own_dead_session() {
             same_process: true
         }]
     );
-    // The end of the old session, noticed late, takes nothing away.
+    // The end of the old session is noticed late and releases nothing.
     assert!(leases.release_all(SessionKey(1), 100).is_empty());
     assert_eq!(holder(&mut leases), Some(2));
 }
 
 #[test]
-fn hellos_that_come_in_the_wrong_order_end_with_the_newest() {
+fn hellos_in_the_wrong_order_leave_the_newest_as_the_holder() {
     let mut leases = Leases::default();
     claim(&mut leases, who(1, 10, 3, 3)).unwrap();
     assert_eq!(
@@ -89,13 +89,13 @@ fn hellos_that_come_in_the_wrong_order_end_with_the_newest() {
     assert_eq!(
         claim(&mut leases, who(1, 10, 3, 3)),
         Ok(vec![]),
-        "asking twice in one session changes nothing"
+        "a second claim of one session changes nothing"
     );
     assert_eq!(holder(&mut leases), Some(3));
 }
 
 #[test]
-fn another_identity_is_told_who_holds_the_name_and_since_when() {
+fn a_refused_claim_reports_the_holder_and_for_how_long_it_has_the_name() {
     let mut leases = Leases::default();
     claim(&mut leases, who(1, 10, 1, 1)).unwrap();
     let denied = leases
@@ -108,7 +108,7 @@ fn another_identity_is_told_who_holds_the_name_and_since_when() {
             held_s: 125
         }
     );
-    assert!(denied.to_string().contains("since 2 min"), "{denied}");
+    assert!(denied.to_string().contains("for 2 min"), "{denied}");
     leases.release_all(SessionKey(1), 100);
     assert_eq!(
         claim(&mut leases, who(2, 1, 1, 2)),
@@ -118,7 +118,7 @@ fn another_identity_is_told_who_holds_the_name_and_since_when() {
 }
 
 #[test]
-fn a_grant_may_say_that_names_are_shared_or_taken() {
+fn a_grant_may_allow_names_to_be_shared_or_taken() {
     let mut leases = Leases::default();
     claim(&mut leases, who(1, 10, 1, 1)).unwrap();
     assert_eq!(
@@ -177,12 +177,12 @@ fn a_name_stays_its_tenants_across_a_restart_and_its_port_sticks_to_the_identity
         leases.port_of(who(1, 0, 0, 0).tenant, key(2), "127.0.0.1:22", LOOPBACK),
         None
     );
-    let stranger = Claimant {
+    let other_tenant = Claimant {
         tenant: GrantId::from_bytes([2; 6]),
         ..who(9, 99, 1, 9)
     };
     assert_eq!(
-        claim(&mut leases, stranger),
+        claim(&mut leases, other_tenant),
         Err(Denied::OtherTenant(GrantId::from_bytes([1; 6])))
     );
     assert_eq!(
@@ -199,14 +199,14 @@ fn a_name_stays_its_tenants_across_a_restart_and_its_port_sticks_to_the_identity
 #[test]
 fn the_names_of_a_tenant_that_is_gone_are_free_at_once() {
     let mut leases = Leases::default();
-    let stranger = Claimant {
+    let other_tenant = Claimant {
         tenant: GrantId::from_bytes([2; 6]),
         ..who(9, 99, 1, 9)
     };
     claim(&mut leases, who(1, 10, 1, 1)).unwrap();
-    assert!(claim(&mut leases, stranger).is_err());
+    assert!(claim(&mut leases, other_tenant).is_err());
     assert_eq!(leases.forget_tenant(who(1, 0, 0, 0).tenant), [app()]);
-    assert_eq!(claim(&mut leases, stranger), Ok(vec![]));
+    assert_eq!(claim(&mut leases, other_tenant), Ok(vec![]));
 }
 
 #[test]
@@ -221,17 +221,17 @@ fn a_name_that_was_given_up_is_not_waited_for_and_stays_its_tenants() {
     claim(&mut leases, who(1, 10, 2, 2)).unwrap();
     leases.give_up(&app(), SessionKey(2), 100);
     assert!(!leases.is_expected(&app()));
-    let stranger = Claimant {
+    let other_tenant = Claimant {
         tenant: GrantId::from_bytes([2; 6]),
         ..who(9, 99, 1, 9)
     };
-    assert!(claim(&mut leases, stranger).is_err());
+    assert!(claim(&mut leases, other_tenant).is_err());
     claim(&mut leases, who(1, 11, 1, 3)).unwrap();
     assert!(leases.is_expected(&app()));
 }
 
 #[test]
-fn a_tenant_has_so_many_names_and_no_more() {
+fn a_tenant_has_no_more_names_than_the_limit() {
     let mut leases = Leases::default();
     for number in 0..NAMES_A_TENANT as u16 {
         leases.claim(&port(number), "", who(1, 1, 1, 1), 0).unwrap();
@@ -251,7 +251,7 @@ fn a_claim_that_is_undone_leaves_no_reservation_and_an_older_one_as_it_was() {
         leases.port_of(who(1, 0, 0, 0).tenant, key(1), "x", LOOPBACK),
         None
     );
-    // One that the tenant has really had stays its own, and no longer than before.
+    // A name that the tenant has really held stays reserved, and no longer than before.
     leases
         .claim(&port(7001), "y", who(1, 10, 1, 1), 100)
         .unwrap();
@@ -267,7 +267,7 @@ fn a_claim_that_is_undone_leaves_no_reservation_and_an_older_one_as_it_was() {
     assert_eq!(leases.holders(&port(7001)).count(), 0);
     leases.expire(200 + RESERVED_S);
     assert!(!leases.is_known(&port(7001)));
-    // The place in the tenant's share is free again, too.
+    // The tenant may have as many names as before.
     for number in 0..NAMES_A_TENANT as u16 {
         leases.claim(&port(number), "", who(1, 1, 1, 1), 0).unwrap();
     }
@@ -277,14 +277,16 @@ fn a_claim_that_is_undone_leaves_no_reservation_and_an_older_one_as_it_was() {
 fn one_port_on_two_addresses_is_two_names_and_a_port_on_all_addresses_covers_each() {
     let mut leases = Leases::default();
     let on = |ip: &str| Name::Tcp(SocketAddr::new(ip.parse().unwrap(), 20_022));
-    let stranger = Claimant {
+    let other_tenant = Claimant {
         tenant: GrantId::from_bytes([2; 6]),
         ..who(9, 99, 1, 9)
     };
     leases
         .claim(&on("127.0.0.1"), "a", who(1, 10, 1, 1), 100)
         .unwrap();
-    leases.claim(&on("127.0.0.2"), "b", stranger, 100).unwrap();
+    leases
+        .claim(&on("127.0.0.2"), "b", other_tenant, 100)
+        .unwrap();
     assert_eq!(
         leases.holders(&on("127.0.0.1")).collect::<Vec<_>>(),
         [SessionKey(1)]
@@ -297,10 +299,10 @@ fn one_port_on_two_addresses_is_two_names_and_a_port_on_all_addresses_covers_eac
         leases.claim(&on("0.0.0.0"), "c", who(1, 10, 1, 1), 100),
         Err(Denied::OtherTenant(_))
     ));
-    // Of a tenant whose node now listens elsewhere, the port moves with it.
+    // A port moves with its tenant when the tenant's node listens on another address.
     leases.release_all(SessionKey(1), 200);
     leases.release_all(SessionKey(9), 200);
-    leases.forget_tenant(stranger.tenant);
+    leases.forget_tenant(other_tenant.tenant);
     assert_eq!(
         leases.port_of(
             who(1, 0, 0, 0).tenant,
@@ -315,7 +317,7 @@ fn one_port_on_two_addresses_is_two_names_and_a_port_on_all_addresses_covers_eac
         .unwrap();
     assert!(!leases.is_known(&on("127.0.0.1")) && leases.is_known(&on("0.0.0.0")));
     assert!(matches!(
-        leases.claim(&on("127.0.0.1"), "c", stranger, 300),
+        leases.claim(&on("127.0.0.1"), "c", other_tenant, 300),
         Err(Denied::OtherTenant(_))
     ));
 }
@@ -323,16 +325,17 @@ fn one_port_on_two_addresses_is_two_names_and_a_port_on_all_addresses_covers_eac
 #[test]
 fn a_refusal_does_not_name_the_grant_that_has_the_name() {
     let mut leases = Leases::default();
-    let stranger = Claimant {
+    let other_tenant = Claimant {
         tenant: GrantId::from_bytes([2; 6]),
         ..who(9, 99, 1, 9)
     };
-    claim(&mut leases, stranger).unwrap();
+    claim(&mut leases, other_tenant).unwrap();
     let denied = claim(&mut leases, who(1, 10, 1, 1))
         .unwrap_err()
         .to_string();
     assert!(
-        denied.contains("held by another grant") && !denied.contains(&stranger.tenant.to_string()),
+        denied.contains("held by another grant")
+            && !denied.contains(&other_tenant.tenant.to_string()),
         "{denied}"
     );
 }
@@ -383,7 +386,7 @@ fn one_bad_byte_frees_no_other_name_and_its_line_is_kept() {
     );
     let saved = leases.save(100);
     let (_, again) = Leases::restore(&saved).unwrap();
-    assert_eq!(again.lines, 2, "what cannot be read is not thrown away");
+    assert_eq!(again.lines, 2, "lines that cannot be parsed are kept");
     assert!(
         saved
             .windows(8)
@@ -406,12 +409,12 @@ fn a_port_of_a_file_without_addresses_is_its_tenants_on_every_address() {
     let line = format!("tcp 20022 010101010101 {} 100 10 1 127.0.0.1:22\n", key(1));
     let (mut leases, unread) = Leases::restore(line.as_bytes()).unwrap();
     assert_eq!(unread.lines, 0);
-    let stranger = Claimant {
+    let other_tenant = Claimant {
         tenant: GrantId::from_bytes([2; 6]),
         ..who(9, 99, 1, 9)
     };
     assert!(matches!(
-        leases.claim(&port(20_022), "", stranger, 100),
+        leases.claim(&port(20_022), "", other_tenant, 100),
         Err(Denied::OtherTenant(_))
     ));
     assert_eq!(
@@ -462,7 +465,7 @@ fn names_are_refused_before_the_file_is_longer_than_can_be_read() {
 
 proptest! {
     #[test]
-    fn whatever_the_order_of_hellos_the_newest_holds_the_name(
+    fn the_newest_session_holds_the_name_in_every_order_of_hellos(
         order in Just((0_u64..8).collect::<Vec<_>>()).prop_shuffle(),
         ends in prop::collection::vec(any::<bool>(), 8),
     ) {

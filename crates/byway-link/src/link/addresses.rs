@@ -1,10 +1,10 @@
-//! Addresses: ends TLS carriers whose own address is no longer on this machine, so that nothing
-//! arrives on them any more.
+//! Addresses: ends TLS carriers whose local address is no longer on this machine, so that nothing
+//! can arrive on them.
 //!
-//! In:    that the network of this machine has changed.
-//! Out:   the end of such carriers, and a line in the log for each.
-//! Never: ends one whose address comes back within [`GRACE`], as when an interface is down for a
-//!        moment.
+//! In:    a change of this machine's network.
+//! Out:   the end of such carriers, and a log line for each.
+//! Never: ends a carrier whose address comes back within [`GRACE`], as when an interface is down
+//!        briefly.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -15,12 +15,12 @@ use tokio::time::sleep;
 use super::Link;
 use super::carriers::AttachedCarrier;
 
-/// An address may be away for this long. TCP then goes on where it was.
+/// How long an address may be missing. TCP resumes if the address comes back.
 const GRACE: Duration = Duration::from_secs(3);
 
 impl Link {
-    /// The network of this machine has changed: asks at once whether the other side answers, and
-    /// ends TLS carriers whose own address has gone.
+    /// Reacts to a change of this machine's network: pings the peer at once, and ends TLS carriers
+    /// whose local address is gone.
     pub fn network_changed(&self) {
         self.check();
         if self.without_address().is_empty() {
@@ -41,7 +41,7 @@ impl Link {
         });
     }
 
-    /// Its carriers whose own address is not on this machine.
+    /// The session's carriers whose local address is not on this machine.
     fn without_address(&self) -> Vec<(AttachedCarrier, SocketAddr)> {
         let attached = self.0.carriers.lock().attached.clone();
         let address = |attached: AttachedCarrier| {

@@ -1,10 +1,10 @@
 //! Carriers of a session: which are attached, which one new streams use, and which were replaced.
 //!
-//! In:    carriers whose handshake is done; whether each answers; which kind either side prefers.
-//! Out:   the best one for a new stream or a message; when none answers; the end of the session
-//!        with the last one.
-//! Never: more than [`MOST_CARRIERS`]; or the end of a carrier for another while it has open
-//!        streams, unless none answers and there is no other place.
+//! In:    carriers whose handshake is complete; whether each answers; the kind each side prefers.
+//! Out:   the best carrier for a new stream or message; the state in which no carrier answers; the
+//!        end of the session with its last carrier.
+//! Never: more than [`MOST_CARRIERS`]; never ends a carrier with open streams to make room for
+//!        another, unless no carrier answers and no slot is free.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,26 +19,26 @@ use super::{INBOX, Link, REPORTS, accept, silence};
 use crate::carrier::{Carrier, CarrierKind};
 use crate::control::{self, ControlStream, OutgoingMessages, PingControl};
 use crate::large_packets;
-use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
+use crate::liveness::{ACCEPTOR_PING_INTERVAL, DIALLER_PING_INTERVAL, Liveness};
 use crate::measuring::{Measured, measure};
 use crate::mux::core::Side;
 use crate::segments::SegmentSize;
 use crate::traffic::CarrierStats;
 use crate::wire::{Control, Visited};
 
-/// Carriers of one session.
+/// The most carriers of one session.
 const MOST_CARRIERS: usize = 4;
 
 #[derive(Default)]
 pub(super) struct SessionCarriers {
     pub(super) attached: Vec<AttachedCarrier>,
-    /// Places that were promised to carriers, or given to them a moment ago.
+    /// Slots that are reserved for carriers that are not attached yet.
     reserved: usize,
     next: u64,
     is_measured: bool,
     /// Carriers that have ended.
     ended: u64,
-    /// Why the session is over.
+    /// Why the session has ended.
     pub(super) end: Option<Arc<str>>,
 }
 
@@ -47,7 +47,7 @@ impl SessionCarriers {
         self.attached.len() + self.reserved >= MOST_CARRIERS
     }
 
-    /// Takes out the carrier with the fewest streams, if none answers.
+    /// Removes and returns the carrier with the fewest streams, if no carrier answers.
     fn take_silent(&mut self) -> Option<AttachedCarrier> {
         if self
             .attached
@@ -75,12 +75,11 @@ pub(super) struct AttachedCarrier {
     pub(super) ping_control: Arc<PingControl>,
 }
 
-/// A place among the carriers of a session, until a carrier has it.
+/// A reserved slot among the carriers of a session, until a carrier is attached in it.
 pub(crate) struct CarrierSlot(Option<Link>);
 
 impl CarrierSlot {
-    /// The carrier that is added under this lock has the place from now on, so that it is never
-    /// counted twice.
+    /// Hands the slot to the carrier added under this lock, so it is never counted twice.
     fn hand_to_carrier(mut self, carriers: &mut SessionCarriers) {
         if self.0.take().is_some() {
             carriers.reserved -= 1;
@@ -96,19 +95,19 @@ impl Drop for CarrierSlot {
     }
 }
 
-/// Why a session takes no more carriers.
+/// Why a session accepts no more carriers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoCarrierSlot {
     /// It has [`MOST_CARRIERS`].
-    #[error("that session has carriers enough")]
+    #[error("that session has the maximum number of carriers")]
     Full,
-    /// It is over.
+    /// It has ended.
     #[error("that session is over")]
     Over,
 }
 
 impl Link {
-    /// Its carriers, the best last.
+    /// The kinds of the session's carriers, the best last.
     pub fn carriers(&self) -> Vec<CarrierKind> {
         let mut kinds: Vec<_> = self
             .0
@@ -122,16 +121,16 @@ impl Link {
         kinds
     }
 
-    /// Resolves when the number of carriers that have ended is not `known`, and returns it. What
-    /// was said on one of them and not answered may be lost. Cancel safe.
+    /// Resolves when the number of carriers that have ended differs from `known`, and returns it.
+    /// What was sent on one of them and not answered may be lost. Cancel safe.
     pub async fn carriers_ended(&self, known: u64) -> u64 {
         let ended = |link: &Self| link.0.carriers.lock().ended;
         self.until(|link| ended(link) != known).await;
         ended(self)
     }
 
-    /// A place for one more carrier. If there is none and no carrier answers, the one with the
-    /// fewest streams ends for it.
+    /// Reserves a slot for one more carrier. If none is free and no carrier answers, the carrier
+    /// with the fewest streams is ended.
     pub(crate) fn reserve(&self) -> Result<CarrierSlot, NoCarrierSlot> {
         let mut carriers = self.0.carriers.lock();
         if carriers.end.is_some() {
@@ -153,7 +152,7 @@ impl Link {
         Ok(CarrierSlot(Some(self.clone())))
     }
 
-    /// Adds a carrier whose handshake is done, in a place of its own. It is ended at once if the
+    /// Adds a carrier whose handshake is complete, in its reserved slot. Ends it at once if the
     /// session is over.
     pub(crate) fn attach(&self, place: CarrierSlot, carrier: Carrier, control: ControlStream) {
         let (control_queue, saying) = mpsc::channel(INBOX);
@@ -191,8 +190,8 @@ impl Link {
         }
         self.0.preference.changes.send_replace(());
         let every = match self.0.side {
-            Side::Dialler => DIALLER_ASKS,
-            Side::Acceptor => ACCEPTOR_ASKS,
+            Side::Dialler => DIALLER_PING_INTERVAL,
+            Side::Acceptor => ACCEPTOR_PING_INTERVAL,
         };
         let liveness = Liveness::new(every, Instant::now().into_std());
         let outgoing = OutgoingMessages {
@@ -232,8 +231,8 @@ impl Link {
         let is_new = carriers.attached.len() < before;
         carriers.ended += u64::from(is_new);
         let last = carriers.attached.is_empty();
-        // None of the others is heard of, and the other side says that it has no such session: they
-        // will not come back.
+        // No other carrier answers, and the peer reports that it has no such session: they will not
+        // recover.
         let is_gone = carrier.is_gone()
             && carriers
                 .attached
@@ -243,7 +242,7 @@ impl Link {
             carriers.end.get_or_insert_with(|| carrier.reason().into());
         }
         drop(carriers);
-        // That of the last one is the end of the session, which has a line of its own.
+        // The end of the last one ends the session, which logs its own line.
         if is_new && !last {
             self.log(format_args!(
                 "{} ended: {}",
@@ -259,8 +258,8 @@ impl Link {
         }
     }
 
-    /// One that answers before one that is silent, QUIC before TLS unless TLS is preferred, and of
-    /// two alike the newer.
+    /// The best carrier: one that answers before a silent one, QUIC before TLS unless TLS is
+    /// preferred, and the newer of two equals.
     pub(super) fn best(&self) -> Option<AttachedCarrier> {
         let preferred = if self.is_tls_preferred() {
             CarrierKind::Tls
@@ -278,43 +277,42 @@ impl Link {
         carriers.attached.iter().max_by_key(rank).cloned()
     }
 
-    /// Whether new streams use TLS where it is attached, by what either side has measured.
+    /// Whether new streams use TLS where it is attached, by the measurements of both sides.
     pub(crate) fn is_tls_preferred(&self) -> bool {
         self.0.preference.is_tls_preferred()
     }
 
-    /// The config of this side allows carriers of one kind alone: no other kind is tried or
+    /// Notes that this side's config allows only one kind of carrier: no other is tried or
     /// preferred.
     pub(crate) fn keep_to_one_kind(&self) {
         self.0.one_kind.store(true, Relaxed);
     }
 
-    /// Whether this side may prefer one kind of carrier to the other.
+    /// Whether this side may choose between the two kinds of carrier.
     pub(crate) fn has_choice(&self) -> bool {
         !self.0.one_kind.load(Relaxed)
     }
 
-    /// This side prefers TLS for new streams, or not.
+    /// Sets whether this side prefers TLS for new streams.
     pub(crate) fn prefer_tls(&self, prefers: bool) {
         self.0.preference.prefer_tls(prefers);
     }
 
-    /// This side wants a bundle for new streams, or not.
+    /// Sets whether this side wants a bundle for new streams.
     pub(crate) fn want_bundle(&self, wants: bool) {
         self.0.preference.want_bundle(wants);
     }
 
-    /// Whether this side wants one.
     pub(crate) fn wants_bundle(&self) -> bool {
         self.0.preference.wants_bundle()
     }
 
-    /// Whether either side wants one.
+    /// Whether either side wants a bundle.
     pub(crate) fn is_bundle_wanted(&self) -> bool {
         self.0.preference.is_bundle_wanted()
     }
 
-    /// Whether one of its carriers is TLS over several connections.
+    /// Whether one of the carriers is TLS over several connections.
     pub(crate) fn has_bundle(&self) -> bool {
         self.0
             .carriers
@@ -329,7 +327,7 @@ impl Link {
         self.best().map(|best| best.carrier.kind())
     }
 
-    /// Its carriers by their numbers, and where their figures go.
+    /// The carriers with their numbers, and where their statistics are stored.
     pub(crate) fn measurable(&self) -> Vec<(u64, Carrier, Arc<Mutex<CarrierStats>>)> {
         let carriers = self.0.carriers.lock();
         let each = |attached: &AttachedCarrier| {
@@ -342,8 +340,7 @@ impl Link {
         carriers.attached.iter().map(each).collect()
     }
 
-    /// What its carriers are like, by the traffic of the last seconds; and which kind new streams
-    /// use.
+    /// The kind that new streams use, and what was measured of the carriers in the last seconds.
     pub fn measured(&self) -> (Option<CarrierKind>, Vec<Measured>) {
         let attached = self.0.carriers.lock().attached.clone();
         let measured = attached.iter().map(
@@ -371,7 +368,7 @@ impl Link {
         )
     }
 
-    /// Whether a carrier other than this one answers.
+    /// Whether another carrier answers.
     pub(super) fn answers_beside(&self, number: u64) -> bool {
         let answers = |attached: &AttachedCarrier| {
             attached.number != number && !attached.ping_control.is_overdue()
@@ -379,8 +376,7 @@ impl Link {
         self.0.carriers.lock().attached.iter().any(answers)
     }
 
-    /// The smaller segments that might get through where its silent carriers do not, if they may be
-    /// silent for that.
+    /// The next smaller segment size, if carriers may be silent because large packets are lost.
     pub(crate) fn smaller_segments(&self) -> Option<SegmentSize> {
         let carriers = self.0.carriers.lock();
         let silent = carriers
@@ -408,34 +404,34 @@ impl Link {
         self.until(Self::is_silent).await;
     }
 
-    /// Resolves after `deadline`, while no carrier answers. Cancel safe.
+    /// Resolves once `deadline` has passed and no carrier answers. Cancel safe.
     pub async fn silent_at(&self, deadline: Instant) {
         sleep_until(deadline).await;
         self.silent().await;
     }
 
-    /// Resolves while a carrier answers. Cancel safe.
+    /// Resolves once a carrier answers. Cancel safe.
     pub(crate) async fn answers(&self) {
         self.until(|link| !link.is_silent()).await;
     }
 
-    /// Resolves when `is_so`, which is asked again after each change of a carrier or of the
-    /// preference. Cancel safe.
+    /// Resolves once `is_so` is true; it is evaluated again after each change of a carrier or of
+    /// the preference. Cancel safe.
     pub(crate) async fn until(&self, is_so: impl Fn(&Self) -> bool) {
         let mut changes = self.0.preference.changes.subscribe();
         while !is_so(self) {
-            // The sender lives as long as we do.
+            // `self` keeps the sender alive.
             let _ = changes.changed().await;
         }
     }
 
-    /// Whether there is room for another carrier.
+    /// Whether a slot is free.
     pub(crate) fn has_place(&self) -> bool {
         !self.0.carriers.lock().is_full()
     }
 
-    /// Ends each carrier that has had a newer one of its kind beside it for `kept`, if no stream is
-    /// open on it.
+    /// Ends each carrier without open streams that a newer one of its kind has replaced for at
+    /// least `kept`.
     pub(crate) fn end_replaced(&self, kept: Duration) {
         let replaced: Vec<_> = {
             let carriers = self.0.carriers.lock();

@@ -1,10 +1,10 @@
-//! Log: what the log says of the carriers of a link: which are attached, which answer, and what new
+//! Log: log lines about the carriers of a link: which are attached, which answer, and which new
 //! streams use.
 //!
 //! In:    each change of a carrier or of the preference.
-//! Out:   a line with the address and the key of the other side.
-//! Never: more lines of a link than [`FIRST_OF_A_LINK`] and then ever fewer, however its path
-//!        flaps; nor of all links together more than [`FIRST_OF_ALL`].
+//! Out:   a line with the address and the key of the peer.
+//! Never: logs every change of a path that flaps: after [`FIRST_OF_A_LINK`] lines of one link, or
+//!        [`FIRST_OF_ALL`] of all links, ever fewer are written.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use super::Link;
 use crate::carrier::CarrierKind;
 use crate::log_limit::LogLimit;
 
-/// Lines of one link that each get a line, before they become few.
+/// Lines of one link before they are thinned out.
 const FIRST_OF_A_LINK: u64 = 50;
 
-/// The same of all links of the process.
+/// The same for all links of the process.
 const FIRST_OF_ALL: u64 = 2000;
 
 static ALL: LogLimit = LogLimit::with_first(FIRST_OF_ALL);
@@ -31,7 +31,7 @@ impl Default for Lines {
 }
 
 impl Link {
-    /// Says it in the log, unless it has said too much.
+    /// Writes a log line, unless the limit of this link or of all links leaves it out.
     pub(crate) fn log(&self, text: impl fmt::Display) {
         let Some(own) = self.0.lines.0.count() else {
             return;
@@ -43,7 +43,7 @@ impl Link {
         tracing::info!(peer, identity = self.peer().short(), left_out, "{text}");
     }
 
-    /// Says each change of its carriers since `seen`, until it is over.
+    /// Logs each change of the carriers since `seen`, until the session ends.
     pub(super) async fn log_changes(self, mut seen: Choice) {
         let mut changes = self.0.preference.changes.subscribe();
         let saying = async {
@@ -53,7 +53,7 @@ impl Link {
                     .iter()
                     .for_each(|line| self.log(line));
                 seen = now;
-                // The sender lives as long as we do.
+                // `self` keeps the sender alive.
                 let _ = changes.changed().await;
             }
         };
@@ -135,7 +135,8 @@ impl Choice {
         lines
     }
 
-    /// Of a carrier that is new. A trial of this side is said by who measures, with its reason.
+    /// The line for a new carrier. A trial by this side is logged by the measuring task, with its
+    /// reason.
     fn attached(&self, one: &One) -> Option<String> {
         let kind = one.kind;
         let other = self.carriers.iter().find(|other| other.kind != kind);
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quic_that_died_and_a_tls_that_took_over_were_not_in_the_log() {
+    fn a_change_from_silent_quic_to_tls_is_logged() {
         let (both, without) = (choice(&[QUIC, TLS], 1), choice(&[silent(QUIC), TLS], 2));
         assert_eq!(
             without.lines_since(&both),
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_carrier_was_said_to_be_in_use_when_it_was_attached() {
+    fn a_carrier_was_logged_as_in_use_when_it_was_attached() {
         let (quic, tls) = (choice(&[QUIC], 1), choice(&[TLS], 2));
         assert_eq!(
             choice(&[QUIC, TLS], 1).lines_since(&quic),
@@ -259,12 +260,16 @@ mod tests {
             peer_prefers_tls: false,
             ..trial
         };
-        assert_eq!(own.lines_since(&quic), [""; 0], "who measures says it");
+        assert_eq!(
+            own.lines_since(&quic),
+            [""; 0],
+            "the measuring task logs it"
+        );
         assert_eq!(own.lines_since(&own), [""; 0]);
     }
 
     #[test]
-    fn a_path_that_flaps_fills_no_log() {
+    fn a_path_that_flaps_does_not_fill_the_log() {
         let lines = Lines::default();
         let control = (0..100_000).filter(|_| lines.0.count().is_some()).count();
         assert!(control < 70, "{control} lines");

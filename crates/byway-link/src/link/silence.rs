@@ -1,9 +1,9 @@
-//! Silence: looks at a TLS carrier that does not answer while other carriers of its session do.
+//! Silence: watches a TLS carrier that does not answer while other carriers of its session do.
 //!
 //! In:    the carrier; whether it and the others answer.
-//! Out:   that packets of full size seem to be lost on its path, at most once for a carrier.
-//! Never: takes an outage for it: during an outage no other connection comes up, and after it the
-//!        old one goes on.
+//! Out:   that packets of full size seem to be lost on its path, at most once per carrier.
+//! Never: mistakes an outage for that: during an outage no other connection is established, and
+//!        after it the old one resumes.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use super::Link;
 use super::carriers::AttachedCarrier;
 use crate::large_packets::{may_be_silence, note_loss};
 
-/// Another carrier has to answer so soon: a path on which nothing arrives for longer has an outage.
+/// Another carrier must answer within this time. If none does, the path has an outage.
 const SOON: Duration = Duration::from_secs(3);
 
-/// It has to be silent for so much longer. After an outage of [`SOON`], TCP sends again within
-/// that.
+/// The carrier must stay silent for this much longer. After an outage of [`SOON`], TCP retransmits
+/// within this time.
 const STILL: Duration = Duration::from_secs(4);
 
-/// Watches `carrier` until it ends, or until a loss was noted.
+/// Watches `watched` until it ends, or until a loss is noted.
 pub(super) async fn watch(link: Link, watched: AttachedCarrier) {
     let AttachedCarrier {
         number,

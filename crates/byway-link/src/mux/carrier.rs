@@ -1,9 +1,9 @@
-//! Mux carrier: a mux core over one TLS session: a driver that moves frames, and streams that are
-//! handed out.
+//! Mux carrier: a mux core over one TLS session: a driver that moves frames, and streams for the
+//! callers.
 //!
-//! In:    a TLS session whose handshake is done.
+//! In:    a TLS session whose handshake is complete.
 //! Out:   [`MuxStream`]s; a future to drive, which ends with the carrier.
-//! Never: holds the core's lock across an await, and never lets one direction wait for the other.
+//! Never: holds the core's lock across an await, or lets one direction wait for the other.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -24,18 +24,19 @@ use super::frame::{CONTROL, HEADER_BYTES, Header, Violation};
 use crate::error::CLOSED;
 use crate::window::Budget;
 
-/// What one turn of the driver moves each way at most, so that it never holds its thread for long.
+/// The most bytes that one poll of the driver moves in each direction, so that it never holds its
+/// thread for long.
 const ROUND_BYTES: usize = 1024 * 1024;
 
-/// What is taken from the core at a time. What has been taken goes before all that is written
-/// later.
+/// How much is taken from the core at a time. What has been taken is sent before anything that is
+/// written later.
 const TAKE_BYTES: usize = 256 * 1024;
 
-/// The same on a long path, where it may take much longer to send: a stream with little to say
-/// waits no longer than this takes behind one with much.
+/// The same on a long path, where sending may take much longer: a stream with little data waits no
+/// longer than this takes behind a stream with much.
 const TAKE_LONG_BYTES: usize = 32 * 1024;
 
-/// Slices of one write.
+/// The most slices of one write.
 const SLICES: usize = 16;
 
 /// Why a carrier over TCP ended.
@@ -44,7 +45,7 @@ pub(crate) enum MuxError {
     /// The peer closed it, between two frames.
     #[error("{CLOSED}")]
     Closed,
-    /// The peer broke the rules.
+    /// The peer violated the protocol.
     #[error("the other side broke the protocol: {0}")]
     Violation(#[from] Violation),
     /// The connection or TLS failed.
@@ -52,12 +53,12 @@ pub(crate) enum MuxError {
     Io(#[from] io::Error),
 }
 
-/// One carrier; clones are the same.
+/// One carrier; clones share it.
 #[derive(Clone)]
 pub(crate) struct MuxCarrier(Arc<Mutex<MuxCore>>);
 
 impl MuxCarrier {
-    /// The carrier, its control stream, and the driver of `io`, which has to be polled for anything
+    /// The carrier, its control stream, and the driver of `io`, which must be polled for anything
     /// to move. The peer may open no stream before [`Self::admit`].
     pub(crate) fn new<T: AsyncRead + AsyncWrite + Unpin>(
         io: T,
@@ -81,7 +82,7 @@ impl MuxCarrier {
         (carrier, control, driver)
     }
 
-    /// The session is established: the peer may have `streams` streams open at once.
+    /// Marks the session as established: the peer may have `streams` streams open at once.
     pub(crate) fn admit(&self, streams: u32) {
         self.with(|core| core.admit(streams));
     }
@@ -96,7 +97,7 @@ impl MuxCarrier {
         })
     }
 
-    /// The next stream that the peer opens; none once the carrier is gone. Cancel safe.
+    /// The next stream that the peer opens; `None` once the carrier is lost. Cancel safe.
     pub(crate) async fn accept(&self) -> Option<MuxStream> {
         let stream = poll_fn(|cx| self.with(|core| core.poll_accept(cx))).await?;
         Some(MuxStream {
@@ -106,7 +107,7 @@ impl MuxCarrier {
         })
     }
 
-    /// Tells the core how long a round trip takes.
+    /// Sets the round-trip time of the core.
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
         self.0.lock().set_round_trip(round_trip);
     }
@@ -116,12 +117,12 @@ impl MuxCarrier {
         self.0.lock().queued_bytes() as u64
     }
 
-    /// Ends the carrier and every stream of it.
+    /// Ends the carrier and all of its streams.
     pub(crate) fn lose(&self) {
         self.with(MuxCore::lose);
     }
 
-    /// Does something under the lock, and wakes the driver behind it if there is something to send.
+    /// Calls `act` under the lock, and afterwards wakes the driver if there is something to send.
     fn with<R>(&self, act: impl FnOnce(&mut MuxCore) -> R) -> R {
         let mut core = self.0.lock();
         let result = act(&mut core);
@@ -185,7 +186,6 @@ impl Drop for MuxStream {
     }
 }
 
-/// Where in the incoming bytes the driver stands.
 enum Reading {
     Header {
         bytes: [u8; HEADER_BYTES],
@@ -210,17 +210,17 @@ impl Reading {
     }
 }
 
-/// Moves frames between a core and its TLS session, until one of them ends. Ends every stream when
-/// it is dropped.
+/// Moves frames between a core and its TLS session until one of them ends. Dropping it ends every
+/// stream.
 #[must_use = "nothing moves unless the driver is polled"]
 pub(crate) struct Driver<T> {
     io: T,
     carrier: MuxCarrier,
     reading: Reading,
-    /// Nothing was read because too many answers wait for the peer.
+    /// Nothing was read because too many replies wait for the peer.
     held_back: bool,
     output: VecDeque<Vec<u8>>,
-    /// Bytes of the first chunk of `output` that were sent.
+    /// Bytes of the first chunk of `output` that were written.
     sent: usize,
 }
 
@@ -236,16 +236,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
             }
             core.set_driver(cx.waker());
         }
-        // Each direction by itself, so that a peer which does not read can still be heard.
+        // The directions are independent: frames of a peer that does not read are still received.
         let written = this.poll_output(cx);
         let read = this.poll_input(cx);
-        // What was read may have called for an answer (credit, a reset).
+        // What was read may require a reply (credit, a reset).
         let written = if written.is_pending() {
             written
         } else {
             this.poll_output(cx)
         };
-        // Whoever reads again because there is room again has nobody else to wake it.
+        // There is room to read again, and nothing else wakes this task.
         if this.held_back && this.carrier.0.lock().may_receive() {
             cx.waker().wake_by_ref();
         }
@@ -257,21 +257,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
-    /// Says the end of the TLS session and of the connection beneath, behind what was sent.
+    /// Shuts down the TLS session and the connection below it, after everything that was sent.
     pub(crate) async fn close(&mut self) {
-        // A connection that is gone needs no end.
+        // A connection that is broken needs no shutdown.
         let _ = poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await;
     }
 
-    /// Sends what there is; ready when nothing is left.
+    /// Sends what is queued; ready when nothing is left.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), MuxError>> {
         let mut moved = 0;
         loop {
             if self.output.is_empty() {
                 let is_long = self.carrier.0.lock().is_long_path();
                 if is_long {
-                    // Nothing waits within TLS when more is taken: that would go before streams
-                    // with little to say.
+                    // Nothing may be buffered in TLS when more is taken: it would be sent before
+                    // streams with little data.
                     ready!(Pin::new(&mut self.io).poll_flush(cx))?;
                 }
                 let most = if is_long { TAKE_LONG_BYTES } else { TAKE_BYTES };
@@ -318,7 +318,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Reads frames; ready when the carrier is over.
+    /// Reads frames; ready when the carrier ends.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<MuxError> {
         let mut moved = 0;
         loop {
@@ -326,8 +326,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            // A peer that asks and asks and takes no answer away is not read from; the output makes
-            // room.
+            // A peer that keeps sending requests and reads no replies is not read from; output
+            // makes room again.
             self.held_back = !self.carrier.0.lock().may_receive();
             if self.held_back {
                 return Poll::Pending;
@@ -339,7 +339,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Reads once, or hands on what is whole. Says how many bytes came.
+    /// Reads once, or passes on what is complete. Returns how many bytes were read.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, MuxError>> {
         match &mut self.reading {
             Reading::Header { bytes, have } if *have < HEADER_BYTES => {
@@ -355,7 +355,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             Reading::Header { bytes, .. } => {
                 let header = Header::decode(*bytes)?;
-                // What this calls for is sent at the end of the turn: nobody has to be woken.
+                // Replies to it are sent at the end of this poll: no waker is needed.
                 let judged = self.carrier.0.lock().judge(&header)?;
                 self.reading = match judged {
                     Payload::Keep => Reading::Payload {

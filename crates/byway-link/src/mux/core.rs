@@ -1,13 +1,13 @@
 //! Mux core: the streams of one carrier over TCP, as a state machine.
 //!
-//! In:    frames that came; what the owners of streams do; room on the carrier.
-//! Out:   frames to send: control first, then one chunk of a stream after the other, see
-//!        `send_order`; and who is to be woken.
-//! Never: I/O, a clock or a task of its own; and nothing that a peer can make grow beyond the
-//!        bounds named here.
+//! In:    frames that were received; calls of the streams' owners; room on the carrier.
+//! Out:   frames to send: control first, then one chunk of a stream after another, see
+//!        `send_order`; and the wakers to wake.
+//! Never: I/O, a clock or a task of its own; nothing that a peer can make grow beyond the bounds
+//!        below.
 //!
-//! The contract of a stream: data precedes FIN; a reset may overtake it and voids what is under
-//! way; credit comes back when bytes were consumed; one stalled stream stalls no other.
+//! The contract of a stream: data precedes FIN; a reset may overtake data and voids what is in
+//! transit; credit is granted when bytes are consumed; one stalled stream stalls no other.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
@@ -23,34 +23,34 @@ use super::frame::{
 };
 use crate::window::{Budget, INITIAL_BYTES, LONG_ROUND_TRIP, Window};
 
-/// Bytes that one stream may have waiting for the carrier.
+/// The most bytes of one stream that wait for the carrier.
 const STREAM_QUEUE_BYTES: usize = 256 * 1024;
 
-/// Bytes that all streams may have waiting for the carrier; beyond that, each stream may have one
+/// The most bytes of all streams that wait for the carrier; beyond that, each stream may queue one
 /// chunk of [`SMALL_CHUNK_BYTES`].
 const SESSION_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
 /// See [`SESSION_QUEUE_BYTES`].
 const SMALL_CHUNK_BYTES: usize = 16 * 1024;
 
-/// Payload of one DATA frame on a long path, at most: a stream with little to say waits behind one
-/// frame of each other.
+/// The longest payload of a DATA frame on a long path: a stream with little data waits for one
+/// frame of each other stream.
 const MOST_LONG_PAYLOAD_BYTES: usize = 16 * 1024;
 
-/// Resets, credits and opens that wait for the carrier. At this many bytes no more frames are read
-/// until the peer has taken some away.
+/// The most bytes of resets, credits and opens that wait for the carrier. At this limit no more
+/// frames are read until the peer has read some of them.
 const URGENT_BYTES: usize = 256 * 1024;
 
 /// Streams that were closed in order here and that the peer has not finished. When there are twice
-/// as many, the oldest are told STOP until so many are left.
+/// as many, STOP is sent for the oldest until this many are left.
 const LINGERING_STREAMS: usize = 1024;
 
-/// Bytes that streams may hold that the peer has opened and that are not accepted yet, all
-/// together. A stream that exceeds it is refused as [`Busy`](crate::wire::Code::Busy). 8,192
-/// streams that say in 500 bytes what they are for fit.
+/// The most bytes that all streams hold together that the peer has opened and that are not accepted
+/// yet. A stream beyond it is refused as [`Busy`](crate::wire::Code::Busy). Enough for 8,192
+/// streams with a first message of 500 bytes.
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
 
-/// Before a round trip was measured.
+/// The round-trip time before one was measured.
 const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
 
 /// Which end of the carrier this is.
@@ -85,36 +85,36 @@ impl Side {
 /// Why a stream was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MuxOpenError {
-    /// The carrier is gone.
+    /// The carrier is lost.
     Lost,
-    /// All numbers are used up: the carrier has to be replaced.
+    /// All stream numbers are used up: the carrier must be replaced.
     Exhausted,
 }
 
-/// See the head of the file.
+/// See the file header.
 pub(crate) struct MuxCore {
     side: Side,
     streams: HashMap<u32, Entry>,
     next: u32,
     /// The highest stream that the peer has opened.
     newest: u32,
-    /// How many streams of the peer's there are, and how many there may be.
+    /// How many streams of the peer exist, and how many may exist.
     theirs: u32,
     most: u32,
-    /// No session yet: only [`CONTROL`] exists.
+    /// The session is not established: only [`CONTROL`] exists.
     pending: bool,
     /// Pending only: the reader of [`CONTROL`] has read all of it and waits for more.
     wanted: bool,
-    /// Frames may be read again, and the driver does not know it yet.
+    /// Frames may be read again, and the driver was not woken yet.
     resumed: bool,
-    /// Opened by the peer, not accepted by anybody yet.
+    /// Opened by the peer, not accepted yet.
     waiting: VecDeque<u32>,
     /// See [`WAITING_BYTES`].
     waiting_bytes: usize,
     acceptor: Option<Waker>,
-    /// Closed in order here, in that order; some may be over by now.
+    /// Streams that were closed in order here, oldest first; some may have ended since.
     lingering: VecDeque<u32>,
-    /// Frames without data, in order; they overtake data.
+    /// Frames without stream data, in order; they overtake data.
     urgent: Vec<u8>,
     /// Streams with data or a FIN to send.
     send_order: SendOrder,
@@ -123,7 +123,7 @@ pub(crate) struct MuxCore {
     starved: Vec<u32>,
     budget: Arc<Budget>,
     round_trip: Duration,
-    /// The same, once it was measured.
+    /// The last measurement, if there is one.
     measured: Option<Duration>,
     lost: bool,
     driver: Option<Waker>,
@@ -133,9 +133,9 @@ struct Entry {
     send: Outgoing,
     recv: Incoming,
     watcher: Option<Waker>,
-    /// Whether somebody still has the stream.
+    /// Whether the stream has an owner.
     held: bool,
-    /// What it holds of [`WAITING_BYTES`]: none once it was accepted.
+    /// Its share of [`WAITING_BYTES`]: 0 once it was accepted.
     waiting_bytes: usize,
     waiting: bool,
 }
@@ -143,7 +143,7 @@ struct Entry {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sending {
     Open,
-    /// FIN stands behind what is queued.
+    /// FIN follows what is queued.
     Finishing,
     /// FIN was sent.
     Finished,
@@ -152,7 +152,7 @@ enum Sending {
 }
 
 struct Outgoing {
-    /// Each with [`HEADER_BYTES`] of room in front.
+    /// Each has [`HEADER_BYTES`] of room at its front.
     chunks: VecDeque<Vec<u8>>,
     queued_bytes: usize,
     credit: u64,
@@ -161,7 +161,7 @@ struct Outgoing {
     writer: Option<Waker>,
     /// Is in `send_order`.
     listed: bool,
-    /// Stands in `starved`.
+    /// Is in `starved`.
     starved: bool,
 }
 
@@ -172,24 +172,24 @@ struct Incoming {
     window: Window,
     fin: bool,
     reset: Option<u32>,
-    /// We have said STOP.
+    /// STOP was sent.
     stopped: bool,
     reader: Option<Waker>,
 }
 
-/// What becomes of a payload that follows a header.
+/// What to do with the payload that follows a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Payload {
-    /// It is wanted.
+    /// Receive it.
     Keep,
-    /// It is for a stream that is over: read past it.
+    /// Skip it: its stream has ended.
     Skip,
 }
 
 impl MuxCore {
-    /// A carrier that has just been authenticated. Until [`Self::admit`] it has the control stream
-    /// alone, and reads no further than the reader of that stream: the frames behind a welcome are
-    /// judged after it was understood.
+    /// A carrier that has just been authenticated. Until [`Self::admit`] it has only the control
+    /// stream, and reads no further than the reader of that stream: the frames after a welcome are
+    /// checked once the welcome was handled.
     pub(crate) fn new(side: Side, budget: Arc<Budget>) -> Self {
         let mut core = Self {
             side,
@@ -248,20 +248,20 @@ impl MuxCore {
         }
     }
 
-    /// The session is established: the peer may have `most` streams open at once.
+    /// Marks the session as established: the peer may have `most` streams open at once.
     pub(crate) fn admit(&mut self, most: u32) {
         self.most = most;
         self.pending = false;
         self.resumed = true;
     }
 
-    /// The round trip as it was last measured.
+    /// Sets the last measured round-trip time.
     pub(crate) fn set_round_trip(&mut self, round_trip: Duration) {
         self.round_trip = round_trip;
         self.measured = Some(round_trip);
     }
 
-    /// How many streams there are, the first not counted.
+    /// The number of streams, without the control stream.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.streams.len().saturating_sub(1)
@@ -273,9 +273,9 @@ impl MuxCore {
         self.next = u32::MAX - 1 - self.side.first();
     }
 
-    // ---- what the owners of streams do ----
+    // ---- calls of the streams' owners ----
 
-    /// Opens a stream; `first` are its first bytes, at most as many as a window holds.
+    /// Opens a stream. `first` are its first bytes, which must fit into a window.
     pub(crate) fn open(&mut self, first: &[u8]) -> Result<u32, MuxOpenError> {
         if self.lost {
             return Err(MuxOpenError::Lost);
@@ -328,7 +328,7 @@ impl MuxCore {
         }
         let n = entry.recv.copy_out(buf);
         if n == 0 && !buf.is_empty() {
-            // What came before the session was lost has been read by now.
+            // Bytes that arrived before the session was lost have been read by now.
             if entry.recv.fin {
                 return Poll::Ready(Ok(Read::Fin));
             }
@@ -407,8 +407,7 @@ impl MuxCore {
         self.queued_bytes
     }
 
-    /// Whether a round trip was measured that is long enough for bytes to wait for others that were
-    /// sent before them.
+    /// Whether the measured round trip is long: bytes may wait for others that were sent before.
     pub(crate) fn is_long_path(&self) -> bool {
         self.measured
             .is_some_and(|round_trip| round_trip >= LONG_ROUND_TRIP)
@@ -432,7 +431,7 @@ impl MuxCore {
         }
     }
 
-    /// FIN behind everything written.
+    /// Queues FIN after everything written.
     pub(crate) fn finish(&mut self, stream: u32) -> Result<(), Broken> {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return Err(Broken::SessionLost);
@@ -464,38 +463,38 @@ impl MuxCore {
         Poll::Pending
     }
 
-    /// Gives the stream up in both directions.
+    /// Resets the stream in both directions.
     pub(crate) fn reset(&mut self, stream: u32, code: u32) {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return;
         };
         let void = entry.send.drop_queue();
-        let says_reset = matches!(entry.send.state, Sending::Open | Sending::Finishing);
+        let sends_reset = matches!(entry.send.state, Sending::Open | Sending::Finishing);
         entry.send.state = Sending::Over;
-        let says_stop = !entry.recv.is_over() && !entry.recv.stopped;
+        let sends_stop = !entry.recv.is_over() && !entry.recv.stopped;
         entry.recv.stopped = true;
         entry.recv.chunks.clear();
         self.waiting_bytes -= std::mem::take(&mut entry.waiting_bytes);
-        // Whoever still waits on it hears the same as the peer, and never an end in order.
+        // A task that waits on it gets the same reset as the peer, and never an orderly end.
         entry.recv.reset.get_or_insert(code);
         entry.wake_all();
         self.queued_bytes -= void;
         if self.lost {
             return;
         }
-        // Ahead of all data: whoever resets has no use for what is under way.
-        if says_reset {
+        // Before all data: after a reset, data in transit is useless.
+        if sends_reset {
             self.urgent
                 .extend_from_slice(&with_number(FrameKind::Reset, stream, code));
         }
-        if says_stop {
+        if sends_stop {
             self.urgent
                 .extend_from_slice(&with_number(FrameKind::Stop, stream, code));
         }
     }
 
-    /// The owner has let go. `orderly`: what was written leaves, then FIN; else a stream that was
-    /// not finished is reset.
+    /// Releases the stream. `orderly`: what was written is sent, then FIN; otherwise a stream that
+    /// was not finished is reset.
     pub(crate) fn release(&mut self, stream: u32, orderly: bool) {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return;
@@ -505,10 +504,10 @@ impl MuxCore {
         if entry.broken().is_some() || (entry.send.state == Sending::Open && !orderly) {
             self.reset(stream, 0);
         } else {
-            // As with TCP, the peer hears that nobody reads any more when it goes on sending, and
-            // not before: a STOP now would overtake what was written. What was not read is void. A
-            // FIN that cannot be said is not owed. Its room is granted again, or a peer whose
-            // window is full would wait for ever.
+            // As with TCP, the peer learns that nothing is read any more only if it goes on
+            // sending: a STOP now would overtake what was written. Unread bytes are void. Their
+            // room is granted again, or a peer whose window is full would wait forever. If FIN
+            // cannot be sent, none is required.
             entry.recv.chunks.clear();
             if let Some(grant) = entry
                 .recv
@@ -527,7 +526,8 @@ impl MuxCore {
         }
     }
 
-    /// Keeps a stream for a peer that has not finished it yet, and stops the oldest of too many.
+    /// Keeps a stream for a peer that has not finished it yet, and stops the oldest if there are
+    /// too many.
     fn linger(&mut self, stream: u32) {
         self.lingering.push_back(stream);
         if self.lingering.len() < 2 * LINGERING_STREAMS {
@@ -549,14 +549,14 @@ impl MuxCore {
         }
     }
 
-    // ---- what the carrier does ----
+    // ---- calls of the carrier ----
 
     /// Whether another frame may be read now.
     pub(crate) fn may_receive(&self) -> bool {
         self.urgent.len() < URGENT_BYTES && (!self.pending || self.wanted)
     }
 
-    /// A header has come: whether its payload is wanted.
+    /// Checks a header. Returns whether its payload is wanted.
     pub(crate) fn judge(&mut self, header: &Header) -> Result<Payload, Violation> {
         let Header {
             kind,
@@ -618,13 +618,13 @@ impl MuxCore {
             .extend_from_slice(&with_number(FrameKind::Stop, stream, busy));
     }
 
-    /// A frame whose payload was wanted has come whole.
+    /// Handles a complete frame whose payload was wanted.
     pub(crate) fn receive(&mut self, header: &Header, payload: Vec<u8>) -> Result<(), Violation> {
         let Header { kind, stream, .. } = *header;
         if kind == FrameKind::Open {
             return self.receive_open(stream, payload);
         }
-        // It may have been let go of while its payload came.
+        // The stream may have been released while its payload arrived.
         let Some(entry) = self.streams.get_mut(&stream) else {
             return Ok(());
         };
@@ -660,11 +660,11 @@ impl MuxCore {
             FrameKind::Stop => {
                 entry.send.stopped.get_or_insert(number);
                 let void = entry.send.drop_queue();
-                let owes_reset = matches!(entry.send.state, Sending::Open | Sending::Finishing);
+                let needs_reset = matches!(entry.send.state, Sending::Open | Sending::Finishing);
                 entry.send.state = Sending::Over;
                 entry.wake_all();
                 self.queued_bytes -= void;
-                if owes_reset {
+                if needs_reset {
                     self.urgent
                         .extend_from_slice(&with_number(FrameKind::Reset, stream, number));
                 }
@@ -697,11 +697,10 @@ impl MuxCore {
         Ok(())
     }
 
-    /// Frames to send, about `most_bytes` of them, appended to `out`.
+    /// Appends frames to send to `out`, about `most_bytes` bytes.
     pub(crate) fn take(&mut self, most_bytes: usize, out: &mut VecDeque<Vec<u8>>) {
         let mut taken = 0;
-        // Control messages go ahead of the rest: no OPEN may arrive before the welcome that allows
-        // it.
+        // Control messages go first: no OPEN may arrive before the welcome that allows it.
         while self.send_order.control() {
             taken += self.take_from(CONTROL, out);
         }
@@ -733,7 +732,7 @@ impl MuxCore {
         }
     }
 
-    /// One chunk of a stream, and its FIN if that was the last.
+    /// Takes one chunk of a stream, and its FIN if that was the last.
     fn take_from(&mut self, stream: u32, out: &mut VecDeque<Vec<u8>>) -> usize {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return 0;
@@ -783,7 +782,7 @@ impl MuxCore {
         !self.urgent.is_empty() || !self.send_order.is_empty()
     }
 
-    /// Who drives the carrier, to be woken when there is something to send.
+    /// Sets the driver's waker, for when there is something to send.
     pub(crate) fn set_driver(&mut self, waker: &Waker) {
         match &mut self.driver {
             Some(known) => known.clone_from(waker),
@@ -791,7 +790,7 @@ impl MuxCore {
         }
     }
 
-    /// The driver, if it has to be woken. Wake it after the lock is let go of.
+    /// The driver's waker, if the driver must be woken. Wake it after the lock is released.
     #[must_use]
     pub(crate) fn driver_to_wake(&mut self) -> Option<Waker> {
         let resumed = std::mem::take(&mut self.resumed);
@@ -802,7 +801,7 @@ impl MuxCore {
         }
     }
 
-    /// The carrier is gone, and every stream with it. What has come whole can still be read.
+    /// Ends the carrier and all of its streams. Data that has arrived can still be read.
     pub(crate) fn lose(&mut self) {
         self.lost = true;
         self.urgent = Vec::new();
@@ -830,7 +829,7 @@ impl MuxCore {
         }
     }
 
-    /// Lists a stream that had its turn, behind the others.
+    /// Lists a stream that was just served, behind the others.
     fn list_again(&mut self, stream: u32) {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return;
@@ -852,7 +851,7 @@ impl MuxCore {
 }
 
 impl Entry {
-    /// How the peer has broken the stream, if it has.
+    /// How the stream was reset or stopped, if it was.
     fn broken(&self) -> Option<Broken> {
         self.recv.reset.or(self.send.stopped).map(Broken::Reset)
     }
@@ -865,7 +864,7 @@ impl Entry {
 }
 
 impl Outgoing {
-    /// Copies at most `room` bytes behind what is queued.
+    /// Appends at most `room` bytes to the queue.
     fn copy_in(&mut self, bufs: &[IoSlice<'_>], room: usize, most_payload: usize) -> usize {
         let mut left = room;
         for buf in bufs {
@@ -900,7 +899,7 @@ impl Outgoing {
         &mut self.chunks[last]
     }
 
-    /// Voids what is queued, and says how many bytes that were.
+    /// Discards what is queued, and returns how many bytes that was.
     fn drop_queue(&mut self) -> usize {
         self.chunks.clear();
         std::mem::take(&mut self.queued_bytes)
@@ -908,12 +907,12 @@ impl Outgoing {
 }
 
 impl Incoming {
-    /// Whether nothing more can come.
+    /// Whether nothing more can arrive.
     const fn is_over(&self) -> bool {
         self.fin || self.reset.is_some()
     }
 
-    /// Small pieces share a chunk, so that a peer's way of cutting does not decide how much memory
+    /// Small payloads share a chunk, so that the peer's frame sizes do not decide how much memory
     /// they take.
     fn keep(&mut self, payload: Vec<u8>) {
         match self.chunks.back_mut() {
@@ -925,7 +924,7 @@ impl Incoming {
         }
     }
 
-    /// Bytes that have come and were not read.
+    /// Bytes that have arrived and were not read.
     fn unread(&self) -> usize {
         let held: usize = self.chunks.iter().map(Vec::len).sum();
         if held == 0 { 0 } else { held - self.read }

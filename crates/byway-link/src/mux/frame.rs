@@ -1,9 +1,9 @@
-//! Frame: the unit that the mux puts on a carrier over TCP: eight bytes of header, then a payload.
+//! Frame: the unit of the mux on a carrier over TCP: a header of eight bytes, then a payload.
 //!
 //! In:    eight bytes.
-//! Out:   kind, stream and length of payload, all of them within their bounds.
-//! Never: a payload longer than [`MOST_PAYLOAD_BYTES`]: a frame that says so breaks the rules
-//!        before its payload is waited for.
+//! Out:   kind, stream and length of the payload, all within their bounds.
+//! Never: a payload longer than [`MOST_PAYLOAD_BYTES`]: a frame that announces more is a violation
+//!        before its payload is read.
 //!
 //! ```text
 //!  0        8                              32
@@ -17,13 +17,13 @@
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 8;
 
-/// The longest payload. A control message waits for one such frame at most.
+/// The longest payload. A control message waits for at most one such frame.
 pub const MOST_PAYLOAD_BYTES: usize = 64 * 1024;
 
-/// The first stream of a carrier, which both sides have from the start: control messages.
+/// The first stream of a carrier, which exists on both sides from the start: control messages.
 pub const CONTROL: u32 = 0;
 
-/// What a frame says.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// A new stream, with its first bytes. The dialler opens odd numbers, the acceptor even ones,
@@ -31,13 +31,13 @@ pub enum FrameKind {
     Open,
     /// Bytes of a stream, within its credit.
     Data,
-    /// No more bytes will come; the other direction goes on.
+    /// No more bytes follow; the other direction stays open.
     Fin,
-    /// No more bytes will come, and those under way are void; the payload is the code.
+    /// No more bytes follow, and those in transit are void; the payload is the code.
     Reset,
     /// No more bytes are wanted; the payload is the code.
     Stop,
-    /// So many more bytes may be sent; the payload is their number.
+    /// Grants more bytes; the payload is their number.
     Credit,
 }
 
@@ -67,33 +67,33 @@ impl FrameKind {
     }
 }
 
-/// A header that was read.
+/// A decoded header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What the frame says.
+    /// The kind of the frame.
     pub kind: FrameKind,
-    /// Of which stream.
+    /// Its stream.
     pub stream: u32,
     /// Bytes of payload that follow.
     pub length: usize,
 }
 
-/// What a peer may not do.
+/// A protocol violation of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// No such kind of frame.
+    /// An unknown kind of frame.
     #[error("a frame of the unknown kind {0}")]
     Kind(u8),
-    /// A length that its kind does not have.
-    #[error("a frame of kind {kind:?} that says it has {length} bytes")]
+    /// A length that the kind does not allow.
+    #[error("a frame of kind {kind:?} with the invalid length of {length} bytes")]
     Length {
         /// The kind.
         kind: FrameKind,
-        /// What it says.
+        /// The length in the header.
         length: usize,
     },
-    /// A stream that was never opened, or that is not the peer's to open.
-    #[error("a {0:?} frame for a stream that it may not be for")]
+    /// A stream that was never opened, or that the peer may not open.
+    #[error("a {0:?} frame for an invalid stream")]
     Stream(FrameKind),
     /// A stream that was opened before the session was established.
     #[error("a stream was opened before the session was established")]
@@ -101,11 +101,11 @@ pub enum Violation {
     /// More bytes than were granted.
     #[error("more bytes than the stream had credit for")]
     Credit,
-    /// More credit than can be counted.
+    /// More credit than the counter allows.
     #[error("more credit than a stream can have")]
     Overflow,
-    /// Bytes behind a FIN.
-    #[error("bytes behind a FIN")]
+    /// Bytes after a FIN.
+    #[error("bytes after a FIN")]
     BehindFin,
 }
 
@@ -129,7 +129,7 @@ impl Header {
         }
     }
 
-    /// The header as it stands in front of its payload.
+    /// The header as bytes.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let [_, a, b, c] = (self.length as u32).to_be_bytes();
         let [d, e, f, g] = self.stream.to_be_bytes();
@@ -137,7 +137,7 @@ impl Header {
     }
 }
 
-/// A whole frame whose payload is a number.
+/// A complete frame whose payload is a number.
 pub(super) fn with_number(kind: FrameKind, stream: u32, number: u32) -> [u8; HEADER_BYTES + 4] {
     let mut frame = [0; HEADER_BYTES + 4];
     let (header, payload) = frame.split_at_mut(HEADER_BYTES);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_lies_is_refused() {
+    fn an_invalid_header_is_refused() {
         assert_eq!(Header::decode(*b"GET / HT"), Err(Violation::Kind(b'G')));
         assert_eq!(
             Header::decode([2, 1, 0, 1, 0, 0, 0, 1]),

@@ -1,4 +1,4 @@
-//! Tests of the preference: paths on which streams come and go, window by window.
+//! Tests of the preference: paths with downloads that start and end, window by window.
 
 use super::*;
 
@@ -6,7 +6,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MIB: u64 = 1024 * 1024;
 const RTT: Duration = Duration::from_millis(50);
 
-/// Both carriers of a path, of which the preferred one moves as much as it can.
+/// Both carriers of a path; the preferred one moves as much as it can.
 #[derive(Clone, Copy)]
 struct Path {
     quic: u64,
@@ -16,7 +16,7 @@ struct Path {
 }
 
 impl Path {
-    /// No more than 100 Mbit/s by either, and no more delay by one than by the other.
+    /// At most 100 Mbit/s and the same delay for both.
     const fn new(quic: u64, quic_loss: u64, tls: u64) -> Self {
         Self {
             quic,
@@ -105,8 +105,8 @@ impl Run {
         self.preference.measured(traffic, self.now)
     }
 
-    /// Downloads one after the other, each on the carrier of new streams, of a second each: the
-    /// changes of `seconds`, and how many of them TLS was preferred.
+    /// Runs downloads of a second each, one after the other, on the carrier of new streams. Returns
+    /// the changes in `seconds`, and for how many of them TLS was preferred.
     fn downloads(&mut self, path: Path, seconds: u32) -> (Vec<(u32, Change)>, u32) {
         let (mut changes, mut by_tls) = (Vec::new(), 0);
         for second in 1..=seconds {
@@ -121,7 +121,7 @@ impl Run {
         (changes, by_tls)
     }
 
-    /// One download that stays where it is.
+    /// Runs one download that stays on QUIC.
     fn by_quic(&mut self, path: Path, seconds: u32) -> Vec<Change> {
         (0..seconds)
             .filter_map(|_| self.window(&path.quic()))
@@ -137,7 +137,7 @@ const POLICED: Path = Path::new(125_000, 3, 11 * MIB);
 const LOSSY: Path = Path::new(3_170_000, 3, MIB / 8);
 
 #[test]
-fn auto_stayed_on_a_policed_quic_at_one_megabit_where_tls_had_ninety() {
+fn auto_leaves_a_policed_quic_at_one_megabit_if_tls_has_ninety() {
     let (changes, by_tls) = Run::new().downloads(POLICED, 60);
     assert!(
         matches!(changes[0], (2, Change::TryTls(Loses { loss: 20..=30, .. }))),
@@ -197,7 +197,7 @@ fn one_lossy_second_and_the_loss_of_a_few_packets_change_nothing() {
 }
 
 #[test]
-fn the_acknowledgements_of_a_side_that_only_receives_began_trials() {
+fn the_acknowledgements_of_a_side_that_only_receives_start_no_trial() {
     let mut acknowledging = Path::new(30_000, 3, 0).quic();
     (
         acknowledging.quic.packets,
@@ -213,12 +213,12 @@ fn the_acknowledgements_of_a_side_that_only_receives_began_trials() {
 }
 
 #[test]
-fn a_trial_without_traffic_was_taken_for_one_that_tls_has_lost() {
+fn a_trial_without_traffic_does_not_count_as_lost_by_tls() {
     let mut run = Run::new();
     run.by_quic(LOSSY, 8);
     assert!(run.preference.is_tls());
     assert_eq!(run.idle(60), [Change::NoResult]);
-    // The downloads that follow are on a QUIC that is policed by now.
+    // The downloads that follow are on a QUIC that is policed meanwhile.
     let (changes, by_tls) = run.downloads(POLICED, 60);
     assert!(
         matches!(
@@ -246,12 +246,12 @@ fn a_trial_with_little_traffic_has_no_result_and_the_next_one_comes_soon_however
 }
 
 #[test]
-fn an_outdated_comparison_kept_a_policed_quic_in_use_for_a_minute_and_more() {
+fn an_outdated_comparison_does_not_keep_a_policed_quic_in_use() {
     let mut run = Run::new();
     assert!(matches!(run.by_quic(LOSSY, 2)[..], [Change::TryTls(_)]));
     let (changes, _) = run.downloads(LOSSY, 10);
     assert!(matches!(changes[..], [(4, Change::Quic(_))]), "{changes:?}");
-    // QUIC is policed now, long before the next trial is due.
+    // QUIC is policed now, long before the next trial.
     let (changes, by_tls) = run.downloads(POLICED, 30);
     assert!(
         matches!(
@@ -288,7 +288,7 @@ fn a_pause_that_was_decided_on_a_quic_that_loses_little_is_void_when_it_loses_mu
         [],
         "twice the loss is the same path"
     );
-    // One bad second is no other path either: every download begins with one.
+    // One bad second does not make another path either: every download starts with one.
     for _ in 0..5 {
         assert_eq!(
             run.by_quic(
@@ -315,9 +315,9 @@ fn a_pause_that_was_decided_on_a_quic_that_loses_little_is_void_when_it_loses_mu
 }
 
 #[test]
-fn tls_won_by_one_window_of_what_was_buffered() {
-    // The first window delivers what the kernel and the path hold; then the line has less than
-    // QUIC.
+fn tls_does_not_win_by_one_window_of_buffered_data() {
+    // The first window delivers what the kernel and the path had buffered; afterwards the path has
+    // less than QUIC.
     let path = Path::new(160_000, 3, 138_000);
     let mut run = Run::new();
     run.by_quic(path, 2);
@@ -335,7 +335,7 @@ fn tls_won_by_one_window_of_what_was_buffered() {
 }
 
 #[test]
-fn tls_won_by_its_best_window() {
+fn tls_does_not_win_by_its_best_window() {
     let mut run = Run::new();
     run.by_quic(Path::new(160_000, 3, 0), 2);
     let changes: Vec<_> = [300_000, 100_000, 230_000, 110_000]
@@ -363,7 +363,7 @@ fn a_carrier_whose_round_trip_is_several_times_the_others_is_not_better_for_a_li
         "new streams use quic: tls was tried and was no better: 1.7 Mbit/s with a round trip of 737 ms, quic had 1.3 with \
          50 ms"
     );
-    // But for many times the rate.
+    // A rate many times as high outweighs the round trip.
     assert!(matches!(trial(MIB, slow), Change::KeepTls(_)));
 }
 
@@ -391,7 +391,7 @@ fn a_tls_that_moves_next_to_nothing_while_more_waits_loses_its_trial() {
 }
 
 #[test]
-fn a_tls_that_has_become_slower_than_quic_was_stayed_in_use_for_up_to_ten_minutes() {
+fn tls_that_has_become_slower_than_quic_was_is_left_after_five_windows() {
     let mut run = Run::new();
     run.downloads(POLICED, 20);
     assert!(run.preference.is_tls() && !run.preference.is_trial());
@@ -428,7 +428,7 @@ fn a_result_that_is_not_the_same_as_the_last_one_begins_with_a_short_pause_again
 }
 
 #[test]
-fn rates_are_said_in_megabits() {
+fn rates_are_printed_in_megabits() {
     let change = Change::KeepTls(Compared {
         quic: 125_000,
         tls: 3_400_000,

@@ -1,15 +1,15 @@
-//! Gate: room for control and for new streams on a connection whose send window is full.
+//! Gate: keeps room for control messages and new streams on a connection whose send window is full.
 //!
 //! In:    which streams with much to write wait for room.
 //! Out:   a short pause for them when there is room again.
-//! Never: holds back control or the first bytes of a stream, and never holds anything back for
-//!        longer than [`PAUSE`].
+//! Never: delays control messages or the first bytes of a stream, and delays nothing for longer
+//!        than [`PAUSE`].
 //!
-//! All streams of a connection share its send window and the peer's window for the connection. What
-//! a stream waits to write goes in as soon as there is room, in no order that helps: with a hundred
-//! streams that always have more, a ping or the first bytes of a new stream may not get in for
-//! seconds. So when room appears, those with much to write leave it to the others for a moment.
-//! Where only few wait, there are no pauses.
+//! All streams of a connection share its send window and the peer's window for the connection.
+//! Waiting streams write as soon as there is room, in no useful order: with a hundred streams that
+//! always have more, a ping or the first bytes of a new stream may wait for seconds. So when room
+//! appears, streams with much to write leave it to the others for a moment. Where only a few
+//! streams wait, there are no pauses.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-/// Long enough for those that were woken to write, and for acknowledgements to make room for a few
-/// more packets on a slow path; short beside what a full send window lasts.
+/// Long enough for woken streams to write, and for acknowledgements to make room for a few more
+/// packets on a slow path; short compared to how long a full send window lasts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Streams that wait for room before there are pauses.
+/// How many streams wait for room before there are pauses.
 const CROWD: usize = 4;
 
-/// See the head of the file. Clones are the same.
+/// See the file header. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Gate(Arc<Inner>);
 
@@ -36,7 +36,7 @@ pub(super) struct Gate(Arc<Inner>);
 struct Inner {
     /// Streams that wait for room.
     blocked: AtomicUsize,
-    /// Read without the lock, and changed under it.
+    /// Read without the lock, written under it.
     closed: AtomicBool,
     /// Streams that wait for the end of the pause, by their numbers.
     waiting: Mutex<HashMap<u64, Waker>>,
@@ -80,7 +80,7 @@ impl AtGate {
         }
     }
 
-    /// There was no room for what it has to write.
+    /// Notes that there was no room for what it has to write.
     pub(super) fn block(&mut self) {
         if self.state == State::Free {
             self.gate.0.blocked.fetch_add(1, Relaxed);
@@ -88,7 +88,7 @@ impl AtGate {
         self.state = State::Blocked;
     }
 
-    /// It does not wait for room: there was some, or it has nothing more to write.
+    /// Notes that it does not wait for room: there was some, or it has nothing more to write.
     pub(super) fn leave(&mut self) {
         if self.state != State::Free {
             self.gate.0.blocked.fetch_sub(1, Relaxed);
@@ -119,7 +119,7 @@ impl Gate {
         Poll::Pending
     }
 
-    /// Begins a pause, if there is none.
+    /// Starts a pause, unless there is one.
     fn pause(&self, tasks: &TaskTracker) {
         {
             let _waiting = self.0.waiting.lock();
@@ -160,7 +160,7 @@ mod tests {
             .map(|number| AtGate::new(&gate, number))
             .collect();
         streams.iter_mut().for_each(AtGate::block);
-        let begun = Instant::now();
+        let start = Instant::now();
         for stream in &mut streams {
             assert!(poll!(poll_fn(|cx| stream.poll_pass(cx, &tasks))).is_pending());
         }
@@ -174,13 +174,13 @@ mod tests {
         assert_eq!(
             gate.0.waiting.lock().len(),
             1,
-            "a stream that is over waits for nothing"
+            "a stream that has ended does not wait"
         );
         poll_fn(|cx| last.poll_pass(cx, &tasks)).await;
-        assert_eq!(begun.elapsed(), PAUSE);
+        assert_eq!(start.elapsed(), PAUSE);
         last.leave();
         assert_eq!(gate.0.blocked.load(Relaxed), 0);
-        // One alone waits for room, and for nothing else.
+        // A single stream waits only for room.
         last.block();
         assert!(poll!(poll_fn(|cx| last.poll_pass(cx, &tasks))).is_ready());
     }

@@ -1,17 +1,17 @@
-//! Pump: takes what a stream receives out of quinn as it comes, in any order, so that gaps never
-//! add up there.
+//! Pump: reads what a stream receives from quinn as it arrives, in any order, so that gaps never
+//! accumulate there.
 //!
-//! In:    a stream of quinn's whose window may hold more packets than quinn accepts gaps.
-//! Out:   its bytes in order; the end.
+//! In:    a quinn stream whose window may hold more packets than quinn accepts gaps.
+//! Out:   its bytes in order; its end.
 //! Never: holds more than the peer has credit for, or more than
 //!        [`MOST_PIECES`](super::reassembly::MOST_PIECES) pieces.
 //!
 //! Quinn closes the whole connection once one stream has more than 1,024 separate pieces, which a
-//! burst of losses on a fast path brings about. A window of up to [`ORDERED_BYTES`] has fewer
-//! packets than twice that, so such streams are read from quinn in order. A stream whose window
-//! grows beyond is read by a task of its own, which does not wait for the reader: a reader that is
-//! paused must not cost the others their connection. The alternative, less under way, would hold
-//! one stream to 190 Mbit/s at 100 ms.
+//! burst of losses on a fast path causes. A window of up to [`ORDERED_BYTES`] has fewer packets
+//! than twice that, so such streams are read from quinn in order. A stream with a larger window is
+//! read by a task of its own, which does not wait for the reader: a paused reader must not cost
+//! other streams their connection. The alternative, a smaller window, would limit a stream to 190
+//! Mbit/s at 100 ms.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire};
@@ -26,10 +26,10 @@ use tokio_util::task::TaskTracker;
 use super::code_of;
 use super::reassembly::Reassembly;
 
-/// Up to this window a stream is read from quinn in order: at most 1,800 packets, and so 900 gaps.
+/// Up to this window a stream is read in order from quinn: at most 1,800 packets, thus 900 gaps.
 pub(super) const ORDERED_BYTES: u32 = 2 * 1024 * 1024;
 
-/// See the head of the file. Dropping it stops the stream and ends its task.
+/// See the file header. Dropping it stops the stream and ends its task.
 pub(super) struct Pumped(Mutex<State>);
 
 struct State {
@@ -38,7 +38,7 @@ struct State {
     /// The offset that the peer may send up to.
     granted: Arc<AtomicU64>,
     end: Option<End>,
-    /// No byte will be read: the first one that comes ends the stream.
+    /// Nothing will be read: the first byte that arrives ends the stream.
     abandoned: bool,
     reader: Option<Waker>,
     pump: Option<Waker>,
@@ -52,7 +52,8 @@ enum End {
 }
 
 impl Pumped {
-    /// `pieces` begins where reading in order has ended; the peer may send up to `granted`.
+    /// Starts the task. `pieces` starts where reading in order ended; the peer may send up to
+    /// `granted`.
     pub(super) fn start(
         recv: RecvStream,
         pieces: Reassembly,
@@ -90,28 +91,28 @@ impl Pumped {
         Poll::Pending
     }
 
-    /// Whether bytes wait to be read; takes none of them. Without any, an end is ready and else the
-    /// waker is set.
-    pub(super) fn look(&self, cx: &Context<'_>) -> Result<Looked, Broken> {
+    /// Whether bytes can be read; reads none of them. If there are none, returns the end, or sets
+    /// the waker.
+    pub(super) fn peek(&self, cx: &Context<'_>) -> Result<Peeked, Broken> {
         let mut state = self.0.lock();
         match state.end {
             Some(End::Reset(code)) => return Err(Broken::Reset(code)),
-            _ if state.pieces.is_ready() => return Ok(Looked::Unread),
-            Some(End::Fin) => return Ok(Looked::Fin),
+            _ if state.pieces.is_ready() => return Ok(Peeked::Unread),
+            Some(End::Fin) => return Ok(Peeked::Fin),
             Some(End::Lost) => return Err(Broken::SessionLost),
             None => {}
         }
         state.wait(cx);
-        Ok(Looked::Empty)
+        Ok(Peeked::Empty)
     }
 
     pub(super) fn stop(&self, code: VarInt) {
-        // An error means that it is over already.
+        // An error means that it has ended already.
         let _ = self.0.lock().recv.stop(code);
     }
 
-    /// Resolves when a byte has come, in order or not, or the stream has ended. Nothing can be read
-    /// any more.
+    /// Resolves when a byte has arrived, in order or not, or the stream has ended. After this call
+    /// nothing can be read.
     pub(super) async fn any(self: Arc<Self>) {
         std::future::poll_fn(|cx| {
             let mut state = self.0.lock();
@@ -126,9 +127,9 @@ impl Pumped {
     }
 }
 
-/// See [`Pumped::look`].
+/// See [`Pumped::peek`].
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Looked {
+pub(super) enum Peeked {
     Unread,
     Empty,
     Fin,
@@ -151,7 +152,7 @@ impl Drop for Pumped {
     }
 }
 
-/// Takes all that is there. Ready when the stream has ended or was dropped.
+/// Reads everything available. Ready when the stream has ended or was dropped.
 fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) -> Poll<()> {
     let Some(pumped) = pumped.upgrade() else {
         return Poll::Ready(());
@@ -173,7 +174,7 @@ fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) ->
                 some = true;
                 let excess = chunk.offset + chunk.bytes.len() as u64 > granted.load(Acquire);
                 let reason = match excess {
-                    true => Some("more than a stream had credit for"),
+                    true => Some("more bytes than a stream had credit for"),
                     false => pieces
                         .insert(chunk.offset, chunk.bytes)
                         .err()
@@ -186,7 +187,7 @@ fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) ->
             }
             Poll::Ready(Ok(None)) => break Some(End::Fin),
             Poll::Ready(Err(ReadError::Reset(code))) => {
-                // It voids what is under way.
+                // It voids what is in transit.
                 pieces.clear();
                 break Some(End::Reset(code_of(code)));
             }

@@ -1,4 +1,4 @@
-//! Reassembly: pieces of a stream that come in any order, given out in order.
+//! Reassembly: takes pieces of a stream in any order, and returns their bytes in order.
 //!
 //! In:    pieces with their offsets, each byte once.
 //! Out:   bytes in order.
@@ -9,40 +9,40 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-/// Pieces that wait for one before them, at most. The largest window in packets of 1,200 bytes has
-/// fewer.
+/// The most pieces that wait for an earlier one. The largest window has fewer packets of 1,200
+/// bytes.
 pub(super) const MOST_PIECES: usize = 16 * 1024;
 
-/// Smaller pieces are always copied together.
+/// Smaller pieces are always copied into a shared buffer.
 const SMALL_BYTES: usize = 1024;
 
-/// Pieces that wait for the reader as they came. Each may be a slice of all datagrams that one
-/// system call has received, 64 KiB. More of them than that wait for a slow reader, and are copied.
+/// Pieces that wait for the reader without being copied. Each may be a slice of all datagrams that
+/// one system call has received, 64 KiB. If a slow reader leaves more, they are copied.
 const SLICES: usize = 16;
 
-/// What pieces are copied into.
+/// The size of the buffer that pieces are copied into.
 const TAIL_BYTES: usize = 16 * 1024;
 
-/// See the head of the file.
+/// See the file header.
 #[derive(Debug, Default)]
 pub(super) struct Reassembly {
     /// In order, with nothing missing before or between.
     ready: VecDeque<Bytes>,
-    /// Copied pieces behind `ready`.
+    /// Copied pieces that follow `ready`.
     tail: BytesMut,
-    /// Behind a gap, by offset; copied.
+    /// Pieces behind a gap, by offset; copied.
     apart: BTreeMap<u64, Bytes>,
-    /// The offset of the first byte that has not come.
+    /// The offset of the first byte that has not arrived.
     next: u64,
     bytes: usize,
 }
 
-/// More pieces than there may be.
+/// Too many pieces are behind gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooManyPieces;
 
 impl Reassembly {
-    /// What is before `next` was given out in another way.
+    /// Bytes before `next` were read by other means.
     pub(super) fn new(next: u64) -> Self {
         Self {
             next,
@@ -55,12 +55,12 @@ impl Reassembly {
         self.bytes
     }
 
-    /// Whether bytes can be given out.
+    /// Whether bytes can be read.
     pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty() || !self.tail.is_empty()
     }
 
-    /// A piece has come.
+    /// Adds a piece.
     pub(super) fn insert(&mut self, offset: u64, piece: Bytes) -> Result<(), TooManyPieces> {
         if piece.is_empty() {
             return Ok(());
@@ -121,7 +121,7 @@ impl Reassembly {
         Ok(())
     }
 
-    /// Copies out what is in order, as much as fits.
+    /// Copies bytes that are in order into `buf`, as many as fit.
     pub(super) fn read(&mut self, buf: &mut [u8]) -> usize {
         let mut filled = 0;
         while filled < buf.len() {
@@ -144,7 +144,7 @@ impl Reassembly {
         filled
     }
 
-    /// What is held is void.
+    /// Discards everything.
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.next);
     }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_of_gaps_are_no_limit_but_there_is_one() {
+    fn thousands_of_gaps_are_allowed_up_to_a_limit() {
         let mut reassembly = Reassembly::new(0);
         for number in 0..MOST_PIECES as u64 {
             reassembly
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_gap_or_for_a_slow_reader_keeps_no_larger_buffer_alive() {
+    fn pieces_behind_a_gap_or_for_a_slow_reader_keep_no_larger_buffer_alive() {
         let batch = piece(0, 64 * 1024);
         let mut reassembly = Reassembly::new(0);
         let is_of_batch = |kept: &Bytes| batch.as_ptr_range().contains(&kept.as_ptr());
@@ -227,7 +227,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_in_any_order_is_read_in_order(
+        fn pieces_that_arrive_in_any_order_are_read_in_order(
             sizes in prop::collection::vec(1_u64..3000, 1..60),
             order in any::<u64>(),
             reads in prop::collection::vec(1_usize..5000, 1..20),

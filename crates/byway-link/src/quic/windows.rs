@@ -1,15 +1,15 @@
 //! Windows: how much a peer may send on all streams of a QUIC connection together.
 //!
-//! In:    the streams that are open, and what their own windows have grown by.
+//! In:    the open streams, and how much their windows have grown.
 //! Out:   the window of the connection, when it becomes wider.
-//! Never: makes it narrower: QUIC cannot take back what was announced (RFC 9000 section 4.1), and a
-//!        window that is made narrower and wide again announces the difference a second time, so
-//!        that a peer could collect far more than the widest one.
+//! Never: narrows it: QUIC cannot take back what was announced (RFC 9000 section 4.1). A window
+//!        that is narrowed and widened again would announce the difference a second time, so a peer
+//!        could collect far more than the widest window.
 //!
-//! The window never keeps the peer from what those of its streams allow, unless the grant of the
-//! connection has its share of [`WIDENED_BYTES`](crate::node_budget::WIDENED_BYTES), or the
-//! connection a quarter of what is left. From then on the window grows by what there is, and where
-//! that is nothing, the streams of the connection share its window and wait for each other's
+//! The window never stops the peer from sending what the windows of its streams allow, unless the
+//! grant of the connection has its share of [`WIDENED_BYTES`](crate::node_budget::WIDENED_BYTES),
+//! or the connection a quarter of what is left. From then on the window grows by what is available.
+//! If that is nothing, the streams of the connection share its window, and wait for each other's
 //! readers when it is full.
 
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use quinn::VarInt;
 use super::WINDOW_STEP_BYTES;
 use crate::window::{Budget, INITIAL_BYTES};
 
-/// The window grows by no less than this where there is less than it needs.
+/// The window grows by at least this, even where less than it needs is available.
 const LEAST_STEP_BYTES: u64 = 256 * 1024;
 
-/// A connection leaves three times what it has, so that there is always some for another one.
+/// A connection leaves three times as much as it has taken, so that some is left for others.
 const LEAVES: u64 = 3;
 
-/// What the windows of a connection add up to: the first one of each stream of the peer that was
-/// answered with success, of some that were not, and of each that we have open, and what they have
-/// grown by. The most that there was at once counts.
+/// The parts that the window of a connection adds up: the first window of each stream of the peer
+/// that was answered with success, of some that were not, and of each stream that we have opened,
+/// and their growth. Each part keeps its maximum.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Windows {
     pub(super) theirs: u64,
@@ -35,13 +35,13 @@ pub(super) struct Windows {
     pub(super) grown_bytes: u64,
 }
 
-/// The window of a connection, and what it has taken of the share of its grant for it.
+/// The window of a connection, and what it has taken for it from its grant's share.
 #[derive(Debug)]
 pub(super) struct Widened {
     wanted: Windows,
     /// The window that was announced; 0 before the first change.
     announced: u64,
-    /// For bytes beyond the window that the connection began with as a carrier.
+    /// For bytes beyond the first window of a carrier.
     budget: Arc<Budget>,
 }
 
@@ -61,8 +61,8 @@ impl Widened {
         self.budget.assign(share);
     }
 
-    /// Changes what the window should be made of. The new window, if there is room for a wider one:
-    /// it may be narrower than wanted, and each later change tries again.
+    /// Changes the parts of the window. Returns the new window if it could be widened: it may be
+    /// narrower than wanted, and each later change tries again.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Windows)) -> Option<VarInt> {
         change(&mut self.wanted);
         let missing = self
@@ -70,7 +70,7 @@ impl Widened {
             .all()
             .checked_sub(self.announced)
             .filter(|missing| *missing > 0)?;
-        // The first one is what each carrier has.
+        // The first window is free for each carrier.
         let more = if self.announced == 0 {
             missing
         } else {
@@ -99,7 +99,7 @@ mod tests {
     use crate::join::GrantId;
     use crate::node_budget::{Holder, NodeBudget, WIDENED_BYTES};
 
-    /// A connection of the grant of this number, which has announced its first window.
+    /// A connection of grant number `grant`, which has announced its first window.
     fn connection(node: &NodeBudget, grant: u8) -> Widened {
         let mut widened = Widened::default();
         widened.assign(
@@ -125,7 +125,7 @@ mod tests {
         assert!(taken(&held[0]) <= WIDENED_BYTES / 4, "{}", taken(&held[0]));
         assert!(
             held.iter().all(|widened| taken(widened) > 0),
-            "each has some"
+            "each has taken some"
         );
         assert!(held.iter().map(taken).sum::<u64>() <= WIDENED_BYTES);
         drop(held);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_needs_more_room_than_there_is_got_nothing_of_it() {
+    fn a_window_that_needs_more_room_than_is_left_got_none_of_it() {
         let node = NodeBudget::of(0, 8 << 20);
         let mut widened = connection(&node, 1);
         let first = widened.announced;
@@ -157,7 +157,7 @@ mod tests {
         );
         assert_eq!(widened.change(|_| {}), None);
         drop(widened);
-        // What is missing is still wanted when there is room for it.
+        // What is missing is still wanted once there is room for it.
         let (mut other, mut widened) = (connection(&node, 1), connection(&node, 1));
         other
             .change(|windows| windows.grown_bytes = 1 << 20)

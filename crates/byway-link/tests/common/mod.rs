@@ -21,12 +21,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
-/// How long anything that must happen may take.
+/// The timeout of everything that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What comes of `waiting`, which must not last.
+/// The result of `waiting`, which must complete within [`PATIENCE`].
 pub async fn within<T>(waiting: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, waiting).await.expect("it did not come")
+    timeout(PATIENCE, waiting).await.expect("timed out")
 }
 
 /// Reads up to the FIN.
@@ -40,7 +40,7 @@ pub async fn read_to_end(stream: &mut Stream) -> Result<Vec<u8>, Broken> {
     }
 }
 
-/// A node that is dialled, on one port of loopback by both carriers. Hellos come out of `arrivals`.
+/// A node that accepts both carriers on one port of loopback. Its hellos arrive in `arrivals`.
 pub struct Listening {
     pub acceptor: Arc<Acceptor>,
     pub address: SocketAddr,
@@ -49,7 +49,7 @@ pub struct Listening {
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
-/// A node with a key of its own.
+/// A node with its own key.
 pub async fn listening() -> Listening {
     Listening::new(Key::generate().unwrap(), Settings::default()).await
 }
@@ -59,8 +59,8 @@ pub async fn dial(listening: &Listening) -> Stream {
     Stream::tcp(TcpStream::connect(listening.address).await.unwrap())
 }
 
-/// A session by TLS that a test writes by hand: its peer, this side of it, and the id that its
-/// later carriers name.
+/// A session over TLS whose peer is driven by the test: the peer, this side of the session, and the
+/// session id for further carriers.
 pub async fn raw_session(
     listening: &Listening,
     key: &raw::RawKey,
@@ -79,7 +79,7 @@ impl Listening {
         this
     }
 
-    /// Nobody accepts anything yet; whoever connects to the listener waits.
+    /// A node that accepts nothing yet; clients of the listener wait.
     pub async fn by_nothing(key: Key, settings: Settings) -> (Self, TcpListener) {
         let acceptor = Arc::new(Acceptor::new(key, settings, Handle::current()).unwrap());
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -99,35 +99,36 @@ impl Listening {
 
     pub async fn by_tcp_alone(key: Key, settings: Settings) -> Self {
         let (mut this, tcp) = Self::by_nothing(key, settings).await;
-        let (accepting, say) = (Arc::clone(&this.acceptor), this.arrived.clone());
+        let (accepting, arrived) = (Arc::clone(&this.acceptor), this.arrived.clone());
         this.tasks.push(Handle::current().spawn(async move {
             while let Ok((socket, _)) = tcp.accept().await {
-                let (acceptor, say) = (Arc::clone(&accepting), say.clone());
+                let (acceptor, arrived) = (Arc::clone(&accepting), arrived.clone());
                 Handle::current().spawn(async move {
-                    let _ = say.send(acceptor.tcp(Stream::tcp(socket), &Handle::current()).await);
+                    let _ =
+                        arrived.send(acceptor.tcp(Stream::tcp(socket), &Handle::current()).await);
                 });
             }
         }));
         this
     }
 
-    /// Begins to accept QUIC, on the same port.
+    /// Starts to accept QUIC, on the same port.
     pub fn listen_quic(&mut self) -> Arc<QuicListener> {
         let listener = self
             .acceptor
             .listen_quic(byway_link::quic::bind(self.address).unwrap())
             .unwrap();
         let listener = Arc::new(listener);
-        let (accepting, say, listening) = (
+        let (accepting, arrived, listening) = (
             Arc::clone(&self.acceptor),
             self.arrived.clone(),
             Arc::clone(&listener),
         );
         self.tasks.push(Handle::current().spawn(async move {
             while let Some(incoming) = listening.accept().await {
-                let (acceptor, say) = (Arc::clone(&accepting), say.clone());
+                let (acceptor, arrived) = (Arc::clone(&accepting), arrived.clone());
                 Handle::current().spawn(async move {
-                    let _ = say.send(acceptor.quic(incoming).await);
+                    let _ = arrived.send(acceptor.quic(incoming).await);
                 });
             }
         }));
@@ -147,7 +148,7 @@ impl Listening {
         }
     }
 
-    /// The next carrier that asks to be attached, once it is.
+    /// The next carrier that requests to be attached, after it was attached.
     pub async fn attached(&self) -> Attached {
         match self.next().await {
             Ok(Arrival::Attach(attaching)) => attaching.accept().await.unwrap(),
@@ -217,7 +218,7 @@ impl Side {
         within(arrived.asked()).await.unwrap()
     }
 
-    /// Opens a stream towards `to`, which says that it has connected.
+    /// Opens a stream to `to`, which answers that it has connected.
     pub async fn open_to(&self, to: &Self) -> (OpenedStream, (Open, Stream)) {
         let answering = async {
             let (open, asked) = to.next_asked().await;
@@ -261,7 +262,7 @@ impl Pair {
         }
     }
 
-    /// A stream that the dialling side has opened: its end, and the far one.
+    /// A stream that the dialling side has opened: its end, and the far end.
     pub async fn stream(&self) -> (Stream, Stream) {
         let (opened, (_, far)) = self.dialler.open_to(&self.acceptor).await;
         (opened.stream, far)

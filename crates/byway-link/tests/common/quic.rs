@@ -1,4 +1,4 @@
-//! Raw QUIC: a connection of a test's own, on which it may say whatever QUIC lets it say.
+//! Raw QUIC: a connection on which a test may send whatever QUIC allows.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
 use super::raw::RawKey;
 use super::within;
 
-/// A connection whose control stream is open. The endpoint lives as long as it.
+/// A connection whose control stream is open. It owns its endpoint.
 pub struct RawQuic {
     pub connection: Connection,
     pub send: SendStream,
@@ -18,7 +18,7 @@ pub struct RawQuic {
     _endpoint: Endpoint,
 }
 
-/// A handshake under way.
+/// Starts a handshake.
 pub fn call(endpoint: &Endpoint, address: SocketAddr, key: &RawKey) -> quinn::Connecting {
     let crypto = QuicClientConfig::try_from(key.dialling(&["byway/1"])).unwrap();
     let config = ClientConfig::new(Arc::new(crypto));
@@ -41,15 +41,15 @@ impl RawQuic {
         }
     }
 
-    /// A message on the control stream.
+    /// Sends a message on the control stream.
     pub async fn send(&mut self, control: Control) {
         let mut message = Vec::new();
         wire::encode(&ControlMessage::from(control), &mut message);
         within(self.send.write_all(&message)).await.unwrap();
     }
 
-    /// The next message on the control stream.
-    pub async fn hear(&mut self) -> Control {
+    /// Receives the next message on the control stream.
+    pub async fn recv_control(&mut self) -> Control {
         let mut bytes = Vec::new();
         loop {
             if let Some((message, _)) = wire::decode::<ControlMessage>(&bytes).unwrap() {

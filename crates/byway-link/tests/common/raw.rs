@@ -1,5 +1,4 @@
-//! Raw: a peer with a key of its own that authenticates as it should, or not, and then says
-//! whatever a test wants.
+//! Raw: a peer that authenticates correctly or not, and then sends whatever a test wants.
 
 use std::sync::Arc;
 
@@ -47,7 +46,7 @@ impl RawKey {
         }
     }
 
-    /// The same as a node has it.
+    /// The same key, as a node holds it.
     pub fn key(&self) -> Key {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
@@ -55,7 +54,7 @@ impl RawKey {
         Key::load_or_create(&path).unwrap()
     }
 
-    /// How it dials, speaking `alpn`.
+    /// Its dialling config, which offers `alpn`.
     pub fn dialling(&self, alpn: &[&str]) -> ClientConfig {
         let builder = dialling().with_client_cert_resolver(Arc::new(
             AlwaysResolvesClientRawPublicKeys::new(Arc::clone(&self.certified)),
@@ -63,20 +62,20 @@ impl RawKey {
         speaking(builder, alpn)
     }
 
-    /// How it accepts.
+    /// Its accepting config.
     pub fn accepting(&self) -> ServerConfig {
         let resolver = AlwaysResolvesServerRawPublicKeys::new(Arc::clone(&self.certified));
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&TLS13])
             .unwrap()
-            .with_client_cert_verifier(Arc::new(Anybody))
+            .with_client_cert_verifier(Arc::new(AnyKey))
             .with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = vec![b"byway/1".to_vec()];
         config
     }
 }
 
-/// How somebody without a key dials.
+/// The config of a dialler without a key.
 pub fn dialling_without_a_key() -> ClientConfig {
     speaking(dialling().with_no_client_auth(), &["byway/1"])
 }
@@ -86,7 +85,7 @@ fn dialling() -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClient
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_custom_certificate_verifier(Arc::new(AnyKey))
 }
 
 fn speaking(mut config: ClientConfig, alpn: &[&str]) -> ClientConfig {
@@ -96,7 +95,7 @@ fn speaking(mut config: ClientConfig, alpn: &[&str]) -> ClientConfig {
     config
 }
 
-/// The TLS of somebody who dials.
+/// The TLS handshake of a dialler.
 pub async fn connect(stream: Stream, config: ClientConfig) -> std::io::Result<TlsStream<AsIo>> {
     let name = ServerName::try_from("byway.invalid").unwrap();
     Ok(
@@ -106,7 +105,7 @@ pub async fn connect(stream: Stream, config: ClientConfig) -> std::io::Result<Tl
     )
 }
 
-/// The two directions of a mux that no core of ours drives.
+/// The two directions of a mux that the test drives.
 pub struct RawPeer {
     pub writer: RawWriter,
     pub reader: RawReader,
@@ -120,12 +119,12 @@ pub struct RawReader {
 }
 
 impl RawPeer {
-    /// One that has dialled.
+    /// A peer that has dialled.
     pub async fn dialled(stream: Stream, key: &RawKey) -> Self {
         Self::over(connect(stream, key.dialling(&["byway/1"])).await.unwrap())
     }
 
-    /// One that was dialled.
+    /// A peer that was dialled.
     pub async fn accepted(stream: Stream, key: &RawKey) -> Self {
         let acceptor = TlsAcceptor::from(Arc::new(key.accepting()));
         Self::over(within(acceptor.accept(AsIo(stream))).await.unwrap().into())
@@ -143,7 +142,7 @@ impl RawPeer {
     }
 }
 
-/// A hello of ours.
+/// A valid hello.
 pub fn hello() -> Hello {
     let (version_from, version_to) = wire::VERSIONS;
     Hello {
@@ -157,7 +156,7 @@ pub fn hello() -> Hello {
 }
 
 impl RawWriter {
-    /// Any bytes.
+    /// Sends any bytes.
     pub async fn bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.0.write_all(bytes).await?;
         self.0.flush().await
@@ -172,12 +171,12 @@ impl RawWriter {
         self.bytes(&frame(kind, stream, payload)).await
     }
 
-    /// Ends the connection in order.
+    /// Closes the connection regularly.
     pub async fn finish(&mut self) {
         let _ = self.0.shutdown().await;
     }
 
-    /// A message on the control stream.
+    /// Sends a message on the control stream.
     pub async fn send(&mut self, control: Control) {
         let mut message = Vec::new();
         wire::encode(&ControlMessage::from(control), &mut message);
@@ -220,7 +219,7 @@ impl RawReader {
         Ok((kind, stream, payload))
     }
 
-    /// The next message on the control stream; other frames are passed over.
+    /// The next message on the control stream; other frames are skipped.
     pub async fn recv(&mut self) -> std::io::Result<Control> {
         loop {
             if let Some((message, n)) = wire::decode::<ControlMessage>(&self.control).unwrap() {
@@ -233,7 +232,7 @@ impl RawReader {
         }
     }
 
-    /// The session id of the welcome that must come.
+    /// The session id of the welcome, the next message.
     pub async fn welcome(&mut self) -> Vec<u8> {
         match self.recv().await.unwrap() {
             Control::Welcome(welcome) => welcome.session,
@@ -247,11 +246,11 @@ impl RawReader {
     }
 }
 
-/// Believes everybody.
+/// Accepts every key.
 #[derive(Debug)]
-struct Anybody;
+struct AnyKey;
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyKey {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -290,7 +289,7 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-impl ClientCertVerifier for Anybody {
+impl ClientCertVerifier for AnyKey {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

@@ -1,4 +1,4 @@
-//! Shaped: a UDP relay on loopback that treats datagrams as a simulated path does.
+//! Shaped: a UDP relay on loopback that shapes datagrams like a simulated path.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 /// IPv4 and UDP headers.
 const HEADER_BYTES: usize = 28;
 
-/// A shape from a packet of its direction on.
+/// A shape, and the number of the first packet of its direction that it applies to.
 pub type Change = (u64, Shape);
 
 /// A path between one dialler, which sends to `address`, and one node.
@@ -29,7 +29,7 @@ pub struct ShapedPath {
 }
 
 impl ShapedPath {
-    /// The shapes are of both directions.
+    /// Each shape applies to both directions.
     pub async fn to(node: SocketAddr, seed: u64, changes: &[Change]) -> Self {
         let near = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
         let far = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
@@ -58,7 +58,7 @@ impl ShapedPath {
         }
     }
 
-    /// What became of the packets towards the node, and from it.
+    /// The counts of the packets towards the node, and from it.
     pub fn counted(&self) -> [Counted; 2] {
         self.counts.each_ref().map(|counts| counts.now())
     }

@@ -1,5 +1,5 @@
-//! Check: `byway check -c byway.toml`: says everything that is wrong, or prints what the file means
-//! and warns of what it can hardly be meant to mean.
+//! Check: `byway check -c byway.toml`: prints every error, or the effective config with warnings of
+//! probable mistakes.
 
 use std::process::ExitCode;
 
@@ -32,12 +32,12 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     }
 }
 
-/// The file in which this machine says how names are looked up; none is an empty one.
+/// The file that configures name look-ups on this machine; empty if there is none.
 fn nsswitch() -> String {
     std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default()
 }
 
-/// Names that people reach on this machine and Byway would not find.
+/// A warning if this machine resolves names that Byway would not find.
 fn resolver_warning(plan: &Plan, nsswitch: &str) -> Option<String> {
     let modules = byway_dial::system_only_modules(nsswitch);
     let matters = plan.dial.resolver == ResolverKind::Dns && !modules.is_empty();
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_that_resolves_by_more_than_dns_is_warned_about_unless_the_system_resolves() {
+    fn a_machine_that_resolves_by_more_than_dns_is_warned_of_unless_the_resolver_is_the_system() {
         let warning = |dial: &str, nsswitch: &str| {
             let text =
                 format!("{dial}\n[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"printer.local:9100\"\n");

@@ -13,9 +13,9 @@ use crate::config::{self, File, ProxyFlags};
 /// Who may go out, and through which node.
 #[derive(Args, Debug)]
 pub(super) struct DeskArgs {
-    /// The join string that `byway proxy serve` prints there; - reads it from standard input, as
-    /// leaving it out does in a pipe. Better not here, where others on this machine can see it: in
-    /// --join-file or in the variable BYWAY_JOIN
+    /// The join string that `byway proxy serve` prints; - reads it from standard input, as in a
+    /// pipe without it. Other users of this machine can see it here: prefer --join-file or the
+    /// variable BYWAY_JOIN
     #[arg(value_name = "STRING")]
     join: Option<String>,
     /// The same, as `byway http` and `byway tcp` take it
@@ -24,10 +24,10 @@ pub(super) struct DeskArgs {
     #[command(flatten)]
     link: JoinArgs,
     /// Where to listen: 127.0.0.1:1081, unix:/run/x.sock; port 0 takes any free one. An address
-    /// that others can reach asks for --user or --open-to-the-world
+    /// that other machines can reach requires --user or --open-to-the-world
     #[arg(long, value_name = "ADDR", required = true, alias = "from")]
     listen: Vec<String>,
-    /// Who may use it; may be given several times. Without any, everybody who can reach the address
+    /// Who may use it; may be given several times. Default: every client that can reach the address
     #[arg(
         long,
         value_name = "NAME:PASSWORD",
@@ -35,14 +35,14 @@ pub(super) struct DeskArgs {
         hide_env_values = true
     )]
     user: Vec<String>,
-    /// Serve everybody who can reach a public address, without a password
+    /// Serve every client that can reach a public address, without a password
     #[arg(long)]
     open_to_the_world: bool,
     #[command(flatten)]
     observe: ObserveArgs,
 }
 
-/// Serves until a signal says stop.
+/// Serves until a stop signal.
 pub(super) fn run(args: &DeskArgs, common: &Common) -> ExitCode {
     let (name, given) = match &args.join_flag {
         Some(given) => ("--join", Some(given.as_str())),

@@ -23,7 +23,7 @@ pub(super) struct EdgeArgs {
     observe: ObserveArgs,
 }
 
-/// Serves until a signal says stop.
+/// Serves until a stop signal.
 pub(super) fn run(args: &EdgeArgs, common: &Common) -> ExitCode {
     let file = File::for_edge(args.listen.clone(), args.to.clone());
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {

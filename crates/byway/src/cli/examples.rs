@@ -1,24 +1,23 @@
-//! Examples: what stands at the end of each `--help`. Every line can be pasted; a test parses each
-//! of them.
+//! Examples: the end of each `--help`. Every line can be pasted; a test parses each of them.
 
 pub(super) const BYWAY: &str = "\
 Examples:
   byway demo                                           everything on loopback, with lines to try
   byway edge --listen :8080 --to 3000                  a reverse proxy in front of port 3000
   byway proxy --listen 127.0.0.1:1080                  a SOCKS and HTTP proxy
-  byway run -c byway.toml                              what a config file says
+  byway run -c byway.toml                              serve a config file
   byway help http                                      more about one command";
 
 pub(super) const DEMO: &str = "\
 Examples:
   byway demo                     serve until Ctrl-C, and print what to try
-  byway demo --check             walk every journey once, and leave";
+  byway demo --check             run every journey once, and exit";
 
 pub(super) const RUN: &str = "\
 Examples:
-  byway run                      serve what byway.toml in this folder says
+  byway run                      serve byway.toml in this folder
   byway run -c /etc/byway.toml --access-log stdout
-SIGHUP reads the file again; SIGTERM and Ctrl-C stop in order.";
+SIGHUP reads the file again; SIGTERM and Ctrl-C drain and stop.";
 
 pub(super) const CHECK: &str = "\
 Examples:
@@ -104,7 +103,7 @@ pub(super) const KEY: &str = "\
 Examples:
   byway key
   byway key --state /var/lib/byway
-It prints the id, and behind it the whole fingerprint of the key (SHA-256), and makes the key if there is none yet.";
+It prints the id and the whole fingerprint of the key (SHA-256), and makes the key if there is none yet.";
 
 pub(super) const VERSION: &str = "\
 Examples:
@@ -116,7 +115,7 @@ mod tests {
 
     use super::super::Cli;
 
-    /// Every command that a person can type, with its help.
+    /// Every command with its help.
     fn commands(command: &clap::Command, path: &str, found: &mut Vec<(String, clap::Command)>) {
         found.push((path.to_owned(), command.clone()));
         for below in command

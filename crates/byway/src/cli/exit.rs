@@ -33,7 +33,7 @@ pub(super) struct ExitArgs {
     observe: ObserveArgs,
 }
 
-/// Serves until a signal says stop.
+/// Serves until a stop signal.
 pub(super) fn run(args: &ExitArgs, common: &Common) -> ExitCode {
     let file = File::for_exit(ExitFlags {
         listen: args.listen.clone(),

@@ -10,12 +10,12 @@ use super::{Common, EXIT_CONFIG, refuse, terminal};
 use crate::config::{self, File, Plan, ProxyFlags};
 use crate::route::explain::{Question, explain};
 
-/// The request, and the config that it would meet.
+/// The request, and the config to check it against.
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
-    /// What would be asked for.
+    /// The target of the request.
     #[arg(
-        help = "What would be asked for: https://10.0.0.5/, http://app.example.com/api, example.com:443"
+        help = "The target of the request: https://10.0.0.5/, http://app.example.com/api, example.com:443"
     )]
     url: String,
     /// The config file. Default: byway.toml if there is one, else what `byway proxy` does without
@@ -25,13 +25,13 @@ pub(super) struct ExplainArgs {
     /// The same, without -c
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
-    /// Who would ask
+    /// The user of the request
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 }
 
-/// Prints one paragraph a listener on stdout. Exit code 0 whatever the answer; 2 if the question
-/// cannot be read.
+/// Prints one paragraph a listener on stdout. Exit code 0 for any result; 2 if the target or the
+/// config is wrong.
 pub(super) fn run(args: &ExplainArgs, common: &Common) -> ExitCode {
     let question = match Question::parse(&args.url, args.user.as_deref()) {
         Ok(question) => question,

@@ -15,9 +15,9 @@ pub(super) struct ExposeArgs {
     /// What is exposed: a port of this machine such as 3000, HOST:PORT, or unix:/run/x.sock
     #[arg(value_name = "TARGET")]
     target: String,
-    /// The join string that `byway serve` prints there; - reads it from standard input, as leaving
-    /// it out does in a pipe. Better not here, where others on this machine can see it: in
-    /// --join-file or in the variable BYWAY_JOIN
+    /// The join string that `byway serve` prints; - reads it from standard input, as in a pipe
+    /// without it. Other users of this machine can see it here: prefer --join-file or the variable
+    /// BYWAY_JOIN
     #[arg(long, value_name = "STRING")]
     join: Option<String>,
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub(super) struct ExposeArgs {
     observe: ObserveArgs,
 }
 
-/// Serves until a signal says stop.
+/// Serves until a stop signal.
 pub(super) fn run(service: ExposedFlags, args: &ExposeArgs, common: &Common) -> ExitCode {
     let join = match args.link.find("--join", args.join.as_deref()) {
         Ok(join) => join,

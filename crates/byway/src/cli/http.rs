@@ -9,7 +9,7 @@ use super::expose::{self, ExposeArgs};
 use super::{Common, EXIT_CONFIG, terminal};
 use crate::config::ExposedFlags;
 
-/// What, and under which name.
+/// What to expose, and under which name.
 #[derive(Args, Debug)]
 pub(super) struct HttpArgs {
     #[command(flatten)]
@@ -22,12 +22,12 @@ pub(super) struct HttpArgs {
     /// servers that check it), or a name such as app.test. Default: keep
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
-    /// Taken so that its error can name the right command.
+    /// Accepted only so that its error can name the right command.
     #[arg(long, hide = true, value_name = "PORT")]
     port: Option<String>,
 }
 
-/// Serves until a signal says stop.
+/// Serves until a stop signal.
 pub(super) fn run(args: &HttpArgs, common: &Common) -> ExitCode {
     if args.port.is_some() {
         terminal::error(

@@ -1,8 +1,9 @@
 //! Join: where the join string of a command comes from.
 //!
 //! In:    an argument, `--join-file`, the variable BYWAY_JOIN, or standard input, in this order.
-//! Out:   the string, or the file that holds it, for a config to judge.
-//! Never: waits for a terminal unasked; reads more of standard input than a join string can fill.
+//! Out:   the string, or the file that holds it; the config checks it.
+//! Never: waits for a terminal unless `-` is given; reads more of standard input than
+//!        [`MOST_INPUT_BYTES`].
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 
@@ -16,13 +17,13 @@ const VARIABLE: &str = "BYWAY_JOIN";
 /// A join string has about 100 bytes and a host name.
 const MOST_INPUT_BYTES: u64 = 4 * 1024;
 
-/// What every command that joins takes, beside the join string itself.
+/// The flags of every command that joins, besides the join string itself.
 #[derive(Args, Debug)]
 pub(super) struct JoinArgs {
     /// A file whose first line that is not empty is the join string
     #[arg(long, value_name = "FILE")]
     join_file: Option<String>,
-    /// What the link runs over. Default: auto, which is QUIC, and TLS where QUIC does not get
+    /// The transport of the link. Default: auto, which is QUIC, and TLS where QUIC does not get
     /// through
     #[arg(long, value_name = "CARRIER", value_parser = ["auto", "quic", "tls"])]
     carrier: Option<String>,
@@ -52,7 +53,7 @@ impl JoinArgs {
 /// Why there is no join string. None of them repeats one.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoJoin {
-    #[error("the join string is there twice, by {0} and by --join-file: leave one of them out")]
+    #[error("the join string is given twice, by {0} and by --join-file: leave one of them out")]
     Twice(&'static str),
     #[error(
         "there is no join string: give it by {0}, in --join-file FILE, in the variable {VARIABLE} or on standard input; \
@@ -77,8 +78,7 @@ struct Ways<'a> {
 }
 
 impl Ways<'_> {
-    /// What stands nearest to the person counts: the argument, the file, the variable, then what is
-    /// piped in.
+    /// The order of precedence: the argument, the file, the variable, standard input.
     fn find(self, input: impl Read) -> Result<JoinFlag, NoJoin> {
         let text = |from, text: &str| {
             Ok(JoinFlag::Text {
@@ -97,7 +97,7 @@ impl Ways<'_> {
         }
     }
 
-    /// The first line that is not empty. Whoever pipes it in need not close the pipe.
+    /// The first line that is not empty. Does not wait for the end of the input.
     fn first_line(&self, input: impl Read) -> Result<String, NoJoin> {
         let mut input = BufReader::new(input.take(MOST_INPUT_BYTES));
         let mut line = Vec::new();
@@ -135,7 +135,7 @@ mod tests {
         }
     }
 
-    /// Fails whoever reads it.
+    /// Fails each read.
     struct Untouched;
 
     impl Read for Untouched {
@@ -145,8 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_counts_before_a_file_a_file_before_the_variable_and_that_before_standard_input()
-    {
+    fn the_precedence_is_the_argument_the_file_the_variable_and_standard_input() {
         let variable = Some("v".to_owned());
         let ways = Ways {
             given: Some("a"),
@@ -191,10 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_not_waited_for_and_all_ways_are_told() {
-        let told = "there is no join string: give it by --join, in --join-file FILE, in the variable BYWAY_JOIN or on \
+    fn a_terminal_is_not_waited_for_and_the_error_lists_all_ways() {
+        let message = "there is no join string: give it by --join, in --join-file FILE, in the variable BYWAY_JOIN or on \
                     standard input; `byway serve` and `byway proxy serve` print one";
-        assert_eq!(found(NOTHING, Untouched), Err(told.into()));
+        assert_eq!(found(NOTHING, Untouched), Err(message.into()));
         for empty in ["", "\n", " \r\n\n"] {
             assert_eq!(
                 found(
@@ -204,13 +203,13 @@ mod tests {
                     },
                     empty.as_bytes()
                 ),
-                Err(told.into())
+                Err(message.into())
             );
         }
     }
 
     #[test]
-    fn an_argument_and_a_file_are_one_too_many() {
+    fn an_argument_with_a_file_is_an_error() {
         let ways = Ways {
             given: Some("by1.secret@h:1"),
             file: Some("f"),
@@ -219,12 +218,12 @@ mod tests {
         let error = found(ways, Untouched).unwrap_err();
         assert_eq!(
             error,
-            "the join string is there twice, by --join and by --join-file: leave one of them out"
+            "the join string is given twice, by --join and by --join-file: leave one of them out"
         );
     }
 
     #[test]
-    fn a_line_that_never_ends_is_read_for_four_kibibytes_and_refused() {
+    fn a_line_without_an_end_is_read_for_four_kibibytes_and_refused() {
         let ways = || Ways {
             given: Some("-"),
             ..NOTHING
@@ -252,13 +251,13 @@ mod tests {
 
     #[test]
     fn a_pipe_that_stays_open_is_not_waited_for() {
-        /// One line, and then a reader that must not be asked again.
+        /// Returns one line. A second read is an error of the caller.
         struct Open(bool);
         impl Read for Open {
             fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
                 assert!(
                     !std::mem::replace(&mut self.0, true),
-                    "the line was there already"
+                    "read again after the whole line"
                 );
                 buf[..2].copy_from_slice(b"s\n");
                 Ok(2)

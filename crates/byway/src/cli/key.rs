@@ -1,4 +1,4 @@
-//! Key: `byway key`: the id by which other nodes name this one in their messages and logs.
+//! Key: `byway key`: the id of this node in messages and logs of other nodes.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use byway_link::Key;
 use super::{Common, terminal};
 
 /// Prints the id, which is the beginning of the fingerprint, and the whole fingerprint. The private
-/// half stays where it is.
+/// key is not printed.
 pub(super) fn run(common: &Common) -> ExitCode {
     match Key::load_or_create(&common.state().join("key")) {
         Ok(key) => {

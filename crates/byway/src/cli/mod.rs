@@ -1,5 +1,4 @@
-//! Cli: one file a verb. Every verb makes a Plan or reads one; `run_node` is what the serving verbs
-//! share.
+//! Cli: one file a verb. Every verb makes a Plan or reads one; the serving verbs share `run_node`.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 clean, 1 run time, 2 config or
 //! auth.
@@ -33,8 +32,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::ConfigErrors;
 use crate::observe::log::{self, LogFormat};
 
-/// Moves bytes and HTTP requests by way of somewhere else: an edge, an egress, exposed services,
-/// one binary.
+/// Reverse proxy, egress proxy and reverse tunnel in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "byway", version, arg_required_else_help = true, after_help = examples::BYWAY)]
 pub struct Cli {
@@ -44,7 +42,7 @@ pub struct Cli {
     verb: Verb,
 }
 
-/// What every verb takes.
+/// The flags of every verb.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
 pub struct Common {
@@ -52,7 +50,7 @@ pub struct Common {
     /// $XDG_STATE_HOME/byway or ~/.local/state/byway
     #[arg(long, value_name = "DIR", env = "BYWAY_STATE", global = true)]
     state: Option<PathBuf>,
-    /// How log lines on stderr look
+    /// The format of log lines on stderr
     #[arg(
         long,
         value_name = "FORMAT",
@@ -68,7 +66,7 @@ pub struct Common {
 }
 
 impl Common {
-    /// The state folder that is meant (XDG Base Directory Specification).
+    /// The state folder (XDG Base Directory Specification).
     fn state(&self) -> PathBuf {
         let from = |name: &str| {
             std::env::var_os(name)
@@ -85,11 +83,11 @@ impl Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Everything on loopback in one go: an origin, an edge, an egress, and nodes that are linked;
-    /// prints what to try
+    /// A demo on loopback: an origin, an edge, an egress, and nodes that are linked; prints what to
+    /// try
     #[command(after_help = examples::DEMO)]
     Demo(demo::DemoArgs),
-    /// Serve what a config file says
+    /// Serve a config file
     #[command(after_help = examples::RUN)]
     Run(run::RunArgs),
     /// Validate a config file and print what it means
@@ -98,7 +96,7 @@ enum Verb {
     /// Reverse proxy in one line
     #[command(after_help = examples::EDGE)]
     Edge(edge::EdgeArgs),
-    /// SOCKS and HTTP egress in one line: of one node, or of two, an exit and a desk
+    /// SOCKS and HTTP egress in one line: one node, or two: an exit and a desk
     #[command(after_help = examples::PROXY)]
     Proxy(proxy::ProxyArgs),
     /// The public end of services that other nodes expose
@@ -113,10 +111,10 @@ enum Verb {
     /// The grants by which other nodes join this one: list, add, revoke
     #[command(after_help = examples::TOKEN)]
     Token(token::TokenArgs),
-    /// Which route, which rule, which answer a request would get, and why
+    /// Print which route, rule and response a request would get, and why
     #[command(after_help = examples::EXPLAIN)]
     Explain(explain::ExplainArgs),
-    /// Print the key id of this node, by which messages of other nodes name it
+    /// Print the key id of this node, which is its name in messages of other nodes
     #[command(after_help = examples::KEY)]
     Key,
     /// Print the version
@@ -130,7 +128,7 @@ impl Cli {
         match Self::try_parse_from(without_help_of_help(std::env::args_os().collect())) {
             Ok(cli) => cli.run(),
             Err(error) => {
-                // Help and version go to stdout, whose reader may have left
+                // Help and version go to stdout, which the reader may have closed
                 // (`byway --help | head -1`).
                 let _ = error.print();
                 u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
@@ -140,8 +138,8 @@ impl Cli {
 
     fn run(self) -> ExitCode {
         let Self { common, verb } = self;
-        // The demo prints what to try, which the log of its three nodes would bury. As JSON the
-        // ready line is an event.
+        // The log of the demo's three nodes would hide the lines to try. As JSON the ready line is
+        // an event at level info.
         let given = common
             .log_level
             .as_deref()
@@ -150,7 +148,7 @@ impl Cli {
             Verb::Demo(_) if common.log == LogFormat::Human => "warn",
             _ => "info",
         });
-        if let Err(error) = log::install(common.log, level, level_came_by()) {
+        if let Err(error) = log::install(common.log, level, level_source()) {
             terminal::error(error);
             return ExitCode::from(EXIT_CONFIG);
         }
@@ -171,8 +169,8 @@ impl Cli {
     }
 }
 
-/// What the level of the log came by, for the message that refuses it.
-fn level_came_by() -> &'static str {
+/// The flag or the variable that set the log level, for the error about it.
+fn level_source() -> &'static str {
     let is_flag = |arg: OsString| arg.as_encoded_bytes().starts_with(b"--log-level");
     match std::env::args_os().any(is_flag) || std::env::var_os("BYWAY_LOG").is_none() {
         true => "--log-level",
@@ -180,7 +178,7 @@ fn level_came_by() -> &'static str {
     }
 }
 
-/// `byway help --help` means `byway help`, whose `--help` clap takes for the name of a command.
+/// Reads `byway help --help` as `byway help`; clap would take `--help` for a command's name.
 fn without_help_of_help(mut args: Vec<OsString>) -> Vec<OsString> {
     if args.get(1).is_some_and(|verb| verb == "help") {
         args.retain(|arg| arg != "--help" && arg != "-h");
@@ -191,7 +189,7 @@ fn without_help_of_help(mut args: Vec<OsString>) -> Vec<OsString> {
 /// The exit code for wrong configs and refused credentials.
 const EXIT_CONFIG: u8 = 2;
 
-/// Prints everything that is wrong with a config; the exit code that belongs to it.
+/// Prints everything that is wrong with a config. Returns the exit code for it.
 fn refuse(errors: &ConfigErrors) -> ExitCode {
     terminal::note(errors);
     ExitCode::from(EXIT_CONFIG)

@@ -1,4 +1,4 @@
-//! Observe: the flags of every serving verb that say what it tells about itself.
+//! Observe: the flags of every serving verb for access log and metrics.
 
 use clap::Args;
 
@@ -11,7 +11,7 @@ pub(super) struct ObserveArgs {
     /// SIGUSR1 opens the file again. Default: off
     #[arg(long, value_name = "PATH")]
     access_log: Option<String>,
-    /// How those lines look: combined, as nginx and Apache write them, or json. Default: combined
+    /// The format of those lines: combined, as of nginx and Apache, or json. Default: combined
     #[arg(long, value_name = "FORMAT")]
     access_log_format: Option<String>,
     /// Answers GET /metrics (Prometheus) and GET /healthz here: 127.0.0.1:9100. There is no
@@ -21,7 +21,7 @@ pub(super) struct ObserveArgs {
 }
 
 impl ObserveArgs {
-    /// As a config understands them.
+    /// As flags of the config.
     pub(super) fn flags(&self) -> ObserveFlags {
         ObserveFlags {
             access_log: self.access_log.clone(),

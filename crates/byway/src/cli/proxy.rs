@@ -1,5 +1,5 @@
-//! Proxy: `byway proxy --listen ADDR`: a SOCKS and HTTP egress in one line, which dials by itself.
-//! With two nodes, `byway proxy serve` is the exit and `byway proxy join` the desk.
+//! Proxy: `byway proxy --listen ADDR`: a SOCKS and HTTP egress in one line, which dials targets
+//! itself. With two nodes, `byway proxy serve` is the exit and `byway proxy join` the desk.
 
 use std::process::ExitCode;
 
@@ -35,10 +35,10 @@ enum TwoHop {
 #[derive(Args, Debug)]
 struct AloneArgs {
     /// Where to listen: 127.0.0.1:1080, unix:/run/x.sock; port 0 takes any free one. An address
-    /// that others can reach asks for --user or --open-to-the-world
+    /// that other machines can reach requires --user or --open-to-the-world
     #[arg(long, value_name = "ADDR", required = true, alias = "from")]
     listen: Vec<String>,
-    /// Who may use it; may be given several times. Without any, everybody who can reach the address
+    /// Who may use it; may be given several times. Default: every client that can reach the address
     #[arg(
         long,
         value_name = "NAME:PASSWORD",
@@ -57,14 +57,14 @@ struct AloneArgs {
     /// The most that one stream may receive: 25MiB/s, 200Mbit/s
     #[arg(long, value_name = "RATE")]
     stream_limit: Option<String>,
-    /// Serve everybody who can reach a public address, without a password
+    /// Serve every client that can reach a public address, without a password
     #[arg(long)]
     open_to_the_world: bool,
     #[command(flatten)]
     observe: ObserveArgs,
 }
 
-/// Serves until a signal says stop.
+/// Serves until a stop signal.
 pub(super) fn run(args: &ProxyArgs, common: &Common) -> ExitCode {
     match &args.node {
         None => run_alone(&args.alone, common),

@@ -9,7 +9,7 @@ use super::observe::ObserveArgs;
 use super::{Common, refuse, run_node};
 use crate::config::{self, ConfigErrors, Plan};
 
-/// The config file, by option or by place.
+/// The config file, as an option or an argument.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
     /// The config file. Default: byway.toml
@@ -23,7 +23,7 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    /// The file that is meant.
+    /// The config file.
     pub(super) fn path(&self) -> PathBuf {
         self.config
             .clone()
@@ -37,14 +37,14 @@ impl RunArgs {
     }
 }
 
-/// Logs what is valid in a file and can hardly be meant.
+/// Logs probable mistakes in a valid file.
 pub(super) fn warn(plan: &Plan) {
     for warning in config::warnings(plan) {
         tracing::warn!("{warning}");
     }
 }
 
-/// Serves what the file says; reads it again at SIGHUP.
+/// Serves the file; reads it again at SIGHUP.
 pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     match args.load(common) {
         Ok(plan) => {

@@ -1,9 +1,10 @@
-//! Run node: what the serving verbs share: start, say that it is ready, wait for a signal, drain.
+//! Run node: the shared part of the serving verbs: start, report readiness, wait for a signal,
+//! drain.
 //!
 //! In:    a Plan, and where to read a newer one at SIGHUP.
-//! Out:   an exit code; on stdout, if a person typed the command, join strings and public
-//!        addresses, one a line.
-//! Never: starts by half, and never writes a join string to a log.
+//! Out:   an exit code; on stdout, without a config file, join strings and public addresses, one a
+//!        line.
+//! Never: starts partially, or writes a join string to a log.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use crate::node::{Listening, Node};
 use crate::observe::log::LogFormat;
 use crate::os::{descriptors, inherit};
 
-/// Serves `plan` until a signal says stop. Without a file to reload from, a person typed it all:
-/// what a daemon would wait out is then told and is the end.
+/// Serves `plan` until a stop signal. Without a file to reload from, the command is interactive: an
+/// error of a link that waiting cannot fix is printed and ends it; a daemon would wait.
 pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -> ExitCode {
     descriptors::raise_limit();
     let mut inherited = inherit::from_environment();
@@ -47,7 +48,7 @@ pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -
         let events = node.shared().links.events();
         let nodes = [&node];
         let reported = async {
-            say_ready(&nodes, common.log).await;
+            print_ready_of(&nodes, common.log).await;
             report_events(events, interactive).await
         };
         let (why, code) = tokio::select! {
@@ -63,7 +64,7 @@ pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -
     code
 }
 
-/// Tells news as they come; resolves with an exit code when there is nothing left to wait for.
+/// Reports events as they arrive; returns an exit code when the link has ended.
 async fn report_events(
     events: Option<mpsc::UnboundedReceiver<LinkEvent>>,
     interactive: bool,
@@ -71,13 +72,13 @@ async fn report_events(
     let Some(mut events) = events else {
         return std::future::pending().await;
     };
-    while let Some(events) = events.recv().await {
-        match events {
-            LinkEvent::Join { text, .. } if interactive => say(&format!("join {text}")),
+    while let Some(event) = events.recv().await {
+        match event {
+            LinkEvent::Join { text, .. } if interactive => print_line(&format!("join {text}")),
             LinkEvent::Join { listener, file, .. } => {
-                tracing::info!("the join string of {listener} stands in {}", file.display());
+                tracing::info!("the join string of {listener} is in {}", file.display());
             }
-            LinkEvent::Public { address, .. } if interactive => say(&address),
+            LinkEvent::Public { address, .. } if interactive => print_line(&address),
             LinkEvent::Public { service, address } => {
                 tracing::info!("`{service}` is public at {address}")
             }
@@ -94,18 +95,18 @@ async fn report_events(
     std::future::pending().await
 }
 
-/// A line on stdout. The node goes on when the reader has left.
-fn say(line: &str) {
+/// Prints a line on stdout. The node continues if stdout is closed.
+fn print_line(line: &str) {
     let _ = terminal::data(format_args!("{line}\n"));
 }
 
-/// How long the ready line waits for the first answer to a link's first dial.
+/// How long the ready line waits for the result of a link's first dial.
 const FIRST_DIAL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// One line on stderr: `ready: edge on 127.0.0.1:8080, proxy on 127.0.0.1:1080`; of links that the
-/// node dials it says whether they are up. Listeners serve already. A dial that fails for good has
-/// an error of its own and no ready line.
-pub(super) async fn say_ready(nodes: &[&Node], format: LogFormat) {
+/// One line on stderr: `ready: edge on 127.0.0.1:8080, proxy on 127.0.0.1:1080`, with the state of
+/// links that the node dials. Listeners serve already. A dial that fails permanently has an error
+/// of its own and no ready line.
+pub(super) async fn print_ready_of(nodes: &[&Node], format: LogFormat) {
     let deadline = Instant::now() + FIRST_DIAL_PATIENCE;
     let mut parts = Vec::new();
     for node in nodes {
@@ -130,7 +131,7 @@ pub(super) async fn say_ready(nodes: &[&Node], format: LogFormat) {
 
 /// The same for a node whose addresses are printed elsewhere: `ready: 12 listeners, 4 links`. A
 /// link that is not up has a warning of its own.
-pub(super) async fn say_ready_in_short(nodes: &[&Node], format: LogFormat) {
+pub(super) async fn print_ready_in_short(nodes: &[&Node], format: LogFormat) {
     let deadline = Instant::now() + FIRST_DIAL_PATIENCE;
     let (mut listeners, mut links) = (0, 0);
     for node in nodes {
@@ -167,7 +168,7 @@ fn described(plan: &Plan, listening: &Listening) -> String {
     }
 }
 
-/// SIGHUP: a config that is wrong changes nothing and says what is wrong.
+/// SIGHUP: a config with errors changes nothing; the errors are logged.
 fn reload(node: &Node, from: Option<&RunArgs>, common: &Common) {
     let Some(from) = from else {
         return tracing::warn!("SIGHUP: this command has no config file to read again");

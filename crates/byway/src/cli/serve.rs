@@ -28,7 +28,7 @@ pub(super) struct ServeArgs {
     observe: ObserveArgs,
 }
 
-/// Serves until a signal says stop.
+/// Serves until a stop signal.
 pub(super) fn run(args: &ServeArgs, common: &Common) -> ExitCode {
     let file = File::for_serve(ServeFlags {
         listen: args.listen.clone(),

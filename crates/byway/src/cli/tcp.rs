@@ -9,7 +9,7 @@ use super::Common;
 use super::expose::{self, ExposeArgs};
 use crate::config::ExposedFlags;
 
-/// What, and at which port.
+/// What to expose, and at which port.
 #[derive(Args, Debug)]
 pub(super) struct TcpArgs {
     #[command(flatten)]
@@ -17,12 +17,12 @@ pub(super) struct TcpArgs {
     /// The public port. Default: a free one, which the other node keeps for this one
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// What it is called, for people. Default: the target
+    /// Its display name. Default: the target
     #[arg(long, value_name = "LABEL")]
     name: Option<String>,
 }
 
-/// Serves until a signal says stop.
+/// Serves until a stop signal.
 pub(super) fn run(args: &TcpArgs, common: &Common) -> ExitCode {
     expose::run(
         ExposedFlags::Tcp {

@@ -1,10 +1,9 @@
 //! Terminal: how commands print: data to stdout, everything else to stderr.
 //!
 //! In:    text.
-//! Out:   the text, and for data the exit code that follows from having written it.
-//! Never: panics because a reader has closed its end of the pipe. `byway check | head` has seen
-//!        what it wanted: that is exit code 0. Any other failure, such as a full disk, is reported
-//!        and is exit code 1.
+//! Out:   the text, and for data the exit code of writing it.
+//! Never: panics because a reader has closed its end of the pipe, as in `byway check | head`: that
+//!        is exit code 0. Any other failure, such as a full disk, is reported and is exit code 1.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -26,8 +25,8 @@ pub(super) fn data(text: impl Display) -> ExitCode {
     }
 }
 
-/// Writes a line to stderr, in turn with the lines of the log. When stderr is gone there is no
-/// other place to report to.
+/// Writes a line to stderr, in turn with the lines of the log. Errors are ignored: there is no
+/// other place to report them.
 pub(super) fn note(line: impl Display) {
     log::print(line);
 }

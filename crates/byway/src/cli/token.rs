@@ -3,7 +3,7 @@
 //!
 //! In:    the state folder.
 //! Out:   a table, a join string, or what is wrong.
-//! Never: shows the secret of a grant that is there already: only its join string holds it.
+//! Never: shows the secret of an existing grant: only its join string holds it.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -33,7 +33,7 @@ enum What {
     /// Make another grant, with rights of its own, and print its join string
     #[command(after_help = examples::TOKEN_ADD)]
     Add(AddArgs),
-    /// Revoke a grant: nobody joins by it any more, and sessions that did end within a second
+    /// Revoke a grant: it admits no new session, and its sessions end within a second
     #[command(after_help = examples::TOKEN_REVOKE)]
     Revoke {
         /// Its id, as `list` shows it
@@ -44,7 +44,7 @@ enum What {
     Forget {
         /// Its id, as `list` shows it
         id: GrantId,
-        /// Revoke it first if it is good
+        /// Revoke it first if it is valid
         #[arg(long)]
         force: bool,
     },
@@ -55,13 +55,13 @@ struct AddArgs {
     /// What it is for: serve (exposing services) or exit (going out)
     #[arg(long, value_name = "PURPOSE", value_enum, default_value_t = ForWhat::Serve)]
     purpose: ForWhat,
-    /// How others reach this node. Default: as in the join string that it wrote down by itself
+    /// How others reach this node. Default: as in the join string of the state folder
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<Target>,
-    /// Public ports that it may ask for
+    /// Public ports that it may request
     #[arg(long, value_name = "FROM-TO", default_value = "1024-65535", value_parser = ports)]
     ports: RangeInclusive<u16>,
-    /// What happens when it asks for a name that another node of the same grant holds
+    /// What happens when it requests a name that another node of the same grant holds
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnConflict::Refuse)]
     on_conflict: OnConflict,
 }
@@ -74,15 +74,15 @@ enum ForWhat {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OnConflict {
-    /// It is refused, and told who holds it
+    /// It is refused; the refusal names the holder
     Refuse,
     /// Both have it, and visitors go to them in turn
     Share,
-    /// It takes the name, and the other is told
+    /// It takes the name, and the other node is notified
     Take,
 }
 
-/// Does it. Exit code 2 if there is no such grant.
+/// Runs the command. Exit code 2 if there is no such grant.
 pub(super) fn run(args: &TokenArgs, common: &Common) -> ExitCode {
     let state = common.state();
     let grants = Grants::new(&state);
@@ -129,12 +129,12 @@ fn add(args: &AddArgs, state: &Path, grants: &Grants) -> ExitCode {
     let file = JoinFile::new(state, purpose, None);
     let Some(address) = args.advertise.clone().or_else(|| own_address(&file)) else {
         terminal::error(format_args!(
-            "how others reach this node is not written down in {}; say it by --advertise HOST:PORT",
+            "there is no join string with the address of this node in {}; add --advertise HOST:PORT",
             file.path.display()
         ));
         return ExitCode::from(EXIT_CONFIG);
     };
-    // Behind what can be refused: a mistake leaves nothing in the state folder.
+    // After the checks: a mistake leaves nothing in the state folder.
     let key = match Key::load_or_create(&state.join("key")) {
         Ok(key) => key,
         Err(error) => {
@@ -154,7 +154,7 @@ fn add(args: &AddArgs, state: &Path, grants: &Grants) -> ExitCode {
     }))
 }
 
-/// The address in the join string that the node has written down.
+/// The address in the join string of the state folder.
 fn own_address(file: &JoinFile) -> Option<Target> {
     Some(file.read().ok()??.address)
 }
@@ -171,7 +171,9 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (from, to) = text.split_once('-').unwrap_or((text, text));
     match (from.trim().parse::<u16>(), to.trim().parse::<u16>()) {
         (Ok(from), Ok(to)) if from > 0 && from <= to => Ok(from..=to),
-        _ => Err(format!("`{text}` is no range of ports: write 20000-20999")),
+        _ => Err(format!(
+            "`{text}` is not a range of ports: write 20000-20999"
+        )),
     }
 }
 
@@ -216,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_are_correct() {
         for (seconds, text) in [
             (0, "1970-01-01 00:00"),
             (951_782_399, "2000-02-28 23:59"),

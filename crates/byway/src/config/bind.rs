@@ -14,14 +14,14 @@ use byway_dial::Target;
 /// What a listener listens on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Bind {
-    /// An address and a port; port 0 lets the system choose one. `[::]` stands for every address,
-    /// IPv6 and IPv4.
+    /// An address and a port; port 0 lets the system choose one. `[::]` means every address, IPv6
+    /// and IPv4.
     Tcp(SocketAddr),
     /// The absolute path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// Why a text is no [`Bind`].
+/// Why a text is not a [`Bind`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadBind {
     /// There is no port in it.
@@ -37,12 +37,12 @@ pub enum BadBind {
         "`{0}` is a port alone: write 127.0.0.1:{0} for this machine only, or :{0} for every address"
     )]
     PortAlone(u16),
-    /// What stands for the port is none.
-    #[error("`{0}` is no port: write a number from 0 to 65535, where 0 lets the system choose")]
+    /// The port is not valid.
+    #[error("`{0}` is not a port: write a number from 0 to 65535, where 0 lets the system choose")]
     Port(String),
-    /// A name or something else that is no address.
+    /// A name, or something else that is not an address.
     #[error(
-        "`{0}` is no address of this machine: write 127.0.0.1, [::1], localhost, or nothing for every address"
+        "`{0}` is not an address of this machine: write 127.0.0.1, [::1], localhost, or nothing for every address"
     )]
     Host(String),
     /// A URL.
@@ -158,7 +158,7 @@ impl FromStr for Bind {
     }
 }
 
-/// Checks what the system demands of the path of a Unix socket, and that it is absolute.
+/// Checks what the system requires of the path of a Unix socket, and that it is absolute.
 pub(super) fn check_socket_path(path: &Path) -> Result<(), BadSocketPath> {
     let shown = path.display().to_string();
     if !path.is_absolute() {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_binds_say_what_is_wrong() {
+    fn bad_binds_report_what_is_wrong() {
         let bad = |text: &str| text.parse::<Bind>().unwrap_err();
         assert_eq!(bad("127.0.0.1"), BadBind::NoPort("127.0.0.1".into()));
         assert_eq!(bad("::1"), BadBind::NoPort("::1".into()));

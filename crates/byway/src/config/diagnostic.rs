@@ -1,10 +1,9 @@
-//! Diagnostic: one thing wrong with a config, where it stands and what to do about it.
+//! Diagnostic: one error in a config, where it is and how to fix it.
 //!
 //! In:    a message, a place, a remedy.
 //! Out:   the message drawn with file, line, column and caret, or with the flag that carried the
 //!        value.
-//! Never: shows a password or a join string that stands on the line it points at, and never decides
-//!        an exit code.
+//! Never: shows a password or a join string of the line it points at, or decides an exit code.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
@@ -16,19 +15,19 @@ use super::place::Place;
 pub struct Diagnostic {
     /// What is wrong, in one line.
     pub message: String,
-    /// Where it stands.
+    /// Where it is.
     pub place: Place,
     /// What to do, where the message does not say it.
     pub help: Option<String>,
-    /// An earlier place that has to do with it, and what is there.
+    /// A related earlier place, and its label.
     pub earlier: Option<(Place, &'static str)>,
-    /// Something that should be there is not. Such an error is dropped if another one may be its
-    /// cause: `lisen = …` is one mistake, not two.
+    /// Something required is missing. Such an error is dropped if another one may be its cause:
+    /// `lisen = …` is one mistake, not two.
     pub(super) absence: bool,
 }
 
 impl Diagnostic {
-    /// `message` about what stands at `place`.
+    /// `message` about the value at `place`.
     pub fn new(place: &Place, message: impl Into<String>) -> Self {
         Self {
             message: printable(&message.into()),
@@ -81,7 +80,7 @@ fn printable(text: &str) -> String {
     out + cut
 }
 
-/// A place in the text as people count: both from 1, columns in characters.
+/// A place in the text: both count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineColumn {
     /// The line.
@@ -90,14 +89,14 @@ pub struct LineColumn {
     pub column: usize,
 }
 
-/// A config text without its passwords, and the name it goes by in messages.
+/// A config text without its passwords, and its name in messages.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     name: String,
     masked: String,
 }
 
-/// The line around a place, cut out so that drawing it costs nothing in a long file.
+/// The line around a place, cut out so that the renderer does not scan a long file.
 struct Cut<'t> {
     line: &'t str,
     number: usize,

@@ -1,9 +1,9 @@
 //! Diff: what a reload changes.
 //!
-//! In:    the Plan in force and the Plan to come.
+//! In:    the current Plan and the new one.
 //! Out:   listeners, routes, upstreams and links that are dialled, each added, removed, changed or
 //!        kept, and the names of changed settings.
-//! Never: decides what happens to connections; it only says what is the same.
+//! Never: decides what happens to connections; it only compares.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -18,11 +18,11 @@ use super::plan::{EdgePlan, ListenerKey, ListenerPlan, Plan, Role, RoutePlan};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diff {
     /// By address. A listener is changed if its role, limits or name did; changes of its routes are
-    /// told there. Those on port 0 are told apart by their order.
+    /// in `routes`. Listeners on port 0 are matched by their order.
     pub listeners: Changes<Bind>,
     /// By edge and name.
     pub routes: Changes<RouteKey>,
-    /// By id; an upstream's id says everything about it, so that none is ever changed.
+    /// By id. The id covers everything about an upstream, so that none is ever changed.
     pub upstreams: Changes<Arc<str>>,
     /// Links that are dialled, by id. One is changed if its services did, or its secret; where its
     /// join string was read from does not matter.
@@ -46,7 +46,7 @@ pub struct Changes<K> {
     pub kept: Vec<K>,
 }
 
-/// What tells routes apart: two edges may name theirs alike.
+/// Identifies a route: two edges may have routes of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteKey {
     /// The name of the edge, or its first address if it has none.
@@ -62,7 +62,7 @@ impl fmt::Display for RouteKey {
 }
 
 impl Diff {
-    /// What changes when `new` takes the place of `old`.
+    /// What changes when `new` replaces `old`.
     pub fn between(old: &Plan, new: &Plan) -> Self {
         let old_edges = edges(old, &HashMap::new());
         let old_labels = labels_by_bind(&old_edges);
@@ -86,7 +86,7 @@ impl Diff {
         }
     }
 
-    /// Whether the Plans do the same.
+    /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         let nothing_listened =
             self.listeners.is_empty() && self.routes.is_empty() && self.upstreams.is_empty();
@@ -150,14 +150,14 @@ fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
     role && a.name == b.name && a.limits == b.limits
 }
 
-/// An edge of a Plan: what it is called in keys, and where it listens.
+/// An edge of a Plan: its label in keys, and where it listens.
 struct EdgeOf<'p> {
     label: Arc<str>,
     binds: Vec<&'p Bind>,
     plan: &'p Arc<EdgePlan>,
 }
 
-/// The edges of `plan`, called as in the old Plan where they share an address with one of its
+/// The edges of `plan`, labelled as in the old Plan where they share an address with one of its
 /// edges.
 fn edges<'p>(plan: &'p Plan, old_labels: &HashMap<&Bind, Arc<str>>) -> Vec<EdgeOf<'p>> {
     let mut edges: Vec<EdgeOf<'p>> = Vec::new();

@@ -1,9 +1,9 @@
-//! Effective: a Plan printed back as a commented config file, for `byway check`.
+//! Effective: a Plan printed as a commented config file, for `byway check`.
 //!
 //! In:    a Plan.
-//! Out:   TOML with every value in force; read again it means the same Plan, except for passwords
-//!        and for join strings that stood in the file itself, which have to be put back.
-//! Never: prints a password or a join string: `***` stands in its place.
+//! Out:   TOML with every value in force. Read again it gives the same Plan, except for passwords
+//!        and for join strings that were in the file itself, which have to be put back.
+//! Never: prints a password or a join string: it prints `***` instead.
 
 use std::fmt::{self, Display};
 use std::mem::discriminant;
@@ -59,9 +59,9 @@ impl Effective<'_> {
             Role::Egress(_) => "proxy",
             Role::Forward(_) => "tcp",
             Role::Link(link) => link.serves.word(),
-            // Stands with the settings.
+            // Printed with the settings.
             Role::Metrics => return Ok(()),
-            // Never in a file, nor in a Plan.
+            // Never in a file or a Plan.
             Role::Exposed(_) | Role::Joined(_) => return Ok(()),
         };
         writeln!(f, "\n[[{kind}]]")?;
@@ -100,7 +100,7 @@ impl Effective<'_> {
     }
 }
 
-/// Listeners that share a role stand side by side, as one section wrote them.
+/// Groups neighbouring listeners that share a role: those of one section.
 fn sections(plan: &Plan) -> impl Iterator<Item = &[Arc<ListenerPlan>]> {
     plan.listeners.chunk_by(|a, b| match (&a.role, &b.role) {
         (Role::Edge(a), Role::Edge(b)) => Arc::ptr_eq(a, b),
@@ -108,14 +108,14 @@ fn sections(plan: &Plan) -> impl Iterator<Item = &[Arc<ListenerPlan>]> {
         (Role::Forward(a), Role::Forward(b)) => Arc::ptr_eq(a, b),
         (Role::Link(a), Role::Link(b)) => Arc::ptr_eq(a, b),
         (Role::Metrics, Role::Metrics) => true,
-        // Those of the visitors stand behind those of the links.
+        // The listeners for visitors follow those for links.
         (Role::Link(_), Role::Edge(visitors)) => visitors.domain.is_some(),
         _ => false,
     })
 }
 
 fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
-    writeln!(f, "\n[drain]  # how Byway leaves")?;
+    writeln!(f, "\n[drain]  # how Byway stops")?;
     writeln!(
         f,
         "deadline = \"{}\"  # for open connections to finish",
@@ -250,10 +250,13 @@ fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result 
     )?;
     writeln!(f, "queue_wait = \"{}\"", Period(pool.queue_wait))?;
     let retry = &plan.retry;
-    writeln!(f, "\n[retry]  # requests that go to an upstream again")?;
     writeln!(
         f,
-        "attempts = {}  # of a request that was sent and got no byte back",
+        "\n[retry]  # requests that are sent to an upstream again"
+    )?;
+    writeln!(
+        f,
+        "attempts = {}  # for a request that was sent and got no byte back",
         retry.attempts
     )?;
     writeln!(
@@ -273,7 +276,7 @@ fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result 
     )?;
     writeln!(
         f,
-        "budget_per_second = {}  # in any case",
+        "budget_per_second = {}  # in addition",
         retry.budget_per_second
     )?;
     writeln!(f, "\n[spill]  # bytes parked on disk for slow readers")?;
@@ -311,7 +314,7 @@ fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result 
 }
 
 fn log_and_metrics(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
-    writeln!(f, "\n[log]  # what is written down of each request")?;
+    writeln!(f, "\n[log]  # what is logged of each request")?;
     match &plan.log.access {
         AccessPlace::Off => writeln!(f, "access = \"off\"")?,
         AccessPlace::Stdout => writeln!(f, "access = \"stdout\"")?,
@@ -390,7 +393,7 @@ fn egress(
     if plan.users.is_empty() {
         let open = listeners.iter().any(|listener| !listener.bind.is_local());
         writeln!(f, "open_to_the_world = {open}")?;
-        writeln!(f, "# users: everybody who can reach it")?;
+        writeln!(f, "# users: every client that can reach it")?;
     } else {
         writeln!(f, "users = [")?;
         for user in &plan.users {
@@ -485,7 +488,7 @@ fn links(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     )
 }
 
-/// A `[[serve]]` or an `[[exit]]`, and where visitors arrive.
+/// A `[[serve]]` or an `[[exit]]`, with the addresses for visitors.
 fn link<'p>(
     f: &mut fmt::Formatter<'_>,
     plan: &LinkPlan,
@@ -540,10 +543,10 @@ fn expose(f: &mut fmt::Formatter<'_>, through: &JoinPlan, plan: &ServicePlan) ->
 }
 
 fn join(f: &mut fmt::Formatter<'_>, plan: &JoinPlan) -> fmt::Result {
-    let told = format!("{}, grant {}", plan.join.address, plan.join.id);
+    let summary = format!("{}, grant {}", plan.join.address, plan.join.id);
     match &plan.file {
-        Some(path) => writeln!(f, "join_file = {}  # {told}", quoted(path.display()))?,
-        None => writeln!(f, "join = \"***\"  # {told}")?,
+        Some(path) => writeln!(f, "join_file = {}  # {summary}", quoted(path.display()))?,
+        None => writeln!(f, "join = \"***\"  # {summary}")?,
     }
     let carrier = match plan.carrier {
         CarrierChoice::Auto => "auto",

@@ -1,4 +1,4 @@
-//! Config errors: everything wrong with a config, told at once.
+//! Config errors: everything wrong with a config, reported at once.
 //!
 //! In:    the diagnostics of one config and the text they point into.
 //! Out:   all of them drawn one after the other, and a last line that counts them.
@@ -11,7 +11,7 @@ use annotate_snippets::Renderer;
 use super::diagnostic::{Diagnostic, LineColumn, Source};
 use super::place::Place;
 
-/// A screenful of errors is enough to begin with; the count in the last line is of all of them.
+/// Errors that are drawn: a screenful. The last line counts all of them.
 const MOST_SHOWN: usize = 50;
 
 /// Everything wrong with a config; never empty. `Display` draws it in plain text,
@@ -20,7 +20,7 @@ const MOST_SHOWN: usize = 50;
 pub struct ConfigErrors {
     source: Source,
     diagnostics: Vec<Diagnostic>,
-    /// There was no text to find errors in, and so none to count.
+    /// The config was not read, so no count is printed.
     unread: bool,
 }
 
@@ -100,7 +100,7 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl fmt::Debug for ConfigErrors {
-    /// As `Display`: the whole text of the config is of no use to whoever prints an error.
+    /// As `Display`: the derived form would print the whole text of the config.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
     }

@@ -13,12 +13,12 @@ use super::secret::Secret;
 /// A whole config file. At least one `[[edge]]`, `[[proxy]]`, `[[tcp]]`, `[[serve]]`, `[[exit]]` or
 /// `[[expose]]` is needed.
 ///
-/// Relative paths in it start at the folder of the file.
+/// Relative paths start at the folder of the file.
 #[derive(Clone, Debug, Default)]
 pub struct File {
     /// `workers`: threads that serve, 1 to 1024. Default: as many cores as the process may use.
     pub workers: Option<At<u64>>,
-    /// `[drain]`: how Byway leaves.
+    /// `[drain]`: how Byway stops.
     pub drain: Drain,
     /// `[dial]`: how connections to targets are opened.
     pub dial: Dial,
@@ -26,17 +26,17 @@ pub struct File {
     pub limits: Limits,
     /// `[pool]`: connections kept to upstreams.
     pub pool: Pool,
-    /// `[retry]`: requests that go to an upstream again.
+    /// `[retry]`: requests that are sent to an upstream again.
     pub retry: Retry,
     /// `[spill]`: bytes parked on disk for slow readers.
     pub spill: Spill,
-    /// `[log]`: what is written down of each request.
+    /// `[log]`: what is logged of each request.
     pub log: Log,
     /// `[metrics]`: where this node's numbers can be read.
     pub metrics: Metrics,
     /// `[[edge]]`: reverse proxies.
     pub edge: Vec<At<Edge>>,
-    /// `[[proxy]]`: exits for people and programs (SOCKS and HTTP on one port).
+    /// `[[proxy]]`: egress proxies (SOCKS and HTTP on one port).
     pub proxy: Vec<At<Egress>>,
     /// `[[tcp]]`: plain forwards of TCP connections.
     pub tcp: Vec<At<Tcp>>,
@@ -53,7 +53,7 @@ pub struct File {
 /// `[drain]`.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
-    /// `deadline`: how long open connections may finish after a stop; what is left then is closed.
+    /// `deadline`: how long open connections have to finish after a stop; then they are closed.
     /// `"0s"` closes at once. Default `"30s"`.
     pub deadline: Option<Text>,
 }
@@ -68,8 +68,8 @@ pub struct Dial {
     pub local_address: Option<Text>,
     /// `connect_timeout`: for the whole target, all its addresses together. Default `"10s"`.
     pub connect_timeout: Option<Text>,
-    /// `resolver`: `"dns"` asks the servers of `/etc/resolv.conf`, after `/etc/hosts`; `"system"`
-    /// asks `getaddrinfo`, for mDNS and other modules of `/etc/nsswitch.conf`. Default `"dns"`.
+    /// `resolver`: `"dns"` uses the servers of `/etc/resolv.conf`, after `/etc/hosts`; `"system"`
+    /// calls `getaddrinfo`, for mDNS and other modules of `/etc/nsswitch.conf`. Default `"dns"`.
     pub resolver: Option<Text>,
     /// `attempt_delay`: how long an address may take before the next one is tried beside it (RFC
     /// 8305), `"10ms"` to `"2s"`. Default `"250ms"`.
@@ -102,8 +102,8 @@ pub struct Limits {
     /// `min_rate`: the least bytes per second of a body that a downstream sends or reads, averaged
     /// over each `body_progress` of waiting for it; `"none"` for no least. Default `"250B/s"`.
     pub min_rate: Option<Text>,
-    /// `first_byte`: how long an upstream may take for the head of its answer, once it has the
-    /// request. Default `"60s"`.
+    /// `first_byte`: how long an upstream may take for the response head, once it has the request.
+    /// Default `"60s"`.
     pub first_byte: Option<Text>,
     /// `max_body`: the longest request body, such as `"10GiB"`, or `"none"` for no limit. Default
     /// `"none"`.
@@ -114,7 +114,7 @@ pub struct Limits {
     /// `idle`: how long a forward or a tunnel (`[[tcp]]`, SOCKS, CONNECT, an upgraded connection)
     /// may carry nothing; `"none"` for no limit. Default `"none"`.
     pub idle: Option<Text>,
-    /// `requests_per_connection`: then the connection is closed after its answer. Default 10000.
+    /// `requests_per_connection`: the connection is closed after this many. Default 10000.
     pub requests_per_connection: Option<At<u64>>,
 }
 
@@ -141,18 +141,18 @@ pub struct Pool {
 /// `[retry]`.
 #[derive(Clone, Debug, Default)]
 pub struct Retry {
-    /// `attempts`: how often a request that was sent, and got no byte back, may be sent again, 0 to 10.
-    /// Default 1.
+    /// `attempts`: how often a request that was sent, and got no byte back, may be sent again, 0 to
+    /// 10. Default 1.
     pub attempts: Option<At<u64>>,
-    /// `on`: statuses from 500 to 599 behind which a request is sent again as if no byte had come
+    /// `on`: statuses from 500 to 599 after which a request is sent again as if it had got no byte
     /// back, such as `[502, 503, 504]`. Default: none.
     pub on: Option<At<Vec<Text>>>,
     /// `replay`: the longest request body that is kept to be sent again, `"0B"` to `"256KiB"`.
     /// Default `"64KiB"`.
     pub replay: Option<Text>,
-    /// `budget_percent`: of recent requests, how many may be sent again, 0 to 100. Default 20.
+    /// `budget_percent`: the share of recent requests that may be sent again, 0 to 100. Default 20.
     pub budget_percent: Option<At<u64>>,
-    /// `budget_per_second`: and so many a second in any case, 1 to 1000000. Default 10.
+    /// `budget_per_second`: retries a second in addition, 1 to 1000000. Default 10.
     pub budget_per_second: Option<At<u64>>,
 }
 
@@ -167,7 +167,7 @@ pub struct Spill {
     pub memory: Option<Text>,
     /// `per_stream`: bytes of one stream on disk; then its sender has to wait. Default `"1GiB"`.
     pub per_stream: Option<Text>,
-    /// `per_node`: bytes of all streams on disk; one user has at most as much as is still free.
+    /// `per_node`: bytes of all streams on disk; one user holds at most as much as is still free.
     /// Default: the smaller of 10 GiB and a fifth of the free disk.
     pub per_node: Option<Text>,
     /// `mode`: `"auto"` spills when memory is full, `"off"` makes the sender wait instead. Default
@@ -190,7 +190,7 @@ pub struct Log {
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// `listen`: one address or several that answer `GET /metrics` and `GET /healthz`, as for an
-    /// edge. There is no password: loopback is meant. Default: none.
+    /// edge. There is no password: use loopback. Default: none.
     pub listen: Option<At<Vec<Text>>>,
 }
 
@@ -205,10 +205,10 @@ pub struct Edge {
     /// `trusted_proxies`: networks whose `Forwarded` and `X-Forwarded-*` fields are believed.
     /// Default: none.
     pub trusted_proxies: Option<At<Vec<Text>>>,
-    /// `reject_empty_segments`: refuses paths with an empty segment (`//`) by a 400. Default false:
-    /// they travel as sent.
+    /// `reject_empty_segments`: answers paths with an empty segment (`//`) with 400. Default false:
+    /// they are forwarded as sent.
     pub reject_empty_segments: Option<At<bool>>,
-    /// `max_body`: as in `[limits]`, for this edge. Default: what `[limits]` says.
+    /// `max_body`: as in `[limits]`, for this edge. Default: that of `[limits]`.
     pub max_body: Option<Text>,
     /// `[[edge.route]]`: tried in their order. At least one is needed.
     pub route: Vec<At<Route>>,
@@ -231,11 +231,11 @@ pub struct Route {
     /// `host`: `"keep"` passes the request's Host on, `"upstream"` sends the upstream's own.
     /// Default `"keep"`.
     pub host: Option<Text>,
-    /// `max_body`: as in `[limits]`, for this route. Default: what the edge says.
+    /// `max_body`: as in `[limits]`, for this route. Default: that of the edge.
     pub max_body: Option<Text>,
 }
 
-/// `[[proxy]]`: an exit that speaks SOCKS and HTTP.
+/// `[[proxy]]`: an egress proxy for SOCKS and HTTP.
 #[derive(Clone, Debug, Default)]
 pub struct Egress {
     /// `name`: for logs and metrics. Default: the address of each listener.
@@ -243,9 +243,9 @@ pub struct Egress {
     /// `listen`: as for an edge. Other than loopback and Unix sockets need `users` or
     /// `open_to_the_world`. Needed.
     pub listen: Option<At<Vec<Text>>>,
-    /// `users`: who may use it. Default: everybody who can reach it.
+    /// `users`: who may use it. Default: every client that can reach it.
     pub users: Option<At<Vec<At<User>>>>,
-    /// `open_to_the_world`: says in words that a public listener without users is meant. Default
+    /// `open_to_the_world`: confirms that a public listener without users is intended. Default
     /// false.
     pub open_to_the_world: Option<At<bool>>,
     /// `stream_limit`: bytes per second towards the reader of one stream: `"25MiB/s"` or
@@ -255,8 +255,8 @@ pub struct Egress {
     pub default: Option<Text>,
     /// `[[proxy.rule]]`: tried in their order, the first that matches decides.
     pub rule: Vec<At<Rule>>,
-    /// `join`, `join_file`, `carrier`: what is allowed goes out through that exit. Default: from
-    /// here.
+    /// `join`, `join_file`, `carrier`: what is allowed goes out through that exit. Default: it is
+    /// dialled from here.
     pub join: Join,
 }
 
@@ -314,7 +314,7 @@ pub struct Link {
     /// `"1h"`; the wait doubles up to 10 minutes. Default `"30s"`.
     pub quic_probe: Option<Text>,
     /// `park`: how long a visitor of an exposed service waits for an agent that is away, up to
-    /// `"5m"`; `"0s"` parks nobody. Default `"15s"`.
+    /// `"5m"`; `"0s"` disables parking. Default `"15s"`.
     pub park: Option<Text>,
     /// `parked`: visitors parked for one name at once, 1 to 65536; clients share them, further ones
     /// are refused. Default 1024.
@@ -365,7 +365,7 @@ pub struct Exit {
 #[derive(Clone, Debug, Default)]
 pub struct Expose {
     /// `name`: for `http` the label in front of the domain, 1 to 63 of a-z, 0-9 and - (not at its
-    /// ends), needed; for `tcp` a word for people. Default for `tcp`: the target.
+    /// ends), needed; for `tcp` a display name. Default for `tcp`: the target.
     pub name: Option<Text>,
     /// `http`: the local target that speaks HTTP: `"127.0.0.1:3000"`, `"name:80"` or
     /// `"unix:/run/app.sock"`. One of `http` and `tcp` is needed.
@@ -443,7 +443,7 @@ impl File {
         }
     }
 
-    /// What `byway proxy …` means: one exit.
+    /// What `byway proxy …` means: one egress proxy.
     pub fn for_proxy(given: ProxyFlags) -> Self {
         let users = given
             .users
@@ -483,7 +483,7 @@ pub(super) fn flags(name: &'static str, texts: Vec<String>) -> At<Vec<Text>> {
     )
 }
 
-/// `name:password`; without a colon the password is missing, which `resolve` says.
+/// `name:password`; without a colon the password is missing, which `resolve` reports.
 fn user_flag(text: &str) -> At<User> {
     let (name, password) = text
         .split_once(':')
@@ -521,8 +521,7 @@ pub(super) fn target_flag(name: &'static str, text: String) -> Text {
 }
 
 /// `NETWORK` or an address, then `:PORTS` or nothing; or `:25`, the one port that is closed by
-/// default. A name and any other port alone open nothing, so that `resolve` refuses them as no
-/// network.
+/// default. A name, or another port alone, goes into `cidr`, where `resolve` refuses it.
 pub(super) fn allow_flag(text: &str) -> At<Rule> {
     let place = Place::flag("--allow", text);
     let (target, ports) = match split_ports(text) {
@@ -546,8 +545,8 @@ fn one(text: &str, place: &Place) -> Option<At<Vec<Text>>> {
     ))
 }
 
-/// `HOST`, `.SUFFIX` or `NETWORK`, then `:PORTS`; either may be missing. Which of the three it is
-/// shows in its form, so that `resolve` can judge it as it judges a file.
+/// `HOST`, `.SUFFIX` or `NETWORK`, then `:PORTS`; either may be missing. The form decides which of
+/// the three it is; `resolve` checks it as it checks a file.
 pub(super) fn deny_flag(text: &str) -> At<Rule> {
     let place = Place::flag("--deny", text);
     let one = |text: &str| one(text, &place);
@@ -568,9 +567,9 @@ pub(super) fn deny_flag(text: &str) -> At<Rule> {
     At::new(rule, place)
 }
 
-/// Splits ports from what stands before them; IPv6 has to be in brackets to carry ports.
+/// Splits ports from the target before them; IPv6 has to be in brackets to carry ports.
 fn split_ports(text: &str) -> (&str, Option<&str>) {
-    // What judges the target says that a URL is none.
+    // The check of the target reports a URL.
     if text.contains("://") {
         return (text, None);
     }

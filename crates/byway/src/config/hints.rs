@@ -1,9 +1,8 @@
-//! Hints: what to write instead of a key that Byway does not have and that people try, often from
-//! other programs.
+//! Hints: what to write instead of unknown keys that users try, often from other programs.
 //!
 //! In:    the path of a section and the key as written.
-//! Out:   a sentence; or none, and `nearest` has its say.
-//! Never: accepts a key: a hint only says which one is meant.
+//! Out:   a sentence; if none, the caller falls back to `nearest`.
+//! Never: accepts a key: a hint only names the right one.
 
 /// The hint for `key` in the section at `path`, such as `edge.route`; empty for the top of the
 /// file.

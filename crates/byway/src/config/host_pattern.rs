@@ -22,7 +22,7 @@ pub enum HostPattern {
     Addr(IpAddr),
 }
 
-/// Why a text is no host pattern.
+/// Why a text is not a host pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHostPattern {
     /// `*` alone.
@@ -36,11 +36,13 @@ pub enum BadHostPattern {
         "`{0}` has a star in the wrong place: only whole labels in front, such as *.example.com"
     )]
     Star(String),
-    /// Letters that never travel in a request.
-    #[error("`{0}` has letters beyond ASCII: write the name as it travels, in its xn-- form")]
+    /// Letters that a request cannot carry.
+    #[error("`{0}` has letters beyond ASCII: write the name in its xn-- form")]
     NotAscii(String),
     /// Not a valid host.
-    #[error("`{0}` is no host: write app.example.com, *.example.com, 192.0.2.1 or [2001:db8::1]")]
+    #[error(
+        "`{0}` is not a host: write app.example.com, *.example.com, 192.0.2.1 or [2001:db8::1]"
+    )]
     Host(String),
 }
 
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_patterns_say_what_is_wrong() {
+    fn bad_patterns_report_what_is_wrong() {
         let bad = |text: &str| text.parse::<HostPattern>().unwrap_err();
         assert_eq!(bad("*"), BadHostPattern::Any);
         assert_eq!(bad("a.com:80"), BadHostPattern::Port("a.com:80".into()));

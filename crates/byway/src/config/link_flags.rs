@@ -1,8 +1,8 @@
-//! Link flags: what the commands of links mean as a config file.
+//! Link flags: the flags of the link commands as a config file.
 //!
 //! In:    the flags of `byway serve`, `byway tcp`, `byway http` and `byway proxy serve`.
 //! Out:   a [`File`] with one section.
-//! Never: judges a value, nor shows a join string in a place.
+//! Never: checks a value, or shows a join string in a place.
 
 use super::file::{
     Exit, Expose, File, Join, Serve, allow_flag, deny_flag, flag, flags, target_flag,
@@ -10,7 +10,7 @@ use super::file::{
 use super::place::{At, Place};
 use super::secret::Secret;
 
-/// What `byway serve` was given.
+/// The flags of `byway serve`.
 #[derive(Clone, Debug, Default)]
 pub struct ServeFlags {
     /// `--listen`, each as in a file.
@@ -23,14 +23,14 @@ pub struct ServeFlags {
     pub advertise: Option<String>,
 }
 
-/// What `byway proxy serve` was given.
+/// The flags of `byway proxy serve`.
 #[derive(Clone, Debug, Default)]
 pub struct ExitFlags {
     /// `--listen`, each as in a file.
     pub listen: Vec<String>,
     /// `--allow`, each as for `byway proxy`.
     pub allow: Vec<String>,
-    /// `--deny`, each as for `byway proxy`; decided before `--allow`.
+    /// `--deny`, each as for `byway proxy`; applied before `--allow`.
     pub deny: Vec<String>,
     /// `--stream-limit`.
     pub stream_limit: Option<String>,
@@ -38,7 +38,7 @@ pub struct ExitFlags {
     pub advertise: Option<String>,
 }
 
-/// What `byway tcp` or `byway http` was given.
+/// The flags of `byway tcp` or `byway http`.
 #[derive(Clone, Debug)]
 pub struct ExposeFlags {
     /// What is exposed.
@@ -51,7 +51,7 @@ pub struct ExposeFlags {
     pub carrier: Option<String>,
 }
 
-/// What tells the two kinds of exposed service apart.
+/// The flags that differ between the two kinds of exposed service.
 #[derive(Clone, Debug)]
 pub enum ExposedFlags {
     /// `byway http`.
@@ -73,7 +73,7 @@ pub enum ExposedFlags {
 /// A join string, or the file that holds it.
 #[derive(Clone, Debug)]
 pub enum JoinFlag {
-    /// The string itself, and what it came by, such as `--join`.
+    /// The string itself, and its source, such as `--join`.
     Text {
         /// For messages.
         from: &'static str,

@@ -1,4 +1,4 @@
-//! Link plan: what a Plan says of links: where they arrive, and which ones this node dials.
+//! Link plan: the links of a Plan: where they arrive, and which ones this node dials.
 //!
 //! In:    only `resolve` makes one.
 //! Out:   plain public fields, nothing missing.
@@ -18,12 +18,13 @@ use super::plan::EgressPlan;
 /// For every link of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkSettings {
-    /// Which congestion control this node's senders use.
+    /// The congestion control of this node's senders.
     pub congestion: Congestion,
     /// After a fall-back to TLS, QUIC is tried again this much later; then twice as long each time,
     /// up to 10 minutes or this, whichever is more.
     pub quic_probe: Duration,
-    /// How long a visitor of an exposed service waits for an agent that is away; zero parks nobody.
+    /// How long a visitor of an exposed service waits for an agent that is away; zero disables
+    /// parking.
     pub park: Duration,
     /// Visitors parked for one name at once; never zero.
     pub parked: usize,
@@ -34,7 +35,7 @@ pub struct LinkSettings {
 /// Where links arrive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkPlan {
-    /// How this node is reached by those that join it.
+    /// The address that joining nodes dial.
     pub advertise: Advertise,
     /// What the links are for.
     pub serves: Serves,
@@ -48,7 +49,7 @@ pub enum Serves {
         /// HTTP services become `NAME.domain`; none takes TCP services only.
         domain: Option<HostName>,
     },
-    /// `[[exit]]`: streams of desks, judged by these rules. It has no users: links are
+    /// `[[exit]]`: streams of desks, checked by these rules. It has no users: links are
     /// authenticated by their grant.
     Exit(Arc<EgressPlan>),
 }
@@ -63,13 +64,13 @@ impl Serves {
     }
 }
 
-/// How a node is reached by those that join it: what stands behind the `@` of a join string.
+/// The address that joining nodes dial: the part of a join string after the `@`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertise {
     /// The name or the address.
     pub host: AdvertisedHost,
-    /// The port; none for the one that the system chooses for the section's first listener, whose
-    /// own is 0.
+    /// The port; none if the section's first listener has port 0: then the one that the system
+    /// chooses.
     pub port: Option<u16>,
 }
 
@@ -83,7 +84,7 @@ pub enum AdvertisedHost {
 }
 
 impl Advertise {
-    /// What to dial, if `own_port` is the port that the first listener has got.
+    /// What to dial, if the first listener got `own_port`.
     pub fn target(&self, own_port: u16) -> Target {
         let port = self.port.unwrap_or(own_port);
         match &self.host {
@@ -122,7 +123,7 @@ pub struct JoinPlan {
     /// `HOST:PORT grant ID`, with `quic ` or `tls ` in front if the carrier is chosen: equal ids
     /// mean the same link, in this Plan and across reloads.
     pub id: Arc<str>,
-    /// Where to, which key has to answer, and the grant.
+    /// The address, the key that has to answer, and the grant.
     pub join: JoinString,
     /// The file that the join string was read from, if one was; for messages.
     pub file: Option<PathBuf>,
@@ -151,8 +152,8 @@ pub struct ServicePlan {
     /// HTTP: the label in front of the domain, in lower case. TCP: its label, or else the text of
     /// `to`.
     pub name: Arc<str>,
-    /// TCP: the public port that is asked for; none for a free one that the other side keeps for
-    /// this node's key.
+    /// TCP: the public port to request; none for a free one that the other side keeps for this
+    /// node's key.
     pub port: Option<u16>,
     /// The local target.
     pub to: Target,

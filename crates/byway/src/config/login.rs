@@ -76,7 +76,7 @@ impl LoginDigest {
     }
 }
 
-/// A digest of a short password can be searched for: it is not printed.
+/// Not printed: the digest of a short password can be reversed by search.
 impl fmt::Debug for LoginDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")

@@ -2,11 +2,11 @@
 //! lines.
 //!
 //! In:    the text of a config file, right or wrong.
-//! Out:   the same text, as long in lines, characters and bytes, with `*` where a password or the
-//!        secret of a join string stands.
+//! Out:   the same text, as long in lines, characters and bytes, with `*` in place of passwords and
+//!        of the secrets of join strings.
 //! Never: needs the text to parse: it has to work on the file that holds the mistake.
 
-/// `text` with the values of `password` and `join` keys, the passwords in URLs and whatever else
+/// `text` with the values of `password` and `join` keys, the passwords in URLs and all else that
 /// looks like the secret of a join string replaced by stars, character for character and byte for
 /// byte, so that places in the text stay the same.
 pub(super) fn mask_secrets(text: &str) -> String {
@@ -18,8 +18,8 @@ pub(super) fn mask_secrets(text: &str) -> String {
     starred(text, &hidden)
 }
 
-/// `text` with the secrets of join strings replaced by stars: for messages that quote a value from
-/// where no secret belongs.
+/// `text` with the secrets of join strings replaced by stars: for messages that quote a value that
+/// should not be a secret.
 pub(super) fn mask_join_strings(text: &str) -> String {
     let mut hidden = vec![false; text.len()];
     hide_join_strings(text, &mut hidden);
@@ -32,7 +32,7 @@ fn starred(text: &str, hidden: &[bool]) -> String {
         .collect()
 }
 
-/// A star as many bytes long as `c`, because places are counted in bytes. Line ends stay: lines are
+/// A star of as many bytes as `c`, because places are counted in bytes. Line ends stay: lines are
 /// counted too.
 fn star(c: char) -> char {
     match c.len_utf8() {
@@ -62,7 +62,7 @@ fn hide_keys(key: &str, text: &str, hidden: &mut [bool]) {
     }
 }
 
-/// The inside of a quoted value, or a bare one up to what ends it.
+/// The inside of a quoted value, or a bare value up to its delimiter.
 fn value_range(value: &str) -> (usize, usize) {
     for quote in ["\"\"\"", "'''", "\"", "'"] {
         if let Some(inner) = value.strip_prefix(quote) {
@@ -78,8 +78,8 @@ fn value_range(value: &str) -> (usize, usize) {
     )
 }
 
-/// Where `quote` closes what it opened. A single one that never closes runs to the end of its line,
-/// a triple one to the end of the text.
+/// Where the closing `quote` is. An unclosed single one runs to the end of its line, a triple one
+/// to the end of the text.
 fn closing_quote(inner: &str, quote: &str) -> usize {
     let (escapes, one_line) = (quote.starts_with('"'), quote.len() == 1);
     let mut escaped = false;

@@ -1,9 +1,8 @@
-//! Misread: text that is no TOML, and what it seems to be instead.
+//! Misread: text that is not TOML, and what it probably is.
 //!
 //! In:    a config text that the TOML parser refuses, and the byte where it stopped.
 //! Out:   what to do, for the help of the error.
-//! Never: accepts anything: the text is refused in any case; and never repeats the value of a
-//!        secret key.
+//! Never: accepts the text, or repeats the value of a secret key.
 
 /// The format that a config seems to be written in, if it is another one.
 pub(super) fn other_format(text: &str) -> Option<&'static str> {
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_formats_are_known_by_their_first_lines() {
+    fn other_formats_are_recognized_by_their_first_lines() {
         assert_eq!(
             other_format("# a comment\n\nedge:\n  - listen: 127.0.0.1:8080\n"),
             Some("YAML")

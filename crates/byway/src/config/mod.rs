@@ -1,13 +1,13 @@
-//! Config: files as written, Plans as meant.
+//! Config: from a config file or flags to a Plan.
 //!
 //! In:    a `byway.toml`, or the flags of a verb that needs no file.
 //! Out:   a [`Plan`] with nothing missing, or every error at once with file, line, column and
 //!        caret.
-//! Never: serves anything, and never ends the program: exit code 2 is for the caller to give.
+//! Never: serves anything, or ends the program: the caller maps errors to exit code 2.
 //!
 //! [`File`] is a config as written: everything optional, every value with its [`Place`].
-//! [`resolve()`] makes a [`Plan`] of it. [`Diff`] says what a reload changes, [`Effective`] prints
-//! a Plan back as a commented file.
+//! [`resolve()`] makes a [`Plan`] of it. [`Diff`] lists what a reload changes, [`Effective`] prints
+//! a Plan as a commented file.
 
 mod bind;
 mod diagnostic;
@@ -77,7 +77,7 @@ pub use surroundings::{NameService, Surroundings};
 pub use units::{BadQuantity, ByteSize, Period, Rate, UnitKind};
 pub use warnings::warnings;
 
-/// A config of a million routes fits; something that is no config does not fill the memory.
+/// A config of a million routes fits. Bounds the memory for a file that is not a config.
 const MOST_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The Plan of the file at `path`, with `state` as the folder for what outlives the process.
@@ -88,7 +88,7 @@ pub fn load(path: &Path, state: &Path) -> Result<Plan, ConfigErrors> {
     load_with(path, state, &ObserveFlags::default())
 }
 
-/// The same, with flags that say something else than the file does.
+/// As [`load`], with flags that override the file.
 ///
 /// # Errors
 /// As [`load`], and what is wrong with the flags.
@@ -120,8 +120,8 @@ pub fn parse(text: &str, name: &str, state: &Path) -> Result<Plan, ConfigErrors>
 /// touched.
 ///
 /// # Errors
-/// Everything that is wrong in it. Errors about something missing are held back as long as an error
-/// of form, such as a misspelt key, may be their cause.
+/// Everything that is wrong in it. Errors about something missing are left out while an error of
+/// form, such as a misspelt key, may be their cause.
 pub fn parse_with(text: &str, name: &str, around: &Surroundings<'_>) -> Result<Plan, ConfigErrors> {
     parse_under(text, name, around, &ObserveFlags::default())
 }
@@ -160,8 +160,8 @@ pub fn from_flags(file: &File, state: &Path) -> Result<Plan, ConfigErrors> {
         .map_err(|diagnostics| ConfigErrors::new("the command line", "", diagnostics))
 }
 
-/// Paths in a Plan outlive a change of the current folder. Without a current folder, relative ones
-/// stay as they are.
+/// Keeps paths in a Plan valid when the current folder changes. Without a current folder, relative
+/// ones stay as they are.
 fn absolute(folder: &Path) -> PathBuf {
     let folder = if folder.as_os_str().is_empty() {
         Path::new(".")
@@ -171,7 +171,7 @@ fn absolute(folder: &Path) -> PathBuf {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
-/// The text; or whether there is no such file, and what is wrong.
+/// The text; or whether the file is missing, and the message.
 fn read_config(path: &Path) -> Result<String, (bool, String)> {
     let shown = path.display();
     let cannot = |error: std::io::Error| match error.kind() {
@@ -185,7 +185,7 @@ fn read_config(path: &Path) -> Result<String, (bool, String)> {
         ),
         ErrorKind::PermissionDenied => (
             false,
-            format!("cannot read {shown}: this user may not (Permission denied)"),
+            format!("cannot read {shown}: this user has no permission (Permission denied)"),
         ),
         _ => (false, format!("cannot read {shown}: {error}")),
     };
@@ -204,6 +204,9 @@ fn read_config(path: &Path) -> Result<String, (bool, String)> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        (false, format!("{shown} is not text: byte {at} is no UTF-8"))
+        (
+            false,
+            format!("{shown} is not text: byte {at} is not UTF-8"),
+        )
     })
 }

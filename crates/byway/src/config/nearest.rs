@@ -1,8 +1,8 @@
-//! Nearest: which of the known words a misspelt one was meant to be.
+//! Nearest: the known word nearest to a misspelt one.
 //!
-//! In:    a word as written and the words that would have been right.
-//! Out:   the nearest by edit distance, if it is near enough to be worth a question.
-//! Never: guesses on a user's behalf: the word is only offered.
+//! In:    a word as written and the valid words.
+//! Out:   the nearest by edit distance, if it is near enough.
+//! Never: corrects a word: it is only suggested.
 
 /// The candidate nearest to `written`, if at most a third of the longer word's letters differ.
 pub(super) fn nearest<'c>(
@@ -32,10 +32,10 @@ pub(super) fn nearest<'c>(
         .map(|(.., c)| c)
 }
 
-/// Longer words are no typing mistakes, and comparing them costs their product.
+/// Longer words are not typing mistakes, and comparing two costs the product of their lengths.
 const LONGEST: usize = 64;
 
-/// How many letters have to be put in, left out, replaced or swapped with their neighbour.
+/// How many letters have to be inserted, deleted, replaced or swapped with their neighbour.
 fn edit_distance(a: &[char], b: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_put_in_left_out_replaced_or_swapped_count_one_each() {
+    fn letters_inserted_deleted_replaced_or_swapped_count_one_each() {
         assert_eq!(distance("listen", "listen"), 0);
         assert_eq!(distance("lisen", "listen"), 1);
         assert_eq!(distance("lissten", "listen"), 1);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_word_is_offered_and_a_far_one_is_not() {
+    fn the_nearest_word_is_suggested_and_a_distant_one_is_not() {
         let known = ["listen", "trusted_proxies", "to"];
         assert_eq!(nearest("Lisen", known), Some("listen"));
         assert_eq!(nearest("trusted-proxies", known), Some("trusted_proxies"));

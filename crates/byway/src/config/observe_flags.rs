@@ -2,12 +2,12 @@
 //! takes.
 //!
 //! In:    flags as they were given.
-//! Out:   a `File` in which they stand in the place of what it said.
-//! Never: judges a value: `resolve` reads them as it reads those of a file.
+//! Out:   a `File` whose values they override.
+//! Never: checks a value: `resolve` does, as for a file.
 
 use super::file::{File, flag, flags};
 
-/// What a serving verb was told about the access log and the metrics.
+/// The flags of a serving verb for the access log and the metrics.
 #[derive(Clone, Debug, Default)]
 pub struct ObserveFlags {
     /// `--access-log`, as `log.access`.
@@ -19,7 +19,7 @@ pub struct ObserveFlags {
 }
 
 impl File {
-    /// The same file; what was given as a flag counts instead of what it says.
+    /// The same file, with its values overridden by the given flags.
     #[must_use]
     pub fn observed(mut self, given: &ObserveFlags) -> Self {
         if let Some(text) = &given.access_log {

@@ -1,13 +1,13 @@
 //! Place: where a value was written, so that an error can point at it.
 //!
-//! In:    byte ranges of the config text, or the flag a value came with.
-//! Out:   a [`Place`] that travels next to its value in [`At`].
-//! Never: holds the text itself, nor a secret: a flag's value arrives here already masked.
+//! In:    byte ranges of the config text, or the flag of a value.
+//! Out:   a [`Place`] next to its value in [`At`].
+//! Never: holds the text itself, or a secret: a flag's value arrives here already masked.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Where a value stands.
+/// Where a value was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Place {
     /// The file, or the command line, as a whole.
@@ -24,7 +24,7 @@ pub enum Place {
     Flag {
         /// The flag with its dashes, such as `--from`.
         name: &'static str,
-        /// What was written behind it, fit to be shown: secrets in it are `***`.
+        /// Its value as shown: secrets in it are `***`.
         shown: Arc<str>,
     },
 }
@@ -51,7 +51,7 @@ impl Place {
         }
     }
 
-    /// Orders errors as a reader meets them in the file.
+    /// Orders errors by their position in the file.
     pub(super) fn order(&self) -> (usize, usize) {
         match self {
             Self::Text { start, end } => (*start, *end),
@@ -74,7 +74,7 @@ impl From<Range<usize>> for Place {
 pub struct At<T> {
     /// The value.
     pub value: T,
-    /// Where it stands.
+    /// Where it was written.
     pub place: Place,
 }
 
@@ -88,6 +88,5 @@ impl<T> At<T> {
     }
 }
 
-/// Text as written: an address, a size, a duration, a pattern; what it means is decided by
-/// `resolve`.
+/// Text as written: an address, a size, a duration, a pattern; `resolve` reads it.
 pub type Text = At<String>;

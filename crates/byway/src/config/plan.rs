@@ -1,7 +1,7 @@
-//! Plan: what the program is to do, nothing missing.
+//! Plan: the complete configuration of a node.
 //!
 //! In:    only `resolve` makes one.
-//! Out:   plain public fields; the parts that connections hold are behind `Arc`.
+//! Out:   plain public fields, nothing missing; the parts that connections hold are behind `Arc`.
 //! Never: changes: a reload makes a new one.
 
 use std::fmt;
@@ -25,30 +25,30 @@ use crate::exchange::retry_budget::RetryBudget;
 use crate::os::descriptors::Shares;
 use crate::outbound::balance::RoundRobin;
 
-/// Everything the program is to do.
+/// The complete configuration of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// 1 for a Plan fresh from its file; whoever applies it numbers it on.
+    /// 1 for a new Plan; the caller that applies it numbers it.
     pub generation: u64,
     /// Threads that serve.
     pub workers: NonZeroUsize,
     /// The folder for what outlives the process.
     pub state: PathBuf,
-    /// How long open connections may finish after a stop; zero closes at once.
+    /// How long open connections have to finish after a stop; zero closes at once.
     pub drain: Duration,
     /// How connections to targets are opened.
     pub dial: DialPlan,
     /// How the descriptors of the process are shared out.
     pub descriptors: DescriptorsPlan,
-    /// What a downstream may take, where its listener says nothing else.
+    /// What a downstream may take, unless its listener overrides it.
     pub limits: LimitsPlan,
     /// Connections kept to upstreams.
     pub pool: PoolPlan,
-    /// Requests that go to an upstream again.
+    /// Requests that are sent to an upstream again.
     pub retry: RetryPlan,
     /// Bytes parked on disk for slow readers.
     pub spill: SpillPlan,
-    /// What is written down of each request.
+    /// What is logged of each request.
     pub log: LogPlan,
     /// For every link of this node.
     pub link: LinkSettings,
@@ -60,8 +60,8 @@ pub struct Plan {
     pub joins: Vec<Arc<JoinPlan>>,
 }
 
-/// Which listener is meant, in this Plan and in the next: its address, and how many with the same
-/// one stand before it. Only port 0 may be listened on more than once.
+/// Identifies a listener across reloads: its address, and the number of earlier ones with the same
+/// address. Only port 0 may be listened on more than once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerKey {
     bind: Bind,
@@ -69,7 +69,7 @@ pub struct ListenerKey {
 }
 
 impl ListenerKey {
-    /// Of a listener that no file has.
+    /// The key of a listener that is not in the file.
     pub fn of_public(bind: Bind) -> Self {
         Self { bind, before: 0 }
     }
@@ -100,7 +100,7 @@ impl Plan {
         })
     }
 
-    /// The listener that `key` stands for, if this Plan has it.
+    /// The listener with this key, if this Plan has it.
     pub fn listener(&self, key: &ListenerKey) -> Option<&Arc<ListenerPlan>> {
         self.listeners
             .iter()
@@ -125,7 +125,7 @@ pub enum Family {
     V6,
 }
 
-/// Who is asked for the addresses of a name.
+/// How names are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResolverKind {
     /// The servers of `/etc/resolv.conf`, after `/etc/hosts`.
@@ -143,7 +143,7 @@ pub struct DialPlan {
     pub local_address: Option<IpAddr>,
     /// For a whole target, all its addresses together.
     pub connect_timeout: Duration,
-    /// Who is asked for the addresses of a name.
+    /// How names are resolved.
     pub resolver: ResolverKind,
     /// How long an address may take before the next one is tried beside it.
     pub attempt_delay: Duration,
@@ -163,12 +163,11 @@ pub struct DescriptorsPlan {
 pub enum LoweredBy {
     /// The descriptors that the process may have.
     Descriptors(u64),
-    /// The limit of this key, of which it is a part.
+    /// The limit of this key, which bounds it.
     Key(&'static str),
 }
 
-/// A limit that did not fit into the descriptors of the process, or into the limit that it is a
-/// part of.
+/// A limit that did not fit into the descriptors of the process, or into the limit that bounds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lowered {
     /// Its key.
@@ -179,7 +178,7 @@ pub struct Lowered {
     pub to: usize,
     /// What it did not fit into.
     pub cause: LoweredBy,
-    /// Whether the config has it, and not only the default.
+    /// Whether the config sets it; false for a default.
     pub written: bool,
 }
 
@@ -217,10 +216,10 @@ pub struct LimitsPlan {
     pub keep_alive: Duration,
     /// The longest pause within a body.
     pub body_progress: Duration,
-    /// The least bytes per second of a body while a downstream is waited for, over each
+    /// The least bytes per second of a body while Byway waits for a downstream, over each
     /// `body_progress`; none for no least.
     pub min_rate: Option<Rate>,
-    /// How long an upstream may take to begin its answer.
+    /// How long an upstream may take for the response head.
     pub first_byte: Duration,
     /// The longest request body in bytes; none for no limit.
     pub max_body: Option<u64>,
@@ -228,11 +227,11 @@ pub struct LimitsPlan {
     pub half_closed_idle: Duration,
     /// How long a forward or a tunnel may carry nothing; none for no limit.
     pub idle: Option<Duration>,
-    /// Then the connection is closed after its answer.
+    /// The connection is closed after this many.
     pub requests_per_connection: u64,
 }
 
-/// Connections kept to upstreams. Nothing in it is zero.
+/// Connections kept to upstreams. No number and no duration is zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolPlan {
     /// Connections to all upstreams together.
@@ -249,18 +248,18 @@ pub struct PoolPlan {
     pub queue_wait: Duration,
 }
 
-/// Requests that go to an upstream again.
+/// Requests that are sent to an upstream again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPlan {
     /// How often a request that was sent, and got no byte back, may be sent again.
     pub attempts: u32,
-    /// Behind these statuses a request is sent again as if no byte had come back.
+    /// After these statuses a request is sent again as if it had got no byte back.
     pub on: Statuses,
     /// The longest request body that is kept to be sent again, in bytes.
     pub replay_bytes: usize,
-    /// Of recent requests, how many may be sent again, in percent.
+    /// The percentage of recent requests that may be sent again.
     pub budget_percent: u32,
-    /// And so many a second in any case; not zero.
+    /// Retries a second in addition; not zero.
     pub budget_per_second: u32,
 }
 
@@ -276,7 +275,7 @@ pub enum SpillMode {
 /// Bytes parked on disk for slow readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpillPlan {
-    /// Where.
+    /// The folder.
     pub directory: PathBuf,
     /// Bytes of a stream held in memory before the disk is used.
     pub memory: u64,
@@ -284,16 +283,16 @@ pub struct SpillPlan {
     pub per_stream: u64,
     /// Bytes of all streams on disk; if none, the smaller of 10 GiB and a fifth of the free disk.
     pub per_node: Option<u64>,
-    /// Whether at all.
+    /// Whether the disk is used.
     pub mode: SpillMode,
 }
 
-/// Where lines for requests go, and how they look.
+/// Where the access log goes, and its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPlan {
-    /// Where to.
+    /// Where it goes.
     pub access: AccessPlace,
-    /// How a line looks.
+    /// The format of a line.
     pub format: AccessFormat,
 }
 
@@ -304,11 +303,11 @@ pub enum AccessPlace {
     Off,
     /// Standard output.
     Stdout,
-    /// This file, to whose end it is added.
+    /// Appended to this file.
     File(PathBuf),
 }
 
-/// How a line of the access log looks.
+/// The format of a line of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessFormat {
     /// As Apache and nginx write it.
@@ -320,13 +319,13 @@ pub enum AccessFormat {
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerPlan {
-    /// The name its section was given, or else its address.
+    /// The name of its section, or else its address.
     pub name: Arc<str>,
     /// The address.
     pub bind: Bind,
     /// What is done with its connections; listeners of one section share it.
     pub role: Role,
-    /// What its downstreams may take: `[limits]` with what the section says laid over it.
+    /// What its downstreams may take: `[limits]` with the overrides of the section.
     pub limits: LimitsPlan,
 }
 
@@ -335,23 +334,23 @@ pub struct ListenerPlan {
 pub enum Role {
     /// `[[edge]]`: HTTP in front of upstreams.
     Edge(Arc<EdgePlan>),
-    /// `[[proxy]]`: an exit that speaks SOCKS and HTTP.
+    /// `[[proxy]]`: an egress proxy for SOCKS and HTTP.
     Egress(Arc<EgressPlan>),
     /// `[[tcp]]`: a plain forward.
     Forward(Arc<ForwardPlan>),
     /// `[metrics]`: this node's numbers, for Prometheus.
     Metrics,
-    /// The public port of an exposed TCP service. No file has it: it is opened when an agent
+    /// The public port of an exposed TCP service. Not in the file: it is opened when an agent
     /// registers.
     Exposed(byway_link::Name),
-    /// Streams that come over a link which this node has dialled. No file has it.
+    /// Streams that arrive over a link which this node has dialled. Not in the file.
     Joined(Arc<JoinPlan>),
     /// `[[serve]]` and `[[exit]]`: where links arrive, over QUIC and over TLS. Always a TCP
-    /// address, which stands for the UDP one with the same number, too.
+    /// address; the UDP port of the same number belongs to it.
     Link(Arc<LinkPlan>),
 }
 
-/// What a listener is for, whatever its settings: connections that were accepted for one kind are
+/// What a listener is for, without its settings: connections that were accepted for one kind are
 /// not served as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleKind {
@@ -403,8 +402,8 @@ pub struct EdgePlan {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether a path with an empty segment (`//`) is refused.
     pub reject_empty_segments: bool,
-    /// The longest request body in bytes where the route says nothing else, `[limits]` included;
-    /// none for no limit.
+    /// The longest request body in bytes unless the route overrides it, `[limits]` included; none
+    /// for no limit.
     pub max_body: Option<u64>,
     /// For the HTTP listeners of a `[[serve]]`: `NAME.domain` leads to the exposed service `NAME`.
     /// No two sections have the same one.
@@ -420,20 +419,20 @@ pub struct RoutePlan {
     pub hosts: Vec<HostPattern>,
     /// Which canonical paths; none for every path.
     pub path: Option<regex::Regex>,
-    /// Where to; at least one.
+    /// Where requests go; at least one.
     pub upstreams: Vec<Arc<UpstreamPlan>>,
     /// Which Host the upstream sees.
     pub host: HostMode,
     /// The longest request body in bytes, edge and `[limits]` included; none for no limit.
     pub max_body: Option<u64>,
-    /// Which upstream is next; moves while the Plan is in force and is no part of its meaning.
+    /// Which upstream is next. Changes at run time and is not compared.
     pub round_robin: RoundRobin,
-    /// How many of its requests may be sent again; as `reactor_tick`, no part of its meaning.
+    /// How many of its requests may be sent again. Not compared either.
     pub retries: RetryBudget,
 }
 
 impl PartialEq for RoutePlan {
-    /// Two patterns are equal if they are written alike.
+    /// Two patterns are equal if their texts are.
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
             && self.hosts == other.hosts
@@ -469,19 +468,19 @@ pub struct UpstreamPlan {
     pub authority: Arc<str>,
 }
 
-/// An exit that speaks SOCKS and HTTP.
+/// An egress proxy for SOCKS and HTTP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EgressPlan {
-    /// Who may use it; empty for everybody who can reach it.
+    /// Who may use it; empty for every client that can reach it.
     pub users: Vec<UserPlan>,
     /// The first that matches decides.
     pub rules: Vec<Rule>,
-    /// What no rule matches.
+    /// For what no rule matches.
     pub default: Verdict,
     /// Bytes per second towards the reader of one stream; none for no limit.
     pub stream_limit: Option<Rate>,
-    /// Whether slow readers may use the disk of this node; never for what goes through `exit`,
-    /// which has its own.
+    /// Whether slow readers may use the disk of this node; never for streams through `exit`, which
+    /// uses its own disk.
     pub spill: bool,
     /// The id of the [`JoinPlan`] that allowed streams go through; none dials from here.
     pub exit: Option<Arc<str>>,
@@ -530,12 +529,12 @@ pub enum Action {
 /// A parent: another exit that streams go through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentPlan {
-    /// How it is spoken to, where it is, and what it is told; of a kind that resolves names itself.
+    /// Its protocol, address and credentials; of a kind that resolves names itself.
     pub parent: Parent,
 }
 
 impl fmt::Display for ParentPlan {
-    /// As a URL with `***` for the password, and `socks5://` for either spelling of it.
+    /// As a URL with `***` for the password, and `socks5://` for either spelling.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.parent.to_string();
         match shown.strip_prefix("socks5h://") {

@@ -2,8 +2,8 @@
 //!
 //! In:    TOML.
 //! Out:   a `File` and every error of form: syntax, unknown keys, wrong types.
-//! Never: judges a value: that is for `resolve`, which runs over what could be read, so that all
-//!        errors show at once.
+//! Never: checks a value: `resolve` does, over all that could be read, so that all errors are
+//!        reported at once.
 
 use toml::de::DeTable;
 
@@ -20,8 +20,8 @@ use super::section::Section;
 /// Reads `text`.
 ///
 /// # Errors
-/// If the text is no TOML: one diagnostic a line at most, because one mistake often confuses the
-/// parser twice.
+/// If the text is not TOML: at most one diagnostic a line, because the parser often reports one
+/// mistake twice.
 pub(super) fn read(text: &str) -> Result<(File, Vec<Diagnostic>), Vec<Diagnostic>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
@@ -59,7 +59,7 @@ fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
             format!("this is not valid TOML: {}", error.message()),
         );
         diagnostics.push(match misread::quoted_line(text, start) {
-            Some(line) => diagnostic.help(format!("a string stands in quotes: {line}")),
+            Some(line) => diagnostic.help(format!("a string needs quotes: {line}")),
             None => diagnostic,
         });
     }

@@ -1,9 +1,9 @@
-//! Rule warnings: rules of a proxy or of an exit that no target can reach, and ranges of ports that
+//! Rule warnings: rules of a proxy or of an exit that are never reached, and ranges of ports that
 //! do not open port 25.
 //!
 //! In:    the rules of one section, in their order.
 //! Out:   one sentence for each rule that earlier rules cover, and for each whose range covers port
-//!        25 in vain.
+//!        25 without opening it.
 //! Never: a false alarm. A rule is reported only if earlier rules match each of its hosts, suffixes
 //!        and networks, for each of its ports and users. A network is covered by networks alone:
 //!        the address rules of a section are also applied to what a name resolves to, where a rule
@@ -18,8 +18,7 @@ use ipnet::IpNet;
 
 use super::plan::{Action, EgressPlan, Rule};
 
-/// A warning for each rule of `egress` that is never reached; `section` is what the messages call
-/// it.
+/// A warning for each rule of `egress` that is never reached; `section` is its name in messages.
 pub(super) fn unreachable_rules(section: &str, egress: &EgressPlan, found: &mut Vec<String>) {
     let mut earlier = Earlier::default();
     for rule in &egress.rules {
@@ -31,7 +30,7 @@ pub(super) fn unreachable_rules(section: &str, egress: &EgressPlan, found: &mut 
 }
 
 /// A warning for each rule of `egress` with a range of ports that covers port 25 and does not open
-/// it. What a desk allows is judged by its exit, which has a guard of its own.
+/// it. What a desk allows is checked by its exit, with a guard of its own.
 pub(super) fn closed_ports_in_ranges(section: &str, egress: &EgressPlan, found: &mut Vec<String>) {
     for rule in &egress.rules {
         let word = match rule.action {
@@ -76,8 +75,7 @@ fn sentence(section: &str, rule: &Rule, by: &[&Rule]) -> String {
     )
 }
 
-/// The rules before the one that is looked at, by what they match: a list of 100,000 names takes
-/// 100,000 look-ups.
+/// The earlier rules, by what they match: checking a list of 100,000 names takes 100,000 look-ups.
 #[derive(Default)]
 struct Earlier<'r> {
     hosts: HashMap<&'r str, Vec<&'r Rule>>,
@@ -105,7 +103,7 @@ impl<'r> Earlier<'r> {
         }
     }
 
-    /// The earlier rules that together match all that `rule` matches, if there are such.
+    /// The earlier rules that together match all that `rule` matches, if there are any.
     fn covering(&self, rule: &Rule) -> Option<Vec<&'r Rule>> {
         let mut by: Vec<&'r Rule> = Vec::new();
         let mut note = |one: &'r Rule| {
@@ -136,10 +134,10 @@ impl<'r> Earlier<'r> {
 
     /// Rules that match `name` and everything below it, and those of `exact`.
     fn around<'s>(&'s self, name: &str, exact: &'s [&'r Rule]) -> Vec<&'s [&'r Rule]> {
-        let outcomes = std::iter::successors(Some(name), |name| {
+        let endings = std::iter::successors(Some(name), |name| {
             name.split_once('.').map(|(_, rest)| rest)
         });
-        let suffixes = outcomes
+        let suffixes = endings
             .filter_map(|end| self.suffixes.get(end))
             .map(Vec::as_slice);
         suffixes.chain([exact, &self.everywhere]).collect()
@@ -147,7 +145,7 @@ impl<'r> Earlier<'r> {
 
     /// Rules with a network that holds all of `cidr`.
     fn wider(&self, cidr: IpNet) -> Vec<&[&'r Rule]> {
-        // The dialler reads such a network as the IPv4 one that it means.
+        // The dialler reads such a network as the IPv4 network that it maps.
         if let IpNet::V6(v6) = cidr
             && v6.prefix_len() >= 96
             && v6.network().to_ipv4_mapped().is_some()
@@ -199,7 +197,7 @@ fn covers_ports(earlier: &Rule, range: &RangeInclusive<u16>) -> bool {
             .any(|wide| wide.start() <= range.start() && range.end() <= wide.end())
 }
 
-/// Whether `earlier` is about this user; none stands for everybody.
+/// Whether `earlier` covers this user; none means every user.
 fn covers_user(earlier: &Rule, user: Option<&Arc<str>>) -> bool {
     earlier.users.is_empty() || user.is_some_and(|user| earlier.users.contains(user))
 }

@@ -1,7 +1,7 @@
 //! Secret: a password or a join string that does not print itself.
 //!
 //! In:    a password or a join string as written or as read from a file.
-//! Out:   `***` to whoever prints it, the password only to whoever calls [`Secret::expose`].
+//! Out:   `***` when printed; the text only through [`Secret::expose`].
 //! Never: shows itself through `Debug` or `Display`.
 
 use std::fmt;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 /// A password; cheap to clone.
 ///
-/// `==` serves the comparison of two Plans. It is not constant-time: authentication compares
-/// digests instead.
+/// `==` is for comparing two Plans. It is not constant-time: authentication compares digests
+/// instead.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 

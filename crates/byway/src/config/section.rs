@@ -1,9 +1,9 @@
 //! Section: one table of a config file while it is read.
 //!
 //! In:    a table of the spanned TOML tree.
-//! Out:   the values asked for, each with its place.
-//! Never: stops at an error: wrong types and, at the end, keys that nobody asked for are noted, and
-//!        reading goes on.
+//! Out:   the requested values, each with its place.
+//! Never: stops at an error: wrong types and, at the end, unknown keys are noted, and reading
+//!        continues.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -13,7 +13,7 @@ use super::hints::hint;
 use super::nearest::nearest;
 use super::place::{At, Place, Text};
 
-/// A table being read. Each reading method takes a key, notes it as known and answers `None` if the
+/// A table being read. Each reading method takes a key, notes it as known and returns `None` if the
 /// key is absent or its value is of the wrong type (which is noted as an error).
 pub(super) struct Section<'t, 'i> {
     table: &'t DeTable<'i>,
@@ -63,7 +63,7 @@ impl<'t, 'i> Section<'t, 'i> {
         Some(At::new(text.to_string(), value.span()))
     }
 
-    /// A string, or a whole number that stands for its digits.
+    /// A string, or a whole number, which is read as its decimal digits.
     pub(super) fn text_or_number(&mut self, key: &'static str, example: &str) -> Option<Text> {
         let value = self.value(key)?;
         match word(value.get_ref()) {
@@ -72,7 +72,7 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
-    /// A whole number from 0 on.
+    /// A whole number, not negative.
     pub(super) fn count(&mut self, key: &'static str) -> Option<At<u64>> {
         let value = self.value(key)?;
         let number = match value.get_ref() {
@@ -105,8 +105,8 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
-    /// A list of strings, or one string. The place of the whole is kept, so that an empty list can
-    /// be pointed at.
+    /// A list of strings, or one string. The place of the whole is kept, for errors about an empty
+    /// list.
     pub(super) fn texts(&mut self, key: &'static str, example: &str) -> Option<At<Vec<Text>>> {
         self.list(key, "a string or a list of strings", example, |value| {
             value.as_str().map(str::to_owned)
@@ -142,8 +142,7 @@ impl<'t, 'i> Section<'t, 'i> {
         Some(At::new(texts, value.span()))
     }
 
-    /// A table `[key]`, read by `read`; if it is absent, `read` sees an empty one and answers its
-    /// default.
+    /// A table `[key]`, read by `read`; the default if it is absent.
     pub(super) fn section<T: Default>(
         &mut self,
         key: &'static str,
@@ -219,7 +218,7 @@ impl<'t, 'i> Section<'t, 'i> {
         if (self.path, key) == ("edge.route", "host")
             && matches!(value.get_ref(), DeValue::Array(_))
         {
-            let help = "did you mean `hosts`, which says for which hosts the route is? hosts = [\"app.example.com\"]";
+            let help = "did you mean `hosts`, the hosts that the route is for? hosts = [\"app.example.com\"]";
             self.note(Diagnostic::new(&value.span().into(), message).help(help));
             return None;
         }

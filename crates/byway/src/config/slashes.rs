@@ -1,9 +1,9 @@
-//! Slashes: patterns of routes that a path with a doubled first slash passes by.
+//! Slashes: route patterns that a path with a doubled first slash does not match.
 //!
 //! In:    an edge.
 //! Out:   a warning if `//admin` misses `^/admin` and is served by a later route that leads to
 //!        another place.
-//! Never: reports a path that would be refused, or answered by 404.
+//! Never: reports a path that would be refused, or answered with 404.
 
 use regex::Regex;
 
@@ -11,8 +11,8 @@ use super::host_pattern::HostPattern;
 use super::plan::{EdgePlan, Plan, RoutePlan};
 use super::warnings::edges;
 
-/// One warning for each edge that has such a pattern. It is for `byway check` alone: in many setups
-/// nothing is wrong with it, and a node would repeat it at each start.
+/// One warning for each edge that has such a pattern. Only `byway check` prints it: in many setups
+/// such a pattern is correct, and a node would repeat the warning at each start.
 pub fn slash_warnings(plan: &Plan) -> Vec<String> {
     edges(plan)
         .into_iter()
@@ -39,8 +39,8 @@ fn warning(edge_name: &str, edge: &EdgePlan) -> Option<String> {
         n => format!(" (and {} other routes likewise)", n - 1),
     };
     Some(format!(
-        "edge {edge_name}: `/{path}` is not matched by the route `{}` but served by `{}`{others}, and many origins take it \
-         for `{path}`: set reject_empty_segments = true",
+        "edge {edge_name}: `/{path}` is not matched by the route `{}` but served by `{}`{others}, and many origins read it \
+         as `{path}`: set reject_empty_segments = true",
         route.name,
         first.later.name,
         path = first.path,
@@ -82,8 +82,8 @@ fn beginning(pattern: &Regex) -> Option<String> {
         certain = !class.is_match("/");
         path.push(next);
     }
-    // Without alternatives every path that matches begins so. With them, one of the others may
-    // match.
+    // Without alternatives every path that matches begins with it. With them, another alternative
+    // may match.
     certain = certain && !text.contains('|') || pattern.is_match(&path);
     let is_passed =
         path.starts_with('/') && !path.starts_with("//") && !pattern.is_match(&format!("/{path}"));
@@ -117,8 +117,8 @@ fn literal(pattern: &str) -> (String, &str) {
     }
 }
 
-/// A class of characters (`[a-z]`, `\w`) at the start of a regular expression, if at least one of
-/// it has to be there.
+/// A class of characters (`[a-z]`, `\w`) at the start of a regular expression, if at least one
+/// character of it is required.
 fn class(pattern: &str) -> Option<Regex> {
     let len = match pattern.as_bytes() {
         [b'\\', b'w' | b'W' | b'd' | b's' | b'S', ..] => 2,
@@ -127,11 +127,11 @@ fn class(pattern: &str) -> Option<Regex> {
     };
     let (class, rest) = pattern.split_at_checked(len)?;
     // A class that was cut at the wrong bracket does not compile, or is another one: the caller
-    // looks again.
+    // checks the pattern again.
     (!is_optional(rest)).then(|| Regex::new(&format!("^{class}$")).ok())?
 }
 
-/// Whether what stands before may be left out.
+/// Whether `rest` makes the element before it optional.
 fn is_optional(rest: &str) -> bool {
     rest.starts_with(['?', '*', '{'])
 }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn an_anchored_pattern_that_a_doubled_slash_passes_by_is_warned_of() {
+    fn an_anchored_pattern_that_misses_a_doubled_slash_is_warned_of() {
         for path in [
             "^/admin",
             "^/admin(/|$)",
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_doubled_slash_passes_by_is_not_warned_of() {
+    fn other_patterns_are_not_warned_of() {
         for (head, routes) in [
             (
                 "reject_empty_segments = true",

@@ -1,27 +1,27 @@
-//! Statuses: a set of HTTP statuses by which an upstream says that it cannot, 500 to 599.
+//! Statuses: a set of HTTP statuses from 500 to 599.
 //!
 //! In:    a status as text, or as a number.
 //! Out:   whether it is in the set.
-//! Never: holds another status: what is not the upstream's own trouble is an answer.
+//! Never: holds another status: only these report a failure of the upstream.
 
 use std::ops::RangeInclusive;
 
-/// See the head of the file. A bit for each, so that it is looked up without memory.
+/// See the head of the file. One bit for each status, so that it allocates nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statuses(u128);
 
-/// Those that it can hold.
+/// The statuses that it can hold.
 const HELD: RangeInclusive<u16> = 500..=599;
 
 impl Statuses {
-    /// Adds the status that `text` says.
+    /// Adds the status in `text`.
     ///
     /// # Errors
-    /// In a sentence, when it is none of those that it can hold.
+    /// A sentence, if it is not from 500 to 599.
     pub fn insert(&mut self, text: &str) -> Result<(), String> {
         let status = text.parse().ok().filter(|status| HELD.contains(status));
         let status: u16 = status.ok_or_else(|| {
-            format!("`{text}` is no status from 500 to 599: write 502, 503 or 504")
+            format!("`{text}` is not a status from 500 to 599: write 502, 503 or 504")
         })?;
         self.0 |= 1 << (status - HELD.start());
         Ok(())
@@ -37,7 +37,7 @@ impl Statuses {
         self.0 == 0
     }
 
-    /// Those in it, in their order.
+    /// The statuses in it, in ascending order.
     pub fn iter(self) -> impl Iterator<Item = u16> {
         HELD.filter(move |status| self.contains(*status))
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_what_was_put_in_and_nothing_else() {
+    fn it_holds_the_inserted_statuses_only() {
         let mut statuses = Statuses::default();
         assert!(statuses.is_empty());
         for text in ["599", "503", "500", "503"] {

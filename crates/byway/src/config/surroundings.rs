@@ -2,8 +2,8 @@
 //!
 //! In:    the state folder, the folder of the file, the cores of the machine, the limit of
 //!        descriptors, a way to read files with secrets.
-//! Out:   the same, as one argument, so that `resolve` is a pure function of what it is given.
-//! Never: read twice: what was true when the Plan was made stays in the Plan.
+//! Out:   the same, as one argument, so that `resolve` is a pure function of its arguments.
+//! Never: read again once the Plan is made.
 
 use std::fs;
 use std::io::{self, Read};
@@ -29,7 +29,7 @@ pub struct Surroundings<'s> {
     pub descriptors: Option<u64>,
     /// Reads a `password_file` or a `join_file`.
     pub read_file: &'s dyn Fn(&Path) -> io::Result<String>,
-    /// The name of an HTTP service that the command line gives none, by the state folder.
+    /// The name that the state folder keeps for an HTTP service without one on the command line.
     pub name_service: &'s NameService,
 }
 
@@ -42,7 +42,7 @@ const MOST_SECRET_FILE_BYTES: u64 = 64 * 1024;
 
 impl<'s> Surroundings<'s> {
     /// This machine: its cores, its files, and the limit of descriptors, which is raised as far as
-    /// it may be.
+    /// allowed.
     pub fn here(state: &'s Path, folder: &'s Path) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let descriptors = descriptors::raise_limit();
@@ -56,9 +56,9 @@ impl<'s> Surroundings<'s> {
         }
     }
 
-    /// No machine at all: one core, and every file reads as a stand-in, another one for each path.
-    /// For checking text whose author must not learn about this machine's files; a Plan made so
-    /// must not be served.
+    /// Nothing of this machine: one core, and a placeholder for the content of each file, another
+    /// one for each path. For checking text whose author must not learn about this machine's files;
+    /// such a Plan must not be served.
     pub fn without_files(state: &'s Path) -> Self {
         Self {
             state,
@@ -79,8 +79,8 @@ fn read_secret_file(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// What stands for the content of a file that is not read: well-formed as a password and as a join
-/// string, and another one for each path, as two join files hold two join strings.
+/// The placeholder for a file that is not read: well-formed as a password and as a join string, and
+/// another one for each path, because two join files hold two join strings.
 fn stand_in(path: &Path) -> io::Result<String> {
     let pin = Fingerprint::of_spki(path.as_os_str().as_encoded_bytes());
     let [a, b, c, d, e, f, ..] = *pin.as_bytes();
@@ -98,7 +98,7 @@ fn stand_in(path: &Path) -> io::Result<String> {
     .expose())
 }
 
-/// No name is kept either.
+/// Reads no name from the state folder.
 fn stand_in_name(_: &Path, _: &JoinString, _: &Target) -> Result<String, NoName> {
     Ok("stand-in".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Units: sizes, rates and durations as people write them.
+//! Units: sizes, rates and durations as text.
 //!
 //! In:    text such as `256KiB`, `200Mbit/s` or `30s`.
 //! Out:   bytes, bytes per second or a duration; each prints itself in a form that reads back as
@@ -16,7 +16,7 @@ use std::time::Duration;
 pub struct ByteSize(pub u64);
 
 /// A number of bytes per second: `25MiB/s`, or in bits `200Mbit/s` (rounded down to whole bytes;
-/// `/s` may be left out behind bits). `25Mb/s` is refused, because half of its readers take it for
+/// `/s` may be left out after bits). `25Mb/s` is refused, because half of its readers take it for
 /// bits. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate(pub u64);
@@ -26,11 +26,11 @@ pub struct Rate(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Period(pub Duration);
 
-/// Why a text is no size, rate or duration. Every message shows valid examples.
+/// Why a text is not a size, rate or duration. Every message shows valid examples.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadQuantity {
     /// Does not start with a whole number.
-    #[error("`{text}` is no {}: write {}", .kind.name(), .kind.examples())]
+    #[error("`{text}` is not a {}: write {}", .kind.name(), .kind.examples())]
     Malformed {
         /// As written.
         text: String,
@@ -53,7 +53,7 @@ pub enum BadQuantity {
         /// What it should have been.
         kind: UnitKind,
     },
-    /// A unit that is not ours.
+    /// An unknown unit.
     #[error("`{text}` has the unknown unit `{unit}`: write {}", .kind.examples())]
     Unit {
         /// As written.
@@ -73,7 +73,7 @@ pub enum BadQuantity {
         /// Its number.
         digits: u64,
     },
-    /// Larger than we can count, or than makes sense.
+    /// Above the largest value.
     #[error("`{text}` is too large: the most is {most}")]
     TooLarge {
         /// As written.
@@ -81,7 +81,7 @@ pub enum BadQuantity {
         /// The largest value.
         most: &'static str,
     },
-    /// Rounds down to nothing.
+    /// Rounds down to zero.
     #[error("`{text}` is less than one byte per second: write {}", UnitKind::Rate.examples())]
     TooSmall {
         /// As written.
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_know_binary_and_decimal_units_in_any_case() {
+    fn sizes_have_binary_and_decimal_units_in_any_case() {
         assert_eq!(bytes("256KiB"), Ok(262_144));
         assert_eq!(bytes("64MB"), Ok(64_000_000));
         assert_eq!(bytes("1 gib"), Ok(1 << 30));
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_are_wrong_show_what_is_right() {
+    fn errors_of_sizes_show_valid_examples() {
         let examples = "256KiB, 64MB, 1GiB or a plain number of bytes";
         assert_eq!(
             bytes("64M"),
@@ -355,12 +355,15 @@ mod tests {
         );
         assert_eq!(
             bytes("much"),
-            Err(format!("`much` is no size: write {examples}"))
+            Err(format!("`much` is not a size: write {examples}"))
         );
-        assert_eq!(bytes(""), Err(format!("`` is no size: write {examples}")));
+        assert_eq!(
+            bytes(""),
+            Err(format!("`` is not a size: write {examples}"))
+        );
         assert_eq!(
             bytes("1.5GiB"),
-            Err(format!("`1.5GiB` is no size: write {examples}"))
+            Err(format!("`1.5GiB` is not a size: write {examples}"))
         );
         assert_eq!(
             bytes("-1"),
@@ -394,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_without_its_time_or_with_nothing_in_it_is_refused() {
+    fn a_rate_without_a_unit_of_time_or_of_zero_is_refused() {
         let examples = "25MiB/s, 200Mbit/s or 500kbit/s";
         assert_eq!(
             rate("25MiB"),

@@ -1,8 +1,8 @@
-//! Warnings: what a valid Plan says that can hardly be meant.
+//! Warnings: probable mistakes in a valid Plan.
 //!
 //! In:    a Plan.
 //! Out:   one sentence for each finding, for `byway check` and for the log of `byway run`.
-//! Never: a false alarm: what is reported holds for every request there can be.
+//! Never: a false alarm: a finding holds for every possible request.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::link_plan::Serves;
 use super::plan::{EdgePlan, EgressPlan, Plan, Role, RoutePlan};
 use super::rule_warnings::{closed_ports_in_ranges, unreachable_rules};
 
-/// Everything in `plan` that is worth a warning, in the order of the file.
+/// All warnings about `plan`, in the order of the file.
 pub fn warnings(plan: &Plan) -> Vec<String> {
     let mut found = Vec::new();
     for (name, edge) in edges(plan) {
@@ -25,7 +25,7 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
     found
 }
 
-/// What has rules in `plan`, with what messages call it, each once.
+/// The sections of `plan` that have rules, with their names in messages, each once.
 fn egresses(plan: &Plan) -> Vec<(String, &Arc<EgressPlan>)> {
     let mut egresses: Vec<(String, &Arc<EgressPlan>)> = Vec::new();
     for listener in &plan.listeners {
@@ -104,7 +104,7 @@ fn paths_written_as_globs(edge_name: &str, edge: &EdgePlan, found: &mut Vec<Stri
     }
 }
 
-/// The earlier routes that together match every request that `route` matches, if there are such.
+/// The earlier routes that together match every request that `route` matches, if there are any.
 fn covering<'r>(earlier: &'r [Arc<RoutePlan>], route: &RoutePlan) -> Option<Vec<&'r RoutePlan>> {
     let mut candidates = earlier
         .iter()
@@ -140,8 +140,8 @@ enum Covered {
     AllButAsterisk,
 }
 
-/// Whether `wide` matches every path that `narrow` matches. Beyond patterns that match everything,
-/// two are compared by their text alone.
+/// Whether `wide` matches every path that `narrow` matches. Apart from patterns that match
+/// everything, two are compared by their text alone.
 fn covers_paths(wide: &RoutePlan, narrow: &RoutePlan) -> Option<Covered> {
     let Some(path) = &wide.path else {
         return Some(Covered::All);
@@ -168,7 +168,7 @@ fn covers_paths(wide: &RoutePlan, narrow: &RoutePlan) -> Option<Covered> {
 /// Patterns that match every text without a line end; no canonical path has one.
 const MATCH_EVERYTHING: [&str; 8] = ["", "^", ".*", "^.*", ".*$", "^.*$", "/*", "^/*"];
 
-/// Patterns that match every path but that of `OPTIONS *`.
+/// Patterns that match every path except that of `OPTIONS *`.
 const MATCH_EVERY_SLASH: [&str; 6] = ["/", "^/", "/.*", "^/.*", "/.*$", "^/.*$"];
 
 /// Whether `wide` matches every host that `narrow` matches.

@@ -1,10 +1,9 @@
-//! Answer: the responses that we give ourselves.
+//! Answer: the responses that Byway generates itself.
 //!
 //! In:    a fault, or a short text.
-//! Out:   a complete response in the queue of a connection: status, reason class, request id,
+//! Out:   a complete response in the send queue of a connection: status, reason class, request id,
 //!        Proxy-Status (RFC 9209).
-//! Never: tells a visitor of an edge about addresses behind it; those stand in the log under the
-//!        request id.
+//! Never: reveals addresses behind an edge to its clients; the log has them under the request id.
 
 use byway_h1::{reason_phrase, write};
 
@@ -12,19 +11,19 @@ use super::head::PSEUDONYM;
 use super::{date, max_forwards};
 use crate::fault::{Fault, FaultKind};
 
-/// How an answer is given.
+/// How a response is generated.
 pub struct ResponseOptions<'a> {
-    /// The id to find the request by in the log.
+    /// The id that the log lists the request under.
     pub request_id: &'a str,
-    /// Whether the asker may read the whole reason (egress), or its class only (edge).
+    /// Whether the client may read the full reason (egress), or only its class (edge).
     pub in_detail: bool,
-    /// Whether the connection ends with the answer.
+    /// Whether the connection closes after the response.
     pub close: bool,
-    /// HEAD: the head of the answer, without its body.
+    /// HEAD: the head of the response, without its body.
     pub head_only: bool,
 }
 
-/// Queues the answer to `fault`; says how many bytes its body has.
+/// Queues the response to `fault`. Returns the length of its body.
 pub fn fault(out: &mut Vec<u8>, fault: &Fault, options: &ResponseOptions<'_>) -> u64 {
     let status = fault.status();
     let phrase = reason_phrase(status);
@@ -37,8 +36,8 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, options: &ResponseOptions<'_>) ->
         body.push_str(&fault.for_peer().to_string());
         body.push('\n');
     }
-    // Status, phrase and names are ours and the values are printable by construction; a value that
-    // is not is left out.
+    // Status, phrase and names are constants, and the values are printable by construction. A value
+    // that is not is left out.
     let _ = write::status_line(out, status, phrase.as_bytes());
     let _ = write::field(out, b"Date", &date::now());
     let mut field = |name: &str, value: &str| {
@@ -82,8 +81,8 @@ fn proxy_status(fault: &Fault, in_detail: bool) -> String {
     }
 }
 
-/// The characters that a structured-fields string may hold (RFC 8941 section 3.3.3); others become
-/// `?`.
+/// Escapes for a structured-fields string (RFC 8941 section 3.3.3). Characters that it cannot hold
+/// become `?`.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     for character in text.chars() {
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visitor_of_an_edge_learns_the_class_and_not_the_address() {
+    fn a_client_of_an_edge_gets_the_class_and_not_the_address() {
         let text = answer(false, false);
         assert!(text.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{text}");
         assert!(
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_of_an_egress_learns_the_whole_reason() {
+    fn a_client_of_an_egress_gets_the_full_reason() {
         let text = answer(true, false);
         assert!(
             text.contains(r#"details="10.0.0.5:80 refused the \"connection\"""#),

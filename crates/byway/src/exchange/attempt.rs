@@ -1,10 +1,10 @@
 //! Attempt: one try of a request on one borrowed connection.
 //!
-//! In:    a request that was decided about, a connection on loan, and the downstream connection.
-//! Out:   what becomes of the downstream connection; or why the try failed before anything was sent
+//! In:    an allowed request, a leased connection, and the downstream connection.
+//! Out:   what to do with the downstream connection; or why the try failed before anything was sent
 //!        downstream, and whether another connection may be tried.
 //! Never: presents a truncated response as complete, keeps a connection that is not at a message
-//!        boundary, or opens a tunnel before the upstream has said 101.
+//!        boundary, or opens a tunnel before the upstream has sent 101.
 
 mod waiting;
 
@@ -20,7 +20,7 @@ use super::body::{BodyError, BodyTransfer};
 use super::conn::Conn;
 use super::deadline::{Deadlines, Exceeded};
 use super::discard::discard;
-use super::failure::{AttemptFailure, downstream_left, no_answer, not_read};
+use super::failure::{AttemptFailure, client_left, no_answer, not_read};
 use super::forward::{After, ExchangeRequest, Moved, Switched, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
 use super::keep_alive::keep_upstream;
@@ -39,20 +39,20 @@ pub(super) struct Attempt<'a> {
     exchange: &'a ExchangeRequest<'a>,
     codec: byway_h1::Limits,
     upload: &'a mut BodyTransfer,
-    /// The upstream stopped taking the request's body; its answer may still be read.
+    /// The upstream stopped reading the request body. Its response may still be read.
     upload_broken: bool,
     uploaded: bool,
     response: Scratch<ResponseHead>,
     reused: bool,
-    /// What the connection had sent before this attempt.
+    /// Bytes sent on the connection before this attempt.
     sent_before: u64,
-    heard: u64,
-    /// What had left for the client before this attempt.
+    received: u64,
+    /// Bytes delivered to the client before this attempt.
     left_before: u64,
-    /// The upstream has said 100: the client sends its body from now on.
+    /// The upstream has sent 100: the client sends its body from now on.
     continued: bool,
-    /// An interim answer announced a body: what comes next on the connection is not certain to
-    /// begin a message.
+    /// An interim response announced a body, so the next bytes on the connection may not begin a
+    /// message.
     lost_boundary: bool,
     deadlines: Deadlines,
 }
@@ -73,11 +73,11 @@ impl<'a> Attempt<'a> {
             response: Scratch::take(),
             reused: lease.reused(),
             sent_before: lease.sent_bytes(),
-            heard: 0,
+            received: 0,
             left_before: downstream.left_bytes(),
             continued: false,
             lost_boundary: false,
-            // An outflow between us and the reader of an egress may be shaped, and the reader may
+            // At an egress the outflow in front of the client may be shaped, and the client may
             // pause.
             deadlines: Deadlines::new(exchange.limits, downstream.has_outflow()),
             codec,
@@ -103,7 +103,7 @@ impl<'a> Attempt<'a> {
             let head_bytes = self.response_head(downstream, &mut lease, timer).await?;
             moved.up = self.upload.moved();
             let status = self.response.view(lease.unread()).status();
-            if self.goes_elsewhere(status, tries, moved) {
+            if self.tries_another_upstream(status, tries, moved) {
                 self.discard(lease, head_bytes)?;
                 return Err(AttemptFailure::declined(status));
             }
@@ -127,7 +127,7 @@ impl<'a> Attempt<'a> {
                 _ => {}
             }
         }
-        let detail = format!("the upstream sent {MOST_HEADS} interim answers and no final one");
+        let detail = format!("the upstream sent {MOST_HEADS} interim responses and no final one");
         Err(Fault::new(
             Who::Upstream,
             FaultKind::Malformed("endless-interim"),
@@ -136,9 +136,14 @@ impl<'a> Attempt<'a> {
         .into())
     }
 
-    /// Whether another upstream is asked instead of passing on what this one has said. If not, what
-    /// was kept for it goes.
-    fn goes_elsewhere(&mut self, status: u16, tries: &mut Tries<'_>, moved: &mut Moved) -> bool {
+    /// Whether another upstream is tried instead of passing this response on. If not, the bytes
+    /// kept for replay are released.
+    fn tries_another_upstream(
+        &mut self,
+        status: u16,
+        tries: &mut Tries<'_>,
+        moved: &mut Moved,
+    ) -> bool {
         let on = self.exchange.allowed.plan().retry.on;
         if on.contains(status) && self.uploaded {
             let failed = Failed {
@@ -148,7 +153,7 @@ impl<'a> Attempt<'a> {
                 repeatable: is_repeatable(&self.exchange.request),
                 body_kept: self.upload.can_start_over(),
             };
-            if self.exchange.goes_again(tries, failed, moved) {
+            if self.exchange.decide_retry(tries, failed, moved) {
                 return true;
             }
         }
@@ -174,7 +179,7 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// Sends the request and reads the next response head, interim or final. Uploading goes on
+    /// Sends the request and reads the next response head, interim or final. The upload continues
     /// meanwhile.
     async fn response_head(
         &mut self,
@@ -223,7 +228,7 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Poll::Ready(Err(BodyError::To(_))) => {
-                // It may have answered before it closed; reading says.
+                // The upstream may have responded before it closed; the next read shows it.
                 self.upload_broken = true;
                 self.deadlines.end_upload();
                 Ok(())
@@ -243,19 +248,19 @@ impl<'a> Attempt<'a> {
                 if let Ok(Parsed::Complete(n)) = parsed {
                     return Poll::Ready(Ok(n));
                 }
-                self.refuse_foreign(upstream.unread())?;
+                self.refuse_other_protocol(upstream.unread())?;
                 parsed.map_err(|error| self.malformed_response(&error))?;
             }
             match ready!(upstream.poll_fill(cx)) {
-                Ok(Read::Data(n)) => self.heard += n as u64,
+                Ok(Read::Data(n)) => self.received += n as u64,
                 Ok(Read::Fin) => return Poll::Ready(Err(self.closed_early(upstream, None))),
                 Err(broken) => return Poll::Ready(Err(self.closed_early(upstream, Some(&broken)))),
             }
         }
     }
 
-    /// TLS and the like have no head to wait for.
-    fn refuse_foreign(&self, unread: &[u8]) -> Result<(), AttemptFailure> {
+    /// Fails at once if the upstream speaks another protocol, such as TLS: no head will come.
+    fn refuse_other_protocol(&self, unread: &[u8]) -> Result<(), AttemptFailure> {
         let exposed = matches!(self.exchange.allowed.outbound(), Outbound::Service(_));
         let Some(fault) = other_protocol::in_response(unread, exposed) else {
             return Ok(());
@@ -269,13 +274,13 @@ impl<'a> Attempt<'a> {
         malformed(Who::Upstream, error).into()
     }
 
-    /// The upstream went away without a complete head.
+    /// The upstream closed without a complete head.
     fn closed_early(&self, upstream: &Conn, broken: Option<&Broken>) -> AttemptFailure {
         let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
-        // TLS servers on OpenSSL hang up on plain HTTP without an alert.
+        // TLS servers that use OpenSSL close on plain HTTP without an alert.
         let hint = match self.exchange.allowed.outbound() {
             Outbound::Pooled(route)
-                if self.heard == 0
+                if self.received == 0
                     && !self.reused
                     && route.upstreams.iter().all(|upstream| !upstream.tls) =>
             {
@@ -283,18 +288,18 @@ impl<'a> Attempt<'a> {
             }
             _ => "",
         };
-        let detail = format!("the upstream gave no whole answer: {how}{hint}");
+        let detail = format!("the upstream sent no complete response: {how}{hint}");
         self.failed(
             Fault::new(Who::Upstream, FaultKind::ClosedEarly, detail),
             upstream,
         )
     }
 
-    /// An empty queue says nothing of what has left: a chunk may be queued behind a head that has
-    /// left long ago.
+    /// Compares byte counts, since an empty queue does not show what was sent: a chunk may be
+    /// queued after a head that left long ago.
     fn failed(&self, fault: Fault, upstream: &Conn) -> AttemptFailure {
         let outcome = match () {
-            () if self.heard > 0 => Outcome::Partial,
+            () if self.received > 0 => Outcome::Partial,
             () if upstream.sent_bytes() == self.sent_before => Outcome::Unsent,
             () => Outcome::SentNoByteBack,
         };
@@ -317,11 +322,11 @@ impl<'a> Attempt<'a> {
                 FaultKind::ClosedEarly,
                 "the client closed within its request body",
             ),
-            BodyError::From(broken) | BodyError::To(broken) => downstream_left(&broken),
+            BodyError::From(broken) | BodyError::To(broken) => client_left(&broken),
         }
     }
 
-    /// Passes an interim response on, to a downstream that can read one.
+    /// Passes an interim response on to a client that can read one.
     async fn interim(
         &mut self,
         upstream: &mut Lease<PoolKey, Conn>,
@@ -345,8 +350,8 @@ impl<'a> Attempt<'a> {
         self.push_down(downstream, upstream, timer).await
     }
 
-    /// Sends what is queued for the client, and its request's body up meanwhile: it may send all of
-    /// that before it reads.
+    /// Sends what is queued for the client, and uploads its request body meanwhile: it may send all
+    /// of that before it reads.
     async fn push_down(
         &mut self,
         downstream: &mut Conn,
@@ -360,7 +365,7 @@ impl<'a> Attempt<'a> {
                 return Poll::Ready(
                     flushed
                         .map(|()| None)
-                        .map_err(|broken| downstream_left(&broken).into()),
+                        .map_err(|broken| client_left(&broken).into()),
                 );
             }
             let waiting = self.waiting_for_bodies(downstream, upstream, 0, true);
@@ -378,7 +383,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// 101: the connection is no longer HTTP. Whatever the client sent behind its request has
+    /// 101: the connection is no longer HTTP. Bytes that the client sent after its request have
     /// waited for this.
     async fn switch(
         &self,
@@ -392,7 +397,7 @@ impl<'a> Attempt<'a> {
             .field("Upgrade")
             .filter(|protocol| self.exchange.asks_to_upgrade_to(protocol));
         let Some(protocol) = switched else {
-            let detail = "the upstream answered 101 to a request that asked for no such upgrade";
+            let detail = "the upstream answered 101 to a request that did not ask for this upgrade";
             return Err(Fault::new(
                 Who::Upstream,
                 FaultKind::Malformed("unasked-upgrade"),
@@ -413,7 +418,7 @@ impl<'a> Attempt<'a> {
             .try_queue(|out| head::forward_switch(out, &response, protocol))
             .map_err(|error| self.malformed_response(&error))?;
         lease.consume(head_bytes);
-        // From here on it counts against the limit of upgraded connections alone.
+        // From here on it counts only against the limit of upgraded connections.
         let (conn, _) = lease.detach();
         let (stream, early) = conn.into_parts();
         Ok(After::Switch(Box::new(Switched {
@@ -424,7 +429,7 @@ impl<'a> Attempt<'a> {
         })))
     }
 
-    /// The final response: its head, its body, and what becomes of both connections.
+    /// Passes the final response on: its head, its body, and the decision about both connections.
     async fn finish(
         &mut self,
         mut lease: Lease<PoolKey, Conn>,
@@ -439,8 +444,8 @@ impl<'a> Attempt<'a> {
             .framing(request.method())
             .map_err(|error| self.malformed_response(&error))?;
         let sent_as = head::framed_downstream(framed, request.version());
-        // An upload that is not over by now may never be: the client could wait for our 100, or
-        // send gigabytes.
+        // An upload that is unfinished now may never finish: the client may wait for a 100, or send
+        // gigabytes.
         let close = self.exchange.is_last
             || self.exchange.scope.is_draining()
             || !request.keep_alive()
@@ -466,8 +471,8 @@ impl<'a> Attempt<'a> {
         (moved.up, moved.down) = (self.upload.moved(), download.moved());
         if let Err(fault) = passed {
             if fault.who == Who::Upstream && downstream.take_back(before) {
-                // The client has seen nothing of this answer yet: it gets one that says what
-                // happened.
+                // The client has received nothing of this response yet: it gets an error response
+                // instead.
                 moved.down = 0;
                 return Err(fault.into());
             }
@@ -477,7 +482,8 @@ impl<'a> Attempt<'a> {
         match keep {
             Some(idle) if at_boundary => lease.release(Release::Keep { idle }),
             _ => {
-                // Half a request ends with a reset, which nobody takes for its end.
+                // An incomplete request ends with a reset, so that it cannot be taken for a
+                // complete one.
                 if self.uploaded {
                     lease.stream().close_on_drop();
                 }
@@ -486,13 +492,13 @@ impl<'a> Attempt<'a> {
         }
         Ok(match self.flush(downstream, timer).await {
             Err(fault) => After::Abort(fault),
-            Ok(()) if close && is_last_word(request, downstream) => After::Leave,
+            Ok(()) if close && is_last_request(request, downstream) => After::Leave,
             Ok(()) if close => After::Close,
             Ok(()) => After::KeepAlive,
         })
     }
 
-    /// Moves the response's body down and, if it is not over, the request's body up, until the
+    /// Moves the response body down and, if it is unfinished, the request body up, until the
     /// response has ended.
     async fn pass_bodies(
         &mut self,
@@ -503,7 +509,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<(), Fault> {
         self.deadlines.begin_phase();
         let passed = poll_fn(|cx| {
-            // Once the head is out, a request body that goes wrong only ends its own upload.
+            // After the head was sent, an error in the request body only ends the upload.
             if self.poll_upload(cx, downstream, upstream).is_err() {
                 self.upload_broken = true;
                 self.deadlines.end_upload();
@@ -534,7 +540,7 @@ impl<'a> Attempt<'a> {
                 },
                 FaultKind::Deadline(Deadline::ResponseBody),
                 format!(
-                    "the response body stood still for {:?}",
+                    "the response body made no progress for {:?}",
                     self.exchange.limits.body_progress
                 ),
             )),
@@ -543,7 +549,7 @@ impl<'a> Attempt<'a> {
 
     fn cut_response(&self, stop: BodyError) -> Fault {
         match stop {
-            BodyError::To(broken) => downstream_left(&broken),
+            BodyError::To(broken) => client_left(&broken),
             BodyError::Malformed(error) => {
                 self.exchange.shared.counters.malformed_responses.add(1);
                 malformed(Who::Upstream, &error)
@@ -562,13 +568,13 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// Heads of answers to one request, interim ones and the final one: more are no progress but a way
-/// to hold us.
+/// Limit on the response heads for one request, interim and final. More would hold the connection
+/// without progress.
 const MOST_HEADS: usize = 64;
 
-/// Whether the client has promised to send nothing behind its request (RFC 9112 section 9.6), and
-/// has sent nothing. Behind a body, promise or not, some clients send an empty line, for which the
-/// answer shall not be lost.
-fn is_last_word(request: &Request<'_>, downstream: &Conn) -> bool {
+/// Whether the client has announced that this is its last request (RFC 9112 section 9.6) and has
+/// sent nothing more. Never true after a request body: some clients send an empty line after it,
+/// and a reset caused by it must not destroy the response.
+fn is_last_request(request: &Request<'_>, downstream: &Conn) -> bool {
     !request.keep_alive() && !request.framing().has_body() && downstream.unread().is_empty()
 }

@@ -1,9 +1,9 @@
-//! Body: passes one message body from one connection to the other, unframed and framed anew.
+//! Body: passes one message body from one connection to the other, decoded and framed again.
 //!
-//! In:    the framing that was decided for each side, and both connections.
-//! Out:   every byte of the body once, in order, with the trailers behind it; or why it stopped and
-//!        on whose side.
-//! Never: buffers a body, and never ends one that its sender has not ended.
+//! In:    the framing of each side, and both connections.
+//! Out:   every byte of the body once, in order, then the trailers; or why it stopped and on which
+//!        side.
+//! Never: buffers a body, or ends one that its sender has not ended.
 
 use std::task::{Context, Poll, ready};
 
@@ -14,27 +14,27 @@ use super::conn::Conn;
 use super::replay::Replay;
 use crate::relay::Splice;
 
-/// One body on its way.
+/// One body in transfer.
 pub struct BodyTransfer {
     decoder: BodyDecoder,
     chunked: bool,
-    /// Bytes of the current outgoing chunk that have not been handed on yet.
+    /// Bytes of the current outgoing chunk that are still to be passed on.
     chunk_left: usize,
     ended: bool,
     held_back: bool,
     moved: u64,
     most: Option<u64>,
-    /// Few bytes join what is queued in front of them, so that one plain send takes both, once the
-    /// receiver's connection has sent so much.
+    /// Once the receiver's connection has sent this many bytes, short data is appended to the
+    /// queue, so that one plain write sends both.
     joins_from: u64,
     /// Bytes of the body in a kernel pipe, between two plain sockets.
     splice: Option<Splice>,
     replay: Replay,
-    /// Trailers whose names applications may take for another name stay behind.
+    /// Drops trailers whose names applications may take for other names.
     drops_aliases: bool,
 }
 
-/// Why a passage stopped before its end.
+/// Why a transfer stopped before its end.
 #[derive(Debug)]
 pub enum BodyError {
     /// The sender's connection broke.
@@ -50,7 +50,7 @@ pub enum BodyError {
 }
 
 impl BodyTransfer {
-    /// A body framed as `from` that leaves framed as `to`. `most` limits its bytes.
+    /// A body framed as `from` that is sent framed as `to`. `most` limits its bytes.
     pub fn new(from: Framed, to: Framed, limits: &byway_h1::Limits, most: Option<u64>) -> Self {
         let decoder = BodyDecoder::new(from, limits);
         let chunked = to == Framed::Chunked;
@@ -69,10 +69,10 @@ impl BodyTransfer {
         }
     }
 
-    /// Lets few bytes join what is queued in front of them: what has joined counts as moved. A
-    /// request's body does so by itself, from the moment that a byte of its head has left
-    /// ([`start_over`](Self::start_over)): until then the body has to stay with its sender, since
-    /// the whole request may still go to another upstream.
+    /// Appends short data to what is queued before it. Data counts as moved once it is queued. A
+    /// request body does this from the moment that a byte of its head has been sent
+    /// ([`start_over`](Self::start_over)): before that the body must stay unread, since the whole
+    /// request may still go to another upstream.
     #[must_use]
     pub fn gathering(self) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl BodyTransfer {
         }
     }
 
-    /// Keeps up to `bytes` of what leaves, so that it can start over at another receiver.
+    /// Keeps up to `bytes` of what is sent, so that it can start over at another receiver.
     #[must_use]
     pub fn keeping(self, bytes: usize) -> Self {
         Self {
@@ -99,23 +99,23 @@ impl BodyTransfer {
         }
     }
 
-    /// Whether what leaves is being kept: it has to pass through our hands for that.
+    /// Whether what is sent is kept, which rules out splicing.
     pub fn is_kept(&self) -> bool {
         matches!(self.replay, Replay::Keeping { .. })
     }
 
-    /// Whether it can start over: nothing has left, or all of it was kept.
+    /// Whether it can start over: nothing was sent, or all of it was kept.
     pub fn can_start_over(&self) -> bool {
         self.replay.is_whole()
     }
 
-    /// It will not start over any more: gives back what was kept.
+    /// Releases what was kept: it will not start over.
     pub fn settle(&mut self) {
         self.replay.forget();
     }
 
-    /// Starts at a receiver whose queue holds the head, with what has left for another receiver
-    /// before; to be asked for only if it can.
+    /// Starts at a receiver whose queue holds the head, with what was sent to another receiver
+    /// before. Call it only if [`can_start_over`](Self::can_start_over) is true.
     pub fn start_over(&mut self, to: &mut Conn) {
         (self.chunk_left, self.held_back) = (0, false);
         self.joins_from = to.sent_bytes() + 1;
@@ -147,18 +147,18 @@ impl BodyTransfer {
         self.ended
     }
 
-    /// Whether it is the receiver that it waits for, rather than the sender.
+    /// Whether it waits for the receiver rather than for the sender.
     pub fn is_held_back(&self) -> bool {
         self.held_back
     }
 
-    /// Bytes of body handed on so far.
+    /// Bytes of body passed on so far.
     pub fn moved(&self) -> u64 {
         self.moved
     }
 
-    /// Moves what can be moved. Ready once the body has been read to its end and has left `to`, or
-    /// sits in its outflow. Cancel safe.
+    /// Moves what can be moved. Ready once the body has been read to its end and was sent to `to`,
+    /// or is in its outflow. Cancel safe.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -193,8 +193,8 @@ impl BodyTransfer {
         }
     }
 
-    /// Hands on some of the `n` body bytes at the front, in one write with whatever is queued
-    /// before them.
+    /// Passes on some of the `n` body bytes at the front, in one write with what is queued before
+    /// them.
     fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
@@ -257,8 +257,8 @@ impl BodyTransfer {
         Ok(())
     }
 
-    /// Nothing of the body is at hand: what is queued leaves first, so that it never waits for
-    /// bytes that may take long.
+    /// Reads more of the body. Sends what is queued first, so that it never waits for bytes that
+    /// may take long.
     fn poll_more(
         &mut self,
         cx: &mut Context<'_>,
@@ -276,9 +276,9 @@ impl BodyTransfer {
         }
     }
 
-    /// How much of the body may go by a kernel pipe now: nothing unless both sides are plain
-    /// sockets, all that was read or queued has left, the body needs no new framing, no counting
-    /// against a limit and no copy kept, and is, or has proven to be, large.
+    /// How many bytes may go through a kernel pipe now. None unless both sides are plain sockets,
+    /// all that was read or queued has been sent, the body needs no new framing, no counting
+    /// against a limit and no copy, and is, or has proved to be, large.
     fn spliceable_bytes(&self, from: &Conn, to: &Conn) -> Option<usize> {
         let left = match (self.decoder.remaining(), self.decoder.is_until_close()) {
             (Some(left), _) if left >= SPLICE_FROM_BYTES => left,
@@ -297,7 +297,7 @@ impl BodyTransfer {
             .then(|| usize::try_from(left).unwrap_or(usize::MAX))
     }
 
-    /// Takes bytes of the body into a pipe; without one, into the buffer as ever.
+    /// Reads bytes of the body into a pipe; without a pipe, into the buffer.
     fn poll_splice(
         &mut self,
         cx: &mut Context<'_>,
@@ -317,7 +317,7 @@ impl BodyTransfer {
         Poll::Ready(Ok(read))
     }
 
-    /// Moves what is in the pipe on, and gives the empty pipe back.
+    /// Sends what is in the pipe, and returns the empty pipe.
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -347,14 +347,14 @@ impl BodyTransfer {
     }
 }
 
-/// As much is copied for less than a gathered write costs more than a plain one.
+/// Up to this size, a copy costs less than `writev` costs over `write`.
 const JOIN_BYTES: usize = 8 * 1024;
 
-/// A body, or what is left of one, from which a kernel pipe pays: below it two more system calls
+/// Splices a body, or the rest of one, from this size: below it the two additional system calls
 /// cost more than the copy.
 const SPLICE_FROM_BYTES: u64 = 32 * 1024;
 
-/// Bytes one poll may move before other tasks of the worker get their turn.
+/// Bytes that one poll may move before other tasks of the worker run.
 const BUDGET_BYTES: usize = 1024 * 1024;
 
 /// The end of a chunked body without trailers (RFC 9112 section 7.1).

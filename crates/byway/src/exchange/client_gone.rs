@@ -1,10 +1,10 @@
-//! Departure: work for a client that has left ends, so that it holds no place in a queue, look-up
-//! or dial.
+//! Client gone: ends work for a client that has left, so that it occupies no queue, look-up or
+//! dial.
 //!
-//! In:    the client's stream, and the work that is done for it.
+//! In:    the client's stream, and the work done for it.
 //! Out:   the result of the work; or the fault, once the client has reset its connection or its
 //!        link is lost.
-//! Never: ends the work for a client that has only said FIN: it may wait for its answer.
+//! Never: ends the work for a client that has only sent FIN: it may wait for its response.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,17 +12,17 @@ use std::task::Poll;
 
 use byway_dial::{Pipe, Stream};
 
-use super::failure::downstream_left;
+use super::failure::client_left;
 use crate::fault::Fault;
 
-/// Does `work` unless the client leaves first. The caller pins the work, so that its room is needed
-/// once.
+/// Runs `work` unless the client leaves first. The caller pins the work, so that its memory is
+/// needed once.
 ///
 /// # Errors
 /// Those of `work`; `ClosedEarly` of the downstream when the client has left.
 ///
 /// # Cancel safety
-/// That of `work`, which stops as a cancelled future does when the client leaves.
+/// That of `work`, which is cancelled when the client leaves.
 pub async fn unless_gone<T, F>(client: &mut Stream, mut work: Pin<&mut F>) -> Result<T, Fault>
 where
     F: Future<Output = Result<T, Fault>>,
@@ -30,7 +30,7 @@ where
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Pending => client
             .poll_broken(cx)
-            .map(|broken| Err(downstream_left(&broken))),
+            .map(|broken| Err(client_left(&broken))),
         done => done,
     })
     .await

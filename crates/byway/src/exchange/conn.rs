@@ -1,10 +1,10 @@
-//! Conn: one end of an HTTP/1 connection: a stream, what was read from it and not yet used, what
-//! shall leave on it.
+//! Conn: one end of an HTTP/1 connection: a stream, the bytes read from it and not yet used, and
+//! the bytes to send on it.
 //!
 //! In:    an open stream (accepted or dialled).
 //! Out:   unread bytes to parse or to pass on by slices; queued bytes that leave together with them
 //!        in one write.
-//! Never: parses, and never owns a buffer while nothing is in flight.
+//! Never: parses, or owns a buffer while nothing is in flight.
 
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -22,8 +22,8 @@ use crate::reactor_tick;
 use crate::relay::buffer::Growth;
 use crate::relay::{Buffer, DrainError, Outflow, Size};
 
-/// A place in what a connection sends, from which bytes can be taken back while none of them has
-/// left.
+/// A position in the bytes that a connection sends. Bytes after it can be taken back until one of
+/// them was sent.
 #[derive(Clone, Copy)]
 pub struct Mark {
     queued: usize,
@@ -34,26 +34,26 @@ pub struct Mark {
 pub struct Conn {
     stream: Stream,
     unread: Option<Buffer>,
-    /// The reactor's turn in which something was read last.
+    /// The reactor tick of the last read.
     read_in: u64,
     growth: Growth,
-    /// There only while something waits to leave.
+    /// Present only while bytes wait to be sent.
     out: Option<Scratch<ScratchBytes>>,
-    /// How much of `out` has left.
+    /// How much of `out` was sent.
     out_sent: usize,
-    /// Bytes that have left since the connection was opened. Never goes back.
+    /// Bytes sent since the connection was opened. Never decreases.
     sent_bytes: u64,
-    /// Between us and a slow reader (egress): takes what would block, and drains by itself whenever
-    /// it is polled.
+    /// In front of a slow client (egress): takes what would block, and drains whenever it is
+    /// polled.
     outflow: Option<Box<Outflow>>,
-    /// The Host header to send, where the agent of an exposed service asks for one.
+    /// The Host header to send, if the agent of an exposed service requests one.
     host: Option<Arc<str>>,
-    /// Where the requests on it are reported, where the agent of an exposed service asks for that.
+    /// Where its requests are reported, if the agent of an exposed service requests that.
     reports: Option<Arc<Reports>>,
 }
 
 impl Conn {
-    /// A connection that nothing was read from yet.
+    /// A connection from which nothing was read yet.
     pub fn new(stream: Stream) -> Self {
         Self {
             stream,
@@ -71,18 +71,18 @@ impl Conn {
 
     /// The same, with this Host header in its requests.
     #[must_use]
-    pub fn asking_for(self, host: Option<Arc<str>>) -> Self {
+    pub fn with_host(self, host: Option<Arc<str>>) -> Self {
         Self { host, ..self }
     }
 
-    /// The Host header of its requests, where it asks for one.
+    /// The Host header of its requests, if one is set.
     pub const fn host(&self) -> Option<&Arc<str>> {
         self.host.as_ref()
     }
 
-    /// The same, whose requests are reported there.
+    /// The same, with its requests reported there.
     #[must_use]
-    pub fn reported_to(self, reports: Option<Arc<Reports>>) -> Self {
+    pub fn with_reports(self, reports: Option<Arc<Reports>>) -> Self {
         Self { reports, ..self }
     }
 
@@ -91,12 +91,12 @@ impl Conn {
         self.reports.as_ref()
     }
 
-    /// From now on whatever leaves goes through `outflow` (spilled and shaped).
-    pub fn leave_through(&mut self, outflow: Outflow) {
+    /// Sends everything through `outflow` (spilled and shaped) from now on.
+    pub fn send_through(&mut self, outflow: Outflow) {
         self.outflow = Some(Box::new(outflow));
     }
 
-    /// Whether an outflow stands in the way out already.
+    /// Whether it sends through an outflow.
     pub fn has_outflow(&self) -> bool {
         self.outflow.is_some()
     }
@@ -106,19 +106,19 @@ impl Conn {
         self.unread.as_ref().map_or(&[], Buffer::filled)
     }
 
-    /// Whether this is a plain TCP socket and nothing of ours stands before it: bytes may pass by a
-    /// kernel pipe.
+    /// Whether this is a plain TCP socket without an outflow, so that bytes may pass by a kernel
+    /// pipe.
     pub fn is_plain(&self) -> bool {
         self.outflow.is_none() && self.stream.as_tcp().is_some()
     }
 
-    /// The next read is a small one, however full the last ones were: what is large goes by a pipe,
-    /// and a large buffer would only copy the beginning of it.
+    /// Makes the next read a small one, however full the last ones were: large bodies go through a
+    /// pipe, and a large buffer would only copy their beginning.
     pub fn read_small(&mut self) {
         self.growth = Growth::new();
     }
 
-    /// Marks the first `n` unread bytes as used. An emptied buffer goes back to its free list.
+    /// Marks the first `n` unread bytes as used. An empty buffer goes back to its free list.
     pub fn consume(&mut self, n: usize) {
         if let Some(buffer) = &mut self.unread {
             buffer.consume(n);
@@ -128,12 +128,12 @@ impl Conn {
         }
     }
 
-    /// The queue of bytes to leave before anything else: append to it.
+    /// The queue of bytes to send before anything else. Append to it.
     pub fn queue(&mut self) -> &mut Vec<u8> {
         &mut self.out.get_or_insert_with(Scratch::take).0
     }
 
-    /// What waits to leave.
+    /// What waits to be sent.
     fn queued(&self) -> &[u8] {
         self.out
             .as_ref()
@@ -166,8 +166,8 @@ impl Conn {
         }
     }
 
-    /// Takes back what was queued behind `mark`; false, and nothing is changed, if anything has
-    /// left since.
+    /// Takes back what was queued after `mark`. Returns false and changes nothing if anything was
+    /// sent since.
     pub fn take_back(&mut self, mark: Mark) -> bool {
         if self.sent_bytes != mark.sent {
             return false;
@@ -179,12 +179,12 @@ impl Conn {
         true
     }
 
-    /// How many queued bytes wait to leave.
+    /// How many queued bytes wait to be sent.
     pub fn queued_bytes(&self) -> usize {
         self.queued().len()
     }
 
-    /// Whether queued bytes wait to leave.
+    /// Whether queued bytes wait to be sent.
     pub fn has_queued(&self) -> bool {
         !self.queued().is_empty()
     }
@@ -194,19 +194,19 @@ impl Conn {
         &mut self.stream
     }
 
-    /// Takes the connection apart: the stream and the unread bytes, which must go on together.
-    /// Whatever is queued must have been flushed; an outflow is empty then and ends here.
+    /// Takes the connection apart: the stream and the unread bytes, which belong together. The
+    /// queue must have been flushed, so an outflow is empty and is dropped.
     pub fn into_parts(self) -> (Stream, Vec<u8>) {
         let unread = self.unread().to_vec();
         (self.stream, unread)
     }
 
-    /// Reads more behind the unread bytes. Cancel safe.
+    /// Reads more after the unread bytes. Cancel safe.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Read, Broken>> {
         let mut buffer = with_room(self.unread.take(), self.growth.size());
         let offered = buffer.room();
         if offered == 0 {
-            // Every message that must stand here as a whole has a limit below the largest buffer.
+            // Every message that must be buffered whole has a limit below the largest buffer.
             return Poll::Ready(Err(Broken::Io(std::io::ErrorKind::FileTooLarge.into())));
         }
         let read = self.stream.poll_read(cx, buffer.space());
@@ -215,18 +215,18 @@ impl Conn {
             self.read_in = reactor_tick::current();
             self.growth.record(*n, offered);
         }
-        // An empty buffer is not kept while we wait.
+        // No empty buffer is kept while waiting.
         self.unread = (!buffer.is_empty()).then_some(buffer);
         read
     }
 
-    /// Reads more behind the unread bytes. Cancel safe.
+    /// Reads more after the unread bytes. Cancel safe.
     pub async fn fill(&mut self) -> Result<Read, Broken> {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
-    /// Sends what is queued, and behind it some of `tail`; says how much of `tail` was taken.
-    /// Ready(0) means: the queue has left and `tail` is empty. Cancel safe.
+    /// Sends what is queued, and after it some of `tail`. Returns how much of `tail` was taken.
+    /// Ready(0) means that the queue was sent and `tail` is empty. Cancel safe.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, tail: &[u8]) -> Poll<Result<usize, Broken>> {
         loop {
             if !self.has_queued() && tail.is_empty() {
@@ -256,7 +256,7 @@ impl Conn {
         }
     }
 
-    /// Counts bytes that were sent past the queue, by a kernel pipe.
+    /// Counts bytes that a kernel pipe sent past the queue.
     pub fn count_sent(&mut self, n: usize) {
         self.sent_bytes += n as u64;
     }
@@ -269,8 +269,8 @@ impl Conn {
     }
 
     /// Sends everything that is queued, and what the stream itself holds back (TLS does). For a
-    /// caller that goes on to wait for somebody else: what an outflow holds leaves when it can and
-    /// is not waited for. Cancel safe.
+    /// caller that then waits for another side: what an outflow holds is sent when possible and is
+    /// not waited for. Cancel safe.
     pub fn poll_push_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         ready!(self.poll_send(cx, &[]))?;
         match self.outflow {
@@ -294,7 +294,7 @@ impl Conn {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Moves what an outflow holds on towards its reader, without waiting for it.
+    /// Moves what an outflow holds towards its reader, without waiting for it.
     fn poll_outflow(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         match &mut self.outflow {
             Some(outflow) => match outflow.poll_drain(cx, &mut self.stream) {
@@ -306,42 +306,43 @@ impl Conn {
     }
 
     /// Bytes that the stream, or the outflow in front of it, has taken since the connection was
-    /// opened. Never goes back: if it has not changed since a message was queued, no byte of that
-    /// message has left.
+    /// opened. Never decreases: if it has not changed since a message was queued, no byte of that
+    /// message was sent.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
     }
 
-    /// Bytes that have left the process, for a watch on progress: an outflow may still hold what it
-    /// has taken.
+    /// Bytes that have left the process, to measure progress: an outflow may still hold what it has
+    /// taken.
     pub fn left_bytes(&self) -> u64 {
         self.outflow
             .as_ref()
             .map_or(self.sent_bytes, |outflow| outflow.delivered_bytes())
     }
 
-    /// Makes the coming drop an orderly close: what was written leaves, then FIN.
+    /// Makes the coming drop an orderly close: what was written is sent, then FIN.
     pub fn fin_on_drop(mut self) {
         self.stream.close_on_drop();
     }
 
-    /// Says FIN behind everything and reads on for a moment: closing with unread bytes would reset
-    /// the connection, and with it the answer that the peer has not read yet. Takes two seconds at
-    /// most; a peer that neither reads nor closes is left to its reset.
+    /// Sends FIN after everything and reads on for a moment. Closing with unread bytes would reset
+    /// the connection, and destroy the response that the peer has not read yet. Takes two seconds
+    /// at most; then a peer that neither reads nor closes gets the reset.
     pub async fn lingering_close(mut self) {
         let _ = timeout(LINGER, self.linger()).await;
     }
 
-    /// Says FIN and goes, as nothing is owed to the peer: bytes that come from now on find nobody.
+    /// Sends FIN and closes. Bytes that arrive from now on are not read, so use it only where none
+    /// are expected.
     pub async fn fin_and_drop(mut self) {
         if self.is_plain() && !self.has_queued() {
-            // The kernel says FIN by itself.
+            // The kernel sends FIN by itself.
             return self.stream.close_on_drop();
         }
         let _ = timeout(LINGER, self.finish()).await;
     }
 
-    /// Says FIN behind everything; the other direction stays open. Not cancel safe.
+    /// Sends FIN after everything. The other direction stays open. Not cancel safe.
     pub async fn finish(&mut self) -> Result<(), Broken> {
         self.flush().await?;
         self.stream.finish().await
@@ -361,12 +362,12 @@ impl Conn {
     }
 }
 
-/// How long, and for how many bytes, a closing connection is read on.
+/// How long, and for how many bytes, a closing connection is still read.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// Pushes as much as the outflow has room for and drains on the way. Pending only when nothing
-/// could be taken.
+/// Pushes as much as the outflow has room for and drains meanwhile. Pending only when nothing could
+/// be taken.
 fn poll_push(
     outflow: &mut Outflow,
     stream: &mut Stream,
@@ -389,7 +390,7 @@ fn poll_push(
     }
 }
 
-/// Bytes that the spill lost end the connection just as a broken stream does.
+/// Bytes lost by the spill end the connection as a broken stream does.
 fn broken(error: DrainError) -> Broken {
     match error {
         DrainError::Broken(broken) => broken,
@@ -397,8 +398,8 @@ fn broken(error: DrainError) -> Broken {
     }
 }
 
-/// A buffer with room behind its bytes: the same one, or a larger or emptier one that they are
-/// copied into.
+/// A buffer with room after its bytes: the same one, or a larger or empty one that they are copied
+/// into.
 fn with_room(buffer: Option<Buffer>, size: Size) -> Buffer {
     let Some(buffer) = buffer else {
         return Buffer::take(size);
@@ -416,8 +417,8 @@ fn with_room(buffer: Option<Buffer>, size: Size) -> Buffer {
 }
 
 impl byway_agent::Conn for Conn {
-    /// Any application byte on an idle connection kills it: it would be taken for the next answer
-    /// (CVE-2026-48931).
+    /// Any application byte on an idle connection makes it unusable: it would be taken for the next
+    /// response (CVE-2026-48931).
     fn probe(&mut self) -> Probe {
         match self.unread().is_empty() && !self.has_queued() && !self.stream.is_readable_or_closed()
         {
@@ -426,8 +427,8 @@ impl byway_agent::Conn for Conn {
         }
     }
 
-    /// What came before the reactor's last turn, it has announced. Within the turn of the last read
-    /// nobody has looked.
+    /// The reactor has announced everything that arrived before its last tick. Within the tick of
+    /// the last read nothing is known.
     fn may_be_readable(&mut self) -> bool {
         let is_known_silent =
             self.read_in != reactor_tick::current() && !self.stream.may_be_readable();

@@ -1,9 +1,9 @@
-//! Connection options: the fields that a message's Connection lists: they concern one connection
-//! only (RFC 9110 section 7.6.1).
+//! Connection options: the fields that a message's Connection header lists. They apply to one
+//! connection only (RFC 9110 section 7.6.1).
 //!
 //! In:    the head of a request or of a response.
-//! Out:   whether a field is listed, and whether it stays behind for that; or the fault of a
-//!        request that lists a field which is meant for the upstream.
+//! Out:   whether a field is listed, and whether it is dropped for that; or the fault of a request
+//!        that lists a field meant for the upstream.
 //! Never: lets a client remove what applications trust, or walks over the options again for each
 //!        field.
 
@@ -32,7 +32,7 @@ impl<'a> ConnectionOptions<'a> {
             .then(|| Self::of(response.connection_options()))
     }
 
-    /// The parser has refused heads with more options than there is room for.
+    /// The parser has refused heads with more options than fit.
     fn of(options: Options<'a>) -> Self {
         let mut listed = Self {
             options: [&[]; CONNECTION_OPTIONS],
@@ -52,17 +52,17 @@ impl<'a> ConnectionOptions<'a> {
             .any(|option| option.eq_ignore_ascii_case(name))
     }
 
-    /// Whether a field of that name stays behind. Those that carry meaning from end to end, or that
-    /// an application trusts, cannot be declared away.
+    /// Whether a field of that name is dropped. Fields with an end-to-end meaning, and fields that
+    /// an application trusts, cannot be removed in this way.
     pub fn drops(&self, name: &[u8]) -> bool {
         self.holds(name) && !is_end_to_end(name) && !is_forwarding(name)
     }
 }
 
-/// Refuses a request whose Connection lists a field of it that would be passed on all the same. RFC
-/// 9110 has such a field removed; then a client could remove credentials or addresses that a proxy
-/// in front has added. `forwarding_is_ours`: the forwarding fields of the request are dropped and
-/// written anew in any case.
+/// Refuses a request whose Connection lists one of its fields that would be passed on anyway. RFC
+/// 9110 requires such a field to be removed; then a client could remove credentials or addresses
+/// that a proxy in front has added. `forwarding_is_ours`: the forwarding fields of the request are
+/// dropped and written again in any case.
 ///
 /// # Errors
 /// `Malformed("connection-option")`.
@@ -71,7 +71,7 @@ pub fn refuse_end_to_end(request: &Request<'_>, forwarding_is_ours: bool) -> Res
         return Ok(());
     };
     let passes = |name: &[u8]| match name {
-        // It is written anew, from the target or from the one Host.
+        // It is written again, from the target or from the single Host.
         _ if name.eq_ignore_ascii_case(b"Host") => false,
         _ if is_forwarding(name) => !forwarding_is_ours,
         _ => is_end_to_end(name),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_field_that_would_be_passed_on_all_the_same_is_refused() {
+    fn a_listed_field_that_would_be_passed_on_anyway_is_refused() {
         for name in [
             "Cookie",
             "Authorization",

@@ -1,6 +1,6 @@
-//! Date: the time of now as HTTP writes it (RFC 9110 section 5.6.7).
+//! Date: the current time as HTTP writes it (RFC 9110 section 5.6.7).
 //!
-//! In:    the system's clock.
+//! In:    the system clock.
 //! Out:   the 29 bytes of an IMF-fixdate.
 //! Never: formats the same second twice on a thread.
 
@@ -16,7 +16,7 @@ thread_local! {
     static LAST: Cell<(u64, [u8; LEN])> = const { Cell::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")) };
 }
 
-/// Now, to the second.
+/// The current time, to the second.
 pub fn now() -> [u8; LEN] {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,30 +1,29 @@
-//! Deadline: which side an exchange waits for in each phase, and how long. This is the one table of
-//! them.
+//! Deadline: which side an exchange waits for in each phase, and how long, in one table.
 //!
 //! | phase | waits for | limit | ends as |
 //! |---|---|---|---|
 //! | head of the request (`inbound/http1.rs`) | client | `head_timeout`, for all of it | 408 `request-head` |
 //! | client waits for a 100 and has sent nothing | upstream | `first_byte` from then on | 504 `first-byte` |
-//! | upload | client | `body_progress` a pause, and `min_rate` | 408 `request-body`, `request-rate` |
-//! | upload held back | upstream | `body_progress` a pause | 504 `request-body` |
-//! | part of the response's head is there, upload not over | both | `first_byte` from its first byte, and the limits of the upload | 504 `first-byte`, or as the upload |
+//! | upload | client | a pause of `body_progress`, and `min_rate` | 408 `request-body`, `request-rate` |
+//! | upload held back | upstream | a pause of `body_progress` | 504 `request-body` |
+//! | part of the response head received, upload not finished | both | `first_byte` from its first byte, and the limits of the upload | 504 `first-byte`, or as the upload |
 //! | request sent, head of the response not complete | upstream | `first_byte` from then on | 504 `first-byte` |
-//! | interim response on its way to the client | client | `body_progress` a pause, and `min_rate` | `response-body`, `response-rate` |
-//! | download | upstream | `body_progress` a pause | 504 or a cut response, `response-body` |
-//! | download held back | client | `body_progress` a pause, and `min_rate` | a cut response, `response-body`, `response-rate` |
-//! | download and upload at once | both | `body_progress` a pause of both; `min_rate` for an upload while no byte of the response passes | a cut response, `response-body`, `request-rate` |
-//! | end of the response on its way to the client | client | `body_progress` a pause, and `min_rate` | a cut response, `response-body`, `response-rate` |
+//! | interim response on its way to the client | client | a pause of `body_progress`, and `min_rate` | `response-body`, `response-rate` |
+//! | download | upstream | a pause of `body_progress` | 504 or a cut response, `response-body` |
+//! | download held back | client | a pause of `body_progress`, and `min_rate` | a cut response, `response-body`, `response-rate` |
+//! | download and upload at once | both | a pause of `body_progress` on both sides; `min_rate` for an upload while no byte of the response passes | a cut response, `response-body`, `request-rate` |
+//! | end of the response on its way to the client | client | a pause of `body_progress`, and `min_rate` | a cut response, `response-body`, `response-rate` |
 //!
-//! Only bytes that travel in the direction that is waited for are progress: bytes of a response's
-//! head are none for an upload. A client from which nothing is read and to which nothing is written
-//! is watched for a reset, from `WATCH_AFTER` on. The pool may ask an exchange to end for another
-//! client (`recall.rs`) wherever its client is waited for, and while the client waits for a 100: it
-//! may send its body without one.
+//! Only bytes in the awaited direction are progress: bytes of a response head are not progress of
+//! an upload. If nothing is read from a client and nothing written to it, it is watched for a reset
+//! after `WATCH_AFTER`. The pool may end an exchange in favour of another client (`recall.rs`)
+//! while its client is waited for, and while the client waits for a 100: it may send its body
+//! without one.
 //!
 //! In:    what is waited for, each time the exchange has to wait; the connection's timer.
 //! Out:   the limit that was exceeded.
-//! Never: fires while bytes move in time, however long the whole takes; never costs a timer
-//!        operation per byte: the timer is armed anew only when it fires or when an earlier
+//! Never: fires while bytes move in time, however long the exchange takes; never costs a timer
+//!        operation per byte: the timer is armed again only when it fires or when an earlier
 //!        deadline begins, so a pause is noticed within twice its limit.
 
 use std::task::{Context, Poll};
@@ -36,16 +35,16 @@ use super::lazy_timer::LazyTimer;
 use super::min_rate::MinRate;
 use crate::config::LimitsPlan;
 
-/// One body, as it matters to the rate of its client.
+/// One body, for the rate of its client.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flow {
     /// Bytes so far, from the client or to it.
     pub bytes: u64,
-    /// Whether the client is waited for.
+    /// Whether the exchange waits for the client.
     pub awaits_client: bool,
 }
 
-/// What an exchange waits for at the moment.
+/// What an exchange waits for now.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Waiting {
     /// Whether `body_progress` applies, and the bytes that count as progress.
@@ -54,12 +53,12 @@ pub struct Waiting {
     pub upload: Flow,
     /// The response.
     pub download: Flow,
-    /// Bytes of the final response's body: while they move, a slow upload is not ended.
+    /// Bytes of the final response body: while they move, a slow upload is not ended.
     pub response_bytes: u64,
     /// Whether the upstream has to send, or to complete, the head of a response.
-    pub owes_head: bool,
-    /// Whether the connection of the client is neither read nor written at the moment, so that a
-    /// reset would go unnoticed.
+    pub awaits_head: bool,
+    /// Whether the client connection is neither read nor written now, so that a reset would go
+    /// unnoticed.
     pub is_silent: bool,
 }
 
@@ -68,7 +67,7 @@ pub struct Waiting {
 pub enum Exceeded {
     /// No progress within `body_progress`.
     Progress,
-    /// The client sent its request's body below `min_rate`.
+    /// The client sent its request body below `min_rate`.
     UploadRate,
     /// The client read the response below `min_rate`.
     DownloadRate,
@@ -86,20 +85,20 @@ pub struct Deadlines {
     head_since: Option<Instant>,
     silent_since: Option<Instant>,
     is_watching: bool,
-    /// [`Waiting::response_bytes`] when the rate of the upload was judged last.
+    /// [`Waiting::response_bytes`] when the upload rate was last checked.
     response_bytes: u64,
 }
 
 struct Progress {
     seen: u64,
-    /// The last look that found it grown.
+    /// The last check that found progress.
     since: Instant,
-    /// The next look.
+    /// The next check.
     due: Instant,
 }
 
 impl Deadlines {
-    /// Those of `limits`; `may_pause`: the client may read as slowly as it likes.
+    /// Those of `limits`. `may_pause`: the client may read as slowly as it likes.
     pub fn new(limits: &LimitsPlan, may_pause: bool) -> Self {
         Self {
             body_progress: limits.body_progress,
@@ -118,7 +117,7 @@ impl Deadlines {
         }
     }
 
-    /// The next head of a response has its own deadline, and the next phase its own pause.
+    /// Starts a phase: the next response head has its own deadline, and the pause is counted again.
     pub fn begin_phase(&mut self) {
         self.head_since = None;
         self.progress = None;
@@ -130,7 +129,7 @@ impl Deadlines {
         self.is_watching
     }
 
-    /// Ready once a limit is exceeded. To be called whenever the exchange has to wait.
+    /// Ready once a limit is exceeded. Call it whenever the exchange has to wait.
     pub fn poll_exceeded(
         &mut self,
         cx: &mut Context<'_>,
@@ -149,7 +148,7 @@ impl Deadlines {
         Poll::Pending
     }
 
-    /// Starts and stops the deadlines that `waiting` calls for. Reads the clock once, and only if
+    /// Starts and stops the deadlines that `waiting` requires. Reads the clock once, and only if
     /// one starts or stops.
     fn note(&mut self, waiting: &Waiting) {
         let mut reading = None;
@@ -168,8 +167,8 @@ impl Deadlines {
             (None, true) => self.progress = None,
             _ => {}
         }
-        if waiting.owes_head != self.head_since.is_some() {
-            self.head_since = waiting.owes_head.then(&mut now);
+        if waiting.awaits_head != self.head_since.is_some() {
+            self.head_since = waiting.awaits_head.then(&mut now);
         }
         if waiting.is_silent != self.silent_since.is_some() {
             self.silent_since = waiting.is_silent.then(&mut now);
@@ -187,12 +186,13 @@ impl Deadlines {
         [watch, head, progress].into_iter().flatten().min()
     }
 
-    /// The upload has ended or is of no interest any more: its rate is not judged from now on.
+    /// The upload has ended or is no longer needed: its rate is not checked any more.
     pub fn end_upload(&mut self) {
         self.upload = MinRate::off();
     }
 
-    /// The limit that is exceeded at `now`, if one is. Moves what is due by now to its next time.
+    /// The limit that is exceeded at `now`, if any. Moves the deadlines that have passed to their
+    /// next time.
     fn judge(&mut self, waiting: &Waiting, now: Instant) -> Option<Exceeded> {
         if self
             .silent_since
@@ -233,8 +233,7 @@ impl Deadlines {
     }
 }
 
-/// How long the connection of a client has to be silent before it is watched: the watch costs an
-/// allocation.
+/// How long a client connection must be silent before it is watched: the watch costs an allocation.
 const WATCH_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -250,7 +249,7 @@ mod tests {
             .clone()
     }
 
-    /// What ends a wait that never changes, and after how many seconds.
+    /// What ends a wait without changes, and after how many seconds.
     async fn waited(limits: &LimitsPlan, waiting: Waiting) -> (Exceeded, u64) {
         let (mut deadlines, mut timer) = (Deadlines::new(limits, false), LazyTimer::default());
         let begun = Instant::now();
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_standstill_of_the_whole_limit_is_a_stall_and_a_head_has_its_own_deadline() {
+    async fn no_progress_for_the_whole_limit_is_a_stall_and_a_head_has_its_own_deadline() {
         let limits = limits("limits.body_progress = \"10s\"\nlimits.first_byte = \"7s\"");
         let body = Waiting {
             progress: Some(5),
@@ -267,7 +266,7 @@ mod tests {
         };
         assert_eq!(waited(&limits, body).await, (Exceeded::Progress, 10));
         let head = Waiting {
-            owes_head: true,
+            awaits_head: true,
             is_silent: true,
             ..Waiting::default()
         };
@@ -276,7 +275,7 @@ mod tests {
             waited(
                 &limits,
                 Waiting {
-                    owes_head: true,
+                    awaits_head: true,
                     ..body
                 }
             )
@@ -285,8 +284,8 @@ mod tests {
         );
     }
 
-    /// A body that comes a byte in `pause` seconds, of which so many are spent waiting for the
-    /// upstream.
+    /// A body that arrives at one byte per `pause` seconds, `upstream` seconds of which are spent
+    /// waiting for the upstream.
     async fn dripping(limits: &LimitsPlan, pause: u64, upstream: u64) -> (Option<Exceeded>, u64) {
         let (mut deadlines, mut timer) = (Deadlines::new(limits, false), LazyTimer::default());
         let begun = Instant::now();
@@ -324,8 +323,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drip_is_given_up_after_a_limit_of_waiting_for_the_downstream_and_not_of_all_waiting()
-    {
+    async fn a_slow_upload_ends_after_a_limit_of_waiting_for_the_client_not_of_all_waiting() {
         let limits = limits("limits.min_rate = \"1B/s\"\nlimits.body_progress = \"60s\"");
         assert_eq!(
             dripping(&limits, 10, 0).await,
@@ -335,12 +333,12 @@ mod tests {
         assert_eq!(ended, Some(Exceeded::UploadRate));
         assert!(
             (115..=125).contains(&seconds),
-            "after {seconds} s, half of which the upstream took"
+            "after {seconds} s, half of which were spent waiting for the upstream"
         );
         assert_eq!(
             dripping(&limits, 10, 9).await,
             (None, 1000),
-            "a byte a second is the least"
+            "one byte per second is the minimum"
         );
     }
 }

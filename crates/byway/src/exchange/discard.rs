@@ -1,9 +1,9 @@
-//! Discard: an answer of an upstream that is not passed on.
+//! Discard: drops a response of an upstream that is not passed on.
 //!
-//! In:    its connection, behind the answer's head.
-//! Out:   the connection back in the pool, if the whole answer had come with its head; else a
+//! In:    its connection, after the response head.
+//! Out:   the connection back in the pool, if the whole response came with its head; otherwise a
 //!        closed one.
-//! Never: waits: whatever has not come yet is not worth a connection.
+//! Never: waits for the rest: a new connection costs less.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use byway_h1::{BodyDecoder, Framed, Limits, Step};
 use super::conn::Conn;
 use crate::outbound::pooled::PoolKey;
 
-/// Lets go of `lease`. `keep_alive` says how long it may be idle; `None` that it may not be kept.
+/// Releases `lease`. `keep` is how long it may be idle; `None` closes it.
 pub fn discard(
     mut lease: Lease<PoolKey, Conn>,
     framed: Framed,
@@ -29,7 +29,7 @@ pub fn discard(
     }
 }
 
-/// Skips what is there of a body. Whether that was all of it.
+/// Skips what has arrived of a body. Returns whether that was all of it.
 fn skip_body(conn: &mut Conn, framed: Framed, codec: &Limits) -> bool {
     let mut decoder = BodyDecoder::new(framed, codec);
     loop {

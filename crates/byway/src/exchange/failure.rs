@@ -1,8 +1,7 @@
 //! Failure: why one attempt failed before anything was sent downstream.
 //!
-//! In:    the fault, and how far the attempt had got.
-//! Out:   what the judge of retries wants to know; the fault to answer with if there is none, in
-//!        words.
+//! In:    the fault, and how far the attempt got.
+//! Out:   what the retry decision needs; the fault to respond with if there is no retry.
 //! Never: claims that less was sent than may have been.
 
 use std::time::Duration;
@@ -19,13 +18,13 @@ use crate::fault::{Deadline, Fault, FaultKind, Who};
 pub struct AttemptFailure {
     /// What failed.
     pub fault: Fault,
-    /// How far it had got.
+    /// How far it got.
     pub outcome: Outcome,
-    /// Whether there was a connection at all.
+    /// Whether a connection was opened.
     pub connected: bool,
-    /// Whether the connection was a kept one.
+    /// Whether the connection was a reused one.
     pub on_kept: bool,
-    /// The retry is granted already: a whole answer had come, and could have been passed on.
+    /// The retry is granted already: a whole response came, and could have been passed on.
     pub granted: bool,
 }
 
@@ -41,7 +40,7 @@ impl AttemptFailure {
         }
     }
 
-    /// The upstream has said that it cannot, and another try has been granted.
+    /// The upstream responded with a status that is retried, and another try was granted.
     pub fn declined(status: u16) -> Self {
         let fault = Fault::new(
             Who::Upstream,
@@ -54,8 +53,8 @@ impl AttemptFailure {
         }
     }
 
-    /// As the judge of retries wants to know it.
-    pub fn told(&self, exchange: &ExchangeRequest<'_>, upload: &BodyTransfer) -> Failed {
+    /// The input of the retry decision.
+    pub fn retry_input(&self, exchange: &ExchangeRequest<'_>, upload: &BodyTransfer) -> Failed {
         Failed {
             outcome: self.outcome,
             on_kept: self.on_kept,
@@ -67,7 +66,7 @@ impl AttemptFailure {
 }
 
 impl From<Fault> for AttemptFailure {
-    /// Where nothing else is known the request may have been served.
+    /// Without more information the request may have been served.
     fn from(fault: Fault) -> Self {
         Self {
             fault,
@@ -79,7 +78,7 @@ impl From<Fault> for AttemptFailure {
     }
 }
 
-/// The reader takes nothing.
+/// The client reads nothing.
 pub(super) fn not_read(limit: Duration) -> Fault {
     let detail = format!("the client took no byte of the response for {limit:?}");
     Fault::new(
@@ -89,7 +88,7 @@ pub(super) fn not_read(limit: Duration) -> Fault {
     )
 }
 
-/// The downstream does `what` below the least rate.
+/// The client does `what` below the minimum rate.
 pub(super) fn too_slow(limits: &LimitsPlan, deadline: Deadline, what: &str) -> Fault {
     let least = limits
         .min_rate
@@ -102,10 +101,10 @@ pub(super) fn too_slow(limits: &LimitsPlan, deadline: Deadline, what: &str) -> F
     Fault::new(Who::Downstream, FaultKind::Deadline(deadline), detail)
 }
 
-/// The upstream says nothing.
+/// The upstream sends no complete head.
 pub(super) fn no_answer(limit: Duration) -> Fault {
     let detail =
-        format!("the upstream sent no whole head of an answer within first_byte, {limit:?}");
+        format!("the upstream sent no complete response head within first_byte, {limit:?}");
     Fault::new(
         Who::Upstream,
         FaultKind::Deadline(Deadline::FirstByte),
@@ -113,8 +112,8 @@ pub(super) fn no_answer(limit: Duration) -> Fault {
     )
 }
 
-/// The downstream is gone.
-pub(super) fn downstream_left(broken: &Broken) -> Fault {
+/// The client has left.
+pub(super) fn client_left(broken: &Broken) -> Fault {
     Fault::new(
         Who::Downstream,
         FaultKind::ClosedEarly,

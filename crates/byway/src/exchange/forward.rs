@@ -1,9 +1,8 @@
-//! Forward: the story of one request: borrow a connection, send it, bring the response back, give
-//! the connection back; and
-//!          if that fails before anything came back, again.
+//! Forward: carries one request: leases a connection, sends the request, returns the response and
+//! the connection; retries if that fails before anything came back.
 //!
 //! In:    a parsed request that policy allowed, and the downstream connection that it came on.
-//! Out:   what becomes of the downstream connection; or the fault to answer with, if nothing was
+//! Out:   what to do with the downstream connection; or the fault to respond with, if nothing was
 //!        sent downstream yet.
 //! Never: dials for a body that is announced as too large, or decides about retries: `retry` does.
 //!        (`attempt` is one try.)
@@ -42,15 +41,15 @@ use crate::route::{Allowed, Outbound};
 use crate::scope::Scope;
 use crate::shared::Shared;
 
-/// A request on its way, with all that was decided about it.
+/// A request in progress, with everything that was decided about it.
 pub struct ExchangeRequest<'a> {
-    /// What the node shares.
+    /// State shared by the node.
     pub shared: &'a Shared,
-    /// HTTP connections to upstreams, this worker's part of them.
+    /// This worker's part of the pool of HTTP connections to upstreams.
     pub pool: &'a Pool<PoolKey, Conn>,
     /// The head.
     pub request: Request<'a>,
-    /// The client it is for, where clients share an upstream.
+    /// The client that sent it, where clients share an upstream.
     pub client: Client,
     /// How policy permitted it.
     pub allowed: &'a Allowed,
@@ -58,29 +57,29 @@ pub struct ExchangeRequest<'a> {
     pub origin: Option<PoolKey>,
     /// The limits of the listener.
     pub limits: &'a LimitsPlan,
-    /// The most bytes of body, by route, edge or listener.
+    /// The maximum size of the body, by route, edge or listener.
     pub max_body: Option<u64>,
-    /// The target in the form the upstream gets it.
+    /// The target in the form sent to the upstream.
     pub target: &'a [u8],
-    /// What the upstream is told about the downstream (edge).
+    /// What the upstream learns about the client (edge).
     pub forwarded: Option<head::Forwarded<'a>>,
-    /// What the downstream connection belongs to; once it drains, no request follows this one.
+    /// The scope of the downstream connection. Once it drains, no request follows this one.
     pub scope: &'a Scope,
-    /// Whether the downstream connection has carried as many requests as it may.
+    /// Whether the downstream connection has reached its limit of requests.
     pub is_last: bool,
-    /// When the request had come.
+    /// When the request was received.
     pub begun: Instant,
 }
 
-/// What becomes of the downstream connection.
+/// What to do with the downstream connection.
 pub enum After {
     /// The next request may come.
     KeepAlive,
-    /// Everything was said; close in order.
+    /// The response is complete; close in order.
     Close,
-    /// The same, and the client has said that nothing more comes from it.
+    /// The same, and the client has announced that it sends nothing more.
     Leave,
-    /// The response was cut: only a reset tells the truth.
+    /// The response was cut; close with a reset, so that the client notices.
     Abort(Fault),
     /// The upstream has switched protocols: relay the rest.
     Switch(Box<Switched>),
@@ -90,15 +89,15 @@ pub enum After {
 pub struct Switched {
     /// The upstream's stream.
     pub stream: Stream,
-    /// What the upstream has sent behind its 101.
+    /// What the upstream has sent after its 101.
     pub early: Vec<u8>,
-    /// The permission it was opened with: the tunnel has the request's limits.
+    /// The permission that it was opened with: the tunnel has the request's limits.
     pub allowed: Allowed,
     /// Counts against the upstream's limit of upgraded connections until the relay has ended.
     pub slot: Option<UpgradeSlot>,
 }
 
-/// Bytes that moved, and when what was done, for the log.
+/// Bytes moved, and timing, for the log.
 pub struct Moved {
     /// Of the request's body.
     pub up: u64,
@@ -106,16 +105,16 @@ pub struct Moved {
     pub down: u64,
     /// The status that was passed on; 0 for none.
     pub status: u16,
-    /// How often it was tried again.
+    /// Number of retries.
     pub retries: u32,
     /// Its phases, and where it went.
     pub timing: Timing,
-    /// Where else it is reported: to the agent of the service that it was sent to last.
+    /// Where else it is reported: to the agent of the service that it was last sent to.
     pub reports: Option<Arc<Reports>>,
 }
 
 impl Moved {
-    /// Nothing yet, of a request whose head was complete at `begun`.
+    /// The initial state of a request whose head was complete at `begun`.
     pub const fn begun(begun: Instant) -> Self {
         Self {
             up: 0,
@@ -128,14 +127,14 @@ impl Moved {
     }
 }
 
-/// Carries the request to its upstream and the response back.
+/// Sends the request to its upstream and the response back.
 ///
 /// # Errors
-/// A fault before anything was sent downstream: the caller answers it.
+/// A fault before anything was sent downstream: the caller responds to it.
 ///
 /// # Cancel safety
-/// Not safe: a cancelled exchange leaves half a message behind; drop the downstream connection with
-/// it.
+/// Not cancel safe: a cancelled exchange leaves a partial message. Drop the downstream connection
+/// with it.
 pub async fn forward(
     exchange: &ExchangeRequest<'_>,
     downstream: &mut Conn,
@@ -183,13 +182,13 @@ pub async fn forward(
             return Err(failure.fault);
         }
         if !failure.granted
-            && !exchange.goes_again(&mut tries, failure.told(exchange, &upload), moved)
+            && !exchange.decide_retry(&mut tries, failure.retry_input(exchange, &upload), moved)
         {
             return Err(failure.fault);
         }
         tracing::debug!(
             outcome = failure.outcome.word(),
-            "tried again: {}",
+            "retrying: {}",
             failure.fault
         );
         exchange.shared.counters.retried(failure.outcome).add(1);
@@ -204,15 +203,15 @@ pub async fn forward(
 
 /// Where the next connection comes from.
 struct Selection<'a> {
-    /// Over the upstreams of a route; what has no route has one place to go.
+    /// Over the upstreams of a route. Without a route there is one destination.
     walk: Option<Walk<'a>>,
     upstreams: usize,
     fresh: Freshness,
 }
 
-/// A body of known length is waited for a moment before a connection is taken for it, so that a
-/// short one that comes in pieces holds none meanwhile. Anything else goes on as soon as its head
-/// is there.
+/// Waits a moment for a body of known length before a connection is leased for it, so that a short
+/// body that arrives in pieces occupies none meanwhile. Any other request proceeds as soon as its
+/// head is complete.
 async fn gather_short_body(
     exchange: &ExchangeRequest<'_>,
     downstream: &mut Conn,
@@ -248,11 +247,11 @@ async fn gather_short_body(
     .await
 }
 
-/// How much of a body is waited for, and for how long, before a connection is taken.
+/// How much of a body is waited for, and for how long, before a connection is leased.
 const GATHERED_BYTES: usize = 64 * 1024;
 const GATHERING: Duration = Duration::from_millis(50);
 
-/// A body that is announced as too large is refused before anything is dialled, and before any 100
+/// Refuses a body that is announced as too large before anything is dialled, and before any 100
 /// (Expect).
 fn refuse_large_body(exchange: &ExchangeRequest<'_>) -> Result<(), Fault> {
     match (exchange.request.framing(), exchange.max_body) {
@@ -270,8 +269,9 @@ pub(super) fn body_too_large(most: u64) -> Fault {
 }
 
 impl ExchangeRequest<'_> {
-    /// Whether the request may be sent a second time, without harm, and whole for certain.
-    fn may_go_again(&self) -> bool {
+    /// Whether the request may be sent a second time without harm, and is certain to be available
+    /// whole.
+    fn is_safe_to_retry(&self) -> bool {
         let plan = &self.allowed.plan().retry;
         let whole = match self.request.framing() {
             Framed::None => true,
@@ -301,8 +301,8 @@ impl ExchangeRequest<'_> {
         }
     }
 
-    /// Asks the judge of retries, and notes what he says.
-    pub(super) fn goes_again(
+    /// Decides about a retry, and records a refusal.
+    pub(super) fn decide_retry(
         &self,
         tries: &mut Tries<'_>,
         failed: Failed,
@@ -325,12 +325,12 @@ impl ExchangeRequest<'_> {
         }
     }
 
-    /// An idle connection behind a link proves nothing: the other side may be gone without a word.
-    /// What may not go again gets a new one, which the far side has to answer before a byte
-    /// travels: an outage is then a wait and no failure.
+    /// An idle connection behind a link may be dead without notice. A request that may not be
+    /// retried gets a new one, which the far side has to accept before a byte is sent: an outage is
+    /// then a wait and not a failure.
     fn freshness(&self) -> Freshness {
         match self.allowed.outbound() {
-            Outbound::Service(_) | Outbound::Exit(..) if !self.may_go_again() => Freshness::New,
+            Outbound::Service(_) | Outbound::Exit(..) if !self.is_safe_to_retry() => Freshness::New,
             _ => Freshness::Any,
         }
     }
@@ -361,8 +361,8 @@ impl ExchangeRequest<'_> {
         }
     }
 
-    /// The protocol to upgrade to: not together with a body, never h2c (it would carry requests
-    /// past every check here).
+    /// The protocol to upgrade to: not together with a body, and never h2c (its requests would
+    /// bypass every check here).
     pub(super) fn upgrade(&self) -> Option<&[u8]> {
         let protocol = self.request.upgrade()?;
         let h2c = protocol
@@ -371,10 +371,10 @@ impl ExchangeRequest<'_> {
         (self.request.framing() == Framed::None && !h2c).then_some(protocol)
     }
 
-    /// A server may only switch to what was asked for (RFC 9110 section 7.8).
+    /// A server may only switch to a requested protocol (RFC 9110 section 7.8).
     pub(super) fn asks_to_upgrade_to(&self, protocol: &[u8]) -> bool {
-        let exchange = self.upgrade().unwrap_or_default();
-        exchange
+        let requested = self.upgrade().unwrap_or_default();
+        requested
             .split(|b| *b == b',')
             .any(|one| one.trim_ascii().eq_ignore_ascii_case(protocol))
     }
@@ -404,7 +404,7 @@ impl ExchangeRequest<'_> {
     }
 }
 
-/// The codec's limits out of the listener's.
+/// The codec limits from the listener limits.
 pub fn codec_limits(limits: &LimitsPlan) -> byway_h1::Limits {
     byway_h1::Limits {
         head_bytes: limits.head_bytes,

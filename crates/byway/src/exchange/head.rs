@@ -1,10 +1,10 @@
-//! Head: which fields of a request and of a response travel on, and which are ours.
+//! Head: which fields of a request and of a response are passed on, and which Byway adds.
 //!
-//! In:    a parsed head, and what we know of the peer.
+//! In:    a parsed head, and what is known of the peer.
 //! Out:   the head to send, serialised from the parsed structure only.
-//! Never: lets a hop-by-hop field through, believes an untrusted forwarding field, or lets a client
-//!        remove ours: what the client lists in Connection is dropped *before* ours are added
-//!        (CVE-2024-45410).
+//! Never: passes on a hop-by-hop field, trusts an untrusted forwarding field, or lets a client
+//!        remove the added ones: what the client lists in Connection is dropped *before* they are
+//!        added (CVE-2024-45410).
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -16,10 +16,10 @@ use byway_h1::{
 use super::connection_options::ConnectionOptions;
 use super::{date, max_forwards};
 
-/// Who we are in Via and Proxy-Status.
+/// The name of this proxy in Via and Proxy-Status.
 pub const PSEUDONYM: &str = "byway";
 
-/// An address as text, written once a connection.
+/// An address as text, written once per connection.
 #[derive(Clone, Copy)]
 pub struct IpText {
     text: [u8; Self::MOST_BYTES],
@@ -30,13 +30,13 @@ impl IpText {
     /// The longest: IPv6 with an IPv4 tail.
     const MOST_BYTES: usize = 45;
 
-    /// The canonical form of `ip`: an IPv4 address that came mapped into IPv6 is written as IPv4.
+    /// The canonical form of `ip`: an IPv4-mapped IPv6 address is written as IPv4.
     pub fn of(ip: IpAddr) -> Self {
         let mut text = Self {
             text: [0; Self::MOST_BYTES],
             len: 0,
         };
-        // No address is longer than the room for it.
+        // The longest address fits.
         let _ = write!(text, "{}", ip.to_canonical());
         text
     }
@@ -63,11 +63,11 @@ impl std::fmt::Write for IpText {
     }
 }
 
-/// What an edge tells its upstream about the downstream.
+/// What an edge sends its upstream about the client.
 pub struct Forwarded<'a> {
     /// The address that connected; `None` on a Unix socket.
     pub peer: Option<&'a str>,
-    /// Whether the peer's own forwarding fields are believed.
+    /// Whether the peer's own forwarding fields are trusted.
     pub trusted: bool,
     /// `http` or `https`.
     pub proto: &'static str,
@@ -75,22 +75,22 @@ pub struct Forwarded<'a> {
     pub request_id: &'a str,
 }
 
-/// How a request is sent on.
+/// How a request is passed on.
 pub struct RequestRules<'a> {
     /// The target to write: origin-form, or the path of an absolute one.
     pub target: &'a [u8],
     /// The Host to write.
     pub host: &'a [u8],
-    /// Set at an edge, absent at an egress, which tells nobody about its users.
+    /// Set at an edge; absent at an egress, which reveals nothing about its users.
     pub forwarded: Option<Forwarded<'a>>,
-    /// The protocol to upgrade to, if the request asks for one that may pass.
+    /// The protocol to upgrade to, if the request names one that is allowed.
     pub upgrade: Option<&'a [u8]>,
 }
 
 /// Writes the request head for the upstream.
 ///
 /// # Errors
-/// When a field cannot be written honestly; nothing of `out` may then be sent.
+/// When a field cannot be written as it is; nothing of `out` may then be sent.
 pub fn forward_request(
     out: &mut Vec<u8>,
     request: &Request<'_>,
@@ -137,8 +137,8 @@ pub fn forward_request(
     Ok(())
 }
 
-/// X-Forwarded-For, -Proto, -Host, X-Real-IP and X-Request-Id: a trusted peer's chain is extended,
-/// anybody else's was dropped.
+/// X-Forwarded-For, -Proto, -Host, X-Real-IP and X-Request-Id. The chain of a trusted peer is
+/// extended; that of any other peer was dropped.
 fn forwarding_fields(
     out: &mut Vec<u8>,
     request: &Request<'_>,
@@ -175,13 +175,13 @@ fn forwarding_fields(
     Ok(())
 }
 
-/// How a response is sent on.
+/// How a response is passed on.
 pub struct ResponseRules {
     /// How its body is framed downstream.
     pub framed: Framed,
-    /// Whether the downstream connection ends with it.
+    /// Whether the downstream connection closes after it.
     pub close: bool,
-    /// The version the downstream speaks.
+    /// The HTTP version of the client.
     pub downstream: Version,
     /// Whether a Content-Length describes a body that is not sent (HEAD, 304).
     pub length_describes: bool,
@@ -197,10 +197,10 @@ pub fn framed_downstream(framed: Framed, version: Version) -> Framed {
     }
 }
 
-/// Writes the response head for the downstream.
+/// Writes the response head for the client.
 ///
 /// # Errors
-/// When a field cannot be written honestly; nothing of `out` may then be sent.
+/// When a field cannot be written as it is; nothing of `out` may then be sent.
 pub fn forward_response(
     out: &mut Vec<u8>,
     response: &Response<'_>,
@@ -209,8 +209,7 @@ pub fn forward_response(
     write::status_line(out, response.status(), response.reason())?;
     end_to_end_fields(out, response)?;
     if response.field("Date").is_none() {
-        // RFC 9110 section 6.6.1: whoever forwards a response without one says when it was
-        // received.
+        // RFC 9110 section 6.6.1: a recipient adds the time of receipt to a response without Date.
         write::field(out, b"Date", &date::now())?;
     }
     write_via(out, response.version())?;
@@ -230,7 +229,7 @@ pub fn forward_response(
 /// Writes an interim response (100, 103, …), which has neither body nor framing.
 ///
 /// # Errors
-/// When a field cannot be written honestly.
+/// When a field cannot be written as it is.
 pub fn forward_interim(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
     write::status_line(out, response.status(), response.reason())?;
     end_to_end_fields(out, response)?;
@@ -241,7 +240,7 @@ pub fn forward_interim(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(),
 /// Writes the 101 that turns the connection into a tunnel.
 ///
 /// # Errors
-/// When a field cannot be written honestly.
+/// When a field cannot be written as it is.
 pub fn forward_switch(
     out: &mut Vec<u8>,
     response: &Response<'_>,
@@ -281,7 +280,8 @@ fn write_framing(out: &mut Vec<u8>, framed: Framed) -> Result<(), Malformed> {
     }
 }
 
-/// The length a GET would have had: passed on if it is one honest number, dropped otherwise.
+/// The length that a GET would have had: passed on if it is a single valid number, dropped
+/// otherwise.
 fn write_described_length(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
     let mut lengths = response.fields_named("Content-Length");
     match (lengths.next(), lengths.next()) {
@@ -300,12 +300,12 @@ fn write_via(out: &mut Vec<u8>, version: Version) -> Result<(), Malformed> {
     write::field(out, b"Via", version)
 }
 
-/// Content-Length and the framing of one hop are written anew from the decision, never copied.
+/// Content-Length and Transfer-Encoding are written again from the framing decision, never copied.
 fn is_framing(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"Content-Length") || name.eq_ignore_ascii_case(b"Transfer-Encoding")
 }
 
-/// Always written by us, extended or not.
+/// Always written by Byway, extended or not.
 fn is_extended(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"X-Forwarded-For")
 }

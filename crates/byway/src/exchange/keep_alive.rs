@@ -1,21 +1,21 @@
-//! Keep alive: whether an upstream's connection may be used again, and for how long it may be idle.
+//! Keep alive: whether an upstream connection may be reused, and how long it may be idle.
 //!
-//! In:    the head of its last answer, and how that answer is framed.
-//! Out:   no; or yes, within what the upstream has asked for.
-//! Never: trusts a hint for longer than we would wait ourselves.
+//! In:    the head of its last response, and how that response is framed.
+//! Out:   no; or yes, within the limit that the upstream has requested.
+//! Never: follows a hint for longer than Byway's own limit.
 
 use std::time::Duration;
 
 use byway_h1::{Framed, Response};
 
-/// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows, less a
-/// second for the time that our next request is on its way.
+/// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows, less one
+/// second for the transit of the next request.
 pub fn keep_upstream(response: &Response<'_>, framed: Framed) -> Option<Option<Duration>> {
     let hint = response.keep_alive_hint();
-    let outcomes = !response.keep_alive()
+    let must_close = !response.keep_alive()
         || framed == Framed::UntilClose
         || response.announces_impossible_body();
-    let kept = !outcomes && hint.max != Some(0);
+    let kept = !must_close && hint.max != Some(0);
     let idle = |seconds: u64| Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_HINT);
     kept.then(|| hint.timeout_seconds.map(idle))
 }
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_is_heeded_less_a_second_in_any_order_and_within_reason() {
+    fn a_hint_is_used_less_a_second_in_any_order_and_up_to_a_limit() {
         for (fields, seconds) in [
             ("", None),
             ("Keep-Alive: timeout=5\r\n", Some(4)),
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_close_or_ends_by_it_is_not_kept() {
+    fn a_connection_that_closes_after_its_response_is_not_kept() {
         assert_eq!(
             kept(
                 "Connection: close\r\nKeep-Alive: timeout=5\r\n",

@@ -1,17 +1,17 @@
-//! Lazy timer: the one timer of a connection, for one deadline after the other.
+//! Lazy timer: the one timer of a connection, for one deadline after another.
 //!
-//! In:    the deadline that counts now.
-//! Out:   the news that it has passed.
-//! Never: rings late. It may wake its task early: a timer that is armed for less is left as it is,
-//!        since on a busy connection nearly every deadline is overtaken by bytes and the next one
-//!        is later.
+//! In:    the current deadline.
+//! Out:   a notification once it has passed.
+//! Never: fires late. It may wake its task early: a timer that is armed for an earlier time is left
+//!        as it is, since on a busy connection bytes arrive before nearly every deadline, and the
+//!        next one is later.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// See the head of the file. The timer is made at the first wait.
+/// See the head of the file. The timer is created at the first wait.
 #[derive(Default)]
 pub struct LazyTimer(Option<Pin<Box<Sleep>>>);
 
@@ -29,7 +29,7 @@ impl LazyTimer {
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
-            // It rang for an earlier one.
+            // It fired for an earlier deadline.
             sleep.as_mut().reset(deadline);
         }
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn each_deadline_rings_at_its_time_whatever_the_one_before_was() {
+    async fn each_deadline_fires_on_time_whatever_the_previous_one_was() {
         let mut timer = LazyTimer::default();
         for seconds in [10, 1, 60, 60, 2] {
             let begun = Instant::now();
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_that_was_overtaken_leaves_its_timer_to_the_next_one() {
+    async fn the_next_deadline_takes_over_the_timer_of_one_that_was_not_reached() {
         let mut timer = LazyTimer::default();
         let begun = Instant::now();
         let overtaken = poll_fn(|cx| {

@@ -1,8 +1,8 @@
-//! Max forwards: Max-Forwards of TRACE and OPTIONS, which count the proxies that they may still
-//! pass (RFC 9110 section 7.6.2).
+//! Max forwards: the Max-Forwards field of TRACE and OPTIONS, which limits the proxies that a
+//! request may pass (RFC 9110 section 7.6.2).
 //!
 //! In:    a request.
-//! Out:   whether it ends here, the number to send on, and the answer of the last hop.
+//! Out:   whether it ends here, the number to send on, and the response of the last hop.
 //! Never: touches the field of any other method, or reflects a request (TRACE) with the secrets in
 //!        it.
 
@@ -14,10 +14,11 @@ use crate::fault::{Fault, FaultKind, Who};
 /// The methods that an edge or egress passes on.
 pub const ALLOW: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
 
-/// Whether we are the last that may see this request and have to answer it ourselves.
+/// Whether this proxy is the last hop and has to respond itself.
 ///
 /// # Errors
-/// 405 for a TRACE that ends here, since we reflect nothing; 400 if the field is not one number.
+/// 405 for a TRACE that ends here, since Byway reflects nothing; 400 if the field is not one
+/// number.
 pub fn end_here(request: &Request<'_>) -> Result<bool, Fault> {
     if !is_counted(request.method()) {
         return Ok(false);
@@ -49,7 +50,7 @@ pub fn end_here(request: &Request<'_>) -> Result<bool, Fault> {
     }
 }
 
-/// What to send on for `value`, if this is a field that counts down; at least 1 was left.
+/// The number to send on for `value`, if the field counts down. At least 1 was left.
 pub fn counted_down(method: &[u8], name: &[u8], value: &[u8]) -> Option<u32> {
     if !is_counted(method) || !name.eq_ignore_ascii_case(b"Max-Forwards") {
         return None;
@@ -61,9 +62,9 @@ pub fn counted_down(method: &[u8], name: &[u8], value: &[u8]) -> Option<u32> {
     Some(left.saturating_sub(1))
 }
 
-/// The answer to an OPTIONS that ends here.
+/// The response to an OPTIONS that ends here.
 pub fn answer(out: &mut Vec<u8>, close: bool) {
-    // Names and values are ours and well-formed.
+    // Names and values are constants and well-formed.
     let _ = write::status_line(out, 200, b"OK");
     let _ = write::field(out, b"Allow", ALLOW.as_bytes());
     let _ = write::field(out, b"Date", &date::now());

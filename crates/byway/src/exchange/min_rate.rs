@@ -1,10 +1,10 @@
-//! Min rate: the least rate at which a downstream must send its body, or read ours.
+//! Min rate: the minimum rate at which a client must send its request body or read the response.
 //!
-//! In:    whom we wait for, each time that changes; the bytes moved so far; the time.
-//! Out:   whether the downstream is too slow, judged over each stretch of waiting for it.
-//! Never: counts the time in which the upstream is waited for, and never costs anything per byte:
-//!        the clock is read when the side that is waited for changes, and when a timer that runs
-//!        anyway has fired.
+//! In:    which side the exchange waits for, each time that changes; the bytes moved so far; the
+//!        time.
+//! Out:   whether the client is too slow, measured over each period of waiting for it.
+//! Never: counts the time spent waiting for the upstream, and never costs anything per byte: the
+//!        clock is read when the awaited side changes, and when a timer that runs anyway has fired.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::config::LimitsPlan;
 /// See the head of the file.
 #[derive(Debug)]
 pub struct MinRate {
-    /// Bytes per second; none for no least.
+    /// Bytes per second; `None` for no minimum.
     least: Option<u64>,
-    /// Judged over so much waiting: as long as the longest pause that is allowed, so that one pause
-    /// alone is no sin.
+    /// The length of a period, in time spent waiting for the client. As long as the longest allowed
+    /// pause, so that one pause alone does not violate the rate.
     over: Duration,
     waited: Duration,
     waiting_since: Option<Instant>,
-    /// What had moved when the stretch began.
+    /// The bytes moved when the period began.
     counted: u64,
 }
 
 impl MinRate {
-    /// As the limits say, over each `body_progress` of waiting.
+    /// From the limits, over each `body_progress` of waiting.
     pub fn new(limits: &LimitsPlan) -> Self {
         let least = limits.min_rate.map(|rate| rate.0);
         Self {
@@ -39,7 +39,7 @@ impl MinRate {
         }
     }
 
-    /// No least rate, for a reader who may take its time.
+    /// No minimum, for a client that may read as slowly as it likes.
     pub fn off() -> Self {
         Self {
             least: None,
@@ -50,8 +50,8 @@ impl MinRate {
         }
     }
 
-    /// Whether it is the downstream that is waited for, from now on. `now` is called only if that
-    /// has changed.
+    /// Sets whether the exchange waits for the client from now on. Calls `now` only if that has
+    /// changed.
     pub fn wait(&mut self, for_downstream: bool, now: impl FnOnce() -> Instant) {
         if self.least.is_none() || for_downstream == self.waiting_since.is_some() {
             return;
@@ -63,12 +63,12 @@ impl MinRate {
         self.waiting_since = for_downstream.then_some(now);
     }
 
-    /// Whether less than the least has moved in a whole stretch. `moved` only grows.
+    /// Whether less than the minimum moved in a complete period. `moved` only grows.
     pub fn is_too_slow(&mut self, moved: u64, now: Instant) -> bool {
         self.judge(moved, now) == Some(true)
     }
 
-    /// The same; `None` while the stretch is not over.
+    /// The same; `None` while the period is not complete.
     pub fn judge(&mut self, moved: u64, now: Instant) -> Option<bool> {
         let least = self.least?;
         let waited = self.waited_by(now);
@@ -83,7 +83,7 @@ impl MinRate {
         Some(slow)
     }
 
-    /// When the stretch is over, if it is the downstream that is waited for.
+    /// When the period ends, if the exchange waits for the client.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         self.waiting_since?;
         Some(now + self.over.saturating_sub(self.waited_by(now)))
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_with_less_than_the_least_is_too_slow_and_one_with_just_enough_is_not() {
+    fn a_period_below_the_minimum_is_too_slow_and_one_with_just_enough_is_not() {
         for (moved, slow) in [(2499, true), (2500, false)] {
             let (mut min_rate, begun) = (min_rate(250, 10), Instant::now());
             min_rate.wait(true, || begun);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moved_in_an_earlier_stretch_does_not_count_in_the_next() {
+    fn what_moved_in_an_earlier_period_does_not_count_in_the_next() {
         let (mut min_rate, begun) = (min_rate(250, 10), Instant::now());
         min_rate.wait(true, || begun);
         assert!(!min_rate.is_too_slow(1_000_000, at(begun, 10)));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_in_which_the_upstream_is_waited_for_does_not_count() {
+    fn the_time_spent_waiting_for_the_upstream_does_not_count() {
         let (mut min_rate, begun) = (min_rate(250, 10), Instant::now());
         min_rate.wait(true, || begun);
         min_rate.wait(false, || at(begun, 6));
@@ -153,17 +153,19 @@ mod tests {
     #[test]
     fn the_clock_is_read_only_when_the_side_changes() {
         let (mut min_rate, begun) = (min_rate(250, 10), Instant::now());
-        min_rate.wait(false, || panic!("nobody has been waited for"));
+        min_rate.wait(false, || {
+            panic!("the exchange has not waited for the client")
+        });
         min_rate.wait(true, || begun);
         min_rate.wait(true, || panic!("the same side"));
         let mut off = MinRate::off();
-        off.wait(true, || panic!("there is no least"));
+        off.wait(true, || panic!("there is no minimum"));
         assert!(!off.is_too_slow(0, at(begun, 1_000_000)));
     }
 
     proptest! {
         #[test]
-        fn whoever_keeps_the_rate_is_never_too_slow(
+        fn a_client_that_keeps_the_rate_is_never_too_slow(
             steps in prop::collection::vec((1u64..30, any::<bool>()), 1..60),
         ) {
             let (mut min_rate, mut now, mut moved) = (min_rate(100, 10), Instant::now(), 0);

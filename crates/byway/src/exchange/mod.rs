@@ -1,13 +1,13 @@
-//! Exchange: one HTTP request in, one response out, nothing forged in between.
+//! Exchange: one HTTP request in, one response out.
 //!
-//! `forward` tells the story of one request, `attempt` that of one try, `failure` why it failed;
-//! `retry` says whether there is another, within a `retry_budget` and with the body that `replay`
-//! has kept; `head` says which fields travel, `body` passes the bodies, `answer` is what we say
-//! ourselves, `discard` what becomes of an answer that nobody gets, `path` is the one reading of a
-//! path, `deadline` limits standstills, `client_gone` ends work for a client that has left,
-//! `min_rate` slow downstreams, `conn` is one end's connection, `keep_alive` how long an upstream's
-//! is kept, `connection_options` what Connection lists, `max_forwards` counts Max-Forwards down,
-//! `date` is now, `scratch` is memory on loan.
+//! `forward` carries one request, `attempt` is one try of it, `failure` why a try failed; `retry`
+//! decides whether there is another, within a `retry_budget` and with the body that `replay` has
+//! kept; `head` selects the fields that are passed on, `body` passes the bodies, `answer` generates
+//! Byway's own responses, `discard` drops a response that is not passed on, `path` is the one
+//! interpretation of a path, `deadline` limits pauses, `client_gone` ends work for a client that
+//! has left, `min_rate` limits slow clients, `conn` is one end of a connection, `keep_alive`
+//! decides how long an upstream connection is kept, `connection_options` is what Connection lists,
+//! `max_forwards` counts Max-Forwards down, `date` is the current time, `scratch` is reused memory.
 
 pub mod answer;
 mod attempt;

@@ -1,15 +1,15 @@
-//! Other protocol: another protocol where HTTP/1 was expected, known by its first bytes.
+//! Other protocol: detects another protocol where HTTP/1 was expected, by its first bytes.
 //!
-//! In:    the unread bytes of a connection, whose parser has not found a whole head in them.
-//! Out:   a fault that says what was spoken and what to do; or none.
-//! Never: names an address, so that its sentence may be shown to the client.
+//! In:    the unread bytes of a connection, in which the parser has not found a complete head.
+//! Out:   a fault that names the protocol and what to do; or none.
+//! Never: names an address, so that its text may be shown to the client.
 
 use crate::fault::{Fault, FaultKind, Who};
 
-/// The first line of an HTTP/2 client that expects HTTP/2 without asking (RFC 9113 section 3.4).
+/// The first line of an HTTP/2 client with prior knowledge (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
-/// What a client speaks that is no HTTP/1.
+/// The fault for a client that does not speak HTTP/1.
 pub fn in_request(unread: &[u8]) -> Option<Fault> {
     if is_tls(unread, TLS_HANDSHAKE) {
         let detail = "this port speaks plain HTTP, and the client began a TLS handshake: ask for http:// instead of \
@@ -36,8 +36,8 @@ pub fn in_request(unread: &[u8]) -> Option<Fault> {
     None
 }
 
-/// What an upstream speaks that is no HTTP/1. TLS servers answer plain HTTP with an alert record.
-/// `exposed`: it is a service behind a link.
+/// The fault for an upstream that does not speak HTTP/1. TLS servers answer plain HTTP with an
+/// alert record. `exposed`: it is a service behind a link.
 pub fn in_response(unread: &[u8], exposed: bool) -> Option<Fault> {
     let (kind, detail) = if is_tls(unread, TLS_ALERT) || is_tls(unread, TLS_HANDSHAKE) {
         let detail = match exposed {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bytes_of_tls_and_of_http2_are_known_on_both_sides() {
+    fn the_first_bytes_of_tls_and_of_http2_are_detected_on_both_sides() {
         assert_eq!(class(in_request(b"\x16")), Some("tls-at-plain-port"));
         assert_eq!(
             class(in_request(b"\x16\x03\x01\x02\x00\x01")),

@@ -1,14 +1,14 @@
-//! Path: the one reading of a request's path that matching, policy and forwarding share.
+//! Path: the interpretation of a request path that matching, policy and forwarding share.
 //!
-//! In:    the path as it stands in the request line.
+//! In:    the path of the request line.
 //! Out:   the same path with each encoded unreserved character decoded, once (RFC 3986 section
-//!        6.2.2.2: `%61` is `a`), if every upstream must read it in the same way.
-//! Never: rewrites anything else, not even the case of `%2F`. A path that an upstream could read in
-//!        another way (dot segments, an encoded NUL, a backslash) is refused, so that what was
-//!        matched is what is served (CVE-2019-9901, GHSA-6jwx-7vp4-9847). So is a `%` without two
-//!        hexadecimal digits, which no URI has (RFC 3986 section 2.1) and which servers read in
-//!        many ways: IIS takes `%u002e` for a dot. The query is not looked at. Allocates nothing
-//!        for a path in which there is nothing to decode.
+//!        6.2.2.2: `%61` is `a`), if every upstream must interpret it in the same way.
+//! Never: rewrites anything else, not even the case of `%2F`. A path that an upstream could
+//!        interpret differently (dot segments, an encoded NUL, a backslash) is refused, so that the
+//!        path that was matched is the path that is served (CVE-2019-9901, GHSA-6jwx-7vp4-9847). So
+//!        is a `%` without two hexadecimal digits, which no URI has (RFC 3986 section 2.1) and
+//!        which servers interpret in different ways: IIS takes `%u002e` for a dot. The query is not
+//!        inspected. Allocates nothing for a path without anything to decode.
 
 use std::borrow::Cow;
 
@@ -17,15 +17,15 @@ use crate::fault::{Fault, FaultKind, Who};
 /// The canonical path.
 ///
 /// # Errors
-/// `Malformed("ambiguous-path")` naming what is wrong; `Malformed("escape-invalid")` for a `%`
-/// without two hexadecimal digits; `Malformed("empty-segment")` if those are to be refused.
+/// `Malformed("ambiguous-path")` with what is wrong; `Malformed("escape-invalid")` for a `%`
+/// without two hexadecimal digits; `Malformed("empty-segment")` if `reject_empty_segments` is set.
 pub fn canonical(path: &[u8], reject_empty_segments: bool) -> Result<Cow<'_, str>, Fault> {
     let Ok(text) = std::str::from_utf8(path) else {
         return ambiguous("the path is not ASCII");
     };
     let path = match memchr::memchr3(b'%', b'\\', b'.', path) {
         Some(_) => unambiguous(text)?,
-        // Whatever is looked for begins with one of these. Most paths have none of them.
+        // Everything that is searched for begins with one of these. Most paths have none of them.
         None => Cow::Borrowed(text),
     };
     if reject_empty_segments && has_empty_segment(&path) {
@@ -39,7 +39,7 @@ pub fn canonical(path: &[u8], reject_empty_segments: bool) -> Result<Cow<'_, str
     Ok(path)
 }
 
-/// The path decoded, if every upstream reads it in one way.
+/// The path decoded, if every upstream interprets it in the same way.
 fn unambiguous(text: &str) -> Result<Cow<'_, str>, Fault> {
     if text.contains('\\') {
         return ambiguous(
@@ -68,7 +68,7 @@ fn ambiguous<T>(what: &'static str) -> Result<T, Fault> {
 
 /// Path and query to send on: those of the request, with its path replaced by `canonical`.
 pub fn target<'a>(canonical: &str, path: &[u8], path_and_query: &'a [u8]) -> Cow<'a, [u8]> {
-    // Whatever is decoded becomes shorter.
+    // Decoding always shortens it.
     if canonical.len() == path.len() {
         return Cow::Borrowed(path_and_query);
     }
@@ -76,12 +76,12 @@ pub fn target<'a>(canonical: &str, path: &[u8], path_and_query: &'a [u8]) -> Cow
     Cow::Owned([canonical.as_bytes(), query].concat())
 }
 
-/// Decodes what need not be encoded. What is decoded is never a part of another escape, since each
-/// `%` has two digits of its own.
+/// Decodes what need not be encoded. A decoded character is never part of another escape, since
+/// each `%` has two digits of its own.
 fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Fault> {
     let bytes = path.as_bytes();
     let mut decoded: Option<String> = None;
-    // What lies before `copied` is in `decoded`, and what lies before `at` is valid.
+    // What is before `copied` is in `decoded`, and what is before `at` is valid.
     let (mut copied, mut at) = (0, 0);
     while let Some(distance) = memchr::memchr(b'%', bytes.get(at..).unwrap_or_default()) {
         at += distance;
@@ -108,7 +108,7 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Fault> {
     Ok(Cow::Owned(decoded))
 }
 
-/// The byte that two hexadecimal digits stand for.
+/// The byte that two hexadecimal digits encode.
 fn escaped(digits: &[u8]) -> Option<u8> {
     let [high, low] = digits else { return None };
     Some(hex(*high)? << 4 | hex(*low)?)
@@ -124,15 +124,14 @@ fn is_unreserved(byte: u8) -> bool {
 }
 
 /// Two slashes with nothing between them, one of which may be encoded: some servers decode before
-/// they merge slashes. Two encoded ones are left alone: they stand in URLs that are a part of a
-/// path.
+/// they merge slashes. Two encoded ones are accepted: they occur in URLs that are part of a path.
 fn has_empty_segment(path: &str) -> bool {
     let pairs = ["//", "/%2f", "/%2F", "%2f/", "%2F/"];
     pairs.iter().any(|pair| path.contains(pair))
 }
 
-/// What stands between slashes. An encoded one, or an encoded backslash, is a slash to whoever
-/// decodes before it resolves dot segments.
+/// The parts between slashes. An encoded slash or backslash separates too, since some servers
+/// decode before they resolve dot segments.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(path);
     std::iter::from_fn(move || {
@@ -159,8 +158,8 @@ fn contains_encoded(text: &str, hex: &str) -> bool {
     })
 }
 
-/// `.` and `..`; a matrix parameter behind it (`..;x`) is cut off by some servers. `%2e` has been
-/// decoded before.
+/// `.` and `..`. Some servers cut off a matrix parameter after it (`..;x`). `%2e` was decoded
+/// before.
 fn is_dot_segment(segment: &str) -> bool {
     matches!(
         segment.split_once(';').map_or(segment, |(name, _)| name),
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_read_alike_a_second_time() {
+    fn decoding_a_decoded_path_changes_nothing() {
         for path in ["/%61%2e%2fx", "/%25%61", "/%2525", "/%7e%7E", "/a%2561b%62"] {
             let once = read(path).unwrap();
             assert_eq!(read(&once), Ok(once.clone()), "{path}");
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_an_upstream_may_read_in_another_way_are_refused() {
+    fn paths_that_an_upstream_may_interpret_differently_are_refused() {
         let dots = [
             "/a/../b",
             "/..",
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_segments_are_refused_only_where_that_is_asked_for() {
+    fn empty_segments_are_refused_only_where_configured() {
         for path in ["//admin", "/a//", "//", "/%2fadmin", "/a%2F/b"] {
             assert!(canonical(path.as_bytes(), false).is_ok(), "{path}");
             let fault = canonical(path.as_bytes(), true).unwrap_err();

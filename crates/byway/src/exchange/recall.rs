@@ -1,9 +1,9 @@
-//! Recall: an exchange that keeps a permit waiting for its own client ends when the pool asks, so
-//! that other clients are served.
+//! Recall: ends an exchange that occupies a permit while it waits for its own client, when the pool
+//! requires it to serve other clients.
 //!
-//! In:    which side an exchange waits for, and how far it has come.
-//! Out:   the fault to end it with, once the pool asks.
-//! Never: ends an exchange that waits for its upstream alone.
+//! In:    which side an exchange waits for, and its progress.
+//! Out:   the fault to end it with, once the pool requires it.
+//! Never: ends an exchange that waits only for its upstream.
 
 use std::task::Context;
 
@@ -13,8 +13,8 @@ use super::conn::Conn;
 use crate::fault::{Fault, FaultKind, Who};
 use crate::outbound::pooled::PoolKey;
 
-/// To be asked whenever an exchange has to wait: for its client, with its progress so far, or for
-/// its upstream alone.
+/// Call it whenever an exchange has to wait: for its client, with the progress so far, or only for
+/// its upstream.
 pub(super) fn recalled(
     cx: &Context<'_>,
     lease: &mut Lease<PoolKey, Conn>,

@@ -1,26 +1,26 @@
-//! Replay: the part of a request's body that has gone by, kept in case that it has to go again.
+//! Replay: the part of a request body that was sent, kept for a retry.
 //!
-//! In:    the bytes as they leave.
-//! Out:   all of them, for as long as they are few.
-//! Never: holds memory before the first byte, or more than its cap; and never gives back a part as
-//!        the whole.
+//! In:    the bytes as they are sent.
+//! Out:   all of them, up to a limit.
+//! Never: holds memory before the first byte, or more than its limit; never returns a part as the
+//!        whole.
 
 use crate::relay::{Buffer, Size};
 
 /// See the head of the file.
 #[derive(Debug, Default)]
 pub enum Replay {
-    /// Nothing has gone by, and nothing will be kept.
+    /// Nothing was sent, and nothing will be kept.
     #[default]
     Off,
-    /// All that has gone by is here.
+    /// All that was sent is here.
     Keeping {
-        /// Taken with the first byte.
+        /// Allocated with the first byte.
         buffer: Option<Buffer>,
-        /// The most bytes it may hold.
+        /// The maximum number of bytes it may hold.
         most_bytes: usize,
     },
-    /// Something has gone by and is lost.
+    /// Some of what was sent was not kept.
     Gone,
 }
 
@@ -36,7 +36,7 @@ impl Replay {
         }
     }
 
-    /// These bytes go by.
+    /// Records bytes that are sent.
     pub fn note(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -50,17 +50,17 @@ impl Replay {
         *self = Self::Gone;
     }
 
-    /// Bytes go by that nobody sees.
+    /// Records that bytes were sent that did not pass through here.
     pub fn lose(&mut self) {
         *self = Self::Gone;
     }
 
-    /// Whether nothing of what has gone by is lost.
+    /// Whether everything that was sent is kept.
     pub fn is_whole(&self) -> bool {
         !matches!(self, Self::Gone)
     }
 
-    /// What has gone by, if it is whole.
+    /// What was sent, if all of it is kept.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Keeping {
@@ -71,7 +71,7 @@ impl Replay {
         }
     }
 
-    /// Nothing will be asked for again: gives the memory back.
+    /// Releases the memory: there will be no retry.
     pub fn forget(&mut self) {
         if let Self::Keeping { buffer, .. } = self {
             *self = if buffer.is_some() {
@@ -83,7 +83,7 @@ impl Replay {
     }
 }
 
-/// The cap is no larger than the largest buffer, so that a roomier one has room.
+/// The limit is no larger than the largest buffer, so a larger buffer always fits.
 fn append(buffer: &mut Option<Buffer>, bytes: &[u8]) {
     let held = buffer.as_ref().map_or(&[][..], Buffer::filled);
     if buffer
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_held_before_the_first_byte_nor_once_it_is_forgotten() {
+    fn nothing_is_held_before_the_first_byte_nor_after_it_is_released() {
         let mut replay = Replay::keeping(10);
         assert!(matches!(replay, Replay::Keeping { buffer: None, .. }));
         replay.note(b"");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_too_many_and_the_whole_is_gone() {
+    fn one_byte_above_the_limit_discards_everything() {
         let mut replay = Replay::keeping(10);
         replay.note(b"0123456789");
         replay.note(b"x");
@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_given_back_is_the_whole_or_nothing(
+        fn what_is_returned_is_everything_or_nothing(
             most_bytes in 0usize..=256 * 1024,
             lengths in prop::collection::vec(0usize..40_000, 0..20),
         ) {

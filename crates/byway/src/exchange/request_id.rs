@@ -1,8 +1,8 @@
-//! Request id: sixteen hex digits that stand in the answer, in the log and in X-Request-Id.
+//! Request id: sixteen hex digits in the response, in the log and in X-Request-Id.
 //!
 //! In:    a random number.
 //! Out:   its digits, without an allocation.
-//! Never: a secret, or a promise to be unique for ever.
+//! Never: a secret, or guaranteed to be unique.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_sixteen_hex_digits_and_another_one_is_another() {
+    fn an_id_is_sixteen_hex_digits_and_two_ids_differ() {
         let (one, other) = (RequestId::random(), RequestId::random());
         assert_eq!(one.as_str().len(), 16);
         assert!(one.as_str().bytes().all(|byte| byte.is_ascii_hexdigit()));

@@ -1,9 +1,9 @@
-//! Retry: whether a request that got no answer goes to an upstream again.
+//! Retry: whether a request that got no response is sent to an upstream again.
 //!
 //! In:    how far an attempt got, what kind of request it carried, the time.
-//! Out:   yes, or the one reason why not, which the log tells.
-//! Never: lets a request that may change something reach an upstream twice, unless its sender said
-//!        that this is harmless.
+//! Out:   yes, or the one reason why not, which is logged.
+//! Never: lets a request that may change state reach an upstream twice, unless its client declared
+//!        that harmless.
 
 use byway_h1::{Framed, Request};
 use tokio::time::Instant;
@@ -13,17 +13,17 @@ use super::retry_budget::RetryBudget;
 use crate::config::RetryPlan;
 use crate::observe::counters::{Counter, Counters};
 
-/// How far an attempt got before it failed. Whatever is in doubt counts as the later one.
+/// How far an attempt got before it failed. If in doubt, the later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing of the request has left: no connection could be opened, or a kept one had died
+    /// Nothing of the request was sent: no connection could be opened, or a reused one was dead
     /// before the first byte.
     Unsent,
-    /// Some of the request has left, and not one byte of an answer has come: it may have been
-    /// served, or not.
+    /// Some of the request was sent, and no byte of a response has come: it may have been served,
+    /// or not.
     SentNoByteBack,
-    /// A byte of an answer has come: it was served, at least in part. (Only a status of `retry.on`
-    /// lets it go again.)
+    /// A byte of a response has come: it was served, at least in part. (Only a status of `retry.on`
+    /// permits a retry.)
     Partial,
 }
 
@@ -41,19 +41,19 @@ impl Outcome {
 /// Why a request was not sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotMade {
-    /// It may have been served, and to serve it twice may do harm.
+    /// It may have been served, and serving it twice may do harm.
     Method,
-    /// Too much of its body has gone by to be sent again.
+    /// Too much of its body was sent to be kept for a retry.
     Body,
-    /// A byte of an answer has come.
+    /// A byte of a response has come.
     Partial,
-    /// It was sent as often as it may be.
+    /// The limit of attempts was reached.
     Attempts,
-    /// Too many others are being sent again.
+    /// The retry budget is exhausted.
     Budget,
     /// Every upstream was tried.
     NoOtherUpstream,
-    /// It has taken as long already as anybody waits.
+    /// The time to start a retry has passed.
     Deadline,
 }
 
@@ -73,7 +73,7 @@ impl NotMade {
 }
 
 impl Counters {
-    /// The counter of retries made behind such an outcome.
+    /// The counter of retries made after such an outcome.
     pub fn retried(&self, outcome: Outcome) -> &Counter {
         match outcome {
             Outcome::Unsent => &self.retried_unsent,
@@ -101,13 +101,13 @@ impl Counters {
 pub struct Failed {
     /// How far it got.
     pub outcome: Outcome,
-    /// It was on a kept connection, whose death says little about its upstream.
+    /// It was on a reused connection, whose failure says little about its upstream.
     pub on_kept: bool,
-    /// It was we who gave up waiting for an answer: nobody waits as long a second time.
+    /// Byway stopped waiting for a response: the same wait is not made twice.
     pub gave_up: bool,
     /// The request may be served twice.
     pub repeatable: bool,
-    /// All of the body that has gone by is still there.
+    /// All of the body that was sent is still available.
     pub body_kept: bool,
 }
 
@@ -122,7 +122,7 @@ pub struct Tries<'p> {
 }
 
 impl<'p> Tries<'p> {
-    /// Of a request with so many upstreams to choose from. No try begins after `until`.
+    /// Of a request with this many upstreams to choose from. No try begins after `until`.
     pub fn new(plan: &'p RetryPlan, upstreams: usize, until: Instant) -> Self {
         Self {
             plan,
@@ -133,7 +133,7 @@ impl<'p> Tries<'p> {
         }
     }
 
-    /// Whether the request goes again; takes the place of the retry in all limits if so.
+    /// Whether the request is retried. If so, counts the retry against all limits.
     ///
     /// # Errors
     /// The reason why not.
@@ -150,7 +150,7 @@ impl<'p> Tries<'p> {
         }
     }
 
-    /// The upstream has heard nothing: neither the method matters nor what has been spent. A kept
+    /// The upstream has received nothing: neither the method nor the budget matters. A reused
     /// connection can be found dead only once, as the next try gets a new one.
     fn unsent(&mut self, failed: Failed, now: Instant) -> Result<(), NotMade> {
         if !failed.on_kept {
@@ -179,8 +179,8 @@ impl<'p> Tries<'p> {
     }
 }
 
-/// Whether a request may be served twice. A key that its `Connection` removes does not count: the
-/// upstream never sees it.
+/// Whether a request may be served twice. A key that its `Connection` removes does not count, since
+/// the upstream never receives it.
 pub fn is_repeatable(request: &Request<'_>) -> bool {
     const KEY: &str = "Idempotency-Key";
     let is_removed =
@@ -191,8 +191,7 @@ pub fn is_repeatable(request: &Request<'_>) -> bool {
     )
 }
 
-/// How much of the request's body is worth keeping: nothing where it may not go again, or will be
-/// too long.
+/// How much of the request body is kept: nothing if it may not be retried, or will be too long.
 pub fn kept_bytes(request: &Request<'_>, plan: &RetryPlan) -> usize {
     let fits = match request.framing() {
         Framed::Chunked => true,

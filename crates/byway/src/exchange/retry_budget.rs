@@ -1,9 +1,8 @@
-//! Retry budget: how many requests may be sent again, so that retries never become the storm that
-//! they were to ride out.
+//! Retry budget: limits how many requests may be retried, so that retries do not amplify an outage.
 //!
-//! In:    a note of each request; now and then the wish to send one again.
+//! In:    a note of each request; requests for a retry.
 //! Out:   yes or no.
-//! Never: reads a clock or takes a lock for a request that goes well: that costs one addition.
+//! Never: reads a clock or takes a lock for a request that succeeds: that costs one addition.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::config::RetryPlan;
 
-/// One for each route, and one for everything that has none. Not part of a route's identity, as its
-/// turn is not.
+/// One per route, and one for everything without a route. Not part of a route's identity, like its
+/// round-robin position.
 #[derive(Debug)]
 pub struct RetryBudget {
     requests: AtomicU64,
@@ -22,12 +21,12 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// A request goes out for the first time.
+    /// Counts a request that is sent for the first time.
     pub fn note_request(&self) {
         self.requests.fetch_add(1, Relaxed);
     }
 
-    /// Takes what one retry costs, if it is there.
+    /// Takes the cost of one retry, if it is available.
     pub fn take(&self, now: Instant, plan: &RetryPlan) -> bool {
         self.bucket
             .lock()
@@ -45,7 +44,7 @@ impl Default for RetryBudget {
 }
 
 impl Clone for RetryBudget {
-    /// A new route begins with a new bucket.
+    /// A new route starts with a new bucket.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -57,24 +56,24 @@ impl PartialEq for RetryBudget {
     }
 }
 
-/// Every request earns a share of a retry, every second some more, and it holds no more than what
-/// [`RECENT`] earns: what went well long ago buys no storm now.
+/// Every request adds a share of a retry, and every second adds some. The bucket holds no more than
+/// a period of [`RECENT`] adds, so that successes of long ago do not permit many retries now.
 #[derive(Debug)]
 struct Bucket {
     /// In retries.
     held: f64,
-    /// Up to when it has earned, and from how many requests.
+    /// The time and the number of requests up to which it was filled.
     at: Instant,
     requests: u64,
-    /// How many of them were recent, about.
+    /// An estimate of the recent requests.
     recent: f64,
 }
 
-/// How long ago a request may be that counts.
+/// How recent a request must be to count.
 const RECENT: Duration = Duration::from_secs(10);
 
 impl Bucket {
-    /// One that holds what the first second earns.
+    /// One that holds what the first second adds.
     fn new(now: Instant) -> Self {
         Self {
             held: 0.0,
@@ -90,7 +89,7 @@ impl Bucket {
             f64::from(plan.budget_per_second),
         );
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        // They came at an even rate as far as anybody knows.
+        // Assumes that they came at an even rate.
         let passed = (seconds / RECENT.as_secs_f64()).max(f64::MIN_POSITIVE);
         let came = requests.saturating_sub(self.requests) as f64 * (1.0 / passed).min(1.0);
         self.recent = self.recent * (1.0 - passed).max(0.0) + came;
@@ -122,7 +121,7 @@ mod tests {
         }
     }
 
-    /// How many retries in a row the bucket pays for.
+    /// How many retries in a row the bucket permits.
     fn spend(bucket: &mut Bucket, now: Instant, requests: u64, plan: &RetryPlan) -> u64 {
         (0..)
             .take_while(|_| bucket.take(now, requests, plan))
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_purse_pays_for_a_second_and_every_second_for_one_more() {
+    fn a_new_bucket_permits_the_retries_of_one_second_and_each_second_adds_as_many() {
         let now = Instant::now();
         let (mut bucket, plan) = (Bucket::new(now), plan(0, 10));
         assert_eq!(spend(&mut bucket, now, 0, &plan), 10);
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifth_of_the_requests_may_go_again() {
+    fn a_fifth_of_the_requests_may_be_retried() {
         let now = Instant::now();
         let (mut bucket, plan) = (Bucket::new(now), plan(20, 10));
         spend(&mut bucket, now, 0, &plan);
@@ -158,15 +157,15 @@ mod tests {
         assert_eq!(
             spend(&mut bucket, now, 1006, &plan),
             1,
-            "what was earned in part is not lost"
+            "fractions are not lost"
         );
     }
 
     #[test]
-    fn what_went_well_long_ago_buys_no_storm() {
+    fn successes_of_long_ago_do_not_permit_many_retries() {
         let begun = Instant::now();
         let (mut bucket, plan) = (Bucket::new(begun), plan(20, 10));
-        // A million in a day are 116 in ten seconds.
+        // A million per day are 116 in ten seconds.
         assert_eq!(
             spend(
                 &mut bucket,
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_route_rides_out_that_all_its_connections_break_at_once() {
+    fn a_busy_route_may_retry_after_all_its_connections_break_at_once() {
         let begun = Instant::now();
         let (mut bucket, plan) = (Bucket::new(begun), plan(20, 10));
         let an_hour_at_1000_a_second = 3_600_000;
@@ -204,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_than_was_earned(steps in prop::collection::vec((0u64..5000, 0u64..500), 1..50)) {
+        fn never_more_retries_than_the_budget(steps in prop::collection::vec((0u64..5000, 0u64..500), 1..50)) {
             let begun = Instant::now();
             let (mut bucket, plan) = (Bucket::new(begun), plan(20, 10));
             let (mut now, mut requests, mut spent) = (begun, 0, 0);

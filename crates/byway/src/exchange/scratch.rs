@@ -1,22 +1,22 @@
-//! Scratch: small memory that a message needs while it passes, lent by the worker and given back
-//! behind it.
+//! Scratch: small reusable memory that a message needs while it passes, taken from the worker and
+//! returned afterwards.
 //!
 //! In:    a type whose memory is worth keeping: an index over a head, a queue of bytes.
-//! Out:   one of them, empty; dropping it gives it back to the thread it is dropped on.
-//! Never: stays with a connection that is idle, and never lets a thread keep more than [`KEPT`] of
-//!        one kind.
+//! Out:   an empty one; dropping it returns it to the thread it is dropped on.
+//! Never: stays with an idle connection, and never lets a thread keep more than [`KEPT`] of one
+//!        kind.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
 use byway_h1::{RequestHead, ResponseHead};
 
-/// How many of one kind a thread keeps for reuse at most.
+/// How many of one kind a thread keeps at most.
 pub const KEPT: usize = 256;
 
-/// What can be lent again once it was emptied.
+/// What can be reused once it is empty.
 pub trait Reusable: Default + 'static {
-    /// Forgets what it holds and keeps its memory, unless that has grown too large to be kept.
+    /// Clears it and keeps its memory, unless that has grown too large.
     fn empty(&mut self);
 
     /// The thread's list of such memory; `None` when the thread is ending.
@@ -30,7 +30,7 @@ pub struct Scratch<T: Reusable> {
 }
 
 impl<T: Reusable> Scratch<T> {
-    /// An empty one, from the thread's list if that has one.
+    /// An empty one, from the thread's list if possible.
     pub fn take() -> Self {
         Self {
             memory: Some(T::with_free(Vec::pop).flatten().unwrap_or_default()),
@@ -68,10 +68,10 @@ impl<T: Reusable> Drop for Scratch<T> {
     }
 }
 
-/// Memory that a long head or answer has grown is not kept.
+/// Memory that a long head or response has grown beyond this is not kept.
 const KEPT_BYTES: usize = 4 * 1024;
 
-/// Bytes: the copy of a head, or what waits to be sent.
+/// Bytes: a copy of a head, or a send queue.
 #[derive(Debug, Default)]
 pub struct ScratchBytes(pub Vec<u8>);
 
@@ -105,9 +105,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_given_back_is_lent_again_empty() {
+    fn returned_memory_is_reused_empty() {
         let mut bytes = Scratch::<ScratchBytes>::take();
-        bytes.0.extend_from_slice(b"of somebody else");
+        bytes.0.extend_from_slice(b"of another message");
         let memory = bytes.0.as_ptr();
         drop(bytes);
         let again = Scratch::<ScratchBytes>::take();

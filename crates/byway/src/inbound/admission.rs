@@ -1,10 +1,10 @@
 //! Admission: the permits that all listeners of a node share, so that accepted connections leave
-//! descriptors to everything else: connections to upstreams, links, grants, spilled bytes and logs.
+//! descriptors to everything else: upstream connections, links, grants, spilled bytes and logs.
 //!
 //! In:    the shares of the Plan, and those of the Plan of a reload.
 //! Out:   the permits of each kind of listener, and when a connection takes one: when it is
 //!        accepted, or when it is welcomed as a link.
-//! Never: lets visitors take what is kept for links, or for the metrics.
+//! Never: gives client connections the permits reserved for links or for the metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -18,8 +18,7 @@ use super::quota::{Excess, Quota};
 use crate::config::{Role, RoleKind};
 use crate::os::descriptors::{self, CARRIED, DIALLING, Shares};
 
-/// Connections that the listeners of the metrics may have open together. They are part of the
-/// reserve.
+/// Connections that all metrics listeners may have open together. They are part of the reserve.
 const METRICS: usize = 16;
 
 /// See the head of the file.
@@ -33,7 +32,7 @@ pub struct Admission {
     attempts: Quota,
     dialled: DialPermits,
     public: AtomicUsize,
-    /// Connections that the pool may hold, as long as this process runs.
+    /// Connections that the pool may hold for the lifetime of this process.
     pooled: usize,
 }
 
@@ -47,13 +46,13 @@ struct Counts {
 }
 
 impl Counts {
-    /// What `shares` allow beside a pool that may hold `pooled` connections.
+    /// What `shares` allow in addition to a pool of `pooled` connections.
     fn of(shares: &Shares, pooled: usize) -> Self {
-        // Links that are welcome take nothing from strangers, and the other way round.
+        // Authenticated and unauthenticated links do not take permits from each other.
         let fewest = FEWEST_PENDING_LINKS.min(shares.links / 2);
         let pending_links = PENDING_LINKS.min(shares.links / 4).max(fewest).max(1);
-        // The pool keeps the size that it began with. Visitors make up for what that is above its
-        // share, with up to half of theirs.
+        // The pool keeps its initial size. If that exceeds its share, the excess is taken from
+        // client connections, up to half of theirs.
         let excess = pooled.saturating_sub(shares.pooled);
         let visitors = shares
             .visitors
@@ -71,7 +70,7 @@ impl Counts {
 }
 
 impl Admission {
-    /// What `shares` allow beside a pool that may hold `pooled` connections.
+    /// What `shares` allow in addition to a pool of `pooled` connections.
     pub fn new(shares: &Shares, pooled: usize) -> Self {
         let counts = Counts::of(shares, pooled);
         Self {
@@ -86,9 +85,8 @@ impl Admission {
         }
     }
 
-    /// Changes everything to what the `shares` of a new Plan allow. What is in use above them is
-    /// left to be retired: nothing that is open is closed, but for connections that wait to become
-    /// links.
+    /// Changes all limits to what the `shares` of a new Plan allow. Permits in use above them are
+    /// returned to be retired: no open connection is closed, except for pending links.
     pub fn apply(&self, shares: &Shares) -> Vec<Excess> {
         let counts = Counts::of(shares, self.pooled);
         self.pending_links.set_most(counts.pending_links);
@@ -102,22 +100,22 @@ impl Admission {
         changed.into_iter().flatten().collect()
     }
 
-    /// One permit for each connection attempt that a dial has open beside its first one.
+    /// One permit for each connection attempt that a dial has open in addition to its first one.
     pub const fn attempts(&self) -> &Arc<Semaphore> {
         self.attempts.permits()
     }
 
-    /// How many public ports may be open at once on so many workers.
+    /// How many public ports may be open at once on this number of workers.
     pub fn public_ports(&self, workers: usize) -> usize {
         descriptors::public_ports(self.public.load(Relaxed), workers)
     }
 
-    /// For streams that came over links and are dialled.
+    /// For streams of links that this node dials.
     pub const fn dialled(&self) -> &DialPermits {
         &self.dialled
     }
 
-    /// Connections at the ports of links that are not welcomed yet.
+    /// Connections at link listeners that are not welcomed yet.
     pub const fn pending_links(&self) -> &PendingLinks {
         &self.pending_links
     }
@@ -147,8 +145,8 @@ impl Admission {
     }
 }
 
-/// Descriptors of a connection that is accepted for a listener of this kind: its own, and that of
-/// what may be dialled for it.
+/// Descriptors of a connection that is accepted for a listener of this kind: its own, and that of a
+/// connection that may be dialled for it.
 const fn descriptors_of(kind: RoleKind) -> u32 {
     match kind {
         RoleKind::Services | RoleKind::Exposed => CARRIED,
@@ -162,33 +160,32 @@ const fn descriptors_of(kind: RoleKind) -> u32 {
     }
 }
 
-/// When connections of a listener take permits, and which: those of the listener, and those that it
-/// shares with the other listeners of the node, so that descriptors are left for everything that is
-/// not accepted.
+/// When connections of a listener take permits, and which: those of the listener, and those shared
+/// by the listeners of the node, so that descriptors are left for everything that is not accepted.
 #[derive(Clone, Debug)]
 pub enum Admit {
     /// Before it is served: without permits nothing is accepted, and new connections wait in the
-    /// kernel's queue.
+    /// kernel's accept queue.
     WhenAccepted {
         /// Connections of the listener.
         listener: Arc<Semaphore>,
         /// Descriptors of the connections of the node.
         node: Arc<Semaphore>,
-        /// How many of them each connection of the listener takes.
+        /// How many of them each connection takes.
         descriptors: u32,
     },
-    /// Once it belongs to a session of a link. Until then it is a pending link of the
-    /// [`PendingLinks`], which bounds those.
+    /// Once it belongs to a link session. Until then it is one of the [`PendingLinks`], which
+    /// bounds them.
     WhenWelcomed {
         /// Carriers of the listener.
         listener: LinkPermits,
-        /// Carriers of the node that have a descriptor of their own.
+        /// Carriers of the node that have their own descriptor.
         node: LinkPermits,
     },
 }
 
 impl Admit {
-    /// How many of the permits that it shares with other listeners are free now.
+    /// How many of the permits shared with other listeners are free now.
     pub fn free_of_node(&self) -> usize {
         match self {
             Self::WhenAccepted { node, .. } => node.available_permits(),
@@ -262,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_serves_already_has_the_permits_of_the_reload() {
+    fn a_running_listener_has_the_permits_of_the_reload() {
         let admission = Admission::new(&shares(EDGE), shares(EDGE).pooled);
         assert_eq!(admission.of(&Role::Metrics, 1).free_of_node(), METRICS);
         let visitors = Arc::clone(admission.visitors.permits());
@@ -270,18 +267,13 @@ mod tests {
             .try_acquire_many(u32::try_from(visitors.available_permits()).unwrap())
             .unwrap();
         let excess = admission.apply(&shares(ALL));
-        assert_eq!(
-            excess.len(),
-            1,
-            "the visitors that are there keep their connections"
-        );
+        assert_eq!(excess.len(), 1, "open connections are kept");
         drop(in_use);
         assert!(visitors.available_permits() > 0, "{excess:?}");
     }
 
     #[test]
-    fn a_reload_that_adds_an_edge_to_a_public_end_leaves_its_pool_the_descriptors_of_an_upstream_each()
-     {
+    fn a_reload_that_adds_an_edge_to_a_public_end_leaves_its_pool_an_upstream_descriptor_each() {
         let serve = Needs {
             listeners: 2,
             accepted: 0,
@@ -305,8 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visitor_whose_stream_a_link_carries_takes_one_permit_and_one_that_may_be_dialled_for_two()
-    {
+    fn a_client_served_over_a_link_takes_one_permit_and_one_that_may_need_a_dial_two() {
         let admission = Admission::new(&shares(ALL), shares(ALL).pooled);
         let taken = |role: &Role| match admission.of(role, 1) {
             Admit::WhenAccepted { descriptors, .. } => descriptors,
@@ -326,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn visitors_make_up_for_a_pool_that_is_larger_than_its_share() {
+    fn a_pool_above_its_share_reduces_the_permits_of_clients() {
         let all = shares(ALL);
         let [exact, over] =
             [all.pooled, all.pooled + 4].map(|pooled| free(&Admission::new(&all, pooled))[0]);

@@ -1,8 +1,9 @@
 //! Bind: from a listen address to sockets that do not accept yet.
 //!
 //! In:    an address, the number of workers, and sockets inherited from a parent process.
-//! Out:   `Bound`: one socket for each worker, with the address that was really taken.
-//! Never: accepts. Everything is bound before anything is served, so that no server starts by half.
+//! Out:   `Bound`: one socket per worker, with the address that was bound.
+//! Never: accepts. All addresses are bound before any is served, so that no server starts
+//!        partially.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,11 +26,11 @@ pub enum Socket {
 
 /// The sockets of one listener.
 pub struct Bound {
-    /// Where it listens; port 0 has become the chosen port.
+    /// Where it listens. Port 0 is replaced by the chosen port.
     pub address: Bind,
     /// One for each worker.
     pub sockets: Vec<Socket>,
-    /// Removes the file of a Unix socket that we made.
+    /// Removes the file of a Unix socket that this process created.
     pub file: Option<SocketFile>,
 }
 
@@ -39,7 +40,7 @@ pub struct Bound {
 pub struct BindError {
     address: String,
     remedy: String,
-    /// What the system said.
+    /// The error of the system.
     #[source]
     pub source: io::Error,
 }
@@ -101,7 +102,7 @@ fn bind_tcp(
         sockets = reuseport::bind(address, workers)?;
     }
     for index in 0..workers.saturating_sub(sockets.len()) {
-        // Inherited: fewer sockets than workers, so some workers accept from the same queue.
+        // Fewer inherited sockets than workers: some workers accept from the same queue.
         let socket = sockets
             .get(index)
             .ok_or(io::ErrorKind::InvalidInput)?
@@ -112,8 +113,8 @@ fn bind_tcp(
     let address = Bind::Tcp(first.local_addr()?);
     for socket in &sockets {
         socket.set_nonblocking(true)?;
-        // For the connections that come from it, which inherit all of it; `Stream::accepted_tcp`
-        // counts on the first.
+        // Accepted connections inherit all of these options; `Stream::accepted_tcp` relies on the
+        // first.
         SockRef::from(socket).set_tcp_nodelay(true)?;
         keepalive::set(socket, keepalive::DEFAULT)?;
         unsent::bound(socket, unsent::BYTES)?;
@@ -152,8 +153,8 @@ fn bind_unix(_path: &Path, _workers: usize, _inherited: &mut Inherited) -> io::R
     ))
 }
 
-/// A socket file that nobody listens on any more (its owner was killed) is replaced; a living one
-/// is in use.
+/// Replaces a socket file without a listener (its owner was killed). A file with a listener is in
+/// use.
 #[cfg(unix)]
 fn bind_path(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::FileTypeExt;
@@ -173,12 +174,12 @@ fn bind_path(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     }
 }
 
-/// The file of a Unix socket, removed when the listener goes.
+/// The file of a Unix socket, removed with the listener.
 pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have removed or replaced it already; there is nobody left to tell.
+        // It may have been removed or replaced already; the error is ignored.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_socket_file_of_a_dead_owner_is_replaced_and_of_a_living_one_is_not() {
+    fn the_socket_file_of_a_dead_owner_is_replaced_and_that_of_a_live_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let address = Bind::Unix(folder.path().join("s"));
         drop(std::os::unix::net::UnixListener::bind(folder.path().join("s")).unwrap());
@@ -202,8 +203,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn an_accepted_connection_is_probed_like_a_dialled_one_so_that_a_client_that_vanished_is_noticed()
-     {
+    fn an_accepted_connection_has_keepalive_so_that_a_vanished_client_is_noticed() {
         for text in ["127.0.0.1:0", "[::1]:0"] {
             let address = Bind::Tcp(text.parse().unwrap());
             let Ok(bound) = bind(&address, 1, &mut Inherited::default()) else {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_file_in_the_way_is_left_alone() {
+    fn a_plain_file_at_the_path_of_a_socket_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("s"), "precious").unwrap();
         assert!(
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_use_says_so_and_what_to_do() {
+    fn an_address_in_use_is_an_error_with_a_remedy() {
         let owner = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Bind::Tcp(owner.local_addr().unwrap());
         let text = bind(&address, 2, &mut Inherited::default())

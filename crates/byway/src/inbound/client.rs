@@ -1,9 +1,9 @@
 //! Client: which client a request belongs to, where several share an upstream: the address that
-//! trusted proxies report, else the peer; at an egress the user, if there is one.
+//! trusted proxies report, otherwise the peer; at an egress the user, if there is one.
 //!
 //! In:    the peer's address, the fields of a request, the user.
 //! Out:   the key by which the pool shares permits fairly.
-//! Never: believes a peer that is no trusted proxy, or looks at more of a field than a chain of
+//! Never: trusts a peer that is not a trusted proxy, or parses more of a field than a chain of
 //!        proxies could have written.
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,16 +14,16 @@ use ipnet::IpNet;
 
 use super::ip_limit::ip_limit_key;
 
-/// Entries of X-Forwarded-For that are looked at, from the last one on.
+/// How many entries of X-Forwarded-For are parsed, starting with the last.
 const MOST_HOPS: usize = 16;
 
-/// The client at the other end of a connection. All that come by Unix sockets are one.
+/// The client at the other end of a connection. All clients of Unix sockets are one.
 pub fn of_peer(peer: Option<SocketAddr>) -> Client {
     peer.map_or(Client::ANYONE, |peer| of_address(peer.ip()))
 }
 
-/// The client behind a trusted proxy: the last address of X-Forwarded-For that is no trusted proxy
-/// itself. `None` if the proxy reports none.
+/// The client behind a trusted proxy: the last address of X-Forwarded-For that is not a trusted
+/// proxy itself. `None` if the proxy reports none.
 pub fn reported(request: &Request<'_>, trusted: &[IpNet]) -> Option<Client> {
     let field = request.fields_named("X-Forwarded-For").last()?;
     let mut farthest = None;
@@ -37,7 +37,7 @@ pub fn reported(request: &Request<'_>, trusted: &[IpNet]) -> Option<Client> {
     farthest.map(of_address)
 }
 
-/// A user that has authenticated.
+/// An authenticated user.
 pub fn of_user(user: &str) -> Client {
     Client::of(&user)
 }

@@ -1,10 +1,10 @@
-//! Connect: what an egress does with an HTTP request before it is an exchange: who asks, for what,
-//! and the CONNECT method.
+//! Connect: what an egress does with an HTTP request before the exchange: authentication, the
+//! target, and the CONNECT method.
 //!
 //! In:    a request on an egress listener.
-//! Out:   the user, the target, and for CONNECT an open tunnel whose success was answered after the
-//!        far side connected.
-//! Never: lets a CONNECT carry a body, and never compares a password byte by byte.
+//! Out:   the user, the target, and for CONNECT an open tunnel, with the success response queued
+//!        after the far side connected.
+//! Never: lets a CONNECT have a body, or compares a password byte by byte.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -45,7 +45,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// A tunnel that an upgrade opened.
+    /// A tunnel opened by an upgrade.
     pub fn switched(switched: Switched) -> Self {
         let Switched {
             stream,
@@ -63,7 +63,7 @@ impl Tunnel {
         }
     }
 
-    /// A tunnel to a stream that `allowed` permitted, asked for by `protocol`.
+    /// A tunnel to a stream that `allowed` permitted, requested by `protocol`.
     pub fn opened(upstream: Stream, allowed: Allowed, protocol: &'static str) -> Self {
         Self {
             upstream,
@@ -75,14 +75,14 @@ impl Tunnel {
         }
     }
 
-    /// The same, for a user who logged in.
+    /// The same, for an authenticated user.
     #[must_use]
     pub fn used_by(self, user: Option<Arc<str>>) -> Self {
         Self { user, ..self }
     }
 }
 
-/// Who asks, by Proxy-Authorization, if the listener has users at all.
+/// The user of a request, by Proxy-Authorization, if the listener has users.
 ///
 /// # Errors
 /// `Unauthorized` (407) when credentials are missing or wrong.
@@ -103,13 +103,13 @@ pub fn authenticate(
     };
     let Some((name, password)) = given else {
         return Err(unauthorized(
-            "this egress asks for a user and a password (Proxy-Authorization: Basic)",
+            "this egress requires a user and a password (Proxy-Authorization: Basic)",
         ));
     };
     check_password(egress, &name, &password, counters).map(Some)
 }
 
-/// The longest field value that is decoded: twice what the longest name and password need, for
+/// The longest field value that is decoded: twice the size of the longest name and password, for
 /// padding and spaces.
 const MOST_BASIC_BYTES: usize = 4 * MOST_CREDENTIAL_BYTES * 4 / 3;
 
@@ -126,10 +126,10 @@ fn basic_credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     ))
 }
 
-/// The user of that name, if the password is right. The credentials are hashed once, whatever the
+/// The user of that name, if the password is correct. The credentials are hashed once, whatever the
 /// number of users, and the digest is compared with that of every user, which the Plan holds: the
-/// time of an attempt shows neither which names exist nor how much of a password was right. What is
-/// longer than any name or password may be is refused unhashed.
+/// time of an attempt reveals neither which names exist nor how much of a password was correct.
+/// Names and passwords above the limit are refused without hashing.
 ///
 /// # Errors
 /// `Unauthorized`, the same for an unknown name and for a wrong password.
@@ -159,8 +159,8 @@ fn unauthorized(detail: &'static str) -> Fault {
     Fault::new(Who::Downstream, FaultKind::Unauthorized, detail)
 }
 
-/// What a request on an egress asks for: the authority of CONNECT, or the one in an absolute
-/// `http://` target.
+/// The target of a request on an egress: the authority of CONNECT, or that of an absolute `http://`
+/// target.
 ///
 /// # Errors
 /// `Malformed` with what to write instead.
@@ -176,12 +176,12 @@ pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
         TargetForm::Absolute { .. } => {
             return Err(bad(
                 "absolute-scheme",
-                "an egress forwards http:// by itself; ask for others by CONNECT".into(),
+                "an egress forwards http:// itself; use CONNECT for other schemes".into(),
             ));
         }
         TargetForm::Origin | TargetForm::Asterisk => {
-            let detail = "this is an egress: ask for http://HOST/PATH or by CONNECT HOST:PORT, as a client does that was \
-                          told of its proxy";
+            let detail = "this is an egress: request http://HOST/PATH or CONNECT HOST:PORT, as a client does that has a \
+                          proxy configured";
             return Err(bad("origin-form", detail.into()));
         }
     };
@@ -195,10 +195,10 @@ pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
         .map_err(|error| bad("bad-target", error.to_string()))
 }
 
-/// CONNECT: opens the target and says 200 once it is open.
+/// CONNECT: opens the target and queues 200 once it is open.
 ///
 /// # Errors
-/// The fault to answer with; nothing was sent yet.
+/// The fault to respond with; nothing was sent yet.
 pub async fn open(
     shared: &Shared,
     downstream: &mut Conn,
@@ -245,7 +245,7 @@ pub async fn relay(
         tokio::time::timeout(deadline, downstream.flush()).await,
         Ok(Ok(()))
     ) {
-        return tunnel_log.through(&tunnel.allowed).left();
+        return tunnel_log.through(&tunnel.allowed).client_left();
     }
     let (stream, from_downstream) = downstream.into_parts();
     let early = Early {
@@ -261,7 +261,7 @@ pub async fn relay(
     tunnel_log.ended(&end);
 }
 
-/// An upgraded connection, until it ends or is asked to: other clients wait for one, its client has
+/// An upgraded connection, until it ends or is recalled: other clients wait for one, its client has
 /// more than its share of them, and of those this one has been silent for longest.
 async fn until_recalled(mut relay: Relay, mut slot: UpgradeSlot) -> End {
     poll_fn(|cx| {
@@ -281,7 +281,7 @@ async fn until_recalled(mut relay: Relay, mut slot: UpgradeSlot) -> End {
     .await
 }
 
-/// The one place where a relay is begun, whoever handed the streams over.
+/// Runs a relay. All relays start here.
 pub async fn relay_streams(
     downstream: Stream,
     upstream: Stream,
@@ -293,8 +293,8 @@ pub async fn relay_streams(
     tunnel_log.ended(&end);
 }
 
-/// How long a relay may be half-closed and silent, where its reader's bytes may be parked, and how
-/// fast they may leave.
+/// How long a relay may be half-closed and silent, where bytes for its client may be spilled, and
+/// how fast they may be sent.
 pub fn relay_options(shared: &Shared, allowed: &Allowed, listener: &ListenerPlan) -> RelayOptions {
     RelayOptions {
         half_closed_idle: listener.limits.half_closed_idle,
@@ -306,7 +306,8 @@ pub fn relay_options(shared: &Shared, allowed: &Allowed, listener: &ListenerPlan
     }
 }
 
-/// What stands between an egress exchange and its reader: the spill, the speed cap, or neither.
+/// What is placed between an egress exchange and its client: the spill, the speed limit, or
+/// neither.
 pub fn slow_reader_guard(shared: &Shared, allowed: &Allowed) -> Option<Outflow> {
     let counters = Some(Arc::clone(&shared.relay_counters));
     let shaper = limit_down(allowed).map(StreamShaper::new);
@@ -321,7 +322,7 @@ pub fn slow_reader_guard(shared: &Shared, allowed: &Allowed) -> Option<Outflow> 
     })
 }
 
-/// Where this reader's bytes may be parked, on the share of the user that asked, or else of its
+/// Where bytes for this client may be spilled, charged to the user of the request, or else to its
 /// address.
 fn spill(shared: &Shared, allowed: &Allowed) -> Option<SpillOptions> {
     if !allowed.spills() {
@@ -334,7 +335,7 @@ fn spill(shared: &Shared, allowed: &Allowed) -> Option<SpillOptions> {
     })
 }
 
-/// How fast this reader's bytes may leave.
+/// How fast bytes may be sent to this client.
 fn limit_down(allowed: &Allowed) -> Option<Arc<Rate>> {
     allowed
         .stream_limit()
@@ -347,7 +348,7 @@ mod tests {
     use crate::config::{Role, hashed};
 
     #[test]
-    fn a_wrong_password_is_hashed_once_whatever_the_number_of_users_and_a_long_one_is_not_hashed() {
+    fn a_wrong_password_is_hashed_once_for_any_number_of_users_and_a_long_one_is_not_hashed() {
         for count in [1, 1000] {
             let users: Vec<_> = (0..count)
                 .map(|n| format!("{{ name = \"u{n}\", password = \"p{n}\" }}"))
@@ -373,7 +374,7 @@ mod tests {
             let right = try_login(format!("u{last}").as_bytes(), format!("p{last}").as_bytes());
             assert_eq!(right, (Some(format!("u{last}")), 1));
             assert_eq!(try_login(b"u0", b"p1"), (None, 1));
-            assert_eq!(try_login(b"nobody", b"p0"), (None, 1));
+            assert_eq!(try_login(b"unknown", b"p0"), (None, 1));
             assert_eq!(try_login(b"u0", &[b'x'; 47_000]), (None, 0));
             assert_eq!(try_login(&[b'u'; 256], b"p0"), (None, 0));
             assert_eq!(counters.auth_failures.value(), 4);

@@ -1,21 +1,20 @@
-//! Dial permits: the places for streams that come over links and that this node dials, as each
-//! takes a descriptor.
+//! Dial permits: limits the streams of links that this node dials, as each takes a descriptor.
 //!
-//! In:    how many places there are; the user that a place is for.
-//! Out:   a place, until it is dropped; or why there is none.
-//! Never: lets one user take the places that are left to the others.
+//! In:    the number of permits; the user that a permit is for.
+//! Out:   a permit, until it is dropped; or why there is none.
+//! Never: lets one user take the permits that are left to the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// On whose behalf a stream is dialled.
+/// For which user a stream is dialled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PermitHolder {
     /// A holder of this grant, at an exit.
     Grant(Arc<str>),
-    /// The public end at the other end of this link, at an agent.
+    /// The public end of this link, at an agent.
     PublicEnd(Arc<str>),
 }
 
@@ -30,35 +29,35 @@ struct State {
     users: HashMap<PermitHolder, usize>,
 }
 
-/// One place. Dropping it makes room.
+/// One permit. Dropping it releases it.
 #[derive(Debug)]
 pub struct DialPermit {
-    places: DialPermits,
+    permits: DialPermits,
     user: PermitHolder,
 }
 
-/// Why there is no place.
+/// Why there is no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoDialPermit {
     /// All are in use.
     #[error("all descriptors for streams that come over links are in use")]
     Full,
-    /// What is left is for others.
+    /// The rest is reserved for others.
     #[error(
-        "{own} of {most} descriptors for streams that come over links are in use by one {who}, and the rest is for others"
+        "{own} of {most} descriptors for streams that come over links are in use by one {who}, and the rest is reserved for others"
     )]
     Share {
-        /// What kind of user it is.
+        /// The kind of user.
         who: &'static str,
-        /// How many it has.
+        /// How many permits it holds.
         own: usize,
-        /// How many there are.
+        /// How many permits there are.
         most: usize,
     },
 }
 
 impl DialPermits {
-    /// At most `most` places.
+    /// At most `most` permits.
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             most,
@@ -67,20 +66,20 @@ impl DialPermits {
         })))
     }
 
-    /// Changes their number. Those in use above it stay in use.
+    /// Changes their number. Permits in use above it stay in use.
     pub fn set(&self, most: usize) {
         self.0.lock().most = most;
     }
 
-    /// How many are left.
+    /// How many are free.
     #[cfg(test)]
     pub(super) fn left(&self) -> usize {
         let state = self.0.lock();
         state.most.saturating_sub(state.taken)
     }
 
-    /// A place for `user`. Where there may be other users it gets at most as many as are left after
-    /// it, so half of all if it is the only one; and one in any case while one is left.
+    /// A permit for `user`. If there may be other users, it gets at most as many as remain free
+    /// after it, so half of all if it is the only one; but always one while one is free.
     ///
     /// # Errors
     /// [`NoDialPermit`].
@@ -110,7 +109,7 @@ impl DialPermits {
         *state.users.entry(user.clone()).or_default() += 1;
         drop(state);
         Ok(DialPermit {
-            places: self.clone(),
+            permits: self.clone(),
             user: user.clone(),
         })
     }
@@ -118,7 +117,7 @@ impl DialPermits {
 
 impl Drop for DialPermit {
     fn drop(&mut self) {
-        let mut state = self.places.0.lock();
+        let mut state = self.permits.0.lock();
         state.taken -= 1;
         if let Some(own) = state.users.get_mut(&self.user) {
             *own -= 1;
@@ -138,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn one_grant_leaves_places_to_the_others() {
-        let places = DialPermits::new(100);
+    fn one_grant_leaves_permits_to_the_others() {
+        let permits = DialPermits::new(100);
         let take = |user: &PermitHolder| {
-            std::iter::from_fn(|| places.take(user, false).ok()).collect::<Vec<_>>()
+            std::iter::from_fn(|| permits.take(user, false).ok()).collect::<Vec<_>>()
         };
         let first = take(&grant("a"));
         assert_eq!(first.len(), 50);
-        let refused = places.take(&grant("a"), false).unwrap_err();
+        let refused = permits.take(&grant("a"), false).unwrap_err();
         assert_eq!(
             refused,
             NoDialPermit::Share {
@@ -156,36 +155,36 @@ mod tests {
         );
         let second = take(&grant("b"));
         assert_eq!(second.len(), 25);
-        // The last places go to users without one.
+        // The last permits go to users without one.
         let others: Vec<_> = (0..25)
-            .map(|n| places.take(&grant(&n.to_string()), false).unwrap())
+            .map(|n| permits.take(&grant(&n.to_string()), false).unwrap())
             .collect();
         assert_eq!(
-            places.take(&grant("late"), false).unwrap_err(),
+            permits.take(&grant("late"), false).unwrap_err(),
             NoDialPermit::Full
         );
         drop((first, second, others));
-        let state = places.0.lock();
+        let state = permits.0.lock();
         assert_eq!((state.taken, state.users.len()), (0, 0));
     }
 
     #[test]
-    fn a_smaller_number_of_places_refuses_until_enough_are_free() {
-        let (places, user) = (DialPermits::new(4), grant("a"));
-        let mut taken: Vec<_> = (0..4).map(|_| places.take(&user, true).unwrap()).collect();
-        places.set(2);
+    fn a_lower_limit_refuses_until_enough_permits_are_free() {
+        let (permits, user) = (DialPermits::new(4), grant("a"));
+        let mut taken: Vec<_> = (0..4).map(|_| permits.take(&user, true).unwrap()).collect();
+        permits.set(2);
         taken.truncate(2);
-        assert_eq!(places.take(&user, true).unwrap_err(), NoDialPermit::Full);
+        assert_eq!(permits.take(&user, true).unwrap_err(), NoDialPermit::Full);
         taken.pop();
-        assert!(places.take(&user, true).is_ok());
+        assert!(permits.take(&user, true).is_ok());
     }
 
     #[test]
-    fn the_only_user_has_all_places() {
-        let places = DialPermits::new(10);
+    fn the_only_user_may_take_all_permits() {
+        let permits = DialPermits::new(10);
         let user = PermitHolder::PublicEnd("join".into());
-        let taken: Vec<_> = std::iter::from_fn(|| places.take(&user, true).ok()).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| permits.take(&user, true).ok()).collect();
         assert_eq!(taken.len(), 10);
-        assert_eq!(places.take(&user, true).unwrap_err(), NoDialPermit::Full);
+        assert_eq!(permits.take(&user, true).unwrap_err(), NoDialPermit::Full);
     }
 }

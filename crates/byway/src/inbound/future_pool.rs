@@ -1,19 +1,19 @@
-//! Future pool: the memory in which one request is answered. A worker uses it again for the next
-//! request.
+//! Future pool: reusable memory for the future that serves one request. A worker uses it again for
+//! the next request.
 //!
-//! In:    a job, and how jobs are done.
+//! In:    a job, and the function that runs jobs.
 //! Out:   the result of the job.
-//! Never: stays with a connection that waits for its next request, or is used again while a future
-//!        is alive in it: one that is dropped half-way is freed with it.
+//! Never: stays with a connection that waits for its next request, or is reused while a future is
+//!        alive in it: a future dropped before its end is freed with its memory.
 
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// Rooms that a thread keeps for reuse at most, of some 2.5 KiB each.
+/// Slots that a thread keeps at most, of about 2.5 KiB each.
 const KEPT: usize = 256;
 
-/// The slots of one thread that are free.
+/// The free slots of one thread.
 pub(super) struct FuturePool<J, A>(RefCell<Vec<BoxedFuture<J, A>>>);
 
 type BoxedFuture<J, A> = Box<dyn ReusableFuture<J, A> + Send>;
@@ -21,7 +21,7 @@ type BoxedFuture<J, A> = Box<dyn ReusableFuture<J, A> + Send>;
 /// The free slots of the current thread, for one kind of job.
 pub(super) type LocalPool<J, A> = &'static std::thread::LocalKey<FuturePool<J, A>>;
 
-/// A job that is being done.
+/// A running job.
 pub(super) struct PooledFuture<J: 'static, A: 'static> {
     slot: Option<BoxedFuture<J, A>>,
     free: LocalPool<J, A>,
@@ -33,7 +33,7 @@ impl<J, A> FuturePool<J, A> {
     }
 }
 
-/// Begins a job in a free slot, or in a new one. All jobs of these slots are done by the same
+/// Starts a job in a free slot, or in a new one. All jobs of these slots are run by the same
 /// `work`.
 pub(super) fn start<J, A, F>(free: LocalPool<J, A>, job: J, work: fn(J) -> F) -> PooledFuture<J, A>
 where
@@ -62,8 +62,7 @@ impl<J, A> Future for PooledFuture<J, A> {
     type Output = A;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A> {
-        // Without a slot the job is done, and a future that has said its result is not polled
-        // again.
+        // Without a slot the job is complete, and a completed future is not polled again.
         let Some(slot) = self.slot.as_mut() else {
             return Poll::Pending;
         };
@@ -95,8 +94,8 @@ where
     W: Fn(J) -> F,
     F: Future<Output = A>,
 {
-    /// The future is made where it lives. Moving it here would copy all of its memory, most of
-    /// which is not in use yet.
+    /// Creates the future in place. Moving it here would copy all of its memory, most of which is
+    /// not in use yet.
     fn start(&mut self, job: J) {
         self.future.set(Some((self.work)(job)));
     }

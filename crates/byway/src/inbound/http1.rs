@@ -1,8 +1,8 @@
-//! Http1: HTTP/1 requests on one downstream connection, one after the other, in order.
+//! Http1: HTTP/1 requests on one client connection, one after the other, in order.
 //!
 //! In:    an accepted connection of an edge, or of an egress that speaks HTTP.
-//! Out:   an `Inquiry` for each request; its exchange; CONNECT and upgrades handed over to a relay.
-//! Never: reads the next request before the answer to the last has left, and never answers half a
+//! Out:   an `Inquiry` for each request; its exchange; CONNECT and upgrades passed to a relay.
+//! Never: reads the next request before the response to the last was sent, or serves a partial
 //!        request.
 
 use std::future::poll_fn;
@@ -53,18 +53,18 @@ pub fn serve_egress(
     Http1Connection::new(downstream, info, context).serve()
 }
 
-/// One downstream connection. While it is idle it owns nothing beside its socket.
+/// One client connection. While it is idle it owns nothing but its socket.
 struct Http1Connection {
     downstream: Conn,
     peer: Option<SocketAddr>,
-    /// The same for X-Forwarded-For.
+    /// The address of the peer for X-Forwarded-For.
     peer_text: Option<IpText>,
-    /// The same for the pool.
+    /// The key of the client in the pool.
     client: Client,
     /// Its number.
     connection: u64,
     context: Arc<ListenerContext>,
-    /// The Plan of the last request and the listener's place in it.
+    /// The Plan of the last request and the listener in it.
     view: Option<(Arc<Plan>, Arc<ListenerPlan>)>,
     /// Where that listener's requests are counted.
     listener_metrics: Arc<ListenerMetrics>,
@@ -79,24 +79,24 @@ struct HeadText {
     bytes: Scratch<ScratchBytes>,
 }
 
-/// What came instead of a request, or a request.
+/// A request, or what came instead.
 enum NextRequest {
     Request(HeadText),
-    /// The client finished, was idle for too long, or we are leaving: nothing is owed.
+    /// The client finished, was idle for too long, or the node is draining: no response is due.
     Ended,
 }
 
-/// What becomes of the connection.
+/// What to do with the connection.
 enum Then {
     Continue,
     Close,
-    /// Without waiting whether more comes.
+    /// Close without waiting for more from the client.
     Leave,
     Reset,
     Relay(Box<Tunnel>),
 }
 
-/// A connection with a request to answer.
+/// A connection with a request to serve.
 struct RequestJob {
     session: Box<Http1Connection>,
     text: HeadText,
@@ -104,7 +104,7 @@ struct RequestJob {
     listener: Arc<ListenerPlan>,
 }
 
-/// A connection whose request was answered, and what becomes of it.
+/// A connection whose request was served, and what to do with it.
 struct Answered(Box<Http1Connection>, Then);
 
 thread_local! {
@@ -142,16 +142,16 @@ impl Http1Connection {
         })
     }
 
-    /// Serves one request after the other. Each is answered in a room of the worker's, so that a
-    /// connection which waits for its next one takes little.
+    /// Serves one request after the other. Each is served in pooled memory of the worker, so that
+    /// an idle connection takes little.
     async fn serve(mut self: Box<Self>) {
         let Some((_, mut listener)) = self.view() else {
             return Box::pin(self.downstream.lingering_close()).await;
         };
         loop {
             let next = self.next_request(&listener.limits).await;
-            // A reload may have come while the connection waited. What a listener that is gone
-            // would have said is no longer true: the connection ends, and its client asks again.
+            // A reload may have come while the connection waited. If its listener was removed, the
+            // connection closes, and its client sends the request again.
             let Some((plan, current)) = self.view() else {
                 break;
             };
@@ -193,8 +193,8 @@ impl Http1Connection {
         Box::pin(self.downstream.lingering_close()).await;
     }
 
-    /// The Plan in force, looked up again only when there is a newer one; `None` once it has no
-    /// such listener.
+    /// The current Plan, looked up again only when it has changed; `None` once it has no such
+    /// listener.
     fn view(&mut self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
         let current = self.context.shared.plan.load();
         let is_current = self
@@ -233,10 +233,9 @@ impl Http1Connection {
             });
             match read.await {
                 Some(Ok(Read::Data(_))) => {}
-                // Half a head and then the end: there is nobody to answer.
+                // The connection ended within a head: no response is due.
                 Some(Ok(Read::Fin) | Err(_)) => return Ok(NextRequest::Ended),
-                // Empty lines, which some clients send behind a body, are no request that wants an
-                // answer.
+                // Empty lines, which some clients send after a body, get no response.
                 None if self
                     .downstream
                     .unread()
@@ -253,17 +252,17 @@ impl Http1Connection {
         }
     }
 
-    /// Waits for the first byte of a request. `false`: none will come.
+    /// Waits for the first byte of a request. `false` means that none will come.
     async fn first_byte(&mut self, limits: &LimitsPlan) -> bool {
-        let patience = if self.served == 0 {
+        let time_limit = if self.served == 0 {
             limits.head_timeout
         } else {
             limits.keep_alive
         };
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + time_limit;
         let (downstream, timer, scope) =
             (&mut self.downstream, &mut self.timer, &self.context.scope);
-        // A request that is there already is served, also while we leave.
+        // A request that has arrived is served even while the node drains.
         let first = poll_fn(|cx| match downstream.poll_fill(cx) {
             Poll::Ready(read) => Poll::Ready(matches!(read, Ok(Read::Data(_)))),
             Poll::Pending if scope.poll_drained(cx).is_ready() => Poll::Ready(false),
@@ -272,7 +271,7 @@ impl Http1Connection {
         first.await
     }
 
-    /// A copy of the head, once all of it is there.
+    /// A copy of the head, once it is complete.
     fn take_head(
         &mut self,
         index: &mut RequestHead,
@@ -309,11 +308,10 @@ impl Http1Connection {
         fault
     }
 
-    /// A head that could not be read: answered without its request, and the connection ends, as no
-    /// boundary is known.
+    /// Responds to a malformed head. The connection closes, as no message boundary is known.
     fn refuse_head(&mut self, fault: &Fault, listener: &ListenerPlan) -> Then {
         self.context.shared.counters.faults.add(1);
-        // What is wrong with a head is its sender's own, and names nothing behind this node.
+        // The error comes from the client's own bytes and names nothing behind this node.
         let in_detail = true;
         let id = RequestId::random();
         let options = ResponseOptions {
@@ -350,7 +348,8 @@ impl Http1Connection {
         match &listener.role {
             Role::Edge(edge) => self.answer_at_edge(&head, plan, listener, edge).await,
             Role::Egress(egress) => self.answer_at_egress(&head, plan, listener, egress).await,
-            // The address has become a TCP forward by a reload: these are not its bytes.
+            // A reload has turned the listener into a TCP forward: these bytes are not meant for
+            // it.
             Role::Forward(_) => Then::Close,
             Role::Link(_) | Role::Metrics | Role::Exposed(_) | Role::Joined(_) => Then::Close,
         }
@@ -473,7 +472,7 @@ impl Http1Connection {
             if !self.downstream.has_outflow()
                 && let Some(outflow) = connect::slow_reader_guard(shared, &allowed)
             {
-                self.downstream.leave_through(outflow);
+                self.downstream.send_through(outflow);
             }
             let client = user.as_deref().map_or(self.client, client::of_user);
             let (generation, listener_key) = (plan.generation, Arc::clone(&self.context.key));
@@ -516,7 +515,7 @@ impl Http1Connection {
         }
     }
 
-    /// Answers an OPTIONS that may go no further (Max-Forwards: 0).
+    /// Responds to an OPTIONS on its last hop (Max-Forwards: 0).
     async fn answer_last_hop(&mut self, request: &Request<'_>, listener: &ListenerPlan) -> After {
         let close = request.framing().has_body()
             || !request.keep_alive()
@@ -532,7 +531,7 @@ impl Http1Connection {
             _ => After::Abort(Fault::new(
                 Who::Downstream,
                 FaultKind::ClosedEarly,
-                "the client took no answer",
+                "the client read no response",
             )),
         }
     }
@@ -544,7 +543,7 @@ impl Http1Connection {
         }
     }
 
-    /// Where what has ended is counted and written down.
+    /// Where completed requests are counted and logged.
     fn request_log<'s>(&'s self, listener: &'s ListenerPlan) -> RequestLog<'s> {
         RequestLog {
             context: &self.context,
@@ -554,13 +553,13 @@ impl Http1Connection {
         }
     }
 
-    /// Whether the connection may carry no request after this one.
+    /// Whether no request may follow this one on the connection.
     fn is_last(&self, listener: &ListenerPlan) -> bool {
         self.served >= listener.limits.requests_per_connection
     }
 
-    /// Logs how the request ended, answers its fault if nothing was answered yet, and says what
-    /// comes next.
+    /// Logs how the request ended, responds to its fault if nothing was sent yet, and decides about
+    /// the connection.
     async fn conclude(
         &mut self,
         result: Result<After, Fault>,
@@ -577,7 +576,8 @@ impl Http1Connection {
                 let then = Then::Relay(Box::new(Tunnel::switched(*switched)));
                 self.log(head, moved, None, listener, then)
             }
-            // Nobody is left to read an answer, or nobody reads what stands before it.
+            // The client is gone, or earlier output is still unsent: no error response can be
+            // delivered.
             Err(fault)
                 if fault.kind == FaultKind::ClosedEarly && fault.who == Who::Downstream
                     || self.downstream.has_queued() =>
@@ -596,9 +596,9 @@ impl Http1Connection {
         moved: &mut Moved,
     ) -> Then {
         let request = &head.request;
-        // A body that is not wanted would have to be read before the next request can be: none, or
-        // the end. What follows a CONNECT may have been sent early and be meant for the far side;
-        // it is no request.
+        // An unread body would have to be read before the next request: if there is one, the
+        // connection closes. Bytes after a CONNECT may have been sent early and be meant for the
+        // far side; they are not a request.
         let unread_body = request.framing().has_body();
         let connect = matches!(request.target_form(), TargetForm::Authority);
         let close = unread_body
@@ -641,8 +641,8 @@ impl Http1Connection {
         );
         self.request_log(listener)
             .note(Some(&head.request), head.id.as_str(), moved, ending);
-        // On the path of every request that went well: nothing is read, nor written, for a line
-        // that nobody wants.
+        // Every successful request passes here: no clock is read and nothing is formatted for a
+        // line that is not enabled.
         if fault.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
             return then;
         }
@@ -656,8 +656,7 @@ impl Http1Connection {
                 peer = self.peer.map(display), listener = %self.context.address, request = head.id.as_str(), status = moved.status,
                 up = moved.up, down = moved.down, took_us, "{method} {target}"
             ),
-            // What a client does wrong is counted; told one by one it would let any client fill the
-            // log.
+            // Errors of clients are counted. One line each would let any client fill the log.
             Some(fault) if fault.who == Who::Downstream => {
                 self.context.shared.counters.faults.add(1);
                 tracing::debug!(
@@ -665,7 +664,7 @@ impl Http1Connection {
                     class = fault.class(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
                 );
             }
-            // With why it was not tried again.
+            // Includes why it was not retried.
             Some(fault) => {
                 let counters = &self.context.shared.counters;
                 counters.faults.add(1);
@@ -685,7 +684,7 @@ impl Http1Connection {
     }
 }
 
-/// A service behind a link has no upstreams to balance: its connections are kept under its name.
+/// A service behind a link has no upstreams to balance: its connections are pooled under its name.
 fn exposed_origin(allowed: &Allowed) -> Option<PoolKey> {
     match allowed.outbound() {
         Outbound::Service(name) => Some(PoolKey::Service(name.clone())),
@@ -693,21 +692,20 @@ fn exposed_origin(allowed: &Allowed) -> Option<PoolKey> {
     }
 }
 
-/// A request, with what the log wants to know of it.
+/// A request, with what the log needs.
 struct Head<'a> {
     request: Request<'a>,
     id: RequestId,
     begun: Instant,
 }
 
-/// How a request at an egress goes on.
+/// The outcome of a request at an egress.
 enum EgressOutcome {
     After(After),
     Tunnel(Box<Tunnel>),
 }
 
-/// An exit that leads to itself, or two that lead to each other, would fill every connection there
-/// is.
+/// An exit that leads to itself, or two that lead to each other, would use up all connections.
 const MOST_HOPS: usize = 16;
 
 fn refuse_loop(request: &Request<'_>) -> Result<(), Fault> {
@@ -728,14 +726,14 @@ fn refuse_loop(request: &Request<'_>) -> Result<(), Fault> {
     }
 }
 
-/// A target in absolute form says by which scheme its sender means to be here. In clear text that
-/// is `http`; a trusted proxy may have ended TLS in front of us.
+/// A target in absolute form has a scheme. In clear text that must be `http`; a trusted proxy may
+/// have terminated TLS in front of this node.
 fn refuse_misdirected(request: &Request<'_>, trusted: bool) -> Result<(), Fault> {
     match request.target_form() {
         TargetForm::Absolute { scheme, .. }
             if !scheme.eq_ignore_ascii_case(b"http") && !trusted =>
         {
-            let detail = "the target has another scheme than http, and this connection is no TLS: ask for it by its path";
+            let detail = "the target has a scheme other than http, and this connection is not TLS: request it by its path";
             Err(Fault::new(Who::Downstream, FaultKind::Misdirected, detail))
         }
         _ => Ok(()),
@@ -761,7 +759,7 @@ fn text(bytes: &[u8]) -> Result<&str, Fault> {
     })
 }
 
-/// The host of an authority: what stands before the last colon that is not inside brackets.
+/// The host of an authority: the part before the last colon that is not inside brackets.
 pub fn without_port(authority: &str) -> &str {
     match authority.rfind(':') {
         Some(colon) if !authority.get(colon..).unwrap_or_default().contains(']') => {

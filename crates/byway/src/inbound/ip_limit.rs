@@ -1,10 +1,10 @@
-//! Ip limit: how many connections each address holds on one listener.
+//! Ip limit: limits the connections of each address on one listener.
 //!
 //! In:    the address of an accepted connection.
-//! Out:   a permit for as long as the connection lives, or none when the address holds its share
-//!        already.
-//! Never: remembers an address that holds nothing; the map is bounded by the connections
-//!        themselves.
+//! Out:   a permit for as long as the connection lives, or none when the address has reached its
+//!        limit.
+//! Never: keeps an entry for an address without connections; the connections themselves bound the
+//!        map.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ pub struct IpLimit(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 impl IpLimit {
     /// A permit for `peer`, or `None` when it holds `most` already. IPv6 peers count by /64, which
-    /// is what one person holds.
+    /// is what one subscriber usually has.
     pub fn try_acquire(&self, peer: IpAddr, most: usize) -> Option<IpPermit> {
         let peer = ip_limit_key(peer);
         let mut held = self.0.lock();
@@ -35,7 +35,7 @@ impl IpLimit {
     }
 }
 
-/// The address that stands for a peer: of IPv6, its /64.
+/// The address under which a peer is counted: for IPv6, its /64.
 pub(super) fn ip_limit_key(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => {
@@ -46,7 +46,7 @@ pub(super) fn ip_limit_key(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// One connection's permit; dropping it frees it.
+/// The permit of one connection. Dropping it releases it.
 pub struct IpPermit {
     ip_limit: IpLimit,
     peer: IpAddr,
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_gets_its_share_and_not_more_and_nothing_is_remembered_after() {
+    fn a_peer_gets_its_limit_and_no_entry_remains() {
         let ip_limit = IpLimit::default();
         let ip: IpAddr = "192.0.2.1".parse().unwrap();
         let permits: Vec<_> = (0..3).map_while(|_| ip_limit.try_acquire(ip, 2)).collect();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_ipv6_network_of_one_person_is_one_peer() {
+    fn an_ipv6_64_counts_as_one_peer() {
         let ip_limit = IpLimit::default();
         let _one = ip_limit
             .try_acquire("2001:db8::1".parse().unwrap(), 1)

@@ -1,9 +1,9 @@
-//! Link: what arrives over links: carriers with a hello, sessions, and the streams that the other
+//! Link: incoming traffic of links: carriers with a hello, sessions, and the streams that the other
 //! side opens.
 //!
 //! In:    a connection of a `[[serve]]` or an `[[exit]]`, over TCP or QUIC; or the streams of a
 //!        session that this node dialled.
-//! Out:   an `Inquiry` for each stream; its answer to the other side; a relay.
+//! Out:   an `Inquiry` for each stream; the reply to the other side; a relay.
 //! Never: opens anything for a stream without an `Allowed`, on either side of a link; never waits
 //!        for a peer without a deadline.
 
@@ -42,8 +42,8 @@ use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 use crate::scope::Scope;
 use crate::shared::Shared;
 
-/// One TCP connection that may become a carrier. The task lasts as long as its session, if it
-/// begins one.
+/// Serves a TCP connection that may become a carrier. The task lasts as long as its session, if it
+/// starts one.
 pub async fn serve_tcp(accepted: Accepted, context: Arc<ListenerContext>, plan: Arc<Plan>) {
     let acceptor = match context.shared.links.acceptor(&plan.link) {
         Ok(acceptor) => acceptor,
@@ -54,7 +54,7 @@ pub async fn serve_tcp(accepted: Accepted, context: Arc<ListenerContext>, plan: 
     let pending_link =
         Arc::new(pending_links.enter(info.peer, CarrierKind::Tls, has_spoken(&accepted.stream)));
     let arriving = Arc::clone(&pending_link);
-    // The session lives where its socket does.
+    // The session runs where its socket is registered.
     let runtime = Handle::current();
     let arriving = acceptor.tcp_reporting(accepted.stream, &runtime, move |progress| {
         arriving.advance(progress)
@@ -62,7 +62,7 @@ pub async fn serve_tcp(accepted: Accepted, context: Arc<ListenerContext>, plan: 
     serve_arrival(Box::pin(arriving), pending_link, info, context).await;
 }
 
-/// Whether bytes wait to be read already. A kernel that defers accepting has seen to it.
+/// Whether bytes are ready to read. A kernel that defers accepting guarantees it.
 fn has_spoken(stream: &Stream) -> Progress {
     let mut byte = [MaybeUninit::uninit()];
     let peeked = stream
@@ -75,9 +75,9 @@ fn has_spoken(stream: &Stream) -> Progress {
     }
 }
 
-/// Accepts QUIC on `address`, with `bound` if that is there already. If it is not, the port is in
-/// use over UDP, by an earlier process of this node that is leaving or by somebody else: links come
-/// by TLS until it is free.
+/// Accepts QUIC on `address`, with `bound` if the port was bound. If not, the UDP port is in use,
+/// by an earlier process of this node that is draining or by another program: links use TLS until
+/// it is free.
 pub async fn serve_udp(
     bound: Option<QuicListener>,
     address: SocketAddr,
@@ -86,9 +86,7 @@ pub async fn serve_udp(
     let listener = match bound {
         Some(listener) => listener,
         None => {
-            tracing::warn!(
-                "{address} is in use over UDP: links come by TLS alone until it is free"
-            );
+            tracing::warn!("{address} is in use over UDP: links use TLS only until it is free");
             tokio::select! {
                 listener = wait_for_udp(address, &context) => listener,
                 () = context.scope.drained() => return,
@@ -114,7 +112,7 @@ async fn wait_for_udp(address: SocketAddr, context: &ListenerContext) -> QuicLis
             .ok()
             .and_then(|acceptor| acceptor.listen_quic(udp).ok());
         if let Some(listener) = listening {
-            tracing::info!("{address} is free over UDP: links may come by QUIC");
+            tracing::info!("{address} is free over UDP: links may use QUIC");
             return listener;
         }
     }
@@ -123,7 +121,7 @@ async fn wait_for_udp(address: SocketAddr, context: &ListenerContext) -> QuicLis
 /// How often a UDP port that is in use is tried again.
 const UDP_TICK: Duration = Duration::from_secs(1);
 
-/// Accepts QUIC until the context's scope drains; then the sessions that are there finish.
+/// Accepts QUIC until the context's scope drains; then the open sessions finish.
 async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
     let accepting = async {
         let pending_links = context.shared.admission.pending_links();
@@ -151,7 +149,7 @@ async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
             };
             let arriving = context.clone();
             context.scope.spawn("quic carrier", async move {
-                let _seat = ip_permit;
+                let _ip_permit = ip_permit;
                 let welcomed = Arc::clone(&pending_link);
                 let welcoming =
                     acceptor.quic_reporting(incoming, move |progress| welcomed.advance(progress));
@@ -163,13 +161,12 @@ async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
         () = accepting => {}
         () = context.scope.drained() => {}
     }
-    // The endpoint drives every connection that it has accepted: it may go when they have.
+    // The endpoint drives every connection that it has accepted, so it closes after them.
     listener.idle().await;
     listener.close("the node is leaving");
 }
 
-/// What a carrier holds while it belongs to a session: a place among the connections of its
-/// listener, and a descriptor.
+/// What a carrier holds while it belongs to a session: a permit of its listener, and a descriptor.
 pub type CarrierPermits = (LinkPermit, Option<LinkPermit>);
 
 /// What a connection has become.
@@ -178,7 +175,7 @@ enum Welcomed {
     Carrier(Attached, CarrierPermits),
 }
 
-/// A connection is a pending link until it is welcomed, and has to make room for others until then;
+/// A connection is a pending link, and may be evicted in favour of others, until it is welcomed;
 /// then it holds permits.
 async fn serve_arrival(
     arriving: impl Future<Output = Result<Arrival, LinkError>>,
@@ -186,12 +183,12 @@ async fn serve_arrival(
     info: ConnectionInfo,
     context: Arc<ListenerContext>,
 ) {
-    // Each arm is cancel safe: what is dropped closes its connection. Stopping does not wait for
-    // strangers.
+    // Each arm is cancel safe: what is dropped closes its connection. A drain does not wait for
+    // unauthenticated peers.
     let welcomed = tokio::select! {
         welcomed = welcome(arriving, &context) => welcomed,
-        () = pending_link.has_to_leave() => {
-            Some(Err(LinkError::Unreachable("it had said no hello when others needed the room".into())))
+        () = pending_link.evicted() => {
+            Some(Err(LinkError::Unreachable("it had sent no hello when its place was needed".into())))
         }
         () = context.scope.drained() => None,
     };
@@ -206,14 +203,14 @@ async fn serve_arrival(
             let by = attached.carrier();
             tracing::debug!(
                 peer = info.peer.map(display),
-                "{by} carries an old session, too"
+                "{by} was added to an existing session"
             );
             attached.ended().await;
         }
     }
 }
 
-/// Judges what a connection asks for. Nothing: the listener is gone.
+/// Decides about the request of a connection. `None`: the listener was removed.
 async fn welcome(
     arriving: impl Future<Output = Result<Arrival, LinkError>>,
     context: &ListenerContext,
@@ -252,8 +249,8 @@ async fn welcome(
     })
 }
 
-/// For one more carrier of `grant`, if there is room. A carrier by QUIC needs no descriptor of its
-/// own.
+/// The permits for one more carrier of `grant`, if available. A QUIC carrier needs no descriptor of
+/// its own.
 fn permits(
     context: &ListenerContext,
     grant: GrantId,
@@ -270,12 +267,11 @@ fn permits(
     Ok((permit, descriptor))
 }
 
-/// What strangers do is counted, and told line by line only as long as it is rare.
+/// Failures of unauthenticated peers are counted, and logged with a rate limit.
 fn log_refused(context: &ListenerContext, peer: Option<SocketAddr>, error: &LinkError) {
     let counters = &context.shared.counters;
     counters.link_handshakes_failed.add(1);
-    // The slower carrier of a dialler ends so while the link is well, and so does a probe of the
-    // port.
+    // Normal for the slower carrier of a dialler while the link is up, and for a probe of the port.
     if matches!(error, LinkError::Left { .. }) {
         return tracing::debug!(peer = peer.map(display), listener = %context.address, "no link: {error}");
     }
@@ -332,7 +328,7 @@ async fn serve_session(
     }
 }
 
-/// The streams that the other side of a session opens, and whose session it is.
+/// The streams that the other side of a session opens, and their session.
 pub struct IncomingStreams {
     context: Arc<ListenerContext>,
     /// The number of the connection that the session began on; 0 if this node dialled it.
@@ -389,7 +385,7 @@ impl IncomingStreams {
     }
 }
 
-/// Hands each stream to a worker, where what it leads to is dialled. Ends with the session.
+/// Passes each stream to a worker, which dials its target. Ends with the session.
 pub async fn serve_streams(mut from: IncomingStreams) {
     static NEXT_WORKER: AtomicUsize = AtomicUsize::new(0);
     loop {
@@ -432,9 +428,9 @@ async fn serve_stream(
     let Some((plan, listener)) = context.plan() else {
         return;
     };
-    let (peer, patience) = (info.peer, listener.limits.handshake_timeout);
-    let (open, mut asked) = match timeout(patience, arrived.asked()).await {
-        Ok(Ok(asked)) => asked,
+    let (peer, time_limit) = (info.peer, listener.limits.handshake_timeout);
+    let (open, mut pending_open) = match timeout(time_limit, arrived.asked()).await {
+        Ok(Ok(pending_open)) => pending_open,
         Ok(Err(error)) => {
             return tracing::debug!(
                 peer = peer.map(display),
@@ -444,11 +440,11 @@ async fn serve_stream(
         Err(_) => {
             return tracing::debug!(
                 peer = peer.map(display),
-                "a stream that did not say within {patience:?} what it is for"
+                "a stream that sent no target within {time_limit:?}"
             );
         }
     };
-    // An agent logs the address of the visitor, which the public end sends along.
+    // An agent logs the address of the visitor, which the public end sends.
     let visitor = outgoing.as_ref().and_then(|_| open.visitor.parse().ok());
     let info = ConnectionInfo {
         peer: visitor.or(peer),
@@ -471,10 +467,10 @@ async fn serve_stream(
         peer,
         user.as_ref(),
     ));
-    // Whoever asked may give up meanwhile; then nobody wants the far side.
+    // The other side may cancel meanwhile; then the far side is not needed.
     let opened = tokio::select! {
         opened = opening => opened,
-        () = asked.given_up() => return tunnel_log.refused(target().as_ref(), &gave_up()),
+        () = pending_open.given_up() => return tunnel_log.refused(target().as_ref(), &peer_cancelled()),
     };
     match opened {
         Err(fault) => {
@@ -491,17 +487,17 @@ async fn serve_stream(
                 );
             }
             tunnel_log.refused(target().as_ref(), &fault);
-            let _ = timeout(patience, asked.refused(fault.to_link())).await;
+            let _ = timeout(time_limit, pending_open.refused(fault.to_link())).await;
         }
-        // The place is taken for as long as the stream lasts.
+        // The permit is held for as long as the stream lasts.
         Ok(OpenedTarget {
             dialled,
             allowed,
             host,
-            _place,
+            _dial_permit,
         }) => {
-            // The public end reports the requests of an HTTP service, so that each has a line of
-            // its own.
+            // The public end reports the requests of an HTTP service, so that each has its own
+            // line.
             let is_http = |outgoing: &Arc<OutgoingLink>| {
                 outgoing
                     .service(open.service)
@@ -510,9 +506,9 @@ async fn serve_stream(
             let reports = context.scope.worker_stats().log_buffer.is_on()
                 && link.has(FEATURE_REPORTS)
                 && outgoing.as_ref().is_some_and(is_http);
-            let answered = asked.opened(dialled.local, host.as_deref(), reports);
-            let Ok(Ok(stream)) = timeout(patience, answered).await else {
-                return tunnel_log.through(&allowed).left();
+            let answered = pending_open.opened(dialled.local, host.as_deref(), reports);
+            let Ok(Ok(stream)) = timeout(time_limit, answered).await else {
+                return tunnel_log.through(&allowed).client_left();
             };
             let options = relay_options(&context.shared, &allowed, &listener);
             let tunnel_log = tunnel_log.through(&allowed);
@@ -533,16 +529,16 @@ async fn serve_stream(
     }
 }
 
-/// The visitor that the other side has named, for the log; an exit gets none.
+/// The visitor that the other side has named, for the log. An exit gets none.
 fn named(visitor: &str) -> Option<tracing::field::DisplayValue<byway_dial::PeerText<'_>>> {
     (!visitor.is_empty()).then(|| tracing::field::display(peer_text(visitor)))
 }
 
-fn gave_up() -> Fault {
+fn peer_cancelled() -> Fault {
     Fault::new(
         Who::Downstream,
         FaultKind::ClosedEarly,
-        "the other side gave up before the target was open",
+        "the other side cancelled before the target was open",
     )
 }
 
@@ -566,7 +562,7 @@ async fn decide_and_open(
             detail,
         ));
     }
-    // A node that is leaving serves it, too: it was opened before the other side heard of that.
+    // A draining node serves it, too: it was opened before the other side learned of the drain.
     let (service, target);
     let mut host = None;
     let ask = match open.service {
@@ -600,9 +596,9 @@ async fn decide_and_open(
     let allowed = policy::decide(&inquiry).inspect_err(|_| {
         context.shared.counters.denied.add(1);
     })?;
-    let place = || {
+    let dial_permit = || {
         let (user, is_only_user) = match user {
-            // Any number of grants may come.
+            // Any number of grants may exist.
             Some(grant) => (PermitHolder::Grant(Arc::clone(grant)), false),
             None => (
                 PermitHolder::PublicEnd(Arc::clone(&listener.name)),
@@ -616,23 +612,23 @@ async fn decide_and_open(
             .take(&user, is_only_user)
             .map_err(no_descriptor)
     };
-    let (dialled, place) = match allowed.outbound() {
+    let (dialled, dial_permit) = match allowed.outbound() {
         Outbound::Direct(target) => {
-            let opening = Box::pin(direct::open_in_place(
+            let opening = Box::pin(direct::open_with_permit(
                 &context.shared,
                 target,
                 &allowed,
-                place,
+                dial_permit,
             ));
             opening
                 .await
-                .map(|(dialled, place)| (dialled, Some(place)))?
+                .map(|(dialled, dial_permit)| (dialled, Some(dial_permit)))?
         }
         Outbound::Via(..) => {
-            let place = place()?;
+            let dial_permit = dial_permit()?;
             (
                 outbound::open(&context.shared, &allowed).await?,
-                Some(place),
+                Some(dial_permit),
             )
         }
         // These are streams of other links.
@@ -644,11 +640,11 @@ async fn decide_and_open(
         dialled,
         allowed,
         host,
-        _place: place,
+        _dial_permit: dial_permit,
     })
 }
 
-/// Whether the services of one link are all that streams are dialled for.
+/// Whether streams are dialled only for the services of one link.
 fn is_only_public_end(plan: &Plan) -> bool {
     let is_exit =
         |role: &Role| matches!(role, Role::Link(link) if matches!(link.serves, Serves::Exit(_)));
@@ -663,12 +659,12 @@ fn is_only_public_end(plan: &Plan) -> bool {
             .any(|listener| is_exit(&listener.role))
 }
 
-/// What a stream leads to.
+/// The opened target of a stream.
 struct OpenedTarget {
     dialled: Dialled,
     allowed: Allowed,
     host: Option<Arc<str>>,
-    _place: Option<DialPermit>,
+    _dial_permit: Option<DialPermit>,
 }
 
 fn no_descriptor(reason: NoDialPermit) -> Fault {
@@ -677,7 +673,7 @@ fn no_descriptor(reason: NoDialPermit) -> Fault {
     Fault::new(Who::Us, FaultKind::Overloaded("descriptors"), detail)
 }
 
-/// The host of an [`Open`] has no brackets; a name is judged and resolved here and nowhere before.
+/// The host of an [`Open`] has no brackets. A name is checked and resolved only here.
 fn target_of(open: &Open) -> Result<Target, Fault> {
     let bad =
         |detail: String| Fault::new(Who::Downstream, FaultKind::Malformed("bad-target"), detail);
@@ -703,7 +699,7 @@ mod tests {
     const HANG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn a_newcomer_that_speaks_slowly_is_not_evicted_by_strangers_who_say_nothing() {
+    async fn a_newcomer_that_sends_slowly_is_not_evicted_by_connections_that_send_nothing() {
         let state = tempfile::tempdir().unwrap();
         let lines = "[[serve]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n";
         let bench = Bench::with_state(lines, state.path());
@@ -743,22 +739,22 @@ mod tests {
         until(Progress::Silent, 1).await;
         newcomer.write_all(BEGUN).await.unwrap();
         until(Progress::Spoke, 1).await;
-        let mut strangers = Vec::new();
+        let mut others = Vec::new();
         for _ in 0..most {
-            strangers.push(connect().await);
-            until(Progress::Silent, strangers.len().min(most - 1)).await;
+            others.push(connect().await);
+            until(Progress::Silent, others.len().min(most - 1)).await;
         }
-        let end = timeout(HANG, strangers[0].read(&mut [0])).await.unwrap();
+        let end = timeout(HANG, others[0].read(&mut [0])).await.unwrap();
         assert!(
             !matches!(end, Ok(1..)),
-            "the first stranger made room: {end:?}"
+            "the first silent connection was evicted: {end:?}"
         );
         assert_eq!(
             pending_links.count(Progress::Spoke),
             1,
-            "the newcomer is still there"
+            "the newcomer is still connected"
         );
-        // What it says next is read: this is no hello, so now it has to go.
+        // Its next bytes are read: they are not a hello, so the connection is closed.
         newcomer.write_all(&[0; 512]).await.unwrap();
         until(Progress::Spoke, 0).await;
     }

@@ -2,7 +2,7 @@
 //!
 //! In:    the grant of a carrier that is about to be welcomed.
 //! Out:   a permit for as long as the carrier lives; or why there is none.
-//! Never: lets one grant keep the others out. Once more than half of the permits are taken, a grant
+//! Never: lets one grant exclude the others. Once more than half of the permits are taken, a grant
 //!        that has a quarter of them gets no more. The check and the count are one step, under one
 //!        lock.
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use byway_link::GrantId;
 use parking_lot::Mutex;
 
-/// See the head of the file. Clones are the same.
+/// See the head of the file. Clones share the permits.
 #[derive(Clone, Debug)]
 pub struct LinkPermits(Arc<Mutex<PermitCounts>>);
 
@@ -24,18 +24,18 @@ struct PermitCounts {
     by_grant: HashMap<GrantId, usize>,
 }
 
-/// Why a carrier gets no permit. Each is over when other carriers have ended.
+/// Why a carrier gets no permit. Each reason ends when other carriers have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPermit {
     /// All of them are taken.
     #[error(
-        "this server has as many links as it may have (`limits.connections`, open files); try again later"
+        "this server has reached its limit of links (`limits.connections`, open files); try again later"
     )]
     Full,
-    /// The rest is for other grants.
+    /// The rest is reserved for other grants.
     #[error(
-        "this grant has its share of the links that this server may have (`limits.connections`, open files); try again \
-         later, or join by another grant"
+        "this grant has reached its share of the links of this server (`limits.connections`, open files); try again \
+         later, or join with another grant"
     )]
     OverShare,
 }
@@ -49,7 +49,7 @@ impl LinkPermits {
         })))
     }
 
-    /// Changes their number. Those in use above `most` stay until they come back.
+    /// Changes their number. Those in use above `most` stay in use until they are returned.
     pub fn set(&self, most: usize) {
         self.0.lock().most = most;
     }
@@ -85,7 +85,7 @@ impl LinkPermits {
     }
 }
 
-/// For one carrier; dropping it gives it back.
+/// The permit of one carrier. Dropping it returns it.
 #[derive(Debug)]
 pub struct LinkPermit {
     permits: LinkPermits,
@@ -113,7 +113,7 @@ mod tests {
         GrantId::from_bytes([number; 6])
     }
 
-    /// As many as there are for it.
+    /// As many as `number` can get.
     fn take_all(permits: &LinkPermits, number: u8) -> (Vec<LinkPermit>, NoPermit) {
         let mut held = Vec::new();
         loop {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn one_grant_does_not_take_the_places_of_the_others() {
+    fn one_grant_does_not_take_the_permits_of_the_others() {
         let permits = LinkPermits::new(100);
         let (first, why) = take_all(&permits, 1);
         assert_eq!(
@@ -146,12 +146,12 @@ mod tests {
         let taken = permits.0.lock();
         assert!(
             taken.count == 0 && taken.by_grant.is_empty(),
-            "nothing is remembered: {taken:?}"
+            "no entry remains: {taken:?}"
         );
     }
 
     #[test]
-    fn a_number_that_is_lowered_lets_nothing_in_until_enough_have_ended() {
+    fn a_lower_limit_refuses_until_enough_carriers_have_ended() {
         let permits = LinkPermits::new(8);
         let mut held: Vec<_> = (0..4)
             .map(|number| permits.take(grant(number)).unwrap())
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn each_permit_is_given_where_there_are_few() {
+    fn a_small_number_of_permits_can_be_used_in_full() {
         for most in 0..=4_usize {
             let permits = LinkPermits::new(most);
             let (first, _) = take_all(&permits, 1);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_asks_from_many_threads_at_once_gets_its_share_and_not_one_more() {
+    fn a_grant_that_takes_permits_on_many_threads_gets_exactly_its_share() {
         let permits = LinkPermits::new(100);
         let held = Mutex::new(Vec::new());
         std::thread::scope(|scope| {

@@ -1,9 +1,9 @@
 //! Listener: permit → accept → spawn → back off.
 //!
 //! In:    one bound socket of one worker.
-//! Out:   a task for each connection, on that worker or on a far less busy one. For as long as it
-//!        lives it holds a permit, and permits unless it may become a link: those take theirs when
-//!        they are welcomed ([`Admit`]).
+//! Out:   a task for each connection, on that worker or on a far less busy one. While it lives, it
+//!        holds a permit of its address, and the permits of the listener unless it may become a
+//!        link: links take those when they are welcomed ([`Admit`]).
 //! Never: waits for a peer. Handshakes run in the connection's own task, under a deadline.
 
 use std::io;
@@ -32,33 +32,33 @@ use crate::shared::Shared;
 /// What every connection of one listener on one worker may use.
 #[derive(Clone)]
 pub struct ListenerContext {
-    /// What the whole node shares.
+    /// State shared by the node.
     pub shared: Arc<Shared>,
-    /// The listener, in this Plan and in a newer one.
+    /// The key of the listener in this Plan and in newer ones.
     pub key: Arc<ListenerKey>,
-    /// What its connections are accepted for. A Plan that has another role for the listener has
-    /// other contexts for it.
+    /// The role that its connections are accepted for. A Plan with another role for the listener
+    /// has other contexts for it.
     pub role: RoleKind,
-    /// What a listener that no Plan has is for: the public port of an exposed service, a link that
-    /// this node dialled.
+    /// The plan of a listener that is not in the Plan: the public port of an exposed service, or a
+    /// link that this node dialled.
     pub fixed: Option<Arc<ListenerPlan>>,
-    /// Where it really listens, for people: port 0 has become the chosen port.
+    /// Where it listens, for display: port 0 is replaced by the chosen port.
     pub address: Arc<Bind>,
     /// Connections are spawned here, and drain with it.
     pub scope: Scope,
     /// The number of the worker that `scope` belongs to.
     pub worker: usize,
-    /// HTTP connections to upstreams, this worker's part of them.
+    /// This worker's part of the pool of HTTP connections to upstreams.
     pub pool: Pool<PoolKey, Conn>,
     /// The permits that its connections take, and when.
     pub admit: Admit,
-    /// No peer may hold all permits.
+    /// Limits the connections of each peer.
     pub ip_limit: IpLimit,
 }
 
 impl ListenerContext {
-    /// The Plan in force and this listener's place in it; `None` once a newer Plan has no such
-    /// listener, or has another role for it.
+    /// The current Plan and this listener in it; `None` once a newer Plan has no such listener, or
+    /// has another role for it.
     pub fn plan(&self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
         let plan = self.shared.plan.load_full();
         let listener = self.fixed.as_ref().or_else(|| plan.listener(&self.key));
@@ -66,8 +66,8 @@ impl ListenerContext {
         Some((plan, listener))
     }
 
-    /// A permit for the peer; `None` for one that is not counted: on this machine, on a Unix
-    /// socket, or a trusted proxy with many people behind it.
+    /// A permit for the peer; `None` for a peer that is not counted: on loopback, on a Unix socket,
+    /// or a trusted proxy that serves many clients.
     ///
     /// # Errors
     /// [`OverShare`], which is counted and logged: the connection is to be reset.
@@ -92,8 +92,8 @@ impl ListenerContext {
         ip_permit.map(Some).ok_or(OverShare)
     }
 
-    /// Waits until there are permits for one more connection, if it needs them now. `false`: there
-    /// never will be.
+    /// Waits until there are permits for one more connection, if it needs them now. `false` means
+    /// that there never will be.
     async fn has_room(&self) -> bool {
         match &self.admit {
             Admit::WhenAccepted {
@@ -124,16 +124,16 @@ impl ListenerContext {
     }
 }
 
-/// The peer holds its share of connections already.
+/// The peer has reached its share of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OverShare;
 
-/// Whose connection it is.
+/// The number and the peer of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConnectionInfo {
-    /// The number of the connection, from 1 on; 0 if this node dialled it.
+    /// The number of the connection, starting with 1; 0 if this node dialled it.
     pub connection: u64,
-    /// Who connected; `None` on a Unix socket.
+    /// The address that connected; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
 }
 
@@ -141,15 +141,15 @@ pub struct ConnectionInfo {
 pub struct Accepted {
     /// The open stream.
     pub stream: Stream,
-    /// Who connected.
+    /// Its number and peer.
     pub info: ConnectionInfo,
 }
 
-/// A group of sockets that is served, one on each worker. The role of its contexts may be replaced:
-/// its sockets stay, so no connection that waits in their queues is lost.
+/// A group of sockets that is served, one on each worker. Its contexts may be replaced for another
+/// role: the sockets stay, so no connection in their queues is lost.
 pub struct ListenerGroup(Vec<Arc<ArcSwap<WorkerListener>>>);
 
-/// What one socket leads to: the context of its own worker, and those of all workers.
+/// Where connections of one socket go: the context of its own worker, and those of all workers.
 struct WorkerListener {
     context: Arc<ListenerContext>,
     balance: Arc<WorkerBalance>,
@@ -170,18 +170,18 @@ impl ListenerGroup {
         Self(opened.collect())
     }
 
-    /// Accepts nothing more, and lets what was accepted finish.
+    /// Stops accepting, and lets accepted connections finish.
     pub fn drain(&self) {
         self.0
             .iter()
             .for_each(|target| target.load().context.scope.drain());
     }
 
-    /// From now on connections go to `contexts`; those that were accepted before drain. There are
-    /// as many as before.
+    /// Sends new connections to `contexts`. Connections that were accepted before drain. The number
+    /// of contexts does not change.
     pub fn replace(&self, contexts: Vec<Arc<ListenerContext>>) {
         for (target, new) in self.0.iter().zip(worker_listeners(contexts)) {
-            // The socket looks for its new context when the old one drains.
+            // The socket loads its new context when the old one drains.
             target.swap(new).context.scope.drain();
         }
     }
@@ -199,7 +199,7 @@ fn worker_listeners(
     })
 }
 
-/// Accepts until the context's scope drains and no other context has taken its place.
+/// Accepts until the context's scope drains and no other context has replaced it.
 async fn serve(socket: Socket, target: Arc<ArcSwap<WorkerListener>>) {
     let acceptor = match ListenSocket::new(socket) {
         Ok(acceptor) => acceptor,
@@ -226,15 +226,15 @@ async fn accept_all(
     balance: &WorkerBalance,
 ) {
     let mut back_off = BackOff::default();
-    // While nobody comes, the permit only has to be there: held, the last one would keep another
-    // worker's visitors out. A worker that loses it to another has accepted one connection at most,
-    // which waits for the next. The semaphore is never closed, so the only way out is the drain in
-    // `serve`.
+    // While no connection arrives, the permit is only checked: holding the last one would exclude
+    // the clients of another worker. A worker that loses it to another has accepted one connection
+    // at most, which waits for the next permit. The semaphore is never closed, so the loop ends
+    // only with the drain in `serve`.
     while context.has_room().await {
         match acceptor.accept().await {
             Ok(mut registered) => {
                 back_off = BackOff::default();
-                // One over its share is reset at once.
+                // A connection above the share of its peer is reset at once.
                 let Ok(ip_permit) = context.ip_permit(registered.info.peer) else {
                     continue;
                 };
@@ -264,7 +264,7 @@ fn spawn(accepted: Accepted, context: Arc<ListenerContext>, held: impl Send + 's
     });
 }
 
-/// Gives a connection to another worker, which registers it with its own reactor.
+/// Moves a connection to another worker, which registers it with its own reactor.
 fn move_to_worker(
     registered: RegisteredConnection,
     context: Arc<ListenerContext>,
@@ -289,8 +289,8 @@ fn move_to_worker(
     });
 }
 
-/// One connection, by the role that the Plan gives its listener now. Boxed, so that it has the room
-/// of its own role only.
+/// Serves one connection by the role that the Plan gives its listener now. Boxed, so that it takes
+/// only the memory of its own role.
 pub(super) async fn dispatch(accepted: Accepted, context: Arc<ListenerContext>) {
     let shared = Arc::clone(&context.shared);
     let _open = GaugeGuard::new(&shared.counters.connections);
@@ -353,7 +353,7 @@ impl ListenSocket {
     }
 }
 
-/// A connection that a worker has accepted and nobody serves yet.
+/// An accepted connection that is not served yet.
 struct RegisteredConnection {
     socket: RegisteredSocket,
     info: ConnectionInfo,
@@ -365,7 +365,7 @@ enum RegisteredSocket {
     Unix(tokio::net::UnixStream),
 }
 
-/// The same between two workers, known to no reactor.
+/// The same between two workers, registered with no reactor.
 struct DetachedConnection {
     socket: DetachedSocket,
     info: ConnectionInfo,
@@ -404,7 +404,7 @@ impl RegisteredConnection {
 }
 
 impl DetachedConnection {
-    /// To be called on the worker that it has come to.
+    /// Call it on the receiving worker.
     fn attach(self) -> io::Result<RegisteredConnection> {
         let socket = match self.socket {
             DetachedSocket::Tcp(socket) => {
@@ -422,8 +422,8 @@ impl DetachedConnection {
     }
 }
 
-/// The connection died between the handshake and our accept: its own affair (accept(2), "error
-/// handling").
+/// The connection failed between the handshake and the accept, which does not affect others
+/// (accept(2), "error handling").
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable,
@@ -434,7 +434,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The wait after a failed accept (descriptors exhausted, mostly): 5 ms, doubled up to 1 s, until
+/// The delay after a failed accept (usually without descriptors): 5 ms, doubled up to 1 s, until
 /// one succeeds.
 #[derive(Default)]
 struct BackOff {

@@ -1,9 +1,9 @@
-//! Metrics: what a `[metrics]` listener answers: this node's numbers, and whether it serves.
+//! Metrics: what a `[metrics]` listener serves: the metrics of this node, and its health.
 //!
 //! In:    an accepted connection.
-//! Out:   `GET /metrics`: the exposition; `GET /healthz`: 200 while the node serves, 503 once it is
-//!        leaving.
-//! Never: another path (404), another method (405), or a request body.
+//! Out:   `GET /metrics`: the exposition; `GET /healthz`: 200 while the node serves, 503 once it
+//!        drains.
+//! Never: serves another path (404), another method (405), or a request with a body.
 
 use std::sync::Arc;
 
@@ -59,8 +59,7 @@ pub async fn serve(accepted: Accepted, context: Arc<ListenerContext>, listener: 
     downstream.lingering_close().await;
 }
 
-/// The length of the next head, or the status of what stands in its place; none if nobody asks any
-/// more.
+/// The length of the next head, or the status of the error response; none if no request follows.
 async fn next_head(
     downstream: &mut Conn,
     head: &mut RequestHead,
@@ -133,14 +132,14 @@ fn answer(request: &Request<'_>, context: &ListenerContext) -> MetricsResponse {
             ..MetricsResponse::of(200)
         },
         _ => MetricsResponse {
-            body: "404 Not Found\nthere are /metrics and /healthz\n".into(),
+            body: "404 Not Found\nthe paths are /metrics and /healthz\n".into(),
             ..MetricsResponse::of(404)
         },
     }
 }
 
 fn queue(out: &mut Vec<u8>, answer: &MetricsResponse, close: bool, head_only: bool) {
-    // Status, phrase, names and values are ours.
+    // Status, phrase, names and values are constants.
     let _ = write::status_line(out, answer.status, reason_phrase(answer.status).as_bytes());
     let mut field = |name: &str, value: &str| {
         let _ = write::field(out, name.as_bytes(), value.as_bytes());

@@ -1,9 +1,8 @@
-//! Mixed: SOCKS5, SOCKS4, SOCKS4a and HTTP on one egress port, told apart by the first byte.
+//! Mixed: SOCKS5, SOCKS4, SOCKS4a and HTTP on one egress port, distinguished by the first byte.
 //!
 //! In:    an accepted connection of an egress.
-//! Out:   the connection, handed on with its first bytes still unread.
-//! Never: guesses: a byte that begins none of these protocols ends the connection with a log line
-//!        that says so.
+//! Out:   the connection, passed on with its first bytes still unread.
+//! Never: guesses: a byte that begins none of these protocols closes the connection and is logged.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Inbound: from an accepted connection to an `Inquiry`.
 //!
-//! `bind` makes sockets, `listener` accepts on them, and by the listener's role a connection goes
-//! to `http1` (edge), `mixed` (egress: `socks` or `http1` by its first byte), `tcp` (forward,
-//! exposed service), `link` or `metrics`. `connect` is the CONNECT method.
+//! `bind` creates sockets, `listener` accepts on them, and the role of the listener selects `http1`
+//! (edge), `mixed` (egress: `socks` or `http1` by its first byte), `tcp` (forward, exposed
+//! service), `link` or `metrics`. `connect` is the CONNECT method.
 
 pub mod admission;
 pub mod bind;

@@ -1,12 +1,12 @@
-//! Pending links: connections at the ports of links that have not shown yet that they may be there.
+//! Pending links: connections at link listeners that are not authenticated yet.
 //!
-//! In:    the address and the transport of each new connection, and what it has achieved so far.
-//! Out:   a pending link, until it is welcomed; or the word that it has to leave.
-//! Never: lets a newcomer wait for those who say nothing. When it is full, connections that have
-//!        sent nothing are evicted first, then those without a proven key, then the rest; but no
-//!        class is evicted below a quarter of the places while another has more, so that each
-//!        newcomer has time for its next step. Within a class: the transport with the most pending
-//!        links, there the address with the most, there the oldest.
+//! In:    the address and the transport of each new connection, and its progress so far.
+//! Out:   a pending link, until it is welcomed; or the notification that it is evicted.
+//! Never: lets a newcomer wait for silent connections. When it is full, connections that have sent
+//!        nothing are evicted first, then those without a proven key, then the rest; but no class
+//!        is evicted below a quarter of the limit while another has more, so that each newcomer has
+//!        time for its next step. Within a class: the transport with the most pending links, there
+//!        the address with the most, there the oldest.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -19,17 +19,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::ip_limit::ip_limit_key;
 
-/// Guests at once, of all listeners of links together; less where few links are allowed.
+/// The limit of pending links of all link listeners together; lower where few links are allowed.
 pub const PENDING_LINKS: usize = 1024;
 
-/// The same where few links are allowed, if the descriptors suffice.
+/// The limit where few links are allowed, if the descriptors suffice.
 pub const FEWEST_PENDING_LINKS: usize = 128;
 
-/// No class of pending links is evicted while it has at most this part of the places and another
+/// No class of pending links is evicted while it has at most this fraction of the limit and another
 /// has more.
 const CLASS_SHARE: usize = 4;
 
-/// See the head of the file. Clones are the same.
+/// See the head of the file. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct PendingLinks(Arc<Mutex<PendingState>>);
 
@@ -38,7 +38,7 @@ struct PendingState {
     most: usize,
     next: u64,
     entries: HashMap<u64, Entry>,
-    /// By [`Progress`], the least first.
+    /// By [`Progress`], the lowest first.
     classes: [ProgressClass; 3],
 }
 
@@ -47,10 +47,10 @@ struct Entry {
     peer: IpAddr,
     by: CarrierKind,
     progress: Progress,
-    leave: CancellationToken,
+    evict: CancellationToken,
 }
 
-/// Guests with the same progress, by transport and address.
+/// Pending links with the same progress, by transport and address.
 #[derive(Debug, Default)]
 struct ProgressClass {
     tls: PeerCounts,
@@ -64,7 +64,7 @@ struct PeerCounts {
 }
 
 impl PendingLinks {
-    /// With room for `most` pending links, and for one at least.
+    /// With a limit of `most` pending links, and at least one.
     pub fn new(most: usize) -> Self {
         let (entries, classes) = Default::default();
         Self(Arc::new(Mutex::new(PendingState {
@@ -75,7 +75,7 @@ impl PendingLinks {
         })))
     }
 
-    /// Takes a new connection in. If there is no room, another has to leave.
+    /// Adds a new connection. If the limit is reached, another is evicted.
     pub fn enter(
         &self,
         peer: Option<SocketAddr>,
@@ -86,10 +86,10 @@ impl PendingLinks {
             ip_limit_key(peer.ip())
         });
         let mut pending = self.0.lock();
-        let gone = (pending.entries.len() >= pending.most)
+        let token = (pending.entries.len() >= pending.most)
             .then(|| pending.remove_one())
             .flatten();
-        let (number, leave) = (pending.next, CancellationToken::new());
+        let (number, evict) = (pending.next, CancellationToken::new());
         pending.next += 1;
         pending.insert(
             number,
@@ -97,36 +97,36 @@ impl PendingLinks {
                 peer,
                 by,
                 progress,
-                leave: leave.clone(),
+                evict: evict.clone(),
             },
         );
         drop(pending);
-        if let Some(gone) = gone {
-            gone.cancel();
+        if let Some(token) = token {
+            token.cancel();
         }
         PendingLink {
             pending_links: self.clone(),
             number,
-            leave,
+            evict,
         }
     }
 
-    /// Whether at least half of the places are taken: addresses have to be proven from here on.
+    /// Whether at least half of the limit is used: from then on addresses must be validated.
     pub fn is_half_full(&self) -> bool {
         let pending = self.0.lock();
         pending.entries.len() * 2 >= pending.most
     }
 
-    /// Changes the number of places, to one at least. Guests that are too many leave, as if others
-    /// had come.
+    /// Changes the limit, to one at least. Pending links above it are evicted as if new ones had
+    /// come.
     pub fn set_most(&self, most: usize) {
         let mut pending = self.0.lock();
         pending.most = most.max(1);
         while pending.entries.len() > pending.most {
-            let Some(gone) = pending.remove_one() else {
+            let Some(token) = pending.remove_one() else {
                 break;
             };
-            gone.cancel();
+            token.cancel();
         }
     }
 
@@ -139,7 +139,7 @@ impl PendingLinks {
 impl PendingState {
     fn insert(&mut self, number: u64, entry: Entry) {
         if let Some(class) = self.classes.get_mut(entry.progress as usize) {
-            class.crowd(entry.by).insert(entry.peer, number);
+            class.peers_of(entry.by).insert(entry.peer, number);
         }
         self.entries.insert(number, entry);
     }
@@ -147,19 +147,19 @@ impl PendingState {
     fn remove_one(&mut self) -> Option<CancellationToken> {
         let share = self.most / CLASS_SHARE;
         let counts = || self.classes.iter().map(ProgressClass::count);
-        // With few places every class may be within its share: then the first that has a pending
-        // link.
+        // With a low limit every class may be within its share: then the first one that is not
+        // empty.
         let class = counts()
             .position(|count| count > share)
             .or_else(|| counts().position(|count| count > 0))?;
-        let oldest = self.classes.get(class)?.oldest_of_the_most()?;
-        self.remove(oldest).map(|entry| entry.leave)
+        let oldest = self.classes.get(class)?.oldest_of_the_largest()?;
+        self.remove(oldest).map(|entry| entry.evict)
     }
 
     fn remove(&mut self, number: u64) -> Option<Entry> {
         let entry = self.entries.remove(&number)?;
         if let Some(class) = self.classes.get_mut(entry.progress as usize) {
-            class.crowd(entry.by).remove(entry.peer, number);
+            class.peers_of(entry.by).remove(entry.peer, number);
         }
         Some(entry)
     }
@@ -170,21 +170,21 @@ impl ProgressClass {
         self.tls.count + self.quic.count
     }
 
-    const fn crowd(&mut self, by: CarrierKind) -> &mut PeerCounts {
+    const fn peers_of(&mut self, by: CarrierKind) -> &mut PeerCounts {
         match by {
             CarrierKind::Tls => &mut self.tls,
             CarrierKind::Quic => &mut self.quic,
         }
     }
 
-    fn oldest_of_the_most(&self) -> Option<u64> {
-        let crowd = if self.tls.count >= self.quic.count {
+    fn oldest_of_the_largest(&self) -> Option<u64> {
+        let largest = if self.tls.count >= self.quic.count {
             &self.tls
         } else {
             &self.quic
         };
         let order = |numbers: &&BTreeSet<u64>| (numbers.len(), Reverse(numbers.first().copied()));
-        crowd.by_peer.values().max_by_key(order)?.first().copied()
+        largest.by_peer.values().max_by_key(order)?.first().copied()
     }
 }
 
@@ -205,16 +205,16 @@ impl PeerCounts {
     }
 }
 
-/// One connection in the set of pending links, until it is dropped.
+/// One pending link, until it is dropped.
 #[derive(Debug)]
 pub struct PendingLink {
     pending_links: PendingLinks,
     number: u64,
-    leave: CancellationToken,
+    evict: CancellationToken,
 }
 
 impl PendingLink {
-    /// Notes what the connection has achieved. It is never taken back.
+    /// Records the progress of the connection, which never decreases.
     pub fn advance(&self, progress: Progress) {
         let mut pending = self.pending_links.0.lock();
         if pending
@@ -229,9 +229,9 @@ impl PendingLink {
         }
     }
 
-    /// Resolves when this connection has to make room for another. Cancel safe.
-    pub async fn has_to_leave(&self) {
-        self.leave.cancelled().await;
+    /// Resolves when this connection is evicted. Cancel safe.
+    pub async fn evicted(&self) {
+        self.evict.cancelled().await;
     }
 }
 
@@ -253,8 +253,8 @@ mod tests {
         at(&format!("198.51.100.{number}"))
     }
 
-    fn left(guest: &PendingLink) -> bool {
-        guest.leave.is_cancelled()
+    fn is_evicted(pending_link: &PendingLink) -> bool {
+        pending_link.evict.is_cancelled()
     }
 
     fn silent(pending_links: &PendingLinks, peer: &str) -> PendingLink {
@@ -262,23 +262,23 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_gets_in_and_the_oldest_of_the_largest_crowd_leaves() {
+    fn a_newcomer_is_accepted_and_the_oldest_of_the_largest_group_is_evicted() {
         let pending_links = PendingLinks::new(4);
         let single = silent(&pending_links, "192.0.2.1");
-        let crowd: Vec<_> = (0..3)
+        let group: Vec<_> = (0..3)
             .map(|_| silent(&pending_links, "192.0.2.2"))
             .collect();
         let newcomer = silent(&pending_links, "192.0.2.3");
         assert_eq!(
-            crowd.iter().map(left).collect::<Vec<_>>(),
+            group.iter().map(is_evicted).collect::<Vec<_>>(),
             [true, false, false]
         );
-        assert!(!left(&single) && !left(&newcomer));
+        assert!(!is_evicted(&single) && !is_evicted(&newcomer));
         let _another = silent(&pending_links, "192.0.2.4");
-        assert!(left(&crowd[1]) && !left(&single));
-        // All are alone now: the oldest of all leaves.
+        assert!(is_evicted(&group[1]) && !is_evicted(&single));
+        // Each address has one now: the oldest of all is evicted.
         let _last = silent(&pending_links, "192.0.2.5");
-        assert!(left(&single) && !left(&newcomer) && !left(&crowd[2]));
+        assert!(is_evicted(&single) && !is_evicted(&newcomer) && !is_evicted(&group[2]));
     }
 
     #[test]
@@ -289,32 +289,26 @@ mod tests {
             newcomer.advance(progress);
             newcomer
         });
-        let strangers: Vec<_> = (0..200)
+        let others: Vec<_> = (0..200)
             .map(|n| pending_links.enter(from(n), CarrierKind::Tls, Progress::Silent))
             .collect();
-        assert!(!newcomers.iter().any(left));
-        assert_eq!(
-            strangers.iter().filter(|stranger| !left(stranger)).count(),
-            14
-        );
+        assert!(!newcomers.iter().any(is_evicted));
+        assert_eq!(others.iter().filter(|other| !is_evicted(other)).count(), 14);
     }
 
     #[test]
-    fn those_without_a_proven_key_are_evicted_before_those_with_one() {
+    fn connections_without_a_proven_key_are_evicted_before_those_with_one() {
         let pending_links = PendingLinks::new(16);
         let proven = pending_links.enter(at("192.0.2.1"), CarrierKind::Tls, Progress::Proven);
-        let strangers: Vec<_> = (0..200)
+        let others: Vec<_> = (0..200)
             .map(|n| pending_links.enter(from(n), CarrierKind::Tls, Progress::Spoke))
             .collect();
-        assert!(!left(&proven));
-        assert_eq!(
-            strangers.iter().filter(|stranger| !left(stranger)).count(),
-            15
-        );
+        assert!(!is_evicted(&proven));
+        assert_eq!(others.iter().filter(|other| !is_evicted(other)).count(), 15);
     }
 
     #[test]
-    fn connections_with_progress_leave_newcomers_the_time_for_their_first_byte() {
+    fn connections_with_progress_leave_newcomers_time_for_their_first_byte() {
         let pending_links = PendingLinks::new(16);
         let _slow: Vec<_> = (0..40)
             .map(|n| pending_links.enter(from(n), CarrierKind::Tls, Progress::Spoke))
@@ -323,50 +317,50 @@ mod tests {
             .map(|n| pending_links.enter(from(n), CarrierKind::Tls, Progress::Silent))
             .collect();
         assert!(
-            !newcomers.iter().any(left),
-            "a quarter of the places is theirs"
+            !newcomers.iter().any(is_evicted),
+            "a quarter of the limit is theirs"
         );
         let _more: Vec<_> = (44..80)
             .map(|n| pending_links.enter(from(n), CarrierKind::Tls, Progress::Spoke))
             .collect();
-        assert!(!newcomers.iter().any(left));
+        assert!(!newcomers.iter().any(is_evicted));
     }
 
     #[test]
-    fn strangers_by_tcp_do_not_evict_a_newcomer_by_quic_with_the_same_progress() {
+    fn connections_over_tcp_do_not_evict_a_newcomer_over_quic_with_the_same_progress() {
         let pending_links = PendingLinks::new(16);
         let newcomer = pending_links.enter(at("192.0.2.1"), CarrierKind::Quic, Progress::Spoke);
         let _strangers: Vec<_> = (0..200)
             .map(|n| pending_links.enter(from(n), CarrierKind::Tls, Progress::Spoke))
             .collect();
-        assert!(!left(&newcomer));
+        assert!(!is_evicted(&newcomer));
     }
 
     #[test]
-    fn guests_leave_when_their_places_become_fewer() {
+    fn pending_links_are_evicted_when_the_limit_is_lowered() {
         let pending_links = PendingLinks::new(4);
         let proven = pending_links.enter(at("192.0.2.1"), CarrierKind::Tls, Progress::Proven);
         let others: Vec<_> = (0..3)
             .map(|n| pending_links.enter(from(n), CarrierKind::Tls, Progress::Silent))
             .collect();
         pending_links.set_most(1);
-        assert!(others.iter().all(left) && !left(&proven));
+        assert!(others.iter().all(is_evicted) && !is_evicted(&proven));
         pending_links.set_most(3);
         let _more: Vec<_> = (0..2)
             .map(|n| pending_links.enter(from(n), CarrierKind::Tls, Progress::Silent))
             .collect();
-        assert!(!left(&proven));
+        assert!(!is_evicted(&proven));
     }
 
     #[test]
-    fn nothing_is_remembered_of_guests_that_are_gone() {
+    fn no_entry_remains_of_ended_pending_links() {
         let pending_links = PendingLinks::new(2);
         let pending: Vec<_> = (0..10)
             .map(|_| silent(&pending_links, "2001:db8::1"))
             .collect();
         assert!(pending_links.is_half_full());
         assert_eq!(pending_links.0.lock().entries.len(), 2);
-        // One that has left already makes no progress.
+        // One that was evicted already makes no progress.
         pending[0].advance(Progress::Proven);
         pending[9].advance(Progress::Proven);
         drop(pending);

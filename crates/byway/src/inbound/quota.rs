@@ -1,9 +1,9 @@
 //! Quota: a number of permits that a reload may change.
 //!
-//! In:    how many there may be.
-//! Out:   the semaphore that hands them out, which stays the same.
-//! Never: takes a permit from a connection that has one. When there are too many, permits are
-//!        retired as they come back, and nothing new gets one until the number is right.
+//! In:    the number of permits.
+//! Out:   the semaphore that issues them, which stays the same.
+//! Never: takes a permit from a connection that holds one. When there are too many, permits are
+//!        retired as they are returned, and no new permit is issued until the number is correct.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl Quota {
         &self.permits
     }
 
-    /// Changes their number. Those in use above `most` are left to be retired.
+    /// Changes their number. Those in use above `most` are returned to be retired.
     pub fn set(&self, most: usize) -> Option<Excess> {
         let most = most.min(Semaphore::MAX_PERMITS);
         let mut held = self.most.lock();
@@ -49,7 +49,7 @@ impl Quota {
     }
 }
 
-/// Permits that are in use and are more than there should be.
+/// Permits in use above the limit.
 #[derive(Debug)]
 #[must_use]
 pub struct Excess {
@@ -58,8 +58,8 @@ pub struct Excess {
 }
 
 impl Excess {
-    /// Retires them as they come back, before anything that asks later gets one. Cancel safe: what
-    /// is not retired by then is free again.
+    /// Retires them as they are returned, before any later waiter gets one. Cancel safe: on
+    /// cancellation the permits that are not retired yet are free again.
     pub async fn retire(self) {
         let count = u32::try_from(self.count).unwrap_or(u32::MAX);
         if let Ok(permits) = self.permits.acquire_many(count).await {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn more_permits_are_there_at_once() {
+    fn additional_permits_are_available_at_once() {
         let quota = Quota::new(2);
         assert!(quota.set(5).is_none());
         assert_eq!(free(&quota), 5);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn permits_in_use_are_retired_as_they_come_back_before_another_is_given() {
+    async fn permits_in_use_are_retired_as_they_are_returned_before_another_is_issued() {
         let quota = Quota::new(4);
         let mut in_use: Vec<_> = (0..4)
             .map(|_| quota.permits().try_acquire().unwrap())
@@ -108,7 +108,7 @@ mod tests {
             assert_eq!(in_use.len(), left);
             assert!(
                 quota.permits().try_acquire().is_err(),
-                "{left} are in use, and 2 are the most"
+                "{left} are in use, and the limit is 2"
             );
         }
         retiring.await;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn permits_that_are_added_while_others_are_retired_make_up_for_them() {
+    async fn permits_added_while_others_are_retired_replace_them() {
         let quota = Quota::new(4);
         let in_use = quota.permits().try_acquire_many(4).unwrap();
         let mut retiring = Box::pin(quota.set(1).unwrap().retire());

@@ -1,9 +1,9 @@
-//! Request log: what is written down of an HTTP request once it has ended.
+//! Request log: records an HTTP request once it has ended.
 //!
 //! In:    the request, what moved and when, and how it ended.
-//! Out:   the numbers of its worker and listener; its line in the access log; a report to the agent
+//! Out:   the metrics of its worker and listener; its line in the access log; a report to the agent
 //!        of the service.
-//! Never: reads a field unless a line or a report is wanted, and never allocates but for a report.
+//! Never: reads a field unless a line or a report is required, or allocates except for a report.
 
 use tokio::time::Instant;
 
@@ -16,11 +16,11 @@ use crate::observe::access::line::{Entry, EntrySubject};
 use crate::observe::ending::Ending;
 use crate::observe::metrics::ListenerMetrics;
 
-/// Whose request it was.
+/// The context of a request.
 pub struct RequestLog<'a> {
-    /// What it came through.
+    /// The listener context that it came through.
     pub context: &'a ListenerContext,
-    /// Whose connection it came on.
+    /// The connection that it came on.
     pub info: ConnectionInfo,
     /// Where the requests of its listener are counted.
     pub listener_metrics: &'a ListenerMetrics,
@@ -29,7 +29,7 @@ pub struct RequestLog<'a> {
 }
 
 impl RequestLog<'_> {
-    /// It has ended now. Without a `request`, its head could not be read.
+    /// Records its end. Without a `request`, its head was malformed.
     pub fn note(&self, request: Option<&Request<'_>>, id: &str, moved: &Moved, ending: Ending) {
         let (worker_stats, timing) = (self.context.scope.worker_stats(), &moved.timing);
         let timers = timing.timers(Instant::now());

@@ -1,9 +1,9 @@
 //! Socks: the SOCKS5 and SOCKS4(a) side of an egress.
 //!
 //! In:    a connection whose first byte is 5 or 4.
-//! Out:   a relay to the target, once the far side has connected and success was answered.
-//! Never: BIND and UDP ASSOCIATE (answered 07), and never a target without the user that the
-//!        listener asks for.
+//! Out:   a relay to the target, once the far side has connected and the success reply is queued.
+//! Never: serves BIND and UDP ASSOCIATE (replied with 07), or a target without the user that the
+//!        listener requires.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -46,10 +46,10 @@ pub async fn serve(
         egress,
         refused: None,
     };
-    // Boxed: the handshake's room goes before the relay begins.
+    // Boxed, so that the memory of the handshake is freed before the relay starts.
     match Box::pin(session.open()).await {
         Ok(tunnel) => connect::relay(session.downstream, tunnel, &info, &context, &listener).await,
-        Err(fault) => session.leave(&fault).await,
+        Err(fault) => session.refuse_and_close(&fault).await,
     }
 }
 
@@ -60,11 +60,11 @@ struct SocksConnection<'a> {
     plan: &'a Arc<Plan>,
     listener: &'a ListenerPlan,
     egress: &'a EgressPlan,
-    /// What was asked for and not granted, for the access log.
+    /// The refused request, for the access log.
     refused: Option<SocksRequest>,
 }
 
-/// What is asked for, in the dialect that it was asked in.
+/// A request, with the protocol version it came in.
 struct SocksRequest {
     dialect: Dialect,
     target: Target,
@@ -88,7 +88,7 @@ impl Dialect {
 }
 
 impl SocksConnection<'_> {
-    /// From the greeting to an open target whose success stands in the queue.
+    /// From the greeting to an open target, with the success reply queued.
     async fn open(&mut self) -> Result<Tunnel, Fault> {
         let limit = self.listener.limits.handshake_timeout;
         let socks_request = timeout(limit, self.negotiate()).await.map_err(|_| {
@@ -139,10 +139,10 @@ impl SocksConnection<'_> {
             Err(fault) => return Err(self.refuse(Dialect::V4, fault)),
         };
         let fault = match request.command() {
-            // A user id without a password proves nothing.
+            // A user id without a password is no authentication.
             _ if !self.egress.users.is_empty() => {
                 let detail =
-                    "SOCKS4 has no passwords and this egress asks for one; use SOCKS5 or HTTP";
+                    "SOCKS4 has no passwords and this egress requires one; use SOCKS5 or HTTP";
                 Fault::new(Who::Downstream, FaultKind::Unauthorized, detail)
             }
             Command::Connect => {
@@ -180,15 +180,15 @@ impl SocksConnection<'_> {
         }
     }
 
-    /// Answers the greeting with the one method that this egress wants.
+    /// Replies to the greeting with the one method that this egress accepts.
     async fn choose(&mut self, greeting: &Greeting, method: Method) -> Result<(), Fault> {
         if !greeting.offers(method) {
             MethodChoice::NoneAcceptable.encode(self.downstream.queue());
             let detail = match method {
                 Method::Password => {
-                    "this egress asks for a user and a password, and the SOCKS client offered neither"
+                    "this egress requires a user and a password, and the SOCKS client offered neither"
                 }
-                Method::Open => "the SOCKS client insists on a login, and this egress has no users",
+                Method::Open => "the SOCKS client requires a login, and this egress has no users",
             };
             return Err(Fault::new(Who::Downstream, FaultKind::Unauthorized, detail));
         }
@@ -216,8 +216,8 @@ impl SocksConnection<'_> {
         checked
     }
 
-    /// Reads one message, however it is split; bytes behind it stay unread. Every message is
-    /// bounded by its format.
+    /// Reads one message, however it is split. Bytes after it stay unread. Every message is bounded
+    /// by its format.
     async fn message<T>(&mut self, parse: impl Fn(&[u8]) -> Parsed<T>) -> Result<T, Fault> {
         loop {
             if let Some((message, n)) =
@@ -228,7 +228,7 @@ impl SocksConnection<'_> {
             }
             match self.downstream.fill().await {
                 Ok(Read::Data(_)) => {}
-                _ => return Err(gone()),
+                _ => return Err(client_closed()),
             }
         }
     }
@@ -249,11 +249,11 @@ impl SocksConnection<'_> {
     }
 
     async fn flush(&mut self) -> Result<(), Fault> {
-        self.downstream.flush().await.map_err(|_| gone())
+        self.downstream.flush().await.map_err(|_| client_closed())
     }
 
-    /// Sends what refusal is queued, says FIN and logs.
-    async fn leave(self, fault: &Fault) {
+    /// Sends the queued refusal, closes and logs.
+    async fn refuse_and_close(self, fault: &Fault) {
         let counters = &self.context.shared.counters;
         counters.faults.add(1);
         if let Some(line) = counters.log_limits.fault(fault) {
@@ -278,7 +278,7 @@ impl SocksConnection<'_> {
     }
 }
 
-/// Policy, then the far side.
+/// Applies the policy, then dials.
 async fn dial(
     context: &ListenerContext,
     plan: &Arc<Plan>,
@@ -304,7 +304,7 @@ async fn dial(
     Ok((dialled, allowed))
 }
 
-fn gone() -> Fault {
+fn client_closed() -> Fault {
     Fault::new(
         Who::Downstream,
         FaultKind::ClosedEarly,
@@ -321,7 +321,7 @@ fn unsupported() -> Fault {
     )
 }
 
-/// Success, with our own address on the far connection (RFC 1928: BND.ADDR).
+/// Success, with the local address of the far connection (RFC 1928: BND.ADDR).
 fn granted(dialect: Dialect, dialled: &Dialled, out: &mut Vec<u8>) {
     match (dialect, dialled.local) {
         (Dialect::V5, Some(bound)) => Reply {

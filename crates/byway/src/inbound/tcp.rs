@@ -1,4 +1,4 @@
-//! Tcp: a plain forward: every connection of the listener leads to one target.
+//! Tcp: a plain forward: every connection of the listener goes to one target.
 //!
 //! In:    an accepted connection.
 //! Out:   a relay to the listener's target.
@@ -41,7 +41,7 @@ pub async fn serve(
     };
     let opened = unless_gone(&mut stream, pin!(opening)).await;
     match opened {
-        // Plain TCP has no words for a fault: the visitor sees a reset.
+        // Plain TCP cannot carry an error message: the client gets a reset.
         Err(fault) => {
             context.shared.counters.faults.add(1);
             TunnelLog::new(&context, &info, &listener, None, "TCP").refused(None, &fault);
@@ -54,7 +54,7 @@ pub async fn serve(
         }
         Ok::<_, Fault>((dialled, allowed)) => {
             let options = relay_options(&context.shared, &allowed, &listener);
-            // Boxed: idle forwards shall stay small.
+            // Boxed to keep idle forwards small.
             let tunnel_log =
                 Box::new(TunnelLog::new(&context, &info, &listener, None, "TCP").through(&allowed));
             relay_streams(

@@ -14,40 +14,40 @@ use crate::testing::{Bench, settle};
 const SOCKS5: &[u8] = b"\x05\x01\0\x05\x01\0\x01\x7f\0\0\x01\0\x01";
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_connect_ends_the_connection_so_that_bytes_sent_early_are_no_request() {
+async fn a_refused_connect_ends_the_connection_so_that_bytes_sent_early_are_not_a_request() {
     let bench = Bench::egress("");
-    let (mut visitor, mut origin) = (
+    let (mut client, mut origin) = (
         bench.connect_client_through(4096),
         bench.origin("a:80").await,
     );
-    visitor
+    client
         .send("CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: a\r\n\r\nGET http://a/smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
         .await;
-    let head = visitor.recv_head().await;
+    let head = client.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 403 ") && head.contains("Connection: close\r\n"),
         "{head}"
     );
-    visitor.finish().await;
-    assert!(!visitor.recv_end().await.unwrap().contains("HTTP/"));
+    client.finish().await;
+    assert!(!client.recv_end().await.unwrap().contains("HTTP/"));
     settle().await;
     assert_eq!(origin.unread_bytes(), 0);
     drop(bench);
-    origin.wait_until_left().await;
+    origin.wait_until_closed().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_socks_client_that_has_sent_more_can_still_read_its_refusal() {
     let bench = Bench::egress("");
-    let mut visitor = bench.connect_client_through(16);
-    visitor.send(SOCKS5).await;
-    visitor
+    let mut client = bench.connect_client_through(16);
+    client.send(SOCKS5).await;
+    client
         .send("bytes for the far side, sent without waiting for the answer")
         .await;
-    visitor.recv(b"\x05\0").await;
-    visitor.recv(b"\x05\x02\0\x01\0\0\0\0\0\0").await;
-    visitor.finish().await;
-    assert_eq!(visitor.recv_end().await.unwrap(), "");
+    client.recv(b"\x05\0").await;
+    client.recv(b"\x05\x02\0\x01\0\0\0\0\0\0").await;
+    client.finish().await;
+    assert_eq!(client.recv_end().await.unwrap(), "");
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,45 +61,45 @@ async fn every_split_of_a_socks_handshake_into_single_bytes_gives_the_same_reply
             b"\0\x5b\0\0\0\0\0\0",
         ),
     ] {
-        let mut visitor = bench.connect_client_through(1);
-        assert_eq!(visitor.converse(request, reply.len()).await, reply);
-        assert_eq!(visitor.recv_end().await.unwrap(), "");
+        let mut client = bench.connect_client_through(1);
+        assert_eq!(client.converse(request, reply.len()).await, reply);
+        assert_eq!(client.recv_end().await.unwrap(), "");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_socks_asks_for_and_we_do_not_have_is_named() {
+async fn unsupported_socks_requests_get_their_reply_code() {
     let bench = Bench::egress("");
     for (request, code) in [
         (&b"\x05\x01\0\x05\x02\0\x01\x01\x02\x03\x04\0\x50"[..], 7),
         (b"\x05\x01\0\x05\x03\0\x01\0\0\0\0\0\0", 7),
         (b"\x05\x01\0\x05\x01\0\x09\x01\x02\x03\x04\0\x50", 8),
     ] {
-        let mut visitor = bench.connect_client_through(64);
-        visitor.send(request).await;
-        visitor.recv([5, 0, 5, code]).await;
+        let mut client = bench.connect_client_through(64);
+        client.send(request).await;
+        client.recv([5, 0, 5, code]).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_socks_handshake_that_does_not_end_is_ended() {
-    for begun in [
+async fn an_endless_socks_handshake_is_ended() {
+    for sent in [
         &b"\x05"[..],
         b"\x05\x01\0",
         b"\x04\x01\0\x50\x01\x02\x03\x04name without end",
     ] {
         let bench = Bench::egress("");
-        let mut visitor = bench.connect_client_through(64);
-        visitor.send(begun).await;
-        visitor.wait_until_left().await;
+        let mut client = bench.connect_client_through(64);
+        client.send(sent).await;
+        client.wait_until_closed().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_absolute_request_tells_the_origin_nothing_of_its_user() {
+async fn an_absolute_request_reveals_nothing_of_its_user_to_the_origin() {
     let bench = Bench::egress("");
-    let (mut visitor, mut origin) = (bench.connect_client(), bench.origin("a:80").await);
-    visitor
+    let (mut client, mut origin) = (bench.connect_client(), bench.origin("a:80").await);
+    client
         .send("GET http://a/x?y HTTP/1.1\r\nHost: other\r\nProxy-Authorization: Basic eA==\r\nProxy-Connection: close\r\n\r\n")
         .await;
     let head = origin.recv_head().await;
@@ -110,11 +110,11 @@ async fn an_absolute_request_tells_the_origin_nothing_of_its_user() {
     origin
         .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         .await;
-    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
+    assert!(client.recv_head().await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_has_announced_the_end_is_not_waited_for_unless_it_sent_a_body() {
+async fn a_client_that_has_announced_its_last_request_is_not_waited_for_unless_it_sent_a_body() {
     for (request, is_left_at_once) in [
         (
             "GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
@@ -125,28 +125,28 @@ async fn a_client_that_has_announced_the_end_is_not_waited_for_unless_it_sent_a_
             "POST http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx",
             false,
         ),
-        // It has broken its promise.
+        // It has sent more than it announced.
         (
             "GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n\r\n",
             false,
         ),
     ] {
         let bench = Bench::egress("");
-        let (mut visitor, mut origin) = (bench.connect_client(), bench.origin("a:80").await);
-        visitor.send(request).await;
+        let (mut client, mut origin) = (bench.connect_client(), bench.origin("a:80").await);
+        client.send(request).await;
         origin.recv_head().await;
         origin
             .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             .await;
-        assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
-        assert_eq!(visitor.recv_end().await.unwrap(), "");
+        assert!(client.recv_head().await.starts_with("HTTP/1.1 200 "));
+        assert_eq!(client.recv_end().await.unwrap(), "");
         settle().await;
-        assert_eq!(visitor.is_alone(), is_left_at_once, "{request:?}");
+        assert_eq!(client.is_closed_by_peer(), is_left_at_once, "{request:?}");
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_was_accepted_has_tcp_nodelay() {
+async fn an_accepted_connection_has_tcp_nodelay() {
     let bound = bind(
         &"127.0.0.1:0".parse().unwrap(),
         1,
@@ -156,7 +156,7 @@ async fn a_connection_that_was_accepted_has_tcp_nodelay() {
     let Some(Socket::Tcp(socket)) = bound.sockets.into_iter().next() else {
         panic!("a TCP socket")
     };
-    let _visitor = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+    let _client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
     let (accepted, _) = tokio::net::TcpListener::from_std(socket)
         .unwrap()
         .accept()
@@ -173,7 +173,7 @@ async fn a_connection_that_was_accepted_has_tcp_nodelay() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_visitor_that_does_not_read_holds_at_most_256_kib_of_the_kernels_send_buffer() {
+async fn a_client_that_does_not_read_holds_at_most_256_kib_of_the_kernels_send_buffer() {
     use std::task::Poll;
 
     use byway_dial::Pipe;
@@ -187,12 +187,12 @@ async fn a_visitor_that_does_not_read_holds_at_most_256_kib_of_the_kernels_send_
     let Some(Socket::Tcp(socket)) = bound.sockets.into_iter().next() else {
         panic!("a TCP socket")
     };
-    let visitor = tokio::net::TcpSocket::new_v4().unwrap();
-    // What the visitor's own kernel holds is small, so what is written waits in the send buffer.
-    visitor.set_recv_buffer_size(4096).unwrap();
-    let visitor = visitor.connect(socket.local_addr().unwrap());
+    let client = tokio::net::TcpSocket::new_v4().unwrap();
+    // The client's own receive buffer is small, so what is written waits in the send buffer.
+    client.set_recv_buffer_size(4096).unwrap();
+    let client = client.connect(socket.local_addr().unwrap());
     let listener = tokio::net::TcpListener::from_std(socket).unwrap();
-    let (_visitor, accepted) = tokio::join!(visitor, listener.accept());
+    let (_client, accepted) = tokio::join!(client, listener.accept());
     let mut stream = Stream::accepted_tcp(accepted.unwrap().0);
     let (bytes, mut taken, mut refusals) = (vec![0; 1 << 20], 0, 0);
     while refusals < 1000 {
@@ -212,7 +212,7 @@ async fn a_visitor_that_does_not_read_holds_at_most_256_kib_of_the_kernels_send_
 }
 
 #[tokio::test]
-async fn a_connection_has_the_room_of_its_own_role_only() {
+async fn a_connection_takes_only_the_memory_of_its_own_role() {
     let bench = Bench::egress("");
     let (plan, listener) = bench.context.plan().unwrap();
     let accepted = || Accepted {
@@ -220,7 +220,7 @@ async fn a_connection_has_the_room_of_its_own_role_only() {
         info: ConnectionInfo::default(),
     };
     let context = || bench.context.clone();
-    let rooms = [
+    let sizes = [
         (
             "before its role",
             size_of_val(&listener::dispatch(accepted(), context())),
@@ -252,7 +252,7 @@ async fn a_connection_has_the_room_of_its_own_role_only() {
             2 * 1024,
         ),
     ];
-    for (role, bytes, most) in rooms {
+    for (role, bytes, most) in sizes {
         assert!(bytes <= most, "{role}: {bytes} of {most} bytes");
     }
 }

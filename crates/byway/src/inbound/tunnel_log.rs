@@ -1,8 +1,8 @@
-//! Tunnel log: what is written down of a tunnel: its relay, or why there was none.
+//! Tunnel log: records a tunnel: its relay, or why there was none.
 //!
-//! In:    who opens a relay, for whom and to where; its end.
-//! Out:   counts, a line in the access log, a line for people at `debug`.
-//! Never: costs a relay more than three references and a moment while it runs.
+//! In:    the client and the target of a relay; its end.
+//! Out:   counts, a line in the access log, a `debug` line in the log.
+//! Never: costs a relay more than three references and a timestamp while it runs.
 
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::observe::timing::Timers;
 use crate::relay::{End, RelayedBytes};
 use crate::route::{Allowed, Outbound};
 
-/// Who wants a relay, and through which context.
+/// The client of a relay, and its listener context.
 pub struct TunnelLog<'a> {
     context: &'a ListenerContext,
     info: &'a ConnectionInfo,
@@ -25,13 +25,13 @@ pub struct TunnelLog<'a> {
     user: Option<&'a str>,
     protocol: &'static str,
     allowed: Option<&'a Allowed>,
-    /// Whether it has a line of its own in the access log.
+    /// Whether it has its own line in the access log.
     has_line: bool,
     begun: Instant,
 }
 
 impl<'a> TunnelLog<'a> {
-    /// Nothing is open yet. `protocol`: by what it was asked for, one word.
+    /// A tunnel that is not open yet. `protocol`: how it was requested, in one word.
     pub fn new(
         context: &'a ListenerContext,
         info: &'a ConnectionInfo,
@@ -51,7 +51,7 @@ impl<'a> TunnelLog<'a> {
         }
     }
 
-    /// A relay begins now, by this permission.
+    /// A relay starts now, with this permission.
     #[must_use]
     pub fn through(self, allowed: &'a Allowed) -> Self {
         self.context.shared.counters.relays.add(1);
@@ -62,7 +62,7 @@ impl<'a> TunnelLog<'a> {
         }
     }
 
-    /// Its requests have lines of their own in the access log: the tunnel is only counted.
+    /// Its requests have their own lines in the access log: the tunnel is only counted.
     #[must_use]
     pub fn without_line(self) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl<'a> TunnelLog<'a> {
         }
     }
 
-    /// It has ended.
+    /// Records the end of the relay.
     pub fn ended(&self, end: &End) {
         tracing::debug!(listener = %self.context.address, "relay ended: {end}");
         self.note(
@@ -83,8 +83,8 @@ impl<'a> TunnelLog<'a> {
         );
     }
 
-    /// The client left before anything was relayed.
-    pub fn left(&self) {
+    /// Records that the client left before anything was relayed.
+    pub fn client_left(&self) {
         let fault = Fault::new(
             Who::Downstream,
             FaultKind::ClosedEarly,
@@ -110,8 +110,8 @@ impl<'a> TunnelLog<'a> {
         }
     }
 
-    /// There was none: `fault` says why. Without a `target`, it is the listener's own, if it has
-    /// one.
+    /// Records that there was no relay, because of `fault`. Without a `target`, it is the
+    /// listener's own, if it has one.
     pub fn refused(&self, target: Option<&Target>, fault: &Fault) {
         let target = || match (target, &self.listener.role) {
             (Some(target), _) => target.to_string(),

@@ -1,30 +1,30 @@
 //! Worker balance: the workers that serve one listener, and which of them takes a new connection.
 //!
 //! In:    a connection that one worker has accepted, and how many connections each worker has open.
-//! Out:   the context of the worker that shall serve it: the one that accepted it, unless another
-//!        is far less busy.
-//! Never: moves a connection that is being served, and never locks.
+//! Out:   the context of the worker that serves it: the one that accepted it, unless another is far
+//!        less busy.
+//! Never: moves a connection that is being served, or locks.
 //!
-//! The kernel spreads connections over the sockets of a group by a hash of their addresses, and a
-//! worker that it has given more than its share of long-lived ones would keep them. So a new
-//! connection goes elsewhere before that shows.
+//! The kernel distributes connections over the sockets of a group by a hash of their addresses, and
+//! a worker that received more than its share of long-lived ones would keep them. So a new
+//! connection goes to another worker before the difference becomes large.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::listener::ListenerContext;
 
-/// How many connections each worker of the node has open, of all listeners together.
+/// How many connections each worker of the node has open, for all listeners together.
 #[derive(Debug)]
 pub struct WorkerLoads(Box<[WorkerLoad]>);
 
-/// On a line of its own: each worker writes its own all the time.
+/// On its own cache line: each worker writes to its own one continually.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct WorkerLoad(AtomicUsize);
 
 impl WorkerLoads {
-    /// For `workers` workers, none with a connection.
+    /// For `workers` workers, all without connections.
     pub fn new(workers: usize) -> Self {
         Self((0..workers).map(|_| WorkerLoad::default()).collect())
     }
@@ -34,7 +34,7 @@ impl WorkerLoads {
         self.0.get(worker).map_or(0, |load| load.0.load(Relaxed))
     }
 
-    /// The worker that shall take what `own` has accepted.
+    /// The worker that takes a connection accepted by `own`.
     fn pick_worker(&self, own: usize) -> usize {
         let least = (0..self.0.len())
             .min_by_key(|worker| self.of(*worker))
@@ -52,10 +52,10 @@ const fn is_far_busier(own: usize, least: usize) -> bool {
     own > least + HAND_OVER_MORE && own * 4 > least * 5
 }
 
-/// A worker with so many connections more than the least busy one may hand its next one over.
+/// A worker with this many connections more than the least busy one may move its next one there.
 pub const HAND_OVER_MORE: usize = 64;
 
-/// The contexts of one listener, one a worker.
+/// The contexts of one listener, one per worker.
 pub struct WorkerBalance(Vec<Arc<ListenerContext>>);
 
 impl WorkerBalance {
@@ -64,11 +64,11 @@ impl WorkerBalance {
         Arc::new(Self(contexts))
     }
 
-    /// The context of the worker that shall serve what came in by `own`.
+    /// The context of the worker that serves a connection accepted by `own`.
     pub fn pick_worker(&self, own: &Arc<ListenerContext>) -> Arc<ListenerContext> {
         let worker = own.shared.loads.pick_worker(own.worker);
         let other = self.0.iter().find(|context| context.worker == worker);
-        // A worker that leaves takes nobody in.
+        // A draining worker takes no new connection.
         Arc::clone(
             other
                 .filter(|context| !context.scope.is_draining())
@@ -77,7 +77,7 @@ impl WorkerBalance {
     }
 }
 
-/// One connection in its worker's count, for as long as this lives.
+/// Counts one connection of a worker for as long as it lives.
 pub struct OpenConnection(Arc<ListenerContext>);
 
 impl OpenConnection {

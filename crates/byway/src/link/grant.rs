@@ -1,7 +1,5 @@
-//! Grant: what one grant allows, and the file that holds it.
+//! Grant: the rights of one grant, and the format of its file.
 //!
-//! In:    the text of a grant's file.
-//! Out:   its rights; the same text again.
 //! Never: holds the secret, only its SHA-256.
 
 use std::io;
@@ -12,19 +10,18 @@ use aws_lc_rs::digest::{SHA256, digest};
 pub use byway_link::Purpose;
 use byway_link::{Conflict, Fingerprint, GrantId};
 
-/// What the holder of a grant may do.
+/// The rights of the holder of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Its id.
     pub id: GrantId,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
-    /// Public ports that it may ask for. Default: from 1024.
+    /// Public ports that it may use. Default: from 1024.
     pub ports: RangeInclusive<u16>,
-    /// What happens when it asks for a name that another identity of it holds. Default: it is
-    /// refused.
+    /// What happens when it requests a name that another identity of it holds. Default: refusal.
     pub conflict: Conflict,
-    /// When it was made, in seconds since 1970.
+    /// When it was created, in seconds since 1970.
     pub created_s: u64,
     /// Whether it was revoked.
     pub revoked: bool,
@@ -42,7 +39,7 @@ pub(super) fn sum(secret: &[u8]) -> [u8; 32] {
     sum
 }
 
-/// Whether `secret` is the secret of `grant`. Takes as long for a grant that does not exist.
+/// Whether `secret` is the secret of `grant`. Takes equally long for a grant that does not exist.
 pub(super) fn matches(grant: Option<&Grant>, secret: &[u8]) -> bool {
     let expected = grant.map_or([0; 32], |grant| grant.secret_sha256);
     verify_slices_are_equal(&sum(secret), &expected).is_ok() && grant.is_some()

@@ -1,12 +1,12 @@
-//! Grants: who may join this node, and what for: bearer secrets with an id, kept as digests in the
-//! state folder.
+//! Grants: who may join this node, and what for. A grant is a bearer secret with an id, stored as a
+//! digest in the state folder.
 //!
-//! In:    the folder `grants`, one file a grant; ids and secrets from hellos.
+//! In:    the folder `grants`, one file per grant; ids and secrets from hellos.
 //! Out:   the rights of a grant; the join string, the same after a restart.
-//! Never: keeps a secret of a grant anywhere but in the file of the join string, which its owner
-//!        alone may read; and never takes a grant for revoked because its file cannot be read: only
+//! Never: keeps a secret of a grant anywhere but in the file of the join string, which only its
+//!        owner may read; and never treats a grant as revoked because its file cannot be read: only
 //!        a file that is missing from the folder in which it was seen means that. A folder that is
-//!        missing, or that was made anew, is one that cannot be read.
+//!        missing, or was created anew, counts as unreadable.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -34,26 +34,26 @@ pub struct Grants(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     folder: PathBuf,
-    /// Grants that were read, so that they stay good while their files cannot be read. At most as
-    /// many as there are files.
+    /// Grants that were read, so that they stay valid while their files cannot be read. At most one
+    /// per file.
     known: Mutex<HashMap<GrantId, Known>>,
-    /// In which folder the files were seen.
+    /// The folders in which the files were seen.
     seen: Mutex<Seen>,
-    /// Files that could not be read.
+    /// Log limit for files that could not be read.
     failures: LogLimit,
     /// Permits to wait for the disk.
     readers: Arc<Semaphore>,
-    /// The threads that have looked at the files.
+    /// The threads that have read the files.
     #[cfg(test)]
-    looked_on: Mutex<Vec<String>>,
+    reader_threads: Mutex<Vec<String>>,
 }
 
-/// In which folder grants were seen. Another folder in its place says nothing about them.
+/// The folders in which grants were seen. Another folder in their place proves nothing about them.
 #[derive(Debug, Default)]
 struct Seen {
-    /// The folder of grants that were not seen yet.
+    /// The folder for grants that were not seen yet.
     folder: Option<FolderId>,
-    /// The folder of each grant that was seen. At most as many as there are files.
+    /// The folder of each grant that was seen. At most one per file.
     grants: HashMap<GrantId, FolderId>,
 }
 
@@ -90,18 +90,18 @@ struct Known {
     read_at: Stamp,
 }
 
-/// How many hellos wait for the disk at once.
+/// How many hellos may wait for the disk at once.
 const READERS: usize = 16;
 
 /// How long a hello waits for the disk. Less than the 3 s after which the other side gives up.
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What has become of a grant that was good.
+/// The state of a grant that was valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Its file is there, or whether it is cannot be said now.
+    /// Its file exists, or its existence cannot be determined now.
     Good,
-    /// Its file does not exist in the folder in which it was.
+    /// Its file is missing from the folder in which it was seen.
     Revoked,
 }
 
@@ -110,43 +110,43 @@ pub enum Standing {
 pub enum NotGood {
     /// It does not exist, was revoked, or the secret is wrong.
     Unknown,
-    /// Whether it exists cannot be said now.
+    /// Its existence cannot be determined now.
     Unreadable(io::Error),
 }
 
-/// Why a join string cannot be had, or a grant not be read or revoked.
+/// Why a join string is not available, or a grant cannot be read or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// The folder cannot be used.
     #[error("cannot use the grants in {}: {source}; {}", path.display(), store::advice(source))]
     Store {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// No random numbers.
-    #[error("no random numbers could be had for a new grant")]
+    #[error("no random numbers are available for a new grant")]
     Random,
     /// No such grant.
-    #[error("there is no grant {0} here; `byway token list` shows those there are")]
+    #[error("there is no grant {0} here; `byway token list` shows all grants")]
     Unknown(GrantId),
-    /// Already.
+    /// It is revoked already.
     #[error("the grant {0} was revoked already")]
     Revoked(GrantId),
-    /// It is in use, or may be.
+    /// It is valid, and may be in use.
     #[error(
-        "the grant {0} is good: revoke it first (`byway token revoke {0}`), or do both by `byway token forget --force {0}`"
+        "the grant {0} is valid: revoke it first (`byway token revoke {0}`), or do both with `byway token forget --force {0}`"
     )]
     Good(GrantId),
 }
 
-/// What `byway token list` shows.
+/// The output of `byway token list`.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// Every grant, revoked ones too, the oldest first.
+    /// Every grant, including revoked ones, the oldest first.
     pub grants: Vec<Grant>,
-    /// Files that hold a grant and cannot be read.
+    /// Files of grants that cannot be read.
     pub unreadable: Vec<(PathBuf, io::Error)>,
 }
 
@@ -166,12 +166,12 @@ impl Grants {
             failures: LogLimit::with_first(1),
             readers: Arc::new(Semaphore::new(READERS)),
             #[cfg(test)]
-            looked_on: Mutex::default(),
+            reader_threads: Mutex::default(),
         }))
     }
 
-    /// The rights of `id`, if `secret` is its secret and it was not revoked. The same answer for an
-    /// id that is not known and for a secret that is wrong. Waits for the disk.
+    /// The rights of `id`, if `secret` is its secret and it was not revoked. The result is the same
+    /// for an unknown id and for a wrong secret. Waits for the disk.
     ///
     /// # Errors
     /// [`NotGood`].
@@ -179,8 +179,8 @@ impl Grants {
         judge(self.look_up(id), secret)
     }
 
-    /// The same on a thread that may wait for the disk. A disk that does not answer leaves a grant
-    /// that is known as it was.
+    /// The same on a thread that may wait for the disk. If the disk does not respond, a known grant
+    /// stays as it was.
     ///
     /// # Errors
     /// [`NotGood`].
@@ -212,7 +212,7 @@ impl Grants {
         judge(looked, secret)
     }
 
-    /// Whether `id` is good still. Waits for the disk, and needs no descriptor.
+    /// Whether `id` is still valid. Waits for the disk, and needs no descriptor.
     pub fn standing(&self, id: GrantId) -> Standing {
         #[cfg(test)]
         self.note_thread();
@@ -232,24 +232,24 @@ impl Grants {
         }
     }
 
-    /// The file of `id` is there: from now on it belongs to the folder of this moment.
+    /// Records that the file of `id` exists in the current folder.
     fn note_seen(&self, id: GrantId) {
         let Ok(folder) = FolderId::of(&self.0.folder) else {
             return;
         };
         let mut seen = self.0.seen.lock();
         let before = seen.grants.insert(id, folder);
-        // A grant that was seen before is in it: it is the folder as it was, mounted again or
-        // restored.
+        // The folder contains a grant that was seen before, so it is the original one, mounted
+        // again or restored.
         if before.is_some() || seen.folder.is_none() {
             seen.folder = Some(folder);
         }
     }
 
-    /// Whether a file that is missing means that `id` was revoked.
+    /// Whether a missing file means that `id` was revoked.
     ///
     /// # Errors
-    /// Why nothing can be said of it: the folder is missing, or is another one.
+    /// Why it cannot be determined: the folder is missing, or is another one.
     fn is_revoked(&self, id: GrantId) -> io::Result<bool> {
         let folder = FolderId::of(&self.0.folder)?;
         let is_there = |path: &Path| std::fs::metadata(path).is_ok();
@@ -261,7 +261,7 @@ impl Grants {
             let folder = *seen.folder.get_or_insert(folder);
             seen.grants.get(&id).copied().unwrap_or(folder)
         };
-        // Looked at again: the disk may have been mounted a moment ago.
+        // Checked again: the disk may have been mounted in the meantime.
         let is_missing = !is_there(&self.path(id));
         if folder != expected || FolderId::of(&self.0.folder)? != folder {
             let text = "it is not the folder that held the grants before; put their files back, or restart to use it";
@@ -325,7 +325,7 @@ impl Grants {
         }
     }
 
-    /// The file cannot be read: the grant is what it was when it was read last.
+    /// The file cannot be read: the grant is as it was when it was last read.
     fn remembered(&self, id: GrantId, error: io::Error) -> io::Result<Option<Grant>> {
         self.log_failure(&self.path(id), &error);
         self.last_read(id, error)
@@ -346,12 +346,12 @@ impl Grants {
             let (path, left_out) = (path.display(), line.left_out);
             tracing::error!(
                 left_out,
-                "cannot read {path}: {error}; sessions go on, and a grant that was not read before is refused as busy"
+                "cannot read {path}: {error}; sessions continue, and a grant that was not read before is refused as busy"
             );
         }
     }
 
-    /// Makes a grant.
+    /// Creates a grant.
     ///
     /// # Errors
     /// [`GrantError`].
@@ -423,15 +423,15 @@ impl Grants {
         Ok(listed)
     }
 
-    /// Revokes a grant: from now on nobody joins by it, and a node that serves ends the sessions
-    /// that did within a second.
+    /// Revokes a grant: from now on it admits no sessions, and a running node ends its sessions
+    /// within a second.
     ///
     /// # Errors
     /// [`GrantError`].
     pub fn revoke(&self, id: GrantId) -> Result<(), GrantError> {
-        let (path, gone) = (self.path(id), self.revoked_path(id));
-        match std::fs::rename(&path, &gone) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && gone.exists() => {
+        let (path, revoked) = (self.path(id), self.revoked_path(id));
+        match std::fs::rename(&path, &revoked) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && revoked.exists() => {
                 Err(GrantError::Revoked(id))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(GrantError::Unknown(id)),
@@ -439,8 +439,8 @@ impl Grants {
         }
     }
 
-    /// Removes what is left of a revoked grant, so that [`Grants::list`] does not show it any more.
-    /// With `is_forced` a grant that is good is revoked first.
+    /// Removes the file of a revoked grant, so that [`Grants::list`] does not show it any more.
+    /// With `is_forced` a valid grant is revoked first.
     ///
     /// # Errors
     /// [`GrantError`].
@@ -458,15 +458,15 @@ impl Grants {
     #[cfg(test)]
     fn note_thread(&self) {
         self.0
-            .looked_on
+            .reader_threads
             .lock()
             .extend(std::thread::current().name().map(str::to_owned));
     }
 
-    /// The names of the threads that have looked at the files.
+    /// The names of the threads that have read the files.
     #[cfg(test)]
-    pub(super) fn looked_on(&self) -> Vec<String> {
-        self.0.looked_on.lock().clone()
+    pub(super) fn reader_threads(&self) -> Vec<String> {
+        self.0.reader_threads.lock().clone()
     }
 
     pub(super) fn path(&self, id: GrantId) -> PathBuf {
@@ -491,7 +491,7 @@ fn read(path: &Path, id: GrantId) -> io::Result<Option<Grant>> {
     Grant::from_text(id, &String::from_utf8_lossy(&bytes)).map(Some)
 }
 
-/// By what a file that was changed or replaced differs from the one that was read.
+/// The properties in which a changed or replaced file differs from the one that was read.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -531,14 +531,14 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_whose_file_cannot_be_read_is_not_taken_for_revoked() {
+    fn a_grant_whose_file_cannot_be_read_does_not_count_as_revoked() {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants::new(folder.path());
         let (id, secret) = grants
             .create(Purpose::Serve, Conflict::Refuse, 1024..=2000)
             .unwrap();
         let (path, aside) = (grants.path(id), folder.path().join("aside"));
-        // A folder in the file's place: the file can be seen, and reading it fails.
+        // A folder in the file's place: the file exists, and reading it fails.
         let break_it = || {
             std::fs::rename(&path, &aside).unwrap();
             std::fs::create_dir(&path).unwrap();
@@ -552,7 +552,7 @@ mod tests {
         assert_eq!(
             grants.list().unwrap().unreadable.len(),
             1,
-            "and `token list` says so"
+            "`token list` shows it as unreadable"
         );
         std::fs::remove_dir(&path).unwrap();
         std::fs::rename(&aside, &path).unwrap();
@@ -560,13 +560,13 @@ mod tests {
         break_it();
         assert!(
             grants.check(id, secret.expose()).is_ok(),
-            "what was read once is remembered"
+            "a grant that was read stays valid"
         );
         assert!(is_unknown(grants.check(id, &[0; 24])));
         std::fs::remove_dir(&path).unwrap();
         assert!(
             is_unknown(grants.check(id, secret.expose())),
-            "a file that does not exist was revoked"
+            "a missing file means a revoked grant"
         );
         std::fs::remove_dir(folder.path().join("grants")).unwrap();
         assert!(
@@ -579,12 +579,12 @@ mod tests {
         assert_eq!(
             grants.standing(id),
             Standing::Good,
-            "nothing is taken away because the folder is missing"
+            "a missing folder revokes nothing"
         );
     }
 
     #[test]
-    fn a_folder_that_is_missing_for_some_seconds_or_was_made_anew_revokes_nothing() {
+    fn a_folder_that_is_missing_for_some_seconds_or_was_created_anew_revokes_nothing() {
         let state = tempfile::tempdir().unwrap();
         let (folder, aside) = (state.path().join("grants"), state.path().join("aside"));
         let made = [1, 2, 3].map(|_| {
@@ -601,15 +601,16 @@ mod tests {
         std::fs::rename(&folder, &aside).unwrap();
         assert!(made.iter().all(is_good), "the disk is not mounted");
         std::fs::create_dir(&folder).unwrap();
-        assert!(made.iter().all(is_good), "the folder was made anew");
-        let strange = Grants::new(state.path())
+        assert!(made.iter().all(is_good), "the folder was created anew");
+        let added = Grants::new(state.path())
             .create(Purpose::Serve, Conflict::Refuse, 1024..=2000)
             .unwrap();
         assert!(
-            is_good(&strange) && made.iter().all(is_good),
-            "and somebody has added a grant there"
+            is_good(&added) && made.iter().all(is_good),
+            "a grant was added there"
         );
-        // One file is back: the others are not revoked by that. A grant that was revoked there is.
+        // One file is back: that does not revoke the others. A grant that is revoked there is
+        // revoked.
         std::fs::copy(aside.join(made[0].0.to_string()), grants.path(made[0].0)).unwrap();
         assert!(made.iter().all(is_good));
         Grants::new(state.path()).revoke(made[0].0).unwrap();

@@ -1,7 +1,7 @@
-//! Join file: where the join string of a listener is kept, the same after a restart.
+//! Join file: the file of a listener's join string, which stays the same after a restart.
 //!
-//! In:    the state folder, what those who join may do, the grants.
-//! Out:   the join string: the one in the file if it is still good, else a new one.
+//! In:    the state folder, the purpose, the grants.
+//! Out:   the join string: the one in the file if it is still valid, else a new one.
 //! Never: replaces a join string because its grant cannot be read: others hold it.
 
 use std::io;
@@ -12,19 +12,19 @@ use byway_link::{Conflict, Fingerprint, JoinString, store};
 
 use super::grants::{GrantError, Grants, NotGood, Purpose};
 
-/// Where a join string stands.
+/// The location of a join string.
 #[derive(Clone, Debug)]
 pub struct JoinFile {
-    /// The file: `join-serve`, `join-exit`; with the port behind it if the node has several
+    /// The file: `join-serve`, `join-exit`; with the port appended if the node has several
     /// listeners for that purpose.
     pub path: PathBuf,
-    /// The file of earlier versions, which had one for all purposes. It is read if there is no
-    /// other, and never written.
+    /// The file of earlier versions, which had one for all purposes. It is read if the other is
+    /// missing, and never written.
     old: PathBuf,
 }
 
 impl JoinFile {
-    /// In the folder `state`.
+    /// The file in the folder `state`.
     pub fn new(state: &Path, purpose: Purpose, port: Option<u16>) -> Self {
         let port = port.map(|port| format!("-{port}")).unwrap_or_default();
         Self {
@@ -36,7 +36,7 @@ impl JoinFile {
     /// The join string in it.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn read(&self) -> io::Result<Option<JoinString>> {
         let read = |path| {
             Ok::<_, io::Error>(store::read(path)?.and_then(|bytes| String::from_utf8(bytes).ok()))
@@ -50,8 +50,8 @@ impl JoinFile {
 }
 
 impl Grants {
-    /// The join string in `file`, if it still leads to this node by a good grant for `purpose`;
-    /// with `address` in place of the one there. Writes nothing. Waits for the disk.
+    /// The join string in `file`, if it still leads to this node by a valid grant for `purpose`;
+    /// with `address` in place of its own. Writes nothing. Waits for the disk.
     ///
     /// # Errors
     /// [`GrantError`].
@@ -82,8 +82,8 @@ impl Grants {
         }
     }
 
-    /// The same; or else a new one, with a new grant if need be. It is in `file` then. Waits for
-    /// the disk.
+    /// The same; or else a new one, with a new grant, if there is none. Writes it to `file`. Waits
+    /// for the disk.
     ///
     /// # Errors
     /// [`GrantError`].
@@ -107,7 +107,7 @@ impl Grants {
             }
         };
         let text = format!("{}\n", join.expose());
-        // A restart must be possible on a full disk.
+        // A restart must work on a full disk.
         if store::read(&file.path)
             .ok()
             .flatten()
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_join_string_in_the_file_of_an_earlier_version_stays_in_use_for_its_purpose_alone() {
+    fn a_join_string_in_the_file_of_an_earlier_version_stays_in_use_for_its_purpose_only() {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants::new(folder.path());
         let files = [Purpose::Serve, Purpose::Exit]

@@ -1,9 +1,10 @@
-//! Kept name: the random name of an HTTP service that was given none.
+//! Kept name: the random name of an HTTP service that was configured without one.
 //!
 //! In:    the state folder, the join string and the local target.
-//! Out:   a label, made at the first call and the same ever after for that target and join string.
-//! Never: writes down the secret of the join string, and never takes a second name where there is a
-//!        first one.
+//! Out:   a label, created at the first call and then always the same for that target and join
+//!        string.
+//! Never: writes the secret of the join string to disk, and never creates a second name if there is
+//!        a first one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use byway_dial::Target;
 use byway_link::{JoinString, store};
 
-/// Letters and digits that are not taken for each other: 32 of them, 5 bits each.
+/// Letters and digits that are not easily confused: 32 of them, 5 bits each.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// 60 random bits: two services do not get the same name by chance, and a name cannot be guessed.
@@ -25,22 +26,22 @@ const FOLDER: &str = "service-names";
 /// Why there is no name.
 #[derive(Debug, thiserror::Error)]
 pub enum NoName {
-    /// The file cannot be read or made.
-    #[error("cannot keep a name for this service in {}: {source}; {}, or give it one by --name", path.display(), store::advice(source))]
+    /// The file cannot be read or created.
+    #[error("cannot keep a name for this service in {}: {source}; {}, or set one with --name", path.display(), store::advice(source))]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The file holds something else.
-    #[error("{} holds no name of a service; remove it, or give the service a name by --name", path.display())]
+    /// The file has other content.
+    #[error("{} does not contain the name of a service; remove it, or set a name with --name", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
     /// No random numbers.
-    #[error("no random numbers could be had for the name of this service; give it one by --name")]
+    #[error("no random numbers are available for the name of this service; set one with --name")]
     Random,
 }
 
@@ -60,7 +61,7 @@ pub fn kept_name(state: &Path, join: &JoinString, target: &Target) -> Result<Str
     let name = random_name()?;
     match store::create_new(&path, format!("{name}\n").as_bytes()) {
         Ok(()) => Ok(name),
-        // Another process has made it meanwhile.
+        // Another process has created it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let bytes = store::read(&path).map_err(failed)?.unwrap_or_default();
             read_name(bytes).ok_or_else(|| NoName::Damaged { path: path.clone() })
@@ -69,7 +70,8 @@ pub fn kept_name(state: &Path, join: &JoinString, target: &Target) -> Result<Str
     }
 }
 
-/// The pin and the grant tell join strings apart. The address does not count: it may be edited.
+/// The hash of the pin, the grant and the target. The address of the join string is left out: it
+/// may be edited.
 fn file_name(join: &JoinString, target: &Target) -> String {
     let mut sum = Context::new(&SHA256);
     sum.update(join.pin.as_bytes());
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_name_is_not_replaced_quietly() {
+    fn a_damaged_name_is_not_replaced_silently() {
         let state = tempfile::tempdir().unwrap();
         let (join, target) = (
             join(1, "t.example.com:7000"),

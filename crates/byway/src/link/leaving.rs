@@ -1,16 +1,16 @@
-//! Leaving: how a session ends in order, whichever side begins.
+//! Leaving: the orderly end of a session, whichever side begins.
 //!
-//! In:    the wish to leave, or the GoAway of the other side; what it says afterwards.
+//! In:    a request to leave, or the GoAway of the other side and its later messages.
 //! Out:   the messages to send, and when the session may end.
-//! Never: ends a session while either side has a stream open, since what one side has sent may
-//!        still be on its way; but for one that takes longer than the drain deadline, whatever the
-//!        other side says or leaves out, and one whose other side does not answer the GoAway.
+//! Never: ends a session while either side has a stream open, because sent bytes may still be in
+//!        flight; except after the drain deadline, whatever the other side sends, or if the other
+//!        side does not acknowledge the GoAway.
 //!
-//! The side that leaves says GoAway. The other side answers with `heard` at once, opens no more
-//! streams, and says GoAway with `idle` once it has none. When the leaving side has heard that and
-//! has none either, it ends the session. A side that has streams open answers, so one that is
-//! silent has none: if the leaving side has none either, and a ping has shown that the path works,
-//! it ends the session after `ANSWER_EXPECTED`.
+//! The leaving side sends GoAway. The other side acknowledges it with `heard` at once, opens no
+//! more streams, and sends GoAway with `idle` once it has none. When the leaving side has received
+//! that and has none either, it ends the session. A side with open streams responds, so a silent
+//! one has none: if the leaving side has none either, and a ping has shown that the path works, it
+//! ends the session after `ANSWER_EXPECTED`.
 
 use std::time::Duration;
 
@@ -21,44 +21,44 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::outbox::Outbox;
 
-/// How long the answer to a GoAway is waited for, and then for the answer to one ping. Much longer
-/// than the round trip of a session that lives.
+/// How long to wait for the acknowledgement of a GoAway, before the response to one ping. Much
+/// longer than the round trip of a live session.
 const ANSWER_EXPECTED: Duration = Duration::from_secs(5);
 
 /// See the head of the file.
 #[derive(Default)]
 pub struct Leaving {
-    /// When the session ends at the latest. Set by whichever side leaves first.
+    /// When the session ends at the latest. Set by the side that leaves first.
     deadline: Option<Instant>,
-    /// When this side has said that it leaves.
+    /// When this side sent its GoAway.
     left_at: Option<Instant>,
-    they_leave: bool,
-    they_have_heard: bool,
-    they_are_idle: bool,
-    said_idle: bool,
+    peer_leaves: bool,
+    is_acknowledged: bool,
+    peer_is_idle: bool,
+    sent_idle: bool,
 }
 
-/// What to do about a session without open streams.
+/// What to do with a session without open streams.
 pub enum LeaveStep {
-    /// Say this.
-    Say(Control),
+    /// Send this.
+    Send(Control),
     /// End it.
     End,
     /// Wait for the other side.
     Wait,
 }
 
-/// What a GoAway of the other side means.
+/// The meaning of a received GoAway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GoAwayMeaning {
-    /// It leaves: it takes no more streams. It has been answered.
+    /// The other side leaves: it accepts no more streams. The GoAway was acknowledged.
     Leaves,
-    /// It answers the GoAway of this side, which has nothing to do for it.
-    Answer,
+    /// It acknowledges the GoAway of this side; there is nothing to do.
+    Acknowledgement,
 }
 
 impl Leaving {
-    /// This side leaves, within `patience`. What to say.
+    /// Starts to leave, within `patience`. Returns the message to send.
     pub fn begin(&mut self, why: &str, patience: Duration) -> Control {
         let now = Instant::now();
         self.deadline.get_or_insert(now + patience);
@@ -69,23 +69,23 @@ impl Leaving {
         })
     }
 
-    /// The other side has said GoAway. It may take `patience` to end the session. The answer to it
-    /// goes to `outbox`.
-    pub fn heard(
+    /// Handles a GoAway of the other side, which may take `patience` to end the session. The
+    /// acknowledgement goes to `outbox`.
+    pub fn on_go_away(
         &mut self,
         away: &GoAway,
         patience: Duration,
         outbox: &mut Outbox,
     ) -> GoAwayMeaning {
-        self.they_have_heard |= away.heard || away.idle;
+        self.is_acknowledged |= away.heard || away.idle;
         if away.heard {
-            return GoAwayMeaning::Answer;
+            return GoAwayMeaning::Acknowledgement;
         }
         self.deadline
             .get_or_insert_with(|| Instant::now() + patience);
-        self.they_are_idle |= away.idle;
-        // One answer, however often it is said.
-        if !std::mem::replace(&mut self.they_leave, true) && !away.idle {
+        self.peer_is_idle |= away.idle;
+        // One acknowledgement, however often it is sent.
+        if !std::mem::replace(&mut self.peer_leaves, true) && !away.idle {
             outbox.push(Control::GoAway(GoAway {
                 heard: true,
                 ..GoAway::default()
@@ -94,19 +94,19 @@ impl Leaving {
         GoAwayMeaning::Leaves
     }
 
-    /// Whether this side has said that it leaves.
+    /// Whether this side has sent a GoAway.
     pub fn is_begun(&self) -> bool {
         self.left_at.is_some()
     }
 
-    /// Resolves when the session has had its time to end in order, or may end because nothing is
-    /// open here and the other side does not answer; never for a session that neither side leaves.
-    /// Cancel safe.
+    /// Resolves when the time for an orderly end is over, or when the session may end because no
+    /// stream is open here and the other side does not respond; never for a session that neither
+    /// side leaves. Cancel safe.
     pub async fn overdue(&self, link: &Link) {
         let Some(deadline) = self.deadline else {
             return std::future::pending().await;
         };
-        let Some(left_at) = self.left_at.filter(|_| !self.they_have_heard) else {
+        let Some(left_at) = self.left_at.filter(|_| !self.is_acknowledged) else {
             return sleep_until(deadline).await;
         };
         let unanswered = async {
@@ -117,18 +117,18 @@ impl Leaving {
         let _ = timeout_at(deadline, unanswered).await;
     }
 
-    /// Whether something is to be done once no stream is open, see [`Leaving::step`].
+    /// Whether there is something to do once no stream is open, see [`Leaving::step`].
     pub fn waits_for_idle(&self) -> bool {
-        (self.they_leave && !self.said_idle) || (self.is_begun() && self.they_are_idle)
+        (self.peer_leaves && !self.sent_idle) || (self.is_begun() && self.peer_is_idle)
     }
 
-    /// No stream is open now.
+    /// Decides what to do; call it when no stream is open.
     pub fn step(&mut self) -> LeaveStep {
-        if self.is_begun() && self.they_are_idle {
+        if self.is_begun() && self.peer_is_idle {
             return LeaveStep::End;
         }
-        if self.they_leave && !std::mem::replace(&mut self.said_idle, true) {
-            return LeaveStep::Say(Control::GoAway(GoAway {
+        if self.peer_leaves && !std::mem::replace(&mut self.sent_idle, true) {
+            return LeaveStep::Send(Control::GoAway(GoAway {
                 detail: "no stream is open".into(),
                 idle: true,
                 heard: false,
@@ -138,8 +138,8 @@ impl Leaving {
     }
 }
 
-/// Serves a session that is left until it is over or may be ended. `patience` holds if neither side
-/// has said GoAway yet. Reports of requests that still end go to `visited`.
+/// Serves a session that is being left until it is over or may be ended. `patience` applies if
+/// neither side has sent GoAway yet. Late reports of requests go to `visited`.
 pub async fn leave(
     link: &Link,
     control: &mut mpsc::Receiver<Control>,
@@ -152,20 +152,20 @@ pub async fn leave(
         .deadline
         .get_or_insert_with(|| Instant::now() + patience);
     loop {
-        // Each arm is cancel safe: what is not taken stays in its channel.
+        // Each arm is cancel safe: a message that is not received stays in its channel.
         tokio::select! {
             _ = link.ended() => return,
             Some(control) = control.recv() => match control {
                 Control::GoAway(away) => {
-                    leaving.heard(&away, patience, &mut outbox);
+                    leaving.on_go_away(&away, patience, &mut outbox);
                 }
                 Control::Visited(report) => visited(&report),
-                // Answers to what was asked before mean nothing any more.
+                // Responses to earlier requests do not matter any more.
                 _ => {}
             },
             () = outbox.send_next(link, async |_| {}) => {}
             () = link.idle(), if leaving.waits_for_idle() => match leaving.step() {
-                LeaveStep::Say(control) => outbox.push(control),
+                LeaveStep::Send(control) => outbox.push(control),
                 LeaveStep::End => return,
                 LeaveStep::Wait => {}
             },
@@ -181,24 +181,24 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(600);
 
     fn is_idle(step: &LeaveStep) -> bool {
-        matches!(step, LeaveStep::Say(Control::GoAway(away)) if away.idle)
+        matches!(step, LeaveStep::Send(Control::GoAway(away)) if away.idle)
     }
 
-    /// `heard` on one side what the other says.
+    /// Delivers a message of one side to the other.
     fn notify(to: &mut Leaving, control: Control) {
         let Control::GoAway(away) = control else {
             panic!("{control:?}")
         };
-        to.heard(&away, PATIENCE, &mut Outbox::default());
+        to.on_go_away(&away, PATIENCE, &mut Outbox::default());
     }
 
     #[test]
-    fn whoever_leaves_ends_the_session_when_the_other_side_has_nothing_open_and_not_before() {
+    fn the_leaving_side_ends_the_session_only_once_the_other_side_has_no_open_stream() {
         let (mut one, mut other) = (Leaving::default(), Leaving::default());
         notify(&mut other, one.begin("stopping", PATIENCE));
         assert!(!one.waits_for_idle() && other.waits_for_idle());
-        let LeaveStep::Say(control) = other.step() else {
-            panic!("nothing to say")
+        let LeaveStep::Send(control) = other.step() else {
+            panic!("nothing to send")
         };
         notify(&mut one, control);
         assert!(one.waits_for_idle() && matches!(one.step(), LeaveStep::End));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn two_sides_that_leave_at_once_both_hear_that_the_other_has_nothing_open() {
+    fn two_sides_that_leave_at_once_both_learn_that_the_other_has_no_open_stream() {
         let (mut one, mut other) = (Leaving::default(), Leaving::default());
         let (first, second) = (
             one.begin("stopping", PATIENCE),
@@ -216,7 +216,8 @@ mod tests {
         notify(&mut other, first);
         let (from_one, from_other) = (one.step(), other.step());
         assert!(is_idle(&from_one) && is_idle(&from_other));
-        let (LeaveStep::Say(from_one), LeaveStep::Say(from_other)) = (from_one, from_other) else {
+        let (LeaveStep::Send(from_one), LeaveStep::Send(from_other)) = (from_one, from_other)
+        else {
             unreachable!()
         };
         assert!(matches!(one.step(), LeaveStep::Wait));

@@ -1,11 +1,10 @@
-//! Lock: one process at a time writes what belongs to a purpose in a state folder: the join
+//! Lock: lets one process at a time write the files of a purpose in a state folder: the join
 //! strings, the grants in them, and for services the names.
 //!
 //! In:    a state folder and a purpose.
-//! Out:   the lock, held until it is dropped or the process ends, however it ends (`flock`); or who
-//!        holds it.
-//! Never: waits, and never keeps out a process that only joins, or `byway token`: they do not ask
-//!        for it.
+//! Out:   the lock, held until it is dropped or the process ends in any way (`flock`); or its
+//!        holder.
+//! Never: waits, and never blocks a process that only joins, or `byway token`: they do not use it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -14,7 +13,7 @@ use std::path::{Path, PathBuf};
 use byway_dial::peer_text;
 use byway_link::Purpose;
 
-/// A lock that is held.
+/// A held lock.
 #[derive(Debug)]
 pub(super) struct StateLock {
     _file: File,
@@ -25,26 +24,26 @@ pub(super) struct StateLock {
 pub enum NotLocked {
     /// Another process has it.
     #[error(
-        "the state folder {} is in use by {holder}; stop that one, or give this one a folder of its own with --state",
+        "the state folder {} is in use by {holder}; stop it, or use another folder with --state",
         state.display()
     )]
     Held {
         /// The folder.
         state: PathBuf,
-        /// Its pid and command, as it has written them down.
+        /// Its pid and command, as it wrote them to the file.
         holder: String,
     },
-    /// The system says no.
+    /// The system refuses the lock.
     #[error("cannot lock {}: {source}; {}", path.display(), byway_link::store::advice(source))]
     Failed {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// Longer than any process describes itself.
+/// Longer than any description of a holder.
 const MOST_HOLDER_BYTES: u64 = 200;
 
 impl StateLock {
@@ -71,8 +70,8 @@ impl StateLock {
         }
         let written = file
             .set_len(0)
-            .and_then(|()| writeln!(file, "{}", myself()));
-        // Who holds it is for people: a full disk is no reason not to start.
+            .and_then(|()| writeln!(file, "{}", this_process()));
+        // The holder's description is only for messages: a full disk must not prevent the start.
         if let Err(error) = written {
             tracing::debug!("{}: {error}", path.display());
         }
@@ -95,7 +94,7 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// What the holder has written down.
+/// The description that the holder wrote to the file.
 fn holder(mut file: &File) -> String {
     let mut text = Vec::new();
     let read = file
@@ -113,8 +112,8 @@ fn holder(mut file: &File) -> String {
 }
 
 /// `process 4711 (byway proxy serve)`: the words of the command line up to the first flag, since
-/// behind those may stand secrets.
-fn myself() -> String {
+/// flags may contain secrets.
+fn this_process() -> String {
     let mut words = std::env::args();
     let program = words.next().unwrap_or_default();
     let program = Path::new(&program)
@@ -134,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_purpose_has_one_holder_who_is_named_and_the_other_purpose_its_own() {
+    fn each_purpose_has_one_holder_which_the_error_names() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
         let held = StateLock::take(&state, Purpose::Serve).unwrap();

@@ -1,13 +1,13 @@
-//! Link: the sessions of this node: those that it accepts, and those that it dials.
+//! Link: the link sessions of this node, accepted and dialled.
 //!
 //! In:    the state folder, the Plan; sessions from `inbound/link` and from `outgoing`.
-//! Out:   `registry` (who has which public name; `registry_file` is their file), `public` (their
-//!        ports), `grants` (who may join; `grant` is one of them, `join_file` where a join string
-//!        is kept), `revocation`, `outgoing` (the sessions that this node keeps up), `services`
-//!        (what those ask for), `report` (the record of a request that a public end sends to an
-//!        agent), `welcome` (which hello is accepted), `serving` (what an accepted session may
-//!        register), `outbox` (messages to be sent), `leaving` (how a session ends in order),
-//!        `lock` and `writer` (which process writes to the state folder).
+//! Out:   `registry` (which session has which public name; `registry_file` stores it), `public`
+//!        (the ports of names), `grants` (who may join; `grant` is one of them, `join_file` stores
+//!        a join string), `revocation`, `outgoing` (the sessions that this node dials), `services`
+//!        (the services that those register), `report` (the record of a request that a public end
+//!        sends to an agent), `welcome` (accepts or refuses a hello), `serving` (what an accepted
+//!        session may register), `outbox` (messages to be sent), `leaving` (the orderly end of a
+//!        session), `lock` and `writer` (which process writes to the state folder).
 //! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an
 //!        outbound.
 
@@ -51,7 +51,7 @@ use self::registry_file::RegistryError;
 use self::writer::Writer;
 use crate::config::{LinkSettings, Plan, ServicePlan};
 
-/// Everything of links that the node's connections may use.
+/// All state of links that the node's connections use.
 pub struct Links {
     state: PathBuf,
     runtime: Handle,
@@ -60,13 +60,13 @@ pub struct Links {
     acceptor: OnceLock<Arc<Acceptor>>,
     budget: NodeBudget,
     segments: Arc<Segments>,
-    /// Who may join.
+    /// The grants to join this node.
     pub grants: Grants,
-    /// Who has which public name.
+    /// The sessions that have each public name.
     pub registry: Arc<ServiceRegistry>,
     /// Public ports of exposed TCP services.
     pub public: PublicPorts,
-    /// What this process may write in the state folder.
+    /// Decides what this process may write in the state folder.
     pub writer: Arc<Writer>,
     outgoing: Mutex<HashMap<Arc<str>, Arc<OutgoingLink>>>,
     attempts: AtomicU64,
@@ -74,30 +74,30 @@ pub struct Links {
     receiver: Mutex<Option<mpsc::UnboundedReceiver<LinkEvent>>>,
 }
 
-/// What a person at the command line wants to know.
+/// An event for the operator at the command line.
 #[derive(Clone, Debug)]
 pub enum LinkEvent {
-    /// How others join this node: the secret inside is for stdout, not for a log.
+    /// How others join this node. It contains the secret: print it to stdout, never to a log.
     Join {
-        /// Of which listener.
+        /// The name of the listener.
         listener: Arc<str>,
-        /// The whole text.
+        /// The join string.
         text: String,
-        /// Where it also stands.
+        /// The file that also contains it.
         file: PathBuf,
     },
-    /// A service of this node can be reached there.
+    /// A service of this node is public.
     Public {
-        /// What it is called here.
+        /// The name of the service on this node.
         service: Arc<str>,
-        /// Where.
+        /// Its public address.
         address: String,
     },
-    /// A link or a service has ended for good, as far as this process can tell.
+    /// A link or a service has failed, and a retry by this process cannot help.
     Ended {
-        /// Why, and what to do.
+        /// The reason, and what to do.
         detail: String,
-        /// Whether it is a matter of config or of credentials.
+        /// Whether the cause is the config or the credentials.
         is_config: bool,
     },
 }
@@ -111,18 +111,18 @@ pub enum LinkSetupError {
     /// The grants.
     #[error(transparent)]
     Grant(#[from] GrantError),
-    /// Another process.
+    /// Another process has the lock.
     #[error(transparent)]
     Locked(#[from] NotLocked),
     /// The names.
     #[error(transparent)]
     Names(#[from] RegistryError),
     /// The epoch.
-    #[error("cannot write to the state folder {}: {source}; {}, or name another with --state", path.display(), store::advice(source))]
+    #[error("cannot write to the state folder {}: {source}; {}, or choose another with --state", path.display(), store::advice(source))]
     Epoch {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// UDP, or rustls.
@@ -131,7 +131,7 @@ pub enum LinkSetupError {
 }
 
 impl Links {
-    /// Nothing is read or made before it is needed: a node without links has no key.
+    /// Nothing is read or created before it is needed: a node without links has no key.
     pub fn new(state: &Path, runtime: Handle) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let (grants, registry) = (Grants::new(state), Arc::new(ServiceRegistry::new(state)));
@@ -166,12 +166,12 @@ impl Links {
         &self.state
     }
 
-    /// The runtime that sessions live on when no worker has them.
+    /// The runtime for sessions that do not belong to a worker.
     pub fn runtime(&self) -> &Handle {
         &self.runtime
     }
 
-    /// This node's key, made at the first call ever.
+    /// This node's key, created at the first call ever.
     ///
     /// # Errors
     /// [`KeyError`].
@@ -200,13 +200,13 @@ impl Links {
         if let Some(error) = &taken.unstored {
             let (state, advice) = (self.state.display(), store::advice(error));
             tracing::warn!(
-                "cannot write the epoch to {state}: {error}; the clock stands in for it; {advice}"
+                "cannot write the epoch to {state}: {error}; the clock is used instead; {advice}"
             );
         }
         Ok(*self.epoch.get_or_init(|| taken.epoch))
     }
 
-    /// What accepts links, whatever listener they arrive at: the next one under these settings.
+    /// The acceptor of links, shared by all listeners; `settings` apply to the next link.
     ///
     /// # Errors
     /// When there is no key.
@@ -222,7 +222,7 @@ impl Links {
         Ok(Arc::clone(self.acceptor.get_or_init(|| made)))
     }
 
-    /// The Plan's settings as sessions take them.
+    /// The Plan's settings in the form that sessions take.
     pub fn settings(&self, settings: &LinkSettings) -> Settings {
         Settings {
             streams: settings.streams,
@@ -251,9 +251,8 @@ impl Links {
         all.into_iter().map(|(_, link)| link).collect()
     }
 
-    /// The number of the next session that this process dials: higher than that of every one before
-    /// it, whichever link it is for, so that the newest session may take over what an older one
-    /// has.
+    /// The number of the next session that this process dials: higher than that of all earlier
+    /// ones, of any link, so that the newest session may take over names of an older one.
     pub fn next_attempt(&self) -> u64 {
         self.attempts.fetch_add(1, Relaxed) + 1
     }
@@ -263,8 +262,8 @@ impl Links {
         self.attempts.load(Relaxed)
     }
 
-    /// Starts the links of `plan` that are not there yet with `start`. Call it before the Plan is
-    /// in force: its requests look for them.
+    /// Starts the links of `plan` that are not running yet with `start`. Call it before the Plan is
+    /// in force, because its requests use them.
     pub fn begin(&self, plan: &Plan, start: impl Fn(Arc<OutgoingLink>)) {
         let mut outgoing = self.outgoing.lock();
         for join in &plan.joins {
@@ -276,9 +275,9 @@ impl Links {
         }
     }
 
-    /// Makes the dialled links those of `plan`, which are all started: gives them their new
-    /// services, and ends those that are gone. A service that moves from one link to another stays
-    /// where it is until it is public there.
+    /// Updates the dialled links to those of `plan`, which are all started: sets their new
+    /// services, and ends the links that were removed. A service that moves to another link stays
+    /// on the old one until it is public on the new one.
     pub fn follow(&self, plan: &Plan) {
         let mut outgoing = self.outgoing.lock();
         let old: Vec<_> = outgoing
@@ -288,7 +287,7 @@ impl Links {
         outgoing.retain(|id, _| plan.joins.iter().any(|join| join.id == *id));
         for (link, before) in old {
             let after = plan.joins.iter().find(|join| join.id == before.id);
-            // Which link takes over what this one has to give up.
+            // The link that takes over each service that this one loses.
             let moved = before.services.iter().filter_map(|service| {
                 let is_same = |it: &ServicePlan| it.kind == service.kind && it.name == service.name;
                 let by = plan
@@ -296,7 +295,7 @@ impl Links {
                     .iter()
                     .find(|join| join.services.iter().any(is_same))?;
                 let by = (by.id != before.id).then(|| outgoing.get(&by.id))??;
-                by.ask_anew(service);
+                by.request_again(service);
                 Some(Kept {
                     service: service.clone(),
                     by: Arc::clone(by),
@@ -309,13 +308,14 @@ impl Links {
         }
     }
 
-    /// Tells whoever listens; nobody does in a node without a command line.
+    /// Sends an event to the command line; a node without one drops it.
     pub fn notify(&self, event: LinkEvent) {
-        // Bounded by the listeners and services of the Plan, and by how often they change.
+        // The queue is bounded by the listeners and services of the Plan, and by how often they
+        // change.
         let _ = self.events.send(event);
     }
 
-    /// What there is to tell. For one listener: the first call gets it.
+    /// The events. There is one receiver: the first call gets it.
     pub fn events(&self) -> Option<mpsc::UnboundedReceiver<LinkEvent>> {
         self.receiver.lock().take()
     }

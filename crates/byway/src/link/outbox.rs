@@ -1,17 +1,16 @@
-//! Outbox: what the owner of a session has to say to the other side, in order.
+//! Outbox: the queue of control messages of a session to the other side.
 //!
-//! In:    messages; for an answer, the change of names that has to be on disk before it is sent.
+//! In:    messages; for a response, the change of names that must be on disk before it is sent.
 //! Out:   one message at a time, as fast as the carrier takes them.
-//! Never: ends a session because a queue is full, and never drops a message of a session that
-//!        lives.
+//! Never: ends a session because a queue is full, and never drops a message of a live session.
 
 use std::collections::VecDeque;
 
 use byway_link::Link;
 use byway_link::wire::Control;
 
-/// Answers that may wait. Above this the owner hears no further requests until the other side has
-/// taken some.
+/// The most responses that may wait. Above this the owner receives no further requests until the
+/// other side has taken some.
 const MOST: usize = 1024;
 
 /// See the head of the file.
@@ -22,7 +21,7 @@ pub struct Outbox {
 
 struct QueuedMessage {
     control: Control,
-    /// The change that has to be on disk first; 0 for none.
+    /// The change that must be on disk first; 0 for none.
     after: u64,
 }
 
@@ -37,13 +36,13 @@ impl Outbox {
         self.waiting.push_back(QueuedMessage { control, after });
     }
 
-    /// Whether a request that will be answered may be taken.
+    /// Whether a request may be received that needs a response.
     pub fn has_room(&self) -> bool {
         self.waiting.len() < MOST
     }
 
-    /// Sends the next message once `saved` says that its change is on disk. Pending while there is
-    /// none.
+    /// Sends the next message once `saved` reports that its change is on disk. Pending while there
+    /// is none.
     ///
     /// # Cancel safety
     /// Safe: a message stays here until its carrier has taken it.
@@ -54,8 +53,7 @@ impl Outbox {
         if next.after != 0 {
             saved(next.after).await;
         }
-        // If the session is over, its owner learns that elsewhere, and the message is not waited
-        // for.
+        // If the session is over, its owner is informed elsewhere, and the message does not matter.
         link.send(next.control.clone()).await;
         self.waiting.pop_front();
     }

@@ -1,12 +1,11 @@
-//! Outgoing: a session that this node dials and keeps up: an agent's, or a desk's.
+//! Outgoing: a link that this node dials and keeps up, of an agent or of a client of an exit.
 //!
 //! In:    a join string, the services to expose.
-//! Out:   the session of the moment, for whoever opens streams on it; streams that come on it; news
-//!        for the person.
-//! Never: gives up for good but on what waiting cannot help, and then only if a person is there to
-//!        act.
+//! Out:   the current session, to open streams on; incoming streams; events for the operator.
+//! Never: stops retrying, except for an error that a retry cannot help, and then only if a user is
+//!        there to act.
 //!
-//! First retry at once, then full jitter: see `byway_link::backoff`.
+//! The first retry is immediate, later ones use full jitter: see `byway_link::backoff`.
 
 use std::fmt;
 use std::sync::{Arc, Once};
@@ -33,14 +32,14 @@ use crate::os::network_changes::NetworkChanges;
 use crate::outbound::pooled::PoolKey;
 use crate::shared::Shared;
 
-/// How long an inquiry waits for a session that is not there, from its arrival.
+/// How long an inquiry waits for a missing session, from its arrival.
 const SESSION_PATIENCE: Duration = Duration::from_secs(15);
 
-/// A service that was refused for now is asked for again after this.
+/// The wait before a service that was refused for now is requested again.
 const BUSY_WAITS: Duration = Duration::from_secs(2);
 
 /// How long a service that a new config moves to another link is kept here, until it is public
-/// there. As long as visitors wait.
+/// there. Visitors wait as long.
 const HAND_OVER: Duration = SESSION_PATIENCE;
 
 /// A link that this node dials.
@@ -49,23 +48,23 @@ pub struct OutgoingLink {
     session: watch::Sender<Option<Link>>,
     stopped: CancellationToken,
     services: Mutex<Services>,
-    /// Moves with every answer for a service.
+    /// Changes with every response for a service.
     answers: watch::Sender<()>,
     first: watch::Sender<FirstDial>,
     /// How often the network of this machine has changed.
     network_changes: watch::Sender<u64>,
 }
 
-/// How the first dial of a link has gone so far.
+/// The state of the first dial of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FirstDial {
-    /// Neither answered nor failed.
+    /// Neither succeeded nor failed yet.
     UnderWay,
-    /// The link came up, by this carrier.
+    /// The link came up, over this carrier.
     Up(String),
-    /// It failed, at least by one carrier; the log says how, and it is tried again.
+    /// It failed over at least one carrier; the log has the reason, and it is retried.
     Failed,
-    /// It failed, and the command ends with an error of its own.
+    /// It failed, and the command ends with its own error.
     Final,
 }
 
@@ -87,18 +86,18 @@ impl fmt::Display for FirstDial {
     }
 }
 
-/// What the link is for now.
+/// The current configuration of the link.
 #[derive(Clone)]
 struct Wanted {
     plan: Arc<JoinPlan>,
     /// Services that other links take over, and that stay here until they are public there.
     kept: Arc<[Kept]>,
-    /// The link goes when those are.
+    /// The link ends once those have moved.
     is_leaving: bool,
 }
 
 impl Wanted {
-    /// What the session is to register now.
+    /// The services to register now.
     fn services(&self) -> Vec<ServicePlan> {
         let own: &[ServicePlan] = if self.is_leaving {
             &[]
@@ -111,7 +110,7 @@ impl Wanted {
             .collect()
     }
 
-    /// The same, when the other links have theirs.
+    /// The same without the kept services, once the other links have them.
     fn without_kept(&self) -> Self {
         Self {
             kept: Arc::from([]),
@@ -128,20 +127,20 @@ pub struct Kept {
     pub by: Arc<OutgoingLink>,
 }
 
-/// What becomes of a session.
+/// Why a session ended.
 enum SessionEnd {
-    /// Waiting may help.
+    /// A retry may help.
     Lost(String),
-    /// The same, and something has answered: it is asked less often.
+    /// A retry may help, but the other side has responded: retry less often.
     Answered(String),
-    /// It cannot; and whether it is a matter of config or credentials.
+    /// A retry cannot help; and whether the cause is the config or the credentials.
     Final(String, bool),
-    /// The node is leaving.
+    /// The node shuts down.
     Leaving,
 }
 
 impl OutgoingLink {
-    /// Not dialled yet.
+    /// A link that is not dialled yet.
     pub fn new(plan: Arc<JoinPlan>) -> Self {
         Self {
             wanted: watch::Sender::new(Wanted {
@@ -158,7 +157,7 @@ impl OutgoingLink {
         }
     }
 
-    /// How the first dial has gone, waited for until `deadline`.
+    /// Waits until `deadline` for the outcome of the first dial.
     pub async fn first_dial(&self, deadline: Instant) -> FirstDial {
         let mut first = self.first.subscribe();
         match timeout_at(
@@ -182,8 +181,8 @@ impl OutgoingLink {
         });
     }
 
-    /// Takes a new Plan of the same link. What it does not have any more goes at once, but for what
-    /// is `kept`.
+    /// Sets a new Plan for the same link. Services that it lacks are removed at once, except those
+    /// in `kept`.
     pub fn set(&self, plan: Arc<JoinPlan>, kept: Vec<Kept>) {
         self.wanted.send_if_modified(|wanted| {
             let changed = *wanted.plan != *plan || !kept.is_empty();
@@ -196,8 +195,8 @@ impl OutgoingLink {
         });
     }
 
-    /// A new Plan does not have the link any more. It ends once what is `kept` is public elsewhere
-    /// and what is open has finished, or at once if other links have nothing of it.
+    /// A new Plan lacks the link. It ends once the services in `kept` are public elsewhere and the
+    /// open streams have finished, or at once if other links take over none of its services.
     pub fn leave(&self, kept: Vec<Kept>) {
         let is_exit = self.plan().services.is_empty();
         if self.session_now().is_none() || (kept.is_empty() && !is_exit) {
@@ -209,33 +208,35 @@ impl OutgoingLink {
         });
     }
 
-    /// The Plan in force.
+    /// The current Plan.
     pub fn plan(&self) -> Arc<JoinPlan> {
         Arc::clone(&self.wanted.borrow().plan)
     }
 
-    /// The service is about to move here from another link. If this link has had it before, and
-    /// still keeps it, what was said of it then is void.
-    pub fn ask_anew(&self, service: &ServicePlan) {
-        self.services.lock().ask_anew(service.kind, &service.name);
+    /// The service is about to move here from another link. If this link had it before, and still
+    /// keeps it, the earlier response is void.
+    pub fn request_again(&self, service: &ServicePlan) {
+        self.services
+            .lock()
+            .request_again(service.kind, &service.name);
     }
 
-    /// Waits until the service of this kind and name is public by this link, or refused. Cancel
+    /// Waits until the service of this kind and name is public on this link, or refused. Cancel
     /// safe.
     async fn answered(&self, kind: ServiceKind, name: &str) {
         let mut answers = self.answers.subscribe();
-        // The sender lives as long as we do.
+        // The sender lives as long as `self`.
         let _ = answers
             .wait_for(|()| self.services.lock().is_answered(kind, name))
             .await;
     }
 
-    /// The service that the other side calls by this number.
+    /// The service with this number.
     pub fn service(&self, number: u32) -> Option<ServicePlan> {
         self.services.lock().get(number).cloned()
     }
 
-    /// The session of the moment, if there is one.
+    /// The current session, if there is one.
     pub fn session_now(&self) -> Option<Link> {
         self.session.borrow().clone()
     }
@@ -248,7 +249,7 @@ impl OutgoingLink {
             .is_some_and(|link| !link.is_over())
     }
 
-    /// Whether there is a session, and the other side answers on it.
+    /// Whether there is a session, and the other side responds on it.
     pub fn answers(&self) -> bool {
         self.session
             .borrow()
@@ -256,8 +257,7 @@ impl OutgoingLink {
             .is_some_and(|link| !link.is_over() && !link.is_silent())
     }
 
-    /// How many services are in which state. While there is no session, those of the Plan wait for
-    /// one.
+    /// The number of services in each state. Without a session, those of the Plan count as waiting.
     pub fn count_services(&self) -> ServiceCount {
         match self.is_up() {
             true => self.services.lock().count(),
@@ -268,15 +268,15 @@ impl OutgoingLink {
         }
     }
 
-    /// How long whoever asks now may wait for a session.
+    /// The deadline for an inquiry that arrives now to get a session.
     pub fn patience() -> Instant {
         Instant::now() + SESSION_PATIENCE
     }
 
-    /// The session, waited for until `deadline` if it is away.
+    /// The session; waits for one until `deadline`.
     ///
     /// # Errors
-    /// That the link is down, and where to look.
+    /// The link is down; the text says where to look.
     pub async fn session(&self, deadline: Instant) -> Result<Link, Fault> {
         let mut session = self.session.subscribe();
         let there =
@@ -287,7 +287,7 @@ impl OutgoingLink {
         }
     }
 
-    /// That the link is down, and where to look.
+    /// The fault for a link that is down; the text says where to look.
     pub fn away(&self) -> Fault {
         let detail = format!(
             "the link to {} is down; the log of this node says why",
@@ -296,8 +296,8 @@ impl OutgoingLink {
         Fault::new(Who::Link, FaultKind::Deadline(Deadline::Parked), detail)
     }
 
-    /// Dials and serves until the link is stopped or the node drains. `interactive`: somebody sits
-    /// there, so what waiting cannot help is told and is the end.
+    /// Dials and serves until the link is stopped or the node drains. If `interactive`, an error
+    /// that a retry cannot help is reported and ends it.
     pub async fn run(self: Arc<Self>, shared: Arc<Shared>, interactive: bool) {
         let stopped = self.stopped.clone();
         tokio::select! {
@@ -308,14 +308,14 @@ impl OutgoingLink {
         self.session.send_replace(None);
     }
 
-    /// Asks at once whether the other side is there, or dials at once, whenever the network of this
-    /// machine has changed or the machine has slept. Never ends.
+    /// Pings the other side, or dials, as soon as the network of this machine has changed or the
+    /// machine was suspended. Never ends.
     async fn check_when_the_network_changes(&self) {
         static REFUSED: Once = Once::new();
         let (mut changes, watched) = NetworkChanges::watch();
         if let Err(error) = watched {
             REFUSED.call_once(|| {
-                tracing::info!(%error, "netlink gives no events: a change of the network is noticed by unanswered pings only");
+                tracing::info!(%error, "netlink sends no events: a change of the network is noticed only by unanswered pings");
             });
         }
         loop {
@@ -358,8 +358,7 @@ impl OutgoingLink {
                 }
                 SessionEnd::Lost(detail) | SessionEnd::Answered(detail) => {
                     let wait = backoff.lost(Instant::now().into_std(), failure, fastrand::f64());
-                    // A long outage is logged less and less often, and so are sessions that never
-                    // last.
+                    // A long outage is logged less and less often, and so are short-lived sessions.
                     let failures = backoff.failures();
                     if failures <= 3 || failures.is_power_of_two() {
                         let next = when(wait);
@@ -371,12 +370,12 @@ impl OutgoingLink {
                     wait
                 }
             };
-            // Behind the line that says why: the ready line follows it.
+            // After the log line with the reason, because the ready line follows it.
             self.note_first(FirstDial::Failed);
             let mut network_changes = self.network_changes.subscribe();
             tokio::select! {
                 () = sleep(wait) => {}
-                // The sender lives as long as we do.
+                // The sender lives as long as `self`.
                 _ = network_changes.changed() => {}
                 () = shared.links_scope.drained() => return,
             }
@@ -446,7 +445,7 @@ impl OutgoingLink {
         }
     }
 
-    /// A first failure of TLS is logged at once: until QUIC has failed too, seconds may pass.
+    /// Logs a first failure of TLS at once: it may take seconds until QUIC has failed too.
     fn reporting(self: &Arc<Self>, dialler: Dialler, address: Target) -> Dialler {
         let this = Arc::clone(self);
         dialler.reporting(move |error| {
@@ -457,7 +456,8 @@ impl OutgoingLink {
         })
     }
 
-    /// Registers services, serves streams and hears messages until the session is over or is left.
+    /// Registers services, serves streams and handles messages until the session is over or is
+    /// left.
     async fn serve(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
@@ -476,8 +476,8 @@ impl OutgoingLink {
             IncomingStreams::outgoing(Arc::clone(shared), Arc::clone(self), streams, link.clone());
         scope.spawn("link streams", serve_streams(streams));
         let mut changes = self.wanted.subscribe();
-        // What other links take over was kept by the session that had it, and is not taken from
-        // them by a new one.
+        // Only the session that had a service keeps it for another link; a new one must not take it
+        // back.
         let mut wanted = changes.borrow_and_update().without_kept();
         let (mut outbox, mut leaving) = (Outbox::default(), Leaving::default());
         self.services.lock().start_over();
@@ -488,14 +488,15 @@ impl OutgoingLink {
         let mut carriers_ended = 0;
         let ended = loop {
             let again = self.services.lock().next_due();
-            // Each arm is cancel safe: what is not taken stays in its channel.
+            // Each arm is cancel safe: a message that is not received stays in its channel.
             tokio::select! {
                 reason = link.ended() => return SessionEnd::Lost(format!("the link was lost: {reason}")),
                 Some(control) = control.recv() => match self.handle_control(shared, control, attempt, interactive) {
                     ControlEffect::Nothing => {}
                     ControlEffect::Away(away) => {
-                        // An answer, though this side has not left: it means nothing.
-                        if leaving.heard(&away, drain(), &mut outbox) == GoAwayMeaning::Answer {
+                        // An acknowledgement, though this side has not sent a GoAway: ignored.
+                        let meaning = leaving.on_go_away(&away, drain(), &mut outbox);
+                        if meaning == GoAwayMeaning::Acknowledgement {
                             continue;
                         }
                         self.forget_connections(shared);
@@ -509,7 +510,7 @@ impl OutgoingLink {
                 () = outbox.send_next(&link, async |_| {}) => {}
                 ended = link.carriers_ended(carriers_ended) => {
                     carriers_ended = ended;
-                    self.services.lock().ask_unanswered_anew();
+                    self.services.lock().request_unanswered_again();
                     self.register(&mut outbox, &wanted);
                 }
                 Ok(()) = changes.changed() => {
@@ -519,7 +520,7 @@ impl OutgoingLink {
                 }
                 () = handed_over(&wanted) => {
                     if wanted.is_leaving {
-                        outbox.push(leaving.begin("the config of this node has another link", drain()));
+                        outbox.push(leaving.begin("the config of this node no longer has this link", drain()));
                         break SessionEnd::Leaving;
                     }
                     wanted = wanted.without_kept();
@@ -532,7 +533,7 @@ impl OutgoingLink {
                 }
             }
         };
-        // What is open may finish, and what is new goes by another session.
+        // Open streams may finish; new ones use another session.
         let patience = drain();
         let (this, shared) = (Arc::clone(self), Arc::clone(shared));
         scope.spawn("leaving link", async move {
@@ -557,9 +558,9 @@ impl OutgoingLink {
                 ControlEffect::Nothing
             }
             Control::Withdrawn(withdrawn) => {
-                let heard = self.withdrawn(shared, withdrawn, attempt, interactive);
+                let effect = self.withdrawn(shared, withdrawn, attempt, interactive);
                 self.answers.send_replace(());
-                heard
+                effect
             }
             Control::GoAway(away) => ControlEffect::Away(away),
             Control::Visited(visited) => {
@@ -570,9 +571,8 @@ impl OutgoingLink {
         }
     }
 
-    /// Writes the line of a request that the public end reports. A server that is hostile may send
-    /// as many as it likes: what has no room on the page of the access log is dropped and counted
-    /// there.
+    /// Writes the log line of a request that the public end reports. A hostile server may send any
+    /// number: reports without room in the buffer of the access log are dropped and counted there.
     fn note_visited(&self, shared: &Shared, visited: &Visited) {
         let log_buffer = &shared.links_scope.worker_stats().log_buffer;
         if !log_buffer.is_on() {
@@ -585,13 +585,13 @@ impl OutgoingLink {
         });
         if !is_noted {
             tracing::debug!(
-                "a report of a request that cannot be: it names no HTTP service, or no address or status"
+                "an invalid report of a request: it has no HTTP service, or no valid address or status"
             );
         }
     }
 
-    /// Connections that were kept to targets of this node's egress: some lead through the session
-    /// that ends, and would hold it up.
+    /// Drops connections kept to targets of this node's egress: some use the session that ends, and
+    /// would delay its end.
     fn forget_connections(&self, shared: &Shared) {
         if !self.plan().services.is_empty() {
             return;
@@ -603,7 +603,7 @@ impl OutgoingLink {
         }
     }
 
-    /// Registers what is new and takes back what is gone.
+    /// Registers new services and unregisters removed ones.
     fn register(&self, outbox: &mut Outbox, wanted: &Wanted) {
         let control = self
             .services
@@ -612,8 +612,8 @@ impl OutgoingLink {
         control.into_iter().for_each(|control| outbox.push(control));
     }
 
-    /// A service was refused, or another session has it. For a person that is the end; a daemon
-    /// goes on with its other services, and says when to ask for this one again.
+    /// A service was refused, or another session has it. In an interactive run that is the end; a
+    /// daemon continues with its other services, and decides when to request this one again.
     fn withdrawn(
         &self,
         shared: &Shared,
@@ -624,16 +624,16 @@ impl OutgoingLink {
         let why = Refusal::from_number(withdrawn.why);
         let is_refused = self.services.lock().is_unanswered(withdrawn.service);
         if why == Refusal::Superseded && is_refused && shared.links.last_attempt() != attempt {
-            // Another link of this process may have the service, by a later session. The newest of
-            // all gets it.
+            // Another link of this process may have the service, by a later session. Reconnect: the
+            // newest session gets it.
             return ControlEffect::Left(SessionEnd::Lost(format!(
-                "{}; asking for it by a new session",
+                "{}; requesting it in a new session",
                 peer_text(&withdrawn.detail)
             )));
         }
         let wait = match why {
-            // The newer process has it for good: this one is fenced, and would be refused each
-            // time.
+            // The newer process has it permanently: this one is fenced off, and would be refused
+            // each time.
             Refusal::Superseded => None,
             Refusal::Busy => Some(BUSY_WAITS),
             _ => Some(DAEMON_WAITS),
@@ -648,10 +648,10 @@ impl OutgoingLink {
                 why != Refusal::Superseded,
             ));
         }
-        // A server may refuse as often as it is asked.
+        // A server may refuse every request.
         if let Some(line) = shared.counters.log_limits.withdrawn.count() {
             let next = match wait {
-                None => "it is not asked for again".to_owned(),
+                None => "it is not requested again".to_owned(),
                 Some(wait) => format!("trying again in {wait:?}"),
             };
             let (left_out, detail) = (line.left_out, peer_text(&withdrawn.detail));
@@ -661,12 +661,12 @@ impl OutgoingLink {
     }
 
     fn notify_public(&self, shared: &Shared, registered: Registered) {
-        let events = self
+        let changed = self
             .services
             .lock()
             .is_public(registered.service, &registered.public);
-        // A server may give a new address each time that it is asked.
-        if let Some(service) = events
+        // A server may return a new address for every request.
+        if let Some(service) = changed
             && shared.counters.log_limits.addresses.count().is_some()
         {
             shared.links.notify(LinkEvent::Public {
@@ -677,7 +677,7 @@ impl OutgoingLink {
     }
 }
 
-/// An older public end passes the visitor's Host on, whatever the service asks for.
+/// An older public end forwards the visitor's Host, even if the service sets another one.
 fn warn_of_kept_hosts(shared: &Shared, link: &Link, plan: &JoinPlan) {
     if link.has(FEATURE_HOST) {
         return;
@@ -692,7 +692,7 @@ fn warn_of_kept_hosts(shared: &Shared, link: &Link, plan: &JoinPlan) {
         };
         tracing::warn!(
             left_out = line.left_out,
-            "`{}` asks for a Host of its own, which {} does not write: it is of an older version; the service sees the \
+            "`{}` sets its own Host, which {} does not support, as it has an older version; the service sees the \
              public name",
             service.name,
             plan.join.address
@@ -700,7 +700,7 @@ fn warn_of_kept_hosts(shared: &Shared, link: &Link, plan: &JoinPlan) {
     }
 }
 
-/// What a message comes to.
+/// The effect of a control message.
 enum ControlEffect {
     Nothing,
     /// The other side leaves.
@@ -709,17 +709,17 @@ enum ControlEffect {
     Left(SessionEnd),
 }
 
-/// Ends the session whichever way its serving is left.
+/// Ends the session when its serving ends in any way.
 struct EndOnDrop(Link);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.0.end("this node has let the session go");
+        self.0.end("this node has closed the session");
     }
 }
 
-/// Resolves once the other links have what this one keeps for them, or have had time enough; never
-/// if there is nothing to wait for.
+/// Resolves once the other links have the services that this one keeps for them, or the time for it
+/// is over; never if there is nothing to wait for.
 async fn handed_over(wanted: &Wanted) {
     if wanted.kept.is_empty() && !wanted.is_leaving {
         return std::future::pending().await;
@@ -805,7 +805,7 @@ mod tests {
             assert_eq!(
                 outgoing.services.lock().follow(&plan.services, now).len(),
                 1,
-                "it is asked for again"
+                "it is requested again"
             );
             assert!(matches!(
                 outgoing.withdrawn(shared, busy.clone(), 1, false),
@@ -815,12 +815,12 @@ mod tests {
         assert_eq!(
             shared.counters.log_limits.withdrawn.count(),
             None,
-            "the next one has no line, either"
+            "the next one has no line either"
         );
     }
 
     #[test]
-    fn a_wait_of_nothing_is_called_at_once() {
+    fn a_zero_wait_is_shown_as_at_once() {
         assert_eq!(when(Duration::ZERO), "at once");
         assert_eq!(when(Duration::from_millis(250)), "in 250 ms");
     }

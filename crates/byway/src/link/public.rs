@@ -1,12 +1,12 @@
-//! Public: the public ports of exposed TCP services: listeners that belong to a name, and not to a
+//! Public: the public ports of exposed TCP services: listeners that belong to a name, not to a
 //! session.
 //!
-//! In:    a name that was registered, and the address of the listener that its link came by.
+//! In:    a registered name, and the address of the listener of its link.
 //! Out:   a listener that serves on every worker for as long as the name is held, and [`HOLD`]
 //!        longer.
 //! Never: closes a port because a session is gone, unless another port needs its descriptors:
-//!        visitors who come meanwhile are parked. Never opens more ports than the descriptors of
-//!        the process allow.
+//!        visitors that connect meanwhile are parked. Never opens more ports than the descriptors
+//!        of the process allow.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -27,18 +27,18 @@ use crate::observe::log_limit::LogLimit;
 use crate::os::inherit::Inherited;
 use crate::shared::Shared;
 
-/// How long a port whose agent is away stays open: as long as its visitors may be parked by any
-/// config, and a restart of a machine takes.
+/// How long a port without a session stays open: as long as any config may park its visitors, and
+/// as a machine takes to restart.
 pub const HOLD: Duration = Duration::from_secs(300);
 
-/// How often ports are looked through for those to close.
+/// How often expired ports are looked for.
 const TICK: Duration = Duration::from_secs(5);
 
 /// See the head of the file.
 #[derive(Default)]
 pub struct PublicPorts {
     open: Mutex<HashMap<Name, PublicPort>>,
-    /// Ports that are being bound, and not among the open ones yet.
+    /// Ports that are being bound, and are not in `open` yet.
     pending: Arc<AtomicUsize>,
     failures: LogLimit,
     displaced: LogLimit,
@@ -48,18 +48,18 @@ struct PublicPort {
     address: SocketAddr,
     tenant: GrantId,
     listener: ListenerGroup,
-    /// Since when nobody has it; none while somebody has.
+    /// Since when no session has it; `None` while one has.
     away: Option<Instant>,
 }
 
-/// Sockets of a port that the system chose. Dropping them closes it.
+/// The sockets of a port chosen by the system. Dropping them closes it.
 pub struct UnclaimedPort {
     bound: Bound,
     address: SocketAddr,
     pending: PendingBind,
 }
 
-/// Counts a port that is being bound, until it is among the open ones.
+/// Counts a port that is being bound, until it is in `open`.
 struct PendingBind(Arc<AtomicUsize>);
 
 impl PendingBind {
@@ -76,7 +76,7 @@ impl Drop for PendingBind {
 }
 
 impl UnclaimedPort {
-    /// Where they are bound.
+    /// The address of the sockets.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -88,34 +88,33 @@ pub enum NotOpen {
     /// Another program has it, or another listener of this node.
     #[error("the port is in use by another program on the server")]
     InUse,
-    /// The tenant has its share of ports.
+    /// The tenant has used its share of ports.
     #[error("this grant has {PORTS_A_TENANT} ports open already")]
     TooMany,
-    /// The descriptors that the process has for public ports are in use, or the part of them that
-    /// one grant may have.
+    /// The descriptors for public ports are in use, or the part of them that one grant may have.
     #[error(
-        "the server has no room for another port of this grant: {open} of {most} public ports are open, and a grant has at \
+        "the server has no room for another port of this grant: {open} of {most} public ports are open, and a grant gets at \
          most half of what the others leave; close one, or raise the limit of open files there (ulimit -n, LimitNOFILE=)"
     )]
     NoRoom {
         /// Ports whose agents are connected.
         open: usize,
-        /// How many fit into the descriptors.
+        /// How many the descriptors allow.
         most: usize,
     },
-    /// The system refuses.
+    /// The system refuses to open it.
     #[error("the server cannot open the port at the moment; its log says why")]
     Failed(BindError),
 }
 
-/// How many ports are open for one tenant at once, held or not.
+/// How many ports one tenant may have open at once, held or not.
 pub const PORTS_A_TENANT: usize = NAMES_A_TENANT;
 
 impl PublicPorts {
-    /// Makes sure that the port of a name that `tenant` has claimed is open.
+    /// Opens the port of a name that `tenant` has claimed, unless it is open already.
     ///
     /// # Errors
-    /// [`NotOpen`]; then nothing is open that was not before.
+    /// [`NotOpen`]; then no port was opened.
     pub fn open(
         &self,
         shared: &Arc<Shared>,
@@ -131,11 +130,11 @@ impl PublicPorts {
         self.make_room(&mut open, shared, tenant)?;
         let pending = PendingBind::new(&self.pending);
         drop(open);
-        // The lock is of all ports, so nothing is bound under it.
+        // All ports share the lock, so it is not held during the bind.
         let bound = self.bind(shared, address);
         let mut open = self.open.lock();
-        // A session that shares the name may have opened it meanwhile. Then the sockets of this one
-        // are closed again.
+        // A session that shares the name may have opened it meanwhile. Then these sockets are
+        // closed again.
         if resume(&mut open, &name, tenant)? {
             return Ok(());
         }
@@ -146,7 +145,7 @@ impl PublicPorts {
         Ok(())
     }
 
-    /// Binds a port of the system's choice for `tenant`, which has to claim it before it is served.
+    /// Binds a port chosen by the system for `tenant`, which must claim it before it is served.
     ///
     /// # Errors
     /// [`NotOpen`].
@@ -174,8 +173,8 @@ impl PublicPorts {
         })
     }
 
-    /// Makes room for one more port of `tenant`, if it may have one. A port whose agent is away
-    /// gives way, the one that has been away for longest first; its name stays reserved.
+    /// Makes room for one more port of `tenant`, if it may have one: closes ports that have no
+    /// session, the longest unused first. Their names stay reserved.
     fn make_room(
         &self,
         open: &mut HashMap<Name, PublicPort>,
@@ -197,8 +196,8 @@ impl PublicPorts {
             else {
                 break;
             };
-            if let Some(gone) = open.remove(&name) {
-                gone.listener.drain();
+            if let Some(port) = open.remove(&name) {
+                port.listener.drain();
             }
             if let Some(line) = self.displaced.count() {
                 tracing::warn!(
@@ -253,16 +252,16 @@ impl PublicPorts {
     /// Closes the port of a name that has no holder and will have none: it was given up, or its
     /// grant was revoked.
     pub fn close(&self, shared: &Shared, name: &Name) {
-        if let Some(gone) = self.open.lock().remove(name) {
-            gone.listener.drain();
+        if let Some(port) = self.open.lock().remove(name) {
+            port.listener.drain();
         }
         shared.note_own();
     }
 
-    /// Nobody has the names now: their ports are held for a while.
-    pub fn away(&self, registry: &[Name]) {
+    /// No session has the names now: their ports are held open for a while.
+    pub fn away(&self, names: &[Name]) {
         let mut open = self.open.lock();
-        for name in registry {
+        for name in names {
             if let Some(open) = open.get_mut(name) {
                 open.away.get_or_insert_with(Instant::now);
             }
@@ -296,13 +295,13 @@ impl PublicPorts {
         }
     }
 
-    /// Where they listen.
+    /// The addresses of all open ports.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.open.lock().values().map(|open| open.address).collect()
     }
 }
 
-/// Whether the port is open already; then it is the tenant's from now on.
+/// Whether the port is open already; if so, assigns it to the tenant.
 fn resume(
     open: &mut HashMap<Name, PublicPort>,
     name: &Name,
@@ -323,9 +322,9 @@ fn check_share(open: &HashMap<Name, PublicPort>, tenant: GrantId) -> Result<(), 
     }
 }
 
-/// Whether `tenant` may have one more of `most` ports. Ports whose agents are away count as free. A
-/// grant has at most as many as are left after it, so half of all if it is the only one; and one
-/// port in any case, as long as one is left.
+/// Checks whether `tenant` may have one more of `most` ports. Ports without a session count as
+/// free. A grant may have at most as many as are left after it, so half of all if it is the only
+/// one; and at least one port, as long as one is left.
 fn room(
     open: &HashMap<Name, PublicPort>,
     pending: usize,
@@ -342,7 +341,7 @@ fn room(
     }
 }
 
-/// Accepts on every worker.
+/// Starts to accept on every worker.
 fn start(
     shared: &Arc<Shared>,
     bound: Bound,

@@ -1,9 +1,9 @@
-//! Registry: the public names of exposed services, and which sessions have them. `parked` has the
-//! visitors who wait for one, `places` how they share its limit.
+//! Registry: the public names of exposed services, and the sessions that have them. `parked` has
+//! the visitors that wait for a name, `places` divides its limit between clients.
 //!
 //! In:    registrations, ends of sessions, revoked grants.
-//! Out:   who has a name; the file of names, written when one has changed hands.
-//! Never: waits for the disk, but in [`ServiceRegistry::load`] and
+//! Out:   the sessions of a name; the file of names, written when one has changed hands.
+//! Never: waits for the disk, except in [`ServiceRegistry::load`] and
 //!        [`ServiceRegistry::end_writing`].
 
 mod parked;
@@ -36,40 +36,40 @@ struct State {
     sessions: HashMap<SessionKey, RegisteredSession>,
     next_session: u64,
     parked: HashMap<Name, ParkingSlots>,
-    /// Wakes the visitors of a name when it changes hands. Only names that a visitor waits for are
-    /// in it.
+    /// Wakes the visitors of a name when it changes hands. Contains only names that a visitor waits
+    /// for.
     watched: HashMap<Name, watch::Sender<()>>,
-    /// How many changes of hands there were.
+    /// The number of changes so far.
     change: u64,
     /// The last change that a write of the file was started for.
     saved: u64,
-    /// The next process has the names: no more are taken.
+    /// The next process owns the names: no more are assigned.
     leaving: bool,
 }
 
 struct RegisteredSession {
     link: Link,
     tenant: GrantId,
-    /// What each name is called in the session.
+    /// The number of each name in the session.
     numbers: HashMap<Name, u32>,
-    /// It has said that it leaves. It is kept until it has ended, so that a revoked grant ends it,
-    /// and gets no more names.
+    /// It has sent GoAway. It is kept until it has ended, so that a revoked grant ends it, and gets
+    /// no more names.
     is_leaving: bool,
-    /// To the session's owner: a name of its was taken.
+    /// Informs the session's owner that it lost a name.
     taken: mpsc::UnboundedSender<LostName>,
 }
 
-/// A name that a session has no more.
+/// A name that a session has lost.
 pub struct LostName {
     /// The name.
     pub name: Name,
-    /// What it is called in the session.
+    /// Its number in the session.
     pub number: u32,
     /// Who has it now, as a sentence.
     pub why: Denied,
 }
 
-/// A name that was given to a session.
+/// A name that was assigned to a session.
 pub struct ClaimedName {
     /// Whether another session had it, or this one already: connections that are kept to it may
     /// lead elsewhere.
@@ -78,7 +78,7 @@ pub struct ClaimedName {
 }
 
 impl State {
-    /// `session` has the names of `numbers` no more.
+    /// Takes the names of `numbers` from `session`.
     fn released(&mut self, session: SessionKey, numbers: HashMap<Name, u32>) -> Vec<Name> {
         let had: Vec<Name> = numbers.into_keys().collect();
         for name in &had {
@@ -90,10 +90,10 @@ impl State {
         had
     }
 
-    /// `registry` have changed hands: the visitors who wait for one of them look again.
-    fn changed<'n>(&mut self, registry: impl IntoIterator<Item = &'n Name>) {
+    /// `names` have changed hands: wakes the visitors that wait for one of them.
+    fn changed<'n>(&mut self, names: impl IntoIterator<Item = &'n Name>) {
         self.change += 1;
-        for name in registry {
+        for name in names {
             if let Some(watched) = self.watched.get(name) {
                 watched.send_replace(());
             }
@@ -110,11 +110,11 @@ impl ServiceRegistry {
         }
     }
 
-    /// Reads the names as an earlier process has left them. Waits for the disk.
+    /// Reads the names that an earlier process has written. Waits for the disk.
     ///
     /// # Errors
-    /// The file cannot be read, or a newer version wrote it. Then nothing may be served: any name
-    /// could be taken by a tenant that it does not belong to.
+    /// The file cannot be read, or a newer version wrote it. Then nothing may be served: a tenant
+    /// could take a name that belongs to another one.
     pub fn load(&self) -> Result<(), RegistryError> {
         let found = self.file.read()?;
         let mut state = self.state.lock();
@@ -123,13 +123,12 @@ impl ServiceRegistry {
         Ok(())
     }
 
-    /// This process is the one that writes the names down.
+    /// Lets this process write the names.
     pub fn begin_writing(&self) {
         self.file.begin();
     }
 
-    /// Takes no more names, and writes down those there are for the next process, for the last
-    /// time. Waits for the disk.
+    /// Assigns no more names, and writes them a last time for the next process. Waits for the disk.
     pub fn end_writing(&self) {
         self.state.lock().leaving = true;
         self.file.end(|| self.to_write());
@@ -143,14 +142,14 @@ impl ServiceRegistry {
         (change, snapshot.to_bytes(now_s()))
     }
 
-    /// A session has begun; names that are taken from it come out of the receiver.
+    /// Adds a session; the receiver returns names that it loses.
     pub fn enter(
         &self,
         link: Link,
         tenant: GrantId,
     ) -> (SessionKey, mpsc::UnboundedReceiver<LostName>) {
-        // Bounded by the names of the session: each is taken once.
-        let (taken, told) = mpsc::unbounded_channel();
+        // Bounded by the names of the session: each is lost once.
+        let (taken, lost) = mpsc::unbounded_channel();
         let mut state = self.state.lock();
         state.next_session += 1;
         let key = SessionKey(state.next_session);
@@ -164,11 +163,11 @@ impl ServiceRegistry {
                 taken,
             },
         );
-        (key, told)
+        (key, lost)
     }
 
-    /// The session has said that it leaves: its names go back to their queues, and it gets no more.
-    /// What it has open may finish. Those that it had.
+    /// The session has sent GoAway: its names go back to their queues, and it gets no more. Its
+    /// open streams may finish. Returns its names.
     pub fn release(&self, session: SessionKey) -> Vec<Name> {
         let mut state = self.state.lock();
         let Some(leaving) = state.sessions.get_mut(&session) else {
@@ -179,26 +178,26 @@ impl ServiceRegistry {
         state.released(session, numbers)
     }
 
-    /// The session is over: its names go back to their queues. Those that it had.
+    /// The session is over: its names go back to their queues. Returns its names.
     pub fn leave(&self, session: SessionKey) -> Vec<Name> {
         let mut state = self.state.lock();
-        let Some(gone) = state.sessions.remove(&session) else {
+        let Some(ended) = state.sessions.remove(&session) else {
             return Vec::new();
         };
-        state.released(session, gone.numbers)
+        state.released(session, ended.numbers)
     }
 
-    /// The grant of `tenant` was revoked: its sessions end, its names are free, and the visitors
-    /// who wait for them are refused. Which names they were.
+    /// The grant of `tenant` was revoked: ends its sessions, frees its names, and refuses the
+    /// visitors that wait for them. Returns those names.
     pub fn revoke(&self, tenant: GrantId) -> Vec<Name> {
-        let registry = {
+        let names = {
             let mut state = self.state.lock();
-            let registry = state.leases.forget_tenant(tenant);
-            state.changed(&registry);
-            registry
+            let names = state.leases.forget_tenant(tenant);
+            state.changed(&names);
+            names
         };
         self.end_sessions(tenant, "its grant was revoked");
-        registry
+        names
     }
 
     /// Ends the sessions of `tenant`.
@@ -214,12 +213,12 @@ impl ServiceRegistry {
         };
         for (key, link) in ended {
             link.end(reason);
-            // It may be registering something this moment: from here on it cannot.
+            // It may be registering something right now: after this it cannot.
             self.leave(key);
         }
     }
 
-    /// The links that were accepted and are up, by whose grant; the oldest first.
+    /// The accepted links that are up, with their grants; the oldest first.
     pub fn links(&self) -> Vec<(GrantId, Link)> {
         let state = self.state.lock();
         let each = |(key, session): (&SessionKey, &RegisteredSession)| {
@@ -244,9 +243,9 @@ impl ServiceRegistry {
             .collect()
     }
 
-    /// `who` has the service `label`, called `number` in its session, and wants it to be public as
-    /// `name`. Runs on workers, so it never looks at the disk: `revocation` frees the names of
-    /// revoked grants.
+    /// `who` has the service `label` with the number `number` in its session, and wants it to be
+    /// public as `name`. Runs on workers, so it never uses the disk: `revocation` frees the names
+    /// of revoked grants.
     ///
     /// # Errors
     /// [`Denied`]; nothing has changed then.
@@ -261,7 +260,7 @@ impl ServiceRegistry {
         if state.leaving {
             return Err(Denied::Leaving);
         }
-        // It has said that it leaves, or was ended: what it got would lead visitors nowhere.
+        // It has sent GoAway, or was ended: visitors that it got would fail.
         if state
             .sessions
             .get(&who.session)
@@ -278,9 +277,9 @@ impl ServiceRegistry {
             };
             let number = old.numbers.remove(name);
             if replaced.same_process {
-                // Its own later session. If the old one was lost, a question shows it soon. If a
-                // new config moved the service to another link, what the old one has open may
-                // finish.
+                // A later session of the same process. If the old one is dead, a ping shows it
+                // soon. If a new config moved the service to another link, open streams of the old
+                // one may finish.
                 old.link.suspect();
             } else if let Some(number) = number {
                 let why = if old.link.peer() == who.identity {
@@ -289,8 +288,8 @@ impl ServiceRegistry {
                     Denied::Taken
                 };
                 if why == Denied::Superseded {
-                    // Started again, more often than not because it had died: whatever waits for it
-                    // would wait long.
+                    // A new process, usually because the old one died: anything that waits for the
+                    // old one would wait long.
                     old.link.suspect();
                 }
                 let _ = old.taken.send(LostName {
@@ -300,7 +299,7 @@ impl ServiceRegistry {
                 });
             }
         }
-        // A session that asks for what it has changes nothing, and nothing has to be written.
+        // A session that requests a name that it has changes nothing, so nothing has to be written.
         if !claimed.undo.is_of_nothing() {
             state.changed([name]);
         }
@@ -310,7 +309,7 @@ impl ServiceRegistry {
         })
     }
 
-    /// Takes back what [`ServiceRegistry::register`] gave: the service could not be made public.
+    /// Reverts [`ServiceRegistry::register`]: the service could not be made public.
     pub fn undo(&self, name: &Name, session: SessionKey, taken: ClaimedName) {
         let mut state = self.state.lock();
         let Some(its) = state.sessions.get_mut(&session) else {
@@ -321,7 +320,7 @@ impl ServiceRegistry {
         state.changed([name]);
     }
 
-    /// Whether `tenant` may have another name.
+    /// Whether `tenant` may have one more name.
     pub fn has_room(&self, tenant: GrantId) -> bool {
         self.state.lock().leases.has_room(tenant)
     }
@@ -335,7 +334,7 @@ impl ServiceRegistry {
             .any(|holder| holder == session)
     }
 
-    /// The session has the service no more.
+    /// Takes the service with this number from the session. Returns its name.
     pub fn unregister(&self, session: SessionKey, number: u32) -> Option<Name> {
         let mut state = self.state.lock();
         let numbers = &mut state.sessions.get_mut(&session)?.numbers;
@@ -349,7 +348,7 @@ impl ServiceRegistry {
         Some(name)
     }
 
-    /// The port that belongs to this service of this identity, best the one on `ip`.
+    /// The port that belongs to this service of this identity, preferably the one on `ip`.
     pub fn port_of(
         &self,
         tenant: GrantId,
@@ -384,7 +383,7 @@ impl ServiceRegistry {
     }
 
     /// Saves the owners of the names, on a thread that may wait for the disk. Changes that come
-    /// before that thread starts to write share one write, and writes are spaced out.
+    /// before that thread starts to write share one write, and there is a pause between writes.
     pub fn save(self: &Arc<Self>, runtime: &Handle) {
         if self.file.is_to_write() {
             let registry = Arc::clone(self);
@@ -395,12 +394,12 @@ impl ServiceRegistry {
         }
     }
 
-    /// Waits until the change of this number has been written down, or could not be. Cancel safe.
+    /// Waits until the change of this number was written, or the write failed. Cancel safe.
     pub async fn written(&self, change: u64) {
         self.file.written(change).await;
     }
 
-    /// How many visitors wait for a session, whichever name they want.
+    /// How many visitors wait for a session, over all names.
     pub fn parked_visitors(&self) -> usize {
         self.state
             .lock()
@@ -410,17 +409,17 @@ impl ServiceRegistry {
             .sum()
     }
 
-    /// Whether the names could not be written the last time.
+    /// Whether the last write of the names failed.
     pub fn is_unwritten(&self) -> bool {
         self.file.is_unwritten()
     }
 
-    /// Whether a write that failed is to be tried again now.
+    /// Whether a failed write is due for a retry.
     pub fn is_retry_due(&self) -> bool {
         self.file.is_retry_due()
     }
 
-    /// Keeps the disk from being written to while the guard lives, as a slow disk would.
+    /// Blocks writes to the disk while the guard lives, like a slow disk.
     #[cfg(test)]
     pub(super) fn hold_saves(&self) -> impl Sized + '_ {
         self.file.hold()

@@ -1,9 +1,8 @@
-//! Registry file: `registry` of the state folder: read when the node begins to serve, written when
-//! a name changes hands.
+//! Registry file: `names` in the state folder: read when the node begins to serve, written when a
+//! name changes hands.
 //!
-//! In:    what is to be written, and the number of the change that it holds.
-//! Out:   what an earlier process has written; when a change has been written; when a write that
-//!        failed is to be tried again.
+//! In:    the content to write, and the number of the last change in it.
+//! Out:   what an earlier process has written; when a change was written; when a retry is due.
 //! Never: writes while another process is the writer: before [`RegistryFile::begin`], and after
 //!        [`RegistryFile::end`].
 
@@ -26,22 +25,22 @@ pub(super) struct RegistryFile {
     file: PathBuf,
     /// Held while the file is written.
     writer: Mutex<FileWriter>,
-    /// A write is due and has not looked at the leases yet.
+    /// A write is due and has not read the leases yet.
     is_due: AtomicBool,
-    /// The last write failed, and is tried again.
+    /// Set if the last write failed and is retried.
     retry: Mutex<Option<WriteRetry>>,
     /// When the file may be written next.
     next_write: Mutex<NextWrite>,
     /// Wakes the thread that waits for its turn when the last write is due.
     ending: Condvar,
-    /// The change that the file was last written after.
+    /// The last change in the file.
     written: watch::Sender<u64>,
     /// How often it was written.
     #[cfg(test)]
     writes: std::sync::atomic::AtomicU64,
 }
 
-/// When a write that failed is tried again.
+/// When a failed write is retried.
 #[derive(Clone, Copy)]
 struct WriteRetry {
     at: Instant,
@@ -54,52 +53,52 @@ struct NextWrite {
     is_over: bool,
 }
 
-/// Between two writes, at least.
+/// The shortest pause between two writes.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause between two writes.
 const MOST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long the next write waits after one that took `took`: writing is at most a tenth of a core's
-/// time, until that would make registrations wait for longer than [`MOST_PAUSE`].
+/// How long the next write waits after one that took `took`: writing uses at most a tenth of a
+/// core, unless registrations would then wait for longer than [`MOST_PAUSE`].
 fn pause_after(took: Duration) -> Duration {
     took.saturating_mul(9).clamp(PAUSE, MOST_PAUSE)
 }
 
-/// A write that failed is tried again after this, and then after twice as long each time.
+/// The wait before the first retry of a failed write; it doubles each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest wait for the next try: after so long at most the names are in the file once the disk
+/// The longest wait before a retry, so the names are in the file at most this long after the disk
 /// has room.
 const MOST_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct FileWriter {
-    /// Whether this process is the one that writes.
+    /// Whether this process is the writer.
     is_ours: bool,
     failures: LogLimit,
 }
 
-/// Why the names cannot be read.
+/// Why the names cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The file.
+    /// The file cannot be read.
     #[error(
-        "cannot read {}: {source}; it says which names belong to which grant, so nothing is served without it; look at \
+        "cannot read {}: {source}; it records which names belong to which grant, so nothing is served without it; check \
          its owner and permissions, or restore it", path.display()
     )]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// A newer version has written it.
     #[error("cannot use {}: {source}", path.display())]
     Newer {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which format.
+        /// The format.
         source: NewerFormat,
     },
 }
@@ -136,7 +135,7 @@ impl RegistryFile {
         })?;
         if unread.lines > 0 {
             tracing::warn!(
-                "{} lines of {} cannot be read, the first is line {}: they are kept, and the names in them are free",
+                "{} lines of {} cannot be read, the first is line {}: they are kept, but the names in them are free",
                 unread.lines,
                 self.file.display(),
                 unread.first
@@ -146,7 +145,7 @@ impl RegistryFile {
         Ok(leases)
     }
 
-    /// From now on this process writes the file.
+    /// Makes this process the writer.
     pub(super) fn begin(&self) {
         self.writer.lock().is_ours = true;
     }
@@ -160,13 +159,12 @@ impl RegistryFile {
         writer.is_ours = false;
     }
 
-    /// Whether a write has to be started. If not, one is due already that will hold every change so
-    /// far.
+    /// Whether a write must be started. If not, one is due that will include every change so far.
     pub(super) fn is_to_write(&self) -> bool {
         !self.is_due.swap(true, AcqRel)
     }
 
-    /// Waits until the file may be written again. Blocks, for [`MOST_PAUSE`] at most.
+    /// Waits until the file may be written again. Blocks for at most [`MOST_PAUSE`].
     pub(super) fn wait_until_due(&self) {
         let mut next_write = self.next_write.lock();
         while !next_write.is_over {
@@ -177,8 +175,8 @@ impl RegistryFile {
         }
     }
 
-    /// Writes what `content` makes. Waits for the disk, and for its turn: one at a time, and each
-    /// writes what is true when its turn comes.
+    /// Writes the result of `content`. Waits for the disk, and for earlier writes: one runs at a
+    /// time, and each calls `content` when it starts.
     pub(super) fn write(&self, content: impl FnOnce() -> (u64, Vec<u8>)) {
         let writer = self.writer.lock();
         self.is_due.store(false, Release);
@@ -208,12 +206,12 @@ impl RegistryFile {
         let file = self.file.display();
         let before = self.retry.lock().take();
         match written {
-            Ok(()) if before.is_some() => tracing::info!("{file} could not be written, and now is"),
+            Ok(()) if before.is_some() => tracing::info!("{file} was written after a failure"),
             Ok(()) => {}
             Err(error) if is_last => {
                 let advice = store::advice(&error);
                 tracing::error!(
-                    "cannot write {file} for the next process: {error}; {advice}; names that were given since the last \
+                    "cannot write {file} for the next process: {error}; {advice}; names that were assigned since the last \
                      write may be taken by others"
                 );
             }
@@ -241,16 +239,16 @@ impl RegistryFile {
         self.retry.lock().is_some()
     }
 
-    /// Whether a write that failed is to be tried again now.
+    /// Whether a failed write is due for a retry.
     pub(super) fn is_retry_due(&self) -> bool {
         self.retry
             .lock()
             .is_some_and(|retry| retry.at <= Instant::now())
     }
 
-    /// Waits until `change` was written, or could not be.
+    /// Waits until `change` was written, or the write failed.
     pub(super) async fn written(&self, change: u64) {
-        // The sender lives as long as we do.
+        // The sender lives as long as `self`.
         let _ = self
             .written
             .subscribe()
@@ -258,7 +256,7 @@ impl RegistryFile {
             .await;
     }
 
-    /// Keeps the file from being written while the guard lives.
+    /// Blocks writes of the file while the guard lives.
     #[cfg(test)]
     pub(super) fn hold(&self) -> impl Sized + '_ {
         self.writer.lock()
@@ -276,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_are_spaced_out_and_the_pause_grows_with_what_a_write_takes() {
+    fn there_is_a_pause_between_writes_that_grows_with_their_duration() {
         let state = tempfile::tempdir().unwrap();
         let file = RegistryFile::new(state.path());
         file.begin();
@@ -289,7 +287,7 @@ mod tests {
             Duration::from_millis(900)
         );
         assert_eq!(pause_after(Duration::from_secs(60)), MOST_PAUSE);
-        // The last write does not wait, and it ends the wait of an earlier one.
+        // The last write does not wait, and ends the wait of an earlier one.
         file.next_write.lock().next = Instant::now() + Duration::from_secs(3600);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| file.wait_until_due());
@@ -300,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_failed_is_tried_again_until_the_disk_has_room() {
+    fn a_failed_write_is_retried_until_the_disk_has_room() {
         let state = tempfile::tempdir().unwrap();
         let file = RegistryFile::new(state.path());
         file.begin();

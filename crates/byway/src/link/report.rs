@@ -1,10 +1,10 @@
-//! Report: the record of a request, sent by the public end that carried it to the agent whose
-//! service answered it.
+//! Report: the record of a request, sent from the public end that served it to the agent of the
+//! service.
 //!
 //! In:    at the public end: the `Entry` of its access log. At the agent: a `Visited` message.
 //! Out:   the message, with its texts cut; the `Entry` for the agent's access log, with every field
 //!        checked.
-//! Never: waits for a link, and never lets a peer choose a word that the log takes unescaped.
+//! Never: waits for a link, and never lets a peer choose a word that is logged unescaped.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,29 +21,29 @@ use crate::observe::ending::Ending;
 use crate::observe::outcomes::{DONE, OTHER, REASONS};
 use crate::observe::timing::{Phase, Timers};
 
-/// A target in a report is cut to so many bytes.
+/// The most bytes of a target in a report.
 const TARGET_BYTES: usize = 1024;
 
-/// A host, a Referer or a User-Agent in a report is cut to so many bytes.
+/// The most bytes of a host, a Referer or a User-Agent in a report.
 const FIELD_BYTES: usize = 256;
 
-/// A method in a report is cut to so many bytes.
+/// The most bytes of a method in a report.
 const METHOD_BYTES: usize = 32;
 
-/// The longest time that a report is believed, in microseconds: the sum of four still fits.
+/// The longest time accepted from a report, in microseconds: the sum of four still fits.
 const MOST_US: u64 = u64::MAX / 4;
 
-/// The stream of a service, as its agent has opened it.
+/// The stream of a service, opened by its agent.
 pub struct ServiceStream {
     /// The stream.
     pub dialled: Dialled,
-    /// The Host header of requests on it, where the agent asks for one.
+    /// The Host header of requests on it, if the agent sets one.
     pub host: Option<Arc<str>>,
-    /// Where its requests are reported, if the agent asks for it.
+    /// Where its requests are reported, if the agent requests that.
     pub reports: Option<Arc<Reports>>,
 }
 
-/// Where the requests on one stream are reported: to the agent that opened it.
+/// The destination of reports of requests on one stream: the agent that opened it.
 #[derive(Debug)]
 pub struct Reports {
     link: Link,
@@ -51,7 +51,7 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// To the agent behind `link`, which calls the service by this number.
+    /// Reports to the agent behind `link`, for its service with this number.
     pub const fn new(link: Link, service: u32) -> Self {
         Self { link, service }
     }
@@ -104,7 +104,7 @@ fn visited(entry: &Entry<'_>, service: u32) -> Visited {
     visited
 }
 
-/// The text, or its beginning and the dots of a text that was cut.
+/// The text, or its beginning followed by dots.
 fn cut(text: &[u8], most: usize) -> Vec<u8> {
     match text.get(..most) {
         Some(start) if text.len() > most => [start, b"..."].concat(),
@@ -112,8 +112,8 @@ fn cut(text: &[u8], most: usize) -> Vec<u8> {
     }
 }
 
-/// Writes what `visited` says of a request to `service` with `note`, as a line of the agent's log.
-/// `false`: the message says what cannot be, and there is no line.
+/// Writes the log line of a request to `service` that `visited` reports, with `note`. `false`: the
+/// message is invalid, and there is no line.
 pub fn note(
     visited: &Visited,
     service: &ServicePlan,
@@ -168,7 +168,7 @@ pub fn note(
     true
 }
 
-/// The words of an ending are our own: one that this version does not know is `other`.
+/// The words of an ending are fixed: one that this version does not know becomes `other`.
 fn ending(visited: &Visited) -> Ending {
     let class = match visited.end.as_str() {
         DONE => DONE,
@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    /// The line in combined and in JSON.
+    /// The line in the combined format and in JSON.
     fn lines(visited: &Visited) -> Option<[String; 2]> {
         let mut lines = [Vec::new(), Vec::new()];
         let is_good = note(visited, &service(ServiceKind::Http), "app", |entry| {
@@ -259,7 +259,7 @@ mod tests {
         }
         for bad in [
             Visited {
-                visitor: "nobody".into(),
+                visitor: "invalid".into(),
                 ..visited.clone()
             },
             Visited {

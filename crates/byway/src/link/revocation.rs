@@ -1,9 +1,9 @@
-//! Revocation: notices within a second that a grant was revoked, and takes away what was had by it.
+//! Revocation: notices within a second that a grant was revoked, and removes all that it allowed.
 //!
 //! In:    the grants whose sessions or names this node has.
-//! Out:   their sessions ended, their names free, their ports closed, their visitors refused; names
-//!        that could not be written, written when the disk has room again.
-//! Never: takes anything away because a file or the folder cannot be read.
+//! Out:   ends their sessions, frees their names, closes their ports, refuses their visitors; and
+//!        retries a failed write of the names.
+//! Never: removes anything because a file or the folder cannot be read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use super::grants::Standing;
 use crate::outbound::pooled::PoolKey;
 use crate::shared::Shared;
 
-/// How often the grants in use are looked at: one call of `stat` for each.
+/// How often the grants in use are checked: one call of `stat` for each.
 const TICK: Duration = Duration::from_millis(500);
 
-/// How often the names are written though nothing has changed, so that a crash does not make those
-/// that are held look as if they had been away since their last change.
+/// How often the names are written even without changes, so that after a crash held names do not
+/// look as if they had been unused since their last change.
 const TICKS_A_WRITE: u64 = 6 * 3600 * 1000 / 500;
 
 /// Watches for as long as it is polled.
@@ -46,7 +46,7 @@ pub async fn watch(shared: &Arc<Shared>) {
                 .map(|id| (id, grants.standing(id)))
                 .collect::<Vec<_>>()
         };
-        // A disk that does not answer is waited for: until then nothing can be said of any grant.
+        // A disk that does not respond is waited for: until then the state of a grant is unknown.
         let Ok(looked) = links.runtime().spawn_blocking(look).await else {
             continue;
         };
@@ -61,13 +61,13 @@ pub async fn watch(shared: &Arc<Shared>) {
 
 fn take_away(shared: &Arc<Shared>, id: GrantId) {
     let links = &shared.links;
-    let registry = links.registry.revoke(id);
-    for name in &registry {
+    let names = links.registry.revoke(id);
+    for name in &names {
         links.public.close(shared, name);
         shared.pool.evict_key(&PoolKey::Service(name.clone()));
     }
-    if !registry.is_empty() {
+    if !names.is_empty() {
         links.registry.save_changes(links.runtime());
     }
-    tracing::info!(grant = %id, "the grant was revoked: its sessions have ended, {} names are free", registry.len());
+    tracing::info!(grant = %id, "the grant was revoked: its sessions have ended, {} names are free", names.len());
 }

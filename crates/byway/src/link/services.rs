@@ -1,13 +1,13 @@
-//! Services: what a node wants to have exposed, and what it has asked the session of the moment
-//! for.
+//! Services: the services that a node exposes, and the state of their registration in the current
+//! session.
 //!
-//! In:    the wanted services of the Plan; refusals and public addresses that the other side says.
-//! Out:   the messages that bring the other side up to date; which service a number stands for.
-//! Never: says anything itself.
+//! In:    the services of the Plan; refusals and public addresses from the other side.
+//! Out:   the messages that update the other side; the service of each number.
+//! Never: sends anything itself.
 //!
-//! A service's number is its place and one more. A place keeps its service until the Plan drops it,
-//! and is not given to another one in the same session: what the other side says late cannot be
-//! taken for somebody else's.
+//! A service's number is its index plus one. An index keeps its service until the Plan drops it,
+//! and is not reused in the same session, so a late message of the other side cannot be applied to
+//! another service.
 
 use std::collections::HashMap;
 use std::ops::AddAssign;
@@ -23,29 +23,28 @@ use crate::config::{ServiceKind, ServicePlan};
 #[derive(Default)]
 pub struct Services {
     places: Vec<Option<ServiceSlot>>,
-    /// Where each is public, kept from session to session, so that a person is told of changes
-    /// alone.
+    /// The public address of each, kept across sessions, so that only changes are reported.
     public: HashMap<(ServiceKind, Arc<str>), String>,
 }
 
 struct ServiceSlot {
     service: ServicePlan,
     state: RegistrationState,
-    /// Requests without an answer yet. A service that moves away and back may have been asked for
+    /// Requests without a response yet. A service that moves away and back may have been requested
     /// twice.
-    answers_due: u32,
-    /// When a service that was refused for now is asked for again.
+    responses_due: u32,
+    /// When a service that was refused for now is requested again.
     due: Option<Instant>,
 }
 
-/// How many services are in which state.
+/// The number of services in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceCount {
-    /// They are public.
+    /// Public services.
     pub public: usize,
-    /// The last answer was a refusal, whether they are asked for again or not.
+    /// The last response was a refusal, whether they are requested again or not.
     pub refused: usize,
-    /// There is no answer yet.
+    /// There is no response yet.
     pub waiting: usize,
 }
 
@@ -57,53 +56,52 @@ impl AddAssign for ServiceCount {
     }
 }
 
-/// What has been said about a service in the session.
+/// The state of a service in the session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RegistrationState {
-    /// Nothing yet, or it was refused for now.
-    No,
-    /// It was asked for, and there is no answer yet.
-    Yes,
+    /// It was not requested yet, or was refused for now.
+    NotRequested,
+    /// It was requested, and there is no response yet.
+    Requested,
     /// It is public.
     Public,
-    /// It was refused, and asking again cannot help.
+    /// It was refused, and another request cannot help.
     Refused,
 }
 
 impl Services {
-    /// A new session knows of nothing yet.
+    /// Starts a new session, in which nothing is registered.
     pub fn start_over(&mut self) {
         self.places.clear();
     }
 
-    /// What has to be said so that the other side has what is `wanted`. A service that only has
-    /// another target keeps its number, and is registered again so that the other side drops
-    /// connections that lead to the old target. What is gone is said last: a name that moves from
-    /// one service to another is never without one. A service that was refused for now is left out
-    /// until it is due.
+    /// The messages after which the other side has what is `wanted`. A service with a new target
+    /// keeps its number, and is registered again so that the other side drops connections to the
+    /// old target. Removals come last: a name that moves from one service to another always has
+    /// one. A service that was refused for now is left out until it is due.
     pub fn follow(&mut self, wanted: &[ServicePlan], now: Instant) -> Vec<Control> {
-        for there in self
+        for entry in self
             .places
             .iter_mut()
             .flatten()
-            .filter(|there| !wanted.contains(&there.service))
+            .filter(|entry| !wanted.contains(&entry.service))
         {
             let same = |service: &&ServicePlan| {
-                let old = &there.service;
+                let old = &entry.service;
                 (service.kind, &service.name, service.port) == (old.kind, &old.name, old.port)
             };
             if let Some(service) = wanted.iter().find(same) {
-                there.service = service.clone();
-                (there.state, there.due) = (RegistrationState::No, None);
+                entry.service = service.clone();
+                (entry.state, entry.due) = (RegistrationState::NotRequested, None);
             }
         }
-        let (mut to_say, mut gone) = (Vec::new(), Vec::new());
+        let (mut messages, mut removed) = (Vec::new(), Vec::new());
         for (place, slot) in self.places.iter_mut().enumerate() {
             if slot
-                .take_if(|there| !wanted.contains(&there.service))
-                .is_some_and(|gone| gone.state != RegistrationState::No)
+                .take_if(|entry| !wanted.contains(&entry.service))
+                .is_some_and(|removed| removed.state != RegistrationState::NotRequested)
             {
-                gone.push(Control::Unregister(Unregister {
+                removed.push(Control::Unregister(Unregister {
                     service: number(place),
                 }));
             }
@@ -113,12 +111,12 @@ impl Services {
         for service in wanted {
             let place = self.place_of(service);
             match self.places[place].as_mut() {
-                Some(there)
-                    if there.state == RegistrationState::No
-                        && there.due.is_none_or(|due| due <= now) =>
+                Some(entry)
+                    if entry.state == RegistrationState::NotRequested
+                        && entry.due.is_none_or(|due| due <= now) =>
                 {
-                    (there.state, there.due) = (RegistrationState::Yes, None);
-                    there.answers_due += 1;
+                    (entry.state, entry.due) = (RegistrationState::Requested, None);
+                    entry.responses_due += 1;
                 }
                 _ => continue,
             }
@@ -126,31 +124,31 @@ impl Services {
                 ServiceKind::Http => byway_link::ServiceKind::Http,
                 ServiceKind::Tcp => byway_link::ServiceKind::Tcp,
             };
-            to_say.push(Control::Register(Register {
+            messages.push(Control::Register(Register {
                 service: number(place),
                 kind: kind.number(),
                 name: service.name.to_string(),
                 port: service.port.unwrap_or(0).into(),
             }));
         }
-        to_say.append(&mut gone);
-        to_say
+        messages.append(&mut removed);
+        messages
     }
 
-    /// A carrier of the session has ended, and may have lost registrations or their answers:
-    /// [`Services::follow`] asks again for those that were not answered.
-    pub fn ask_unanswered_anew(&mut self) {
-        for there in self
+    /// A carrier of the session has ended, and may have lost registrations or their responses:
+    /// [`Services::follow`] repeats those without a response.
+    pub fn request_unanswered_again(&mut self) {
+        for entry in self
             .places
             .iter_mut()
             .flatten()
-            .filter(|there| there.state == RegistrationState::Yes)
+            .filter(|entry| entry.state == RegistrationState::Requested)
         {
-            (there.state, there.answers_due) = (RegistrationState::No, 0);
+            (entry.state, entry.responses_due) = (RegistrationState::NotRequested, 0);
         }
     }
 
-    /// Whether the session of the moment has an answer for the service of this kind and name.
+    /// Whether the current session has a response for the service of this kind and name.
     pub fn is_answered(&self, kind: ServiceKind, name: &str) -> bool {
         let answered = |state| {
             matches!(
@@ -159,53 +157,53 @@ impl Services {
             )
         };
         let mut places = self.places.iter().flatten();
-        places.any(|there| {
-            there.service.kind == kind && *there.service.name == *name && answered(there.state)
+        places.any(|entry| {
+            entry.service.kind == kind && *entry.service.name == *name && answered(entry.state)
         })
     }
 
     fn place_of(&mut self, service: &ServicePlan) -> usize {
-        let there = self
+        let known = self
             .places
             .iter()
-            .position(|slot| slot.as_ref().is_some_and(|there| there.service == *service));
-        there.unwrap_or_else(|| {
+            .position(|slot| slot.as_ref().is_some_and(|slot| slot.service == *service));
+        known.unwrap_or_else(|| {
             self.places.push(Some(ServiceSlot {
                 service: service.clone(),
-                state: RegistrationState::No,
-                answers_due: 0,
+                state: RegistrationState::NotRequested,
+                responses_due: 0,
                 due: None,
             }));
             self.places.len() - 1
         })
     }
 
-    /// The service that a number stands for.
+    /// The service with this number.
     pub fn get(&self, number: u32) -> Option<&ServicePlan> {
         let place = (number as usize).checked_sub(1)?;
         Some(&self.places.get(place)?.as_ref()?.service)
     }
 
-    /// Makes [`Services::follow`] ask for the service of this kind and name again.
-    pub fn ask_anew(&mut self, kind: ServiceKind, name: &str) {
+    /// Makes [`Services::follow`] request the service of this kind and name again.
+    pub fn request_again(&mut self, kind: ServiceKind, name: &str) {
         let mut places = self.places.iter_mut().flatten();
-        if let Some(there) =
-            places.find(|there| there.service.kind == kind && *there.service.name == *name)
+        if let Some(entry) =
+            places.find(|entry| entry.service.kind == kind && *entry.service.name == *name)
         {
-            (there.state, there.due) = (RegistrationState::No, None);
+            (entry.state, entry.due) = (RegistrationState::NotRequested, None);
         }
     }
 
-    /// How many are in which state.
+    /// The number of services in each state.
     pub fn count(&self) -> ServiceCount {
         let mut count = ServiceCount::default();
-        for there in self.places.iter().flatten() {
-            match there.state {
+        for entry in self.places.iter().flatten() {
+            match entry.state {
                 RegistrationState::Public => count.public += 1,
-                // What is wanted is asked for at once: `No` is a refusal after which it is asked
-                // for again.
-                RegistrationState::No | RegistrationState::Refused => count.refused += 1,
-                RegistrationState::Yes => count.waiting += 1,
+                // A wanted service is requested at once, so this state means a refusal that is
+                // retried later.
+                RegistrationState::NotRequested | RegistrationState::Refused => count.refused += 1,
+                RegistrationState::Requested => count.waiting += 1,
             }
         }
         count
@@ -216,30 +214,30 @@ impl Services {
         self.places
             .iter()
             .flatten()
-            .filter(|there| there.state == RegistrationState::No)
-            .filter_map(|there| there.due)
+            .filter(|entry| entry.state == RegistrationState::NotRequested)
+            .filter_map(|entry| entry.due)
             .min()
     }
 
-    /// Whether it was asked for, and the answer is still to come.
+    /// Whether it was requested, and the response is still missing.
     pub fn is_unanswered(&mut self, number: u32) -> bool {
         self.place(number)
-            .is_some_and(|place| place.state == RegistrationState::Yes)
+            .is_some_and(|place| place.state == RegistrationState::Requested)
     }
 
-    /// The other side has refused it, or taken it away. From `again` on, [`Services::follow`] asks
-    /// for it once more. `None`: it was not asked for, so the message means nothing.
+    /// The other side has refused or withdrawn it. At `again`, [`Services::follow`] requests it
+    /// once more. `None`: it was not requested, so the message is ignored.
     pub fn is_refused(&mut self, number: u32, again: Option<Instant>) -> Option<Arc<str>> {
         let place = self.place(number)?;
-        place.answers_due = place.answers_due.saturating_sub(1);
+        place.responses_due = place.responses_due.saturating_sub(1);
         if !matches!(
             place.state,
-            RegistrationState::Yes | RegistrationState::Public
+            RegistrationState::Requested | RegistrationState::Public
         ) {
             return None;
         }
         place.state = if again.is_some() {
-            RegistrationState::No
+            RegistrationState::NotRequested
         } else {
             RegistrationState::Refused
         };
@@ -247,13 +245,14 @@ impl Services {
         Some(Arc::clone(&place.service.name))
     }
 
-    /// The other side has made it public at `address`. The service, if that is news. An answer to
-    /// nothing is no news, so the other side cannot make this node print without end.
+    /// The other side has made it public at `address`. Returns the service if the address is new. A
+    /// response without a request is ignored, so the other side cannot make this node print without
+    /// limit.
     pub fn is_public(&mut self, number: u32, address: &str) -> Option<Arc<str>> {
         let place = self.place(number)?;
-        place.answers_due = place.answers_due.saturating_sub(1);
-        // With more answers to come, this one is to an earlier request.
-        if place.state != RegistrationState::Yes || place.answers_due > 0 {
+        place.responses_due = place.responses_due.saturating_sub(1);
+        // If more responses are missing, this one belongs to an earlier request.
+        if place.state != RegistrationState::Requested || place.responses_due > 0 {
             return None;
         }
         place.state = RegistrationState::Public;
@@ -290,17 +289,17 @@ mod tests {
         }
     }
 
-    /// `+` registers a number, `-` takes it back.
-    fn said(services: &mut Services, wanted: &[ServicePlan]) -> Vec<(char, u32)> {
-        let as_said = |control| match control {
+    /// `+` registers a number, `-` unregisters it.
+    fn sent(services: &mut Services, wanted: &[ServicePlan]) -> Vec<(char, u32)> {
+        let as_sent = |control| match control {
             Control::Register(state) => ('+', state.service),
-            Control::Unregister(gone) => ('-', gone.service),
-            other => panic!("nobody asked for {other:?}"),
+            Control::Unregister(removed) => ('-', removed.service),
+            other => panic!("unexpected {other:?}"),
         };
         services
             .follow(wanted, Instant::now())
             .into_iter()
-            .map(as_said)
+            .map(as_sent)
             .collect()
     }
 
@@ -313,69 +312,69 @@ mod tests {
         );
         let mut services = Services::default();
         assert_eq!(
-            said(&mut services, &[app.clone(), ssh.clone()]),
+            sent(&mut services, &[app.clone(), ssh.clone()]),
             [('+', 1), ('+', 2)]
         );
         services.is_public(1, "http://app.test");
-        services.ask_unanswered_anew();
-        assert_eq!(said(&mut services, &[app, ssh]), [('+', 2)]);
+        services.request_unanswered_again();
+        assert_eq!(sent(&mut services, &[app, ssh]), [('+', 2)]);
         assert!(
             services.is_public(2, "127.0.0.1:20022").is_some(),
-            "the lost answer is not waited for"
+            "it does not wait for the lost response"
         );
     }
 
     #[test]
-    fn what_is_wanted_is_asked_for_once_and_what_is_not_any_more_is_taken_back() {
+    fn a_wanted_service_is_registered_once_and_a_removed_one_is_unregistered() {
         let (app, ssh) = (
             service(ServiceKind::Http, "app"),
             service(ServiceKind::Tcp, "ssh"),
         );
         let mut services = Services::default();
         assert_eq!(
-            said(&mut services, &[app.clone(), ssh.clone()]),
+            sent(&mut services, &[app.clone(), ssh.clone()]),
             [('+', 1), ('+', 2)]
         );
-        assert_eq!(said(&mut services, &[app.clone(), ssh.clone()]), []);
-        assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('-', 1)]);
+        assert_eq!(sent(&mut services, &[app.clone(), ssh.clone()]), []);
+        assert_eq!(sent(&mut services, std::slice::from_ref(&ssh)), [('-', 1)]);
         assert_eq!(services.get(1), None);
         assert_eq!(
-            said(&mut services, &[ssh, app]),
+            sent(&mut services, &[ssh, app]),
             [('+', 3)],
-            "the number of a service that went is not used again"
+            "the number of a removed service is not reused"
         );
     }
 
     #[test]
-    fn a_service_with_another_target_keeps_its_number_and_is_never_taken_back() {
+    fn a_service_with_another_target_keeps_its_number_and_is_never_unregistered() {
         let old = service(ServiceKind::Http, "app");
         let new = ServicePlan {
             to: "127.0.0.1:3001".parse().unwrap(),
             ..old.clone()
         };
         let mut services = Services::default();
-        assert_eq!(said(&mut services, &[old]), [('+', 1)]);
-        assert_eq!(said(&mut services, std::slice::from_ref(&new)), [('+', 1)]);
+        assert_eq!(sent(&mut services, &[old]), [('+', 1)]);
+        assert_eq!(sent(&mut services, std::slice::from_ref(&new)), [('+', 1)]);
         assert_eq!(services.get(1), Some(&new));
     }
 
     #[test]
-    fn a_name_that_another_service_takes_is_registered_before_the_old_one_is_taken_back() {
+    fn a_name_that_moves_to_another_service_is_registered_before_the_old_one_is_unregistered() {
         let old = service(ServiceKind::Tcp, "ssh");
         let new = ServicePlan {
             name: "shell".into(),
             ..old.clone()
         };
         let mut services = Services::default();
-        said(&mut services, &[old]);
-        assert_eq!(said(&mut services, &[new]), [('+', 2), ('-', 1)]);
+        sent(&mut services, &[old]);
+        assert_eq!(sent(&mut services, &[new]), [('+', 2), ('-', 1)]);
     }
 
     #[test]
-    fn a_refused_service_is_asked_for_again_by_its_old_number() {
+    fn a_refused_service_is_requested_again_with_its_old_number() {
         let ssh = service(ServiceKind::Tcp, "ssh");
         let mut services = Services::default();
-        assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
+        assert_eq!(sent(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
         for _ in 0..100 {
             assert_eq!(
                 services.is_refused(1, Some(Instant::now())).as_deref(),
@@ -384,21 +383,21 @@ mod tests {
             assert_eq!(
                 services.is_refused(1, Some(Instant::now())),
                 None,
-                "a second refusal of one request means nothing"
+                "a second refusal of one request is ignored"
             );
-            assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
+            assert_eq!(sent(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
         }
         services.is_refused(1, Some(Instant::now()));
         assert_eq!(
-            said(&mut services, &[]),
+            sent(&mut services, &[]),
             [],
-            "what the other side has refused is not taken back"
+            "a refused service is not unregistered"
         );
         assert_eq!(services.is_refused(7, Some(Instant::now())), None);
     }
 
     #[test]
-    fn each_refused_service_is_asked_for_again_at_its_own_time() {
+    fn each_refused_service_is_requested_again_at_its_own_time() {
         let both = [
             service(ServiceKind::Tcp, "soon"),
             service(ServiceKind::Tcp, "late"),
@@ -431,33 +430,33 @@ mod tests {
             assert_eq!(services.next_due(), None);
         }
         services.is_refused(1, Some(late));
-        services.ask_anew(ServiceKind::Tcp, "soon");
+        services.request_again(ServiceKind::Tcp, "soon");
         assert_eq!(
             numbers(services.follow(&both, start)),
             [1],
-            "what moves here is asked for at once"
+            "a service that moves here is requested at once"
         );
     }
 
     #[test]
-    fn the_answer_to_an_earlier_request_is_not_taken_for_that_to_a_later_one() {
+    fn the_response_to_an_earlier_request_does_not_count_for_a_later_one() {
         let app = service(ServiceKind::Http, "app");
         let mut services = Services::default();
-        assert_eq!(said(&mut services, std::slice::from_ref(&app)), [('+', 1)]);
-        // It moves to another link and back before the answer has come.
-        services.ask_anew(ServiceKind::Http, "app");
-        assert_eq!(said(&mut services, std::slice::from_ref(&app)), [('+', 1)]);
+        assert_eq!(sent(&mut services, std::slice::from_ref(&app)), [('+', 1)]);
+        // It moves to another link and back before the response arrives.
+        services.request_again(ServiceKind::Http, "app");
+        assert_eq!(sent(&mut services, std::slice::from_ref(&app)), [('+', 1)]);
         assert_eq!(services.is_public(1, "http://app.t.localhost"), None);
         assert!(
             services.is_unanswered(1),
-            "the other link may have it since"
+            "the other link may have it by now"
         );
         assert!(services.is_public(1, "http://app.t.localhost").is_some());
         assert!(!services.is_unanswered(1));
     }
 
     #[test]
-    fn an_address_is_news_once_per_service_and_of_two_services_of_one_name_each() {
+    fn an_address_is_reported_once_per_service_even_if_two_services_share_a_name() {
         let both = [
             service(ServiceKind::Http, "app"),
             service(ServiceKind::Tcp, "app"),
@@ -481,7 +480,7 @@ mod tests {
             assert_eq!(
                 services.is_public(2, "127.0.0.1:20023"),
                 None,
-                "it is an answer to nothing"
+                "there was no request"
             );
         }
         assert_eq!(services.is_public(3, "127.0.0.1:1"), None);

@@ -1,10 +1,10 @@
-//! Serving: an accepted session: which services it may make public, and its end. `welcome` has
-//! judged its hello.
+//! Serving: runs an accepted session: the services that it may publish, and its end. `welcome` has
+//! accepted its hello.
 //!
-//! In:    a session that was welcomed; what it registers.
-//! Out:   public names and ports, told to the other side; refusals, each with a sentence that says
+//! In:    a welcomed session; its registrations.
+//! Out:   public names and ports, sent to the other side; refusals, each with a sentence that says
 //!        what to do.
-//! Never: gives a name that the grant does not allow.
+//! Never: assigns a name that the grant does not allow.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -27,17 +27,17 @@ use crate::inbound::listener::ListenerContext;
 use crate::outbound::pooled::PoolKey;
 use crate::shared::Shared;
 
-/// Messages of one session that are handled before its other events get a turn.
+/// The most messages of one session that are handled before its other events.
 const BATCH: usize = 64;
 
 /// The longest label of a service.
 const MOST_LABEL_BYTES: usize = 255;
 
-/// A session that was welcomed.
+/// A session whose hello was accepted.
 pub struct WelcomedSession {
     /// The session.
     pub link: Link,
-    /// What comes from the other side.
+    /// Control messages and streams of the other side.
     pub inbox: Inbox,
     pub(super) grant: Grant,
     pub(super) epoch: u64,
@@ -45,17 +45,17 @@ pub struct WelcomedSession {
 }
 
 impl WelcomedSession {
-    /// The grant, for the log and as the user of policy.
+    /// The grant, for the log and as the user in the policy.
     pub const fn grant(&self) -> &Grant {
         &self.grant
     }
 
-    /// By what it came, for the log.
+    /// The kinds of its carriers, for the log.
     pub fn carriers(&self) -> Vec<CarrierKind> {
         self.link.carriers()
     }
 
-    /// Parts it: streams to whoever serves them, the rest to [`AcceptedSession::run`].
+    /// Splits it: the streams for the caller, the rest for [`AcceptedSession::run`].
     pub fn split(
         self,
         shared: &Arc<Shared>,
@@ -92,7 +92,7 @@ impl WelcomedSession {
     }
 }
 
-/// What goes on beside the streams of an accepted session. Dropping it ends the session.
+/// An accepted session without its streams. Dropping it ends the session.
 pub struct AcceptedSession {
     shared: Arc<Shared>,
     link: Link,
@@ -106,11 +106,11 @@ pub struct AcceptedSession {
 }
 
 impl AcceptedSession {
-    /// Serves what the session registers until it is over. The reason of its end.
+    /// Serves the registrations of the session until it is over. Returns the reason of its end.
     pub async fn run(&mut self, context: &ListenerContext) -> Arc<str> {
         let registry = Arc::clone(&self.shared.links.registry);
         loop {
-            // Each arm is cancel safe: what is not taken stays in its channel.
+            // Each arm is cancel safe: a message that is not received stays in its channel.
             tokio::select! {
                 reason = self.link.ended() => return reason,
                 Some(control) = self.control.recv(), if self.outbox.has_room() => self.handle_pending(control, context),
@@ -121,17 +121,17 @@ impl AcceptedSession {
                     self.outbox.push(control);
                 }
                 () = self.link.idle(), if self.leaving.waits_for_idle() => match self.leaving.step() {
-                    LeaveStep::Say(control) => self.outbox.push(control),
+                    LeaveStep::Send(control) => self.outbox.push(control),
                     LeaveStep::End => self.link.end("the node has left"),
                     LeaveStep::Wait => {}
                 },
-                () = self.leaving.overdue(&self.link) => self.link.end("the session was left and has not ended in time"),
+                () = self.leaving.overdue(&self.link) => self.link.end("the session did not end before the drain deadline"),
             }
         }
     }
 
-    /// Handles `first` and what waits behind it. All changes of names share one save, which their
-    /// answers wait for: what the other side has learned holds after a crash, too.
+    /// Handles `first` and the messages queued after it. All changes of names share one save, which
+    /// the responses wait for: what the other side was sent holds after a crash, too.
     fn handle_pending(&mut self, first: Control, context: &ListenerContext) {
         let (mut answers, mut is_changed) = (Vec::new(), false);
         self.handle_control(first, context, &mut answers, &mut is_changed);
@@ -197,14 +197,14 @@ impl AcceptedSession {
                     }
                 });
             }
-            Control::Unregister(gone) => {
+            Control::Unregister(unregister) => {
                 if let Some(name) = self
                     .shared
                     .links
                     .registry
-                    .unregister(self.who.session, gone.service)
+                    .unregister(self.who.session, unregister.service)
                 {
-                    // Others may have it, too, by a grant that shares.
+                    // Other sessions may have it, too, by a grant that shares.
                     if !self.shared.links.registry.is_held(&name) {
                         self.shared.links.public.close(&self.shared, &name);
                     }
@@ -213,7 +213,9 @@ impl AcceptedSession {
             }
             Control::GoAway(away) => {
                 let patience = self.shared.plan.load().drain;
-                if self.leaving.heard(&away, patience, &mut self.outbox) == GoAwayMeaning::Answer {
+                if self.leaving.on_go_away(&away, patience, &mut self.outbox)
+                    == GoAwayMeaning::Acknowledgement
+                {
                     return;
                 }
                 if let Some(line) = self
@@ -232,7 +234,7 @@ impl AcceptedSession {
                         "the other side leaves: {detail}"
                     );
                 }
-                // It leaves in order: its visitors wait for whoever comes next, what is open may
+                // It leaves in order: its visitors wait for the next holder, and open streams may
                 // finish.
                 let had = self.shared.links.registry.release(self.who.session);
                 if !had.is_empty() {
@@ -240,10 +242,10 @@ impl AcceptedSession {
                     *is_changed = true;
                 }
             }
-            // A welcome, an attach, a registered service: not from a dialler.
+            // A dialler must not send a welcome, an attach or a registered service.
             _ => self
                 .link
-                .end("the other side broke the protocol: a message that is not its to say"),
+                .end("the other side broke the protocol: a message that it must not send"),
         }
     }
 
@@ -278,7 +280,7 @@ impl AcceptedSession {
             Some(ServiceKind::Tcp) => self.register_tcp(register, link, &listener.limits),
             None => Err((
                 Refusal::Denied,
-                "this version of Byway serves HTTP and TCP services alone".into(),
+                "this version of Byway serves only HTTP and TCP services".into(),
             )),
         }
     }
@@ -290,7 +292,7 @@ impl AcceptedSession {
         domain: Option<&HostName>,
     ) -> Result<String, (Refusal, String)> {
         let Some(domain) = domain else {
-            let detail = "this server has no domain, so it takes TCP services alone (byway serve --http ADDR --domain DOMAIN)";
+            let detail = "this server has no domain, so it takes only TCP services (byway serve --http ADDR --domain DOMAIN)";
             return Err((Refusal::Denied, detail.into()));
         };
         let label = register.name.to_ascii_lowercase();
@@ -298,7 +300,10 @@ impl AcceptedSession {
         if label.contains('.') || host.parse::<HostName>().is_err() {
             return Err((
                 Refusal::Denied,
-                format!("`{}` is no label of a host name", peer_text(&register.name)),
+                format!(
+                    "`{}` is not a label of a host name",
+                    peer_text(&register.name)
+                ),
             ));
         }
         let name = Name::Http(host.clone());
@@ -321,7 +326,7 @@ impl AcceptedSession {
             Bind::Unix(_) => IpAddr::from([127, 0, 0, 1]),
         };
         let wanted = u16::try_from(register.port)
-            .map_err(|_| (Refusal::Denied, "that is no port".to_owned()))?;
+            .map_err(|_| (Refusal::Denied, "that is not a port".to_owned()))?;
         let opened = match wanted {
             0 => self.open_free_port(ip, register, limits)?,
             port if self.grant.ports.contains(&port) => self
@@ -335,15 +340,14 @@ impl AcceptedSession {
                 return Err((Refusal::Denied, detail));
             }
         };
-        // A wildcard is no address to go to; what others reach this node by is.
+        // A wildcard is not an address to connect to; return the advertised host instead.
         match ip.is_unspecified() {
             true => Ok(format!("{}:{opened}", link.advertise.host)),
             false => Ok(SocketAddr::new(ip, opened).to_string()),
         }
     }
 
-    /// The port that the service had before, or else one that is free, within what the grant
-    /// allows.
+    /// Opens the port that the service had before, or else a free one that the grant allows.
     fn open_free_port(
         &self,
         ip: IpAddr,
@@ -372,9 +376,8 @@ impl AcceptedSession {
         ))
     }
 
-    /// Claims the port first, and binds it only then: a claim that is refused opens nothing, and a
-    /// port that cannot be bound, since another program or another listener has it, is not
-    /// reserved.
+    /// Claims the port first, and binds it only then: a refused claim opens nothing, and a port
+    /// that cannot be bound, because another program or listener has it, is not reserved.
     fn claim_port(
         &self,
         address: SocketAddr,
@@ -398,8 +401,8 @@ impl AcceptedSession {
         }
     }
 
-    /// The same for a port of the system's choice. It is bound to learn its number, and let go of
-    /// at once if the claim is refused.
+    /// The same for a port chosen by the system. It is bound to learn its number, and closed at
+    /// once if the claim is refused.
     fn claim_any_port(
         &self,
         ip: IpAddr,
@@ -424,7 +427,7 @@ impl AcceptedSession {
         self.check_opened(&name).map(|()| port)
     }
 
-    /// The grant may have been revoked while the port was opened: then it is closed again.
+    /// Closes the port again if the grant was revoked while it was opened.
     fn check_opened(&self, name: &Name) -> Result<(), PortError> {
         if self.shared.links.registry.has(self.who.session, name) {
             return Ok(());
@@ -447,13 +450,13 @@ impl AcceptedSession {
         Ok(taken)
     }
 
-    /// HTTP connections that were kept to whoever had the name before lead nowhere that a visitor
-    /// shall go.
+    /// Drops HTTP connections that were kept to the previous holder of the name: they lead to the
+    /// wrong service.
     fn forget_connections(&self, name: &Name) {
         self.shared.pool.evict_key(&PoolKey::Service(name.clone()));
     }
 
-    /// Another session has the name now. The other side is told; what it has open may finish.
+    /// Another session has the name now. Informs the other side; open streams may finish.
     fn notify_lost(&mut self, lost: &LostName) {
         let detail = format!("the {}: {}", lost.name, lost.why);
         self.outbox.push(Control::Withdrawn(Withdrawn {
@@ -463,19 +466,19 @@ impl AcceptedSession {
         }));
     }
 
-    /// The session has the names no more: their ports wait for the next holder.
+    /// The session has lost the names: their ports wait for the next holder.
     fn vacate(&self, had: &[Name]) {
         self.shared.links.public.away(had);
         had.iter().for_each(|name| self.forget_connections(name));
     }
 
-    /// Which session of the node.
+    /// The key of the session.
     pub const fn key(&self) -> SessionKey {
         self.who.session
     }
 }
 
-/// Why a port is not given to a service.
+/// Why a port is not assigned to a service.
 enum PortError {
     /// The port is in use, or reserved for another service. Another port may be free.
     Taken(Refusal, String),
@@ -530,8 +533,8 @@ fn refusal(name: &Name, denied: &Denied) -> (Refusal, String) {
     (why, format!("the {name}: {denied}"))
 }
 
-/// Ports to try, in order: the system's choice where the grant allows all that it may choose, else
-/// some of the grant's.
+/// Ports to try, in order: chosen by the system if the grant allows all of its range, else some of
+/// the grant's.
 fn candidates(ports: &RangeInclusive<u16>) -> Vec<u16> {
     if ports.contains(&1024) && ports.contains(&u16::MAX) {
         return vec![0; SYSTEM_TRIES];
@@ -543,7 +546,8 @@ fn candidates(ports: &RangeInclusive<u16>) -> Vec<u16> {
     some.filter_map(|port| u16::try_from(port).ok()).collect()
 }
 
-/// How many of the system's choices are tried: one may be reserved for a tenant that is away.
+/// How many ports chosen by the system are tried: one may be reserved for a tenant without a
+/// session.
 const SYSTEM_TRIES: usize = 16;
 
 /// How many of a grant's ports are tried.
@@ -551,7 +555,7 @@ const MOST_TRIES: u32 = 256;
 
 impl Drop for AcceptedSession {
     fn drop(&mut self) {
-        self.link.end("the node has let the session go");
+        self.link.end("the node has closed the session");
         let had = self.shared.links.registry.leave(self.who.session);
         self.vacate(&had);
         if !had.is_empty() {

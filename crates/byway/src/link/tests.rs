@@ -1,4 +1,4 @@
-//! Tests of two nodes in one process, where a test can see what neither of them says.
+//! Tests with two nodes in one process, of state that neither of them reports.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -24,17 +24,17 @@ fn node(text: &str, state: &Path) -> Node {
     .unwrap()
 }
 
-/// How long a broken test may hang.
+/// How long a test may hang before it fails.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A session whose messages a test writes by hand.
-struct Member {
+/// An agent whose messages the test sends itself.
+struct Agent {
     runtime: tokio::runtime::Runtime,
     link: Link,
     inbox: Inbox,
 }
 
-impl Member {
+impl Agent {
     fn join(join: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -68,9 +68,9 @@ impl Member {
         assert!(self.runtime.block_on(self.link.send(control)));
     }
 
-    fn handle_control(&mut self) -> Control {
-        let heard = async { tokio::time::timeout(HANG, self.inbox.control.recv()).await };
-        self.runtime.block_on(heard).unwrap().unwrap()
+    fn recv_control(&mut self) -> Control {
+        let received = async { tokio::time::timeout(HANG, self.inbox.control.recv()).await };
+        self.runtime.block_on(received).unwrap().unwrap()
     }
 
     fn registers(&mut self, service: u32, name: &str) {
@@ -81,11 +81,11 @@ impl Member {
             name: name.into(),
             port: 0,
         }));
-        assert!(matches!(self.handle_control(), Control::Registered(_)));
+        assert!(matches!(self.recv_control(), Control::Registered(_)));
     }
 }
 
-/// A public end for services below `t.localhost`, and how to join it.
+/// A public end for services below `t.localhost`, and its join string.
 fn server(state: &Path) -> (Node, String) {
     server_with(state, "")
 }
@@ -129,8 +129,8 @@ fn services_that_are_registered_during_a_save_of_the_names_share_the_next_one() 
     );
     drop(slow_disk);
     for _ in 0..SERVICES {
-        let told = events.blocking_recv().unwrap();
-        assert!(matches!(told, LinkEvent::Public { .. }), "{told:?}");
+        let event = events.blocking_recv().unwrap();
+        assert!(matches!(event, LinkEvent::Public { .. }), "{event:?}");
     }
     assert!(
         registry.saves() <= 2,
@@ -144,7 +144,7 @@ fn services_that_are_registered_during_a_save_of_the_names_share_the_next_one() 
 }
 
 #[test]
-fn asking_for_another_tenants_name_does_not_look_at_the_disk_on_a_worker() {
+fn a_request_for_the_name_of_another_tenant_does_not_use_the_disk_on_a_worker() {
     let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let (server, join) = server(folders[0].path());
     let links = &server.shared().links;
@@ -183,13 +183,13 @@ fn asking_for_another_tenants_name_does_not_look_at_the_disk_on_a_worker() {
         LinkEvent::Ended { detail, .. } => {
             assert!(detail.contains("held by another grant"), "{detail}")
         }
-        events => panic!("{events:?}"),
+        other => panic!("{other:?}"),
     }
     let workers: Vec<String> = (0..64).map(|index| format!("byway-{index}")).collect();
-    let looked_on = links.grants.looked_on();
+    let reader_threads = links.grants.reader_threads();
     assert!(
-        !looked_on.iter().any(|thread| workers.contains(thread)),
-        "{looked_on:?}"
+        !reader_threads.iter().any(|thread| workers.contains(thread)),
+        "{reader_threads:?}"
     );
     for node in [asker, holder, server] {
         node.cut();
@@ -198,48 +198,48 @@ fn asking_for_another_tenants_name_does_not_look_at_the_disk_on_a_worker() {
 }
 
 #[test]
-fn a_session_that_asks_for_the_names_that_it_has_does_not_write_them_again() {
+fn a_session_that_requests_names_that_it_has_does_not_write_them_again() {
     let at_server = tempfile::tempdir().unwrap();
     let (server, join) = server(at_server.path());
     let registry = Arc::clone(&server.shared().links.registry);
-    let mut member = Member::join(&join);
-    member.registers(1, "app");
+    let mut agent = Agent::join(&join);
+    agent.registers(1, "app");
     let before = registry.saves();
     for _ in 0..50 {
-        member.registers(1, "app");
+        agent.registers(1, "app");
     }
     assert_eq!(registry.saves(), before, "nothing has changed");
     // Another number is no change either: the file does not hold it.
-    member.registers(2, "app");
+    agent.registers(2, "app");
     assert_eq!(registry.saves(), before);
-    member.registers(3, "other");
+    agent.registers(3, "other");
     assert_eq!(registry.saves(), before + 1);
-    drop(member);
+    drop(agent);
     server.cut();
     server.join();
 }
 
 #[test]
-fn a_session_that_has_said_go_away_ends_when_its_grant_is_revoked() {
+fn a_session_that_has_sent_go_away_ends_when_its_grant_is_revoked() {
     let at_server = tempfile::tempdir().unwrap();
     let (server, join) = server_with(at_server.path(), "[drain]\ndeadline = \"1h\"\n");
     let registry = Arc::clone(&server.shared().links.registry);
     let grant = join.parse::<JoinString>().unwrap().id;
-    let mut member = Member::join(&join);
-    member.registers(1, "app");
-    member.send(Control::GoAway(GoAway::default()));
-    while !matches!(member.handle_control(), Control::GoAway(_)) {}
-    // The server has released its names by now, and gives it none again.
+    let mut agent = Agent::join(&join);
+    agent.registers(1, "app");
+    agent.send(Control::GoAway(GoAway::default()));
+    while !matches!(agent.recv_control(), Control::GoAway(_)) {}
+    // The server has released its names, and assigns it none again.
     let name = Name::Http("app.t.localhost".into());
     eventually("its name is free", || !registry.is_held(&name));
-    member.send(Control::Register(Register {
+    agent.send(Control::Register(Register {
         service: 1,
         kind: 1,
         name: "app".into(),
         port: 0,
     }));
-    // The server says GoAway once more: that it has heard the first one.
-    let refused = std::iter::repeat_with(|| member.handle_control())
+    // The server sends one more GoAway: the acknowledgement of the first one.
+    let refused = std::iter::repeat_with(|| agent.recv_control())
         .find(|control| !matches!(control, Control::GoAway(_)));
     assert!(
         matches!(refused, Some(Control::Withdrawn(_))),
@@ -247,8 +247,8 @@ fn a_session_that_has_said_go_away_ends_when_its_grant_is_revoked() {
     );
     registry.revoke(grant);
     assert!(registry.tenants().is_empty());
-    let ended = async { tokio::time::timeout(HANG, member.link.ended()).await };
-    member
+    let ended = async { tokio::time::timeout(HANG, agent.link.ended()).await };
+    agent
         .runtime
         .block_on(ended)
         .expect("the session goes on after its grant was revoked");

@@ -1,8 +1,9 @@
-//! Welcome: judges the hello of a connection that asks for a session.
+//! Welcome: accepts or refuses the hello of a connection that requests a session.
 //!
-//! In:    a hello that was heard, and what its listener is for.
+//! In:    a received hello, and the purpose of its listener.
 //! Out:   a session with permits; or a refusal with a sentence that says what to do.
-//! Never: welcomes without a good grant for that purpose, and never waits for the disk on a worker.
+//! Never: welcomes without a valid grant for that purpose, and never waits for the disk on a
+//!        worker.
 
 use byway_link::{GrantId, LinkError, Pending, Refusal};
 
@@ -12,11 +13,11 @@ use crate::config::{LinkPlan, Serves};
 use crate::inbound::link_permits::NoPermit;
 use crate::shared::Shared;
 
-/// Judges a hello: is the grant good, and is it for this listener? Who passes gets `permits`, if
-/// there are any.
+/// Checks that the grant of a hello is valid and fits this listener. If so, the session gets
+/// `permits`, if there are any.
 ///
 /// # Errors
-/// Why not; the other side was informed.
+/// The reason of the refusal; the other side was informed.
 pub async fn welcome<P>(
     shared: &Shared,
     pending: Pending,
@@ -42,7 +43,7 @@ pub async fn welcome<P>(
     let Some(grant) = grant else {
         shared.counters.link_refused.add(1);
         let detail = "the grant in the join string is not known here, or was revoked; ask for the current join string \
-                      (it stands in the file `join-serve` or `join-exit` of the state folder there)";
+                      (it is in the file `join-serve` or `join-exit` of the state folder there)";
         return Err(pending.refuse(Refusal::Grant, detail).await);
     };
     let wanted = match plan.serves {
@@ -54,10 +55,10 @@ pub async fn welcome<P>(
         shared.counters.link_refused.add(1);
         let detail = match wanted {
             Purpose::Serve => {
-                "this join string is of a server of services (byway serve): join it by `byway http` or `byway tcp`"
+                "this join string is for a server of services (byway serve): join it with `byway http` or `byway tcp`"
             }
             Purpose::Exit => {
-                "this join string is of an exit (byway proxy serve): join it by `byway proxy join`"
+                "this join string is for an exit (byway proxy serve): join it with `byway proxy join`"
             }
         };
         return Err(pending.refuse(Refusal::Denied, detail).await);

@@ -1,4 +1,4 @@
-//! Writer: what this process may write in the state folder, and when.
+//! Writer: decides what this process may write in the state folder, and when.
 //!
 //! In:    the purposes of this node's listeners; the locks of the folder, which an earlier process
 //!        of the same node may hold.
@@ -32,44 +32,44 @@ pub struct Writer {
     registry: Arc<ServiceRegistry>,
     events: mpsc::UnboundedSender<LinkEvent>,
     purposes: Mutex<HashMap<Purpose, Writes>>,
-    /// Locks that could not be asked for, and names that could not be read.
+    /// Log limit for locks that could not be taken, and names that could not be read.
     failures: LogLimit,
 }
 
-/// Whether this process may write what belongs to a purpose.
+/// Whether this process may write the files of a purpose.
 enum Writes {
     /// It has the lock.
     Now { lock: StateLock },
     /// An earlier process of the same node still has the lock. These join strings are written when
-    /// that one has left.
+    /// it has released it.
     Later { joins: Vec<JoinRequest> },
     /// It has released the lock to the next process.
     NoMore,
 }
 
-/// What a listener needs a join string for.
+/// The join string that a listener needs.
 #[derive(Clone, Debug)]
 pub struct JoinRequest {
     /// The name of the listener.
     pub listener: Arc<str>,
-    /// Where the join string is kept.
+    /// The file of the join string.
     pub file: JoinFile,
-    /// What those who join may do.
+    /// The purpose of its grant.
     pub purpose: Purpose,
     /// The fingerprint of this node's key.
     pub pin: Fingerprint,
-    /// How others reach this node.
+    /// The address at which others reach this node.
     pub address: Target,
 }
 
-/// How often the lock of an earlier process is asked for.
+/// How often to try to take the lock of an earlier process.
 const TAKE_OVER_TICK: Duration = Duration::from_millis(250);
 
 /// How long the last write may take.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Writer {
-    /// Writes nothing yet.
+    /// A writer without any lock yet.
     pub(super) fn new(
         state: &Path,
         runtime: Handle,
@@ -77,7 +77,7 @@ impl Writer {
         registry: Arc<ServiceRegistry>,
         events: mpsc::UnboundedSender<LinkEvent>,
     ) -> Self {
-        // A failure repeats four times a second: its first line is enough, and few more.
+        // A failure repeats four times a second: log the first, and few more.
         let failures = LogLimit::with_first(1);
         Self {
             state: state.to_owned(),
@@ -90,10 +90,10 @@ impl Writer {
         }
     }
 
-    /// Takes the lock of `purpose`, and reads the names if it is about services. With `follows`
-    /// this process was started with the sockets of an earlier process of the same node, which may
-    /// hold the lock still: then it starts as a reader, and takes the lock when that process has
-    /// left ([`Writer::take_over`]). Waits for the disk.
+    /// Takes the lock of `purpose`, and reads the names if it is for services. With `follows` this
+    /// process was started with the sockets of an earlier process of the same node, which may still
+    /// hold the lock: then it starts as a reader, and takes the lock when that process has released
+    /// it ([`Writer::take_over`]). Waits for the disk.
     ///
     /// # Errors
     /// When another process has the lock, or the names cannot be read.
@@ -105,7 +105,7 @@ impl Writer {
         let writes = match StateLock::take(&self.state, purpose) {
             Err(NotLocked::Held { holder, .. }) if follows => {
                 tracing::info!(
-                    "{holder} still writes to {}: this process does once it has left",
+                    "{holder} still writes to {}; this process waits until it has left",
                     self.state.display()
                 );
                 Writes::Later { joins: Vec::new() }
@@ -124,7 +124,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes sure that the join string of a listener is in its file, and announces it. Without the
+    /// Ensures that the join string of a listener is in its file, and announces it. Without the
     /// lock it only reads the file: the join string is written after [`Writer::take_over`]. Waits
     /// for the disk.
     ///
@@ -163,7 +163,7 @@ impl Writer {
 
     fn announce(&self, request: &JoinRequest, join: &JoinString) {
         let (listener, file) = (Arc::clone(&request.listener), request.file.path.clone());
-        // As bounded as all news: by the listeners of the Plan, and by how often they change.
+        // Bounded like all events: by the listeners of the Plan, and by how often they change.
         let _ = self.events.send(LinkEvent::Join {
             listener,
             text: join.expose(),
@@ -175,7 +175,7 @@ impl Writer {
         matches!(self.purposes.lock().get(&purpose), Some(Writes::Now { .. }))
     }
 
-    /// Takes the locks that an earlier process had, as soon as it has left; ends when none are
+    /// Takes the locks of an earlier process as soon as it has released them; returns when none are
     /// missing.
     pub async fn take_over(self: &Arc<Self>) {
         loop {
@@ -205,8 +205,8 @@ impl Writer {
             Err(NotLocked::Held { .. }) => return,
             Err(error) => return self.log_failure(&error),
         };
-        // What the other process has written since. Without it this process may not write: the lock
-        // is released again.
+        // Reads what the other process has written since. If that fails, this process may not
+        // write: the lock is released again.
         if purpose == Purpose::Serve
             && let Err(error) = self.registry.load()
         {
@@ -224,7 +224,7 @@ impl Writer {
         }
     }
 
-    /// Begins to write, unless [`Writer::hand_over`] came first.
+    /// Starts to write, unless [`Writer::hand_over`] came first.
     fn begin(&self, purpose: Purpose, lock: StateLock) {
         let mut purposes = self.purposes.lock();
         let joins = match purposes.get_mut(&purpose) {
@@ -254,7 +254,7 @@ impl Writer {
     }
 
     /// Writes what the next process needs, and releases the locks to it. From now on no names are
-    /// given.
+    /// assigned.
     pub async fn hand_over(&self) {
         let released: Vec<Writes> = self
             .purposes
@@ -273,13 +273,13 @@ impl Writer {
             return;
         }
         let registry = Arc::clone(&self.registry);
-        // The locks are released behind the last write, however long that takes.
+        // The locks are released after the last write, however long that takes.
         let written = self.runtime.spawn_blocking(move || {
             registry.end_writing();
             drop(locks);
         });
         let folder = self.state.display();
-        // A disk that does not answer must not keep the node from ending.
+        // A disk that does not respond must not keep the node from ending.
         match timeout(HAND_OVER_PATIENCE, written).await {
             Ok(_) => tracing::debug!("the state folder {folder} is left to the next process"),
             Err(_) => tracing::warn!(
@@ -320,7 +320,7 @@ mod tests {
         let writer = writer(folder.path(), &runtime);
         writer.lock_state(Purpose::Serve, true).unwrap();
         drop(earlier);
-        // The lock was taken, and the node begins to leave before it is noted.
+        // The lock was taken, and the node begins to shut down before that is recorded.
         let lock = StateLock::take(folder.path(), Purpose::Serve).unwrap();
         runtime.block_on(writer.hand_over());
         writer.begin(Purpose::Serve, lock);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_cannot_be_read_at_take_over_are_logged_ever_less_often() {
+    fn names_that_cannot_be_read_at_take_over_are_logged_less_and_less_often() {
         let (folder, runtime) = (tempfile::tempdir().unwrap(), runtime());
         let earlier = StateLock::take(folder.path(), Purpose::Serve).unwrap();
         let writer = writer(folder.path(), &runtime);
@@ -340,7 +340,7 @@ mod tests {
             writer.try_take_over(Purpose::Serve);
         }
         let failures = writer.failures.count();
-        assert_eq!(failures, None, "64 failures have had a line each");
+        assert_eq!(failures, None, "64 failures had a line each");
         assert!(!writer.holds_lock(Purpose::Serve));
         std::fs::remove_dir(folder.path().join("names")).unwrap();
         writer.try_take_over(Purpose::Serve);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_cannot_be_asked_for_is_reported() {
+    fn a_lock_that_cannot_be_taken_is_reported() {
         let (folder, runtime) = (tempfile::tempdir().unwrap(), runtime());
         let earlier = StateLock::take(folder.path(), Purpose::Exit).unwrap();
         let writer = writer(folder.path(), &runtime);
@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(
             writer.failures.count(),
             None,
-            "nobody has counted the failures"
+            "the failures were not counted"
         );
     }
 }

@@ -1,8 +1,7 @@
-//! Carriers: what the carriers of all links of this node are like, as series for the metrics.
+//! Carriers: measurements of the carriers of all links of this node, as series for the metrics.
 //!
 //! In:    the links that this node dials, and the sessions that it has accepted.
-//! Out:   one series for each kind of carrier of a link that is dialled, and one for each kind of
-//!        carrier of a grant.
+//! Out:   one series per kind of carrier for each dialled link and for each grant.
 //! Never: more series than the config and [`GRANTS`] allow: a holder of a grant may have any number
 //!        of links, and of keys.
 
@@ -14,11 +13,11 @@ use byway_link::{CarrierKind, GrantId, Measured};
 use crate::link::outgoing::OutgoingLink;
 use crate::link::registry::ServiceRegistry;
 
-/// Grants with series of their own: those whose oldest link is the oldest. The links of all others
-/// are one.
+/// The most grants with their own series: those whose oldest link is the oldest. The links of all
+/// other grants share one.
 pub const GRANTS: usize = 64;
 
-/// The label of the links of those others.
+/// The label of the links of the other grants.
 const OTHERS: &str = "other grants";
 
 /// The carriers of one kind of a link, or of the links of a grant.
@@ -27,15 +26,15 @@ pub struct Series {
     pub link: Arc<str>,
     /// Links whose new streams use this kind.
     pub preferring: u32,
-    /// Of one carrier what was measured, of several the longest round trip, the highest loss and
+    /// The measurements of one carrier; of several, the longest round trip, the highest loss and
     /// the sums of the rest.
     pub measured: Measured,
 }
 
-/// What one link has: which kind new streams use, and what was measured of each carrier.
+/// One link: the kind that new streams use, and the measurements of each carrier.
 type OfLink = (Option<CarrierKind>, Vec<Measured>);
 
-/// Of links that this node dials.
+/// Series of the links that this node dials.
 pub fn of_dialled(joined: &[Arc<OutgoingLink>]) -> Vec<Series> {
     let mut all = Vec::new();
     for joined in joined {
@@ -54,7 +53,7 @@ pub fn of_dialled(joined: &[Arc<OutgoingLink>]) -> Vec<Series> {
     all
 }
 
-/// Of links that this node has accepted.
+/// Series of the links that this node has accepted.
 pub fn of_accepted(names: &ServiceRegistry) -> Vec<Series> {
     by_grant(
         names
@@ -64,7 +63,7 @@ pub fn of_accepted(names: &ServiceRegistry) -> Vec<Series> {
     )
 }
 
-/// Adds up the carriers of each grant. The oldest link comes first.
+/// Sums up the carriers of each grant. The oldest link comes first.
 fn by_grant(links: impl Iterator<Item = (GrantId, OfLink)>) -> Vec<Series> {
     let mut numbers: HashMap<GrantId, usize> = HashMap::new();
     let mut sums: BTreeMap<(usize, CarrierKind), Series> = BTreeMap::new();
@@ -95,7 +94,7 @@ fn by_grant(links: impl Iterator<Item = (GrantId, OfLink)>) -> Vec<Series> {
     sums.into_values().collect()
 }
 
-/// Of several carriers of one kind the newest counts, which is the last.
+/// Of several carriers of one kind only the newest counts, which is the last.
 fn newest((preferred, measured): OfLink) -> impl Iterator<Item = (u32, Measured)> {
     let newest: BTreeMap<_, _> = measured
         .into_iter()

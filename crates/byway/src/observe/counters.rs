@@ -1,37 +1,36 @@
-//! Counters: numbers that only grow, and gauges that go up and down. One set a node, for what
-//! happens once a connection or less; what happens once a request is counted by each worker for
-//! itself, in its `metrics`.
+//! Counters: numbers that only grow, and gauges that go up and down. One set per node, for events
+//! that happen at most once per connection; events of requests are counted by each worker in its
+//! own `metrics`.
 //!
-//! In:    single additions.
-//! Out:   values, each exact by itself; two read together may be from slightly different moments.
+//! Out:   values, each exact; two read together may be from slightly different moments.
 //! Never: locks.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A number that events add to.
+/// A number that any thread may change.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds and returns the new value (which thereby serves as an id).
+    /// Adds and returns the new value (which can serve as an id).
     pub fn add(&self, by: u64) -> u64 {
         self.0.fetch_add(by, Relaxed) + by
     }
 
-    /// Takes away what was added before.
+    /// Subtracts what was added before.
     pub fn sub(&self, by: u64) {
         self.0.fetch_sub(by, Relaxed);
     }
 
-    /// The value now.
+    /// The current value.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// A number that one thread adds to and any thread may read: an addition is a load and a store, no
-/// locked instruction. Two threads that add at once would lose one of the additions, and nothing
-/// else.
+/// A number that one thread adds to and any thread may read: an addition is a load and a store,
+/// without a locked instruction. If two threads add at once, one of the additions may be lost, but
+/// nothing else breaks.
 #[derive(Debug, Default)]
 pub struct LocalCounter(AtomicU64);
 
@@ -41,13 +40,13 @@ impl LocalCounter {
         self.0.store(self.0.load(Relaxed).wrapping_add(by), Relaxed);
     }
 
-    /// The value now.
+    /// The current value.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// A gauge held up by one while this lives.
+/// Keeps a gauge raised by one while it lives.
 #[derive(Debug)]
 pub struct GaugeGuard<'a>(&'a Counter);
 
@@ -76,7 +75,7 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// Names and values, in the order of their declaration.
+            /// Names and values, in the order of declaration.
             pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.value()),)*]
             }
@@ -89,17 +88,17 @@ counters! {
     accepted,
     /// Connections open now.
     connections,
-    /// Connections that the worker which accepted them gave to a less busy one.
+    /// Connections that the accepting worker moved to a less busy one.
     handed_over,
-    /// Connections refused because their peer holds too many.
+    /// Connections refused because their peer has too many.
     refused_per_peer,
-    /// Failed accepts (descriptors exhausted, and the like).
+    /// Failed accepts (out of descriptors, for example).
     accept_errors,
     /// Tasks that panicked.
     panics,
-    /// Byte relays begun (SOCKS, CONNECT, TCP forward, upgrades).
+    /// Byte relays started (SOCKS, CONNECT, TCP forward, upgrades).
     relays,
-    /// Inquiries that policy refused.
+    /// Inquiries that the policy refused.
     denied,
     /// Failed log-ins on egress listeners.
     auth_failures,
@@ -107,47 +106,48 @@ counters! {
     malformed_requests,
     /// HTTP responses that were malformed.
     malformed_responses,
-    /// SOCKS greetings and requests that were malformed, and first bytes of no known protocol.
+    /// SOCKS greetings and requests that were malformed, and first bytes of an unknown protocol.
     malformed_handshakes,
     /// Connections and requests that ended in any fault.
     faults,
     /// Sessions of links that this node has accepted and that are up now.
     links,
-    /// Hellos refused for their grant.
+    /// Hellos refused because of their grant.
     link_refused,
-    /// Connections to a link listener that never became a session.
+    /// Connections to a link listener that did not become a session.
     link_handshakes_failed,
-    /// Reports of requests to the agents of their services that were dropped: their links were gone
-    /// or took too few.
+    /// Request reports for the agents of services that were dropped, because their links were gone
+    /// or accepted too few.
     reports_dropped,
-    /// Sessions that this node has dialled and that came up.
+    /// Sessions that this node dialled and that came up.
     link_dials_up,
-    /// Sessions that this node has dialled and the other side has refused.
+    /// Sessions that this node dialled and the other side refused.
     link_dials_refused,
-    /// Sessions that this node has dialled in vain.
+    /// Sessions that this node failed to dial.
     link_dials_failed,
-    /// Tries at another upstream, or on a new connection, of requests of which nothing had left.
+    /// Retries, on another upstream or a new connection, of requests of which nothing had been
+    /// sent.
     retried_unsent,
-    /// Requests sent again of which some had left, and no byte had come back.
+    /// Retries of requests of which some had been sent, and no byte had come back.
     retried_unanswered,
-    /// Requests sent again for the status that an upstream had answered.
+    /// Retries because of the status of an upstream's response.
     retried_status,
-    /// Failed requests not sent again, as their method is not idempotent.
+    /// Failed requests not retried, as their method is not idempotent.
     not_retried_method,
-    /// Failed requests not sent again, as their body was not kept.
+    /// Failed requests not retried, as their body was not kept.
     not_retried_body,
-    /// Failed requests not sent again, as a byte of an answer had come.
+    /// Failed requests not retried, as a byte of a response had come.
     not_retried_partial,
-    /// Failed requests not sent again, as they had been already.
+    /// Failed requests not retried, as they had used all attempts.
     not_retried_attempts,
-    /// Failed requests not sent again, as the budget for retries was exhausted.
+    /// Failed requests not retried, as the retry budget was exhausted.
     not_retried_budget,
-    /// Failed requests for which there was no other upstream.
+    /// Failed requests not retried, as there was no other upstream.
     not_retried_no_upstream,
-    /// Failed requests not sent again, as they had waited long enough.
+    /// Failed requests not retried, as they had already taken too long.
     not_retried_deadline,
     /// Requests ended because their body came too slowly.
     slow_requests,
-    /// Responses cut because they were read too slowly.
+    /// Responses cut off because they were read too slowly.
     slow_responses,
 }

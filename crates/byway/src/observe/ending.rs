@@ -1,9 +1,7 @@
-//! Ending: how a request or a tunnel ended, made once and read by the access log and the metrics
-//! alike.
+//! Ending: how a request or a tunnel ended; one value for the access log and the metrics.
 //!
-//! In:    a fault, the end of a relay, or nothing at all: it went well.
-//! Out:   who ended it, one word for how, and what was going on.
-//! Never: a sentence; that stands in the log.
+//! In:    a fault, the end of a relay, or success.
+//! Out:   the side that ended it, the reason in one word, and the phase.
 
 use super::outcomes::DONE;
 use crate::fault::{Fault, Who};
@@ -12,16 +10,16 @@ use crate::relay::{End, EndKind, Side};
 /// See the head of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// Who ended it; nobody, if everything that was to be said was said.
+    /// The side that ended it; `None` if everything was delivered.
     pub who: Option<Who>,
-    /// How: `done`, or one of the words of [`super::outcomes::REASONS`].
+    /// How: `done`, or one of [`super::outcomes::REASONS`].
     pub class: &'static str,
-    /// What was going on: the name of a timer, or of a phase of a relay.
+    /// When: the name of a timer, or of a phase of a relay.
     pub phase: &'static str,
 }
 
 impl Ending {
-    /// It went well.
+    /// Success.
     pub const fn done(phase: &'static str) -> Self {
         Self {
             who: None,
@@ -30,7 +28,7 @@ impl Ending {
         }
     }
 
-    /// It ended in `fault`.
+    /// It failed with `fault`.
     pub fn of_fault(fault: &Fault, phase: &'static str) -> Self {
         Self {
             who: Some(fault.who),
@@ -39,7 +37,7 @@ impl Ending {
         }
     }
 
-    /// A relay ended so.
+    /// A relay ended with `end`.
     pub fn of_relay(end: &End) -> Self {
         if end.kind == EndKind::Fin {
             return Self::done(end.phase.word());

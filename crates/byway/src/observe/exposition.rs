@@ -1,19 +1,17 @@
-//! Exposition: the text that Prometheus reads (exposition format 0.0.4).
+//! Exposition: writes the text format of Prometheus (exposition format 0.0.4).
 //!
-//! In:    families of numbers: their names, their kinds, a sentence each, and their samples with
-//!        labels.
+//! In:    metric families: names, kinds, help texts, and samples with labels.
 //! Out:   lines.
-//! Never: two families of one name, a sample outside its family, or a label that could end its
-//!        quotes.
+//! Never: two families of one name, a sample outside its family, or an unescaped label.
 
 use std::fmt::{Display, Write};
 
 use super::histogram::Distribution;
 
-/// What the text is, for the Content-Type of an answer.
+/// The Content-Type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What a number does.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// It only grows.
@@ -22,7 +20,7 @@ pub enum MetricKind {
     Gauge,
 }
 
-/// The text as it is written.
+/// The text written so far.
 #[derive(Debug, Default)]
 pub struct Exposition {
     text: String,
@@ -35,11 +33,11 @@ pub struct Family<'e> {
     name: &'static str,
 }
 
-/// Bounds of a histogram as they are told: from 64 µs to 134 s, each twice the one before.
+/// Bucket bounds of a histogram: from 64 µs to 134 s, each twice the one before.
 const BOUND_BITS: std::ops::RangeInclusive<u32> = 6..=27;
 
 impl Exposition {
-    /// A family; `help` is one sentence.
+    /// Starts a family; `help` is one sentence.
     pub fn family(
         &mut self,
         name: &'static str,
@@ -57,7 +55,7 @@ impl Exposition {
         }
     }
 
-    /// A family with one number and no labels.
+    /// Writes a family with one number and no labels.
     pub fn single(
         &mut self,
         name: &'static str,
@@ -68,7 +66,7 @@ impl Exposition {
         self.family(name, kind, help).sample(&[], value);
     }
 
-    /// A histogram of durations, in seconds. `name` is to end in `_seconds`.
+    /// Writes a histogram of durations, in seconds. `name` must end in `_seconds`.
     pub fn histogram(&mut self, name: &'static str, help: &'static str, of: &Distribution) {
         self.head(name, "histogram", help);
         let count = of.count();
@@ -84,7 +82,7 @@ impl Exposition {
         self.line(format_args!("{name}_count {count}"));
     }
 
-    /// All of it.
+    /// The whole text.
     pub fn into_text(self) -> String {
         self.text
     }
@@ -101,7 +99,7 @@ impl Exposition {
 }
 
 impl Family<'_> {
-    /// One number.
+    /// Writes one sample.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(self.name);
         for (index, (name, label)) in labels.iter().enumerate() {
@@ -124,7 +122,7 @@ impl Family<'_> {
     }
 }
 
-/// Microseconds as seconds, exact, without zeroes at the end.
+/// Microseconds as seconds, exact, without trailing zeroes.
 pub fn seconds(us: u64) -> String {
     let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -1,15 +1,15 @@
-//! Histogram: how often something took how long, in buckets whose width grows with the duration.
+//! Histogram: counts of durations, in buckets whose width grows with the duration.
 //!
 //! In:    durations, from one thread.
-//! Out:   counts, read by any thread at any time; a quantile is wrong by at most a sixteenth of
-//!        itself.
-//! Never: locks, allocates, or forgets: a duration beyond the last bucket is counted there.
+//! Out:   counts, read by any thread at any time; the error of a quantile is at most a sixteenth of
+//!        its value.
+//! Never: locks, allocates, or drops a value: a duration beyond the last bucket is counted there.
 
 use std::time::Duration;
 
 use super::counters::LocalCounter;
 
-/// An octave (a doubling of the duration) is cut into this many buckets of equal width.
+/// An octave (a doubling of the duration) is divided into this many buckets of equal width.
 const STEPS: u32 = 8;
 const STEP_BITS: u32 = STEPS.trailing_zeros();
 
@@ -36,7 +36,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one duration, in microseconds. By the thread that owns the histogram alone.
+    /// Counts one duration, in microseconds. Call it only on the thread that owns the histogram.
     pub fn note(&self, us: u64) {
         if let Some(bucket) = self.buckets.get(bucket_of(us)) {
             bucket.add(1);
@@ -44,7 +44,7 @@ impl Histogram {
         self.sum_us.add(us);
     }
 
-    /// Adds what is in it now to `sum`.
+    /// Adds the current counts to `sum`.
     pub fn add_to(&self, sum: &mut Distribution) {
         for (to, from) in sum.buckets.iter_mut().zip(&self.buckets) {
             *to += from.value();
@@ -53,7 +53,7 @@ impl Histogram {
     }
 }
 
-/// What was in one histogram or several at one time.
+/// The counts of one or more histograms at one time.
 #[derive(Clone, Debug)]
 pub struct Distribution {
     buckets: [u64; BUCKETS],
@@ -70,18 +70,18 @@ impl Default for Distribution {
 }
 
 impl Distribution {
-    /// How many durations there are.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// All of them together, in microseconds.
+    /// The sum of all durations, in microseconds.
     pub fn sum_us(&self) -> u64 {
         self.sum_us
     }
 
-    /// How many are below 2^`bits` µs, for `bits` from 3 to 30: exact, because no bucket lies
-    /// across such a bound.
+    /// How many are below 2^`bits` µs, for `bits` from 3 to 30: exact, because no bucket crosses
+    /// such a bound.
     pub fn below(&self, bits: u32) -> u64 {
         self.buckets
             .iter()
@@ -89,8 +89,8 @@ impl Distribution {
             .sum()
     }
 
-    /// The duration that a share of `share` (0 to 1) of all durations do not exceed; `None` while
-    /// there are none.
+    /// The duration that the share `share` (0 to 1) of all durations do not exceed; `None` if there
+    /// are none.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let count = self.count();
         let wanted = ((count as f64 * share.clamp(0.0, 1.0)).ceil() as u64).max(1);
@@ -103,7 +103,7 @@ impl Distribution {
     }
 }
 
-/// The bucket that a duration belongs to: its octave, and the bits behind the first one.
+/// The bucket of a duration: its octave, and the bits after the first one.
 fn bucket_of(us: u64) -> usize {
     if us < u64::from(STEPS) {
         return us as usize;
@@ -142,9 +142,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_duration_is_told_again_with_an_error_of_a_sixteenth_at_most(us in 0u64..(1 << 30)) {
-            let told = of([us]).quantile(1.0).unwrap().as_micros() as u64;
-            prop_assert!(told.abs_diff(us) * 16 <= us, "{us} is told as {told}");
+        fn the_error_of_a_quantile_is_at_most_a_sixteenth(us in 0u64..(1 << 30)) {
+            let quantile = of([us]).quantile(1.0).unwrap().as_micros() as u64;
+            prop_assert!(quantile.abs_diff(us) * 16 <= us, "{us} gives {quantile}");
         }
 
         #[test]
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_and_sums_are_those_of_what_was_noted() {
+    fn quantiles_and_sums_are_those_of_the_counted_durations() {
         let sum = of(1..=1000);
         assert_eq!((sum.count(), sum.sum_us()), (1000, 500_500));
         let median = sum.quantile(0.5).unwrap().as_micros() as i64;

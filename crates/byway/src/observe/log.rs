@@ -1,9 +1,9 @@
-//! Log: events to standard error, for people or as JSON.
+//! Log: events to standard error, as text or as JSON.
 //!
-//! In:    tracing events of the whole program, and lines that are printed as they are.
-//! Out:   lines on standard error; never on standard output, which belongs to data.
-//! Never: makes a thread wait for the reader of standard error, other than at the end of the
-//!        process, for 2 s.
+//! In:    tracing events of the whole program, and lines that are printed unchanged.
+//! Out:   lines on standard error; never on standard output, which is for data.
+//! Never: makes a thread wait for the reader of standard error, except for 2 s at the end of the
+//!        process.
 
 mod filter;
 mod stderr;
@@ -17,22 +17,22 @@ use super::log_limit::LogLimit;
 
 static PANICS: LogLimit = LogLimit::new();
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One readable line an event.
+    /// One readable line per event.
     #[default]
     Human,
-    /// One JSON object an event.
+    /// One JSON object per event.
     Json,
 }
 
 /// Installs the log for the whole process. `level` is a level (`info`) or a filter
-/// (`byway=debug,rustls=warn`); `from` is where it was given. The caller calls [`close`] before the
-/// process ends.
+/// (`byway=debug,rustls=warn`); `from` names the setting that it came from. The caller must call
+/// [`close`] before the process ends.
 ///
 /// # Errors
-/// When `level` cannot be read; the text says why.
+/// When `level` cannot be parsed; the text says why.
 pub fn install(format: LogFormat, level: &str, from: &str) -> Result<(), String> {
     let filter = filter::parse(level).map_err(|error| format!("{from} `{level}`: {error}"))?;
     stderr::begin().map_err(|error| format!("cannot start the writer of the log: {error}"))?;
@@ -51,7 +51,7 @@ pub fn install(format: LogFormat, level: &str, from: &str) -> Result<(), String>
             .with_span_list(false)
             .init(),
     }
-    // The hook of the standard library would write, and wait, on the thread that panicked.
+    // The hook of the standard library would write, and block, on the thread that panicked.
     std::panic::set_hook(Box::new(|panic| {
         if PANICS.count().is_none() {
             return;
@@ -65,23 +65,23 @@ pub fn install(format: LogFormat, level: &str, from: &str) -> Result<(), String>
     Ok(())
 }
 
-/// Prints a line on standard error as it is, in turn with the lines of the log.
+/// Prints a line on standard error unchanged, in order with the lines of the log.
 pub fn print(line: impl Display) {
     stderr::push(format!("{line}\n").as_bytes());
 }
 
-/// Lines that went to the log, those that were dropped later included.
+/// Lines written to the log, including those that were dropped later.
 pub fn lines() -> u64 {
     stderr::lines()
 }
 
-/// Lines that were dropped: for want of room while standard error was not read, and those that it
+/// Lines that were dropped: for lack of room while standard error was not read, and those that it
 /// refused.
 pub fn dropped() -> (u64, u64) {
     stderr::dropped()
 }
 
-/// Writes what there is, for at most 2 s. Lines that come later are dropped.
+/// Writes all lines, for at most 2 s. Later lines are dropped.
 pub fn close() {
     stderr::end();
 }

@@ -1,53 +1,53 @@
-//! Log limit: the kinds of events that peers can cause; each has a bound for its lines in the log,
-//! see [`LogLimit`].
+//! Log limit: limits the log lines of each kind of event that peers can cause, see [`LogLimit`].
 //!
 //! In:    an event, and its kind.
 //! Out:   whether it gets a line, and how many before it got none.
 //! Never: waits or allocates.
 //!
-//! What needs a grant has more lines: an honest node may register hundreds of services at once.
+//! Events that need a grant get more lines: an honest node may register hundreds of services at
+//! once.
 
 pub use byway_link::log_limit::{LogLimit, LogPass};
 
 use super::outcomes::REASONS;
 use crate::fault::{Fault, Who};
 
-/// How many events that need a grant have a line each.
+/// How many events that need a grant get a line each.
 const FIRST_OF_MEMBERS: u64 = 2000;
 
 /// All kinds of events that peers can cause.
 #[derive(Debug)]
 pub struct LogLimits {
-    /// Faults, by side and class; behind the classes of a side there is one place for others.
+    /// Faults, by side and class; after the classes of a side there is one entry for other classes.
     faults: Box<[LogLimit]>,
-    /// Heads of requests that cannot be read.
+    /// Request heads that cannot be parsed.
     pub malformed_requests: LogLimit,
-    /// SOCKS handshakes that cannot be read, and first bytes of no known protocol.
+    /// SOCKS handshakes that cannot be parsed, and first bytes of an unknown protocol.
     pub malformed_handshakes: LogLimit,
-    /// Connections refused because their peer holds too many.
+    /// Connections refused because their peer has too many.
     pub refused_per_peer: LogLimit,
     /// Failed accepts.
     pub accept_errors: LogLimit,
-    /// Connections to a link listener that never became a session.
+    /// Connections to a link listener that did not become a session.
     pub link_handshakes: LogLimit,
-    /// Links that were refused for now: no room, or grants that cannot be read. A dialler comes
-    /// again by itself.
+    /// Links that were refused for now: no room, or grants that cannot be read. The dialling node
+    /// retries by itself.
     pub links_busy: LogLimit,
     /// Sessions of links that came up.
     pub links_up: LogLimit,
     /// Sessions of links that went down.
     pub links_down: LogLimit,
-    /// Messages of peers that leave.
+    /// GoAway messages of peers.
     pub goodbyes: LogLimit,
     /// Services that were made public.
     pub registered: LogLimit,
     /// Services that were refused.
     pub refused: LogLimit,
-    /// Public addresses that a server has given to services of this node.
+    /// Public addresses that a server has assigned to services of this node.
     pub addresses: LogLimit,
     /// Services of this node that a server has refused or withdrawn.
     pub withdrawn: LogLimit,
-    /// Services of this node with a Host of their own, at a server that does not write it.
+    /// Services of this node with their own Host setting, at a server that does not rewrite it.
     pub kept_hosts: LogLimit,
     /// Public ports that were closed because their agents were away.
     pub ports_closed: LogLimit,
@@ -83,7 +83,7 @@ impl Default for LogLimits {
 }
 
 impl LogLimits {
-    /// Counts a fault. What comes out says that it gets a line.
+    /// Counts a fault. Returns a pass if it gets a line.
     pub fn fault(&self, fault: &Fault) -> Option<LogPass> {
         let class = REASONS
             .binary_search(&fault.class())

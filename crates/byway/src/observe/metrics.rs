@@ -1,8 +1,8 @@
-//! Metrics: what one worker has counted of requests; a metrics is the part of one listener.
+//! Metrics: request counts and timings of one worker; `ListenerMetrics` are those of one listener.
 //!
 //! In:    a request that has ended, from the worker's own thread.
-//! Out:   numbers that any thread reads while they grow.
-//! Never: shares a cache line with another worker's, and never waits for whoever reads.
+//! Out:   numbers that any thread may read while they grow.
+//! Never: shares a cache line with another worker's, and never waits for a reader.
 
 use super::counters::LocalCounter;
 use super::ending::Ending;
@@ -13,11 +13,11 @@ use super::timing::{Timers, Timing};
 /// See the head of the file.
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
-    /// From the end of the request's head to the end of it all.
+    /// From the end of the request's head to the end of the request.
     pub duration: Histogram,
-    /// From the connection to the head of the final answer.
+    /// From the connection to the head of the final response.
     pub first_byte: Histogram,
-    /// Opening a connection, of those requests that had one opened.
+    /// Opening a connection, for requests that had one opened.
     pub connect: Histogram,
     /// Waiting for a connection.
     pub queue: Histogram,
@@ -42,24 +42,25 @@ impl WorkerMetrics {
     }
 }
 
-/// Requests of one listener on one worker. Aligned, so that two workers' metrics share no cache
-/// line.
+/// Requests of one listener on one worker. Aligned, so that the metrics of two workers share no
+/// cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ListenerMetrics {
-    /// By the first digit of their status, from 1 to 5; first those without any.
+    /// Requests by the first digit of their status, from 1 to 5; the first entry is for those
+    /// without any.
     codes: [LocalCounter; CODES.len()],
-    /// Of their bodies, delivered to upstreams.
+    /// Bytes of request bodies, delivered to upstreams.
     bytes_in: LocalCounter,
-    /// Of their answers' bodies, delivered to downstreams.
+    /// Bytes of response bodies, delivered to downstreams.
     bytes_out: LocalCounter,
 }
 
-/// What stands for each class of status in the metrics.
+/// The label of each class of status in the metrics.
 pub const CODES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl ListenerMetrics {
-    /// Counts a request that was answered with `status`; 0 for none.
+    /// Counts a request whose response had `status`; 0 for no response.
     pub fn note(&self, status: u16, bytes_in: u64, bytes_out: u64) {
         let class = usize::from(status / 100);
         if let Some(count) = self.codes.get(if class < CODES.len() { class } else { 0 }) {
@@ -79,7 +80,7 @@ impl ListenerMetrics {
     }
 }
 
-/// What was in metrics at one time.
+/// The sum of listener metrics at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListenerTotals {
     /// Requests, in the order of [`CODES`].

@@ -1,9 +1,9 @@
-//! Observe: what the program tells about itself.
+//! Observe: metrics, access log and program log.
 //!
-//! A worker counts in its own `metrics` and writes request lines on its own page (`access`); both
-//! hang on its `worker_stats`. `counters` are the node's, for what is rare; its `log_limit` say
-//! which events get a line in the log. `prometheus` prints all of it. `log` is for events, told to
-//! people.
+//! A worker counts in its own `metrics` and writes request lines to its own buffer (`access`); both
+//! belong to its `worker_stats`. `counters` belong to the node and are for rare events; their
+//! `log_limit` decides which events get a line in the log. `prometheus` prints all numbers. `log`
+//! writes events for operators.
 
 pub mod access;
 pub mod carriers;

@@ -1,20 +1,21 @@
-//! Outcomes: how many requests and tunnels of one worker ended how.
+//! Outcomes: how many requests and tunnels of one worker ended, by outcome.
 //!
 //! In:    an `Ending`, from the worker's thread.
-//! Out:   numbers by side and word, read by any thread.
-//! Never: a word that no document explains: `docs/reasons.md` has all of them, and a test says so.
+//! Out:   numbers by side and reason, read by any thread.
+//! Never: contains an undocumented reason: `docs/reasons.md` lists all of them, and a test checks
+//!        it.
 
 use super::counters::LocalCounter;
 use super::ending::Ending;
 use crate::fault::Who;
 
-/// Everything that was to be said was said.
+/// Everything was delivered.
 pub const DONE: &str = "done";
 
-/// A word that is not in [`REASONS`], which would be a mistake of ours.
+/// A reason that is not in [`REASONS`], which would be a bug.
 pub const OTHER: &str = "other";
 
-/// Every way in which something ends badly, in the order of the alphabet.
+/// Every reason for which something can fail, sorted.
 #[rustfmt::skip]
 pub const REASONS: &[&str] = &[
     "absolute-scheme", "ambiguous-path", "asterisk-target", "bad-host", "bad-target", "bare-cr", "bare-lf",
@@ -41,7 +42,7 @@ const SIDES: usize = Who::ALL.len();
 #[derive(Debug)]
 pub struct Outcomes {
     done: LocalCounter,
-    /// Side by side, and behind each side's words the one for others.
+    /// Grouped by side, and after the reasons of each side one entry for other reasons.
     ended: Box<[LocalCounter]>,
 }
 
@@ -58,7 +59,7 @@ impl Default for Outcomes {
 }
 
 impl Outcomes {
-    /// Counts one.
+    /// Counts one ending.
     pub fn note(&self, ending: Ending) {
         let Some(who) = ending.who else {
             return self.done.add(1);
@@ -71,12 +72,12 @@ impl Outcomes {
         }
     }
 
-    /// Those that went well.
+    /// The number of successes.
     pub fn done(&self) -> u64 {
         self.done.value()
     }
 
-    /// Adds every other number to `sum`, which is as long as [`Outcomes::room`].
+    /// Adds the numbers of failures to `sum`, which must be as long as [`Outcomes::room`].
     pub fn add_to(&self, sum: &mut [u64]) {
         for (to, from) in sum.iter_mut().zip(&self.ended) {
             *to += from.value();
@@ -88,7 +89,7 @@ impl Outcomes {
         vec![0; SIDES * (REASONS.len() + 1)]
     }
 
-    /// What the numbers of a sum stand for, in their order.
+    /// The side and reason of each number of a sum, in order.
     pub fn labels() -> impl Iterator<Item = (Who, &'static str)> {
         Who::ALL.into_iter().flat_map(|who| {
             REASONS

@@ -1,10 +1,10 @@
-//! Prometheus: everything that a node counts, in one text.
+//! Prometheus: all metrics of a node, in one text.
 //!
-//! In:    the stations of its workers, its counters, its pool, its relays, the process.
-//! Out:   the exposition; every name begins with `byway_` (or `process_`, as everybody's) and ends
+//! In:    the stats of its workers, its counters, its pool, its relays, the process.
+//! Out:   the exposition; every name begins with `byway_` (or with the usual `process_`) and ends
 //!        in its unit.
-//! Never: a label that strangers choose: listeners, sides and reasons are ours, and origins are
-//!        added up, and so are the links of a grant.
+//! Never: a label that clients choose: listeners, sides and reasons are fixed by the node, and the
+//!        numbers of upstreams and of the links of a grant are summed up.
 
 use byway_agent::Stats;
 use byway_link::Measured;
@@ -21,7 +21,7 @@ use crate::link::services::ServiceCount;
 use crate::os::process;
 use crate::shared::Shared;
 
-/// The text of one moment. Numbers of different families may be of slightly different moments.
+/// The current text. Numbers of different families may be from slightly different moments.
 pub fn text(shared: &Shared) -> String {
     let mut out = Exposition::default();
     requests(&mut out, shared);
@@ -54,7 +54,7 @@ fn requests(out: &mut Exposition, shared: &Shared) {
             }
         }
     }
-    let help = "HTTP requests that have ended, by listener and class of status; none: nothing was answered.";
+    let help = "HTTP requests that have ended, by listener and class of status; none: no response was sent.";
     let mut family = out.family("byway_requests_total", MetricKind::Counter, help);
     for (name, sum) in &listeners {
         for (code, count) in CODES.iter().zip(sum.codes) {
@@ -73,7 +73,7 @@ fn requests(out: &mut Exposition, shared: &Shared) {
         .for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_out));
 }
 
-/// The histogram of every worker together.
+/// The sum of a histogram over all workers.
 fn all(shared: &Shared, which: impl Fn(&WorkerMetrics) -> &Histogram) -> Distribution {
     let mut sum = Distribution::default();
     shared
@@ -84,25 +84,27 @@ fn all(shared: &Shared, which: impl Fn(&WorkerMetrics) -> &Histogram) -> Distrib
 }
 
 fn timers(out: &mut Exposition, shared: &Shared) {
-    let help = "Requests: from the end of the head to the end of the answer.";
+    let help = "Requests: from the end of the head to the end of the response.";
     out.histogram(
         "byway_request_duration_seconds",
         help,
         &all(shared, |metrics| &metrics.duration),
     );
-    let help = "Requests that were answered by an upstream: from the connection to the head of the answer.";
+    let help =
+        "Requests with a response from an upstream: from the connection to the response head.";
     out.histogram(
         "byway_request_first_byte_seconds",
         help,
         &all(shared, |metrics| &metrics.first_byte),
     );
-    let help = "Requests that had a connection opened: name, TCP and TLS.";
+    let help = "Requests that had a connection opened: name look-up, TCP and TLS.";
     out.histogram(
         "byway_request_connect_seconds",
         help,
         &all(shared, |metrics| &metrics.connect),
     );
-    let help = "Requests that went to an upstream: the wait for a connection, without its opening.";
+    let help =
+        "Requests sent to an upstream: the wait for a connection, without the time to open it.";
     out.histogram(
         "byway_request_queue_seconds",
         help,
@@ -125,7 +127,7 @@ fn ends(out: &mut Exposition, shared: &Shared) {
     }
 }
 
-/// The outcome of what did not go well, by whose side it failed on.
+/// The outcome label of a failure, by the side that it occurred on.
 const fn outcome(who: Who) -> &'static str {
     match who {
         Who::Downstream => "client_error",
@@ -144,14 +146,14 @@ fn connections(out: &mut Exposition, shared: &Shared) {
     one("byway_connections", Gauge, help, &counters.connections);
     let help = "Connections accepted, QUIC carriers among them.";
     one("byway_accepted_total", Total, help, &counters.accepted);
-    let help = "Connections refused because their peer holds too many.";
+    let help = "Connections refused because their peer has too many.";
     one(
         "byway_refused_per_peer_total",
         Total,
         help,
         &counters.refused_per_peer,
     );
-    let help = "Failed accepts, mostly for want of descriptors.";
+    let help = "Failed accepts, mostly for lack of descriptors.";
     one(
         "byway_accept_errors_total",
         Total,
@@ -161,7 +163,7 @@ fn connections(out: &mut Exposition, shared: &Shared) {
     one(
         "byway_denied_total",
         Total,
-        "Inquiries that policy refused.",
+        "Inquiries that the policy refused.",
         &counters.denied,
     );
     one(
@@ -182,14 +184,14 @@ fn connections(out: &mut Exposition, shared: &Shared) {
         "Malformed responses.",
         &counters.malformed_responses,
     );
-    let help = "Malformed SOCKS handshakes, and first bytes of no known protocol.";
+    let help = "Malformed SOCKS handshakes, and first bytes of an unknown protocol.";
     one(
         "byway_malformed_handshakes_total",
         Total,
         help,
         &counters.malformed_handshakes,
     );
-    let help = "Connections that the worker which accepted them gave to a less busy one.";
+    let help = "Connections that the accepting worker moved to a less busy one.";
     one(
         "byway_handed_over_total",
         Total,
@@ -203,7 +205,7 @@ fn connections(out: &mut Exposition, shared: &Shared) {
         help,
         &counters.slow_requests,
     );
-    let help = "Responses cut because they were read too slowly.";
+    let help = "Responses cut off because they were read too slowly.";
     one(
         "byway_slow_responses_total",
         Total,
@@ -225,17 +227,17 @@ fn connections(out: &mut Exposition, shared: &Shared) {
     one(
         "byway_link_refused_total",
         Total,
-        "Links refused for their grant.",
+        "Links refused because of their grant.",
         &counters.link_refused,
     );
-    let help = "Connections to a link listener that never became a session.";
+    let help = "Connections to a link listener that did not become a session.";
     one(
         "byway_link_handshakes_failed_total",
         Total,
         help,
         &counters.link_handshakes_failed,
     );
-    let help = "Reports of requests to the agents of their services that were dropped.";
+    let help = "Request reports for the agents of services that were dropped.";
     one(
         "byway_link_reports_dropped_total",
         Total,
@@ -244,7 +246,7 @@ fn connections(out: &mut Exposition, shared: &Shared) {
     );
 }
 
-/// The links that this node dials, the visitors who wait for a name here, and the state folder.
+/// The links that this node dials, the visitors that wait for a name here, and the state folder.
 fn links(out: &mut Exposition, shared: &Shared) {
     let outgoing = shared.links.all_outgoing();
     let help =
@@ -259,7 +261,7 @@ fn links(out: &mut Exposition, shared: &Shared) {
     series.extend(carriers::of_accepted(&shared.links.registry));
     link_carriers(out, &series);
     let counters = &shared.counters;
-    let help = "Sessions that this node has dialled, by outcome.";
+    let help = "Sessions that this node dialled, by outcome.";
     let mut family = out.family("byway_link_dials_total", MetricKind::Counter, help);
     for (outcome, counter) in [
         ("up", &counters.link_dials_up),
@@ -268,7 +270,7 @@ fn links(out: &mut Exposition, shared: &Shared) {
     ] {
         family.sample(&[("outcome", outcome)], counter.value());
     }
-    let help = "Services that this node exposes: public now, refused, or without an answer yet.";
+    let help = "Services that this node exposes: public, refused, or not confirmed yet.";
     let mut family = out.family("byway_services", MetricKind::Gauge, help);
     for (state, count) in [
         ("public", services.public),
@@ -277,7 +279,7 @@ fn links(out: &mut Exposition, shared: &Shared) {
     ] {
         family.sample(&[("state", state)], count);
     }
-    let help = "Visitors who wait for the agent of a name.";
+    let help = "Visitors that wait for the agent of a name.";
     out.single(
         "byway_parked",
         MetricKind::Gauge,
@@ -285,7 +287,7 @@ fn links(out: &mut Exposition, shared: &Shared) {
         shared.links.registry.parked_visitors(),
     );
     let help =
-        "1 while names could not be written to the state folder, else 0; the write is tried again.";
+        "1 while names could not be written to the state folder, else 0; the write is retried.";
     out.single(
         "byway_state_unwritten",
         MetricKind::Gauge,
@@ -312,34 +314,34 @@ fn link_carriers(out: &mut Exposition, carriers: &[Series]) {
             }
         }
     };
-    let help = "1 for the carrier that new streams of a link use, else 0; of a grant, how many of its links use it.";
+    let help = "1 for the carrier that new streams of a link use, else 0; for a grant, how many of its links use it.";
     family("byway_link_carrier_preferred", help, &|preferring, _| {
         Some(f64::from(preferring))
     });
-    let help = "1 while a carrier answers the pings of its link, 0 while a reply is overdue; of a grant, 0 if one of its is.";
+    let help = "1 while a carrier answers the pings of its link, 0 while a reply is overdue; for a grant, 0 if any reply is.";
     family("byway_link_carrier_answers", help, &|_, measured| {
         Some(f64::from(u8::from(measured.answers)))
     });
     let help =
-        "Round trip of a carrier, by the pings of its link; what waits at the sender is included.";
+        "Round trip of a carrier, by the pings of its link, including the queue of the sender.";
     family("byway_link_carrier_rtt_seconds", help, &|_, measured| {
         measured.round_trip.map(|rtt| rtt.as_secs_f64())
     });
-    let help = "Share of packets lost in the last seconds; for TLS, of TCP segments, where the kernel says.";
+    let help = "Share of packets lost in the last seconds; for TLS, of TCP segments, where the kernel reports it.";
     family("byway_link_carrier_loss_ratio", help, &|_, measured| {
         measured.loss
     });
-    let help = "Bytes sent per second in the last seconds, less those lost.";
+    let help = "Bytes sent per second in the last seconds, without those lost.";
     family("byway_link_carrier_goodput_bytes", help, &|_, measured| {
         Some(number(measured.rate))
     });
-    let help = "Congestion window in bytes; for TLS the one of TCP, where the kernel says.";
+    let help = "Congestion window in bytes; for TLS, that of TCP, where the kernel reports it.";
     family(
         "byway_link_carrier_congestion_window_bytes",
         help,
         &|_, measured| measured.congestion_window.map(number),
     );
-    let help = "TCP connections of a carrier by TLS: several where the path loses packets and the kernel gives no BBR.";
+    let help = "TCP connections of a TLS carrier: several if the path loses packets and the kernel has no BBR.";
     family("byway_link_carrier_connections", help, &|_, measured| {
         (measured.connections > 0).then(|| number(measured.connections as u64))
     });
@@ -353,10 +355,10 @@ const fn number(value: u64) -> f64 {
     value as f64
 }
 
-/// Requests that went to an upstream again, and those that might have and did not.
+/// Retries, and failed requests that were not retried.
 fn retries(out: &mut Exposition, shared: &Shared) {
     let counters = &shared.counters;
-    let help = "Tries beyond the first, by what had happened before.";
+    let help = "Retries, by how the attempt before had failed.";
     let mut family = out.family("byway_retries_total", MetricKind::Counter, help);
     for (after, counter) in [
         ("unsent", &counters.retried_unsent),
@@ -365,7 +367,7 @@ fn retries(out: &mut Exposition, shared: &Shared) {
     ] {
         family.sample(&[("after", after)], counter.value());
     }
-    let help = "Failed requests that were not sent again, by why not.";
+    let help = "Failed requests that were not retried, by reason.";
     let mut family = out.family("byway_not_retried_total", MetricKind::Counter, help);
     for (why, counter) in [
         ("method", &counters.not_retried_method),
@@ -381,7 +383,7 @@ fn retries(out: &mut Exposition, shared: &Shared) {
 }
 
 fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
-    let help = "Connections to all upstreams together, by what they do.";
+    let help = "Connections to all upstreams, by state.";
     let mut family = out.family("byway_pool_connections", MetricKind::Gauge, help);
     for (state, count) in [
         ("connecting", stats.connecting),
@@ -394,7 +396,7 @@ fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
     out.single(
         "byway_pool_origins",
         MetricKind::Gauge,
-        "Upstreams that the pool knows now.",
+        "Upstreams in the pool now.",
         stats.origins.len(),
     );
     out.single(
@@ -407,7 +409,7 @@ fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
     out.single(
         "byway_pool_oldest_wait_seconds",
         MetricKind::Gauge,
-        "How long the first of them has waited.",
+        "How long the oldest pending request has waited.",
         oldest,
     );
     let mut total = |name, help, value| out.single(name, MetricKind::Counter, help, value);
@@ -418,7 +420,7 @@ fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
     );
     total(
         "byway_pool_reused_total",
-        "Loans of a connection that had been used before.",
+        "Checkouts of a connection that had been used before.",
         stats.reused_total,
     );
     total(
@@ -438,7 +440,7 @@ fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
     );
     total(
         "byway_pool_queue_timeout_total",
-        "Requests that waited in vain.",
+        "Requests whose wait for a connection timed out.",
         stats.queue_timeout_total,
     );
 }
@@ -449,13 +451,13 @@ fn relays(out: &mut Exposition, shared: &Shared) {
     out.single(
         "byway_relays_total",
         MetricKind::Counter,
-        "Tunnels begun: CONNECT, SOCKS, forwards, upgrades, links.",
+        "Tunnels started: CONNECT, SOCKS, forwards, upgrades, links.",
         total,
     );
     out.single(
         "byway_relays",
         MetricKind::Gauge,
-        "Tunnels under way.",
+        "Open tunnels.",
         relays.active(),
     );
     let mut family = out.family(
@@ -465,7 +467,7 @@ fn relays(out: &mut Exposition, shared: &Shared) {
     );
     family.sample(&[("direction", "up")], relays.bytes_up());
     family.sample(&[("direction", "down")], relays.bytes_down());
-    let help = "Bytes that were read and never delivered, because a side broke off.";
+    let help = "Bytes that were read and not delivered, because one side broke.";
     out.single(
         "byway_relay_wasted_bytes_total",
         MetricKind::Counter,
@@ -475,7 +477,7 @@ fn relays(out: &mut Exposition, shared: &Shared) {
     out.single(
         "byway_spills_total",
         MetricKind::Counter,
-        "Times that a stream began to use the disk.",
+        "How often a stream began to use the disk.",
         relays.spills(),
     );
     out.single(
@@ -547,18 +549,18 @@ fn about(out: &mut Exposition, shared: &Shared) {
     out.single(
         "byway_config_generation",
         MetricKind::Gauge,
-        "Grows with each reload.",
+        "The generation of the config; grows with each reload.",
         plan.generation,
     );
     out.single(
         "byway_workers",
         MetricKind::Gauge,
-        "Threads that serve.",
+        "Worker threads.",
         plan.workers,
     );
     let usage = process::usage();
     if let Some(begun) = usage.begun {
-        let help = "When the process began, since 1970.";
+        let help = "Start time of the process since the Unix epoch.";
         out.single(
             "process_start_time_seconds",
             MetricKind::Gauge,
@@ -567,7 +569,7 @@ fn about(out: &mut Exposition, shared: &Shared) {
         );
     }
     if let Some(cpu) = usage.cpu {
-        let help = "Processor time, user and system.";
+        let help = "CPU time, user and system.";
         out.single(
             "process_cpu_seconds_total",
             MetricKind::Counter,
@@ -588,7 +590,7 @@ fn about(out: &mut Exposition, shared: &Shared) {
         ),
         (
             "process_max_fds",
-            "How many there may be.",
+            "The limit of open files and sockets.",
             usage.most_files,
         ),
     ] {

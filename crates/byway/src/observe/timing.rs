@@ -1,28 +1,28 @@
-//! Timing: the course of one request as it is measured: which phase it is in, and how long those
-//! before have taken.
+//! Timing: the phase of one request, and how long the earlier phases took.
 //!
-//! In:    the edges between phases, told by whoever moves the request.
+//! In:    the transitions between phases.
 //! Out:   timers that add up to the whole, to the microsecond.
-//! Never: reads a clock but at those edges: four times for a request on a kept connection.
+//! Never: reads the clock except at those transitions: four times for a request on a kept
+//!        connection.
 
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// What a request is doing.
+/// The phases of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It is read, decided about, and waits for a connection.
+    /// It is read and routed, and waits for a connection.
     Queue,
     /// A connection is opened for it.
     Connect,
-    /// It is sent, and its answer has not come.
+    /// It is sent, and its response has not come.
     FirstByte,
-    /// Its answer is passed on.
+    /// Its response is passed on.
     Transfer,
 }
 
 impl Phase {
-    /// The name of its timer, less the unit.
+    /// The name of its timer, without the unit.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Queue => "queue",
@@ -33,21 +33,21 @@ impl Phase {
     }
 }
 
-/// How long each phase took, all tries together, in microseconds.
+/// How long each phase took, over all attempts, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timers {
-    /// Until it had a connection, without the opening of one.
+    /// Until it had a connection, without the time to open one.
     pub queue_us: u64,
-    /// Opening connections: name, TCP, TLS; 0 if a kept one was there.
+    /// Opening connections: name look-up, TCP, TLS; 0 if a kept one was used.
     pub connect_us: u64,
-    /// From then to the head of the final answer.
+    /// From the connection to the head of the final response.
     pub first_byte_us: u64,
     /// From that head to the end.
     pub transfer_us: u64,
 }
 
 impl Timers {
-    /// All of it.
+    /// The sum of all timers.
     pub const fn total_us(&self) -> u64 {
         self.queue_us + self.connect_us + self.first_byte_us + self.transfer_us
     }
@@ -67,29 +67,29 @@ impl Timers {
 pub struct Timing {
     begun: Instant,
     phase: Phase,
-    /// Microseconds from `begun` to the beginning of `phase`.
+    /// Microseconds from `begun` to the start of `phase`.
     since_us: u64,
     timers: Timers,
-    /// Whether a connection was lent at all.
-    asked: bool,
-    /// Whether one was opened, or tried to be.
+    /// Whether it had a connection at all.
+    sent: bool,
+    /// Whether opening a connection was tried.
     dialled: bool,
-    /// Whether the final answer has begun.
+    /// Whether the final response has begun.
     answered: bool,
-    /// Where it was sent, or was to be.
+    /// The upstream that was selected.
     pub upstream: Option<Arc<str>>,
-    /// Who asked, where that is known.
+    /// The authenticated user, if any.
     pub user: Option<Arc<str>>,
-    /// Whether the connection that it went on last had carried others before.
+    /// Whether its last connection had been used before.
     pub reused: bool,
     /// Whether it was sent more than once.
     pub retried: bool,
-    /// Why it was not sent once more though it failed; one word.
+    /// Why it was not retried though it failed; one word.
     pub not_retried: Option<&'static str>,
 }
 
 impl Timing {
-    /// Of a request whose head was complete at `begun`.
+    /// The timing of a request whose head was complete at `begun`.
     pub const fn begun(begun: Instant) -> Self {
         Self {
             begun,
@@ -101,7 +101,7 @@ impl Timing {
                 first_byte_us: 0,
                 transfer_us: 0,
             },
-            asked: false,
+            sent: false,
             dialled: false,
             answered: false,
             upstream: None,
@@ -112,7 +112,7 @@ impl Timing {
         }
     }
 
-    /// The request goes over to `next`: reads the clock.
+    /// Moves the request to the phase `next`: reads the clock.
     pub fn enter(&mut self, next: Phase) {
         self.enter_at(next, Instant::now());
     }
@@ -124,46 +124,46 @@ impl Timing {
         match next {
             Phase::Queue => {}
             Phase::Connect => self.dialled = true,
-            Phase::FirstByte => self.asked = true,
+            Phase::FirstByte => self.sent = true,
             Phase::Transfer => self.answered = true,
         }
     }
 
-    /// It has a connection, which had carried others before or had not.
+    /// It has a connection; `reused` if that had been used before.
     pub fn connected(&mut self, reused: bool) {
         self.reused = reused;
         self.enter(Phase::FirstByte);
     }
 
-    /// What it is doing.
+    /// The current phase.
     pub const fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// The timers, if it ends at `now`.
+    /// The timers, if the request ends at `now`.
     pub fn timers(&self, now: Instant) -> Timers {
         let mut timers = self.timers;
         *timers.of(self.phase) += self.elapsed_us(now) - self.since_us;
         timers
     }
 
-    /// Whether it stood in the queue to some end, so that its wait says something about the pool.
+    /// Whether its wait in the queue ended, so that its duration says something about the pool.
     pub const fn has_queued(&self) -> bool {
-        self.asked || self.dialled
+        self.sent || self.dialled
     }
 
-    /// Whether it had a connection opened.
+    /// Whether opening a connection was tried.
     pub const fn has_dialled(&self) -> bool {
         self.dialled
     }
 
-    /// Whether its final answer has begun.
+    /// Whether its final response has begun.
     pub const fn is_answered(&self) -> bool {
         self.answered
     }
 
     fn elapsed_us(&self, now: Instant) -> u64 {
-        // The clock is monotonic; were it not, the phase would have taken no time.
+        // The clock is monotonic; if it were not, the phase would have taken no time.
         (now.saturating_duration_since(self.begun).as_micros() as u64).max(self.since_us)
     }
 }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_was_refused_has_only_waited() {
+    fn a_refused_request_has_only_queue_time() {
         let timing = Timing::begun(Instant::now());
         assert_eq!(
             timing.timers(at(&timing, 9)),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_runs_backwards_costs_no_phase_anything() {
+    fn a_clock_that_runs_backwards_shortens_no_phase() {
         let mut timing = Timing::begun(Instant::now());
         timing.enter_at(Phase::FirstByte, at(&timing, 50));
         timing.enter_at(Phase::Transfer, at(&timing, 20));

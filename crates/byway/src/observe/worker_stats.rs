@@ -1,8 +1,8 @@
-//! Worker stats: what one worker counts and writes down; its own, and only read by others.
+//! Worker stats: metrics and log buffer of one worker. Only the worker writes them; others read.
 //!
 //! In:    requests and tunnels that ended on that worker.
 //! Out:   its metrics, the metrics of its listeners, its buffer of the access log.
-//! Never: is written by two threads at once (the metrics would lose a number).
+//! Never: is written by two threads at once (the metrics would lose counts).
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use super::access::log_buffer::LogBuffer;
 use super::metrics::{ListenerMetrics, WorkerMetrics};
 
-/// See the head of the file. Aligned to two cache lines, which processors fetch in pairs.
+/// See the head of the file. Aligned to two cache lines, which CPUs prefetch in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerStats {
-    /// What is counted whatever the listener.
+    /// Metrics that are not per listener.
     pub metrics: WorkerMetrics,
     /// The worker's part of the access log.
     pub log_buffer: LogBuffer,
@@ -23,7 +23,7 @@ pub struct WorkerStats {
 }
 
 impl WorkerStats {
-    /// The metrics of the listener called `name`. Looked up once a connection and once a reload.
+    /// The metrics of the listener called `name`. Looked up once per connection and reload.
     pub fn listener_metrics(&self, name: &Arc<str>) -> Arc<ListenerMetrics> {
         let mut per_listener = self.per_listener.lock();
         if let Some((_, listener_metrics)) = per_listener.iter().find(|(known, _)| known == name) {
@@ -39,7 +39,7 @@ impl WorkerStats {
         self.per_listener.lock().clone()
     }
 
-    /// Forgets those of listeners that are not `wanted` any more.
+    /// Removes the metrics of listeners that are not `wanted` any more.
     pub fn retain(&self, wanted: impl Fn(&str) -> bool) {
         self.per_listener.lock().retain(|(name, _)| wanted(name));
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_has_one_tally_until_it_is_forgotten() {
+    fn a_listener_has_one_set_of_metrics_until_it_is_removed() {
         let (worker_stats, name) = (WorkerStats::default(), Arc::from("site"));
         worker_stats.listener_metrics(&name).note(200, 0, 0);
         assert!(Arc::ptr_eq(

@@ -1,11 +1,10 @@
-//! Descriptors: raises the soft limit of open files to the hard one, and shares the descriptors out
+//! Descriptors: raises the soft limit of open files to the hard one, and divides the descriptors
 //! before any is used.
 //!
-//! In:    the limit in force, and what a config asks for.
-//! Out:   how many connections may be accepted, how many the pool may hold, how many pipes may be
-//!        made, how many public ports may be open and how many streams of links may be dialled, so
-//!        that all of them fit and a reserve is left.
-//! Never: fails start-up; a low limit only lowers the number of connections.
+//! In:    the limit in force, and what a config needs.
+//! Out:   limits for accepted connections, pooled connections, pipes, public ports and dialled
+//!        streams of links, so that all of them fit and a reserve remains.
+//! Never: fails the start; a low limit only lowers the number of connections.
 
 /// Raises the soft limit and returns the one in force (`None`: unlimited or unknown).
 #[cfg(unix)]
@@ -14,76 +13,76 @@ pub fn raise_limit() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
-        // Refused in some sandboxes; the old limit then stays.
+        // Refused in some sandboxes; then the old limit stays.
         let _ = setrlimit(Resource::Nofile, limit);
     }
     getrlimit(Resource::Nofile).current
 }
 
-/// Elsewhere there is no such limit to raise.
+/// Other platforms have no such limit.
 #[cfg(not(unix))]
 pub fn raise_limit() -> Option<u64> {
     None
 }
 
-/// What a config asks for.
+/// What a config needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// Threads that serve.
     pub workers: usize,
     /// Addresses to listen on, links included.
     pub listeners: usize,
-    /// Of them, those where links arrive.
+    /// Of them, those that accept links.
     pub link_listeners: usize,
     /// Whether agents may open public ports here.
     pub has_public_ports: bool,
     /// Links that are dialled.
     pub joins: usize,
-    /// Whether streams that come over links are dialled here: to services of this node, or as an
-    /// exit.
+    /// Whether streams of links are dialled here: to services of this node, or as an exit.
     pub dials_streams: bool,
-    /// Whether this node has listeners for visitors, public ports included.
+    /// Whether this node has listeners for clients, public ports included.
     pub accepts_visitors: bool,
-    /// Connections that all listeners together may accept and that this node may dial for.
+    /// Connections that all listeners together may accept and for which this node may dial.
     pub accepted: usize,
-    /// Connections that all other listeners together may accept, those for links left out: links
+    /// Connections that all other listeners together may accept, except for link listeners: links
     /// carry their streams.
     pub carried: usize,
     /// Connections that the pool may hold.
     pub pooled: usize,
 }
 
-/// Descriptors of an accepted connection that this node may dial for: one each way.
+/// Descriptors of an accepted connection for which this node may dial: one for each side.
 pub const DIALLING: u32 = 2;
 
 /// Descriptors of an accepted connection whose stream a link carries.
 pub const CARRIED: u32 = 1;
 
-/// How the descriptors of the process are shared out.
+/// How the descriptors of the process are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
     /// Descriptors of accepted connections and of what is dialled for them outside of the pool,
-    /// links left out: each connection takes [`DIALLING`] or [`CARRIED`] of them.
+    /// links excluded: each connection takes [`DIALLING`] or [`CARRIED`] of them.
     pub visitors: usize,
     /// Connections that one listener may have accepted.
     pub accepted: usize,
-    /// Connections that arrive at listeners of links.
+    /// Connections accepted by link listeners.
     pub links: usize,
     /// Sockets of public ports: see [`Shares::public_ports`].
     pub public: usize,
-    /// Streams that come over links and are dialled, of one descriptor each.
+    /// Dialled streams of links, of one descriptor each.
     pub dialled: usize,
-    /// Connections that the pool may hold, kept ones included.
+    /// Connections that the pool may hold, idle ones included.
     pub pooled: usize,
     /// Pipes for bulk bytes, of two descriptors each.
     pub pipes: usize,
-    /// Connection attempts that all dials together may have open beside the first one of each.
+    /// Connection attempts that all dials together may have open in addition to the first one of
+    /// each.
     pub attempts: usize,
     /// Sockets of name look-ups.
     pub names: usize,
 }
 
-/// Sockets of name look-ups that are of use: 128 look-ups with four each.
+/// More sockets of name look-ups are of no use: 128 look-ups with four each.
 const NAMES_MAX: usize = 512;
 
 impl Shares {
@@ -100,18 +99,18 @@ impl Shares {
         names: NAMES_MAX,
     };
 
-    /// Of `limit` descriptors. Each accepted connection may open one to an upstream that the pool
-    /// does not count (a tunnel), while the pool is full of kept ones, so an accepted connection
-    /// takes two and a pooled one takes one. A connection whose stream a link carries takes one,
-    /// and while all are such, those of the pool take none. A dial that tries several addresses at
-    /// once has one descriptor of its own; the others are of the share of attempts.
+    /// Of `limit` descriptors. Each accepted connection may open an upstream connection outside of
+    /// the pool (a tunnel) while the pool is full of idle ones, so an accepted connection takes two
+    /// and a pooled one takes one. A connection whose stream a link carries takes one, and while
+    /// all are such, those of the pool take none. A dial that tries several addresses at once has
+    /// one descriptor of its own; the others come from the share of attempts.
     pub fn of(limit: Option<u64>, needs: Needs) -> Self {
         let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
             return Self::UNLIMITED;
         };
         let reserve = reserve(limit, needs).min(limit / 2);
         let left = limit - reserve;
-        // An eighth for links, and up to as much again for connections that may become links.
+        // An eighth for links, and up to as much again for pending links.
         let links = if needs.link_listeners == 0 {
             0
         } else {
@@ -124,7 +123,7 @@ impl Shares {
         let names = (left / 8).clamp(2, NAMES_MAX);
         let dialled = match (needs.dials_streams, needs.accepts_visitors) {
             (false, _) => 0,
-            // An eighth is kept for visitors of a later config.
+            // An eighth is reserved for clients of a later config.
             (true, false) => {
                 let others = links + public + 2 * pipes + attempts + names + left / 8;
                 left.saturating_sub(others).max(left / 2).max(1)
@@ -138,9 +137,9 @@ impl Shares {
             .saturating_mul(DIALLING as usize)
             .saturating_add(needs.carried);
         let (visitors, pooled, each) = match needs.accepted {
-            // A third is kept for the pool of a later config, whose connections are dialled. The
-            // pool keeps the size that it began with, so it has no more than what such a config
-            // leaves beside as many visitors.
+            // A third is reserved for the pool of a later config, whose connections are dialled.
+            // The pool keeps its initial size, so it has no more than such a config leaves for it
+            // in addition to as many clients.
             0 => {
                 let visitors = wanted.min(left - third);
                 (visitors, needs.pooled.min(third.max(visitors)), CARRIED)
@@ -166,30 +165,31 @@ impl Shares {
         }
     }
 
-    /// How many public ports may be open at once on so many workers: at least one.
+    /// How many public ports may be open at once on this number of workers: at least one.
     pub const fn public_ports(&self, workers: usize) -> usize {
         public_ports(self.public, workers)
     }
 }
 
-/// How many public ports may be open at once on so many workers with so many sockets: at least one.
+/// How many public ports may be open at once on this number of workers with this number of sockets:
+/// at least one.
 pub const fn public_ports(sockets: usize, workers: usize) -> usize {
     let ports = sockets / (PER_WORKER * if workers == 0 { 1 } else { workers });
     if ports == 0 { 1 } else { ports }
 }
 
-/// What is kept for runtimes, listeners, logs, files of the state folder, the spill and links that
-/// are dialled: about what a node has open without any connection, and a sixteenth of the limit.
+/// The reserve for runtimes, listeners, logs, files of the state folder, the spill and dialled
+/// links: about what a node has open without any connection, and a sixteenth of the limit.
 fn reserve(limit: usize, needs: Needs) -> usize {
     let listeners = needs.listeners * needs.workers * PER_WORKER;
     FILES + RUNTIME * (needs.workers + 1) + listeners + CARRIERS * needs.joins + limit / 16
 }
 
-/// What a listener takes on each worker: a socket, and one connection that was accepted and waits
-/// for its permit.
+/// What a listener takes on each worker: a socket, and one accepted connection that waits for its
+/// permit.
 const PER_WORKER: usize = 2;
 
-/// Connections that may become links, where the descriptors suffice.
+/// Pending links, where the descriptors suffice.
 const NEWCOMERS: usize = 128;
 
 /// Standard streams, logs, the state folder.
@@ -198,7 +198,7 @@ const FILES: usize = 32;
 /// The descriptors of one runtime.
 const RUNTIME: usize = 4;
 
-/// Sockets of one link that is dialled, old and new ones while it changes its carrier.
+/// Sockets of one dialled link, old and new ones while it changes its carrier.
 const CARRIERS: usize = 8;
 
 #[cfg(test)]
@@ -234,7 +234,7 @@ mod tests {
         ..EDGE
     };
 
-    /// Where all visitors are carried by links, so are the connections of the pool.
+    /// Where links carry the connections of all clients, they carry those of the pool, too.
     fn taken(needs: Needs, shares: Shares) -> usize {
         let pooled = if needs.accepted == 0 {
             0
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_limit_is_all_shares_fit_below_it_and_something_is_left() {
+    fn all_shares_fit_below_any_limit_and_a_reserve_remains() {
         for limit in [16, 64, 256, 1024, 4096, 20_000, 65_536, 1 << 20] {
             for needs in [
                 EDGE,
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_end_counted_a_descriptor_to_an_upstream_for_each_visitor_that_a_link_carries() {
+    fn a_public_end_takes_no_upstream_descriptor_for_clients_that_links_carry() {
         let shares = Shares::of(Some(20_000), SERVE);
         assert!(
             shares.accepted >= 6000 && shares.pooled >= shares.accepted,
@@ -325,8 +325,8 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_kept_nearly_half_of_the_descriptors_for_visitors_that_it_has_no_listener_for() {
-        // Half of them are for other grants.
+    fn an_exit_without_client_listeners_reserves_little_for_clients() {
+        // Half of them are reserved for other grants.
         let shares = Shares::of(Some(20_000), EXIT);
         assert!(shares.dialled / 2 >= 5500, "{shares:?}");
         let shares = Shares::of(Some(1024), EXIT);
@@ -334,14 +334,14 @@ mod tests {
     }
 
     #[test]
-    fn a_small_pool_leaves_more_to_the_accepted() {
+    fn a_small_pool_leaves_more_to_accepted_connections() {
         let small = Shares::of(Some(1024), Needs { pooled: 16, ..EDGE });
         assert!(small.accepted > Shares::of(Some(1024), EDGE).accepted);
         assert_eq!(small.pooled, 16);
     }
 
     #[test]
-    fn a_limit_of_1024_has_room_for_a_hundred_newcomers_of_links() {
+    fn a_limit_of_1024_has_room_for_a_hundred_pending_links() {
         let shares = Shares::of(
             Some(1024),
             Needs {
@@ -354,13 +354,13 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_256_serves_at_least_fifty_at_once() {
+    fn a_limit_of_256_serves_at_least_fifty_connections_at_once() {
         let shares = Shares::of(Some(256), EDGE);
         assert!(shares.accepted >= 50, "{shares:?}");
     }
 
     #[test]
-    fn attempts_and_look_ups_have_shares_of_their_own_beside_the_reserve() {
+    fn attempts_and_look_ups_have_their_own_shares_in_addition_to_the_reserve() {
         let shares = Shares::of(Some(1024), EDGE);
         assert!(shares.attempts >= 16 && shares.names >= 64, "{shares:?}");
         assert_eq!(Shares::of(Some(1 << 19), EDGE).names, NAMES_MAX);

@@ -1,8 +1,8 @@
-//! Inherit: listening sockets that the parent process hands over (the LISTEN_FDS protocol of
+//! Inherit: listening sockets passed by the parent process (the LISTEN_FDS protocol of
 //! systemd.socket).
 //!
 //! In:    LISTEN_PID, LISTEN_FDS and the descriptors from 3 on.
-//! Out:   sockets by the address they are bound to; a listener whose address is among them serves
+//! Out:   sockets by the address they are bound to; a listener with one of these addresses serves
 //!        that socket instead of binding its own.
 //! Never: touches a descriptor that the protocol does not name. The only `unsafe` of the program is
 //!        here.
@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 #[cfg(unix)]
 use std::os::unix::net::UnixListener;
 
-/// What was handed over and not yet taken.
+/// Inherited sockets that are not taken yet.
 #[derive(Default)]
 pub struct Inherited {
     tcp: Vec<TcpListener>,
@@ -21,7 +21,7 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// Whether nothing was handed over, or all of it was taken.
+    /// Whether nothing was inherited, or all of it was taken.
     pub fn is_empty(&self) -> bool {
         #[cfg(unix)]
         if !self.unix.is_empty() {
@@ -30,7 +30,7 @@ impl Inherited {
         self.tcp.is_empty()
     }
 
-    /// Takes the sockets bound to exactly `address`, if any were handed over.
+    /// Takes the inherited sockets bound to exactly `address`.
     pub fn take_tcp(&mut self, address: SocketAddr) -> Vec<TcpListener> {
         self.tcp
             .extract_if(.., |socket| {
@@ -50,7 +50,7 @@ impl Inherited {
         self.unix.extract_if(.., bound_here).collect()
     }
 
-    /// The addresses nobody took, for a warning: they were meant for some listener.
+    /// The addresses that were not taken, for a warning: they were meant for some listener.
     pub fn left(&self) -> Vec<String> {
         let tcp = self
             .tcp
@@ -70,7 +70,7 @@ impl Inherited {
     }
 }
 
-/// Takes what the environment says was handed to this very process. Call once, at start-up, before
+/// Takes the sockets that the environment assigns to this process. Call once, at the start, before
 /// threads exist.
 #[cfg(unix)]
 pub fn from_environment() -> Inherited {
@@ -96,7 +96,7 @@ pub fn from_environment() -> Inherited {
 #[cfg(unix)]
 const FIRST_FD: i32 = 3;
 
-/// More listeners than anybody passes; a bound for a number that comes from the environment.
+/// More listeners than are ever passed; a bound for a number that comes from the environment.
 #[cfg(unix)]
 const MAX_INHERITED: u32 = 256;
 
@@ -104,10 +104,10 @@ const MAX_INHERITED: u32 = 256;
 impl Inherited {
     fn adopt(&mut self, fd: i32) {
         use std::os::fd::{AsFd, FromRawFd, OwnedFd};
-        // SAFETY: the parent promised, by LISTEN_PID naming this process, that the descriptors 3 to
-        // 3 + LISTEN_FDS - 1 are open and ours to own; this runs once, so none is adopted twice. A
-        // promise broken by a parent shows as EBADF in the next call, and the descriptor is then
-        // never used nor closed.
+        // SAFETY: the parent guarantees, with the PID of this process in LISTEN_PID, that the
+        // descriptors 3 to 3 + LISTEN_FDS - 1 are open and owned by this process; this runs once,
+        // so none is adopted twice. If the guarantee is broken, the next call returns EBADF, and
+        // the descriptor is never used nor closed.
         #[allow(unsafe_code)]
         let owned = unsafe { OwnedFd::from_raw_fd(fd) };
         let domain = match listening_domain(&owned) {
@@ -115,7 +115,7 @@ impl Inherited {
             Err(reason) => {
                 tracing::warn!(
                     fd,
-                    "LISTEN_FDS names a descriptor that {reason}; it is left alone"
+                    "LISTEN_FDS names a descriptor that {reason}; it is ignored"
                 );
                 std::mem::forget(owned);
                 return;
@@ -129,7 +129,7 @@ impl Inherited {
     }
 }
 
-/// What an inherited listener is.
+/// The family of an inherited listener.
 #[cfg(unix)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
@@ -137,20 +137,20 @@ enum Family {
     Unix,
 }
 
-/// The family of `socket` if it is a stream socket that listens; a datagram socket, a connection or
-/// a socket of another family would fail at the first accept, again and again.
+/// The family of `socket` if it is a listening stream socket. A datagram socket, a connection or a
+/// socket of another family would fail at every accept.
 #[cfg(unix)]
 fn listening_domain(socket: &impl std::os::fd::AsFd) -> Result<Family, String> {
     use socket2::{Domain, Type};
     let socket = socket2::SockRef::from(socket);
-    let no_socket = |error: std::io::Error| format!("is no socket ({error})");
+    let no_socket = |error: std::io::Error| format!("is not a socket ({error})");
     let family = match socket.domain().map_err(no_socket)? {
         Domain::IPV4 | Domain::IPV6 => Family::Tcp,
         Domain::UNIX => Family::Unix,
         other => return Err(format!("is a socket of another family ({other:?})")),
     };
     if socket.r#type().map_err(no_socket)? != Type::STREAM {
-        return Err("is no stream socket".to_owned());
+        return Err("is not a stream socket".to_owned());
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     match socket.protocol().map_err(no_socket)? {
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_is_no_listening_stream_is_not_taken() {
+    fn a_socket_that_is_not_a_listening_stream_is_not_taken() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let connected = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -180,16 +180,16 @@ mod tests {
         for (refused, why) in [
             (
                 listening_domain(&std::net::UdpSocket::bind("127.0.0.1:0").unwrap()),
-                "no stream",
+                "not a stream",
             ),
             (
                 listening_domain(&UnixDatagram::unbound().unwrap()),
-                "no stream",
+                "not a stream",
             ),
             (listening_domain(&connected), "does not listen"),
             (
                 listening_domain(&std::fs::File::open("/dev/null").unwrap()),
-                "no socket",
+                "not a socket",
             ),
         ] {
             assert!(

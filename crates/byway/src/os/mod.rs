@@ -1,4 +1,4 @@
-//! Os: what only one platform has, each with a portable fallback.
+//! Os: platform-specific functions, each with a portable fallback.
 
 pub mod descriptors;
 pub mod inherit;

@@ -1,25 +1,25 @@
-//! Network changes: when the addresses, interfaces or routes of this machine change, and when the
-//! machine has slept.
+//! Network changes: reports when the addresses, interfaces or routes of this machine change, and
+//! when the machine has slept.
 //!
 //! In:    rtnetlink(7) events of this network namespace, and the difference between two clocks.
 //! Out:   one signal for all changes of half a second.
-//! Never: says what has changed, or signals more than twice a second.
+//! Never: reports what has changed, or signals more than twice a second.
 //!
-//! Elsewhere than on Linux only sleep is noticed where the clocks show it, which is nowhere:
-//! nothing is ever signalled.
+//! On other platforms than Linux nothing is signalled: there are no events, and no clock that shows
+//! sleep.
 
 use std::io;
 use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-/// The least time between two signals.
+/// The minimum time between two signals.
 const APART: Duration = Duration::from_millis(500);
 
 /// How often the clocks are compared.
 const COMPARED_EVERY: Duration = Duration::from_secs(1);
 
-/// A machine has slept if the clock that counts sleep has gained this much on the one that does
+/// A machine has slept if the clock that counts sleep has gained this much on the clock that does
 /// not.
 const SLEPT: Duration = Duration::from_millis(500);
 
@@ -27,15 +27,15 @@ const SLEPT: Duration = Duration::from_millis(500);
 pub struct NetworkChanges {
     events: Option<system::Events>,
     ticks: Interval,
-    /// Time that the machine has slept in all, as last seen.
+    /// The total time that the machine has slept, as last seen.
     asleep: Duration,
     /// No signal before this time.
     not_before: Instant,
 }
 
 impl NetworkChanges {
-    /// Watches from now on. The error says why netlink gives no events; sleep is noticed all the
-    /// same. Needs a tokio runtime with I/O and time.
+    /// Watches from now on. The error explains why netlink gives no events; sleep is detected
+    /// anyway. Needs a tokio runtime with I/O and time.
     pub fn watch() -> (Self, io::Result<()>) {
         let (events, result) = match system::Events::new() {
             Ok(events) => (Some(events), Ok(())),
@@ -72,13 +72,13 @@ impl NetworkChanges {
     }
 }
 
-/// Waits for events and takes those that wait. If the socket fails, there are none from then on.
+/// Waits for events and takes all pending ones. If the socket fails, there are none from then on.
 async fn read(events: &mut Option<system::Events>) {
     if let Some(open) = events {
         match open.read().await {
             Ok(()) => return,
             Err(error) => {
-                tracing::warn!(%error, "changes of the network are not noticed any more: netlink failed")
+                tracing::warn!(%error, "network changes are no longer detected: netlink failed")
             }
         }
         *events = None;
@@ -110,10 +110,10 @@ mod system {
     /// `RTMGRP_IPV6_ROUTE`.
     const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 
-    /// Events that are taken at once. What is left is the next change.
+    /// Events that are taken at once. The rest is the next change.
     const TAKEN: usize = 256;
 
-    /// A netlink socket that hears of changes. Of tokio's type only the readiness is used, which
+    /// A netlink socket that receives changes. Of tokio's type only the readiness is used, which
     /// any datagram socket has.
     pub(super) struct Events(UnixDatagram);
 
@@ -126,16 +126,16 @@ mod system {
             Ok(Self(UnixDatagram::from_std(StdDatagram::from(socket))?))
         }
 
-        /// Waits for at least one event, and takes what waits. Cancel safe.
+        /// Waits for at least one event, and takes all pending ones. Cancel safe.
         pub(super) async fn read(&self) -> io::Result<()> {
             let mut taken = 0;
             while taken < TAKEN {
-                // What the events say is not needed, so one byte of each is enough.
+                // The content of the events is not needed, so one byte of each is enough.
                 match self.0.try_io(Interest::READABLE, || {
                     Ok(recv(&self.0, &mut [0_u8; 1], RecvFlags::empty())?)
                 }) {
                     Ok(_) => taken += 1,
-                    // Events were dropped, as too many came: that is a change, too.
+                    // Too many events came and some were dropped: that is a change, too.
                     Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
                         taken += 1
                     }
@@ -191,7 +191,7 @@ mod tests {
         assert!(has_slept(&mut asleep, Duration::from_millis(100_900)));
         assert!(
             !has_slept(&mut asleep, Duration::from_secs(5)),
-            "a clock that goes back is no sleep"
+            "a clock that goes back is not sleep"
         );
     }
 

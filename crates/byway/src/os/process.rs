@@ -1,28 +1,28 @@
-//! Process: what the system knows of this process.
+//! Process: what the system reports about this process.
 //!
 //! In:    `/proc/self`, on Linux.
-//! Out:   when it began, its memory, its open files, its processor time; nothing where the system
-//!        tells nothing.
-//! Never: walks over open files where their number can be had at once (Linux 6.2).
+//! Out:   its start time, its memory, its open files, its processor time; nothing where the system
+//!        reports nothing.
+//! Never: walks over open files where their number can be read at once (Linux 6.2).
 
 use std::time::Duration;
 
-/// One moment of the process. Whatever is not known is none.
+/// The resource usage at one moment. Unknown values are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// Since the beginning of 1970.
+    /// The start time, since the beginning of 1970.
     pub begun: Option<Duration>,
     /// User and system together.
     pub cpu: Option<Duration>,
     /// Resident memory.
     pub resident_bytes: Option<u64>,
-    /// Open files, sockets among them.
+    /// Open files, sockets included.
     pub open_files: Option<u64>,
-    /// How many there may be.
+    /// The limit of open files.
     pub most_files: Option<u64>,
 }
 
-/// How it is now.
+/// The current usage.
 #[cfg(target_os = "linux")]
 pub fn usage() -> Usage {
     use rustix::process::{Resource, getrlimit};
@@ -42,7 +42,7 @@ pub fn usage() -> Usage {
     }
 }
 
-/// How it is now: unknown here.
+/// The current usage: unknown on this platform.
 #[cfg(not(target_os = "linux"))]
 pub fn usage() -> Usage {
     Usage::default()
@@ -61,8 +61,7 @@ struct Stat {
     begun: u64,
 }
 
-/// The name of the program stands in parentheses and may hold anything: fields are counted from
-/// behind it.
+/// The program name is in parentheses and may contain anything: fields are counted from after it.
 #[cfg(target_os = "linux")]
 fn stat_fields(text: &str) -> Option<Stat> {
     let behind = text.rsplit_once(") ")?.1;
@@ -73,7 +72,7 @@ fn stat_fields(text: &str) -> Option<Stat> {
     })
 }
 
-/// When the machine began, since 1970.
+/// The boot time of the machine, since 1970.
 #[cfg(target_os = "linux")]
 fn boot_time() -> Option<Duration> {
     let stat = read("/proc/stat")?;
@@ -88,7 +87,7 @@ fn boot_time() -> Option<Duration> {
 #[cfg(target_os = "linux")]
 fn open_files() -> Option<u64> {
     let size = std::fs::metadata("/proc/self/fd").ok()?.len();
-    // The folder that counts them is one of them, for as long as it is open.
+    // The folder that is read is itself one of them while it is open.
     if size > 0 {
         Some(size)
     } else {
@@ -101,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_knows_this_process() {
+    fn the_usage_of_this_process_is_known() {
         let usage = usage();
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_may_be_called_anything() {
+    fn the_program_name_may_contain_anything() {
         let line = "7 (a) b (c) R 1 1 1 0 -1 0 0 0 0 0 30 12 0 0 20 0 1 0 4711 0 0";
         let stat = stat_fields(line).unwrap();
         assert_eq!((stat.cpu, stat.begun), (42, 4711));

@@ -1,9 +1,9 @@
-//! Group: one TCP address, a listening socket for each worker.
+//! Reuseport: one TCP address with a listening socket for each worker.
 //!
 //! In:    an address and a number of sockets.
-//! Out:   that many bound, listening, non-blocking sockets; the kernel spreads connections over
-//!        them (SO_REUSEPORT on Linux). Elsewhere: one socket, duplicated.
-//! Never: joins the group of another program by accident. A probe bind without SO_REUSEPORT finds
+//! Out:   that many bound, listening, non-blocking sockets; the kernel distributes connections over
+//!        them (SO_REUSEPORT on Linux). On other platforms: one socket, duplicated.
+//! Never: joins the group of another program by accident. A probe bind without SO_REUSEPORT detects
 //!        an address in use.
 
 use std::io;
@@ -11,14 +11,14 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Socket, Type};
 
-/// Connections that the kernel completes and queues until a worker accepts them, for each socket.
+/// Connections that the kernel completes and queues for each socket until a worker accepts them.
 const BACKLOG: i32 = 1024;
 
 /// Binds the group. Port 0 takes any free port, the same for all.
 ///
 /// # Errors
-/// `AddrInUse` when another socket listens there, also one that would share its port; and whatever
-/// `bind` says.
+/// `AddrInUse` when another socket listens there, even one that would share its port; and the other
+/// errors of `bind`.
 pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     if address.port() != 0 {
         drop(open(address, false)?);
@@ -53,8 +53,8 @@ fn another(_address: SocketAddr, sockets: &[TcpListener]) -> io::Result<TcpListe
 fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        // `[::]` means every address of this machine, IPv4 included, whatever the system's default
-        // is.
+        // `[::]` means every address of this machine, IPv4 included, regardless of the system
+        // default.
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_use_is_found_before_the_group_is_bound_even_if_its_owner_would_share() {
+    fn an_address_in_use_is_detected_before_the_group_is_bound_even_if_its_owner_would_share() {
         let others = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
         let error = bind(others[0].local_addr().unwrap(), 2).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);

@@ -1,11 +1,12 @@
-//! Splice: pages that move from one socket to another through a kernel pipe, without passing
+//! Splice: moves bytes from one socket to another through a kernel pipe, without copying them
 //! through this program.
 //!
 //! In:    two sockets and a pipe.
 //! Out:   how many bytes went into the pipe or out of it.
-//! Never: blocks, and never raises SIGPIPE (the runtime ignores it).
+//! Never: blocks, or raises SIGPIPE (the runtime ignores it).
 //!
-//! Linux only (splice(2)). Elsewhere no pipe can be made, and whoever asks copies instead.
+//! Linux only (splice(2)). On other platforms no pipe can be created, and the caller copies
+//! instead.
 
 #[cfg(target_os = "linux")]
 pub use linux::{KernelPipe, moved_in, moved_out};
@@ -27,8 +28,8 @@ mod linux {
     }
 
     impl KernelPipe {
-        /// A pipe with room for about `bytes`. An unprivileged user may own only so many large
-        /// pipes; beyond that it has the size that the system gives.
+        /// A pipe with room for about `bytes`. The number of large pipes of an unprivileged user is
+        /// limited; beyond that it has the default size.
         ///
         /// # Errors
         /// When descriptors have run out.
@@ -40,7 +41,7 @@ mod linux {
     }
 
     /// Moves at most `most` bytes from a socket into the pipe. 0 is the socket's end. `WouldBlock`
-    /// means that the socket has nothing, if the pipe was empty; if it was not, nobody can say.
+    /// means that the socket has no data if the pipe was empty; otherwise either may be the cause.
     ///
     /// # Errors
     /// Those of the socket.
@@ -80,7 +81,7 @@ mod linux {
 mod portable {
     use std::io;
 
-    /// No such thing here.
+    /// Not available on this platform.
     #[derive(Debug)]
     pub enum KernelPipe {}
 

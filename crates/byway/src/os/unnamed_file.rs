@@ -1,9 +1,9 @@
-//! Unnamed: files without a name (O_TMPFILE), holes in files, and file systems that are memory.
+//! Unnamed file: files without a name (O_TMPFILE), holes in files, and file systems in memory.
 //!
 //! In:    a folder or an open file.
-//! Out:   a private file that vanishes with its descriptor; blocks given back to the disk; whether
+//! Out:   a private file that disappears with its descriptor; blocks returned to the disk; whether
 //!        a folder is on tmpfs.
-//! Never: decides what to do where the system has none of these; the caller has its own way then.
+//! Never: decides what to do where the system lacks these; the caller has its own fallback.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,8 @@ use std::path::Path;
 /// Opens an unnamed file in `directory`, mode 0600.
 ///
 /// # Errors
-/// `Unsupported`, or whatever the file system says; a caller then makes a name and removes it.
+/// `Unsupported`, or an error of the file system; then the caller creates a named file and removes
+/// the name.
 #[cfg(target_os = "linux")]
 pub fn open(directory: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
@@ -20,14 +21,14 @@ pub fn open(directory: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-/// Elsewhere there are none.
+/// Not available on other platforms.
 #[cfg(not(target_os = "linux"))]
 pub fn open(_directory: &Path) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Gives the blocks of a stretch back to the disk; the file keeps its length. False when the file
-/// system cannot.
+/// Returns the blocks of a range to the disk; the file keeps its length. False when the file system
+/// cannot.
 #[cfg(target_os = "linux")]
 pub fn punch(file: &File, from: u64, len: u64) -> bool {
     use rustix::fs::{FallocateFlags, fallocate};
@@ -40,13 +41,13 @@ pub fn punch(file: &File, from: u64, len: u64) -> bool {
     .is_ok()
 }
 
-/// Elsewhere the blocks stay until the file is truncated.
+/// On other platforms the blocks stay until the file is truncated.
 #[cfg(not(target_os = "linux"))]
 pub fn punch(_file: &File, _from: u64, _len: u64) -> bool {
     false
 }
 
-/// Whether what is written to `directory` lies in memory (tmpfs, ramfs).
+/// Whether data written to `directory` is kept in memory (tmpfs, ramfs).
 #[cfg(target_os = "linux")]
 pub fn is_memory(directory: &Path) -> bool {
     const TMPFS: u32 = 0x0102_1994;
@@ -56,7 +57,7 @@ pub fn is_memory(directory: &Path) -> bool {
     rustix::fs::statfs(directory).is_ok_and(|stat| [TMPFS, RAMFS].contains(&(stat.f_type as u32)))
 }
 
-/// Elsewhere nobody can tell.
+/// Unknown on other platforms.
 #[cfg(not(target_os = "linux"))]
 pub fn is_memory(_directory: &Path) -> bool {
     false

@@ -1,17 +1,17 @@
-//! Balance: in which order the upstreams of a route are tried.
+//! Balance: the order in which the upstreams of a route are tried.
 //!
-//! In:    a route's upstreams and its turn.
-//! Out:   one upstream after the other, beginning with the next in turn.
-//! Never: remembers failures; one that refuses is skipped for this request and tried again in its
-//!        next turn.
+//! In:    a route's upstreams and its round-robin position.
+//! Out:   one upstream after the other, beginning with the next in the rotation.
+//! Never: remembers failures; an upstream that refuses is skipped for this request and tried again
+//!        when its turn comes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::config::{RoutePlan, UpstreamPlan};
 
-/// Whose turn it is. Not part of a route's identity: two Plans with equal routes are equal wherever
-/// their turns stand.
+/// The next position. Not part of a route's identity: two Plans with equal routes are equal at any
+/// position.
 #[derive(Debug, Default)]
 pub struct RoundRobin(AtomicUsize);
 
@@ -33,7 +33,7 @@ impl PartialEq for RoundRobin {
     }
 }
 
-/// A walk over the upstreams of a route, from the next in turn on and round again.
+/// Iterates over the upstreams of a route, beginning with the next in the rotation, and repeats.
 #[derive(Debug)]
 pub struct Walk<'r> {
     upstreams: &'r [Arc<UpstreamPlan>],
@@ -41,7 +41,7 @@ pub struct Walk<'r> {
 }
 
 impl<'r> Walk<'r> {
-    /// Takes the turn of `route`.
+    /// Takes the next position of `route`.
     pub fn over(route: &'r RoutePlan) -> Self {
         Self {
             upstreams: &route.upstreams,

@@ -1,6 +1,6 @@
 //! Direct: this node dials the target itself.
 //!
-//! In:    a target, the rules its addresses must pass and the asker of its look-up.
+//! In:    a target, the rules for its addresses, and the asker that the look-up is charged to.
 //! Out:   an open stream.
 //! Never: connects to an unchecked address.
 
@@ -18,12 +18,12 @@ pub async fn open(shared: &Shared, target: &Target, allowed: &Allowed) -> Result
         .map_err(|error| Fault::dialling(target, error))
 }
 
-/// The same; `place` is asked for what a socket needs when the name is resolved, and not before.
-pub async fn open_in_place<P>(
+/// The same; calls `permit` for the descriptor of a socket only after the name is resolved.
+pub async fn open_with_permit<P>(
     shared: &Shared,
     target: &Target,
     allowed: &Allowed,
-    place: impl FnOnce() -> Result<P, Fault>,
+    permit: impl FnOnce() -> Result<P, Fault>,
 ) -> Result<(Dialled, P), Fault> {
     let dialler = dialler(shared, allowed);
     let failed = |error| Fault::dialling(target, error);
@@ -31,12 +31,12 @@ pub async fn open_in_place<P>(
         .addresses(target, allowed.rules())
         .await
         .map_err(failed)?;
-    let place = place()?;
+    let permit = permit()?;
     let dialled = match target {
         Target::Unix(_) => dialler.open(target, allowed.rules()).await,
         Target::Addr(_) | Target::Host { .. } => dialler.connect(&addresses).await,
     };
-    Ok((dialled.map_err(failed)?, place))
+    Ok((dialled.map_err(failed)?, permit))
 }
 
 fn dialler(shared: &Shared, allowed: &Allowed) -> Dialler {

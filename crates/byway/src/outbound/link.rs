@@ -3,7 +3,7 @@
 //!
 //! In:    a target and the link to the exit, or a public name.
 //! Out:   an open stream, once the far side has connected.
-//! Never: resolves the target's name, and never sends a byte before the answer.
+//! Never: resolves the target's name, or sends a byte before the far side has responded.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,16 +19,16 @@ use crate::link::outgoing::OutgoingLink;
 use crate::link::report::ServiceStream;
 use crate::shared::Shared;
 
-/// How long an exit that lives may take to connect: its own deadlines are shorter.
-const OPEN_PATIENCE: Duration = Duration::from_secs(45);
+/// How long a reachable exit may take to connect: its own deadlines are shorter.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Opens `target` through the exit that the link `id` leads to.
+/// Opens `target` through the exit of the link `id`.
 pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dialled, Fault> {
     let outgoing = shared.links.outgoing(id).ok_or_else(|| {
         Fault::new(
             Who::Us,
             FaultKind::Internal,
-            "the link to the exit is not kept up by this node any more",
+            "this node no longer maintains the link to the exit",
         )
     })?;
     let (host, port) = match target {
@@ -38,7 +38,7 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
             return Err(Fault::new(
                 Who::Downstream,
                 FaultKind::Denied,
-                "an exit does not lead to Unix sockets",
+                "an exit does not connect to Unix sockets",
             ));
         }
     };
@@ -47,12 +47,12 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
         port: port.into(),
         ..Open::default()
     };
-    // An inquiry that was not answered belongs to whichever session comes next.
+    // A request that got no response is sent again on the next session.
     let deadline = OutgoingLink::patience();
     loop {
         let link = outgoing.session(deadline).await?;
         let opened = tokio::select! {
-            opened = link.open(&open, OPEN_PATIENCE) => opened,
+            opened = link.open(&open, OPEN_TIMEOUT) => opened,
             () = link.silent_at(deadline) => return Err(outgoing.away()),
         };
         match opened {
@@ -64,7 +64,7 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
                 });
             }
             Err(OpenError::Lost) if Instant::now() < deadline => {
-                // The session is about to be over, or has another carrier left.
+                // The session is ending, or has another carrier left.
                 let _ = tokio::time::timeout(CARRIER_CHANGE, link.ended()).await;
             }
             Err(error) => return Err(Fault::from_link(error)),
@@ -72,7 +72,7 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
     }
 }
 
-/// A session that has lost a carrier under an open is asked again after this, if it lives.
+/// Delay before the request is repeated on a session that lost a carrier but still exists.
 const CARRIER_CHANGE: Duration = Duration::from_millis(20);
 
 /// Opens the service behind a public name, for `visitor` of `client`.

@@ -1,7 +1,7 @@
 //! Outbound: from `Allowed` to an open stream.
 //!
-//! In:    the permission that policy gave.
-//! Out:   a stream, or a pooled HTTP connection on loan.
+//! In:    the permission given by the policy.
+//! Out:   a stream, or a leased HTTP connection of the pool.
 //! Never: opens anything without an `Allowed`.
 
 pub mod balance;
@@ -25,16 +25,16 @@ use crate::shared::Shared;
 /// denied, `Us` when out of sockets.
 ///
 /// # Cancel safety
-/// Safe: a half-made connection is closed.
+/// Safe: a connection that is not complete is closed.
 pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> {
-    // Boxed: a dial is short, and the stream that it opens may live for days beside the room for
-    // it.
+    // Boxed: a dial is short, and the stream that it opens may live for days and would keep its
+    // memory.
     match allowed.outbound() {
         Outbound::Direct(target) => Box::pin(direct::open(shared, target, allowed)).await,
         Outbound::Via(parent, target) => Box::pin(via::open(shared, parent, target)).await,
         Outbound::Exit(id, target) => Box::pin(link::open_exit(shared, id, target)).await,
         Outbound::Service(name) => {
-            // A stream of bytes has no Host, and no requests to report.
+            // A byte stream has no Host, and no requests to report.
             let visitor = allowed.visitor();
             let client = visitor.map_or(Client::ANYONE, |peer| Client::of(&Asker::peer(peer.ip())));
             let open = link::open_service(shared, name, visitor, client);

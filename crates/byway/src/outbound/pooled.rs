@@ -1,8 +1,8 @@
-//! Pooled: an HTTP connection on loan, an idle one or a new one.
+//! Pooled: leases an HTTP connection, an idle one or a new one.
 //!
 //! In:    `Allowed` (a route with its upstreams, or one egress target).
 //! Out:   a lease on a connection that was silent while it was idle.
-//! Never: dials without the pool's permit, and never lends one user's egress connection to another.
+//! Never: dials without a permit of the pool, or leases one user's egress connection to another.
 
 use std::fmt;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use crate::observe::timing::{Phase, Timing};
 use crate::route::{Allowed, Outbound};
 use crate::shared::Shared;
 
-/// The identity of an upstream in the pool: connections are lent within one origin only.
+/// The identity of an upstream in the pool: connections are shared within one key only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PoolKey {
     /// An upstream of an edge, by its canonical URL.
@@ -31,13 +31,13 @@ pub enum PoolKey {
     /// A target of an egress. Policy may differ by listener, user and Plan, so those are part of
     /// the identity.
     Egress {
-        /// The Plan's number.
+        /// The number of the Plan.
         generation: u64,
         /// The listener.
         listener: Arc<ListenerKey>,
-        /// Who logged in.
+        /// The authenticated user.
         user: Option<Arc<str>>,
-        /// Where to.
+        /// The destination.
         target: Target,
     },
 }
@@ -52,43 +52,44 @@ impl fmt::Display for PoolKey {
     }
 }
 
-/// A connection on loan, and what its Host field should say if the route wants the upstream's own.
+/// A leased connection, and the Host field for a route that uses the upstream's own.
 pub struct Borrowed {
-    /// The loan.
+    /// The lease.
     pub lease: Lease<PoolKey, Conn>,
-    /// The upstream's authority; for an exposed service the Host that its agent asks for, or empty.
+    /// The upstream's authority; for an exposed service the Host that its agent requests, or empty.
     pub authority: Arc<str>,
-    /// For a request that asks for an upgrade.
+    /// For a request with an upgrade.
     pub slot: Option<UpgradeSlot>,
 }
 
-/// What is wanted of a connection.
+/// What is required of a connection.
 #[derive(Clone, Copy)]
 pub struct Want {
-    /// Whether an idle one will do.
+    /// Whether an idle one is acceptable.
     pub fresh: Freshness,
-    /// Whether it may be upgraded, for which there has to be a slot before the request is sent.
+    /// Whether it may be upgraded, which requires a slot before the request is sent.
     pub upgrade: bool,
-    /// The client it is for, where clients share the upstream.
+    /// The client that it is for, where clients share the upstream.
     pub client: Client,
 }
 
-/// Whether an idle connection will do.
+/// Whether an idle connection is acceptable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     /// Idle or new.
     Any,
-    /// New: for a retry, after an idle one may have proved stale.
+    /// New: for a retry, after an idle one may have been stale.
     New,
 }
 
-/// Borrows a connection to the next upstream of the walk.
+/// Leases a connection to the next upstream of the walk.
 ///
 /// # Errors
 /// Why that upstream cannot be reached; 503 when the pool's queue is full or its wait is over.
 ///
 /// # Cancel safety
-/// Safe: a place in the queue is given up, a half-made connection is closed, a permit goes back.
+/// Safe: a place in the queue is released, a connection that is not complete is closed, a permit is
+/// returned.
 pub async fn lease(
     shared: &Shared,
     pool: &Pool<PoolKey, Conn>,
@@ -120,10 +121,10 @@ pub async fn lease(
     })
 }
 
-/// Borrows a connection to the target of an absolute-form request, or to an exposed service.
+/// Leases a connection to the target of an absolute-form request, or to an exposed service.
 ///
 /// # Errors
-/// As [`lease`], and `Denied` when every address of the target is.
+/// As [`lease`], and `Denied` when every address of the target is denied.
 pub async fn lease_egress(
     shared: &Shared,
     pool: &Pool<PoolKey, Conn>,
@@ -134,7 +135,7 @@ pub async fn lease_egress(
 ) -> Result<Borrowed, Fault> {
     let client = want.client;
     if let Outbound::Service(name) = allowed.outbound() {
-        // Whoever waits for an agent shall not hold a place in the pool meanwhile.
+        // A request that waits for an agent does not hold a place in the pool meanwhile.
         let holders = Box::pin(shared.links.registry.until_held(
             name,
             client,
@@ -142,7 +143,7 @@ pub async fn lease_egress(
         ))
         .await?;
         if holders > 1 {
-            // A kept connection leads to one of them: visitors go to all in turn.
+            // An idle connection belongs to one of them: requests are distributed over all.
             want.fresh = Freshness::New;
         }
     }
@@ -161,8 +162,8 @@ pub async fn lease_egress(
             Outbound::Service(name) => {
                 let opened = link::open_service(shared, name, allowed.visitor(), client).await?;
                 Ok(Conn::new(opened.dialled.stream)
-                    .asking_for(opened.host)
-                    .reported_to(opened.reports))
+                    .with_host(opened.host)
+                    .with_reports(opened.reports))
             }
             _ => Ok(Conn::new(super::open(shared, allowed).await?.stream)),
         }
@@ -176,7 +177,7 @@ pub async fn lease_egress(
     })
 }
 
-/// A dial under way. It is boxed: most requests need none, and their futures stay small.
+/// A dial in progress. Boxed: most requests need none, and their futures stay small.
 type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Conn, Fault>> + Send + 'a>>;
 
 async fn lease_from<'a>(
@@ -231,7 +232,7 @@ fn not_tls(target: &Target) -> String {
     format!("{target} does not speak TLS; if it speaks plain HTTP there, write http://{target}")
 }
 
-/// Whom the upstream's certificate must name. A Unix socket stands for this machine.
+/// The name that the upstream's certificate must have. A Unix socket counts as this machine.
 fn server_name(target: &Target) -> ServerName {
     match target {
         Target::Host { name, .. } => ServerName::Host(name.clone()),
@@ -240,8 +241,8 @@ fn server_name(target: &Target) -> ServerName {
     }
 }
 
-/// Says which limit of `[pool]` keeps a request from its connection. Whoever stands in the queue is
-/// served or gone within `queue_wait`, so that this is when to ask again.
+/// The fault for the limit of `[pool]` that keeps a request from a connection. Every waiter is
+/// served or has timed out within `queue_wait`, which is therefore the time to wait before a retry.
 fn limit_reached(shared: &Shared, origin: &PoolKey, error: &AcquireError) -> Fault {
     let plan = shared.plan.load();
     let fault = match error {
@@ -251,13 +252,13 @@ fn limit_reached(shared: &Shared, origin: &PoolKey, error: &AcquireError) -> Fau
         }
         AcquireError::ClientShare { limit } => {
             let detail = format!(
-                "pool.queue: {limit} requests wait for a connection, and this client had more of the places than another \
-                 one that needed one"
+                "pool.queue: {limit} requests wait for a connection, and this client held more places in the queue \
+                 than another client that needed one"
             );
             Fault::new(Who::Us, FaultKind::Overloaded("client-share"), detail)
         }
         AcquireError::QueueTimeout { .. } => {
-            // One pass over the pool for each wait in vain, of which the queue allows few.
+            // One pass over the pool for each wait without success, of which the queue permits few.
             let stats = shared.pool.stats();
             let all = stats.connecting + stats.active + stats.idle + stats.upgraded;
             let own = stats.origins.iter().find(|of| of.key == *origin);
@@ -284,7 +285,7 @@ fn limit_reached(shared: &Shared, origin: &PoolKey, error: &AcquireError) -> Fau
     fault.retry_after(plan.pool.queue_wait)
 }
 
-/// Another upstream may do better: it is this one's fault, and of its connection.
+/// Whether another upstream may succeed: the fault is that of this upstream and its connection.
 pub fn is_worth_another_upstream(fault: &Fault) -> bool {
     let connecting = matches!(
         fault.kind,

@@ -1,9 +1,9 @@
-//! Upgrades: how many upgraded connections (WebSockets) each upstream may have, apart from its
+//! Upgrades: limits the upgraded connections (WebSockets) of each upstream, separately from its
 //! requests.
 //!
-//! In:    the origin that an upgrade would go to, before its request is sent.
-//! Out:   a slot, to be held for as long as the tunnel lives; or why there is none.
-//! Never: counts a tunnel against the limits of requests, or lets one begin without a slot.
+//! In:    the origin of an upgrade, before its request is sent.
+//! Out:   a slot, held for as long as the tunnel lives; or why there is none.
+//! Never: counts a tunnel against the limits of requests, or starts one without a slot.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use super::pooled::PoolKey;
 use crate::config::PoolPlan;
 use crate::fault::{Fault, FaultKind, Who};
 
-/// The permits of a second pool, which never holds a connection: the same queue and the same rules
-/// of who is served next.
+/// The permits of a second pool, which never holds a connection. It has the same queue and the same
+/// order of service.
 #[derive(Clone, Debug)]
 pub struct Upgrades {
     pool: Pool<PoolKey, NoConnection>,
-    /// The limits of the start: a reload changes neither.
+    /// The limits at the start: a reload changes neither.
     most_of_one: usize,
     queue_wait: Duration,
 }
 
-/// The right to have one upgraded connection. It counts until it is dropped.
+/// The permit for one upgraded connection. It counts until it is dropped.
 pub type UpgradeSlot = OpenPermit<PoolKey, NoConnection>;
 
-/// What the second pool would hold: there is no value of it.
+/// The connection type of the second pool, which has no values.
 #[derive(Debug)]
 pub enum NoConnection {}
 
@@ -67,7 +67,7 @@ impl Upgrades {
     /// 503 with the limit that was reached.
     ///
     /// # Cancel safety
-    /// Safe: the place in the queue is given up.
+    /// Safe: the place in the queue is released.
     pub async fn slot(&self, origin: &PoolKey, client: Client) -> Result<UpgradeSlot, Fault> {
         match self.pool.acquire_for(origin, client).await {
             Ok(Acquired::Open(slot)) => Ok(slot),
@@ -75,7 +75,7 @@ impl Upgrades {
             Err(AcquireError::Closed) => Err(Fault::new(
                 Who::Us,
                 FaultKind::Draining,
-                "the node is leaving: no connection is upgraded any more",
+                "the node is draining: connections are no longer upgraded",
             )),
             Err(AcquireError::QueueFull { limit }) => {
                 let detail = format!(
@@ -85,8 +85,8 @@ impl Upgrades {
             }
             Err(AcquireError::ClientShare { limit }) => {
                 let detail = format!(
-                    "pool.queue: {limit} upgrades wait for a connection, and this client had more of the places than \
-                     another one that needed one"
+                    "pool.queue: {limit} upgrades wait for a connection, and this client held more places in the \
+                     queue than another client that needed one"
                 );
                 Err(self.retry_later(FaultKind::Overloaded("client-share"), detail))
             }
@@ -110,13 +110,13 @@ impl Upgrades {
         self.pool.stats().connecting
     }
 
-    /// No more are admitted.
+    /// Admits no more.
     pub fn close(&self) {
         self.pool.close();
     }
 }
 
-/// Tunnels to all upstreams together are bounded by the connections that are accepted.
+/// Tunnels to all upstreams together are bounded by the accepted connections.
 const MOST_OF_ALL: usize = 1 << 30;
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_queue_and_a_wait_in_vain_are_told_apart() {
+    async fn a_full_queue_and_a_timed_out_wait_have_different_reasons() {
         let pool = crate::testing::plan(
             "[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"a:1\"\n",
         )
@@ -158,7 +158,7 @@ mod tests {
         drop(held);
     }
 
-    /// The result of `future`, if there is one by now.
+    /// The result of `future`, if it is ready.
     async fn futures_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
         std::future::poll_fn(|context| {
             std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {

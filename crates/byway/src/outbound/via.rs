@@ -1,8 +1,8 @@
-//! Via: a parent proxy that is no Byway dials the target.
+//! Via: a parent proxy that is not Byway dials the target.
 //!
 //! In:    a parent and a target that policy allowed to be sent there.
 //! Out:   an open stream through the parent.
-//! Never: resolves the target's name; it travels to the node that dials.
+//! Never: resolves the target's name; it is sent to the node that dials.
 
 use byway_dial::{AddressRules, Dialled, Target};
 
@@ -13,8 +13,7 @@ use crate::shared::Shared;
 /// Opens `target` through `plan`'s parent.
 pub async fn open(shared: &Shared, plan: &ParentPlan, target: &Target) -> Result<Dialled, Fault> {
     let dialler = shared.dialler.load_full();
-    // A Plan has no parent that wants names resolved here, so there are no addresses that rules
-    // could be asked about.
+    // No parent in a Plan requires names to be resolved here, so there are no addresses to check.
     Ok(dialler
         .open_via(&plan.parent, target, &AddressRules::open())
         .await?)

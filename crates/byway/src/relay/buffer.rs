@@ -1,27 +1,25 @@
-//! Buffer: memory for bytes in flight, borrowed from the thread and given back as soon as they have
-//! left.
+//! Buffer: memory for bytes in flight, from a free list of the thread, returned as soon as they
+//! have left.
 //!
-//! In:    a size.
-//! Out:   a buffer with room behind and bytes in front; dropping it gives the memory back.
-//! Never: stays with an idle stream, and never lets a thread hoard more than [`FREE_BYTES`].
+//! Never: stays with an idle stream, and never lets a thread keep more than [`FREE_BYTES`] unused.
 
 use std::cell::RefCell;
 use std::mem;
 
-/// What one thread keeps for reuse at most.
+/// The most free memory that one thread keeps for reuse.
 pub const FREE_BYTES: usize = 8 * 1024 * 1024;
 
-/// How many buffers one thread keeps for reuse at most.
+/// The most free buffers that one thread keeps for reuse.
 pub const FREE_BUFFERS: usize = 64;
 
 /// The three sizes of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Size {
-    /// 8 KiB: where every flow begins.
+    /// 8 KiB: the first size of every flow.
     Small,
-    /// 64 KiB: a flow that filled two small ones in a row.
+    /// 64 KiB: for a flow that filled two small ones in a row.
     Medium,
-    /// 256 KiB: a flow that goes on filling; a fifth fewer CPU-seconds per GB than 64 KiB.
+    /// 256 KiB: for a flow that keeps filling them; a fifth fewer CPU-seconds per GB than 64 KiB.
     Large,
 }
 
@@ -37,7 +35,7 @@ impl Size {
         }
     }
 
-    /// The smallest size that holds `bytes`, or the largest there is.
+    /// The smallest size that holds `bytes`, or the largest size.
     pub fn holding(bytes: usize) -> Self {
         Self::ALL
             .into_iter()
@@ -46,7 +44,7 @@ impl Size {
     }
 }
 
-/// Bytes in front, room behind.
+/// Bytes at the front, room after them.
 #[derive(Debug)]
 pub struct Buffer {
     memory: Box<[u8]>,
@@ -69,7 +67,7 @@ impl Buffer {
         }
     }
 
-    /// The room behind the bytes. What it holds now is rubbish.
+    /// The room after the bytes. Its content is arbitrary.
     pub fn space(&mut self) -> &mut [u8] {
         &mut self.memory[self.end..]
     }
@@ -79,12 +77,12 @@ impl Buffer {
         &self.memory[self.start..self.end]
     }
 
-    /// The first `n` bytes of the room are bytes now.
+    /// Adds the first `n` bytes of the room to the bytes.
     pub fn advance(&mut self, n: usize) {
         self.end = self.memory.len().min(self.end + n);
     }
 
-    /// The first `n` bytes have left.
+    /// Removes the first `n` bytes.
     pub fn consume(&mut self, n: usize) {
         self.start = self.end.min(self.start + n);
         if self.start == self.end {
@@ -92,12 +90,12 @@ impl Buffer {
         }
     }
 
-    /// How many bytes there are.
+    /// The number of bytes.
     pub const fn len(&self) -> usize {
         self.end - self.start
     }
 
-    /// Whether there are none.
+    /// Whether there are no bytes.
     pub const fn is_empty(&self) -> bool {
         self.start == self.end
     }
@@ -107,7 +105,7 @@ impl Buffer {
         self.memory.len() - self.end
     }
 
-    /// How much memory it holds, in bytes.
+    /// The size of its memory, in bytes.
     pub const fn capacity(&self) -> usize {
         self.memory.len()
     }
@@ -116,12 +114,12 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let memory = mem::take(&mut self.memory);
-        // A thread that is ending has no list any more; the memory is simply freed.
+        // A thread that is ending has no free list any more; the memory is simply freed.
         let _ = FREE.try_with(|free| free.borrow_mut().give(memory));
     }
 }
 
-/// Chooses the size of a flow's next buffer by how well it filled the last ones.
+/// Chooses the size of a flow's next buffer from how far it filled the last ones.
 #[derive(Debug)]
 pub struct Growth {
     size: Size,
@@ -148,7 +146,7 @@ impl Growth {
         self.size
     }
 
-    /// A read put `read` bytes into a room of `offered`.
+    /// A read put `read` bytes into room for `offered`.
     pub fn record(&mut self, read: usize, offered: usize) {
         if read >= offered {
             (self.full_reads, self.short_reads) = (self.full_reads + 1, 0);
@@ -176,7 +174,7 @@ impl Growth {
         }
     }
 
-    /// The flow is held back by its reader: it shall not sit on another buffer of the largest size.
+    /// The reader blocks the flow: it must not hold another buffer of the largest size.
     pub fn held_back(&mut self) {
         *self = Self::at(self.size.min(Size::Medium));
     }
@@ -188,11 +186,11 @@ impl Default for Growth {
     }
 }
 
-/// What the calling thread has lent and keeps.
+/// Buffers that the calling thread has on loan and keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Accounting {
-    /// Buffers lent and not given back *here*: one that another thread drops counts there, so only
-    /// the sum is exact.
+    /// Buffers on loan and not given back *to this thread*: one that another thread drops counts
+    /// there, so only the sum is exact.
     pub on_loan: i64,
     /// Buffers kept for reuse.
     pub free: usize,
@@ -200,7 +198,7 @@ pub struct Accounting {
     pub free_bytes: usize,
 }
 
-/// The accounts of the calling thread's free list.
+/// The current numbers of the calling thread's free list.
 pub fn accounting() -> Accounting {
     FREE.try_with(|free| free.borrow().accounting)
         .unwrap_or_default()
@@ -255,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_buffer_is_lent_again() {
+    fn a_dropped_buffer_is_reused() {
         let before = accounting();
         let buffer = Buffer::take(Size::Medium);
         assert_eq!(accounting().on_loan, before.on_loan + 1);

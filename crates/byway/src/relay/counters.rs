@@ -1,8 +1,7 @@
-//! Counters of relays: what is under way now, and what was for nothing.
+//! Counters of relays: running relays, spilled bytes and wasted bytes.
 //!
-//! In:    changes, from every relay and outflow that was given them.
 //! Out:   numbers for the metrics and for the admin view.
-//! Never: decides anything; relaxed atomics, one set per worker if the caller likes.
+//! Never: influences a relay; relaxed atomics, one set per worker if the caller wants it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,7 +21,7 @@ pub struct RelayCounters {
 }
 
 impl RelayCounters {
-    /// Relays under way.
+    /// Running relays.
     pub fn active(&self) -> u64 {
         self.active.load(Relaxed)
     }
@@ -32,7 +31,7 @@ impl RelayCounters {
         self.spilling.load(Relaxed)
     }
 
-    /// Times that an outflow began to use a spill file. A total.
+    /// How often an outflow began to use a spill file. A total.
     pub fn spills(&self) -> u64 {
         self.spills.load(Relaxed)
     }
@@ -42,18 +41,18 @@ impl RelayCounters {
         self.spilled_bytes.load(Relaxed)
     }
 
-    /// Bytes in the memory of spilling outflows, those under way to or from the disk included.
+    /// Bytes in the memory of spilling outflows, including those on their way to or from the disk.
     pub fn ring_bytes(&self) -> u64 {
         self.ring_bytes.load(Relaxed)
     }
 
-    /// The most that [`RelayCounters::ring_bytes`] has been.
+    /// The maximum of [`RelayCounters::ring_bytes`] so far.
     pub fn ring_peak_bytes(&self) -> u64 {
         self.ring_peak_bytes.load(Relaxed)
     }
 
-    /// Bytes that were read from one side and never reached the other, because one of them broke
-    /// off. A total.
+    /// Bytes that were read from one side and never reached the other, because one of them broke. A
+    /// total.
     pub fn wasted_bytes(&self) -> u64 {
         self.wasted_bytes.load(Relaxed)
     }
@@ -78,7 +77,7 @@ impl RelayCounters {
     }
 }
 
-/// One relay under way; dropping it counts it out.
+/// One running relay; dropping it decrements the counter.
 #[derive(Debug)]
 pub(super) struct Active(Arc<RelayCounters>);
 
@@ -99,8 +98,7 @@ impl Drop for Active {
     }
 }
 
-/// What one spilling outflow holds now, as it was last reported; dropping it takes its part out of
-/// the sums.
+/// What one spilling outflow holds, as last reported; dropping it subtracts that from the sums.
 #[derive(Debug)]
 pub(super) struct SpillUsage {
     counters: Arc<RelayCounters>,
@@ -145,7 +143,7 @@ impl Drop for SpillUsage {
     }
 }
 
-/// Moves one holder's part of a sum from what it was to what it is; the new sum.
+/// Changes one holder's part of a sum to `now`; returns the new sum.
 fn shift(sum: &AtomicU64, part: &mut u64, now: u64) -> u64 {
     let change = now.wrapping_sub(*part);
     *part = now;
@@ -158,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_holder_that_goes_leaves_nothing_behind() {
+    fn a_dropped_holder_is_subtracted_from_the_sums() {
         let counters = Arc::new(RelayCounters::default());
         let mut one = SpillUsage::new(Arc::clone(&counters));
         let mut other = SpillUsage::new(Arc::clone(&counters));

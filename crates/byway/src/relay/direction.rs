@@ -1,7 +1,7 @@
 //! Direction: one half of a relay, from a source to a sink.
 //!
-//! In:    early bytes, then what the source sends, then its FIN.
-//! Out:   the same to the sink, through an [`Outflow`]; and why it came to rest.
+//! In:    early bytes, then the bytes of the source, then its FIN.
+//! Out:   the same to the sink, through an [`Outflow`]; and why it stopped.
 //! Never: decides about the other direction.
 
 use std::task::{Context, Poll, ready};
@@ -11,18 +11,18 @@ use byway_dial::{Broken, Pipe, Read, Stream};
 use super::outflow::{DrainError, Drained, Outflow};
 use super::spill::SpillError;
 
-/// Why a direction has come to rest.
+/// Why a direction stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DirectionState {
-    /// The source has nothing for now; a read waits for it.
+    /// The source has no bytes now; a read waits for it.
     Reading,
-    /// There is no room for more; nobody reads the source.
+    /// There is no room for more; the source is not read.
     Blocked,
-    /// The source has finished, and bytes or the FIN still wait; nobody reads the source.
+    /// The source has finished, but bytes or the FIN are still queued; the source is not read.
     Draining,
-    /// The sink has been told the FIN; nobody reads the source.
+    /// The FIN was sent to the sink; the source is not read.
     Finished,
-    /// It has done its share of this turn, and must be polled again.
+    /// It has used its share of this poll, and must be polled again.
     Yielded,
     /// The sink is gone; the source is not read.
     Cut,
@@ -35,7 +35,7 @@ pub(super) enum DirectionError {
     Source(Broken),
     /// Where they go to.
     Sink(Broken),
-    /// Bytes were lost on our disk.
+    /// Bytes were lost on the disk of this node.
     Spill(SpillError),
 }
 
@@ -59,16 +59,16 @@ pub(super) struct Direction {
     cut: Option<SinkLoss>,
 }
 
-/// What is known of a direction whose sink is gone.
+/// The state of a direction whose sink is gone.
 #[derive(Clone, Copy)]
 struct SinkLoss {
-    /// Bytes that had left for the sink.
+    /// Bytes that had been delivered to the sink.
     delivered: u64,
     /// Whether bytes were read for the sink that never reached it.
     lost_bytes: bool,
 }
 
-/// What a look at the source found.
+/// The result of reading the source.
 enum Filled {
     Bytes(usize),
     NothingYet,
@@ -88,17 +88,17 @@ impl Direction {
         }
     }
 
-    /// Whether the source has said FIN.
+    /// Whether the source has sent FIN.
     pub(super) const fn source_ended(&self) -> bool {
         self.source_ended
     }
 
-    /// Whether the sink has been told the FIN, behind all bytes.
+    /// Whether the FIN was sent to the sink, after all bytes.
     pub(super) const fn is_finished(&self) -> bool {
         self.outflow.is_finished()
     }
 
-    /// Bytes that have left for the sink.
+    /// Bytes delivered to the sink.
     pub(super) const fn delivered_bytes(&self) -> u64 {
         match &self.cut {
             Some(cut) => cut.delivered,
@@ -106,12 +106,12 @@ impl Direction {
         }
     }
 
-    /// Bytes read and bytes delivered: it grows when and only when something moves.
+    /// Bytes read plus bytes delivered: it grows if and only if something moves.
     pub(super) const fn moved_bytes(&self) -> u64 {
         self.read_bytes + self.delivered_bytes()
     }
 
-    /// The sink is gone: what waits for it is dropped, and the source is read no more.
+    /// The sink is gone: drops what is queued for it, and stops reading the source.
     pub(super) fn cut(&mut self) {
         if self.is_cut() {
             return;
@@ -130,12 +130,13 @@ impl Direction {
         self.cut.is_some()
     }
 
-    /// Whether bytes of the source are known not to have reached a sink that is gone.
+    /// Whether the source sent bytes that did not reach the sink before it was gone.
     pub(super) fn has_lost_bytes(&self) -> bool {
         self.cut.is_some_and(|cut| cut.lost_bytes)
     }
 
-    /// Looks whether the source of a cut direction has sent more: bytes are lost, a FIN is noted.
+    /// Checks whether the source of a cut direction has sent more: bytes are lost, a FIN is
+    /// recorded.
     pub(super) fn poll_cut(
         &mut self,
         cx: &mut Context<'_>,
@@ -155,8 +156,8 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// Moves bytes until it comes to rest, or has read `share` bytes. A missing stream is one that
-    /// both directions are done with.
+    /// Moves bytes until it stops, or has read `share` bytes. A missing stream is one that both
+    /// directions are done with.
     pub(super) fn pump(
         &mut self,
         cx: &mut Context<'_>,
@@ -275,7 +276,7 @@ impl Direction {
     ) -> Result<Poll<Drained>, DirectionError> {
         match sink {
             Some(sink) => Ok(self.outflow.poll_drain(cx, sink)?),
-            // Only a direction that is finished gives its sink away.
+            // The sink is `None` only once this direction has finished.
             None => Ok(Poll::Ready(Drained::Finished)),
         }
     }

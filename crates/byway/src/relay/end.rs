@@ -1,20 +1,17 @@
-//! End: how a connection, a stream or a request ended, made once and read by log, metrics and admin
-//! alike.
+//! End: how a connection, a stream or a request ended; one value for log, metrics and admin.
 //!
-//! In:    what whoever moved the bytes saw.
-//! Out:   one value, and one short line for people.
-//! Never: guesses; what was not seen is not said.
+//! Never: guesses; it contains only what was observed.
 
 use std::fmt;
 
 use byway_dial::Broken;
 
-/// Who ended it.
+/// Which side ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// Whoever asked.
+    /// The client.
     Downstream,
-    /// Whoever answered.
+    /// The upstream.
     Upstream,
     /// The link that carried one of them.
     Link,
@@ -25,7 +22,7 @@ pub enum Side {
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndKind {
-    /// Both directions were finished in order; the side is the one that finished first.
+    /// Both directions finished in order; the side is the one that finished first.
     Fin,
     /// The side reset.
     Reset,
@@ -35,17 +32,17 @@ pub enum EndKind {
     Idle,
     /// A deadline passed.
     Deadline,
-    /// This node is leaving and the grace period is over.
+    /// This node shuts down and the grace period is over.
     Drained,
-    /// Given up to keep the rest alive: a limit or a shortage.
+    /// Closed to save the rest: a limit or a shortage.
     Shed,
-    /// The side broke the rules of its protocol.
+    /// The side violated its protocol.
     Malformed,
     /// Any other failure of the side's socket, TLS or disk.
     Error,
 }
 
-/// What was going on when it ended.
+/// The phase in which it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndPhase {
     /// TLS, SOCKS or link handshake with the downstream.
@@ -66,7 +63,7 @@ pub enum EndPhase {
     ResponseBody,
 }
 
-/// Bytes that were delivered; what was read but never left does not count.
+/// Bytes that were delivered, without those that were read and never left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RelayedBytes {
     /// Delivered to the upstream.
@@ -78,19 +75,19 @@ pub struct RelayedBytes {
 /// How it ended. See the head of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Who ended it.
+    /// Which side ended it.
     pub who: Side,
-    /// How.
+    /// How it ended.
     pub kind: EndKind,
-    /// What was going on.
+    /// The phase.
     pub phase: EndPhase,
     /// What had been delivered.
     pub bytes: RelayedBytes,
 }
 
 impl End {
-    /// The end that a broken stream of `side` means. A lost session is the link's, whichever side
-    /// it carried.
+    /// The end for a broken stream of `side`. A lost session is attributed to the link, whichever
+    /// side it carried.
     pub const fn broken(side: Side, broken: &Broken, phase: EndPhase, bytes: RelayedBytes) -> Self {
         let (who, kind) = match broken {
             Broken::Reset(_) => (side, EndKind::Reset),
@@ -167,7 +164,7 @@ impl fmt::Display for EndKind {
 }
 
 impl EndPhase {
-    /// What is going on, in a word or two.
+    /// The name of the phase, in a word or two.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Handshake => "handshake",
@@ -208,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_session_is_the_links_end() {
+    fn a_lost_session_is_attributed_to_the_link() {
         let end = End::broken(
             Side::Downstream,
             &Broken::SessionLost,

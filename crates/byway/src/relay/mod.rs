@@ -1,10 +1,9 @@
 //! Relay: moves bytes between two open streams until both directions have ended.
 //!
-//! In:    two streams, what a handshake had already read of them, and limits.
-//! Out:   the bytes, in order, and one [`End`] that says who ended it, how and after how many
-//!        bytes.
-//! Never: turns a reset or a lost session into a FIN, and never holds a buffer for a direction that
-//!        is idle.
+//! In:    two streams, the bytes that a handshake had already read from them, and limits.
+//! Out:   the bytes, in order, and one [`End`]: which side ended it, how, and after how many bytes.
+//! Never: turns a reset or a lost session into a FIN, and never holds a buffer for an idle
+//!        direction.
 
 pub mod buffer;
 mod counters;

@@ -1,7 +1,4 @@
-//! What a relay is told: limits, where to spill, what to count, and the bytes that a handshake had
-//! read too far.
-//!
-//! In:    the Plan's limits.   Out:   plain values.   Never: acts.
+//! Options of a relay: limits, spilling, counters, and bytes that a handshake read ahead.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,24 +7,22 @@ use super::counters::RelayCounters;
 use super::shape::Rate;
 use super::spill::SpillOptions;
 
-/// How a relay shall behave. Cheap to clone.
+/// The options of a relay. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
-    /// How long a flow lives without bytes once one direction has been finished and delivered.
-    /// Default 10 minutes. One whose FIN still waits behind bytes for a slow reader is not
-    /// half-closed yet.
+    /// How long a flow may be silent once one direction has been finished and delivered. Default 10
+    /// minutes. A flow whose FIN still waits after bytes for a slow reader is not half-closed yet.
     pub half_closed_idle: Duration,
-    /// How long a flow lives without bytes in either direction, whatever has been finished.
-    /// Default: no limit.
+    /// How long a flow may be silent in both directions, half-closed or not. Default: no limit.
     pub idle: Option<Duration>,
     /// Where bytes for a slow downstream are parked; `None` means plain back-pressure. Default
     /// `None`.
     pub spill: Option<SpillOptions>,
-    /// How fast bytes may leave for the upstream. Default: no limit.
+    /// The rate limit towards the upstream. Default: no limit.
     pub limit_up: Option<Arc<Rate>>,
-    /// How fast bytes may leave for the downstream. Default: no limit.
+    /// The rate limit towards the downstream. Default: no limit.
     pub limit_down: Option<Arc<Rate>>,
-    /// What is counted, if anything.
+    /// The counters to update, if any.
     pub counters: Option<Arc<RelayCounters>>,
 }
 
@@ -44,7 +39,7 @@ impl Default for RelayOptions {
     }
 }
 
-/// Bytes that a handshake had already read from each side. They go first.
+/// Bytes that a handshake had already read from each side. They are sent first.
 #[derive(Debug, Default)]
 pub struct Early {
     /// Read from the downstream, meant for the upstream.

@@ -1,15 +1,16 @@
-//! Outflow: what has been read from a source and has not yet left for a stream, and how it leaves.
+//! Outflow: bytes that were read from a source and not yet written to a stream, and how they are
+//! written.
 //!
-//! In:    bytes from whoever reads the source: read straight into [`Outflow::space`] or copied by
-//!        [`Outflow::push`]; then, perhaps, the end.
-//! Out:   the same bytes, in order, written to a [`Stream`] as fast as it and the shaper take them;
-//!        the FIN behind all.
-//! Never: reads the source, spawns a task, or forwards an end before the bytes in front of it.
+//! In:    bytes, read straight into [`Outflow::space`] or copied by [`Outflow::push`]; then,
+//!        perhaps, the end.
+//! Out:   the same bytes, in order, written to a [`Stream`] as fast as it and the shaper accept
+//!        them; then the FIN.
+//! Never: reads the source, spawns a task, or sends the FIN before all bytes.
 //!
-//! Two kinds, one behaviour: a *direct* outflow holds one buffer and then says that it is full; a
-//! *spilling* one holds a ring in memory and then a file on disk. Relay and exchange use the same
-//! object. A direct one between two plain TCP streams may hold a kernel pipe instead of its buffer
-//! ([`Outflow::poll_splice`]).
+//! There are two kinds with the same behaviour: a *direct* outflow holds one buffer and then
+//! reports that it is full; a *spilling* one holds a ring in memory and then a file on disk. Relay
+//! and exchange share the type. A direct one between two plain TCP streams may hold a kernel pipe
+//! instead of its buffer ([`Outflow::poll_splice`]).
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -24,26 +25,26 @@ use super::shape::StreamShaper;
 use super::spill::{Spill, SpillError, SpillOptions};
 use super::splice::Splice;
 
-/// What one call of [`Outflow::poll_drain`] moves at most, so that one flow never holds a worker
-/// for long.
+/// The most that one call of [`Outflow::poll_drain`] moves, so that one flow does not occupy a
+/// worker for long.
 const WORK_BYTES: u64 = 1024 * 1024;
 
-/// What [`Outflow::poll_drain`] has reached.
+/// The result of [`Outflow::poll_drain`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
     /// All bytes so far have left and are flushed.
     Empty,
-    /// All bytes have left, and the FIN behind them.
+    /// All bytes and the FIN have left.
     Finished,
 }
 
-/// Why nothing more can leave.
+/// Why no more can be written.
 #[derive(Debug, thiserror::Error)]
 pub enum DrainError {
-    /// The stream that the bytes were for broke.
+    /// The sink broke.
     #[error(transparent)]
     Broken(#[from] Broken),
-    /// Bytes were lost here.
+    /// Spilled bytes were lost on this node.
     #[error(transparent)]
     Spill(#[from] SpillError),
 }
@@ -51,13 +52,13 @@ pub enum DrainError {
 /// See the head of the file.
 pub struct Outflow {
     kind: OutflowKind,
-    /// In place of the buffer, while a flow proves large.
+    /// Replaces the buffer while a flow is large.
     splice: Option<Splice>,
     growth: Growth,
     shaper: Option<Box<StreamShaper>>,
     counters: Option<Arc<RelayCounters>>,
     delivered: u64,
-    /// The room that the last [`Outflow::space`] offered.
+    /// The length of the last [`Outflow::space`].
     offered: usize,
     ended: bool,
     finished: bool,
@@ -81,7 +82,7 @@ impl Outflow {
         Self::new(OutflowKind::Spilling(spill), counters)
     }
 
-    /// The same, with the bytes leaving no faster than `shaper` lets them.
+    /// Limits the rate at which bytes leave to that of `shaper`.
     #[must_use]
     pub fn shaped(mut self, shaper: StreamShaper) -> Self {
         self.shaper = Some(Box::new(shaper));
@@ -103,8 +104,8 @@ impl Outflow {
         }
     }
 
-    /// Ready while there is room for more bytes. When it is pending, [`Outflow::poll_drain`] must
-    /// be polled too: room comes from what leaves. Cancel safe.
+    /// Ready while there is room for more bytes. If pending, [`Outflow::poll_drain`] must be polled
+    /// too: only bytes that leave make room. Cancel safe.
     ///
     /// # Errors
     /// When spilled bytes were lost.
@@ -128,13 +129,13 @@ impl Outflow {
         }
     }
 
-    /// Room to read into; empty when there is none. Afterwards [`Outflow::advance`] says how much
-    /// was read, or [`Outflow::release`] that nothing was.
+    /// Room to read into; empty if there is none. After the read, call [`Outflow::advance`] with
+    /// the number of bytes, or [`Outflow::release`] if there were none.
     pub fn space(&mut self) -> &mut [u8] {
         let size = self.growth.size();
         let space = match &mut self.kind {
             OutflowKind::Direct(ring) => {
-                // One buffer and no second: what it still holds leaves first.
+                // There is only one buffer: what it still holds leaves first.
                 let room = if ring.is_empty() {
                     size.bytes()
                 } else {
@@ -154,7 +155,7 @@ impl Outflow {
         self.accept(n);
     }
 
-    /// Nothing was read into the last [`Outflow::space`]: its memory goes back if it holds nothing
+    /// Nothing was read into the last [`Outflow::space`]: returns its memory if it holds nothing
     /// else.
     pub fn release(&mut self) {
         match &mut self.kind {
@@ -163,9 +164,9 @@ impl Outflow {
         }
     }
 
-    /// Reads from `source` into a kernel pipe, whose bytes leave next; for a sink that is plain
-    /// TCP, too. `None` when the flow is too small for that, something else is queued, or there is
-    /// no pipe: read into [`Outflow::space`] then.
+    /// Reads from `source` into a kernel pipe, whose bytes leave next; the sink must be plain TCP
+    /// too. `None` if the flow is too small for that, something else is queued, or there is no
+    /// pipe: then read into [`Outflow::space`].
     pub fn poll_splice(
         &mut self,
         cx: &mut Context<'_>,
@@ -184,7 +185,7 @@ impl Outflow {
         let read = splice.poll_fill(cx, source, usize::MAX);
         match &read {
             Poll::Ready(Ok(Read::Data(n))) => self.growth.record(*n, Size::Medium.bytes()),
-            // An idle flow sits on no pipe.
+            // An idle flow holds no pipe.
             _ => self.splice = None,
         }
         Some(read)
@@ -194,7 +195,7 @@ impl Outflow {
         self.splice.as_ref().map_or(0, Splice::held)
     }
 
-    /// Copies as many of `bytes` in as there is room for, and says how many.
+    /// Copies as many of `bytes` in as fit, and returns the number.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         let mut left = bytes;
         while !left.is_empty() {
@@ -213,7 +214,7 @@ impl Outflow {
         bytes.len() - left.len()
     }
 
-    /// No more bytes will come: [`Outflow::poll_drain`] says FIN behind those that are here.
+    /// No more bytes will come: [`Outflow::poll_drain`] sends FIN after the queued ones.
     pub fn finish(&mut self) {
         self.ended = true;
         if let OutflowKind::Spilling(spill) = &mut self.kind {
@@ -221,13 +222,12 @@ impl Outflow {
         }
     }
 
-    /// Writes what is here to `sink`, flushes it, and says FIN behind it if the end has come.
+    /// Writes the queued bytes to `sink`, flushes it, and then sends FIN if the end has come.
     /// Pending while the sink, the shaper or the disk is not ready. Cancel safe. Needs a tokio
     /// runtime with time if it spills or is shaped.
     ///
     /// # Errors
-    /// When the sink broke or spilled bytes were lost. The sink must be reset then; it is the
-    /// caller's.
+    /// When the sink broke or spilled bytes were lost. The caller must then reset the sink.
     pub fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -248,12 +248,12 @@ impl Outflow {
         }
     }
 
-    /// Whether the FIN has been said.
+    /// Whether the FIN has been sent.
     pub const fn is_finished(&self) -> bool {
         self.finished
     }
 
-    /// Bytes that wait, in memory and on disk.
+    /// Bytes queued, in memory and on disk.
     pub fn queued_bytes(&self) -> u64 {
         match &self.kind {
             OutflowKind::Direct(ring) => (ring.bytes() + self.spliced_bytes()) as u64,
@@ -311,8 +311,8 @@ impl Outflow {
                 continue;
             }
             let Poll::Ready(n) = self.poll_allowance(cx) else {
-                // The disk or the shaper holds the rest back; what has been written shall not wait
-                // with it.
+                // The disk or the shaper blocks the rest; what has been written is flushed without
+                // it.
                 let _ = self.poll_flush(cx, sink)?;
                 return Poll::Pending;
             };
@@ -320,7 +320,7 @@ impl Outflow {
         }
     }
 
-    /// How many bytes stand ready and may leave now.
+    /// How many bytes are ready and may leave now.
     fn poll_allowance(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let ready = match &self.kind {
             OutflowKind::Direct(ring) => ring.bytes(),
@@ -361,7 +361,7 @@ impl Outflow {
             }
             Poll::Ready(Ok(0)) => Poll::Ready(Err(Broken::Io(io::ErrorKind::WriteZero.into()))),
             Poll::Ready(Ok(n)) => {
-                self.left(n);
+                self.record_written(n);
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(broken)) => Poll::Ready(Err(broken)),
@@ -383,7 +383,7 @@ impl Outflow {
         }
     }
 
-    fn left(&mut self, n: usize) {
+    fn record_written(&mut self, n: usize) {
         match &mut self.kind {
             OutflowKind::Direct(ring) => ring.consume(n),
             OutflowKind::Spilling(spill) => spill.consume(n),

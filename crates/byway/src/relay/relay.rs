@@ -1,10 +1,8 @@
-//! The relay itself: two directions driven in one task, and the rules of how they end.
+//! Relay: a task that drives both directions of a pair of streams, and the rules of how they end.
 //!
-//! In:    two open streams and what a handshake had already read of them.
-//! Out:   one [`End`]; both streams are closed or reset by then.
-//! Never: ends a direction because the other one has, keeps a side alive after the other was reset
-//!        in the middle of what it sent, or closes a side in order when it was dropped before its
-//!        end.
+//! Out:   one [`End`]; when it is returned, both streams are closed or reset.
+//! Never: ends a direction because the other one has ended, keeps one stream open after the other
+//!        was reset in the middle of its data, or sends a FIN when it is dropped before its end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,14 +20,14 @@ use super::outflow::Outflow;
 use super::shape::{Rate, StreamShaper};
 use crate::observe::log_limit::LogLimit;
 
-/// Streams that were reset for a failed disk.
+/// Log limit for streams that were reset because the spill disk failed.
 static RESETS: LogLimit = LogLimit::new();
 
-/// What one direction reads in one turn at most, so that a bulk flow leaves the worker to the
-/// others now and then.
+/// The most that one direction reads in one poll, so that a bulk flow yields the worker to other
+/// tasks.
 const SHARE_BYTES: usize = 512 * 1024;
 
-/// How long after a side has not acknowledged everything it is asked again.
+/// How often to check whether a stream has acknowledged everything.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Relays between two open streams until both directions have ended. See [`Relay`].
@@ -52,7 +50,7 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
             shape(down, options.limit_down.as_ref()),
         ),
         first_fin: None,
-        gone: None,
+        broken_side: None,
         look_again: None,
         reset_code: 0,
         idle: IdleTimer::new(options.half_closed_idle, options.idle),
@@ -61,20 +59,19 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
     }
 }
 
-/// A relay under way.
+/// A running relay.
 ///
-/// - A FIN is forwarded behind all data, and only the FIN: the other direction goes on. A flow that
-///   is half closed ends after a time without bytes.
-/// - A reset, an error or the loss of the session of one side resets the other at once, even while
-///   that direction is held back by a full peer.
-/// - Unless it came behind that side's FIN: then only the direction towards that side ends.
-///   Everything that it sent is still delivered, and its FIN behind it. After that, a downstream
-///   whose upstream is gone may finish by itself, and is reset if it sends more; an upstream whose
-///   downstream is gone is reset. No reset is sent to a side before that side has acknowledged
-///   everything.
-/// - A side that both directions are done with is closed at once, even while spilled bytes still
-///   leave for the other.
-/// - Dropped before its end it resets both sides, whatever was finished by then.
+/// - A FIN is forwarded after all data. The other direction continues. A half-closed flow ends
+///   after a time without bytes.
+/// - If one stream is reset, fails or loses its session, the other is reset at once, even while
+///   that direction is blocked by a full peer.
+/// - Exception: if that stream had sent its FIN before, only the direction towards it ends. All
+///   that it sent is still delivered, with its FIN. After that, a downstream whose upstream is gone
+///   may finish, and is reset if it sends more; an upstream whose downstream is gone is reset. No
+///   stream is reset before it has acknowledged everything.
+/// - A stream is closed as soon as both directions are done with it, even while spilled bytes are
+///   still being sent to the other.
+/// - If dropped before its end, it resets both streams, whatever had finished.
 #[must_use = "a relay moves nothing until it is awaited"]
 pub struct Relay {
     downstream: Option<Stream>,
@@ -82,15 +79,15 @@ pub struct Relay {
     up: Direction,
     down: Direction,
     first_fin: Option<Side>,
-    /// The side that broke behind its FIN, and how.
-    gone: Option<(Side, EndKind)>,
-    /// When to ask again whether the side that is left has acknowledged everything.
+    /// The side that broke after its FIN, and how.
+    broken_side: Option<(Side, EndKind)>,
+    /// When to check again whether the remaining side has acknowledged everything.
     look_again: Option<Pin<Box<Sleep>>>,
-    /// What a side was reset with, for the other side.
+    /// The code that one side was reset with; the other is reset with the same code.
     reset_code: u32,
     idle: IdleTimer,
     active: Option<Active>,
-    /// The delivered bytes that the counters know of.
+    /// The delivered bytes that were added to the counters.
     counted: RelayedBytes,
 }
 
@@ -104,7 +101,7 @@ impl Future for Relay {
         match end {
             None => Poll::Pending,
             Some(end) => {
-                this.part(end.is_clean());
+                this.drop_streams(end.is_clean());
                 Poll::Ready(end)
             }
         }
@@ -120,8 +117,8 @@ impl Relay {
         }
     }
 
-    /// One turn: moves what can be moved, looks at sides that nobody reads, and closes what is
-    /// done.
+    /// One poll: moves what can be moved, checks the sides that no direction reads, and closes what
+    /// is done.
     fn poll_round(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let (up, down) = match self.pump(cx) {
             Ok(rests) => rests,
@@ -149,8 +146,8 @@ impl Relay {
             .up
             .pump(cx, downstream.as_mut(), upstream.as_mut(), SHARE_BYTES)
         {
-            Ok(rest) => rest,
-            Err(fault) => self.failed(Side::Downstream, Side::Upstream, &fault)?,
+            Ok(state) => state,
+            Err(error) => self.failed(Side::Downstream, Side::Upstream, &error)?,
         };
         self.note_fin(self.up.source_ended(), Side::Downstream);
 
@@ -159,8 +156,8 @@ impl Relay {
             .down
             .pump(cx, upstream.as_mut(), downstream.as_mut(), SHARE_BYTES)
         {
-            Ok(rest) => rest,
-            Err(fault) => self.failed(Side::Upstream, Side::Downstream, &fault)?,
+            Ok(state) => state,
+            Err(error) => self.failed(Side::Upstream, Side::Downstream, &error)?,
         };
         self.note_fin(self.down.source_ended(), Side::Upstream);
         Ok((up, down))
@@ -172,8 +169,8 @@ impl Relay {
         }
     }
 
-    /// Closes a side that has sent FIN and received FIN, or is gone. What is queued for the other
-    /// side needs it no more.
+    /// Closes a stream that has sent and received FIN, or is gone. Bytes still queued for the peer
+    /// do not need it.
     fn close_what_is_done(&mut self) {
         if (self.up.is_finished() || self.up.is_cut()) && self.down.source_ended() {
             self.upstream = None;
@@ -183,16 +180,18 @@ impl Relay {
         }
     }
 
-    /// Looks for a reset or a lost session on each side that no direction reads at the moment.
+    /// Checks each side that no direction reads now for a reset or a lost session.
     fn watch(
         &mut self,
         cx: &mut Context<'_>,
         up: DirectionState,
         down: DirectionState,
     ) -> Option<End> {
-        for (side, rest) in [(Side::Downstream, up), (Side::Upstream, down)] {
-            let is_gone = self.gone.is_some_and(|(gone, _)| gone == side);
-            if is_gone || matches!(rest, DirectionState::Reading | DirectionState::Yielded) {
+        for (side, state) in [(Side::Downstream, up), (Side::Upstream, down)] {
+            let is_gone = self
+                .broken_side
+                .is_some_and(|(broken_side, _)| broken_side == side);
+            if is_gone || matches!(state, DirectionState::Reading | DirectionState::Yielded) {
                 continue;
             }
             let stream = if side == Side::Downstream {
@@ -207,7 +206,7 @@ impl Relay {
             if !self.has_sent_all(side) {
                 return Some(self.broken_by(side, &broken));
             }
-            self.lose(side, &broken);
+            self.mark_broken(side, &broken);
             self.close_what_is_done();
         }
         None
@@ -224,10 +223,10 @@ impl Relay {
         has_sent_all && !from.is_cut()
     }
 
-    /// `side` broke behind its FIN: nothing reaches it any more, and what it sent goes on.
-    fn lose(&mut self, side: Side, broken: &Broken) {
+    /// `side` broke after its FIN: no more is sent to it, but what it sent is still delivered.
+    fn mark_broken(&mut self, side: Side, broken: &Broken) {
         let end = self.broken_by(side, broken);
-        self.gone.get_or_insert((side, end.kind));
+        self.broken_side.get_or_insert((side, end.kind));
         if side == Side::Downstream {
             self.down.cut()
         } else {
@@ -235,11 +234,11 @@ impl Relay {
         }
     }
 
-    /// What becomes of the side that is left once everything that the other one sent has been
+    /// Decides how the remaining side ends, once everything that the other one sent has been
     /// delivered to it.
     fn poll_side_left(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        let (gone, kind) = self.gone?;
-        let (cut, delivering, left, left_side) = match gone {
+        let (broken_side, kind) = self.broken_side?;
+        let (cut, delivering, left, left_side) = match broken_side {
             Side::Downstream => (&mut self.down, &self.up, &mut self.upstream, Side::Upstream),
             _ => (
                 &mut self.up,
@@ -255,18 +254,18 @@ impl Relay {
             return Some(self.broken_by(left_side, &broken));
         }
         let Some(left) = left.as_ref() else {
-            return Some(self.end(gone, kind));
+            return Some(self.end(broken_side, kind));
         };
         if cut.source_ended() && !cut.has_lost_bytes() {
-            return Some(self.end(self.first_fin.unwrap_or(gone), EndKind::Fin));
+            return Some(self.end(self.first_fin.unwrap_or(broken_side), EndKind::Fin));
         }
         let is_to_be_reset = left_side == Side::Upstream || cut.has_lost_bytes();
         match left.is_acknowledged() {
             _ if !is_to_be_reset => None,
-            Some(true) => Some(self.end(gone, kind)),
-            // A link's stream does not report it. The upstream is reset at once then, as its answer
-            // has no reader.
-            None if left_side == Side::Upstream => Some(self.end(gone, kind)),
+            Some(true) => Some(self.end(broken_side, kind)),
+            // A stream of a link does not report it. The upstream is then reset at once, because
+            // its response has no reader.
+            None if left_side == Side::Upstream => Some(self.end(broken_side, kind)),
             None => None,
             Some(false) => {
                 self.poll_look_again(cx);
@@ -275,7 +274,7 @@ impl Relay {
         }
     }
 
-    /// Has the relay polled again after [`LOOK_AGAIN`].
+    /// Polls the relay again after [`LOOK_AGAIN`].
     fn poll_look_again(&mut self, cx: &mut Context<'_>) {
         let timer = self
             .look_again
@@ -286,7 +285,7 @@ impl Relay {
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        let is_half_closed = match self.gone {
+        let is_half_closed = match self.broken_side {
             None => self.up.is_finished() != self.down.is_finished(),
             Some((Side::Downstream, _)) => true,
             Some(_) => self.down.is_finished(),
@@ -307,23 +306,23 @@ impl Relay {
         Some(self.end(Side::Us, EndKind::Idle))
     }
 
-    /// Whether a FIN that was sent still waits in the kernel, behind bytes that the downstream has
-    /// not taken.
+    /// Whether a FIN that was sent is still in the kernel, after bytes that the downstream has not
+    /// acknowledged.
     fn waits_for_a_reader(&self) -> bool {
         let downstream = self.downstream.as_ref().filter(|_| self.down.is_finished());
         downstream.and_then(Pipe::is_acknowledged) == Some(false)
     }
 
-    /// A direction has failed. Either it alone is over, or the relay is.
+    /// Handles a failed direction: either only that direction ends, or the relay does.
     fn failed(
         &mut self,
         source: Side,
         sink: Side,
-        fault: &DirectionError,
+        error: &DirectionError,
     ) -> Result<DirectionState, End> {
-        match fault {
+        match error {
             DirectionError::Sink(broken) if self.has_sent_all(sink) => {
-                self.lose(sink, broken);
+                self.mark_broken(sink, broken);
                 Ok(DirectionState::Cut)
             }
             DirectionError::Source(broken) => Err(self.broken_by(source, broken)),
@@ -337,7 +336,7 @@ impl Relay {
         }
     }
 
-    /// The code that a side was reset with is the code that the other one will be reset with.
+    /// Ends the relay for a broken side. A reset code is kept for the reset of the other side.
     fn broken_by(&mut self, side: Side, broken: &Broken) -> End {
         if let Broken::Reset(code) = broken {
             self.reset_code = *code;
@@ -355,8 +354,8 @@ impl Relay {
         }
     }
 
-    /// Gives both sides up: in order, or by a reset.
-    fn part(&mut self, in_order: bool) {
+    /// Drops both streams; unless `in_order`, resets them.
+    fn drop_streams(&mut self, in_order: bool) {
         for mut stream in [self.downstream.take(), self.upstream.take()]
             .into_iter()
             .flatten()
@@ -380,17 +379,17 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.part(false);
+        self.drop_streams(false);
     }
 }
 
-/// The time without bytes after which a flow is given up. Its timer exists only while it is needed.
+/// Ends a flow after a time without bytes. Its timer exists only while it is needed.
 struct IdleTimer {
     half_closed: Duration,
     open: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     since: Option<Instant>,
-    /// What the flow was at `since`: the bytes that had moved, and whether it was half closed.
+    /// The state at `since`: the bytes that had moved, and whether the flow was half-closed.
     seen: (u64, bool),
 }
 
@@ -405,7 +404,7 @@ impl IdleTimer {
         }
     }
 
-    /// The limit that holds now; none while an open flow may be silent.
+    /// The limit that applies now; none if an open flow has no limit.
     fn limit(&self, is_half_closed: bool) -> Option<Duration> {
         match (is_half_closed, self.open) {
             (true, Some(open)) => Some(open.min(self.half_closed)),
@@ -432,8 +431,8 @@ impl IdleTimer {
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            // The timer is not moved with every byte; when it rings, it is set to what the last
-            // byte asks for.
+            // The timer is not reset for every byte. When it fires, it is set to the deadline that
+            // the last byte implies.
             if timer.deadline() >= deadline {
                 return Poll::Ready(());
             }

@@ -1,8 +1,5 @@
-//! Ring: bytes queued in memory, in the order they came, in buffers that are taken and given back
-//! piece by piece.
+//! Ring: a byte queue in memory, made of buffers that are allocated and freed one by one.
 //!
-//! In:    bytes, read straight into its space or copied in.
-//! Out:   the same bytes from the front.
 //! Never: owns a buffer while it is empty.
 
 use std::collections::VecDeque;
@@ -10,10 +7,10 @@ use std::io::IoSlice;
 
 use super::buffer::{Buffer, Size};
 
-/// The smallest room at the end of a buffer that is worth a read of its own.
+/// The smallest room at the end of a buffer that is worth a separate read.
 pub(super) const WORTH_A_READ_BYTES: usize = 2 * 1024;
 
-/// How many pieces one gathering write takes.
+/// The most slices that one gathering write takes.
 pub(super) const PIECES_A_WRITE: usize = 8;
 
 /// See the head of the file.
@@ -33,7 +30,7 @@ impl Ring {
         self.bytes
     }
 
-    /// The memory of all its buffers, in bytes.
+    /// The memory of all buffers, in bytes.
     pub(super) const fn allocated_bytes(&self) -> usize {
         self.allocated
     }
@@ -53,7 +50,7 @@ impl Ring {
         &mut space[..room]
     }
 
-    /// The first `n` bytes of the last [`Ring::space`] are bytes now.
+    /// Adds the first `n` bytes of the last [`Ring::space`].
     pub(super) fn advance(&mut self, n: usize) {
         if let Some(buffer) = self.buffers.back_mut() {
             buffer.advance(n);
@@ -61,14 +58,14 @@ impl Ring {
         }
     }
 
-    /// Gives back a last buffer that was taken for a read which found nothing.
+    /// Gives back a last buffer that was taken for a read that returned nothing.
     pub(super) fn release_unused(&mut self) {
         if let Some(unused) = self.buffers.pop_back_if(|buffer| buffer.is_empty()) {
             self.allocated -= unused.capacity();
         }
     }
 
-    /// The first bytes, at most `most` of them, as slices; says how many slices.
+    /// Puts the first bytes, at most `most`, into `slices`; returns the number of slices.
     pub(super) fn slices<'a>(&'a self, most: usize, slices: &mut [IoSlice<'a>]) -> usize {
         let mut left = most;
         let mut used = 0;
@@ -85,7 +82,7 @@ impl Ring {
         used
     }
 
-    /// The first `n` bytes have left.
+    /// Removes the first `n` bytes.
     pub(super) fn consume(&mut self, mut n: usize) {
         self.bytes -= n;
         while let Some(buffer) = self.buffers.front_mut() {
@@ -101,13 +98,13 @@ impl Ring {
         }
     }
 
-    /// Takes everything out.
+    /// Removes all buffers.
     pub(super) fn take_all(&mut self) -> Vec<Buffer> {
         (self.bytes, self.allocated) = (0, 0);
         self.buffers.drain(..).collect()
     }
 
-    /// Puts buffers back in front, in their order.
+    /// Puts buffers back at the front, in order.
     pub(super) fn put_back(&mut self, buffers: Vec<Buffer>) {
         for buffer in buffers
             .into_iter()
@@ -154,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_end_where_they_are_told_to() {
+    fn slices_end_at_the_given_length() {
         let mut ring = Ring::default();
         push(&mut ring, &[7; 20_000]);
         let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
@@ -171,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_goes_back_in_front_in_order() {
+    fn buffers_that_were_taken_are_put_back_at_the_front_in_order() {
         let mut ring = Ring::default();
         push(&mut ring, b"first");
         let mut taken = ring.take_all();

@@ -1,9 +1,8 @@
-//! Shape: how fast bytes may leave for the slow side.
+//! Shape: limits the rate at which bytes leave for the slow side.
 //!
-//! In:    a rate that may change at any time, and the bytes that want to leave.
+//! In:    a rate that may change at any time, and the number of bytes to send.
 //! Out:   how many of them may leave now, or how long to wait.
-//! Never: delays whoever reads the source; it stands only where bytes leave. The bucket never asks
-//!        for the time itself.
+//! Never: delays reads from the source; it limits only writes. The bucket never reads the clock.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,16 +13,16 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-/// The smallest burst, so that a page's worth of small answers is never chopped.
+/// The smallest burst, so that the small responses of a page are never delayed.
 const BURST_BYTES: u64 = 64 * 1024;
 
 /// The burst of fast rates, as time at full rate.
 const BURST: Duration = Duration::from_millis(50);
 
-/// The most bytes that a flow is made to wait for, so that it wakes neither too often nor too late.
+/// The most bytes that a flow waits for, so that it wakes neither too often nor too late.
 const QUANTUM_BYTES: u64 = 16 * 1024;
 
-/// No wait is longer, so that a raised rate is felt at once.
+/// The longest wait, so that a raised rate takes effect soon.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
 const NANOS: u128 = 1_000_000_000;
@@ -38,7 +37,7 @@ impl Rate {
         Self(AtomicU64::new(bytes_per_second))
     }
 
-    /// Changes the rate. Flows feel it within a quarter of a second.
+    /// Changes the rate. It takes effect within a quarter of a second.
     pub fn set(&self, bytes_per_second: u64) {
         self.0.store(bytes_per_second, Relaxed);
     }
@@ -49,19 +48,19 @@ impl Rate {
     }
 }
 
-/// The answer of a [`TokenBucket`].
+/// The result of [`TokenBucket::take`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {
-    /// So many bytes may leave now; they are taken from the bucket.
+    /// This many bytes may leave now; they are taken from the bucket.
     Advance(usize),
-    /// None may; ask again after this time.
+    /// None may leave; try again after this time.
     Wait(Duration),
 }
 
 /// A token bucket, refilled lazily, exact to the byte and nanosecond. Starts full.
 #[derive(Debug)]
 pub struct TokenBucket {
-    /// Byte-nanoseconds: a byte is worth 10⁹ of them, so that refilling never rounds.
+    /// Byte-nanoseconds: a byte is 10⁹ of them, so that refilling never rounds.
     level: u128,
     at: Option<Instant>,
 }
@@ -76,7 +75,7 @@ impl TokenBucket {
     /// never goes back.
     pub fn take(&mut self, wanted: usize, rate: u64, now: Instant) -> Take {
         if rate == 0 || wanted == 0 {
-            // What comes after a time without a limit starts with a full bucket.
+            // After a time without a limit the bucket starts full.
             self.at = None;
             return Take::Advance(wanted);
         }
@@ -126,7 +125,7 @@ fn bytes_in(time: Duration, rate: u64) -> u64 {
     u64::try_from(time.as_nanos() * u128::from(rate) / NANOS).unwrap_or(u64::MAX)
 }
 
-/// The time in which a rate fills `level`, rounded up.
+/// The time in which `rate` fills `level`, rounded up.
 fn time_for(level: u128, rate: u64) -> Duration {
     Duration::from_nanos(u64::try_from(level.div_ceil(u128::from(rate))).unwrap_or(u64::MAX))
 }
@@ -148,8 +147,8 @@ impl StreamShaper {
         }
     }
 
-    /// How many of `wanted` bytes may leave now, at least one. Whoever sends fewer gives the rest
-    /// back. Cancel safe. Needs a tokio runtime with time.
+    /// How many of `wanted` bytes may leave now, at least one. A caller that sends fewer gives the
+    /// rest back. Cancel safe. Needs a tokio runtime with time.
     pub fn poll_take(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<usize> {
         loop {
             if let Some(wait) = &mut self.wait {
@@ -187,7 +186,8 @@ impl fmt::Debug for StreamShaper {
 mod tests {
     use super::*;
 
-    /// Sends as fast as the bucket lets it for `time`, `offered` bytes at a time; what left.
+    /// Sends at the rate of the bucket for `time`, `offered` bytes at a time; returns the bytes
+    /// sent.
     fn run(
         bucket: &mut TokenBucket,
         rate: u64,
@@ -213,9 +213,9 @@ mod tests {
         for rate in [1_000, 50_000, 1_000_000, 26_214_400, 125_000_000] {
             for offered in [4_096, 65_536, 262_144] {
                 let mut bucket = TokenBucket::new();
-                // The first burst is meant to leave at once; what is measured is what follows.
+                // The first burst may leave at once; measure only what follows.
                 let Take::Advance(_) = bucket.take(usize::MAX, rate, start) else {
-                    panic!("starts full")
+                    panic!("the bucket must start full")
                 };
                 let sent = run(&mut bucket, rate, offered, start, Duration::from_secs(10));
                 let ratio = sent as f64 / (rate * 10) as f64;
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_earns_one_burst_and_no_more() {
+    fn a_pause_earns_a_single_burst() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new();
         assert_eq!(
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_rate_holds_from_the_change_on() {
+    fn a_changed_rate_applies_from_the_change_on() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new();
         bucket.take(usize::MAX, 1_000_000, start);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_leave_is_given_back() {
+    fn bytes_that_did_not_leave_are_given_back() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new();
         assert_eq!(bucket.take(65_536, 1_000, start), Take::Advance(65_536));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_is_shaped_on_the_clock_and_feels_a_new_rate() {
+    async fn a_stream_is_shaped_in_time_and_follows_a_new_rate() {
         let rate = Arc::new(Rate::new(1_000_000));
         let mut shaper = StreamShaper::new(Arc::clone(&rate));
         let mut take = async |wanted| std::future::poll_fn(|cx| shaper.poll_take(cx, wanted)).await;

@@ -1,15 +1,15 @@
-//! Splice: bulk bytes of plain TCP on their way through a kernel pipe, which costs no copy and no
-//! buffer of ours.
+//! Splice: moves bulk bytes of plain TCP through a kernel pipe, without a copy or a user-space
+//! buffer.
 //!
 //! In:    bytes from one TCP stream, while the pipe is empty.
 //! Out:   the same bytes to another one.
-//! Never: fills a pipe that still holds bytes (so that "would block" always has one meaning), gives
-//!        a pipe back that does (its bytes would reach somebody else), or makes more pipes than
-//!        [`PIPES`] a worker.
+//! Never: fills a pipe that still holds bytes (so that "would block" always has one meaning),
+//!        reuses a pipe that holds bytes (another flow would receive them), or makes more pipes
+//!        than [`PIPES`] per worker.
 //!
-//! Whoever moves bytes decides when this is worth it: a pipe costs two system calls a turn where
-//! copying costs two too, so it pays for bodies of some 32 KiB and more. Without a pipe
-//! (descriptors ran out, all are in use) one copies.
+//! The caller decides when it pays: a pipe costs two system calls per transfer, as a copy does, so
+//! it pays for bodies of about 32 KiB and more. Without a pipe (descriptors ran out, all are in
+//! use) the caller copies.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,33 +20,33 @@ use tokio::io::Interest;
 
 use crate::os::splice::{KernelPipe, moved_in, moved_out};
 
-/// Pipes that one worker has at most, in use and waiting.
+/// The most pipes that one worker has, in use and idle.
 pub const PIPES: usize = 256;
 
-/// The pipes that each worker may have in this process, where descriptors are short.
+/// The most pipes that each worker of this process may have if descriptors are scarce.
 static ALLOWED: AtomicUsize = AtomicUsize::new(PIPES);
 
-/// Bounds the pipes of each worker, waiting ones included, to `most`, and to [`PIPES`] in any case.
+/// Limits the pipes of each worker, idle ones included, to `most`, and in any case to [`PIPES`].
 pub fn allow(most: usize) {
     ALLOWED.store(most.min(PIPES), Ordering::Relaxed);
 }
 
-/// What one pipe may hold, where the system allows it.
+/// The capacity of one pipe, if the system allows it.
 pub const PIPE_BYTES: usize = 256 * 1024;
 
-/// Waiting pipes that one worker keeps.
+/// The most idle pipes that one worker keeps.
 const KEPT: usize = 32;
 
-/// A pipe on loan from its worker, and what it holds.
+/// A pipe on loan from its worker, and the number of bytes in it.
 #[derive(Debug)]
 pub struct Splice {
-    /// Taken out only by the drop.
+    /// `None` only during the drop.
     kernel_pipe: Option<KernelPipe>,
     held: usize,
 }
 
 impl Splice {
-    /// An empty pipe; none if there is none to be had.
+    /// An empty pipe; `None` if no pipe is available.
     pub fn take() -> Option<Self> {
         let kernel_pipe = FREE
             .try_with(|free| free.borrow_mut().take())
@@ -58,22 +58,22 @@ impl Splice {
         })
     }
 
-    /// Bytes inside.
+    /// Bytes in the pipe.
     pub const fn held(&self) -> usize {
         self.held
     }
 
-    /// Whether nothing is inside.
+    /// Whether the pipe is empty.
     pub const fn is_empty(&self) -> bool {
         self.held == 0
     }
 
-    /// Moves at most `most` bytes in from `source`; the pipe must be empty. As
-    /// [`byway_dial::Pipe::poll_read`]: cancel safe, `Fin` is the peer's. A stream that is no plain
-    /// TCP any more reads as broken.
+    /// Moves at most `most` bytes in from `source`; the pipe must be empty. Like
+    /// [`byway_dial::Pipe::poll_read`]: cancel safe, and `Fin` is the peer's. A stream that is no
+    /// longer plain TCP reads as broken.
     ///
     /// # Errors
-    /// What broke the source.
+    /// The error that broke the source.
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -100,10 +100,10 @@ impl Splice {
         }
     }
 
-    /// Moves some of what is inside out to `sink`, and says how much. Cancel safe.
+    /// Moves some of the bytes to `sink`, and returns how many. Cancel safe.
     ///
     /// # Errors
-    /// What broke the sink.
+    /// The error that broke the sink.
     pub fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -141,7 +141,7 @@ impl Drop for Splice {
 
 fn not_plain() -> Broken {
     Broken::Io(std::io::Error::other(
-        "a stream that is spliced is no plain TCP any more",
+        "a spliced stream is no longer plain TCP",
     ))
 }
 
@@ -149,7 +149,7 @@ thread_local! {
     static FREE: RefCell<FreePipes> = const { RefCell::new(FreePipes { waiting: Vec::new(), on_loan: 0 }) };
 }
 
-/// What the calling thread has lent and keeps.
+/// Pipes that the calling thread has on loan and keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accounting {
     /// Pipes on loan.
@@ -158,7 +158,7 @@ pub struct Accounting {
     pub waiting: usize,
 }
 
-/// The accounts of the calling thread's pipes.
+/// The current numbers of the calling thread.
 pub fn accounting() -> Accounting {
     let now = FREE.try_with(|free| {
         let free = free.borrow();
@@ -181,7 +181,7 @@ struct FreePipes {
 
 impl FreePipes {
     fn take(&mut self) -> Option<KernelPipe> {
-        // One is made only while none waits, so this bounds both together.
+        // A pipe is made only while none is idle, so this bounds both together.
         if self.on_loan >= ALLOWED.load(Ordering::Relaxed) {
             return None;
         }

@@ -1,11 +1,11 @@
-//! Explain: what each listener of a Plan would answer to a request, and why. The same code that
-//! live traffic meets.
+//! Explain: what each listener of a Plan would do with a request, and why. Uses the same code as
+//! live traffic.
 //!
 //! In:    a Plan and a question (URL, user).
-//! Out:   for each listener: the route or rule, the verdict, the addresses a name turns into here,
-//!        and the answer on each wire.
-//! Never: opens a connection, and never decides by itself: it calls `policy::decide` and the
-//!        dialler's own check.
+//! Out:   for each listener: the route or rule, the verdict, the addresses that a name resolves to
+//!        here, and the response in each protocol.
+//! Never: opens a connection, or decides by itself: it calls `policy::decide` and the dialler's own
+//!        check.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::config::{EdgePlan, ListenerPlan, Plan, Role, Serves};
 use crate::exchange::path;
 use crate::fault::Fault;
 
-/// What a request would ask for.
+/// The request in question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     url: String,
@@ -61,7 +61,7 @@ impl Question {
     }
 }
 
-/// One paragraph a listener.
+/// One paragraph per listener.
 pub fn explain(plan: Plan, question: &Question) -> String {
     let plan = Arc::new(plan);
     let mut text = format!("{}\n", question.url);
@@ -69,17 +69,14 @@ pub fn explain(plan: Plan, question: &Question) -> String {
         let verdict = match &listener.role {
             Role::Edge(edge) => explain_edge(&plan, listener, edge, question),
             Role::Egress(_) => explain_egress(&plan, listener, question),
-            Role::Forward(forward) => format!(
-                "  every connection leads to {}, whatever it asks for\n",
-                forward.to
-            ),
+            Role::Forward(forward) => format!("  every connection goes to {}\n", forward.to),
             Role::Link(link) => match &link.serves {
                 Serves::Exit(_) => explain_egress(&plan, listener, question),
-                Serves::Services { .. } => "  takes links of agents, and no request\n".to_owned(),
+                Serves::Services { .. } => {
+                    "  accepts links of agents, and no requests\n".to_owned()
+                }
             },
-            Role::Metrics => {
-                "  answers GET /metrics and GET /healthz, and nothing else\n".to_owned()
-            }
+            Role::Metrics => "  serves GET /metrics and GET /healthz only\n".to_owned(),
             Role::Exposed(_) | Role::Joined(_) => String::new(),
         };
         // Writing to a String does not fail.
@@ -181,14 +178,14 @@ fn explain_egress(plan: &Arc<Plan>, listener: &ListenerPlan, question: &Question
     }
 }
 
-/// Where an allowed stream would be opened; a name is resolved and every address checked, as the
+/// Where an allowed stream would be opened. A name is resolved and every address checked, as the
 /// dialler does.
 fn way_out(plan: &Plan, allowed: &Allowed) -> Result<String, Fault> {
     match allowed.outbound() {
         Outbound::Via(parent, target) => Ok(format!("  {target} is sent to the parent {parent}\n")),
         Outbound::Pooled(_) | Outbound::Service(_) => Ok(String::new()),
         Outbound::Exit(link, target) => Ok(format!(
-            "  {target} travels as it is to the exit at {link}, which resolves and judges it by its own rules\n"
+            "  {target} is sent unresolved to the exit at {link}, which resolves it and applies its own rules\n"
         )),
         Outbound::Direct(target) => {
             let addresses = checked_addresses(plan, target, allowed)?;
@@ -249,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_are_read_in_every_form_people_type() {
+    fn questions_are_parsed_in_every_usual_form() {
         for (url, target, path) in [
             ("https://10.0.0.5/", "10.0.0.5:443", "/"),
             (

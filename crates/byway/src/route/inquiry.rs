@@ -1,7 +1,6 @@
-//! Inquiry: what an inbound has understood of a connection or of a request, before anything was
-//! decided.
+//! Inquiry: what an inbound has parsed from a connection or a request, before anything was decided.
 //!
-//! In:    the Plan in force, the listener's role, the peer, the user, and what is asked for.
+//! In:    the Plan in force, the listener's role, the peer, the user, and what is requested.
 //! Out:   the one argument of `policy::decide`.
 //! Never: owns text of the request; it lives for one decision.
 
@@ -12,24 +11,24 @@ use byway_dial::Target;
 
 use crate::config::{Plan, Role, ServicePlan};
 
-/// One question to route and policy.
+/// The input of one decision of route and policy.
 #[derive(Clone, Copy)]
 pub struct Inquiry<'a> {
-    /// The Plan that answers it.
+    /// The Plan that decides it.
     pub plan: &'a Arc<Plan>,
-    /// What the listener is for.
+    /// The role of the listener.
     pub role: &'a Role,
-    /// Who connected; `None` on a Unix socket.
+    /// The address that connected; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
-    /// Who logged in.
+    /// The authenticated user.
     pub user: Option<&'a Arc<str>>,
-    /// This node's own listeners, which an egress must not be led back to.
+    /// The addresses of this node's listeners, to which an egress must not connect.
     pub own: &'a Arc<[SocketAddr]>,
-    /// What is asked for.
+    /// What is requested.
     pub ask: Ask<'a>,
 }
 
-/// What is asked for.
+/// What is requested.
 #[derive(Clone, Copy, Debug)]
 pub enum Ask<'a> {
     /// A byte stream, or a request by absolute URI, to this target (egress).
@@ -43,6 +42,6 @@ pub enum Ask<'a> {
     },
     /// A service of this node that it exposes (a stream of a link that it dialled).
     Service(&'a ServicePlan),
-    /// Whatever the listener leads to (TCP forward, the public port of an exposed service).
+    /// The target of the listener (TCP forward, the public port of an exposed service).
     Fixed,
 }

@@ -1,7 +1,8 @@
 //! Route: from an inquiry to the permission to open something for it.
 //!
-//! `inquiry` what was asked, by whom → `table` which route matches → `policy` the only maker of
-//! `Allowed`; `explain` walks the same code for a person. Nothing here awaits or resolves a name.
+//! `inquiry` is the request and its client → `table` finds the route → `policy` alone creates
+//! `Allowed`; `explain` shows a decision of the same code to the operator. Apart from `explain`,
+//! nothing here awaits or resolves a name.
 
 pub mod explain;
 pub mod inquiry;

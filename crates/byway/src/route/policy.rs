@@ -1,24 +1,24 @@
-//! Policy: the only maker of `Allowed`.
+//! Policy: the only module that creates `Allowed`.
 //!
 //! In:    an `Inquiry`.
 //! Out:   `Allowed`, with the outbound, the limits and the address rules inside; or the `Fault` to
-//!        answer with.
-//! Never: resolves a name. Names are judged as names here; the dialler judges each address that a
-//!        name turns into, under the address rules that `Allowed` carries.
+//!        respond with.
+//! Never: resolves a name. Names are checked as names here; the dialler checks each address that a
+//!        name resolves to, with the address rules in `Allowed`.
 //!
-//! How the rules of an egress are read. First match wins, in written order:
-//! 1. A rule concerns an inquiry if its ports and its users (empty = all) do.
+//! How the rules of an egress apply. The first match wins, in written order:
+//! 1. A rule applies to an inquiry if its ports and its users (empty = all) include it.
 //! 2. It matches if the target's name is among its hosts or under its suffixes, or if the target is
 //!    a literal address inside its CIDRs; a rule with none of the three matches everything that it
-//!    concerns.
-//! 3. Nothing matched: the listener's default.
+//!    applies to.
+//! 3. If nothing matched: the listener's default.
 //!
-//! Then every address, literal or resolved, is judged by the CIDR rules in order, and after them by
-//! the guard (loopback, private, link-local, metadata, …). Only an `allow` rule with a CIDR opens
-//! what the guard denies: a name that is allowed may still not lead inside, and a CIDR that is sent
-//! to a parent opens nothing here. The guard also holds for what is sent to a parent, where only
-//! the CIDRs of the `via` rule that sends it open anything. Port 25 is closed unless the `allow` or
-//! `via` rule that matches names the port by its own number; a range does not.
+//! Then every address, literal or resolved, is checked against the CIDR rules in order, and then
+//! against the guard (loopback, private, link-local, metadata, …). Only an `allow` rule with a CIDR
+//! opens what the guard denies: an allowed name may still not resolve to a guarded address, and a
+//! CIDR that is sent to a parent opens nothing here. The guard also applies to what is sent to a
+//! parent, where only the CIDRs of the `via` rule that sends it open anything. Port 25 is closed
+//! unless the matching `allow` or `via` rule lists the port itself; a range is not enough.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -39,7 +39,7 @@ use crate::config::{
 };
 use crate::fault::{Fault, FaultKind, Who};
 
-/// Proof that policy said yes to an inquiry. Only this module can make one, and nothing opens a
+/// Proof that policy has allowed an inquiry. Only this module can create one, and nothing opens a
 /// stream without one.
 #[must_use]
 #[derive(Clone)]
@@ -78,7 +78,7 @@ pub enum Because {
     Default,
     /// The route with this name.
     Route(Arc<str>),
-    /// The listener leads to one target only.
+    /// The listener has one target only.
     Fixed,
 }
 
@@ -114,17 +114,17 @@ impl Allowed {
         &self.plan.limits
     }
 
-    /// The speed cap of the stream towards the reader.
+    /// The speed limit of the stream towards the client.
     pub fn stream_limit(&self) -> Option<Rate> {
         self.stream_limit
     }
 
-    /// Whether a slow reader's bytes may be parked on disk.
+    /// Whether bytes for a slow client may be spilled to disk.
     pub fn spills(&self) -> bool {
         self.spill
     }
 
-    /// The most bytes of a request's body.
+    /// The maximum size of a request body.
     pub fn max_body(&self) -> Option<u64> {
         match &self.outbound {
             Outbound::Pooled(route) => route.max_body,
@@ -132,12 +132,12 @@ impl Allowed {
         }
     }
 
-    /// Who asked, for whoever dials at the other end of a link.
+    /// The address of the client, for the node that dials at the other end of a link.
     pub fn visitor(&self) -> Option<SocketAddr> {
         self.visitor
     }
 
-    /// The asker that the look-up of the target's name counts against.
+    /// The asker that the look-up of the target's name is charged to.
     pub fn asker(&self) -> &Asker {
         &self.asker
     }
@@ -148,7 +148,7 @@ impl Allowed {
     }
 }
 
-/// Judges an inquiry.
+/// Decides about an inquiry.
 ///
 /// # Errors
 /// `NoRoute` (404) when no route matches, `Denied` (403) when a rule, the default or the guard
@@ -179,7 +179,7 @@ pub fn decide(inquiry: &Inquiry<'_>) -> Result<Allowed, Fault> {
             )),
         },
         (Role::Joined(_), Ask::Target(_)) => Err(denied(
-            "this node asked to be reached for its own services; it dials nothing else for the other side",
+            "this node joined to expose its own services; it dials nothing else for the other side",
         )),
         _ => Err(Fault::new(
             Who::Us,
@@ -210,8 +210,8 @@ fn decide_edge(
     Ok(plain(inquiry, Outbound::Pooled(Arc::clone(route)), because))
 }
 
-/// `NAME.DOMAIN`, one label deep, on the HTTP listener of a `[[serve]]`. Whether anybody has it,
-/// the outbound knows.
+/// `NAME.DOMAIN`, one label deep, on the HTTP listener of a `[[serve]]`. The outbound checks
+/// whether the name is registered.
 fn exposed_name(edge: &EdgePlan, host: &str) -> Option<Name> {
     let domain = edge.domain.as_ref()?;
     let host: HostName = host.parse().ok()?;
@@ -222,7 +222,7 @@ fn exposed_name(edge: &EdgePlan, host: &str) -> Option<Name> {
     (!label.is_empty() && !label.contains('.')).then(|| Name::Http(host.as_str().to_owned()))
 }
 
-/// Permission for what the operator wrote down as a destination: no guard, no cap, no spill.
+/// Permission for a destination from the configuration: no guard, no speed limit, no spill.
 fn plain(inquiry: &Inquiry<'_>, outbound: Outbound, because: Because) -> Allowed {
     Allowed {
         plan: Arc::clone(inquiry.plan),
@@ -236,7 +236,7 @@ fn plain(inquiry: &Inquiry<'_>, outbound: Outbound, because: Because) -> Allowed
     }
 }
 
-/// What an operator wrote down is dialled wherever it leads.
+/// A destination from the configuration may have any address.
 static OPEN: LazyLock<Arc<AddressRules>> = LazyLock::new(|| Arc::new(AddressRules::open()));
 
 fn decide_egress(
@@ -245,7 +245,7 @@ fn decide_egress(
     target: &Target,
 ) -> Result<Allowed, Fault> {
     if matches!(target, Target::Unix(_)) {
-        return Err(denied("an egress does not lead to Unix sockets"));
+        return Err(denied("an egress does not connect to Unix sockets"));
     }
     let matched = egress
         .rules
@@ -280,7 +280,7 @@ fn decide_egress(
             },
             _,
         )) => out(egress, target),
-        // A name may still turn into an address that a CIDR rule allows; the address rules decide
+        // A name may still resolve to an address that a CIDR rule allows; the address rules decide
         // that.
         None if egress.default == Verdict::Deny
             && !may_be_opened_by_address(egress, inquiry, target) =>
@@ -313,14 +313,14 @@ fn decide_egress(
     }
     if let Target::Addr(addr) = target {
         let checked = rules.check(*addr).map_err(DialError::from)?.addr();
-        // A parent gets the address in the form that was checked: its own rules may read another
-        // form in another way.
+        // A parent gets the address in the form that was checked: its own rules may interpret
+        // another form differently.
         if let Outbound::Via(_, target) = &mut outbound {
             *target = Target::Addr(checked);
         }
     }
-    // Slow readers' bytes are parked where the target is dialled: what is not read yet need not
-    // cross the link either.
+    // Bytes for slow clients are spilled where the target is dialled, so that unread bytes need not
+    // cross the link.
     let spill = egress.spill && !matches!(outbound, Outbound::Exit(..));
     Ok(Allowed {
         plan: Arc::clone(inquiry.plan),
@@ -334,18 +334,17 @@ fn decide_egress(
     })
 }
 
-/// Whose share of running look-ups a target named by a stranger counts against: the user's, else
-/// the address's.
+/// The asker that the look-up of a client's target is charged to: the user, otherwise the address.
 fn asker(inquiry: &Inquiry<'_>) -> Asker {
     match (inquiry.user, inquiry.peer) {
         (Some(user), _) => Asker::User(Arc::clone(user)),
         (None, Some(peer)) => Asker::peer(peer.ip()),
-        // On a Unix socket all are one.
+        // All clients of Unix sockets are one.
         (None, None) => Asker::User(Arc::from("")),
     }
 }
 
-/// What is allowed goes out from here, or through the exit that a desk has joined.
+/// An allowed target is dialled from here, or through the exit that a desk has joined.
 fn out(egress: &EgressPlan, target: &Target) -> Outbound {
     match &egress.exit {
         Some(link) => Outbound::Exit(Arc::clone(link), target.clone()),
@@ -353,14 +352,14 @@ fn out(egress: &EgressPlan, target: &Target) -> Outbound {
     }
 }
 
-/// How a rule came to match.
+/// How a rule matched.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Match {
-    /// Its hosts or suffixes name the target.
+    /// Its hosts or suffixes include the target.
     Name,
-    /// Its CIDRs hold the literal address.
+    /// Its CIDRs contain the literal address.
     Address,
-    /// It names no destination at all.
+    /// It has no destination at all.
     Everything,
 }
 
@@ -404,7 +403,7 @@ fn may_be_opened_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: 
         })
 }
 
-/// Whether the rule that decided names `port`: a port that is closed by default is opened by its
+/// Whether the rule that decided lists `port`: a port that is closed by default is opened by its
 /// own number only, and not by a range.
 fn opens_port(egress: &EgressPlan, because: &Because, port: u16) -> bool {
     let Because::Rule(number) = because else {
@@ -414,7 +413,7 @@ fn opens_port(egress: &EgressPlan, because: &Because, port: u16) -> bool {
     decided.is_some_and(|rule| names_port(&rule.ports, port))
 }
 
-/// Whether a name may turn into an address for which a rule opens this port by its number.
+/// Whether a name may resolve to an address for which a rule opens this port by its number.
 fn may_open_port_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: &Target) -> bool {
     let port = target.port().unwrap_or_default();
     egress.rules.iter().any(|rule| {
@@ -425,8 +424,8 @@ fn may_open_port_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: 
     })
 }
 
-/// A parent that is no Byway resolves by itself, under no rules of ours: only a rule that names the
-/// host may send one.
+/// A parent that is not Byway resolves names itself, without these rules: only a rule that lists
+/// the host may send it a name.
 fn via(
     parent: &Arc<ParentPlan>,
     number: usize,
@@ -443,13 +442,12 @@ fn via(
     }
 }
 
-/// The CIDR rules that concern this user, in order; ports are judged by the dialler, address by
-/// address.
+/// The CIDR rules that apply to this user, in order. The dialler checks ports, address by address.
 ///
 /// Only an `allow` rule opens an address that is dialled from here. The networks of a `via` rule
-/// say which literal addresses are sent to its parent, and open those alone: `via` is the number of
-/// the rule that sends this target. What an `allow` rule opens for this node stays closed for what
-/// is sent to a parent, which is in another network.
+/// select the literal addresses that are sent to its parent, and open only those: `via` is the
+/// number of the rule that sends this target. What an `allow` rule opens for this node stays closed
+/// for what is sent to a parent, which is in another network.
 fn address_rules(
     egress: &EgressPlan,
     inquiry: &Inquiry<'_>,
@@ -473,8 +471,8 @@ fn address_rules(
             number: rule.number,
         }))
     });
-    // What a desk sends to its exit meets the guard there, and only the desk's rules here. A parent
-    // has no guard of ours.
+    // The exit applies the guard to what a desk sends to it; here only the desk's rules apply. A
+    // parent has no such guard.
     let guard = egress.exit.is_none() || via.is_some();
     let own = if guard {
         Arc::clone(inquiry.own)

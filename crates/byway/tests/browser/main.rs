@@ -1,9 +1,9 @@
-//! Browser: a real page in Chromium, by every way to its origin.
+//! Browser: a real page in Chromium, through every way to its origin.
 //!
 //! In:    `cargo test -p byway --test browser -- --ignored`; needs root, unshare(1), `ip`, and
 //!        Chromium.
-//! Out:   what the page saw of its page, a WebSocket, server-sent events and an upload.
-//! Never: reaches a network: it runs in a namespace that has loopback alone.
+//! Out:   what the page observed: itself, a WebSocket, server-sent events, an upload.
+//! Never: reaches a network: it runs in a namespace that has only loopback.
 //!
 //! `site` the origin and its page
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -16,7 +16,7 @@ use byway_testkit::{Origin, Program};
 
 const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 
-/// Set for the process inside the namespace.
+/// Set for the process in the namespace.
 const INSIDE: &str = "BYWAY_BROWSER_INSIDE";
 
 const ANY: &str = "127.0.0.1:0";
@@ -103,7 +103,7 @@ fn every_way() {
         visit(&format!("a service over {carrier}"), &origin, &url, &[]);
     }
 
-    // Without the second option Chromium uses no proxy for loopback.
+    // Without the second option Chromium does not use a proxy for loopback.
     let proxied = |proxy: &str| {
         [
             format!("--proxy-server={proxy}"),
@@ -136,7 +136,7 @@ fn every_way() {
     );
 }
 
-/// Opens the page, and compares what it reports to its origin.
+/// Opens the page and checks what it reports to its origin.
 #[track_caller]
 fn visit(way: &str, origin: &Origin, url: &str, more: &[String]) {
     let reported = || {
@@ -162,13 +162,13 @@ fn visit(way: &str, origin: &Origin, url: &str, more: &[String]) {
     eprintln!("through {way}: the page, a WebSocket, server-sent events and an upload work");
 }
 
-/// Chromium without a window, until it is dropped.
+/// A headless Chromium, killed on drop.
 struct Chromium(Child);
 
 impl Chromium {
     fn start(profile: &std::path::Path, url: &str, more: &[String]) -> Self {
         let child = Command::new("chromium")
-            // Root has no sandbox; there is no GPU and perhaps a small /dev/shm.
+            // Chromium as root has no sandbox. There is no GPU, and /dev/shm may be small.
             .args([
                 "--headless=new",
                 "--no-sandbox",

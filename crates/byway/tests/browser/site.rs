@@ -1,8 +1,7 @@
-//! Site: an origin with a page that tries what browsers do, and reports what it saw.
+//! Site: an origin with a page that uses what browsers offer, and reports the results.
 //!
 //! In:    the requests of the page.
-//! Out:   the page, an echo over a WebSocket, events that wait for each other, the sum of an
-//!        upload.
+//! Out:   the page, a WebSocket echo, events that wait for each other, the checksum of an upload.
 //! Never: a WebSocket message longer than 125 bytes, or a fragment: the page sends none.
 
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use byway_testkit::pattern::Sum;
 use byway_testkit::{Message, Origin, PATIENCE, Served, origin};
 use parking_lot::{Condvar, Mutex};
 
-/// Where the page reports.
+/// The path to which the page reports.
 pub(crate) const RESULT: &str = "/result";
 
 const EVENTS: usize = 5;
@@ -60,7 +59,7 @@ const upload = async () => (await fetch('/sum', { method: 'POST', body: new Uint
 })();
 </script>";
 
-/// What the page reports if all goes well.
+/// The report of the page if all goes well.
 pub(crate) fn expected() -> String {
     let mut sum = Sum::new();
     sum.add(&vec![0; UPLOAD_BYTES]);
@@ -109,7 +108,7 @@ pub(crate) fn origin() -> Origin {
     })
 }
 
-/// The next head; a report with its body.
+/// The next request head; for a report, with its body.
 fn next(visitor: &mut Served) -> Option<Message> {
     let mut request = visitor.head()?;
     if request.target() == RESULT {
@@ -119,8 +118,8 @@ fn next(visitor: &mut Served) -> Option<Message> {
     Some(request)
 }
 
-/// Each event waits until the page has seen the one before: a proxy that holds events back would
-/// end the test.
+/// Each event waits until the page has received the one before: a proxy that buffers events would
+/// block the test.
 fn events(visitor: &mut Served, seen: &Seen) {
     *seen.event.lock() = 0;
     visitor.send(
@@ -161,7 +160,7 @@ fn websocket(visitor: &mut Served, request: &Message) {
             .zip(mask.iter().cycle())
             .map(|(byte, mask)| byte ^ mask);
         let echo: Vec<u8> = [head[0], length as u8].into_iter().chain(data).collect();
-        // A close is echoed as any frame.
+        // A close frame is echoed like any other.
         if !visitor.try_send(&echo) || head[0] & 0x0f == 8 {
             return;
         }

@@ -1,30 +1,32 @@
-//! Case: one row of the table: what is sent, by whom, and what RFC 9110 or 9112 says must become of
-//! it.
+//! Case: one row of the table: what is sent, by which side, and what RFC 9110 or 9112 requires.
 //!
 //! In:    bytes.
-//! Out:   a verdict on what was seen at both ends.
+//! Out:   a verdict on what was received at both ends.
 //! Never: the program's own codec.
 
-/// What must become of a request, or of a response.
+/// What must happen to a request or a response.
 #[derive(Clone, Copy)]
 pub(crate) enum Must {
-    /// An answer of 4xx or 5xx (or none), nothing at the origin, and no request behind it served.
+    /// An answer of 4xx or 5xx (or none), nothing at the origin, and the request behind it is not
+    /// served.
     Refuse,
-    /// An answer of 4xx or 5xx and nothing at the origin; the connection may go on, as its boundary
-    /// is known.
+    /// An answer of 4xx or 5xx and nothing at the origin. The connection may stay open, as its
+    /// boundary is known.
     Decline,
-    /// Served, and every text of the first list stands in what the origin got, none of the second
-    /// does.
+    /// Served. The request at the origin contains every text of the first list and none of the
+    /// second.
     Forward(&'static [&'static str], &'static [&'static str]),
-    /// Either of the two: the RFC allows both, and a third thing would be wrong.
+    /// Either of the two: the RFC allows both and nothing else.
     ForwardOrRefuse(&'static [&'static str], &'static [&'static str]),
-    /// The answer has these texts and not those; the request does not reach the origin.
+    /// The answer contains the first texts and not the second. The request does not reach the
+    /// origin.
     Answer(&'static [&'static str], &'static [&'static str]),
-    /// Of a response: it arrives with these texts and without those, and the connection goes on.
+    /// For a response: it arrives with the first texts and without the second, and the connection
+    /// stays open.
     Pass(&'static [&'static str], &'static [&'static str]),
-    /// Of a response: it is not passed off as a complete one: 502, or cut.
+    /// For a response: it is not passed on as complete. The client gets a 502 or a cut response.
     Distrust,
-    /// Of a response: passed or distrusted.
+    /// For a response: passed or distrusted.
     PassOrDistrust(&'static [&'static str], &'static [&'static str]),
 }
 
@@ -32,30 +34,30 @@ pub(crate) enum Must {
 pub(crate) struct Case {
     /// Section of an RFC, such as `9112 6.1`.
     pub(crate) section: &'static str,
-    /// What is tried, in a few words.
+    /// What is tested, in a few words.
     pub(crate) name: &'static str,
-    /// The request, to its last byte.
+    /// The complete request.
     pub(crate) request: &'static str,
-    /// The origin's answer, to its last byte; empty for the usual one.
+    /// The complete answer of the origin; empty for the default answer.
     pub(crate) response: &'static str,
-    /// The judgement.
+    /// The expected result.
     pub(crate) must: Must,
 }
 
-/// What was seen.
+/// What was observed.
 pub(crate) struct Seen {
-    /// Everything that the client got.
+    /// Everything that the client received.
     pub(crate) answer: String,
-    /// What the origin got of this row, each request with its body.
+    /// What the origin received of this row, each request with its body.
     pub(crate) forwarded: Vec<String>,
     /// Whether the request behind it was served.
     pub went_on: bool,
 }
 
 impl Case {
-    /// `Err` says what is wrong.
+    /// `Err` contains what is wrong.
     pub(crate) fn judge(&self, seen: &Seen) -> Result<(), String> {
-        // The answer to the request behind is the last one, and no part of this row.
+        // The answer to the request behind is the last one, and is no part of this row.
         let behind = seen
             .answer
             .rfind("HTTP/1.")
@@ -113,14 +115,15 @@ impl Case {
                     Err("the connection did not go on".into())
                 }
             }
-            // Without its length or its last chunk, and closed: no client takes it for whole.
+            // The length or the last chunk is missing and the connection is closed: no client
+            // accepts it as complete.
             Must::Distrust if !seen.went_on && is_cut(answer) => Ok(()),
             Must::Distrust => Err(format!("passed on as complete: {status}")),
         }
     }
 }
 
-/// Names of fields and their colons are compared without regard to case.
+/// Field names and colons are compared case-insensitively.
 fn texts(place: &str, all: &str, with: &[&str], without: &[&str]) -> Result<(), String> {
     let all = all.to_ascii_lowercase();
     if let Some(missing) = with

@@ -1,4 +1,4 @@
-//! Forwarding: what an intermediary does with a request.
+//! Forwarding: what an intermediary changes in a request.
 
 use crate::case::{Case, Must};
 
@@ -6,43 +6,43 @@ use crate::case::{Case, Must};
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
     Case {
-        section: "9110 7.6.1", name: "Connection stays behind",
+        section: "9110 7.6.1", name: "Connection is not forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x"], &["X-Mine: 1"]),
     },
     Case {
-        section: "9110 7.6.1", name: "what two Connections list stays behind",
+        section: "9110 7.6.1", name: "fields listed in two Connection lines are not forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: X-A\r\nConnection: X-B\r\nX-A: 11\r\nX-B: 22\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x"], &["X-A:", "X-B:"]),
     },
     Case {
-        section: "9110 7.6.1", name: "options know no case",
+        section: "9110 7.6.1", name: "connection options are case-insensitive",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: x-mine\r\nX-MINE: 1\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x"], &["X-MINE:"]),
     },
     Case {
-        section: "9110 7.6.1", name: "Keep-Alive stays behind",
+        section: "9110 7.6.1", name: "Keep-Alive is not forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nKeep-Alive: timeout=7\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x"], &["timeout=7"]),
     },
     Case {
-        section: "9112 C.2.2", name: "Proxy-Connection stays behind",
+        section: "9112 C.2.2", name: "Proxy-Connection is not forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nProxy-Connection: keep-alive\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x"], &["Proxy-Connection"]),
     },
     Case {
-        section: "9110 10.1.4", name: "TE stays behind",
+        section: "9110 10.1.4", name: "TE is not forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nTE: trailers, gzip\r\nConnection: TE\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x"], &["gzip"]),
     },
     Case {
-        section: "9110 7.8", name: "Upgrade without Connection is not passed on",
+        section: "9110 7.8", name: "Upgrade without Connection is not forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nUpgrade: foo\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x"], &["Upgrade: foo"]),
@@ -54,7 +54,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Forward(&["/x"], &["Upgrade:"]),
     },
     Case {
-        section: "9110 7.6.1", name: "Host cannot be listed away",
+        section: "9110 7.6.1", name: "Host listed in Connection is kept",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: Host\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&["Host:"], &[]),
@@ -72,61 +72,61 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Forward(&["Via: 1.1 "], &[]),
     },
     Case {
-        section: "9110 7.6.3", name: "Via tells the version that came",
+        section: "9110 7.6.3", name: "Via has the received version",
         request: "GET /x HTTP/1.0\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::Forward(&["Via: 1.0 "], &[]),
     },
     Case {
-        section: "9110 7.6.3", name: "a Via that was there stays",
+        section: "9110 7.6.3", name: "an existing Via is kept",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nVia: 1.1 other\r\n\r\n",
         response: "",
         must: Must::Forward(&["1.1 other"], &[]),
     },
     Case {
-        section: "9110 2.5", name: "a request goes on in our own version",
+        section: "9110 2.5", name: "a request is forwarded in the proxy's own version",
         request: "GET /x HTTP/1.0\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x HTTP/1.1"], &[]),
     },
     Case {
-        section: "9110 7.6.2", name: "Max-Forwards of OPTIONS counts down",
+        section: "9110 7.6.2", name: "Max-Forwards of OPTIONS is decremented",
         request: "OPTIONS /x HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 5\r\n\r\n",
         response: "",
         must: Must::Forward(&["Max-Forwards: 4"], &[]),
     },
     Case {
-        section: "9110 7.6.2", name: "an OPTIONS with none left is answered here",
+        section: "9110 7.6.2", name: "an OPTIONS with Max-Forwards 0 is answered by the proxy",
         request: "OPTIONS /x HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 0\r\n\r\n",
         response: "",
         must: Must::Answer(&["HTTP/1.1 "], &[]),
     },
     Case {
-        section: "9110 7.6.2", name: "Max-Forwards of TRACE counts down",
+        section: "9110 7.6.2", name: "Max-Forwards of TRACE is decremented",
         request: "TRACE /x HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 5\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&["Max-Forwards: 4"], &[]),
     },
     Case {
-        section: "9110 7.6.2", name: "a TRACE with none left is answered here",
+        section: "9110 7.6.2", name: "a TRACE with Max-Forwards 0 is answered by the proxy",
         request: "TRACE /x HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 0\r\n\r\n",
         response: "",
         must: Must::Answer(&["HTTP/1.1 "], &[]),
     },
     Case {
-        section: "9110 7.6.2", name: "Max-Forwards of GET is left alone",
+        section: "9110 7.6.2", name: "Max-Forwards of GET is ignored",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 0\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x"], &[]),
     },
     Case {
-        section: "9110 9.3.8", name: "the answer to TRACE here shows no secrets",
+        section: "9110 9.3.8", name: "the proxy's answer to TRACE has no secrets",
         request: "TRACE /x HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 0\r\nCookie: s=secret\r\n\r\n",
         response: "",
         must: Must::Answer(&["HTTP/1.1 "], &["secret"]),
     },
     Case {
-        section: "9110 9.3.6", name: "CONNECT is not for a reverse proxy",
+        section: "9110 9.3.6", name: "CONNECT is refused by a reverse proxy",
         request: "CONNECT b.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::Refuse,
@@ -144,19 +144,19 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Refuse,
     },
     Case {
-        section: "9110 5.1", name: "fields that nobody knows travel on",
+        section: "9110 5.1", name: "unknown fields are forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nX-New: 1\r\n\r\n",
         response: "",
         must: Must::Forward(&["X-New: 1"], &[]),
     },
     Case {
-        section: "9110 5.1", name: "names keep their meaning in any case",
+        section: "9110 5.1", name: "field names are case-insensitive",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nCONTENT-LENGTH: 5\r\n\r\nhello",
         response: "",
         must: Must::Forward(&["hello"], &[]),
     },
     Case {
-        section: "9110 11.6.2", name: "Authorization travels on",
+        section: "9110 11.6.2", name: "Authorization is forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nAuthorization: Basic eA==\r\n\r\n",
         response: "",
         must: Must::Forward(&["Authorization: Basic eA=="], &[]),
@@ -174,7 +174,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::ForwardOrRefuse(&[], &[]),
     },
     Case {
-        section: "9110 10.1.1", name: "another Expect is 417 or passed",
+        section: "9110 10.1.1", name: "another Expect is 417 or forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nExpect: x\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&[], &[]),
@@ -186,19 +186,19 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Forward(&["/x"], &[]),
     },
     Case {
-        section: "9112 9.6", name: "close is heeded: what follows is not served",
+        section: "9112 9.6", name: "close is honoured: later requests are not served",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x"], &[]),
     },
     Case {
-        section: "9110 13.1", name: "conditions travel on",
+        section: "9110 13.1", name: "conditions are forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nIf-None-Match: \"x\"\r\n\r\n",
         response: "",
         must: Must::Forward(&["If-None-Match: \"x\""], &[]),
     },
     Case {
-        section: "9110 14.2", name: "ranges travel on",
+        section: "9110 14.2", name: "ranges are forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nRange: bytes=0-1\r\n\r\n",
         response: "",
         must: Must::Forward(&["Range: bytes=0-1"], &[]),

@@ -90,7 +90,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::ForwardOrRefuse(&["hello"], &["5, 5"]),
     },
     Case {
-        section: "9112 6.3", name: "a length and a coding: refused, or the length goes and the connection closes",
+        section: "9112 6.3", name: "a length and a coding: refused, or the length is removed and the connection closed",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&[], &["Content-Length: 6"]),
@@ -132,13 +132,13 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Refuse,
     },
     Case {
-        section: "9112 6.1", name: "a coding that nobody knows",
+        section: "9112 6.1", name: "an unknown coding",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
         response: "",
         must: Must::Refuse,
     },
     Case {
-        section: "9112 6.1", name: "identity is no coding any more",
+        section: "9112 6.1", name: "identity is no longer a coding",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: identity\r\n\r\n",
         response: "",
         must: Must::Refuse,
@@ -150,7 +150,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Refuse,
     },
     Case {
-        section: "9112 6.1", name: "a coding behind a vertical tab",
+        section: "9112 6.1", name: "a coding after a vertical tab",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
         response: "",
         must: Must::Refuse,
@@ -186,7 +186,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::ForwardOrRefuse(&["hello"], &[]),
     },
     Case {
-        section: "9112 7.1", name: "a size that is no number",
+        section: "9112 7.1", name: "a size that is not a number",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nhello\r\n0\r\n\r\n",
         response: "",
         must: Must::Refuse,
@@ -228,25 +228,25 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Refuse,
     },
     Case {
-        section: "9112 7.1", name: "LF alone behind a size",
+        section: "9112 7.1", name: "LF alone after a size",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&[], &[]),
     },
     Case {
-        section: "9112 7.1", name: "LF alone behind data",
+        section: "9112 7.1", name: "LF alone after data",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\n0\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&[], &[]),
     },
     Case {
-        section: "9112 7.1", name: "CR alone behind a size",
+        section: "9112 7.1", name: "CR alone after a size",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\rhello\r\n0\r\n\r\n",
         response: "",
         must: Must::Refuse,
     },
     Case {
-        section: "9112 7.1.1", name: "extensions are passed over",
+        section: "9112 7.1.1", name: "extensions are ignored",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b;c=\"d;e\"\r\nhello\r\n0;f\r\n\r\n",
         response: "",
         must: Must::Forward(&["hello"], &["a=b"]),
@@ -264,13 +264,13 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Forward(&["hello"], &[]),
     },
     Case {
-        section: "9110 6.5.1", name: "a trailer cannot frame",
+        section: "9110 6.5.1", name: "a trailer cannot change the framing",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nContent-Length: 50\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&["hello"], &["Content-Length: 50"]),
     },
     Case {
-        section: "9110 6.5.1", name: "a trailer cannot route",
+        section: "9110 6.5.1", name: "a trailer cannot change the routing",
         request: "POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nHost: evil.example\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&["hello"], &["evil.example"]),

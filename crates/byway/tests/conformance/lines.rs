@@ -1,4 +1,4 @@
-//! Lines: request lines, targets, Host and fields.
+//! Lines: request lines, targets, Host and header fields.
 
 use crate::case::{Case, Must};
 
@@ -66,7 +66,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::ForwardOrRefuse(&[], &[]),
     },
     Case {
-        section: "9112 3", name: "white space behind the version",
+        section: "9112 3", name: "white space after the version",
         request: "GET /x HTTP/1.1 \r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&[], &[]),
@@ -84,19 +84,19 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Refuse,
     },
     Case {
-        section: "9112 3.1", name: "a method that is no token",
+        section: "9112 3.1", name: "a method that is not a token",
         request: "G(T /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::Refuse,
     },
     Case {
-        section: "9110 9.1", name: "a method that nobody knows is passed or declined",
+        section: "9110 9.1", name: "an unknown method is forwarded or declined",
         request: "FROB /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&[], &[]),
     },
     Case {
-        section: "9110 9.1", name: "methods know upper and lower case",
+        section: "9110 9.1", name: "methods are case-sensitive",
         request: "get /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&["get /x"], &[]),
@@ -126,19 +126,19 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Refuse,
     },
     Case {
-        section: "9112 3.2.1", name: "a target that starts with no slash",
+        section: "9112 3.2.1", name: "a target that does not start with a slash",
         request: "GET x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::Refuse,
     },
     Case {
-        section: "9112 3.2.1", name: "the query travels as it is",
+        section: "9112 3.2.1", name: "the query is forwarded unchanged",
         request: "GET /x?a=%20&b=/?c HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x?a=%20&b=/?c"], &[]),
     },
     Case {
-        section: "9112 3.2.1", name: "escapes of reserved characters travel as they are",
+        section: "9112 3.2.1", name: "escapes of reserved characters are forwarded unchanged",
         request: "GET /x%3b%2fb HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::Forward(&["/x%3b%2fb"], &[]),
@@ -150,7 +150,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Forward(&["/x"], &[]),
     },
     Case {
-        section: "9112 3.2.2", name: "absolute form: its host counts, Host does not",
+        section: "9112 3.2.2", name: "absolute form: its host replaces Host",
         request: "GET http://b.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&["Host: b.example"], &["Host: a.example"]),
@@ -180,7 +180,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::ForwardOrRefuse(&["OPTIONS *"], &[]),
     },
     Case {
-        section: "9112 3.2.4", name: "OPTIONS for a whole host in absolute form asks about *",
+        section: "9112 3.2.4", name: "OPTIONS for a whole host in absolute form becomes OPTIONS *",
         request: "OPTIONS http://a.example HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&["OPTIONS * "], &[]),
@@ -240,7 +240,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Refuse,
     },
     Case {
-        section: "9112 3.2", name: "Host with an address that is none",
+        section: "9112 3.2", name: "Host with an invalid address",
         request: "GET /x HTTP/1.1\r\nHost: [::g]\r\n\r\n",
         response: "",
         must: Must::Refuse,
@@ -258,7 +258,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Forward(&["/x"], &[]),
     },
     Case {
-        section: "9112 3.2", name: "an empty Host is passed or refused",
+        section: "9112 3.2", name: "an empty Host is forwarded or refused",
         request: "GET /x HTTP/1.1\r\nHost:\r\n\r\n",
         response: "",
         must: Must::ForwardOrRefuse(&[], &[]),
@@ -366,7 +366,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::ForwardOrRefuse(&[], &[]),
     },
     Case {
-        section: "9112 5.1", name: "white space around a value does not count",
+        section: "9112 5.1", name: "white space around a value is not part of it",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nX: \t1 \t\r\n\r\n",
         response: "",
         must: Must::Forward(&["X: 1"], &[]),
@@ -378,7 +378,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Forward(&["X:"], &[]),
     },
     Case {
-        section: "9110 5.3", name: "the order of equal names stays",
+        section: "9110 5.3", name: "the order of equal names is kept",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\nX: 1\r\nY: 3\r\nX: 2\r\n\r\n",
         response: "",
         must: Must::Forward(&["X: 1", "X: 2"], &[]),

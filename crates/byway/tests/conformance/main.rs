@@ -1,10 +1,10 @@
-//! Conformance: MUST-level requirements of HTTP/1.1 (RFC 9110, RFC 9112) as a table, against the
-//! built program, or against any proxy that can be put in front of the same origin.
+//! Conformance: the MUST-level requirements of HTTP/1.1 (RFC 9110, RFC 9112) as a table, tested on
+//! the built program or on any proxy in front of the same origin.
 //!
 //! `BYWAY_CONFORMANCE_PEER=host:port` names the proxy and `BYWAY_CONFORMANCE_ORIGIN=host:port` the
-//! address that it forwards to, where this test then listens; without them the program under test
-//! is our own. A peer's failures are printed and do not fail the test. `docs/conformance.md` has
-//! the numbers.
+//! address that it forwards to, where this test then listens. Without them the subject is the built
+//! program. Failures of another proxy are printed and do not fail the test. `docs/conformance.md`
+//! has the numbers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod case;
@@ -22,10 +22,10 @@ use byway_testkit::Program;
 use case::{Case, Seen};
 use parking_lot::Mutex;
 
-/// How long a peer may be silent before its row is over.
+/// How long another proxy may be silent before its row is over.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Our own rows all end by themselves, on a slow machine later.
+/// Our own rows all end without a timeout, only later on a slow machine.
 const PATIENCE: Duration = byway_testkit::PATIENCE;
 
 const USUAL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nusual answer";
@@ -103,7 +103,7 @@ impl ConcatRefs for [&'static [Case]; 4] {
     }
 }
 
-/// The row's request and one more behind it; then everything up to the end of the connection.
+/// Sends the row's request and one more behind it, then reads until the connection ends.
 fn run(case: &Case, subject: SocketAddr, silence: Duration, recorded: &Recorded) -> Seen {
     recorded.requests.lock().clear();
     *recorded.response.lock() = if case.response.is_empty() {
@@ -113,7 +113,7 @@ fn run(case: &Case, subject: SocketAddr, silence: Duration, recorded: &Recorded)
     };
     let mut client = TcpStream::connect(subject).unwrap();
     client.set_read_timeout(Some(silence)).unwrap();
-    // A subject may refuse and reset within either write.
+    // A subject may refuse and reset during either write.
     let _ = client
         .write_all(case.request.as_bytes())
         .and_then(|()| client.write_all(NEXT.as_bytes()));
@@ -144,8 +144,8 @@ fn accept(listener: &TcpListener, recorded: &Arc<Recorded>) {
     }
 }
 
-/// Reads one request after the other, as leniently as it must to show what came, and answers with
-/// the row's response.
+/// Reads one request after the other, leniently enough to record whatever came, and sends the row's
+/// response.
 fn serve(mut stream: TcpStream, recorded: &Recorded) {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];
@@ -163,7 +163,7 @@ fn serve(mut stream: TcpStream, recorded: &Recorded) {
             if stream.write_all(response.as_bytes()).is_err() {
                 return;
             }
-            // A response that is cut, or ends with its connection, ends here.
+            // A response that is cut or ends with its connection ends here.
             if response.contains("x-origin: closes") {
                 return;
             }
@@ -175,7 +175,7 @@ fn serve(mut stream: TcpStream, recorded: &Recorded) {
     }
 }
 
-/// The length of the first request with its body, if it is all there.
+/// The length of the first request including its body, if it is complete.
 fn whole_request(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
@@ -183,7 +183,7 @@ fn whole_request(bytes: &[u8]) -> Option<usize> {
         let end = bytes[head..]
             .windows(5)
             .position(|window| window == b"0\r\n\r\n");
-        // Trailers: the last chunk's line, then lines up to an empty one.
+        // Trailers: the line of the last chunk, then lines up to an empty one.
         let trailers = || {
             let last = bytes[head..]
                 .windows(5)

@@ -1,4 +1,4 @@
-//! Responses: how they are read, and how they are passed on.
+//! Responses: how they are parsed and forwarded.
 
 use crate::case::{Case, Must};
 
@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::PassOrDistrust(&["hello"], &["chunked"]),
     },
     Case {
-        section: "9112 4", name: "no reason",
+        section: "9112 4", name: "no reason phrase",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::Pass(&["hello"], &[]),
@@ -60,7 +60,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Distrust,
     },
     Case {
-        section: "9112 6.3", name: "a length that is none",
+        section: "9112 6.3", name: "an invalid length",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nContent-Length: 5x\r\nx-origin: closes\r\n\r\nhello",
         must: Must::Distrust,
@@ -84,7 +84,7 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Distrust,
     },
     Case {
-        section: "9112 7.1", name: "a chunk size that is none",
+        section: "9112 7.1", name: "an invalid chunk size",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-origin: closes\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
         must: Must::Distrust,
@@ -96,13 +96,13 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Distrust,
     },
     Case {
-        section: "9112 5.1", name: "a space before a colon is removed or distrusted",
+        section: "9112 5.1", name: "a space before a colon is removed, or the response rejected",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nX : 1\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::PassOrDistrust(&["hello"], &["X : 1"]),
     },
     Case {
-        section: "9112 5.2", name: "a folded line is unfolded or distrusted",
+        section: "9112 5.2", name: "a folded line is unfolded, or the response rejected",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nX: 1\r\n 2\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::PassOrDistrust(&["hello"], &["\r\n 2"]),
@@ -144,13 +144,13 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Pass(&["200"], &["0\r\n\r\n"]),
     },
     Case {
-        section: "9110 15.2", name: "103 goes before the final answer",
+        section: "9110 15.2", name: "103 is forwarded before the final response",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::Pass(&["200", "hello"], &[]),
     },
     Case {
-        section: "9110 15.2", name: "100 that nobody waited for does not end the exchange",
+        section: "9110 15.2", name: "an unexpected 100 does not end the exchange",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::Pass(&["200", "hello"], &[]),
@@ -162,61 +162,61 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::PassOrDistrust(&["hello"], &[" 103 "]),
     },
     Case {
-        section: "9110 7.8", name: "101 that nobody asked for",
+        section: "9110 7.8", name: "101 without a request to upgrade",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\nx-origin: closes\r\n\r\n",
         must: Must::Distrust,
     },
     Case {
-        section: "9110 7.6.1", name: "hop-by-hop fields of a response stay behind",
+        section: "9110 7.6.1", name: "hop-by-hop fields of a response are not forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nConnection: X-Mine\r\nX-Mine: 1\r\nKeep-Alive: timeout=77\r\nProxy-Connection: keep-alive\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::Pass(&["hello"], &["X-Mine", "timeout=77", "Proxy-Connection"]),
     },
     Case {
-        section: "9110 7.8", name: "Upgrade of a response stays behind",
+        section: "9110 7.8", name: "Upgrade of a response is not forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::Pass(&["hello"], &["h2c"]),
     },
     Case {
-        section: "9112 9.6", name: "close of the origin is not close of the client",
+        section: "9112 9.6", name: "close by the origin does not close the client's connection",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\nx-origin: closes\r\n\r\nhello",
         must: Must::Pass(&["hello"], &[]),
     },
     Case {
-        section: "9110 6.6.1", name: "Date is added where there is none",
+        section: "9110 6.6.1", name: "Date is added if it is missing",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::Pass(&["\r\nDate: "], &[]),
     },
     Case {
-        section: "9110 6.6.1", name: "a Date that is there is not doubled or lost",
+        section: "9110 6.6.1", name: "an existing Date is kept, once",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::Pass(&["\r\nDate: "], &[]),
     },
     Case {
-        section: "9110 7.6.3", name: "Via is added to a response, or the gateway keeps to itself",
+        section: "9110 7.6.3", name: "Via is added to a response, or a gateway omits it",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::Pass(&["hello"], &[]),
     },
     Case {
-        section: "9110 15", name: "a status that nobody knows travels on",
+        section: "9110 15", name: "an unknown status is forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 299 Odd\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::Pass(&["HTTP/1.1 299"], &[]),
     },
     Case {
-        section: "9110 15", name: "a 5xx that nobody knows travels on",
+        section: "9110 15", name: "an unknown 5xx is forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 599 Odd\r\nContent-Length: 5\r\n\r\nhello",
         must: Must::Pass(&["HTTP/1.1 599"], &[]),
     },
     Case {
-        section: "9110 2.5", name: "a response of HTTP/1.0 goes on as ours",
+        section: "9110 2.5", name: "a response of HTTP/1.0 is forwarded in the proxy's own version",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nx-origin: closes\r\n\r\nhello",
         must: Must::Pass(&["HTTP/1.1 200", "hello"], &[]),
@@ -234,13 +234,13 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Pass(&["a=1\r\n", "b=2\r\n"], &[]),
     },
     Case {
-        section: "9110 6.5.1", name: "a trailer of a response cannot frame",
+        section: "9110 6.5.1", name: "a trailer of a response cannot change the framing",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nContent-Length: 50\r\n\r\n",
         must: Must::PassOrDistrust(&["hello"], &["Content-Length: 50"]),
     },
     Case {
-        section: "9110 15.4", name: "the location travels on",
+        section: "9110 15.4", name: "Location is forwarded",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "HTTP/1.1 302 Found\r\nLocation: /y\r\nContent-Length: 0\r\n\r\n",
         must: Must::Pass(&["Location: /y"], &[]),

@@ -75,7 +75,7 @@ fn trailers_pass_both_ways() {
 }
 
 #[test]
-fn chunks_arrive_as_they_come_and_not_when_the_body_is_over() {
+fn chunks_are_forwarded_as_they_come_and_not_when_the_body_is_complete() {
     let gate = Gate::new();
     let seen = gate.clone();
     let origin = Origin::scripted(move |visitor| {
@@ -150,7 +150,7 @@ fn an_http_1_0_client_gets_a_body_it_can_read() {
 }
 
 #[test]
-fn a_body_that_ends_with_the_upstream_connection_is_chunked_for_who_can_read_it() {
+fn a_body_that_ends_with_the_upstream_connection_is_chunked_for_clients_that_can_read_it() {
     let origin = Origin::scripted(|visitor| {
         visitor.request();
         visitor.send("HTTP/1.0 200 OK\r\n\r\nuntil the end");
@@ -188,13 +188,13 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_fin_behind_a_complete_request_still_gets_its_answer() {
+fn a_complete_request_followed_by_fin_gets_its_response() {
     for request in [
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody",
     ] {
-        let said = Gate::new();
-        let fin = said.clone();
+        let sent = Gate::new();
+        let fin = sent.clone();
         let origin = Origin::scripted(move |visitor| {
             visitor.request();
             fin.wait();
@@ -203,7 +203,7 @@ fn a_fin_behind_a_complete_request_still_gets_its_answer() {
         let program = edge(&origin);
         let mut visitor = Visitor::connect(program.address());
         visitor.send(request).finish();
-        said.open();
+        sent.open();
         assert_eq!(visitor.response().text(), "answer", "{request:?}");
         assert_eq!(visitor.ended(), Ending::Fin);
     }
@@ -271,7 +271,7 @@ fn an_upstream_that_resets_within_its_body_resets_the_client() {
 }
 
 #[test]
-fn an_upstream_that_talks_no_http_is_a_502() {
+fn an_upstream_that_does_not_speak_http_is_a_502() {
     const GARBAGE: &[&str] = &[
         "SSH-2.0-OpenSSH_9.6\r\n",
         "HTTP/1.1 20 OK\r\n\r\n",
@@ -304,8 +304,8 @@ fn an_upstream_that_talks_no_http_is_a_502() {
 }
 
 #[test]
-fn an_upstream_that_closes_without_a_word_is_a_502() {
-    // Without a byte back a GET goes once more; behind a byte nothing does.
+fn an_upstream_that_closes_without_an_answer_is_a_502() {
+    // Before the first byte of a response a GET is retried once. After it nothing is retried.
     for (half_an_answer, deliveries) in [("", 2), ("HTTP/1.1 200 OK\r\nContent-Le", 1)] {
         let origin = Origin::scripted(move |visitor| {
             visitor.request();
@@ -342,7 +342,7 @@ fn chunks_that_go_wrong_on_the_way_down_reset_the_client() {
         let program = edge(&origin);
         let mut visitor = Visitor::connect(program.address());
         visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        // What has left for the client cannot be taken back.
+        // Bytes that were sent to the client cannot be withdrawn.
         visitor.until(b"2\r\nok\r\n");
         gate.open();
         let (bytes, ending) = visitor.to_end();
@@ -383,7 +383,7 @@ fn chunks_that_go_wrong_on_the_way_up_are_a_400_and_no_complete_request_for_the_
 }
 
 #[test]
-fn a_client_that_leaves_within_its_upload_is_no_complete_request_for_the_origin() {
+fn an_aborted_upload_is_no_complete_request_for_the_origin() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
         visitor.remember_to_end();
@@ -433,7 +433,7 @@ fn a_slow_upstream_is_a_504_that_names_its_deadline() {
 }
 
 #[test]
-fn an_upstream_body_that_stands_still_is_cut_and_not_ended() {
+fn an_upstream_body_that_stalls_is_cut_and_not_ended() {
     let origin = Origin::scripted(|visitor| {
         visitor.request();
         visitor.send(CUT[2]);

@@ -10,19 +10,19 @@ use parking_lot::Mutex;
 
 use super::{BYWAY, config};
 
-/// What an origin needs to break a connection and send the rest of the client's request in one go.
+/// What an origin needs to reset a connection and send the rest of the client's request at once.
 struct Trap {
-    /// The client whose request is under way.
+    /// The client whose request is in progress.
     visitor: Mutex<Option<Visitor>>,
-    /// What the client sends behind the head of its request.
+    /// What the client sends after the head of its request.
     rest: Mutex<&'static str>,
-    /// The target of the request that has been reset already.
+    /// The target of the request that was already reset.
     reset: Mutex<String>,
     done: OnceLock<Sender<()>>,
 }
 
-/// Resets the connection as soon as a POST's head has come. In the same moment the client sends the
-/// next chunk.
+/// Resets the connection as soon as the head of a POST arrives. At the same moment the client sends
+/// the next chunk.
 fn reset_between_head_and_chunk(served: &mut Served, trap: &Trap) {
     while let Some(mut request) = served.request_head() {
         let first = {

@@ -1,5 +1,4 @@
-//! Fairness: one client that takes everything it can get does not keep an upstream from another
-//! one.
+//! Fairness: a client that takes all it can get does not block the upstream for another client.
 
 use byway_testkit::{Gate, Launch, Origin, Program, Visitor};
 
@@ -7,7 +6,7 @@ use super::{BYWAY, to};
 
 const CROWD: usize = 130;
 
-/// The pool's settings that each of these holds with, and how many of the crowd reach the origin.
+/// The pool settings to test with, and how many of the greedy client's requests reach the origin.
 const SETTINGS: [(&str, usize); 2] = [
     ("", CROWD),
     (
@@ -16,7 +15,7 @@ const SETTINGS: [(&str, usize); 2] = [
     ),
 ];
 
-/// An edge that believes what this machine says about its clients.
+/// An edge that trusts the forwarding fields of local connections.
 #[track_caller]
 fn edge(settings: &str, origin: &Origin) -> Program {
     launch(settings, origin).start()
@@ -29,7 +28,7 @@ fn launch(settings: &str, origin: &Origin) -> Launch {
     Launch::configured(BYWAY, &format!("{settings}\n{edge}\n{}\n", to(origin)))
 }
 
-/// A request of the client that takes all; what has no such field is the other client's.
+/// A request of the greedy client. Requests without this X-Forwarded-For are the other client's.
 fn greedy(line: &str, fields: &str) -> String {
     format!("{line} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.66\r\n{fields}\r\n")
 }
@@ -43,8 +42,8 @@ fn crowd(program: &Program, each: &str) -> Vec<Visitor> {
     visitors.collect()
 }
 
-/// Answers `/large` by what no socket's buffers hold, `/ws` by a tunnel, and everything else by
-/// `ok`.
+/// Answers `/large` with more than the socket buffers hold, `/ws` with a tunnel, and everything
+/// else with `ok`.
 fn origin() -> Origin {
     Origin::scripted(|served| {
         while let Some(request) = served.request_head() {
@@ -77,7 +76,7 @@ fn origin() -> Origin {
 const LARGE: usize = 1 << 20;
 
 #[test]
-fn uploads_that_do_not_come_keep_no_upstream_from_another_client() {
+fn stalled_uploads_do_not_block_the_upstream_for_another_client() {
     for (settings, reaching) in SETTINGS {
         let origin = origin();
         let program = edge(settings, &origin);
@@ -94,7 +93,7 @@ fn uploads_that_do_not_come_keep_no_upstream_from_another_client() {
 }
 
 #[test]
-fn clients_that_wait_for_their_100_keep_no_upstream_from_another_client() {
+fn clients_that_wait_for_100_do_not_block_the_upstream_for_another_client() {
     for (settings, reaching) in SETTINGS {
         let origin = origin();
         let program = edge(settings, &origin);
@@ -109,7 +108,7 @@ fn clients_that_wait_for_their_100_keep_no_upstream_from_another_client() {
 }
 
 #[test]
-fn readers_that_do_not_read_keep_no_upstream_from_another_client() {
+fn readers_that_do_not_read_do_not_block_the_upstream_for_another_client() {
     for (settings, reaching) in SETTINGS {
         let origin = origin();
         let program = edge(settings, &origin);
@@ -123,7 +122,7 @@ fn readers_that_do_not_read_keep_no_upstream_from_another_client() {
 }
 
 #[test]
-fn idle_websockets_keep_neither_requests_nor_websockets_of_another_client_from_an_upstream() {
+fn idle_websockets_block_neither_requests_nor_websockets_of_another_client() {
     const FIELDS: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
     for (settings, reaching) in SETTINGS {
         let origin = origin();
@@ -142,7 +141,7 @@ fn idle_websockets_keep_neither_requests_nor_websockets_of_another_client_from_a
 }
 
 #[test]
-fn whoever_has_to_give_way_is_told_why() {
+fn an_exchange_that_loses_its_permit_gets_the_reason() {
     let origin = origin();
     let program = edge("[pool]\nmax_per_origin = 2", &origin);
     let upload = greedy("POST /upload", "Content-Length: 10\r\n") + "1";
@@ -167,7 +166,7 @@ fn whoever_has_to_give_way_is_told_why() {
 }
 
 #[test]
-fn an_exchange_that_waits_for_its_upstream_alone_is_never_asked_to_give_way() {
+fn an_exchange_that_only_waits_for_its_upstream_never_loses_its_permit() {
     let gate = Gate::new();
     let go = gate.clone();
     let origin = Origin::scripted(move |served| {
@@ -202,7 +201,7 @@ fn an_exchange_that_waits_for_its_upstream_alone_is_never_asked_to_give_way() {
 }
 
 #[test]
-fn a_head_is_forwarded_although_its_body_has_not_come() {
+fn a_head_is_forwarded_before_its_body_arrives() {
     let origin = origin();
     let program = edge("", &origin);
     for fields in [
@@ -217,11 +216,11 @@ fn a_head_is_forwarded_although_its_body_has_not_come() {
     }
 }
 
-/// A pool whose queue one client fills with ease.
+/// A pool with a queue that one client can fill.
 const SHORT_QUEUE: &str =
     "[pool]\nmax_per_origin = 2\nmax_upgraded_per_origin = 2\nqueue = 8\nqueue_wait = \"20s\"";
 
-/// A crowd that has filled the queue: one of its requests was refused.
+/// A crowd that filled the queue: one of its requests was refused.
 fn filling_crowd(program: &Program, each: &str) -> Vec<Visitor> {
     let crowd = crowd(program, each);
     program.wait_for_log("queue-full");
@@ -229,7 +228,7 @@ fn filling_crowd(program: &Program, each: &str) -> Vec<Visitor> {
 }
 
 #[test]
-fn a_client_that_fills_the_queue_keeps_no_upstream_from_another_client() {
+fn a_client_that_fills_the_queue_does_not_block_the_upstream_for_another_client() {
     let origin = origin();
     let program = edge(SHORT_QUEUE, &origin);
     let _crowd = filling_crowd(
@@ -244,7 +243,7 @@ fn a_client_that_fills_the_queue_keeps_no_upstream_from_another_client() {
 }
 
 #[test]
-fn a_client_that_fills_the_queue_of_websockets_keeps_no_upstream_from_another_client() {
+fn a_client_that_fills_the_queue_of_websockets_does_not_block_the_upstream_for_another_client() {
     const FIELDS: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
     let origin = origin();
     let program = edge(SHORT_QUEUE, &origin);

@@ -1,28 +1,28 @@
-//! Foreign: TLS and HTTP/2 where plain HTTP/1 is spoken, on either side of an edge: the answer says
-//! what to do.
+//! Foreign: TLS and HTTP/2 where plain HTTP/1 is expected, on either side of an edge. The answer
+//! contains the remedy.
 
 use byway_testkit::{Origin, Visitor};
 
 use super::edge;
 
-/// The beginning of a TLS 1.3 ClientHello: the record, and the handshake in it.
+/// The start of a TLS 1.3 ClientHello: the record header and the handshake header.
 const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03\x0a\x0d\x20\x00";
 
-/// What a TLS server answers to plain HTTP: a fatal alert, protocol_version.
+/// The answer of a TLS server to plain HTTP: a fatal alert, protocol_version.
 const TLS_ALERT: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
 
-/// What an HTTP/2 server says first: SETTINGS.
+/// The first frame of an HTTP/2 server: SETTINGS.
 const HTTP2_SETTINGS: &[u8] = b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64";
 
 #[test]
-fn tls_at_a_plain_edge_is_answered_in_words_and_logged_once_with_what_to_do() {
+fn tls_at_a_plain_edge_is_answered_in_plain_text_and_logged_once_with_the_remedy() {
     let origin = Origin::useful();
     let program = edge(&origin);
     for bytewise in [false, true] {
         let mut visitor = Visitor::connect(program.address());
         match bytewise {
             false => visitor.send(CLIENT_HELLO),
-            // The answer comes with the first byte.
+            // The answer comes after the first byte.
             true => visitor.send(&CLIENT_HELLO[..1]),
         };
         let answer = visitor.response_to("GET");
@@ -53,7 +53,7 @@ fn tls_at_a_plain_edge_is_answered_in_words_and_logged_once_with_what_to_do() {
 }
 
 #[test]
-fn http2_with_prior_knowledge_is_answered_in_words() {
+fn http2_with_prior_knowledge_is_answered_in_plain_text() {
     let origin = Origin::useful();
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
@@ -70,8 +70,8 @@ fn http2_with_prior_knowledge_is_answered_in_words() {
 }
 
 #[test]
-fn an_upstream_that_speaks_tls_or_http2_alone_is_named_in_the_log_with_what_to_write() {
-    for (bytes, class, says) in [
+fn an_upstream_that_only_speaks_tls_or_http2_is_logged_with_the_remedy() {
+    for (bytes, class, expected) in [
         (
             TLS_ALERT,
             "upstream-speaks-tls",
@@ -97,7 +97,7 @@ fn an_upstream_that_speaks_tls_or_http2_alone_is_named_in_the_log_with_what_to_w
             "a visitor does not learn addresses: {}",
             answer.text()
         );
-        let line = program.wait_for_log(says);
+        let line = program.wait_for_log(expected);
         assert!(
             line.contains(&format!("upstream=\"http://{}\"", origin.address())),
             "{line}"
@@ -106,7 +106,7 @@ fn an_upstream_that_speaks_tls_or_http2_alone_is_named_in_the_log_with_what_to_w
 }
 
 #[test]
-fn an_upstream_that_hangs_up_on_plain_http_may_speak_tls_and_the_log_says_so() {
+fn an_upstream_that_closes_on_plain_http_is_logged_as_possibly_tls() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
     });
@@ -116,7 +116,7 @@ fn an_upstream_that_hangs_up_on_plain_http_may_speak_tls_and_the_log_says_so() {
 }
 
 #[test]
-fn no_line_for_people_has_the_text_of_a_rust_value_in_it() {
+fn no_message_contains_the_debug_text_of_a_rust_value() {
     let origin = Origin::answering("nonsense\r\n\r\n");
     let program = edge(&origin);
     assert_eq!(Visitor::connect(program.address()).get("/").status(), 502);

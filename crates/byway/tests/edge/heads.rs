@@ -1,10 +1,10 @@
-//! Heads: which fields travel, and which are ours.
+//! Heads: which fields are forwarded, and which ones the edge sets.
 
 use byway_testkit::{Message, Origin, Visitor};
 
 use super::{config, edge, edge_with, to};
 
-/// What the origin got when a visitor sent these field lines.
+/// The request at the origin when a client sends these field lines.
 #[track_caller]
 fn forwarded(settings: &str, fields: &str) -> Message {
     let origin = Origin::useful();
@@ -38,14 +38,14 @@ fn carries_only_ours(request: &Message) {
 }
 
 #[test]
-fn the_origin_learns_who_asked_and_by_way_of_whom() {
+fn the_origin_receives_our_forwarding_fields() {
     let request = forwarded("", "Accept: */*\r\n");
     carries_only_ours(&request);
     assert_eq!(request.field("Accept"), Some("*/*"));
 }
 
 #[test]
-fn forwarding_fields_of_a_stranger_are_dropped() {
+fn forwarding_fields_of_an_untrusted_peer_are_dropped() {
     let request = forwarded("", FORGED);
     carries_only_ours(&request);
     for name in ["Forwarded", "X-Forwarded-Port"] {
@@ -61,7 +61,7 @@ fn names_with_an_underscore_cannot_pass_for_ours() {
 }
 
 #[test]
-fn forwarding_fields_of_a_trusted_peer_are_believed_and_the_chain_grows() {
+fn forwarding_fields_of_a_trusted_peer_are_kept_and_extended() {
     let origin = Origin::useful();
     let trusting = config("", &[&to(&origin)]).replace(
         "[[edge]]\n",
@@ -83,9 +83,9 @@ fn forwarding_fields_of_a_trusted_peer_are_believed_and_the_chain_grows() {
     }
 }
 
-// CVE-2024-45410: a client that listed X-Forwarded-Host in Connection had the proxy's own removed.
+// CVE-2024-45410: a client listed X-Forwarded-Host in Connection, and the proxy removed its own.
 #[test]
-fn what_a_client_lists_in_connection_cannot_remove_our_fields() {
+fn a_client_cannot_remove_our_fields_by_listing_them_in_connection() {
     let listed = "Connection: X-Forwarded-Host, X-Forwarded-For, X-Forwarded-Proto, X-Real-IP, X-Request-Id, Via, Host\r\n";
     let request = forwarded("", listed);
     carries_only_ours(&request);
@@ -94,8 +94,9 @@ fn what_a_client_lists_in_connection_cannot_remove_our_fields() {
 }
 
 #[test]
-fn what_a_client_lists_in_connection_cannot_remove_what_applications_trust() {
-    // RFC 9110 section 7.6.1 has it removed, and applications count on it: neither is done.
+fn a_client_cannot_remove_fields_that_applications_trust_by_listing_them_in_connection() {
+    // RFC 9110 section 7.6.1 requires its removal, but applications rely on it: the request is
+    // refused.
     let origin = Origin::useful();
     let program = edge(&origin);
     for field in [
@@ -118,7 +119,7 @@ fn what_a_client_lists_in_connection_cannot_remove_what_applications_trust() {
 }
 
 #[test]
-fn hop_by_hop_fields_of_a_request_stay_behind() {
+fn hop_by_hop_fields_of_a_request_are_not_forwarded() {
     let fields = "Connection: keep-alive, X-Mine\r\nConnection: X-Mine-Too\r\nX-Mine: 1\r\nX-Mine-Too: 1\r\n\
                   Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic eA==\r\n\
                   TE: trailers\r\nUpgrade: foo\r\nX-Other: stays\r\n";
@@ -138,7 +139,7 @@ fn hop_by_hop_fields_of_a_request_stay_behind() {
 }
 
 #[test]
-fn hop_by_hop_fields_of_a_response_stay_behind() {
+fn hop_by_hop_fields_of_a_response_are_not_forwarded() {
     let origin = Origin::answering(
         "HTTP/1.1 200 OK\r\nConnection: X-Internal\r\nX-Internal: 1\r\nKeep-Alive: timeout=5\r\n\
          Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Other: stays\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\
@@ -208,7 +209,7 @@ fn an_encoded_letter_arrives_as_the_letter_that_was_matched_and_the_query_as_it_
 }
 
 #[test]
-fn a_head_that_comes_byte_by_byte_is_read_like_any_other() {
+fn a_head_that_arrives_byte_by_byte_is_parsed_like_any_other() {
     let origin = Origin::useful();
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());

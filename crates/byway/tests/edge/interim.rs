@@ -1,4 +1,4 @@
-//! Interim: 100 and 103, answers that come early, and bodies that are refused before they come.
+//! Interim: 100 and 103, early answers, and bodies that are refused before they arrive.
 
 use byway_testkit::{Ending, Gate, Origin, Visitor};
 
@@ -8,7 +8,7 @@ const EXPECTING: &str =
     "POST /sum HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
 
 #[test]
-fn a_100_of_the_origin_passes_and_calls_for_the_body() {
+fn a_100_of_the_origin_is_forwarded_and_the_body_follows() {
     let origin = Origin::useful();
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());
@@ -21,7 +21,7 @@ fn a_100_of_the_origin_passes_and_calls_for_the_body() {
 }
 
 #[test]
-fn a_final_answer_instead_of_100_passes_and_the_body_is_never_taken_for_a_request() {
+fn a_final_answer_instead_of_100_is_forwarded_and_the_body_is_never_parsed_as_a_request() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
         visitor.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
@@ -97,7 +97,7 @@ fn a_route_may_limit_bodies_more_than_the_file_does() {
 }
 
 #[test]
-fn a_103_passes_before_the_answer() {
+fn a_103_is_forwarded_before_the_answer() {
     let origin = Origin::answering(
         "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n\
          HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -116,7 +116,7 @@ fn a_103_passes_before_the_answer() {
 }
 
 #[test]
-fn an_http_1_0_client_is_spared_interim_answers() {
+fn an_http_1_0_client_gets_no_interim_answers() {
     let origin = Origin::answering(
         "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     );
@@ -126,7 +126,7 @@ fn an_http_1_0_client_is_spared_interim_answers() {
     assert_eq!(visitor.head().unwrap().status(), 200);
 }
 
-// CVE-2025-4366: what was left of an upload that was answered early was taken for the next request.
+// CVE-2025-4366: the rest of an upload that was answered early was parsed as the next request.
 #[test]
 fn an_early_answer_reaches_the_client_and_its_unread_upload_is_never_a_request() {
     let answered = Gate::new();

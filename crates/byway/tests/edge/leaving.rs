@@ -1,4 +1,4 @@
-//! Leaving: drain, and what a reload leaves alone.
+//! Leaving: drain, and what a reload does not change.
 
 use std::net::TcpStream;
 
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{BYWAY, config, edge, edge_with, to};
 
-/// Answers when the gate opens.
+/// Answers once the gate opens.
 fn answering_late(gate: &Gate) -> Origin {
     let gate = gate.clone();
     Origin::scripted(move |visitor| {
@@ -19,7 +19,7 @@ fn answering_late(gate: &Gate) -> Origin {
 }
 
 #[test]
-fn a_drain_finishes_what_is_under_way_refuses_what_is_new_and_ends_clean() {
+fn a_drain_finishes_open_requests_refuses_new_connections_and_exits_cleanly() {
     for signal in [Signal::TERM, Signal::INT] {
         let gate = Gate::new();
         let origin = answering_late(&gate);
@@ -34,7 +34,7 @@ fn a_drain_finishes_what_is_under_way_refuses_what_is_new_and_ends_clean() {
         assert_eq!(
             idle.ended(),
             Ending::Fin,
-            "nothing is owed to an idle connection"
+            "an idle connection is closed at once"
         );
         eventually("new connections are refused", || {
             TcpStream::connect(address).is_err()
@@ -80,10 +80,10 @@ fn a_drain_that_passes_its_deadline_cuts_what_is_left() {
     assert!(finished.stderr.contains("deadline"), "{}", finished.stderr);
 }
 
-/// Two routes of their own, one of which holds a tunnel.
+/// Two routes with upstreams of their own. That of the kept route echoes after an upgrade.
 struct Reloadable {
     kept: Origin,
-    going: Origin,
+    dropped: Origin,
     program: Program,
 }
 
@@ -102,14 +102,14 @@ impl Reloadable {
                 visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nkept");
             }
         });
-        let going = Origin::named("going");
+        let dropped = Origin::named("dropped");
         let program = Program::configured(
             BYWAY,
-            &Self::config(&[&kept_route(&kept), &going_route(&going)]),
+            &Self::config(&[&kept_route(&kept), &dropped_route(&dropped)]),
         );
         Self {
             kept,
-            going,
+            dropped,
             program,
         }
     }
@@ -123,12 +123,12 @@ fn kept_route(origin: &Origin) -> String {
     format!("path = '^/kept'\n{}", to(origin))
 }
 
-fn going_route(origin: &Origin) -> String {
-    format!("path = '^/going'\n{}", to(origin))
+fn dropped_route(origin: &Origin) -> String {
+    format!("path = '^/dropped'\n{}", to(origin))
 }
 
 #[test]
-fn a_reload_leaves_connections_of_untouched_routes_alone_and_closes_those_to_upstreams_that_went() {
+fn a_reload_keeps_connections_of_unchanged_routes_and_closes_those_to_removed_upstreams() {
     let node = Reloadable::start();
     let address = node.program.address();
     let mut tunnel = Visitor::connect(address);
@@ -136,7 +136,7 @@ fn a_reload_leaves_connections_of_untouched_routes_alone_and_closes_those_to_ups
     assert_eq!(tunnel.head().unwrap().status(), 101);
     let mut visitor = Visitor::connect(address);
     assert_eq!(visitor.get("/kept").text(), "kept");
-    assert_eq!(visitor.get("/going").text(), "going");
+    assert_eq!(visitor.get("/dropped").text(), "dropped");
     let before = node.kept.connections();
 
     let added = Origin::named("added");
@@ -144,10 +144,10 @@ fn a_reload_leaves_connections_of_untouched_routes_alone_and_closes_those_to_ups
         &kept_route(&node.kept),
         &format!("path = '^/added'\n{}", to(&added)),
     ]);
-    let said = node.program.reload(&config);
-    assert!(said.contains("reloaded"), "{said}");
+    let log = node.program.reload(&config);
+    assert!(log.contains("reloaded"), "{log}");
 
-    node.going.wait_for_ended(1);
+    node.dropped.wait_for_ended(1);
     tunnel.send("still here").expect("still here");
     assert_eq!(
         visitor.get("/kept").text(),
@@ -155,7 +155,7 @@ fn a_reload_leaves_connections_of_untouched_routes_alone_and_closes_those_to_ups
         "the same client connection"
     );
     assert_eq!(visitor.get("/added").text(), "added");
-    assert_eq!(visitor.get("/going").status(), 404);
+    assert_eq!(visitor.get("/dropped").status(), 404);
     assert_eq!(
         node.kept.connections(),
         before,
@@ -170,7 +170,7 @@ fn a_reload_leaves_connections_of_untouched_routes_alone_and_closes_those_to_ups
 }
 
 #[test]
-fn a_request_under_way_on_a_route_that_goes_gets_its_answer() {
+fn a_request_in_progress_on_a_removed_route_gets_its_answer() {
     let gate = Gate::new();
     let origin = answering_late(&gate);
     let other = Origin::named("other");
@@ -186,20 +186,20 @@ fn a_request_under_way_on_a_route_that_goes_gets_its_answer() {
 }
 
 #[test]
-fn a_reload_of_a_config_that_is_wrong_changes_nothing_and_says_where() {
+fn a_reload_of_a_wrong_config_changes_nothing_and_reports_the_place() {
     let node = Reloadable::start();
     let mut visitor = Visitor::connect(node.program.address());
-    assert_eq!(visitor.get("/going").text(), "going");
+    assert_eq!(visitor.get("/dropped").text(), "dropped");
     let wrong = Reloadable::config(&["pth = '^/x'\nto = \"127.0.0.1:1\""]);
-    let said = node.program.reload(&wrong);
-    assert!(said.contains("refused"), "{said}");
+    let log = node.program.reload(&wrong);
+    assert!(log.contains("refused"), "{log}");
     node.program.wait_for_log("did you mean `path`?");
-    assert_eq!(visitor.get("/going").text(), "going");
-    assert_eq!(node.going.connections(), 1);
+    assert_eq!(visitor.get("/dropped").text(), "dropped");
+    assert_eq!(node.dropped.connections(), 1);
 }
 
 #[test]
-fn a_listener_that_goes_with_a_reload_stops_accepting_and_one_that_comes_starts() {
+fn a_reload_closes_removed_listeners_and_opens_added_ones() {
     let origin = Origin::named("x");
     let edge = |socket: &str| {
         format!(

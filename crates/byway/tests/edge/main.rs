@@ -1,11 +1,11 @@
-//! Edge: the reverse proxy from end to end: the built program between real sockets and programs of
-//! others.
+//! Edge: the reverse proxy from end to end: the built program between real sockets and third-party
+//! programs.
 //!
-//! `routing` which origin is asked · `heads` which fields travel · `bodies` how messages are framed
-//! and end · `interim` 100, 103 and early answers · `refusals` what is never forwarded · `pool`
-//! connections to origins · `fairness` between clients · `retries` what is sent again ·
-//! `deliveries` how often it arrives · `rates` slow clients · `upgrade` tunnels · `leaving` drain
-//! and reload · `programs` curl, nginx, Node, Python.
+//! `routing` which origin gets a request · `heads` which fields are forwarded · `bodies` how
+//! messages are framed and end · `interim` 100, 103 and early answers · `refusals` what is never
+//! forwarded · `pool` connections to origins · `fairness` between clients · `retries` what is sent
+//! again · `deliveries` how often it arrives · `rates` slow clients · `upgrade` tunnels · `foreign`
+//! other protocols · `leaving` drain and reload · `programs` curl, nginx, Node, Python.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bodies;
@@ -48,7 +48,7 @@ fn edge_with(settings: &str, origin: &Origin) -> Program {
     Program::configured(BYWAY, &config(settings, &[&to(origin)]))
 }
 
-/// A config with one edge; each of `routes` is the inside of an `[[edge.route]]`.
+/// A config with one edge. Each of `routes` is the content of an `[[edge.route]]`.
 fn config(settings: &str, routes: &[&str]) -> String {
     let routes: String = routes
         .iter()
@@ -57,7 +57,7 @@ fn config(settings: &str, routes: &[&str]) -> String {
     format!("{settings}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n{routes}")
 }
 
-/// The line that leads a route to an origin.
+/// The `to` line for an origin.
 fn to(origin: &Origin) -> String {
     format!("to = \"{}\"", origin.address())
 }

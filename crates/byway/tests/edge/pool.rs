@@ -1,4 +1,4 @@
-//! Pool: connections to origins are used again, and never when anything about them is in doubt.
+//! Pool: connections to origins are reused, except when their state is in doubt.
 
 use byway_testkit::{Gate, Origin, Program, Visitor};
 
@@ -42,11 +42,11 @@ fn an_idle_connection_that_the_origin_closed_is_not_used_again() {
 }
 
 #[test]
-fn a_connection_that_closes_under_an_idempotent_request_is_replaced_once() {
+fn a_connection_that_closes_during_an_idempotent_request_is_replaced_once() {
     let origin = Origin::scripted(|visitor| {
         visitor.request();
         visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        // The second request is read and left without an answer.
+        // The second request is read and not answered.
         visitor.request();
     });
     let program = edge(&origin);
@@ -70,8 +70,8 @@ fn a_connection_that_closes_under_an_idempotent_request_is_replaced_once() {
     assert_eq!(targets, ["/1", "/2", "/2", "/3"]);
 }
 
-// CVE-2026-48931 and its kind: what an origin sends unasked is taken for the answer to whoever
-// comes next.
+// CVE-2026-48931 and similar: unsolicited bytes from an origin are served as the answer to the next
+// client.
 #[test]
 fn bytes_on_an_idle_connection_are_never_served_to_the_next_client() {
     const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -107,13 +107,13 @@ fn bytes_on_an_idle_connection_are_never_served_to_the_next_client() {
         assert_eq!(
             origin.connections(),
             2,
-            "the connection with bytes on it was given up"
+            "the connection with bytes on it was closed"
         );
     }
 }
 
 #[test]
-fn a_connection_is_closed_if_either_side_says_so() {
+fn a_connection_is_closed_if_either_side_requests_it() {
     for response in [
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -139,7 +139,7 @@ fn a_connection_is_closed_if_either_side_says_so() {
 }
 
 #[test]
-fn idle_connections_are_closed_when_their_time_is_over() {
+fn idle_connections_are_closed_after_their_timeout() {
     let origin = Origin::useful();
     let program = edge_with("[pool]\nidle_timeout = \"200ms\"", &origin);
     Visitor::connect(program.address()).get("/");
@@ -167,7 +167,7 @@ fn no_more_connections_than_the_cap_and_no_longer_queue_than_allowed() {
         visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     }
     origin.wait_for_requests(2);
-    // Of the next two, whichever comes first waits, and the other is told to come back.
+    // Of the next two, the first to arrive waits and the other gets a 503.
     let mut late: Vec<_> = (0..2)
         .map(|_| Visitor::connect(program.address()))
         .collect();
@@ -194,7 +194,7 @@ fn no_more_connections_than_the_cap_and_no_longer_queue_than_allowed() {
 }
 
 #[test]
-fn a_client_that_gives_up_frees_its_place_at_the_origin() {
+fn a_client_that_disconnects_frees_its_permit_at_the_origin() {
     let origin = Origin::scripted(|visitor| {
         while let Some(request) = visitor.request() {
             if request.target() == "/never" {

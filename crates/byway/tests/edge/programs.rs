@@ -1,4 +1,4 @@
-//! Programs: what people really put before and behind an edge: curl, nginx, Node's http, Python's
+//! Programs: common software in front of and behind an edge: curl, nginx, Node's http, Python's
 //! http.client.
 
 use std::fmt::Write;
@@ -46,7 +46,7 @@ fn curl_sends_64_mib_up_with_a_length_and_in_chunks() {
     }
 }
 
-/// nginx on a free port of its own, until it is dropped.
+/// nginx on a free port, stopped on drop.
 struct Nginx {
     child: Child,
     address: SocketAddr,
@@ -57,8 +57,8 @@ struct Nginx {
 impl Nginx {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Bound and never listened on: nobody else is given the port, and nginx may still listen
-        // there.
+        // Bound but not listening: the kernel gives the port to no other program, and nginx may
+        // still listen there.
         let port = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         port.set_reuse_address(true).unwrap();
         port.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
@@ -129,7 +129,7 @@ fn nginx_config(folder: &Path, address: SocketAddr) -> String {
 #[test]
 fn nginx_as_origin_keeps_its_connection_and_sends_chunks() {
     let nginx = Nginx::start();
-    // Each worker has connections of its own.
+    // Each worker has its own connections.
     let to = format!("to = \"{}\"", nginx.address);
     let program = Program::configured(BYWAY, &config("workers = 1", &[&to]));
     let url = |path: &str| format!("http://{}{path}", program.address());
@@ -163,7 +163,7 @@ fn nginx_as_origin_keeps_its_connection_and_sends_chunks() {
     );
 }
 
-/// Runs a script of another language against the edge; it prints `ok` if all went well.
+/// Runs a script in another language against the edge. It prints `ok` on success.
 #[track_caller]
 fn runs_ok(program: &str, flag: &str, script: &str, edge: SocketAddr) {
     let output = Command::new(program)

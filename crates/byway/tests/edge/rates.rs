@@ -1,15 +1,15 @@
-//! Rates: clients that are slow on purpose, over real sockets. (The arithmetic is tested with a
-//! paused clock.)
+//! Rates: deliberately slow clients, over real sockets. (The arithmetic is tested with a paused
+//! clock.)
 
 use byway_testkit::{Ending, Origin, Visitor};
 
 use super::{edge, edge_with};
 
-/// So fast that nobody keeps it up, judged every second.
+/// A rate that no client reaches, checked every second.
 const STRICT: &str = "[limits]\nbody_progress = \"1s\"\nmin_rate = \"1GiB/s\"";
 
 #[test]
-fn a_dripping_upload_ends_and_a_slow_reader_too() {
+fn an_upload_and_a_download_below_the_minimum_rate_are_ended() {
     let origin = Origin::scripted(|served| {
         let Some(request) = served.request_head() else {
             return;
@@ -24,7 +24,8 @@ fn a_dripping_upload_ends_and_a_slow_reader_too() {
     let program = edge_with(STRICT, &origin);
     let mut uploader = Visitor::connect(program.address());
     uploader.send("PUT /up HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
-    // Whoever drips never stands still, and is told why it is sent away.
+    // A client that sends single bytes makes progress, so only the minimum rate ends it, with its
+    // reason.
     while !program.stderr().contains("request-rate")
         && uploader.is_silent()
         && uploader.try_send("x")
@@ -42,7 +43,7 @@ fn a_dripping_upload_ends_and_a_slow_reader_too() {
 }
 
 #[test]
-fn a_client_that_keeps_the_rate_is_served_however_much_there_is() {
+fn a_client_above_the_minimum_rate_is_served_whatever_the_size() {
     let origin = Origin::useful();
     let program = edge(&origin);
     let mut visitor = Visitor::connect(program.address());

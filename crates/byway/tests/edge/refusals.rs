@@ -1,12 +1,12 @@
-//! Refusals: what an edge answers by itself and never forwards. Each row is a way to make two
-//! readers see two requests, or to cost more than it may.
+//! Refusals: what an edge answers itself and never forwards. In each row two parsers could see
+//! different requests, or the request would cost more than its limit.
 
 use byway_testkit::{Origin, Program, Visitor};
 
 use super::{BYWAY, edge, edge_with};
 
-/// Sends each request on a connection of its own; none may reach the origin, and no connection may
-/// go on behind it.
+/// Sends each request on its own connection. None may reach the origin, and each connection must
+/// end.
 #[track_caller]
 fn refused(settings: &str, cases: &[(&str, u16)]) {
     let origin = Origin::useful();
@@ -14,7 +14,7 @@ fn refused(settings: &str, cases: &[(&str, u16)]) {
     for (request, status) in cases {
         let shown = &request[..request.len().min(200)];
         let mut visitor = Visitor::connect(program.address());
-        // Whoever sends more than is wanted may be cut off within it.
+        // The edge may close the connection while the rest is being sent.
         visitor.try_send(request);
         visitor.try_send("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
         let method = shown.split(' ').next().unwrap_or_default();
@@ -30,10 +30,10 @@ fn refused(settings: &str, cases: &[(&str, u16)]) {
 }
 
 #[test]
-fn a_head_with_no_single_honest_framing_never_reaches_the_origin() {
+fn a_head_without_exactly_one_valid_framing_never_reaches_the_origin() {
     let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n");
     let cases: Vec<_> = [
-        // CVE-2026-2835 and the classic: two framings at once, in either order.
+        // CVE-2026-2835 and the classic request smuggling: two framings at once, in either order.
         "Content-Length: 5\r\nTransfer-Encoding: chunked",
         "Transfer-Encoding: chunked\r\nContent-Length: 5",
         "Content-Length: 5\r\nContent-Length: 6",
@@ -76,7 +76,7 @@ fn a_head_with_no_single_honest_framing_never_reaches_the_origin() {
 }
 
 #[test]
-fn codings_that_nobody_here_can_undo_are_501() {
+fn unsupported_transfer_codings_are_501() {
     let post = |coding: &str| {
         format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n")
     };
@@ -174,7 +174,7 @@ fn a_path_with_a_malformed_escape_is_refused_and_a_query_with_one_is_not() {
 }
 
 #[test]
-fn connect_is_for_an_egress_and_not_for_an_edge() {
+fn an_edge_refuses_connect() {
     refused(
         "",
         &[(
@@ -214,7 +214,7 @@ fn heads_that_cost_too_much_are_431_and_targets_414() {
 }
 
 #[test]
-fn each_limit_of_a_head_has_its_own_word() {
+fn each_limit_of_a_head_has_its_own_reason() {
     let origin = Origin::useful();
     let program = edge_with("[limits]\nhead_bytes = \"1KiB\"\nhead_fields = 3", &origin);
     let long = "x".repeat(2000);
@@ -247,7 +247,7 @@ fn each_limit_of_a_head_has_its_own_word() {
 }
 
 #[test]
-fn a_head_with_more_connection_options_than_anybody_needs_is_refused_on_both_sides() {
+fn a_head_with_too_many_connection_options_is_refused_on_both_sides() {
     let listed = |n: usize| {
         (0..n)
             .map(|n| format!("o{n}"))
@@ -314,7 +314,7 @@ fn trailers_that_cost_too_much_do_not_reach_the_origin_as_a_complete_request() {
 }
 
 #[test]
-fn a_head_that_does_not_come_to_its_end_is_a_408() {
+fn an_incomplete_head_is_a_408() {
     let origin = Origin::useful();
     let program = edge_with("[limits]\nhead_timeout = \"200ms\"", &origin);
     let mut visitor = Visitor::connect(program.address());
@@ -324,12 +324,12 @@ fn a_head_that_does_not_come_to_its_end_is_a_408() {
     assert_eq!(
         Visitor::connect(program.address()).get("/").status(),
         200,
-        "the edge goes on"
+        "the edge still serves"
     );
 }
 
 #[test]
-fn an_upload_that_stands_still_is_ended() {
+fn an_upload_that_stalls_is_ended() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
         visitor.hold();
@@ -342,7 +342,7 @@ fn an_upload_that_stands_still_is_ended() {
 }
 
 #[test]
-fn an_idle_client_is_let_go_without_a_word() {
+fn an_idle_client_is_closed_without_an_answer() {
     let origin = Origin::useful();
     let program = edge_with(
         "[limits]\nkeep_alive = \"200ms\"\nhead_timeout = \"200ms\"",
@@ -381,7 +381,7 @@ fn malformed_requests_are_logged_as_their_own_class_and_counted() {
 }
 
 #[test]
-fn an_answer_of_our_own_carries_an_id_that_stands_in_the_log_with_the_whole_reason() {
+fn an_answer_of_our_own_carries_an_id_that_is_logged_with_the_full_reason() {
     let (refusing, _socket) = Origin::refusing();
     let program = Program::start(
         BYWAY,

@@ -1,4 +1,4 @@
-//! Retries: what goes to an origin again, at most how often, and what the log says of the rest.
+//! Retries: what is sent to an origin again, how often at most, and what is logged about the rest.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::{BYWAY, config, edge, edge_with, to};
 
-/// What an origin does to the next request of a connection.
+/// What an origin does with the next request of a connection.
 #[derive(Clone, Copy, Debug)]
 enum Point {
     Answer,
@@ -22,7 +22,7 @@ enum Point {
     WithinTheAnswer,
 }
 
-/// A [`Point`], and whether the connection ends there by a reset.
+/// A [`Point`], and whether the connection ends there with a reset.
 type Step = (Point, bool);
 
 const POINTS: [Point; 7] = [
@@ -35,8 +35,8 @@ const POINTS: [Point; 7] = [
     Point::WithinTheAnswer,
 ];
 
-/// Serves one connection by the next steps, each of which is for one request; every head that is
-/// read is a delivery.
+/// Serves one connection by the next steps, one per request. Every head that is read counts as a
+/// delivery.
 fn misbehave(served: &mut Served, steps: &Mutex<VecDeque<Step>>) {
     loop {
         let (point, reset) = steps.lock().pop_front().unwrap_or((Point::Answer, false));
@@ -50,7 +50,7 @@ fn misbehave(served: &mut Served, steps: &Mutex<VecDeque<Step>>) {
     }
 }
 
-/// False: the connection is to end.
+/// Returns false if the connection has to end.
 fn follow(served: &mut Served, point: Point) -> bool {
     if matches!(point, Point::BeforeReading) {
         return false;
@@ -183,7 +183,7 @@ fn a_request_with_a_side_effect_is_delivered_at_most_once_whatever_its_origins_d
                 "{kind:?} was delivered {delivered} times"
             );
             let whole = answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(b"done");
-            prop_assert!(delivered > 0 || !whole, "{kind:?} was answered by nobody");
+            prop_assert!(delivered > 0 || !whole, "{kind:?} was not delivered");
             prop_assert!(
                 whole || answer.starts_with(b"HTTP/1.1 502 ") || ending == Ending::Reset,
                 "{kind:?}"
@@ -261,7 +261,7 @@ fn the_log_says_why_a_retry_was_not_made() {
             "{reason}: {line}"
         );
     }
-    // The purse held one retry, and one second earns no more than the next.
+    // The bucket held one retry, and one second earns no second one.
     let exhausted = (0..100).any(|_| {
         Visitor::connect(program.address()).get("/2");
         program.stderr().contains("not_retried=\"budget\"")
@@ -270,7 +270,7 @@ fn the_log_says_why_a_retry_was_not_made() {
 }
 
 #[test]
-fn a_503_names_the_limit_and_when_to_come_back() {
+fn a_503_names_the_limit_and_when_to_retry() {
     for (limits, class, key) in [
         (
             "max_per_origin = 1",
@@ -355,7 +355,7 @@ fn a_503_names_the_total_limit_if_other_upstreams_have_reached_it() {
 }
 
 #[test]
-fn a_user_of_an_egress_reads_which_limit_it_was() {
+fn a_503_of_an_egress_names_the_limit() {
     let gate = Gate::new();
     let go = gate.clone();
     let origin = Origin::scripted(move |served| {
@@ -391,11 +391,11 @@ fn a_user_of_an_egress_reads_which_limit_it_was() {
 }
 
 #[test]
-fn a_stale_connection_is_replaced_under_a_request_with_a_body() {
+fn a_stale_connection_is_replaced_during_a_request_with_a_body() {
     let origin = Origin::scripted(|served| {
         served.request();
         served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        // The next one is read to its end, and left without an answer.
+        // The next request is read to its end and not answered.
         served.request();
     });
     let program = edge(&origin);
@@ -418,7 +418,7 @@ fn a_stale_connection_is_replaced_under_a_request_with_a_body() {
 }
 
 #[test]
-fn a_listed_status_is_asked_for_again_and_the_last_answer_is_passed_on() {
+fn a_listed_status_is_retried_and_the_last_answer_is_passed_on() {
     let busy = Origin::answering(
         "HTTP/1.1 503 Service Unavailable\r\nX-From: busy\r\nContent-Length: 4\r\n\r\nlate",
     );
@@ -488,7 +488,7 @@ fn an_answer_that_is_not_passed_on_is_not_waited_for() {
             "ok",
             "{body:?}"
         );
-        // The connection with half an answer on it is given up.
+        // The connection with half an answer on it is closed.
         origin.wait_for_ended(2);
     }
 }

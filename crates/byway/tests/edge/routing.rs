@@ -45,7 +45,7 @@ fn the_first_route_whose_host_and_path_match_wins_and_none_is_404() {
 }
 
 #[test]
-fn an_encoded_letter_does_not_lead_past_the_route_of_a_path() {
+fn an_encoded_letter_does_not_bypass_the_route_of_a_path() {
     let [guarded, rest] = ["guarded", "rest"].map(Origin::named);
     let program = Program::configured(
         BYWAY,
@@ -58,7 +58,7 @@ fn an_encoded_letter_does_not_lead_past_the_route_of_a_path() {
     for path in ["/admin", "/%61dmin", "/adm%69n/x", "/%61%64%6D%69%6e"] {
         assert_eq!(visitor.get(path).text(), "guarded", "{path}");
     }
-    // Decoded once, and only what is unreserved.
+    // Decoded once, and only unreserved characters.
     for path in ["/%2561dmin", "/a%2Fadmin", "//admin"] {
         assert_eq!(visitor.get(path).text(), "rest", "{path}");
     }
@@ -68,7 +68,7 @@ fn an_encoded_letter_does_not_lead_past_the_route_of_a_path() {
 }
 
 #[test]
-fn an_edge_that_rejects_empty_segments_refuses_them_with_their_own_word() {
+fn an_edge_that_rejects_empty_segments_refuses_them_with_their_own_reason() {
     let origin = Origin::named("origin");
     let text = config("", &[&to(&origin)])
         .replace("[[edge]]\n", "[[edge]]\nreject_empty_segments = true\n");
@@ -88,7 +88,7 @@ fn an_edge_that_rejects_empty_segments_refuses_them_with_their_own_word() {
 }
 
 #[test]
-fn several_upstreams_are_asked_in_turn() {
+fn several_upstreams_are_used_in_turn() {
     let [one, two] = ["one", "two"].map(Origin::named);
     let (a, b) = (one.address().to_string(), two.address().to_string());
     let program = Program::start(
@@ -121,7 +121,7 @@ fn an_upstream_that_refuses_is_skipped() {
 }
 
 #[test]
-fn upstreams_that_all_refuse_are_a_502_that_says_so_to_machines_and_keeps_the_connection() {
+fn upstreams_that_all_refuse_are_a_502_with_proxy_status_and_the_connection_stays_open() {
     let (refusing, _socket) = Origin::refusing();
     let program = Program::start(
         BYWAY,
@@ -199,7 +199,7 @@ fn an_absolute_target_decides_over_the_host_field_for_the_route_and_for_the_orig
 }
 
 #[test]
-fn an_origin_may_stand_on_a_unix_socket_and_so_may_the_edge() {
+fn an_origin_may_listen_on_a_unix_socket_and_so_may_the_edge() {
     let origin = Origin::useful();
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("edge.sock");
@@ -224,7 +224,7 @@ fn an_origin_may_stand_on_a_unix_socket_and_so_may_the_edge() {
 }
 
 #[test]
-fn a_request_that_has_come_through_us_too_often_is_a_loop() {
+fn a_request_that_passed_through_us_too_often_is_a_loop() {
     let origin = Origin::useful();
     let program = edge_with("", &origin);
     let via = "Via: 1.1 byway\r\n".repeat(16);

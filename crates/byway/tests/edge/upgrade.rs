@@ -1,4 +1,4 @@
-//! Upgrade: a tunnel opens behind a real 101, and behind nothing else.
+//! Upgrade: a tunnel opens after a real 101 and in no other case.
 
 use byway_testkit::{Ending, Origin, Visitor, eventually};
 
@@ -10,7 +10,7 @@ const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, 
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                       Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// Switches, then sends everything back.
+/// Switches protocols, then echoes everything.
 fn switching_echo() -> Origin {
     Origin::scripted(|visitor| {
         visitor.request();
@@ -68,7 +68,7 @@ fn a_websocket_is_relayed_behind_the_101_of_its_origin() {
 }
 
 #[test]
-fn a_fin_in_a_tunnel_travels_alone_and_the_other_direction_goes_on() {
+fn a_fin_in_a_tunnel_leaves_the_other_direction_open() {
     let origin = Origin::scripted(|visitor| {
         visitor.request();
         visitor.send(SWITCH);
@@ -113,7 +113,7 @@ fn bytes_behind_the_101_of_the_origin_are_not_lost() {
     visitor.expect("first frame");
 }
 
-// CVE-2026-2833: a proxy went over to raw bytes at the request, before any 101.
+// CVE-2026-2833: a proxy switched to raw bytes at the request, before any 101.
 #[test]
 fn bytes_behind_an_upgrade_request_wait_for_its_answer() {
     let origin = Origin::scripted(|visitor| {
@@ -141,7 +141,7 @@ fn an_answer_other_than_101_keeps_the_connection_http_and_the_bytes_behind_are_t
     assert_eq!(
         origin.requests()[1].field("X-Forwarded-For"),
         Some("127.0.0.1"),
-        "as checked as any other"
+        "checked like any other"
     );
 }
 
@@ -164,7 +164,7 @@ fn an_upgrade_to_h2c_is_not_forwarded() {
 }
 
 #[test]
-fn a_101_that_nobody_asked_for_is_a_502() {
+fn an_unrequested_101_is_a_502() {
     let origin = Origin::answering(SWITCH);
     let program = edge(&origin);
     let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -180,7 +180,7 @@ fn a_101_that_nobody_asked_for_is_a_502() {
 }
 
 #[test]
-fn a_101_for_another_protocol_than_the_one_asked_for_is_a_502() {
+fn a_101_for_another_protocol_than_the_requested_one_is_a_502() {
     let origin = Origin::answering(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n",
     );
@@ -201,7 +201,7 @@ fn an_upgrade_with_a_body_is_an_ordinary_request() {
     assert_eq!(origin.requests()[0].field("Upgrade"), None);
 }
 
-/// Answers an upgrade by a tunnel that stays open, and everything else by `ok`.
+/// Answers an upgrade with a tunnel that stays open, and everything else with `ok`.
 fn switching_or_ok() -> Origin {
     Origin::scripted(|visitor| {
         while let Some(request) = visitor.request() {
@@ -270,7 +270,7 @@ fn an_upgrade_beyond_its_limit_is_answered_503_and_never_sent_to_the_upstream() 
             .count(),
         2
     );
-    // Once a tunnel has ended there is a slot again.
+    // Once a tunnel has ended a slot is free again.
     drop(tunnels.pop());
     program.wait_for_log("max-upgraded-per-origin");
     eventually("a slot is free", || {

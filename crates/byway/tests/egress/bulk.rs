@@ -1,4 +1,4 @@
-//! Bulk: large transfers by curl through every dialect.
+//! Bulk: large transfers by curl in every dialect.
 
 use byway_testkit::pattern::{MIB, Pattern};
 use byway_testkit::{Origin, curl};
@@ -8,8 +8,8 @@ use super::*;
 const DOWN: u64 = 256 * MIB;
 const UP: u64 = 64 * MIB;
 
-/// Moves 256 MiB down and 64 MiB up with these arguments; `PROXY` in them stands for the address of
-/// the egress.
+/// Downloads 256 MiB and uploads 64 MiB with these arguments. `PROXY` in them is replaced by the
+/// address of the egress.
 #[track_caller]
 fn moves_all(program_args: &[&str], args: &[&str], host: &str) {
     let origin = Origin::useful();

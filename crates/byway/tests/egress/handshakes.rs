@@ -1,17 +1,15 @@
-//! Handshakes: every dialect of the one port, whole, in single bytes, and with data right behind
-//! it.
+//! Handshakes: every dialect of the one port: whole, byte by byte, and with data right after it.
 
 use byway_testkit::{Origin, Visitor};
 
 use super::*;
 
-/// A whole handshake with everything pipelined, and what the egress says to it before the tunnel
-/// begins.
+/// A whole handshake, pipelined, and the replies of the egress before the tunnel opens.
 struct Dialect {
     name: &'static str,
     handshake: Vec<u8>,
-    says: &'static [u8],
-    /// Bytes of the reply whose value is the system's choice.
+    reply: &'static [u8],
+    /// Number of reply bytes with values chosen by the system.
     then: usize,
 }
 
@@ -21,43 +19,43 @@ fn dialects(to: SocketAddr) -> Vec<Dialect> {
         Dialect {
             name: "SOCKS5",
             handshake: host(socks5(to)),
-            says: &[5, 0, 5, 0, 0, 1],
+            reply: &[5, 0, 5, 0, 0, 1],
             then: 6,
         },
         Dialect {
             name: "SOCKS5 by name",
             handshake: host(socks5_name("localhost", to.port())),
-            says: &[5, 0, 5, 0, 0, 1],
+            reply: &[5, 0, 5, 0, 0, 1],
             then: 6,
         },
         Dialect {
             name: "SOCKS5, address as name",
             handshake: host(socks5_name("127.0.0.1", to.port())),
-            says: &[5, 0, 5, 0, 0, 1],
+            reply: &[5, 0, 5, 0, 0, 1],
             then: 6,
         },
         Dialect {
             name: "SOCKS4",
             handshake: socks4(to),
-            says: &[0, 90],
+            reply: &[0, 90],
             then: 6,
         },
         Dialect {
             name: "SOCKS4a",
             handshake: socks4a("localhost", to.port()),
-            says: &[0, 90],
+            reply: &[0, 90],
             then: 6,
         },
         Dialect {
             name: "CONNECT",
             handshake: connect(to),
-            says: b"HTTP/1.1 200 Connection established\r\n\r\n",
+            reply: b"HTTP/1.1 200 Connection established\r\n\r\n",
             then: 0,
         },
         Dialect {
             name: "CONNECT by name",
             handshake: connect(format!("localhost:{}", to.port())),
-            says: b"HTTP/1.1 200 Connection established\r\n\r\n",
+            reply: b"HTTP/1.1 200 Connection established\r\n\r\n",
             then: 0,
         },
     ]
@@ -76,7 +74,7 @@ fn every_dialect_opens_a_tunnel_whole_and_byte_by_byte() {
                 true => visitor.send_bytewise(everything),
                 false => visitor.send(everything),
             };
-            visitor.expect(dialect.says).exactly(dialect.then);
+            visitor.expect(dialect.reply).exactly(dialect.then);
             visitor
                 .expect("and data right behind it")
                 .send("and more")
@@ -99,7 +97,7 @@ fn every_split_of_a_handshake_into_two_parts_works() {
             visitor
                 .send(&dialect.handshake[..split])
                 .send(&dialect.handshake[split..]);
-            visitor.expect(dialect.says).exactly(dialect.then);
+            visitor.expect(dialect.reply).exactly(dialect.then);
             visitor.send("x").expect("x");
         }
     }
@@ -180,7 +178,7 @@ fn a_wrong_password_is_refused_in_every_dialect_and_nothing_is_dialled() {
 }
 
 #[test]
-fn the_right_password_opens_http_and_travels_no_further() {
+fn the_right_password_opens_http_and_is_not_forwarded() {
     let origin = Origin::useful();
     let program = egress(&["--user", "alice:secret", OPEN[0], OPEN[1]]);
     let credentials = "Proxy-Authorization: basic YWxpY2U6c2VjcmV0\r\n";
@@ -203,7 +201,7 @@ fn the_right_password_opens_http_and_travels_no_further() {
 }
 
 #[test]
-fn absolute_form_is_an_exchange_and_tells_the_origin_nothing_about_its_user() {
+fn absolute_form_is_an_exchange_and_sends_the_origin_nothing_about_its_user() {
     let origin = Origin::useful();
     let program = egress(&OPEN);
     let mut visitor = Visitor::connect(program.address());
@@ -261,7 +259,7 @@ fn commands_and_addresses_that_are_not_served_get_their_own_reply() {
 }
 
 #[test]
-fn an_http_request_that_an_egress_cannot_serve_says_what_to_write_instead() {
+fn an_http_request_that_an_egress_cannot_serve_is_answered_with_what_to_write_instead() {
     let program = egress(&OPEN);
     for (request, status) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),

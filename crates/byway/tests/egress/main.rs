@@ -1,21 +1,21 @@
 //! Egress: SOCKS and HTTP exits and plain forwards from end to end: the built program between real
 //! sockets and curl.
 //!
-//! `handshakes` every dialect, whole and byte by byte · `strangers` what is no handshake at all ·
-//! `policy` who may go where · `names` how names are resolved · `parents` through other proxies ·
-//! `relaying` how streams end · `bulk` large transfers by curl · `slow` readers that pause, and
-//! caps.
+//! `handshakes` every dialect, whole and byte by byte · `no_handshake` connections without a valid
+//! handshake · `policy` which targets are allowed · `names` how names are resolved · `parents`
+//! through other proxies · `relaying` how streams end · `bulk` large transfers by curl · `slow`
+//! readers that pause, and rate limits.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bulk;
 mod handshakes;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod names;
+mod no_handshake;
 mod parents;
 mod policy;
 mod relaying;
 mod slow;
-mod strangers;
 
 use std::net::SocketAddr;
 
@@ -27,10 +27,10 @@ use byway_testkit::asking::{
 
 const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 
-/// Opens loopback, where every test lives.
+/// Opens loopback, where all origins of the tests are.
 const OPEN: [&str; 2] = ["--allow", "127.0.0.0/8"];
 
-/// `byway proxy` on a free port of loopback.
+/// `byway proxy` on a free loopback port.
 #[track_caller]
 fn egress(args: &[&str]) -> Program {
     Program::start(
@@ -39,7 +39,7 @@ fn egress(args: &[&str]) -> Program {
     )
 }
 
-/// `byway run` with one egress that opens loopback, and `settings` at the top of its config.
+/// `byway run` with one egress that opens loopback. `settings` are at the top of its config.
 #[track_caller]
 fn egress_with(settings: &str) -> Program {
     let rule = "[[proxy.rule]]\naction = \"allow\"\ncidr = \"127.0.0.0/8\"\n";

@@ -1,7 +1,7 @@
-//! Names: how an exit resolves them, with a DNS server of ours at port 53 and an `/etc` of its own.
+//! Names: how an exit resolves them, with a test DNS server at port 53 and an `/etc` of its own.
 //!
-//! The test starts itself again in new namespaces, and is skipped with a message where the machine
-//! gives none.
+//! The test runs itself again in new namespaces. It is skipped with a message if the machine does
+//! not allow that.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -28,14 +28,14 @@ fn an_exit_resolves_as_its_resolver_says_and_unanswered_names_of_one_user_delay_
         .args(["--exact", "names::inside", "--ignored", "--nocapture"])
         .output();
     let Ok(ran) = ran else {
-        return eprintln!("skipped: there is no unshare(1) to make namespaces with");
+        return eprintln!("skipped: this machine has no unshare(1)");
     };
     let (out, err) = (
         String::from_utf8_lossy(&ran.stdout),
         String::from_utf8_lossy(&ran.stderr),
     );
     if !out.contains("in the namespace") {
-        return eprintln!("skipped: this machine gives no namespaces: {err}");
+        return eprintln!("skipped: this machine does not allow namespaces: {err}");
     }
     assert!(
         ran.status.success() && out.contains("1 passed"),
@@ -43,7 +43,7 @@ fn an_exit_resolves_as_its_resolver_says_and_unanswered_names_of_one_user_delay_
     );
 }
 
-/// With `resolver`, and two users.
+/// A config with this `resolver` and two users.
 fn config(resolver: &str) -> String {
     format!(
         "[dial]\nresolver = \"{resolver}\"\n[[proxy]]\nlisten = \"127.0.0.1:0\"\n\
@@ -104,8 +104,8 @@ fn inside() {
     assert_eq!(fetch("three.example").text(), "found by name");
 }
 
-/// Alice asks for more names than may be looked up at once, and no server answers; meanwhile Bob
-/// asks for one that exists.
+/// Alice requests more names than may be looked up at once, and no DNS server answers. Meanwhile
+/// Bob requests a name that exists.
 fn unanswered_names_delay_only_their_user(
     exit: &Program,
     server: &DnsServer,

@@ -1,4 +1,4 @@
-//! Parents: proxies of other makes behind an exit, and every kind that a rule may name.
+//! Parents: third-party proxies behind an exit, and every kind of parent that a rule may name.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -8,19 +8,20 @@ use byway_testkit::{Origin, Visitor, curl};
 
 use super::*;
 
-/// Another make's proxy on a port of loopback; ends with its owner.
+/// A third-party proxy on a loopback port, killed on drop.
 struct Other {
     child: Child,
     address: SocketAddr,
 }
 
 impl Other {
-    /// Starts `program` with what `args` makes of a free address, until it listens there.
+    /// Starts `program` with the arguments that `args` returns for a free address. Waits until it
+    /// listens.
     #[track_caller]
     fn start(program: &str, args: impl Fn(SocketAddr) -> Vec<String>) -> Self {
         loop {
-            // Nobody holds the port between here and there; a program that then finds it taken
-            // ends, and is started anew.
+            // The port is not reserved. A program that finds it taken exits, and is started again
+            // with another one.
             let address = TcpListener::bind("127.0.0.1:0")
                 .unwrap()
                 .local_addr()
@@ -51,7 +52,7 @@ impl Drop for Other {
     }
 }
 
-/// An exit that sends everything for `localhost` to the parent `via`.
+/// An exit that sends all requests for `localhost` to the parent `via`.
 #[track_caller]
 fn exit_via(via: &str) -> Program {
     let rule = format!("[[proxy.rule]]\naction = \"via\"\nvia = \"{via}\"\nhost = \"localhost\"\n");
@@ -61,7 +62,7 @@ fn exit_via(via: &str) -> Program {
     )
 }
 
-/// What the origin says, asked for by name and through `exit`.
+/// The origin's answer, requested by name through `exit`.
 #[track_caller]
 fn fetched(exit: &Program, origin: &Origin) -> String {
     let proxy = format!("socks5h://{}", exit.address());
@@ -75,7 +76,7 @@ fn fetched(exit: &Program, origin: &Origin) -> String {
 }
 
 #[test]
-fn microsocks_as_a_parent_is_told_user_and_password() {
+fn microsocks_as_a_parent_receives_user_and_password() {
     let origin = Origin::named("behind microsocks");
     let args = |at: SocketAddr| {
         let port = at.port().to_string();
@@ -120,7 +121,7 @@ fn tinyproxy_as_a_parent_opens_a_tunnel() {
 }
 
 #[test]
-fn every_kind_of_parent_that_resolves_names_may_stand_behind_a_rule() {
+fn every_kind_of_parent_that_resolves_names_may_be_named_by_a_rule() {
     let origin = Origin::named("behind two exits");
     let parent = egress(&OPEN);
     for scheme in ["socks4a", "socks5", "socks5h", "http"] {
@@ -129,10 +130,10 @@ fn every_kind_of_parent_that_resolves_names_may_stand_behind_a_rule() {
     }
 }
 
-/// What a rule may not name (SOCKS 4, and SOCKS 5 with names resolved by the one who asks), the
-/// library still speaks.
+/// The library still speaks what a rule may not name: SOCKS 4, and SOCKS 5 with names resolved by
+/// the client.
 #[test]
-fn our_exits_understand_every_kind_of_client_that_our_dialler_can_be() {
+fn our_exits_accept_every_proxy_protocol_of_our_dialler() {
     let echo = Origin::echo();
     let parent = egress(&OPEN);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -144,7 +145,7 @@ fn our_exits_understand_every_kind_of_client_that_our_dialler_can_be() {
         .unwrap();
     for scheme in ["socks4", "socks4a", "socks5", "socks5h", "http"] {
         let parent: Parent = format!("{scheme}://{}", parent.address()).parse().unwrap();
-        let said = runtime.block_on(async {
+        let received = runtime.block_on(async {
             let dialler = Dialler::new(
                 Resolver::system(runtime.handle().clone()),
                 Options::default(),
@@ -155,21 +156,21 @@ fn our_exits_understand_every_kind_of_client_that_our_dialler_can_be() {
                 .unwrap()
                 .stream;
             stream.write_all(b"hello").await.unwrap();
-            let (mut said, mut room) = (Vec::new(), [0; 5]);
-            while said.len() < 5 {
+            let (mut received, mut room) = (Vec::new(), [0; 5]);
+            while received.len() < 5 {
                 let Read::Data(n) = stream.read(&mut room).await.unwrap() else {
                     panic!("{scheme}: an early end")
                 };
-                said.extend_from_slice(&room[..n]);
+                received.extend_from_slice(&room[..n]);
             }
-            said
+            received
         });
-        assert_eq!(said, b"hello", "{scheme}");
+        assert_eq!(received, b"hello", "{scheme}");
     }
 }
 
 #[test]
-fn a_parent_that_does_not_speak_tls_is_not_spoken_to_by_https() {
+fn a_parent_that_does_not_speak_tls_is_not_used_by_https() {
     let origin = Origin::named("never reached");
     let parent = egress(&OPEN);
     let exit = exit_via(&format!("https://{}", parent.address()));
@@ -183,8 +184,8 @@ fn a_parent_that_does_not_speak_tls_is_not_spoken_to_by_https() {
     assert_eq!(origin.connections(), 0);
 }
 
-/// The address of a parent is for the operator: no answer to a user of the egress has it, whatever
-/// fails.
+/// The address of a parent is for the operator only: no answer to a user of the egress contains it,
+/// whatever fails.
 #[test]
 fn a_parent_that_fails_is_named_in_the_log_and_not_to_the_client() {
     let (refusing, _bound) = Origin::refusing();
@@ -234,9 +235,9 @@ fn a_dial_ends_when_its_client_has_reset() {
     let connect = b"CONNECT localhost:9 HTTP/1.1\r\nHost: localhost:9\r\n\r\n".to_vec();
     let socks = b"\x05\x01\x00\x05\x01\x00\x03\x09localhost\x00\x09".to_vec();
     let request = b"GET http://localhost:9/ HTTP/1.1\r\nHost: localhost:9\r\n\r\n".to_vec();
-    for (n, asked) in [connect, socks, request].into_iter().enumerate() {
+    for (n, bytes) in [connect, socks, request].into_iter().enumerate() {
         let mut visitor = Visitor::connect(exit.address());
-        visitor.send(asked);
+        visitor.send(bytes);
         silent.wait_for_connections(n + 1);
         visitor.reset();
         silent.wait_for_ended(n + 1);

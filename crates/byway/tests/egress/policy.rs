@@ -1,11 +1,11 @@
-//! Policy: who may go where, and what those hear who may not.
+//! Policy: which targets are allowed, and how refused clients are answered.
 
 use byway_testkit::{Launch, Origin, Program, Visitor, curl};
 
 use super::*;
 
 #[test]
-fn a_refused_target_is_said_on_every_wire() {
+fn a_refused_target_is_reported_in_every_protocol() {
     let (refusing, _socket) = Origin::refusing();
     let program = egress(&OPEN);
     assert_eq!(socks5_reply(program.address(), &socks5(refusing)), 5);
@@ -38,7 +38,7 @@ fn a_refused_target_is_said_on_every_wire() {
 }
 
 #[test]
-fn addresses_inside_are_denied_unless_they_are_opened_and_the_answer_says_why() {
+fn special_addresses_are_denied_by_default_and_the_answer_has_the_reason() {
     let program = egress(&[]);
     for (target, kind) in [
         ("127.0.0.1:80", "loopback"),
@@ -113,7 +113,7 @@ fn every_spelling_of_loopback_is_loopback() {
 }
 
 #[test]
-fn a_name_that_leads_to_loopback_is_denied_and_opened_by_its_network() {
+fn a_name_that_resolves_to_loopback_is_denied_and_opened_by_its_network() {
     let origin = Origin::useful();
     let port = origin.address().port();
     for (args, reply) in [
@@ -157,7 +157,7 @@ fn allow_opens_what_it_names_and_closes_the_rest() {
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_no_refusal() {
+fn a_name_that_does_not_exist_is_not_reported_as_a_refusal() {
     let program = egress(&[]);
     assert_eq!(
         socks5_reply(program.address(), &socks5_name("nowhere.invalid", 80)),
@@ -192,7 +192,7 @@ fn rules_may_depend_on_the_user() {
 }
 
 #[test]
-fn a_parent_is_asked_by_name_and_its_refusal_is_heard() {
+fn a_parent_receives_the_name_and_its_refusal_is_passed_on() {
     let origin = Origin::named("behind two exits");
     let parent = egress(&["--user", "desk:pw", OPEN[0], OPEN[1]]);
     for scheme in ["socks5", "http"] {
@@ -239,7 +239,7 @@ fn a_public_address_without_a_password_is_refused_and_both_remedies_are_named() 
 }
 
 #[test]
-fn a_public_address_is_served_with_a_password_or_with_the_words() {
+fn a_public_address_is_served_with_a_password_or_an_explicit_flag() {
     for words in [&["--open-to-the-world"][..], &["--user", "alice:secret"]] {
         let program = Program::start(
             BYWAY,
@@ -250,7 +250,7 @@ fn a_public_address_is_served_with_a_password_or_with_the_words() {
 }
 
 #[test]
-fn curl_says_what_a_wrong_password_is() {
+fn curl_reports_a_wrong_password() {
     let origin = Origin::useful();
     let program = egress(&["--user", "alice:secret", OPEN[0], OPEN[1]]);
     let url = format!("http://{}/", origin.address());

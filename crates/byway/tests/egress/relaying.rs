@@ -1,15 +1,15 @@
-//! Relaying: how streams end: FIN, reset, and which of the two each side hears.
+//! Relaying: how streams end, by FIN or reset, and which of the two each side receives.
 
 use byway_testkit::{Ending, Gate, Origin, Program, Visitor};
 
 use super::*;
 
-/// One way through to an origin.
+/// One way to open a stream to an origin.
 type Way = (&'static str, fn(SocketAddr, SocketAddr) -> Visitor);
 
 const WAYS: [Way; 2] = [("SOCKS5", through_socks5), ("CONNECT", through_connect)];
 
-/// Runs `check` through SOCKS, CONNECT and a TCP forward to an origin with this script.
+/// Runs `check` through SOCKS, CONNECT and a TCP forward to this origin.
 #[track_caller]
 fn each_way(origin: &Origin, mut check: impl FnMut(&str, Visitor)) {
     let program = egress(&OPEN);
@@ -31,7 +31,7 @@ fn forward(origin: &Origin) -> Program {
 }
 
 #[test]
-fn a_fin_of_the_visitor_travels_alone_and_the_answer_still_comes() {
+fn a_fin_of_the_visitor_is_forwarded_and_the_answer_still_arrives() {
     let origin = Origin::scripted(|visitor| {
         let (bytes, ending) = visitor.to_end();
         visitor.send(format!("{} bytes, then {ending:?}", bytes.len()));
@@ -48,7 +48,7 @@ fn a_fin_of_the_visitor_travels_alone_and_the_answer_still_comes() {
 }
 
 #[test]
-fn a_fin_of_the_origin_travels_alone_and_the_upload_still_goes() {
+fn a_fin_of_the_origin_is_forwarded_and_the_upload_continues() {
     let origin = Origin::scripted(|visitor| {
         visitor.send("early goodbye").finish();
         visitor.remember_to_end();
@@ -97,7 +97,7 @@ fn a_reset_of_the_origin_is_a_reset_for_the_visitor_and_never_looks_like_an_end(
 }
 
 #[test]
-fn a_reset_of_the_visitor_is_noticed_while_the_origin_is_held_back() {
+fn a_reset_of_the_visitor_is_noticed_while_the_origin_is_back_pressured() {
     let origin = Origin::sending_until_reset();
     let program = Program::configured(
         BYWAY,
@@ -112,7 +112,7 @@ fn a_reset_of_the_visitor_is_noticed_while_the_origin_is_held_back() {
 }
 
 #[test]
-fn an_upload_that_nobody_reads_holds_its_sender_back_and_arrives_whole_in_the_end() {
+fn an_unread_upload_blocks_its_sender_and_arrives_complete_later() {
     let read_on = Gate::new();
     let go = read_on.clone();
     let origin = Origin::scripted(move |visitor| {
@@ -125,7 +125,7 @@ fn an_upload_that_nobody_reads_holds_its_sender_back_and_arrives_whole_in_the_en
     let taken = visitor.send_until_full(&all, std::time::Duration::from_millis(300));
     assert!(
         taken < all.len() / 2,
-        "{taken} bytes were taken and nobody reads them"
+        "{taken} bytes were taken and not read"
     );
     read_on.open();
     visitor.send(&all[taken..]).finish();
@@ -133,7 +133,7 @@ fn an_upload_that_nobody_reads_holds_its_sender_back_and_arrives_whole_in_the_en
 }
 
 #[test]
-fn a_half_closed_flow_without_bytes_ends_when_its_time_is_over() {
+fn a_half_closed_flow_without_bytes_ends_after_its_timeout() {
     let origin = Origin::scripted(|visitor| visitor.remember_to_end());
     let program = egress_with("[limits]\nhalf_closed_idle = \"200ms\"");
     let origin_that_waits = Origin::scripted(|visitor| {
@@ -149,7 +149,7 @@ fn a_half_closed_flow_without_bytes_ends_when_its_time_is_over() {
 }
 
 #[test]
-fn a_silent_tunnel_and_a_silent_forward_end_by_the_idle_limit_and_the_log_has_the_word() {
+fn a_silent_tunnel_and_a_silent_forward_end_by_the_idle_limit_and_the_log_has_the_reason() {
     let origin = Origin::scripted(|visitor| visitor.remember_to_end());
     let target = origin.address();
     let rule = "[[proxy.rule]]\naction = \"allow\"\ncidr = \"127.0.0.0/8\"\n";
@@ -185,7 +185,7 @@ fn a_forward_whose_target_refuses_resets_its_visitor() {
 }
 
 #[test]
-fn an_exchange_by_absolute_form_answers_behind_a_fin_too() {
+fn an_exchange_in_absolute_form_is_answered_after_a_fin_too() {
     let origin = Origin::useful();
     let program = egress(&OPEN);
     let mut visitor = Visitor::connect(program.address());
@@ -200,7 +200,7 @@ fn an_exchange_by_absolute_form_answers_behind_a_fin_too() {
 }
 
 #[test]
-fn a_drain_cuts_tunnels_at_its_deadline_and_a_short_one_is_soon_over() {
+fn a_drain_cuts_tunnels_at_its_deadline() {
     let origin = Origin::echo();
     let program = egress_with("[drain]\ndeadline = \"200ms\"");
     let mut tunnel = through_socks5(program.address(), origin.address());

@@ -1,4 +1,5 @@
-//! Slow: readers that pause cost their origin nothing and the egress little; caps hold.
+//! Slow: paused readers do not block their origin and cost the egress little memory. Rate limits
+//! hold.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::*;
 const EACH: u64 = 64 * MIB;
 const READERS: usize = 10;
 
-/// A visitor that has asked for `EACH` bytes, has read the head of the answer, and pauses.
+/// A client that requested `EACH` bytes, read the head of the answer, and paused.
 #[track_caller]
 fn paused_reader(number: usize, egress: SocketAddr, origin: SocketAddr) -> Visitor {
     let mut visitor = Visitor::connect(egress);
@@ -35,7 +36,7 @@ fn paused_reader(number: usize, egress: SocketAddr, origin: SocketAddr) -> Visit
 }
 
 #[test]
-fn paused_readers_leave_the_origin_done_and_the_memory_bounded_and_get_every_byte_in_the_end() {
+fn paused_readers_let_the_origin_finish_keep_memory_bounded_and_get_every_byte() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
         visitor.send(format!(
@@ -73,7 +74,7 @@ fn paused_readers_leave_the_origin_done_and_the_memory_bounded_and_get_every_byt
 }
 
 #[test]
-fn a_stream_limit_holds_each_reader_back_and_not_the_origin() {
+fn a_stream_limit_slows_each_reader_and_not_the_origin() {
     const BYTES: u64 = 8 * MIB;
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
@@ -83,26 +84,25 @@ fn a_stream_limit_holds_each_reader_back_and_not_the_origin() {
         visitor.send(Pattern::whole(BYTES));
     });
     let program = egress(&["--stream-limit", "128KiB/s", OPEN[0], OPEN[1]]);
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut readers: Vec<_> = (0..4)
         .map(|number| paused_reader(number, program.address(), origin.address()))
         .collect();
-    // At this rate the whole takes a minute; the origin has long gone by then.
+    // At this rate the transfer takes a minute. The origin finishes long before.
     origin.wait_for_ended(4);
     for reader in &mut readers {
         reader.exactly(384 * 1024);
     }
-    // A bucket starts with 64 KiB, so that 384 KiB at 128 KiB/s cannot have left in less than 2.5
-    // s.
+    // The bucket starts with 64 KiB, so 384 KiB at 128 KiB/s take at least 2.5 s.
     assert!(
-        begun.elapsed() > Duration::from_millis(2400),
+        started.elapsed() > Duration::from_millis(2400),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
 }
 
 #[test]
-fn a_stream_limit_leaves_uploads_alone() {
+fn a_stream_limit_does_not_apply_to_uploads() {
     let origin = Origin::useful();
     let program = egress(&["--stream-limit", "64KiB/s", OPEN[0], OPEN[1]]);
     let proxy = format!("socks5h://{}", program.address());
@@ -123,7 +123,7 @@ fn a_stream_limit_leaves_uploads_alone() {
 }
 
 #[test]
-fn with_the_spill_off_a_paused_reader_holds_its_origin_back() {
+fn with_the_spill_off_a_paused_reader_blocks_its_origin() {
     let origin = Origin::useful();
     let program = egress_with("[spill]\nmode = \"off\"");
     let mut reader = paused_reader(0, program.address(), origin.address());
@@ -135,7 +135,7 @@ fn with_the_spill_off_a_paused_reader_holds_its_origin_back() {
 }
 
 #[test]
-fn a_spill_budget_that_is_used_up_holds_the_origin_back_and_loses_nothing() {
+fn an_exhausted_spill_budget_blocks_the_origin_and_loses_nothing() {
     let origin = Origin::useful();
     let program = egress_with("[spill]\nper_stream = \"1MiB\"");
     let mut reader = paused_reader(0, program.address(), origin.address());

@@ -7,8 +7,8 @@ use super::*;
 
 const AUTHORITIES: [&str; 3] = ["127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9003"];
 
-/// The example's text with these authorities for `api`, and with `socket` and `assets` behind the
-/// other routes.
+/// The example with these authorities for `api`, and with `socket` and `assets` behind the other
+/// routes.
 fn config(api: [SocketAddr; 3], socket: &Origin, assets: &Origin) -> String {
     let mut given: Vec<_> = AUTHORITIES
         .into_iter()
@@ -18,7 +18,7 @@ fn config(api: [SocketAddr; 3], socket: &Origin, assets: &Origin) -> String {
         ("127.0.0.1:9004", at(socket)),
         ("127.0.0.1:9005", at(assets)),
     ]);
-    // One worker, as the source has one process: each worker keeps connections of its own.
+    // One worker, like the single process of the source: each worker has its own connections.
     format!("workers = 1\n{}", example("004-hawkey", &given))
 }
 
@@ -55,13 +55,13 @@ fn the_first_pattern_that_matches_the_path_decides() {
     assert_eq!(hawkey.get("/api/users").1, "one");
     assert_eq!(hawkey.get("/socket/x").1, "socket");
     assert_eq!(hawkey.get("/lib/app.js").1, "assets");
-    // The third pattern matches this one, too.
+    // The third pattern also matches this path.
     assert_eq!(hawkey.get("/api/app.js").1, "two");
     assert_eq!(api[0].requests()[0].target(), "/api/users");
 }
 
 #[test]
-fn a_path_that_no_pattern_matches_is_404_and_nobody_is_asked() {
+fn a_path_that_no_pattern_matches_is_404_and_uses_no_upstream() {
     let api = three();
     let hawkey = Hawkey::before([api[0].address(), api[1].address(), api[2].address()]);
     let answer = Visitor::connect(hawkey.byway.address()).get("/none");
@@ -69,12 +69,12 @@ fn a_path_that_no_pattern_matches_is_404_and_nobody_is_asked() {
         (answer.status(), answer.text().contains("reason: no-route")),
         (404, true)
     );
-    let asked = api
+    let connections = api
         .iter()
         .chain([&hawkey.socket, &hawkey.assets])
         .map(Origin::connections)
         .sum::<usize>();
-    assert_eq!(asked, 0);
+    assert_eq!(connections, 0);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn authorities_take_turns_and_each_keeps_its_connection() {
     let answers: Vec<_> = (0..6).map(|_| hawkey.get("/api/").1).collect();
     assert_eq!(answers, ["one", "two", "three", "one", "two", "three"]);
     assert_eq!(api.each_ref().map(Origin::connections), [1, 1, 1]);
-    // headers['host'] = this.settings.host, here with the port that belongs to it.
+    // headers['host'] = this.settings.host, here with its port.
     assert_eq!(
         api[0].requests()[0].field("Host"),
         Some(at(&api[0]).as_str())
@@ -101,7 +101,7 @@ fn an_authority_that_refuses_is_skipped() {
 }
 
 #[test]
-fn authorities_that_all_refuse_are_a_502_that_says_why() {
+fn authorities_that_all_refuse_are_a_502_with_the_reason() {
     let (refusing, _socket) = Origin::refusing();
     let hawkey = Hawkey::before([refusing; 3]);
     let answer = Visitor::connect(hawkey.byway.address()).get("/api/");
@@ -144,7 +144,7 @@ fn a_server_that_refuses_a_second_request_on_a_connection_is_served_by_a_new_one
 fn an_idle_connection_that_the_server_closed_is_not_used() {
     let closes = Origin::scripted(|stream| {
         stream.request();
-        // Says that it keeps the connection, and closes it nevertheless.
+        // Announces keep-alive and closes anyway.
         stream.send(ok("ok"));
     });
     let hawkey = Hawkey::before([closes.address(); 3]);
@@ -162,8 +162,8 @@ fn an_upgrade_reaches_its_authority() {
         stream.send(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
         );
-        let (heard, _) = stream.to_end();
-        stream.send(heard);
+        let (received, _) = stream.to_end();
+        stream.send(received);
     });
     let assets = Origin::named("assets");
     let api = [api[0].address(), api[1].address(), api[2].address()];
@@ -176,7 +176,7 @@ fn an_upgrade_reaches_its_authority() {
 }
 
 #[test]
-fn close_gives_up_the_connections_of_a_route_that_a_reload_takes_away_and_no_others() {
+fn a_reload_that_removes_a_route_closes_its_connections_and_no_others() {
     let api = three();
     let api = [api[0].address(), api[1].address(), api[2].address()];
     let hawkey = Hawkey::before(api);
@@ -189,10 +189,10 @@ fn close_gives_up_the_connections_of_a_route_that_a_reload_takes_away_and_no_oth
     let (without_assets, _) = config
         .split_once("[[edge.route]]\nname = \"scripts and styles\"")
         .unwrap();
-    let said = hawkey.byway.reload(without_assets);
-    assert!(said.contains("reloaded"), "{said}");
+    let log = hawkey.byway.reload(without_assets);
+    assert!(log.contains("reloaded"), "{log}");
     hawkey.assets.wait_for_ended(1);
-    // The browser's connection lives on under the new routes.
+    // The browser's connection stays open under the new routes.
     assert_eq!(
         (browser.get("/a.js").status(), browser.get("/socket").text()),
         (404, "socket".into())
@@ -201,7 +201,7 @@ fn close_gives_up_the_connections_of_a_route_that_a_reload_takes_away_and_no_oth
 }
 
 #[test]
-fn explain_says_which_route_a_path_takes() {
+fn explain_prints_the_route_of_a_path() {
     let file = format!("{EXAMPLES}/from-the-sources/004-hawkey.toml");
     let explain = |url: &str| {
         Launch::new(BYWAY, &["explain", url, "-c", &file])

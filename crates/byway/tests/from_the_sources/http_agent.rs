@@ -1,4 +1,4 @@
-//! Source 003: limits, reuse, grouping and parents of Node's agent. The pool's own tests are in
+//! Source 003: limits, reuse, grouping and parents of Node's agent. The tests of the pool are in
 //! `crates/byway-agent`.
 
 use std::sync::mpsc;
@@ -8,7 +8,7 @@ use byway_testkit::origin::ok;
 
 use super::*;
 
-/// The example with these servers behind it, and a parent if one is needed.
+/// The example with these servers as upstreams, and a parent if needed.
 fn agent(main: &Origin, cluster: &Origin, parent: Option<&Program>) -> Program {
     let parent = parent.map_or_else(
         || "127.0.0.1:9".to_owned(),
@@ -22,7 +22,7 @@ fn agent(main: &Origin, cluster: &Origin, parent: Option<&Program>) -> Program {
             ("socks5://127.0.0.1:1080", format!("socks5://{parent}")),
         ],
     );
-    // One worker, as Node has one thread: each worker keeps connections of its own.
+    // One worker, like Node's single thread: each worker has its own connections.
     Program::configured(BYWAY, &format!("workers = 1\n{config}"))
 }
 
@@ -34,7 +34,7 @@ fn get(agent: &Program, host: &str, path: &str) -> String {
 }
 
 #[test]
-fn a_connection_that_came_free_is_used_again_whatever_host_was_asked_for() {
+fn an_idle_connection_is_reused_whatever_host_was_requested() {
     let (main, cluster) = (
         Origin::named("localhost:3000"),
         Origin::named("another cluster"),
@@ -87,12 +87,11 @@ fn at_the_limit_one_request_is_pending_a_further_one_is_refused_and_no_socket_is
     };
     ask();
     main.wait_for_requests(1);
-    // Of two more, one is pending (`requests`) and the other one, whichever came later, is told
-    // that it cannot be.
+    // Of two more, the first is pending (`requests`) and the second is refused.
     ask();
     ask();
     assert_eq!(answers.recv().unwrap(), 503);
-    // The limit is one host's: another host is not held up.
+    // The limit applies to one host: a request to another host is not delayed.
     assert_eq!(get(&agent, "xxx.com", "/cluster/"), "another cluster");
     may_answer.open();
     assert_eq!(
@@ -126,7 +125,7 @@ fn requests_and_tunnels_go_through_a_socks_parent() {
     let agent = agent(&target, &target, Some(&parent));
     let url = format!("http://localhost:{}/", target.address().port());
     let desk = agent.address_of("by-way-of");
-    // Only the parent has a rule that opens loopback, so whatever arrives has gone through it.
+    // Only the parent has a rule that opens loopback, so every answer came through it.
     for (scheme, option) in [
         ("http", "--proxy"),
         ("http", "--proxytunnel"),

@@ -1,10 +1,10 @@
 //! The scenarios of the source documents, run against the built program with the configs in
 //! `examples/from-the-sources/`.
 //!
-//! In:    the example configs as they stand, with free ports in the place of theirs.
-//! Out:   what a person would see who tried the examples by hand; `docs/from-the-sources.md` says
-//!        which passage is meant.
-//! Never: a config of its own. What is tested is what is printed.
+//! In:    the example configs as they are, with free ports in place of theirs.
+//! Out:   what a user who tries the examples by hand would see. `docs/from-the-sources.md` lists
+//!        the passages.
+//! Never: a config of its own. The tests run what is printed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod hawkey;
@@ -20,18 +20,18 @@ use byway_testkit::{Launch, Origin, Program, Visitor, Wire, curl};
 const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
 
-/// Whatever holds on one holds on the other.
+/// Both carriers must behave the same.
 const CARRIERS: [&str; 2] = ["quic", "tls"];
 
-/// The example as it stands.
+/// The example as written.
 #[track_caller]
 fn written(name: &str) -> String {
     std::fs::read_to_string(format!("{EXAMPLES}/from-the-sources/{name}.toml")).unwrap()
 }
 
 /// The example with port 0 for every listener, any public port for what it exposes, and `given` in
-/// the place of the addresses and files that stand in it. Each listener gets a loopback address of
-/// its own, as they have ports of their own in the example.
+/// place of its addresses and files. Each listener gets its own loopback address, as each has its
+/// own port in the example.
 #[track_caller]
 fn example(name: &str, given: &[(&str, String)]) -> String {
     let text = written(name);
@@ -56,7 +56,7 @@ fn example(name: &str, given: &[(&str, String)]) -> String {
         })
 }
 
-/// Where a node that others join writes how to.
+/// The file into which a node writes its join string.
 fn join_file(program: &Program) -> String {
     program
         .folder()
@@ -69,7 +69,7 @@ fn at(origin: &Origin) -> String {
     origin.address().to_string()
 }
 
-/// A join string as `byway serve` prints them, of a grant that never was.
+/// A join string as `byway serve` prints it, for a grant that does not exist.
 const JOIN: &str = "by1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAqcn-2@t.example.com:7000";
 
 #[test]
@@ -85,7 +85,7 @@ fn every_example_is_a_valid_config() {
             .is_some_and(|extension| extension == "toml")
     }) {
         let launch = Launch::new(BYWAY, &["check"]);
-        // What an example joins does not run here.
+        // The nodes that an example joins do not run here.
         let join = launch.folder().join("join");
         std::fs::write(&join, JOIN).unwrap();
         let with_join = |line: &str| match line.starts_with("join_file = ") {

@@ -1,5 +1,5 @@
-//! Source 002: the reverse tunnel, and its two open questions: close the other side quickly, and
-//! retry well.
+//! Source 002: the reverse tunnel, and its two open questions: closing the other side quickly, and
+//! retrying well.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Where the two ends keep their keys and names; a restart finds them again.
+/// State folders in which both ends keep keys and names across restarts.
 struct Tunnel {
     states: TempDir,
     carrier: &'static str,
@@ -25,7 +25,7 @@ impl Tunnel {
         }
     }
 
-    /// The public server; at `listen`, if it has been there before.
+    /// The public server; for a restart at its earlier address `listen`.
     fn server(&self, listen: Option<SocketAddr>) -> Program {
         let text = example("002-natrp-server", &[]);
         let text = match listen {
@@ -52,8 +52,8 @@ impl Tunnel {
             &example("002-natrp-agent", &given),
             &self.states.path().join("agent"),
         );
-        let said = agent.wait_for_log("is public at ");
-        let public = said.rsplit(' ').next().unwrap().parse().unwrap();
+        let line = agent.wait_for_log("is public at ");
+        let public = line.rsplit(' ').next().unwrap().parse().unwrap();
         (agent, public)
     }
 }
@@ -69,7 +69,7 @@ fn started(config: &str, state: &Path) -> Program {
     Program::start(BYWAY, &["run", "-c", &config_file, "--state", &state])
 }
 
-/// Both ends, over each carrier in turn.
+/// Both ends, over each carrier.
 fn through_each(service: SocketAddr, check: impl Fn(SocketAddr)) {
     for carrier in CARRIERS {
         let tunnel = Tunnel::to(service, carrier);
@@ -87,9 +87,9 @@ fn killed(program: Program) {
 #[test]
 fn a_visitor_that_has_finished_still_gets_its_answer() {
     let service = Origin::scripted(|stream| {
-        let (asked, ending) = stream.to_end();
+        let (received, ending) = stream.to_end();
         assert_eq!(
-            (asked.as_slice(), ending),
+            (received.as_slice(), ending),
             (b"question".as_slice(), Ending::Fin)
         );
         stream.send("answer");
@@ -103,21 +103,21 @@ fn a_visitor_that_has_finished_still_gets_its_answer() {
 
 #[test]
 fn a_visitor_that_resets_is_a_reset_for_the_service_at_once() {
-    let (heard, hears) = std::sync::mpsc::channel();
+    let (ended, endings) = std::sync::mpsc::channel();
     let service = Origin::scripted(move |stream| {
         stream.send("hello");
-        heard.send(stream.to_end()).unwrap();
+        ended.send(stream.to_end()).unwrap();
     });
     through_each(service.address(), |public| {
         let mut visitor = Visitor::connect(public);
         visitor.expect("hello");
         visitor.reset();
-        assert_eq!(hears.recv().unwrap(), (Vec::new(), Ending::Reset));
+        assert_eq!(endings.recv().unwrap(), (Vec::new(), Ending::Reset));
     });
 }
 
 #[test]
-fn a_service_that_resets_is_a_reset_for_the_visitor_and_one_that_closes_is_a_close_behind_its_last_byte()
+fn a_service_that_resets_is_a_reset_for_the_visitor_and_one_that_closes_is_a_close_after_its_last_byte()
  {
     let resets = Origin::scripted(|stream| {
         stream.fill();
@@ -157,7 +157,7 @@ fn many_visitors_are_served_at_once_where_the_source_serves_one() {
 }
 
 #[test]
-fn a_visitor_of_a_service_that_is_not_there_is_turned_away_and_the_port_stays() {
+fn a_visitor_of_a_service_that_is_down_is_refused_and_the_port_stays() {
     let (refusing, _socket) = Origin::refusing();
     through_each(refusing, |public| {
         for _ in 0..2 {
@@ -168,14 +168,14 @@ fn a_visitor_of_a_service_that_is_not_there_is_turned_away_and_the_port_stays() 
 }
 
 #[test]
-fn a_client_that_was_killed_finds_its_port_again_and_the_visitor_who_came_meanwhile() {
+fn a_restarted_client_gets_its_port_back_and_serves_the_parked_visitor() {
     for carrier in CARRIERS {
         let service = Origin::named("at home");
         let tunnel = Tunnel::to(service.address(), carrier);
         let _server = tunnel.server(None);
         let (agent, public) = tunnel.agent();
         killed(agent);
-        // The source has closed its listener by now.
+        // At this point the source has closed its listener.
         let mut early = Visitor::connect(public);
         early.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let (_agent, again) = tunnel.agent();
@@ -185,7 +185,7 @@ fn a_client_that_was_killed_finds_its_port_again_and_the_visitor_who_came_meanwh
 }
 
 #[test]
-fn a_client_comes_back_by_itself_when_its_server_was_killed_and_started_again() {
+fn a_client_reconnects_after_its_server_was_killed_and_restarted() {
     for carrier in CARRIERS {
         let service = Origin::named("at home");
         let tunnel = Tunnel::to(service.address(), carrier);
@@ -193,15 +193,15 @@ fn a_client_comes_back_by_itself_when_its_server_was_killed_and_started_again() 
         let (agent, public) = tunnel.agent();
         let listen = server.address();
         killed(server);
-        // Not longer than until it has noticed: another program may get the port while no server
-        // has it.
+        // Only until the agent has noticed: another program could take the port while no server has
+        // it.
         agent.wait_for_log(if carrier == "quic" {
             "quic does not answer"
         } else {
             "trying again in "
         });
         let server = tunnel.server(Some(listen));
-        // The port was opened again by the name that the server has written down.
+        // The server opened the port again from its stored names.
         server.wait_for_log("is public at ");
         assert_eq!(
             Visitor::connect(public).get("/").text(),

@@ -54,7 +54,7 @@ impl Notes {
     }
 }
 
-/// "创建 TCP 服务器端": greets, and answers whatever comes.
+/// "创建 TCP 服务器端": greets, and answers every message.
 fn tcp_server() -> Origin {
     Origin::scripted(|socket| {
         socket.send("欢迎光临《深入浅出NodeJS》");
@@ -66,7 +66,7 @@ fn tcp_server() -> Origin {
 }
 
 #[test]
-fn telnet_is_greeted_answered_and_told_the_end() {
+fn telnet_gets_the_greeting_answers_and_the_end() {
     let notes = Notes::with_app(Origin::named("app"));
     let mut telnet = Visitor::connect(notes.byway.address_of("telnet"));
     telnet.expect("欢迎光临《深入浅出NodeJS》");
@@ -80,9 +80,9 @@ fn a_domain_socket_leads_to_a_tcp_server() {
     let mut nc = UnixStream::connect(notes.socket("byway-echo.sock")).unwrap();
     nc.set_read_timeout(Some(PATIENCE)).unwrap();
     nc.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut heard = String::new();
-    nc.read_to_string(&mut heard).unwrap();
-    assert_eq!(heard, "欢迎光临《深入浅出NodeJS》");
+    let mut received = String::new();
+    nc.read_to_string(&mut received).unwrap();
+    assert_eq!(received, "欢迎光临《深入浅出NodeJS》");
 }
 
 #[test]
@@ -91,9 +91,9 @@ fn a_tcp_port_leads_to_a_server_on_a_domain_socket() {
     let server = UnixListener::bind(notes.socket("echo.sock")).unwrap();
     let echo = std::thread::spawn(move || {
         let (mut socket, _) = server.accept().unwrap();
-        let mut heard = Vec::new();
-        socket.read_to_end(&mut heard).unwrap();
-        socket.write_all(&heard).unwrap();
+        let mut received = Vec::new();
+        socket.read_to_end(&mut received).unwrap();
+        socket.write_all(&received).unwrap();
     });
     let mut client = Visitor::connect(notes.byway.address_of("to-domain-socket"));
     client.send("client connected").finish();
@@ -171,7 +171,7 @@ fn several_requests_share_a_connection_and_each_gets_its_own_answer() {
 const EXPECTING: &str = "Host: a\r\nExpect: 100-continue\r\n";
 
 #[test]
-fn an_upload_that_fits_is_told_to_continue_by_the_application() {
+fn an_upload_within_the_limit_gets_its_100_from_the_application() {
     let notes = Notes::with_app(Origin::useful());
     let mut browser = notes.browser();
     browser.send(format!(
@@ -255,7 +255,7 @@ fn a_malformed_request_is_answered_and_never_reaches_the_application() {
 }
 
 #[test]
-fn connect_is_no_request_for_a_web_server() {
+fn a_web_server_refuses_connect() {
     let notes = Notes::with_app(Origin::named("app"));
     assert_eq!(
         notes
@@ -276,7 +276,7 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// Switches, sends texts back, answers pings, and closes when it is told to.
+/// Switches protocols, echoes texts, answers pings, and closes on a close frame.
 fn chat_server() -> Origin {
     Origin::scripted(|stream| {
         let Some(request) = stream.request() else {
@@ -342,7 +342,7 @@ fn read_frame(wire: &mut Wire) -> (u8, Vec<u8>) {
 }
 
 #[test]
-fn a_websocket_shakes_hands_carries_frames_of_any_size_beats_and_closes() {
+fn a_websocket_opens_carries_frames_of_any_size_answers_pings_and_closes() {
     let notes = Notes::with(Origin::named("app"), chat_server());
     let mut browser = notes.browser();
     let switched = browser.ask(HANDSHAKE);
@@ -352,7 +352,7 @@ fn a_websocket_shakes_hands_carries_frames_of_any_size_beats_and_closes() {
         Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
     );
     assert_eq!(switched.field("Sec-WebSocket-Protocol"), Some("chat"));
-    // The notes lost six bytes of a text of 27,378 bytes that came in two packets.
+    // The notes lost six bytes of a text of 27,378 bytes that arrived in two packets.
     for length in [0, 5, 27_378] {
         let text = vec![b'x'; length];
         browser.send(frame(TEXT, &text, Some([1, 2, 3, 4])));

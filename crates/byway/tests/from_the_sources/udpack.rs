@@ -1,4 +1,4 @@
-//! Source 000: the proxy server that spills to files and caps each stream, two hops away from its
+//! Source 000: the proxy server that spills to files and limits each stream, two hops away from its
 //! readers.
 
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use byway_testkit::wire::Ending;
 
 use super::*;
 
-/// The server of the source, and the client that the browser talks to.
+/// The server of the source, and the client that the browser connects to.
 struct Hops {
     server: Program,
     desk: Program,
@@ -31,7 +31,7 @@ fn hops() -> Hops {
     Hops::over("quic")
 }
 
-/// Sends `bytes` bytes to whoever connects and speaks first, and closes.
+/// Sends `bytes` bytes after the first bytes of a client, and closes.
 fn authority_with(bytes: u64) -> Origin {
     Origin::scripted(move |stream| {
         stream.fill();
@@ -43,12 +43,12 @@ fn authority_with(bytes: u64) -> Origin {
     })
 }
 
-/// The packet `connect` of the source, as SOCKS5 says it; the answer is read.
+/// The packet `connect` of the source, as SOCKS5. Returns the reply.
 fn open(hops: &Hops, authority: SocketAddr) -> (Visitor, Vec<u8>) {
     let mut browser = Visitor::connect(hops.desk.address());
     browser.send([5, 1, 0]).expect([5, 0]);
     let SocketAddr::V4(authority) = authority else {
-        panic!("IPv4 is asked for")
+        panic!("an IPv4 address")
     };
     let mut request = vec![5, 1, 0, 1];
     request.extend(authority.ip().octets());
@@ -66,12 +66,12 @@ fn read_all(browser: &mut Visitor, bytes: u64) {
 }
 
 #[test]
-fn a_reader_who_pauses_lets_the_authority_finish_and_still_gets_every_byte() {
+fn a_paused_reader_lets_the_authority_finish_and_still_gets_every_byte() {
     for carrier in CARRIERS {
         let (hops, authority) = (Hops::over(carrier), authority_with(32 * MIB));
         let (mut browser, _) = open(&hops, authority.address());
         browser.send("go");
-        // Not one byte has been read when the authority has sent everything and is gone.
+        // The authority has sent everything and closed before one byte was read.
         authority.wait_for_ended(1);
         let spill = hops.server.folder().join("state/spill");
         assert_eq!(
@@ -81,10 +81,10 @@ fn a_reader_who_pauses_lets_the_authority_finish_and_still_gets_every_byte() {
         );
         assert!(
             !hops.desk.folder().join("state/spill").exists(),
-            "it is the server that parks"
+            "only the server spills"
         );
-        // The source sends `terminate` here and loses what is still in the file; the end has to
-        // queue behind it.
+        // Here the source sends `terminate` and loses what is still in the file. The end must queue
+        // behind it.
         read_all(&mut browser, 32 * MIB);
     }
 }
@@ -97,7 +97,7 @@ fn a_stream_gets_25_mib_a_second_and_no_more() {
         let began = Instant::now();
         browser.send("go");
         read_all(&mut browser, 16 * MIB);
-        // A twentieth of a second's worth may leave at once. A slow machine only takes longer.
+        // The data of 1/20 s may be sent at once. A slow machine only takes longer.
         let least = Duration::from_secs(1).mul_f64((16.0 - 25.0 / 20.0) / 25.0);
         assert!(began.elapsed() >= least, "16 MiB in {:?}", began.elapsed());
     }
@@ -121,7 +121,7 @@ fn a_refusal_and_an_unknown_name_are_answered_instead_of_left_open() {
     assert_eq!(browser.ended(), Ending::Fin);
     let mut browser = Visitor::connect(hops.desk.address());
     browser.send([5, 1, 0]).expect([5, 0]);
-    // `.invalid` never exists (RFC 6761); a machine without any resolver may say that it is
+    // `.invalid` never exists (RFC 6761). A machine without a resolver may report it as
     // unreachable.
     browser.send(b"\x05\x01\x00\x03\x0cname.invalid\x00\x50");
     let answer = browser.exactly(10);
@@ -129,7 +129,7 @@ fn a_refusal_and_an_unknown_name_are_answered_instead_of_left_open() {
 }
 
 #[test]
-fn a_browser_that_goes_takes_its_connection_to_the_authority_along() {
+fn a_browser_that_disconnects_closes_its_connection_to_the_authority() {
     let (hops, authority) = (hops(), Origin::scripted(|stream| stream.hold()));
     let (browser, _) = open(&hops, authority.address());
     authority.wait_for_connections(1);

@@ -1,4 +1,4 @@
-//! Chunks: the chunked coding, where lenient readers and strict ones part.
+//! Chunks: the chunked coding, where lenient and strict parsers differ.
 
 use super::never_completed;
 
@@ -85,7 +85,7 @@ fn trailers_that_are_not_well_formed() {
 }
 
 #[test]
-fn trailers_cannot_frame_route_or_say_who_asked() {
+fn trailers_cannot_frame_route_or_identify_the_client() {
     let request = super::forwarded(
         "POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nContent-Length: 99\r\n\
          Transfer-Encoding: chunked\r\nHost: evil\r\nX-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\n\

@@ -1,4 +1,4 @@
-//! Framing: requests that two readers would end at two places.
+//! Framing: requests with an end on which two parsers disagree.
 
 use super::{SMUGGLED, refused};
 
@@ -29,7 +29,7 @@ fn cve_2026_2835_a_coding_in_http_1_0() {
 }
 
 #[test]
-fn te_te_a_coding_that_only_one_of_two_would_know() {
+fn te_te_a_coding_that_only_one_of_two_parsers_knows() {
     refused(posts(&[
         "Transfer-Encoding: xchunked",
         "Transfer-Encoding: chunked, identity",

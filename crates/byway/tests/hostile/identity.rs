@@ -1,4 +1,4 @@
-//! Identity: fields by which an origin believes who asked.
+//! Identity: fields from which an origin derives who the client is.
 
 use super::forwarded;
 
@@ -29,7 +29,7 @@ fn cve_2024_45410_fields_of_ours_that_a_client_lists_in_connection() {
 }
 
 #[test]
-fn ghsa_5m6w_wvh7_57vm_forwarding_fields_of_a_stranger() {
+fn ghsa_5m6w_wvh7_57vm_forwarding_fields_of_an_untrusted_peer() {
     let forged = [
         "X-Forwarded-For",
         "X-Forwarded-Host",

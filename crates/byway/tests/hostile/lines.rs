@@ -1,4 +1,4 @@
-//! Lines: start lines, fields, Host and paths that two readers could read differently, or that cost
+//! Lines: start lines, fields, Host and paths that two parsers could read differently, or that cost
 //! too much.
 
 use byway_testkit::{Origin, Program, Visitor};

@@ -1,10 +1,10 @@
-//! Hostile: peers that mean harm, one test for each class of attack on HTTP/1 that has had a CVE,
-//! from end to end.
+//! Hostile: malicious peers, one test for each class of attack on HTTP/1 that has had a CVE, from
+//! end to end.
 //!
 //! `framing` two readings of one request · `chunks` the chunked coding · `lines` start lines,
-//! fields, Host, paths · `identity` fields that say who asked · `tunnels` Upgrade, CONNECT, Expect
-//! · `origins` responses that lie, and what comes behind them · `slow` whoever takes or gives too
-//! little.
+//! fields, Host, paths · `identity` fields that identify the client · `tunnels` Upgrade, CONNECT,
+//! Expect · `origins` malformed responses and unsolicited bytes · `slow` peers that send or read
+//! too slowly.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod chunks;
@@ -20,7 +20,7 @@ use byway_testkit::{Origin, Program, Visitor};
 const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// One edge in front of one origin, on one worker, so that every visitor meets the same pool.
+/// One edge in front of one origin, on one worker, so that all clients share one pool.
 #[track_caller]
 fn edge(settings: &str, origin: &Origin) -> Program {
     let config = format!(
@@ -30,7 +30,7 @@ fn edge(settings: &str, origin: &Origin) -> Program {
     Program::configured(BYWAY, &config)
 }
 
-/// Each request is answered with 4xx or 5xx, then its connection ends: what stands behind it is
+/// Each request is answered with 4xx or 5xx, then its connection ends. The request behind it is
 /// never answered, and no byte of either reaches the origin.
 #[track_caller]
 fn refused<T: AsRef<[u8]>>(requests: impl IntoIterator<Item = T>) {
@@ -40,7 +40,7 @@ fn refused<T: AsRef<[u8]>>(requests: impl IntoIterator<Item = T>) {
         let request = request.as_ref();
         let shown = request[..request.len().min(200)].escape_ascii().to_string();
         let mut visitor = Visitor::connect(program.address());
-        // Whoever sends more than is wanted may be cut off within it.
+        // The edge may close the connection while the rest is being sent.
         visitor.try_send(request);
         visitor.try_send(SMUGGLED);
         let method = if request.starts_with(b"HEAD ") {
@@ -64,12 +64,12 @@ fn refused<T: AsRef<[u8]>>(requests: impl IntoIterator<Item = T>) {
     assert_eq!(
         Visitor::connect(program.address()).get("/").status(),
         200,
-        "the edge goes on"
+        "the edge still serves"
     );
 }
 
-/// Each body goes wrong behind an honest head: the origin may have got a part of it, and never a
-/// whole request, nor the one behind it.
+/// Each body goes wrong behind a valid head: the origin may receive a part of it, but never a
+/// complete request, nor the one behind it.
 #[track_caller]
 fn never_completed<T: AsRef<[u8]>>(bodies: impl IntoIterator<Item = T>) {
     let origin = Origin::scripted(|visitor| {
@@ -95,7 +95,7 @@ fn never_completed<T: AsRef<[u8]>>(bodies: impl IntoIterator<Item = T>) {
             rest.escape_ascii()
         );
         origin.wait_for_ended(n + 1);
-        // What was found out before the head had left was never sent at all.
+        // If the error was found before the head was sent, nothing was sent.
         for got in origin.requests().iter().map(byway_testkit::Message::text) {
             assert!(
                 !got.ends_with("0\r\n\r\n") && !got.contains("HTTP/1.1"),
@@ -112,7 +112,7 @@ fn never_completed<T: AsRef<[u8]>>(bodies: impl IntoIterator<Item = T>) {
     }
 }
 
-/// The only request that reached the origin, of whatever the visitor sent.
+/// The only request that reached the origin.
 #[track_caller]
 fn forwarded(request: &str) -> byway_testkit::Message {
     let origin = Origin::useful();

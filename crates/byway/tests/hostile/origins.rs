@@ -1,5 +1,5 @@
-//! Origins: responses with two readings, and bytes that nobody asked for. Neither the visitor that
-//! asked nor the next one may take them for its answer.
+//! Origins: responses with two readings, and unsolicited bytes. Neither this client nor the next
+//! one may receive them as its answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -11,7 +11,7 @@ use super::edge;
 const MINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine";
 const POISON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
 
-/// Each response is answered with 502, and the next request goes to another connection and gets its
+/// Each response is answered with 502, and the next request uses another connection and gets its
 /// own answer.
 #[track_caller]
 fn distrusted(method: &str, responses: &[&str]) {
@@ -91,7 +91,7 @@ fn responses_with_a_length_and_a_coding_or_two_lengths() {
 }
 
 #[test]
-fn responses_that_are_none() {
+fn invalid_responses() {
     let giant = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(70_000));
     let endless = "x".repeat(100_000);
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: 1\r\n".repeat(200));
@@ -117,7 +117,7 @@ fn responses_that_are_none() {
 }
 
 #[test]
-fn a_101_that_nobody_asked_for_opens_nothing() {
+fn an_unrequested_101_opens_no_tunnel() {
     let switch = format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n{POISON}"
     );
@@ -133,13 +133,13 @@ fn interim_answers_without_end() {
     let program = edge("", &origin);
     let mut visitor = Visitor::connect(program.address());
     visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    // Those that came first have been passed on; then patience ends.
+    // The first ones are passed on. Then a limit is reached.
     assert_eq!(visitor.response().status(), 502);
     program.wait_for_log("endless-interim");
 }
 
 #[test]
-fn bodies_behind_responses_that_have_none_are_nobodys_answer() {
+fn bodies_behind_responses_that_have_none_are_never_served() {
     for (method, head) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 51\r\n\r\n"),
         (
@@ -175,7 +175,7 @@ fn bodies_behind_responses_that_have_none_are_nobodys_answer() {
             answer.status() < 400 && answer.body.is_empty(),
             "{head:?}: {answer:?}"
         );
-        // On the same connection and on another one.
+        // On this connection and on a new one.
         assert_eq!(visitor.get("/honest").text(), "mine", "{head:?}");
         assert_eq!(
             Visitor::connect(program.address()).get("/honest").text(),
@@ -272,7 +272,7 @@ fn a_bad_first_chunk_beside_the_head_is_a_502_and_no_reset() {
 }
 
 #[test]
-fn cve_2026_48931_bytes_on_an_idle_connection_are_nobodys_answer() {
+fn cve_2026_48931_bytes_on_an_idle_connection_are_never_served() {
     let (ask, sent) = (Gate::new(), Gate::new());
     let (asked, done) = (ask.clone(), sent.clone());
     let origin = Origin::scripted(move |visitor| {
@@ -297,12 +297,12 @@ fn cve_2026_48931_bytes_on_an_idle_connection_are_nobodys_answer() {
     assert_eq!(
         first.get("/third").text(),
         "mine",
-        "whoever had it before is as unaffected"
+        "the first client is not affected either"
     );
     assert_eq!(
         origin.connections(),
         2,
-        "one was given up, the other serves on"
+        "one was closed, the other is still used"
     );
 }
 
@@ -327,7 +327,7 @@ fn truncated_and_broken_bodies_are_cut_and_never_ended() {
         let (all, ending) = visitor.to_end();
         let text = String::from_utf8_lossy(&all);
         assert!(!text.ends_with("0\r\n\r\n"), "{response:?}: {text}");
-        // What was seen to be broken before anything of it had left is a 502.
+        // If the error was found before anything was sent, the answer is a 502.
         let cut = ending == byway_testkit::Ending::Reset || text.contains("Content-Length: 50");
         assert!(
             cut || text.starts_with("HTTP/1.1 502 "),

@@ -1,4 +1,5 @@
-//! Slow: whoever sends a byte now and then, or reads nothing, costs a deadline and no more.
+//! Slow: peers that send single bytes or read nothing are ended by a deadline and cost nothing
+//! else.
 
 use byway_testkit::{Origin, Visitor};
 
@@ -27,7 +28,7 @@ fn slowloris_a_head_that_never_ends() {
 }
 
 #[test]
-fn a_visitor_that_reads_nothing_is_let_go_and_so_is_its_origin() {
+fn a_client_that_reads_nothing_is_closed_and_so_is_its_origin() {
     let origin = Origin::scripted(|visitor| {
         visitor.request();
         visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
@@ -42,7 +43,7 @@ fn a_visitor_that_reads_nothing_is_let_go_and_so_is_its_origin() {
 }
 
 #[test]
-fn an_upload_that_stands_still_is_ended_at_both_sides() {
+fn an_upload_that_stalls_is_ended_on_both_sides() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
         visitor.remember_to_end();

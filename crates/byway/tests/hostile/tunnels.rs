@@ -1,4 +1,4 @@
-//! Tunnels: Upgrade, CONNECT and Expect: who may send what, and when.
+//! Tunnels: Upgrade, CONNECT and Expect: which side may send what, and when.
 
 use byway_testkit::{Origin, Visitor};
 
@@ -23,7 +23,7 @@ fn cve_2026_2833_bytes_behind_an_upgrade_are_a_request_until_there_is_a_101() {
     assert_eq!(
         visitor.response().status(),
         400,
-        "judged as any other request"
+        "checked like any other request"
     );
     assert_eq!(origin.requests().len(), 1);
 }
@@ -95,7 +95,8 @@ fn cve_2025_4366_an_early_answer_leaves_no_body_to_be_read_as_a_request() {
         "Expect: 100-continue, x\r\n",
     ] {
         let mut visitor = Visitor::connect(program.address());
-        // Announced: more than is sent. What is sent looks like a request, and is body.
+        // The announced length is more than is sent. What is sent looks like a request, but is
+        // body.
         visitor.send(format!(
             "POST / HTTP/1.1\r\nHost: a\r\n{expect}Content-Length: 1000\r\n\r\n{SMUGGLED}"
         ));

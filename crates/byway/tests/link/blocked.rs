@@ -1,5 +1,5 @@
-//! Blocked: networks that lose UDP, or everything for a while. Each has namespaces of its own;
-//! without root, or without `ip`, these tests say that they are skipped.
+//! Blocked: networks that lose UDP, or everything for a while. Each has its own namespaces. Without
+//! root or `ip` these tests are skipped with a message.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use byway_testkit::{Block, Network, Origin, Program, Visitor, eventually};
 
 use super::*;
 
-/// Longer than it takes to notice that nobody answers (about 7 s).
+/// Longer than it takes to detect that the peer does not answer (about 7 s).
 const BLACK_HOLE: Duration = Duration::from_secs(20);
 
-/// A server in the far place.
+/// A server at the far end.
 #[track_caller]
 fn server_in(network: &Network) -> Server {
     let listen = format!("{}:0", Network::FAR);
@@ -23,7 +23,7 @@ fn server_in(network: &Network) -> Server {
     })
 }
 
-/// `byway run` in the near place: exposes an origin there, and looks for QUIC every second.
+/// `byway run` at the near end: exposes an origin there, and probes QUIC every second.
 #[track_caller]
 fn agent_in(network: &Network, server: &Server, origin: &Origin) -> Program {
     let config = format!(
@@ -34,7 +34,7 @@ fn agent_in(network: &Network, server: &Server, origin: &Origin) -> Program {
     network.near(|| Program::configured(BYWAY, &config))
 }
 
-/// Where the log of `byway run` says that its service is public.
+/// The public address of the service, from the log of `byway run`.
 #[track_caller]
 fn public(agent: &Program) -> SocketAddr {
     agent
@@ -46,17 +46,17 @@ fn public(agent: &Program) -> SocketAddr {
         .unwrap()
 }
 
-/// What a visitor in the far place is told.
+/// The answer to a visitor at the far end.
 #[track_caller]
 fn greeting_in(network: &Network, address: SocketAddr) -> String {
     network.far(|| greeting(address))
 }
 
-fn took(what: &str, begun: Instant) {
-    eprintln!("{what}: {} ms", begun.elapsed().as_millis());
+fn took(what: &str, started: Instant) {
+    eprintln!("{what}: {} ms", started.elapsed().as_millis());
 }
 
-/// Blocks UDP, starts an agent, heals, and waits for QUIC.
+/// Blocks UDP, starts an agent, unblocks UDP, and waits for QUIC.
 #[track_caller]
 fn tls_serves_and_quic_comes_back(how: Block) {
     let Some(network) = Network::new() else {
@@ -65,23 +65,23 @@ fn tls_serves_and_quic_comes_back(how: Block) {
     let server = server_in(&network);
     let origin = network.near(|| Origin::named("near"));
     network.block("udp", how);
-    let begun = Instant::now();
+    let started = Instant::now();
     let agent = agent_in(&network, &server, &origin);
     agent.wait_for_log("is up, by tls");
     assert_eq!(greeting_in(&network, public(&agent)), "near");
     took(
         &format!("UDP blocked ({how:?}): the first visitor was served over TLS"),
-        begun,
+        started,
     );
 
     network.heal();
-    let begun = Instant::now();
+    let started = Instant::now();
     agent.wait_for_log("quic is attached: new streams use quic");
     took(
         &format!("UDP healed ({how:?}): QUIC was in use again"),
-        begun,
+        started,
     );
-    // What is new goes by QUIC: without TCP there is nothing else.
+    // New streams use QUIC: without TCP there is no other carrier.
     network.block("tcp", Block::Drop);
     assert_eq!(greeting_in(&network, public(&agent)), "near");
 }
@@ -92,12 +92,12 @@ fn where_udp_is_dropped_silently_tls_serves_and_quic_comes_back() {
 }
 
 #[test]
-fn where_udp_is_filtered_and_icmp_says_so_tls_serves_and_quic_comes_back() {
+fn where_udp_is_filtered_with_an_icmp_error_tls_serves_and_quic_comes_back() {
     tls_serves_and_quic_comes_back(Block::Prohibit);
 }
 
 #[test]
-fn where_udp_has_no_way_and_icmp_says_so_tls_serves_and_quic_comes_back() {
+fn where_udp_is_unreachable_with_an_icmp_error_tls_serves_and_quic_comes_back() {
     tls_serves_and_quic_comes_back(Block::Unreachable);
 }
 
@@ -115,13 +115,13 @@ fn a_server_without_udp_is_joined_over_tls() {
             &format!("127.0.0.1:{port}"),
         ],
     );
-    // The advertised port forwards TCP alone: over UDP nobody is there.
+    // The advertised port forwards only TCP; it has no UDP socket.
     let forward = format!(
         "[[tcp]]\nlisten = \"127.0.0.1:{port}\"\nto = \"{}\"\n",
         server.address()
     );
     let _forward = Program::configured(BYWAY, &forward);
-    let begun = Instant::now();
+    let started = Instant::now();
     let agent = Agent::start(&[
         "tcp",
         &origin.address().to_string(),
@@ -131,19 +131,19 @@ fn a_server_without_udp_is_joined_over_tls() {
     assert_eq!(greeting(agent.address()), "by tls");
     took(
         "no UDP at the server: the first visitor was served over TLS",
-        begun,
+        started,
     );
     agent.program.wait_for_log("is up, by tls");
 }
 
 #[test]
-fn a_session_over_quic_goes_over_to_tls_when_udp_is_lost_and_its_visitors_are_parked_meanwhile() {
+fn a_session_over_quic_moves_to_tls_when_udp_is_lost_and_its_visitors_are_parked_meanwhile() {
     let Some(network) = Network::new() else {
         return;
     };
     let server = server_in(&network);
     let origin = network.near(|| Origin::named("near"));
-    // On a slow machine TLS may be there first: without TCP it cannot be.
+    // On a slow machine TLS could be first. Without TCP it cannot.
     network.block("tcp", Block::Drop);
     let agent = agent_in(&network, &server, &origin);
     agent.wait_for_log("is up, by quic");
@@ -151,18 +151,18 @@ fn a_session_over_quic_goes_over_to_tls_when_udp_is_lost_and_its_visitors_are_pa
     network.heal();
     assert_eq!(greeting_in(&network, public), "near");
     network.block("udp", Block::Drop);
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(greeting_in(&network, public), "near");
     took(
         "UDP lost under a session: a visitor who came at once was served over TLS",
-        begun,
+        started,
     );
-    // The session goes on: a TLS carrier was dialled for it.
+    // The session continues: a TLS carrier was dialled for it.
     agent.wait_for_log("tls is attached, as quic does not answer: new streams use tls");
 }
 
 #[test]
-fn a_black_hole_is_survived_by_agents_and_desks_on_both_carriers() {
+fn agents_and_desks_survive_a_black_hole_on_both_carriers() {
     let Some(network) = Network::new() else {
         return;
     };
@@ -224,10 +224,10 @@ fn a_black_hole_is_survived_by_agents_and_desks_on_both_carriers() {
     }
 
     network.black_hole();
-    let begun = Instant::now();
-    eventually("the black hole is over", || begun.elapsed() > BLACK_HOLE);
+    let started = Instant::now();
+    eventually("the black hole is over", || started.elapsed() > BLACK_HOLE);
     network.heal();
-    let begun = Instant::now();
+    let started = Instant::now();
     std::thread::scope(|scope| {
         for (place, carrier) in CARRIERS.into_iter().enumerate() {
             let (network, agents, desks, through) = (&network, &agents, &desks, &through);
@@ -241,7 +241,7 @@ fn a_black_hole_is_survived_by_agents_and_desks_on_both_carriers() {
                     &format!(
                         "black hole of {BLACK_HOLE:?} over: a visitor of the agent over {carrier}"
                     ),
-                    begun,
+                    started,
                 );
             });
             scope.spawn(move || {
@@ -250,7 +250,7 @@ fn a_black_hole_is_survived_by_agents_and_desks_on_both_carriers() {
                     &format!(
                         "black hole of {BLACK_HOLE:?} over: an inquiry of the desk over {carrier}"
                     ),
-                    begun,
+                    started,
                 );
             });
         }
@@ -258,7 +258,7 @@ fn a_black_hole_is_survived_by_agents_and_desks_on_both_carriers() {
 }
 
 #[test]
-fn a_network_that_is_not_there_is_reported_in_words() {
+fn an_unreachable_network_is_reported_in_plain_words() {
     let Some(network) = Network::new() else {
         return;
     };
@@ -278,7 +278,7 @@ fn a_network_that_is_not_there_is_reported_in_words() {
 }
 
 #[test]
-fn udp_that_dies_while_a_tls_carrier_is_attached_kept_visitors_waiting_for_quic_to_be_given_up() {
+fn visitors_are_served_when_udp_fails_while_a_tls_carrier_is_attached() {
     let Some(network) = Network::new() else {
         return;
     };
@@ -291,16 +291,16 @@ fn udp_that_dies_while_a_tls_carrier_is_attached_kept_visitors_waiting_for_quic_
     network.heal();
     agent.wait_for_log("quic is attached: new streams use quic");
     network.block("udp", Block::Drop);
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(greeting_in(&network, public), "near");
-    took("UDP lost beside TLS: a visitor was served", begun);
+    took("UDP lost beside TLS: a visitor was served", started);
 }
 
-/// Longer than the seven seconds after which streams were cut, and as long as they must survive.
+/// Longer than the 7 s after which streams used to be cut, and the time that they must survive.
 const HOLE: Duration = Duration::from_secs(10);
 
 #[test]
-fn a_download_was_cut_after_seven_seconds_without_packets_and_now_survives_ten_on_both_carriers() {
+fn a_download_survives_ten_seconds_without_packets_on_both_carriers() {
     let Some(network) = Network::new() else {
         return;
     };
@@ -317,29 +317,28 @@ fn a_download_was_cut_after_seven_seconds_without_packets_and_now_survives_ten_o
         assert_eq!(visitor.head().expect("an answer").status(), 200);
     }
     network.black_hole();
-    let begun = Instant::now();
-    eventually("the hole is over", || begun.elapsed() > HOLE);
+    let started = Instant::now();
+    eventually("the hole is over", || started.elapsed() > HOLE);
     network.heal();
-    let begun = Instant::now();
+    let started = Instant::now();
     for (mut visitor, carrier) in visitors.into_iter().zip(CARRIERS) {
         let mut sum = Sum::new();
         visitor.exactly_each(16 * MIB, |bytes| sum.add(bytes));
         assert_eq!(sum.hex(), Pattern::sha256(16 * MIB), "{carrier}");
         took(
             &format!("hole of {HOLE:?} over: the rest of a download over {carrier}"),
-            begun,
+            started,
         );
     }
 }
 
-/// Far below the MTU of 1,500 bytes that both ends have, and above what is left after the first
-/// step.
+/// Far below the MTU of 1,500 bytes at both ends, and above the packet size after the first step.
 const HOLE_BYTES: u32 = 1300;
 
-/// Requests one after another, each for more than one packet holds.
+/// Sequential requests, each for more than one packet.
 const REQUESTS: usize = 20;
 
-/// What a connection to an origin brings, or why it brings nothing whole.
+/// Downloads from an origin. The error is why the download is incomplete.
 fn fetch(mut visitor: Visitor) -> Result<(), String> {
     visitor.send("GET /bytes/20480 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     let (mut sum, head) = (Sum::new(), visitor.head());
@@ -352,8 +351,8 @@ fn fetch(mut visitor: Visitor) -> Result<(), String> {
         .ok_or_else(|| "other bytes".to_owned())
 }
 
-/// Asks by `ask`, makes the hole, lets one request meet it, and asks again once the link of
-/// `dialler` goes on.
+/// Calls `ask`, drops large packets, lets one request run into that, and calls `ask` again once the
+/// link of `dialler` has recovered.
 fn goes_on_across_a_hole(
     network: &Network,
     dialler: &Program,
@@ -376,7 +375,7 @@ fn goes_on_across_a_hole(
 }
 
 #[test]
-fn no_visitor_was_served_over_tls_once_the_path_lost_large_packets_of_the_agent() {
+fn visitors_are_served_over_tls_when_the_path_loses_large_packets_of_the_agent() {
     let Some(network) = Network::new() else {
         return;
     };
@@ -390,7 +389,7 @@ fn no_visitor_was_served_over_tls_once_the_path_lost_large_packets_of_the_agent(
 }
 
 #[test]
-fn no_download_of_a_desk_went_on_over_tls_once_the_path_lost_large_packets_of_the_exit() {
+fn downloads_of_a_desk_work_over_tls_when_the_path_loses_large_packets_of_the_exit() {
     let Some(network) = Network::new() else {
         return;
     };
@@ -422,7 +421,7 @@ fn no_download_of_a_desk_went_on_over_tls_once_the_path_lost_large_packets_of_th
 }
 
 #[test]
-fn streams_over_tls_waited_for_an_address_that_this_machine_no_longer_had() {
+fn a_link_over_tls_recovers_when_its_address_is_no_longer_on_the_machine() {
     let Some(network) = Network::new() else {
         return;
     };

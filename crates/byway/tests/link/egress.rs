@@ -1,4 +1,4 @@
-//! Egress: a desk takes SOCKS and HTTP, an exit dials; between them a link.
+//! Egress: a desk accepts SOCKS and HTTP, an exit dials; a link connects them.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use byway_testkit::{Ending, Gate, Launch, Origin, Program, Visitor, curl, eventu
 
 use super::*;
 
-/// Opens loopback, where every test lives.
+/// Opens loopback, where all origins of the tests are.
 const OPEN: [&str; 2] = ["--allow", "127.0.0.0/8"];
 
-/// One way through to an origin.
+/// One way to open a stream to an origin.
 type Way = (&'static str, fn(SocketAddr, SocketAddr) -> Visitor);
 
 const WAYS: [Way; 2] = [("SOCKS5", through_socks5), ("CONNECT", through_connect)];
@@ -52,7 +52,7 @@ impl TwoHop {
     }
 }
 
-/// Runs `check` for every way through on both carriers.
+/// Runs `check` in every way on both carriers.
 #[track_caller]
 fn each_way(origin: &Origin, mut check: impl FnMut(&str, Visitor)) {
     for carrier in CARRIERS {
@@ -66,7 +66,7 @@ fn each_way(origin: &Origin, mut check: impl FnMut(&str, Visitor)) {
     }
 }
 
-/// Moves 256 MiB down and 64 MiB up by curl in every dialect.
+/// Downloads 256 MiB and uploads 64 MiB by curl in every dialect.
 #[track_caller]
 fn moves_all(carrier: &str) {
     const DOWN: u64 = 256 * MIB;
@@ -123,7 +123,7 @@ fn curl_moves_everything_in_every_dialect_over_tls() {
 }
 
 #[test]
-fn a_refused_target_is_said_on_every_wire() {
+fn a_refused_target_is_reported_in_every_protocol() {
     let (refusing, _socket) = Origin::refusing();
     for carrier in CARRIERS {
         let nodes = TwoHop::start(carrier, &OPEN);
@@ -152,7 +152,7 @@ fn a_refused_target_is_said_on_every_wire() {
 }
 
 #[test]
-fn the_exit_says_no_with_its_reason_and_the_desk_passes_it_on() {
+fn the_desk_passes_on_a_refusal_of_the_exit_with_its_reason() {
     let origin = Origin::useful();
     let nodes = TwoHop::start("quic", &[]);
     let port = origin.address().port();
@@ -183,11 +183,11 @@ fn the_exit_says_no_with_its_reason_and_the_desk_passes_it_on() {
 }
 
 #[test]
-fn names_travel_to_the_exit_and_its_rules_judge_them_as_names() {
+fn names_are_sent_to_the_exit_and_its_rules_match_them_as_names() {
     let origin = Origin::named("by its name");
     let nodes = TwoHop::start("tls", &["--deny", "localhost", OPEN[0], OPEN[1]]);
     let (desk, port) = (nodes.address(), origin.address().port());
-    // The rule is about a name: an exit that were told an address would not know of it.
+    // The rule names a host: it would not match if the exit received an address.
     assert_eq!(socks5_reply(desk, &socks5_name("localhost", port)), 2);
     assert_eq!(socks5_reply(desk, &socks5(origin.address())), 0);
     assert_eq!(socks5_reply(desk, &socks5_name("nowhere.invalid", port)), 4);
@@ -203,7 +203,7 @@ fn names_travel_to_the_exit_and_its_rules_judge_them_as_names() {
 }
 
 #[test]
-fn success_is_said_only_once_the_far_side_has_connected() {
+fn success_is_reported_only_once_the_exit_has_connected() {
     for carrier in CARRIERS {
         let nodes = TwoHop::start(carrier, &OPEN);
         let (full, _fillers) = full_listener();
@@ -212,13 +212,13 @@ fn success_is_said_only_once_the_far_side_has_connected() {
         by_socks.send(GREETING).expect([5, 0]).send(socks5(target));
         let mut by_connect = Visitor::connect(nodes.address());
         by_connect.send(connect(target));
-        let begun = Instant::now();
+        let started = Instant::now();
         eventually("a moment has passed", || {
-            begun.elapsed() > Duration::from_millis(300)
+            started.elapsed() > Duration::from_millis(300)
         });
         assert!(
             by_socks.is_silent() && by_connect.is_silent(),
-            "{carrier}: nobody has connected yet"
+            "{carrier}: the exit has not connected yet"
         );
         std::thread::spawn(move || full.incoming().collect::<Vec<_>>());
         by_socks.expect([5, 0, 0, 1]);
@@ -243,7 +243,7 @@ fn the_address_in_a_socks_reply_is_the_one_that_the_exit_has_connected_from() {
     }
 }
 
-/// A listener whose queue is full: whoever connects now waits. With what fills it.
+/// A listener with a full queue, so that new connections wait; and the connections that fill it.
 fn full_listener() -> (std::net::TcpListener, Vec<std::net::TcpStream>) {
     let listener = byway_testkit::origin::listen_shallowly();
     let address = listener.local_addr().unwrap();
@@ -254,7 +254,7 @@ fn full_listener() -> (std::net::TcpListener, Vec<std::net::TcpStream>) {
 }
 
 #[test]
-fn a_fin_of_the_visitor_travels_alone_and_the_answer_still_comes() {
+fn a_fin_of_the_visitor_is_forwarded_and_the_answer_still_arrives() {
     const ANSWER: u64 = 4 * MIB;
     let origin = Origin::scripted(|visitor| {
         let (bytes, ending) = visitor.to_end();
@@ -273,7 +273,7 @@ fn a_fin_of_the_visitor_travels_alone_and_the_answer_still_comes() {
 }
 
 #[test]
-fn a_fin_of_the_origin_travels_alone_and_the_upload_still_goes() {
+fn a_fin_of_the_origin_is_forwarded_and_the_upload_continues() {
     const UPLOAD: u64 = 4 * MIB;
     let origin = Origin::scripted(|visitor| {
         visitor.send("early goodbye").finish();
@@ -322,7 +322,7 @@ fn a_reset_of_the_origin_is_a_reset_for_the_visitor_and_never_looks_like_an_end(
 }
 
 #[test]
-fn a_reset_of_a_paused_visitor_is_noticed_behind_all_that_waits_for_it() {
+fn a_reset_of_a_paused_visitor_is_noticed_while_bytes_are_queued_for_it() {
     let origin = Origin::sending_until_reset();
     let mut before = 0;
     each_way(&origin, |_, mut visitor| {
@@ -334,7 +334,7 @@ fn a_reset_of_a_paused_visitor_is_noticed_behind_all_that_waits_for_it() {
 }
 
 #[test]
-fn an_upload_that_nobody_reads_holds_its_sender_back_and_arrives_whole_in_the_end() {
+fn an_unread_upload_blocks_its_sender_and_arrives_complete_later() {
     for carrier in CARRIERS {
         let read_on = Gate::new();
         let go = read_on.clone();
@@ -348,7 +348,7 @@ fn an_upload_that_nobody_reads_holds_its_sender_back_and_arrives_whole_in_the_en
         let taken = visitor.send_until_full(&all, Duration::from_millis(300));
         assert!(
             taken < all.len() / 2,
-            "{carrier}: {taken} bytes were taken and nobody reads them"
+            "{carrier}: {taken} bytes were taken and not read"
         );
         read_on.open();
         visitor.send(&all[taken..]).finish();
@@ -359,7 +359,7 @@ fn an_upload_that_nobody_reads_holds_its_sender_back_and_arrives_whole_in_the_en
 const EACH: u64 = 64 * MIB;
 const READERS: usize = 10;
 
-/// A visitor that has asked for `bytes` bytes, has read the head of the answer, and pauses.
+/// A client that requested `bytes` bytes, read the head of the answer, and paused.
 #[track_caller]
 fn paused_reader(number: usize, desk: SocketAddr, origin: SocketAddr, bytes: u64) -> Visitor {
     let request = format!("GET /bytes/{bytes} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -388,8 +388,7 @@ fn one_pattern(bytes: u64) -> Origin {
 }
 
 #[test]
-fn paused_readers_leave_the_origin_done_and_the_memory_of_both_nodes_bounded_and_get_every_byte_in_the_end()
- {
+fn paused_readers_let_the_origin_finish_keep_memory_of_both_nodes_bounded_and_get_every_byte() {
     let expected = Pattern::sha256(EACH);
     for carrier in CARRIERS {
         let origin = one_pattern(EACH);
@@ -419,32 +418,31 @@ fn paused_readers_leave_the_origin_done_and_the_memory_of_both_nodes_bounded_and
 }
 
 #[test]
-fn a_stream_limit_of_the_exit_holds_each_reader_back_and_not_the_origin() {
+fn a_stream_limit_of_the_exit_slows_each_reader_and_not_the_origin() {
     const BYTES: u64 = 8 * MIB;
     for carrier in CARRIERS {
         let origin = one_pattern(BYTES);
         let nodes = TwoHop::start(carrier, &["--stream-limit", "128KiB/s", OPEN[0], OPEN[1]]);
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut readers: Vec<_> = (0..4)
             .map(|number| paused_reader(number, nodes.address(), origin.address(), BYTES))
             .collect();
-        // At this rate the whole takes a minute; the origin has long gone by then.
+        // At this rate the transfer takes a minute. The origin finishes long before.
         origin.wait_for_ended(4);
         for reader in &mut readers {
             reader.exactly(384 * 1024);
         }
-        // A bucket starts with 64 KiB, so that 384 KiB at 128 KiB/s cannot have left in less than
-        // 2.5 s.
+        // The bucket starts with 64 KiB, so 384 KiB at 128 KiB/s take at least 2.5 s.
         assert!(
-            begun.elapsed() > Duration::from_millis(2400),
+            started.elapsed() > Duration::from_millis(2400),
             "{carrier}: {:?}",
-            begun.elapsed()
+            started.elapsed()
         );
     }
 }
 
 #[test]
-fn a_desk_that_others_can_reach_asks_for_a_password_and_then_for_the_right_one() {
+fn a_desk_that_other_machines_can_reach_requires_the_right_password() {
     let origin = Origin::named("inside");
     let exit = Program::start(
         BYWAY,
@@ -477,7 +475,7 @@ fn a_desk_that_others_can_reach_asks_for_a_password_and_then_for_the_right_one()
 }
 
 #[test]
-fn an_exit_names_no_visitor_in_its_log_where_it_was_told_none() {
+fn an_exit_logs_no_visitor_if_it_received_none() {
     let nodes = TwoHop::start("tls", &[]);
     let mut visitor = Visitor::connect(nodes.address());
     visitor.send(b"CONNECT 10.0.0.1:80 HTTP/1.1\r\nHost: 10.0.0.1:80\r\n\r\n");
@@ -524,7 +522,7 @@ fn one_grant_of_an_exit_leaves_descriptors_for_streams_to_another_one() {
             visitor
         })
         .collect();
-    exit.wait_for_log("are in use by one grant, and the rest is for others");
+    exit.wait_for_log("are in use by one grant, and the rest is reserved for others");
     assert_eq!(
         through_connect(other.address(), target).get("/").text(),
         "app"

@@ -1,4 +1,4 @@
-//! Expose: what visitors of an exposed service meet: bytes, endings, addresses, heads.
+//! Expose: what visitors of an exposed service get: bytes, endings, addresses, heads.
 
 use byway_testkit::pattern::{MIB, Pattern};
 use byway_testkit::{Ending, Origin, Program, Visitor, curl};
@@ -8,7 +8,7 @@ use super::*;
 const DOWN: u64 = 256 * MIB;
 const UP: u64 = 64 * MIB;
 
-/// Moves 256 MiB down and 64 MiB up by curl, where `args` lead to the origin.
+/// Downloads 256 MiB and uploads 64 MiB by curl. `args` lead to the origin.
 #[track_caller]
 fn moves_all(base: &str, args: &[&str], what: &str) {
     let down = curl(&[args, &[&format!("{base}/bytes/{DOWN}")]].concat());
@@ -54,7 +54,7 @@ fn curl_moves_everything_through_an_exposed_tcp_service() {
 fn curl_moves_everything_through_an_exposed_http_service() {
     let origin = Origin::useful();
     let server = Server::start();
-    // The name that is printed need not lead to loopback by IPv4 on the machine of the test.
+    // The printed name need not resolve to loopback by IPv4 on this machine.
     let port = server.http().port();
     for carrier in CARRIERS {
         let agent = Agent::http(&server, carrier, origin.address(), &["--carrier", carrier]);
@@ -128,7 +128,7 @@ fn visitors_of_exposed_services_have_lines_at_both_ends_with_their_own_address()
 }
 
 #[test]
-fn a_fin_of_the_visitor_travels_alone_and_the_answer_still_comes() {
+fn a_fin_of_the_visitor_is_forwarded_and_the_answer_still_arrives() {
     const ANSWER: u64 = 4 * MIB;
     let origin = Origin::scripted(|visitor| {
         let (bytes, ending) = visitor.to_end();
@@ -148,7 +148,7 @@ fn a_fin_of_the_visitor_travels_alone_and_the_answer_still_comes() {
 }
 
 #[test]
-fn a_fin_of_the_service_travels_alone_and_the_upload_still_goes() {
+fn a_fin_of_the_service_is_forwarded_and_the_upload_continues() {
     const UPLOAD: u64 = 4 * MIB;
     let origin = Origin::scripted(|visitor| {
         visitor.send("early goodbye").finish();
@@ -200,7 +200,7 @@ fn a_reset_of_the_service_is_a_reset_for_the_visitor_and_never_looks_like_an_end
 }
 
 #[test]
-fn a_reset_of_the_visitor_is_noticed_while_the_service_is_held_back() {
+fn a_reset_of_the_visitor_is_noticed_while_the_service_is_back_pressured() {
     let origin = Origin::sending_until_reset();
     let mut before = 0;
     on_both_carriers(&origin, |_, _, agent| {
@@ -213,15 +213,15 @@ fn a_reset_of_the_visitor_is_noticed_while_the_service_is_held_back() {
 }
 
 #[test]
-fn a_local_service_that_refuses_is_a_reset_for_the_visitor_and_the_agent_says_for_whom() {
+fn a_local_service_that_refuses_is_a_reset_for_the_visitor_and_the_agent_logs_the_visitor() {
     let (refusing, _socket) = Origin::refusing();
     let server = Server::start();
     for carrier in CARRIERS {
         let agent = Agent::tcp(&server, refusing, &["--carrier", carrier]);
         let mut visitor = Visitor::connect(agent.address());
         assert_eq!(visitor.ended(), Ending::Reset, "{carrier}");
-        let said = agent.program.wait_for_log("refused");
-        assert!(said.contains(&visitor.local().to_string()), "{said}");
+        let line = agent.program.wait_for_log("refused");
+        assert!(line.contains(&visitor.local().to_string()), "{line}");
     }
 }
 
@@ -266,7 +266,7 @@ fn a_websocket_goes_through_an_exposed_http_service() {
 }
 
 #[test]
-fn a_name_that_nobody_exposes_is_a_404_and_a_service_that_refuses_a_502() {
+fn a_name_that_is_not_exposed_is_a_404_and_a_service_that_refuses_a_502() {
     let origin = Origin::useful();
     let (refusing, _socket) = Origin::refusing();
     let server = Server::start();
@@ -276,7 +276,7 @@ fn a_name_that_nobody_exposes_is_a_404_and_a_service_that_refuses_a_502() {
     ];
     assert_eq!(server.ask("app", "GET /").text(), "hello");
     assert_eq!(server.ask("APP", "GET /").text(), "hello");
-    assert_eq!(server.ask("nobody", "GET /").status(), 404);
+    assert_eq!(server.ask("unknown", "GET /").status(), 404);
     assert_eq!(server.ask("app.app", "GET /").status(), 404);
     assert_eq!(server.ask("broken", "GET /").status(), 502);
     let elsewhere =
@@ -285,7 +285,7 @@ fn a_name_that_nobody_exposes_is_a_404_and_a_service_that_refuses_a_502() {
 }
 
 #[test]
-fn an_exposed_http_service_hears_who_asks_for_what() {
+fn an_exposed_http_service_receives_our_forwarding_fields() {
     let origin = Origin::useful();
     let server = Server::start();
     let _agent = Agent::http(&server, "app", origin.address(), &[]);
@@ -294,24 +294,32 @@ fn an_exposed_http_service_hears_who_asks_for_what() {
          X-Hop: 1\r\n\r\n",
     );
     assert_eq!(answer.status(), 200);
-    let heard = origin.requests()[0].clone();
-    assert_eq!(heard.field("Host"), Some("app.t.localhost"), "{heard:?}");
+    let request = origin.requests()[0].clone();
     assert_eq!(
-        heard.field("X-Forwarded-For"),
-        Some("127.0.0.1"),
-        "a visitor's own word counts for nothing: {heard:?}"
-    );
-    assert_eq!(heard.field("X-Forwarded-Proto"), Some("http"), "{heard:?}");
-    assert_eq!(
-        heard.field("X-Forwarded-Host"),
+        request.field("Host"),
         Some("app.t.localhost"),
-        "{heard:?}"
+        "{request:?}"
     );
-    assert_eq!(heard.field("X-Hop"), None, "{heard:?}");
+    assert_eq!(
+        request.field("X-Forwarded-For"),
+        Some("127.0.0.1"),
+        "the visitor's own field is ignored: {request:?}"
+    );
+    assert_eq!(
+        request.field("X-Forwarded-Proto"),
+        Some("http"),
+        "{request:?}"
+    );
+    assert_eq!(
+        request.field("X-Forwarded-Host"),
+        Some("app.t.localhost"),
+        "{request:?}"
+    );
+    assert_eq!(request.field("X-Hop"), None, "{request:?}");
 }
 
 #[test]
-fn a_tcp_service_is_public_at_the_port_that_was_asked_for() {
+fn a_tcp_service_is_public_at_the_requested_port() {
     let origin = Origin::named("here");
     let server = Server::start();
     let free = free_port();
@@ -321,7 +329,7 @@ fn a_tcp_service_is_public_at_the_port_that_was_asked_for() {
 }
 
 #[test]
-fn a_free_port_sticks_to_the_identity_over_restarts_of_agent_and_server() {
+fn an_assigned_port_stays_with_the_identity_across_restarts_of_agent_and_server() {
     let (one, other) = (Origin::named("one"), Origin::named("other"));
     let [at_server, at_agent] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (at_server, at_agent) = (shown(at_server.path()), shown(at_agent.path()));
@@ -370,7 +378,7 @@ fn a_free_port_sticks_to_the_identity_over_restarts_of_agent_and_server() {
 }
 
 #[test]
-fn the_join_string_is_the_only_line_on_stdout_and_stands_in_a_private_file() {
+fn the_join_string_is_the_only_line_on_stdout_and_is_in_a_private_file() {
     use std::os::unix::fs::PermissionsExt;
     let server = Server::start();
     let file = server.program.folder().join("state").join("join-serve");
@@ -415,11 +423,11 @@ fn several_services_of_one_file_share_a_link() {
         join = server.join
     );
     let agent = Program::configured(BYWAY, &config);
-    let said = agent.wait_for_log("`raw` is public at ");
+    let line = agent.wait_for_log("`raw` is public at ");
     agent.wait_for_log("`web` is public at http://web.t.localhost:");
     assert_eq!(server.ask("web", "GET /").text(), "hello");
     assert_eq!(
-        greeting(said.rsplit(' ').next().unwrap().parse().unwrap()),
+        greeting(line.rsplit(' ').next().unwrap().parse().unwrap()),
         "raw"
     );
     assert_eq!(
@@ -430,7 +438,7 @@ fn several_services_of_one_file_share_a_link() {
     );
 }
 
-/// A dev server that answers its own Host alone, as Vite and webpack-dev-server do, and `app.test`.
+/// A dev server that only answers its own Host, as Vite and webpack-dev-server do, and `app.test`.
 fn dev_server() -> Origin {
     Origin::scripted(|visitor| {
         let own = visitor.local().to_string();
@@ -449,7 +457,7 @@ fn dev_server() -> Origin {
 }
 
 #[test]
-fn a_dev_server_that_checks_its_host_answers_when_the_agent_asks_for_one() {
+fn a_dev_server_that_checks_its_host_answers_when_the_agent_sets_it() {
     let origin = dev_server();
     let own = origin.address().to_string();
     let server = Server::start();
@@ -471,20 +479,22 @@ fn a_dev_server_that_checks_its_host_answers_when_the_agent_asks_for_one() {
                 &[&["--carrier", carrier], args].concat(),
             );
             let before = origin.requests().len();
-            // On a new stream, and on the one that was kept.
+            // On a new stream, and on the kept one.
             for _ in 0..2 {
                 let answer = server.ask(&name, "GET /");
-                let told = (answer.status(), answer.text());
+                let received = (answer.status(), answer.text());
                 match expected {
-                    Some(host) => assert_eq!(told, (200, host.to_owned()), "{carrier} {args:?}"),
-                    None => assert_eq!(told.0, 403, "{carrier} {args:?}"),
+                    Some(host) => {
+                        assert_eq!(received, (200, host.to_owned()), "{carrier} {args:?}")
+                    }
+                    None => assert_eq!(received.0, 403, "{carrier} {args:?}"),
                 }
             }
-            for heard in &origin.requests()[before..] {
+            for request in &origin.requests()[before..] {
                 assert_eq!(
-                    heard.field("X-Forwarded-Host"),
+                    request.field("X-Forwarded-Host"),
                     Some(format!("{name}.t.localhost").as_str()),
-                    "{heard:?}"
+                    "{request:?}"
                 );
             }
             assert!(
@@ -497,7 +507,7 @@ fn a_dev_server_that_checks_its_host_answers_when_the_agent_asks_for_one() {
 }
 
 #[test]
-fn a_websocket_of_a_dev_server_has_the_host_that_was_asked_for() {
+fn a_websocket_of_a_dev_server_has_the_host_that_the_agent_sets() {
     let origin = Origin::scripted(|visitor| {
         visitor.request();
         visitor.send(
@@ -517,7 +527,7 @@ fn a_websocket_of_a_dev_server_has_the_host_that_was_asked_for() {
 }
 
 #[test]
-fn a_service_of_a_file_says_which_host_it_sees() {
+fn a_service_in_a_config_file_can_set_its_host() {
     let origin = dev_server();
     let server = Server::start();
     let expose = format!(
@@ -531,7 +541,7 @@ fn a_service_of_a_file_says_which_host_it_sees() {
 }
 
 #[test]
-fn a_service_without_a_name_keeps_its_random_one_over_restarts_and_uses_up_no_other() {
+fn an_unnamed_service_keeps_its_random_name_across_restarts_and_uses_up_no_other() {
     let (one, other) = (Origin::named("one"), Origin::named("other"));
     let server = Server::start();
     let state = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Load: crowds of visitors on one service, and streams that stall beside one that does not.
+//! Load: many visitors of one service, and stalled streams beside an active one.
 
 use byway_testkit::asking::{through_connect, through_socks5};
 use byway_testkit::pattern::{MIB, Pattern, Sum};
@@ -12,7 +12,7 @@ const CROWD: usize = 500;
 
 const IDLE: usize = 2000;
 
-/// One at a time is enough: each of these tests fills the machine.
+/// The tests run one at a time: each of them uses the whole machine.
 static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 
 /// The tests hold both ends of every connection.
@@ -33,7 +33,7 @@ fn raise_descriptors() {
     );
 }
 
-/// Everybody says something, then everybody hears it.
+/// Every visitor sends, then every visitor receives.
 #[track_caller]
 fn all_echo(visitors: &mut [Visitor], round: &str) {
     for (number, visitor) in visitors.iter_mut().enumerate() {
@@ -65,7 +65,7 @@ fn five_hundred_visitors_are_on_one_tcp_service_at_once() {
 }
 
 #[test]
-fn a_public_end_with_few_descriptors_kept_one_for_each_visitor_that_no_upstream_needs() {
+fn a_public_end_with_few_descriptors_reserves_none_for_upstreams_that_need_none() {
     const AT_ONCE: usize = 120;
     let _alone = ALONE.lock();
     raise_descriptors();
@@ -82,7 +82,7 @@ fn a_public_end_with_few_descriptors_kept_one_for_each_visitor_that_no_upstream_
     };
     let mut first = connect();
     all_echo(&mut first, "at once");
-    // Of these some wait in the queue of the kernel until others have left.
+    // Some of these wait in the kernel's queue until others have closed.
     let mut second = connect();
     second.extend(connect());
     assert!(
@@ -123,7 +123,7 @@ fn five_hundred_visitors_are_on_one_http_service_at_once() {
     }
 }
 
-/// A tunnel by SOCKS5 or by CONNECT, in turn.
+/// A tunnel, alternately by SOCKS5 and by CONNECT.
 #[track_caller]
 fn tunnel(number: usize, desk: SocketAddr, to: SocketAddr) -> Visitor {
     if number.is_multiple_of(2) {
@@ -134,7 +134,7 @@ fn tunnel(number: usize, desk: SocketAddr, to: SocketAddr) -> Visitor {
 }
 
 #[test]
-fn connections_through_a_desk_work_by_the_hundred_and_cost_little_while_they_are_idle() {
+fn many_connections_through_a_desk_work_at_once_and_cost_little_while_they_are_idle() {
     let _alone = ALONE.lock();
     raise_descriptors();
     for carrier in CARRIERS {
@@ -156,7 +156,7 @@ fn connections_through_a_desk_work_by_the_hundred_and_cost_little_while_they_are
             before,
             rss(),
         );
-        all_echo(&mut visitors, "everybody");
+        all_echo(&mut visitors, "all visitors");
         report(
             &format!("{IDLE} streams over {carrier} that have moved bytes"),
             before,
@@ -172,14 +172,14 @@ fn report(what: &str, before: [(&str, u64); 2], now: [(&str, u64); 2]) {
     for ((name, before), (_, now)) in before.into_iter().zip(now) {
         let each = now.saturating_sub(before) / IDLE as u64;
         eprintln!("{what}: {name} {now} KiB resident, {before} KiB before, {each} KiB each");
-        // A debug build; the numbers that count are measured in the lab.
+        // This is a debug build. The lab measures release builds.
         assert!(each < 64, "{what}: {name} needs {each} KiB for each");
     }
 }
 
-/// A visitor that asks for `bytes` bytes, reads the head of the answer, and pauses.
+/// A visitor that requests `bytes` bytes, reads the head of the answer, and pauses.
 #[track_caller]
-fn asks_and_pauses(address: SocketAddr, bytes: u64) -> Visitor {
+fn request_and_pause(address: SocketAddr, bytes: u64) -> Visitor {
     let mut visitor = Visitor::connect(address);
     visitor.send(format!("GET /bytes/{bytes} HTTP/1.1\r\nHost: a\r\n\r\n"));
     assert_eq!(visitor.head().expect("an answer").status(), 200);
@@ -187,7 +187,7 @@ fn asks_and_pauses(address: SocketAddr, bytes: u64) -> Visitor {
 }
 
 #[test]
-fn thirty_paused_visitors_of_a_service_do_not_hold_up_another() {
+fn thirty_paused_visitors_of_a_service_do_not_delay_another() {
     const PAUSED: usize = 30;
     const ACTIVE: u64 = 64 * MIB;
     let _alone = ALONE.lock();
@@ -199,9 +199,9 @@ fn thirty_paused_visitors_of_a_service_do_not_hold_up_another() {
         let nodes = [("server", &server.program), ("agent", &agent.program)];
         let before = nodes.map(|(_, node)| node.rss_kib());
         let mut paused: Vec<_> = (0..PAUSED)
-            .map(|_| asks_and_pauses(agent.address(), ACTIVE))
+            .map(|_| request_and_pause(agent.address(), ACTIVE))
             .collect();
-        let mut active = asks_and_pauses(agent.address(), ACTIVE);
+        let mut active = request_and_pause(agent.address(), ACTIVE);
         let mut sum = Sum::new();
         active.exactly_each(ACTIVE, |bytes| sum.add(bytes));
         assert_eq!(sum.hex(), expected, "{carrier}");
@@ -209,7 +209,7 @@ fn thirty_paused_visitors_of_a_service_do_not_hold_up_another() {
             let what = format!("{PAUSED} paused visitors and 1 active over {carrier}: {name}");
             memory_is_bounded(&what, node, before, PAUSED as u64 * ACTIVE);
         }
-        // And a paused one gets every byte once it reads on.
+        // A paused one gets every byte once it reads again.
         let mut sum = Sum::new();
         paused[PAUSED / 2].exactly_each(ACTIVE, |bytes| sum.add(bytes));
         assert_eq!(sum.hex(), expected, "{carrier}: a paused one");
@@ -217,7 +217,7 @@ fn thirty_paused_visitors_of_a_service_do_not_hold_up_another() {
 }
 
 #[test]
-fn an_upload_that_nobody_takes_does_not_hold_up_another_visitor() {
+fn an_unread_upload_does_not_delay_another_visitor() {
     let _alone = ALONE.lock();
     for carrier in CARRIERS {
         let over = Gate::new();
@@ -234,8 +234,8 @@ fn an_upload_that_nobody_takes_does_not_hold_up_another_visitor() {
         });
         let agent = Program::configured(BYWAY, &config.concat());
         let public = |name: &str| -> SocketAddr {
-            let said = agent.wait_for_log(&format!("`{name}` is public at "));
-            said.rsplit(' ').next().unwrap().parse().unwrap()
+            let line = agent.wait_for_log(&format!("`{name}` is public at "));
+            line.rsplit(' ').next().unwrap().parse().unwrap()
         };
         let block = vec![3; 32 * MIB as usize];
         let mut pushing: Vec<_> = (0..5).map(|_| Visitor::connect(public("stuck"))).collect();
@@ -243,11 +243,12 @@ fn an_upload_that_nobody_takes_does_not_hold_up_another_visitor() {
             let taken = visitor.send_until_full(&block, std::time::Duration::from_millis(200));
             assert!(
                 taken < block.len(),
-                "{carrier}: {taken} bytes were taken and nobody reads them"
+                "{carrier}: {taken} bytes were taken and not read"
             );
         }
         let mut sum = Sum::new();
-        asks_and_pauses(public("useful"), 16 * MIB).exactly_each(16 * MIB, |bytes| sum.add(bytes));
+        request_and_pause(public("useful"), 16 * MIB)
+            .exactly_each(16 * MIB, |bytes| sum.add(bytes));
         assert_eq!(sum.hex(), Pattern::sha256(16 * MIB), "{carrier}");
         over.open();
     }

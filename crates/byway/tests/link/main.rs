@@ -1,12 +1,12 @@
 //! Link: two nodes from end to end: the built program twice, between real sockets and curl.
 //!
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit ·
-//! `outages` who dies, comes back, leaves, or wants what another has · `blocked` networks that lose
-//! packets · `refusals` what is wrong and who is told · `reload` a new config · `load` crowds, and
-//! streams that stall · `reports` the lines that an agent's access log has of the requests of its
-//! services · `many` agents with hundreds of services · `metrics` what they say of links ·
-//! `strangers` at the port of links · `ports` whose public ports are open · `state` the state
-//! folder of a public end · `stopping` SIGTERM to each node.
+//! `outages` crashes, restarts, drains, and conflicts over names · `blocked` networks that lose
+//! packets · `refusals` errors and where they are reported · `reload` a new config · `load` many
+//! visitors, and stalled streams · `reports` the lines of an agent's access log for the requests of
+//! its services · `many` agents with hundreds of services · `metrics` of links · `unauthenticated`
+//! silent connections at the port of links · `ports` whose public ports are open · `state` the
+//! state folder of a public end · `stopping` SIGTERM to each node.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blocked;
@@ -22,7 +22,7 @@ mod reload;
 mod reports;
 mod state;
 mod stopping;
-mod strangers;
+mod unauthenticated;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,27 +31,27 @@ use byway_testkit::{Origin, Program, Visitor};
 
 const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 
-/// Whatever holds on one holds on the other.
+/// Both carriers must behave the same.
 const CARRIERS: [&str; 2] = ["quic", "tls"];
 
-/// Any free port of loopback.
+/// Any free loopback port.
 const ANY: &str = "127.0.0.1:0";
 
-/// `byway serve`: the public end of services, HTTP services below `t.localhost`.
+/// `byway serve`: the public end of services. HTTP services are below `t.localhost`.
 struct Server {
     program: Program,
     join: String,
 }
 
 impl Server {
-    /// On free ports, with a state of its own.
+    /// On free ports, with its own state.
     #[track_caller]
     fn start() -> Self {
         Self::with(ANY, ANY, &[])
     }
 
-    /// With its links and HTTP visitors at these addresses. A join string says 127.0.0.1, whatever
-    /// `t.localhost` is.
+    /// With these addresses for links and HTTP visitors. The join string contains 127.0.0.1, as
+    /// `t.localhost` may resolve to anything.
     #[track_caller]
     fn with(listen: &str, http: &str, more: &[&str]) -> Self {
         let args = [
@@ -70,19 +70,19 @@ impl Server {
         Self { program, join }
     }
 
-    /// Where links arrive.
+    /// The address for links.
     #[track_caller]
     fn link(&self) -> SocketAddr {
         self.program.address_of("serve")
     }
 
-    /// Where HTTP visitors arrive.
+    /// The address for HTTP visitors.
     #[track_caller]
     fn http(&self) -> SocketAddr {
         self.program.address_of("edge")
     }
 
-    /// A visitor's request to the HTTP service `name`.
+    /// Sends a visitor's request to the HTTP service `name`.
     #[track_caller]
     fn ask(&self, name: &str, line: &str) -> byway_testkit::Message {
         Visitor::connect(self.http()).ask(&format!(
@@ -99,8 +99,8 @@ fn join_string(program: &Program) -> String {
         .split_off("join ".len())
 }
 
-/// How many links the server has said to be up, by the time that its log names all of `services`:
-/// what an agent has heard already may stand in the server's log a moment later.
+/// The number of links that the server logged as up, once its log names all of `services`: the
+/// server may log a service a moment after the agent got the answer.
 #[track_caller]
 fn links_of<const N: usize>(server: &Server, services: [&str; N]) -> usize {
     for service in services {
@@ -111,14 +111,14 @@ fn links_of<const N: usize>(server: &Server, services: [&str; N]) -> usize {
     server.program.stderr().matches("link is up").count()
 }
 
-/// What a node with one session may come to, however its streams are scheduled: 64 MiB that windows
-/// grow by ([`byway_link::window::SESSION_BYTES`]), for which QUIC holds up to two and a half times
-/// as much, since it keeps the datagrams that the bytes came in; 16 MiB that it has not sent yet;
-/// 64 MiB in front of the spill; 16 MiB of free and queued buffers. Without the program itself.
+/// The most memory that a node with one session may hold, however its streams are scheduled: 64 MiB
+/// of window growth ([`byway_link::window::SESSION_BYTES`]), for which QUIC holds up to 2.5 times
+/// as much, since it keeps the received datagrams; 16 MiB of unsent bytes; 64 MiB in front of the
+/// spill; 16 MiB of free and queued buffers. The program itself is not included.
 const MOST_HELD_KIB: u64 = (64 * 5 / 2 + 16 + 64 + 16) * 1024;
 
-/// Asserts that `node` has grown by no more than that since it had `before` KiB; `wanted` bytes
-/// were asked for meanwhile.
+/// Asserts that `node` has grown by no more than that since it had `before` KiB, while `wanted`
+/// bytes were requested.
 #[track_caller]
 fn memory_is_bounded(what: &str, node: &Program, before: u64, wanted: u64) {
     assert!(
@@ -140,7 +140,7 @@ struct Agent {
 }
 
 impl Agent {
-    /// `args` after `byway`; waits for the public address.
+    /// `args` follow `byway`. Waits for the public address.
     #[track_caller]
     fn start(args: &[&str]) -> Self {
         let program = Program::start(BYWAY, args);
@@ -178,7 +178,7 @@ impl Agent {
     fn address(&self) -> SocketAddr {
         self.public
             .parse()
-            .unwrap_or_else(|_| panic!("{:?} is no address", self.public))
+            .unwrap_or_else(|_| panic!("{:?} is not an address", self.public))
     }
 
     /// `kill -9`.
@@ -188,7 +188,7 @@ impl Agent {
     }
 }
 
-/// The lines of an access log, once there are as many.
+/// The lines of an access log, once it has `count` of them.
 #[track_caller]
 fn access_lines(path: &Path, count: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -203,8 +203,8 @@ fn access_lines(path: &Path, count: usize) -> Vec<String> {
     lines
 }
 
-/// What comes back of a request that is sent from an address of its own, which is not that of the
-/// link, up to the end.
+/// The complete answer to a request that is sent from the address `from`, which is not that of the
+/// link.
 #[track_caller]
 fn ask_from(from: [u8; 4], to: SocketAddr, request: &str) -> String {
     use std::io::{Read, Write};
@@ -218,13 +218,13 @@ fn ask_from(from: [u8; 4], to: SocketAddr, request: &str) -> String {
     answer
 }
 
-/// What an origin answers through a public address.
+/// The answer of an origin through a public address.
 #[track_caller]
 fn greeting(address: SocketAddr) -> String {
     Visitor::connect(address).get("/").text()
 }
 
-/// A port that nobody listens on now.
+/// A port that is free now.
 fn free_port() -> u16 {
     std::net::TcpListener::bind(ANY)
         .unwrap()
@@ -238,7 +238,7 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// The public address of an origin that is exposed over TCP, on one carrier after the other.
+/// Exposes the origin over TCP and runs `check` on one carrier after the other.
 #[track_caller]
 fn on_both_carriers(origin: &Origin, mut check: impl FnMut(&'static str, &Server, &Agent)) {
     let server = Server::start();

@@ -5,7 +5,7 @@ use byway_testkit::{Origin, Program};
 use super::outages::{another_grant, state};
 use super::*;
 
-/// As many as one grant may have.
+/// The most services of one grant.
 const MOST: usize = 256;
 
 /// A config that exposes `count` HTTP services, named `PREFIX-NUMBER`.
@@ -31,7 +31,7 @@ fn all_are_public(server: &Server, agent: &Program, prefix: &str, count: usize) 
 }
 
 #[test]
-fn as_many_services_of_one_agent_as_a_grant_allows_come_up_in_one_session() {
+fn the_most_services_that_a_grant_allows_come_up_in_one_session() {
     let origin = Origin::named("here");
     for carrier in CARRIERS {
         let server = Server::start();
@@ -74,10 +74,10 @@ fn a_thousand_services_of_four_agents_come_up_in_one_session_each() {
 }
 
 #[test]
-fn services_that_are_all_refused_end_no_link() {
+fn a_link_stays_up_when_all_its_services_are_refused() {
     let origin = Origin::named("unseen");
     for carrier in CARRIERS {
-        // Without a domain it takes TCP services alone.
+        // Without a domain the server only accepts TCP services.
         let args = ["serve", "--listen", ANY, "--advertise", "127.0.0.1"];
         let server = Program::start(BYWAY, &args);
         let join = join_string(&server);

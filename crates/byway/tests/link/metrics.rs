@@ -1,4 +1,4 @@
-//! Metrics: whether links are up, and who waits for one.
+//! Metrics: whether links are up, and how many visitors wait for one.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use byway_testkit::{Origin, Program, Visitor, eventually};
 
 use super::*;
 
-/// A section that opens the metrics.
+/// A section that enables the metrics.
 pub(super) const METRICS: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n";
 
 /// The metrics, by name and labels.
@@ -32,7 +32,7 @@ fn link_up(metrics: &BTreeMap<String, f64>) -> f64 {
 }
 
 #[test]
-fn the_metrics_of_an_agent_say_whether_its_link_is_up_and_its_services_are_public() {
+fn the_metrics_of_an_agent_show_whether_its_link_is_up_and_its_services_are_public() {
     let origin = Origin::named("app");
     let server = Server::start();
     let expose = |name: &str, more: &str| {
@@ -85,7 +85,7 @@ fn the_metrics_of_an_agent_say_whether_its_link_is_up_and_its_services_are_publi
 }
 
 #[test]
-fn a_public_end_and_an_exit_showed_nothing_of_the_carriers_of_their_links() {
+fn the_metrics_of_a_public_end_and_an_exit_show_the_carriers_of_their_links() {
     let origin = Origin::named("app");
     let serve = format!("{METRICS}[[serve]]\nlisten = \"{ANY}\"\nadvertise = \"127.0.0.1\"\n");
     let program = Program::configured(BYWAY, &serve);
@@ -96,7 +96,7 @@ fn a_public_end_and_an_exit_showed_nothing_of_the_carriers_of_their_links() {
     let server = Server { program, join };
     let other = ports::another_grant(&server, &[]);
     let target = origin.address().to_string();
-    // Two agents of one grant, one of another.
+    // Two agents of one grant, and one of another.
     let agents = [
         (&server.join, "quic"),
         (&server.join, "quic"),
@@ -144,7 +144,7 @@ fn a_public_end_and_an_exit_showed_nothing_of_the_carriers_of_their_links() {
 }
 
 #[test]
-fn a_link_on_which_nobody_answered_was_called_up_until_it_was_given_up() {
+fn a_link_whose_peer_is_silent_is_not_shown_as_up() {
     let origin = Origin::named("app");
     let server = Server::start();
     let expose = format!(
@@ -155,7 +155,7 @@ fn a_link_on_which_nobody_answered_was_called_up_until_it_was_given_up() {
     let agent = Program::configured(BYWAY, &format!("{METRICS}{expose}"));
     agent.wait_for_log("`app` is public at ");
     server.program.signal(rustix::process::Signal::STOP);
-    eventually("the session is there and silent", || {
+    eventually("the session exists and is silent", || {
         let metrics = scrape(&agent);
         link_up(&metrics) == 0.0 && metrics["byway_services{state=\"public\"}"] == 1.0
     });
@@ -164,7 +164,7 @@ fn a_link_on_which_nobody_answered_was_called_up_until_it_was_given_up() {
 }
 
 #[test]
-fn the_metrics_of_a_public_end_count_the_visitors_who_wait() {
+fn the_metrics_of_a_public_end_count_the_parked_visitors() {
     let origin = Origin::named("app");
     let config = format!(
         "{METRICS}[[serve]]\nlisten = \"{ANY}\"\nhttp = \"{ANY}\"\ndomain = \"t.localhost\"\nadvertise = \
@@ -198,7 +198,7 @@ fn the_metrics_of_a_public_end_count_the_visitors_who_wait() {
 }
 
 #[test]
-fn names_that_could_not_be_written_are_written_when_that_is_possible_again() {
+fn names_that_could_not_be_written_are_written_later() {
     let origin = Origin::named("app");
     let config = format!("{METRICS}[[serve]]\nlisten = \"{ANY}\"\nadvertise = \"127.0.0.1\"\n");
     let program = Program::configured(BYWAY, &config);
@@ -209,7 +209,7 @@ fn names_that_could_not_be_written_are_written_when_that_is_possible_again() {
     let server = Server { program, join };
     let state = server.program.folder().join("state");
     let names = state.join("names");
-    // A folder in the place of the file: it cannot be replaced.
+    // A folder in place of the file, which cannot be replaced.
     std::fs::create_dir_all(&names).unwrap();
     let _agent = Agent::tcp(&server, origin.address(), &[]);
     eventually("a write has failed", || {
@@ -219,8 +219,6 @@ fn names_that_could_not_be_written_are_written_when_that_is_possible_again() {
     eventually("it was written", || {
         scrape(&server.program)["byway_state_unwritten"] == 0.0
     });
-    server
-        .program
-        .wait_for_log("could not be written, and now is");
+    server.program.wait_for_log("was written after a failure");
     assert!(names.is_file());
 }

@@ -1,4 +1,4 @@
-//! Outages: nodes that die, come back, leave, or meet another that wants the same name.
+//! Outages: nodes that crash, restart, drain, or meet another one that wants the same name.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use super::*;
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n";
 
-/// Says how long something took, for people: a second or two. A slow machine may need longer; a
-/// broken build needs for ever, which the patience of whoever waited has excluded.
+/// Prints how long a recovery took, usually a second or two. It asserts nothing: a slow machine may
+/// need longer, and the timeout of each wait already catches a broken build.
 fn recovered(what: &str, took: Duration) {
     eprintln!("{what}: {} ms", took.as_millis());
 }
@@ -27,7 +27,7 @@ pub(super) fn state() -> (TempDir, String) {
 }
 
 #[test]
-fn a_visitor_who_comes_while_the_agent_is_dead_is_parked_and_served_by_the_next_one() {
+fn a_visitor_that_arrives_while_the_agent_is_down_is_parked_and_served_by_the_next_one() {
     let origin = Origin::named("still here");
     let server = Server::start();
     for carrier in CARRIERS {
@@ -47,27 +47,27 @@ fn a_visitor_who_comes_while_the_agent_is_dead_is_parked_and_served_by_the_next_
                 "GET / HTTP/1.1\r\nHost: {carrier}.t.localhost\r\n\r\n"
             ));
         }
-        // Nobody can answer them now, whether the server knows it already (TCP) or not (QUIC).
-        let begun = Instant::now();
+        // No agent can answer now, whether the server has noticed that (TCP) or not (QUIC).
+        let started = Instant::now();
         eventually("a moment has passed", || {
-            begun.elapsed() > Duration::from_millis(300)
+            started.elapsed() > Duration::from_millis(300)
         });
         for visitor in &mut waiting {
             assert!(visitor.is_silent(), "{carrier}");
         }
         assert_eq!(origin.connections(), served, "{carrier}");
-        let begun = Instant::now();
+        let started = Instant::now();
         let again = start();
         let [by_tcp, by_http] = &mut waiting;
         assert_eq!(by_http.response().text(), "still here", "{carrier}");
         recovered(
             &format!("agents killed over {carrier}, both started again: parked HTTP visitor"),
-            begun.elapsed(),
+            started.elapsed(),
         );
         assert_eq!(by_tcp.response().text(), "still here", "{carrier}");
         recovered(
             &format!("agents killed over {carrier}, both started again: parked TCP visitor"),
-            begun.elapsed(),
+            started.elapsed(),
         );
         assert_eq!(again.1.address(), public, "{carrier}");
         assert_eq!(greeting(public), "still here", "{carrier}");
@@ -75,7 +75,7 @@ fn a_visitor_who_comes_while_the_agent_is_dead_is_parked_and_served_by_the_next_
 }
 
 #[test]
-fn the_address_answers_again_once_a_killed_agent_is_started_again() {
+fn the_address_answers_again_once_a_killed_agent_is_restarted() {
     let origin = Origin::named("back");
     let server = Server::start();
     for carrier in CARRIERS {
@@ -84,18 +84,18 @@ fn the_address_answers_again_once_a_killed_agent_is_started_again() {
         let agent = Agent::tcp(&server, origin.address(), &more);
         let public = agent.address();
         agent.kill();
-        let begun = Instant::now();
+        let started = Instant::now();
         let _again = Agent::tcp(&server, origin.address(), &more);
         assert_eq!(greeting(public), "back", "{carrier}");
         recovered(
             &format!("agent killed over {carrier} and started again"),
-            begun.elapsed(),
+            started.elapsed(),
         );
     }
 }
 
 #[test]
-fn agents_come_back_by_themselves_when_their_server_was_killed_and_started_again() {
+fn agents_reconnect_after_their_server_was_killed_and_restarted() {
     let origin = Origin::named("back");
     let (_folder, state) = state();
     let mut server = Server::with(ANY, ANY, &["--state", &state]);
@@ -114,7 +114,7 @@ fn agents_come_back_by_themselves_when_their_server_was_killed_and_started_again
         server.program.signal(Signal::KILL);
         server.program.wait();
         server = Server::with(&link, &http, &["--state", &state]);
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut left: Vec<_> = CARRIERS.iter().zip(&agents).collect();
         eventually("both are public again, where they were", || {
             left.retain(|(carrier, agent)| {
@@ -123,7 +123,7 @@ fn agents_come_back_by_themselves_when_their_server_was_killed_and_started_again
                     assert_eq!(greeting(agent.address()), "back", "{carrier}");
                     recovered(
                         &format!("server killed and started again, {carrier}, round {round}"),
-                        begun.elapsed(),
+                        started.elapsed(),
                     );
                 }
                 !there
@@ -136,13 +136,13 @@ fn agents_come_back_by_themselves_when_their_server_was_killed_and_started_again
         assert_eq!(
             (finished.code, finished.stdout),
             (Some(0), format!("{}\n", agent.public)),
-            "told once"
+            "the address is printed once"
         );
     }
 }
 
 #[test]
-fn a_desk_comes_back_by_itself_when_its_exit_was_killed_and_an_inquiry_meanwhile_waits() {
+fn a_desk_reconnects_after_its_exit_was_killed_and_requests_wait_meanwhile() {
     let origin = Origin::named("beyond");
     let (_folder, state) = state();
     let exit = |listen: &str| {
@@ -192,13 +192,13 @@ fn a_desk_comes_back_by_itself_when_its_exit_was_killed_and_an_inquiry_meanwhile
             .send(socks5(origin.address()));
     }
     running = exit(&link);
-    let begun = Instant::now();
+    let started = Instant::now();
     for (visitor, carrier) in waiting.iter_mut().zip(CARRIERS) {
         visitor.expect([5, 0, 0, 1]).exactly(6);
         assert_eq!(visitor.get("/").text(), "beyond", "{carrier}");
         recovered(
             &format!("exit killed and started again, an inquiry over {carrier}"),
-            begun.elapsed(),
+            started.elapsed(),
         );
     }
     drop(waiting);
@@ -206,7 +206,7 @@ fn a_desk_comes_back_by_itself_when_its_exit_was_killed_and_an_inquiry_meanwhile
 }
 
 #[test]
-fn two_processes_of_one_identity_with_different_names_live_side_by_side() {
+fn two_processes_of_one_identity_with_different_names_run_side_by_side() {
     let [one, other] = ["one", "other"].map(Origin::named);
     let server = Server::start();
     let (_folder, state) = state();
@@ -225,7 +225,8 @@ fn two_processes_of_one_identity_with_different_names_live_side_by_side() {
 }
 
 #[test]
-fn of_two_processes_of_one_identity_with_one_name_the_newer_wins_and_the_older_says_why_it_stops() {
+fn of_two_processes_of_one_identity_with_one_name_the_newer_wins_and_the_older_stops_with_the_reason()
+ {
     let [old, new] = ["old", "new"].map(Origin::named);
     let server = Server::start();
     let (_folder, state) = state();
@@ -236,7 +237,7 @@ fn of_two_processes_of_one_identity_with_one_name_the_newer_wins_and_the_older_s
         let newer = Agent::http(&server, "app", new.address(), &more);
         let finished = older.program.wait();
         assert_eq!(finished.code, Some(1), "{carrier}: {}", finished.stderr);
-        says(
+        stderr_contains(
             &finished,
             &[
                 "error: ",
@@ -250,7 +251,7 @@ fn of_two_processes_of_one_identity_with_one_name_the_newer_wins_and_the_older_s
 }
 
 #[test]
-fn what_an_older_process_has_open_finishes_when_a_newer_one_takes_its_name() {
+fn open_streams_of_an_older_process_finish_when_a_newer_one_takes_its_name() {
     let go = Gate::new();
     let wait = go.clone();
     let origin = Origin::scripted(move |visitor| {
@@ -273,7 +274,7 @@ fn what_an_older_process_has_open_finishes_when_a_newer_one_takes_its_name() {
 }
 
 #[test]
-fn another_identity_that_asks_for_a_held_name_is_told_who_holds_it_and_since_when() {
+fn another_identity_that_requests_a_held_name_gets_the_holder_and_the_time() {
     let origin = Origin::named("first");
     let target = origin.address().to_string();
     for carrier in CARRIERS {
@@ -297,9 +298,9 @@ fn another_identity_that_asks_for_a_held_name_is_told_who_holds_it_and_since_whe
             "{carrier}: {}",
             finished.stderr
         );
-        says(
+        stderr_contains(
             &finished,
-            &["app.t.localhost", "held by", &identity, "since "],
+            &["app.t.localhost", "held by", &identity, ", for "],
         );
         assert_eq!(server.ask("app", "GET /").text(), "first", "{carrier}");
         assert_eq!(agent.program.stop().code, Some(0));
@@ -313,10 +314,10 @@ fn another_identity_that_asks_for_a_held_name_is_told_who_holds_it_and_since_whe
     )
     .run();
     assert_eq!(finished.code, Some(2), "{}", finished.stderr);
-    says(&finished, &[&format!("port {port}"), "held by", "since "]);
+    stderr_contains(&finished, &[&format!("port {port}"), "held by", ", for "]);
 }
 
-/// The short key of the agent that came first, by the server's log.
+/// The short key of the first agent, from the server's log.
 #[track_caller]
 fn identity_of_the_first(server: &Server) -> String {
     let line = server.program.wait_for_log("link is up");
@@ -328,7 +329,7 @@ fn identity_of_the_first(server: &Server) -> String {
 }
 
 #[track_caller]
-fn says(finished: &Finished, texts: &[&str]) {
+fn stderr_contains(finished: &Finished, texts: &[&str]) {
     for text in texts {
         assert!(
             finished.stderr.contains(text),
@@ -374,7 +375,7 @@ fn another_grant_cannot_take_a_name_that_is_reserved_and_not_held_even_after_a_r
         let finished =
             Launch::new(BYWAY, &["http", &target, "--name", "app", "--join", &other]).run();
         assert_eq!(finished.code, Some(2), "after {after}: {}", finished.stderr);
-        says(&finished, &["app.t.localhost", "held by another grant"]);
+        stderr_contains(&finished, &["app.t.localhost", "held by another grant"]);
         if after == "the agent has gone" {
             server.program.signal(Signal::KILL);
             server.program.wait();
@@ -392,7 +393,7 @@ fn another_grant_cannot_take_a_name_that_is_reserved_and_not_held_even_after_a_r
 }
 
 #[test]
-fn a_grant_that_shares_gives_visitors_to_its_nodes_in_turn() {
+fn a_grant_with_on_conflict_share_gives_visitors_to_its_nodes_in_turn() {
     let origins = ["one", "other"].map(Origin::named);
     let (_folder, at_server) = state();
     let server = Server::with(ANY, ANY, &["--state", &at_server]);
@@ -427,9 +428,9 @@ fn a_grant_that_shares_gives_visitors_to_its_nodes_in_turn() {
     let ways: [&dyn Fn() -> String; 2] =
         [&|| greeting(public), &|| server.ask("app", "GET /").text()];
     for (visit, kind) in ways.into_iter().zip(["TCP", "HTTP"]) {
-        let mut heard: Vec<_> = (0..8).map(|_| visit()).collect();
-        heard.sort();
-        assert_eq!(heard, [["one"; 4], ["other"; 4]].concat(), "{kind}");
+        let mut answers: Vec<_> = (0..8).map(|_| visit()).collect();
+        answers.sort();
+        assert_eq!(answers, [["one"; 4], ["other"; 4]].concat(), "{kind}");
     }
     let [one, other] = agents;
     one.kill();
@@ -440,7 +441,7 @@ fn a_grant_that_shares_gives_visitors_to_its_nodes_in_turn() {
 }
 
 #[test]
-fn a_grant_that_takes_has_the_name_at_once_and_the_other_node_says_why_it_stops() {
+fn a_grant_with_on_conflict_take_gets_the_name_at_once_and_the_other_node_stops_with_the_reason() {
     let [old, new] = ["old", "new"].map(Origin::named);
     let (_folder, at_server) = state();
     let server = Server::with(ANY, ANY, &["--state", &at_server]);
@@ -459,7 +460,7 @@ fn a_grant_that_takes_has_the_name_at_once_and_the_other_node_says_why_it_stops(
     let _newer = start(&new);
     let finished = older.program.wait();
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
-    says(
+    stderr_contains(
         &finished,
         &[
             "app.t.localhost",
@@ -470,7 +471,7 @@ fn a_grant_that_takes_has_the_name_at_once_and_the_other_node_says_why_it_stops(
 }
 
 #[test]
-fn a_visitor_who_has_waited_long_enough_is_told_so() {
+fn a_parked_visitor_gets_a_503_after_the_timeout() {
     let origin = Origin::named("gone");
     let config = "[link]\npark = \"400ms\"\n[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n\
                   domain = \"t.localhost\"\nadvertise = \"127.0.0.1\"\n";
@@ -490,18 +491,18 @@ fn a_visitor_who_has_waited_long_enough_is_told_so() {
     ]);
     assert_eq!(Visitor::connect(http).ask(REQUEST).text(), "gone");
     agent.kill();
-    let begun = Instant::now();
+    let started = Instant::now();
     let answer = Visitor::connect(http).ask(REQUEST);
     assert_eq!(answer.status(), 503, "{answer:?}");
     assert!(
-        begun.elapsed() >= Duration::from_millis(400),
+        started.elapsed() >= Duration::from_millis(400),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
 }
 
 #[test]
-fn a_client_whose_visitors_take_all_places_of_an_absent_agent_keeps_no_other_client_out() {
+fn a_client_that_takes_all_places_of_parked_visitors_does_not_block_another_client() {
     let origin = Origin::named("app");
     let config = format!(
         "{METRICS}[link]\nparked = 4\npark = \"300s\"\n[[serve]]\nlisten = \"{ANY}\"\nhttp = \"{ANY}\"\ndomain = \
@@ -548,7 +549,7 @@ fn a_client_whose_visitors_take_all_places_of_an_absent_agent_keeps_no_other_cli
             assert_eq!(answer.status(), 503);
             assert!(answer.text().contains("client-share"), "{}", answer.text());
         } else {
-            // A reset, which `is_silent` has read.
+            // A reset, already read by `is_silent`.
             assert!(displaced.to_end().0.is_empty());
         }
         let _again = start();
@@ -563,7 +564,7 @@ fn a_client_whose_visitors_take_all_places_of_an_absent_agent_keeps_no_other_cli
     }
 }
 
-/// Begins a download through `public`, runs `leave` in the middle of it, and reads the rest.
+/// Starts a download through `public`, calls `leave` in the middle of it, and reads the rest.
 #[track_caller]
 fn download_during(origin: &Origin, public: SocketAddr, leave: impl FnOnce()) {
     const BYTES: u64 = 64 * MIB;
@@ -581,7 +582,7 @@ fn download_during(origin: &Origin, public: SocketAddr, leave: impl FnOnce()) {
 }
 
 #[test]
-fn a_server_that_is_told_to_leave_lets_a_download_finish_first() {
+fn a_server_that_drains_lets_a_download_finish() {
     for carrier in CARRIERS {
         let origin = Origin::useful();
         let server = Server::start();
@@ -601,7 +602,7 @@ fn a_server_that_is_told_to_leave_lets_a_download_finish_first() {
 }
 
 #[test]
-fn an_agent_that_is_told_to_leave_lets_a_download_finish_first() {
+fn an_agent_that_drains_lets_a_download_finish() {
     for carrier in CARRIERS {
         let origin = Origin::useful();
         let server = Server::start();

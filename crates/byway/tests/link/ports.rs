@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 
 use super::*;
 
-/// A session whose messages a test writes by hand.
+/// A session whose control messages the test sends itself.
 pub(super) struct Raw {
     pub(super) runtime: tokio::runtime::Runtime,
     pub(super) link: Link,
@@ -52,11 +52,11 @@ impl Raw {
         }
     }
 
-    fn say(&self, control: Control) {
+    fn send(&self, control: Control) {
         assert!(self.runtime.block_on(self.link.send(control)));
     }
 
-    /// Asks for a port of the server's choice, and waits for the answer: the address, or why not.
+    /// Requests a port of the server's choice and waits for the answer: the address or the refusal.
     #[track_caller]
     pub(super) fn register(
         &mut self,
@@ -64,7 +64,7 @@ impl Raw {
         name: String,
     ) -> Result<String, (Refusal, String)> {
         let kind = ServiceKind::Tcp.number();
-        self.say(Control::Register(Register {
+        self.send(Control::Register(Register {
             service,
             kind,
             name,
@@ -74,7 +74,7 @@ impl Raw {
         let answer = async {
             loop {
                 match control.recv().await {
-                    // The server may say that it is idle before it answers.
+                    // The server may report that it is idle before it answers.
                     Some(Control::GoAway(_)) => {}
                     answer => return answer,
                 }
@@ -138,7 +138,7 @@ fn a_registration_that_is_refused_opens_no_port() {
 }
 
 #[test]
-fn grants_with_many_public_ports_leave_descriptors_to_everything_else() {
+fn grants_with_many_public_ports_leave_descriptors_for_everything_else() {
     let args = [
         "serve",
         "--listen",
@@ -186,7 +186,7 @@ fn grants_with_many_public_ports_leave_descriptors_to_everything_else() {
     let origin = Origin::named("app");
     let _app = Agent::http(&server, "app", origin.address(), &[]);
     assert_eq!(server.ask("app", "GET /").text(), "app");
-    // A port whose agent is away gives way to one of another grant.
+    // A port of an absent agent is given up for one of another grant.
     drop(sessions.remove(0));
     server.program.wait_for_log("link is down");
     let late = another_grant(&server, &[]);
@@ -200,13 +200,13 @@ fn grants_with_many_public_ports_leave_descriptors_to_everything_else() {
 }
 
 #[test]
-fn a_port_that_another_listener_has_is_not_reserved_for_the_grant_that_asked_for_it() {
+fn a_port_that_another_listener_has_is_not_reserved_for_the_grant_that_requested_it() {
     let server = Server::start();
     let (other, origin) = (another_grant(&server, &[]), Origin::named("other"));
     let elsewhere = TcpListener::bind(ANY).unwrap();
     let taken = elsewhere.local_addr().unwrap().port();
     for port in [taken, server.http().port(), server.link().port()] {
-        let asked = Launch::new(
+        let finished = Launch::new(
             BYWAY,
             &[
                 "tcp",
@@ -219,11 +219,11 @@ fn a_port_that_another_listener_has_is_not_reserved_for_the_grant_that_asked_for
         )
         .run();
         assert!(
-            asked
+            finished
                 .stderr
                 .contains(&format!("port {port} is in use by another program")),
             "{}",
-            asked.stderr
+            finished.stderr
         );
     }
     drop(elsewhere);
@@ -265,7 +265,7 @@ fn a_revoked_grants_ports_close_and_its_parked_visitors_are_refused_at_once() {
         "tls",
     ]);
     let public = tcp.address();
-    // The agents die; their visitors are parked.
+    // The agents are killed; their visitors are parked.
     for agent in [&tcp, &http] {
         agent.program.signal(Signal::KILL);
     }
@@ -288,7 +288,7 @@ fn a_revoked_grants_ports_close_and_its_parked_visitors_are_refused_at_once() {
     );
     by_tcp.to_end();
     eventually("the port is closed", || TcpStream::connect(public).is_err());
-    // And both are free for the other grants.
+    // Both are free for the other grants.
     let next = Agent::http(&server, "app", origin.address(), &[]);
     let port = public.port().to_string();
     let again = Agent::tcp(&server, origin.address(), &["--port", &port]);
@@ -335,7 +335,7 @@ fn a_service_that_is_registered_after_go_away_gets_no_name() {
     let server = Server::start();
     let mut raw = Raw::join(&server.join);
     raw.register(1, "first".into()).unwrap();
-    raw.say(Control::GoAway(GoAway {
+    raw.send(Control::GoAway(GoAway {
         detail: "leaving".into(),
         ..GoAway::default()
     }));
@@ -366,13 +366,13 @@ fn a_refusal_does_not_name_another_tenants_grant() {
 }
 
 #[test]
-fn a_server_that_cannot_open_ports_says_so_and_not_that_none_is_free() {
+fn a_server_that_cannot_open_ports_does_not_report_that_none_is_free() {
     let args = ["serve", "--listen", ANY, "--advertise", "127.0.0.1"];
     let server = Launch::new(BYWAY, &args).start();
     let mut raw = Raw::join(&join_string(&server));
     raw.register(1000, "first".into()).unwrap();
-    // Lowered behind its back: the shares of the start leave descriptors for all ports that they
-    // allow.
+    // Lowered from outside: the shares computed at the start leave descriptors for all ports that
+    // they allow.
     let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero()))
         .unwrap()
         .count();

@@ -1,5 +1,5 @@
-//! Refusals: what is wrong is said once, on the side that can act on it, with exit code 2 where a
-//! person has to act; and whoever served before serves on.
+//! Refusals: each error is reported once, on the side that can fix it, with exit code 2 if a user
+//! has to act. Existing agents are still served.
 
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
@@ -12,12 +12,12 @@ use byway_testkit::{Finished, Launch, Origin, Program, Visitor, eventually};
 
 use super::*;
 
-/// Refused as config or credentials at the first try, with one message that says each of these;
-/// nothing on stdout.
+/// Refused as config or credentials at the first try, with one message that contains each of these
+/// texts and nothing on stdout.
 #[track_caller]
-fn refused(args: &[&str], says: &[&str]) {
+fn refused(args: &[&str], expected: &[&str]) {
     let finished = Launch::new(BYWAY, args).run();
-    final_word(&finished, says);
+    single_error(&finished, expected);
     assert_eq!(finished.stdout, "");
     assert!(
         !finished.stderr.contains("trying again"),
@@ -26,27 +26,28 @@ fn refused(args: &[&str], says: &[&str]) {
     );
 }
 
-/// Ended with exit code 2 and one message.
+/// Asserts exit code 2 and one message.
 #[track_caller]
-fn final_word(finished: &Finished, says: &[&str]) {
-    let said = &finished.stderr;
-    assert_eq!(finished.code, Some(2), "{said}");
+fn single_error(finished: &Finished, expected: &[&str]) {
+    let stderr = &finished.stderr;
+    assert_eq!(finished.code, Some(2), "{stderr}");
     assert_eq!(
-        said.lines()
+        stderr
+            .lines()
             .filter(|line| line.starts_with("error: "))
             .count(),
         1,
-        "one message:\n{said}"
+        "one message:\n{stderr}"
     );
-    for text in says {
-        assert!(said.contains(text), "{text:?} is not in:\n{said}");
+    for text in expected {
+        assert!(stderr.contains(text), "{text:?} is not in:\n{stderr}");
     }
-    assert!(!said.contains("panicked"), "{said}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
-/// What a peer with a grant says is text in the server's log, and writes no line there.
+/// What an authenticated peer sends is text in the server's log, and cannot forge a line.
 #[test]
-fn a_peer_that_sends_line_feeds_writes_no_lines_of_its_own_into_the_log() {
+fn a_peer_that_sends_line_feeds_cannot_forge_lines_of_the_log() {
     let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
     let forged = "x\n2026-01-01T00:00:00Z  INFO forged\u{1b}[31m\u{202e}";
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -104,7 +105,7 @@ fn a_peer_that_sends_line_feeds_writes_no_lines_of_its_own_into_the_log() {
     assert!(!log.contains(['\u{1b}', '\u{202e}']), "{log}");
 }
 
-/// The same join string, but for what `change` does to it; its checksum is right.
+/// The same join string after `change`, with a valid checksum.
 #[track_caller]
 fn changed(join: &str, change: impl FnOnce(&mut JoinString)) -> String {
     let mut join: JoinString = join.parse().unwrap();
@@ -112,13 +113,13 @@ fn changed(join: &str, change: impl FnOnce(&mut JoinString)) -> String {
     join.expose()
 }
 
-/// The server takes an agent as if nothing had happened.
+/// The server still accepts agents.
 #[track_caller]
 fn still_serves(server: &Server) {
-    let origin = Origin::named("as ever");
+    let origin = Origin::named("still served");
     for carrier in CARRIERS {
         let agent = Agent::tcp(server, origin.address(), &["--carrier", carrier]);
-        assert_eq!(greeting(agent.address()), "as ever", "{carrier}");
+        assert_eq!(greeting(agent.address()), "still served", "{carrier}");
     }
     assert!(
         !server.program.stderr().contains("panicked"),
@@ -128,7 +129,7 @@ fn still_serves(server: &Server) {
 }
 
 #[test]
-fn a_wrong_token_or_pin_is_refused_on_every_carrier_and_the_server_lives_on() {
+fn a_wrong_token_or_pin_is_refused_on_every_carrier_and_the_server_keeps_running() {
     let server = Server::start();
     let other = Server::start();
     let pin = other.join.parse::<JoinString>().unwrap().pin;
@@ -142,21 +143,24 @@ fn a_wrong_token_or_pin_is_refused_on_every_carrier_and_the_server_lives_on() {
     let at = server.link().to_string();
     for carrier in ["auto", "quic", "tls"] {
         for join in [&wrong_secret, &wrong_grant] {
-            let says = [
+            let expected = [
                 &at[..],
                 "the grant in the join string is not known here, or was revoked",
                 "current join string",
             ];
-            refused(&["tcp", "22", "--join", join, "--carrier", carrier], &says);
+            refused(
+                &["tcp", "22", "--join", join, "--carrier", carrier],
+                &expected,
+            );
         }
-        let says = [
+        let expected = [
             &at[..],
-            "not who the join string pins",
+            "does not have the key that the join string pins",
             "its new join string",
         ];
         refused(
             &["tcp", "22", "--join", &wrong_pin, "--carrier", carrier],
-            &says,
+            &expected,
         );
     }
     server.program.wait_for_log("no link: ");
@@ -226,7 +230,7 @@ fn a_port_outside_of_the_grant_and_a_name_without_a_domain_are_refused() {
 }
 
 #[test]
-fn a_port_that_another_program_has_ends_a_persons_command_and_a_daemon_tries_again_later() {
+fn a_port_of_another_program_ends_an_interactive_command_and_is_retried_by_a_daemon() {
     let server = Server::start();
     let taken = std::net::TcpListener::bind(ANY).unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -247,13 +251,13 @@ fn a_port_that_another_program_has_ends_a_persons_command_and_a_daemon_tries_aga
         server.join
     );
     let daemon = Program::configured(BYWAY, &config);
-    let said = daemon.wait_for_log(&in_use);
-    assert!(said.contains("trying again in "), "{said}");
+    let line = daemon.wait_for_log(&in_use);
+    assert!(line.contains("trying again in "), "{line}");
     assert_eq!(daemon.stop().code, Some(0));
 }
 
 #[test]
-fn revoking_a_grant_ends_its_sessions_at_once_and_nobody_joins_by_it_any_more() {
+fn revoking_a_grant_ends_its_sessions_at_once_and_no_node_can_join_by_it() {
     let server = Server::start();
     let origin = Origin::echo();
     let state = shown(&server.program.folder().join("state"));
@@ -283,7 +287,7 @@ fn revoking_a_grant_ends_its_sessions_at_once_and_nobody_joins_by_it_any_more() 
         "{}",
         list()
     );
-    let begun = Instant::now();
+    let started = Instant::now();
     let revoked = Launch::new(BYWAY, &["token", "revoke", &id, "--state", &state]).run();
     assert_eq!(revoked.code, Some(0), "{}", revoked.stderr);
     for visitor in &mut visitors {
@@ -291,10 +295,10 @@ fn revoking_a_grant_ends_its_sessions_at_once_and_nobody_joins_by_it_any_more() 
     }
     eprintln!(
         "a grant was revoked: its streams had ended after {} ms",
-        begun.elapsed().as_millis()
+        started.elapsed().as_millis()
     );
     for agent in agents {
-        final_word(&agent.program.wait(), &["not known here, or was revoked"]);
+        single_error(&agent.program.wait(), &["not known here, or was revoked"]);
     }
     assert!(
         list()
@@ -305,17 +309,17 @@ fn revoking_a_grant_ends_its_sessions_at_once_and_nobody_joins_by_it_any_more() 
     );
     refused(&["tcp", "22", "--join", &server.join], &["revoked"]);
     let again = Launch::new(BYWAY, &["token", "revoke", &id, "--state", &state]).run();
-    final_word(&again, &[&id, "revoked already"]);
+    single_error(&again, &[&id, "revoked already"]);
     let unknown = Launch::new(
         BYWAY,
         &["token", "revoke", "00112233aabb", "--state", &state],
     )
     .run();
-    final_word(&unknown, &["00112233aabb", "byway token list"]);
+    single_error(&unknown, &["00112233aabb", "byway token list"]);
 }
 
 #[test]
-fn a_revoked_grant_that_is_forgotten_is_not_listed_any_more_and_stays_refused() {
+fn a_forgotten_grant_is_no_longer_listed_and_stays_refused() {
     let (server, origin) = (Server::start(), Origin::named("in"));
     let state = shown(&server.program.folder().join("state"));
     let token = |args: &[&str]| {
@@ -323,14 +327,14 @@ fn a_revoked_grant_that_is_forgotten_is_not_listed_any_more_and_stays_refused() 
     };
     let id = server.join.parse::<JoinString>().unwrap().id.to_string();
     let agent = Agent::tcp(&server, origin.address(), &["--name", "it"]);
-    final_word(&token(&["forget", &id]), &[&id, "byway token revoke"]);
+    single_error(&token(&["forget", &id]), &[&id, "byway token revoke"]);
     assert_eq!(
         greeting(agent.address()),
         "in",
         "a grant that is good is not taken away"
     );
     assert_eq!(token(&["revoke", &id]).code, Some(0));
-    final_word(&agent.program.wait(), &["not known here, or was revoked"]);
+    single_error(&agent.program.wait(), &["not known here, or was revoked"]);
     assert_eq!(token(&["forget", &id]).code, Some(0));
     assert!(
         !token(&["list"]).stdout.contains(&id),
@@ -338,9 +342,9 @@ fn a_revoked_grant_that_is_forgotten_is_not_listed_any_more_and_stays_refused() 
         token(&["list"]).stdout
     );
     refused(&["tcp", "22", "--join", &server.join], &["revoked"]);
-    final_word(&token(&["forget", &id]), &[&id, "byway token list"]);
+    single_error(&token(&["forget", &id]), &[&id, "byway token list"]);
 
-    // Another grant gets the name, also from one that was good a moment ago.
+    // Another grant gets the name, even from a grant that was valid a moment ago.
     let other = ports::another_grant(&server, &[]);
     let agent = Agent::start(&[
         "tcp",
@@ -353,7 +357,7 @@ fn a_revoked_grant_that_is_forgotten_is_not_listed_any_more_and_stays_refused() 
     assert_eq!(greeting(agent.address()), "in");
     let id = other.parse::<JoinString>().unwrap().id.to_string();
     assert_eq!(token(&["forget", "--force", &id]).code, Some(0));
-    final_word(&agent.program.wait(), &["not known here, or was revoked"]);
+    single_error(&agent.program.wait(), &["not known here, or was revoked"]);
     assert!(
         !token(&["list"]).stdout.contains(&id),
         "{}",
@@ -362,12 +366,12 @@ fn a_revoked_grant_that_is_forgotten_is_not_listed_any_more_and_stays_refused() 
 }
 
 #[test]
-fn a_grant_file_that_cannot_be_read_does_not_end_an_agent_for_good() {
+fn an_agent_retries_while_its_grant_file_cannot_be_read() {
     let (server, origin) = (Server::start(), Origin::named("back"));
     let id = server.join.parse::<JoinString>().unwrap().id.to_string();
     let grants = server.program.folder().join("state").join("grants");
     let (file, aside) = (grants.join(&id), server.program.folder().join("aside"));
-    // A folder in the file's place: reading it is an error, though not "not found".
+    // A folder in place of the file: reading it fails with an error other than "not found".
     let break_it = || {
         std::fs::rename(&file, &aside).unwrap();
         std::fs::create_dir(&file).unwrap();
@@ -379,8 +383,8 @@ fn a_grant_file_that_cannot_be_read_does_not_end_an_agent_for_good() {
             BYWAY,
             &["tcp", &target, "--join", &server.join, "--carrier", carrier],
         );
-        let said = agent.wait_for_log("the server cannot read its grants at the moment");
-        assert!(said.contains("trying again"), "{said}");
+        let line = agent.wait_for_log("the server cannot read its grants at the moment");
+        assert!(line.contains("trying again"), "{line}");
         server
             .program
             .wait_for_log(&format!("cannot read {}", file.display()));
@@ -393,11 +397,11 @@ fn a_grant_file_that_cannot_be_read_does_not_end_an_agent_for_good() {
         );
         assert_eq!(agent.stop().code, Some(0));
         break_it();
-        // The server has read it once: now it remembers.
+        // The server has read the file once and remembers it.
         let agent = Agent::tcp(&server, origin.address(), &["--carrier", carrier]);
         assert_eq!(greeting(agent.address()), "back", "{carrier}");
         assert_eq!(agent.program.stop().code, Some(0));
-        // What was read is forgotten with the file.
+        // The remembered grant is dropped with the file.
         std::fs::remove_dir(&file).unwrap();
         refused(
             &["tcp", "22", "--join", &server.join, "--carrier", carrier],
@@ -408,22 +412,21 @@ fn a_grant_file_that_cannot_be_read_does_not_end_an_agent_for_good() {
 }
 
 #[test]
-fn rubbish_and_http_on_the_link_port_are_closed_and_agents_join_as_before() {
+fn garbage_and_http_on_the_link_port_are_closed_and_agents_can_still_join() {
     let server = Server::start();
     let udp = UdpSocket::bind(ANY).unwrap();
     for rubbish in [
         &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
         b"\x05\x01\x00",
         b"SSH-2.0-OpenSSH_9.2\r\n",
-        // A TLS record that says that it is 16 KiB long; and a header of a QUIC packet with nothing
-        // behind it.
+        // A TLS record with a length of 16 KiB, and the header of a QUIC packet without a payload.
         b"\x16\x03\x01\x40\x00\x01",
         b"\xc3\x00\x00\x00\x01\x08",
         &[0xff; 1200],
         &[0; 70_000],
     ] {
         let mut stream = TcpStream::connect(server.link()).unwrap();
-        // It may be closed while this is sent.
+        // The server may close the connection while this is sent.
         let _ = stream.write_all(rubbish);
         let mut visitor = byway_testkit::Wire::new(stream);
         visitor.finish();
@@ -434,7 +437,7 @@ fn rubbish_and_http_on_the_link_port_are_closed_and_agents_join_as_before() {
 }
 
 #[test]
-fn connections_that_say_nothing_keep_nobody_out() {
+fn silent_connections_do_not_block_other_connections() {
     let server = Server::start();
     let mut silent: Vec<_> = (0..200)
         .map(|_| TcpStream::connect(server.link()).unwrap())
@@ -446,7 +449,7 @@ fn connections_that_say_nothing_keep_nobody_out() {
 }
 
 #[test]
-fn what_answers_and_is_no_byway_is_named_and_waited_for() {
+fn a_server_that_does_not_speak_the_link_protocol_is_reported_and_retried() {
     let server = Server::start();
     let web = Origin::scripted(|visitor| {
         visitor.fill();
@@ -457,16 +460,16 @@ fn what_answers_and_is_no_byway_is_named_and_waited_for() {
         join.address = Target::Addr(web.address())
     });
     let agent = Program::start(BYWAY, &["tcp", "22", "--join", &wrong, "--carrier", "tls"]);
-    let said = agent.wait_for_log("does not speak Byway's link protocol");
+    let line = agent.wait_for_log("does not speak Byway's link protocol");
     assert!(
-        said.contains(&web.address().to_string()) && said.contains("trying again"),
-        "{said}"
+        line.contains(&web.address().to_string()) && line.contains("trying again"),
+        "{line}"
     );
     let (refusing, _socket) = Origin::refusing();
-    let nobody = changed(&server.join, |join| join.address = Target::Addr(refusing));
-    let agent = Program::start(BYWAY, &["tcp", "22", "--join", &nobody]);
-    let said = agent.wait_for_log("nothing listens there");
-    assert!(said.contains(&refusing.to_string()), "{said}");
+    let dead = changed(&server.join, |join| join.address = Target::Addr(refusing));
+    let agent = Program::start(BYWAY, &["tcp", "22", "--join", &dead]);
+    let line = agent.wait_for_log("nothing listens there");
+    assert!(line.contains(&refusing.to_string()), "{line}");
     assert_eq!(
         agent.stop().code,
         Some(0),
@@ -475,7 +478,7 @@ fn what_answers_and_is_no_byway_is_named_and_waited_for() {
 }
 
 #[test]
-fn a_daemon_goes_on_with_its_other_services_and_says_which_is_not_public() {
+fn a_daemon_keeps_its_other_services_and_reports_the_one_that_is_not_public() {
     let server = Server::start();
     let origins = ["first", "second"].map(Origin::named);
     let _holder = Agent::http(&server, "held", origins[0].address(), &[]);
@@ -496,18 +499,17 @@ fn a_daemon_goes_on_with_its_other_services_and_says_which_is_not_public() {
     });
 }
 
-/// The ready line says that the link is up; or, on a machine that was too slow for it, that it is
-/// not up yet.
+/// The ready line reports the link as up or, on a slow machine, as not up yet.
 #[track_caller]
 fn is_up_when_ready(program: &Program, link: SocketAddr) {
     let ready = program.wait_for_log("ready: ");
-    let says = |state: &str| ready.contains(&format!("link to {link} ({state}"));
-    assert!(says("up by ") || says("connecting)"), "{ready}");
+    let has_state = |state: &str| ready.contains(&format!("link to {link} ({state}"));
+    assert!(has_state("up by ") || has_state("connecting)"), "{ready}");
     program.wait_for_log("is up, by ");
 }
 
 #[test]
-fn the_ready_line_says_whether_the_link_is_up() {
+fn the_ready_line_shows_whether_the_link_is_up() {
     let server = Server::start();
     let origin = Origin::useful();
     let target = origin.address().to_string();
@@ -524,7 +526,7 @@ fn the_ready_line_says_whether_the_link_is_up() {
 }
 
 #[test]
-fn a_dial_that_is_refused_says_so_while_quic_is_still_tried_and_what_happens_next() {
+fn a_refused_dial_is_reported_with_the_next_step_while_quic_is_still_tried() {
     let server = Server::start();
     let (join, link) = (server.join.clone(), server.link());
     drop(server);
@@ -535,9 +537,9 @@ fn a_dial_that_is_refused_says_so_while_quic_is_still_tried_and_what_happens_nex
         ] {
             let program = Program::start(BYWAY, &[args, &["--carrier", carrier]].concat());
             let ready = program.wait_for_log("ready: ");
-            let says = |state: &str| ready.contains(&format!("link to {link} ({state})"));
+            let has_state = |state: &str| ready.contains(&format!("link to {link} ({state})"));
             assert!(
-                says("down and trying again") || says("connecting"),
+                has_state("down and trying again") || has_state("connecting"),
                 "{carrier}: {ready}"
             );
             let line = program.wait_for_log(next);
@@ -570,7 +572,9 @@ fn a_link_that_can_never_come_up_has_an_error_and_no_ready_line() {
     let finished = Launch::new(BYWAY, &["tcp", "22", "--join", &join]).run();
     assert_eq!(finished.code, Some(2), "{}", finished.stderr);
     assert!(
-        finished.stderr.contains("is not who the join string pins"),
+        finished
+            .stderr
+            .contains("does not have the key that the join string pins"),
         "{}",
         finished.stderr
     );
@@ -578,7 +582,7 @@ fn a_link_that_can_never_come_up_has_an_error_and_no_ready_line() {
 }
 
 #[test]
-fn a_server_that_cannot_read_a_grant_logs_less_and_less_about_each_try_of_its_agent() {
+fn a_server_that_cannot_read_a_grant_logs_retries_of_its_agent_less_and_less_often() {
     let (server, origin) = (Server::start(), Origin::named("app"));
     let join: JoinString = server.join.parse().unwrap();
     let grant = server
@@ -586,7 +590,7 @@ fn a_server_that_cannot_read_a_grant_logs_less_and_less_about_each_try_of_its_ag
         .folder()
         .join("state/grants")
         .join(join.id.to_string());
-    // A folder in the place of the file: it is there, and cannot be read.
+    // A folder in place of the file: it exists and cannot be read.
     std::fs::remove_file(&grant).unwrap();
     std::fs::create_dir(&grant).unwrap();
     let agent = Program::start(

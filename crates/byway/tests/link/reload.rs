@@ -1,6 +1,7 @@
-//! Reload: what a new config changes of links, and what it leaves alone.
+//! Reload: what a new config changes for links, and what it does not touch.
 //!
-//! In:    SIGHUP to an agent.   Out: what its services and their visitors notice.
+//! In:    SIGHUP to an agent.
+//! Out:   the effects on its services and their visitors.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -18,7 +19,7 @@ fn expose(name: &str, what: &str, to: &Origin, join: &str) -> String {
 }
 
 #[test]
-fn a_reload_leaves_open_connections_of_untouched_services_alone_and_gives_the_others_up() {
+fn a_reload_keeps_open_connections_of_unchanged_services_and_withdraws_the_others() {
     let (echo, web, other) = (Origin::echo(), Origin::named("web"), Origin::named("other"));
     let server = Server::start();
     let raw = expose("raw", "tcp", &echo, &server.join);
@@ -48,19 +49,19 @@ fn a_reload_leaves_open_connections_of_untouched_services_alone_and_gives_the_ot
         server.program.stderr()
     );
 
-    // A config without any of them is another matter: the link goes, and what was open with it.
+    // A config without any of them closes the link and all its streams.
     agent.reload("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\n");
     server.program.wait_for_log("link is down");
 }
 
-/// Where a program listens by UDP, by what the system says.
+/// Whether a program listens on this UDP address, according to the system.
 fn has_udp(address: SocketAddr) -> bool {
     std::net::UdpSocket::bind(address)
         .is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
 }
 
 #[test]
-fn an_address_that_becomes_one_for_links_is_served_by_quic_and_one_that_is_none_any_more_is_not() {
+fn a_reload_opens_and_closes_the_udp_socket_of_an_address_for_links() {
     let origin = Origin::named("through");
     let listen = format!("127.0.0.1:{}", free_port());
     let address: SocketAddr = listen.parse().unwrap();
@@ -113,7 +114,7 @@ fn an_address_that_becomes_one_for_links_is_served_by_quic_and_one_that_is_none_
 }
 
 #[test]
-fn an_address_of_services_that_becomes_an_exit_ends_its_old_sessions_and_serves_as_an_exit() {
+fn a_serve_address_that_becomes_an_exit_ends_its_old_sessions_and_serves_as_an_exit() {
     let origin = Origin::named("through");
     let listen = format!("127.0.0.1:{}", free_port());
     let serve = format!("[[serve]]\nlisten = \"{listen}\"\nadvertise = \"127.0.0.1\"\n");
@@ -140,7 +141,7 @@ fn by(carrier: &str, exposed: String) -> String {
     format!("{exposed}carrier = \"{carrier}\"\n")
 }
 
-/// Runs `what` while visitors ask for the HTTP services `names` without a pause; none of them sees
+/// Runs `what` while visitors request the HTTP services `names` continuously. None of them may get
 /// an error.
 fn visited<T>(server: &Server, names: &[&str], what: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
@@ -163,7 +164,7 @@ fn visited<T>(server: &Server, names: &[&str], what: impl FnOnce() -> T) -> T {
                 })
             })
             .collect();
-        // Also when a wait of it fails: else the visitors would never leave.
+        // Also if `what` panics: otherwise the visitors would never stop.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(what));
         over.store(true, SeqCst);
         let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -188,7 +189,7 @@ fn restarted(start: impl Fn(&Server) -> Program) -> (tempfile::TempDir, Server, 
 }
 
 #[test]
-fn a_reload_that_changes_the_carrier_of_a_link_keeps_its_services_and_what_is_open() {
+fn a_reload_that_changes_the_carrier_of_a_link_keeps_its_services_and_open_streams() {
     let (echo, web) = (Origin::echo(), Origin::named("web"));
     for (old, new) in [("quic", "tls"), ("tls", "quic")] {
         let config = |server: &Server, carrier| {
@@ -236,7 +237,7 @@ fn a_reload_that_changes_the_carrier_of_a_link_keeps_its_services_and_what_is_op
 }
 
 #[test]
-fn services_that_change_places_between_two_links_stay_public() {
+fn services_that_are_swapped_between_two_links_stay_public() {
     let [one, other] = ["one", "other"].map(Origin::named);
     let config = |server: &Server, carriers: [&str; 2]| {
         let one = by(carriers[0], expose("one", "http", &one, &server.join));
@@ -279,7 +280,7 @@ fn services_that_change_places_between_two_links_stay_public() {
 }
 
 #[test]
-fn a_service_with_a_new_target_is_never_away_and_kept_connections_to_the_old_one_are_not_used() {
+fn a_service_with_a_new_target_stays_available_and_kept_connections_to_the_old_one_are_not_used() {
     let [old, new] = ["app", "app"].map(Origin::named);
     let server = Server::start();
     let agent = Program::configured(BYWAY, &expose("app", "http", &old, &server.join));

@@ -1,5 +1,5 @@
-//! Reports: the access log of an agent has a line for each request of its HTTP services, as the
-//! public end reports them.
+//! Reports: the access log of an agent has a line for each request of its HTTP services, as
+//! reported by the public end.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// How long anything that must happen may take.
+/// The timeout of every wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers "hello", with 404 for `/missing`.
@@ -34,7 +34,7 @@ fn origin() -> Origin {
     })
 }
 
-/// A server with one worker: its requests share the streams that are kept.
+/// A server with one worker, so that its requests share the kept streams.
 fn server() -> Program {
     let config = "workers = 1\n[[serve]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n\
                   domain = \"t.localhost\"\nhttp = \"127.0.0.1:0\"\n";
@@ -79,7 +79,7 @@ fn each_visitor_of_a_kept_stream_has_a_line_at_the_agent_when_its_request_ends()
             let answer = ask_from([127, 0, 0, host], server.address_of("edge"), &request);
             assert!(answer.ends_with("hello"), "{answer}");
         }
-        // The agent is still there, and so is the stream.
+        // The agent still runs, and the stream is still open.
         let lines = access_lines(&log, 3);
         assert_eq!((lines.len(), origin.connections()), (3, 1), "{lines:?}");
         let wanted = [
@@ -112,7 +112,7 @@ fn each_visitor_of_a_kept_stream_has_a_line_at_the_agent_when_its_request_ends()
     }
 }
 
-/// A public end that is a test, with these abilities.
+/// A public end in the test, with these features.
 pub(super) struct Stub {
     pub(super) runtime: Runtime,
     acceptor: Arc<Acceptor>,
@@ -150,7 +150,7 @@ impl Stub {
         }
     }
 
-    /// The session of the next agent, once its service has been made public.
+    /// Accepts the next agent. Returns its session once its service is public.
     pub(super) fn session(&self) -> JoinHandle<(Link, Inbox)> {
         let (acceptor, tcp, handle) = (
             Arc::clone(&self.acceptor),
@@ -164,13 +164,13 @@ impl Stub {
                 panic!("no hello")
             };
             let (link, mut inbox) = pending.welcome().await.unwrap();
-            let Some(Control::Register(asked)) = inbox.control.recv().await else {
+            let Some(Control::Register(register)) = inbox.control.recv().await else {
                 panic!("no service")
             };
             let public = "http://app.test".to_owned();
             assert!(
                 link.send(Control::Registered(Registered {
-                    service: asked.service,
+                    service: register.service,
                     public
                 }))
                 .await
@@ -179,7 +179,7 @@ impl Stub {
         })
     }
 
-    /// An agent that has a service, and its session.
+    /// An agent with a service, and its session.
     #[track_caller]
     fn agent(&self, target: SocketAddr, log: &Path) -> (Agent, Link, Inbox) {
         let session = self.session();
@@ -200,7 +200,7 @@ impl Stub {
     }
 }
 
-/// A visitor's request on a stream of its own; whether the agent wants it reported.
+/// A visitor's request on its own stream. Returns whether the agent wants a report of it.
 async fn visit(link: &Link) -> bool {
     let open = Open {
         service: 1,
@@ -229,7 +229,7 @@ async fn visit(link: &Link) -> bool {
 }
 
 #[test]
-fn an_older_public_end_that_reports_nothing_leaves_the_agent_the_line_of_the_stream() {
+fn an_agent_of_an_older_public_end_that_reports_nothing_logs_the_stream() {
     let (origin, folder) = (origin(), tempfile::tempdir().unwrap());
     let (stub, log) = (
         Stub::new(FEATURES & !FEATURE_REPORTS),
@@ -246,13 +246,13 @@ fn an_older_public_end_that_reports_nothing_leaves_the_agent_the_line_of_the_str
 }
 
 #[test]
-fn a_server_that_floods_an_agent_with_reports_neither_holds_it_up_nor_grows_its_memory() {
+fn a_server_that_floods_an_agent_with_reports_neither_blocks_it_nor_grows_its_memory() {
     const REPORTS: usize = 1000;
     const TEXT_BYTES: usize = 60_000;
     const MOST_GROWTH_KIB: u64 = 28 * 1024;
     let (origin, folder) = (origin(), tempfile::tempdir().unwrap());
     let (stub, log) = (Stub::new(FEATURES), folder.path().join("log"));
-    // A log that is not read: its lines have to be dropped.
+    // An access log that is not read: its lines have to be dropped.
     mknodat(CWD, &log, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let _reader = std::fs::OpenOptions::new()
         .read(true)
@@ -260,16 +260,19 @@ fn a_server_that_floods_an_agent_with_reports_neither_holds_it_up_nor_grows_its_
         .open(&log)
         .unwrap();
     let (agent, link, _inbox) = stub.agent(origin.address(), &log);
-    assert!(stub.runtime.block_on(visit(&link)), "it asks for reports");
+    assert!(
+        stub.runtime.block_on(visit(&link)),
+        "the agent requests reports"
+    );
     let before = agent.program.rss_kib();
     stub.runtime.block_on(async {
         for at in 0..REPORTS {
             let visited = Visited {
-                // Some are of services that there are not.
+                // Some are for services that do not exist.
                 service: if at % 10 == 0 { 7 } else { 1 },
-                // And some of visitors that cannot be.
+                // Some have an invalid visitor.
                 visitor: if at % 10 == 1 {
-                    "nobody"
+                    "invalid"
                 } else {
                     "192.0.2.8:1"
                 }

@@ -1,5 +1,5 @@
-//! State: what a public end keeps in its state folder: damaged, of another version, or wanted by
-//! two processes at once.
+//! State: the state folder of a public end: damaged, of another version, or used by two processes
+//! at once.
 
 use std::fs;
 
@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A state folder in which a server has given the name `keepme` to its first grant; and its first
-/// join string.
+/// A state folder in which a server has assigned the name `keepme` to its first grant, and the
+/// first join string.
 fn kept(origin: &Origin) -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::with(ANY, ANY, &["--state", &shown(folder.path())]);
@@ -115,7 +115,7 @@ fn a_public_end_and_an_exit_share_a_state_folder_and_keep_a_join_string_each() {
         (read("join-serve"), read("join-exit")),
         (server.join.clone(), to_exit.clone())
     );
-    // Those that join share it, too.
+    // Nodes that join use the same folder.
     let origin = Origin::named("shared");
     let agent = Agent::tcp(&server, origin.address(), &["--state", &state]);
     assert_eq!(greeting(agent.address()), "shared");
@@ -141,7 +141,7 @@ fn a_public_end_and_an_exit_share_a_state_folder_and_keep_a_join_string_each() {
 }
 
 #[test]
-fn a_second_public_end_in_one_state_folder_is_refused_and_told_who_has_it() {
+fn a_second_public_end_in_one_state_folder_is_refused_with_the_process_that_uses_it() {
     let folder = tempfile::tempdir().unwrap();
     let state = shown(folder.path());
     let server = Server::with(ANY, ANY, &["--state", &state]);
@@ -163,12 +163,12 @@ fn a_second_public_end_in_one_state_folder_is_refused_and_told_who_has_it() {
     ] {
         let refused = Launch::new(BYWAY, args).run();
         assert_eq!(refused.code, Some(1), "{}", refused.stderr);
-        let says = format!(
+        let expected = format!(
             "in use by process {} ({command})",
             holder.pid().as_raw_nonzero()
         );
         assert!(
-            refused.stderr.contains(&says) && refused.stderr.contains("--state"),
+            refused.stderr.contains(&expected) && refused.stderr.contains("--state"),
             "{}",
             refused.stderr
         );
@@ -179,7 +179,7 @@ fn a_second_public_end_in_one_state_folder_is_refused_and_told_who_has_it() {
             .trim(),
         server.join
     );
-    // However it ends, the next one may start.
+    // After any exit of the process the next one may start.
     server.program.signal(rustix::process::Signal::KILL);
     server.program.wait();
     let server = Server::with(ANY, ANY, &["--state", &state]);
@@ -201,8 +201,8 @@ fn a_server_that_drains_leaves_its_state_folder_to_the_next_one() {
     let mut open = Visitor::connect(tcp.address());
     open.send("open");
     assert_eq!(open.exactly(4), b"open");
-    // An open stream keeps the old process for a while; what it says later must not undo what the
-    // new one has written.
+    // An open stream keeps the old process running for a while. What it writes later must not undo
+    // what the new one has written.
     server.program.signal(rustix::process::Signal::TERM);
     server.program.wait_for_log("is left to the next process");
     let next = Server::with(ANY, ANY, &["--state", &state]);

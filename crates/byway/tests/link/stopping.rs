@@ -1,8 +1,8 @@
-//! Stopping: SIGTERM to each kind of node of a link. It takes as long as what is under way, and
-//! nobody notices it.
+//! Stopping: SIGTERM to each kind of node of a link. It takes as long as the requests in progress,
+//! and no client sees an error.
 //!
-//! In:    nodes whose drain deadline is ten minutes.
-//! Out:   nodes that end by themselves; a test that waits for the deadline fails.
+//! In:    nodes with a drain deadline of ten minutes.
+//! Out:   nodes that exit by themselves. A test that waits for the deadline fails.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use super::ports::Raw;
 use super::reports::Stub;
 use super::*;
 
-/// Nothing here lasts as long.
+/// No test takes this long.
 const PATIENT: &str = "[drain]\ndeadline = \"10m\"\n";
 
-/// A test that waits longer has failed.
+/// A test that takes longer has failed.
 const HANG_GUARD: Duration = Duration::from_secs(60);
 
-/// An HTTP origin that keeps its connections, and holds the answer for `/slow` back until the gate
+/// An HTTP origin that keeps its connections, and delays the answer for `/slow` until the gate
 /// opens.
 fn slow(go: &Gate) -> Origin {
     let wait = go.clone();
@@ -37,8 +37,8 @@ fn slow(go: &Gate) -> Origin {
     })
 }
 
-/// Runs `check` on each carrier with an exit, its desk and a visitor of it whose request is under
-/// way. The origin answers when the gate opens.
+/// Runs `check` on each carrier with an exit, its desk, and a client with a request in progress.
+/// The origin answers when the gate opens.
 fn on_patient_hops(check: impl Fn(&'static str, &Gate, &Origin, Program, Program, Visitor)) {
     for carrier in CARRIERS {
         let go = Gate::new();
@@ -51,7 +51,7 @@ fn on_patient_hops(check: impl Fn(&'static str, &Gate, &Origin, Program, Program
     }
 }
 
-/// A public end, and how to join it.
+/// A public end, and its join string.
 fn patient_server() -> (Program, String) {
     let config = format!(
         "{PATIENT}[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.localhost\"\n\
@@ -62,7 +62,7 @@ fn patient_server() -> (Program, String) {
     (program, join)
 }
 
-/// The join string for one purpose, where it stands.
+/// The join string for one purpose, from its file.
 fn joins(program: &Program, purpose: &str) -> String {
     std::fs::read_to_string(
         program
@@ -75,7 +75,7 @@ fn joins(program: &Program, purpose: &str) -> String {
     .to_owned()
 }
 
-/// It ended because nothing was left to do.
+/// It exited because nothing was left to do.
 #[track_caller]
 fn ended_by_itself(what: &str, program: Program) {
     let finished = program.wait();
@@ -131,7 +131,7 @@ fn an_agent_that_is_stopped_ends_when_the_request_under_way_has_its_answer() {
         );
         let agent = Program::configured(BYWAY, &config);
         agent.wait_for_log("`app` is public at ");
-        // One connection that is kept, and one that is in use.
+        // One connection in use, and one kept.
         let mut visitor = Visitor::connect(server.http());
         visitor.send(SLOW);
         origin.wait_for_requests(1);
@@ -144,7 +144,7 @@ fn an_agent_that_is_stopped_ends_when_the_request_under_way_has_its_answer() {
     }
 }
 
-/// A desk and its exit, whose drains wait for ten minutes.
+/// A desk and its exit, both with a drain deadline of ten minutes.
 fn patient_hop(carrier: &str) -> (Program, Program) {
     let exit = Program::configured(
         BYWAY,
@@ -182,7 +182,7 @@ fn a_desk_that_is_stopped_ends_when_the_request_under_way_has_its_answer() {
 #[test]
 fn an_exit_that_is_stopped_does_not_wait_for_connections_that_its_desk_keeps() {
     on_patient_hops(|carrier, go, origin, exit, desk, mut visitor| {
-        // This one's connection is kept, in the desk and through the exit.
+        // This connection is kept, by the desk and through the exit.
         assert_eq!(
             Visitor::connect(desk.address())
                 .ask(&absolute(origin, "/"))
@@ -199,7 +199,7 @@ fn an_exit_that_is_stopped_does_not_wait_for_connections_that_its_desk_keeps() {
 }
 
 #[test]
-fn agents_that_are_stopped_and_started_under_load_cost_no_visitor_anything() {
+fn agents_that_are_restarted_under_load_cause_no_errors_for_visitors() {
     const STOPS: usize = 6;
     let origin = Origin::useful();
     for carrier in CARRIERS {
@@ -277,7 +277,7 @@ fn an_agent_whose_server_ignores_its_goaway_does_not_wait_for_the_drain_deadline
         stub.join
     );
     let agent = Program::configured(BYWAY, &config);
-    // It answers pings, and nothing else.
+    // The server answers pings and nothing else.
     let (_link, _inbox) = stub.runtime.block_on(session).unwrap();
     agent.wait_for_log("`app` is public at ");
     agent.signal(Signal::TERM);
@@ -285,7 +285,7 @@ fn an_agent_whose_server_ignores_its_goaway_does_not_wait_for_the_drain_deadline
 }
 
 #[test]
-fn an_agent_whose_server_has_answered_its_goaway_waits_for_the_word_that_nothing_is_open() {
+fn an_agent_whose_server_has_answered_its_goaway_waits_until_the_server_is_idle() {
     let (origin, stub) = (Origin::greeting(), Stub::new(byway_link::wire::FEATURES));
     let session = stub.session();
     let config = format!(
@@ -297,20 +297,20 @@ fn an_agent_whose_server_has_answered_its_goaway_waits_for_the_word_that_nothing
     let (link, mut inbox) = stub.runtime.block_on(session).unwrap();
     agent.wait_for_log("`app` is public at ");
     agent.signal(Signal::TERM);
-    let say = |away| stub.runtime.block_on(link.send(Control::GoAway(away)));
+    let send = |away| stub.runtime.block_on(link.send(Control::GoAway(away)));
     assert!(
         matches!(stub.runtime.block_on(inbox.control.recv()), Some(Control::GoAway(away)) if !away.idle && !away.heard)
     );
-    assert!(say(GoAway {
+    assert!(send(GoAway {
         heard: true,
         ..GoAway::default()
     }));
-    // Longer than the agent would wait for an answer: a reader at the other side may be slow.
+    // Longer than the agent waits for an answer: a reader on the other side may be slow.
     let waited = stub
         .runtime
         .block_on(async { timeout(Duration::from_secs(8), link.ended()).await });
     assert!(waited.is_err(), "the session has ended: {waited:?}");
-    assert!(say(GoAway {
+    assert!(send(GoAway {
         idle: true,
         ..GoAway::default()
     }));
@@ -318,8 +318,7 @@ fn an_agent_whose_server_has_answered_its_goaway_waits_for_the_word_that_nothing
 }
 
 #[test]
-fn a_session_that_never_says_it_is_idle_ends_after_the_drain_deadline_when_its_listener_is_removed()
-{
+fn a_session_that_never_reports_idle_ends_after_the_drain_deadline_when_its_listener_is_removed() {
     let drain = "[drain]\ndeadline = \"1s\"\n";
     let serve = "[[serve]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n";
     let server = Program::configured(BYWAY, &format!("{drain}{serve}"));
@@ -328,11 +327,11 @@ fn a_session_that_never_says_it_is_idle_ends_after_the_drain_deadline_when_its_l
     server.reload(&format!(
         "{drain}[[tcp]]\nlisten = \"127.0.0.2:0\"\nto = \"127.0.0.1:1\"\n"
     ));
-    // It takes what the server says, and never answers.
+    // The client receives the server's messages and never answers.
     let ended = async { timeout(HANG_GUARD, raw.link.ended()).await };
     assert!(
         raw.runtime.block_on(ended).is_ok(),
-        "the session is held for ever"
+        "the session does not end"
     );
     server.wait_for_log("link is down");
 }

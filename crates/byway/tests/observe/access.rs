@@ -1,11 +1,11 @@
-//! Access: a line for each request and each tunnel, and what stands in it.
+//! Access: one line per request and per tunnel, and its content.
 
 use byway_testkit::{Launch, curl};
 
 use super::*;
 
 #[test]
-fn requests_stand_in_the_access_log_as_nginx_would_write_them() {
+fn requests_are_logged_as_nginx_would_log_them() {
     let (origin, (_folder, path)) = (Origin::useful(), log_file());
     let program = edge(&to(&origin), &["--access-log", path.to_str().unwrap()]);
     let mut visitor = Visitor::connect(program.address());
@@ -28,7 +28,7 @@ fn requests_stand_in_the_access_log_as_nginx_would_write_them() {
 }
 
 #[test]
-fn a_line_in_json_says_what_was_asked_how_long_it_took_and_how_it_ended() {
+fn a_json_line_has_the_request_its_times_and_its_outcome() {
     let (origin, (_folder, path)) = (Origin::useful(), log_file());
     let program = edge(
         &to(&origin),
@@ -83,7 +83,7 @@ fn a_line_in_json_says_what_was_asked_how_long_it_took_and_how_it_ended() {
 }
 
 #[test]
-fn each_way_to_fail_has_its_word_in_the_answer_the_log_and_the_metrics() {
+fn each_failure_has_its_reason_in_the_answer_the_log_and_the_metrics() {
     let (refusing, _socket) = Origin::refusing();
     let (_folder, path) = log_file();
     let program = edge(
@@ -110,7 +110,7 @@ fn each_way_to_fail_has_its_word_in_the_answer_the_log_and_the_metrics() {
         .iter()
         .map(|line| ["end", "end_who", "status"].map(|name| field(line, name)));
     let mut outcomes: Vec<_> = outcomes.collect();
-    // Those of two workers may have changed places.
+    // The lines of two workers may be in either order.
     outcomes.sort_unstable();
     assert_eq!(
         outcomes,
@@ -132,7 +132,7 @@ fn each_way_to_fail_has_its_word_in_the_answer_the_log_and_the_metrics() {
 }
 
 #[test]
-fn an_upstream_that_is_slow_is_told_by_its_deadline() {
+fn a_slow_upstream_is_logged_with_its_deadline() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
         visitor.hold();
@@ -225,7 +225,7 @@ fn tunnels_have_a_line_at_their_end_with_the_bytes_of_both_ways() {
     let mut shown: Vec<_> = requests
         .map(|line| [field(line, "user"), field(line, "status")])
         .collect();
-    // Those of two workers may have changed places.
+    // The lines of two workers may be in either order.
     shown.sort_unstable();
     assert_eq!(shown, [["alice", "200"], ["null", "407"]], "{text}");
 }
@@ -319,7 +319,7 @@ fn an_upgrade_has_the_line_of_its_request_and_that_of_its_tunnel() {
 }
 
 #[test]
-fn a_forward_that_finds_nobody_has_its_line_and_its_reason() {
+fn a_forward_whose_target_cannot_be_reached_has_its_line_and_its_reason() {
     let (refusing, _socket) = Origin::refusing();
     let (_folder, path) = log_file();
     let config = format!(

@@ -1,5 +1,5 @@
-//! Exposition: a strict reader of the text that Prometheus reads: whatever is not by the rules is a
-//! failed test.
+//! Exposition: a strict parser of the text that Prometheus scrapes. Any violation of the format
+//! fails the test.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ fn is_name(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':'))
 }
 
-/// A strict reader of exposition format 0.0.4.
+/// A strict parser of exposition format 0.0.4.
 pub(super) fn parsed(text: &str) -> BTreeMap<String, f64> {
     assert!(text.ends_with('\n'));
     let (mut samples, mut families) = (BTreeMap::new(), BTreeMap::new());

@@ -1,8 +1,8 @@
-//! Observe: what the built program tells about itself.
+//! Observe: logs and metrics of the built program.
 //!
-//! `access` lines and what stands in them · `sinks` where they go, and sinks that fail ·
-//! `exposition` a strict reader of what Prometheus reads · `metrics` what is counted ·
-//! `program_log` standard error.
+//! `access` lines and their content · `sinks` where they go, and sinks that fail · `exposition` a
+//! strict parser of what Prometheus scrapes · `metrics` what is counted · `program_log` standard
+//! error.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access;
@@ -61,7 +61,7 @@ fn wait_for_lines(path: &Path, count: usize) -> Vec<String> {
     lines
 }
 
-/// The value of `"name":` in a line of ours, without quotes.
+/// The value of `"name":` in a log line, without quotes.
 fn field<'l>(line: &'l str, name: &str) -> &'l str {
     let rest = line
         .split_once(&format!("\"{name}\":"))
@@ -79,15 +79,14 @@ fn number(line: &str, name: &str) -> u64 {
         .unwrap_or_else(|_| panic!("{name} in {line}"))
 }
 
-/// An access log in a folder of its own.
+/// An access log in a new folder.
 fn log_file() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     (folder, path)
 }
 
-/// Every sample of `GET /metrics`, by name and labels; whatever is not by the rules of the format
-/// is a failed test.
+/// All samples of `GET /metrics`, by name and labels. Any violation of the format fails the test.
 #[track_caller]
 fn scrape(program: &Program) -> BTreeMap<String, f64> {
     let address = *program.addresses().last().unwrap();

@@ -1,11 +1,11 @@
-//! Metrics: what is counted, and who is told.
+//! Metrics: what is counted, and where it can be read.
 
 use byway_testkit::curl;
 
 use super::*;
 
 #[test]
-fn metrics_are_by_the_rules_of_the_format_and_count_what_happened() {
+fn metrics_follow_the_format_and_count_what_happened() {
     let origin = Origin::useful();
     let config = format!(
         "workers = 2\n[metrics]\nlisten = \"127.0.0.1:0\"\n[[edge]]\nname = 'a\\site'\nlisten = \"127.0.0.1:0\"\n\
@@ -112,7 +112,7 @@ fn a_reload_opens_the_metrics_and_closes_them() {
 }
 
 #[test]
-fn metrics_that_others_can_read_are_warned_about() {
+fn metrics_that_other_machines_can_read_cause_a_warning() {
     let origin = Origin::useful();
     let program = Program::start(
         BYWAY,

@@ -1,4 +1,4 @@
-//! The program's log: standard error that is not read, floods of faults, and what is written last.
+//! The program's log: standard error that is not read, floods of errors, and the last line.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
 
-/// A node whose standard error is read up to its line `ready:`, and then only on demand.
+/// A node whose standard error is read up to the line `ready:`, and later only on demand.
 struct Unread {
     child: Child,
     stderr: BufReader<ChildStderr>,
@@ -17,7 +17,7 @@ struct Unread {
 }
 
 impl Unread {
-    /// One worker; `/dead` leads nowhere and everything else to `origin`.
+    /// One worker. `/dead` leads to `dead`, everything else to `origin`.
     fn start(origin: &Origin, dead: SocketAddr, level: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("byway.toml");
@@ -66,7 +66,7 @@ impl Unread {
         )[name]
     }
 
-    /// SIGTERM; the end; what was left to read.
+    /// Sends SIGTERM, waits for the exit, and returns the unread rest.
     fn stop(mut self) -> String {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
@@ -77,8 +77,7 @@ impl Unread {
 }
 
 #[test]
-fn failed_requests_with_long_targets_and_a_standard_error_that_nobody_reads_hold_up_no_other_request()
- {
+fn failed_requests_with_long_targets_and_an_unread_standard_error_delay_no_other_request() {
     let (origin, (refusing, _socket)) = (Origin::useful(), Origin::refusing());
     let node = Unread::start(&origin, refusing, "info");
     let target = format!("/dead/{}", "x".repeat(8000));
@@ -98,7 +97,7 @@ fn failed_requests_with_long_targets_and_a_standard_error_that_nobody_reads_hold
 }
 
 #[test]
-fn lines_that_nobody_reads_are_dropped_and_counted_and_hold_up_neither_requests_nor_the_end() {
+fn unread_lines_are_dropped_and_counted_and_delay_neither_requests_nor_the_exit() {
     let (origin, (refusing, _socket)) = (Origin::useful(), Origin::refusing());
     let mut node = Unread::start(&origin, refusing, "debug");
     let mut visitor = Visitor::connect(node.addresses[0]);
@@ -109,9 +108,9 @@ fn lines_that_nobody_reads_are_dropped_and_counted_and_hold_up_neither_requests_
         if round % 500 == 0 && node.sample(dropped) > 0.0 {
             break;
         }
-        assert!(round < 50_000, "nothing is ever dropped");
+        assert!(round < 50_000, "no line is dropped");
     }
-    // It is read after all: the log goes on, and says what is missing.
+    // Once it is read again, the log goes on and reports how many lines are missing.
     let mut line = String::new();
     while !line.contains("lines of this log were dropped") {
         line.clear();
@@ -120,7 +119,7 @@ fn lines_that_nobody_reads_are_dropped_and_counted_and_hold_up_neither_requests_
     let (_, fields) = line.split_once("WARN").unwrap();
     let reported: f64 = fields.split_whitespace().next().unwrap().parse().unwrap();
     assert!(reported > 0.0 && reported <= node.sample(dropped), "{line}");
-    // And stops reading: the program ends all the same.
+    // It is no longer read: the program ends anyway.
     for _ in 0..1000 {
         assert_eq!(visitor.get(&target).status(), 200);
     }
@@ -129,7 +128,7 @@ fn lines_that_nobody_reads_are_dropped_and_counted_and_hold_up_neither_requests_
 }
 
 #[test]
-fn five_thousand_failed_requests_have_a_hundred_lines_and_a_few_that_say_how_many_were_left_out() {
+fn five_thousand_failed_requests_have_a_hundred_lines_and_a_few_with_the_number_left_out() {
     let (refusing, _socket) = Origin::refusing();
     let program = edge(&refusing.to_string(), &[]);
     let mut visitor = Visitor::connect(program.address());
@@ -142,7 +141,7 @@ fn five_thousand_failed_requests_have_a_hundred_lines_and_a_few_that_say_how_man
         .lines()
         .filter(|line| line.contains("class=\"refused\""))
         .collect();
-    // 128, 256, 512, 1024, 2048 and 4096.
+    // After the first 100: failures 128, 256, 512, 1024, 2048 and 4096.
     assert_eq!(lines.len(), 106, "{stderr}");
     assert!(lines[105].contains("left_out=2047"), "{}", lines[105]);
     assert!(

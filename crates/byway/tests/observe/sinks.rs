@@ -1,4 +1,4 @@
-//! Sinks: where the lines of the access log go, and what happens when they cannot.
+//! Sinks: where the lines of the access log go, and what happens when they cannot be written.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ fn after_a_rename_and_sigusr1_lines_go_on_in_a_new_file() {
     let rotated = folder.path().join("access.log.1");
     fs::rename(&path, &rotated).unwrap();
     program.signal(Signal::USR1);
-    program.wait_for_log("the access log was opened again");
+    program.wait_for_log("the access log was reopened");
     visitor.get("/second");
     assert!(wait_for_lines(&path, 1)[0].contains("GET /second "));
     assert!(wait_for_lines(&rotated, 1)[0].contains("GET /first "));
@@ -62,7 +62,7 @@ fn sigusr1_ends_no_program_that_has_no_access_log() {
 }
 
 #[test]
-fn a_fifo_that_nobody_reads_drops_lines_and_serves_on() {
+fn an_unread_fifo_drops_lines_and_blocks_no_request() {
     let (origin, (_folder, path)) = (Origin::useful(), log_file());
     mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let config = format!(
@@ -82,7 +82,7 @@ fn a_fifo_that_nobody_reads_drops_lines_and_serves_on() {
     }
     assert!(dropped(&program) > 0.0);
     program.wait_for_log("the access log does not keep up");
-    // A reader that comes late gets what there was room for.
+    // A late reader gets what fitted into the pipe.
     let mut reader = fs::File::open(&path).unwrap();
     let mut begin = vec![0; 4000];
     reader.read_exact(&mut begin).unwrap();
@@ -93,7 +93,7 @@ fn a_fifo_that_nobody_reads_drops_lines_and_serves_on() {
 }
 
 #[test]
-fn a_full_disk_drops_lines_and_serves_on() {
+fn a_full_disk_drops_lines_and_blocks_no_request() {
     let origin = Origin::useful();
     let program = edge(&to(&origin), &["--access-log", "/dev/full"]);
     let mut visitor = Visitor::connect(program.address());
@@ -109,15 +109,15 @@ fn a_full_disk_drops_lines_and_serves_on() {
     drop(visitor);
     let log = program.stop().stderr;
     assert!(
-        !log.contains("the end came before them"),
-        "the cause at the end is the full disk, too: {log}"
+        !log.contains("the log was closed before they were written"),
+        "at the end the cause is the full disk, too: {log}"
     );
     assert!(log.matches("No space left on device").count() > 1, "{log}");
 }
 
-/// A disk of 64 KiB, in a mount namespace of its own.
+/// A disk of 64 KiB, in its own mount namespace.
 #[test]
-fn a_disk_that_fills_up_on_the_way_drops_lines_and_serves_on() {
+fn a_disk_that_fills_up_later_drops_lines_and_blocks_no_request() {
     let (origin, folder) = (Origin::useful(), tempfile::tempdir().unwrap());
     let path = folder.path().to_str().unwrap();
     let mount = "mount -t tmpfs -o size=64k none \"$0\" && exec \"$@\"";
@@ -125,10 +125,10 @@ fn a_disk_that_fills_up_on_the_way_drops_lines_and_serves_on() {
         .args(["-m", "sh", "-c", mount, path, "true"])
         .status();
     if !may_mount.is_ok_and(|status| status.success()) {
-        // Not by eprintln: a test that passes shows nothing of that.
+        // Not with eprintln: its output is hidden when a test passes.
         let _ = writeln!(
             std::io::stderr(),
-            "SKIPPED: a_disk_that_fills_up_on_the_way: no mounts of one's own here"
+            "SKIPPED: a_disk_that_fills_up_later: this machine does not allow mounts"
         );
         return;
     }
@@ -167,10 +167,9 @@ fn a_disk_that_fills_up_on_the_way_drops_lines_and_serves_on() {
     assert_eq!(program.stop().code, Some(0));
 }
 
-/// A standard output that belongs to somebody who does not read it: it may not be made
-/// non-blocking.
+/// A standard output that another process owns and does not read: it must not be made non-blocking.
 #[test]
-fn a_pipe_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
+fn an_unread_pipe_delays_neither_requests_nor_the_exit() {
     let (origin, folder) = (Origin::useful(), tempfile::tempdir().unwrap());
     let mut child = Command::new(BYWAY)
         .args([
@@ -188,12 +187,12 @@ fn a_pipe_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut ready = String::new();
-    said.read_line(&mut ready).unwrap();
+    stderr.read_line(&mut ready).unwrap();
     let address: SocketAddr = ready.trim().rsplit(' ').next().unwrap().parse().unwrap();
     let mut visitor = Visitor::connect(address);
-    // The pipe takes 64 KiB, and the page of a worker 854 KiB twice.
+    // The pipe takes 64 KiB, and the log buffer of a worker twice 854 KiB.
     let long = format!("/{}", "x".repeat(4000));
     for _ in 0..800 {
         assert_eq!(visitor.get(&long).status(), 200);
@@ -201,18 +200,18 @@ fn a_pipe_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
     drop(visitor);
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    let (mut heard, mut log) = (String::new(), String::new());
+    let (mut stdout, mut log) = (String::new(), String::new());
     child
         .stdout
         .take()
         .unwrap()
-        .read_to_string(&mut heard)
+        .read_to_string(&mut stdout)
         .unwrap();
-    said.read_to_string(&mut log).unwrap();
+    stderr.read_to_string(&mut log).unwrap();
     assert!(
-        heard.len() >= 4096 && heard.starts_with("127.0.0.1 - - ["),
+        stdout.len() >= 4096 && stdout.starts_with("127.0.0.1 - - ["),
         "{} bytes",
-        heard.len()
+        stdout.len()
     );
     assert!(log.contains("the access log does not keep up"), "{log}");
 }
@@ -243,7 +242,7 @@ fn a_log_that_cannot_be_opened_is_an_error_at_the_start() {
 }
 
 #[test]
-fn a_reload_turns_the_log_over_and_refuses_a_file_that_cannot_be_written() {
+fn a_reload_opens_the_log_and_refuses_a_file_that_cannot_be_written() {
     let (origin, (_folder, path)) = (Origin::useful(), log_file());
     let config = |log: &str| {
         format!(
@@ -253,12 +252,12 @@ fn a_reload_turns_the_log_over_and_refuses_a_file_that_cannot_be_written() {
     };
     let program = Program::configured(BYWAY, &config(""));
     let mut visitor = Visitor::connect(program.address());
-    let said = program.reload(&config(&format!("[log]\naccess = \"{}\"", path.display())));
-    assert!(said.contains("reloaded"), "{said}");
+    let log = program.reload(&config(&format!("[log]\naccess = \"{}\"", path.display())));
+    assert!(log.contains("reloaded"), "{log}");
     visitor.get("/written");
     assert!(wait_for_lines(&path, 1)[0].contains("GET /written "));
-    let said = program.reload(&config("[log]\naccess = \"/no/such/a\""));
-    assert!(said.contains("refused"), "{said}");
+    let log = program.reload(&config("[log]\naccess = \"/no/such/a\""));
+    assert!(log.contains("refused"), "{log}");
     visitor.get("/still");
     assert!(wait_for_lines(&path, 2)[1].contains("GET /still "));
 }

@@ -1,8 +1,8 @@
-//! Load: visitors that ask again and again, each by a way of its own, and note what failed and
+//! Load: clients that send requests continuously, each in its own way, and record what failed and
 //! when.
 //!
 //! In:    the ways.
-//! Out:   how many requests there were, and each that failed, with its times.
+//! Out:   the number of requests, and each failed one with its times.
 //! Never: panics over a failed request: a kill cuts some.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use byway_testkit::PATIENCE;
 use byway_testkit::asking::{GREETING, connect, socks5};
 use byway_testkit::pattern::Pattern;
 
-/// How a visitor reaches the origin.
+/// How a client reaches the origin.
 #[derive(Clone)]
 pub(crate) enum Way {
     /// A listener that forwards to it.
@@ -31,13 +31,13 @@ pub(crate) enum Way {
     Absolute { egress: SocketAddr, to: SocketAddr },
 }
 
-/// Visitors at work.
+/// Running clients.
 pub(crate) struct Load {
     over: Arc<AtomicBool>,
     visitors: Vec<JoinHandle<(String, Visits)>>,
 }
 
-/// The requests of one visitor.
+/// The requests of one client.
 #[derive(Default)]
 struct Visits {
     done: usize,
@@ -46,19 +46,19 @@ struct Visits {
 }
 
 struct Failed {
-    begun: Instant,
+    started: Instant,
     ended: Instant,
     what: String,
 }
 
-/// The requests of all visitors, by the names of their ways.
+/// The requests of all clients, by the names of their ways.
 pub(crate) struct Outcome(BTreeMap<String, Visits>);
 
-/// From when to when a node was out of service.
+/// The start and end of the time in which a node was down.
 type Outage = (Instant, Instant);
 
 impl Load {
-    /// One visitor for each way.
+    /// One client for each way.
     pub(crate) fn start(ways: Vec<(String, Way)>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let visit = |(name, way): (String, Way)| {
@@ -69,7 +69,7 @@ impl Load {
         Self { over, visitors }
     }
 
-    /// Lets each finish its request and leave.
+    /// Lets each client finish its request, and ends them.
     pub(crate) fn finish(self) -> Outcome {
         self.over.store(true, SeqCst);
         Outcome(
@@ -102,7 +102,7 @@ impl Outcome {
         report
     }
 
-    /// What failed while every node was in service.
+    /// What failed while all nodes were up.
     pub(crate) fn failed_outside(&self, outages: &[Outage]) -> Vec<String> {
         let each = self
             .0
@@ -110,12 +110,12 @@ impl Outcome {
             .flat_map(|(name, visits)| visits.failed.iter().map(move |failed| (name, failed)));
         let outside = each.filter(|(_, failed)| !failed.is_in(outages));
         let shown = outside.map(|(name, failed)| {
-            let since = outages.iter().rfind(|(_, up)| *up < failed.begun);
-            let since = since.map(|(_, up)| failed.begun - *up);
+            let since = outages.iter().rfind(|(_, up)| *up < failed.started);
+            let since = since.map(|(_, up)| failed.started - *up);
             format!(
-                "{name}: {} (after {:?}, begun {since:?} after an outage)",
+                "{name}: {} (after {:?}, started {since:?} after an outage)",
                 failed.what,
-                failed.ended - failed.begun
+                failed.ended - failed.started
             )
         });
         shown.collect()
@@ -126,11 +126,11 @@ impl Failed {
     fn is_in(&self, outages: &[Outage]) -> bool {
         outages
             .iter()
-            .any(|(down, up)| self.begun <= *up && self.ended >= *down)
+            .any(|(down, up)| self.started <= *up && self.ended >= *down)
     }
 }
 
-/// What a visitor asks for, in turn.
+/// The requests of a client, in a cycle.
 #[derive(Clone, Copy, Debug)]
 enum Request {
     Bytes(u64),
@@ -152,14 +152,14 @@ fn visit(way: &Way, over: &AtomicBool) -> Visits {
     let (mut visits, mut kept) = (Visits::default(), None);
     while !over.load(SeqCst) {
         for request in REQUESTS {
-            let begun = Instant::now();
+            let started = Instant::now();
             match ask(way, &mut kept, request, &mut visits.renewed) {
                 Ok(()) => visits.done += 1,
                 Err(error) => {
                     kept = None;
                     let what = format!("{request:?}: {error}");
                     visits.failed.push(Failed {
-                        begun,
+                        started,
                         ended: Instant::now(),
                         what,
                     });
@@ -176,7 +176,8 @@ fn visit(way: &Way, over: &AtomicBool) -> Visits {
 type Kept = Option<BufReader<TcpStream>>;
 
 fn ask(way: &Way, kept: &mut Kept, request: Request, renewed: &mut usize) -> io::Result<()> {
-    // As browsers do: what cannot be repeated does not go on a connection that may be closing.
+    // Like browsers: a request that cannot be retried does not use a connection that may be
+    // closing.
     if matches!(request, Request::Upload(_) | Request::Upgrade) {
         *kept = None;
     }
@@ -210,7 +211,7 @@ fn finish(
     match request {
         Request::Bytes(bytes) | Request::Chunked(bytes) => {
             check(body == Pattern::whole(bytes), || {
-                format!("{} bytes, and not those asked for", body.len())
+                format!("{} bytes, not the requested ones", body.len())
             })?;
         }
         Request::Upload(bytes) => {
@@ -279,7 +280,7 @@ impl Way {
         };
         let stream = TcpStream::connect(at)?;
         stream.set_nodelay(true)?;
-        // A hang guard: nothing is slow by this much.
+        // A hang guard: nothing takes this long.
         stream.set_read_timeout(Some(2 * PATIENCE))?;
         stream.set_write_timeout(Some(2 * PATIENCE))?;
         let mut connection = BufReader::new(stream);
@@ -306,7 +307,7 @@ impl Way {
     }
 }
 
-/// The head of a response, as far as these visitors care.
+/// The parts of a response head that these clients need.
 struct Head {
     status: u16,
     length: Option<usize>,
@@ -315,7 +316,7 @@ struct Head {
     text: String,
 }
 
-/// Reads heads up to the first final one.
+/// Reads heads up to the final one.
 fn head(connection: &mut BufReader<TcpStream>) -> io::Result<Head> {
     loop {
         let mut text = String::new();

@@ -1,13 +1,12 @@
-//! Soak: a mixed load over every way through three nodes, with reloads and kills, for a minute.
+//! Soak: a mixed load in every way through three nodes, with reloads and kills, for a minute.
 //!
 //! In:    `cargo test -p byway --test soak -- --ignored --nocapture`; `BYWAY_SOAK_SECONDS` for
 //!        another length than 60.
-//! Out:   no request has failed but those that a kill cut; memory, descriptors, threads and names
-//!        are back where they were.
-//! Never: run with the other tests, as it needs the machine for itself.
+//! Out:   only requests cut by a kill have failed; memory, descriptors, threads and names are back
+//!        where they were.
+//! Never: run with the other tests, as it needs the whole machine.
 //!
-//! `load` the visitors and their requests · `nodes` the three nodes, their configs and what they
-//! use
+//! `load` the clients and their requests · `nodes` the three nodes, their configs and what they use
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod load;
@@ -20,11 +19,11 @@ use nodes::Nodes;
 
 const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 
-/// How much more memory a node may have after a phase than after the first one: what an allocator
-/// keeps from one burst to the next. A leak of 300 bytes for each request is more.
+/// How much more memory a node may have after a phase than after the first one, as an allocator
+/// keeps memory from burst to burst. A leak of 300 bytes per request exceeds it.
 const RSS_MARGIN_KIB: u64 = 16 * 1024;
 
-/// What happens to the nodes during a phase, besides reloads.
+/// The node that is killed during a phase, besides the reloads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kill {
     Agent,
@@ -42,7 +41,7 @@ fn seconds() -> u64 {
 fn a_mixed_load_with_reloads_and_kills_fails_no_request_and_leaves_nothing_behind() {
     let phase = Duration::from_secs(seconds()) / 3;
     let mut nodes = Nodes::start();
-    // So that each name has been registered once: names stay reserved.
+    // Registers each name once, since names stay reserved.
     nodes.reload_all();
     nodes.settle();
     let fresh = nodes.usage();
@@ -69,14 +68,14 @@ fn a_mixed_load_with_reloads_and_kills_fails_no_request_and_leaves_nothing_behin
     }
 }
 
-/// One phase: load and reloads, and the kills at even distances. Returns how long each outage was.
+/// One phase: load, reloads, and the kills at equal intervals. Returns the length of each outage.
 fn run(nodes: &mut Nodes, phase: Duration, kills: &[Kill]) -> Vec<Duration> {
     let load = Load::start(nodes.ways());
-    let begun = Instant::now();
+    let started = Instant::now();
     let part = phase / (kills.len() as u32 + 1);
     let mut outages = Vec::new();
     for number in 1..=kills.len() + 1 {
-        while begun.elapsed() < part * number as u32 {
+        while started.elapsed() < part * number as u32 {
             nodes.reload_all();
             std::thread::park_timeout(Duration::from_millis(500));
         }

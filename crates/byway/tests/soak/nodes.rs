@@ -1,5 +1,5 @@
-//! Nodes: a hub (edge, public end and exit), an agent (services, and an egress), and a desk with
-//! two links.
+//! Nodes: a hub (edge, public end and exit), an agent (services and an egress), and a desk with two
+//! links.
 //!
 //! In:    reloads and kills.
 //! Out:   the ways through the nodes, and what each of them uses.
@@ -20,10 +20,10 @@ const CARRIERS: [&str; 2] = ["quic", "tls"];
 const DOMAIN: &str = "t.localhost";
 /// Loopback is denied to an egress unless a rule opens it.
 const OPEN: &str = "action = \"allow\"\ncidr = \"127.0.0.0/8\"\n";
-/// Descriptors of pipes that workers keep: two for each direction of each of the visitors that use
-/// them at once.
+/// Descriptors of pipes that workers keep: two for each direction of each client that uses them at
+/// the same time.
 const MOST_KEPT_PIPES: usize = 2 * 2 * 14;
-/// Services that are always exposed: one of each kind for each carrier.
+/// Services that are always exposed: one of each kind per carrier.
 const SERVICES: usize = 4;
 
 pub(crate) struct Nodes {
@@ -46,12 +46,12 @@ struct Listen {
 /// What each node uses.
 pub(crate) struct Usage(Vec<(&'static str, u64, Counts)>);
 
-/// What must be the same whenever nothing is under way.
+/// What must be the same whenever the nodes are idle.
 #[derive(Clone, Copy, Debug)]
 struct Counts {
     /// Without pipes.
     descriptors: usize,
-    /// Both ends of each: a worker keeps those that a busy direction has used.
+    /// Both ends of each: a worker keeps the pipes that a busy direction used.
     pipes: usize,
     threads: u64,
     names: usize,
@@ -66,8 +66,7 @@ impl Nodes {
             agent: [(); 2].map(|()| any()),
         };
         let origin = origin();
-        // A reload does not move a listener from any port to the one that it was given, but a new
-        // start may ask for it.
+        // A reload does not move a listener from any port to its assigned one, but a new start can.
         let mut hub = Program::configured(BYWAY, &hub_config(&listen, &origin, 0));
         listen.hub = ["site", "serve", "edge", "exit", "metrics"]
             .map(|name| hub.address_of(name).to_string());
@@ -82,8 +81,8 @@ impl Nodes {
         agent.kill_and_start_again(&agent_config(&listen, &origin, &joins[0], 0));
         let desk = Program::configured(BYWAY, &desk_config(&joins[1], 0));
         let raw = CARRIERS.map(|carrier| {
-            let said = agent.wait_for_log(&format!("`raw-{carrier}` is public at "));
-            said.rsplit(' ')
+            let line = agent.wait_for_log(&format!("`raw-{carrier}` is public at "));
+            line.rsplit(' ')
                 .next()
                 .and_then(|address| address.parse().ok())
                 .expect("an address")
@@ -170,14 +169,13 @@ impl Nodes {
         ways
     }
 
-    /// Gives every node another config: each has something that is not in the one before, or lacks
-    /// it.
+    /// Gives every node another config, which adds or removes something.
     pub(crate) fn reload_all(&mut self) {
         self.generation += 1;
         let (hub, agent, desk) = self.configs();
         for (node, config) in [(&self.hub, hub), (&self.agent, agent), (&self.desk, desk)] {
-            let said = node.reload(&config);
-            assert!(!said.contains("refused"), "{said}");
+            let log = node.reload(&config);
+            assert!(!log.contains("refused"), "{log}");
         }
         if !self.generation.is_multiple_of(2) {
             let public = format!("byway_services{{state=\"public\"}} {}", SERVICES + 1);
@@ -196,7 +194,7 @@ impl Nodes {
     pub(crate) fn kill_hub(&mut self) {
         let (config, ..) = self.configs();
         self.hub.kill_and_start_again(&config);
-        // The others may not have noticed yet that their links are lost.
+        // The other nodes may not have noticed yet that their links are lost.
         for carrier in CARRIERS {
             self.hub
                 .wait_for_log(&format!("`raw-{carrier}` is public at "));
@@ -209,7 +207,7 @@ impl Nodes {
         self.wait_until_linked();
     }
 
-    /// Goes back to the first config, and waits until all links are up.
+    /// Returns to the first config and waits until all links are up.
     pub(crate) fn settle(&self) {
         let settled = self.generation.is_multiple_of(2);
         if !settled {
@@ -283,7 +281,7 @@ impl Nodes {
 }
 
 impl Nodes {
-    /// What the nodes use once `holds`, or after the patience of a test.
+    /// The usage as soon as `holds` returns true, or after the timeout of a test.
     pub(crate) fn usage_once(&self, holds: impl Fn(&Usage) -> bool) -> Usage {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -295,7 +293,7 @@ impl Nodes {
         }
     }
 
-    /// The kinds of the descriptors of each node, and how many there are of each kind.
+    /// The number of descriptors of each kind, for each node.
     pub(crate) fn open_files(&self) -> String {
         let mut shown = String::new();
         for (name, node) in [
@@ -320,8 +318,8 @@ impl Nodes {
 }
 
 impl Usage {
-    /// Whether there is no more of anything than in `fresh`. Fewer threads are fine: those of the
-    /// runtime for blocking work leave when they are idle.
+    /// Whether nothing exceeds `fresh`. Fewer threads are fine: idle threads for blocking work
+    /// exit.
     pub(crate) fn is_back_at(&self, fresh: &Self) -> bool {
         self.0
             .iter()
@@ -372,7 +370,7 @@ fn public(metrics: &str) -> usize {
         .unwrap_or_default()
 }
 
-/// The origin of every way: as [`Origin::useful`], and echoes what comes behind an upgrade.
+/// The origin of every way: like [`Origin::useful`], and echoes after an upgrade.
 fn origin() -> Origin {
     Origin::scripted(|visitor| {
         while let Some(request) = visitor.request_head() {
@@ -399,7 +397,7 @@ fn origin() -> Origin {
     })
 }
 
-/// The answer to an upload; `None` if a kill has cut it.
+/// The answer to an upload; `None` if a kill cut it.
 fn sum(visitor: &mut Served, request: &Message) -> Option<String> {
     let mut left: usize = request.field("Content-Length")?.parse().ok()?;
     let mut sum = Sum::new();
@@ -414,8 +412,7 @@ fn sum(visitor: &mut Served, request: &Message) -> Option<String> {
     Some(origin::ok(&format!("{} {}", sum.bytes(), sum.hex())))
 }
 
-/// What every config begins with. Idle connections are not kept for long, so that the counts
-/// settle.
+/// The first lines of every config. Idle connections are closed soon, so that the counts settle.
 fn begin(metrics: &str) -> String {
     format!(
         "workers = 2\n[pool]\nidle_timeout = \"1s\"\n[drain]\ndeadline = \"5s\"\n[metrics]\nlisten = \"{metrics}\"\n"
@@ -475,7 +472,7 @@ fn desk_config(join: &str, generation: usize) -> String {
     config
 }
 
-/// A rule that every second config has.
+/// A rule in every second config.
 fn denied(generation: usize) -> &'static str {
     if generation.is_multiple_of(2) {
         ""

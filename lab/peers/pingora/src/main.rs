@@ -1,9 +1,8 @@
-//! lab-pingora: the smallest reverse proxy that Pingora makes: one thread, one upstream,
-//! X-Forwarded-For.
+//! lab-pingora: the smallest reverse proxy with Pingora: one thread, one upstream, X-Forwarded-For.
 //!
 //! In:    `lab-pingora LISTEN ORIGIN [steal]`, both addresses `IP:PORT`.
 //! Out:   a proxy with a pool of 512 connections to the origin, no log.
-//! Never: does anything that Pingora would not do for every user of it.
+//! Never: does more than Pingora does for every user.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -36,8 +35,8 @@ impl ProxyHttp for ToOrigin {
         upstream: &mut RequestHeader,
         _: &mut Self::CTX,
     ) -> Result<()> {
-        if let Some(visitor) = session.client_addr().and_then(|address| address.as_inet()) {
-            upstream.insert_header("X-Forwarded-For", visitor.ip().to_string())?;
+        if let Some(client) = session.client_addr().and_then(|address| address.as_inet()) {
+            upstream.insert_header("X-Forwarded-For", client.ip().to_string())?;
         }
         Ok(())
     }
@@ -54,8 +53,7 @@ fn main() -> ExitCode {
     };
     let conf = ServerConf {
         threads: 1,
-        // With one thread there is nobody to steal from; a runtime of its own thread is the cheaper
-        // of the two.
+        // With one thread there is nothing to steal; the runtime without work stealing is cheaper.
         work_stealing: arguments.get(2).is_some_and(|word| word == "steal"),
         upstream_keepalive_pool_size: 512,
         grace_period_seconds: Some(0),

@@ -1,16 +1,16 @@
-//! Orders: what every client program here is told to do, and the loops that do it.
+//! The parameters of the client programs, and their request loop.
 //!
-//! In:    `PROGRAM TARGETS IN_FLIGHT MAX_TOTAL`: a file with a URL a line, how many requests at
-//!        once, and how many connections there may be to all targets together (0: the program has
-//!        no such limit, or shall not use it).
-//! Out:   requests without end, each target in its turn; the first failure ends the program.
-//! Never: takes an answer that is not 200 with the expected length.
+//! In:    `PROGRAM TARGETS IN_FLIGHT MAX_TOTAL`: a file with one URL per line, how many requests in
+//!        flight, and how many connections to all targets together (0: the program has no such
+//!        limit, or is not to use it).
+//! Out:   requests without end, to each target in turn; the first failure ends the program.
+//! Never: accepts a response that is not a 200 of the expected length.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// What the lab's origin answers.
+/// The body length of the lab's origin.
 pub const BODY_BYTES: usize = 1024;
 
 #[global_allocator]
@@ -18,16 +18,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The command line.
 #[derive(Clone, Debug)]
-pub struct Orders {
+pub struct Parameters {
     /// Absolute URLs.
     pub targets: Vec<String>,
-    /// Requests at once.
+    /// Requests in flight.
     pub in_flight: usize,
-    /// Connections to all targets together; none: without a limit.
+    /// Connections to all targets together; `None`: no limit.
     pub max_total: Option<usize>,
 }
 
-impl Orders {
+impl Parameters {
     fn read() -> Result<Self, String> {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let [file, in_flight, max_total] = arguments.as_slice() else {
@@ -51,24 +51,24 @@ impl Orders {
     }
 }
 
-/// Runs a client on one thread until a request fails. `open` makes it once, `ask` sends one request
-/// and returns how long the body was.
+/// Runs a client on one thread until a request fails. `open` creates it once, `ask` sends one
+/// request and returns the length of the response body.
 pub fn run<C, F>(
-    open: impl FnOnce(&Orders) -> Result<C, String>,
+    open: impl FnOnce(&Parameters) -> Result<C, String>,
     ask: fn(Arc<C>, Arc<str>) -> F,
 ) -> ExitCode
 where
     C: Send + Sync + 'static,
     F: Future<Output = Result<usize, String>> + Send + 'static,
 {
-    let ran = Orders::read().and_then(|orders| {
+    let ran = Parameters::read().and_then(|parameters| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         runtime.block_on(async {
-            let client = Arc::new(open(&orders)?);
-            keep_asking(&orders, client, ask).await
+            let client = Arc::new(open(&parameters)?);
+            keep_asking(&parameters, client, ask).await
         })
     });
     match ran {
@@ -81,7 +81,7 @@ where
 }
 
 async fn keep_asking<C, F>(
-    orders: &Orders,
+    parameters: &Parameters,
     client: Arc<C>,
     ask: fn(Arc<C>, Arc<str>) -> F,
 ) -> Result<(), String>
@@ -89,14 +89,14 @@ where
     C: Send + Sync + 'static,
     F: Future<Output = Result<usize, String>> + Send + 'static,
 {
-    let targets: Arc<[Arc<str>]> = orders
+    let targets: Arc<[Arc<str>]> = parameters
         .targets
         .iter()
         .map(|target| Arc::from(target.as_str()))
         .collect();
     let turn = Arc::new(AtomicUsize::new(0));
     let mut lanes = tokio::task::JoinSet::new();
-    for _ in 0..orders.in_flight {
+    for _ in 0..parameters.in_flight {
         let (client, targets, turn) =
             (Arc::clone(&client), Arc::clone(&targets), Arc::clone(&turn));
         lanes.spawn(async move {
@@ -112,6 +112,6 @@ where
     match lanes.join_next().await {
         Some(Ok(ended)) => ended,
         Some(Err(panicked)) => Err(panicked.to_string()),
-        None => Err("no request was asked for".into()),
+        None => Err("no request was made".into()),
     }
 }

@@ -1,7 +1,7 @@
 //! Beside: how long a small fetch takes while a large download fills the path.
 //!
 //! In:    the path.
-//! Out:   p50 and p99 of fetches of 1 KiB, each on a connection of its own; what the download gets
+//! Out:   p50 and p99 of fetches of 1 KiB, each on a new connection; the rate of the download
 //!        meanwhile.
 //! Never: skips a fetch because an earlier one has not been answered.
 
@@ -47,9 +47,9 @@ pub(super) const PATHS: [Path; 2] = [
 ];
 
 const EVERY: Duration = Duration::from_millis(100);
-/// Fetches that are not answered by then count with this time.
+/// A fetch that takes longer counts with this time.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The download has filled the queue by then.
+/// The time until the first fetch: the download has filled the queue.
 const LEAD: Duration = Duration::from_secs(4);
 
 struct BesideRun {
@@ -67,7 +67,7 @@ pub(super) async fn run(env: &RunEnvironment, path: Path) -> Result<Section> {
     })
     .await;
     section.head([
-        "way",
+        "subject",
         "p99, ms",
         "p50, ms",
         "unanswered",
@@ -102,8 +102,8 @@ pub(super) async fn run(env: &RunEnvironment, path: Path) -> Result<Section> {
     }
     section.chart(chart);
     section.note(format!(
-        "Ten fetches a second, from connect to the last byte, beginning {} s after the download. Two round trips of \
-         50 ms are the least for who connects across the path, one for who has a link.",
+        "Ten fetches a second, from connect to the last byte, starting {} s after the download. The minimum is two round trips of \
+         50 ms for a new connection across the path, one over an existing link.",
         LEAD.as_secs()
     ));
     Ok(section)
@@ -143,7 +143,7 @@ async fn turn(env: &RunEnvironment, path: Path, way: &Way, seed: u64) -> Result<
     .await
 }
 
-/// Small fetches, once the download fills the queue.
+/// Small fetches, started when the download has filled the queue.
 async fn fetches(crossing: &Crossing, window: Duration) -> Vec<Visit> {
     sleep(LEAD).await;
     let visits = Visits {

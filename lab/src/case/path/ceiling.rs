@@ -1,7 +1,6 @@
-//! Ceiling: what the simulator itself carries, before anything is measured through it.
+//! Ceiling: the capacity of the simulator itself, measured before anything else.
 //!
-//! In:    the setting.
-//! Out:   Mbit/s, packets per second and the simulator's own processor time, of one TCP connection.
+//! Out:   Mbit/s, packets per second and the simulator's own CPU time, for one TCP connection.
 //! Never: shapes anything but the delay.
 
 use std::time::Duration;
@@ -18,9 +17,11 @@ use lab::shaping::shape::Shape;
 
 pub(super) const TITLE: &str = "Path, ceiling of the simulator";
 
-/// Asks it with and without a delay, for a delayed packet is copied and an undelayed one is not.
+/// Measures with and without a delay, because a delayed packet is copied and an undelayed one is
+/// not.
 pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
-    let asks = "How much does the simulator carry when it shapes nothing, with one TCP connection that downloads?";
+    let asks =
+        "How much does the simulator carry without shaping, with a download on one TCP connection?";
     let mut section = Section::new(TITLE, asks);
     section.head([
         "path",
@@ -57,9 +58,9 @@ pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
         ]);
     }
     section.note(
-        "Sender, receiver, origin, generator and simulator share the machine. Most of the simulator's time is the \
-         kernel's: each packet is received within the write that delivers it. A path near these figures is limited by \
-         the machine, and its question says nothing about who crosses it.",
+        "Sender, receiver, origin, generator and simulator share the machine. Most of the simulator's time is \
+         kernel time: each packet is received within the write that delivers it. A path near these figures is limited by \
+         the machine, so its question does not compare the subjects.",
     );
     Ok(section)
 }

@@ -1,8 +1,8 @@
-//! Crossings: the ways to cross a path, each started anew for each turn.
+//! Crossings: the ways to cross a path, each started anew for each measurement.
 //!
-//! In:    the setting and a line.
-//! Out:   programs at both ends and how the origin at the far end is reached through them.
-//! Never: starts one that is not installed; says that it is missing instead.
+//! In:    the environment and a line.
+//! Out:   programs at both ends, and how the origin at the far end is reached through them.
+//! Never: starts a program that is not installed; the section notes that it is missing.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,11 +27,11 @@ use crate::report::Section;
 pub(super) enum Way {
     /// A desk and an exit with a link between them.
     Byway {
-        /// Its name in tables.
+        /// Its name in tables and charts.
         name: String,
         /// The program.
         program: PathBuf,
-        /// As in `--carrier`.
+        /// The value of `--carrier`.
         carrier: &'static str,
     },
     /// No program: a connection to the origin itself, under this congestion control.
@@ -46,11 +46,11 @@ pub(super) enum Way {
     Hysteria,
 }
 
-/// What the TCP connections of programs use that choose none, as in most kernels.
+/// The congestion control of programs that choose none: the default of most kernels.
 const DEFAULT_CONTROL: &str = "cubic";
 
 impl Way {
-    /// Everybody whom the setting lets take part; for those who are missing the section has a note.
+    /// All ways that take part; the section gets a note for each that is missing.
     pub(super) fn all(env: &RunEnvironment, section: &mut Section) -> Vec<Self> {
         Self::byways(env)
             .into_iter()
@@ -58,7 +58,7 @@ impl Way {
             .collect()
     }
 
-    /// Byway on each carrier, and other byways.
+    /// Byway on each carrier, and the extra byways.
     pub(super) fn byways(env: &RunEnvironment) -> Vec<Self> {
         let named = |name: &str, program: &Path| {
             ["quic", "tls", "auto"].map(|carrier| {
@@ -98,7 +98,7 @@ impl Way {
         there
     }
 
-    /// In tables.
+    /// The name in tables.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Byway { name, .. } => name.clone(),
@@ -106,13 +106,13 @@ impl Way {
             Self::Ssh => "ssh -D".into(),
             Self::Shadowsocks => "shadowsocks".into(),
             Self::Frp(Transport::Mux) => "frp, TLS and yamux".into(),
-            Self::Frp(Transport::Connections) => "frp, a TLS connection a visitor".into(),
+            Self::Frp(Transport::Connections) => "frp, a TLS connection per visitor".into(),
             Self::Frp(Transport::Quic) => "frp, QUIC".into(),
             Self::Hysteria => "hysteria".into(),
         }
     }
 
-    /// In charts.
+    /// The colour in charts.
     pub(super) const fn tone(&self) -> Tone {
         match self {
             Self::Byway { .. } => Tone::Ours,
@@ -138,7 +138,7 @@ impl Way {
         ))
     }
 
-    /// Starts it across the line. The calling thread is at the near end. Ready when the origin has
+    /// Starts it across the line, from a thread at the near end, and waits until the origin has
     /// answered through it.
     pub(super) async fn start(&self, env: &RunEnvironment, line: &Line) -> Result<Crossing> {
         let control = if let Self::Tcp(control) = self {
@@ -243,7 +243,7 @@ async fn until_ready(process: &mut Process) -> Result<()> {
         .await
 }
 
-/// A way across the path that works. Dropping it ends its programs.
+/// A working way across the path. Dropping it kills its programs.
 pub(super) struct Crossing {
     /// How the origin is reached.
     pub(super) reach: Reach,
@@ -274,7 +274,7 @@ impl Crossing {
         Ok(())
     }
 
-    /// Seconds of CPU of both ends so far; none where others work for them.
+    /// CPU seconds of both ends so far; `None` if other processes work for them.
     pub(super) fn cpu_seconds(&self) -> Result<Option<f64>> {
         let Some(programs) = self.programs.as_ref().filter(|_| self.counts_all) else {
             return Ok(None);
@@ -283,7 +283,7 @@ impl Crossing {
         Ok(Some((near?.total() + far?.total()).as_secs_f64()))
     }
 
-    /// Asks its programs to end, and waits until they have.
+    /// Stops its programs, and waits for their end.
     pub(super) async fn stop(self) -> Result<()> {
         for program in self.programs.into_iter().flatten() {
             program.stop().await?;

@@ -1,8 +1,7 @@
 //! Fairness: how a download shares a path with a TCP connection under cubic.
 //!
-//! In:    the setting.
-//! Out:   what each of the two gets, and Jain's index of both: 1 is half each, 0.5 is all for one.
-//! Never: counts the time in which either of them is starting.
+//! Out:   the rate of each of the two, and Jain's index: 1 is half each, 0.5 is all for one.
+//! Never: counts the start of either.
 
 use std::time::Duration;
 
@@ -22,10 +21,10 @@ use lab::shaping::shape::{Queue, Shape};
 
 pub(super) const TITLE: &str = "Path, beside TCP cubic";
 const RATES: [u64; 2] = [20, 100];
-/// Both have found their rate by then.
+/// The time in which both find their rate.
 const LEAD: Duration = Duration::from_secs(5);
 
-/// Mbit/s of the way and of TCP.
+/// Mbit/s of the subject and of TCP.
 type Shares = [f64; 2];
 
 pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
@@ -38,7 +37,7 @@ pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
     })
     .await;
     section.head([
-        "way",
+        "subject",
         "20 Mbit/s: index",
         "it",
         "TCP",
@@ -76,7 +75,7 @@ pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
     }
     section.chart(chart);
     section.note(format!(
-        "Both begin at once; Mbit/s of the {:.0} s that begin {} s later.",
+        "Both start at the same time; Mbit/s over {:.0} s, from {} s after the start.",
         env.path_window().as_secs_f64(),
         LEAD.as_secs()
     ));
@@ -93,8 +92,8 @@ async fn turn(env: &RunEnvironment, way: &Way, seed: u64) -> Result<[Shares; 2]>
         let mut line = Line::make(&shape, seed)?;
         *place = at_the_near_end(&mut line, async |line| {
             let crossing = way.start(env, line).await?;
-            // The TCP connection has its congestion control from the origin, whose sockets have
-            // that of its start.
+            // The TCP connection takes its congestion control from the origin's sockets, which take
+            // the setting that is in force when the origin starts.
             line.congestion_control("cubic")?;
             let beside = line.far.within(|| Origin::start_at(Line::FAR))?;
             let its = crossing.reach.open(crossing.target).await?;
@@ -117,7 +116,8 @@ async fn turn(env: &RunEnvironment, way: &Way, seed: u64) -> Result<[Shares; 2]>
     Ok(shares)
 }
 
-/// Jain's index of fairness: the square of the sum by the count times the sum of the squares.
+/// Jain's index of fairness: the square of the sum, divided by the count times the sum of the
+/// squares.
 fn jain(shares: Shares) -> f64 {
     let [sum, squares] = shares.iter().fold([0.0, 0.0], |[sum, squares], share| {
         [sum + share, squares + share * share]
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_index_is_one_for_halves_and_a_half_for_all_and_nothing() {
+    fn the_index_is_one_for_equal_shares_and_a_half_if_one_has_all() {
         assert!((jain([7.0, 7.0]) - 1.0).abs() < 1e-12);
         assert!((jain([7.0, 0.0]) - 0.5).abs() < 1e-12);
         assert!((jain([3.0, 1.0]) - 0.8).abs() < 1e-12);

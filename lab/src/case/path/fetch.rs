@@ -1,9 +1,7 @@
-//! Fetch: how long a download of a few bytes takes, on a link that has just been made and on one
-//! that was used.
+//! Fetch: how long a small download takes, on a new link and on a used one.
 //!
-//! In:    the setting.
-//! Out:   seconds from the first packet of the visitor to the last byte of the answer.
-//! Never: leaves out the visitor's own handshake.
+//! Out:   seconds from the client's connect to the last byte of the response.
+//! Never: leaves out the client's handshake.
 
 use std::time::Duration;
 
@@ -24,7 +22,7 @@ use lab::shaping::shape::Shape;
 
 pub(super) const TITLE: &str = "Path, fetches";
 const PATIENCE: Duration = Duration::from_secs(60);
-/// 1 MB and 10 MB, each on a new link, and then the first once more.
+/// 1 MB and 10 MB, each on a new link, then 1 MB again on the second link.
 const FETCHES: [u64; 2] = [1_000_000, 10_000_000];
 
 pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
@@ -35,7 +33,7 @@ pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
         turn(env, way, seed).await
     })
     .await;
-    section.head(["way", "1 MB, s", "10 MB, s", "1 MB after the 10 MB, s"]);
+    section.head(["subject", "1 MB, s", "10 MB, s", "1 MB after the 10 MB, s"]);
     let mut chart = Chart::new(section.title(), "seconds for 10 MB; less is better");
     for results in &all {
         results.note(&mut section);
@@ -54,8 +52,8 @@ pub(super) async fn run(env: &RunEnvironment) -> Result<Section> {
     }
     section.chart(chart);
     section.note(
-        "From the visitor's connect to the last byte. The first two figures are of links that have carried one \
-         request of a byte, each its own; the third is of the link of the second, at once behind it.",
+        "From the client's connect to the last byte. The first two fetches use separate links that have carried one \
+         request of a byte; the third follows the second immediately, on the same link.",
     );
     Ok(section)
 }
@@ -80,9 +78,9 @@ async fn turn(env: &RunEnvironment, way: &Way, seed: u64) -> Result<[f64; 3]> {
     took.try_into().ok().context("there are three fetches")
 }
 
-/// Seconds.
+/// The duration in seconds.
 async fn fetch(crossing: &Crossing, bytes: u64) -> Result<f64> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let fetched = async {
         let mut stream = crossing.reach.open(crossing.target).await?;
         let request = Request::get(bytes, crossing.target);
@@ -91,5 +89,5 @@ async fn fetch(crossing: &Crossing, bytes: u64) -> Result<f64> {
     timeout(PATIENCE, fetched)
         .await
         .with_context(|| format!("{bytes} bytes took longer than {PATIENCE:?}"))??;
-    Ok(begun.elapsed().as_secs_f64())
+    Ok(started.elapsed().as_secs_f64())
 }

@@ -1,10 +1,10 @@
 //! Goodput: how much of a path one download gets.
 //!
 //! In:    the path, and how it changes when the download begins.
-//! Out:   Mbit/s of the whole download and of its end, cost of both ends, and how often the stream
-//!        was cut.
+//! Out:   Mbit/s of the whole download and of its later part, cost of both ends, and how often the
+//!        stream was cut.
 //! Never: measures the start of a program or the handshake of a link: the path is clean until the
-//!        link stands.
+//!        link is up.
 
 use std::time::Duration;
 
@@ -26,21 +26,21 @@ use lab::shaping::shape::{Shape, Udp};
 /// A path and what happens on it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
-    /// In the report.
+    /// The title in the report.
     pub(crate) title: &'static str,
     asks: &'static str,
-    /// The path until the link stands.
+    /// The path until the link is up.
     before: fn() -> Shape,
     /// What happens from the first request on.
     during: fn() -> Plan,
-    /// What has happened on the path before.
+    /// An earlier download, if any.
     earlier: Option<Earlier>,
-    /// Whether the download is given up when the figure of the end begins, and another one begins
-    /// in its place.
+    /// Whether the download is stopped when the later part begins, and a second one takes its
+    /// place.
     again: bool,
 }
 
-/// A download on another path, and a pause.
+/// A download on another path, followed by a pause.
 #[derive(Clone, Copy, Debug)]
 struct Earlier {
     path: fn() -> Shape,
@@ -49,7 +49,7 @@ struct Earlier {
 }
 
 impl Question {
-    /// Nothing happens.
+    /// Nothing changes.
     pub(crate) const CLEAN: Self = Self {
         title: "Path, clean, 100 Mbit/s",
         asks: "What does a download get of 100 Mbit/s at 100 ms round-trip time, with a queue of 100 ms and no loss?",
@@ -58,7 +58,7 @@ impl Question {
         earlier: None,
         again: false,
     };
-    /// A fast one.
+    /// A fast path.
     pub(crate) const CLEAN_FAST: Self = Self {
         title: "Path, clean, 500 Mbit/s",
         asks: "What does a download get of 500 Mbit/s at 100 ms round-trip time, with a queue of 100 ms and no loss?",
@@ -67,7 +67,7 @@ impl Question {
         earlier: None,
         again: false,
     };
-    /// A short one that only the machine limits.
+    /// A path that only the machine limits.
     pub(crate) const CLEAN_SHORT: Self = Self {
         title: "Path, clean, no limit",
         asks: "What does a download get of a path without delay, limit or loss? The machine is the limit.",
@@ -76,7 +76,7 @@ impl Question {
         earlier: None,
         again: false,
     };
-    /// One packet in a hundred.
+    /// One packet in a hundred is lost.
     pub(crate) const LOSS_1: Self = Self {
         title: "Path, 1 % loss",
         asks: "What does a download get of 100 Mbit/s at 100 ms round-trip time when 1 % of packets are lost at random, in both directions?",
@@ -85,7 +85,7 @@ impl Question {
         earlier: None,
         again: false,
     };
-    /// The same once a link has had time to adapt to it.
+    /// The same after the link has had time to adapt.
     pub(crate) const LOSS_1_LATER: Self = Self {
         title: "Path, 1 % loss, later",
         asks: "What does a download get when another one has run for 15 s before it, at 1 % loss, 100 Mbit/s and 100 ms?",
@@ -96,7 +96,7 @@ impl Question {
         }),
         ..Self::LOSS_1
     };
-    /// One in twenty.
+    /// One packet in twenty is lost.
     pub(crate) const LOSS_5: Self = Self {
         title: "Path, 5 % loss",
         asks: "The same with 5 % of packets lost.",
@@ -105,7 +105,7 @@ impl Question {
         earlier: None,
         again: false,
     };
-    /// A short time of much loss.
+    /// A short period of heavy loss.
     pub(crate) const BURST: Self = Self {
         title: "Path, a burst of loss",
         asks: "What does a download get of 500 Mbit/s at 100 ms round-trip time when 30 % of packets are lost for 300 ms, 4 s after its start?",
@@ -123,7 +123,7 @@ impl Question {
         earlier: None,
         again: false,
     };
-    /// Packets that are late, and none that is lost.
+    /// Packets arrive late, and none is lost.
     pub(crate) const REORDER: Self = Self {
         title: "Path, reordering",
         asks: "What does a download get of 100 Mbit/s at 50 ms round-trip time when 1 % of packets are 3 ms late and none is lost?",
@@ -135,16 +135,16 @@ impl Question {
     /// UDP is worse than TCP.
     pub(crate) const POLICED: Self = Self {
         title: "Path, policed UDP",
-        asks: "What does a download get of 100 Mbit/s at 50 ms round-trip time when UDP has 1 Mbit/s and loses 3 %, and TCP is left alone? A second download, which begins after 5 s, is the figure of the end: no stream moves to another carrier.",
+        asks: "What does a download get of 100 Mbit/s at 50 ms round-trip time when UDP is limited to 1 Mbit/s and loses 3 %, and TCP is not affected? The later figure is of a second download that begins after 5 s, because no stream moves to another carrier.",
         before: || Shape::of_round_trip(50, 100),
         during: || always(policed()),
         earlier: None,
         again: true,
     };
-    /// UDP is worse than TCP, and was better.
+    /// UDP is worse than TCP, and was better before.
     pub(crate) const LOSSY_THEN_POLICED: Self = Self {
         title: "Path, lossy, idle, then policed UDP",
-        asks: "The same on a path that has lost 3 % of all packets in a download of 8 s and was idle for 35 s then: what was found out about QUIC there does not hold any more.",
+        asks: "The same on a path that lost 3 % of all packets in a download of 8 s and was then idle for 35 s: the earlier measurement of QUIC no longer holds.",
         earlier: Some(Earlier {
             path: || Shape::of_round_trip(50, 100).losing(0.03),
             lasts: Duration::from_secs(8),
@@ -152,10 +152,10 @@ impl Question {
         }),
         ..Self::POLICED
     };
-    /// Large packets vanish without a word.
+    /// Large packets are dropped without an ICMP message.
     pub(crate) const MTU_HOLE: Self = Self {
         title: "Path, a hole for large packets",
-        asks: "What does a download get when packets above 1,400 bytes begin to vanish, without an ICMP message? 100 Mbit/s, 50 ms. A second download, which begins after 5 s, is the figure of the end: no stream over TCP outlives this.",
+        asks: "What does a download get when packets above 1,400 bytes are dropped from then on, without an ICMP message? 100 Mbit/s, 50 ms. The later figure is of a second download that begins after 5 s, because no stream over TCP survives this.",
         before: || Shape::of_round_trip(50, 100),
         during: || {
             always(Shape {
@@ -188,10 +188,10 @@ struct GoodputRun {
     account: Account,
 }
 
-/// When a download has found its rate, unless it is shorter.
+/// The time in which a download finds its rate, unless it is shorter.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// A download of less says nothing about what a byte costs.
+/// A smaller download gives no valid cost per byte.
 const LEAST_FOR_COST: u64 = 1 << 20;
 
 pub(super) async fn run(env: &RunEnvironment, question: Question) -> Result<Section> {
@@ -204,7 +204,7 @@ pub(super) async fn run(env: &RunEnvironment, question: Question) -> Result<Sect
     let from = SETTLED.min(window / 2);
     let settled = format!("from {:.1} s on", from.as_secs_f64());
     section.head([
-        "way",
+        "subject",
         "Mbit/s",
         &settled,
         "streams cut",
@@ -219,8 +219,8 @@ pub(super) async fn run(env: &RunEnvironment, question: Question) -> Result<Sect
     }
     section.chart(chart);
     section.note(format!(
-        "{} of {:.0} s on a link that stood before and has carried one request; its start is in the first \
-         figure. Median and ends of the rounds; packets of the last one.",
+        "{} of {:.0} s on an established link that has carried one request; the first figure includes the start. \
+         Median, least and most of the rounds; packets of the last one.",
         if question.again { "Two downloads" } else { "A download" },
         window.as_secs_f64()
     ));

@@ -1,11 +1,10 @@
-//! Path: downloads and visits over a simulated path, through Byway's links and the other ways to
-//! cross it.
+//! Path: downloads and visits over a simulated path, through Byway's links and other ways to cross
+//! it.
 //!
-//! `crossings` says who takes part, `goodput` how much of a path a download gets, `ceiling` how
-//! much the simulator itself carries, `fetch` how long small downloads take, `beside` how long they
+//! `crossings` lists the ways, `goodput` measures how much of a path a download gets, `ceiling` the
+//! capacity of the simulator itself, `fetch` how long small downloads take, `beside` how long they
 //! take beside a large one, `fairness` how a download shares a path with a TCP connection, `outage`
-//! what is noticed when the path fails, `paused` what becomes of readers that pause. `results`
-//! gives each way its turns.
+//! the effects of a failing path, `paused` readers that pause. `results` runs the ways in turn.
 
 mod beside;
 mod ceiling;
@@ -28,31 +27,31 @@ use crate::report::Section;
 pub(crate) use goodput::Question;
 pub(crate) use outage::Outage;
 
-/// Asks `question`, or says why it cannot be asked here.
+/// Measures `question`, or notes why it cannot be measured here.
 pub(super) async fn ask(
     env: &RunEnvironment,
     title: &str,
     question: impl AsyncFnOnce(&RunEnvironment) -> Result<Section>,
 ) -> Result<Section> {
     if let Err(error) = may_be_made() {
-        let mut section = Section::new(title, "Not asked here.");
+        let mut section = Section::new(title, "Not measured here.");
         section.note(format!("Left out: {error:#}."));
         return Ok(section);
     }
-    // The ends of a path and the simulator share the machine; no one of them is to have a core to
+    // The ends of a path and the simulator share the machine; none of them is to have a core to
     // itself.
     machine::unpin()?;
-    let asked = question(env).await.with_context(|| title.to_owned());
+    let section = question(env).await.with_context(|| title.to_owned());
     machine::pin(env.cores.load)?;
-    asked
+    section
 }
 
-/// The simulator's share of a core in this time, and a warning when packets are missing by its
-/// fault.
+/// The simulator's share of a core in this time, and a warning if the simulator itself has dropped
+/// packets.
 fn simulator(section: &mut Section, who: &str, account: &Account, seconds: f64) -> String {
     if account.faults() > 0 {
         section.note(format!(
-            "**{who}: the simulator has lost {} packets by itself; the figure is void.**",
+            "**{who}: the simulator itself has dropped {} packets; the figure is invalid.**",
             account.faults()
         ));
     }
@@ -110,7 +109,7 @@ pub(super) async fn paused_readers(env: &RunEnvironment) -> Result<Section> {
     ask(env, paused::HELD, paused::held).await
 }
 
-/// A path for one turn of one subject, with the calling thread at its near end.
+/// Runs `work` with the calling thread at the near end of the path.
 async fn at_the_near_end<T>(
     line: &mut Line,
     work: impl AsyncFnOnce(&mut Line) -> Result<T>,

@@ -1,10 +1,10 @@
-//! Outage: what visitors, downloads and uploads notice when a path goes silent, changes its address
-//! or loses UDP.
+//! Outage: the effects on visits, downloads and uploads when a path goes silent, changes its
+//! address or loses UDP.
 //!
-//! In:    the path, what happens to it, and when it is whole again.
-//! Out:   visits that failed, the longest wait, the time to recover; downloads that were cut or
-//!        stand still at the end, and uploads that failed.
-//! Never: takes what was answered late for a failure: a visitor waits for [`PATIENCE`].
+//! In:    the path, what happens to it, and when it is restored.
+//! Out:   visits that failed, the longest wait, the time to recover; downloads that were cut or are
+//!        stalled at the end, and uploads that failed.
+//! Never: counts a late response as a failure: a client waits for [`PATIENCE`].
 
 use std::time::Duration;
 
@@ -26,20 +26,20 @@ use crate::report::Section;
 use lab::shaping::plan::Plan;
 use lab::shaping::shape::{Shape, Udp};
 
-/// How long visitors wait.
+/// How long clients wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 const EVERY: Duration = Duration::from_millis(100);
-/// What happens, happens so long after the first visit.
+/// The time from the first visit to the event.
 const LEAD: Duration = Duration::from_secs(3);
 const DOWNLOADS: usize = 2;
-/// A download that gets nothing for so long at the end of its time has stalled.
+/// A download that receives nothing for this long at the end of its time has stalled.
 const STALLED: Duration = Duration::from_secs(2);
 const UPLOAD_BYTES: u64 = 1 << 20;
 
-/// Something that happens to a path.
+/// An event on a path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outage {
-    /// In the report.
+    /// The title in the report.
     pub(crate) title: &'static str,
     asks: &'static str,
     what: What,
@@ -47,13 +47,13 @@ pub(crate) struct Outage {
 
 #[derive(Clone, Copy, Debug)]
 enum What {
-    /// Nothing passes for so long.
+    /// Nothing passes for this long.
     Hole(Duration),
-    /// Nothing passes for the first time, everything for the second, and so on until the third.
+    /// Nothing passes for the first duration, everything for the second, repeated until the third.
     Flapping(Duration, Duration, Duration),
-    /// UDP is dead from then on.
+    /// No UDP passes from then on.
     UdpDies,
-    /// The near end has another address from then on.
+    /// The near end changes its address.
     NewAddress,
 }
 
@@ -84,13 +84,13 @@ impl Outage {
             9_500,
         ),
     ];
-    /// A long one, which no stream survives.
+    /// A long hole, which no stream survives.
     pub(crate) const LONG: Self = hole(
         "Path, silent for 100 s",
         "How soon is a visitor answered again when nothing has passed for 100 s?",
         100_000,
     );
-    /// Dead and alive in turn.
+    /// Silent and working alternately.
     pub(crate) const FLAPPING: Self = Self {
         title: "Path, flapping",
         asks: "What is noticed when the path is silent for 9 s and works for 6 s, four times?",
@@ -100,16 +100,16 @@ impl Outage {
             Duration::from_secs(60),
         ),
     };
-    /// A firewall that changes its mind.
+    /// A firewall starts to block UDP.
     pub(crate) const UDP_DIES: Self = Self {
         title: "Path, UDP dies",
         asks: "What is noticed when UDP dies under a link that works?",
         what: What::UdpDies,
     };
-    /// Another network.
+    /// The client moves to another network.
     pub(crate) const NEW_ADDRESS: Self = Self {
         title: "Path, a new address",
-        asks: "What is noticed when the near end loses its address and has another at once?",
+        asks: "What is noticed when the near end loses its address and gets another immediately?",
         what: What::NewAddress,
     };
 
@@ -129,7 +129,7 @@ impl Outage {
         }
     }
 
-    /// From its beginning until the path is as it will stay.
+    /// The time from its beginning until the path no longer changes.
     fn length(&self) -> Duration {
         match self.what {
             What::Hole(length) | What::Flapping(_, _, length) => length,
@@ -140,10 +140,10 @@ impl Outage {
 
 struct OutageRun {
     visits: Vec<Visit>,
-    /// From the time at which the path is as it will stay to the next answer of a visit.
+    /// The time from the last change of the path to the next response of a visit.
     recovery: Option<Duration>,
     cut: Vec<String>,
-    /// Downloads that were not cut, and got nothing in the last [`STALLED`].
+    /// Downloads that were not cut, and received nothing in the last [`STALLED`].
     stalled: usize,
     uploads: usize,
     failed_uploads: usize,
@@ -158,7 +158,7 @@ pub(super) async fn run(env: &RunEnvironment, outage: Outage) -> Result<Section>
     })
     .await;
     section.head([
-        "way",
+        "subject",
         "visits failed",
         "longest wait, s",
         "first answer afterwards, s",
@@ -176,10 +176,10 @@ pub(super) async fn run(env: &RunEnvironment, outage: Outage) -> Result<Section>
     }
     section.chart(chart);
     section.note(format!(
-        "On 100 Mbit/s at 50 ms round-trip time; ten visits a second with {} s of patience, {DOWNLOADS} downloads that \
-         last all the time, and uploads of 1 MiB one after the other. It happens {} s after the first visit; the last \
-         visit comes {:.0} s after the path is as it stays. The first answer afterwards is counted from then. A \
-         download that gets nothing in the last {} s has stalled.",
+        "On 100 Mbit/s at 50 ms round-trip time; ten visits a second with a timeout of {} s, {DOWNLOADS} downloads that \
+         last all the time, and uploads of 1 MiB one after the other. The event begins {} s after the first visit; the last \
+         visit starts {:.0} s after the path has stopped changing. The first answer afterwards is counted from then. A \
+         download that receives nothing in the last {} s has stalled.",
         PATIENCE.as_secs(),
         LEAD.as_secs(),
         env.path_window().as_secs_f64(),
@@ -245,9 +245,9 @@ async fn turn(env: &RunEnvironment, outage: Outage, way: &Way, seed: u64) -> Res
         let [first, second]: [_; DOWNLOADS] = streams;
         let window = LEAD + outage.length() + env.path_window();
         let watch = Watch::new(window, Outage::shape().rate);
-        let (begun, target) = (Instant::now(), crossing.target);
+        let (started, target) = (Instant::now(), crossing.target);
         let happens = async {
-            sleep_until(begun + LEAD).await;
+            sleep_until(started + LEAD).await;
             line.begin(outage.plan());
             if matches!(outage.what, What::NewAddress) {
                 line.move_near(9)
@@ -266,12 +266,13 @@ async fn turn(env: &RunEnvironment, outage: Outage, way: &Way, seed: u64) -> Res
             visits.run(crossing.reach, target),
             Flow::watch(first, target, watch),
             Flow::watch(second, target, watch),
-            uploads(&crossing, begun + window)
+            uploads(&crossing, started + window)
         );
         happened?;
         crossing.stop().await?;
         let whole = LEAD + outage.length();
-        // Answers that were on their way already when a path changed at once say nothing about it.
+        // Responses that were already on their way when a path changed at once do not count as
+        // recovery.
         let due_from = if outage.length().is_zero() {
             whole
         } else {
@@ -296,16 +297,17 @@ async fn turn(env: &RunEnvironment, outage: Outage, way: &Way, seed: u64) -> Res
     .await
 }
 
-/// From `whole` to the first answer behind it, of a visit that was due at `due_from` or later.
+/// The time from `whole` to the first response after it, of a visit that was due at `due_from` or
+/// later.
 fn recovery(visits: &[Visit], due_from: Duration, whole: Duration) -> Option<Duration> {
-    let asked = visits
+    let answered = visits
         .iter()
         .filter(|visit| visit.answered && visit.due >= due_from);
-    let answers = asked.map(|visit| visit.due + visit.took);
+    let answers = answered.map(|visit| visit.due + visit.took);
     answers.filter(|at| *at >= whole).min().map(|at| at - whole)
 }
 
-/// Uploads one after the other until then: how many, and how many of them failed.
+/// Uploads one after the other until `end`: how many, and how many of them failed.
 async fn uploads(crossing: &Crossing, end: Instant) -> (usize, usize) {
     let (mut all, mut failed) = (0, 0);
     let request = Request::post(UPLOAD_BYTES, crossing.target);
@@ -314,12 +316,12 @@ async fn uploads(crossing: &Crossing, end: Instant) -> (usize, usize) {
             let mut stream = crossing.reach.open(crossing.target).await?;
             exchange(&mut stream, &request.bytes, &mut Answer::expecting(0)).await
         };
-        let begun = Instant::now();
+        let started = Instant::now();
         all += 1;
         if !matches!(timeout(PATIENCE, upload).await, Ok(Ok(()))) {
             failed += 1;
-            // One that fails at once is not tried at once.
-            sleep_until(begun + EVERY).await;
+            // Do not retry a failed upload immediately.
+            sleep_until(started + EVERY).await;
         }
     }
     (all, failed)
@@ -330,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recovery_is_counted_to_the_first_answer_behind_the_outage() {
+    fn recovery_is_counted_to_the_first_answer_after_the_outage() {
         let visit = |due, took, answered| Visit {
             due: Duration::from_secs(due),
             took: Duration::from_secs(took),
@@ -345,7 +347,7 @@ mod tests {
         let (any, seconds) = (Duration::ZERO, Duration::from_secs);
         assert_eq!(recovery(&visits, any, seconds(8)), Some(seconds(3)));
         assert_eq!(recovery(&visits, any, seconds(13)), None);
-        // The path changed at 9 s; the answer at 11 s was asked for before.
+        // The path changed at 9 s; the request answered at 11 s was sent before.
         assert_eq!(recovery(&visits, seconds(9), seconds(9)), Some(seconds(3)));
     }
 }

@@ -1,9 +1,8 @@
 //! Paused: readers that stop reading.
 //!
-//! In:    the setting.
-//! Out:   whether a download that the origin has finished arrives when its reader pauses for longer
-//!        than the origin remembers its connection; and how much of a download the kernel holds for
-//!        a reader that does not read.
+//! Out:   whether a download that the origin has finished arrives if its reader pauses for longer
+//!        than the origin keeps the connection; and how much of a download the kernel holds for a
+//!        reader that does not read.
 //! Never: measures a rate.
 
 use std::fs;
@@ -31,15 +30,15 @@ pub(super) const FINISHED: &str = "Path, a finished download that is paused";
 pub(super) const HELD: &str = "Path, readers that do not read";
 
 const READERS: usize = 5;
-/// An origin forgets a connection that it has closed after 60 s (`tcp_fin_timeout`).
+/// An origin drops the state of a connection that it has closed after 60 s (`tcp_fin_timeout`).
 const PAUSE: Duration = Duration::from_secs(70);
 const FINISHED_BYTES: u64 = 1 << 20;
 const HELD_BYTES: u64 = 64 << 20;
-/// The buffers between both ends are full by then.
+/// The time in which the buffers between both ends fill up.
 const FILLED: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether the rest arrives.
+/// Measures whether the rest arrives.
 pub(super) async fn finished(env: &RunEnvironment) -> Result<Section> {
     let asks = "Does every byte arrive when a reader pauses for 70 s in a download of 1 MiB that the origin has ended?";
     let mut section = Section::new(FINISHED, asks);
@@ -58,7 +57,7 @@ pub(super) async fn finished(env: &RunEnvironment) -> Result<Section> {
         .await
     })
     .await;
-    section.head(["way", "downloads that arrived whole"]);
+    section.head(["subject", "downloads that arrived whole"]);
     for results in &all {
         results.note(&mut section);
         let ends: Vec<_> = results.turns.iter().flatten().collect();
@@ -87,7 +86,7 @@ async fn pauses(mut stream: TcpStream, target: std::net::SocketAddr) -> Result<(
     };
     let read = timeout(PATIENCE, reading)
         .await
-        .context("the end did not come")
+        .context("the download did not end")
         .flatten();
     read.with_context(|| format!("after {} bytes", grouped(received as f64)))?;
     anyhow::ensure!(
@@ -98,7 +97,7 @@ async fn pauses(mut stream: TcpStream, target: std::net::SocketAddr) -> Result<(
     Ok(())
 }
 
-/// How much the kernel holds.
+/// Measures how much the kernel holds.
 pub(super) async fn held(env: &RunEnvironment) -> Result<Section> {
     let asks = "How much does the kernel hold in its send buffer for a reader at the near end that reads nothing?";
     let mut section = Section::new(HELD, asks);
@@ -126,10 +125,10 @@ pub(super) async fn held(env: &RunEnvironment) -> Result<Section> {
         .await
     })
     .await;
-    section.head(["way", "KiB a reader"]);
+    section.head(["subject", "KiB per reader"]);
     let mut chart = Chart::new(
         section.title(),
-        "KiB in the kernel's send buffer, a reader; less is better",
+        "KiB in the kernel's send buffer per reader; less is better",
     );
     for results in &all {
         results.note(&mut section);
@@ -152,7 +151,7 @@ pub(super) async fn held(env: &RunEnvironment) -> Result<Section> {
     Ok(section)
 }
 
-/// What waits in the send queues of this port's connections.
+/// The sum of the send queues of this port's connections.
 fn send_queues(table: &str, port: u16) -> u64 {
     let ends = format!(":{port:04X}");
     let queues = table.lines().skip(1).filter_map(|line| {

@@ -1,7 +1,7 @@
-//! Results: what each way has shown in its turns, in the order of the table.
+//! Results: the measurements of each way, in the order of the table.
 //!
-//! In:    ways, rounds, and what a turn is.
-//! Out:   the results of each way's turns, or why it dropped out.
+//! In:    ways, rounds, and the measurement.
+//! Out:   the results of each way, or why it dropped out.
 //! Never: lets one way's failure end the run, or begins a round when the budget is used up.
 
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::environment::RunEnvironment;
 use crate::report::Section;
 use crate::statistics::Spread;
 
-/// See the head of the file.
+/// See the top of the file.
 pub(super) struct Results<T> {
-    /// Who.
+    /// The way across the path.
     pub(super) way: Way,
-    /// One entry a round.
+    /// One entry per round.
     pub(super) turns: Vec<T>,
     failure: Option<String>,
 }
@@ -26,8 +26,8 @@ pub(super) struct Results<T> {
 /// Starting, measuring and stopping one way may take this much longer than the measurement itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Gives every way its turn in every round; each round begins with another one. The turn is told
-/// the round's number, which seeds its path: all ways meet the same one.
+/// Measures every way once in every round; each round begins with another way. `turn` gets the
+/// number of the round, which seeds the path: all ways get the same path.
 pub(super) async fn interleave<T>(
     env: &RunEnvironment,
     ways: Vec<Way>,
@@ -52,7 +52,7 @@ pub(super) async fn interleave<T>(
         for results in all.iter_mut().filter(|results| results.failure.is_none()) {
             eprintln!("lab:   {}, round {}", results.way.name(), round + 1);
             let taken = timeout(length + PATIENCE, turn(&results.way, round as u64 + 1)).await;
-            match taken.unwrap_or_else(|_| Err(anyhow!("its turn did not end"))) {
+            match taken.unwrap_or_else(|_| Err(anyhow!("it was not done in time"))) {
                 Ok(result) => results.turns.push(result),
                 Err(error) => results.failure = Some(format!("{error:#}")),
             }
@@ -63,12 +63,12 @@ pub(super) async fn interleave<T>(
 }
 
 impl<T> Results<T> {
-    /// Median and ends of one figure.
+    /// Median, least and most of one figure.
     pub(super) fn spread(&self, figure: impl Fn(&T) -> f64) -> Option<Spread> {
         Spread::of(self.turns.iter().map(figure))
     }
 
-    /// Says in the section why it dropped out, if it did.
+    /// Adds a note if it dropped out.
     pub(super) fn note(&self, section: &mut Section) {
         if let Some(why) = &self.failure {
             section.note(format!("{} dropped out: {why}.", self.way.name()));
@@ -76,7 +76,7 @@ impl<T> Results<T> {
     }
 }
 
-/// `12.3 (11.9 … 12.4)`, or the one figure of a single round.
+/// `12.3 (11.9 … 12.4)`, or the only figure of a single round.
 pub(super) fn with_ends(spread: Spread, digits: usize) -> String {
     let [least, median, most] =
         [spread.least, spread.median, spread.most].map(|value| format!("{value:.digits$}"));

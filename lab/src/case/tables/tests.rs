@@ -1,4 +1,4 @@
-//! Figures: what is said about rows of samples.
+//! Tables: the statements about rows of samples.
 
 use std::net::SocketAddr;
 
@@ -65,13 +65,13 @@ fn timed(name: &str, role: SubjectRole, p99: &[u64]) -> Row {
 }
 
 #[test]
-fn the_p99_at_equal_load_is_held_against_the_best_peer() {
+fn the_p99_at_equal_load_is_compared_with_the_best_peer() {
     let offered = Offered {
         rate: 1000.0,
         slowest: "slow".into(),
         rounds: 3,
     };
-    let said = |ours: u64| {
+    let answer = |ours: u64| {
         let rows = [
             timed("byway", SubjectRole::Ours, &[1, ours, 10_000]),
             timed("slow", SubjectRole::Peer, &[900, 900, 900]),
@@ -80,15 +80,15 @@ fn the_p99_at_equal_load_is_held_against_the_best_peer() {
         ];
         at_equal_load(&offered, &rows).unwrap()
     };
-    assert!(said(150).starts_with(
+    assert!(answer(150).starts_with(
         "At 1,000 requests/s byway wins over the best peer: p99 of 150 us, quick 200 us"
     ));
-    assert!(said(210).contains("byway is within 10 % of the best peer"));
-    assert!(said(300).contains("**quick wins**"));
+    assert!(answer(210).contains("byway is within 10 % of the best peer"));
+    assert!(answer(300).contains("**quick wins**"));
 }
 
 #[test]
-fn a_log_that_stayed_empty_is_told() {
+fn an_empty_log_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let with_log = |name: &str, logged| {
         let mut row = row(name, SubjectRole::Peer, &[1.0]);
@@ -113,11 +113,14 @@ fn a_log_that_stayed_empty_is_told() {
 
 #[test]
 fn a_peer_that_takes_less_wins_where_less_is_better() {
-    let said = |mine, its| less_is_better(("byway", mine), ("peer", its), "KiB");
-    assert_eq!(said(8.0, 0.7), "**peer wins**: 8.0 KiB against 0.7.");
-    assert_eq!(said(4.0, 8.0), "byway wins over peer: 4.0 KiB against 8.0.");
+    let answer = |mine, its| less_is_better(("byway", mine), ("peer", its), "KiB");
+    assert_eq!(answer(8.0, 0.7), "**peer wins**: 8.0 KiB against 0.7.");
     assert_eq!(
-        said(4.0, 4.1),
+        answer(4.0, 8.0),
+        "byway wins over peer: 4.0 KiB against 8.0."
+    );
+    assert_eq!(
+        answer(4.0, 4.1),
         "byway and peer are even: 4.0 KiB against 4.1."
     );
 }

@@ -1,6 +1,5 @@
-//! Connections: the options of how many there are, who waits for them, and how long they are kept.
-//!
-//! In:    what the caller wants.   Out:   the same, kept until `build`.   Never: checks anything.
+//! Connections: the options for the number of connections, the queue, and how long connections are
+//! kept. Nothing is checked before `build`.
 
 use super::AgentBuilder;
 #[cfg(doc)]
@@ -11,9 +10,9 @@ use std::time::Duration;
 
 /// # How many connections
 impl AgentBuilder {
-    /// Connections of all origins together: connecting, active, idle and upgraded. From 1; default 1024.
-    /// At the limit an idle connection of any origin is closed for a newcomer, so that idle ones
-    /// never keep a request waiting.
+    /// Connections of all origins together: connecting, active, idle and upgraded. From 1; default
+    /// 1024. At the limit an idle connection of any origin is closed to make room, so that idle
+    /// connections never keep a request waiting.
     #[doc(alias = "maxTotalSockets")]
     #[doc(alias = "max_connections")]
     pub fn max_total(mut self, connections: usize) -> Self {
@@ -21,8 +20,8 @@ impl AgentBuilder {
         self
     }
 
-    /// Connections of one origin (of one [`Group`](crate::Group)), counted in the same way. From 1
-    /// to `max_total`; default 128, or `max_total` if that is less.
+    /// Connections of one origin (one [`Group`](crate::Group)), counted in the same way. From 1 to
+    /// `max_total`; default 128, or `max_total` if that is less.
     #[doc(alias = "maxSockets")]
     #[doc(alias = "MaxConnsPerHost")]
     #[doc(alias = "connections")]
@@ -32,8 +31,8 @@ impl AgentBuilder {
         self
     }
 
-    /// Idle connections of one origin; one more closes the oldest. From 1 to `max_per_origin`;
-    /// default the same as `max_per_origin`. For none at all there is [`AgentBuilder::keep_alive`].
+    /// Idle connections of one origin; at the limit the oldest is closed. From 1 to
+    /// `max_per_origin`; default `max_per_origin`. To keep none see [`AgentBuilder::keep_alive`].
     #[doc(alias = "maxFreeSockets")]
     #[doc(alias = "MaxIdleConnsPerHost")]
     #[doc(alias = "pool_max_idle_per_host")]
@@ -42,16 +41,16 @@ impl AgentBuilder {
         self
     }
 
-    /// Idle connections of all origins together; one more closes the one unused for longest. From
-    /// `max_idle_per_origin` to `max_total`; default `max_total`, since an idle connection gives
-    /// way to whoever needs its place.
+    /// Idle connections of all origins together; at the limit the least recently used is closed.
+    /// From `max_idle_per_origin` to `max_total`; default `max_total`, since an idle connection is
+    /// closed when its permit is needed.
     #[doc(alias = "MaxIdleConns")]
     pub fn max_idle_total(mut self, connections: usize) -> Self {
         self.limits.max_idle_total = Some(connections);
         self
     }
 
-    /// Requests that may wait for a connection at the same time, of all origins together; one more
+    /// Requests of all origins together that may wait for a connection at the same time; one more
     /// fails with [`Error::QueueFull`](crate::Error::QueueFull). From 1; default 1024.
     #[doc(alias = "max_pending_requests")]
     pub fn queue_len(mut self, requests: usize) -> Self {
@@ -68,21 +67,21 @@ impl AgentBuilder {
         self
     }
 
-    /// Who of those that wait is served first. Default [`QueueOrder::Fair`]: origins take turns.
+    /// Which waiting request is served first. Default [`QueueOrder::Fair`]: origins take turns.
     pub fn queue_order(mut self, order: QueueOrder) -> Self {
         self.limits.queue_order = order;
         self
     }
 
-    /// Parts of the pool that have locks of their own, one for each worker thread that sends many
-    /// requests; the limits hold for all together. From 1; default 1. An agent belongs to one of
-    /// them and reuses that one's connections only; [`Agent::shard`] gives the agent of another.
+    /// Parts of the pool with separate locks, one for each worker thread that sends many requests;
+    /// the limits apply to all together. From 1; default 1. An agent belongs to one shard and
+    /// reuses only its connections; [`Agent::shard`] returns the agent of another.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = shards;
         self
     }
 
-    /// Which idle connection is lent first. Default [`Scheduling::Lifo`], the one used last.
+    /// Which idle connection is reused first. Default [`Scheduling::Lifo`], the most recently used.
     #[doc(alias = "lifo")]
     #[doc(alias = "fifo")]
     pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
@@ -91,11 +90,11 @@ impl AgentBuilder {
     }
 }
 
-/// # How long they are kept
+/// # How long connections are kept
 impl AgentBuilder {
-    /// Whether connections are kept for another request. Default true. False sends
-    /// `Connection: close` with each request and opens a connection for each; the limits and the
-    /// queue still hold.
+    /// Whether connections are kept for another request. Default true. False sends `Connection:
+    /// close` with each request and opens a connection for each; the limits and the queue still
+    /// apply.
     #[doc(alias = "keepAlive")]
     #[doc(alias = "DisableKeepAlives")]
     pub fn keep_alive(mut self, keep: bool) -> Self {
@@ -103,9 +102,9 @@ impl AgentBuilder {
         self
     }
 
-    /// How long a connection stays idle where the origin gives no hint. Above 0 s, at most
-    /// `max_lifetime`; default 4 s, which is less than the 5 s of a Node server: the request that
-    /// meets the origin's close should not be ours.
+    /// How long a connection stays idle if the origin gives no hint. Above 0 s, at most
+    /// `max_lifetime`; default 4 s, which is less than the 5 s of a Node server, so that no request
+    /// meets the origin's close.
     #[doc(alias = "keepAliveTimeout")]
     #[doc(alias = "IdleConnTimeout")]
     #[doc(alias = "pool_idle_timeout")]
@@ -115,9 +114,8 @@ impl AgentBuilder {
         self
     }
 
-    /// Age from which a connection is not used for another request. Above 0 s; default none. Set it
-    /// where names change their addresses: a connection in steady use never looks the name up
-    /// again.
+    /// Age from which a connection is not reused. Above 0 s; default none. Set it if names change
+    /// their addresses: a connection in steady use never repeats the lookup.
     #[doc(alias = "clientTtl")]
     #[doc(alias = "max_connection_duration")]
     pub fn max_lifetime(mut self, age: Duration) -> Self {
@@ -125,9 +123,9 @@ impl AgentBuilder {
         self
     }
 
-    /// The part of `max_lifetime` that is left to chance: each connection lives for up to this part
-    /// less, so that those that were opened together are not all opened anew together. 0 to 1;
-    /// default 0.1. Needs `max_lifetime`.
+    /// The random part of `max_lifetime`: each connection lives up to this fraction less, so that
+    /// connections opened together are not all replaced together. 0 to 1; default 0.1. Needs
+    /// `max_lifetime`.
     pub fn lifetime_jitter(mut self, part: f64) -> Self {
         self.lifetime_jitter = Some(part);
         self
@@ -141,8 +139,7 @@ impl AgentBuilder {
         self
     }
 
-    /// What to make of an origin's `Keep-Alive` field. Default [`Hint::Honour`] with a margin of 1
-    /// s.
+    /// How an origin's `Keep-Alive` field is used. Default [`Hint::Honour`] with a margin of 1 s.
     #[doc(alias = "keepAliveTimeoutThreshold")]
     #[doc(alias = "agentKeepAliveTimeoutBuffer")]
     #[doc(alias = "keepAliveMaxTimeout")]
@@ -151,9 +148,8 @@ impl AgentBuilder {
         self
     }
 
-    /// Whether connections that were upgraded still count against the limits. Default true, since
-    /// each is a socket of this process and of the origin. False frees the place at 101, as Node
-    /// does.
+    /// Whether upgraded connections still count against the limits. Default true, since each is a
+    /// socket of this process and of the origin. False returns the permit at 101, as Node does.
     pub fn count_upgraded(mut self, count: bool) -> Self {
         self.limits.count_upgraded = count;
         self

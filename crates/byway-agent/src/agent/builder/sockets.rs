@@ -1,6 +1,5 @@
-//! Sockets: the options of how a connection is made: addresses, probes, TLS, proxies.
-//!
-//! In:    what the caller wants.   Out:   the same, kept until `build`.   Never: checks anything.
+//! Sockets: the options for how a connection is made: addresses, keepalive probes, TLS, proxies.
+//! Nothing is checked before `build`.
 
 use super::AgentBuilder;
 use crate::agent::proxy::Proxy;
@@ -8,13 +7,13 @@ use byway_dial::{Family, LocalAddress, Options, Roots, TlsOptions};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// How much later than the agent the dialler gives up.
+/// How much later than the agent's timeout the dialler's own timeout is.
 const BEHIND: Duration = Duration::from_secs(1);
 
 /// # How connections are made
 impl AgentBuilder {
-    /// What connections go through: see [`Proxy`]. Default: nothing, and the environment's
-    /// variables are not looked at.
+    /// The proxy that connections go through: see [`Proxy`]. Default: none, and the environment's
+    /// variables are ignored.
     #[doc(alias = "ProxyAgent")]
     #[doc(alias = "HTTPS_PROXY")]
     pub fn proxy(mut self, proxy: impl Into<Proxy>) -> Self {
@@ -23,15 +22,15 @@ impl AgentBuilder {
     }
 
     /// The address to connect from (to the proxy, if there is one); addresses of the other family
-    /// are then left out. Default: the system chooses.
+    /// are then skipped. Default: the system chooses.
     #[doc(alias = "localAddress")]
     pub fn local_address(mut self, address: IpAddr) -> Self {
         self.local_address = Some(LocalAddress::Only(address));
         self
     }
 
-    /// The addresses to connect from, one for each family. Replaces what
-    /// [`AgentBuilder::local_address`] said.
+    /// The addresses to connect from, one for each family. Replaces
+    /// [`AgentBuilder::local_address`].
     #[doc(alias = "set_local_addresses")]
     pub fn local_addresses(mut self, v4: Ipv4Addr, v6: Ipv6Addr) -> Self {
         self.local_address = Some(LocalAddress::Each { v4, v6 });
@@ -45,9 +44,9 @@ impl AgentBuilder {
         self
     }
 
-    /// How long a connection is silent before the kernel probes it, 1 s to 32,767 s in whole
-    /// seconds; `None` for never. It finds peers that vanished, also while a response is waited
-    /// for. Default 60 s. Four probes without an answer, 15 s apart, end the connection.
+    /// Idle time after which the kernel probes a connection, 1 s to 32,767 s in whole seconds;
+    /// `None` for never. It detects peers that vanished, also while waiting for a response. Default
+    /// 60 s. Four unanswered probes, 15 s apart, end the connection.
     #[doc(alias = "keepAliveMsecs")]
     #[doc(alias = "keepAliveInitialDelay")]
     pub fn tcp_keepalive(mut self, silence: impl Into<Option<Duration>>) -> Self {
@@ -55,7 +54,7 @@ impl AgentBuilder {
         self
     }
 
-    /// Whom to trust on `https`. Default: whom the system trusts. There is no way not to verify.
+    /// The roots to trust on `https`. Default: the system's. Verification cannot be turned off.
     #[doc(alias = "ca")]
     #[doc(alias = "add_root_certificate")]
     pub fn tls_roots(mut self, roots: Roots) -> Self {
@@ -63,11 +62,10 @@ impl AgentBuilder {
         self
     }
 
-    /// Everything about TLS: roots, a certificate of your own, the oldest version, how many
-    /// servers' sessions are remembered for short handshakes (128; 0 for none), a log of keys.
-    /// Replaces what [`AgentBuilder::tls_roots`] said. Sessions are resumed within one agent, never
-    /// across two, whatever their options. `alpn` must be empty or `http/1.1`, which is what an
-    /// agent speaks.
+    /// All TLS options: roots, a client certificate, the oldest version, how many servers' sessions
+    /// are kept for resumption (128; 0 for none), a key log. Replaces [`AgentBuilder::tls_roots`].
+    /// Sessions are resumed within one agent, never across two, whatever their options. `alpn` must
+    /// be empty or `http/1.1`, the only protocol that an agent speaks.
     #[doc(alias = "maxCachedSessions")]
     #[doc(alias = "TLSClientConfig")]
     #[doc(alias = "keylog")]
@@ -76,8 +74,8 @@ impl AgentBuilder {
         self
     }
 
-    /// What of it is the dialler's business. Its clock runs a little behind the agent's own, which
-    /// is for the whole way to the origin, so that one deadline has one error.
+    /// The options for the dialler. Its timeout is a little longer than the agent's own, which
+    /// covers the whole path to the origin, so that one deadline has one error.
     pub(super) fn dial_options(&self) -> Options {
         let defaults = Options::default();
         Options {
@@ -95,19 +93,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dialler_is_told_what_the_caller_said_and_keeps_its_own_word_on_the_rest() {
+    fn the_dialler_gets_the_callers_options_and_defaults_for_the_rest() {
         let default = AgentBuilder::default();
-        let told = Options {
+        let expected = Options {
             connect_timeout: default.connect_timeout + BEHIND,
             ..Options::default()
         };
-        assert_eq!(default.dial_options(), told);
+        assert_eq!(default.dial_options(), expected);
         let seven = Duration::from_secs(7);
         let each = LocalAddress::Each {
             v4: Ipv4Addr::LOCALHOST,
             v6: Ipv6Addr::LOCALHOST,
         };
-        let said = AgentBuilder::default()
+        let builder = AgentBuilder::default()
             .tcp_keepalive(seven)
             .local_addresses(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
             .connect_timeout(seven);
@@ -117,13 +115,13 @@ mod tests {
             connect_timeout: seven + BEHIND,
             ..Options::default()
         };
-        assert_eq!(said.dial_options(), expected);
-        let said = AgentBuilder::default()
+        assert_eq!(builder.dial_options(), expected);
+        let builder = AgentBuilder::default()
             .tcp_keepalive(None)
             .local_address(IpAddr::from(Ipv4Addr::LOCALHOST));
-        assert_eq!(said.dial_options().keepalive, None);
+        assert_eq!(builder.dial_options().keepalive, None);
         assert_eq!(
-            said.dial_options().local_address,
+            builder.dial_options().local_address,
             Some(LocalAddress::Only(Ipv4Addr::LOCALHOST.into()))
         );
     }

@@ -1,8 +1,7 @@
-//! Upkeep: what happens to many idle connections at once: eviction, expiry, counting.
+//! Upkeep: operations on many idle connections at once: eviction, expiry, counting.
 //!
 //! In:    a predicate or the time.
-//! Out:   connections to close after unlocking.
-//! Never: serves a waiter: the permits of what comes out of here do, once it was closed.
+//! Out:   connections to close after unlocking. Their permits then serve waiters.
 
 use super::{Id, IdleStore, Slot, Taken};
 use crate::pool::conn::{Conn, Key};
@@ -12,7 +11,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 impl<K: Key, C: Conn> IdleStore<K, C> {
-    /// Takes out every idle connection that the predicate names.
+    /// Takes out every idle connection that matches the predicate.
     pub(crate) fn evict(&mut self, mut which: impl FnMut(&K, &C) -> bool) -> Taken<K, C> {
         let mut named = |pooled: &PooledConn<K, C>| which(pooled.key(), pooled.conn());
         let ids: Vec<_> = self
@@ -44,7 +43,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         taken
     }
 
-    /// Takes out every idle connection whose time has come.
+    /// Takes out every idle connection whose time is over.
     pub(crate) fn expire(&mut self, now: Instant) -> Taken<K, C> {
         let mut taken = Vec::new();
         while let Some((at, slot)) = self.soonest()
@@ -56,7 +55,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         taken
     }
 
-    /// When the next idle connection has to be closed. Exact.
+    /// When the next idle connection must be closed. Exact.
     pub(crate) fn next_expiry(&mut self) -> Option<Instant> {
         self.soonest().map(|(at, _)| at)
     }
@@ -71,7 +70,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         }
     }
 
-    /// Sees to it that an expiry entry goes off at `at`.
+    /// Adds an expiry entry for `at`.
     pub(super) fn arm(&mut self, slot: Id<Slot<K, C>>, at: Instant) {
         let serial = self.expiry.push(at, slot);
         self.slots[slot].expiry_entry = Some((at, serial));
@@ -83,8 +82,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         });
     }
 
-    /// The idle connection that expires first. Removes void alarms on its way and sets early ones
-    /// again.
+    /// The idle connection that expires first. Removes stale entries and replaces early ones.
     fn soonest(&mut self) -> Option<(Instant, Id<Slot<K, C>>)> {
         loop {
             let (at, serial, id) = self
@@ -119,9 +117,9 @@ impl<K: Key, C: Conn> Slot<K, C> {
 
 #[cfg(test)]
 impl<K: Key, C: Conn> IdleStore<K, C> {
-    /// Checks this shard from scratch, and adds what it has to `slots` and `idle`.
+    /// Checks this shard from scratch, and adds its counts to `slots` and `idle`.
     pub(crate) fn audit(&self, slots: &mut HashMap<K, usize>, idle: &mut HashMap<K, usize>) {
-        let (mut moored, mut kept) = (0, 0);
+        let (mut slot_count, mut kept) = (0, 0);
         for (key, id) in &self.index {
             let origin = &self.idle_store[*id];
             assert!(origin.slots > 0, "an empty origin was kept");
@@ -129,14 +127,14 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
             let rested = origin
                 .rested
                 .is_none_or(|rested| origin.idle.ids(&self.slots).any(|idle| idle == rested));
-            assert!(rested, "a connection that is not idle is thought to be");
+            assert!(rested, "`rested` is not an idle connection");
             *slots.entry(key.clone()).or_default() += origin.slots;
             *idle.entry(key.clone()).or_default() += origin.idle.len();
-            moored += origin.slots;
+            slot_count += origin.slots;
             kept += origin.idle.len();
         }
         assert_eq!(
-            (moored, kept, self.idle_store.len()),
+            (slot_count, kept, self.idle_store.len()),
             (self.slots.len(), self.by_age.len(), self.index.len())
         );
         assert!(kept <= self.max_idle_total && !(self.shut && kept > 0));
@@ -148,12 +146,12 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
             };
             assert!(
                 slot.pooled.as_deref().is_none_or(on_time),
-                "an idle connection has no alarm"
+                "an idle connection has no expiry entry"
             );
         }
     }
 
-    /// Shelves, slots, and places for them that were ever needed at once.
+    /// The number of idle lists and of slots, and the largest capacity of their slabs.
     pub(crate) fn places(&self) -> (usize, usize, usize) {
         (
             self.idle_store.len(),

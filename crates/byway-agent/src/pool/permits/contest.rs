@@ -1,13 +1,14 @@
-//! Contest: who is served when several clients want one origin, and who is asked to give way.
+//! Contest: which waiter is served when several clients want one origin, and which exchange is
+//! recalled.
 //!
 //! In:    waiters and permits of an origin, by client.
 //! Out:   the waiter whose client holds least; the exchange to end.
-//! Never: looks at anything while all who wait are of one client, which is nearly always.
+//! Never: does any work while all waiters belong to one client, the usual case.
 //!
-//! What a client holds is counted when two clients begin to compete, and kept up from then on:
-//! while an acquire waits for an origin, nothing of it is idle, and every permit that moves passes
-//! through the permits. A loan that was taken from an idle list just before is missed by that; so
-//! it is counted anew after as many steps as there are permits.
+//! What a client holds is counted when two clients begin to compete, and then updated: while an
+//! acquire waits for an origin, none of its connections is idle, and every permit that moves passes
+//! through the permits. This misses a connection that was checked out of an idle list just before,
+//! so the counts are renewed after as many steps as there are permits.
 
 use super::{Id, OriginState, Permits, Waiter, WaiterState};
 use crate::pool::client::Client;
@@ -21,48 +22,48 @@ use std::sync::Arc;
 /// The clients of one origin; empty while there is no waiter.
 #[derive(Default)]
 pub(super) struct Contest {
-    clients: HashMap<Client, Stand, RandomState>,
-    /// Clients with waiters.
+    clients: HashMap<Client, Usage, RandomState>,
+    /// The number of clients with waiters.
     waiting: usize,
-    /// Steps until what they hold is counted anew.
+    /// Steps until the permits are counted again.
     count_in: usize,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Stand {
+struct Usage {
     waiting: usize,
     held: usize,
 }
 
 impl Contest {
     pub(super) fn enters(&mut self, client: Client) {
-        let stand = self.clients.entry(client).or_default();
-        stand.waiting += 1;
-        self.waiting += usize::from(stand.waiting == 1);
+        let usage = self.clients.entry(client).or_default();
+        usage.waiting += 1;
+        self.waiting += usize::from(usage.waiting == 1);
     }
 
-    /// One that waited has been served or has left. `is_over`: it was the last waiter.
+    /// A waiter has been served or has left. `is_over`: it was the last waiter.
     pub(super) fn leaves(&mut self, client: Client, is_over: bool) {
         if is_over {
             return *self = Self::default();
         }
-        if let Some(stand) = self.clients.get_mut(&client) {
-            stand.waiting -= 1;
-            self.waiting -= usize::from(stand.waiting == 0);
+        if let Some(usage) = self.clients.get_mut(&client) {
+            usage.waiting -= 1;
+            self.waiting -= usize::from(usage.waiting == 0);
         }
     }
 
-    /// A permit came to this client.
+    /// The client received a permit.
     pub(super) fn takes(&mut self, client: Client) {
         if !self.clients.is_empty() {
             self.clients.entry(client).or_default().held += 1;
         }
     }
 
-    /// A permit left this client.
+    /// The client gave up a permit.
     pub(super) fn gives(&mut self, client: Client) {
-        if let Some(stand) = self.clients.get_mut(&client) {
-            stand.held = stand.held.saturating_sub(1);
+        if let Some(usage) = self.clients.get_mut(&client) {
+            usage.held = usage.held.saturating_sub(1);
         }
     }
 
@@ -70,7 +71,7 @@ impl Contest {
     pub(super) fn awaits(&self, client: Client) -> bool {
         self.clients
             .get(&client)
-            .is_some_and(|stand| stand.waiting > 0)
+            .is_some_and(|usage| usage.waiting > 0)
     }
 
     fn is_between_clients(&self) -> bool {
@@ -78,7 +79,7 @@ impl Contest {
     }
 
     fn held(&self, client: Client) -> usize {
-        self.clients.get(&client).map_or(0, |stand| stand.held)
+        self.clients.get(&client).map_or(0, |usage| usage.held)
     }
 
     fn count(&mut self, holds: impl Iterator<Item = Client>) {
@@ -86,19 +87,19 @@ impl Contest {
             self.count_in -= 1;
             return;
         }
-        self.clients.values_mut().for_each(|stand| stand.held = 0);
+        self.clients.values_mut().for_each(|usage| usage.held = 0);
         for client in holds {
             self.clients.entry(client).or_default().held += 1;
             self.count_in += 1;
         }
         self.clients
-            .retain(|_, stand| stand.waiting > 0 || stand.held > 0);
+            .retain(|_, usage| usage.waiting > 0 || usage.held > 0);
     }
 }
 
 /// Serving.
 impl<K: Key, C: Conn> Permits<K, C> {
-    /// The waiter of an origin whose turn it is: of the client that holds least, the first.
+    /// The waiter of an origin to serve next: the first one of the client that holds least.
     pub(super) fn next_waiter(&mut self, id: Id<OriginState<K, C>>) -> Option<Id<Waiter<K, C>>> {
         let origin = &mut self.origins[id];
         let first = origin.queue.first()?;
@@ -121,8 +122,8 @@ impl<K: Key, C: Conn> Permits<K, C> {
         Some(best)
     }
 
-    /// The first waiter of one shard whose client holds no more than that of `next`.
-    pub(super) fn next_in_line(
+    /// The first waiter in one shard whose client holds no more than that of `next`.
+    pub(super) fn next_in_shard(
         &self,
         id: Id<OriginState<K, C>>,
         shard: usize,
@@ -142,11 +143,11 @@ impl<K: Key, C: Conn> Permits<K, C> {
     }
 }
 
-/// Asking for permits back.
+/// Recalling permits.
 impl<K: Key, C: Conn> Permits<K, C> {
-    /// The exchange to ask to end, so that this waiter is served: an exchange that waits for its
-    /// own client, of the client that is most above its share, the one that has waited longest.
-    /// `None` if the waiter's client has its share, or is about to.
+    /// The exchange to recall for this waiter: among those that wait for their own client, of the
+    /// client furthest above its share, the one that has waited longest. `None` if the waiter's
+    /// client has its share, or will have it after earlier recalls.
     pub(crate) fn recall_for(&mut self, waiter: Id<Waiter<K, C>>) -> Option<Arc<Hold>> {
         let Waiter {
             origin,
@@ -163,7 +164,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         } else {
             self.max_total
         };
-        // What keeps the waiter waiting: its origin's permits, or all.
+        // The permits that block the waiter: its origin's, or all.
         let holds = self
             .origins
             .iter()
@@ -171,25 +172,25 @@ impl<K: Key, C: Conn> Permits<K, C> {
         let holds: Vec<&Arc<Hold>> = holds
             .flat_map(|(_, origin)| origin.holds.iter().map(|(_, hold)| hold))
             .collect();
-        let mut stands: HashMap<Client, usize, RandomState> = HashMap::default();
+        let mut usages: HashMap<Client, usize, RandomState> = HashMap::default();
         for hold in &holds {
-            // One that was asked already is as good as gone.
-            *stands.entry(hold.client()).or_default() += usize::from(!hold.is_leaving());
+            // One that was already recalled does not count.
+            *usages.entry(hold.client()).or_default() += usize::from(!hold.is_leaving());
         }
-        let mut asked = 0;
+        let mut recalled = 0;
         for other in self.origins[origin].queue.ids(&self.waiters) {
             let Waiter {
                 client: of,
                 has_recalled,
                 ..
             } = self.waiters[other];
-            stands.entry(of).or_default();
-            asked += usize::from(of == client && has_recalled && other != waiter);
+            usages.entry(of).or_default();
+            recalled += usize::from(of == client && has_recalled && other != waiter);
         }
-        let share = (limit / stands.len().max(1)).max(1);
-        if stands
+        let share = (limit / usages.len().max(1)).max(1);
+        if usages
             .get(&client)
-            .is_some_and(|held| held + asked >= share)
+            .is_some_and(|held| held + recalled >= share)
         {
             return None;
         }
@@ -197,7 +198,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
             .into_iter()
             .filter(|hold| !hold.is_leaving() && hold.client() != client);
         let ranked = candidates.filter_map(|hold| {
-            let held = stands
+            let held = usages
                 .get(&hold.client())
                 .copied()
                 .filter(|held| *held > share)?;

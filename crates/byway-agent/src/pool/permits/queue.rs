@@ -1,6 +1,6 @@
-//! Queue: those who wait for a permit, by origin and shard, and whose turn it is.
+//! Queue: the waiters for permits, by origin and shard, and their order.
 //!
-//! In:    waiters, and permits and connections that came back.   Out:   grants, and whom to wake.
+//! In:    waiters, and returned permits and connections.   Out:   grants, and wakers to wake.
 //! Never: keeps a waiter that could be served.
 
 use super::{
@@ -66,8 +66,8 @@ impl<K: Key, C: Conn> Permits<K, C> {
         waiter
     }
 
-    /// Remembers whom to wake, and returns a waker to drop after unlocking; `None` if the waiter's
-    /// turn has come.
+    /// Stores the waker of a waiter, and returns the previous one to drop after unlocking; `None`
+    /// if the wait is over.
     pub(crate) fn wait(&mut self, waiter: Id<Waiter<K, C>>, waker: Waker) -> Option<Option<Waker>> {
         match &mut self.waiters[waiter].state {
             WaiterState::Waiting(known) => Some(known.replace(waker)),
@@ -75,7 +75,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         }
     }
 
-    /// Ends a wait, whatever it has brought. A grant in the answer must be used or given back.
+    /// Ends a wait in any state. A grant in the result must be used or given back.
     pub(crate) fn leave(&mut self, waiter: Id<Waiter<K, C>>) -> WaiterState<K, C> {
         if let WaiterState::Waiting(_) = self.waiters[waiter].state {
             let origin = self.unlink(waiter);
@@ -84,14 +84,15 @@ impl<K: Key, C: Conn> Permits<K, C> {
         self.waiters.remove(waiter).state
     }
 
-    /// As [`Permits::leave`], after waiting in vain; counts it if it was in vain indeed.
+    /// As [`Permits::leave`], after the time limit; counts a timeout unless the wait had already
+    /// ended.
     pub(crate) fn time_out(&mut self, waiter: Id<Waiter<K, C>>) -> WaiterState<K, C> {
         let state = self.leave(waiter);
         self.totals.queue_timeout += u64::from(matches!(state, WaiterState::Waiting(_)));
         state
     }
 
-    /// Ends the queue: everyone in it is told that the pool is closed.
+    /// Ends the queue: every waiter gets [`WaiterState::Closed`].
     pub(crate) fn dismiss(&mut self) -> Vec<Waker> {
         self.mode = Mode::Closed;
         let ids: Vec<_> = self.waiters.iter().map(|(id, _)| id).collect();
@@ -134,7 +135,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
 
 /// Serving.
 impl<K: Key, C: Conn> Permits<K, C> {
-    /// A connection that is fit to be lent came back to its shard while somebody waits.
+    /// A connection that may be reused was released to its shard while acquires wait.
     pub(crate) fn give(&mut self, shard: usize, pooled: Box<PooledConn<K, C>>) -> Given<K, C> {
         if self.mode == Mode::Closed {
             return Given::Close(pooled);
@@ -146,13 +147,14 @@ impl<K: Key, C: Conn> Permits<K, C> {
         self.origins[id].contest.gives(leaving);
         self.origins[id].contest.takes(Client::ANYONE);
         let next = self.next_waiter(id);
-        let Some(own) = next.and_then(|next| self.next_in_line(id, shard, next)) else {
+        let Some(own) = next.and_then(|next| self.next_in_shard(id, shard, next)) else {
             let origin = &self.origins[id];
-            let nobody = origin.queue.is_empty() && self.ring.is_empty() && self.mode == Mode::Open;
-            if !nobody {
+            let unneeded =
+                origin.queue.is_empty() && self.ring.is_empty() && self.mode == Mode::Open;
+            if !unneeded {
                 return Given::Close(pooled);
             }
-            // On its idle list it keeps the name of the client that had it last.
+            // In the idle list it keeps its last client.
             pooled.hold().belongs_to(leaving);
             return Given::Keep(pooled, self.demand());
         };
@@ -166,11 +168,12 @@ impl<K: Key, C: Conn> Permits<K, C> {
         Given::Over(self.grant(own, Grant::Reuse(pooled)))
     }
 
-    /// Whether a waiter may have the connection although others may be next, and counts it.
+    /// Whether a waiter may have the connection although another may be next; counts it.
     ///
-    /// A line may be ahead of the one of the oldest waiter by some grants: then a shard that has
-    /// more of the connections than others gives some up, and none does while all have as many. The
-    /// count of the origin bounds the wait of its next waiter where lines begin far apart.
+    /// A shard's queue may be ahead of that of the oldest waiter by a few grants: then a shard that
+    /// has more of the connections than others gives some up, and none does while all have the same
+    /// number. The origin's count limits the wait of its next waiter if the shards' counts start
+    /// far apart.
     fn may_pass_over(
         &mut self,
         id: Id<OriginState<K, C>>,
@@ -197,7 +200,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         true
     }
 
-    /// Gives a free permit to the first waiter of the origin whose turn it is.
+    /// Gives a free permit to the first waiter of the origin that is next.
     pub(super) fn serve_ring(&mut self) -> Option<Waker> {
         if self.counts.held() >= self.max_total {
             return None;
@@ -224,7 +227,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         }
     }
 
-    /// Sends an origin to the end of the ring, if it is in there.
+    /// Moves an origin to the end of the ring, if it is in the ring.
     fn rotate(&mut self, origin: Id<OriginState<K, C>>) {
         if self.origins[origin].in_ring {
             self.ring.remove(&mut self.origins, origin);
@@ -245,8 +248,8 @@ impl<K: Key, C: Conn> Permits<K, C> {
     }
 }
 
-/// A line that begins to wait has no claim from the time before: it is as far as the line that is
-/// served worst, or, if no other one waits, as the one that was served best.
+/// A shard that begins to wait gets no credit for earlier times: its count is raised to that of the
+/// waiting shard with the fewest grants, or, if none waits, to the highest count.
 fn catch_up<K: Key, C: Conn>(shard_queues: &mut [ShardQueue<K, C>], shard: usize) {
     if !shard_queues[shard].queue.is_empty() {
         return;

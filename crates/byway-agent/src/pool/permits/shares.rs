@@ -1,24 +1,25 @@
-//! Shares: how the places of a full queue are divided between clients, and between origins.
+//! Shares: how the places in a full queue are divided between clients, and between origins.
 //!
-//! In:    waiters that come and go.   Out:   the waiter that gives its place to a newcomer.
-//! Never: takes a place from a client that has no more than its share of them.
+//! In:    waiters that enter and leave.   Out:   the waiter that a newcomer displaces.
+//! Never: displaces a waiter of a client that has no more than its share.
 //!
-//! The queue is one for all origins, and any client may fill it while no other one wants a place.
+//! There is one queue for all origins, and a client may fill it while no other one wants a place.
 //! When it is full:
 //!
-//! 1. A newcomer whose client would still have fewer waiters than another client has gets a place
-//!    of the client that has most: the newest waiter of that one leaves. So a newcomer is refused
-//!    only if its client has its share of the queue already: the places divided by the clients that
-//!    wait, rounded down.
-//! 2. Else a newcomer whose origin would still have fewer waiters than another origin has gets a
-//!    place of the origin that has most, of its own client or of one that has more waiters than its
-//!    own. What each client has is then the same as before, or the two have changed places.
+//! 1. A newcomer whose client would still have fewer waiters than another client displaces the
+//!    newest waiter of the client with the most waiters. So a newcomer is refused only if its
+//!    client already has its share of the queue: the places divided by the number of waiting
+//!    clients, rounded down.
+//! 2. Otherwise, a newcomer whose origin would still have fewer waiters than another origin
+//!    displaces a waiter of the origin with the most, either of its own client or of one that has
+//!    more waiters than its own. The numbers of the clients then stay the same, or the two clients
+//!    swap theirs.
 //!
-//! Each exchange makes the clients more equal, or leaves them and makes the origins more equal. So
-//! two of them cannot go on to take places from each other.
+//! Each displacement makes the clients more equal, or keeps their numbers and makes the origins
+//! more equal. So two clients cannot displace each other without end.
 //!
-//! To come and to go costs O(1), and so does the first rule. The second one may look at each waiter
-//! of one origin.
+//! Entering and leaving cost O(1), and so does the first rule. The second rule may visit each
+//! waiter of one origin.
 
 use super::{Id, OriginState, Permits, Waiter, WaiterState};
 use crate::pool::client::Client;
@@ -29,12 +30,12 @@ use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::task::Waker;
 
-/// The list of a [`Waiter`] with all of its client.
+/// The list of a [`Waiter`] with all waiters of its client.
 const OF_CLIENT: usize = 2;
-/// The list of an [`OriginState`] with all that have as many waiters.
+/// The list of an [`OriginState`] with all origins that have the same number of waiters.
 const RANK: usize = 1;
 
-/// Who has how many places in the queue.
+/// The number of places in the queue by client and by origin.
 pub(super) struct Shares<K: Key, C: Conn> {
     index: HashMap<Client, Id<ClientQueue<K, C>>, RandomState>,
     clients: Slab<ClientQueue<K, C>>,
@@ -42,22 +43,22 @@ pub(super) struct Shares<K: Key, C: Conn> {
     by_origin: Ranking<OriginState<K, C>, RANK>,
 }
 
-/// Which share was exceeded by a waiter that lost its place.
+/// Which share a displaced waiter exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Share {
     OfClient,
     OfOrigin,
 }
 
-/// The waiters of one client, of all origins, oldest first; it exists while there is one.
+/// The waiters of one client, for all origins, oldest first; it exists while it is not empty.
 pub(super) struct ClientQueue<K: Key, C: Conn> {
     waiters: List<Waiter<K, C>, OF_CLIENT>,
     rank: Links<Self>,
 }
 
-/// Values by a size that changes by one at a time.
+/// Values sorted by a size that changes by one at a time.
 struct Ranking<T, const N: usize> {
-    /// The values of size n at place n - 1.
+    /// The values of size n at index n - 1.
     by_size: Vec<List<T, N>>,
     largest: usize,
 }
@@ -84,7 +85,7 @@ impl<T: Linked<N>, const N: usize> Ranking<T, N> {
         }
     }
 
-    /// The size of the largest, and one of that size.
+    /// The largest size, and a value of that size.
     fn largest(&self) -> Option<(usize, Id<T>)> {
         let place = self.largest.checked_sub(1)?;
         Some((self.largest, self.by_size[place].first()?))
@@ -92,7 +93,7 @@ impl<T: Linked<N>, const N: usize> Ranking<T, N> {
 }
 
 impl<K: Key, C: Conn> Shares<K, C> {
-    /// How many places the client has.
+    /// The number of places of the client.
     fn places_of(&self, client: Client) -> usize {
         self.index
             .get(&client)
@@ -101,7 +102,7 @@ impl<K: Key, C: Conn> Shares<K, C> {
 }
 
 impl<K: Key, C: Conn> Permits<K, C> {
-    /// Counts a waiter that is in its origin's queue since now.
+    /// Counts a waiter that was just added to its origin's queue.
     pub(super) fn take_place(&mut self, id: Id<Waiter<K, C>>) {
         let Waiter { origin, client, .. } = self.waiters[id];
         let Shares {
@@ -122,7 +123,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         by_origin.grow(&mut self.origins, origin, waiters - 1);
     }
 
-    /// No longer counts a waiter that is in its origin's queue no more.
+    /// Stops counting a waiter that was just removed from its origin's queue.
     pub(super) fn leave_place(&mut self, id: Id<Waiter<K, C>>) {
         let Waiter { origin, client, .. } = self.waiters[id];
         let Shares {
@@ -145,7 +146,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         }
     }
 
-    /// The waiter whose place a newcomer gets while the queue is full; `None` if the newcomer is
+    /// The waiter that a newcomer displaces while the queue is full; `None` if the newcomer is
     /// refused.
     pub(super) fn displaced_by(
         &self,
@@ -178,7 +179,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         displaced.map(|waiter| (waiter, Share::OfOrigin))
     }
 
-    /// Takes its place from a waiter, which gets [`WaiterState::Displaced`]; returns its waker.
+    /// Removes a waiter from the queue, with [`WaiterState::Displaced`]; returns its waker.
     pub(super) fn displace(&mut self, waiter: Id<Waiter<K, C>>, share: Share) -> Option<Waker> {
         let origin = self.unlink(waiter);
         let state = std::mem::replace(
@@ -193,7 +194,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         }
     }
 
-    /// Counts everything anew and compares.
+    /// Counts everything again and compares.
     #[cfg(test)]
     pub(super) fn audit_shares(&self) {
         let Shares {
@@ -226,7 +227,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         }
         assert_eq!(
             places, self.pending,
-            "a waiter is not counted for its client, or the other way round"
+            "the counts of waiters by client are wrong"
         );
         let ranked = by_origin.by_size.iter().enumerate();
         let ranked =
@@ -236,7 +237,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
             assert_eq!(
                 self.origins[id].queue.len(),
                 waiters,
-                "an origin is ranked by another size than it has"
+                "an origin has the wrong rank"
             );
             waiting += waiters;
         }

@@ -1,4 +1,4 @@
-//! Clients: who is served when several of them want one origin, and who is asked to give way.
+//! Clients: which client is served when several want one origin, and which one is recalled.
 
 use super::*;
 use crate::Client;
@@ -9,27 +9,27 @@ fn client(name: &str) -> Client {
     Client::of(&name)
 }
 
-fn asking_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Asking<'a> {
-    Asking {
+fn acquiring_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Acquiring<'a> {
+    Acquiring {
         future: Box::pin(net.acquire_for(key, client(name))),
         woken: Arc::default(),
     }
 }
 
-fn queued_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Asking<'a> {
-    let mut asking = asking_for(net, key, name);
-    assert!(asking.poll().is_pending());
-    asking
+fn queued_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Acquiring<'a> {
+    let mut acquiring = acquiring_for(net, key, name);
+    assert!(acquiring.poll().is_pending());
+    acquiring
 }
 
 fn dial_for(net: &Net, world: &World, key: Key, name: &str) -> Lease<Key, Line> {
-    match asking_for(net, &key, name).poll() {
+    match acquiring_for(net, &key, name).poll() {
         Poll::Ready(outcome) => permit(outcome).install(world.line(key)),
         Poll::Pending => panic!("has to wait"),
     }
 }
 
-/// What its user hears when it says that it waits for its client, or for the origin.
+/// Whether a lease is recalled when it reports that it waits for its client, or for the origin.
 fn is_recalled(lease: &mut Lease<Key, Line>, moved: Option<u64>) -> bool {
     lease
         .poll_recalled(&Context::from_waker(Waker::noop()), moved)
@@ -45,7 +45,7 @@ async fn a_client_that_is_alone_may_hold_every_permit_of_an_origin() {
 }
 
 #[tokio::test]
-async fn what_comes_free_goes_to_the_waiting_client_that_holds_least() {
+async fn a_free_permit_goes_to_the_waiting_client_that_holds_least() {
     for release in [KEEP, Release::Close] {
         let (net, world) = net(Limits::capped(4, 4));
         let mut all: Vec<_> = (0..3).map(|_| dial_for(&net, &world, "a", "eve")).collect();
@@ -70,7 +70,7 @@ async fn what_comes_free_goes_to_the_waiting_client_that_holds_least() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_one_client_that_waits_longer_does_not_go_before_another_one() {
+async fn earlier_waiters_of_one_client_do_not_go_before_another_client() {
     let (net, world) = net(Limits {
         queue_len: 1000,
         ..Limits::capped(2, 2)
@@ -81,9 +81,9 @@ async fn a_crowd_of_one_client_that_waits_longer_does_not_go_before_another_one(
     all.remove(0).release(KEEP);
     lease(other.served()).release(KEEP);
     assert_eq!(
-        crowd.iter().filter(|asking| asking.woken()).count(),
+        crowd.iter().filter(|acquiring| acquiring.woken()).count(),
         1,
-        "behind whom the crowd is served again"
+        "then the first client is served again"
     );
 }
 
@@ -98,13 +98,13 @@ async fn a_kept_connection_is_not_handed_to_a_client_above_its_share_while_anoth
     all.remove(0).release(KEEP);
     assert!(!greedy.woken());
     drop(permit(other.served()));
-    assert!(greedy.woken(), "nobody else waits now");
+    assert!(greedy.woken(), "no other client waits now");
     drop(greedy);
     net.audit();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exchange_of_a_client_above_its_share_that_waits_for_it_is_asked_to_end() {
+async fn an_exchange_that_waits_for_a_client_above_its_share_is_recalled() {
     let limits = Limits {
         queue_wait: Duration::from_secs(8),
         ..Limits::capped(4, 4)
@@ -138,7 +138,7 @@ async fn an_exchange_of_a_client_above_its_share_that_waits_for_it_is_asked_to_e
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_its_share_has_nobody_end_for_it() {
+async fn a_client_that_has_its_share_causes_no_recall() {
     let (net, world) = net(Limits::capped(2, 2));
     let mut of_eve = dial_for(&net, &world, "a", "eve");
     let mut of_ann = dial_for(&net, &world, "a", "ann");
@@ -157,7 +157,7 @@ async fn whoever_has_its_share_has_nobody_end_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_total_a_client_that_took_all_of_it_elsewhere_gives_way() {
+async fn at_the_total_a_client_that_holds_all_of_it_for_another_origin_is_recalled() {
     let (net, world) = net(Limits::capped(2, 2));
     let mut all: Vec<_> = (0..2).map(|_| dial_for(&net, &world, "a", "eve")).collect();
     let mut other = queued_for(&net, &"b", "ann");
@@ -170,7 +170,7 @@ async fn at_the_total_a_client_that_took_all_of_it_elsewhere_gives_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loan_that_was_asked_to_end_and_ended_by_itself_leaves_no_trace_for_the_next() {
+async fn a_recall_of_a_lease_that_ended_by_itself_does_not_affect_the_next() {
     let (net, world) = net(Limits::capped(1, 1));
     let mut only = dial_for(&net, &world, "a", "eve");
     assert!(!is_recalled(&mut only, Some(0)));
@@ -179,7 +179,7 @@ async fn a_loan_that_was_asked_to_end_and_ended_by_itself_leaves_no_trace_for_th
     assert!(other.poll().is_pending());
     assert!(
         !is_recalled(&mut only, None),
-        "one permit for two clients: nobody is above a share of one"
+        "one permit for two clients: no client is above its share of one"
     );
     only.release(KEEP);
     let mut next = lease(other.served());

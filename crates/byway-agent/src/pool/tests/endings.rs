@@ -1,5 +1,5 @@
-//! Endings: drain and shutdown, upgrades by policy, lifetimes left to chance, and what an observer
-//! is told.
+//! Endings: drain and shutdown, upgrades by policy, jittered lifetimes, and the events of an
+//! observer.
 
 use super::*;
 use crate::pool::Event;
@@ -8,12 +8,12 @@ use tokio::time::advance;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A pool, and what its observer heard: the event's name, or the reason of a close.
-fn watched(limits: Limits) -> (Net, World, Arc<Mutex<Vec<String>>>) {
-    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-    let told = heard.clone();
+/// A pool, and the events of its observer: the event's name, or the reason of a close.
+fn observed(limits: Limits) -> (Net, World, Arc<Mutex<Vec<String>>>) {
+    let events: Arc<Mutex<Vec<String>>> = Arc::default();
+    let sink = events.clone();
     let observer = move |event: &Event<'_, Key>| {
-        told.lock().push(match event {
+        sink.lock().push(match event {
             Event::Closed {
                 reason, requests, ..
             } => format!("{reason:?} after {requests}"),
@@ -25,16 +25,16 @@ fn watched(limits: Limits) -> (Net, World, Arc<Mutex<Vec<String>>>) {
     (
         Pool::observed(limits, 1, Arc::new(observer)).unwrap(),
         World::default(),
-        heard,
+        events,
     )
 }
 
-fn taken(heard: &Mutex<Vec<String>>) -> Vec<String> {
-    std::mem::take(&mut heard.lock())
+fn taken(events: &Mutex<Vec<String>>) -> Vec<String> {
+    std::mem::take(&mut events.lock())
 }
 
 #[tokio::test]
-async fn a_draining_pool_serves_its_queue_and_admits_nobody() {
+async fn a_draining_pool_serves_its_queue_and_rejects_new_acquires() {
     let (net, world) = net(Limits::capped(1, 1));
     let busy = dial(&net, &world, "a");
     let (same, other) = (queued(&net, &"a"), queued(&net, &"b"));
@@ -46,13 +46,13 @@ async fn a_draining_pool_serves_its_queue_and_admits_nobody() {
     permit(other.served())
         .install(world.line("b"))
         .release(KEEP);
-    assert!(world.open().is_empty(), "nothing is kept any more");
+    assert!(world.open().is_empty(), "nothing is kept");
     assert_eq!(net.remains().0, 0);
     net.audit();
 }
 
 #[tokio::test]
-async fn draining_closes_what_is_idle_in_every_shard() {
+async fn draining_closes_idle_connections_in_every_shard() {
     let (net, world) = (
         Net::sharded(Limits::default(), 2).unwrap(),
         World::default(),
@@ -68,7 +68,7 @@ async fn draining_closes_what_is_idle_in_every_shard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_ends_when_the_last_connection_has_come_back() {
+async fn a_shutdown_ends_when_the_last_connection_is_released() {
     let (net, world) = net(Limits::capped(1, 1));
     let busy = dial(&net, &world, "a");
     let waiting = queued(&net, &"a");
@@ -90,21 +90,21 @@ async fn a_shutdown_ends_when_the_last_connection_has_come_back() {
     lease(waiting.served()).release(KEEP);
     let begun = tokio_now();
     assert_eq!(shutdown.await, 0);
-    assert_eq!(tokio_now(), begun, "it did not wait for its deadline");
+    assert_eq!(tokio_now(), begun, "it waited for its deadline");
     assert!(net.is_closed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_fails_the_queue_at_its_deadline_and_tells_what_is_still_out() {
+async fn a_shutdown_fails_the_queue_at_its_deadline_and_returns_the_permits_in_use() {
     let (net, world) = net(Limits::capped(1, 1));
     let busy = dial(&net, &world, "a");
     let waiting = queued(&net, &"a");
     assert_eq!(net.shutdown(3 * SECOND).await, 1);
     assert_eq!(waiting.served().unwrap_err(), AcquireError::Closed);
-    assert_eq!(world.open(), [1], "what is on loan works on");
+    assert_eq!(world.open(), [1], "leased connections continue");
     busy.release(KEEP);
     assert!(world.open().is_empty());
-    assert_eq!(net.shutdown(SECOND).await, 0, "once more does no harm");
+    assert_eq!(net.shutdown(SECOND).await, 0, "a second call is harmless");
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn an_upgraded_connection_that_does_not_count_frees_its_permit_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lifetimes_end_early_by_chance_and_by_no_more_than_the_jitter() {
+async fn lifetimes_end_early_at_random_by_at_most_the_jitter() {
     let limits = Limits {
         max_lifetime: Some(100 * SECOND),
         lifetime_jitter: 0.25,
@@ -152,7 +152,7 @@ async fn lifetimes_end_early_by_chance_and_by_no_more_than_the_jitter() {
 }
 
 #[tokio::test]
-async fn a_connection_that_can_have_no_news_is_not_probed() {
+async fn a_connection_that_cannot_be_readable_is_not_probed() {
     struct Quiet(Arc<Mutex<(bool, u32)>>);
     impl Conn for Quiet {
         fn probe(&mut self) -> Probe {
@@ -169,8 +169,8 @@ async fn a_connection_that_can_have_no_news_is_not_probed() {
         panic!("new")
     };
     permit.install(Quiet(state.clone())).release(KEEP);
-    for (news, probes) in [(false, 0), (true, 1), (false, 1)] {
-        state.lock().0 = news;
+    for (readable, probes) in [(false, 0), (true, 1), (false, 1)] {
+        state.lock().0 = readable;
         let Acquired::Lease(lease) = pool.acquire(&1).await.unwrap() else {
             panic!("kept")
         };
@@ -180,7 +180,7 @@ async fn a_connection_that_can_have_no_news_is_not_probed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_hears_why_each_connection_was_closed() {
+async fn an_observer_receives_the_reason_of_each_close() {
     let limits = Limits {
         max_idle_per_origin: 1,
         max_requests: Some(3),
@@ -188,12 +188,12 @@ async fn an_observer_hears_why_each_connection_was_closed() {
         lifetime_jitter: 0.0,
         ..Limits::capped(2, 2)
     };
-    let (net, world, heard) = watched(limits);
+    let (net, world, events) = observed(limits);
 
     drop(dial(&net, &world, "a"));
     dial(&net, &world, "a").release(Release::Close);
     assert_eq!(
-        taken(&heard),
+        taken(&events),
         ["Opened", "NotKept after 1", "Opened", "NotKept after 1"]
     );
 
@@ -206,7 +206,7 @@ async fn an_observer_hears_why_each_connection_was_closed() {
         .release(KEEP)
     });
     assert_eq!(
-        taken(&heard),
+        taken(&events),
         ["Opened", "Reused 2", "Reused 3", "MaxRequests after 3"]
     );
 
@@ -217,7 +217,7 @@ async fn an_observer_hears_why_each_connection_was_closed() {
     advance(10 * SECOND).await;
     old.release(KEEP);
     assert_eq!(
-        taken(&heard),
+        taken(&events),
         [
             "Opened",
             "IdleTimeout after 1",
@@ -231,17 +231,17 @@ async fn an_observer_hears_why_each_connection_was_closed() {
     two.release(KEEP);
     assert_eq!(net.evict_key(&"a"), 1);
     assert_eq!(
-        taken(&heard),
+        taken(&events),
         ["Opened", "Opened", "IdleLimit after 1", "Evicted after 1"]
     );
 
     dial(&net, &world, "a").release(KEEP);
-    world.soil(world.open()[0]);
+    world.mark_dirty(world.open()[0]);
     drop(permit(now(&net, "a", false)));
     let (line, guard) = dial(&net, &world, "a").detach();
     drop((line, guard));
     assert_eq!(
-        taken(&heard),
+        taken(&events),
         ["Opened", "Stale after 1", "Opened", "Upgraded after 1"]
     );
 
@@ -249,7 +249,7 @@ async fn an_observer_hears_why_each_connection_was_closed() {
     dial(&net, &world, "b").release(KEEP);
     dial(&net, &world, "c").release(KEEP);
     net.close();
-    let last = taken(&heard);
+    let last = taken(&events);
     assert_eq!(
         last[..4],
         ["Opened", "Opened", "Reclaimed after 1", "Opened"]
@@ -258,20 +258,20 @@ async fn an_observer_hears_why_each_connection_was_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_hears_of_the_queue() {
-    let (net, world, heard) = watched(Limits {
+async fn an_observer_receives_queue_events() {
+    let (net, world, events) = observed(Limits {
         queue_len: 1,
         queue_wait: 3 * SECOND,
         ..Limits::capped(1, 1)
     });
     let _busy = dial(&net, &world, "a");
-    taken(&heard);
+    taken(&events);
     let mut waiting = queued(&net, &"a");
     assert!(now(&net, "b", false).is_err());
     assert!(waiting.future.as_mut().await.is_err());
-    let heard = taken(&heard);
-    assert_eq!(heard[..2], ["Queued", "QueueRejected"]);
-    assert!(heard[2].starts_with("QueueTimeout 3"), "{heard:?}");
+    let events = taken(&events);
+    assert_eq!(events[..2], ["Queued", "QueueRejected"]);
+    assert!(events[2].starts_with("QueueTimeout 3"), "{events:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Holes: what Node's http.Agent gets wrong, measured on v20 to v26, as tests of what happens here.
+//! Holes: bugs of Node's http.Agent, measured on v20 to v26, as tests of this pool.
 
 use super::*;
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ async fn n01_an_idle_connection_of_another_origin_is_closed_when_the_total_is_us
 }
 
 #[tokio::test]
-async fn n01_the_victim_is_the_idle_connection_that_was_unused_for_longest_of_all_origins() {
+async fn n01_the_least_recently_used_idle_connection_of_all_origins_is_closed() {
     let (net, world) = net(Limits::capped(3, 3));
     let (a, b, c) = (
         dial(&net, &world, "a"),
@@ -42,7 +42,7 @@ async fn n01_the_victim_is_the_idle_connection_that_was_unused_for_longest_of_al
 }
 
 #[tokio::test]
-async fn n02_an_origin_at_its_own_cap_does_not_hold_up_another_one() {
+async fn n02_an_origin_at_its_own_cap_does_not_block_another_one() {
     let (net, world) = net(Limits {
         max_idle_per_origin: 1,
         ..Limits::capped(2, 1)
@@ -59,7 +59,7 @@ async fn n02_an_origin_at_its_own_cap_does_not_hold_up_another_one() {
 
 #[tokio::test]
 async fn n02_a_busy_origin_that_reuses_its_connections_does_not_starve_another_one() {
-    // In the second case the busy origin is below its own cap, so it takes part in the turns, too.
+    // In the second case the busy origin is below its own cap, so it takes turns, too.
     for (limits, others) in [(Limits::capped(1, 1), 0), (Limits::capped(2, 2), 1)] {
         let (net, world) = net(limits);
         let _others: Vec<_> = (0..others).map(|_| dial(&net, &world, "c")).collect();
@@ -82,7 +82,7 @@ async fn n02_a_busy_origin_that_reuses_its_connections_does_not_starve_another_o
 }
 
 #[tokio::test]
-async fn n02_origins_take_turns_at_the_permits_that_come_free() {
+async fn n02_origins_take_turns_for_free_permits() {
     let (net, world) = net(Limits::capped(3, 3));
     let holders: Vec<_> = (0..3).map(|_| dial(&net, &world, "x")).collect();
     let (a1, a2, a3) = (queued(&net, &"a"), queued(&net, &"a"), queued(&net, &"a"));
@@ -94,7 +94,7 @@ async fn n02_origins_take_turns_at_the_permits_that_come_free() {
 }
 
 #[tokio::test]
-async fn n03_close_fails_everyone_in_the_queue_and_every_later_acquire() {
+async fn n03_close_fails_all_queued_and_all_later_acquires() {
     let (net, world) = net(Limits::capped(1, 1));
     let busy = dial(&net, &world, "a");
     let (same, other) = (queued(&net, &"a"), queued(&net, &"b"));
@@ -104,7 +104,7 @@ async fn n03_close_fails_everyone_in_the_queue_and_every_later_acquire() {
     assert_eq!(other.served().unwrap_err(), AcquireError::Closed);
     assert_eq!(now(&net, "a", false).unwrap_err(), AcquireError::Closed);
     assert!(net.is_closed());
-    assert_eq!(busy.id, 1, "what is on loan works on");
+    assert_eq!(busy.id, 1, "leased connections continue");
     busy.release(KEEP);
     assert!(world.open().is_empty() && net.stats().origins.is_empty());
 }
@@ -115,7 +115,7 @@ async fn n04_the_permit_is_taken_before_the_dial() {
     let dialling = permit(now(&net, "a", false));
     let (second, third) = (queued(&net, &"a"), queued(&net, &"a"));
     assert_eq!((net.stats().connecting, net.stats().pending), (1, 2));
-    drop(dialling); // the dial failed: each waiter gets its own try, one after the other
+    drop(dialling); // the dial failed: each waiter dials in turn
     let dialling = permit(second.served());
     assert!(!third.woken());
     dialling.install(world.line("a")).release(KEEP);
@@ -152,12 +152,12 @@ async fn n05_the_queue_is_bounded_and_timed() {
         ),
         (1, 1, 1)
     );
-    assert_eq!(stats.origins.len(), 2, "c left nothing behind");
+    assert_eq!(stats.origins.len(), 2, "no entry for c remains");
     net.audit();
 }
 
 #[test]
-fn n06_no_idle_connections_is_an_error_and_not_256_of_them() {
+fn n06_zero_idle_connections_is_an_error_and_does_not_mean_256() {
     let limits = Limits {
         max_idle_per_origin: 0,
         ..Limits::default()

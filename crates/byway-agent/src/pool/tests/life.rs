@@ -1,4 +1,4 @@
-//! Life of a connection: opened, lent, kept, upgraded, grown old, closed.
+//! Life of a connection: opened, reused, kept, upgraded, expired, closed.
 
 use super::*;
 use crate::Scheduling;
@@ -16,7 +16,7 @@ fn tokio_now() -> std::time::Instant {
 }
 
 #[tokio::test]
-async fn a_released_connection_is_lent_again_and_counts_its_loans() {
+async fn a_released_connection_is_reused_and_counts_its_leases() {
     let (net, world) = net(Limits::default());
     let first = dial(&net, &world, "a");
     assert_eq!(
@@ -52,7 +52,7 @@ async fn a_dropped_lease_closes_its_connection_and_returns_the_permit() {
 }
 
 #[tokio::test]
-async fn the_connection_is_closed_before_its_permit_is_given_to_anyone() {
+async fn the_connection_is_closed_before_its_permit_is_reused() {
     let (net, world) = net(Limits::capped(1, 1));
     let busy = dial(&net, &world, "a");
     let waiting = queued(&net, &"b");
@@ -62,20 +62,20 @@ async fn the_connection_is_closed_before_its_permit_is_given_to_anyone() {
 }
 
 #[tokio::test]
-async fn connections_of_different_keys_never_stand_in_for_one_another() {
+async fn connections_of_different_keys_are_never_interchanged() {
     let (net, world) = net(Limits::default());
     dial(&net, &world, "a").release(KEEP);
     drop(permit(now(&net, "b", false)));
 }
 
 #[tokio::test]
-async fn a_dirty_idle_connection_is_never_lent() {
+async fn a_dirty_idle_connection_is_never_reused() {
     let (net, world) = net(Limits::default());
     let leases: Vec<_> = (0..3).map(|_| dial(&net, &world, "a")).collect();
     leases.into_iter().for_each(|lease| lease.release(KEEP));
-    world.soil(3);
-    world.soil(2);
-    assert_eq!(reuse(&net, "a").id, 1, "the next clean one is lent instead");
+    world.mark_dirty(3);
+    world.mark_dirty(2);
+    assert_eq!(reuse(&net, "a").id, 1, "the next clean one is reused");
     assert_eq!(
         (net.stats().stale_closed_total, net.stats().reused_total),
         (2, 1)
@@ -90,8 +90,8 @@ async fn if_every_idle_connection_is_dirty_the_permit_of_the_last_one_is_used_to
     let (one, two) = (dial(&net, &world, "a"), dial(&net, &world, "a"));
     one.release(KEEP);
     two.release(KEEP);
-    world.soil(1);
-    world.soil(2);
+    world.mark_dirty(1);
+    world.mark_dirty(2);
     let permit = permit(now(&net, "a", false));
     assert_eq!(
         (
@@ -106,7 +106,7 @@ async fn if_every_idle_connection_is_dirty_the_permit_of_the_last_one_is_used_to
 }
 
 #[tokio::test]
-async fn a_connection_that_turns_dirty_on_its_way_to_a_waiter_is_replaced_by_a_permit() {
+async fn a_connection_that_becomes_dirty_during_a_hand_over_is_replaced_by_a_permit() {
     let (net, world) = net(Limits::capped(1, 1));
     let mut busy = dial(&net, &world, "a");
     let waiting = queued(&net, &"a");
@@ -130,7 +130,7 @@ async fn an_idle_connection_is_closed_when_its_idle_timeout_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_past_its_time_is_not_lent_even_if_nobody_called_expire() {
+async fn an_expired_idle_connection_is_not_reused_even_without_a_call_of_expire() {
     let (net, world) = net(Limits::default());
     dial(&net, &world, "a").release(KEEP);
     advance(4 * SECOND).await;
@@ -162,7 +162,7 @@ async fn a_hint_replaces_the_idle_timeout_and_zero_closes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_in_steady_use_moves_its_expiry_along() {
+async fn a_connection_in_steady_use_postpones_its_expiry() {
     let (net, world) = net(Limits::default());
     dial(&net, &world, "a").release(KEEP);
     for _ in 0..1000 {
@@ -175,7 +175,7 @@ async fn a_connection_in_steady_use_moves_its_expiry_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_past_its_lifetime_is_closed_when_it_comes_back_or_while_it_is_idle() {
+async fn a_connection_past_its_lifetime_is_closed_when_it_is_released_or_while_it_is_idle() {
     let (net, world) = net(Limits {
         max_lifetime: Some(10 * SECOND),
         lifetime_jitter: 0.0,
@@ -212,7 +212,7 @@ async fn a_connection_is_closed_after_its_number_of_requests() {
 }
 
 #[tokio::test]
-async fn lifo_lends_the_one_used_last_and_fifo_the_one_unused_for_longest() {
+async fn lifo_reuses_the_most_recently_used_and_fifo_the_least_recently_used() {
     for (scheduling, order) in [(Scheduling::Lifo, [3, 2, 1]), (Scheduling::Fifo, [1, 2, 3])] {
         let (net, world) = net(Limits {
             scheduling,
@@ -229,14 +229,14 @@ async fn lifo_lends_the_one_used_last_and_fifo_the_one_unused_for_longest() {
 }
 
 #[tokio::test]
-async fn lifo_prefers_connections_that_the_reactor_has_seen_since_they_were_kept() {
+async fn lifo_prefers_connections_that_the_reactor_has_polled_since_they_were_kept() {
     let (net, world) = net(Limits::default());
     let mut leases: Vec<_> = (0..5).map(|_| dial(&net, &world, "a")).collect();
     let mut keep = |n: usize| leases.drain(..n).for_each(|lease| lease.release(KEEP));
     keep(3);
-    TURN.set(1);
+    TICK.set(1);
     keep(2);
-    // Kept before this turn: 1, 2, 3. One of them leaves by another door.
+    // Kept before this tick: 1, 2, 3. Number 3 leaves by eviction.
     net.evict(|_, line| line.id == 3);
     net.audit();
     let loans: Vec<_> = (0..4).map(|_| reuse(&net, "a")).collect();
@@ -244,15 +244,15 @@ async fn lifo_prefers_connections_that_the_reactor_has_seen_since_they_were_kept
         loans.iter().map(|lease| lease.id).collect::<Vec<_>>(),
         [2, 1, 5, 4]
     );
-    // Once the reactor has turned, the newest is the newest.
+    // After the next tick the newest one is used again.
     loans.into_iter().for_each(|lease| lease.release(KEEP));
-    TURN.set(2);
+    TICK.set(2);
     assert_eq!(reuse(&net, "a").id, 4);
     net.audit();
 }
 
 #[tokio::test]
-async fn one_idle_connection_too_many_closes_the_oldest_of_its_origin() {
+async fn above_the_idle_limit_the_oldest_connection_of_the_origin_is_closed() {
     let (net, world) = net(Limits {
         max_idle_per_origin: 2,
         ..Limits::default()
@@ -289,10 +289,10 @@ async fn acquire_fresh_closes_the_oldest_idle_connection_of_its_origin_at_the_ca
 }
 
 #[tokio::test]
-async fn a_connection_that_comes_back_is_closed_for_a_waiter_who_wants_a_fresh_one() {
+async fn a_released_connection_is_closed_for_a_waiter_that_wants_a_fresh_one() {
     let (net, world) = net(Limits::capped(1, 1));
     let busy = dial(&net, &world, "a");
-    let mut fresh = asking(&net, &"a", true);
+    let mut fresh = acquiring(&net, &"a", true);
     assert!(fresh.poll().is_pending());
     let behind = queued(&net, &"a");
     busy.release(KEEP);
@@ -319,7 +319,7 @@ async fn an_upgraded_connection_counts_until_its_guard_is_dropped() {
 }
 
 #[tokio::test]
-async fn evict_closes_the_idle_connections_that_are_named() {
+async fn evict_closes_the_idle_connections_that_match() {
     let (net, world) = net(Limits::default());
     let busy = dial(&net, &world, "a");
     let (a, b) = (dial(&net, &world, "a"), dial(&net, &world, "b"));
@@ -346,7 +346,7 @@ async fn evict_key_reaches_connections_in_use_being_dialled_and_being_handed_ove
     idle.release(KEEP);
 
     assert_eq!(net.evict_key(&"a"), 1);
-    assert_eq!(net.evict_key(&"nobody"), 0);
+    assert_eq!(net.evict_key(&"unknown"), 0);
     drop(permit(waiting.served()));
     in_use.release(KEEP);
     dialling.install(world.line("a")).release(KEEP);
@@ -357,7 +357,7 @@ async fn evict_key_reaches_connections_in_use_being_dialled_and_being_handed_ove
 }
 
 #[tokio::test]
-async fn a_pool_that_keeps_nothing_serves_and_closes_what_comes_back() {
+async fn a_pool_that_keeps_nothing_serves_and_closes_released_connections() {
     let (net, world) = net(Limits::capped(1, 1));
     let idle = dial(&net, &world, "a");
     idle.release(KEEP);
@@ -375,7 +375,7 @@ async fn a_pool_that_keeps_nothing_serves_and_closes_what_comes_back() {
 }
 
 #[tokio::test]
-async fn when_the_last_handle_goes_the_idle_connections_close_and_leases_live_on() {
+async fn dropping_the_last_handle_closes_idle_connections_and_leases_continue() {
     let (net, world) = net(Limits::default());
     let (busy, idle) = (dial(&net, &world, "a"), dial(&net, &world, "a"));
     idle.release(KEEP);

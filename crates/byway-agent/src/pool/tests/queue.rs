@@ -19,7 +19,7 @@ async fn a_released_connection_goes_to_the_oldest_waiter_of_its_origin() {
 }
 
 #[tokio::test]
-async fn a_newcomer_does_not_overtake_those_who_wait_for_the_same_origin() {
+async fn a_newcomer_does_not_overtake_waiters_for_the_same_origin() {
     let (net, world) = net(Limits::capped(1, 1));
     let busy = dial(&net, &world, "a");
     let first = queued(&net, &"a");
@@ -54,12 +54,12 @@ async fn a_connection_handed_to_a_cancelled_waiter_goes_to_the_next_one() {
     assert_eq!(
         (loans.id, loans.requests()),
         (1, 2),
-        "a loan that never began is not counted"
+        "a lease that was not taken is not counted"
     );
 }
 
 #[tokio::test]
-async fn a_connection_handed_to_a_cancelled_waiter_becomes_idle_if_nobody_else_waits() {
+async fn a_connection_handed_to_a_cancelled_waiter_becomes_idle_without_other_waiters() {
     let (net, world) = net(Limits::capped(1, 1));
     let busy = dial(&net, &world, "a");
     let only = queued(&net, &"a");
@@ -83,7 +83,7 @@ async fn a_permit_given_to_a_cancelled_waiter_goes_to_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_hand_over_that_was_never_picked_up_before_the_pool_closed_is_closed() {
+async fn a_hand_over_that_was_not_taken_before_the_pool_closed_is_closed() {
     let (net, world) = net(Limits::capped(1, 1));
     let busy = dial(&net, &world, "a");
     let only = queued(&net, &"a");
@@ -94,7 +94,7 @@ async fn a_hand_over_that_was_never_picked_up_before_the_pool_closed_is_closed()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hand_over_beats_a_timeout_of_the_same_moment() {
+async fn a_hand_over_wins_over_a_timeout_at_the_same_time() {
     let (net, world) = net(Limits::capped(1, 1));
     let busy = dial(&net, &world, "a");
     let waiting = queued(&net, &"a");
@@ -107,7 +107,7 @@ async fn a_hand_over_beats_a_timeout_of_the_same_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_oldest_wait_is_told() {
+async fn the_stats_have_the_oldest_wait() {
     let (net, world) = net(Limits::capped(1, 1));
     assert_eq!(net.stats().oldest_wait, None);
     let _busy = dial(&net, &world, "a");
@@ -128,7 +128,7 @@ async fn the_oldest_wait_is_told() {
 }
 
 #[tokio::test]
-async fn a_full_queue_does_not_refuse_whom_an_idle_connection_can_make_room_for() {
+async fn a_full_queue_does_not_refuse_an_acquire_if_an_idle_connection_can_be_closed() {
     let (net, world) = net(Limits {
         queue_len: 1,
         ..Limits::capped(2, 1)
@@ -139,28 +139,27 @@ async fn a_full_queue_does_not_refuse_whom_an_idle_connection_can_make_room_for(
     drop(permit(now(&net, "c", false)));
 }
 
-/// Runs a step in the middle of the close of line 1, and returns the acquire that it began.
+/// Runs a step during the close of connection 1, and returns the acquire that the close started.
 fn during_the_close_of_line_1(
     net: &'static Net,
     world: &World,
     fresh: bool,
     then: impl FnOnce() -> Outcome,
-) -> (Outcome, Asking<'static>) {
+) -> (Outcome, Acquiring<'static>) {
     let begun = Arc::new(Mutex::new(None));
     let kept = begun.clone();
     world.on_close(1, move || {
-        let mut asking = asking(net, &"x", fresh);
-        assert!(asking.poll().is_pending());
-        *kept.lock() = Some(asking);
+        let mut acquiring = acquiring(net, &"x", fresh);
+        assert!(acquiring.poll().is_pending());
+        *kept.lock() = Some(acquiring);
     });
     let outcome = then();
-    let asking = begun.lock().take().expect("line 1 was closed");
-    (outcome, asking)
+    let acquiring = begun.lock().take().expect("line 1 was closed");
+    (outcome, acquiring)
 }
 
 #[tokio::test]
-async fn whoever_comes_while_an_idle_connection_is_being_closed_for_another_one_is_served_by_the_next()
- {
+async fn an_acquire_while_an_idle_connection_is_closed_for_another_is_served_by_the_next() {
     let (net, world) = net(Limits::capped(2, 2));
     let net: &'static Net = Box::leak(Box::new(net));
     let (one, two) = (dial(net, &world, "y"), dial(net, &world, "y"));
@@ -173,8 +172,7 @@ async fn whoever_comes_while_an_idle_connection_is_being_closed_for_another_one_
 }
 
 #[tokio::test]
-async fn whoever_comes_while_the_own_idle_connection_is_being_closed_is_served_by_that_of_another_origin()
- {
+async fn an_acquire_while_its_own_idle_connection_is_closed_is_served_by_that_of_another_origin() {
     let (net, world) = net(Limits::capped(2, 2));
     let net: &'static Net = Box::leak(Box::new(net));
     let (own, other) = (dial(net, &world, "x"), dial(net, &world, "y"));
@@ -187,7 +185,7 @@ async fn whoever_comes_while_the_own_idle_connection_is_being_closed_is_served_b
 }
 
 #[tokio::test]
-async fn whoever_comes_while_an_eviction_closes_connections_is_served_by_one_of_them() {
+async fn an_acquire_during_an_eviction_is_served_by_one_of_the_closed_connections() {
     let (net, world) = net(Limits::capped(1, 1));
     let net: &'static Net = Box::leak(Box::new(net));
     dial(net, &world, "y").release(KEEP);
@@ -212,9 +210,9 @@ fn the_future_of_an_acquire_is_small_and_send() {
     );
 }
 
-/// Every thread races with every other one; each yield is a chance to be overtaken or cancelled.
+/// All threads race with each other; at each yield an acquire may be overtaken or cancelled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn under_real_threads_no_cap_is_exceeded_and_everyone_is_served() {
+async fn under_real_threads_no_cap_is_exceeded_and_every_acquire_is_served() {
     const KEYS: [Key; 5] = ["a", "b", "c", "d", "e"];
     let limits = Limits {
         queue_wait: Duration::from_secs(60),

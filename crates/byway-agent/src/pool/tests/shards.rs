@@ -1,5 +1,5 @@
-//! Shards: connections stay where they were opened, permits go where they are needed, and limits
-//! hold for all together.
+//! Shards: connections stay where they were opened, permits move where they are needed, and limits
+//! apply to all shards together.
 
 use super::*;
 use crate::pool::permits::PASS_OVER;
@@ -26,7 +26,7 @@ fn a_pool_has_at_least_one_shard_and_numbers_wrap_around() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_is_lent_in_its_own_shard_only() {
+async fn an_idle_connection_is_reused_only_in_its_own_shard() {
     let ([here, there], world) = shards(Limits::default());
     dial(&here, &world, "a").release(KEEP);
     dial(&there, &world, "a").release(KEEP);
@@ -34,7 +34,7 @@ async fn a_kept_connection_is_lent_in_its_own_shard_only() {
 }
 
 #[tokio::test]
-async fn a_connection_that_another_thread_gives_back_goes_home() {
+async fn a_connection_that_another_thread_releases_returns_to_its_shard() {
     let ([here, there], world) = shards(Limits::default());
     let lease = dial(&here, &world, "a");
     std::thread::spawn(move || lease.release(KEEP))
@@ -50,13 +50,13 @@ async fn at_the_origins_cap_its_idle_connection_in_another_shard_is_closed_and_t
     dial(&there, &world, "a").release(KEEP);
     dial(&there, &world, "b").release(KEEP);
     let permit = permit(now(&here, "a", false));
-    assert_eq!(world.open(), [2], "its own, and no other one");
+    assert_eq!(world.open(), [2], "only its own was closed");
     drop(permit.install(world.line("a")));
     here.audit();
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_total_the_connection_that_was_idle_for_longest_in_any_shard_is_closed() {
+async fn at_the_total_the_least_recently_used_connection_in_any_shard_is_closed() {
     let ([one, two, three], world) = shards(Limits::capped(3, 3));
     let leases = [
         dial(&one, &world, "a"),
@@ -78,7 +78,7 @@ async fn at_the_total_the_connection_that_was_idle_for_longest_in_any_shard_is_c
 }
 
 #[tokio::test]
-async fn a_connection_goes_to_its_own_shard_first_but_not_for_ever() {
+async fn a_connection_goes_to_its_own_shard_first_but_not_indefinitely() {
     let ([here, there], world) = shards(Limits::capped(1, 1));
     let mut busy = dial(&here, &world, "a");
     let starving = queued(&there, &"a");
@@ -97,14 +97,14 @@ async fn a_connection_goes_to_its_own_shard_first_but_not_for_ever() {
 }
 
 #[tokio::test]
-async fn four_shards_that_always_wait_at_the_cap_are_served_alike() {
+async fn four_shards_that_always_wait_at_the_cap_get_equal_shares() {
     let (nets, world) = shards::<4>(Limits {
         queue_len: 64,
         ..Limits::capped(4, 4)
     });
     let mut leases: VecDeque<(usize, Lease<Key, Line>)> = VecDeque::new();
-    let mut waiting: Vec<(usize, Asking<'_>)> = Vec::new();
-    (0..4).for_each(|_| leases.push_back((0, dial(&nets[0], &world, "a")))); // as unfair as can be, to begin with
+    let mut waiting: Vec<(usize, Acquiring<'_>)> = Vec::new();
+    (0..4).for_each(|_| leases.push_back((0, dial(&nets[0], &world, "a")))); // as unfair as possible at the start
     (0..32).for_each(|n| waiting.push((n % 4, queued(&nets[n % 4], &"a"))));
     let mut grants = [0_u32; 4];
     for _ in 0..10_000 {
@@ -112,25 +112,25 @@ async fn four_shards_that_always_wait_at_the_cap_are_served_alike() {
         lease.release(KEEP);
         let woken = waiting
             .iter()
-            .position(|(_, asking)| asking.woken())
-            .expect("nobody was woken: a lost wake-up");
-        let (shard, asking) = waiting.remove(woken);
+            .position(|(_, acquiring)| acquiring.woken())
+            .expect("no waiter was woken: a lost wake-up");
+        let (shard, acquiring) = waiting.remove(woken);
         grants[shard] += 1;
-        let lease = match asking.served().unwrap() {
+        let lease = match acquiring.served().unwrap() {
             Acquired::Lease(lease) => lease,
             Acquired::Open(permit) => permit.install(world.line("a")),
         };
         leases.push_back((shard, lease));
         waiting.push((shard, queued(&nets[shard], &"a")));
         let (least, most) = (grants.iter().min().unwrap(), grants.iter().max().unwrap());
-        // A round: each of four connections is passed on in its shard until it must move.
+        // A round: each of the four connections is handed over in its shard until it must move.
         assert!(most - least <= 4 * (PASS_OVER + 1), "{grants:?}");
         assert!(world.open().len() <= 4);
     }
     let reused = nets[0].stats().reused_total;
     assert!(
         reused > 8_000,
-        "a queue does not turn reuse into dialling: {reused}"
+        "a queue turns reuse into dialling: {reused}"
     );
     drop((leases, waiting));
     nets[0].close_idle();
@@ -138,7 +138,7 @@ async fn four_shards_that_always_wait_at_the_cap_are_served_alike() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_idle_connection_too_many_in_total_closes_the_one_that_was_unused_for_longest() {
+async fn above_the_total_idle_limit_the_least_recently_used_connection_is_closed() {
     let (net, world) = net(Limits {
         max_idle_total: Some(2),
         max_idle_per_origin: 2,
@@ -180,7 +180,7 @@ async fn idle_limits_below_the_caps_are_split_over_the_shards_and_rounded_up() {
 }
 
 #[tokio::test]
-async fn in_arrival_order_the_longest_wait_is_served_first_whatever_its_origin() {
+async fn in_arrival_order_the_longest_wait_is_served_first_for_any_origin() {
     let (net, world) = net(Limits {
         queue_order: QueueOrder::Fifo,
         ..Limits::capped(3, 3)
@@ -192,7 +192,10 @@ async fn in_arrival_order_the_longest_wait_is_served_first_whatever_its_origin()
     drop(cancelled);
     for key in ["a", "a", "b", "a", "c"] {
         drop(holders.pop_front());
-        assert_eq!(waiting.iter().filter(|asking| asking.woken()).count(), 1);
+        assert_eq!(
+            waiting.iter().filter(|acquiring| acquiring.woken()).count(),
+            1
+        );
         let permit = permit(waiting.pop_front().unwrap().served());
         assert_eq!(*permit.key(), key);
         holders.push_back(permit.install(world.line(key)));
@@ -201,7 +204,7 @@ async fn in_arrival_order_the_longest_wait_is_served_first_whatever_its_origin()
 }
 
 #[tokio::test]
-async fn in_arrival_order_an_origin_at_its_own_cap_is_passed_over() {
+async fn in_arrival_order_an_origin_at_its_own_cap_is_skipped() {
     let (net, world) = net(Limits {
         queue_order: QueueOrder::Fifo,
         ..Limits::capped(2, 1)
@@ -235,6 +238,6 @@ async fn a_hundred_thousand_origins_in_four_shards_leave_nothing_behind() {
     assert_eq!((left, world.open().len()), (0, 0));
     assert!(
         places <= 257,
-        "memory followed the origins, not the connections: {places} places"
+        "memory grows with the origins, not the connections: {places} entries"
     );
 }

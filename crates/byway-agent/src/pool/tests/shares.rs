@@ -1,8 +1,6 @@
-//! Shares: who has the places of a full queue, compared with a model that counts everything at each
-//! step.
+//! Shares: which client gets the places in a full queue, compared with a model that counts
+//! everything at each step.
 //!
-//! In:    acquires of several clients for several origins.
-//! Out:   who is refused, and who loses its place.
 //! Never: sleeps or spawns.
 
 use super::*;
@@ -13,27 +11,27 @@ use std::time::Duration;
 const CLIENTS: [&str; 4] = ["eve", "ann", "bob", "joe"];
 const ORIGINS: [Key; 4] = ["a", "b", "c", "d"];
 
-fn asking_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Asking<'a> {
-    Asking {
+fn acquiring_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Acquiring<'a> {
+    Acquiring {
         future: Box::pin(net.acquire_for(key, Client::of(&name))),
         woken: Arc::default(),
     }
 }
 
-fn queued_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Asking<'a> {
-    let mut asking = asking_for(net, key, name);
-    assert!(asking.poll().is_pending());
-    asking
+fn queued_for<'a>(net: &'a Net, key: &'a Key, name: &str) -> Acquiring<'a> {
+    let mut acquiring = acquiring_for(net, key, name);
+    assert!(acquiring.poll().is_pending());
+    acquiring
 }
 
 fn refused(net: &Net, key: Key, name: &str) -> AcquireError {
-    match asking_for(net, &key, name).poll() {
+    match acquiring_for(net, &key, name).poll() {
         Poll::Ready(outcome) => outcome.unwrap_err(),
         Poll::Pending => panic!("has a place in the queue"),
     }
 }
 
-/// Two origins, one connection to each on loan, and places for four in the queue.
+/// Two origins, one leased connection to each, and four places in the queue.
 fn busy() -> (Net, [Lease<Key, Line>; 2]) {
     let (net, world) = net(Limits {
         queue_len: 4,
@@ -44,7 +42,7 @@ fn busy() -> (Net, [Lease<Key, Line>; 2]) {
 }
 
 #[tokio::test]
-async fn a_client_that_fills_the_queue_gives_a_place_to_another_one() {
+async fn a_client_that_fills_the_queue_loses_a_place_to_another_one() {
     let (net, [of_a, _of_b]) = busy();
     let crowd: Vec<_> = (0..4).map(|_| queued_for(&net, &"a", "eve")).collect();
     assert_eq!(
@@ -52,7 +50,7 @@ async fn a_client_that_fills_the_queue_gives_a_place_to_another_one() {
         AcquireError::QueueFull { limit: 4 }
     );
     let other = queued_for(&net, &"a", "ann");
-    let woken: Vec<_> = crowd.iter().map(Asking::woken).collect();
+    let woken: Vec<_> = crowd.iter().map(Acquiring::woken).collect();
     assert_eq!(woken, [false, false, false, true], "the newest one leaves");
     assert_eq!(
         crowd.into_iter().next_back().unwrap().served().unwrap_err(),
@@ -65,7 +63,7 @@ async fn a_client_that_fills_the_queue_gives_a_place_to_another_one() {
 }
 
 #[tokio::test]
-async fn a_client_that_fills_the_queue_of_one_origin_gives_a_place_for_another_origin() {
+async fn a_client_that_fills_the_queue_of_one_origin_loses_a_place_to_another_origin() {
     let (net, [_of_a, of_b]) = busy();
     let crowd: Vec<_> = (0..4).map(|_| queued_for(&net, &"a", "eve")).collect();
     let other = queued_for(&net, &"b", "ann");
@@ -77,7 +75,7 @@ async fn a_client_that_fills_the_queue_of_one_origin_gives_a_place_for_another_o
 }
 
 #[tokio::test]
-async fn many_clients_that_fill_the_queue_of_one_origin_give_a_place_for_another_origin() {
+async fn many_clients_that_fill_the_queue_of_one_origin_lose_a_place_to_another_origin() {
     let (net, [_of_a, of_b]) = busy();
     let mut crowd: Vec<_> = CLIENTS
         .iter()
@@ -85,7 +83,7 @@ async fn many_clients_that_fill_the_queue_of_one_origin_give_a_place_for_another
         .collect();
     let other = queued_for(&net, &"b", "zoe");
     let last = crowd.remove(3);
-    assert!(!crowd.iter().any(Asking::woken));
+    assert!(!crowd.iter().any(Acquiring::woken));
     assert_eq!(
         last.served().unwrap_err(),
         AcquireError::QueueFull { limit: 4 }
@@ -114,13 +112,13 @@ async fn a_client_that_waits_for_many_origins_takes_no_place_from_one_that_has_f
         refused(&net, "d", "eve"),
         AcquireError::QueueFull { limit: 4 }
     );
-    assert!(!own.iter().any(Asking::woken));
+    assert!(!own.iter().any(Acquiring::woken));
     drop(crowd);
     net.audit();
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_before_a_waiter_loses_its_place() {
+async fn an_idle_connection_is_closed_before_a_waiter_is_displaced() {
     let (net, world) = net(Limits {
         queue_len: 1,
         ..Limits::capped(2, 1)
@@ -128,7 +126,7 @@ async fn an_idle_connection_is_closed_before_a_waiter_loses_its_place() {
     let _busy = dial(&net, &world, "a");
     dial(&net, &world, "b").release(KEEP);
     let first = queued_for(&net, &"a", "eve");
-    let newcomer = asking_for(&net, &"c", "ann").poll();
+    let newcomer = acquiring_for(&net, &"c", "ann").poll();
     let Poll::Ready(served) = newcomer else {
         panic!("the idle connection was not closed")
     };
@@ -137,7 +135,7 @@ async fn an_idle_connection_is_closed_before_a_waiter_loses_its_place() {
 }
 
 #[tokio::test]
-async fn a_waiter_that_lost_its_place_and_one_that_is_cancelled_leave_nothing_behind() {
+async fn a_displaced_waiter_and_a_cancelled_one_leave_nothing_behind() {
     let (net, leases) = busy();
     let mut crowd: Vec<_> = (0..4).map(|_| queued_for(&net, &"a", "eve")).collect();
     let other = queued_for(&net, &"b", "ann");
@@ -166,17 +164,17 @@ fn step() -> impl Strategy<Value = Step> {
 struct Waiting<'a> {
     client: usize,
     origin: usize,
-    asking: Asking<'a>,
+    acquiring: Acquiring<'a>,
 }
 
-/// What the rule says of a newcomer to a full queue: whose place it gets. Everything is counted
-/// anew.
+/// The model's rule for a newcomer to a full queue: which waiter it displaces. Counts everything
+/// again.
 fn displaced(waiting: &[Waiting<'_>], client: usize, origin: usize) -> Option<usize> {
     let of_client = |client: usize| waiting.iter().filter(|one| one.client == client).count();
     let of_origin = |origin: usize| waiting.iter().filter(|one| one.origin == origin).count();
     let most = (0..4).map(of_client).max().unwrap();
     if of_client(client) + 1 < most {
-        // Of several that have most, which one is left to the pool: see `take`.
+        // If several clients have the most waiters, the pool chooses: see `take`.
         return waiting
             .iter()
             .rposition(|one| of_client(one.client) == most);
@@ -190,7 +188,7 @@ fn displaced(waiting: &[Waiting<'_>], client: usize, origin: usize) -> Option<us
         .flatten()
 }
 
-/// One step of a newcomer that finds the queue full.
+/// A newcomer finds the queue full.
 fn take<'a>(
     net: &'a Net,
     waiting: &mut Vec<Waiting<'a>>,
@@ -209,10 +207,10 @@ fn take<'a>(
     let clients = (0..4)
         .filter(|other| *other == client || of_client(waiting, *other) > 0)
         .count();
-    let mut asking = asking_for(net, &ORIGINS[origin], CLIENTS[client]);
-    let outcome = asking.poll();
+    let mut acquiring = acquiring_for(net, &ORIGINS[origin], CLIENTS[client]);
+    let outcome = acquiring.poll();
     let lost: Vec<_> = (0..waiting.len())
-        .filter(|at| waiting[*at].asking.woken())
+        .filter(|at| waiting[*at].acquiring.woken())
         .collect();
     if let Poll::Ready(outcome) = outcome {
         assert_eq!(
@@ -223,8 +221,11 @@ fn take<'a>(
             own >= queue_len / clients,
             "refused below the client's share of the queue"
         );
-        assert!(lost.is_empty(), "one lost its place, and nobody got it");
-        // Where several origins have as many waiters, the pool looks at one of them only.
+        assert!(
+            lost.is_empty(),
+            "a waiter was displaced for a refused newcomer"
+        );
+        // If several origins have the most waiters, the pool checks only one of them.
         let several = (0..4).map(|other| of_origin(waiting, other)).max().unwrap();
         let several = (0..4)
             .filter(|other| of_origin(waiting, *other) == several)
@@ -234,34 +235,34 @@ fn take<'a>(
         return;
     }
     let [lost] = lost[..] else {
-        panic!("{} lost their places for one", lost.len())
+        panic!("{} waiters displaced for one newcomer", lost.len())
     };
     let before = waiting.remove(lost);
     let expected =
-        expected.unwrap_or_else(|| panic!("{} lost its place against the rule", before.client));
+        expected.unwrap_or_else(|| panic!("{} was displaced against the rule", before.client));
     let newest = |waiting: &[Waiting<'_>]| {
         !waiting[lost..]
             .iter()
             .any(|one| one.client == before.client)
     };
-    match before.asking.served().unwrap_err() {
+    match before.acquiring.served().unwrap_err() {
         AcquireError::ClientShare { limit } => {
             assert_eq!(limit, queue_len);
             assert!(newest(waiting), "not the newest of its client");
             assert!(
                 of_client(waiting, before.client) > own,
-                "the client that gave a place has fewer than the other"
+                "the displaced client has fewer waiters than the newcomer's"
             );
             assert!((0..4).all(|other| of_client(waiting, other) <= of_client(waiting, before.client) + 1));
         }
         AcquireError::QueueFull { .. } => {
             assert!(
                 before.client == client || of_client(waiting, before.client) == own,
-                "a client got worse by it"
+                "a client lost places"
             );
             assert!(
                 of_origin(waiting, before.origin) > of_origin(waiting, origin),
-                "the origins are no more equal"
+                "the origins are not more equal"
             );
         }
         other => panic!("{other}"),
@@ -270,7 +271,7 @@ fn take<'a>(
     waiting.push(Waiting {
         client,
         origin,
-        asking,
+        acquiring,
     });
 }
 
@@ -278,7 +279,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_client_is_refused_a_place_of_the_queue_below_its_share(
+    fn no_client_below_its_share_is_refused_a_place_in_the_queue(
         queue_len in 1..12_usize,
         steps in prop::collection::vec(step(), 1..120),
     ) {
@@ -291,16 +292,16 @@ proptest! {
             for step in steps {
                 match step {
                     Step::Acquire { client, origin } if waiting.len() < queue_len => {
-                        let asking = queued_for(&net, &ORIGINS[origin], CLIENTS[client]);
-                        waiting.push(Waiting { client, origin, asking });
+                        let acquiring = queued_for(&net, &ORIGINS[origin], CLIENTS[client]);
+                        waiting.push(Waiting { client, origin, acquiring });
                     }
                     Step::Acquire { client, origin } => take(&net, &mut waiting, client, origin, queue_len),
                     Step::Cancel(n) if !waiting.is_empty() => drop(waiting.remove(n % waiting.len())),
                     Step::Free(n) if !waiting.is_empty() => {
                         drop(leases.remove(n % 2));
-                        let served = waiting.iter().position(|one| one.asking.woken()).unwrap();
-                        let Waiting { origin, asking, .. } = waiting.remove(served);
-                        leases.push(permit(asking.served()).install(world.line(ORIGINS[origin])));
+                        let served = waiting.iter().position(|one| one.acquiring.woken()).unwrap();
+                        let Waiting { origin, acquiring, .. } = waiting.remove(served);
+                        leases.push(permit(acquiring.served()).install(world.line(ORIGINS[origin])));
                     }
                     Step::Cancel(_) | Step::Free(_) => {}
                 }

@@ -1,9 +1,8 @@
-//! Traces: random lives of a pool, each step foretold by a model that is naive enough to be
-//! believed.
+//! Traces: random sequences of steps on a pool, each predicted by a naive model.
 //!
-//! After every step: no cap is exceeded, in numbers or in open lines; nobody waits who could be
-//! served; a waiter is served in its turn; the pool's numbers are the model's. At the end every
-//! permit has come back.
+//! After every step: no cap is exceeded, in numbers or in open connections; no waiter waits that
+//! could be served; waiters are served in order; the pool's stats equal the model's. At the end
+//! every permit is free.
 
 use super::*;
 use crate::pool::permits::PASS_OVER;
@@ -32,7 +31,7 @@ enum Step {
     Close(usize),
     Upgrade(usize),
     EndUpgrade(usize),
-    Soil(usize),
+    MarkDirty(usize),
     Pass {
         ms: u64,
     },
@@ -56,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any.clone().prop_map(Step::Close),
         1 => any.clone().prop_map(Step::Upgrade),
         1 => any.clone().prop_map(Step::EndUpgrade),
-        1 => any.prop_map(Step::Soil),
+        1 => any.prop_map(Step::MarkDirty),
         2 => (1..3000_u64).prop_map(|ms| Step::Pass { ms }),
         1 => Just(Step::Expire),
         1 => (0..4_usize).prop_map(Step::EvictKey),
@@ -104,7 +103,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: byway_testkit::cases(512), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_pool_does_what_the_model_foretells(
+    fn a_pool_does_what_the_model_predicts(
         limits in limits(),
         shards in 1..4_usize,
         steps in prop::collection::vec(step(), 1..200),
@@ -123,7 +122,7 @@ proptest! {
     }
 }
 
-/// A connection that waits to be lent, or was handed over and not picked up.
+/// A connection that is idle, or was handed over and not taken.
 #[derive(Clone, Copy, PartialEq)]
 struct Kept {
     key: usize,
@@ -144,7 +143,7 @@ struct Waiting<'a> {
     key: usize,
     shard: usize,
     fresh: bool,
-    asking: Asking<'a>,
+    acquiring: Acquiring<'a>,
     got: Option<Got>,
 }
 
@@ -168,9 +167,9 @@ struct Trace<'a> {
     idle: Vec<Kept>,
     dirty: HashSet<u32>,
     generations: [u32; 4],
-    /// Grants to others since a key began to wait for nothing but the total.
+    /// Grants to others since only the total limit has blocked a key.
     skipped: [u32; 4],
-    /// Connections handed past the oldest waiter of a key.
+    /// Connections handed over past the oldest waiter of a key.
     overtaken: [u32; 4],
     oldest: [Option<usize>; 4],
 }
@@ -212,7 +211,7 @@ impl<'a> Trace<'a> {
             }
             Step::Upgrade(n) => self.upgrade(n),
             Step::EndUpgrade(n) => self.end_upgrade(n),
-            Step::Soil(n) => self.soil(n),
+            Step::MarkDirty(n) => self.mark_dirty(n),
             Step::Pass { ms } => tokio::time::advance(Duration::from_millis(ms)).await,
             Step::Expire => self.expire(),
             Step::EvictKey(key) => self.evict_key(key),
@@ -236,13 +235,13 @@ impl<'a> Trace<'a> {
             None if waits || !self.make_room(key, fresh) => None,
             None => Some(Err(())),
         };
-        let mut asking = asking(&self.shards[shard], &KEYS[key], fresh);
-        match (expected, asking.poll()) {
+        let mut acquiring = acquiring(&self.shards[shard], &KEYS[key], fresh);
+        match (expected, acquiring.poll()) {
             (None, Poll::Pending) => self.waiting.push(Waiting {
                 key,
                 shard,
                 fresh,
-                asking,
+                acquiring,
                 got: None,
             }),
             (Some(expected), Poll::Ready(outcome)) => {
@@ -254,8 +253,7 @@ impl<'a> Trace<'a> {
         assert_eq!(self.newly_woken(), None);
     }
 
-    /// The idle connection that is lent next, `Err` if all were unfit but there was one, `None` if
-    /// there was none.
+    /// The idle connection to reuse next, `Err` if all were unfit, `None` if there was none.
     fn check_out(&mut self, key: usize, shard: usize) -> Option<Result<u32, ()>> {
         let mut unfit = None;
         loop {
@@ -279,14 +277,14 @@ impl<'a> Trace<'a> {
         }
     }
 
-    /// Whether a permit is to be had at once; forgets the idle connection that is closed for it.
+    /// Whether a permit is available at once; removes the idle connection that is closed for it.
     fn make_room(&mut self, key: usize, fresh: bool) -> bool {
         let capped = self.held(key) == self.limits.max_per_origin;
         if !capped && self.total() < self.limits.max_total {
             return true;
         }
         let oldest = |which: &dyn Fn(&Kept) -> bool| {
-            // Of those that became idle at the same moment, the one in the first shard.
+            // If several became idle at the same time, the one in the first shard.
             let named = self.idle.iter().enumerate().filter(|(_, kept)| which(kept));
             named
                 .min_by_key(|(_, kept)| (kept.since, kept.shard))
@@ -336,7 +334,7 @@ impl<'a> Trace<'a> {
             key,
             shard,
             got,
-            asking,
+            acquiring,
             ..
         } = self.waiting.remove(at);
         let current = self.generations[key];
@@ -348,7 +346,7 @@ impl<'a> Trace<'a> {
             Some(Got::Open { generation }) => (Err(()), generation),
             None => unreachable!(),
         };
-        let outcome = asking.served();
+        let outcome = acquiring.served();
         self.accept((key, shard), expected, generation, outcome);
     }
 
@@ -356,7 +354,7 @@ impl<'a> Trace<'a> {
         let Some(waiting) = take(&mut self.waiting, n, |waiting| waiting) else {
             return;
         };
-        drop(waiting.asking);
+        drop(waiting.acquiring);
         match waiting.got {
             Some(Got::Reuse(kept)) => self.returned(kept),
             Some(Got::Open { .. }) => self.freed(),
@@ -442,9 +440,9 @@ impl<'a> Trace<'a> {
         }
     }
 
-    fn soil(&mut self, n: usize) {
+    fn mark_dirty(&mut self, n: usize) {
         if let Some(kept) = self.idle.get(n % self.idle.len().max(1)) {
-            self.world.soil(kept.id);
+            self.world.mark_dirty(kept.id);
             self.dirty.insert(kept.id);
         }
     }
@@ -470,32 +468,34 @@ impl<'a> Trace<'a> {
         assert_eq!(
             self.newly_woken(),
             None,
-            "whoever could be served by that was served before"
+            "an eviction served a waiter that could have been served before"
         );
     }
 
-    /// A permit came back, or a connection was closed: the oldest waiter of some hungry origin has
-    /// it.
+    /// A permit was freed, or a connection was closed: it goes to the oldest waiter of some
+    /// eligible origin.
     fn freed(&mut self) {
-        let hungry: Vec<_> = (0..KEYS.len()).filter(|key| self.is_hungry(*key)).collect();
+        let eligible: Vec<_> = (0..KEYS.len())
+            .filter(|key| self.is_eligible(*key))
+            .collect();
         let Some(woken) = self.newly_woken() else {
             assert!(
-                hungry.is_empty(),
-                "nobody was served, though somebody could be"
+                eligible.is_empty(),
+                "no waiter was served, though one could be"
             );
             return;
         };
         let key = self.waiting[woken].key;
-        assert!(hungry.contains(&key));
+        assert!(eligible.contains(&key));
         if self.limits.queue_order == QueueOrder::Fifo {
             let first = self
                 .waiting
                 .iter()
-                .position(|w| w.got.is_none() && hungry.contains(&w.key));
+                .position(|w| w.got.is_none() && eligible.contains(&w.key));
             assert_eq!(
                 first,
                 Some(woken),
-                "not the first to come of those who could be served"
+                "not the first of the waiters that could be served"
             );
         }
         self.granted(
@@ -506,7 +506,7 @@ impl<'a> Trace<'a> {
         );
     }
 
-    /// A connection came back that its user says can be kept.
+    /// A connection was released with `Keep`.
     fn returned(&mut self, kept: Kept) {
         let closed = !self.world.open().contains(&kept.id);
         let own = |waiting: &Waiting<'_>| waiting.key == kept.key && waiting.got.is_none();
@@ -514,7 +514,7 @@ impl<'a> Trace<'a> {
             .waiting
             .iter()
             .position(|waiting| own(waiting) && waiting.shard == kept.shard);
-        let others = (0..KEYS.len()).any(|key| key != kept.key && self.is_hungry(key))
+        let others = (0..KEYS.len()).any(|key| key != kept.key && self.is_eligible(key))
             || self
                 .waiting
                 .iter()
@@ -523,10 +523,9 @@ impl<'a> Trace<'a> {
         match first {
             _ if !fit => assert!(closed),
             Some(first) if self.waiting[first].fresh => assert!(closed),
-            Some(_) if closed => assert!(
-                others,
-                "closed though nobody else was waiting for its permit"
-            ),
+            Some(_) if closed => {
+                assert!(others, "closed although no other waiter needed its permit")
+            }
             Some(first) => {
                 assert_eq!(self.newly_woken(), Some(first));
                 return self.granted(first, Got::Reuse(kept));
@@ -545,7 +544,7 @@ impl<'a> Trace<'a> {
             });
         assert!(
             !own_turn || others,
-            "closed a connection and gave the permit to one who could have used it"
+            "closed a connection and gave its permit to a waiter that could use the connection"
         );
     }
 
@@ -590,14 +589,14 @@ impl<'a> Trace<'a> {
         let own = |waiting: &Waiting<'_>| waiting.key == key && waiting.got.is_none();
         let oldest = self.waiting.iter().position(own);
         let shard = self.waiting[woken].shard;
-        let in_line = self
+        let in_shard = self
             .waiting
             .iter()
             .position(|waiting| own(waiting) && waiting.shard == shard);
         match got {
             Got::Open { .. } => assert_eq!(oldest, Some(woken), "not the oldest of its origin"),
             Got::Reuse(_) => assert_eq!(
-                in_line,
+                in_shard,
                 Some(woken),
                 "not the oldest of its origin in its shard"
             ),
@@ -613,7 +612,7 @@ impl<'a> Trace<'a> {
         );
         self.waiting[woken].got = Some(got);
         for other in 0..KEYS.len() {
-            let waits = other != key && self.is_hungry(other);
+            let waits = other != key && self.is_eligible(other);
             self.skipped[other] = if waits { self.skipped[other] + 1 } else { 0 };
             let fair = self.limits.queue_order == QueueOrder::Fair;
             assert!(
@@ -625,7 +624,7 @@ impl<'a> Trace<'a> {
 
     fn newly_woken(&self) -> Option<usize> {
         let mut woken = (0..self.waiting.len())
-            .filter(|n| self.waiting[*n].got.is_none() && self.waiting[*n].asking.woken());
+            .filter(|n| self.waiting[*n].got.is_none() && self.waiting[*n].acquiring.woken());
         let first = woken.next();
         assert_eq!(woken.next(), None, "two woken for one permit");
         first
@@ -635,7 +634,7 @@ impl<'a> Trace<'a> {
         kept.until > crate::pool::now() && kept.generation == self.generations[kept.key]
     }
 
-    fn is_hungry(&self, key: usize) -> bool {
+    fn is_eligible(&self, key: usize) -> bool {
         self.waits(key) && self.held(key) < self.limits.max_per_origin
     }
 
@@ -649,7 +648,7 @@ impl<'a> Trace<'a> {
         self.idle_of(key) + self.permits_of(key) + self.active_of(key) + self.upgraded_of(key)
     }
 
-    /// As far as they count.
+    /// Only those that count.
     fn upgraded_of(&self, key: usize) -> usize {
         count(&self.upgraded, |out| {
             self.limits.count_upgraded && out.key == key
@@ -660,7 +659,7 @@ impl<'a> Trace<'a> {
         count(&self.idle, |kept| kept.key == key)
     }
 
-    /// In hand, or granted and not picked up.
+    /// In use, or granted and not taken.
     fn permits_of(&self, key: usize) -> usize {
         count(&self.permits, |out| out.key == key)
             + count(&self.waiting, |w| {
@@ -686,12 +685,15 @@ impl<'a> Trace<'a> {
         self.check_stats();
         let used_up = self.total() == self.limits.max_total && self.idle.is_empty();
         for key in 0..KEYS.len() {
-            assert!(!self.is_hungry(key) || used_up, "a waiter could be served");
+            assert!(
+                !self.is_eligible(key) || used_up,
+                "a waiter below all limits was not served"
+            );
             assert!(
                 !self.waits(key) || self.idle_of(key) == 0,
-                "a waiter could have an idle connection"
+                "a waiter and an idle connection at once"
             );
-            if !self.is_hungry(key) {
+            if !self.is_eligible(key) {
                 self.skipped[key] = 0;
             }
             let oldest = self
@@ -699,7 +701,7 @@ impl<'a> Trace<'a> {
                 .iter()
                 .position(|waiting| waiting.key == key && waiting.got.is_none());
             let oldest =
-                oldest.map(|at| std::ptr::from_ref(&*self.waiting[at].asking.woken) as usize);
+                oldest.map(|at| std::ptr::from_ref(&*self.waiting[at].acquiring.woken) as usize);
             if self.oldest[key] != oldest {
                 (self.oldest[key], self.overtaken[key]) = (oldest, 0);
             }
@@ -778,7 +780,7 @@ impl<'a> Trace<'a> {
     }
 }
 
-/// Takes the n-th, counted round, if there is any.
+/// Takes the value at `n` modulo the length, if there is one.
 fn take<T, R>(from: &mut Vec<T>, n: usize, then: impl FnOnce(T) -> R) -> Option<R> {
     if from.is_empty() {
         return None;

@@ -1,5 +1,4 @@
-//! Parents that carry addresses: names are resolved on this side, under the address rules of
-//! whoever asks.
+//! Parents that get addresses: names are resolved locally, under the caller's address rules.
 
 use super::*;
 use crate::dial::tests::dialler_for;
@@ -12,8 +11,7 @@ fn request_v4(ip: [u8; 4]) -> Vec<u8> {
 
 const NOT_REACHED: &[u8] = &[5, 4, 0, 1, 0, 0, 0, 0, 0, 0];
 
-/// Asks for `a.example`, which has `ips`, and plays one script for each connection that the parent
-/// gets.
+/// Dials `a.example`, which has `ips`, and plays one script for each connection to the parent.
 async fn ask_here(
     scheme: Scheme,
     ips: &[&str],
@@ -26,11 +24,11 @@ async fn ask_here(
         let mut played = Vec::new();
         for script in scripts {
             let (mut socket, _) = listener.accept().await.unwrap();
-            let mut heard = Vec::new();
+            let mut received = Vec::new();
             for step in *script {
-                step.play(&mut socket, &mut heard).await;
+                step.play(&mut socket, &mut received).await;
             }
-            played.push(Played { socket, heard });
+            played.push(Played { socket, received });
         }
         played
     };
@@ -39,13 +37,13 @@ async fn ask_here(
 }
 
 #[tokio::test]
-async fn with_socks5_an_address_travels_and_the_next_one_if_the_parent_cannot_reach_it_or_may_not()
+async fn with_socks5_an_address_is_sent_and_the_next_one_if_the_parent_cannot_or_must_not_reach_it()
 {
     let granting: &[_] = &[
-        Step::Hear(3),
-        Step::Say(b"\x05\x00"),
-        Step::Hear(10),
-        Step::Say(SOCKS_GRANTED),
+        Step::Recv(3),
+        Step::Send(b"\x05\x00"),
+        Step::Recv(10),
+        Step::Send(SOCKS_GRANTED),
     ];
     let refused = |code| [5, code, 0, 1, 0, 0, 0, 0, 0, 0];
     for answer in [
@@ -57,10 +55,10 @@ async fn with_socks5_an_address_travels_and_the_next_one_if_the_parent_cannot_re
         refused(8),
     ] {
         let refusing: &[_] = &[
-            Step::Hear(3),
-            Step::Say(b"\x05\x00"),
-            Step::Hear(10),
-            Step::Say(&answer),
+            Step::Recv(3),
+            Step::Send(b"\x05\x00"),
+            Step::Recv(10),
+            Step::Send(&answer),
         ];
         let (dialled, played) = ask_here(
             Scheme::Socks5,
@@ -70,23 +68,23 @@ async fn with_socks5_an_address_travels_and_the_next_one_if_the_parent_cannot_re
         .await;
         assert!(dialled.is_ok(), "{dialled:?}");
         assert_eq!(
-            played[0].heard,
+            played[0].received,
             [b"\x05\x01\x00", &request_v4([1, 1, 1, 1])[..]].concat()
         );
         assert_eq!(
-            played[1].heard,
+            played[1].received,
             [b"\x05\x01\x00", &request_v4([8, 8, 8, 8])[..]].concat()
         );
     }
 }
 
 #[tokio::test]
-async fn not_more_than_four_addresses_are_offered_and_a_refused_login_ends_it_at_once() {
+async fn at_most_four_addresses_are_sent_and_a_refused_login_ends_the_dial() {
     let refusing: &[_] = &[
-        Step::Hear(3),
-        Step::Say(b"\x05\x00"),
-        Step::Hear(10),
-        Step::Say(NOT_REACHED),
+        Step::Recv(3),
+        Step::Send(b"\x05\x00"),
+        Step::Recv(10),
+        Step::Send(NOT_REACHED),
     ];
     let ips = ["1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4", "1.1.1.5"];
     let (dialled, _) = ask_here(Scheme::Socks5, &ips, &[refusing; 4]).await;
@@ -94,21 +92,21 @@ async fn not_more_than_four_addresses_are_offered_and_a_refused_login_ends_it_at
     let (dialled, _) = ask_here(
         Scheme::Socks5,
         &ips,
-        &[&[Step::Hear(3), Step::Say(b"\x05\xff")]],
+        &[&[Step::Recv(3), Step::Send(b"\x05\xff")]],
     )
     .await;
     assert!(matches!(why(dialled), ParentError::Credentials));
 }
 
 #[tokio::test]
-async fn an_address_that_the_rules_forbid_is_not_sent() {
+async fn an_address_that_the_rules_deny_is_not_sent() {
     let granting: &[_] = &[
-        Step::Hear(9),
-        Step::Say(b"\x00\x5a\x00\x00\x00\x00\x00\x00"),
+        Step::Recv(9),
+        Step::Send(b"\x00\x5a\x00\x00\x00\x00\x00\x00"),
     ];
     let (dialled, played) = ask_here(Scheme::Socks4, &["10.0.0.5", "1.1.1.1"], &[granting]).await;
     assert!(dialled.is_ok(), "{dialled:?}");
-    assert_eq!(played[0].heard, b"\x04\x01\x01\xbb\x01\x01\x01\x01\x00");
+    assert_eq!(played[0].received, b"\x04\x01\x01\xbb\x01\x01\x01\x01\x00");
     for scheme in [Scheme::Socks4, Scheme::Socks5] {
         let (dialled, _) = ask_here(scheme, &["10.0.0.5"], &[]).await;
         assert!(matches!(dialled, Err(DialError::Denied(_))), "{dialled:?}");
@@ -116,7 +114,7 @@ async fn an_address_that_the_rules_forbid_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_literal_address_is_judged_like_one_that_was_looked_up() {
+async fn a_literal_address_is_checked_like_a_resolved_one() {
     let parent = Parent {
         scheme: Scheme::Socks5,
         at: "127.0.0.1:1".parse().unwrap(),
@@ -138,15 +136,15 @@ async fn a_literal_address_is_judged_like_one_that_was_looked_up() {
 }
 
 #[tokio::test]
-async fn socks4_passes_over_ipv6_and_says_so_when_nothing_is_left() {
+async fn socks4_skips_ipv6_and_reports_it_when_no_address_is_left() {
     let granting: &[_] = &[
-        Step::Hear(9),
-        Step::Say(b"\x00\x5a\x00\x00\x00\x00\x00\x00"),
+        Step::Recv(9),
+        Step::Send(b"\x00\x5a\x00\x00\x00\x00\x00\x00"),
     ];
     let (dialled, played) =
         ask_here(Scheme::Socks4, &["2606:4700::1111", "1.1.1.1"], &[granting]).await;
     assert!(dialled.is_ok(), "{dialled:?}");
-    assert_eq!(&played[0].heard[4..8], [1, 1, 1, 1]);
+    assert_eq!(&played[0].received[4..8], [1, 1, 1, 1]);
     let error = why(ask_here(Scheme::Socks4, &["2606:4700::1111"], &[]).await.0);
     assert_eq!(
         error.to_string(),
@@ -156,7 +154,7 @@ async fn socks4_passes_over_ipv6_and_says_so_when_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_exist_is_told_as_such_and_the_parent_not_dialled() {
+async fn an_unknown_name_is_reported_and_the_parent_not_dialled() {
     let (parent, listener) = parent(Scheme::Socks5, None).await;
     drop(listener);
     let dialled = dialler_for(&[])

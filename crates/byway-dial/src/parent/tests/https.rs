@@ -1,11 +1,10 @@
-//! An HTTP proxy that is spoken to in TLS.
+//! An HTTP proxy over TLS.
 
 use super::*;
 use crate::stream::Pipe;
 use crate::tls::tests::Peer;
 
-/// An `https` parent at a loopback address, which its certificate names, and the dialler that
-/// trusts it.
+/// An `https` parent at a loopback address with a certificate for it, and a dialler that trusts it.
 async fn https_parent() -> (Parent, TcpListener, Peer, Dialler) {
     let peer = Peer::good();
     let (parent, listener) = parent(Scheme::Https, Some(("bob", "key"))).await;
@@ -20,13 +19,13 @@ async fn accept(listener: &TcpListener, peer: &Peer) -> Stream {
 }
 
 #[tokio::test]
-async fn a_tunnel_through_an_https_proxy_is_asked_for_in_tls_and_keeps_early_bytes() {
+async fn a_tunnel_through_an_https_proxy_is_requested_over_tls_and_keeps_early_bytes() {
     let (parent, listener, peer, dialler) = https_parent().await;
     let play = async {
         let mut stream = accept(&listener, &peer).await;
-        let asked = "CONNECT name.example:443 HTTP/1.1\r\nHost: name.example:443\r\n\
+        let expected = "CONNECT name.example:443 HTTP/1.1\r\nHost: name.example:443\r\n\
                      Proxy-Authorization: Basic Ym9iOmtleQ==\r\n\r\n";
-        assert_eq!(read(&mut stream, asked.len()).await, asked.as_bytes());
+        assert_eq!(read(&mut stream, expected.len()).await, expected.as_bytes());
         stream
             .write_all(b"HTTP/1.1 200 OK\r\n\r\nearly")
             .await
@@ -48,9 +47,9 @@ async fn tls_to_a_target_runs_inside_tls_to_the_proxy() {
     let (parent, listener, peer, dialler) = https_parent().await;
     let play = async {
         let mut stream = accept(&listener, &peer).await;
-        let mut heard = Vec::new();
-        while !heard.ends_with(b"\r\n\r\n") {
-            heard.extend(read(&mut stream, 1).await);
+        let mut received = Vec::new();
+        while !received.ends_with(b"\r\n\r\n") {
+            received.extend(read(&mut stream, 1).await);
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
         let mut inner = peer.accept(stream).await.unwrap();
@@ -69,12 +68,12 @@ async fn tls_to_a_target_runs_inside_tls_to_the_proxy() {
             .unwrap();
         read(&mut inner, 6).await
     };
-    let (said, _inner) = tokio::join!(ask, play);
-    assert_eq!(said, b"inside");
+    let (inner_bytes, _inner) = tokio::join!(ask, play);
+    assert_eq!(inner_bytes, b"inside");
 }
 
 #[tokio::test]
-async fn an_https_proxy_that_cannot_prove_its_name_is_told_nothing() {
+async fn an_https_proxy_that_cannot_prove_its_name_gets_no_request() {
     let (parent, listener, peer, _) = https_parent().await;
     let strict = Dialler::new(Resolver::system(Handle::current()), Options::default());
     let strict = strict.with_parent_tls(Peer::good().trusting());
@@ -95,7 +94,7 @@ async fn an_https_proxy_that_cannot_prove_its_name_is_told_nothing() {
 }
 
 #[tokio::test]
-async fn requests_in_absolute_form_travel_in_tls_too() {
+async fn requests_in_absolute_form_are_sent_over_tls_too() {
     let (parent, listener, peer, dialler) = https_parent().await;
     let (dialled, mut far) = tokio::join!(dialler.open_parent(&parent), accept(&listener, &peer));
     dialled

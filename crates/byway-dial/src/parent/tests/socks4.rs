@@ -15,40 +15,40 @@ async fn socks4(
 }
 
 #[tokio::test]
-async fn an_address_travels_in_version_4_and_early_bytes_of_the_target_are_kept() {
+async fn version_4_sends_an_address_and_early_bytes_of_the_target_are_kept() {
     let request = b"\x04\x01\x01\xbb\x01\x01\x01\x01bob\x00";
     let early = [GRANTED, b"220 welcome"].concat();
-    for say in [Step::Say(&early), Step::Spell(&early)] {
-        let script = [Step::Hear(request.len()), say];
+    for say in [Step::Send(&early), Step::SendBytewise(&early)] {
+        let script = [Step::Recv(request.len()), say];
         let (dialled, parent) = socks4(Scheme::Socks4, "1.1.1.1:443", Some("bob"), &script).await;
-        assert_eq!(parent.heard, request);
+        assert_eq!(parent.received, request);
         assert_eq!(read(&mut dialled.unwrap().stream, 11).await, b"220 welcome");
     }
 }
 
 #[tokio::test]
-async fn a_name_travels_in_version_4a_and_without_a_user() {
+async fn version_4a_sends_a_name_without_a_user() {
     let request = b"\x04\x01\x01\xbb\x00\x00\x00\x01\x00name.example\x00";
-    let script = [Step::Hear(request.len()), Step::Say(GRANTED)];
+    let script = [Step::Recv(request.len()), Step::Send(GRANTED)];
     let (dialled, parent) = socks4(Scheme::Socks4a, "name.example:443", None, &script).await;
     assert!(dialled.is_ok(), "{dialled:?}");
-    assert_eq!(parent.heard, request);
+    assert_eq!(parent.received, request);
 }
 
 #[tokio::test]
-async fn the_answers_of_version_4_are_told_apart() {
+async fn the_answers_of_version_4_are_distinguished() {
     let answer = |code| [0, code, 0, 0, 0, 0, 0, 0];
-    let say = |bytes: &[u8]| bytes.to_vec();
-    let mut told = Vec::new();
+    let owned = |bytes: &[u8]| bytes.to_vec();
+    let mut errors = Vec::new();
     for answer in [
-        say(&answer(91)),
-        say(&answer(92)),
-        say(&answer(94)),
-        say(b"\x05\x00"),
-        say(b"\x00"),
+        owned(&answer(91)),
+        owned(&answer(92)),
+        owned(&answer(94)),
+        owned(b"\x05\x00"),
+        owned(b"\x00"),
     ] {
-        let script = [Step::Hear(22), Step::Say(&answer), Step::Close];
-        told.push(why(socks4(
+        let script = [Step::Recv(22), Step::Send(&answer), Step::Close];
+        errors.push(why(socks4(
             Scheme::Socks4a,
             "name.example:443",
             None,
@@ -59,7 +59,7 @@ async fn the_answers_of_version_4_are_told_apart() {
     }
     assert!(
         matches!(
-            told.as_slice(),
+            errors.as_slice(),
             [
                 ParentError::Failed { status: None },
                 ParentError::Credentials,
@@ -68,13 +68,13 @@ async fn the_answers_of_version_4_are_told_apart() {
                 ParentError::Closed
             ]
         ),
-        "{told:?}"
+        "{errors:?}"
     );
 }
 
 #[test]
-fn what_version_4_cannot_carry_is_told_before_anything_is_dialled() {
-    let told = |target: &str, user: &str| {
+fn targets_unsupported_by_version_4_fail_before_anything_is_dialled() {
+    let error = |target: &str, user: &str| {
         let credentials = Some((user.to_owned(), String::new()));
         let parent = Parent {
             scheme: Scheme::Socks4a,
@@ -91,9 +91,9 @@ fn what_version_4_cannot_carry_is_told_before_anything_is_dialled() {
         ("a:1", &"x".repeat(256)),
     ] {
         assert!(
-            matches!(told(target, user), Some(ParentError::Request(_))),
+            matches!(error(target, user), Some(ParentError::Request(_))),
             "{target} {user}"
         );
     }
-    assert!(told("a:1", "bob").is_none());
+    assert!(error("a:1", "bob").is_none());
 }

@@ -1,4 +1,4 @@
-//! What a client demands of a peer, and what it says about itself.
+//! What a client requires of a peer, and what it sends about itself.
 
 use parking_lot::Mutex;
 use rustls::version::{TLS12, TLS13};
@@ -19,7 +19,7 @@ async fn meet(
 }
 
 #[tokio::test]
-async fn a_server_that_is_too_old_is_refused_where_1_3_is_demanded() {
+async fn a_server_without_1_3_is_refused_where_1_3_is_required() {
     let site = Site::with(&Faults::default());
     let strict = TlsClient::with_options(TlsOptions {
         min_version: TlsVersion::V1_3,
@@ -39,7 +39,7 @@ async fn a_server_that_is_too_old_is_refused_where_1_3_is_demanded() {
 }
 
 #[tokio::test]
-async fn the_name_to_verify_is_sent_as_sni_whatever_was_dialled_and_an_address_is_not() {
+async fn the_name_to_verify_is_sent_as_sni_and_an_address_is_not() {
     let site = Site::with(&Faults::default());
     let client = TlsClient::with_options(site.trusting()).unwrap();
     let table = [
@@ -54,7 +54,7 @@ async fn the_name_to_verify_is_sent_as_sni_whatever_was_dialled_and_an_address_i
 }
 
 #[test]
-fn a_target_says_which_name_to_verify() {
+fn a_target_has_the_name_to_verify() {
     let name = |text: &str| ServerName::of(&text.parse().unwrap());
     assert_eq!(name("a.example:443"), Some(host("a.example")));
     assert_eq!(
@@ -64,7 +64,7 @@ fn a_target_says_which_name_to_verify() {
     assert_eq!(name("unix:/run/a"), None);
 }
 
-/// An identity for `bob` in PEM, and who signed it.
+/// An identity for `bob` in PEM, and its issuer.
 fn bob() -> (String, String, CertificateDer<'static>) {
     let (issuer, root) = authority("root of clients");
     let key = KeyPair::generate().unwrap();
@@ -76,7 +76,7 @@ fn bob() -> (String, String, CertificateDer<'static>) {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_who_we_are_gets_our_certificate() {
+async fn a_server_that_requests_our_certificate_gets_it() {
     let site = Site::with(&Faults::default());
     let (certificate, key, root) = bob();
     for versions in [&[&TLS12], &[&TLS13]] {
@@ -108,7 +108,7 @@ async fn a_server_that_asks_who_we_are_gets_our_certificate() {
 }
 
 #[tokio::test]
-async fn without_an_identity_such_a_server_turns_us_away() {
+async fn without_an_identity_such_a_server_rejects_us() {
     let site = Site::with(&Faults::default());
     let client = TlsClient::with_options(site.trusting()).unwrap();
     let (near, far) = meet(
@@ -121,7 +121,8 @@ async fn without_an_identity_such_a_server_turns_us_away() {
         far.is_err() && matches!(near, Err(DialError::Tls(TlsError::Alert { .. }))),
         "{near:?}"
     );
-    // In 1.3 our side is through before the server has judged it: the first read tells.
+    // In 1.3 our handshake ends before the server has verified us: the first read returns the
+    // error.
     let (near, far) = meet(
         &client,
         &host("a.example"),
@@ -134,7 +135,7 @@ async fn without_an_identity_such_a_server_turns_us_away() {
 }
 
 #[test]
-fn what_is_no_identity_is_told() {
+fn an_invalid_identity_is_reported() {
     let site = Site::with(&Faults::default());
     let ((certificate, key, _), (_, other_key, _)) = (bob(), bob());
     let whole = format!("{certificate}{key}");
@@ -164,7 +165,7 @@ fn what_is_no_identity_is_told() {
 }
 
 #[tokio::test]
-async fn the_secrets_of_every_handshake_are_logged_once_and_only_if_somebody_asked() {
+async fn the_secrets_of_every_handshake_are_logged_once_and_only_if_enabled() {
     let site = Site::with(&Faults::default());
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&lines);

@@ -32,8 +32,7 @@ impl Server {
         TlsClient::with_options(options).unwrap()
     }
 
-    /// What kind of handshake `client` makes when it comes for `name`; a byte travels, and with it
-    /// the tickets.
+    /// The kind of handshake of `client` with `name`. A byte is sent, and with it the tickets.
     async fn met(&self, client: &TlsClient, name: &str) -> HandshakeKind {
         let (near, far) = pair();
         let name = host(name);
@@ -59,13 +58,13 @@ async fn a_later_session_of_the_same_client_or_its_clone_is_resumed() {
         assert_eq!(
             server.met(&client, "c.example").await,
             Full,
-            "another name has to be proven"
+            "another name must be verified"
         );
     }
 }
 
 #[tokio::test]
-async fn a_client_that_remembers_one_server_forgets_it_for_the_next() {
+async fn a_client_that_stores_one_server_replaces_it_by_the_next() {
     let server = Server::new();
     let client = server.client_with(|options| options.remembered_servers = 1);
     let mut kinds = Vec::new();
@@ -82,7 +81,7 @@ async fn a_client_that_remembers_one_server_forgets_it_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_client_that_remembers_no_server_makes_every_handshake_anew() {
+async fn a_client_that_stores_no_server_makes_full_handshakes() {
     let server = Server::new();
     let client = server.client_with(|options| options.remembered_servers = 0);
     assert_eq!(server.met(&client, "a.example").await, Full);
@@ -132,7 +131,7 @@ fn identity(name: &str) -> Identity {
 }
 
 #[tokio::test]
-async fn a_session_whose_connection_failed_is_forgotten_on_demand_and_others_are_kept() {
+async fn a_session_whose_connection_failed_is_removed_on_demand_and_others_are_kept() {
     for versions in [&[&TLS13], &[&TLS12]] {
         let server = Server::speaking(versions);
         let client = server.client();
@@ -146,7 +145,7 @@ async fn a_session_whose_connection_failed_is_forgotten_on_demand_and_others_are
 }
 
 #[tokio::test]
-async fn a_handshake_that_fails_forgets_the_sessions_with_that_name() {
+async fn a_failed_handshake_removes_the_sessions_with_that_name() {
     for versions in [&[&TLS13], &[&TLS12]] {
         let server = Server::speaking(versions);
         let client = server.client();

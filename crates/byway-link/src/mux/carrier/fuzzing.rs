@@ -1,25 +1,23 @@
-//! Fuzzing: a carrier that is driven by a script: what a peer says, in between what the owners of
-//! streams do.
+//! Fuzzing: a carrier that is driven by a script of peer input and of calls of the streams' owners.
 //!
 //! In:    any bytes, read as a script.
 //! Out:   nothing, or a panic that is a finding.
 //! Never: a socket, a task, or more memory than the carrier takes by itself.
 //!
-//! The first byte is the side (bit 0), how many streams the peer may have (bits 1 to 3), and
-//! whether the carrier ends behind its streams (bit 4). Then come steps, a byte each, eleven as
-//! nought again:
+//! The first byte holds the side (bit 0), how many streams the peer may have (bits 1 to 3), and
+//! whether the carrier ends after its streams (bit 4). Then follow steps, a byte each, modulo 11:
 //!
 //! ```text
-//!  0 LENGTH(2) BYTES  the peer says this
-//!  1                  the peer says no more
+//!  0 LENGTH(2) BYTES  the peer sends BYTES
+//!  1                  the peer closes its side
 //!  2 ARG              open, with ARG bytes
 //!  3                  accept
 //!  4 ARG              write ARG/8 KiB to stream ARG mod 8 of those that are held
-//!  5 ARG              read as much from it
+//!  5 ARG              read the same amount from it
 //!  6 ARG              finish it
 //!  7 ARG              reset it, with the code ARG
-//!  8 ARG              let go of it, in order if ARG is 128 or more
-//!  9 ARG              the peer takes ARG/8 KiB away
+//!  8 ARG              release it, in order if ARG is 128 or more
+//!  9 ARG              the peer makes room for ARG/8 KiB of output
 //! 10 ARG              the peer sends ARG/8 KiB on the stream of the number ARG mod 8
 //! ```
 
@@ -33,7 +31,7 @@ use crate::window::INITIAL_BYTES;
 /// Runs a script.
 ///
 /// # Panics
-/// If a promise of the mux is broken.
+/// If an invariant of the mux is violated.
 pub fn mux(data: &[u8]) {
     let mut script = Script(data);
     let first = script.byte().unwrap_or_default();
@@ -49,13 +47,13 @@ pub fn mux(data: &[u8]) {
     carrier.admit(u32::from(first >> 1) & 7);
     let mut held = vec![control];
     let mut driver = Some(Box::pin(driver));
-    let mut heard = Heard {
+    let mut sent_frames = SentFrames {
         side,
-        ..Heard::default()
+        ..SentFrames::default()
     };
     while let Some(step) = script.byte() {
         act(step, &mut script, &carrier, &mut held, &wire);
-        // Twice: the first turn may end at its bound.
+        // Twice: the first poll may stop at its bound.
         for _ in 0..2 {
             let Some(driving) = &mut driver else { break };
             if driving.as_mut().poll(&mut idle()).is_ready() {
@@ -63,7 +61,7 @@ pub fn mux(data: &[u8]) {
             }
         }
         carrier.0.lock().assert_sound();
-        heard.check(&mut wire.lock());
+        sent_frames.check(&mut wire.lock());
     }
     while let Poll::Ready(Some(stream)) = carrier.with(|core| core.poll_accept(&idle())) {
         held.push(MuxStream {
@@ -72,7 +70,7 @@ pub fn mux(data: &[u8]) {
             orderly: false,
         });
     }
-    // The carrier ends before its streams do, or behind them.
+    // The carrier ends before its streams do, or after them.
     if first & 16 == 0 {
         drop(driver);
         drop(held);
@@ -97,7 +95,7 @@ impl<'a> Script<'a> {
         Some(*first)
     }
 
-    /// As many bytes, or what is left.
+    /// The next `n` bytes, or what is left.
     fn bytes(&mut self, n: usize) -> &'a [u8] {
         let (bytes, rest) = self.0.split_at(n.min(self.0.len()));
         self.0 = rest;
@@ -140,7 +138,7 @@ fn act(
     } else if step == 9 {
         wire.lock().room += amount;
     } else if step == 10 {
-        // Short to write down, so that a window is filled by few bytes of a script.
+        // A short step, so that few bytes of a script fill a window.
         let header = Header {
             kind: FrameKind::Data,
             stream: u32::from(arg & 7),
@@ -149,13 +147,13 @@ fn act(
         wire.lock()
             .send(&[header.encode().as_slice(), &vec![arg; amount]].concat());
     } else if !held.is_empty() {
-        let place = usize::from(arg & 7) % held.len();
-        on_stream(step, arg, amount, place, held);
+        let index = usize::from(arg & 7) % held.len();
+        on_stream(step, arg, amount, index, held);
     }
 }
 
-fn on_stream(step: u8, arg: u8, amount: usize, place: usize, held: &mut Vec<MuxStream>) {
-    let stream = &held[place];
+fn on_stream(step: u8, arg: u8, amount: usize, index: usize, held: &mut Vec<MuxStream>) {
+    let stream = &held[index];
     match step {
         4 => {
             let _ = stream.poll_write(
@@ -172,7 +170,7 @@ fn on_stream(step: u8, arg: u8, amount: usize, place: usize, held: &mut Vec<MuxS
         }
         7 => stream.reset(arg.into()),
         _ => {
-            let mut stream = held.swap_remove(place);
+            let mut stream = held.swap_remove(index);
             if arg >= 128 {
                 stream.close_on_drop();
             }
@@ -180,15 +178,15 @@ fn on_stream(step: u8, arg: u8, amount: usize, place: usize, held: &mut Vec<MuxS
     }
 }
 
-/// What is between the carrier and its peer.
+/// The connection between the carrier and its peer.
 #[derive(Default)]
 struct Wire {
     input: VecDeque<u8>,
     ended: bool,
-    /// How many bytes the peer takes away yet.
+    /// How many more bytes the peer accepts.
     room: usize,
     output: Vec<u8>,
-    /// What was said, as far as it was not taken apart.
+    /// What was sent and not parsed yet.
     unparsed: Vec<u8>,
     granted: HashMap<u32, u64>,
 }
@@ -211,8 +209,7 @@ impl Wire {
     }
 }
 
-/// Takes a whole frame from the front of `bytes`; none if there is none, or what stands there is no
-/// frame.
+/// Removes a complete frame from the front of `bytes`; `None` if there is none or it is invalid.
 fn next_frame(bytes: &mut Vec<u8>) -> Option<(Header, Vec<u8>)> {
     let header = Header::decode(*bytes.first_chunk()?).ok()?;
     let length = HEADER_BYTES + header.length;
@@ -227,15 +224,15 @@ fn next_frame(bytes: &mut Vec<u8>) -> Option<(Header, Vec<u8>)> {
     ))
 }
 
-/// What the carrier has said, and whether it may.
-struct Heard {
+/// What the carrier has sent, to check that it was allowed.
+struct SentFrames {
     side: Side,
     opened: u32,
     sent: HashMap<u32, u64>,
     over: HashMap<u32, FrameKind>,
 }
 
-impl Default for Heard {
+impl Default for SentFrames {
     fn default() -> Self {
         Self {
             side: Side::Dialler,
@@ -246,7 +243,7 @@ impl Default for Heard {
     }
 }
 
-impl Heard {
+impl SentFrames {
     fn check(&mut self, wire: &mut Wire) {
         while let Some((header, payload)) = next_frame(&mut wire.output) {
             let Header { kind, stream, .. } = header;
@@ -281,7 +278,7 @@ impl Heard {
         if let Some(header) = wire.output.first_chunk::<HEADER_BYTES>() {
             assert!(
                 Header::decode(*header).is_ok(),
-                "the carrier says what is no frame"
+                "the carrier sent an invalid frame"
             );
         }
     }

@@ -1,4 +1,5 @@
-//! Drivers over pipes in memory: between two of ours, and against peers that are none.
+//! Drivers over in-memory pipes: between two of ours, and against peers that do not speak the
+//! protocol.
 
 use byway_dial::{AsIo, Stream};
 use byway_testkit::pipe;
@@ -10,18 +11,18 @@ use super::*;
 use crate::carrier::PendingCarrier;
 use crate::connections::Connections;
 
-/// How long anything that must happen may take.
+/// The timeout of anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn within<T>(waiting: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, waiting).await.expect("it did not come")
+    timeout(PATIENCE, waiting).await.expect("timed out")
 }
 
 fn budget() -> Arc<Budget> {
     Budget::new(1 << 30)
 }
 
-/// A carrier whose peer is a test, with `most_bytes` between them each way.
+/// A carrier whose peer is the test, with `most_bytes` between them in each direction.
 fn against_a_test(
     side: Side,
     streams: u32,
@@ -63,14 +64,14 @@ async fn read_to_end(stream: &MuxStream) -> Result<Vec<u8>, Broken> {
     }
 }
 
-/// How a carrier ends whose peer says just this and then FIN, whatever the size of the pipe between
+/// How a carrier ends whose peer sends just this and then FIN, for all sizes of the pipe between
 /// them.
 async fn end_of(control: &[u8]) -> MuxError {
     let mut ends = Vec::new();
     for most_bytes in [1, pipe::CAPACITY_BYTES, 1 << 20] {
         let (carrier, _control, driver, mut peer) = against_a_test(Side::Acceptor, 10, most_bytes);
         let saying = async {
-            // A peer that breaks the rules may not be heard to its end.
+            // A peer that violates the protocol may be cut off early.
             if peer.write_all(control).await.is_ok() {
                 let _ = peer.finish().await;
             }
@@ -80,11 +81,11 @@ async fn end_of(control: &[u8]) -> MuxError {
             tokio::select! {
                 biased;
                 end = driver => end,
-                () = saying => unreachable!("it says nothing more"),
+                () = saying => unreachable!("it sends nothing more"),
             }
         })
         .await;
-        // However it ends: nothing waits on it for ever.
+        // Nothing waits on it indefinitely, however it ends.
         while within(carrier.accept()).await.is_some() {}
         assert!(carrier.open(b"").is_err());
         ends.push(end);
@@ -98,7 +99,7 @@ async fn end_of(control: &[u8]) -> MuxError {
 }
 
 #[tokio::test]
-async fn everything_arrives_through_eight_bytes() {
+async fn everything_arrives_through_a_pipe_of_eight_bytes() {
     let (near, far) = pipe::streams();
     let (near, near_control, near_driver) = MuxCarrier::new(AsIo(near), Side::Dialler, budget());
     let (far, far_control, far_driver) = MuxCarrier::new(AsIo(far), Side::Acceptor, budget());
@@ -112,7 +113,7 @@ async fn everything_arrives_through_eight_bytes() {
                 let all = read_to_end(&stream).await.unwrap();
                 write(&stream, &all).await.unwrap();
                 stream.finish().unwrap();
-                // Its other end has finished too: nothing is reset.
+                // The other side has finished too: nothing is reset.
                 drop(stream);
             });
         }
@@ -137,7 +138,7 @@ async fn everything_arrives_through_eight_bytes() {
                 let echo = read_to_end(&stream).await.unwrap();
                 assert!(
                     echo[0] == number && echo[1..] == bytes,
-                    "stream {number} came back as another"
+                    "the echo of stream {number} differs"
                 );
             }
         });
@@ -162,7 +163,7 @@ async fn everything_arrives_through_eight_bytes() {
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_something_else_ends_the_carrier_with_one_sentence() {
+async fn a_peer_of_another_protocol_ends_the_carrier_with_a_clear_error() {
     let end = end_of(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n").await;
     assert!(
         matches!(end, MuxError::Violation(Violation::Kind(b'G'))),
@@ -186,7 +187,7 @@ async fn an_end_between_two_frames_is_a_close_and_within_one_it_is_not() {
             "cut at {length}: {end}"
         );
     }
-    // The same within a payload that nobody wants: stream 1 is reset, and what follows is skipped.
+    // The same within a skipped payload: stream 1 is reset, and what follows is skipped.
     let skipped = [
         open,
         with_number(FrameKind::Reset, 1, 0).to_vec(),
@@ -201,7 +202,7 @@ async fn an_end_between_two_frames_is_a_close_and_within_one_it_is_not() {
 }
 
 #[tokio::test]
-async fn a_frame_that_is_too_long_is_refused_before_it_is_waited_for() {
+async fn a_frame_that_is_too_long_is_refused_by_its_header() {
     let mut header = Header {
         kind: FrameKind::Data,
         stream: CONTROL,
@@ -211,7 +212,7 @@ async fn a_frame_that_is_too_long_is_refused_before_it_is_waited_for() {
     header[1..4].copy_from_slice(&[255; 3]);
     let (_carrier, _control, driver, mut peer) =
         against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
-    // Not a byte of the payload comes, nor an end.
+    // No byte of the payload is sent, and no end.
     within(peer.write_all(&header)).await.unwrap();
     let end = within(driver).await;
     assert!(
@@ -245,7 +246,7 @@ async fn a_frame_that_is_too_long_is_refused_before_it_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_read_is_still_heard() {
+async fn frames_of_a_peer_that_does_not_read_are_still_received() {
     let (carrier, _control, driver, mut peer) =
         against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
     let full = carrier.open(&[7; 30_000]).unwrap();
@@ -258,7 +259,7 @@ async fn a_peer_that_does_not_read_is_still_heard() {
             .unwrap();
         let heard = carrier.accept().await.unwrap();
         assert_eq!(read_to_end(&heard).await.unwrap(), b"hello");
-        // And a reset reaches whoever waits for room that never comes.
+        // A reset reaches a task that waits for room.
         peer.write_all(&with_number(FrameKind::Stop, 2, 5))
             .await
             .unwrap();
@@ -276,8 +277,8 @@ async fn a_peer_that_does_not_read_is_still_heard() {
     .await;
 }
 
-/// More answers than may wait, called for in one turn and taken away at once: nobody else woke the
-/// driver to read on.
+/// A burst that requires more replies than may be queued, and a peer that reads them at once:
+/// nothing else woke the driver to read on.
 #[tokio::test]
 async fn a_burst_of_refused_streams_does_not_stall_the_carrier() {
     const STREAMS: u32 = 40_000;
@@ -305,7 +306,7 @@ async fn a_burst_of_refused_streams_does_not_stall_the_carrier() {
 }
 
 #[tokio::test]
-async fn a_carrier_that_is_ended_lets_go_of_its_connection() {
+async fn a_carrier_that_is_ended_closes_its_connection() {
     let (carrier, _control, driver, mut peer) =
         against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
     let stream = carrier.open(b"").unwrap();
@@ -335,7 +336,7 @@ async fn a_driver_that_is_dropped_loses_its_streams() {
 }
 
 #[tokio::test]
-async fn a_carrier_whose_numbers_are_used_up_ends_and_does_not_linger() {
+async fn a_carrier_whose_stream_numbers_are_used_up_ends() {
     for side in [Side::Dialler, Side::Acceptor] {
         let (mux, _control, _driver, _peer) = against_a_test(side, 10, pipe::CAPACITY_BYTES);
         mux.0.lock().leave_one_number();

@@ -1,9 +1,9 @@
-//! Invariants: what must be so of a core at any time. Tests and fuzzing ask; nothing else does.
+//! Invariants: what must hold for a core at any time. Only tests and fuzzing check it.
 
 use super::{CONTROL, HEADER_BYTES, MuxCore, STREAM_QUEUE_BYTES};
 
 impl MuxCore {
-    /// Fails if an account does not balance, or if a stream holds more than its bounds.
+    /// Fails if a counter is wrong, or if a stream holds more than its bounds.
     pub(crate) fn assert_sound(&self) {
         let queued: usize = self
             .streams
@@ -12,7 +12,7 @@ impl MuxCore {
             .sum();
         assert_eq!(
             self.queued_bytes, queued,
-            "the session's queue is not the sum of its streams'"
+            "the session's queue is not the sum of its streams' queues"
         );
         let theirs = self
             .streams
@@ -21,7 +21,7 @@ impl MuxCore {
             .count();
         assert!(
             self.lost || self.theirs as usize == theirs,
-            "streams of the peer's are miscounted"
+            "the peer's streams are miscounted"
         );
         assert!(
             self.theirs <= self.most,
@@ -36,7 +36,7 @@ impl MuxCore {
                 .sum();
             assert_eq!(
                 entry.send.queued_bytes, chunks,
-                "stream {stream} miscounts its queue"
+                "stream {stream} has a wrong queue count"
             );
             assert!(
                 chunks <= STREAM_QUEUE_BYTES,
@@ -49,16 +49,16 @@ impl MuxCore {
             );
             assert!(
                 self.lost || entry.send.starved == self.starved.contains(stream),
-                "starved and forgotten, or the reverse"
+                "the starved flag and the starved list differ"
             );
             assert!(
                 entry.recv.unread() <= entry.recv.window.size() as usize,
-                "more is held than the window is large"
+                "more bytes are held than the window allows"
             );
         }
     }
 
-    /// Fails if anything is left of streams that are over.
+    /// Fails if anything is left of closed streams.
     pub(crate) fn assert_empty(&self) {
         self.assert_sound();
         assert!(
@@ -67,7 +67,7 @@ impl MuxCore {
         );
         assert!(
             self.lost || self.theirs == 0,
-            "streams of the peer's are left"
+            "streams of the peer are left"
         );
         assert_eq!(self.queued_bytes, 0, "queued bytes are left");
         assert!(

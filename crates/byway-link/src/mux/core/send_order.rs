@@ -2,26 +2,26 @@
 //!
 //! In:    streams that have something to send, each listed once.
 //! Out:   one at a time: control first, then streams that had nothing to send until now, then the
-//!        others in turn.
-//! Never: lets a stream come first a second time before the others had their turn, or new ones take
+//!        others in rotation.
+//! Never: lets a stream go first a second time before the others were served, or lets new ones take
 //!        more than half.
 //!
-//! This is the order of FQ-CoDel's queues (RFC 8290 section 4.1). A stream that has sent all it had
-//! stays listed behind the others, and only when its turn comes without anything to send may it
-//! come first again.
+//! This is the order of FQ-CoDel's queues (RFC 8290 section 4.1). A stream that has sent all its
+//! data stays listed behind the others. It may go first again only after it was reached there
+//! without anything to send.
 
 use std::collections::VecDeque;
 
 use super::CONTROL;
 
-/// See the head of the file.
+/// See the file header.
 #[derive(Default)]
 pub(super) struct SendOrder {
     fresh: VecDeque<u32>,
     rest: VecDeque<u32>,
 }
 
-/// A stream, and whether it came before its turn.
+/// A stream, and whether it was taken from the fresh list.
 pub(super) struct Next {
     pub(super) stream: u32,
     pub(super) is_fresh: bool,
@@ -36,7 +36,7 @@ impl SendOrder {
         }
     }
 
-    /// Lists a stream that had its turn, behind the others. It must not be listed already.
+    /// Lists a stream that was just served, behind the others. It must not be listed already.
     pub(super) fn again(&mut self, stream: u32) {
         match stream {
             CONTROL => self.rest.push_front(stream),
@@ -44,13 +44,13 @@ impl SendOrder {
         }
     }
 
-    /// Takes control off the list, if it has something to send.
+    /// Removes control from the list. Returns whether it was listed.
     pub(super) fn control(&mut self) -> bool {
         self.rest.pop_front_if(|first| *first == CONTROL).is_some()
     }
 
-    /// Takes the next one off the list; `fresh` ones only where they may come first, or nothing
-    /// else is listed.
+    /// Removes the next stream from the list; a fresh one only if `fresh` is set or nothing else is
+    /// listed.
     pub(super) fn next(&mut self, fresh: bool) -> Option<Next> {
         let first = if fresh || self.rest.is_empty() {
             self.fresh.pop_front()

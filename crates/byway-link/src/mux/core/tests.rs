@@ -1,4 +1,4 @@
-//! Two cores with a wire between them that moves when a test says so, and a clock of its own.
+//! Two cores with a wire between them that the test moves, and a clock of its own.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::Wake;
@@ -12,7 +12,7 @@ mod orders;
 const NEAR: usize = 0;
 const FAR: usize = 1;
 
-/// As many streams as a test wants.
+/// More streams than a test needs.
 const MANY: u32 = 1000;
 
 /// Bytes that windows may grow by in these tests.
@@ -23,15 +23,15 @@ type Frame = (FrameKind, u32, Vec<u8>);
 /// The dialler's core is `NEAR`, the acceptor's `FAR`.
 struct Wire {
     cores: [MuxCore; 2],
-    /// Taken from the other core, on the way to this one.
+    /// Bytes taken from the other core, in transit to this one.
     towards: [VecDeque<u8>; 2],
-    /// What has arrived of a frame that is not whole.
+    /// Bytes of a frame that has not arrived completely.
     arrived: [VecDeque<u8>; 2],
     judged: [Option<(Header, Payload)>; 2],
     budgets: [Arc<Budget>; 2],
     now: Instant,
-    /// Both cores are all that sends: no frame was made up.
-    honest: bool,
+    /// Only the cores send: no frame was injected.
+    only_cores_send: bool,
 }
 
 impl Wire {
@@ -48,7 +48,7 @@ impl Wire {
             judged: [None, None],
             budgets,
             now: Instant::now(),
-            honest: true,
+            only_cores_send: true,
         }
     }
 
@@ -67,7 +67,7 @@ impl Wire {
         }
     }
 
-    /// Writes until no more is taken; says how many bytes were.
+    /// Writes until no more is accepted; returns how many bytes were.
     fn write(&mut self, side: usize, stream: u32, bytes: &[u8]) -> usize {
         let mut written = 0;
         while written < bytes.len() {
@@ -83,7 +83,8 @@ impl Wire {
         self.cores[side].poll_read(stream, &idle(), &mut vec![0; most], self.now)
     }
 
-    /// Reads until there is nothing; says what came, and the FIN, the end or nothing behind it.
+    /// Reads until there is nothing; returns the bytes, and the FIN, the error or nothing after
+    /// them.
     fn drain(&mut self, side: usize, stream: u32) -> (Vec<u8>, Option<Result<(), Broken>>) {
         let (mut all, mut room) = (Vec::new(), vec![0; 10_000]);
         loop {
@@ -96,21 +97,21 @@ impl Wire {
         }
     }
 
-    /// Takes about as many bytes from a core and puts them on the wire.
+    /// Takes about `most` bytes from a core and puts them on the wire.
     fn take(&mut self, side: usize, most: usize) {
         let mut out = VecDeque::new();
         self.cores[side].take(most, &mut out);
         self.towards[1 - side].extend(out.into_iter().flatten());
     }
 
-    /// What a core wants to send, frame by frame; the other core does not get it.
+    /// What a core sends, frame by frame; the other core does not get it.
     fn frames(&mut self, side: usize, most: usize) -> Vec<Frame> {
         let mut out = VecDeque::new();
         self.cores[side].take(most, &mut out);
         parse(&out.into_iter().flatten().collect::<Vec<_>>())
     }
 
-    /// Lets as many bytes of the wire arrive, and the core hear the frames that are whole.
+    /// Delivers at most `most` bytes of the wire, and lets the core receive complete frames.
     fn deliver(&mut self, to: usize, most: usize) -> Result<(), Violation> {
         let n = most.min(self.towards[to].len());
         let bytes: Vec<u8> = self.towards[to].drain(..n).collect();
@@ -139,7 +140,7 @@ impl Wire {
         Ok(())
     }
 
-    /// A frame from a peer that is no core of ours.
+    /// Sends a frame from a peer that is not one of our cores.
     fn inject(
         &mut self,
         to: usize,
@@ -147,7 +148,7 @@ impl Wire {
         stream: u32,
         payload: &[u8],
     ) -> Result<(), Violation> {
-        self.honest = false;
+        self.only_cores_send = false;
         self.towards[to].extend(
             Header {
                 kind,
@@ -160,7 +161,7 @@ impl Wire {
         self.deliver(to, usize::MAX)
     }
 
-    /// Moves everything both ways until nothing is left to move.
+    /// Moves everything in both directions until nothing is left to move.
     fn settle(&mut self) {
         while self.cores.iter().any(MuxCore::has_output)
             || self.towards.iter().any(|lane| !lane.is_empty())
@@ -173,14 +174,14 @@ impl Wire {
         self.check();
     }
 
-    /// What must be so at any time.
+    /// Checks what must hold at any time.
     fn check(&self) {
         for (core, other) in [
             (&self.cores[NEAR], &self.cores[FAR]),
             (&self.cores[FAR], &self.cores[NEAR]),
         ] {
             core.assert_sound();
-            for (stream, entry) in core.streams.iter().filter(|_| self.honest) {
+            for (stream, entry) in core.streams.iter().filter(|_| self.only_cores_send) {
                 // The peer never has more credit than the window has room.
                 if let Some(peer) = other.streams.get(stream) {
                     let taken =
@@ -194,7 +195,7 @@ impl Wire {
         }
     }
 
-    /// Nothing is left of any stream.
+    /// Checks that nothing is left of any stream.
     fn assert_empty(&self) {
         self.check();
         for (core, budget) in self.cores.iter().zip(&self.budgets) {
@@ -205,7 +206,7 @@ impl Wire {
     }
 }
 
-/// A context that nobody wakes.
+/// A context without a waker.
 fn idle() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
@@ -227,21 +228,21 @@ fn number(kind: FrameKind, stream: u32, number: u32) -> Frame {
 }
 
 fn is_reset<T>(result: Result<T, Broken>, code: u32) -> bool {
-    matches!(result, Err(Broken::Reset(heard)) if heard == code)
+    matches!(result, Err(Broken::Reset(received)) if received == code)
 }
 
 /// Counts how often it was woken.
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct CountingWaker(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for CountingWaker {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, SeqCst);
     }
 }
 
-impl Bell {
-    fn rung(&self) -> usize {
+impl CountingWaker {
+    fn take_count(&self) -> usize {
         self.0.swap(0, SeqCst)
     }
 }
@@ -249,7 +250,7 @@ impl Bell {
 const WINDOW: usize = INITIAL_BYTES as usize;
 
 #[test]
-fn a_fin_stands_behind_the_data_and_the_other_direction_goes_on() {
+fn a_fin_follows_the_data_and_the_other_direction_stays_open() {
     let mut wire = Wire::new(MANY);
     let stream = wire.cores[NEAR].open(b"first ").unwrap();
     assert_eq!(wire.write(NEAR, stream, &[7; 100_000]), WINDOW - 6);
@@ -268,7 +269,7 @@ fn a_fin_stands_behind_the_data_and_the_other_direction_goes_on() {
     assert!(matches!(end, Some(Ok(()))));
     assert!(
         matches!(wire.read(FAR, stream, 8), Poll::Ready(Ok(Read::Fin))),
-        "a FIN says itself again"
+        "a FIN is returned again"
     );
     assert!(matches!(
         wire.cores[NEAR].poll_write(stream, &idle(), &[IoSlice::new(b"x")]),
@@ -333,7 +334,7 @@ fn a_stop_is_answered_by_a_reset_with_its_code() {
         .unwrap();
     assert!(
         wire.frames(NEAR, usize::MAX).is_empty(),
-        "one RESET is owed, and was said"
+        "one RESET is required, and was sent"
     );
 }
 
@@ -362,11 +363,11 @@ fn a_stream_that_was_reset_here_reads_as_reset_and_never_as_finished() {
 }
 
 #[test]
-fn whoever_waits_on_a_stream_is_woken_when_it_is_reset_here() {
+fn tasks_that_wait_on_a_stream_are_woken_when_it_is_reset_here() {
     let mut wire = Wire::new(MANY);
     let stream = wire.stream();
-    let bells: [Arc<Bell>; 2] = Default::default();
-    let wakers = bells.clone().map(Waker::from);
+    let counters: [Arc<CountingWaker>; 2] = Default::default();
+    let wakers = counters.clone().map(Waker::from);
     let core = &mut wire.cores[NEAR];
     assert!(
         core.poll_read(
@@ -382,11 +383,11 @@ fn whoever_waits_on_a_stream_is_woken_when_it_is_reset_here() {
             .is_pending()
     );
     core.reset(stream, 5);
-    assert_eq!(bells.map(|bell| bell.rung()), [1, 1]);
+    assert_eq!(counters.map(|counter| counter.take_count()), [1, 1]);
 }
 
 #[test]
-fn credit_comes_back_when_bytes_were_consumed_and_not_before() {
+fn credit_is_granted_when_bytes_are_consumed_and_not_before() {
     let mut wire = Wire::new(MANY);
     let stream = wire.stream();
     assert_eq!(wire.write(NEAR, stream, &[1; 100_000]), WINDOW);
@@ -397,9 +398,9 @@ fn credit_comes_back_when_bytes_were_consumed_and_not_before() {
     );
     assert!(
         !wire.cores[FAR].has_output(),
-        "credit by drops costs more than it brings"
+        "small amounts of credit cost more than they help"
     );
-    // A reader in no hurry: the window stays as it is.
+    // A slow reader: the window keeps its size.
     wire.now += Duration::from_secs(1);
     assert!(matches!(
         wire.read(FAR, stream, 1),
@@ -422,7 +423,7 @@ fn credit_comes_back_when_bytes_were_consumed_and_not_before() {
 }
 
 #[test]
-fn a_window_grows_for_a_reader_that_keeps_up_and_gives_back_what_it_took() {
+fn a_window_grows_for_a_reader_that_keeps_up_and_returns_its_budget_at_the_end() {
     let mut wire = Wire::new(MANY);
     let stream = wire.stream();
     let mut received = 0;
@@ -493,7 +494,7 @@ fn next_streams(wire: &mut Wire, count: usize) -> Vec<u32> {
 }
 
 #[test]
-fn a_stream_with_something_new_to_say_comes_before_those_that_are_busy_and_once_in_their_turn() {
+fn a_stream_that_was_idle_sends_once_before_busy_streams_and_then_in_rotation() {
     let mut wire = Wire::new(MANY);
     let (first, second, small) = (wire.stream(), wire.stream(), wire.stream());
     for stream in [first, second] {
@@ -522,7 +523,7 @@ fn a_stream_with_something_new_to_say_comes_before_those_that_are_busy_and_once_
 }
 
 #[test]
-fn new_streams_that_never_end_leave_half_of_the_carrier_to_those_that_are_busy() {
+fn an_endless_supply_of_new_streams_leaves_half_of_the_carrier_to_busy_ones() {
     let mut wire = Wire::new(MANY);
     let busy = wire.stream();
     let mut new: Vec<u32> = (0..400).map(|_| wire.stream()).collect();
@@ -574,7 +575,7 @@ fn frames_are_small_on_a_long_path() {
 }
 
 #[test]
-fn control_goes_before_the_data_of_others() {
+fn control_messages_are_sent_before_data() {
     let mut wire = Wire::new(MANY);
     for _ in 0..3 {
         let stream = wire.stream();
@@ -622,7 +623,7 @@ fn late_frames_of_a_stream_that_is_over_are_skipped() {
 }
 
 #[test]
-fn a_payload_whose_stream_is_let_go_of_meanwhile_goes_nowhere() {
+fn a_payload_whose_stream_is_released_meanwhile_is_dropped() {
     let mut wire = Wire::new(MANY);
     let stream = wire.stream();
     wire.write(NEAR, stream, &[1; 10_000]);
@@ -640,7 +641,7 @@ fn each_violation_is_named() {
     let one = 1_u32.to_be_bytes();
     let cases: [(&str, FrameKind, u32, &[u8], Violation); 12] = [
         (
-            "a stream that never was",
+            "a stream that was never opened",
             FrameKind::Data,
             3,
             b"x",
@@ -675,7 +676,7 @@ fn each_violation_is_named() {
             Violation::Stream(FrameKind::Credit),
         ),
         (
-            "one of ours that never was",
+            "one of ours that was never opened",
             FrameKind::Data,
             2,
             b"x",
@@ -739,7 +740,7 @@ fn each_violation_is_named() {
 fn numbers_out_of_order_are_a_violation_and_gaps_are_none() {
     let mut wire = Wire::new(MANY);
     wire.inject(FAR, FrameKind::Open, 9, b"").unwrap();
-    wire.inject(FAR, FrameKind::Data, 7, b"late, for all we know")
+    wire.inject(FAR, FrameKind::Data, 7, b"possibly late")
         .unwrap();
     assert_eq!(
         wire.inject(FAR, FrameKind::Open, 7, b""),
@@ -748,7 +749,7 @@ fn numbers_out_of_order_are_a_violation_and_gaps_are_none() {
 }
 
 #[test]
-fn bytes_behind_a_fin_are_a_violation_even_within_the_credit() {
+fn bytes_after_a_fin_are_a_violation_even_within_the_credit() {
     for (kind, payload) in [
         (FrameKind::Data, &b"x"[..]),
         (FrameKind::Data, b""),
@@ -778,16 +779,16 @@ fn a_byte_beyond_the_credit_is_a_violation_however_it_is_cut() {
 }
 
 #[test]
-fn everybody_who_waits_is_woken_by_what_they_wait_for() {
+fn every_waiting_task_is_woken_by_its_event() {
     let mut wire = Wire::new(MANY);
-    let bell = Arc::<Bell>::default();
-    let waker = Waker::from(Arc::clone(&bell));
+    let counter = Arc::<CountingWaker>::default();
+    let waker = Waker::from(Arc::clone(&counter));
     let cx = Context::from_waker(&waker);
     let now = wire.now;
 
     assert!(wire.cores[FAR].poll_accept(&cx).is_pending());
     wire.inject(FAR, FrameKind::Open, 1, b"").unwrap();
-    assert_eq!(bell.rung(), 1, "a stream has come");
+    assert_eq!(counter.take_count(), 1, "a stream was opened");
     assert_eq!(wire.accept(FAR), Some(1));
 
     for (kind, payload) in [(FrameKind::Data, &b"x"[..]), (FrameKind::Fin, b"")] {
@@ -797,7 +798,7 @@ fn everybody_who_waits_is_woken_by_what_they_wait_for() {
                 .is_pending()
         );
         wire.inject(FAR, kind, 1, payload).unwrap();
-        assert_eq!(bell.rung(), 1, "{kind:?} has come");
+        assert_eq!(counter.take_count(), 1, "{kind:?} was received");
         assert!(
             wire.cores[FAR]
                 .poll_read(1, &cx, &mut [0; 8], now)
@@ -812,20 +813,20 @@ fn everybody_who_waits_is_woken_by_what_they_wait_for() {
     );
     wire.inject(FAR, FrameKind::Credit, 1, &1_u32.to_be_bytes())
         .unwrap();
-    assert_eq!(bell.rung(), 1, "credit has come");
+    assert_eq!(counter.take_count(), 1, "credit was received");
     assert!(wire.cores[FAR].poll_broken(1, &cx).is_pending());
     wire.inject(FAR, FrameKind::Stop, 1, &1_u32.to_be_bytes())
         .unwrap();
-    assert_eq!(bell.rung(), 1, "it was stopped");
+    assert_eq!(counter.take_count(), 1, "it was stopped");
 
     wire.inject(FAR, FrameKind::Open, 3, b"").unwrap();
     assert!(wire.cores[FAR].poll_broken(3, &cx).is_pending());
     wire.cores[FAR].lose();
-    assert_eq!(bell.rung(), 1, "all is lost");
+    assert_eq!(counter.take_count(), 1, "the carrier is lost");
 }
 
 #[test]
-fn a_lost_carrier_still_gives_what_has_come_whole_and_then_says_lost() {
+fn a_lost_carrier_still_returns_complete_data_and_then_session_lost() {
     let mut wire = Wire::new(MANY);
     let (stream, ended) = (wire.stream(), wire.stream());
     wire.write(NEAR, stream, b"a part");
@@ -850,12 +851,12 @@ fn a_lost_carrier_still_gives_what_has_come_whole_and_then_says_lost() {
 }
 
 #[test]
-fn a_peer_whose_window_was_full_when_its_reader_left_is_told() {
+fn a_peer_whose_window_was_full_when_the_reader_left_gets_credit_and_then_a_reset() {
     let mut wire = Wire::new(MANY);
     let stream = wire.stream();
     assert_eq!(wire.write(NEAR, stream, &[1; 100_000]), WINDOW);
     wire.settle();
-    // The far side has said all it had to say, and does not care for the rest.
+    // The far side has sent everything, and does not read the rest.
     wire.write(FAR, stream, b"enough");
     wire.cores[FAR].release(stream, true);
     wire.settle();
@@ -865,7 +866,7 @@ fn a_peer_whose_window_was_full_when_its_reader_left_is_told() {
     );
     assert!(
         wire.write(NEAR, stream, b"more") > 0,
-        "it waits for credit that nobody gives"
+        "it waits for credit that is never granted"
     );
     wire.settle();
     assert!(is_reset(wire.cores[NEAR].finish(stream), 0));
@@ -875,7 +876,7 @@ fn a_peer_whose_window_was_full_when_its_reader_left_is_told() {
 }
 
 #[test]
-fn a_stream_that_is_opened_behind_a_control_message_arrives_behind_it() {
+fn a_stream_that_is_opened_after_a_control_message_arrives_after_it() {
     let mut wire = Wire::new(MANY);
     wire.write(NEAR, CONTROL, b"welcome");
     wire.cores[NEAR].open(b"first").unwrap();
@@ -891,7 +892,7 @@ fn a_stream_that_is_opened_behind_a_control_message_arrives_behind_it() {
 #[test]
 fn a_core_without_a_session_reads_no_further_than_its_control_stream_is_read() {
     let mut core = MuxCore::new(Side::Acceptor, Budget::new(BUDGET));
-    assert!(!core.may_receive(), "nobody waits for a message");
+    assert!(!core.may_receive(), "no task waits for a message");
     let mut room = [0; 10];
     assert!(
         core.poll_read(CONTROL, &idle(), &mut room, Instant::now())
@@ -913,7 +914,7 @@ fn a_core_without_a_session_reads_no_further_than_its_control_stream_is_read() {
     core.receive(&data, b"hello".to_vec()).unwrap();
     assert!(
         !core.may_receive(),
-        "what comes next may depend on what was said"
+        "the next frame may depend on this message"
     );
     core.admit(1);
     assert!(core.may_receive());

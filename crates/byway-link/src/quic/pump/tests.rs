@@ -1,4 +1,4 @@
-//! A stream with a large window, through a forwarder that loses every second packet.
+//! A stream with a large window, through a forwarder that drops every second packet.
 
 use std::any::Any;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::super::*;
 use crate::window::{Budget, INITIAL_BYTES};
 
-/// Sends as much as it is given, so that losses do not slow it down.
+/// Sends without limit, so that losses do not slow it down.
 #[derive(Clone)]
 struct Unlimited;
 
@@ -55,13 +55,13 @@ impl Controller for Unlimited {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Clean,
-    /// Every second large packet is lost, and all acknowledgements are, until so many large ones
-    /// got through.
+    /// Every second large packet is dropped, and all acknowledgements are, until [`APART`] large
+    /// ones were forwarded.
     Lossy,
     Over,
 }
 
-/// Packets that get through in the lossy phase, each behind a gap: several times what quinn
+/// Packets that are forwarded in the lossy phase, each behind a gap: several times what quinn
 /// accepts.
 const APART: usize = 3000;
 
@@ -86,7 +86,7 @@ async fn forward(front: UdpSocket, server: SocketAddr, phase: watch::Sender<Phas
                     Ok(Ok((n, _))) => n,
                     Ok(Err(_)) => continue,
                     Err(_) if lossy => {
-                        // The sender waits for acknowledgements: it has sent what it may.
+                        // The sender waits for acknowledgements: its window is full.
                         phase.send_replace(Phase::Over);
                         continue;
                     }
@@ -162,8 +162,7 @@ fn byte(at: usize) -> u8 {
     (at * 31 % 251) as u8
 }
 
-/// Credits of both ends. Whatever is read, the peer of the first would have waited for it: windows
-/// grow.
+/// The credits of both ends. With this round-trip time every read counts as fast, so windows grow.
 fn credits(near: &Quic, far: &Quic) -> (Credits, Credits) {
     let made = [near, far].map(|quic| {
         quic.allow(8);
@@ -174,7 +173,7 @@ fn credits(near: &Quic, far: &Quic) -> (Credits, Credits) {
     made.into()
 }
 
-/// A stream whose reader has a pump and has read all, and the end that writes to it.
+/// A stream whose reader has a pump and has read everything, and the end that writes to it.
 async fn pumped(near: &Quic, far: &Quic, tasks: &TaskTracker) -> (QuicStream, QuicStream) {
     let (near_credits, far_credits) = credits(near, far);
     let mut reader = near.open(b"get", Some(&near_credits), tasks).await.unwrap();
@@ -197,18 +196,18 @@ async fn pumped(near: &Quic, far: &Quic, tasks: &TaskTracker) -> (QuicStream, Qu
                 .unwrap()
             {
                 Read::Data(n) => read += n,
-                Read::Fin => panic!("nobody has finished it"),
+                Read::Fin => panic!("it was not finished"),
             }
         }
-        while let Ok(told) = timeout(Duration::ZERO, near_credits.next_credit()).await {
-            far_credits.granted(&told).unwrap();
+        while let Ok(credit) = timeout(Duration::ZERO, near_credits.next_credit()).await {
+            far_credits.granted(&credit).unwrap();
         }
     }
     (reader, writer)
 }
 
 #[tokio::test]
-async fn a_peer_that_sends_more_than_it_has_credit_for_is_found_out_though_nothing_is_read() {
+async fn a_peer_that_exceeds_its_credit_is_detected_while_nothing_is_read() {
     let tasks = TaskTracker::new();
     let (near, far) = connected(watch::Sender::new(Phase::Clean), &tasks).await;
     let (reader, mut writer) = pumped(&near, &far, &tasks).await;
@@ -220,18 +219,17 @@ async fn a_peer_that_sends_more_than_it_has_credit_for_is_found_out_though_nothi
     writer.send.write_all(&vec![0; left + 1]).await.unwrap();
     let reason = timeout(Duration::from_secs(60), far.closed())
         .await
-        .expect("it goes on")
+        .expect("the connection goes on")
         .to_string();
     assert!(
-        reason.contains("more than a stream had credit for"),
+        reason.contains("more bytes than a stream had credit for"),
         "{reason}"
     );
     drop(reader);
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_reads_any_more_is_given_up_at_the_first_byte_though_one_before_it_is_missing()
- {
+async fn a_stream_without_a_reader_ends_at_the_first_byte_that_arrives_even_behind_a_gap() {
     let (phase, _) = watch::channel(Phase::Clean);
     let tasks = TaskTracker::new();
     let (near, far) = connected(phase.clone(), &tasks).await;
@@ -241,18 +239,18 @@ async fn a_stream_that_nobody_reads_any_more_is_given_up_at_the_first_byte_thoug
     let counted = Arc::clone(&near.ours);
     assert_eq!(counted.load(Relaxed), 1);
     drop(reader);
-    // What listens on in its place begins to wait now, before anything has come.
+    // The task that takes its place starts to wait now, before anything has arrived.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
     writer.send.write_all(&[0; 64 * 1024]).await.unwrap();
-    // No acknowledgement comes through, so nothing is sent again and the first packet stays away.
-    let given_up = async {
+    // No acknowledgement arrives, so nothing is retransmitted and the first packet stays missing.
+    let ended = async {
         while counted.load(Relaxed) > 0 {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(30), given_up)
+    timeout(Duration::from_secs(30), ended)
         .await
         .expect("it waits for the first byte");
     assert!(
@@ -268,8 +266,8 @@ async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_p
     let tasks = TaskTracker::new();
     let (near, far) = connected(phase.clone(), &tasks).await;
     let (near_credits, far_credits) = credits(&near, &far);
-    let (tell, hear) = (near_credits.clone(), far_credits.clone());
-    let has_credit = async move { while hear.granted(&tell.next_credit().await).is_ok() {} };
+    let (sender, receiver) = (near_credits.clone(), far_credits.clone());
+    let has_credit = async move { while receiver.granted(&sender.next_credit().await).is_ok() {} };
 
     let mut reader = near
         .open(b"get", Some(&near_credits), &tasks)
@@ -329,8 +327,8 @@ async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_p
     assert_eq!(
         timeout(Duration::from_secs(120), all)
             .await
-            .expect("it did not come"),
+            .expect("timed out"),
         BYTES
     );
-    assert!(*phase.borrow() == Phase::Over, "the losses have come");
+    assert!(*phase.borrow() == Phase::Over, "there were no losses");
 }

@@ -1,8 +1,8 @@
-//! Addresses: where the demo can be entered.
+//! Addresses: where the demo listens.
 //!
-//! In:    the ports that were chosen, and where the exposed services have become public.
+//! In:    the chosen ports, and the public addresses of the exposed services.
 //! Out:   an address for each way in.
-//! Never: one that nobody listens on.
+//! Never: one without a listener.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub(super) struct Addresses {
     pub(super) echo_unix: PathBuf,
     /// Where agents join.
     pub(super) server: SocketAddr,
-    /// Where visitors of services that have a name arrive.
+    /// Where visitors of services with a name arrive.
     pub(super) visitors: SocketAddr,
     /// Where desks join.
     pub(super) exit: SocketAddr,

@@ -1,8 +1,8 @@
-//! Away: journeys of an agent that is cut off, and of the visitors who come before it is back.
+//! Away: journeys of an agent that is cut off, and of visitors that arrive before it is back.
 //!
 //! In:    a scene.
-//! Out:   journeys that hold if nobody was turned away, and everything is public where it was.
-//! Never: cuts off what other journeys use: the agent is a node of the journey's own.
+//! Out:   journeys that pass if no visitor is refused, and the public addresses stay the same.
+//! Never: cuts off a node of other journeys: the agent is a node of the journey's own.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,8 +17,7 @@ use super::running::Running;
 use super::scene::Scene;
 use super::visitor::Visitor;
 
-/// Nobody can be served while the agent is away; for so long it is watched that nobody is turned
-/// away either.
+/// While the agent is away, visitors must get no response; the check waits this long for one.
 const WATCHED: Duration = Duration::from_millis(50);
 
 /// One for each carrier.
@@ -54,22 +53,22 @@ async fn away(scene: &Scene, carrier: CarrierKind) -> anyhow::Result<String> {
             "a visitor got this while the agent was away: {answer:?}"
         );
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let (_running, again) = agent.start().await?;
     for (visitor, method) in early.iter_mut().zip(METHODS) {
         let answer = visitor
             .answer(method)
             .await
-            .context("a visitor who came while the agent was away")?;
+            .context("a visitor that arrived while the agent was away")?;
         let text = visitor.text(&answer).await?;
         ensure!(
             answer.status == 200,
-            "a visitor who came meanwhile got {}: {}",
+            "a visitor that arrived meanwhile got {}: {}",
             answer.status,
             text.trim()
         );
     }
-    let took = begun.elapsed().as_millis();
+    let took = started.elapsed().as_millis();
     early.into_iter().for_each(Visitor::leave);
     ensure!(public == again, "{public:?} has become {again:?}");
     Ok(format!(
@@ -97,8 +96,7 @@ carrier = "{carrier}"
     )
 }
 
-/// Two by the name, of which the node may send one a second time and the other not; one by the
-/// port.
+/// Two by the name, of which the node may retry one and not the other; one by the port.
 const METHODS: [&str; 3] = ["GET", "POST", "GET"];
 
 async fn ask(visitor: &mut Visitor, method: &str) -> anyhow::Result<()> {
@@ -111,7 +109,7 @@ async fn ask(visitor: &mut Visitor, method: &str) -> anyhow::Result<()> {
     visitor.send_pattern(1024).await
 }
 
-/// What is started twice.
+/// The agent, which is started twice.
 struct Agent<'a> {
     scene: &'a Scene,
     name: String,
@@ -140,10 +138,10 @@ impl Agent<'_> {
     async fn visit(&self, public: &Public) -> anyhow::Result<[Visitor; 3]> {
         let by_name = Target::Addr(self.scene.at.visitors);
         Ok([
-            Visitor::on(self.scene.straight(&by_name).await?, &public.name),
-            Visitor::on(self.scene.straight(&by_name).await?, &public.name),
+            Visitor::on(self.scene.direct(&by_name).await?, &public.name),
+            Visitor::on(self.scene.direct(&by_name).await?, &public.name),
             Visitor::on(
-                self.scene.straight(&Target::Addr(public.port)).await?,
+                self.scene.direct(&Target::Addr(public.port)).await?,
                 public.port,
             ),
         ])

@@ -1,9 +1,9 @@
 //! Blocked: journeys over a network that carries TCP and no UDP.
 //!
 //! In:    a scene.
-//! Out:   journeys that hold if TLS carries what QUIC cannot, in both directions.
-//! Never: blocks what other journeys use: the links are those of the journey's own node, which
-//!        dials both ends of the scene by ports of its own that lead on over TCP alone.
+//! Out:   journeys that pass if TLS carries what QUIC cannot, in both directions.
+//! Never: blocks the links of other journeys: the journey's own node dials both ends of the scene
+//!        through its own forwards, which carry TCP only.
 
 use std::fmt;
 use std::io;
@@ -20,12 +20,12 @@ use super::running::Running;
 use super::scene::Scene;
 use super::visitor::Visitor;
 
-/// What becomes of datagrams.
+/// What happens to datagrams.
 #[derive(Clone, Copy)]
 enum Udp {
-    /// They go, and nothing ever comes back.
+    /// They are dropped silently.
     Dropped,
-    /// The sender is told that nobody is there (ICMP).
+    /// The sender gets ICMP port unreachable.
     Rejected,
 }
 
@@ -53,12 +53,12 @@ async fn blocked(scene: &Scene, udp: Udp) -> anyhow::Result<String> {
     let (server, exit) = (Gap::new(udp)?, Gap::new(udp)?);
     let name = format!("udp-{udp}");
     let config = config(scene, &name, &server, &exit)?;
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut node = scene.ground.start(&name, &config)?;
     node.wait_for_public(1).await?;
-    let took = begun.elapsed().as_millis();
+    let took = started.elapsed().as_millis();
 
-    let stream = scene.straight(&Target::Addr(scene.at.visitors)).await?;
+    let stream = scene.direct(&Target::Addr(scene.at.visitors)).await?;
     let mut visitor = Visitor::on(stream, node.public_name(&name)?);
     visitor
         .fetch("/headers")
@@ -116,17 +116,17 @@ join = "{join_exit}"
     ))
 }
 
-/// A port over which TCP leads somewhere and UDP does not.
+/// A port that forwards TCP and blocks UDP.
 struct Gap {
     at: SocketAddr,
-    /// What swallows datagrams.
+    /// Receives the datagrams and is never read.
     _dropping: Option<UdpSocket>,
 }
 
 const ATTEMPTS: usize = 5;
 
 impl Gap {
-    /// On any port whose number is free for TCP, too.
+    /// On a port that is free for UDP and TCP.
     fn new(udp: Udp) -> io::Result<Self> {
         let mut attempt = 1;
         loop {
@@ -145,7 +145,7 @@ impl Gap {
         }
     }
 
-    /// The join string in `file`, by way of this port.
+    /// The join string in `file`, with the address of this port.
     fn join(&self, file: &Path) -> anyhow::Result<String> {
         let mut join: JoinString = std::fs::read_to_string(file)?.trim().parse()?;
         join.address = Target::Addr(self.at);

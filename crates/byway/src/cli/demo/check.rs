@@ -1,7 +1,7 @@
-//! Check: walks every journey and says of each what it saw.
+//! Check: runs every journey and prints its result.
 //!
-//! In:    a scene.   Out: one line a journey on stdout, one for all; whether all held.
-//! Never: stops at the first that failed, and never waits for one longer than [`DEADLINE`].
+//! In:    a scene.   Out: one line a journey on stdout, one for all; whether all passed.
+//! Never: stops at the first failure, or waits for one journey longer than [`DEADLINE`].
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout};
 
 use super::journeys::{self, Journey};
-use super::say;
+use super::print;
 use super::scene::Scene;
 
 /// The longest that one journey may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How many journeys are under way at once.
+/// How many journeys run at once.
 const AT_ONCE: usize = 2;
 
-/// Walks them all. `true`: all held.
+/// Runs them all. `true`: all passed.
 pub(super) async fn check(scene: &Scene) -> bool {
-    let begun = Instant::now();
+    let started = Instant::now();
     let journeys = journeys::all(scene);
     let count = journeys.len();
-    let mut outcomes = stream::iter(journeys.into_iter().map(walk)).buffered(AT_ONCE);
+    let mut outcomes = stream::iter(journeys.into_iter().map(run)).buffered(AT_ONCE);
     let mut failed = 0;
     while let Some(outcome) = outcomes.next().await {
         failed += usize::from(outcome.saw.is_err());
-        say(&outcome.line());
+        print(&outcome.line());
     }
-    let took = begun.elapsed().as_secs_f32();
-    say(&match failed {
-        0 => format!("all {count} journeys held, in {took:.1} s\n"),
+    let took = started.elapsed().as_secs_f32();
+    print(&match failed {
+        0 => format!("all {count} journeys passed, in {took:.1} s\n"),
         failed => format!("{failed} of {count} journeys FAILED, in {took:.1} s\n"),
     });
     failed == 0
@@ -59,8 +59,8 @@ impl CheckResult {
     }
 }
 
-async fn walk(journey: Journey<'_>) -> CheckResult {
-    let begun = Instant::now();
+async fn run(journey: Journey<'_>) -> CheckResult {
+    let started = Instant::now();
     let saw = match timeout(DEADLINE, journey.steps).await {
         Ok(saw) => saw.map_err(|error| format!("{error:#}")),
         Err(_elapsed) => Err(format!("it did not end within {} s", DEADLINE.as_secs())),
@@ -68,7 +68,7 @@ async fn walk(journey: Journey<'_>) -> CheckResult {
     CheckResult {
         name: journey.name,
         saw,
-        took: begun.elapsed(),
+        took: started.elapsed(),
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_it_ended_what_was_walked_and_what_was_seen() {
+    fn a_line_has_the_verdict_the_journey_and_the_result() {
         let line = |saw| {
             CheckResult {
                 name: "edge: echo".into(),

@@ -1,4 +1,4 @@
-//! Echoes: journeys of bytes that come back: on TCP, on Unix sockets and over WebSocket.
+//! Echoes: journeys through echo servers: on TCP, on Unix sockets and over WebSocket.
 //!
 //! In:    a scene.   Out: journeys.   Never: waits for one direction while the other is full.
 
@@ -20,7 +20,7 @@ use super::scene::{Scene, Way};
 use super::visitor::Visitor;
 use super::websocket::{accept_key, next_frame};
 
-/// What comes back.
+/// Bytes sent and received.
 const ECHO_BYTES: u64 = 8 * MIB;
 
 /// Every echo.
@@ -32,7 +32,7 @@ pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
         .chain(desks)
     {
         all.push(Journey::new(
-            format!("{way}: echo, FIN behind FIN"),
+            format!("{way}: echo, FIN after FIN"),
             through(scene, way),
         ));
     }
@@ -51,7 +51,7 @@ pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
     for carrier in [CarrierKind::Quic, CarrierKind::Tls] {
         let at = Target::Addr(scene.at.over(carrier).echo);
         all.push(Journey::new(
-            format!("exposed TCP, {carrier}: echo, FIN behind FIN"),
+            format!("exposed TCP, {carrier}: echo, FIN after FIN"),
             forwarded(scene, at),
         ));
     }
@@ -79,11 +79,11 @@ async fn through(scene: &Scene, way: Way) -> anyhow::Result<String> {
 }
 
 async fn forwarded(scene: &Scene, at: Target) -> anyhow::Result<String> {
-    let stream = scene.straight(&at).await?;
+    let stream = scene.direct(&at).await?;
     echo(scene, stream).await
 }
 
-/// Sends the pattern and FIN, and reads what comes back up to the FIN behind it.
+/// Sends the pattern and FIN, and reads the echo up to its FIN.
 async fn echo(scene: &Scene, stream: Stream) -> anyhow::Result<String> {
     let mut round = Round {
         stream,
@@ -109,7 +109,7 @@ async fn echo(scene: &Scene, stream: Stream) -> anyhow::Result<String> {
 /// Bytes read at a time.
 const SPACE_BYTES: usize = 64 * 1024;
 
-/// Bytes on their way to an echo and back.
+/// The state of one echo in both directions.
 struct Round {
     stream: Stream,
     pattern: Pattern,
@@ -118,7 +118,7 @@ struct Round {
 }
 
 impl Round {
-    /// Moves what can be moved either way. Ready at the other side's FIN.
+    /// Moves bytes in both directions. Ready at the peer's FIN.
     fn poll(&mut self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<Result<(), Broken>> {
         loop {
             let sent = self.poll_send(cx)?;
@@ -131,8 +131,7 @@ impl Round {
         }
     }
 
-    /// Sends one piece, or the FIN behind the last; pending when there is nothing more to send,
-    /// too.
+    /// Sends one piece, or the FIN after the last; also pending when there is nothing more to send.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if self.finished {
             return Poll::Pending;

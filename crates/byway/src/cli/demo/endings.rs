@@ -1,8 +1,8 @@
-//! Endings: tells whoever waits that a marked connection of the origin has ended.
+//! Endings: notifies a waiter when a marked connection of the origin has ended.
 //!
-//! In:    a mark, agreed on before the request that carries it (`?mark=NAME`).
-//! Out:   a signal once that connection has ended in order on both sides; its loss if it broke.
-//! Never: remembers a mark that nobody waits for.
+//! In:    a mark, registered before the request that carries it (`?mark=NAME`).
+//! Out:   a signal when that connection ended with FIN on both sides; an error if it broke.
+//! Never: remembers a mark without a waiter.
 
 use std::collections::HashMap;
 
@@ -21,12 +21,12 @@ impl Endings {
         ending
     }
 
-    /// The connection that carried `mark` has ended; `in_order`: with FIN from both sides.
-    pub(super) fn note(&self, mark: &str, in_order: bool) {
-        let waiting = self.0.lock().remove(mark);
-        if let Some(waiting) = waiting.filter(|_| in_order) {
-            // Whoever waited may have given up.
-            let _ = waiting.send(());
+    /// The connection that carried `mark` has ended; `is_clean`: with FIN from both sides.
+    pub(super) fn note(&self, mark: &str, is_clean: bool) {
+        let waiter = self.0.lock().remove(mark);
+        if let Some(waiter) = waiter.filter(|_| is_clean) {
+            // The receiver may be dropped.
+            let _ = waiter.send(());
         }
     }
 }
@@ -36,10 +36,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ending_reaches_whoever_waits_for_it_and_a_break_is_none() {
+    fn a_clean_end_reaches_its_waiter_and_a_broken_connection_is_an_error() {
         let endings = Endings::default();
         let (mut good, mut bad) = (endings.expect("good"), endings.expect("bad"));
-        endings.note("unheard of", true);
+        endings.note("unknown", true);
         endings.note("good", true);
         endings.note("bad", false);
         assert_eq!(good.try_recv(), Ok(()));

@@ -1,8 +1,8 @@
 //! Folder: a temporary folder that only its owner may enter, for Unix sockets and the config.
 //!
 //! In:    nothing.
-//! Out:   a path, for as long as this lives.
-//! Never: a folder that was there before.
+//! Out:   a path, valid while this lives.
+//! Never: uses a folder that existed before.
 
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
@@ -14,10 +14,10 @@ use anyhow::Context;
 /// See the head of the file. Dropping it removes the folder with all that is in it.
 pub(super) struct Folder(PathBuf);
 
-/// How often a folder that has just got another file is emptied again.
+/// How often removal is retried if a file was added meanwhile.
 const RETRIES: usize = 10;
 
-/// Paths of sockets must stay below 104 bytes, and the folder's own name and theirs take up to 40
+/// Paths of sockets must stay below 104 bytes; the names of the folder and the socket take up to 40
 /// of them.
 const MOST_BASE_BYTES: usize = 60;
 
@@ -50,8 +50,7 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let mut removed = std::fs::remove_dir_all(&self.0);
         for _ in 0..RETRIES {
-            // A node that was cut off may put a last file into its state folder while that is being
-            // emptied.
+            // A node that was cut off may still create a file in its state folder during removal.
             match &removed {
                 Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
                     removed = std::fs::remove_dir_all(&self.0)
@@ -85,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_is_private_and_goes_with_all_that_is_in_it() {
+    fn the_folder_is_private_and_is_removed_with_its_files() {
         let folder = Folder::make().unwrap();
         let path = folder.path().to_owned();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);

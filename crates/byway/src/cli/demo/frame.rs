@@ -1,10 +1,9 @@
 //! Frame: the WebSocket frame (RFC 6455 section 5), as bytes and as a type.
 //!
-//! In:    bytes, as few or as many as have arrived.
-//! Out:   a frame and how many bytes it took, a wish for more, or what is wrong with it and the
-//!        close code that says so.
-//! Never: takes a payload over [`MOST_PAYLOAD_BYTES`], or a frame masked otherwise than its
-//!        sender's side demands.
+//! In:    the bytes that have arrived.
+//! Out:   a frame and how many bytes it took, a request for more, or an error and its close code.
+//! Never: takes a payload over [`MOST_PAYLOAD_BYTES`], or a frame without the masking that its
+//!        sender's side requires.
 
 /// The longest payload of one frame. A whole frame must fit the largest buffer of a connection.
 pub(super) const MOST_PAYLOAD_BYTES: u64 = 128 * 1024;
@@ -12,7 +11,7 @@ pub(super) const MOST_PAYLOAD_BYTES: u64 = 128 * 1024;
 /// The longest payload of a control frame (RFC 6455 section 5.5).
 const MOST_CONTROL_BYTES: u64 = 125;
 
-/// What a frame is.
+/// The type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Opcode {
@@ -60,10 +59,10 @@ pub(super) struct Frame {
     pub(super) payload: Vec<u8>,
 }
 
-/// Why bytes are no frame.
+/// Why bytes are not a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadFrame {
-    #[error("a reserved bit is set, and no extension was agreed on")]
+    #[error("a reserved bit is set, and no extension was negotiated")]
     Reserved,
     #[error("opcode {0} is unknown")]
     Opcode(u8),
@@ -78,7 +77,7 @@ pub(super) enum BadFrame {
 }
 
 impl BadFrame {
-    /// The close code that says so (RFC 6455 section 7.4.1).
+    /// Its close code (RFC 6455 section 7.4.1).
     pub(super) fn close_code(self) -> u16 {
         match self {
             Self::TooLarge(_) => 1009,
@@ -172,7 +171,7 @@ impl Frame {
     }
 }
 
-/// The payload length, and what stands behind it.
+/// The payload length, and the bytes after it.
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, BadFrame> {
     let (length, rest, least) = match short {
         126 => match rest.split_first_chunk::<2>() {
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn every_split_of_a_frame_asks_for_more_until_it_is_whole() {
+    fn every_prefix_of_a_frame_requests_more() {
         for from in [Sender::Visitor, Sender::Origin] {
             for frame in frames()
                 .into_iter()
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_rfc_forbids_is_refused_with_its_close_code() {
+    fn forbidden_frames_are_refused_with_their_close_code() {
         let too_large = [0x82, 0xff, 0, 0, 0, 0, 0, 2, 0, 1];
         for (bytes, bad, code) in [
             (&[0xc1, 0x80][..], BadFrame::Reserved, 1002),

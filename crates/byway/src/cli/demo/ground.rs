@@ -1,8 +1,8 @@
-//! Ground: where the demo's nodes keep what they have: a config and a state folder each.
+//! Ground: the files of the demo's nodes: a config and a state folder each.
 //!
-//! In:    the demo's folder, and the state folder that the person has chosen.
+//! In:    the demo's folder, and the state folder of the user.
 //! Out:   nodes, each with its own config and state, as if it were alone on its machine.
-//! Never: spills into the demo's folder, which may lie in memory.
+//! Never: spills into the demo's folder, which may be in memory.
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,7 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// In `folder`; slow readers' bytes go where those of a node with the state folder `state`
-    /// would.
+    /// In `folder`; bytes of slow readers go to the spill folder of `state`.
     pub(super) fn new(folder: &Path, state: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -42,8 +41,7 @@ impl Ground {
         self.folder.join("echo.sock")
     }
 
-    /// Starts the node `name` with a config of this text; its state is what an earlier one of that
-    /// name has left.
+    /// Starts the node `name` with the config `text`, on the state of an earlier node of that name.
     ///
     /// # Errors
     /// When it does not start.

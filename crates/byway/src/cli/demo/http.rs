@@ -1,9 +1,9 @@
-//! Http: the answers of the demo's origin.
+//! Http: the responses of the demo's origin.
 //!
 //! In:    a connection of HTTP/1.1 requests.
 //! Out:   a page, deterministic bytes, the length and sum of an upload, the head of the request, a
 //!        WebSocket.
-//! Never: holds a body, and never reads a request before the answer to the last has left.
+//! Never: holds a body, or reads a request before the last response is sent.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -18,21 +18,21 @@ use super::pattern::{MIB, Pattern, Sum};
 use super::websocket;
 use crate::exchange::conn::Conn;
 
-/// Serves one connection to its end. `socket` is the kind of socket, which the answers name.
+/// Serves one connection to its end. `socket` is the kind of socket, which the responses name.
 pub(super) async fn serve(
     stream: Stream,
     socket: &'static str,
     common: &Common,
 ) -> anyhow::Result<()> {
-    let mut session = DemoConnection {
+    let mut connection = DemoConnection {
         conn: Conn::new(stream),
         socket,
         common,
         head: Vec::new(),
         mark: None,
     };
-    let ended = session.run().await;
-    if let Some(mark) = session.mark {
+    let ended = connection.run().await;
+    if let Some(mark) = connection.mark {
         common.endings.note(&mark, ended.is_ok());
     }
     ended
@@ -47,7 +47,7 @@ struct DemoConnection<'a> {
     mark: Option<String>,
 }
 
-/// What becomes of the connection.
+/// What happens to the connection after a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
     Continue,
@@ -64,8 +64,7 @@ const MOST_SUMMED_BYTES: u64 = 1024 * MIB;
 /// The longest wait of `/slow`.
 const MOST_SLOW: Duration = Duration::from_secs(60);
 
-/// How long an idle connection is kept, and how long and for how many bytes a closing one is read
-/// on.
+/// How long an idle connection is kept, and for how long and how many bytes a closing one is read.
 const IDLE: Duration = Duration::from_secs(75);
 const LINGER: Duration = Duration::from_secs(10);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
@@ -77,7 +76,7 @@ Hello from behind Byway: this is the demo's origin.
   GET  /bytes/N      N bytes, the same in every run; the field X-Sha256 has their sum
   PUT  /sink         answers with the length and the SHA-256 of what you send (POST will do, too)
   GET  /headers      the head of your request, as it arrived here
-  GET  /slow?ms=N    an answer after N milliseconds
+  GET  /slow?ms=N    a response after N milliseconds
   GET  /ws           a WebSocket that sends every message back
 ";
 
@@ -96,7 +95,7 @@ impl DemoConnection<'_> {
         self.close().await
     }
 
-    /// Reads the next head. `false`: none comes, or none that can be read.
+    /// Reads the next head. `false`: none arrived, or it is malformed.
     async fn next_request(&mut self, index: &mut RequestHead) -> anyhow::Result<bool> {
         index.clear();
         loop {
@@ -110,7 +109,7 @@ impl DemoConnection<'_> {
                 }
                 Ok(Parsed::Partial) => {}
                 Err(malformed) => {
-                    self.text(400, &format!("{malformed}\n"), Manner::LAST)?;
+                    self.text(400, &format!("{malformed}\n"), ResponseOptions::LAST)?;
                     return Ok(false);
                 }
             }
@@ -133,26 +132,26 @@ impl DemoConnection<'_> {
         if matches!((request.method(), path), (b"POST" | b"PUT", "/sink")) {
             return self.sink(request).await;
         }
-        let manner = Manner::of(request, query);
+        let options = ResponseOptions::of(request, query);
         match (request.method(), path) {
-            (b"GET" | b"HEAD", "/") => self.text(200, PAGE, manner),
-            (b"GET" | b"HEAD", "/headers") => self.headers(request, manner),
-            (b"GET" | b"HEAD", "/slow") => self.slow(query, manner).await,
+            (b"GET" | b"HEAD", "/") => self.text(200, PAGE, options),
+            (b"GET" | b"HEAD", "/headers") => self.headers(request, options),
+            (b"GET" | b"HEAD", "/slow") => self.slow(query, options).await,
             (b"GET", "/ws") => self.websocket(request).await,
             (b"GET" | b"HEAD", path) => match path.strip_prefix("/bytes/").map(str::parse::<u64>) {
-                Some(Ok(bytes @ ..=MOST_BYTES)) => self.bytes(bytes, manner).await,
-                Some(_) => self.text(400, "/bytes/N: N is a number up to 68719476736\n", manner),
-                None => self.text(404, "not here; GET / says what there is\n", manner),
+                Some(Ok(bytes @ ..=MOST_BYTES)) => self.bytes(bytes, options).await,
+                Some(_) => self.text(400, "/bytes/N: N is a number up to 68719476736\n", options),
+                None => self.text(404, "not found; GET / lists what there is\n", options),
             },
             _ => self.text(
                 405,
                 "GET and HEAD are served, and POST and PUT for /sink\n",
-                manner,
+                options,
             ),
         }
     }
 
-    fn headers(&mut self, request: &Request<'_>, manner: Manner) -> anyhow::Result<Then> {
+    fn headers(&mut self, request: &Request<'_>, options: ResponseOptions) -> anyhow::Result<Then> {
         let method = String::from_utf8_lossy(request.method());
         let mut text = format!("{method} {}\n", String::from_utf8_lossy(request.target()));
         for field in request.fields() {
@@ -162,32 +161,32 @@ impl DemoConnection<'_> {
             );
             text += &format!("{name}: {value}\n");
         }
-        self.text(200, &text, manner)
+        self.text(200, &text, options)
     }
 
-    async fn slow(&mut self, query: Query<'_>, manner: Manner) -> anyhow::Result<Then> {
+    async fn slow(&mut self, query: Query<'_>, options: ResponseOptions) -> anyhow::Result<Then> {
         let wait = query
             .value("ms")
             .and_then(|ms| ms.parse().ok())
             .map_or(Duration::from_secs(1), Duration::from_millis);
         sleep(wait.min(MOST_SLOW)).await;
-        self.text(200, &format!("after {:?}\n", wait.min(MOST_SLOW)), manner)
+        self.text(200, &format!("after {:?}\n", wait.min(MOST_SLOW)), options)
     }
 
-    async fn bytes(&mut self, bytes: u64, manner: Manner) -> anyhow::Result<Then> {
+    async fn bytes(&mut self, bytes: u64, options: ResponseOptions) -> anyhow::Result<Then> {
         let sum = match bytes {
             ..=MOST_SUMMED_BYTES => Some(self.common.pattern_sum(bytes).await?),
             _ => None,
         };
         let mut fields = vec![("Content-Type", "application/octet-stream")];
         fields.extend(sum.as_deref().map(|sum| ("X-Sha256", sum)));
-        self.head(200, &fields, bytes, manner)?;
-        let mut pattern = Pattern::new(if manner.head_only { 0 } else { bytes });
+        self.head(200, &fields, bytes, options)?;
+        let mut pattern = Pattern::new(if options.head_only { 0 } else { bytes });
         while !pattern.front().is_empty() {
             let sent = poll_fn(|cx| self.conn.poll_send(cx, pattern.front())).await?;
             pattern.pass(sent);
         }
-        Ok(manner.then)
+        Ok(options.then)
     }
 
     async fn sink(&mut self, request: &Request<'_>) -> anyhow::Result<Then> {
@@ -207,7 +206,7 @@ impl DemoConnection<'_> {
         self.text(
             200,
             &text,
-            Manner {
+            ResponseOptions {
                 head_only: false,
                 then,
             },
@@ -216,8 +215,8 @@ impl DemoConnection<'_> {
 
     async fn websocket(&mut self, request: &Request<'_>) -> anyhow::Result<Then> {
         let Some(key) = websocket::accepted(request) else {
-            let text = "this is a WebSocket (RFC 6455, version 13): ask for it with an Upgrade\n";
-            return self.text(426, text, Manner::LAST);
+            let text = "this is a WebSocket (RFC 6455, version 13): send an Upgrade\n";
+            return self.text(426, text, ResponseOptions::LAST);
         };
         let out = self.conn.queue();
         write::status_line(out, 101, reason_phrase(101).as_bytes())?;
@@ -234,17 +233,17 @@ impl DemoConnection<'_> {
         Ok(Then::Close)
     }
 
-    fn text(&mut self, status: u16, text: &str, manner: Manner) -> anyhow::Result<Then> {
+    fn text(&mut self, status: u16, text: &str, options: ResponseOptions) -> anyhow::Result<Then> {
         self.head(
             status,
             &[("Content-Type", "text/plain; charset=utf-8")],
             text.len() as u64,
-            manner,
+            options,
         )?;
-        if !manner.head_only {
+        if !options.head_only {
             self.conn.queue().extend_from_slice(text.as_bytes());
         }
-        Ok(manner.then)
+        Ok(options.then)
     }
 
     fn head(
@@ -252,7 +251,7 @@ impl DemoConnection<'_> {
         status: u16,
         fields: &[(&str, &str)],
         length: u64,
-        manner: Manner,
+        options: ResponseOptions,
     ) -> anyhow::Result<()> {
         let out = self.conn.queue();
         write::status_line(out, status, reason_phrase(status).as_bytes())?;
@@ -260,14 +259,14 @@ impl DemoConnection<'_> {
             write::field(out, name.as_bytes(), value.as_bytes())?;
         }
         write::field(out, b"Content-Length", length.to_string().as_bytes())?;
-        if manner.then == Then::Close {
+        if options.then == Then::Close {
             write::field(out, b"Connection", b"close")?;
         }
         write::end_of_head(out);
         Ok(())
     }
 
-    /// Says FIN and waits for the other side's, since closing with unread bytes would reset the
+    /// Sends FIN and waits for the peer's, since closing with unread bytes would reset the
     /// connection.
     async fn close(&mut self) -> anyhow::Result<()> {
         self.conn.finish().await?;
@@ -276,27 +275,27 @@ impl DemoConnection<'_> {
     }
 }
 
-/// How an answer is given.
+/// How a response is sent.
 #[derive(Clone, Copy)]
-struct Manner {
+struct ResponseOptions {
     head_only: bool,
     then: Then,
 }
 
-impl Manner {
-    /// For an answer that ends the connection.
+impl ResponseOptions {
+    /// For a response that ends the connection.
     const LAST: Self = Self {
         head_only: false,
         then: Then::Close,
     };
 
-    /// A body that nobody reads, and `?close`, end the connection.
+    /// A request body, which is not read here, and `?close` end the connection.
     fn of(request: &Request<'_>, query: Query<'_>) -> Self {
         let bodiless = !request.framing().has_body();
-        let goes_on = request.keep_alive() && bodiless && query.value("close").is_none();
+        let keeps = request.keep_alive() && bodiless && query.value("close").is_none();
         Self {
             head_only: request.method() == b"HEAD",
-            then: if goes_on { Then::Continue } else { Then::Close },
+            then: if keeps { Then::Continue } else { Then::Close },
         }
     }
 }
@@ -316,7 +315,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// An edge forwards the path that it matched: what stands before it is there to choose a route.
+/// The path without the prefix that chose the edge's route: the edge forwards the whole path.
 fn without_route(path: &[u8]) -> &[u8] {
     const ROUTES: [&[u8]; 3] = [b"/unix", b"/skip", b"/refused"];
     let rest = ROUTES.iter().find_map(|route| path.strip_prefix(*route));
@@ -332,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_chose_the_route_is_not_part_of_the_path() {
+    fn the_prefix_of_the_route_is_not_part_of_the_path() {
         for (path, rest) in [
             ("/", "/"),
             ("/unix", "/"),

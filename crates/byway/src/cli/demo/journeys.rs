@@ -1,8 +1,8 @@
 //! Journeys: every journey of the check, and those that move requests and bodies.
 //!
 //! In:    a scene.
-//! Out:   journeys, each with its name, that end with what they saw or with what was wrong.
-//! Never: begins to walk before it is polled.
+//! Out:   journeys, each with its name, that return what they saw or an error.
+//! Never: starts before it is polled.
 
 use anyhow::{bail, ensure};
 use byway_dial::Target;
@@ -17,11 +17,11 @@ use super::{away, blocked, echoes, paused, refusals};
 /// One journey.
 pub(super) struct Journey<'a> {
     pub(super) name: String,
-    /// Walks it.
+    /// Runs it.
     pub(super) steps: Steps<'a>,
 }
 
-/// What a journey does; ends with what it saw.
+/// What a journey does; returns what it saw.
 pub(super) type Steps<'a> = BoxFuture<'a, anyhow::Result<String>>;
 
 impl<'a> Journey<'a> {
@@ -36,15 +36,14 @@ impl<'a> Journey<'a> {
     }
 }
 
-/// What is moved each way by one node, and over a link, which costs more: encryption, and a node
-/// more.
+/// MiB each way through one node, and over a link, which costs more: encryption, and another node.
 const BULK_MIB: u64 = 64;
 const LINKED_BULK_MIB: u64 = 32;
 
-/// What is asked for before a FIN.
+/// The response body that is requested before a FIN.
 const HALF_CLOSED_BYTES: u64 = 8 * MIB;
 
-/// All of them, in the order in which they are told.
+/// All of them, in the order of the output.
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
     let mut all = Vec::new();
     for way in Way::ALL {
@@ -61,7 +60,7 @@ pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
             ),
             Journey::new(format!("{way}: {mib} MiB up"), up(scene, way, mib * MIB)),
             Journey::new(
-                format!("{way}: FIN behind the request"),
+                format!("{way}: FIN after the request"),
                 half_closed(scene, way),
             ),
         ]);
@@ -82,27 +81,31 @@ pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
     all
 }
 
-/// Two requests on one connection: keep-alive holds, and the head says who was on the way.
+/// Two requests on one connection: checks keep-alive and the fields of the proxies.
 async fn small(scene: &Scene, way: Way) -> anyhow::Result<String> {
     let mut visitor = Visitor::enter(scene, way).await?;
     visitor.fetch("/").await?;
     let (answer, head) = visitor.fetch("/headers").await?;
     visitor.leave();
-    let (seen, told) = (
+    let (in_request, in_response) = (
         head.contains("Via: 1.1 byway"),
         answer.field("Via").is_some(),
     );
     ensure!(
-        seen == way.speaks_http() && told == way.speaks_http(),
+        in_request == way.speaks_http() && in_response == way.speaks_http(),
         "the origin saw this head:\n{head}"
     );
     ensure!(
-        way.tells_visitor() == head.contains("X-Forwarded-For: 127.0.0.1"),
+        way.forwards_visitor() == head.contains("X-Forwarded-For: 127.0.0.1"),
         "the origin saw this head:\n{head}"
     );
     Ok(format!(
         "200 twice, {}",
-        if seen { "with Via" } else { "bytes untouched" }
+        if in_request {
+            "with Via"
+        } else {
+            "bytes unchanged"
+        }
     ))
 }
 
@@ -134,8 +137,7 @@ async fn up(scene: &Scene, way: Way, bytes: u64) -> anyhow::Result<String> {
     Ok(format!("200, {bytes} bytes, sha256 {}", prefix(&sum)))
 }
 
-/// The request is complete and so is what the visitor has to say: the whole answer comes all the
-/// same, then FIN.
+/// The visitor sends FIN after the request, and still receives the whole response, then FIN.
 async fn half_closed(scene: &Scene, way: Way) -> anyhow::Result<String> {
     let mut visitor = Visitor::enter(scene, way).await?;
     visitor
@@ -143,12 +145,12 @@ async fn half_closed(scene: &Scene, way: Way) -> anyhow::Result<String> {
         .await?;
     visitor.finish().await?;
     let saw = receive(scene, &mut visitor, HALF_CLOSED_BYTES).await?;
-    let behind = read_to_fin(&mut visitor.conn, 0).await?;
-    ensure!(behind == 0, "{behind} bytes came behind the answer");
+    let extra = read_to_fin(&mut visitor.conn, 0).await?;
+    ensure!(extra == 0, "{extra} bytes came after the response");
     Ok(format!("{saw}, then FIN"))
 }
 
-/// Reads an answer of that many bytes of the pattern.
+/// Reads a response of `bytes` bytes of the pattern.
 pub(super) async fn receive(
     scene: &Scene,
     visitor: &mut Visitor,
@@ -167,7 +169,7 @@ pub(super) async fn receive(
     Ok(format!("200, {}", compared(sum, bytes, &expected)?))
 }
 
-/// `N bytes, sha256 ABCD…` if that is what was expected.
+/// `N bytes, sha256 ABCD…`, if `sum` matches.
 pub(super) fn compared(sum: Sum, bytes: u64, expected: &str) -> anyhow::Result<String> {
     let (came, hex) = (sum.bytes(), sum.hex());
     ensure!(came == bytes, "{came} bytes came instead of {bytes}");
@@ -183,7 +185,7 @@ fn prefix(hex: &str) -> &str {
 }
 
 async fn over_unix(scene: &Scene) -> anyhow::Result<String> {
-    let stream = scene.straight(&Target::Addr(scene.at.edge)).await?;
+    let stream = scene.direct(&Target::Addr(scene.at.edge)).await?;
     let mut visitor = Visitor::on(stream, scene.at.edge);
     let (answer, _) = visitor.fetch("/unix/headers").await?;
     visitor.leave();
@@ -195,7 +197,7 @@ async fn over_unix(scene: &Scene) -> anyhow::Result<String> {
     Ok("200 from the Unix socket".into())
 }
 
-/// As many requests as there are turns, twice: each would have met the upstream that refuses.
+/// Twice as many requests as upstreams: round robin picks the refusing one at least once.
 async fn skip(scene: &Scene) -> anyhow::Result<String> {
     let mut visitor = Visitor::enter(scene, Way::Edge).await?;
     for _ in 0..4 {
@@ -210,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_that_are_missing_or_changed_do_not_hold() {
+    fn missing_or_changed_bytes_are_an_error() {
         let of = |bytes: &[u8]| {
             let mut sum = Sum::new();
             sum.add(bytes);

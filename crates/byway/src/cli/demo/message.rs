@@ -1,4 +1,4 @@
-//! Message: what both ends of the demo read of an HTTP message.
+//! Message: reads HTTP bodies, for the origin and the visitors.
 //!
 //! In:    a connection, and how the message is framed.
 //! Out:   its body, piece by piece.
@@ -10,7 +10,7 @@ use byway_h1::{BodyDecoder, Framed, Limits, Step};
 
 use crate::exchange::conn::Conn;
 
-/// Gives every piece of the body to `each` and leaves the connection at the message's end.
+/// Passes every piece of the body to `each`; stops at the end of the message.
 pub(super) async fn read_body(
     conn: &mut Conn,
     framed: Framed,
@@ -37,7 +37,7 @@ pub(super) async fn read_body(
     }
 }
 
-/// Reads on until the other side says FIN, for at most `most` bytes.
+/// Reads until the peer's FIN, at most `most` bytes.
 pub(super) async fn read_to_fin(conn: &mut Conn, most: usize) -> anyhow::Result<usize> {
     let mut read = 0;
     loop {

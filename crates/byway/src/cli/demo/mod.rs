@@ -1,15 +1,15 @@
 //! Demo: `byway demo [--check]`: everything on loopback in one process: an origin, an edge in front
 //! of it, an egress; a server with an agent that exposes the origin, and an exit with desks.
 //!
-//! In:    nothing but where to keep state.
+//! In:    the state folder.
 //! Out:   a table of addresses and lines to paste, until a signal; with `--check` one line a
-//!        journey, and whether all held.
-//! Never: reachable from another machine, and never leaves anything behind.
+//!        journey, and whether all passed.
+//! Never: reachable from another machine, and never leaves files behind.
 //!
-//! `origin` (with `http`, `websocket`, `frame`) stands behind; `nodes` are started on the `ground`
-//! with the configs of `plan` and `ports`; `table` is what a person reads. `check` runs `journeys`,
-//! each of which enters the `scene` by some way as a `visitor`; some (`away`, `blocked`) bring a
-//! node of their own.
+//! `origin` (with `http`, `websocket`, `frame`) is the upstream; `nodes` are started on the
+//! `ground` with the configs of `plan` and `ports`; `table` is the printed text. `check` runs
+//! `journeys`, each of which enters the `scene` by some way as a `visitor`; some (`away`,
+//! `blocked`) start a node of their own.
 
 mod addresses;
 mod away;
@@ -57,10 +57,10 @@ use crate::drain;
 use crate::os::descriptors;
 use crate::scope::{Scope, StopSignals};
 
-/// What the demo does.
+/// The flags of the demo.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// Walk every journey, print one line for each, and leave: exit code 0 only if all held
+    /// Run every journey, print one line for each, and exit: exit code 0 only if all passed
     #[arg(long)]
     pub check: bool,
 }
@@ -68,7 +68,7 @@ pub struct DemoArgs {
 /// Runs the demo to its end.
 pub(super) fn run(args: &DemoArgs, common: &Common) -> ExitCode {
     descriptors::raise_limit();
-    match play(args, common) {
+    match run_demo(args, common) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -78,39 +78,39 @@ pub(super) fn run(args: &DemoArgs, common: &Common) -> ExitCode {
     }
 }
 
-/// From the first socket to the last. `false`: a journey failed.
-fn play(args: &DemoArgs, common: &Common) -> anyhow::Result<bool> {
+/// Starts everything, runs it, and stops it. `false`: a journey failed.
+fn run_demo(args: &DemoArgs, common: &Common) -> anyhow::Result<bool> {
     let runtime = runtime().context("cannot start the origin's thread")?;
     let stop = StopSignals::default();
     let scope = Scope::new(runtime.handle().clone(), &stop, Arc::default());
     let folder = Folder::make()?;
     let ground = Ground::new(folder.path(), &common.state());
-    // A check disturbs nobody who has a demo running, and is not disturbed.
+    // A check takes no port of a running demo.
     let wanted = if args.check {
         Wanted::Any
     } else {
         Wanted::Friendly
     };
-    let held = runtime.block_on(async {
+    let passed = runtime.block_on(async {
         let origin = Origin::start(&scope, folder.path()).context("the origin cannot listen")?;
         let (nodes, addresses) = Nodes::start(&ground, &origin, wanted).await?;
         let scene = Scene::new(&nodes, ground, origin, addresses)?;
-        let held = match args.check {
-            true => walk(&nodes, &scene).await,
-            false => stay(&nodes, &table::text(&scene), common).await,
+        let passed = match args.check {
+            true => run_journeys(&nodes, &scene).await,
+            false => serve(&nodes, &table::text(&scene), common).await,
         };
         stop.cut.raise();
         scope.ended().await;
-        anyhow::Ok(held)
+        anyhow::Ok(passed)
     })?;
-    runtime.shutdown_timeout(LEAVE_PATIENCE);
-    Ok(held)
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    Ok(passed)
 }
 
-/// A look-up or a sum that is still being computed is not waited for.
-const LEAVE_PATIENCE: Duration = Duration::from_millis(200);
+/// How long a look-up or a sum that is still being computed is waited for.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The origin and the visitors have a runtime of their own: the node's workers are the node's.
+/// The origin and the visitors have a runtime of their own, apart from the nodes' workers.
 fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(1)
@@ -119,37 +119,37 @@ fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Says that everything serves, and what to try; serves until a signal says stop.
-async fn stay(nodes: &Nodes, table: &str, common: &Common) -> bool {
+/// Prints the ready line and what to try; serves until a stop signal.
+async fn serve(nodes: &Nodes, table: &str, common: &Common) -> bool {
     let mut stop = pin!(drain::wait_for_stop_signal());
-    // The first poll registers it: a signal that comes right behind the ready line is not lost.
+    // The first poll registers it: a signal right after the ready line is not lost.
     let early = stop.as_mut().now_or_never();
-    run_node::say_ready_in_short(&nodes.leaving(), common.log).await;
-    say(table);
+    run_node::print_ready_in_short(&nodes.in_stop_order(), common.log).await;
+    print(table);
     let why = match early {
         Some(why) => why,
         None => stop.await,
     };
-    drain::drain(&nodes.leaving(), why).await;
+    drain::drain(&nodes.in_stop_order(), why).await;
     true
 }
 
-/// Walks every journey, unless a signal says stop.
-async fn walk(nodes: &Nodes, scene: &Scene) -> bool {
-    let held = tokio::select! {
-        held = check::check(scene) => held,
+/// Runs every journey, until a stop signal.
+async fn run_journeys(nodes: &Nodes, scene: &Scene) -> bool {
+    let passed = tokio::select! {
+        passed = check::check(scene) => passed,
         why = drain::wait_for_stop_signal() => {
             tracing::warn!("{why}: the check was not finished");
             false
         }
     };
-    for node in nodes.leaving() {
+    for node in nodes.in_stop_order() {
         node.drain().await;
     }
-    held
+    passed
 }
 
-/// Prints on stdout. The demo goes on when the reader has left.
-fn say(text: &str) {
+/// Prints on stdout. The demo continues if stdout is closed.
+fn print(text: &str) {
     let _ = terminal::data(text);
 }

@@ -1,9 +1,9 @@
-//! Nodes: those that the demo runs side by side, as if on three machines.
+//! Nodes: the three nodes of the demo, as if on three machines.
 //!
 //! In:    a running origin, and the ground to start on.
-//! Out:   `alone`, which does what one node can; `public`, a server of exposed services and an
-//!        exit; and `inside`, an agent and desks that have joined it.
-//! Never: half of them.
+//! Out:   `alone`, a node without links; `public`, a server of exposed services and an exit; and
+//!        `inside`, an agent and desks that have joined it.
+//! Never: starts only some of them.
 
 use super::addresses::Addresses;
 use super::ground::Ground;
@@ -26,7 +26,7 @@ pub(super) struct Nodes {
 const ATTEMPTS: usize = 5;
 
 impl Nodes {
-    /// Starts them. A port that somebody takes between choosing and binding is chosen anew.
+    /// Starts them. Chooses other ports if another program takes one before it is bound.
     ///
     /// # Errors
     /// When one does not start, or its services do not become public.
@@ -68,8 +68,8 @@ impl Nodes {
         ))
     }
 
-    /// In the order in which they leave: those that have joined before those that they have joined.
-    pub(super) fn leaving(&self) -> Vec<&Node> {
+    /// In the order in which they stop: the joining node before the node that it has joined.
+    pub(super) fn in_stop_order(&self) -> Vec<&Node> {
         [&self.inside, &self.public, &self.alone]
             .into_iter()
             .filter_map(Running::node)

@@ -1,9 +1,9 @@
-//! Origin: what stands behind everything in the demo: HTTP and WebSocket, and plain echoes, on TCP
-//! and on Unix sockets.
+//! Origin: the upstream of everything in the demo: HTTP and WebSocket, and plain echoes, on TCP and
+//! on Unix sockets.
 //!
 //! In:    connections on loopback ports that the system chose, and on sockets in the demo's own
 //!        folder.
-//! Out:   answers; and for those that wait for it, the end of a connection.
+//! Out:   responses; and for journeys that wait for it, the end of a connection.
 //! Never: reachable from another machine.
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ pub(super) struct Origin {
     pub(super) http: SocketAddr,
     /// HTTP over a Unix socket.
     pub(super) http_unix: PathBuf,
-    /// Sends every byte back; FIN behind FIN.
+    /// Sends every byte back; FIN after FIN.
     pub(super) echo: SocketAddr,
     /// The same on a Unix socket.
     pub(super) echo_unix: PathBuf,
@@ -38,15 +38,15 @@ pub(super) struct Origin {
     pub(super) refusing: SocketAddr,
     /// What its connections share.
     pub(super) common: Arc<Common>,
-    /// Bound and never listened on, so that nobody else can take the port and answer there.
+    /// Bound and never listened on, so that no other program can take the port.
     _refusing: Socket,
 }
 
 /// What the connections of an origin share.
 pub(super) struct Common {
-    /// Who waits for the end of a connection.
+    /// Waiters for the end of a connection.
     pub(super) endings: Endings,
-    /// Where tasks belong.
+    /// The scope of its tasks.
     pub(super) scope: Scope,
     sums: Mutex<HashMap<u64, Arc<str>>>,
 }
@@ -93,8 +93,7 @@ impl Origin {
 }
 
 impl Common {
-    /// The SHA-256 of the pattern of that many bytes, in hex; computed once, away from the
-    /// connections.
+    /// The SHA-256 of the pattern of `bytes` bytes, in hex; computed once, on a blocking thread.
     pub(super) async fn pattern_sum(&self, bytes: u64) -> anyhow::Result<Arc<str>> {
         if let Some(known) = self.sums.lock().get(&bytes) {
             return Ok(Arc::clone(known));
@@ -106,7 +105,7 @@ impl Common {
         let sum: Arc<str> = computed.await?.into();
         let mut sums = self.sums.lock();
         if sums.len() >= MOST_SUMS {
-            // Whoever asks for that many lengths can wait for some of them again.
+            // With this many lengths, computing some of them again is acceptable.
             drop(mem::take(&mut *sums));
         }
         sums.insert(bytes, Arc::clone(&sum));
@@ -114,10 +113,10 @@ impl Common {
     }
 }
 
-/// How many sums are remembered.
+/// How many sums are cached.
 const MOST_SUMS: usize = 256;
 
-/// How long accepting pauses when the system gives no socket.
+/// How long accepting pauses after an error.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Bytes an echo holds at a time.
@@ -140,7 +139,7 @@ impl Acceptor {
 /// What is done with the connections of a listener.
 #[derive(Clone, Copy)]
 enum Serving {
-    /// HTTP; the answers name the kind of socket.
+    /// HTTP; the responses name the kind of socket.
     Http(&'static str),
     Echo,
 }
@@ -192,7 +191,7 @@ async fn serve(stream: Stream, serving: Serving, common: Arc<Common>) {
     }
 }
 
-/// Sends every byte back, and FIN behind the other side's FIN.
+/// Sends every byte back, and FIN after the peer's FIN.
 async fn echo(mut stream: Stream) -> anyhow::Result<()> {
     let mut bytes = vec![0; ECHO_BYTES];
     while let Read::Data(n) = stream.read(&mut bytes).await? {

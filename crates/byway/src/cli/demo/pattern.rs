@@ -1,5 +1,4 @@
-//! Pattern: bytes that look random, are the same in every run, and of which no two blocks are
-//! alike.
+//! Pattern: pseudo-random bytes, the same in every run, without two equal blocks.
 //!
 //! In:    a length.
 //! Out:   the bytes, front by front, and the SHA-256 of the whole.
@@ -18,7 +17,7 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// A position in a pattern.
 pub(super) struct Pattern {
     /// The current block: the common one, stamped with its number so that a lost or repeated block
-    /// shows.
+    /// changes the sum.
     block: Vec<u8>,
     number: u64,
     at: usize,
@@ -26,7 +25,7 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    /// The start of a pattern of that many bytes.
+    /// The start of a pattern of `bytes` bytes.
     pub(super) fn new(bytes: u64) -> Self {
         let mut pattern = Self {
             block: BLOCK.clone(),
@@ -38,7 +37,7 @@ impl Pattern {
         pattern
     }
 
-    /// What comes next, at most to the end of the block; empty at the end.
+    /// The next bytes, at most to the end of the block; empty at the end.
     pub(super) fn front(&self) -> &[u8] {
         let rest = self.block.get(self.at..).unwrap_or_default();
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
@@ -64,7 +63,7 @@ impl Pattern {
     }
 }
 
-/// What all blocks have in common: 64 KiB of an xorshift sequence (Marsaglia 2003).
+/// The common block: 64 KiB of an xorshift sequence (Marsaglia 2003).
 static BLOCK: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let words = std::iter::repeat_with(|| {
@@ -76,14 +75,14 @@ static BLOCK: LazyLock<Vec<u8>> = LazyLock::new(|| {
     words.take(BLOCK_BYTES / 8).flatten().collect()
 });
 
-/// The SHA-256 of bytes as they come, and how many they were.
+/// A running SHA-256, and the number of bytes.
 pub(super) struct Sum {
     context: Context,
     bytes: u64,
 }
 
 impl Sum {
-    /// Of nothing yet.
+    /// Of no bytes.
     pub(super) fn new() -> Self {
         Self {
             context: Context::new(&SHA256),
@@ -119,7 +118,7 @@ impl Sum {
             .as_ref()
             .iter()
             .fold(String::new(), |mut hex, byte| {
-                // A String takes whatever is written.
+                // Writing to a String cannot fail.
                 let _ = write!(hex, "{byte:02x}");
                 hex
             })
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_the_same_however_it_is_taken() {
+    fn a_pattern_is_the_same_in_steps_of_any_size() {
         let bytes = 2 * BLOCK_BYTES as u64 + 5;
         let all = whole(bytes, usize::MAX);
         assert_eq!(all.len() as u64, bytes);

@@ -1,5 +1,4 @@
-//! Paused: journeys of a reader that pauses: the origin is done with it long before it has read a
-//! byte.
+//! Paused: journeys of a reader that pauses: the origin finishes before the reader reads a byte.
 //!
 //! In:    a scene.   Out: journeys.   Never: reads before the origin's connection has ended.
 
@@ -11,7 +10,7 @@ use super::pattern::MIB;
 use super::scene::{Scene, Way};
 use super::visitor::Visitor;
 
-/// What is asked for: far more than sockets and rings hold together.
+/// The response body: far more than sockets and rings hold together.
 const PAUSED_BYTES: u64 = 100 * MIB;
 
 /// Ways that park bytes for a slow reader; those of two hops do it at the exit.
@@ -37,19 +36,19 @@ async fn paused(scene: &Scene, way: Way) -> anyhow::Result<String> {
             "",
         )
         .await?;
-    // FIN, so that the origin sees both sides end without a byte being read here.
+    // FIN, so that both sides of the origin's connection end before a byte is read here.
     visitor.finish().await?;
     ended
         .await
-        .context("the origin's connection broke before its answer had left")?;
+        .context("the origin's connection broke before its response was sent")?;
     let parked_mib = scene.parked_bytes(way) / MIB;
     ensure!(
         parked_mib > 0,
-        "none of it waits on the disk of the node that dials"
+        "none of it is on the disk of the node that dials"
     );
     let saw = receive(scene, &mut visitor, PAUSED_BYTES).await?;
     visitor.leave();
     Ok(format!(
-        "origin done with {parked_mib} MiB of all readers on disk, then {saw}"
+        "origin finished with {parked_mib} MiB of all readers on disk, then {saw}"
     ))
 }

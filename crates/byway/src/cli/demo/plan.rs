@@ -1,8 +1,8 @@
 //! Plan: the configs of the demo's nodes.
 //!
 //! In:    ports, a running origin, and files with join strings.
-//! Out:   texts as a person would write them, for `byway run -c` and `byway explain -c`, too.
-//! Never: takes a way that a config file could not.
+//! Out:   config files, which also work with `byway run -c` and `byway explain -c`.
+//! Never: uses a setting that a config file does not have.
 
 use super::ground::Ground;
 use super::origin::Origin;
@@ -14,14 +14,14 @@ pub(super) const USER: &str = "alice";
 /// Her password.
 pub(super) const PASSWORD: &str = "secret";
 
-/// Services that have a name are `NAME.DOMAIN`. Everything under `localhost` is this machine (RFC
-/// 6761 section 6.3).
+/// Services with a name are `NAME.DOMAIN`. Everything under `localhost` is this machine (RFC 6761
+/// section 6.3).
 pub(super) const DOMAIN: &str = "demo.localhost";
 
 /// How many services `inside` exposes.
 pub(super) const EXPOSED: usize = 7;
 
-/// What one node does by itself: an edge, two egresses, three forwards.
+/// One node without links: an edge, two egresses, three forwards.
 pub(super) fn alone(ports: &Ports, ground: &Ground, origin: &Origin) -> String {
     let Ports {
         edge,
@@ -147,7 +147,7 @@ pub(super) fn inside(ports: &Ports, public: &Running, origin: &Origin) -> anyhow
         ..
     } = origin;
     let mut text = format!(
-        r#"# The inner side of `byway demo`: what has joined the public one.
+        r#"# The inner side of `byway demo`: it joins the public side.
 
 [drain]
 deadline = "2s"

@@ -1,4 +1,4 @@
-//! Ports: where the demo listens: on ports that are easy to remember, or on any that are free.
+//! Ports: the ports of the demo: easy to remember, or any free ones.
 //!
 //! In:    nothing.
 //! Out:   ten different ports of 127.0.0.1.
@@ -22,7 +22,7 @@ pub(super) struct Ports {
     pub(super) echo: u16,
     /// Where agents join.
     pub(super) server: u16,
-    /// Where visitors of services that have a name arrive.
+    /// Where visitors of services with a name arrive.
     pub(super) visitors: u16,
     /// Where desks join.
     pub(super) exit: u16,
@@ -32,10 +32,10 @@ pub(super) struct Ports {
     pub(super) desk_tls: u16,
 }
 
-/// Which ports are wanted.
+/// Which ports to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Those of [`Ports::FRIENDLY`]; any other for those in use.
+    /// Those of [`Ports::FRIENDLY`]; free ones for those in use.
     Friendly,
     /// Any.
     Any,
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn ten_different_ports_are_found_even_if_the_friendly_ones_are_in_use() {
-        // Held as far as they are not in use anyway.
+        // Those that are not in use already.
         let _held: Vec<_> = Ports::FRIENDLY.into_iter().map(probe).collect();
         let ports = Ports::choose(Wanted::Friendly).unwrap();
         let Ports {

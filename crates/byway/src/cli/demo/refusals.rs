@@ -1,10 +1,9 @@
-//! Refusals: journeys that must not arrive: a target that refuses, one that policy denies, a wrong
-//! password, a name that nobody exposes.
+//! Refusals: journeys that must be refused: a target that refuses, one that policy denies, a wrong
+//! password, a name that no agent exposes.
 //!
 //! In:    a scene.
-//! Out:   journeys that hold if the answer on each wire is the one that its protocol has for the
-//!        case.
-//! Never: content with any failure: the reason must be the right one.
+//! Out:   journeys that pass if each protocol's reply is the one that it defines for the case.
+//! Never: accepts another failure: the reason must be the right one.
 
 use std::net::SocketAddr;
 
@@ -19,7 +18,7 @@ use super::plan::{DOMAIN, USER};
 use super::scene::{Scene, Way};
 use super::visitor::Visitor;
 
-/// An address of a private network, and the address at which clouds tell machines their secrets.
+/// An address of a private network, and the metadata service of clouds, which holds secrets.
 const PRIVATE: &str = "10.0.0.1:80";
 const METADATA: &str = "169.254.169.254:80";
 
@@ -98,7 +97,7 @@ fn by_one_node(scene: &Scene) -> Vec<Journey<'_>> {
     ]
 }
 
-/// What an exit says comes out of the desk as if that had said it.
+/// The desk returns the exit's refusals as its own.
 fn by_the_exit(scene: &Scene, carrier: CarrierKind) -> Vec<Journey<'_>> {
     let (desk, refusing) = (
         scene.at.over(carrier).desk,
@@ -138,13 +137,13 @@ fn by_the_server(scene: &Scene) -> Vec<Journey<'_>> {
             answered(scene, ask("refused"), 502, REFUSED),
         ),
         Journey::new(
-            "exposed HTTP: a name nobody has",
-            answered(scene, ask("nobody"), 404, "destination_not_found"),
+            "exposed HTTP: an unknown name",
+            answered(scene, ask("unknown"), 404, "destination_not_found"),
         ),
     ]
 }
 
-/// A request as it stands on the wire.
+/// A request as it is sent.
 struct Ask {
     at: SocketAddr,
     method: &'static str,
@@ -175,35 +174,35 @@ impl Ask {
     }
 }
 
-/// A SOCKS5 reply that says no.
+/// A SOCKS5 reply that refuses.
 #[derive(Clone, Copy)]
 enum Reply {
     Refused,
     Denied,
 }
 
-/// The words of Proxy-Status (RFC 9209).
+/// Error types of Proxy-Status (RFC 9209).
 const REFUSED: &str = "connection_refused";
 const DENIED: &str = "destination_ip_prohibited";
 const UNAUTHORIZED: &str = "http_request_denied";
 
-/// The answer has that status, and its Proxy-Status (RFC 9209) says why in that word.
+/// Expects a response with `status`, and `error` in its Proxy-Status (RFC 9209).
 async fn answered(scene: &Scene, ask: Ask, status: u16, error: &str) -> anyhow::Result<String> {
-    let stream = scene.straight(&Target::Addr(ask.at)).await?;
+    let stream = scene.direct(&Target::Addr(ask.at)).await?;
     let mut visitor = Visitor::on(stream, ask.host);
     visitor.ask(ask.method, &ask.target, &ask.fields).await?;
     let answer = visitor.answer(ask.method).await?;
     visitor.text(&answer).await?;
     visitor.leave();
-    let said = answer.field("Proxy-Status").unwrap_or_default();
+    let proxy_status = answer.field("Proxy-Status").unwrap_or_default();
     ensure!(
         answer.status == status,
-        "status {} instead of {status} ({said})",
+        "status {} instead of {status} ({proxy_status})",
         answer.status
     );
     ensure!(
-        said.contains(&format!("error={error};")),
-        "Proxy-Status: {said} does not say {error}"
+        proxy_status.contains(&format!("error={error};")),
+        "Proxy-Status: {proxy_status} does not have {error}"
     );
     ensure!(
         status != 407 || answer.field("Proxy-Authenticate").is_some(),
@@ -212,8 +211,8 @@ async fn answered(scene: &Scene, ask: Ask, status: u16, error: &str) -> anyhow::
     Ok(format!("{status}, {error}"))
 }
 
-/// The egress said no, in the right word: `answer` is what to call it.
-fn told(
+/// Expects that the egress refused with the right reply, which `answer` describes.
+fn refused(
     opened: anyhow::Result<Stream>,
     answer: &str,
     is_right: impl FnOnce(&ParentError) -> bool,
@@ -237,11 +236,11 @@ async fn socks5(
         .through_parent(Scheme::Socks5h, at, None, &target.parse()?)
         .await;
     match reply {
-        Reply::Refused => told(opened, "reply 05, connection refused", |said| {
-            matches!(said, ParentError::Refused)
+        Reply::Refused => refused(opened, "reply 05, connection refused", |error| {
+            matches!(error, ParentError::Refused)
         }),
-        Reply::Denied => told(opened, "reply 02, not allowed", |said| {
-            matches!(said, ParentError::Denied)
+        Reply::Denied => refused(opened, "reply 02, not allowed", |error| {
+            matches!(error, ParentError::Denied)
         }),
     }
 }
@@ -252,22 +251,22 @@ async fn log_in(scene: &Scene, password: Option<&str>) -> anyhow::Result<String>
     let opened = scene
         .through_parent(Scheme::Socks5h, scene.at.guarded, credentials, &target)
         .await;
-    // A refused login has a status of its own (RFC 1929), and so has a greeting without the method
-    // (RFC 1928).
+    // A refused login (RFC 1929) and a greeting without the method (RFC 1928) each have a status of
+    // their own.
     let answer = if password.is_some() {
         "login refused"
     } else {
         "ff, no acceptable method"
     };
-    told(opened, answer, |error| {
+    refused(opened, answer, |error| {
         matches!(error, ParentError::Credentials)
     })
 }
 
 async fn socks4a(scene: &Scene, refusing: SocketAddr) -> anyhow::Result<String> {
     let opened = scene.through(Way::Socks4a, refusing).await;
-    told(opened, "reply 91, rejected", |said| {
-        matches!(said, ParentError::Failed { status: None })
+    refused(opened, "reply 91, rejected", |error| {
+        matches!(error, ParentError::Failed { status: None })
     })
 }
 
@@ -276,8 +275,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_holds_for_the_right_reason_only() {
-        let refused = |source| {
+    fn a_refusal_passes_for_the_right_reason_only() {
+        let failed = |source| {
             Err(DialError::Parent {
                 parent: Target::Unix("/x".into()),
                 source,
@@ -286,10 +285,10 @@ mod tests {
         };
         let is_denied = |error: &ParentError| matches!(error, ParentError::Denied);
         assert_eq!(
-            told(refused(ParentError::Denied), "reply 02", is_denied).unwrap(),
+            refused(failed(ParentError::Denied), "reply 02", is_denied).unwrap(),
             "reply 02"
         );
-        let wrong = told(refused(ParentError::Refused), "reply 02", is_denied).unwrap_err();
+        let wrong = refused(failed(ParentError::Refused), "reply 02", is_denied).unwrap_err();
         assert!(
             format!("{wrong:#}").starts_with("not answered with reply 02: "),
             "{wrong:#}"

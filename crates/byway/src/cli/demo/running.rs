@@ -1,8 +1,8 @@
 //! Running: one of the demo's nodes.
 //!
 //! In:    a config file.
-//! Out:   a node, how to join it, and where its services are public.
-//! Never: outlives this: dropping it cuts the node off.
+//! Out:   a node, its join files, and the public addresses of its services.
+//! Never: leaves the node running: dropping this cuts it off.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,14 +22,14 @@ use crate::relay::RelayCounters;
 
 /// See the head of the file.
 pub(super) struct Running {
-    /// None once it was cut off.
+    /// None after it was cut off.
     node: Option<Node>,
     events: UnboundedReceiver<LinkEvent>,
     joins: HashMap<String, PathBuf>,
     public: HashMap<String, String>,
 }
 
-/// On one machine a link is up and its services are public long before.
+/// On one machine, links and services need much less.
 const PUBLIC_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Running {
@@ -47,16 +47,16 @@ impl Running {
             .shared()
             .links
             .events()
-            .context("somebody else hears the news of this node")?;
+            .context("the events of this node have another receiver")?;
         let mut running = Self {
             node: Some(node),
             events,
             joins: HashMap::new(),
             public: HashMap::new(),
         };
-        // How to join it is known before it serves.
-        while let Ok(events) = running.events.try_recv() {
-            running.handle_event(events);
+        // The join strings are reported before the node serves.
+        while let Ok(event) = running.events.try_recv() {
+            running.handle_event(event);
         }
         Ok(running)
     }
@@ -66,7 +66,7 @@ impl Running {
         self.node.as_ref()
     }
 
-    /// What its relays count.
+    /// The counters of its relays.
     ///
     /// # Errors
     /// When it was cut off.
@@ -75,7 +75,7 @@ impl Running {
         Ok(Arc::clone(&node.shared().relay_counters))
     }
 
-    /// The file with the join string of that listener.
+    /// The file with the join string of `listener`.
     ///
     /// # Errors
     /// When it has none.
@@ -86,15 +86,15 @@ impl Running {
             .with_context(|| format!("{listener} cannot be joined"))
     }
 
-    /// Waits until that many services are public.
+    /// Waits until `services` services are public.
     ///
     /// # Errors
-    /// When they are not after a while.
+    /// When they are not within [`PUBLIC_PATIENCE`].
     pub(super) async fn wait_for_public(&mut self, services: usize) -> anyhow::Result<()> {
         let waiting = async {
             while self.public.len() < services {
-                let events = self.events.recv().await.context("the node has ended")?;
-                self.handle_event(events);
+                let event = self.events.recv().await.context("the node has ended")?;
+                self.handle_event(event);
             }
             anyhow::Ok(())
         };
@@ -115,7 +115,7 @@ impl Running {
         let url = self.public(service)?;
         Ok(url
             .strip_prefix("http://")
-            .with_context(|| format!("{url} is no HTTP URL"))?
+            .with_context(|| format!("{url} is not an HTTP URL"))?
             .to_owned())
     }
 
@@ -127,7 +127,7 @@ impl Running {
         let address = self.public(service)?;
         address
             .parse()
-            .with_context(|| format!("{address} is no address with a port"))
+            .with_context(|| format!("{address} is not an address with a port"))
     }
 
     fn public(&self, service: &str) -> anyhow::Result<&str> {
@@ -153,8 +153,8 @@ impl Running {
         }
     }
 
-    fn handle_event(&mut self, events: LinkEvent) {
-        match events {
+    fn handle_event(&mut self, event: LinkEvent) {
+        match event {
             LinkEvent::Join { listener, file, .. } => {
                 self.joins.insert(listener.to_string(), file);
             }

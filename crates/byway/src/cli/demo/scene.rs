@@ -1,9 +1,9 @@
-//! Scene: where the journeys take place: a running origin, running nodes, and the ways through
-//! these to that.
+//! Scene: the environment of the journeys: a running origin, running nodes, and the ways through
+//! the nodes to the origin.
 //!
 //! In:    a way, and for ways that can name one, a target.
 //! Out:   an open stream.
-//! Never: says a word of HTTP on it.
+//! Never: sends HTTP on it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -23,15 +23,15 @@ use crate::relay::RelayCounters;
 
 /// See the head of the file.
 pub(super) struct Scene {
-    /// What stands behind.
+    /// The upstream of everything.
     pub(super) origin: Origin,
     /// Where the nodes listen.
     pub(super) at: Addresses,
     /// Where a journey may start nodes of its own.
     pub(super) ground: Ground,
-    /// How they join the server of exposed services.
+    /// The file with the join string of the server of exposed services.
     pub(super) server_join: PathBuf,
-    /// How they join the exit.
+    /// The file with the join string of the exit.
     pub(super) exit_join: PathBuf,
     alone: Arc<RelayCounters>,
     public: Arc<RelayCounters>,
@@ -55,9 +55,9 @@ pub(super) enum Way {
     Connect,
     /// A plain TCP forward.
     Forward,
-    /// A request for a name of the server's, whose agent has joined over that carrier.
+    /// A request for a public name of an agent that has joined over that carrier.
     ExposedHttp(CarrierKind),
-    /// A port of the server's, whose agent has joined over that carrier.
+    /// A public port of an agent that has joined over that carrier.
     ExposedTcp(CarrierKind),
     /// A request in absolute form to the desk that has joined the exit over that carrier.
     DeskAbsolute(CarrierKind),
@@ -89,7 +89,7 @@ impl Way {
         Self::DeskConnect(CarrierKind::Tls),
     ];
 
-    /// Whether a node reads the requests, or all only carry bytes.
+    /// Whether a node reads the requests; otherwise all nodes only carry bytes.
     pub(super) fn speaks_http(self) -> bool {
         matches!(
             self,
@@ -97,8 +97,8 @@ impl Way {
         )
     }
 
-    /// Whether the origin is told for whom it is asked.
-    pub(super) fn tells_visitor(self) -> bool {
+    /// Whether the origin receives the address of the visitor.
+    pub(super) fn forwards_visitor(self) -> bool {
         matches!(self, Self::Edge | Self::ExposedHttp(_))
     }
 
@@ -137,7 +137,7 @@ impl fmt::Display for Way {
 }
 
 impl Scene {
-    /// A scene on the runtime that this is called on.
+    /// A scene on the current runtime.
     ///
     /// # Errors
     /// When the public node cannot be joined.
@@ -160,8 +160,7 @@ impl Scene {
         })
     }
 
-    /// Bytes that wait for their readers on the disk of the node that dials the origin for those
-    /// who come by `way`.
+    /// Bytes of slow readers on the disk of the node that dials the origin for `way`.
     pub(super) fn parked_bytes(&self, way: Way) -> u64 {
         let dials = if way.carrier().is_some() {
             &self.public
@@ -174,24 +173,20 @@ impl Scene {
     /// Opens a stream to the origin's HTTP, or for ways that speak HTTP to the node itself.
     pub(super) async fn enter(&self, way: Way) -> anyhow::Result<Stream> {
         match way {
-            Way::Edge => self.straight(&Target::Addr(self.at.edge)).await,
-            Way::Absolute => self.straight(&Target::Addr(self.at.open)).await,
-            Way::Forward => self.straight(&Target::Addr(self.at.http)).await,
-            Way::ExposedHttp(_) => self.straight(&Target::Addr(self.at.visitors)).await,
-            Way::ExposedTcp(carrier) => {
-                self.straight(&Target::Addr(self.at.over(carrier).tcp))
-                    .await
-            }
+            Way::Edge => self.direct(&Target::Addr(self.at.edge)).await,
+            Way::Absolute => self.direct(&Target::Addr(self.at.open)).await,
+            Way::Forward => self.direct(&Target::Addr(self.at.http)).await,
+            Way::ExposedHttp(_) => self.direct(&Target::Addr(self.at.visitors)).await,
+            Way::ExposedTcp(carrier) => self.direct(&Target::Addr(self.at.over(carrier).tcp)).await,
             Way::DeskAbsolute(carrier) => {
-                self.straight(&Target::Addr(self.at.over(carrier).desk))
-                    .await
+                self.direct(&Target::Addr(self.at.over(carrier).desk)).await
             }
             _ => self.through(way, self.origin.http).await,
         }
     }
 
-    /// Opens a stream to an address of this machine through an egress; for ways that are there for
-    /// names, by its name.
+    /// Opens a stream to an address of this machine through an egress; by its name, for ways to a
+    /// name.
     pub(super) async fn through(&self, way: Way, to: SocketAddr) -> anyhow::Result<Stream> {
         let (by_address, by_name) = (Target::Addr(to), Target::from_host("localhost", to.port())?);
         let credentials = Some((USER.to_owned(), PASSWORD.to_owned()));
@@ -208,12 +203,12 @@ impl Scene {
             ),
             Way::DeskConnect(carrier) => (Scheme::Http, self.at.over(carrier).desk, None, by_name),
             Way::Socks4a => (Scheme::Socks4a, self.at.open, user_id, by_name),
-            _ => bail!("{way} leads to no target of the visitor's choice"),
+            _ => bail!("with {way}, the visitor cannot choose the target"),
         };
         self.through_parent(scheme, at, credentials, &target).await
     }
 
-    /// Opens a stream through the listener `at`, with whatever credentials.
+    /// Opens a stream through the listener `at`, with these credentials.
     pub(super) async fn through_parent(
         &self,
         scheme: Scheme,
@@ -233,8 +228,8 @@ impl Scene {
             .stream)
     }
 
-    /// Opens a stream without any detour.
-    pub(super) async fn straight(&self, target: &Target) -> anyhow::Result<Stream> {
+    /// Opens a stream without a proxy.
+    pub(super) async fn direct(&self, target: &Target) -> anyhow::Result<Stream> {
         Ok(self
             .dialler
             .open(target, &AddressRules::open())

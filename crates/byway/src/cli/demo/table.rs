@@ -1,8 +1,8 @@
-//! Table: what the demo prints: every address, and a line to paste for each journey.
+//! Table: what the demo prints: every address, and lines to paste.
 //!
 //! In:    the addresses.
-//! Out:   text for people.
-//! Never: a line that does not run as it stands, given the program it names.
+//! Out:   text.
+//! Never: a line that does not run as printed, if the program that it names is installed.
 
 use std::fmt::Display;
 
@@ -15,7 +15,7 @@ use super::scene::Scene;
 /// The whole text.
 pub(super) fn text(scene: &Scene) -> String {
     let mut text = String::from(
-        "byway demo: everything on this machine, for as long as this runs (Ctrl-C ends it)\n\n",
+        "byway demo: everything on this machine, while this runs (Ctrl-C ends it)\n\n",
     );
     for (what, address, about) in addresses(scene) {
         text += &format!("  {what:<9} {address:<46} {about}\n");
@@ -36,7 +36,7 @@ fn addresses(scene: &Scene) -> Vec<(&'static str, String, String)> {
         (
             "origin",
             url(&origin.http),
-            "what stands behind everything: HTTP, and WebSocket at /ws".into(),
+            "the upstream of everything: HTTP, and WebSocket at /ws".into(),
         ),
         (
             "origin",
@@ -81,7 +81,7 @@ fn addresses(scene: &Scene) -> Vec<(&'static str, String, String)> {
         (
             "exit",
             at.exit.to_string(),
-            "where desks join to go out by way of it".into(),
+            "where desks join to go out through it".into(),
         ),
     ];
     for carrier in [CarrierKind::Quic, CarrierKind::Tls] {
@@ -95,30 +95,30 @@ fn addresses(scene: &Scene) -> Vec<(&'static str, String, String)> {
             (
                 "exposed",
                 url(name),
-                format!("the origin by a name of the server's, over {carrier}"),
+                format!("the origin by a name of the server, over {carrier}"),
             ),
             (
                 "exposed",
                 tcp.to_string(),
-                format!("the origin by a port of the server's, over {carrier}"),
+                format!("the origin by a port of the server, over {carrier}"),
             ),
             (
                 "exposed",
                 echo.to_string(),
-                format!("the echo by a port of the server's, over {carrier}"),
+                format!("the echo by a port of the server, over {carrier}"),
             ),
             (
                 "desk",
                 desk.to_string(),
-                format!("an egress that goes out by way of the exit, over {carrier}"),
+                format!("an egress that goes out through the exit, over {carrier}"),
             ),
         ]);
     }
     let configs = ["alone", "public", "inside"].map(|node| ("config", scene.ground.config(node)));
     let about = [
-        "what all this was made of: one node alone",
-        "the server and the exit",
-        "what has joined them",
+        "of the node without links: edge, egresses, forwards",
+        "of the server and the exit",
+        "of the agent and the desks that have joined them",
     ];
     all.extend(
         configs
@@ -145,18 +145,18 @@ fn one_node(scene: &Scene) -> Vec<Recipe> {
     let (byway, config) = (this_program(), scene.ground.config("alone"));
     vec![
         (
-            "the edge: what the origin sees of a request",
+            "the edge: the request as the origin receives it",
             vec![format!("curl http://{edge}/headers")],
         ),
         (
-            "the edge: an upstream that refuses is skipped, and if there is no other, the answer says so",
+            "the edge: an upstream that refuses is skipped; without another one, the response is 502",
             vec![
                 format!("curl http://{edge}/skip/"),
                 format!("curl -i http://{edge}/refused/"),
             ],
         ),
         (
-            "64 MiB down (X-Sha256 says what must come out) and up (the origin answers with what came in)",
+            "64 MiB down (compare the sum with X-Sha256) and up (the origin returns the sum of what it received)",
             vec![
                 format!(
                     "curl -sD- http://{edge}/bytes/67108864 -o /tmp/byway-demo.bin && sha256sum /tmp/byway-demo.bin"
@@ -186,7 +186,7 @@ fn one_node(scene: &Scene) -> Vec<Recipe> {
             ],
         ),
         (
-            "the egress: what policy denies, and what a wrong password gets",
+            "the egress: a target that policy denies, and a wrong password",
             vec![
                 format!("curl -i --noproxy '' -x http://{open} http://169.254.169.254/"),
                 format!("curl -i --noproxy '' -x http://{USER}:wrong@{guarded} http://{origin}/"),
@@ -194,7 +194,7 @@ fn one_node(scene: &Scene) -> Vec<Recipe> {
             ],
         ),
         (
-            "a slow reader: the origin is done at once, the rest waits on disk",
+            "a slow reader: the origin finishes at once, the rest waits on disk",
             vec![format!(
                 "curl --noproxy '' --limit-rate 20M -x socks5h://{open} http://{origin}/bytes/209715200 | sha256sum"
             )],
@@ -239,7 +239,7 @@ fn two_nodes(scene: &Scene) -> Vec<Recipe> {
             ],
         ),
         (
-            "one whose agent finds nobody at home",
+            "a service that refuses connections",
             vec![format!(
                 "curl -i http://refused.{DOMAIN}:{}/",
                 visitors.port()
@@ -270,7 +270,7 @@ fn two_nodes(scene: &Scene) -> Vec<Recipe> {
             )],
         ),
         (
-            "a service of your own, such as what listens on port 3000; leave it with Ctrl-C and come back: visitors wait",
+            "a service of your own, such as one on port 3000; stop it with Ctrl-C and start it again: visitors wait",
             vec![
                 format!("{byway} http 3000 --name mine --join-file {server} --state {state}"),
                 format!("curl http://mine.{DOMAIN}:{}/", visitors.port()),
@@ -288,13 +288,13 @@ fn two_nodes(scene: &Scene) -> Vec<Recipe> {
             ],
         ),
         (
-            "all of that and more, by itself",
+            "all of that and more, automatically",
             vec![format!("{byway} demo --check")],
         ),
     ]
 }
 
-/// How a shell calls the program that is running: it need not be where shells look for programs.
+/// The running program as a shell would call it: it may not be in PATH.
 fn this_program() -> String {
     let path = std::env::current_exe()
         .unwrap_or_else(|_| "byway".into())

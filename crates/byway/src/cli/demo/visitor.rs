@@ -1,8 +1,8 @@
-//! Visitor: whoever asks over HTTP/1.1, in as few lines as will do.
+//! Visitor: a minimal HTTP/1.1 client.
 //!
 //! In:    a stream that some way opened.
-//! Out:   requests; answers with their head in hand and their body summed up as it comes.
-//! Never: follows, retries or repairs anything: what is not as it should be is an error.
+//! Out:   requests; response heads, and the SHA-256 of bodies as they arrive.
+//! Never: follows redirects, retries or repairs: anything unexpected is an error.
 
 use anyhow::{Context, bail, ensure};
 use byway_dial::{Read, Stream};
@@ -16,12 +16,12 @@ use crate::exchange::conn::Conn;
 /// One connection.
 pub(super) struct Visitor {
     pub(super) conn: Conn,
-    /// What stands before the path: nothing, or the origin's URL for absolute form.
+    /// The prefix of the path: empty, or the origin's URL for absolute form.
     prefix: String,
     host: String,
 }
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -60,7 +60,7 @@ impl Visitor {
         })
     }
 
-    /// Asks on a stream that is open already; `host` goes into the Host field.
+    /// Uses an open stream; `host` is for the Host field.
     pub(super) fn on(stream: Stream, host: impl ToString) -> Self {
         Self {
             conn: Conn::new(stream),
@@ -84,7 +84,7 @@ impl Visitor {
         Ok(self.conn.flush().await?)
     }
 
-    /// Sends that much of the pattern.
+    /// Sends `bytes` bytes of the pattern.
     pub(super) async fn send_pattern(&mut self, bytes: u64) -> anyhow::Result<()> {
         let mut pattern = Pattern::new(bytes);
         while !pattern.front().is_empty() {
@@ -96,12 +96,12 @@ impl Visitor {
         Ok(())
     }
 
-    /// Says FIN.
+    /// Sends FIN.
     pub(super) async fn finish(&mut self) -> anyhow::Result<()> {
         Ok(self.conn.finish().await?)
     }
 
-    /// Reads the head of the answer to a request of that method; interim ones are passed over.
+    /// Reads the head of the response to a request of that method; skips interim ones.
     pub(super) async fn answer(&mut self, method: &str) -> anyhow::Result<Answer> {
         loop {
             let answer = self.any_answer(method).await?;
@@ -118,7 +118,7 @@ impl Visitor {
                 break n;
             }
             if self.conn.fill().await? == Read::Fin {
-                bail!("the connection ended before the answer");
+                bail!("the connection ended before the response");
             }
         };
         let response = index.view(self.conn.unread());
@@ -135,7 +135,7 @@ impl Visitor {
         Ok(answer)
     }
 
-    /// Reads the body to its end and sums it up.
+    /// Reads the body to its end and hashes it.
     pub(super) async fn sum(&mut self, answer: &Answer) -> anyhow::Result<Sum> {
         let mut sum = Sum::new();
         read_body(&mut self.conn, answer.framed, |data| sum.add(data))
@@ -160,7 +160,7 @@ impl Visitor {
         Ok(String::from_utf8(text)?)
     }
 
-    /// Asks for `path` and expects 200 with a short body.
+    /// Requests `path` and expects 200 with a short body.
     pub(super) async fn fetch(&mut self, path: &str) -> anyhow::Result<(Answer, String)> {
         self.ask("GET", path, "").await?;
         let answer = self.answer("GET").await?;
@@ -174,11 +174,11 @@ impl Visitor {
         Ok((answer, text))
     }
 
-    /// Leaves in order.
+    /// Closes the connection with FIN.
     pub(super) fn leave(self) {
         self.conn.fin_on_drop();
     }
 }
 
-/// No text of the origin or of a fault is longer.
+/// No text of the origin or of an error response is longer.
 const SHORT_BYTES: usize = 64 * 1024;

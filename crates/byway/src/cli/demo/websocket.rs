@@ -1,9 +1,9 @@
-//! WebSocket: the handshake of RFC 6455, messages out of frames, and an origin that sends every
-//! message back.
+//! WebSocket: the handshake of RFC 6455, reassembly of messages, and an origin that echoes every
+//! message.
 //!
 //! In:    an upgrade request, then masked frames.
-//! Out:   101 with the key that proves it was read; each message as it came, a pong for each ping,
-//!        a close for a close.
+//! Out:   101 with the accept key; each message unchanged, a pong for each ping, a close for a
+//!        close.
 //! Never: takes a message over [`MOST_MESSAGE_BYTES`], or a text that is not UTF-8.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -26,13 +26,13 @@ pub(super) fn accept_key(key: &[u8]) -> String {
 
 /// The accept key, if `request` is a good handshake (RFC 6455 section 4.2.1).
 pub(super) fn accepted(request: &Request<'_>) -> Option<String> {
-    let asked = request.method() == b"GET"
+    let is_upgrade = request.method() == b"GET"
         && request.framing() == Framed::None
         && request
             .upgrade()
             .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
         && request.field("Sec-WebSocket-Version") == Some(b"13");
-    let key = request.field("Sec-WebSocket-Key").filter(|_| asked)?;
+    let key = request.field("Sec-WebSocket-Key").filter(|_| is_upgrade)?;
     let nonce = BASE64_STANDARD.decode(key).ok()?;
     (nonce.len() == 16).then(|| accept_key(key))
 }
@@ -57,7 +57,7 @@ pub(super) async fn echo(conn: &mut Conn) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads one frame of the other side's; `None` once that has said FIN.
+/// Reads one frame of the peer; `None` at its FIN.
 pub(super) async fn next_frame(
     conn: &mut Conn,
     from: Sender,
@@ -77,15 +77,15 @@ pub(super) async fn next_frame(
     }
 }
 
-/// Puts messages together out of frames.
+/// Reassembles messages from frames.
 #[derive(Default)]
 struct Messages {
-    /// The kind of the message that is under way, and what there is of it.
+    /// The kind of the incomplete message, and its payload so far.
     partial: Option<(Opcode, Vec<u8>)>,
 }
 
 impl Messages {
-    /// What to send back for `frame`, if anything yet; or the code to close with.
+    /// What to send back for `frame`, if anything; or the code to close with.
     fn take(&mut self, frame: Frame) -> Result<Option<Frame>, u16> {
         match (frame.opcode, self.partial.take()) {
             (Opcode::Ping | Opcode::Pong | Opcode::Close, partial) => {
@@ -99,7 +99,7 @@ impl Messages {
             (Opcode::Text | Opcode::Binary, None) => {
                 self.grow(frame.opcode, frame.payload, frame.fin)
             }
-            // A continuation of nothing, or a new message within another.
+            // A continuation without a message, or a new message within another.
             _ => Err(1002),
         }
     }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_messages_close_with_the_code_that_says_why() {
+    fn bad_messages_close_with_the_right_code() {
         let close = |frames: &[Frame]| {
             let mut messages = Messages::default();
             frames

@@ -1,9 +1,9 @@
-//! Advertise: how a node is reached by those that join it.
+//! Advertise: the address that joining nodes dial.
 //!
 //! In:    `listen` and `advertise` of a `[[serve]]` or an `[[exit]]`, and the domain, if there is
 //!        one.
-//! Out:   the addresses where links arrive, and the `Advertise` that stands in join strings.
-//! Never: advertises what nobody can dial: `0.0.0.0` and `::` are asked about instead.
+//! Out:   the addresses where links arrive, and the `Advertise` for join strings.
+//! Never: advertises an address that cannot be dialled: `0.0.0.0` and `::` are errors.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use super::super::place::{At, Place, Text};
 use super::Resolver;
 
 impl Resolver<'_> {
-    /// The addresses where links arrive: TCP ones, each of which stands for its UDP twin, too.
+    /// The addresses where links arrive: TCP ones, each of which includes the same UDP port.
     pub(super) fn link_binds(
         &mut self,
         section: &str,
@@ -41,7 +41,7 @@ impl Resolver<'_> {
         binds
     }
 
-    /// What join strings say. None if that was noted as an error, here or where `binds` were read.
+    /// The address for join strings. None if an error was noted, here or where `binds` were read.
     pub(super) fn advertise(
         &mut self,
         written: &Option<Text>,
@@ -65,9 +65,8 @@ impl Resolver<'_> {
             Some(domain) => AdvertisedHost::Name(domain.clone()),
             None if !addr.ip().is_unspecified() => AdvertisedHost::Addr(addr.ip()),
             None => {
-                let message = format!(
-                    "`{addr}` is every address of this machine: which one shall others join?"
-                );
+                let message =
+                    format!("`{addr}` is every address of this machine: which one do others join?");
                 let help = match bind.place.is_flag() {
                     true => "add --advertise HOST:PORT, as others reach this machine",
                     false => "add advertise = \"HOST:PORT\", as others reach this machine",
@@ -92,7 +91,7 @@ fn advertised(text: &str) -> Result<(AdvertisedHost, Option<u16>), String> {
     };
     match host {
         AdvertisedHost::Addr(ip) if ip.is_unspecified() => Err(format!(
-            "nobody can join at {ip}: write the address or the name that others reach this machine by"
+            "{ip} cannot be joined: write the address or the name that others reach this machine by"
         )),
         host => Ok((host, port)),
     }
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_dial_is_not_advertised() {
+    fn what_cannot_be_dialled_is_not_advertised() {
         for text in [
             "",
             ":7000",
@@ -154,7 +153,7 @@ mod tests {
         }
         for text in ["0.0.0.0:7000", "[::]:7000", "::"] {
             assert!(
-                shown(text).unwrap_err().starts_with("nobody can join at "),
+                shown(text).unwrap_err().contains(" cannot be joined: "),
                 "{text}"
             );
         }

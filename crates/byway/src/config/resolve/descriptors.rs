@@ -1,6 +1,6 @@
 //! Descriptors: the limits of connections, lowered to what the process may have open.
 //!
-//! In:    the limits as written or by default, and what else of the file takes descriptors.
+//! In:    the limits as written or by default, and the other uses of descriptors in the file.
 //! Out:   limits that fit together, and a note of each that was lowered.
 //! Never: raises a limit, or refuses a file because of the machine it is read on.
 
@@ -122,7 +122,7 @@ impl Resolver<'_> {
                 files,
             );
         }
-        // A part is never larger than the whole. A default that is larger was not asked for.
+        // A part is never larger than the whole. Lowering a default is not reported.
         let (most, cause) = match limits.connections < connections {
             // One address must not hold all that is left.
             true => ((limits.connections / 2).max(1), files),
@@ -155,8 +155,9 @@ impl Resolver<'_> {
         }
         DescriptorsPlan { shares, lowered }
     }
-    /// Links that are dialled. Sections with the same join string and carrier share one. Whatever
-    /// is wrong with a section is said where it is resolved.
+
+    /// Links that are dialled. Sections with the same join string and carrier share one. Errors of
+    /// a section are reported where it is resolved.
     fn distinct_joins(&self, file: &File) -> usize {
         let exposes = file.expose.iter().map(|expose| &expose.value.join);
         let proxies = file.proxy.iter().map(|proxy| &proxy.value.join);

@@ -2,7 +2,7 @@
 //!
 //! In:    an `[[edge]]` as written and the `[limits]` it inherits.
 //! Out:   its listeners, which share one `EdgePlan`.
-//! Never: leaves a route that can never be reached because an earlier one is written alike.
+//! Never: accepts a route that is never reached because an earlier one has the same hosts and path.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::upstream::parse_upstream;
 use crate::exchange::retry_budget::RetryBudget;
 use crate::outbound::balance::RoundRobin;
 
-/// A compiled pattern larger than this is a mistake, or meant to fill the memory.
+/// A larger compiled pattern is a mistake, or an attempt to fill the memory.
 const MOST_REGEX_BYTES: usize = 1 << 20;
 
 impl Resolver<'_> {
@@ -70,7 +70,7 @@ impl Resolver<'_> {
         for route in &edge.value.route {
             let noted = self.diagnostics.len();
             let plan = self.route(route, binds, max_body);
-            // Patterns that were refused would make routes look alike that are not.
+            // Without their refused patterns, different routes would look equal.
             if self.diagnostics.len() == noted {
                 self.refuse_repeated(route, &plan, &mut seen);
             }
@@ -108,7 +108,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Which Host the upstream sees. A host name here is meant for `hosts`.
+    /// Which Host the upstream sees. A host name here belongs in `hosts`.
     fn host_mode(&mut self, written: &Option<Text>) -> HostMode {
         let modes = [("keep", HostMode::Keep), ("upstream", HostMode::Upstream)];
         if let Some(text) = written
@@ -120,7 +120,7 @@ impl Resolver<'_> {
                 text.value
             );
             let help = format!(
-                "did you mean `hosts`, which says for which hosts the route is? hosts = [{:?}]",
+                "did you mean `hosts`, the hosts that the route is for? hosts = [{:?}]",
                 text.value
             );
             self.note(Diagnostic::new(&text.place, message).help(help));
@@ -160,7 +160,7 @@ impl Resolver<'_> {
             .collect()
     }
 
-    /// The upstream of `text`: the one `Arc` for all that mean the same.
+    /// The upstream of `text`: one `Arc` for all with the same id.
     fn upstream(&mut self, text: &Text, binds: &[At<Bind>]) -> Option<Arc<UpstreamPlan>> {
         if text.value.contains(',') {
             let message = format!("`{}` holds a comma: one `to` is one upstream", text.value);
@@ -226,8 +226,8 @@ fn match_key(plan: &RoutePlan) -> (Vec<HostPattern>, Option<String>) {
     )
 }
 
-/// The name of a route that was given none: what it matches, which stays the same when other routes
-/// come and go.
+/// The name of a route without one: what it matches, which does not change when other routes are
+/// added or removed.
 pub(in super::super) fn derived_route_name(hosts: &[HostPattern], path: Option<&Regex>) -> String {
     let hosts: Vec<String> = hosts.iter().map(HostPattern::to_string).collect();
     match (hosts.is_empty(), path) {
@@ -238,7 +238,7 @@ pub(in super::super) fn derived_route_name(hosts: &[HostPattern], path: Option<&
     }
 }
 
-/// The regex crate draws its own caret over several lines; the last one says what is wrong.
+/// The regex crate draws its own caret over several lines; the last one is the message.
 fn regex_problem(error: &regex::Error) -> String {
     if let regex::Error::CompiledTooBig(_) = error {
         return "it is too large when compiled; use fewer or smaller repetitions".to_owned();

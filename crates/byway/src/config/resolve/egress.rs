@@ -1,9 +1,8 @@
 //! Egress: users and rules of a `[[proxy]]`.
 //!
-//! In:    a `[[proxy]]` as written and the sections it inherits from. The rules of an `[[exit]]`
-//!        are read here, too.
+//! In:    a `[[proxy]]` as written and the sections it inherits from; the rules of an `[[exit]]`.
 //! Out:   its listeners, which share one `EgressPlan`.
-//! Never: lets an exit be open to the world by accident.
+//! Never: lets a proxy be open to the world by accident.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -39,7 +38,7 @@ impl Resolver<'_> {
         self.refuse_accidental_openness(written, &binds);
         let users = self.users(written);
         let (rules, exit) = (self.rules(&written.rule, &users), self.desk(egress));
-        // What goes out through an exit is parked there.
+        // Streams through an exit are parked there.
         let dials = exit.is_none()
             || rules
                 .iter()
@@ -63,31 +62,31 @@ impl Resolver<'_> {
         self.one_of("default", written, &verdicts, Verdict::Allow)
     }
 
-    /// Open proxies do not happen by accident.
+    /// Refuses a public listener without users, unless the config confirms it.
     fn refuse_accidental_openness(&mut self, written: &Egress, binds: &[At<Bind>]) {
         let has_users = written
             .users
             .as_ref()
             .is_some_and(|users| !users.value.is_empty());
-        let in_words = written
+        let is_confirmed = written
             .open_to_the_world
             .as_ref()
             .is_some_and(|open| open.value);
-        if has_users || in_words {
+        if has_users || is_confirmed {
             return;
         }
         for bind in binds.iter().filter(|bind| !bind.value.is_local()) {
             let message = format!(
-                "`{}` can be reached from other machines, and anybody could use it",
+                "`{}` can be reached from other machines, and any client could use it",
                 bind.value
             );
             let help = match bind.place.is_flag() {
                 true => {
-                    "add --user NAME:PASSWORD, or say --open-to-the-world if that is meant, or listen on 127.0.0.1"
+                    "add --user NAME:PASSWORD, or --open-to-the-world if that is intended, or listen on 127.0.0.1"
                 }
                 false => {
-                    "add users = [{ name = \"…\", password_file = \"…\" }], or say open_to_the_world = true if that is \
-                     meant, or listen on 127.0.0.1"
+                    "add users = [{ name = \"…\", password_file = \"…\" }], or open_to_the_world = true if that is \
+                     intended, or listen on 127.0.0.1"
                 }
             };
             self.note(Diagnostic::new(&bind.place, message).help(help).absent());
@@ -102,13 +101,13 @@ impl Resolver<'_> {
             let password = self.password(user);
             let Some(name) = name else { continue };
             if let Some(first) = seen.get(&name.value) {
-                let message = format!("the user `{}` is there twice", name.value);
+                let message = format!("the user `{}` is listed twice", name.value);
                 let diagnostic = Diagnostic::new(&name.place, message).earlier(first, "first here");
                 self.note(diagnostic);
                 continue;
             }
-            // A user without a valid password still counts when rules name users; the Plan is
-            // refused anyway.
+            // Kept without a valid password, because rules may name the user; the Plan is refused
+            // anyway.
             let password = password.unwrap_or_else(|| Secret::new(""));
             users.push(UserPlan::new(&name.value, password));
             seen.insert(name.value, name.place);
@@ -187,7 +186,7 @@ impl Resolver<'_> {
         Some(Secret::new(text.lines().next().unwrap_or_default()))
     }
 
-    /// The rules of a section, which an exit has without users.
+    /// The rules of a section; those of an exit have no users.
     pub(super) fn rules(&mut self, written: &[At<file::Rule>], users: &[UserPlan]) -> Vec<Rule> {
         let mut catch_all: Option<&Place> = None;
         let mut rules = Vec::with_capacity(written.len());
@@ -328,7 +327,7 @@ fn unknown_user(text: &Text, users: &[UserPlan]) -> Diagnostic {
         Some(near) => format!("did you mean `{near}`?"),
         None => "add it to `users`, or take it out of the rule".to_owned(),
     };
-    // The user may be there and be misread.
+    // The user may be in the file, with an error of its own.
     Diagnostic::new(&text.place, message).help(help).absent()
 }
 
@@ -366,7 +365,7 @@ fn host_name(key: &str, text: &str) -> Result<HostName, String> {
         true => {
             format!("`{text}` has a port or a scheme: write the name alone, and ports in `port`")
         }
-        false => format!("`{text}` is no host name: write one such as example.com"),
+        false => format!("`{text}` is not a host name: write one such as example.com"),
     })
 }
 
@@ -375,7 +374,7 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (from, to) = text.split_once('-').unwrap_or((text, text));
     let bad = |_| {
         format!(
-            "`{text}` is no port and no range of ports: write 443 or 8000-8999, from 1 to 65535"
+            "`{text}` is not a port or a range of ports: write 443 or 8000-8999, from 1 to 65535"
         )
     };
     let (from, to) = (

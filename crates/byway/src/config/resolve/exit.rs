@@ -2,7 +2,7 @@
 //!
 //! In:    an `[[exit]]` as written and the sections it inherits from.
 //! Out:   its listeners, which share one `LinkPlan` with the rules inside.
-//! Never: has users: its links are authenticated by their grant, and desks know their own people.
+//! Never: has users: its links are authenticated by their grant, and desks check their own users.
 
 use std::sync::Arc;
 

@@ -24,7 +24,7 @@ pub(super) enum ServiceKey {
     Tcp(Arc<str>),
 }
 
-/// What a DNS label holds at most (RFC 1035).
+/// The longest DNS label (RFC 1035).
 const MOST_LABEL_BYTES: usize = 63;
 
 impl Resolver<'_> {
@@ -51,7 +51,7 @@ impl Resolver<'_> {
                     "give it another name",
                 ),
                 ServiceKey::Port(port) => (
-                    format!("the port {port} is asked for twice through one join string"),
+                    format!("the port {port} is requested twice through one join string"),
                     "give it another port",
                 ),
                 ServiceKey::Tcp(name) => (
@@ -67,7 +67,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The service, and the place to blame if it is there twice.
+    /// The service, and the place to report if it is exposed twice.
     fn service(&mut self, expose: &At<Expose>, link: Option<Link>) -> Option<(ServicePlan, Place)> {
         let written = &expose.value;
         match (&written.http, &written.tcp) {
@@ -83,8 +83,7 @@ impl Resolver<'_> {
                 None
             }
             (None, None) => {
-                let message =
-                    "this [[expose]] has neither `http` nor `tcp`: it does not say what to expose";
+                let message = "this [[expose]] has neither `http` nor `tcp`";
                 let help = "for example http = \"127.0.0.1:3000\" or tcp = \"127.0.0.1:22\"";
                 self.note(Diagnostic::new(&expose.place, message).help(help).absent());
                 None
@@ -157,8 +156,7 @@ impl Resolver<'_> {
 
     fn tcp_service(&mut self, written: &Expose, tcp: &Text) -> Option<(ServicePlan, Place)> {
         if let Some(host) = &written.host {
-            let message =
-                "`host` goes with `http`: a TCP service is passed bytes, which are not looked into";
+            let message = "`host` goes with `http`: the bytes of a TCP service are not inspected";
             self.note(Diagnostic::new(&host.place, message).help("take it out"));
         }
         let to = self.local_target("tcp", tcp);
@@ -219,7 +217,7 @@ impl Resolver<'_> {
                 }
                 _ => {
                     let message = format!(
-                        "`{shown}`: what is exposed is a place, so it takes no `{scheme}://`"
+                        "`{shown}`: the target of a service is an address, so it takes no `{scheme}://`"
                     );
                     (message, format!("write {rest:?}, with its port"))
                 }
@@ -251,7 +249,7 @@ fn host_field(text: &str) -> Result<Arc<str>, String> {
     let help = "write \"keep\", \"upstream\", or a name such as app.test";
     if let Some(near) = near.filter(|_| !text.contains(['.', ':'])) {
         return Err(format!(
-            "`{text}` is no such word: did you mean \"{near}\"? Else {help}"
+            "`{text}` is unknown: did you mean \"{near}\"? Otherwise {help}"
         ));
     }
     let with_port = if has_port(text) {
@@ -262,12 +260,12 @@ fn host_field(text: &str) -> Result<Arc<str>, String> {
     match with_port.parse::<Target>() {
         Ok(Target::Addr(_) | Target::Host { .. }) => Ok(text.into()),
         Ok(Target::Unix(_)) | Err(_) => {
-            Err(format!("`{text}` cannot stand in a Host field: {help}"))
+            Err(format!("`{text}` is not valid in a Host field: {help}"))
         }
     }
 }
 
-/// Whether a port stands behind the host.
+/// Whether a port follows the host.
 fn has_port(authority: &str) -> bool {
     authority
         .rsplit_once(':')
@@ -286,7 +284,7 @@ fn service_label(text: &str) -> Result<Arc<str>, String> {
     match fits {
         true => Ok(label.into()),
         false => Err(format!(
-            "`{text}` is no label of a domain name: write 1 to {MOST_LABEL_BYTES} of a-z, 0-9 and -, which stands at neither end"
+            "`{text}` is not a label of a domain name: write 1 to {MOST_LABEL_BYTES} of a-z, 0-9 and -, not at its ends"
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! Join: the join string of a section, and the link that it stands for.
+//! Join: the join string of a section, and its link.
 //!
 //! In:    `join`, `join_file` and `carrier` of an `[[expose]]` or a `[[proxy]]`.
 //! Out:   one `JoinPlan` for all sections that share a join string and a carrier.
@@ -24,11 +24,11 @@ use super::expose::ServiceKey;
 #[derive(Default)]
 pub(super) struct Joins {
     joined: Vec<JoinEntry>,
-    /// What is exposed through each grant, over whichever carrier.
+    /// What is exposed through each grant, over any carrier.
     exposed: HashMap<(Grant, ServiceKey), Place>,
 }
 
-/// A grant of a node: what a join string names without its secrets.
+/// A grant of a node: the parts of a join string that are not secret.
 type Grant = (Target, GrantId);
 
 struct JoinEntry {
@@ -37,7 +37,7 @@ struct JoinEntry {
     place: Place,
 }
 
-/// What a link is for: a node that is joined offers one of the two.
+/// What a link is for: the node that it leads to offers one of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A `[[proxy]]` goes out through it.
@@ -46,7 +46,7 @@ pub(super) enum Purpose {
     Services,
 }
 
-/// Which of [`Joins`].
+/// An index into [`Joins`].
 #[derive(Clone, Copy)]
 pub(super) struct Link(usize);
 
@@ -63,7 +63,7 @@ impl Joins {
             .collect()
     }
 
-    /// Adds a service; the place of an earlier one that is the same, if there is one.
+    /// Adds a service. Returns the place of an earlier one with the same key, if there is one.
     pub(super) fn expose(
         &mut self,
         link: Link,
@@ -102,7 +102,7 @@ impl Resolver<'_> {
             .map(|joined| joined.plan.id.clone())
     }
 
-    /// The link that a section means.
+    /// The link of a section.
     pub(super) fn join(
         &mut self,
         section: &str,
@@ -130,8 +130,7 @@ impl Resolver<'_> {
                 return None;
             }
             (None, None) => {
-                let message =
-                    format!("this {section} has no `join`: it does not say through which node");
+                let message = format!("this {section} has neither `join` nor `join_file`");
                 let help = "add join_file = \"…\", or join = \"…\", with the line that `byway serve` prints";
                 self.note(Diagnostic::new(place, message).help(help).absent());
                 return None;
@@ -148,7 +147,7 @@ impl Resolver<'_> {
         self.link_to(plan, purpose, place)
     }
 
-    /// A join string that stands in a file.
+    /// The join string in a file.
     fn join_file(&mut self, file: &At<String>) -> Option<(Secret, PathBuf)> {
         if file.value.trim_start().starts_with("by1.") {
             let key = file.place.key_or_flag("join_file");
@@ -179,7 +178,7 @@ impl Resolver<'_> {
             .to_owned())
     }
 
-    /// The link of `plan`: the one that is there already, if an earlier section joined alike.
+    /// The link of `plan`: the existing one, if an earlier section has the same.
     fn link_to(&mut self, plan: JoinPlan, purpose: Purpose, place: &Place) -> Option<Link> {
         let same_grant = |joined: &&JoinEntry| grant(&joined.plan.join) == grant(&plan.join);
         if let Some(earlier) = self.joins.joined.iter().find(same_grant) {
@@ -220,13 +219,15 @@ impl Resolver<'_> {
     }
 }
 
-/// `***` is what the effective Plan prints, and says nothing.
+/// `***` is what the effective Plan prints; it holds no join string.
 fn read_join(secret: &Secret) -> Result<JoinString, String> {
     match secret.expose() {
-        "***" => {
-            Err("`***` stands where a join string was hidden: write the string itself, or use `join_file`".to_owned())
-        }
-        text => text.parse::<JoinString>().map_err(|error| error.to_string()),
+        "***" => Err(
+            "`***` is a hidden join string: write the string itself, or use `join_file`".to_owned(),
+        ),
+        text => text
+            .parse::<JoinString>()
+            .map_err(|error| error.to_string()),
     }
 }
 

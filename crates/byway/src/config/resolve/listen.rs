@@ -2,7 +2,7 @@
 //!
 //! In:    `listen` and `name` of a section.
 //! Out:   one `ListenerPlan` an address; they share their role.
-//! Never: lets two listeners have one address, whatever sections they are in.
+//! Never: lets two listeners have one address, in one section or in two.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::Resolver;
 pub(super) struct Listened(Vec<At<Bind>>);
 
 impl Resolver<'_> {
-    /// The addresses in `listen`; `section` is what the section is called, such as `[[edge]]`.
+    /// The addresses in `listen`; `section` is the section's heading, such as `[[edge]]`.
     pub(super) fn binds(
         &mut self,
         section: &str,
@@ -76,7 +76,7 @@ impl Resolver<'_> {
         Some(bind)
     }
 
-    /// One listener an address. A section without a name lends each listener its address as name.
+    /// One listener an address. Without a name for the section, each is named by its address.
     pub(super) fn listeners(
         &mut self,
         name: &Option<Text>,
@@ -111,7 +111,7 @@ impl Resolver<'_> {
     ) {
         if let Some(bind) = binds.iter().find(|bind| bind.value.answers(target)) {
             let message = format!(
-                "`{}`: `{target}` is this listener itself: it would go in circles",
+                "`{}`: `{target}` is this listener itself: connections would loop",
                 place.key_or_flag(key)
             );
             self.note(Diagnostic::new(place, message).earlier(&bind.place, "the listener"));
@@ -146,7 +146,7 @@ impl Resolver<'_> {
         self.target("to", text)
     }
 
-    /// A target that an operator wrote down.
+    /// A target in a file or a flag.
     pub(super) fn target(&mut self, key: &str, text: &Text) -> Option<Target> {
         let target = self.parsed(key, text)?;
         match &target {

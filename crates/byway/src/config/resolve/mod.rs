@@ -1,9 +1,9 @@
-//! Resolve: from a File as written to a Plan as meant.
+//! Resolve: from a File to a Plan.
 //!
 //! In:    a [`File`] and its [`Surroundings`].
-//! Out:   a [`Plan`], or everything that is wrong with the meaning of the file.
-//! Never: stops at the first error; a value that is wrong is noted and its default stands in until
-//!        the end.
+//! Out:   a [`Plan`], or everything that is wrong with the values of the file.
+//! Never: stops at the first error: a wrong value is noted and replaced by its default until the
+//!        end.
 
 mod advertise;
 mod descriptors;
@@ -121,7 +121,7 @@ impl<'s> Resolver<'s> {
             self.expose(expose);
         }
         self.refuse_emptiness(file);
-        // Last, so that an address that is there twice is told where it does not belong.
+        // Last, so that an address that is listed twice is reported at the metrics.
         listeners.extend(self.metrics(&file.metrics, &limits));
         Plan {
             generation: 1,
@@ -194,7 +194,7 @@ impl<'s> Resolver<'s> {
         }
     }
 
-    /// Every text of a list read as a `T`; those that are wrong are noted and left out.
+    /// Every text of a list read as a `T`; wrong ones are noted and left out.
     fn all_parsed<T>(&mut self, key: &str, texts: &Option<At<Vec<Text>>>) -> Vec<T>
     where
         T: FromStr,
@@ -241,12 +241,12 @@ impl<'s> Resolver<'s> {
             .collect()
     }
 
-    /// A path of the file: relative ones start at the folder of the file.
+    /// A path in the file: relative ones start at the folder of the file.
     fn path(&self, text: &str) -> PathBuf {
         self.around.folder.join(text)
     }
 
-    /// A name for people: not empty, at most 64 characters, none of them a control character.
+    /// A display name: 1 to 64 characters, none of them a control character.
     fn label(&mut self, key: &str, written: &Option<Text>) -> Option<Text> {
         let text = written.clone()?;
         let length = text.value.chars().count();
@@ -272,7 +272,7 @@ fn network(text: &str) -> Result<IpNet, String> {
         ));
     }
     let net: IpNet = text.parse().map_err(|_| {
-        format!("`{text}` is no network: write 10.0.0.0/8, 2001:db8::/32 or an address alone such as 192.0.2.1")
+        format!("`{text}` is not a network: write 10.0.0.0/8, 2001:db8::/32 or an address alone such as 192.0.2.1")
     })?;
     if net.trunc() != net {
         let (whole, one) = (net.trunc(), net.addr());

@@ -1,8 +1,8 @@
-//! Observed: `[log]` and `[metrics]`: what is told about requests, and to whom.
+//! Observed: `[log]` and `[metrics]`.
 //!
 //! In:    the two tables as written.
 //! Out:   the `LogPlan`; one listener for each address of the metrics.
-//! Never: opens a file: whether it can be written shows at the start.
+//! Never: opens a file: the start of the node checks that it can be written.
 
 use super::super::diagnostic::Diagnostic;
 use super::super::file::{Log, Metrics};

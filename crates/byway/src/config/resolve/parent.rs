@@ -3,17 +3,17 @@
 //! In:    `socks5://user:password@host:port`, `http://host:port` and the like; see
 //!        `byway_dial::Parent` for the forms.
 //! Out:   a `ParentPlan` whose printed form hides the password.
-//! Never: repeats the password in an error, or plans a parent for which this node would have to
+//! Never: repeats the password in an error, or accepts a parent for which this node would have to
 //!        resolve names.
 
 use byway_dial::{Parent, Scheme};
 
 use super::super::plan::ParentPlan;
 
-/// Why a text is no parent.
+/// Why a text is not a parent.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadParent {
-    #[error("SOCKS 4 carries no names, and names are the parent's to resolve: write socks4a://")]
+    #[error("SOCKS 4 carries no names, and the parent has to resolve names: write socks4a://")]
     CarriesNoNames,
     #[error(transparent)]
     Url(#[from] byway_dial::BadParent),
@@ -23,8 +23,7 @@ pub(super) fn parse_parent(text: &str) -> Result<ParentPlan, BadParent> {
     let parent: Parent = text.parse()?;
     let scheme = match parent.scheme {
         Scheme::Socks4 => return Err(BadParent::CarriesNoNames),
-        // A rule decides by the name that was asked for; the parent gets that name under either
-        // spelling.
+        // A rule matches the requested name; the parent gets that name under either spelling.
         Scheme::Socks5 => Scheme::Socks5h,
         scheme => scheme,
     };
@@ -60,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_parents_say_what_is_wrong_and_never_show_a_password() {
+    fn bad_parents_report_what_is_wrong_and_never_show_a_password() {
         let (dial, url) = (
             |text: &str| text.parse::<Parent>().unwrap_err(),
             BadParent::Url,

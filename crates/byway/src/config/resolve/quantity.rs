@@ -2,7 +2,7 @@
 //!
 //! In:    a value as written, its range and its default.
 //! Out:   the value, or the default where nothing or something wrong is written.
-//! Never: clamps in silence: what is out of range is an error that names the range.
+//! Never: clamps silently: a value out of range is an error that names the range.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -20,7 +20,7 @@ pub(super) const ANY_TIME: RangeInclusive<Duration> =
 /// From one byte to what [`ByteSize`] can hold.
 pub(super) const ANY_SIZE: RangeInclusive<u64> = 1..=i64::MAX.unsigned_abs();
 
-/// A count that fits wherever counts are kept; far beyond what a machine can hold open.
+/// A count that fits every type that counts are kept in; far beyond what a machine can hold open.
 pub(super) const ANY_COUNT: RangeInclusive<u64> = 1..=1_000_000_000;
 
 impl Resolver<'_> {
@@ -88,7 +88,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// A duration, or `"none"`, which is what it is where nothing is said.
+    /// A duration, or `"none"`, the default.
     pub(super) fn optional_period(
         &mut self,
         key: &str,

@@ -1,7 +1,7 @@
 //! Sections: the single tables of a file, `[drain]` to `[link]`.
 //!
 //! In:    each table as written.
-//! Out:   its part of the Plan; every default of these tables stands here and nowhere else.
+//! Out:   its part of the Plan; the defaults of these tables are here alone.
 //! Never: looks at listeners.
 
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
 
-/// Half of what Apache asks for by default; a modem of 1990 sends and reads faster.
+/// Half of what Apache requires by default; a modem of 1990 sends and reads faster.
 const MIN_RATE: Rate = Rate(250);
 
 impl Resolver<'_> {
@@ -70,7 +70,7 @@ impl Resolver<'_> {
         let text = written.local_address.as_ref()?;
         let Ok(ip) = text.value.parse::<IpAddr>() else {
             let message = format!(
-                "`dial.local_address`: `{}` is no address: write one such as 192.0.2.1",
+                "`dial.local_address`: `{}` is not an address: write one such as 192.0.2.1",
                 text.value
             );
             self.note(Diagnostic::new(&text.place, message));

@@ -3,7 +3,7 @@
 //! In:    a `[[serve]]` as written and the `[limits]` it inherits.
 //! Out:   one listener for each address where links arrive, then one for each where HTTP visitors
 //!        do.
-//! Never: lets two of them have one domain: a name would lead to either.
+//! Never: lets two of them have one domain: a name would be ambiguous.
 
 use std::sync::Arc;
 
@@ -94,14 +94,14 @@ impl Resolver<'_> {
         let named = text.value.parse::<HostName>();
         let named = named.map_err(|_| {
             format!(
-                "`{}` is no host name: write one such as t.example.com",
+                "`{}` is not a host name: write one such as t.example.com",
                 text.value
             )
         });
         let domain = self.checked("domain", &text.place, named)?;
         if let Some(first) = self.domains.insert(domain.clone(), text.place.clone()) {
             let message = format!(
-                "the domain `{domain}` is that of another [[serve]]: names below it would lead to either"
+                "the domain `{domain}` is that of another [[serve]]: names below it would be ambiguous"
             );
             self.note(Diagnostic::new(&text.place, message).earlier(&first, "first here"));
         }

@@ -2,7 +2,7 @@
 //!
 //! In:    `127.0.0.1:9001`, `http://name:80`, `https://name`, `unix:/run/app.sock`.
 //! Out:   an `UpstreamPlan` with its canonical id.
-//! Never: takes a path, a query or credentials, which a route could not honour.
+//! Never: takes a path, a query or credentials, which a route could not apply.
 
 use byway_dial::target::parse_port;
 use byway_dial::{BadTarget, Target};
@@ -10,7 +10,7 @@ use byway_dial::{BadTarget, Target};
 use super::super::bind::{BadSocketPath, check_socket_path};
 use super::super::plan::UpstreamPlan;
 
-/// Why a text is no upstream.
+/// Why a text is not an upstream.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadUpstream {
     #[error("`{0}` is a port alone: write 127.0.0.1:{0}")]
@@ -18,16 +18,14 @@ pub(super) enum BadUpstream {
     #[error("`{0}` has no port: write {0}:80, or https://{0} for TLS")]
     NoPort(String),
     #[error(
-        "`{0}` is the port of TLS, but nothing says TLS: write https://{1}, or http://{0} if it speaks plain HTTP there"
+        "`{0}` is the port of TLS, but has no scheme: write https://{1}, or http://{0} if it speaks plain HTTP there"
     )]
     TlsPort(String, String),
     #[error(
-        "`{0}://` is no scheme of an upstream: write http:// or https:// (WebSockets pass through both)"
+        "`{0}://` is not a scheme of an upstream: write http:// or https:// (WebSockets pass through both)"
     )]
     Scheme(String),
-    #[error(
-        "an upstream is a host and a port; `{0}` has no place there: the request keeps its own path"
-    )]
+    #[error("an upstream is a host and a port, without `{0}`: the request keeps its own path")]
     Path(String),
     #[error("`{0}` is a path: for a Unix socket write unix:{0}")]
     SocketPath(String),
@@ -58,7 +56,7 @@ pub(super) fn parse_upstream(text: &str) -> Result<UpstreamPlan, BadUpstream> {
     Ok(over_tcp(tls, default_port, Target::from_host(host, port)?))
 }
 
-/// Without a scheme, the port has to be there and HTTP is meant.
+/// Without a scheme, the port is required and the protocol is HTTP.
 fn plain(text: &str) -> Result<UpstreamPlan, BadUpstream> {
     if let Ok(port) = text.parse() {
         return Err(BadUpstream::PortAlone(port));
@@ -108,7 +106,7 @@ fn over_tcp(tls: bool, default_port: u16, target: Target) -> UpstreamPlan {
     }
 }
 
-/// What stands before the path, which may only be `/`.
+/// The part before the path, which may only be `/`.
 fn authority(rest: &str) -> Result<&str, BadUpstream> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
@@ -207,13 +205,13 @@ mod tests {
             assert_eq!(
                 good(id),
                 (id.to_owned(), authority.to_owned(), tls),
-                "{id} means itself"
+                "{id} is its own id"
             );
         }
     }
 
     #[test]
-    fn bad_upstreams_say_what_to_write() {
+    fn errors_of_upstreams_suggest_what_to_write() {
         for (text, message) in [
             ("3000", "`3000` is a port alone: write 127.0.0.1:3000"),
             (
@@ -222,15 +220,15 @@ mod tests {
             ),
             (
                 "app:443",
-                "`app:443` is the port of TLS, but nothing says TLS: write https://app, or http://app:443 if it speaks plain HTTP there",
+                "`app:443` is the port of TLS, but has no scheme: write https://app, or http://app:443 if it speaks plain HTTP there",
             ),
             (
                 "ws://app:80",
-                "`ws://` is no scheme of an upstream: write http:// or https:// (WebSockets pass through both)",
+                "`ws://` is not a scheme of an upstream: write http:// or https:// (WebSockets pass through both)",
             ),
             (
                 "http://app/api",
-                "an upstream is a host and a port; `/api` has no place there: the request keeps its own path",
+                "an upstream is a host and a port, without `/api`: the request keeps its own path",
             ),
             (
                 "/run/app.sock",

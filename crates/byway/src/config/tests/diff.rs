@@ -1,4 +1,4 @@
-//! Diffs: what a reload says.
+//! Diffs: what a reload changes.
 
 use super::super::*;
 use super::*;
@@ -108,7 +108,7 @@ fn an_address_that_changes_its_role_is_changed() {
 }
 
 #[test]
-fn listeners_on_port_zero_are_told_apart_by_their_order() {
+fn listeners_on_port_zero_are_matched_by_their_order() {
     let one = "[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"a:1\"\n";
     let two = "[[tcp]]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nto = \"a:1\"\n";
     let diff = Diff::between(&plan(one), &plan(two));
@@ -123,7 +123,7 @@ fn expose(port: u16, join: &str) -> String {
 }
 
 #[test]
-fn links_are_told_by_their_address_and_grant_and_never_by_their_secret() {
+fn links_are_shown_by_their_address_and_grant_and_never_by_their_secret() {
     let join = |id| format!("join = \"{}\"", links::join_at("t.example.com:7000", id));
     let old = [
         expose(1, &join(1)),

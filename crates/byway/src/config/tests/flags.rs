@@ -57,7 +57,7 @@ fn nothing_to_forward_to_names_the_flag() {
 }
 
 #[test]
-fn a_public_exit_on_the_command_line_names_both_flags_that_remedy_it() {
+fn the_error_of_a_public_proxy_on_the_command_line_names_both_flags_that_fix_it() {
     let open = ProxyFlags {
         listen: owned(&["0.0.0.0:1080"]),
         ..ProxyFlags::default()
@@ -65,13 +65,13 @@ fn a_public_exit_on_the_command_line_names_both_flags_that_remedy_it() {
     let shown = egress(open.clone()).unwrap_err().to_string();
     assert!(
         shown.contains(
-            "`0.0.0.0:1080` can be reached from other machines, and anybody could use it"
+            "`0.0.0.0:1080` can be reached from other machines, and any client could use it"
         ),
         "{shown}"
     );
     assert!(shown.contains("in --listen 0.0.0.0:1080"), "{shown}");
     assert!(
-        shown.contains("add --user NAME:PASSWORD, or say --open-to-the-world if that is meant"),
+        shown.contains("add --user NAME:PASSWORD, or --open-to-the-world if that is intended"),
         "{shown}"
     );
     assert!(
@@ -95,7 +95,7 @@ fn a_public_exit_on_the_command_line_names_both_flags_that_remedy_it() {
 }
 
 #[test]
-fn a_user_without_a_password_is_told_the_form_and_passwords_are_never_shown() {
+fn the_error_of_a_user_without_a_password_shows_the_form_and_never_a_password() {
     let listen = owned(&["127.0.0.1:1080"]);
     let flags = ProxyFlags {
         listen: listen.clone(),
@@ -126,7 +126,7 @@ fn deny_takes_hosts_suffixes_networks_and_ports_and_allow_takes_networks() {
     let egress = egress(flags).unwrap();
     assert_eq!(egress.default, Verdict::Allow);
     assert_eq!(egress.stream_limit, Some(Rate(1_000_000)));
-    let shown: Vec<String> = egress.rules.iter().map(told).collect();
+    let shown: Vec<String> = egress.rules.iter().map(show_rule).collect();
     assert_eq!(
         shown,
         [
@@ -142,7 +142,7 @@ fn deny_takes_hosts_suffixes_networks_and_ports_and_allow_takes_networks() {
     );
 }
 
-fn told(rule: &Rule) -> String {
+fn show_rule(rule: &Rule) -> String {
     format!(
         "{} {:?} {:?} {:?} {:?} {:?}",
         rule.number, rule.action, rule.hosts, rule.suffixes, rule.cidrs, rule.ports
@@ -150,7 +150,7 @@ fn told(rule: &Rule) -> String {
 }
 
 #[test]
-fn an_exit_without_allow_permits_what_is_not_denied() {
+fn a_proxy_without_allow_permits_what_is_not_denied() {
     let flags = ProxyFlags {
         listen: owned(&["127.0.0.1:1"]),
         deny: owned(&["a.com"]),
@@ -163,9 +163,9 @@ fn an_exit_without_allow_permits_what_is_not_denied() {
 fn bad_allow_and_deny_name_the_flag() {
     let listen = || owned(&["127.0.0.1:1"]);
     for (deny, message) in [
-        ("", "`--deny`: `` is no host name"),
-        ("a b", "`--deny`: `a b` is no host name"),
-        ("a:0", "`--deny`: `0` is no port and no range of ports"),
+        ("", "`--deny`: `` is not a host name"),
+        ("a b", "`--deny`: `a b` is not a host name"),
+        ("a:0", "`--deny`: `0` is not a port or a range of ports"),
         ("*.a.com", "`--deny`: `*.a.com` has a star"),
     ] {
         let flags = ProxyFlags {
@@ -194,17 +194,20 @@ fn an_allow_of_port_25_alone_opens_it_for_every_public_address() {
 }
 
 #[test]
-fn an_allow_that_is_no_network_is_refused_with_an_example_because_a_name_opens_nothing() {
+fn an_allow_that_is_not_a_network_is_refused_with_an_example() {
     for (allow, message) in [
-        ("", "`--allow`: `` is no network"),
-        ("localhost", "`--allow`: `localhost` is no network"),
-        (".example.org", "`--allow`: `.example.org` is no network"),
-        ("example.com:443", "`--allow`: `example.com` is no network"),
-        (":443", "`--allow`: `:443` is no network"),
-        ("10.0.0.0/99", "`--allow`: `10.0.0.0/99` is no network"),
+        ("", "`--allow`: `` is not a network"),
+        ("localhost", "`--allow`: `localhost` is not a network"),
+        (".example.org", "`--allow`: `.example.org` is not a network"),
+        (
+            "example.com:443",
+            "`--allow`: `example.com` is not a network",
+        ),
+        (":443", "`--allow`: `:443` is not a network"),
+        ("10.0.0.0/99", "`--allow`: `10.0.0.0/99` is not a network"),
         (
             "10.0.0.1:0",
-            "`--allow`: `0` is no port and no range of ports",
+            "`--allow`: `0` is not a port or a range of ports",
         ),
     ] {
         let listen = owned(&["127.0.0.1:1"]);
@@ -232,7 +235,7 @@ fn an_allow_that_is_no_network_is_refused_with_an_example_because_a_name_opens_n
 }
 
 #[test]
-fn a_port_alone_is_one_of_this_machine_for_an_edge_and_for_a_service() {
+fn a_port_alone_is_a_local_target_for_an_edge_and_for_a_service() {
     for (text, upstream, target) in [
         ("3000", "http://127.0.0.1:3000", "127.0.0.1:3000"),
         (":3000", "http://127.0.0.1:3000", "127.0.0.1:3000"),
@@ -353,7 +356,7 @@ fn a_serve_on_one_line_is_the_public_end_of_services() {
 }
 
 #[test]
-fn an_address_that_cannot_be_advertised_names_the_flag_that_remedies_it() {
+fn the_error_of_an_address_that_cannot_be_advertised_names_the_flag_that_fixes_it() {
     let listen = owned(&["0.0.0.0:7443"]);
     let serve = File::for_serve(ServeFlags {
         listen: listen.clone(),
@@ -368,7 +371,7 @@ fn an_address_that_cannot_be_advertised_names_the_flag_that_remedies_it() {
             .unwrap_err()
             .to_string();
         let expected = "\
-error: `0.0.0.0:7443` is every address of this machine: which one shall others join?
+error: `0.0.0.0:7443` is every address of this machine: which one do others join?
  |
  = in --listen 0.0.0.0:7443
  = help: add --advertise HOST:PORT, as others reach this machine
@@ -395,7 +398,7 @@ fn an_exit_on_one_line_allows_and_denies_like_a_proxy() {
     let Serves::Exit(egress) = &link.serves else {
         panic!("an exit")
     };
-    let shown: Vec<String> = egress.rules.iter().map(told).collect();
+    let shown: Vec<String> = egress.rules.iter().map(show_rule).collect();
     assert_eq!(
         shown,
         [
@@ -407,7 +410,7 @@ fn an_exit_on_one_line_allows_and_denies_like_a_proxy() {
 }
 
 #[test]
-fn a_port_alone_is_exposed_from_this_machine() {
+fn a_port_alone_is_exposed_from_loopback() {
     let plan = expose(http("App"), "3000", join_flag()).unwrap();
     let link = &plan.joins[0];
     assert_eq!(
@@ -454,11 +457,11 @@ fn wrong_flags_of_an_exposed_service_are_named_and_the_join_string_is_not_shown(
         (expose(tcp(), "0", join_flag()), "`TARGET`: `0` is no port"),
         (
             expose(tcp(), "http://a:1", join_flag()),
-            "`TARGET`: what is exposed is a place, so it takes no `http://`",
+            "`TARGET`: the target of a service is an address, so it takes no `http://`",
         ),
         (
             expose(http("a_b"), "1", join_flag()),
-            "`--name`: `a_b` is no label",
+            "`--name`: `a_b` is not a label",
         ),
         (
             expose(tcp(), "1", cut),
@@ -499,7 +502,7 @@ fn a_desk_on_one_line_goes_out_through_its_link() {
     };
     let shown = egress(open.clone()).unwrap_err().to_string();
     assert!(
-        shown.contains("can be reached from other machines, and anybody could use it"),
+        shown.contains("can be reached from other machines, and any client could use it"),
         "{shown}"
     );
     assert!(

@@ -39,7 +39,7 @@ fn first(text: &str) -> (String, String) {
 }
 
 #[test]
-fn yaml_and_json_are_called_so_and_toml_is_shown() {
+fn yaml_and_json_are_recognized_and_toml_is_shown() {
     for (text, format) in [
         (
             "edge:\n  - listen: 127.0.0.1:8080\n    to: 127.0.0.1:3000\n",
@@ -83,14 +83,14 @@ fn a_string_without_quotes_is_shown_with_its_quotes() {
     ] {
         let (message, help) = first(text);
         assert!(message.starts_with("this is not valid TOML: "), "{message}");
-        assert_eq!(help, format!("a string stands in quotes: {line}"), "{text}");
+        assert_eq!(help, format!("a string needs quotes: {line}"), "{text}");
     }
     let (_, help) = first("[[proxy]]\nusers = 1\npassword = hunter2\n");
     assert!(!help.contains("hunter2"), "{help}");
 }
 
 #[test]
-fn keys_that_people_try_have_a_hint_that_says_what_to_write() {
+fn keys_that_users_try_have_a_hint_with_what_to_write() {
     for (text, says) in [
         (
             with_route("to = \"127.0.0.1:1\"\ntls = true\n"),
@@ -141,7 +141,7 @@ fn a_key_written_twice_is_a_syntax_error_at_the_second() {
 }
 
 #[test]
-fn an_error_of_the_config_is_drawn_with_its_line_and_its_remedy() {
+fn an_error_of_the_config_is_drawn_with_its_line_and_its_help() {
     let text = with_route("too = \"127.0.0.1:1\"\n");
     let error = parse(&text, "byway.toml", Path::new("/state"))
         .unwrap_err()
@@ -271,7 +271,7 @@ fn a_misspelt_key_is_one_error_and_not_also_a_missing_one() {
 }
 
 #[test]
-fn wrong_types_say_what_was_expected_and_what_was_found() {
+fn errors_of_wrong_types_show_what_was_expected_and_what_was_found() {
     for (text, error) in [
         (
             with_listener("workers = \"2\""),
@@ -335,7 +335,7 @@ fn wrong_types_say_what_was_expected_and_what_was_found() {
 }
 
 #[test]
-fn numbers_below_zero_and_beyond_counting_are_refused() {
+fn negative_and_too_large_numbers_are_refused() {
     assert_eq!(
         errors(&with_listener("workers = -1")),
         ["1:11 `workers` must not be negative, but is -1"]
@@ -399,7 +399,7 @@ fn of_very_many_errors_the_first_are_shown_and_all_are_counted() {
 }
 
 #[test]
-fn columns_count_characters_and_windows_line_ends_do_no_harm() {
+fn columns_count_characters_also_with_windows_line_ends() {
     let text = with_listener("").replace('\n', "\r\n")
         + "# \u{fc}\u{fc}\r\n[dial]\r\nfamily = \"5\" # \u{fc}\r\n";
     let found = errors(&text);
@@ -441,7 +441,7 @@ fn a_very_long_value_is_cut_in_the_message() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_one_clear_error() {
+fn a_missing_file_is_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("byway.toml");
     let shown = load(&path, folder.path()).unwrap_err().to_string();
@@ -455,7 +455,7 @@ fn a_file_that_is_not_there_is_one_clear_error() {
 }
 
 #[test]
-fn a_file_that_is_no_text_is_one_clear_error() {
+fn a_file_that_is_not_text_is_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("byway.toml");
     fs::write(&path, b"workers = \xff").unwrap();
@@ -464,7 +464,7 @@ fn a_file_that_is_no_text_is_one_clear_error() {
     assert!(
         errors
             .to_string()
-            .contains("is not text: byte 10 is no UTF-8"),
+            .contains("is not text: byte 10 is not UTF-8"),
         "{errors}"
     );
     assert!(

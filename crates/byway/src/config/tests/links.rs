@@ -27,7 +27,7 @@ fn join() -> String {
     join_at("t.example.com:7000", 7)
 }
 
-/// Asserts that `text` has this one error, and this remedy.
+/// Asserts that `text` has this one error, with this help.
 #[track_caller]
 fn one(text: &str, error: &str, help: &str) {
     assert_eq!(errors(text), [error], "{text}");
@@ -40,12 +40,12 @@ fn one(text: &str, error: &str, help: &str) {
     );
 }
 
-/// A `[[serve]]` that goes on with `lines`; they begin in line 3.
+/// A `[[serve]]` with `lines`, which begin in line 3.
 fn with_serve(lines: &str) -> String {
     format!("[[serve]]\nlisten = \"127.0.0.1:7000\"\n{lines}")
 }
 
-/// An `[[expose]]` through the usual join string that goes on with `lines`; they begin in line 3.
+/// An `[[expose]]` through [`join`] with `lines`, which begin in line 3.
 fn with_expose(lines: &str) -> String {
     format!("[[expose]]\njoin = \"{}\"\n{lines}", join())
 }
@@ -162,7 +162,7 @@ fn a_serve_without_http_takes_tcp_services_only() {
 }
 
 #[test]
-fn what_is_advertised_is_written_or_the_domain_or_a_single_address() {
+fn the_advertised_address_is_the_written_one_or_the_domain_or_a_single_address() {
     let web = "http = \"127.0.0.1:80\"\ndomain = \"t.example.com\"\n";
     for (listen, lines, shown) in [
         (
@@ -201,7 +201,7 @@ fn a_port_that_the_system_chooses_is_advertised_as_chosen() {
 }
 
 #[test]
-fn every_address_of_a_machine_is_nothing_to_advertise() {
+fn the_wildcard_address_cannot_be_advertised() {
     for (section, listen) in [
         ("serve", "0.0.0.0:7000"),
         ("exit", "0.0.0.0:7000"),
@@ -209,15 +209,13 @@ fn every_address_of_a_machine_is_nothing_to_advertise() {
     ] {
         one(
             &format!("[[{section}]]\nlisten = [\"{listen}\", \"192.0.2.1:7001\"]\n"),
-            &format!(
-                "2:11 `{listen}` is every address of this machine: which one shall others join?"
-            ),
+            &format!("2:11 `{listen}` is every address of this machine: which one do others join?"),
             "add advertise = \"HOST:PORT\", as others reach this machine",
         );
     }
     one(
         &with_serve("advertise = \"0.0.0.0:7000\"\n"),
-        "3:13 `advertise`: nobody can join at 0.0.0.0: write the address or the name that others reach this machine by",
+        "3:13 `advertise`: 0.0.0.0 cannot be joined: write the address or the name that others reach this machine by",
         "",
     );
     one(
@@ -258,7 +256,7 @@ fn http_and_domain_of_a_serve_need_each_other() {
     );
     one(
         "[[serve]]\nlisten = \":7000\"\nhttp = \"127.0.0.1:80\"\ndomain = \"*.example.com\"\n",
-        "4:10 `domain`: `*.example.com` is no host name: write one such as t.example.com",
+        "4:10 `domain`: `*.example.com` is not a host name: write one such as t.example.com",
         "",
     );
     one(
@@ -278,7 +276,7 @@ fn a_domain_belongs_to_one_serve() {
     };
     one(
         &format!("[[serve]]\n{}[[serve]]\n{}", web(1), web(3)),
-        "8:10 the domain `t.a` is that of another [[serve]]: names below it would lead to either",
+        "8:10 the domain `t.a` is that of another [[serve]]: names below it would be ambiguous",
         "",
     );
 }
@@ -320,7 +318,7 @@ fn an_exit_has_rules_and_limits_and_no_users() {
 }
 
 #[test]
-fn a_rule_of_an_exit_names_no_user_and_is_judged_like_any_other() {
+fn a_rule_of_an_exit_names_no_user_and_is_checked_like_any_other() {
     let rule = |line: &str| {
         format!("[[exit]]\nlisten = \"127.0.0.1:1\"\n[[exit.rule]]\naction = \"deny\"\n{line}\n")
     };
@@ -331,7 +329,7 @@ fn a_rule_of_an_exit_names_no_user_and_is_judged_like_any_other() {
     );
     one(
         &rule("host = \"a b\""),
-        "5:8 `host`: `a b` is no host name: write one such as example.com",
+        "5:8 `host`: `a b` is not a host name: write one such as example.com",
         "",
     );
     one(
@@ -373,20 +371,20 @@ fn a_file_that_only_exposes_is_enough() {
 }
 
 #[test]
-fn a_tcp_service_is_called_by_its_name_or_by_its_target() {
+fn a_tcp_service_is_named_by_its_name_or_by_its_target() {
     let text = [
         with_expose("tcp = \"unix:/run/x.sock\"\n"),
         with_expose("name = \"my ssh\"\ntcp = \"Home:22\"\nport = 20022\n"),
         with_expose("tcp = \"home:23\"\nport = 65535\n"),
     ];
     let plan = plan(&text.concat());
-    let told = |service: &ServicePlan| {
+    let shown = |service: &ServicePlan| {
         format!(
             "{:?} {} {:?} {}",
             service.kind, service.name, service.port, service.to
         )
     };
-    let services: Vec<_> = plan.joins[0].services.iter().map(told).collect();
+    let services: Vec<_> = plan.joins[0].services.iter().map(shown).collect();
     assert_eq!(
         services,
         [
@@ -469,7 +467,7 @@ fn a_proxy_that_joins_goes_out_through_its_link() {
             Some("quic t.example.com:7000 grant 070707070707")
         );
         assert_eq!(egress.exit.as_ref(), Some(&link.id));
-        assert!(!egress.spill, "what goes through an exit is parked there");
+        assert!(!egress.spill, "streams through an exit are parked there");
     }
 }
 
@@ -478,7 +476,7 @@ fn a_public_desk_without_users_is_refused_like_any_open_proxy() {
     let text = format!("[[proxy]]\nlisten = \":1080\"\njoin = \"{}\"\n", join());
     assert_eq!(
         errors(&text),
-        ["2:10 `[::]:1080` can be reached from other machines, and anybody could use it"]
+        ["2:10 `[::]:1080` can be reached from other machines, and any client could use it"]
     );
 }
 
@@ -501,7 +499,7 @@ fn an_expose_exposes_one_thing_through_one_link() {
     let join = join();
     one(
         &format!("[[expose]]\njoin = \"{join}\"\n"),
-        "1:1 this [[expose]] has neither `http` nor `tcp`: it does not say what to expose",
+        "1:1 this [[expose]] has neither `http` nor `tcp`",
         "for example http = \"127.0.0.1:3000\" or tcp = \"127.0.0.1:22\"",
     );
     one(
@@ -511,7 +509,7 @@ fn an_expose_exposes_one_thing_through_one_link() {
     );
     one(
         "[[expose]]\ntcp = \"a:1\"\n",
-        "1:1 this [[expose]] has no `join`: it does not say through which node",
+        "1:1 this [[expose]] has neither `join` nor `join_file`",
         "add join_file = \"…\", or join = \"…\", with the line that `byway serve` prints",
     );
     one(
@@ -536,7 +534,7 @@ fn an_http_service_needs_a_label_for_a_name() {
     let long = "a".repeat(64);
     for name in ["", "-a", "a-", "a.b", "a_b", "\u{e4}", &long] {
         let error = format!(
-            "3:8 `name`: `{name}` is no label of a domain name: write 1 to 63 of a-z, 0-9 and -, which stands at neither end"
+            "3:8 `name`: `{name}` is not a label of a domain name: write 1 to 63 of a-z, 0-9 and -, not at its ends"
         );
         one(
             &with_expose(&format!("name = \"{name}\"\nhttp = \"a:1\"\n")),
@@ -583,26 +581,26 @@ fn the_host_of_a_service_is_kept_or_its_targets_own_or_a_name() {
     }
     one(
         &with_expose("name = \"a\"\nhttp = \"127.0.0.1:1\"\nhost = \"upsteam\"\n"),
-        "5:8 `host`: `upsteam` is no such word: did you mean \"upstream\"? Else write \"keep\", \"upstream\", or a name such as app.test",
+        "5:8 `host`: `upsteam` is unknown: did you mean \"upstream\"? Otherwise write \"keep\", \"upstream\", or a name such as app.test",
         "",
     );
     one(
         &with_expose("name = \"a\"\nhttp = \"127.0.0.1:1\"\nhost = \"a b\"\n"),
-        "5:8 `host`: `a b` cannot stand in a Host field: write \"keep\", \"upstream\", or a name such as app.test",
+        "5:8 `host`: `a b` is not valid in a Host field: write \"keep\", \"upstream\", or a name such as app.test",
         "",
     );
     one(
         &with_expose("tcp = \"127.0.0.1:1\"\nhost = \"upstream\"\n"),
-        "4:8 `host` goes with `http`: a TCP service is passed bytes, which are not looked into",
+        "4:8 `host` goes with `http`: the bytes of a TCP service are not inspected",
         "take it out",
     );
 }
 
 #[test]
-fn what_is_exposed_is_a_place_and_no_url() {
+fn the_target_of_a_service_is_an_address_and_not_a_url() {
     one(
         &with_expose("name = \"a\"\nhttp = \"ftp://127.0.0.1:3000/\"\n"),
-        "4:8 `http`: what is exposed is a place, so it takes no `ftp://`",
+        "4:8 `http`: the target of a service is an address, so it takes no `ftp://`",
         "write \"127.0.0.1:3000\", with its port",
     );
     one(
@@ -648,7 +646,7 @@ fn nothing_is_exposed_twice_through_one_join_string() {
     );
     one(
         &again("tcp = \"a:1\"\nport = 5\n"),
-        "8:8 the port 5 is asked for twice through one join string",
+        "8:8 the port 5 is requested twice through one join string",
         "give it another port",
     );
     one(
@@ -675,7 +673,7 @@ fn nothing_is_exposed_twice_through_one_join_string() {
 }
 
 #[test]
-fn a_join_string_that_is_none_says_why_and_is_never_shown() {
+fn the_error_of_a_bad_join_string_names_the_cause_and_never_shows_the_string() {
     let whole = join();
     let (cut, pasted) = (&whole[..60], &whole[..]);
     for (line, error) in [
@@ -689,12 +687,12 @@ fn a_join_string_that_is_none_says_why_and_is_never_shown() {
         ),
         (
             format!("join = \"{}\"", &cut[4..]),
-            "this is no join string: it begins with `by1.`",
+            "this is not a join string: it must begin with `by1.`",
         ),
         ("join = \"\"".to_owned(), "the join string is empty"),
         (
             "join = \"***\"".to_owned(),
-            "`join`: `***` stands where a join string was hidden",
+            "`join`: `***` is a hidden join string",
         ),
         (
             format!("join_file = \"{pasted}\""),
@@ -742,7 +740,7 @@ fn a_join_string_that_is_none_says_why_and_is_never_shown() {
 }
 
 #[test]
-fn a_join_file_gives_its_first_line_with_something_in_it_and_has_to_be_there() {
+fn a_join_file_gives_its_first_line_that_is_not_empty_and_has_to_exist() {
     let folder = tempfile::tempdir().unwrap();
     let (path, file) = (folder.path().join("byway.toml"), folder.path().join("join"));
     fs::write(&path, "[[expose]]\ntcp = \"a:1\"\njoin_file = \"join\"\n").unwrap();
@@ -771,7 +769,7 @@ fn a_join_file_gives_its_first_line_with_something_in_it_and_has_to_be_there() {
 }
 
 #[test]
-fn two_join_strings_of_one_grant_that_differ_are_an_old_one_and_a_new_one() {
+fn two_different_join_strings_of_one_grant_are_refused() {
     let mut newer: JoinString = join().parse().unwrap();
     newer.secret = GrantSecret::from_bytes([1; 24]);
     let text = format!(
@@ -800,7 +798,7 @@ fn one_join_string_is_for_a_desk_or_for_services() {
 }
 
 #[test]
-fn files_that_are_not_read_stand_in_as_join_strings_of_their_own() {
+fn each_file_that_is_not_read_is_a_join_string_of_its_own() {
     let expose = |file: &str| format!("[[expose]]\ntcp = \"a:1\"\njoin_file = \"{file}\"\n");
     let plan = plan(&format!("{}{}", expose("a"), expose("b")));
     assert_eq!(plan.joins.len(), 2);

@@ -1,4 +1,4 @@
-//! Errors of meaning: what is well-formed and still wrong.
+//! Errors in the values of well-formed files.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn one(text: &str, error: &str) {
     assert_eq!(errors(text), [error], "{text}");
 }
 
-/// Asserts the remedy of the one error of `text`.
+/// Asserts the help of the one error of `text`.
 fn help(text: &str, help: &str) {
     let around = Surroundings::without_files(Path::new("/state"));
     let errors = parse_with(text, "byway.toml", &around).unwrap_err();
@@ -62,7 +62,7 @@ fn limits_of_zero_and_out_of_range_are_refused_with_the_range() {
         ),
         (
             "retry.on = 404",
-            "1:12 `retry.on`: `404` is no status from 500 to 599: write 502, 503 or 504",
+            "1:12 `retry.on`: `404` is not a status from 500 to 599: write 502, 503 or 504",
         ),
         (
             "retry.replay = \"1MiB\"",
@@ -121,12 +121,12 @@ fn sizes_and_durations_that_do_not_parse_show_examples() {
     );
     one(
         &with_egress("stream_limit = \"fast\""),
-        "3:16 `stream_limit`: `fast` is no rate: write 25MiB/s, 200Mbit/s or 500kbit/s",
+        "3:16 `stream_limit`: `fast` is not a rate: write 25MiB/s, 200Mbit/s or 500kbit/s",
     );
 }
 
 #[test]
-fn words_that_are_not_offered_are_refused_with_the_nearest() {
+fn unknown_words_are_refused_with_the_nearest_known_one() {
     let text = with_listener("spill.mode = \"of\"");
     one(
         &text,
@@ -147,7 +147,7 @@ fn words_that_are_not_offered_are_refused_with_the_nearest() {
 fn a_local_address_has_to_be_one_and_of_the_family() {
     one(
         &with_listener("dial.local_address = \"eth0\""),
-        "1:22 `dial.local_address`: `eth0` is no address: write one such as 192.0.2.1",
+        "1:22 `dial.local_address`: `eth0` is not an address: write one such as 192.0.2.1",
     );
     one(
         &with_listener("dial.family = \"6\"\ndial.local_address = \"192.0.2.1\""),
@@ -202,7 +202,7 @@ fn port_zero_may_be_listened_on_many_times() {
 }
 
 #[test]
-fn names_of_sections_and_routes_are_unique_and_fit_to_print() {
+fn names_of_sections_and_routes_are_unique_and_printable() {
     let text = "[[tcp]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\nto = \"b:1\"\n[[tcp]]\nname = \"a\"\nlisten = \"127.0.0.1:2\"\nto = \"b:1\"\n";
     one(text, "6:8 the name `a` is taken by another section");
     let routes =
@@ -244,7 +244,7 @@ fn an_edge_needs_routes_and_a_route_needs_to() {
 }
 
 #[test]
-fn upstreams_that_make_no_sense_are_refused() {
+fn invalid_upstreams_are_refused() {
     one(
         &with_route("to = \"3000\"\n"),
         "4:6 `to`: `3000` is a port alone: write 127.0.0.1:3000",
@@ -255,11 +255,11 @@ fn upstreams_that_make_no_sense_are_refused() {
     );
     one(
         &with_route("to = \"app:443\"\n"),
-        "4:6 `to`: `app:443` is the port of TLS, but nothing says TLS: write https://app, or http://app:443 if it speaks plain HTTP there",
+        "4:6 `to`: `app:443` is the port of TLS, but has no scheme: write https://app, or http://app:443 if it speaks plain HTTP there",
     );
     one(
         &with_route("to = \"http://app/api\"\n"),
-        "4:6 `to`: an upstream is a host and a port; `/api` has no place there: the request keeps its own path",
+        "4:6 `to`: an upstream is a host and a port, without `/api`: the request keeps its own path",
     );
 }
 
@@ -267,16 +267,16 @@ fn upstreams_that_make_no_sense_are_refused() {
 fn a_listener_is_not_its_own_target() {
     one(
         &with_route("to = \"127.0.0.1:8080\"\n"),
-        "4:6 `to`: `127.0.0.1:8080` is this listener itself: it would go in circles",
+        "4:6 `to`: `127.0.0.1:8080` is this listener itself: connections would loop",
     );
     one(
         "[[tcp]]\nlisten = \":22\"\nto = \"[::1]:22\"\n",
-        "3:6 `to`: `[::1]:22` is this listener itself: it would go in circles",
+        "3:6 `to`: `[::1]:22` is this listener itself: connections would loop",
     );
 }
 
 #[test]
-fn a_bad_pattern_says_what_is_wrong_with_it() {
+fn the_error_of_a_bad_pattern_names_what_is_wrong() {
     one(
         &with_route("path = \"^/(api\"\nto = \"a:1\"\n"),
         "4:8 `path`: not a valid regular expression: unclosed group",
@@ -304,7 +304,7 @@ fn hosts_are_names_stars_or_addresses() {
 }
 
 #[test]
-fn a_route_written_twice_is_never_reached_and_said_so() {
+fn a_route_written_twice_is_reported_as_never_reached() {
     let text = "hosts = [\"a\", \"b\"]\nto = \"a:1\"\n[[edge.route]]\nhosts = [\"b\", \"a\"]\nto = \"b:1\"\n";
     one(
         &with_route(text),
@@ -327,7 +327,7 @@ fn networks_are_cidr_or_an_address() {
     };
     one(
         &edge("10.0.0.0/33"),
-        "3:20 `trusted_proxies`: `10.0.0.0/33` is no network: write 10.0.0.0/8, 2001:db8::/32 or an address alone such as 192.0.2.1",
+        "3:20 `trusted_proxies`: `10.0.0.0/33` is not a network: write 10.0.0.0/8, 2001:db8::/32 or an address alone such as 192.0.2.1",
     );
     one(
         &edge("10.1.2.3/8"),
@@ -361,15 +361,15 @@ fn a_forward_takes_bytes_and_no_url() {
 }
 
 #[test]
-fn a_public_exit_without_users_is_refused_with_both_remedies() {
+fn a_public_proxy_without_users_is_refused_with_both_remedies() {
     let text = "[[proxy]]\nlisten = [\"127.0.0.1:1\", \"unix:/x\", \":1080\"]\n";
     one(
         text,
-        "2:37 `[::]:1080` can be reached from other machines, and anybody could use it",
+        "2:37 `[::]:1080` can be reached from other machines, and any client could use it",
     );
     help(
         text,
-        "add users = [{ name = \"…\", password_file = \"…\" }], or say open_to_the_world = true if that is meant, or listen on \
+        "add users = [{ name = \"…\", password_file = \"…\" }], or open_to_the_world = true if that is intended, or listen on \
          127.0.0.1",
     );
     for remedy in [
@@ -380,7 +380,7 @@ fn a_public_exit_without_users_is_refused_with_both_remedies() {
     }
     one(
         &format!("{text}open_to_the_world = false\nusers = []\n"),
-        "2:37 `[::]:1080` can be reached from other machines, and anybody could use it",
+        "2:37 `[::]:1080` can be reached from other machines, and any client could use it",
     );
 }
 
@@ -414,7 +414,7 @@ fn users_have_a_name_and_one_password() {
     );
     one(
         &users("{ name = \"a\", password = \"b\" }, { name = \"a\", password = \"c\" }"),
-        "3:51 the user `a` is there twice",
+        "3:51 the user `a` is listed twice",
     );
     let long = "x".repeat(256);
     one(
@@ -424,7 +424,7 @@ fn users_have_a_name_and_one_password() {
 }
 
 #[test]
-fn a_password_file_gives_its_first_line_and_has_to_be_there() {
+fn a_password_file_gives_its_first_line_and_has_to_exist() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("alice"), "hunter2\r\nmore\n").unwrap();
     let path = folder.path().join("byway.toml");
@@ -504,7 +504,7 @@ fn rules_name_hosts_networks_ports_and_users_that_exist() {
     );
     one(
         &rule("host = \"a b\""),
-        "5:8 `host`: `a b` is no host name: write one such as example.com",
+        "5:8 `host`: `a b` is not a host name: write one such as example.com",
     );
     one(
         &rule("suffix = \"*.a.com\""),
@@ -512,13 +512,13 @@ fn rules_name_hosts_networks_ports_and_users_that_exist() {
     );
     one(
         &rule("cidr = [\"10.0.0.0\", \"x\"]"),
-        "5:21 `cidr`: `x` is no network: write 10.0.0.0/8, 2001:db8::/32 or an address alone such as 192.0.2.1",
+        "5:21 `cidr`: `x` is not a network: write 10.0.0.0/8, 2001:db8::/32 or an address alone such as 192.0.2.1",
     );
     for port in ["0", "\"0-5\"", "65536", "-1", "\"a\"", "\"1-2-3\""] {
         let found = errors(&rule(&format!("port = {port}")));
         let port = port.trim_matches('"');
         let expected = format!(
-            "5:8 `port`: `{port}` is no port and no range of ports: write 443 or 8000-8999, from 1 to 65535"
+            "5:8 `port`: `{port}` is not a port or a range of ports: write 443 or 8000-8999, from 1 to 65535"
         );
         assert_eq!(found, [expected]);
     }

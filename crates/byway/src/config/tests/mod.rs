@@ -1,4 +1,4 @@
-//! Tests of the whole way from text to Plan, one file a concern.
+//! Tests from text to Plan, one file a concern.
 
 mod diff;
 mod flags;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::*;
 
-/// What goes wrong with `text`, each error as `line:column message`; without a place `- message`.
+/// The errors of `text`, each as `line:column message`; without a place `- message`.
 fn errors(text: &str) -> Vec<String> {
     let around = Surroundings::without_files(Path::new("/state"));
     let errors = parse_with(text, "byway.toml", &around).expect_err("the text is wrong");
@@ -31,27 +31,27 @@ fn errors(text: &str) -> Vec<String> {
     shown.collect()
 }
 
-/// The Plan of `text`, which is right.
+/// The Plan of `text`, which is valid.
 fn plan(text: &str) -> Plan {
     parse_with(
         text,
         "byway.toml",
         &Surroundings::without_files(Path::new("/state")),
     )
-    .expect("the text is right")
+    .expect("the text is valid")
 }
 
-/// `text` and a listener, for tests of what has nothing to do with listeners.
+/// `text` and a listener, for tests of anything but listeners.
 fn with_listener(text: &str) -> String {
     format!("{text}\n[[tcp]]\nlisten = \"127.0.0.1:1\"\nto = \"192.0.2.1:1\"\n")
 }
 
-/// An edge at `127.0.0.1:8080` whose one route goes on with `lines`; they begin in line 4.
+/// An edge at `127.0.0.1:8080` with one route of `lines`, which begin in line 4.
 fn with_route(lines: &str) -> String {
     format!("[[edge]]\nlisten = \"127.0.0.1:8080\"\n[[edge.route]]\n{lines}")
 }
 
-/// An exit at `127.0.0.1:1080` that goes on with `lines`; they begin in line 3.
+/// A proxy at `127.0.0.1:1080` with `lines`, which begin in line 3.
 fn with_egress(lines: &str) -> String {
     format!("[[proxy]]\nlisten = \"127.0.0.1:1080\"\n{lines}")
 }

@@ -1,4 +1,4 @@
-//! Observed: `[log]`, `[metrics]`, and the flags that count instead of them.
+//! Observed: `[log]`, `[metrics]`, and the flags that override them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ fn log(text: &str) -> LogPlan {
 }
 
 #[test]
-fn without_a_word_nothing_is_written_down_and_nothing_is_told() {
+fn access_log_and_metrics_are_off_by_default() {
     let plan = plan(&with_listener(""));
     assert_eq!(
         plan.log,
@@ -45,7 +45,7 @@ fn an_access_log_goes_nowhere_to_standard_output_or_into_a_file() {
 }
 
 #[test]
-fn what_is_wrong_about_a_log_or_metrics_is_told_where_it_stands() {
+fn errors_of_log_and_metrics_are_reported_with_their_place() {
     let text = with_listener(
         "[log]\naccess = \"\"\naccess_format = \"jsn\"\nacces = 1\n[metrics]\nlisten = [\"9100\"]\n",
     );
@@ -59,7 +59,7 @@ fn what_is_wrong_about_a_log_or_metrics_is_told_where_it_stands() {
 }
 
 #[test]
-fn metrics_cannot_have_the_address_of_something_else() {
+fn metrics_cannot_have_the_address_of_another_listener() {
     let [error] = errors(&with_listener("[metrics]\nlisten = \"127.0.0.1:1\""))
         .try_into()
         .unwrap();
@@ -70,7 +70,7 @@ fn metrics_cannot_have_the_address_of_something_else() {
 }
 
 #[test]
-fn metrics_are_listeners_behind_all_others_and_are_no_reason_to_start_alone() {
+fn metrics_are_the_last_listeners_and_are_not_enough_alone() {
     let plan = plan(&with_listener(
         "[metrics]\nlisten = [\"127.0.0.1:9100\", \"unix:/run/m.sock\"]",
     ));
@@ -95,7 +95,7 @@ fn metrics_are_listeners_behind_all_others_and_are_no_reason_to_start_alone() {
 }
 
 #[test]
-fn flags_count_instead_of_the_file_and_are_named_when_they_are_wrong() {
+fn flags_override_the_file_and_are_named_in_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("byway.toml");
     fs::write(

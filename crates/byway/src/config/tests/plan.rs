@@ -1,4 +1,4 @@
-//! Plans: defaults, merging, sharing, and the example that ships.
+//! Plans: defaults, merging, sharing, and the shipped example.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::super::*;
 use super::*;
 
 #[test]
-fn what_is_not_written_has_its_default() {
+fn missing_keys_have_their_defaults() {
     let plan = plan(&with_listener(""));
     assert_eq!(plan.generation, 1);
     assert_eq!(plan.workers, NonZeroUsize::MIN);
@@ -87,7 +87,7 @@ fn a_part_is_never_larger_than_the_whole() {
 }
 
 #[test]
-fn by_default_no_client_that_is_let_in_can_fill_an_upstream() {
+fn by_default_no_single_client_can_fill_an_upstream() {
     for limits in [
         "",
         "limits.connections = 300",
@@ -121,7 +121,7 @@ fn by_default_no_client_that_is_let_in_can_fill_an_upstream() {
     );
 }
 
-/// The Plan on a machine with so many descriptors.
+/// The Plan on a machine with `most` descriptors.
 fn plan_with_descriptors(text: &str, most: u64) -> Plan {
     let around = Surroundings {
         descriptors: Some(most),
@@ -131,7 +131,7 @@ fn plan_with_descriptors(text: &str, most: u64) -> Plan {
 }
 
 #[test]
-fn connections_that_do_not_fit_into_the_descriptors_are_lowered_and_said() {
+fn connections_that_do_not_fit_into_the_descriptors_are_lowered_and_reported() {
     let plan = plan_with_descriptors("limits.connections = 9000", 1024);
     assert!(
         plan.limits.connections < 512 && plan.limits.connections >= 200,
@@ -175,7 +175,7 @@ fn connections_that_do_not_fit_into_the_descriptors_are_lowered_and_said() {
 }
 
 #[test]
-fn a_written_part_that_is_lowered_is_said_as_the_whole_is() {
+fn a_written_part_that_is_lowered_is_reported_as_the_whole_is() {
     let lowered = |text: &str, most: u64| -> Vec<(&str, bool, String)> {
         let plan = plan_with_descriptors(text, most);
         let lowered = plan.descriptors.lowered.iter();
@@ -210,12 +210,12 @@ fn a_written_part_that_is_lowered_is_said_as_the_whole_is() {
     assert_eq!(
         lowered(whole, 1 << 20),
         [],
-        "a default that follows the whole is no news"
+        "a default that follows the whole is not reported"
     );
 }
 
 #[test]
-fn a_server_with_few_descriptors_says_how_many_public_ports_a_grant_has() {
+fn a_server_with_few_descriptors_reports_how_many_public_ports_a_grant_has() {
     let around = Surroundings {
         descriptors: Some(1024),
         ..Surroundings::without_files(Path::new("/state"))
@@ -235,7 +235,7 @@ fn a_server_with_few_descriptors_says_how_many_public_ports_a_grant_has() {
 }
 
 #[test]
-fn a_public_end_was_lowered_to_a_third_of_the_visitors_that_its_descriptors_suffice_for() {
+fn a_public_end_alone_is_not_lowered_to_a_third_of_the_visitors_that_fit() {
     let serve =
         "[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.localhost\"\n";
     let around = Surroundings {
@@ -336,7 +336,7 @@ fn equal_upstreams_are_one() {
 }
 
 #[test]
-fn the_nearest_max_body_counts_and_none_lifts_it() {
+fn the_innermost_max_body_applies_and_none_removes_it() {
     let text = "limits.max_body = \"1MiB\"\n[[edge]]\nlisten = \":1\"\nmax_body = \"2MiB\"\n[[edge.route]]\nto = \"a:1\"\n\
                 [[edge.route]]\npath = \"^/up\"\nto = \"a:1\"\nmax_body = \"none\"\n[[edge]]\nlisten = \":2\"\n[[edge.route]]\nto = \"a:1\"\n";
     let plan = plan(text);
@@ -353,7 +353,7 @@ fn the_nearest_max_body_counts_and_none_lifts_it() {
 }
 
 #[test]
-fn an_exit_has_its_users_rules_and_limits() {
+fn a_proxy_has_its_users_rules_and_limits() {
     let text = "\
 users = [{ name = \"alice\", password = \"hunter2\" }]
 stream_limit = \"200Mbit/s\"
@@ -395,7 +395,7 @@ port = [443, \"8000-8999\"]
 }
 
 #[test]
-fn spill_off_is_off_for_exits() {
+fn spill_off_is_off_for_proxies() {
     let plan = plan(&format!("spill.mode = \"off\"\n{}", with_egress("")));
     let Role::Egress(egress) = &plan.listeners[0].role else {
         panic!("an exit")
@@ -404,7 +404,7 @@ fn spill_off_is_off_for_exits() {
 }
 
 #[test]
-fn the_example_that_ships_is_right() {
+fn the_shipped_example_is_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/byway.toml");
     let plan = load(&path, Path::new("/var/lib/byway")).unwrap_or_else(|errors| panic!("{errors}"));
     let kinds: Vec<_> = plan

@@ -16,7 +16,7 @@ fn assert_reads_back(text: &str) {
     let around = Surroundings::without_files(Path::new("/state"));
     let second = parse_with(&shown, "effective", &around)
         .unwrap_or_else(|errors| panic!("{errors}\n{shown}"));
-    // What is shown is in force already, so nothing of it is lowered again.
+    // The shown values are lowered already, so none is lowered again.
     first.descriptors.lowered.clear();
     assert_eq!(first, second, "{shown}");
     assert_eq!(Effective(&second).to_string(), shown);
@@ -209,7 +209,7 @@ fn link_sections() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn a_join_string_that_stood_in_the_file_is_hidden_and_has_to_be_put_back() {
+fn a_join_string_in_the_file_is_hidden_and_has_to_be_put_back() {
     let join = links::join_at("t.example.com:7000", 7);
     let shown = Effective(&plan(&format!(
         "[[expose]]\ntcp = \"a:1\"\njoin = \"{join}\"\n"
@@ -222,9 +222,7 @@ fn a_join_string_that_stood_in_the_file_is_hidden_and_has_to_be_put_back() {
     assert!(!shown.contains(&join[4..20]), "{shown}");
     let [error] = errors(&shown).try_into().unwrap();
     assert!(
-        error.contains(
-            "`join`: `***` stands where a join string was hidden: write the string itself"
-        ),
+        error.contains("`join`: `***` is a hidden join string: write the string itself"),
         "{error}"
     );
     let put_back = shown.replace("***\"  #", &format!("{join}\"  #"));
@@ -265,10 +263,10 @@ proptest! {
     }
 
     #[test]
-    fn damaged_files_are_refused_in_words(at in 0usize..400, with in "[ -~\u{e4}\n]{0,3}", gone in 0usize..9) {
+    fn damaged_files_are_refused_with_errors(at in 0usize..400, with in "[ -~\u{e4}\n]{0,3}", removed in 0usize..9) {
         let text = format!("{}{}", with_route("to = [\"a:1\", 'b:2']\n"), with_egress("users = [{ name = \"a\", password = \"b\" }]\n"));
         let start = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        let end = (start + gone).min(text.len());
+        let end = (start + removed).min(text.len());
         let damaged = format!("{}{with}{}", &text[..start], &text[end..]);
         if let Err(errors) = parse_with(&damaged, "byway.toml", &Surroundings::without_files(Path::new("/state"))) {
             prop_assert!(!errors.diagnostics().is_empty());

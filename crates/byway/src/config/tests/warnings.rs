@@ -1,4 +1,4 @@
-//! Warnings: what `check` warns of, and what it must not warn of.
+//! Warnings: what `byway check` warns of, and what it must not warn of.
 
 use std::path::Path;
 
@@ -81,7 +81,7 @@ fn the_two_listeners_of_one_edge_are_warned_of_once() {
 }
 
 #[test]
-fn a_route_behind_one_for_every_path_is_warned_of_with_the_one_request_that_still_reaches_it() {
+fn a_route_behind_one_for_every_path_is_warned_of_with_its_exception() {
     let found = warned(&["|^/", "|"]);
     assert!(
         found.len() == 1 && found[0].contains("(except for `OPTIONS *`)"),
@@ -263,12 +263,12 @@ fn a_rule_that_some_target_can_still_reach_is_not_warned_of() {
             "suffix = \"example.com\"",
             "host = \"a.example.com\"; cidr = \"10.0.0.0/8\"",
         ),
-        // A network also decides about what names resolve to, which a rule without one does not.
+        // A network also matches the addresses of a name, which a rule without one does not.
         (
             "port = 443; action = \"allow\"",
             "cidr = \"10.0.0.0/8\"; port = 443",
         ),
-        // A network of a `via` rule is about literal addresses alone.
+        // A network of a `via` rule matches literal addresses only.
         (
             "cidr = \"10.0.0.0/8\"; action = \"via\"; via = \"socks5://192.0.2.1:1080\"",
             "cidr = \"10.0.0.0/8\"",
@@ -283,7 +283,7 @@ fn a_rule_that_some_target_can_still_reach_is_not_warned_of() {
 }
 
 #[test]
-fn a_denied_network_that_an_allowed_one_covers_is_warned_of_with_what_it_still_denies() {
+fn a_denied_network_that_an_allowed_one_covers_is_warned_of_with_its_exception() {
     let found = warned_rules(
         "proxy",
         &[

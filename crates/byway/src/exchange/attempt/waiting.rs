@@ -1,8 +1,8 @@
 //! Waiting: what an attempt waits for in each of its phases, and the fault of a wait that took too
 //! long.
 //!
-//! In:    an attempt that cannot go on at the moment.
-//! Out:   what `deadline.rs` judges; why a wait has to end.
+//! In:    an attempt that has to wait.
+//! Out:   the input of `deadline.rs`; why a wait has to end.
 //! Never: counts bytes of one direction as progress of the other while only one of them is waited
 //!        for.
 
@@ -15,7 +15,7 @@ use byway_dial::Pipe;
 use super::Attempt;
 use crate::exchange::conn::Conn;
 use crate::exchange::deadline::{Exceeded, Flow, Waiting};
-use crate::exchange::failure::{downstream_left, not_read, too_slow};
+use crate::exchange::failure::{client_left, not_read, too_slow};
 use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::recall::recalled;
 use crate::fault::{Deadline, Fault, FaultKind, Who};
@@ -25,13 +25,13 @@ use crate::outbound::pooled::PoolKey;
 pub(super) enum WaitEnd {
     /// A limit was exceeded.
     Exceeded(Exceeded),
-    /// The client has gone, or the pool needs the connection for another client.
+    /// The client has left, or the pool needs the connection for another client.
     Fault(Fault),
 }
 
 impl Attempt<'_> {
-    /// To be called whenever the exchange has to wait: a limit may be exceeded, the client may have
-    /// gone, and the pool may need the connection for another client.
+    /// Call it whenever the exchange has to wait: a limit may be exceeded, the client may have
+    /// left, and the pool may need the connection for another client.
     pub(super) fn poll_ended(
         &mut self,
         cx: &mut Context<'_>,
@@ -42,7 +42,7 @@ impl Attempt<'_> {
     ) -> Poll<WaitEnd> {
         let awaits_client = waiting.upload.awaits_client
             || waiting.download.awaits_client
-            || self.awaits_invitation(waiting);
+            || self.awaits_continue(waiting);
         if let Some(fault) = recalled(
             cx,
             upstream,
@@ -58,36 +58,35 @@ impl Attempt<'_> {
             return Poll::Pending;
         }
         let broken = ready!(downstream.stream().poll_broken(cx));
-        Poll::Ready(WaitEnd::Fault(downstream_left(&broken)))
+        Poll::Ready(WaitEnd::Fault(client_left(&broken)))
     }
 
     pub(super) fn upload_is_over(&self) -> bool {
         self.uploaded || self.upload_broken
     }
 
-    /// Whether the client has its 100, or sends its body already: one that expects a 100 need not
-    /// send anything before that.
-    fn is_invited(&self) -> bool {
+    /// Whether the client has received 100, or sends its body already: one that expects 100 need
+    /// not send anything before that.
+    fn may_send_body(&self) -> bool {
         self.continued || self.upload.moved() > 0 || !self.exchange.request.expects_continue()
     }
 
-    /// Whether the client may be waiting for a 100, of an upstream that has the head of the
-    /// request.
-    fn awaits_invitation(&self, waiting: &Waiting) -> bool {
-        waiting.owes_head && !self.is_invited() && !self.upload_is_over()
+    /// Whether the client may be waiting for a 100 from an upstream that has the request head.
+    fn awaits_continue(&self, waiting: &Waiting) -> bool {
+        waiting.awaits_head && !self.may_send_body() && !self.upload_is_over()
     }
 
-    /// The upload's part of what is waited for.
+    /// The state of the upload.
     fn upload_flow(&self) -> Flow {
         let awaits_client =
-            self.is_invited() && !self.upload_is_over() && !self.upload.is_held_back();
+            self.may_send_body() && !self.upload_is_over() && !self.upload.is_held_back();
         Flow {
             bytes: self.upload.moved(),
             awaits_client,
         }
     }
 
-    /// The part of the response. Heads count: all that has left since the attempt began.
+    /// The state of the response. Heads count: everything delivered since the attempt began.
     fn download_flow(&self, downstream: &Conn, awaits_client: bool) -> Flow {
         Flow {
             bytes: downstream.left_bytes().saturating_sub(self.left_before),
@@ -95,23 +94,23 @@ impl Attempt<'_> {
         }
     }
 
-    /// What is waited for until the head of a response is complete. What has only joined the queue
-    /// has not moved.
+    /// What the exchange waits for until a response head is complete. Bytes that were only queued
+    /// do not count as moved.
     pub(super) fn waiting_for_head(&self, downstream: &Conn, upstream: &Conn) -> Waiting {
         let (over, held_back) = (self.upload_is_over(), self.upload.is_held_back());
-        let uploads = !over && (held_back || self.is_invited());
+        let uploads = !over && (held_back || self.may_send_body());
         Waiting {
             progress: uploads.then(|| upstream.sent_bytes()),
             upload: self.upload_flow(),
             download: self.download_flow(downstream, false),
             response_bytes: 0,
-            owes_head: !uploads || !upstream.unread().is_empty(),
+            awaits_head: !uploads || !upstream.unread().is_empty(),
             is_silent: over || held_back,
         }
     }
 
-    /// What is waited for while bytes of a response pass, of which `response_bytes` are its body.
-    /// What an outflow has taken is progress, and so is what it has delivered.
+    /// What the exchange waits for while bytes of a response pass, of which `response_bytes` are
+    /// its body. Bytes that an outflow has taken are progress, and so are those it has delivered.
     pub(super) fn waiting_for_bodies(
         &self,
         downstream: &Conn,
@@ -125,7 +124,7 @@ impl Attempt<'_> {
             upload: self.upload_flow(),
             download: self.download_flow(downstream, awaits_reader),
             response_bytes,
-            owes_head: false,
+            awaits_head: false,
             is_silent: !awaits_reader && (self.upload_is_over() || self.upload.is_held_back()),
         }
     }
@@ -164,7 +163,7 @@ impl Attempt<'_> {
         )
     }
 
-    /// Sends what is queued, or what an outflow holds, as long as the reader takes any of it.
+    /// Sends what is queued, or what an outflow holds, while the client reads any of it.
     pub(super) async fn flush(
         &mut self,
         downstream: &mut Conn,
@@ -191,7 +190,7 @@ impl Attempt<'_> {
         });
         match flushed.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(broken)) => Err(downstream_left(&broken)),
+            Ok(Err(broken)) => Err(client_left(&broken)),
             Err(Exceeded::DownloadRate) => Err(self.slow_reader()),
             Err(Exceeded::UploadRate) => Err(self.slow_upload()),
             Err(Exceeded::Progress | Exceeded::Head) => {

@@ -1,4 +1,4 @@
-//! Head rules as tables: what comes in, what goes out.
+//! Tables of the head rules: the head received and the head sent.
 
 use byway_h1::{Limits, Parsed, RequestHead, ResponseHead};
 
@@ -51,7 +51,7 @@ const PLAIN: ResponseRules = ResponseRules {
 };
 
 #[test]
-fn an_edge_tells_its_upstream_who_asked() {
+fn an_edge_sends_its_upstream_the_address_of_the_client() {
     let sent = request_through(
         "GET /a?b HTTP/1.1\r\nHost: app.example.com\r\nAccept: */*\r\n\r\n",
         at_edge(false),
@@ -66,7 +66,7 @@ fn an_edge_tells_its_upstream_who_asked() {
 }
 
 #[test]
-fn an_egress_tells_nobody_who_asked() {
+fn an_egress_does_not_reveal_its_client() {
     let text = "GET http://example.com/a HTTP/1.1\r\nHost: example.com\r\nProxy-Authorization: Basic eA==\r\n\
                 Proxy-Connection: keep-alive\r\nX-Forwarded-For: mine\r\n\r\n";
     let sent = request_through(text, None, None);
@@ -101,12 +101,12 @@ fn forwarding_fields_of_an_untrusted_peer_are_dropped_and_of_a_trusted_one_exten
 }
 
 #[test]
-fn what_connection_names_is_dropped_but_ours_and_what_must_arrive_is_not() {
+fn fields_listed_in_connection_are_dropped_except_end_to_end_and_added_ones() {
     let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Hop, X-Forwarded-For, Authorization, Host\r\nX-Hop: 1\r\n\
                 Authorization: Basic eA==\r\nKeep-Alive: 5\r\nTE: trailers\r\nTrailer: X\r\n\r\n";
     let sent = request_through(text, at_edge(false), None);
-    for gone in ["X-Hop", "Keep-Alive", "TE:", "Trailer", "Connection"] {
-        assert!(!sent.contains(gone), "{gone} in {sent}");
+    for dropped in ["X-Hop", "Keep-Alive", "TE:", "Trailer", "Connection"] {
+        assert!(!sent.contains(dropped), "{dropped} in {sent}");
     }
     for kept in [
         "Authorization: Basic eA==",
@@ -138,7 +138,7 @@ fn names_with_a_dot_do_not_pass_an_edge_either() {
 }
 
 #[test]
-fn max_forwards_counts_down_for_trace_and_options_alone() {
+fn max_forwards_counts_down_for_trace_and_options_only() {
     for (method, came, sent) in [
         ("OPTIONS", "5", "4"),
         ("TRACE", "1", "0"),
@@ -186,7 +186,7 @@ fn the_framing_is_written_from_the_decision() {
 }
 
 #[test]
-fn an_upgrade_is_asked_for_in_our_own_words() {
+fn the_upgrade_fields_are_written_again_and_not_copied() {
     let text = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let sent = request_through(text, None, Some(b"websocket"));
     assert!(
@@ -207,7 +207,7 @@ fn a_response_loses_its_hop_fields_and_gains_via() {
 }
 
 #[test]
-fn an_old_client_is_told_that_the_connection_goes_on() {
+fn an_http_1_0_client_gets_connection_keep_alive() {
     let rules = ResponseRules {
         downstream: Version::Http10,
         ..PLAIN
@@ -223,7 +223,7 @@ fn an_old_client_is_told_that_the_connection_goes_on() {
 }
 
 #[test]
-fn the_length_that_a_head_answer_describes_travels_on_if_it_is_honest() {
+fn the_length_in_a_response_to_head_is_passed_on_if_it_describes_a_body() {
     let rules = ResponseRules {
         framed: Framed::None,
         length_describes: true,

@@ -98,7 +98,7 @@ fn each_reason_has_its_case() {
             2,
             Err(NotMade::Body),
         ),
-        // A connection that took too long to open is no answer that took too long.
+        // A connection that took too long to open is not a response that took too long.
         (
             Failed {
                 gave_up: true,
@@ -130,7 +130,7 @@ fn no_try_begins_after_the_deadline() {
 }
 
 #[test]
-fn every_upstream_is_tried_once_and_what_was_sent_once_more() {
+fn every_upstream_is_tried_once_and_a_sent_request_is_retried_once() {
     let (mut tries, now) = tries(3);
     let (budget, unsent) = (
         RetryBudget::default(),
@@ -150,7 +150,7 @@ fn every_upstream_is_tried_once_and_what_was_sent_once_more() {
 }
 
 #[test]
-fn an_empty_budget_ends_retries_of_what_was_sent_and_of_nothing_else() {
+fn an_empty_budget_ends_only_retries_of_requests_that_were_sent() {
     let (budget, now) = (RetryBudget::default(), tries(2).1);
     for nth in 0..8 {
         let expected = if nth < 5 {
@@ -196,7 +196,7 @@ fn a_key_makes_any_method_repeatable_and_two_keys_none() {
             false,
             0,
         ),
-        // The upstream never sees a key that Connection removes.
+        // The upstream never receives a key that Connection removes.
         (
             "POST / HTTP/1.1\r\nConnection: idempotency-key\r\nIdempotency-Key: a\r\nContent-Length: 1\r\n",
             false,
@@ -221,7 +221,7 @@ fn a_key_makes_any_method_repeatable_and_two_keys_none() {
 
 proptest! {
     #[test]
-    fn tries_are_few_and_what_does_harm_goes_out_once(
+    fn tries_are_bounded_and_a_request_that_may_do_harm_is_sent_once(
         upstreams in 1usize..5,
         repeatable: bool,
         outcomes in prop::collection::vec((0u8..3, any::<bool>()), 30),
@@ -231,7 +231,7 @@ proptest! {
         let (mut sent, mut made, mut kept) = (0, 1, true);
         for (outcome, on_kept) in outcomes {
             let outcome = [Outcome::Unsent, Outcome::SentNoByteBack, Outcome::Partial][usize::from(outcome)];
-            // Once a connection has failed, all others are new ones.
+            // After a connection has failed, all others are new ones.
             let on_kept = on_kept && kept;
             kept &= !on_kept && outcome == Outcome::Unsent;
             sent += usize::from(outcome != Outcome::Unsent);

@@ -13,9 +13,9 @@ fn pattern(bytes: usize) -> Vec<u8> {
 async fn large_bodies_both_ways_at_once_through_pipes_of_eight_bytes_do_not_deadlock() {
     const BYTES: usize = 100_000;
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
     let (up, down) = (pattern(BYTES), pattern(BYTES + 1));
-    visitor
+    client
         .send(format!(
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BYTES}\r\n\r\n"
         ))
@@ -28,22 +28,22 @@ async fn large_bodies_both_ways_at_once_through_pipes_of_eight_bytes_do_not_dead
         ))
         .await;
     assert!(
-        visitor.recv_head().await.contains("Connection: close\r\n"),
-        "the answer came before the request had ended"
+        client.recv_head().await.contains("Connection: close\r\n"),
+        "the response came before the request had ended"
     );
-    let (at_visitor, at_upstream) = tokio::join!(
-        visitor.converse(&up, BYTES + 1),
+    let (at_client, at_upstream) = tokio::join!(
+        client.converse(&up, BYTES + 1),
         upstream.converse(&down, BYTES)
     );
-    assert!(at_visitor == down && at_upstream == up);
-    assert_eq!(visitor.recv_end().await.unwrap(), "");
+    assert!(at_client == down && at_upstream == up);
+    assert_eq!(client.recv_end().await.unwrap(), "");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_early_answer_ends_with_the_connection_and_not_with_the_rest_of_the_request() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client
         .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nsome")
         .await;
     upstream.recv_head().await;
@@ -51,16 +51,16 @@ async fn an_early_answer_ends_with_the_connection_and_not_with_the_rest_of_the_r
     upstream
         .send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
         .await;
-    assert!(visitor.recv_head().await.contains("Connection: close\r\n"));
-    // What follows is neither a request nor anybody's body.
-    visitor
+    assert!(client.recv_head().await.contains("Connection: close\r\n"));
+    // What follows is neither a request nor part of a body.
+    client
         .send("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
         .await;
-    visitor.finish().await;
-    assert_eq!(visitor.recv_end().await.unwrap(), "");
+    client.finish().await;
+    assert_eq!(client.recv_end().await.unwrap(), "");
     assert!(
         upstream.recv_end().await.is_err(),
-        "half an upload ends with a reset"
+        "an incomplete upload ends with a reset"
     );
 }
 
@@ -74,21 +74,21 @@ async fn a_truncated_answer_is_never_presented_as_complete() {
     ] {
         for reset in [false, true] {
             let bench = Bench::edge("");
-            let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-            visitor
+            let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+            client
                 .send(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"))
                 .await;
             upstream.recv_head().await;
             upstream
                 .send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}"))
                 .await;
-            visitor.recv_head().await;
+            client.recv_head().await;
             if !reset {
                 upstream.finish().await;
             }
             drop(upstream);
             assert!(
-                visitor.recv_end().await.is_err(),
+                client.recv_end().await.is_err(),
                 "HTTP/{version} {head}, reset: {reset}"
             );
         }
@@ -96,15 +96,15 @@ async fn a_truncated_answer_is_never_presented_as_complete() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_until_the_end_that_is_reset_is_cut_too() {
+async fn a_body_until_close_that_is_reset_is_cut_too() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     upstream.recv_head().await;
     upstream.send("HTTP/1.1 200 OK\r\n\r\npart").await;
-    visitor.recv_head().await;
+    client.recv_head().await;
     drop(upstream);
-    assert!(visitor.recv_end().await.is_err());
+    assert!(client.recv_end().await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,12 +114,12 @@ async fn a_cut_upload_resets_the_upstream_and_never_looks_finished() {
         "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
     ] {
         let bench = Bench::edge("");
-        let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-        visitor
+        let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+        client
             .send(format!("PUT / HTTP/1.1\r\nHost: a\r\n{framing}"))
             .await;
         upstream.recv_head().await;
-        visitor.finish().await;
+        client.finish().await;
         assert!(upstream.recv_end().await.is_err(), "{framing}");
     }
 }
@@ -131,17 +131,17 @@ async fn a_body_over_the_limit_is_refused_with_or_without_a_length() {
         "Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
     ] {
         let bench = Bench::edge("limits.max_body = 4");
-        let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-        visitor
+        let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+        client
             .send(format!("PUT / HTTP/1.1\r\nHost: a\r\n{framing}"))
             .await;
-        let head = visitor.recv_head().await;
+        let head = client.recv_head().await;
         assert!(
             head.starts_with("HTTP/1.1 413 ") && head.contains("Connection: close\r\n"),
             "{head}"
         );
         if framing.contains("Expect") {
-            assert_eq!(upstream.unread_bytes(), 0, "the upstream never heard of it");
+            assert_eq!(upstream.unread_bytes(), 0, "the upstream received nothing");
         } else {
             assert!(upstream.recv_end().await.is_err());
         }
@@ -149,59 +149,59 @@ async fn a_body_over_the_limit_is_refused_with_or_without_a_length() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_holds_bytes_until_its_flush_is_flushed_before_we_wait() {
+async fn a_stream_that_holds_bytes_until_its_flush_is_flushed_before_waiting() {
     let bench = Bench::edge("");
     let (near, far) = pipe::pair();
     bench
-        .lend_to_edge(near.holding_until_flush(64 * 1024).into_stream())
+        .add_idle_connection(near.holding_until_flush(64 * 1024).into_stream())
         .await;
-    let (held, far_visitor) = pipe::pair();
+    let (held, far_client) = pipe::pair();
     bench.serve(held.holding_until_flush(64 * 1024).into_stream());
-    let (mut visitor, mut upstream) = (Peer::new(far_visitor), Peer::new(far));
-    visitor
+    let (mut client, mut upstream) = (Peer::new(far_client), Peer::new(far));
+    client
         .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")
         .await;
     upstream.recv_head().await;
-    visitor.send("half").await;
+    client.send("half").await;
     upstream.recv("half").await;
-    visitor.send("rest").await;
+    client.send("rest").await;
     upstream.recv("rest").await;
     upstream
         .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nevnt\r\n")
         .await;
-    visitor.recv_head().await;
-    visitor.recv("4\r\nevnt\r\n").await;
+    client.recv_head().await;
+    client.recv("4\r\nevnt\r\n").await;
     upstream.send("0\r\n\r\n").await;
-    visitor.recv("0\r\n\r\n").await;
+    client.recv("0\r\n\r\n").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_behind_an_answer_end_the_upstream_connection() {
+async fn bytes_after_a_response_end_the_upstream_connection() {
     let bench = Bench::edge("");
     let (near, far) = pipe::pair_of(4096);
-    bench.lend_to_edge(near.into_stream()).await;
-    let (mut visitor, mut upstream) = (bench.connect_client(), Peer::new(far));
-    visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    bench.add_idle_connection(near.into_stream()).await;
+    let (mut client, mut upstream) = (bench.connect_client(), Peer::new(far));
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     upstream.recv_head().await;
     let _ = upstream
         .try_send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 forged\r\n\r\n")
         .await;
-    visitor.recv_head().await;
-    upstream.wait_until_left().await;
+    client.recv_head().await;
+    upstream.wait_until_closed().await;
     settle().await;
-    assert_eq!(visitor.unread_bytes(), 0);
+    assert_eq!(client.unread_bytes(), 0);
 }
 
 #[tokio::test]
-async fn small_chunks_of_an_upload_leave_together_and_not_each_in_a_write_of_its_own() {
+async fn small_chunks_of_an_upload_share_writes() {
     const CHUNKS: usize = 10_000;
     let bench = Bench::edge("");
     let (near, far) = pipe::pair_of(1 << 20);
     let (near, writes) = Recorded::around(near.into_stream());
-    bench.lend_to_edge(near).await;
-    let (mut visitor, mut upstream) = (bench.connect_client_through(1 << 20), Peer::new(far));
+    bench.add_idle_connection(near).await;
+    let (mut client, mut upstream) = (bench.connect_client_through(1 << 20), Peer::new(far));
     let chunks = "1\r\nx\r\n".repeat(CHUNKS);
-    visitor
+    client
         .send(format!(
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
         ))
@@ -211,20 +211,20 @@ async fn small_chunks_of_an_upload_leave_together_and_not_each_in_a_write_of_its
     let writes = writes.lock().len();
     assert!(
         writes < CHUNKS / 50,
-        "{CHUNKS} chunks left in {writes} writes"
+        "{CHUNKS} chunks were sent in {writes} writes"
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_small_chunk_of_an_upload_does_not_wait_for_the_next_one() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client
         .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await;
     upstream.recv_head().await;
     for _ in 0..3 {
-        visitor.send("1\r\nx\r\n1\r\ny\r\n").await;
+        client.send("1\r\nx\r\n1\r\ny\r\n").await;
         upstream.recv("1\r\nx\r\n1\r\ny\r\n").await;
     }
 }

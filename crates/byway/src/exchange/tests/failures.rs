@@ -1,4 +1,5 @@
-//! Who is blamed for what, what is tried again, and that no peer can hold us for ever.
+//! Which side a failure is attributed to, what is retried, and that no peer can hold a connection
+//! without limit.
 
 use std::io::IoSlice;
 use std::task::{Context, Poll};
@@ -12,32 +13,32 @@ use crate::testing::{Bench, Peer, settle};
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn half_an_answer_is_a_502_and_no_reason_to_ask_again() {
+async fn an_incomplete_response_is_a_502_and_is_not_retried() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor.send(GET).await;
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send(GET).await;
     upstream.recv_head().await;
     upstream.send("HTTP/1.1 200 OK\r\nContent-").await;
     upstream.finish().await;
-    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
+    assert!(client.recv_head().await.starts_with("HTTP/1.1 502 "));
     assert_eq!(bench.context.shared.counters.retried_unanswered.value(), 0);
     assert_eq!(bench.context.shared.counters.not_retried_partial.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_cannot_be_read_is_a_502_and_the_visitor_may_ask_again() {
+async fn a_malformed_response_is_a_502_and_the_client_connection_stays() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         "SSH-2.0-x\r\n",
     ] {
         let bench = Bench::edge("");
-        let (mut visitor, mut upstream) =
+        let (mut client, mut upstream) =
             (bench.connect_client_through(4096), bench.upstream().await);
-        visitor.send(GET).await;
+        client.send(GET).await;
         upstream.recv_head().await;
         let _ = upstream.try_send(answer).await;
-        let head = visitor.recv_head().await;
+        let head = client.recv_head().await;
         assert!(
             head.starts_with("HTTP/1.1 502 ") && !head.contains("Connection: close"),
             "{head}"
@@ -50,10 +51,10 @@ async fn an_answer_that_cannot_be_read_is_a_502_and_the_visitor_may_ask_again() 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_end_is_a_408_after_the_deadline() {
     let bench = Bench::edge("limits.head_timeout = \"7s\"");
-    let mut visitor = bench.connect_client();
-    visitor.send("GET / HT").await;
+    let mut client = bench.connect_client();
+    client.send("GET / HT").await;
     let begun = Instant::now();
-    let head = visitor.recv_head().await;
+    let head = client.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 408 ") && head.contains("Connection: close\r\n"),
         "{head}"
@@ -62,22 +63,22 @@ async fn a_head_that_does_not_end_is_a_408_after_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_visitor_that_says_nothing_or_an_empty_line_is_owed_nothing() {
-    for said in ["", "\r\n"] {
+async fn a_client_that_sends_nothing_or_an_empty_line_gets_no_response() {
+    for sent in ["", "\r\n"] {
         let bench = Bench::edge("");
-        let mut visitor = bench.connect_client();
-        visitor.send(said).await;
-        assert_eq!(visitor.recv_end().await.unwrap(), "", "{said:?}");
+        let mut client = bench.connect_client();
+        client.send(sent).await;
+        assert_eq!(client.recv_end().await.unwrap(), "", "{sent:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_without_an_answer_is_a_504() {
     let bench = Bench::edge("limits.first_byte = \"5s\"");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor.send(GET).await;
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send(GET).await;
     upstream.recv_head().await;
-    let head = visitor.recv_head().await;
+    let head = client.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 504 ") && head.contains("first-byte"),
         "{head}"
@@ -86,10 +87,10 @@ async fn an_upstream_without_an_answer_is_a_504() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_drips_its_head_is_a_504_at_the_same_deadline() {
+async fn an_upstream_that_sends_its_head_slowly_is_a_504_at_the_same_deadline() {
     let bench = Bench::edge("limits.first_byte = \"5s\"");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor.send(GET).await;
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send(GET).await;
     upstream.recv_head().await;
     let begun = Instant::now();
     let drip = async {
@@ -98,23 +99,22 @@ async fn an_upstream_that_drips_its_head_is_a_504_at_the_same_deadline() {
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
     };
-    let answer = async { (visitor.recv_head().await, begun.elapsed().as_secs()) };
+    let answer = async { (client.recv_head().await, begun.elapsed().as_secs()) };
     let ((head, seconds), ()) = tokio::join!(answer, drip);
     assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
     assert_eq!(seconds, 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_began_its_head_during_the_upload_does_not_outlive_the_deadline_of_the_head()
- {
+async fn an_upstream_that_began_its_head_during_the_upload_has_the_same_deadline() {
     let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"3s\"");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client
         .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
         .await;
     upstream.recv_head().await;
     upstream.send("H").await;
-    visitor.send("2").await;
+    client.send("2").await;
     upstream.recv("12").await;
     let drip = async {
         for byte in b"TTP/1.1 200 OK\r\nX-Slow: very" {
@@ -122,21 +122,21 @@ async fn an_upstream_that_began_its_head_during_the_upload_does_not_outlive_the_
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
     };
-    let (head, ()) = tokio::join!(visitor.recv_head(), drip);
+    let (head, ()) = tokio::join!(client.recv_head(), drip);
     assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_body_that_stands_still_is_blamed_on_whoever_holds_it_up() {
+async fn a_stalled_request_body_is_attributed_to_the_side_that_stalls_it() {
     for (sent, status) in [("some", "408"), ("more than one pipe", "504")] {
         let bench = Bench::edge("");
-        let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-        visitor
+        let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+        client
             .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
             .await;
         upstream.recv_head().await;
-        visitor.send(sent).await;
-        let head = visitor.recv_head().await;
+        client.send(sent).await;
+        let head = client.recv_head().await;
         assert!(
             head.starts_with(&format!("HTTP/1.1 {status} ")),
             "{sent}: {head}"
@@ -145,7 +145,7 @@ async fn a_request_body_that_stands_still_is_blamed_on_whoever_holds_it_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_visitor_that_reads_nothing_is_reset_after_the_deadline() {
+async fn a_client_that_reads_nothing_is_reset_after_the_deadline() {
     for answer in [
         format!(
             "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
@@ -154,27 +154,27 @@ async fn a_visitor_that_reads_nothing_is_reset_after_the_deadline() {
         "HTTP/1.1 100 Continue\r\n\r\n".into(),
     ] {
         let bench = Bench::edge("limits.first_byte = \"1h\"");
-        let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-        visitor.send(GET).await;
+        let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+        client.send(GET).await;
         upstream.recv_head().await;
         let _ = upstream.try_send(answer).await;
         let begun = Instant::now();
-        upstream.wait_until_left().await;
+        upstream.wait_until_closed().await;
         assert!(
             begun.elapsed().as_secs() < 600,
             "it was held for {:?}",
             begun.elapsed()
         );
-        assert!(visitor.recv_end().await.is_err());
+        assert!(client.recv_end().await.is_err());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_interim_answer_that_is_not_read_yet_does_not_hold_the_upload_up() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
     let begun = Instant::now();
-    visitor
+    client
         .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
         .await;
     upstream.recv_head().await;
@@ -182,47 +182,47 @@ async fn an_interim_answer_that_is_not_read_yet_does_not_hold_the_upload_up() {
         .send("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n")
         .await;
     settle().await;
-    // This visitor sends its whole request before it reads.
-    let (body, heard) = ("x".repeat(100), async {
+    // This client sends its whole request before it reads.
+    let (body, receiving) = ("x".repeat(100), async {
         upstream.recv("x".repeat(100)).await
     });
-    tokio::join!(visitor.send(body), heard);
+    tokio::join!(client.send(body), receiving);
     tokio::join!(
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
         async {
-            assert!(visitor.recv_head().await.starts_with("HTTP/1.1 103 "));
-            assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
+            assert!(client.recv_head().await.starts_with("HTTP/1.1 103 "));
+            assert!(client.recv_head().await.starts_with("HTTP/1.1 200 "));
         }
     );
     assert_eq!(begun.elapsed().as_secs(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn interim_answers_without_end_are_ended() {
+async fn endless_interim_responses_are_ended() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor.send("GET / HTTP/1.0\r\n\r\n").await;
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
     upstream.recv_head().await;
-    let mut said = 0;
+    let mut sent = 0;
     while upstream
         .try_send("HTTP/1.1 102 Processing\r\n\r\n")
         .await
         .is_ok()
     {
-        said += 1;
-        assert!(said < 10_000);
+        sent += 1;
+        assert!(sent < 10_000);
     }
-    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
+    assert!(client.recv_head().await.starts_with("HTTP/1.1 502 "));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_visitor_that_leaves_is_noticed_while_its_answer_is_slow() {
+async fn a_client_that_leaves_is_noticed_while_its_response_is_slow() {
     let bench = Bench::edge("limits.first_byte = \"30m\"");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor.send(GET).await;
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send(GET).await;
     upstream.recv_head().await;
     let begun = Instant::now();
-    drop(visitor);
+    drop(client);
     assert!(upstream.recv_end().await.is_err());
     assert!(begun.elapsed().as_secs() < 5);
 }
@@ -256,10 +256,10 @@ impl Pipe for Trap {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_ends_its_own_connection_and_leaves_the_others_alone() {
+async fn a_panic_ends_its_own_connection_and_no_other() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor.send(GET).await;
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send(GET).await;
     upstream.recv_head().await;
     let (near, far) = pipe::pair();
     bench.serve(Stream::other(Box::new(Trap(Box::new(near)))));
@@ -271,6 +271,6 @@ async fn a_panic_ends_its_own_connection_and_leaves_the_others_alone() {
     upstream
         .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
         .await;
-    visitor.recv_head().await;
-    visitor.recv("hi").await;
+    client.recv_head().await;
+    client.recv("hi").await;
 }

@@ -1,5 +1,4 @@
-//! Gathering: what the head of a request waits for before a connection is taken for it, and for how
-//! long.
+//! Gathering: what a request head waits for before a connection is leased for it, and for how long.
 
 use std::time::Duration;
 
@@ -14,13 +13,12 @@ const WAIT: Duration = Duration::from_millis(50);
 /// The timer works in whole milliseconds.
 const TICK: Duration = Duration::from_millis(1);
 
-/// An edge with one upstream connection that takes everything at once; what is written to it is
-/// recorded.
+/// An edge with one upstream connection that takes everything at once. Writes to it are recorded.
 async fn edge() -> (Peer, Peer, Writes) {
     let bench = Bench::edge("");
     let (near, far) = pipe::pair_of(1 << 20);
     let (near, writes) = Recorded::around(near.into_stream());
-    bench.lend_to_edge(near).await;
+    bench.add_idle_connection(near).await;
     (
         bench.connect_client_through(1 << 20),
         Peer::new(far),
@@ -32,30 +30,29 @@ fn post(framing: &str) -> String {
     format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n")
 }
 
-/// How long the head of a request took to arrive, by a clock that moves only while everything
-/// waits.
+/// How long a request head took to arrive, by a clock that moves only while every task waits.
 async fn waited(request: &[u8]) -> Duration {
-    let (mut visitor, mut upstream, _) = edge().await;
+    let (mut client, mut upstream, _) = edge().await;
     let begun = Instant::now();
-    visitor.send(request).await;
+    client.send(request).await;
     upstream.recv_head().await;
     begun.elapsed()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_upload_of_known_length_leaves_in_one_write_with_its_head() {
-    let (mut visitor, mut upstream, writes) = edge().await;
+async fn a_short_upload_of_known_length_is_sent_in_one_write_with_its_head() {
+    let (mut client, mut upstream, writes) = edge().await;
     let begun = Instant::now();
-    visitor.send(post("Content-Length: 12")).await;
+    client.send(post("Content-Length: 12")).await;
     for piece in ["four", "and ", "more"] {
         settle().await;
         assert_eq!(
             upstream.unread_bytes(),
             0,
-            "nothing leaves before the body is whole"
+            "nothing is sent before the body is complete"
         );
         advance(Duration::from_millis(10)).await;
-        visitor.send(piece).await;
+        client.send(piece).await;
     }
     let head = upstream.recv_head().await;
     upstream.recv("fourand more").await;
@@ -80,7 +77,7 @@ async fn a_body_that_came_with_its_head_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_whose_body_does_not_come_leaves_after_50_ms() {
+async fn a_head_whose_body_does_not_come_is_sent_after_50_ms() {
     for sent in ["", "half"] {
         let waited = waited(format!("{}{sent}", post("Content-Length: 8")).as_bytes()).await;
         assert!(
@@ -91,14 +88,14 @@ async fn a_head_whose_body_does_not_come_leaves_after_50_ms() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_that_drip_do_not_hold_a_head_back_for_longer() {
-    let (mut visitor, mut upstream, _) = edge().await;
-    visitor.send(post("Content-Length: 1000")).await;
+async fn bytes_that_arrive_slowly_do_not_hold_a_head_back_for_longer() {
+    let (mut client, mut upstream, _) = edge().await;
+    client.send(post("Content-Length: 1000")).await;
     for _ in 0..5 {
         settle().await;
         assert_eq!(upstream.unread_bytes(), 0);
         advance(Duration::from_millis(9)).await;
-        visitor.send("x").await;
+        client.send("x").await;
     }
     settle().await;
     advance(Duration::from_millis(6)).await;
@@ -146,11 +143,11 @@ async fn no_more_than_64_kib_of_a_body_are_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_within_the_body_is_not_passed_on() {
-    let (mut visitor, upstream, writes) = edge().await;
-    visitor.send(post("Content-Length: 8")).await;
-    visitor.send("half").await;
-    visitor.finish().await;
-    visitor.wait_until_left().await;
+async fn a_request_whose_client_leaves_within_the_body_is_not_passed_on() {
+    let (mut client, upstream, writes) = edge().await;
+    client.send(post("Content-Length: 8")).await;
+    client.send("half").await;
+    client.finish().await;
+    client.wait_until_closed().await;
     assert!(writes.lock().is_empty() && upstream.unread_bytes() == 0);
 }

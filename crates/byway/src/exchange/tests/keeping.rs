@@ -1,4 +1,4 @@
-//! A kept connection is looked at by a system call only when something may have come.
+//! An idle connection is probed by a system call only when something may have arrived.
 
 use std::task::Poll;
 
@@ -18,27 +18,27 @@ async fn pair() -> (Conn, TcpStream) {
 }
 
 #[tokio::test]
-async fn a_kept_connection_is_probed_unless_the_reactor_has_turned_and_announced_nothing() {
+async fn an_idle_connection_is_probed_unless_the_reactor_has_ticked_and_announced_nothing() {
     let (mut kept, mut origin) = pair().await;
     origin.write_all(b"an answer").await.unwrap();
     kept.fill().await.unwrap();
     kept.consume(9);
     assert!(
         kept.may_be_readable(),
-        "nobody has looked since it was read"
+        "the reactor has not ticked since it was read"
     );
     assert_eq!(kept.probe(), Probe::Clean);
     reactor_tick::advance();
     assert!(
         !kept.may_be_readable(),
-        "what had come before the turn would be announced"
+        "what arrived before the tick would have been announced"
     );
 
     origin.write_all(b"x").await.unwrap();
     std::future::poll_fn(|cx| match kept.may_be_readable() {
         true => Poll::Ready(()),
         false => {
-            // The reactor turns between two polls.
+            // The reactor ticks between two polls.
             cx.waker().wake_by_ref();
             Poll::Pending
         }
@@ -48,7 +48,7 @@ async fn a_kept_connection_is_probed_unless_the_reactor_has_turned_and_announced
 }
 
 #[tokio::test]
-async fn a_connection_with_unread_or_unsent_bytes_is_never_taken_for_silent() {
+async fn a_connection_with_unread_or_unsent_bytes_is_never_clean() {
     let (mut kept, mut origin) = pair().await;
     origin.write_all(b"an answer and more").await.unwrap();
     kept.fill().await.unwrap();

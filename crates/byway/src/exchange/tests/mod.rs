@@ -1,5 +1,4 @@
-//! Tests of the exchange by its contracts: messages that are whole, and everything that can go
-//! wrong.
+//! Tests of the exchange by its contracts: complete messages, and every kind of failure.
 
 mod bodies;
 mod deadlines;

@@ -1,4 +1,4 @@
-//! Recorded: a connection that records the writes it takes.
+//! Recorded: a connection that records the writes to it.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use byway_dial::{Broken, Pipe, Read, Stream};
 use parking_lot::Mutex;
 
-/// How many bytes each write took, in order.
+/// The size of each write, in order.
 pub(super) type Writes = Arc<Mutex<Vec<usize>>>;
 
 /// See the head of the file.
@@ -17,7 +17,7 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    /// `stream`, and the record of what is written to it.
+    /// `stream`, and the record of the writes to it.
     pub(super) fn around(stream: Stream) -> (Stream, Writes) {
         let writes = Writes::default();
         (

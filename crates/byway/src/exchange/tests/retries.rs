@@ -1,4 +1,4 @@
-//! What goes to an upstream again, and why the rest does not.
+//! What is sent to an upstream again, and why the rest is not.
 
 use std::io::IoSlice;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use crate::testing::{Bench, Peer};
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const PUT: &str = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
 
-/// Answers every request with the body it came with.
+/// Responds to every request with its body.
 fn echoing() -> Origin {
     Origin::scripted(|served| {
         while let Some(request) = served.request() {
@@ -25,8 +25,8 @@ fn echoing() -> Origin {
     })
 }
 
-/// Takes the head of a request on an idle connection, and `more` behind it, and leaves without a
-/// word.
+/// Reads the head of a request on an idle connection, and `more` after it, and closes without a
+/// response.
 async fn leave_behind(bench: &Bench, more: &'static str) -> oneshot::Receiver<()> {
     let mut upstream = bench.upstream().await;
     let (left, leaving) = oneshot::channel();
@@ -61,13 +61,13 @@ fn retries(bench: &Bench) -> Vec<(&'static str, u64)> {
 }
 
 #[tokio::test]
-async fn a_request_on_a_stale_connection_goes_once_more_on_a_new_one() {
+async fn a_request_on_a_stale_connection_is_retried_on_a_new_one() {
     let origin = echoing();
     let bench = Bench::edge_to(&origin.address().to_string(), "");
     let stale = leave_behind(&bench, "").await;
-    let mut visitor = bench.connect_client();
-    visitor.send(GET).await;
-    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 200 "));
+    let mut client = bench.connect_client();
+    client.send(GET).await;
+    assert!(client.recv_head().await.starts_with("HTTP/1.1 200 "));
     stale.await.unwrap();
     assert_eq!(retries(&bench), [("retried_unanswered", 1)]);
 }
@@ -82,9 +82,9 @@ async fn a_request_is_never_sent_a_third_time() {
         leave_behind(&bench, "").await,
         leave_behind(&bench, "").await,
     );
-    let mut visitor = bench.connect_client();
-    visitor.send(GET).await;
-    let head = visitor.recv_head().await;
+    let mut client = bench.connect_client();
+    client.send(GET).await;
+    let head = client.recv_head().await;
     assert!(
         head.starts_with("HTTP/1.1 502 ") && head.contains("closed-early"),
         "{head}"
@@ -92,7 +92,7 @@ async fn a_request_is_never_sent_a_third_time() {
     assert_eq!(origin.connections(), 1);
     assert!(
         stale.try_recv().is_ok() != unused.try_recv().is_ok(),
-        "one idle connection was tried, the other was left"
+        "one idle connection was tried, the other was not"
     );
     assert_eq!(
         retries(&bench),
@@ -101,7 +101,7 @@ async fn a_request_is_never_sent_a_third_time() {
 }
 
 #[tokio::test]
-async fn as_many_times_as_the_config_says() {
+async fn a_request_is_retried_as_often_as_configured() {
     for (attempts, deliveries) in [(0, 1), (3, 4)] {
         let origin = Origin::scripted(|served| {
             served.request();
@@ -110,15 +110,15 @@ async fn as_many_times_as_the_config_says() {
             &origin.address().to_string(),
             &format!("retry.attempts = {attempts}"),
         );
-        let mut visitor = bench.connect_client();
-        visitor.send(GET).await;
-        assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
+        let mut client = bench.connect_client();
+        client.send(GET).await;
+        assert!(client.recv_head().await.starts_with("HTTP/1.1 502 "));
         assert_eq!(origin.requests().len(), deliveries);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_been_done_already_is_not_done_again() {
+async fn a_request_that_is_not_idempotent_is_not_retried() {
     for request in [
         "POST / HTTP/1.1\r\nHost: a\r\n\r\n",
         "PATCH / HTTP/1.1\r\nHost: a\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n",
@@ -126,10 +126,10 @@ async fn what_may_have_been_done_already_is_not_done_again() {
     ] {
         let bench = Bench::edge("");
         let stale = leave_behind(&bench, "").await;
-        let mut visitor = bench.connect_client();
-        visitor.send(request).await;
+        let mut client = bench.connect_client();
+        client.send(request).await;
         assert!(
-            visitor.recv_head().await.starts_with("HTTP/1.1 502 "),
+            client.recv_head().await.starts_with("HTTP/1.1 502 "),
             "{request}"
         );
         stale.await.unwrap();
@@ -138,7 +138,7 @@ async fn what_may_have_been_done_already_is_not_done_again() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_kept_goes_again_whole_in_whatever_framing() {
+async fn a_kept_body_is_sent_again_whole_in_any_framing() {
     const CHUNKED: &str = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n";
     for (request, whole) in [
         (PUT.to_owned(), "body"),
@@ -158,25 +158,25 @@ async fn a_body_that_was_kept_goes_again_whole_in_whatever_framing() {
             &origin.address().to_string(),
             "retry.budget_per_second = 1000",
         );
-        // The first upstream may have heard any part of it.
-        for heard in 0..=whole.len() {
-            let stale = leave_behind(&bench, &whole[..heard]).await;
-            let mut visitor = bench.connect_client_through(4096);
-            visitor
+        // The first upstream may have received any part of it.
+        for received in 0..=whole.len() {
+            let stale = leave_behind(&bench, &whole[..received]).await;
+            let mut client = bench.connect_client_through(4096);
+            client
                 .send(request.replace("Host: a", "Host: a\r\nConnection: close"))
                 .await;
-            let head = visitor.recv_head().await;
+            let head = client.recv_head().await;
             assert!(
                 head.starts_with("HTTP/1.1 200 "),
-                "{request}, {heard}: {head}"
+                "{request}, {received}: {head}"
             );
-            visitor.recv("body").await;
+            client.recv("body").await;
             stale.await.unwrap();
             let delivered = origin.requests().pop().unwrap();
             assert_eq!(
                 delivered.trailers.contains("X-Sum: 1"),
                 request.contains("X-Sum"),
-                "{heard}: {delivered:?}"
+                "{received}: {delivered:?}"
             );
             bench.context.shared.pool.close_idle();
         }
@@ -188,8 +188,8 @@ async fn a_body_that_was_kept_goes_again_whole_in_whatever_framing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_longer_than_what_is_kept_goes_out_once() {
-    for (request, heard) in [
+async fn a_body_that_is_longer_than_the_replay_limit_is_sent_once() {
+    for (request, received) in [
         (
             "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nbody!",
             "body!",
@@ -200,11 +200,11 @@ async fn a_body_that_is_longer_than_what_is_kept_goes_out_once() {
         ),
     ] {
         let bench = Bench::edge("retry.replay = 4");
-        let stale = leave_behind(&bench, heard).await;
-        let mut visitor = bench.connect_client();
-        visitor.send(request).await;
+        let stale = leave_behind(&bench, received).await;
+        let mut client = bench.connect_client();
+        client.send(request).await;
         assert!(
-            visitor.recv_head().await.starts_with("HTTP/1.1 502 "),
+            client.recv_head().await.starts_with("HTTP/1.1 502 "),
             "{request}"
         );
         stale.await.unwrap();
@@ -213,20 +213,20 @@ async fn a_body_that_is_longer_than_what_is_kept_goes_out_once() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_given_back_with_the_first_head_of_an_answer() {
+async fn a_kept_body_is_released_with_the_first_head_of_a_response() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor.send(PUT).await;
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send(PUT).await;
     upstream.recv_head().await;
     upstream.recv("body").await;
     upstream.send("HTTP/1.1 103 Early Hints\r\n\r\n").await;
-    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 103 "));
+    assert!(client.recv_head().await.starts_with("HTTP/1.1 103 "));
     upstream.finish().await;
-    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
+    assert!(client.recv_head().await.starts_with("HTTP/1.1 502 "));
     assert_eq!(retries(&bench), [("not_retried_partial", 1)]);
 }
 
-/// A connection that looked alive when it was lent and is dead: it takes nothing.
+/// A connection that seemed alive when it was leased and is dead: it takes nothing.
 #[derive(Default)]
 struct Dead {
     written: bool,
@@ -259,7 +259,7 @@ impl Pipe for Dead {
 }
 
 #[tokio::test]
-async fn what_has_not_left_goes_again_whatever_its_method_and_body() {
+async fn an_unsent_request_is_retried_with_any_method_and_body() {
     let long = "x".repeat(100_000);
     for request in [
         GET.to_owned(),
@@ -278,11 +278,11 @@ async fn what_has_not_left_goes_again_whatever_its_method_and_body() {
             "retry.attempts = 0\nretry.replay = 0",
         );
         bench
-            .lend_to_edge(Stream::other(Box::new(Dead::default())))
+            .add_idle_connection(Stream::other(Box::new(Dead::default())))
             .await;
-        let mut visitor = bench.connect_client_through(1 << 20);
-        visitor.send(&request).await;
-        let head = visitor.recv_head().await;
+        let mut client = bench.connect_client_through(1 << 20);
+        client.send(&request).await;
+        let head = client.recv_head().await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         let (_, body) = request.split_once("\r\n\r\n").unwrap();
         let sent = origin.requests().remove(0).body.len();
@@ -299,14 +299,14 @@ async fn what_has_not_left_goes_again_whatever_its_method_and_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_ends_retries_and_says_so() {
+async fn an_exhausted_budget_ends_retries_and_is_counted() {
     // The upstream that is dialled for the second try refuses.
     let bench = Bench::edge("retry.budget_percent = 0\nretry.budget_per_second = 2");
     for _ in 0..3 {
         let stale = leave_behind(&bench, "").await;
-        let mut visitor = bench.connect_client();
-        visitor.send(GET).await;
-        assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
+        let mut client = bench.connect_client();
+        client.send(GET).await;
+        assert!(client.recv_head().await.starts_with("HTTP/1.1 502 "));
         stale.await.unwrap();
     }
     let counted = [
@@ -318,41 +318,40 @@ async fn the_budget_ends_retries_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_waited_for_an_answer_does_not_wait_as_long_again() {
+async fn a_request_whose_response_timed_out_is_not_retried() {
     let bench = Bench::edge("limits.first_byte = \"5s\"");
-    let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-    visitor.send(GET).await;
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send(GET).await;
     upstream.recv_head().await;
-    assert!(visitor.recv_head().await.starts_with("HTTP/1.1 504 "));
+    assert!(client.recv_head().await.starts_with("HTTP/1.1 504 "));
     assert_eq!(retries(&bench), [("not_retried_deadline", 1)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_try_begins_once_queue_and_connect_might_have_been_over() {
+async fn no_try_begins_after_the_sum_of_queue_wait_and_connect_timeout() {
     for (seconds, reason) in [(2, "not_retried_no_upstream"), (3, "not_retried_deadline")] {
         // The upstream that would be dialled refuses.
         let bench = Bench::edge("pool.queue_wait = \"1s\"\ndial.connect_timeout = \"2s\"");
-        let (mut visitor, mut upstream) = (bench.connect_client(), bench.upstream().await);
-        visitor.send(GET).await;
+        let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+        client.send(GET).await;
         upstream.recv_head().await;
         tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
         upstream.finish().await;
-        assert!(visitor.recv_head().await.starts_with("HTTP/1.1 502 "));
+        assert!(client.recv_head().await.starts_with("HTTP/1.1 502 "));
         assert_eq!(count(&bench, reason), 1, "{:?}", retries(&bench));
     }
 }
 
 #[tokio::test]
-async fn a_visitor_that_leaves_is_no_reason_to_ask_again() {
+async fn a_request_whose_client_has_left_is_not_retried() {
     let bench = Bench::edge("");
-    let (mut visitor, mut upstream): (Peer, Peer) =
-        (bench.connect_client(), bench.upstream().await);
-    visitor
+    let (mut client, mut upstream): (Peer, Peer) = (bench.connect_client(), bench.upstream().await);
+    client
         .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")
         .await;
     upstream.recv_head().await;
     upstream.recv("bo").await;
-    drop(visitor);
+    drop(client);
     assert!(upstream.recv_end().await.is_err());
     assert_eq!(retries(&bench), []);
 }

@@ -1,4 +1,5 @@
-//! Bodies that go by a kernel pipe: what is in front of them, behind them, and in their way.
+//! Bodies that pass through a kernel pipe: what precedes them, what follows them, and what prevents
+//! it.
 #![cfg(target_os = "linux")]
 
 use std::future::poll_fn;
@@ -12,7 +13,7 @@ use crate::exchange::body::{BodyError, BodyTransfer};
 use crate::exchange::conn::Conn;
 use crate::relay::splice::accounting;
 
-/// A connection of ours, and its peer.
+/// A `Conn`, and its peer.
 async fn pair() -> (Conn, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connecting = TcpStream::connect(listener.local_addr().unwrap());
@@ -53,7 +54,7 @@ async fn pass(
 }
 
 #[tokio::test]
-async fn a_large_body_goes_by_a_pipe_behind_its_head_and_ends_before_the_next_message() {
+async fn a_large_body_passes_through_a_pipe_after_its_head_and_ends_before_the_next_message() {
     let body = pattern(1 << 20);
     let mut transfer = BodyTransfer::new(
         Framed::Length(1 << 20),
@@ -70,12 +71,12 @@ async fn a_large_body_goes_by_a_pipe_behind_its_head_and_ends_before_the_next_me
     assert_eq!(
         (accounting().on_loan, accounting().waiting),
         (0, 1),
-        "a pipe was used and given back"
+        "a pipe was used and returned"
     );
 }
 
 #[tokio::test]
-async fn a_large_body_until_close_goes_by_a_pipe_once_it_has_proven_large() {
+async fn a_body_until_close_passes_through_a_pipe_once_it_has_proved_large() {
     let body = pattern(1 << 20);
     let mut transfer = BodyTransfer::new(
         Framed::UntilClose,
@@ -90,7 +91,7 @@ async fn a_large_body_until_close_goes_by_a_pipe_once_it_has_proven_large() {
 }
 
 #[tokio::test]
-async fn a_small_body_and_one_that_is_framed_anew_make_no_pipe() {
+async fn a_small_body_and_one_with_a_new_framing_use_no_pipe() {
     let small = pattern(20_000);
     let mut transfer = BodyTransfer::new(
         Framed::Length(20_000),
@@ -130,7 +131,7 @@ async fn a_body_that_is_cut_short_in_the_pipe_is_truncated_and_not_complete() {
 }
 
 #[tokio::test]
-async fn a_body_until_close_never_passes_its_limit_by_a_pipe() {
+async fn a_body_until_close_never_exceeds_its_limit_through_a_pipe() {
     let mut transfer = BodyTransfer::new(
         Framed::UntilClose,
         Framed::UntilClose,

@@ -1,4 +1,4 @@
-//! What a metrics listener answers, over a pipe of eight bytes and with a paused clock.
+//! The responses of a metrics listener, over a pipe of eight bytes and with a paused clock.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::super::listener::ConnectionInfo;
 use super::*;
 use crate::testing::{Bench, Peer};
 
-/// A visitor of the metrics of a node that has an edge as well.
+/// A client of the metrics of a node that has an edge as well.
 fn connect_client(bench: &Bench) -> Peer {
     let (near, far) = pipe::pair();
     let (accepted, context) = (
@@ -28,14 +28,14 @@ fn connect_client(bench: &Bench) -> Peer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_on_one_connection_are_answered_in_turn_and_the_text_has_its_length() {
+async fn requests_on_one_connection_are_served_in_order_with_the_length_of_the_text() {
     let bench = Bench::edge("");
-    let mut visitor = connect_client(&bench);
+    let mut client = connect_client(&bench);
     for _ in 0..2 {
-        visitor
+        client
             .send("GET /metrics HTTP/1.1\r\nHost: m\r\n\r\n")
             .await;
-        let head = visitor.recv_head().await;
+        let head = client.recv_head().await;
         assert!(
             head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4;"),
             "{head}"
@@ -49,12 +49,12 @@ async fn requests_on_one_connection_are_answered_in_turn_and_the_text_has_its_le
             .unwrap()
             .parse()
             .unwrap();
-        let body = visitor.converse(b"", length).await;
+        let body = client.converse(b"", length).await;
         assert!(body.starts_with(b"# HELP byway_requests_total ") && body.ends_with(b"\n"));
     }
-    visitor.send("HEAD /healthz HTTP/1.0\r\n\r\n").await;
+    client.send("HEAD /healthz HTTP/1.0\r\n\r\n").await;
     assert!(
-        visitor
+        client
             .recv_end()
             .await
             .unwrap()
@@ -63,13 +63,13 @@ async fn requests_on_one_connection_are_answered_in_turn_and_the_text_has_its_le
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_is_leaving_says_so_to_whoever_has_asked_already() {
+async fn a_request_begun_before_the_drain_gets_a_503() {
     let bench = Bench::edge("");
-    let mut visitor = connect_client(&bench);
-    visitor.send("GET /healthz HTTP/1.1\r\nHo").await;
+    let mut client = connect_client(&bench);
+    client.send("GET /healthz HTTP/1.1\r\nHo").await;
     bench.stop.draining.raise();
-    visitor.send("st: m\r\n\r\n").await;
-    let answer = visitor.recv_end().await.unwrap();
+    client.send("st: m\r\n\r\n").await;
+    let answer = client.recv_end().await.unwrap();
     assert!(
         answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\ndraining\n"),
         "{answer}"
@@ -77,20 +77,20 @@ async fn a_node_that_is_leaving_says_so_to_whoever_has_asked_already() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_idle_when_the_node_leaves_is_let_go_of() {
+async fn an_idle_connection_ends_with_the_drain() {
     let bench = Bench::edge("");
-    let mut visitor = connect_client(&bench);
-    visitor
+    let mut client = connect_client(&bench);
+    client
         .send("GET /healthz HTTP/1.1\r\nHost: m\r\n\r\n")
         .await;
-    visitor.recv_head().await;
-    visitor.recv("ok\n").await;
+    client.recv_head().await;
+    client.recv("ok\n").await;
     bench.stop.draining.raise();
-    assert_eq!(visitor.recv_end().await.unwrap(), "");
+    assert_eq!(client.recv_end().await.unwrap(), "");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_does_not_come_to_its_end_is_a_408_and_silence_is_none() {
+async fn an_incomplete_head_is_a_408_and_silence_gets_no_response() {
     let bench = Bench::edge("limits.head_timeout = \"2s\"\nlimits.keep_alive = \"1s\"");
     let begun = Instant::now();
     let mut slow = connect_client(&bench);
@@ -102,13 +102,13 @@ async fn a_head_that_does_not_come_to_its_end_is_a_408_and_silence_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_ends_the_connection_and_another_method_is_told_the_right_ones() {
+async fn a_body_ends_the_connection_and_another_method_gets_a_405_with_allow() {
     let bench = Bench::edge("");
-    let mut visitor = connect_client(&bench);
-    visitor
+    let mut client = connect_client(&bench);
+    client
         .send("DELETE /metrics HTTP/1.1\r\nHost: m\r\nContent-Length: 1\r\n\r\n")
         .await;
-    let answer = visitor.recv_end().await.unwrap();
+    let answer = client.recv_end().await.unwrap();
     assert!(
         answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nAllow: GET, HEAD\r\n"),
         "{answer}"

@@ -1,4 +1,4 @@
-//! What stands in the access log of requests that did not go the straight way.
+//! Access log entries of requests that were retried, abandoned or cut.
 
 use byway_testkit::Origin;
 
@@ -32,7 +32,7 @@ impl Log {
         log
     }
 
-    /// Ends the log; its lines.
+    /// Closes the log and returns its lines.
     fn lines(self, bench: &Bench) -> Vec<String> {
         bench.context.shared.access.close();
         let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
@@ -48,7 +48,7 @@ fn assert_has(line: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_retry_and_the_connection_that_served_in_the_end_are_told() {
+async fn a_retry_and_the_connection_that_finally_served_are_logged() {
     let origin = Origin::scripted(|served| {
         served.request();
         served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
@@ -56,12 +56,12 @@ async fn a_retry_and_the_connection_that_served_in_the_end_are_told() {
     let bench = Bench::edge_to(&origin.address().to_string(), "");
     let log = Log::of(&bench);
     let mut stale = bench.upstream().await;
-    let mut visitor = bench.connect_client();
-    visitor.send(GET).await;
+    let mut client = bench.connect_client();
+    client.send(GET).await;
     stale.recv_head().await;
     stale.finish().await;
-    visitor.recv_head().await;
-    visitor.recv("hi").await;
+    client.recv_head().await;
+    client.recv("hi").await;
     settle().await;
     let [line] = log.lines(&bench).try_into().unwrap();
     assert_has(
@@ -77,17 +77,17 @@ async fn a_retry_and_the_connection_that_served_in_the_end_are_told() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_its_answer_has_no_status() {
+async fn a_client_that_leaves_before_its_response_has_no_status() {
     let bench = Bench::edge("limits.first_byte = \"1h\"");
     let log = Log::of(&bench);
     let mut upstream = bench.upstream().await;
-    let mut visitor = bench.connect_client();
-    visitor
+    let mut client = bench.connect_client();
+    client
         .send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
         .await;
     upstream.recv_head().await;
     upstream.recv("1234").await;
-    drop(visitor);
+    drop(client);
     settle().await;
     let [line] = log.lines(&bench).try_into().unwrap();
     let parts = [
@@ -99,20 +99,20 @@ async fn a_client_that_leaves_before_its_answer_has_no_status() {
 }
 
 #[tokio::test]
-async fn a_response_that_was_cut_keeps_its_status_and_says_who_cut_it() {
+async fn a_cut_response_keeps_its_status_and_names_the_side_that_cut_it() {
     let bench = Bench::edge("");
     let log = Log::of(&bench);
     let mut upstream = bench.upstream().await;
-    let mut visitor = bench.connect_client();
-    visitor.send(GET).await;
+    let mut client = bench.connect_client();
+    client.send(GET).await;
     upstream.recv_head().await;
     upstream
         .send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234")
         .await;
-    visitor.recv_head().await;
-    visitor.recv("1234").await;
+    client.recv_head().await;
+    client.recv("1234").await;
     upstream.finish().await;
-    assert!(visitor.recv_end().await.is_err());
+    assert!(client.recv_end().await.is_err());
     settle().await;
     let [line] = log.lines(&bench).try_into().unwrap();
     let parts = [

@@ -1,14 +1,14 @@
-//! Parked: the visitors of a public name, who wait while no session has it.
+//! Parked: the visitors of a public name that wait while no session has it.
 //!
 //! In:    visitors; changes of the names.
-//! Out:   a stream to the service behind a name, however many sessions it took; or the fault to
-//!        answer with.
-//! Never: lets a byte of a visitor travel before its open was answered; so an agent that was away
-//!        is latency, not failure.
+//! Out:   a stream to the service of a name, after any number of sessions; or the fault for the
+//!        response.
+//! Never: sends a byte of a visitor before its open was answered, so that an absent agent causes a
+//!        delay, not a failure.
 //!
-//! A visitor belongs to the name until its open is answered: session loss and takeover put it back
-//! into the queue, at most `park` from its arrival, at most `parked` of them for one name, which
-//! clients share.
+//! A visitor belongs to the name until its open is answered: the loss of a session and a takeover
+//! put it back into the queue, at most `park` from its arrival. At most `parked` visitors wait for
+//! one name; clients share that limit.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,21 +26,21 @@ use super::ServiceRegistry;
 use crate::config::LinkSettings;
 use crate::fault::{Deadline, Fault, FaultKind, Who};
 
-/// How long an agent that lives may take to connect to its service.
+/// How long a live agent may take to connect to its service.
 const OPEN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A session that has lost a carrier under an open is asked again after this, if it lives.
+/// The wait before an open is retried on a live session that lost a carrier during it.
 const CARRIER_CHANGE: Duration = Duration::from_millis(20);
 
 impl ServiceRegistry {
     /// Waits until a session has `name`, and returns how many have. For callers that would hold
-    /// something scarce while they waits in [`ServiceRegistry::open`].
+    /// something scarce while they wait in [`ServiceRegistry::open`].
     ///
     /// # Errors
-    /// As [`ServiceRegistry::open`], but for what only the agent can tell.
+    /// See [`ServiceRegistry::open`], except the errors of the agent.
     ///
     /// # Cancel safety
-    /// Safe: a visitor that leaves gives its place up.
+    /// Safe: a visitor that leaves gives up its place.
     pub async fn until_held(
         &self,
         name: &Name,
@@ -54,7 +54,7 @@ impl ServiceRegistry {
             .await
     }
 
-    /// What `find` finds, waited for until `deadline`.
+    /// Returns the result of `find`; waits for one until `deadline`.
     async fn parked_until<T>(
         &self,
         name: &Name,
@@ -63,7 +63,7 @@ impl ServiceRegistry {
         deadline: Instant,
         find: impl Fn() -> Option<T>,
     ) -> Result<T, Fault> {
-        // Most find at once what they look for.
+        // Usually there is a result at once.
         if let Some(found) = find() {
             return Ok(found);
         }
@@ -75,7 +75,7 @@ impl ServiceRegistry {
                 return Ok(found);
             }
             if !self.state.lock().leases.is_expected(name) {
-                let detail = format!("nobody exposes a service by the {name}");
+                let detail = format!("no service is exposed at the {name}");
                 return Err(Fault::new(Who::Downstream, FaultKind::NoRoute, detail));
             }
             let place = match &mut parked {
@@ -92,15 +92,14 @@ impl ServiceRegistry {
         }
     }
 
-    /// Opens a stream to the service behind `name` for a visitor, which waits in a place of
-    /// `client`.
+    /// Opens a stream to the service of `name` for a visitor, which waits in a place of `client`.
     ///
     /// # Errors
-    /// 404 for a name that never existed, 503 when too many wait already, when another client gets
-    /// its place, or when it has waited too long, else what the agent says.
+    /// 404 for a name that never existed; 503 when too many wait already, when another client gets
+    /// its place, or when it has waited too long; else the error of the agent.
     ///
     /// # Cancel safety
-    /// Safe: a visitor that leaves gives its place up.
+    /// Safe: a visitor that leaves gives up its place.
     pub async fn open(
         &self,
         name: &Name,
@@ -123,11 +122,11 @@ impl ServiceRegistry {
             };
             let answered = tokio::select! {
                 answered = link.open(&open, OPEN_PATIENCE) => answered,
-                // Another session has the name now: what the old one has not answered is asked of
-                // the new one.
+                // Another session has the name now: an open that the old one has not answered is
+                // repeated on the new one.
                 () = self.until_lost(&mut watch, &link) => continue,
-                // A session whose streams wait for its path to come back outlasts a visitor's
-                // patience.
+                // A session whose streams wait for its path to recover may last longer than the
+                // visitor waits.
                 () = link.silent_at(deadline) => return Err(waited_too_long(name, settings)),
             };
             match answered {
@@ -144,8 +143,7 @@ impl ServiceRegistry {
                         reports,
                     });
                 }
-                // One of its carriers was lost, or all of them: the visitor goes back into the
-                // queue.
+                // One or all of its carriers were lost: the visitor goes back into the queue.
                 Err(OpenError::Lost) if Instant::now() < deadline => {
                     let _ = timeout(CARRIER_CHANGE, link.ended()).await;
                 }
@@ -155,7 +153,7 @@ impl ServiceRegistry {
         }
     }
 
-    /// The sessions to ask, each in turn; none while no session has the name.
+    /// The next session with the name, in rotation; `None` while there is none.
     fn holder(&self, name: &Name) -> Option<(Link, u32)> {
         let mut state = self.state.lock();
         let session = state.leases.next_holder(name)?;
@@ -166,7 +164,7 @@ impl ServiceRegistry {
         Some((session.link.clone(), *session.numbers.get(name)?))
     }
 
-    /// How many have the name.
+    /// The number of sessions with the name.
     fn holders(&self, name: &Name) -> usize {
         let state = self.state.lock();
         let lives = |key: &SessionKey| {
@@ -199,7 +197,7 @@ impl ServiceRegistry {
         }
     }
 
-    /// Begins to watch `name`.
+    /// Starts to watch `name`.
     fn watch(&self, name: &Name) -> NameWatch<'_> {
         let mut state = self.state.lock();
         let changes = match state.watched.get(name) {
@@ -232,7 +230,7 @@ impl ServiceRegistry {
                 format!("the agent of the {name} is away"),
             ));
         }
-        // The limit is never zero, so a name that is new here has a place.
+        // The limit is never zero, so the first visitor of a name gets a place.
         let places = state.parked.entry(name.clone()).or_default();
         let Some((number, displaced)) = places.take(client, settings.parked) else {
             let waiting = places.count();
@@ -255,7 +253,7 @@ impl ServiceRegistry {
     }
 }
 
-/// Wakes a visitor when its name, and no other one, changes hands.
+/// Wakes a visitor only when its own name changes hands.
 struct NameWatch<'n> {
     registry: &'n ServiceRegistry,
     name: Name,
@@ -263,7 +261,7 @@ struct NameWatch<'n> {
 }
 
 impl NameWatch<'_> {
-    /// Changes up to now are seen.
+    /// Marks all changes so far as seen.
     fn look(&mut self) {
         if let Some(changes) = &mut self.changes {
             changes.mark_unchanged();
@@ -273,7 +271,7 @@ impl NameWatch<'_> {
     /// Waits for the next change. Cancel safe.
     async fn changed(&mut self) {
         match &mut self.changes {
-            // The sender is there as long as it is watched.
+            // The sender exists as long as the name is watched.
             Some(changes) => drop(changes.changed().await),
             None => std::future::pending().await,
         }
@@ -294,7 +292,7 @@ impl Drop for NameWatch<'_> {
     }
 }
 
-/// A visitor who waits; dropping it gives the place up.
+/// A waiting visitor; dropping it gives up its place.
 struct Parked<'n> {
     registry: &'n ServiceRegistry,
     name: Name,
@@ -318,7 +316,7 @@ impl Drop for Parked<'_> {
 
 fn displaced(name: &Name) -> Fault {
     let detail = format!(
-        "the agent of the {name} is away, and this client had more of the places for waiting visitors than another client \
+        "the agent of the {name} is away, and this client had more places for waiting visitors than another client \
          that needed one"
     );
     Fault::new(Who::Link, FaultKind::Overloaded("client-share"), detail)
@@ -326,7 +324,7 @@ fn displaced(name: &Name) -> Fault {
 
 fn waited_too_long(name: &Name, settings: &LinkSettings) -> Fault {
     let detail = format!(
-        "the agent of the {name} was away for longer than a visitor waits, {:?}",
+        "the agent of the {name} was away for longer than a visitor may wait, {:?}",
         settings.park
     );
     Fault::new(Who::Link, FaultKind::Deadline(Deadline::Parked), detail)
@@ -353,7 +351,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_changes_hands_wakes_its_own_visitors_alone() {
+    async fn a_name_that_changes_hands_wakes_only_its_own_visitors() {
         let folder = tempfile::tempdir().unwrap();
         let [ours, others] = [[1; 6], [2; 6]].map(GrantId::from_bytes);
         let line = |host: &str, tenant: GrantId| {
@@ -394,7 +392,7 @@ mod tests {
             assert_eq!(registry.revoke(ours), std::slice::from_ref(&name));
             assert_eq!(wakes.0.load(SeqCst), 1);
             let Poll::Ready(Err(fault)) = visitor.as_mut().poll(&mut cx) else {
-                panic!("it waits on")
+                panic!("it still waits")
             };
             assert_eq!(fault.status(), 404, "{fault}");
         }

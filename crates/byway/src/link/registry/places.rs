@@ -1,9 +1,9 @@
 //! Places: the visitors parked for one name, by client.
 //!
-//! In:    clients that come and go.
-//! Out:   a place for each, and a signal when another client gets it.
-//! Never: refuses a client that has less than its share: the places divided by the clients that
-//!        wait, rounded down.
+//! In:    clients that arrive and leave.
+//! Out:   a place for each, and a signal when it goes to another client.
+//! Never: refuses a client that has less than its share: the number of places divided by the number
+//!        of waiting clients, rounded down.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,12 +15,11 @@ use tokio::sync::oneshot;
 pub(super) struct ParkingSlots {
     next: u64,
     count: usize,
-    /// The places of each client, oldest first. A dropped sender is the signal that the place is
-    /// lost.
+    /// The places of each client, oldest first. A dropped sender signals that the place is lost.
     clients: HashMap<Client, BTreeMap<u64, oneshot::Sender<()>>>,
 }
 
-/// A place: its number, and what resolves when another client gets it.
+/// A place: its number, and a receiver that resolves when another client gets it.
 pub(super) type ParkingSlot = (u64, oneshot::Receiver<()>);
 
 impl ParkingSlots {
@@ -28,8 +27,8 @@ impl ParkingSlots {
         self.count
     }
 
-    /// A place out of `most`. When all are taken, the client with the most loses its newest one, if
-    /// `client` then still has fewer; else `None`.
+    /// Takes a place out of `most`. If all are taken, the client with the most loses its newest
+    /// one, provided that `client` then still has fewer; else `None`.
     pub(super) fn take(&mut self, client: Client, most: usize) -> Option<ParkingSlot> {
         if self.count >= most {
             self.displace_for(client)?;
@@ -46,7 +45,7 @@ impl ParkingSlots {
 
     fn displace_for(&mut self, client: Client) -> Option<()> {
         let own = self.clients.get(&client).map_or(0, BTreeMap::len);
-        // The walk is as long as there are places.
+        // The search is linear in the number of clients.
         let largest = self
             .clients
             .values_mut()
@@ -59,7 +58,7 @@ impl ParkingSlots {
         Some(())
     }
 
-    /// Gives a place back. One that another client has got is gone already.
+    /// Gives a place back, unless another client has got it already.
     pub(super) fn leave(&mut self, client: Client, number: u64) {
         let Some(places) = self.clients.get_mut(&client) else {
             return;

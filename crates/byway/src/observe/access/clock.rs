@@ -1,14 +1,15 @@
-//! Clock: the time of day as it stands in lines, in UTC.
+//! Clock: the time of day in log lines, in UTC.
 //!
-//! In:    the system's coarse clock, which costs no system call and moves every few milliseconds.
+//! In:    the system's coarse clock, which needs no system call and advances every few
+//!        milliseconds.
 //! Out:   `25/Nov/2026:19:08:19 +0000` and `2026-11-25T19:08:19.123Z`.
-//! Never: formats a date twice in one second; asks for a time zone.
+//! Never: formats a date twice in one second, or uses a time zone.
 
 use std::time::Duration;
 
 use crate::calendar::{civil, four, month_name, two};
 
-/// Since the beginning of 1970, coarse.
+/// Time since the Unix epoch, coarse.
 pub fn now() -> Duration {
     #[cfg(target_os = "linux")]
     {
@@ -24,7 +25,7 @@ pub fn now() -> Duration {
     }
 }
 
-/// The date of the last line, which is mostly that of the next one.
+/// The formatted date of the last line, usually that of the next one too.
 #[derive(Debug)]
 pub struct Dates {
     second: u64,
@@ -46,13 +47,13 @@ impl Default for Dates {
 }
 
 impl Dates {
-    /// As Apache writes it.
+    /// The date in Apache's format.
     pub fn combined(&mut self, now: Duration) -> &[u8] {
         self.of(now);
         &self.combined
     }
 
-    /// RFC 3339 to the second; what follows is the fraction.
+    /// The date as RFC 3339, up to the second; the caller adds the fraction.
     pub fn json(&mut self, now: Duration) -> &[u8] {
         self.of(now);
         &self.json
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_coarse_clock_tells_the_time_of_the_fine_one() {
+    fn the_coarse_clock_agrees_with_the_fine_one() {
         let fine = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap();

@@ -1,9 +1,8 @@
-//! Escape: text of strangers inside a line of ours.
+//! Escape: makes text from the network safe inside a log line.
 //!
-//! In:    bytes as they came, whatever they are.
-//! Out:   printable ASCII, in which the text cannot end its field, nor its line, nor steer a
-//!        terminal.
-//! Never: more than [`MOST_BYTES`] of a text; the rest is left out, and `...` says so.
+//! In:    any bytes.
+//! Out:   printable ASCII that can neither end its field nor its line, nor control a terminal.
+//! Never: writes more than [`MOST_BYTES`] of a text; the rest is replaced by `...`.
 
 /// The most bytes of one text that are written.
 pub const MOST_BYTES: usize = 4096;
@@ -13,8 +12,8 @@ pub const MOST_WRITTEN_BYTES: usize = MOST_BYTES * 6 + 3;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// As nginx and Apache do it: `\xXX` for control bytes, quotes, backslashes and everything beyond
-/// ASCII.
+/// Escapes as nginx and Apache do: `\xXX` for control bytes, quotes, backslashes and all bytes
+/// beyond ASCII.
 pub fn combined(out: &mut Vec<u8>, text: &[u8]) {
     plain_runs(out, text, |out, byte| {
         out.extend_from_slice(b"\\x");
@@ -22,8 +21,8 @@ pub fn combined(out: &mut Vec<u8>, text: &[u8]) {
     });
 }
 
-/// The inside of a JSON string (RFC 8259 section 7). Characters beyond ASCII are `\uXXXX`, bytes
-/// that are none `\ufffd`.
+/// Escapes for the inside of a JSON string (RFC 8259 section 7). Characters beyond ASCII become
+/// `\uXXXX`, invalid UTF-8 `\ufffd`.
 pub fn json(out: &mut Vec<u8>, text: &[u8]) {
     let cut = cut(text);
     if cut.iter().all(|byte| is_plain(*byte)) {
@@ -57,17 +56,17 @@ fn json_character(out: &mut Vec<u8>, character: char) {
     }
 }
 
-/// Copies what needs no escape in runs, and calls `escape` for each byte that does.
+/// Copies runs of plain bytes, and calls `escape` for each byte that needs it.
 fn plain_runs(out: &mut Vec<u8>, text: &[u8], escape: impl Fn(&mut Vec<u8>, u8)) {
     let mut rest = cut(text);
     while let Some(at) = rest.iter().position(|byte| !is_plain(*byte)) {
         let (plain, from) = rest.split_at(at);
         out.extend_from_slice(plain);
-        let Some((byte, behind)) = from.split_first() else {
+        let Some((byte, after)) = from.split_first() else {
             break;
         };
         escape(out, *byte);
-        rest = behind;
+        rest = after;
     }
     out.extend_from_slice(rest);
     dots(out, text);
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_end_a_field_or_a_line_or_steer_a_terminal_is_spelt_out() {
+    fn bytes_that_could_end_a_field_or_a_line_or_control_a_terminal_are_escaped() {
         let text = b"a\"b\\c\r\nd\x1b[31m\x7f\0";
         assert_eq!(
             escaped(combined, text),
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_ascii_is_spelt_out_and_what_is_no_text_is_replaced() {
+    fn text_beyond_ascii_is_escaped_and_invalid_text_is_replaced() {
         let text = "é\u{202e}😀".as_bytes();
         assert_eq!(
             escaped(combined, text),
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_end_is_cut_and_says_so() {
+    fn a_text_that_is_too_long_is_cut_and_ends_with_dots() {
         let text = vec![b'\n'; MOST_BYTES + 1];
         assert_eq!(escaped(json, &text).len(), MOST_WRITTEN_BYTES);
         assert!(escaped(combined, &text).ends_with("\\x0a..."));
@@ -138,11 +137,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_but_printable_ascii_comes_out(text in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn the_output_is_printable_ascii(text in prop::collection::vec(any::<u8>(), 0..200)) {
             for escaped in [escaped(combined, &text), escaped(json, &text)] {
                 prop_assert!(escaped.bytes().all(|byte| matches!(byte, b' '..=b'~')));
             }
-            // A quote only behind a backslash that is no escaped one itself.
+            // A quote may follow only a backslash that is not escaped itself.
             let unescaped = escaped(json, &text).replace("\\\\", "").replace("\\\"", "");
             prop_assert!(!unescaped.contains('"'));
             prop_assert!(!escaped(combined, &text).contains('"'));

@@ -1,9 +1,9 @@
 //! Line: one line of the access log, as text.
 //!
-//! In:    what is known of a request or a tunnel that has ended.
+//! In:    a request or a tunnel that has ended.
 //! Out:   the line, appended to a buffer that has room for it.
-//! Never: allocates, if there is room for [`MOST_LINE_BYTES`]; nor lets a field of a stranger out
-//!        of its quotes.
+//! Never: allocates, if there is room for [`MOST_LINE_BYTES`]; nor lets text from the network end
+//!        its field.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -16,29 +16,29 @@ use super::escape::{self, MOST_WRITTEN_BYTES};
 use crate::observe::ending::Ending;
 use crate::observe::timing::Timers;
 
-/// Texts of strangers in a line: user, method, target, host, Referer, User-Agent, upstream, and the
-/// listener's name.
+/// Texts of variable length in a line: user, method, target, host, Referer, User-Agent, upstream,
+/// and the listener's name.
 const TEXTS: usize = 8;
 
-/// The longest line: all texts at their longest, and everything else.
+/// The longest line: all texts at their longest, and the rest.
 pub const MOST_LINE_BYTES: usize = TEXTS * MOST_WRITTEN_BYTES + 2048;
 
-/// Everything that may be said.
+/// The fields of a line.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// The number of the connection, counted from 1 in this process.
     pub connection: u64,
-    /// The id of the request, as answers carry it; empty for tunnels.
+    /// The id of the request, as in its response; empty for tunnels.
     pub request_id: &'a str,
     /// The name of the listener.
     pub listener: &'a str,
-    /// Who connected; nobody's address on a Unix socket.
+    /// The address of the client; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
-    /// Who logged in.
+    /// The authenticated user.
     pub user: Option<&'a str>,
-    /// What was asked for.
+    /// What was requested.
     pub subject: EntrySubject<'a>,
-    /// What was answered; 0 for nothing.
+    /// The status of the response; 0 for none.
     pub status: u16,
     /// Bytes of body, or of the tunnel, towards the upstream.
     pub bytes_in: u64,
@@ -46,53 +46,53 @@ pub struct Entry<'a> {
     pub bytes_out: u64,
     /// How long each phase took.
     pub timers: Timers,
-    /// Which upstream was asked.
+    /// The upstream that was used.
     pub upstream: Option<&'a str>,
-    /// Whether it was asked on a kept connection.
+    /// Whether it was sent on a kept connection.
     pub reused: bool,
-    /// Whether it was asked more than once.
+    /// Whether it was sent more than once.
     pub retried: bool,
-    /// Why not, if it failed.
+    /// Why it was not retried, if it failed.
     pub not_retried: Option<&'static str>,
     /// How it ended.
     pub ending: Ending,
 }
 
-/// What was asked for.
+/// What was requested.
 #[derive(Clone, Copy, Debug)]
 pub enum EntrySubject<'a> {
     /// A request with its head.
     Request {
-        /// As it came.
+        /// As received.
         method: &'a [u8],
-        /// As it came.
+        /// As received.
         target: &'a [u8],
-        /// As it came.
+        /// As received.
         version: Version,
-        /// The Host that counts.
+        /// The effective Host.
         host: Option<&'a [u8]>,
         /// `Referer`.
         referer: Option<&'a [u8]>,
         /// `User-Agent`.
         agent: Option<&'a [u8]>,
     },
-    /// A head that could not be read.
+    /// A head that could not be parsed.
     Unreadable,
     /// A stream of bytes, by CONNECT, SOCKS, a forward, a link or an upgrade.
     Tunnel {
-        /// Where to.
+        /// The destination.
         target: &'a str,
-        /// By what it was asked for.
+        /// The protocol of the request for it.
         protocol: &'static str,
-        /// 200 once it was open, else what HTTP would have answered.
+        /// 200 once it was open, else the status that an HTTP response would have.
         status: u16,
     },
 }
 
 impl Entry<'_> {
-    /// One line as Apache and nginx write it by default:
+    /// One line in the default format of Apache and nginx:
     /// `%h - %u [%t] "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`. The request line of a tunnel is
-    /// that of CONNECT, with the protocol by which it was asked for in the place of the version.
+    /// that of CONNECT, with the protocol of its request in place of the version.
     pub fn combined(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) {
         let (referer, agent, status) = match self.subject {
             EntrySubject::Request { referer, agent, .. } => (referer, agent, self.status),
@@ -152,8 +152,8 @@ impl Entry<'_> {
         out.extend_from_slice(version);
     }
 
-    /// One JSON object. Every field is always there; `null` where there is nothing to say. Names
-    /// end in their unit.
+    /// One JSON object. Every field is always present; `null` if there is no value. Names end in
+    /// their unit.
     pub fn json(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) {
         out.extend_from_slice(b"{\"time\":\"");
         out.extend_from_slice(dates.json(now));
@@ -222,8 +222,8 @@ impl Entry<'_> {
         count(out, b"transfer_us", self.timers.transfer_us);
         count(out, b"total_us", self.timers.total_us());
         text(out, b"upstream", self.upstream.map(str::as_bytes));
-        truth(out, b"reused", self.reused);
-        truth(out, b"retried", self.retried);
+        boolean(out, b"reused", self.reused);
+        boolean(out, b"retried", self.retried);
         text(out, b"not_retried", self.not_retried.map(str::as_bytes));
         text(out, b"end", Some(self.ending.class.as_bytes()));
         text(
@@ -243,7 +243,7 @@ const fn version_text(version: Version) -> &'static [u8] {
     }
 }
 
-/// A user's name where a space ends the field.
+/// A user name in a field that ends with a space.
 fn word(out: &mut Vec<u8>, name: &str) {
     let from = out.len();
     escape::combined(out, name.as_bytes());
@@ -278,7 +278,7 @@ fn count(out: &mut Vec<u8>, name: &[u8], value: u64) {
     number(out, value);
 }
 
-fn truth(out: &mut Vec<u8>, name: &[u8], value: bool) {
+fn boolean(out: &mut Vec<u8>, name: &[u8], value: bool) {
     key(out, name);
     out.extend_from_slice(if value { b"true" } else { b"false" });
 }

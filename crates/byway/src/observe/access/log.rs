@@ -1,8 +1,8 @@
-//! AccessLog: the access log of a node, as whoever runs the node sees it.
+//! AccessLog: the access log of a node, as the node uses it.
 //!
-//! In:    the Plan's `[log]`, at the start and at each reload; a wish to open the file again.
+//! In:    the Plan's `[log]`, at the start and at each reload; requests to reopen the file.
 //! Out:   buffers that take lines, and a thread that writes them.
-//! Never: starts a thread before a log is wanted, and never waits longer than 3 s for a sink.
+//! Never: starts a thread before a log is configured, and never waits longer than 3 s for a sink.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::config::{AccessPlace, LogPlan};
 use crate::observe::counters::Counter;
 use crate::observe::worker_stats::WorkerStats;
 
-/// For lines to be written when the log changes or the node ends; a sink that is stuck does not
-/// hold it up for longer.
+/// How long to write the remaining lines when the log changes or the node ends; a blocked sink
+/// delays it no longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// See the head of the file.
@@ -28,12 +28,12 @@ pub struct AccessLog {
     lost: Arc<Counter>,
 }
 
-/// Why there is no access log.
+/// Why the access log cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessLogError {
     /// The file cannot be written.
     #[error(
-        "cannot write the access log {0}: {1}; make its folder, or name another file by log.access or --access-log"
+        "cannot write the access log {0}: {1}; create its folder, or set another file with log.access or --access-log"
     )]
     Open(String, std::io::Error),
     /// The system refused a thread.
@@ -41,14 +41,14 @@ pub enum AccessLogError {
     Thread(std::io::Error),
 }
 
-/// A log whose file is open and that nothing is written to yet.
+/// A log whose file is open, before the first write.
 pub struct Ready {
     sink: Option<Sink>,
     plan: LogPlan,
 }
 
 impl AccessLog {
-    /// Opens what `plan` wants, without touching what is written now.
+    /// Opens the sink of `plan`, without changing the current log.
     ///
     /// # Errors
     /// [`AccessLogError::Open`].
@@ -61,8 +61,8 @@ impl AccessLog {
         })
     }
 
-    /// From now on lines of `worker_stats` go there. Those that were written before go where they
-    /// would have gone.
+    /// From now on lines of `worker_stats` go to the log of `ready`. Earlier lines still go to the
+    /// old one.
     ///
     /// # Errors
     /// [`AccessLogError::Thread`].
@@ -82,15 +82,15 @@ impl AccessLog {
             .sink
             .map(|sink| (sink, Form::Access(ready.plan.format)));
         if let Some(running) = &*running {
-            // A writer that is stuck takes the order when it comes to it; no caller waits for that.
-            running.go_on_with(with, PATIENCE);
+            // A blocked writer takes the order later; the caller does not wait for that.
+            running.use_sink(with, PATIENCE);
         }
         Ok(())
     }
 
     fn start(&self, worker_stats: &[Arc<WorkerStats>]) -> std::io::Result<Running> {
         Running::start("byway-access-log", |orders, waker| Writer {
-            pages: worker_stats.to_vec(),
+            buffers: worker_stats.to_vec(),
             waker,
             orders,
             lost: Arc::clone(&self.lost),
@@ -101,7 +101,7 @@ impl AccessLog {
         })
     }
 
-    /// Opens the file again, by its name: after a rename, lines go on in a new file.
+    /// Reopens the file by its name: after a rename, lines go to a new file.
     pub fn reopen(&self) {
         if let Some(running) = &*self.running.lock() {
             running.order(Order::Reopen);
@@ -113,7 +113,7 @@ impl AccessLog {
         self.lost.value()
     }
 
-    /// Writes what there is, for at most 2 s, and ends the thread.
+    /// Writes all lines, for at most 2 s, and ends the thread.
     pub fn close(&self) {
         if let Some(running) = self.running.lock().take() {
             running.end(PATIENCE);

@@ -1,10 +1,10 @@
-//! Log buffer: the part of the access log that one worker writes; and the program's log, which all
-//! threads write.
+//! Log buffer: the lines of one worker for the access log; and those of all threads for the
+//! program's log.
 //!
-//! In:    entries, from the worker; or lines that are text already.
+//! In:    entries, from the worker; or lines of text.
 //! Out:   whole lines, taken by the writer all at once.
-//! Never: more than [`PAGE_BYTES`]; a line for which there is no room is dropped and counted, and
-//!        costs nothing else.
+//! Never: holds more than [`PAGE_BYTES`]; a line for which there is no room is dropped and counted,
+//!        at no other cost.
 
 #![expect(
     clippy::disallowed_types,
@@ -20,28 +20,28 @@ use super::log_waker::LogWaker;
 use crate::config::AccessFormat;
 use crate::observe::counters::LocalCounter;
 
-/// What a worker's lines may fill while they wait for the writer.
+/// The most bytes of lines that wait for the writer in one buffer.
 pub const PAGE_BYTES: usize = 1 << 20;
 
-/// Up to here a line may begin: the longest one then still fits.
+/// No line begins after this position, so that the longest one still fits.
 const ROOM_BYTES: usize = PAGE_BYTES - MOST_LINE_BYTES;
 
-/// From here on the writer is called before its time.
-const HURRY_BYTES: usize = ROOM_BYTES / 2;
+/// From this length on the writer is woken at once.
+const WAKE_NOW_BYTES: usize = ROOM_BYTES / 2;
 
 /// See the head of the file.
 #[derive(Debug, Default)]
 pub struct LogBuffer {
     is_on: AtomicBool,
     inner: Mutex<Inner>,
-    /// Both are added to under the lock alone.
+    /// Both are changed only under the lock.
     lines: LocalCounter,
     dropped: LocalCounter,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// None while the log is off.
+    /// `None` while the log is off.
     writing: Option<Writing>,
     lines: Vec<u8>,
     dates: Dates,
@@ -53,7 +53,7 @@ struct Writing {
     waker: Arc<LogWaker>,
 }
 
-/// What the lines of a buffer are.
+/// What a buffer contains.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::observe) enum Form {
     /// Entries of the access log.
@@ -63,12 +63,12 @@ pub(in crate::observe) enum Form {
 }
 
 impl LogBuffer {
-    /// Whether lines are wanted: to be asked before anything is prepared for one.
+    /// Whether the log is on: check it before preparing a line.
     pub fn is_on(&self) -> bool {
         self.is_on.load(Relaxed)
     }
 
-    /// Lines written, those that were dropped later included.
+    /// Lines written, including those that were dropped later.
     pub fn lines(&self) -> u64 {
         self.lines.value()
     }
@@ -78,7 +78,7 @@ impl LogBuffer {
         self.dropped.value()
     }
 
-    /// Writes a line, if lines are wanted and there is room.
+    /// Writes a line, if the log is on and there is room.
     pub fn note(&self, entry: &Entry<'_>) {
         if !self.is_on() {
             return;
@@ -105,7 +105,7 @@ impl LogBuffer {
         self.lines.add(1);
     }
 
-    /// Adds a line, with its line end, if there is room for all of it.
+    /// Adds a line, with its line end, if all of it fits.
     pub(in crate::observe) fn push(&self, line: &[u8]) {
         let mut inner = self.inner();
         let Inner {
@@ -125,8 +125,8 @@ impl LogBuffer {
         self.lines.add(1);
     }
 
-    /// Takes every line there is. From now on lines are written so, and `log_waker` is rung for
-    /// them; with `None` none are.
+    /// Takes all lines. From now on lines are written in the given form, and wake the given waker;
+    /// with `None` the log is off.
     pub(in crate::observe) fn switch(
         &self,
         empty: &mut Vec<u8>,
@@ -143,29 +143,29 @@ impl LogBuffer {
         self.is_on.store(inner.writing.is_some(), Relaxed);
     }
 
-    /// A thread that panicked while it held the lock leaves at worst a torn line behind.
+    /// A thread that panicked while it held the lock leaves at worst a partial line.
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether no line waits.
+    /// Whether it has no lines.
     pub(super) fn is_empty(&self) -> bool {
         self.inner().lines.is_empty()
     }
 
-    /// Takes every line there is, and leaves `empty` in their place, which has room for a buffer.
+    /// Takes all lines, and replaces them by `empty`, which must have the capacity of a buffer.
     pub(super) fn swap(&self, empty: &mut Vec<u8>) {
         self.inner().swap(empty);
     }
 }
 
 impl Writing {
-    /// Calls the writer, if the buffer was empty or has become half full.
+    /// Wakes the writer, if the buffer was empty or has become half full.
     fn wake_if_idle(&self, bytes_before: usize, bytes_now: usize) {
         if bytes_before == 0 {
             self.waker.wake_if_idle();
         }
-        if bytes_before < HURRY_BYTES && bytes_now >= HURRY_BYTES {
+        if bytes_before < WAKE_NOW_BYTES && bytes_now >= WAKE_NOW_BYTES {
             self.waker.wake_now();
         }
     }
@@ -190,8 +190,8 @@ mod tests {
     use super::super::tests::longest_entry;
     use super::*;
 
-    /// A writer that never comes.
-    fn page(format: AccessFormat) -> LogBuffer {
+    /// A buffer without a writer.
+    fn new_buffer(format: AccessFormat) -> LogBuffer {
         let log_buffer = LogBuffer::default();
         log_buffer.switch(
             &mut Vec::new(),
@@ -201,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn a_page_never_grows_whatever_strangers_send_and_counts_what_it_drops() {
+    fn a_log_buffer_never_grows_whatever_clients_send_and_counts_dropped_lines() {
         for format in [AccessFormat::Combined, AccessFormat::Json] {
-            let log_buffer = page(format);
+            let log_buffer = new_buffer(format);
             let room = log_buffer.inner().lines.capacity();
             for _ in 0..1000 {
                 longest_entry(|entry| log_buffer.note(entry));
@@ -220,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_was_taken_has_room_again_and_one_that_is_off_holds_no_memory() {
-        let log_buffer = page(AccessFormat::Json);
+    fn a_log_buffer_that_was_taken_has_room_again_and_one_that_is_off_holds_no_memory() {
+        let log_buffer = new_buffer(AccessFormat::Json);
         let mut taken = Vec::with_capacity(PAGE_BYTES);
         longest_entry(|entry| log_buffer.note(entry));
         log_buffer.swap(&mut taken);

@@ -1,15 +1,15 @@
-//! Log waker: calls the writer of a log, without a system call for each line.
+//! Log waker: wakes the writer of a log, without a system call for each line.
 //!
-//! In:    from workers: the first line on an empty buffer, and a buffer that is half full.
+//! In:    from workers: the first line in an empty buffer, and a buffer that is half full.
 //! Out:   the writer's thread, awake.
-//! Never: is rung twice for one turn of the writer.
+//! Never: wakes the writer twice for one of its rounds.
 //!
-//! The writer says what it does in `state`: nothing (it sleeps until it is called), or gathering
-//! (it sleeps for at most an interval). A worker whose line is the first on its buffer calls only a
-//! writer that does nothing; one whose buffer is half full calls it anyway. No call is lost: the
-//! writer says `IDLE` *before* it looks at the buffers for the last time, each under its lock, and
-//! a worker looks at the state while it holds the lock of its buffer. Whoever comes second sees
-//! what the first has done.
+//! The writer publishes its `state`: idle (it sleeps until it is woken), or gathering (it sleeps
+//! for at most an interval). A worker whose line is the first in its buffer wakes only an idle
+//! writer; one whose buffer is half full wakes it in any case. No wake-up is lost: the writer sets
+//! `IDLE` *before* it checks the buffers for the last time, each under its lock, and a worker
+//! checks the state while it holds the lock of its buffer. The second of the two sees what the
+//! first one did.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 const GATHERING: u8 = 0;
 const IDLE: u8 = 1;
-const RUNG: u8 = 2;
+const WOKEN: u8 = 2;
 
 /// See the head of the file.
 #[derive(Debug, Default)]
@@ -28,16 +28,16 @@ pub(in crate::observe) struct LogWaker {
 }
 
 impl LogWaker {
-    /// There is something to do, not at once.
+    /// There are lines to write, but not at once.
     pub(in crate::observe) fn wake_if_idle(&self) {
-        if self.state.load(SeqCst) == IDLE && self.state.swap(RUNG, SeqCst) == IDLE {
+        if self.state.load(SeqCst) == IDLE && self.state.swap(WOKEN, SeqCst) == IDLE {
             self.wake();
         }
     }
 
-    /// There is something to do at once.
+    /// There are lines to write at once.
     pub(in crate::observe) fn wake_now(&self) {
-        if self.state.swap(RUNG, SeqCst) != RUNG {
+        if self.state.swap(WOKEN, SeqCst) != WOKEN {
             self.wake();
         }
     }
@@ -48,12 +48,12 @@ impl LogWaker {
         }
     }
 
-    /// The calling thread is the one to wake.
+    /// Makes the calling thread the one to wake.
     pub(in crate::observe) fn belongs_here(&self) {
         let _ = self.writer.set(thread::current());
     }
 
-    /// Sleeps until somebody calls, unless there `is_work` already.
+    /// Sleeps until it is woken, unless there `is_work` already.
     pub(in crate::observe) fn wait(&self, is_work: impl FnOnce() -> bool) {
         self.state.store(IDLE, SeqCst);
         if is_work() {
@@ -64,10 +64,10 @@ impl LogWaker {
         }
     }
 
-    /// Sleeps for `interval`, or until somebody is in a hurry, unless there `is_hurry` already.
-    pub(in crate::observe) fn gather(&self, interval: Duration, is_hurry: impl FnOnce() -> bool) {
+    /// Sleeps for `interval`, or until [`LogWaker::wake_now`], unless it `is_urgent`.
+    pub(in crate::observe) fn gather(&self, interval: Duration, is_urgent: impl FnOnce() -> bool) {
         self.state.store(GATHERING, SeqCst);
-        if is_hurry() {
+        if is_urgent() {
             return;
         }
         let end = Instant::now() + interval;
@@ -90,10 +90,10 @@ mod tests {
 
     use super::*;
 
-    /// Work appears behind a lock, as lines do on a buffer. A call that is lost leaves the writer
-    /// asleep for ever.
+    /// Work appears under a lock, like lines in a buffer. A lost wake-up leaves the writer asleep
+    /// indefinitely.
     #[test]
-    fn no_call_is_lost_however_the_two_threads_interleave() {
+    fn no_wake_up_is_lost_however_the_two_threads_interleave() {
         let (waker, work) = (Arc::new(LogWaker::default()), Arc::new(Mutex::new(0u32)));
         let (done, is_done) = mpsc::channel();
         let writer = thread::spawn({
@@ -120,13 +120,13 @@ mod tests {
             if was_empty {
                 waker.wake_if_idle();
             }
-            // At every third round the writer is left behind, so that calls meet it in each of its
-            // states.
+            // In every third round the test does not wait for the writer, so that wake-ups find it
+            // in each of its states.
             if round % 3 != 0 {
-                // This round's piece, at least, has not been told yet.
+                // At least the piece of this round has not been reported yet.
                 written += is_done
                     .recv_timeout(Duration::from_secs(60))
-                    .expect("no call is lost");
+                    .expect("no wake-up is lost");
                 written += is_done.try_iter().sum::<u32>();
             }
         }

@@ -1,12 +1,12 @@
-//! Access: the access log: a line for each request and each tunnel.
+//! Access: the access log, with a line for each request and each tunnel.
 //!
 //! ```text
 //! worker ─▶ its buffer (at most 1 MiB) ─▶ one writer thread ─▶ sink (standard output, or a file)
 //! ```
 //!
-//! A worker formats its `line`s straight into its `log_buffer`, under a lock that only the writer
-//! contends for, once in 100 ms. The writer takes whole buffers and gives empty ones back. A sink
-//! that is stuck or full costs lines, which are counted, and never a worker's time.
+//! A worker formats each `line` straight into its `log_buffer`, under a lock for which only the
+//! writer contends, once in 100 ms. The writer swaps full buffers for empty ones. A sink that
+//! blocks or is full loses lines, which are counted, and never delays a worker.
 
 pub mod clock;
 pub mod escape;

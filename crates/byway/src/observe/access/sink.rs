@@ -1,9 +1,9 @@
-//! Sink: where the lines of the access log, and those of the program's log, go in the end.
+//! Sink: the destination of the lines of the access log and of the program's log.
 //!
 //! In:    whole lines, from the writer.
 //! Out:   the same on standard output, on standard error or at the end of a file, as far as the
 //!        sink takes them.
-//! Never: waits longer than it was told to, as far as the system can tell beforehand (a disk
+//! Never: waits longer than the given time, as far as the system can tell beforehand (for a disk it
 //!        cannot).
 
 use std::fs::{File, OpenOptions};
@@ -13,17 +13,17 @@ use std::time::Duration;
 
 use crate::config::AccessPlace;
 
-/// What a pipe takes at once or not at all (PIPE_BUF of pipe(7)): more could block where the pipe
-/// belongs to others, too.
+/// A write to a pipe up to this size is atomic (PIPE_BUF of pipe(7)); a larger one could block if
+/// other processes write to the pipe, too.
 const PIPE_BYTES: usize = 4096;
 
 /// See the head of the file.
 #[derive(Debug)]
 pub(in crate::observe) struct Sink {
     place: SinkTarget,
-    /// A line was cut, when the file had this length: the next one begins with a line end, so that
-    /// one line is lost and not two; unless the file was emptied meanwhile, and the beginning of
-    /// that line with it.
+    /// Set if a line was cut off, to the length of the file then. The next write begins with a line
+    /// end, so that only one line is lost; unless the file was truncated meanwhile, and with it the
+    /// beginning of that line.
     torn: Option<u64>,
 }
 
@@ -36,12 +36,12 @@ enum SinkTarget {
     },
     File {
         path: PathBuf,
-        /// None: a FIFO that nobody reads yet.
+        /// `None`: a FIFO without a reader.
         file: Option<File>,
     },
 }
 
-/// A stream that the process was started with.
+/// A standard stream of the process.
 #[derive(Clone, Copy, Debug)]
 enum Stream {
     Stdout,
@@ -57,11 +57,11 @@ impl Sink {
         }
     }
 
-    /// The sink that `place` means; `None` for none.
+    /// Opens the sink for `place`; `None` if the log is off.
     ///
     /// # Errors
-    /// The file can be neither opened nor made. A FIFO that nobody reads is no error: somebody may
-    /// come.
+    /// The file can be neither opened nor created. A FIFO without a reader is not an error: a
+    /// reader may open it later.
     pub(super) fn open(place: &AccessPlace) -> io::Result<Option<Self>> {
         let place = match place {
             AccessPlace::Off => return Ok(None),
@@ -74,10 +74,10 @@ impl Sink {
         Ok(Some(Self { place, torn: None }))
     }
 
-    /// Opens the file anew, by its name: what has that name now. The old one stays if that fails.
+    /// Opens the file of that name again. The old one stays open if that fails.
     ///
     /// # Errors
-    /// As [`Sink::open`].
+    /// See [`Sink::open`].
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         if let SinkTarget::File { path, file } = &mut self.place {
             *file = open(path)?;
@@ -86,11 +86,11 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes the beginning of `bytes`, and says how much that was: 0 if the sink took nothing for
+    /// Writes the beginning of `bytes`, and returns how much: 0 if the sink took nothing for
     /// `patience`.
     ///
     /// # Errors
-    /// The disk is full, the reader is gone, and the like.
+    /// The disk is full, the reader is gone, or similar.
     pub(super) fn write(&mut self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
         if self.torn.is_some_and(|length| self.length() < length) {
             self.torn = None;
@@ -104,12 +104,12 @@ impl Sink {
         self.write_some(bytes, patience)
     }
 
-    /// The rest of a line was given up.
+    /// The rest of a line was dropped.
     pub(super) fn tear(&mut self) {
         self.torn = Some(self.length());
     }
 
-    /// The length of the file; 0 where that means nothing.
+    /// The length of the file; 0 if it is not a file.
     fn length(&self) -> u64 {
         match &self.place {
             SinkTarget::Standard { stream, .. } => stream.length(),
@@ -149,7 +149,7 @@ impl Sink {
                     {
                         Ok(0)
                     }
-                    // Whoever read the FIFO is gone; somebody else may come.
+                    // The reader of the FIFO is gone; another one may open it.
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                         *file = None;
                         Err(error)
@@ -161,8 +161,8 @@ impl Sink {
     }
 }
 
-/// Opened so that no write waits, where the system can do that. `None`: a FIFO without a reader
-/// (ENXIO of open(2)).
+/// Opens a file so that no write blocks, if the system supports that. `None`: a FIFO without a
+/// reader (ENXIO of open(2)).
 fn open(path: &PathBuf) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
@@ -192,7 +192,7 @@ fn is_fifo(path: &PathBuf) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo())
 }
 
-/// Whether a write would not wait now, or within `patience`.
+/// Whether a write would not block, now or within `patience`.
 #[cfg(unix)]
 fn is_ready(fd: &impl std::os::fd::AsFd, patience: Duration) -> io::Result<bool> {
     use rustix::event::{PollFd, PollFlags, poll};
@@ -227,7 +227,8 @@ impl Stream {
         }
     }
 
-    /// Past the buffer of the standard library, whose lock and flushes are for people's lines.
+    /// Bypasses the buffer of the standard library, whose lock and flushes are for interactive
+    /// output.
     fn write(self, bytes: &[u8]) -> io::Result<usize> {
         let written = match self {
             Self::Stdout => rustix::io::write(io::stdout(), bytes),

@@ -1,5 +1,4 @@
-//! The access log from an entry to its sink: forms, strangers' bytes, sinks that are stuck or full,
-//! renames.
+//! The access log from an entry to its sink: formats, hostile bytes, blocked sinks, renames.
 
 use std::fs;
 use std::io::Read;
@@ -84,7 +83,7 @@ fn a_request_is_one_line_in_each_form() {
 }
 
 #[test]
-fn what_is_not_known_is_a_dash_or_null() {
+fn a_missing_value_is_a_dash_or_null() {
     let ending = Ending {
         who: Some(Who::Downstream),
         class: "bare-lf",
@@ -151,7 +150,7 @@ fn a_tunnel_has_a_line_in_each_form() {
 }
 
 #[test]
-fn addresses_of_both_families_are_written_as_people_write_them() {
+fn addresses_of_both_families_are_written_in_the_usual_form() {
     for (peer, shown) in [
         ("[2001:db8::1]:5", "2001:db8::1"),
         ("[::ffff:192.0.2.9]:5", "192.0.2.9"),
@@ -178,9 +177,9 @@ fn addresses_of_both_families_are_written_as_people_write_them() {
     }
 }
 
-/// CVE class: log injection. What a stranger sends ends neither its field nor its line.
+/// CVE class: log injection. What a client sends ends neither its field nor its line.
 #[test]
-fn no_stranger_writes_a_line_or_a_field_of_its_own() {
+fn no_client_can_forge_a_line_or_a_field() {
     let forged = b"x\" 200 1 \"-\" \"-\"\r\n6.6.6.6 - admin [now] \"GET / HTTP/1.1\" 200 1 \"-\" \"\x1b]0;owned\x07\\";
     let EntrySubject::Request { version, .. } = entry().subject else {
         unreachable!()
@@ -218,7 +217,7 @@ fn no_stranger_writes_a_line_or_a_field_of_its_own() {
     );
 }
 
-/// What makes the longest line that there can be.
+/// Calls `then` with an entry that makes the longest possible line.
 pub(super) fn longest_entry(then: impl FnOnce(&Entry<'_>)) {
     let bytes = vec![0xff; 100_000];
     let text = "\u{1}".repeat(100_000);
@@ -250,7 +249,7 @@ pub(super) fn longest_entry(then: impl FnOnce(&Entry<'_>)) {
             first_byte_us: most,
             transfer_us: most,
         },
-        not_retried: Some("as long as a word of ours may ever be"),
+        not_retried: Some("as long as any reason of Byway may be"),
         ..entry()
     });
 }
@@ -269,7 +268,7 @@ fn the_longest_line_is_within_its_bound() {
     });
 }
 
-/// A log of one worker into `place`, and whatever goes wrong.
+/// A log of one worker that writes to `place`.
 fn log_to(place: AccessPlace, format: AccessFormat) -> (AccessLog, Arc<WorkerStats>) {
     let (log, worker_stats) = (AccessLog::default(), Arc::new(WorkerStats::default()));
     let ready = log
@@ -286,19 +285,19 @@ fn file(path: &Path) -> AccessPlace {
     AccessPlace::File(path.to_owned())
 }
 
-/// Notes lines until some are dropped: whoever writes is never held up.
+/// Writes lines until some are dropped: the caller is never blocked.
 fn overfill(worker_stats: &WorkerStats) {
     let before = worker_stats.log_buffer.dropped();
     let mut noted = 0;
     while worker_stats.log_buffer.dropped() == before {
         worker_stats.log_buffer.note(&entry());
         noted += 1;
-        assert!(noted < 100 * PAGE_BYTES, "nothing is ever dropped");
+        assert!(noted < 100 * PAGE_BYTES, "no line is dropped");
     }
 }
 
 #[test]
-fn everything_that_was_noted_stands_in_the_file_when_the_log_is_closed() {
+fn all_lines_are_in_the_file_when_the_log_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let (log, worker_stats) = log_to(file(&path), AccessFormat::Combined);
@@ -323,18 +322,18 @@ fn everything_that_was_noted_stands_in_the_file_when_the_log_is_closed() {
     assert_eq!(
         worker_stats.log_buffer.lines(),
         5_000,
-        "nothing is noted behind the end"
+        "nothing is written after the end"
     );
 }
 
 #[test]
-fn a_line_reaches_the_file_without_being_asked_for() {
+fn a_line_is_written_to_the_file_without_a_flush() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let (_log, worker_stats) = log_to(file(&path), AccessFormat::Json);
     for count in 1..=3 {
         worker_stats.log_buffer.note(&entry());
-        eventually("the line is there", || {
+        eventually("the line is written", || {
             fs::read_to_string(&path).unwrap().lines().count() == count
         });
     }
@@ -364,30 +363,30 @@ fn a_file_that_was_renamed_is_left_alone_and_a_new_one_is_made() {
 }
 
 #[test]
-fn a_fifo_that_nobody_reads_costs_lines_and_nobodys_time() {
+fn a_fifo_without_a_reader_loses_lines_and_blocks_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fifo");
     mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let (log, worker_stats) = log_to(file(&path), AccessFormat::Combined);
     overfill(&worker_stats);
-    // Somebody comes after all: lines arrive again, each of them whole.
+    // A reader opens it: lines arrive again, each of them whole.
     let mut reader = fs::File::open(&path).unwrap();
-    let mut heard = vec![0; 1 << 16];
-    reader.read_exact(&mut heard).unwrap();
-    let whole = heard.rsplitn(2, |byte| *byte == b'\n').nth(1).unwrap();
+    let mut received = vec![0; 1 << 16];
+    reader.read_exact(&mut received).unwrap();
+    let whole = received.rsplitn(2, |byte| *byte == b'\n').nth(1).unwrap();
     assert!(
         whole
             .split(|byte| *byte == b'\n')
             .all(|line| line.ends_with(b"\"curl/8\""))
     );
-    // And stops reading: the log ends all the same.
+    // It stops reading: the log can still be closed.
     overfill(&worker_stats);
     log.close();
     assert!(log.lost() > 0);
 }
 
 #[test]
-fn a_full_disk_costs_lines_and_their_number_is_known() {
+fn a_full_disk_loses_lines_and_counts_them() {
     let (log, worker_stats) = log_to(file(Path::new("/dev/full")), AccessFormat::Combined);
     for _ in 0..100 {
         worker_stats.log_buffer.note(&entry());
@@ -399,7 +398,7 @@ fn a_full_disk_costs_lines_and_their_number_is_known() {
 }
 
 #[test]
-fn a_log_goes_over_to_another_file_and_form_without_mixing_them() {
+fn a_log_switches_to_another_file_and_format_without_mixing_them() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (folder.path().join("old"), folder.path().join("new"));
     let (log, worker_stats) = log_to(file(&old), AccessFormat::Combined);
@@ -433,7 +432,7 @@ fn a_log_goes_over_to_another_file_and_form_without_mixing_them() {
 }
 
 #[test]
-fn a_stuck_sink_does_not_keep_the_log_from_going_over_to_another_one() {
+fn a_blocked_sink_does_not_keep_the_log_from_switching_to_another_one() {
     let folder = tempfile::tempdir().unwrap();
     let (fifo, path) = (folder.path().join("fifo"), folder.path().join("file"));
     mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
@@ -478,7 +477,7 @@ fn a_file_that_was_emptied_after_a_line_was_cut_does_not_begin_with_an_empty_lin
     let mut sink = sink::Sink::open(&file(&path)).unwrap().unwrap();
     sink.write(b"half a li", Duration::ZERO).unwrap();
     sink.tear();
-    // Who finds the disk full empties the log.
+    // The operator truncates the log because the disk is full.
     fs::write(&path, b"").unwrap();
     sink.write(b"whole\n", Duration::ZERO).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "whole\n");

@@ -1,9 +1,9 @@
-//! Writer: the thread that brings the lines of all buffers of one log to the sink.
+//! Writer: the thread that writes the lines of all buffers of one log to the sink.
 //!
-//! In:    buffers, when the waker rings; orders, from whoever runs the node.
-//! Out:   lines in the sink, those of one worker in their order; or their number, if the sink did
-//!        not take them.
-//! Never: holds a buffer's lock while it writes, or gives up because of what the sink does.
+//! In:    buffers, when it is woken; orders, from the owner of the log.
+//! Out:   lines in the sink, those of one worker in order; or their number, if the sink did not
+//!        take them.
+//! Never: holds a buffer's lock while it writes, or stops because of an error of the sink.
 
 use std::io;
 use std::sync::Arc;
@@ -15,36 +15,36 @@ use super::log_waker::LogWaker;
 use super::sink::Sink;
 use crate::observe::counters::Counter;
 
-/// How long lines of the access log gather before they are written together.
+/// How long lines of the access log are gathered before they are written together.
 pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long one write may wait before the writer looks up.
+/// How long one write may wait before the writer checks for orders.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long a sink that is given up may take for what it was given.
+/// How long a sink that is being replaced may take for its remaining lines.
 const PATIENCE_FOR_CHANGE: Duration = Duration::from_secs(1);
 
-/// How often people are told that lines are lost.
+/// How often lost lines are reported.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// What the writer is told.
+/// An order to the writer.
 pub(in crate::observe) enum Order {
-    /// Write what there is, then go on with this sink and form, or without any.
+    /// Write all lines, then continue with this sink and form, or without any.
     Use(Option<(Sink, Form)>, Sender<()>),
     /// Open the file again.
     Reopen,
-    /// Write what there is, until then at most, and end.
+    /// Write all lines, at most until this time, and end.
     End(Instant, Sender<()>),
 }
 
-/// A writer's thread, as the owner of the log sees it.
+/// The owner's handle of a writer's thread.
 pub(in crate::observe) struct Running {
     orders: Sender<Order>,
     waker: Arc<LogWaker>,
 }
 
 impl Running {
-    /// Starts a thread called `name` for the writer that `make` gives.
+    /// Starts a thread called `name` for the writer that `make` returns.
     ///
     /// # Errors
     /// The system refused a thread.
@@ -61,32 +61,32 @@ impl Running {
         Ok(Self { orders, waker })
     }
 
-    /// Hands `order` over, and does not wait for it.
+    /// Sends `order`, and does not wait for it.
     pub(in crate::observe) fn order(&self, order: Order) {
         let _ = self.orders.send(order);
         self.waker.wake_now();
     }
 
-    /// From now on lines go to this sink in this form; waits for at most `patience` until they do.
-    pub(in crate::observe) fn go_on_with(&self, with: Option<(Sink, Form)>, patience: Duration) {
+    /// From now on lines go to this sink in this form; waits at most `patience` for the switch.
+    pub(in crate::observe) fn use_sink(&self, with: Option<(Sink, Form)>, patience: Duration) {
         let (done, is_done) = mpsc::channel();
         self.order(Order::Use(with, done));
         let _ = is_done.recv_timeout(patience);
     }
 
-    /// Writes what there is, for at most `patience`, and ends the thread.
+    /// Writes all lines, for at most `patience`, and ends the thread.
     pub(in crate::observe) fn end(self, patience: Duration) {
         let (done, is_done) = mpsc::channel();
         self.order(Order::End(Instant::now() + patience, done));
-        // A write that blocks in the system cannot be cancelled: the thread is left behind then.
+        // A write that blocks in the system cannot be cancelled: the thread is then left behind.
         let _ = is_done.recv_timeout(patience + patience / 2);
     }
 }
 
 /// See the head of the file.
 pub(in crate::observe) struct Writer<P> {
-    /// Whatever has the buffers.
-    pub(in crate::observe) pages: Vec<Arc<P>>,
+    /// The owners of the buffers.
+    pub(in crate::observe) buffers: Vec<Arc<P>>,
     pub(in crate::observe) waker: Arc<LogWaker>,
     pub(in crate::observe) orders: Receiver<Order>,
     /// Lines that the sink did not take.
@@ -94,27 +94,27 @@ pub(in crate::observe) struct Writer<P> {
     pub(in crate::observe) sink: Option<Sink>,
     pub(in crate::observe) interval: Duration,
     pub(in crate::observe) notice: Notice,
-    /// Why the sink has refused lines, since it took any.
+    /// Why the sink last refused lines; cleared when it takes some.
     pub(in crate::observe) failure: Option<io::Error>,
 }
 
-/// Where people read that lines were dropped.
+/// Where dropped lines are reported.
 pub(in crate::observe) enum Notice {
-    /// In the program's log: at once, then once in a while.
+    /// In the program's log: at once, then at intervals.
     ProgramLog(Option<LastNotice>),
-    /// In this log itself, which is the program's: behind the next lines that the sink takes. Holds
+    /// In this log itself, which is the program's: after the next lines that the sink takes. Holds
     /// how many were reported already.
     Itself(u64),
 }
 
-/// What people were told last.
+/// The last report.
 pub(in crate::observe) struct LastNotice {
     at: Instant,
     dropped: u64,
 }
 
 impl<P: AsRef<LogBuffer>> Writer<P> {
-    /// Runs until it is told to end.
+    /// Runs until the order to end.
     pub(in crate::observe) fn run(mut self) {
         self.waker.belongs_here();
         let mut spare = Vec::with_capacity(PAGE_BYTES);
@@ -124,7 +124,7 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
                 Some(order) => Some(order),
                 None => match self.wait() {
                     Ok(order) => order,
-                    Err(_gone) => return,
+                    Err(_disconnected) => return,
                 },
             };
             match order {
@@ -155,7 +155,7 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
                 order = self.orders.try_recv();
                 !matches!(order, Err(TryRecvError::Empty))
                     || self
-                        .pages
+                        .buffers
                         .iter()
                         .any(|log_buffer| !(**log_buffer).as_ref().is_empty())
             });
@@ -169,15 +169,15 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
         match order {
             Ok(order) => Ok(Some(order)),
             Err(TryRecvError::Empty) => Ok(None),
-            Err(gone) => Err(gone),
+            Err(error) => Err(error),
         }
     }
 
-    /// Writes every buffer. What comes out is an order that a stuck sink may not hold up.
+    /// Writes every buffer. Returns an order that a blocked sink must not delay.
     fn write_buffers(&mut self, spare: &mut Vec<u8>) -> Option<Order> {
         let (mut order, lost) = (None, self.lost.value());
-        for index in 0..self.pages.len() {
-            let Some(log_buffer) = self.pages.get(index).filter(|_| order.is_none()) else {
+        for index in 0..self.buffers.len() {
+            let Some(log_buffer) = self.buffers.get(index).filter(|_| order.is_none()) else {
                 break;
             };
             (**log_buffer).as_ref().swap(spare);
@@ -185,18 +185,19 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
             spare.clear();
         }
         self.report_if_due(None);
-        // A notice that the sink would refuse, too, would be lost and cause the next one.
+        // If the sink refuses lines, it would refuse a notice too, and that loss would cause the
+        // next one.
         if self.lost.value() == lost {
             self.report_in_itself();
         }
         order
     }
 
-    /// From now on buffers are written in `form`, or not at all. What stood on them goes to the old
-    /// sink, until `deadline`.
+    /// From now on buffers are written in `form`, or not at all. Their current content goes to the
+    /// old sink, until `deadline`.
     fn switch_buffers(&mut self, spare: &mut Vec<u8>, form: Option<Form>, deadline: Instant) {
-        for index in 0..self.pages.len() {
-            let Some(log_buffer) = self.pages.get(index) else {
+        for index in 0..self.buffers.len() {
+            let Some(log_buffer) = self.buffers.get(index) else {
                 break;
             };
             (**log_buffer)
@@ -208,8 +209,8 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
     }
 
     /// Writes `left`, the end of `lines`, however long the sink takes, or until `deadline`.
-    /// Meanwhile buffers fill, and drop what finds no room. Without a deadline it ends early for an
-    /// order that cannot wait.
+    /// Meanwhile buffers fill, and drop lines without room. Without a deadline it returns early for
+    /// an order that cannot wait.
     fn write(&mut self, lines: &[u8], mut left: &[u8], deadline: Option<Instant>) -> Option<Order> {
         while !left.is_empty() {
             let Some(sink) = &mut self.sink else {
@@ -224,7 +225,7 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
                     break;
                 }
                 Ok(0) => {
-                    self.report_if_due(Some("the sink takes nothing"));
+                    self.report_if_due(Some("the sink accepts no data"));
                     let order = if deadline.is_none() {
                         self.orders.try_recv().ok()
                     } else {
@@ -258,8 +259,8 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
         None
     }
 
-    /// A stuck sink was replaced by name: the line that was cut is lost, the others go on in the
-    /// new one.
+    /// Replaces a blocked sink by reopening its name: the line that was cut off is lost, the others
+    /// continue in the new one.
     fn reopen_within<'l>(&mut self, lines: &[u8], left: &'l [u8]) -> &'l [u8] {
         self.reopen();
         if !is_within_a_line(lines, left) {
@@ -290,23 +291,23 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
     fn reopen(&mut self) {
         match self.sink.as_mut().map(Sink::reopen) {
             None => {}
-            Some(Ok(())) => tracing::info!("the access log was opened again"),
-            Some(Err(error)) => tracing::error!(
-                "the access log cannot be opened again, the old file is kept: {error}"
-            ),
+            Some(Ok(())) => tracing::info!("the access log was reopened"),
+            Some(Err(error)) => {
+                tracing::error!("the access log cannot be reopened, the old file is kept: {error}")
+            }
         }
     }
 
     fn dropped(&self) -> u64 {
         self.lost.value()
             + self
-                .pages
+                .buffers
                 .iter()
                 .map(|log_buffer| (**log_buffer).as_ref().dropped())
                 .sum::<u64>()
     }
 
-    /// Tells people of lost lines: of the first ones at once, then once in a while.
+    /// Reports lost lines: the first ones at once, then at intervals.
     fn report_if_due(&mut self, why: Option<&str>) {
         let Notice::ProgramLog(last_notice) = &self.notice else {
             return;
@@ -334,7 +335,9 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
         {
             let failure = self.failure.take().map(|error| words(&error));
             self.report(Some(
-                failure.as_deref().unwrap_or("the end came before them"),
+                failure
+                    .as_deref()
+                    .unwrap_or("the log was closed before they were written"),
             ));
         }
     }
@@ -344,7 +347,7 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         tracing::warn!(
             dropped,
-            "the access log does not keep up; lines that find no room are dropped{why}"
+            "the access log does not keep up; lines for which there is no room are dropped{why}"
         );
         self.notice = Notice::ProgramLog(Some(LastNotice {
             at: Instant::now(),
@@ -352,7 +355,7 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
         }));
     }
 
-    /// Reports dropped lines in the log that lacks them.
+    /// Reports dropped lines in the same log.
     fn report_in_itself(&mut self) {
         let dropped_total = self.dropped();
         let Notice::Itself(reported) = &mut self.notice else {
@@ -371,7 +374,7 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
 
 fn words(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => "the program that read it has closed the pipe".to_owned(),
+        io::ErrorKind::BrokenPipe => "its reader has closed the pipe".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -1,27 +1,25 @@
-//! Filter: which events reach the log, as `--log-level` says it.
+//! Filter: which events are logged, from `--log-level`.
 //!
-//! In:    a level, or parts of a filter with commas between them.
-//! Out:   the filter.
-//! Never: takes a word that is no level for the name of a part of the program, which would silence
-//!        everything.
+//! In:    a level, or filter directives separated by commas.
+//! Never: takes a misspelt level for the name of a module, which would silence everything.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-const HOW: &str = "write error, warn, info, debug or trace; or a filter, which gives parts of the program a level of \
-                   their own, such as warn,byway=debug,rustls=info";
+const HOW: &str = "write error, warn, info, debug or trace; or a filter, which gives modules their own level, \
+                   such as warn,byway=debug,rustls=info";
 
-/// It warns of each datagram that cannot be sent, in the text of Rust values. A link says in words
-/// that QUIC does not get through.
+/// This crate warns of each datagram that cannot be sent, with Rust debug output. A link logs it in
+/// plain text if QUIC does not work.
 const UDP_TARGET: &str = "quinn_udp";
 
-/// Reads `text`. One that is empty, as an unset variable may be, means `info`.
+/// Parses `text`. An empty text, as of an unset variable, means `info`.
 ///
 /// # Errors
-/// What cannot be read, and what to write.
+/// What cannot be parsed, and what to write instead.
 pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
     let filter = read(text)?;
-    // A filter that names it has its way.
+    // A filter that names the target overrides this.
     Ok(
         match (
             text.contains(UDP_TARGET),
@@ -37,7 +35,7 @@ fn read(text: &str) -> Result<EnvFilter, String> {
     if text.trim().is_empty() {
         return Ok(EnvFilter::new("info"));
     }
-    // Commas may stand inside of the fields of a span: such a filter is left to its own parser.
+    // Span fields may contain commas: such a filter is left to its own parser.
     let text = match text.contains(['[', '{']) {
         true => text.to_owned(),
         false => {
@@ -50,14 +48,14 @@ fn read(text: &str) -> Result<EnvFilter, String> {
 }
 
 fn check(part: &str) -> Result<(), String> {
-    // The parser of levels takes an empty text for one, too.
+    // The parser of levels accepts an empty text, too.
     let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
     match part.split_once('=') {
         None if is_level(part) => Ok(()),
-        None => Err(format!("`{part}` is no level; {HOW}")),
-        Some((_, level)) if !is_level(level) => Err(format!("`{level}` is no level; {HOW}")),
+        None => Err(format!("`{part}` is not a level; {HOW}")),
+        Some((_, level)) if !is_level(level) => Err(format!("`{level}` is not a level; {HOW}")),
         Some((target, _)) if target.is_empty() || target.contains('-') => Err(format!(
-            "`{target}` is no part of the program: names have `_` for `-`, as in byway_link=debug; {HOW}"
+            "`{target}` is not a module of the program: names have `_` for `-`, as in byway_link=debug; {HOW}"
         )),
         Some(_) => Ok(()),
     }
@@ -85,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_no_level_is_refused_and_does_not_silence_the_log() {
+    fn a_word_that_is_not_a_level_is_refused_and_does_not_silence_the_log() {
         for text in [
             "verbos",
             "byway",

@@ -1,10 +1,10 @@
-//! Stderr: the lines of the program's log on their way to standard error.
+//! Stderr: the queue and writer of the program's log.
 //!
 //! In:    whole lines, from any thread.
-//! Out:   the same on standard error, by a thread of its own; or their number, if they were not
-//!        read in time.
-//! Never: waits for standard error on the thread that has the line, and never lets a line hold what
-//!        looks like another.
+//! Out:   the same on standard error, from a dedicated thread; or the number of dropped lines, if
+//!        they were not read in time.
+//! Never: blocks the logging thread on standard error, and never lets text inside an event look
+//!        like another line.
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
@@ -20,7 +20,7 @@ use crate::observe::counters::Counter;
 /// How long the last lines may take at the end of the process.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Standard error belongs to the process, and so does this.
+/// Global, as standard error is.
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
@@ -30,14 +30,14 @@ struct Log {
     running: Mutex<Option<Running>>,
 }
 
-/// From now on lines go by way of the writer.
+/// Starts the writer; from now on it writes all lines.
 ///
 /// # Errors
 /// The system refused a thread.
 pub(super) fn begin() -> io::Result<()> {
     let (log_buffer, lost) = (Arc::new(LogBuffer::default()), Arc::new(Counter::default()));
     let running = Running::start("byway-log", |orders, waker| Writer {
-        pages: vec![Arc::clone(&log_buffer)],
+        buffers: vec![Arc::clone(&log_buffer)],
         waker,
         orders,
         lost: Arc::clone(&lost),
@@ -47,7 +47,7 @@ pub(super) fn begin() -> io::Result<()> {
         notice: Notice::Itself(0),
         failure: None,
     })?;
-    running.go_on_with(Some((Sink::stderr(), Form::Text)), PATIENCE);
+    running.use_sink(Some((Sink::stderr(), Form::Text)), PATIENCE);
     let _ = LOG.set(Log {
         log_buffer,
         lost,
@@ -56,7 +56,7 @@ pub(super) fn begin() -> io::Result<()> {
     Ok(())
 }
 
-/// Adds lines as they are, with their line end. Before [`begin`] they are written at once.
+/// Adds lines unchanged, with their line end. Before [`begin`] they are written at once.
 pub(super) fn push(line: &[u8]) {
     match LOG.get() {
         Some(log) => log.log_buffer.push(line),
@@ -66,13 +66,12 @@ pub(super) fn push(line: &[u8]) {
     }
 }
 
-/// Adds an event, which is one line or several, with its line end.
+/// Adds an event of one or more lines, with its line end.
 pub(super) fn push_event(event: &[u8]) {
     push(&in_one_piece(event));
 }
 
-/// Lines after the first are indented, so that no text inside of a line can pass for a line of its
-/// own.
+/// Indents the lines after the first, so that no text inside a line can look like a separate line.
 fn in_one_piece(line: &[u8]) -> Vec<u8> {
     let (text, end) = match line.strip_suffix(b"\n") {
         Some(text) => (text, &b"\n"[..]),
@@ -108,7 +107,7 @@ pub(super) fn end() {
     }
 }
 
-/// What tracing writes one event to, in a single call.
+/// Tracing writes each event to it in a single call.
 pub(super) struct Line;
 
 impl Write for Line {
@@ -127,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_inside_of_a_line_cannot_pass_for_a_line_of_its_own() {
+    fn text_inside_a_line_cannot_look_like_a_separate_line() {
         for (line, whole) in [
             ("one\n", "one\n"),
             ("one\n2026 WARN two\n", "one\n    2026 WARN two\n"),

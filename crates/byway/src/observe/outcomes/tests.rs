@@ -1,4 +1,4 @@
-//! Every reason has its word, its place in the metrics, and its line in the documents.
+//! Every reason has its label in the metrics and its line in the documents.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,7 +34,7 @@ fn sources() -> Vec<(PathBuf, String)> {
     found.into_iter().filter_map(without_tests).collect()
 }
 
-/// The quoted words that stand between `before` and `after` in `text`.
+/// The quoted words between `before` and `after` in `text`.
 fn words_between(text: &str, before: &str, after: &str) -> Vec<String> {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -49,7 +49,7 @@ fn words_between(text: &str, before: &str, after: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every word that a fault or the end of a relay can have, as the sources have them.
+/// Every reason that a fault or the end of a relay can have, according to the sources.
 fn words_in_use() -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     for (path, text) in sources() {
@@ -62,7 +62,7 @@ fn words_in_use() -> BTreeSet<String> {
         ] {
             words.extend(words_between(&text, kind, "\""));
         }
-        // The tables: `FaultKind::NoRoute => "no-route",` and the like.
+        // The tables: `FaultKind::NoRoute => "no-route",` and similar.
         let tables: &[&str] = match path.file_name().and_then(|name| name.to_str()) {
             Some("fault.rs") => &["pub fn name(self)", "pub fn class(&self)"],
             Some("error.rs") if path.iter().any(|part| part == "byway-h1") => {
@@ -72,8 +72,8 @@ fn words_in_use() -> BTreeSet<String> {
             _ => &[],
         };
         for table in tables {
-            let body = text.split_once(table).expect("the table is there").1;
-            let body = body.split_once("\n    }\n").expect("its end").0;
+            let body = text.split_once(table).expect("the table must exist").1;
+            let body = body.split_once("\n    }\n").expect("the table must end").0;
             words.extend(words_between(body, "=> \"", "\""));
         }
     }
@@ -107,12 +107,12 @@ fn every_reason_is_explained_in_the_documents() {
 }
 
 #[test]
-fn the_words_are_sorted_so_that_they_are_found() {
+fn the_reasons_are_sorted_for_the_binary_search() {
     assert!(REASONS.is_sorted());
 }
 
 #[test]
-fn each_ending_is_counted_under_its_side_and_word() {
+fn each_ending_is_counted_under_its_side_and_reason() {
     let outcomes = Outcomes::default();
     let note = |who, class| {
         outcomes.note(Ending {
@@ -125,7 +125,7 @@ fn each_ending_is_counted_under_its_side_and_word() {
     note(Some(Who::Us), "queue-full");
     note(Some(Who::Us), "queue-full");
     note(Some(Who::Upstream), "first-byte");
-    note(Some(Who::Downstream), "never heard of");
+    note(Some(Who::Downstream), "unknown-reason");
     let mut sum = Outcomes::room();
     outcomes.add_to(&mut sum);
     let counted: Vec<_> = Outcomes::labels()

@@ -1,14 +1,14 @@
-//! Budget: how many bytes may lie in spill files, and how much memory their queues may hold.
+//! Budget: how many bytes spill files may hold, and how much memory their queues may use.
 //!
 //! In:    charges before bytes are written, releases after their blocks are free again.
-//! Out:   yes or no.
-//! Never: waits, never lets the disk fall below its reserve, and never lets one client take what
-//!        others need.
+//! Out:   granted or refused.
+//! Never: waits, never lets the free disk space fall below its reserve, and never lets one client
+//!        take the share of others.
 //!
-//! Bytes on disk cannot be taken back from a client before its reader has read them, so what
-//! another client may need has to stay free: a client may hold as much as is still free after it,
-//! and no more. One client alone holds half of the budget at most, of two that want all they can
-//! get each holds a third, of n each holds 1/(n + 1).
+//! Bytes on disk cannot be taken back from a client before its reader has read them, so room for
+//! other clients must stay free: a client may hold at most as much as is still free after it. One
+//! client alone holds at most half of the budget; of two that take all they can each holds a third,
+//! of n each holds 1/(n + 1).
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,20 +23,20 @@ const GIB: u64 = 1024 * 1024 * 1024;
 /// The most that a node spills by default.
 const NODE_BYTES: u64 = 10 * GIB;
 
-/// What the queues of all streams may hold in memory by default before they are kept short.
+/// The default of the memory that the queues of all streams may hold before they are kept short.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How many bytes are written between two looks at the free disk.
+/// How many bytes are written between two checks of the free disk space.
 const CHECK_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What a node may have on disk for slow readers, shared between clients.
+/// The disk space of a node for slow readers, shared between clients.
 #[derive(Debug)]
 pub struct SpillBudget {
     limit: u64,
     charged: Mutex<DiskUsage>,
     memory_limit: u64,
     memory_used: AtomicU64,
-    /// Bytes written since the last look at the disk.
+    /// Bytes written since the last check of the disk.
     unchecked: AtomicU64,
     check_every: u64,
     disk_is_full: AtomicBool,
@@ -46,7 +46,7 @@ pub struct SpillBudget {
 #[derive(Debug, Default)]
 struct DiskUsage {
     all: u64,
-    /// Clients that have any.
+    /// Clients that hold any.
     clients: HashMap<Client, u64>,
 }
 
@@ -64,14 +64,14 @@ impl SpillBudget {
         }
     }
 
-    /// The default of a node: the smaller of 10 GiB and a fifth of what is free on the disk of
+    /// The default of a node: the smaller of 10 GiB and a fifth of the free space on the disk of
     /// `directory`.
     ///
     /// # Errors
-    /// When the disk cannot be asked.
+    /// When the file system cannot be queried.
     pub fn for_directory(directory: &Path) -> std::io::Result<Self> {
         let disk = Disk::of(directory)?;
-        // On a small disk 64 MiB may be more than the reserve: look more often there.
+        // On a small disk 64 MiB may be more than the reserve: check more often there.
         let check_every = CHECK_EVERY_BYTES.min(disk.total / 100);
         Ok(Self {
             check_every,
@@ -101,7 +101,7 @@ impl SpillBudget {
         self.memory_used.load(Relaxed)
     }
 
-    /// Whether the queues shall be kept short.
+    /// Whether the queues must be kept short.
     pub(super) fn is_short_of_memory(&self) -> bool {
         self.memory_used.load(Relaxed) >= self.memory_limit / 2
     }
@@ -111,13 +111,13 @@ impl SpillBudget {
         *part = now;
     }
 
-    /// Whether `bytes` may be written now, as far as the disk's reserve goes: 5 % always stay free.
-    /// Asks the disk now and then; it blocks, so it belongs on a spill thread.
+    /// Whether `bytes` may be written now without touching the disk's reserve: 5 % always stay
+    /// free. Queries the file system now and then, which may block, so call it on a spill thread.
     pub(super) fn disk_has_room(&self, directory: &Path, bytes: u64) -> bool {
         let unchecked = self.unchecked.fetch_add(bytes, Relaxed) + bytes;
         let due = unchecked >= self.check_every || self.disk_is_full.load(Relaxed);
         if due {
-            // A disk that cannot be asked will say what is wrong when it is written to.
+            // If the file system cannot be queried, the write reports what is wrong.
             let full = Disk::of(directory).is_ok_and(|disk| disk.is_full_after(bytes));
             self.disk_is_full.store(full, Relaxed);
             self.unchecked.store(0, Relaxed);
@@ -154,7 +154,7 @@ impl SpillBudget {
     }
 }
 
-/// What one stream has been charged. Dropping it gives everything back.
+/// The charge of one stream. Dropping it releases everything.
 #[derive(Debug)]
 pub(super) struct Charge {
     budget: Arc<SpillBudget>,
@@ -185,7 +185,7 @@ impl Charge {
         granted
     }
 
-    /// Gives back what is charged above `bytes`.
+    /// Releases what is charged above `bytes`.
     pub(super) fn settle(&mut self, bytes: u64) {
         if let Some(surplus) = self.bytes.checked_sub(bytes) {
             self.budget.release(self.client, surplus);
@@ -200,7 +200,7 @@ impl Drop for Charge {
     }
 }
 
-/// A disk's size and what an ordinary user may still write, in bytes.
+/// The size of a disk and the space that an unprivileged user may still use, in bytes.
 struct Disk {
     total: u64,
     free: u64,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_takes_all_it_can_leaves_room_to_each_newcomer() {
+    fn a_client_that_takes_all_it_can_leaves_room_for_new_clients() {
         let budget = Arc::new(SpillBudget::of(1200));
         let take_all = |charge: &mut Charge| {
             while charge.grow(1, u64::MAX) {}
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(take_all(&mut eve), 600);
         assert_eq!(take_all(&mut ann), 300);
         assert_eq!(take_all(&mut bob), 150);
-        // As readers go on, the shares of those that want all they can get become equal.
+        // As readers continue, the shares of the clients that take all they can become equal.
         for _ in 0..20 {
             for charge in [&mut eve, &mut ann, &mut bob] {
                 charge.settle(charge.bytes / 2);

@@ -1,8 +1,6 @@
-//! The spill directory: made private, tried out, and looked at for being memory in disguise.
+//! The spill directory: created as private, tested for write access, and checked for tmpfs.
 //!
-//! In:    a path from the configuration.
-//! Out:   nothing, or what is wrong and what to do about it.
-//! Never: changes the mode of a directory that was already there.
+//! Never: changes the mode of a directory that already existed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,15 +12,15 @@ use super::file;
 /// Why a directory cannot be spilled to.
 #[derive(Debug, thiserror::Error)]
 pub enum SpillDirError {
-    /// It does not exist and cannot be made.
+    /// It does not exist and cannot be created.
     #[error("cannot create the spill directory {path}: {source}; create it or choose another one")]
     Create {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// There is something else under that name.
+    /// The path is something else.
     #[error("the spill directory {0} is not a directory; choose another one")]
     NotADirectory(PathBuf),
     /// No file can be written there.
@@ -32,12 +30,12 @@ pub enum SpillDirError {
     NotWritable {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// Makes `directory` with mode 0700 unless it is there, and tries whether a file can be written in
+/// Creates `directory` with mode 0700 unless it exists, and tests whether a file can be written in
 /// it.
 ///
 /// # Errors
@@ -57,11 +55,11 @@ pub fn prepare(directory: &Path) -> Result<(), SpillDirError> {
     })
 }
 
-/// A warning if `directory` lies in memory (tmpfs or ramfs): spilling there saves none.
+/// A warning if `directory` is in memory (tmpfs or ramfs): spilling there saves no memory.
 pub fn warn_if_memory(directory: &Path) -> Option<String> {
     unnamed_file::is_memory(directory).then(|| {
         format!(
-            "the spill directory {} lies in memory (tmpfs): what slow readers leave there costs RAM; choose one on a disk",
+            "the spill directory {} is in memory (tmpfs), so spilled bytes use RAM; choose one on a disk",
             directory.display()
         )
     })
@@ -85,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_directory_is_made_for_this_user_only() {
+    fn a_missing_directory_is_created_for_this_user_only() {
         let scratch = tempfile::tempdir().unwrap();
         let directory = scratch.path().join("a/b");
         prepare(&directory).unwrap();
@@ -98,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_named() {
+    fn the_error_for_a_file_in_place_of_the_directory_names_it() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("file");
         std::fs::write(&path, "").unwrap();
@@ -115,7 +113,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_directory_in_memory_is_warned_about() {
+    fn a_directory_in_memory_causes_a_warning() {
         let shared_memory = Path::new("/dev/shm");
         if shared_memory.is_dir() {
             assert!(warn_if_memory(shared_memory).unwrap().contains("/dev/shm"));

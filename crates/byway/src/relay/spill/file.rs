@@ -1,9 +1,6 @@
-//! The spill file: unnamed, private, written behind and read in front.
+//! The spill file: unnamed, private, written at its end and read from the front.
 //!
-//! In:    pieces and offsets.
-//! Out:   how much was written; pieces read back.
-//! Never: has a name that outlives its opening, and never runs on a worker: every call here may
-//!        block.
+//! Never: has a name after it was opened, and never runs on a worker: every call here may block.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
@@ -23,8 +20,8 @@ pub(super) fn probe(directory: &Path) -> io::Result<()> {
     open(directory)?.write_all(b"byway")
 }
 
-/// Writes all of `pieces` from offset `at` on and consumes what was written from them. Says how
-/// much that was, and why it was not all.
+/// Writes all of `pieces` at offset `at` and consumes the written bytes from them. Returns how many
+/// those were, and the error if not all.
 pub(super) fn write(mut file: &File, at: u64, pieces: &mut [Buffer]) -> (u64, io::Result<()>) {
     let mut written = 0;
     let mut run = || -> io::Result<()> {
@@ -50,7 +47,7 @@ pub(super) fn write(mut file: &File, at: u64, pieces: &mut [Buffer]) -> (u64, io
     (written, result)
 }
 
-/// Reads `len` bytes at offset `at` into the room of `piece`.
+/// Reads `len` bytes at offset `at` into `piece`.
 pub(super) fn read(file: &File, at: u64, len: usize, piece: &mut Buffer) -> io::Result<()> {
     let space = piece
         .space()
@@ -69,8 +66,8 @@ fn consume(pieces: &mut [Buffer], mut n: usize) {
     }
 }
 
-/// For file systems without unnamed files: the name lives only between these two calls, and says
-/// nothing.
+/// For file systems without unnamed files: the name exists only between these two calls, and
+/// carries no information.
 fn open_and_unlink(directory: &Path) -> io::Result<File> {
     let path = directory.join(format!(".spill-{:016x}", fastrand::u64(..)));
     let file = File::options()

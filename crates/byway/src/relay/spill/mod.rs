@@ -1,9 +1,9 @@
-//! Spill: bytes for a slow reader, in memory first, then in an unnamed file, so that the source can
-//! finish and go.
+//! Spill: a queue for a slow reader, in memory first, then in an unnamed file, so that the source
+//! can finish and close.
 //!
-//! In:    bytes as fast as the source gives them, until a budget says no.
+//! In:    bytes as fast as the source sends them, until a budget is used up.
 //! Out:   the same bytes in order, as fast as the reader takes them.
-//! Never: blocks a worker, names a file, reorders, or loses a byte to a full disk.
+//! Never: blocks a worker, names a file, reorders, or loses a byte because the disk is full.
 
 mod budget;
 mod directory;

@@ -1,9 +1,6 @@
-//! The spill pipe: one stream's queue, the operation that is under way for it, and what it holds of
-//! the budgets.
+//! The spill pipe: one stream's queue, its running operation, and its part of the budgets.
 //!
-//! In:    bytes pushed by whoever reads the source.
-//! Out:   bytes in front for whoever writes to the slow side.
-//! Never: spawns a task. An operation under way when the pipe is dropped ends on the spill threads,
+//! Never: spawns a task. If the pipe is dropped, a running operation ends on the spill threads,
 //!        where its file is closed and its charge released.
 
 use std::io::{self, IoSlice};
@@ -23,13 +20,13 @@ use super::pool::{Done, SpillPool, Store};
 use super::queue::{Op, OpResult, SpillQueue, WriteFailure};
 use crate::observe::log_limit::LogLimit;
 
-/// Writes that the disk refused.
+/// Log limit for writes that the disk refused.
 static DISK_FAILURES: LogLimit = LogLimit::new();
 
 /// How a stream spills. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SpillOptions {
-    /// The threads that do it.
+    /// The threads that do the file work.
     pub pool: Arc<SpillPool>,
     /// The client whose share of the pool's budget is charged. Default [`Client::ANYONE`].
     pub client: Client,
@@ -37,7 +34,7 @@ pub struct SpillOptions {
     pub ring_bytes: usize,
     /// What a stream may have on disk. Default 1 GiB.
     pub stream_bytes: u64,
-    /// How long the memory must have been full before the disk is used, so that the hiccup of a
+    /// How long the memory must have been full before the disk is used, so that a short pause of a
     /// fast reader never touches it. Default 50 ms.
     pub engage_after: Duration,
 }
@@ -55,13 +52,13 @@ impl SpillOptions {
     }
 }
 
-/// How spilling failed so that bytes are lost; the stream must be reset.
+/// A failure that loses bytes; the stream must be reset.
 #[derive(Debug, thiserror::Error)]
 pub enum SpillError {
-    /// What was parked on disk could not be read again.
+    /// Bytes on disk could not be read back.
     #[error("cannot read spilled bytes back: {0}; check the disk of the spill directory")]
     ReadBack(#[source] io::Error),
-    /// The spill threads are gone.
+    /// The spill threads have ended.
     #[error("the spill threads have stopped")]
     Stopped,
 }
@@ -97,7 +94,7 @@ impl Spill {
         }
     }
 
-    /// Takes outcomes in and starts what is due, until nothing can be done now. Cancel safe.
+    /// Takes results and starts what is due, until nothing more can be done now. Cancel safe.
     pub(in super::super) fn poll_work(&mut self, cx: &mut Context<'_>) -> Result<(), SpillError> {
         self.queue
             .set_short_of_memory(self.options.pool.budget().is_short_of_memory());
@@ -158,12 +155,12 @@ impl Spill {
         self.queue.consume(n);
     }
 
-    /// The reader takes nothing for now.
+    /// The reader takes nothing now.
     pub(in super::super) const fn held_back(&mut self) {
         self.queue.held_back();
     }
 
-    /// Reports what it holds. Called when its task comes to rest, so that a flow that keeps up
+    /// Reports what it holds. Called when its task becomes idle, so that a flow that is not blocked
     /// reports nothing.
     pub(in super::super) fn report(&mut self) {
         let memory = self.queue.allocated_memory_bytes();
@@ -178,7 +175,7 @@ impl Spill {
         }
     }
 
-    /// False while an operation is under way.
+    /// False while an operation is running.
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Result<bool, SpillError> {
         let Some(under_way) = &mut self.under_way else {
             return Ok(true);

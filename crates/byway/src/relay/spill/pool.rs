@@ -1,15 +1,15 @@
-//! The spill threads: a few threads of our own that do all file work, so that no worker ever waits
-//! for a disk.
+//! The spill threads: a few dedicated threads that do all file work, so that no worker waits for a
+//! disk.
 //!
 //! In:    one operation at a time from each stream, and files to close.
-//! Out:   outcomes, by a channel that wakes the stream's task.
-//! Never: queues more than one operation and one file a stream, so the queue is bounded by the
-//!        streams themselves.
+//! Out:   results, by a channel that wakes the stream's task.
+//! Never: queues more than one operation and one file per stream, so the number of streams bounds
+//!        the queue.
 //!
-//! Why not `spawn_blocking`: its pool belongs to one worker's runtime and grows to 512 threads; a
-//! slow disk would fill it and hold up the name look-ups and accepted work that share it. Two
-//! threads keep a disk busy, and a stuck disk stops spilling streams only, which then fall back to
-//! back-pressure.
+//! Why not `spawn_blocking`: its pool belongs to the runtime of one worker and grows to 512
+//! threads; a slow disk would fill it and delay the name look-ups and accepted connections that
+//! share it. Two threads keep a disk busy, and a stuck disk stops only spilling streams, which then
+//! fall back to back-pressure.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -26,8 +26,8 @@ use super::file;
 use super::queue::{Op, OpResult, WriteFailure};
 use crate::os::unnamed_file;
 
-/// The threads, the directory and the budget of a node. Dropping it ends the threads behind what is
-/// queued.
+/// The threads, the directory and the budget of a node. Dropping it ends the threads after the
+/// queued jobs.
 #[derive(Debug)]
 pub struct SpillPool {
     shared: Arc<Shared>,
@@ -35,14 +35,14 @@ pub struct SpillPool {
 }
 
 impl SpillPool {
-    /// How many threads [`SpillPool::start`] is usually given.
+    /// The usual number of threads for [`SpillPool::start`].
     pub const THREADS: usize = 2;
 
-    /// Starts `threads` threads (at least one) that keep their files in `directory`, which must be
-    /// there.
+    /// Starts `threads` threads (at least one) that keep their files in `directory`, which must
+    /// exist.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub fn start(
         directory: &Path,
         budget: Arc<SpillBudget>,
@@ -71,15 +71,15 @@ impl SpillPool {
         &self.budget
     }
 
-    /// Runs one operation on the stream's file, which travels along and comes back with the
-    /// outcome.
+    /// Runs one operation on the stream's file, which moves to the thread and comes back with the
+    /// result.
     pub(super) fn submit(&self, op: Op, store: Store) -> oneshot::Receiver<Done> {
         let (reply, outcome) = oneshot::channel();
         self.shared.put(FileJob::Do { op, store, reply });
         outcome
     }
 
-    /// Closes a file where that may take its time: freeing a gigabyte of blocks does.
+    /// Closes a file on a thread where it may block: freeing a gigabyte of blocks takes time.
     pub(super) fn close(&self, store: Store) {
         if store.file.is_some() {
             self.shared.put(FileJob::Close(store));
@@ -94,8 +94,8 @@ impl Drop for SpillPool {
     }
 }
 
-/// A stream's file, once it has one, and what it was charged for it. They go together, so that a
-/// budget is released when the blocks are free and not before.
+/// A stream's file, once it has one, and the charge for it. They are kept together, so that the
+/// budget is released only when the blocks are free.
 #[derive(Debug)]
 pub(super) struct Store {
     // The file is dropped before the charge.
@@ -103,7 +103,7 @@ pub(super) struct Store {
     pub(super) charge: Charge,
 }
 
-/// An operation that has been done.
+/// The result of an operation.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) outcome: OpResult,
@@ -149,7 +149,7 @@ impl Shared {
                     reply,
                 } => {
                     let outcome = perform(op, &mut store, &self.directory);
-                    // A stream that has gone meanwhile leaves its file here, and here it is closed.
+                    // If the stream was dropped meanwhile, its file comes back here and is closed.
                     drop(reply.send(Done { outcome, store }));
                 }
             }

@@ -1,12 +1,12 @@
-//! The spill queue: which bytes are where, and what is to be done next. No file, no clock, no task.
+//! The spill queue: the place of each byte, and the next operation. It uses no file, clock or task.
 //!
-//! In:    bytes, the end, outcomes of operations, the time and whether memory is short.
-//! Out:   bytes from the front, and at most one operation at a time for somebody else to run.
-//! Never: loses or reorders a byte, whatever an operation's outcome is; only a failed *read* ends
-//!        it.
+//! In:    bytes, the end, results of operations, the time and whether memory is short.
+//! Out:   bytes from the front, and at most one operation at a time for the caller to run.
+//! Never: loses or reorders a byte, whatever the result of an operation; only a failed *read* is
+//!        fatal.
 //!
-//! The bytes stand in this order: `head` (read back from the file), the file, pieces on their way
-//! to the file, `ring`.
+//! The bytes are in this order: `head` (read back from the file), the file, pieces on their way to
+//! the file, `ring`.
 
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
@@ -14,30 +14,29 @@ use std::time::{Duration, Instant};
 use super::super::buffer::{Buffer, Size};
 use super::super::ring::Ring;
 
-/// A hole is punched once so many bytes in front of it have been read.
+/// A hole is punched once this many bytes before its end have been read.
 const PUNCH_BYTES: u64 = 8 * 1024 * 1024;
 
-/// While memory is short a ring holds no more.
+/// The capacity of a ring while memory is short.
 const SHORT_RING_BYTES: usize = 32 * 1024;
 
-/// What to do next, off the worker.
+/// The next operation, to be run outside the worker.
 #[derive(Debug)]
 pub(super) enum Op {
-    /// Write all pieces at an offset, one behind the other, and consume what was written.
+    /// Write all pieces at an offset, one after the other, and consume what was written.
     Write { at: u64, pieces: Vec<Buffer> },
     /// Read `len` bytes at an offset into the piece.
     Read { at: u64, len: usize, piece: Buffer },
-    /// Free the blocks of a stretch that nobody will read again.
+    /// Free the blocks of a range that will not be read again.
     Punch { from: u64, len: u64 },
-    /// Free all blocks; nothing is left to read.
+    /// Free all blocks; there is nothing left to read.
     Truncate,
 }
 
-/// What came of it.
+/// The result of an operation.
 #[derive(Debug)]
 pub(super) enum OpResult {
-    /// So many bytes were written, and consumed from the pieces; a failure says why that was not
-    /// all.
+    /// The number of bytes written, and consumed from the pieces; a failure if that was not all.
     Written {
         pieces: Vec<Buffer>,
         written: u64,
@@ -45,18 +44,18 @@ pub(super) enum OpResult {
     },
     /// The bytes.
     Read(io::Result<Buffer>),
-    /// Whether it was done.
+    /// Whether it succeeded.
     Punched(bool),
-    /// Whether it was done.
+    /// Whether it succeeded.
     Truncated(bool),
 }
 
 /// Why bytes were not written.
 #[derive(Debug)]
 pub(super) enum WriteFailure {
-    /// A budget or the disk's reserve says no; it may say yes later.
+    /// A budget or the disk's reserve refuses it for now.
     NoRoom,
-    /// The disk failed or is full: this stream will not write again.
+    /// The disk failed or is full: this stream does not write again.
     Disk(io::Error),
 }
 
@@ -75,7 +74,7 @@ pub(super) struct SpillQueue {
     disk: Disk,
     can_punch: bool,
     full_since: Option<Instant>,
-    /// The next of two operations that both want to run.
+    /// The operation that runs next if both could.
     preferred: PreferredOp,
     head_size: Size,
 }
@@ -98,8 +97,7 @@ impl Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disk {
     Open,
-    /// Refused for lack of room: asked again once room was made on disk or the ring has come down
-    /// to half.
+    /// Refused for lack of room: tried again once disk space was freed or the ring is down to half.
     Refused,
     Failed,
 }
@@ -111,8 +109,8 @@ enum PreferredOp {
 }
 
 impl SpillQueue {
-    /// A queue whose ring holds `ring_bytes`, and that turns to the disk once the ring has been
-    /// full for `engage_after`.
+    /// A queue whose ring holds `ring_bytes`, and that uses the disk once the ring has been full
+    /// for `engage_after`.
     pub(super) fn new(ring_bytes: usize, engage_after: Duration) -> Self {
         Self {
             ring_bytes: ring_bytes.max(1),
@@ -137,7 +135,7 @@ impl SpillQueue {
         self.short_of_memory = short;
     }
 
-    /// How many more bytes it takes now. A sliver is no room.
+    /// How many more bytes it takes now. Too little room counts as none.
     pub(super) fn room(&self) -> usize {
         let capacity = self.capacity();
         let room = capacity.saturating_sub(self.ring.bytes());
@@ -148,8 +146,8 @@ impl SpillQueue {
         }
     }
 
-    /// Room for the next bytes; empty if there is none. `size` is what a flow that keeps up would
-    /// take.
+    /// Room for the next bytes; empty if there is none. `size` is the buffer size for a flow that
+    /// is not blocked.
     pub(super) fn space(&mut self, size: Size) -> &mut [u8] {
         let room = self.room();
         if room == 0 {
@@ -165,12 +163,12 @@ impl SpillQueue {
         self.ring.space(size.min(Size::holding(room)), room)
     }
 
-    /// The first `n` bytes of the last [`SpillQueue::space`] are bytes now.
+    /// Adds the first `n` bytes of the last [`SpillQueue::space`].
     pub(super) fn advance(&mut self, n: usize) {
         self.ring.advance(n);
     }
 
-    /// Gives back room that was not used.
+    /// Gives back unused room.
     pub(super) fn release_unused(&mut self) {
         self.ring.release_unused();
     }
@@ -185,7 +183,7 @@ impl SpillQueue {
         self.queued_bytes() == 0
     }
 
-    /// All bytes it holds.
+    /// All queued bytes.
     pub(super) fn queued_bytes(&self) -> u64 {
         self.spilled_bytes() + self.memory_bytes()
     }
@@ -195,13 +193,13 @@ impl SpillQueue {
         self.file.unread()
     }
 
-    /// The bytes in memory, those on their way to the file included.
+    /// The bytes in memory, including those on their way to the file.
     pub(super) fn memory_bytes(&self) -> u64 {
         (self.head.as_ref().map_or(0, Buffer::len) + self.ring.bytes()) as u64
             + self.writing.unwrap_or(0)
     }
 
-    /// The memory that its buffers hold, in bytes; pieces on their way are counted by their bytes.
+    /// The memory of its buffers, in bytes; pieces on their way are counted by their bytes.
     pub(super) fn allocated_memory_bytes(&self) -> u64 {
         (self.head.as_ref().map_or(0, Buffer::capacity) + self.ring.allocated_bytes()) as u64
             + self.writing.unwrap_or(0)
@@ -212,7 +210,7 @@ impl SpillQueue {
         self.file.written - self.file.punched
     }
 
-    /// How many bytes stand ready in front.
+    /// How many bytes are ready at the front.
     pub(super) fn ready_bytes(&self) -> usize {
         match &self.head {
             Some(head) => head.len(),
@@ -221,7 +219,7 @@ impl SpillQueue {
         }
     }
 
-    /// The bytes in front, at most `most`, as slices; says how many slices.
+    /// Puts the first bytes, at most `most`, into `slices`; returns the number of slices.
     pub(super) fn slices<'a>(&'a self, most: usize, slices: &mut [IoSlice<'a>]) -> usize {
         match (&self.head, slices) {
             (Some(head), [first, ..]) => {
@@ -234,7 +232,7 @@ impl SpillQueue {
         }
     }
 
-    /// The first `n` bytes have left.
+    /// Removes the first `n` bytes.
     pub(super) fn consume(&mut self, n: usize) {
         let Some(head) = &mut self.head else {
             self.ring.consume(n);
@@ -243,23 +241,23 @@ impl SpillQueue {
         head.consume(n);
         if head.is_empty() {
             self.head = None;
-            // A reader that takes a whole piece is awake; the next one may be the full size.
+            // The reader took a whole piece, so it is active; the next one may have the full size.
             self.head_size = Size::Large;
         }
     }
 
-    /// The reader takes nothing for now: its next piece shall be small, since it may sit in memory
-    /// for long.
+    /// The reader takes nothing now: the next piece must be small, since it may stay in memory for
+    /// long.
     pub(super) const fn held_back(&mut self) {
         self.head_size = Size::Medium;
     }
 
-    /// Whether nothing is to be done: all bytes are in memory, and there is room.
+    /// Whether there is nothing to do: all bytes are in memory, and there is room.
     pub(super) fn is_at_rest(&self) -> bool {
         !self.busy && !self.is_spilling() && self.full_since.is_none() && self.room() > 0
     }
 
-    /// When to ask for an operation even if nothing else happens.
+    /// When to call [`SpillQueue::next_op`] even if nothing else happens.
     pub(super) fn engages_at(&self) -> Option<Instant> {
         let waits =
             self.disk == Disk::Open && !self.busy && !self.is_spilling() && self.room() == 0;
@@ -268,8 +266,8 @@ impl SpillQueue {
             .map(|since| since + self.engage_after)
     }
 
-    /// The next operation, if one is due at `now`. Its outcome must be told before there is
-    /// another.
+    /// The next operation, if one is due at `now`. Its result must be reported by
+    /// [`SpillQueue::done`] before the next one.
     pub(super) fn next_op(&mut self, now: Instant) -> Option<Op> {
         self.note_fullness(now);
         let op = if self.busy { None } else { self.choose(now) };
@@ -277,7 +275,7 @@ impl SpillQueue {
         op
     }
 
-    /// Tells the outcome of the operation under way.
+    /// Takes the result of the running operation.
     ///
     /// # Errors
     /// When bytes could not be read back: they are lost, and the stream must be reset.
@@ -296,14 +294,14 @@ impl SpillQueue {
             }
             OpResult::Punched(true) => {
                 self.file.punched = self.punch_end();
-                self.ask_again();
+                self.allow_write();
             }
             OpResult::Punched(false) => self.can_punch = false,
             OpResult::Truncated(true) => {
                 self.file = Span::default();
-                self.ask_again();
+                self.allow_write();
             }
-            // The blocks stay, and stay charged; a file that cannot even be cut is not written
+            // The blocks stay, and stay charged; a file that cannot be truncated is not written
             // again.
             OpResult::Truncated(false) => self.disk = Disk::Failed,
         }
@@ -326,12 +324,12 @@ impl SpillQueue {
             self.full_since.get_or_insert(now);
         } else if self.ring.bytes() <= self.capacity() / 2 {
             self.full_since = None;
-            self.ask_again();
+            self.allow_write();
         }
     }
 
-    /// Room has been made; a disk that was refused may be granted now.
-    fn ask_again(&mut self) {
+    /// Room was freed; a write that was refused may be granted now.
+    fn allow_write(&mut self) {
         if self.disk == Disk::Refused {
             self.disk = Disk::Open;
         }
@@ -361,7 +359,7 @@ impl SpillQueue {
         if self.disk != Disk::Open || self.ring.is_empty() {
             return false;
         }
-        // The tail of a stream that has ended joins the rest on disk, so that a paused reader holds
+        // The tail of a stream that has ended is written to disk too, so that a paused reader holds
         // no memory.
         let is_tail = self.ended && self.file.unread() > 0;
         let is_full = self.room() == 0;
@@ -406,7 +404,7 @@ impl SpillQueue {
         })
     }
 
-    /// The end of the whole megabytes that have been read: file systems free whole blocks only.
+    /// The end of the whole MiBs that have been read: file systems free whole blocks only.
     const fn punch_end(&self) -> u64 {
         let whole = self.file.read / (1024 * 1024) * (1024 * 1024);
         if whole > self.file.punched {

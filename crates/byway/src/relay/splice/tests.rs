@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::relay::{Early, EndKind, RelayOptions, Side, relay};
 
-/// A stream of ours, and its peer.
+/// A stream of this node, and its peer.
 async fn pair() -> (Stream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connecting = TcpStream::connect(listener.local_addr().unwrap());
@@ -53,7 +53,7 @@ async fn bytes_arrive_in_order_and_the_end_behind_them() {
 }
 
 #[tokio::test]
-async fn no_more_is_taken_than_was_asked_for() {
+async fn no_more_is_read_than_requested() {
     let (mut source, mut sender) = pair().await;
     sender
         .write_all(b"the body|the next message")
@@ -82,7 +82,7 @@ async fn a_full_sink_blocks_on_the_sink_and_a_silent_source_on_the_source() {
     let waiting =
         poll_fn(|cx| Poll::Ready(splice.poll_fill(cx, &mut source, 1024).is_pending())).await;
     assert!(waiting, "nothing was sent");
-    // The receiver reads nothing: sooner or later the sink takes no more.
+    // The receiver reads nothing: eventually the sink is full.
     let chunk = pattern(64 * 1024);
     let mut sent = 0;
     let mut full = false;
@@ -104,7 +104,7 @@ async fn a_full_sink_blocks_on_the_sink_and_a_silent_source_on_the_source() {
         })
         .await;
     }
-    // Whoever waits for the sink is woken when its reader reads, and nothing was lost.
+    // The task that waits for the sink is woken when the receiver reads, and nothing was lost.
     drop(sender);
     let moving = async {
         drain(&mut splice, &mut sink).await;
@@ -132,9 +132,9 @@ async fn a_reset_source_is_broken_and_not_finished() {
 }
 
 #[tokio::test]
-async fn a_pipe_that_still_holds_bytes_is_never_lent_again() {
+async fn a_pipe_that_still_holds_bytes_is_never_reused() {
     let (mut source, mut sender) = pair().await;
-    sender.write_all(b"of somebody").await.unwrap();
+    sender.write_all(b"of a flow").await.unwrap();
     let mut splice = Splice::take().unwrap();
     poll_fn(|cx| splice.poll_fill(cx, &mut source, 1024))
         .await
@@ -147,13 +147,13 @@ async fn a_pipe_that_still_holds_bytes_is_never_lent_again() {
             on_loan: before.on_loan - 1,
             ..before
         },
-        "it was closed"
+        "a pipe with bytes must be closed"
     );
     drop(Splice::take().unwrap());
     assert_eq!(
         accounting().waiting,
         before.waiting + 1,
-        "an empty one is kept"
+        "an empty pipe must be kept"
     );
 }
 
@@ -173,8 +173,8 @@ fn a_worker_makes_no_more_pipes_than_its_bound() {
 }
 
 #[tokio::test]
-async fn a_bulk_relay_between_plain_sockets_goes_by_a_pipe_and_keeps_its_half_open_direction() {
-    let ((downstream, mut visitor), (upstream, mut origin)) = (pair().await, pair().await);
+async fn a_bulk_relay_between_plain_sockets_uses_a_pipe_and_keeps_its_half_open_direction() {
+    let ((downstream, mut client), (upstream, mut origin)) = (pair().await, pair().await);
     let body = pattern(2 << 20);
     let relaying = relay(
         downstream,
@@ -183,11 +183,11 @@ async fn a_bulk_relay_between_plain_sockets_goes_by_a_pipe_and_keeps_its_half_op
         Early::default(),
     );
     let uploading = async {
-        visitor.write_all(&body).await.unwrap();
-        visitor.shutdown().await.unwrap();
-        let mut answer = Vec::new();
-        visitor.read_to_end(&mut answer).await.unwrap();
-        answer
+        client.write_all(&body).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut response = Vec::new();
+        client.read_to_end(&mut response).await.unwrap();
+        response
     };
     let answering = async {
         let mut received = Vec::new();
@@ -196,9 +196,9 @@ async fn a_bulk_relay_between_plain_sockets_goes_by_a_pipe_and_keeps_its_half_op
         origin.shutdown().await.unwrap();
         received
     };
-    let (end, answer, received) = tokio::join!(relaying, uploading, answering);
+    let (end, response, received) = tokio::join!(relaying, uploading, answering);
     assert!(received == body);
-    assert_eq!(answer, b"got it");
+    assert_eq!(response, b"got it");
     assert!(end.is_clean() && end.bytes.up == body.len() as u64, "{end}");
     assert_eq!(
         accounting(),
@@ -212,14 +212,14 @@ async fn a_bulk_relay_between_plain_sockets_goes_by_a_pipe_and_keeps_its_half_op
 
 #[tokio::test]
 async fn a_reset_behind_a_spliced_flow_resets_the_other_side_at_once() {
-    let ((downstream, visitor), (upstream, mut origin)) = (pair().await, pair().await);
+    let ((downstream, client), (upstream, mut origin)) = (pair().await, pair().await);
     let mut relaying = Box::pin(relay(
         downstream,
         upstream,
         &RelayOptions::default(),
         Early::default(),
     ));
-    // The visitor reads nothing: the flow stands still with a full pipe.
+    // The client reads nothing: the flow stalls with a full pipe.
     let chunk = pattern(64 * 1024);
     let mut quiet = 0;
     while quiet < 200 {
@@ -230,15 +230,15 @@ async fn a_reset_behind_a_spliced_flow_resets_the_other_side_at_once() {
             () = tokio::task::yield_now() => quiet += 1,
         }
     }
-    reset(visitor);
+    reset(client);
     let end = relaying.as_mut().await;
     drop(relaying);
     assert!(
         end.who == Side::Downstream && end.kind == EndKind::Reset,
         "{end}"
     );
-    let heard = origin.read(&mut [0]).await;
-    assert!(heard.is_err(), "{heard:?}");
+    let read = origin.read(&mut [0]).await;
+    assert!(read.is_err(), "{read:?}");
     assert_eq!(accounting().on_loan, 0);
 }
 

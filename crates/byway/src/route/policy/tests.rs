@@ -1,4 +1,4 @@
-//! Policy as tables: rules, targets, users, and what comes of them.
+//! Policy as tables: rules, targets, users, and the decisions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn ask(plan: &Arc<Plan>, target: &str, user: Option<&str>) -> Result<Allowed, Fa
     })
 }
 
-/// What became of a target, in a word: the outbound's kind, or the status of the refusal.
+/// The decision about a target in one word: the outbound's kind, or the status of the refusal.
 fn verdict(plan: &Arc<Plan>, target: &str) -> String {
     match ask(plan, target, None) {
         Ok(allowed) => match allowed.outbound() {
@@ -53,7 +53,7 @@ fn verdict(plan: &Arc<Plan>, target: &str) -> String {
 const BY_DEFAULT: &str = "direct by the default, as no rule matched";
 
 #[test]
-fn public_targets_are_allowed_by_default_and_the_guard_keeps_the_rest() {
+fn public_targets_are_allowed_by_default_and_the_guard_denies_the_rest() {
     let plan = egress("");
     for target in [
         "93.184.216.34:443",
@@ -133,7 +133,7 @@ fn a_name_that_is_allowed_still_carries_the_guard_to_the_dialler() {
 }
 
 #[test]
-fn with_default_deny_a_name_may_still_turn_into_an_allowed_address_and_into_no_other() {
+fn with_default_deny_a_name_may_resolve_to_an_allowed_address_only() {
     let plan = egress(
         "default = \"deny\"\n[[proxy.rule]]\naction = \"allow\"\ncidr = [\"203.0.112.0/24\"]\n\
          [[proxy.rule]]\naction = \"allow\"\nhost = [\"good.example\"]\n",
@@ -181,7 +181,7 @@ fn a_trailing_dot_in_a_rule_or_in_a_target_changes_nothing() {
 }
 
 #[test]
-fn rules_for_a_user_concern_nobody_else() {
+fn rules_for_a_user_apply_to_no_other_user() {
     let plan = egress(
         "users = [{ name = \"alice\", password = \"a\" }, { name = \"bob\", password = \"b\" }]\n\
          [[proxy.rule]]\naction = \"allow\"\ncidr = [\"10.0.0.0/8\"]\nuser = [\"alice\"]\n",
@@ -197,8 +197,7 @@ fn rules_for_a_user_concern_nobody_else() {
 }
 
 #[test]
-fn a_name_is_looked_up_on_the_share_of_the_user_or_else_of_the_address_and_an_operators_on_its_own()
-{
+fn a_look_up_is_charged_to_the_user_or_else_the_address_and_an_operators_to_its_own_share() {
     let asker = |plan: &Arc<Plan>, user: Option<&str>, peer: Option<&str>, asked: Ask<'_>| {
         let (own, user) = (Arc::from([]), user.map(Arc::from));
         let peer = peer.map(|peer| peer.parse().unwrap());
@@ -231,7 +230,7 @@ fn a_name_is_looked_up_on_the_share_of_the_user_or_else_of_the_address_and_an_op
 }
 
 #[test]
-fn names_go_to_a_parent_only_by_a_rule_that_names_them() {
+fn names_are_sent_to_a_parent_only_by_a_rule_that_lists_them() {
     let named = egress(
         "[[proxy.rule]]\naction = \"via\"\nvia = \"socks5://127.0.0.1:9050\"\nsuffix = [\"onion.example\"]\n",
     );
@@ -250,22 +249,22 @@ fn names_go_to_a_parent_only_by_a_rule_that_names_them() {
 }
 
 #[test]
-fn bytes_are_parked_on_the_node_that_dials() {
+fn bytes_are_spilled_on_the_node_that_dials() {
     const JOIN: &str = "by1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAqcn-2@t.example.com:7000";
     let via = "[[proxy.rule]]\naction = \"via\"\nvia = \"socks5://127.0.0.1:1\"\nhost = \"parent.example\"\n";
     let desk = egress(&format!("join = \"{JOIN}\"\n{via}"));
-    let parks = |plan: &Arc<Plan>, target: &str| ask(plan, target, None).unwrap().spills();
-    assert!(!parks(&desk, "example.com:443"), "the exit does");
-    assert!(parks(&desk, "parent.example:443"));
-    assert!(parks(&egress(""), "example.com:443"));
-    assert!(parks(
+    let spills_on = |plan: &Arc<Plan>, target: &str| ask(plan, target, None).unwrap().spills();
+    assert!(!spills_on(&desk, "example.com:443"), "the exit spills");
+    assert!(spills_on(&desk, "parent.example:443"));
+    assert!(spills_on(&egress(""), "example.com:443"));
+    assert!(spills_on(
         &plan("[[exit]]\nlisten = \"127.0.0.1:0\"\n"),
         "example.com:443"
     ));
 }
 
 #[test]
-fn an_egress_does_not_lead_to_unix_sockets() {
+fn an_egress_does_not_connect_to_unix_sockets() {
     assert_eq!(verdict(&egress(""), "unix:/run/docker.sock"), "403");
 }
 
@@ -325,7 +324,7 @@ fn desk(rules: &str) -> Arc<Plan> {
 }
 
 #[test]
-fn what_a_desk_allows_goes_through_its_exit_which_judges_it_again() {
+fn what_a_desk_allows_goes_through_its_exit_which_decides_again() {
     let plan = desk("");
     for target in [
         "example.com:443",
@@ -342,7 +341,7 @@ fn what_a_desk_allows_goes_through_its_exit_which_judges_it_again() {
 }
 
 #[test]
-fn a_desk_judges_literal_addresses_by_its_rules_and_never_resolves_a_name_to_do_so() {
+fn a_desk_checks_literal_addresses_against_its_rules_and_never_resolves_a_name_for_that() {
     let plan = desk(
         "default = \"deny\"\n[[proxy.rule]]\naction = \"deny\"\ncidr = \"10.0.0.0/8\"\n[[proxy.rule]]\naction = \"allow\"\n\
          cidr = \"192.0.2.0/24\"\n[[proxy.rule]]\naction = \"allow\"\nsuffix = \"example.com\"\n",
@@ -355,7 +354,7 @@ fn a_desk_judges_literal_addresses_by_its_rules_and_never_resolves_a_name_to_do_
     assert_eq!(
         verdict(&plan, "other.example:80"),
         "403",
-        "only the exit could tell whether it is in 192.0.2.0/24"
+        "only the exit can resolve whether it is in 192.0.2.0/24"
     );
 }
 
@@ -392,7 +391,7 @@ fn a_server_of_services_and_an_agent_dial_nothing_for_the_other_side() {
 }
 
 #[test]
-fn a_name_one_label_below_the_domain_leads_to_its_service_and_no_other_does() {
+fn only_a_name_one_label_below_the_domain_goes_to_its_service() {
     let plan = linked(
         "[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.example.com.\"\n",
     );
@@ -433,7 +432,7 @@ fn a_name_one_label_below_the_domain_leads_to_its_service_and_no_other_does() {
 const VIA: &str = "[[proxy.rule]]\naction = \"via\"\nvia = \"socks5://127.0.0.1:9050\"\n";
 
 #[test]
-fn a_network_that_goes_to_a_parent_does_not_open_it_for_names_that_are_dialled_here() {
+fn a_network_sent_to_a_parent_is_not_open_for_names_dialled_here() {
     for network in ["10.0.0.0/8", "0.0.0.0/0", "::/0"] {
         let plan = egress(&format!("{VIA}cidr = [\"{network}\"]\n"));
         let named = ask(&plan, "evil.example:80", None).unwrap();
@@ -455,7 +454,7 @@ fn a_network_that_goes_to_a_parent_does_not_open_it_for_names_that_are_dialled_h
 }
 
 #[test]
-fn a_network_that_goes_to_a_parent_does_not_open_it_where_the_default_is_deny() {
+fn a_network_sent_to_a_parent_is_not_open_where_the_default_is_deny() {
     let plan = egress(&format!(
         "default = \"deny\"\n{VIA}cidr = [\"203.0.112.0/24\"]\n\
          [[proxy.rule]]\naction = \"allow\"\ncidr = [\"198.51.0.0/24\"]\n"
@@ -476,7 +475,7 @@ fn a_network_that_goes_to_a_parent_does_not_open_it_where_the_default_is_deny() 
 }
 
 #[test]
-fn a_literal_address_goes_to_the_parent_that_its_network_names_and_denials_before_it_count() {
+fn a_literal_address_goes_to_the_parent_of_its_network_unless_an_earlier_rule_denies_it() {
     let plan = egress(&format!(
         "[[proxy.rule]]\naction = \"deny\"\ncidr = [\"10.1.0.0/16\"]\n{VIA}cidr = [\"10.0.0.0/8\", \"64:ff9b::/96\"]\n"
     ));
@@ -494,7 +493,7 @@ fn a_literal_address_goes_to_the_parent_that_its_network_names_and_denials_befor
 }
 
 #[test]
-fn mail_delivery_is_closed_by_default_and_a_rule_that_names_the_port_opens_it() {
+fn mail_delivery_is_closed_by_default_and_a_rule_that_lists_the_port_opens_it() {
     let refusal = |plan: &Arc<Plan>, target: &str| {
         ask(plan, target, None).err().map(|fault| fault.to_string())
     };
@@ -544,7 +543,7 @@ fn mail_delivery_is_closed_by_default_and_a_rule_that_names_the_port_opens_it() 
 }
 
 #[test]
-fn a_range_of_ports_does_not_open_mail_delivery_by_any_way() {
+fn a_range_of_ports_never_opens_mail_delivery() {
     let allow = "[[proxy.rule]]\naction = \"allow\"\n";
     for matcher in [
         "",
@@ -573,7 +572,7 @@ fn a_range_of_ports_does_not_open_mail_delivery_by_any_way() {
 }
 
 #[test]
-fn mail_delivery_through_a_parent_is_closed_too_unless_the_rule_names_the_port() {
+fn mail_delivery_through_a_parent_is_closed_unless_the_rule_lists_the_port() {
     let plan = egress(&format!(
         "{VIA}suffix = [\"example.com\"]\n{VIA}cidr = [\"93.184.0.0/16\"]\n"
     ));
@@ -597,12 +596,12 @@ fn mail_delivery_through_a_parent_is_closed_too_unless_the_rule_names_the_port()
     let desk = desk("");
     assert!(
         verdict(&desk, "mail.example.com:25").starts_with("mail.example.com:25 through"),
-        "its exit judges it"
+        "its exit decides"
     );
 }
 
 #[test]
-fn a_desk_keeps_private_addresses_and_mail_from_a_parent_which_no_exit_judges() {
+fn a_desk_sends_no_private_addresses_and_no_mail_to_a_parent() {
     let everything = desk(VIA);
     for target in [
         "10.0.0.5:80",
@@ -625,7 +624,7 @@ fn a_desk_keeps_private_addresses_and_mail_from_a_parent_which_no_exit_judges() 
     );
     assert!(
         verdict(&named, "10.0.0.5:80").starts_with("10.0.0.5:80 through the link "),
-        "its exit judges it"
+        "its exit decides"
     );
     let opened = desk(&format!("{VIA}cidr = [\"10.0.0.0/8\"]\n"));
     assert_eq!(
@@ -659,7 +658,7 @@ fn a_parent_is_sent_the_address_in_the_form_that_was_checked() {
 }
 
 #[test]
-fn a_name_that_is_sent_to_a_parent_meets_denials_by_name_and_port_that_come_first() {
+fn earlier_denials_by_name_and_port_apply_to_a_name_that_is_sent_to_a_parent() {
     let plan = egress(&format!(
         "[[proxy.rule]]\naction = \"deny\"\nhost = [\"a.example.com\"]\n\
          [[proxy.rule]]\naction = \"deny\"\nport = [22]\n{VIA}suffix = [\"example.com\"]\n"
@@ -673,7 +672,7 @@ fn a_name_that_is_sent_to_a_parent_meets_denials_by_name_and_port_that_come_firs
 }
 
 #[test]
-fn names_that_read_as_addresses_are_not_sent_to_a_parent() {
+fn names_that_look_like_addresses_are_not_sent_to_a_parent() {
     for text in [
         "127.1:80",
         "0x7f.1:80",

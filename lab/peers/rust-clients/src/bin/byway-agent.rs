@@ -1,5 +1,5 @@
-//! byway-agent, with its limits always on: of one origin 128 connections unless the orders say
-//! less, of all the orders'.
+//! byway-agent, which always has limits: at most 128 connections per origin and the given number in
+//! total (8192 if none is given).
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use byway_agent::{Agent, Body};
 use http::{Request, StatusCode};
-use lab_clients::{BODY_BYTES, Orders, run};
+use lab_clients::{BODY_BYTES, Parameters, run};
 
-/// More than any question of the lab opens.
+/// More connections than any question of the lab opens.
 const PLENTY: usize = 8192;
 
-fn open(orders: &Orders) -> Result<Agent, String> {
-    let max_total = orders.max_total.unwrap_or(PLENTY);
+fn open(parameters: &Parameters) -> Result<Agent, String> {
+    let max_total = parameters.max_total.unwrap_or(PLENTY);
     let builder = Agent::builder()
         .max_total(max_total)
         .max_per_origin(max_total.min(128));

@@ -1,5 +1,5 @@
-//! hyper-util's legacy client. It has no limit on connections, and no queue: whoever finds none
-//! idle dials.
+//! hyper-util's legacy client. It has no limit on connections, and no queue: a request that finds
+//! no idle connection dials.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{Request, StatusCode};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use lab_clients::{Orders, run};
+use lab_clients::{Parameters, run};
 
 type Pooled = Client<HttpConnector, Empty<Bytes>>;
 
-fn open(_: &Orders) -> Result<Pooled, String> {
+fn open(_: &Parameters) -> Result<Pooled, String> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let mut builder = Client::builder(TokioExecutor::new());

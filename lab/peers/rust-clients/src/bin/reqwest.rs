@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lab_clients::{Orders, run};
+use lab_clients::{Parameters, run};
 use reqwest::{Client, StatusCode};
 
-fn open(_: &Orders) -> Result<Client, String> {
+fn open(_: &Parameters) -> Result<Client, String> {
     let builder = Client::builder()
         .no_proxy()
         .tcp_nodelay(true)

@@ -1,4 +1,4 @@
-//! What a peer can make grow, and where it ends.
+//! What a peer can make grow, and its limits.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn tiny_frames_take_no_more_memory_than_large_ones() {
         chunks.len()
     );
 
-    // Alternately as large as a shared chunk, and one byte.
+    // Alternately almost a shared chunk, and one byte.
     let stream = wire.stream();
     for length in [SMALL_CHUNK_BYTES - 2, 1, SMALL_CHUNK_BYTES - 2, 1, 1, 1] {
         wire.inject(FAR, FrameKind::Data, stream, &vec![2; length])
@@ -29,7 +29,7 @@ fn tiny_frames_take_no_more_memory_than_large_ones() {
 }
 
 #[test]
-fn a_peer_that_takes_no_answers_away_is_not_heard_until_it_does() {
+fn a_peer_that_reads_no_replies_is_not_read_from_until_it_does() {
     let mut wire = Wire::new(0);
     let mut stream = 1;
     while wire.cores[FAR].may_receive() {
@@ -52,9 +52,9 @@ fn a_peer_that_takes_no_answers_away_is_not_heard_until_it_does() {
 fn all_streams_together_queue_no_more_than_the_session_may() {
     const STREAMS: usize = 100;
     let mut wire = Wire::new(MANY);
-    let bells: Vec<Arc<Bell>> = (0..STREAMS).map(|_| Arc::default()).collect();
+    let counters: Vec<Arc<CountingWaker>> = (0..STREAMS).map(|_| Arc::default()).collect();
     let streams: Vec<u32> = (0..STREAMS).map(|_| wire.stream()).collect();
-    for (bell, stream) in bells.iter().zip(streams.iter().copied()) {
+    for (counter, stream) in counters.iter().zip(streams.iter().copied()) {
         wire.inject(
             NEAR,
             FrameKind::Credit,
@@ -62,7 +62,7 @@ fn all_streams_together_queue_no_more_than_the_session_may() {
             &10_000_000_u32.to_be_bytes(),
         )
         .unwrap();
-        let waker = Waker::from(Arc::clone(bell));
+        let waker = Waker::from(Arc::clone(counter));
         let cx = Context::from_waker(&waker);
         let core = &mut wire.cores[NEAR];
         while core
@@ -83,27 +83,30 @@ fn all_streams_together_queue_no_more_than_the_session_may() {
         least, SMALL_CHUNK_BYTES,
         "the last one may have something too"
     );
-    // As soon as there is room, each of them is told.
+    // As soon as there is room, each of them is woken.
     while wire.cores[NEAR].queued_bytes >= SESSION_QUEUE_BYTES {
         wire.frames(NEAR, 1);
     }
     wire.check();
-    let told = bells.iter().filter(|bell| bell.rung() > 0).count();
+    let woken = counters
+        .iter()
+        .filter(|counter| counter.take_count() > 0)
+        .count();
     assert!(
-        told > STREAMS / 2 && wire.cores[NEAR].starved.is_empty(),
-        "{told} were told"
+        woken > STREAMS / 2 && wire.cores[NEAR].starved.is_empty(),
+        "{woken} were woken"
     );
     wire.frames(NEAR, usize::MAX);
-    for (bell, stream) in bells.iter().zip(streams) {
+    for (counter, stream) in counters.iter().zip(streams) {
         assert!(
-            bell.rung() > 0 || wire.write(NEAR, stream, b"x") == 1,
-            "{stream} waits for nothing"
+            counter.take_count() > 0 || wire.write(NEAR, stream, b"x") == 1,
+            "{stream} was not woken"
         );
     }
 }
 
 #[test]
-fn writers_that_starve_are_told_when_a_reset_makes_room() {
+fn starved_writers_are_woken_when_a_reset_makes_room() {
     let mut wire = Wire::new(MANY);
     let full: Vec<u32> = (0..SESSION_QUEUE_BYTES / STREAM_QUEUE_BYTES)
         .map(|_| wire.stream())
@@ -124,8 +127,8 @@ fn writers_that_starve_are_told_when_a_reset_makes_room() {
         };
         assert_eq!(wire.write(NEAR, stream, &[1; 1 << 20]), most);
     }
-    let bell = Arc::<Bell>::default();
-    let waker = Waker::from(Arc::clone(&bell));
+    let counter = Arc::<CountingWaker>::default();
+    let waker = Waker::from(Arc::clone(&counter));
     let cx = Context::from_waker(&waker);
     assert!(
         wire.cores[NEAR]
@@ -136,12 +139,12 @@ fn writers_that_starve_are_told_when_a_reset_makes_room() {
         .for_each(|stream| wire.cores[NEAR].reset(*stream, 0));
     wire.check();
     wire.take(NEAR, 1);
-    assert_eq!(bell.rung(), 1);
+    assert_eq!(counter.take_count(), 1);
     wire.check();
 }
 
 #[test]
-fn streams_that_the_peer_does_not_finish_are_not_kept_without_end() {
+fn streams_that_the_peer_does_not_finish_are_kept_up_to_a_bound() {
     let mut wire = Wire::new(MANY);
     for _ in 0..10 * LINGERING_STREAMS {
         let stream = wire.cores[NEAR].open(b"").unwrap();
@@ -181,7 +184,7 @@ fn streams_that_the_peer_finishes_are_never_stopped() {
 }
 
 #[test]
-fn numbers_are_never_used_twice_and_their_end_is_said() {
+fn stream_numbers_are_never_reused_and_running_out_is_reported() {
     let mut wire = Wire::new(MANY);
     wire.cores[NEAR].leave_one_number();
     assert_eq!(wire.cores[NEAR].open(b""), Ok(u32::MAX - 2));
@@ -192,7 +195,7 @@ fn numbers_are_never_used_twice_and_their_end_is_said() {
 }
 
 #[test]
-fn a_stream_above_the_most_is_refused_as_busy_and_costs_the_others_nothing() {
+fn a_stream_above_the_limit_is_refused_as_busy_and_does_not_affect_the_others() {
     let mut wire = Wire::new(2);
     let (first, second) = (wire.stream(), wire.stream());
     let third = wire.cores[NEAR].open(b"hello").unwrap();
@@ -209,7 +212,7 @@ fn a_stream_above_the_most_is_refused_as_busy_and_costs_the_others_nothing() {
         wire.settle();
         assert_eq!(wire.drain(FAR, stream).0, b"here");
     }
-    // Only who holds a stream decides that it is over: resets alone make no room.
+    // Only the owner of a stream releases its slot: a reset alone makes no room.
     wire.cores[NEAR].release(first, false);
     wire.settle();
     let fourth = wire.cores[NEAR].open(b"").unwrap();
@@ -231,7 +234,7 @@ fn a_stream_above_the_most_is_refused_as_busy_and_costs_the_others_nothing() {
 }
 
 #[test]
-fn nothing_is_left_of_a_lost_carrier_however_its_streams_are_let_go_of() {
+fn nothing_is_left_of_a_lost_carrier_however_its_streams_are_released() {
     let mut wire = Wire::new(MANY);
     let streams: Vec<u32> = (0..6).map(|_| wire.stream()).collect();
     wire.write(NEAR, streams[2], b"queued");

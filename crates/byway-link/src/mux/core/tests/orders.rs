@@ -1,11 +1,11 @@
-//! Every order of everything: random operations on both sides of a wire, against what a test knows
-//! of each stream.
+//! Any order of operations: random operations on both sides of a wire, checked against a model of
+//! each stream.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Something that somebody does; streams are chosen by a number among those that the side holds.
+/// An operation; streams are chosen by a number among those that the side holds.
 #[derive(Clone, Debug)]
 enum Op {
     Open(usize),
@@ -41,7 +41,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..150)
 }
 
-/// What a test knows of one direction of a stream.
+/// The model of one direction of a stream.
 #[derive(Default)]
 struct Direction {
     written: usize,
@@ -54,9 +54,9 @@ struct Direction {
 struct Known {
     /// What each side sends.
     from: [Direction; 2],
-    /// The side that did not open it has it; until then it may be refused as one too many.
+    /// The side that did not open it has accepted it; until then it may be refused as busy.
     accepted: bool,
-    /// Somebody has reset it, or let go of it before its end.
+    /// It was reset, or released before its end.
     cut: bool,
 }
 
@@ -105,7 +105,7 @@ impl Model {
         direction.written += self.wire.write(side, stream, &bytes);
     }
 
-    /// Reads once. Whether there may be more.
+    /// Reads once. Returns whether there may be more.
     fn read(&mut self, side: usize, stream: u32, n: usize) -> bool {
         let mut room = vec![0; n];
         let read = self.wire.cores[side].poll_read(stream, &idle(), &mut room, self.wire.now);
@@ -126,7 +126,7 @@ impl Model {
                 true
             }
             Poll::Ready(Ok(Read::Fin)) => {
-                assert!(direction.finished, "a FIN that nobody said");
+                assert!(direction.finished, "a FIN that was not sent");
                 assert_eq!(
                     direction.read, direction.written,
                     "a FIN before the last byte"
@@ -139,7 +139,7 @@ impl Model {
                     && !known.accepted
                     && known.from[1 - side].written == 0;
                 known.cut |= refused;
-                assert!(known.cut, "a reset that nobody said");
+                assert!(known.cut, "a reset that was not sent");
                 false
             }
             Poll::Ready(Err(other)) => panic!("{other:?}"),
@@ -158,7 +158,7 @@ impl Model {
     fn release(&mut self, side: usize, stream: u32, orderly: bool) {
         self.held[side].retain(|held| *held != stream);
         let known = self.known.get_mut(&stream).unwrap();
-        // Whoever leaves without having read the end may have to say STOP.
+        // A side that leaves without having read the end may send STOP.
         known.cut |= !known.from[1 - side].saw_fin || !(orderly || known.from[side].finished);
         known.from[side].finished = true;
         self.wire.cores[side].release(stream, orderly);
@@ -206,7 +206,7 @@ impl Model {
         }
     }
 
-    /// Everybody says FIN, reads to the end and goes.
+    /// Finishes, reads to the end and releases every stream.
     fn end(&mut self) {
         for side in [NEAR, FAR] {
             for stream in self.held[side].clone() {
@@ -251,7 +251,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: byway_testkit::cases(300), ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_done_in_whatever_order_bytes_arrive_whole_and_nothing_is_left(ops in ops(), most in 1..12_u32) {
+    fn bytes_arrive_complete_and_nothing_is_left_for_any_order_of_operations(ops in ops(), most in 1..12_u32) {
         let mut model = Model::new(most);
         for op in &ops {
             model.act(op);
@@ -261,7 +261,7 @@ proptest! {
     }
 
     #[test]
-    fn any_frames_of_a_peer_are_heard_or_refused_and_held_within_the_windows(
+    fn any_frames_of_a_peer_are_accepted_or_refused_and_held_within_the_windows(
         frames in prop::collection::vec((1..7_u8, 0..7_u32, 0..40_000_usize, any::<u32>()), 1..60),
     ) {
         let mut wire = Wire::new(3);

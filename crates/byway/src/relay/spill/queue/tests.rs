@@ -6,7 +6,7 @@ use super::*;
 
 const NOW: Duration = Duration::ZERO;
 
-/// A disk in memory that fails when it is told to.
+/// A disk in memory whose writes can be made to fail.
 #[derive(Default)]
 struct FakeDisk {
     bytes: Vec<u8>,
@@ -53,7 +53,7 @@ impl FakeDisk {
     }
 }
 
-/// What happens to the next write.
+/// The result of the next write.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Good,
@@ -79,7 +79,7 @@ impl Fate {
 enum Step {
     Push(usize),
     Pull(usize),
-    /// Ask for an operation; it is under way until the next `Done`.
+    /// Take the next operation; it runs until the next `Done`.
     Ask,
     Done(Fate),
     Short(bool),
@@ -100,7 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A queue beside the deque that it must equal, over a disk in memory.
+/// A queue over a disk in memory, and the deque that it must equal.
 struct Bench {
     queue: SpillQueue,
     model: VecDeque<u8>,
@@ -122,7 +122,7 @@ impl Bench {
         }
     }
 
-    /// Pushes up to `n` bytes; how many were taken.
+    /// Pushes up to `n` bytes; returns how many were taken.
     fn push(&mut self, n: usize) -> usize {
         let mut left = n;
         loop {
@@ -142,7 +142,7 @@ impl Bench {
         }
     }
 
-    /// Pulls up to `n` of the bytes that stand ready and compares them; how many.
+    /// Pulls up to `n` of the ready bytes and compares them; returns how many.
     fn pull(&mut self, n: usize) -> usize {
         let mut pulled = 0;
         while pulled < n {
@@ -187,7 +187,7 @@ impl Bench {
         assert_eq!(self.queue.is_empty(), self.model.is_empty());
     }
 
-    /// Pulls everything out while the disk is good.
+    /// Pulls everything while the disk works.
     fn pull_all(&mut self) {
         self.done(Fate::Good);
         while !self.model.is_empty() {
@@ -235,7 +235,7 @@ proptest! {
 }
 
 #[test]
-fn a_reader_that_keeps_up_never_asks_for_the_disk() {
+fn a_fast_reader_never_uses_the_disk() {
     let mut bench = Bench::new(256 * 1024);
     for _ in 0..100 {
         bench.push(200_000);
@@ -246,7 +246,7 @@ fn a_reader_that_keeps_up_never_asks_for_the_disk() {
 }
 
 #[test]
-fn a_full_ring_goes_to_the_disk_whole_and_makes_room() {
+fn a_full_ring_is_written_whole_and_makes_room() {
     let mut bench = Bench::new(256 * 1024);
     assert_eq!(bench.push(1 << 20), 256 * 1024);
     assert_eq!(bench.push(1), 0);
@@ -272,7 +272,7 @@ fn the_disk_is_used_only_after_the_ring_was_full_for_a_while() {
         Some(bench.now + Duration::from_millis(50))
     );
 
-    // A hiccup: the reader takes more than half, and the time begins anew.
+    // A short pause: the reader takes more than half, and the time starts again.
     bench.now += Duration::from_millis(49);
     bench.pull(40_000);
     bench.ask();
@@ -296,14 +296,14 @@ fn a_paused_reader_of_a_stream_that_has_ended_holds_no_memory() {
     bench.queue.end();
     bench.work(Fate::Good);
     bench.work(Fate::Good);
-    // Only the piece in front stays; the tail has joined the rest on disk.
+    // Only the piece at the front stays; the tail has joined the rest on disk.
     assert_eq!(bench.queue.memory_bytes(), 64 * 1024);
     assert_eq!(bench.queue.spilled_bytes(), 192 * 1024 + 1_000);
     bench.pull_all();
 }
 
 #[test]
-fn a_full_disk_keeps_the_bytes_in_memory_and_is_not_asked_again() {
+fn a_full_disk_keeps_the_bytes_in_memory_and_is_not_written_again() {
     let mut bench = Bench::new(65_536);
     bench.push(65_536);
     bench.work(Fate::Fails(100));
@@ -318,12 +318,12 @@ fn a_full_disk_keeps_the_bytes_in_memory_and_is_not_asked_again() {
     assert_eq!(
         bench.push(1 << 20),
         65_536,
-        "what is left is plain back-pressure"
+        "afterwards only back-pressure remains"
     );
 }
 
 #[test]
-fn a_refused_stream_asks_again_once_its_ring_is_half_empty() {
+fn a_refused_stream_tries_again_once_its_ring_is_half_empty() {
     let mut bench = Bench::new(65_536);
     bench.push(65_536);
     bench.work(Fate::Refused);
@@ -344,7 +344,7 @@ fn holes_are_punched_behind_a_reader_that_never_catches_up() {
         bench.push(256 * 1024);
         bench.work(Fate::Good);
         bench.work(Fate::Good);
-        // Once it lags it reads as fast as the source writes.
+        // Once it lags behind, it reads as fast as the source writes.
         if bench.queue.spilled_bytes() > 4 << 20 {
             bench.pull(256 * 1024);
         }

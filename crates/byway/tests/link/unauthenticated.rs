@@ -1,5 +1,5 @@
-//! Strangers: connections at a port of links that say nothing, beside agents that want in; and what
-//! a link holds.
+//! Unauthenticated: silent connections at the port of links beside agents that connect, and how
+//! many connections a link takes.
 
 use std::net::{TcpStream, UdpSocket};
 
@@ -8,7 +8,7 @@ use byway_testkit::{Launch, Origin, Program};
 use super::ports::{Raw, another_grant};
 use super::*;
 
-/// A server with so many connections for each listener.
+/// A server that accepts `most` connections per listener.
 fn with_connections(most: usize, listen: &str) -> Program {
     let config = format!(
         "[limits]\nconnections = {most}\n[[serve]]\nlisten = \"{listen}\"\nadvertise = \"127.0.0.1\"\n"
@@ -27,9 +27,9 @@ fn agent(origin: &Origin, server: &Program, carrier: &str) -> Program {
 }
 
 #[test]
-fn strangers_who_say_nothing_do_not_keep_an_agent_out() {
+fn silent_unauthenticated_connections_do_not_block_an_agent() {
     let origin = Origin::named("in");
-    // So few descriptors that a few dozen strangers take all that links may have.
+    // So few descriptors that a few dozen unauthenticated connections take all that links may use.
     let server = Launch::new(
         BYWAY,
         &["serve", "--listen", ANY, "--advertise", "127.0.0.1"],
@@ -37,10 +37,10 @@ fn strangers_who_say_nothing_do_not_keep_an_agent_out() {
     .with_descriptors(256)
     .start();
     let link = server.address_of("serve");
-    let strangers: Vec<_> = (0..400)
+    let silent: Vec<_> = (0..400)
         .map(|_| TcpStream::connect(link).unwrap())
         .collect();
-    // An agent behind them in the queue would wait for their time to pass, many times over.
+    // An agent behind them in the queue would wait for their timeouts several times over.
     let agent = Agent::start(&[
         "tcp",
         &origin.address().to_string(),
@@ -50,18 +50,18 @@ fn strangers_who_say_nothing_do_not_keep_an_agent_out() {
         "tls",
     ]);
     assert_eq!(greeting(agent.address()), "in");
-    drop(strangers);
+    drop(silent);
 }
 
 #[test]
-fn a_link_for_which_there_is_no_room_is_told_so_and_comes_back() {
+fn a_link_above_the_limit_is_refused_with_the_reason_and_retries() {
     let origin = Origin::named("there is room");
     for carrier in CARRIERS {
         let server = with_connections(1, ANY);
         let first = agent(&origin, &server, carrier);
         first.wait_for_log("is up");
         let second = agent(&origin, &server, carrier);
-        second.wait_for_log("as many links as it may have");
+        second.wait_for_log("reached its limit of links");
         first.signal(rustix::process::Signal::KILL);
         first.wait();
         second.wait_for_log("is up");
@@ -69,7 +69,7 @@ fn a_link_for_which_there_is_no_room_is_told_so_and_comes_back() {
 }
 
 #[test]
-fn one_grant_that_takes_most_links_does_not_keep_the_agents_of_another_grant_out() {
+fn one_grant_that_takes_most_links_does_not_block_the_agents_of_another_grant() {
     let origin = Origin::named("of the other grant");
     let program = with_connections(4, ANY);
     let join = std::fs::read_to_string(program.folder().join("state").join("join-serve")).unwrap();
@@ -83,7 +83,7 @@ fn one_grant_that_takes_most_links_does_not_keep_the_agents_of_another_grant_out
         BYWAY,
         &["tcp", &origin.address().to_string(), "--join", &server.join],
     );
-    more.wait_for_log("this grant has its share of the links");
+    more.wait_for_log("this grant has reached its share of the links");
     let agent = Agent::start(&[
         "tcp",
         &origin.address().to_string(),
@@ -93,7 +93,7 @@ fn one_grant_that_takes_most_links_does_not_keep_the_agents_of_another_grant_out
         "tls",
     ]);
     assert_eq!(greeting(agent.address()), "of the other grant");
-    // It comes in when there is room for it again.
+    // It connects when there is room again.
     drop(greedy);
     more.wait_for_log("is up");
 }
@@ -103,14 +103,14 @@ fn a_carrier_that_is_attached_takes_a_connection_of_the_listener() {
     let origin = Origin::named("by tls");
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
-    // Links come by TLS alone while the port is in use over UDP.
+    // Links use TLS only while the port is in use over UDP.
     let udp = UdpSocket::bind(&address).unwrap();
     let server = with_connections(1, &address);
     let agent = agent(&origin, &server, "auto");
     agent.wait_for_log("is up, by tls");
     drop(udp);
-    server.wait_for_log("links may come by QUIC");
-    server.wait_for_log("as many links as it may have");
+    server.wait_for_log("links may use QUIC");
+    server.wait_for_log("reached its limit of links");
     assert!(
         !agent.stderr().contains("the link was lost"),
         "{}",
@@ -119,7 +119,7 @@ fn a_carrier_that_is_attached_takes_a_connection_of_the_listener() {
 }
 
 #[test]
-fn a_probe_of_the_port_of_links_is_no_line_of_the_log_and_a_browser_is_one_in_plain_words() {
+fn a_probe_of_the_link_port_is_not_logged_and_a_browser_is_logged_in_plain_words() {
     let server = Program::start(
         BYWAY,
         &["serve", "--listen", ANY, "--advertise", "127.0.0.1"],
@@ -134,14 +134,14 @@ fn a_probe_of_the_port_of_links_is_no_line_of_the_log_and_a_browser_is_one_in_pl
 }
 
 #[test]
-fn strangers_who_say_nothing_do_not_delay_a_stop() {
+fn silent_unauthenticated_connections_do_not_delay_a_stop() {
     let server = Program::start(
         BYWAY,
         &["serve", "--listen", ANY, "--advertise", "127.0.0.1"],
     );
     let link = server.address_of("serve");
-    let strangers: Vec<_> = (0..20).map(|_| TcpStream::connect(link).unwrap()).collect();
-    // The server has accepted them once it has answered a later connection.
+    let silent: Vec<_> = (0..20).map(|_| TcpStream::connect(link).unwrap()).collect();
+    // Once the server has answered a later connection, it has accepted all of these.
     let origin = Origin::named("in");
     let agent = Agent::start(&[
         "tcp",
@@ -160,5 +160,5 @@ fn strangers_who_say_nothing_do_not_delay_a_stop() {
         "{}",
         finished.stderr
     );
-    drop(strangers);
+    drop(silent);
 }

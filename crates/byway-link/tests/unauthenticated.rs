@@ -1,5 +1,5 @@
-//! Strangers: what a peer gets before it belongs to a session: one stream and a small window, on
-//! every carrier.
+//! Unauthenticated peers: what a peer gets before it belongs to a session: one stream and a small
+//! window, on every carrier.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -17,7 +17,7 @@ use common::raw::{RawKey, RawPeer, hello};
 use common::{Listening, Pair, dial, listening, raw_session, within};
 
 #[tokio::test]
-async fn a_stream_that_a_stranger_opens_before_its_hello_ends_the_carrier_and_is_never_kept() {
+async fn a_stream_opened_before_the_hello_ends_the_carrier_and_is_never_kept() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     let opening = async {
@@ -51,7 +51,7 @@ async fn a_first_message_that_decodes_to_much_memory_is_refused_at_its_length() 
         &mut message,
     );
     let expected = format!(
-        "a message of {} bytes was announced; the most is {MOST_FIRST_BYTES}",
+        "a message of {} bytes was announced; the limit is {MOST_FIRST_BYTES}",
         message.len() - LENGTH_BYTES
     );
 
@@ -73,7 +73,7 @@ async fn a_first_message_that_decodes_to_much_memory_is_refused_at_its_length() 
 }
 
 #[tokio::test]
-async fn a_first_message_that_is_no_hello_is_refused_and_what_comes_behind_it_is_not_kept() {
+async fn a_first_message_that_is_not_a_hello_is_refused_and_later_messages_are_not_kept() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     peer.writer.send(Control::Ping(1)).await;
@@ -81,8 +81,8 @@ async fn a_first_message_that_is_no_hello_is_refused_and_what_comes_behind_it_is
         peer.reader.recv().await.unwrap(),
         Control::Refused(_)
     ));
-    // No message is read any more: a length that would end the carrier with its own words does
-    // nothing.
+    // No message is read any more: a length that would end the carrier with an error of its own has
+    // no effect.
     peer.writer
         .frame(FrameKind::Data, 0, &[0xff; 8])
         .await
@@ -96,7 +96,7 @@ async fn a_first_message_that_is_no_hello_is_refused_and_what_comes_behind_it_is
 }
 
 #[tokio::test]
-async fn a_stream_that_is_opened_right_behind_a_hello_waits_until_somebody_has_judged_the_hello() {
+async fn a_stream_opened_right_after_a_hello_waits_for_the_answer_to_the_hello() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     peer.writer.send(Control::Hello(hello())).await;
@@ -128,10 +128,10 @@ async fn a_stream_that_is_opened_right_behind_a_hello_waits_until_somebody_has_j
 }
 
 #[tokio::test]
-async fn a_stranger_by_quic_has_one_stream_and_64_kib_until_it_is_welcomed() {
+async fn a_quic_client_has_one_stream_and_64_kib_until_it_is_welcomed() {
     let listening = listening().await;
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
-    // One byte of a message, so that the server has read it and the windows are what they will be.
+    // One byte of a message, so that the server has read it and the windows have their final size.
     let mut hello_bytes = Vec::new();
     byway_link::wire::encode(
         &ControlMessage::from(Control::Hello(hello())),
@@ -143,17 +143,23 @@ async fn a_stranger_by_quic_has_one_stream_and_64_kib_until_it_is_welcomed() {
     let second = peer.connection.open_bi();
     let mut second = std::pin::pin!(second);
     let early = tokio::time::timeout(Duration::from_millis(300), second.as_mut()).await;
-    assert!(early.is_err(), "a second stream was granted to a stranger");
+    assert!(
+        early.is_err(),
+        "a second stream was granted before the welcome"
+    );
     within(peer.send.write_all(&hello_bytes[1..]))
         .await
         .unwrap();
-    // More than the window, behind a hello that is not answered: it is not taken.
+    // More than the window, after a hello that is not answered: it is not accepted.
     let pending = listening.pending().await;
     let flooded = tokio::time::timeout(Duration::from_millis(300), async {
         let mut sent = 0;
         loop {
             sent += peer.send.write(&[0; 1024]).await.unwrap();
-            assert!(sent <= 128 * 1024, "{sent} bytes were taken of a stranger");
+            assert!(
+                sent <= 128 * 1024,
+                "{sent} bytes were accepted before the welcome"
+            );
         }
     });
     assert!(flooded.await.is_err());
@@ -163,7 +169,7 @@ async fn a_stranger_by_quic_has_one_stream_and_64_kib_until_it_is_welcomed() {
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
     peer.send(Control::Hello(hello())).await;
     let (link, _inbox) = listening.pending().await.welcome().await.unwrap();
-    assert!(matches!(peer.hear().await, Control::Welcome(_)));
+    assert!(matches!(peer.recv_control().await, Control::Welcome(_)));
     within(peer.connection.open_bi()).await.unwrap();
     assert!(!link.is_over());
 }
@@ -175,7 +181,7 @@ async fn a_carrier_that_is_attached_gets_its_streams_only_then() {
     let mut first = RawQuic::dialled(listening.address, &key).await;
     first.send(Control::Hello(hello())).await;
     let (link, mut inbox) = listening.pending().await.welcome().await.unwrap();
-    let Control::Welcome(welcome) = first.hear().await else {
+    let Control::Welcome(welcome) = first.recv_control().await else {
         panic!("no welcome")
     };
 
@@ -208,13 +214,13 @@ async fn a_carrier_that_is_attached_gets_its_streams_only_then() {
 }
 
 #[tokio::test]
-async fn streams_that_do_not_say_what_they_are_for_do_not_raise_the_limits_of_quic() {
+async fn streams_without_an_open_message_do_not_raise_the_limits_of_quic() {
     const FIRST: usize = 128;
     let listening = listening().await;
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
     peer.send(Control::Hello(hello())).await;
     let (_link, mut inbox) = listening.pending().await.welcome().await.unwrap();
-    assert!(matches!(peer.hear().await, Control::Welcome(_)));
+    assert!(matches!(peer.recv_control().await, Control::Welcome(_)));
     let mut message = Vec::new();
     byway_link::wire::encode(
         &Open {
@@ -236,7 +242,7 @@ async fn streams_that_do_not_say_what_they_are_for_do_not_raise_the_limits_of_qu
         let early = tokio::time::timeout(Duration::from_millis(300), another).await;
         assert!(
             early.is_err(),
-            "a stream was granted though none has said what it is for"
+            "a stream was granted though none has sent its open message"
         );
     }
     let mut asked = Vec::new();
@@ -257,7 +263,7 @@ async fn streams_that_were_refused_and_are_not_finished_do_not_widen_the_window_
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
     peer.send(Control::Hello(hello())).await;
     let (_link, mut inbox) = listening.pending().await.welcome().await.unwrap();
-    assert!(matches!(peer.hear().await, Control::Welcome(_)));
+    assert!(matches!(peer.recv_control().await, Control::Welcome(_)));
     let mut message = Vec::new();
     byway_link::wire::encode(
         &Open {
@@ -287,7 +293,7 @@ async fn streams_that_were_refused_and_are_not_finished_do_not_widen_the_window_
             silent.push((send, recv));
         }
     };
-    // The peer waits for good once the window is used up.
+    // The peer stays blocked once the window is used up.
     let blocked = async {
         let mut before = usize::MAX;
         let mut filling = std::pin::pin!(filling);
@@ -305,13 +311,13 @@ async fn streams_that_were_refused_and_are_not_finished_do_not_widen_the_window_
     within(blocked).await;
     assert!(
         bytes <= MOST_BYTES,
-        "{bytes} bytes were taken on streams that do not say what they are for"
+        "{bytes} bytes were taken on streams without an open message"
     );
     drop(refused);
 }
 
 #[tokio::test]
-async fn thousands_of_streams_are_open_at_once_on_a_link_that_began_with_few() {
+async fn thousands_of_streams_are_open_at_once_on_a_link_that_starts_with_a_low_limit() {
     const MANY: usize = 3000;
     for carriers in [Carriers::Quic, Carriers::Tls] {
         let pair = Pair::new(carriers).await;
@@ -340,32 +346,31 @@ async fn thousands_of_streams_are_open_at_once_on_a_link_that_began_with_few() {
 }
 
 #[tokio::test]
-async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others_have_to_come_back()
-{
-    const CALLERS: usize = 200;
+async fn handshakes_from_unproven_addresses_are_limited_and_the_others_must_retry() {
+    const CLIENTS: usize = 200;
     let mut listening =
         Listening::by_tcp_alone(Key::generate().unwrap(), Settings::default()).await;
     let quic = listening.listen_quic();
-    // A relay that throws every answer away, as if the sender's address was made up.
+    // A relay that drops every answer, as if the sender's address was forged.
     let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let far = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let relay_address = relay.local_addr().unwrap();
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let key = RawKey::generate();
-    let _calling: Vec<_> = (0..CALLERS)
+    let _calling: Vec<_> = (0..CLIENTS)
         .map(|_| common::quic::call(&endpoint, relay_address, &key))
         .collect();
     let (mut answered, mut room) = (std::collections::HashSet::new(), [0; 2048]);
     let relaying = async {
         let mut packet = [0; 2048];
-        while answered.len() < CALLERS {
+        while answered.len() < CLIENTS {
             tokio::select! {
                 came = relay.recv(&mut packet) => {
                     far.send_to(&packet[..came.unwrap()], listening.address).await.unwrap();
                 }
                 came = far.recv(&mut room) => {
-                    // A long header names the connection of the caller that it is for (RFC 9000
-                    // section 17.2).
+                    // A long header carries the connection id of the client (RFC 9000 section
+                    // 17.2).
                     let packet = &room[..came.unwrap()];
                     if packet[0] & 0x80 != 0 {
                         let length = usize::from(packet[5]);
@@ -378,16 +383,16 @@ async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others
     within(relaying).await;
     assert!(
         quic.connections() <= 64,
-        "{} connections are kept for addresses that may be made up",
+        "{} connections are kept for addresses that may be forged",
         quic.connections()
     );
-    // A client that is really there gets through.
+    // A client with a real address gets through.
     let mut peer = RawQuic::dialled(listening.address, &key).await;
     peer.send(Control::Hello(hello())).await;
     listening.pending().await.welcome().await.unwrap();
 }
 
-/// Answers questions until it is refused.
+/// Answers pings until it is refused.
 async fn keep(mut peer: RawPeer) {
     while let Ok(control) = peer.reader.recv().await {
         match control {
@@ -459,7 +464,7 @@ async fn an_attached_carrier_can_be_waited_for_until_it_ends() {
 }
 
 #[tokio::test]
-async fn an_epoch_that_no_clock_reaches_keeps_nobody_out_for_longer_than_a_day() {
+async fn an_epoch_that_no_clock_reaches_locks_the_owner_out_for_at_most_a_day() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     peer.writer
@@ -481,7 +486,7 @@ async fn an_epoch_that_no_clock_reaches_keeps_nobody_out_for_longer_than_a_day()
 }
 
 #[tokio::test]
-async fn a_session_whose_welcome_is_given_up_is_not_kept() {
+async fn a_session_whose_welcome_is_cancelled_is_not_kept() {
     let listening = listening().await;
     let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
     peer.writer.send(Control::Hello(hello())).await;

@@ -1,4 +1,4 @@
-//! Strangers: connections that are no handshake, or never become one.
+//! No handshake: connections that do not start with a handshake, or never complete one.
 
 use byway_testkit::{Ending, Origin, Visitor};
 
@@ -13,10 +13,7 @@ fn a_garbage_greeting_is_closed_with_one_line_in_the_log() {
     ] {
         let mut visitor = Visitor::connect(program.address());
         visitor.send(garbage);
-        assert!(
-            visitor.to_end().0.is_empty(),
-            "nothing is said to {garbage:?}"
-        );
+        assert!(visitor.to_end().0.is_empty(), "no answer to {garbage:?}");
         program.wait_for_log(hint);
     }
     let log = program.stderr();
@@ -28,7 +25,7 @@ fn a_garbage_greeting_is_closed_with_one_line_in_the_log() {
 }
 
 #[test]
-fn a_socks_greeting_that_is_none_is_closed() {
+fn an_invalid_socks_greeting_is_closed() {
     let program = egress(&OPEN);
     for garbage in [
         &[5, 0][..],
@@ -47,17 +44,17 @@ fn a_socks_greeting_that_is_none_is_closed() {
     assert_eq!(
         socks5_reply(program.address(), &socks5(Origin::echo().address())),
         0,
-        "the egress goes on"
+        "the egress still serves"
     );
 }
 
 #[test]
-fn a_handshake_that_does_not_come_to_its_end_hits_its_deadline() {
+fn an_incomplete_handshake_hits_its_deadline() {
     let program = egress_with("[limits]\nhandshake_timeout = \"200ms\"\nhead_timeout = \"200ms\"");
     for beginning in [&b""[..], &[5], &[5, 1], &[5, 1, 0, 5, 1], &[4, 1, 0, 80]] {
         let mut visitor = Visitor::connect(program.address());
         visitor.send(beginning);
-        // Waits for the egress, which has to end it; the visitor would wait for ever.
+        // The egress has to end the connection; the client itself waits indefinitely.
         visitor.to_end();
     }
     let mut http = Visitor::connect(program.address());
@@ -66,12 +63,12 @@ fn a_handshake_that_does_not_come_to_its_end_hits_its_deadline() {
 }
 
 #[test]
-fn an_open_tunnel_has_no_deadline_of_its_handshake() {
+fn the_handshake_deadline_does_not_apply_to_an_open_tunnel() {
     let origin = Origin::echo();
     let program = egress_with("[limits]\nhandshake_timeout = \"200ms\"");
     let mut tunnel = through_socks5(program.address(), origin.address());
     let mut slow = Visitor::connect(program.address());
-    // This one is ended by the deadline, so by then the tunnel has been open for longer than it.
+    // The deadline ends this connection, so the tunnel has been open for longer than the deadline.
     assert_eq!(slow.ended(), Ending::Fin);
     tunnel.send("still open").expect("still open");
 }
