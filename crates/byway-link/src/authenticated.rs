@@ -13,7 +13,6 @@ use std::time::Duration;
 use byway_dial::Stream;
 use byway_dial::stream::meter::TcpMeter;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -27,7 +26,7 @@ use crate::error::LinkError;
 use crate::gathering::Tls;
 use crate::key::Fingerprint;
 use crate::link::{CarrierSlot, Link, Settings};
-use crate::mux::carrier::MuxCarrier;
+use crate::mux::carrier::{MuxCarrier, Transport};
 use crate::mux::core::Side;
 use crate::node_budget::NodeBudget;
 use crate::pending::Attached;
@@ -121,7 +120,7 @@ pub(crate) fn over_bundle(
     )
 }
 
-fn over_streams<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+fn over_streams<T: Transport + Send + 'static>(
     io: T,
     connections: Connections,
     peer: Option<SocketAddr>,

@@ -24,6 +24,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::order::{BadChunk, HEADER_BYTES, Header, MOST_CHUNK_BYTES, Order};
+use crate::mux::carrier::Transport;
 
 /// The most connections of one bundle.
 pub(crate) const MOST_CONNECTIONS: usize = 4;
@@ -215,6 +216,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Bundle<T> {
             }
         }
         all
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Transport for Bundle<T> {
+    /// Ready when one connection has sent all that it was given, whatever the others do.
+    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_free(cx).map_ok(drop)
     }
 }
 

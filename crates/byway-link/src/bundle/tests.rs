@@ -3,12 +3,20 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, duplex, split};
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
+
+use tokio_util::task::TaskTracker;
 
 use super::order::{HELD_BYTES, HELD_CHUNKS};
 use super::*;
+use crate::mux::carrier::{MuxCarrier, MuxStream};
+use crate::mux::core::Side;
+use crate::mux::frame::{self, FrameKind};
+use crate::window::Budget;
+use crate::wire::Code;
 
 /// The timeout of anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,7 +62,7 @@ async fn bytes_arrive_in_order_in_both_directions_over_connections_of_different_
     let (mut near, mut far) = pair(&[1, 700, 5_000, 100_000]);
     let (there, back) = (pattern(1_000_000), pattern(300_000));
     async fn exchange(io: &mut Bundle<DuplexStream>, say: &[u8]) -> Vec<u8> {
-        let (mut from, mut to) = tokio::io::split(io);
+        let (mut from, mut to) = split(io);
         let saying = async {
             to.write_all(say).await.unwrap();
             to.shutdown().await.unwrap();
@@ -95,6 +103,85 @@ async fn a_stalled_connection_does_not_stop_the_others_from_accepting_bytes() {
         read += within(reading).await.unwrap();
     }
     assert!(read > 1_000_000 - 3 * MOST_CHUNK_BYTES, "{read} bytes");
+}
+
+/// Reads all that comes on `connections`, into a channel.
+fn read_all(
+    connections: Vec<ReadHalf<DuplexStream>>,
+    tasks: &TaskTracker,
+) -> UnboundedReceiver<Vec<u8>> {
+    let (parts, read) = unbounded_channel();
+    for mut connection in connections {
+        let parts = parts.clone();
+        tasks.spawn(async move {
+            let mut room = vec![0; 32 * 1024];
+            while let Ok(n @ 1..) = connection.read(&mut room).await
+                && parts.send(room[..n].to_vec()).is_ok()
+            {}
+        });
+    }
+    read
+}
+
+async fn write(stream: &MuxStream, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let n = std::future::poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(bytes)]));
+        bytes = &bytes[n.await.unwrap()..];
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_stopped_kept_the_others_of_its_bundle_from_taking_bytes_on_a_long_path()
+{
+    let (bundle, mut peer) = against_a_test(64);
+    let (carrier, _control, driver) = MuxCarrier::new(bundle, Side::Dialler, Budget::new(1 << 30));
+    carrier.admit(8);
+    carrier.set_round_trip(Duration::from_millis(50));
+    let stream = carrier.open(&[7]).unwrap();
+    let credit = frame::with_number(FrameKind::Credit, 1, 1 << 30);
+    peer[1].write_all(&chunk(0, &credit)).await.unwrap();
+    let tasks = TaskTracker::new();
+    // The first connection is not read from.
+    let (taking, _asking): (Vec<_>, Vec<_>) = peer.split_off(1).into_iter().map(split).unzip();
+    let mut read = read_all(taking, &tasks);
+    tasks.spawn(async move { drop(driver.await) });
+    within(write(&stream, &pattern(4_000_000))).await;
+    let mut bytes = 0;
+    while bytes < 3_500_000 {
+        bytes += within(read.recv()).await.unwrap().len();
+    }
+}
+
+#[tokio::test]
+async fn what_a_peer_asked_for_was_not_answered_while_one_connection_of_a_bundle_stood_still() {
+    let (bundle, mut peer) = against_a_test(64);
+    let (carrier, _control, driver) = MuxCarrier::new(bundle, Side::Dialler, Budget::new(1 << 30));
+    carrier.admit(0);
+    let stream = carrier.open(&[7]).unwrap();
+    let tasks = TaskTracker::new();
+    let (taking, mut asking): (Vec<_>, Vec<_>) = peer.split_off(1).into_iter().map(split).unzip();
+    let mut read = read_all(taking, &tasks);
+    write(&stream, &pattern(30_000)).await;
+    tasks.spawn(async move { drop(driver.await) });
+    let sent = 2 * frame::HEADER_BYTES + 1 + 30_000;
+    let mut left = sent - MOST_CHUNK_BYTES + HEADER_BYTES;
+    while left > 0 {
+        left -= within(read.recv()).await.unwrap().len();
+    }
+    // A stream for which there is no room.
+    let open = frame::Header {
+        kind: FrameKind::Open,
+        stream: 2,
+        length: 0,
+    };
+    within(asking[0].write_all(&chunk(0, &open.encode())))
+        .await
+        .unwrap();
+    let refusal = frame::with_number(FrameKind::Reset, 2, Code::Busy.number());
+    let mut all = Vec::new();
+    while !all.windows(refusal.len()).any(|part| part == refusal) {
+        all.extend(within(read.recv()).await.unwrap());
+    }
 }
 
 #[tokio::test]

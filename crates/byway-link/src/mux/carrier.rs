@@ -22,6 +22,7 @@ use tokio_util::io::poll_read_buf;
 use super::core::{MuxCore, MuxOpenError, Payload, Side};
 use super::frame::{CONTROL, HEADER_BYTES, Header, Violation};
 use crate::error::CLOSED;
+use crate::gathering::Tls;
 use crate::window::Budget;
 
 /// The most bytes that one poll of the driver moves in each direction, so that it never holds its
@@ -53,6 +54,17 @@ pub(crate) enum MuxError {
     Io(#[from] io::Error),
 }
 
+/// The byte stream that a driver sends by.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// Ready when bytes that are written next do not wait in this process behind earlier ones. By
+    /// default that is when everything is flushed.
+    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_flush(cx)
+    }
+}
+
+impl Transport for Tls {}
+
 /// One carrier; clones share it.
 #[derive(Clone)]
 pub(crate) struct MuxCarrier(Arc<Mutex<MuxCore>>);
@@ -60,7 +72,7 @@ pub(crate) struct MuxCarrier(Arc<Mutex<MuxCore>>);
 impl MuxCarrier {
     /// The carrier, its control stream, and the driver of `io`, which must be polled for anything
     /// to move. The peer may open no stream before [`Self::admit`].
-    pub(crate) fn new<T: AsyncRead + AsyncWrite + Unpin>(
+    pub(crate) fn new<T: Transport>(
         io: T,
         side: Side,
         budget: Arc<Budget>,
@@ -224,7 +236,7 @@ pub(crate) struct Driver<T> {
     sent: usize,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
+impl<T: Transport> Future for Driver<T> {
     type Output = MuxError;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MuxError> {
@@ -239,8 +251,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
         // The directions are independent: frames of a peer that does not read are still received.
         let written = this.poll_output(cx);
         let read = this.poll_input(cx);
-        // What was read may require a reply (credit, a reset).
-        let written = if written.is_pending() {
+        // What was read may require a reply (credit, a reset). It can be sent if all that
+        // is waited for is a flush: that of a bundle waits for each of its connections.
+        let written = if written.is_pending() && !this.output.is_empty() {
             written
         } else {
             this.poll_output(cx)
@@ -256,7 +269,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+impl<T: Transport> Driver<T> {
     /// Shuts down the TLS session and the connection below it, after everything that was sent.
     pub(crate) async fn close(&mut self) {
         // A connection that is broken needs no shutdown.
@@ -272,7 +285,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 if is_long {
                     // Nothing may be buffered in TLS when more is taken: it would be sent before
                     // streams with little data.
-                    ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+                    ready!(self.io.poll_writable(cx))?;
                 }
                 let most = if is_long { TAKE_LONG_BYTES } else { TAKE_BYTES };
                 self.carrier.0.lock().take(most, &mut self.output);

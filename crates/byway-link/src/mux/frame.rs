@@ -138,7 +138,7 @@ impl Header {
 }
 
 /// A complete frame whose payload is a number.
-pub(super) fn with_number(kind: FrameKind, stream: u32, number: u32) -> [u8; HEADER_BYTES + 4] {
+pub(crate) fn with_number(kind: FrameKind, stream: u32, number: u32) -> [u8; HEADER_BYTES + 4] {
     let mut frame = [0; HEADER_BYTES + 4];
     let (header, payload) = frame.split_at_mut(HEADER_BYTES);
     header.copy_from_slice(

@@ -286,6 +286,8 @@ impl SentFrames {
 
 struct Io(Arc<Mutex<Wire>>);
 
+impl Transport for Io {}
+
 impl AsyncRead for Io {
     fn poll_read(
         self: Pin<&mut Self>,

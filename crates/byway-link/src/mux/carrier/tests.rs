@@ -18,6 +18,8 @@ async fn within<T>(waiting: impl Future<Output = T>) -> T {
     timeout(PATIENCE, waiting).await.expect("timed out")
 }
 
+impl Transport for AsIo {}
+
 fn budget() -> Arc<Budget> {
     Budget::new(1 << 30)
 }
