@@ -6,6 +6,7 @@
 //!        was dropped.
 
 mod gate;
+mod lingering;
 mod pump;
 mod reassembly;
 mod windows;
@@ -32,6 +33,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use self::gate::{AtGate, Gate};
+use self::lingering::Lingering;
 use self::pump::{ORDERED_BYTES, Peeked, Pumped};
 use self::reassembly::Reassembly;
 use self::windows::{Widened, Windows};
@@ -95,7 +97,8 @@ const REORDERED_PACKETS: u32 = 32;
 /// How often a stream is checked for a reset that wakes no task.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How long a stream that was closed in order is kept for a peer that has not finished it.
+/// How long a stream that was closed in order is kept for a peer that has not finished it. No more than [`LINGERING_STREAMS`](crate::mux::core::LINGERING_STREAMS) of a connection
+/// are: then the oldest is stopped.
 const LINGER: Duration = Duration::from_secs(60);
 
 /// Binds a UDP socket with room for a burst.
@@ -255,6 +258,7 @@ pub(crate) struct Quic {
     ours: Arc<AtomicUsize>,
     windows: Arc<Mutex<Widened>>,
     gate: Gate,
+    lingering: Lingering,
     /// A dialler's socket lives as long as its connection.
     _endpoint: Option<Endpoint>,
 }
@@ -266,7 +270,7 @@ impl Quic {
     }
 
     fn new(connection: Connection, side: Side, endpoint: Option<Endpoint>) -> Self {
-        let (theirs, ours, windows, gate) = Default::default();
+        let (theirs, ours, windows, gate, lingering) = Default::default();
         Self {
             connection,
             side,
@@ -274,6 +278,7 @@ impl Quic {
             ours,
             windows,
             gate,
+            lingering,
             _endpoint: endpoint,
         }
     }
@@ -463,6 +468,7 @@ pub(crate) struct QuicStream {
     written: u64,
     connection: Connection,
     gate: AtGate,
+    lingering: Lingering,
     /// `None` on the control stream.
     credits: Option<StreamCredits>,
     /// Resolves when the peer stops our half; `None` once everything we sent is acknowledged.
@@ -503,6 +509,7 @@ impl QuicStream {
             written: 0,
             connection: quic.connection.clone(),
             gate: AtGate::new(&quic.gate, number),
+            lingering: quic.lingering.clone(),
             credits,
             stopped: Some(stopped),
             tick: None,
@@ -784,10 +791,13 @@ impl Drop for QuicStream {
         // As with TCP, the peer learns that nothing is read any more only if it goes on sending: a
         // STOP now would overtake what was written.
         if tokio::runtime::Handle::try_current().is_ok() {
-            let counted = self.counted.take();
+            let (counted, mut place) = (self.counted.take(), self.lingering.add());
             self.tasks.spawn(async move {
                 let _counted = counted;
-                let _ = timeout(LINGER, recv.any()).await;
+                tokio::select! {
+                    _ = timeout(LINGER, recv.any()) => {}
+                    () = place.stopped() => {}
+                }
             });
         }
     }

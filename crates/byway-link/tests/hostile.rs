@@ -13,6 +13,7 @@ use byway_link::window::INITIAL_BYTES;
 use byway_link::wire::{self, Control, GoAway, Open};
 use byway_link::{Acceptor, Arrival, Code, Inbox, Key, Link, LinkError, OpenError, Settings};
 use byway_testkit::pipe;
+use common::quic::RawQuic;
 use common::raw::{RawKey, RawPeer, connect, dialling_without_a_key, frame, hello};
 use common::within;
 use tokio::runtime::Handle;
@@ -738,4 +739,62 @@ async fn the_bytes_of_streams_that_wait_to_be_accepted_are_bounded() {
     answers(&mut peer, 1).await;
     assert!(!link.is_over());
     drop(inbox);
+}
+
+#[tokio::test]
+async fn streams_by_quic_that_were_refused_and_not_finished_were_kept_without_a_bound() {
+    const KEPT: usize = 1024;
+    let listening = common::listening().await;
+    let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
+    peer.send(Control::Hello(hello())).await;
+    let (link, _inbox) = listening.pending().await.welcome().await.unwrap();
+    assert!(matches!(peer.recv_control().await, Control::Welcome(_)));
+    let connection = peer.connection.clone();
+    connection.set_max_concurrent_bi_streams(4096_u16.into());
+    let answering = async {
+        loop {
+            if let Control::Ping(number) = peer.recv_control().await {
+                peer.send(Control::Pong(number)).await;
+            }
+        }
+    };
+    let refusing = async {
+        let refusal = wire::OpenFault {
+            code: Code::Denied.number(),
+            ..wire::OpenFault::default()
+        };
+        let mut answer = Vec::new();
+        wire::encode(
+            &wire::Answer::from(wire::Answered::Fault(refusal)),
+            &mut answer,
+        );
+        let mut streams = Vec::new();
+        loop {
+            let (mut send, recv) = connection.accept_bi().await.unwrap();
+            send.write_all(&answer).await.unwrap();
+            streams.push((send, recv));
+            if streams.len() > KEPT {
+                break streams;
+            }
+        }
+    };
+    let opening = async {
+        for _ in 0..=KEPT {
+            let opened = link.open(&Open::default(), Duration::from_secs(20)).await;
+            assert!(matches!(opened, Err(OpenError::Fault(_))), "{opened:?}");
+        }
+    };
+    let stopped = async {
+        let (mut streams, ()) = tokio::join!(refusing, opening);
+        let first = &mut streams[0].0;
+        let code = within(first.stopped()).await.unwrap();
+        assert_eq!(code.map(quinn::VarInt::into_inner), Some(0));
+        let last = &mut streams[KEPT].0;
+        last.write_all(b"x").await.unwrap();
+    };
+    tokio::select! {
+        () = stopped => {}
+        () = answering => {}
+    }
+    assert!(!link.is_over());
 }

@@ -43,7 +43,7 @@ const URGENT_BYTES: usize = 256 * 1024;
 
 /// Streams that were closed in order here and that the peer has not finished. When there are twice
 /// as many, STOP is sent for the oldest until this many are left.
-const LINGERING_STREAMS: usize = 1024;
+pub(crate) const LINGERING_STREAMS: usize = 1024;
 
 /// The most bytes that all streams hold together that the peer has opened and that are not accepted
 /// yet. A stream beyond it is refused as [`Busy`](crate::wire::Code::Busy). Enough for 8,192
