@@ -59,7 +59,9 @@ pub use error::LinkError;
 pub use join::{BadJoin, GrantId, GrantSecret, JoinString};
 pub use key::{Fingerprint, Key, KeyError};
 pub use lease::{Claimant, Conflict, Denied, Leases, Name, SessionKey};
-pub use link::{Inbox, IncomingStream, Link, OpenError, OpenedStream, PendingOpen, Settings};
+pub use link::{
+    Inbox, IncomingStream, Link, OpenAttempts, OpenError, OpenedStream, PendingOpen, Settings,
+};
 pub use measuring::Measured;
 pub use node_budget::NodeBudget;
 pub use pending::{Attached, Attaching, Pending};

@@ -7,6 +7,7 @@
 mod addresses;
 mod carriers;
 mod log;
+mod open_attempts;
 mod silence;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use self::carriers::{AttachedCarrier, SessionCarriers};
 pub(crate) use self::carriers::{CarrierSlot, NoCarrierSlot};
+pub use self::open_attempts::OpenAttempts;
 use crate::carrier::{Carrier, UnannouncedStream, Unanswered};
 use crate::congestion::Congestion;
 use crate::control::SharedPreference;
@@ -58,9 +60,6 @@ const STEP_BYTES: usize = 256;
 
 /// If an open has no answer after this time, the session pings the other side at once.
 const ANSWER_EXPECTED: Duration = Duration::from_millis(250);
-
-/// How often one open is sent again because its carrier has become silent.
-const MOST_MOVES: usize = 4;
 
 /// The settings that all links of a node share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -298,15 +297,33 @@ impl Link {
     }
 
     /// Opens a stream and waits at most `patience` until the far side has connected. No byte of the
-    /// visitor is sent before that, so after [`OpenError::Lost`] another session may be used. An
-    /// open whose carrier does not answer is therefore sent again on one that does: at worst the
-    /// far side connects twice, and the first connection is closed without a byte.
+    /// visitor is sent before that, so after [`OpenError::Lost`] another session may be used, see
+    /// [`Link::open_again`].
     ///
     /// Cancel safe: dropping the future resets the stream.
     ///
     /// # Errors
     /// [`OpenError`].
     pub async fn open(&self, open: &Open, patience: Duration) -> Result<OpenedStream, OpenError> {
+        self.open_again(open, patience, &mut OpenAttempts::default())
+            .await
+    }
+
+    /// The same for a visitor whose open may have been sent before, on this or another session. An
+    /// open that its carrier does not answer is sent again on one that does. Each may make the far
+    /// side connect; all connections but the one that is used are closed without a byte. When
+    /// `attempts` are used up, the result is [`OpenError::Lost`].
+    ///
+    /// Cancel safe: a stream that is given up is reset.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open_again(
+        &self,
+        open: &Open,
+        patience: Duration,
+        attempts: &mut OpenAttempts,
+    ) -> Result<OpenedStream, OpenError> {
         let deadline = Instant::now() + patience;
         let mut first = Vec::new();
         wire::encode(open, &mut first);
@@ -317,18 +334,21 @@ impl Link {
                 first.len()
             )));
         }
-        let mut moves = 0;
+        if attempts.is_used_up() {
+            return Err(OpenError::Lost);
+        }
         let (carrier, mut stream, answer) = loop {
             let Some(attached) = self.best() else {
                 return Err(OpenError::Lost);
             };
             let moved = self.until(|link| attached.ping_control.is_overdue() && !link.is_silent());
+            let may_move = attempts.may_move();
             tokio::select! {
-                asked = timeout_at(deadline, ask(&attached, &first)) => {
+                asked = timeout_at(deadline, ask(&attached, &first, attempts)) => {
                     let (stream, answer) = asked.map_err(|_| OpenError::Timeout)??;
                     break (attached.carrier, stream, answer);
                 }
-                () = moved, if moves < MOST_MOVES => moves += 1,
+                () = moved, if may_move => attempts.note_move(),
             }
         };
         match answer {
@@ -471,6 +491,7 @@ impl fmt::Debug for Link {
 async fn ask(
     attached: &AttachedCarrier,
     first: &[u8],
+    attempts: &mut OpenAttempts,
 ) -> Result<(LinkStream, Result<Answer, NotRead>), OpenError> {
     let asked = async {
         let mut stream = attached
@@ -478,6 +499,7 @@ async fn ask(
             .open(first)
             .await
             .map_err(|_| OpenError::Lost)?;
+        attempts.note_sent();
         stream.widen();
         let answer = read_message::<Answer>(&mut stream).await;
         Ok::<_, OpenError>((stream, answer))

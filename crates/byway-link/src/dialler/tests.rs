@@ -1,5 +1,8 @@
 //! Tests of internals: stolen keys, unused carriers, peers that stop.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
 use byway_testkit::pipe;
 use tokio::time::Instant;
 
@@ -10,7 +13,7 @@ use crate::common::{Listening, PATIENCE, dialler, within};
 use crate::measuring::Announcer;
 use crate::mux::frame::{CONTROL, FrameKind};
 use crate::wire::{FEATURE_HOST, GoAway, Refused, Welcome};
-use crate::{Arrival, GrantId, GrantSecret, NodeBudget, OpenError, wire};
+use crate::{Arrival, GrantId, GrantSecret, NodeBudget, OpenAttempts, OpenError, wire};
 
 fn key() -> Key {
     Key::generate().unwrap()
@@ -502,6 +505,69 @@ async fn an_open_on_a_silent_carrier_waited_for_its_end_although_another_one_ans
         2,
         "the silent one is kept: its streams may recover"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_opens_for_one_visitor_are_bounded_while_carriers_fall_silent() {
+    let (link, _inbox, first) = welcomed().await;
+    let mut peers = vec![first];
+    for _ in 0..3 {
+        let (dialler, authenticated, peer) = dialled(&Settings::default()).await;
+        dialler.attach(&link, authenticated).await;
+        peers.push(peer);
+    }
+    // The carrier that got the last open answers no pings, and all others do.
+    let (opens, silent) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+    let serving = (0..).zip(&mut peers).map(async |(index, peer)| {
+        let (mut control, mut unanswered) = (Vec::new(), Vec::new());
+        loop {
+            match timeout(Duration::from_millis(50), peer.reader.frame()).await {
+                Ok(Ok((FrameKind::Open, ..))) => {
+                    opens.fetch_add(1, Relaxed);
+                    silent.store(index, Relaxed);
+                }
+                Ok(Ok((FrameKind::Data, CONTROL, bytes))) => {
+                    control.extend_from_slice(&bytes);
+                    while let Some((message, n)) =
+                        wire::decode::<wire::ControlMessage>(&control).unwrap()
+                    {
+                        control.drain(..n);
+                        if let Some(Control::Ping(number)) = message.control {
+                            unanswered.push(number);
+                        }
+                    }
+                }
+                Ok(Err(_)) => std::future::pending().await,
+                _ => {}
+            }
+            if silent.load(Relaxed) != index {
+                for number in unanswered.drain(..) {
+                    peer.writer.send(Control::Pong(number)).await;
+                }
+            }
+        }
+    });
+    let open = target();
+    let visiting = async {
+        sleep(2 * TLS_STARTS).await;
+        let mut attempts = OpenAttempts::default();
+        let patience = Duration::from_secs(5);
+        let opened = link.open_again(&open, patience, &mut attempts).await;
+        assert!(matches!(opened, Err(OpenError::Timeout)), "{opened:?}");
+        let first = opens.load(Relaxed);
+        assert!(!attempts.is_used_up());
+        while !attempts.is_used_up() {
+            let opened = link.open_again(&open, patience, &mut attempts).await;
+            assert!(matches!(opened, Err(OpenError::Timeout)), "{opened:?}");
+        }
+        let opened = link.open_again(&open, patience, &mut attempts).await;
+        assert!(matches!(opened, Err(OpenError::Lost)), "{opened:?}");
+        (first, opens.load(Relaxed))
+    };
+    tokio::select! {
+        opens = visiting => assert_eq!(opens, (3, 4)),
+        _ = futures_util::future::join_all(serving) => unreachable!(),
+    }
 }
 
 #[tokio::test(start_paused = true)]

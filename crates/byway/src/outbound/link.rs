@@ -11,7 +11,7 @@ use std::time::Duration;
 use byway_agent::Client;
 use byway_dial::{Dialled, Target};
 use byway_link::wire::Open;
-use byway_link::{Name, OpenError};
+use byway_link::{Name, OpenAttempts, OpenError};
 use tokio::time::Instant;
 
 use crate::fault::{Fault, FaultKind, Who};
@@ -48,11 +48,11 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
         ..Open::default()
     };
     // A request that got no response is sent again on the next session.
-    let deadline = OutgoingLink::patience();
+    let (deadline, mut attempts) = (OutgoingLink::patience(), OpenAttempts::default());
     loop {
         let link = outgoing.session(deadline).await?;
         let opened = tokio::select! {
-            opened = link.open(&open, OPEN_TIMEOUT) => opened,
+            opened = link.open_again(&open, OPEN_TIMEOUT, &mut attempts) => opened,
             () = link.silent_at(deadline) => return Err(outgoing.away()),
         };
         match opened {
@@ -63,7 +63,7 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
                     local: opened.local,
                 });
             }
-            Err(OpenError::Lost) if Instant::now() < deadline => {
+            Err(OpenError::Lost) if !attempts.is_used_up() && Instant::now() < deadline => {
                 // The session is ending, or has another carrier left.
                 let _ = tokio::time::timeout(CARRIER_CHANGE, link.ended()).await;
             }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use byway_agent::Client;
 use byway_dial::Dialled;
 use byway_link::wire::Open;
-use byway_link::{Link, Name, OpenError, SessionKey};
+use byway_link::{Link, Name, OpenAttempts, OpenError, SessionKey};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -109,6 +109,7 @@ impl ServiceRegistry {
     ) -> Result<ServiceStream, Fault> {
         let deadline = Instant::now() + settings.park;
         let mut watch = self.watch(name);
+        let mut attempts = OpenAttempts::default();
         loop {
             watch.look();
             let (link, number) = self
@@ -121,7 +122,7 @@ impl ServiceRegistry {
                 ..Open::default()
             };
             let answered = tokio::select! {
-                answered = link.open(&open, OPEN_PATIENCE) => answered,
+                answered = link.open_again(&open, OPEN_PATIENCE, &mut attempts) => answered,
                 // Another session has the name now: an open that the old one has not answered is
                 // repeated on the new one.
                 () = self.until_lost(&mut watch, &link) => continue,
@@ -143,7 +144,10 @@ impl ServiceRegistry {
                         reports,
                     });
                 }
-                // One or all of its carriers were lost: the visitor goes back into the queue.
+                // One or all of its carriers were lost: the visitor goes back into the queue, unless its opens are used up.
+                Err(OpenError::Lost) if attempts.is_used_up() => {
+                    return Err(Fault::from_link(OpenError::Lost));
+                }
                 Err(OpenError::Lost) if Instant::now() < deadline => {
                     let _ = timeout(CARRIER_CHANGE, link.ended()).await;
                 }
