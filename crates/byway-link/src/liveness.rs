@@ -15,6 +15,7 @@
 //! - given up: the carrier ends, with its streams.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// The ping interval of the dialling side, which has to reconnect. A QUIC server that has restarted
@@ -79,7 +80,10 @@ pub struct Liveness {
     pings: VecDeque<SentPing>,
     /// Whether the last ping may still be answered in time.
     waiting: bool,
-    number: u64,
+    /// How many questions there were.
+    sent: u64,
+    /// Hashes that count to the numbers of the pings, so that a peer cannot predict them.
+    numbers: RandomState,
     misses: u32,
     /// Since when there was no reply to any ping.
     silent_since: Option<Instant>,
@@ -110,12 +114,13 @@ struct SentPing {
 
 impl Liveness {
     /// The first poll sends a ping at once, which measures the round trip.
-    pub const fn new(every: Duration, now: Instant) -> Self {
+    pub fn new(every: Duration, now: Instant) -> Self {
         Self {
             every,
             pings: VecDeque::new(),
             waiting: false,
-            number: 0,
+            sent: 0,
+            numbers: RandomState::new(),
             misses: 0,
             silent_since: None,
             in_use: false,
@@ -160,18 +165,16 @@ impl Liveness {
         if now < self.next {
             return self.wait(self.next);
         }
-        self.number += 1;
+        self.sent += 1;
+        let number = self.numbers.hash_one(self.sent);
         if self.pings.len() >= MAX_OPEN_PINGS {
             self.pings.pop_front();
         }
-        self.pings.push_back(SentPing {
-            at: now,
-            number: self.number,
-        });
+        self.pings.push_back(SentPing { at: now, number });
         self.silent_since.get_or_insert(now);
         self.waiting = true;
         self.agreed = now + self.reply_timeout();
-        PingAction::Ask(self.number)
+        PingAction::Ask(number)
     }
 
     /// Handles a reply. Returns the smoothed round trip if it answers an open ping, however late:
@@ -279,6 +282,22 @@ mod tests {
         );
         let second = ask(&mut liveness, start + 3 * SECOND);
         assert_ne!(first, second);
+        assert_eq!(liveness.poll(start + 6 * SECOND), PingAction::GiveUp);
+    }
+
+    #[test]
+    fn a_peer_that_has_read_one_ping_cannot_answer_the_later_ones_unread() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(DIALLER_PING_INTERVAL, start);
+        let first = ask(&mut liveness, start);
+        ask(&mut liveness, start + 3 * SECOND);
+        for guess in (1..100).chain((1..100).map(|n| first.wrapping_add(n))) {
+            assert_eq!(
+                liveness.reply(guess, start + 3 * SECOND),
+                None,
+                "{guess} of {first}"
+            );
+        }
         assert_eq!(liveness.poll(start + 6 * SECOND), PingAction::GiveUp);
     }
 
