@@ -112,7 +112,7 @@ impl NodeBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::window::{WIDE_BYTES, Window};
+    use crate::window::{EARLY_RESERVE_BYTES, WIDE_BYTES, Window};
 
     const ROUND_TRIP: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -158,8 +158,8 @@ mod tests {
         let held = [grant(1), grant(1), grant(2)].map(widened);
         assert_eq!(
             held.each_ref().map(Vec::len),
-            [6, 0, 3],
-            "a quarter is reserved for streams that are read"
+            [6, 0, 4],
+            "a quarter is reserved for streams that are read, but for the reserve of a grant"
         );
     }
 
@@ -171,6 +171,29 @@ mod tests {
         assert_eq!(greedy.used(), u64::from(WIDE_BYTES) * 8);
         let mut window = Window::new(carrier(&node, grant(2)));
         assert!(window.widen(ROUND_TRIP).is_some());
+    }
+
+    #[test]
+    fn two_grants_cannot_keep_the_streams_of_all_others_at_the_first_window() {
+        let node = NodeBudget::of(u64::from(WIDE_BYTES) * 64, 0);
+        let greedy = [1, 2].map(|number| carrier(&node, grant(number)));
+        for budget in &greedy {
+            while budget.take(u64::from(WIDE_BYTES)) {}
+        }
+        assert_eq!(node.used(), u64::from(WIDE_BYTES) * 48);
+        let budget = carrier(&node, grant(3));
+        let mut windows: Vec<_> = (0..64).map(|_| Window::new(Arc::clone(&budget))).collect();
+        let widened = windows
+            .iter_mut()
+            .filter_map(|w| w.widen(ROUND_TRIP))
+            .count();
+        assert_eq!(widened as u64, EARLY_RESERVE_BYTES / u64::from(WIDE_BYTES));
+        // Beyond its reserve it has no more than before, and the greedy ones get none.
+        assert!(
+            Window::new(Arc::clone(&greedy[0]))
+                .widen(ROUND_TRIP)
+                .is_none()
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! of it is consumed within two round trips, since the last grant or since the first bytes were
 //! consumed: then a peer on this path would have to wait for credit. On a path with a long round
 //! trip, a stream that is known to be wanted starts with [`WIDE_BYTES`], while at least a quarter
-//! of the budgets is free. What one grant may take of a node's budget is decided in
+//! of the budgets is free, or within [`EARLY_RESERVE_BYTES`]. What one grant may take of a node's budget is decided in
 //! [`node_budget`](crate::node_budget).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,6 +23,10 @@ pub const INITIAL_BYTES: u32 = 32 * 1024;
 /// The initial window of a stream on a long path, once it is known to be wanted: about what the
 /// sender's first round trips carry.
 pub const WIDE_BYTES: u32 = 256 * 1024;
+
+/// Early credit that one grant may have although more than three quarters of the node's budget are
+/// taken: four streams.
+pub const EARLY_RESERVE_BYTES: u64 = 4 * WIDE_BYTES as u64;
 
 /// A path with at least this round trip is long: below it, the first credit arrives before the
 /// window is used up.
@@ -44,6 +48,8 @@ pub struct Budget {
     used: AtomicU64,
     /// The outermost budget must keep this many times as much free as is taken of this one.
     leaves: u64,
+    /// While no more than this is taken here, early credit may take all of the outer budgets.
+    early_reserve: u64,
     outer: Outer,
 }
 
@@ -56,12 +62,17 @@ enum Outer {
 
 impl Budget {
     fn with(limit: u64, leaves: u64, outer: Outer) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::made(limit, leaves, 0, outer))
+    }
+
+    const fn made(limit: u64, leaves: u64, early_reserve: u64, outer: Outer) -> Self {
+        Self {
             limit,
             used: AtomicU64::new(0),
             leaves,
+            early_reserve,
             outer,
-        })
+        }
     }
 
     /// A budget that is not part of another.
@@ -76,7 +87,8 @@ impl Budget {
 
     /// A part of `outer` that always leaves as much free there as it has taken itself.
     pub(crate) fn share_of(outer: &Arc<Self>) -> Arc<Self> {
-        Self::with(u64::MAX, 1, Outer::Of(OnceLock::from(Arc::clone(outer))))
+        let outer = Outer::Of(OnceLock::from(Arc::clone(outer)));
+        Arc::new(Self::made(u64::MAX, 1, EARLY_RESERVE_BYTES, outer))
     }
 
     /// A budget of a carrier that belongs to no session yet: nothing can be taken before
@@ -103,8 +115,9 @@ impl Budget {
         self.take_below(bytes, |limit| limit, 0)
     }
 
-    /// The same for optional uses: only while no more than three quarters are taken. One grant has
-    /// at most half of a node's budget, so that some is left for others.
+    /// The same for optional uses: only while no more than three quarters are taken, or
+    /// [`EARLY_RESERVE_BYTES`] by one grant. Two grants can take three quarters of a node's budget;
+    /// the reserve is for the others.
     pub fn take_early(&self, bytes: u64) -> bool {
         self.take_below(bytes, |limit| limit / 4 * 3, 0)
     }
@@ -133,6 +146,8 @@ impl Budget {
             return false;
         };
         let left = left.max(self.leaves.saturating_mul(before + bytes));
+        let is_reserved = before + bytes <= self.early_reserve;
+        let part = if is_reserved { |limit| limit } else { part };
         let granted = match &self.outer {
             Outer::None => true,
             Outer::Of(outer) => outer
