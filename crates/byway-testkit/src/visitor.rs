@@ -7,6 +7,8 @@
 use std::net::{SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
 
+use socket2::{Domain, Socket, Type};
+
 use crate::message::Message;
 use crate::wire::Wire;
 
@@ -20,6 +22,18 @@ impl Visitor {
         Self(Wire::new(TcpStream::connect(address).unwrap_or_else(
             |error| panic!("connecting to {address}: {error}"),
         )))
+    }
+
+    /// Connects with a receive buffer of about `bytes`, so that few bytes are in flight to a visitor
+    /// that does not read.
+    #[track_caller]
+    pub fn connect_with_buffer(address: SocketAddr, bytes: usize) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
+        socket
+            .connect(&address.into())
+            .unwrap_or_else(|error| panic!("connecting to {address}: {error}"));
+        Self(Wire::new(socket.into()))
     }
 
     /// Sends a GET for `path`, with a Host, and returns the response.

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod drain;
 pub mod exchange;
+pub mod fair_permits;
 pub mod fault;
 pub mod inbound;
 pub mod link;

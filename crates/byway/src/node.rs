@@ -630,6 +630,7 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
     let pool = pool_limits(&plan);
     let admission = Admission::new(&plan.descriptors.shares, pool.max_total);
     let dialler = dialler(&plan, resolver).with_spare_attempts(Arc::clone(admission.attempts()));
+    let spill = spill(&plan, &admission)?;
     Ok(Shared {
         own: ArcSwap::from_pointee(Arc::from([])),
         dialler: ArcSwap::from_pointee(dialler),
@@ -637,7 +638,7 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         upgrades: Upgrades::new(&plan.pool, plan.workers.get())?,
         admission,
         retries: RetryBudget::default(),
-        spill: spill(&plan)?,
+        spill,
         links: Links::new(&plan.state, workers.shared().runtime().clone()),
         links_scope: workers.shared().child(),
         worker_stats: workers
@@ -701,7 +702,7 @@ fn pool_limits(plan: &Plan) -> byway_agent::Limits {
 }
 
 /// Prepares the spill, only for a node that may need it.
-fn spill(plan: &Plan) -> Result<Option<SpillOptions>, NodeError> {
+fn spill(plan: &Plan, admission: &Admission) -> Result<Option<SpillOptions>, NodeError> {
     let wanted = plan.listeners.iter().any(|listener| match &listener.role {
         Role::Egress(egress) => egress.spill,
         Role::Link(link) => matches!(&link.serves, Serves::Exit(egress) if egress.spill),
@@ -719,6 +720,7 @@ fn spill(plan: &Plan) -> Result<Option<SpillOptions>, NodeError> {
         Some(bytes) => SpillBudget::of(bytes),
         None => SpillBudget::for_directory(directory)?,
     };
+    let budget = budget.with_files(admission.spill_files().clone());
     let pool = SpillPool::start(directory, Arc::new(budget), SpillPool::THREADS)?;
     Ok(Some(SpillOptions {
         ring_bytes: usize::try_from(plan.spill.memory).unwrap_or(usize::MAX),

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use byway::fair_permits::FairPermits;
 use byway::relay::{
-    DrainError, Drained, Early, EndKind, Outflow, RelayCounters, RelayOptions, Side, SpillBudget,
-    SpillOptions, SpillPool, relay,
+    DrainError, Drained, Early, End, EndKind, Outflow, RelayCounters, RelayOptions, Side,
+    SpillBudget, SpillOptions, SpillPool, relay,
 };
 use byway_agent::Client;
 use byway_dial::{Broken, Read, Stream};
@@ -480,6 +481,83 @@ async fn a_spill_reuses_its_disk_while_a_reader_lags_forever() {
     assert!(end.is_clean());
     assert_eq!(received, len);
     assert!(most_charged <= 24 * MIB as u64, "{most_charged} bytes");
+}
+
+#[tokio::test]
+async fn streams_without_a_permit_for_a_spill_file_wait_for_their_readers_and_lose_nothing() {
+    const LEN: usize = 2 * MIB;
+    let files = FairPermits::new(4);
+    let mut bench = Bench::eager(0);
+    let budget = SpillBudget::of(1 << 30).with_files(files.clone());
+    let spill = bench.options.spill.as_mut().unwrap();
+    spill.pool = start(bench.directory.path(), budget);
+    let (mut relays, mut origins) = (JoinSet::new(), JoinSet::new());
+    let mut begin = |client: &str, flow: usize| {
+        let ((near_down, down), (near_up, up)) = (pipe::pair_of(65_536), pipe::pair_of(65_536));
+        let mut options = bench.options.clone();
+        options.spill.as_mut().unwrap().client = Client::of(&client);
+        relays.spawn(async move {
+            let (down, up) = (near_down.into_stream(), near_up.into_stream());
+            relay(down, up, &options, Early::default()).await
+        });
+        let mut up = up.into_stream();
+        origins.spawn(async move {
+            up.write_all(&body(flow, LEN)).await.unwrap();
+            up.finish().await.unwrap();
+            assert_eq!(read_to_end(&mut up).await.unwrap(), b"");
+        });
+        down.into_stream()
+    };
+    // All of eve's readers pause: two files are hers, and two of her senders wait.
+    let eve: Vec<_> = (0..4).map(|flow| begin("eve", flow)).collect();
+    until(|| bench.counters.spilling() == 2).await;
+    let ann = begin("ann", 4);
+    until(|| bench.counters.spilling() == 3).await;
+    assert_eq!(files.left(), 1);
+    for (flow, mut reader) in eve.into_iter().chain([ann]).enumerate() {
+        reader.finish().await.unwrap();
+        assert!(read_to_end(&mut reader).await.unwrap() == body(flow, LEN));
+    }
+    assert!(relays.join_all().await.iter().all(End::is_clean));
+    origins.join_all().await;
+    until(|| files.left() == 4).await;
+}
+
+#[tokio::test]
+async fn a_stream_whose_reader_has_caught_up_leaves_its_spill_file_to_another_stream() {
+    const LEN: usize = 2 * MIB;
+    let files = FairPermits::new(1);
+    let mut bench = Bench::eager(0);
+    let budget = SpillBudget::of(1 << 30).with_files(files.clone());
+    let spill = bench.options.spill.as_mut().unwrap();
+    spill.pool = start(bench.directory.path(), budget);
+    let mut relays = JoinSet::new();
+    let mut open = Vec::new();
+    for flow in 0..2 {
+        let ((near_down, down), (near_up, up)) = (pipe::pair_of(65_536), pipe::pair_of(65_536));
+        let options = bench.options.clone();
+        relays.spawn(async move {
+            let (down, up) = (near_down.into_stream(), near_up.into_stream());
+            relay(down, up, &options, Early::default()).await
+        });
+        let (mut down, mut up) = (down.into_stream(), up.into_stream());
+        let expected = body(flow, LEN);
+        up.write_all(&expected).await.unwrap();
+        until(|| bench.counters.spilling() == 1).await;
+        assert_eq!(files.left(), 0);
+        let (mut received, mut buf) = (Vec::new(), vec![0; 65_536]);
+        while received.len() < LEN {
+            let Read::Data(n) = down.read(&mut buf).await.unwrap() else {
+                panic!("the end");
+            };
+            received.extend_from_slice(&buf[..n]);
+        }
+        assert!(received == expected);
+        until(|| files.left() == 1).await;
+        // The stream goes on.
+        open.push((down, up));
+    }
+    assert_eq!(bench.counters.active(), 2);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use byway_agent::Client;
 use tokio::sync::Semaphore;
 
 use super::dial_permits::DialPermits;
@@ -16,6 +17,7 @@ use super::link_permits::LinkPermits;
 use super::pending_links::{FEWEST_PENDING_LINKS, PENDING_LINKS, PendingLinks};
 use super::quota::{Excess, Quota};
 use crate::config::{Role, RoleKind};
+use crate::fair_permits::FairPermits;
 use crate::os::descriptors::{self, CARRIED, DIALLING, Shares};
 
 /// Connections that all metrics listeners may have open together. They are part of the reserve.
@@ -31,6 +33,7 @@ pub struct Admission {
     metrics: Quota,
     attempts: Quota,
     dialled: DialPermits,
+    spill_files: FairPermits<Client>,
     public: AtomicUsize,
     /// Connections that the pool may hold for the lifetime of this process.
     pooled: usize,
@@ -43,6 +46,8 @@ struct Counts {
     pending_links: usize,
     attempts: usize,
     dialled: usize,
+    public: usize,
+    spill_files: usize,
 }
 
 impl Counts {
@@ -52,19 +57,35 @@ impl Counts {
         let fewest = FEWEST_PENDING_LINKS.min(shares.links / 2);
         let pending_links = PENDING_LINKS.min(shares.links / 4).max(fewest).max(1);
         // The pool keeps its initial size. If that exceeds its share, the excess is taken from
-        // client connections, up to half of theirs.
+        // client connections, up to half of theirs, and then from streams, public ports and spill
+        // files, up to half of theirs.
         let excess = pooled.saturating_sub(shares.pooled);
         let visitors = shares
             .visitors
             .saturating_sub(excess)
-            .max(shares.visitors.div_ceil(2))
-            .max(DIALLING as usize);
+            .max(shares.visitors.div_ceil(2));
+        let excess = excess.saturating_sub(shares.visitors - visitors);
+        let others = (shares.dialled)
+            .saturating_add(shares.public)
+            .saturating_add(shares.spilled);
+        let lowered = |share: usize| match excess {
+            0 => share,
+            _ => {
+                share
+                    - excess
+                        .saturating_mul(share)
+                        .div_ceil(others.max(1))
+                        .min(share / 2)
+            }
+        };
         Self {
-            visitors,
+            visitors: visitors.max(DIALLING as usize),
             members: shares.links.saturating_sub(pending_links).max(1),
             pending_links,
             attempts: shares.attempts,
-            dialled: shares.dialled.max(1),
+            dialled: lowered(shares.dialled).max(1),
+            public: lowered(shares.public),
+            spill_files: lowered(shares.spilled),
         }
     }
 }
@@ -80,7 +101,8 @@ impl Admission {
             metrics: Quota::new(METRICS),
             attempts: Quota::new(counts.attempts),
             dialled: DialPermits::new(counts.dialled),
-            public: AtomicUsize::new(shares.public),
+            spill_files: FairPermits::new(counts.spill_files),
+            public: AtomicUsize::new(counts.public),
             pooled,
         }
     }
@@ -90,9 +112,10 @@ impl Admission {
     pub fn apply(&self, shares: &Shares) -> Vec<Excess> {
         let counts = Counts::of(shares, self.pooled);
         self.pending_links.set_most(counts.pending_links);
-        self.public.store(shares.public, Relaxed);
+        self.public.store(counts.public, Relaxed);
         self.links.set(counts.members);
         self.dialled.set(counts.dialled);
+        self.spill_files.set(counts.spill_files);
         let changed = [
             self.visitors.set(counts.visitors),
             self.attempts.set(counts.attempts),
@@ -113,6 +136,11 @@ impl Admission {
     /// For streams of links that this node dials.
     pub const fn dialled(&self) -> &DialPermits {
         &self.dialled
+    }
+
+    /// For spill files, shared between users as the disk is.
+    pub const fn spill_files(&self) -> &FairPermits<Client> {
+        &self.spill_files
     }
 
     /// Connections at link listeners that are not welcomed yet.
@@ -207,6 +235,7 @@ mod tests {
         joins: 0,
         dials_streams: false,
         accepts_visitors: true,
+        spills: false,
         accepted: 10_000,
         carried: 0,
         pooled: 10_000,
@@ -256,6 +285,68 @@ mod tests {
         );
         assert!(admission.apply(&shares(EDGE)).is_empty());
         assert_eq!((free(&admission)[0], free(&admission)[1]), (visitors, 1));
+    }
+
+    #[test]
+    fn after_any_reload_all_permits_together_fit_below_the_limit() {
+        let exit = Needs {
+            link_listeners: 1,
+            dials_streams: true,
+            accepts_visitors: false,
+            spills: true,
+            ..EDGE
+        };
+        let serve = Needs {
+            accepted: 0,
+            carried: 10_000,
+            dials_streams: false,
+            ..ALL
+        };
+        let egress = Needs {
+            spills: true,
+            ..EDGE
+        };
+        let small_pool = Needs {
+            pooled: 16,
+            ..egress
+        };
+        let both = Needs {
+            spills: true,
+            accepts_visitors: true,
+            ..exit
+        };
+        let everything = Needs {
+            spills: true,
+            ..ALL
+        };
+        let configs = [EDGE, ALL, exit, serve, egress, small_pool, both, everything];
+        for limit in [256, 1024, 8192, 20_000] {
+            for (from, to) in configs
+                .iter()
+                .flat_map(|from| configs.iter().map(move |to| (*from, *to)))
+            {
+                let [started, shares] = [from, to].map(|needs| Shares::of(Some(limit), needs));
+                let admission = Admission::new(&started, started.pooled);
+                drop(admission.apply(&shares));
+                let [visitors, members, attempts, dialled] = free(&admission);
+                let Counts {
+                    pending_links,
+                    spill_files,
+                    ..
+                } = Counts::of(&shares, started.pooled);
+                assert_eq!(admission.spill_files.left(), spill_files);
+                assert!(spill_files > 0 || !to.spills);
+                // Links carry the connections of the pool where they carry all visitors.
+                let pooled = if to.accepted == 0 { 0 } else { started.pooled };
+                let all = visitors + members + pending_links + attempts + dialled + spill_files;
+                let public = admission.public.load(Relaxed);
+                let all = all + public + 2 * shares.pipes + started.names + pooled;
+                assert!(
+                    all + METRICS <= usize::try_from(limit).unwrap(),
+                    "{limit}: {all} from {from:?} to {to:?}"
+                );
+            }
+        }
     }
 
     #[test]

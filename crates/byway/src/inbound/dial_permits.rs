@@ -4,10 +4,9 @@
 //! Out:   a permit, until it is dropped; or why there is none.
 //! Never: lets one user take the permits that are left to the others.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::fair_permits::{FairPermit, FairPermits, NoPermit};
 
 /// For which user a stream is dialled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,21 +19,10 @@ pub enum PermitHolder {
 
 /// See the head of the file. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct DialPermits(Arc<Mutex<State>>);
-
-#[derive(Debug)]
-struct State {
-    most: usize,
-    taken: usize,
-    users: HashMap<PermitHolder, usize>,
-}
+pub struct DialPermits(FairPermits<PermitHolder>);
 
 /// One permit. Dropping it releases it.
-#[derive(Debug)]
-pub struct DialPermit {
-    permits: DialPermits,
-    user: PermitHolder,
-}
+pub type DialPermit = FairPermit<PermitHolder>;
 
 /// Why there is no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,27 +47,21 @@ pub enum NoDialPermit {
 impl DialPermits {
     /// At most `most` permits.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            most,
-            taken: 0,
-            users: HashMap::new(),
-        })))
+        Self(FairPermits::new(most))
     }
 
     /// Changes their number. Permits in use above it stay in use.
     pub fn set(&self, most: usize) {
-        self.0.lock().most = most;
+        self.0.set(most);
     }
 
     /// How many are free.
     #[cfg(test)]
     pub(super) fn left(&self) -> usize {
-        let state = self.0.lock();
-        state.most.saturating_sub(state.taken)
+        self.0.left()
     }
 
-    /// A permit for `user`. If there may be other users, it gets at most as many as remain free
-    /// after it, so half of all if it is the only one; but always one while one is free.
+    /// A permit for `user`: see [`FairPermits::take`].
     ///
     /// # Errors
     /// [`NoDialPermit`].
@@ -88,43 +70,16 @@ impl DialPermits {
         user: &PermitHolder,
         is_only_user: bool,
     ) -> Result<DialPermit, NoDialPermit> {
-        let mut state = self.0.lock();
-        let left = state.most.saturating_sub(state.taken);
-        if left == 0 {
-            return Err(NoDialPermit::Full);
-        }
-        let own = state.users.get(user).copied().unwrap_or_default();
-        if !is_only_user && left <= own {
-            let who = match user {
-                PermitHolder::Grant(_) => "grant",
-                PermitHolder::PublicEnd(_) => "public end",
-            };
-            return Err(NoDialPermit::Share {
-                who,
-                own,
-                most: state.most,
-            });
-        }
-        state.taken += 1;
-        *state.users.entry(user.clone()).or_default() += 1;
-        drop(state);
-        Ok(DialPermit {
-            permits: self.clone(),
-            user: user.clone(),
-        })
-    }
-}
-
-impl Drop for DialPermit {
-    fn drop(&mut self) {
-        let mut state = self.permits.0.lock();
-        state.taken -= 1;
-        if let Some(own) = state.users.get_mut(&self.user) {
-            *own -= 1;
-            if *own == 0 {
-                state.users.remove(&self.user);
-            }
-        }
+        let who = match user {
+            PermitHolder::Grant(_) => "grant",
+            PermitHolder::PublicEnd(_) => "public end",
+        };
+        self.0
+            .take(user, is_only_user)
+            .map_err(|reason| match reason {
+                NoPermit::Full => NoDialPermit::Full,
+                NoPermit::Share { own, most } => NoDialPermit::Share { who, own, most },
+            })
     }
 }
 
@@ -164,8 +119,7 @@ mod tests {
             NoDialPermit::Full
         );
         drop((first, second, others));
-        let state = permits.0.lock();
-        assert_eq!((state.taken, state.users.len()), (0, 0));
+        assert_eq!(permits.left(), 100);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! before any is used.
 //!
 //! In:    the limit in force, and what a config needs.
-//! Out:   limits for accepted connections, pooled connections, pipes, public ports and dialled
-//!        streams of links, so that all of them fit and a reserve remains.
+//! Out:   limits for accepted connections, pooled connections, pipes, public ports, dialled
+//!        streams of links and spill files, so that all of them fit and a reserve remains.
 //! Never: fails the start; a low limit only lowers the number of connections.
 
 /// Raises the soft limit and returns the one in force (`None`: unlimited or unknown).
@@ -42,6 +42,8 @@ pub struct Needs {
     pub dials_streams: bool,
     /// Whether this node has listeners for clients, public ports included.
     pub accepts_visitors: bool,
+    /// Whether bytes for slow readers may be written to spill files on this node.
+    pub spills: bool,
     /// Connections that all listeners together may accept and for which this node may dial.
     pub accepted: usize,
     /// Connections that all other listeners together may accept, except for link listeners: links
@@ -71,6 +73,8 @@ pub struct Shares {
     pub public: usize,
     /// Dialled streams of links, of one descriptor each.
     pub dialled: usize,
+    /// Spill files, each beside the descriptors of its connection or stream.
+    pub spilled: usize,
     /// Connections that the pool may hold, idle ones included.
     pub pooled: usize,
     /// Pipes for bulk bytes, of two descriptors each.
@@ -93,6 +97,7 @@ impl Shares {
         links: usize::MAX,
         public: usize::MAX,
         dialled: usize::MAX,
+        spilled: usize::MAX,
         pooled: usize::MAX,
         pipes: usize::MAX,
         attempts: usize::MAX,
@@ -103,7 +108,9 @@ impl Shares {
     /// the pool (a tunnel) while the pool is full of idle ones, so an accepted connection takes two
     /// and a pooled one takes one. A connection whose stream a link carries takes one, and while
     /// all are such, those of the pool take none. A dial that tries several addresses at once has
-    /// one descriptor of its own; the others come from the share of attempts.
+    /// one descriptor of its own; the others come from the share of attempts. A
+    /// spill file takes one more, of a share of its own: most readers do not pause, and without a
+    /// file the sender waits.
     pub fn of(limit: Option<u64>, needs: Needs) -> Self {
         let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
             return Self::UNLIMITED;
@@ -121,7 +128,7 @@ impl Shares {
         let attempts = left / 32;
         // One look-up has two sockets.
         let names = (left / 8).clamp(2, NAMES_MAX);
-        let dialled = match (needs.dials_streams, needs.accepts_visitors) {
+        let streams = match (needs.dials_streams, needs.accepts_visitors) {
             (false, _) => 0,
             // An eighth is reserved for clients of a later config.
             (true, false) => {
@@ -130,7 +137,15 @@ impl Shares {
             }
             (true, true) => (left / 4).max(1),
         };
-        let left = left.saturating_sub(links + public + dialled + 2 * pipes + attempts + names);
+        let spilled = match (needs.spills, needs.accepts_visitors) {
+            (false, _) => 0,
+            (true, false) => streams / 8,
+            (true, true) => left / 16,
+        };
+        // Where streams are dialled, the files are part of what streams have.
+        let dialled = streams.saturating_sub(spilled);
+        let others = links + public + dialled + spilled + 2 * pipes + attempts + names;
+        let left = left.saturating_sub(others);
         let third = left.div_ceil(3);
         let wanted = needs
             .accepted
@@ -158,6 +173,7 @@ impl Shares {
             links,
             public,
             dialled,
+            spilled,
             pooled: pooled.max(1),
             pipes,
             attempts,
@@ -213,6 +229,7 @@ mod tests {
         joins: 0,
         dials_streams: false,
         accepts_visitors: true,
+        spills: false,
         accepted: 10_000,
         carried: 0,
         pooled: 10_000,
@@ -234,6 +251,17 @@ mod tests {
         ..EDGE
     };
 
+    const EGRESS: Needs = Needs {
+        spills: true,
+        ..EDGE
+    };
+
+    const SPILLING_EXIT: Needs = Needs {
+        spills: true,
+        ..EXIT
+    };
+
+    /// With as many paused readers as can have a file.
     /// Where links carry the connections of all clients, they carry those of the pool, too.
     fn taken(needs: Needs, shares: Shares) -> usize {
         let pooled = if needs.accepted == 0 {
@@ -242,7 +270,8 @@ mod tests {
             shares.pooled
         };
         let own = shares.visitors + shares.links + pooled + 2 * shares.pipes;
-        own + shares.attempts + shares.names + shares.public + shares.dialled
+        let streams = shares.public + shares.dialled + shares.spilled;
+        own + shares.attempts + shares.names + streams
     }
 
     #[test]
@@ -292,10 +321,33 @@ mod tests {
                     pooled: 64,
                     ..SERVE
                 },
+                EGRESS,
+                Needs {
+                    pooled: 16,
+                    ..EGRESS
+                },
+                SPILLING_EXIT,
+                Needs {
+                    link_listeners: 1,
+                    dials_streams: true,
+                    ..EGRESS
+                },
+                Needs {
+                    link_listeners: 1,
+                    dials_streams: true,
+                    has_public_ports: true,
+                    carried: 10_000,
+                    ..EGRESS
+                },
             ] {
                 let shares = Shares::of(Some(limit), needs);
                 assert!(
                     taken(needs, shares) + 4 <= limit as usize,
+                    "{limit} {needs:?} {shares:?}"
+                );
+                let kept = reserve(limit as usize, needs).min(limit as usize / 2);
+                assert!(
+                    limit < 256 || taken(needs, shares) + kept <= limit as usize,
                     "{limit} {needs:?} {shares:?}"
                 );
                 assert!(shares.accepted >= 1 && shares.accepted <= needs.accepted + needs.carried);
@@ -331,6 +383,30 @@ mod tests {
         assert!(shares.dialled / 2 >= 5500, "{shares:?}");
         let shares = Shares::of(Some(1024), EXIT);
         assert!(shares.accepted >= 10, "{shares:?}");
+    }
+
+    #[test]
+    fn the_spill_files_of_paused_readers_have_a_share_of_their_own() {
+        for limit in [256, 1024, 8192, 20_000] {
+            let exit = Shares::of(Some(limit), EXIT);
+            let spilling = Shares::of(Some(limit), SPILLING_EXIT);
+            assert_eq!(spilling.dialled + spilling.spilled, exit.dialled, "{limit}");
+            assert!(
+                spilling.spilled >= spilling.dialled / 8 && exit.spilled == 0,
+                "{limit}: {spilling:?}"
+            );
+            let pool_of_16 = Needs {
+                pooled: 16,
+                ..EGRESS
+            };
+            for needs in [EGRESS, pool_of_16] {
+                let shares = Shares::of(Some(limit), needs);
+                assert!(
+                    shares.spilled >= shares.accepted / 8 && shares.spilled > 0,
+                    "{limit}: {shares:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use byway_testkit::pattern::{MIB, Pattern, Sum};
-use byway_testkit::{Origin, Visitor, curl};
+use byway_testkit::{Launch, Origin, Visitor, curl};
+use rustix::process::{Resource, Rlimit};
 
 use super::*;
 
@@ -142,4 +143,65 @@ fn an_exhausted_spill_budget_blocks_the_origin_and_loses_nothing() {
     let mut sum = Sum::new();
     reader.exactly_each(EACH, |bytes| sum.add(bytes));
     assert_eq!(sum.hex(), Pattern::sha256(EACH));
+}
+
+/// With the descriptors of look-ups, pipes and attempts in use, too, each reader has the socket of
+/// its own and that of its target; the rest is for spill files, the metrics and a reserve.
+#[test]
+fn paused_readers_took_a_third_descriptor_each_for_a_spill_file_and_left_none_for_the_metrics() {
+    const BYTES: u64 = 2 * MIB;
+    const PAUSED: usize = 140;
+    let origin = Origin::scripted(|visitor| {
+        let mut pattern = Pattern::new(BYTES);
+        while let Some(block) = pattern.next_block() {
+            visitor.send(block);
+        }
+    });
+    let any = "\"127.0.0.1:0\"";
+    let config = format!(
+        "workers = 2\npool.max_total = 4\nspill.memory = \"4KiB\"\nmetrics.listen = {any}\n\
+         [[proxy]]\nname = \"out\"\nlisten = [{any}, {any}, {any}]\n\
+         [[proxy.rule]]\naction = \"allow\"\ncidr = \"127.0.0.0/8\"\n"
+    );
+    let program = Launch::configured(BYWAY, &config)
+        .with_descriptors(512)
+        .start();
+    let most = Some(420);
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    rustix::process::prlimit(Some(program.pid()), Resource::Nofile, limit).unwrap();
+    let metrics = program.address_of("metrics");
+    let egresses: Vec<_> = program
+        .addresses()
+        .into_iter()
+        .filter(|address| *address != metrics)
+        .collect();
+    let mut paused: Vec<_> = (0..PAUSED)
+        .map(|number| {
+            // One address has half of a listener.
+            let egress = egresses[number % egresses.len()];
+            let mut visitor = Visitor::connect_with_buffer(egress, 16 * 1024);
+            visitor.send(connect(origin.address()));
+            visitor
+        })
+        .collect();
+    for visitor in &mut paused {
+        assert_eq!(visitor.head().expect("an answer").status(), 200);
+    }
+    program.wait_for_log("goes on with back-pressure");
+    for _ in 0..10 {
+        assert_eq!(Visitor::connect(metrics).get("/metrics").status(), 200);
+    }
+    // Those without a file wait, and nothing of theirs is lost.
+    let expected = Pattern::sha256(BYTES);
+    for visitor in paused.iter_mut().step_by(10) {
+        let mut sum = Sum::new();
+        visitor.exactly_each(BYTES, |bytes| sum.add(bytes));
+        assert_eq!(sum.hex(), expected);
+        visitor.ended();
+    }
+    let log = program.stderr();
+    assert!(!log.contains("cannot accept"), "{log}");
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use byway_testkit::asking::*;
 use byway_testkit::pattern::{MIB, Pattern, Sum};
 use byway_testkit::{Ending, Gate, Launch, Origin, Program, Visitor, curl, eventually};
+use rustix::process::{Resource, Rlimit};
 
 use super::*;
 
@@ -483,11 +484,9 @@ fn an_exit_logs_no_visitor_if_it_received_none() {
     assert!(!line.contains("visitor="), "{line}");
 }
 
-#[test]
-fn one_grant_of_an_exit_leaves_descriptors_for_streams_to_another_one() {
-    let args = [&["proxy", "serve", "--listen", ANY], &OPEN[..]].concat();
-    let exit = Launch::new(BYWAY, &args).with_descriptors(256).start();
-    let first = join_string(&exit);
+/// A grant of `exit` beside that of the join string `first`.
+#[track_caller]
+fn another_grant(exit: &Program, first: &str) -> String {
     let state = shown(&exit.folder().join("state"));
     let advertise = first
         .parse::<byway_link::JoinString>()
@@ -506,13 +505,24 @@ fn one_grant_of_an_exit_leaves_descriptors_for_streams_to_another_one() {
     ];
     let added = Launch::new(BYWAY, &args).run();
     assert_eq!(added.code, Some(0), "{}", added.stderr);
-    let second = added.stdout.trim().trim_start_matches("join ").to_owned();
-    let desk = |join: &str| {
-        let desk = Program::start(BYWAY, &["proxy", "join", join, "--listen", ANY]);
-        desk.wait_for_log("is up, by ");
-        desk
-    };
-    let (greedy, other) = (desk(&first), desk(&second));
+    added.stdout.trim().trim_start_matches("join ").to_owned()
+}
+
+/// A desk whose link is up.
+#[track_caller]
+fn desk_of(join: &str) -> Program {
+    let desk = Program::start(BYWAY, &["proxy", "join", join, "--listen", ANY]);
+    desk.wait_for_log("is up, by ");
+    desk
+}
+
+#[test]
+fn one_grant_of_an_exit_leaves_descriptors_for_streams_to_another_one() {
+    let args = [&["proxy", "serve", "--listen", ANY], &OPEN[..]].concat();
+    let exit = Launch::new(BYWAY, &args).with_descriptors(256).start();
+    let first = join_string(&exit);
+    let second = another_grant(&exit, &first);
+    let (greedy, other) = (desk_of(&first), desk_of(&second));
     let origin = Origin::named("app");
     let target = origin.address();
     let held: Vec<Visitor> = (0..120)
@@ -528,4 +538,63 @@ fn one_grant_of_an_exit_leaves_descriptors_for_streams_to_another_one() {
         "app"
     );
     drop(held);
+}
+
+/// The limit is lowered after the start by what links, look-ups, attempts, pipes and later visitors
+/// may have: streams and their spill files must do with their own share.
+#[test]
+fn paused_readers_of_an_exit_took_two_descriptors_each_and_left_none_for_links_and_other_grants() {
+    const BYTES: u64 = 2 * MIB;
+    let large = Origin::scripted(|visitor| {
+        let mut pattern = Pattern::new(BYTES);
+        while let Some(block) = pattern.next_block() {
+            visitor.send(block);
+        }
+    });
+    let small = Origin::named("app");
+    let args = ["proxy", "serve", "--listen", ANY, "--metrics", ANY];
+    let exit = Launch::new(BYWAY, &[&args[..], &OPEN[..]].concat())
+        .with_descriptors(512)
+        .start();
+    let most = Some(280);
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    rustix::process::prlimit(Some(exit.pid()), Resource::Nofile, limit).unwrap();
+    let first = join_string(&exit);
+    let [second, third, fourth, late] = [(); 4].map(|()| another_grant(&exit, &first));
+    let greedy = [&first, &second, &third].map(|join| desk_of(join));
+    let other = desk_of(&fourth);
+    let mut paused = Vec::new();
+    for (desk, count) in greedy.iter().zip([120, 60, 30]) {
+        let mut asked: Vec<_> = (0..count)
+            .map(|_| {
+                let mut visitor = Visitor::connect_with_buffer(desk.address(), 16 * 1024);
+                visitor.send(connect(large.address()));
+                visitor
+            })
+            .collect();
+        asked.retain_mut(|visitor| visitor.head().expect("an answer").status() == 200);
+        assert!(asked.len() < count, "{count} streams");
+        paused.extend(asked);
+    }
+    exit.wait_for_log("goes on with back-pressure");
+    for _ in 0..10 {
+        let metrics = Visitor::connect(exit.address_of("metrics")).get("/metrics");
+        assert_eq!(metrics.status(), 200);
+        let mut visitor = through_connect(other.address(), small.address());
+        assert_eq!(visitor.get("/").text(), "app");
+    }
+    desk_of(&late);
+    // Those without a file wait, and nothing of theirs is lost.
+    let expected = Pattern::sha256(BYTES);
+    for visitor in paused.iter_mut().step_by(10) {
+        let mut sum = Sum::new();
+        visitor.exactly_each(BYTES, |bytes| sum.add(bytes));
+        assert_eq!(sum.hex(), expected);
+        visitor.ended();
+    }
+    let log = exit.stderr();
+    assert!(!log.contains("cannot accept"), "{log}");
 }

@@ -11,8 +11,9 @@ use byway_link::lease::NAMES_A_TENANT;
 
 use super::super::file::{File, Join};
 use super::super::place::{At, Text};
-use super::super::plan::{DescriptorsPlan, LimitsPlan, Lowered, LoweredBy, PoolPlan};
+use super::super::plan::{DescriptorsPlan, LimitsPlan, Lowered, LoweredBy, PoolPlan, SpillMode};
 use super::Resolver;
+use super::egress::dials;
 use crate::os::descriptors::{Needs, Shares};
 
 impl Resolver<'_> {
@@ -21,6 +22,7 @@ impl Resolver<'_> {
         &self,
         file: &File,
         workers: NonZeroUsize,
+        spill: SpillMode,
         limits: &mut LimitsPlan,
         pool: &mut PoolPlan,
     ) -> DescriptorsPlan {
@@ -75,6 +77,8 @@ impl Resolver<'_> {
             joins,
             dials_streams: !file.expose.is_empty() || !file.exit.is_empty(),
             accepts_visitors,
+            spills: spill == SpillMode::Auto
+                && (!file.exit.is_empty() || file.proxy.iter().any(|proxy| dials(&proxy.value))),
             accepted: limits.connections.saturating_mul(dialling),
             carried: limits.connections.saturating_mul(carried),
             pooled: pool.max_total,

@@ -38,11 +38,6 @@ impl Resolver<'_> {
         self.refuse_accidental_openness(written, &binds);
         let users = self.users(written);
         let (rules, exit) = (self.rules(&written.rule, &users), self.desk(egress));
-        // Streams through an exit are parked there.
-        let dials = exit.is_none()
-            || rules
-                .iter()
-                .any(|rule| matches!(rule.action, Action::Via(_)));
         let plan = EgressPlan {
             rules,
             users,
@@ -51,7 +46,7 @@ impl Resolver<'_> {
                 .stream_limit
                 .as_ref()
                 .and_then(|text| self.parsed::<Rate>("stream_limit", text)),
-            spill: spill.mode == SpillMode::Auto && dials,
+            spill: spill.mode == SpillMode::Auto && dials(written),
             exit,
         };
         self.listeners(&written.name, binds, &Role::Egress(Arc::new(plan)), limits)
@@ -319,6 +314,13 @@ impl Resolver<'_> {
         }
         named
     }
+}
+
+/// Whether it dials any target from here. What goes out through an exit is parked there.
+pub(super) fn dials(written: &Egress) -> bool {
+    let join = &written.join;
+    let has_exit = join.join.is_some() || join.join_file.is_some();
+    !has_exit || written.rule.iter().any(|rule| rule.value.via.is_some())
 }
 
 fn unknown_user(text: &Text, users: &[UserPlan]) -> Diagnostic {

@@ -99,8 +99,8 @@ impl<'s> Resolver<'s> {
         let workers = self.workers(&file.workers);
         let mut limits = self.limits(&file.limits);
         let mut pool = self.pool(&file.pool, limits.connections);
-        let descriptors = self.descriptors(file, workers, &mut limits, &mut pool);
         let spill = self.spill(&file.spill);
+        let descriptors = self.descriptors(file, workers, spill.mode, &mut limits, &mut pool);
         let mut listeners = Vec::new();
         for edge in &file.edge {
             listeners.extend(self.edge(edge, &limits));

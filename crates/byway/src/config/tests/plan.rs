@@ -288,6 +288,39 @@ fn sections_with_the_same_join_string_are_counted_as_one_link() {
 }
 
 #[test]
+fn spill_files_have_descriptors_where_a_listener_spills_and_nowhere_else() {
+    let exit = "[[exit]]\nlisten = \"127.0.0.1:7000\"\n";
+    let join = links::join_at("t.example.com:7000", 1);
+    let desk = |rule: &str| with_egress(&format!("join = \"{join}\"\n{rule}"));
+    let via = "[[proxy.rule]]\naction = \"via\"\nvia = \"socks5://192.0.2.1:1080\"\n";
+    for (text, is_spilling) in [
+        (with_listener(""), false),
+        (with_egress(""), true),
+        (exit.to_owned(), true),
+        (format!("{exit}{}", with_egress("")), true),
+        (desk(""), false),
+        (desk(via), true),
+        (format!("spill.mode = \"off\"\n{exit}"), false),
+    ] {
+        let around = Surroundings {
+            descriptors: Some(1024),
+            ..Surroundings::without_files(Path::new("/state"))
+        };
+        let plan = parse_with(&text, "byway.toml", &around).unwrap();
+        let spills = plan.listeners.iter().any(|listener| match &listener.role {
+            Role::Egress(egress) => egress.spill,
+            Role::Link(link) => matches!(&link.serves, Serves::Exit(exit) if exit.spill),
+            _ => false,
+        });
+        assert_eq!(
+            (spills, plan.descriptors.shares.spilled > 0),
+            (is_spilling, is_spilling),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn relative_paths_start_at_the_folder_of_the_file() {
     let around = Surroundings {
         folder: Path::new("/etc/byway"),

@@ -1,6 +1,8 @@
-//! Budget: how many bytes spill files may hold, and how much memory their queues may use.
+//! Budget: how many bytes spill files may hold, how many files there may be, and how much memory
+//! their queues may use.
 //!
-//! In:    charges before bytes are written, releases after their blocks are free again.
+//! In:    charges before bytes are written, releases after their blocks are free again; permits of
+//!        files.
 //! Out:   granted or refused.
 //! Never: waits, never lets the free disk space fall below its reserve, and never lets one client
 //!        take the share of others.
@@ -8,7 +10,8 @@
 //! Bytes on disk cannot be taken back from a client before its reader has read them, so room for
 //! other clients must stay free: a client may hold at most as much as is still free after it. One
 //! client alone holds at most half of the budget; of two that take all they can each holds a third,
-//! of n each holds 1/(n + 1).
+//! of n each holds 1/(n + 1). Files, of which each takes a descriptor, are
+//! shared by the same rule.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,6 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use byway_agent::Client;
 use parking_lot::Mutex;
+
+use crate::fair_permits::{FairPermit, FairPermits, NoPermit};
 
 const GIB: u64 = 1024 * 1024 * 1024;
 
@@ -34,6 +39,7 @@ const CHECK_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 pub struct SpillBudget {
     limit: u64,
     charged: Mutex<DiskUsage>,
+    files: FairPermits<Client>,
     memory_limit: u64,
     memory_used: AtomicU64,
     /// Bytes written since the last check of the disk.
@@ -56,6 +62,7 @@ impl SpillBudget {
         Self {
             limit: bytes,
             charged: Mutex::default(),
+            files: FairPermits::new(usize::MAX),
             memory_limit: MEMORY_BYTES,
             memory_used: AtomicU64::new(0),
             unchecked: AtomicU64::new(0),
@@ -83,6 +90,13 @@ impl SpillBudget {
     #[must_use]
     pub const fn with_memory(mut self, bytes: u64) -> Self {
         self.memory_limit = bytes;
+        self
+    }
+
+    /// Opens no more files than there are `files`. Default: any number.
+    #[must_use]
+    pub fn with_files(mut self, files: FairPermits<Client>) -> Self {
+        self.files = files;
         self
     }
 
@@ -123,6 +137,11 @@ impl SpillBudget {
             self.unchecked.store(0, Relaxed);
         }
         !self.disk_is_full.load(Relaxed)
+    }
+
+    /// Whether a stream may keep a file that it does not use.
+    pub(super) fn has_ample_files(&self) -> bool {
+        self.files.half_is_left()
     }
 
     fn charge(&self, client: Client, bytes: u64) -> bool {
@@ -173,6 +192,14 @@ impl Charge {
 
     pub(super) const fn budget(&self) -> &Arc<SpillBudget> {
         &self.budget
+    }
+
+    /// The permit of one file, which must be closed before the permit is dropped.
+    ///
+    /// # Errors
+    /// When all are in use, or those that are left are for other clients.
+    pub(super) fn file_permit(&self) -> Result<FairPermit<Client>, NoPermit> {
+        self.budget.files.take(&self.client, false)
     }
 
     /// Charges `more` bytes, unless the stream would then hold more than `stream_limit`, or the

@@ -18,13 +18,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use byway_agent::Client;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::budget::{Charge, SpillBudget};
 use super::file;
 use super::queue::{Op, OpResult, WriteFailure};
+use crate::fair_permits::{FairPermit, NoPermit};
+use crate::observe::log_limit::LogLimit;
 use crate::os::unnamed_file;
+
+/// Limits the log lines about streams that got no permit for a file.
+static NO_PERMIT: LogLimit = LogLimit::new();
 
 /// The threads, the directory and the budget of a node. Dropping it ends the threads after the
 /// queued jobs.
@@ -99,8 +105,16 @@ impl Drop for SpillPool {
 #[derive(Debug)]
 pub(super) struct Store {
     // The file is dropped before the charge.
-    pub(super) file: Option<File>,
+    pub(super) file: Option<OpenFile>,
     pub(super) charge: Charge,
+}
+
+/// A file, and the permit for its descriptor.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    // The file is dropped before the permit.
+    file: File,
+    _permit: FairPermit<Client>,
 }
 
 /// The result of an operation.
@@ -187,7 +201,15 @@ fn perform(op: Op, store: &mut Store, directory: &Path) -> OpResult {
         Op::Punch { from, len } => {
             OpResult::Punched(opened(store).is_ok_and(|file| unnamed_file::punch(file, from, len)))
         }
-        Op::Truncate => OpResult::Truncated(opened(store).and_then(|file| file.set_len(0)).is_ok()),
+        Op::Empty => {
+            // While most permits are free the file is kept, which is cheaper than to open it again.
+            let is_kept = store.charge.budget().has_ample_files()
+                && opened(store).and_then(|file| file.set_len(0)).is_ok();
+            if !is_kept {
+                store.file = None;
+            }
+            OpResult::Emptied
+        }
     }
 }
 
@@ -202,8 +224,20 @@ fn write(
         return (0, Some(WriteFailure::NoRoom));
     }
     if store.file.is_none() {
+        let permit = match store.charge.file_permit() {
+            Ok(permit) => permit,
+            Err(reason) => {
+                warn_of_no_permit(reason);
+                return (0, Some(WriteFailure::NoRoom));
+            }
+        };
         match file::open(directory) {
-            Ok(file) => store.file = Some(file),
+            Ok(file) => {
+                store.file = Some(OpenFile {
+                    file,
+                    _permit: permit,
+                });
+            }
             Err(error) => return (0, Some(WriteFailure::Disk(error))),
         }
     }
@@ -211,12 +245,33 @@ fn write(
         Ok(file) => file::write(file, at, pieces),
         Err(error) => (0, Err(error)),
     };
+    if at + written == 0 {
+        // Nothing is in it.
+        store.file = None;
+    }
     (written, result.err().map(WriteFailure::Disk))
 }
 
 fn opened(store: &Store) -> io::Result<&File> {
-    store
-        .file
-        .as_ref()
-        .ok_or_else(|| io::ErrorKind::NotFound.into())
+    match &store.file {
+        Some(open) => Ok(&open.file),
+        None => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+fn warn_of_no_permit(reason: NoPermit) {
+    let Some(line) = NO_PERMIT.count() else {
+        return;
+    };
+    let left_out = line.left_out;
+    match reason {
+        NoPermit::Full => tracing::warn!(
+            left_out,
+            "cannot spill to disk: all descriptors for spill files are in use; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
+        ),
+        NoPermit::Share { own, most } => tracing::warn!(
+            left_out,
+            "cannot spill to disk: {own} of {most} descriptors for spill files are in use by one user, and the rest is for others; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
+        ),
+    }
 }

@@ -29,8 +29,9 @@ pub(super) enum Op {
     Read { at: u64, len: usize, piece: Buffer },
     /// Free the blocks of a range that will not be read again.
     Punch { from: u64, len: u64 },
-    /// Free all blocks; there is nothing left to read.
-    Truncate,
+    /// Free all blocks; there is nothing left to read. The file may be closed: the next write opens
+    /// another one then.
+    Empty,
 }
 
 /// The result of an operation.
@@ -46,8 +47,8 @@ pub(super) enum OpResult {
     Read(io::Result<Buffer>),
     /// Whether it succeeded.
     Punched(bool),
-    /// Whether it succeeded.
-    Truncated(bool),
+    /// It is done.
+    Emptied,
 }
 
 /// Why bytes were not written.
@@ -297,13 +298,10 @@ impl SpillQueue {
                 self.allow_write();
             }
             OpResult::Punched(false) => self.can_punch = false,
-            OpResult::Truncated(true) => {
+            OpResult::Emptied => {
                 self.file = Span::default();
                 self.allow_write();
             }
-            // The blocks stay, and stay charged; a file that cannot be truncated is not written
-            // again.
-            OpResult::Truncated(false) => self.disk = Disk::Failed,
         }
         Ok(())
     }
@@ -336,8 +334,8 @@ impl SpillQueue {
     }
 
     fn choose(&mut self, now: Instant) -> Option<Op> {
-        if self.is_drained() && self.disk != Disk::Failed {
-            return Some(Op::Truncate);
+        if self.is_drained() {
+            return Some(Op::Empty);
         }
         if let Some(hole) = self.hole() {
             return Some(hole);

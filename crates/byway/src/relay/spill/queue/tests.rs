@@ -45,9 +45,9 @@ impl FakeDisk {
                 self.bytes[from as usize..(from + len) as usize].fill(0xAA);
                 OpResult::Punched(true)
             }
-            Op::Truncate => {
+            Op::Empty => {
                 self.bytes.clear();
-                OpResult::Truncated(true)
+                OpResult::Emptied
             }
         }
     }
