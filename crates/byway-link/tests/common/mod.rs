@@ -74,33 +74,46 @@ pub async fn raw_session(
 
 impl Listening {
     pub async fn new(key: Key, settings: Settings) -> Self {
-        let mut this = Self::by_tcp_alone(key, settings).await;
-        this.listen_quic();
-        this
+        // Another test may use the port of the TCP listener over UDP.
+        for _ in 0..32 {
+            let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let Ok(udp) = byway_link::quic::bind(tcp.local_addr().unwrap()) else {
+                continue;
+            };
+            let mut this = Self::on(&tcp, key, settings);
+            this.accept_tcp(tcp);
+            this.accept_quic(udp);
+            return this;
+        }
+        panic!("no port is free over both TCP and UDP");
+    }
+
+    fn on(tcp: &TcpListener, key: Key, settings: Settings) -> Self {
+        let (arrived, arrivals) = mpsc::unbounded_channel();
+        Self {
+            acceptor: Arc::new(Acceptor::new(key, settings, Handle::current()).unwrap()),
+            address: tcp.local_addr().unwrap(),
+            arrivals: Mutex::new(arrivals),
+            arrived,
+            tasks: Vec::new(),
+        }
     }
 
     /// A node that accepts nothing yet; clients of the listener wait.
     pub async fn by_nothing(key: Key, settings: Settings) -> (Self, TcpListener) {
-        let acceptor = Arc::new(Acceptor::new(key, settings, Handle::current()).unwrap());
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = tcp.local_addr().unwrap();
-        let (arrived, arrivals) = mpsc::unbounded_channel();
-        (
-            Self {
-                acceptor,
-                address,
-                arrivals: Mutex::new(arrivals),
-                arrived,
-                tasks: Vec::new(),
-            },
-            tcp,
-        )
+        (Self::on(&tcp, key, settings), tcp)
     }
 
     pub async fn by_tcp_alone(key: Key, settings: Settings) -> Self {
         let (mut this, tcp) = Self::by_nothing(key, settings).await;
-        let (accepting, arrived) = (Arc::clone(&this.acceptor), this.arrived.clone());
-        this.tasks.push(Handle::current().spawn(async move {
+        this.accept_tcp(tcp);
+        this
+    }
+
+    fn accept_tcp(&mut self, tcp: TcpListener) {
+        let (accepting, arrived) = (Arc::clone(&self.acceptor), self.arrived.clone());
+        self.tasks.push(Handle::current().spawn(async move {
             while let Ok((socket, _)) = tcp.accept().await {
                 let (acceptor, arrived) = (Arc::clone(&accepting), arrived.clone());
                 Handle::current().spawn(async move {
@@ -109,16 +122,15 @@ impl Listening {
                 });
             }
         }));
-        this
     }
 
     /// Starts to accept QUIC, on the same port.
     pub fn listen_quic(&mut self) -> Arc<QuicListener> {
-        let listener = self
-            .acceptor
-            .listen_quic(byway_link::quic::bind(self.address).unwrap())
-            .unwrap();
-        let listener = Arc::new(listener);
+        self.accept_quic(byway_link::quic::bind(self.address).unwrap())
+    }
+
+    fn accept_quic(&mut self, udp: std::net::UdpSocket) -> Arc<QuicListener> {
+        let listener = Arc::new(self.acceptor.listen_quic(udp).unwrap());
         let (accepting, arrived, listening) = (
             Arc::clone(&self.acceptor),
             self.arrived.clone(),
