@@ -1,9 +1,10 @@
-//! The project's own commands: `cargo xtask test | bench | guided | docs | fuzz`.
+//! The project's own commands: `cargo xtask test | bench | guided | docs | arch | fuzz`.
 //!
 //! In:    a verb.
 //! Out:   its steps, one after the other, and a summary line.
 //! Never: does anything that cannot be typed as shell commands.
 
+mod arch;
 mod dependencies;
 mod docs;
 mod fuzz;
@@ -19,12 +20,13 @@ const USAGE: &str = "usage: cargo xtask VERB
   test --all         also the longer checks: cargo-deny (dependencies, advisories), property tests with 20 times
                      their cases (properties), a minute of mixed load with reloads and kills (soak), a page in Chromium
                      (browser), every fuzz target for 30 s (fuzz, needs a nightly toolchain); lists the skipped ones
-  test STEP...       only these steps: tools format lints tests documents provider journeys, or one of --all
+  test STEP...       only these steps: tools format lints tests documents layers provider journeys, or one of --all
   bench [edge|agent|relay|memory|links|paths] [ARGS]
                      side-by-side measurements (the `lab` package); see bench --help
   guided             a release build of byway guided by a profile (PGO), target/guided/byway: the lab trains it; three
                      builds, some 15 minutes on two cores; needs rustup's component llvm-tools
   docs               builds the API documents and checks every link between the written ones
+  arch [FOLDER]      checks that imports follow the layers of ARCHITECTURE.md; with a folder, prints its imports
   fuzz [TARGET] [S]  runs a fuzz target, or each, for S seconds (60); needs a nightly toolchain";
 
 fn main() -> ExitCode {
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
         ),
         ["guided"] => guided::run(),
         ["docs"] => docs::run(),
+        ["arch"] => arch::run(),
+        ["arch", folder] => arch::print(folder),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         _ => Err(anyhow::anyhow!(USAGE)),
     };

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{dependencies, docs, fuzz, step, tools};
+use crate::{arch, dependencies, docs, fuzz, step, tools};
 
 /// The result of a step that did not fail.
 pub(crate) enum Ended {
@@ -24,7 +24,7 @@ struct Step {
 }
 
 /// The steps of CI.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step {
         name: "tools",
         run: || passed(tools::install()),
@@ -54,6 +54,10 @@ const STEPS: [Step; 7] = [
     Step {
         name: "documents",
         run: || passed(docs::run()),
+    },
+    Step {
+        name: "layers",
+        run: || passed(arch::run()),
     },
     Step {
         name: "provider",

@@ -5,46 +5,43 @@
 //! Never: serves partially: everything is bound before anything accepts.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use byway_agent::Pool;
-use byway_dial::{Dialler, Family, Options, Resolver};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use crate::config::Diff;
 use crate::config::{
-    self, Bind, ListenerKey, ListenerPlan, Plan, ResolverKind, Role, RoleKind, Serves, SpillMode,
+    Bind, Diff, FrontendPlan, ListenerKey, ListenerPlan, Plan, Role, RoleKind, Serves,
 };
-use crate::exchange::retry_budget::RetryBudget;
 use crate::inbound::admission::Admission;
 use crate::inbound::bind::{self, BindError, Bound, Socket, SocketFile};
-use crate::inbound::ip_limit::IpLimit;
+use crate::inbound::context::NodeContext;
 use crate::inbound::link::serve_udp;
 use crate::inbound::listener::{ListenerContext, ListenerGroup};
+use crate::inbound::public_ports::OpenPorts;
 use crate::inbound::worker_balance::WorkerLoads;
 use crate::link::grants::Purpose;
 use crate::link::join_file::JoinFile;
-use crate::link::outgoing::OutgoingLink;
+use crate::link::outgoing::{LinkNode, OutgoingLink};
+use crate::link::registry::ServiceRegistry;
 use crate::link::writer::JoinRequest;
 use crate::link::{LinkSetupError, Links, revocation};
-use crate::observe::access::{AccessLog, AccessLogError};
-use crate::observe::counters::Counters;
+use crate::live::{Live, Section};
+use crate::observe::access::AccessLogError;
+use crate::observe::registry::MetricsRegistry;
+use crate::observe::telemetry::Telemetry;
 use crate::os::inherit::Inherited;
-use crate::outbound::pooled::PoolKey;
-use crate::outbound::upgrades::Upgrades;
-use crate::relay::spill::{self, SpillDirError};
+use crate::outbound::Engine;
+use crate::outbound::engine::{EngineError, EnginePermits, pool_limits};
+use crate::outbound::link_table::LinkTable;
 use crate::relay::splice;
-use crate::relay::{RelayCounters, SpillBudget, SpillOptions, SpillPool};
-use crate::scope::StopSignals;
-use crate::shared::Shared;
-use crate::worker::Workers;
+use crate::runtime::scope::StopSignals;
+use crate::runtime::worker::Workers;
 
 /// A running node.
 pub struct Node {
-    shared: Arc<Shared>,
+    context: Arc<NodeContext>,
     workers: Workers,
     stop: StopSignals,
     serving: Mutex<Vec<Serving>>,
@@ -80,12 +77,9 @@ pub enum NodeError {
     /// A listener could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The spill folder cannot be used.
+    /// The spill folder, or the limits of the pool.
     #[error(transparent)]
-    Spill(#[from] SpillDirError),
-    /// The pool's limits contradict each other.
-    #[error("[pool]: {0}")]
-    Pool(#[from] byway_agent::InvalidLimits),
+    Engine(#[from] EngineError),
     /// The access log cannot be written.
     #[error(transparent)]
     Access(#[from] AccessLogError),
@@ -121,12 +115,12 @@ impl Node {
         // Sockets inherited from an earlier process of this node: that process may still run.
         let follows = !inherited.is_empty();
         let bound = bind_all(plan.keyed_listeners(), plan.workers.get(), inherited)?;
-        let counters = Arc::new(Counters::default());
+        let telemetry = Arc::new(Telemetry::new(plan.workers.get()));
         let stop = StopSignals::default();
-        let workers = Workers::start(plan.workers, &stop, &counters)?;
-        let shared = Arc::new(share(plan, &workers, counters)?);
+        let workers = Workers::start(plan.workers, &stop, &telemetry.on_panic())?;
+        let context = Arc::new(context(plan, &workers, telemetry)?);
         let node = Self {
-            shared,
+            context,
             workers,
             stop,
             serving: Mutex::default(),
@@ -134,7 +128,7 @@ impl Node {
         };
         // What links need is created before anything is served. If that fails, everything is
         // released again.
-        let ready = node.prepare_links(&node.shared.plan.load(), bound, follows);
+        let ready = node.prepare_links(&node.live().peek(), bound, follows);
         let ready = ready.and_then(|bound| node.begin_access_log().map(|()| bound));
         let bound = match ready {
             Ok(bound) => bound,
@@ -146,21 +140,23 @@ impl Node {
         };
         node.serve(&mut node.serving.lock(), bound);
         node.start_maintenance();
-        node.start_links(&node.shared.plan.load());
+        node.start_links(&node.live().peek());
         Ok(node)
     }
 
     fn begin_access_log(&self) -> Result<(), NodeError> {
-        let access = &self.shared.access;
-        Ok(access.begin(
-            access.prepare(&self.shared.plan.load().log)?,
-            &self.shared.worker_stats,
-        )?)
+        self.set_access_log(&self.live().plan())
+    }
+
+    fn set_access_log(&self, plan: &Plan) -> Result<(), NodeError> {
+        let telemetry = &self.context.engine.telemetry;
+        let access = &telemetry.access;
+        Ok(access.begin(access.prepare(&plan.log)?, telemetry.all_stats())?)
     }
 
     /// Opens the access log again by its name, after log rotation.
     pub fn reopen_access_log(&self) {
-        self.shared.access.reopen();
+        self.context.engine.telemetry.access.reopen();
     }
 
     /// Where the node listens, in the order of the Plan.
@@ -174,9 +170,19 @@ impl Node {
         serving.iter().map(listening).collect()
     }
 
-    /// The state that the node shares with its connections.
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    /// What the listeners of the node have in common.
+    pub fn context(&self) -> &Arc<NodeContext> {
+        &self.context
+    }
+
+    /// The Plan in force.
+    pub fn live(&self) -> &Live {
+        &self.context.engine.live
+    }
+
+    /// The links of the node.
+    pub fn links(&self) -> &Arc<Links> {
+        &self.context.links
     }
 
     /// The runtime for work that does not belong to one connection.
@@ -191,7 +197,7 @@ impl Node {
     /// [`BindError`], [`AccessLogError`]; then the old Plan stays in force as a whole.
     pub fn apply(&self, mut plan: Plan) -> Result<Diff, NodeError> {
         let mut serving = self.serving.lock();
-        let old = self.shared.plan.load_full();
+        let old = self.live().plan();
         plan.generation = old.generation + 1;
         let diff = Diff::between(&old, &plan);
         let new = plan
@@ -201,45 +207,39 @@ impl Node {
         for s in serving.iter() {
             if let Some(listener) = plan
                 .listener(&s.key)
-                .filter(|listener| listener.role.kind() != s.role)
+                .filter(|listener| listener.frontend.role.kind() != s.role)
             {
                 bound.push(ToServe::kept(s, listener)?);
             }
         }
         let bound = self.prepare_links(&plan, bound, false)?;
         if plan.log != old.log {
-            let access = &self.shared.access;
-            access.begin(access.prepare(&plan.log)?, &self.shared.worker_stats)?;
+            self.set_access_log(&plan)?;
         }
         let plan = Arc::new(plan);
         self.start_links(&plan);
-        let resolver = match plan.dial.resolver == old.dial.resolver {
-            true => self.shared.dialler.load().resolver().clone(),
-            false => resolver(&plan, self.runtime()),
-        };
         self.share_descriptors(&plan);
-        let spare = Arc::clone(self.shared.admission.attempts());
-        self.shared.dialler.store(Arc::new(
-            dialler(&plan, resolver).with_spare_attempts(spare),
-        ));
-        self.shared.plan.store(Arc::clone(&plan));
+        let engine = &self.context.engine;
+        let attempts = Arc::clone(self.context.admission.attempts());
+        engine.prepare(&plan, self.runtime(), attempts);
+        engine.live.set_plan(Arc::clone(&plan));
         serving.retain(|s| {
             let kept = plan.listener(&s.key).is_some();
             if !kept {
                 s.listener.drain();
-                self.shared.listening.lock().remove(&s.key);
+                engine.live.remove_listener(&s.key);
             }
             kept
         });
         self.serve(&mut serving, bound);
         drop(serving);
-        self.shared.links.follow(&plan);
-        self.evict_upstreams(&plan);
-        for worker_stats in &self.shared.worker_stats {
+        self.links().follow(&plan);
+        engine.evict_unused();
+        for worker_stats in engine.telemetry.all_stats() {
             worker_stats.retain(|name| {
                 plan.listeners
                     .iter()
-                    .any(|listener| *listener.name == *name)
+                    .any(|listener| *listener.frontend.name == *name)
             });
         }
         warn_of_restart(&old, &plan);
@@ -250,7 +250,7 @@ impl Node {
     /// and of name look-ups.
     fn share_descriptors(&self, plan: &Plan) {
         splice::allow(plan.descriptors.shares.pipes / plan.workers);
-        for excess in self.shared.admission.apply(&plan.descriptors.shares) {
+        for excess in self.context.admission.apply(&plan.descriptors.shares) {
             let scope = self.workers.shared().clone();
             self.workers
                 .shared()
@@ -263,26 +263,10 @@ impl Node {
         }
     }
 
-    /// Evicts upstream connections that no route uses any more; those in use close when they are
-    /// returned.
-    fn evict_upstreams(&self, plan: &Plan) {
-        let kept = |origin: &PoolKey| match origin {
-            PoolKey::Upstream(id) => upstream_ids(plan).any(|kept| kept == id),
-            PoolKey::Egress { generation, .. } => *generation == plan.generation,
-            // It is evicted with its session.
-            PoolKey::Service(_) => true,
-        };
-        for origin in self.shared.pool.stats().origins {
-            if !kept(&origin.key) {
-                self.shared.pool.evict_key(&origin.key);
-            }
-        }
-    }
-
     fn serve(&self, serving: &mut Vec<Serving>, bound: Vec<ToServe>) {
         for ToServe {
             key,
-            plan,
+            frontend,
             address,
             sockets,
             quic,
@@ -290,46 +274,32 @@ impl Node {
         } in bound
         {
             let (key, address) = (Arc::new(key), Arc::new(address));
-            let role = plan.role.kind();
-            if plan.role == Role::Metrics && !address.is_local() {
+            let role = frontend.role.kind();
+            if frontend.role == Role::Metrics && !address.is_local() {
                 tracing::warn!(
                     "metrics can be read from other machines, without a password, at {address}"
                 );
             }
-            let admit = self
-                .shared
-                .admission
-                .of(&plan.role, plan.limits.connections);
-            self.shared
-                .listening
-                .lock()
-                .insert(ListenerKey::clone(&key), Arc::clone(&address));
-            let ip_limit = IpLimit::default();
+            let (limit, admission) = (frontend.limits.connections, &self.context.admission);
+            let admit = admission.of(&frontend.role, limit);
+            self.live()
+                .add_listener(ListenerKey::clone(&key), Arc::clone(&address));
+            let section = Section::Listener {
+                key: Arc::clone(&key),
+                role,
+            };
+            let contexts =
+                ListenerContext::on_all_workers(&self.context, &section, &address, &admit);
             let mut quic = quic;
-            let contexts = self.workers.scopes().enumerate().map(|(worker, scope)| {
-                Arc::new(ListenerContext {
-                    shared: Arc::clone(&self.shared),
-                    key: Arc::clone(&key),
-                    role,
-                    fixed: None,
-                    address: Arc::clone(&address),
-                    scope: scope.child(),
-                    worker,
-                    pool: self.shared.pool.shard(worker),
-                    admit: admit.clone(),
-                    ip_limit: ip_limit.clone(),
-                })
-            });
-            let contexts: Vec<_> = contexts.collect();
             if let (Role::Link(_), Bind::Tcp(udp), Some(context)) =
-                (&plan.role, &*address, contexts.first())
+                (&frontend.role, &*address, contexts.first())
             {
-                self.shared.links_scope.spawn(
+                self.links().scope.spawn(
                     "quic listener",
                     serve_udp(quic.take(), *udp, Arc::clone(context)),
                 );
             }
-            let name = Arc::clone(&plan.name);
+            let name = Arc::clone(&frontend.name);
             match sockets {
                 Some((sockets, file)) => {
                     let listener = ListenerGroup::new(sockets, contexts);
@@ -350,7 +320,6 @@ impl Node {
                 }
             }
         }
-        self.shared.note_own();
     }
 
     /// Creates what the links of `plan` need: the key, the epoch if any is dialled, QUIC for every
@@ -361,7 +330,7 @@ impl Node {
         bound: Vec<ToServe>,
         follows: bool,
     ) -> Result<Vec<ToServe>, NodeError> {
-        let links = &self.shared.links;
+        let links = self.links();
         if !plan.joins.is_empty() {
             links.key()?;
             links.epoch()?;
@@ -369,13 +338,14 @@ impl Node {
         let purposes: Vec<Purpose> = plan
             .listeners
             .iter()
-            .filter_map(|listener| purpose_of(&listener.role))
+            .filter_map(|listener| purpose_of(&listener.frontend.role))
             .collect();
         let prepared = bound.into_iter().map(|mut serve| {
-            let (Role::Link(link), Bind::Tcp(address)) = (&serve.plan.role, &serve.address) else {
+            let (Role::Link(link), Bind::Tcp(address)) = (&serve.frontend.role, &serve.address)
+            else {
                 return Ok(serve);
             };
-            let Some(purpose) = purpose_of(&serve.plan.role) else {
+            let Some(purpose) = purpose_of(&serve.frontend.role) else {
                 return Ok(serve);
             };
             links.writer.lock_state(purpose, follows)?;
@@ -386,7 +356,7 @@ impl Node {
             let several = purposes.iter().filter(|other| **other == purpose).count() > 1;
             let file = JoinFile::new(links.state(), purpose, several.then_some(address.port()));
             let (listener, address) = (
-                Arc::clone(&serve.plan.name),
+                Arc::clone(&serve.frontend.name),
                 link.advertise.target(address.port()),
             );
             let request = JoinRequest {
@@ -407,51 +377,57 @@ impl Node {
 
     /// Dials the links of `plan` that do not exist yet.
     fn start_links(&self, plan: &Plan) {
-        let (shared, interactive) = (&self.shared, self.interactive);
-        shared.links.begin(plan, |outgoing: Arc<OutgoingLink>| {
-            shared
-                .links_scope
-                .spawn("link", outgoing.run(Arc::clone(shared), interactive));
+        let node = LinkNode {
+            links: Arc::clone(self.links()),
+            streams: Arc::clone(&self.context) as _,
+            interactive: self.interactive,
+        };
+        self.links().begin(plan, |outgoing: Arc<OutgoingLink>| {
+            let scope = &self.links().scope;
+            scope.spawn("link", outgoing.run(node.clone()));
         });
     }
 
     /// Starts the periodic tasks: they close pooled connections and public ports whose time is
     /// over, and detect revoked grants and the end of an earlier process.
     fn start_maintenance(&self) {
-        let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
-        self.workers.shared().spawn("grants", async move {
-            tokio::select! {
-                () = revocation::watch(&shared) => {}
-                () = scope.drained() => {}
-            }
+        let context = Arc::clone(&self.context);
+        self.watch("grants", async move {
+            revocation::watch(&context.links, &*context).await;
         });
-        let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
-        self.workers.shared().spawn("take-over", async move {
-            tokio::select! {
-                () = shared.links.writer.take_over() => {}
-                () = scope.drained() => {}
-            }
+        let context = Arc::clone(&self.context);
+        self.watch("take-over", async move {
+            context.links.writer.take_over().await;
         });
-        let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
-        let (links, links_scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
-        self.workers.shared().spawn("public ports", async move {
-            tokio::select! {
-                () = links.links.public.keep_house(&links) => {}
-                () = links_scope.drained() => {}
-            }
+        let context = Arc::clone(&self.context);
+        self.watch("public ports", async move {
+            context.close_held_ports().await;
         });
+        let (context, scope) = (Arc::clone(&self.context), self.workers.shared().clone());
         self.workers.shared().spawn("pool expiry", async move {
+            let pool = &context.engine.pool;
             let expiring = async {
                 loop {
                     tokio::time::sleep(EXPIRY_TICK).await;
-                    shared.pool.expire(tokio::time::Instant::now().into());
+                    pool.expire(tokio::time::Instant::now().into());
                 }
             };
             tokio::select! {
                 () = expiring => {}
                 // An idle connection to a service would delay the end of the session that it runs
                 // over.
-                () = scope.drained() => shared.pool.keep_nothing(),
+                () = scope.drained() => pool.keep_nothing(),
+            }
+        });
+    }
+
+    /// Runs `task` on the shared runtime until the node drains.
+    fn watch(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let scope = self.workers.shared().clone();
+        self.workers.shared().spawn(name, async move {
+            tokio::select! {
+                () = task => {}
+                () = scope.drained() => {}
             }
         });
     }
@@ -460,8 +436,8 @@ impl Node {
     /// rest. Returns how many connections were cut.
     pub async fn drain(&self) -> usize {
         self.stop.draining.raise();
-        self.shared.links.writer.hand_over().await;
-        let time_limit = self.shared.plan.load().drain;
+        self.links().writer.hand_over().await;
+        let time_limit = self.live().peek().drain;
         let ended = timeout(time_limit, self.workers.ended()).await;
         let left = if ended.is_err() {
             self.workers.running()
@@ -482,10 +458,10 @@ impl Node {
 
     /// Ends the threads. Call after [`Node::drain`].
     pub fn join(self) {
-        self.shared.pool.close();
-        self.shared.upgrades.close();
+        let engine = Arc::clone(&self.context.engine);
+        engine.close();
         self.workers.join();
-        self.shared.access.close();
+        engine.telemetry.access.close();
     }
 }
 
@@ -527,7 +503,7 @@ const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A bound listener that is not served yet, or not in this role.
 struct ToServe {
     key: ListenerKey,
-    plan: Arc<ListenerPlan>,
+    frontend: Arc<FrontendPlan>,
     /// The address it listens on.
     address: Bind,
     /// `None` for listeners that run in another role.
@@ -540,7 +516,7 @@ struct ToServe {
 impl ToServe {
     /// A running listener that gets another role. Its sockets stay. UDP is bound again.
     fn kept(serving: &Serving, plan: &Arc<ListenerPlan>) -> Result<Self, BindError> {
-        let udp = match (&plan.role, &*serving.address) {
+        let udp = match (&plan.frontend.role, &*serving.address) {
             (Role::Link(_), Bind::Tcp(address)) => bind_udp(*address)?,
             _ => None,
         };
@@ -550,7 +526,7 @@ impl ToServe {
         );
         Ok(Self {
             key,
-            plan: Arc::clone(plan),
+            frontend: Arc::clone(&plan.frontend),
             address,
             sockets: None,
             udp,
@@ -565,7 +541,7 @@ fn bind_all<'p>(
     inherited: &mut Inherited,
 ) -> Result<Vec<ToServe>, BindError> {
     let bound = listeners.map(|(key, plan)| {
-        let (bound, udp) = match &plan.role {
+        let (bound, udp) = match &plan.frontend.role {
             Role::Link(_) => bind_with_udp(&plan.bind, workers, inherited)?,
             _ => (bind::bind(&plan.bind, workers, inherited)?, None),
         };
@@ -576,7 +552,7 @@ fn bind_all<'p>(
         } = bound;
         Ok(ToServe {
             key,
-            plan: Arc::clone(plan),
+            frontend: Arc::clone(&plan.frontend),
             address,
             sockets: Some((sockets, file)),
             udp,
@@ -624,109 +600,44 @@ fn bind_udp(address: SocketAddr) -> Result<Option<UdpSocket>, BindError> {
 /// How many ports chosen by the system are tried.
 const PORT_TRIES: usize = 32;
 
-fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Shared, NodeError> {
-    let relay_counters = Arc::new(RelayCounters::default());
-    let resolver = resolver(&plan, workers.shared().runtime());
-    let pool = pool_limits(&plan);
-    let admission = Admission::new(&plan.descriptors.shares, pool.max_total);
-    let dialler = dialler(&plan, resolver).with_spare_attempts(Arc::clone(admission.attempts()));
-    let spill = spill(&plan, &admission)?;
-    Ok(Shared {
-        own: ArcSwap::from_pointee(Arc::from([])),
-        dialler: ArcSwap::from_pointee(dialler),
-        pool: Pool::sharded(pool, plan.workers.get())?,
-        upgrades: Upgrades::new(&plan.pool, plan.workers.get())?,
+fn context(
+    plan: Plan,
+    workers: &Workers,
+    telemetry: Arc<Telemetry>,
+) -> Result<NodeContext, NodeError> {
+    let admission = Admission::new(&plan.descriptors.shares, pool_limits(&plan).max_total);
+    let permits = EnginePermits {
+        attempts: Arc::clone(admission.attempts()),
+        spill_files: admission.spill_files().clone(),
+    };
+    let registry = Arc::new(ServiceRegistry::new(&plan.state));
+    let table = LinkTable::new(Arc::clone(&registry) as _);
+    let live = Arc::new(Live::new(plan));
+    let engine = Engine::new(
+        Arc::clone(&live),
+        Arc::clone(&telemetry),
+        table,
+        workers.shared().runtime(),
+        permits,
+    )?;
+    let engine = Arc::new(engine);
+    let scope = workers.shared().child();
+    let links = Arc::new(Links::new(Arc::clone(&engine), registry, scope));
+    let metrics = MetricsRegistry::new(vec![
+        telemetry,
+        Arc::clone(&links) as _,
+        Arc::clone(&engine) as _,
+        live,
+    ]);
+    Ok(NodeContext {
+        engine,
+        links,
         admission,
-        retries: RetryBudget::default(),
-        spill,
-        links: Links::new(&plan.state, workers.shared().runtime().clone()),
-        links_scope: workers.shared().child(),
-        worker_stats: workers
-            .scopes()
-            .chain([workers.shared()])
-            .map(|scope| Arc::clone(scope.worker_stats()))
-            .collect(),
-        access: AccessLog::default(),
-        scopes: workers.scopes().cloned().collect(),
         loads: WorkerLoads::new(workers.count()),
-        listening: Mutex::default(),
-        plan: ArcSwap::from_pointee(plan),
-        counters,
-        relay_counters,
-        tls: OnceLock::new(),
+        scopes: workers.scopes().cloned().collect(),
+        ports: OpenPorts::default(),
+        metrics,
     })
-}
-
-/// One for the node: all workers share its cache and its limits. Sockets and timers belong to
-/// `runtime`.
-pub(crate) fn resolver(plan: &Plan, runtime: &tokio::runtime::Handle) -> Resolver {
-    let sockets = plan.descriptors.shares.names;
-    match plan.dial.resolver {
-        ResolverKind::Dns => Resolver::dns_within(sockets, runtime.clone()),
-        ResolverKind::System => Resolver::system_within(sockets, runtime.clone()),
-    }
-}
-
-pub(crate) fn dialler(plan: &Plan, resolver: Resolver) -> Dialler {
-    let options = Options {
-        family: match plan.dial.family {
-            config::Family::Any => Family::Any,
-            config::Family::V4 => Family::V4,
-            config::Family::V6 => Family::V6,
-        },
-        local_address: plan.dial.local_address.map(Into::into),
-        connect_timeout: plan.dial.connect_timeout,
-        attempt_delay: plan.dial.attempt_delay,
-        ..Options::default()
-    };
-    Dialler::new(resolver, options)
-}
-
-/// The pool limits of a Plan without client listeners were not lowered, and a reload may add such
-/// listeners.
-fn pool_limits(plan: &Plan) -> byway_agent::Limits {
-    let pool = &plan.pool;
-    let max_total = pool.max_total.min(plan.descriptors.shares.pooled);
-    let max_per_origin = pool.max_per_origin.min(max_total);
-    byway_agent::Limits {
-        max_total,
-        max_per_origin,
-        max_idle_per_origin: max_per_origin,
-        idle_timeout: pool.idle_timeout,
-        queue_len: pool.queue,
-        queue_wait: pool.queue_wait,
-        // They use a slot of `Upgrades`.
-        count_upgraded: false,
-        ..byway_agent::Limits::default()
-    }
-}
-
-/// Prepares the spill, only for a node that may need it.
-fn spill(plan: &Plan, admission: &Admission) -> Result<Option<SpillOptions>, NodeError> {
-    let wanted = plan.listeners.iter().any(|listener| match &listener.role {
-        Role::Egress(egress) => egress.spill,
-        Role::Link(link) => matches!(&link.serves, Serves::Exit(egress) if egress.spill),
-        _ => false,
-    });
-    if !wanted || plan.spill.mode == SpillMode::Off {
-        return Ok(None);
-    }
-    let directory = &plan.spill.directory;
-    spill::prepare(directory)?;
-    if let Some(warning) = spill::warn_if_memory(directory) {
-        tracing::warn!("{warning}");
-    }
-    let budget = match plan.spill.per_node {
-        Some(bytes) => SpillBudget::of(bytes),
-        None => SpillBudget::for_directory(directory)?,
-    };
-    let budget = budget.with_files(admission.spill_files().clone());
-    let pool = SpillPool::start(directory, Arc::new(budget), SpillPool::THREADS)?;
-    Ok(Some(SpillOptions {
-        ring_bytes: usize::try_from(plan.spill.memory).unwrap_or(usize::MAX),
-        stream_bytes: plan.spill.per_stream,
-        ..SpillOptions::new(pool)
-    }))
 }
 
 /// What a listener of links is for.
@@ -736,25 +647,4 @@ fn purpose_of(role: &Role) -> Option<Purpose> {
         Serves::Services { .. } => Purpose::Serve,
         Serves::Exit(_) => Purpose::Exit,
     })
-}
-
-fn upstream_ids(plan: &Plan) -> impl Iterator<Item = &Arc<str>> {
-    let edges = plan
-        .listeners
-        .iter()
-        .filter_map(|listener| match &listener.role {
-            Role::Edge(edge) => Some(edge),
-            _ => None,
-        });
-    edges
-        .flat_map(|edge| &edge.routes)
-        .flat_map(|route| &route.upstreams)
-        .map(|upstream| &upstream.id)
-}
-
-pub(crate) fn tcp_address(bind: &Bind) -> Option<SocketAddr> {
-    match bind {
-        Bind::Tcp(address) => Some(*address),
-        Bind::Unix(_) => None,
-    }
 }

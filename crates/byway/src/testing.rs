@@ -4,34 +4,37 @@
 //! Out:   what they receive, and how it ended.
 //! Never: sleeps; a wait that takes too long fails the test, at once where the clock is paused.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use byway_agent::{Acquired, Pool, Release};
-use byway_dial::{Broken, Pipe, Read, Resolver, Stream};
+use byway_agent::{Acquired, Release};
+use byway_dial::{Broken, Pipe, Read, Stream};
 use byway_testkit::pipe::{self, CAPACITY_BYTES, Control, MemoryPipe};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::config::{Plan, Role, Surroundings, parse_with};
-use crate::exchange::conn::Conn;
-use crate::exchange::retry_budget::RetryBudget;
+use crate::http::conn::Conn;
 use crate::inbound::admission::Admission;
+use crate::inbound::context::{Accepted, ConnectionContext, ConnectionInfo, NodeContext};
 use crate::inbound::ip_limit::IpLimit;
-use crate::inbound::listener::{Accepted, ConnectionInfo, ListenerContext};
+use crate::inbound::listener::ListenerContext;
+use crate::inbound::public_ports::OpenPorts;
 use crate::inbound::worker_balance::WorkerLoads;
 use crate::inbound::{http1, mixed};
 use crate::link::Links;
-use crate::observe::access::AccessLog;
-use crate::observe::counters::Counters;
+use crate::link::registry::ServiceRegistry;
+use crate::live::{Live, Section};
+use crate::observe::registry::MetricsRegistry;
+use crate::observe::telemetry::Telemetry;
+use crate::outbound::Engine;
+use crate::outbound::engine::EnginePermits;
+use crate::outbound::link_table::LinkTable;
 use crate::outbound::pooled::PoolKey;
-use crate::outbound::upgrades::Upgrades;
-use crate::relay::RelayCounters;
-use crate::scope::{Scope, StopSignals};
-use crate::shared::Shared;
+use crate::runtime::scope::{Scope, StopSignals};
 
 /// Longer than any deadline of a config, so that with a paused clock those fire first.
 const TIME_LIMIT: Duration = Duration::from_secs(3600);
@@ -48,7 +51,7 @@ pub(crate) fn plan(text: &str) -> Plan {
 
 /// One listener of a node, without its socket.
 pub(crate) struct Bench {
-    pub(crate) context: Arc<ListenerContext>,
+    pub(crate) context: Arc<ConnectionContext>,
     pub(crate) stop: StopSignals,
 }
 
@@ -82,47 +85,54 @@ impl Bench {
         Self::of(parse_with(text, "byway.toml", &Surroundings::without_files(state)).unwrap())
     }
 
-    fn of(plan: Plan) -> Self {
-        let (counters, stop) = (Arc::new(Counters::default()), StopSignals::default());
-        let resolver = Resolver::system(Handle::current());
-        let links = Links::new(&plan.state, Handle::current());
-        let key = Arc::new(plan.keyed_listeners().next().unwrap().0);
-        let address = Arc::new(plan.listeners[0].bind.clone());
-        let scope = Scope::new(Handle::current(), &stop, Arc::clone(&counters));
-        let pool = Pool::new(byway_agent::Limits::default()).unwrap();
+    fn of(mut plan: Plan) -> Self {
+        plan.workers = NonZeroUsize::MIN;
+        let (stop, telemetry) = (StopSignals::default(), Arc::new(Telemetry::new(1)));
+        let scope = Scope::new(Handle::current(), &stop, telemetry.on_panic());
         let admission = Admission::new(&plan.descriptors.shares, plan.pool.max_total);
-        let context = Arc::new(ListenerContext {
-            pool: pool.clone(),
-            key,
-            role: plan.listeners[0].role.kind(),
-            fixed: None,
-            address,
-            scope: scope.clone(),
-            worker: 0,
-            admit: admission.of(&plan.listeners[0].role, 100),
-            ip_limit: IpLimit::default(),
-            shared: Arc::new(Shared {
-                own: ArcSwap::from_pointee(Arc::from([])),
-                dialler: ArcSwap::from_pointee(crate::node::dialler(&plan, resolver)),
-                pool,
-                upgrades: Upgrades::new(&plan.pool, 1).unwrap(),
-                admission,
-                retries: RetryBudget::default(),
-                spill: None,
-                plan: ArcSwap::from_pointee(plan),
-                counters,
-                worker_stats: vec![Arc::clone(scope.worker_stats())],
-                access: AccessLog::default(),
-                relay_counters: Arc::new(RelayCounters::default()),
-                tls: OnceLock::new(),
-                links,
-                links_scope: scope.clone(),
-                scopes: vec![scope],
-                loads: WorkerLoads::new(1),
-                listening: parking_lot::Mutex::default(),
-            }),
+        let section = Section::Listener {
+            key: Arc::new(plan.keyed_listeners().next().unwrap().0),
+            role: plan.listeners[0].frontend.role.kind(),
+        };
+        let address = Arc::new(plan.listeners[0].bind.clone());
+        let registry = Arc::new(ServiceRegistry::new(&plan.state));
+        let engine = Engine::new(
+            Arc::new(Live::new(plan)),
+            Arc::clone(&telemetry),
+            LinkTable::new(Arc::clone(&registry) as _),
+            &Handle::current(),
+            EnginePermits {
+                attempts: Arc::clone(admission.attempts()),
+                spill_files: admission.spill_files().clone(),
+            },
+        );
+        let engine = Arc::new(engine.unwrap());
+        let links = Links::new(Arc::clone(&engine), registry, scope.clone());
+        let metrics = MetricsRegistry::new(vec![telemetry, Arc::clone(&engine) as _]);
+        let node = Arc::new(NodeContext {
+            engine,
+            links: Arc::new(links),
+            admission,
+            loads: WorkerLoads::new(1),
+            scopes: vec![scope.clone()],
+            ports: OpenPorts::default(),
+            metrics,
         });
-        Self { context, stop }
+        let context = ConnectionContext::new(&node, section, address, 0, scope);
+        Self {
+            context: Arc::new(context),
+            stop,
+        }
+    }
+
+    /// The listener on its only worker.
+    pub(crate) fn listener(&self) -> Arc<ListenerContext> {
+        let (_, frontend) = self.context.plan().unwrap();
+        Arc::new(ListenerContext {
+            connections: Arc::clone(&self.context),
+            admit: self.context.node.admission.of(&frontend.role, 100),
+            ip_limit: IpLimit::default(),
+        })
     }
 
     /// The client end of a new connection through a pipe of eight bytes.
@@ -164,8 +174,8 @@ impl Bench {
 
     /// Puts a connection to the edge's upstream into the pool.
     pub(crate) async fn add_idle_connection(&self, stream: Stream) {
-        let plan = self.context.shared.plan.load_full();
-        let Role::Edge(edge) = &plan.listeners[0].role else {
+        let plan = self.context.live().plan();
+        let Role::Edge(edge) = &plan.listeners[0].frontend.role else {
             panic!("an edge")
         };
         self.add_idle(
@@ -179,7 +189,7 @@ impl Bench {
     /// users.
     pub(crate) async fn origin(&self, target: &str) -> Peer {
         let (near, far) = pipe::pair();
-        let listener = Arc::clone(&self.context.key);
+        let listener = self.context.section.listener();
         let target = target.parse().unwrap();
         self.add_idle(
             PoolKey::Egress {
@@ -195,14 +205,7 @@ impl Bench {
     }
 
     async fn add_idle(&self, origin: PoolKey, stream: Stream) {
-        let Acquired::Open(permit) = self
-            .context
-            .shared
-            .pool
-            .acquire_fresh(&origin)
-            .await
-            .unwrap()
-        else {
+        let Acquired::Open(permit) = self.context.pool.acquire_fresh(&origin).await.unwrap() else {
             panic!("a permit")
         };
         permit

@@ -106,13 +106,15 @@ fn an_idle_worker_keeps_no_permit_from_the_others() {
 
 /// Permits of links, permits of visitors, and the number of public ports.
 fn shares(node: &Node) -> [usize; 3] {
-    let (admission, plan) = (&node.shared().admission, node.shared().plan.load());
+    let (admission, plan) = (&node.context().admission, node.live().plan());
     let of = |is_link: bool| {
         let listener = plan
             .listeners
             .iter()
-            .find(|listener| matches!(listener.role, Role::Link(_)) == is_link);
-        listener.map_or(0, |listener| admission.of(&listener.role, 1).free_of_node())
+            .find(|listener| matches!(listener.frontend.role, Role::Link(_)) == is_link);
+        listener.map_or(0, |listener| {
+            admission.of(&listener.frontend.role, 1).free_of_node()
+        })
     };
     [of(true), of(false), admission.public_ports(1)]
 }

@@ -34,7 +34,7 @@ fn a_thousand_idle_connections_are_spread_over_the_workers_and_each_of_them_work
         .collect();
     let loads = || {
         (0..WORKERS)
-            .map(|worker| node.shared().loads.of(worker))
+            .map(|worker| node.context().loads.of(worker))
             .collect::<Vec<_>>()
     };
     eventually("all connections are accepted", || {

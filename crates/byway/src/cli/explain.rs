@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{Common, EXIT_CONFIG, refuse, terminal};
 use crate::config::{self, File, Plan, ProxyFlags};
-use crate::route::explain::{Question, explain};
+use crate::explain::{Question, explain};
 
 /// The request, and the config to check it against.
 #[derive(Args, Debug)]

@@ -45,7 +45,7 @@ pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -
         let stop = drain::wait_for_stop_signal();
         let reopens = drain::on_reopen_signal(|| node.reopen_access_log());
         let reloads = drain::on_reload_signal(|| reload(&node, reload_from.as_ref(), common));
-        let events = node.shared().links.events();
+        let events = node.links().events();
         let nodes = [&node];
         let reported = async {
             print_ready_of(&nodes, common.log).await;
@@ -110,14 +110,14 @@ pub(super) async fn print_ready_of(nodes: &[&Node], format: LogFormat) {
     let deadline = Instant::now() + FIRST_DIAL_PATIENCE;
     let mut parts = Vec::new();
     for node in nodes {
-        let plan = node.shared().plan.load_full();
+        let plan = node.live().plan();
         parts.extend(
             node.listening()
                 .iter()
                 .map(|listening| described(&plan, listening)),
         );
         for join in &plan.joins {
-            let Some(outgoing) = node.shared().links.outgoing(&join.id) else {
+            let Some(outgoing) = node.links().outgoing(&join.id) else {
                 continue;
             };
             match outgoing.first_dial(deadline).await {
@@ -136,8 +136,8 @@ pub(super) async fn print_ready_in_short(nodes: &[&Node], format: LogFormat) {
     let (mut listeners, mut links) = (0, 0);
     for node in nodes {
         listeners += node.listening().len();
-        for join in &node.shared().plan.load_full().joins {
-            let Some(outgoing) = node.shared().links.outgoing(&join.id) else {
+        for join in &node.live().plan().joins {
+            let Some(outgoing) = node.links().outgoing(&join.id) else {
                 continue;
             };
             outgoing.first_dial(deadline).await;
@@ -155,7 +155,10 @@ fn print_ready(line: &str, format: LogFormat) {
 }
 
 fn described(plan: &Plan, listening: &Listening) -> String {
-    let role = match plan.listener(&listening.key).map(|listener| &listener.role) {
+    let role = match plan
+        .listener(&listening.key)
+        .map(|listener| &listener.frontend.role)
+    {
         Some(Role::Edge(_)) => "edge",
         Some(Role::Egress(_)) => "proxy",
         Some(Role::Link(link)) => link.serves.word(),

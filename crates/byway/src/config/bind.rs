@@ -81,6 +81,14 @@ impl Bind {
         }
     }
 
+    /// The TCP address, if it is one.
+    pub const fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(addr) => Some(*addr),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Whether the two cannot be listened on at once. Port 0 never clashes: the system chooses a
     /// free one.
     pub fn overlaps(&self, other: &Self) -> bool {

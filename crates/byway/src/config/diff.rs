@@ -138,6 +138,7 @@ fn listeners(plan: &Plan) -> Vec<(ListenerKey, &ListenerPlan)> {
 }
 
 fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
+    let (a, b) = (&a.frontend, &b.frontend);
     let role = match (&a.role, &b.role) {
         (Role::Edge(a), Role::Edge(b)) => {
             a.trusted_proxies == b.trusted_proxies
@@ -162,13 +163,13 @@ struct EdgeOf<'p> {
 fn edges<'p>(plan: &'p Plan, old_labels: &HashMap<&Bind, Arc<str>>) -> Vec<EdgeOf<'p>> {
     let mut edges: Vec<EdgeOf<'p>> = Vec::new();
     for listener in &plan.listeners {
-        let Role::Edge(edge) = &listener.role else {
+        let Role::Edge(edge) = &listener.frontend.role else {
             continue;
         };
         match edges.iter_mut().find(|known| Arc::ptr_eq(known.plan, edge)) {
             Some(known) => known.binds.push(&listener.bind),
             None => edges.push(EdgeOf {
-                label: listener.name.clone(),
+                label: listener.frontend.name.clone(),
                 binds: vec![&listener.bind],
                 plan: edge,
             }),

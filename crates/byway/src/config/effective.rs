@@ -54,7 +54,7 @@ impl Effective<'_> {
         let Some(first) = listeners.first() else {
             return Ok(());
         };
-        let kind = match &first.role {
+        let kind = match &first.frontend.role {
             Role::Edge(_) => "edge",
             Role::Egress(_) => "proxy",
             Role::Forward(_) => "tcp",
@@ -67,12 +67,12 @@ impl Effective<'_> {
         writeln!(f, "\n[[{kind}]]")?;
         if listeners
             .iter()
-            .any(|listener| *listener.name != *listener.bind.to_string())
+            .any(|listener| *listener.frontend.name != *listener.bind.to_string())
         {
-            writeln!(f, "name = {}", quoted(&first.name))?;
+            writeln!(f, "name = {}", quoted(&first.frontend.name))?;
         }
         let alike = |listener: &&Arc<ListenerPlan>| {
-            discriminant(&listener.role) == discriminant(&first.role)
+            discriminant(&listener.frontend.role) == discriminant(&first.frontend.role)
         };
         writeln!(
             f,
@@ -84,7 +84,7 @@ impl Effective<'_> {
                     .map(|listener| &listener.bind)
             )
         )?;
-        match &first.role {
+        match &first.frontend.role {
             Role::Edge(plan) => edge(f, plan),
             Role::Egress(plan) => egress(f, plan, listeners, self.0),
             Role::Forward(plan) => forward(f, plan),
@@ -102,16 +102,17 @@ impl Effective<'_> {
 
 /// Groups neighbouring listeners that share a role: those of one section.
 fn sections(plan: &Plan) -> impl Iterator<Item = &[Arc<ListenerPlan>]> {
-    plan.listeners.chunk_by(|a, b| match (&a.role, &b.role) {
-        (Role::Edge(a), Role::Edge(b)) => Arc::ptr_eq(a, b),
-        (Role::Egress(a), Role::Egress(b)) => Arc::ptr_eq(a, b),
-        (Role::Forward(a), Role::Forward(b)) => Arc::ptr_eq(a, b),
-        (Role::Link(a), Role::Link(b)) => Arc::ptr_eq(a, b),
-        (Role::Metrics, Role::Metrics) => true,
-        // The listeners for visitors follow those for links.
-        (Role::Link(_), Role::Edge(visitors)) => visitors.domain.is_some(),
-        _ => false,
-    })
+    plan.listeners
+        .chunk_by(|a, b| match (&a.frontend.role, &b.frontend.role) {
+            (Role::Edge(a), Role::Edge(b)) => Arc::ptr_eq(a, b),
+            (Role::Egress(a), Role::Egress(b)) => Arc::ptr_eq(a, b),
+            (Role::Forward(a), Role::Forward(b)) => Arc::ptr_eq(a, b),
+            (Role::Link(a), Role::Link(b)) => Arc::ptr_eq(a, b),
+            (Role::Metrics, Role::Metrics) => true,
+            // The listeners for visitors follow those for links.
+            (Role::Link(_), Role::Edge(visitors)) => visitors.domain.is_some(),
+            _ => false,
+        })
 }
 
 fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
@@ -332,7 +333,7 @@ fn log_and_metrics(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     let metrics = plan
         .listeners
         .iter()
-        .filter(|listener| listener.role == Role::Metrics);
+        .filter(|listener| listener.frontend.role == Role::Metrics);
     match metrics.clone().count() {
         0 => writeln!(f, "# listen: nowhere"),
         _ => writeln!(

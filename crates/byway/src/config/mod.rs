@@ -17,6 +17,7 @@ mod errors;
 mod file;
 mod hints;
 mod host_pattern;
+mod kept_name;
 mod link_flags;
 mod link_plan;
 mod login;
@@ -65,9 +66,9 @@ pub use observe_flags::ObserveFlags;
 pub use place::{At, Place, Text};
 pub use plan::{
     AccessFormat, AccessPlace, Action, DescriptorsPlan, DialPlan, EdgePlan, EgressPlan, Family,
-    ForwardPlan, HostMode, LimitsPlan, ListenerKey, ListenerPlan, LogPlan, Lowered, LoweredBy,
-    ParentPlan, Plan, PoolPlan, ResolverKind, RetryPlan, Role, RoleKind, RoutePlan, Rule,
-    SpillMode, SpillPlan, UpstreamPlan, Verdict,
+    ForwardPlan, FrontendPlan, HostMode, LimitsPlan, ListenerKey, ListenerPlan, LogPlan, Lowered,
+    LoweredBy, ParentPlan, Plan, PoolPlan, ResolverKind, RetryPlan, Role, RoleKind, RouteId,
+    RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, Verdict,
 };
 pub use resolve::resolve;
 pub use secret::Secret;

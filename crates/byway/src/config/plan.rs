@@ -21,9 +21,7 @@ use super::link_plan::{JoinPlan, LinkPlan, LinkSettings, Serves};
 use super::login::UserPlan;
 use super::statuses::Statuses;
 use super::units::Rate;
-use crate::exchange::retry_budget::RetryBudget;
 use crate::os::descriptors::Shares;
-use crate::outbound::balance::RoundRobin;
 
 /// The complete configuration of a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +104,22 @@ impl Plan {
             .iter()
             .filter(|listener| listener.bind == key.bind)
             .nth(key.before)
+    }
+
+    /// What is done with the connections of each listener.
+    pub fn roles(&self) -> impl Iterator<Item = &Role> {
+        self.listeners
+            .iter()
+            .map(|listener| &listener.frontend.role)
+    }
+
+    /// All routes. Those of a section with several addresses come once for each.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<RoutePlan>> {
+        let edges = self.roles().filter_map(|role| match role {
+            Role::Edge(edge) => Some(edge),
+            _ => None,
+        });
+        edges.flat_map(|edge| &edge.routes)
     }
 
     /// The link with this id, if this Plan has it.
@@ -319,14 +333,28 @@ pub enum AccessFormat {
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerPlan {
-    /// The name of its section, or else its address.
-    pub name: Arc<str>,
     /// The address.
     pub bind: Bind,
+    /// What its connections get.
+    pub frontend: Arc<FrontendPlan>,
+}
+
+/// What connections get, wherever they come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrontendPlan {
+    /// The name its section was given, or else its address; for logs and metrics.
+    pub name: Arc<str>,
     /// What is done with its connections; listeners of one section share it.
     pub role: Role,
     /// What its downstreams may take: `[limits]` with the overrides of the section.
     pub limits: LimitsPlan,
+}
+
+impl FrontendPlan {
+    /// The same, if it has this role.
+    pub fn of_role(self: Arc<Self>, role: RoleKind) -> Option<Arc<Self>> {
+        (self.role.kind() == role).then_some(self)
+    }
 }
 
 /// What is done with the connections of a listener.
@@ -413,6 +441,8 @@ pub struct EdgePlan {
 /// Which requests go to which upstreams.
 #[derive(Clone, Debug)]
 pub struct RoutePlan {
+    /// What outlives a reload is kept by this; no part of what the route does.
+    pub id: RouteId,
     /// Unique in its edge.
     pub name: Arc<str>,
     /// Which hosts; empty for every host.
@@ -425,10 +455,19 @@ pub struct RoutePlan {
     pub host: HostMode,
     /// The longest request body in bytes, edge and `[limits]` included; none for no limit.
     pub max_body: Option<u64>,
-    /// Which upstream is next. Changes at run time and is not compared.
-    pub round_robin: RoundRobin,
-    /// How many of its requests may be sent again. Not compared either.
-    pub retries: RetryBudget,
+}
+
+/// What tells a route from all others, in this Plan and in the next: the first address of its
+/// section, how many sections with the same one are before it, and its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RouteId(Arc<str>);
+
+impl RouteId {
+    /// Of the route called `name` of the section that listens first at `bind`.
+    pub fn new(bind: Option<&Bind>, before: usize, name: &str) -> Self {
+        let bind = bind.map(ToString::to_string).unwrap_or_default();
+        Self(format!("{bind}#{before}/{name}").into())
+    }
 }
 
 impl PartialEq for RoutePlan {

@@ -13,7 +13,7 @@ use std::path::Path;
 use byway_dial::Target;
 use byway_link::{Fingerprint, GrantId, GrantSecret, JoinString};
 
-use crate::link::kept_name::{NoName, kept_name};
+use super::kept_name::{NoName, kept_name};
 use crate::os::descriptors;
 
 /// What a Plan depends on besides its file.

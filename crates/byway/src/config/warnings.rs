@@ -29,7 +29,7 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
 fn egresses(plan: &Plan) -> Vec<(String, &Arc<EgressPlan>)> {
     let mut egresses: Vec<(String, &Arc<EgressPlan>)> = Vec::new();
     for listener in &plan.listeners {
-        let (word, egress) = match &listener.role {
+        let (word, egress) = match &listener.frontend.role {
             Role::Egress(egress) => ("proxy", egress),
             Role::Link(link) => match &link.serves {
                 Serves::Exit(egress) => ("exit", egress),
@@ -41,7 +41,7 @@ fn egresses(plan: &Plan) -> Vec<(String, &Arc<EgressPlan>)> {
             .iter()
             .any(|(_, earlier)| Arc::ptr_eq(earlier, egress))
         {
-            egresses.push((format!("{word} {}", listener.name), egress));
+            egresses.push((format!("{word} {}", listener.frontend.name), egress));
         }
     }
     egresses
@@ -51,10 +51,10 @@ fn egresses(plan: &Plan) -> Vec<(String, &Arc<EgressPlan>)> {
 pub(super) fn edges(plan: &Plan) -> Vec<(&str, &Arc<EdgePlan>)> {
     let mut edges: Vec<(&str, &Arc<EdgePlan>)> = Vec::new();
     for listener in &plan.listeners {
-        if let Role::Edge(edge) = &listener.role
+        if let Role::Edge(edge) = &listener.frontend.role
             && !edges.iter().any(|(_, earlier)| Arc::ptr_eq(earlier, edge))
         {
-            edges.push((&listener.name, edge));
+            edges.push((&listener.frontend.name, edge));
         }
     }
     edges

@@ -17,7 +17,6 @@ use byway_h1::{Framed, Parsed, Request, ResponseHead, Version};
 
 use self::waiting::WaitEnd;
 use super::body::{BodyError, BodyTransfer};
-use super::conn::Conn;
 use super::deadline::{Deadlines, Exceeded};
 use super::discard::discard;
 use super::failure::{AttemptFailure, client_left, no_answer, not_read};
@@ -27,8 +26,9 @@ use super::keep_alive::keep_upstream;
 use super::lazy_timer::LazyTimer;
 use super::other_protocol;
 use super::retry::{Failed, Outcome, Tries, is_repeatable};
-use super::scratch::Scratch;
 use crate::fault::{Deadline, Fault, FaultKind, Who, malformed};
+use crate::http::conn::Conn;
+use crate::http::scratch::Scratch;
 use crate::observe::timing::Phase;
 use crate::outbound::pooled::{Borrowed, PoolKey};
 use crate::outbound::upgrades::UpgradeSlot;
@@ -265,12 +265,12 @@ impl<'a> Attempt<'a> {
         let Some(fault) = other_protocol::in_response(unread, exposed) else {
             return Ok(());
         };
-        self.exchange.shared.counters.malformed_responses.add(1);
+        self.exchange.counters().malformed_responses.add(1);
         Err(fault.into())
     }
 
     fn malformed_response(&self, error: &byway_h1::Malformed) -> AttemptFailure {
-        self.exchange.shared.counters.malformed_responses.add(1);
+        self.exchange.counters().malformed_responses.add(1);
         malformed(Who::Upstream, error).into()
     }
 
@@ -313,7 +313,7 @@ impl<'a> Attempt<'a> {
     fn stopped_by_downstream(&self, stop: BodyError) -> Fault {
         match stop {
             BodyError::Malformed(error) => {
-                self.exchange.shared.counters.malformed_requests.add(1);
+                self.exchange.counters().malformed_requests.add(1);
                 malformed(Who::Downstream, &error)
             }
             BodyError::TooLarge => body_too_large(self.exchange.max_body.unwrap_or_default()),
@@ -551,7 +551,7 @@ impl<'a> Attempt<'a> {
         match stop {
             BodyError::To(broken) => client_left(&broken),
             BodyError::Malformed(error) => {
-                self.exchange.shared.counters.malformed_responses.add(1);
+                self.exchange.counters().malformed_responses.add(1);
                 malformed(Who::Upstream, &error)
             }
             BodyError::From(broken) => Fault::new(

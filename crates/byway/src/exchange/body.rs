@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use byway_dial::{Broken, Read};
 use byway_h1::{BodyDecoder, Framed, Malformed, Step, is_alias, write};
 
-use super::conn::Conn;
 use super::replay::Replay;
+use crate::http::conn::Conn;
 use crate::relay::Splice;
 
 /// One body in transfer.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use byway_agent::{Lease, Release};
 use byway_h1::{BodyDecoder, Framed, Limits, Step};
 
-use super::conn::Conn;
+use crate::http::conn::Conn;
 use crate::outbound::pooled::PoolKey;
 
 /// Releases `lease`. `keep` is how long it may be idle; `None` closes it.

@@ -21,36 +21,40 @@ use tokio::time::Instant;
 use super::attempt::Attempt;
 use super::body::BodyTransfer;
 use super::client_gone::unless_gone;
-use super::conn::Conn;
 use super::connection_options::refuse_end_to_end;
 use super::failure::AttemptFailure;
 use super::head::{self, RequestRules};
 use super::lazy_timer::LazyTimer;
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
-use super::retry_budget::RetryBudget;
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, FaultKind, Who, malformed};
-use crate::link::report::Reports;
+use crate::http::conn::Conn;
+use crate::observe::counters::Counters;
+use crate::observe::request_report::Reports;
 use crate::observe::timing::{Phase, Timing};
+use crate::outbound::Engine;
 use crate::outbound::balance::Walk;
 use crate::outbound::pooled::{
     self, Borrowed, Freshness, PoolKey, Want, is_worth_another_upstream,
 };
+use crate::outbound::retry_budget::RetryBudget;
+use crate::outbound::routes::RouteState;
 use crate::outbound::upgrades::UpgradeSlot;
 use crate::route::{Allowed, Outbound};
-use crate::scope::Scope;
-use crate::shared::Shared;
+use crate::runtime::scope::Scope;
 
 /// A request in progress, with everything that was decided about it.
 pub struct ExchangeRequest<'a> {
-    /// State shared by the node.
-    pub shared: &'a Shared,
-    /// This worker's part of the pool of HTTP connections to upstreams.
+    /// What opens and keeps connections.
+    pub engine: &'a Engine,
+    /// HTTP connections to upstreams, this worker's part of them.
     pub pool: &'a Pool<PoolKey, Conn>,
     /// The head.
     pub request: Request<'a>,
     /// The client that sent it, where clients share an upstream.
     pub client: Client,
+    /// What its route knows of earlier requests.
+    pub route: Arc<RouteState>,
     /// How policy permitted it.
     pub allowed: &'a Allowed,
     /// The pool's key, at an egress; an edge's key is its upstream.
@@ -191,7 +195,7 @@ pub async fn forward(
             "retrying: {}",
             failure.fault
         );
-        exchange.shared.counters.retried(failure.outcome).add(1);
+        exchange.counters().retried(failure.outcome).add(1);
         moved.retries += 1;
         moved.timing.retried = true;
         moved.timing.enter(Phase::Queue);
@@ -291,7 +295,9 @@ impl ExchangeRequest<'_> {
 
     fn selection(&self) -> Selection<'_> {
         let (walk, upstreams) = match self.allowed.outbound() {
-            Outbound::Pooled(route) => (Some(Walk::over(route)), route.upstreams.len()),
+            Outbound::Pooled(route) => {
+                (Some(Walk::over(route, &self.route)), route.upstreams.len())
+            }
             _ => (None, 1),
         };
         Selection {
@@ -311,7 +317,7 @@ impl ExchangeRequest<'_> {
         match tries.again(failed, Instant::now(), self.budget()) {
             Ok(()) => true,
             Err(why) => {
-                self.shared.counters.not_retried(why).add(1);
+                self.counters().not_retried(why).add(1);
                 moved.timing.not_retried = Some(why.name());
                 false
             }
@@ -319,10 +325,12 @@ impl ExchangeRequest<'_> {
     }
 
     fn budget(&self) -> &RetryBudget {
-        match self.allowed.outbound() {
-            Outbound::Pooled(route) => &route.retries,
-            _ => &self.shared.retries,
-        }
+        &self.route.retries
+    }
+
+    /// What the node counts.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.engine.telemetry.counters
     }
 
     /// An idle connection behind a link may be dead without notice. A request that may not be
@@ -347,10 +355,10 @@ impl ExchangeRequest<'_> {
         };
         match (&mut selection.walk, &self.origin) {
             (Some(walk), _) => {
-                pooled::lease(self.shared, self.pool, walk, self.allowed, want, timing).await
+                pooled::lease(self.engine, self.pool, walk, self.allowed, want, timing).await
             }
             (None, Some(origin)) => {
-                pooled::lease_egress(self.shared, self.pool, origin, self.allowed, want, timing)
+                pooled::lease_egress(self.engine, self.pool, origin, self.allowed, want, timing)
                     .await
             }
             (None, None) => Err(Fault::new(

@@ -1,19 +1,17 @@
 //! Exchange: one HTTP request in, one response out.
 //!
 //! `forward` carries one request, `attempt` is one try of it, `failure` why a try failed; `retry`
-//! decides whether there is another, within a `retry_budget` and with the body that `replay` has
-//! kept; `head` selects the fields that are passed on, `body` passes the bodies, `answer` generates
+//! decides whether there is another, with the body that `replay` has kept; `head` selects the fields that are passed on, `body` passes the bodies, `answer` generates
 //! Byway's own responses, `discard` drops a response that is not passed on, `path` is the one
 //! interpretation of a path, `deadline` limits pauses, `client_gone` ends work for a client that
-//! has left, `min_rate` limits slow clients, `conn` is one end of a connection, `keep_alive`
+//! has left, `min_rate` limits slow clients, `keep_alive`
 //! decides how long an upstream connection is kept, `connection_options` is what Connection lists,
-//! `max_forwards` counts Max-Forwards down, `date` is the current time, `scratch` is reused memory.
+//! `max_forwards` counts Max-Forwards down, `date` is the current time.
 
 pub mod answer;
 mod attempt;
 pub mod body;
 pub mod client_gone;
-pub mod conn;
 pub mod connection_options;
 pub mod date;
 pub mod deadline;
@@ -31,8 +29,6 @@ mod recall;
 pub mod replay;
 pub mod request_id;
 pub mod retry;
-pub mod retry_budget;
-pub mod scratch;
 
 #[cfg(test)]
 mod tests;

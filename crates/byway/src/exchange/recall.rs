@@ -9,8 +9,8 @@ use std::task::Context;
 
 use byway_agent::Lease;
 
-use super::conn::Conn;
 use crate::fault::{Fault, FaultKind, Who};
+use crate::http::conn::Conn;
 use crate::outbound::pooled::PoolKey;
 
 /// Call it whenever an exchange has to wait: for its client, with the progress so far, or only for

@@ -9,9 +9,9 @@ use byway_h1::{Framed, Request};
 use tokio::time::Instant;
 
 use super::connection_options::ConnectionOptions;
-use super::retry_budget::RetryBudget;
 use crate::config::RetryPlan;
 use crate::observe::counters::{Counter, Counters};
+use crate::outbound::retry_budget::RetryBudget;
 
 /// How far an attempt got before it failed. If in doubt, the later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

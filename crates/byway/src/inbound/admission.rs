@@ -401,6 +401,7 @@ mod tests {
             crate::config::parse(&text, "byway.toml", std::path::Path::new("/state"))
                 .unwrap()
                 .listeners[0]
+                .frontend
                 .role
                 .clone()
         };

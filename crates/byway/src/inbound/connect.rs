@@ -11,28 +11,28 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use base64::Engine;
+use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use byway_agent::Client;
 use byway_dial::{Stream, Target};
 use byway_h1::{Framed, Request, TargetForm};
 
-use super::listener::{ConnectionInfo, ListenerContext};
+use super::context::{ConnectionContext, ConnectionInfo};
 use super::tunnel_log::TunnelLog;
-use crate::config::{EgressPlan, ListenerPlan, LoginDigest, MOST_CREDENTIAL_BYTES};
+use crate::config::{EgressPlan, FrontendPlan, LoginDigest, MOST_CREDENTIAL_BYTES};
 use crate::exchange::client_gone::unless_gone;
-use crate::exchange::conn::Conn;
 use crate::exchange::forward::Switched;
 use crate::fault::{Fault, FaultKind, Who};
+use crate::http::conn::Conn;
 use crate::observe::counters::Counters;
 use crate::outbound;
+use crate::outbound::Engine;
 use crate::outbound::upgrades::UpgradeSlot;
 use crate::relay::{
     self, Early, End, EndKind, EndPhase, Outflow, Rate, Relay, RelayOptions, Side, SpillOptions,
     StreamShaper,
 };
 use crate::route::Allowed;
-use crate::shared::Shared;
 
 /// The far side of a tunnel.
 pub struct Tunnel {
@@ -200,7 +200,7 @@ pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
 /// # Errors
 /// The fault to respond with; nothing was sent yet.
 pub async fn open(
-    shared: &Shared,
+    engine: &Engine,
     downstream: &mut Conn,
     request: &Request<'_>,
     allowed: &Allowed,
@@ -214,7 +214,7 @@ pub async fn open(
             detail,
         ));
     }
-    let dialled = unless_gone(downstream.stream(), pin!(outbound::open(shared, allowed))).await?;
+    let dialled = unless_gone(downstream.stream(), pin!(outbound::open(engine, allowed))).await?;
     downstream
         .queue()
         .extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
@@ -230,8 +230,8 @@ pub async fn relay(
     mut downstream: Conn,
     tunnel: Tunnel,
     info: &ConnectionInfo,
-    context: &ListenerContext,
-    listener: &ListenerPlan,
+    context: &ConnectionContext,
+    listener: &FrontendPlan,
 ) {
     let deadline = listener.limits.handshake_timeout;
     let tunnel_log = TunnelLog::new(
@@ -252,7 +252,7 @@ pub async fn relay(
         from_downstream,
         from_upstream: tunnel.early,
     };
-    let options = relay_options(&context.shared, &tunnel.allowed, listener);
+    let options = relay_options(context.engine(), &tunnel.allowed, listener);
     let tunnel_log = tunnel_log.through(&tunnel.allowed);
     let Some(slot) = tunnel.slot else {
         return relay_streams(stream, tunnel.upstream, early, &options, &tunnel_log).await;
@@ -295,23 +295,23 @@ pub async fn relay_streams(
 
 /// How long a relay may be half-closed and silent, where bytes for its client may be spilled, and
 /// how fast they may be sent.
-pub fn relay_options(shared: &Shared, allowed: &Allowed, listener: &ListenerPlan) -> RelayOptions {
+pub fn relay_options(engine: &Engine, allowed: &Allowed, listener: &FrontendPlan) -> RelayOptions {
     RelayOptions {
         half_closed_idle: listener.limits.half_closed_idle,
         idle: listener.limits.idle,
-        spill: spill(shared, allowed),
+        spill: spill(engine, allowed),
         limit_up: None,
         limit_down: limit_down(allowed),
-        counters: Some(Arc::clone(&shared.relay_counters)),
+        counters: Some(Arc::clone(&engine.relay_counters)),
     }
 }
 
 /// What is placed between an egress exchange and its client: the spill, the speed limit, or
 /// neither.
-pub fn slow_reader_guard(shared: &Shared, allowed: &Allowed) -> Option<Outflow> {
-    let counters = Some(Arc::clone(&shared.relay_counters));
+pub fn slow_reader_guard(engine: &Engine, allowed: &Allowed) -> Option<Outflow> {
+    let counters = Some(Arc::clone(&engine.relay_counters));
     let shaper = limit_down(allowed).map(StreamShaper::new);
-    let outflow = match (spill(shared, allowed), &shaper) {
+    let outflow = match (spill(engine, allowed), &shaper) {
         (None, None) => return None,
         (None, Some(_)) => Outflow::direct(counters),
         (Some(spill), _) => Outflow::spilling(spill, counters),
@@ -324,11 +324,11 @@ pub fn slow_reader_guard(shared: &Shared, allowed: &Allowed) -> Option<Outflow> 
 
 /// Where bytes for this client may be spilled, charged to the user of the request, or else to its
 /// address.
-fn spill(shared: &Shared, allowed: &Allowed) -> Option<SpillOptions> {
+fn spill(engine: &Engine, allowed: &Allowed) -> Option<SpillOptions> {
     if !allowed.spills() {
         return None;
     }
-    let spill = shared.spill.clone()?;
+    let spill = engine.spill.clone()?;
     Some(SpillOptions {
         client: Client::of(allowed.asker()),
         ..spill
@@ -358,7 +358,7 @@ mod tests {
                 users.join(", ")
             );
             let plan = crate::testing::plan(&text);
-            let Role::Egress(egress) = &plan.listeners[0].role else {
+            let Role::Egress(egress) = &plan.listeners[0].frontend.role else {
                 panic!("no egress")
             };
             let counters = Counters::default();

@@ -18,19 +18,19 @@ use tokio::time::{Instant, timeout};
 
 use super::client;
 use super::connect::{self, Tunnel};
+use super::context::{Accepted, ConnectionContext, ConnectionInfo};
 use super::future_pool::{self, FuturePool};
-use super::listener::{Accepted, ConnectionInfo, ListenerContext};
 use super::request_log::RequestLog;
-use crate::config::{EdgePlan, EgressPlan, LimitsPlan, ListenerPlan, Plan, Role};
+use crate::config::{EdgePlan, EgressPlan, FrontendPlan, LimitsPlan, Plan, Role};
 use crate::exchange::answer::{self, ResponseOptions};
-use crate::exchange::conn::Conn;
 use crate::exchange::forward::{After, ExchangeRequest, Moved, codec_limits, forward};
 use crate::exchange::head::{Forwarded, IpText, PSEUDONYM};
 use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::request_id::RequestId;
-use crate::exchange::scratch::{Scratch, ScratchBytes};
 use crate::exchange::{max_forwards, other_protocol, path};
 use crate::fault::{Deadline, Fault, FaultKind, Who, malformed};
+use crate::http::conn::Conn;
+use crate::http::scratch::{Scratch, ScratchBytes};
 use crate::observe::ending::Ending;
 use crate::observe::metrics::ListenerMetrics;
 use crate::outbound::pooled::PoolKey;
@@ -39,7 +39,7 @@ use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 /// Serves a connection of an edge.
 pub fn serve_edge(
     accepted: Accepted,
-    context: Arc<ListenerContext>,
+    context: Arc<ConnectionContext>,
 ) -> impl Future<Output = ()> + Send {
     Http1Connection::new(Conn::new(accepted.stream), accepted.info, context).serve()
 }
@@ -48,7 +48,7 @@ pub fn serve_edge(
 pub fn serve_egress(
     downstream: Conn,
     info: ConnectionInfo,
-    context: Arc<ListenerContext>,
+    context: Arc<ConnectionContext>,
 ) -> impl Future<Output = ()> + Send {
     Http1Connection::new(downstream, info, context).serve()
 }
@@ -63,9 +63,9 @@ struct Http1Connection {
     client: Client,
     /// Its number.
     connection: u64,
-    context: Arc<ListenerContext>,
+    context: Arc<ConnectionContext>,
     /// The Plan of the last request and the listener in it.
-    view: Option<(Arc<Plan>, Arc<ListenerPlan>)>,
+    view: Option<(Arc<Plan>, Arc<FrontendPlan>)>,
     /// Where that listener's requests are counted.
     listener_metrics: Arc<ListenerMetrics>,
     served: u64,
@@ -101,7 +101,7 @@ struct RequestJob {
     session: Box<Http1Connection>,
     text: HeadText,
     plan: Arc<Plan>,
-    listener: Arc<ListenerPlan>,
+    listener: Arc<FrontendPlan>,
 }
 
 /// A connection whose request was served, and what to do with it.
@@ -125,7 +125,7 @@ impl RequestJob {
 }
 
 impl Http1Connection {
-    fn new(downstream: Conn, info: ConnectionInfo, context: Arc<ListenerContext>) -> Box<Self> {
+    fn new(downstream: Conn, info: ConnectionInfo, context: Arc<ConnectionContext>) -> Box<Self> {
         let ConnectionInfo { connection, peer } = info;
         let peer_text = peer.map(|peer| IpText::of(peer.ip()));
         Box::new(Self {
@@ -195,8 +195,8 @@ impl Http1Connection {
 
     /// The current Plan, looked up again only when it has changed; `None` once it has no such
     /// listener.
-    fn view(&mut self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
-        let current = self.context.shared.plan.load();
+    fn view(&mut self) -> Option<(Arc<Plan>, Arc<FrontendPlan>)> {
+        let current = self.context.live().peek();
         let is_current = self
             .view
             .as_ref()
@@ -204,11 +204,7 @@ impl Http1Connection {
         if !is_current {
             self.view = self.context.plan();
             if let Some((_, listener)) = &self.view {
-                self.listener_metrics = self
-                    .context
-                    .scope
-                    .worker_stats()
-                    .listener_metrics(&listener.name);
+                self.listener_metrics = self.context.worker_stats.listener_metrics(&listener.name);
             }
         }
         self.view.clone()
@@ -297,7 +293,7 @@ impl Http1Connection {
     }
 
     fn note_malformed(&self, fault: Fault) -> Fault {
-        let counters = &self.context.shared.counters;
+        let counters = &self.context.counters();
         counters.malformed_requests.add(1);
         if let Some(line) = counters.log_limits.malformed_requests.count() {
             tracing::info!(
@@ -309,8 +305,8 @@ impl Http1Connection {
     }
 
     /// Responds to a malformed head. The connection closes, as no message boundary is known.
-    fn refuse_head(&mut self, fault: &Fault, listener: &ListenerPlan) -> Then {
-        self.context.shared.counters.faults.add(1);
+    fn refuse_head(&mut self, fault: &Fault, listener: &FrontendPlan) -> Then {
+        self.context.counters().faults.add(1);
         // The error comes from the client's own bytes and names nothing behind this node.
         let in_detail = true;
         let id = RequestId::random();
@@ -336,7 +332,7 @@ impl Http1Connection {
         &mut self,
         text: HeadText,
         plan: &Arc<Plan>,
-        listener: &ListenerPlan,
+        listener: &FrontendPlan,
     ) -> Then {
         self.served += 1;
         let request = text.index.view(&text.bytes.0);
@@ -359,11 +355,11 @@ impl Http1Connection {
         &mut self,
         head: &Head<'_>,
         plan: &Arc<Plan>,
-        listener: &ListenerPlan,
+        listener: &FrontendPlan,
         edge: &EdgePlan,
     ) -> Then {
         let context = Arc::clone(&self.context);
-        let (shared, pool) = (&context.shared, &context.pool);
+        let (engine, pool) = (context.engine(), &context.pool);
         let is_last = self.is_last(listener);
         let mut moved = Moved::begun(head.begun);
         let result = async {
@@ -387,7 +383,7 @@ impl Http1Connection {
             let path = path::canonical(request.path(), edge.reject_empty_segments)?;
             let target = path::target(&path, request.path(), request.path_and_query());
             let authority = text(request.host().unwrap_or_default())?;
-            let own = shared.own.load();
+            let own = engine.live.own();
             let inquiry = Inquiry {
                 plan,
                 role: &listener.role,
@@ -405,9 +401,10 @@ impl Http1Connection {
                 .flatten();
             let peer = self.peer_text.as_ref().map(IpText::as_str);
             let exchange = ExchangeRequest {
-                shared,
+                engine,
                 pool,
                 request: *request,
+                route: engine.routes.state_for(allowed.outbound()),
                 client: reported.unwrap_or(self.client),
                 allowed: &allowed,
                 origin: exposed_origin(&allowed),
@@ -434,16 +431,16 @@ impl Http1Connection {
         &mut self,
         head: &Head<'_>,
         plan: &Arc<Plan>,
-        listener: &ListenerPlan,
+        listener: &FrontendPlan,
         egress: &EgressPlan,
     ) -> Then {
         let context = Arc::clone(&self.context);
-        let (shared, pool) = (&context.shared, &context.pool);
+        let (engine, pool) = (context.engine(), &context.pool);
         let is_last = self.is_last(listener);
         let mut moved = Moved::begun(head.begun);
         let result = async {
             let request = &head.request;
-            let user = connect::authenticate(request, egress, &shared.counters)?;
+            let user = connect::authenticate(request, egress, context.counters())?;
             moved.timing.user.clone_from(&user);
             refuse_loop(request)?;
             if max_forwards::end_here(request)? {
@@ -452,7 +449,7 @@ impl Http1Connection {
                 ));
             }
             let target = connect::target(request)?;
-            let own = shared.own.load();
+            let own = engine.live.own();
             let inquiry = Inquiry {
                 plan,
                 role: &listener.role,
@@ -462,20 +459,20 @@ impl Http1Connection {
                 ask: Ask::Target(&target),
             };
             let allowed = policy::decide(&inquiry).inspect_err(|_| {
-                shared.counters.denied.add(1);
+                context.counters().denied.add(1);
             })?;
             if matches!(request.target_form(), TargetForm::Authority) {
-                return connect::open(shared, &mut self.downstream, request, &allowed)
+                return connect::open(engine, &mut self.downstream, request, &allowed)
                     .await
                     .map(EgressOutcome::Tunnel);
             }
             if !self.downstream.has_outflow()
-                && let Some(outflow) = connect::slow_reader_guard(shared, &allowed)
+                && let Some(outflow) = connect::slow_reader_guard(engine, &allowed)
             {
                 self.downstream.send_through(outflow);
             }
             let client = user.as_deref().map_or(self.client, client::of_user);
-            let (generation, listener_key) = (plan.generation, Arc::clone(&self.context.key));
+            let (generation, listener_key) = (plan.generation, self.context.section.listener());
             let origin = PoolKey::Egress {
                 generation,
                 listener: listener_key,
@@ -483,9 +480,10 @@ impl Http1Connection {
                 target,
             };
             let exchange = ExchangeRequest {
-                shared,
+                engine,
                 pool,
                 request: *request,
+                route: engine.routes.state_for(allowed.outbound()),
                 client,
                 allowed: &allowed,
                 origin: Some(origin),
@@ -516,7 +514,7 @@ impl Http1Connection {
     }
 
     /// Responds to an OPTIONS on its last hop (Max-Forwards: 0).
-    async fn answer_last_hop(&mut self, request: &Request<'_>, listener: &ListenerPlan) -> After {
+    async fn answer_last_hop(&mut self, request: &Request<'_>, listener: &FrontendPlan) -> After {
         let close = request.framing().has_body()
             || !request.keep_alive()
             || self.is_last(listener)
@@ -544,7 +542,7 @@ impl Http1Connection {
     }
 
     /// Where completed requests are counted and logged.
-    fn request_log<'s>(&'s self, listener: &'s ListenerPlan) -> RequestLog<'s> {
+    fn request_log<'s>(&'s self, listener: &'s FrontendPlan) -> RequestLog<'s> {
         RequestLog {
             context: &self.context,
             info: self.info(),
@@ -554,7 +552,7 @@ impl Http1Connection {
     }
 
     /// Whether no request may follow this one on the connection.
-    fn is_last(&self, listener: &ListenerPlan) -> bool {
+    fn is_last(&self, listener: &FrontendPlan) -> bool {
         self.served >= listener.limits.requests_per_connection
     }
 
@@ -564,7 +562,7 @@ impl Http1Connection {
         &mut self,
         result: Result<After, Fault>,
         head: &Head<'_>,
-        listener: &ListenerPlan,
+        listener: &FrontendPlan,
         moved: &mut Moved,
     ) -> Then {
         match result {
@@ -592,7 +590,7 @@ impl Http1Connection {
         &mut self,
         fault: Fault,
         head: &Head<'_>,
-        listener: &ListenerPlan,
+        listener: &FrontendPlan,
         moved: &mut Moved,
     ) -> Then {
         let request = &head.request;
@@ -631,7 +629,7 @@ impl Http1Connection {
         head: &Head<'_>,
         moved: &Moved,
         fault: Option<&Fault>,
-        listener: &ListenerPlan,
+        listener: &FrontendPlan,
         then: Then,
     ) -> Then {
         let phase = moved.timing.phase().word();
@@ -658,7 +656,7 @@ impl Http1Connection {
             ),
             // Errors of clients are counted. One line each would let any client fill the log.
             Some(fault) if fault.who == Who::Downstream => {
-                self.context.shared.counters.faults.add(1);
+                self.context.counters().faults.add(1);
                 tracing::debug!(
                     peer = self.peer.map(display), listener = %self.context.address, request = head.id.as_str(), status = fault.status(),
                     class = fault.class(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
@@ -666,7 +664,7 @@ impl Http1Connection {
             }
             // Includes why it was not retried.
             Some(fault) => {
-                let counters = &self.context.shared.counters;
+                let counters = &self.context.counters();
                 counters.faults.add(1);
                 let Some(line) = counters.log_limits.fault(fault) else {
                     return then;

@@ -26,31 +26,32 @@ use tokio::time::{sleep, timeout};
 
 use super::admission::Admit;
 use super::connect::{relay_options, relay_streams};
+use super::context::{Accepted, ConnectionContext, ConnectionInfo, NodeContext};
 use super::dial_permits::{DialPermit, NoDialPermit, PermitHolder};
-use super::ip_limit::IpLimit;
-use super::link_permits::{LinkPermit, LinkPermits, NoPermit};
-use super::listener::{Accepted, ConnectionInfo, ListenerContext};
+use super::link_permits::{LinkPermit, NoPermit};
+use super::listener::ListenerContext;
 use super::pending_links::PendingLink;
 use super::tunnel_log::TunnelLog;
-use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role, RoleKind, Serves, ServiceKind};
+use crate::config::{Bind, FrontendPlan, Plan, Role, Serves, ServiceKind};
 use crate::fault::{Fault, FaultKind, Who};
-use crate::link::outgoing::OutgoingLink;
+use crate::link::outgoing::{OutgoingLink, StreamServer};
+use crate::link::public_ports::PublicPorts;
+use crate::link::serving::AcceptedAt;
 use crate::link::{serving, welcome};
+use crate::live::Section;
 use crate::outbound::{self, direct};
 use crate::relay::Early;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
-use crate::scope::Scope;
-use crate::shared::Shared;
 
 /// Serves a TCP connection that may become a carrier. The task lasts as long as its session, if it
 /// starts one.
 pub async fn serve_tcp(accepted: Accepted, context: Arc<ListenerContext>, plan: Arc<Plan>) {
-    let acceptor = match context.shared.links.acceptor(&plan.link) {
+    let acceptor = match context.connections.node.links.acceptor(&plan.link) {
         Ok(acceptor) => acceptor,
-        Err(error) => return tracing::error!("{}: {error}", context.address),
+        Err(error) => return tracing::error!("{}: {error}", context.connections.address),
     };
     let info = accepted.info;
-    let pending_links = context.shared.admission.pending_links();
+    let pending_links = context.connections.node.admission.pending_links();
     let pending_link =
         Arc::new(pending_links.enter(info.peer, CarrierKind::Tls, has_spoken(&accepted.stream)));
     let arriving = Arc::clone(&pending_link);
@@ -89,7 +90,7 @@ pub async fn serve_udp(
             tracing::warn!("{address} is in use over UDP: links use TLS only until it is free");
             tokio::select! {
                 listener = wait_for_udp(address, &context) => listener,
-                () = context.scope.drained() => return,
+                () = context.connections.scope.drained() => return,
             }
         }
     };
@@ -99,14 +100,15 @@ pub async fn serve_udp(
 async fn wait_for_udp(address: SocketAddr, context: &ListenerContext) -> QuicListener {
     loop {
         sleep(UDP_TICK).await;
-        let Some((plan, _)) = context.plan() else {
+        let Some((plan, _)) = context.connections.plan() else {
             return std::future::pending().await;
         };
         let Ok(udp) = byway_link::quic::bind(address) else {
             continue;
         };
         let listening = context
-            .shared
+            .connections
+            .node
             .links
             .acceptor(&plan.link)
             .ok()
@@ -124,12 +126,12 @@ const UDP_TICK: Duration = Duration::from_secs(1);
 /// Accepts QUIC until the context's scope drains; then the open sessions finish.
 async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
     let accepting = async {
-        let pending_links = context.shared.admission.pending_links();
+        let pending_links = context.connections.node.admission.pending_links();
         while let Some(incoming) = listener
             .accept_proven_if(|| pending_links.is_half_full())
             .await
         {
-            let Some(plan) = context.plan().map(|(plan, _)| plan) else {
+            let Some(plan) = context.connections.plan().map(|(plan, _)| plan) else {
                 return;
             };
             let peer = incoming.peer();
@@ -139,16 +141,16 @@ async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
             };
             let pending_link =
                 Arc::new(pending_links.enter(Some(peer), CarrierKind::Quic, incoming.progress()));
-            let Ok(acceptor) = context.shared.links.acceptor(&plan.link) else {
+            let Ok(acceptor) = context.connections.node.links.acceptor(&plan.link) else {
                 return;
             };
-            let connection = context.shared.counters.accepted.add(1);
+            let connection = context.connections.counters().accepted.add(1);
             let info = ConnectionInfo {
                 connection,
                 peer: Some(peer),
             };
             let arriving = context.clone();
-            context.scope.spawn("quic carrier", async move {
+            context.connections.scope.spawn("quic carrier", async move {
                 let _ip_permit = ip_permit;
                 let welcomed = Arc::clone(&pending_link);
                 let welcoming =
@@ -159,7 +161,7 @@ async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
     };
     tokio::select! {
         () = accepting => {}
-        () = context.scope.drained() => {}
+        () = context.connections.scope.drained() => {}
     }
     // The endpoint drives every connection that it has accepted, so it closes after them.
     listener.idle().await;
@@ -190,7 +192,7 @@ async fn serve_arrival(
         () = pending_link.evicted() => {
             Some(Err(LinkError::Unreachable("it had sent no hello when its place was needed".into())))
         }
-        () = context.scope.drained() => None,
+        () = context.connections.scope.drained() => None,
     };
     drop(pending_link);
     match welcomed {
@@ -219,14 +221,14 @@ async fn welcome(
         Ok(arrival) => arrival,
         Err(error) => return Some(Err(error)),
     };
-    let (_, listener) = context.plan()?;
-    let Role::Link(plan) = &listener.role else {
+    let (_, frontend) = context.connections.plan()?;
+    let Role::Link(plan) = &frontend.role else {
         return None;
     };
     Some(match arrival {
         Arrival::Hello(pending) => {
             let carrier = pending.carrier();
-            welcome::welcome(&context.shared, *pending, plan, |grant| {
+            welcome::welcome(&context.connections.node.links, *pending, plan, |grant| {
                 permits(context, grant, carrier)
             })
             .await
@@ -269,11 +271,11 @@ fn permits(
 
 /// Failures of unauthenticated peers are counted, and logged with a rate limit.
 fn log_refused(context: &ListenerContext, peer: Option<SocketAddr>, error: &LinkError) {
-    let counters = &context.shared.counters;
+    let counters = context.connections.counters();
     counters.link_handshakes_failed.add(1);
     // Normal for the slower carrier of a dialler while the link is up, and for a probe of the port.
     if matches!(error, LinkError::Left { .. }) {
-        return tracing::debug!(peer = peer.map(display), listener = %context.address, "no link: {error}");
+        return tracing::debug!(peer = peer.map(display), listener = %context.connections.address, "no link: {error}");
     }
     let log_limits = match error {
         LinkError::Refused {
@@ -282,7 +284,7 @@ fn log_refused(context: &ListenerContext, peer: Option<SocketAddr>, error: &Link
         _ => &counters.log_limits.link_handshakes,
     };
     if let Some(line) = log_limits.count() {
-        tracing::info!(peer = peer.map(display), listener = %context.address, left_out = line.left_out, "no link: {error}");
+        tracing::info!(peer = peer.map(display), listener = %context.connections.address, left_out = line.left_out, "no link: {error}");
     }
 }
 
@@ -291,7 +293,8 @@ async fn serve_session(
     connection: u64,
     context: Arc<ListenerContext>,
 ) {
-    let shared = Arc::clone(&context.shared);
+    let (context, node) = (&context.connections, &context.connections.node);
+    let counters = context.counters();
     let (link, grant) = (served.link.clone(), served.grant().id);
     let (peer, identity) = (link.peer_addr(), link.peer().short());
     let by = served
@@ -299,26 +302,31 @@ async fn serve_session(
         .last()
         .map(ToString::to_string)
         .unwrap_or_default();
-    if let Some(line) = shared.counters.log_limits.links_up.count() {
+    if let Some(line) = counters.log_limits.links_up.count() {
         let left_out = line.left_out;
         tracing::info!(peer = peer.map(display), identity, grant = %grant, listener = %context.address, left_out, "link is up, by {by}");
     }
-    shared.counters.links.add(1);
-    let (mut session, streams, _) = served.split(&shared, Bind::clone(&context.address));
+    counters.links.add(1);
+    let at = AcceptedAt {
+        address: Bind::clone(&context.address),
+        section: context.section.clone(),
+        scope: context.scope.clone(),
+        ports: Arc::clone(node) as Arc<dyn PublicPorts>,
+    };
+    let (mut session, streams, _) = served.split(&node.links, at);
     let from = IncomingStreams {
-        context: Arc::clone(&context),
+        context: Arc::clone(context),
         connection,
         outgoing: None,
         streams,
         link: link.clone(),
         user: Some(grant.to_string().into()),
     };
-    shared
-        .links_scope
-        .spawn("link streams", serve_streams(from));
-    let reason = session.run(&context).await;
-    shared.counters.links.sub(1);
-    if let Some(line) = shared.counters.log_limits.links_down.count() {
+    let scope = &node.links.scope;
+    scope.spawn("link streams", serve_streams(from));
+    let reason = session.run().await;
+    counters.links.sub(1);
+    if let Some(line) = counters.log_limits.links_down.count() {
         tracing::info!(
             peer = peer.map(display),
             identity,
@@ -329,8 +337,8 @@ async fn serve_session(
 }
 
 /// The streams that the other side of a session opens, and their session.
-pub struct IncomingStreams {
-    context: Arc<ListenerContext>,
+struct IncomingStreams {
+    context: Arc<ConnectionContext>,
     /// The number of the connection that the session began on; 0 if this node dialled it.
     connection: u64,
     outgoing: Option<Arc<OutgoingLink>>,
@@ -339,54 +347,39 @@ pub struct IncomingStreams {
     user: Option<Arc<str>>,
 }
 
-impl IncomingStreams {
-    /// Of a session that this node dialled.
-    pub fn outgoing(
-        shared: Arc<Shared>,
-        outgoing: Arc<OutgoingLink>,
+impl StreamServer for NodeContext {
+    fn serve(
+        self: Arc<Self>,
         streams: mpsc::Receiver<IncomingStream>,
         link: Link,
-    ) -> Self {
+        outgoing: Arc<OutgoingLink>,
+    ) {
         let plan = outgoing.plan();
-        let address = Bind::Tcp(
-            link.peer_addr()
-                .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
-        );
-        let listener = ListenerPlan {
+        let address = link.peer_addr();
+        let frontend = FrontendPlan {
             name: Arc::clone(&plan.id),
-            bind: address.clone(),
             role: Role::Joined(plan),
-            limits: shared.plan.load().limits.clone(),
+            limits: self.engine.live.peek().limits.clone(),
         };
-        let context = Arc::new(ListenerContext {
-            key: Arc::new(ListenerKey::of_public(address.clone())),
-            role: RoleKind::Joined,
-            fixed: Some(Arc::new(listener)),
-            address: Arc::new(address),
-            scope: shared.links_scope.clone(),
-            worker: usize::MAX,
-            pool: shared.pool.clone(),
-            // Its carriers were dialled, and its streams need no permits.
-            admit: Admit::WhenWelcomed {
-                listener: LinkPermits::new(0),
-                node: LinkPermits::new(0),
-            },
-            ip_limit: IpLimit::default(),
-            shared,
-        });
-        Self {
-            context,
+        let address = Bind::Tcp(address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))));
+        let scope = self.links.scope.clone();
+        let section = Section::Fixed(Arc::new(frontend));
+        let context =
+            ConnectionContext::new(&self, section, Arc::new(address), usize::MAX, scope.clone());
+        let streams = IncomingStreams {
+            context: Arc::new(context),
             connection: 0,
             outgoing: Some(outgoing),
             streams,
             link,
             user: None,
-        }
+        };
+        scope.spawn("link streams", serve_streams(streams));
     }
 }
 
 /// Passes each stream to a worker, which dials its target. Ends with the session.
-pub async fn serve_streams(mut from: IncomingStreams) {
+async fn serve_streams(mut from: IncomingStreams) {
     static NEXT_WORKER: AtomicUsize = AtomicUsize::new(0);
     loop {
         // Both arms are cancel safe: a stream that is not taken stays in its channel.
@@ -394,18 +387,19 @@ pub async fn serve_streams(mut from: IncomingStreams) {
             Some(arrived) = from.streams.recv() => arrived,
             _ = from.link.ended() => return,
         };
-        let scopes = &from.context.shared.scopes;
+        let node = &from.context.node;
+        let scopes = &node.scopes;
         let worker = NEXT_WORKER
             .fetch_add(1, Relaxed)
             .checked_rem(scopes.len())
             .unwrap_or_default();
-        let scope: &Scope = scopes.get(worker).unwrap_or(&from.context.scope);
-        let context = Arc::new(ListenerContext {
-            scope: scope.clone(),
-            worker,
-            pool: from.context.shared.pool.shard(worker),
-            ..ListenerContext::clone(&from.context)
-        });
+        let scope = scopes.get(worker).unwrap_or(&from.context.scope);
+        let (section, address) = (
+            from.context.section.clone(),
+            Arc::clone(&from.context.address),
+        );
+        let context = ConnectionContext::new(node, section, address, worker, scope.clone());
+        let context = Arc::new(context);
         let (outgoing, link, user) = (from.outgoing.clone(), from.link.clone(), from.user.clone());
         let info = ConnectionInfo {
             connection: from.connection,
@@ -420,7 +414,7 @@ pub async fn serve_streams(mut from: IncomingStreams) {
 async fn serve_stream(
     arrived: IncomingStream,
     info: ConnectionInfo,
-    context: Arc<ListenerContext>,
+    context: Arc<ConnectionContext>,
     outgoing: Option<Arc<OutgoingLink>>,
     link: Link,
     user: Option<Arc<str>>,
@@ -474,7 +468,7 @@ async fn serve_stream(
     };
     match opened {
         Err(fault) => {
-            let counters = &context.shared.counters;
+            let counters = context.counters();
             counters.faults.add(1);
             if let Some(line) = counters.log_limits.fault(&fault) {
                 tracing::info!(
@@ -503,14 +497,14 @@ async fn serve_stream(
                     .service(open.service)
                     .is_some_and(|it| it.kind == ServiceKind::Http)
             };
-            let reports = context.scope.worker_stats().log_buffer.is_on()
+            let reports = context.worker_stats.log_buffer.is_on()
                 && link.has(FEATURE_REPORTS)
                 && outgoing.as_ref().is_some_and(is_http);
             let answered = pending_open.opened(dialled.local, host.as_deref(), reports);
             let Ok(Ok(stream)) = timeout(time_limit, answered).await else {
                 return tunnel_log.through(&allowed).client_left();
             };
-            let options = relay_options(&context.shared, &allowed, &listener);
+            let options = relay_options(context.engine(), &allowed, &listener);
             let tunnel_log = tunnel_log.through(&allowed);
             let tunnel_log = if reports {
                 tunnel_log.without_line()
@@ -543,9 +537,9 @@ fn peer_cancelled() -> Fault {
 }
 
 async fn decide_and_open(
-    context: &ListenerContext,
+    context: &ConnectionContext,
     plan: &Arc<Plan>,
-    listener: &ListenerPlan,
+    listener: &FrontendPlan,
     open: &Open,
     outgoing: Option<&OutgoingLink>,
     peer: Option<SocketAddr>,
@@ -584,7 +578,7 @@ async fn decide_and_open(
             Ask::Service(&service)
         }
     };
-    let own = context.shared.own.load();
+    let own = context.live().own();
     let inquiry = Inquiry {
         plan,
         role: &listener.role,
@@ -594,7 +588,7 @@ async fn decide_and_open(
         ask,
     };
     let allowed = policy::decide(&inquiry).inspect_err(|_| {
-        context.shared.counters.denied.add(1);
+        context.counters().denied.add(1);
     })?;
     let dial_permit = || {
         let (user, is_only_user) = match user {
@@ -606,7 +600,7 @@ async fn decide_and_open(
             ),
         };
         context
-            .shared
+            .node
             .admission
             .dialled()
             .take(&user, is_only_user)
@@ -615,7 +609,7 @@ async fn decide_and_open(
     let (dialled, dial_permit) = match allowed.outbound() {
         Outbound::Direct(target) => {
             let opening = Box::pin(direct::open_with_permit(
-                &context.shared,
+                context.engine(),
                 target,
                 &allowed,
                 dial_permit,
@@ -627,13 +621,13 @@ async fn decide_and_open(
         Outbound::Via(..) => {
             let dial_permit = dial_permit()?;
             (
-                outbound::open(&context.shared, &allowed).await?,
+                outbound::open(context.engine(), &allowed).await?,
                 Some(dial_permit),
             )
         }
         // These are streams of other links.
         Outbound::Exit(..) | Outbound::Service(_) | Outbound::Pooled(_) => {
-            (outbound::open(&context.shared, &allowed).await?, None)
+            (outbound::open(context.engine(), &allowed).await?, None)
         }
     };
     Ok(OpenedTarget {
@@ -656,7 +650,7 @@ fn is_only_public_end(plan: &Plan) -> bool {
         && !plan
             .listeners
             .iter()
-            .any(|listener| is_exit(&listener.role))
+            .any(|listener| is_exit(&listener.frontend.role))
 }
 
 /// The opened target of a stream.
@@ -704,7 +698,7 @@ mod tests {
         let lines = "[[serve]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n";
         let bench = Bench::with_state(lines, state.path());
         let (plan, _) = bench.context.plan().unwrap();
-        let context = Arc::clone(&bench.context);
+        let context = bench.listener();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connect = async || {
             let visitor = TcpStream::connect(listener.local_addr().unwrap())
@@ -725,7 +719,7 @@ mod tests {
                 .spawn("connection", serve_tcp(accepted, context, plan));
             visitor
         };
-        let (pending_links, most) = (context.shared.admission.pending_links(), 8);
+        let (pending_links, most) = (bench.context.node.admission.pending_links(), 8);
         pending_links.set_most(most);
         let until = async |progress, count| {
             let counted = async {

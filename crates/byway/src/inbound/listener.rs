@@ -12,44 +12,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use byway_agent::Pool;
 use byway_dial::Stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use super::admission::Admit;
 use super::bind::Socket;
+use super::context::{Accepted, ConnectionContext, ConnectionInfo, NodeContext};
+use super::dispatch::dispatch;
 use super::ip_limit::{IpLimit, IpPermit};
 use super::worker_balance::{OpenConnection, WorkerBalance};
-use super::{http1, link, metrics, mixed, tcp};
-use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role, RoleKind};
-use crate::exchange::conn::Conn;
-use crate::observe::counters::GaugeGuard;
-use crate::outbound::pooled::PoolKey;
-use crate::scope::Scope;
-use crate::shared::Shared;
+use crate::config::{Bind, Role};
+use crate::live::Section;
 
-/// What every connection of one listener on one worker may use.
-#[derive(Clone)]
+/// One listener on one worker: what its connections may use, and what they take.
 pub struct ListenerContext {
-    /// State shared by the node.
-    pub shared: Arc<Shared>,
-    /// The key of the listener in this Plan and in newer ones.
-    pub key: Arc<ListenerKey>,
-    /// The role that its connections are accepted for. A Plan with another role for the listener
-    /// has other contexts for it.
-    pub role: RoleKind,
-    /// The plan of a listener that is not in the Plan: the public port of an exposed service, or a
-    /// link that this node dialled.
-    pub fixed: Option<Arc<ListenerPlan>>,
-    /// Where it listens, for display: port 0 is replaced by the chosen port.
-    pub address: Arc<Bind>,
-    /// Connections are spawned here, and drain with it.
-    pub scope: Scope,
-    /// The number of the worker that `scope` belongs to.
-    pub worker: usize,
-    /// This worker's part of the pool of HTTP connections to upstreams.
-    pub pool: Pool<PoolKey, Conn>,
+    /// What its connections may use.
+    pub connections: Arc<ConnectionContext>,
     /// The permits that its connections take, and when.
     pub admit: Admit,
     /// Limits the connections of each peer.
@@ -57,13 +36,25 @@ pub struct ListenerContext {
 }
 
 impl ListenerContext {
-    /// The current Plan and this listener in it; `None` once a newer Plan has no such listener, or
-    /// has another role for it.
-    pub fn plan(&self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
-        let plan = self.shared.plan.load_full();
-        let listener = self.fixed.as_ref().or_else(|| plan.listener(&self.key));
-        let listener = Arc::clone(listener.filter(|listener| listener.role.kind() == self.role)?);
-        Some((plan, listener))
+    /// One for each worker of the node.
+    pub fn on_all_workers(
+        node: &Arc<NodeContext>,
+        section: &Section,
+        address: &Arc<Bind>,
+        admit: &Admit,
+    ) -> Vec<Arc<Self>> {
+        let ip_limit = IpLimit::default();
+        let scopes = node.scopes.iter().enumerate();
+        let contexts = scopes.map(|(worker, scope)| {
+            let (section, address) = (section.clone(), Arc::clone(address));
+            let connections = ConnectionContext::new(node, section, address, worker, scope.child());
+            Arc::new(Self {
+                connections: Arc::new(connections),
+                admit: admit.clone(),
+                ip_limit: ip_limit.clone(),
+            })
+        });
+        contexts.collect()
     }
 
     /// A permit for the peer; `None` for a peer that is not counted: on loopback, on a Unix socket,
@@ -72,21 +63,21 @@ impl ListenerContext {
     /// # Errors
     /// [`OverShare`], which is counted and logged: the connection is to be reset.
     pub fn ip_permit(&self, peer: Option<SocketAddr>) -> Result<Option<IpPermit>, OverShare> {
-        let Some((_, listener)) = self.plan() else {
+        let Some((_, frontend)) = self.connections.plan() else {
             return Ok(None);
         };
-        let Some(peer) = peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role))
+        let Some(peer) = peer.filter(|peer| is_counted(peer.ip().to_canonical(), &frontend.role))
         else {
             return Ok(None);
         };
-        let most = listener.limits.connections_per_peer;
+        let most = frontend.limits.connections_per_peer;
         let ip_permit = self.ip_limit.try_acquire(peer.ip(), most);
         if ip_permit.is_none() {
-            let counters = &self.shared.counters;
+            let counters = self.connections.counters();
             counters.refused_per_peer.add(1);
             if let Some(line) = counters.log_limits.refused_per_peer.count() {
                 let left_out = line.left_out;
-                tracing::warn!(%peer, left_out, "a peer holds {most} connections on {} already; refused", self.address);
+                tracing::warn!(%peer, left_out, "a peer holds {most} connections on {} already; refused", self.connections.address);
             }
         }
         ip_permit.map(Some).ok_or(OverShare)
@@ -128,23 +119,6 @@ impl ListenerContext {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OverShare;
 
-/// The number and the peer of a connection.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ConnectionInfo {
-    /// The number of the connection, starting with 1; 0 if this node dialled it.
-    pub connection: u64,
-    /// The address that connected; `None` on a Unix socket.
-    pub peer: Option<SocketAddr>,
-}
-
-/// An accepted connection, before anything was read from it.
-pub struct Accepted {
-    /// The open stream.
-    pub stream: Stream,
-    /// Its number and peer.
-    pub info: ConnectionInfo,
-}
-
 /// A group of sockets that is served, one on each worker. Its contexts may be replaced for another
 /// role: the sockets stay, so no connection in their queues is lost.
 pub struct ListenerGroup(Vec<Arc<ArcSwap<WorkerListener>>>);
@@ -162,7 +136,7 @@ impl ListenerGroup {
             .into_iter()
             .zip(worker_listeners(contexts))
             .map(|(socket, target)| {
-                let scope = target.context.scope.clone();
+                let scope = target.context.connections.scope.clone();
                 let target = Arc::new(ArcSwap::from(target));
                 scope.spawn("listener", serve(socket, Arc::clone(&target)));
                 target
@@ -174,7 +148,7 @@ impl ListenerGroup {
     pub fn drain(&self) {
         self.0
             .iter()
-            .for_each(|target| target.load().context.scope.drain());
+            .for_each(|target| target.load().context.connections.scope.drain());
     }
 
     /// Sends new connections to `contexts`. Connections that were accepted before drain. The number
@@ -182,7 +156,7 @@ impl ListenerGroup {
     pub fn replace(&self, contexts: Vec<Arc<ListenerContext>>) {
         for (target, new) in self.0.iter().zip(worker_listeners(contexts)) {
             // The socket loads its new context when the old one drains.
-            target.swap(new).context.scope.drain();
+            target.swap(new).context.connections.scope.drain();
         }
     }
 }
@@ -204,7 +178,7 @@ async fn serve(socket: Socket, target: Arc<ArcSwap<WorkerListener>>) {
     let acceptor = match ListenSocket::new(socket) {
         Ok(acceptor) => acceptor,
         Err(error) => {
-            let address = Arc::clone(&target.load().context.address);
+            let address = Arc::clone(&target.load().context.connections.address);
             return tracing::error!(%error, "listener {address} cannot be registered with its worker");
         }
     };
@@ -212,7 +186,7 @@ async fn serve(socket: Socket, target: Arc<ArcSwap<WorkerListener>>) {
         let now = target.load_full();
         tokio::select! {
             () = accept_all(&acceptor, &now.context, &now.balance) => return,
-            () = now.context.scope.drained() => {}
+            () = now.context.connections.scope.drained() => {}
         }
         if Arc::ptr_eq(&now, &target.load()) {
             return;
@@ -241,9 +215,9 @@ async fn accept_all(
                 let Some(permits) = context.take_permits().await else {
                     return;
                 };
-                registered.info.connection = context.shared.counters.accepted.add(1);
+                registered.info.connection = context.connections.counters().accepted.add(1);
                 let taker = balance.pick_worker(context);
-                let held = (OpenConnection::new(&taker), permits, ip_permit);
+                let held = (OpenConnection::new(&taker.connections), permits, ip_permit);
                 match Arc::ptr_eq(&taker, context) {
                     true => spawn(registered.accepted(), taker, held),
                     false => move_to_worker(registered, taker, held),
@@ -257,7 +231,7 @@ async fn accept_all(
 
 /// Serves a connection on the worker whose reactor it is registered with.
 fn spawn(accepted: Accepted, context: Arc<ListenerContext>, held: impl Send + 'static) {
-    let scope = context.scope.clone();
+    let scope = context.connections.scope.clone();
     scope.spawn("connection", async move {
         let _held = held;
         dispatch(accepted, context).await;
@@ -276,8 +250,8 @@ fn move_to_worker(
             return tracing::debug!(%error, "a connection could not be handed to another worker");
         }
     };
-    context.shared.counters.handed_over.add(1);
-    let scope = context.scope.clone();
+    context.connections.counters().handed_over.add(1);
+    let scope = context.connections.scope.clone();
     scope.spawn("connection", async move {
         let _held = held;
         match detached.attach() {
@@ -287,26 +261,6 @@ fn move_to_worker(
             }
         }
     });
-}
-
-/// Serves one connection by the role that the Plan gives its listener now. Boxed, so that it takes
-/// only the memory of its own role.
-pub(super) async fn dispatch(accepted: Accepted, context: Arc<ListenerContext>) {
-    let shared = Arc::clone(&context.shared);
-    let _open = GaugeGuard::new(&shared.counters.connections);
-    let Some((plan, listener)) = context.plan() else {
-        return;
-    };
-    match &listener.role {
-        Role::Edge(_) => Box::pin(http1::serve_edge(accepted, context)).await,
-        Role::Egress(_) => Box::pin(mixed::serve(accepted, context, plan, listener)).await,
-        Role::Forward(_) => Box::pin(tcp::serve(accepted, context, plan, listener)).await,
-        Role::Exposed(_) => Box::pin(tcp::serve(accepted, context, plan, listener)).await,
-        Role::Link(_) => Box::pin(link::serve_tcp(accepted, context, plan)).await,
-        Role::Metrics => Box::pin(metrics::serve(accepted, context, listener)).await,
-        // Its streams come over a link, not from a listener.
-        Role::Joined(_) => {}
-    }
 }
 
 fn is_counted(peer: IpAddr, role: &Role) -> bool {
@@ -446,7 +400,7 @@ impl BackOff {
     const MOST: Duration = Duration::from_secs(1);
 
     async fn wait(&mut self, error: &io::Error, context: &ListenerContext) {
-        let counters = &context.shared.counters;
+        let counters = &context.connections.counters();
         counters.accept_errors.add(1);
         if self.failures == 0
             && let Some(line) = counters.log_limits.accept_errors.count()
@@ -454,7 +408,7 @@ impl BackOff {
             tracing::warn!(
                 left_out = line.left_out,
                 "cannot accept on {}: {error}; retrying. If descriptors ran out, raise the limit (ulimit -n)",
-                context.address
+                context.connections.address
             );
         }
         let wait = Self::FIRST

@@ -11,15 +11,18 @@ use byway_dial::Read;
 use byway_h1::{Framed, Parsed, Request, RequestHead, reason_phrase, write};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::listener::{Accepted, ListenerContext};
-use crate::config::{LimitsPlan, ListenerPlan};
-use crate::exchange::conn::Conn;
+use super::context::{Accepted, ConnectionContext};
+use crate::config::{FrontendPlan, LimitsPlan};
 use crate::exchange::forward::codec_limits;
+use crate::http::conn::Conn;
 use crate::observe::exposition::CONTENT_TYPE;
-use crate::observe::prometheus;
 
 /// Serves one connection, request after request.
-pub async fn serve(accepted: Accepted, context: Arc<ListenerContext>, listener: Arc<ListenerPlan>) {
+pub async fn serve(
+    accepted: Accepted,
+    context: Arc<ConnectionContext>,
+    listener: Arc<FrontendPlan>,
+) {
     let mut downstream = Conn::new(accepted.stream);
     let (limits, mut head) = (&listener.limits, RequestHead::default());
     for served in 0..limits.requests_per_connection {
@@ -65,7 +68,7 @@ async fn next_head(
     head: &mut RequestHead,
     limits: &LimitsPlan,
     served: u64,
-    context: &ListenerContext,
+    context: &ConnectionContext,
 ) -> Option<Result<usize, u16>> {
     let begun = Instant::now();
     let mut deadline = begun
@@ -113,7 +116,7 @@ impl MetricsResponse {
     }
 }
 
-fn answer(request: &Request<'_>, context: &ListenerContext) -> MetricsResponse {
+fn answer(request: &Request<'_>, context: &ConnectionContext) -> MetricsResponse {
     if !matches!(request.method(), b"GET" | b"HEAD") {
         return MetricsResponse::of(405);
     }
@@ -121,7 +124,7 @@ fn answer(request: &Request<'_>, context: &ListenerContext) -> MetricsResponse {
         b"/metrics" => MetricsResponse {
             status: 200,
             content_type: CONTENT_TYPE,
-            body: prometheus::text(&context.shared),
+            body: context.node.metrics.text(),
         },
         b"/healthz" if context.scope.is_draining() => MetricsResponse {
             body: "draining\n".into(),

@@ -9,17 +9,17 @@ use std::sync::Arc;
 use byway_dial::Read;
 use tokio::time::timeout;
 
-use super::listener::{Accepted, ListenerContext};
+use super::context::{Accepted, ConnectionContext};
 use super::{http1, socks};
-use crate::config::{ListenerPlan, Plan};
-use crate::exchange::conn::Conn;
+use crate::config::{FrontendPlan, Plan};
+use crate::http::conn::Conn;
 
 /// Serves one connection of an egress.
 pub async fn serve(
     accepted: Accepted,
-    context: Arc<ListenerContext>,
+    context: Arc<ConnectionContext>,
     plan: Arc<Plan>,
-    listener: Arc<ListenerPlan>,
+    listener: Arc<FrontendPlan>,
 ) {
     let Accepted { stream, info } = accepted;
     let mut downstream = Conn::new(stream);
@@ -33,7 +33,7 @@ pub async fn serve(
             Box::pin(http1::serve_egress(downstream, info, context)).await
         }
         first => {
-            let counters = &context.shared.counters;
+            let counters = context.counters();
             counters.malformed_handshakes.add(1);
             let Some(line) = counters.log_limits.malformed_handshakes.count() else {
                 return downstream.fin_on_drop();

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use byway_h1::Request;
 
-use super::listener::{ConnectionInfo, ListenerContext};
-use crate::config::ListenerPlan;
+use super::context::{ConnectionContext, ConnectionInfo};
+use crate::config::FrontendPlan;
 use crate::exchange::forward::Moved;
 use crate::observe::access::line::{Entry, EntrySubject};
 use crate::observe::ending::Ending;
@@ -19,19 +19,19 @@ use crate::observe::metrics::ListenerMetrics;
 /// The context of a request.
 pub struct RequestLog<'a> {
     /// The listener context that it came through.
-    pub context: &'a ListenerContext,
+    pub context: &'a ConnectionContext,
     /// The connection that it came on.
     pub info: ConnectionInfo,
     /// Where the requests of its listener are counted.
     pub listener_metrics: &'a ListenerMetrics,
     /// Its listener.
-    pub listener: &'a ListenerPlan,
+    pub listener: &'a FrontendPlan,
 }
 
 impl RequestLog<'_> {
     /// Records its end. Without a `request`, its head was malformed.
     pub fn note(&self, request: Option<&Request<'_>>, id: &str, moved: &Moved, ending: Ending) {
-        let (worker_stats, timing) = (self.context.scope.worker_stats(), &moved.timing);
+        let (worker_stats, timing) = (&self.context.worker_stats, &moved.timing);
         let timers = timing.timers(Instant::now());
         self.listener_metrics
             .note(moved.status, moved.up, moved.down);
@@ -69,7 +69,7 @@ impl RequestLog<'_> {
             .as_ref()
             .is_some_and(|reports| !reports.send(&entry))
         {
-            self.context.shared.counters.reports_dropped.add(1);
+            self.context.counters().reports_dropped.add(1);
         }
     }
 }

@@ -17,12 +17,12 @@ use byway_dial::{Dialled, Read, Target};
 use tokio::time::timeout;
 
 use super::connect::{self, Tunnel};
-use super::listener::{ConnectionInfo, ListenerContext};
+use super::context::{ConnectionContext, ConnectionInfo};
 use super::tunnel_log::TunnelLog;
-use crate::config::{EgressPlan, ListenerPlan, Plan, Role};
+use crate::config::{EgressPlan, FrontendPlan, Plan, Role};
 use crate::exchange::client_gone::unless_gone;
-use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::http::conn::Conn;
 use crate::outbound;
 use crate::route::{Allowed, Ask, Inquiry, policy};
 
@@ -30,9 +30,9 @@ use crate::route::{Allowed, Ask, Inquiry, policy};
 pub async fn serve(
     downstream: Conn,
     info: ConnectionInfo,
-    context: Arc<ListenerContext>,
+    context: Arc<ConnectionContext>,
     plan: Arc<Plan>,
-    listener: Arc<ListenerPlan>,
+    listener: Arc<FrontendPlan>,
 ) {
     let Role::Egress(egress) = &listener.role else {
         return;
@@ -56,9 +56,9 @@ pub async fn serve(
 struct SocksConnection<'a> {
     downstream: Conn,
     info: ConnectionInfo,
-    context: &'a ListenerContext,
+    context: &'a ConnectionContext,
     plan: &'a Arc<Plan>,
-    listener: &'a ListenerPlan,
+    listener: &'a FrontendPlan,
     egress: &'a EgressPlan,
     /// The refused request, for the access log.
     refused: Option<SocksRequest>,
@@ -202,7 +202,7 @@ impl SocksConnection<'_> {
             self.egress,
             login.user(),
             login.password(),
-            &self.context.shared.counters,
+            self.context.counters(),
         );
         let status = if checked.is_ok() {
             LoginStatus::Accepted
@@ -234,7 +234,7 @@ impl SocksConnection<'_> {
     }
 
     fn note_malformed(&self, error: &SocksError) -> Fault {
-        self.context.shared.counters.malformed_handshakes.add(1);
+        self.context.counters().malformed_handshakes.add(1);
         let kind = match error {
             SocksError::Command(_) => FaultKind::Unsupported("socks-command"),
             SocksError::AddressType(_) => FaultKind::Unsupported("socks-address-type"),
@@ -254,7 +254,7 @@ impl SocksConnection<'_> {
 
     /// Sends the queued refusal, closes and logs.
     async fn refuse_and_close(self, fault: &Fault) {
-        let counters = &self.context.shared.counters;
+        let counters = &self.context.counters();
         counters.faults.add(1);
         if let Some(line) = counters.log_limits.fault(fault) {
             tracing::info!(
@@ -280,14 +280,14 @@ impl SocksConnection<'_> {
 
 /// Applies the policy, then dials.
 async fn dial(
-    context: &ListenerContext,
+    context: &ConnectionContext,
     plan: &Arc<Plan>,
-    listener: &ListenerPlan,
+    listener: &FrontendPlan,
     peer: Option<SocketAddr>,
     socks_request: &SocksRequest,
 ) -> Result<(Dialled, Allowed), Fault> {
-    let shared = &context.shared;
-    let own = shared.own.load();
+    let engine = context.engine();
+    let own = engine.live.own();
     let user = socks_request.user.as_ref();
     let inquiry = Inquiry {
         plan,
@@ -298,9 +298,9 @@ async fn dial(
         ask: Ask::Target(&socks_request.target),
     };
     let allowed = policy::decide(&inquiry).inspect_err(|_| {
-        shared.counters.denied.add(1);
+        context.counters().denied.add(1);
     })?;
-    let dialled = outbound::open(shared, &allowed).await?;
+    let dialled = outbound::open(engine, &allowed).await?;
     Ok((dialled, allowed))
 }
 

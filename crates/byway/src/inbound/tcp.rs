@@ -8,9 +8,9 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use super::connect::{relay_options, relay_streams};
-use super::listener::{Accepted, ListenerContext};
+use super::context::{Accepted, ConnectionContext};
 use super::tunnel_log::TunnelLog;
-use crate::config::{ListenerPlan, Plan};
+use crate::config::{FrontendPlan, Plan};
 use crate::exchange::client_gone::unless_gone;
 use crate::fault::Fault;
 use crate::outbound;
@@ -20,13 +20,13 @@ use crate::route::{Ask, Inquiry, policy};
 /// Serves one connection of a forward.
 pub async fn serve(
     accepted: Accepted,
-    context: Arc<ListenerContext>,
+    context: Arc<ConnectionContext>,
     plan: Arc<Plan>,
-    listener: Arc<ListenerPlan>,
+    listener: Arc<FrontendPlan>,
 ) {
     let Accepted { mut stream, info } = accepted;
     let opening = async {
-        let own = context.shared.own.load();
+        let own = context.live().own();
         let inquiry = Inquiry {
             plan: &plan,
             role: &listener.role,
@@ -36,16 +36,16 @@ pub async fn serve(
             ask: Ask::Fixed,
         };
         let allowed = policy::decide(&inquiry)?;
-        let dialled = outbound::open(&context.shared, &allowed).await?;
+        let dialled = outbound::open(context.engine(), &allowed).await?;
         Ok::<_, Fault>((dialled, allowed))
     };
     let opened = unless_gone(&mut stream, pin!(opening)).await;
     match opened {
         // Plain TCP cannot carry an error message: the client gets a reset.
         Err(fault) => {
-            context.shared.counters.faults.add(1);
+            context.counters().faults.add(1);
             TunnelLog::new(&context, &info, &listener, None, "TCP").refused(None, &fault);
-            let Some(line) = context.shared.counters.log_limits.fault(&fault) else {
+            let Some(line) = context.counters().log_limits.fault(&fault) else {
                 return;
             };
             tracing::info!(
@@ -53,7 +53,7 @@ pub async fn serve(
             );
         }
         Ok::<_, Fault>((dialled, allowed)) => {
-            let options = relay_options(&context.shared, &allowed, &listener);
+            let options = relay_options(context.engine(), &allowed, &listener);
             // Boxed to keep idle forwards small.
             let tunnel_log =
                 Box::new(TunnelLog::new(&context, &info, &listener, None, "TCP").through(&allowed));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use byway_dial::Stream;
 
 use super::bind::{Socket, bind};
-use super::listener::{self, Accepted, ConnectionInfo};
+use super::context::{Accepted, ConnectionInfo};
+use super::dispatch::dispatch;
 use super::{http1, mixed, tcp};
 use crate::os::inherit::Inherited;
 use crate::testing::{Bench, settle};
@@ -223,7 +224,7 @@ async fn a_connection_takes_only_the_memory_of_its_own_role() {
     let sizes = [
         (
             "before its role",
-            size_of_val(&listener::dispatch(accepted(), context())),
+            size_of_val(&dispatch(accepted(), bench.listener())),
             1024,
         ),
         (

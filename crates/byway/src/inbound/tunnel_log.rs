@@ -8,20 +8,20 @@ use tokio::time::Instant;
 
 use byway_dial::Target;
 
-use super::listener::{ConnectionInfo, ListenerContext};
-use crate::config::{ListenerPlan, Role};
+use super::context::{ConnectionContext, ConnectionInfo};
+use crate::config::{FrontendPlan, Role};
 use crate::fault::{Fault, FaultKind, Who};
 use crate::observe::access::line::{Entry, EntrySubject};
 use crate::observe::ending::Ending;
 use crate::observe::timing::Timers;
-use crate::relay::{End, RelayedBytes};
+use crate::relay::{End, EndKind, RelayedBytes, Side};
 use crate::route::{Allowed, Outbound};
 
 /// The client of a relay, and its listener context.
 pub struct TunnelLog<'a> {
-    context: &'a ListenerContext,
+    context: &'a ConnectionContext,
     info: &'a ConnectionInfo,
-    listener: &'a ListenerPlan,
+    listener: &'a FrontendPlan,
     user: Option<&'a str>,
     protocol: &'static str,
     allowed: Option<&'a Allowed>,
@@ -33,9 +33,9 @@ pub struct TunnelLog<'a> {
 impl<'a> TunnelLog<'a> {
     /// A tunnel that is not open yet. `protocol`: how it was requested, in one word.
     pub fn new(
-        context: &'a ListenerContext,
+        context: &'a ConnectionContext,
         info: &'a ConnectionInfo,
-        listener: &'a ListenerPlan,
+        listener: &'a FrontendPlan,
         user: Option<&'a str>,
         protocol: &'static str,
     ) -> Self {
@@ -54,7 +54,7 @@ impl<'a> TunnelLog<'a> {
     /// A relay starts now, with this permission.
     #[must_use]
     pub fn through(self, allowed: &'a Allowed) -> Self {
-        self.context.shared.counters.relays.add(1);
+        self.context.counters().relays.add(1);
         Self {
             allowed: Some(allowed),
             begun: Instant::now(),
@@ -79,7 +79,7 @@ impl<'a> TunnelLog<'a> {
             200,
             end.bytes,
             self.begun.elapsed().as_micros() as u64,
-            Ending::of_relay(end),
+            ending_of(end),
         );
     }
 
@@ -136,7 +136,7 @@ impl<'a> TunnelLog<'a> {
         took_us: u64,
         ending: Ending,
     ) {
-        let worker_stats = self.context.scope.worker_stats();
+        let worker_stats = &self.context.worker_stats;
         worker_stats.metrics.outcomes.note(ending);
         if !self.has_line || !worker_stats.log_buffer.is_on() {
             return;
@@ -165,5 +165,23 @@ impl<'a> TunnelLog<'a> {
             not_retried: None,
             ending,
         });
+    }
+}
+
+/// How a relay ended, in the words of the log and the metrics.
+fn ending_of(end: &End) -> Ending {
+    if end.kind == EndKind::Fin {
+        return Ending::done(end.phase.word());
+    }
+    let who = match end.who {
+        Side::Downstream => Who::Downstream,
+        Side::Upstream => Who::Upstream,
+        Side::Link => Who::Link,
+        Side::Us => Who::Us,
+    };
+    Ending {
+        who: Some(who),
+        class: end.kind.word(),
+        phase: end.phase.word(),
     }
 }

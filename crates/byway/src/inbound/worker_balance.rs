@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::context::ConnectionContext;
 use super::listener::ListenerContext;
 
 /// How many connections each worker of the node has open, for all listeners together.
@@ -66,24 +67,31 @@ impl WorkerBalance {
 
     /// The context of the worker that serves a connection accepted by `own`.
     pub fn pick_worker(&self, own: &Arc<ListenerContext>) -> Arc<ListenerContext> {
-        let worker = own.shared.loads.pick_worker(own.worker);
-        let other = self.0.iter().find(|context| context.worker == worker);
+        let worker = own
+            .connections
+            .node
+            .loads
+            .pick_worker(own.connections.worker);
+        let other = self
+            .0
+            .iter()
+            .find(|context| context.connections.worker == worker);
         // A draining worker takes no new connection.
         Arc::clone(
             other
-                .filter(|context| !context.scope.is_draining())
+                .filter(|context| !context.connections.scope.is_draining())
                 .unwrap_or(own),
         )
     }
 }
 
 /// Counts one connection of a worker for as long as it lives.
-pub struct OpenConnection(Arc<ListenerContext>);
+pub struct OpenConnection(Arc<ConnectionContext>);
 
 impl OpenConnection {
     /// Counts a connection that `context`'s worker serves.
-    pub fn new(context: &Arc<ListenerContext>) -> Self {
-        if let Some(load) = context.shared.loads.0.get(context.worker) {
+    pub fn new(context: &Arc<ConnectionContext>) -> Self {
+        if let Some(load) = context.node.loads.0.get(context.worker) {
             load.0.fetch_add(1, Relaxed);
         }
         Self(Arc::clone(context))
@@ -92,7 +100,7 @@ impl OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        if let Some(load) = self.0.shared.loads.0.get(self.0.worker) {
+        if let Some(load) = self.0.node.loads.0.get(self.0.worker) {
             load.0.fetch_sub(1, Relaxed);
         }
     }

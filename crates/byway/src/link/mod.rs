@@ -11,18 +11,18 @@
 //! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an
 //!        outbound.
 
+pub mod carriers;
 mod grant;
 pub mod grants;
 pub mod join_file;
-pub mod kept_name;
 pub mod leaving;
 mod lock;
+mod metrics;
 pub mod outbox;
 pub mod outgoing;
-pub mod public;
+pub mod public_ports;
 pub mod registry;
 mod registry_file;
-pub mod report;
 pub mod revocation;
 pub mod services;
 pub mod serving;
@@ -45,16 +45,21 @@ use tokio::sync::mpsc;
 use self::grants::{GrantError, Grants};
 use self::lock::NotLocked;
 use self::outgoing::{Kept, OutgoingLink};
-use self::public::PublicPorts;
 use self::registry::ServiceRegistry;
 use self::registry_file::RegistryError;
 use self::writer::Writer;
 use crate::config::{LinkSettings, Plan, ServicePlan};
+use crate::outbound::Engine;
+use crate::outbound::link_table::ExitLink;
+use crate::runtime::scope::Scope;
 
 /// All state of links that the node's connections use.
 pub struct Links {
+    /// What opens streams for the links that this node dials, and the table of links that it asks.
+    pub engine: Arc<Engine>,
+    /// What serves a session and is no worker's own.
+    pub scope: Scope,
     state: PathBuf,
-    runtime: Handle,
     key: OnceLock<Key>,
     epoch: OnceLock<u64>,
     acceptor: OnceLock<Arc<Acceptor>>,
@@ -64,8 +69,6 @@ pub struct Links {
     pub grants: Grants,
     /// The sessions that have each public name.
     pub registry: Arc<ServiceRegistry>,
-    /// Public ports of exposed TCP services.
-    pub public: PublicPorts,
     /// Decides what this process may write in the state folder.
     pub writer: Arc<Writer>,
     outgoing: Mutex<HashMap<Arc<str>, Arc<OutgoingLink>>>,
@@ -131,20 +134,23 @@ pub enum LinkSetupError {
 }
 
 impl Links {
-    /// Nothing is read or created before it is needed: a node without links has no key.
-    pub fn new(state: &Path, runtime: Handle) -> Self {
+    /// Nothing is read or created before it is needed: a node without links has no key. `registry` is
+    /// the one that the table of links in `engine` has.
+    pub fn new(engine: Arc<Engine>, registry: Arc<ServiceRegistry>, scope: Scope) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
-        let (grants, registry) = (Grants::new(state), Arc::new(ServiceRegistry::new(state)));
+        let state = &engine.live.plan().state;
+        let grants = Grants::new(state);
         let writer = Writer::new(
             state,
-            runtime.clone(),
+            scope.runtime().clone(),
             grants.clone(),
             Arc::clone(&registry),
             events.clone(),
         );
         Self {
             state: state.to_owned(),
-            runtime,
+            engine,
+            scope,
             key: OnceLock::new(),
             epoch: OnceLock::new(),
             acceptor: OnceLock::new(),
@@ -152,7 +158,6 @@ impl Links {
             segments: Arc::default(),
             grants,
             registry,
-            public: PublicPorts::default(),
             writer: Arc::new(writer),
             outgoing: Mutex::default(),
             attempts: AtomicU64::new(0),
@@ -168,7 +173,7 @@ impl Links {
 
     /// The runtime for sessions that do not belong to a worker.
     pub fn runtime(&self) -> &Handle {
-        &self.runtime
+        self.scope.runtime()
     }
 
     /// This node's key, created at the first call ever.
@@ -215,7 +220,7 @@ impl Links {
             acceptor.set_limits(settings.streams, settings.congestion);
             return Ok(Arc::clone(acceptor));
         }
-        let made = Acceptor::new(self.key()?, self.settings(settings), self.runtime.clone());
+        let made = Acceptor::new(self.key()?, self.settings(settings), self.runtime().clone());
         let made = Arc::new(made.map_err(|error| {
             LinkSetupError::Other(format!("links cannot be accepted: {error}"))
         })?);
@@ -273,6 +278,16 @@ impl Links {
                 link
             });
         }
+        self.note_exits(&outgoing);
+    }
+
+    /// Tells the outbound which links there are.
+    fn note_exits(&self, outgoing: &HashMap<Arc<str>, Arc<OutgoingLink>>) {
+        let exits = outgoing.iter().map(|(id, link)| {
+            let exit: Arc<dyn ExitLink> = Arc::clone(link) as _;
+            (Arc::clone(id), exit)
+        });
+        self.engine.links.set_exits(exits.collect());
     }
 
     /// Updates the dialled links to those of `plan`, which are all started: sets their new
@@ -306,6 +321,7 @@ impl Links {
                 None => link.leave(moved.collect()),
             }
         }
+        self.note_exits(&outgoing);
     }
 
     /// Sends an event to the command line; a node without one drops it.

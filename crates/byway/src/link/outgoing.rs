@@ -14,26 +14,24 @@ use std::time::Duration;
 use byway_dial::{Target, peer_text};
 use byway_link::backoff::DAEMON_WAITS;
 use byway_link::wire::{Control, FEATURE_HOST, GoAway, Registered, Visited, Withdrawn};
-use byway_link::{Backoff, Carriers, Dialler, Failure, Inbox, Link, LinkError, Purpose, Refusal};
+use byway_link::{
+    Backoff, Carriers, Dialler, Failure, Inbox, IncomingStream, Link, LinkError, Purpose, Refusal,
+};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::leaving::{GoAwayMeaning, Leaving, leave};
 use super::outbox::Outbox;
-use super::report;
 use super::services::{ServiceCount, Services};
-use super::{LinkEvent, LinkSetupError};
+use super::{LinkEvent, LinkSetupError, Links};
 use crate::config::{CarrierChoice, JoinPlan, ServiceKind, ServicePlan};
-use crate::fault::{Deadline, Fault, FaultKind, Who};
-use crate::inbound::link::{IncomingStreams, serve_streams};
+use crate::observe::request_report;
 use crate::os::network_changes::NetworkChanges;
+use crate::outbound::link::SESSION_PATIENCE;
+use crate::outbound::link_table::ExitLink;
 use crate::outbound::pooled::PoolKey;
-use crate::shared::Shared;
-
-/// How long an inquiry waits for a missing session, from its arrival.
-const SESSION_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The wait before a service that was refused for now is requested again.
 const BUSY_WAITS: Duration = Duration::from_secs(2);
@@ -41,6 +39,28 @@ const BUSY_WAITS: Duration = Duration::from_secs(2);
 /// How long a service that a new config moves to another link is kept here, until it is public
 /// there. Visitors wait as long.
 const HAND_OVER: Duration = SESSION_PATIENCE;
+
+/// What a link that is dialled needs of its node.
+#[derive(Clone)]
+pub struct LinkNode {
+    /// All links of the node.
+    pub links: Arc<Links>,
+    /// What serves the streams that the other side opens.
+    pub streams: Arc<dyn StreamServer>,
+    /// Whether an error that a retry cannot help is reported and ends the link.
+    pub interactive: bool,
+}
+
+/// Serves the streams that the other side of a dialled session opens. `inbound` implements it.
+pub trait StreamServer: Send + Sync {
+    /// Serves `streams` of `link`, a session of `outgoing`, until the session has ended.
+    fn serve(
+        self: Arc<Self>,
+        streams: mpsc::Receiver<IncomingStream>,
+        link: Link,
+        outgoing: Arc<OutgoingLink>,
+    );
+}
 
 /// A link that this node dials.
 pub struct OutgoingLink {
@@ -268,40 +288,11 @@ impl OutgoingLink {
         }
     }
 
-    /// The deadline for an inquiry that arrives now to get a session.
-    pub fn patience() -> Instant {
-        Instant::now() + SESSION_PATIENCE
-    }
-
-    /// The session; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// The link is down; the text says where to look.
-    pub async fn session(&self, deadline: Instant) -> Result<Link, Fault> {
-        let mut session = self.session.subscribe();
-        let there =
-            session.wait_for(|session| session.as_ref().is_some_and(|link| !link.is_over()));
-        match timeout_at(deadline, there).await {
-            Ok(Ok(session)) => session.clone().ok_or_else(|| self.away()),
-            _ => Err(self.away()),
-        }
-    }
-
-    /// The fault for a link that is down; the text says where to look.
-    pub fn away(&self) -> Fault {
-        let detail = format!(
-            "the link to {} is down; the log of this node says why",
-            self.plan().join.address
-        );
-        Fault::new(Who::Link, FaultKind::Deadline(Deadline::Parked), detail)
-    }
-
-    /// Dials and serves until the link is stopped or the node drains. If `interactive`, an error
-    /// that a retry cannot help is reported and ends it.
-    pub async fn run(self: Arc<Self>, shared: Arc<Shared>, interactive: bool) {
+    /// Dials and serves until the link is stopped or the node drains.
+    pub async fn run(self: Arc<Self>, node: LinkNode) {
         let stopped = self.stopped.clone();
         tokio::select! {
-            () = self.keep_up(&shared, interactive) => {}
+            () = self.keep_up(&node) => {}
             () = self.check_when_the_network_changes() => {}
             () = stopped.cancelled() => {}
         }
@@ -330,13 +321,13 @@ impl OutgoingLink {
         }
     }
 
-    async fn keep_up(self: &Arc<Self>, shared: &Arc<Shared>, interactive: bool) {
+    async fn keep_up(self: &Arc<Self>, node: &LinkNode) {
         let mut backoff = Backoff::default();
         loop {
             if self.wanted.borrow().is_leaving {
                 return;
             }
-            let ended = self.one_session(shared, &mut backoff, interactive).await;
+            let ended = self.one_session(node, &mut backoff).await;
             self.session.send_replace(None);
             let address = self.plan().join.address.clone();
             let failure = if matches!(ended, SessionEnd::Answered(_)) {
@@ -346,9 +337,9 @@ impl OutgoingLink {
             };
             let wait = match ended {
                 SessionEnd::Leaving => return,
-                SessionEnd::Final(detail, is_config) if interactive => {
+                SessionEnd::Final(detail, is_config) if node.interactive => {
                     self.note_first(FirstDial::Final);
-                    return shared.links.notify(LinkEvent::Ended { detail, is_config });
+                    return node.links.notify(LinkEvent::Ended { detail, is_config });
                 }
                 SessionEnd::Final(detail, _) => {
                     tracing::error!(
@@ -377,19 +368,14 @@ impl OutgoingLink {
                 () = sleep(wait) => {}
                 // The sender lives as long as `self`.
                 _ = network_changes.changed() => {}
-                () = shared.links_scope.drained() => return,
+                () = node.links.scope.drained() => return,
             }
         }
     }
 
-    async fn one_session(
-        self: &Arc<Self>,
-        shared: &Arc<Shared>,
-        backoff: &mut Backoff,
-        interactive: bool,
-    ) -> SessionEnd {
-        let plan = self.plan();
-        let (dialler, epoch) = match dialler(shared, &plan) {
+    async fn one_session(self: &Arc<Self>, node: &LinkNode, backoff: &mut Backoff) -> SessionEnd {
+        let (links, plan) = (&node.links, self.plan());
+        let (dialler, epoch) = match dialler(links, &plan) {
             Ok(ready) => ready,
             Err(error) => return SessionEnd::Lost(error.to_string()),
         };
@@ -399,13 +385,13 @@ impl OutgoingLink {
         };
         let (patience, attempt) = (
             backoff.try_for(Instant::now().into_std()),
-            shared.links.next_attempt(),
+            links.next_attempt(),
         );
         let connected = tokio::select! {
             connected = dialler.connect(epoch, attempt, patience) => connected,
-            () = shared.links_scope.drained() => return SessionEnd::Leaving,
+            () = links.scope.drained() => return SessionEnd::Leaving,
         };
-        let counters = &shared.counters;
+        let counters = &links.engine.telemetry.counters;
         let outcome = match &connected {
             Ok(_) => &counters.link_dials_up,
             Err(LinkError::Refused { .. }) => &counters.link_dials_refused,
@@ -420,7 +406,7 @@ impl OutgoingLink {
                     .last()
                     .map(ToString::to_string)
                     .unwrap_or_default();
-                if let Some(line) = shared.counters.log_limits.links_up.count() {
+                if let Some(line) = counters.log_limits.links_up.count() {
                     tracing::info!(
                         left_out = line.left_out,
                         "link to {} is up, by {by}",
@@ -428,7 +414,7 @@ impl OutgoingLink {
                     );
                 }
                 self.note_first(FirstDial::Up(by));
-                self.serve(shared, link, inbox, attempt, interactive).await
+                self.serve(node, link, inbox, attempt).await
             }
             Err(error) if error.is_final() => {
                 let is_config = !matches!(
@@ -460,38 +446,36 @@ impl OutgoingLink {
     /// left.
     async fn serve(
         self: &Arc<Self>,
-        shared: &Arc<Shared>,
+        node: &LinkNode,
         link: Link,
         inbox: Inbox,
         attempt: u64,
-        interactive: bool,
     ) -> SessionEnd {
+        let links = &node.links;
         let Inbox {
             streams,
             mut control,
         } = inbox;
         let guard = EndOnDrop(link.clone());
-        let scope = &shared.links_scope;
-        let streams =
-            IncomingStreams::outgoing(Arc::clone(shared), Arc::clone(self), streams, link.clone());
-        scope.spawn("link streams", serve_streams(streams));
+        let server = Arc::clone(&node.streams);
+        server.serve(streams, link.clone(), Arc::clone(self));
         let mut changes = self.wanted.subscribe();
         // Only the session that had a service keeps it for another link; a new one must not take it
         // back.
         let mut wanted = changes.borrow_and_update().without_kept();
         let (mut outbox, mut leaving) = (Outbox::default(), Leaving::default());
         self.services.lock().start_over();
-        warn_of_kept_hosts(shared, &link, &wanted.plan);
+        warn_of_kept_hosts(links, &link, &wanted.plan);
         self.register(&mut outbox, &wanted);
         self.session.send_replace(Some(link.clone()));
-        let drain = || shared.plan.load().drain;
+        let drain = || links.engine.live.peek().drain;
         let mut carriers_ended = 0;
         let ended = loop {
             let again = self.services.lock().next_due();
             // Each arm is cancel safe: a message that is not received stays in its channel.
             tokio::select! {
                 reason = link.ended() => return SessionEnd::Lost(format!("the link was lost: {reason}")),
-                Some(control) = control.recv() => match self.handle_control(shared, control, attempt, interactive) {
+                Some(control) = control.recv() => match self.handle_control(links, control, attempt, node.interactive) {
                     ControlEffect::Nothing => {}
                     ControlEffect::Away(away) => {
                         // An acknowledgement, though this side has not sent a GoAway: ignored.
@@ -499,7 +483,7 @@ impl OutgoingLink {
                         if meaning == GoAwayMeaning::Acknowledgement {
                             continue;
                         }
-                        self.forget_connections(shared);
+                        self.forget_connections(links);
                         break SessionEnd::Lost(format!("the other side is leaving: {}", peer_text(&away.detail)));
                     }
                     ControlEffect::Left(ended) => {
@@ -515,7 +499,7 @@ impl OutgoingLink {
                 }
                 Ok(()) = changes.changed() => {
                     wanted = changes.borrow_and_update().clone();
-                    warn_of_kept_hosts(shared, &link, &wanted.plan);
+                    warn_of_kept_hosts(links, &link, &wanted.plan);
                     self.register(&mut outbox, &wanted);
                 }
                 () = handed_over(&wanted) => {
@@ -527,7 +511,7 @@ impl OutgoingLink {
                     self.register(&mut outbox, &wanted);
                 }
                 () = at(again) => self.register(&mut outbox, &wanted),
-                () = scope.drained() => {
+                () = links.scope.drained() => {
                     outbox.push(leaving.begin("the node is stopping", drain()));
                     break SessionEnd::Leaving;
                 }
@@ -535,9 +519,10 @@ impl OutgoingLink {
         };
         // Open streams may finish; new ones use another session.
         let patience = drain();
-        let (this, shared) = (Arc::clone(self), Arc::clone(shared));
+        let (this, links) = (Arc::clone(self), Arc::clone(links));
+        let scope = links.scope.clone();
         scope.spawn("leaving link", async move {
-            let visited = |visited: &Visited| this.note_visited(&shared, visited);
+            let visited = |visited: &Visited| this.note_visited(&links, visited);
             leave(&link, &mut control, visited, leaving, outbox, patience).await;
             drop(guard);
         });
@@ -546,25 +531,25 @@ impl OutgoingLink {
 
     fn handle_control(
         &self,
-        shared: &Shared,
+        links: &Links,
         control: Control,
         attempt: u64,
         interactive: bool,
     ) -> ControlEffect {
         match control {
             Control::Registered(registered) => {
-                self.notify_public(shared, registered);
+                self.notify_public(links, registered);
                 self.answers.send_replace(());
                 ControlEffect::Nothing
             }
             Control::Withdrawn(withdrawn) => {
-                let effect = self.withdrawn(shared, withdrawn, attempt, interactive);
+                let effect = self.withdrawn(links, withdrawn, attempt, interactive);
                 self.answers.send_replace(());
                 effect
             }
             Control::GoAway(away) => ControlEffect::Away(away),
             Control::Visited(visited) => {
-                self.note_visited(shared, &visited);
+                self.note_visited(links, &visited);
                 ControlEffect::Nothing
             }
             _ => ControlEffect::Left(SessionEnd::Lost("the other side broke the protocol".into())),
@@ -573,13 +558,14 @@ impl OutgoingLink {
 
     /// Writes the log line of a request that the public end reports. A hostile server may send any
     /// number: reports without room in the buffer of the access log are dropped and counted there.
-    fn note_visited(&self, shared: &Shared, visited: &Visited) {
-        let log_buffer = &shared.links_scope.worker_stats().log_buffer;
+    fn note_visited(&self, links: &Links, visited: &Visited) {
+        let stats = links.engine.telemetry.shared_stats();
+        let log_buffer = &stats.log_buffer;
         if !log_buffer.is_on() {
             return;
         }
         let is_noted = self.service(visited.service).is_some_and(|service| {
-            report::note(visited, &service, &self.plan().id, |entry| {
+            request_report::note(visited, &service, &self.plan().id, |entry| {
                 log_buffer.note(entry)
             })
         });
@@ -592,13 +578,13 @@ impl OutgoingLink {
 
     /// Drops connections kept to targets of this node's egress: some use the session that ends, and
     /// would delay its end.
-    fn forget_connections(&self, shared: &Shared) {
+    fn forget_connections(&self, links: &Links) {
         if !self.plan().services.is_empty() {
             return;
         }
-        for origin in shared.pool.stats().origins {
+        for origin in links.engine.pool.stats().origins {
             if matches!(origin.key, PoolKey::Egress { .. }) {
-                shared.pool.evict_key(&origin.key);
+                links.engine.pool.evict_key(&origin.key);
             }
         }
     }
@@ -616,14 +602,14 @@ impl OutgoingLink {
     /// daemon continues with its other services, and decides when to request this one again.
     fn withdrawn(
         &self,
-        shared: &Shared,
+        links: &Links,
         withdrawn: Withdrawn,
         attempt: u64,
         interactive: bool,
     ) -> ControlEffect {
         let why = Refusal::from_number(withdrawn.why);
         let is_refused = self.services.lock().is_unanswered(withdrawn.service);
-        if why == Refusal::Superseded && is_refused && shared.links.last_attempt() != attempt {
+        if why == Refusal::Superseded && is_refused && links.last_attempt() != attempt {
             // Another link of this process may have the service, by a later session. Reconnect: the
             // newest session gets it.
             return ControlEffect::Left(SessionEnd::Lost(format!(
@@ -649,7 +635,7 @@ impl OutgoingLink {
             ));
         }
         // A server may refuse every request.
-        if let Some(line) = shared.counters.log_limits.withdrawn.count() {
+        if let Some(line) = links.engine.telemetry.counters.log_limits.withdrawn.count() {
             let next = match wait {
                 None => "it is not requested again".to_owned(),
                 Some(wait) => format!("trying again in {wait:?}"),
@@ -660,16 +646,23 @@ impl OutgoingLink {
         ControlEffect::Nothing
     }
 
-    fn notify_public(&self, shared: &Shared, registered: Registered) {
+    fn notify_public(&self, links: &Links, registered: Registered) {
         let changed = self
             .services
             .lock()
             .is_public(registered.service, &registered.public);
         // A server may return a new address for every request.
         if let Some(service) = changed
-            && shared.counters.log_limits.addresses.count().is_some()
+            && links
+                .engine
+                .telemetry
+                .counters
+                .log_limits
+                .addresses
+                .count()
+                .is_some()
         {
-            shared.links.notify(LinkEvent::Public {
+            links.notify(LinkEvent::Public {
                 service,
                 address: peer_text(&registered.public).to_string(),
             });
@@ -677,8 +670,18 @@ impl OutgoingLink {
     }
 }
 
+impl ExitLink for OutgoingLink {
+    fn session(&self) -> watch::Receiver<Option<Link>> {
+        self.session.subscribe()
+    }
+
+    fn address(&self) -> Target {
+        self.plan().join.address.clone()
+    }
+}
+
 /// An older public end forwards the visitor's Host, even if the service sets another one.
-fn warn_of_kept_hosts(shared: &Shared, link: &Link, plan: &JoinPlan) {
+fn warn_of_kept_hosts(links: &Links, link: &Link, plan: &JoinPlan) {
     if link.has(FEATURE_HOST) {
         return;
     }
@@ -687,7 +690,14 @@ fn warn_of_kept_hosts(shared: &Shared, link: &Link, plan: &JoinPlan) {
         .iter()
         .filter(|service| service.host.is_some())
     {
-        let Some(line) = shared.counters.log_limits.kept_hosts.count() else {
+        let Some(line) = links
+            .engine
+            .telemetry
+            .counters
+            .log_limits
+            .kept_hosts
+            .count()
+        else {
             continue;
         };
         tracing::warn!(
@@ -742,16 +752,16 @@ async fn at(when: Option<Instant>) {
 }
 
 /// A dialler for the link, and the epoch to dial with.
-fn dialler(shared: &Shared, plan: &JoinPlan) -> Result<(Dialler, u64), LinkSetupError> {
-    let (key, epoch) = (shared.links.key()?, shared.links.epoch()?);
+fn dialler(links: &Links, plan: &JoinPlan) -> Result<(Dialler, u64), LinkSetupError> {
+    let (key, epoch) = (links.key()?, links.epoch()?);
     let carriers = match plan.carrier {
         CarrierChoice::Auto => Carriers::Auto,
         CarrierChoice::Quic => Carriers::Quic,
         CarrierChoice::Tls => Carriers::Tls,
     };
-    let dial = byway_dial::Dialler::clone(&shared.dialler.load());
-    let settings = shared.links.settings(&shared.plan.load().link);
-    let runtime = shared.links.runtime().clone();
+    let dial = byway_dial::Dialler::clone(&links.engine.dialler.load());
+    let settings = links.settings(&links.engine.live.peek().link);
+    let runtime = links.runtime().clone();
     let purpose = if plan.services.is_empty() {
         Purpose::Exit
     } else {
@@ -791,8 +801,8 @@ mod tests {
              join = \"{}\"\n",
             join.expose()
         ));
-        let shared = &bench.context.shared;
-        let outgoing = OutgoingLink::new(Arc::clone(&shared.plan.load().joins[0]));
+        let links = &bench.context.node.links;
+        let outgoing = OutgoingLink::new(Arc::clone(&links.engine.live.peek().joins[0]));
         let busy = Withdrawn {
             service: 1,
             why: Refusal::Busy.number(),
@@ -808,12 +818,12 @@ mod tests {
                 "it is requested again"
             );
             assert!(matches!(
-                outgoing.withdrawn(shared, busy.clone(), 1, false),
+                outgoing.withdrawn(links, busy.clone(), 1, false),
                 ControlEffect::Nothing
             ));
         }
         assert_eq!(
-            shared.counters.log_limits.withdrawn.count(),
+            links.engine.telemetry.counters.log_limits.withdrawn.count(),
             None,
             "the next one has no line either"
         );

@@ -5,15 +5,15 @@
 //!        retries a failed write of the names.
 //! Never: removes anything because a file or the folder cannot be read.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use byway_link::GrantId;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::Links;
 use super::grants::Standing;
+use super::public_ports::PublicPorts;
 use crate::outbound::pooled::PoolKey;
-use crate::shared::Shared;
 
 /// How often the grants in use are checked: one call of `stat` for each.
 const TICK: Duration = Duration::from_millis(500);
@@ -23,12 +23,11 @@ const TICK: Duration = Duration::from_millis(500);
 const TICKS_A_WRITE: u64 = 6 * 3600 * 1000 / 500;
 
 /// Watches for as long as it is polled.
-pub async fn watch(shared: &Arc<Shared>) {
+pub async fn watch(links: &Links, ports: &dyn PublicPorts) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 1_u64.. {
         tick.tick().await;
-        let links = &shared.links;
         if links.registry.is_retry_due() {
             links.registry.save(links.runtime());
         }
@@ -53,18 +52,17 @@ pub async fn watch(shared: &Arc<Shared>) {
         for (id, standing) in looked {
             match standing {
                 Standing::Good => {}
-                Standing::Revoked => take_away(shared, id),
+                Standing::Revoked => take_away(links, ports, id),
             }
         }
     }
 }
 
-fn take_away(shared: &Arc<Shared>, id: GrantId) {
-    let links = &shared.links;
+fn take_away(links: &Links, ports: &dyn PublicPorts, id: GrantId) {
     let names = links.registry.revoke(id);
     for name in &names {
-        links.public.close(shared, name);
-        shared.pool.evict_key(&PoolKey::Service(name.clone()));
+        ports.close(name);
+        links.engine.pool.evict_key(&PoolKey::Service(name.clone()));
     }
     if !names.is_empty() {
         links.registry.save_changes(links.runtime());

@@ -17,15 +17,16 @@ use byway_link::{
 };
 use tokio::sync::mpsc;
 
+use super::Links;
 use super::grants::Grant;
 use super::leaving::{GoAwayMeaning, LeaveStep, Leaving};
 use super::outbox::Outbox;
-use super::public::NotOpen;
+use super::public_ports::{NotOpen, PublicPorts};
 use super::registry::{ClaimedName, LostName};
 use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
-use crate::inbound::listener::ListenerContext;
+use crate::live::Section;
 use crate::outbound::pooled::PoolKey;
-use crate::shared::Shared;
+use crate::runtime::scope::Scope;
 
 /// The most messages of one session that are handled before its other events.
 const BATCH: usize = 64;
@@ -58,17 +59,14 @@ impl WelcomedSession {
     /// Splits it: the streams for the caller, the rest for [`AcceptedSession::run`].
     pub fn split(
         self,
-        shared: &Arc<Shared>,
-        at: Bind,
+        links: &Arc<Links>,
+        at: AcceptedAt,
     ) -> (
         AcceptedSession,
         mpsc::Receiver<byway_link::IncomingStream>,
         Link,
     ) {
-        let (key, taken) = shared
-            .links
-            .registry
-            .enter(self.link.clone(), self.grant.id);
+        let (key, taken) = links.registry.enter(self.link.clone(), self.grant.id);
         let who = Claimant {
             tenant: self.grant.id,
             identity: self.link.peer(),
@@ -78,7 +76,7 @@ impl WelcomedSession {
             conflict: self.grant.conflict,
         };
         let session = AcceptedSession {
-            shared: Arc::clone(shared),
+            links: Arc::clone(links),
             link: self.link.clone(),
             control: self.inbox.control,
             outbox: Outbox::default(),
@@ -92,9 +90,21 @@ impl WelcomedSession {
     }
 }
 
+/// Where a session was accepted.
+pub struct AcceptedAt {
+    /// The address of the listener.
+    pub address: Bind,
+    /// The settings of the listener.
+    pub section: Section,
+    /// The session leaves when this drains.
+    pub scope: Scope,
+    /// What opens the ports of its services.
+    pub ports: Arc<dyn PublicPorts>,
+}
+
 /// An accepted session without its streams. Dropping it ends the session.
 pub struct AcceptedSession {
-    shared: Arc<Shared>,
+    links: Arc<Links>,
     link: Link,
     control: mpsc::Receiver<Control>,
     outbox: Outbox,
@@ -102,22 +112,22 @@ pub struct AcceptedSession {
     taken: mpsc::UnboundedReceiver<LostName>,
     grant: Grant,
     who: Claimant,
-    at: Bind,
+    at: AcceptedAt,
 }
 
 impl AcceptedSession {
     /// Serves the registrations of the session until it is over. Returns the reason of its end.
-    pub async fn run(&mut self, context: &ListenerContext) -> Arc<str> {
-        let registry = Arc::clone(&self.shared.links.registry);
+    pub async fn run(&mut self) -> Arc<str> {
+        let registry = Arc::clone(&self.links.registry);
         loop {
             // Each arm is cancel safe: a message that is not received stays in its channel.
             tokio::select! {
                 reason = self.link.ended() => return reason,
-                Some(control) = self.control.recv(), if self.outbox.has_room() => self.handle_pending(control, context),
+                Some(control) = self.control.recv(), if self.outbox.has_room() => self.handle_pending(control),
                 () = self.outbox.send_next(&self.link, async |change| registry.written(change).await) => {}
                 Some(lost) = self.taken.recv() => self.notify_lost(&lost),
-                () = context.scope.drained(), if !self.leaving.is_begun() => {
-                    let control = self.leaving.begin("the node is leaving", self.shared.plan.load().drain);
+                () = self.at.scope.drained(), if !self.leaving.is_begun() => {
+                    let control = self.leaving.begin("the node is leaving", self.links.engine.live.peek().drain);
                     self.outbox.push(control);
                 }
                 () = self.link.idle(), if self.leaving.waits_for_idle() => match self.leaving.step() {
@@ -132,16 +142,16 @@ impl AcceptedSession {
 
     /// Handles `first` and the messages queued after it. All changes of names share one save, which
     /// the responses wait for: what the other side was sent holds after a crash, too.
-    fn handle_pending(&mut self, first: Control, context: &ListenerContext) {
+    fn handle_pending(&mut self, first: Control) {
         let (mut answers, mut is_changed) = (Vec::new(), false);
-        self.handle_control(first, context, &mut answers, &mut is_changed);
+        self.handle_control(first, &mut answers, &mut is_changed);
         for _ in 1..BATCH {
             let Ok(control) = self.control.try_recv() else {
                 break;
             };
-            self.handle_control(control, context, &mut answers, &mut is_changed);
+            self.handle_control(control, &mut answers, &mut is_changed);
         }
-        let links = &self.shared.links;
+        let links = &self.links;
         let change = if is_changed {
             links.registry.save_changes(links.runtime())
         } else {
@@ -155,17 +165,24 @@ impl AcceptedSession {
     fn handle_control(
         &mut self,
         control: Control,
-        context: &ListenerContext,
         answers: &mut Vec<Control>,
         is_changed: &mut bool,
     ) {
         match control {
             Control::Register(register) => {
                 let number = register.service;
-                answers.push(match self.register(&register, context) {
+                answers.push(match self.register(&register) {
                     Ok(public) => {
                         *is_changed = true;
-                        if let Some(line) = self.shared.counters.log_limits.registered.count() {
+                        if let Some(line) = self
+                            .links
+                            .engine
+                            .telemetry
+                            .counters
+                            .log_limits
+                            .registered
+                            .count()
+                        {
                             tracing::info!(
                                 peer = self.link.peer_addr().map(display),
                                 identity = self.link.peer().short(),
@@ -180,7 +197,15 @@ impl AcceptedSession {
                         })
                     }
                     Err((why, detail)) => {
-                        if let Some(line) = self.shared.counters.log_limits.refused.count() {
+                        if let Some(line) = self
+                            .links
+                            .engine
+                            .telemetry
+                            .counters
+                            .log_limits
+                            .refused
+                            .count()
+                        {
                             tracing::info!(
                                 peer = self.link.peer_addr().map(display),
                                 identity = self.link.peer().short(),
@@ -199,27 +224,28 @@ impl AcceptedSession {
             }
             Control::Unregister(unregister) => {
                 if let Some(name) = self
-                    .shared
                     .links
                     .registry
                     .unregister(self.who.session, unregister.service)
                 {
                     // Other sessions may have it, too, by a grant that shares.
-                    if !self.shared.links.registry.is_held(&name) {
-                        self.shared.links.public.close(&self.shared, &name);
+                    if !self.links.registry.is_held(&name) {
+                        self.at.ports.close(&name);
                     }
                     *is_changed = true;
                 }
             }
             Control::GoAway(away) => {
-                let patience = self.shared.plan.load().drain;
+                let patience = self.links.engine.live.peek().drain;
                 if self.leaving.on_go_away(&away, patience, &mut self.outbox)
                     == GoAwayMeaning::Acknowledgement
                 {
                     return;
                 }
                 if let Some(line) = self
-                    .shared
+                    .links
+                    .engine
+                    .telemetry
                     .counters
                     .log_limits
                     .goodbyes
@@ -236,7 +262,7 @@ impl AcceptedSession {
                 }
                 // It leaves in order: its visitors wait for the next holder, and open streams may
                 // finish.
-                let had = self.shared.links.registry.release(self.who.session);
+                let had = self.links.registry.release(self.who.session);
                 if !had.is_empty() {
                     self.vacate(&had);
                     *is_changed = true;
@@ -249,15 +275,11 @@ impl AcceptedSession {
         }
     }
 
-    fn register(
-        &self,
-        register: &Register,
-        context: &ListenerContext,
-    ) -> Result<String, (Refusal, String)> {
+    fn register(&self, register: &Register) -> Result<String, (Refusal, String)> {
         if self.leaving.is_begun() {
             return Err((Refusal::Busy, "this node is leaving".into()));
         }
-        let Some((plan, listener)) = context.plan() else {
+        let Some((plan, listener)) = self.links.engine.live.frontend(&self.at.section) else {
             return Err((Refusal::Busy, "this listener is being closed".into()));
         };
         let Role::Link(link) = &listener.role else {
@@ -311,7 +333,7 @@ impl AcceptedSession {
             .map_err(|denied| refusal(&name, &denied))?;
         Ok(format!(
             "http://{host}{}",
-            http_port(&self.shared, plan, domain)
+            http_port(&self.links, plan, domain)
         ))
     }
 
@@ -321,7 +343,7 @@ impl AcceptedSession {
         link: &LinkPlan,
         limits: &LimitsPlan,
     ) -> Result<String, (Refusal, String)> {
-        let ip = match &self.at {
+        let ip = match &self.at.address {
             Bind::Tcp(address) => address.ip(),
             Bind::Unix(_) => IpAddr::from([127, 0, 0, 1]),
         };
@@ -354,7 +376,7 @@ impl AcceptedSession {
         register: &Register,
         limits: &LimitsPlan,
     ) -> Result<u16, (Refusal, String)> {
-        let links = &self.shared.links;
+        let links = &self.links;
         let kept = links
             .registry
             .port_of(self.grant.id, self.link.peer(), &register.name, ip);
@@ -384,15 +406,12 @@ impl AcceptedSession {
         register: &Register,
         limits: &LimitsPlan,
     ) -> Result<u16, PortError> {
-        let links = &self.shared.links;
+        let links = &self.links;
         let (name, port) = (Name::Tcp(address), address.port());
         let taken = self
             .claim(&name, &register.name, register.service)
             .map_err(|denied| PortError::of_claim(&name, &denied))?;
-        match links
-            .public
-            .open(&self.shared, address, self.grant.id, limits)
-        {
+        match Arc::clone(&self.at.ports).open(address, self.grant.id, limits) {
             Ok(()) => self.check_opened(&name).map(|()| port),
             Err(error) => {
                 links.registry.undo(&name, self.who.session, taken);
@@ -409,38 +428,35 @@ impl AcceptedSession {
         register: &Register,
         limits: &LimitsPlan,
     ) -> Result<u16, PortError> {
-        let links = &self.shared.links;
+        let links = &self.links;
         if !links.registry.has_room(self.grant.id) {
             return Err(PortError::Refused(
                 Refusal::Denied,
                 Denied::TooMany.to_string(),
             ));
         }
-        let free = links.public.bind_any(&self.shared, ip, self.grant.id);
+        let free = Arc::clone(&self.at.ports).bind_any(ip, self.grant.id);
         let free = free.map_err(|error| PortError::of_open(0, &error))?;
         let (name, port) = (Name::Tcp(free.address()), free.address().port());
         self.claim(&name, &register.name, register.service)
             .map_err(|denied| PortError::of_claim(&name, &denied))?;
-        links
-            .public
-            .serve(&self.shared, free, self.grant.id, limits);
+        free.serve(limits);
         self.check_opened(&name).map(|()| port)
     }
 
     /// Closes the port again if the grant was revoked while it was opened.
     fn check_opened(&self, name: &Name) -> Result<(), PortError> {
-        if self.shared.links.registry.has(self.who.session, name) {
+        if self.links.registry.has(self.who.session, name) {
             return Ok(());
         }
-        if !self.shared.links.registry.is_held(name) {
-            self.shared.links.public.close(&self.shared, name);
+        if !self.links.registry.is_held(name) {
+            self.at.ports.close(name);
         }
         Err(PortError::Refused(Refusal::Gone, Denied::Gone.to_string()))
     }
 
     fn claim(&self, name: &Name, label: &str, number: u32) -> Result<ClaimedName, Denied> {
         let taken = self
-            .shared
             .links
             .registry
             .register(name, label, number, self.who)?;
@@ -453,7 +469,10 @@ impl AcceptedSession {
     /// Drops HTTP connections that were kept to the previous holder of the name: they lead to the
     /// wrong service.
     fn forget_connections(&self, name: &Name) {
-        self.shared.pool.evict_key(&PoolKey::Service(name.clone()));
+        self.links
+            .engine
+            .pool
+            .evict_key(&PoolKey::Service(name.clone()));
     }
 
     /// Another session has the name now. Informs the other side; open streams may finish.
@@ -468,7 +487,7 @@ impl AcceptedSession {
 
     /// The session has lost the names: their ports wait for the next holder.
     fn vacate(&self, had: &[Name]) {
-        self.shared.links.public.away(had);
+        self.at.ports.away(had);
         had.iter().for_each(|name| self.forget_connections(name));
     }
 
@@ -509,7 +528,7 @@ impl PortError {
                 Self::Taken(Refusal::Held, detail)
             }
             NotOpen::TooMany => Self::Refused(Refusal::Denied, error.to_string()),
-            NotOpen::NoRoom { .. } | NotOpen::Failed(_) => {
+            NotOpen::NoRoom { .. } | NotOpen::Failed => {
                 Self::Refused(Refusal::Busy, error.to_string())
             }
         }
@@ -556,25 +575,22 @@ const MOST_TRIES: u32 = 256;
 impl Drop for AcceptedSession {
     fn drop(&mut self) {
         self.link.end("the node has closed the session");
-        let had = self.shared.links.registry.leave(self.who.session);
+        let had = self.links.registry.leave(self.who.session);
         self.vacate(&had);
         if !had.is_empty() {
-            self.shared
-                .links
-                .registry
-                .save_changes(self.shared.links.runtime());
+            self.links.registry.save_changes(self.links.runtime());
         }
     }
 }
 
 /// `:8081`, if the HTTP listener of that domain is not on port 80.
-fn http_port(shared: &Shared, plan: &Plan, domain: &HostName) -> String {
+fn http_port(links: &Links, plan: &Plan, domain: &HostName) -> String {
     let of_domain =
         |role: &Role| matches!(role, Role::Edge(edge) if edge.domain.as_ref() == Some(domain));
     let listener = plan
         .keyed_listeners()
-        .find(|(_, listener)| of_domain(&listener.role));
-    let bound = listener.and_then(|(key, _)| shared.listening.lock().get(&key).cloned());
+        .find(|(_, listener)| of_domain(&listener.frontend.role));
+    let bound = listener.and_then(|(key, _)| links.engine.live.address_of(&key));
     match bound.as_deref() {
         Some(Bind::Tcp(address)) if address.port() != 80 => format!(":{}", address.port()),
         _ => String::new(),

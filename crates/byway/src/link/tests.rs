@@ -95,7 +95,7 @@ fn server_with(state: &Path, lines: &str) -> (Node, String) {
     let text = "[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.localhost\"\n\
                 advertise = \"127.0.0.1\"\n";
     let node = node(&format!("{lines}{text}"), state);
-    let mut events = node.shared().links.events().unwrap();
+    let mut events = node.links().events().unwrap();
     match events.blocking_recv().unwrap() {
         LinkEvent::Join { text, .. } => (node, text),
         other => panic!("{other:?} instead of a join string"),
@@ -107,7 +107,7 @@ fn services_that_are_registered_during_a_save_of_the_names_share_the_next_one() 
     const SERVICES: usize = 256;
     let (at_server, at_agent) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (server, join) = server(at_server.path());
-    let registry = Arc::clone(&server.shared().links.registry);
+    let registry = Arc::clone(&server.links().registry);
     let slow_disk = registry.hold_saves();
     let text = (0..SERVICES).fold(String::new(), |mut text, n| {
         writeln!(
@@ -118,7 +118,7 @@ fn services_that_are_registered_during_a_save_of_the_names_share_the_next_one() 
         text
     });
     let agent = node(&text, at_agent.path());
-    let mut events = agent.shared().links.events().unwrap();
+    let mut events = agent.links().events().unwrap();
     let is_held = |n: usize| registry.is_held(&Name::Http(format!("s{n}.t.localhost")));
     eventually("every service is registered while the disk is slow", || {
         (0..SERVICES).all(is_held)
@@ -147,7 +147,7 @@ fn services_that_are_registered_during_a_save_of_the_names_share_the_next_one() 
 fn a_request_for_the_name_of_another_tenant_does_not_use_the_disk_on_a_worker() {
     let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let (server, join) = server(folders[0].path());
-    let links = &server.shared().links;
+    let links = server.links();
     let (id, secret) = links
         .grants
         .create(Purpose::Serve, Conflict::Refuse, 1024..=u16::MAX)
@@ -172,14 +172,7 @@ fn a_request_for_the_name_of_another_tenant_does_not_use_the_disk_on_a_worker() 
         true,
     );
     let asker = asker.unwrap();
-    match asker
-        .shared()
-        .links
-        .events()
-        .unwrap()
-        .blocking_recv()
-        .unwrap()
-    {
+    match asker.links().events().unwrap().blocking_recv().unwrap() {
         LinkEvent::Ended { detail, .. } => {
             assert!(detail.contains("held by another grant"), "{detail}")
         }
@@ -201,7 +194,7 @@ fn a_request_for_the_name_of_another_tenant_does_not_use_the_disk_on_a_worker() 
 fn a_session_that_requests_names_that_it_has_does_not_write_them_again() {
     let at_server = tempfile::tempdir().unwrap();
     let (server, join) = server(at_server.path());
-    let registry = Arc::clone(&server.shared().links.registry);
+    let registry = Arc::clone(&server.links().registry);
     let mut agent = Agent::join(&join);
     agent.registers(1, "app");
     let before = registry.saves();
@@ -223,7 +216,7 @@ fn a_session_that_requests_names_that_it_has_does_not_write_them_again() {
 fn a_session_that_has_sent_go_away_ends_when_its_grant_is_revoked() {
     let at_server = tempfile::tempdir().unwrap();
     let (server, join) = server_with(at_server.path(), "[drain]\ndeadline = \"1h\"\n");
-    let registry = Arc::clone(&server.shared().links.registry);
+    let registry = Arc::clone(&server.links().registry);
     let grant = join.parse::<JoinString>().unwrap().id;
     let mut agent = Agent::join(&join);
     agent.registers(1, "app");

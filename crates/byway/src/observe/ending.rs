@@ -5,7 +5,6 @@
 
 use super::outcomes::DONE;
 use crate::fault::{Fault, Who};
-use crate::relay::{End, EndKind, Side};
 
 /// See the head of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,24 +33,6 @@ impl Ending {
             who: Some(fault.who),
             class: fault.class(),
             phase,
-        }
-    }
-
-    /// A relay ended with `end`.
-    pub fn of_relay(end: &End) -> Self {
-        if end.kind == EndKind::Fin {
-            return Self::done(end.phase.word());
-        }
-        let who = match end.who {
-            Side::Downstream => Who::Downstream,
-            Side::Upstream => Who::Upstream,
-            Side::Link => Who::Link,
-            Side::Us => Who::Us,
-        };
-        Self {
-            who: Some(who),
-            class: end.kind.word(),
-            phase: end.phase.word(),
         }
     }
 }

@@ -20,6 +20,12 @@ pub enum MetricKind {
     Gauge,
 }
 
+/// What has metrics to print.
+pub trait Collect: Send + Sync {
+    /// Prints them as they are now.
+    fn collect(&self, out: &mut Exposition);
+}
+
 /// The text written so far.
 #[derive(Debug, Default)]
 pub struct Exposition {

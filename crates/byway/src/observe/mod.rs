@@ -6,7 +6,6 @@
 //! writes events for operators.
 
 pub mod access;
-pub mod carriers;
 pub mod counters;
 pub mod ending;
 pub mod exposition;
@@ -16,5 +15,8 @@ pub mod log_limit;
 pub mod metrics;
 pub mod outcomes;
 pub mod prometheus;
+pub mod registry;
+pub mod request_report;
+pub mod telemetry;
 pub mod timing;
 pub mod worker_stats;

@@ -6,32 +6,9 @@
 //!        when its turn comes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::routes::RouteState;
 use crate::config::{RoutePlan, UpstreamPlan};
-
-/// The next position. Not part of a route's identity: two Plans with equal routes are equal at any
-/// position.
-#[derive(Debug, Default)]
-pub struct RoundRobin(AtomicUsize);
-
-impl RoundRobin {
-    fn next(&self) -> usize {
-        self.0.fetch_add(1, Relaxed)
-    }
-}
-
-impl Clone for RoundRobin {
-    fn clone(&self) -> Self {
-        Self(AtomicUsize::new(self.0.load(Relaxed)))
-    }
-}
-
-impl PartialEq for RoundRobin {
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
 
 /// Iterates over the upstreams of a route, beginning with the next in the rotation, and repeats.
 #[derive(Debug)]
@@ -42,10 +19,10 @@ pub struct Walk<'r> {
 
 impl<'r> Walk<'r> {
     /// Takes the next position of `route`.
-    pub fn over(route: &'r RoutePlan) -> Self {
+    pub fn over(route: &'r RoutePlan, state: &RouteState) -> Self {
         Self {
             upstreams: &route.upstreams,
-            next: route.round_robin.next(),
+            next: state.next_position(),
         }
     }
 

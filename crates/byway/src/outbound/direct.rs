@@ -6,13 +6,13 @@
 
 use byway_dial::{Dialled, Dialler, Target};
 
+use super::Engine;
 use crate::fault::Fault;
 use crate::route::Allowed;
-use crate::shared::Shared;
 
 /// Resolves, checks every address and connects to a checked one.
-pub async fn open(shared: &Shared, target: &Target, allowed: &Allowed) -> Result<Dialled, Fault> {
-    dialler(shared, allowed)
+pub async fn open(engine: &Engine, target: &Target, allowed: &Allowed) -> Result<Dialled, Fault> {
+    dialler(engine, allowed)
         .open(target, allowed.rules())
         .await
         .map_err(|error| Fault::dialling(target, error))
@@ -20,12 +20,12 @@ pub async fn open(shared: &Shared, target: &Target, allowed: &Allowed) -> Result
 
 /// The same; calls `permit` for the descriptor of a socket only after the name is resolved.
 pub async fn open_with_permit<P>(
-    shared: &Shared,
+    engine: &Engine,
     target: &Target,
     allowed: &Allowed,
     permit: impl FnOnce() -> Result<P, Fault>,
 ) -> Result<(Dialled, P), Fault> {
-    let dialler = dialler(shared, allowed);
+    let dialler = dialler(engine, allowed);
     let failed = |error| Fault::dialling(target, error);
     let addresses = dialler
         .addresses(target, allowed.rules())
@@ -39,6 +39,6 @@ pub async fn open_with_permit<P>(
     Ok((dialled.map_err(failed)?, permit))
 }
 
-fn dialler(shared: &Shared, allowed: &Allowed) -> Dialler {
-    Dialler::clone(&shared.dialler.load()).on_behalf_of(allowed.asker().clone())
+fn dialler(engine: &Engine, allowed: &Allowed) -> Dialler {
+    Dialler::clone(&engine.dialler.load()).on_behalf_of(allowed.asker().clone())
 }

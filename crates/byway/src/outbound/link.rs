@@ -11,20 +11,19 @@ use std::time::Duration;
 use byway_agent::Client;
 use byway_dial::{Dialled, Target};
 use byway_link::wire::Open;
-use byway_link::{Name, OpenAttempts, OpenError};
-use tokio::time::Instant;
+use byway_link::{Link, Name, OpenAttempts, OpenError};
+use tokio::time::{Instant, timeout_at};
 
-use crate::fault::{Fault, FaultKind, Who};
-use crate::link::outgoing::OutgoingLink;
-use crate::link::report::ServiceStream;
-use crate::shared::Shared;
+use super::Engine;
+use super::link_table::{ExitLink, ServiceStream};
+use crate::fault::{Deadline, Fault, FaultKind, Who};
 
 /// How long a reachable exit may take to connect: its own deadlines are shorter.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Opens `target` through the exit of the link `id`.
-pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dialled, Fault> {
-    let outgoing = shared.links.outgoing(id).ok_or_else(|| {
+pub async fn open_exit(engine: &Engine, id: &str, target: &Target) -> Result<Dialled, Fault> {
+    let exit = engine.links.exit(id).ok_or_else(|| {
         Fault::new(
             Who::Us,
             FaultKind::Internal,
@@ -48,12 +47,12 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
         ..Open::default()
     };
     // A request that got no response is sent again on the next session.
-    let (deadline, mut attempts) = (OutgoingLink::patience(), OpenAttempts::default());
+    let (deadline, mut attempts) = (Instant::now() + SESSION_PATIENCE, OpenAttempts::default());
     loop {
-        let link = outgoing.session(deadline).await?;
+        let link = session(&*exit, deadline).await?;
         let opened = tokio::select! {
             opened = link.open_again(&open, OPEN_TIMEOUT, &mut attempts) => opened,
-            () = link.silent_at(deadline) => return Err(outgoing.away()),
+            () = link.silent_at(deadline) => return Err(away(&*exit)),
         };
         match opened {
             Ok(opened) => {
@@ -75,17 +74,36 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
 /// Delay before the request is repeated on a session that lost a carrier but still exists.
 const CARRIER_CHANGE: Duration = Duration::from_millis(20);
 
+/// How long an inquiry waits for a session that is not there, from its arrival.
+pub const SESSION_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The session of `exit`, waited for until `deadline` if the link is down.
+async fn session(exit: &dyn ExitLink, deadline: Instant) -> Result<Link, Fault> {
+    let mut session = exit.session();
+    let up = session.wait_for(|session| session.as_ref().is_some_and(|link| !link.is_over()));
+    match timeout_at(deadline, up).await {
+        Ok(Ok(session)) => session.clone().ok_or_else(|| away(exit)),
+        _ => Err(away(exit)),
+    }
+}
+
+/// That the link is down, and where to look.
+fn away(exit: &dyn ExitLink) -> Fault {
+    let detail = format!(
+        "the link to {} is down; the log of this node says why",
+        exit.address()
+    );
+    Fault::new(Who::Link, FaultKind::Deadline(Deadline::Parked), detail)
+}
+
 /// Opens the service behind a public name, for `visitor` of `client`.
 pub async fn open_service(
-    shared: &Shared,
+    engine: &Engine,
     name: &Name,
     visitor: Option<SocketAddr>,
     client: Client,
 ) -> Result<ServiceStream, Fault> {
-    let settings = shared.plan.load().link.clone();
-    shared
-        .links
-        .registry
-        .open(name, visitor, client, &settings)
-        .await
+    let settings = engine.live.peek().link.clone();
+    let services = engine.links.services();
+    services.open(name, visitor, client, &settings).await
 }

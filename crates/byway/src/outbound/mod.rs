@@ -6,17 +6,23 @@
 
 pub mod balance;
 pub mod direct;
+pub mod engine;
 pub mod link;
+pub mod link_table;
+mod metrics;
 pub mod pooled;
+pub mod retry_budget;
+pub mod routes;
 pub mod upgrades;
+pub mod upstreams;
 pub mod via;
 
 use byway_agent::Client;
 use byway_dial::{Asker, Dialled};
 
+pub use self::engine::Engine;
 use crate::fault::{Fault, FaultKind, Who};
 use crate::route::{Allowed, Outbound};
-use crate::shared::Shared;
 
 /// Opens the stream that `allowed` permits.
 ///
@@ -26,18 +32,18 @@ use crate::shared::Shared;
 ///
 /// # Cancel safety
 /// Safe: a connection that is not complete is closed.
-pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> {
+pub async fn open(engine: &Engine, allowed: &Allowed) -> Result<Dialled, Fault> {
     // Boxed: a dial is short, and the stream that it opens may live for days and would keep its
     // memory.
     match allowed.outbound() {
-        Outbound::Direct(target) => Box::pin(direct::open(shared, target, allowed)).await,
-        Outbound::Via(parent, target) => Box::pin(via::open(shared, parent, target)).await,
-        Outbound::Exit(id, target) => Box::pin(link::open_exit(shared, id, target)).await,
+        Outbound::Direct(target) => Box::pin(direct::open(engine, target, allowed)).await,
+        Outbound::Via(parent, target) => Box::pin(via::open(engine, parent, target)).await,
+        Outbound::Exit(id, target) => Box::pin(link::open_exit(engine, id, target)).await,
         Outbound::Service(name) => {
             // A byte stream has no Host, and no requests to report.
             let visitor = allowed.visitor();
             let client = visitor.map_or(Client::ANYONE, |peer| Client::of(&Asker::peer(peer.ip())));
-            let open = link::open_service(shared, name, visitor, client);
+            let open = link::open_service(engine, name, visitor, client);
             Box::pin(open).await.map(|opened| opened.dialled)
         }
         Outbound::Pooled(_) => Err(Fault::new(

@@ -13,13 +13,12 @@ use byway_dial::{DialError, Dialled, ServerName, Target, TlsError};
 
 use super::balance::Walk;
 use super::upgrades::UpgradeSlot;
-use super::{direct, link};
+use super::{Engine, direct, link};
 use crate::config::{ListenerKey, UpstreamPlan};
-use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::http::conn::Conn;
 use crate::observe::timing::{Phase, Timing};
 use crate::route::{Allowed, Outbound};
-use crate::shared::Shared;
 
 /// The identity of an upstream in the pool: connections are shared within one key only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,8 +32,8 @@ pub enum PoolKey {
     Egress {
         /// The number of the Plan.
         generation: u64,
-        /// The listener.
-        listener: Arc<ListenerKey>,
+        /// The listener, if a Plan has it.
+        listener: Option<Arc<ListenerKey>>,
         /// The authenticated user.
         user: Option<Arc<str>>,
         /// The destination.
@@ -91,7 +90,7 @@ pub enum Freshness {
 /// Safe: a place in the queue is released, a connection that is not complete is closed, a permit is
 /// returned.
 pub async fn lease(
-    shared: &Shared,
+    engine: &Engine,
     pool: &Pool<PoolKey, Conn>,
     walk: &mut Walk<'_>,
     allowed: &Allowed,
@@ -109,11 +108,11 @@ pub async fn lease(
     timing.upstream = Some(Arc::clone(&upstream.id));
     let open = || async {
         Ok(Conn::new(
-            open_upstream(shared, upstream, allowed).await?.stream,
+            open_upstream(engine, upstream, allowed).await?.stream,
         ))
     };
     let (lease, slot) =
-        lease_from(shared, pool, &origin, want, timing, || Box::pin(open())).await?;
+        lease_from(engine, pool, &origin, want, timing, || Box::pin(open())).await?;
     Ok(Borrowed {
         lease,
         authority: Arc::clone(&upstream.authority),
@@ -126,7 +125,7 @@ pub async fn lease(
 /// # Errors
 /// As [`lease`], and `Denied` when every address of the target is denied.
 pub async fn lease_egress(
-    shared: &Shared,
+    engine: &Engine,
     pool: &Pool<PoolKey, Conn>,
     origin: &PoolKey,
     allowed: &Allowed,
@@ -136,12 +135,9 @@ pub async fn lease_egress(
     let client = want.client;
     if let Outbound::Service(name) = allowed.outbound() {
         // A request that waits for an agent does not hold a place in the pool meanwhile.
-        let holders = Box::pin(shared.links.registry.until_held(
-            name,
-            client,
-            &shared.plan.load_full().link,
-        ))
-        .await?;
+        let settings = engine.live.peek().link.clone();
+        let services = engine.links.services();
+        let holders = services.until_held(name, client, &settings).await?;
         if holders > 1 {
             // An idle connection belongs to one of them: requests are distributed over all.
             want.fresh = Freshness::New;
@@ -160,15 +156,15 @@ pub async fn lease_egress(
     let open = || async {
         match allowed.outbound() {
             Outbound::Service(name) => {
-                let opened = link::open_service(shared, name, allowed.visitor(), client).await?;
+                let opened = link::open_service(engine, name, allowed.visitor(), client).await?;
                 Ok(Conn::new(opened.dialled.stream)
                     .with_host(opened.host)
                     .with_reports(opened.reports))
             }
-            _ => Ok(Conn::new(super::open(shared, allowed).await?.stream)),
+            _ => Ok(Conn::new(super::open(engine, allowed).await?.stream)),
         }
     };
-    let (lease, slot) = lease_from(shared, pool, origin, want, timing, || Box::pin(open())).await?;
+    let (lease, slot) = lease_from(engine, pool, origin, want, timing, || Box::pin(open())).await?;
     let authority = lease.host().cloned().unwrap_or(authority);
     Ok(Borrowed {
         lease,
@@ -181,7 +177,7 @@ pub async fn lease_egress(
 type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Conn, Fault>> + Send + 'a>>;
 
 async fn lease_from<'a>(
-    shared: &Shared,
+    engine: &Engine,
     pool: &Pool<PoolKey, Conn>,
     origin: &PoolKey,
     want: Want,
@@ -189,14 +185,14 @@ async fn lease_from<'a>(
     open: impl FnOnce() -> Dialling<'a>,
 ) -> Result<(Lease<PoolKey, Conn>, Option<UpgradeSlot>), Fault> {
     let slot = match want.upgrade {
-        true => Some(Box::pin(shared.upgrades.slot(origin, want.client)).await?),
+        true => Some(Box::pin(engine.upgrades.slot(origin, want.client)).await?),
         false => None,
     };
     let acquired = match want.fresh {
         Freshness::Any => pool.acquire_for(origin, want.client).await,
         Freshness::New => pool.acquire_fresh_for(origin, want.client).await,
     };
-    match acquired.map_err(|error| limit_reached(shared, origin, &error))? {
+    match acquired.map_err(|error| limit_reached(engine, origin, &error))? {
         Acquired::Lease(lease) => Ok((lease, slot)),
         Acquired::Open(permit) => {
             timing.enter(Phase::Connect);
@@ -208,13 +204,14 @@ async fn lease_from<'a>(
 }
 
 async fn open_upstream(
-    shared: &Shared,
+    engine: &Engine,
     upstream: &UpstreamPlan,
     allowed: &Allowed,
 ) -> Result<Dialled, Fault> {
-    let mut dialled = direct::open(shared, &upstream.target, allowed).await?;
+    let mut dialled = direct::open(engine, &upstream.target, allowed).await?;
     if upstream.tls {
-        let connected = shared
+        let connected = engine
+            .upstreams
             .tls()?
             .connect(dialled.stream, &server_name(&upstream.target))
             .await;
@@ -243,8 +240,8 @@ fn server_name(target: &Target) -> ServerName {
 
 /// The fault for the limit of `[pool]` that keeps a request from a connection. Every waiter is
 /// served or has timed out within `queue_wait`, which is therefore the time to wait before a retry.
-fn limit_reached(shared: &Shared, origin: &PoolKey, error: &AcquireError) -> Fault {
-    let plan = shared.plan.load();
+fn limit_reached(engine: &Engine, origin: &PoolKey, error: &AcquireError) -> Fault {
+    let plan = engine.live.peek();
     let fault = match error {
         AcquireError::QueueFull { limit } => {
             let detail = format!("pool.queue: {limit} requests wait for a connection already");
@@ -259,7 +256,7 @@ fn limit_reached(shared: &Shared, origin: &PoolKey, error: &AcquireError) -> Fau
         }
         AcquireError::QueueTimeout { .. } => {
             // One pass over the pool for each wait without success, of which the queue permits few.
-            let stats = shared.pool.stats();
+            let stats = engine.pool.stats();
             let all = stats.connecting + stats.active + stats.idle + stats.upgraded;
             let own = stats.origins.iter().find(|of| of.key == *origin);
             let own = own.map_or(0, |of| of.connecting + of.active + of.idle + of.upgraded);

@@ -6,13 +6,13 @@
 
 use byway_dial::{AddressRules, Dialled, Target};
 
+use super::Engine;
 use crate::config::ParentPlan;
 use crate::fault::Fault;
-use crate::shared::Shared;
 
 /// Opens `target` through `plan`'s parent.
-pub async fn open(shared: &Shared, plan: &ParentPlan, target: &Target) -> Result<Dialled, Fault> {
-    let dialler = shared.dialler.load_full();
+pub async fn open(engine: &Engine, plan: &ParentPlan, target: &Target) -> Result<Dialled, Fault> {
+    let dialler = engine.dialler.load_full();
     // No parent in a Plan requires names to be resolved here, so there are no addresses to check.
     Ok(dialler
         .open_via(&plan.parent, target, &AddressRules::open())

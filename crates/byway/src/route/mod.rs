@@ -4,7 +4,6 @@
 //! `Allowed`; `explain` shows a decision of the same code to the operator. Apart from `explain`,
 //! nothing here awaits or resolves a name.
 
-pub mod explain;
 pub mod inquiry;
 pub mod policy;
 pub mod table;

@@ -157,7 +157,7 @@ fn carriers(node: &Running) -> Vec<CarrierKind> {
     let Some(node) = node.node() else {
         return Vec::new();
     };
-    let (links, plan) = (&node.shared().links, node.shared().plan.load());
+    let (links, plan) = (node.links(), node.live().peek());
     let sessions = plan
         .joins
         .iter()

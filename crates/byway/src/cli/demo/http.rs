@@ -16,7 +16,7 @@ use super::message::{read_body, read_to_fin};
 use super::origin::Common;
 use super::pattern::{MIB, Pattern, Sum};
 use super::websocket;
-use crate::exchange::conn::Conn;
+use crate::http::conn::Conn;
 
 /// Serves one connection to its end. `socket` is the kind of socket, which the responses name.
 pub(super) async fn serve(

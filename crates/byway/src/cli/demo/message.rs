@@ -8,7 +8,7 @@ use anyhow::bail;
 use byway_dial::Read;
 use byway_h1::{BodyDecoder, Framed, Limits, Step};
 
-use crate::exchange::conn::Conn;
+use crate::http::conn::Conn;
 
 /// Passes every piece of the body to `each`; stops at the end of the message.
 pub(super) async fn read_body(

@@ -38,7 +38,6 @@ mod websocket;
 
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -54,8 +53,9 @@ use self::ports::Wanted;
 use self::scene::Scene;
 use super::{Common, run_node, terminal};
 use crate::drain;
+use crate::observe::telemetry::Telemetry;
 use crate::os::descriptors;
-use crate::scope::{Scope, StopSignals};
+use crate::runtime::scope::{Scope, StopSignals};
 
 /// The flags of the demo.
 #[derive(Args, Debug)]
@@ -82,7 +82,11 @@ pub(super) fn run(args: &DemoArgs, common: &Common) -> ExitCode {
 fn run_demo(args: &DemoArgs, common: &Common) -> anyhow::Result<bool> {
     let runtime = runtime().context("cannot start the origin's thread")?;
     let stop = StopSignals::default();
-    let scope = Scope::new(runtime.handle().clone(), &stop, Arc::default());
+    let scope = Scope::new(
+        runtime.handle().clone(),
+        &stop,
+        Telemetry::default().on_panic(),
+    );
     let folder = Folder::make()?;
     let ground = Ground::new(folder.path(), &common.state());
     // A check takes no port of a running demo.

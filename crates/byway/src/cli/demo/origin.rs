@@ -22,7 +22,7 @@ use tokio::time::sleep;
 use super::endings::Endings;
 use super::http;
 use super::pattern::Sum;
-use crate::scope::Scope;
+use crate::runtime::scope::Scope;
 
 /// A running origin. Its tasks end with the scope that it was started on.
 pub(super) struct Origin {

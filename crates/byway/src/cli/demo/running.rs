@@ -44,8 +44,7 @@ impl Running {
         spill.clone_into(&mut plan.spill.directory);
         let node = Node::start(plan, &mut Inherited::default())?;
         let events = node
-            .shared()
-            .links
+            .links()
             .events()
             .context("the events of this node have another receiver")?;
         let mut running = Self {
@@ -72,7 +71,7 @@ impl Running {
     /// When it was cut off.
     pub(super) fn counters(&self) -> anyhow::Result<Arc<RelayCounters>> {
         let node = self.node.as_ref().context("the node was cut off")?;
-        Ok(Arc::clone(&node.shared().relay_counters))
+        Ok(Arc::clone(&node.context().engine.relay_counters))
     }
 
     /// The file with the join string of `listener`.

@@ -11,7 +11,7 @@ use byway_h1::{Framed, Limits, Parsed, ResponseHead};
 use super::message::read_body;
 use super::pattern::{Pattern, Sum};
 use super::scene::{Scene, Way};
-use crate::exchange::conn::Conn;
+use crate::http::conn::Conn;
 
 /// One connection.
 pub(super) struct Visitor {

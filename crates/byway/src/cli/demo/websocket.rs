@@ -13,7 +13,7 @@ use byway_dial::Read;
 use byway_h1::{Framed, Request};
 
 use super::frame::{BadFrame, Frame, Opcode, Sender};
-use crate::exchange::conn::Conn;
+use crate::http::conn::Conn;
 
 /// The longest message, all its fragments together.
 pub(super) const MOST_MESSAGE_BYTES: usize = 1024 * 1024;

@@ -15,12 +15,10 @@ use super::super::file::{Edge, Route};
 use super::super::host_pattern::HostPattern;
 use super::super::place::{At, Place, Text};
 use super::super::plan::{
-    EdgePlan, HostMode, LimitsPlan, ListenerPlan, Role, RoutePlan, UpstreamPlan,
+    EdgePlan, HostMode, LimitsPlan, ListenerPlan, Role, RouteId, RoutePlan, UpstreamPlan,
 };
 use super::Resolver;
 use super::upstream::parse_upstream;
-use crate::exchange::retry_budget::RetryBudget;
-use crate::outbound::balance::RoundRobin;
 
 /// A larger compiled pattern is a mistake, or an attempt to fill the memory.
 const MOST_REGEX_BYTES: usize = 1 << 20;
@@ -65,11 +63,16 @@ impl Resolver<'_> {
                     .absent(),
             );
         }
+        let before = binds.first().map_or(0, |bind| {
+            let edges = self.edges.entry(bind.value.clone()).or_default();
+            *edges += 1;
+            *edges - 1
+        });
         let mut seen = Seen::default();
         let mut routes = Vec::with_capacity(edge.value.route.len());
         for route in &edge.value.route {
             let noted = self.diagnostics.len();
-            let plan = self.route(route, binds, max_body);
+            let plan = self.route(route, binds, before, max_body);
             // Without their refused patterns, different routes would look equal.
             if self.diagnostics.len() == noted {
                 self.refuse_repeated(route, &plan, &mut seen);
@@ -79,7 +82,14 @@ impl Resolver<'_> {
         routes
     }
 
-    fn route(&mut self, route: &At<Route>, binds: &[At<Bind>], max_body: Option<u64>) -> RoutePlan {
+    /// `before`: how many sections that begin with the same address come before this one.
+    fn route(
+        &mut self,
+        route: &At<Route>,
+        binds: &[At<Bind>],
+        before: usize,
+        max_body: Option<u64>,
+    ) -> RoutePlan {
         let written = &route.value;
         let hosts: Vec<HostPattern> = self.all_parsed("hosts", &written.hosts);
         let path = written.path.as_ref().and_then(|text| self.pattern(text));
@@ -97,8 +107,7 @@ impl Resolver<'_> {
         }
         let host = self.host_mode(&written.host);
         RoutePlan {
-            round_robin: RoundRobin::default(),
-            retries: RetryBudget::default(),
+            id: RouteId::new(binds.first().map(|bind| &bind.value), before, &name),
             name: name.into(),
             hosts,
             path,

@@ -12,7 +12,7 @@ use super::super::bind::{Bind, check_socket_path};
 use super::super::diagnostic::Diagnostic;
 use super::super::file::Tcp;
 use super::super::place::{At, Place, Text};
-use super::super::plan::{ForwardPlan, LimitsPlan, ListenerPlan, Role};
+use super::super::plan::{ForwardPlan, FrontendPlan, LimitsPlan, ListenerPlan, Role};
 use super::Resolver;
 
 /// Every address so far.
@@ -165,13 +165,17 @@ pub(super) fn listeners_called(
     role: &Role,
     limits: &LimitsPlan,
 ) -> Vec<ListenerPlan> {
-    let listener = |bind: At<Bind>| ListenerPlan {
-        name: name
-            .cloned()
-            .unwrap_or_else(|| bind.value.to_string().into()),
-        bind: bind.value,
-        role: role.clone(),
-        limits: limits.clone(),
+    let listener = |bind: At<Bind>| {
+        let name = name.cloned();
+        let frontend = FrontendPlan {
+            name: name.unwrap_or_else(|| bind.value.to_string().into()),
+            role: role.clone(),
+            limits: limits.clone(),
+        };
+        ListenerPlan {
+            bind: bind.value,
+            frontend: Arc::new(frontend),
+        }
     };
     binds.into_iter().map(listener).collect()
 }

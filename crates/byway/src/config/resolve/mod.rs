@@ -36,6 +36,7 @@ use ipnet::IpNet;
 pub(super) use self::edge::derived_route_name;
 use self::join::Joins;
 use self::listen::Listened;
+use super::bind::Bind;
 use super::diagnostic::Diagnostic;
 use super::file::File;
 use super::nearest::nearest;
@@ -67,6 +68,8 @@ struct Resolver<'s> {
     section_names: HashMap<String, Place>,
     domains: HashMap<HostName, Place>,
     joins: Joins,
+    /// How many sections with routes begin with each address.
+    edges: HashMap<Bind, usize>,
 }
 
 impl<'s> Resolver<'s> {
@@ -80,6 +83,7 @@ impl<'s> Resolver<'s> {
             section_names: HashMap::new(),
             domains: HashMap::new(),
             joins: Joins::default(),
+            edges: HashMap::new(),
         }
     }
 

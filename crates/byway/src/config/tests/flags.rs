@@ -14,7 +14,7 @@ fn edge(from: &[&str], to: &[&str]) -> Result<Plan, ConfigErrors> {
 
 fn egress(flags: ProxyFlags) -> Result<EgressPlan, ConfigErrors> {
     let plan = from_flags(&File::for_proxy(flags), Path::new("/state"))?;
-    let Role::Egress(egress) = &plan.listeners[0].role else {
+    let Role::Egress(egress) = &plan.listeners[0].frontend.role else {
         panic!("an exit")
     };
     Ok(EgressPlan::clone(egress))
@@ -24,7 +24,7 @@ fn egress(flags: ProxyFlags) -> Result<EgressPlan, ConfigErrors> {
 fn an_edge_on_one_line_has_one_route_for_everything() {
     let plan = edge(&[":8080"], &["127.0.0.1:3000", "127.0.0.1:3001"]).unwrap();
     assert_eq!(plan.listeners[0].bind.to_string(), "[::]:8080");
-    let Role::Edge(edge) = &plan.listeners[0].role else {
+    let Role::Edge(edge) = &plan.listeners[0].frontend.role else {
         panic!("an edge")
     };
     assert_eq!(edge.routes.len(), 1);
@@ -258,7 +258,7 @@ fn a_port_alone_is_a_local_target_for_an_edge_and_for_a_service() {
         ),
     ] {
         let plan = edge(&["127.0.0.1:1"], &[text]).unwrap();
-        let Role::Edge(edge) = &plan.listeners[0].role else {
+        let Role::Edge(edge) = &plan.listeners[0].frontend.role else {
             panic!("an edge")
         };
         assert_eq!(&*edge.routes[0].upstreams[0].id, upstream, "{text}");
@@ -313,11 +313,11 @@ fn a_serve_on_one_line_is_the_public_end_of_services() {
         advertise: None,
     };
     let plan = from_flags(&File::for_serve(flags.clone()), Path::new("/state")).unwrap();
-    let Role::Link(link) = &plan.listeners[0].role else {
+    let Role::Link(link) = &plan.listeners[0].frontend.role else {
         panic!("links")
     };
     assert_eq!(link.advertise.to_string(), "t.localhost:7000");
-    assert!(matches!(&plan.listeners[1].role, Role::Edge(edge) if edge.domain.is_some()));
+    assert!(matches!(&plan.listeners[1].frontend.role, Role::Edge(edge) if edge.domain.is_some()));
     for (wrong, message) in [
         (
             ServeFlags {
@@ -391,7 +391,7 @@ fn an_exit_on_one_line_allows_and_denies_like_a_proxy() {
         advertise: Some("exit.example.com".to_owned()),
     };
     let plan = from_flags(&File::for_exit(flags), Path::new("/state")).unwrap();
-    let Role::Link(link) = &plan.listeners[0].role else {
+    let Role::Link(link) = &plan.listeners[0].frontend.role else {
         panic!("links")
     };
     assert_eq!(link.advertise.to_string(), "exit.example.com:7443");

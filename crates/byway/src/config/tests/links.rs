@@ -51,7 +51,7 @@ fn with_expose(lines: &str) -> String {
 }
 
 fn link_of(listener: &ListenerPlan) -> &LinkPlan {
-    let Role::Link(link) = &listener.role else {
+    let Role::Link(link) = &listener.frontend.role else {
         panic!("a listener of links")
     };
     link
@@ -124,12 +124,12 @@ fn a_serve_makes_a_listener_of_links_for_each_address_and_an_edge_for_each_of_ht
     assert!(
         plan.listeners
             .iter()
-            .all(|listener| &*listener.name == "tunnels")
+            .all(|listener| &*listener.frontend.name == "tunnels")
     );
     let [first, second, web, socket] = plan.listeners.as_slice() else {
         panic!("four listeners")
     };
-    let (Role::Link(a), Role::Link(b)) = (&first.role, &second.role) else {
+    let (Role::Link(a), Role::Link(b)) = (&first.frontend.role, &second.frontend.role) else {
         panic!("two for links")
     };
     assert!(Arc::ptr_eq(a, b));
@@ -140,7 +140,7 @@ fn a_serve_makes_a_listener_of_links_for_each_address_and_an_edge_for_each_of_ht
             domain: Some(domain)
         }
     );
-    let (Role::Edge(a), Role::Edge(b)) = (&web.role, &socket.role) else {
+    let (Role::Edge(a), Role::Edge(b)) = (&web.frontend.role, &socket.frontend.role) else {
         panic!("two edges")
     };
     assert!(Arc::ptr_eq(a, b));
@@ -459,7 +459,7 @@ fn a_proxy_that_joins_goes_out_through_its_link() {
     };
     assert!(link.services.is_empty());
     for listener in &plan.listeners {
-        let Role::Egress(egress) = &listener.role else {
+        let Role::Egress(egress) = &listener.frontend.role else {
             panic!("a desk")
         };
         assert_eq!(
@@ -840,7 +840,7 @@ fn a_join_file_or_a_password_file_that_is_a_pipe_is_read_once() {
     .unwrap();
     assert_eq!(plan.joins[0].join.expose(), join());
     assert_eq!(plan.joins[0].services.len(), 2);
-    let Role::Egress(egress) = &plan.listeners[0].role else {
+    let Role::Egress(egress) = &plan.listeners[0].frontend.role else {
         panic!("a proxy")
     };
     assert!(

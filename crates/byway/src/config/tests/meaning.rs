@@ -434,7 +434,7 @@ fn a_password_file_gives_its_first_line_and_has_to_exist() {
     )
     .unwrap();
     let plan = load(&path, folder.path()).unwrap();
-    let Role::Egress(egress) = &plan.listeners[0].role else {
+    let Role::Egress(egress) = &plan.listeners[0].frontend.role else {
         panic!("an exit")
     };
     assert_eq!(egress.users[0].password.expose(), "hunter2");

@@ -22,7 +22,7 @@ fn access_log_and_metrics_are_off_by_default() {
     assert!(
         plan.listeners
             .iter()
-            .all(|listener| listener.role != Role::Metrics)
+            .all(|listener| listener.frontend.role != Role::Metrics)
     );
 }
 
@@ -77,7 +77,12 @@ fn metrics_are_the_last_listeners_and_are_not_enough_alone() {
     let names: Vec<_> = plan
         .listeners
         .iter()
-        .map(|listener| (&*listener.name, listener.role == Role::Metrics))
+        .map(|listener| {
+            (
+                &*listener.frontend.name,
+                listener.frontend.role == Role::Metrics,
+            )
+        })
         .collect();
     assert_eq!(
         names,
@@ -119,7 +124,7 @@ fn flags_override_the_file_and_are_named_in_errors() {
     let metrics: Vec<_> = plan
         .listeners
         .iter()
-        .filter(|listener| listener.role == Role::Metrics)
+        .filter(|listener| listener.frontend.role == Role::Metrics)
         .collect();
     assert_eq!(
         metrics

@@ -40,7 +40,7 @@ fn missing_keys_have_their_defaults() {
         requests_per_connection: 10_000,
     };
     assert_eq!(plan.limits, limits);
-    assert_eq!(plan.listeners[0].limits, limits);
+    assert_eq!(plan.listeners[0].frontend.limits, limits);
     let pool = PoolPlan {
         max_total: 10_000,
         max_per_origin: 10_000,
@@ -307,11 +307,14 @@ fn spill_files_have_descriptors_where_a_listener_spills_and_nowhere_else() {
             ..Surroundings::without_files(Path::new("/state"))
         };
         let plan = parse_with(&text, "byway.toml", &around).unwrap();
-        let spills = plan.listeners.iter().any(|listener| match &listener.role {
-            Role::Egress(egress) => egress.spill,
-            Role::Link(link) => matches!(&link.serves, Serves::Exit(exit) if exit.spill),
-            _ => false,
-        });
+        let spills = plan
+            .listeners
+            .iter()
+            .any(|listener| match &listener.frontend.role {
+                Role::Egress(egress) => egress.spill,
+                Role::Link(link) => matches!(&link.serves, Serves::Exit(exit) if exit.spill),
+                _ => false,
+            });
         assert_eq!(
             (spills, plan.descriptors.shares.spilled > 0),
             (is_spilling, is_spilling),
@@ -344,10 +347,10 @@ fn an_edge_with_two_addresses_makes_two_listeners_that_share_it() {
         panic!("two listeners")
     };
     assert_eq!(
-        (&*first.name, &*second.name),
+        (&*first.frontend.name, &*second.frontend.name),
         ("[::]:8080", "unix:/run/x.sock")
     );
-    let (Role::Edge(a), Role::Edge(b)) = (&first.role, &second.role) else {
+    let (Role::Edge(a), Role::Edge(b)) = (&first.frontend.role, &second.frontend.role) else {
         panic!("two edges")
     };
     assert!(Arc::ptr_eq(a, b));
@@ -357,7 +360,7 @@ fn an_edge_with_two_addresses_makes_two_listeners_that_share_it() {
 fn equal_upstreams_are_one() {
     let text = "path = \"^/a\"\nto = [\"a:80\", \"b:80\"]\n[[edge.route]]\nto = \"http://A\"\n";
     let plan = plan(&with_route(text));
-    let Role::Edge(edge) = &plan.listeners[0].role else {
+    let Role::Edge(edge) = &plan.listeners[0].frontend.role else {
         panic!("an edge")
     };
     assert!(Arc::ptr_eq(
@@ -373,12 +376,13 @@ fn the_innermost_max_body_applies_and_none_removes_it() {
     let text = "limits.max_body = \"1MiB\"\n[[edge]]\nlisten = \":1\"\nmax_body = \"2MiB\"\n[[edge.route]]\nto = \"a:1\"\n\
                 [[edge.route]]\npath = \"^/up\"\nto = \"a:1\"\nmax_body = \"none\"\n[[edge]]\nlisten = \":2\"\n[[edge.route]]\nto = \"a:1\"\n";
     let plan = plan(text);
-    let (Role::Edge(first), Role::Edge(second)) =
-        (&plan.listeners[0].role, &plan.listeners[1].role)
-    else {
+    let (Role::Edge(first), Role::Edge(second)) = (
+        &plan.listeners[0].frontend.role,
+        &plan.listeners[1].frontend.role,
+    ) else {
         panic!("two edges")
     };
-    assert_eq!(plan.listeners[0].limits.max_body, Some(2 << 20));
+    assert_eq!(plan.listeners[0].frontend.limits.max_body, Some(2 << 20));
     assert_eq!(first.max_body, Some(2 << 20));
     assert_eq!(first.routes[0].max_body, Some(2 << 20));
     assert_eq!(first.routes[1].max_body, None);
@@ -402,7 +406,7 @@ cidr = [\"10.0.0.0/8\", \"::1\"]
 port = [443, \"8000-8999\"]
 ";
     let plan = plan(&with_egress(text));
-    let Role::Egress(egress) = &plan.listeners[0].role else {
+    let Role::Egress(egress) = &plan.listeners[0].frontend.role else {
         panic!("an exit")
     };
     assert_eq!(egress.stream_limit, Some(Rate(25_000_000)));
@@ -430,7 +434,7 @@ port = [443, \"8000-8999\"]
 #[test]
 fn spill_off_is_off_for_proxies() {
     let plan = plan(&format!("spill.mode = \"off\"\n{}", with_egress("")));
-    let Role::Egress(egress) = &plan.listeners[0].role else {
+    let Role::Egress(egress) = &plan.listeners[0].frontend.role else {
         panic!("an exit")
     };
     assert!(!egress.spill);
@@ -443,28 +447,28 @@ fn the_shipped_example_is_valid() {
     let kinds: Vec<_> = plan
         .listeners
         .iter()
-        .map(|listener| std::mem::discriminant(&listener.role))
+        .map(|listener| std::mem::discriminant(&listener.frontend.role))
         .collect();
     assert!(kinds.len() > 3);
     assert!(
         plan.listeners
             .iter()
-            .any(|listener| matches!(listener.role, Role::Edge(_)))
+            .any(|listener| matches!(listener.frontend.role, Role::Edge(_)))
     );
     assert!(
         plan.listeners
             .iter()
-            .any(|listener| matches!(listener.role, Role::Egress(_)))
+            .any(|listener| matches!(listener.frontend.role, Role::Egress(_)))
     );
     assert!(
         plan.listeners
             .iter()
-            .any(|listener| matches!(listener.role, Role::Forward(_)))
+            .any(|listener| matches!(listener.frontend.role, Role::Forward(_)))
     );
     assert!(
         plan.listeners
             .iter()
-            .any(|listener| matches!(listener.role, Role::Link(_)))
+            .any(|listener| matches!(listener.frontend.role, Role::Link(_)))
     );
     assert_eq!(
         plan.joins

@@ -13,12 +13,12 @@ use byway_agent::Lease;
 use byway_dial::Pipe;
 
 use super::Attempt;
-use crate::exchange::conn::Conn;
 use crate::exchange::deadline::{Exceeded, Flow, Waiting};
 use crate::exchange::failure::{client_left, not_read, too_slow};
 use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::recall::recalled;
 use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::http::conn::Conn;
 use crate::outbound::pooled::PoolKey;
 
 /// Why a wait of an exchange ended.
@@ -146,7 +146,7 @@ impl Attempt<'_> {
     }
 
     pub(super) fn slow_reader(&self) -> Fault {
-        self.exchange.shared.counters.slow_responses.add(1);
+        self.exchange.counters().slow_responses.add(1);
         too_slow(
             self.exchange.limits,
             Deadline::ResponseRate,
@@ -155,7 +155,7 @@ impl Attempt<'_> {
     }
 
     pub(super) fn slow_upload(&self) -> Fault {
-        self.exchange.shared.counters.slow_requests.add(1);
+        self.exchange.counters().slow_requests.add(1);
         too_slow(
             self.exchange.limits,
             Deadline::RequestRate,

@@ -224,7 +224,7 @@ async fn an_upload_below_the_minimum_rate_is_ended_although_the_response_has_beg
         "after {:?}",
         begun.elapsed()
     );
-    assert_eq!(bench.context.shared.counters.slow_requests.value(), 1);
+    assert_eq!(bench.context.counters().slow_requests.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,7 +243,7 @@ async fn an_upload_that_its_client_has_stopped_does_not_end_a_response_that_cont
     }
     upstream.send("0\r\n\r\n").await;
     client.recv("0\r\n\r\n").await;
-    assert_eq!(bench.context.shared.counters.slow_requests.value(), 0);
+    assert_eq!(bench.context.counters().slow_requests.value(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,7 +260,7 @@ async fn a_client_that_reads_an_interim_response_below_the_minimum_rate_is_disco
         ))
         .await;
     let reading = async {
-        while bench.context.shared.counters.slow_responses.value() == 0 {
+        while bench.context.counters().slow_responses.value() == 0 {
             client.try_recv_some().await.unwrap();
             sleep(Duration::from_secs(1)).await;
         }

@@ -21,8 +21,8 @@ async fn an_incomplete_response_is_a_502_and_is_not_retried() {
     upstream.send("HTTP/1.1 200 OK\r\nContent-").await;
     upstream.finish().await;
     assert!(client.recv_head().await.starts_with("HTTP/1.1 502 "));
-    assert_eq!(bench.context.shared.counters.retried_unanswered.value(), 0);
-    assert_eq!(bench.context.shared.counters.not_retried_partial.value(), 1);
+    assert_eq!(bench.context.counters().retried_unanswered.value(), 0);
+    assert_eq!(bench.context.counters().not_retried_partial.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,7 +44,7 @@ async fn a_malformed_response_is_a_502_and_the_client_connection_stays() {
             "{head}"
         );
         assert!(!head.contains("127.0.0.1"), "{head}");
-        assert_eq!(bench.context.shared.counters.malformed_responses.value(), 1);
+        assert_eq!(bench.context.counters().malformed_responses.value(), 1);
     }
 }
 
@@ -267,7 +267,7 @@ async fn a_panic_ends_its_own_connection_and_no_other() {
         Peer::new(far).recv_end().await.is_err(),
         "the panicking connection is reset"
     );
-    assert_eq!(bench.context.shared.counters.panics.value(), 1);
+    assert_eq!(bench.context.counters().panics.value(), 1);
     upstream
         .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
         .await;

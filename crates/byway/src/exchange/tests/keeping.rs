@@ -7,8 +7,8 @@ use byway_dial::Stream;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::exchange::conn::Conn;
-use crate::reactor_tick;
+use crate::http::conn::Conn;
+use crate::runtime::reactor_tick;
 
 async fn pair() -> (Conn, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -247,9 +247,8 @@ async fn a_request_that_comes_after_a_reload_is_served_by_the_new_plan() {
     client.recv("hi").await;
     settle().await;
     let route = "[[edge.route]]\npath = \"^/other\"\nto = \"127.0.0.1:1\"\n";
-    bench.context.shared.plan.store(Arc::new(plan(&format!(
-        "[[edge]]\nlisten = \"127.0.0.1:0\"\n{route}"
-    ))));
+    let new = plan(&format!("[[edge]]\nlisten = \"127.0.0.1:0\"\n{route}"));
+    bench.context.live().set_plan(Arc::new(new));
     client.send(get("/")).await;
     assert!(client.recv_head().await.starts_with("HTTP/1.1 404 "));
 }

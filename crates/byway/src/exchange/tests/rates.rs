@@ -42,7 +42,7 @@ async fn an_upload_below_the_minimum_rate_is_a_408_with_its_reason() {
         "after {:?}",
         begun.elapsed()
     );
-    assert_eq!(bench.context.shared.counters.slow_requests.value(), 1);
+    assert_eq!(bench.context.counters().slow_requests.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,7 +91,7 @@ async fn a_client_that_reads_below_the_minimum_rate_is_reset() {
         "after {:?}",
         begun.elapsed()
     );
-    assert_eq!(bench.context.shared.counters.slow_responses.value(), 1);
+    assert_eq!(bench.context.counters().slow_responses.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +112,7 @@ async fn a_client_that_reads_at_the_minimum_rate_gets_everything() {
         }
     };
     tokio::join!(answering, reading);
-    assert_eq!(bench.context.shared.counters.slow_responses.value(), 0);
+    assert_eq!(bench.context.counters().slow_responses.value(), 0);
 }
 
 #[tokio::test(start_paused = true)]

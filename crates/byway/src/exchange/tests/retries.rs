@@ -42,8 +42,7 @@ async fn leave_behind(bench: &Bench, more: &'static str) -> oneshot::Receiver<()
 fn count(bench: &Bench, name: &str) -> u64 {
     bench
         .context
-        .shared
-        .counters
+        .counters()
         .snapshot()
         .into_iter()
         .find(|(known, _)| *known == name)
@@ -53,7 +52,7 @@ fn count(bench: &Bench, name: &str) -> u64 {
 
 /// Every counter of retries that is not zero.
 fn retries(bench: &Bench) -> Vec<(&'static str, u64)> {
-    let all = bench.context.shared.counters.snapshot().into_iter();
+    let all = bench.context.counters().snapshot().into_iter();
     all.filter(|(name, value)| {
         *value > 0 && (name.starts_with("retried") || name.starts_with("not_retried"))
     })
@@ -178,7 +177,7 @@ async fn a_kept_body_is_sent_again_whole_in_any_framing() {
                 request.contains("X-Sum"),
                 "{received}: {delivered:?}"
             );
-            bench.context.shared.pool.close_idle();
+            bench.context.node.engine.pool.close_idle();
         }
         assert_eq!(
             retries(&bench),

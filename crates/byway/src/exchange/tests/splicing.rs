@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::exchange::body::{BodyError, BodyTransfer};
-use crate::exchange::conn::Conn;
+use crate::http::conn::Conn;
 use crate::relay::splice::accounting;
 
 /// A `Conn`, and its peer.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use byway_testkit::pipe;
 use tokio::time::Instant;
 
-use super::super::listener::ConnectionInfo;
+use super::super::context::ConnectionInfo;
 use super::*;
 use crate::testing::{Bench, Peer};
 

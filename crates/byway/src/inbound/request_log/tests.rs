@@ -17,24 +17,23 @@ impl Log {
         let log = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        let (shared, access) = (
-            &bench.context.shared,
-            AccessPlace::File(log.folder.path().join("log")),
-        );
-        let ready = shared
+        let telemetry = &bench.context.engine().telemetry;
+        let access = AccessPlace::File(log.folder.path().join("log"));
+        let ready = telemetry
             .access
             .prepare(&LogPlan {
                 access,
                 format: AccessFormat::Json,
             })
             .unwrap();
-        shared.access.begin(ready, &shared.worker_stats).unwrap();
+        let all = telemetry.all_stats();
+        telemetry.access.begin(ready, all).unwrap();
         log
     }
 
     /// Closes the log and returns its lines.
     fn lines(self, bench: &Bench) -> Vec<String> {
-        bench.context.shared.access.close();
+        bench.context.engine().telemetry.access.close();
         let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
         text.lines().map(str::to_owned).collect()
     }

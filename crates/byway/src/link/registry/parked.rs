@@ -21,10 +21,11 @@ use byway_link::{Link, Name, OpenAttempts, OpenError, SessionKey};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::super::report::{Reports, ServiceStream};
 use super::ServiceRegistry;
 use crate::config::LinkSettings;
 use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::observe::request_report::Reports;
+use crate::outbound::link_table::{self, ServiceDirectory, ServiceStream};
 
 /// How long a live agent may take to connect to its service.
 const OPEN_PATIENCE: Duration = Duration::from_secs(30);
@@ -32,16 +33,37 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(30);
 /// The wait before an open is retried on a live session that lost a carrier during it.
 const CARRIER_CHANGE: Duration = Duration::from_millis(20);
 
+impl ServiceDirectory for ServiceRegistry {
+    fn open<'a>(
+        &'a self,
+        name: &'a Name,
+        visitor: Option<SocketAddr>,
+        client: Client,
+        settings: &'a LinkSettings,
+    ) -> link_table::Pending<'a, ServiceStream> {
+        Box::pin(self.open_for(name, visitor, client, settings))
+    }
+
+    fn until_held<'a>(
+        &'a self,
+        name: &'a Name,
+        client: Client,
+        settings: &'a LinkSettings,
+    ) -> link_table::Pending<'a, usize> {
+        Box::pin(self.until_it_is_held(name, client, settings))
+    }
+}
+
 impl ServiceRegistry {
     /// Waits until a session has `name`, and returns how many have. For callers that would hold
-    /// something scarce while they wait in [`ServiceRegistry::open`].
+    /// something scarce while they wait in [`ServiceDirectory::open`].
     ///
     /// # Errors
-    /// See [`ServiceRegistry::open`], except the errors of the agent.
+    /// See [`ServiceDirectory::open`], except the errors of the agent.
     ///
     /// # Cancel safety
     /// Safe: a visitor that leaves gives up its place.
-    pub async fn until_held(
+    async fn until_it_is_held(
         &self,
         name: &Name,
         client: Client,
@@ -100,7 +122,7 @@ impl ServiceRegistry {
     ///
     /// # Cancel safety
     /// Safe: a visitor that leaves gives up its place.
-    pub async fn open(
+    async fn open_for(
         &self,
         name: &Name,
         visitor: Option<SocketAddr>,

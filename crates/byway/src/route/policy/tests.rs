@@ -23,7 +23,7 @@ fn first(plan: &Plan) -> &ListenerPlan {
 
 fn ask(plan: &Arc<Plan>, target: &str, user: Option<&str>) -> Result<Allowed, Fault> {
     let (own, target, user) = (Arc::from([]), target.parse().unwrap(), user.map(Arc::from));
-    let role = &first(plan).role;
+    let role = &first(plan).frontend.role;
     decide(&Inquiry {
         plan,
         role,
@@ -203,7 +203,7 @@ fn a_look_up_is_charged_to_the_user_or_else_the_address_and_an_operators_to_its_
         let peer = peer.map(|peer| peer.parse().unwrap());
         let inquiry = Inquiry {
             plan,
-            role: &first(plan).role,
+            role: &first(plan).frontend.role,
             peer,
             user: user.as_ref(),
             own: &own,
@@ -290,7 +290,7 @@ fn the_first_route_whose_host_and_path_match_wins_and_none_is_404() {
         let ask = Ask::Request { host, path };
         decide(&Inquiry {
             plan: &plan,
-            role: &first(&plan).role,
+            role: &first(&plan).frontend.role,
             peer: None,
             user: None,
             own: &own,
@@ -395,7 +395,7 @@ fn only_a_name_one_label_below_the_domain_goes_to_its_service() {
     let plan = linked(
         "[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.example.com.\"\n",
     );
-    let role = &plan.listeners[1].role;
+    let role = &plan.listeners[1].frontend.role;
     let own = Arc::from([]);
     let verdict = |host: &str| {
         let ask = Ask::Request { host, path: "/" };

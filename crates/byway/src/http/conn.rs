@@ -17,10 +17,10 @@ use byway_dial::{Broken, Pipe, Read, Stream};
 use tokio::time::timeout;
 
 use super::scratch::{Scratch, ScratchBytes};
-use crate::link::report::Reports;
-use crate::reactor_tick;
+use crate::observe::request_report::Reports;
 use crate::relay::buffer::Growth;
 use crate::relay::{Buffer, DrainError, Outflow, Size};
+use crate::runtime::reactor_tick;
 
 /// A position in the bytes that a connection sends. Bytes after it can be taken back until one of
 /// them was sent.

@@ -49,7 +49,11 @@ pub enum NoName {
 ///
 /// # Errors
 /// [`NoName`].
-pub fn kept_name(state: &Path, join: &JoinString, target: &Target) -> Result<String, NoName> {
+pub(super) fn kept_name(
+    state: &Path,
+    join: &JoinString,
+    target: &Target,
+) -> Result<String, NoName> {
     let path = state.join(FOLDER).join(file_name(join, target));
     let failed = |source| NoName::File {
         path: path.clone(),

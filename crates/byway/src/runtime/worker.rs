@@ -13,9 +13,8 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use crate::observe::counters::Counters;
-use crate::reactor_tick;
-use crate::scope::{Scope, StopSignals};
+use super::reactor_tick;
+use super::scope::{OnPanic, Scope, StopSignals};
 
 /// Every runtime of the process.
 pub struct Workers {
@@ -37,19 +36,15 @@ impl Workers {
     ///
     /// # Errors
     /// When the system provides no thread or no epoll descriptor.
-    pub fn start(
-        count: NonZeroUsize,
-        stop: &StopSignals,
-        counters: &Arc<Counters>,
-    ) -> io::Result<Self> {
+    pub fn start(count: NonZeroUsize, stop: &StopSignals, on_panic: &OnPanic) -> io::Result<Self> {
         let shared = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("byway-shared")
             .enable_all()
             .build()?;
-        let shared_scope = Scope::new(shared.handle().clone(), stop, Arc::clone(counters));
+        let shared_scope = Scope::new(shared.handle().clone(), stop, Arc::clone(on_panic));
         let workers = (0..count.get())
-            .map(|index| Worker::start(index, stop, counters))
+            .map(|index| Worker::start(index, stop, on_panic))
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
             workers,
@@ -122,14 +117,14 @@ const EVENTS_PER_TICK: usize = 256;
 const TASKS_PER_TICK: u32 = 1024;
 
 impl Worker {
-    fn start(index: usize, stop: &StopSignals, counters: &Arc<Counters>) -> io::Result<Self> {
+    fn start(index: usize, stop: &StopSignals, on_panic: &OnPanic) -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_io_events_per_tick(EVENTS_PER_TICK)
             .event_interval(TASKS_PER_TICK)
             .on_thread_unpark(reactor_tick::advance)
             .build()?;
-        let scope = Scope::new(runtime.handle().clone(), stop, Arc::clone(counters));
+        let scope = Scope::new(runtime.handle().clone(), stop, Arc::clone(on_panic));
         let (quit, quitting) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new()
             .name(format!("byway-{index}"))
@@ -156,8 +151,8 @@ mod tests {
 
     #[test]
     fn tasks_run_on_the_worker_they_were_spawned_on() {
-        let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
-        let workers = Workers::start(NonZeroUsize::new(3).unwrap(), &stop, &counters).unwrap();
+        let (stop, count) = (StopSignals::default(), NonZeroUsize::new(3).unwrap());
+        let workers = Workers::start(count, &stop, &super::super::scope::ignore_panics()).unwrap();
         let (seen, names) = std::sync::mpsc::channel();
         for scope in workers.scopes() {
             let seen = seen.clone();

@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use byway_dial::{BadTarget, Dialler, Target};
 
-use super::inquiry::{Ask, Inquiry};
-use super::policy::{self, Allowed, Outbound};
 use crate::config::{EdgePlan, ListenerPlan, Plan, Role, Serves};
 use crate::exchange::path;
 use crate::fault::Fault;
+use crate::inbound::http1::without_port;
+use crate::outbound::engine;
+use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 
 /// The request in question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl Question {
         };
         Ok(Self {
             url: url.to_owned(),
-            host: crate::inbound::http1::without_port(authority).to_owned(),
+            host: without_port(authority).to_owned(),
             path: if path.is_empty() {
                 "/".into()
             } else {
@@ -66,7 +67,7 @@ pub fn explain(plan: Plan, question: &Question) -> String {
     let plan = Arc::new(plan);
     let mut text = format!("{}\n", question.url);
     for listener in &plan.listeners {
-        let verdict = match &listener.role {
+        let verdict = match &listener.frontend.role {
             Role::Edge(edge) => explain_edge(&plan, listener, edge, question),
             Role::Egress(_) => explain_egress(&plan, listener, question),
             Role::Forward(forward) => format!("  every connection goes to {}\n", forward.to),
@@ -83,7 +84,7 @@ pub fn explain(plan: Plan, question: &Question) -> String {
         let _ = write!(
             text,
             "\n{} on {}\n{verdict}",
-            role_name(&listener.role),
+            role_name(&listener.frontend.role),
             listener.bind
         );
     }
@@ -111,7 +112,7 @@ fn inquiry<'a>(
 ) -> Inquiry<'a> {
     Inquiry {
         plan,
-        role: &listener.role,
+        role: &listener.frontend.role,
         peer: None,
         user: question.user.as_ref(),
         own,
@@ -212,9 +213,8 @@ fn checked_addresses(
                 format!("no runtime: {error}"),
             )
         })?;
-    let resolver = crate::node::resolver(plan, runtime.handle());
-    let dialler: Dialler =
-        crate::node::dialler(plan, resolver).on_behalf_of(allowed.asker().clone());
+    let resolver = engine::resolver(plan, runtime.handle());
+    let dialler: Dialler = engine::dialler(plan, resolver).on_behalf_of(allowed.asker().clone());
     let checked = runtime.block_on(dialler.addresses(target, allowed.rules()));
     let checked = checked.map_err(|error| Fault::dialling(target, error))?;
     Ok(checked
@@ -227,7 +227,7 @@ fn checked_addresses(
 fn own_addresses(plan: &Plan) -> Arc<[std::net::SocketAddr]> {
     plan.listeners
         .iter()
-        .filter_map(|listener| crate::node::tcp_address(&listener.bind))
+        .filter_map(|listener| listener.bind.tcp())
         .collect()
 }
 

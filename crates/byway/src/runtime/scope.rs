@@ -14,9 +14,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use crate::observe::counters::Counters;
-use crate::observe::worker_stats::WorkerStats;
-use crate::signal::Signal;
+use super::signal::Signal;
 
 /// Spawns tasks onto one runtime and can wait until all of them have ended. Cheap to clone.
 #[derive(Clone)]
@@ -26,22 +24,22 @@ pub struct Scope {
     wakers: Arc<Wakers>,
     draining: Signal,
     cut: Signal,
-    counters: Arc<Counters>,
-    worker_stats: Arc<WorkerStats>,
+    on_panic: OnPanic,
 }
 
+/// Called with the name of a task that panicked, and with the text of the panic.
+pub type OnPanic = Arc<dyn Fn(&'static str, &str) + Send + Sync>;
+
 impl Scope {
-    /// A scope on `runtime` that reacts to the two signals of `stop`. `runtime` has one thread that
-    /// polls its tasks, so no other thread writes to the scope's stats.
-    pub fn new(runtime: Handle, stop: &StopSignals, counters: Arc<Counters>) -> Self {
+    /// A scope on `runtime` that reacts to the two signals of `stop`.
+    pub fn new(runtime: Handle, stop: &StopSignals, on_panic: OnPanic) -> Self {
         let scope = Self {
             runtime,
             tasks: TaskTracker::new(),
             wakers: Arc::default(),
             draining: stop.draining.child(),
             cut: stop.cut.clone(),
-            counters,
-            worker_stats: Arc::default(),
+            on_panic,
         };
         for signal in [&scope.draining, &scope.cut] {
             let (signal, wakers) = (signal.clone(), Arc::downgrade(&scope.wakers));
@@ -66,8 +64,8 @@ impl Scope {
         }
     }
 
-    /// Runs `task` until it ends or the scope is cut. A panic ends this task only; it is logged
-    /// under `name` and counted.
+    /// Runs `task` until it ends or the scope is cut. A panic ends this task only; it is
+    /// reported under `name`.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         // Boxed, because otherwise each wrapper would have its own copy of the memory for the whole
         // task.
@@ -77,7 +75,7 @@ impl Scope {
             slot: None,
             wakers: Arc::clone(&self.wakers),
             cut: self.cut.clone(),
-            counters: Arc::clone(&self.counters),
+            on_panic: Arc::clone(&self.on_panic),
         };
         self.tasks.spawn_on(owned, &self.runtime);
     }
@@ -120,11 +118,6 @@ impl Scope {
         self.tasks.len()
     }
 
-    /// The stats that the tasks write to; a child uses its parent's.
-    pub fn worker_stats(&self) -> &Arc<WorkerStats> {
-        &self.worker_stats
-    }
-
     /// The runtime that the tasks run on.
     pub fn runtime(&self) -> &Handle {
         &self.runtime
@@ -147,7 +140,7 @@ struct OwnedTask<F> {
     slot: Option<usize>,
     wakers: Arc<Wakers>,
     cut: Signal,
-    counters: Arc<Counters>,
+    on_panic: OnPanic,
 }
 
 impl<F: Future<Output = ()>> Future for OwnedTask<F> {
@@ -167,17 +160,7 @@ impl<F: Future<Output = ()>> Future for OwnedTask<F> {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(())) => {}
             Err(panic) => {
-                let id = this.counters.panics.add(1);
-                if let Some(line) = this.counters.log_limits.panics.count() {
-                    let left_out = line.left_out;
-                    tracing::error!(
-                        task = this.name,
-                        panic_id = id,
-                        left_out,
-                        "panicked: {}",
-                        panic_text(&*panic)
-                    );
-                }
+                (this.on_panic)(this.name, panic_text(&*panic));
             }
         }
         this.task = None;
@@ -232,6 +215,12 @@ impl Wakers {
     }
 }
 
+/// For tests of other things.
+#[cfg(test)]
+pub(crate) fn ignore_panics() -> OnPanic {
+    Arc::new(|_, _| {})
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
@@ -246,20 +235,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_its_own_task_only_and_is_counted() {
-        let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
-        let scope = Scope::new(Handle::current(), &stop, Arc::clone(&counters));
+        let (stop, panics) = (StopSignals::default(), Arc::new(Mutex::new(Vec::new())));
+        let noted = Arc::clone(&panics);
+        let on_panic = Arc::new(move |name, text: &str| noted.lock().push((name, text.to_owned())));
+        let scope = Scope::new(Handle::current(), &stop, on_panic);
         let (done, survived) = tokio::sync::oneshot::channel();
         scope.spawn("doomed", async { panic!("on purpose") });
         scope.spawn("survivor", async move { done.send(()).unwrap() });
         scope.ended().await;
         assert!(survived.await.is_ok());
-        assert_eq!(counters.panics.value(), 1);
+        assert_eq!(*panics.lock(), [("doomed", "on purpose".to_owned())]);
     }
 
     #[tokio::test]
     async fn a_cut_ends_tasks_that_would_never_end() {
-        let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
-        let scope = Scope::new(Handle::current(), &stop, counters);
+        let stop = StopSignals::default();
+        let scope = Scope::new(Handle::current(), &stop, ignore_panics());
         scope.spawn("stuck", std::future::pending());
         stop.cut.raise();
         scope.ended().await;
@@ -268,8 +259,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_only_checks_the_flag_is_woken_when_its_scope_or_the_parent_drains() {
-        let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
-        let scope = Scope::new(Handle::current(), &stop, counters);
+        let stop = StopSignals::default();
+        let scope = Scope::new(Handle::current(), &stop, ignore_panics());
         let (one, other) = (scope.child(), scope.child());
         for child in [&one, &other] {
             let own = child.clone();
@@ -289,11 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_slot_of_an_ended_task_is_reused() {
-        let scope = Scope::new(
-            Handle::current(),
-            &StopSignals::default(),
-            Arc::new(Counters::default()),
-        );
+        let scope = Scope::new(Handle::current(), &StopSignals::default(), ignore_panics());
         for _ in 0..100 {
             scope.spawn("short", async {});
             while scope.running() > 0 {
@@ -305,8 +292,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_drains_alone_and_with_its_parent() {
-        let (stop, counters) = (StopSignals::default(), Arc::new(Counters::default()));
-        let scope = Scope::new(Handle::current(), &stop, counters);
+        let stop = StopSignals::default();
+        let scope = Scope::new(Handle::current(), &stop, ignore_panics());
         let (one, other) = (scope.child(), scope.child());
         one.drain();
         assert!(one.is_draining() && !other.is_draining() && !scope.is_draining());

@@ -1,0 +1,122 @@
+//! Context: what connections may use, whatever accepted them.
+//!
+//! In:    made by `node` and by the listeners; for streams of links by `link`.
+//! Out:   the node's parts, the settings of the connection, its place among the workers.
+//! Never: decides.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use byway_agent::Pool;
+use byway_dial::Stream;
+
+use super::admission::Admission;
+use super::public_ports::OpenPorts;
+use super::worker_balance::WorkerLoads;
+use crate::config::{Bind, FrontendPlan, Plan};
+use crate::http::conn::Conn;
+use crate::link::Links;
+use crate::live::{Live, Section};
+use crate::observe::counters::Counters;
+use crate::observe::registry::MetricsRegistry;
+use crate::observe::worker_stats::WorkerStats;
+use crate::outbound::Engine;
+use crate::outbound::pooled::PoolKey;
+use crate::runtime::scope::Scope;
+
+/// What all listeners of a node have in common.
+pub struct NodeContext {
+    /// What opens streams.
+    pub engine: Arc<Engine>,
+    /// The sessions of this node, and who may have one.
+    pub links: Arc<Links>,
+    /// What all listeners together may accept.
+    pub admission: Admission,
+    /// How many connections each worker has open.
+    pub loads: WorkerLoads,
+    /// One a worker: where a stream that came over a link is relayed.
+    pub scopes: Vec<Scope>,
+    /// The public ports of exposed services.
+    pub ports: OpenPorts,
+    /// What a `[metrics]` listener prints.
+    pub metrics: MetricsRegistry,
+}
+
+/// What one connection may use, and all others that were accepted by the same socket.
+#[derive(Clone)]
+pub struct ConnectionContext {
+    /// What the whole node shares.
+    pub node: Arc<NodeContext>,
+    /// Which settings it has.
+    pub section: Section,
+    /// Where it was accepted, for display: port 0 is replaced by the chosen port. For a stream of a
+    /// link that this node dialled, the peer of the link.
+    pub address: Arc<Bind>,
+    /// Its task is spawned here.
+    pub scope: Scope,
+    /// The number of the worker that `scope` belongs to.
+    pub worker: usize,
+    /// What that worker counts and writes down.
+    pub worker_stats: Arc<WorkerStats>,
+    /// HTTP connections to upstreams, this worker's part of them.
+    pub pool: Pool<PoolKey, Conn>,
+}
+
+impl ConnectionContext {
+    /// On this worker, whose tasks `scope` owns.
+    pub fn new(
+        node: &Arc<NodeContext>,
+        section: Section,
+        address: Arc<Bind>,
+        worker: usize,
+        scope: Scope,
+    ) -> Self {
+        Self {
+            section,
+            address,
+            scope,
+            worker,
+            worker_stats: node.engine.telemetry.stats_of(worker),
+            pool: node.engine.pool.shard(worker),
+            node: Arc::clone(node),
+        }
+    }
+
+    /// What opens streams.
+    pub fn engine(&self) -> &Engine {
+        &self.node.engine
+    }
+
+    /// The Plan in force, and where this node listens.
+    pub fn live(&self) -> &Live {
+        &self.node.engine.live
+    }
+
+    /// What the node counts.
+    pub fn counters(&self) -> &Counters {
+        &self.node.engine.telemetry.counters
+    }
+
+    /// The Plan in force and the settings of this connection in it; `None` once a newer Plan has no
+    /// such listener, or has another role for it.
+    pub fn plan(&self) -> Option<(Arc<Plan>, Arc<FrontendPlan>)> {
+        self.live().frontend(&self.section)
+    }
+}
+
+/// The number and the peer of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectionInfo {
+    /// The number of the connection, starting with 1; 0 if this node dialled it.
+    pub connection: u64,
+    /// The address that connected; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+}
+
+/// An accepted connection, before anything was read from it.
+pub struct Accepted {
+    /// The open stream.
+    pub stream: Stream,
+    /// Its number and peer.
+    pub info: ConnectionInfo,
+}

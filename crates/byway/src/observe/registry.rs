@@ -1,0 +1,30 @@
+//! Registry: who has metrics to print.
+//!
+//! In:    collectors, in the order in which they print.
+//! Out:   the exposition of one moment. Numbers of different families may be of slightly different
+//!        moments.
+//! Never: two collectors with a family of one name.
+
+use std::sync::Arc;
+
+use super::exposition::{Collect, Exposition};
+
+/// See the head of the file.
+#[derive(Default)]
+pub struct MetricsRegistry(Vec<Arc<dyn Collect>>);
+
+impl MetricsRegistry {
+    /// With these collectors.
+    pub fn new(collectors: Vec<Arc<dyn Collect>>) -> Self {
+        Self(collectors)
+    }
+
+    /// Everything that they print now.
+    pub fn text(&self) -> String {
+        let mut out = Exposition::default();
+        self.0
+            .iter()
+            .for_each(|collector| collector.collect(&mut out));
+        out.into_text()
+    }
+}

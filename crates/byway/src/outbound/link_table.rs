@@ -1,0 +1,94 @@
+//! Link table: the links that streams may be opened on. `link` fills it, `outbound` asks it.
+//!
+//! In:    the links to exits that this node dials; the directory of exposed services.
+//! Out:   the session of a link, once there is one; a stream of a service.
+//! Never: dials, and never owns a session.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use byway_agent::Client;
+use byway_dial::{Dialled, Target};
+use byway_link::{Link, Name};
+use tokio::sync::watch;
+
+use crate::config::LinkSettings;
+use crate::fault::Fault;
+use crate::observe::request_report::Reports;
+
+/// See the head of the file.
+pub struct LinkTable {
+    exits: ArcSwap<HashMap<Arc<str>, Arc<dyn ExitLink>>>,
+    services: Arc<dyn ServiceDirectory>,
+}
+
+/// A link that this node dials and keeps up.
+pub trait ExitLink: Send + Sync {
+    /// The session; none while the link is down.
+    fn session(&self) -> watch::Receiver<Option<Link>>;
+
+    /// Where the link leads, for messages.
+    fn address(&self) -> Target;
+}
+
+/// Who serves each public name.
+pub trait ServiceDirectory: Send + Sync {
+    /// Opens a stream of the service `name` for `visitor`, who counts as `client`. Waits while the
+    /// agent is away, as long as `settings` say.
+    fn open<'a>(
+        &'a self,
+        name: &'a Name,
+        visitor: Option<SocketAddr>,
+        client: Client,
+        settings: &'a LinkSettings,
+    ) -> Pending<'a, ServiceStream>;
+
+    /// Waits in the same way until at least one session serves `name`, and returns how many do.
+    fn until_held<'a>(
+        &'a self,
+        name: &'a Name,
+        client: Client,
+        settings: &'a LinkSettings,
+    ) -> Pending<'a, usize>;
+}
+
+/// What an answer is waited for with. Dropping it gives up the wait.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
+
+/// The stream of a service, as its agent has opened it.
+pub struct ServiceStream {
+    /// The stream.
+    pub dialled: Dialled,
+    /// The Host header of requests on it, where the agent asks for one.
+    pub host: Option<Arc<str>>,
+    /// Where its requests are reported, if the agent asks for it.
+    pub reports: Option<Arc<Reports>>,
+}
+
+impl LinkTable {
+    /// No links to exits yet.
+    pub fn new(services: Arc<dyn ServiceDirectory>) -> Self {
+        Self {
+            exits: ArcSwap::default(),
+            services,
+        }
+    }
+
+    /// The links that this node dials, by their ids.
+    pub fn set_exits(&self, exits: HashMap<Arc<str>, Arc<dyn ExitLink>>) {
+        self.exits.store(Arc::new(exits));
+    }
+
+    /// The link with this id.
+    pub fn exit(&self, id: &str) -> Option<Arc<dyn ExitLink>> {
+        self.exits.load().get(id).map(Arc::clone)
+    }
+
+    /// Who serves each public name.
+    pub fn services(&self) -> &dyn ServiceDirectory {
+        &*self.services
+    }
+}

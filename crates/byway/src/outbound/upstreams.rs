@@ -1,0 +1,34 @@
+//! Upstreams: what all connections to upstreams share, over reloads.
+//!
+//! In:    the system's certificates.
+//! Out:   the TLS client, whose session tickets outlive a Plan.
+//! Never: reads the certificates before the first `https://` upstream is dialled.
+
+use std::sync::OnceLock;
+
+use byway_dial::{Roots, TlsClient};
+
+use crate::fault::{Fault, FaultKind, Who};
+
+/// See the head of the file.
+#[derive(Default)]
+pub struct Upstreams {
+    tls: OnceLock<TlsClient>,
+}
+
+impl Upstreams {
+    /// Trust in upstreams' certificates.
+    ///
+    /// # Errors
+    /// When the system's certificate store cannot be read.
+    pub fn tls(&self) -> Result<&TlsClient, Fault> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        let made = TlsClient::new(Roots::Platform, &[b"http/1.1"]).map_err(|error| {
+            let detail = format!("cannot read the system's certificates: {error}");
+            Fault::new(Who::Us, FaultKind::Internal, detail)
+        })?;
+        Ok(self.tls.get_or_init(|| made))
+    }
+}
