@@ -15,7 +15,7 @@ use byway_dial::{BadTarget, Dialler, Target};
 use crate::config::{EdgePlan, ListenerPlan, Plan, Role, Serves};
 use crate::exchange::path;
 use crate::fault::Fault;
-use crate::inbound::http1::without_port;
+use crate::inbound::http::guards::without_port;
 use crate::outbound::engine;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 

@@ -20,11 +20,12 @@ use crate::config::{Plan, Role, Surroundings, parse_with};
 use crate::http::conn::Conn;
 use crate::inbound::admission::Admission;
 use crate::inbound::context::{Accepted, ConnectionContext, ConnectionInfo, NodeContext};
+use crate::inbound::http::h1;
 use crate::inbound::ip_limit::IpLimit;
 use crate::inbound::listener::ListenerContext;
+use crate::inbound::mixed;
 use crate::inbound::public_ports::OpenPorts;
 use crate::inbound::worker_balance::WorkerLoads;
-use crate::inbound::{http1, mixed};
 use crate::link::Links;
 use crate::link::registry::ServiceRegistry;
 use crate::live::{Live, Section};
@@ -159,7 +160,7 @@ impl Bench {
         let (plan, listener) = context.plan().unwrap();
         self.context.scope.spawn("connection", async move {
             match &listener.role {
-                Role::Edge(_) => http1::serve_edge(accepted, context).await,
+                Role::Edge(_) => h1::serve_edge(accepted, context).await,
                 _ => mixed::serve(accepted, context, plan, listener).await,
             }
         });

@@ -2,7 +2,7 @@
 //!
 //! | phase | waits for | limit | ends as |
 //! |---|---|---|---|
-//! | head of the request (`inbound/http1.rs`) | client | `head_timeout`, for all of it | 408 `request-head` |
+//! | head of the request (`inbound/http/h1.rs`) | client | `head_timeout`, for all of it | 408 `request-head` |
 //! | client waits for a 100 and has sent nothing | upstream | `first_byte` from then on | 504 `first-byte` |
 //! | upload | client | a pause of `body_progress`, and `min_rate` | 408 `request-body`, `request-rate` |
 //! | upload held back | upstream | a pause of `body_progress` | 504 `request-body` |

@@ -186,7 +186,7 @@ pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
         }
     };
     let authority = String::from_utf8_lossy(authority);
-    let host = super::http1::without_port(&authority);
+    let host = super::http::guards::without_port(&authority);
     let port = match authority.get(host.len()..).unwrap_or_default() {
         "" | ":" => Ok(80),
         port => byway_dial::target::parse_port(port.trim_start_matches(':')),

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use super::context::Accepted;
+use super::http::h1;
 use super::listener::ListenerContext;
-use super::{http1, link, metrics, mixed, tcp};
+use super::{link, metrics, mixed, tcp};
 use crate::config::Role;
 use crate::observe::counters::GaugeGuard;
 
@@ -20,7 +21,7 @@ pub async fn dispatch(accepted: Accepted, listener: Arc<ListenerContext>) {
         return;
     };
     match &frontend.role {
-        Role::Edge(_) => Box::pin(http1::serve_edge(accepted, Arc::clone(&context))).await,
+        Role::Edge(_) => Box::pin(h1::serve_edge(accepted, Arc::clone(&context))).await,
         Role::Egress(_) => {
             Box::pin(mixed::serve(accepted, Arc::clone(&context), plan, frontend)).await
         }

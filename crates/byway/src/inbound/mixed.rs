@@ -10,7 +10,8 @@ use byway_dial::Read;
 use tokio::time::timeout;
 
 use super::context::{Accepted, ConnectionContext};
-use super::{http1, socks};
+use super::http::h1;
+use super::socks;
 use crate::config::{FrontendPlan, Plan};
 use crate::http::conn::Conn;
 
@@ -30,7 +31,7 @@ pub async fn serve(
     match downstream.unread().first() {
         Some(4 | 5) => Box::pin(socks::serve(downstream, info, context, plan, listener)).await,
         Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => {
-            Box::pin(http1::serve_egress(downstream, info, context)).await
+            Box::pin(h1::serve_egress(downstream, info, context)).await
         }
         first => {
             let counters = context.counters();

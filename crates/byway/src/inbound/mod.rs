@@ -1,18 +1,16 @@
 //! Inbound: from an accepted connection to an `Inquiry`.
 //!
-//! `bind` creates sockets, `listener` accepts on them, and the role of the listener selects `http1`
-//! (edge), `mixed` (egress: `socks` or `http1` by its first byte), `tcp` (forward, exposed
+//! `bind` creates sockets, `listener` accepts on them, and the role of the listener selects `http`
+//! (edge), `mixed` (egress: `socks` or `http` by its first byte), `tcp` (forward, exposed
 //! service), `link` or `metrics`. `connect` is the CONNECT method.
 
 pub mod admission;
 pub mod bind;
-pub mod client;
 pub mod connect;
 pub mod context;
 pub mod dial_permits;
 pub mod dispatch;
-mod future_pool;
-pub mod http1;
+pub mod http;
 pub mod ip_limit;
 pub mod link;
 pub mod link_permits;
@@ -22,7 +20,6 @@ pub mod mixed;
 pub mod pending_links;
 pub mod public_ports;
 pub mod quota;
-pub mod request_log;
 pub mod socks;
 pub mod tcp;
 pub mod tunnel_log;

@@ -7,7 +7,8 @@ use byway_dial::Stream;
 use super::bind::{Socket, bind};
 use super::context::{Accepted, ConnectionInfo};
 use super::dispatch::dispatch;
-use super::{http1, mixed, tcp};
+use super::http::h1;
+use super::{mixed, tcp};
 use crate::os::inherit::Inherited;
 use crate::testing::{Bench, settle};
 
@@ -229,7 +230,7 @@ async fn a_connection_takes_only_the_memory_of_its_own_role() {
         ),
         (
             "edge",
-            size_of_val(&http1::serve_edge(accepted(), context())),
+            size_of_val(&h1::serve_edge(accepted(), context())),
             1024,
         ),
         (

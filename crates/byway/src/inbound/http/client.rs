@@ -12,7 +12,7 @@ use byway_agent::Client;
 use byway_h1::Request;
 use ipnet::IpNet;
 
-use super::ip_limit::ip_limit_key;
+use super::super::ip_limit::ip_limit_key;
 
 /// How many entries of X-Forwarded-For are parsed, starting with the last.
 const MOST_HOPS: usize = 16;

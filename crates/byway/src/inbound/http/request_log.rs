@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use byway_h1::Request;
 
-use super::context::{ConnectionContext, ConnectionInfo};
+use super::super::context::{ConnectionContext, ConnectionInfo};
 use crate::config::FrontendPlan;
 use crate::exchange::forward::Moved;
 use crate::observe::access::line::{Entry, EntrySubject};

@@ -1,0 +1,75 @@
+//! Guards: requests that go no further, whatever their route.
+//!
+//! In:    the head of a request.
+//! Out:   nothing, or the fault to respond with.
+//! Never: reads a body.
+
+use byway_h1::{Request, TargetForm};
+
+use crate::exchange::head::PSEUDONYM;
+use crate::fault::{Fault, FaultKind, Who};
+
+/// An exit that leads to itself, or two that lead to each other, would use up all connections.
+const MOST_HOPS: usize = 16;
+
+/// Refuses CONNECT at an edge.
+pub(super) fn refuse_connect(request: &Request<'_>) -> Result<(), Fault> {
+    if matches!(request.target_form(), TargetForm::Authority) {
+        let detail = "CONNECT is served by an egress (byway proxy), not by an edge";
+        let kind = FaultKind::MethodNotAllowed;
+        return Err(Fault::new(Who::Downstream, kind, detail));
+    }
+    Ok(())
+}
+
+/// Refuses a request that has passed through Byway too often.
+pub(super) fn refuse_loop(request: &Request<'_>) -> Result<(), Fault> {
+    let ours = |value: &[u8]| {
+        value
+            .split(|b| *b == b',')
+            .filter(|hop| hop.trim_ascii_end().ends_with(PSEUDONYM.as_bytes()))
+            .count()
+    };
+    let hops: usize = request.fields_named("Via").map(ours).sum();
+    match hops < MOST_HOPS {
+        true => Ok(()),
+        false => Err(Fault::new(
+            Who::Downstream,
+            FaultKind::Loop,
+            "the request has passed through here 16 times: a loop",
+        )),
+    }
+}
+
+/// A target in absolute form has a scheme. In clear text that must be `http`; a trusted proxy may
+/// have terminated TLS in front of this node.
+pub(super) fn refuse_misdirected(request: &Request<'_>, trusted: bool) -> Result<(), Fault> {
+    match request.target_form() {
+        TargetForm::Absolute { scheme, .. }
+            if !scheme.eq_ignore_ascii_case(b"http") && !trusted =>
+        {
+            let detail = "the target has a scheme other than http, and this connection is not TLS: request it by its path";
+            Err(Fault::new(Who::Downstream, FaultKind::Misdirected, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The host that the request is for, without its port.
+pub(super) fn host<'r>(request: &Request<'r>) -> Result<&'r str, Fault> {
+    let host = std::str::from_utf8(request.host().unwrap_or_default());
+    host.map(without_port).map_err(|_| {
+        let kind = FaultKind::Malformed("bad-host");
+        Fault::new(Who::Downstream, kind, "the host is not ASCII")
+    })
+}
+
+/// The host of an authority: the part before the last colon that is not inside brackets.
+pub fn without_port(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(colon) if !authority.get(colon..).unwrap_or_default().contains(']') => {
+            authority.get(..colon).unwrap_or(authority)
+        }
+        _ => authority,
+    }
+}

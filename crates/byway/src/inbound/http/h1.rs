@@ -1,0 +1,361 @@
+//! H1: HTTP/1 requests on one client connection, one after the other, in order.
+//!
+//! In:    an accepted connection of an edge, or of an egress that speaks HTTP.
+//! Out:   each request, passed to the pipeline; CONNECT and upgrades passed to a relay.
+//! Never: reads the next request before the response to the last was sent, or serves a partial
+//!        request.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use byway_agent::Client;
+use byway_dial::Read;
+use byway_h1::{Parsed, RequestHead};
+use tokio::time::Instant;
+
+use super::super::connect;
+use super::super::context::{Accepted, ConnectionContext, ConnectionInfo};
+use super::client;
+use super::future_pool::{self, FuturePool};
+use super::request::{self, Downstream, RequestContext, Then};
+use super::request_log::RequestLog;
+use crate::config::{FrontendPlan, LimitsPlan, Plan};
+use crate::exchange::answer::{self, ResponseOptions};
+use crate::exchange::forward::{Moved, codec_limits};
+use crate::exchange::head::IpText;
+use crate::exchange::lazy_timer::LazyTimer;
+use crate::exchange::other_protocol;
+use crate::exchange::request_id::RequestId;
+use crate::fault::{Deadline, Fault, FaultKind, Who, malformed};
+use crate::http::conn::Conn;
+use crate::http::scratch::{Scratch, ScratchBytes};
+use crate::observe::ending::Ending;
+use crate::observe::metrics::ListenerMetrics;
+
+/// Serves a connection of an edge.
+pub fn serve_edge(
+    accepted: Accepted,
+    context: Arc<ConnectionContext>,
+) -> impl Future<Output = ()> + Send {
+    Http1Connection::new(Conn::new(accepted.stream), accepted.info, context).serve()
+}
+
+/// Serves a connection of an egress whose first bytes look like HTTP.
+pub fn serve_egress(
+    downstream: Conn,
+    info: ConnectionInfo,
+    context: Arc<ConnectionContext>,
+) -> impl Future<Output = ()> + Send {
+    Http1Connection::new(downstream, info, context).serve()
+}
+
+/// One client connection. While it is idle it owns nothing but its socket.
+struct Http1Connection {
+    downstream: Conn,
+    peer: Option<SocketAddr>,
+    /// The address of the peer for X-Forwarded-For.
+    peer_text: Option<IpText>,
+    /// The key of the client in the pool.
+    client: Client,
+    /// Its number.
+    connection: u64,
+    context: Arc<ConnectionContext>,
+    /// The Plan of the last request and the listener in it.
+    view: Option<(Arc<Plan>, Arc<FrontendPlan>)>,
+    /// Where that listener's requests are counted.
+    listener_metrics: Arc<ListenerMetrics>,
+    served: u64,
+    timer: LazyTimer,
+}
+
+/// The head of a request: its own copy, so that the connection's buffer is free for the body, and
+/// the index over it.
+struct HeadText {
+    index: Scratch<RequestHead>,
+    bytes: Scratch<ScratchBytes>,
+}
+
+/// A request, or what came instead.
+enum NextRequest {
+    Request(HeadText),
+    /// The client finished, was idle for too long, or the node is draining: no response is due.
+    Ended,
+}
+
+/// A connection with a request to serve.
+struct RequestJob {
+    session: Box<Http1Connection>,
+    text: HeadText,
+    plan: Arc<Plan>,
+    listener: Arc<FrontendPlan>,
+}
+
+/// A connection whose request was served, and what to do with it.
+struct Answered(Box<Http1Connection>, Then);
+
+thread_local! {
+    static FUTURES: FuturePool<RequestJob, Answered> = const { FuturePool::new() };
+}
+
+impl RequestJob {
+    async fn answer(self) -> Answered {
+        let Self {
+            mut session,
+            text,
+            plan,
+            listener,
+        } = self;
+        let then = session.answer_request(text, &plan, &listener).await;
+        Answered(session, then)
+    }
+}
+
+impl Http1Connection {
+    fn new(downstream: Conn, info: ConnectionInfo, context: Arc<ConnectionContext>) -> Box<Self> {
+        let ConnectionInfo { connection, peer } = info;
+        let peer_text = peer.map(|peer| IpText::of(peer.ip()));
+        Box::new(Self {
+            downstream,
+            peer,
+            peer_text,
+            client: client::of_peer(peer),
+            connection,
+            context,
+            view: None,
+            listener_metrics: Arc::default(),
+            served: 0,
+            timer: LazyTimer::default(),
+        })
+    }
+
+    /// Serves one request after the other. Each is served in pooled memory of the worker, so that
+    /// an idle connection takes little.
+    async fn serve(mut self: Box<Self>) {
+        let Some((_, mut listener)) = self.view() else {
+            return Box::pin(self.downstream.lingering_close()).await;
+        };
+        loop {
+            let next = self.next_request(&listener.limits).await;
+            // A reload may have come while the connection waited. If its listener was removed, the
+            // connection closes, and its client sends the request again.
+            let Some((plan, current)) = self.view() else {
+                break;
+            };
+            listener = current;
+            let then = match next {
+                Ok(NextRequest::Request(text)) => {
+                    let job = RequestJob {
+                        session: self,
+                        text,
+                        plan,
+                        listener: Arc::clone(&listener),
+                    };
+                    let Answered(session, then) =
+                        future_pool::start(&FUTURES, job, RequestJob::answer).await;
+                    self = session;
+                    then
+                }
+                Ok(NextRequest::Ended) => return Box::pin(self.downstream.fin_and_drop()).await,
+                Err(fault) => self.refuse_head(&fault, &listener),
+            };
+            match then {
+                Then::Continue => {}
+                Then::Close => break,
+                Then::Leave => return Box::pin(self.downstream.fin_and_drop()).await,
+                Then::Reset => return,
+                Then::Relay(tunnel) => {
+                    let info = self.info();
+                    return Box::pin(connect::relay(
+                        self.downstream,
+                        *tunnel,
+                        &info,
+                        &self.context,
+                        &listener,
+                    ))
+                    .await;
+                }
+            }
+        }
+        Box::pin(self.downstream.lingering_close()).await;
+    }
+
+    /// The current Plan, looked up again only when it has changed; `None` once it has no such
+    /// listener.
+    fn view(&mut self) -> Option<(Arc<Plan>, Arc<FrontendPlan>)> {
+        let current = self.context.live().peek();
+        let is_current = self
+            .view
+            .as_ref()
+            .is_some_and(|(plan, _)| Arc::ptr_eq(plan, &current));
+        if !is_current {
+            self.view = self.context.plan();
+            if let Some((_, listener)) = &self.view {
+                self.listener_metrics = self.context.worker_stats.listener_metrics(&listener.name);
+            }
+        }
+        self.view.clone()
+    }
+
+    /// Reads up to the end of the next head.
+    async fn next_request(&mut self, limits: &LimitsPlan) -> Result<NextRequest, Fault> {
+        if self.downstream.unread().is_empty() && !self.first_byte(limits).await {
+            return Ok(NextRequest::Ended);
+        }
+        let mut index = Scratch::<RequestHead>::take();
+        let codec = codec_limits(limits);
+        if let Some(text) = self.take_head(&mut index, &codec)? {
+            return Ok(NextRequest::Request(HeadText { index, bytes: text }));
+        }
+        let deadline = Instant::now() + limits.head_timeout;
+        loop {
+            let (downstream, timer) = (&mut self.downstream, &mut self.timer);
+            let read = poll_fn(|cx| match downstream.poll_fill(cx) {
+                Poll::Ready(read) => Poll::Ready(Some(read)),
+                Poll::Pending => timer.poll_at(cx, deadline).map(|()| None),
+            });
+            match read.await {
+                Some(Ok(Read::Data(_))) => {}
+                // The connection ended within a head: no response is due.
+                Some(Ok(Read::Fin) | Err(_)) => return Ok(NextRequest::Ended),
+                // Empty lines, which some clients send after a body, get no response.
+                None if self
+                    .downstream
+                    .unread()
+                    .iter()
+                    .all(|byte| b"\r\n".contains(byte)) =>
+                {
+                    return Ok(NextRequest::Ended);
+                }
+                None => return Err(slow_head(limits.head_timeout)),
+            }
+            if let Some(text) = self.take_head(&mut index, &codec)? {
+                return Ok(NextRequest::Request(HeadText { index, bytes: text }));
+            }
+        }
+    }
+
+    /// Waits for the first byte of a request. `false` means that none will come.
+    async fn first_byte(&mut self, limits: &LimitsPlan) -> bool {
+        let time_limit = if self.served == 0 {
+            limits.head_timeout
+        } else {
+            limits.keep_alive
+        };
+        let deadline = Instant::now() + time_limit;
+        let (downstream, timer, scope) =
+            (&mut self.downstream, &mut self.timer, &self.context.scope);
+        // A request that has arrived is served even while the node drains.
+        let first = poll_fn(|cx| match downstream.poll_fill(cx) {
+            Poll::Ready(read) => Poll::Ready(matches!(read, Ok(Read::Data(_)))),
+            Poll::Pending if scope.poll_drained(cx).is_ready() => Poll::Ready(false),
+            Poll::Pending => timer.poll_at(cx, deadline).map(|()| false),
+        });
+        first.await
+    }
+
+    /// A copy of the head, once it is complete.
+    fn take_head(
+        &mut self,
+        index: &mut RequestHead,
+        codec: &byway_h1::Limits,
+    ) -> Result<Option<Scratch<ScratchBytes>>, Fault> {
+        let n = match index.parse(self.downstream.unread(), codec) {
+            Ok(Parsed::Complete(n)) => n,
+            unfinished => {
+                if let Some(fault) = other_protocol::in_request(self.downstream.unread()) {
+                    return Err(self.note_malformed(fault));
+                }
+                unfinished
+                    .map_err(|error| self.note_malformed(malformed(Who::Downstream, &error)))?;
+                return Ok(None);
+            }
+        };
+        let mut bytes = Scratch::<ScratchBytes>::take();
+        bytes
+            .0
+            .extend_from_slice(self.downstream.unread().get(..n).unwrap_or_default());
+        self.downstream.consume(n);
+        Ok(Some(bytes))
+    }
+
+    fn note_malformed(&self, fault: Fault) -> Fault {
+        let counters = self.context.counters();
+        counters.malformed_requests.add(1);
+        if let Some(line) = counters.log_limits.malformed_requests.count() {
+            tracing::info!(
+                peer = self.peer.map(display), listener = %self.context.address, class = fault.class(),
+                left_out = line.left_out, "malformed request: {fault}"
+            );
+        }
+        fault
+    }
+
+    /// Responds to a malformed head. The connection closes, as no message boundary is known.
+    fn refuse_head(&mut self, fault: &Fault, listener: &FrontendPlan) -> Then {
+        self.context.counters().faults.add(1);
+        // The error comes from the client's own bytes and names nothing behind this node.
+        let in_detail = true;
+        let id = RequestId::random();
+        let options = ResponseOptions {
+            request_id: id.as_str(),
+            in_detail,
+            close: true,
+            head_only: false,
+        };
+        let mut moved = Moved::begun(Instant::now());
+        moved.down = answer::fault(self.downstream.queue(), fault, &options);
+        moved.status = fault.status();
+        let request_log = RequestLog {
+            context: &self.context,
+            info: self.info(),
+            listener_metrics: &self.listener_metrics,
+            listener,
+        };
+        let ending = Ending::of_fault(fault, "request_head");
+        request_log.note(None, id.as_str(), &moved, ending);
+        Then::Close
+    }
+
+    async fn answer_request(
+        &mut self,
+        text: HeadText,
+        plan: &Arc<Plan>,
+        frontend: &FrontendPlan,
+    ) -> Then {
+        self.served += 1;
+        let cx = RequestContext {
+            connection: &self.context,
+            plan,
+            frontend,
+            info: self.info(),
+            peer_text: self.peer_text.as_ref(),
+            client: self.client,
+            listener_metrics: &self.listener_metrics,
+            is_last: self.served >= frontend.limits.requests_per_connection,
+        };
+        let downstream = Downstream {
+            conn: &mut self.downstream,
+            timer: &mut self.timer,
+        };
+        request::serve(&cx, text.index.view(&text.bytes.0), downstream).await
+    }
+
+    fn info(&self) -> ConnectionInfo {
+        ConnectionInfo {
+            connection: self.connection,
+            peer: self.peer,
+        }
+    }
+}
+
+fn slow_head(limit: Duration) -> Fault {
+    let detail = format!("the request head was not complete within head_timeout, {limit:?}");
+    Fault::new(
+        Who::Downstream,
+        FaultKind::Deadline(Deadline::RequestHead),
+        detail,
+    )
+}

@@ -1,0 +1,388 @@
+//! Request: the pipeline that every HTTP request passes, at an edge and at an egress.
+//!
+//! ```text
+//! guards ─▶ inquiry ─▶ policy ─▶ action ─▶ record
+//! ```
+//!
+//! In:    the head of a request, its connection, the Plan in force.
+//! Out:   its response, sent; what becomes of the connection.
+//! Never: opens anything without an `Allowed`, or lets a request end without a record.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use byway_agent::Client;
+use byway_dial::{Target, peer_text};
+use byway_h1::{Request, TargetForm};
+use tokio::time::Instant;
+
+use super::super::connect::{self, Tunnel};
+use super::super::context::{ConnectionContext, ConnectionInfo};
+use super::request_log::RequestLog;
+use super::{client, guards, respond};
+use crate::config::{EdgePlan, EgressPlan, FrontendPlan, Plan, Role};
+use crate::exchange::forward::{After, ExchangeRequest, Moved, forward};
+use crate::exchange::head::{Forwarded, IpText};
+use crate::exchange::lazy_timer::LazyTimer;
+use crate::exchange::request_id::RequestId;
+use crate::exchange::{max_forwards, path};
+use crate::fault::{Fault, FaultKind, Who};
+use crate::http::conn::Conn;
+use crate::observe::ending::Ending;
+use crate::observe::metrics::ListenerMetrics;
+use crate::outbound::pooled::PoolKey;
+use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
+
+/// What a connection brings to each of its requests.
+pub(super) struct RequestContext<'a> {
+    pub(super) connection: &'a ConnectionContext,
+    /// The Plan in force, and the settings of the listener in it.
+    pub(super) plan: &'a Arc<Plan>,
+    pub(super) frontend: &'a FrontendPlan,
+    pub(super) info: ConnectionInfo,
+    /// The address of the peer for X-Forwarded-For.
+    pub(super) peer_text: Option<&'a IpText>,
+    /// The key of the peer in the pool.
+    pub(super) client: Client,
+    pub(super) listener_metrics: &'a ListenerMetrics,
+    /// Whether no request may follow this one on the connection.
+    pub(super) is_last: bool,
+}
+
+/// Where the request came from and its response goes.
+pub(super) struct Downstream<'a> {
+    pub(super) conn: &'a mut Conn,
+    pub(super) timer: &'a mut LazyTimer,
+}
+
+/// A request, with what the log needs.
+pub(super) struct RequestHeader<'a> {
+    pub(super) request: Request<'a>,
+    pub(super) id: RequestId,
+    pub(super) begun: Instant,
+}
+
+/// What to do with the connection.
+pub(super) enum Then {
+    Continue,
+    Close,
+    /// Close without waiting for more from the client.
+    Leave,
+    Reset,
+    Relay(Box<Tunnel>),
+}
+
+/// What a request asks for, once it has passed the guards.
+struct Asked<'r> {
+    /// Who asks, if the listener has users.
+    user: Option<Arc<str>>,
+    client: Client,
+    what: What<'r>,
+}
+
+enum What<'r> {
+    /// A path of a host, at an edge.
+    Path {
+        host: &'r str,
+        path: Cow<'r, str>,
+        /// The target in the form that the upstream gets.
+        target: Cow<'r, [u8]>,
+        /// Whether the peer is a trusted proxy.
+        trusted: bool,
+    },
+    /// A target, at an egress.
+    Target(Target),
+}
+
+/// How a request was served.
+enum Served {
+    Exchange(After),
+    Tunnel(Box<Tunnel>),
+}
+
+/// Serves one request.
+///
+/// # Cancel safety
+/// Not safe, as [`forward`].
+pub(super) async fn serve(
+    cx: &RequestContext<'_>,
+    request: Request<'_>,
+    mut downstream: Downstream<'_>,
+) -> Then {
+    let header = RequestHeader {
+        request,
+        id: RequestId::random(),
+        begun: Instant::now(),
+    };
+    let mut moved = Moved::begun(header.begun);
+    let served = match &cx.frontend.role {
+        Role::Edge(edge) => match ask_edge(cx, &header, edge) {
+            Ok(asked) => perform(cx, &header, &mut downstream, asked, &mut moved).await,
+            Err(fault) => Err(fault),
+        },
+        Role::Egress(egress) => match ask_egress(cx, &header, egress, &mut moved) {
+            Ok(asked) => perform(cx, &header, &mut downstream, asked, &mut moved).await,
+            Err(fault) => Err(fault),
+        },
+        // A reload has turned the listener into one of another role: these bytes are not meant for
+        // it.
+        _ => return Then::Close,
+    };
+    conclude(cx, &header, &mut downstream, served, &mut moved).await
+}
+
+/// The guards of an edge. Nothing: the request ends here (Max-Forwards).
+fn ask_edge<'r>(
+    cx: &RequestContext<'_>,
+    header: &RequestHeader<'r>,
+    edge: &EdgePlan,
+) -> Result<Option<Asked<'r>>, Fault> {
+    let request = &header.request;
+    guards::refuse_connect(request)?;
+    guards::refuse_loop(request)?;
+    if max_forwards::end_here(request)? {
+        return Ok(None);
+    }
+    let ip = cx.info.peer.map(|peer| peer.ip().to_canonical());
+    let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
+    guards::refuse_misdirected(request, trusted)?;
+    let path = path::canonical(request.path(), edge.reject_empty_segments)?;
+    let reported = trusted
+        .then(|| client::reported(request, &edge.trusted_proxies))
+        .flatten();
+    Ok(Some(Asked {
+        user: None,
+        client: reported.unwrap_or(cx.client),
+        what: What::Path {
+            host: guards::host(request)?,
+            target: path::target(&path, request.path(), request.path_and_query()),
+            path,
+            trusted,
+        },
+    }))
+}
+
+/// The guards of an egress. Nothing: the request ends here (Max-Forwards).
+fn ask_egress<'r>(
+    cx: &RequestContext<'_>,
+    header: &RequestHeader<'r>,
+    egress: &EgressPlan,
+    moved: &mut Moved,
+) -> Result<Option<Asked<'r>>, Fault> {
+    let request = &header.request;
+    let user = connect::authenticate(request, egress, cx.connection.counters())?;
+    moved.timing.user.clone_from(&user);
+    guards::refuse_loop(request)?;
+    if max_forwards::end_here(request)? {
+        return Ok(None);
+    }
+    Ok(Some(Asked {
+        client: user.as_deref().map_or(cx.client, client::of_user),
+        user,
+        what: What::Target(connect::target(request)?),
+    }))
+}
+
+impl Asked<'_> {
+    /// Asks policy.
+    fn decide(&self, cx: &RequestContext<'_>) -> Result<Allowed, Fault> {
+        let own = cx.connection.live().own();
+        let inquiry = Inquiry {
+            plan: cx.plan,
+            role: &cx.frontend.role,
+            peer: cx.info.peer,
+            user: self.user.as_ref(),
+            own: &own,
+            ask: match &self.what {
+                What::Path { host, path, .. } => Ask::Request { host, path },
+                What::Target(target) => Ask::Target(target),
+            },
+        };
+        policy::decide(&inquiry).inspect_err(|_| {
+            if matches!(self.what, What::Target(_)) {
+                cx.connection.counters().denied.add(1);
+            }
+        })
+    }
+
+    /// The key of the connections that serve it; none for a route, whose upstreams have theirs.
+    fn pool_key(&self, cx: &RequestContext<'_>, allowed: &Allowed) -> Option<PoolKey> {
+        match (&self.what, allowed.outbound()) {
+            (What::Target(target), _) => Some(PoolKey::Egress {
+                generation: cx.plan.generation,
+                listener: cx.connection.section.listener(),
+                user: self.user.clone(),
+                target: target.clone(),
+            }),
+            // A service behind a link has no upstreams to balance.
+            (What::Path { .. }, Outbound::Service(name)) => Some(PoolKey::Service(name.clone())),
+            (What::Path { .. }, _) => None,
+        }
+    }
+}
+
+/// Policy, and the action that it permits.
+async fn perform(
+    cx: &RequestContext<'_>,
+    header: &RequestHeader<'_>,
+    downstream: &mut Downstream<'_>,
+    asked: Option<Asked<'_>>,
+    moved: &mut Moved,
+) -> Result<Served, Fault> {
+    let request = &header.request;
+    let Some(asked) = asked else {
+        let after = respond::last_hop(cx, header, downstream).await;
+        return Ok(Served::Exchange(after));
+    };
+    let (engine, allowed) = (cx.connection.engine(), asked.decide(cx)?);
+    if matches!(request.target_form(), TargetForm::Authority) {
+        let opened = connect::open(engine, downstream.conn, request, &allowed).await;
+        return opened.map(Served::Tunnel);
+    }
+    let is_egress = matches!(asked.what, What::Target(_));
+    if is_egress
+        && !downstream.conn.has_outflow()
+        && let Some(outflow) = connect::slow_reader_guard(engine, &allowed)
+    {
+        downstream.conn.send_through(outflow);
+    }
+    let limits = &cx.frontend.limits;
+    let exchange = ExchangeRequest {
+        engine,
+        pool: &cx.connection.pool,
+        request: *request,
+        route: engine.routes.state_for(allowed.outbound()),
+        client: asked.client,
+        allowed: &allowed,
+        origin: asked.pool_key(cx, &allowed),
+        limits,
+        max_body: match is_egress {
+            true => limits.max_body,
+            false => allowed.max_body(),
+        },
+        target: match &asked.what {
+            What::Path { target, .. } => target,
+            What::Target(_) => request.path_and_query(),
+        },
+        forwarded: match &asked.what {
+            What::Path { trusted, .. } => Some(Forwarded {
+                peer: cx.peer_text.map(IpText::as_str),
+                trusted: *trusted,
+                proto: "http",
+                request_id: header.id.as_str(),
+            }),
+            What::Target(_) => None,
+        },
+        scope: &cx.connection.scope,
+        is_last: cx.is_last,
+        begun: header.begun,
+    };
+    let after = forward(&exchange, downstream.conn, downstream.timer, moved).await?;
+    Ok(Served::Exchange(after))
+}
+
+/// Responds to a fault if nothing was sent yet, records how the request ended, and decides about
+/// the connection.
+async fn conclude(
+    cx: &RequestContext<'_>,
+    header: &RequestHeader<'_>,
+    downstream: &mut Downstream<'_>,
+    served: Result<Served, Fault>,
+    moved: &mut Moved,
+) -> Then {
+    let (then, fault) = match served {
+        // Its line is written at its end.
+        Ok(Served::Tunnel(tunnel)) => {
+            cx.listener_metrics.note(200, 0, 0);
+            return Then::Relay(Box::new(tunnel.used_by(moved.timing.user.take())));
+        }
+        Ok(Served::Exchange(after)) => match after {
+            After::KeepAlive => (Then::Continue, None),
+            After::Close => (Then::Close, None),
+            After::Leave => (Then::Leave, None),
+            After::Abort(fault) => (Then::Reset, Some(fault)),
+            After::Switch(switched) => {
+                let tunnel = Tunnel::switched(*switched);
+                (Then::Relay(Box::new(tunnel)), None)
+            }
+        },
+        // The client is gone, or earlier output is still unsent: no error response can be
+        // delivered.
+        Err(fault)
+            if fault.kind == FaultKind::ClosedEarly && fault.who == Who::Downstream
+                || downstream.conn.has_queued() =>
+        {
+            (Then::Reset, Some(fault))
+        }
+        Err(fault) => {
+            let then = respond::fault(cx, header, downstream, &fault, moved).await;
+            (then, Some(fault))
+        }
+    };
+    record(cx, header, moved, fault.as_ref());
+    then
+}
+
+/// Counts and logs a request that has ended.
+fn record(
+    cx: &RequestContext<'_>,
+    header: &RequestHeader<'_>,
+    moved: &Moved,
+    fault: Option<&Fault>,
+) {
+    let phase = moved.timing.phase().word();
+    let ending = fault.map_or_else(
+        || Ending::done(phase),
+        |fault| Ending::of_fault(fault, phase),
+    );
+    let request_log = RequestLog {
+        context: cx.connection,
+        info: cx.info,
+        listener_metrics: cx.listener_metrics,
+        listener: cx.frontend,
+    };
+    request_log.note(Some(&header.request), header.id.as_str(), moved, ending);
+    // Every successful request passes here: no clock is read and nothing is formatted for a line
+    // that is not enabled.
+    if fault.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let (method, target) = (
+        peer_text(header.request.method()),
+        peer_text(header.request.target()),
+    );
+    let (peer, listener) = (
+        cx.info.peer.map(tracing::field::display),
+        &*cx.connection.address,
+    );
+    let took_us = header.begun.elapsed().as_micros() as u64;
+    match fault {
+        None => tracing::debug!(
+            peer, %listener, request = header.id.as_str(), status = moved.status,
+            up = moved.up, down = moved.down, took_us, "{method} {target}"
+        ),
+        // Errors of clients are counted. One line each would let any client fill the log.
+        Some(fault) if fault.who == Who::Downstream => {
+            cx.connection.counters().faults.add(1);
+            tracing::debug!(
+                peer, %listener, request = header.id.as_str(), status = fault.status(),
+                class = fault.class(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
+            );
+        }
+        // Includes why it was not retried.
+        Some(fault) => {
+            let counters = cx.connection.counters();
+            counters.faults.add(1);
+            let Some(line) = counters.log_limits.fault(fault) else {
+                return;
+            };
+            tracing::info!(
+                peer, %listener, request = header.id.as_str(), status = fault.status(),
+                who = fault.who.word(), class = fault.class(), upstream = moved.timing.upstream.as_deref(),
+                up = moved.up, down = moved.down, took_us, retries = moved.retries, not_retried = moved.timing.not_retried,
+                left_out = line.left_out,
+                "{method} {target}: {fault}"
+            );
+        }
+    }
+}
