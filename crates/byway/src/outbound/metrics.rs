@@ -2,17 +2,24 @@
 //!
 //! In:    the pool's stats, the counters of relays.
 //! Out:   families of the exposition.
-//! Never: a label that a peer chooses: origins are added up.
+//! Never: a label that a peer chooses: upstreams have the names of the config, everything else is
+//!        added up.
+
+use std::collections::HashMap;
 
 use byway_agent::Stats;
 
 use super::Engine;
+use super::pooled::PoolKey;
+use crate::config::Plan;
 use crate::observe::exposition::{Collect, Exposition, MetricKind, seconds};
 use crate::relay::RelayCounters;
 
 impl Collect for Engine {
     fn collect(&self, out: &mut Exposition) {
-        pool(out, &self.pool.stats(), self.upgrades.count());
+        let stats = self.pool.stats();
+        pool(out, &stats, self.upgrades.count());
+        upstreams(out, &self.live.peek(), &stats, &self.upgrades.stats());
         relays(out, &self.relay_counters);
     }
 }
@@ -78,6 +85,77 @@ fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
         "Requests whose wait for a connection timed out.",
         stats.queue_timeout_total,
     );
+}
+
+/// The names of everything that the config does not name, by kind.
+const OTHER_KINDS: [&str; 2] = ["egress targets", "exposed services"];
+
+/// The connections and the waiting requests of one upstream, or of all origins of one kind.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    connecting: usize,
+    active: usize,
+    idle: usize,
+    upgraded: usize,
+    pending: usize,
+}
+
+/// The load of each upstream of `plan`, by its name in the config. Upstreams that a reload removed
+/// have no series of their own any more.
+fn upstreams<'p>(
+    out: &mut Exposition,
+    plan: &'p Plan,
+    stats: &Stats<PoolKey>,
+    upgraded: &Stats<PoolKey>,
+) {
+    let mut loads: Vec<(&'p str, Load)> = Vec::new();
+    let mut places: HashMap<&'p str, usize> = HashMap::new();
+    let named = plan.routes().flat_map(|route| &route.upstreams);
+    for name in named.map(|upstream| &*upstream.id).chain(OTHER_KINDS) {
+        places.entry(name).or_insert_with(|| {
+            loads.push((name, Load::default()));
+            loads.len() - 1
+        });
+    }
+    let place_of = |key: &PoolKey| {
+        let name = match key {
+            PoolKey::Upstream(id) => &**id,
+            PoolKey::Egress { .. } => OTHER_KINDS[0],
+            PoolKey::Service(_) => OTHER_KINDS[1],
+        };
+        places.get(name).copied().unwrap_or(usize::MAX)
+    };
+    for origin in &stats.origins {
+        if let Some((_, load)) = loads.get_mut(place_of(&origin.key)) {
+            load.connecting += origin.connecting;
+            load.active += origin.active;
+            load.idle += origin.idle;
+            load.pending += origin.pending;
+        }
+    }
+    for origin in &upgraded.origins {
+        if let Some((_, load)) = loads.get_mut(place_of(&origin.key)) {
+            load.upgraded += origin.connecting;
+            load.pending += origin.pending;
+        }
+    }
+    let help = "Connections to each upstream of the config, by state; those to egress targets and to exposed services.";
+    let mut family = out.family("byway_upstream_connections", MetricKind::Gauge, help);
+    for (name, load) in &loads {
+        for (state, count) in [
+            ("connecting", load.connecting),
+            ("active", load.active),
+            ("idle", load.idle),
+            ("upgraded", load.upgraded),
+        ] {
+            family.sample(&[("upstream", name), ("state", state)], count);
+        }
+    }
+    let help = "Requests that wait for a connection, by the upstream that they wait for.";
+    let mut family = out.family("byway_upstream_pending", MetricKind::Gauge, help);
+    for (name, load) in &loads {
+        family.sample(&[("upstream", name)], load.pending);
+    }
 }
 
 fn relays(out: &mut Exposition, relays: &RelayCounters) {

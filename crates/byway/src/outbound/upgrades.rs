@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use byway_agent::{
-    AcquireError, Acquired, Client, Conn, InvalidLimits, Limits, OpenPermit, Pool, Probe,
+    AcquireError, Acquired, Client, Conn, InvalidLimits, Limits, OpenPermit, Pool, Probe, Stats,
 };
 
 use super::pooled::PoolKey;
@@ -103,6 +103,11 @@ impl Upgrades {
 
     fn retry_later(&self, kind: FaultKind, detail: String) -> Fault {
         Fault::new(Who::Us, kind, detail).retry_after(self.queue_wait)
+    }
+
+    /// Upgraded connections and waiting upgrades, by origin: the former count as connecting.
+    pub fn stats(&self) -> Stats<PoolKey> {
+        self.pool.stats()
     }
 
     /// Upgraded connections of all origins.

@@ -55,6 +55,37 @@ fn metrics_follow_the_format_and_count_what_happened() {
 }
 
 #[test]
+fn connections_and_waiting_requests_are_counted_by_the_upstream_of_the_config() {
+    let (busy, unused) = (Origin::scripted(|stream| stream.hold()), Origin::useful());
+    let config = format!(
+        "pool.max_per_origin = 1\n[metrics]\nlisten = \"127.0.0.1:0\"\n[[edge]]\nlisten = \"127.0.0.1:0\"\n\
+         [[edge.route]]\nhosts = \"a\"\nto = \"{}\"\n[[edge.route]]\nto = \"{}\"\n",
+        busy.address(),
+        unused.address()
+    );
+    let program = Program::configured(BYWAY, &config);
+    let visitors = [(); 2].map(|()| {
+        let mut visitor = Visitor::connect(program.address());
+        visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        visitor
+    });
+    let upstream = |origin: &Origin| format!("upstream=\"http://{}\"", origin.address());
+    let (busy, unused) = (upstream(&busy), upstream(&unused));
+    let pending = format!("byway_upstream_pending{{{busy}}}");
+    eventually("one request waits for the only connection", || {
+        scrape(&program).get(&pending) == Some(&1.0)
+    });
+    let metrics = scrape(&program);
+    let count = |name: &str, state: &str| {
+        metrics[&format!("byway_upstream_connections{{{name},state=\"{state}\"}}")]
+    };
+    assert_eq!((count(&busy, "active"), count(&busy, "idle")), (1.0, 0.0));
+    assert_eq!(count(&unused, "active"), 0.0, "it has a series already");
+    assert_eq!(count("upstream=\"egress targets\"", "active"), 0.0);
+    drop(visitors);
+}
+
+#[test]
 fn curl_reads_metrics_and_health_and_nothing_else_is_there() {
     let origin = Origin::useful();
     let program = edge(&to(&origin), &[]);
