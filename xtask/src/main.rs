@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | bench | guided | docs | arch | fuzz`.
+//! The project's own commands: `cargo xtask test | bench | guided | dist | docs | arch | fuzz`.
 //!
 //! In:    a verb.
 //! Out:   its steps, one after the other, and a summary line.
@@ -6,6 +6,7 @@
 
 mod arch;
 mod dependencies;
+mod dist;
 mod docs;
 mod fuzz;
 mod guided;
@@ -25,6 +26,7 @@ const USAGE: &str = "usage: cargo xtask VERB
                      side-by-side measurements (the `lab` package); see bench --help
   guided             a release build of byway guided by a profile (PGO), target/guided/byway: the lab trains it; three
                      builds, some 15 minutes on two cores; needs rustup's component llvm-tools
+  dist               a release build of byway in target/dist, with its symbols in byway.debug beside it
   docs               builds the API documents and checks every link between the written ones
   arch [FOLDER]      checks that imports follow the layers of ARCHITECTURE.md; with a folder, prints its imports
   fuzz [TARGET] [S]  runs a fuzz target, or each, for S seconds (60); needs a nightly toolchain";
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ),
         ["guided"] => guided::run(),
         ["docs"] => docs::run(),
+        ["dist"] => dist::run(),
         ["arch"] => arch::run(),
         ["arch", folder] => arch::print(folder),
         ["fuzz", rest @ ..] => fuzz::run(rest),
