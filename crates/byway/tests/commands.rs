@@ -108,8 +108,8 @@ fn wrong_flags_are_reported_by_name() {
             &["--listen", "port alone"][..],
         ),
         (
-            &["edge", "--listen", "127.0.0.1:0", "--to", "app"],
-            &["--to", "app:80"],
+            &["edge", "--listen", "127.0.0.1:0", "--to", "app:443"],
+            &["--to", "https://app"],
         ),
         (&["edge", "--from", "127.0.0.1:0"], &["--to"]),
         (

@@ -15,7 +15,7 @@ pub(super) struct EdgeArgs {
     /// free one
     #[arg(long, value_name = "ADDR", required = true, alias = "from")]
     listen: Vec<String>,
-    /// Upstreams, balanced round robin: a port of this machine such as 3000, HOST:PORT,
+    /// Upstreams, balanced round robin: a port of this machine such as 3000, HOST:PORT, HOST,
     /// https://name, unix:/run/app.sock
     #[arg(long, value_name = "UPSTREAM", required = true)]
     to: Vec<String>,

@@ -1,6 +1,6 @@
 //! Upstream: one `to` of a route.
 //!
-//! In:    `127.0.0.1:9001`, `http://name:80`, `https://name`, `unix:/run/app.sock`.
+//! In:    `127.0.0.1:9001`, `10.0.0.5`, `http://name:80`, `https://name`, `unix:/run/app.sock`.
 //! Out:   an `UpstreamPlan` with its canonical id.
 //! Never: takes a path, a query or credentials, which a route could not apply.
 
@@ -15,8 +15,6 @@ use super::super::plan::UpstreamPlan;
 pub(super) enum BadUpstream {
     #[error("`{0}` is a port alone: write 127.0.0.1:{0}")]
     PortAlone(u16),
-    #[error("`{0}` has no port: write {0}:80, or https://{0} for TLS")]
-    NoPort(String),
     #[error(
         "`{0}` is the port of TLS, but has no scheme: write https://{1}, or http://{0} if it speaks plain HTTP there"
     )]
@@ -56,7 +54,7 @@ pub(super) fn parse_upstream(text: &str) -> Result<UpstreamPlan, BadUpstream> {
     Ok(over_tcp(tls, default_port, Target::from_host(host, port)?))
 }
 
-/// Without a scheme, the port is required and the protocol is HTTP.
+/// Without a scheme the protocol is HTTP, and the port is 80 unless another one is given.
 fn plain(text: &str) -> Result<UpstreamPlan, BadUpstream> {
     if let Ok(port) = text.parse() {
         return Err(BadUpstream::PortAlone(port));
@@ -72,9 +70,7 @@ fn plain(text: &str) -> Result<UpstreamPlan, BadUpstream> {
             let host = bare.trim_end_matches(":443").to_owned();
             Err(BadUpstream::TlsPort(bare, host))
         }
-        (host, None) if Target::from_host(host, 80).is_ok() => {
-            Err(BadUpstream::NoPort(host.into()))
-        }
+        (host, None) => Ok(over_tcp(false, 80, Target::from_host(host, 80)?)),
         _ => Ok(over_tcp(false, 80, authority.parse()?)),
     }
 }
@@ -154,6 +150,19 @@ mod tests {
                 "app.internal",
                 false,
             ),
+            ("10.0.0.5", "http://10.0.0.5:80", "10.0.0.5", false),
+            (
+                "App.internal",
+                "http://app.internal:80",
+                "app.internal",
+                false,
+            ),
+            (
+                "[2001:db8::1]",
+                "http://[2001:db8::1]:80",
+                "[2001:db8::1]",
+                false,
+            ),
             (
                 "http://app.internal",
                 "http://app.internal:80",
@@ -215,10 +224,6 @@ mod tests {
         for (text, message) in [
             ("3000", "`3000` is a port alone: write 127.0.0.1:3000"),
             (
-                "app",
-                "`app` has no port: write app:80, or https://app for TLS",
-            ),
-            (
                 "app:443",
                 "`app:443` is the port of TLS, but has no scheme: write https://app, or http://app:443 if it speaks plain HTTP there",
             ),
@@ -255,6 +260,7 @@ mod tests {
         }
         for text in [
             "",
+            "70000",
             "http://",
             ":80",
             "::1",

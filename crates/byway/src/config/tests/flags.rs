@@ -33,15 +33,15 @@ fn an_edge_on_one_line_has_one_route_for_everything() {
 
 #[test]
 fn errors_of_the_command_line_name_the_flag_and_its_value() {
-    let shown = edge(&["8080"], &["app"]).unwrap_err().to_string();
+    let shown = edge(&["8080"], &["app:443"]).unwrap_err().to_string();
     let expected = "\
 error: `--listen`: `8080` is a port alone: write 127.0.0.1:8080 for this machine only, or :8080 for every address
  |
  = in --listen 8080
 
-error: `--to`: `app` has no port: write app:80, or https://app for TLS
+error: `--to`: `app:443` is the port of TLS, but has no scheme: write https://app, or http://app:443 if it speaks plain HTTP there
  |
- = in --to app
+ = in --to app:443
 
 2 errors on the command line";
     assert_eq!(shown, expected);

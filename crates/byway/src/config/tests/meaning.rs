@@ -239,7 +239,7 @@ fn an_edge_needs_routes_and_a_route_needs_to() {
     );
     one(
         &with_route("to = \"\"\n"),
-        "4:6 `to`: `` has no port: write HOST:PORT, [IPV6]:PORT or unix:/PATH",
+        "4:6 `to`: `` is no host: write a name such as example.com, an address such as 192.0.2.1, or [2001:db8::1]",
     );
 }
 
