@@ -233,7 +233,7 @@ fn why_not() -> Option<String> {
 }
 
 #[track_caller]
-fn ip(args: &[&str]) {
+pub(crate) fn ip(args: &[&str]) {
     let output = Command::new("ip")
         .args(args)
         .output()

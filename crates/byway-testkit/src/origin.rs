@@ -22,9 +22,13 @@ use crate::wire::Wire;
 
 /// See the module docs.
 pub struct Origin {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    script: Arc<Script>,
     seen: Arc<Seen>,
 }
+
+/// Runs for each connection.
+type Script = dyn Fn(&mut Served) + Send + Sync;
 
 /// What an origin has seen, and a signal for more.
 #[derive(Default)]
@@ -53,15 +57,29 @@ impl Origin {
     /// An origin that runs `script` for each connection; the connection closes when the script
     /// returns.
     pub fn scripted(script: impl Fn(&mut Served) + Send + Sync + 'static) -> Self {
-        let listener = listen_deeply();
-        let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Seen::default());
-        let origin = Self {
-            address,
-            seen: Arc::clone(&seen),
+        let mut origin = Self {
+            addresses: Vec::new(),
+            script: Arc::new(script),
+            seen: Arc::default(),
         };
-        std::thread::spawn(move || accept(&listener, &seen, &Arc::new(script)));
+        origin.accept_from(listen_deeply());
         origin
+    }
+
+    /// Also accepts connections at `address`, with the same script.
+    #[must_use]
+    #[track_caller]
+    pub fn also_at(mut self, address: &str) -> Self {
+        let listener = TcpListener::bind(address)
+            .unwrap_or_else(|error| panic!("an origin cannot listen on {address}: {error}"));
+        self.accept_from(listener);
+        self
+    }
+
+    fn accept_from(&mut self, listener: TcpListener) {
+        self.addresses.push(listener.local_addr().unwrap());
+        let (seen, script) = (Arc::clone(&self.seen), Arc::clone(&self.script));
+        std::thread::spawn(move || accept(&listener, &seen, &script));
     }
 
     /// Sends hello to every client, and records how it ends.
@@ -159,9 +177,9 @@ impl Origin {
         (socket.local_addr().unwrap().as_socket().unwrap(), socket)
     }
 
-    /// The address that it listens on.
+    /// The address that it listens on, at a free port.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
     }
 
     /// The number of connections that it has accepted.
@@ -211,8 +229,10 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.seen.closing.store(true, Relaxed);
-        // Wakes the accepting thread, which then returns.
-        let _ = TcpStream::connect(self.address);
+        // Wakes the accepting threads, which then return.
+        for address in &self.addresses {
+            let _ = TcpStream::connect(address);
+        }
     }
 }
 
@@ -313,24 +333,23 @@ fn listen(backlog: i32) -> TcpListener {
     socket.into()
 }
 
-fn accept<S: Fn(&mut Served) + Send + Sync + 'static>(
-    listener: &TcpListener,
-    seen: &Arc<Seen>,
-    script: &Arc<S>,
-) {
+fn accept(listener: &TcpListener, seen: &Arc<Seen>, script: &Arc<Script>) {
     for stream in listener.incoming() {
         if seen.closing.load(Relaxed) {
             return;
         }
-        let number = seen.so_far.lock().connections;
+        let number = {
+            let mut so_far = seen.so_far.lock();
+            so_far.connections += 1;
+            so_far.connections - 1
+        };
+        seen.more.notify_all();
         let mut served = Served {
             wire: Wire::new(stream.unwrap()),
             number,
             seen: Arc::clone(seen),
         };
         let script = Arc::clone(script);
-        seen.so_far.lock().connections += 1;
-        seen.more.notify_all();
         std::thread::Builder::new()
             .stack_size(256 * 1024)
             .spawn(move || script(&mut served))

@@ -5,23 +5,10 @@ use byway_testkit::wire::Ending;
 
 use super::*;
 
+/// The authorities of `/api/` in the example.
 const AUTHORITIES: [&str; 3] = ["127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9003"];
 
-/// The example with these authorities for `api`, and with `socket` and `assets` behind the other
-/// routes.
-fn config(api: [SocketAddr; 3], socket: &Origin, assets: &Origin) -> String {
-    let mut given: Vec<_> = AUTHORITIES
-        .into_iter()
-        .zip(api.map(|authority| authority.to_string()))
-        .collect();
-    given.extend([
-        ("127.0.0.1:9004", at(socket)),
-        ("127.0.0.1:9005", at(assets)),
-    ]);
-    // One worker, like the single process of the source: each worker has its own connections.
-    format!("workers = 1\n{}", example("004-hawkey", &given))
-}
-
+/// The example, with servers behind its other routes.
 struct Hawkey {
     byway: Program,
     socket: Origin,
@@ -29,12 +16,19 @@ struct Hawkey {
 }
 
 impl Hawkey {
-    fn before(api: [SocketAddr; 3]) -> Self {
-        let (socket, assets) = (Origin::named("socket"), Origin::named("assets"));
+    fn start() -> Self {
+        Self::with_socket(Origin::named("socket"))
+    }
+
+    fn with_socket(socket: Origin) -> Self {
+        Self::run(shipped("004-hawkey"), socket)
+    }
+
+    fn run(byway: Program, socket: Origin) -> Self {
         Self {
-            byway: Program::configured(BYWAY, &config(api, &socket, &assets)),
-            socket,
-            assets,
+            byway,
+            socket: socket.also_at("127.0.0.1:9004"),
+            assets: Origin::named("assets").also_at("127.0.0.1:9005"),
         }
     }
 
@@ -44,14 +38,22 @@ impl Hawkey {
     }
 }
 
+/// One server at each authority.
 fn three() -> [Origin; 3] {
-    ["one", "two", "three"].map(Origin::named)
+    let names = ["one", "two", "three"];
+    std::array::from_fn(|n| Origin::named(names[n]).also_at(AUTHORITIES[n]))
+}
+
+/// One server at all authorities.
+fn at_all(server: Origin) -> Origin {
+    AUTHORITIES.into_iter().fold(server, Origin::also_at)
 }
 
 #[test]
 fn the_first_pattern_that_matches_the_path_decides() {
+    isolated!();
     let api = three();
-    let hawkey = Hawkey::before([api[0].address(), api[1].address(), api[2].address()]);
+    let hawkey = Hawkey::start();
     assert_eq!(hawkey.get("/api/users").1, "one");
     assert_eq!(hawkey.get("/socket/x").1, "socket");
     assert_eq!(hawkey.get("/lib/app.js").1, "assets");
@@ -62,8 +64,9 @@ fn the_first_pattern_that_matches_the_path_decides() {
 
 #[test]
 fn a_path_that_no_pattern_matches_is_404_and_uses_no_upstream() {
+    isolated!();
     let api = three();
-    let hawkey = Hawkey::before([api[0].address(), api[1].address(), api[2].address()]);
+    let hawkey = Hawkey::start();
     let answer = Visitor::connect(hawkey.byway.address()).get("/none");
     assert_eq!(
         (answer.status(), answer.text().contains("reason: no-route")),
@@ -79,31 +82,31 @@ fn a_path_that_no_pattern_matches_is_404_and_uses_no_upstream() {
 
 #[test]
 fn authorities_take_turns_and_each_keeps_its_connection() {
+    isolated!();
     let api = three();
-    let hawkey = Hawkey::before([api[0].address(), api[1].address(), api[2].address()]);
+    let hawkey = Hawkey::start();
     let answers: Vec<_> = (0..6).map(|_| hawkey.get("/api/").1).collect();
     assert_eq!(answers, ["one", "two", "three", "one", "two", "three"]);
     assert_eq!(api.each_ref().map(Origin::connections), [1, 1, 1]);
     // headers['host'] = this.settings.host, here with its port.
-    assert_eq!(
-        api[0].requests()[0].field("Host"),
-        Some(at(&api[0]).as_str())
-    );
+    assert_eq!(api[0].requests()[0].field("Host"), Some(AUTHORITIES[0]));
 }
 
 #[test]
 fn an_authority_that_refuses_is_skipped() {
-    let (one, three) = (Origin::named("one"), Origin::named("three"));
-    let (refusing, _socket) = Origin::refusing();
-    let hawkey = Hawkey::before([one.address(), refusing, three.address()]);
+    isolated!();
+    // Nothing listens at the second one.
+    let _one = Origin::named("one").also_at(AUTHORITIES[0]);
+    let _three = Origin::named("three").also_at(AUTHORITIES[2]);
+    let hawkey = Hawkey::start();
     let answers: Vec<_> = (0..6).map(|_| hawkey.get("/api/").1).collect();
     assert_eq!(answers, ["one", "three", "three", "one", "three", "three"]);
 }
 
 #[test]
 fn authorities_that_all_refuse_are_a_502_with_the_reason() {
-    let (refusing, _socket) = Origin::refusing();
-    let hawkey = Hawkey::before([refusing; 3]);
+    isolated!();
+    let hawkey = Hawkey::start();
     let answer = Visitor::connect(hawkey.byway.address()).get("/api/");
     assert_eq!(
         (answer.status(), answer.text().contains("reason: refused")),
@@ -112,12 +115,11 @@ fn authorities_that_all_refuse_are_a_502_with_the_reason() {
 }
 
 #[test]
-fn an_authority_that_does_not_answer_is_a_504() {
-    let silent = Origin::scripted(|stream| stream.hold());
-    let (socket, assets) = (Origin::named("socket"), Origin::named("assets"));
-    let config = config([silent.address(); 3], &socket, &assets);
-    assert!(config.contains("first_byte = \"60s\""));
-    let config = config.replace("first_byte = \"60s\"", "first_byte = \"100ms\"");
+fn an_authority_that_does_not_answer_is_a_504_after_a_shorter_first_byte() {
+    isolated!();
+    let _silent = at_all(Origin::scripted(|stream| stream.hold()));
+    let shorter = ("first_byte = \"60s\"", "first_byte = \"100ms\"");
+    let config = with("004-hawkey", &[shorter]);
     let byway = Program::configured(BYWAY, &config);
     let answer = Visitor::connect(byway.address()).get("/api/");
     assert_eq!(
@@ -129,25 +131,42 @@ fn an_authority_that_does_not_answer_is_a_504() {
     );
 }
 
+/// With another authority than the example has: only root may listen on port 80.
+#[test]
+fn an_authority_without_a_port_has_port_80() {
+    isolated!();
+    let without_port = ("to = \"127.0.0.1:9005\"", "to = \"127.0.0.5\"");
+    let config = with("004-hawkey", &[without_port]);
+    let byway = Program::configured(BYWAY, &config);
+    let authority = Origin::named("port 80").also_at("127.0.0.5:80");
+    let answer = Visitor::connect(byway.address()).get("/lib/app.js");
+    assert_eq!(answer.text(), "port 80");
+    assert_eq!(authority.connections(), 1);
+}
+
 #[test]
 fn a_server_that_refuses_a_second_request_on_a_connection_is_served_by_a_new_one() {
+    isolated!();
     let once = Origin::scripted(|stream| {
         stream.request();
         stream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
     });
-    let hawkey = Hawkey::before([once.address(); 3]);
+    let once = at_all(once);
+    let hawkey = Hawkey::start();
     let answers: Vec<_> = (0..3).map(|_| hawkey.get("/api/").0).collect();
     assert_eq!((answers, once.connections()), (vec![200, 200, 200], 3));
 }
 
 #[test]
 fn an_idle_connection_that_the_server_closed_is_not_used() {
+    isolated!();
     let closes = Origin::scripted(|stream| {
         stream.request();
         // Announces keep-alive and closes anyway.
         stream.send(ok("ok"));
     });
-    let hawkey = Hawkey::before([closes.address(); 3]);
+    let closes = at_all(closes);
+    let hawkey = Hawkey::start();
     for served in 1..=3 {
         assert_eq!(hawkey.get("/api/").0, 200);
         closes.wait_for_ended(served);
@@ -156,7 +175,7 @@ fn an_idle_connection_that_the_server_closed_is_not_used() {
 
 #[test]
 fn an_upgrade_reaches_its_authority() {
-    let api = three();
+    isolated!();
     let socket = Origin::scripted(|stream| {
         stream.request();
         stream.send(
@@ -165,10 +184,8 @@ fn an_upgrade_reaches_its_authority() {
         let (received, _) = stream.to_end();
         stream.send(received);
     });
-    let assets = Origin::named("assets");
-    let api = [api[0].address(), api[1].address(), api[2].address()];
-    let byway = Program::configured(BYWAY, &config(api, &socket, &assets));
-    let mut browser = Visitor::connect(byway.address());
+    let hawkey = Hawkey::with_socket(socket);
+    let mut browser = Visitor::connect(hawkey.byway.address());
     let request = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
     assert_eq!(browser.ask(request).status(), 101);
     browser.send("onupgrade").finish();
@@ -177,16 +194,19 @@ fn an_upgrade_reaches_its_authority() {
 
 #[test]
 fn a_reload_that_removes_a_route_closes_its_connections_and_no_others() {
-    let api = three();
-    let api = [api[0].address(), api[1].address(), api[2].address()];
-    let hawkey = Hawkey::before(api);
+    isolated!();
+    // A copy of the example, which the reload changes.
+    let example = written("004-hawkey");
+    let hawkey = Hawkey::run(
+        Program::configured(BYWAY, &example),
+        Origin::named("socket"),
+    );
     let mut browser = Visitor::connect(hawkey.byway.address());
     assert_eq!(
         (browser.get("/a.js").text(), browser.get("/socket").text()),
         ("assets".into(), "socket".into())
     );
-    let config = config(api, &hawkey.socket, &hawkey.assets);
-    let (without_assets, _) = config
+    let (without_assets, _) = example
         .split_once("[[edge.route]]\nname = \"scripts and styles\"")
         .unwrap();
     let log = hawkey.byway.reload(without_assets);
@@ -202,6 +222,7 @@ fn a_reload_that_removes_a_route_closes_its_connections_and_no_others() {
 
 #[test]
 fn explain_prints_the_route_of_a_path() {
+    isolated!();
     let file = format!("{EXAMPLES}/from-the-sources/004-hawkey.toml");
     let explain = |url: &str| {
         Launch::new(BYWAY, &["explain", url, "-c", &file])

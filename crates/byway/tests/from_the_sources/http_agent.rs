@@ -8,43 +8,40 @@ use byway_testkit::origin::ok;
 
 use super::*;
 
-/// The example with these servers as upstreams, and a parent if needed.
-fn agent(main: &Origin, cluster: &Origin, parent: Option<&Program>) -> Program {
-    let parent = parent.map_or_else(
-        || "127.0.0.1:9".to_owned(),
-        |parent| parent.address().to_string(),
-    );
-    let config = example(
-        "003-http-agent",
-        &[
-            ("127.0.0.1:3000", at(main)),
-            ("127.0.0.1:3001", at(cluster)),
-            ("socks5://127.0.0.1:1080", format!("socks5://{parent}")),
-        ],
-    );
-    // One worker, like Node's single thread: each worker has its own connections.
-    Program::configured(BYWAY, &format!("workers = 1\n{config}"))
+/// The example, with the servers that it names: the main one, and the other cluster.
+struct Agent {
+    byway: Program,
+    main: Origin,
+    cluster: Origin,
 }
 
-fn get(agent: &Program, host: &str, path: &str) -> String {
-    let mut visitor = Visitor::connect(agent.address_of("grouped"));
-    visitor
-        .ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
-        .text()
+impl Agent {
+    fn before(main: Origin) -> Self {
+        Self {
+            byway: shipped("003-http-agent"),
+            main: main.also_at("127.0.0.1:3000"),
+            cluster: Origin::named("another cluster").also_at("127.0.0.1:3001"),
+        }
+    }
+
+    fn get(&self, host: &str, path: &str) -> String {
+        let mut visitor = Visitor::connect(self.byway.address_of("grouped"));
+        visitor
+            .ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+            .text()
+    }
 }
 
 #[test]
 fn an_idle_connection_is_reused_whatever_host_was_requested() {
-    let (main, cluster) = (
-        Origin::named("localhost:3000"),
-        Origin::named("another cluster"),
-    );
-    let agent = agent(&main, &cluster, None);
+    isolated!();
+    let agent = Agent::before(Origin::named("localhost:3000"));
     for host in ["xxx.com", "yyy.com", "xxx.com"] {
-        assert_eq!(get(&agent, host, "/"), "localhost:3000");
+        assert_eq!(agent.get(host, "/"), "localhost:3000");
     }
-    assert_eq!(main.connections(), 1);
-    let hosts: Vec<_> = main
+    assert_eq!(agent.main.connections(), 1);
+    let hosts: Vec<_> = agent
+        .main
         .requests()
         .iter()
         .map(|seen| seen.field("Host").unwrap().to_owned())
@@ -54,18 +51,19 @@ fn an_idle_connection_is_reused_whatever_host_was_requested() {
 
 #[test]
 fn a_path_may_have_connections_of_its_own() {
-    let (main, cluster) = (
-        Origin::named("localhost:3000"),
-        Origin::named("another cluster"),
+    isolated!();
+    let agent = Agent::before(Origin::named("localhost:3000"));
+    assert_eq!(agent.get("xxx.com", "/"), "localhost:3000");
+    assert_eq!(agent.get("xxx.com", "/cluster/a"), "another cluster");
+    assert_eq!(
+        (agent.main.connections(), agent.cluster.connections()),
+        (1, 1)
     );
-    let agent = agent(&main, &cluster, None);
-    assert_eq!(get(&agent, "xxx.com", "/"), "localhost:3000");
-    assert_eq!(get(&agent, "xxx.com", "/cluster/a"), "another cluster");
-    assert_eq!((main.connections(), cluster.connections()), (1, 1));
 }
 
 #[test]
 fn at_the_limit_one_request_is_pending_a_further_one_is_refused_and_no_socket_is_added() {
+    isolated!();
     let may_answer = Gate::new();
     let go = may_answer.clone();
     let main = Origin::scripted(move |stream| {
@@ -74,11 +72,10 @@ fn at_the_limit_one_request_is_pending_a_further_one_is_refused_and_no_socket_is
             stream.send(ok("done"));
         }
     });
-    let cluster = Origin::named("another cluster");
-    let agent = agent(&main, &cluster, None);
+    let agent = Agent::before(main);
     let (answered, answers) = mpsc::channel();
     let ask = || {
-        let (address, answered) = (agent.address_of("grouped"), answered.clone());
+        let (address, answered) = (agent.byway.address_of("grouped"), answered.clone());
         std::thread::spawn(move || {
             answered
                 .send(Visitor::connect(address).get("/").status())
@@ -86,43 +83,43 @@ fn at_the_limit_one_request_is_pending_a_further_one_is_refused_and_no_socket_is
         });
     };
     ask();
-    main.wait_for_requests(1);
+    agent.main.wait_for_requests(1);
     // Of two more, the first is pending (`requests`) and the second is refused.
     ask();
     ask();
     assert_eq!(answers.recv().unwrap(), 503);
     // The limit applies to one host: a request to another host is not delayed.
-    assert_eq!(get(&agent, "xxx.com", "/cluster/"), "another cluster");
+    assert_eq!(agent.get("xxx.com", "/cluster/"), "another cluster");
     may_answer.open();
     assert_eq!(
         (answers.recv().unwrap(), answers.recv().unwrap()),
         (200, 200)
     );
-    assert_eq!(main.connections(), 1);
+    assert_eq!(agent.main.connections(), 1);
 }
 
 #[test]
 fn a_socket_that_the_server_does_not_keep_is_replaced_by_a_new_one() {
+    isolated!();
     let main = Origin::scripted(|stream| {
         stream.request();
         stream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nonce");
     });
-    let agent = agent(&main, &Origin::named("another cluster"), None);
-    assert_eq!(
-        [get(&agent, "a", "/"), get(&agent, "a", "/")],
-        ["once", "once"]
-    );
-    assert_eq!(main.connections(), 2);
+    let agent = Agent::before(main);
+    assert_eq!([agent.get("a", "/"), agent.get("a", "/")], ["once", "once"]);
+    assert_eq!(agent.main.connections(), 2);
 }
 
 #[test]
 fn requests_and_tunnels_go_through_a_socks_parent() {
-    let parent = Program::start(
-        BYWAY,
-        &["proxy", "--listen", "127.0.0.1:0", "--allow", "127.0.0.0/8"],
-    );
+    isolated!();
+    let parent = "proxy --listen 127.0.0.1:1080 --allow 127.0.0.0/8";
+    let printed = format!("byway {parent} ");
+    assert!(written("003-http-agent").contains(&printed), "{printed}");
+    let parent: Vec<_> = parent.split(' ').collect();
+    let _parent = Program::start(BYWAY, &parent);
     let target = Origin::named("by way of a parent");
-    let agent = agent(&target, &target, Some(&parent));
+    let agent = shipped("003-http-agent");
     let url = format!("http://localhost:{}/", target.address().port());
     let desk = agent.address_of("by-way-of");
     // Only the parent has a rule that opens loopback, so every answer came through it.

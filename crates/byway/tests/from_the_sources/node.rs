@@ -14,30 +14,25 @@ struct Notes {
     byway: Program,
     app: Origin,
     _others: [Origin; 3],
-    folder: tempfile::TempDir,
 }
+
+/// Where Byway listens, and where a server of the notes does.
+const SOCKETS: [&str; 2] = ["/tmp/byway-echo.sock", "/tmp/echo.sock"];
 
 impl Notes {
     fn with(app: Origin, chat: Origin) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (tcp, user) = (tcp_server(), Origin::named("controllers/user"));
-        let socket = |name: &str| format!("unix:{}", folder.path().join(name).display());
-        let config = example(
-            "001-node",
-            &[
-                ("127.0.0.1:9124", at(&tcp)),
-                ("127.0.0.1:9010", at(&app)),
-                ("127.0.0.1:9011", at(&chat)),
-                ("127.0.0.1:9012", at(&user)),
-                ("unix:/tmp/byway-echo.sock", socket("byway-echo.sock")),
-                ("unix:/tmp/echo.sock", socket("echo.sock")),
-            ],
-        );
+        Self::behind(shipped("001-node"), app, chat)
+    }
+
+    fn behind(byway: Program, app: Origin, chat: Origin) -> Self {
         Self {
-            byway: Program::configured(BYWAY, &config),
-            app,
-            _others: [tcp, chat, user],
-            folder,
+            byway,
+            app: app.also_at("127.0.0.1:9010"),
+            _others: [
+                tcp_server().also_at("127.0.0.1:9124"),
+                chat.also_at("127.0.0.1:9011"),
+                Origin::named("controllers/user").also_at("127.0.0.1:9012"),
+            ],
         }
     }
 
@@ -47,10 +42,6 @@ impl Notes {
 
     fn browser(&self) -> Visitor {
         Visitor::connect(self.byway.address_of("web"))
-    }
-
-    fn socket(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
     }
 }
 
@@ -67,6 +58,7 @@ fn tcp_server() -> Origin {
 
 #[test]
 fn telnet_gets_the_greeting_answers_and_the_end() {
+    isolated!();
     let notes = Notes::with_app(Origin::named("app"));
     let mut telnet = Visitor::connect(notes.byway.address_of("telnet"));
     telnet.expect("欢迎光临《深入浅出NodeJS》");
@@ -74,10 +66,32 @@ fn telnet_gets_the_greeting_answers_and_the_end() {
     assert_eq!(telnet.ended(), Ending::Fin);
 }
 
+/// With shorter times than the example has.
+#[test]
+fn an_idle_connection_of_each_kind_is_closed_after_a_shorter_timeout() {
+    isolated!();
+    let shorter = [
+        ("idle = \"10m\"", "idle = \"200ms\""),
+        ("keep_alive = \"60s\"", "keep_alive = \"200ms\""),
+    ];
+    let byway = Program::configured(BYWAY, &with("001-node", &shorter));
+    let notes = Notes::behind(byway, Origin::named("app"), chat_server());
+    let mut telnet = Visitor::connect(notes.byway.address_of("telnet"));
+    telnet.expect("欢迎光临《深入浅出NodeJS》");
+    assert_eq!(telnet.ended(), Ending::Reset);
+    let mut browser = notes.browser();
+    assert_eq!(browser.get("/").text(), "app");
+    assert_eq!(browser.ended(), Ending::Fin);
+    let mut chat = notes.browser();
+    assert_eq!(chat.ask(HANDSHAKE).status(), 101);
+    assert_eq!(chat.ended(), Ending::Reset);
+}
+
 #[test]
 fn a_domain_socket_leads_to_a_tcp_server() {
-    let notes = Notes::with_app(Origin::named("app"));
-    let mut nc = UnixStream::connect(notes.socket("byway-echo.sock")).unwrap();
+    isolated!();
+    let _notes = Notes::with_app(Origin::named("app"));
+    let mut nc = UnixStream::connect(SOCKETS[0]).unwrap();
     nc.set_read_timeout(Some(PATIENCE)).unwrap();
     nc.shutdown(std::net::Shutdown::Write).unwrap();
     let mut received = String::new();
@@ -87,8 +101,9 @@ fn a_domain_socket_leads_to_a_tcp_server() {
 
 #[test]
 fn a_tcp_port_leads_to_a_server_on_a_domain_socket() {
+    isolated!();
     let notes = Notes::with_app(Origin::named("app"));
-    let server = UnixListener::bind(notes.socket("echo.sock")).unwrap();
+    let server = UnixListener::bind(SOCKETS[1]).unwrap();
     let echo = std::thread::spawn(move || {
         let (mut socket, _) = server.accept().unwrap();
         let mut received = Vec::new();
@@ -103,6 +118,7 @@ fn a_tcp_port_leads_to_a_server_on_a_domain_socket() {
 
 #[test]
 fn method_path_query_cookie_and_credentials_reach_the_application_as_they_were_sent() {
+    isolated!();
     let notes = Notes::with_app(Origin::named("app"));
     let cookie =
         "csrftoken=HpZuyoYbH_hOQWHUv-0bbb9H; Hm_lvt_f1621cb3fb0792bb294fce1b938d5eef=1632186900";
@@ -130,6 +146,7 @@ fn method_path_query_cookie_and_credentials_reach_the_application_as_they_were_s
 
 #[test]
 fn cookies_attachments_redirects_and_validators_of_the_application_reach_the_browser() {
+    isolated!();
     let redirect = "HTTP/1.1 302 Found\r\nLocation: /user/login?next=%2F\r\nSet-Cookie: a=1; Path=/; HttpOnly\r\n\
         Set-Cookie: b=2; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Secure\r\nETag: \"v1\"\r\n\
         Content-Disposition: attachment; filename=\"filename.ext\"\r\nContent-Length: 0\r\n\r\n";
@@ -157,6 +174,7 @@ fn cookies_attachments_redirects_and_validators_of_the_application_reach_the_bro
 
 #[test]
 fn several_requests_share_a_connection_and_each_gets_its_own_answer() {
+    isolated!();
     let notes = Notes::with_app(Origin::useful());
     let mut browser = notes.browser();
     assert_eq!(browser.get("/").text(), "hello");
@@ -172,6 +190,7 @@ const EXPECTING: &str = "Host: a\r\nExpect: 100-continue\r\n";
 
 #[test]
 fn an_upload_within_the_limit_gets_its_100_from_the_application() {
+    isolated!();
     let notes = Notes::with_app(Origin::useful());
     let mut browser = notes.browser();
     browser.send(format!(
@@ -185,6 +204,7 @@ fn an_upload_within_the_limit_gets_its_100_from_the_application() {
 
 #[test]
 fn an_upload_over_the_limit_is_refused_without_a_100_and_without_the_application() {
+    isolated!();
     let notes = Notes::with_app(Origin::useful());
     let mut browser = notes.browser();
     browser.send(format!(
@@ -196,6 +216,7 @@ fn an_upload_over_the_limit_is_refused_without_a_100_and_without_the_application
 
 #[test]
 fn an_upload_that_grows_over_the_limit_is_cut_off() {
+    isolated!();
     let notes = Notes::with_app(Origin::scripted(|stream| stream.hold()));
     let mut browser = notes.browser();
     browser.send("POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -209,6 +230,7 @@ fn an_upload_that_grows_over_the_limit_is_cut_off() {
 
 #[test]
 fn an_attachment_passes_as_it_was_posted() {
+    isolated!();
     let notes = Notes::with_app(Origin::named("stored"));
     let form = "--AaB03x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"diveintonode.pdf\"\r\n\
         Content-Type: application/pdf\r\n\r\n%PDF\r\n--AaB03x--\r\n";
@@ -228,6 +250,7 @@ fn an_attachment_passes_as_it_was_posted() {
 
 #[test]
 fn a_page_in_parts_arrives_part_by_part() {
+    isolated!();
     let frame_was_seen = Gate::new();
     let seen = frame_was_seen.clone();
     let notes = Notes::with_app(Origin::scripted(move |stream| {
@@ -246,6 +269,7 @@ fn a_page_in_parts_arrives_part_by_part() {
 
 #[test]
 fn a_malformed_request_is_answered_and_never_reaches_the_application() {
+    isolated!();
     let notes = Notes::with_app(Origin::named("app"));
     let mut browser = notes.browser();
     browser.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
@@ -256,6 +280,7 @@ fn a_malformed_request_is_answered_and_never_reaches_the_application() {
 
 #[test]
 fn a_web_server_refuses_connect() {
+    isolated!();
     let notes = Notes::with_app(Origin::named("app"));
     assert_eq!(
         notes
@@ -343,6 +368,7 @@ fn read_frame(wire: &mut Wire) -> (u8, Vec<u8>) {
 
 #[test]
 fn a_websocket_opens_carries_frames_of_any_size_answers_pings_and_closes() {
+    isolated!();
     let notes = Notes::with(Origin::named("app"), chat_server());
     let mut browser = notes.browser();
     let switched = browser.ask(HANDSHAKE);
@@ -367,6 +393,7 @@ fn a_websocket_opens_carries_frames_of_any_size_answers_pings_and_closes() {
 
 #[test]
 fn an_upgrade_that_the_application_does_not_want_is_an_ordinary_answer() {
+    isolated!();
     let notes = Notes::with(Origin::named("app"), Origin::answering(ok("no")));
     let mut browser = notes.browser();
     assert_eq!(browser.ask(HANDSHAKE).status(), 200);

@@ -10,19 +10,20 @@ use super::*;
 
 /// The server of the source, and the client that the browser connects to.
 struct Hops {
-    server: Program,
     desk: Program,
+    _server: Program,
 }
 
 impl Hops {
+    /// Both ends. The link uses `carrier`.
     fn over(carrier: &str) -> Self {
-        let server = Program::configured(BYWAY, &example("000-udpack-exit", &[]));
-        let given = [
-            ("/tmp/byway-udpack/exit/join-exit", join_file(&server)),
-            ("auto", carrier.into()),
-        ];
-        let desk = Program::configured(BYWAY, &example("000-udpack-desk", &given));
-        Self { server, desk }
+        let server = shipped("000-udpack-exit");
+        let desk = shipped("000-udpack-desk");
+        desk.wait_for_log(&format!("is up, by {carrier}"));
+        Self {
+            desk,
+            _server: server,
+        }
     }
 }
 
@@ -30,6 +31,9 @@ impl Hops {
 fn hops() -> Hops {
     Hops::over("quic")
 }
+
+/// The state folder of the server, and the one of the desk.
+const STATES: [&str; 2] = ["/tmp/byway-udpack/exit", "/tmp/byway-udpack/desk"];
 
 /// Sends `bytes` bytes after the first bytes of a client, and closes.
 fn authority_with(bytes: u64) -> Origin {
@@ -67,31 +71,30 @@ fn read_all(browser: &mut Visitor, bytes: u64) {
 
 #[test]
 fn a_paused_reader_lets_the_authority_finish_and_still_gets_every_byte() {
-    for carrier in CARRIERS {
+    isolated!();
+    over_each_carrier(|carrier| {
         let (hops, authority) = (Hops::over(carrier), authority_with(32 * MIB));
         let (mut browser, _) = open(&hops, authority.address());
         browser.send("go");
         // The authority has sent everything and closed before one byte was read.
         authority.wait_for_ended(1);
-        let spill = hops.server.folder().join("state/spill");
+        let [server, desk] = STATES.map(|state| Path::new(state).join("spill"));
         assert_eq!(
-            std::fs::read_dir(spill).unwrap().count(),
+            std::fs::read_dir(server).unwrap().count(),
             0,
             "a spill file has a name"
         );
-        assert!(
-            !hops.desk.folder().join("state/spill").exists(),
-            "only the server spills"
-        );
+        assert!(!desk.exists(), "only the server spills");
         // Here the source sends `terminate` and loses what is still in the file. The end must queue
         // behind it.
         read_all(&mut browser, 32 * MIB);
-    }
+    });
 }
 
 #[test]
 fn a_stream_gets_25_mib_a_second_and_no_more() {
-    for carrier in CARRIERS {
+    isolated!();
+    over_each_carrier(|carrier| {
         let (hops, authority) = (Hops::over(carrier), authority_with(16 * MIB));
         let (mut browser, _) = open(&hops, authority.address());
         let began = Instant::now();
@@ -100,11 +103,12 @@ fn a_stream_gets_25_mib_a_second_and_no_more() {
         // The data of 1/20 s may be sent at once. A slow machine only takes longer.
         let least = Duration::from_secs(1).mul_f64((16.0 - 25.0 / 20.0) / 25.0);
         assert!(began.elapsed() >= least, "16 MiB in {:?}", began.elapsed());
-    }
+    });
 }
 
 #[test]
 fn success_is_answered_with_our_own_address_and_bytes_go_both_ways() {
+    isolated!();
     let (hops, authority) = (hops(), Origin::echo());
     let (mut browser, answer) = open(&hops, authority.address());
     // ConnectRes { succeeded, localAddress, localPort }
@@ -115,6 +119,7 @@ fn success_is_answered_with_our_own_address_and_bytes_go_both_ways() {
 
 #[test]
 fn a_refusal_and_an_unknown_name_are_answered_instead_of_left_open() {
+    isolated!();
     let (hops, (refusing, _socket)) = (hops(), Origin::refusing());
     let (mut browser, answer) = open(&hops, refusing);
     assert_eq!(answer[..2], [5, 5]);
@@ -130,6 +135,7 @@ fn a_refusal_and_an_unknown_name_are_answered_instead_of_left_open() {
 
 #[test]
 fn a_browser_that_disconnects_closes_its_connection_to_the_authority() {
+    isolated!();
     let (hops, authority) = (hops(), Origin::scripted(|stream| stream.hold()));
     let (browser, _) = open(&hops, authority.address());
     authority.wait_for_connections(1);
@@ -139,6 +145,7 @@ fn a_browser_that_disconnects_closes_its_connection_to_the_authority() {
 
 #[test]
 fn a_name_is_looked_up_at_the_server() {
+    isolated!();
     let (hops, authority) = (hops(), Origin::named("www.google.com, as it were"));
     let proxy = format!("socks5h://{}", hops.desk.address());
     let fetched = curl(&[
