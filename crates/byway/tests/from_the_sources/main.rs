@@ -7,9 +7,10 @@
 //! Out:   what a user who tries the examples by hand would see. `docs/from-the-sources.md` lists
 //!        the passages.
 //! Never: a config of its own. A test that needs another value, such as a shorter timeout, derives
-//!        it from the example with [`with`], and says so.
+//!        it from the example with [`with`], and its name or comment states that.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod documents;
 mod hawkey;
 mod http_agent;
 mod natrp;
