@@ -61,7 +61,13 @@ pub fn is_isolated(here: &str, needed: &[&Path]) -> bool {
     let needed: Vec<_> = needed
         .map(|folder| folder.canonicalize().unwrap())
         .collect();
+    // Others than root need a user namespace to create the rest.
+    let user: &[&str] = match rustix::process::geteuid().is_root() {
+        true => &[],
+        false => &["--user", "--map-root-user"],
+    };
     let ran = Command::new("unshare")
+        .args(user)
         .args(["--net", "--mount", "--pid", "--fork", "--mount-proc"])
         .args(["--kill-child", "sh", "-c", SCRIPT, "sh"])
         .arg(new_tmp.path())
