@@ -33,10 +33,14 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The Markdown files of the root, `docs`, `lab`, `examples` and the published crate.
+/// The Markdown files of the root, `docs`, `lab`, `examples` and the crates with a README.
 fn pages(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut pages = Vec::new();
-    let of_the_crate = ["crates/byway-agent", "crates/byway-agent/docs"];
+    let of_crates = [
+        "crates/byway-agent",
+        "crates/byway-agent/docs",
+        "crates/byway-ws",
+    ];
     let folders = [
         "",
         "docs",
@@ -45,7 +49,7 @@ fn pages(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
         "examples",
         "examples/from-the-sources",
     ];
-    for folder in folders.into_iter().chain(of_the_crate) {
+    for folder in folders.into_iter().chain(of_crates) {
         let Ok(entries) = fs::read_dir(root.join(folder)) else {
             continue;
         };

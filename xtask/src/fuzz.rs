@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use crate::test::Ended;
 use crate::{step, tools};
 
-const TARGETS: [&str; 13] = [
+const TARGETS: [&str; 15] = [
     "h1_request_head",
     "h1_response_head",
     "h1_chunked",
@@ -21,6 +21,8 @@ const TARGETS: [&str; 13] = [
     "link_messages",
     "link_join",
     "dns_reply",
+    "ws_frames",
+    "ws_handshake",
 ];
 
 /// The version of cargo-fuzz that is installed if there is none.

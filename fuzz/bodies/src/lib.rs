@@ -9,3 +9,4 @@ pub mod h1;
 pub mod link;
 pub mod reference;
 pub mod socks;
+pub mod ws;

@@ -65,6 +65,16 @@ fn the_corpus_of_dns_replies_passes() {
 }
 
 #[test]
+fn the_corpus_of_websocket_frames_passes() {
+    replay("ws_frames", byway_fuzz_bodies::ws::frames);
+}
+
+#[test]
+fn the_corpus_of_websocket_handshakes_passes() {
+    replay("ws_handshake", byway_fuzz_bodies::ws::handshake);
+}
+
+#[test]
 fn request_heads_are_read_as_another_parser_reads_them() {
     for corpus in ["h1_same_request", "h1_request_head", "h1_stream"] {
         replay(corpus, byway_fuzz_bodies::differential::request);
