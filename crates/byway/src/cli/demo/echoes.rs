@@ -7,18 +7,17 @@ use std::io::IoSlice;
 use std::task::{Context, Poll};
 
 use anyhow::{Context as _, ensure};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use byway_dial::{Broken, Pipe, Read, Stream, Target};
 use byway_link::CarrierKind;
+use byway_ws::handshake::{ClientHandshake, Response};
+use byway_ws::{CloseCode, Connection};
 
-use super::frame::{Frame, Opcode, Sender};
 use super::journeys::{Journey, compared};
 use super::message::read_to_fin;
 use super::pattern::{MIB, Pattern, Sum};
 use super::scene::{Scene, Way};
 use super::visitor::Visitor;
-use super::websocket::{accept_key, next_frame};
+use super::websocket::{LIMITS, Message, Socket};
 
 /// Bytes sent and received.
 const ECHO_BYTES: u64 = 8 * MIB;
@@ -153,41 +152,34 @@ impl Round {
 /// A handshake, a text, a long binary message in fragments, a ping, a close.
 async fn websocket(scene: &Scene, way: Way) -> anyhow::Result<String> {
     let mut visitor = Visitor::enter(scene, way).await?;
-    let key = BASE64_STANDARD.encode(fastrand::u128(..).to_be_bytes());
-    let fields = format!(
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
-    );
-    visitor.ask("GET", "/ws", &fields).await?;
+    let handshake = ClientHandshake::new(fastrand::u128(..).to_be_bytes(), &[])?;
+    let mut fields = Vec::new();
+    handshake.write_fields(&mut fields);
+    visitor.ask("GET", "/ws", str::from_utf8(&fields)?).await?;
     let answer = visitor.answer("GET").await?;
-    ensure!(
-        answer.status == 101,
-        "status {} instead of 101",
-        answer.status
-    );
-    let accept = answer.field("Sec-WebSocket-Accept").unwrap_or_default();
-    ensure!(
-        accept == accept_key(key.as_bytes()),
-        "the accept key is wrong: {accept}"
-    );
+    handshake.check(Response {
+        status: answer.status,
+        http_minor: 1,
+        fields: answer.fields(),
+    })?;
 
     let long = Pattern::new(MIB / 16).front().to_vec();
     let (first, second) = long.split_at(long.len() / 2);
-    let fragments = [
-        Frame {
-            fin: false,
-            ..Frame::whole(Opcode::Binary, first)
-        },
-        Frame::whole(Opcode::Ping, "between"),
-        Frame::whole(Opcode::Continuation, second),
-    ];
-    send(&mut visitor, &[Frame::whole(Opcode::Text, "grüß dich")]).await?;
-    recv(&mut visitor, Frame::whole(Opcode::Text, "grüß dich")).await?;
-    send(&mut visitor, &fragments).await?;
-    recv(&mut visitor, Frame::whole(Opcode::Pong, "between")).await?;
-    recv(&mut visitor, Frame::whole(Opcode::Binary, long.as_slice())).await?;
-    let goodbye = Frame::whole(Opcode::Close, 1000_u16.to_be_bytes());
-    send(&mut visitor, std::slice::from_ref(&goodbye)).await?;
-    recv(&mut visitor, goodbye).await?;
+    let codec = Connection::client(LIMITS, || fastrand::u32(..).to_be_bytes());
+    let mut socket = Socket::new(&mut visitor.conn, codec);
+    socket.send(|to, out| to.text("grüß dich", out)).await?;
+    recv(&mut socket, Message::Text("grüß dich".to_owned())).await?;
+    let fragments = |to: &mut Connection, out: &mut Vec<u8>| {
+        to.encoder().binary_fragment(first, false, out)?;
+        to.ping(b"between", out)?;
+        to.encoder().binary_fragment(second, true, out)
+    };
+    socket.send(fragments).await?;
+    recv(&mut socket, Message::Pong(b"between".to_vec())).await?;
+    recv(&mut socket, Message::Binary(long.clone())).await?;
+    let goodbye = Some(CloseCode::NORMAL);
+    socket.send(|to, out| to.close(goodbye, "", out)).await?;
+    recv(&mut socket, Message::Close(Some(1000))).await?;
     visitor.finish().await?;
     read_to_fin(&mut visitor.conn, 0).await?;
     Ok(format!(
@@ -196,22 +188,27 @@ async fn websocket(scene: &Scene, way: Way) -> anyhow::Result<String> {
     ))
 }
 
-async fn send(visitor: &mut Visitor, frames: &[Frame]) -> anyhow::Result<()> {
-    frames
-        .iter()
-        .for_each(|frame| frame.encode(Sender::Visitor, visitor.conn.queue()));
-    Ok(visitor.conn.flush().await?)
-}
-
-async fn recv(visitor: &mut Visitor, expected: Frame) -> anyhow::Result<()> {
-    let frame = next_frame(&mut visitor.conn, Sender::Origin)
+async fn recv(socket: &mut Socket<'_>, expected: Message) -> anyhow::Result<()> {
+    let message = socket
+        .receive()
         .await?
-        .context("FIN came instead of a frame")??;
-    let (opcode, bytes) = (frame.opcode, frame.payload.len());
+        .context("FIN came instead of a message")??;
     ensure!(
-        frame == expected,
-        "{opcode:?} of {bytes} bytes came back instead of {:?}",
-        expected.opcode
+        message == expected,
+        "{} came back instead of {}",
+        kind(&message),
+        kind(&expected)
     );
     Ok(())
+}
+
+/// A message without its content.
+fn kind(message: &Message) -> String {
+    match message {
+        Message::Text(text) => format!("a text of {} bytes", text.len()),
+        Message::Binary(bytes) => format!("{} binary bytes", bytes.len()),
+        Message::Ping => "a ping".to_owned(),
+        Message::Pong(_) => "a pong".to_owned(),
+        Message::Close(code) => format!("a close with code {code:?}"),
+    }
 }

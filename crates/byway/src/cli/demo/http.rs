@@ -223,7 +223,7 @@ impl DemoConnection<'_> {
         for (name, value) in [
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
-            ("Sec-WebSocket-Accept", &key),
+            ("Sec-WebSocket-Accept", key.as_str()),
         ] {
             write::field(out, name.as_bytes(), value.as_bytes())?;
         }

@@ -6,7 +6,7 @@
 //!        journey, and whether all passed.
 //! Never: reachable from another machine, and never leaves files behind.
 //!
-//! `origin` (with `http`, `websocket`, `frame`) is the upstream; `nodes` are started on the
+//! `origin` (with `http`, `websocket`) is the upstream; `nodes` are started on the
 //! `ground` with the configs of `plan` and `ports`; `table` is the printed text. `check` runs
 //! `journeys`, each of which enters the `scene` by some way as a `visitor`; some (`away`,
 //! `blocked`) start a node of their own.
@@ -18,7 +18,6 @@ mod check;
 mod echoes;
 mod endings;
 mod folder;
-mod frame;
 mod ground;
 mod http;
 mod journeys;

@@ -38,6 +38,12 @@ impl Answer {
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
+
+    /// All fields, in their order.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        let fields = self.fields.iter();
+        fields.map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+    }
 }
 
 impl Visitor {
