@@ -29,7 +29,7 @@ struct Listening {
 
 /// Which settings a connection is served by.
 #[derive(Clone)]
-pub enum Section {
+pub enum ListenerSettings {
     /// Those of a listener, as the Plan in force has them. Connections that were accepted for one
     /// role are not served in another.
     Listener {
@@ -42,7 +42,7 @@ pub enum Section {
     Fixed(Arc<FrontendPlan>),
 }
 
-impl Section {
+impl ListenerSettings {
     /// The listener, if a Plan has it.
     pub fn listener(&self) -> Option<Arc<ListenerKey>> {
         match self {
@@ -67,7 +67,7 @@ impl Live {
         self.plan.load_full()
     }
 
-    /// The same, for a short look.
+    /// The Plan in force, borrowed; do not hold it across an await.
     pub fn peek(&self) -> Guard<Arc<Plan>> {
         self.plan.load()
     }
@@ -77,13 +77,13 @@ impl Live {
         self.plan.store(plan);
     }
 
-    /// The Plan in force and the settings of `section` in it. `None`: a newer Plan has no such
+    /// The Plan in force and the settings of that connection in it. `None`: a newer Plan has no such
     /// listener, or has another role for it.
-    pub fn frontend(&self, section: &Section) -> Option<(Arc<Plan>, Arc<FrontendPlan>)> {
+    pub fn frontend(&self, settings: &ListenerSettings) -> Option<(Arc<Plan>, Arc<FrontendPlan>)> {
         let plan = self.plan();
-        let frontend = match section {
-            Section::Fixed(frontend) => Arc::clone(frontend),
-            Section::Listener { key, role } => {
+        let frontend = match settings {
+            ListenerSettings::Fixed(frontend) => Arc::clone(frontend),
+            ListenerSettings::Listener { key, role } => {
                 let listener = plan.listener(key)?;
                 Arc::clone(&listener.frontend).of_role(*role)?
             }
@@ -92,7 +92,7 @@ impl Live {
     }
 
     /// The addresses that this node listens on, which its egress must not be led back to.
-    pub fn own(&self) -> Guard<Arc<Arc<[SocketAddr]>>> {
+    pub fn own_addresses(&self) -> Guard<Arc<Arc<[SocketAddr]>>> {
         self.own.load()
     }
 
@@ -103,7 +103,7 @@ impl Live {
         self.store_own(&listening);
     }
 
-    /// The listener `key` listens no more.
+    /// The listener `key` no longer listens.
     pub fn remove_listener(&self, key: &ListenerKey) {
         let mut listening = self.listening.lock();
         listening.listeners.remove(key);

@@ -27,7 +27,7 @@ use crate::link::outgoing::{LinkNode, OutgoingLink};
 use crate::link::registry::ServiceRegistry;
 use crate::link::writer::JoinRequest;
 use crate::link::{LinkSetupError, Links, revocation};
-use crate::live::{Live, Section};
+use crate::live::{ListenerSettings, Live};
 use crate::observe::access::AccessLogError;
 use crate::observe::registry::MetricsRegistry;
 use crate::observe::telemetry::Telemetry;
@@ -284,12 +284,12 @@ impl Node {
             let admit = admission.of(&frontend.role, limit);
             self.live()
                 .add_listener(ListenerKey::clone(&key), Arc::clone(&address));
-            let section = Section::Listener {
+            let settings = ListenerSettings::Listener {
                 key: Arc::clone(&key),
                 role,
             };
             let contexts =
-                ListenerContext::on_all_workers(&self.context, &section, &address, &admit);
+                ListenerContext::on_all_workers(&self.context, &settings, &address, &admit);
             let mut quic = quic;
             if let (Role::Link(_), Bind::Tcp(udp), Some(context)) =
                 (&frontend.role, &*address, contexts.first())

@@ -28,7 +28,7 @@ use crate::inbound::public_ports::OpenPorts;
 use crate::inbound::worker_balance::WorkerLoads;
 use crate::link::Links;
 use crate::link::registry::ServiceRegistry;
-use crate::live::{Live, Section};
+use crate::live::{ListenerSettings, Live};
 use crate::observe::registry::MetricsRegistry;
 use crate::observe::telemetry::Telemetry;
 use crate::outbound::Engine;
@@ -91,7 +91,7 @@ impl Bench {
         let (stop, telemetry) = (StopSignals::default(), Arc::new(Telemetry::new(1)));
         let scope = Scope::new(Handle::current(), &stop, telemetry.on_panic());
         let admission = Admission::new(&plan.descriptors.shares, plan.pool.max_total);
-        let section = Section::Listener {
+        let settings = ListenerSettings::Listener {
             key: Arc::new(plan.keyed_listeners().next().unwrap().0),
             role: plan.listeners[0].frontend.role.kind(),
         };
@@ -119,7 +119,7 @@ impl Bench {
             ports: OpenPorts::default(),
             metrics,
         });
-        let context = ConnectionContext::new(&node, section, address, 0, scope);
+        let context = ConnectionContext::new(&node, settings, address, 0, scope);
         Self {
             context: Arc::new(context),
             stop,
@@ -130,7 +130,7 @@ impl Bench {
     pub(crate) fn listener(&self) -> Arc<ListenerContext> {
         let (_, frontend) = self.context.plan().unwrap();
         Arc::new(ListenerContext {
-            connections: Arc::clone(&self.context),
+            connection_context: Arc::clone(&self.context),
             admit: self.context.node.admission.of(&frontend.role, 100),
             ip_limit: IpLimit::default(),
         })
@@ -190,7 +190,7 @@ impl Bench {
     /// users.
     pub(crate) async fn origin(&self, target: &str) -> Peer {
         let (near, far) = pipe::pair();
-        let listener = self.context.section.listener();
+        let listener = self.context.settings.listener();
         let target = target.parse().unwrap();
         self.add_idle(
             PoolKey::Egress {

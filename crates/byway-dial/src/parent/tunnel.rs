@@ -3,7 +3,6 @@
 //! In:    a parent, a target, and the caller's address rules.
 //! Out:   an open stream to the target, or to the parent itself for requests in absolute form.
 //! Never: resolves the target's name if the parent does so; sends a resolved address unchecked.
-//!        not checked.
 
 use tokio::time::timeout;
 

@@ -141,10 +141,18 @@ fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
     let (a, b) = (&a.frontend, &b.frontend);
     let role = match (&a.role, &b.role) {
         (Role::Edge(a), Role::Edge(b)) => {
-            a.trusted_proxies == b.trusted_proxies
-                && a.reject_empty_segments == b.reject_empty_segments
-                && a.max_body == b.max_body
-                && a.domain == b.domain
+            // Routes are compared by themselves. A new field does not compile until it is compared.
+            let EdgePlan {
+                routes: _,
+                trusted_proxies,
+                reject_empty_segments,
+                max_body,
+                domain,
+            } = &**a;
+            *trusted_proxies == b.trusted_proxies
+                && *reject_empty_segments == b.reject_empty_segments
+                && *max_body == b.max_body
+                && *domain == b.domain
         }
         (a, b) => a == b,
     };
@@ -224,7 +232,16 @@ fn joins(plan: &Plan) -> Vec<(Arc<str>, &JoinPlan)> {
 }
 
 fn same_join(a: &JoinPlan, b: &JoinPlan) -> bool {
-    a.join == b.join && a.carrier == b.carrier && a.services == b.services
+    // Where the join string was read from does not matter. A new field does not compile until it is
+    // compared or left out here.
+    let JoinPlan {
+        id: _,
+        file: _,
+        join,
+        carrier,
+        services,
+    } = a;
+    *join == b.join && *carrier == b.carrier && *services == b.services
 }
 
 fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {

@@ -457,8 +457,7 @@ pub struct RoutePlan {
     pub max_body: Option<u64>,
 }
 
-/// What tells a route from all others, in this Plan and in the next: the first address of its
-/// section, how many sections with the same one are before it, and its name.
+/// Identifies a route across reloads: the first address of its section, how many sections with the same one are before it, and its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteId(Arc<str>);
 
@@ -473,13 +472,23 @@ impl RouteId {
 impl PartialEq for RoutePlan {
     /// Two patterns are equal if their texts are.
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-            && self.hosts == other.hosts
-            && self.path.as_ref().map(regex::Regex::as_str)
-                == other.path.as_ref().map(regex::Regex::as_str)
-            && self.upstreams == other.upstreams
-            && self.host == other.host
-            && self.max_body == other.max_body
+        // A new field does not compile until it is compared or left out here.
+        let Self {
+            id: _,
+            name,
+            hosts,
+            path,
+            upstreams,
+            host,
+            max_body,
+        } = self;
+        let path = path.as_ref().map(regex::Regex::as_str);
+        *name == other.name
+            && *hosts == other.hosts
+            && path == other.path.as_ref().map(regex::Regex::as_str)
+            && *upstreams == other.upstreams
+            && *host == other.host
+            && *max_body == other.max_body
     }
 }
 

@@ -1,4 +1,4 @@
-//! Answer: the responses that Byway generates itself.
+//! Answer: the bytes of Byway's own responses.
 //!
 //! In:    a fault, or a short text.
 //! Out:   a complete response in the send queue of a connection: status, reason class, request id,

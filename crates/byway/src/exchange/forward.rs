@@ -38,7 +38,7 @@ use crate::outbound::pooled::{
     self, Borrowed, Freshness, PoolKey, Want, is_worth_another_upstream,
 };
 use crate::outbound::retry_budget::RetryBudget;
-use crate::outbound::routes::RouteState;
+use crate::outbound::route_states::RouteState;
 use crate::outbound::upgrades::UpgradeSlot;
 use crate::route::{Allowed, Outbound};
 use crate::runtime::scope::Scope;
@@ -54,7 +54,7 @@ pub struct ExchangeRequest<'a> {
     /// The client that sent it, where clients share an upstream.
     pub client: Client,
     /// What its route knows of earlier requests.
-    pub route: Arc<RouteState>,
+    pub route_state: Arc<RouteState>,
     /// How policy permitted it.
     pub allowed: &'a Allowed,
     /// The pool's key, at an egress; an edge's key is its upstream.
@@ -295,9 +295,10 @@ impl ExchangeRequest<'_> {
 
     fn selection(&self) -> Selection<'_> {
         let (walk, upstreams) = match self.allowed.outbound() {
-            Outbound::Pooled(route) => {
-                (Some(Walk::over(route, &self.route)), route.upstreams.len())
-            }
+            Outbound::Pooled(route) => (
+                Some(Walk::over(route, &self.route_state)),
+                route.upstreams.len(),
+            ),
             _ => (None, 1),
         };
         Selection {
@@ -325,7 +326,7 @@ impl ExchangeRequest<'_> {
     }
 
     fn budget(&self) -> &RetryBudget {
-        &self.route.retries
+        &self.route_state.retries
     }
 
     /// What the node counts.

@@ -1,12 +1,14 @@
 //! Exchange: one HTTP request in, one response out.
 //!
 //! `forward` carries one request, `attempt` is one try of it, `failure` why a try failed; `retry`
-//! decides whether there is another, with the body that `replay` has kept; `head` selects the fields that are passed on, `body` passes the bodies, `answer` generates
-//! Byway's own responses, `discard` drops a response that is not passed on, `path` is the one
-//! interpretation of a path, `deadline` limits pauses, `client_gone` ends work for a client that
-//! has left, `min_rate` limits slow clients, `keep_alive`
-//! decides how long an upstream connection is kept, `connection_options` is what Connection lists,
-//! `max_forwards` counts Max-Forwards down, `date` is the current time.
+//! decides whether there is another, with the body that `replay` has kept; `head` selects the
+//! fields that are passed on, `body` passes the bodies, `answer` writes Byway's own responses,
+//! `discard` drops a response that is not passed on. `path` is the one interpretation of a path,
+//! `deadline` limits pauses, `min_rate` slow clients, `lazy_timer` is the timer of both;
+//! `client_gone` ends work for a client that has left, `recall` an exchange that holds up others.
+//! `keep_alive` decides how long an upstream connection is kept, `connection_options` is what
+//! Connection lists, `max_forwards` counts Max-Forwards down, `other_protocol` recognizes what is
+//! not HTTP, `request_id` names a request, `date` is the current time.
 
 pub mod answer;
 mod attempt;

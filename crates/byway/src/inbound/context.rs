@@ -16,7 +16,7 @@ use super::worker_balance::WorkerLoads;
 use crate::config::{Bind, FrontendPlan, Plan};
 use crate::http::conn::Conn;
 use crate::link::Links;
-use crate::live::{Live, Section};
+use crate::live::{ListenerSettings, Live};
 use crate::observe::counters::Counters;
 use crate::observe::registry::MetricsRegistry;
 use crate::observe::worker_stats::WorkerStats;
@@ -34,7 +34,7 @@ pub struct NodeContext {
     pub admission: Admission,
     /// How many connections each worker has open.
     pub loads: WorkerLoads,
-    /// One a worker: where a stream that came over a link is relayed.
+    /// One scope for each worker; streams of links are relayed there.
     pub scopes: Vec<Scope>,
     /// The public ports of exposed services.
     pub ports: OpenPorts,
@@ -42,13 +42,13 @@ pub struct NodeContext {
     pub metrics: MetricsRegistry,
 }
 
-/// What one connection may use, and all others that were accepted by the same socket.
+/// What the connections of one socket may use.
 #[derive(Clone)]
 pub struct ConnectionContext {
     /// What the whole node shares.
     pub node: Arc<NodeContext>,
     /// Which settings it has.
-    pub section: Section,
+    pub settings: ListenerSettings,
     /// Where it was accepted, for display: port 0 is replaced by the chosen port. For a stream of a
     /// link that this node dialled, the peer of the link.
     pub address: Arc<Bind>,
@@ -66,13 +66,13 @@ impl ConnectionContext {
     /// On this worker, whose tasks `scope` owns.
     pub fn new(
         node: &Arc<NodeContext>,
-        section: Section,
+        settings: ListenerSettings,
         address: Arc<Bind>,
         worker: usize,
         scope: Scope,
     ) -> Self {
         Self {
-            section,
+            settings,
             address,
             scope,
             worker,
@@ -100,7 +100,7 @@ impl ConnectionContext {
     /// The Plan in force and the settings of this connection in it; `None` once a newer Plan has no
     /// such listener, or has another role for it.
     pub fn plan(&self) -> Option<(Arc<Plan>, Arc<FrontendPlan>)> {
-        self.live().frontend(&self.section)
+        self.live().frontend(&self.settings)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::observe::counters::GaugeGuard;
 
 /// Serves one connection. Boxed, so that it has the room of its own role only.
 pub async fn dispatch(accepted: Accepted, listener: Arc<ListenerContext>) {
-    let context = Arc::clone(&listener.connections);
+    let context = Arc::clone(&listener.connection_context);
     let _open = GaugeGuard::new(&context.counters().connections);
     let Some((plan, frontend)) = context.plan() else {
         return;

@@ -25,12 +25,12 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::admission::Admit;
-use super::connect::{relay_options, relay_streams};
 use super::context::{Accepted, ConnectionContext, ConnectionInfo, NodeContext};
 use super::dial_permits::{DialPermit, NoDialPermit, PermitHolder};
 use super::link_permits::{LinkPermit, NoPermit};
 use super::listener::ListenerContext;
 use super::pending_links::PendingLink;
+use super::tunnel::{relay_options, relay_streams};
 use super::tunnel_log::TunnelLog;
 use crate::config::{Bind, FrontendPlan, Plan, Role, Serves, ServiceKind};
 use crate::fault::{Fault, FaultKind, Who};
@@ -38,7 +38,7 @@ use crate::link::outgoing::{OutgoingLink, StreamServer};
 use crate::link::public_ports::PublicPorts;
 use crate::link::serving::AcceptedAt;
 use crate::link::{serving, welcome};
-use crate::live::Section;
+use crate::live::ListenerSettings;
 use crate::outbound::{self, direct};
 use crate::relay::Early;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
@@ -46,12 +46,12 @@ use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 /// Serves a TCP connection that may become a carrier. The task lasts as long as its session, if it
 /// starts one.
 pub async fn serve_tcp(accepted: Accepted, context: Arc<ListenerContext>, plan: Arc<Plan>) {
-    let acceptor = match context.connections.node.links.acceptor(&plan.link) {
+    let acceptor = match context.connection_context.node.links.acceptor(&plan.link) {
         Ok(acceptor) => acceptor,
-        Err(error) => return tracing::error!("{}: {error}", context.connections.address),
+        Err(error) => return tracing::error!("{}: {error}", context.connection_context.address),
     };
     let info = accepted.info;
-    let pending_links = context.connections.node.admission.pending_links();
+    let pending_links = context.connection_context.node.admission.pending_links();
     let pending_link =
         Arc::new(pending_links.enter(info.peer, CarrierKind::Tls, has_spoken(&accepted.stream)));
     let arriving = Arc::clone(&pending_link);
@@ -90,7 +90,7 @@ pub async fn serve_udp(
             tracing::warn!("{address} is in use over UDP: links use TLS only until it is free");
             tokio::select! {
                 listener = wait_for_udp(address, &context) => listener,
-                () = context.connections.scope.drained() => return,
+                () = context.connection_context.scope.drained() => return,
             }
         }
     };
@@ -100,14 +100,14 @@ pub async fn serve_udp(
 async fn wait_for_udp(address: SocketAddr, context: &ListenerContext) -> QuicListener {
     loop {
         sleep(UDP_TICK).await;
-        let Some((plan, _)) = context.connections.plan() else {
+        let Some((plan, _)) = context.connection_context.plan() else {
             return std::future::pending().await;
         };
         let Ok(udp) = byway_link::quic::bind(address) else {
             continue;
         };
         let listening = context
-            .connections
+            .connection_context
             .node
             .links
             .acceptor(&plan.link)
@@ -126,12 +126,12 @@ const UDP_TICK: Duration = Duration::from_secs(1);
 /// Accepts QUIC until the context's scope drains; then the open sessions finish.
 async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
     let accepting = async {
-        let pending_links = context.connections.node.admission.pending_links();
+        let pending_links = context.connection_context.node.admission.pending_links();
         while let Some(incoming) = listener
             .accept_proven_if(|| pending_links.is_half_full())
             .await
         {
-            let Some(plan) = context.connections.plan().map(|(plan, _)| plan) else {
+            let Some(plan) = context.connection_context.plan().map(|(plan, _)| plan) else {
                 return;
             };
             let peer = incoming.peer();
@@ -141,27 +141,30 @@ async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
             };
             let pending_link =
                 Arc::new(pending_links.enter(Some(peer), CarrierKind::Quic, incoming.progress()));
-            let Ok(acceptor) = context.connections.node.links.acceptor(&plan.link) else {
+            let Ok(acceptor) = context.connection_context.node.links.acceptor(&plan.link) else {
                 return;
             };
-            let connection = context.connections.counters().accepted.add(1);
+            let connection = context.connection_context.counters().accepted.add(1);
             let info = ConnectionInfo {
                 connection,
                 peer: Some(peer),
             };
             let arriving = context.clone();
-            context.connections.scope.spawn("quic carrier", async move {
-                let _ip_permit = ip_permit;
-                let welcomed = Arc::clone(&pending_link);
-                let welcoming =
-                    acceptor.quic_reporting(incoming, move |progress| welcomed.advance(progress));
-                serve_arrival(Box::pin(welcoming), pending_link, info, arriving).await;
-            });
+            context
+                .connection_context
+                .scope
+                .spawn("quic carrier", async move {
+                    let _ip_permit = ip_permit;
+                    let welcomed = Arc::clone(&pending_link);
+                    let welcoming = acceptor
+                        .quic_reporting(incoming, move |progress| welcomed.advance(progress));
+                    serve_arrival(Box::pin(welcoming), pending_link, info, arriving).await;
+                });
         }
     };
     tokio::select! {
         () = accepting => {}
-        () = context.connections.scope.drained() => {}
+        () = context.connection_context.scope.drained() => {}
     }
     // The endpoint drives every connection that it has accepted, so it closes after them.
     listener.idle().await;
@@ -192,7 +195,7 @@ async fn serve_arrival(
         () = pending_link.evicted() => {
             Some(Err(LinkError::Unreachable("it had sent no hello when its place was needed".into())))
         }
-        () = context.connections.scope.drained() => None,
+        () = context.connection_context.scope.drained() => None,
     };
     drop(pending_link);
     match welcomed {
@@ -221,16 +224,19 @@ async fn welcome(
         Ok(arrival) => arrival,
         Err(error) => return Some(Err(error)),
     };
-    let (_, frontend) = context.connections.plan()?;
+    let (_, frontend) = context.connection_context.plan()?;
     let Role::Link(plan) = &frontend.role else {
         return None;
     };
     Some(match arrival {
         Arrival::Hello(pending) => {
             let carrier = pending.carrier();
-            welcome::welcome(&context.connections.node.links, *pending, plan, |grant| {
-                permits(context, grant, carrier)
-            })
+            welcome::welcome(
+                &context.connection_context.node.links,
+                *pending,
+                plan,
+                |grant| permits(context, grant, carrier),
+            )
             .await
             .map(|(served, permits)| Welcomed::Session(Box::new(served), permits))
         }
@@ -271,11 +277,11 @@ fn permits(
 
 /// Failures of unauthenticated peers are counted, and logged with a rate limit.
 fn log_refused(context: &ListenerContext, peer: Option<SocketAddr>, error: &LinkError) {
-    let counters = context.connections.counters();
+    let counters = context.connection_context.counters();
     counters.link_handshakes_failed.add(1);
     // Normal for the slower carrier of a dialler while the link is up, and for a probe of the port.
     if matches!(error, LinkError::Left { .. }) {
-        return tracing::debug!(peer = peer.map(display), listener = %context.connections.address, "no link: {error}");
+        return tracing::debug!(peer = peer.map(display), listener = %context.connection_context.address, "no link: {error}");
     }
     let log_limits = match error {
         LinkError::Refused {
@@ -284,7 +290,7 @@ fn log_refused(context: &ListenerContext, peer: Option<SocketAddr>, error: &Link
         _ => &counters.log_limits.link_handshakes,
     };
     if let Some(line) = log_limits.count() {
-        tracing::info!(peer = peer.map(display), listener = %context.connections.address, left_out = line.left_out, "no link: {error}");
+        tracing::info!(peer = peer.map(display), listener = %context.connection_context.address, left_out = line.left_out, "no link: {error}");
     }
 }
 
@@ -293,7 +299,10 @@ async fn serve_session(
     connection: u64,
     context: Arc<ListenerContext>,
 ) {
-    let (context, node) = (&context.connections, &context.connections.node);
+    let (context, node) = (
+        &context.connection_context,
+        &context.connection_context.node,
+    );
     let counters = context.counters();
     let (link, grant) = (served.link.clone(), served.grant().id);
     let (peer, identity) = (link.peer_addr(), link.peer().short());
@@ -309,7 +318,7 @@ async fn serve_session(
     counters.links.add(1);
     let at = AcceptedAt {
         address: Bind::clone(&context.address),
-        section: context.section.clone(),
+        settings: context.settings.clone(),
         scope: context.scope.clone(),
         ports: Arc::clone(node) as Arc<dyn PublicPorts>,
     };
@@ -363,9 +372,14 @@ impl StreamServer for NodeContext {
         };
         let address = Bind::Tcp(address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))));
         let scope = self.links.scope.clone();
-        let section = Section::Fixed(Arc::new(frontend));
-        let context =
-            ConnectionContext::new(&self, section, Arc::new(address), usize::MAX, scope.clone());
+        let settings = ListenerSettings::Fixed(Arc::new(frontend));
+        let context = ConnectionContext::new(
+            &self,
+            settings,
+            Arc::new(address),
+            usize::MAX,
+            scope.clone(),
+        );
         let streams = IncomingStreams {
             context: Arc::new(context),
             connection: 0,
@@ -394,11 +408,11 @@ async fn serve_streams(mut from: IncomingStreams) {
             .checked_rem(scopes.len())
             .unwrap_or_default();
         let scope = scopes.get(worker).unwrap_or(&from.context.scope);
-        let (section, address) = (
-            from.context.section.clone(),
+        let (settings, address) = (
+            from.context.settings.clone(),
             Arc::clone(&from.context.address),
         );
-        let context = ConnectionContext::new(node, section, address, worker, scope.clone());
+        let context = ConnectionContext::new(node, settings, address, worker, scope.clone());
         let context = Arc::new(context);
         let (outgoing, link, user) = (from.outgoing.clone(), from.link.clone(), from.user.clone());
         let info = ConnectionInfo {
@@ -578,7 +592,7 @@ async fn decide_and_open(
             Ask::Service(&service)
         }
     };
-    let own = context.live().own();
+    let own = context.live().own_addresses();
     let inquiry = Inquiry {
         plan,
         role: &listener.role,

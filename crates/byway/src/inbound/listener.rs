@@ -23,12 +23,12 @@ use super::dispatch::dispatch;
 use super::ip_limit::{IpLimit, IpPermit};
 use super::worker_balance::{OpenConnection, WorkerBalance};
 use crate::config::{Bind, Role};
-use crate::live::Section;
+use crate::live::ListenerSettings;
 
 /// One listener on one worker: what its connections may use, and what they take.
 pub struct ListenerContext {
     /// What its connections may use.
-    pub connections: Arc<ConnectionContext>,
+    pub connection_context: Arc<ConnectionContext>,
     /// The permits that its connections take, and when.
     pub admit: Admit,
     /// Limits the connections of each peer.
@@ -39,17 +39,18 @@ impl ListenerContext {
     /// One for each worker of the node.
     pub fn on_all_workers(
         node: &Arc<NodeContext>,
-        section: &Section,
+        settings: &ListenerSettings,
         address: &Arc<Bind>,
         admit: &Admit,
     ) -> Vec<Arc<Self>> {
         let ip_limit = IpLimit::default();
         let scopes = node.scopes.iter().enumerate();
         let contexts = scopes.map(|(worker, scope)| {
-            let (section, address) = (section.clone(), Arc::clone(address));
-            let connections = ConnectionContext::new(node, section, address, worker, scope.child());
+            let (settings, address) = (settings.clone(), Arc::clone(address));
+            let connection_context =
+                ConnectionContext::new(node, settings, address, worker, scope.child());
             Arc::new(Self {
-                connections: Arc::new(connections),
+                connection_context: Arc::new(connection_context),
                 admit: admit.clone(),
                 ip_limit: ip_limit.clone(),
             })
@@ -63,7 +64,7 @@ impl ListenerContext {
     /// # Errors
     /// [`OverShare`], which is counted and logged: the connection is to be reset.
     pub fn ip_permit(&self, peer: Option<SocketAddr>) -> Result<Option<IpPermit>, OverShare> {
-        let Some((_, frontend)) = self.connections.plan() else {
+        let Some((_, frontend)) = self.connection_context.plan() else {
             return Ok(None);
         };
         let Some(peer) = peer.filter(|peer| is_counted(peer.ip().to_canonical(), &frontend.role))
@@ -73,11 +74,11 @@ impl ListenerContext {
         let most = frontend.limits.connections_per_peer;
         let ip_permit = self.ip_limit.try_acquire(peer.ip(), most);
         if ip_permit.is_none() {
-            let counters = self.connections.counters();
+            let counters = self.connection_context.counters();
             counters.refused_per_peer.add(1);
             if let Some(line) = counters.log_limits.refused_per_peer.count() {
                 let left_out = line.left_out;
-                tracing::warn!(%peer, left_out, "a peer holds {most} connections on {} already; refused", self.connections.address);
+                tracing::warn!(%peer, left_out, "a peer holds {most} connections on {} already; refused", self.connection_context.address);
             }
         }
         ip_permit.map(Some).ok_or(OverShare)
@@ -136,7 +137,7 @@ impl ListenerGroup {
             .into_iter()
             .zip(worker_listeners(contexts))
             .map(|(socket, target)| {
-                let scope = target.context.connections.scope.clone();
+                let scope = target.context.connection_context.scope.clone();
                 let target = Arc::new(ArcSwap::from(target));
                 scope.spawn("listener", serve(socket, Arc::clone(&target)));
                 target
@@ -148,7 +149,7 @@ impl ListenerGroup {
     pub fn drain(&self) {
         self.0
             .iter()
-            .for_each(|target| target.load().context.connections.scope.drain());
+            .for_each(|target| target.load().context.connection_context.scope.drain());
     }
 
     /// Sends new connections to `contexts`. Connections that were accepted before drain. The number
@@ -156,7 +157,7 @@ impl ListenerGroup {
     pub fn replace(&self, contexts: Vec<Arc<ListenerContext>>) {
         for (target, new) in self.0.iter().zip(worker_listeners(contexts)) {
             // The socket loads its new context when the old one drains.
-            target.swap(new).context.connections.scope.drain();
+            target.swap(new).context.connection_context.scope.drain();
         }
     }
 }
@@ -178,7 +179,7 @@ async fn serve(socket: Socket, target: Arc<ArcSwap<WorkerListener>>) {
     let acceptor = match ListenSocket::new(socket) {
         Ok(acceptor) => acceptor,
         Err(error) => {
-            let address = Arc::clone(&target.load().context.connections.address);
+            let address = Arc::clone(&target.load().context.connection_context.address);
             return tracing::error!(%error, "listener {address} cannot be registered with its worker");
         }
     };
@@ -186,7 +187,7 @@ async fn serve(socket: Socket, target: Arc<ArcSwap<WorkerListener>>) {
         let now = target.load_full();
         tokio::select! {
             () = accept_all(&acceptor, &now.context, &now.balance) => return,
-            () = now.context.connections.scope.drained() => {}
+            () = now.context.connection_context.scope.drained() => {}
         }
         if Arc::ptr_eq(&now, &target.load()) {
             return;
@@ -215,9 +216,13 @@ async fn accept_all(
                 let Some(permits) = context.take_permits().await else {
                     return;
                 };
-                registered.info.connection = context.connections.counters().accepted.add(1);
+                registered.info.connection = context.connection_context.counters().accepted.add(1);
                 let taker = balance.pick_worker(context);
-                let held = (OpenConnection::new(&taker.connections), permits, ip_permit);
+                let held = (
+                    OpenConnection::new(&taker.connection_context),
+                    permits,
+                    ip_permit,
+                );
                 match Arc::ptr_eq(&taker, context) {
                     true => spawn(registered.accepted(), taker, held),
                     false => move_to_worker(registered, taker, held),
@@ -231,7 +236,7 @@ async fn accept_all(
 
 /// Serves a connection on the worker whose reactor it is registered with.
 fn spawn(accepted: Accepted, context: Arc<ListenerContext>, held: impl Send + 'static) {
-    let scope = context.connections.scope.clone();
+    let scope = context.connection_context.scope.clone();
     scope.spawn("connection", async move {
         let _held = held;
         dispatch(accepted, context).await;
@@ -250,8 +255,8 @@ fn move_to_worker(
             return tracing::debug!(%error, "a connection could not be handed to another worker");
         }
     };
-    context.connections.counters().handed_over.add(1);
-    let scope = context.connections.scope.clone();
+    context.connection_context.counters().handed_over.add(1);
+    let scope = context.connection_context.scope.clone();
     scope.spawn("connection", async move {
         let _held = held;
         match detached.attach() {
@@ -400,7 +405,7 @@ impl BackOff {
     const MOST: Duration = Duration::from_secs(1);
 
     async fn wait(&mut self, error: &io::Error, context: &ListenerContext) {
-        let counters = &context.connections.counters();
+        let counters = &context.connection_context.counters();
         counters.accept_errors.add(1);
         if self.failures == 0
             && let Some(line) = counters.log_limits.accept_errors.count()
@@ -408,7 +413,7 @@ impl BackOff {
             tracing::warn!(
                 left_out = line.left_out,
                 "cannot accept on {}: {error}; retrying. If descriptors ran out, raise the limit (ulimit -n)",
-                context.connections.address
+                context.connection_context.address
             );
         }
         let wait = Self::FIRST

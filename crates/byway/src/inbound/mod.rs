@@ -1,13 +1,20 @@
 //! Inbound: from an accepted connection to an `Inquiry`.
 //!
-//! `bind` creates sockets, `listener` accepts on them, and the role of the listener selects `http`
-//! (edge), `mixed` (egress: `socks` or `http` by its first byte), `tcp` (forward, exposed
-//! service), `link` or `metrics`. `connect` is the CONNECT method.
+//! `bind` creates sockets, `listener` accepts on them, and `dispatch` selects the protocol by the
+//! role of the listener: `http` (edge), `mixed` (egress: `socks` or `http` by its first byte),
+//! `tcp` (forward, exposed service), `link` or `metrics`. `context` is what a connection may use.
+//! `connect` is the CONNECT method, `credentials` authenticates users of an egress, `tunnel` starts
+//! every relay, `tunnel_log` records them.
+//!
+//! `admission` bounds what all listeners accept together, with `quota`, `dial_permits`,
+//! `link_permits` and `pending_links`; `ip_limit` bounds an address, `worker_balance` selects the
+//! worker. `public_ports` are the ports of exposed services.
 
 pub mod admission;
 pub mod bind;
 pub mod connect;
 pub mod context;
+pub mod credentials;
 pub mod dial_permits;
 pub mod dispatch;
 pub mod http;
@@ -22,6 +29,7 @@ pub mod public_ports;
 pub mod quota;
 pub mod socks;
 pub mod tcp;
+pub mod tunnel;
 pub mod tunnel_log;
 pub mod worker_balance;
 

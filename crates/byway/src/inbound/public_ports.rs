@@ -22,7 +22,7 @@ use super::context::NodeContext;
 use super::listener::{ListenerContext, ListenerGroup};
 use crate::config::{Bind, FrontendPlan, LimitsPlan, Role};
 use crate::link::public_ports::{NotOpen, PORTS_A_TENANT, PublicPorts, UnclaimedPort};
-use crate::live::Section;
+use crate::live::ListenerSettings;
 use crate::observe::log_limit::LogLimit;
 use crate::os::inherit::Inherited;
 
@@ -219,7 +219,7 @@ impl NodeContext {
         })
     }
 
-    /// The egress must not be led back to them.
+    /// Publishes the addresses, so that the egress refuses to dial them.
     fn note_addresses(&self, open: &HashMap<Name, PublicPort>) {
         let addresses = open.values().map(|open| open.address).collect();
         self.engine.live.set_public_ports(addresses);
@@ -316,11 +316,11 @@ fn start(
         limits: limits.clone(),
     };
     let admit = node.admission.of(&frontend.role, limits.connections);
-    let (section, bind) = (
-        Section::Fixed(Arc::new(frontend)),
+    let (settings, bind) = (
+        ListenerSettings::Fixed(Arc::new(frontend)),
         Arc::new(Bind::Tcp(address)),
     );
-    let contexts = ListenerContext::on_all_workers(node, &section, &bind, &admit);
+    let contexts = ListenerContext::on_all_workers(node, &settings, &bind, &admit);
     PublicPort {
         address,
         tenant,

@@ -16,8 +16,9 @@ use byway_dial::socks::{
 use byway_dial::{Dialled, Read, Target};
 use tokio::time::timeout;
 
-use super::connect::{self, Tunnel};
 use super::context::{ConnectionContext, ConnectionInfo};
+use super::credentials;
+use super::tunnel::{self, Tunnel};
 use super::tunnel_log::TunnelLog;
 use crate::config::{EgressPlan, FrontendPlan, Plan, Role};
 use crate::exchange::client_gone::unless_gone;
@@ -48,7 +49,7 @@ pub async fn serve(
     };
     // Boxed, so that the memory of the handshake is freed before the relay starts.
     match Box::pin(session.open()).await {
-        Ok(tunnel) => connect::relay(session.downstream, tunnel, &info, &context, &listener).await,
+        Ok(tunnel) => tunnel::relay(session.downstream, tunnel, &info, &context, &listener).await,
         Err(fault) => session.refuse_and_close(&fault).await,
     }
 }
@@ -198,7 +199,7 @@ impl SocksConnection<'_> {
 
     async fn log_in(&mut self) -> Result<Arc<str>, Fault> {
         let login = self.message(Login::parse).await?;
-        let checked = connect::check_password(
+        let checked = credentials::check_password(
             self.egress,
             login.user(),
             login.password(),
@@ -287,7 +288,7 @@ async fn dial(
     socks_request: &SocksRequest,
 ) -> Result<(Dialled, Allowed), Fault> {
     let engine = context.engine();
-    let own = engine.live.own();
+    let own = engine.live.own_addresses();
     let user = socks_request.user.as_ref();
     let inquiry = Inquiry {
         plan,

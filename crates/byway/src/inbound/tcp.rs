@@ -7,8 +7,8 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use super::connect::{relay_options, relay_streams};
 use super::context::{Accepted, ConnectionContext};
+use super::tunnel::{relay_options, relay_streams};
 use super::tunnel_log::TunnelLog;
 use crate::config::{FrontendPlan, Plan};
 use crate::exchange::client_gone::unless_gone;
@@ -26,7 +26,7 @@ pub async fn serve(
 ) {
     let Accepted { mut stream, info } = accepted;
     let opening = async {
-        let own = context.live().own();
+        let own = context.live().own_addresses();
         let inquiry = Inquiry {
             plan: &plan,
             role: &listener.role,

@@ -68,18 +68,18 @@ impl WorkerBalance {
     /// The context of the worker that serves a connection accepted by `own`.
     pub fn pick_worker(&self, own: &Arc<ListenerContext>) -> Arc<ListenerContext> {
         let worker = own
-            .connections
+            .connection_context
             .node
             .loads
-            .pick_worker(own.connections.worker);
+            .pick_worker(own.connection_context.worker);
         let other = self
             .0
             .iter()
-            .find(|context| context.connections.worker == worker);
+            .find(|context| context.connection_context.worker == worker);
         // A draining worker takes no new connection.
         Arc::clone(
             other
-                .filter(|context| !context.connections.scope.is_draining())
+                .filter(|context| !context.connection_context.scope.is_draining())
                 .unwrap_or(own),
         )
     }

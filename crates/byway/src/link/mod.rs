@@ -1,13 +1,13 @@
 //! Link: the link sessions of this node, accepted and dialled.
 //!
 //! In:    the state folder, the Plan; sessions from `inbound/link` and from `outgoing`.
-//! Out:   `registry` (which session has which public name; `registry_file` stores it), `public`
-//!        (the ports of names), `grants` (who may join; `grant` is one of them, `join_file` stores
-//!        a join string), `revocation`, `outgoing` (the sessions that this node dials), `services`
-//!        (the services that those register), `report` (the record of a request that a public end
-//!        sends to an agent), `welcome` (accepts or refuses a hello), `serving` (what an accepted
-//!        session may register), `outbox` (messages to be sent), `leaving` (the orderly end of a
-//!        session), `lock` and `writer` (which process writes to the state folder).
+//! Out:   `registry` (which session has which public name; `registry_file` stores it),
+//!        `public_ports` (how their ports are opened), `grants` (who may join; `grant` is one of
+//!        them, `join_file` stores a join string), `revocation`, `outgoing` (the sessions that this
+//!        node dials), `services` (the services that those register), `welcome` (accepts or refuses
+//!        a hello), `serving` (what an accepted session may register), `outbox` (messages to be
+//!        sent), `leaving` (the orderly end of a session), `carriers` and `metrics` (their numbers),
+//!        `lock` and `writer` (which process writes to the state folder).
 //! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an
 //!        outbound.
 
@@ -55,9 +55,9 @@ use crate::runtime::scope::Scope;
 
 /// All state of links that the node's connections use.
 pub struct Links {
-    /// What opens streams for the links that this node dials, and the table of links that it asks.
+    /// Opens streams; has the link table.
     pub engine: Arc<Engine>,
-    /// What serves a session and is no worker's own.
+    /// Owns the tasks of sessions that no worker owns.
     pub scope: Scope,
     state: PathBuf,
     key: OnceLock<Key>,
@@ -134,8 +134,8 @@ pub enum LinkSetupError {
 }
 
 impl Links {
-    /// Nothing is read or created before it is needed: a node without links has no key. `registry` is
-    /// the one that the table of links in `engine` has.
+    /// Nothing is read or created before it is needed: a node without links has no key. `registry` must
+    /// be the one inside the link table of `engine`.
     pub fn new(engine: Arc<Engine>, registry: Arc<ServiceRegistry>, scope: Scope) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let state = &engine.live.plan().state;
@@ -287,7 +287,7 @@ impl Links {
             let exit: Arc<dyn ExitLink> = Arc::clone(link) as _;
             (Arc::clone(id), exit)
         });
-        self.engine.links.set_exits(exits.collect());
+        self.engine.link_table.set_exits(exits.collect());
     }
 
     /// Updates the dialled links to those of `plan`, which are all started: sets their new

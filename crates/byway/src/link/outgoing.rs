@@ -1,4 +1,4 @@
-//! Outgoing: a link that this node dials and keeps up, of an agent or of a client of an exit.
+//! Outgoing: a link that this node dials and keeps up, of an agent or of a desk.
 //!
 //! In:    a join string, the services to expose.
 //! Out:   the current session, to open streams on; incoming streams; events for the operator.

@@ -24,7 +24,7 @@ use super::outbox::Outbox;
 use super::public_ports::{NotOpen, PublicPorts};
 use super::registry::{ClaimedName, LostName};
 use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
-use crate::live::Section;
+use crate::live::ListenerSettings;
 use crate::outbound::pooled::PoolKey;
 use crate::runtime::scope::Scope;
 
@@ -95,7 +95,7 @@ pub struct AcceptedAt {
     /// The address of the listener.
     pub address: Bind,
     /// The settings of the listener.
-    pub section: Section,
+    pub settings: ListenerSettings,
     /// The session leaves when this drains.
     pub scope: Scope,
     /// What opens the ports of its services.
@@ -279,7 +279,7 @@ impl AcceptedSession {
         if self.leaving.is_begun() {
             return Err((Refusal::Busy, "this node is leaving".into()));
         }
-        let Some((plan, listener)) = self.links.engine.live.frontend(&self.at.section) else {
+        let Some((plan, listener)) = self.links.engine.live.frontend(&self.at.settings) else {
             return Err((Refusal::Busy, "this listener is being closed".into()));
         };
         let Role::Link(link) = &listener.role else {

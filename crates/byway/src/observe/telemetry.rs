@@ -18,7 +18,7 @@ pub struct Telemetry {
     pub counters: Arc<Counters>,
     /// Where lines for requests go.
     pub access: AccessLog,
-    /// Those of the workers, and the shared runtime's.
+    /// Stats of each worker, then of the shared runtime.
     worker_stats: Vec<Arc<WorkerStats>>,
 }
 

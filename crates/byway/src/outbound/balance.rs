@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::routes::RouteState;
+use super::route_states::RouteState;
 use crate::config::{RoutePlan, UpstreamPlan};
 
 /// Iterates over the upstreams of a route, beginning with the next in the rotation, and repeats.

@@ -1,8 +1,9 @@
 //! Engine: what opens connections to upstreams and targets, and keeps them.
 //!
-//! In:    made once by `node` from the first Plan; a reload replaces the dialler and the registries.
-//! Out:   the dialler, the pool, what lives on of upstreams and routes, the links to open streams
-//!        on.
+//! In:    made once by `node` from the first Plan; a reload replaces the dialler, and the
+//!        state of routes follows it.
+//! Out:   the dialler, the pool, the state of routes that outlives a reload, the links to
+//!        open streams on.
 //! Never: decides, and never locks on the data path.
 
 use std::sync::Arc;
@@ -15,9 +16,9 @@ use tokio::sync::Semaphore;
 
 use super::link_table::LinkTable;
 use super::pooled::PoolKey;
-use super::routes::Routes;
+use super::route_states::RouteStates;
 use super::upgrades::Upgrades;
-use super::upstreams::Upstreams;
+use super::upstream_tls::UpstreamTls;
 use crate::config::{self, Plan, ResolverKind, Role, Serves, SpillMode};
 use crate::fair_permits::FairPermits;
 use crate::http::conn::Conn;
@@ -30,7 +31,7 @@ use crate::relay::{RelayCounters, SpillBudget, SpillOptions, SpillPool};
 pub struct Engine {
     /// The Plan in force.
     pub live: Arc<Live>,
-    /// Where is counted what happens.
+    /// Counters and logs.
     pub telemetry: Arc<Telemetry>,
     /// From a target to a stream. Its resolver is kept over reloads, with its cache.
     pub dialler: ArcSwap<Dialler>,
@@ -38,12 +39,12 @@ pub struct Engine {
     pub pool: Pool<PoolKey, Conn>,
     /// How many upgraded connections each upstream has.
     pub upgrades: Upgrades,
-    /// What lives on of upstreams.
-    pub upstreams: Upstreams,
-    /// What lives on of routes.
-    pub routes: Routes,
+    /// The TLS client of all upstreams.
+    pub upstream_tls: UpstreamTls,
+    /// The state of routes that outlives a reload.
+    pub route_states: RouteStates,
     /// The links that streams are opened on.
-    pub links: LinkTable,
+    pub link_table: LinkTable,
     /// Where slow readers' bytes are parked; `None` when spilling is off.
     pub spill: Option<SpillOptions>,
     /// What relays count.
@@ -80,7 +81,7 @@ impl Engine {
     pub fn new(
         live: Arc<Live>,
         telemetry: Arc<Telemetry>,
-        links: LinkTable,
+        link_table: LinkTable,
         runtime: &Handle,
         permits: EnginePermits,
     ) -> Result<Self, EngineError> {
@@ -92,9 +93,9 @@ impl Engine {
             dialler: ArcSwap::from_pointee(dialler),
             pool: Pool::sharded(pool_limits(&plan), shards)?,
             upgrades: Upgrades::new(&plan.pool, shards)?,
-            upstreams: Upstreams::default(),
-            routes: Routes::new(&plan),
-            links,
+            upstream_tls: UpstreamTls::default(),
+            route_states: RouteStates::new(&plan),
+            link_table,
             spill: spill(&plan, permits.spill_files)?,
             relay_counters: Arc::default(),
             live,
@@ -111,7 +112,7 @@ impl Engine {
         };
         let dialler = dialler(plan, resolver).with_spare_attempts(attempts);
         self.dialler.store(Arc::new(dialler));
-        self.routes.follow(plan);
+        self.route_states.follow(plan);
     }
 
     /// Evicts upstream connections that no route of the Plan in force uses; those in use close when

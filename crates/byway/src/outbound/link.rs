@@ -23,7 +23,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Opens `target` through the exit of the link `id`.
 pub async fn open_exit(engine: &Engine, id: &str, target: &Target) -> Result<Dialled, Fault> {
-    let exit = engine.links.exit(id).ok_or_else(|| {
+    let exit = engine.link_table.exit(id).ok_or_else(|| {
         Fault::new(
             Who::Us,
             FaultKind::Internal,
@@ -104,6 +104,6 @@ pub async fn open_service(
     client: Client,
 ) -> Result<ServiceStream, Fault> {
     let settings = engine.live.peek().link.clone();
-    let services = engine.links.services();
+    let services = engine.link_table.services();
     services.open(name, visitor, client, &settings).await
 }

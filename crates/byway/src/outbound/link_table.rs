@@ -55,7 +55,7 @@ pub trait ServiceDirectory: Send + Sync {
     ) -> Pending<'a, usize>;
 }
 
-/// What an answer is waited for with. Dropping it gives up the wait.
+/// The future of an answer; dropping it cancels the wait.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
 /// The stream of a service, as its agent has opened it.

@@ -38,7 +38,7 @@ fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
     out.single(
         "byway_pool_origins",
         MetricKind::Gauge,
-        "Upstreams in the pool now.",
+        "UpstreamTls in the pool now.",
         stats.origins.len(),
     );
     out.single(
@@ -100,7 +100,7 @@ struct Load {
     pending: usize,
 }
 
-/// The load of each upstream of `plan`, by its name in the config. Upstreams that a reload removed
+/// The load of each upstream of `plan`, by its name in the config. UpstreamTls that a reload removed
 /// have no series of their own any more.
 fn upstreams<'p>(
     out: &mut Exposition,

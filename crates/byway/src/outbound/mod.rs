@@ -12,9 +12,9 @@ pub mod link_table;
 mod metrics;
 pub mod pooled;
 pub mod retry_budget;
-pub mod routes;
+pub mod route_states;
 pub mod upgrades;
-pub mod upstreams;
+pub mod upstream_tls;
 pub mod via;
 
 use byway_agent::Client;

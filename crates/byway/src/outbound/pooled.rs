@@ -136,7 +136,7 @@ pub async fn lease_egress(
     if let Outbound::Service(name) = allowed.outbound() {
         // A request that waits for an agent does not hold a place in the pool meanwhile.
         let settings = engine.live.peek().link.clone();
-        let services = engine.links.services();
+        let services = engine.link_table.services();
         let holders = services.until_held(name, client, &settings).await?;
         if holders > 1 {
             // An idle connection belongs to one of them: requests are distributed over all.
@@ -211,8 +211,8 @@ async fn open_upstream(
     let mut dialled = direct::open(engine, &upstream.target, allowed).await?;
     if upstream.tls {
         let connected = engine
-            .upstreams
-            .tls()?
+            .upstream_tls
+            .client()?
             .connect(dialled.stream, &server_name(&upstream.target))
             .await;
         dialled.stream = connected.map_err(|error| match error {

@@ -1,6 +1,6 @@
 //! Counters of relays: running relays, spilled bytes and wasted bytes.
 //!
-//! Out:   numbers for the metrics and for the admin view.
+//! Out:   numbers for the metrics.
 //! Never: influences a relay; relaxed atomics, one set per worker if the caller wants it.
 
 use std::sync::Arc;

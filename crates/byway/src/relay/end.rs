@@ -1,4 +1,4 @@
-//! End: how a connection, a stream or a request ended; one value for log, metrics and admin.
+//! End: how a relay ended; one value for the log and the metrics.
 //!
 //! Never: guesses; it contains only what was observed.
 

@@ -16,8 +16,8 @@ use byway_dial::Read;
 use byway_h1::{Parsed, RequestHead};
 use tokio::time::Instant;
 
-use super::super::connect;
 use super::super::context::{Accepted, ConnectionContext, ConnectionInfo};
+use super::super::tunnel;
 use super::client;
 use super::future_pool::{self, FuturePool};
 use super::request::{self, Downstream, RequestContext, Then};
@@ -87,7 +87,7 @@ enum NextRequest {
 
 /// A connection with a request to serve.
 struct RequestJob {
-    session: Box<Http1Connection>,
+    connection: Box<Http1Connection>,
     text: HeadText,
     plan: Arc<Plan>,
     listener: Arc<FrontendPlan>,
@@ -103,13 +103,13 @@ thread_local! {
 impl RequestJob {
     async fn answer(self) -> Answered {
         let Self {
-            mut session,
+            mut connection,
             text,
             plan,
             listener,
         } = self;
-        let then = session.answer_request(text, &plan, &listener).await;
-        Answered(session, then)
+        let then = connection.answer_request(text, &plan, &listener).await;
+        Answered(connection, then)
     }
 }
 
@@ -148,14 +148,14 @@ impl Http1Connection {
             let then = match next {
                 Ok(NextRequest::Request(text)) => {
                     let job = RequestJob {
-                        session: self,
+                        connection: self,
                         text,
                         plan,
                         listener: Arc::clone(&listener),
                     };
-                    let Answered(session, then) =
+                    let Answered(connection, then) =
                         future_pool::start(&FUTURES, job, RequestJob::answer).await;
-                    self = session;
+                    self = connection;
                     then
                 }
                 Ok(NextRequest::Ended) => return Box::pin(self.downstream.fin_and_drop()).await,
@@ -168,7 +168,7 @@ impl Http1Connection {
                 Then::Reset => return,
                 Then::Relay(tunnel) => {
                     let info = self.info();
-                    return Box::pin(connect::relay(
+                    return Box::pin(tunnel::relay(
                         self.downstream,
                         *tunnel,
                         &info,

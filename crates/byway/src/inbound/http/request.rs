@@ -16,8 +16,9 @@ use byway_dial::{Target, peer_text};
 use byway_h1::{Request, TargetForm};
 use tokio::time::Instant;
 
-use super::super::connect::{self, Tunnel};
 use super::super::context::{ConnectionContext, ConnectionInfo};
+use super::super::tunnel::{self, Tunnel};
+use super::super::{connect, credentials};
 use super::request_log::RequestLog;
 use super::{client, guards, respond};
 use crate::config::{EdgePlan, EgressPlan, FrontendPlan, Plan, Role};
@@ -56,7 +57,7 @@ pub(super) struct Downstream<'a> {
 }
 
 /// A request, with what the log needs.
-pub(super) struct RequestHeader<'a> {
+pub(super) struct ReceivedRequest<'a> {
     pub(super) request: Request<'a>,
     pub(super) id: RequestId,
     pub(super) begun: Instant,
@@ -109,7 +110,7 @@ pub(super) async fn serve(
     request: Request<'_>,
     mut downstream: Downstream<'_>,
 ) -> Then {
-    let header = RequestHeader {
+    let header = ReceivedRequest {
         request,
         id: RequestId::random(),
         begun: Instant::now(),
@@ -131,10 +132,10 @@ pub(super) async fn serve(
     conclude(cx, &header, &mut downstream, served, &mut moved).await
 }
 
-/// The guards of an edge. Nothing: the request ends here (Max-Forwards).
+/// The guards of an edge. `None`: the request ends here (Max-Forwards).
 fn ask_edge<'r>(
     cx: &RequestContext<'_>,
-    header: &RequestHeader<'r>,
+    header: &ReceivedRequest<'r>,
     edge: &EdgePlan,
 ) -> Result<Option<Asked<'r>>, Fault> {
     let request = &header.request;
@@ -162,15 +163,15 @@ fn ask_edge<'r>(
     }))
 }
 
-/// The guards of an egress. Nothing: the request ends here (Max-Forwards).
+/// The guards of an egress. `None`: the request ends here (Max-Forwards).
 fn ask_egress<'r>(
     cx: &RequestContext<'_>,
-    header: &RequestHeader<'r>,
+    header: &ReceivedRequest<'r>,
     egress: &EgressPlan,
     moved: &mut Moved,
 ) -> Result<Option<Asked<'r>>, Fault> {
     let request = &header.request;
-    let user = connect::authenticate(request, egress, cx.connection.counters())?;
+    let user = credentials::authenticate(request, egress, cx.connection.counters())?;
     moved.timing.user.clone_from(&user);
     guards::refuse_loop(request)?;
     if max_forwards::end_here(request)? {
@@ -186,7 +187,7 @@ fn ask_egress<'r>(
 impl Asked<'_> {
     /// Asks policy.
     fn decide(&self, cx: &RequestContext<'_>) -> Result<Allowed, Fault> {
-        let own = cx.connection.live().own();
+        let own = cx.connection.live().own_addresses();
         let inquiry = Inquiry {
             plan: cx.plan,
             role: &cx.frontend.role,
@@ -210,7 +211,7 @@ impl Asked<'_> {
         match (&self.what, allowed.outbound()) {
             (What::Target(target), _) => Some(PoolKey::Egress {
                 generation: cx.plan.generation,
-                listener: cx.connection.section.listener(),
+                listener: cx.connection.settings.listener(),
                 user: self.user.clone(),
                 target: target.clone(),
             }),
@@ -224,7 +225,7 @@ impl Asked<'_> {
 /// Policy, and the action that it permits.
 async fn perform(
     cx: &RequestContext<'_>,
-    header: &RequestHeader<'_>,
+    header: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
     asked: Option<Asked<'_>>,
     moved: &mut Moved,
@@ -242,7 +243,7 @@ async fn perform(
     let is_egress = matches!(asked.what, What::Target(_));
     if is_egress
         && !downstream.conn.has_outflow()
-        && let Some(outflow) = connect::slow_reader_guard(engine, &allowed)
+        && let Some(outflow) = tunnel::slow_reader_guard(engine, &allowed)
     {
         downstream.conn.send_through(outflow);
     }
@@ -251,7 +252,7 @@ async fn perform(
         engine,
         pool: &cx.connection.pool,
         request: *request,
-        route: engine.routes.state_for(allowed.outbound()),
+        route_state: engine.route_states.state_for(allowed.outbound()),
         client: asked.client,
         allowed: &allowed,
         origin: asked.pool_key(cx, &allowed),
@@ -285,13 +286,13 @@ async fn perform(
 /// the connection.
 async fn conclude(
     cx: &RequestContext<'_>,
-    header: &RequestHeader<'_>,
+    header: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
     served: Result<Served, Fault>,
     moved: &mut Moved,
 ) -> Then {
     let (then, fault) = match served {
-        // Its line is written at its end.
+        // Its log line is written at its end.
         Ok(Served::Tunnel(tunnel)) => {
             cx.listener_metrics.note(200, 0, 0);
             return Then::Relay(Box::new(tunnel.used_by(moved.timing.user.take())));
@@ -326,7 +327,7 @@ async fn conclude(
 /// Counts and logs a request that has ended.
 fn record(
     cx: &RequestContext<'_>,
-    header: &RequestHeader<'_>,
+    header: &ReceivedRequest<'_>,
     moved: &Moved,
     fault: Option<&Fault>,
 ) {

@@ -16,9 +16,9 @@ use crate::observe::access::line::{Entry, EntrySubject};
 use crate::observe::ending::Ending;
 use crate::observe::metrics::ListenerMetrics;
 
-/// The context of a request.
+/// What a record needs besides the request.
 pub struct RequestLog<'a> {
-    /// The listener context that it came through.
+    /// What its connection may use.
     pub context: &'a ConnectionContext,
     /// The connection that it came on.
     pub info: ConnectionInfo,

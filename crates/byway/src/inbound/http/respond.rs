@@ -1,4 +1,4 @@
-//! Respond: the responses that Byway generates itself, for a request that was read.
+//! Respond: sends Byway's own response to a request, and decides about the connection.
 //!
 //! In:    a fault, or the end of a Max-Forwards.
 //! Out:   the response, sent; whether another request may follow.
@@ -7,7 +7,7 @@
 use byway_h1::TargetForm;
 use tokio::time::timeout;
 
-use super::request::{Downstream, RequestContext, RequestHeader, Then};
+use super::request::{Downstream, ReceivedRequest, RequestContext, Then};
 use crate::config::Role;
 use crate::exchange::answer::{self, ResponseOptions};
 use crate::exchange::forward::{After, Moved};
@@ -17,7 +17,7 @@ use crate::fault::{Fault, FaultKind, Who};
 /// Responds to an OPTIONS on its last hop (Max-Forwards: 0).
 pub(super) async fn last_hop(
     cx: &RequestContext<'_>,
-    header: &RequestHeader<'_>,
+    header: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
 ) -> After {
     let close = must_close(cx, header);
@@ -37,7 +37,7 @@ pub(super) async fn last_hop(
 /// Responds to a fault before which nothing was sent.
 pub(super) async fn fault(
     cx: &RequestContext<'_>,
-    header: &RequestHeader<'_>,
+    header: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
     fault: &Fault,
     moved: &mut Moved,
@@ -66,7 +66,7 @@ pub(super) async fn fault(
 
 /// An unread body would have to be read before the next request: if there is one, the connection
 /// closes.
-fn must_close(cx: &RequestContext<'_>, header: &RequestHeader<'_>) -> bool {
+fn must_close(cx: &RequestContext<'_>, header: &ReceivedRequest<'_>) -> bool {
     header.request.framing().has_body()
         || !header.request.keep_alive()
         || cx.is_last

@@ -1,4 +1,4 @@
-//! Routes: what lives on of routes when a new Plan takes the place of an old one.
+//! Route states: the state of routes that outlives a reload.
 //!
 //! In:    the routes of each new Plan.
 //! Out:   the state of a route, by its id.
@@ -15,9 +15,9 @@ use crate::config::{Plan, RouteId, RoutePlan};
 use crate::route::Outbound;
 
 /// See the head of the file.
-pub struct Routes {
+pub struct RouteStates {
     by_id: ArcSwap<HashMap<RouteId, Arc<RouteState>>>,
-    /// Of requests without a route, and of those whose route the newest Plan has no more.
+    /// State of requests without a route, or whose route was removed.
     other: Arc<RouteState>,
 }
 
@@ -37,7 +37,7 @@ impl RouteState {
     }
 }
 
-impl Routes {
+impl RouteStates {
     /// For the first Plan.
     pub fn new(plan: &Plan) -> Self {
         let routes = Self {
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_route_keeps_its_state_over_a_reload_that_changes_its_upstreams() {
         let old = plan(&format!("{EDGE}to = \"a:1\"\n"));
-        let routes = Routes::new(&old);
+        let routes = RouteStates::new(&old);
         let state = routes.state_of(app(&old));
         assert_eq!(state.next_position(), 0);
         let new = plan(&format!("{EDGE}to = [\"a:1\", \"b:1\"]\n"));
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_route_that_is_gone_leaves_no_state_behind() {
         let old = plan(&format!("{EDGE}to = \"a:1\"\n"));
-        let routes = Routes::new(&old);
+        let routes = RouteStates::new(&old);
         let state = routes.state_of(app(&old));
         let other = "[[edge]]\nlisten = \"127.0.0.1:8080\"\n[[edge.route]]\nto = \"a:1\"\n";
         routes.follow(&plan(other));
@@ -123,7 +123,7 @@ mod tests {
         let section =
             "[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nname = \"app\"\nto = \"a:1\"\n";
         let plan = plan(&section.repeat(2));
-        let routes = Routes::new(&plan);
+        let routes = RouteStates::new(&plan);
         let states: Vec<_> = plan.routes().map(|route| routes.state_of(route)).collect();
         assert_eq!(states.len(), 2);
         assert!(!Arc::ptr_eq(&states[0], &states[1]));

@@ -1,4 +1,4 @@
-//! Upstreams: what all connections to upstreams share, over reloads.
+//! UpstreamTls: what all connections to upstreams share, over reloads.
 //!
 //! In:    the system's certificates.
 //! Out:   the TLS client, whose session tickets outlive a Plan.
@@ -12,16 +12,16 @@ use crate::fault::{Fault, FaultKind, Who};
 
 /// See the head of the file.
 #[derive(Default)]
-pub struct Upstreams {
+pub struct UpstreamTls {
     tls: OnceLock<TlsClient>,
 }
 
-impl Upstreams {
+impl UpstreamTls {
     /// Trust in upstreams' certificates.
     ///
     /// # Errors
     /// When the system's certificate store cannot be read.
-    pub fn tls(&self) -> Result<&TlsClient, Fault> {
+    pub fn client(&self) -> Result<&TlsClient, Fault> {
         if let Some(tls) = self.tls.get() {
             return Ok(tls);
         }

@@ -1,0 +1,192 @@
+//! Tunnel: two open streams, and the relay between them. All relays of the program start here.
+//!
+//! In:    the streams, what was read of them, the permission, the settings of the listener.
+//! Out:   a relay until both directions have ended; its end, recorded.
+//! Never: opens a stream.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use byway_agent::Client;
+use byway_dial::Stream;
+
+use super::context::{ConnectionContext, ConnectionInfo};
+use super::tunnel_log::TunnelLog;
+use crate::config::FrontendPlan;
+use crate::exchange::forward::Switched;
+use crate::http::conn::Conn;
+use crate::outbound::Engine;
+use crate::outbound::upgrades::UpgradeSlot;
+use crate::relay::{
+    self, Early, End, EndKind, EndPhase, Outflow, Rate, Relay, RelayOptions, Side, SpillOptions,
+    StreamShaper,
+};
+use crate::route::Allowed;
+
+/// The far side of a tunnel.
+pub struct Tunnel {
+    upstream: Stream,
+    early: Vec<u8>,
+    allowed: Allowed,
+    user: Option<Arc<str>>,
+    protocol: &'static str,
+    slot: Option<UpgradeSlot>,
+}
+
+impl Tunnel {
+    /// A tunnel opened by an upgrade.
+    pub fn switched(switched: Switched) -> Self {
+        let Switched {
+            stream,
+            early,
+            allowed,
+            slot,
+        } = switched;
+        Self {
+            upstream: stream,
+            early,
+            allowed,
+            user: None,
+            protocol: "UPGRADE",
+            slot,
+        }
+    }
+
+    /// A tunnel to a stream that `allowed` permitted, requested by `protocol`.
+    pub fn opened(upstream: Stream, allowed: Allowed, protocol: &'static str) -> Self {
+        Self {
+            upstream,
+            early: Vec::new(),
+            allowed,
+            user: None,
+            protocol,
+            slot: None,
+        }
+    }
+
+    /// The same, for an authenticated user.
+    #[must_use]
+    pub fn used_by(self, user: Option<Arc<str>>) -> Self {
+        Self { user, ..self }
+    }
+}
+
+/// Sends what is still queued and relays until both directions have ended.
+pub async fn relay(
+    mut downstream: Conn,
+    tunnel: Tunnel,
+    info: &ConnectionInfo,
+    context: &ConnectionContext,
+    listener: &FrontendPlan,
+) {
+    let deadline = listener.limits.handshake_timeout;
+    let tunnel_log = TunnelLog::new(
+        context,
+        info,
+        listener,
+        tunnel.user.as_deref(),
+        tunnel.protocol,
+    );
+    if !matches!(
+        tokio::time::timeout(deadline, downstream.flush()).await,
+        Ok(Ok(()))
+    ) {
+        return tunnel_log.through(&tunnel.allowed).client_left();
+    }
+    let (stream, from_downstream) = downstream.into_parts();
+    let early = Early {
+        from_downstream,
+        from_upstream: tunnel.early,
+    };
+    let options = relay_options(context.engine(), &tunnel.allowed, listener);
+    let tunnel_log = tunnel_log.through(&tunnel.allowed);
+    let relay = relay::relay(stream, tunnel.upstream, &options, early);
+    let end = match tunnel.slot {
+        None => relay.await,
+        Some(slot) => until_recalled(relay, slot).await,
+    };
+    tunnel_log.ended(&end);
+}
+
+/// Runs an upgraded relay until it ends, or until the pool recalls its slot for another client:
+/// this client has more than its share, and of its relays this one has been silent for longest.
+async fn until_recalled(mut relay: Relay, mut slot: UpgradeSlot) -> End {
+    poll_fn(|cx| {
+        if let Poll::Ready(end) = Pin::new(&mut relay).poll(cx) {
+            return Poll::Ready(end);
+        }
+        let bytes = relay.bytes();
+        let shed = End {
+            who: Side::Us,
+            kind: EndKind::Shed,
+            phase: EndPhase::Relay,
+            bytes,
+        };
+        slot.poll_recalled(cx, Some(bytes.up + bytes.down))
+            .map(|()| shed)
+    })
+    .await
+}
+
+/// Runs a relay between two open streams.
+pub async fn relay_streams(
+    downstream: Stream,
+    upstream: Stream,
+    early: Early,
+    options: &RelayOptions,
+    tunnel_log: &TunnelLog<'_>,
+) {
+    let end = relay::relay(downstream, upstream, options, early).await;
+    tunnel_log.ended(&end);
+}
+
+/// How long a relay may be half-closed and silent, where bytes for its client may be spilled, and
+/// how fast they may be sent.
+pub fn relay_options(engine: &Engine, allowed: &Allowed, listener: &FrontendPlan) -> RelayOptions {
+    RelayOptions {
+        half_closed_idle: listener.limits.half_closed_idle,
+        idle: listener.limits.idle,
+        spill: spill(engine, allowed),
+        limit_up: None,
+        limit_down: limit_down(allowed),
+        counters: Some(Arc::clone(&engine.relay_counters)),
+    }
+}
+
+/// What is placed between an egress exchange and its client: the spill, the speed limit, or
+/// neither.
+pub fn slow_reader_guard(engine: &Engine, allowed: &Allowed) -> Option<Outflow> {
+    let counters = Some(Arc::clone(&engine.relay_counters));
+    let shaper = limit_down(allowed).map(StreamShaper::new);
+    let outflow = match (spill(engine, allowed), &shaper) {
+        (None, None) => return None,
+        (None, Some(_)) => Outflow::direct(counters),
+        (Some(spill), _) => Outflow::spilling(spill, counters),
+    };
+    Some(match shaper {
+        Some(shaper) => outflow.shaped(shaper),
+        None => outflow,
+    })
+}
+
+/// Where bytes for this client may be spilled, charged to the user of the request, or else to its
+/// address.
+fn spill(engine: &Engine, allowed: &Allowed) -> Option<SpillOptions> {
+    if !allowed.spills() {
+        return None;
+    }
+    let spill = engine.spill.clone()?;
+    Some(SpillOptions {
+        client: Client::of(allowed.asker()),
+        ..spill
+    })
+}
+
+/// How fast bytes may be sent to this client.
+fn limit_down(allowed: &Allowed) -> Option<Arc<Rate>> {
+    allowed
+        .stream_limit()
+        .map(|rate| Arc::new(Rate::new(rate.0)))
+}
