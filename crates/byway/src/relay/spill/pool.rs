@@ -20,6 +20,7 @@ use std::thread;
 
 use byway_agent::Client;
 use parking_lot::{Condvar, Mutex};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use super::budget::{Charge, SpillBudget};
@@ -31,6 +32,9 @@ use crate::os::unnamed_file;
 
 /// Limits the log lines about streams that got no permit for a file.
 static NO_PERMIT: LogLimit = LogLimit::new();
+
+/// Limits the log lines about files that could not be opened for now.
+static NOT_OPENED: LogLimit = LogLimit::new();
 
 /// The threads, the directory and the budget of a node. Dropping it ends the threads after the
 /// queued jobs.
@@ -238,7 +242,7 @@ fn write(
                     _permit: permit,
                 });
             }
-            Err(error) => return (0, Some(WriteFailure::Disk(error))),
+            Err(error) => return (0, Some(not_opened(error))),
         }
     }
     let (written, result) = match opened(store) {
@@ -250,6 +254,19 @@ fn write(
         store.file = None;
     }
     (written, result.err().map(WriteFailure::Disk))
+}
+
+/// A lack of descriptors or memory may pass, so the stream writes again later. Any other error is
+/// the disk's.
+fn not_opened(error: io::Error) -> WriteFailure {
+    let passes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
+    if !passes.contains(&error.raw_os_error()) {
+        return WriteFailure::Disk(error);
+    }
+    if let Some(line) = NOT_OPENED.count() {
+        tracing::warn!(%error, left_out = line.left_out, "cannot spill to disk for now; the stream goes on with back-pressure");
+    }
+    WriteFailure::NoRoom
 }
 
 fn opened(store: &Store) -> io::Result<&File> {
@@ -271,7 +288,29 @@ fn warn_of_no_permit(reason: NoPermit) {
         ),
         NoPermit::Share { own, most } => tracing::warn!(
             left_out,
-            "cannot spill to disk: {own} of {most} descriptors for spill files are in use by one user, and the rest is for others; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
+            "cannot spill to disk: {own} of {most} descriptors for spill files are in use by one user, and no more than remain free may be; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passing_shortage_of_descriptors_does_not_end_the_spill_of_a_stream() {
+        let failure = |errno: Errno| not_opened(io::Error::from_raw_os_error(errno.raw_os_error()));
+        for passing in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            assert!(
+                matches!(failure(passing), WriteFailure::NoRoom),
+                "{passing}"
+            );
+        }
+        for lasting in [Errno::IO, Errno::ROFS, Errno::ACCESS, Errno::NOSPC] {
+            assert!(
+                matches!(failure(lasting), WriteFailure::Disk(_)),
+                "{lasting}"
+            );
+        }
     }
 }

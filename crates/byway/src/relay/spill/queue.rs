@@ -54,7 +54,7 @@ pub(super) enum OpResult {
 /// Why bytes were not written.
 #[derive(Debug)]
 pub(super) enum WriteFailure {
-    /// A budget or the disk's reserve refuses it for now.
+    /// A budget, the disk's reserve or the limit of descriptors refuses it for now.
     NoRoom,
     /// The disk failed or is full: this stream does not write again.
     Disk(io::Error),
