@@ -227,13 +227,14 @@ fn properties() -> anyhow::Result<()> {
 }
 
 /// Without the program's suites: their cases are whole requests to the built program.
-const PROPERTIES: [&[&str]; 7] = [
+const PROPERTIES: [&[&str]; 8] = [
     &["--package", "byway-fuzz-bodies"],
     &["--package", "byway-h1"],
     &["--package", "byway-ws"],
     &["--package", "byway-dial", "--lib"],
     &["--package", "byway-link", "--lib"],
     &["--package", "byway-agent", "--lib", "--test", "agent"],
+    &["--package", "byway-pool", "--lib"],
     &["--package", "byway", "--lib"],
 ];
 

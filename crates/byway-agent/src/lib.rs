@@ -209,7 +209,6 @@ pub mod coming_from {}
 pub mod node {}
 
 mod agent;
-pub mod pool;
 
 /// The dialler's types that options use: TLS, local addresses, proxies and their routes.
 pub use byway_dial as dial;
@@ -223,8 +222,9 @@ pub use agent::{
     ResponseFuture, Retry,
 };
 pub use agent::{Target, Unsuited, UpgradePermit, Upgraded, Which, connector_fn};
-pub use pool::{
+pub use byway_pool as pool;
+pub use byway_pool::{
     AcquireError, Acquired, Client, Conn, Detached, InvalidLimits, Key, Lease, Limits, OpenPermit,
     OriginStats,
 };
-pub use pool::{Pool, Probe, QueueOrder, Release, Scheduling, Stats};
+pub use byway_pool::{Pool, Probe, QueueOrder, Release, Scheduling, Stats};

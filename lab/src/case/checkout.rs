@@ -1,4 +1,4 @@
-//! Checkout: the time that byway-agent's pool needs to check out and release a connection, in
+//! Checkout: the time that byway-pool needs to check out and release a connection, in
 //! nanoseconds.
 //!
 //! In:    the benchmark `checkout` of the crate.
@@ -26,7 +26,7 @@ struct Line {
 
 /// Runs the benchmark.
 pub(crate) fn run(env: &RunEnvironment) -> Result<Section> {
-    let asks = "How many nanoseconds take checkout and release of a connection in byway-agent's pool, without any I/O?";
+    let asks = "How many nanoseconds take checkout and release of a connection in byway-pool, without any I/O?";
     let mut section = Section::new("Agent, checkout", asks);
     match measure(env) {
         Ok(rounds) => fill(&mut section, &rounds),
@@ -44,7 +44,7 @@ fn measure(env: &RunEnvironment) -> Result<Vec<Vec<Line>>> {
                 "bench",
                 "--quiet",
                 "--package",
-                "byway-agent",
+                "byway-pool",
                 "--bench",
                 "checkout",
             ])
@@ -117,7 +117,7 @@ fn fill(section: &mut Section, rounds: &[Vec<Line>]) {
     }
     section.chart(chart);
     section
-        .note("`cargo bench -p byway-agent --bench checkout`; the column `besides` has the worst value of all rounds.");
+        .note("`cargo bench -p byway-pool --bench checkout`; the column `besides` has the worst value of all rounds.");
 }
 
 /// The largest value of each key over the rounds: a median would hide a single lost wake-up.

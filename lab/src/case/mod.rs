@@ -61,7 +61,7 @@ pub(crate) enum Case {
     AgentSmall,
     /// 1 KiB from 1,000 origins, by HTTP clients
     AgentOrigins,
-    /// Checkout and release in byway-agent's pool
+    /// Checkout and release in byway-pool
     AgentCheckout,
     /// Memory of idle programs and of idle streams
     Memory,

@@ -4,8 +4,8 @@
 //! In:    a failure, and what had been written and read when it happened.
 //! Out:   text for people, facts for programs.   Never: holds bytes of a request or a response.
 
-use crate::pool::AcquireError;
 use byway_dial::Broken;
+use byway_pool::AcquireError;
 use std::fmt;
 use std::time::Duration;
 use thiserror::Error;

@@ -4,7 +4,7 @@
 
 use super::error::Error;
 use super::group::Group;
-use crate::pool;
+use byway_pool as pool;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;

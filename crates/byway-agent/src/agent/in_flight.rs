@@ -9,7 +9,7 @@ use super::group::Group;
 use super::h1_conn::H1Conn;
 use super::keep_alive::Keep;
 use super::reaper;
-use crate::pool::{Lease, Release};
+use byway_pool::{Lease, Release};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

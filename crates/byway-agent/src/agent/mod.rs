@@ -47,10 +47,10 @@ pub use stats::{AgentStats, Counters, GroupStats};
 pub use target::Target;
 pub use upgrade::{UpgradePermit, Upgraded};
 
-use crate::pool::{AcquireError, Acquired, Lease, OpenPermit, Pool};
 use body::{About, Incoming};
 use byway_dial::{TlsClient, TlsOptions};
 use byway_h1::{BodyDecoder, Framed};
+use byway_pool::{AcquireError, Acquired, Lease, OpenPermit, Pool};
 use checked_request::{CheckedRequest, GroupBy};
 use connector::Connect;
 use event::Observer;

@@ -1,7 +1,7 @@
 //! Stats: a snapshot of an agent's metrics, from those of the pool, by group.
 
 use super::group::Group;
-use crate::pool;
+use byway_pool as pool;
 use std::fmt;
 use std::time::Duration;
 

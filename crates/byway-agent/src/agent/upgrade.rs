@@ -6,9 +6,9 @@
 
 use super::group::Group;
 use super::h1_conn::H1Conn;
-use crate::pool::Detached;
 use bytes::{Buf, Bytes};
 use byway_dial::{Pipe, Read, Stream};
+use byway_pool::Detached;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;

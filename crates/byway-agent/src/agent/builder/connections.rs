@@ -5,7 +5,7 @@ use super::AgentBuilder;
 #[cfg(doc)]
 use crate::agent::Agent;
 use crate::agent::keep_alive::Hint;
-use crate::pool::{QueueOrder, Scheduling};
+use byway_pool::{QueueOrder, Scheduling};
 use std::time::Duration;
 
 /// # How many connections

@@ -1,0 +1,435 @@
+//! Lease: guards for a permit in use: to open, to use, to keep counted.
+//!
+//! In:    a permit.
+//! Out:   the same permit, exactly once, after its connection is closed.
+//! Never: keeps a connection that was not released with [`Release::Keep`].
+
+use crate::client::Client;
+use crate::conn::{Conn, Key};
+use crate::event::{Event, Reason, notify};
+use crate::hold::{Hold, Waiting};
+use crate::idle::Slot;
+use crate::permits::{OriginState, Ticket};
+use crate::pool::now;
+use crate::shard::Shard;
+use crate::slab::Id;
+use crate::stats::ConnPhase;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// A leased connection. Dropping it closes the connection; [`Lease::release`] can keep it.
+///
+/// This is the safe default: a request that was cancelled, failed or dropped before its end leaves
+/// bytes behind that the next user must not read.
+pub struct Lease<K: Key, C: Conn> {
+    pooled: Box<PooledConn<K, C>>,
+}
+
+/// The permission to open one connection, taken before the dial. Dropping it gives it to the next
+/// waiter.
+#[must_use = "dial, then install the connection; dropping it returns the permit"]
+pub struct OpenPermit<K: Key, C: Conn> {
+    permit: Permit<K, C>,
+}
+
+/// Keeps an upgraded connection, which has left the pool, counted. Drop it after the connection.
+///
+/// Without [`Limits::count_upgraded`](crate::Limits::count_upgraded) it counts nothing, and may be
+/// dropped at any time.
+#[must_use = "keep it for as long as the connection, which counts against the limits until this is dropped"]
+pub struct Detached<K: Key, C: Conn> {
+    key: K,
+    _permit: Option<Permit<K, C>>,
+}
+
+/// What to do with a released connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// Reuse it. Only for a connection at a message boundary: the request was written to its end,
+    /// the response was read to its end, and no byte is left in a read buffer.
+    Keep {
+        /// How long it may stay idle. From the origin's `Keep-Alive: timeout=N`, already reduced by
+        /// a margin for the transit time and limited by the caller; not changed here. Zero closes.
+        /// `None`: [`Limits::idle_timeout`](crate::Limits::idle_timeout).
+        idle: Option<Duration>,
+    },
+    /// Close it.
+    Close,
+}
+
+/// A connection and its permit. On drop, the connection is closed first, then its permit is freed,
+/// even if the close panics: fields are dropped in order. So it must not be dropped under a lock.
+pub(crate) struct PooledConn<K: Key, C: Conn> {
+    conn: C,
+    permit: Permit<K, C>,
+}
+
+/// One of the connections that the limits allow. Freed on drop.
+pub(crate) struct Permit<K: Key, C: Conn> {
+    card: Card<K, C>,
+    key: K,
+    phase: ConnPhase,
+    opened: Instant,
+    /// Set while its user waits for its own client.
+    waiting: Option<Waiting>,
+}
+
+/// What each lease reads and writes. A separate type, so that it is contiguous in memory.
+struct Card<K: Key, C: Conn> {
+    shard: Arc<Shard<K, C>>,
+    ticket: Ticket<K, C>,
+    /// The current client, or the last one.
+    client: Client,
+    /// Set when the connection is installed.
+    slot: Option<Id<Slot<K, C>>>,
+    /// The reason to report if it is dropped now.
+    reason: Reason,
+    requests: u64,
+    /// While it is idle or handed over: from this time on it must not be reused.
+    good_until: Instant,
+    /// While it is idle.
+    idle_since: Instant,
+    /// The end of its lifetime.
+    ends: Option<Instant>,
+}
+
+impl<K: Key, C: Conn> Lease<K, C> {
+    pub(crate) fn new(pooled: Box<PooledConn<K, C>>) -> Self {
+        Self { pooled }
+    }
+
+    /// The origin.
+    pub fn key(&self) -> &K {
+        &self.pooled.permit.key
+    }
+
+    /// Whether the connection has carried a request before this lease. The origin may have closed
+    /// it meanwhile; a request that got no byte back can then be retried once with
+    /// [`Pool::acquire_fresh`](crate::Pool::acquire_fresh).
+    pub fn reused(&self) -> bool {
+        self.pooled.permit.card.requests > 1
+    }
+
+    /// Leases of this connection, including this one: 1 on a new connection.
+    pub fn requests(&self) -> u64 {
+        self.pooled.permit.card.requests
+    }
+
+    /// Returns the connection. With [`Release::Keep`] it goes to the oldest waiter of its origin in
+    /// its shard, or becomes idle. It is closed nevertheless if it is too old, has served its
+    /// number of requests, was evicted, if another waiter has waited too long for its permit, or if
+    /// the pool is closed.
+    pub fn release(self, release: Release) {
+        match release {
+            Release::Keep { idle } => Shard::take_back(self.pooled, idle),
+            Release::Close => drop(self),
+        }
+    }
+
+    /// Reports whether the user of this lease waits for its own client (for bytes, or for a slow
+    /// reader) and how many bytes it has `moved` so far; `None` if it does not wait, or waits for
+    /// the origin. Call it whenever the user is polled and has to wait.
+    ///
+    /// Ready when the pool recalls the permit: another client waits for this origin and holds less
+    /// than its share, this one holds more, and of its leases this one has waited longest. End the
+    /// exchange then, and drop the lease. Only leases for a [`Client`] are recalled, and only while
+    /// they wait for it.
+    pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
+        self.pooled.permit.poll_recalled(cx, moved)
+    }
+
+    /// Takes the connection out of the pool, for an upgrade or a CONNECT. It counts against the
+    /// limits until the second value is dropped: keep both together. With
+    /// [`Limits::count_upgraded`](crate::Limits::count_upgraded) off it stops counting now.
+    pub fn detach(self) -> (C, Detached<K, C>) {
+        let PooledConn { conn, mut permit } = *self.pooled;
+        permit.card.reason = Reason::Upgraded;
+        permit.free_slot();
+        let key = permit.key.clone();
+        let core = Arc::clone(&permit.card.shard.core);
+        if !core.limits.count_upgraded {
+            drop(permit);
+            return (conn, Detached { key, _permit: None });
+        }
+        core.permits(|permits| permits.detach(permit.card.ticket.origin));
+        permit.phase = ConnPhase::Upgraded;
+        (
+            conn,
+            Detached {
+                key,
+                _permit: Some(permit),
+            },
+        )
+    }
+}
+
+impl<K: Key, C: Conn> OpenPermit<K, C> {
+    pub(crate) fn new(permit: Permit<K, C>) -> Self {
+        Self { permit }
+    }
+
+    /// The origin to dial.
+    pub fn key(&self) -> &K {
+        &self.permit.key
+    }
+
+    /// As [`Lease::poll_recalled`], for a permit without a connection of the pool.
+    pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
+        self.permit.poll_recalled(cx, moved)
+    }
+
+    /// The dial succeeded: the connection now belongs to the pool and is leased. Its lifetime
+    /// begins.
+    pub fn install(self, conn: C) -> Lease<K, C> {
+        let Self { mut permit } = self;
+        let now = now();
+        let core = &permit.card.shard.core;
+        core.permits(|permits| permits.install(permit.card.ticket.origin));
+        permit.phase = ConnPhase::Installed;
+        permit.opened = now;
+        permit.card.ends = core.lifetime().map(|lifetime| now + lifetime);
+        permit.card.requests = 1;
+        permit.card.slot = Some(permit.card.shard.idle_store.lock().add_slot(&permit.key));
+        notify(&core.watch, || Event::Opened { key: &permit.key });
+        Lease {
+            pooled: Box::new(PooledConn { conn, permit }),
+        }
+    }
+}
+
+impl<K: Key, C: Conn> Detached<K, C> {
+    /// The origin that the connection counts for.
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+}
+
+impl<K: Key, C: Conn> PooledConn<K, C> {
+    pub(crate) fn key(&self) -> &K {
+        &self.permit.key
+    }
+
+    pub(crate) fn conn(&self) -> &C {
+        &self.conn
+    }
+
+    pub(crate) fn conn_mut(&mut self) -> &mut C {
+        &mut self.conn
+    }
+
+    pub(crate) fn permit(&mut self) -> &mut Permit<K, C> {
+        &mut self.permit
+    }
+
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.permit.card.ticket.hold
+    }
+
+    pub(crate) fn origin(&self) -> Id<OriginState<K, C>> {
+        self.permit.card.ticket.origin
+    }
+
+    pub(crate) fn shard(&self) -> &Arc<Shard<K, C>> {
+        &self.permit.card.shard
+    }
+
+    pub(crate) fn slot(&self) -> Option<Id<Slot<K, C>>> {
+        self.permit.card.slot
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.permit.card.requests
+    }
+
+    pub(crate) fn good_until(&self) -> Instant {
+        self.permit.card.good_until
+    }
+
+    pub(crate) fn idle_since(&self) -> Instant {
+        self.permit.card.idle_since
+    }
+
+    pub(crate) fn is_evicted(&mut self) -> bool {
+        let Card { shard, ticket, .. } = &mut self.permit.card;
+        ticket.is_evicted(&shard.core.evictions)
+    }
+
+    /// Sets the reason of a close; the caller drops the result.
+    pub(crate) fn closed_for(mut self: Box<Self>, reason: Reason) -> Box<Self> {
+        self.permit.card.reason = reason;
+        self
+    }
+
+    pub(crate) fn closed_for_age(self: Box<Self>, now: Instant) -> Box<Self> {
+        let reason = if self.permit.is_past_lifetime(now) {
+            Reason::Lifetime
+        } else {
+            Reason::IdleTimeout
+        };
+        self.closed_for(reason)
+    }
+
+    /// Closes the connection and keeps its permit, for `client` to open another one.
+    pub(crate) fn into_permit(self, client: Client) -> Permit<K, C> {
+        let Self { conn, mut permit } = self;
+        drop(conn);
+        permit.free_slot();
+        permit.notify_closed();
+        permit.card.ticket = permit
+            .card
+            .shard
+            .core
+            .permits(|permits| permits.reopen(&permit.card.ticket));
+        permit.phase = ConnPhase::Connecting;
+        permit.card.reason = Reason::NotKept;
+        permit.belongs_to(client);
+        permit
+    }
+}
+
+impl<K: Key, C: Conn> Permit<K, C> {
+    pub(crate) fn new(shard: Arc<Shard<K, C>>, key: K, ticket: Ticket<K, C>, now: Instant) -> Self {
+        let (slot, reason, requests) = (None, Reason::NotKept, 0);
+        let client = ticket.hold.client();
+        let card = Card {
+            shard,
+            ticket,
+            client,
+            slot,
+            reason,
+            requests,
+            good_until: now,
+            idle_since: now,
+            ends: None,
+        };
+        Self {
+            card,
+            key,
+            phase: ConnPhase::Connecting,
+            opened: now,
+            waiting: None,
+        }
+    }
+
+    /// A new lease, for `client`. If it is not kept, its user did not release it with `Keep`.
+    pub(crate) fn assign_to(&mut self, client: Client) {
+        self.card.requests += 1;
+        self.card.reason = Reason::NotKept;
+        self.belongs_to(client);
+    }
+
+    fn belongs_to(&mut self, client: Client) {
+        // The shared `Hold` is elsewhere in memory: it is written only when the client changes.
+        if self.card.client != client {
+            self.card.client = client;
+            self.card.ticket.hold.belongs_to(client);
+        }
+    }
+
+    /// Its user no longer waits for its client.
+    pub(crate) fn settle(&mut self) {
+        if self.waiting.is_some() {
+            self.card.ticket.hold.rest(&mut self.waiting);
+        }
+    }
+
+    fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
+        if moved.is_none() && self.waiting.is_none() {
+            return Poll::Pending;
+        }
+        self.card
+            .ticket
+            .hold
+            .poll_recalled(&mut self.waiting, cx, moved)
+    }
+
+    /// Sets how long it may be idle; an error is the reason why it must be closed.
+    pub(crate) fn rest(&mut self, now: Instant, idle: Duration) -> Result<(), Reason> {
+        let max_requests = self.card.shard.core.limits.max_requests;
+        if max_requests.is_some_and(|max| self.card.requests >= max) {
+            return Err(Reason::MaxRequests);
+        }
+        if self.is_past_lifetime(now) {
+            return Err(Reason::Lifetime);
+        }
+        if idle.is_zero() {
+            return Err(Reason::IdleTimeout);
+        }
+        let until = now + idle;
+        self.card.good_until = self.card.ends.map_or(until, |ends| ends.min(until));
+        self.rests_since(now);
+        Ok(())
+    }
+
+    /// Marks it as the most recently used.
+    pub(crate) fn rests_since(&mut self, now: Instant) {
+        self.card.idle_since = now;
+    }
+
+    fn is_past_lifetime(&self, now: Instant) -> bool {
+        self.card.ends.is_some_and(|ends| ends <= now)
+    }
+
+    /// Its connection has left the shard.
+    fn free_slot(&mut self) {
+        if let Some(slot) = self.card.slot.take() {
+            self.card.shard.idle_store.lock().leave(&self.key, slot);
+        }
+    }
+
+    fn notify_closed(&self) {
+        notify(&self.card.shard.core.watch, || Event::Closed {
+            key: &self.key,
+            reason: self.card.reason,
+            age: now().saturating_duration_since(self.opened),
+            requests: self.card.requests,
+        });
+    }
+}
+
+impl<K: Key, C: Conn> Drop for Permit<K, C> {
+    fn drop(&mut self) {
+        self.free_slot();
+        self.card.shard.core.free(&self.card.ticket, self.phase);
+        if self.phase != ConnPhase::Connecting {
+            self.notify_closed();
+        }
+    }
+}
+
+impl<K: Key, C: Conn> Deref for Lease<K, C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.pooled.conn
+    }
+}
+
+impl<K: Key, C: Conn> DerefMut for Lease<K, C> {
+    fn deref_mut(&mut self) -> &mut C {
+        &mut self.pooled.conn
+    }
+}
+
+impl<K: Key, C: Conn> fmt::Debug for Lease<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("requests", &self.pooled.permit.card.requests)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Key, C: Conn> fmt::Debug for OpenPermit<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenPermit").finish_non_exhaustive()
+    }
+}
+
+impl<K: Key, C: Conn> fmt::Debug for Detached<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Detached").finish_non_exhaustive()
+    }
+}
