@@ -39,6 +39,7 @@ fn pages(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let of_crates = [
         "crates/byway-agent",
         "crates/byway-agent/docs",
+        "crates/byway-pool",
         "crates/byway-ws",
     ];
     let folders = [

@@ -2,7 +2,7 @@
 //! total, a bounded and fair queue, and live metrics.
 //!
 //! It uses the common types (`http` 1, `http-body` 1, `tower-service`). Byway's own proxy uses the
-//! same pool.
+//! same pool, [`byway_pool`].
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -154,53 +154,8 @@
 //!
 //! # The pool by itself
 //!
-//! An [`Agent`] is built on a [`Pool`]. The pool opens nothing itself: it returns an idle
-//! connection or the permission to open one. It is generic over the key of an origin ([`Key`]) and
-//! the connection ([`Conn`]), uses no sockets and starts no tasks.
-//!
-//! Acquiring and releasing a connection takes one lock, that of its shard, for a few dozen
-//! instructions; [`Pool::sharded`] makes a pool with a shard for each worker, whose limits are
-//! those of all shards together. See [`Pool`]; a [`pool::Observer`] receives its events.
-//!
-//! ```
-//! use byway_agent::{Acquired, Conn, Lease, Limits, Pool, Probe, Release};
-//!
-//! /// A connection in memory; a real one owns a socket.
-//! struct Line(String);
-//!
-//! impl Conn for Line {
-//!     fn probe(&mut self) -> Probe {
-//!         Probe::Clean // a real one does one non-blocking read here
-//!     }
-//! }
-//!
-//! async fn lease(pool: &Pool<&'static str, Line>) -> Lease<&'static str, Line> {
-//!     match pool.acquire(&"example.com:443").await.expect("neither full nor closed") {
-//!         Acquired::Lease(lease) => lease,
-//!         Acquired::Open(permit) => permit.install(Line("dialled".into())), // dial here; on failure drop the permit
-//!     }
-//! }
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() {
-//! let pool = Pool::new(Limits::capped(64, 6)).expect("sound limits");
-//!
-//! let first = lease(&pool).await;
-//! assert!(!first.reused());
-//! first.release(Release::Keep { idle: None }); // message ended, no byte left over: reuse it
-//!
-//! let second = lease(&pool).await;
-//! assert!(second.reused());
-//! assert_eq!(second.0, "dialled");
-//! drop(second); // not released: closed
-//!
-//! assert_eq!(pool.stats().idle, 0);
-//! # }
-//! ```
-//!
-//! The owner of the pool calls [`Pool::expire`] at [`Pool::next_expiry`] to close old idle
-//! connections. This is not needed for safety, since age is also checked when a connection is
-//! acquired; without it, idle sockets merely stay open longer.
+//! The pool is the crate [`byway_pool`]. Programs that speak another protocol than HTTP use it
+//! directly: it is generic over the key of an origin and the connection.
 
 #[doc = include_str!("../docs/coming-from.md")]
 pub mod coming_from {}
@@ -222,9 +177,6 @@ pub use agent::{
     ResponseFuture, Retry,
 };
 pub use agent::{Target, Unsuited, UpgradePermit, Upgraded, Which, connector_fn};
-pub use byway_pool as pool;
-pub use byway_pool::{
-    AcquireError, Acquired, Client, Conn, Detached, InvalidLimits, Key, Lease, Limits, OpenPermit,
-    OriginStats,
-};
-pub use byway_pool::{Pool, Probe, QueueOrder, Release, Scheduling, Stats};
+
+/// The pool's types that options and errors use.
+pub use byway_pool::{InvalidLimits, QueueOrder, Scheduling};

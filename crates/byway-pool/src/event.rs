@@ -69,7 +69,8 @@ pub enum Event<'a, K> {
     },
 }
 
-/// Why a connection was closed.
+/// Why a connection was closed. A new reason is a breaking change, so that observers that match on
+/// every reason miss none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// It reached the idle timeout.

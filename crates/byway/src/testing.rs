@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway_agent::{Acquired, Release};
 use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_pool::{Acquired, Release};
 use byway_testkit::pipe::{self, CAPACITY_BYTES, Control, MemoryPipe};
 use tokio::runtime::Handle;
 use tokio::time::timeout;

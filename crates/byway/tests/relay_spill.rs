@@ -13,8 +13,8 @@ use byway::relay::{
     DrainError, Drained, Early, End, EndKind, Outflow, RelayCounters, RelayOptions, Side,
     SpillBudget, SpillOptions, SpillPool, relay,
 };
-use byway_agent::Client;
 use byway_dial::{Broken, Read, Stream};
+use byway_pool::Client;
 use byway_testkit::pipe;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};

@@ -11,9 +11,9 @@ mod waiting;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use byway_agent::{Lease, Release};
 use byway_dial::{Broken, Pipe, Read};
 use byway_h1::{Framed, Parsed, Request, ResponseHead, Version};
+use byway_pool::{Lease, Release};
 
 use self::waiting::WaitEnd;
 use super::body::{BodyError, BodyTransfer};

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use byway_agent::{Lease, Release};
 use byway_h1::{BodyDecoder, Framed, Limits, Step};
+use byway_pool::{Lease, Release};
 
 use crate::http::conn::Conn;
 use crate::outbound::pooled::PoolKey;

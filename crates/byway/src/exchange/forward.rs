@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway_agent::{Client, Pool};
 use byway_dial::{Read, Stream};
 use byway_h1::{Framed, Request};
+use byway_pool::{Client, Pool};
 use tokio::time::Instant;
 
 use super::attempt::Attempt;

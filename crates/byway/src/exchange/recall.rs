@@ -7,7 +7,7 @@
 
 use std::task::Context;
 
-use byway_agent::Lease;
+use byway_pool::Lease;
 
 use crate::fault::{Fault, FaultKind, Who};
 use crate::http::conn::Conn;

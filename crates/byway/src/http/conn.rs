@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use byway_agent::Probe;
 use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_pool::Probe;
 use tokio::time::timeout;
 
 use super::scratch::{Scratch, ScratchBytes};
@@ -416,7 +416,7 @@ fn with_room(buffer: Option<Buffer>, size: Size) -> Buffer {
     roomier
 }
 
-impl byway_agent::Conn for Conn {
+impl byway_pool::Conn for Conn {
     /// Any application byte on an idle connection makes it unusable: it would be taken for the next
     /// response (CVE-2026-48931).
     fn probe(&mut self) -> Probe {

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use byway_agent::Client;
+use byway_pool::Client;
 use tokio::sync::Semaphore;
 
 use super::dial_permits::DialPermits;

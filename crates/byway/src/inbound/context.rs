@@ -7,8 +7,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use byway_agent::Pool;
 use byway_dial::Stream;
+use byway_pool::Pool;
 
 use super::admission::Admission;
 use super::public_ports::OpenPorts;

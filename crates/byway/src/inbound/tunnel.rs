@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use byway_agent::Client;
 use byway_dial::Stream;
+use byway_pool::Client;
 
 use super::context::{ConnectionContext, ConnectionInfo};
 use super::tunnel_log::TunnelLog;

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use byway_agent::{Client, InvalidLimits, Pool};
 use byway_dial::{Dialler, Family, Options, Resolver};
+use byway_pool::{Client, InvalidLimits, Pool};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -173,11 +173,11 @@ pub fn dialler(plan: &Plan, resolver: Resolver) -> Dialler {
 
 /// The pool limits of a Plan without client listeners were not lowered, and a reload may add such
 /// listeners.
-pub fn pool_limits(plan: &Plan) -> byway_agent::Limits {
+pub fn pool_limits(plan: &Plan) -> byway_pool::Limits {
     let pool = &plan.pool;
     let max_total = pool.max_total.min(plan.descriptors.shares.pooled);
     let max_per_origin = pool.max_per_origin.min(max_total);
-    byway_agent::Limits {
+    byway_pool::Limits {
         max_total,
         max_per_origin,
         max_idle_per_origin: max_per_origin,
@@ -186,7 +186,7 @@ pub fn pool_limits(plan: &Plan) -> byway_agent::Limits {
         queue_wait: pool.queue_wait,
         // They use a slot of `Upgrades`.
         count_upgraded: false,
-        ..byway_agent::Limits::default()
+        ..byway_pool::Limits::default()
     }
 }
 

@@ -8,10 +8,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use byway_agent::Client;
 use byway_dial::{Dialled, Target};
 use byway_link::wire::Open;
 use byway_link::{ClientKey, Link, Name, OpenAttempts, OpenError};
+use byway_pool::Client;
 use tokio::time::{Instant, timeout_at};
 
 use super::Engine;

@@ -10,9 +10,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use byway_agent::Client;
 use byway_dial::{Dialled, Target};
 use byway_link::{Link, Name};
+use byway_pool::Client;
 use tokio::sync::watch;
 
 use crate::config::LinkSettings;

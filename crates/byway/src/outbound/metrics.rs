@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use byway_agent::Stats;
+use byway_pool::Stats;
 
 use super::Engine;
 use super::pooled::PoolKey;

@@ -17,8 +17,8 @@ pub mod upgrades;
 pub mod upstream_tls;
 pub mod via;
 
-use byway_agent::Client;
 use byway_dial::{Asker, Dialled};
+use byway_pool::Client;
 
 pub use self::engine::Engine;
 use crate::fault::{Fault, FaultKind, Who};

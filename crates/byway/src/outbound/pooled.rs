@@ -8,8 +8,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use byway_agent::{AcquireError, Acquired, Client, Lease, Pool};
 use byway_dial::{DialError, Dialled, ServerName, Target, TlsError};
+use byway_pool::{AcquireError, Acquired, Client, Lease, Pool};
 
 use super::balance::Walk;
 use super::upgrades::UpgradeSlot;

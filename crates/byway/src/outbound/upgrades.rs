@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use byway_agent::{
+use byway_pool::{
     AcquireError, Acquired, Client, Conn, InvalidLimits, Limits, OpenPermit, Pool, Probe, Stats,
 };
 

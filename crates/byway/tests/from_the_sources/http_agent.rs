@@ -1,5 +1,5 @@
 //! Source 003: limits, reuse, grouping and parents of Node's agent. The tests of the pool are in
-//! `crates/byway-agent`.
+//! `crates/byway-pool`.
 
 use std::sync::mpsc;
 

@@ -9,8 +9,8 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use byway_agent::Lease;
 use byway_dial::Pipe;
+use byway_pool::Lease;
 
 use super::Attempt;
 use crate::exchange::deadline::{Exceeded, Flow, Waiting};

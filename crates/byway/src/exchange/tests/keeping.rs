@@ -2,8 +2,8 @@
 
 use std::task::Poll;
 
-use byway_agent::{Conn as _, Probe};
 use byway_dial::Stream;
+use byway_pool::{Conn as _, Probe};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 

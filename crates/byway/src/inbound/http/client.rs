@@ -8,8 +8,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use byway_agent::Client;
 use byway_h1::Request;
+use byway_pool::Client;
 use ipnet::IpNet;
 
 use super::super::ip_limit::ip_limit_key;

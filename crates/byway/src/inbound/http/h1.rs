@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway_agent::Client;
 use byway_dial::Read;
 use byway_h1::{Parsed, RequestHead};
+use byway_pool::Client;
 use tokio::time::Instant;
 
 use super::super::context::{Accepted, ConnectionContext, ConnectionInfo};

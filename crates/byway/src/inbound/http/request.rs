@@ -11,9 +11,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use byway_agent::Client;
 use byway_dial::{Target, peer_text};
 use byway_h1::{Request, TargetForm};
+use byway_pool::Client;
 use tokio::time::Instant;
 
 use super::super::context::{ConnectionContext, ConnectionInfo};

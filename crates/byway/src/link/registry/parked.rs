@@ -14,10 +14,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_agent::Client;
 use byway_dial::Dialled;
 use byway_link::wire::Open;
 use byway_link::{ClientKey, Link, Name, OpenAttempts, OpenError, SessionKey};
+use byway_pool::Client;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use byway_agent::Client;
+use byway_pool::Client;
 use tokio::sync::oneshot;
 
 /// See the head of the file.

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use byway_agent::Client;
+use byway_pool::Client;
 use parking_lot::Mutex;
 
 use crate::fair_permits::{FairPermit, FairPermits, NoPermit};

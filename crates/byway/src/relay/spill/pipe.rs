@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use byway_agent::Client;
+use byway_pool::Client;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
