@@ -3,7 +3,8 @@
 //!
 //! In:    what identifies a client here; or the `visitor` of an open message.
 //! Out:   an opaque key.
-//! Never: equal for two clients on purpose of a peer: the hash has a random key per process.
+//! Never: a key that a peer can make equal to that of another client: the hash has a random key per
+//!        process.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::SocketAddr;
