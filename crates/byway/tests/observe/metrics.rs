@@ -72,14 +72,19 @@ fn connections_and_waiting_requests_are_counted_by_the_upstream_of_the_config() 
     let upstream = |origin: &Origin| format!("upstream=\"http://{}\"", origin.address());
     let (busy, unused) = (upstream(&busy), upstream(&unused));
     let pending = format!("byway_upstream_pending{{{busy}}}");
-    eventually("one request waits for the only connection", || {
-        scrape(&program).get(&pending) == Some(&1.0)
+    let active = format!("byway_upstream_connections{{{busy},state=\"active\"}}");
+    eventually("one request has the only connection, one waits", || {
+        let metrics = scrape(&program);
+        metrics.get(&pending) == Some(&1.0) && metrics.get(&active) == Some(&1.0)
     });
     let metrics = scrape(&program);
     let count = |name: &str, state: &str| {
         metrics[&format!("byway_upstream_connections{{{name},state=\"{state}\"}}")]
     };
-    assert_eq!((count(&busy, "active"), count(&busy, "idle")), (1.0, 0.0));
+    assert_eq!(
+        (count(&busy, "connecting"), count(&busy, "idle")),
+        (0.0, 0.0)
+    );
     assert_eq!(count(&unused, "active"), 0.0, "it has a series already");
     assert_eq!(count("upstream=\"egress targets\"", "active"), 0.0);
     drop(visitors);
